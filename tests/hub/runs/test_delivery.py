@@ -93,12 +93,12 @@ async def test_a_run_counts_its_calls_for_few_files_and_the_limit_holds_exactly(
     store: Store, agent: AgentRow, in_flight: int
 ) -> None:
     """To count them reads the rows of all earlier files: it is for the first files, and near the limit."""
-    limits = Limits(items_per_file=100, items_per_run=200)
+    limits = Limits(items_per_file=100, items_per_run=80)
     bench = Bench(store, agent, limits=limits, units_in_flight=in_flight)
-    link = bench.connect(runs=folder(**{f"{n:02x}": THREE.replace("\n", f" {n}\n") for n in range(80)}))
+    link = bench.connect(runs=folder(**{f"{n:02x}": THREE.replace("\n", f" {n}\n") for n in range(32)}))
     with counting("sum(run_units.calls_planned)") as counts:
         run = await bench.run()
-    assert (len(link.calls), run.items_created) == (200, 200)
+    assert (len(link.calls), run.items_created) == (80, 80)
     assert len(counts) in (range(2, 3) if in_flight == 1 else range(2, 5 * in_flight))
 
 

@@ -88,12 +88,6 @@ async def test_a_device_works_on_one_run_at_a_time(bench: Bench) -> None:
         assert (await bench.row(first.id)).state is RunState.CANCELLED
 
 
-async def test_a_run_is_queued_once_for_one_key(bench: Bench) -> None:
-    first = await bench.control.submit(bench.agent, key="monday")
-    again = await bench.control.submit(bench.agent, key="monday")
-    assert first.id == again.id != (await bench.control.submit(bench.agent, key="tuesday")).id
-
-
 async def test_a_waiting_run_is_cancelled_at_once_and_a_final_one_stays_what_it_is(bench: Bench) -> None:
     waiting = await bench.control.submit(bench.agent)
     cancelled = await bench.control.cancel(waiting.id, actor="test", reason="enough")

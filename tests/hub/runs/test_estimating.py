@@ -9,7 +9,6 @@ from protocol.errors import CallUnsupported, DeviceOffline
 from protocol.frame import ErrorBody
 from protocol.work import AgentAck, AgentComplete, AgentManifest, ManifestFile, RunLimits, Usage
 from storage.runs import runs
-from tests.support.link import FakeLink
 from tests.support.runs import Bench, digest, folder
 
 PRICE = Price(prompt_nanos=250, completion_nanos=2_000)
@@ -55,6 +54,7 @@ async def test_no_more_files_are_reckoned_than_a_run_may_read(bench: Bench) -> N
     link = bench.connect(runs=[listing(100, 100, 100, 100)])
     found = await bench.estimator.estimate(bench.agent, link)
     assert (found.files, found.known, found.to_read, found.bytes_to_read) == (4, 0, 2, 200)
+    assert found.tokens.high > 0 and found.cost_nanos is None, "without a price"
 
 
 async def test_an_agent_that_has_read_files_is_reckoned_from_what_they_cost(bench: Bench) -> None:
@@ -108,18 +108,6 @@ async def test_budgets_that_a_run_may_reach_are_named(bench: Bench) -> None:
     assert found.over == ("budget.run_usd", "budget.day_tokens")
 
 
-async def test_without_a_price_tokens_are_reported_and_no_cost(bench: Bench) -> None:
-    found = await bench.estimator.estimate(bench.agent, bench.connect(runs=[listing(10_000)]))
-    assert found.tokens.high > 0 and found.cost_nanos is None
-
-
-async def test_a_device_that_cannot_list_its_files_is_not_asked_to_send_them(bench: Bench) -> None:
-    link = bench.connect(capabilities=(), runs=[listing(1)])
-    with pytest.raises(CallUnsupported):
-        await bench.estimator.estimate(bench.agent, link)
-    assert link.streams == []
-
-
 @pytest.mark.parametrize(
     "refusal",
     [
@@ -133,7 +121,10 @@ async def test_a_device_that_lists_nothing_says_why(bench: Bench, refusal: Agent
         await bench.estimator.estimate(bench.agent, link)
 
 
-async def test_the_files_of_a_disconnected_device_cannot_be_listed(bench: Bench) -> None:
-    link: FakeLink | None = None
+async def test_a_device_that_is_away_or_cannot_list_its_files_is_not_asked_to_send_them(bench: Bench) -> None:
     with pytest.raises(DeviceOffline):
+        await bench.estimator.estimate(bench.agent, None)
+    link = bench.connect(capabilities=(), runs=[listing(1)])
+    with pytest.raises(CallUnsupported):
         await bench.estimator.estimate(bench.agent, link)
+    assert link.streams == []

@@ -78,13 +78,12 @@ async def changes(bench: Bench, mailbox: Mailbox, *mails: tuple[str, str]) -> li
     for sender, text in mails:
         key = f"mid:{len(mailbox.messages)}"
         mailbox.add(key, text, sender=Address(sender))
-    for _ in mails:
+    keys, seen = [message.key for message in mailbox.messages], 0
+    while seen < len(keys):
         run = await bench.run()
         assert (run.state, run.outcome) == (RunState.COMPLETED, RunOutcome.SUCCESS)
-    seen = await bench.store.read(
-        seen_messages.seen_of, bench.agent.id, [message.key for message in mailbox.messages]
-    )
-    assert len(seen) == len(mailbox.messages)
+        before, seen = seen, len(await bench.store.read(seen_messages.seen_of, bench.agent.id, keys))
+        assert seen > before
     names = ("title", "date")
     return [
         (call.action, {name: call.data[name] for name in names if name in call.data}) for call in link.calls

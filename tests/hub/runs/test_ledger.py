@@ -191,7 +191,7 @@ async def excerpt_of(bench: Bench, title: str) -> Excerpt | None:
     return (await bench.seals.open(sealed)).get(row.id)
 
 
-@pytest.mark.parametrize("verdict", ["approved", "edited", "rejected"])
+@pytest.mark.parametrize("verdict", ["approved", "rejected"])
 async def test_the_lines_around_a_quote_are_kept_until_its_owner_decides(bench: Bench, verdict: str) -> None:
     await run(bench, a="Hello.\n- [ ] call Anna on Friday\nBye.\n")
     assert await excerpt_of(bench, "call Anna on Friday") == Excerpt(1, "Hello.\n- [ ] ", "\nBye.")
@@ -233,7 +233,7 @@ async def test_an_entry_in_the_notes_of_two_days_is_due_on_both_and_an_appointme
 
 
 async def test_an_unchanged_folder_is_not_read_again_however_often_it_says_the_same(bench: Bench) -> None:
-    files: dict[str, Any] = {f"copy{number}": "- [ ] water the plants\n" for number in range(50)}
+    files: dict[str, Any] = {f"copy{number}": "- [ ] water the plants\n" for number in range(20)}
     slow = bench.connect(runs=folder(**files), answers=takes)
     answered = slow.call
 
@@ -248,12 +248,17 @@ async def test_an_unchanged_folder_is_not_read_again_however_often_it_says_the_s
     await bench.run()
     assert inserted(slow) == ["water the plants"]
     assert (await run(bench, **files)).streams[0].fetched == [((), True)]
-    assert (await newest(bench)).units_skipped == 50
+    assert (await newest(bench)).units_skipped == 20
 
 
-@pytest.mark.parametrize("verdict", ["open", "approved"])
-@pytest.mark.parametrize("text", ["call Anna", "call Anna about the contract"])
-@pytest.mark.parametrize("day", ["by 2026-12-01", "by 2027-03-25"])
+@pytest.mark.parametrize(
+    ("text", "day", "verdict"),
+    [
+        ("call Anna", "by 2027-03-25", "approved"),
+        ("call Anna about the contract", "by 2026-12-01", "approved"),
+        ("call Anna about the contract", "by 2027-03-25", "open"),
+    ],
+)
 async def test_a_longer_line_changes_its_row_whether_its_day_moves_or_not(
     bench: Bench, text: str, day: str, verdict: str
 ) -> None:

@@ -193,13 +193,6 @@ async def test_the_newest_files_are_read_if_a_number_is_given(bench: Bench) -> N
     assert (found.last.listed, found.last.to_read, found.problems) == (3, 2, [])
 
 
-async def test_a_table_that_is_left_out_is_not_found_any_more(bench: Bench) -> None:
-    await first_run(bench)
-    link = bench.connect(runs=folder(**FILES))
-    found = await previewed(bench, link, PreviewRequest(data_types=(TableName.NOTES,)))
-    assert found.titles("removed") == ["Pay the invoice of June", "Pay the invoice of May"]
-
-
 async def test_another_model_is_asked_under_its_own_name(bench: Bench) -> None:
     other = PromptedModel()
     other.name = "other"

@@ -324,7 +324,7 @@ async def test_a_file_left_out_on_purpose_is_listed_and_does_not_spoil_the_run(b
     }
 
 
-@pytest.mark.parametrize("reason", [*SkipReason, "only_a_device_knows"])
+@pytest.mark.parametrize("reason", [SkipReason.HIDDEN, SkipReason.UNREADABLE, "only_a_device_knows"])
 @pytest.mark.parametrize("others", ["- [ ] one", None])
 async def test_outcome_of_a_run_follows_from_the_reasons_of_its_skipped_files(
     bench: Bench, reason: str, others: str | None
