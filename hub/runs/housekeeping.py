@@ -32,6 +32,7 @@ from hub.atomic_file import write_atomically
 from hub.clock import Clock, epoch_ms, now_ms
 from hub.log import Channel
 from hub.rounds import Rounds
+from hub.runs.leases import Leadership
 from hub.settings.limit_settings import AuditSettings, Limits, RetentionSettings
 from protocol.errors import CodedError
 from protocol.ids import BootId, RunId, UserId
@@ -55,9 +56,7 @@ FIRST_AFTER_S: Final = 120.0  # after the start has settled, and the lease of a 
 HEAD_EVERY_S: Final = 86_400.0  # interval for logging the end of the audit log
 PAUSE_S: Final = 0.05  # after each transaction, to let other writers in
 LEASE: Final = "housekeeping"
-LEASE_MS: Final = 60_000
-RENEW_EVERY_S: Final = 20.0
-RESIGN_WITHIN_S: Final = 2.0
+LEASE_TIMES_S: Final = (60.0, 20.0)  # until it expires, and until it is renewed
 AT_ONCE: Final = 100  # agents or schedules per transaction
 SEARCHED: Final = 10  # parts of a table per round, of 500 rows: a million items in eight days
 COUNTED: Final = 5_000  # answers of models per round: a hundred thousand in a day
@@ -123,8 +122,8 @@ class Housekeeping:
         """
         went: Counter[str] = Counter()
         began = self._clock.monotonic()
-        lease = _Lease(self._store, self._clock, self._boot_id)
-        if not await lease.acquire():
+        lease = Leadership(self._store, LEASE, self._boot_id, clock=self._clock, times_s=LEASE_TIMES_S)
+        if await lease.acquire() is None:
             return went
         try:
             now = self._clock.now()
@@ -145,8 +144,7 @@ class Housekeeping:
             if places != start:
                 await self._store.write(retention.note_places, places)
         finally:
-            with anyio.move_on_after(RESIGN_WITHIN_S, shield=True):
-                await lease.resign()
+            await lease.resign()
         went = +went
         if went:
             log.info("housekeeping.pruned", took_s=round(self._clock.monotonic() - began, 3), **went)
@@ -171,7 +169,7 @@ class Housekeeping:
         await self._clock.sleep(self._pause_s)
 
     async def _search(
-        self, now: datetime, start: Places, lease: "_Lease", went: Counter[str]
+        self, now: datetime, start: Places, lease: Leadership, went: Counter[str]
     ) -> tuple[tuple[str, str], str]:
         """Delete units and items that are gone, in SEARCHED parts of each. Return the places to go on."""
         before, since = _before(now, self.keep.items_days + RENEWED_DAYS), _before(now, self.keep.items_days)
@@ -278,35 +276,6 @@ class Housekeeping:
             if not place:
                 break
         return found, place
-
-
-class _Lease:
-    """The pruning lease, renewed while it is checked."""
-
-    def __init__(self, store: Store, clock: Clock, boot_id: BootId) -> None:
-        self._store = store
-        self._clock = clock
-        self._boot_id = boot_id
-        self._term: nodes.Term | None = None
-        self._renewed = 0.0
-
-    async def acquire(self) -> bool:
-        self._renewed = self._clock.monotonic()
-        self._term = await self._store.write(nodes.acquire_lease, LEASE, self._boot_id, ttl_ms=LEASE_MS)
-        return self._term is not None
-
-    async def is_held(self) -> bool:
-        """Return True if the lease is still held; renew it if due."""
-        now = self._clock.monotonic()
-        if self._term is not None and now - self._renewed >= RENEW_EVERY_S:
-            self._renewed = now
-            if not await self._store.write(nodes.renew_lease, self._term, ttl_ms=LEASE_MS):
-                self._term = None
-        return self._term is not None
-
-    async def resign(self) -> None:
-        if self._term is not None:
-            await self._store.write(nodes.resign_lease, self._term)
 
 
 def _before(now: datetime, days: int) -> int:

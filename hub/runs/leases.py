@@ -125,14 +125,28 @@ def is_share_of(boot_id: BootId, living: Collection[BootId], what: str) -> bool:
 
 
 class Leadership:
-    """Leadership of this boot of the hub for a named task, based on a lease."""
+    """Leadership of this boot of the hub for a named task, based on a lease.
 
-    def __init__(self, store: Store, name: str, boot_id: BootId, *, clock: Clock) -> None:
+    Args:
+        times_s: how long the lease is held without a renewal, and when it is renewed.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        name: str,
+        boot_id: BootId,
+        *,
+        clock: Clock,
+        times_s: tuple[float, float] | None = None,
+    ) -> None:
         self._store = store
         self._name = name
         self._boot_id = boot_id
         self._clock = clock
-        self._ttl_s, self._renew_s = (TTL_S, RENEW_S) if store.is_shared else (ALONE_TTL_S, ALONE_RENEW_S)
+        by_default = (TTL_S, RENEW_S) if store.is_shared else (ALONE_TTL_S, ALONE_RENEW_S)
+        ttl_s, self._renew_s = times_s or by_default
+        self._ttl_ms = int(ttl_s * 1000)
         self._term: Term | None = None
         self._renew_at = 0.0  # monotonic
 
@@ -148,18 +162,32 @@ class Leadership:
             StorageError: the database is unavailable.
         """
         while self._term is None:
-            began = self._clock.monotonic()
             if not self._store.is_shared:  # the previous holder is dead, because the database is not shared
                 await self._store.write(nodes.end_others, self._boot_id)
-            self._term = await self._store.write(
-                nodes.acquire_lease, self._name, self._boot_id, ttl_ms=int(self._ttl_s * 1000)
-            )
-            if self._term is None:
+            term = await self.acquire()
+            if term is None:
                 await self._clock.sleep(RENEW_S)
             else:
-                self._held_from(began)
-                log.info("lease.taken", lease=self._name, fence=self._term.fence)
+                log.info("lease.taken", lease=self._name, fence=term.fence)
         return self._term
+
+    async def acquire(self) -> Term | None:
+        """Take the lease unless another hub holds it."""
+        # The next renewal is counted from before the request: its answer may be late.
+        self._renew_at = self._clock.monotonic() + self._renew_s
+        self._term = await self._store.write(
+            nodes.acquire_lease, self._name, self._boot_id, ttl_ms=self._ttl_ms
+        )
+        return self._term
+
+    async def is_held(self) -> bool:
+        """Return True if this hub holds the lease; renew it if due."""
+        while self._term is not None and (began := self._clock.monotonic()) >= self._renew_at:
+            if await self._store.write(nodes.renew_lease, self._term, ttl_ms=self._ttl_ms):
+                self._renew_at = began + self._renew_s
+            else:
+                self.lose()
+        return self._term is not None
 
     async def keep(self) -> Term:
         """Return the current term, renewed if due. The lease is held when this returns.
@@ -170,11 +198,8 @@ class Leadership:
         """
         if self._term is None:
             raise LostLease(f"the lease {self._name!r} is not held")
-        while (began := self._clock.monotonic()) >= self._renew_at:
-            if not await self._store.write(nodes.renew_lease, self._term, ttl_ms=int(self._ttl_s * 1000)):
-                self.lose()
-                raise LostLease(f"another hub has taken the lease {self._name!r}")
-            self._held_from(began)
+        if not await self.is_held():
+            raise LostLease(f"another hub has taken the lease {self._name!r}")
         return self._term
 
     def lose(self) -> None:
@@ -191,7 +216,3 @@ class Leadership:
                 await self._store.write(nodes.resign_lease, term)
             except StorageError as exc:
                 log.warning("lease.not_resigned", lease=self._name, why=str(exc))
-
-    def _held_from(self, began: float) -> None:
-        """Set the time of the next renewal, counted from before the request: its answer may be late."""
-        self._renew_at = began + self._renew_s

@@ -553,28 +553,19 @@ async def test_a_file_that_takes_too_long_to_read_is_marked_and_counted_and_the_
     metrics = Metrics()
     report = base64.b64encode(odd_files.long_pdf(1_500)).decode()
     slow = FilePiece(path="a.pdf", content=report, encoding="base64")
+    noise = FilePiece(path="b.bin", content=base64.b64encode(b"\0" * 9).decode(), encoding="base64")
     next_one = FilePiece(path="b.md", content="Pay rent")
     events, _ = await read(
-        AgentData(run_id="r", files=[slow, next_one]),
+        AgentData(run_id="r", files=[slow, noise, next_one]),
         END,
         metrics=metrics,
         converting=ConvertLimits(seconds=0.3),
     )
-    assert unread(events) == [("a.pdf", ErrorCode.NOT_CONVERTIBLE)]
+    failed = {event.unit_key: event.is_failure for event in events if isinstance(event, UnreadUnit)}
+    assert failed == {"a.pdf": True, "b.bin": False}, "only what reaches a limit has failed"
+    assert {code for _, code in unread(events)} == {ErrorCode.NOT_CONVERTIBLE}
     assert documents(events) == {"b.md": "Pay rent"}
     assert metrics.registry.get_sample_value("hub_limits_reached_total", {"limit": "convert_seconds"}) == 1
-
-
-async def test_what_is_no_text_is_left_out_and_what_reaches_a_limit_has_failed() -> None:
-    pytest.importorskip("kreuzberg")
-    noise = FilePiece(path="a.bin", content=base64.b64encode(b"\0" * 9).decode(), encoding="base64")
-    report = base64.b64encode(odd_files.long_pdf(1_500)).decode()
-    slow = FilePiece(path="b.pdf", content=report, encoding="base64")
-    events, _ = await read(
-        AgentData(run_id="r", files=[noise, slow]), END, converting=ConvertLimits(seconds=0.3)
-    )
-    failed = {event.unit_key: event.is_failure for event in events if isinstance(event, UnreadUnit)}
-    assert failed == {"a.bin": False, "b.pdf": True}
 
 
 async def test_a_run_refused_as_a_whole_says_whether_to_come_back() -> None:
