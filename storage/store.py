@@ -22,7 +22,7 @@ import sqlalchemy as sa
 from protocol.agent_status import AgentMoved
 from protocol.ids import BootId
 from storage import audit
-from storage.agents.agent_moves import recorded_moves
+from storage.agents.agents import recorded_moves
 from storage.kernel.address import SERVER
 from storage.kernel.database import (
     Database,

@@ -50,9 +50,8 @@ from hub.outbound.client import AnswerTooLarge, OutboundClient, TransportError, 
 from hub.outbound.rules import AddressRefused, bounded
 from protocol.frame import read_json
 from protocol.ids import BootId
-from storage.connectors import connectors, credentials, seen_messages
-from storage.connectors.connectors import DETAIL_CHARS, ConnectorRow
-from storage.connectors.credentials import CredentialRow, GrantSight
+from storage.connectors import connectors, seen_messages
+from storage.connectors.connectors import DETAIL_CHARS, ConnectorRow, CredentialRow, GrantSight
 from storage.devices import nodes
 from storage.kernel.database import StorageError
 from storage.runs import items
@@ -384,7 +383,7 @@ class TokenBook:
 
     async def password(self, connector_id: str) -> str:
         """Return the password that a person gave for the connector. Raises like ``open``."""
-        row = await self._store.read(credentials.find_credential, connector_id)
+        row = await self._store.read(connectors.find_credential, connector_id)
         if row is None:
             raise SignInNeeded(NO_GRANT)
         return (await self.open(row)).access_token
@@ -416,7 +415,7 @@ class TokenBook:
         return ring.seal(tokens, row=connector_id, owner=connector_id)
 
     async def _find_grant(self, connector_id: str) -> tuple[GrantSight, CredentialRow, SealedTokens]:
-        seen = await self._store.read(credentials.find_grant_state, connector_id)
+        seen = await self._store.read(connectors.find_grant_state, connector_id)
         if seen is None:
             raise Misconfigured("the connector is gone")
         if seen.row is None:
@@ -426,7 +425,7 @@ class TokenBook:
         return seen, seen.row, await self.open(seen.row)
 
     async def _lease(self, row: CredentialRow) -> bool:
-        lease = partial(credentials.lease_credential, version=row.version, owner=self._owner, ttl_ms=LEASE_MS)
+        lease = partial(connectors.lease_credential, version=row.version, owner=self._owner, ttl_ms=LEASE_MS)
         return await self._store.write(lease, row.connector_id)
 
     async def _refresh(self, row: CredentialRow, tokens: SealedTokens, account: AccountConfig) -> str | None:
@@ -447,7 +446,7 @@ class TokenBook:
                 raise
             finally:
                 await self._store.write(
-                    partial(credentials.release_credential, owner=self._owner), row.connector_id
+                    partial(connectors.release_credential, owner=self._owner), row.connector_id
                 )
         log.info("connector.refreshed", connector_id=row.connector_id, stored=is_stored)
         return granted.access_token if is_stored else None
@@ -455,7 +454,7 @@ class TokenBook:
     async def _keep(self, row: CredentialRow, granted: Granted) -> bool:
         key_id, sealed = await self.seal(row.connector_id, granted)
         save = partial(
-            credentials.save_refreshed,
+            connectors.save_refreshed,
             version=row.version,
             sealed=sealed,
             key_id=key_id,
@@ -605,7 +604,7 @@ class Accounts:
         state: Literal["sign_in", "blocked"] = "sign_in" if isinstance(failure, SignInNeeded) else "blocked"
         row = await self._store.write(
             partial(
-                credentials.refuse_connector,
+                connectors.refuse_connector,
                 credential_version=failure.version if isinstance(failure, SignInNeeded) else 0,
                 state=state,
                 reason=failure.code,
@@ -659,7 +658,7 @@ class Accounts:
         key_id, sealed = await self.book.seal(connector_id, granted)
         row = await self._store.write(
             partial(
-                credentials.grant_connector,
+                connectors.grant_connector,
                 sealed=sealed,
                 key_id=key_id,
                 scopes=granted.scopes,
@@ -708,7 +707,7 @@ class Accounts:
             True if the provider revoked it. The grant is deleted here in any case.
         """
         row, config = await self.account(connector_id)
-        held = await self._store.read(credentials.find_credential, row.id)
+        held = await self._store.read(connectors.find_credential, row.id)
         is_revoked = False
         if held is not None and not config.needs_password:
             try:
@@ -717,7 +716,7 @@ class Accounts:
                 is_revoked = await self.grants.revoke(config, token)
             except ConnectorFailure as failure:
                 log.warning("connector.not_revoked", connector=row.name, code=failure.code)
-        await self._store.write(partial(credentials.forget_grant, at=self._now(), actor=actor), row.id)
+        await self._store.write(partial(connectors.forget_grant, at=self._now(), actor=actor), row.id)
         return is_revoked
 
     async def list_keys(self) -> list[tuple[Key, int, int]]:
@@ -732,7 +731,7 @@ class Accounts:
 
     async def missing_keys(self) -> dict[str, int]:
         """Return the keys that are not here, with the number of sign-ins sealed by each. Raises BadKeys."""
-        used = await self._store.read(credentials.keys_in_use)
+        used = await self._store.read(connectors.keys_in_use)
         here = {key.id for key in (await self.keys.ring()).keys}
         return {key_id: rows for key_id, rows in used.items() if key_id not in here}
 
@@ -760,7 +759,7 @@ class Accounts:
         if self.keys.is_ours:
             await self.keys.add()
         ring = await self.keys.ring()
-        count = await self._store.write(credentials.reseal_all, ring.reseal)
+        count = await self._store.write(connectors.reseal_all, ring.reseal)
         await self._reseal_excerpts(ring)
         log.info("keys.rotated", key=ring.newest.id, rows=count)
         return count
@@ -802,7 +801,7 @@ class Accounts:
 
 def _keys_in_use(c: Connection) -> tuple[dict[str, int], dict[str, int]]:
     """Return the numbers of sign-ins and of excerpts that each key seals, by key id."""
-    return credentials.keys_in_use(c), items.keys_of_excerpts(c)
+    return connectors.keys_in_use(c), items.keys_of_excerpts(c)
 
 
 async def waiting_posts(

@@ -32,9 +32,8 @@ from protocol.errors import DeliveryError, ErrorCode, HubError
 from protocol.frame import Record
 from protocol.ids import CallId, DeviceId
 from protocol.work import Action, ToolCall
-from storage.connectors import credentials
-from storage.connectors.connectors import ConnectorRow
-from storage.connectors.credentials import Outcome, SignInRow, Way, state_hash
+from storage.connectors import connectors
+from storage.connectors.connectors import ConnectorRow, Outcome, SignInRow, Way, state_hash
 from storage.store import Store
 
 LIFE_MS: Final = 600_000
@@ -110,7 +109,7 @@ class SignIns:
 
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Poll for device codes, including those of an earlier boot, until cancelled."""
-        rows = await self._store.read(credentials.open_sign_ins)
+        rows = await self._store.read(connectors.open_sign_ins)
         self._fresh += [row.id for row in rows if row.way == "code"]
         async with anyio.create_task_group() as watches:
             task_status.started()
@@ -157,7 +156,7 @@ class SignIns:
 
     async def find(self, id: str) -> SignInRow:
         """Return a sign-in. Raises SignInFailed if it does not exist."""
-        row = await self._store.read(credentials.find_sign_in, id)
+        row = await self._store.read(connectors.find_sign_in, id)
         if row is None:
             raise SignInFailed("there is no such sign-in")
         return row
@@ -191,7 +190,7 @@ class SignIns:
         Raises:
             SignInFailed: the sign-in failed, which is stored in its row too.
         """
-        row = await self._store.read(credentials.find_by_state, state)
+        row = await self._store.read(connectors.find_by_state, state)
         if row is None or id not in (None, row.id) or device_id not in (None, row.device_id):
             raise SignInFailed("no sign-in waits for this answer")
         if row.outcome == "done":
@@ -239,7 +238,7 @@ class SignIns:
                 raise SignInFailed("the device does not say where it listens")
             redirect_uri = f"http://{account.oauth().loopback}:{port}/"
             url = authorize_url(account, redirect_uri=redirect_uri, state=state, verifier=verifier)
-            await self._store.write(credentials.aim_sign_in, made.id, redirect_uri)
+            await self._store.write(connectors.aim_sign_in, made.id, redirect_uri)
             await _call(link, made.id, life | {"url": url})
         except SignInFailed as failure:
             await self._settle(made, "failed", str(failure))
@@ -343,7 +342,7 @@ class SignIns:
             expires_at=now + life_ms,
             settled_at=None,
         )
-        await self._store.write(credentials.begin_sign_in, made)
+        await self._store.write(connectors.begin_sign_in, made)
         log.info("connector.sign_in_begun", connector=row.name, way=way)
         return made
 
@@ -362,11 +361,11 @@ class SignIns:
         raise SignInFailed(problem)
 
     async def _settle(self, row: SignInRow, outcome: Outcome, problem: str | None) -> bool:
-        settle = partial(credentials.settle_sign_in, outcome=outcome, problem=problem, at=self._now())
+        settle = partial(connectors.settle_sign_in, outcome=outcome, problem=problem, at=self._now())
         return await self._store.write(settle, row.id)
 
     async def _correct(self, row: SignInRow, outcome: Outcome, problem: str | None) -> None:
-        correct = partial(credentials.correct_sign_in, outcome=outcome, problem=problem)
+        correct = partial(connectors.correct_sign_in, outcome=outcome, problem=problem)
         await self._store.write(correct, row.id)
 
     def _now(self) -> int:

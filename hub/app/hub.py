@@ -109,7 +109,7 @@ from hub.settings.reading import FileLines
 from hub.supervisor import Supervisor
 from hub.version import command_to_add
 from storage import audit
-from storage.coordination import question_rows
+from storage.coordination import questions
 from storage.devices import nodes, pairings
 from storage.kernel import database
 from storage.runs import items
@@ -272,16 +272,16 @@ class Gauges:
                 database.measure_size(c),
                 pairings.count_pairings(c, at=at),
                 items.count_open(c),
-                question_rows.count_open(c),
+                questions.count_open(c),
                 audit.last_backup_at(c),
             )
 
-        size, waiting, suggested, questions, backup_at = await self._store.read(measure)
+        size, waiting, suggested, asked, backup_at = await self._store.read(measure)
         self._metrics.db_size.set(size.data)
         self._metrics.db_wal.set(size.log)
         self._metrics.pairing_pending.set(waiting)
         self._metrics.review_queue.set(suggested)
-        self._metrics.open_questions.set(questions)
+        self._metrics.open_questions.set(asked)
         if backup_at is not None:
             self._metrics.backup_success_at.set(backup_at / 1000)
 

@@ -33,7 +33,7 @@ from storage.agents.agent_snapshot import UnknownTemplate
 from storage.agents.config_changes import WouldBreak
 from storage.agents.declared_agents import NameTaken, TooManyDeclared, check_names, check_number
 from storage.audit import AuditRow, Entry
-from storage.connectors import credentials
+from storage.connectors import connectors
 from storage.connectors.connectors import UnknownConnector
 from storage.coordination import gateways
 from storage.coordination.gateway_agents import RemoteIdTaken
@@ -282,7 +282,7 @@ async def _remarks(context: Context, shared: SharedRoots, settings: Settings) ->
 
 async def _sign_ins_deleted(store: Store, settings: Settings) -> list[Remark]:
     """Warn of accounts whose stored password or sign-in is deleted: they have another server or user."""
-    held = await store.read(credentials.origins_of_credentials) if settings.connectors else {}
+    held = await store.read(connectors.origins_of_credentials) if settings.connectors else {}
     return [
         Remark(
             ("connectors", number, "name"),

@@ -51,7 +51,7 @@ from protocol.errors import CATALOGUE, Backoff, CallTimedOut, DeliveryError, Err
 from protocol.frame import ErrorBody, Record
 from protocol.ids import BootId, CallId, DeviceId, GatewayId, traceparent_of
 from protocol.work import Action, ToolCall
-from storage.coordination import gateway_agents, gateways, message_rows, messages, question_rows
+from storage.coordination import gateway_agents, gateways, message_rows, messages, questions
 from storage.coordination.message_rows import MessageRow, MessageSight, UnknownMessage
 from storage.kernel.database import StorageError
 from storage.store import Store
@@ -164,7 +164,7 @@ class MissedAnswers:
         ids = [row.id for row in await self._store.read(gateways.list_gateways) if row.name == gateway.name]
         if not ids or self._on_text is None:
             return
-        since = await self._store.read(question_rows.open_since, ids[0])
+        since = await self._store.read(questions.open_since, ids[0])
         main = await self._store.read(gateway_agents.find_main_agent, ids[0])
         if since is None or main is None or main.session_key is None:
             return

@@ -42,12 +42,11 @@ from protocol.errors import CodedError, DeliveryError, ErrorCode, HubError, Link
 from protocol.ids import AgentId, BoardId, DeviceId, MemoryId, MessageId, QuestionId, RunId, trace_id_of
 from protocol.work import Action, ToolCall
 from storage import audit
-from storage.coordination import boards, question_rows, questions
+from storage.coordination import boards, questions
 from storage.coordination.boards import BoardRow, MemoryFilter, MemoryLimits, MemoryRow, NewMemory
 from storage.coordination.message_rows import MessageRow
 from storage.coordination.messages import MessageLimits
-from storage.coordination.question_rows import QuestionRow
-from storage.coordination.questions import NewAnswer, NewQuestion, Replied, ReplyIds
+from storage.coordination.questions import NewAnswer, NewQuestion, QuestionRow, Replied, ReplyIds
 from storage.kernel.columns import Key
 from storage.kernel.database import StorageError
 from storage.store import Connection, Store
@@ -368,10 +367,10 @@ class Questions:
         """
         count = 0
         for id, answer in answers_in(text)[:MOST_ANSWERS]:
-            asked = await self._store.read(question_rows.find_question, id)
+            asked = await self._store.read(questions.find_question, id)
             if asked is None or asked.board_id is None:
                 continue
-            main = await self._store.read(question_rows.main_of, asked.board_id)
+            main = await self._store.read(questions.main_of, asked.board_id)
             if main is None or main.agent_id != agent_id:
                 continue
             caller = Caller.of_agent(agent_id, asked.user_id)
@@ -413,7 +412,7 @@ def seen_question(c: Connection, caller: Caller, verb: Verb, id: str) -> Questio
     Raises:
         CodedError
     """
-    asked = question_rows.get_question(c, id, user_id=caller.user_id)
+    asked = questions.get_question(c, id, user_id=caller.user_id)
     if caller.agent_id is not None:
         if asked.board_id is None:
             raise CodedError(ErrorCode.UNKNOWN_QUESTION, f"there is no question {id}")

@@ -34,7 +34,7 @@ from protocol.calls import without_answers
 from protocol.coordination import MessageEvent, MessageKind, MessageState, QueueMode, attempt_key
 from protocol.errors import Backoff, ErrorCode
 from protocol.ids import AgentId, BootId, traceparent_of
-from storage.coordination import message_rows, messages, question_rows
+from storage.coordination import message_rows, messages, questions
 from storage.coordination.message_rows import MessageRow, MessageSight
 from storage.store import Store
 
@@ -456,7 +456,7 @@ class ToGateway:
     async def _write_letter(self, seen: MessageSight) -> Letter:
         channel = None
         if seen.kind is MessageKind.ASK_USER and seen.question_id is not None:
-            asked = await self._store.read(question_rows.find_question, seen.question_id)
+            asked = await self._store.read(questions.find_question, seen.question_id)
             channel = None if asked is None else asked.preferred_channel
         assert seen.session_key is not None, "its home is known"
         return Letter(

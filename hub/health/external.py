@@ -19,9 +19,8 @@ from hub.runs.sentences import describe_time
 from hub.runs.span_export import SpanExport
 from hub.settings.notify_settings import NotifySettings
 from storage import deliveries
-from storage.connectors import connectors, credentials
-from storage.connectors.connectors import ConnectorRow
-from storage.connectors.credentials import GrantAge
+from storage.connectors import connectors
+from storage.connectors.connectors import ConnectorRow, GrantAge
 from storage.coordination import gateway_agents, gateways
 from storage.coordination.gateway_agents import GatewayAgentRow
 from storage.coordination.gateways import GatewayRow
@@ -199,7 +198,7 @@ async def check_connectors(
     Args:
         way_in: returns how a person signs in to the named connector, or None if hub.toml has its secret.
     """
-    ages = {one.connector_id: one for one in await store.read(credentials.list_grants)}
+    ages = {one.connector_id: one for one in await store.read(connectors.list_grants)}
     return [
         found
         for row in await store.read(connectors.list_connectors)

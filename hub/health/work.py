@@ -16,7 +16,7 @@ from protocol.lifecycles import RunOutcome
 from storage.agents import agents_in_trouble
 from storage.agents.agents import AgentRow
 from storage.agents.agents_in_trouble import FailingAgent
-from storage.coordination import question_rows
+from storage.coordination import questions
 from storage.devices import devices
 from storage.runs import run_locks, runs
 from storage.runs.run_locks import Offered
@@ -280,7 +280,7 @@ async def check_questions(store: Store, now: datetime) -> Iterable[Finding]:
             user_id=one.user_id,
             since=from_epoch_ms(one.since),
         )
-        for one in await store.read(question_rows.waiting_since, epoch_ms(now - QUESTION_PATIENCE))
+        for one in await store.read(questions.waiting_since, epoch_ms(now - QUESTION_PATIENCE))
     ]
 
 

@@ -54,13 +54,12 @@ from protocol.handshake import (
 )
 from protocol.ids import BootId, ConnectionId, DeviceId, KeyId, PairingId, TokenId, UserId
 from storage import audit
-from storage.devices import device_keys, devices, pairings, sessions
+from storage.devices import devices, pairings, sessions, tokens
 from storage.devices.attempts import AttemptLimits
-from storage.devices.device_keys import KeyOwner, KeyRevoked, RotatedTooSoon
 from storage.devices.devices import Copy, Origin, TokenRevoked, UnknownDevice
 from storage.devices.pairings import Asked, BadInvitation, PairingAsk, TooManyPairings
 from storage.devices.sessions import Opened, Opening, Owner, TooManyDevices
-from storage.devices.tokens import DeviceTokenRow
+from storage.devices.tokens import DeviceTokenRow, KeyOwner, KeyRevoked, RotatedTooSoon
 from storage.kernel.database import Conflict, StorageError
 from storage.store import Store
 
@@ -389,7 +388,7 @@ class KeyRotation:
         old_id, new = KeyId(link.credential.removeprefix(_KEY)), read_key(public_key)
         old = next(
             key
-            for key in await self._store.read(device_keys.list_keys, device_id=link.device_id)
+            for key in await self._store.read(tokens.list_keys, device_id=link.device_id)
             if key.id == old_id
         )
         text = keys.rotation_text(self._hub_id, link.device_id, old_key=old.public_key, new_key=new.public)
@@ -397,7 +396,7 @@ class KeyRotation:
         check_signature(new.public, proof, text)
         try:
             await self._store.write(
-                device_keys.rotate_key,
+                tokens.rotate_key,
                 link.device_id,
                 old=old_id,
                 new=new.id,

@@ -23,7 +23,7 @@ from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId, BootId, RunId
 from protocol.lifecycles import FINAL_RUN_STATES, RunEvent, RunState
 from storage import audit
-from storage.agents import agent_moves, agent_states, agents, status_writes
+from storage.agents import agent_states, agents, status_writes
 from storage.agents.agents import AgentRow
 from storage.agents.declared_agents import AgentOfFile
 from storage.agents.status_writes import StatusWrite, Written
@@ -212,7 +212,7 @@ class RunControl:
         Runs in progress continue to their end.
         """
         entry = self._entry("agent.paused", actor, agent_id)
-        pause = audit.audited(agent_moves.move, lambda moved: entry if moved else None)
+        pause = audit.audited(agents.move, lambda moved: entry if moved else None)
         return await self._store.write(pause, agent_id, "lifecycle", "paused", at=entry.at, actor=actor)
 
     async def resume_agent(self, agent_id: AgentId, *, actor: str) -> bool:
@@ -226,7 +226,7 @@ class RunControl:
         paused, exhausted = (
             self._entry("agent.resumed", actor, agent_id, was=was) for was in ("paused", "exhausted")
         )
-        resume = audit.audited(agent_moves.move, lambda moved: paused if moved else None)
+        resume = audit.audited(agents.move, lambda moved: paused if moved else None)
         recover = audit.audited(agent_states.recover_agent, lambda moved: exhausted if moved else None)
         was_paused = await self._store.write(
             resume, agent_id, "lifecycle", "active", at=paused.at, actor=actor

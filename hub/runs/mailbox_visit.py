@@ -68,9 +68,8 @@ from protocol.tables import TABLES
 from protocol.work import Action, ToolCall
 from storage.agents import agents
 from storage.agents.agents import AgentRow
-from storage.connectors import connectors, credentials, seen_messages
-from storage.connectors.connectors import ConnectorRow
-from storage.connectors.credentials import CredentialRow
+from storage.connectors import connectors, seen_messages
+from storage.connectors.connectors import ConnectorRow, CredentialRow
 from storage.devices import nodes
 from storage.runs import calls, plans, run_moves, runs
 from storage.runs.calls import OpenCall
@@ -346,7 +345,7 @@ class MailboxVisits:
             connector = await self._desk.open(row.id, order.settings.mailbox.filter)
             try:
                 _check_model(connector, has_model=work.has_model)
-                grant = await self._store.read(credentials.find_credential, row.id)
+                grant = await self._store.read(connectors.find_credential, row.id)
                 reading = _Reading(self, attempt, connector, row, work, grant=grant)
                 await reading.read(interrupt)
             finally:

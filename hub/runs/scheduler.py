@@ -55,8 +55,7 @@ from storage import audit
 from storage.audit import Entry
 from storage.devices.nodes import LostLease, Term
 from storage.kernel.database import Conflict, StorageError
-from storage.schedules import calendar_wakeups, fires, schedule_rows, schedules
-from storage.schedules.calendar_wakeups import WakeDecision, WakeEnd, WakeSight
+from storage.schedules import fires, schedule_rows, schedules
 from storage.schedules.fires import (
     BackfillPlan,
     BackfillSight,
@@ -67,7 +66,7 @@ from storage.schedules.fires import (
     FirstRun,
     FreshRun,
 )
-from storage.schedules.schedule_rows import DueSchedule, ScheduleRow
+from storage.schedules.schedule_rows import DueSchedule, ScheduleRow, WakeDecision, WakeEnd, WakeSight
 from storage.schedules.schedules import NextFire, Passed
 from storage.store import Store
 
@@ -729,10 +728,10 @@ class Wakes:
     async def _process(self, tasks: TaskGroup) -> float:
         """Process all open wakes. Return the seconds until the next round."""
         if self._is_first:  # the answers to calls of an earlier boot are lost
-            await self._store.write(calendar_wakeups.resend, now_ms(self._clock))
+            await self._store.write(schedule_rows.resend, now_ms(self._clock))
             self._is_first = False
         at = now_ms(self._clock)
-        for wake in await self._store.read(calendar_wakeups.due_wakes, at, AT_ONCE):
+        for wake in await self._store.read(schedule_rows.due_wakes, at, AT_ONCE):
             if wake.id in self._in_flight:
                 continue  # its call in flight will settle or postpone it
             self.turns.work()
@@ -741,7 +740,7 @@ class Wakes:
                     await self._settle(wake, over.to, over.decision, over.reason)
                 case Deferred(until):
                     await self._store.write(
-                        calendar_wakeups.put_off,
+                        schedule_rows.put_off,
                         wake,
                         at=at,
                         next_at=until,
@@ -750,7 +749,7 @@ class Wakes:
                     )
                 case Ready():
                     await self._begin(wake, tasks)
-        return WAKEUPS_POLL_S if await self._store.read(calendar_wakeups.is_any_open) else REST_S
+        return WAKEUPS_POLL_S if await self._store.read(schedule_rows.is_any_open) else REST_S
 
     async def _begin(self, wake: WakeSight, tasks: TaskGroup) -> None:
         """Start the call if the device is connected to this hub; other hubs call their own devices."""
@@ -762,7 +761,7 @@ class Wakes:
             return
         at, tries = now_ms(self._clock), wake.sends + 1
         again = at + round(self.answer_s * 1_000) + _again_ms(tries)
-        if await self._store.write(calendar_wakeups.take, wake, at=at, next_at=again):
+        if await self._store.write(schedule_rows.take, wake, at=at, next_at=again):
             self._in_flight.add(wake.id)
             taken = msgspec.structs.replace(wake, state="sent", sends=tries)
             tasks.start_soon(self._send, taken, link)
@@ -813,12 +812,12 @@ class Wakes:
 
     async def _postpone(self, wake: WakeSight, reason: str, wait_ms: int) -> None:
         at = now_ms(self._clock)
-        await self._store.write(calendar_wakeups.put_off, wake, at=at, next_at=at + wait_ms, reason=reason)
+        await self._store.write(schedule_rows.put_off, wake, at=at, next_at=at + wait_ms, reason=reason)
 
     async def _settle(self, wake: WakeSight, to: WakeEnd, decision: WakeDecision, reason: str | None) -> None:
         """Settle a wake. Does nothing if it was settled already."""
         at = now_ms(self._clock)
-        if not await self._store.write(calendar_wakeups.settle, wake.id, to, decision, at=at, reason=reason):
+        if not await self._store.write(schedule_rows.settle, wake.id, to, decision, at=at, reason=reason):
             return
         self._metrics.wakes.labels(decision).inc()
         log.info(

@@ -36,15 +36,16 @@ from protocol.agent_status import (
 )
 from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId, DeviceId, UserId
-from storage.agents.agent_moves import (
+from storage.agents.agents import (
     activity_in,
+    agent_called,
     axes_in,
+    called,
     locked_state,
     move,
     next_move,
     remember,
 )
-from storage.agents.agents import agent_called, called
 from storage.kernel.columns import (
     Int,
     Key,

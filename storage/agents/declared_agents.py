@@ -17,7 +17,8 @@ from protocol.configs import RESERVED
 from protocol.errors import CodedError, ErrorCode, HubError, LimitReached
 from protocol.ids import AgentId, DeviceId, RunId, UserId
 from storage import schema
-from storage.agents import agent_moves, agent_snapshot, agent_states, config_changes, configs
+from storage.agents import agent_snapshot, agent_states, config_changes, configs
+from storage.agents import agents as all_agents
 from storage.agents.agent_snapshot import Check, TemplateRow, keep_templates
 from storage.agents.agents import (
     FILE_AGENTS,
@@ -139,22 +140,22 @@ def update_agent(
     c.execute(sa.update(agents).where(agents.c.id == old.id).values(values))
     _write_configs(c, old.id, agent, at)
     if old.max_concurrent_runs != agent.max_concurrent_runs:
-        agent_moves.follow_limit(c, old.id, old.max_concurrent_runs, at=at, actor=actor)
+        all_agents.follow_limit(c, old.id, old.max_concurrent_runs, at=at, actor=actor)
     if old.archived_at is not None:
-        agent_moves.move_if_legal(c, old.id, "lifecycle", "active", at=at, actor=actor, reason=back_because)
+        all_agents.move_if_legal(c, old.id, "lifecycle", "active", at=at, actor=actor, reason=back_because)
     # A terminated agent stays offline, and one that has had no device is as its heartbeats say.
     if (device is not None or old.device_id is not None) and old.lifecycle != "terminated":
         connectivity = "offline" if device is None else device.connectivity
-        agent_moves.move(c, old.id, "connectivity", connectivity, at=at, actor=actor)
+        all_agents.move(c, old.id, "connectivity", connectivity, at=at, actor=actor)
     if device is not None and old.device_id is None:  # its runs count from now on
-        agent_moves.count_turns(c, old.id, 0, because="it has a device now", at=at, actor=actor)
+        all_agents.count_turns(c, old.id, 0, because="it has a device now", at=at, actor=actor)
 
 
 def archive_agent(c: sa.Connection, agent: AgentRow, *, at: int, actor: str, reason: str) -> None:
     """Archive an agent: pause it, remove its schedules, release its locks; keep its history."""
     c.execute(sa.update(agents).where(agents.c.id == agent.id).values(deleted_at=at, updated_at=at))
     schedules.remove(c, agent.id, at)
-    agent_moves.move_if_legal(c, agent.id, "lifecycle", "paused", at=at, actor=actor, reason=reason)
+    all_agents.move_if_legal(c, agent.id, "lifecycle", "paused", at=at, actor=actor, reason=reason)
     let_agent_go(c, agent.id)
     boards.leave(c, agent.id)
 
@@ -476,7 +477,7 @@ def make_agent(
     else:
         update_agent(c, old, agent, device, source="api", at=at, actor=actor, back_because="made again")
         if lifecycle is not Lifecycle.ACTIVE:
-            agent_moves.move_if_legal(c, id, "lifecycle", lifecycle, at=at, actor=actor)
+            all_agents.move_if_legal(c, id, "lifecycle", lifecycle, at=at, actor=actor)
     schedules.declare(c, id, agent.schedule, fresh_id=fresh_schedule_id, at=at)
     schedules.declare_slots(c, id, agent.slots, at=at)
     configs.declare(c, id, agent.capabilities, source="api", at=at)

@@ -38,10 +38,10 @@ from protocol.errors import CodedError, ErrorCode, HubError
 from protocol.ids import AgentId, DeviceId, RunId
 from protocol.lifecycles import AgentStatus as CalendarStatus
 from storage import schema
-from storage.agents import agent_moves
 from storage.agents import agent_states as moves
-from storage.agents.agent_moves import axes_in, end_keeping_offline, keep_offline, locked_state, move, refine
+from storage.agents import agents as all_agents
 from storage.agents.agent_states import AgentState, exhaust, find_state, write_metadata
+from storage.agents.agents import axes_in, end_keeping_offline, keep_offline, locked_state, move, refine
 from storage.agents.locks import let_agent_go
 from storage.kernel.columns import Doc, Int, columns_of, fill_each, in_parts, sparing
 from storage.runs.run_pauses import request_cancel
@@ -510,7 +510,7 @@ def _take(c: sa.Connection, sight: AgentSight, report: AgentReport, at: int) -> 
 
 
 def _move(c: sa.Connection, sight: AgentSight, requested: RequestedMove, at: int, actor: str) -> None:
-    agent_moves.move(
+    all_agents.move(
         c, sight.agent_id, requested.axis, requested.to, at=at, actor=actor, reason=requested.reason
     )
 
@@ -521,7 +521,7 @@ def _actor(sight: AgentSight) -> str:
 
 def _count_turns(c: sa.Connection, sight: AgentSight, turns: int, because: str, at: int) -> None:
     if sight.turns != turns:
-        agent_moves.count_turns(c, sight.agent_id, turns, because=because, at=at, actor=_actor(sight))
+        all_agents.count_turns(c, sight.agent_id, turns, because=because, at=at, actor=_actor(sight))
 
 
 def _was_set_by_heartbeat(c: sa.Connection, sight: AgentSight, axis: Axis) -> bool:

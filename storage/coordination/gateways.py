@@ -25,7 +25,8 @@ from protocol.agent_status import Availability, Axis, Connectivity, ExhaustReaso
 from protocol.errors import CodedError, ErrorCode, HubError
 from protocol.ids import AgentId, BoardId, BootId, GatewayId, UserId
 from storage import audit
-from storage.agents import agent_moves, agent_states
+from storage.agents import agent_states
+from storage.agents import agents as all_agents
 from storage.agents.agents import free_name, get_agent
 from storage.agents.declared_agents import LOCK_USER, AgentLimits
 from storage.agents.status_writes import LAST_MOVE
@@ -308,9 +309,9 @@ def _write_seen(c: sa.Connection, one: Seen, at: int, actor: str) -> None:
         _write_health(c, row, one, at, actor)
     if one.is_online is not None:
         to = Connectivity.ONLINE if one.is_online else Connectivity.OFFLINE
-        agent_moves.move(c, one.agent_id, Axis.CONNECTIVITY, to, at=at, actor=actor, reason=one.why)
+        all_agents.move(c, one.agent_id, Axis.CONNECTIVITY, to, at=at, actor=actor, reason=one.why)
     if one.turns is not None:
-        agent_moves.count_turns(c, one.agent_id, one.turns, because=one.because, at=at, actor=actor)
+        all_agents.count_turns(c, one.agent_id, one.turns, because=one.because, at=at, actor=actor)
     if one.exhausted is not None:
         agent_states.exhaust(
             c,
@@ -323,7 +324,7 @@ def _write_seen(c: sa.Connection, one: Seen, at: int, actor: str) -> None:
     elif one.has_answered:
         if row.availability == Availability.EXHAUSTED:
             free = Availability.AVAILABLE
-            agent_moves.move(c, one.agent_id, Axis.AVAILABILITY, free, at=at, actor=actor, reason=ENDED_WELL)
+            all_agents.move(c, one.agent_id, Axis.AVAILABILITY, free, at=at, actor=actor, reason=ENDED_WELL)
         if row.exhaust_count:
             agent_states.forgive(c, one.agent_id, at)
 
@@ -346,12 +347,12 @@ def note_heartbeat(c: sa.Connection, gateway_id: GatewayId, *, at: int) -> None:
 def _write_health(c: sa.Connection, row: Any, seen: Seen, at: int, actor: str) -> None:
     agent_id = seen.agent_id
     if not seen.is_known:
-        agent_moves.move(c, agent_id, Axis.HEALTH, Health.ERROR, at=at, actor=actor, reason=seen.problem)
+        all_agents.move(c, agent_id, Axis.HEALTH, Health.ERROR, at=at, actor=actor, reason=seen.problem)
     elif row.health == Health.ERROR:
         last = c.execute(LAST_MOVE, {"agent": agent_id, "on_axis": Axis.HEALTH}).one_or_none()
         if last is not None and (last.actor, last.reason) == (actor, row.health_reason):
             back = "it is there again"
-            agent_moves.move(c, agent_id, Axis.HEALTH, Health.OK, at=at, actor=actor, reason=back)
+            all_agents.move(c, agent_id, Axis.HEALTH, Health.OK, at=at, actor=actor, reason=back)
 
 
 NAME_CHARACTERS: Final = 58  # of a board's name in its lead's name: with "-lead" at most 64

@@ -20,10 +20,9 @@ import sqlalchemy as sa
 from protocol.errors import CodedError, ErrorCode, HubError, nearest
 from protocol.ids import ConnectionId, DeviceId, KeyId, PairingId, UserId
 from storage import audit
-from storage.devices import device_keys
-from storage.devices.device_keys import KeyOwner
+from storage.devices import tokens
 from storage.devices.devices import DeviceRow, UnknownDevice, devices_called, find_device, revoked_device
-from storage.devices.tokens import INVITATIONS, InvitationRow
+from storage.devices.tokens import INVITATIONS, InvitationRow, KeyOwner
 from storage.kernel.columns import Key, columns_of, fill, fill_page, filled, paged, values_of
 from storage.schema import device_keys as key_table
 from storage.schema import device_tokens, devices, invitations, pairings
@@ -211,7 +210,7 @@ def approve(
         raise CodedError(
             ErrorCode.CHANGED_MEANWHILE, "another device waits under this code than the one that was shown"
         )
-    device = device_keys.give_device(
+    device = tokens.give_device(
         c,
         fresh_id=fresh_id,
         user_id=user_id,
@@ -223,8 +222,8 @@ def approve(
     decision = {"pairing": row.id, "now": at, "as": "approved", "by": actor, "became": device.id}
     if c.execute(DECIDE, decision).rowcount == 0:
         raise CodedError(ErrorCode.UNKNOWN_PAIRING, "no device waits under this code any more")
-    device_keys.add_key(c, id=KeyId(row.key_id), device_id=device.id, public_key=bytes(row.public_key), at=at)
-    shown = device_keys.key_subject(KeyId(row.key_id))
+    tokens.add_key(c, id=KeyId(row.key_id), device_id=device.id, public_key=bytes(row.public_key), at=at)
+    shown = tokens.key_subject(KeyId(row.key_id))
     detail = {"key": shown, "device": device.name, "user": user_id, "network": row.network}
     audit.append(c, at=at, actor=actor, event="pairing.approved", subject=device.id, detail=detail)
     return device
@@ -240,7 +239,7 @@ def deny(c: sa.Connection, id: PairingId, *, actor: str, at: int) -> PairingRow:
     if c.execute(DECIDE, decision).rowcount == 0:
         raise CodedError(ErrorCode.UNKNOWN_PAIRING, f"no device waits under the id {id!r}")
     denied = _pairing(c, id)
-    detail = {"key": device_keys.key_subject(denied.key_id), "network": denied.network}
+    detail = {"key": tokens.key_subject(denied.key_id), "network": denied.network}
     audit.append(c, at=at, actor=actor, event="pairing.denied", subject=id, detail=detail)
     return denied
 
@@ -305,7 +304,7 @@ def redeem(
     invitation = INVITATIONS.find(c, token_hash)
     if invitation is None:
         raise BadInvitation("there is no such invitation")
-    known = device_keys.find_key(c, key_id)
+    known = tokens.find_key(c, key_id)
     if known is not None:
         return known
     update = (
@@ -321,14 +320,12 @@ def redeem(
     if c.execute(update).rowcount == 0:
         raise BadInvitation(_why_spent(invitation, at))
     if invitation.device_name is None:
-        device = device_keys.give_free_device(
-            c, fresh_id=fresh_id, user_id=invitation.user_id, name=label, at=at
-        )
+        device = tokens.give_free_device(c, fresh_id=fresh_id, user_id=invitation.user_id, name=label, at=at)
     else:
         before = find_device(c, invitation.device_name, user_id=invitation.user_id)
         if before is not None and (before.revoked_at or 0) >= invitation.created_at:
             raise BadInvitation(f"the device {before.name!r} was revoked after the invitation was made")
-        device = device_keys.give_device(
+        device = tokens.give_device(
             c,
             fresh_id=fresh_id,
             user_id=invitation.user_id,
@@ -337,14 +334,14 @@ def redeem(
             at=at,
             actor=invitation.created_by,
         )
-    device_keys.add_key(c, id=key_id, device_id=device.id, public_key=public_key, at=at)
+    tokens.add_key(c, id=key_id, device_id=device.id, public_key=public_key, at=at)
     audit.append(
         c,
         at=at,
         actor=f"device:{device.id}",
         event="invitation.redeemed",
         subject=invitation.id,
-        detail={"key": device_keys.key_subject(key_id), "device": device.name, "user": invitation.user_id},
+        detail={"key": tokens.key_subject(key_id), "device": device.name, "user": invitation.user_id},
     )
     return KeyOwner(key_id, device.id, device.name, device.user_id, None, None, None)
 

@@ -11,11 +11,10 @@ from protocol.errors import ErrorCode, HubError
 from protocol.handshake import StoreMark
 from protocol.ids import BootId, DeviceId, KeyId, TokenId
 from storage.agents import agent_states
-from storage.devices import device_keys
-from storage.devices.device_keys import KeyOwner, KeyRevoked
+from storage.devices import tokens
 from storage.devices.devices import LEFT, Copy, Origin, TokenRevoked, UnknownDevice
 from storage.devices.nodes import is_online
-from storage.devices.tokens import DEVICE_TOKENS, DeviceTokenRow
+from storage.devices.tokens import DEVICE_TOKENS, DeviceTokenRow, KeyOwner, KeyRevoked
 from storage.kernel.columns import listed
 from storage.kernel.database import lone
 from storage.runs import agreement, run_moves
@@ -150,7 +149,7 @@ def owners_of(
     c: sa.Connection, hashes: Collection[bytes], key_ids: Collection[KeyId]
 ) -> tuple[dict[bytes, DeviceTokenRow], dict[KeyId, KeyOwner]]:
     """Return the tokens by hash and the keys by id, as far as they exist; the caller checks them."""
-    return DEVICE_TOKENS.find_all(c, hashes), device_keys.find_keys(c, key_ids)
+    return DEVICE_TOKENS.find_all(c, hashes), tokens.find_keys(c, key_ids)
 
 
 def open_sessions(

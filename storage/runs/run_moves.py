@@ -38,7 +38,7 @@ from protocol.lifecycles import (
 )
 from storage import schema
 from storage.agents import agents
-from storage.agents.agent_moves import Counts, count_runs, recount
+from storage.agents.agents import Counts, count_runs, recount
 from storage.devices.nodes import is_alive
 from storage.kernel.columns import Int, in_parts, listed, now_ms, sparing, spelled, unindexed, write_each
 from storage.kernel.database import end_sessions

@@ -41,9 +41,6 @@ from storage.runs.run_locks import let_go, waits_alone, with_other_locks
 from storage.runs.run_moves import remember_moves
 from storage.runs.run_pauses import request_cancel
 from storage.runs.runs import RunMove
-from storage.schedules.calendar_wakeups import INSERT as INSERT_WAKES
-from storage.schedules.calendar_wakeups import WAITING as NOT_SENT_YET
-from storage.schedules.calendar_wakeups import open_of, settle, wake_row, wakes_of_fires
 from storage.schedules.schedule_rows import (
     AWAITED,
     DONE,
@@ -52,7 +49,13 @@ from storage.schedules.schedule_rows import (
     DueSchedule,
     Overlap,
     ScheduleRow,
+    open_of,
+    settle,
+    wake_row,
+    wakes_of_fires,
 )
+from storage.schedules.schedule_rows import INSERT as INSERT_WAKES
+from storage.schedules.schedule_rows import WAITING as NOT_SENT_YET
 from storage.schema import LIVE, Decision, agent_states, agents, runs, schedule_fires, schedules
 
 

@@ -12,7 +12,7 @@ from hub.accounts.sign_in import SignInFailed
 from hub.connectors.calling import SignInNeeded
 from hub.outbound.client import OutboundClient
 from hub.outbound.rules import OutboundRules
-from storage.connectors import connectors, credentials
+from storage.connectors import connectors
 from storage.connectors.connectors import DeclaredConnector
 from storage.store import open_store
 from tests.connectors.oidc import OidcMail, click_through, running_oidc, why_no_oidc
@@ -105,7 +105,7 @@ async def test_a_sign_in_that_ends_is_reported_once_and_no_further_request_is_se
         await sign_in(b)
         told = len(b.told)
         # Somebody else shows an old refresh token: the server ends everything that came of it.
-        row = await b.store.read(credentials.find_credential, ID)
+        row = await b.store.read(connectors.find_credential, ID)
         assert row is not None
         stolen = (await b.accounts.book.open(row)).refresh_token
         token = await b.token(rejected=await b.token())

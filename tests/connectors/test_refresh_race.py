@@ -12,7 +12,7 @@ import pytest
 from hub.clock import SystemChance, SystemClock
 from hub.outbound.client import OutboundClient
 from hub.outbound.rules import OutboundRules
-from storage.connectors import connectors, credentials
+from storage.connectors import connectors
 from storage.connectors.connectors import DeclaredConnector
 from storage.store import open_store
 from tests.connectors.oidc import OidcMail, click_through, running_oidc, why_no_oidc
@@ -87,6 +87,6 @@ async def race(url: str, b: Bench, folder: Path, provider: str) -> None:
 
 
 async def version_of(b: Bench) -> int:
-    row = await b.store.read(credentials.find_credential, ID)
+    row = await b.store.read(connectors.find_credential, ID)
     assert row is not None
     return row.version

@@ -36,7 +36,7 @@ from hub.openclaw import Fleet, GatewayConfig
 from hub.outbound.rules import OutboundRules
 from protocol.coordination import MESSAGE, MessageKind, MessageState
 from protocol.ids import AgentId, BoardId, BootId
-from storage.coordination import boards, gateway_agents, message_rows, question_rows, souls
+from storage.coordination import boards, gateway_agents, message_rows, questions, souls
 from storage.coordination.boards import BoardRow, MemoryFilter
 from storage.coordination.gateway_agents import GatewayAgentRow
 from storage.coordination.message_rows import MessageRow
@@ -409,7 +409,7 @@ async def check_question(round: Round) -> None:
         return
     token = f"token-{round.number}-q."
     with anyio.fail_after(PATIENCE_S):
-        while (row := await stage.store.read(question_rows.get_question, id)).settled_at is None:
+        while (row := await stage.store.read(questions.get_question, id)).settled_at is None:
             await anyio.sleep(0.02)
         while any(
             one.settled_at is None for one in await stage.store.read(message_rows.list_messages, is_open=True)

@@ -9,8 +9,8 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 from hub.clock import epoch_ms
-from storage.schedules.calendar_wakeups import WakeRow
 from storage.schedules.fires import FIRE_KEY
+from storage.schedules.schedule_rows import WakeRow
 from storage.schedules.schedules import REPEATED_MS
 from tests.hub.schedules.brute_force import Job, fires, wall_clock
 from tests.simulation.device import SimDevice

@@ -18,7 +18,7 @@ from protocol.ids import AgentId, RunId
 from protocol.lifecycles import RunState
 from protocol.tables import TableName
 from protocol.work import Action, ItemSource, ReviewVerdict, RowReview, ToolCall
-from storage.agents import agent_moves, agents
+from storage.agents import agents
 from storage.agents.declared_agents import DeclaredAgent
 from storage.devices.nodes import Term
 from storage.runs import calls
@@ -392,7 +392,7 @@ async def a_run_executes_under_a_boot_that_is_gone(world: World) -> None:
 
 async def a_run_starts_though_its_agent_is_paused(world: World) -> None:
     agent = the_agent(world)
-    world.disk.write(agent_moves.move, agent, "lifecycle", "paused", at=1, actor="x")
+    world.disk.write(agents.move, agent, "lifecycle", "paused", at=1, actor="x")
     copy_of_run(world, newest(world), id="one", fire_key="one", state="QUEUED", outcome=None)
     write(world, "UPDATE runs SET state = 'PREPARING' WHERE id = 'one'")
 

@@ -10,7 +10,7 @@ from protocol.errors import AtAnotherNode, IllegalTransition
 from protocol.ids import AgentId, RunId
 from protocol.lifecycles import RunEvent
 from storage import clock_steps, retention
-from storage.agents import agent_moves
+from storage.agents import agents
 from storage.agents.agents import get_agent
 from storage.agents.declared_agents import DeclaredAgent
 from storage.devices import nodes
@@ -85,7 +85,7 @@ class PeopleAndTime(Steps):
             return
         agent = self.world.agents[f"agent-{name}"]
         with self.hub.transaction() as c:
-            agent_moves.move(c, AgentId(agent.id), "lifecycle", what, at=self.at, actor="operator")
+            agents.move(c, AgentId(agent.id), "lifecycle", what, at=self.at, actor="operator")
         agent.is_active = what == "active"
 
     def _remove(self, name: str) -> None:

@@ -1,22 +1,40 @@
 """How agents stand: moved by tables, remembered, and made busy by their runs."""
 
+from contextlib import suppress
+from itertools import pairwise, product
+from random import Random
+
 import pytest
 import sqlalchemy as sa
 
-from protocol.agent_status import Activity, Axis, IllegalMove, Lifecycle
-from protocol.errors import CodedError, ErrorCode
+from protocol.agent_status import (
+    VALUES,
+    Activity,
+    Axes,
+    Axis,
+    IllegalMove,
+    Lifecycle,
+    OrchestratorStatus,
+    StateDetail,
+    Vocabulary,
+    pair_of,
+    status_words,
+)
+from protocol.errors import CodedError, ErrorCode, HubError
 from protocol.ids import AgentId, RunId
 from protocol.lifecycles import RunEvent, RunOutcome, RunState
-from storage.agents import agent_moves, agent_states, agents, status_writes
-from storage.agents.agent_states import exhaust
-from storage.agents.agents import AgentRow
+from storage.agents import agent_states, agents, status_writes
+from storage.agents.agent_states import STATE_DETAIL, AgentMove, exhaust, words_in_sql
+from storage.agents.agents import AgentRow, Counts, count_runs, move_if_legal
 from storage.agents.declared_agents import DeclaredAgent
+from storage.agents.status_writes import StatusWrite, write_status
+from storage.kernel.columns import fill
 from storage.runs import run_moves, run_pauses, runs
 from storage.runs.runs import RunRow
 from storage.schedules import schedule_rows
 from storage.schema import agent_states as states
 from storage.schema import agents as agents_table
-from tests.storage.rows import AT, NEXT_BOOT, claim, declare, make_run, some
+from tests.storage.rows import AT, NEXT_BOOT, claim, declare, make_agent, make_run, some
 from tests.storage.scheduled import make_schedule
 from tests.support.coded import coded
 
@@ -83,18 +101,18 @@ def test_a_move_that_the_table_has_not_is_refused_and_nothing_is_written(
         ("availability", "exhausted", ValueError),
     ):
         with pytest.raises(error):
-            agent_moves.move(c, agent.id, axis, to, at=AT + 1, actor="test")
+            agents.move(c, agent.id, axis, to, at=AT + 1, actor="test")
     with pytest.raises(CodedError, check=coded(ErrorCode.UNKNOWN_AGENT)):
-        agent_moves.move(c, AgentId("nobody"), "health", "error", at=AT, actor="test")
+        agents.move(c, AgentId("nobody"), "health", "error", at=AT, actor="test")
     assert agent_states.find_state(c, agent.id) == before
-    assert not agent_moves.move_if_legal(c, agent.id, "lifecycle", "created", at=AT + 1, actor="test")
+    assert not agents.move_if_legal(c, agent.id, "lifecycle", "created", at=AT + 1, actor="test")
 
 
 def test_a_move_is_remembered_with_who_why_and_all_axes_after_it(c: sa.Connection, agent: AgentRow) -> None:
-    assert agent_moves.move(
+    assert agents.move(
         c, agent.id, "lifecycle", "maintenance", at=AT + 5, actor="operator:1", reason="new disk"
     )
-    assert not agent_moves.move(c, agent.id, "lifecycle", "maintenance", at=AT + 6, actor="operator:1")
+    assert not agents.move(c, agent.id, "lifecycle", "maintenance", at=AT + 6, actor="operator:1")
     last = agent_states.agent_history(c, agent.id)[-1]
     assert (last.old_value, last.new_value, last.reason, last.actor, last.at, last.snapshot) == (
         "active",
@@ -111,9 +129,9 @@ def test_the_reason_of_an_error_stays_with_the_state_until_it_is_healed(
     c: sa.Connection, agent: AgentRow
 ) -> None:
     for at, reason in ((AT + 1, "no camera"), (AT + 2, "no camera, no disk")):
-        agent_moves.move(c, agent.id, "health", "error", at=at, actor="device:d", reason=reason)
+        agents.move(c, agent.id, "health", "error", at=at, actor="device:d", reason=reason)
         assert agent_states.find_state(c, agent.id).health_reason == reason
-    agent_moves.move(c, agent.id, "health", "ok", at=AT + 3, actor="device:d")
+    agents.move(c, agent.id, "health", "ok", at=AT + 3, actor="device:d")
     assert agent_states.find_state(c, agent.id).health_reason is None
     assert history_of(c, agent.id, Axis.HEALTH) == [("ok", "error"), ("error", "ok")]
 
@@ -123,7 +141,7 @@ def test_an_agent_that_is_exhausted_no_more_keeps_nothing_of_that(
     c: sa.Connection, agent: AgentRow, to: str
 ) -> None:
     exhaust(c, agent.id, cause="rate_limit", retry_after_ms=None, at=AT, actor="hub")
-    agent_moves.move(c, agent.id, "availability", to, at=AT + 1, actor="operator")
+    agents.move(c, agent.id, "availability", to, at=AT + 1, actor="operator")
     state = agent_states.find_state(c, agent.id)
     assert (state.exhaust_reason, state.exhausted_at, state.recovery_at, state.probe_at) == (None,) * 4
 
@@ -213,9 +231,9 @@ def test_a_move_of_a_run_that_leaves_the_activity_as_it_was_writes_no_history(c:
 def test_counters_that_are_off_are_set_right_and_the_activity_with_them(
     c: sa.Connection, run: RunRow
 ) -> None:
-    assert agent_moves.recount(c, at=AT, actor="hub") == []
+    assert agents.recount(c, at=AT, actor="hub") == []
     c.execute(sa.update(states).values(runs_waiting=4, runs_executing=0, runs_running=0))
-    assert agent_moves.recount(c, at=AT + 1, actor="hub") == [run.agent_id]
+    assert agents.recount(c, at=AT + 1, actor="hub") == [run.agent_id]
     state = agent_states.find_state(c, run.agent_id)
     assert (state.runs_waiting, state.runs_executing, state.runs_running) == (0, 1, 1)
     assert history_of(c, run.agent_id, Axis.ACTIVITY)[-1] == ("waiting", "saturated")
@@ -266,14 +284,14 @@ def test_nothing_of_a_terminated_agent_starts_again(c: sa.Connection, agent: Age
     for to in Lifecycle:
         if to is not Lifecycle.TERMINATED:
             with pytest.raises(IllegalMove, match="terminated is final"):
-                agent_moves.move(c, agent.id, "lifecycle", to, at=AT, actor="operator")
+                agents.move(c, agent.id, "lifecycle", to, at=AT, actor="operator")
     declare(c)
     assert declare(c, DeclaredAgent(name="inbox", device_name="laptop")).revived == ("inbox",)
     assert agents.get_agent(c, agent.id).lifecycle == "terminated"
 
 
 def test_each_axis_has_a_time_and_a_reason(c: sa.Connection, agent: AgentRow) -> None:
-    agent_moves.move(c, agent.id, "lifecycle", "paused", at=AT + 7, actor="operator", reason="holidays")
+    agents.move(c, agent.id, "lifecycle", "paused", at=AT + 7, actor="operator", reason="holidays")
     run = make_run(c, agent=agent, at=AT + 8)
     since = agent_states.status_called(c, agent.name, agent.user_id).since
     assert list(since) == list(Axis)
@@ -286,7 +304,7 @@ def test_each_axis_has_a_time_and_a_reason(c: sa.Connection, agent: AgentRow) ->
 
 def test_the_history_is_listed_in_pages_the_newest_first(c: sa.Connection, agent: AgentRow) -> None:
     for n in range(6):
-        agent_moves.move(c, agent.id, "health", ("error", "ok")[n % 2], at=AT + n, actor="device:d")
+        agents.move(c, agent.id, "health", ("error", "ok")[n % 2], at=AT + n, actor="device:d")
     first = agent_states.history_page(c, agent.id, limit=4)
     rest = agent_states.history_page(c, agent.id, limit=9, after=(first[-1].seq,))
     assert [move.seq for move in (*first, *rest)] == list(range(10, 0, -1))
@@ -295,11 +313,11 @@ def test_the_history_is_listed_in_pages_the_newest_first(c: sa.Connection, agent
 
 
 def test_moves_are_collected_on_the_connection_and_not_afterwards(c: sa.Connection, agent: AgentRow) -> None:
-    with agent_moves.recorded_moves(c) as told:
-        agent_moves.move(c, agent.id, "health", "error", at=AT + 1, actor="device:d", reason="no disk")
-        agent_moves.move(c, agent.id, "health", "error", at=AT + 2, actor="device:d")
+    with agents.recorded_moves(c) as told:
+        agents.move(c, agent.id, "health", "error", at=AT + 1, actor="device:d", reason="no disk")
+        agents.move(c, agent.id, "health", "error", at=AT + 2, actor="device:d")
         make_run(c, agent=agent, state=RunState.RUNNING)
-    agent_moves.move(c, agent.id, "health", "ok", at=AT + 3, actor="device:d")
+    agents.move(c, agent.id, "health", "ok", at=AT + 3, actor="device:d")
     assert [(str(move.axis), move.before, move.after) for move in told] == [
         ("health", "ok", "error"),
         ("activity", "idle", "waiting"),
@@ -321,3 +339,73 @@ def test_a_run_that_ends_leaves_its_agent_idle(c: sa.Connection, run: RunRow) ->
 def test_runs_taken_back_from_a_dead_hub_let_their_agent_wait(c: sa.Connection, run: RunRow) -> None:
     run_moves.recover(c, boot_id=NEXT_BOOT, at=AT + 1)
     assert history_of(c, run.agent_id, Axis.ACTIVITY)[-1] == ("saturated", "waiting")
+
+
+DETAILS = (None, "CREATED", "INITIALIZING", "READY", "ACTIVE")
+STEPS = 400
+PAGE = 7
+
+
+def test_every_status_word_is_read_by_the_database_as_by_the_rules(c: sa.Connection) -> None:
+    names = [*map(str, Axis), STATE_DETAIL]
+    rows = list(product(*(map(str, VALUES[axis]) for axis in Axis), DETAILS, (1, 2)))
+    columns = (sa.Column(name, sa.Text) for name in names)
+    table = sa.Table("axes", sa.MetaData(), *columns, sa.Column("slots", sa.Integer), prefixes=["TEMPORARY"])
+    table.create(c)
+    c.execute(sa.insert(table), [dict(zip(table.columns.keys(), row, strict=True)) for row in rows])
+    for vocabulary in Vocabulary:
+        read = words_in_sql(vocabulary, {name: table.c[name] for name in names}, table.c.slots)
+        words = [column.label(f"read_{name}") for name, column in read.items()]
+        for row in c.execute(sa.select(table, *words)):
+            axes = fill(Axes, row)
+            expected = status_words(axes, vocabulary, slots=row.slots)
+            assert {name: row._mapping[f"read_{name}"] for name in read} == expected, row
+
+
+def words_before(move: AgentMove) -> tuple[str, str] | None:
+    return None if (axes := move.axes_before) is None else pair_of(axes)
+
+
+def change(c: sa.Connection, agent: AgentId, chance: Random, waiting: list[int]) -> None:
+    """Let a person, a device or a run change the state of the agent."""
+    at = AT + chance.randrange(10_000)
+    match chance.randrange(4):
+        case 0:
+            words: dict[str, str | None] = {"status": str(chance.choice(list(OrchestratorStatus)))}
+            if chance.random() < 0.7:
+                words["state_detail"] = str(
+                    chance.choice([one for one in StateDetail if one != "TERMINATED"])
+                )
+            asked = StatusWrite(vocabulary=Vocabulary.ORCHESTRATOR, words=words)
+            with suppress(HubError):
+                write_status(c, agent, asked, at=at, actor="test")
+        case 1:
+            axis = chance.choice([Axis.LIFECYCLE, Axis.CONNECTIVITY, Axis.HEALTH, Axis.AVAILABILITY])
+            to = chance.choice([value for value in VALUES[axis] if value not in ("terminated", "exhausted")])
+            move_if_legal(c, agent, axis, to, at=at, actor="test")
+        case _:
+            started = chance.choice([0, 1]) if not waiting else chance.choice([-1, 1])
+            waiting.append(1) if started > 0 else waiting and waiting.pop()
+            count_runs(c, {agent: Counts(executing=started, running=started)}, at=at, actor="test")
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_moves_that_changed_a_word_are_found_over_all_pages_and_follow_each_other(
+    c: sa.Connection, seed: int
+) -> None:
+    agent, chance, runs = make_agent(c).id, Random(seed), list[int]()
+    for _ in range(STEPS):
+        change(c, agent, chance, runs)
+    if seed == 0:
+        write_status(c, agent, StatusWrite(axes={"lifecycle": "terminated"}), at=AT, actor="test")
+        move_if_legal(c, agent, Axis.HEALTH, "error", at=AT, actor="test")
+    every = agent_states.history_page(c, agent)
+    expected = [move for move in every if words_before(move) != pair_of(move.snapshot)]
+    assert 50 < len(expected) < len(every)
+    found: list[AgentMove] = []
+    while page := agent_states.word_changes(c, agent, limit=PAGE, after=(found[-1].seq,) if found else None):
+        found += page
+    assert found == expected
+    for later, earlier in pairwise(found):
+        assert words_before(later) == pair_of(earlier.snapshot)
+    assert pair_of(agent_states.find_state(c, agent).axes) == pair_of(found[0].snapshot)

@@ -6,7 +6,7 @@ from protocol.agent_status import AgentType, Lifecycle
 from protocol.errors import CodedError, ErrorCode, LimitReached
 from protocol.ids import AgentId, DeviceId, RunId, UserId
 from protocol.lifecycles import RunState
-from storage.agents import agent_moves, agent_states, agents, config_changes, configs, declared_agents
+from storage.agents import agent_states, agents, config_changes, configs, declared_agents
 from storage.agents.agent_states import agent_history
 from storage.agents.agents import AgentRow
 from storage.agents.config_changes import Broken, NewConfig
@@ -394,7 +394,7 @@ def test_an_agent_that_is_made_again_is_the_same_one_with_its_history(c: sa.Conn
 def test_an_agent_that_was_terminated_never_comes_back_another_takes_its_name(
     c: sa.Connection, made: AgentRow
 ) -> None:
-    agent_moves.move(c, made.id, "lifecycle", "terminated", at=AT, actor="anna")
+    agents.move(c, made.id, "lifecycle", "terminated", at=AT, actor="anna")
     declared_agents.remove_agent(c, made.id, writing=WRITING)
     again = make(c, id="a-2")
     assert (again.id, again.lifecycle, agents.get_agent(c, made.id).name) == ("a-2", "active", "mail~a-1")

@@ -3,7 +3,8 @@
 import sqlalchemy as sa
 
 from protocol.lifecycles import RunOutcome, RunState
-from storage.agents import agent_moves, agent_states, agents_in_trouble
+from storage.agents import agent_states, agents_in_trouble
+from storage.agents import agents as all_agents
 from storage.agents.agents import AgentRow
 from storage.devices.tokens import DEVICE_TOKENS
 from storage.runs import agreement
@@ -38,9 +39,9 @@ def test_of_several_agents_those_in_trouble_are_found(c: sa.Connection) -> None:
     ill, empty, silent, _ = (make_agent(c, name) for name in ("ill", "empty", "silent", "well"))
     assert silent.device_id is not None
     c.execute(sa.update(state_table).values(connectivity="online"))
-    agent_moves.move(c, ill.id, "health", "error", at=AT, actor="hub", reason="it broke")
+    all_agents.move(c, ill.id, "health", "error", at=AT, actor="hub", reason="it broke")
     agent_states.exhaust(c, empty.id, cause="rate_limit", retry_after_ms=None, at=AT, actor="hub")
-    agent_moves.move(c, silent.id, "connectivity", "offline", at=AT, actor="hub", reason="no heartbeat")
+    all_agents.move(c, silent.id, "connectivity", "offline", at=AT, actor="hub", reason="no heartbeat")
     assert names(agents_in_trouble.exhausted_or_failing(c)) == ["empty", "ill"]
     assert names(agents_in_trouble.silent(c, [silent.device_id])) == ["silent"]
     c.execute(sa.update(devices).values(grants=["agents"]))

@@ -3,7 +3,7 @@
 import os
 import sqlite3
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from io import BytesIO
 from pathlib import Path
@@ -11,13 +11,33 @@ from pathlib import Path
 import anyio
 import msgspec
 import pytest
+import sqlalchemy as sa
 
+from hub.cli.failure import as_failure
 from protocol.ids import BootId, NodeId, UserId
 from storage.devices import devices, nodes
-from storage.kernel.backup import DATABASE, MANIFEST, BackupRefused, Manifest, checked, make, restore, verify
+from storage.kernel.backup import (
+    DATABASE,
+    MANIFEST,
+    TABLES,
+    BackupRefused,
+    Copied,
+    Manifest,
+    NotEmpty,
+    checked,
+    copy_database,
+    make,
+    restore,
+    verify,
+)
 from storage.kernel.database import Busy, Unavailable, held_alone
-from storage.store import open_store
+from storage.schema import hub, leases, metric_series
+from storage.store import Store, open_store
+from tests.storage.jobs import add as add_user
 from tests.support.database import new_database
+from tests.support.families import each
+from tests.support.filling import fill
+from tests.support.postgres import Postgres
 
 AT = 1_767_600_000_000
 ASIDE = "before-restore-20260105T080000Z"
@@ -275,3 +295,109 @@ def test_a_file_that_took_the_place_of_an_open_database_is_not_backed_up(tmp_pat
             make(tmp_path / "meanwhile", database=database, others={}, at=1, version="0")
     make(tmp_path / "after", database=database, others={}, at=1, version="0")
     assert not (tmp_path / "meanwhile").exists()
+
+
+ROWS = {table.name: 3 for table in TABLES}
+
+
+@pytest.fixture
+def server(postgres: Postgres) -> Iterator[str]:
+    with postgres.bare_database() as url:
+        yield url
+
+
+@pytest.fixture
+def file_url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path}/hub.db"
+
+
+async def _copy(source: str, target: str) -> list[Copied]:
+    copied: list[Copied] = []
+    await copy_database(source, target, on_table=copied.append)
+    return copied
+
+
+def _odd_values(c: sa.Connection) -> None:
+    c.execute(sa.insert(hub), {"key": "odd", "value": "a\0b"})
+    of_hub = {"id": "h", "agent_id": None, "name": "hub.runs", "tags_key": "", "created_at": 1, "last_at": 1}
+    c.execute(sa.insert(metric_series), of_hub)
+
+
+@pytest.mark.slow
+async def test_a_database_of_all_tables_is_the_same_on_a_server_and_back_in_a_file(
+    file_url: str, server: str, tmp_path: Path
+) -> None:
+    async with open_store(file_url) as store:
+        await store.write(fill, ROWS)
+        await store.write(_odd_values)
+    there = await _copy(file_url, server)
+    assert there == (await _copy(server, f"sqlite:///{tmp_path}/back.db"))
+    assert {one.table: one.rows for one in there} == ROWS | {"hub": 4, "metric_series": 4}
+
+
+async def test_a_lease_of_a_hub_that_died_does_not_live_on_in_the_copy(file_url: str, server: str) -> None:
+    async with open_store(file_url) as store:
+        await store.write(nodes.beat, NodeId("n"), BootId("died"), ttl_ms=nodes.ALONE_MS)
+    await _copy(file_url, server)
+    async with open_store(server) as store:
+        assert await store.read(nodes.lives_until, NodeId("n")) is None
+        assert await store.read(lambda c: c.execute(sa.select(leases.c.fence)).scalar_one()) > 0
+
+
+async def test_nothing_is_copied_into_a_database_that_has_rows(file_url: str, server: str) -> None:
+    await _filled(file_url)
+    await _filled(server)
+    with pytest.raises(NotEmpty, match="is not empty: its table users has rows") as refused:
+        await _copy(file_url, server)
+    assert "name an empty database" in as_failure(refused.value).next_step
+
+
+async def _filled(url: str) -> None:
+    async with open_store(url) as store:
+        await store.write(add_user, "anna")
+
+
+async def test_a_database_is_not_copied_while_a_hub_runs_on_it(
+    file_url: str, server: str, tmp_path: Path
+) -> None:
+    async with open_store(file_url):
+        with pytest.raises(Busy, match=r"stop it first$"):  # a folder of its own would be another hub's
+            await _copy(file_url, server)
+    async with open_store(server) as store:
+        await _live(store)
+        with pytest.raises(Busy, match=r"a hub is running on postgresql://.*: stop it first"):
+            await _copy(server, f"sqlite:///{tmp_path}/back.db")
+
+
+async def _live(store: Store) -> None:
+    await store.write(nodes.beat, NodeId("n"), BootId("b"), ttl_ms=30_000)
+
+
+async def test_a_row_that_is_broken_is_named_and_nothing_is_written(file_url: str, server: str) -> None:
+    def break_one(c: sa.Connection) -> None:
+        c.exec_driver_sql("PRAGMA ignore_check_constraints=on")
+        c.exec_driver_sql("UPDATE agents SET data_types = 'no JSON'")
+
+    async with open_store(file_url) as store:
+        await store.write(fill, ROWS)
+        await store.write(break_one)
+    with pytest.raises(Unavailable, match="agents has a broken row, which 'hub migrate verify' names"):
+        await _copy(file_url, server)
+    async with open_store(server) as store:
+        assert await store.read(lambda c: c.execute(sa.select(hub)).all()) == []
+
+
+@each(
+    ("source", "target", "fault"),
+    [
+        ("sqlite:////a.db", "sqlite:////b.db", "use 'hub backup' for two files"),
+        ("postgresql://a/a", "postgresql://b/b", "pg_dump for two servers"),
+        ("sqlite:////missing.db", "postgresql://b/b", "there is no database /missing.db"),
+        ("sqlite://", "postgresql://b/b", "in memory cannot be copied"),
+    ],
+)
+async def test_a_copy_that_cannot_be_made_is_refused_with_a_reason(
+    source: str, target: str, fault: str
+) -> None:
+    with pytest.raises(Unavailable, match=fault):
+        await _copy(source, target)

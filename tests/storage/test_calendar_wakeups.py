@@ -8,10 +8,9 @@ import sqlalchemy as sa
 
 from protocol.ids import AgentId, DeviceId
 from storage import retention
-from storage.agents import agent_moves, agent_states, agents
-from storage.schedules import calendar_wakeups, fires, schedule_rows, schedules
-from storage.schedules.calendar_wakeups import WakeRow, WakeSight
-from storage.schedules.schedule_rows import DeclaredSchedule, ScheduleRow
+from storage.agents import agent_states, agents
+from storage.schedules import fires, schedule_rows, schedules
+from storage.schedules.schedule_rows import DeclaredSchedule, ScheduleRow, WakeRow, WakeSight
 from storage.schedules.schedules import NextFire
 from storage.schema import schedules as schedule_table
 from storage.schema import wakes as wake_table
@@ -37,12 +36,12 @@ def make_slot(c: sa.Connection, **fields: Any) -> ScheduleRow:
 def come(c: sa.Connection, at: int = FIRST, **fields: Any) -> WakeRow:
     """The slot's time has come."""
     fire(c, at, schedule_id=make_slot(c, **fields).id)
-    (wake,) = calendar_wakeups.wakes_of(c, INBOX, 10)
+    (wake,) = schedule_rows.wakes_of(c, INBOX, 10)
     return wake
 
 
 def look(c: sa.Connection, at: int = FIRST) -> list[WakeSight]:
-    return calendar_wakeups.due_wakes(c, at, 100)
+    return schedule_rows.due_wakes(c, at, 100)
 
 
 def outcome(c: sa.Connection) -> tuple[str, str | None]:
@@ -78,7 +77,7 @@ def test_a_slot_that_has_come_is_a_wake_and_no_run(c: sa.Connection, wake: WakeR
 
 
 def test_the_same_slot_cannot_come_twice(c: sa.Connection, wake: WakeRow) -> None:
-    again = calendar_wakeups.wake_row(
+    again = schedule_rows.wake_row(
         "other", schedule_id=wake.schedule_id, agent_id=INBOX, fire_at=FIRST, duration_ms=1, at=FIRST
     )
     with pytest.raises(sa.exc.IntegrityError):
@@ -86,12 +85,12 @@ def test_the_same_slot_cannot_come_twice(c: sa.Connection, wake: WakeRow) -> Non
 
 
 def test_a_fire_whose_wake_is_there_already_keeps_that_one(c: sa.Connection, slot: ScheduleRow) -> None:
-    row = calendar_wakeups.wake_row(
+    row = schedule_rows.wake_row(
         "there", schedule_id=slot.id, agent_id=INBOX, fire_at=FIRST, duration_ms=MINUTE, at=FIRST
     )
     c.execute(sa.insert(wake_table), row)
     decided = some(fires.decide_what_is_left(c, lead(c), decision(c, slot.id, runs=[FIRST]), FIRST))
-    assert (decided[0].decision, [wake.id for wake in calendar_wakeups.wakes_of(c, INBOX, 10)]) == (
+    assert (decided[0].decision, [wake.id for wake in schedule_rows.wakes_of(c, INBOX, 10)]) == (
         "deferred",
         ["there"],
     )
@@ -110,7 +109,7 @@ def test_a_slot_that_comes_while_its_last_wake_is_open_follows_its_policy(
 ) -> None:
     (later,) = fire(c, SECOND, schedule_id=come(c, overlap=overlap, duration_ms=3 * HOUR).schedule_id)
     assert (later.decision, later.reason) == decided
-    assert [row.state for row in calendar_wakeups.wakes_of(c, INBOX, 10)] == states
+    assert [row.state for row in schedule_rows.wakes_of(c, INBOX, 10)] == states
     if overlap == "cancel_running":
         assert (told(c)[0].decision, told(c)[0].reason) == ("skipped_overlap", "superseded")
 
@@ -118,21 +117,21 @@ def test_a_slot_that_comes_while_its_last_wake_is_open_follows_its_policy(
 @pytest.mark.usefixtures("wake")
 def test_a_notified_device_is_not_notified_again_before_its_time(c: sa.Connection) -> None:
     (sight,) = look(c)
-    assert calendar_wakeups.take(c, sight, at=FIRST, next_at=FIRST + MINUTE)
-    assert not calendar_wakeups.take(c, sight, at=FIRST, next_at=FIRST + MINUTE), "another hub came second"
+    assert schedule_rows.take(c, sight, at=FIRST, next_at=FIRST + MINUTE)
+    assert not schedule_rows.take(c, sight, at=FIRST, next_at=FIRST + MINUTE), "another hub came second"
     assert look(c, FIRST + MINUTE - 1) == []
     (again,) = look(c, FIRST + MINUTE)
     assert (again.state, again.sends, again.sent_at) == ("sent", 1, FIRST)
-    assert calendar_wakeups.take(c, again, at=FIRST + MINUTE, next_at=FIRST + 2 * MINUTE)
+    assert schedule_rows.take(c, again, at=FIRST + MINUTE, next_at=FIRST + 2 * MINUTE)
 
 
 def test_an_acknowledgement_counts_once_and_its_fire_is_woken(c: sa.Connection, wake: WakeRow) -> None:
-    assert calendar_wakeups.settle(c, wake.id, "acknowledged", "woken", at=FIRST + 5)
-    assert not calendar_wakeups.settle(c, wake.id, "failed", "wake_failed", at=FIRST + 6, reason="no_answer")
-    (row,) = calendar_wakeups.wakes_of(c, INBOX, 10)
+    assert schedule_rows.settle(c, wake.id, "acknowledged", "woken", at=FIRST + 5)
+    assert not schedule_rows.settle(c, wake.id, "failed", "wake_failed", at=FIRST + 6, reason="no_answer")
+    (row,) = schedule_rows.wakes_of(c, INBOX, 10)
     assert (row.state, row.reason, row.settled_at) == ("acknowledged", None, FIRST + 5)
     assert outcome(c) == ("woken", None)
-    assert not calendar_wakeups.is_any_open(c)
+    assert not schedule_rows.is_any_open(c)
     assert look(c, FIRST + HOUR) == []
 
 
@@ -140,16 +139,16 @@ def test_an_answer_that_came_in_time_is_waited_for_a_little_after_the_end(
     c: sa.Connection, wake: WakeRow
 ) -> None:
     (sight,) = look(c)
-    calendar_wakeups.take(c, sight, at=FIRST, next_at=wake.ends_at + MINUTE)
-    assert look(c, wake.ends_at + calendar_wakeups.GRACE_MS - 1) == []
-    assert [row.state for row in look(c, wake.ends_at + calendar_wakeups.GRACE_MS)] == ["sent"]
+    schedule_rows.take(c, sight, at=FIRST, next_at=wake.ends_at + MINUTE)
+    assert look(c, wake.ends_at + schedule_rows.GRACE_MS - 1) == []
+    assert [row.state for row in look(c, wake.ends_at + schedule_rows.GRACE_MS)] == ["sent"]
 
 
 def test_an_agent_that_is_away_or_at_work_is_looked_at_when_its_slot_is_over(
     c: sa.Connection, wake: WakeRow
 ) -> None:
     make_run(c, agent=agents.get_agent(c, INBOX))
-    assert (look(c), calendar_wakeups.is_any_open(c)) == ([], True)
+    assert (look(c), schedule_rows.is_any_open(c)) == ([], True)
     assert [(busy.runs_waiting, busy.connectivity) for busy in look(c, wake.ends_at)] == [(1, "online")]
 
 
@@ -157,13 +156,13 @@ def test_an_agent_that_its_device_calls_offline_is_not_woken_though_the_device_i
     c: sa.Connection,
     wake: WakeRow,
 ) -> None:
-    agent_moves.move(c, INBOX, "connectivity", "offline", at=FIRST, actor="device:device-laptop")
+    agents.move(c, INBOX, "connectivity", "offline", at=FIRST, actor="device:device-laptop")
     assert (look(c), [away.connectivity for away in look(c, wake.ends_at)]) == ([], ["offline"])
 
 
 @pytest.mark.usefixtures("wake")
 def test_an_agent_that_is_paused_is_looked_at_at_once(c: sa.Connection) -> None:
-    agent_moves.move(c, INBOX, "lifecycle", "paused", at=FIRST, actor="operator")
+    agents.move(c, INBOX, "lifecycle", "paused", at=FIRST, actor="operator")
     assert [sight.lifecycle for sight in look(c)] == ["paused"]
 
 
@@ -173,12 +172,12 @@ def test_a_deferred_wake_is_looked_at_when_the_quota_is_back_or_ought_to_be(c: s
     agent_states.exhaust(c, INBOX, cause="rate_limit", recovery_at=back, at=FIRST, actor="model")
     (sight,) = look(c)
     assert (sight.availability, sight.recovery_at) == ("exhausted", back)
-    assert calendar_wakeups.put_off(c, sight, at=FIRST, next_at=back, reason="exhausted", is_deferred=True)
+    assert schedule_rows.put_off(c, sight, at=FIRST, next_at=back, reason="exhausted", is_deferred=True)
     assert (outcome(c), look(c, back - 1)) == (("deferred", "exhausted"), [])
     assert [sight.state for sight in look(c, back)] == ["deferred"]
     agent_states.recover_agent(c, INBOX, at=FIRST + MINUTE, actor="operator")
     (early,) = look(c, FIRST + MINUTE)
-    assert calendar_wakeups.take(c, early, at=FIRST + MINUTE, next_at=back), "the quota came back sooner"
+    assert schedule_rows.take(c, early, at=FIRST + MINUTE, next_at=back), "the quota came back sooner"
 
 
 @pytest.mark.usefixtures("wake")
@@ -219,14 +218,14 @@ def test_a_slot_without_a_label_or_an_end_cannot_be(c: sa.Connection, slot: Sche
 def test_old_wakes_go_and_open_ones_stay(c: sa.Connection) -> None:
     wake = come(c, overlap="allow", duration_ms=3 * HOUR)
     fire(c, SECOND, schedule_id=wake.schedule_id)
-    calendar_wakeups.settle(c, wake.id, "acknowledged", "woken", at=FIRST)
+    schedule_rows.settle(c, wake.id, "acknowledged", "woken", at=FIRST)
     assert (retention.prune_wakes(c, before=FIRST), retention.prune_wakes(c, before=FIRST + 1)) == (0, 1)
-    assert [row.fire_at for row in calendar_wakeups.wakes_of(c, INBOX, 10)] == [SECOND]
+    assert [row.fire_at for row in schedule_rows.wakes_of(c, INBOX, 10)] == [SECOND]
 
 
 def test_wakes_are_listed_page_by_page_the_newest_first(c: sa.Connection) -> None:
     wake = come(c, overlap="allow")
     fire(c, SECOND, schedule_id=wake.schedule_id)
-    (newest,) = calendar_wakeups.wakes_of(c, INBOX, 1)
-    (older,) = calendar_wakeups.wakes_of(c, INBOX, 1, after=(newest.fire_at, newest.id))
+    (newest,) = schedule_rows.wakes_of(c, INBOX, 1)
+    (older,) = schedule_rows.wakes_of(c, INBOX, 1, after=(newest.fire_at, newest.id))
     assert (newest.fire_at, older.id) == (SECOND, wake.id)

@@ -6,9 +6,8 @@ import pytest
 import sqlalchemy as sa
 
 from storage import audit, retention
-from storage.connectors import connectors, credentials
-from storage.connectors.connectors import DeclaredConnector
-from storage.connectors.credentials import SignInRow, state_hash
+from storage.connectors import connectors
+from storage.connectors.connectors import DeclaredConnector, SignInRow, state_hash
 from tests.storage.rows import AT, some
 
 TTL = 60_000
@@ -22,7 +21,7 @@ def connector(c: sa.Connection) -> None:
 
 
 def grant(c: sa.Connection, sealed: bytes = b"s1", *, key: str = "k1", id: str = "a1") -> None:
-    credentials.grant_connector(
+    connectors.grant_connector(
         c,
         ID,
         sealed=sealed,
@@ -37,7 +36,7 @@ def grant(c: sa.Connection, sealed: bytes = b"s1", *, key: str = "k1", id: str =
 
 def refuse(c: sa.Connection, version: int, id: str) -> bool:
     told: dict[str, Any] = {"state": "sign_in", "reason": "sign_in_needed", "detail": "over", "at": AT}
-    return credentials.refuse_connector(c, ID, credential_version=version, activity_id=id, **told) is not None
+    return connectors.refuse_connector(c, ID, credential_version=version, activity_id=id, **told) is not None
 
 
 def save(c: sa.Connection, version: int, sealed: bytes) -> bool:
@@ -48,7 +47,7 @@ def save(c: sa.Connection, version: int, sealed: bytes) -> bool:
         "expires_at": AT + 2,
         "at": AT + 1,
     }
-    return credentials.save_refreshed(c, ID, version=version, **new)
+    return connectors.save_refreshed(c, ID, version=version, **new)
 
 
 @pytest.fixture
@@ -60,7 +59,7 @@ def granted(c: sa.Connection) -> None:
 def test_a_grant_lets_the_runs_of_its_connector_start(c: sa.Connection) -> None:
     assert connectors.get_connector(c, "work").state == "sign_in"
     grant(c)
-    seen = some(credentials.find_grant_state(c, ID))
+    seen = some(connectors.find_grant_state(c, ID))
     assert seen.row is not None
     assert (seen.state, seen.row.version, seen.row.sealed, seen.is_leased, seen.row.scopes) == (
         "ok",
@@ -74,37 +73,37 @@ def test_a_grant_lets_the_runs_of_its_connector_start(c: sa.Connection) -> None:
 
 @pytest.mark.usefixtures("granted")
 def test_one_of_two_who_would_refresh_has_the_lease(c: sa.Connection) -> None:
-    assert credentials.lease_credential(c, ID, version=1, owner="a", ttl_ms=TTL)
-    assert not credentials.lease_credential(c, ID, version=1, owner="b", ttl_ms=TTL)
-    assert some(credentials.find_grant_state(c, ID)).is_leased
-    credentials.release_credential(c, ID, owner="b")
-    assert not credentials.lease_credential(c, ID, version=1, owner="b", ttl_ms=TTL)
-    credentials.release_credential(c, ID, owner="a")
-    assert credentials.lease_credential(c, ID, version=1, owner="b", ttl_ms=TTL)
+    assert connectors.lease_credential(c, ID, version=1, owner="a", ttl_ms=TTL)
+    assert not connectors.lease_credential(c, ID, version=1, owner="b", ttl_ms=TTL)
+    assert some(connectors.find_grant_state(c, ID)).is_leased
+    connectors.release_credential(c, ID, owner="b")
+    assert not connectors.lease_credential(c, ID, version=1, owner="b", ttl_ms=TTL)
+    connectors.release_credential(c, ID, owner="a")
+    assert connectors.lease_credential(c, ID, version=1, owner="b", ttl_ms=TTL)
 
 
 @pytest.mark.usefixtures("granted")
 def test_a_grant_that_its_provider_ended_is_not_refreshed_even_with_an_earlier_read(
     c: sa.Connection,
 ) -> None:
-    assert credentials.lease_credential(c, ID, version=1, owner="a", ttl_ms=TTL) and refuse(c, 1, "a2")
-    credentials.release_credential(c, ID, owner="a")
-    assert not credentials.lease_credential(c, ID, version=1, owner="b", ttl_ms=TTL)
-    assert not some(credentials.find_grant_state(c, ID)).is_leased
+    assert connectors.lease_credential(c, ID, version=1, owner="a", ttl_ms=TTL) and refuse(c, 1, "a2")
+    connectors.release_credential(c, ID, owner="a")
+    assert not connectors.lease_credential(c, ID, version=1, owner="b", ttl_ms=TTL)
+    assert not some(connectors.find_grant_state(c, ID)).is_leased
 
 
 @pytest.mark.usefixtures("granted")
 def test_the_lease_of_one_that_died_ends_by_the_clock_of_the_database(c: sa.Connection) -> None:
-    assert credentials.lease_credential(c, ID, version=1, owner="a", ttl_ms=0)
-    assert credentials.lease_credential(c, ID, version=1, owner="b", ttl_ms=TTL)
+    assert connectors.lease_credential(c, ID, version=1, owner="a", ttl_ms=0)
+    assert connectors.lease_credential(c, ID, version=1, owner="b", ttl_ms=TTL)
 
 
 @pytest.mark.usefixtures("granted")
 def test_a_refresh_of_what_was_replaced_meanwhile_changes_nothing(c: sa.Connection) -> None:
-    credentials.lease_credential(c, ID, version=1, owner="a", ttl_ms=TTL)
+    connectors.lease_credential(c, ID, version=1, owner="a", ttl_ms=TTL)
     grant(c, b"s2", id="a2")  # somebody signs in
     assert not save(c, 1, b"old")
-    row = some(credentials.find_credential(c, ID))
+    row = some(connectors.find_credential(c, ID))
     assert (row.version, row.sealed, row.lease_owner) == (2, b"s2", None)
     assert save(c, 2, b"s3") and not save(c, 2, b"s4")
 
@@ -125,7 +124,7 @@ def test_a_refusal_for_another_reason_is_reported_no_second_time_but_shown(c: sa
     refusal: dict[str, Any] = {"credential_version": 0, "state": "blocked", "reason": "bad_connector"}
     shown = []
     for number, detail in enumerate(("no such folder", "no permission")):
-        credentials.refuse_connector(c, ID, **refusal, detail=detail, at=AT, activity_id=f"b-{number}")
+        connectors.refuse_connector(c, ID, **refusal, detail=detail, at=AT, activity_id=f"b-{number}")
         shown.append(connectors.get_connector(c, "work").detail)
     assert shown == ["no such folder", "no permission"]
     connectors.note_failure(c, ID, reason="provider_unavailable", detail="away", at=AT)
@@ -144,39 +143,39 @@ def test_many_refusals_of_one_grant_are_reported_once_and_old_ones_never(c: sa.C
 
 @pytest.mark.usefixtures("granted")
 def test_everything_is_sealed_anew_and_no_refresh_is_lost_by_it(c: sa.Connection) -> None:
-    credentials.begin_sign_in(c, sign_in("one", "state-1"))
-    credentials.lease_credential(c, ID, version=1, owner="a", ttl_ms=TTL)
-    assert credentials.reseal_all(c, lambda row, connector, key, sealed: ("k2", b"new:" + sealed)) == 2
-    assert credentials.keys_in_use(c) == {"k2": 2}
-    row = some(credentials.find_credential(c, ID))
+    connectors.begin_sign_in(c, sign_in("one", "state-1"))
+    connectors.lease_credential(c, ID, version=1, owner="a", ttl_ms=TTL)
+    assert connectors.reseal_all(c, lambda row, connector, key, sealed: ("k2", b"new:" + sealed)) == 2
+    assert connectors.keys_in_use(c) == {"k2": 2}
+    row = some(connectors.find_credential(c, ID))
     assert (row.version, row.sealed, row.lease_owner) == (1, b"new:s1", "a")
     assert save(c, 1, b"refreshed")
 
 
 @pytest.mark.usefixtures("granted")
 def test_what_is_given_back_is_gone_and_its_runs_wait(c: sa.Connection) -> None:
-    assert credentials.forget_grant(c, ID, at=AT, actor="me") and credentials.find_credential(c, ID) is None
+    assert connectors.forget_grant(c, ID, at=AT, actor="me") and connectors.find_credential(c, ID) is None
     assert connectors.get_connector(c, "work").state == "sign_in"
-    assert not credentials.forget_grant(c, ID, at=AT, actor="me")
+    assert not connectors.forget_grant(c, ID, at=AT, actor="me")
 
 
 def test_a_sign_in_is_settled_once_and_keeps_no_secret_after_it(c: sa.Connection) -> None:
-    credentials.begin_sign_in(c, sign_in("one", "state-1"))
-    assert credentials.aim_sign_in(c, "one", "http://127.0.0.1:1/")
-    found = some(credentials.find_by_state(c, "state-1"))
+    connectors.begin_sign_in(c, sign_in("one", "state-1"))
+    assert connectors.aim_sign_in(c, "one", "http://127.0.0.1:1/")
+    found = some(connectors.find_by_state(c, "state-1"))
     assert (found.id, found.redirect_uri) == ("one", "http://127.0.0.1:1/")
-    assert credentials.find_by_state(c, "state-2") is None
-    assert credentials.settle_sign_in(c, "one", outcome="failed", problem="no", at=AT)
-    assert not credentials.settle_sign_in(c, "one", outcome="done", at=AT)
-    found = some(credentials.find_sign_in(c, "one"))
-    assert (found.outcome, found.sealed, credentials.keys_in_use(c)) == ("failed", b"", {})
+    assert connectors.find_by_state(c, "state-2") is None
+    assert connectors.settle_sign_in(c, "one", outcome="failed", problem="no", at=AT)
+    assert not connectors.settle_sign_in(c, "one", outcome="done", at=AT)
+    found = some(connectors.find_sign_in(c, "one"))
+    assert (found.outcome, found.sealed, connectors.keys_in_use(c)) == ("failed", b"", {})
     assert retention.prune_sign_ins(c, before=AT + 600_001) == 1
 
 
 def test_a_sign_in_ends_the_one_before_it(c: sa.Connection) -> None:
-    credentials.begin_sign_in(c, sign_in("one", "state-1"))
-    credentials.begin_sign_in(c, sign_in("two", "state-2"))
-    assert [row.id for row in credentials.open_sign_ins(c)] == ["two"]
+    connectors.begin_sign_in(c, sign_in("one", "state-1"))
+    connectors.begin_sign_in(c, sign_in("two", "state-2"))
+    assert [row.id for row in connectors.open_sign_ins(c)] == ["two"]
 
 
 def sign_in(id: str, state: str) -> SignInRow:
@@ -202,7 +201,7 @@ def sign_in(id: str, state: str) -> SignInRow:
 def test_how_long_a_grant_lasted_is_remembered_beyond_it(c: sa.Connection) -> None:
     refuse(c, 1, "r1")
     grant(c, id="a2")
-    assert [(one.granted_at, one.ended_after) for one in credentials.list_grants(c)] == [(AT, 0)]
+    assert [(one.granted_at, one.ended_after) for one in connectors.list_grants(c)] == [(AT, 0)]
 
 
 @pytest.mark.parametrize("is_granted", [True, False])
@@ -225,5 +224,5 @@ def test_a_connector_whose_problem_is_over_needs_no_other_settings(
     assert declare(wrong) == ("blocked", "no such file")
     assert declare(wrong) == ("blocked", "no such file")
     assert declare(right)[0] == ("ok" if is_granted else "sign_in")
-    assert (credentials.find_credential(c, ID) is not None) is is_granted
+    assert (connectors.find_credential(c, ID) is not None) is is_granted
     assert declare(right)[0] == ("ok" if is_granted else "sign_in")

@@ -6,17 +6,23 @@ import msgspec
 import pytest
 import sqlalchemy as sa
 
-from protocol.ids import UserId
+from protocol.ids import BootId, NodeId, UserId
 from protocol.lifecycles import RunState
 from storage import audit
-from storage.agents import agents, declared_agents, declaring
+from storage.agents import agent_snapshot, agents, declared_agents, declaring
+from storage.agents.agent_snapshot import WrittenTemplate
+from storage.agents.agents import list_agents
 from storage.agents.declared_agents import DeclaredAgent, NameTaken
 from storage.agents.declaring import TakenUp
 from storage.audit import Entry
-from storage.connectors.connectors import Reconciled
-from storage.devices import devices
+from storage.connectors import connectors
+from storage.connectors.connectors import DeclaredConnector, Reconciled
+from storage.coordination import gateways
+from storage.coordination.gateways import DeclaredGateway
+from storage.devices import devices, nodes
 from storage.runs import runs
 from storage.schema import agents as agent_table
+from storage.schema import nodes as node_table
 from tests.storage.rows import AT, ME, make_run
 
 INBOX = DeclaredAgent(
@@ -64,3 +70,109 @@ def test_a_name_of_an_agent_made_over_the_api_takes_up_nothing(c: sa.Connection,
         take_up(c, me, msgspec.structs.replace(INBOX, name="other"), INBOX, at=AT + 1)
     assert (taken.value.name, [agent.name for agent in agents.list_agents(c)]) == ("inbox", ["inbox"])
     assert len(audit.list_entries(c, limit=9)) == 1
+
+
+EAST, WEST = NodeId("east"), NodeId("west")
+INBOX_OF_NODE = DeclaredAgent(name="inbox", prompt="Find.")
+NOTES = DeclaredAgent(name="notes", prompt="Find.")
+MAILS = WrittenTemplate(name="mails", prompt_template="Find.")
+GATEWAY = DeclaredGateway(name="claw", user_name="me_at_node", main_agent=None)
+MAILBOX = DeclaredConnector(name="mail", user_name="me_at_node", provider="imap")
+
+
+@pytest.fixture
+def me_at_node(c: sa.Connection) -> UserId:
+    for node in (EAST, WEST):
+        nodes.begin_boot(c, node, BootId(f"boot of {node}"), AT, name=f"{node}.example")
+        nodes.beat(c, node, BootId(f"boot of {node}"), ttl_ms=30_000)
+    return devices.ensure_user(c, ME, devices.OWNER, AT)
+
+
+def applies(
+    c: sa.Connection,
+    me_at_node: UserId,
+    node: NodeId,
+    *agents: DeclaredAgent,
+    others: bool = False,
+    at: int = AT,
+) -> TakenUp:
+    """The node applies a hub.toml with these agents; *others*: and one of each other kind."""
+    return declaring.take_up(
+        c,
+        user_id=me_at_node,
+        declared=agents,
+        at=at,
+        fresh_ids=[f"{node}-{at}-{n}" for n in range(declared_agents.IDS_PER_AGENT * len(agents) + 9)],
+        templates=[MAILS] if others else [],
+        declared_gateways=[GATEWAY] if others else [],
+        declared_connectors=[MAILBOX] if others else [],
+        node_id=node,
+    )
+
+
+def active(c: sa.Connection) -> list[str]:
+    """Everything that is declared, and not archived."""
+    return [
+        *(one.name for one in list_agents(c) if one.archived_at is None and one.executor != "gateway"),
+        *(one.name for one in agent_snapshot.list_templates(c)),
+        *(one.name for one in gateways.list_gateways(c)),
+        *(one.name for one in connectors.list_connectors(c)),
+    ]
+
+
+def test_a_node_archives_what_its_own_file_declared_and_nothing_of_another_node(
+    c: sa.Connection, me_at_node: UserId
+) -> None:
+    applies(c, me_at_node, EAST, INBOX_OF_NODE, NOTES, others=True)
+    assert applies(c, me_at_node, WEST, NOTES).agents.archived == ()
+    everything = ["inbox", "notes", "mails", "claw", "mail"]
+    assert active(c) == everything
+    assert (
+        applies(c, me_at_node, EAST, INBOX_OF_NODE, others=True).agents.archived == ()
+    )  # the other node declares the notes
+    assert (active(c), applies(c, me_at_node, WEST).agents.archived) == (everything, ("notes",))
+    assert (applies(c, me_at_node, EAST).agents.archived, active(c)) == (("inbox",), [])
+
+
+def test_what_only_a_node_declared_that_was_removed_is_archived_by_the_next_one(
+    c: sa.Connection, me_at_node: UserId
+) -> None:
+    applies(c, me_at_node, EAST, INBOX_OF_NODE)
+    nodes.end_boot(c, EAST, BootId(f"boot of {EAST}"), AT)
+    assert applies(c, me_at_node, WEST, NOTES).agents.archived == ()  # it may only be restarting
+    nodes.remove_node(c, EAST)
+    assert applies(c, me_at_node, WEST, NOTES).agents.archived == ("inbox",)
+
+
+def test_beside_a_living_node_of_an_older_release_nothing_is_archived(
+    c: sa.Connection, me_at_node: UserId
+) -> None:
+    applies(c, me_at_node, EAST, INBOX_OF_NODE, others=True)
+    c.execute(sa.update(node_table).values(declared=None))
+    assert (applies(c, me_at_node, WEST).agents.archived, active(c)) == (
+        (),
+        ["inbox", "mails", "claw", "mail"],
+    )
+    nodes.end_boot(c, EAST, BootId(f"boot of {EAST}"), AT)
+    assert applies(c, me_at_node, WEST).agents.archived == ("inbox",)
+
+
+def test_an_agent_of_another_user_is_another_agent(c: sa.Connection, me_at_node: UserId) -> None:
+    applies(c, me_at_node, EAST, INBOX_OF_NODE)
+    applies(c, me_at_node, WEST, msgspec.structs.replace(INBOX_OF_NODE, user_name="anna"))
+    assert applies(c, me_at_node, EAST, at=AT + 1).agents.archived == ("inbox",)
+    (annas,) = (one for one in list_agents(c) if one.archived_at is None)
+    assert annas.user_id != me_at_node
+
+
+def test_declarations_are_equal_if_and_only_if_the_files_say_the_same(
+    c: sa.Connection, me_at_node: UserId
+) -> None:
+    applies(c, me_at_node, EAST, INBOX_OF_NODE, NOTES)
+    applies(c, me_at_node, WEST, msgspec.structs.replace(INBOX_OF_NODE, prompt="Find all."), NOTES)
+    east, west = declaring.list_declarations(c)
+    assert (east.name, east.is_alive) == ("east.example", True)
+    assert east.declared is not None and west.declared is not None
+    assert east.declared.differing(west.declared) == ["agent owner/inbox"]
+    assert east.declared.beyond([west.declared]) == []
+    assert east.declared.beyond([]) == ["agent owner/inbox", "agent owner/notes"]

@@ -4,10 +4,9 @@ import sqlalchemy as sa
 from protocol.errors import CodedError
 from protocol.ids import DeviceId, KeyId, TokenId, UserId
 from storage import audit
-from storage.devices import device_keys, devices
-from storage.devices.device_keys import KeyRevoked, RotatedTooSoon
+from storage.devices import devices, tokens
 from storage.devices.devices import DeviceRow, ensure_user
-from storage.devices.tokens import DEVICE_TOKENS
+from storage.devices.tokens import DEVICE_TOKENS, KeyRevoked, RotatedTooSoon
 from storage.kernel.database import translated
 from tests.storage.rows import AT, some
 from tests.support.presence import BOOT, live, open_session
@@ -22,7 +21,7 @@ def make_device(c: sa.Connection, name: str = "desk") -> DeviceRow:
 
 
 def make_key(c: sa.Connection, device: DeviceRow, id: KeyId = OLD) -> None:
-    device_keys.add_key(c, id=id, device_id=device.id, public_key=id.encode(), at=AT)
+    tokens.add_key(c, id=id, device_id=device.id, public_key=id.encode(), at=AT)
 
 
 def use_key(c: sa.Connection, device: DeviceRow, key: KeyId) -> int:
@@ -40,12 +39,12 @@ def device(c: sa.Connection) -> DeviceRow:
 def test_a_key_opens_a_session_of_its_device_and_remembers_when(c: sa.Connection, device: DeviceRow) -> None:
     live(c)
     assert (use_key(c, device, OLD), devices.get_device(c, device.id).connectivity) == (1, "online")
-    assert device_keys.list_keys(c)[0].last_used_at == AT + 5
+    assert tokens.list_keys(c)[0].last_used_at == AT + 5
 
 
 def test_a_key_revoked_after_it_was_looked_at_opens_no_session(c: sa.Connection, device: DeviceRow) -> None:
-    assert device_keys.revoke_key(c, OLD, at=AT, actor="operator:0")
-    assert not device_keys.revoke_key(c, OLD, at=AT + 1, actor="operator:0")
+    assert tokens.revoke_key(c, OLD, at=AT, actor="operator:0")
+    assert not tokens.revoke_key(c, OLD, at=AT + 1, actor="operator:0")
     with pytest.raises(KeyRevoked):
         use_key(c, device, OLD)
     assert devices.get_device(c, device.id).session_epoch == 0
@@ -53,11 +52,11 @@ def test_a_key_revoked_after_it_was_looked_at_opens_no_session(c: sa.Connection,
 
 def test_a_device_replaces_its_key_and_the_old_one_opens_nothing(c: sa.Connection, device: DeviceRow) -> None:
     for _ in range(2):  # twice is once
-        device_keys.rotate_key(c, device.id, old=OLD, new=NEW, public_key=b"new", at=AT)
+        tokens.rotate_key(c, device.id, old=OLD, new=NEW, public_key=b"new", at=AT)
     assert use_key(c, device, NEW) == 1
     with pytest.raises(KeyRevoked):
         use_key(c, device, OLD)
-    assert some(device_keys.find_key(c, OLD)).rotated_to == NEW
+    assert some(tokens.find_key(c, OLD)).rotated_to == NEW
     assert [row.event for row in audit.list_entries(c, limit=10)] == ["key.rotated"]
 
 
@@ -69,7 +68,7 @@ def test_a_device_replaces_a_key_so_long_after_another_one_however_many_it_has(c
 
     def rotate(of: DeviceRow, old: str, new: str, at: int) -> None:
         key, old_key = KeyId(new), KeyId(old)
-        device_keys.rotate_key(c, of.id, old=old_key, new=key, public_key=new.encode(), at=at, wait_ms=60_000)
+        tokens.rotate_key(c, of.id, old=old_key, new=key, public_key=new.encode(), at=at, wait_ms=60_000)
 
     rotate(device, OLD, NEW, AT)
     rotate(device, OLD, NEW, AT + 1)  # twice is once
@@ -86,11 +85,11 @@ def test_only_a_key_that_counts_is_replaced_and_only_by_its_own_device(c: sa.Con
     desk, laptop = make_device(c), make_device(c, "laptop")
     make_key(c, desk)
     with pytest.raises(KeyRevoked):
-        device_keys.rotate_key(c, laptop.id, old=OLD, new=NEW, public_key=b"new", at=AT)
-    device_keys.revoke_key(c, OLD, at=AT, actor="operator:0")
+        tokens.rotate_key(c, laptop.id, old=OLD, new=NEW, public_key=b"new", at=AT)
+    tokens.revoke_key(c, OLD, at=AT, actor="operator:0")
     with pytest.raises(KeyRevoked):
-        device_keys.rotate_key(c, desk.id, old=OLD, new=NEW, public_key=b"new", at=AT)
-    assert device_keys.find_key(c, NEW) is None
+        tokens.rotate_key(c, desk.id, old=OLD, new=NEW, public_key=b"new", at=AT)
+    assert tokens.find_key(c, NEW) is None
 
 
 def test_a_key_belongs_to_one_device_for_good(c: sa.Connection) -> None:
@@ -104,7 +103,7 @@ def test_a_device_that_reports_a_name_in_use_gets_a_free_one(c: sa.Connection) -
     make_key(c, make_device(c))
 
     def give(fresh: str) -> DeviceRow:
-        return device_keys.give_free_device(c, fresh_id=DeviceId(fresh), user_id=ANNA, name="desk", at=AT)
+        return tokens.give_free_device(c, fresh_id=DeviceId(fresh), user_id=ANNA, name="desk", at=AT)
 
     second = give("d-2")
     assert (second.id, second.name) == ("d-2", "desk-2")
@@ -113,21 +112,21 @@ def test_a_device_that_reports_a_name_in_use_gets_a_free_one(c: sa.Connection) -
 
 
 def test_there_is_an_end_to_names(c: sa.Connection, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(device_keys, "FREE_NAMES", 1)
+    monkeypatch.setattr(tokens, "FREE_NAMES", 1)
     make_key(c, make_device(c))
     with pytest.raises(CodedError):
-        device_keys.give_free_device(c, fresh_id=DeviceId("d-2"), user_id=ANNA, name="desk", at=AT)
+        tokens.give_free_device(c, fresh_id=DeviceId("d-2"), user_id=ANNA, name="desk", at=AT)
 
 
 def test_recent_revocations_are_listed_with_their_credentials(c: sa.Connection) -> None:
     desk, laptop, phone = make_device(c), make_device(c, "laptop"), make_device(c, "phone")
     make_key(c, desk)
     make_key(c, phone, KeyId("earlier"))
-    device_keys.revoke_key(c, KeyId("earlier"), at=AT - 1, actor="operator:0")
-    device_keys.revoke_key(c, OLD, at=AT, actor="operator:0")
+    tokens.revoke_key(c, KeyId("earlier"), at=AT - 1, actor="operator:0")
+    tokens.revoke_key(c, OLD, at=AT, actor="operator:0")
     devices.revoke_device(c, laptop.id, at=AT + 1, actor="operator:0")
     make_key(c, phone, NEW)
-    device_keys.rotate_key(c, phone.id, old=NEW, new=KeyId("newer"), public_key=b"n", at=AT)
+    tokens.rotate_key(c, phone.id, old=NEW, new=KeyId("newer"), public_key=b"n", at=AT)
     assert set(devices.revoked_since(c, AT)) == {
         (desk.id, "key:old"),
         (laptop.id, None),
@@ -158,7 +157,7 @@ def test_devices_are_counted_if_they_are_connected_or_have_a_credential_that_is_
         if "key" in name:
             make_key(c, device, KeyId(name))
         if name == "with a revoked key":
-            assert device_keys.revoke_key(c, KeyId(name), at=AT, actor="operator:0")
+            assert tokens.revoke_key(c, KeyId(name), at=AT, actor="operator:0")
         if "token" in name:
             ends = AT + 9 if "later" in name else AT + 5 if "ended" in name else None
             a_token(device, ends=ends, is_revoked="revoked token" in name)
@@ -170,5 +169,5 @@ def test_devices_are_counted_if_they_are_connected_or_have_a_credential_that_is_
     assert devices.count_devices(c, at=AT + 5, user_id=UserId("otto")) == 0
     live(c)
     use_key(c, devices.get_device(c, DeviceId("d-with a key")), KeyId("with a key"))
-    device_keys.revoke_key(c, KeyId("with a key"), at=AT, actor="operator:0")
+    tokens.revoke_key(c, KeyId("with a key"), at=AT, actor="operator:0")
     assert devices.count_devices(c, at=AT + 5) == len(counted), "still connected"

@@ -1,21 +1,27 @@
+import msgspec
 import pytest
 import sqlalchemy as sa
 
 from protocol.errors import CodedError, ErrorCode
-from protocol.ids import BootId, DeviceId, InvitationId, KeyId, TokenId, UserId
-from storage import audit
-from storage.agents import agents
+from protocol.ids import AgentId, BoardId, BootId, DeviceId, InvitationId, KeyId, RunId, TokenId, UserId
+from protocol.lifecycles import RunState
+from storage import audit, schema
+from storage.agents import agents, declared_agents
 from storage.agents.agent_states import agent_history
 from storage.agents.agents import AgentRow
-from storage.devices import device_keys, devices, pairings, sessions
+from storage.agents.declared_agents import DeclaredAgent
+from storage.coordination import boards
+from storage.devices import devices, pairings, sessions, tokens
 from storage.devices.devices import DeviceRow, Grant, NotGranted, UnknownDevice, UserRow
 from storage.devices.pairings import BadInvitation
 from storage.devices.sessions import Taken, TooManyDevices
 from storage.devices.tokens import DEVICE_TOKENS, INVITATIONS
 from storage.kernel.columns import now_ms
 from storage.runs import runs
+from storage.schedules import fires, schedule_rows, schedules
 from storage.schema import browser_sessions, leases
-from tests.storage.rows import AT, LAPTOP, ME, make_agent, make_run, some
+from tests.storage.rows import AT, LAPTOP, ME, declare, make_agent, make_run, some
+from tests.storage.scheduled import HOUR, fire, make_schedule
 from tests.support.coded import coded
 from tests.support.presence import BOOT, live, open_session
 
@@ -382,7 +388,7 @@ def test_a_revoked_device_is_let_in_again_with_all_that_is_its_own(c: sa.Connect
 def test_earlier_credentials_of_a_device_that_is_let_in_again_stay_refused(c: sa.Connection) -> None:
     make_run(c)
     device = admit(c)
-    device_keys.add_key(c, id=OLD_KEY, device_id=device.id, public_key=b"o", at=AT)
+    tokens.add_key(c, id=OLD_KEY, device_id=device.id, public_key=b"o", at=AT)
     DEVICE_TOKENS.create(
         c, id=TokenId("t"), device_id=device.id, token_hash=OLD_TOKEN, at=AT, actor="operator:7"
     )
@@ -391,8 +397,8 @@ def test_earlier_credentials_of_a_device_that_is_let_in_again_stay_refused(c: sa
     c.execute(sa.insert(browser_sessions), session | more)
     revoke_later(c, device)
     admit(c)
-    device_keys.add_key(c, id=KeyId("new"), device_id=device.id, public_key=b"n", at=AT + 2)
-    assert {key.id: key.revoked_at for key in device_keys.list_keys(c)} == {"old": AT + 2, "new": None}
+    tokens.add_key(c, id=KeyId("new"), device_id=device.id, public_key=b"n", at=AT + 2)
+    assert {key.id: key.revoked_at for key in tokens.list_keys(c)} == {"old": AT + 2, "new": None}
     token = some(DEVICE_TOKENS.find(c, OLD_TOKEN))
     assert token.revoked_at == c.execute(sa.select(browser_sessions.c.revoked_at)).scalar() == AT + 2
     # a hub that has not ended the connection of the old key yet still learns that it has to
@@ -465,3 +471,95 @@ def test_an_invitation_lets_a_revoked_device_in_again_if_it_names_it_and_was_mad
         redeem()
     assert reason in f"{refused.value} {getattr(refused.value, 'hint', '')}"
     assert devices.get_device(c, device.id).revoked_at == AT + 1
+
+
+EVE = UserId("user-eve")
+INBOX = AgentId("agent-inbox")
+
+
+@pytest.fixture
+def both(c: sa.Connection) -> tuple[AgentRow, AgentRow]:
+    """My agent and eve's, which have the same name, each with a run: ``run-me`` and ``run-eve``."""
+    devices.ensure_user(c, EVE, "eve", AT)
+    mine = DeclaredAgent(name="notes", device_name="desk", paths=("notes",))
+    eves = msgspec.structs.replace(mine, user_name="eve")
+    fresh = [f"{kind}-{of}" for of in ("mine", "eves") for kind in ("agent", "device", "schedule", "user")]
+    devices.ensure_user(c, ME, "me", AT)
+    declared_agents.reconcile_declared(c, user_id=ME, declared=[mine, eves], at=AT, fresh_ids=fresh)
+    first, second = (agents.agent_called(c, "notes", user) for user in (ME, EVE))
+    for agent, run_id in ((first, "run-me"), (second, "run-eve")):
+        make_run(c, run_id, agent=agent)
+    return first, second
+
+
+def test_an_agent_is_found_among_those_of_its_user(c: sa.Connection, both: tuple[AgentRow, AgentRow]) -> None:
+    mine, eves = both
+    assert (mine.user_id, eves.user_id) == (ME, EVE)
+    assert {row.id for row in agents.list_agents(c)} == {mine.id, eves.id}
+    assert [row.id for row in agents.list_agents(c, user_id=EVE)] == [eves.id]
+    assert len(agents.list_agents(c)) == 2
+    assert some(agents.find_agent_by_name(c, "notes", user_id=EVE)).id == eves.id
+
+
+def test_an_archived_agent_is_not_among_those_that_are_there(
+    c: sa.Connection, both: tuple[AgentRow, AgentRow]
+) -> None:
+    declare(c)
+    assert agents.find_agent(c, "notes", user_id=ME) is None
+    assert some(agents.find_agent_by_name(c, "notes", user_id=ME)).archived_at is not None
+
+
+def test_a_run_is_found_among_those_of_its_user(c: sa.Connection, both: tuple[AgentRow, AgentRow]) -> None:
+    assert runs.find_run(c, RunId("run-eve"), user_id=ME) is None
+    assert runs.find_run(c, RunId("run-eve"), user_id=EVE) is not None
+    assert runs.find_run(c, RunId("run-eve")) is not None
+    assert [run.id for run in runs.list_runs(c, user_id=ME)] == ["run-me"]
+    assert runs.runs_ending_in(c, "eve", user_id=ME) == []
+    assert runs.runs_ending_in(c, "eve", user_id=EVE) == runs.runs_ending_in(c, "eve") == ["run-eve"]
+    assert runs.count_live(c, user_id=ME) == {RunState.QUEUED: 1}
+    assert runs.count_live(c) == {RunState.QUEUED: 2}
+
+
+def test_the_owner_of_a_thing_is_found_by_its_id(c: sa.Connection, both: tuple[AgentRow, AgentRow]) -> None:
+    _, eves = both
+    assert eves.device_id is not None
+    declared = schedule_rows.DeclaredSchedule(kind="every", every_ms=HOUR, tz="UTC")
+    schedules.declare(c, eves.id, declared, fresh_id="schedule-of-eve", at=AT)
+    things = {
+        "agent_id": eves.id,
+        "device_id": eves.device_id,
+        "run_id": "run-eve",
+        "schedule_id": "schedule-of-eve",
+        **_coordination_of_eve(c),
+    }
+    assert things.keys() == devices.KINDS
+    for kind, id in things.items():
+        assert (devices.find_owner(c, kind, id), devices.find_owner(c, kind, "nothing")) == (EVE, None)
+
+
+def _coordination_of_eve(c: sa.Connection) -> dict[str, str]:
+    """A board of hers, and one of each thing that is said on it."""
+    about = {"user_id": EVE, "created_at": AT}
+    said = {"actor": "hub", "content": "x", "trace_id": "0" * 32}
+    row = {"id": "gateway", "name": "west", "updated_at": AT} | about
+    c.execute(sa.insert(schema.gateways), row)
+    boards.create_board(c, id=BoardId("board"), user_id=EVE, name="roses", at=AT, actor="hub")
+    row = {"id": "question", "expires_at": AT} | about | said
+    c.execute(sa.insert(schema.questions), row)
+    row = {"id": "broadcast", "kind": "question", "boards": 1} | about | said
+    c.execute(sa.insert(schema.broadcasts), row)
+    row = {"id": "message", "kind": "nudge", "not_before": AT, "expires_at": AT, "updated_at": AT} | about
+    c.execute(sa.insert(schema.messages), row | said)
+    return {f"{kind}_id": kind for kind in ("board", "broadcast", "gateway", "message", "question")}
+
+
+def test_the_decisions_of_an_agent_come_in_pages(c: sa.Connection) -> None:
+    make_schedule(c, overlap="allow")
+    times = [AT + count * HOUR for count in (1, 2, 3, 4, 5)]
+    fire(c, *times)
+    told: list[int] = []
+    after: tuple[int, str] | None = None
+    while page := fires.list_fires(c, INBOX, 2, after=after):
+        told += [row.fire_at for row in page]
+        after = (page[-1].fire_at, page[-1].schedule_id)
+    assert told == times[::-1]

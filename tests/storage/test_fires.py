@@ -1,31 +1,39 @@
 """Every fire gets one run, or one row that says why not; who comes second changes nothing."""
 
+from itertools import product
+from typing import get_args
+
 import msgspec
 import pytest
 import sqlalchemy as sa
 
 from protocol.ids import AgentId, DeviceId, RunId
 from protocol.lifecycles import RunEvent, RunOutcome, RunState
-from storage.agents import agent_moves, agent_states, agents, locks
+from storage.agents import agent_states, agents, locks
 from storage.devices import nodes
 from storage.devices.nodes import LostLease
+from storage.kernel.database import Conflict
 from storage.runs import run_moves, run_pauses, runs
 from storage.schedules import fires, schedule_rows, schedules
 from storage.schedules.fires import (
     WAITING_PER_DEVICE,
     WAITING_PER_SCHEDULE,
+    BackfillPlan,
     Covered,
+    FireRow,
     FirstRun,
     FreshRun,
     Missed,
+    decide_overlap,
 )
-from storage.schedules.schedule_rows import ScheduleRow
+from storage.schedules.schedule_rows import Overlap, ScheduleRow
 from storage.schema import agent_states as states
 from storage.schema import runs as run_table
 from storage.schema import schedule_fires
 from storage.schema import schedules as schedule_table
 from tests.storage.rows import AT, ME, NEXT_BOOT, claim, declare, make_agent, some
 from tests.storage.scheduled import HOUR, begin, decision, fire, lead, make_schedule, told
+from tests.support.families import each
 from tests.support.presence import BOOT, open_session
 
 INBOX = AgentId("agent-inbox")
@@ -199,13 +207,13 @@ def test_a_merged_fire_gives_the_reason_of_the_waiting_run(
     c: sa.Connection, axes: dict[str, str], reason: str
 ) -> None:
     for axis, to in axes.items():
-        agent_moves.move(c, INBOX, axis, to, at=AT, actor="test")
+        agents.move(c, INBOX, axis, to, at=AT, actor="test")
     assert [(decided.decision, decided.reason) for decided in fire(c, SECOND)] == [("coalesced", reason)]
 
 
 @pytest.mark.usefixtures("fired")
 def test_a_merged_fire_gives_the_used_up_quota_as_reason(c: sa.Connection) -> None:
-    agent_moves.move(c, INBOX, "connectivity", "online", at=AT, actor="test")
+    agents.move(c, INBOX, "connectivity", "online", at=AT, actor="test")
     agent_states.exhaust(c, INBOX, cause="rate_limit", retry_after_ms=None, at=AT, actor="test")
     assert fire(c, SECOND)[0].reason == "exhausted"
 
@@ -560,3 +568,123 @@ def test_a_schedule_decides_its_missed_fires_first(c: sa.Connection) -> None:
     connect(c, make_schedule(c, on_first_connect=True))
     assert ([one.agent_name for one in connected(c)], connected(c, AT + HOUR)) == (["inbox"], [])
     assert len(schedule_rows.due(c, AT + HOUR, 10)) == 1
+
+
+# What becomes of a fire: while nothing is there, a run is under way, one waits, both.
+TABLE = {
+    "skip": ("run", "skip", "merge", "merge"),
+    "queue_one": ("run", "run", "merge", "merge"),
+    "queue_all": ("run", "run", "run", "run"),
+    "cancel_running": ("run", "replace", "replace", "replace"),
+    "allow": ("run", "run", "run", "run"),
+}
+
+
+@each("policy", get_args(Overlap))
+def test_each_policy_decides_its_fires(policy: Overlap) -> None:
+    found = tuple(
+        decide_overlap(policy, is_under_way=under_way, is_waiting=waiting, queued=int(waiting), most=9)
+        for waiting, under_way in product((False, True), repeat=2)
+    )
+    assert found == TABLE[policy]
+
+
+@each("policy", ["queue_all", "allow"])
+def test_no_more_runs_of_a_schedule_wait_than_may(policy: Overlap) -> None:
+    fates = [
+        decide_overlap(policy, is_under_way=True, is_waiting=True, queued=queued, most=9) for queued in (8, 9)
+    ]
+    assert fates == ["run", "drop"]
+
+
+FIRST_SLOT, SECOND_SLOT, THIRD_SLOT, FOURTH = (AT + n * HOUR for n in (1, 2, 3, 4))
+
+
+def skip_all(c: sa.Connection) -> FireRow:
+    """The first four fires, told of in one row."""
+    covered = Covered(FIRST_SLOT, FOURTH, 4, "skipped_window", None)
+    fires.decide(c, lead(c), [decision(c, runs=[], covered=[covered])], FOURTH)
+    (row,) = told(c)
+    return row
+
+
+def plan(
+    c: sa.Connection, *fires: int, dropped: tuple[FireRow, ...] = (), remaining: tuple[FireRow, ...] = ()
+) -> BackfillPlan:
+    return BackfillPlan(
+        due=schedule_rows.with_settings(c, ID),
+        runs=tuple(FreshRun(RunId(f"b-{fire_at}"), fire_at) for fire_at in fires),
+        dropped=dropped,
+        remaining=remaining,
+        config_fingerprint="",
+        settings={},
+    )
+
+
+def part(first_at: int, fire_at: int, count: int) -> FireRow:
+    return FireRow(ID, fire_at, first_at, count - 1, "skipped_window", "window", None, AT)
+
+
+@pytest.mark.usefixtures("schedule")
+def test_what_is_known_of_old_fires_are_their_rows_and_their_runs(c: sa.Connection) -> None:
+    fire(c, FIRST_SLOT)
+    seen = fires.backfill_sight(c, schedule_rows.with_settings(c, ID), [FIRST_SLOT, SECOND_SLOT])
+    assert ([row.fire_at for row in seen.rows], seen.runs) == (
+        [FIRST_SLOT],
+        {FIRST_SLOT: f"{ID}-{FIRST_SLOT}"},
+    )
+
+
+@pytest.mark.usefixtures("schedule")
+def test_old_fires_become_runs_one_after_the_other(c: sa.Connection) -> None:
+    skipped = skip_all(c)
+    remaining = (part(FIRST_SLOT, FIRST_SLOT, 1), part(FOURTH, FOURTH, 1))
+    made = fires.backfill(
+        c, plan(c, SECOND_SLOT, THIRD_SLOT, dropped=(skipped,), remaining=remaining), AT, actor="me"
+    )
+    assert made == [f"b-{SECOND_SLOT}", f"b-{THIRD_SLOT}"]
+    second, third = (runs.get_run(c, id) for id in made)
+    assert (second.trigger_kind, second.fire_key, second.state) == (
+        "backfill",
+        f"s:{ID}:{SECOND_SLOT}",
+        RunState.QUEUED,
+    )
+    assert second.eligible_at < third.eligible_at
+    assert [(row.fire_at, row.decision, row.run_id) for row in told(c)] == [
+        (FIRST_SLOT, "skipped_window", None),
+        (SECOND_SLOT, "run", second.id),
+        (THIRD_SLOT, "run", third.id),
+        (FOURTH, "skipped_window", None),
+    ]
+    assert c.execute(sa.select(states.c.runs_waiting)).scalar_one() == 2
+
+
+@pytest.mark.usefixtures("schedule")
+def test_a_backfill_leaves_the_cursor_and_the_next_fire_alone(c: sa.Connection) -> None:
+    skipped = skip_all(c)
+    before = schedule_rows.get_schedule(c, ID)
+    fires.backfill(c, plan(c, FIRST_SLOT, dropped=(skipped,)), AT, actor="me")
+    assert schedule_rows.get_schedule(c, ID) == before
+
+
+@pytest.mark.usefixtures("schedule")
+def test_of_two_backfills_of_the_same_fires_one_is_refused(c: sa.Connection) -> None:
+    again = plan(c, FIRST_SLOT, dropped=(skip_all(c),))
+    fires.backfill(c, again, AT, actor="me")
+    with pytest.raises(Conflict, match="ask again"):
+        fires.backfill(c, again, AT, actor="me")
+
+
+@pytest.mark.usefixtures("schedule")
+def test_runs_of_a_backfill_that_wait_take_no_new_fires(c: sa.Connection) -> None:
+    fires.backfill(c, plan(c, AT - HOUR), AT, actor="me")
+    assert [(decided.decision, decided.run_id) for decided in fire(c, FIRST_SLOT)] == [
+        ("run", f"{ID}-{FIRST_SLOT}")
+    ]
+
+
+@pytest.mark.usefixtures("schedule")
+def test_a_fire_before_the_schedule_was_created_may_be_backfilled_and_is_recorded(c: sa.Connection) -> None:
+    fires.backfill(c, plan(c, AT - HOUR), AT, actor="me")
+    assert [(row.fire_at, row.decision) for row in told(c)] == [(AT - HOUR, "run")]
+    assert c.execute(sa.select(sa.func.count()).select_from(schedule_fires)).scalar_one() == 1

@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -12,6 +13,7 @@ from storage.runs import run_moves, units
 from storage.runs.calls import mark_sent
 from storage.schema import metadata
 from tests.storage.laws import LAWS, Memory, broken_laws, held_by_others, over_limits
+from tests.storage.machine import run_machine
 from tests.storage.rows import AT, BOOT, NEXT_BOOT, answer, calls, make_agent, make_run, plan
 from tests.storage.scheduled import HOUR, fire, make_schedule
 
@@ -168,3 +170,9 @@ def test_ended_runs_may_go_and_a_wrong_clock_may_be_set_right(c: sa.Connection) 
     c.exec_driver_sql("UPDATE schedules SET cursor_at = 0")
     memory.clock_was_set()
     assert list(memory.look(c)) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("examples", [2, pytest.param(50, marks=pytest.mark.soak)])
+def test_the_rows_are_as_expected_whatever_happens(tmp_path: Path, examples: int) -> None:
+    run_machine(tmp_path, examples=examples, steps=80, is_repeatable=True)

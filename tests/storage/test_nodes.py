@@ -3,9 +3,24 @@
 import pytest
 import sqlalchemy as sa
 
+from protocol.errors import CodedError, ErrorCode
+from protocol.ids import BootId, NodeId
+from storage import audit
 from storage.devices import nodes
-from storage.devices.nodes import LostLease, Term
-from tests.storage.rows import BOOT, NEXT_BOOT, some
+from storage.devices.nodes import (
+    REVISIONS,
+    LostLease,
+    PublishedMeanwhile,
+    SettingsRevision,
+    Term,
+    begin_boot,
+    end_boot,
+    ensure_extraction_secret,
+    ensure_hub_id,
+)
+from storage.schema import nodes as node_table
+from tests.storage.rows import AT, BOOT, NEXT_BOOT, some
+from tests.support.coded import coded
 
 TTL = 60_000
 
@@ -75,3 +90,94 @@ def test_runs_of_a_dead_boot_are_free_in_a_private_database(c: sa.Connection) ->
     nodes.end_others(c, NEXT_BOOT)
     assert nodes.acquire_lease(c, "scheduler", NEXT_BOOT, ttl_ms=TTL) == Term("scheduler", NEXT_BOOT, 2)
     nodes.check_term(c, own)
+
+
+EAST = NodeId("east")
+SAID = sa.select(node_table.c.settings_number, node_table.c.settings_refused)
+
+
+def publishes(c: sa.Connection, number: int, text: str | None = "[limits]\n") -> SettingsRevision:
+    """Somebody publishes a revision."""
+    audit.begin_chain(c, at=AT, subject="hub")
+    revision = SettingsRevision(number, text, "operator:7", AT + number)
+    nodes.publish(c, revision)
+    return revision
+
+
+def test_the_newest_revision_counts_and_each_has_an_entry_in_the_audit_log(c: sa.Connection) -> None:
+    assert (nodes.newest_number(c), nodes.newest_revision(c)) == (0, None)
+    first = publishes(c, 1)
+    withdrawn = publishes(c, 2, None)
+    assert (nodes.newest_number(c), nodes.newest_revision(c)) == (2, withdrawn)
+    assert nodes.find_revision(c, 1) == first
+    assert nodes.list_revisions(c, limit=10) == [withdrawn, first]
+    assert nodes.list_revisions(c, limit=1, after=(2,)) == [first]
+    entries = audit.list_entries(c, event="settings.published")
+    assert [(one.subject, one.actor) for one in entries] == [("2", "operator:7"), ("1", "operator:7")]
+
+
+def test_one_of_two_who_publish_at_once_is_refused(c: sa.Connection) -> None:
+    first = publishes(c, 1)
+    with pytest.raises(PublishedMeanwhile, match="another revision of the settings was published meanwhile"):
+        publishes(c, 1, "[budget]\n")
+    assert nodes.list_revisions(c, limit=10) == [first]
+
+
+def test_old_revisions_go_unless_a_node_uses_them(c: sa.Connection) -> None:
+    nodes.begin_boot(c, EAST, BootId("boot"), AT)
+    for number in (1, 2):
+        publishes(c, number)
+    nodes.record_use(c, EAST, 1)
+    for number in range(3, REVISIONS + 3):
+        publishes(c, number)
+    numbers = [one.number for one in nodes.list_revisions(c, limit=2 * REVISIONS)]
+    assert numbers == [*range(REVISIONS + 2, 2, -1), 1]
+    assert some(nodes.revision_of(c, EAST)).number == 1
+    with pytest.raises(
+        CodedError, check=coded(ErrorCode.BAD_PARAMS), match="no revision 2 of the settings is kept"
+    ):
+        nodes.find_revision(c, 2)
+
+
+def test_a_node_says_which_revision_it_uses_and_why_not_a_newer_one(c: sa.Connection) -> None:
+    nodes.begin_boot(c, EAST, BootId("boot"), AT)
+    publishes(c, 1)
+    nodes.record_refusal(c, EAST, "no such file")
+    assert c.execute(SAID).one() == (None, "no such file")
+    nodes.record_use(c, EAST, 1)
+    assert c.execute(SAID).one() == (1, None)
+
+
+NODE = NodeId("node-1")
+MINUTE_MS = 60_000
+
+
+def test_a_hub_keeps_its_first_id(c: sa.Connection) -> None:
+    assert (ensure_hub_id(c, "hub-1"), ensure_hub_id(c, "hub-2")) == ("hub-1", "hub-1")
+
+
+def test_the_secret_of_a_hub_is_made_once(c: sa.Connection) -> None:
+    assert ensure_extraction_secret(c, b"first") == b"first"
+    assert ensure_extraction_secret(c, b"other") == b"first"
+
+
+def test_starts_after_a_crash_that_follow_each_other_closely_are_counted(c: sa.Connection) -> None:
+    starts = [(BootId("b-1"), 0), (BootId("b-2"), 2), (BootId("b-3"), 11), (BootId("b-4"), 30)]
+    boots = [begin_boot(c, NODE, boot, AT + minute * MINUTE_MS) for boot, minute in starts]
+    assert [boot.boots_10min for boot in boots] == [1, 2, 3, 1]
+    assert [boot.earlier for boot in boots] == [None, "b-1", "b-2", "b-3"]
+
+
+def test_a_restart_in_good_order_is_no_crash(c: sa.Connection) -> None:
+    for n in range(3):
+        boot = begin_boot(c, NODE, BootId(f"b-{n}"), AT + n)
+        end_boot(c, NODE, BootId(f"b-{n}"), AT + n)
+        assert boot.boots_10min == 1
+
+
+def test_a_stop_is_noted_by_the_boot_it_ends(c: sa.Connection) -> None:
+    begin_boot(c, NODE, BootId("b-2"), AT)
+    end_boot(c, NODE, BootId("b-1"), AT + 1)
+    assert c.execute(sa.select(node_table.c.stopped_at)).scalar_one() is None
+    end_boot(c, NODE, BootId("b-2"), AT + 2)
+    assert c.execute(sa.select(node_table.c.stopped_at)).scalar_one() == AT + 2

@@ -5,11 +5,10 @@ import sqlalchemy as sa
 from protocol.errors import CodedError, ErrorCode
 from protocol.ids import ConnectionId, DeviceId, InvitationId, KeyId, PairingId, UserId
 from storage import audit
-from storage.devices import device_keys, devices, pairings
-from storage.devices.device_keys import KeyOwner
+from storage.devices import devices, pairings, tokens
 from storage.devices.devices import DeviceRow, ensure_user
 from storage.devices.pairings import Asked, BadInvitation, PairingAsk, TooManyPairings
-from storage.devices.tokens import INVITATIONS, InvitationRow
+from storage.devices.tokens import INVITATIONS, InvitationRow, KeyOwner
 from storage.schema import devices as device_table
 from tests.storage.rows import AT, some
 from tests.support.coded import coded
@@ -88,7 +87,7 @@ def test_a_code_that_was_typed_lets_its_key_in_as_what_the_device_calls_itself(c
 
     device = approve(c)
 
-    owner = some(device_keys.find_key(c, KeyId("k-1")))
+    owner = some(tokens.find_key(c, KeyId("k-1")))
     assert (device.name, device.user_id, owner.device_id, owner.user_id) == ("desk", ANNA, device.id, ANNA)
     assert (pairings.list_pairings(c, at=AT), told(c)) == ([], ["pairing.approved"])
 
@@ -112,7 +111,7 @@ def test_those_that_wait_are_counted_while_they_do(c: sa.Connection) -> None:
 def test_another_code_admits_no_device(c: sa.Connection) -> None:
     with pytest.raises(CodedError, check=coded(ErrorCode.UNKNOWN_PAIRING)):
         approve(c, "CODE-2")
-    assert device_keys.find_key(c, KeyId("k-1")) is None
+    assert tokens.find_key(c, KeyId("k-1")) is None
 
 
 @pytest.mark.usefixtures("asked")
@@ -211,7 +210,7 @@ def test_an_approval_is_of_the_pairing_that_was_shown(c: sa.Connection) -> None:
     shown = ask(c).pairing.id
     with pytest.raises(CodedError, check=coded(ErrorCode.CHANGED_MEANWHILE)):
         approve(c, shown=PairingId("p-another"))
-    assert (device_keys.find_key(c, KeyId("k-1")), approve(c, shown=shown).name) == (None, "desk")
+    assert (tokens.find_key(c, KeyId("k-1")), approve(c, shown=shown).name) == (None, "desk")
 
 
 def test_a_device_does_not_get_the_name_of_another_one_by_saying_it(
@@ -221,13 +220,13 @@ def test_a_device_does_not_get_the_name_of_another_one_by_saying_it(
     with pytest.raises(CodedError):
         approve(c, "CODE-2")
     assert approve(c, "CODE-2", name="desk-2", fresh="d-2").name == "desk-2"
-    assert device_keys.list_keys(c, device_id=desk.id)[0].id == "k-1"
+    assert tokens.list_keys(c, device_id=desk.id)[0].id == "k-1"
 
 
 def test_an_operator_may_give_a_known_device_one_more_key(c: sa.Connection, desk: DeviceRow) -> None:
     ask(c, asking("k-2", code="CODE-2"))
     assert approve(c, "CODE-2", name="desk", fresh="d-2") == desk
-    assert [key.id for key in device_keys.list_keys(c, device_id=desk.id)] == ["k-1", "k-2"]
+    assert [key.id for key in tokens.list_keys(c, device_id=desk.id)] == ["k-1", "k-2"]
 
 
 def test_a_device_that_only_an_agent_has_named_so_far_is_the_one_that_comes_first(c: sa.Connection) -> None:
@@ -291,7 +290,7 @@ def test_an_invitation_lets_a_key_in_as_a_device_of_the_user_it_was_made_for(
 ) -> None:
     owner = redeem(c)
     assert (owner.device_id, owner.device_name, owner.user_id) == ("d-k-1", "desk", ANNA)
-    assert device_keys.find_key(c, KeyId("k-1")) == owner
+    assert tokens.find_key(c, KeyId("k-1")) == owner
     (used,) = INVITATIONS.page(c)
     assert (made.uses_left, used.uses_left, used.user_name) == (1, 0, "anna")
     events = [row.event for row in audit.list_entries(c, limit=10, oldest_first=True)]
@@ -323,7 +322,7 @@ def test_an_ended_invitation_gives_the_reason_and_is_deleted_a_week_later(
     assert not INVITATIONS.revoke(c, made.id, at=AT, actor="operator:0")
     with pytest.raises(BadInvitation, match="revoked"):
         redeem(c)
-    assert device_keys.list_keys(c) == []
+    assert tokens.list_keys(c) == []
     invite(c, "i-2", at=END + INVITATIONS.retention_ms)
     assert [row.id for row in INVITATIONS.page(c, user_id=ANNA)] == ["i-2"]
     assert INVITATIONS.find_by_id(c, made.id) is None

@@ -12,12 +12,11 @@ from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId, BoardId, DeviceId, GatewayId, MemoryId, MessageId, QuestionId
 from storage import audit, retention
 from storage.agents.agents import AgentRow
-from storage.coordination import boards, gateway_agents, message_rows, messages, question_rows, questions
+from storage.coordination import boards, gateway_agents, message_rows, messages, questions
 from storage.coordination.boards import MemoryRow, NewMemory
 from storage.coordination.message_rows import MessageRow
 from storage.coordination.messages import MessageLimits
-from storage.coordination.question_rows import QuestionRow
-from storage.coordination.questions import NewAnswer, NewQuestion, ReplyIds, add_reply
+from storage.coordination.questions import NewAnswer, NewQuestion, QuestionRow, ReplyIds, add_reply
 from storage.schema import devices, gateways
 from tests.storage.rows import AT, LAPTOP, ME, make_agent, some
 from tests.support.coded import coded
@@ -160,7 +159,7 @@ def test_of_two_answers_the_first_counts_and_the_second_is_refused_with_its_auth
         match="answered by device laptop at 1970-01-01T00:16:40Z",
     ):
         questions.answer(c, "q-1", said("Blue.", at=AT + 9))
-    assert question_rows.get_question(c, "q-1").answer == "Red."
+    assert questions.get_question(c, "q-1").answer == "Red."
     assert [item.content for item in remembered(c)] == ["Red."]
     assert len(to(c, MessageKind.ANSWER)) == 1
 
@@ -175,7 +174,7 @@ def test_an_answer_that_comes_again_is_the_same_answer(c: sa.Connection) -> None
 def test_a_question_under_a_known_key_is_the_one_that_is_there(c: sa.Connection) -> None:
     first = ask(c, dedupe_key="k")
     again, is_new = questions.ask(c, new("q-2", dedupe_key="k"), most=1, limits=MESSAGES)
-    assert (again, is_new, len(question_rows.list_questions(c))) == (first, False, 1)
+    assert (again, is_new, len(questions.list_questions(c))) == (first, False, 1)
 
 
 @pytest.mark.usefixtures("board")
@@ -260,13 +259,13 @@ def test_the_lead_that_asked_does_not_answer_for_the_person(c: sa.Connection) ->
     lead = a_board(c, has_gateway=True)
     asked = ask(c, correlation_id="w")
     assert reply(c, agent_id=lead.id, reply_to=asked.id, correlation_id="w") is None
-    assert (question_rows.get_question(c, asked.id).state, len(remembered(c))) == (QuestionState.OPEN, 1)
+    assert (questions.get_question(c, asked.id).state, len(remembered(c))) == (QuestionState.OPEN, 1)
 
 
 @pytest.mark.usefixtures("answered")
 def test_an_item_that_comes_after_the_answer_is_an_item_and_nothing_else(c: sa.Connection) -> None:
     assert reply(c, agent_id=None, reply_to="q-1") is None
-    assert question_rows.get_question(c, "q-1").answer == "Red."
+    assert questions.get_question(c, "q-1").answer == "Red."
 
 
 @pytest.mark.usefixtures("asked")
@@ -296,13 +295,13 @@ def test_a_question_without_an_answer_in_time_expires(c: sa.Connection) -> None:
     assert not questions.is_any_due(c, AT + 10)
     with pytest.raises(CodedError, check=coded(ErrorCode.QUESTION_SETTLED), match="was over at"):
         questions.answer(c, "q-1", said(at=AT + 12))
-    assert question_rows.get_question(c, "q-2").state is QuestionState.OPEN
+    assert questions.get_question(c, "q-2").state is QuestionState.OPEN
 
 
 @pytest.mark.usefixtures("asked")
 def test_another_users_question_is_not_there(c: sa.Connection) -> None:
     other = msgspec.convert("somebody", type(ME))
-    assert question_rows.find_question(c, "q-1", user_id=other) is None
+    assert questions.find_question(c, "q-1", user_id=other) is None
     with pytest.raises(CodedError, check=coded(ErrorCode.UNKNOWN_QUESTION)):
         questions.answer(c, "q-1", said(), user_id=other)
 
@@ -311,12 +310,12 @@ def test_another_users_question_is_not_there(c: sa.Connection) -> None:
 def test_questions_are_listed_in_pages_the_newest_first(c: sa.Connection) -> None:
     for number in range(5):
         ask(c, f"q-{number}", at=AT + number // 2)
-    first = question_rows.list_questions(c, limit=2)
+    first = questions.list_questions(c, limit=2)
     last = first[-1]
-    rest = question_rows.list_questions(c, limit=9, after=(last.created_at, last.id))
+    rest = questions.list_questions(c, limit=9, after=(last.created_at, last.id))
     assert [row.id for row in [*first, *rest]] == ["q-4", "q-3", "q-2", "q-1", "q-0"]
     questions.answer(c, "q-2", said())
-    assert [row.id for row in question_rows.list_questions(c, states=[QuestionState.ANSWERED])] == ["q-2"]
+    assert [row.id for row in questions.list_questions(c, states=[QuestionState.ANSWERED])] == ["q-2"]
 
 
 @pytest.mark.usefixtures("asked")
@@ -368,9 +367,9 @@ def test_a_device_of_another_user_is_not_notified(c: sa.Connection) -> None:
 def test_who_waits_for_long_is_counted(c: sa.Connection) -> None:
     ask(c, "q-1")
     ask(c, "q-2", at=AT + DAY)
-    found: Sequence[Any] = question_rows.waiting_since(c, AT + 5)
+    found: Sequence[Any] = questions.waiting_since(c, AT + 5)
     assert [(one.user, one.count, one.since) for one in found] == [("me", 1, AT)]
-    assert question_rows.count_open(c) == 2
+    assert questions.count_open(c) == 2
 
 
 @pytest.mark.usefixtures("board")
@@ -384,7 +383,7 @@ def test_a_question_goes_some_time_after_it_was_settled_and_its_answer_stays_in_
     questions.answer(c, "q-young", said(at=AT + DAY))
     assert retention.prune_questions(c, before=AT + DAY) == 1
     assert retention.prune_questions(c, before=AT + DAY) == 0
-    assert {row.id for row in question_rows.list_questions(c)} == {"q-young", "q-open"}
+    assert {row.id for row in questions.list_questions(c)} == {"q-young", "q-open"}
     assert len(remembered(c)) == 2
     told_of = c.execute(sa.text("SELECT DISTINCT question_id FROM question_tellings")).scalars()
     assert set(told_of) == {"q-young", "q-open"}

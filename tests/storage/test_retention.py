@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from protocol.ids import AgentId, RunId
 from protocol.lifecycles import CallEvent, CallState, RunEvent, RunOutcome, RunState
 from storage import audit, retention
-from storage.agents import agent_moves, agent_states, agents
+from storage.agents import agent_states, agents
 from storage.agents.agents import AgentRow
 from storage.devices import idempotency
 from storage.kernel.sqlite import open_sqlite
@@ -274,8 +274,8 @@ def test_of_each_schedule_no_more_fires_are_kept_than_the_newest_of_a_crowd(c: s
 
 def test_the_logs_and_the_kept_answers_go_when_they_are_old(c: sa.Connection) -> None:
     agent = make_agent(c)
-    agent_moves.move(c, agent.id, "health", "error", at=AT, actor="operator")
-    agent_moves.move(c, agent.id, "lifecycle", "paused", at=NOW, actor="operator")
+    agents.move(c, agent.id, "health", "error", at=AT, actor="operator")
+    agents.move(c, agent.id, "lifecycle", "paused", at=NOW, actor="operator")
     for name, at in (("old", AT), ("new", NOW)):
         audit.record(c, id=name, at=at, event_type="run.failed", message="Run failed", actor="hub")
         idempotency.keep_answer(c, "api", name, request_hash="h", response=None, at=at)
@@ -295,7 +295,7 @@ def test_the_logs_and_the_kept_answers_go_when_they_are_old(c: sa.Connection) ->
 def test_an_agent_whose_history_went_moves_on(c: sa.Connection) -> None:
     agent = make_agent(c)
     assert retention.prune_agent_history(c, before=NOW) == 3
-    agent_moves.move(c, agent.id, "lifecycle", "paused", at=NOW, actor="operator")
+    agents.move(c, agent.id, "lifecycle", "paused", at=NOW, actor="operator")
     assert agents.get_agent(c, agent.id).lifecycle == "paused"
 
 

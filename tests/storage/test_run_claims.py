@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from protocol.errors import CodedError, ErrorCode
 from protocol.ids import DeviceId, RunId, UserId
 from protocol.lifecycles import RunEvent, RunState
-from storage.agents import agent_moves, agents
+from storage.agents import agents
 from storage.agents.agents import AgentRow
 from storage.runs import run_claims, run_moves, run_pauses, runs
 from storage.runs.run_claims import MOVES_AT_ONCE, Gates, WaitingLimits
@@ -55,9 +55,9 @@ def test_nothing_is_claimed_for_an_agent_whose_device_is_connected_and_silent(c:
     assert run.device_id is not None
     live(c)
     open_session(c, run.device_id, boot_id=BOOT, platform=None, at=AT)
-    agent_moves.move(c, run.agent_id, "connectivity", "offline", at=AT, actor="hub")
+    agents.move(c, run.agent_id, "connectivity", "offline", at=AT, actor="hub")
     assert claim(c) is None
-    agent_moves.move(c, run.agent_id, "connectivity", "online", at=AT, actor="hub")
+    agents.move(c, run.agent_id, "connectivity", "online", at=AT, actor="hub")
     assert claim(c) is not None
 
 

@@ -1,20 +1,47 @@
 """A run holds its locks while it executes, and waits for them beside everybody else."""
 
+from collections.abc import Mapping, Sequence
+
+import msgspec
 import pytest
 import sqlalchemy as sa
 
-from protocol.ids import DeviceId, RunId
-from protocol.lifecycles import RunEvent, RunOutcome, RunState
-from storage.agents import declared_agents, locks, status_writes
+from protocol.ids import AgentId, DeviceId, RunId
+from protocol.lifecycles import PauseReason, RunEvent, RunOutcome, RunState
+from protocol.requirements import Unmet, parse_version
+from storage.agents import agent_states, agents, configs, declared_agents, locks, status_writes
 from storage.agents.agents import AgentRow
+from storage.agents.configs import Capability, Mailbox
+from storage.agents.declared_agents import DeclaredAgent
 from storage.agents.locks import Grant, Holder, LockLimits, LockRequest
-from storage.devices import devices
-from storage.runs import run_claims, run_moves, run_pauses
-from storage.runs.run_claims import Gates
+from storage.connectors import connectors
+from storage.connectors.connectors import NOT_YET, DeclaredConnector
+from storage.devices import devices, sessions
+from storage.runs import run_claims, run_locks, run_moves, run_pauses, runs, units
+from storage.runs.run_claims import READY, Gates
+from storage.runs.run_locks import NoDevice
 from storage.runs.runs import RunRow
+from storage.schedules import fires, schedules
+from storage.schedules.schedule_rows import DeclaredSchedule
 from storage.schema import agent_locks
-from tests.storage.rows import AT, BOOT, LAPTOP, ME, NEXT_BOOT, claim, make_agent, some
-from tests.support.presence import appear
+from storage.schema import devices as device_table
+from storage.schema import runs as run_table
+from tests.storage.rows import (
+    AT,
+    BOOT,
+    LAPTOP,
+    ME,
+    NEXT_BOOT,
+    calls,
+    claim,
+    declare,
+    make_agent,
+    make_run,
+    plan,
+    some,
+)
+from tests.storage.scheduled import HOUR, decision, make_schedule
+from tests.support.presence import appear, live, open_session
 
 DEVICE = Holder("device", f"device-{LAPTOP}")
 OTHER = Holder("device", "device-other")
@@ -205,3 +232,408 @@ def test_an_agent_that_ends_holds_no_lock_and_waits_for_none(c: sa.Connection, e
     assert (holders(c), waiting(c)) == ({"calendar": OTHER.id, "mailbox": OTHER.id}, [])
     with pytest.raises(locks.LockLost):
         locks.check_fence(c, ME, "mailbox", held.fences["mailbox"])
+
+
+DEVICES = ("attic", "desk", "tablet")
+
+
+@pytest.fixture
+def mail(c: sa.Connection) -> AgentRow:
+    """An agent that reads a mailbox and has no device; three devices of its user have connected before."""
+    devices.ensure_user(c, ME, "me", AT)
+    declared = DeclaredConnector(name="work", user_name="me", provider="listed", origin="me")
+    connectors.reconcile_connectors(c, declared=[declared], at=AT, fresh_ids=["work", "none"])
+    mailbox = Mailbox(connector="work", filter={})
+    declare(c, DeclaredAgent(name="mail", mailbox=mailbox, data_types=("tasks",), prompt="Find tasks."))
+    rows = [{"id": f"device-{name}", "user_id": ME, "name": name, "created_at": 1} for name in DEVICES]
+    c.execute(sa.insert(device_table), [row | {"last_seen_at": 1} for row in rows])
+    live(c)
+    return agents.get_agent(c, AgentId("agent-mail"))
+
+
+def change(c: sa.Connection, *names: str, **values: object) -> None:
+    c.execute(sa.update(device_table).where(device_table.c.name.in_(names)).values(values))
+
+
+def placed(c: sa.Connection, agent: AgentRow, run_id: str, *online: str, at: int = AT) -> RunRow:
+    """A run that was claimed while these devices are connected."""
+    change(c, *DEVICES, boot_id=None)
+    make_run(c, run_id, agent=agent, at=at)
+    appear(c, [DeviceId(f"device-{name}") for name in online])
+    claimed = run_claims.claim_runs(
+        c, boot_id=BOOT, gates=run_claims.Gates(online=frozenset()), lease_ms=30_000, at=at
+    )
+    assert [run.id for run in claimed] == [run_id]
+    return claimed[0]
+
+
+def end(c: sa.Connection, run: RunRow, event: RunEvent = RunEvent.CANCELLED) -> None:
+    run_moves.move(c, run.held, event, at=AT, actor="hub", reason="over")
+
+
+@pytest.mark.parametrize(
+    ("online", "last", "planned", "revoked", "expected"),
+    [
+        pytest.param((), None, False, (), "attic", id="the first by name"),
+        pytest.param((), None, False, ("attic",), "desk", id="no revoked one"),
+        pytest.param((), "desk", False, (), "desk", id="that of the newest run"),
+        pytest.param(("tablet",), "desk", False, (), "tablet", id="a connected one"),
+        pytest.param(("attic", "tablet"), "desk", True, (), "attic", id="not one that is away"),
+        pytest.param(("attic", "tablet"), "tablet", False, (), "attic", id="the first connected one"),
+        pytest.param(("attic", "tablet"), "tablet", True, (), "tablet", id="one that items wait for"),
+    ],
+)
+def test_a_run_of_an_agent_without_a_device_gets_one_at_its_claim(
+    c: sa.Connection,
+    mail: AgentRow,
+    online: tuple[str, ...],
+    last: str | None,
+    planned: bool,
+    revoked: tuple[str, ...],
+    expected: str,
+) -> None:
+    if last is not None:
+        before = placed(c, mail, "run-0", last, at=AT - 1)
+        if planned:
+            plan(c, before.held, of=calls("c-1"))
+        end(c, before)
+    change(c, *revoked, revoked_at=1)
+    run = placed(c, mail, "run-1", *online)
+    assert run.device_id == f"device-{expected}"
+    adopted = run_moves.adopt_left(c, run.held, mail.id, AT)
+    assert adopted == int(planned and last == expected)
+
+
+def test_a_connected_device_of_this_process_is_chosen_before_that_of_another(
+    c: sa.Connection, mail: AgentRow
+) -> None:
+    live(c, NEXT_BOOT)
+    appear(c, [DeviceId("device-attic")], NEXT_BOOT)
+    appear(c, [DeviceId("device-tablet")])
+    make_run(c, agent=mail)
+    given = {"agent": mail.id, "user": ME}
+    chosen = [
+        c.execute(run_locks.PLACE, given | {"boot": boot}).scalar_one() for boot in (BOOT, NEXT_BOOT, "")
+    ]
+    assert chosen == ["device-tablet", "device-attic", "device-attic"]
+
+
+def test_a_run_keeps_its_device_from_its_first_unit_on(c: sa.Connection, mail: AgentRow) -> None:
+    run = placed(c, mail, "run-1", "desk")
+    end(c, run, RunEvent.DEVICE_LOST)
+    change(c, "desk", boot_id=None)
+    appear(c, [DeviceId("device-tablet")])
+    again = claim(c, "tablet", at=AT + 100_000)
+    assert again is not None and again.device_id == "device-tablet"
+    running = run_moves.move(c, again.held, RunEvent.ACKNOWLEDGED, at=AT, actor="hub")
+    plan(c, running, of=calls("c-1"))
+    run_moves.move(c, running, RunEvent.DEVICE_LOST, at=AT, actor="hub")
+    change(c, "tablet", boot_id=None)
+    run_pauses.resume_runs(c, PauseReason.DEVICE_OFFLINE, at=AT)
+    last = claim(c, "attic", at=AT + 200_000)
+    assert last is not None and last.device_id == "device-tablet"
+
+
+def test_a_run_that_waits_for_its_device_holds_up_its_schedule_only_without_another_device(
+    c: sa.Connection, mail: AgentRow
+) -> None:
+    schedule = make_schedule(c, "mail")
+    run = placed(c, mail, "run-1", "desk")
+    running = run_moves.move(c, run.held, RunEvent.ACKNOWLEDGED, at=AT, actor="hub")
+    run_moves.move(c, running, RunEvent.DEVICE_LOST, at=AT, actor="hub")
+    make_run(c, "run-2", agent=mail)
+    c.execute(sa.update(run_table).values(schedule_id=schedule.id))
+
+    def holds_up() -> tuple[bool, bool]:
+        due = decision(c, schedule.id, runs=[AT + HOUR])
+        under_way = fires.lock_schedules(c, [due])[schedule.id].under_way
+        waits = run_claims.waits_of(c, [RunId("run-2")])[RunId("run-2")]
+        return [run.id for run in under_way] == ["run-1"], waits.follows
+
+    change(c, *DEVICES, boot_id=None)
+    assert holds_up() == (True, True)
+    appear(c, [DeviceId("device-tablet")])
+    assert holds_up() == (False, False)
+    appear(c, [DeviceId("device-desk")])
+    assert holds_up() == (True, True)
+
+
+def test_without_an_admitted_device_a_run_waits_and_a_requested_one_is_refused(
+    c: sa.Connection, mail: AgentRow
+) -> None:
+    change(c, *DEVICES, last_seen_at=None)
+    assert (mail.delivers_to, mail.missing_for_runs) == ("the first connected device of me", ())
+    make_run(c, agent=mail)
+    assert claim(c, "nothing") is None
+    assert not run_claims.waits_of(c, [RunId("run-1")])[RunId("run-1")].has_place
+    with pytest.raises(NoDevice), c.begin_nested():
+        run_claims.start_run(c, agent=mail, id=RunId("run-2"), fire_key="2", at=AT, config_fingerprint="f")
+    change(c, "desk", last_seen_at=1)
+    assert run_pauses.follow_agents(c, AT, actor="hub.toml") == []
+    claimed = claim(c, "nothing")
+    assert claimed is not None and (claimed.state, claimed.device_id) == (RunState.PREPARING, "device-desk")
+    assert units.device_of_unit(c, mail.id, ME, "mid:1", DeviceId("device-desk")) is None
+
+
+LAPTOP_ID = DeviceId(f"device-{LAPTOP}")
+
+
+def make_needy_run(
+    c: sa.Connection, run_id: str = "run-1", *needs: str, agent: AgentRow | None = None
+) -> RunRow:
+    agent = agent or make_agent(c)
+    return run_moves.create_run(
+        c, id=RunId(run_id), agent=agent, fire_key=run_id, at=AT, config_fingerprint="f", needs=needs
+    )
+
+
+def claimed(c: sa.Connection, offers: Mapping[str, str] | None = None, *, total: int = 9) -> Sequence[str]:
+    """The runs that are claimed for the laptop, which can do this."""
+    there = frozenset({LAPTOP_ID})
+    appear(c, there)
+    gates = Gates(online=there, per_device=9, total=total, offered={LAPTOP_ID: offers or {}})
+    return [run.id for run in run_claims.claim_runs(c, boot_id=BOOT, gates=gates, lease_ms=1, at=AT)]
+
+
+def enable(c: sa.Connection, agent: AgentRow, name: str, version: str) -> None:
+    given = Capability(name=name, version=parse_version(version), enabled=True)
+    configs.register(c, agent.id, given, source="api", at=AT, most=9)
+
+
+@pytest.mark.parametrize(
+    ("offers", "is_claimed"),
+    [
+        ({}, False),
+        ({"file.read": "1.1.9"}, False),
+        ({"file.read": "1.2.0"}, True),
+        ({"file.read": "?"}, False),
+    ],
+)
+def test_a_run_is_claimed_when_its_device_can_do_what_it_needs(
+    c: sa.Connection, offers: Mapping[str, str], is_claimed: bool
+) -> None:
+    make_needy_run(c, "run-1", "file.read >= 1.2")
+    assert claimed(c, offers) == (["run-1"] if is_claimed else [])
+
+
+def test_what_its_agent_can_do_counts_as_much(c: sa.Connection, agent: AgentRow) -> None:
+    make_needy_run(c, "run-1", "file.read >= 1.2", agent=agent)
+    enable(c, agent, "file.read", "1.1.0")
+    assert claimed(c) == []
+    enable(c, agent, "file.read", "1.2.0")
+    assert claimed(c) == ["run-1"]
+
+
+def test_a_capability_that_is_not_enabled_does_not_count(c: sa.Connection, agent: AgentRow) -> None:
+    make_needy_run(c, "run-1", "file.read", agent=agent)
+    given = Capability(name="file.read", version=parse_version("1.0.0"), enabled=False)
+    configs.register(c, agent.id, given, source="api", at=AT, most=9)
+    assert claimed(c) == []
+
+
+def test_what_every_device_can_do_need_not_be_listed(c: sa.Connection) -> None:
+    make_needy_run(c, "run-1", "tool.insert >= 1")
+    assert claimed(c) == ["run-1"]
+
+
+def test_a_run_that_waits_for_a_capability_does_not_hold_up_the_one_behind_it(c: sa.Connection) -> None:
+    make_needy_run(c, "run-1", "file.read", agent=make_agent(c, "first"))
+    make_needy_run(c, "run-2", agent=make_agent(c, "second"))
+    assert claimed(c) == ["run-2"]
+
+
+def test_more_runs_than_a_statement_has_room_for_may_wait_for_a_capability(
+    c: sa.Connection, agent: AgentRow
+) -> None:
+    for n in range(3):
+        make_needy_run(c, f"needy-{n}", "file.read", agent=agent)
+    unmet = [f"run-{n}" for n in range(40_000)]
+    appear(c, [LAPTOP_ID])
+    gates = {"now": AT, "held": 0, "busy_agents": [], "busy_devices": [], "boot": BOOT, "most": 9}
+    assert c.execute(READY, gates | {"unmet": unmet}).one().id == "needy-0"
+    assert c.execute(READY, gates | {"unmet": [*unmet, "needy-0", "needy-1", "needy-2"]}).all() == []
+
+
+def test_the_needs_and_locks_of_an_agent_are_those_of_its_runs_and_a_run_may_add_its_own(
+    c: sa.Connection,
+) -> None:
+    declare(
+        c,
+        DeclaredAgent(name="inbox", device_name=LAPTOP, needs=("file.read >= 1.2",), locks=("b", "a")),
+    )
+    (agent,) = agents.list_agents(c)
+    run = run_moves.create_run(
+        c,
+        id=RunId("run-1"),
+        agent=agent,
+        fire_key="run-1",
+        at=AT,
+        config_fingerprint="f",
+        needs=("web", "file.read >= 1.2"),
+        locks=("c", "a"),
+        context={"task_id": "t-1"},
+    )
+    assert (run.needs, run.locks, run.context) == (
+        ("file.read >= 1.2", "web"),
+        ("a", "b", "c"),
+        {"task_id": "t-1"},
+    )
+    assert make_needy_run(c, "run-2", agent=agent).needs == ("file.read >= 1.2",)
+
+
+def test_unmet_needs_are_listed_with_the_known_versions(c: sa.Connection, agent: AgentRow) -> None:
+    run = make_needy_run(c, "run-1", "file.read >= 1.2", "web", agent=agent)
+    enable(c, agent, "file.read", "1.0.0")
+    found = run_locks.unmet_of(c, [run.id], {LAPTOP_ID: {"file.read": "1.1.0"}})
+    assert found == {run.id: [Unmet("file.read >= 1.2", of_device="1.1.0", of_agent="1.0.0"), Unmet("web")]}
+    assert run_locks.unmet_of(c, [run.id], {LAPTOP_ID: {"file.read": "1.2.0", "web": "1.0.0"}}) == {}
+
+
+def _wait(c: sa.Connection, run_id: str) -> run_claims.RunWait:
+    return run_claims.waits_of(c, [RunId(run_id)])[RunId(run_id)]
+
+
+@pytest.fixture
+def waiting_run(c: sa.Connection) -> None:
+    """A run that waits."""
+    make_run(c)
+
+
+@pytest.mark.usefixtures("waiting_run")
+def test_a_run_that_could_start_finds_every_gate_open(c: sa.Connection) -> None:
+    assert _wait(c, "run-1") == run_claims.RunWait(
+        run_id=RunId("run-1"),
+        lifecycle="active",
+        availability="available",
+        exhaust_reason=None,
+        recovery_at=None,
+        health="ok",
+        device_name=LAPTOP,
+        is_online=False,
+        is_revoked=False,
+        last_seen_at=None,
+        per_agent=1,
+        follows=False,
+        of_agent=0,
+        on_device=0,
+        on_hub=0,
+    )
+
+
+def test_runs_that_execute_are_counted_where_they_take_a_slot(c: sa.Connection) -> None:
+    mine, other, elsewhere = make_agent(c), make_agent(c, "other"), make_agent(c, "away", device="desk")
+    make_run(c, "executes", agent=mine, state=RunState.RUNNING)
+    make_run(c, "beside", agent=other)
+    make_run(c, "behind", agent=mine)
+    make_run(c, "away", agent=elsewhere)
+    counted = [
+        (wait.of_agent, wait.on_device, wait.on_hub)
+        for wait in (_wait(c, name) for name in ("behind", "beside", "away"))
+    ]
+    assert counted == [(1, 1, 1), (0, 1, 1), (0, 0, 1)]
+
+
+@pytest.mark.usefixtures("waiting_run")
+def test_an_agents_axes_and_its_devices_last_heartbeat_are_listed(c: sa.Connection, agent: AgentRow) -> None:
+    agents.move(c, agent.id, "lifecycle", "paused", at=AT, actor="me")
+    agent_states.exhaust(c, agent.id, cause="billing", retry_after_ms=None, at=AT, actor="hub")
+    device_id = DeviceId(f"device-{LAPTOP}")
+    live(c)
+    epoch = open_session(c, device_id, boot_id=BOOT, platform=None, at=AT + 5)
+    assert _wait(c, "run-1").is_online
+    sessions.close_session(c, device_id, epoch, at=AT + 9)
+    told = _wait(c, "run-1")
+    assert (told.lifecycle, told.availability, told.exhaust_reason) == ("paused", "exhausted", "billing")
+    assert told.recovery_at is not None and told.recovery_at > AT
+    assert (told.is_online, told.is_revoked, told.last_seen_at) == (False, False, AT + 9)
+    devices.revoke_device(c, device_id, at=AT + 10, actor="me")
+    assert _wait(c, "run-1").is_revoked
+
+
+@pytest.mark.parametrize(("overlap", "follows"), [("skip", True), ("queue_all", True), ("allow", False)])
+def test_a_run_follows_the_one_of_its_schedule_that_is_under_way(
+    c: sa.Connection, agent: AgentRow, overlap: str, follows: bool
+) -> None:
+    declared = msgspec.convert({"kind": "every", "every_ms": 5_000, "overlap": overlap}, DeclaredSchedule)
+    schedules.declare(c, AgentId(agent.id), declared, fresh_id="s", at=AT)
+    make_run(c, "first", agent=agent, state=RunState.RUNNING)
+    make_run(c, "second", agent=agent)
+    c.execute(sa.update(run_table).values(schedule_id="s"))
+    assert _wait(c, "second").follows is follows and _wait(c, "first").follows is False
+
+
+def test_what_waits_to_be_told_of_may_be_nothing(c: sa.Connection) -> None:
+    assert (run_claims.waits_of(c, []), run_claims.waits_of(c, [RunId("gone")])) == ({}, {})
+
+
+def test_runs_are_found_by_the_end_of_their_ids(c: sa.Connection, agent: AgentRow) -> None:
+    for run_id in ("0197-aa-1234abcd", "0198-bb-1234abcd", "0199-cc-9999ffff"):
+        make_run(c, run_id, agent=agent)
+    assert runs.runs_ending_in(c, "9999ffff") == ["0199-cc-9999ffff"]
+    assert len(runs.runs_ending_in(c, "1234abcd")) == 2
+    assert runs.runs_ending_in(c, "bb-1234abcd") == ["0198-bb-1234abcd"]
+    assert runs.runs_ending_in(c, "0197") == []
+
+
+def test_several_runs_are_read_at_once(c: sa.Connection, agent: AgentRow) -> None:
+    for run_id in ("run-1", "run-2", "run-3"):
+        make_run(c, run_id, agent=agent)
+    claimed = some(claim(c))
+    found = runs.find_runs(c, [RunId("run-1"), RunId("run-3"), RunId("gone")])
+    assert {run.id: run.state for run in found} == {"run-1": claimed.state, "run-3": RunState.QUEUED}
+
+
+@pytest.mark.usefixtures("waiting_run")
+def test_an_agent_that_is_offline_on_a_connected_device_has_a_time_and_a_reason(
+    c: sa.Connection,
+    agent: AgentRow,
+) -> None:
+    device_id = DeviceId(f"device-{LAPTOP}")
+    live(c)
+    open_session(c, device_id, boot_id=BOOT, platform=None, at=AT)
+    assert not _wait(c, "run-1").is_away
+    why = "no heartbeat for 45 s"
+    agents.move(c, agent.id, "connectivity", "offline", at=AT + 45, actor="hub", reason=why)
+    told = _wait(c, "run-1")
+    assert (told.is_online, told.is_away, told.away_since, told.away_reason) == (True, True, AT + 45, why)
+
+
+def _reader(c: sa.Connection, name: str = "mail") -> AgentRow:
+    """An agent that reads the connector work for the laptop, where ``inbox`` reads files."""
+    one = DeclaredConnector(name="work", user_name="me", provider="listed", origin="me")
+    connectors.reconcile_connectors(c, declared=[one], at=AT, fresh_ids=["work-id", "nobody"])
+    reads = Mailbox(connector="work")
+    files = DeclaredAgent(name="inbox", device_name=LAPTOP, paths=("notes",))
+    declare(c, files, DeclaredAgent(name=name, device_name=LAPTOP, mailbox=reads))
+    return agents.get_agent(c, AgentId(f"agent-{name}"))
+
+
+def test_a_run_that_reads_a_connector_takes_no_place_of_its_device_and_is_counted_among_its_kind(
+    c: sa.Connection,
+) -> None:
+    reader = _reader(c)
+    files = agents.get_agent(c, AgentId("agent-inbox"))
+    make_run(c, "reads", agent=reader, state=RunState.RUNNING)
+    make_run(c, "files", agent=files)
+    told = _wait(c, "files")
+    assert (told.reads_mailbox, told.on_device, told.of_mailboxes, told.on_hub) == (False, 0, 1, 1)
+    assert _wait(c, "reads").reads_mailbox
+
+
+def test_a_run_that_reads_a_connector_has_its_state(c: sa.Connection) -> None:
+    make_run(c, "reads", agent=_reader(c))
+    told = _wait(c, "reads")
+    assert (told.connector, told.connector_state, told.connector_retry_at) == ("work", "ok", None)
+    connectors.note_failure(c, "work-id", reason="x", detail="x", retry_at=AT + 9, at=AT)
+    assert _wait(c, "reads").connector_retry_at == AT + 9
+    connectors.move_connector(c, "work-id", version=1, state="sign_in", detail="no", at=AT)
+    told = _wait(c, "reads")
+    assert (told.connector_state, told.connector_detail, told.is_granted) == ("sign_in", "no", False)
+    connectors.reconcile_connectors(c, declared=[], at=AT, fresh_ids=[])
+    assert _wait(c, "reads").connector is None
+
+
+def test_a_connector_without_a_sign_in_requires_one(c: sa.Connection) -> None:
+    make_run(c, "reads", agent=_reader(c))
+    connectors.move_connector(c, "work-id", version=1, state="sign_in", detail=NOT_YET, at=AT)
+    assert _wait(c, "reads").is_granted

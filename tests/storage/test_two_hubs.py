@@ -10,29 +10,35 @@ import sqlalchemy as sa
 
 from protocol.coordination import MessageEvent, MessageKind, MessageState
 from protocol.errors import CodedError, ErrorCode, HubError
-from protocol.ids import AgentId, MemoryId, MessageId
+from protocol.ids import AgentId, BoardId, MemoryId, MessageId
 from protocol.lifecycles import RunEvent
 from storage import retention
-from storage.agents import agent_moves, config_changes, configs
+from storage.agents import agents, config_changes, configs
 from storage.agents.agent_snapshot import check_setup
 from storage.agents.config_changes import NewConfig
-from storage.coordination import message_rows, messages, question_rows, questions
-from storage.coordination.boards import NewMemory
+from storage.coordination import boards, message_rows, messages, questions
+from storage.coordination.boards import BoardLimits, MemoryLimits, NewMemory, TooManyOfBoards, get_board
 from storage.coordination.message_rows import MessageRow
 from storage.coordination.messages import NewMessage
 from storage.coordination.questions import Replied, ReplyIds, add_reply
+from storage.devices.tokens import TooManyAgentTokens, list_agent_tokens
 from storage.kernel.database import Database
 from storage.runs import run_moves
 from storage.runs.calls import mark_sent
 from storage.runs.items import PlannedCall
 from storage.runs.runs import HeldRun
-from storage.schedules import calendar_wakeups, fires, schedule_rows, schedules
+from storage.schedules import fires, schedule_rows, schedules
 from storage.schema import run_calls
+from tests.storage import test_board_memory, test_tokens
 from tests.storage.jobs import uncommitted, while_the_other_waits
 from tests.storage.rows import AT, ME, calls, claim, make_agent, plan, running, some
 from tests.storage.scheduled import HOUR, HOURLY, decision, lead, make_schedule
 from tests.storage.test_agent_snapshot import NOTES, RESEARCHER, needs_a_project, put, take_up, wants
 from tests.storage.test_agents import MAIL, edit, make
+from tests.storage.test_boards import INBOX as BOARD_INBOX
+from tests.storage.test_boards import NOTES as BOARD_NOTES
+from tests.storage.test_boards import add
+from tests.storage.test_boards import make as make_board
 from tests.storage.test_questions import BOARD, DAY, WEST, a_board, ask, remembered, reply, said
 from tests.storage.test_run_locks import make_locking_run
 from tests.support.postgres import Postgres
@@ -111,19 +117,19 @@ async def test_a_call_that_a_live_run_adopts_meanwhile_keeps_its_row_and_what_it
 async def test_of_two_hubs_one_notifies_a_device_of_a_slot(
     postgres: Postgres, url: str, hubs: list[Database]
 ) -> None:
-    def come(c: sa.Connection) -> calendar_wakeups.WakeRow:
+    def come(c: sa.Connection) -> schedule_rows.WakeRow:
         make_agent(c)
         slot = msgspec.structs.replace(HOURLY, action="wake", label="standup", duration_ms=HOUR)
         schedules.declare_slots(c, INBOX, [slot], at=AT)
         (row,) = schedule_rows.slots_of(c, INBOX)
         fires.decide(c, lead(c), [decision(c, row.id, runs=[AT + HOUR])], AT + HOUR)
-        (wake,) = calendar_wakeups.wakes_of(c, INBOX, 1)
+        (wake,) = schedule_rows.wakes_of(c, INBOX, 1)
         return wake
 
     wake = await hubs[0].write(come)
-    tell = partial(calendar_wakeups.take, wake=wake, at=AT + HOUR, next_at=AT + 2 * HOUR)
+    tell = partial(schedule_rows.take, wake=wake, at=AT + HOUR, next_at=AT + 2 * HOUR)
     assert not await while_the_other_waits(postgres, url, hubs, tell, tell)
-    (told,) = await hubs[0].read(calendar_wakeups.wakes_of, INBOX, 1)
+    (told,) = await hubs[0].read(schedule_rows.wakes_of, INBOX, 1)
     assert (told.state, told.sends) == ("sent", 1)
 
 
@@ -225,7 +231,7 @@ async def test_of_two_answers_at_two_hubs_one_counts_and_the_other_is_refused(
         lambda c: questions.answer(c, "q-1", said("Red.")),
         refusal(CodedError, lambda c: questions.answer(c, "q-1", said("Blue.", by="device:d"))),
     )
-    assert (await hubs[0].read(question_rows.get_question, "q-1")).answer == "Red."
+    assert (await hubs[0].read(questions.get_question, "q-1")).answer == "Red."
     assert [item.content for item in await hubs[0].read(remembered)] == ["Red."]
 
 
@@ -367,7 +373,7 @@ async def test_an_agent_may_move_while_its_configs_are_changed(hubs: list[Databa
     puts = [NewConfig(key="a", value=1)]
     async with uncommitted(hubs[0], lambda c: config_changes.change(c, agent.id, puts, at=AT, actor="ben")):
         await hubs[1].write(
-            agent_moves.move, agent.id, "health", "error", at=AT, actor="anna", reason="waits for nobody"
+            agents.move, agent.id, "health", "error", at=AT, actor="anna", reason="waits for nobody"
         )
 
 
@@ -379,6 +385,111 @@ async def test_a_claim_that_takes_locks_waits_for_no_agent_that_is_being_changed
         return make_agent(c).id
 
     agent_id = await hubs[0].write(two_runs)
-    async with uncommitted(hubs[0], lambda c: agent_moves.locked_state(c, agent_id)):
+    async with uncommitted(hubs[0], lambda c: agents.locked_state(c, agent_id)):
         assert await hubs[1].write(lambda c: claim(c)) is None
     assert some(await hubs[1].write(lambda c: claim(c))).id == "run-1"
+
+
+GARDEN = BoardId("board-garden")
+ONE = BoardLimits(members_per_board=1)
+
+
+def _a_board(c: sa.Connection, *names: str) -> None:
+    """The agents inbox and notes, and boards of these names with nobody on them."""
+    for name in ("inbox", "notes"):
+        make_agent(c, name)
+    for name in names:
+        make_board(c, name)
+
+
+def _two_on_a_board(c: sa.Connection) -> None:
+    _a_board(c, "garden")
+    for agent_id in (BOARD_INBOX, BOARD_NOTES):
+        add(c, get_board(c, GARDEN), agent_id)
+
+
+async def test_of_two_who_are_made_lead_at_once_one_leads(
+    postgres: Postgres, url: str, hubs: list[Database]
+) -> None:
+    await hubs[0].write(_two_on_a_board)
+    first = partial(boards.set_lead, board_id=GARDEN, agent_id=BOARD_INBOX, at=1, actor="anna")
+    second = partial(boards.set_lead, board_id=GARDEN, agent_id=BOARD_NOTES, at=2, actor="ben")
+    assert (await while_the_other_waits(postgres, url, hubs, first, second)).lead_name == "notes"
+    told = await hubs[0].read(boards.list_members, GARDEN)
+    assert [(row.name, row.is_lead) for row in told] == [("notes", True), ("inbox", False)]
+
+
+async def test_an_agent_that_two_boards_want_at_once_comes_on_one(
+    postgres: Postgres, url: str, hubs: list[Database]
+) -> None:
+    await hubs[0].write(_a_board, "garden", "kitchen")
+    assert await while_the_other_waits(
+        postgres,
+        url,
+        hubs,
+        lambda c: boards.add_member(c, GARDEN, BOARD_INBOX, at=1, actor="anna"),
+        refusal_of_a_second_board,
+    )
+
+
+def refusal_of_a_second_board(c: sa.Connection) -> bool:
+    """Not in a savepoint, as ``refusal``: what comes second is looked at again by the database itself."""
+    try:
+        boards.add_member(c, BoardId("board-kitchen"), BOARD_INBOX, at=2, actor="ben")
+    except CodedError as error:
+        return error.code is ErrorCode.ILLEGAL_TRANSITION
+    return False
+
+
+async def test_the_last_place_on_a_board_is_given_once(
+    postgres: Postgres, url: str, hubs: list[Database]
+) -> None:
+    await hubs[0].write(_a_board, "garden")
+    come = partial(boards.add_member, board_id=GARDEN, limits=ONE, at=1, actor="anna")
+    assert await while_the_other_waits(
+        postgres,
+        url,
+        hubs,
+        lambda c: come(c, agent_id=BOARD_INBOX),
+        refusal(TooManyOfBoards, lambda c: come(c, agent_id=BOARD_NOTES)),
+    )
+
+
+async def test_two_boards_of_a_user_do_not_get_one_name(
+    postgres: Postgres, url: str, hubs: list[Database]
+) -> None:
+    await hubs[0].write(_a_board)
+    assert await while_the_other_waits(
+        postgres, url, hubs, make_board, refusal(ErrorCode.NAME_TAKEN, make_board)
+    )
+
+
+async def test_the_last_item_that_a_board_may_remember_is_written_once(
+    postgres: Postgres, url: str, hubs: list[Database]
+) -> None:
+    await hubs[0].write(_a_board, "garden")
+    full = MemoryLimits(memory_items_per_board=1)
+    assert await while_the_other_waits(
+        postgres,
+        url,
+        hubs,
+        lambda c: boards.add_memory(c, test_board_memory.new("m-1"), full),
+        refusal(TooManyOfBoards, lambda c: boards.add_memory(c, test_board_memory.new("m-2"), full)),
+    )
+
+
+async def test_the_last_token_that_an_agent_may_have_is_made_once(
+    postgres: Postgres, url: str, hubs: list[Database]
+) -> None:
+    await hubs[0].write(_a_board)
+    assert await while_the_other_waits(
+        postgres,
+        url,
+        hubs,
+        lambda c: test_tokens.make(c, most=1),
+        refusal(
+            TooManyAgentTokens,
+            lambda c: test_tokens.make(c, "t-2", token_hash=b"\x02" * 32, most=1),
+        ),
+    )
+    assert len(await hubs[0].read(list_agent_tokens, BOARD_INBOX)) == 1

@@ -54,7 +54,7 @@ AT_WORK: Final = {
 # Functions of storage whose statements may scan or sort, and why.
 _ALLOWED: Final = {
     "once, when the hub starts or takes over": (
-        *("agents.agent_moves.recount", "schedules.schedules.replan_all"),
+        *("agents.agents.recount", "schedules.schedules.replan_all"),
         "agents.config_changes.put_in_error",
     ),
     "when the clock was set": (
@@ -63,7 +63,7 @@ _ALLOWED: Final = {
     ),
     "when hub.toml or a template is read": (
         *("agents.declared_agents.reconcile_declared", "agents.agent_snapshot.setups_to_judge"),
-        *("agents.declared_agents._declared_values", "agents.agent_moves.locked_states"),
+        *("agents.declared_agents._declared_values", "agents.agents.locked_states"),
         *("connectors.connectors.reconcile_connectors", "coordination.gateways.reconcile_gateways"),
     ),
     "housekeeping, in bounded parts": (
@@ -110,7 +110,7 @@ _ALLOWED: Final = {
         *("agents.agents.find_agent", "agents.agents.find_agent_on", "agents.agent_states.status_called"),
         *("connectors.seen_messages.failed_messages", "devices.tokens.Tokens.page"),
         *("coordination.broadcasts.results_of", "coordination.broadcasts.resume", "runs.items.known_items"),
-        *("coordination.boards.boards_named", "coordination.question_rows.main_of"),
+        *("coordination.boards.boards_named", "coordination.questions.main_of"),
         *("coordination.gateway_agents.has_tokens",),
         *("coordination.messages.stirred", "coordination.questions.due_of"),
         *("schedules.fires.list_fires",),
@@ -122,11 +122,11 @@ _ALLOWED: Final = {
     "sorts what waits or is worked on": (
         *("runs.run_claims._next_of_each_device", "coordination.questions.expire_due"),
         *("coordination.gateways.list_unmade", "agents.locks.list_lock_waits"),
-        *("agents.locks.users_due", "schedules.calendar_wakeups.resend"),
+        *("agents.locks.users_due", "schedules.schedule_rows.resend"),
     ),
     "a list with filters: tests/hub/api/test_lists.py counts what each of them reads": (
         *("agents.agents.list_agents", "agents.locks.list_locks", "audit.list_activity"),
-        *("coordination.message_rows.list_messages", "coordination.question_rows.list_questions"),
+        *("coordination.message_rows.list_messages", "coordination.questions.list_questions"),
         *("runs.items.list_items", "runs.items.find_items", "runs.runs.list_runs"),
         "coordination.broadcasts.list_broadcasts",
         *("coordination.boards.list_boards", "devices.devices.list_users"),
@@ -135,7 +135,7 @@ _ALLOWED: Final = {
 ALLOWED: Final = {function: reason for reason, functions in _ALLOWED.items() for function in functions}
 # Functions that may be asked for all rows, without a limit.
 WHOLE: Final = {
-    *("coordination.boards.list_boards", "devices.device_keys.list_keys", "devices.devices.list_devices"),
+    *("coordination.boards.list_boards", "devices.tokens.list_keys", "devices.devices.list_devices"),
     *("devices.tokens.Tokens.page", "devices.devices.list_users", "schedules.schedule_rows.list_schedules"),
 }
 

@@ -50,7 +50,7 @@ from protocol.work import MOST_IDS, MOST_PAGE_BYTES, SentFile
 from storage import audit, user_data
 from storage.agents import agent_states, agents
 from storage.agents.agent_states import AgentMove
-from storage.devices import device_keys, devices, pairings, receipts
+from storage.devices import devices, pairings, receipts, tokens
 from storage.devices.attempts import AttemptLimits
 from storage.devices.devices import DeviceRow, Grant
 from storage.devices.pairings import PairingRow
@@ -240,10 +240,10 @@ class Devices(Noun):
     @route("GET", "/{device_id}", Scope.READ, is_tagged=True, within=BY_ALL)
     async def get(self, device_id: str) -> DeviceDetail:
         """Return a device with its keys and tokens, and the agents that read from it."""
-        row, known_keys, tokens, readers, comparison = await self._store.read(
+        row, known_keys, known_tokens, readers, comparison = await self._store.read(
             lambda c: (
                 row := self._called(c, device_id),
-                device_keys.list_keys(c, device_id=row.id),
+                tokens.list_keys(c, device_id=row.id),
                 DEVICE_TOKENS.page(c, device_id=row.id),
                 agents.list_agents(c, device_id=row.id),
                 agreement.find_store(c, row.id),
@@ -255,7 +255,7 @@ class Devices(Noun):
         return DeviceDetail.from_row(
             self._view(row),
             keys=tuple(KeyView.from_row(key, fingerprint=keys.shown(key.id)) for key in known_keys),
-            tokens=tuple(map(TokenView.from_row, tokens)),
+            tokens=tuple(map(TokenView.from_row, known_tokens)),
             agents=() if limits.tables or limits.roots else tuple(agent.name for agent in readers),
             agreement=None if comparison is None else AgreementView.from_row(comparison),
             owner_grants=tuple(
@@ -708,7 +708,7 @@ class Pairings(Noun):
         known = await self._store.read(devices.find_device, device, user_id=user_id)
         if dry_run:
             if name is None and known is not None and known.revoked_at is None:
-                await self._store.read(device_keys.check_free, known)
+                await self._store.read(tokens.check_free, known)
         else:
             approved = await self._store.write(
                 pairings.approve,

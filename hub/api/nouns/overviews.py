@@ -36,7 +36,7 @@ from protocol.lifecycles import RunOutcome, RunState
 from storage import audit, changes
 from storage.agents import agents
 from storage.audit import Activity, AuditBreak, AuditRow
-from storage.coordination import question_rows
+from storage.coordination import questions
 from storage.devices import pairings
 from storage.kernel.database import StorageError
 from storage.runs import items, model_calls, runs
@@ -484,8 +484,8 @@ class Summaries(Noun):
                 runs=_runs(c, at, user_id),
                 items=_items(c, at, user_id),
                 questions=QuestionCounts(
-                    asked=question_rows.count_questions(c, MOST_COUNTED, since=at, user_id=user_id),
-                    open=question_rows.count_questions(c, MOST_COUNTED, user_id=user_id),
+                    asked=questions.count_questions(c, MOST_COUNTED, since=at, user_id=user_id),
+                    open=questions.count_questions(c, MOST_COUNTED, user_id=user_id),
                 ),
                 pairings=len(waiting),
                 issues=issues,

@@ -35,8 +35,8 @@ from protocol.errors import ErrorCode
 from protocol.frame import Record
 from protocol.ids import DeviceId
 from storage import audit
-from storage.coordination import question_rows, questions
-from storage.coordination.question_rows import QuestionRow
+from storage.coordination import questions
+from storage.coordination.questions import QuestionRow
 from storage.devices import devices
 from storage.devices.devices import Grant
 from storage.store import Connection, Store
@@ -211,7 +211,7 @@ class Questions(Noun):
         paging.limit = min(paging.limit, MOST_LONG)
 
         def read(c: Connection) -> tuple[list[QuestionRow], dict[str, str]]:
-            rows = question_rows.list_questions(
+            rows = questions.list_questions(
                 c,
                 user_id=caller.user_id,
                 board_id=None if board is None else authority.board(c, caller, board).id,

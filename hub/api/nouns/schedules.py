@@ -24,10 +24,9 @@ from protocol.ids import AgentId
 from storage.agents import agents
 from storage.agents.agents import AgentRow
 from storage.devices import devices
-from storage.schedules import calendar_wakeups, fires, schedule_rows
-from storage.schedules.calendar_wakeups import WakeRow
+from storage.schedules import fires, schedule_rows
 from storage.schedules.fires import FireRow
-from storage.schedules.schedule_rows import ScheduleRow
+from storage.schedules.schedule_rows import ScheduleRow, WakeRow
 from storage.store import Connection, Store
 
 MOST_PLANS: Final = 25  # schedules in a page of the calendar
@@ -376,7 +375,7 @@ class Slots(Noun):
             self.user_id,
             lambda c, agent_id: (
                 schedule_rows.slots_of(c, agent_id),
-                calendar_wakeups.wakes_of(c, agent_id, paging.part.limit, after=paging.after),
+                schedule_rows.wakes_of(c, agent_id, paging.part.limit, after=paging.after),
             ),
         )
         found = [_wake_view(row, agent.device_name or "") for row in rows]

@@ -10,7 +10,7 @@ import pytest
 from hub.accounts.sign_in import LIFE_MS, SignInFailed
 from protocol.ids import DeviceId
 from protocol.work import Action, Answer, ToolCall
-from storage.connectors import connectors, credentials
+from storage.connectors import connectors
 from tests.hub.accounts.bench import ID, Bench
 from tests.support.services import running
 
@@ -162,11 +162,11 @@ async def test_a_hub_that_dies_as_soon_as_a_grant_is_kept_does_not_show_its_code
 
 async def test_what_a_sign_in_remembers_is_sealed_and_goes_when_it_is_settled(b: Bench) -> None:
     begun = await b.sign_ins.begin("work", actor="me")
-    row = await b.store.read(credentials.find_sign_in, begun.id)
+    row = await b.store.read(connectors.find_sign_in, begun.id)
     assert row is not None
     assert query(begun.url)["state"].encode() not in row.sealed + row.state_hash
     await b.sign_ins.pasted(await consent(begun.url))
-    row = await b.store.read(credentials.find_sign_in, begun.id)
+    row = await b.store.read(connectors.find_sign_in, begun.id)
     assert row is not None
     assert row.sealed == b""
-    assert await b.store.read(credentials.find_credential, ID) is not None
+    assert await b.store.read(connectors.find_credential, ID) is not None

@@ -25,7 +25,7 @@ from hub.connectors.imap import Imap
 from hub.connectors.imap_line import ImapSettings
 from hub.health.external import check_files, check_keys
 from protocol.ids import BootId, NodeId
-from storage.connectors import credentials
+from storage.connectors import connectors
 from storage.devices import nodes
 from storage.runs import items
 from storage.runs.items import SealedExcerpt
@@ -149,7 +149,7 @@ async def test_a_sent_refresh_is_stored_although_its_caller_was_cancelled(b: Ben
         await b.op.is_asked.wait()
         tasks.cancel_scope.cancel()
         b.op.hold.set()
-    row = await b.store.read(credentials.find_credential, ID)
+    row = await b.store.read(connectors.find_credential, ID)
     assert row is not None
     assert row.version == 2
     assert row.lease_owner is None
@@ -159,7 +159,7 @@ async def test_a_sent_refresh_is_stored_although_its_caller_was_cancelled(b: Ben
 
 async def test_the_lease_of_another_process_is_waited_for_and_not_for_ever(b: Bench) -> None:
     first = await b.signed_in()
-    lease = partial(credentials.lease_credential, version=1, owner="another", ttl_ms=60_000)
+    lease = partial(connectors.lease_credential, version=1, owner="another", ttl_ms=60_000)
     assert await b.store.write(lease, ID)
     assert await b.token() == first  # good enough meanwhile
     b.clock.advance(3_600)
@@ -202,7 +202,7 @@ async def test_each_refusal_says_what_to_do(
         await b.token(rejected=first)
     assert first not in str(caught.value)
     assert b.op.posts == 1
-    row = await b.store.read(credentials.find_credential, ID)
+    row = await b.store.read(connectors.find_credential, ID)
     assert row is not None
     assert row.lease_owner is None
 
@@ -222,7 +222,7 @@ async def test_what_is_kept_shows_no_secret(b: Bench) -> None:
     with opened_log("debug") as opened:
         first = await b.signed_in()
         second = await b.token(rejected=first)
-        row = await b.store.read(credentials.find_credential, ID)
+        row = await b.store.read(connectors.find_credential, ID)
         assert row is not None
         kept = await b.accounts.book.open(row)
         refresh = kept.refresh_token
@@ -243,7 +243,7 @@ async def test_what_is_given_back_is_revoked_and_forgotten(b: Bench) -> None:
     assert b.op.is_good(first)
     assert await b.accounts.forget("work", actor="me")
     assert not b.op.is_good(first)
-    assert await b.store.read(credentials.find_credential, ID) is None
+    assert await b.store.read(connectors.find_credential, ID) is None
     with pytest.raises(SignInNeeded):
         await b.token()
 
@@ -254,11 +254,11 @@ async def test_keys_are_rotated_while_agents_read(b: Bench) -> None:
     other = b.process("process-2")  # has read the old key
     assert await b.token(other) == token
     assert await b.accounts.rotate() == 1
-    assert old not in await b.store.read(credentials.keys_in_use)
+    assert old not in await b.store.read(connectors.keys_in_use)
     assert await b.token(other) == token
     await b.token(other, rejected=token)
     new = (await other.keys.ring()).newest.id
-    assert await b.store.read(credentials.keys_in_use) == {new: 1}
+    assert await b.store.read(connectors.keys_in_use) == {new: 1}
     assert new != old
     await b.accounts.keys.remove(old)
     assert b.op.is_good(await b.token(other))

@@ -27,7 +27,7 @@ from protocol.coordination import AgentBeat, Heartbeat
 from protocol.errors import CodedError, ErrorCode
 from protocol.handshake import DeviceHello
 from protocol.ids import AgentId, DeviceId
-from storage.agents import agent_moves, agent_states, agents, declared_agents
+from storage.agents import agent_states, agents, declared_agents
 from storage.agents.agent_states import AgentState
 from storage.agents.agents import AgentRow
 from storage.agents.declared_agents import DeclaredAgent
@@ -191,7 +191,7 @@ async def test_a_changed_status_is_written_once(desk: Desk) -> None:
 async def test_a_status_set_by_a_person_stays_until_the_device_reports_another(desk: Desk) -> None:
     await desk.beats("on_call")
     await desk.rows.write(
-        agent_moves.move, desk.agent.id, "availability", "available", at=desk.now_ms, actor="anna"
+        agents.move, desk.agent.id, "availability", "available", at=desk.now_ms, actor="anna"
     )
     await desk.beats("on_call")
     assert (await desk.stands()).availability == "available"

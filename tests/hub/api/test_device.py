@@ -20,7 +20,7 @@ from storage import audit, changes
 from storage.agents import agents
 from storage.connectors import connectors
 from storage.connectors.connectors import DeclaredConnector
-from storage.devices import device_keys, devices
+from storage.devices import devices, tokens
 from storage.devices.devices import Grant
 from storage.runs import items, run_claims, runs
 from storage.runs.items import ItemFilter
@@ -147,7 +147,7 @@ async def test_a_device_that_replaces_its_key_too_often_is_told_when_it_may_agai
     link = bench.connect()
     link.credential = f"key:{key_id(old.public)}"
     await bench.store.write(
-        device_keys.add_key,
+        tokens.add_key,
         id=key_id(old.public),
         device_id=link.device_id,
         public_key=old.public,

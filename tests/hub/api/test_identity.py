@@ -16,7 +16,8 @@ from hub.tokens import TokenKind
 from protocol.errors import CloseCode, CodedError, ErrorCode, HubError
 from protocol.handshake import StoreMark
 from storage import audit
-from storage.devices import device_keys, pairings
+from storage.devices import pairings
+from storage.devices import tokens as credentials
 from storage.devices.devices import UnknownDevice
 from storage.devices.tokens import DEVICE_TOKENS, OPERATOR_TOKENS
 from storage.runs import agreement
@@ -243,7 +244,7 @@ async def test_the_code_that_a_device_shows_lets_in_that_device(bench: IdentityB
         "owner",
         listed.fingerprint,
     )
-    owner = await bench.store.read(device_keys.find_key, waiting.key_id)
+    owner = await bench.store.read(credentials.find_key, waiting.key_id)
     assert owner is not None
     assert owner.device_name == "laptop"
     assert await bench.identity.pairings.all() == []
@@ -255,7 +256,7 @@ async def test_a_try_says_which_device_it_is_and_lets_nobody_in(bench: IdentityB
     waiting = await bench.asks("laptop")
     tried = await bench.identity.pairings.approve(code=CODE, name="desk", dry_run=True, actor=ME)
     assert (tried.device, tried.dry_run, tried.pairing.label) == ("desk", True, "laptop")
-    assert await bench.store.read(device_keys.find_key, waiting.key_id) is None
+    assert await bench.store.read(credentials.find_key, waiting.key_id) is None
     assert len(await bench.identity.pairings.all()) == 1
 
 
@@ -339,7 +340,7 @@ async def test_approval_of_the_pairing_that_was_shown_is_of_that_alone(bench: Id
             CodedError, check=coded(ErrorCode.CHANGED_MEANWHILE), match="than the one that you were shown"
         ):
             await approve(code=CODE, pairing_id=shown.id, dry_run=dry_run, actor=ME)
-    assert await bench.store.read(device_keys.find_key, shown.key_id) is None
+    assert await bench.store.read(credentials.find_key, shown.key_id) is None
     assert (await approve(code=CODE, pairing_id=asks_anew.id, actor=ME)).device == "root"
 
 

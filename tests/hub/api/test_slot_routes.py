@@ -13,9 +13,8 @@ from protocol.ids import AgentId, UserId
 from storage.agents import declared_agents
 from storage.agents.declared_agents import DeclaredAgent
 from storage.devices import devices
-from storage.schedules import calendar_wakeups, schedule_rows
-from storage.schedules.calendar_wakeups import INSERT
-from storage.schedules.schedule_rows import DeclaredSchedule
+from storage.schedules import schedule_rows
+from storage.schedules.schedule_rows import INSERT, DeclaredSchedule
 from tests.support.clock import START
 from tests.support.coded import coded
 from tests.support.hub import ServedHub
@@ -48,11 +47,11 @@ def keep(c: sa.Connection) -> None:
         at = NOW - (3 - place) * MINUTE_MS
         c.execute(
             INSERT,
-            calendar_wakeups.wake_row(
+            schedule_rows.wake_row(
                 id, schedule_id=slot.id, agent_id=slot.agent_id, fire_at=at, duration_ms=MINUTE_MS, at=at
             ),
         )
-    calendar_wakeups.settle(c, "older", "failed", "wake_failed", at=NOW, reason="device_offline")
+    schedule_rows.settle(c, "older", "failed", "wake_failed", at=NOW, reason="device_offline")
 
 
 @pytest.fixture(autouse=True)

@@ -23,7 +23,7 @@ from protocol.ids import AgentId, UserId
 from protocol.work import Usage
 from storage.agents import declared_agents
 from storage.agents.declared_agents import DeclaredAgent
-from storage.connectors import credentials
+from storage.connectors import connectors
 from storage.devices import devices
 from storage.runs import model_calls
 from storage.runs.model_calls import ModelCall
@@ -343,7 +343,7 @@ def test_keys_are_listed_rotated_and_forgotten_and_never_shown(hub: Hub, served:
     assert [one["id"] for one in rotated][1:] == [old["id"]]
     assert old["id"] not in hub("keys", "rm", old["id"], "--yes").output
     assert "there is no key" in hub("keys", "rm", old["id"], "--yes").output
-    secret = (served.listening.unix.parent / "keys" / "credentials.keys").read_text().split()[-1]
+    secret = (served.listening.unix.parent / "keys" / "connectors.keys").read_text().split()[-1]
     assert secret not in shown + hub("keys").output
 
 
@@ -371,7 +371,7 @@ def test_the_password_of_a_mailbox_is_sealed_unless_hub_toml_names_it(
         assert (row["state"], row["way_in"]) == ("untested", None if secret else "password")
         if not secret:
             assert told in hub("connectors", "login", "post", input="p-q-r\n").output
-            held = portal.call(served.store.read, credentials.find_credential, row["id"])
+            held = portal.call(served.store.read, connectors.find_credential, row["id"])
             assert held is not None and (held.version, b"p-q-r" in held.sealed) == (2, False)
         else:
             assert told in given.text

@@ -19,7 +19,7 @@ from hub.cli.access import GRANTS, has_display
 from hub.cli.failure import Exit
 from hub.links.roster import RoundTrip
 from hub.tokens import TokenKind
-from storage.devices import device_keys
+from storage.devices import tokens as credentials
 from storage.devices.devices import Grant
 from tests.hub.cli.conftest import Hub, ends
 from tests.support.clock import SeededChance
@@ -118,10 +118,10 @@ def test_who_approves_sees_the_fingerprint_before_anything_is_asked(
     assert refused.exit_code == 2
     assert re.search(r"fingerprint +([A-Z2-7]{7}-){7}[A-Z2-7]{7}\n", refused.stderr)
     assert "admits it as laptop of owner" in refused.stderr
-    assert portal.call(served.store.read, device_keys.find_key, waiting.key_id) is None
+    assert portal.call(served.store.read, credentials.find_key, waiting.key_id) is None
 
     assert "laptop of owner is admitted" in hub("pair", "approve", CODE, "--yes").stderr
-    assert portal.call(served.store.read, device_keys.find_key, waiting.key_id) is not None
+    assert portal.call(served.store.read, credentials.find_key, waiting.key_id) is not None
 
 
 def test_approval_of_a_revoked_device_says_so_before_and_after(
@@ -158,7 +158,7 @@ def test_what_is_let_in_is_what_was_shown_and_nothing_else(
         approving.wait(30)
     os.close(ours)
     os.close(theirs)
-    is_in = portal.call(served.store.read, device_keys.find_key, waiting.key_id) is not None
+    is_in = portal.call(served.store.read, credentials.find_key, waiting.key_id) is not None
     assert (approving.returncode, is_in) == ((0, True) if says_meanwhile == "laptop" else (1, False))
     assert is_in or b"than the one that you were shown" in told
 

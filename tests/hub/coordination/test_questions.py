@@ -22,8 +22,8 @@ from protocol.handshake import CapabilityName
 from protocol.ids import AgentId, DeviceId
 from protocol.work import Answer, ToolCall
 from storage.coordination import boards as memories
-from storage.coordination import question_rows, questions
-from storage.coordination.question_rows import QuestionRow
+from storage.coordination import questions
+from storage.coordination.questions import QuestionRow
 from storage.store import Store, open_store
 from tests.storage.rows import ME
 from tests.storage.test_questions import BOARD, MAIN, a_board
@@ -73,7 +73,7 @@ class Hub:
         return await self.questions.answer(caller, asked.id, text)
 
     async def now(self, asked: QuestionRow) -> QuestionRow:
-        return await self.store.read(question_rows.get_question, asked.id)
+        return await self.store.read(questions.get_question, asked.id)
 
     async def connect(self, answers: Replies, *, can_ask: bool = True, id: DeviceId = DESK) -> FakeLink:
         link = FakeLink(id, capabilities=[CapabilityName.USER_ASK] if can_ask else [], answers=answers)
@@ -99,9 +99,7 @@ class Hub:
     async def settles(self) -> None:
         for _ in range(30):
             await anyio.lowlevel.checkpoint()
-            await self.store.read(
-                question_rows.count_open
-            )  # behind whatever was asked of the database before
+            await self.store.read(questions.count_open)  # behind whatever was asked of the database before
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from protocol.coordination import Response
 from protocol.errors import CloseCode, ErrorCode
 from protocol.handshake import Error
 from protocol.ids import DeviceId, UserId
-from storage.devices import device_keys, devices, pairings
+from storage.devices import devices, pairings, tokens
 from tests.support.clock import FakeClock, SeededChance
 from tests.support.device import RunningDevice, open_device
 from tests.support.scripted_hub import Guest, ScriptedHub
@@ -156,7 +156,7 @@ async def test_a_device_that_lost_the_answer_comes_back_with_its_next_key(tmp_pa
         await known(port, credential)
         fresh = credential.next_identity()
         await port.store.write(
-            device_keys.rotate_key,
+            tokens.rotate_key,
             DeviceId("desk"),
             old=credential.identity.id,
             new=fresh.id,
@@ -198,7 +198,7 @@ async def known(port: Port, credential: KeyCredential) -> None:
     await port.store.write(devices.ensure_user, ANNA, "anna", AT_MS)
     await port.store.write(devices.ensure_device, id=DeviceId("desk"), user_id=ANNA, name="desk", at=AT_MS)
     await port.store.write(
-        device_keys.add_key,
+        tokens.add_key,
         id=identity.id,
         device_id=DeviceId("desk"),
         public_key=identity.public_key,

@@ -22,7 +22,7 @@ from hub.health.issues import Finding
 from hub.openclaw import GatewayHealth, GatewayProblem, GatewayState
 from protocol.ids import AgentId, TokenId, UserId
 from protocol.lifecycles import PauseReason, RunEvent, RunState
-from storage.connectors import connectors, credentials
+from storage.connectors import connectors
 from storage.connectors.connectors import DeclaredConnector
 from storage.coordination import gateways
 from storage.coordination.gateways import DeclaredGateway
@@ -218,7 +218,7 @@ async def declare(store: Store) -> None:
 
 async def grant(store: Store, at: int) -> None:
     change = partial(
-        credentials.grant_connector,
+        connectors.grant_connector,
         sealed=b"s",
         key_id="k",
         scopes=[],
@@ -232,7 +232,7 @@ async def grant(store: Store, at: int) -> None:
 
 async def end(store: Store, version: int, at: int) -> None:
     change = partial(
-        credentials.refuse_connector,
+        connectors.refuse_connector,
         credential_version=version,
         state="sign_in",
         reason="sign_in_needed",

@@ -15,7 +15,7 @@ from hub.runs.budget import Reached
 from protocol.ids import AgentId, BootId
 from protocol.lifecycles import RunOutcome, RunState
 from protocol.work import AgentComplete, SkippedFile
-from storage.agents import agent_moves, agent_states
+from storage.agents import agent_states, agents
 from storage.coordination import questions
 from storage.devices.devices import close_left_sessions, revoke_device
 from storage.schedules import schedules
@@ -88,7 +88,7 @@ async def test_an_agent_held_by_its_budget_is_not_referred_to_its_provider(bench
 
 
 async def test_an_agent_that_reports_a_fault_is_an_error(bench: Bench) -> None:
-    await bench.store.write(agent_moves.move, bench.agent.id, "health", "error", at=1, actor="device")
+    await bench.store.write(agents.move, bench.agent.id, "health", "error", at=1, actor="device")
     (found,) = await work.check_agents(bench.store, tuple, START)
     assert (found.id, found.severity) == ("agent.failing", Severity.ERROR)
 
@@ -164,9 +164,9 @@ async def test_an_agent_that_is_silent_on_an_open_connection_is_reported(bench: 
     there = {bench.agent.device_id}
     look = partial(work.check_silence, bench.store, lambda: there)
     moved: dict[str, Any] = {"at": epoch_ms(START), "actor": "hub", "reason": "no heartbeat for 45 s"}
-    await bench.store.write(agent_moves.move, bench.agent.id, "connectivity", "online", **moved)
+    await bench.store.write(agents.move, bench.agent.id, "connectivity", "online", **moved)
     assert list(await look(START)) == []
-    await bench.store.write(agent_moves.move, bench.agent.id, "connectivity", "offline", **moved)
+    await bench.store.write(agents.move, bench.agent.id, "connectivity", "offline", **moved)
     (found,) = await look(START)
     assert (found.id, found.subject, found.user_id) == ("agent.silent", bench.agent.id, "u")
     assert "hub agents history notes --axis connectivity" in found.fix
@@ -213,7 +213,7 @@ async def test_a_folder_that_had_files_and_has_none_is_reported_until_a_run_find
     (found,) = await look(START)
     assert "agent notes read files of" in found.explanation
     assert "on device desk until 2026-01-05 09:05 UTC, and finds none there" in found.explanation
-    await bench.store.write(agent_moves.move, bench.agent.id, "lifecycle", "paused", at=1, actor="user")
+    await bench.store.write(agents.move, bench.agent.id, "lifecycle", "paused", at=1, actor="user")
     assert list(await look(START)) == []
 
 
@@ -245,7 +245,7 @@ async def test_an_absent_device_is_reported_with_its_time_its_runs_and_the_comma
     assert (found.id, found.since) == ("device.unknown", START)
     assert found.explanation.endswith("'desk', which was revoked, so none of its runs starts")
     assert found.fix.endswith("hub connect URL --root DIR --name desk --new-key; or hub agents pause notes")
-    await bench.store.write(agent_moves.move, bench.agent.id, "lifecycle", "paused", at=1, actor="user")
+    await bench.store.write(agents.move, bench.agent.id, "lifecycle", "paused", at=1, actor="user")
     assert list(await doors.check_device_names(bench.store, START)) == []
 
 

@@ -16,7 +16,7 @@ from protocol.handshake import SPOKEN, Challenge, DeviceHello
 from protocol.ids import BootId, ConnectionId, DeviceId, TokenId
 from protocol.keys import key_id
 from storage import audit
-from storage.devices import device_keys, devices, pairings
+from storage.devices import devices, pairings, tokens
 from storage.devices.attempts import AttemptLimits
 from storage.devices.tokens import DEVICE_TOKENS
 from tests.support.families import each
@@ -212,7 +212,7 @@ async def keyed_device(port: Port, key: KeyPair) -> DeviceId:
     """A device that comes in with *key*."""
     await port.pair("desk")
     await port.store.write(
-        device_keys.add_key,
+        tokens.add_key,
         id=key_id(key.public),
         device_id=DeviceId("desk"),
         public_key=key.public,
@@ -248,7 +248,7 @@ async def test_a_good_key_gets_in_while_its_network_waits_and_a_new_one_may_not_
 async def test_a_revoked_key_that_is_shown_from_many_networks_has_to_wait(port: Port) -> None:
     key = KeyPair(1)
     await keyed_device(port, key)
-    await port.store.write(device_keys.revoke_key, key_id(key.public), at=AT_MS, actor="operator:0")
+    await port.store.write(tokens.revoke_key, key_id(key.public), at=AT_MS, actor="operator:0")
     told = [await refused(port, f"192.0.2.{number}", identity=signed_by(key)) for number in range(11)]
     assert told == ["revoked"] * 10 + ["rate_limited"]
 

@@ -16,7 +16,7 @@ from protocol import keys
 from protocol.errors import CloseCode, CodedError, ErrorCode
 from protocol.ids import DeviceId, InvitationId, UserId
 from storage import audit
-from storage.devices import device_keys, devices, pairings
+from storage.devices import devices, pairings, tokens
 from storage.devices.tokens import INVITATIONS
 from tests.support.clock import SeededChance
 from tests.support.coded import coded
@@ -225,7 +225,7 @@ async def test_a_revoked_key_ends_its_connection_and_opens_none(port: Port) -> N
     async with port.connect() as device, port.device("laptop") as other:
         await device.greet_with(KEY)
         key_id = keys.key_id(KEY.public)
-        await port.store.write(device_keys.revoke_key, key_id, at=now_ms(port), actor="operator:0")
+        await port.store.write(tokens.revoke_key, key_id, at=now_ms(port), actor="operator:0")
         await watch.poll()
         assert (await device.hear(), await device.closed()) == (
             {"type": "goodbye", "reason": "revoked"},
@@ -261,7 +261,7 @@ async def test_another_key_of_the_device_is_revoked_and_the_connection_stays(por
     async with port.connect() as device:
         await device.greet_with(KEY)
         other = keys.key_id(KeyPair(2).public)
-        await port.store.write(device_keys.revoke_key, other, at=now_ms(port), actor="operator:0")
+        await port.store.write(tokens.revoke_key, other, at=now_ms(port), actor="operator:0")
         await watch.poll()
         assert len(port.roster.connected()) == 1
 

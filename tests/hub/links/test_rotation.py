@@ -9,8 +9,8 @@ from hub.links.roster import EndsElsewhere
 from protocol import keys
 from protocol.errors import CloseCode, CodedError, ErrorCode
 from protocol.ids import DeviceId, UserId
-from storage.devices import device_keys, devices
-from storage.devices.device_keys import KeyRevoked, RotatedTooSoon
+from storage.devices import devices, tokens
+from storage.devices.tokens import KeyRevoked, RotatedTooSoon
 from tests.support.coded import coded
 from tests.support.keys import NOTHING, KeyPair
 from tests.support.presence import BOOT
@@ -27,7 +27,7 @@ async def device(port: Port) -> AsyncIterator[RawDevice]:
         await port.store.write(devices.ensure_user, UserId("anna"), "anna", AT_MS)
         await port.store.write(devices.ensure_device, id=DESK, user_id=UserId("anna"), name="desk", at=AT_MS)
         await port.store.write(
-            device_keys.add_key,
+            tokens.add_key,
             id=keys.key_id(OLD.public),
             device_id=DESK,
             public_key=OLD.public,
@@ -69,12 +69,12 @@ async def test_a_device_replaces_its_key_once_a_minute(port: Port, device: RawDe
     port.clock.advance(59)
     with pytest.raises(RotatedTooSoon, match=r"again in 1 s \(key_rotation_wait_s\)"):
         await rotate(port, OTHER, old=NEW)
-    kept = await port.store.read(device_keys.list_keys)
+    kept = await port.store.read(tokens.list_keys)
     assert sorted(key.id for key in kept) == sorted(keys.key_id(pair.public) for pair in (OLD, NEW))
     assert port.count("hub_limits_reached_total", limit="key_rotation_wait_s") == 1
     port.clock.advance(1)
     await rotate(port, OTHER, old=NEW)
-    assert len(await port.store.read(device_keys.list_keys)) == 3
+    assert len(await port.store.read(tokens.list_keys)) == 3
 
 
 async def test_a_new_key_that_was_revoked_ends_the_connection_that_brought_it(
@@ -82,7 +82,7 @@ async def test_a_new_key_that_was_revoked_ends_the_connection_that_brought_it(
 ) -> None:
     await rotate(port)
     at = int(port.clock.now().timestamp() * 1000)
-    await port.store.write(device_keys.revoke_key, keys.key_id(NEW.public), at=at, actor="operator:0")
+    await port.store.write(tokens.revoke_key, keys.key_id(NEW.public), at=at, actor="operator:0")
     await EndsElsewhere(port.store, roster=port.roster, boot_id=BOOT, clock=port.clock).poll()
     assert await device.closed() == CloseCode.REVOKED
 
@@ -95,7 +95,7 @@ async def test_both_keys_sign_and_they_sign_for_this_hub(port: Port, device: Raw
         await rotate(port, instead={"proof": OTHER.sign(*lines)})
     with pytest.raises(BadProof):
         await rotate(port, hub_id="hub-2")
-    assert len(await port.store.read(device_keys.list_keys)) == 1
+    assert len(await port.store.read(tokens.list_keys)) == 1
 
 
 async def test_a_known_key_is_no_new_one_and_a_revoked_key_vouches_for_none(
@@ -103,7 +103,7 @@ async def test_a_known_key_is_no_new_one_and_a_revoked_key_vouches_for_none(
 ) -> None:
     with pytest.raises(CodedError, check=coded(ErrorCode.BAD_PARAMS)):
         await rotate(port, OLD)
-    await port.store.write(device_keys.revoke_key, keys.key_id(OLD.public), at=AT_MS, actor="operator:0")
+    await port.store.write(tokens.revoke_key, keys.key_id(OLD.public), at=AT_MS, actor="operator:0")
     with pytest.raises(KeyRevoked):
         await rotate(port)
 

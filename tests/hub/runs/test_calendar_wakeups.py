@@ -17,12 +17,11 @@ from protocol.frame import ErrorBody
 from protocol.ids import AgentId, DeviceId, UserId
 from protocol.work import Answer
 from storage import audit
-from storage.agents import agent_moves, agent_states, agents, declared_agents
+from storage.agents import agent_states, agents, declared_agents
 from storage.agents.declared_agents import DeclaredAgent
 from storage.devices import devices
-from storage.schedules import calendar_wakeups, fires, schedule_rows
-from storage.schedules.calendar_wakeups import WakeRow, WakeSight
-from storage.schedules.schedule_rows import DeclaredSchedule
+from storage.schedules import fires, schedule_rows
+from storage.schedules.schedule_rows import DeclaredSchedule, WakeRow, WakeSight
 from storage.store import open_store
 from tests.support.clock import FakeClock
 from tests.support.coded import coded
@@ -84,9 +83,7 @@ class Calendar:
         )
 
     async def move(self, axis: str, to: str) -> None:
-        await self.desk.store.write(
-            agent_moves.move, self.agent_id, axis, to, at=self.desk.at, actor="operator"
-        )
+        await self.desk.store.write(agents.move, self.agent_id, axis, to, at=self.desk.at, actor="operator")
 
     async def exhaust(self, *, back_in_s: float | None) -> None:
         at = self.desk.at
@@ -126,11 +123,11 @@ class Calendar:
         for _ in range(20):
             await anyio.lowlevel.checkpoint()
             # Behind whatever was asked of the database before.
-            await self.desk.store.read(calendar_wakeups.is_any_open)
+            await self.desk.store.read(schedule_rows.is_any_open)
         await self.desk.comes_to(lambda: self.clock.sleeping >= SLEEPERS)
 
     async def wakes(self) -> list[WakeRow]:
-        return await self.desk.store.read(calendar_wakeups.wakes_of, self.agent_id, 100)
+        return await self.desk.store.read(schedule_rows.wakes_of, self.agent_id, 100)
 
     async def outcome(self) -> tuple[str, str, str | None]:
         """The state of the newest wake, and what the row of its fire says."""

@@ -31,7 +31,7 @@ from protocol.lifecycles import PauseReason, RunEvent, RunOutcome, RunState, Uni
 from protocol.work import Action, Answer, ToolCall
 from storage.agents import agents
 from storage.agents.configs import Mailbox as MailboxConfig
-from storage.connectors import connectors, credentials, seen_messages
+from storage.connectors import connectors, seen_messages
 from storage.connectors.connectors import DeclaredConnector
 from storage.runs import items as item_rows
 from storage.runs import run_pauses, runs
@@ -383,7 +383,7 @@ async def test_a_new_sign_in_begins_a_day_earlier_and_reads_nothing_twice(
 ) -> None:
     async def sign_in(at: int) -> None:
         told: dict[str, Any] = {"sealed": b"", "key_id": "k", "scopes": [], "expires_at": None, "actor": "me"}
-        await bench.store.write(credentials.grant_connector, "work-id", at=at, activity_id=f"a-{at}", **told)
+        await bench.store.write(connectors.grant_connector, "work-id", at=at, activity_id=f"a-{at}", **told)
 
     mailbox.add("t1")
     link = bench.connect()

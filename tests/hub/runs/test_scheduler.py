@@ -21,7 +21,7 @@ from protocol.agent_status import Axis, Lifecycle
 from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId, DeviceId, RunId, TemplateId, UserId
 from protocol.lifecycles import RunState
-from storage.agents import agent_moves, agents, config_changes, declared_agents
+from storage.agents import agents, config_changes, declared_agents
 from storage.agents.agent_snapshot import WrittenTemplate
 from storage.agents.agents import AgentRow
 from storage.agents.config_changes import NewConfig
@@ -744,7 +744,7 @@ async def test_a_paused_agent_or_schedule_waits_for_a_connection_after_its_pause
         await desk.store.write(schedules.set_enabled, schedule.id, True, at=desk.at)
         await desk.looks_again()
         assert (await desk.runs(), await state_of(desk)) == ([], "awaited")
-        lifecycle = partial(agent_moves.move, agent_id=agent.id, axis=Axis.LIFECYCLE, actor="operator:0")
+        lifecycle = partial(agents.move, agent_id=agent.id, axis=Axis.LIFECYCLE, actor="operator:0")
         await desk.store.write(lifecycle, to=Lifecycle.PAUSED, at=desk.at)
         await connect(desk, agent)
         await desk.looks_again()

@@ -6,7 +6,7 @@ import httpx2
 import pytest
 from playwright.async_api import Browser, expect
 
-from storage.connectors import credentials
+from storage.connectors import connectors
 from storage.connectors.connectors import ConnectorRow, get_connector
 from tests.support.asgi import serving as serving_app
 from tests.support.browser import chromium
@@ -64,7 +64,7 @@ async def test_a_mailbox_is_added_gets_its_password_is_tested_and_removed(
             .or_(page.get_by_text("INBOX: 0 messages"))
             .first.wait_for()
         )
-        held = await hub.store.read(credentials.find_credential, (await connector(hub, "post")).id)
+        held = await hub.store.read(connectors.find_credential, (await connector(hub, "post")).id)
         assert held is not None
         assert PASSWORD.encode() not in held.sealed
         assert PASSWORD not in hub.settings.read_text()
@@ -77,7 +77,7 @@ async def test_a_mailbox_is_added_gets_its_password_is_tested_and_removed(
         await page.locator("form [role=status]").filter(has_text=deleted).wait_for()
         await page.get_by_role("button", name="Save").click()
         await page.locator(".outcome").filter(has_text=deleted).wait_for()
-        assert await hub.store.read(credentials.find_credential, (await connector(hub, "post")).id) is None
+        assert await hub.store.read(connectors.find_credential, (await connector(hub, "post")).id) is None
         async with over_unix(hub) as operator:
             moved = await operator.put("/v1/connectors/post/password", json={"password": PASSWORD})
             assert (moved.json()["state"], moved.json()["last_ok_at"]) == ("untested", None)
