@@ -1,7 +1,6 @@
 """``python -m tests.connectors``: our connectors against servers of others, which npm installs first.
 
-With numbers it shows what connectors have to hold, one by one: ``acceptance``. Exit code 1 when something
-does not hold, 69 when a server cannot be installed.
+Exit code 1 when something does not hold, 69 when a server cannot be installed.
 """
 
 import argparse
@@ -11,7 +10,6 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from tests.connectors.acceptance import BARS, show
 from tests.connectors.software import ASKED, SOFTWARE, install
 from tests.support.programs import CannotInstall, cache_folder
 
@@ -24,9 +22,7 @@ def main() -> int:
     parser.add_argument(
         "--cache", type=Path, default=cache_folder("connector-check"), help="folder of the servers"
     )
-    parser.add_argument("numbers", nargs="*", type=_number, metavar="N", help="1 to 16")
-    chosen = parser.parse_args()
-    cache: Path = chosen.cache
+    cache: Path = parser.parse_args().cache
     print(f"installing into {cache}, unless it is there", flush=True)
     try:
         home = install(cache)
@@ -34,18 +30,9 @@ def main() -> int:
         print(f"connector-check: {missing}", file=sys.stderr)
         return _UNAVAILABLE
     os.environ |= {ASKED: "1", SOFTWARE: str(home)}
-    if chosen.numbers:
-        return int(not show(chosen.numbers))
     command = [sys.executable, "-m", "pytest", "-n0", "-v", "-rs", str(Path(__file__).parent)]
     ended = subprocess.run(command, check=False)
     return min(ended.returncode, 1)
-
-
-def _number(given: str) -> int:
-    """One of the table; not ``choices``, which Python 3.11 holds against an empty list, too."""
-    if not given.isdecimal() or int(given) not in BARS:
-        raise argparse.ArgumentTypeError(f"{given!r} is none of 1 to {max(BARS)}")
-    return int(given)
 
 
 if __name__ == "__main__":

@@ -425,7 +425,7 @@ async def test_a_mail_that_a_search_finds_only_later_is_not_missed(fake: FakeGma
     late = fake.deliver(plain("invoice"), here.clock.now())
     fake.unindexed.add(late)
     runs: list[Run] = []
-    for _ in range(20):
+    for _ in range(16):
         here.clock.advance(60)
         runs.append(await here.run(cursor, q="invoice"))
         cursor = runs[-1].cursor
@@ -434,7 +434,6 @@ async def test_a_mail_that_a_search_finds_only_later_is_not_missed(fake: FakeGma
     found = [run.subjects for run in runs]
     assert (found[:5], found[5]) == ([[]] * 5, ["invoice"])
     assert found[-1] == []  # and after a while it is not looked at any more
-    assert INDEXED_S == 600
 
 
 async def test_a_run_that_stops_halfway_misses_nothing_that_a_search_finds_only_later(

@@ -653,14 +653,6 @@ async def test_a_manifest_of_one_s_own_follows_pages_of_each_kind(
         assert (await here.run(cursor))[1] == {}
 
 
-async def test_a_user_and_a_password_are_sent_as_basic_authentication(tmp_path: Path) -> None:
-    (tmp_path / "mine.toml").write_text(f'{NOTES}[auth]\nkind = "basic"\n')
-    provider = Notes()
-    provider.header, provider.shown = "authorization", "Basic YW5hOnRvay1lbi01YzBl"
-    async with rig("", provider, manifest.kind_of_file(tmp_path / "mine.toml")) as here:
-        assert (await here.open().check()).detail == "entries on the first page: 0"
-
-
 @pytest.mark.parametrize(
     ("settings", "content", "message", "is_broken"),
     [
