@@ -563,8 +563,6 @@ class Reporting:
         return None
 
 
-CodecName = Literal["json", "msgpack"]
-
 CAPABILITIES: Final = (
     CapabilityName.AGENT_DATA_CREDIT,
     CapabilityName.AGENT_MANIFEST,
@@ -581,7 +579,6 @@ CAPABILITIES: Final = (
     CapabilityName.FILES_READ,
     *ACTIONS.values(),
 )
-_CODECS: Final = {"json": JSON, "msgpack": MSGPACK}
 _LEAST_HEARTBEAT_S: Final = 1.0  # lower bound of the interval that a hub may request
 
 EXIT_DONE: Final = 0
@@ -619,7 +616,7 @@ class DeviceOptions:
     invitation: Path | None = None
     rotates: bool = False
     name: str = ""
-    codec: CodecName = "json"
+    codec: Literal["json", "msgpack"] = "json"
     max_file_bytes: int = MAX_FILE_BYTES
     hidden: bool = False
     ignore: Sequence[str] = ()
@@ -665,7 +662,7 @@ class ReferenceDevice:
         self._on_status = on_status
         self._client = Client(
             options.urls,
-            codec=_CODECS[options.codec],
+            codec=JSON if options.codec == "json" else MSGPACK,
             credential=credential,
             meets=self._meet,
             attend=self._attend,
@@ -870,25 +867,24 @@ class ReferenceDevice:
             await self._clock.sleep(interval_s)
 
     def _report_done(self, call: ToolCall) -> None:
-        if call.action is Action.AGENT_WAKE:
-            self._on_status(f"wake {call.agent_id}: {str(call.data.get('label', ''))[:80]}")
-            return
-        if call.action is Action.MESSAGE_DELIVER:
-            self._on_status(describe_message(call))
-            return
-        if call.action is Action.USER_ASK:
-            self._on_status(describe_question(call))
-            return
-        if call.action in (Action.FILE_GET, Action.ROWS_LIST, Action.ROWS_KNOWN):
-            return  # read-only calls are not reported
-        if call.action is Action.FILE_PUT:
-            self._on_status(f"{call.data.get('name')} of {call.agent_id} was written")
-            return
-        title = next(
-            (str(call.data[name]) for name in ("title", "name", "content") if name in call.data),
-            "" if call.review is None else call.review.verdict,
-        )
-        self._on_status(f"{call.action} {call.table}: {title[:80]}".rstrip(": "))
+        match call.action:
+            case Action.AGENT_WAKE:
+                message = f"wake {call.agent_id}: {str(call.data.get('label', ''))[:80]}"
+            case Action.MESSAGE_DELIVER:
+                message = describe_message(call)
+            case Action.USER_ASK:
+                message = describe_question(call)
+            case Action.FILE_GET | Action.ROWS_LIST | Action.ROWS_KNOWN:
+                return  # read-only calls are not reported
+            case Action.FILE_PUT:
+                message = f"{call.data.get('name')} of {call.agent_id} was written"
+            case _:
+                title = next(
+                    (str(call.data[name]) for name in ("title", "name", "content") if name in call.data),
+                    "" if call.review is None else call.review.verdict,
+                )
+                message = f"{call.action} {call.table}: {title[:80]}".rstrip(": ")
+        self._on_status(message)
 
 
 def run_device(

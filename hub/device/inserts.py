@@ -135,17 +135,20 @@ class DeviceStore:
         # by asker: last data_version, which changes with each write of another connection
         self._seen: dict[str, int] = {}
         with self._transaction():
-            if read_mark(db) is None:
-                make_mark(db, ids.fresh())
+            if db.execute("SELECT 1 FROM store").fetchone() is None:
+                db.execute(
+                    "INSERT INTO store (only, id, counter) SELECT 1, ?, coalesce(max(counter), 0) FROM calls",
+                    (ids.fresh(),),
+                )
         self._opened = _identities(path)
         sending_log.clear_fault(path, sending_log.FILE_FAULT)
-        self.mark = self._read_mark()
+        self.mark = read_mark(db)
 
     def note_welcome(self, welcome: Welcome) -> str | None:
         """Store the counter up to which the hub knows this file. Return a message for the owner, or None."""
         with self._transaction():
             message = note_welcome(self._db, welcome, self._ids.fresh())
-        self.mark = self._read_mark()
+        self.mark = read_mark(self._db)
         return message
 
     def keep_addresses(self, named: Sequence[str], last: str) -> None:
@@ -156,11 +159,6 @@ class DeviceStore:
     def addresses(self, hub: str) -> tuple[list[str], str]:
         """Return the addresses that *hub* named, and the one of its last welcome, or an empty text."""
         return addresses.read_addresses(self._db, hub)
-
-    def _read_mark(self) -> StoreMark:
-        mark = read_mark(self._db)
-        assert mark is not None
-        return mark
 
     def meet(self, hub: str, *, predecessor: str | None = None) -> None:
         """Assign further calls to *hub*, identified by its key.
@@ -192,15 +190,15 @@ class DeviceStore:
         if now_ms(self._clock) - self._pruned_ms > _PRUNE_EVERY_MS:
             self.prune()
         with self._transaction():
-            mark = self._read_mark()
+            mark = read_mark(self._db)
             granted, counter = grants.of_hub(self._db, self.hub), mark.counter
             answers = []
             for call in calls:
                 answer, counter = self._settle(call, granted, counter)
                 answers.append(answer)
             if counter != mark.counter:
-                set_counter(self._db, counter)
-        self.mark = self._read_mark()
+                self._db.execute("UPDATE store SET counter = ?", (counter,))
+        self.mark = read_mark(self._db)
         return answers
 
     def prune(self) -> None:
@@ -236,7 +234,7 @@ class DeviceStore:
             rows.note_reported(self._db, report)
             proposals.note_reported(self._db, report)
             note_confirmed(self._db, [one.call_id for one in report])
-        self.mark = self._read_mark()
+        self.mark = read_mark(self._db)
 
     def unreported_places(self, most: int) -> Sequence[Placed]:
         """Return at most *most* rows whose places the hub has not confirmed.
@@ -253,7 +251,7 @@ class DeviceStore:
             note_confirmed(self._db, [one.call_id for one in report])
         done = {one.call_id for one in report}
         self._placed = [one for one in self._placed if one.call_id not in done]
-        self.mark = self._read_mark()
+        self.mark = read_mark(self._db)
 
     def unreported_replies(self, most: int) -> list[Reply]:
         """Return at most *most* answers to messages that the hub has not confirmed."""
@@ -333,7 +331,11 @@ class DeviceStore:
         if call.action is Action.REVIEW_APPLY and answer.error is None:
             counter += 1
             answer = msgspec.structs.replace(answer, counter=counter)
-            note_reviewed(self._db, call, counter)
+            self._db.execute(  # the call that last wrote the row, as a new verdict does
+                "UPDATE calls SET counter = ? WHERE counter IS NOT NULL"
+                " AND call_id = (SELECT call_id FROM reviews WHERE tbl = ? AND row_id = ?)",
+                (counter, call.table, call.where["id"]),
+            )
         source = call.source
         self._db.execute(
             "INSERT INTO calls VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -375,24 +377,25 @@ class DeviceStore:
         return row_id, answer
 
     def _change(self, call: ToolCall) -> tuple[str | None, object]:
-        if call.action is Action.AGENT_WAKE:
-            # Stored like any answer, so that a repeated call wakes no agent twice.
-            return None, {"woken": True}
         at_ms = now_ms(self._clock)
-        if call.action is Action.USER_ASK:
-            return None, messages.take_question(self._db, call)
-        if call.action is Action.MESSAGE_DELIVER:
-            return None, messages.take_message(self._db, call, at_ms)
-        if call.action is Action.FILE_GET:
-            return None, get(self._db, call)
-        if call.action is Action.FILE_PUT:
-            return None, put(self._db, call, at_ms)
-        if call.action is Action.ROWS_LIST:
-            return None, list_rows(self._db, call, self.hub, self._roots)
-        if call.action is Action.ROWS_KNOWN:
-            return None, list_known(self._db, call, self.hub)
-        if call.action is Action.TABLE_DECLARE:
-            return None, rows.declare(self._db, call)
+        match call.action:
+            case Action.AGENT_WAKE:
+                # Stored like any answer, so that a repeated call wakes no agent twice.
+                return None, {"woken": True}
+            case Action.USER_ASK:
+                return None, messages.take_question(self._db, call)
+            case Action.MESSAGE_DELIVER:
+                return None, messages.take_message(self._db, call, at_ms)
+            case Action.FILE_GET:
+                return None, get(self._db, call)
+            case Action.FILE_PUT:
+                return None, put(self._db, call, at_ms)
+            case Action.ROWS_LIST:
+                return None, list_rows(self._db, call, self.hub, self._roots)
+            case Action.ROWS_KNOWN:
+                return None, list_known(self._db, call, self.hub)
+            case Action.TABLE_DECLARE:
+                return None, rows.declare(self._db, call)
         table = rows.table_of(self._db, call.table)
         match call.action:
             case Action.INSERT:
@@ -620,22 +623,10 @@ _DONE: Final = "SELECT 1 FROM calls WHERE call_id = ? AND hub = ?"
 _WRITTEN: Final = "SELECT 1 FROM reviews WHERE tbl = ? AND row_id = ? AND hub = ?"
 
 
-def read_mark(db: sqlite3.Connection) -> StoreMark | None:
-    """Return the mark of the file, or None if it has none yet."""
-    found = db.execute("SELECT id, counter FROM store").fetchone()
-    return None if found is None else StoreMark(id=found[0], counter=found[1])
-
-
-def make_mark(db: sqlite3.Connection, store_id: str) -> None:
-    """Write the first mark of a file."""
-    db.execute(
-        "INSERT INTO store (only, id, counter) SELECT 1, ?, coalesce(max(counter), 0) FROM calls", (store_id,)
-    )
-
-
-def set_counter(db: sqlite3.Connection, counter: int) -> None:
-    """Set the change counter to the number of the newest change."""
-    db.execute("UPDATE store SET counter = ?", (counter,))
+def read_mark(db: sqlite3.Connection) -> StoreMark:
+    """Return the mark of the file, which each served file has."""
+    id, counter = db.execute("SELECT id, counter FROM store").fetchone()
+    return StoreMark(id=id, counter=counter)
 
 
 def note_confirmed(db: sqlite3.Connection, call_ids: list[str]) -> None:
@@ -649,15 +640,6 @@ def note_confirmed(db: sqlite3.Connection, call_ids: list[str]) -> None:
             db.execute("UPDATE calls SET counter = (SELECT counter FROM store) WHERE call_id = ?", (call_id,))
 
 
-def note_reviewed(db: sqlite3.Connection, call: ToolCall, counter: int) -> None:
-    """Assign *counter* to the call that last wrote the row of a ``review.apply``, as a new verdict does."""
-    db.execute(
-        "UPDATE calls SET counter = ? WHERE counter IS NOT NULL"
-        " AND call_id = (SELECT call_id FROM reviews WHERE tbl = ? AND row_id = ?)",
-        (counter, call.table, call.where["id"]),
-    )
-
-
 def note_welcome(db: sqlite3.Connection, welcome: Welcome, fresh_id: str) -> str | None:
     """Store the counter up to which the hub knows this file. Return a message for the owner, or None.
 
@@ -666,8 +648,6 @@ def note_welcome(db: sqlite3.Connection, welcome: Welcome, fresh_id: str) -> str
     that reused counter values are not taken for the lost ones, not by a restored hub either.
     """
     mark, known = read_mark(db), welcome.store
-    if mark is None:
-        return None
     hub_knows = 0 if known is None or known.id != mark.id else known.counter
     if hub_knows > mark.counter or hub_knows == 0 < mark.counter:
         db.execute("UPDATE store SET id = ?", (fresh_id,))
@@ -701,8 +681,6 @@ def list_rows(
     since = call.data.get("since", 0)
     if not isinstance(since, int) or isinstance(since, bool) or since < 0:
         raise Refusal(ErrorCode.BAD_RECORD, "since: expected the counter that the last page ended with")
-    mark = read_mark(db)
-    assert mark is not None  # every served file has a mark
     listed: list[ListedRow] = []
     size, more = 0, False
     written = db.execute(_LISTED, (since, hub, call.limit + 1)).fetchall()
@@ -715,7 +693,7 @@ def list_rows(
             more = True
             break
         listed.append(row)
-    page: dict[str, object] = msgspec.to_builtins(RowsPage(store=mark, rows=listed, more=more))
+    page: dict[str, object] = msgspec.to_builtins(RowsPage(store=read_mark(db), rows=listed, more=more))
     return page
 
 
