@@ -28,7 +28,7 @@ from hub.device.inserts import BUSY_TIMEOUT_S, DeviceFileError, check_file, conn
 from hub.device.owner import Decided, approve, edit, reject
 from hub.device.proposals import Proposal
 from hub.device.rows import Refusal, Remarks, Review, ReviewState
-from hub.device.schema import quoted
+from hub.device.schema import quoted, transaction
 from hub.device.sinks.reports import Destination, destinations
 from hub.text import archives
 from hub.text.decoding import decode
@@ -462,8 +462,7 @@ class Inbox:
         if saved is None:
             raise NotDecided("this decision cannot be taken back")
         row_id = str(saved.before["id"])
-        with connect_shared(self.path) as db:
-            db.execute("BEGIN IMMEDIATE")
+        with connect_shared(self.path) as db, transaction(db):
             is_proposed = proposals.of_row(db, saved.table.name, row_id) is not None
             if is_proposed or rows.find(db, saved.table, row_id) != saved.after:
                 raise NotDecided("the item has been changed since the decision")
@@ -475,7 +474,6 @@ class Inbox:
             db.execute(
                 "UPDATE reviews SET reported = NULL WHERE tbl = ? AND row_id = ?", (saved.table.name, row_id)
             )
-            db.execute("COMMIT")
         self._known = None
 
     def titles(self, table: DeviceTable) -> list[tuple[str, str]]:

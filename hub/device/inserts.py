@@ -428,14 +428,8 @@ class DeviceStore:
     @contextmanager
     def _transaction(self) -> Iterator[None]:
         self._check_file()
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
+        with schema.transaction(self._db):
             yield
-            self._db.execute("COMMIT")
-        except BaseException:
-            if self._db.in_transaction:  # on a full disk, SQLite rolls back by itself
-                self._db.execute("ROLLBACK")
-            raise
 
 
 def _identities(path: Path) -> list[tuple[int, int] | None]:
@@ -589,10 +583,9 @@ def _prepare(db: sqlite3.Connection, path: Path) -> None:
     db.execute("PRAGMA journal_mode = WAL")
     db.execute("PRAGMA synchronous = FULL")  # a sent answer must survive a power failure
     if is_new:
-        db.execute("BEGIN IMMEDIATE")
-        for statement in schema.statements():
-            db.execute(statement)
-        db.execute("COMMIT")
+        with schema.transaction(db):
+            for statement in schema.statements():
+                db.execute(statement)
     for table in (
         shared.CREATE,
         addresses.CREATE,

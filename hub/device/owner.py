@@ -22,6 +22,7 @@ from hub.device.inserts import DeviceFileError, connect_shared
 from hub.device.messages import Question
 from hub.device.proposals import Proposal
 from hub.device.rows import Refusal, Review, cut, row_called
+from hub.device.schema import transaction
 from protocol.calls import ANSWER_CHARACTERS
 from protocol.coordination import QuestionState
 from protocol.errors import ErrorCode, did_you_mean
@@ -194,18 +195,14 @@ def change_grants(path: Path, hub: str, changes: Sequence[str]) -> dict[str, lis
         BadGrant: a change is invalid; nothing was changed.
         DeviceFileError: the file is not a device's, or the disk fails.
     """
-    with connect_shared(path) as db:
-        db.execute("BEGIN IMMEDIATE")
-        after = grants.change(db, hub, changes)
-        db.execute("COMMIT")
-        return after
+    with connect_shared(path) as db, transaction(db):
+        return grants.change(db, hub, changes)
 
 
 @contextmanager
 def _reviews(path: Path, numbers: Sequence[int | str]) -> Iterator[tuple[sqlite3.Connection, list[Review]]]:
     """Yield the rows of these numbers or labels, in a transaction that ends with the block."""
-    with connect_shared(path) as db:
-        db.execute("BEGIN IMMEDIATE")
+    with connect_shared(path) as db, transaction(db):
         existing = [review for review in rows.reviews(db) if review.row is not None]
         known: dict[int | str, Review] = {review.number: review for review in existing}
         known |= {review.label: review for review in existing}
@@ -213,7 +210,6 @@ def _reviews(path: Path, numbers: Sequence[int | str]) -> Iterator[tuple[sqlite3
             raise DeviceFileError(_unknown(missing, known))
         chosen = {known[number].number: known[number] for number in numbers}
         yield db, list(chosen.values())
-        db.execute("COMMIT")  # an exception before this line closes the connection, which rolls back
 
 
 def _unknown(missing: Sequence[int | str], known: Mapping[int | str, Review]) -> str:
@@ -376,14 +372,12 @@ def answer(path: Path, number: int, text: str, *, at_ms: int) -> Question:
         raise DeviceFileError("an answer has words")
     if len(content) > ANSWER_CHARACTERS:
         raise DeviceFileError(f"an answer has at most {ANSWER_CHARACTERS} characters, not {len(content)}")
-    with connect_shared(path) as db:
-        db.execute("BEGIN IMMEDIATE")
+    with connect_shared(path) as db, transaction(db):
         known = {one.number: one for one in messages.list_questions(db)}
         if number not in known:
             raise DeviceFileError(f"there is no question {number}; 'hub answer' lists those there are")
         if not messages.write_answer(db, number, content, at_ms):
             raise DeviceFileError(f"question {number} {_why_not(known[number])}")
-        db.execute("COMMIT")  # an exception before this line closes the connection, which rolls back
         return next(one for one in messages.list_questions(db) if one.number == number)
 
 

@@ -6,6 +6,7 @@ other programs that write to it, too.
 
 import sqlite3
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 import msgspec
@@ -367,3 +368,16 @@ def _checks(column: Column, name: str) -> list[str]:
 
 def _literal(value: str | int) -> str:
     return str(value) if isinstance(value, int) else "'" + value.replace("'", "''") + "'"
+
+
+@contextmanager
+def transaction(db: sqlite3.Connection) -> Iterator[None]:
+    """Commit what the block writes, or none of it if the block or the commit fails."""
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        db.execute("COMMIT")
+    except BaseException:
+        if db.in_transaction:  # on a full disk, SQLite rolls back by itself
+            db.execute("ROLLBACK")
+        raise

@@ -16,6 +16,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from hub.clock import Clock, epoch_ms
+from hub.device.schema import transaction
 from protocol.errors import CodedError, ErrorCode
 from protocol.work import MANY, MOST_FILES, MOST_IDS, Receipt, SentFile, SkippedFile, root_of, sorted_files
 
@@ -203,25 +204,15 @@ class SendingLog:
     def _writing(self, fault: str) -> Iterator[None]:
         with self._lock:
             try:
-                with self._transaction():
+                if self._path.with_suffix(FILE_FAULT).exists():  # the log would go into a deleted file
+                    problem = "the file of this device was replaced: start the device again"
+                    raise sqlite3.OperationalError(problem)
+                with transaction(self._db):
                     yield
             except sqlite3.Error as error:
                 note_fault(self._path, fault, str(error))
                 raise
             clear_fault(self._path, fault)
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        if self._path.with_suffix(FILE_FAULT).exists():  # the log would go into a deleted file
-            raise sqlite3.OperationalError("the file of this device was replaced: start the device again")
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-            self._db.execute("COMMIT")
-        except BaseException:
-            if self._db.in_transaction:  # SQLite ends it by itself where the disk is full
-                self._db.execute("ROLLBACK")
-            raise
 
 
 def prepare(db: sqlite3.Connection) -> None:

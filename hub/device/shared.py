@@ -45,6 +45,7 @@ from hub.device.exclusion import (
     state_files,
     why_private,
 )
+from hub.device.schema import transaction
 from hub.device.secret_scan import secret_names
 from hub.log import Channel
 from hub.system.folders import (
@@ -138,10 +139,8 @@ class Digests:
 
     def forget(self, folder: str, names: Collection[str]) -> None:
         """Delete digests of files that *folder* does not have any more."""
-        with self._lock, self._tolerant():
-            self._db.execute("BEGIN IMMEDIATE")
+        with self._lock, self._tolerant(), transaction(self._db):
             self._db.executemany(_FORGET, [(folder, name) for name in names])
-            self._db.execute("COMMIT")
 
     def forget_folders(self, root: str, existing: Collection[str]) -> None:
         """Delete digests of folders at or below *root* that are not among the *existing* ones."""
@@ -155,10 +154,8 @@ class Digests:
     def _write(self) -> None:
         unwritten, self._unwritten = self._unwritten, []
         if unwritten:
-            with self._tolerant():
-                self._db.execute("BEGIN IMMEDIATE")
+            with self._tolerant(), transaction(self._db):
                 self._db.executemany(_KEEP, unwritten)
-                self._db.execute("COMMIT")
 
     @contextmanager
     def _tolerant(self) -> Iterator[None]:
@@ -166,8 +163,6 @@ class Digests:
         try:
             yield
         except sqlite3.Error as error:
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
             if not self._is_broken:
                 log.warning("device.digests.failed", exc=error)
             self._is_broken = True

@@ -9,8 +9,7 @@ import hashlib
 import re
 import sqlite3
 from base64 import b32encode
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -20,7 +19,7 @@ from hub.clock import epoch_ms
 from hub.device import rows
 from hub.device.inbox import sources_of
 from hub.device.owner import Editor, typed
-from hub.device.schema import quoted
+from hub.device.schema import quoted, transaction
 from hub.device.sinks.target import Fields, Found, Put, Snapshot, Target, TargetChanged, TargetFailed
 from hub.log import Channel
 from protocol.calls import PlaceProblem
@@ -205,7 +204,7 @@ def _pass(db: sqlite3.Connection, sink: Sink, now: datetime, synced: Synced) -> 
     fresh = [key for key in fresh if key not in listed]
     if fresh:  # before they are written: a process that dies in between finds them at their place
         place = sink.target.fresh_place(now)
-        with _transaction(db):
+        with transaction(db):
             for key in fresh:
                 new = here[key]
                 known[key] = _Known(key, new.table.name, new.row_id, place, None, "", False)
@@ -225,7 +224,7 @@ def _pass(db: sqlite3.Connection, sink: Sink, now: datetime, synced: Synced) -> 
         for name in sink.tables
         if name not in declared
     ]
-    with _transaction(db):
+    with transaction(db):
         if _version(db) != version:  # what was read may be older than an edit of the owner
             raise TargetChanged("the device's file is being changed; the next synchronization follows")
         for key, one in known.items():
@@ -257,7 +256,7 @@ def _pass(db: sqlite3.Connection, sink: Sink, now: datetime, synced: Synced) -> 
     ]
     if puts or removed:
         other = sink.target.write(snapshot, puts, removed)
-        with _transaction(db):
+        with transaction(db):
             for put in puts:
                 one, row = known[put.key], here[put.key]
                 expressed = sink.target.expressed(put.table, put.fields)
@@ -468,14 +467,3 @@ def _note(
     db.execute(
         "DELETE FROM sink_history WHERE number <= (SELECT max(number) FROM sink_history) - ?", (MOST_HISTORY,)
     )
-
-
-@contextmanager
-def _transaction(db: sqlite3.Connection) -> Iterator[None]:
-    db.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-    except BaseException:
-        db.execute("ROLLBACK")
-        raise
-    db.execute("COMMIT")
