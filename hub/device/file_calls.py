@@ -7,6 +7,7 @@ outside of the shared folders, or whose text has a secret. What is read is logge
 import sqlite3
 from bisect import bisect_right
 from collections.abc import Collection
+from operator import attrgetter
 from typing import Final
 
 import msgspec
@@ -92,7 +93,7 @@ class FileCalls:
             raise _not_offered(asked.path, skipped)
         listed: list[ListedFile] = []
         size = 0
-        for file in files[bisect_right(files, asked.after, key=_path_of) :]:
+        for file in files[bisect_right(files, asked.after, key=attrgetter("path")) :]:
             entry = ListedFile(path=file.path, size_bytes=file.size_bytes, modified_ms=file.modified_ms)
             size += len(msgspec.json.encode(entry)) + 1
             if len(listed) >= min(call.limit, 1_000) or size > MAX_PAGE_BYTES:
@@ -165,10 +166,6 @@ def _not_offered(path: str, skipped: Collection[SkippedFile]) -> Refusal:
     named = [one.reason for one in skipped if one.path == path]
     why = next((reason for reason in named if reason.partition(":")[0] not in _UNNAMED), "")
     return Refusal(ErrorCode.UNKNOWN_FILE, f"{path}: {why or 'no file is offered under this path'}")
-
-
-def _path_of(file: SharedFile) -> str:
-    return file.path
 
 
 def _start_of_line(text: str, line: int) -> int:

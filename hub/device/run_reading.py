@@ -20,6 +20,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable, Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from typing import Final, TypeVar, TypeVarTuple
 
 import anyio
@@ -304,6 +305,9 @@ class FolderRun:
 
     The status callback gets messages for the person at the desktop.
 
+    Attributes:
+        stopped_for: the hub's reason to stop the run, which may go on at another node.
+
     Args:
         limits: limits from the hub's welcome.
         send: sends a frame to the hub; waits while the socket is full.
@@ -327,6 +331,8 @@ class FolderRun:
         sign: Sign,
     ) -> None:
         self.frame = frame
+        self.scope = anyio.CancelScope()
+        self.stopped_for: str | None = None
         self._sign = sign
         self._log = log
         self._order = Order(hub, frame.run_id, frame.agent_id, frame.reader, frame.receipt or "")
@@ -527,7 +533,7 @@ class FolderRun:
             while self._requested:
                 path = next(iter(self._requested))
                 del self._requested[path]
-                place = bisect_left(offered, path, key=_path_of)
+                place = bisect_left(offered, path, key=attrgetter("path"))
                 if place < len(offered) and offered[place].path == path:
                     await self._send_file(offered[place])
                 else:
@@ -626,10 +632,6 @@ class FolderRun:
         return await to_thread.run_sync(work, *args, limiter=self._threads)
 
 
-def _path_of(file: SharedFile) -> str:
-    return file.path
-
-
 def _traced(send: Send, trace: str) -> Send:
     """Return *send*, changed to add the trace of the run's frame."""
 
@@ -674,15 +676,6 @@ class Library:
         return False
 
 
-class _Reading:
-    """Run with its cancel scope."""
-
-    def __init__(self, run: FolderRun) -> None:
-        self.run = run
-        self.scope = anyio.CancelScope()
-        self.stopped_for: str | None = None  # reason of the hub; the run may go on at another node
-
-
 class Readings:
     """Runs of one connection. ``take`` never blocks; the work is done in *tasks*.
 
@@ -696,26 +689,26 @@ class Readings:
         self._limits = limits
         self._send = send
         self._tasks = tasks
-        self._open: dict[str, _Reading] = {}
+        self._open: dict[str, FolderRun] = {}
 
     @property
     def agents(self) -> list[str]:
         """Ids of the agents whose runs are open."""
-        return sorted({reading.run.frame.agent_id for reading in self._open.values()})
+        return sorted({run.frame.agent_id for run in self._open.values()})
 
     def take(self, frame: AgentRun | AgentFetch | AgentCredit | AgentCancel) -> None:
         """Start a run, or pass a frame to its run. Frames of unknown runs are dropped."""
         if isinstance(frame, AgentRun):
             self._begin(frame)
             return
-        reading = self._open.get(frame.run_id)
-        if reading is None or frame.fence not in (None, reading.run.frame.fence):
+        run = self._open.get(frame.run_id)
+        if run is None or frame.fence not in (None, run.frame.fence):
             return
         if isinstance(frame, AgentCancel):
-            reading.stopped_for = frame.reason or "no reason given"
-            reading.scope.cancel()
+            run.stopped_for = frame.reason or "no reason given"
+            run.scope.cancel()
         else:
-            reading.run.take(frame)
+            run.take(frame)
 
     def _begin(self, frame: AgentRun) -> None:
         before = self._open.get(frame.run_id)
@@ -723,7 +716,7 @@ class Readings:
             log.info("device.run.stale", run_id=frame.run_id, fence=frame.fence)
             return
         if before is not None:
-            if before.run.frame.fence == frame.fence:
+            if before.frame.fence == frame.fence:
                 return  # repeated assignment
             before.scope.cancel()
         run = FolderRun(
@@ -741,20 +734,19 @@ class Readings:
         if before is None and len(self._open) >= MAX_RUNS:
             self._tasks.start_soon(run.refuse, ErrorCode.BUSY, f"{MAX_RUNS} runs are open")
             return
-        reading = self._open[frame.run_id] = _Reading(run)
-        self._tasks.start_soon(self._work_off, reading)
+        self._open[frame.run_id] = run
+        self._tasks.start_soon(self._work_off, run)
 
-    async def _work_off(self, reading: _Reading) -> None:
-        run = reading.run
+    async def _work_off(self, run: FolderRun) -> None:
         try:
-            with bind(run_id=run.frame.run_id), reading.scope:
+            with bind(run_id=run.frame.run_id), run.scope:
                 self._library.on_status(f"run {run.frame.run_id}: started")
                 await self._serve(run)
-            if reading.stopped_for is not None and reading.scope.cancelled_caught:
-                message = f"stopped by the hub ({reading.stopped_for})"
+            if run.stopped_for is not None and run.scope.cancelled_caught:
+                message = f"stopped by the hub ({run.stopped_for})"
                 await run.complete(ErrorBody(code=ErrorCode.CANCELLED, message=message))
         finally:
-            if self._open.get(run.frame.run_id) is reading:
+            if self._open.get(run.frame.run_id) is run:
                 del self._open[run.frame.run_id]
 
     async def _serve(self, run: FolderRun) -> None:
