@@ -68,7 +68,8 @@ def approve(
             _refuse_referred(db, review)
             proposals.accept(db, review.table, review.row_id, proposal, at_ms)
             return f"deleted: {_title(review)}"
-        filled, report = Editor(db, at_ms).read(review.table, fields or {}, _timezone(db, review))
+        timezone = rows.timezone_of(db, review.call_id)
+        filled, report = read_fields(db, review.table, fields or {}, at_ms, timezone)
         if proposal is not None:
             filled = {**(proposal.data or {}), **filled}
             proposals.accept(db, review.table, review.row_id, Proposal(proposal.call_id, filled), at_ms)
@@ -89,7 +90,8 @@ def edit(path: Path, numbers: Sequence[int | str], fields: Mapping[str, str], *,
     """
 
     def decide(db: sqlite3.Connection, review: Review) -> str:
-        filled, report = Editor(db, at_ms).read(review.table, fields, _timezone(db, review))
+        timezone = rows.timezone_of(db, review.call_id)
+        filled, report = read_fields(db, review.table, fields, at_ms, timezone)
         rows.update(db, review.table, review.row_id, filled, at_ms)
         title = _title(review, filled)
         return f"changed {', '.join(filled)}: {review.label}  {review.table.name}  {title}{report}"
@@ -236,40 +238,31 @@ def _title(review: Review, changed: Record | None = None) -> str:
 _OWNERS: Final = frozenset({Filler.MODEL, Filler.PERSON})  # columns that an owner may fill
 
 
-class Editor:
-    """Parser of typed fields to column values; creates or approves the projects that they name."""
+def read_fields(
+    db: sqlite3.Connection, table: DeviceTable, typed: Mapping[str, str], at_ms: int, timezone: str | None
+) -> tuple[Record, str]:
+    """Return values by column, and the end of a sentence that reports created or approved projects.
 
-    def __init__(self, db: sqlite3.Connection, at_ms: int) -> None:
-        self._db = db
-        self._at_ms = at_ms
+    The name of a column that refers to a row may omit its ``Id``. Its value is the row's title, review
+    number or id. A missing project is created.
 
-    def read(self, table: DeviceTable, typed: Mapping[str, str], timezone: str | None) -> tuple[Record, str]:
-        """Return values by column, and the end of a sentence that reports created or approved projects.
+    Args:
+        timezone: the zone in which the days of the row begin; None: that of this machine.
 
-        The name of a column that refers to a row may omit its ``Id``. Its value is the row's title, review
-        number or id. A missing project is created.
-
-        Args:
-            timezone: the zone in which the days of the row begin; None: that of this machine.
-
-        Raises:
-            Refusal: the field does not exist, or the value has the wrong type.
-        """
-        values: Record = {}
-        report = ""
-        for name, text in typed.items():
-            column = _column(table, name)
-            if column.refers_to is not None and text:
-                referred = TABLES[column.refers_to]
-                values[column.name], more = row_called(self._db, referred, _utf8(column, text), self._at_ms)
-                report += more
-            else:
-                values[column.name] = _value(column, text, timezone)
-        return values, report
-
-
-def _timezone(db: sqlite3.Connection, review: Review) -> str | None:
-    return rows.timezone_of(db, review.call_id)
+    Raises:
+        Refusal: the field does not exist, or the value has the wrong type.
+    """
+    values: Record = {}
+    report = ""
+    for name, text in typed.items():
+        column = _column(table, name)
+        if column.refers_to is not None and text:
+            referred = TABLES[column.refers_to]
+            values[column.name], more = row_called(db, referred, _utf8(column, text), at_ms)
+            report += more
+        else:
+            values[column.name] = _value(column, text, timezone)
+    return values, report
 
 
 def typed(column: Column, value: Field, timezone: str | None) -> str:

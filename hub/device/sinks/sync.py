@@ -18,7 +18,7 @@ import msgspec
 from hub.clock import epoch_ms
 from hub.device import rows
 from hub.device.inbox import sources_of
-from hub.device.owner import Editor, typed
+from hub.device.owner import read_fields, typed
 from hub.device.schema import quoted, transaction
 from hub.device.sinks.target import Fields, Found, Put, Snapshot, Target, TargetChanged, TargetFailed
 from hub.log import Channel
@@ -358,7 +358,7 @@ def _take_back(
     for name, text in merge.back.items():
         db.execute("SAVEPOINT one_field")
         try:
-            values, _ = Editor(db, at_ms).read(row.table, {name: text}, row.timezone)
+            values, _ = read_fields(db, row.table, {name: text}, at_ms, row.timezone)
             rows.update(db, row.table, row.row_id, values, at_ms)
             taken[name] = text
         except rows.Refusal as refusal:
