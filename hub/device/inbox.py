@@ -30,6 +30,7 @@ from hub.device.proposals import Proposal
 from hub.device.rows import Refusal, Remarks, Review, ReviewState
 from hub.device.schema import quoted, transaction
 from hub.device.sinks.reports import Destination, destinations
+from hub.system.files import stamp_of_file
 from hub.text import archives
 from hub.text.decoding import decode
 from hub.text.excerpt import Excerpt, Excerpts
@@ -415,7 +416,7 @@ class Inbox:
     @property
     def version(self) -> object:
         """A value that changes with the file."""
-        return tuple(_stamp(self.path.with_name(self.path.name + end)) for end in ("", "-wal"))
+        return tuple(stamp_of_file(self.path.with_name(self.path.name + end)) for end in ("", "-wal"))
 
     def items(self) -> list[DeviceItem]:
         """Return all items, the newest first, and unsure ones below. Raises DeviceFileError."""
@@ -514,11 +515,3 @@ def _sentence(decided: Decided) -> str:
     if decided.refused:
         raise NotDecided(decided.refused[0])
     return decided.done[0]
-
-
-def _stamp(file: Path) -> tuple[int, int] | None:
-    try:
-        stat = file.stat()
-    except OSError:
-        return None
-    return stat.st_mtime_ns, stat.st_size

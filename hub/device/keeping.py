@@ -26,6 +26,7 @@ from hub.device.notices import Digests
 from hub.device.sinks.running import Sinks
 from hub.device.sinks.sync import Sink
 from hub.device.sinks.web import Polled
+from hub.system.files import stamp_of_file
 from protocol.errors import HubError
 
 INTERVAL_S: Final = 1.0
@@ -169,7 +170,7 @@ class Keeper:
         Raises:
             HubError: the settings are wrong at the start; later, the ones in use stay.
         """
-        self._stamp = self._stamp_of_file()
+        self._stamp = stamp_of_file(self.file)
         written = self.load()
         written.options.db.with_suffix(_LAST).unlink(missing_ok=True)
         self._digests = Digests(written.options.db, self.clock)
@@ -236,7 +237,7 @@ class Keeper:
 
     def _reloaded(self, plan: Plan) -> Plan:
         """Return the plan of the file, or the one in use if it has not changed or is wrong."""
-        stamp = self._stamp_of_file()
+        stamp = stamp_of_file(self.file)
         if stamp == self._stamp:
             return plan
         self._stamp = stamp
@@ -249,13 +250,6 @@ class Keeper:
         except HubError as error:
             self.on_status(f"the settings of before stay in use: {error}")
             return plan
-
-    def _stamp_of_file(self) -> tuple[int, ...]:
-        try:
-            info = self.file.stat()
-        except OSError:
-            return ()
-        return info.st_mtime_ns, info.st_size, info.st_ino
 
     async def _state(self, plan: Plan) -> tuple[DeviceOptions, str, object]:
         """Return the options with the folders that exist, why the device is disconnected, and its network."""

@@ -34,6 +34,15 @@ def replace(source: Path, target: Path) -> None:
     source.replace(target)
 
 
+def stamp_of_file(file: Path) -> tuple[int, ...]:
+    """Return what changes with each write of a file: its time, size and inode; nothing if it is missing."""
+    try:
+        info = file.stat()
+    except OSError:
+        return ()
+    return info.st_mtime_ns, info.st_size, info.st_ino
+
+
 def publish(source: Path, target: Path) -> None:
     """Give a complete file its name. Raises FileExistsError if another program created the file meanwhile."""
     if sys.platform == "win32":

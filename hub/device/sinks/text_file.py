@@ -1,7 +1,6 @@
 """Text files as targets: rows are spliced into their text, and all other bytes stay as they are."""
 
 import errno
-import os
 import re
 import stat
 from codecs import BOM_UTF8
@@ -14,6 +13,7 @@ from typing import NamedTuple, Protocol
 from hub.atomic_file import write_atomically
 from hub.dates import DAY
 from hub.device.sinks.target import Fields, Found, Put, Snapshot, TargetChanged, TargetFailed
+from hub.system.files import stamp_of_file
 from protocol.calls import PlaceProblem
 from protocol.tables import DeviceTable
 
@@ -101,7 +101,7 @@ class TextFile:
         return read_back(self._form, table, fields)
 
     def stamp(self, places: Collection[str]) -> Hashable:
-        return tuple(_stamp(place) for place in sorted(places))
+        return tuple(stamp_of_file(Path(place)) for place in sorted(places))
 
     def read(self, places: Collection[str], tables: Mapping[str, DeviceTable]) -> Snapshot:
         found: dict[str, Found] = {}
@@ -138,14 +138,6 @@ class TextFile:
                 raise TargetChanged(f"{place}: another program changed it just now")
             replace_content(Path(place), after)
         return {}
-
-
-def _stamp(place: str) -> tuple[int, ...]:
-    try:
-        info = os.stat(place)
-    except OSError:
-        return ()
-    return info.st_mtime_ns, info.st_size, info.st_ino
 
 
 def content_of(path: Path) -> tuple[bytes | None, int]:
