@@ -343,7 +343,7 @@ def test_keys_are_listed_rotated_and_forgotten_and_never_shown(hub: Hub, served:
     assert [one["id"] for one in rotated][1:] == [old["id"]]
     assert old["id"] not in hub("keys", "rm", old["id"], "--yes").output
     assert "there is no key" in hub("keys", "rm", old["id"], "--yes").output
-    secret = (served.listening.unix.parent / "keys" / "connectors.keys").read_text().split()[-1]
+    secret = (served.listening.unix.parent / "keys" / "credentials.keys").read_text().split()[-1]
     assert secret not in shown + hub("keys").output
 
 
