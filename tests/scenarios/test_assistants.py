@@ -204,7 +204,7 @@ async def test_an_order_in_a_document_is_shown_as_data_and_cannot_be_obeyed(tmp_
 
 
 @pytest.mark.parametrize("grant", [GRANT, f"{GRANT}=marked"])
-async def test_a_person_decides_at_an_assistant_as_the_owner_of_the_device_permits(
+async def test_verdict_at_an_assistant_needs_the_grant_of_the_device_owner(
     tmp_path: Path, grant: str
 ) -> None:
     async with found(tmp_path, grant) as play:

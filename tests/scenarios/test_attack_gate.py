@@ -31,7 +31,7 @@ def test_each_bound_is_kept(felt: dict[str, object], told: str) -> None:
     assert (faults(FELT), faults(msgspec.structs.replace(FELT, **felt))) == ([], [told])
 
 
-def test_who_waited_before_may_wait_ten_times_as_long() -> None:
+def test_call_that_waited_before_the_attack_may_wait_ten_times_as_long() -> None:
     assert faults(msgspec.structs.replace(FELT, call_s=1.9, quiet_s=0.2)) == []
 
 
@@ -63,7 +63,7 @@ def test_a_seed_makes_the_same_attacks_again() -> None:
     assert len(names) == len(set(names)) > 100
 
 
-def test_a_callback_that_takes_long_is_written_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_long_callback_is_recorded_with_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(asyncio.Handle, "_run", asyncio.Handle._run)  # put back afterwards
     time_callbacks(tmp_path / "long")
 

@@ -25,7 +25,7 @@ async def test_a_hub_loses_and_doubles_no_fire_when_its_clock_is_set(case: Case,
 
 
 @pytest.mark.soak
-async def test_a_hub_whose_clock_is_ahead_silences_no_other_on_the_same_database(
+async def test_hub_with_a_clock_ahead_stops_no_other_hub_of_its_database(
     tmp_path: Path, postgres: Postgres
 ) -> None:
     ahead = tmp_path / "ahead"

@@ -151,11 +151,11 @@ def _expected(answer: str, ask: Ask) -> str:
     return f"{ask.status} ok" if answer == OK else f"{CATALOGUE[ErrorCode(answer)].http_status} {answer}"
 
 
-def test_every_verb_is_asked() -> None:
+def test_matrix_has_every_verb_of_coordination() -> None:
     assert ASKS.keys() == set(Verb)
 
 
-async def test_every_verb_answers_everybody_as_the_matrix_says(world: World) -> None:
+async def test_each_verb_answers_each_role_as_in_the_matrix(world: World) -> None:
     told, expected = {}, {}
     for (verb, target), answers in (MATRIX | ADDRESSED_TO_MANY).items():
         for who, answer in zip(CALLERS, answers, strict=True):
@@ -165,7 +165,7 @@ async def test_every_verb_answers_everybody_as_the_matrix_says(world: World) -> 
     assert told == expected
 
 
-async def test_a_broadcast_tells_of_each_board_that_is_not_its_senders(world: World) -> None:
+async def test_broadcast_names_each_board_that_its_sender_does_not_own(world: World) -> None:
     for who, board, code in (
         ("main", "lawn", "not_your_board"),
         ("foreign_main", "roses", "not_your_board"),
@@ -178,13 +178,13 @@ async def test_a_broadcast_tells_of_each_board_that_is_not_its_senders(world: Wo
         assert (sent["ok"], [one["code"] for one in sent["results"]]) == (False, [code]), who
 
 
-async def test_a_board_of_another_user_is_not_there_whatever_is_asked(world: World) -> None:
+async def test_board_of_another_user_is_not_found_by_any_verb(world: World) -> None:
     for verb in set(ASKS) - {Verb.BROADCAST}:
         code = "unknown_question" if "question" in verb else "unknown_board"
         assert await world.answer("eve", verb, "worker") == f"404 {code}", verb
 
 
-async def test_an_agent_answers_a_message_by_writing_into_its_boards_memory(world: World) -> None:
+async def test_entry_in_the_memory_of_a_board_answers_a_message(world: World) -> None:
     world.west.hold("agent:worker:main")  # so that it says nothing in its chat
     nudge = {"content": "Which ones are cut?"}
     sent = await world.hub.post("/v1/boards/roses/agents/worker/nudge?wait_s=60", nudge)
@@ -196,7 +196,7 @@ async def test_an_agent_answers_a_message_by_writing_into_its_boards_memory(worl
     world.west.release("agent:worker:main")
 
 
-async def test_a_gateways_main_agent_brings_a_persons_answer_by_the_word_that_was_given_along(
+async def test_main_agent_of_a_gateway_returns_a_persons_answer_by_its_correlation_id(
     world: World,
 ) -> None:
     ask = {"content": "Which ones?", "correlation_id": "roses-1"}

@@ -6,5 +6,5 @@ from tests.scenarios.coordination_rounds import play_all
 
 
 @pytest.mark.parametrize("seed", [11, pytest.param(12, marks=pytest.mark.soak)])
-async def test_what_is_said_is_heard_once_whatever_breaks_in_between(seed: int) -> None:
+async def test_message_is_delivered_once_under_random_faults(seed: int) -> None:
     await play_all(12, seed)

@@ -59,7 +59,7 @@ async def row_of(play: Scene, item_id: str) -> str:
     return row_id
 
 
-async def test_items_are_judged_by_keys_at_the_device_and_what_changes_there_is_shown(
+async def test_page_shows_verdicts_by_keys_and_changes_at_the_device(
     tmp_path: Path,
 ) -> None:
     async with found(tmp_path, GRANT) as play, browsing() as browser, looking(browser, play) as visit:
@@ -107,7 +107,7 @@ async def test_items_are_judged_by_keys_at_the_device_and_what_changes_there_is_
 
 
 @pytest.mark.soak
-async def test_a_verdict_for_a_device_that_is_away_outlives_a_killed_hub_and_the_page_goes_on(
+async def test_verdict_for_a_disconnected_device_survives_a_killed_hub(
     tmp_path: Path,
 ) -> None:
     async with found(tmp_path, GRANT) as play, browsing() as browser, looking(browser, play) as visit:
@@ -154,7 +154,7 @@ async def typed(visit: Visit, key: str, times: int) -> None:
             await anyio.sleep(TYPED_S)
 
 
-async def test_sixty_keys_of_a_fast_typist_are_as_many_verdicts_in_order_and_all_are_undone(
+async def test_sixty_quick_keys_give_sixty_verdicts_in_order_which_undo_reverts(
     tmp_path: Path,
 ) -> None:
     async with (

@@ -10,7 +10,7 @@ FAULTS = ["items root", "runs leaf", "header zeroed", "file cut", "older copy", 
 
 
 @pytest.mark.soak
-async def test_a_fault_of_the_database_is_said_everywhere_within_30_s_and_no_readable_row_is_lost(
+async def test_database_fault_is_shown_everywhere_within_30_s_and_no_readable_row_is_lost(
     tmp_path: Path,
 ) -> None:
     assert await meet_all(tmp_path, [*FAULTS, "limit of", "EIO"])

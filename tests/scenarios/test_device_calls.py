@@ -43,7 +43,7 @@ async def _known(play: Scene) -> dict[str, list[str]]:
 
 
 @pytest.mark.soak
-async def test_rows_are_read_once_granted_and_once_whatever_is_killed(tmp_path: Path) -> None:
+async def test_rows_are_read_with_a_grant_and_once_under_kills(tmp_path: Path) -> None:
     async with found(tmp_path, GRANT) as play:
         first, second, *_ = await ids(play)
         await give(play, "approve", [first, second])
@@ -86,7 +86,7 @@ async def test_rows_are_read_once_granted_and_once_whatever_is_killed(tmp_path: 
         assert (await _asked(play.hub, token)).json()["code"] == "not_granted"
 
 
-async def test_files_are_read_as_granted_and_by_command_as_over_rest(tmp_path: Path) -> None:
+async def test_granted_files_are_read_alike_by_command_and_over_rest(tmp_path: Path) -> None:
     async with found(tmp_path, GRANT) as play:
         (play.folder / "notes" / ".private.md").write_text("private")
         (play.folder / "notes" / "way.md").symlink_to(play.folder / "hub.toml")
@@ -116,7 +116,7 @@ async def test_files_are_read_as_granted_and_by_command_as_over_rest(tmp_path: P
         assert paths[0] in listing and "notes" in folders
 
 
-async def test_values_that_the_owner_changed_are_said_to_be_unknown_and_read_with_a_grant(
+async def test_values_changed_by_the_owner_are_unknown_until_a_grant_shows_them(
     tmp_path: Path,
 ) -> None:
     async with found(tmp_path, GRANT) as play:

@@ -19,7 +19,7 @@ RUNS = "SELECT state, pause_reason FROM runs"
 DRAINED = "SELECT actor, event FROM audit_log WHERE event = 'hub.drained'"
 
 
-async def test_a_hub_that_is_stopped_parks_its_run_and_says_goodbye(tmp_path: Path) -> None:
+async def test_stopped_hub_parks_its_run_and_sends_goodbye(tmp_path: Path) -> None:
     oracle = Oracle().play(Fault.HANG)
     async with scene(tmp_path, BOXES | LETTERS, oracle=oracle, settings=SHORT_DRAIN) as play:
         await play.device.start()
@@ -43,7 +43,7 @@ async def test_a_hub_that_is_stopped_parks_its_run_and_says_goodbye(tmp_path: Pa
 
 
 @pytest.mark.soak
-async def test_a_second_signal_parks_what_executes_at_once_and_all_else_goes_its_way(tmp_path: Path) -> None:
+async def test_second_signal_parks_executing_runs_at_once(tmp_path: Path) -> None:
     oracle = Oracle().play(Fault.HANG)
     async with scene(tmp_path, LETTERS, oracle=oracle) as play:
         await play.device.start()
@@ -72,7 +72,7 @@ async def test_a_second_signal_parks_what_executes_at_once_and_all_else_goes_its
 
 
 @pytest.mark.soak
-async def test_a_third_signal_ends_the_process_where_it_stands(tmp_path: Path) -> None:
+async def test_third_signal_ends_the_process_at_once(tmp_path: Path) -> None:
     oracle = Oracle().play(Fault.HANG)
     async with scene(tmp_path, LETTERS, oracle=oracle) as play:
         await play.device.start()

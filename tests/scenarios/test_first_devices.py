@@ -43,7 +43,7 @@ async def connected(play: Scene) -> AsyncIterator[Path]:
 
 
 @pytest.mark.soak
-async def test_a_device_that_shows_a_token_and_no_more_gets_its_items_once(tmp_path: Path) -> None:
+async def test_device_with_a_token_alone_gets_each_item_once(tmp_path: Path) -> None:
     oracle = Oracle()
     async with scene(tmp_path, BOXES | LETTERS, oracle=oracle) as play, connected(play) as database:
         run = await play.hub.ended(await play.hub.start_run())
@@ -67,7 +67,7 @@ async def test_a_device_that_shows_a_token_and_no_more_gets_its_items_once(tmp_p
 LONGEST_LINES = 24
 
 
-async def test_the_device_of_the_handbook_is_given_a_run_and_keeps_each_item_once(tmp_path: Path) -> None:
+async def test_device_of_the_handbook_keeps_each_item_of_a_run_once(tmp_path: Path) -> None:
     async with scene(tmp_path, {"today.md": "- [ ] Water the plants\n- [ ] Call Anna\n"}) as play:
         url = f"{await play.hub.device_url()}/v1/device"
         token = tmp_path / "own.token"
@@ -93,7 +93,7 @@ async def test_the_device_of_the_handbook_is_given_a_run_and_keeps_each_item_onc
     assert sorted(title for found in titles for title in found) == ["Call Anna", "Water the plants"]
 
 
-def test_the_handbook_shows_this_device_and_it_has_nothing_of_ours() -> None:
+def test_device_of_the_handbook_imports_nothing_of_the_project() -> None:
     assert f"```python\n{device_program()}```" in docs.page("write-a-device")
     assert len([line for line in device_program().splitlines() if line.strip()]) <= LONGEST_LINES
     imported = re.findall(r"^(?:import|from) (.*?)(?: import .*)?$", device_program(), re.MULTILINE)
@@ -110,7 +110,7 @@ api_key = { file = "model.key" }
 
 
 @pytest.mark.soak
-async def test_a_hub_whose_state_folder_and_settings_were_given_relatively_backs_itself_up(
+async def test_hub_with_relative_paths_writes_its_backups(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "model.key").write_text("secret")

@@ -82,7 +82,7 @@ def commands(at: click.Command, *path: str) -> Iterator[tuple[str, ...]]:
         yield from commands(found, *path, name)
 
 
-def test_every_command_that_lists_is_among_them() -> None:
+def test_table_of_lists_has_every_list_command() -> None:
     """But for ``hub review``, which reads a device's file and not a hub."""
     listed = {(words[0], words[-1]) for words in statements()}
     there = {(path[0], path[-1]) for path in commands(command) if path[-1] == "ls"}
@@ -194,7 +194,7 @@ def ask_for(state: Path, words: list[str]) -> Result:
 
 
 @pytest.mark.slow
-async def test_text_of_others_prints_as_text_in_every_command_that_lists_and_times_have_their_zone(
+async def test_list_commands_print_foreign_text_escaped_and_times_with_a_zone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TZ", "America/St_Johns")
@@ -233,7 +233,7 @@ async def test_text_of_others_prints_as_text_in_every_command_that_lists_and_tim
         time.tzset()
 
 
-def test_questions_and_grants_of_a_device_print_as_text(tmp_path: Path) -> None:
+def test_questions_and_grants_of_a_device_print_foreign_text_escaped(tmp_path: Path) -> None:
     clock, db = FakeClock(), tmp_path / "desk.db"
     told: Record = {"question_id": "q-1", "content": EVIL, "board": EVIL, "asked_by": EVIL, "asked_at": 1}
     over: Record = {"state": "answered", "answer": EVIL, "settled_by": EVIL}

@@ -106,7 +106,7 @@ async def test_a_gateway_and_its_agents_are_followed_through_every_kind_of_loss(
     await scene.stands(connectivity="online")
 
 
-async def test_an_agent_that_lives_there_is_told_of_everywhere(scene: Scene) -> None:
+async def test_agent_of_a_gateway_is_shown_in_every_view(scene: Scene) -> None:
     hub = scene.hub
     for part in ("", "/overview", "/next", "/fires", "/slots", "/status", "/history", "/config"):
         assert (await hub.ask("GET", f"/v1/agents/reader{part}")).status_code == 200, part
@@ -125,7 +125,7 @@ async def test_an_agent_that_lives_there_is_told_of_everywhere(scene: Scene) -> 
     assert (edited.status_code, edited.json()["description"]) == (200, "Reaches people.")
 
 
-async def test_a_gateway_that_is_taken_out_of_the_file_is_let_go_and_comes_back(scene: Scene) -> None:
+async def test_gateway_removed_from_the_settings_is_disconnected_and_returns(scene: Scene) -> None:
     hub, file = scene.hub, scene.folder / "hub.toml"
     whole = file.read_text()
     file.write_text(SETTINGS.format(model=""))
@@ -143,7 +143,7 @@ async def test_a_gateway_that_is_taken_out_of_the_file_is_let_go_and_comes_back(
     assert {"gateway.created", "gateway.archived", "gateway.revived"} <= set(events)
 
 
-async def test_its_token_stands_nowhere(scene: Scene) -> None:
+async def test_token_of_a_gateway_is_in_no_output_row_or_log(scene: Scene) -> None:
     await scene.hub.stop()
     token = scene.gateway.token.encode()
     written = {path.name: path.read_bytes() for path in _files_in(scene.folder)}

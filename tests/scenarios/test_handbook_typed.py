@@ -362,7 +362,7 @@ def name_of(block: Block) -> str:
     return f"{block.page.relative_to(ROOT)}:{block.line}: {block.text.strip().splitlines()[0]}"
 
 
-def test_each_block_is_typed_or_has_a_reason_and_calls_the_hub_as_its_help_says() -> None:
+def test_each_block_of_the_handbook_is_typed_or_parsed_with_a_reason() -> None:
     found = blocks_of(WRITTEN)
     rows = [f"{why_not_typed(block) or 'typed':70} {name_of(block)}\n" for block in found]
     typed = sum(not why_not_typed(block) for block in found) / len(found)

@@ -58,7 +58,7 @@ async def test_a_run_pauses_while_its_device_is_away_and_goes_on_when_it_is_back
 
 
 @pytest.mark.soak
-async def test_a_file_that_was_done_and_cannot_be_read_any_more_does_not_spoil_its_run(
+async def test_settled_file_that_becomes_unreadable_does_not_fail_its_run(
     tmp_path: Path,
 ) -> None:
     files, titles = check_boxes(20)
@@ -120,7 +120,7 @@ FIRST_CALL = Point("the device gets the first call", "to_device", "tool_call", a
 
 
 @pytest.mark.soak
-async def test_a_run_waits_while_the_one_before_it_waits_for_the_quota_of_their_agent(tmp_path: Path) -> None:
+async def test_run_waits_while_an_earlier_run_of_its_agent_waits_for_quota(tmp_path: Path) -> None:
     oracle = Oracle().play(Fault.RATE_LIMIT_MS, times=MAX_REFUSALS + 1)
     oracle.retry_after_s = 0.05
     async with scene(tmp_path, FEW_BOXES | ONE_LETTER, oracle=oracle) as play:
@@ -158,7 +158,7 @@ QUICK = [
 ]  # half a minute of trouble is sat out otherwise
 
 
-async def test_what_needs_no_model_is_delivered_while_it_is_away_and_the_rest_when_it_is_back(
+async def test_items_of_rules_are_delivered_without_the_model_and_the_rest_once_it_returns(
     tmp_path: Path,
 ) -> None:
     port = free_port()
@@ -206,7 +206,7 @@ class Impatient(FaultyHub):
 
 
 @pytest.mark.soak
-async def test_a_wrong_key_is_named_in_the_files_that_needed_the_model_and_nothing_waits(
+async def test_wrong_key_of_a_model_fails_the_files_that_need_it_by_name(
     tmp_path: Path,
 ) -> None:
     oracle = Oracle(rejects_keys=True)
@@ -324,7 +324,7 @@ async def test_a_run_that_meets_a_full_disk_goes_on_when_there_is_room_again(tmp
 
 
 @pytest.mark.soak
-async def test_a_run_that_is_cancelled_while_the_disk_is_full_stays_so(tmp_path: Path) -> None:
+async def test_run_cancelled_on_a_full_disk_stays_cancelled(tmp_path: Path) -> None:
     async with small_disk(tmp_path) as place:
         cancelled = await place.hub.start_run()
         await place.hub.says(FULL)
@@ -345,7 +345,7 @@ async def test_a_run_that_is_cancelled_while_the_disk_is_full_stays_so(tmp_path:
 
 
 @pytest.mark.soak
-async def test_a_hub_that_was_killed_on_a_full_disk_starts_says_why_runs_wait_and_goes_on_with_room() -> None:
+async def test_hub_killed_on_a_full_disk_starts_names_the_wait_and_resumes_with_room() -> None:
     if why := why_not_here():
         pytest.skip(f"nobody can mount a file system here: {why}")
     done = await anyio.run_process([sys.executable, "-m", "tests.scenarios.full_disk"], stderr=None)

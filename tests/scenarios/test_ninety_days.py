@@ -14,7 +14,7 @@ NOTHING_GOES = RetentionSettings(
 
 
 @pytest.mark.soak
-async def test_the_file_is_flat_once_the_oldest_rows_have_gone(tmp_path: Path) -> None:
+async def test_database_size_is_constant_once_the_oldest_rows_are_deleted(tmp_path: Path) -> None:
     sizes = await grow(tmp_path, days=30, device_count=4, every_h=2, keep=SIX_DAYS)
     first, last = sizes[10], sizes[30]
     assert last.file_bytes <= MAX_GROWTH * first.file_bytes
@@ -22,7 +22,7 @@ async def test_the_file_is_flat_once_the_oldest_rows_have_gone(tmp_path: Path) -
 
 
 @pytest.mark.soak
-async def test_a_file_of_which_nothing_goes_grows_on(tmp_path: Path) -> None:
+async def test_database_without_deletion_keeps_growing(tmp_path: Path) -> None:
     """The same measure sees growth where there is some."""
     sizes = await grow(tmp_path, days=20, device_count=3, every_h=3, keep=NOTHING_GOES)
     assert sizes[20].file_bytes > MAX_GROWTH * sizes[10].file_bytes

@@ -103,7 +103,7 @@ def _try(
 
 @pytest.mark.soak
 @pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE])
-async def test_no_request_leads_to_a_fault_or_to_an_answer_that_is_not_told(
+async def test_no_request_ends_in_a_fault_or_an_undocumented_answer(
     hub: HubProcess, mode: GenerationMode
 ) -> None:
     document, base_url, token = await _document(hub)
@@ -115,7 +115,7 @@ async def test_no_request_leads_to_a_fault_or_to_an_answer_that_is_not_told(
 
 
 @pytest.mark.soak
-async def test_without_a_token_nothing_but_health_is_answered(hub: HubProcess) -> None:
+async def test_request_without_a_token_gets_health_alone(hub: HubProcess) -> None:
     document, base_url, _ = await _document(hub)
     for operation in _operations(document):
         told = await anyio.to_thread.run_sync(

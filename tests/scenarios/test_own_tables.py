@@ -80,7 +80,7 @@ async def run(play: Scene) -> dict[str, Any]:
     return await play.hub.ended(await play.hub.start_run("people"))
 
 
-async def test_a_table_of_an_operator_goes_the_whole_way(tmp_path: Path) -> None:
+async def test_declared_table_goes_from_settings_to_the_device(tmp_path: Path) -> None:
     async with scene(tmp_path, FILES, oracle=PeopleModel(), settings=TABLE) as play:
         play.device.words = [*play.device.words, f"--grant=+{GRANT}"]
         await play.device.start()

@@ -62,7 +62,7 @@ async def place(folder: Path, *options: str) -> AsyncIterator[tuple[HubProcess, 
             yield daemon, desk
 
 
-async def test_a_device_is_let_in_by_its_code_and_sent_away_once_it_is_revoked(tmp_path: Path) -> None:
+async def test_paired_device_is_admitted_by_its_code_and_refused_once_revoked(tmp_path: Path) -> None:
     async with place(tmp_path) as (daemon, desk):
         code = await desk.shows_code()
         (waiting,) = json.loads(await hub(tmp_path, "pair", "--json"))["pairings"]

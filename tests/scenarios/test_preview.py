@@ -172,17 +172,17 @@ async def foretells(folder: Path, count: int) -> None:
 
 
 @pytest.mark.slow
-async def test_a_preview_says_what_a_run_with_another_prompt_does_and_costs(tmp_path: Path) -> None:
+async def test_preview_with_another_prompt_predicts_items_and_costs(tmp_path: Path) -> None:
     await foretells(tmp_path, 12)
 
 
 @pytest.mark.soak
-async def test_a_preview_of_two_hundred_documents_says_what_their_run_does_and_costs(tmp_path: Path) -> None:
+async def test_preview_of_two_hundred_documents_predicts_items_and_costs(tmp_path: Path) -> None:
     await foretells(tmp_path, 200)
 
 
 @pytest.mark.soak
-async def test_a_hub_that_is_killed_in_a_preview_has_nothing_of_it_but_its_answers(tmp_path: Path) -> None:
+async def test_hub_killed_in_a_preview_keeps_the_answers_of_the_model_alone(tmp_path: Path) -> None:
     async with AsyncExitStack() as stack:
         play, oracle = await opened(stack, tmp_path / "killed", 40)
         before, asked = state_of(play), oracle.stats.answered

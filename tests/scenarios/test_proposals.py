@@ -72,7 +72,7 @@ async def audited(play: Scene, event: str) -> list[dict[str, Any]]:
     return found
 
 
-async def test_orders_in_documents_come_no_further_than_proposals_of_which_twenty_keys_accept_twenty(
+async def test_planted_orders_reach_no_verdict_and_twenty_keys_accept_twenty_proposals(
     tmp_path: Path,
 ) -> None:
     hostile = list(islice(hostile_documents(), 60))

@@ -73,7 +73,7 @@ async def undo(restores: Restores, words: str) -> None:
         await getattr(restores, name)(*([moment] if moment else []))
 
 
-async def test_a_device_that_lost_everything_gets_it_again_without_a_run(tmp_path: Path) -> None:
+async def test_device_that_lost_its_items_gets_them_again_without_a_run(tmp_path: Path) -> None:
     async with played(tmp_path) as restores:
         before = restores.items()
         await restores.device_is_lost()
@@ -83,7 +83,7 @@ async def test_a_device_that_lost_everything_gets_it_again_without_a_run(tmp_pat
 @pytest.mark.soak
 @pytest.mark.parametrize("kind", [DeviceProcess, pytest.param(NodeDevice, marks=needs_node)])
 @pytest.mark.parametrize("words", UNDOINGS)
-async def test_whatever_was_restored_or_lost_each_item_is_there_once(
+async def test_each_item_is_at_the_device_once_after_any_restore_or_loss(
     tmp_path: Path, words: str, kind: type[DeviceProcess]
 ) -> None:
     async with played(tmp_path, kind) as restores:

@@ -132,7 +132,7 @@ class Told:
 
 
 @pytest.mark.soak
-async def test_no_secret_stands_in_logs_rows_frames_errors_process_lists_or_crash_reports(
+async def test_no_secret_is_in_logs_rows_frames_errors_process_lists_or_crash_reports(
     tmp_path: Path, dovecot: Dovecot
 ) -> None:
     secrets, clock = Secrets(), SystemClock()
@@ -296,7 +296,7 @@ class RefusingModel:
 
 
 @pytest.mark.soak
-async def test_no_secret_in_the_words_of_others_is_read_in_runs_audit_log_errors_or_the_support_archive(
+async def test_no_secret_in_foreign_text_reaches_runs_audit_log_errors_or_diagnostics(
     tmp_path: Path,
 ) -> None:
     (tmp_path / "desk" / "notes").mkdir(parents=True)
@@ -369,7 +369,7 @@ async def test_no_secret_in_the_words_of_others_is_read_in_runs_audit_log_errors
 
 
 @pytest.mark.parametrize("around", ["{}", "x{}y", "?a={}&b=1", '{{"k": "{}"}}'])
-def test_a_secret_is_found_however_it_is_spelled(around: str) -> None:
+def test_secret_is_found_in_every_encoding(around: str) -> None:
     secrets = Secrets()
     secrets.plant("it", "a secret/with+signs=")
     for spelled in ("a secret/with+signs=", "a%20secret%2Fwith%2Bsigns%3D"):

@@ -145,7 +145,7 @@ def place_after(text: str, before: str) -> str:
 
 
 @pytest.mark.soak
-async def test_whatever_step_of_a_reload_fails_the_hub_is_as_it_was(site: Site) -> None:
+async def test_reload_that_fails_at_any_step_changes_nothing(site: Site) -> None:
     with listen_on_tcp(Address("127.0.0.1", 0)) as other:
         for step, (break_it, place, message) in STEPS.items():
             break_it(site, other.getsockname()[1])
@@ -164,7 +164,7 @@ async def test_whatever_step_of_a_reload_fails_the_hub_is_as_it_was(site: Site) 
                 await site.hub.post("/v1/reload")
 
 
-async def test_a_reload_is_taken_up_by_what_works(site: Site) -> None:
+async def test_reload_reaches_executing_services(site: Site) -> None:
     before = await site.stand()
     write_certificate(site.folder)
     site.file.write_text(site.text.replace("0 7 * * 1-5", "0 8 * * 1-5").replace("runs = 4", "runs = 5"))
@@ -184,7 +184,7 @@ async def test_a_reload_is_taken_up_by_what_works(site: Site) -> None:
 
 
 @pytest.mark.soak
-async def test_a_certificate_that_was_renewed_and_a_user_that_is_made_are_told_and_written_down(
+async def test_renewed_certificate_and_new_user_are_reported_and_audited(
     site: Site,
 ) -> None:
     write_certificate(site.folder)
@@ -210,7 +210,7 @@ async def test_a_certificate_that_was_renewed_and_a_user_that_is_made_are_told_a
 
 
 @pytest.mark.soak
-async def test_sighup_is_a_reload_without_an_answer(site: Site) -> None:
+async def test_sighup_reloads_the_settings(site: Site) -> None:
     site.file.write_text(site.text.replace("runs = 4", "runs = 5"))
     assert site.hub.process is not None
     os.kill(site.hub.process.pid, signal.SIGHUP)
@@ -220,7 +220,7 @@ async def test_sighup_is_a_reload_without_an_answer(site: Site) -> None:
 
 
 @pytest.mark.soak
-async def test_a_hub_with_a_broken_file_starts_on_what_was_good_last_and_says_so(site: Site) -> None:
+async def test_hub_with_a_broken_file_starts_on_the_last_good_settings_and_reports_it(site: Site) -> None:
     assert await site.hub.stop() == 0
     site.file.write_text(site.text.replace("runs = 4", "runs = 0"))
     place = place_after(site.file.read_text(), "runs = ")
@@ -249,7 +249,7 @@ async def test_a_hub_with_a_broken_file_starts_on_what_was_good_last_and_says_so
 
 
 @pytest.mark.slow
-async def test_every_change_is_in_the_history_and_can_be_reverted(site: Site) -> None:
+async def test_each_change_of_settings_is_in_the_history_and_can_be_reverted(site: Site) -> None:
     async def said(*words: str) -> list[str]:
         done = await site.command("config", *words)
         assert done.returncode == 0, done.stderr
@@ -295,7 +295,7 @@ async def test_every_change_is_in_the_history_and_can_be_reverted(site: Site) ->
 
 
 @pytest.mark.slow
-async def test_a_key_that_is_no_setting_any_more_is_a_warning_at_the_start_and_of_the_doctor(
+async def test_removed_key_is_a_warning_at_the_start_and_in_doctor(
     site: Site,
 ) -> None:
     assert await site.hub.stop() == 0
@@ -314,7 +314,7 @@ async def test_a_key_that_is_no_setting_any_more_is_a_warning_at_the_start_and_o
 
 
 @pytest.mark.slow
-async def test_another_model_is_asked_from_the_next_run_on_and_a_run_under_way_keeps_its_own(
+async def test_changed_model_is_used_from_the_next_run(
     tmp_path: Path,
 ) -> None:
     files, titles = sentences(4)

@@ -28,7 +28,7 @@ TAKEN_OVER = "SELECT 1 FROM run_state_history WHERE reason = 'hub_restart'"
         pytest.param("decide:1:after", id="about to commit", marks=pytest.mark.soak),
     ],
 )
-async def test_each_fire_is_decided_once_though_the_leader_was_frozen_past_its_lease(
+async def test_each_fire_is_decided_once_when_the_leader_freezes_past_its_lease(
     tmp_path: Path, postgres: Postgres, moment: str
 ) -> None:
     async with two_hubs(tmp_path, postgres, east=("--freeze-at", moment), schedule=EVERY_5_S) as hubs:
@@ -46,7 +46,7 @@ async def test_each_fire_is_decided_once_though_the_leader_was_frozen_past_its_l
 
 
 @pytest.mark.soak
-async def test_a_run_whose_hub_was_frozen_past_its_lease_goes_on_and_brings_each_item_once(
+async def test_run_of_a_hub_frozen_past_its_lease_delivers_each_item_once(
     tmp_path: Path, postgres: Postgres
 ) -> None:
     async with two_hubs(tmp_path, postgres, east=("--freeze-at", "send:8:before")) as hubs:
@@ -70,7 +70,7 @@ async def test_a_run_whose_hub_was_frozen_past_its_lease_goes_on_and_brings_each
         pytest.param("send:8:before", id="when it sends a call", marks=pytest.mark.soak),
     ],
 )
-async def test_a_hub_whose_event_loop_is_starved_past_the_lease_of_its_run_keeps_it(
+async def test_hub_with_a_starved_loop_keeps_the_lease_of_its_run(
     tmp_path: Path, postgres: Postgres, moment: str
 ) -> None:
     starved = ("--starve-at", moment, "--starve-s", str(2 * TTL_S))
@@ -85,7 +85,7 @@ async def test_a_hub_whose_event_loop_is_starved_past_the_lease_of_its_run_keeps
 
 @pytest.mark.soak
 @pytest.mark.skipif(why_no_pgbouncer() is not None, reason="no PgBouncer on this machine")
-async def test_two_hubs_behind_pgbouncer_bring_and_count_each_item_once(
+async def test_two_hubs_behind_pgbouncer_deliver_and_count_each_item_once(
     tmp_path: Path, postgres: Postgres
 ) -> None:
     with running_pgbouncer(postgres, connections=4) as address:
@@ -111,7 +111,7 @@ async def test_two_hubs_behind_pgbouncer_bring_and_count_each_item_once(
 
 
 @pytest.mark.soak
-async def test_a_run_goes_on_at_the_hub_to_which_its_device_moved_when_its_hub_was_killed(
+async def test_run_of_a_killed_hub_continues_where_its_device_reconnects(
     tmp_path: Path, postgres: Postgres
 ) -> None:
     async with two_hubs(tmp_path, postgres, east=("--freeze-at", "send:8:before"), roams=True) as hubs:
@@ -128,7 +128,7 @@ async def test_a_run_goes_on_at_the_hub_to_which_its_device_moved_when_its_hub_w
 
 
 @pytest.mark.soak
-async def test_verdicts_that_a_killed_hub_has_not_brought_are_brought_once_by_the_one_the_device_moved_to(
+async def test_verdicts_of_a_killed_hub_are_delivered_once_where_the_device_reconnects(
     tmp_path: Path, postgres: Postgres
 ) -> None:
     async with two_hubs(tmp_path, postgres, roams=True, grants=["+review.remote"]) as hubs:
@@ -158,9 +158,7 @@ async def test_verdicts_that_a_killed_hub_has_not_brought_are_brought_once_by_th
 
 
 @pytest.mark.soak
-async def test_of_a_hub_that_died_with_its_device_nothing_is_connected(
-    tmp_path: Path, postgres: Postgres
-) -> None:
+async def test_device_of_a_dead_hub_is_shown_as_disconnected(tmp_path: Path, postgres: Postgres) -> None:
     async with two_hubs(tmp_path, postgres) as hubs:
         west = hubs.west.hub
         await hubs.until(BOTH_CONNECTED)
@@ -177,7 +175,7 @@ async def test_of_a_hub_that_died_with_its_device_nothing_is_connected(
 
 
 @pytest.mark.soak
-async def test_a_device_of_a_hub_that_was_frozen_past_its_lease_is_connected_again(
+async def test_device_of_a_hub_frozen_past_its_lease_is_connected_again(
     tmp_path: Path, postgres: Postgres
 ) -> None:
     async with two_hubs(tmp_path, postgres) as hubs:
@@ -192,7 +190,7 @@ async def test_a_device_of_a_hub_that_was_frozen_past_its_lease_is_connected_aga
 
 @pytest.mark.soak
 @pytest.mark.parametrize("has_model", [False, True], ids=["by rules", "by a model"])
-async def test_a_hub_without_the_device_explains_each_planted_sentence_as_the_hub_that_has_it_does(
+async def test_each_hub_explains_a_planted_sentence_alike_with_and_without_the_device(
     tmp_path: Path, postgres: Postgres, nats: Nats, has_model: bool
 ) -> None:
     with postgres.database() as url:
@@ -205,7 +203,7 @@ async def test_a_hub_without_the_device_explains_each_planted_sentence_as_the_hu
         assert why.wrong_in([play]) == 0
 
 
-async def test_devices_that_were_given_one_address_go_to_the_other_hub_when_theirs_dies_or_stops(
+async def test_devices_with_one_address_reconnect_to_the_other_hub_when_theirs_ends(
     tmp_path: Path, postgres: Postgres
 ) -> None:
     async with two_hubs(tmp_path, postgres, names_addresses=True) as hubs:

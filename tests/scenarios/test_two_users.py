@@ -358,7 +358,7 @@ def _differences(before: dict[str, Any], after: dict[str, Any]) -> Iterator[str]
                 )
 
 
-async def test_what_belongs_to_another_is_answered_as_what_does_not_exist(two: Two) -> None:
+async def test_object_of_another_user_is_answered_as_one_that_does_not_exist(two: Two) -> None:
     before = await _all_of_the_hub(two.hub)
     nothing = dict.fromkeys(two.theirs, NOBODYS)
     for asked in _named():
@@ -376,7 +376,7 @@ _ELSEWHERE = ("events", "{metric}", "/soul")
 _SHOWN_ITSELF = "/v1/authorizations"  # what a client asks for, and nothing of the hub
 
 
-async def test_what_is_ones_own_is_there(two: Two) -> None:
+async def test_own_objects_are_found(two: Two) -> None:
     for asked in _named():
         if asked.method == "GET" and not any(part in asked.path for part in _ELSEWHERE):
             their_agent = two.their_main if "broadcast" in asked.path else two.their_lead
@@ -385,7 +385,7 @@ async def test_what_is_ones_own_is_there(two: Two) -> None:
             assert answer.status_code == 200, (asked, answer.text)
 
 
-async def test_no_list_and_no_count_tells_of_another(two: Two) -> None:
+async def test_lists_and_counts_have_nothing_of_another_user(two: Two) -> None:
     for asked, need in ROUTES.items():
         if asked.method != "GET" or _ids_in(asked.path) or asked.path in ENDLESS or need is PUBLIC:
             continue
@@ -405,7 +405,7 @@ async def test_no_list_and_no_count_tells_of_another(two: Two) -> None:
     assert (sum(mine["runs"].values()), sum(whole["runs"].values())) == (1, 2)
 
 
-async def test_a_token_of_all_users_that_is_limited_to_a_device_sees_nothing_of_another(two: Two) -> None:
+async def test_token_of_all_users_limited_to_a_device_sees_that_device_alone(two: Two) -> None:
     (device,) = (await two.owner.get("/v1/devices")).json()["devices"]
     limits = {"devices": [device["id"]]}
     wanted = {"name": "assistant", "role": "admin", "scopes": list(Scope), "limits": limits}
@@ -431,7 +431,7 @@ async def test_a_token_of_all_users_that_is_limited_to_a_device_sees_nothing_of_
     assert [*_differences(before, (await _all_of_the_hub(two.hub)))] == []
 
 
-async def test_a_template_tells_each_user_of_their_own_agents_only(two: Two) -> None:
+async def test_template_shows_each_user_their_own_agents_alone(two: Two) -> None:
     made = await two.hub.ask("PUT", "/v1/templates/shared", json={"prompt": "Find what is to be done."})
     assert made.status_code == 201, made.text
     about = {"device": "desk", "paths": ["notes"], "data_types": ["tasks"], "template": "shared"}
@@ -447,7 +447,7 @@ async def test_a_template_tells_each_user_of_their_own_agents_only(two: Two) -> 
             assert (await client.delete(f"/v1/agents/of-{user}")).is_success
 
 
-async def test_a_name_that_two_users_have_is_told_apart_by_its_user(two: Two) -> None:
+async def test_name_of_two_users_is_resolved_by_its_user(two: Two) -> None:
     doubtful = await two.hub.ask("GET", "/v1/agents/notes")
     assert (doubtful.status_code, doubtful.json()["code"]) == (422, "bad_params")
     assert "say whose: ?user=NAME" in doubtful.json()["detail"]
@@ -460,7 +460,7 @@ async def test_a_name_that_two_users_have_is_told_apart_by_its_user(two: Two) ->
         assert (other.status_code, other.json()["code"]) == (404, "unknown_user")
 
 
-async def test_whoever_sees_one_user_hands_out_no_more_than_that(two: Two) -> None:
+async def test_token_of_one_user_grants_no_more_than_that_user(two: Two) -> None:
     made = await two.owner.post("/v1/operator-tokens", json={"name": "mine", "role": "admin"})
     assert made.json()["user"] == "owner"
     for user in ("mallory", "nobody"):
@@ -470,7 +470,7 @@ async def test_whoever_sees_one_user_hands_out_no_more_than_that(two: Two) -> No
         assert refused.status_code == 404
 
 
-async def test_what_happens_to_ones_own_is_followed_and_nothing_else(two: Two) -> None:
+async def test_stream_of_changes_has_those_of_the_own_user_alone(two: Two) -> None:
     told: list[str] = []
     with anyio.fail_after(20):
         async with two.mallory.stream("GET", "/v1/events", timeout=None) as answer:

@@ -31,7 +31,7 @@ async def test_no_device_is_refused_while_the_hub_is_restarted_killed_and_hung(t
     assert len(set(waits)) > COUNT // 2, "they do not come back in the same moment"
 
 
-async def test_all_sockets_of_the_service_manager_are_served_and_it_hears_how_the_hub_is(
+async def test_hub_serves_all_passed_sockets_and_notifies_the_service_manager(
     tmp_path: Path,
 ) -> None:
     (tmp_path / "hub.toml").write_text(CROWD)

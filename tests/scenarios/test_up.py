@@ -112,7 +112,7 @@ def until(is_so: Callable[[], bool]) -> None:
     raise AssertionError("it is not so in time")
 
 
-def test_up_of_the_readme_brings_items_and_starts_again_only_what_was_killed(home: Home) -> None:
+def test_up_delivers_items_and_restarts_killed_processes_alone(home: Home) -> None:
     (block,) = (one for one in blocks(README, "sh") if one.text.startswith(SHORT))
     up, review, down = (shlex.split(line, comments=True)[1:] for line in block.text.splitlines())
     first = home.hub(*(word.replace("~", str(home.folder)) for word in up))
@@ -171,9 +171,7 @@ def test_two_ups_at_once_start_one_hub_and_one_device_and_share_further_folders_
 
 
 @pytest.mark.parametrize("name", ["hub", "device"])
-def test_up_after_one_that_was_killed_goes_on_with_the_processes_that_it_started(
-    home: Home, name: str
-) -> None:
+def test_up_after_a_killed_up_continues_with_its_processes(home: Home, name: str) -> None:
     started = home.state / "up" / f"{name}.pid"
     first = home.begin("up", "notes")
     until(lambda: started.exists() and started.read_text() != "")
@@ -185,7 +183,7 @@ def test_up_after_one_that_was_killed_goes_on_with_the_processes_that_it_started
     until(lambda: home.tasks() == {"Water the plants", "Send the quote"})
 
 
-def test_down_leaves_a_hub_that_runs_without_up_and_a_process_that_has_got_an_old_id(home: Home) -> None:
+def test_down_spares_a_hub_started_without_up_and_a_process_with_a_reused_id(home: Home) -> None:
     home.hub("up", "notes")
     home.hub("down")
     settings = str(home.state / "hub.toml")
@@ -207,7 +205,7 @@ def test_down_leaves_a_hub_that_runs_without_up_and_a_process_that_has_got_an_ol
         hub.communicate(timeout=PATIENCE_S)
 
 
-def test_up_names_broken_settings_and_a_missing_folder_that_it_goes_on_without(home: Home) -> None:
+def test_up_names_broken_settings_and_continues_without_a_missing_folder(home: Home) -> None:
     work = home.folder / "work"
     work.mkdir()
     home.hub("up", "notes", "work")
@@ -266,7 +264,7 @@ def test_folder_that_cannot_be_shared_is_named_with_a_remedy(
         ),
     ],
 )
-def test_file_that_is_in_the_way_is_named_with_a_remedy(
+def test_file_in_the_place_of_a_folder_is_named_with_a_remedy(
     home: Home, file: str, text: str, code: int, shown: tuple[str, ...]
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:

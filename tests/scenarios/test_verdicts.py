@@ -57,7 +57,7 @@ def at_device(play: Scene) -> dict[str, int]:
     return {"rows": left, "approved": approved or 0, "applied": applied}
 
 
-async def test_items_are_judged_from_afar_undone_put_under_projects_and_left_where_their_owner_was_first(
+async def test_remote_verdicts_are_applied_undone_and_yield_to_the_owner(
     tmp_path: Path,
 ) -> None:
     async with found(tmp_path, GRANT) as play:
@@ -101,7 +101,7 @@ async def test_items_are_judged_from_afar_undone_put_under_projects_and_left_whe
     ],
     ids=str,
 )
-async def test_a_hub_killed_among_verdicts_brings_each_once(tmp_path: Path, point: Point) -> None:
+async def test_hub_killed_among_verdicts_delivers_each_once(tmp_path: Path, point: Point) -> None:
     async with found(tmp_path, GRANT) as play:
         every = await ids(play)
         await play.hold_device_off()
@@ -131,7 +131,7 @@ async def test_a_hub_killed_among_verdicts_brings_each_once(tmp_path: Path, poin
     ],
     ids=str,
 )
-async def test_places_of_approved_items_are_at_the_hub_whoever_is_killed_during_the_report(
+async def test_places_of_approved_items_reach_the_hub_under_kills_of_either_side(
     tmp_path: Path, victim: str, point: Point
 ) -> None:
     async with found(tmp_path) as play:
@@ -147,7 +147,9 @@ async def test_places_of_approved_items_are_at_the_hub_whoever_is_killed_during_
 
 
 @pytest.mark.soak
-async def test_a_hub_from_before_the_verdicts_brings_them_again_and_they_count_once(tmp_path: Path) -> None:
+async def test_hub_restored_from_before_verdicts_delivers_them_again_and_they_count_once(
+    tmp_path: Path,
+) -> None:
     async with found(tmp_path, GRANT) as play:
         every = await ids(play)
         await play.hold_device_off()
@@ -169,7 +171,9 @@ async def test_a_hub_from_before_the_verdicts_brings_them_again_and_they_count_o
 
 
 @pytest.mark.soak
-async def test_items_are_open_again_once_their_device_is_as_before_the_verdicts(tmp_path: Path) -> None:
+async def test_items_are_open_again_when_their_device_is_restored_from_before_the_verdicts(
+    tmp_path: Path,
+) -> None:
     async with found(tmp_path, GRANT) as play:
         every = await ids(play)
         await play.device.kill()

@@ -166,7 +166,7 @@ def approved(folder: Path) -> int:
         return int(count)
 
 
-async def test_a_week_needs_no_command_line(tmp_path: Path, dovecot: Dovecot) -> None:
+async def test_dashboard_suffices_for_a_week_of_work(tmp_path: Path, dovecot: Dovecot) -> None:
     user = dovecot.fresh_user()
     dovecot.deliver(user, [mail(number) for number in range(3)])
     (tmp_path / "notes").mkdir()

@@ -7,14 +7,14 @@ import pytest
 from tests.scenarios import why
 
 
-async def test_each_planted_sentence_has_the_reason_and_the_remedy_that_it_was_planted_for(
+async def test_each_planted_sentence_is_explained_by_its_reason_and_remedy(
     tmp_path: Path,
 ) -> None:
     assert await why.prove(tmp_path, each=1, typed=2) == 0
 
 
 @pytest.mark.soak
-async def test_three_hundred_planted_sentences_have_the_reasons_that_they_were_planted_for(
+async def test_three_hundred_planted_sentences_are_explained_by_their_reasons(
     tmp_path: Path,
 ) -> None:
     assert await why.prove(tmp_path, each=why.EACH, typed=len(why.REMEDIES)) == 0
