@@ -26,7 +26,7 @@ from storage.kernel import backup
 from storage.kernel.address import SERVER
 from storage.kernel.backup import BackupRefused, Manifest
 from storage.kernel.database import file_of
-from storage.kernel.migrate import schema_version_of
+from storage.kernel.verify import schema_version_of
 from storage.store import Store
 
 log = Channel(__name__)

@@ -171,7 +171,7 @@ def _database_faults(storage: "StorageSettings", state: Path) -> Iterator[Issue]
 
 def _broken_rows(database: Path) -> "tuple[BrokenRow, ...]":
     from storage.kernel.database import StorageError
-    from storage.kernel.migrate import verify
+    from storage.kernel.verify import verify
 
     try:
         return anyio.run(verify, f"sqlite:///{database}").broken

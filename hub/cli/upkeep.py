@@ -16,7 +16,7 @@ from hub.printable import one_line
 if TYPE_CHECKING:
     from hub.settings.settings import Settings
     from storage.kernel.backup import Manifest
-    from storage.kernel.migrate import SchemaVersion
+    from storage.kernel.verify import SchemaVersion
 
 
 @click.command(epilog=example("hub backup hub-2026-03-01.backup"))
@@ -290,7 +290,7 @@ def up(ctx: click.Context, config: Path, url: str | None, state: Path, as_json: 
     from hub.backups import backup_before_upgrade
     from hub.clock import SystemClock
     from storage.kernel.address import SERVER
-    from storage.kernel.migrate import Verified, verify
+    from storage.kernel.verify import Verified, verify
     from storage.store import open_store
 
     address = _address(config, url)
@@ -376,7 +376,7 @@ def verify_tables(ctx: click.Context, config: Path, url: str | None, state: Path
     """
     import anyio
 
-    from storage.kernel.migrate import verify
+    from storage.kernel.verify import verify
 
     address = _address(config, url)
     tables = _tables_of(address, state)
@@ -437,7 +437,7 @@ def _summary(tables: "SchemaVersion", differences: int) -> str:
 def _tables_of(address: str, state: Path) -> "SchemaVersion":
     import anyio
 
-    from storage.kernel.migrate import schema_version_of
+    from storage.kernel.verify import schema_version_of
 
     return anyio.run(partial(schema_version_of, address, base=state))
 

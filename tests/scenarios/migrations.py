@@ -17,8 +17,8 @@ import anyio
 import msgspec
 import sqlalchemy as sa
 
-from storage.kernel.migrate import Parts, parts_in, verify
 from storage.kernel.postgres import run_once
+from storage.kernel.verify import Parts, parts_in, verify
 from storage.store import open_store
 from tests.support.old_tables import make_old
 from tests.support.postgres import running_postgres

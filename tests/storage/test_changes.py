@@ -10,8 +10,9 @@ import sqlalchemy as sa
 from protocol.ids import UserId
 from storage import changes
 from storage.changes import FOLLOWED, Change, Changes, changes_after, drop_triggers, newest, prune
-from storage.kernel.migrate import differences_in, upgrade
+from storage.kernel.migrate import upgrade
 from storage.kernel.sqlite import set_clock
+from storage.kernel.verify import differences_in
 from storage.schema import agents, items
 from tests.storage.rows import AT, make_agent, running
 from tests.storage.test_items import as_new, bring, item, plan

@@ -21,8 +21,9 @@ from storage.agents import measurements
 from storage.agents.measurements import HOUR_MS, BucketRetention, SampleRow
 from storage.kernel import migrate
 from storage.kernel.database import FromTheFuture, Unavailable
-from storage.kernel.migrate import Part, Parts, Release, contracts, parts_in, releases, revisions, upgrade
+from storage.kernel.migrate import Release, contracts, releases, revisions, upgrade
 from storage.kernel.postgres import open_postgres, run_once
+from storage.kernel.verify import Part, Parts, parts_in
 from storage.schema import metadata
 from tests.release.cut import digest_of, edited_since
 from tests.support.blocking import blocking_engine

@@ -12,15 +12,8 @@ import sqlalchemy as sa
 
 from protocol.keys import key_id
 from storage.kernel.database import Unavailable
-from storage.kernel.migrate import (
-    BrokenRow,
-    Place,
-    Verified,
-    broken_from,
-    revisions,
-    schema_version_of,
-    verify,
-)
+from storage.kernel.migrate import BrokenRow, Place, broken_from, revisions
+from storage.kernel.verify import Verified, schema_version_of, verify
 from storage.schema import metadata
 from storage.store import open_store
 from tests.support.broken_rows import Fault, faults, plant, script_for_server
