@@ -74,10 +74,10 @@ def test_two_builds_and_one_of_the_source_distribution_are_the_same(tmp_path: Pa
     build_elsewhere(clone, tmp_path, tmp_path / "again", epoch=EPOCH)
     assert differences(tmp_path / "one", tmp_path / "again") == []
     assert wrong_contents(tmp_path / "one") == []
-    with zipfile.ZipFile(tmp_path / "one" / f"{NAME}-py3-none-any.whl", "a") as wheel:
+    shutil.copytree(tmp_path / "one", tmp_path / "wrong")
+    with zipfile.ZipFile(tmp_path / "wrong" / f"{NAME}-py3-none-any.whl", "a") as wheel:
         wheel.writestr("tests/__init__.py", "")
-    assert wrong_contents(tmp_path / "one") == ["the wheel has tests"]
-    build(clone, tmp_path / "one", epoch=EPOCH)
+    assert wrong_contents(tmp_path / "wrong") == ["the wheel has tests"]
     build_from_source(
         tmp_path / "one" / f"{NAME}.tar.gz", tmp_path / "sdist", tmp_path / "again", epoch=EPOCH
     )

@@ -58,8 +58,7 @@ def test_help_imports_nothing_heavy() -> None:
 
 
 def test_choices_of_options_are_those_of_the_protocol() -> None:
-    assert list(Vocabulary) == list(VOCABULARIES)
-    assert list(ConfigType) == list(CONFIG_TYPES)
+    assert (list(Vocabulary), list(ConfigType)) == (list(VOCABULARIES), list(CONFIG_TYPES))
 
 
 def test_every_command_exists_with_the_help_in_the_overview() -> None:
@@ -130,8 +129,7 @@ def test_the_state_folder_is_the_service_managers_else_the_users(
         monkeypatch.delenv(name, raising=False)
     for name, value in given.items():
         monkeypatch.setenv(name, value)
-    assert state_folder() == Path(folder)
-    assert state_folder("/elsewhere") == Path("/elsewhere")
+    assert (state_folder(), state_folder("/elsewhere")) == (Path(folder), Path("/elsewhere"))
 
 
 @pytest.mark.parametrize("name", ["STATE_DIRECTORY", "XDG_STATE_HOME", None])

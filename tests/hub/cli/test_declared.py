@@ -66,8 +66,7 @@ def test_lists_of_an_empty_hub_are_a_sentence_or_an_envelope(hub: Hub, served: S
         shown, as_json = hub(*words), hub(*words, "--json")
         assert (shown.exit_code, as_json.exit_code) == (0, 0), (words, shown.output, as_json.output)
         envelope = json.loads(as_json.stdout)
-        assert next(iter(envelope)) == "schema"
-        assert envelope["schema"] == f"hub.{spec['json']}/1"
+        assert (next(iter(envelope)), envelope["schema"]) == ("schema", f"hub.{spec['json']}/1")
         assert shown.stdout or shown.stderr.strip() == spec["empty"]
 
 
@@ -177,8 +176,7 @@ def test_an_end_is_of_one_id_of_none_or_refused(ids: Sequence[str], end: str) ->
 
 def test_every_format_is_known_and_used() -> None:
     used = {format for spec in SPECS for _, format, _ in _columns(spec) if format}
-    assert used - set(FORMATS) == set()
-    assert set(FORMATS) - used == BY_HAND
+    assert (used - set(FORMATS), set(FORMATS) - used) == (set(), BY_HAND)
 
 
 def test_every_field_is_one_of_the_response_or_of_the_request() -> None:
@@ -275,12 +273,8 @@ def test_gateways_are_listed_with_how_they_stand(hub: Hub, served: ServedHub, po
     assert "office" in shown and "stopped" in shown and "0 of 2 online" in shown
     told = json.loads(hub("gateways", "ls", "--json").stdout)
     assert [one["name"] for one in told["gateways"]] == ["lab", "office", "theirs"]
-
-
-def test_status_counts_those_that_are_ready(hub: Hub, served: ServedHub, portal: BlockingPortal) -> None:
-    assert "gateways" not in hub("status").output
-    portal.call(served.store.write, keep)
     assert "0 of 3 ready" in hub("status").output
+    assert "gateway office is stopped" in hub("gateways", "reconnect", "office").output
 
 
 def test_one_gateway_is_shown_with_its_agents(hub: Hub, served: ServedHub, portal: BlockingPortal) -> None:
@@ -291,12 +285,6 @@ def test_one_gateway_is_shown_with_its_agents(hub: Hub, served: ServedHub, porta
     assert hub("gateways", "office").output == shown
     assert json.loads(hub("gateways", "show", "office", "--json").stdout)["main_agent"] == "office-main"
     ends(hub("gateways", "show", "nowhere"), 1, output=("there is no gateway 'nowhere'",))
-
-
-def test_a_gateway_is_tried_again(hub: Hub, served: ServedHub, portal: BlockingPortal) -> None:
-    portal.call(served.store.write, keep)
-    assert "gateway office is stopped" in hub("gateways", "reconnect", "office").output
-    assert json.loads(hub("gateways", "reconnect", "office", "--json").stdout)["name"] == "office"
 
 
 def test_an_agent_of_a_gateway_is_taken_over(hub: Hub, served: ServedHub, portal: BlockingPortal) -> None:
@@ -417,22 +405,8 @@ def test_costs_of_files_name_their_agents(hub: Hub, served: ServedHub, portal: B
     assert hub("costs", "--by", "day").stdout.splitlines()[1].split()[0] == "2026-01-05"
 
 
-def test_costs_are_printed_as_json_for_programs(hub: Hub, served: ServedHub, portal: BlockingPortal) -> None:
-    spend(served, portal)
-    told = json.loads(hub("costs", "--since", "1d", "--json").stdout)
-    assert (told["schema"], told["total"]["usd"], told["rows"][0]["requests"]) == ("hub.costs/1", 1.234, 2)
-
-
 def test_without_a_price_the_settings_of_prices_are_named(
     hub: Hub, served: ServedHub, portal: BlockingPortal
 ) -> None:
     spend(served, portal, cost_nanos=0)
     assert "price_in_usd" in hub("costs").stderr
-
-
-def test_without_model_requests_the_list_of_costs_is_reported_as_empty(hub: Hub, served: ServedHub) -> None:
-    assert "no model requests" in hub("costs").stderr
-
-
-def test_an_estimate_of_an_unknown_agent_fails_like_its_run(hub: Hub, served: ServedHub) -> None:
-    ends(hub("run", "nobody", "--estimate"), 1, "nobody")

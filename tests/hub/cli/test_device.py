@@ -289,5 +289,3 @@ def test_sinks_lists_where_items_are_and_sync_writes_them_again(hub: Hub, home: 
     file.write_text(text.replace("[[sinks]]\nname = 'todo'", "[[sinks]]\nname = 'list'"))
     ends(hub("device", "sync"), 0, "list: nothing has changed")
     assert [place.name for place in bench.places(row)] == ["list"]
-
-    ends(hub("device", "log", "--files", "--held-back"), Exit.USAGE, "different lists")

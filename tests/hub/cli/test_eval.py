@@ -97,8 +97,7 @@ def test_the_second_evaluation_shows_the_changes(hub: Hub, folder: Path, oracle:
     done = hub(*words_for(folder))
     (tasks,) = (line.split() for line in done.stdout.splitlines() if line.startswith("tasks"))
     assert tasks[:6] == ["tasks", "3", "=", "0", "-3", "0"]
-    assert "0.000 -1.000" in done.stdout
-    assert "compared with" in done.stdout
+    assert "0.000 -1.000" in done.stdout and "compared with" in done.stdout
 
 
 def test_figures_in_json_include_the_last_ones(hub: Hub, folder: Path) -> None:
@@ -124,8 +123,7 @@ def test_the_last_twenty_are_stored(hub: Hub, folder: Path, state: Path) -> None
     file = state / "evaluations" / "owner" / "notes.json"
     first = json.loads(file.read_text())
     file.write_text(json.dumps(first * (MOST_STORED + 3)))
-    assert hub(*words_for(folder)).exit_code == 0
-    assert len(json.loads(file.read_text())) == MOST_STORED
+    assert (hub(*words_for(folder)).exit_code, len(json.loads(file.read_text()))) == (0, MOST_STORED)
     assert file.stat().st_mode & 0o777 == 0o600
 
 
@@ -345,8 +343,7 @@ def test_the_history_lists_the_last_evaluations(hub: Hub, folder: Path, oracle: 
     assert [one["chunk_tokens"] for one in told["evaluations"]] == [CHUNK_TOKENS, 700]
     header, *rows = hub(*words).stdout.splitlines()
     assert [row.split()[-6:-3] for row in rows] == [["1.000", "1.000", "1.000"]] * 2
-    assert header.split()[-3:] == ["requests", "tokens", "USD"]
-    assert oracle.stats.calls == calls
+    assert (header.split()[-3:], oracle.stats.calls) == (["requests", "tokens", "USD"], calls)
 
 
 def test_a_bar_that_is_not_met_is_1(hub: Hub, folder: Path, oracle: Oracle) -> None:
@@ -364,8 +361,7 @@ def test_the_budget_of_a_run_limits_an_evaluation(
 ) -> None:
     write_settings(folder, oracle.base_url, rest="[budget]\nrun_tokens = 1")
     done = hub(*words_for(folder, "--least-f1", "0.1"))
-    assert done.exit_code == 1
-    assert oracle.stats.calls == 0
+    assert (done.exit_code, oracle.stats.calls) == (1, 0)
     assert "3 documents were not read: the budget budget.run_tokens = 1 is reached" in done.stderr
     assert not (state / "evaluations").exists()
 
@@ -583,8 +579,7 @@ def test_the_size_is_written_beside_the_model_and_comments_stay(
     before = (planted / "hub.toml").read_text()
     ends(hub(*calibrates(planted, "--write")), 0)
     after = (planted / "hub.toml").read_text()
-    assert after.count("chunk_tokens = 2000\n") == 1
-    assert after.replace("chunk_tokens = 2000\n", "") == before
+    assert (after.count("chunk_tokens = 2000\n"), after.replace("chunk_tokens = 2000\n", "")) == (1, before)
     assert "has this size already" in hub(*calibrates(planted, "--write")).stderr
     assert (planted / "hub.toml").read_text() == after
 

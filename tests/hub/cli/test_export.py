@@ -149,8 +149,7 @@ def test_an_export_to_a_file_replaces_it_in_one_step(
         assert hub("export", str(file)).exit_code == 1
     assert (file.read_text(), [one.name for one in tmp_path.glob("*items*")]) == ("old", ["items.json"])
     assert "items written: 5" in hub("export", str(file)).stderr
-    assert len(json.loads(file.read_text())) == 5
-    assert file.stat().st_mode & 0o777 == 0o600
+    assert (len(json.loads(file.read_text())), file.stat().st_mode & 0o777) == (5, 0o600)
     ends(
         hub("export", str(tmp_path / "items.txt")), 2, "ends in none of .csv, .jsonl, .json, .ics", "--format"
     )

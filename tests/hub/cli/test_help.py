@@ -23,8 +23,7 @@ from tests.support.hub import ServedHub
 def test_the_topics_are_listed_with_a_line_each(hub: Hub) -> None:
     listed = hub("help").stdout
     for topic in docs.TOPICS:
-        assert f"  {topic} " in listed
-        assert docs.summary(topic) in listed
+        assert f"  {topic} " in listed and docs.summary(topic) in listed
     assert max(map(len, listed.splitlines())) <= 120
 
 
@@ -73,8 +72,7 @@ def test_a_process_that_serves_nothing_prints_the_routes_of_all_nouns() -> None:
 
 def test_the_table_is_printed_as_json() -> None:
     told = json.loads(CliRunner().invoke(hub, ["routes", "--json"]).stdout)
-    assert told["schema"] == "hub.routes/1"
-    assert len(told["routes"]) == len(ROUTES)
+    assert (told["schema"], len(told["routes"])) == ("hub.routes/1", len(ROUTES))
     assert [request["method"] for request in told["device_requests"]] == list(DEVICE_REQUESTS)
     assert told["roles"]["viewer"] == ["read", "rows", "files"]
 

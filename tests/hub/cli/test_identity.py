@@ -47,8 +47,7 @@ def test_devices_are_listed_again_whenever_one_connects_or_leaves(
             served.ring.append(at=0, level="info", event=event, channel="test", fields={})
         assert [one["name"] for one in json.loads(watching.stdout.readline())["devices"]] == ["desk", "lab"]
         watching.send_signal(signal.SIGINT)
-        assert watching.wait(30) == 0
-        assert watching.stdout.read() == ""
+        assert (watching.wait(30), watching.stdout.read()) == (0, "")
 
 
 @each(
@@ -179,23 +178,16 @@ def test_a_wrong_code_has_a_next_step(hub: Hub, served: ServedHub, waiting: Any)
     ends(hub("pair", "approve", CODE, "--yes"), 75, "try again in 600 s")
 
 
-def test_a_device_that_waits_is_sent_away(hub: Hub, served: ServedHub, waiting: Any) -> None:
-    assert "laptop is refused" in hub("pair", "deny", waiting.id).stderr
-    assert hub("pair", "approve", CODE, "--yes").exit_code == 1
-
-
 def test_an_invitation_is_printed_alone_on_stdout_and_can_be_taken_back(hub: Hub, served: ServedHub) -> None:
     made = hub("pair", "invite", "--device", "lab", "--ttl", "2h")
     assert (
         "\n  hub connect URL --root DIR --name lab --invitation-file FILE\n" in made.stderr
     )  # to be copied whole
     assert tokens.check(made.stdout.strip(), TokenKind.INVITATION) is None
-    assert "2026-01-05 11:00 UTC" in made.stderr
-    assert "Nothing outside of DIR is read." in made.stderr
+    assert "2026-01-05 11:00 UTC" in made.stderr and "Nothing outside of DIR is read." in made.stderr
 
     listed = hub("pair", "invitations").stdout.splitlines()[1].split()
-    assert listed[1:4] == ["owner", "lab", "1"]
-    assert hub("pair", "uninvite", listed[0]).exit_code == 0
+    assert (listed[1:4], hub("pair", "uninvite", listed[0]).exit_code) == (["owner", "lab", "1"], 0)
     assert hub("pair", "invitations").stdout.splitlines()[1].endswith("2026-01-05 09:00 UTC")
 
 

@@ -60,8 +60,7 @@ def test_items_are_listed_and_decided_about_one_by_one(owner: Owner) -> None:
     assert owner.decided() == {"pay": "approved", "mend the roof": "open"}
     assert owner.types("u")[-1] == "taken back"
     assert owner.decided() == {"pay": "approved", "mend the roof": "open", "call Ana": "open"}
-    assert owner.types("u")[-1] == "taken back"
-    assert owner.types("u")[-1] == "there is nothing to take back"
+    assert (owner.types("u")[-1], owner.types("u")[-1]) == ("taken back", "there is nothing to take back")
     assert set(owner.decided().values()) == {"open"}
 
 

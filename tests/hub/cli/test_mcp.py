@@ -19,6 +19,7 @@ from hub.cli.app import hub as program
 from hub.cli.failure import Exit
 from hub.cli.mcp import ASSISTANTS, SCOPES, Bridge
 from tests.hub.api.test_assistants import INITIALIZE
+from tests.hub.cli.conftest import ends
 from tests.support.families import each
 from tests.support.hub import over_tcp, over_unix, serving
 
@@ -57,9 +58,11 @@ def test_without_a_token_the_address_is_all_that_an_assistant_needs() -> None:
 
 @each("url", ["ftp://hub.example", "http://hub.example:8771", "https://[::1"])
 def test_setup_refuses_an_address_to_which_a_token_cannot_be_sent(url: str) -> None:
-    done = CliRunner().invoke(program, ["mcp", "setup", "--url", url], env={"HUB_TOKEN_FILE": None})
-    assert done.exit_code == Exit.USAGE
-    assert "https://" in done.stderr
+    ends(
+        CliRunner().invoke(program, ["mcp", "setup", "--url", url], env={"HUB_TOKEN_FILE": None}),
+        Exit.USAGE,
+        "https://",
+    )
 
 
 class Pipe:

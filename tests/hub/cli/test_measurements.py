@@ -29,15 +29,19 @@ def test_what_is_measured_is_listed_with_its_newest_values(hub: Hub) -> None:
         ["latency_ms", "histogram", "model=small", "1", "01-05", "08:59"],
         ["open", "gauge", "-", "7", "01-05", "08:59"],
     ]
+    assert "no metrics of letters yet" in hub("agents", "metrics", "letters").stderr
 
 
 def test_a_metric_is_shown_over_time_in_a_table_of_a_screen(hub: Hub) -> None:
     shown = hub("agents", "metrics", "inbox", "latency_ms", "--agg", "count")
     told = [line.split() for line in shown.stdout.splitlines()]
     assert told[0] == ["from", "(UTC)", "count"]
-    assert [line[-1] for line in told[-4:]] == ["-", "40", "60", "100"]
-    assert len(told) == 1 + 24 + 1
+    assert ([line[-1] for line in told[-4:]], len(told)) == (["-", "40", "60", "100"], 1 + 24 + 1)
     assert "count of latency_ms (histogram) for each 1 h" in shown.stderr
+    shown = hub("agents", "metrics", "inbox", "latency_ms", "--agg", "p99", "--tag", "model=small")
+    assert "error of at most 0.8%" in shown.stderr
+    chart = json.loads(hub("agents", "metrics", "inbox", "open", "--since", "1h", "--json").stdout)
+    assert (chart["schema"], chart["step_s"], chart["lines"][0]["whole"]) == ("hub.metric/1", 300, 7)
 
 
 def test_the_values_of_a_tag_are_columns(hub: Hub) -> None:
@@ -47,22 +51,6 @@ def test_the_values_of_a_tag_are_columns(hub: Hub) -> None:
     ]
     assert told[0][-2:] == ["large", "small"]
     assert [line[-2:] for line in told[1:]] == [["60", "59"], ["30", "29"], ["60", "59"]]
-
-
-def test_percentiles_are_shown_with_their_error(hub: Hub) -> None:
-    shown = hub("agents", "metrics", "inbox", "latency_ms", "--agg", "p99", "--tag", "model=small")
-    assert "error of at most 0.8%" in shown.stderr
-
-
-def test_programs_get_json(hub: Hub) -> None:
-    series = json.loads(hub("agents", "metrics", "inbox", "--json").stdout)
-    chart = json.loads(hub("agents", "metrics", "inbox", "open", "--since", "1h", "--json").stdout)
-    assert (series["schema"], len(series["series"])) == ("hub.metrics/1", 3)
-    assert (chart["schema"], chart["step_s"], chart["lines"][0]["whole"]) == ("hub.metric/1", 300, 7)
-
-
-def test_an_agent_without_metrics_is_reported(hub: Hub) -> None:
-    assert "no metrics of letters yet" in hub("agents", "metrics", "letters").stderr
 
 
 def test_an_impossible_query_is_refused_with_possible_ones(hub: Hub) -> None:

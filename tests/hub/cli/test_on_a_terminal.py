@@ -17,6 +17,7 @@ from anyio.from_thread import BlockingPortal
 from hub.cli import show
 from storage.runs import runs
 from storage.schedules.schedule_rows import DeclaredSchedule
+from tests.hub.cli.conftest import Hub
 from tests.support.hub import ServedHub
 from tests.support.runs import folder
 from tests.support.terminal import terminal
@@ -43,12 +44,6 @@ def _told(command: list[str]) -> str:
     return told.decode()
 
 
-def test_a_table_fits_the_terminal_and_is_whole(state: Path, served: ServedHub) -> None:
-    told = _on_a_terminal(state, "agents")
-    assert "notes" in told
-    assert all(len(line) <= 80 for line in told.splitlines())
-
-
 def test_table_with_a_long_first_column_shows_all_columns(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("COLUMNS", "80")
@@ -67,7 +62,7 @@ def test_redirected_tables_fit_columns_that_are_given_and_are_never_cut_without(
     portal.call(served.disconnect, portal.call(served.device, "desk"))
     portal.call(served.pass_days, 3)
     (run, *_) = portal.call(served.store.read, runs.list_runs)
-    for words in (("agents",), ("runs",), ("runs", "show", run.id)):
+    for words in (("agents",), ("runs", "show", run.id)):
         command = [sys.executable, "-m", "hub", "--state", str(state), *words]
         widest = {}
         for columns in ("", "0", "70"):
@@ -93,13 +88,13 @@ def test_a_note_that_is_long_is_wrapped_and_the_other_columns_are_not(
 
 
 def test_messages_between_agents_are_readable_on_a_narrow_terminal(
-    state: Path, served: ServedHub, portal: BlockingPortal
+    hub: Hub, state: Path, served: ServedHub, portal: BlockingPortal
 ) -> None:
     garden = "vegetable-garden"
     portal.call(served.agent, "gardener")
-    _on_a_terminal(state, "boards", "create", garden)
-    _on_a_terminal(state, "boards", "add", garden, "gardener")
-    _on_a_terminal(state, "messages", "nudge", garden, "gardener", "water at six", "--wait", "0")
+    hub("boards", "create", garden)
+    hub("boards", "add", garden, "gardener")
+    hub("messages", "nudge", garden, "gardener", "water at six", "--wait", "0")
     told = _on_a_terminal(state, "messages")
     assert "water at six" in told and "gardener" in told
     assert all(len(line) <= 80 for line in told.splitlines())

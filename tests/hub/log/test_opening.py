@@ -80,16 +80,14 @@ def test_a_herd_is_logged_whole_and_one_that_flaps_is_not(opened: Opened, at: At
     for _ in range(300):
         log.info("device.left", device_id="d0")
     told = events(opened)
-    assert told.count("device.connected") == 300
-    assert told.count("device.left") == 10
+    assert (told.count("device.connected"), told.count("device.left")) == (300, 10)
 
 
 def test_a_flood_of_the_event_loop_is_one_of_the_same_whatever_it_quotes(opened: Opened, at: At) -> None:
     for number in range(1_000):
         said = f"socket.accept() out of system resource\nsocket: <fd={number}>"
         logging.getLogger("asyncio").error(said, exc_info=OSError(errno.EMFILE, "Too many open files"))
-    assert len(opened.lines()) == 10
-    assert opened.log.suppressed == 990
+    assert (len(opened.lines()), opened.log.suppressed) == (10, 990)
 
 
 def test_strangers_cannot_fill_the_table_of_what_is_counted(opened: Opened, at: At) -> None:
@@ -144,8 +142,7 @@ def test_a_stream_that_nobody_reads_holds_nobody_up_and_what_does_not_fit_is_cou
     stream.read_on.set()
     writer.close()
     written = [int(line) for line in stream.getvalue().splitlines()]
-    assert written == sorted(written)
-    assert len(written) + writer.dropped == 1_000
+    assert (written, len(written) + writer.dropped) == (sorted(written), 1_000)
 
 
 def test_the_loss_is_logged_as_soon_as_something_is_logged_again(fresh: Callable[..., Opened]) -> None:
@@ -217,8 +214,7 @@ def test_a_strangers_hello_with_a_name_that_is_no_text_is_an_event_and_ten_a_min
     for number in range(12):
         said_hello(server, b"\xff" * 10 + b"%x" % number)
     lines = [json.loads(line) for line in opened.lines()]
-    assert [line["event"] for line in lines] == ["process.unraisable"] * 10
-    assert lines[0]["level"] == "error"
+    assert ([line["event"] for line in lines], lines[0]["level"]) == (["process.unraisable"] * 10, "error")
     assert "\\xff" in lines[0]["what"]
     assert "UnicodeDecodeError" in lines[0]["traceback"]
     assert capfd.readouterr().err == ""

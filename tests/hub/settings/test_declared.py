@@ -309,5 +309,4 @@ def test_an_invalid_value_is_refused_with_its_position(tmp_path: Path, written: 
     with pytest.raises(SettingsInvalid) as caught:
         _declared(tmp_path, written)
     said = str(caught.value)
-    assert told in said
-    assert "hub.toml:8" in said
+    assert told in said and "hub.toml:8" in said

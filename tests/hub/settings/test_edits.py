@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
@@ -129,7 +129,7 @@ VALUES = st.one_of(
 )
 
 
-@pytest.mark.slow
+@settings(max_examples=30)
 @given(
     table=st.sampled_from(["hub", "listen.devices", "limits", "storage", "model", "agents.notes", "new"]),
     name=NAMES,
