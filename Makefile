@@ -38,11 +38,11 @@ check: $(VENV)/.dev  ## linter, formatting, types; the house rules are tests: ma
 bench: $(VENV)/.dev  ## ratios against named baselines; a quiet machine helps
 	@$(BIN)/python -m tests.bench
 
-eval: $(VENV)/.dev  ## bars of extraction: planted facts, unchanged folders, places, injection, no JSON modes
-	@$(BIN)/python -m tests.evaluation 1 3 4 6 10
+eval: $(VENV)/.dev  ## bars of extraction: planted facts, unchanged folders, places, injection
+	@$(BIN)/python -m tests.evaluation 1 3 4 injection
 
-eval-faults: $(VENV)/.dev  ## bars of extraction: faults of the provider, sums and budgets, a limit of tokens a minute
-	@$(BIN)/python -m tests.evaluation 2 7 9
+eval-faults: $(VENV)/.dev  ## bars of extraction: sums and budgets on a provider's bad days, a limit of tokens a minute
+	@$(BIN)/python -m tests.evaluation 7 9
 
 eval-live: $(VENV)/.dev  ## bars of extraction: the small real model on the gold set
 	@$(BIN)/python -m tests.evaluation gold

@@ -4,7 +4,6 @@ Exit code 1 when a bar is not met.
 """
 
 import sys
-from collections.abc import Awaitable, Callable
 from importlib import import_module
 from time import perf_counter
 from typing import Final, NamedTuple
@@ -21,31 +20,25 @@ class Bar(NamedTuple):
 
     title: str
     module: str
-    function: str = "measure"
 
     async def measure(self, told: Told) -> list[Figure]:
         """Its figures."""
-        function: Callable[..., Awaitable[list[Figure]]] = getattr(
-            import_module(f"tests.evaluation.{self.module}"), self.function
-        )
-        return await function(told)
+        measured: list[Figure] = await import_module(f"tests.evaluation.{self.module}").measure(told)
+        return measured
 
 
 BARS: Final = {
     "1": Bar("planted facts in forty long documents", "planted"),
-    "2": Bar("every fault of llmock, by its strict verdict", "resilience"),
     "3": Bar("an unchanged folder, and one with changed paragraphs", "unchanged"),
     "4": Bar("the place of every item holds its quote", "places"),
     "gold": Bar("the small real model on the English part of the gold set", "gold"),
     "prose": Bar("the rules for prose on the gold sets", "prose"),
     "files": Bar("the rules alone on files of real formats", "files"),
     "real": Bar("the rules alone on files that programs have installed", "real_files"),
-    "6": Bar("orders planted in mails, and a model that obeys", "injection"),
     "injection": Bar("three sets of two hundred orders, and an endpoint that obeys each", "obedient"),
     "7": Bar("the sums of the hub and of the server; budgets", "costs"),
     "8": Bar("kill -9 at ten points of a run over 200 documents", "kills"),
     "9": Bar("a server with a limit of tokens a minute", "pace"),
-    "10": Bar("a server without JSON modes", "planted", "measure_without_schema"),
     "11": Bar("files that would break a reader", "bombs"),
     "12": Bar("a thousand questions at 200 ms", "speed"),
     "metrics": Bar("a million samples over thirty virtual days", "measurements"),

@@ -1,15 +1,11 @@
-"""Bar 1: facts planted in forty long documents are found, all of them, once, and nothing else is.
-
-Bar 10, the same through a server that knows no JSON modes, is here too, since only the
-server differs.
-"""
+"""Bar 1: facts planted in forty long documents are found, all of them, once, and nothing else is."""
 
 from collections.abc import Sequence
 from typing import Any, Final
 
 from tests.evaluation import documents
 from tests.evaluation.documents import Planted
-from tests.evaluation.figures import Figure, Told, at_least, at_most, exactly
+from tests.evaluation.figures import Figure, Told, at_least, exactly
 from tests.evaluation.ours import Reading, read
 from tests.support.oracle import oracle_process
 from tests.support.oracle.traits import BAD_DAY
@@ -26,23 +22,6 @@ async def measure(told: Told) -> list[Figure]:
     figures = await _ours("clean", chosen, told)
     for seed in _SEEDS:
         figures += await _ours(f"faults, seed {seed}", documents.planted(_DOCUMENTS, seed), told, seed=seed)
-    return figures
-
-
-async def measure_without_schema(told: Told) -> list[Figure]:
-    """Bar 10: no json_schema, and then not even json_object."""
-    chosen = documents.planted(_DOCUMENTS)
-    figures: list[Figure] = []
-    for name, traits, probes in (
-        ("no json_schema", {"has_json_schema": False}, 1),
-        ("no JSON mode at all", {"has_json_schema": False, "has_json_object": False}, 2),
-    ):
-        async with oracle_process(**traits) as oracle:
-            reading = await read(chosen, oracle.base_url)
-            stats = await oracle.stats()
-        _complain(reading, told)
-        figures += _found(f"ours, {name}", reading)
-        figures.append(at_most(f"ours, {name}: refused probes", stats.refused.get("400", 0), probes, "d"))
     return figures
 
 

@@ -265,8 +265,11 @@ FAULTS: dict[str, Callable[[LLMock], object]] = {
     "no wait requested": lambda server: server.fail(500, times=3),
     "long prompt": lambda server: server.context_overflow(times=None),
     "slow answer": lambda server: server.delay(0.3),
+    "tokens a minute": lambda server: server.limits(tpm=40_000),
+    "requests a minute": lambda server: server.limits(rpm=600),
 }
-REQUESTS = {"no wait requested": 4, "long prompt": 1, "slow answer": 1}
+REQUESTS = dict.fromkeys(("long prompt", "slow answer", "tokens a minute", "requests a minute"), 1)
+REQUESTS["no wait requested"] = 4
 
 
 @pytest.mark.parametrize("fault", FAULTS)

@@ -12,7 +12,7 @@ from tests.evaluation.documents import Planted, in_scripts, made, plant_in
 from tests.evaluation.ours import Reading, read
 from tests.hub.extraction.conftest import HastyClock
 from tests.support.oracle import Fault, Oracle
-from tests.support.oracle.traits import BAD_DAY
+from tests.support.oracle.traits import BAD_DAY, WORST_DAY
 
 DOCUMENTS = [
     plant_in(name, text[:20_000], Lots(name), 100 * number) for number, (name, text) in enumerate(made(3))
@@ -64,7 +64,9 @@ async def test_a_very_bad_day_of_the_provider_loses_and_doubles_nothing_and_its_
     )
 
 
-@pytest.mark.parametrize("fault", [fault for fault in BAD_DAY if fault is not Fault.RATE_LIMIT_MS])
+@pytest.mark.parametrize(
+    "fault", [fault for fault in WORST_DAY if fault not in (Fault.RATE_LIMIT, Fault.RATE_LIMIT_MS)]
+)
 async def test_a_fault_that_happens_to_every_third_question_loses_nothing(fault: Fault) -> None:
     async with listening(odds={fault: 0.33}, seed=5) as oracle:
         reading = await read_all(oracle, DOCUMENTS[:1])

@@ -65,9 +65,11 @@ def test_invisible_characters_are_not_shown_to_the_model() -> None:
     assert "Pay the bill." in prompt(text).ask(Chunk(0, len(text))).messages[-1].content
 
 
-def test_headings_are_outside_the_text() -> None:
-    content = prompt("Text").ask(Chunk(0, 4, ("House", "Roof"))).messages[-1].content
-    assert content.startswith("Context, not a part of the text:\nUnder the heading: House > Roof\n---")
+def test_headings_and_lines_that_enclose_a_chunk_are_outside_the_text() -> None:
+    piece = Chunk(9, 14, ("House", "Roof"), above=((2, 6),))
+    content = prompt("- Anna\n  - pay").ask(piece).messages[-1].content
+    assert content.startswith("Context, not a part of the text:\nUnder the heading: House > Roof > Anna\n---")
+    assert "Anna" not in content.partition("---")[2]
 
 
 def test_the_owners_instructions_are_part_of_the_prompt() -> None:
