@@ -1,3 +1,4 @@
+# ruff: noqa: RUF001 - letters of other alphabets
 """A mail of a mailbox becomes what its author wrote now, and what is needed to understand it."""
 
 from dataclasses import replace
@@ -11,7 +12,16 @@ from hypothesis import strategies as st
 from hub.text import letter_text
 from hub.text.convert import read_letter
 from hub.text.files import Converted, NotConvertible
-from hub.text.letter_text import Body, Enclosure, Letter, LetterOptions, letter_of_mail, mark
+from hub.text.letter_text import (
+    Body,
+    Enclosure,
+    Letter,
+    LetterOptions,
+    above_quotations,
+    found_above,
+    letter_of_mail,
+    mark,
+)
 from hub.text.mime import undone
 from tests.support.families import each
 
@@ -42,8 +52,8 @@ INLINE = {
         "> Kannst du die Miete zahlen?\n\nJa, ich",
     ),
     "thunderbird-inline-ru": (
-        "Да, переведу в пятницу утром, не беспокойся.\n\nНет, на этот раз позвони ты.",  # noqa: RUF001
-        "> Ты оплатишь аренду?\n\nДа, переведу",  # noqa: RUF001
+        "Да, переведу в пятницу утром, не беспокойся.\n\nНет, на этот раз позвони ты.",
+        "> Ты оплатишь аренду?\n\nДа, переведу",
     ),
 }
 FORWARDS = {
@@ -58,7 +68,7 @@ FORWARDS = {
     "apple-forward-en": ("", "> Please pay the rent."),
     "apple-forward-de": ("", "> Bitte die Miete zahlen."),
     "thunderbird-forward-ru": (
-        "Пересылаю, чтобы было у тебя под рукой до конца месяца.",  # noqa: RUF001
+        "Пересылаю, чтобы было у тебя под рукой до конца месяца.",
         "> Пожалуйста, оплатите аренду.",
     ),
 }
@@ -162,13 +172,6 @@ def test_a_long_mail_is_cut_at_a_paragraph_and_says_so() -> None:
     assert words.endswith("word")
     assert rest.endswith(" more characters were left out]\n")
     assert len(words) < 5_100
-
-
-def test_hidden_html_of_a_mail_is_left_out() -> None:
-    found = read("newsletter-hidden")
-
-    assert found.dropped == 1
-    assert found.text.endswith("\n\n# Boats\nThe harbour opens on Friday.\n\nSee you there.\n")
 
 
 @each("name", ["latin1-said-utf8", "unknown-charset"])
@@ -294,15 +297,6 @@ def test_attachments_take_what_room_the_mail_leaves_them() -> None:
     assert "[attachment: c.txt, text/plain, not read: the mail is long enough without it]" in found.text
 
 
-def test_a_mail_inside_a_mail_is_quoted_in_it() -> None:
-    inner = Letter(headers={"Subject": "Rent"}, bodies=(Body(data="please pay"),))
-    outer = Letter(
-        bodies=(Body(data="See below."),), enclosures=(Enclosure(media_type="message/rfc822", letter=inner),)
-    )
-
-    assert read_letter(outer).text == "See below.\n\n[attachment: a mail]\n> Subject: Rent\n>\n> please pay\n"
-
-
 def test_a_mail_of_nothing_is_refused() -> None:
     with pytest.raises(NotConvertible, match="no headers and no text"):
         read_letter(Letter())
@@ -337,3 +331,107 @@ def test_a_parameter_that_is_given_whole_and_in_parts_is_none_and_as_a_boundary_
     assert [enclosure.name for enclosure in letter.enclosures] == [""]
     with pytest.raises(NotConvertible, match="damaged"):
         letter_of_mail(mail.replace("boundary=x", "boundary*=x; boundary*0=x").encode(), LetterOptions())
+
+
+@each(
+    "above",
+    [
+        "On Mon, 5 May 2025 at 10:00, Bob <bob@example.org> wrote:",
+        "On Mon, 5 May 2025 at 10:00, Bob\n<bob@example.org> wrote:",
+        "Am 05.05.2025 um 10:00 schrieb Bob:",
+        "Le lun. 5 mai 2025 à 10:00, Bob <bob@example.org> a écrit :",
+        "Le lun. 5 mai 2025 à 10:00, Bob <bob@example.org> a écrit\u00a0:",
+        "Le lun. 5 mai 2025 à 10:00, Bob <bob@example.org> a écrit\u202f:",
+        "El lun, 5 may 2025 a las 10:00, Bob (<bob@example.org>) escribió:",
+        "5 мая 2025 г., 10:00, Боб <bob@example.org> пишет:",
+        "2025年5月5日 10:00，鲍勃 <bob@example.org> 写道：",
+        "-----Original Message-----",
+        "---------- Forwarded message ---------",
+        "-----Ursprüngliche Nachricht-----",
+        "-------- Пересылаемое сообщение --------",
+        "From: Bob <bob@example.org>\nSent: Monday, 5 May 2025 10:00\nTo: Ana\nSubject: Rent",
+        "От: Боб\nКому: Анна\nТема: Аренда",
+    ],
+)
+def test_text_below_the_head_of_another_mail_is_marked_as_quoted(above: str) -> None:
+    marked = mark(f"I will pay.\n\n{above}\n\nplease pay\nthe rent")
+
+    first, _, quoted = marked.partition("\n\n")
+    assert first == "I will pay."
+    assert all(line.startswith(">") for line in quoted.split("\n"))
+    assert quoted.endswith("> please pay\n> the rent")
+
+
+@each(
+    ("text", "marked"),
+    [
+        (text := "On Mon, 5 May 2025, Bob wrote:\n> please pay\n> the rent\n\nI will pay.", f"> {text}"),
+        (text := "> Can you pay?\nYes, on Friday.\n> And call?\nNo.", text),
+        *(
+            (text, text)
+            for text in ("From: the desk of Ana", "On Monday we wrote:\nnothing", "Dear Bob,\n\nbye")
+        ),
+    ],
+)
+def test_an_answer_below_or_between_quoted_lines_and_ordinary_words_are_not_marked(
+    text: str, marked: str
+) -> None:
+    assert mark(text) == marked
+
+
+@given(st.text(alphabet="ab>: \nOnwrote-From", max_size=300))
+def test_no_line_is_lost_moved_or_changed_but_for_its_mark(text: str) -> None:
+    def bare(line: str) -> str:
+        return line.lstrip("> ").rstrip()
+
+    assert [bare(line) for line in mark(text).split("\n")] == [bare(line) for line in text.split("\n")]
+
+
+@each("line", ["On " + "x " * 99, "> " * 100, "2025 " * 40, "On " + "x" * 32_000, "From: " + "* " * 9_000])
+def test_lines_built_to_make_a_pattern_search_for_ever_do_not(line: str) -> None:
+    text = "\n".join([line] * max(1, 32_000 // len(line)))
+
+    assert len(mark(text)) >= len(text) - text.count(" \n") - 1
+
+
+PARTS = [
+    *("On Mon, 3 Mar 2025 at 10:00, Ana <a@b.example>", "wrote:", "On", "On On Mon wrote:", "", "", "12"),
+    *("Am 3.3.2025 um 10:00 schrieb Ana:", "Il giorno", "ha scritto:", "Op ma 3 mrt schreef Jan:"),
+    *("jan skrev Ana:", "Den 3 mar skrev Ana:", "Dnia 3.3 Jan napisał(a):", "El lun, Ana escribió:"),
+    *("2025年3月3日 Ana 写道：", "3 марта 2025 г. в 10:00, Ana <a@b>:", "Ana пишет 2025:"),
+    *(
+        "From: Ana",
+        "Sent: Monday",
+        "To: Ben",
+        "* Subject: x",
+        "Von: A",
+        "Gesendet: b",
+        "De : x",
+        "Envoyé : y",
+    ),
+    *("Od: Jan", "Fra: x", "Sendt: y", "От: x", "Кому: y", "-----Original Message-----", "--", "---- x"),
+    *("-----Oprindelig meddelelse-----", "x -----Oprindelig meddelelse-----", "Begin forwarded message:"),
+    *("hello there: yes", "we say so", "the following:", "a" * 200),
+]
+LINES = st.tuples(st.sampled_from(["", "", "> ", ">> "]), st.sampled_from(PARTS)).map("".join)
+
+
+def assert_found_everywhere(lines: list[str]) -> list[tuple[int, int]]:
+    everywhere = [match.span() for match in above_quotations().finditer("\n".join(lines))]
+    assert [match.span() for match in found_above(lines)] == everywhere
+    return everywhere
+
+
+@given(st.lists(LINES, max_size=12))
+def test_search_at_beginnings_of_rules_finds_all_heads_of_quotations(lines: list[str]) -> None:
+    assert_found_everywhere([line.strip() for line in lines])
+
+
+@each("said", ["Oprindelig meddelelse", "Opr\u0131ndelig meddelelse", "oprindelig meddelel\u017fe"])
+def test_a_head_that_begins_within_a_line_is_found_however_its_letters_are_written(said: str) -> None:
+    lines = ["hello", f"so: -----{said}-----", "Fra: Ana", "Sendt: mandag"]
+    assert assert_found_everywhere(lines)[0][0] == len("hello\nso: ")
+
+
+def test_the_parts_above_are_found_by_rules_of_many_kinds() -> None:
+    assert len(list(found_above("\n\n".join(PARTS).split("\n")))) >= 9

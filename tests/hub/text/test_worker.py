@@ -125,19 +125,6 @@ def test_a_pdf_attached_to_a_mail_is_read(padding: int) -> None:
     assert text.endswith("[attachment: plan.pdf, application/pdf, 631 bytes]\nPay rent.\n")
 
 
-def test_a_large_mail_reads_like_a_small_one() -> None:
-    body = "Встреча\n\nOn Mon, 5 May 2025, Bob wrote:\nдалее\n" + "далее\n" * 8_000  # noqa: RUF001
-    message = EmailMessage()
-    message["Subject"] = "Встреча"
-    message["Date"] = "Tue, 3 Jun 2025 10:00:00 +0200"
-    message.set_content(body, charset="koi8-r", cte="base64")
-
-    large = convert(bytes(message), path="a.eml")
-
-    assert large.text.startswith("Subject: Встреча\nDate: Tue, 03 Jun 2025 10:00:00 +0200\n\nВстреча\n\n>")  # noqa: RUF001
-    assert large.date is not None and large.date.hour == 8
-
-
 @FILES
 async def test_a_cancelled_conversion_ends_its_process_at_once() -> None:
     report, others = REPORT(), children()
