@@ -18,7 +18,6 @@ _FENCE: Final = re.compile(r"\A```\w*\s++|```\Z")
 _MAX_BROKEN: Final = 50  # brackets in chatter that are tried
 # Limit of the total parsing work, as a multiple of the answer's length, which keeps it linear.
 _WORK_FACTOR: Final = 4
-_MAX_DEPTH: Final = 24  # a record has three levels
 _DECODER: Final = json.JSONDecoder(strict=False)
 
 _BLANKS: Final = re.compile(r"(?:\s+|//[^\n]*|/\*.{0,300}?\*/)*", re.DOTALL)
@@ -155,7 +154,7 @@ class _Reader:
 
     def take_value(self, *, depth: int, is_list_of_records: bool) -> object:
         """Parse the value at the current position."""
-        if depth > _MAX_DEPTH:
+        if depth > 24:  # a record has three levels
             raise _Broken
         match self._next():
             case "{":

@@ -66,7 +66,6 @@ _STATUS: Final = {
 CANCELLED: Final = "Cancelled: "  # begins the title of an event that was called off
 _ENCLOSED: Final = "BEGIN:VCALENDAR\r\n{}\r\nEND:VCALENDAR"
 _DATES: Final = {TableName.TASKS: "dueDate", TableName.TIMELINES: "date"}
-_BROKEN_CHARS: Final = 40  # of a date that cannot be read
 _FIRST_YEAR: Final = 1970  # of the dates that can be stored
 _FIRST_LEAP_YEAR: Final = 1972
 
@@ -164,7 +163,7 @@ def date_of_series(component: "Component") -> str:
     if isinstance(at, datetime) and at.tzinfo is not None:
         with suppress(*BROKEN):
             return str(epoch_ms(at.astimezone(UTC)))
-    return at.isoformat() if isinstance(at, date) else str(when or "")[:_BROKEN_CHARS]
+    return at.isoformat() if isinstance(at, date) else str(when or "")[:40]  # of a date that cannot be read
 
 
 def _begin(component: "Component") -> str:

@@ -58,12 +58,10 @@ _PART_MARK: Final = re.compile(
 )
 _HEADING: Final = re.compile(r" {0,3}#{1,6}[ \t]+(?=\S)")
 _UNDERLINE: Final = re.compile(r"(?:={3,}|-{3,})[ \t]*(?=[\r\n]|$)")
-_LONGEST_HEADING: Final = 80
 _LOOKED_BACK: Final = 40
 _ENDS_BLANK: Final = re.compile(r"(?:\A|[\r\n][ \t]*(?:\r\n|[\r\n]))\Z")
 _MAIL_FIELD: Final = re.compile(r"(From|To|Cc|Date|Sent|Subject):[ \t]+([^\r\n]*)(?:\r\n|\r|\n|$)")
 _SEPARATORS: Final = "|\t;"
-_LEAST_ROWS: Final = 3  # of a table, including its header
 
 
 class Strength(IntEnum):
@@ -156,7 +154,7 @@ def tables(text: str, start: int, end: int) -> list[Table]:
         line = _LINE.match(text, at, end) if at < end else None
         here = _row_kind(line.group()) if line else ("", 0)
         if not here[1] or here != kind:
-            if rows >= _LEAST_ROWS:
+            if rows >= 3:  # of a table, including its header
                 found.append(Table(begin, header_end, at))
             kind, rows, begin = here, 0, at
             header_end = trimmed(text, at, line.end())[1] if line else at
@@ -235,7 +233,7 @@ def _is_only_a_dot(text: str, begin: int, match: re.Match[str]) -> bool:
 def _heading(text: str, line: re.Match[str]) -> str:
     """Return the text of a heading line, or an empty string if the line does not look like one."""
     content = line.group().strip()
-    if not content or len(content) > _LONGEST_HEADING:
+    if not content or len(content) > 80:
         return ""
     if mark := _HEADING.match(line.group()):
         return line.group()[mark.end() :].strip().rstrip("#").rstrip()
@@ -285,7 +283,6 @@ CHARS_PER_TOKEN: Final = 3.5  # in alphabetic scripts; scripts without blanks ne
 LEAST_CHARS: Final = 80  # shorter pieces are not halved
 
 _LEAST_SHARE: Final = 4  # minimum size of a chunk, as a fraction of the maximum
-_MOST_SHARED_TOKENS: Final = 60  # of two chunks cut inside a sentence: about forty words
 _MARKING_CHARS: Final = 48  # the beginning of a sentence that determines the hash: most edits come later
 
 
@@ -376,7 +373,7 @@ def _most_shared(tokens: int) -> int:
 
     So a statement at the cut is whole in one of both chunks.
     """
-    return min(_MOST_SHARED_TOKENS, tokens // _LEAST_SHARE)
+    return min(60, tokens // _LEAST_SHARE)  # of two chunks cut inside a sentence: about forty words
 
 
 def _shared_from(text: str, before: tuple[int, int], start: int, tokens: int) -> int:

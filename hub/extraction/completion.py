@@ -104,7 +104,7 @@ _LEAST_LIMIT: Final = 256  # with less, no chunk could be answered
 
 def _limit_in(message: str, *, below: int) -> int | None:
     """Return the limit of an answer's tokens that a refusal names, if it is less than the refused one."""
-    message = message[:_LONGEST_MESSAGE]
+    message = message[:1_000]  # characters of a refusal
     if _ABOUT_LIMIT.search(message) is None:
         return None
     numbers = (int(re.sub(r"[,_]", "", found)) for found in _NUMBER.findall(message))
@@ -113,7 +113,6 @@ def _limit_in(message: str, *, below: int) -> int | None:
 
 # Finish reasons of truncated answers. An answer ended by a filter is incomplete, too.
 _CUT_OFF: Final = frozenset({"length", "max_tokens", "model_length", "content_filter"})
-_LONGEST_MESSAGE: Final = 1_000  # characters of a refusal
 _ENDLESS: Final = 400  # trailing characters that are blank or periodic
 _ROUNDS: Final = 6  # repetitions; six equal items are not a plausible list
 _LONGEST_ROUND: Final = 400  # characters: an item

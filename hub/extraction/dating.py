@@ -46,8 +46,6 @@ _FENCE: Final = re.compile(r" {0,3}(?:```|~~~)")
 _QUOTED: Final = re.compile(r"[ \t]*(?:>[ \t]?)*")
 _OWN_LINE_LEVEL: Final = 7  # level of a line that is only a date: any heading ends its passage
 _DECORATION: Final = " \t*_~=[]<>()|:-\u2013\u2014#\u2060"
-_LONGEST_DATE: Final = 60
-_LONGEST_EVIDENCE: Final = 100
 
 _NUMBERS: Final = r"\d{4}[-./]\d{1,2}[-./]\d{1,2}|\d{1,2}[-./]\d{1,2}[-./](?:\d{4}|\d{2})"
 _WORDS: Final = (
@@ -90,12 +88,9 @@ _LETTER: Final = re.compile(
     rf"\s*(?P<place>{_PLACE}), ?(?:the |a )?(?P<day>{_NUMBERS}|{_WORDS})(?: ?г)?\.?\s*",  # noqa: RUF001
     re.IGNORECASE,
 )
-_LETTER_LINES: Final = 20  # in which it is
-_LONGEST_TITLE: Final = 100
 _HEAD_LINES: Final = 5  # of a paragraph; fewer are a title, with names above and below it
 _SENTENCE: Final = re.compile(r"(?<! г)[.!?;。！？]\s*$")  # noqa: RUF001
 _ITEM: Final = re.compile(r"(?:[-*+]|\d{1,3}[.)])[ \t]+")
-_BULLETS: Final = ("- ", "* ", "+ ")
 _FIELD: Final = re.compile(
     r"[\s|*_-]*(?:(?:meeting |session )?date(?: of (?:the )?(?:meeting|session))?|date de (?:la )?réunion"
     r"|(?:sitzungs|besprechungs)?datum(?: der (?:sitzung|besprechung))?"
@@ -103,7 +98,6 @@ _FIELD: Final = re.compile(
     r"|(?:会议|會議)?(?:日期|时间|時間))[\s*_]*[:：|][\s*_]*(?P<value>\S.*)",  # noqa: RUF001
     re.IGNORECASE,
 )
-_FIELD_LINES: Final = 10  # lines of a passage in which a date field is accepted
 
 _NUMERIC: Final = re.compile(r"(\d{1,4})([-./])(\d{1,2})\2(\d{1,4})")
 _NAMED: Final = re.compile(r"(?<!\d)((?:19|20)\d\d)[-_. ]?(\d\d)[-_. ]?(\d\d)(?!\d)")
@@ -380,7 +374,7 @@ class _Reader:
             self._is_dated = self._is_dated or not isinstance(anchor, _NoDate)
             self._entry = depth, anchor, ends, by
         elif (
-            self._since_heading <= _FIELD_LINES
+            self._since_heading <= 10  # lines of a passage in which a date field is accepted
             and depth == 0
             and (field := _FIELD.match(content)) is not None
         ):
@@ -404,7 +398,7 @@ class _Reader:
         below = self._texts[nth + 1] if nth + 1 < len(self._texts) else ""
         if (line := _UNDERLINE.match(below)) and not _UNDERLINE.match(content) and not _FIELD.match(content):
             return _Heading(1 if line[1][0] == "=" else 2, content)
-        title = self._letter_day(content) if nth - self._front < _LETTER_LINES else None
+        title = self._letter_day(content) if nth - self._front < 20 else None
         if title is None and self._is_own_line(content):
             # A line that is only a date is a heading if there are several, or if it comes first; a single one
             # may refer to anything.
@@ -432,14 +426,14 @@ class _Reader:
         """Return the last line of the first lines of a text, up to a blank one or to fields; -1: a list."""
         lines = self._texts[self._first :] if self._first >= 0 else []
         head = list(takewhile(lambda text: text.strip() and not MAIL_FIELD.match(text), lines[:_HEAD_LINES]))
-        is_title = len(head) < _HEAD_LINES and all(len(text) <= _LONGEST_TITLE for text in head)
+        is_title = len(head) < _HEAD_LINES and all(len(text) <= 100 for text in head)
         has_items = any(_ITEM.match(text) for text in head)
         return self._first + len(head) - 1 if is_title and not has_items else -1
 
     def _is_own_line(self, line: str) -> bool:
         bare = line.strip(_DECORATION)
         return (
-            len(bare) <= _LONGEST_DATE and line[:2] not in _BULLETS and _OWN_LINE.fullmatch(bare) is not None
+            len(bare) <= 60 and line[:2] not in ("- ", "* ", "+ ") and _OWN_LINE.fullmatch(bare) is not None
         )
 
     def _open(self, heading: _Heading) -> None:
@@ -671,7 +665,7 @@ class _Reader:
 
 def _shown(by: EvidenceKind, line: str) -> Evidence:
     """Return the evidence of a line without marks of headings and lists."""
-    return Evidence(by, " ".join(line.strip(_DECORATION).split())[:_LONGEST_EVIDENCE])
+    return Evidence(by, " ".join(line.strip(_DECORATION).split())[:100])
 
 
 def _stamped(text: str) -> re.Match[str] | None:

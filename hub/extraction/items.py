@@ -210,7 +210,6 @@ _BY_RULE: Final = frozenset({Filler.MODEL})  # a rule fills the same fields as a
 MOST_NAMES: Final = 50  # a longer list does not name assignees
 Place = tuple[int, int]
 _LINE: Final = re.compile(r"([^\r\n]*)(\r\n|\r|\n|$)")
-_MAX_FRONT_LINES: Final = 100
 _FRONT_FIELD: Final = re.compile(r"([A-Za-z][\w -]*+)[ \t]*+:[ \t]++(.+)")
 _FRONT_REMARK: Final = re.compile(r"(?<!\s)\s++#.*$")
 
@@ -281,7 +280,7 @@ def front_matter(lines: Sequence[Line]) -> tuple[dict[str, str], int]:
     if not lines or lines[0].text.lstrip("\ufeff").rstrip() != "---":
         return {}, 0
     fields: dict[str, str] = {}
-    for number, line in enumerate(lines[1:_MAX_FRONT_LINES], start=1):
+    for number, line in enumerate(lines[1:100], start=1):
         if line.text.rstrip() in ("---", "..."):
             return fields, number + 1
         if match := _FRONT_FIELD.fullmatch(line.text):

@@ -368,7 +368,6 @@ _PERIODS_S: Final = (MINUTE_S, 3_600.0, 86_400.0)  # some endpoints report a dai
 _LEAST_USED_SHARE: Final = 0.02  # minimum used share of the limit from which the refill can be inferred
 _ROUNDED: Final = 0.15  # tolerance for reported times, as seconds are rounded and levels truncated
 _SAME: Final = 0.02  # tolerance for a constant size in successive answers
-_NEARLY: Final = 1e-6  # float rounding
 
 
 class Quota:
@@ -396,7 +395,7 @@ class Quota:
         """
         self._refill(now, pace)
         missing = min(amount, self._size) - self._level
-        if missing <= _NEARLY:
+        if missing <= 1e-6:  # float rounding
             return 0.0
         if self._full_at is not None:
             return max(0.0, self._full_at - now)

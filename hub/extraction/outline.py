@@ -27,7 +27,6 @@ _SPEAKER: Final = re.compile(
     r"(?:[\[(<]?\d[\d\s:./,T+\u202fAPMZapmz-]{2,30}[\])>]?(?:[ \t]*[-\u2013])?[ \t]*)?"
     r"(?:\*\*)?[^\W\d_](?:[^\W_]|[ .'\u2019-]){0,40}(?:[ \t]?\([^()\r\n]{1,40}\))?[:\uff1a](?:\*\*)?(?=\s)"
 )
-_LEAST_KNOWN: Final = 2  # names beside which an unknown one is a name, too
 _DEEPER: Final = 1_000.0  # columns: a quotation is deeper than any indented line around it
 _BEFORE: Final = 0.5  # of a column: a line above a list encloses items of the same indentation
 
@@ -66,7 +65,7 @@ def people_above(text: str, start: int, places: Iterable[int], headings: Sequenc
     lines = {line for found in above.values() for line in found}
     names = {line: found for line in lines if (found := names_in(text[slice(*line)]))}
     known = {line for line, found in names.items() if all(map(is_person, found))}
-    if len(known) < _LEAST_KNOWN or 3 * len(known) < 2 * len(names):
+    if len(known) < 2 or 3 * len(known) < 2 * len(names):  # names beside which an unknown one is a name, too
         names = {line: names[line] for line in known}
     others = known_people(headings[-1]) if headings else []
     by_place = {

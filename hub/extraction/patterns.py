@@ -16,10 +16,8 @@ from functools import lru_cache
 from typing import Final, NamedTuple, TypeVar
 
 _MOST_CHARS: Final = 1_000  # of a pattern
-_MOST_STATES: Final = 2_000  # limit of the expansion of {m,n} and groups
 _MOST_REPEATS: Final = 200
 _LONGEST_MATCH: Final = 512  # characters; bounds the work per character of the worst text
-_MOST_REMEMBERED: Final = 20_000  # cached transitions; beyond that, the cache is cleared
 
 _REPEAT: Final = re.compile(r"\*|\+|\?|\{(\d{1,9})(?:(,)(\d{1,9})?)?\}")
 _ONE_OF: Final = re.compile(r"\[\^?\]?(?:[^\]\\]|\\.)*\]", re.DOTALL)
@@ -284,7 +282,7 @@ class _Parser:
                 return begin
 
     def _add(self, state: _State) -> int:
-        if len(self._states) >= _MOST_STATES:
+        if len(self._states) >= 2_000:  # limit of the expansion of {m,n} and groups
             raise BadPattern("its counts make it too large; count less, or fewer times")
         self._states.append(state)
         return len(self._states) - 1
@@ -335,5 +333,5 @@ def _is_at(edge: str, before: str, after: str) -> bool:
 
 
 def _forget(remembered: dict[_Key, _Value]) -> None:
-    if len(remembered) > _MOST_REMEMBERED:
+    if len(remembered) > 20_000:  # cached transitions; beyond that, the cache is cleared
         remembered.clear()

@@ -144,7 +144,6 @@ _LEAST_ITEMS: Final = 3  # of the limit of a chunk
 _TOKENS_PER_ITEM: Final = 12  # a meaningful sentence is not shorter
 _MAX_CONTEXT_CHARS: Final = 200  # of a heading, a previous sentence, a repeated quote
 _MAX_TITLE_CHARS: Final = 100
-_BORDER_BYTES: Final = 8
 
 _RULES: Final = """\
 Rules:
@@ -407,7 +406,7 @@ class Prompt:
         context = "".join(f"{line}\n" for line in self._context(piece))
         # Unpredictable without the secret, but equal for a repeated question.
         mark = f"{context}\n{text}".encode("utf-8", "surrogatepass")
-        border = hmac.digest(self._secret, mark, "sha256")[:_BORDER_BYTES].hex()
+        border = hmac.digest(self._secret, mark, "sha256")[:8].hex()
         return context.replace(border, "") + _fence(text.replace(border, ""), border)
 
     def _context(self, piece: Chunk) -> list[str]:

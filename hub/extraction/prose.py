@@ -44,8 +44,6 @@ from protocol.frame import Field
 from protocol.tables import TABLES, TableName
 from protocol.work import Unsure
 
-_LANGUAGE_CHARS: Final = 20_000  # of a text, which tell its language
-_MOST_CLAUSES: Final = 12
 _MOST_ROW_CHARS: Final = 4  # Chinese ones of a row that has an event beside its day; else two words
 # "9:30", "8 h", "9 Uhr", "7 pm".
 _CLOCK: Final = re.compile(
@@ -61,11 +59,9 @@ _LONGEST_TOPIC: Final = 40  # of a line that names the event of the next one
 _MOST_TOPIC_WORDS: Final = 2  # of the first sentence in a row, which names what the others are about
 _LEAST_BLANKS: Final = 2  # in a remark on a ticket
 _MOST_LEADING: Final = 2  # words dropped before a date
-_MOST_BETWEEN: Final = 3  # sentences between the name of a work and the offer to do it
 _TWO: Final = 2  # people of a chat, one of whom asks the other; clauses of a row: its day and its event
 _COPULAS: Final = frozenset(("is", "are", "ist", "sind", "est"))  # which date words may include
 _VALUE_END: Final = re.compile("[,;(\uff0c\u2013-]")
-_LONGEST_ROW: Final = 100
 _VALUE: Final = re.compile('[\\d"\u201c\u00abA-Z\u00c4-\u00dc\u0410-\u042f\u4e00-\u9fff]')
 _REMARK: Final = re.compile(
     r"(?P<who>[^:\uff1a(\[,\d]{1,40}?)(?:,? ?[(\[][^()\[\]]{1,30}[)\]]|, [^:\uff1a]{1,20}(?::\d\d)?)?"
@@ -183,7 +179,7 @@ class _Reader:
 
     def read(self, passages: Sequence[Passage]) -> list[Item]:
         if len(passages) > 1:
-            self._lexicon = lexicon_in(self._text[:_LANGUAGE_CHARS], None)
+            self._lexicon = lexicon_in(self._text[:20_000], None)  # of a text, which tell its language
         for passage in passages:
             lines = list(lines_in(self._text, passage))
             if lines:
@@ -253,7 +249,7 @@ class _Reader:
             if self.count > count:
                 self.offered, self.offered_by, since = (count, self.count), line.speaker, nth
                 self._items[count:] = map(sentence.doubted, self._items[count:])
-            elif nth - since >= _MOST_BETWEEN:
+            elif nth - since >= 3:  # sentences between the name of a work and the offer to do it
                 self.offered = 0, 0
         is_prose = about.is_prose and len(lines) > FEW_SENTENCES and len(self.orders) > 1
         if is_prose and about.lexicon is not None and not about.lexicon.has("personal", about.text):
@@ -572,7 +568,7 @@ class _Sentence:
     def _value_row(self) -> bool:
         """Add the fact of a row such as ``Gate code: 4471``."""
         key, value = (*_COLON.split(self._text, 1), "")[:2]
-        is_row = value.strip() and len(self._text) < _LONGEST_ROW and not self._is_event_row()
+        is_row = value.strip() and len(self._text) < 100 and not self._is_event_row()
         if not is_row or not (self._lexicon.has("facts", self._text) and _VALUE.search(value)):
             return False
         fields: dict[str, Field] = {"title": key.strip(EDGES), "content": value.strip(EDGES)}
@@ -695,7 +691,7 @@ class _Sentence:
         clauses: list[_Clause] = []
         at, is_more = 0, False
         for start, end in self._joints():
-            if len(clauses) == _MOST_CLAUSES:
+            if len(clauses) == 12:
                 break
             if start < at or any(day.start < end and start < day.end for day in self._days):
                 continue

@@ -20,7 +20,6 @@ from hub.extraction.wording.languages import Lexicon, is_label, is_line_of, lang
 from protocol.work import Unsure
 
 _MOST_CHARS: Final = 400  # of a sentence; a longer one is read in pieces
-_FIRST_LINES: Final = 3  # of a text, which may name its kind
 FEW_SENTENCES: Final = 3
 _WORD: Final = re.compile(r"[^\W\d_]+(?:['\u2019][^\W\d_]+)?")
 _QUOTED: Final = re.compile(r"(?:[ \t]*>)+[ \t]*")
@@ -53,10 +52,6 @@ EDGES: Final = (
 ENDS: Final = (".", "!", "?", "\u2026", "\u3002", "\uff01", "\uff1f")
 _LEAST_SIGNS: Final = 3  # of another language, in a passage without any of its own
 _LEAST_TITLES: Final = 2
-_LEAST_ROWS: Final = 2  # of a list of days
-_LEAST_WORK: Final = 2  # lines that name work, in a list of work
-_LEAST_SHARE: Final = 0.3
-_LONGEST_HEADING: Final = 60
 _TICKET: Final = re.compile(
     r"(?:[A-Z]{2,8}-\d+[:.]?|[^\W\d_]\w+ (?:#|\u2116 ?)?\d[\w/-]*\s?[:.\u2013\u2014-])\s+\S"
 )
@@ -77,9 +72,7 @@ _ORDERED: Final = frozenset(_NUMBERED.split())  # what has ordinals in German: "
 DIGIT: Final = re.compile(r"\d")
 TICKS: Final = frozenset("xX\u2713\u2714\u221a")  # of boxes whose work is done
 _THREAD_LINES: Final = 12  # of a text, one of which may be the heading of its comments
-_LONGEST_GREETING: Final = 16  # characters
 _FEW_SIGNS: Final = 2  # of a tale; more in a longer text
-_CHARS_PER_SIGN: Final = 200
 
 
 class Section(Enum):
@@ -194,12 +187,12 @@ class About:
         self.lexicon = lexicon_in(" ".join(line.text for line in lines[:200]), known)
         firsts = [line for line in lines if line.is_first]
         self.speakers = speakers = Counter(line.speaker.lower() for line in firsts if line.speaker)
-        top = " ".join(line.text for line in lines[:_FIRST_LINES])
+        top = " ".join(line.text for line in lines[:3])  # of a text, which may name its kind
         lexicon = self.lexicon
         self.text = " ".join(line.text for line in lines)
         self.start = lines[0].start
         signs = lexicon.patterns("tales")[0].findall(self.text) if lexicon else ()
-        self.is_tale = len(set(signs)) >= max(_FEW_SIGNS, len(self.text) // _CHARS_PER_SIGN)
+        self.is_tale = len(set(signs)) >= max(_FEW_SIGNS, len(self.text) // 200)
         # "About the task Export:", after which the second line is a remark, and others are talk.
         self.is_about_task = firsts[0].text.rstrip().endswith((":", "\uff1a"))
         self.second = firsts[1].start if len(firsts) > 1 else -1
@@ -218,7 +211,7 @@ class About:
         )
         self.is_minutes = bool(lexicon and lexicon.has("minutes", top)) and not self.is_chat
         rows = sum(_DAY_ROW.match(line.text) is not None for line in firsts)
-        self.is_calendar = rows >= _LEAST_ROWS and 2 * rows >= len(firsts)
+        self.is_calendar = rows >= 2 and 2 * rows >= len(firsts)  # of a list of days
         bullets = sum(line.is_bullet for line in firsts)
         self.has_bullets = bullets > 1
         # Rows of names of films and books: no sentence has capital letters in "Me" or "Your".
@@ -229,7 +222,7 @@ class About:
         has_greeting = firsts[0].text.rstrip().endswith((",", "!", "\uff0c", "\uff1a", ":"))
         self.sentences = lines
         greeted = firsts[0].text.rstrip()
-        is_greeting = len(greeted) < _LONGEST_GREETING or is_line_of("salutations", greeted)
+        is_greeting = len(greeted) < 16 or is_line_of("salutations", greeted)  # characters
         self.is_letter = has_greeting and len(firsts) > 1 and is_greeting
         self.is_short = len(firsts) > 1 and max(len(line.text) for line in firsts) < 100
         # Lines that each stand for themselves: a list, or a short note.
@@ -281,7 +274,7 @@ class About:
             lexicon.match("listed", line.text) is not None and not is_label(lexicon, line.speaker)
             for line in rows
         )
-        return count >= _LEAST_WORK and count >= _LEAST_SHARE * len(rows)
+        return count >= 2 and count >= 0.3 * len(rows)  # lines that name work, in a list of work
 
     def is_heading(self, line: Line, below: Line) -> bool:
         """Return True for a first line that names what the lines below are about."""
@@ -321,7 +314,7 @@ def lexicon_in(text: str, known: Lexicon | None, least: int = _LEAST_SIGNS) -> L
 
 def section_of(lexicon: Lexicon | None, heading: str) -> Section | None:
     """Return the meaning of a heading, or None if it has none."""
-    if lexicon is None or len(heading) > _LONGEST_HEADING or heading.rstrip().endswith((*ENDS, ",", ";")):
+    if lexicon is None or len(heading) > 60 or heading.rstrip().endswith((*ENDS, ",", ";")):
         return None
     bare = heading.strip(" *_#=:\uff1a")
     for attribute, section in (
@@ -371,7 +364,6 @@ _SPOKEN: Final = re.compile(
     "|\u201c[^\u201c\u201d\r\n]{15,400}\u201d|\u201e[^\u201e\u201c\u201d\r\n]{15,400}[\u201c\u201d]"
     "|\u00ab[^\u00ab\u00bb\r\n]{15,400}\u00bb|\u300c[^\u300c\u300d\r\n]{8,400}\u300d)"
 )
-_LEAST_SPEECH: Final = 17  # characters with the marks
 _LEAST_SPOKEN: Final = 7  # words of a sentence without a mark at its end; fewer are a name
 
 _MOST_HEAD: Final = 16  # lines of the head of a letter, or of its foot
@@ -418,7 +410,7 @@ def _is_of_head(line: str) -> bool:
 
 def _is_speech(quoted: str) -> bool:
     """Return True for quoted words that are a sentence, and not a name."""
-    return (len(quoted) >= _LEAST_SPEECH or has_han(quoted)) and (
+    return (len(quoted) >= 17 or has_han(quoted)) and (  # characters with the marks
         quoted[-2] in ".!?,\u2026\u3002\uff01\uff1f\uff0c" or len(quoted.split()) >= _LEAST_SPOKEN
     )
 

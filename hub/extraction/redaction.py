@@ -55,7 +55,6 @@ _IBAN: Final = (
     )
     + rf"){_AFTER}"
 )
-_LEAST_IBAN_DIGITS: Final = 8  # after the check digits, so that no prose is one by chance
 _CARD: Final = rf"{_BEFORE}(?<!\d\.)[1-689](?:{_GAP}\d){{13,18}}(?!\d)"
 # ISO/IEC 7812: first digits and lengths of cards that pay; no IMEI and no EAN has them.
 _CARD_NUMBER: Final = re.compile(
@@ -101,14 +100,13 @@ _ADDRESS: Final = (
 
 
 _PIECE_CHARS: Final = 16_384
-_LONGEST_CHARS: Final = 1_000  # more than any value has
 
 
 def _is_iban(value: str) -> bool:
     """Return True if the check digits (ISO 7064, mod 97-10) are right; the pattern knows the lengths."""
     bare = "".join(filter(str.isalnum, value)).upper()
     return (
-        sum(map(str.isdigit, bare[4:])) >= _LEAST_IBAN_DIGITS
+        sum(map(str.isdigit, bare[4:])) >= 8  # after the check digits, so that no prose is one by chance
         and int("".join(str(int(char, 36)) for char in bare[4:] + bare[:4])) % 97 == 1
     )
 
@@ -288,7 +286,7 @@ def _places(name: str, plain: PlainForm) -> Iterator[tuple[int, int]]:
     pattern, (_, is_one) = _pattern_of(name), BUILT_IN[name]
     text, begin = plain.text, 0
     for piece_end in range(_PIECE_CHARS, len(text) + _PIECE_CHARS, _PIECE_CHARS):
-        while match := pattern.search(text, begin, piece_end + _LONGEST_CHARS):
+        while match := pattern.search(text, begin, piece_end + 1_000):  # more than any value has
             start, begin = match.start(), match.start() + 1
             for end in _ends(match, has_groups=name in ("card", "phone")):
                 if is_one(text[start:end]):

@@ -251,7 +251,6 @@ _OF_TASKS: Final = ("remark", "list", "start", "type", "archived", "project", "w
 _KINDS: Final = {"dueDate": "when", "date": "when", "description": "remark"}  # of columns, by field
 _DELIMITERS: Final = (",", ";", "\t", "|")
 _HEAD_CHARS: Final = 4_000  # at the start of a file, which tell its delimiter and its day
-_MOST_ABOVE: Final = 20  # rows above a row of headings
 _FENCE: Final = re.compile(r"^[ \t>]{0,40}(?:```|~~~)", re.MULTILINE)
 _QUOTED: Final = re.compile(r"[ \t]*(?:>[ \t]?)*")
 _SENTENCE_ENDS: Final = (".", "!", "?", "\u2026", "\u3002", "\uff01", "\uff1f")
@@ -522,7 +521,7 @@ def _grids(grid: _Grid, rows: Iterable[_Row], dates: "_Dates", options: Extracti
             is_apart, above = True, 0
             continue
         above += 1
-        may_head = is_apart or (grid.columns is None and above <= _MOST_ABOVE)
+        may_head = is_apart or (grid.columns is None and above <= 20)  # rows above a row of headings
         columns = _columns(row, options) if may_head else None
         if columns is not None:
             yield grid

@@ -123,7 +123,6 @@ _BY_MEDIA_TYPE: Final[dict[str, _Reader]] = {
 }
 _ADDRESS: Final = re.compile(r"\w{2,10}://\S+")
 _DUE: Final = "dueDate"
-_TODO_NAMES: Final = frozenset({"todo.txt", "done.txt"})
 
 
 def read(document: Document, options: ExtractionOptions) -> Form:
@@ -131,7 +130,7 @@ def read(document: Document, options: ExtractionOptions) -> Form:
     name = PurePosixPath(document.unit_key.replace("\\", "/")).name.lower()
     media_type = (document.media_type or "").split(";")[0].strip().lower()
     reader = _BY_SUFFIX.get(PurePosixPath(name).suffix) or _BY_MEDIA_TYPE.get(media_type)
-    is_named = name in _TODO_NAMES or name.endswith(".todo.txt")
+    is_named = name in ("todo.txt", "done.txt") or name.endswith(".todo.txt")
     if is_named or (reader in (None, read_markdown) and is_todo_txt(document.text)):
         reader = read_todo_txt
     elif reader is None and media_type in ("", PLAIN, *OFFICE):
@@ -218,10 +217,7 @@ def _at(item: Item, places: Sequence[int], text: str) -> Item:
 
 # --- texts of reference ---
 
-_LEAST_TITLES: Final = 2  # of sections that stand in such texts alone
 _LEAST_CLAUSES: Final = 3
-_LONGEST_TITLE: Final = 80
-_MOST_LINES: Final = 60  # of an invoice
 _LONG: Final = 1_500  # characters
 _PAGES: Final = frozenset(
     {".htm", ".html", ".xhtml", ".rst"}
@@ -272,12 +268,12 @@ def is_reference(name: str, text: str, passages: Sequence[Passage], *, has_day: 
     in_order = sum(
         (first, int(nth) + 1) == (other, int(next_)) for (first, nth), (other, next_) in pairwise(clauses)
     )
-    return found >= _LEAST_TITLES or in_order >= _LEAST_CLAUSES - 1
+    return found >= 2 or in_order >= _LEAST_CLAUSES - 1  # of sections that stand in such texts alone
 
 
 def is_invoice(text: str) -> bool:
     """Return True if one of the first lines is the title of an invoice, and another one its sum."""
-    lines = [line.strip(_MARKS) for line in text.splitlines()[:_MOST_LINES]]
+    lines = [line.strip(_MARKS) for line in text.splitlines()[:60]]  # of an invoice
     return any(
         all(any(map(pattern.match, lines)) for pattern in one.patterns("invoices"))
         for one in languages_in(script_of(text))
@@ -285,4 +281,4 @@ def is_invoice(text: str) -> bool:
 
 
 def _is_title(words: str) -> bool:
-    return len(words) <= _LONGEST_TITLE and not words.endswith(_ENDS) and is_line_of("reference", words)
+    return len(words) <= 80 and not words.endswith(_ENDS) and is_line_of("reference", words)

@@ -179,15 +179,9 @@ _LEAST_QUOTED: Final = 0.2  # share of a field that the quote must support
 _LEAST_IN_CONTEXT: Final = 0.44  # by the quote and the text before it
 _LEAST_IDEOGRAPHS: Final = 0.52  # of a text in ideographs, which have no inflection
 _CONTEXT_CHARS: Final = 200
-_LEAST_COMMON: Final = 0.5  # of a word's letters
 _LEAST_COMMON_CHARS: Final = 3
-_LEAST_PART_CHARS: Final = 4  # of a word in a compound
-_LEAST_COMPOUND_CHARS: Final = 5
-_MOST_JOINED_CHARS: Final = 2_000  # searched for parts of compounds
-_LEAST_CONSONANTS: Final = 3
 _SAME_CONSONANTS: Final = 0.7  # share of a word whose consonants are those of another
 _MOST_WORD_CHARS: Final = 64  # compared of a word, as its work grows with the square of that
-_NUMBER_WEIGHT: Final = 4  # as a word of five letters
 _IDEOGRAPH_WEIGHT: Final = 2
 _ELSEWHERE: Final = frozenset({"author"})  # people are often named elsewhere, as assignees are
 _FIGURE: Final = re.compile(r"\d(?:[.,'\u2019\u00a0\u202f ]?\d)*")
@@ -306,7 +300,7 @@ class _Source:
         forms = self._words | {_PREFIX.sub("", word, count=1) for word in self._words}
         self._beginnings = {word[:length] for word in forms for length in range(1, len(word) + 1)}
         joined = " ".join(sorted(forms))
-        self._inside = joined if len(joined) <= _MOST_JOINED_CHARS else ""
+        self._inside = joined if len(joined) <= 2_000 else ""  # searched for parts of compounds
         self._consonants = {_consonants(word) for word in forms}
 
     def share_of(self, word: str) -> float:
@@ -317,18 +311,14 @@ class _Source:
             return 0.0
         share = max(self._begun(word), self._begun(_PREFIX.sub("", word, count=1)), self._compound(word))
         consonants = _consonants(word)
-        if (
-            share < _SAME_CONSONANTS
-            and len(consonants) >= _LEAST_CONSONANTS
-            and consonants in self._consonants
-        ):
+        if share < _SAME_CONSONANTS and len(consonants) >= 3 and consonants in self._consonants:
             return _SAME_CONSONANTS
         return share
 
     def _begun(self, word: str) -> float:
         common = self._common(word)
         share = common / len(word)
-        return share if common >= _LEAST_COMMON_CHARS and share >= _LEAST_COMMON else 0.0
+        return share if common >= _LEAST_COMMON_CHARS and share >= 0.5 else 0.0  # of a word's letters
 
     def _common(self, word: str) -> int:
         common = len(word)
@@ -338,14 +328,14 @@ class _Source:
 
     def _compound(self, word: str) -> float:
         """Return the share of a compound made of beginnings of these words, or of a part of one of these."""
-        if len(word) < _LEAST_COMPOUND_CHARS:
+        if len(word) < 5:
             return 0.0
         stem = word[: -(-len(word) * 7 // 10)]
         if stem in self._inside:
             return len(stem) / len(word)
         first = self._common(word)
         second = max(self._common(word[at:]) for at in range(first, first + 3))
-        is_made = min(first, second) >= _LEAST_PART_CHARS
+        is_made = min(first, second) >= 4  # of a word in a compound
         return (first + second) / len(word) if is_made else 0.0
 
 
@@ -384,7 +374,7 @@ def _is_number(word: str) -> bool:
 
 def _weight(word: str) -> int:
     if _is_number(word):
-        return _NUMBER_WEIGHT
+        return 4  # as a word of five letters
     if len(word) == 1:
         return _IDEOGRAPH_WEIGHT if is_unspaced(word) else 0
     return len(word) - 1
@@ -422,7 +412,6 @@ _LEAST_RUN: Final = 3  # consecutive hidden characters: one or two may come from
 
 _BLOB: Final = re.compile(r"[A-Za-z0-9+/]{32,}+={0,2}")
 _MOST_BLOBS: Final = 200
-_MOST_BLOB_CHARS: Final = 8_000
 _LEAST_READABLE: Final = 0.95  # of a blob's bytes: keys and digests are random, orders are text
 
 
@@ -597,7 +586,7 @@ def _blobs(text: str) -> Iterator[Span]:
     for nth, match in enumerate(_BLOB.finditer(text)):
         if nth == _MOST_BLOBS:
             return
-        blob = match.group()[:_MOST_BLOB_CHARS].rstrip("=")
+        blob = match.group()[:8_000].rstrip("=")
         try:
             decoded = base64.b64decode(blob[: len(blob) // 4 * 4])
         except binascii.Error:

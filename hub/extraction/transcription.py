@@ -30,9 +30,6 @@ if TYPE_CHECKING:
 _LEAST_BYTES_PER_S: Final = 1_000
 _LEAST_WAVE_BYTES_PER_S: Final = 8_000
 _SENTENCE_ENDS: Final = (".", "!", "?", "…", "。", "！", "？", "।", "؟")  # noqa: RUF001
-_MOST_LINE_CHARS: Final = 300
-_MOST_PAUSE_S: Final = 2.0  # within a sentence
-_MOST_TEXT_CHARS: Final = 2_000_000  # about a day of speech
 
 
 class Recording(ModelRequest, frozen=True, kw_only=True):
@@ -141,7 +138,7 @@ def _transcript_in(body: bytes) -> _Transcript:
         found = msgspec.json.decode(body, type=_Transcript)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise Unusable("what it sent is no transcription") from None
-    if len(found.text) > _MOST_TEXT_CHARS:
+    if len(found.text) > 2_000_000:  # about a day of speech
         raise Unusable("what it sent is longer than any speech")
     return found
 
@@ -158,8 +155,8 @@ def _lines(transcript: _Transcript) -> Iterator[str]:
         words = " ".join(segment.text.split())
         if not words:
             continue
-        is_over = line.endswith(_SENTENCE_ENDS) or len(line) + len(words) > _MOST_LINE_CHARS
-        if line and (is_over or segment.start - end > _MOST_PAUSE_S):
+        is_over = line.endswith(_SENTENCE_ENDS) or len(line) + len(words) > 300
+        if line and (is_over or segment.start - end > 2.0):  # within a sentence
             yield f"[{_clock(begin)}] {line}\n"
             line = ""
         if not line:

@@ -60,10 +60,8 @@ LEAST_QUOTE_CHARS: Final = 12  # shorter quotes are ambiguous: the whole sentenc
 
 # Characters that models put around quotes.
 _ASIDE: Final = "\"'\u201c\u201d\u2018\u2019\u201e\u00ab\u00bb.\u2026 \t\r\n"
-_CHARS_PER_SLIP: Final = 10  # a similarity of 0.9 at least
 _MOST_QUOTE_CHARS: Final = 400  # twice the limit of a quote; a longer one is no typo
 _MOST_SEEDS: Final = 64  # positions of its words that are examined
-_MOST_WINDOWS: Final = 8  # windows compared character by character
 # Part of a word: a typo in a long word leaves its other parts unchanged.
 _PART: Final = re.compile(
     r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\u9fff]|[^\W\u0e00-\u9fff]{1,5}|\w"
@@ -72,9 +70,6 @@ _PART: Final = re.compile(
 _LEAST_TITLE_WORDS: Final = 3  # shorter titles may occur anywhere
 
 _LEFT_OUT: Final = re.compile(r"(?:(?<!\s)\s++)?[\[(]?(?:\.{3,}|\u2026)[\])]?\s*+")
-_MOST_PARTS: Final = 4
-_LEAST_PART_CHARS: Final = 8
-_WIDEST_GAP_CHARS: Final = 200  # length of an omission in a quote
 
 _NUMBER: Final = re.compile(r"\d+")
 _NOT: Final = re.compile(
@@ -139,14 +134,14 @@ class Grounding:
     def _with_gaps(self, quote: str) -> list[tuple[int, int]]:
         """Find a quote with marked omissions: its parts in close succession."""
         parts = _LEFT_OUT.split(quote)
-        if not 1 < len(parts) <= _MOST_PARTS or any(len(part) < _LEAST_PART_CHARS for part in parts):
+        if not 1 < len(parts) <= 4 or any(len(part) < 8 for part in parts):
             return []
         found: list[tuple[int, int]] = []
         places = [list(self._folded.find(part)) for part in parts]
         for start, end in places[0]:
             for following in places[1:]:
                 nth = bisect_left(following, (end, 0))
-                if nth == len(following) or following[nth][0] - end > _WIDEST_GAP_CHARS:
+                if nth == len(following) or following[nth][0] - end > 200:  # length of an omission in a quote
                     break
                 end = following[nth][1]
             else:
@@ -155,7 +150,7 @@ class Grounding:
         return found
 
     def _with_slips(self, quote: str) -> list[tuple[int, int]]:
-        most = len(quote) // _CHARS_PER_SLIP
+        most = len(quote) // 10  # a similarity of 0.9 at least
         if not most or len(quote) > _MOST_QUOTE_CHARS:
             return []
         letters = self._folded.letters
@@ -188,7 +183,7 @@ class Grounding:
                 windows[-1] = windows[-1][0] + weight, windows[-1][1], begin
             else:
                 windows.append((weight, begin, begin))
-        best = sorted(windows, key=lambda window: -window[0])[:_MOST_WINDOWS]
+        best = sorted(windows, key=lambda window: -window[0])[:8]  # windows compared character by character
         return [(max(first - slips, 0), last + len(quote) + slips + 1) for _, first, last in best]
 
 
@@ -251,13 +246,11 @@ _NOTES: Final = TABLES[TableName.NOTES]  # table for an event without a day, if 
 REFERENCE_FIELDS: Final[dict[str, str]] = {TableName.PROJECTS: "project", TableName.TASKS: "task"}
 _NO_FIELDS: Final = frozenset({"table", "quote", "data", *REFERENCE_FIELDS.values()})
 
-_MOST_WORDS_OF_A_NAME: Final = 4
 _POINTING: Final = frozenset(
     ("i", "we", "you", "he", "she", "it", "they", "this", "that", "there", "the", "a", "an", "nobody")
 )
 
 _EMPTY_VALUES: Final = frozenset({"", "null", "none", "n/a", "unknown", "not specified"})
-_MOST_WORDS_CHARS: Final = 120  # of a date in words
 
 
 class Values(msgspec.Struct, frozen=True):
@@ -388,7 +381,7 @@ class Reading:
         if column.kind is not Kind.EPOCH_MS or not isinstance(raw, str):
             return None
         words = shown(raw).strip()
-        is_copied = len(words) <= _MOST_WORDS_CHARS and occurs_in(words, self._known)
+        is_copied = len(words) <= 120 and occurs_in(words, self._known)  # of a date in words
         return words if is_copied and any(map(str.isalpha, words)) else None
 
 
@@ -634,7 +627,7 @@ def _days(at_ms: int, timezone: str) -> set[str]:
 def _is_name(text: str, words: set[str]) -> bool:
     """Return True if these *words* contain the name, and it is not a pronoun."""
     name = words_of(text)
-    return 0 < len(name) <= _MOST_WORDS_OF_A_NAME and words.issuperset(name) and name[0] not in _POINTING
+    return 0 < len(name) <= 4 and words.issuperset(name) and name[0] not in _POINTING
 
 
 _NEIGHBOURS: Final = 10  # compared on either side; one sentence has fewer items

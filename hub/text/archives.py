@@ -114,7 +114,6 @@ def _chat(text: str) -> Iterator[Message]:
 
 MOST_MAILS: Final = 100_000
 
-_MOST_LINE_CHARS: Final = 200
 # A blank line, the separator, and a header field: "From here on ..." in a mail is no separator.
 _SEPARATOR: Final = re.compile(
     rb"(?:\A(?:\xef\xbb\xbf)?|(?<=\n\n)|(?<=\n\r\n))From ([^\r\n]*)\r?\n(?=[!-9;-~]+:)"
@@ -180,4 +179,4 @@ def _parsed_mails(data: bytes) -> Iterator[tuple[str, bytes]]:
 
 
 def _line(separator: re.Match[bytes]) -> str:
-    return on_one_line(letters(separator[1][:_MOST_LINE_CHARS].decode("utf-8", "surrogateescape")))
+    return on_one_line(letters(separator[1][:200].decode("utf-8", "surrogateescape")))

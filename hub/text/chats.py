@@ -83,8 +83,6 @@ _WHATSAPP: Final = (
     re.compile(rf"[{_INVISIBLE}]?\[{_DAY}(?P<comma>,?)\s{_TIME}\]\s", re.IGNORECASE),  # iOS
     re.compile(rf"[{_INVISIBLE}]?{_DAY}(?P<comma>,?)\s{_TIME}\s[-\u2013]\s", re.IGNORECASE),  # Android
 )
-_AFTERNOON: Final = ("p", "下午", "午後", "오후")
-_STAMP_CHARS: Final = 60
 # A message of people, in contrast to a notice of the program.
 _AUTHOR: Final = re.compile(
     rf"(?>(?:[~{_INVISIBLE}]|[^\S\n])*)(?P<name>[^:\"“”„«»\n]{{1,{_MOST_NAME_CHARS}}}):(?!//|\d)\s?"
@@ -119,7 +117,7 @@ def _is_whatsapp(head: str) -> bool:
 
 
 def _stamp(line: str) -> re.Match[str] | None:
-    return next(filter(None, (form.match(line[:_STAMP_CHARS]) for form in _WHATSAPP)), None)
+    return next(filter(None, (form.match(line[:60]) for form in _WHATSAPP)), None)
 
 
 def _whatsapp(text: str) -> list[str]:
@@ -241,7 +239,7 @@ def _written_at(stamp: re.Match[str], order: str | None) -> str:
 def _hour(stamp: re.Match[str]) -> int:
     hour = int(stamp["h"])
     if half := (stamp.groupdict().get("half") or stamp.groupdict().get("noon") or "").lower():
-        hour = hour % 12 + (12 if half in _AFTERNOON else 0)
+        hour = hour % 12 + (12 if half in ("p", "下午", "午後", "오후") else 0)
     return hour
 
 

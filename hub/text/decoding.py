@@ -46,8 +46,6 @@ _HIGH: Final = re.compile(rb"[\x80-\xff]")
 _SAMPLE_BYTES: Final = 64 * 1024
 _MOST_BROKEN: Final = 0.05  # share of what is no UTF-8 in a text that is UTF-8 but for it
 _MOST_CHAOS: Final = 0.3
-_LEAST_PLAUSIBLE: Final = 0.5
-_FREQUENT_WORTH: Final = 0.25
 _FOREIGN_WORTH: Final = 0.75  # of a letter that only other languages have
 _WIDE_CHARS: Final = re.compile(
     "[\t\r\n -~\u00a0-\u024f\u0400-\u04ff\u2010-\u2bff\u3000-\u9fff\uff00-\uffee\U0001f300-\U0001faff]"
@@ -189,7 +187,7 @@ def _guessed(data: bytes) -> tuple[str, str] | None:
     )
     possible = {name for match in matches for name in match.could_be_from_charset}
     worth = {name: _plausibility(text) for text, name in _read_as(sample, encodings) if name in possible}
-    likely = [name for name in worth if worth[name] >= _LEAST_PLAUSIBLE]
+    likely = [name for name in worth if worth[name] >= 0.5]
     likely.sort(key=worth.__getitem__, reverse=True)
     return next(_read_as(data, likely), None)
 
@@ -204,7 +202,7 @@ def _plausibility(text: str) -> float:
     """Return the share of the characters beyond ASCII that people write in such a place."""
     others = len(text) - len(text.encode("ascii", "ignore"))
     worth = len(_OWN.findall(text)) + _FOREIGN_WORTH * len(_FOREIGN.findall(text))
-    worth += _FREQUENT_WORTH * len(_FREQUENT.findall(text)) - 2 * len(_MISPLACED.findall(text))
+    worth += 0.25 * len(_FREQUENT.findall(text)) - 2 * len(_MISPLACED.findall(text))
     return worth / others if others else 0.0
 
 

@@ -18,8 +18,6 @@ from hub.text.styles import Element, Style, Styles
 # Number of tags times nesting depth: the parser's worst-case work. It grows with the page at most. A real
 # page needs two for each character; 200,000 nested divs (1 MB, measured: 77 s) need 40,000 million.
 _MOST_STEPS: Final = 8_000_000
-_STEPS_PER_CHAR: Final = 8
-_FREE_STEPS: Final = 100_000  # 15 ms
 
 _TAG: Final = re.compile(r"<(/?)([a-zA-Z][a-zA-Z0-9:-]*)")
 
@@ -45,7 +43,6 @@ _INDENT: Final = "  "
 _MOST_LISTS: Final = 8
 _QUOTE: Final = "blockquote"
 _MOST_QUOTES: Final = 5
-_CELLS: Final = frozenset(("td", "th"))
 
 _SPACE: Final = re.compile(r"[ \t\n\r\f]+")
 _SPACES: Final = re.compile(" {2,}")
@@ -100,7 +97,7 @@ def _refuse_a_bomb(page: str) -> None:
         elif is_open[name]:
             is_open[name] -= 1
             depth -= 1
-    if tags * deepest > min(_FREE_STEPS + _STEPS_PER_CHAR * len(page), _MOST_STEPS):
+    if tags * deepest > min(100_000 + 8 * len(page), _MOST_STEPS):  # 15 ms
         raise TooTangled(f"nested too deeply: {deepest} levels over {tags} tags")
 
 
@@ -250,5 +247,5 @@ def _close(tag: str, lines: _Lines) -> None:
         lines.end_block()
         lines.quotes -= tag == _QUOTE
         lines.lists -= tag in _LISTS
-    elif tag in _CELLS:
+    elif tag in ("td", "th"):
         lines.add_tab()

@@ -217,7 +217,6 @@ _MOST_MAILS: Final = 3  # nested in each other
 _MOST_READ: Final = 20  # attachments whose content is read
 _MOST_FIELD_BYTES: Final = 8 * 1024  # of a header with parameters; a file name of 255 characters takes 3 KB
 _TAME_FIELDS: Final = 2 * MOST_PARTS
-_TAME_NESTS: Final = 10
 
 # Matches in bodies do no harm. The library parses parameters in quadratic time.
 _FIELD: Final = re.compile(rb"^content-(?:type|disposition)[ \t]*:[^\n]*(?:\n[ \t][^\n]*)*", re.M | re.I)
@@ -229,7 +228,7 @@ def is_tame(data: bytes) -> bool:
     nests = 0
     for fields, field in enumerate(_FIELD.finditer(data), start=1):
         nests += b"multipart/" in field.group()[:200].lower()
-        if fields > _TAME_FIELDS or nests > _TAME_NESTS or len(field.group()) > _MOST_FIELD_BYTES:
+        if fields > _TAME_FIELDS or nests > 10 or len(field.group()) > _MOST_FIELD_BYTES:
             return False
     return True
 
@@ -368,9 +367,6 @@ def _chosen(ways: list[Message]) -> list[Message]:
 
 BULK: Final = "Precedence: bulk"  # line of a mail from a list or a machine
 _SHOWN: Final = ("Subject", "From", "To", "Cc", "Date")
-_MOST_FIELDS: Final = 1_000  # headers examined; only an attack has more
-_STUB_CHARS: Final = 300
-_PAGE_SHARE: Final = 16  # of the limit of a body, because markup is not text
 _LEAST_ROOM_CHARS: Final = 100  # for the text of an attachment; shorter texts are useless
 _NO_ROOM: Final = "the mail is long enough without it"
 _READ: Final = " read"
@@ -405,7 +401,7 @@ def shown_headers(letter: Letter) -> list[tuple[str, str]]:
     given = letter.headers
     found: dict[str, str] = {}
     for at, (name, value) in enumerate(given.items() if isinstance(given, Mapping) else given):
-        if at == _MOST_FIELDS and len(found) > 0:
+        if at == 1_000 and len(found) > 0:  # headers examined; only an attack has more
             break
         found.setdefault(name.strip().lower(), value)
     values = ((name, header_text(found.get(name.lower(), ""))) for name in _SHOWN)
@@ -421,7 +417,7 @@ def _is_bulk(letter: Letter) -> bool:
 def is_stub(text: str, *, has_page: bool) -> bool:
     """Return True if a plain body only says that the mail must be read as a page."""
     text = text.strip()
-    return not text or (has_page and len(text) < _STUB_CHARS and _STUB.search(text) is not None)
+    return not text or (has_page and len(text) < 300 and _STUB.search(text) is not None)
 
 
 class _Writing:
@@ -532,7 +528,7 @@ class _Writing:
 
     def _page(self, page: str) -> str:
         page = _DATA.sub("", page)
-        most = self._options.max_body_chars * _PAGE_SHARE
+        most = self._options.max_body_chars * 16  # of the limit of a body, because markup is not text
         if len(page) > most:
             page = page[:most]
             self._notes.append("of a page in the mail only the first MB was read")
@@ -660,7 +656,6 @@ _RULES: Final = (
 # ``lower`` misses some letters: the dotless i and the long s.
 _BEGINS_ANYWHERE: Final = re.compile("-----oprindelig meddelelse-----\n", re.IGNORECASE)
 _COLONS: Final = (":", "：")  # noqa: RUF001
-_MOST_LINES: Final = 8  # of a rule that ends with a colon; currently at most five
 # The library's patterns backtrack within a line, so long lines are cut. Lines above quotations are short; 200
 # characters cost a millisecond at worst, 20,000 would cost minutes.
 _LINE_CHARS: Final = 200
@@ -732,7 +727,7 @@ def _beginnings(lines: Sequence[str]) -> Iterator[int]:
     left = 0  # lines above a line with a final colon at which its rule may start
     for at in range(len(lines) - 1, -1, -1):
         if lines[at].endswith(_COLONS):
-            left = _MOST_LINES
+            left = 8  # of a rule that ends with a colon; currently at most five
         is_near[at] = left > 0
         left -= bool(lines[at])
     start = 0
@@ -766,7 +761,6 @@ FORWARDED: Final = "[the mail that is forwarded]"
 _LEFT_OUT: Final = "> […]"
 _LEAST_SHARE_CHARS: Final = 120  # of a quoted passage between two answers: the question
 _EXAMINED_CHARS: Final = 160  # examined in a line
-_SIGNATURE_LINES: Final = 20
 _SIGNATURE_CHARS: Final = 1_500
 _TAIL_LINES: Final = 8  # at the end of a passage, where programs add their signature
 
@@ -898,7 +892,7 @@ def _unsigned(passages: list[_Passage]) -> list[_Passage]:
 
 
 def _without_signature(lines: tuple[str, ...]) -> tuple[str, ...]:
-    for at in range(max(0, len(lines) - _SIGNATURE_LINES - 1), len(lines)):
+    for at in range(max(0, len(lines) - 21), len(lines)):
         if _begins_signature(lines[at], lines[at + 1 :]):
             lines = lines[:at]
             break

@@ -22,7 +22,6 @@ from hub.text.files import HTML, NotConvertible
 MOST_HEADER_CHARS: Final = 1_000  # about a hundred addressees
 MOST_RAW_CHARS: Final = 20 * MOST_HEADER_CHARS  # before decoding
 MOST_NAME_CHARS: Final = 120
-_MOST_DATE_CHARS: Final = 200
 _SPACE: Final = re.compile(r"\s+")
 # Encoded word, which ends before the next one begins: no text is scanned twice.
 _WORD: Final = re.compile(r"=\?([^\s?=]{1,60})\?([bBqQ])\?((?>(?:[^?=]++|=(?!\?(?!=))|\?(?!=))*))\?=")
@@ -173,7 +172,7 @@ def in_charset_or_guess(
 
 def date_in(spelled: str) -> datetime | None:
     """Parse a date of a mail (RFC 5322) or a provider (ISO 8601) to UTC; ``None`` if it is invalid."""
-    spelled = spelled[:_MOST_DATE_CHARS].strip()
+    spelled = spelled[:200].strip()
     try:
         date = datetime.fromisoformat(spelled) if _ISO_DATE.match(spelled) else parsedate_to_datetime(spelled)
         return date.astimezone(UTC) if date.tzinfo else date.replace(tzinfo=UTC)
@@ -182,7 +181,6 @@ def date_in(spelled: str) -> datetime | None:
 
 
 BULK_HEADERS: Final = ("list-id", "list-unsubscribe", "auto-submitted", "precedence", "content-type")
-_BULK: Final = frozenset(("bulk", "list", "junk"))
 
 
 def is_bulk(headers: Mapping[str, str]) -> bool:
@@ -193,5 +191,5 @@ def is_bulk(headers: Mapping[str, str]) -> bool:
         or "list-unsubscribe" in headers
         or headers.get("content-type", "").strip().lower().startswith("multipart/report")
         or automatic not in ("", "no")
-        or headers.get("precedence", "").strip().lower() in _BULK
+        or headers.get("precedence", "").strip().lower() in ("bulk", "list", "junk")
     )

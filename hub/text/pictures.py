@@ -32,8 +32,6 @@ _MOST_PIXELS: Final = 100_000_000  # of one picture; a page at 600 dpi has 35 mi
 _MOST_SIDE: Final = 2_400  # pixels; larger pictures are reduced
 _DPI: Final = 150
 _LEAST_CHARS: Final = 8  # of the text layer of a page; a scan may have a stamp or a page number
-_LEAST_SCORE: Final = 0.5  # of a line
-_CERTAIN: Final = 0.9  # mean score of a page that is not upside down
 _MODULES: Final = ("rapidocr", "onnxruntime", "pypdfium2")
 TO_ADD_OCR: Final = command_to_add("ocr")  # read at import: a confined process cannot
 
@@ -182,7 +180,7 @@ def _text(picture: "Image") -> str:
     if lines and sum(line.is_vertical for line in lines) * 2 > len(lines):
         picture = picture.transpose(Image.Transpose.ROTATE_90)
         lines = _lines(picture)
-    if lines and _certainty(lines) < _CERTAIN:
+    if lines and _certainty(lines) < 0.9:  # mean score of a page that is not upside down
         turned = _lines(picture.transpose(Image.Transpose.ROTATE_180))
         lines = max(lines, turned, key=_certainty)
     return "".join(f"{text}\n" for text in _in_order(lines))
@@ -198,7 +196,7 @@ def _in_order(lines: list[_Line]) -> Iterator[str]:
     """Yield the rows of a page from the top; parts of a row, as in a table, are joined by two blanks."""
     row: list[_Line] = []
     for line in sorted(lines, key=lambda line: line.top):
-        if line.score < _LEAST_SCORE or not line.text.strip():
+        if line.score < 0.5 or not line.text.strip():  # of a line
             continue
         if row and line.top - row[0].top > min(line.height, row[0].height) / 2:
             yield _joined(row)

@@ -29,7 +29,6 @@ _AWAY_PX: Final = -500.0  # no element is moved that far to be seen
 _FAR_PX: Final = 5_000.0
 _TINY_PX: Final = 2.0
 _FAINT: Final = 0.05  # opacity
-_LEAST_CONTRAST: Final = 1.2  # WCAG 2; of equal colours 1
 
 _READ: Final = frozenset(
     (
@@ -138,7 +137,7 @@ class Style:
 def _is_like_background(color: Rgb, alpha: float, background: Rgb) -> bool:
     seen = _over((*color, alpha), background)
     lighter, darker = sorted((_luminance(seen), _luminance(background)), reverse=True)
-    return (lighter + 0.05) / (darker + 0.05) < _LEAST_CONTRAST
+    return (lighter + 0.05) / (darker + 0.05) < 1.2  # WCAG 2; of equal colours 1
 
 
 class _Compound(NamedTuple):

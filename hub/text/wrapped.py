@@ -85,7 +85,6 @@ _SIGNED_DATA: Final = bytes.fromhex("2a864886f70d010702")  # 1.2.840.113549.1.7.
 _SEQUENCE, _OCTETS, _EXPLICIT = 0x30, 0x04, 0xA0
 _CONSTRUCTED: Final = 0x20
 _MOST_DEPTH: Final = 16
-_MOST_PIECES: Final = 100_000  # of a content that its program wrote while it was read
 
 
 class NotSigned(ValueError):
@@ -128,7 +127,7 @@ def _children(data: bytes, most: int = 10) -> list[_Value]:
 def _octets(data: bytes, depth: int) -> Iterator[bytes]:
     """Yield the pieces of an octet string, which may be in pieces (BER)."""
     for nth, (tag, value) in enumerate(_values(data, 0)):
-        if depth > _MOST_DEPTH or nth > _MOST_PIECES:
+        if depth > _MOST_DEPTH or nth > 100_000:  # of a content that its program wrote while it was read
             raise NotSigned("damaged")
         if tag & _CONSTRUCTED:
             yield from _octets(value, depth + 1)

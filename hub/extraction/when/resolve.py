@@ -58,7 +58,6 @@ from hub.extraction.when.language import (
 from hub.extraction.wording.languages import languages, languages_in, script_of
 
 Rule = Callable[[DateParts, date], date | None]
-_LEAP_YEARS_APART: Final = 8  # at most, around 1900 and 2100
 _DAY: Final = timedelta(days=1)
 _LATE: Final = timedelta(days=31)  # a deadline may just have passed
 
@@ -114,7 +113,7 @@ def _day_of_month(parts: DateParts, anchor: date) -> date | None:
 
 def _years_around(anchor: date, month: int, day: int) -> range:
     """Return the years of which one has the nearest such day."""
-    far = _LEAP_YEARS_APART if (month, day) == (2, 29) else 1
+    far = 8 if (month, day) == (2, 29) else 1  # at most, around 1900 and 2100
     return range(max(1, anchor.year - far), anchor.year + far + 1)
 
 

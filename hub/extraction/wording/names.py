@@ -101,8 +101,6 @@ _HAN_PERSON: Final = re.compile(
     rf"[老小阿大][一-鿿]|[{_SURNAMES}](?:[一-鿿]{{1,2}}|经理|老师|师傅|先生|女士|医生|主任|阿姨)"
 )
 _JOINTS: Final = re.compile(r"(?:(?<!\s)\s++)?(?:,|;|/|&|\+|\b(?:and|und|et|y|e|и)\b|[、，和])\s*")
-_MOST_PEOPLE: Final = 5
-_MOST_WORDS: Final = 3  # of a name
 _LONGEST: Final = 80  # characters of a label
 
 
@@ -110,7 +108,7 @@ def names_in(label: str) -> list[str]:
     """Return the names of which a label consists, such as "Anna & Frau Berg:", or none for other text."""
     label = label.strip(" \t*_:：")
     names = [name.strip(" *_") for name in _JOINTS.split(label)] if len(label) <= _LONGEST else []
-    return names if 0 < len(names) <= _MOST_PEOPLE and all(map(_may_be_name, names)) else []
+    return names if 0 < len(names) <= 5 and all(map(_may_be_name, names)) else []
 
 
 def is_person(name: str) -> bool:
@@ -126,4 +124,4 @@ def _may_be_name(name: str) -> bool:
         return _HAN_PERSON.fullmatch(name) is not None
     words = [word for word in name.split() if word not in _PARTICLES]
     is_title = bool(words) and words[0].lower().rstrip(".") in _TITLES
-    return 0 < len(words) - is_title <= _MOST_WORDS and all(word[0].isupper() for word in words[is_title:])
+    return 0 < len(words) - is_title <= 3 and all(word[0].isupper() for word in words[is_title:])  # of a name
