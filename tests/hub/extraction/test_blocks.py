@@ -4,12 +4,9 @@ from typing import Final
 
 import pytest
 
-from hub.document import Document
 from hub.extraction.blocks import view_of_markdown
-from hub.extraction.items import ExtractionOptions, lines_of
-from hub.extraction.ruled import ToRead
+from hub.extraction.items import lines_of
 from hub.text.files import HTML, MAIL
-from protocol.tables import TABLES
 from tests.hub.extraction.test_structured import berlin, read, suggested
 
 REAL: Final = "- [ ] real one\n"
@@ -121,10 +118,7 @@ def test_sentences_of_a_json_object_are_not_read_whatever_its_name(
     before: str, after: str, is_read: bool
 ) -> None:
     text = f"{before}Anna must send the contract by Friday, 4 December 2026.{after}\n"
-    document = Document(unit_key="plan", text=text, content_hash="", media_type="text/plain")
-    options = ExtractionOptions(data_types=tuple(TABLES), timezone="UTC")
-    items = ToRead(document=document, options=options, reads_prose=True).answer().items
-    assert bool(items) == is_read
+    assert bool(suggested("plan", text, "text/plain")) == is_read
 
 
 def test_literal_blocks_directives_and_comments_of_rst_are_not_read() -> None:
@@ -133,9 +127,7 @@ def test_literal_blocks_directives_and_comments_of_rst_are_not_read() -> None:
         ".. code-block:: sh\n\n   Carl must pay by 4 December 2026.\n\n.. Dora must pay by Friday.\n\n"
         "Emil must pay the rent by 4 December 2026.\n"
     )
-    document = Document(unit_key="a.rst", text=text, content_hash="")
-    options = ExtractionOptions(data_types=tuple(TABLES), timezone="UTC")
-    (item,) = ToRead(document=document, options=options, reads_prose=True).answer().items
+    (item,) = suggested("a.rst", text)
     assert item.data["assignee"] == ["Emil"]
 
 
@@ -200,7 +192,4 @@ def test_sentences_of_source_code_and_data_are_not_read_by_rules(
     name: str, media_type: str, is_read: bool
 ) -> None:
     text = "Anna must send the contract by Friday, 4 December 2026.\n"
-    document = Document(unit_key=name, text=text, content_hash="", media_type=media_type)
-    options = ExtractionOptions(data_types=tuple(TABLES), timezone="UTC")
-    items = ToRead(document=document, options=options, reads_prose=True).answer().items
-    assert bool(items) == is_read
+    assert bool(suggested(name, text, media_type)) == is_read

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from hub.extraction.folding import fold, is_hidden, shown
 from hub.extraction.validate import Grounding, Place
 from tests.hub.extraction.conftest import calls_of
 
@@ -202,3 +203,17 @@ def test_one_letter_changed_in_a_long_quote_does_not_lose_it(
         for start, end, _ in Grounding(text, 0, len(text)).places(f"{said[:at]}z{said[at + 1 :]}")
     ]
     assert any(len(set(one.split()) & set(words)) >= len(set(words)) - 1 for one in found)
+
+
+lines = st.text(st.characters(max_codepoint=0x7F), max_size=40)
+
+
+@given(line=lines)
+def test_a_line_is_folded_alike_whatever_word_stands_beside_it(line: str) -> None:
+    assert fold(f"{line} \u00e9") == f"{fold(line)} \u00e9".strip()
+
+
+@given(line=lines)
+def test_a_line_is_shown_alike_whatever_word_stands_beside_it(line: str) -> None:
+    assert shown(f"{line}\u00e9") == shown(line) + "\u00e9"
+    assert shown(line) == "".join(char for char in line if not is_hidden(char))

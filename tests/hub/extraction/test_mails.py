@@ -4,7 +4,7 @@ import pytest
 
 from hub.document import Document
 from hub.extraction.extractor import Extractor
-from hub.extraction.items import ExtractionOptions
+from hub.extraction.items import Extraction, ExtractionOptions
 from hub.extraction.model import Models
 from hub.text.convert import convert
 from protocol.tables import TABLES
@@ -16,8 +16,8 @@ CALENDAR = (
 )
 
 
-async def found(fields: str, body: str, name: str = "a.eml") -> list[list[str]]:
-    made = convert(f"{fields}{HEAD}\n{body}".encode(), path=name)
+async def extracted(data: str, name: str = "a.eml") -> Extraction:
+    made = convert(data.encode(), path=name)
     document = Document(
         unit_key=name,
         text=made.text,
@@ -27,7 +27,12 @@ async def found(fields: str, body: str, name: str = "a.eml") -> list[list[str]]:
     )
     extraction = await Extractor(Models(), secret=bytes(32)).extract(document, ALL)
     assert all(item.quote in made.text for item in extraction.items)
-    return [[item.table, str(item.data[TABLES[item.table].title])] for item in extraction.items]
+    return extraction
+
+
+async def found(fields: str, body: str, name: str = "a.eml") -> list[list[str]]:
+    items = (await extracted(f"{fields}{HEAD}\n{body}", name)).items
+    return [[item.table, str(item.data[TABLES[item.table].title])] for item in items]
 
 
 def parts(*some: str) -> str:
@@ -126,15 +131,7 @@ async def test_of_a_mail_only_words_of_its_author_and_attached_calendars_are_ite
 
 
 async def test_a_person_who_writes_i_in_a_mail_is_its_author() -> None:
-    made = convert(f"Subject: Lamp\n{HEAD}\nI'll order the oil tomorrow.\n".encode(), path="a.eml")
-    document = Document(
-        unit_key="a.eml",
-        text=made.text,
-        content_hash="0" * 64,
-        media_type=made.media_type,
-        modified_at=made.date,
-    )
-    (task,) = (await Extractor(Models(), secret=bytes(32)).extract(document, ALL)).items
+    (task,) = (await extracted(f"Subject: Lamp\n{HEAD}\nI'll order the oil tomorrow.\n")).items
     assert (task.data["assignee"], task.unresolved) == (["Ines Moor"], {})
 
 
@@ -161,8 +158,5 @@ async def test_hidden_text_of_a_mail_makes_no_item() -> None:
 
 async def test_text_that_may_be_hidden_makes_an_item_with_a_mark() -> None:
     page = f"<style>p:nth-child(2){{color:#fff}}</style><p>{ORDER}</p>"
-    made = convert(f"Subject: Lamp\nContent-Type: text/html\n{HEAD}\n{page}".encode(), path="a.eml")
-    document = Document(unit_key="a.eml", text=made.text, content_hash="0" * 64, media_type=made.media_type)
-    extraction = await Extractor(Models(), secret=bytes(32)).extract(document, ALL)
-
+    extraction = await extracted(f"Subject: Lamp\nContent-Type: text/html\n{HEAD}\n{page}")
     assert [item.warnings for item in extraction.items] == [("hidden_characters",)]

@@ -15,7 +15,7 @@ from hub.extraction import structured
 from hub.extraction.chunk import Passage
 from hub.extraction.dating import PassageDates
 from hub.extraction.extractor import Extractor
-from hub.extraction.items import ExtractionOptions, Item
+from hub.extraction.items import ExtractionOptions, Form, Item
 from hub.extraction.model import Models
 from hub.extraction.prose import read
 from hub.extraction.prose_layout import view_of_prose, without_other_numbers
@@ -314,12 +314,32 @@ LANGUAGES = (ENGLISH, GERMAN, FRENCH, SPANISH, RUSSIAN, CHINESE, PROMISES)
 TABLE = [[part.strip() for part in row.split("|")] for rows in LANGUAGES for row in rows.strip().splitlines()]
 
 
-def found(text: str, options: ExtractionOptions = ALL) -> list[Item]:
-    document = Document(unit_key="a.txt", text=text, content_hash="0" * 64, modified_at=WEDNESDAY)
-    dates = PassageDates.of(document, date=WEDNESDAY, timezone="UTC")
-    passages = [Passage(0, len(text))]
-    is_one_of_reference = is_reference("a.txt", text, passages, has_day=dates.has_day)
-    items = read(text, passages, options, day_at=dates.at, quoted=text, is_reference=is_one_of_reference)
+def found(
+    text: str,
+    options: ExtractionOptions = ALL,
+    *,
+    name: str = "a.txt",
+    media_type: str | None = None,
+    date: datetime | None = WEDNESDAY,
+    written_at: datetime | None = None,
+) -> list[Item]:
+    """Return the items of a text without a form, or of the prose of a file of another name or type."""
+    document = Document(
+        unit_key=name, text=text, content_hash="0" * 64, media_type=media_type, modified_at=date
+    )
+    dates = PassageDates.of(document, date=date, timezone="UTC")
+    form = Form(prose=[Passage(0, len(text))], date=date)
+    if (name, media_type) != ("a.txt", None):
+        form = structured.read(document, ALL)
+    items = read(
+        form.view or text,
+        form.prose,
+        options,
+        day_at=dates.at,
+        quoted=text,
+        is_reference=is_reference(name, text, form.prose, has_day=dates.has_day),
+        written_at=written_at,
+    )
     assert all(text[item.start : item.end] == item.quote and item.origin == "rule" for item in items)
     return items
 
@@ -760,10 +780,7 @@ def test_the_name_that_begins_a_caption_is_the_person_who_is_asked() -> None:
     text = "WEBVTT\n\n" + "".join(
         f"00:00:0{nth}.000 --> 00:00:0{nth}.900\n{cue}\n\n" for nth, cue in enumerate(cues)
     )
-    document = Document(unit_key="a.vtt", text=text, content_hash="0" * 64)
-    form = structured.read(document, ALL)
-    dates = PassageDates.of(document, date=None, timezone="UTC")
-    items = read(form.view or "", form.prose, ALL, day_at=dates.at, quoted=text)
+    items = found(text, name="a.vtt", date=None)
     assert [told(item)[1:3] for item in items] == [["book the hall", "Carla"], ["order the paper", "Ann"]]
 
 
@@ -801,9 +818,7 @@ def test_event_has_the_time_of_other_words_in_its_sentence(sentence: str, hour: 
 
 def test_event_before_the_last_change_of_a_file_is_past() -> None:
     text = "The trip to Ely is on 3 March 2026. The trip to Rye is on 5 March 2026."
-    document = Document(unit_key="a.txt", text=text, content_hash="", modified_at=WEDNESDAY)
-    dates = PassageDates.of(document, date=None, timezone="UTC")
-    items = read(text, [Passage(0, len(text))], ALL, day_at=dates.at, quoted=text, written_at=WEDNESDAY)
+    items = found(text, date=None, written_at=WEDNESDAY)
     assert [item.data["title"] for item in items] == ["Trip to Rye"]
 
 
@@ -847,17 +862,12 @@ def test_the_subject_of_a_mail_in_an_mbox_counts_from_the_date_of_this_mail() ->
         f"Date: {day} 2026 10:00:00 +0000\n\nHi,\n\nthanks.\n\n"
         for day, subject in (("2 Mar", "Déjeuner du 3 avril"), ("9 Mar", "Réunion jeudi 12 mars"))
     )
-    document = Document(unit_key="a", text=text, content_hash="0" * 64, media_type="application/mbox")
-    dates = PassageDates.of(document, date=None, timezone="UTC")
-    items = read(text, structured.read(document, ALL).prose, ALL, day_at=dates.at, quoted=text)
+    items = found(text, name="a", media_type="application/mbox", date=None)
     assert [told(item)[::3] for item in items] == [["timelines", "2026-04-03"], ["timelines", "2026-03-12"]]
 
 
 def test_words_for_an_unknown_day_are_kept_for_a_person() -> None:
-    text = "Please book the hall by Friday."
-    document = Document(unit_key="a.txt", text=text, content_hash="0" * 64)
-    dates = PassageDates.of(document, date=None, timezone="UTC")
-    (item,) = read(text, [Passage(0, len(text))], ALL, day_at=dates.at, quoted=text)
+    (item,) = found("Please book the hall by Friday.", date=None)
     assert ("dueDate" in item.data, item.unresolved) == (False, {"dueDate": "by Friday"})
 
 

@@ -40,9 +40,9 @@ def read(name: str, text: str, wanted: ExtractionOptions = EVERYTHING, media_typ
     return form
 
 
-def suggested(name: str, text: str) -> list[Item]:
+def suggested(name: str, text: str, media_type: str | None = None) -> list[Item]:
     """Return the items that rules suggest: what is done is none."""
-    document = Document(unit_key=name, text=text, content_hash="", modified_at=WRITTEN)
+    document = Document(unit_key=name, text=text, content_hash="", modified_at=WRITTEN, media_type=media_type)
     items = ToRead(document=document, options=EVERYTHING, reads_prose=True).answer().items
     assert [text[item.start : item.end] for item in items] == [item.quote for item in items]
     return [item for item in items if item.data.get("status") != "done"]
