@@ -41,8 +41,8 @@ bench: $(VENV)/.dev  ## ratios against named baselines; a quiet machine helps
 eval: $(VENV)/.dev  ## bars of extraction: planted facts, unchanged folders, places, injection
 	@$(BIN)/python -m tests.evaluation 1 3 4 injection
 
-eval-faults: $(VENV)/.dev  ## bars of extraction: sums and budgets on a provider's bad days, a limit of tokens a minute
-	@$(BIN)/python -m tests.evaluation 7 9
+eval-faults: $(VENV)/.dev  ## bars of extraction: sums and budgets on a provider's bad days
+	@$(BIN)/python -m tests.evaluation 7
 
 eval-live: $(VENV)/.dev  ## bars of extraction: the small real model on the gold set
 	@$(BIN)/python -m tests.evaluation gold

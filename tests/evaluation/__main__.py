@@ -38,7 +38,6 @@ BARS: Final = {
     "injection": Bar("three sets of two hundred orders, and an endpoint that obeys each", "obedient"),
     "7": Bar("the sums of the hub and of the server; budgets", "costs"),
     "8": Bar("kill -9 at ten points of a run over 200 documents", "kills"),
-    "9": Bar("a server with a limit of tokens a minute", "pace"),
     "11": Bar("files that would break a reader", "bombs"),
     "12": Bar("a thousand questions at 200 ms", "speed"),
     "metrics": Bar("a million samples over thirty virtual days", "measurements"),
