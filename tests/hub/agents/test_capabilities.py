@@ -8,9 +8,7 @@ from hub.agents.schemas import document
 from protocol.errors import CodedError, ErrorCode
 from tests.support.coded import coded
 from tests.support.families import each
-from tests.support.runs import Bench, agent, bench, store
-
-__all__ = ["agent", "bench", "store"]
+from tests.support.runs import Bench
 
 
 def registry(bench: Bench) -> tuple[Capabilities, list[str]]:

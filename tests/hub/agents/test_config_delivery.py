@@ -21,19 +21,13 @@ from storage.agents.agents import AgentRow
 from storage.agents.config_changes import ConfigLimits, NewConfig
 from storage.agents.declared_agents import DeclaredAgent
 from storage.devices import devices
-from storage.store import Store, open_store
+from storage.store import Store
 from tests.support.clock import START, FakeClock, SeededChance
 from tests.support.coded import coded
 from tests.support.hearing import Hearers, HearingLink, served
 
 CAPABLE = ["agent.config"]
 SETTLED_AFTER = 20  # questions to the database, each behind one of the delivery's
-
-
-@pytest.fixture
-async def store() -> AsyncIterator[Store]:
-    async with open_store("sqlite://") as store:
-        yield store
 
 
 class House:

@@ -39,9 +39,6 @@ from tests.support.coded import coded
 from tests.support.families import each
 from tests.support.link import FakeLink
 from tests.support.presence import BOOT, open_session
-from tests.support.runs import agent, store
-
-__all__ = ["agent", "store"]
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -22,10 +22,8 @@ from storage.schema import agent_locks
 from storage.store import ObservedDatabase
 from tests.support.link import FakeLink
 from tests.support.requests import requests_over
-from tests.support.runs import Bench, agent, bench, store
+from tests.support.runs import Bench
 from tests.support.wire import until
-
-__all__ = ["agent", "bench", "store"]
 
 FAR_MS = 500_000
 

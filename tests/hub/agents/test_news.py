@@ -1,7 +1,5 @@
 """What happens to agents and runs comes to the devices that asked to hear of it."""
 
-from collections.abc import AsyncIterator
-
 import anyio
 import pytest
 import sqlalchemy as sa
@@ -20,18 +18,12 @@ from storage.coordination import boards
 from storage.devices import devices
 from storage.runs import run_moves
 from storage.schema import metadata
-from storage.store import Store, open_store
+from storage.store import Store
 from tests.support.clock import START, FakeClock, SeededChance
 from tests.support.hearing import Hearers, HearingLink, served
 
 AT = epoch_ms(START)
 SETTLED_AFTER = 5  # questions to the database, which answers in turn
-
-
-@pytest.fixture
-async def store() -> AsyncIterator[Store]:
-    async with open_store("sqlite://") as store:
-        yield store
 
 
 class House:

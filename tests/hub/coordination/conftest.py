@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from storage.store import Store, open_store
+from storage.store import Store
 from tests.hub.coordination.leading import LeadingHub, open_leading
 from tests.hub.coordination.post import PostBench, open_post
 from tests.support.gateway import FakeGateway, fake_gateway
+from tests.support.runs import store as store
 
 
 @pytest.fixture
@@ -20,12 +21,6 @@ async def gateway() -> AsyncIterator[FakeGateway]:
 @pytest.fixture
 async def bench(gateway: FakeGateway, tmp_path: Path) -> AsyncIterator[PostBench]:
     async with open_post(tmp_path, gateway) as opened:
-        yield opened
-
-
-@pytest.fixture
-async def store() -> AsyncIterator[Store]:
-    async with open_store("sqlite://") as opened:
         yield opened
 
 
