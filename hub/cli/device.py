@@ -425,7 +425,7 @@ def sync(ctx: click.Context, again: bool, config: Path) -> None:
     A running device does both by itself.
     """
     from hub.device.inserts import connect_shared
-    from hub.device.sinks.sources import tick_sources
+    from hub.device.sinks.running import tick_sources
     from hub.device.sinks.sync import forget_others, synchronize, write_again
 
     has_problem = False

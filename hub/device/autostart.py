@@ -134,7 +134,7 @@ def is_running(entry: Entry) -> bool:
 def _run(words: Sequence[str]) -> None:
     try:
         done = subprocess.run(
-            words, capture_output=True, text=True, errors="replace", timeout=30, check=False
+            words, capture_output=True, text=True, errors="replace", timeout=_PATIENCE_S, check=False
         )
     except FileNotFoundError as error:
         raise CannotStart(f"there is no program {words[0]} on this machine") from error

@@ -1,21 +1,28 @@
-"""Sinks of a device that keeps running: each is synchronized when either side has changed."""
+"""Sinks of a device that keeps running: each is synchronized when either side has changed.
 
+The boxes of tasks in the notes that they were found in are ticked once the task is done, where its owner
+agrees. Only the mark in the box changes, only once, and only while the line is the one that was quoted.
+"""
+
+import re
 import sqlite3
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from contextlib import ExitStack
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
 import anyio.to_thread
 
-from hub.clock import Clock
+from hub.clock import Clock, epoch_ms
+from hub.device.inbox import sources_of
 from hub.device.inserts import DeviceFileError, connect_shared
 from hub.device.sinks.calendar import Calendar
 from hub.device.sinks.lines import Markdown, TodoTxt
 from hub.device.sinks.records import Csv, JsonLines
-from hub.device.sinks.sources import SINK, tick_sources
-from hub.device.sinks.sync import Sink, Synced, forget_others, synchronize
-from hub.device.sinks.text_file import Format
+from hub.device.sinks.sync import Sink, Synced, forget_others, key_of, synchronize
+from hub.device.sinks.target import TargetChanged, TargetFailed
+from hub.device.sinks.text_file import Format, content_of, replace_content
 
 FORMATS: Final[Mapping[str, Callable[[], Format]]] = {
     "markdown": Markdown,
@@ -26,6 +33,19 @@ FORMATS: Final[Mapping[str, Callable[[], Format]]] = {
 }
 INTERVAL_S: Final = 2.0  # between two looks at both sides
 _RETRY_S: Final = 30.0  # after a problem
+_SOURCES: Final = ""  # no sink of the settings has this name
+_BOX: Final = re.compile(r"[ \t>]*(?:[-*+]|\d{1,9}[.)])[ \t]+\[(?P<mark> )\][ \t]")
+_DONE: Final = """
+SELECT tasks.id, calls.source_path, calls.quote, calls.quote_start FROM tasks
+JOIN reviews ON reviews.tbl = 'tasks' AND reviews.row_id = tasks.id
+JOIN calls ON calls.call_id = reviews.call_id
+WHERE tasks."isApproved" AND tasks.status = 'done' AND calls.quote IS NOT NULL
+AND NOT EXISTS (SELECT 1 FROM sink_rows WHERE sink = '' AND sink_rows.row_id = tasks.id)
+"""
+_RECORD: Final = """
+INSERT OR IGNORE INTO sink_rows (sink, key, tbl, row_id, place, base, at_ms)
+VALUES ('', ?, 'tasks', ?, ?, '{"status":"done"}', ?)
+"""
 
 
 class Sinks:
@@ -102,17 +122,58 @@ class Sinks:
     def _tick(self, db: sqlite3.Connection, folders: Collection[Path]) -> None:
         (version,) = db.execute("SELECT total_changes()").fetchone()
         stamp = folders, version, db.execute("PRAGMA data_version").fetchone()[0]
-        last = self._last.get(SINK, Synced())
-        seen, at = self._seen.get(SINK, (None, float("-inf")))
+        last = self._last.get(_SOURCES, Synced())
+        seen, at = self._seen.get(_SOURCES, (None, float("-inf")))
         now = self._clock.monotonic()
         if stamp == seen and (not last.problem or now - at < _RETRY_S):
             return
         problem = tick_sources(db, folders, self._clock.now())
         if problem and problem != last.problem:
             self._on_status(problem)
-        self._last[SINK], self._seen[SINK] = Synced(problem=problem), (stamp, now)
+        self._last[_SOURCES], self._seen[_SOURCES] = Synced(problem=problem), (stamp, now)
 
     def _stamp(self, db: sqlite3.Connection, sink: Sink, last: Synced) -> Hashable:
         """Return what differs once either side has changed."""
         (version,) = db.execute("PRAGMA data_version").fetchone()
         return sink, version, sink.target.stamp(last.places)
+
+
+def tick_sources(db: sqlite3.Connection, folders: Collection[Path], now: datetime) -> str:
+    """Mark the boxes of done tasks in files below *folders*; return a problem, or an empty text."""
+    problem = ""
+    allowed = [folder.resolve() for folder in folders]
+    sources = sources_of(db)
+    for row_id, path, quote, start in db.execute(_DONE).fetchall():
+        file = sources.file(path)
+        if file is None or not any(file.resolve().is_relative_to(folder) for folder in allowed):
+            continue
+        try:
+            _tick_box(file, quote, start)
+        except TargetFailed as error:  # the next look tries again
+            problem = str(error)
+            continue
+        db.execute(_RECORD, (key_of("tasks", row_id), row_id, str(file), epoch_ms(now)))
+    return problem
+
+
+def _tick_box(file: Path, quote: str, start: int | None) -> None:
+    """Mark the box of the line that has the quote; leave a line without an open box alone.
+
+    Raises:
+        TargetFailed: the file cannot be read or written now.
+    """
+    content, _ = content_of(file)
+    try:
+        text = (content or b"").decode()
+    except UnicodeDecodeError:
+        return
+    if start is None or not text.startswith(quote, start):
+        start = text.find(quote)
+        if start < 0 or text.find(quote, start + 1) >= 0:
+            return  # the line was changed, or could be another one
+    found = _BOX.match(text, text.rfind("\n", 0, start) + 1)
+    if found is None:
+        return
+    if content_of(file)[0] != content:
+        raise TargetChanged(f"{file}: another program changed it just now")
+    replace_content(file, (text[: found.start("mark")] + "x" + text[found.end("mark") :]).encode())

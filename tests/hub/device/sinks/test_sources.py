@@ -10,7 +10,7 @@ from hub.device.inserts import connect_shared, open_device_store
 from hub.device.owner import approve, edit
 from hub.device.sinks.lines import Markdown, TodoTxt
 from hub.device.sinks.reports import destinations
-from hub.device.sinks.sources import tick_sources
+from hub.device.sinks.running import tick_sources
 from hub.device.sinks.sync import Sink, synchronize
 from hub.device.sinks.text_file import Format, TextFile
 from protocol.tables import SUGGESTED
