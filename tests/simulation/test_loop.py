@@ -3,7 +3,7 @@
 The loop depends on private parts of asyncio, so these tests also check that they exist.
 """
 
-import asyncio
+from collections.abc import Awaitable, Callable
 
 import anyio
 import anyio.lowlevel
@@ -11,7 +11,7 @@ import anyio.to_thread
 import pytest
 
 from tests.simulation.dice import Dice
-from tests.simulation.loop import START_S, NumberedTask, Process, SimLoop, Stuck, run
+from tests.simulation.loop import START_S, Process, Stuck, run
 
 
 def order_of_five(seed: str) -> list[int]:
@@ -46,49 +46,23 @@ def test_what_is_ready_at_one_instant_runs_in_an_order_that_the_seed_decides() -
     assert len({tuple(order) for order in orders}) > 1
 
 
-def test_callbacks_of_tasks_are_known_by_the_number_of_the_task() -> None:
-    async def main() -> set[str]:
-        loop = asyncio.get_running_loop()
-        assert isinstance(loop, SimLoop)
-        arrived = loop.create_future()
-        seen: set[str] = set()
-
-        async def waiter() -> None:
-            await arrived
-
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(waiter)
-            for step in ("first step", "wake-up"):
-                if any(type(getattr(one._callback, "__self__", None)) is NumberedTask for one in loop._ready):
-                    seen.add(step)
-                await anyio.sleep(1)
-                if not arrived.done():
-                    arrived.set_result(None)
-        return seen
-
-    assert run(main, Dice("")) == {"first step", "wake-up"}
+async def use_thread() -> None:
+    await anyio.to_thread.run_sync(lambda: None)
 
 
-def test_a_thread_is_refused() -> None:
-    async def main() -> None:
-        await anyio.to_thread.run_sync(lambda: None)
+async def spin() -> None:
+    while True:
+        await anyio.lowlevel.checkpoint()
 
-    with pytest.raises(Stuck, match="thread"):
+
+@pytest.mark.parametrize(
+    ("main", "why"), [(use_thread, "thread"), (anyio.sleep_forever, "no timer"), (spin, "rounds")]
+)
+def test_a_world_that_would_leave_its_time_or_never_end_is_stuck(
+    main: Callable[[], Awaitable[None]], why: str
+) -> None:
+    with pytest.raises(Stuck, match=why):
         run(main, Dice(""))
-
-
-def test_a_world_in_which_nothing_will_happen_is_stuck() -> None:
-    with pytest.raises(Stuck, match="no timer"):
-        run(anyio.sleep_forever, Dice(""))
-
-
-def test_a_world_in_which_time_does_not_pass_is_stuck() -> None:
-    async def spin() -> None:
-        while True:
-            await anyio.lowlevel.checkpoint()
-
-    with pytest.raises(Stuck, match="rounds"):
-        run(spin, Dice(""))
 
 
 async def ticks(process: Process, told: list[float]) -> None:

@@ -8,10 +8,8 @@ import anyio.lowlevel
 import pytest
 import sqlalchemy as sa
 
-from storage.kernel.database import Busy, Unavailable
 from storage.runs import run_pauses
 from tests.simulation import answers
-from tests.simulation import store as store_module
 from tests.simulation.dice import Dice
 from tests.simulation.loop import Process, run
 from tests.simulation.store import Commit, Disk, Door, Weather, fresh_disk
@@ -99,32 +97,6 @@ def test_a_cancelled_caller_does_not_know_whether_its_job_was_done() -> None:
 
     outcomes = {run(partial(cancelled_after, steps), Dice(str(steps))) for steps in range(8)}
     assert outcomes == {0, 1}
-
-
-def test_a_hub_that_is_cut_off_is_refused() -> None:
-    async def play(stage: Stage) -> None:
-        stage.weather.is_cut_off = True
-        with pytest.raises(Unavailable):
-            await stage.door.write(add_user, "anna")
-
-    assert played(play).users == 0
-
-
-def test_a_busy_database_refuses_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store_module, "BUSY", 1.0)
-
-    async def play(stage: Stage) -> None:
-        stage.weather.is_calm = False
-        with pytest.raises(Busy):
-            await stage.door.write(add_user, "anna")
-
-    assert played(play).users == 0
-
-
-def test_a_job_is_sometimes_run_twice_and_counts_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store_module, "REPLAYED", 1.0)
-    stage = played(writes)
-    assert (stage.users, len(stage.told)) == (3, 3)
 
 
 def test_a_read_that_writes_is_found_out() -> None:
