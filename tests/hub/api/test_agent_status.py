@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+import httpx2
 import pytest
 
 from hub.api.noun import PageOf, cursor_of
@@ -19,9 +20,13 @@ from storage.agents.status_writes import BadWrite
 from storage.kernel.columns import Key
 from storage.runs import runs
 from tests.hub.agents.seed_names import SEED_NAMES
+from tests.hub.api.test_agent_configs import an_agent
 from tests.support.coded import coded
+from tests.support.hub import ServedHub
 from tests.support.requests import agents_of, runs_of
 from tests.support.runs import Bench, agent, bench, folder, store
+
+__all__ = ["agent", "bench", "store"]
 
 
 def page_of(limit: int = 99, after: Key | None = None) -> PageOf:
@@ -29,9 +34,8 @@ def page_of(limit: int = 99, after: Key | None = None) -> PageOf:
     return PageOf(limit=limit, cursor=None if after is None else cursor_of(after))
 
 
-__all__ = ["agent", "bench", "store"]
-
 OPERATOR = Principal.of_uid(1)
+
 
 TABLES: dict[Vocabulary, dict[str, str | None]] = {
     Vocabulary.CALENDAR: {"agents": None},
@@ -56,6 +60,8 @@ TABLES: dict[Vocabulary, dict[str, str | None]] = {
         "activity_events": "activity_events",
     },
 }
+
+
 ELSEWHERE = {"agents.user", "agent.state"}  # a relationship, and what the seed took away again
 
 
@@ -118,9 +124,10 @@ async def test_an_agent_of_the_file_is_not_terminated_in_any_vocabulary(
 ) -> None:
     with pytest.raises(AgentOfFile):
         await statuses.terminate("notes", actor="o")
-    for vocabulary, column, word in (("orchestrator", "state_detail", "TERMINATED"),):
-        with pytest.raises(AgentOfFile):
-            await statuses.change_document("notes", vocabulary, {column: word}, caller=OPERATOR)
+    with pytest.raises(AgentOfFile):
+        await statuses.change_document(
+            "notes", "orchestrator", {"state_detail": "TERMINATED"}, caller=OPERATOR
+        )
     assert (await statuses.get("notes")).lifecycle == "active"
 
 
@@ -221,6 +228,7 @@ async def test_a_run_is_reported_as_an_execution_and_as_a_line_of_the_run_log(
     states = [move["new_state"] for move in told["execution_state_history"]]
     assert states == ["COMPLETED", "RUNNING", "PREPARING", "QUEUED"]
     log = await statuses.document("notes", "runlog")
+    assert json.loads(json.dumps(log)) == log
     (logged,) = log["agent_run_log"]
     assert (logged["run_id"], logged["status"]) == (run.id, "success")
     assert log["last_run_at"] == logged["completed_at"] is not None
@@ -238,22 +246,14 @@ async def test_a_cancelled_run_is_an_error_in_the_run_log_which_says_why(
     assert (await statuses.document("notes", "foundation"))["active_workflows"] == []
 
 
-@pytest.mark.parametrize("vocabulary", Vocabulary)
-async def test_every_document_is_plain_json(
-    bench: Bench, statuses: AgentStatuses, vocabulary: Vocabulary
-) -> None:
-    await bench.control.submit(bench.agent)
-    told = await statuses.document("notes", vocabulary)
-    assert json.loads(json.dumps(told)) == told
-
-
 @pytest.mark.parametrize("vocabulary", SEED_NAMES)
-async def test_every_column_of_a_seed_stands_in_its_document(
+async def test_document_of_a_vocabulary_is_json_with_every_column_of_its_seed(
     bench: Bench, statuses: AgentStatuses, vocabulary: Vocabulary
 ) -> None:
     await bench.control.submit(bench.agent)
     await bench.store.write(_fill)
     told = await statuses.document("notes", vocabulary)
+    assert json.loads(json.dumps(told)) == told
     for name in SEED_NAMES[vocabulary]:
         table, _, column = name.partition(".")
         if table not in TABLES[vocabulary] or " " in name or name in ELSEWHERE:
@@ -291,3 +291,48 @@ def _fill(c: Any) -> None:
     ):
         c.exec_driver_sql(statement)
     assert runs.list_runs(c, agent_id=agent_id)
+
+
+STATUS = "/v1/agents/inbox/status"
+
+
+@pytest.fixture
+async def inbox(hub: ServedHub) -> None:
+    """Store the agent ``inbox``."""
+    await hub.store.write(an_agent)
+
+
+@pytest.mark.usefixtures("inbox")
+async def test_a_status_is_written_under_the_tag_that_it_was_read_with(client: httpx2.AsyncClient) -> None:
+    read = await client.get(STATUS)
+    tag = {"if-match": read.headers["etag"]}
+    paused = await client.patch(STATUS, json={"lifecycle": "paused"}, headers=tag)
+    assert (paused.status_code, paused.json()["lifecycle"]) == (200, "paused")
+    late = await client.patch(STATUS, json={"lifecycle": "active"}, headers=tag)
+    assert (late.status_code, late.json()["code"]) == (412, "changed_meanwhile")
+    now = {"if-match": paused.headers["etag"]}
+    assert (await client.patch(STATUS, json={"lifecycle": "active"}, headers=now)).status_code == 200
+
+
+@pytest.mark.usefixtures("inbox")
+async def test_a_tag_where_there_is_none_is_refused_and_never_left_unread(client: httpx2.AsyncClient) -> None:
+    tag = {"if-match": (await client.get(STATUS)).headers["etag"]}
+    calendar = "/v1/agents/inbox/as/calendar"
+    assert (await client.get(calendar, headers=tag)).status_code == 200
+    refused = await client.patch(calendar, json={"status": "on_call"}, headers=tag)
+    assert (refused.status_code, refused.json()["hint"]) == (422, "leave it out")
+    assert "if-match: what is changed here has no ETag" in refused.json()["detail"]
+    assert (await client.get(STATUS)).json()["availability"] == "available"
+
+
+@pytest.mark.usefixtures("inbox")
+async def test_a_document_is_read_and_written_by_the_names_of_its_vocabulary(
+    client: httpx2.AsyncClient,
+) -> None:
+    done = await client.patch(
+        "/v1/agents/inbox/as/orchestrator", json={"status": "ERROR", "reason": "no disk"}
+    )
+    assert (done.status_code, done.json()["status"], done.json()["state_detail"]) == (200, "ERROR", "ERROR")
+    assert done.json()["agent_state_history"][0]["reason"] == "no disk"
+    assert (await client.get("/v1/agents/inbox/as/foundation")).json()["current_status"] == "error"
+    assert (await client.get(STATUS)).json()["health_reason"] == "no disk"

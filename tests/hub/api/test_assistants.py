@@ -39,7 +39,7 @@ from hub.api.tools import MOST_BYTES, MOST_ROWS, ROWS, hint_for, tools_of
 from hub.roles import ROUTES, Role, Scope
 from protocol.errors import CodedError
 from protocol.lifecycles import RunState
-from tests.hub.api.test_item_routes import keep
+from tests.hub.api.test_items import keep
 from tests.support.families import each
 from tests.support.hub import ServedHub, answer, open_hub, over_tcp, serving
 

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from hub.roles import AGENT, AUDITED, ROUTES, Asked
 from storage import audit
 from storage.audit import AuditRow
-from tests.hub.api.test_item_routes import keep
+from tests.hub.api.test_items import keep
 from tests.support.hub import ENDLESS, TEXT, ServedHub, answering, over_tcp, over_unix
 from tests.support.identity import CODE
 from tests.support.services import running

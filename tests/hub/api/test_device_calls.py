@@ -14,7 +14,8 @@ from protocol.frame import ErrorBody
 from protocol.work import Action, Answer, ToolCall
 from storage import audit
 from storage.schema import idempotency_keys
-from tests.hub.api.test_item_routes import MAIL, keep
+from tests.hub.api.test_items import MAIL, keep
+from tests.support.families import each
 from tests.support.hub import ServedHub, over_tcp
 from tests.support.identity import EndedLink
 
@@ -87,7 +88,7 @@ async def test_the_same_key_is_the_same_call_and_no_row_stays_at_the_hub(
     assert await hub.store.read(lambda c: c.execute(kept).scalar_one()) == 0
 
 
-@pytest.mark.parametrize(
+@each(
     ("asked", "answer", "status", "code", "words"),
     [
         ({"table": "projects"}, None, 403, "not_granted", "hub grants +rows.read=notes,tasks,projects"),
@@ -120,6 +121,8 @@ async def test_a_refused_call_says_why_and_what_its_owner_types(
         return Answer(result=answer)
 
     lab._answer = answered
+    lab.calls.clear()
+    hub.clock.advance(60)
     problem = (await reader.post(CALLS, json=asked)).json()
     assert (problem["status"], problem["code"]) == (status, code), problem
     assert words in problem["detail"] + problem["hint"]
@@ -142,7 +145,7 @@ async def test_a_call_needs_the_scope_a_connection_and_a_place_in_the_rate(
     assert offline["code"] == "device_offline"
 
 
-@pytest.mark.parametrize(
+@each(
     ("limits", "table", "code"),
     [
         ({"tables": ["tasks"]}, "tasks", None),
@@ -160,6 +163,7 @@ async def test_a_limited_token_reads_rows_of_its_devices_and_tables_alone(
     table: str,
     code: str | None,
 ) -> None:
+    lab.calls.clear()
     body = {"name": "assistant", "role": "viewer", "scopes": ["read", "rows"], "limits": limits}
     made = (await client.post("/v1/operator-tokens", json=body)).json()
     async with over_tcp(hub, made["token"]) as limited:
@@ -240,7 +244,7 @@ async def test_a_part_of_a_file_comes_with_marks_and_its_author(
     assert ORDER not in str(details)
 
 
-@pytest.mark.parametrize(
+@each(
     ("path", "status", "code", "words"),
     [
         ("mine/a.md", 403, "not_granted", "hub grants +files.read=notes,work,mine"),
@@ -276,7 +280,7 @@ async def test_reading_needs_its_scope_a_grant_and_a_device_that_can(
     assert (refused["code"], "+files.read=FOLDER" in refused["hint"]) == ("not_granted", True)
 
 
-@pytest.mark.parametrize(
+@each(
     ("limits", "folder", "code"),
     [
         ({"roots": ["notes"]}, "notes", None),
@@ -295,6 +299,7 @@ async def test_a_limited_token_reads_files_of_its_devices_and_folders_alone(
     folder: str,
     code: str | None,
 ) -> None:
+    library.calls.clear()
     body = {"name": "assistant", "role": "viewer", "scopes": ["read", "files"], "limits": limits}
     made = (await client.post("/v1/operator-tokens", json=body)).json()
     async with over_tcp(hub, made["token"]) as limited:

@@ -20,6 +20,7 @@ from storage.runs import items
 from storage.runs.items import Decision, ItemRow
 from storage.schema import agents as agent_table
 from storage.schema import operator_tokens
+from tests.support.families import each
 from tests.support.hub import ENDLESS, ServedHub, over_tcp
 
 DESK: Final = {"devices": ["desk"]}
@@ -100,7 +101,7 @@ async def _limited(client: httpx2.AsyncClient, limits: dict[str, list[str]], **m
     return await client.post("/v1/operator-tokens", json=body | more)
 
 
-@pytest.mark.parametrize(
+@each(
     ("limits", "seen"),
     [
         (DESK, {"i-own", "i-table", "i-root", "i-mail"}),
@@ -142,7 +143,7 @@ def _asked_within(limits: dict[str, list[str]]) -> list[Asked]:
     return [asked for asked in ROUTES if roles_that_may(ROUTES[asked]) and limits.keys() <= LIMITED[asked]]
 
 
-@pytest.mark.parametrize("limits", [DESK, TASKS, NOTES, DESK | TASKS | NOTES])
+@each("limits", [DESK, TASKS, NOTES, DESK | TASKS | NOTES])
 async def test_every_route_that_cannot_be_limited_is_refused_and_names_the_limits(
     hub: ServedHub, client: httpx2.AsyncClient, limits: dict[str, list[str]]
 ) -> None:
@@ -203,7 +204,7 @@ async def test_another_device_is_answered_as_one_that_does_not_exist(
         assert (node.status_code, node.json()["code"]) == (403, "forbidden")
 
 
-@pytest.mark.parametrize(
+@each(
     ("limits", "status"),
     [
         ({}, 403),

@@ -1,17 +1,26 @@
-"""The log of a running hub, as operators read it."""
+"""The log of a hub and a dump of its insides, as operators read them."""
 
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing
+import json
+import threading
+from collections.abc import AsyncIterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import anyio
+import httpx2
 import pytest
 
-from hub.api.nouns.logs import LogLevel, Logs, LogView
+from hub.api.nouns.logs import MOST_CONNECTIONS, Dumper, LogLevel, Logs
+from hub.links.roster import LocalLink
 from hub.log import Ring
 from protocol.ids import DeviceId, UserId
 from storage.devices import devices
 from storage.devices.devices import UnknownDevice
 from storage.store import Store, open_store
+from tests.support.clock import FakeClock
+from tests.support.hub import ServedHub, serving
+from tests.support.log import opened_log
 
 RUN, OTHER = "019b8d2e-1f00-7abc-8def-0123456789ab", "019b8d2e-1f00-7abc-8def-0123456789ff"
 
@@ -76,24 +85,139 @@ async def test_less_than_the_level_is_left_out(ring: Ring, logs: Logs) -> None:
     assert await newest(logs, level="warning") == ["event.error", "event.warning"]
 
 
-async def test_a_follower_gets_the_last_ones_and_then_each_that_comes(ring: Ring, logs: Logs) -> None:
+def a_link(number: int, *, pending: int = 0, unsent: int = 0) -> LocalLink:
+    """Return what a dump reads of a connection."""
+    link = SimpleNamespace(
+        device_id=DeviceId(f"d-{number}"), epoch=number, pending_calls=pending, buffered_bytes=unsent
+    )
+    return cast(LocalLink, link)
+
+
+@pytest.fixture
+def debug() -> Dumper:
+    return Dumper(clock=FakeClock())
+
+
+async def deep(here: anyio.Event) -> None:
+    await deeper(here)
+
+
+async def deeper(here: anyio.Event) -> None:
+    here.set()
+    await anyio.sleep_forever()
+
+
+async def test_tasks_that_wait_at_the_same_place_are_reported_together_with_the_whole_way_there(
+    debug: Dumper,
+) -> None:
+    async with anyio.create_task_group() as group:
+        for number in range(7):
+            here = anyio.Event()
+            group.start_soon(deep, here, name=f"worker {number}")
+            await here.wait()
+        await anyio.wait_all_tasks_blocked()
+        dump = debug.dump()
+        group.cancel_scope.cancel()
+    (workers,) = [task for task in dump.tasks if any("worker" in name for name in task.names)]
+    assert (workers.count, len(workers.names)) == (7, 5)
+    places = [place.split(":")[0] + " " + place.split()[-1] for place in workers.stack]
+    mine = "tests/hub/api/test_logs.py"
+    assert f"{mine} deep" in places
+    assert places.index(f"{mine} deep") < places.index(f"{mine} deeper")
+
+
+async def test_threads_are_reported_where_they_stand(debug: Dumper) -> None:
+    leave, thread = threading.Event(), None
+    thread = threading.Thread(target=leave.wait, name="stands still")
+    thread.start()
+    try:
+        (told,) = [one for one in debug.dump().threads if one.name == "stands still"]
+        assert "threading.py" in told.stack[-1]
+    finally:
+        leave.set()
+        thread.join()
+
+
+async def test_of_many_connections_those_that_hold_up_the_most_are_reported(debug: Dumper) -> None:
+    links = [a_link(number) for number in range(1_000)]
+    links += [a_link(5_000, pending=3), a_link(5_001, unsent=70_000)]
+    debug.links = lambda: links
+    dump = debug.dump()
+    assert [one.device_id for one in dump.connections[:2]] == ["d-5000", "d-5001"]
+    assert len(dump.connections) == MOST_CONNECTIONS
+    assert (dump.connected, dump.pending_calls, dump.unsent_bytes) == (1_002, 3, 70_000)
+
+
+async def test_a_dump_in_the_log_is_one_line_for_each_part_and_none_is_held_back(
+    debug: Dumper,
+) -> None:
+    debug.links = lambda: [a_link(number) for number in range(30)]
+    debug.queues["router"] = lambda: 17
+    with opened_log() as opened:
+        debug.log()
+        told = opened.log.ring.since(0)
+    assert [entry.event for entry in told[:1]] == ["debug.dumped"]
+    assert told[0].fields["queues"] == {"router": 17}
+    assert sum(entry.event == "debug.connection" for entry in told) == 30
+    assert {entry.event for entry in told} >= {"debug.task", "debug.thread"}
+
+
+@pytest.fixture
+async def hub(tmp_path: Path) -> AsyncIterator[ServedHub]:
+    """A hub that serves on sockets, as an answer of the application in this process comes only as a whole."""
+    async with serving(tmp_path) as opened:
+        yield opened
+
+
+def log_at(hub: ServedHub, event: str, **fields: object) -> None:
+    hub.ring.append(at=1_767_604_442_000, level="info", event=event, channel="hub.x", fields=fields)
+
+
+async def test_the_log_comes_in_pages_the_newest_first(hub: ServedHub, client: httpx2.AsyncClient) -> None:
     for number in range(5):
-        say(ring, f"event.n{number}", run_id=RUN)
-    got: list[str] = []
+        log_at(hub, f"event.n{number}")
+    first = await client.get("/v1/logs", params={"limit": 3})
+    assert [entry["event"] for entry in first.json()["entries"]] == ["event.n4", "event.n3", "event.n2"]
+    log_at(hub, "event.n5")
+    rest = await client.get("/v1/logs", params={"limit": 3, "cursor": first.json()["next_cursor"]})
+    assert [entry["event"] for entry in rest.json()["entries"]] == ["event.n1", "event.n0"]
+    assert rest.json()["next_cursor"] is None
+    assert first.links["next"]["url"].startswith("/v1/logs?")
 
-    async def read(entries: AsyncGenerator[LogView]) -> None:
-        async with aclosing(entries):
-            async for entry in entries:
-                got.append(entry.event)
-                if entry.event == "event.last":
-                    return
 
-    with anyio.fail_after(5):
-        async with anyio.create_task_group() as group:
-            entries = await logs.follow(run=RUN, level="info", limit=2)
-            group.start_soon(read, entries)
-            await anyio.wait_all_tasks_blocked()
-            assert got == ["event.n3", "event.n4"]
-            say(ring, "event.other", run_id=OTHER)
-            say(ring, "event.last", run_id=RUN)
-    assert got == ["event.n3", "event.n4", "event.last"]
+async def test_an_entry_of_the_log_has_the_meaning_of_its_event_and_null_for_an_unknown_event(
+    hub: ServedHub, client: httpx2.AsyncClient
+) -> None:
+    log_at(hub, "device.came_from_the_future")
+    log_at(hub, "agent.moved")
+    moved, unknown = (await client.get("/v1/logs", params={"limit": 2})).json()["entries"]
+    assert (moved["meaning"], unknown["meaning"]) == ("the agent's status changed", None)
+
+
+async def test_who_follows_gets_the_last_entries_and_then_each_that_comes(
+    hub: ServedHub, client: httpx2.AsyncClient
+) -> None:
+    for event in ("early", "before"):
+        log_at(hub, f"event.{event}", run_id=RUN)
+    params = {"follow": "true", "limit": "1", "run": RUN}
+    with anyio.fail_after(10):
+        async with client.stream("GET", "/v1/logs", params=params) as answer:
+            assert answer.headers["content-type"].startswith("text/event-stream")
+            lines = answer.aiter_lines()
+            heard: list[str] = []
+            async for line in lines:
+                if line.startswith("data: "):
+                    heard.append(json.loads(line.removeprefix("data: "))["event"])
+                    if len(heard) == 2:
+                        break
+                    log_at(hub, "event.other", run_id=OTHER)
+                    log_at(hub, "event.after", run_id=RUN)
+    assert heard == ["event.before", "event.after"]
+
+
+async def test_a_dump_is_answered_at_once(hub: ServedHub, client: httpx2.AsyncClient) -> None:
+    hub.context.debug.queues["router"] = lambda: 3
+    told = (await client.get("/v1/debug/dump")).json()
+    assert told["queues"]["router"] == 3
+    assert told["tasks"]
+    assert any(thread["name"] == "MainThread" for thread in told["threads"])

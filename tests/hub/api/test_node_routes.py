@@ -1,10 +1,10 @@
 """Nodes on one database: each answers for all."""
 
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Iterator
 from contextlib import AsyncExitStack, aclosing
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import anyio
 import httpx2
@@ -45,14 +45,16 @@ async def pair(tmp_path: Path, url: str) -> AsyncIterator[tuple[Node, Node]]:
         yield east, west
 
 
-async def _dies(node: Node) -> None:
-    await node.hub.store.write(nodes.beat, NodeId(node.hub.context.node.id), node.hub.boot_id, ttl_ms=-1)
-
-
-async def test_each_node_lists_all_with_their_devices_and_runs(pair: tuple[Node, Node]) -> None:
+async def test_each_node_answers_for_all_about_nodes_devices_agents_and_items(
+    pair: tuple[Node, Node],
+) -> None:
     east, west = pair
     await east.hub.run("r-1", RunState.RUNNING)
-    for asked, here in ((east, "node-east"), (west, "node-west")):
+    await east.hub.store.write(keep_items, east.hub)
+    for asked, here, known in (
+        (east, "node-east", ("call_unsupported", False)),
+        (west, "node-west", (None, True)),  # it does not know what the device of another node takes
+    ):
         listed = (await asked.client.get("/v1/nodes")).json()["nodes"]
         assert [(node["id"], node["devices"], node["runs"], node["state"]) for node in listed] == [
             ("node-east", 1, 1, "alive"),
@@ -60,71 +62,45 @@ async def test_each_node_lists_all_with_their_devices_and_runs(pair: tuple[Node,
         ]
         assert [node["id"] for node in listed if node["here"]] == [here]
         assert {node["version"] for node in listed} == {VERSION}
+        status = (await asked.client.get("/v1/status")).json()
+        assert (status["devices_connected"], status["devices_here"]) == (1, int(asked is east))
+        (device,) = (await asked.client.get("/v1/devices")).json()["devices"]
+        (agent,) = (await asked.client.get("/v1/agents")).json()["agents"]
+        assert (device["connected"], agent["device_connected"]) == (True, True)
+        items = (await asked.client.get("/v1/items")).json()["items"]
+        items.append((await asked.client.get("/v1/items/i-2")).json())
+        assert {(item["device_refuses"], item["device_is_elsewhere"]) for item in items} == {known}
 
 
-async def test_each_node_answers_alike_about_devices_and_agents_and_tells_which_are_its_own(
-    pair: tuple[Node, Node],
-) -> None:
-    found = []
-    for node in pair:
-        status = (await node.client.get("/v1/status")).json()
-        (device,) = (await node.client.get("/v1/devices")).json()["devices"]
-        (agent,) = (await node.client.get("/v1/agents")).json()["agents"]
-        found.append((status["devices_connected"], device["connected"], agent["device_connected"]))
-        assert status["devices_here"] == (1 if node is pair[0] else 0)
-    assert found == [(1, True, True)] * 2
-
-
-async def test_a_node_says_of_an_item_that_its_device_is_connected_to_another_node(
+async def test_dead_node_has_no_devices_and_is_removed_while_a_live_one_is_not(
     pair: tuple[Node, Node],
 ) -> None:
     east, west = pair
     await east.hub.store.write(keep_items, east.hub)
-    for node, known in ((east, ("call_unsupported", False)), (west, (None, True))):
-        listed = (await node.client.get("/v1/items")).json()["items"]
-        one = (await node.client.get("/v1/items/i-2")).json()
-        found = {(item["device_refuses"], item["device_is_elsewhere"]) for item in (*listed, one)}
-        assert found == {known}
-    await _dies(east)
-    assert not (await west.client.get("/v1/items/i-2")).json()["device_is_elsewhere"]
+    for name, status, code in (
+        ("node-east", 409, "illegal_transition"),
+        (socket.gethostname(), 404, "unknown_node"),
+    ):
+        refused = await west.client.delete(f"/v1/nodes/{name}")
+        assert (refused.status_code, refused.json()["code"]) == (status, code)
+    assert "use an id" in refused.json()["detail"], "both have this name"
 
+    def beat(**given: Any) -> Awaitable[object]:
+        return east.hub.store.write(nodes.beat, NodeId("node-east"), east.hub.boot_id, **given)
 
-async def test_a_node_that_died_has_no_devices_and_is_removed_while_one_that_lives_is_not(
-    pair: tuple[Node, Node],
-) -> None:
-    east, west = pair
-    refused = await west.client.delete("/v1/nodes/node-east")
-    assert (refused.status_code, refused.json()["code"]) == (409, "illegal_transition")
-    await _dies(east)
+    await beat(ttl_ms=-1)
     dead, _ = (await west.client.get("/v1/nodes")).json()["nodes"]
     assert (dead["state"], dead["devices"]) == ("dead", 0)
     assert (await west.client.get("/v1/status")).json()["devices_connected"] == 0
+    assert not (await west.client.get("/v1/items/i-2")).json()["device_is_elsewhere"]
 
     assert (await west.client.delete("/v1/nodes/e-east")).json()["id"] == "node-east"
     (entry,) = (await west.client.get("/v1/audit", params={"event": "node.removed"})).json()["entries"]
     assert entry["subject"] == "node-east"
     assert [node["id"] for node in (await west.client.get("/v1/nodes")).json()["nodes"]] == ["node-west"]
     assert (await west.client.delete("/v1/nodes/node-east")).status_code == 404
-
-
-async def test_a_node_that_was_removed_while_it_was_frozen_loses_its_lease_when_it_goes_on(
-    pair: tuple[Node, Node],
-) -> None:
-    east, west = pair
-    await _dies(east)
-    await west.client.delete("/v1/nodes/node-east")
-    with pytest.raises(LostLease):
-        await east.hub.store.write(
-            nodes.beat, NodeId("node-east"), east.hub.boot_id, ttl_ms=1000, is_first=False
-        )
-
-
-async def test_nodes_of_one_name_are_told_apart_by_their_ids(pair: tuple[Node, Node]) -> None:
-    _, west = pair
-    name = socket.gethostname()
-    refused = await west.client.delete(f"/v1/nodes/{name}")
-    assert (refused.status_code, refused.json()["code"]) == (404, "unknown_node")
-    assert "use an id" in refused.json()["detail"]
+    with pytest.raises(LostLease):  # its process was only frozen
+        await beat(ttl_ms=1000, is_first=False)
 
 
 async def test_a_hub_without_others_lists_itself(client: httpx2.AsyncClient) -> None:

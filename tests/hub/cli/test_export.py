@@ -40,7 +40,7 @@ from storage.schema import device_tokens, users
 from storage.schema import items as stored
 from storage.store import open_store
 from tests.bench.machine import peak_rss_bytes
-from tests.hub.api.test_item_routes import keep
+from tests.hub.api.test_items import keep
 from tests.hub.cli.conftest import Hub, ends
 from tests.hub.device.test_own_tables import CONTACTS
 from tests.storage.test_user_data import ANNA, BOB, make_world

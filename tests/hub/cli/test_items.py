@@ -17,7 +17,7 @@ from protocol.ids import DeviceId
 from protocol.work import UNSURE, Action
 from storage import schema
 from storage.runs import item_verdicts, items
-from tests.hub.api.test_item_routes import keep
+from tests.hub.api.test_items import keep
 from tests.hub.cli.conftest import Hub, ends
 from tests.hub.device.test_inbox import COUNTED
 from tests.support.hub import ServedHub, over_tcp

@@ -1,5 +1,6 @@
-"""Slots of agents' calendars, over the REST interface and on the command line."""
+"""Schedules and slots of agents with their fires in a range of time, over the REST interface."""
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx2
@@ -19,8 +20,57 @@ from tests.support.clock import START
 from tests.support.coded import coded
 from tests.support.hub import ServedHub
 
+
+async def plans(client: httpx2.AsyncClient, **asked: str) -> list[dict[str, Any]]:
+    answer = await client.get("/v1/schedule", params=asked)
+    assert answer.status_code == 200, answer.text
+    found: list[dict[str, Any]] = answer.json()["schedules"]
+    return found
+
+
+async def test_a_calendar_has_past_fires_with_their_runs_and_the_next_ones(
+    hub: ServedHub, client: httpx2.AsyncClient
+) -> None:
+    await hub.pass_days(2)
+    until = (START + timedelta(days=4)).isoformat()
+    (plan,) = await plans(client, since=START.isoformat(), until=until)
+    (run,) = (await client.get("/v1/runs")).json()["runs"]
+    assert (plan["agent"], plan["times"], plan["is_cut"]) == ("notes", "Monday to Friday at 07:00", False)
+    assert [fire["fire_at"][:10] for fire in plan["past_fires"]] == ["2026-01-07", "2026-01-06"]
+    assert run["id"] in [fire["run"] for fire in plan["past_fires"]]
+    assert [fire["at"][:10] for fire in plan["next_fires"]] == ["2026-01-08", "2026-01-09"]
+    later = await plans(client, since=until)
+    assert later[0]["next_fires"][0]["at"] == "2026-01-12T06:00:00Z"
+    assert (later[0]["past_fires"], len(later[0]["next_fires"])) == ([], 5)
+
+
+async def test_a_calendar_of_many_fires_is_cut_and_says_so(
+    hub: ServedHub, client: httpx2.AsyncClient
+) -> None:
+    await hub.reschedule(DeclaredSchedule(kind="every", every_ms=60_000))
+    (plan,) = await plans(client)
+    assert (len(plan["next_fires"]), plan["is_cut"]) == (100, True)
+    (plan,) = await plans(client, until=datetime(2026, 1, 5, 9, 30, tzinfo=UTC).isoformat())
+    assert (len(plan["next_fires"]), plan["is_cut"]) == (29, False)
+
+
+async def test_a_calendar_has_the_callers_own_agents_only_and_none_that_are_archived(
+    hub: ServedHub, client: httpx2.AsyncClient
+) -> None:
+    anna = await hub.user("anna")
+    await hub.agent("letters", user_id=anna, schedule=DeclaredSchedule(kind="cron", expr="0 8 * * *"))
+    assert sorted(plan["agent"] for plan in await plans(client)) == ["letters", "notes"]
+    assert [plan["agent"] for plan in await plans(client, user="anna")] == ["letters"]
+    assert (await client.delete("/v1/agents/letters", params={"user": "anna"})).is_success
+    assert [plan["agent"] for plan in await plans(client)] == ["notes"]
+
+
 NOW = epoch_ms(START)
+
+
 MINUTE_MS = 60_000
+
+
 SLOT = DeclaredSchedule(
     kind="cron",
     expr="0 9 * * *",
@@ -32,7 +82,7 @@ SLOT = DeclaredSchedule(
 )
 
 
-def keep(c: sa.Connection) -> None:
+def keep_slots(c: sa.Connection) -> None:
     """An agent with a slot that came twice, and one of somebody else."""
     owner = devices.ensure_user(c, UserId("u"), "owner", 1)
     devices.ensure_user(c, UserId("u-anna"), "anna", 1)
@@ -54,23 +104,24 @@ def keep(c: sa.Connection) -> None:
     schedule_rows.settle(c, "older", "failed", "wake_failed", at=NOW, reason="device_offline")
 
 
-@pytest.fixture(autouse=True)
-async def _rows(hub: ServedHub) -> None:
+@pytest.fixture
+async def with_slots(hub: ServedHub) -> None:
     """Store the slots."""
-    await hub.store.write(keep)
+    await hub.store.write(keep_slots)
 
 
-async def told(client: httpx2.AsyncClient, **asked: Any) -> dict[str, Any]:
+async def slots_of(client: httpx2.AsyncClient, **asked: Any) -> dict[str, Any]:
     answer = await client.get("/v1/agents/inbox/slots", params=asked)
     assert answer.status_code == 200, answer.text
     body: dict[str, Any] = answer.json()
     return body
 
 
+@pytest.mark.usefixtures("with_slots")
 async def test_a_calendar_reports_what_is_to_come_by_the_same_clock_as_schedules_do(
     client: httpx2.AsyncClient,
 ) -> None:
-    (slot,) = (await told(client))["slots"]
+    (slot,) = (await slots_of(client))["slots"]
     assert (slot["label"], slot["said"], slot["duration_s"]) == ("standup", "every day at 09:00", 900)
     assert len(slot["next_times"]) == 5
     first = slot["next_times"][0]
@@ -78,11 +129,12 @@ async def test_a_calendar_reports_what_is_to_come_by_the_same_clock_as_schedules
     assert first["local"] == "2026-01-06T09:00:00+01:00"
 
 
+@pytest.mark.usefixtures("with_slots")
 async def test_what_became_of_slots_is_reported_in_words_page_by_page(
     client: httpx2.AsyncClient,
 ) -> None:
-    first = await told(client, limit=1)
-    rest = await told(client, limit=1, cursor=first["next_cursor"])
+    first = await slots_of(client, limit=1)
+    rest = await slots_of(client, limit=1, cursor=first["next_cursor"])
     assert [(wake["id"], wake["state"], wake["said"]) for wake in first["wakes"] + rest["wakes"]] == [
         ("newer", "waiting", "not sent yet"),
         ("older", "failed", "the agent did not wake: device lab was offline"),
@@ -90,6 +142,7 @@ async def test_what_became_of_slots_is_reported_in_words_page_by_page(
     assert rest["next_cursor"] is None
 
 
+@pytest.mark.usefixtures("with_slots")
 async def test_the_calendar_of_somebody_elses_agent_is_not_there(
     hub: ServedHub,
 ) -> None:
