@@ -198,7 +198,7 @@ class Resource(NamedTuple):
 
 
 class Tool(NamedTuple):
-    """A tool of assistants: one request to the operators' route of its method (``hub.api.tools``).
+    """A tool of assistants: one request to the operators' route of its method (``hub.api.door.assistants``).
 
     Attributes:
         is_reading: whether a call changes nothing, as each by ``GET``.

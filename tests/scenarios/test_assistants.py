@@ -18,7 +18,7 @@ from mcp.client.streamable_http import streamable_http_client
 from mcp.types import CallToolResult, ElicitResult
 from msgspec import json
 
-from hub.api.tools import ToolOf, tools_of
+from hub.api.door.assistants import ToolOf, tools_of
 from tests.hub.api.test_assistants import told
 from tests.scenarios.scene import Scene, check_boxes, rows, scene
 from tests.scenarios.test_device_calls import _grant as granted

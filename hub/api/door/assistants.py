@@ -12,25 +12,43 @@ Texts of documents in a result are data; a sentence at its begin says that to th
 
 A program that shows pages (MCP Apps) shows the card of an item with a list of items. A press in it is a call
 like any other: nothing in a call proves a press, so the hub asks the person as it does without the card.
+
+A tool has the name of its operation in the OpenAPI document, and its schemas come from that document: the
+parameters of the route and the fields of its body are the arguments, by their names.
+
+Resources are objects with an address, which are read by the tools. A subscriber is notified when one has
+changed, from the changes that the database keeps (``/v1/changes``): in the revision 2026-07-28 on the stream
+of ``subscriptions/listen``, in that of 2025-11-25 on the stream of events of its session. It then reads the
+resource again.
 """
 
 import json
-from collections.abc import Mapping
-from contextlib import ExitStack, suppress
+import re
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from contextlib import ExitStack, aclosing, suppress
 from http import HTTPStatus
-from typing import Any, Final, Protocol
+from typing import Any, Final
+from urllib.parse import quote, urlencode
 
 import anyio
 import msgspec
 from anyio.abc import TaskGroup, TaskStatus
 from mcp.server import Server
-from mcp.server.apps import EXTENSION_ID, client_supports_apps
+from mcp.server.apps import APP_MIME_TYPE, EXTENSION_ID, client_supports_apps
 from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
 from mcp.server.auth.provider import AccessToken
 from mcp.server.caching import CacheHint
 from mcp.server.context import ServerRequestContext
 from mcp.server.request_state import RequestStateBoundary, RequestStateSecurity
+from mcp.server.session import ServerSession
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
+from mcp.server.subscriptions import (
+    SUBSCRIPTION_ID_META_KEY,
+    InMemorySubscriptionBus,
+    ListenHandler,
+    ResourceUpdated,
+)
 from mcp.shared.exceptions import MCPError
 from mcp.types import (
     INVALID_PARAMS,
@@ -39,32 +57,434 @@ from mcp.types import (
     ElicitRequest,
     ElicitRequestFormParams,
     ElicitResult,
+    EmptyResult,
     InputRequest,
     InputRequiredResult,
+    ListResourcesResult,
+    ListResourceTemplatesResult,
     ListToolsResult,
     PaginatedRequestParams,
+    ReadResourceRequestParams,
+    ReadResourceResult,
+    ResourceTemplate,
+    SubscribeRequestParams,
+    SubscriptionsListenRequestParams,
+    SubscriptionsListenResult,
     TextContent,
-    Tool,
+    TextResourceContents,
     ToolAnnotations,
+    UnsubscribeRequestParams,
 )
+from mcp.types import Resource as Listed
+from mcp.types import Tool as ListedTool
 from mcp.types.version import MODERN_PROTOCOL_VERSIONS
 from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
-from hub.api.door.access import BODY, Inner, Shares, challenge
-from hub.api.door.resources import CARD, SESSION, Resources
+from hub.api.application import ALIAS, ANSWERED, RouteOf, openapi_document, references
+from hub.api.door.access import BODY, Access, Inner, Shares, challenge
 from hub.api.errors import Problem
 from hub.api.events import Streams, cancel_when_revoked
-from hub.api.noun import Consent, Hub
+from hub.api.noun import Consent, Hub, Resource, Tool, command_of, tool_of
 from hub.api.nouns.assistants import OFFERED
-from hub.api.tools import KEY, MOST_BYTES, Arguments, ToolOf, hint_for, tools_of
+from hub.api.nouns.overviews import OPEN, RESET, Changes, ChangesView
+from hub.api.pages import BUNDLE
 from hub.printable import one_line
-from hub.roles import PRINCIPAL, ROUTES, Principal, may_ask
+from hub.roles import PRINCIPAL, ROUTES, Asked, Principal, may_ask, rows_of
+from hub.roles import Scope as TokenScope
 from hub.tokens import TokenKind
 from hub.version import VERSION
 from protocol.errors import CodedError, ErrorCode, HubError, did_you_mean
+
+Schema = dict[str, Any]
+Arguments = Mapping[str, Any]
+
+MOST_ROWS: Final = 50  # of a list in one result
+ROWS: Final = 20  # of a list in one result, where the call has no limit
+MOST_BYTES: Final = 64 * 1024  # of a result: assistants commonly cut what is longer
+KEY: Final = "idempotency_key"  # argument of a tool that changes something
+_LIMIT: Final = "limit"
+_UNSEEN: Final = ("if-match",)  # headers that need a header of an earlier response
+_IN_DOCUMENT: Final = "#/components/schemas/"
+_IN_TOOL: Final = "#/$defs/"
+_COMMAND: Final = re.compile(r"'hub ([a-z][a-z -]*[a-z])(?: [A-Z][A-Z ]*)?'")
+_ROUTE: Final = re.compile(r"\b(GET|POST|PUT|PATCH|DELETE) (/v1/[\w/-]+)")
+_FOR_A_PERSON: Final = re.compile(r"'hub [a-z]|(?:^|: )hub (?!or\b)[a-z]")
+
+
+class ToolOf:
+    """A tool, as assistants see it, and its requests.
+
+    Attributes:
+        name: its operation in the document.
+        asked: the row of its route in the table of roles.
+        declared: its declaration.
+        command: words of the command that makes the same request, or an empty text.
+        about: text for assistants.
+        arguments, result: JSON Schemas.
+        is_list: whether its result has a part of a list.
+        has_key: whether a call that is repeated with the same key has one effect.
+    """
+
+    def __init__(self, route: RouteOf, declared: Tool, document: Schema) -> None:
+        self.name, self.asked, self.declared = route.operation_id, route.asked, declared
+        command = command_of(route.method)
+        self.command = re.split(r" [A-Z[]| ls$", command.words)[0] if command else ""
+        self._components = document["components"]
+        operation = document["paths"][route.asked.path][route.asked.method.lower()]
+        texts = (operation["summary"], operation.get("description", ""))
+        self.about = declared.help or "\n\n".join(filter(None, texts))
+        self._places: dict[str, tuple[str, str]] = {}  # of each argument: part of the request, and its name
+        self.arguments = self._arguments(operation)
+        content = operation["responses"][str(route.declared.status)]["content"]
+        self.result = self._complete(content["application/json"]["schema"])
+        self.is_list = _LIMIT in self._places
+        self.has_key = KEY in self._places and not self.is_reading
+
+    @property
+    def is_reading(self) -> bool:
+        """Return True if a call changes nothing."""
+        return self.declared.is_reading or self.asked.method == "GET"
+
+    def request(self, arguments: Arguments) -> Inner:
+        """Return the request of a call.
+
+        Raises:
+            CodedError (BAD_PARAMS): a part of the path is missing, or makes the path of another route; or a
+                text is no text.
+        """
+        try:
+            return self._request(arguments)
+        except UnicodeEncodeError as error:  # half of a pair of surrogates, as JSON may spell it
+            message = "an argument has a character that is none"
+            raise CodedError(ErrorCode.BAD_PARAMS, message) from error
+
+    def _request(self, arguments: Arguments) -> Inner:
+        path, body = self.asked.path, dict[str, Any]()
+        query: list[tuple[str, str]] = []
+        headers: list[tuple[bytes, bytes]] = []
+        has_body = any(place == "body" for place, _ in self._places.values())
+        for name, value in arguments.items():
+            place, spelled = self._places.get(name, ("body" if has_body else "query", name))
+            if place == "body":
+                body[spelled] = value
+            elif place == "query":
+                several = value if isinstance(value, list) else [value]
+                query += [(spelled, _spelled(one)) for one in several if one is not None]
+            elif place == "header":
+                headers.append((spelled.lower().encode(), _spelled(value).encode()))
+            elif value is not None:
+                path = path.replace(f"{{{spelled}}}", quote(_spelled(value), safe=""))
+        if "{" in path:
+            missing = path.partition("{")[2].partition("}")[0]
+            raise CodedError(ErrorCode.BAD_PARAMS, f"{missing}: missing")
+        if rows_of(path).get(self.asked.method) != self.asked:
+            message = f"{path}: an argument in this path is empty, or a word of the path of another route"
+            raise CodedError(ErrorCode.BAD_PARAMS, message)
+        return Inner(
+            self.asked.method,
+            path,
+            urlencode(query),
+            tuple(headers),
+            msgspec.json.encode(body) if has_body else b"",
+        )
+
+    def limited(self, arguments: Arguments) -> dict[str, Any]:
+        """Return arguments whose limit of rows is set, and not above that of tools."""
+        if not self.is_list:
+            return dict(arguments)
+        limit = arguments.get(_LIMIT, ROWS)
+        return {**arguments, _LIMIT: min(limit, MOST_ROWS) if isinstance(limit, int) else limit}
+
+    def shorter(self, arguments: Arguments, taken: int) -> dict[str, Any] | None:
+        """Return arguments for fewer rows, as a result took *taken* bytes, or None if none are fewer."""
+        limit = arguments.get(_LIMIT, 1)
+        if not self.is_list or limit <= 1:
+            return None
+        return {**arguments, _LIMIT: max(1, min(limit // 2, limit * MOST_BYTES // taken))}
+
+    def _arguments(self, operation: Schema) -> Schema:
+        properties: dict[str, Schema] = {}
+        required: list[str] = []
+        for one in operation.get("parameters", ()):
+            part = self._resolved(one, "parameters")
+            if part["name"] in _UNSEEN:
+                continue
+            name = part["name"].lower().replace("-", "_")
+            self._places[name] = part["in"], part["name"]
+            about = {"description": part["description"]} if "description" in part else {}
+            properties[name] = about | part["schema"]
+            required += [name] if part.get("required") else []
+        if _LIMIT in properties:
+            properties[_LIMIT] |= {"default": ROWS, "maximum": MOST_ROWS}
+        if body := operation.get("requestBody"):
+            schema = self._resolved(body["content"]["application/json"]["schema"], "schemas")
+            fields = {name: one for name, one in schema["properties"].items() if ALIAS not in one}
+            self._places |= {name: ("body", name) for name in fields}
+            properties |= fields
+            required += schema.get("required", ()) if body.get("required") else ()
+        schema = {"type": "object", "properties": properties, "additionalProperties": False}
+        return self._complete(schema | ({"required": required} if required else {}))
+
+    def _resolved(self, schema: Schema, kind: str) -> Schema:
+        while name := schema.get("$ref", ""):
+            schema = self._components[kind][name.rpartition("/")[2]]
+        return schema
+
+    def _complete(self, schema: Schema) -> Schema:
+        """Return a schema of an object with the definitions that it refers to."""
+        schema = dict(self._resolved(schema, "schemas"))
+        names, waiting = set[str](), [schema]
+        while waiting:
+            new = set(references(waiting.pop())) - names
+            names |= new
+            waiting += [self._components["schemas"][name] for name in new]
+        if names:
+            schema["$defs"] = {name: self._components["schemas"][name] for name in sorted(names)}
+        schema = msgspec.json.decode(
+            msgspec.json.encode(schema).replace(_IN_DOCUMENT.encode(), _IN_TOOL.encode())
+        )
+        return {"type": "object"} | schema
+
+
+def hint_for(hint: str, tools: Mapping[str, ToolOf]) -> str:
+    """Return a hint as an assistant can follow it: commands and routes of tools are these tools.
+
+    A command that is no tool is one for the person at the hub, or for whom the hint names.
+    """
+    commands = {one.command: one.name for one in tools.values() if one.command}
+    routes = {one.asked: one.name for one in tools.values()}
+
+    def named(found: re.Match[str]) -> str:
+        words = found[1].removesuffix(" ls")
+        listing = rows_of(f"/v1/{words}").get("GET")
+        name = commands.get(words) or (routes.get(listing) if listing else None)
+        return found[0] if name is None else f"the tool {name}"
+
+    def routed(found: re.Match[str]) -> str:
+        asked = rows_of(found[2]).get(found[1])
+        return f"the tool {routes[asked]}" if asked in routes else found[0]
+
+    hint = _ROUTE.sub(routed, _COMMAND.sub(named, hint))
+    is_addressed = " types" in hint.partition("hub ")[0]
+    return f"for the person at the hub: {hint}" if _FOR_A_PERSON.search(hint) and not is_addressed else hint
+
+
+def tools_of(routes: Collection[RouteOf] = tuple(ANSWERED.values())) -> dict[str, ToolOf]:
+    """Return the declared tools of *routes* by their names; takes a tenth of a second."""
+    marked = [(route, found) for route in routes if (found := tool_of(route.method)) is not None]
+    marked = [(route, found) for route, found in marked if isinstance(route.declared.need, TokenScope)]
+    document = openapi_document([route for route, _ in marked])
+    tools = [ToolOf(route, declared, document) for route, declared in marked]
+    return {one.name: one for one in sorted(tools, key=lambda one: one.name)}
+
+
+def _spelled(value: Any) -> str:
+    """Return the text of an argument in an address or a header; of what is no text or number, its JSON."""
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+
+
+Context = ServerRequestContext[Any, Request]
+JSON: Final = "application/json"
+SESSION: Final = "mcp-session-id"  # header
+CARD: Final = "ui://hub/review"
+# It asks no other address, and needs no permission.
+_CSP: Final[dict[str, list[str]]] = {
+    "connectDomains": [],
+    "resourceDomains": [],
+    "frameDomains": [],
+    "baseUriDomains": [],
+}
+_OF_CARD: Final[dict[str, Any]] = {"ui": {"csp": _CSP, "prefersBorder": True}}
+MOST_SUBSCRIBERS: Final = 1_000  # sessions with subscriptions; beyond, the oldest loses its own
+MOST_SUBSCRIBED: Final = 100  # resources of one session
+_CHANGES: Final = Asked("GET", "/v1/changes")
+
+Result = Callable[[Context, ToolOf, Arguments], Awaitable[CallToolResult]]
+
+
+class Subscriber:
+    """A session of the revision 2025-11-25 and the resources that it is notified about."""
+
+    def __init__(self) -> None:
+        self.session: ServerSession | None = None
+        self.uris: set[str] = set()
+        self.after: str | None = None  # id of the last event of changes
+        self.begun = anyio.Event()  # set with the first subscription
+
+
+class Resources:
+    """The resources of the declared tools.
+
+    Args:
+        result: returns the result of a call of a tool.
+    """
+
+    def __init__(self, hub: Hub, streams: Streams, tools: Mapping[str, ToolOf], result: Result) -> None:
+        self._hub, self._streams, self._tools, self._result = hub, streams, tools, result
+        self._kinds: dict[str, Resource] = {}  # by the tool that reads them
+        self._changing: dict[str, Resource] = {}  # by a kind of changes
+        for tool in tools.values():
+            if (declared := tool.declared.resource) is not None:
+                self._kinds[tool.name] = declared
+                self._changing |= dict.fromkeys(declared.changes, declared)
+        self._subscribers: OrderedDict[str, Subscriber] = OrderedDict()
+        self._card = (BUNDLE / "card.html").read_text(encoding="utf-8")
+
+    async def list(self, context: Context, page: PaginatedRequestParams | None) -> ListResourcesResult:
+        """List the resources, those of one kind after the other, the newest of each first."""
+        kinds = [name for name, declared in self._kinds.items() if declared.listed]
+        kind, _, after = ((page.cursor if page else None) or kinds[0]).partition(" ")
+        if kind not in kinds:
+            raise MCPError(INVALID_PARAMS, "cursor: take it from nextCursor of the page before")
+        declared = self._kinds[kind]
+        asked = {"limit": MOST_ROWS} | ({"cursor": after} if after else {})
+        found = await self._read(context, declared.listed, asked)
+        rest = [*kinds[kinds.index(kind) + 1 :], None]
+        listed = [
+            Listed(
+                uri=declared.uri_of(one["id"]),
+                name=one["id"],
+                title=declared.title.format_map(one),
+                mime_type=JSON,
+            )
+            for one in found[declared.key]
+        ]
+        following = f"{kind} {found['next_cursor']}" if found["next_cursor"] else rest[0]
+        return ListResourcesResult(resources=listed, next_cursor=following)
+
+    async def templates(self, _: Context, __: PaginatedRequestParams | None) -> ListResourceTemplatesResult:
+        """List the kinds of resources."""
+        listed = [
+            ResourceTemplate(
+                uri_template=declared.uri, name=name, description=self._tools[name].about, mime_type=JSON
+            )
+            for name, declared in self._kinds.items()
+        ]
+        return ListResourceTemplatesResult(resource_templates=listed)
+
+    async def read(self, context: Context, asked: ReadResourceRequestParams) -> ReadResourceResult:
+        """Return a resource, behind the sentence about texts of others."""
+        uri = str(asked.uri)
+        if uri == CARD:
+            page = TextResourceContents(uri=uri, mime_type=APP_MIME_TYPE, text=self._card, _meta=_OF_CARD)
+            return ReadResourceResult(contents=[page])
+        for name, declared in self._kinds.items():
+            if (arguments := declared.arguments_of(uri)) is not None:
+                result = await self._result(context, self._tools[name], arguments)
+                about, text = result.content[0], _text(result)
+                if result.is_error:
+                    raise MCPError(INVALID_PARAMS, text)
+                assert isinstance(about, TextContent)
+                parts = [
+                    TextResourceContents(uri=uri, mime_type="text/plain", text=about.text),
+                    TextResourceContents(uri=uri, mime_type=JSON, text=text),
+                ]
+                return ReadResourceResult(contents=[*parts])
+        templates = ", ".join(one.uri for one in self._kinds.values())
+        raise MCPError(INVALID_PARAMS, f"there is no resource {uri!r}; resources are {templates}")
+
+    async def listen(
+        self, context: Context, asked: SubscriptionsListenRequestParams
+    ) -> SubscriptionsListenResult:
+        """Notify of changes until the client leaves, its token is revoked, or the hub stops."""
+        principal = self._subscriber(context)
+        bus = InMemorySubscriptionBus()
+
+        async def publish(*, task_status: TaskStatus[None]) -> None:
+            async with aclosing(self._changes(principal).follow(None)) as events:
+                async for event in events:
+                    if event.event == OPEN:
+                        task_status.started()
+                    for uri in self._changed(event, asked.notifications.resource_subscriptions or ()):
+                        await bus.publish(ResourceUpdated(uri))
+
+        with ExitStack() as places:
+            try:
+                places.enter_context(self._streams.place(principal))
+            except HubError as refusal:
+                raise MCPError(INVALID_PARAMS, str(refusal)) from refusal
+            stream = places.enter_context(self._streams.scope())
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(cancel_when_revoked, self._streams.still_counts, principal, stream)
+                await tasks.start(publish)  # no change after the acknowledgement is missed
+                await ListenHandler(bus)(context, asked)
+        return SubscriptionsListenResult(_meta={SUBSCRIPTION_ID_META_KEY: context.request_id})
+
+    async def subscribe(self, context: Context, asked: SubscribeRequestParams) -> EmptyResult:
+        """Notify the session of changes of a resource from now on."""
+        principal = self._subscriber(context)
+        subscriber = self._of_session(_session(_scope(context)))
+        if len(subscriber.uris) >= MOST_SUBSCRIBED:
+            raise MCPError(INVALID_PARAMS, f"a session subscribes to {MOST_SUBSCRIBED} resources at most")
+        if subscriber.after is None:
+            async with aclosing(self._changes(principal).follow(None)) as events:
+                subscriber.after = (await anext(events)).id
+        subscriber.session = context.session
+        subscriber.uris.add(str(asked.uri))
+        subscriber.begun.set()
+        return EmptyResult()
+
+    async def unsubscribe(self, context: Context, asked: UnsubscribeRequestParams) -> EmptyResult:
+        """Notify the session of changes of a resource no more."""
+        self._of_session(_session(_scope(context))).uris.discard(str(asked.uri))
+        return EmptyResult()
+
+    async def notify(self, session: str, principal: Principal) -> None:
+        """Notify a session, whose stream of events is open, until cancelled."""
+        subscriber = self._of_session(session)
+        await subscriber.begun.wait()
+        async with aclosing(self._changes(principal).follow(subscriber.after)) as events:
+            async for event in events:
+                for uri in self._changed(event, subscriber.uris):
+                    if subscriber.session is not None:
+                        await subscriber.session.send_resource_updated(uri)
+                subscriber.after = event.id
+
+    def forget(self, session: str) -> None:
+        """Drop the subscriptions of a session that ended."""
+        self._subscribers.pop(session, None)
+
+    def _of_session(self, session: str) -> Subscriber:
+        subscriber = self._subscribers.setdefault(session, Subscriber())
+        self._subscribers.move_to_end(session)
+        if len(self._subscribers) > MOST_SUBSCRIBERS:
+            self._subscribers.popitem(last=False)
+        return subscriber
+
+    def _subscriber(self, context: Context) -> Principal:
+        """Return the caller. Raises MCPError if it may not follow changes."""
+        principal = _caller(context)
+        if not may_ask(principal, _CHANGES):
+            raise MCPError(INVALID_PARAMS, "a token with limits follows no changes: read the resource again")
+        return principal
+
+    def _changes(self, principal: Principal) -> Changes:
+        return self._hub.noun(Changes, principal.user_id)
+
+    def _changed(self, event: ChangesView, uris: Collection[str]) -> Collection[str]:
+        """Return those of *uris* that an event is about: all, if changes may be missing."""
+        if event.event == RESET:
+            return [*uris]
+        found = ((self._changing.get(one.kind), one.id) for one in event.changes)
+        changed = {declared.uri_of(id) for declared, id in found if declared is not None}
+        return changed & {*uris}
+
+    async def _read(self, context: Context, tool: str, arguments: Arguments) -> Mapping[str, Any]:
+        result = await self._result(context, self._tools[tool], arguments)
+        if result.is_error or result.structured_content is None:
+            raise MCPError(INVALID_PARAMS, _text(result))
+        found: Mapping[str, Any] = result.structured_content
+        return found
+
+
+def _text(result: CallToolResult) -> str:
+    part = result.content[-1]
+    assert isinstance(part, TextContent)
+    return part.text
+
 
 SESSIONS: Final = 16  # of one user at once; each costs three tasks
 SESSION_S: Final = 1_800.0  # a session without a request for so long ends
@@ -92,8 +512,6 @@ SHOWN: Final = "items_newest"  # tool whose result the card shows
 WAY: Final = "hub/verdicts"  # in the _meta of its result: what becomes of a press in the card
 META_KEY: Final = "hub/idempotency-key"  # in the _meta of a call, for programs; or the argument of that name
 
-Context = ServerRequestContext[Any, Request]
-
 
 class _Named(msgspec.Struct):
     name: str
@@ -103,12 +521,6 @@ class _ToolCall(msgspec.Struct, tag_field="method", tag="tools/call"):
     """Call of a tool, of which only its name is read."""
 
     params: _Named
-
-
-class Door(Protocol):
-    """Checks and answers requests as ``Access`` does."""
-
-    async def ask(self, outer: Scope, request: Inner) -> Response: ...
 
 
 class AssistantServer:
@@ -121,7 +533,7 @@ class AssistantServer:
         door: answers the requests of tools.
     """
 
-    door: Door
+    door: Access
 
     def __init__(self, hub: Hub, streams: Streams) -> None:
         self._streams = streams
@@ -362,8 +774,7 @@ class AssistantServer:
         raise CodedError(ErrorCode.TOO_LARGE, message, hint="ask for a smaller part, or over REST")
 
     async def _ask(self, context: Context, request: Inner) -> Response:
-        assert context.request is not None
-        return await self.door.ask(context.request.scope, request)
+        return await self.door.ask(_scope(context), request)
 
 
 async def _run(manager: StreamableHTTPSessionManager, *, task_status: TaskStatus[None]) -> None:
@@ -372,9 +783,13 @@ async def _run(manager: StreamableHTTPSessionManager, *, task_status: TaskStatus
         await anyio.sleep_forever()
 
 
-def _caller(context: Context) -> Principal:
+def _scope(context: Context) -> Scope:
     assert context.request is not None
-    principal: Principal = context.request.scope["state"][PRINCIPAL]
+    return context.request.scope
+
+
+def _caller(context: Context) -> Principal:
+    principal: Principal = _scope(context)["state"][PRINCIPAL]
     return principal
 
 
@@ -414,9 +829,9 @@ def _with_body(body: bytes, receive: Receive) -> Receive:
     return received
 
 
-def _listed(tool: ToolOf) -> Tool:
+def _listed(tool: ToolOf) -> ListedTool:
     declared = tool.declared
-    return Tool(
+    return ListedTool(
         name=tool.name,
         description=tool.about,
         input_schema=tool.arguments,

@@ -32,10 +32,8 @@ from msgspec import json
 
 from hub import docs
 from hub.api.application import references
-from hub.api.door import assistants, resources
-from hub.api.door.assistants import DATA, META_KEY
-from hub.api.door.resources import CARD
-from hub.api.tools import MOST_BYTES, MOST_ROWS, ROWS, hint_for, tools_of
+from hub.api.door import assistants
+from hub.api.door.assistants import CARD, DATA, META_KEY, MOST_BYTES, MOST_ROWS, ROWS, hint_for, tools_of
 from hub.roles import ROUTES, Role, Scope
 from protocol.errors import CodedError
 from protocol.lifecycles import RunState
@@ -624,7 +622,7 @@ async def listed(client: Client) -> list[str]:
 async def test_items_and_runs_are_listed_in_pages_and_read_by_their_addresses(
     hub: ServedHub, mode: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(resources, "MOST_ROWS", 2)
+    monkeypatch.setattr(assistants, "MOST_ROWS", 2)
     token = await hub.token(Role.VIEWER)
     async with over_tcp(hub, token) as rest, assistant(hub, token, mode) as client:
         templates = (await client.list_resource_templates()).resource_templates
@@ -729,7 +727,7 @@ async def _notified(hub: ServedHub, receive: MemoryObjectReceiveStream[str]) -> 
 async def test_requests_of_a_stranger_end_no_subscription(
     hub: ServedHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(resources, "MOST_SUBSCRIBERS", 2)
+    monkeypatch.setattr(assistants, "MOST_SUBSCRIBERS", 2)
     send, receive = anyio.create_memory_object_stream[str](10)
     sessions = set[str]()
 
