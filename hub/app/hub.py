@@ -118,31 +118,25 @@ from storage.store import Connection, Store
 CONNECTIONS = 32  # of all connectors together, over HTTP
 
 
-class ConnectorsInUse:
-    """Transfer of the connectors in the settings to the accounts, at the start and at each reload."""
+def prepare_connectors(accounts: Accounts, settings: Settings) -> Commit:
+    """Resolve every secret of the connectors, even if unchanged; the accounts have them with the commit.
 
-    def __init__(self, accounts: Accounts) -> None:
-        self._accounts = accounts
-
-    def prepare(self, settings: Settings) -> Commit:
-        """Resolve every secret, even if unchanged.
-
-        Raises:
-            Unfit: a secret does not exist; nothing was changed.
-        """
-        configs = []
-        for number, one in enumerate(settings.connectors):
-            for key in ("secret", "previous_secret", "client_secret"):
-                reference = getattr(one, key)
-                try:
-                    if reference is not None:
-                        reference.resolve()
-                except SecretMissing as error:
-                    raise Unfit(("connectors", number, key), str(error)) from error
-            config = config_of(one, settings)
-            if config is not None:
-                configs.append(config)
-        return partial(self._accounts.apply, configs)
+    Raises:
+        Unfit: a secret does not exist; nothing was changed.
+    """
+    configs = []
+    for number, one in enumerate(settings.connectors):
+        for key in ("secret", "previous_secret", "client_secret"):
+            reference = getattr(one, key)
+            try:
+                if reference is not None:
+                    reference.resolve()
+            except SecretMissing as error:
+                raise Unfit(("connectors", number, key), str(error)) from error
+        config = config_of(one, settings)
+        if config is not None:
+            configs.append(config)
+    return partial(accounts.apply, configs)
 
 
 def config_of(one: ConnectorSettings, settings: Settings) -> AccountConfig | None:
@@ -393,8 +387,7 @@ class Hub:
         takeovers = Takeovers(context.clock)
         self.roster = roster = Roster(self._route, metrics=context.metrics, takeovers=takeovers)
         accounts = await make_accounts(context, resources)
-        in_use = ConnectorsInUse(accounts)
-        in_use.prepare(context.settings)()
+        prepare_connectors(accounts, context.settings)()
         sign_ins = SignIns(
             accounts,
             context.store,
@@ -615,8 +608,14 @@ class Hub:
             news.delivery.recheck()
 
         writer.on_change = agents_changed
-        prepare = [tls.prepare, coordination.prepare, in_use.prepare, models_in_use.prepare, at_once(apply)]
-        prepare.append(partial(prepare_targets, notifier))
+        prepare: list[Callable[[Settings], Commit]] = [
+            tls.prepare,
+            coordination.prepare,
+            partial(prepare_connectors, accounts),
+            models_in_use.prepare,
+            at_once(apply),
+            partial(prepare_targets, notifier),
+        ]
         if hooks is not None:
             prepare.append(hooks.prepare)
         parts = make_parts(
