@@ -161,8 +161,6 @@ def make_identity(context: Context, start: Boot, *, roster: Roster) -> Identity:
 
 # Connections over TCP that have not shown a good token, in all and of one address: each costs a socket and a
 # deadline, and an operator shows a token with the first request.
-OPERATOR_STRANGERS: Final = 64
-OPERATOR_STRANGERS_PER_NETWORK: Final = 16
 
 
 def link_limits(limits: Limits, *, spool: Path) -> LinkLimits:
@@ -204,8 +202,8 @@ def operator_port_limits(limits: Limits) -> PortLimits:
     return PortLimits(
         connections=most,
         connections_per_network=max(1, most // 4),
-        strangers=OPERATOR_STRANGERS,
-        strangers_per_network=OPERATOR_STRANGERS_PER_NETWORK,
+        strangers=64,
+        strangers_per_network=16,
         new_at_once=most,
         new_per_s=most,
     )

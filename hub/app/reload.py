@@ -45,7 +45,6 @@ from storage.store import Connection, Store
 log = Channel(__name__)
 
 NOTHING_CHANGED: Final = Changes()
-RECENT: Final = 50  # changes of one key, of all nodes
 MOST_NAMED = 20  # keys of a change named in the audit log
 
 
@@ -191,7 +190,7 @@ async def _record(context: Context, revision: Revision) -> bool:
 
 async def _is_known(context: Context, key: str, old: str | None, new: str | None) -> bool:
     """Return True if the last change of a key at this node in the audit log is this one."""
-    entries = await context.store.read(audit.list_entries, limit=RECENT, event=CHANGED, subject=key)
+    entries = await context.store.read(audit.list_entries, limit=50, event=CHANGED, subject=key)
     details = (_detail(entry) for entry in entries)
     last = next((one for one in details if one.get("node", context.node.id) == context.node.id), None)
     return last is not None and (last["old"], last["new"]) == (old, new)

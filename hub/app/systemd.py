@@ -73,9 +73,6 @@ def _taken(fd: int) -> socket.socket:
     return socket.socket(fileno=fd)  # family and type are detected from the descriptor
 
 
-STATUS_EVERY_S: Final = 5.0
-
-
 class Watchdog:
     """Service that sends watchdog and status notifications to the service manager.
 
@@ -99,7 +96,7 @@ class Watchdog:
         clock: Clock,
     ) -> None:
         self._notify = notify
-        self._every_s = STATUS_EVERY_S if watchdog_s is None else watchdog_s / 3
+        self._every_s = 5.0 if watchdog_s is None else watchdog_s / 3
         self._is_watched = watchdog_s is not None
         self._late = late
         self._touch = touch

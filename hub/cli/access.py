@@ -37,7 +37,6 @@ OPERATOR_TOKENS: Final = "/v1/operator-tokens"
 GRANTS: Final = ("files", "agents", "connectors", "coordination")  # as in storage.devices.devices.Grant
 SIGNS: Final = {"+": "add", "-": "remove"}
 ABOUT_THE_STREAM: Final = ("open", "reset")  # events after which the list is read again
-ANY_ADDRESS: Final = ("0.0.0.0", "[::]", "::")
 SESSIONS: Final = "/v1/sessions"
 ROLES: Final = ("viewer", "operator", "admin")
 
@@ -357,7 +356,7 @@ def listener_address(hub: Talk, name: str = "operator") -> str:
     is_encrypted, names = listener.get("tls") is not None, listener.get("hosts", ())
     if is_encrypted and names:
         host = names[0]
-    elif host in ANY_ADDRESS:
+    elif host in ("0.0.0.0", "[::]", "::"):
         host = "127.0.0.1"
     return f"{'https' if is_encrypted else 'http'}://{host}:{port}"
 

@@ -35,8 +35,6 @@ from hub.cli.talk import Responses, Talk, agent_names, hub_command, path_of, tal
 from hub.clock import moment_text, offset_text
 from hub.printable import one_line, spelled
 
-MAX_DECISIONS: Final = 10
-MAX_WAKES: Final = 10
 INSTANT = re.compile(r"\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d)?(Z|[+-]\d\d:\d\d)?)?", re.ASCII)
 
 
@@ -59,7 +57,7 @@ def next_fires(hub: Talk, name: str | None) -> Responses:
     listed = (
         hub.get_all("/v1/agents", "agents")["agents"] if name is None else [hub.get(path_of("agents", name))]
     )
-    fires = [] if name is None else hub.get(path_of("agents", name, "fires"), limit=MAX_DECISIONS)["fires"]
+    fires = [] if name is None else hub.get(path_of("agents", name, "fires"), limit=10)["fires"]
     forecast = [{"agent": agent["name"], "schedules": agent["schedules"]} for agent in listed]
     yield "next", {"agents": forecast, "fires": fires}
     rows = [
@@ -226,7 +224,7 @@ def _instant(text: str, of_day: time) -> datetime:
 @hub_command
 def slots(hub: Talk, name: str) -> Responses:
     """Show an agent's calendar: its next and its last wake-ups."""
-    response = hub.get(path_of("agents", name, "slots"), limit=MAX_WAKES)
+    response = hub.get(path_of("agents", name, "slots"), limit=10)
     yield "slots", response
     to_come = sorted(_slot_times(response["slots"]), key=lambda row: str(row[1]))
     if to_come:
@@ -394,7 +392,6 @@ def _short(value: object) -> str:
 
 # As in protocol.agent_status
 VOCABULARIES: Final = ("calendar", "orchestrator", "foundation", "runlog", "coordination")
-PROMPT_WIDTH: Final = 70  # characters
 MAX_FIRES: Final = 3
 MAX_KEYS: Final = 8
 ROWS: Final = 25  # of a table without --step
@@ -448,7 +445,7 @@ def _facts(response: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
         has_any = agent["delivers_to"] != agent["device"]
         yield "device", agent["delivers_to"] if has_any else f"{agent['device'] or 'none'}{place}"
         yield "reads", reads if agent["paths"] or agent["data_types"] else None
-        yield "prompt", short(agent["prompt"], PROMPT_WIDTH)
+        yield "prompt", short(agent["prompt"], 70)
     yield "state", ", ".join(str(status[axis]) for axis in status["axes"])
     for axis, since in status["axes"].items():
         if since["value"] not in _CALM and since["since"] is not None:

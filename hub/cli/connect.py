@@ -38,8 +38,6 @@ if TYPE_CHECKING:
 TOKEN_VARIABLE: Final = "HUB_DEVICE_TOKEN"
 _NAME: Final = re.compile(r"^\w[\w.-]{0,63}$")  # as in the hub's settings; the name is also a file's name
 _File = FilePath(dir_okay=False)
-_SEARCH_S: Final = 10.0  # for the files of new folders, while their owner waits
-_MOST_KINDS: Final = 4
 _MOST_NAMED: Final = 5  # files of one reason
 _NAMED: Final = (
     "key_in_text",
@@ -182,7 +180,7 @@ def _introduce(roots: Sequence[Path], db: Path) -> None:
             f"new to this device: {files} files, and {stay} that stay here: hub device preview {words}"
         )
         return
-    show_preview(preview_of(new, _SEARCH_S))
+    show_preview(preview_of(new, 10.0))  # their owner waits
     if not click.confirm("Share these files with the hub?", default=True, err=True):
         next_step = "name what is to stay in a file .hubignore, and look again: hub device preview"
         raise Failure("nothing is shared", Exit.FAILED, next_step=next_step)
@@ -244,7 +242,7 @@ def _reasons(stays: "Sequence[Stays]") -> Iterator[tuple[int, str, str]]:
 
 
 def _kinds(kinds: Counter[str]) -> str:
-    most = kinds.most_common(_MOST_KINDS)
+    most = kinds.most_common(4)
     rest = kinds.total() - sum(count for _, count in most)
     shown = [f"{count} {ending or 'without'}" for ending, count in most]
     return ", ".join([*shown, f"{rest} others"] if rest else shown)

@@ -26,7 +26,6 @@ from hub.cli.options import (
 )
 
 _ENDPOINT = re.compile(r'^# \[model\]\n# kind = "openai".*?(?=^# chunk_tokens)', re.MULTILINE | re.DOTALL)
-_TIMEZONE: Final = 'timezone = "UTC"'
 SCHEMA: Final = "hub.schema.json"  # named in the first line of the sample
 _LOCAL = """\
 [model]
@@ -169,7 +168,7 @@ def new_settings(*, local: bool) -> str:
     package = files("hub")
     packaged = package.joinpath("hub.toml")  # of a wheel; in a source tree it is at the top
     sample = packaged if packaged.is_file() else package.joinpath("..", "hub.toml")
-    text = sample.read_text("utf-8").replace(_TIMEZONE, f'timezone = "{machine_zone()[0]}"')
+    text = sample.read_text("utf-8").replace('timezone = "UTC"', f'timezone = "{machine_zone()[0]}"')
     return _ENDPOINT.sub(_LOCAL, text) if local else text
 
 

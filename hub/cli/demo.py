@@ -38,7 +38,6 @@ Found = TypeVar("Found")
 
 DEVICE, AGENT = "desk", "notes"
 START_TIMEOUT_S = 180.0  # the first start on a slow disk
-STOP_TIMEOUT_S = 30.0
 POLL_S = 0.1
 _ANOTHER: Final = "another folder: hub demo --folder DIR"
 
@@ -194,7 +193,7 @@ def _child(folder: Path, name: str, *words: str) -> Iterator[_Child]:
         finally:
             process.terminate()
             try:
-                process.wait(STOP_TIMEOUT_S)
+                process.wait(30.0)
             except subprocess.TimeoutExpired:
                 process.kill()
 

@@ -44,7 +44,6 @@ if TYPE_CHECKING:
     from hub.settings.reading import Shared
     from hub.settings.settings import Settings
 
-_REPORT_EVERY: Final = 10  # documents
 _KEY: Final = "model.chunk_tokens"
 NANOS: Final = 1_000_000_000  # of a US dollar
 _FORMS: Final = {"USD": ".4f", "seconds": ".1f"}
@@ -305,7 +304,7 @@ def _evaluated(
     from hub.app.evaluation import StoredEvaluation, evaluate
 
     def on_read(count: int) -> None:
-        if count % _REPORT_EVERY == 0:
+        if count % 10 == 0:
             show.report(f"{count} of {len(documents)} documents")
 
     declared, means = _declared(settings, agent, prompt=prompt), _means_of(settings)

@@ -92,12 +92,11 @@ def _may(is_allowed: bool, *, is_named: bool) -> str | bool:
     return "named" if is_allowed and is_named else is_allowed
 
 
-SHELLS: Final = ("bash", "zsh", "fish")
 _VARIABLE: Final = "_HUB_COMPLETE"
 
 
 @click.command(epilog=example("hub completion bash"))
-@click.argument("shell", type=click.Choice(SHELLS))
+@click.argument("shell", type=click.Choice(("bash", "zsh", "fish")))
 @click.pass_context
 def completion(ctx: click.Context, shell: str) -> None:
     """Print the script that completes names in a shell.

@@ -18,7 +18,6 @@ from hub.cli.talk import Responses, Talk, hub_command
 from hub.printable import one_line
 
 MOST = 500  # verdicts in one request
-UNDER_WAY = "verdict_under_way"
 TRIES, PAUSE_S = 20, 0.25  # while a device has not answered to the verdict before
 Chosen = dict[str, Any]
 _SETTLING: Final = ("accept", "decline")  # what is proposed
@@ -265,7 +264,9 @@ def _proposal(one: Chosen, by: str | None) -> Chosen:
 def _sent(hub: Talk, verdicts: Sequence[Chosen], tries: int = TRIES) -> list[Chosen]:
     """Give verdicts, again where a device has not answered to the one before."""
     results: list[Chosen] = hub.post("/v1/items/verdicts", {"verdicts": verdicts})["results"]
-    late = [n for n, one in enumerate(results) if one["error"] and one["error"]["code"] == UNDER_WAY]
+    late = [
+        n for n, one in enumerate(results) if one["error"] and one["error"]["code"] == "verdict_under_way"
+    ]
     if late and tries:
         anyio.run(anyio.sleep, PAUSE_S)
         again = iter(_sent(hub, [verdicts[n] for n in late], tries - 1))

@@ -378,11 +378,10 @@ def _plain(value: Any) -> Any:
     return value
 
 
-ETC: Final = Path("/etc")
 _ZONES: Final = "zoneinfo/"  # folder of the zones' files, in paths of every system
 
 
-def machine_zone(environment: Mapping[str, str] = os.environ, etc: Path = ETC) -> tuple[str, str]:
+def machine_zone(environment: Mapping[str, str] = os.environ, etc: Path = Path("/etc")) -> tuple[str, str]:
     """Return the IANA name of the machine's zone, and the place that names it.
 
     If no place names one, the zone is UTC, and the reason is returned in place of the place.

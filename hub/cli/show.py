@@ -22,10 +22,8 @@ from hub.clock import Clock, SystemClock, moment_text
 from hub.printable import one_line, printable, printable_json
 
 NOTHING = "-"
-SHORT_ID = 8
 INDENT: Final = 4  # columns before quoted text
 NARROW = 20  # columns; cells of at most this width are not folded
-HALF_A_YEAR: Final = timedelta(days=182)
 
 clock: Clock = SystemClock()  # times far from now are shown with the year
 
@@ -133,7 +131,7 @@ def column_moment(text: str | None, zone: tzinfo | None = None, *, seconds: bool
     if text is None:
         return NOTHING
     at = datetime.fromisoformat(text).astimezone(zone)
-    day = "%m-%d" if abs(at - clock.now()) <= HALF_A_YEAR else "%Y-%m-%d"
+    day = "%m-%d" if abs(at - clock.now()) <= timedelta(days=182) else "%Y-%m-%d"
     return at.strftime(f"{day} %H:%M:%S" if seconds else f"{day} %H:%M")
 
 
@@ -161,7 +159,7 @@ def by(move: Mapping[str, Any]) -> str | None:
 
 def short_id(id: str) -> str:
     """Return the end of an id, which commands accept for the whole, because ids of one time begin alike."""
-    return id[-SHORT_ID:]
+    return id[-8:]
 
 
 def duration(seconds: float) -> str:

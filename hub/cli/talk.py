@@ -45,12 +45,10 @@ TOKEN_VARIABLE: Final = "HUB_TOKEN_FILE"
 ASKED_NODE: Final = "hub-node"  # header of a request that a certain node answers
 PAGE: Final = 1_000  # items of one request
 _TIMEOUT_S = 30.0
-_KNOCK_S: Final = 2.0
 NAMED: Final = ("agents", "boards", "connectors", "devices", "gateways", "templates", "users")
 _UNKNOWN: Final = re.compile(r"there is no \w+ '([^']+)'")
 FIELD_PREFIX: Final = "field_"  # of parameters of a request, as some have names of common options
 _FIELD: Final = re.compile(r"\b(?:body|query|path)\.(?:\w+\[\d+\]\.)?(\w+)(?=:)")
-_MOST_OFFERED: Final = 200  # names or newest runs
 
 # Of one response: the name of its schema, the response, and an exit code unless it is 0.
 Responses = Iterator[tuple[str, Mapping[str, Any]] | tuple[str, Mapping[str, Any], Exit]]
@@ -436,7 +434,7 @@ def _speaks_tls(host: str, port: int) -> bool:
     context.verify_mode = ssl.CERT_NONE
     try:
         with (
-            socket.create_connection((host, port), timeout=_KNOCK_S) as knocking,
+            socket.create_connection((host, port), timeout=2.0) as knocking,
             context.wrap_socket(knocking, server_hostname=host),
         ):
             return True
@@ -451,7 +449,7 @@ def names_of(noun: str) -> Complete:
         if noun == "settings":
             yield from (key for key, _ in keys_of(hub.get("/v1/config")["settings"]))
             return
-        for item in hub.get(f"/v1/{noun}", limit=_MOST_OFFERED)[noun]:
+        for item in hub.get(f"/v1/{noun}", limit=200)[noun]:
             yield item.get("name") or show.short_id(item["id"])
 
     def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:

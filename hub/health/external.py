@@ -35,7 +35,6 @@ DAY_MS: Final = 86_400_000
 # clients in status "Testing". The range holds integers only; a lookup of None would compare every element,
 # which takes three seconds.
 WEEK_MS: Final = range(6 * DAY_MS + DAY_MS // 2, 7 * DAY_MS + DAY_MS // 2)
-WARN_MS: Final = 5 * DAY_MS
 FAILURES: Final = 3  # in a row; shorter series are treated as transient
 
 AWAY_FOR: Final = timedelta(minutes=5)  # a gateway that drains and restarts is connected again by then
@@ -262,7 +261,7 @@ def _about_connector(
         explanation = f"connector {row.name} failed {row.failures} times in a row: {row.detail}"
         fix = "correct its address in hub.toml, or wait until the provider answers again"
         yield about(Severity.WARNING, "connector.failing", explanation, fix=fix, fixes=try_it)
-    elif grant is not None and (grant.ended_after or 0) in WEEK_MS and now - grant.granted_at >= WARN_MS:
+    elif grant is not None and (grant.ended_after or 0) in WEEK_MS and now - grant.granted_at >= 5 * DAY_MS:
         ends = from_epoch_ms(grant.granted_at + 7 * DAY_MS)
         yield about(
             Severity.WARNING,

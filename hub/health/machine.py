@@ -20,7 +20,6 @@ SCARCE_FILES: Final = 0.8  # share of the files that the process may open
 GROUP_DIR, PRIVATE_FILE = 0o750, 0o600
 LOST_LINES_REPORTED: Final = timedelta(hours=1)  # after the last lost line
 STEP_REPORTED: Final = timedelta(days=1)
-SHOWN_STEP_MS: Final = 60_000
 
 
 def full_disk(problem: str | None) -> Finding | None:
@@ -138,7 +137,7 @@ def check_clock(watch: ClockWatch, now: datetime) -> Iterable[Finding]:
             )
         )
     step = watch.base.last
-    if step is None or abs(step.by_ms) < SHOWN_STEP_MS or now - from_epoch_ms(step.at) >= STEP_REPORTED:
+    if step is None or abs(step.by_ms) < 60_000 or now - from_epoch_ms(step.at) >= STEP_REPORTED:
         return found
     direction = "back" if step.by_ms < 0 else "forward"
     explanation = (

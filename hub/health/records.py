@@ -34,8 +34,6 @@ AGREEMENT_REPORTED: Final = timedelta(days=1)  # for so long a restored agreemen
 CHAIN_EVERY: Final = timedelta(days=1)
 CHAIN_PARTS: Final = 20  # reads of 500 entries in one check, each in about 10 ms
 ROWS_EVERY: Final = timedelta(hours=1)
-ROWS_OF_PART: Final = 1_000  # searched in one read, in about 20 ms
-FULL_PARTS: Final = 10  # such reads in one check, and one for the end of each table
 ROWS_PAUSE: Final = 4
 
 
@@ -216,9 +214,9 @@ def check_rows(store: Store) -> Check:
         if place is None and (known or due_at is None or now >= due_at):
             place, found, began_at = FIRST_PLACE, [], None
         began_at = began_at or now
-        parts = FULL_PARTS
+        parts = 10  # and one for the end of each table
         while place is not None and parts > 0:
-            rows, place = await store.read(broken_from, place, most=ROWS_OF_PART)
+            rows, place = await store.read(broken_from, place, most=1_000)  # some 20 ms
             found += rows
             if place is None:
                 known, due_at = found, now + max(ROWS_EVERY, ROWS_PAUSE * (now - began_at))

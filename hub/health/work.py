@@ -31,7 +31,6 @@ _WHY: Final = {
 }
 
 NEEDY_FOR: Final = timedelta(minutes=5)  # a device that has just connected still registers its capabilities
-MOST_NEEDY: Final = 500  # runs that are examined
 
 _PROVIDER: Final = "see to the plan at the provider; hub agents resume {name} asks again at once"
 _EXHAUSTED: Final = {  # by reason: explanation and fix
@@ -243,7 +242,7 @@ async def check_needs(store: Store, offered: Callable[[], Offered], now: datetim
     """Find runs that wait for a capability that neither agent nor device offers."""
     present = offered()
     unmet = await store.read(run_locks.unmet_runs, present)
-    rows = await store.read(runs.find_runs, list(unmet)[:MOST_NEEDY])
+    rows = await store.read(runs.find_runs, list(unmet)[:500])
     names = {row.id: row.name for row in await store.read(devices.list_devices)} if rows else {}
     long_since = epoch_ms(now - NEEDY_FOR)
     return [

@@ -43,13 +43,10 @@ from protocol.ids import RunId, trace_id_of
 
 log = Channel(__name__)
 
-LIBRARY_MESSAGE: Final = "library.message"  # event name for records of libraries
-MAX_TRACEBACK: Final = 8_000  # characters
 OURS: Final = "hub"  # the hub's root logger; debug and info records of libraries may contain documents
 
 A_MINUTE: Final = 10
 WINDOW_S: Final = 60.0
-SUBJECTS: Final = ("run_id", "schedule_id", "agent_id", "device_id")
 KEYS: Final = 8_192  # above this number of counters, the subject is ignored
 ALWAYS_LOGGED: Final = ("debug.", "log.")  # requested by a person, and the counts of this module
 
@@ -224,7 +221,7 @@ class Duplicates:
 
 
 def _about(fields: Mapping[str, object]) -> str:
-    for name in SUBJECTS:
+    for name in ("run_id", "schedule_id", "agent_id", "device_id"):
         if (subject := fields.get(name)) is not None:
             return str(subject)
     return ""
@@ -320,14 +317,14 @@ class Log(logging.Handler):
     def _entry_of(self, record: logging.LogRecord) -> LogEntry:
         fields = fields_of(record)
         if fields is None:
-            event, redacted = LIBRARY_MESSAGE, redact_fields({"message": record.getMessage()})
+            event, redacted = "library.message", redact_fields({"message": record.getMessage()})
         else:
             event, redacted = record.getMessage(), redact_fields(fields, content=self.content)
             if "run_id" in redacted and "trace_id" not in redacted:
                 redacted["trace_id"] = trace_id_of(RunId(str(redacted["run_id"])))
         if record.exc_info:
             trace = redact(self._formatter.formatException(record.exc_info), content=self.content)
-            redacted["traceback"] = shortened(trace, MAX_TRACEBACK)
+            redacted["traceback"] = shortened(trace, 8_000)
             linecache.clearcache()  # it has read the source of every module in the traceback, for good
         return self.ring.append(
             at=int(record.created * 1000),

@@ -62,7 +62,6 @@ from protocol.tables import (
 # The top of the hour is the most common time; without jitter, all runs would start at once.
 TOP_OF_HOUR_JITTER_S = 120.0
 CRON = r"^\s*(@[a-z]+|\S+(\s+\S+){4})\s*$"
-TriggerKind = Literal["cron", "every", "at"]
 
 
 def _cron(text: str) -> str:
@@ -151,7 +150,7 @@ class TriggerTable(Table):
             yield "catch_up", message, 'write overlap = "queue_all" too, for a run for each fire'
 
     @property
-    def kind(self) -> TriggerKind:
+    def kind(self) -> Literal["cron", "every", "at"]:
         """Kind of the trigger."""
         if self.cron is not None:
             return "cron"
@@ -219,8 +218,6 @@ def _is_top_of_hour(cron: str) -> bool:
 
 
 # Of one config in the file; over the API, [limits] capability_config_bytes applies.
-CAPABILITY_CONFIG_BYTES: Final = 16 * 1024
-MOST_CAPABILITIES: Final = 256
 
 
 def _capability_name(written: str) -> str:
@@ -233,7 +230,7 @@ def _capability_name(written: str) -> str:
 def _checked_config(config: dict[str, Any]) -> dict[str, Any]:
     from hub.agents.schemas import document  # imported here: it imports the database, a device has none
 
-    return document("config", config, most=CAPABILITY_CONFIG_BYTES, limit="capability_config_bytes")
+    return document("config", config, most=16 * 1024, limit="capability_config_bytes")
 
 
 class CapabilitySettings(Table):
@@ -373,7 +370,7 @@ class AgentSettings(Table):
     needs: Annotated[tuple[Need, ...], Field(max_length=32)] = live(
         (), 'Capabilities that a run requires to start, as in "file.read >= 1.2".'
     )
-    capabilities: Annotated[tuple[CapabilitySettings, ...], Field(max_length=MOST_CAPABILITIES)] = live(
+    capabilities: Annotated[tuple[CapabilitySettings, ...], Field(max_length=256)] = live(
         (), "Capabilities of the agent, in addition to those of its device."
     )
     locks: Annotated[tuple[str, ...], accepted(lock_names, "lock")] = live(
@@ -514,7 +511,6 @@ class TemplateSettings(TemplateTable):
 
 
 MOST_CONNECTORS: Final = 200  # each needs a client and a rate limiter in memory
-MOST_CONNECTOR_SETTINGS: Final = 64
 
 Provider = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,63}$(?!\n)")]
 ClientId = Annotated[str, StringConstraints(min_length=1, max_length=1_000)]
@@ -536,7 +532,7 @@ class ConnectorSettings(Table):
     )
     client_id: ClientId | None = live(None, "Id of the hub's OAuth client at the provider.")
     client_secret: SecretRef | None = live(None, "Secret of the OAuth client, if it has one.")
-    settings: Annotated[dict[str, Any], Field(max_length=MOST_CONNECTOR_SETTINGS)] = live(
+    settings: Annotated[dict[str, Any], Field(max_length=64)] = live(
         {}, "Settings of the provider, such as its server."
     )
     _folder: FilePath = PrivateAttr(FilePath())

@@ -249,7 +249,6 @@ _UNIQUE: Final = (
 )
 _DATABASE: Final = ("storage", "url")
 _BUS: Final = ("cluster", "bus")
-_LISTENERS: Final = ("devices", "operator")
 
 
 class Around(NamedTuple):
@@ -281,7 +280,7 @@ def found_in_references(doc: Mapping[str, Any], places: Places, around: Around) 
             yield missing(path, str(error))
         if secret.file is not None and is_open_to_others(secret.file):
             yield report.warning(path, f"others may read {secret.file}", f"chmod 600 {secret.file}")
-    for name in _LISTENERS:
+    for name in ("devices", "operator"):
         tls_path = ("listen", name, "tls")
         if (tls := _read(TlsSettings, value_at(doc, tls_path), around)) is not None:
             yield from _found_in_certificate(tls_path, tls, report, missing, around.now)

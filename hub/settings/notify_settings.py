@@ -26,7 +26,6 @@ Event = Literal[
 ]
 Kind = Literal["webhook", "ntfy", "matrix", "smtp"]
 MOST: Final = 20  # each has connections and a task of its own
-MOST_TO: Final = 20
 _SCHEMES: Final = {"smtp": ("smtp", "smtps")}
 _AS_IN: Final = {
     "webhook": 'as in "https://example.org/hooks/hub"',
@@ -69,7 +68,7 @@ class NotifySettings(Table):
     )
     user: Name | None = live(None, "Send the events of this user's things only.")
     titles: Flag = live(False, "Send titles of items, words of questions and explanations of issues too.")
-    to: Annotated[tuple[Recipient, ...], Field(max_length=MOST_TO)] = live(
+    to: Annotated[tuple[Recipient, ...], Field(max_length=20)] = live(
         (), "Mail addresses, or the room of Matrix."
     )
     sender: Recipient | None = live(None, "Address that mails come from.")

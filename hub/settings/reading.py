@@ -151,7 +151,6 @@ def _parts(text: str) -> Iterator[tuple[int, int, str]]:
 
 _CLOCK: Final = SystemClock()
 MOST_LEVELS: Final = 64  # of tables and lists in each other; the code behind walks them by recursion
-BYTE_ORDER_MARK: Final = "\ufeff"  # written by some editors at the start of a file
 
 
 class Reading(NamedTuple):
@@ -287,7 +286,7 @@ def check_text(
 
 def parsed(text: str, file: str) -> dict[str, Any] | Problem:
     """Parse a text as TOML; return its problem if it cannot be used."""
-    if text.startswith(BYTE_ORDER_MARK):
+    if text.startswith("\ufeff"):  # some editors write it
         message = "begins with a byte order mark, which TOML does not have"
         return Problem(file, 1, 1, "", message, "save it as UTF-8 without one")
     if not text.strip():  # an editor or a full disk cut the file off
