@@ -41,18 +41,24 @@ def run(
 
 
 @pytest.mark.slow
-def test_demo_without_a_model_ends_with_items_and_the_command_that_adds_one(tmp_path: Path) -> None:
-    first, second = (run(tmp_path, without="xllamacpp") for _ in range(2))
-    assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
-    assert " items from 5 files, 0 model requests." in first.stdout
-    assert "Nothing changed: 5 files known" in second.stdout
-    assert first.stdout.splitlines()[-1].endswith(f"To add the small one: {command_to_add('local')}")
+@pytest.mark.parametrize("has_run", [False, pytest.param(True, marks=pytest.mark.soak)])
+def test_demo_without_a_model_ends_with_items_and_the_command_that_adds_one(
+    tmp_path: Path, has_run: bool
+) -> None:
+    done = run(tmp_path, without="xllamacpp")
+    assert done.returncode == 0, done.stderr
+    assert " items from 5 files, 0 model requests." in done.stdout
+    assert done.stdout.splitlines()[-1].endswith(f"To add the small one: {command_to_add('local')}")
+    assert not has_run or "Nothing changed: 5 files known" in run(tmp_path, without="xllamacpp").stdout
 
 
-def test_sum_of_a_demo_that_reads_again_counts_items_that_are_known() -> None:
+def test_sum_of_a_demo_counts_items_and_files_that_are_known() -> None:
+    console = Console(width=200, file=(shown := StringIO()))
     run = {"units_done": 5, "units_failed": 0, "items_created": 1, "items_known": 9, "model_requests": 0}
-    demo._sum_up(Console(width=200, file=(shown := StringIO())), run, 1.0)
+    demo._sum_up(console, run, 1.0)
     assert "1 items and 9 known ones from 5 files" in shown.getvalue()
+    demo._sum_up(console, run | {"units_done": 0, "units_skipped": 5}, 1.0)
+    assert "Nothing changed: 5 files known" in shown.getvalue()
 
 
 def test_settings_of_a_demo_follow_the_model_until_a_person_changes_them(
