@@ -40,6 +40,7 @@ FORMATS: Final[dict[str, Callable[[Any], object]]] = {
     "result": lambda is_ok: "ok" if is_ok else "failed",
     "id": lambda value: show.NOTHING if value is None else show.short_id(value),
     "at_second": lambda text: show.column_moment(text, seconds=True),
+    "json": lambda value: json.dumps(value, ensure_ascii=False),
     "pretty": lambda value: json.dumps(value, indent=2, ensure_ascii=False),
     "values": lambda data: pairs(data) if data else "",
     "quote": lambda place: place["quote"] if place and not place["excerpt"] else "",
@@ -51,8 +52,14 @@ FORMATS: Final[dict[str, Callable[[Any], object]]] = {
         if counts is None
         else [f"{count} {name}" for name, count in counts.items() if count] or "none in progress"
     ),
+    "late": lambda seconds: f"{seconds * 1000:.1f} ms late",
+    "series_of": lambda series: (
+        series["node"] or " ".join(value for _, value in sorted(series["tags"].items()))
+    ),
     # The audit log
     "refused": lambda outcome: "" if outcome == "done" else f" ({outcome})",
+    "acted_by": lambda entry: " ".join(filter(None, (entry["actor"], entry["actor_name"]))),
+    "acted_on": lambda entry: " ".join(filter(None, (entry["subject_name"], entry["subject"]))),
     # Costs
     "short_key": lambda key: show.short_id(key) if _UUID.fullmatch(key) else key,
     "payer": lambda costs: None if costs["agent"] == costs["key"] else costs["agent"],
@@ -62,6 +69,8 @@ FORMATS: Final[dict[str, Callable[[Any], object]]] = {
     "began_at": lambda run: show.column_moment(run["started_at"] or run["created_at"]),
     "run_result": lambda run: "failed" if run["outcome"] == "error" else run["outcome"] or run["state"],
     "run_message": lambda run: run["waiting_for"] or run["because"] or run["message"],
+    # Items and their files
+    "proposed": lambda proposals: ", ".join(f"{one['verdict']} by {one['by']}" for one in proposals),
     # Devices
     "last_seen": lambda device: "now" if device["connected"] else show.moment(device["last_seen_at"]),
     "as_name": lambda name: f" --name {name}" if name else "",
@@ -71,6 +80,11 @@ FORMATS: Final[dict[str, Callable[[Any], object]]] = {
         f"gateway {agent['gateway']}" if agent["gateway"] else agent["delivers_to"] or "none"
     ),
     "home": lambda agent: agent["gateway"] or agent["device"],
+    "is_online": lambda agent: bool(
+        agent["device_connected"] if agent["device"] else agent["connectivity"] == "online"
+    ),
+    "old_config": lambda change: config_value(change["old_value"]) if change["old_type"] else show.NOTHING,
+    "new_config": lambda change: config_value(change["new_value"]) if change["new_type"] else show.NOTHING,
     "tagged": lambda tags: " ".join(f"{name}={value}" for name, value in sorted(tags.items())),
     # Nodes
     "node_state": lambda node: f"{node['state']}, this node" if node["here"] else node["state"],
@@ -79,11 +93,19 @@ FORMATS: Final[dict[str, Callable[[Any], object]]] = {
     "holder_now": lambda held_by: f"{holder(held_by)} holds it now" if held_by else "it is free now",
     # Capabilities
     "versions": lambda removed: ", ".join(f"{one['name']} {one['version']}" for one in removed),
+    # Connectors
+    "revoked_at_provider": lambda is_revoked: (
+        "the provider revoked it" if is_revoked else "the provider did not confirm that it is revoked"
+    ),
     # Gateways
+    "remote_state": lambda agent: (
+        f"{agent['state']}: {agent['problem']}" if agent["problem"] else agent["state"]
+    ),
     "since_at": lambda gateway: show.column_moment(_since(gateway)),
     "state_since": lambda gateway: f"{gateway['state']} since {show.moment(_since(gateway))}",
     "online": lambda gateway: f"{gateway['agents_online']} of {gateway['agents']} online",
     # Boards and their memory
+    "tags": lambda item: [*item["tags"], *(["chat"] if item["is_chat"] else [])],
     "board_role": lambda agent: "lead" if agent["is_lead"] else "worker",
     "elsewhere": lambda item: "not known here: it is at another node" if item["device_is_elsewhere"] else "",
     "author": lambda item: str(item["agent"] or item["actor_name"] or item["actor"]),
@@ -99,11 +121,6 @@ def _format(function: Format) -> Format:
     """Enter a format under its name."""
     FORMATS[function.__name__.rstrip("_")] = function
     return function
-
-
-@_format
-def json_(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False)
 
 
 @_format
@@ -133,16 +150,6 @@ def pairs(fields: Item) -> str:
 
 
 # The audit log
-
-
-@_format
-def acted_by(entry: Item) -> str:
-    return " ".join(filter(None, (entry["actor"], entry["actor_name"])))
-
-
-@_format
-def acted_on(entry: Item) -> str:
-    return " ".join(filter(None, (entry["subject_name"], entry["subject"])))
 
 
 @_format
@@ -196,11 +203,6 @@ def worst_issues(status: Item) -> str:
     more = status["issues"]["errors"] + status["issues"]["warnings"] - len(worst)
     lines = [line for issue in worst for line in show.issue_lines(issue)]
     return "\n".join(["", *lines] + [f"and {more} more: hub doctor"] * (more > 0)) if worst else ""
-
-
-@_format
-def late(seconds: float) -> str:
-    return f"{seconds * 1000:.1f} ms late"
 
 
 @_format
@@ -363,12 +365,6 @@ def given_by(given: Item | None) -> str:
 
 
 @_format
-def proposed(proposals: list[Item]) -> str:
-    """Return which verdicts are proposed, and by whom."""
-    return ", ".join(f"{one['verdict']} by {one['by']}" for one in proposals)
-
-
-@_format
 def proposals(proposals: list[Item]) -> str:
     """Return which verdicts are proposed, with their values, by whom and why."""
     each = ((one, f" {pairs(one['data'])}" if one["data"] else "") for one in proposals)
@@ -445,11 +441,6 @@ def agent_state(agent: Item) -> str:
 
 
 @_format
-def is_online(agent: Item) -> bool:
-    return bool(agent["device_connected"] if agent["device"] else agent["connectivity"] == "online")
-
-
-@_format
 def next_at(agent: Item) -> Any:
     """Return the next scheduled time, or the reason why there is none."""
     if agent["lifecycle"] != "active":
@@ -478,18 +469,8 @@ def next_run(agent: Item) -> str:
 
 
 @_format
-def old_config(change: Item) -> str:
-    return show.NOTHING if change["old_type"] is None else config_value(change["old_value"])
-
-
-@_format
-def new_config(change: Item) -> str:
-    return show.NOTHING if change["new_type"] is None else config_value(change["new_value"])
-
-
-@_format
 def config_value(value: object) -> str:
-    return short(value if isinstance(value, str) else json_(value))
+    return short(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
 
 
 @_format
@@ -503,12 +484,6 @@ def figure(value: float | None) -> str:
     if value is None:
         return show.NOTHING
     return f"{value:.0f}" if value == round(value) and abs(value) < 1e9 else f"{value:.4g}"
-
-
-@_format
-def series_of(series: Item) -> str:
-    """Return the node or the tags of a series of the hub."""
-    return str(series["node"] or " ".join(value for _, value in sorted(series["tags"].items())))
 
 
 @_format
@@ -575,11 +550,6 @@ def connector_problem(connector: Item) -> str:
     return f"{name}: {connector['detail']}{hint}"
 
 
-@_format
-def revoked_at_provider(is_revoked: bool) -> str:
-    return "the provider revoked it" if is_revoked else "the provider did not confirm that it is revoked"
-
-
 # Gateways
 
 
@@ -598,17 +568,7 @@ def _since(gateway: Item) -> Any:
     return gateway["unreachable_since"] or gateway["since"]
 
 
-@_format
-def remote_state(agent: Item) -> str:
-    return f"{agent['state']}: {agent['problem']}" if agent["problem"] else str(agent["state"])
-
-
 # Boards and their memory
-
-
-@_format
-def tags(item: Item) -> list[str]:
-    return [*item["tags"], *(["chat"] if item["is_chat"] else [])]
 
 
 @_format
