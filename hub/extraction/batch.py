@@ -36,7 +36,6 @@ log = Channel(__name__)
 
 MAX_FILE_BYTES: Final = 32 * 1024 * 1024  # BATCH_REQUESTS answers, with a margin for their length
 
-_DISCOUNT: Final = 2  # providers sell batches at half the price
 _PATH: Final = "/v1/chat/completions"
 _KEY: Final = "hub_key"  # metadata key of the hub's name for a batch
 _LISTED: Final = 100  # batches examined by find(): the newest, in one answer
@@ -182,7 +181,8 @@ class BatchClient:
         if counted is None:
             return Usage(requests=1)
         full = self._endpoint.price_of(counted.prompt, counted.completion)
-        spent = msgspec.structs.replace(full, requests=1, cost_nanos=full.cost_nanos // _DISCOUNT)
+        # Providers sell batches at half the price.
+        spent = msgspec.structs.replace(full, requests=1, cost_nanos=full.cost_nanos // 2)
         self._endpoint.counting.spent(spent)
         return spent
 

@@ -20,8 +20,8 @@ with probability pⁿ.
 import hashlib
 from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence, Set
-from typing import Final, TypeVar, TypeVarTuple
+from collections.abc import Iterable, Iterator, Sequence, Set
+from typing import Final
 
 import anyio
 import anyio.to_thread
@@ -403,12 +403,7 @@ def rest_of(text: str, piece: Chunk, places: Set[tuple[int, int]], doubt: float)
     return chunk.part_of(text, piece, spans[nth][0], piece.end, before=before)
 
 
-Parts = TypeVarTuple("Parts")
-Result = TypeVar("Result")
-
 EXTRACTOR_VERSION: Final = 31  # incremented when a document may yield other items than before
-
-_LARGE_CHARS: Final = 500  # the dates of a text of this length take up to 50 ms
 
 MOST_REFERENCES: Final = 50  # each costs the tokens of its title in every question
 
@@ -475,11 +470,19 @@ class Extractor:
             )
         )
         if model is None or found.sorted is not None:
-            return _ruled(found)
+            assert found.sorted is not None  # as it was requested
+            return found.sorted
 
         model = through(model) if through else model
         seen = _seen(document, found.form)
-        material = await self._in_thread(document, _material, seen, options, found.dates)
+        # In a thread, unless the document is short (its dates take up to 50 ms), or nothing else needs this
+        # process.
+        if len(document.text) < 500 or isinstance(self._rules, RulesHere):
+            material = _material(seen, options, found.dates)
+        else:
+            material = await anyio.to_thread.run_sync(
+                _material, seen, options, found.dates, limiter=self._large_texts
+            )
         pieces = _left_by(found.items, found.pieces)
         reading = Reading(model, material)
         for prompt in self._prompts(model, material):
@@ -499,9 +502,9 @@ class Extractor:
                 dropped=reading.dropped(),
             )
         )
-        return Extraction(
-            items=result.items,
-            dropped=result.dropped,
+        return msgspec.structs.replace(
+            result,
+            ruled_chars=0,
             requests=reading.spent.requests,
             prompt_tokens=reading.spent.prompt_tokens,
             completion_tokens=reading.spent.completion_tokens,
@@ -515,8 +518,9 @@ class Extractor:
         The rules for prose are left out: the model will read the prose, in other words.
         """
         found = await self._rules.read(ToRead(document=document, options=options, reads_prose=False))
-        ruled = _ruled(found)
-        return msgspec.structs.replace(ruled, notes=msgspec.structs.replace(ruled.notes, awaits_model=True))
+        assert found.sorted is not None  # as it was requested
+        notes = msgspec.structs.replace(found.sorted.notes, awaits_model=True)
+        return msgspec.structs.replace(found.sorted, notes=notes)
 
     async def read_all_tables(
         self, document: Document, options: ExtractionOptions, models: Models | None = None
@@ -556,14 +560,6 @@ class Extractor:
             tables = [table.name for table in _tables(material.options)]
             yield Prompt(material, tables, secret=self._secret)
 
-    async def _in_thread(
-        self, document: Document, work: Callable[[*Parts], Result], *parts: *Parts
-    ) -> Result:
-        """Run *work*, in a thread unless the document is short or nothing else needs this process."""
-        if len(document.text) < _LARGE_CHARS or isinstance(self._rules, RulesHere):
-            return work(*parts)
-        return await anyio.to_thread.run_sync(work, *parts, limiter=self._large_texts)
-
     def fingerprint(self, options: ExtractionOptions, models: Models | None = None) -> str:
         """Return a digest of the configuration that determines the result: hex, 64 characters."""
         model = self._reader_of_prose(options, models)
@@ -578,13 +574,6 @@ class Extractor:
         if options.own_tables:  # a changed declaration reads documents again
             meaning.append(options.own_tables)
         return hashlib.sha256(msgspec.json.encode(meaning)).hexdigest()
-
-
-def _ruled(found: ruled.Reading) -> Extraction:
-    """Return the result of the rules alone."""
-    assert found.sorted is not None  # as it was requested
-    done = found.sorted
-    return Extraction(items=done.items, dropped=done.dropped, ruled_chars=done.unread_chars, notes=done.notes)
 
 
 def first_questions(

@@ -18,15 +18,17 @@ once at the end of a window is detected by its headers, and awaited. Times are m
 """
 
 import re
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections import OrderedDict, deque
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, asynccontextmanager
 from datetime import datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final, Generic, Literal, TypeVar
 
+import anyio
 import msgspec
 
-from hub.clock import Clock
+from hub.clock import Clock, wait_for_event
 from hub.extraction.completion import Completion
 from hub.extraction.model import Finish, ModelError, ModelExhausted, ModelRefused, ModelUnavailable
 from hub.metrics import Metrics
@@ -36,15 +38,6 @@ from protocol.work import Usage
 
 if TYPE_CHECKING:
     import openai  # takes 0.3 s and 20 MB: loaded with the first question
-
-from collections import OrderedDict, deque
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
-from typing import Generic, TypeVar
-
-import anyio
-
-from hub.clock import wait_for_event
 
 FAILURES: Final = 3  # consecutive questions, each with all its retries
 # An agent without quota retries after 10 min; the circuit must not wait longer.
@@ -63,11 +56,6 @@ class Circuit(StrEnum):
     HALF_OPEN = "half_open"
 
 
-class _Opened(msgspec.Struct, frozen=True):
-    until: float  # monotonic
-    error: ModelError
-
-
 class Breaker:
     """Circuit breaker of one endpoint.
 
@@ -79,36 +67,36 @@ class Breaker:
         self._clock = clock
         self._in_a_row = 0
         self._openings = 0  # since the last answer
-        self._opened: _Opened | None = None
+        self._until = 0.0  # monotonic: when the endpoint is asked again
+        self._cause: ModelError | None = None  # of an open circuit
         self._unanswered: ModelUnavailable | None = None
         self.failed_at: datetime | None = None
 
     @property
     def circuit(self) -> Circuit:
         """Current state of the circuit."""
-        if self._opened is None:
+        if self._cause is None:
             return Circuit.CLOSED
         return Circuit.OPEN if self.wait_s > 0 else Circuit.HALF_OPEN
 
     @property
     def wait_s(self) -> float:
         """Seconds until the endpoint is asked again; 0.0 if it may be asked."""
-        return 0.0 if self._opened is None else max(0.0, self._opened.until - self._clock.monotonic())
+        return 0.0 if self._cause is None else max(0.0, self._until - self._clock.monotonic())
 
     @property
     def error(self) -> ModelError | None:
         """Error that opened the circuit, or of a last question without an answer."""
-        return self._unanswered if self._opened is None else self._opened.error
+        return self._cause or self._unanswered
 
     def succeeded(self) -> None:
         """Record an answer, which closes the circuit."""
         self._in_a_row = self._openings = 0
-        self._opened = self._unanswered = self.failed_at = None
+        self._cause = self._unanswered = self.failed_at = None
 
     def try_now(self) -> None:
         """End the delay at a person's request: the next question tests the endpoint."""
-        if self._opened is not None:
-            self._opened = _Opened(self._clock.monotonic(), self._opened.error)
+        self._until = self._clock.monotonic()
 
     def failed(self, error: ModelError) -> None:
         """Record a failure. An error that concerns only the question has no effect."""
@@ -142,7 +130,7 @@ class Breaker:
         return wait_s
 
     def _open(self, error: ModelError, seconds: float) -> None:
-        self._opened = _Opened(self._clock.monotonic() + seconds, error)
+        self._until, self._cause = self._clock.monotonic() + seconds, error
 
 
 _RETRIED: Final = frozenset({408, 409})

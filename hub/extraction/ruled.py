@@ -13,29 +13,25 @@ from hub.document import Document
 from hub.extraction import chunk, suspicion, validate
 from hub.extraction.chunk import Chunk
 from hub.extraction.dating import PassageDates
-from hub.extraction.items import Dropped, ExtractionOptions, Form, Item, Notes
+from hub.extraction.items import Dropped, Extraction, ExtractionOptions, Form, Item, Notes
 from hub.extraction.wording.languages import languages
 from protocol.secret_rules import redact_typed
 from protocol.tables import TABLES
 
 
-class Sorted(msgspec.Struct, frozen=True):
-    """Items of a document without duplicates and with their marks, what was dropped, and statistics."""
-
-    items: tuple[Item, ...]
-    dropped: tuple[Dropped, ...]
-    notes: Notes
-    unread_chars: int  # of the prose
-
-
 class Reading(msgspec.Struct, frozen=True):
-    """Result of the rules. *pieces*: of the prose, for a model."""
+    """Result of the rules.
+
+    Attributes:
+        pieces: of the prose, for a model.
+        sorted: the items without duplicates and with their marks, if no model reads the prose.
+    """
 
     form: Form
     dates: PassageDates
     items: list[Item]
     pieces: list[Chunk] = []
-    sorted: Sorted | None = None
+    sorted: Extraction | None = None
 
 
 class ToRead(msgspec.Struct, frozen=True, kw_only=True, tag="read"):
@@ -80,7 +76,10 @@ class ToRead(msgspec.Struct, frozen=True, kw_only=True, tag="read"):
 
 
 class ToSort(msgspec.Struct, frozen=True, kw_only=True, tag="sort"):
-    """Request to remove duplicates from the items of a document, and to mark them."""
+    """Request to remove duplicates from the items of a document, and to mark them.
+
+    The answer counts all characters of the prose as read by rules.
+    """
 
     document: Document
     options: ExtractionOptions
@@ -89,7 +88,7 @@ class ToSort(msgspec.Struct, frozen=True, kw_only=True, tag="sort"):
     found: list[Item]
     dropped: list[Dropped] = []
 
-    def answer(self) -> Sorted:
+    def answer(self) -> Extraction:
         """Sort the items out."""
         document, options, form = self.document, self.options, self.form
         suspicions = suspicion.spans(form.authored or document.text, form.apart)
@@ -109,7 +108,8 @@ class ToSort(msgspec.Struct, frozen=True, kw_only=True, tag="sort"):
             unresolved=sum(len(item.unresolved) for item in items),
             is_cut_off=form.is_cut_off,
         )
-        return Sorted(tuple(items), dropped, notes, chunk.readable_chars(document.text, form.prose))
+        unread = chunk.readable_chars(document.text, form.prose)
+        return Extraction(items=tuple(items), dropped=dropped, notes=notes, ruled_chars=unread)
 
     def _finished(self, item: Item) -> Item:
         """Return an item with the reasons of its days, and without keys and passwords in its texts.

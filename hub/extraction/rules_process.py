@@ -19,8 +19,9 @@ import msgspec
 from anyio.abc import TaskStatus
 
 from hub.clock import Clock, SystemClock
+from hub.extraction.items import Extraction
 from hub.extraction.model import ExtractionError
-from hub.extraction.ruled import MEMORY_BYTES, Reading, Request, Sorted, ToRead, ToSort, encode
+from hub.extraction.ruled import MEMORY_BYTES, Reading, Request, ToRead, ToSort, encode
 from hub.log import Channel
 from hub.rounds import Turns
 from protocol.errors import ErrorCode
@@ -35,7 +36,7 @@ _WAIT_FACTOR: Final = 20  # of the processor time: other processes may be in the
 _MOST_ANSWER_BYTES: Final = 256 << 20
 _MAIN: Final = Path(__file__).with_name("rules_main.py")
 
-_Answer = TypeVar("_Answer", Reading, Sorted)
+_Answer = TypeVar("_Answer", Reading, Extraction)
 
 
 class Rules(Protocol):
@@ -44,7 +45,7 @@ class Rules(Protocol):
     async def read(self, request: ToRead) -> Reading:
         """Read a document."""
 
-    async def sort(self, request: ToSort) -> Sorted:
+    async def sort(self, request: ToSort) -> Extraction:
         """Sort out the items of a document."""
 
 
@@ -54,7 +55,7 @@ class RulesHere:
     async def read(self, request: ToRead) -> Reading:
         return request.answer()
 
-    async def sort(self, request: ToSort) -> Sorted:
+    async def sort(self, request: ToSort) -> Extraction:
         return request.answer()
 
 
@@ -74,8 +75,8 @@ class RulesProcess:
     async def read(self, request: ToRead) -> Reading:
         return await self._ask(request, Reading)
 
-    async def sort(self, request: ToSort) -> Sorted:
-        return await self._ask(request, Sorted)
+    async def sort(self, request: ToSort) -> Extraction:
+        return await self._ask(request, Extraction)
 
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """End the process whenever it was idle for IDLE_S."""

@@ -120,7 +120,6 @@ def read_letter(
     letter: Letter,
     options: LetterOptions | None = None,
     *,
-    limits: ConvertLimits | None = None,
     check: Check = lambda: None,
 ) -> Converted:
     """Convert a mail in parts to text. Blocks.
@@ -132,7 +131,7 @@ def read_letter(
     Raises:
         NotConvertible: the mail is empty, its bodies are larger than 25 MiB, or a limit was reached.
     """
-    options, limits = options or LetterOptions(), limits or ConvertLimits()
+    options, limits = options or LetterOptions(), ConvertLimits()
     bodies = list(_bodies(letter))
     if sum(len(body.data) for body in bodies) > MOST_BYTES:
         raise NotConvertible(f"a mail of more than {MOST_BYTES >> 20} MiB")
