@@ -51,7 +51,6 @@ _PROPERTY: Final = re.compile(
     rf"|[A-Z][A-Z0-9-]{{0,40}})(?:;(?:[^:\"\r\n]|\"[^\"\r\n]*\")*)?:(?P<value>{_MORE})",
     re.MULTILINE | re.IGNORECASE,
 )
-_ZONE_KINDS: Final = frozenset({"VTIMEZONE"})
 _TIMES: Final = re.compile(rf"^(?:DTSTART|DTEND|DUE|RRULE)[;:]{_MORE}\r?\n", re.MULTILINE | re.IGNORECASE)
 # In a calendar of version 1.0, a line goes on after a sign at its end.
 _QUOTED: Final = re.compile(
@@ -67,7 +66,6 @@ CANCELLED: Final = "Cancelled: "  # begins the title of an event that was called
 _ENCLOSED: Final = "BEGIN:VCALENDAR\r\n{}\r\nEND:VCALENDAR"
 _DATES: Final = {TableName.TASKS: "dueDate", TableName.TIMELINES: "date"}
 _FIRST_YEAR: Final = 1970  # of the dates that can be stored
-_FIRST_LEAP_YEAR: Final = 1972
 
 _Parse = Callable[[str], "Component"]
 
@@ -140,7 +138,7 @@ def _read_calendar(document: Document, options: ExtractionOptions, parse: _Parse
 
 def _parse_zones(text: str, parse: _Parse) -> bool:
     """Parse the time zones of a calendar, to which its components may refer. Return False if broken."""
-    zones = "\r\n".join(text[start:end] for _, start, end in _blocks(text, _ZONE_KINDS))
+    zones = "\r\n".join(text[start:end] for _, start, end in _blocks(text, frozenset({"VTIMEZONE"})))
     try:
         parse(_ENCLOSED.format(zones))
     except BROKEN:
@@ -302,7 +300,7 @@ def _date_ms(component: "Component", name: str, options: ExtractionOptions) -> i
         if isinstance(value, date):
             if value.year < _FIRST_YEAR and "YEARLY" in str(component.get("rrule")):
                 is_leap_day = (value.month, value.day) == (2, 29)
-                value = value.replace(year=_FIRST_LEAP_YEAR if is_leap_day else _FIRST_YEAR)
+                value = value.replace(year=1972 if is_leap_day else _FIRST_YEAR)
             if isinstance(value, datetime) and value.tzinfo is not None:
                 return epoch_ms(value.astimezone(UTC)) if value.year >= _FIRST_YEAR else None
         # A "floating" time is the local time of any reader, and so is a broken one that is clear.

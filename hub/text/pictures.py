@@ -82,7 +82,7 @@ def read(data: bytes) -> str:
         NotConvertible: damaged, too large, or without text.
     """
     require()
-    from PIL import Image, ImageSequence
+    from PIL import Image, ImageOps, ImageSequence
 
     try:
         with Image.open(io.BytesIO(data)) as picture:
@@ -91,7 +91,7 @@ def read(data: bytes) -> str:
             frames = getattr(picture, "n_frames", 1)
             if frames > _MOST_PAGES:
                 raise NotConvertible(f"more than {_MOST_PAGES} pages")
-            pages = [_text(_upright_by_camera(frame)) for frame in ImageSequence.Iterator(picture)]
+            pages = [_text(ImageOps.exif_transpose(frame)) for frame in ImageSequence.Iterator(picture)]
     except Image.DecompressionBombError as error:
         most = _MOST_PIXELS // 1_000_000
         raise NotConvertible(f"a picture of more than {most} million pixels") from error
@@ -151,12 +151,6 @@ def _pages(pages: dict[int, str], *, has_numbers: bool) -> str:
     if not has_numbers:
         return "".join(pages.values())
     return "\n".join(f"[page {number}]\n{text}" for number, text in pages.items() if text)
-
-
-def _upright_by_camera(picture: "Image") -> "Image":
-    from PIL import ImageOps
-
-    return ImageOps.exif_transpose(picture)
 
 
 class _Line(NamedTuple):
