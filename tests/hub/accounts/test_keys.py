@@ -36,15 +36,6 @@ def test_what_is_sealed_opens_in_its_own_row_alone() -> None:
         ring().open(b"", str, row="r", owner="c", key_id=key_id)
 
 
-def test_sealing_anew_uses_the_newest_key() -> None:
-    key_id, sealed = ring().seal("a secret", row="r", owner="c")
-    new = Key("k2", bytes([1]) * 32)
-    both = ring(new, KEY)
-    assert both.reseal("r", "c", key_id, sealed)[0] == "k2"
-    again = ring(new).open(both.reseal("r", "c", key_id, sealed)[1], str, row="r", owner="c", key_id="k2")
-    assert again == "a secret"
-
-
 def test_two_processes_create_one_file_that_only_its_owner_can_read(tmp_path: Path) -> None:
     found: list[str] = []
     threads = [

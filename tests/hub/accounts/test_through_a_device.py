@@ -7,9 +7,7 @@ import anyio
 import httpx2
 import pytest
 
-from hub.accounts.desk import Accounts
-from hub.accounts.sign_in import SignIns
-from hub.api.device import Later, RequestOf, requests_of
+from hub.api.device import Later, requests_of
 from hub.api.noun import Hub
 from hub.api.nouns.connectors import Connectors
 from hub.clock import SystemClock
@@ -24,12 +22,6 @@ from tests.hub.accounts.bench import Bench, bench
 pytestmark = pytest.mark.anyio
 
 
-def methods(b: Bench, accounts: Accounts, sign_ins: SignIns) -> dict[str, RequestOf]:
-    hub = Hub(b.store, b.clock)
-    hub.add(Connectors(b.store, accounts, sign_ins, clock=b.clock))
-    return requests_of(hub, b.store)
-
-
 class Wire:
     """A device's link at the hub and its line at the device, in one."""
 
@@ -40,8 +32,9 @@ class Wire:
         self.bench = b
         self.told: list[str] = []
         self.browser = Browser(SystemClock(), self.told.append)
-        self.methods = methods(b, b.accounts, b.sign_ins)
-        self.is_up = True
+        hub = Hub(b.store, b.clock)
+        hub.add(Connectors(b.store, b.accounts, b.sign_ins, clock=b.clock))
+        self.methods = requests_of(hub, b.store)
 
     def can(self, capability: str) -> bool:
         return capability == Action.BROWSER_OPEN
@@ -50,8 +43,6 @@ class Wire:
         return await self.browser.done(frame)
 
     async def request(self, method: Method, params: Parameters) -> Response:
-        if not self.is_up:
-            await anyio.sleep_forever()  # until the connection is cancelled
         link: Any = self
         try:
             later = await self.methods[method].answer(link, params)
@@ -62,9 +53,8 @@ class Wire:
             return Response(id="r", error=body)
 
 
-@pytest.mark.parametrize("is_restarted", [False, True])
 async def test_a_person_signs_in_with_the_browser_of_a_device(
-    tmp_path: Path, is_restarted: bool, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The provider of this test is on this machine, where no device looks for one.
     monkeypatch.setattr("hub.device.app.why_not_shown", lambda url: None)
@@ -81,17 +71,7 @@ async def test_a_person_signs_in_with_the_browser_of_a_device(
         async with anyio.create_task_group() as tasks:
             begun = await b.sign_ins.begin("work", actor="me")
             assert begun.way == "device"
-            if is_restarted:
-                wire.is_up = False
-                with anyio.move_on_after(1):
-                    async with anyio.create_task_group() as connection:
-                        connection.start_soon(wire.browser.serve, wire)
-                        tasks.start_soon(person)
-                        await anyio.sleep_forever()
-                wire.is_up = True
-                wire.methods = methods(b, process := b.process("process-2"), b.signing(process))
-            else:
-                tasks.start_soon(person)
+            tasks.start_soon(person)
             tasks.start_soon(wire.browser.serve, wire)
             while not pages:  # noqa: ASYNC110 - a thread answers
                 await anyio.sleep(0.02)

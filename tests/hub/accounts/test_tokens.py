@@ -73,13 +73,6 @@ async def test_a_token_is_used_until_shortly_before_its_end(b: Bench) -> None:
     assert b.op.refreshes == [200]
 
 
-async def test_a_refused_token_is_renewed_once_for_all_who_were_refused(b: Bench) -> None:
-    first = await b.signed_in()
-    second = await b.token(rejected=first)
-    assert second != first
-    assert (await b.token(rejected=first), b.op.refreshes) == (second, [200])
-
-
 async def test_a_provider_that_omits_the_refresh_token_keeps_the_old_one_good(tmp_path: Path) -> None:
     async with bench(tmp_path, rotates=False) as b:
         first = await b.signed_in()

@@ -119,20 +119,6 @@ async def test_a_change_comes_at_once_and_alone(house: House, link: HearingLink)
     assert await house.told(link) == [], "another device's agent"
 
 
-async def test_what_hub_toml_declares_comes_too(house: House, link: HearingLink) -> None:
-    await house.declare(config=(NewConfig(key="limit", value=7),))
-    house.delivery.recheck()
-    ((name, _, configuration),) = await house.told(link)
-    assert (name, configuration) == ("notes", {"limit": 7})
-
-
-async def test_each_connection_gets_all_configurations_again(house: House) -> None:
-    async with served(house.hearers.events, house.delivery):
-        first = await house.connect()
-        await house.told(first)
-        assert (len(await house.told(await house.connect(epoch=2))), await house.told(first)) == (2, [])
-
-
 async def test_a_device_without_the_capability_gets_no_events_until_it_subscribes(house: House) -> None:
     async with served(house.hearers.events, house.delivery):
         link = await house.connect(capabilities=[])

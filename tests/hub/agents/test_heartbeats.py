@@ -328,15 +328,6 @@ async def test_the_devices_of_one_turn_are_written_together_and_one_that_is_refu
     assert desk.counted.writes == 1 + len(agents_there)  # together, and then each alone
 
 
-async def test_when_a_device_was_heard_last_is_known_after_it_has_left(desk: Desk) -> None:
-    for _ in range(3):
-        await desk.beats()
-    heard_at = desk.now_ms
-    desk.clock.advance(30)
-    await desk.happens(DeviceLost(desk.device_id, desk.link.epoch, "connection_lost"))
-    assert (await desk.stands()).last_heartbeat_at == heard_at
-
-
 async def test_a_connection_that_was_replaced_is_not_listened_to(desk: Desk) -> None:
     older = desk.link
     epoch = await desk.rows.write(open_session, desk.device_id, boot_id=BOOT, platform=None, at=2)

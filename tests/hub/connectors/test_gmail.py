@@ -82,16 +82,6 @@ async def test_a_mail_is_asked_for_once_for_its_head_and_its_words(fake: FakeGma
     assert fake.requests("/messages/m0001") == 2
 
 
-async def test_words_in_utf_8_under_the_name_of_another_charset_are_read(fake: FakeGmail, here: Rig) -> None:
-    one_mail(fake, PARTED)
-    gmail = here.open()
-    messages = await listed(gmail)
-    document = (await read_all(gmail, messages))["Rechnung № 7"]
-    assert isinstance(document, Document) and "grüßen Sie die Kollegen" in document.text
-    assert document.text.count("Bitte") == 1  # of two ways to say it one was taken
-    assert "plan.csv" in document.text and "rent" not in document.text
-
-
 async def test_what_hangs_on_to_a_mail_is_fetched_where_the_filter_asks_for_it(
     fake: FakeGmail, here: Rig
 ) -> None:
@@ -272,16 +262,6 @@ async def test_what_arrives_between_the_profile_and_the_list_is_not_missed(
     assert "late" in run.subjects
     assert set(run.subjects) == {"0", "1", "late"}
     assert again.subjects == []
-
-
-async def test_mail_that_arrives_during_a_back_fill_is_listed_after_it(fake: FakeGmail, here: Rig) -> None:
-    fill(fake, 8)
-    told = []
-    async for page in here.open().pages(None, WEEK_AGO):
-        told += [message.subject for message in page.messages]
-        if len(told) == CHUNK:
-            fake.deliver(plain("during"), START)
-    assert told == [*numbers(8), "during"]
 
 
 async def test_a_back_fill_goes_on_where_the_last_mail_it_had_read_was_removed(

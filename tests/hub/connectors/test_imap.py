@@ -250,22 +250,6 @@ async def test_a_mail_inside_a_mail_is_read_with_it(
     assert "The roof leaks." in read.text
 
 
-@pytest.mark.parametrize(("plain", "text"), [("\n", "the page"), ("the words\n", "the words")])
-async def test_a_page_is_read_where_the_plain_words_say_nothing(
-    settings: ImapSettings, user: str, dovecot: Dovecot, plain: str, text: str
-) -> None:
-    made = EmailMessage(policy=SMTP)
-    made["From"], made["Message-ID"] = "ana@example.org", "<1@x>"
-    made.set_content(plain)
-    made.add_alternative("<p>the <b>page</b></p>", subtype="html")
-    dovecot.deliver(user, [made.as_bytes()])
-
-    (read,) = (await texts(imap(settings), listed(await pages(imap(settings))))).values()
-
-    assert isinstance(read, Document)
-    assert [line for line in read.text.splitlines() if line.startswith("the ")] == [text]
-
-
 async def test_new_mail_ends_a_wait(user: str, dovecot: Dovecot) -> None:
     client = dovecot.client(user)
     with wire_to(dovecot.port) as wire:
@@ -402,14 +386,6 @@ async def test_a_server_that_dies_in_mid_word_is_unavailable(dovecot: Dovecot, a
             await texts(connector, listed(found))
         wire.on_answer = lambda _: True
         assert len(listed(await pages(connector))) == 50
-
-
-async def test_a_server_that_is_not_there_is_unavailable() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as door:
-        port = door.getsockname()[1]
-    settings = ImapSettings(host="127.0.0.1", port=port, tls="none", username="me")
-    with pytest.raises(Unavailable):
-        await imap(settings).check()
 
 
 @each(

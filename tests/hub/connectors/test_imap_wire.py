@@ -62,11 +62,6 @@ def test_a_name_in_pieces_is_one_name() -> None:
     assert _parts(file) == ["1 text/plain план.txt"]
 
 
-def test_a_short_plain_part_is_read_with_the_page_beside_it() -> None:
-    (tree,) = values([b"(" + _PLAIN.replace(b" 500 ", b" 2 ") + _HTML + b' "ALTERNATIVE")'])
-    assert isinstance(tree, list) and [part.number for part in chosen(parts_of(tree))] == ["1", "2"]
-
-
 def test_literals_are_read_in_place_of_strings() -> None:
     said = [
         b'* 3 FETCH (UID 5 BODY[HEADER.FIELDS (A "B")] ',

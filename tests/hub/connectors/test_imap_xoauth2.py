@@ -107,10 +107,3 @@ async def test_two_refused_tokens_want_a_new_sign_in(server: Dovecot) -> None:
 async def test_without_a_sign_in_it_says_how_to(server: Dovecot) -> None:
     with pytest.raises(SignInNeeded, match="hub connectors login work"):
         await _connector(server, server.fresh_user(), None).check()
-
-
-def test_google_and_microsoft_are_known() -> None:
-    for host in ("imap.gmail.com", "outlook.office365.com"):
-        settings = ImapSettings(host=host, username="me@example.org", auth="xoauth2")
-        assert Imap.oauth(settings) is not None
-        assert Imap.oauth(settings.model_copy(update={"auth": "password"})) is None

@@ -207,14 +207,6 @@ async def test_a_mail_that_no_reader_can_read_is_named(box: Box, monkeypatch: py
     assert all(isinstance(result, Unread) for result in results) and len(results) == 2
 
 
-async def test_a_sender_is_verified_by_the_own_server_alone(box: Box) -> None:
-    results = b"Authentication-Results: mx.example.org; dmarc=pass header.from=example.org\n"
-    box.put("first", content=results + MAIL % (b"first", b"first"))
-    for name, is_verified in ((None, False), ("mx.example.org", True), ("mx.evil.example", False)):
-        _, found = await box.run(authserv_id=name)
-        assert found["first"][0].is_verified is is_verified
-
-
 async def test_a_mail_without_an_id_has_the_same_key_under_each_name(box: Box) -> None:
     box.put("first", content=b"Subject: first\n\nx\n")
     (key,) = [message.key for message, _ in (await box.run())[1].values()]

@@ -16,7 +16,6 @@ from hub.connectors.calling import (
     ConnectorFailure,
     MessageUnreadable,
     Misconfigured,
-    PermissionMissing,
     ProviderBusy,
     SignInNeeded,
     Unavailable,
@@ -241,31 +240,6 @@ async def test_an_unchanged_feed_is_not_sent_again_nor_a_tag_that_no_header_can_
         provider.more = "\xe9"
         cursor, _ = await here.run()
         assert (await here.run(cursor))[1] == {}
-
-
-ANSWERS: tuple[tuple[int, dict[str, str], type[ConnectorFailure]], ...] = (
-    (401, {}, SignInNeeded),
-    (403, {}, PermissionMissing),
-    (404, {}, Misconfigured),
-    (429, {"Retry-After": "3600"}, ProviderBusy),
-    (503, {"Retry-After": "3600"}, ProviderBusy),
-    (200, {}, Unavailable),  # without a body
-)
-
-
-@each("name", ["rss", "notion"])
-async def test_each_provider_s_refusals_say_what_is_to_be_done_and_lose_nothing(name: str) -> None:
-    async with rig(name) as here:
-        here.arrive("first")
-        cursor, _ = await here.run()
-        here.arrive("second")
-        for status, headers, failure in ANSWERS:
-            here.provider.failures = [Response(status_code=status, headers=headers)]
-            with pytest.raises(failure):
-                await here.run(cursor)
-            here.clock.advance(3_601)
-        here.provider.failures = [Response(status_code=502), None, None]
-        assert set((await here.run(cursor))[1]) == {"second"}
 
 
 def moved(address: str) -> Response:

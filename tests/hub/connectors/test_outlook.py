@@ -21,23 +21,6 @@ pytestmark = pytest.mark.anyio
 PREFERRED = {"odata.maxpagesize=50", 'outlook.body-content-type="text"', 'IdType="ImmutableId"'}
 
 
-async def test_new_mail_is_listed_once_and_read(here: Account) -> None:
-    here.fake.mail.deliver("Rent")
-    outlook = here.outlook()
-    pages = await listing(outlook)
-    (message,) = heads(pages)
-    assert (message.key, message.subject, message.is_unread) == ("mid:1@example.org", "Rent", True)
-    assert message.sender is not None and message.sender.email == "bob@example.org"
-    (document,) = (await documents(outlook, [message])).values()
-    assert isinstance(document, Document) and document.unit_key == message.key
-    assert document.text.startswith("Subject: Rent\nFrom: Bob <bob@example.org>\nTo: Ana")
-    assert document.text.endswith("900 euros as always.\n")
-    assert document.link == "https://outlook.office365.com/owa/?ItemID=1"
-
-    here.fake.mail.deliver("Water")
-    assert subjects(await listing(here.outlook(), cursor_of(pages))) == ["Water"]
-
-
 async def test_every_request_has_its_headers_those_by_a_link_too(here: Account) -> None:
     here.fake.mail.page_most = 2
     here.fake.mail.empty_first = True
@@ -142,14 +125,6 @@ async def test_a_mail_that_was_only_read_is_the_same_message(here: Account) -> N
     here.fake.fail(404, "ErrorItemNotFound", match=gone.partition("=")[0])
     found = await listing(here.outlook(), cursor_of(first))
     assert [message.key for message in heads(found)] == ["mid:1@example.org"]
-
-
-async def test_a_mail_that_is_moved_into_the_folder_is_listed(here: Account) -> None:
-    id = here.fake.mail.deliver("in the junk", folder="archive")
-    first = await listing(here.outlook())
-    assert subjects(first) == []
-    here.fake.mail.move(id, "inbox")
-    assert subjects(await listing(here.outlook(), cursor_of(first))) == ["in the junk"]
 
 
 async def test_what_is_removed_or_a_draft_is_no_message(here: Account) -> None:

@@ -12,7 +12,7 @@ from protocol.ids import UserId
 from storage.agents import agents
 from storage.agents.agents import AgentRow
 from storage.coordination import boards
-from storage.coordination.boards import BoardRow, UnknownBoard
+from storage.coordination.boards import UnknownBoard
 from storage.store import open_store
 from tests.hub.coordination.garden import AGENTS, CALLERS, EVE, Garden, open_garden
 from tests.support.coded import coded
@@ -190,14 +190,6 @@ async def test_an_agent_that_was_removed_may_nothing() -> None:
         target = await store.read(agents.find_agent_by_name, "worker")
         assert target is not None and target.archived_at is not None
         assert await _answer(garden, garden.callers["user"], Verb.NUDGE, target) == NOBODY
-
-
-async def test_a_board_without_a_gateway_has_no_main_agent() -> None:
-    async with open_store("sqlite://") as store:
-        garden = await open_garden(store)
-        shed: BoardRow = await garden.store.read(authority.board, garden.callers["user"], "shed")
-        for caller in ("main", "foreign_main"):
-            assert await garden.store.read(authority.role, garden.callers[caller], shed) is Role.STRANGER
 
 
 async def test_an_agent_may_no_more_under_another_users_name(garden: Garden) -> None:

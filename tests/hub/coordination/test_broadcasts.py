@@ -14,7 +14,7 @@ from hub.coordination.messages import ToLead
 from protocol.coordination import MessageKind, MessageState
 from protocol.errors import CodedError, ErrorCode, LimitReached
 from protocol.ids import AgentId, UserId
-from storage import audit, retention
+from storage import audit
 from storage.coordination import boards
 from storage.coordination.broadcasts import BoardResult
 from storage.schema import messages
@@ -137,15 +137,6 @@ async def test_a_board_that_is_not_there_or_not_of_this_gateway_is_a_result_and_
         refused = {one.given: one.code for one in sent.row.refused}
         assert refused == {"nowhere": ErrorCode.UNKNOWN_BOARD, "lawn": ErrorCode.NOT_YOUR_BOARD}
         assert (heard(west, "garden"), east.count("chat.send")) == (1, 0)
-
-
-async def test_a_board_without_lead_and_gateway_is_a_result_too(store: Store, hub: LeadingHub) -> None:
-    await make_board(store, "shed", None)
-
-    sent = await send(hub, OPERATOR, NEWS)
-
-    assert (sent.tally.sent, sent.tally.failed) == (1, 1)
-    assert [(one.board, one.code) for one in sent.row.refused] == [("shed", ErrorCode.NO_LEAD)]
 
 
 async def test_a_gateway_that_is_down_delays_no_other_and_gets_its_messages_when_it_is_back(
@@ -305,18 +296,6 @@ async def test_a_broadcast_has_bounds(store: Store, hub: LeadingHub) -> None:
     with pytest.raises(CodedError, check=coded(ErrorCode.BAD_PARAMS)):
         await hub.broadcasts.send(main_of("west"), NEWS, [])
     assert await hub.broadcasts.page(OPERATOR, limit=5) == []
-
-
-async def test_a_settled_broadcast_goes_once_its_messages_have_gone(store: Store, hub: LeadingHub) -> None:
-    sent = await send(hub, OPERATOR, NEWS)
-    (one,) = (await results(hub, sent)).values()
-    await hub.settled(one.message_id)
-    later = hub.at + 10**9
-
-    assert await store.write(retention.prune_broadcasts, before=later) == 0
-    while await store.write(retention.prune_messages, before=later):
-        pass
-    assert await store.write(retention.prune_broadcasts, before=later) == 1
 
 
 def _say_that_it_is_not_known(c: sa.Connection, id: str) -> None:

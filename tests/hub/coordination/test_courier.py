@@ -140,16 +140,6 @@ async def test_a_turn_that_a_restart_broke_off_is_taken_up_and_answered_and_noth
     assert len(gateway.said(WORKERS)) == 1
 
 
-async def test_a_message_waits_for_a_gateway_that_is_down(bench: PostBench, gateway: FakeGateway) -> None:
-    await gateway.stop()
-    row = await bench.say()
-    waiting = await bench.courier.settled_or(row.id, 5.0)
-    assert waiting.state in (MessageState.WAITING, MessageState.SENT)
-    await gateway.start()
-    assert (await bench.end(row)).state is MessageState.ANSWERED
-    assert len(gateway.said(WORKERS)) == 1
-
-
 async def test_a_message_expires_that_its_agent_did_not_get_in_time(
     bench: PostBench, gateway: FakeGateway
 ) -> None:
@@ -341,16 +331,6 @@ async def test_a_message_withdrawn_at_the_gateway_has_failed(bench: PostBench, g
     item.state = "cancelled"
     ended = await bench.end(row)
     assert (ended.state, ended.reason_code) == (MessageState.FAILED, ErrorCode.CANCELLED)
-
-
-async def test_an_agent_whose_quota_is_used_up_gets_a_message_when_the_quota_is_back(
-    bench: PostBench, gateway: FakeGateway
-) -> None:
-    back_at = bench.at + 4_000
-    await bench.store.write(use_up, back_at=back_at)
-    row = await bench.end(await bench.say())
-    sent = next(move for move in await bench.moves(row) if move.new_state is MessageState.SENT)
-    assert sent.at >= back_at
 
 
 def use_up(c: sa.Connection, *, back_at: int) -> None:

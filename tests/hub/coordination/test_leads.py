@@ -10,7 +10,7 @@ import pytest
 from hub.coordination.messages import ToLead
 from hub.coordination.provisioning import CHANGED, CONFIG_POLL_S, MOST_S, QUIET_S, Quiet
 from hub.openclaw import GatewayEvent, GatewayRefused, Reconnected
-from protocol.coordination import MessageKind, MessageState
+from protocol.coordination import MessageState
 from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId, GatewayId
 from storage import audit
@@ -189,17 +189,6 @@ async def test_what_is_said_to_a_board_without_a_lead_makes_one_and_reaches_it_i
     heard = gateway.said(f"agent:{GARDENER}:main")
     assert [text.split("\n\n")[1] for text in heard] == [f"number {n}" for n in range(5)]
     assert gateway.count("agents.create") == 1
-
-
-async def test_a_sender_to_a_lead_learns_its_name_and_that_it_was_created(hub: LeadingHub) -> None:
-    handoff = ToLead(content="Yours now.", kind=MessageKind.HANDOFF)
-
-    first = await hub.to_leads.send(main_of("west"), "garden", handoff, wait_s=120)
-    second = await hub.to_leads.send(main_of("west"), "garden", handoff, wait_s=120)
-
-    assert first.message.to_agent == second.message.to_agent == "garden-lead"
-    assert (first.lead_created, second.lead_created) == (True, False)
-    assert first.message.is_delivered and second.message.is_delivered
 
 
 async def test_a_board_with_neither_lead_nor_gateway_says_so(store: Store, hub: LeadingHub) -> None:

@@ -11,7 +11,7 @@ from protocol.errors import CodedError, ErrorCode
 from storage import audit
 from storage.coordination import souls
 from storage.coordination.souls import SoulBusy
-from tests.hub.coordination.souls import AS_IT_WAS, OPERATOR, WORKER, SoulBench, open_souls
+from tests.hub.coordination.souls import AS_IT_WAS, WORKER, SoulBench, open_souls
 from tests.support.coded import coded
 from tests.support.families import each
 from tests.support.gateway import DEFAULT_SOUL, FakeGateway
@@ -29,14 +29,6 @@ async def bench(gateway: FakeGateway, tmp_path: Path) -> AsyncIterator[SoulBench
 def there(gateway: FakeGateway) -> str:
     """The soul as the gateway has it."""
     return gateway.agents["worker"].files["SOUL.md"]
-
-
-async def test_a_soul_is_read_where_its_agent_lives(bench: SoulBench) -> None:
-    sight = await bench.souls.read(OPERATOR, "garden", "worker")
-
-    assert sight.soul is not None
-    assert (sight.where, sight.soul.content, sight.soul.sha256) == ("gateway:west", DEFAULT_SOUL, AS_IT_WAS)
-    assert await bench.history() == [("seen", DEFAULT_SOUL, "gateway:west")]
 
 
 async def test_a_soul_is_written_over_what_was_read_and_people_are_notified(
@@ -218,24 +210,6 @@ async def test_while_one_waits_another_has_its_turn_after_it_or_not_at_all(
     again = await bench.put("ours", AS_IT_WAS, wait_s=0)
 
     assert (busy.value.members, again.id) == ({"write_id": waiting.id}, waiting.id)
-
-
-async def test_a_missing_scope_is_reported_with_a_fix(bench: SoulBench, gateway: FakeGateway) -> None:
-    details = {
-        "code": "MISSING_SCOPE",
-        "missingScope": "operator.admin",
-        "requiredScopes": ["operator.admin"],
-    }
-    gateway.fault(SETS, "refused", {"code": "FORBIDDEN", "message": "missing scope", "details": details})
-
-    with pytest.raises(CodedError, match="approve the scopes that this hub asks for") as refused:
-        await bench.put("ours", AS_IT_WAS)
-
-    assert refused.value.code is ErrorCode.GATEWAY_FORBIDDEN
-    assert await bench.history() == [
-        ("seen", DEFAULT_SOUL, "gateway:west"),
-        ("refused", "ours", "operator:1000"),
-    ]
 
 
 async def test_what_a_gateway_refuses_for_good_is_not_tried_again(

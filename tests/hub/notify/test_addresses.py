@@ -6,14 +6,12 @@ from typing import Any
 
 import pytest
 from pydantic import ValidationError
-from starlette.responses import RedirectResponse
 
-from hub.notify.sending import Answer, Sender
+from hub.notify.sending import Sender
 from hub.outbound.client import OutboundClient
 from hub.outbound.rules import OutboundRules
 from hub.settings.notify_settings import NotifySettings
 from tests.hub.notify.bench import opened
-from tests.hub.notify.receivers import receiving
 from tests.hub.notify.test_plain_targets import delivery, mail
 from tests.support.clock import FakeClock
 from tests.support.families import each
@@ -111,12 +109,3 @@ async def test_name_that_resolves_to_a_refused_address_is_not_called(
 
 def _literal(address: str) -> str:
     return f"[{address}]" if ":" in address else address
-
-
-async def test_redirect_is_not_followed(tmp_path: Path) -> None:
-    async with opened(tmp_path) as bench, receiving() as receiver, receiving() as inner:
-        receiver.answer = lambda got: RedirectResponse(inner.url)
-        sender = bench.notifier.sender(bench.target(receiver.url))
-        assert await sender.send([delivery()]) == Answer("refused", "status 307")
-        await sender.aclose()
-    assert (len(receiver.got), len(inner.got)) == (1, 0)

@@ -242,15 +242,3 @@ async def test_change_of_one_target_leaves_the_others_at_work(
             await bench.until(lambda: len(begun) == 4)
             await bench.until(lambda: len(receiver.got) >= 4)
             assert begun == ["one", "other", "other", "one"]
-
-
-async def test_settings_that_change_are_used_from_then_on(tmp_path: Path) -> None:
-    async with opened(tmp_path) as bench, receiving() as first, receiving() as second:
-        async with bench.serving(bench.target(first.url)):
-            await bench.ask("q-1")
-            await bench.until(lambda: len(first.got) == 1)
-            bench.notifier.apply([bench.target(second.url, events=("question.asked",), titles=True)])
-            await bench.ask("q-2")
-            await bench.until(lambda: len(second.got) == 1)
-        assert len(first.got) == 1
-        assert second.got[0].event["data"]["title"] == "Which colour?"

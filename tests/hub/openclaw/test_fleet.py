@@ -21,7 +21,7 @@ from hub.outbound.rules import OutboundRules
 from storage.coordination.gateways import UnknownGateway
 from tests.support.clock import FakeClock, SeededChance
 from tests.support.gateway import FakeGateway, fake_gateway
-from tests.support.gateway.visit import Calls, failed, on_loopback
+from tests.support.gateway.visit import on_loopback
 from tests.support.wire import until
 
 
@@ -82,26 +82,6 @@ async def test_a_reload_leaves_those_alone_that_are_as_they_were(tmp_path: Path)
         assert (len(west.connects), east.connects[1]["auth"]) == (1, {"token": "another-one"})
 
 
-async def test_a_gateway_that_is_taken_out_ends_with_what_waits_on_it(tmp_path: Path) -> None:
-    calls = Calls()
-    async with (
-        fake_gateway("west") as west,
-        fleet_in(tmp_path) as fleet,
-        anyio.create_task_group() as tasks,
-    ):
-        fleet.apply([config(west)])
-        gateway = fleet.get("west")
-        west.answers = False
-        tasks.start_soon(calls.make, lambda: gateway.call("health"))
-        await until(lambda: west.count("health") == 1)
-        fleet.apply([])
-        await until(lambda: len(calls.ended) == 1)
-        assert calls.errors[0].dispatched
-        assert fleet.health() == []
-        await until(lambda: west.connections == 0)
-        assert (await failed(gateway.call("health"))).reason == "stopped"
-
-
 async def test_an_address_that_is_none_changes_nothing(tmp_path: Path) -> None:
     async with fake_gateway("west") as west, fleet_in(tmp_path) as fleet:
         fleet.apply([config(west)])
@@ -109,14 +89,6 @@ async def test_an_address_that_is_none_changes_nothing(tmp_path: Path) -> None:
         with pytest.raises(BadAddress):
             fleet.apply([config(west, token="other"), GatewayConfig(name="east", url="http://x")])
         assert states(fleet) == {"west": "ready"}
-
-
-async def test_a_corrected_setting_is_tried_at_once(tmp_path: Path) -> None:
-    async with fake_gateway("west") as west, fleet_in(tmp_path) as fleet:
-        fleet.apply([config(west, token="wrong")])
-        await until(lambda: states(fleet) == {"west": "refused"})
-        fleet.apply([config(west)])
-        await until(lambda: states(fleet) == {"west": "ready"})
 
 
 async def test_news_of_all_are_heard_in_one_place_also_of_those_that_come_later(tmp_path: Path) -> None:

@@ -107,14 +107,6 @@ def test_whatever_comes_is_a_frame_or_unreadable(data: bytes | str) -> None:
         decode(data)
 
 
-async def test_an_inbox_gives_what_came_in_its_order() -> None:
-    inbox = Inbox(most=4)
-    news = [GatewayEvent("west", "agent", number) for number in range(4)]
-    for one in news:
-        inbox.put(one)
-    assert [await inbox.get() for _ in range(4)] == news
-
-
 async def test_a_full_inbox_lets_events_go_says_so_once_and_keeps_reconnections() -> None:
     inbox = Inbox(most=6)
     inbox.put(Reconnected("west", "boot-1", True))

@@ -186,20 +186,6 @@ async def test_a_device_that_was_removed_and_has_nothing_else_to_show_waits_for_
         assert visit.problem == "AUTH_TOKEN_MISSING"
 
 
-async def test_a_device_that_was_removed_asks_to_be_approved_again_by_the_token_of_hub_toml(
-    tmp_path: Path, gateway: FakeGateway
-) -> None:
-    gateway.is_remote = gateway.auto_approve = True
-    async with visiting(gateway, tmp_path, has_device=True) as visit:
-        gateway.auto_approve = False
-        await gateway.rotate(removed=True)
-        await visit.is_in("waiting")
-        await visit.time_goes_by(1)
-        await visit.is_in("parked")
-        gateway.approve()
-        await visit.back_within(75)
-
-
 async def test_a_token_that_came_meanwhile_is_not_forgotten_with_the_old_one(tmp_path: Path) -> None:
     mine = identity(tmp_path)
     await mine.open()

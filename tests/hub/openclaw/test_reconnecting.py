@@ -8,8 +8,6 @@ import anyio
 import pytest
 
 from hub.openclaw import GatewayUnreachable
-from hub.openclaw.methods import chat_send
-from tests.support.clock import FakeClock
 from tests.support.gateway import FakeGateway, fake_gateway
 from tests.support.gateway.visit import Calls, Visit, failed, visiting
 from tests.support.wire import until
@@ -146,58 +144,6 @@ async def test_the_health_says_when_it_is_tried_next(gateway: FakeGateway, visit
     next_try = visit.client.health().next_try_at
     assert next_try is not None
     assert timedelta() < next_try - visit.clock.now() <= timedelta(seconds=1)
-
-
-async def test_who_changed_something_need_not_wait(tmp_path: Path, gateway: FakeGateway) -> None:
-    gateway.http_status = 404
-    async with visiting(gateway, tmp_path, is_ready=False) as visit:
-        await visit.is_in("refused")
-        gateway.http_status = None
-        visit.client.wake()
-        assert await visit.client.call("health") == {"ok": True}
-
-
-async def test_a_drain_of_24_s_and_a_restart_of_42_s_lose_nothing_and_send_nothing_twice(
-    tmp_path: Path,
-) -> None:
-    clock = FakeClock()
-    async with (
-        fake_gateway(clock=clock) as gateway,
-        visiting(gateway, tmp_path, clock=clock) as visit,
-        anyio.create_task_group() as tasks,
-    ):
-        send = chat_send
-        await send(visit.client, MAIN, "before", key="k-before")
-        await until(lambda: gateway.said(MAIN) == ["before"])
-
-        gateway.drain()
-        draining = await failed(send(visit.client, MAIN, "while it drains", key="k-drain"))
-        assert isinstance(draining, GatewayUnreachable)
-        assert (draining.reason, draining.retry_after_ms, draining.dispatched) == (
-            "gateway-restarting",
-            1000,
-            False,
-        )
-        await visit.time_goes_by(24)
-        assert visit.state == "ready"  # what is asked is answered to the end
-
-        calls = Calls()
-        gateway.fault("chat.send", "before")
-        gateway.is_draining = False
-        tasks.start_soon(calls.make, lambda: send(visit.client, MAIN, "cut off", key="k-cut"))
-        await until(lambda: len(calls.ended) == 1)
-        assert [error.dispatched for error in calls.errors] == [True]
-
-        await gateway.stop()
-        await visit.time_goes_by(42)
-        assert str(visit.state) in ("waiting", "connecting")
-        await gateway.start()
-        await visit.back_within(31)
-        assert gateway.said(MAIN) == ["before"]
-        assert gateway.count("chat.send") == 3  # each was sent once; again is its sender's to decide
-
-        await send(visit.client, MAIN, "cut off", key="k-cut")
-        await until(lambda: gateway.said(MAIN) == ["before", "cut off"])
 
 
 async def test_a_request_waits_for_a_connection_that_comes_in_time(tmp_path: Path) -> None:

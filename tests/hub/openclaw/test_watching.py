@@ -6,9 +6,8 @@ from pathlib import Path
 import anyio
 import anyio.lowlevel
 
-from hub.openclaw import GatewayError, GatewayNews, GatewayUnreachable, NewsLost
+from hub.openclaw import GatewayError, GatewayNews, GatewayUnreachable
 from hub.openclaw.connection import MAX_UNSENT_BYTES
-from hub.openclaw.gateway import Inbox
 from hub.openclaw.methods import chat_send
 from tests.support.clock import FakeClock
 from tests.support.gateway import FakeGateway, fake_gateway
@@ -126,20 +125,6 @@ async def test_a_gateway_that_never_answers_leaves_nothing_behind(tmp_path: Path
         finally:
             tracemalloc.stop()
         assert after - before < 100_000
-
-
-async def test_a_flood_of_events_is_dropped_and_reported_once_to_a_slow_reader(
-    gateway: FakeGateway, visit: Visit
-) -> None:
-    inbox = Inbox(most=50)
-    visit.client.listen(inbox.put)
-    for number in range(500):
-        gateway.emit("agent", number)
-    await until(lambda: len(visit.events) == 500)
-    assert len(inbox) <= 50
-    heard = [await inbox.get() for _ in range(len(inbox))]
-    assert [type(news) for news in heard].count(NewsLost) == 1
-    assert isinstance(heard[0], NewsLost)
 
 
 def fails(news: GatewayNews) -> None:
