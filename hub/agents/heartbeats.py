@@ -139,16 +139,13 @@ def _error(status: str, detail: str) -> str | None:
     return (detail.strip()[:WHY_CHARACTERS] or NO_REASON) if status == "error" else None
 
 
-class _Known:
+class _Known(msgspec.Struct, eq=False):
     """Last written report of an agent."""
 
-    __slots__ = ("is_settled", "report", "usage", "usage_at")
-
-    def __init__(self) -> None:
-        self.report: AgentReport | None = None  # without usage
-        self.usage: Mapping[str, object] | None = None
-        self.usage_at = 0
-        self.is_settled = False  # False: the agent's row must be read before the next comparison
+    report: AgentReport | None = None  # without usage
+    usage: Mapping[str, object] | None = None
+    usage_at: int = 0
+    is_settled: bool = False  # False: the agent's row must be read before the next comparison
 
 
 class _Source:

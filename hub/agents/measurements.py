@@ -221,18 +221,16 @@ def chosen(rows: Sequence[SeriesRow], question: Question) -> dict[str, str | Non
     return {row.id: row.tags.get(question.by, "") for row in found}
 
 
-class _Sum:
+class _Sum(msgspec.Struct, eq=False):
     """Aggregate of several buckets."""
 
-    __slots__ = ("last", "last_at", "max", "min", "n", "sketch", "sum")
-
-    def __init__(self) -> None:
-        self.n = 0
-        self.sum = 0.0
-        self.min, self.max = math.inf, -math.inf
-        self.last = 0.0
-        self.last_at = -1
-        self.sketch = Sketch()
+    n: int = 0
+    sum: float = 0.0
+    min: float = math.inf
+    max: float = -math.inf
+    last: float = 0.0
+    last_at: int = -1
+    sketch: Sketch = msgspec.field(default_factory=Sketch)
 
     def add(self, row: BucketRow) -> None:
         self.n += row.n

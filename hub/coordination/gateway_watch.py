@@ -156,19 +156,16 @@ def _agent_in(payload: Mapping[str, Any]) -> str | None:
     return parts[1] if len(parts) == 3 and parts[0] == "agent" else None
 
 
-class _Working:
+class _Working(msgspec.Struct, eq=False):
     """Turns of one agent, as far as known.
 
     Attributes:
         is_guessed: True if the turns' ids are uncertain.
     """
 
-    __slots__ = ("is_guessed", "row", "runs")
-
-    def __init__(self, row: GatewayAgentRow) -> None:
-        self.row = row
-        self.runs: set[str] = set()
-        self.is_guessed = False
+    row: GatewayAgentRow
+    runs: set[str] = msgspec.field(default_factory=set)
+    is_guessed: bool = False
 
 
 class Watch:

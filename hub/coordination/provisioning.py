@@ -21,6 +21,7 @@ from hashlib import sha256
 from typing import Final
 
 import anyio
+import msgspec
 from anyio.abc import TaskGroup, TaskStatus
 
 from hub.clock import Clock, IdFactory, now_ms
@@ -58,15 +59,12 @@ CONFIG_POLL_S: Final = 1.0  # interval of checks while agents are created
 CHANGED: Final = "config.changed"
 
 
-class _Spell:
+class _Spell(msgspec.Struct):
     """A period in which a gateway's configuration changes."""
 
-    __slots__ = ("began_at", "last_at", "making")
-
-    def __init__(self, now: float) -> None:
-        self.began_at = now
-        self.last_at = now
-        self.making = 0
+    began_at: float
+    last_at: float
+    making: int = 0
 
     def is_over(self, now: float) -> bool:
         return self.making == 0 and now >= self.last_at + QUIET_S
@@ -114,7 +112,7 @@ class Quiet:
     def _spell(self, gateway: str, now: float) -> _Spell:
         spell = self._spells.get(gateway)
         if spell is None or spell.is_over(now):
-            spell = self._spells[gateway] = _Spell(now)
+            spell = self._spells[gateway] = _Spell(now, now)
         return spell
 
 

@@ -179,13 +179,10 @@ class Refused(Exception):
         self.ending = ending
 
 
-class Sending:
+class Sending(msgspec.Struct):
     """Progress of a request, for callers that time out."""
 
-    __slots__ = ("has_left",)
-
-    def __init__(self) -> None:
-        self.has_left = False
+    has_left: bool = False
 
 
 class Connection:
