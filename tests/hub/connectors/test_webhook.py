@@ -116,45 +116,47 @@ async def test_what_github_posts_is_an_issue_with_its_text_and_link() -> None:
     assert mail == Provenance(origin=ProvenanceOrigin.MAIL, author="ana", trusted=False)
 
 
-async def test_what_slack_posts_is_what_was_said_also_in_a_form() -> None:
-    body = {"type": "event_callback", "event": {"type": "message", "text": "lunch?", "user": "U1"}}
-    head, said = await one(body, source="slack")
-    assert (said.text, head.labels) == ("lunch?", ("message",))
-    _, said = await one(
-        b"command=%2Ftodo&text=buy+milk",
-        kind="application/x-www-form-urlencoded; charset=utf-8",
-        source="slack",
-    )
-    assert said.text == "/todo\n\nbuy milk"
-    form = b"payload=" + b"%7B%22text%22%3A%22hi%22%7D"
-    _, said = await one(form, kind="application/x-www-form-urlencoded", source="slack")
-    assert said.text == "hi"
+FORM = "application/x-www-form-urlencoded"  # what curl says of everything
+PARTS = {
+    "a": {"b": [{"c": "Title"}]},
+    "n": 7,
+    "who": "eve",
+    "url": "javascript:alert(1)",
+    "to": "https://x.y",
+}
+BUILD = {"build": {"state": "red", "by": ["ana", {"x": None}]}, "n": 3, "ok": True}
+SAID = {"type": "event_callback", "event": {"type": "message", "text": "lunch?", "user": "U1"}}
+PLACES = {"title": "a.b.0.c", "text": "n", "sender": "who", "link": "url", "event": "who"}
 
 
-async def test_what_a_program_calls_a_form_and_is_none_is_read_for_what_it_is() -> None:
-    form = "application/x-www-form-urlencoded"  # what curl says of everything
-    _, said = await one(b'{"title": "red", "text": "look at it"}', kind=form)
-    assert said.text == "red\n\nlook at it"
-    _, said = await one(b"the build is red", kind=form)
-    assert said.text == "the build is red"
+@each(
+    ("body", "kind", "settings", "text", "labels"),
+    [
+        (SAID, "", {"source": "slack"}, "lunch?", ("message",)),
+        (
+            b"command=%2Ftodo&text=buy+milk",
+            f"{FORM}; charset=utf-8",
+            {"source": "slack"},
+            "/todo\n\nbuy milk",
+            ("/todo",),
+        ),
+        (b"payload=%7B%22text%22%3A%22hi%22%7D", FORM, {"source": "slack"}, "hi", ()),
+        (b'{"title": "red", "text": "look at it"}', FORM, {}, "red\n\nlook at it", ()),
+        (b"the build is red", FORM, {}, "the build is red", ()),
+        (PARTS, "", PLACES, "Title\n\n7", ("eve",)),
+        (BUILD, "", {}, "build.state: red\nbuild.by.0: ana\nn: 3", ()),
+    ],
+)
+async def test_the_parts_of_a_post_are_found_where_its_sender_or_its_owner_puts_them(
+    body: Any, kind: str, settings: dict[str, str], text: str, labels: tuple[str, ...]
+) -> None:
+    head, said = await one(body, kind=kind or "application/json", **settings)
+    assert (said.text, head.labels) == (text, labels)
+    assert said.link is None  # none that a browser may open
 
 
-async def test_an_owner_says_where_the_parts_stand() -> None:
-    body = {
-        "a": {"b": [{"c": "Title"}]},
-        "n": 7,
-        "who": "eve",
-        "url": "javascript:alert(1)",
-        "to": "https://x.example",
-    }
-    head, said = await one(body, title="a.b.0.c", text="n", sender="who", link="url", event="who")
-    assert (said.text, said.title, said.link, head.labels) == ("Title\n\n7", "Title", None, ("eve",))
-    assert (await one(body, link="to"))[1].link == "https://x.example"
-
-
-async def test_without_a_text_field_the_whole_post_is_used() -> None:
-    _, said = await one({"build": {"state": "red", "by": ["ana", {"x": None}]}, "n": 3, "ok": True})
-    assert said.text == "build.state: red\nbuild.by.0: ana\nn: 3"
+async def test_a_link_of_a_post_is_its_document_s() -> None:
+    assert (await one(PARTS, link="to"))[1].link == "https://x.y"
 
 
 @each(
