@@ -15,7 +15,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.frames import Frame, Opcode
 
 from hub.links import transport
-from hub.links.connection import PendingCalls
+from hub.links.connection import Batch, PendingCalls
 from hub.links.gate import DeadlineWheel, LinkLimits
 from hub.links.roster import (
     AgentsSilent,
@@ -32,6 +32,7 @@ from protocol.errors import (
     CallTimedOut,
     CallUnsupported,
     CloseCode,
+    DeliveryError,
     DeviceSlow,
     ErrorCode,
     LinkLost,
@@ -442,22 +443,24 @@ def pending_calls(clock: FakeClock | None = None, *, most: int = 64) -> tuple[Pe
 
 
 @contextmanager
-def opened(calls: PendingCalls, call_id: str, clock: FakeClock | None = None) -> Iterator[Future[Answer]]:
+def opened(
+    calls: PendingCalls, call_id: str, clock: FakeClock | None = None
+) -> Iterator[Future[list[Answer | DeliveryError]]]:
     """Open a call with a time limit of 30 s, and close it at the end of the block."""
-    answer = calls.open(call_id, 0.0 if clock is None else clock.monotonic(), 30)
-    try:
-        yield answer
-    finally:
+    batch = Batch(1)
+    calls.open(call_id, 0.0 if clock is None else clock.monotonic(), 30, batch, 0)
+    yield batch.filled
+    if batch.outcomes == [None]:
         calls.close(call_id)
 
 
 async def test_an_answer_goes_to_the_call_with_its_id() -> None:
     calls, _ = pending_calls()
-    got: dict[str, Answer] = {}
+    got: dict[str, Answer | DeliveryError] = {}
 
     async def ask(call_id: str) -> None:
         with opened(calls, call_id) as answer:
-            got[call_id] = await answer
+            (got[call_id],) = await answer
 
     async with anyio.create_task_group() as tasks:
         for call_id in ("c-1", "c-2"):
@@ -474,7 +477,7 @@ async def test_a_doubled_answer_changes_nothing() -> None:
     with opened(calls, "c-1") as answer:
         assert calls.settle("c-1", DONE)
         assert not calls.settle("c-1", Answer(result="another"))
-        assert await answer == DONE
+        assert await answer == [DONE]
     assert not calls.settle("c-1", DONE)
 
 
@@ -487,11 +490,12 @@ async def test_ten_thousand_answers_with_unknown_ids_leave_nothing_behind() -> N
 async def test_a_call_without_an_answer_times_out() -> None:
     clock = FakeClock()
     calls, wheel = pending_calls(clock)
-    timed_out = pytest.raises(CallTimedOut, match="c-1: no answer within 30 s")
-    with timed_out, opened(calls, "c-1") as answer:
+    with opened(calls, "c-1") as answer:
         clock.advance(30.5)
         wheel.turn()
-        await answer
+        (outcome,) = await answer
+    assert isinstance(outcome, CallTimedOut)
+    assert str(outcome) == "call c-1: no answer within 30 s"
     assert not calls.settle("c-1", DONE)
 
 
@@ -499,18 +503,16 @@ async def test_of_many_calls_each_times_out_at_its_own_deadline_by_one_entry_of_
     clock = FakeClock()
     calls, wheel = pending_calls(clock)
     began = clock.monotonic()
-    late, early = (calls.open(call_id, began, limit_s) for call_id, limit_s in (("c-30", 30), ("c-5", 5)))
-    answered = calls.open("c-2", began, 2)
+    batch = Batch(3)
+    for place, limit_s in enumerate((30, 5, 2)):
+        calls.open(f"c-{limit_s}", began, limit_s, batch, place)
     assert len(wheel) == 1
     calls.settle("c-2", DONE)
-    calls.close("c-2")
-    for passed_s, timed_out in ((3, []), (3, [early]), (20, [early]), (5, [early, late])):
+    for passed_s, late in ((3, []), (3, [1]), (20, [1]), (5, [0, 1])):
         clock.advance(passed_s)
         wheel.turn()
-        assert [call for call in (early, late) if call.done()] == timed_out
-    assert await answered == DONE
-    calls.close("c-5")
-    calls.close("c-30")
+        assert [place for place in (0, 1) if isinstance(batch.outcomes[place], CallTimedOut)] == late
+    assert (await batch.filled)[2] == DONE
     assert len(wheel) == 0
 
 
@@ -519,9 +521,9 @@ async def test_when_the_connection_ends_every_open_call_ends_at_once() -> None:
     ended: list[str] = []
 
     async def ask(call_id: str) -> None:
-        with pytest.raises(LinkLost, match="replaced") as gone, opened(calls, call_id) as answer:
-            await answer
-        assert gone.value.dispatched
+        with opened(calls, call_id) as answer:
+            (lost,) = await answer
+        assert isinstance(lost, LinkLost) and lost.dispatched and "replaced" in str(lost)
         ended.append(call_id)
 
     async with anyio.create_task_group() as tasks:
@@ -550,12 +552,11 @@ async def test_a_call_too_many_is_refused_until_one_is_settled() -> None:
 async def test_the_same_id_may_be_asked_over_a_newer_connection_while_the_old_one_ends() -> None:
     old, wheel = pending_calls()
     new = PendingCalls(wheel, FakeClock())
-    with pytest.raises(LinkLost), opened(old, "c-1") as lost:
-        with opened(new, "c-1") as answer:
-            old.end("replaced")
-            new.settle("c-1", DONE)
-            assert await answer == DONE
-        await lost
+    with opened(old, "c-1") as lost, opened(new, "c-1") as answer:
+        old.end("replaced")
+        new.settle("c-1", DONE)
+        assert await answer == [DONE]
+        assert isinstance((await lost)[0], LinkLost)
 
 
 # --- what every ``DeviceLink`` promises: the connection over a socket, and the fake of the tests ---
