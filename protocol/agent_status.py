@@ -542,13 +542,11 @@ class Reading:
         if self.read(axes) == word:
             return ()
         if rule.writes is None:
-            raise Refused(f"{self.name}: {written!r} is not written: {DERIVED}; {self._legal()}")
+            legal = ", ".join(word for word in self.words if self.rule_of(word).writes is not None)
+            raise Refused(f"{self.name}: {written!r} is not written: {DERIVED}; legal: {legal}")
         if axes.lifecycle is Lifecycle.TERMINATED:
             raise refused_for_good(f"{self.name}: {written!r}")
         return tuple(move for move in rule.writes if axes.on(move.axis) != move.to)
-
-    def _legal(self) -> str:
-        return f"legal: {', '.join(word for word in self.words if self.rule_of(word).writes is not None)}"
 
 
 def refused_for_good(written: str) -> Refused:

@@ -134,7 +134,7 @@ def check_value(data: bytes) -> None:
     if are_few and (len(data) <= _VALUE_BYTES * MAX_VALUES or same.count(b",") < MAX_VALUES):
         return
     outside = _outside_texts(data)
-    if (count := _containers(outside)) > MAX_CONTAINERS:
+    if (count := outside.count(b"[") + outside.count(b"{")) > MAX_CONTAINERS:
         raise msgspec.DecodeError(f"{count} lists and objects, the most is {MAX_CONTAINERS}")
     if (count := outside.count(b",") + 1) > MAX_VALUES:
         raise msgspec.DecodeError(f"{count} values, the most is {MAX_VALUES}")
@@ -162,10 +162,6 @@ def _outside_texts(data: bytes) -> bytes:
     """
     unescaped = data.replace(rb"\\", b"").replace(rb"\"", b"")
     return b"".join(unescaped.replace(b'""', b"").split(b'"')[::2])
-
-
-def _containers(data: bytes) -> int:
-    return data.count(b"[") + data.count(b"{")
 
 
 def _exponents(data: bytes) -> int:

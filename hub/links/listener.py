@@ -202,7 +202,7 @@ class Acceptor:
             # asyncio does so only where the socket names its protocol, which a bound one need not.
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
         try:
-            if connection.fileno() >= self._most_files():
+            if connection.fileno() >= (limit := open_files.limit()) - self._spared(limit):
                 raise self._gate.turn_away(OPEN_FILES, "too many files are open")
             place = self._gate.enter(None if peer in self.proxies else network_of(peer))
         except TurnedAway as turned:
@@ -292,12 +292,8 @@ class Acceptor:
             self._logged_at = now
             log.warning("listener.paused", reason=why, connections=len(self._gate))
 
-    def _most_files(self) -> int:
-        """Return the file number from which files are reserved for other use than connections."""
-        limit = open_files.limit()
-        return limit - self._spared(limit)
-
     def _spared(self, limit: int | None = None) -> int:
+        """Return the number of files that are reserved for other use than connections."""
         return open_files.spared(self._gate.limits.spare_files, limit or open_files.limit())
 
 

@@ -110,29 +110,24 @@ class Batching:
         waiting = [row for row in open_rows if not await self._is_over(order, batches, row)]
         rows = await self._store.read(model_calls.batches_of, order.run_id)
         if waiting:
-            raise self._pending(waiting)
+            questions = sum(len(row.questions) for row in waiting)
+            raise BatchPending(
+                f"{questions} questions were handed in as a batch and are not answered yet",
+                wait_s=self.wait_s(waiting),
+            )
         await self._release(order.run_id)
-        return None if rows else Collection(self, order, batches, budget, await self._left(order, batches))
-
-    async def _left(self, order: RunOrder, batches: Batches) -> list[BatchRow]:
-        """Return the incomplete batches of earlier runs of the same agent."""
-        left = []
+        if rows:
+            return None
+        left: list[BatchRow] = []  # incomplete batches of earlier runs of the same agent
         for row in await self._store.read(model_calls.left_behind, order.agent_id):
             if await self._is_over(order, batches, row):
                 await self._release(row.run_id)
             else:
                 left.append(row)
-        return left
+        return Collection(self, order, batches, budget, left)
 
     async def _release(self, run_id: RunId) -> None:
         await Reservation.release(self._promised.pop(run_id, []))
-
-    def _pending(self, waiting: list[BatchRow]) -> BatchPending:
-        questions = sum(len(row.questions) for row in waiting)
-        return BatchPending(
-            f"{questions} questions were handed in as a batch and are not answered yet",
-            wait_s=self.wait_s(waiting),
-        )
 
     def wait_s(self, waiting: list[BatchRow]) -> float:
         """Return the seconds until the next check of a batch, longer for older batches."""
@@ -346,22 +341,21 @@ POLL_S: Final = 1.0
 
 
 class ModelGate:
-    """Gate in front of one model."""
+    """Gate in front of one model.
+
+    Attributes:
+        away: reason why no question is asked; None while questions are asked.
+    """
 
     def __init__(self, model: LanguageModel, clock: Clock) -> None:
         self._model = model
         self._clock = clock
-        self._away: str | None = None
+        self.away: str | None = None
         self._answers = 0
         self._asking: set[anyio.CancelScope] = set()
         self._is_awaited = self._is_released = False
         self._due = 0.0  # monotonic time of the next probe
         self._probes = self._releases = 0  # attempts since the last success, of probes and of questions
-
-    @property
-    def away(self) -> str | None:
-        """Reason why no question is asked; None while questions are asked."""
-        return self._away
 
     @contextmanager
     def asking(self) -> Iterator[None]:
@@ -370,8 +364,8 @@ class ModelGate:
         Raises:
             ModelUnavailable: the gate is closed, or was closed while the question waited.
         """
-        if self._away is not None:
-            raise ModelUnavailable(self._away)
+        if self.away is not None:
+            raise ModelUnavailable(self.away)
         answers = self._answers
         with anyio.CancelScope() as scope:
             self._asking.add(scope)
@@ -390,16 +384,16 @@ class ModelGate:
             finally:
                 self._asking.discard(scope)
         if scope.cancelled_caught:
-            raise ModelUnavailable(self._away or "the model was away")
+            raise ModelUnavailable(self.away or "the model was away")
 
     def _answered(self) -> None:
         self._answers += 1
         self._probes = self._releases = 0
-        self._away = None
+        self.away = None
 
     def close(self, why: str) -> None:
         """Ask no question until a probe succeeds. Questions in flight are cancelled."""
-        self._away = why
+        self.away = why
         self._due = max(self._due, self._clock.monotonic() + PROBE.delay(0, 1.0))
         log.warning("model.away", why=why)
         for scope in self._asking:  # each would wait for all its attempts, one after the other
@@ -422,12 +416,12 @@ class ModelGate:
         self._is_awaited = False
         wrong = await self._model.reach()
         if wrong is not None:
-            self._away = wrong
+            self.away = wrong
             self._due = self._clock.monotonic() + PROBE.delay(self._probes, 1.0)
             self._probes += 1
             return False
         log.info("model.back")
-        self._away, self._probes, self._is_released = None, 0, True
+        self.away, self._probes, self._is_released = None, 0, True
         self._due = self._clock.monotonic() + RELEASE.delay(self._releases, 1.0)
         self._releases += 1
         return True
@@ -761,34 +755,16 @@ class RunModel:
     """A ``LanguageModel`` whose answers are journaled, charged to budgets and counted."""
 
     def __init__(self, model: LanguageModel, unit: UnitAsking) -> None:
+        self.name, self.price, self.reach = model.name, model.price, model.reach
+        self.chunk_tokens, self.in_flight, self.is_literal = (
+            model.chunk_tokens,
+            model.in_flight,
+            model.is_literal,
+        )
         self._model = model
         self._unit = unit
         self._asking = unit.run.asking
         self._order = unit.run.order
-
-    @property
-    def name(self) -> str:
-        return self._model.name
-
-    @property
-    def chunk_tokens(self) -> int:
-        return self._model.chunk_tokens
-
-    @property
-    def in_flight(self) -> int:
-        return self._model.in_flight
-
-    @property
-    def is_literal(self) -> bool:
-        return self._model.is_literal
-
-    @property
-    def price(self) -> Price:
-        return self._model.price
-
-    async def reach(self) -> str | None:
-        """Implement ``LanguageModel.reach``."""
-        return await self._model.reach()
 
     async def answer(self, request: ModelRequest) -> ModelAnswer:
         """Implement ``LanguageModel.answer``. An answer from the journal costs nothing.

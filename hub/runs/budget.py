@@ -111,19 +111,14 @@ class Account:
     def is_limited(self) -> bool:
         return self.cost_nanos is not None or self.tokens is not None
 
-    def missing(self, amount: Spent) -> str | None:
-        """Return the limit that the amount exceeds, ``usd`` or ``tokens``, or None if it fits."""
-        return self._exceeded(amount, _sum(self._drawn, amount))
+    def missing(self, amount: Spent, held: Spent | None = None) -> str | None:
+        """Return the limit that the amount exceeds, ``usd`` or ``tokens``, or None if it fits.
 
-    def missing_with(self, held: Spent, amount: Spent) -> str | None:
-        """Return the limit that a reserved amount exceeds together with what others hold, or None."""
-        return self._exceeded(amount, _sum(self._drawn, held))
-
-    @property
-    def _drawn(self) -> Spent:
-        return _sum(self.spent, _sum(self.reserved, self.promised))
-
-    def _exceeded(self, amount: Spent, drawn: Spent) -> str | None:
+        Args:
+            held: what other hubs hold, if the amount is reserved here already.
+        """
+        drawn = _sum(self.spent, _sum(self.reserved, self.promised))
+        drawn = _sum(drawn, amount if held is None else held)
         if self.cost_nanos is not None and amount.cost_nanos and drawn.cost_nanos > self.cost_nanos:
             return "usd"
         if self.tokens is not None and drawn.tokens > self.tokens:
@@ -384,7 +379,7 @@ class Reservation:
         found: tuple[Account, str, bool] | None = None
         try:
             for account, drawn in await self._held_by_others():
-                if kind := account.missing_with(drawn.held, self._amount):
+                if kind := account.missing(self._amount, drawn.held):
                     found = account, kind, drawn.is_waited_for
                     break
         except BaseException:

@@ -391,8 +391,8 @@ class Delivery:
             if sending.sends < self._max_sends and not sending.is_marked
         ]
         if ids:
-            held, at = order.held(RunState.RUNNING), now_ms(self._clock)
-            marked.update(await self._store.write(mark_sent, held, ids, at=at))
+            held = order.held(RunState.RUNNING)
+            marked.update(await self._store.write(mark_sent, held, ids, at=now_ms(self._clock)))
         for sending in batch:  # the owner rejected the others meanwhile
             sending.is_marked = False
             sending.is_done = sending.call.call_id not in marked and sending.sends < self._max_sends
@@ -456,9 +456,13 @@ class Delivery:
     ) -> None:
         if not answers:
             return
-        held, at = order.held(RunState.RUNNING), now_ms(self._clock)
-        whole = {sending.call.unit_key for sending in sendings if sending.is_of_whole}
-        outcomes, done = await self._store.write(settle_answers, held, answers, at, whole=whole)
+        outcomes, done = await self._store.write(
+            settle_answers,
+            order.held(RunState.RUNNING),
+            answers,
+            now_ms(self._clock),
+            whole={sending.call.unit_key for sending in sendings if sending.is_of_whole},
+        )
         window.done |= done
         for sending, answer, outcome in zip(sendings, answers, outcomes, strict=True):
             if isinstance(outcome, Exception):

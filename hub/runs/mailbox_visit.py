@@ -20,8 +20,17 @@ known id with its first answer. So the model is shown the same rows in the whole
 answered questions need not be asked again.
 """
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Collection,
+    Iterable,
+    Mapping,
+    Sequence,
+)
+from contextlib import aclosing, asynccontextmanager
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Final, Never, Protocol
@@ -68,6 +77,7 @@ from protocol.tables import TABLES
 from protocol.work import Action, ToolCall
 from storage.agents import agents
 from storage.agents.agents import AgentRow
+from storage.agents.configs import Mailbox
 from storage.connectors import connectors, seen_messages
 from storage.connectors.connectors import ConnectorRow, CredentialRow
 from storage.devices import nodes
@@ -254,6 +264,7 @@ def _reference(table: str, row_id: object, title: object) -> Reference | None:
     return Reference(table=table, id=row_id, title=text) if row_id and text else None
 
 
+CLOSE_S: Final = 5.0  # longest time to close a connector
 READ_AT_ONCE: Final = 16  # messages whose text is requested together
 LEAST_LOOKBACK_DAYS: Final = 7  # of a preview
 OVERLAP: Final = timedelta(hours=24)  # listed again if a cursor is lost
@@ -281,14 +292,11 @@ class KnownSenders:
         """Return *document* with a trusted author, if a known and verified sender wrote it."""
         if document.provenance is None or message.sender is None or not message.is_verified:
             return document
-        if not self._knows(message.sender.email):
+        address = message.sender.email
+        if self._known.isdisjoint((address, address.rpartition("@")[2])):  # a domain below one is another
             return document
         trusted = msgspec.structs.replace(document.provenance, trusted=True)
         return msgspec.structs.replace(document, provenance=trusted)
-
-    def _knows(self, address: str) -> bool:
-        """Return True for a known address, or one of a known domain, but not of a domain below it."""
-        return address in self._known or address.rpartition("@")[2] in self._known
 
 
 class Desk(Protocol):
@@ -305,6 +313,17 @@ class Desk(Protocol):
     async def judged(self, failure: ConnectorFailure) -> ConnectorFailure:
         """Return the failure, as Elsewhere if another node may read the connector."""
         ...
+
+
+@asynccontextmanager
+async def _opened(desk: Desk, row: ConnectorRow, mailbox: Mailbox) -> AsyncIterator[Connector]:
+    """Yield the connector, and close it at the end."""
+    connector = await desk.open(row.id, mailbox.filter)
+    try:
+        yield connector
+    finally:
+        with anyio.CancelScope(shield=True), anyio.move_on_after(CLOSE_S):
+            await connector.aclose()
 
 
 class MailboxVisits:
@@ -342,15 +361,11 @@ class MailboxVisits:
         reading = None
         try:
             await self._flush(attempt, work)
-            connector = await self._desk.open(row.id, order.settings.mailbox.filter)
-            try:
+            async with _opened(self._desk, row, order.settings.mailbox) as connector:
                 _check_model(connector, has_model=work.has_model)
                 grant = await self._store.read(connectors.find_credential, row.id)
                 reading = _Reading(self, attempt, connector, row, work, grant=grant)
                 await reading.read(interrupt)
-            finally:
-                with anyio.CancelScope(shield=True), anyio.move_on_after(5.0):
-                    await connector.aclose()
         except ConnectorFailure as failure:
             if reading is not None and reading.progress:  # waits grow without progress alone
                 await self._store.write(connectors.note_success, row.id, at=self.at())
@@ -380,8 +395,7 @@ class MailboxVisits:
         assert order.settings.mailbox is not None
         mailbox = order.settings.mailbox
         row = await self._store.read(connectors.get_connector, mailbox.connector, user_id=order.user_id)
-        connector = await self._desk.open(row.id, mailbox.filter)
-        try:
+        async with _opened(self._desk, row, mailbox) as connector:
             _check_model(connector, has_model=has_model)
             chosen = await self._newest_of(connector, most)
             units: set[str] = set()
@@ -398,9 +412,6 @@ class MailboxVisits:
                             units.add(unit_key)
                             document = senders.vouched(result, message)
                             yield unit_key, msgspec.structs.replace(document, unit_key=unit_key)
-        finally:
-            with anyio.CancelScope(shield=True), anyio.move_on_after(5.0):
-                await connector.aclose()
 
     async def _newest_of(self, connector: Connector, most: int) -> list[Message]:
         """Return the newest messages of the time that a first run looks back, seven days at least."""
@@ -947,17 +958,13 @@ class Watching:
     async def _follow(self, agent: AgentRow, row: ConnectorRow) -> Never:
         """Wait for news over one connection; first start a run, to read news from before the connection."""
         assert agent.mailbox is not None
-        connector = await self._desk.open(row.id, agent.mailbox.filter)
-        try:
+        async with _opened(self._desk, row, agent.mailbox) as connector:
             if not connector.can_push:
                 await anyio.sleep_forever()
             while True:
                 await self._start_run(agent)
                 await self._clock.sleep(PAUSE_S)
                 await _news_of(connector, row)
-        finally:
-            with anyio.CancelScope(shield=True), anyio.move_on_after(PAUSE_S):
-                await connector.aclose()
 
     async def _start_run(self, agent: AgentRow) -> None:
         """Queue a run, unless a run started by news is waiting already."""

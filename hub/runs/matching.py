@@ -337,11 +337,6 @@ def _may_have_an_earlier_version(row: ItemRow) -> bool:
     return row.before is not None and row.answered_at is None
 
 
-def _is_refused(known: KnownItem) -> bool:
-    """Return True if the device refused to update the row, so that it still has the earlier version."""
-    return known.call_state is CallState.REJECTED and _may_have_an_earlier_version(known.row)
-
-
 def _what_the_device_has(one: FoundItem | ItemRow) -> object:
     return content_of(one.before or {} if isinstance(one, ItemRow) else one.data)
 
@@ -401,7 +396,8 @@ def _again(item: FoundItem, known: KnownItem, finder: Finder, can_update: bool) 
     """Decide on an item that was extracted from this unit before."""
     row = known.row
     is_same = _is_same(item, row)
-    if _is_refused(known) and item.data == row.before:
+    is_refused = known.call_state is CallState.REJECTED and _may_have_an_earlier_version(row)
+    if is_refused and item.data == row.before:
         # its update was refused, and its source has the old content again
         after = msgspec.structs.replace(_with_content(item, row, finder), before=None, answered_at=finder.at)
         return Decision(before=row, after=after)

@@ -631,7 +631,7 @@ class Preview:
             link=source.get("link"),
             warnings=row.warnings,
             unsure=source.get("unsure"),
-            provenance=_provenance(source),
+            provenance=msgspec.convert(source.get("provenance"), Provenance | None),
             item_id=None if known is None else known.id,
             verdict=None if known is None else known.verdict,
         )
@@ -724,11 +724,6 @@ def _change_of(decision: Decision) -> Change | None:
     if after.version == before.version:
         return None
     return "added" if after.before is None else "changed"  # one that was rejected is suggested anew
-
-
-def _provenance(source: Mapping[str, Any]) -> Provenance | None:
-    found = source.get("provenance")
-    return None if found is None else msgspec.convert(found, Provenance)
 
 
 def _shortened(data: Record) -> Record:

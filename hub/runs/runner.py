@@ -82,8 +82,12 @@ class Ledger:
 
     async def has_settled(self, tree: ManifestTree | None) -> bool:
         """Return True if all files of the tree are settled; otherwise the run may change the ledger."""
-        held, at = self._order.held(RunState.RUNNING), now_ms(self._clock)
-        return await self._store.write(has_settled_tree, held, None if tree is None else digest_of(tree), at)
+        return await self._store.write(
+            has_settled_tree,
+            self._order.held(RunState.RUNNING),
+            None if tree is None else digest_of(tree),
+            now_ms(self._clock),
+        )
 
 
 def digest_of(tree: ManifestTree) -> str:
@@ -247,9 +251,12 @@ class Runner:
             await asking.finish()
             ending = await self._end_of_postponed(attempt)
             if attempt.left_out:
-                held, at = order.held(RunState.RUNNING), now_ms(self._clock)
                 await self._store.write(
-                    runs.note_left_out, held, attempt.left_out, at, unlisted=attempt.unlisted
+                    runs.note_left_out,
+                    order.held(RunState.RUNNING),
+                    attempt.left_out,
+                    now_ms(self._clock),
+                    unlisted=attempt.unlisted,
                 )
             return ending or await self._finished(attempt)
 
@@ -308,8 +315,7 @@ class Runner:
             # New since the read above: another hub has taken the run, and the write below fails.
             left.setdefault(call.unit_key, []).append(call)
         if left:
-            held, at = order.held(RunState.RUNNING), now_ms(self._clock)
-            await self._store.write(has_settled_tree, held, None, at)  # it changes the ledger
+            await Ledger(self._store, order, self._clock).has_settled(None)  # it changes the ledger
         for unit_key, calls in left.items():
             await self.bring(attempt, link, unit_key, calls, interrupt)
 
@@ -327,8 +333,13 @@ class Runner:
 
     async def _note_unchanged(self, attempt: Attempt, files: int, *, listed: int | None) -> None:
         attempt.unchanged += files
-        held, at = attempt.order.held(RunState.RUNNING), now_ms(self._clock)
-        await self._store.write(runs.note_progress, held, listed, at=at, unchanged=attempt.unchanged)
+        await self._store.write(
+            runs.note_progress,
+            attempt.order.held(RunState.RUNNING),
+            listed,
+            at=now_ms(self._clock),
+            unchanged=attempt.unchanged,
+        )
         self._watch.changed(attempt.order.run_id)
 
     async def _unread(self, attempt: Attempt, unread: UnreadUnit) -> None:
@@ -533,9 +544,13 @@ class Runner:
         if unit is not None and (missing := missing_of(notes)) is not None:
             await self._fail_read(order, unit, *missing)
         else:
-            held, at = order.held(RunState.RUNNING), now_ms(self._clock)
-            waits_for = POSTPONED if notes.awaits_model else None
-            settled = await self._store.write(settle_unit, held, unit_key, at=at, waits_for=waits_for)
+            settled = await self._store.write(
+                settle_unit,
+                order.held(RunState.RUNNING),
+                unit_key,
+                at=now_ms(self._clock),
+                waits_for=POSTPONED if notes.awaits_model else None,
+            )
             if settled is UnitState.PENDING:
                 attempt.postponed.add(unit_key)
         self._watch.changed(order.run_id)
@@ -549,7 +564,6 @@ class Runner:
     async def _end_of_postponed(self, attempt: Attempt) -> Ending | None:
         """Return the ending of an attempt whose files wait for the model, or None if none does."""
         order = attempt.order
-        held, at = order.held(RunState.RUNNING), now_ms(self._clock)
         postponed = await self._store.read(postponed_units, order.run_id)
         missing = [
             (unit.unit_key, unit.content_hash, unit.size_bytes)
@@ -557,7 +571,13 @@ class Runner:
             if unit.unit_key not in attempt.postponed
         ]
         if missing:
-            await self._store.write(skip_units, held, missing, at, reason=SkipReason.NOT_OFFERED)
+            await self._store.write(
+                skip_units,
+                order.held(RunState.RUNNING),
+                missing,
+                now_ms(self._clock),
+                reason=SkipReason.NOT_OFFERED,
+            )
             attempt.leave_out(SkipReason.NOT_OFFERED, len(missing))
         waiting = [unit for unit in postponed if unit.unit_key in attempt.postponed]
         if not waiting:
@@ -588,13 +608,11 @@ class Runner:
         )
 
     async def _finished(self, attempt: Attempt) -> Ending:
-        order = attempt.order
+        order, held = attempt.order, attempt.order.held(RunState.RUNNING)
         after: str | None = ""
         while after is not None:  # items that refer to items of other files can be settled now
-            held = order.held(RunState.RUNNING)
             after = await self._store.write(settle_leaning, held, after=after, at=now_ms(self._clock))
         if (read := attempt.tree) is not None:
-            held = order.held(RunState.RUNNING)
             await self._store.write(settle_tree, held, digest_of(read.tree), read.units)
         row = await self._store.read(runs.get_run, order.run_id)
         settled = row.units_done + row.units_skipped  # known units count as done

@@ -19,7 +19,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Final, TypeAlias
+from typing import Final
 from zoneinfo import ZoneInfoNotFoundError
 
 import anyio
@@ -646,23 +646,8 @@ class Over:
     reason: str
 
 
-@dataclass(frozen=True)
-class Deferred:
-    """The agent's quota returns within the slot: retried at *until*, in epoch milliseconds."""
-
-    until: int
-
-
-@dataclass(frozen=True)
-class Ready:
-    """The gates are open: the call is sent now."""
-
-
-Fate: TypeAlias = Over | Deferred | Ready
-
-
-def fate_of(wake: WakeSight, at: int) -> Fate:
-    """Return what to do about a wake. Pure."""
+def fate_of(wake: WakeSight, at: int) -> Over | int:
+    """Return how a wake is dropped, or when its call is due, which is now or when its quota returns."""
     is_over = wake.ends_at <= at
     if wake.is_removed:
         return Over("skipped", "skipped_paused", "slot_removed")
@@ -671,8 +656,8 @@ def fate_of(wake: WakeSight, at: int) -> Fate:
     if wake.availability == "exhausted":
         if is_over or wake.recovery_at is None or wake.recovery_at >= wake.ends_at:
             return Over("skipped", "skipped_exhausted", "exhausted")
-        return Deferred(max(wake.recovery_at, at + RECOVERY_MS))
-    return Over("failed", "wake_failed", _why_not(wake)) if is_over else Ready()
+        return max(wake.recovery_at, at + RECOVERY_MS)
+    return Over("failed", "wake_failed", _why_not(wake)) if is_over else at
 
 
 def _why_not(wake: WakeSight) -> str:
@@ -735,20 +720,15 @@ class Wakes:
             if wake.id in self._in_flight:
                 continue  # its call in flight will settle or postpone it
             self.turns.work()
-            match fate_of(wake, at):
-                case Over() as over:
-                    await self._settle(wake, over.to, over.decision, over.reason)
-                case Deferred(until):
-                    await self._store.write(
-                        schedule_rows.put_off,
-                        wake,
-                        at=at,
-                        next_at=until,
-                        reason="exhausted",
-                        is_deferred=True,
-                    )
-                case Ready():
-                    await self._begin(wake, tasks)
+            fate = fate_of(wake, at)
+            if isinstance(fate, Over):
+                await self._settle(wake, fate.to, fate.decision, fate.reason)
+            elif fate > at:
+                await self._store.write(
+                    schedule_rows.put_off, wake, at=at, next_at=fate, reason="exhausted", is_deferred=True
+                )
+            else:
+                await self._begin(wake, tasks)
         return WAKEUPS_POLL_S if await self._store.read(schedule_rows.is_any_open) else REST_S
 
     async def _begin(self, wake: WakeSight, tasks: TaskGroup) -> None:

@@ -148,7 +148,11 @@ def why_waiting(facts: WaitFacts, zone: tzinfo | None = None) -> str | None:
     return (
         _held_by_a_person(facts)
         or facts.stopped
-        or _held_by_an_absent_model(facts)
+        or (
+            f"{facts.reason or 'the model is away'}; goes on when it answers"  # the rest was delivered
+            if facts.pause_reason is PauseReason.MODEL_AWAY
+            else None
+        )
         or (_held_by_the_device(facts, zone) if facts.connector is None else None)
         or (None if facts.has_place else f"no device of the agent's user is admitted; {ADMIT}")
         or _held_by_the_connector(facts.connector, facts, zone)
@@ -172,13 +176,6 @@ def _held_by_a_person(facts: WaitFacts) -> str | None:
     if not facts.is_healthy and not facts.is_manual:
         return "agent has a lasting error; start a run by hand to try it"
     return None
-
-
-def _held_by_an_absent_model(facts: WaitFacts) -> str | None:
-    """Return the text for a run that waits for its model; the rest of it was delivered."""
-    if facts.pause_reason is not PauseReason.MODEL_AWAY:
-        return None
-    return f"{facts.reason or 'the model is away'}; goes on when it answers"
 
 
 def _held_by_the_device(facts: WaitFacts, zone: tzinfo | None) -> str | None:

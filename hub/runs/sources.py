@@ -562,7 +562,7 @@ class _Reading:
         unread: list[ManifestFile] = []
         entries = await self._progress.entries([file.path for file in files]) if files else {}
         for file in files:
-            if self._was_dealt_with(file.path):
+            if file.path in self._dealt_with:
                 self._hashes[file.path] = file.sha256
             elif entries.get(file.path, NO_ENTRY).content_hash == file.sha256:
                 seen.append(file)
@@ -610,13 +610,9 @@ class _Reading:
         value = self._limits.files if self.limit == "run_files" else self._limits.bytes
         return f"{self.limit} = {value} in [limits] of hub.toml"
 
-    def _was_dealt_with(self, path: str) -> bool:
-        """Return True if an earlier attempt of this run settled the file."""
-        return path in self._dealt_with
-
     async def _piece(self, piece: FilePiece) -> SourceEvent | None:
         path = piece.path
-        if path in self._closed or self._was_dealt_with(path):
+        if path in self._closed or path in self._dealt_with:
             return None  # already complete, given up, or settled by an earlier attempt
         entry = self._entries.get(path, NO_ENTRY)
         known_hash = entry.content_hash
@@ -707,7 +703,7 @@ class _Reading:
             elif skipped.path not in self._closed and skipped.path != MANY:
                 unlisted += 1
             self._let_go(skipped.path)
-            if skipped.path not in self._closed and not self._was_dealt_with(skipped.path):
+            if skipped.path not in self._closed and skipped.path not in self._dealt_with:
                 unread = _unread(skipped, was_fetched=was_fetched)
                 if not unread.is_failure:
                     self._hashes.pop(skipped.path, None)
