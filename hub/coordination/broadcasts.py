@@ -25,9 +25,10 @@ from protocol.errors import CodedError, ErrorCode, LimitReached
 from protocol.ids import BroadcastId, GatewayId, MessageId, RunId, UserId, trace_id_of
 from storage import audit
 from storage.audit import Entry
-from storage.coordination import boards, broadcasts
+from storage.coordination import boards, messages
 from storage.coordination.boards import BoardPlace
-from storage.coordination.broadcasts import (
+from storage.coordination.message_rows import MessageRow
+from storage.coordination.messages import (
     Aim,
     BoardResult,
     BroadcastRow,
@@ -35,7 +36,6 @@ from storage.coordination.broadcasts import (
     Refused,
     Tally,
 )
-from storage.coordination.message_rows import MessageRow
 from storage.kernel.columns import Key
 from storage.kernel.database import StorageError
 from storage.store import Connection, Store
@@ -140,7 +140,7 @@ class Broadcasts:
         detail: audit.Detail = {"kind": str(checked.kind), "boards": len(recipients), "refused": len(refused)}
         entry = Entry(at=at, actor=caller.actor, event="broadcast.sent", subject=id, detail=detail)
         row = await self._write(
-            audit.audited(broadcasts.add_broadcast, lambda row: entry if row.id == id else None),
+            audit.audited(messages.add_broadcast, lambda row: entry if row.id == id else None),
             new,
             self._aims(recipients),
             limits=self._messages.limits,
@@ -167,7 +167,7 @@ class Broadcasts:
         recipients, refused = self._recipients(places, seen.gateway_id, named) if named else ([], [])
         at = now_ms(self._clock)
         row = await self._write(
-            broadcasts.resume,
+            messages.resume,
             seen.id,
             [MessageId(self._ids.fresh()) for _ in range(seen.boards)],
             self._aims(recipients),
@@ -191,13 +191,13 @@ class Broadcasts:
 
         def read(c: Connection) -> BroadcastStatus:
             row = _seen(c, caller, id)
-            return BroadcastStatus(row, broadcasts.tally_of(c, row))
+            return BroadcastStatus(row, messages.tally_of(c, row))
 
         return await self._store.read(read)
 
     async def results(self, id: str, *, limit: int, after: Key | None = None) -> Sequence[BoardResult]:
         """Return the results per board; refused boards are not included."""
-        return await self._store.read(broadcasts.results_of, id, after=after, limit=limit)
+        return await self._store.read(messages.results_of, id, after=after, limit=limit)
 
     async def page(
         self, caller: Caller, *, limit: int | None, after: Key | None = None
@@ -209,14 +209,14 @@ class Broadcasts:
         """
 
         def read(c: Connection) -> list[BroadcastStatus]:
-            rows = broadcasts.list_broadcasts(
+            rows = messages.list_broadcasts(
                 c,
                 user_id=caller.user_id,
                 gateway_id=_gateway_of(c, caller),
                 after=after,
                 limit=limit,
             )
-            return [BroadcastStatus(row, broadcasts.tally_of(c, row)) for row in rows]
+            return [BroadcastStatus(row, messages.tally_of(c, row)) for row in rows]
 
         return await self._store.read(read)
 
@@ -285,18 +285,18 @@ class Broadcasts:
 
     async def _settle_all(self) -> None:
         after = ""
-        while found := await self._store.read(broadcasts.list_open, after, AT_ONCE):
+        while found := await self._store.read(messages.list_open, after, AT_ONCE):
             for id in found:
                 await self._settle(id)
             after = found[-1]
 
     async def _settle(self, id: str) -> None:
-        row = await self._store.write(broadcasts.settle, id, at=now_ms(self._clock))
+        row = await self._store.write(messages.settle, id, at=now_ms(self._clock))
         if row is not None:
             await self._report_settled(row)
 
     async def _report_settled(self, row: BroadcastRow) -> None:
-        tally = await self._store.read(broadcasts.tally_of, row)
+        tally = await self._store.read(messages.tally_of, row)
         outcome = "failed" if not tally.sent else "partial" if tally.failed else "sent"
         self._metrics.broadcasts.labels(outcome).inc()
         log.info(
@@ -317,7 +317,7 @@ class Broadcasts:
         """Return the broadcast once it is settled, or its state after *wait_s*."""
 
         async def read() -> BroadcastRow:
-            return await self._store.read(broadcasts.get_broadcast, id)
+            return await self._store.read(messages.get_broadcast, id)
 
         row = await self._waiters.wait(
             id,
@@ -326,7 +326,7 @@ class Broadcasts:
             lambda row: row.settled_at is not None,
             poll_s=1.0,
         )
-        return BroadcastStatus(row, await self._store.read(broadcasts.tally_of, row))
+        return BroadcastStatus(row, await self._store.read(messages.tally_of, row))
 
     async def _write(self, fn: Callable[..., BroadcastRow], *args: Any, **kwargs: Any) -> BroadcastRow:
         with self._metrics.count_limits():
@@ -342,7 +342,7 @@ def _gateway_of(c: Connection, caller: Caller) -> GatewayId | None:
 
 def _seen(c: Connection, caller: Caller, id: str) -> BroadcastRow:
     gateway_id = _gateway_of(c, caller)
-    row = broadcasts.get_broadcast(c, id)
+    row = messages.get_broadcast(c, id)
     if caller.user_id not in (None, row.user_id) or gateway_id not in (None, row.gateway_id):
         raise CodedError(ErrorCode.UNKNOWN_BROADCAST, f"there is no broadcast {id}")
     return row

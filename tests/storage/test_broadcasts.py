@@ -10,11 +10,10 @@ from protocol.coordination import MessageEvent, MessageKind, MessageState
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import BoardId, BootId, BroadcastId, GatewayId, MessageId
 from storage import audit, retention
-from storage.coordination import boards, broadcasts, message_rows, messages
+from storage.coordination import boards, message_rows, messages
 from storage.coordination.boards import create_board, remove_board
-from storage.coordination.broadcasts import Aim, BroadcastRow, NewBroadcast, Refused, Tally
 from storage.coordination.message_rows import MessageRow
-from storage.coordination.messages import Hand, MessageLimits
+from storage.coordination.messages import Aim, BroadcastRow, Hand, MessageLimits, NewBroadcast, Refused, Tally
 from tests.storage.rows import AT, ME, some
 from tests.storage.test_gateways import OFFICE, put
 from tests.support.coded import coded
@@ -63,11 +62,11 @@ def send(
         expires_at=AT + DAY_MS,
         **given | more,
     )
-    return broadcasts.add_broadcast(c, new, aims, limits=limits or MessageLimits())
+    return messages.add_broadcast(c, new, aims, limits=limits or MessageLimits())
 
 
 def resume(c: sa.Connection, aims: Sequence[Aim] = (), refused: Sequence[Refused] = ()) -> BroadcastRow:
-    return broadcasts.resume(
+    return messages.resume(
         c,
         NEWS,
         [MessageId(f"m2-{number}") for number in range(10)],
@@ -93,7 +92,7 @@ def move(c: sa.Connection, id: str, *events: MessageEvent, code: str = "gateway_
 
 
 def tally(c: sa.Connection) -> Tally:
-    return broadcasts.tally_of(c, broadcasts.get_broadcast(c, NEWS))
+    return messages.tally_of(c, messages.get_broadcast(c, NEWS))
 
 
 def events(c: sa.Connection) -> list[str]:
@@ -126,12 +125,12 @@ def test_a_broadcast_and_its_messages_are_there_at_once(c: sa.Connection) -> Non
         "1" * 32,
     )
     assert [one.new_state for one in message_rows.moves_of(c, "m1-roses")] == [MessageState.WAITING]
-    told = broadcasts.results_of(c, NEWS, limit=10)
+    told = messages.results_of(c, NEWS, limit=10)
     assert [(one.board, one.gateway, one.lead) for one in told] == [
         ("roses", "office", None),
         ("weeds", "office", None),
     ]
-    assert broadcasts.results_of(c, NEWS, after=("m1-roses",), limit=10) == told[1:]
+    assert messages.results_of(c, NEWS, after=("m1-roses",), limit=10) == told[1:]
 
 
 @pytest.mark.usefixtures("cast")
@@ -146,7 +145,7 @@ def test_a_later_message_comes_after_an_earlier_one(c: sa.Connection) -> None:
         at=AT,
         expires_at=AT + DAY_MS,
     )
-    broadcasts.add_broadcast(c, second, [aim("roses", 2)], limits=MessageLimits())
+    messages.add_broadcast(c, second, [aim("roses", 2)], limits=MessageLimits())
     first, then = (message_rows.get_message(c, id) for id in ("m1-roses", "m2-roses"))
     assert first.created_at < then.created_at
     hand = Hand(BootId("boot"), is_alone=True)
@@ -168,7 +167,7 @@ def test_one_that_may_not_be_leaves_nothing(
     aims = garden(c, "roses", "weeds")
     with pytest.raises(HubError, check=coded(error)):
         send(c, aims, limits, content=content)
-    assert broadcasts.list_broadcasts(c) == []
+    assert messages.list_broadcasts(c) == []
 
 
 def test_the_same_key_is_the_same_broadcast(c: sa.Connection) -> None:
@@ -179,10 +178,10 @@ def test_the_same_key_is_the_same_broadcast(c: sa.Connection) -> None:
 @pytest.mark.usefixtures("two_cast")
 def test_a_broadcast_is_settled_without_pending_messages_with_one_entry_a_round(c: sa.Connection) -> None:
     move(c, "m1-roses", MessageEvent.SENT, MessageEvent.CONSUMED)
-    assert broadcasts.settle(c, NEWS, at=AT + 2) is None
+    assert messages.settle(c, NEWS, at=AT + 2) is None
     move(c, "m1-weeds", MessageEvent.FAILED)
-    assert some(broadcasts.settle(c, NEWS, at=AT + 2)).settled_at == AT + 2
-    assert (broadcasts.settle(c, NEWS, at=AT + 3), tally(c)) == (None, Tally(sent=1, failed=1))
+    assert some(messages.settle(c, NEWS, at=AT + 2)).settled_at == AT + 2
+    assert (messages.settle(c, NEWS, at=AT + 3), tally(c)) == (None, Tally(sent=1, failed=1))
     (told,) = audit.list_activity(c)
     assert (told.event_type, told.message) == (
         "gateway.main.lead_broadcast.sent",
@@ -211,7 +210,7 @@ def test_a_board_that_was_refused_and_exists_now_gets_the_broadcast(c: sa.Connec
     send(c, garden(c, "roses", "nowhere")[:1], refused=(NOWHERE,))
     row = resume(c, [aim("nowhere", 3), aim("roses", 3)])
     assert (row.rounds, row.boards, row.refused) == (2, 2, ())
-    assert [one.board for one in broadcasts.results_of(c, NEWS, limit=9)] == ["roses", "nowhere"]
+    assert [one.board for one in messages.results_of(c, NEWS, limit=9)] == ["roses", "nowhere"]
 
 
 @pytest.mark.usefixtures("two_cast")
@@ -224,7 +223,7 @@ def test_a_message_that_a_lead_has_or_may_have_is_not_sent_again(c: sa.Connectio
 @pytest.mark.usefixtures("cast")
 def test_a_board_that_was_removed_stays_in_the_result(c: sa.Connection) -> None:
     remove_board(c, BoardId("board-roses"), at=AT, actor="anna")
-    (one,) = broadcasts.results_of(c, NEWS, limit=9)
+    (one,) = messages.results_of(c, NEWS, limit=9)
     assert (one.board_id, one.board, one.state) == (None, None, MessageState.WAITING)
     move(c, "m1-roses", MessageEvent.FAILED)
     assert resume(c).rounds == 1
@@ -234,18 +233,18 @@ def test_a_board_that_was_removed_stays_in_the_result(c: sa.Connection) -> None:
 def test_a_message_that_is_tried_again_by_hand_takes_its_place(c: sa.Connection) -> None:
     move(c, "m1-roses", MessageEvent.FAILED)
     messages.retry_message(c, "m1-roses", MessageId("m9"), at=AT + 5, actor="anna")
-    assert [one.message_id for one in broadcasts.results_of(c, NEWS, limit=9)] == ["m9"]
+    assert [one.message_id for one in messages.results_of(c, NEWS, limit=9)] == ["m9"]
 
 
 @pytest.mark.usefixtures("cast")
 def test_open_ones_are_found_and_old_ones_go_after_their_messages(c: sa.Connection) -> None:
-    assert broadcasts.list_open(c) == [NEWS]
+    assert messages.list_open(c) == [NEWS]
     move(c, "m1-roses", MessageEvent.FAILED)
-    broadcasts.settle(c, NEWS, at=AT + 2)
-    assert (broadcasts.list_open(c), retention.prune_broadcasts(c, before=AT + 3)) == ([], 0)
+    messages.settle(c, NEWS, at=AT + 2)
+    assert (messages.list_open(c), retention.prune_broadcasts(c, before=AT + 3)) == ([], 0)
     while retention.prune_messages(c, before=AT + 3):
         pass
-    assert (retention.prune_broadcasts(c, before=AT + 3), broadcasts.list_broadcasts(c)) == (1, [])
+    assert (retention.prune_broadcasts(c, before=AT + 3), messages.list_broadcasts(c)) == (1, [])
 
 
 def test_places_have_the_route_of_the_lead_or_the_reason_without_one(c: sa.Connection) -> None:

@@ -109,7 +109,7 @@ _ALLOWED: Final = {
         *("agents.agents.agent_called", "agents.agents.find_agent_by_name", "runs.units.first_units"),
         *("agents.agents.find_agent", "agents.agents.find_agent_on", "agents.agent_states.status_called"),
         *("connectors.seen_messages.failed_messages", "devices.tokens.Tokens.page"),
-        *("coordination.broadcasts.results_of", "coordination.broadcasts.resume", "runs.items.known_items"),
+        *("coordination.messages.results_of", "coordination.messages.resume", "runs.items.known_items"),
         *("coordination.boards.boards_named", "coordination.questions.main_of"),
         *("coordination.gateway_agents.has_tokens",),
         *("coordination.messages.stirred", "coordination.questions.due_of"),
@@ -128,7 +128,7 @@ _ALLOWED: Final = {
         *("agents.agents.list_agents", "agents.locks.list_locks", "audit.list_activity"),
         *("coordination.message_rows.list_messages", "coordination.questions.list_questions"),
         *("runs.items.list_items", "runs.items.find_items", "runs.runs.list_runs"),
-        "coordination.broadcasts.list_broadcasts",
+        "coordination.messages.list_broadcasts",
         *("coordination.boards.list_boards", "devices.devices.list_users"),
     ),
 }

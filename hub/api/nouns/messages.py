@@ -36,8 +36,8 @@ from protocol.errors import ErrorCode
 from protocol.ids import DeviceId
 from storage import audit
 from storage.agents import agents
-from storage.coordination.broadcasts import BoardResult, Refused
 from storage.coordination.message_rows import MessageRow
+from storage.coordination.messages import BoardResult, Refused
 from storage.devices import devices
 from storage.devices.devices import Grant
 from storage.kernel.columns import Key as SortKey

@@ -16,7 +16,7 @@ from protocol.errors import CodedError, ErrorCode, LimitReached
 from protocol.ids import AgentId, UserId
 from storage import audit
 from storage.coordination import boards
-from storage.coordination.broadcasts import BoardResult
+from storage.coordination.messages import BoardResult
 from storage.schema import messages
 from storage.store import Store
 from tests.hub.coordination.leading import (
