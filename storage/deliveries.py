@@ -34,6 +34,7 @@ from storage.kernel.columns import (
     columns_of,
     fill,
     fill_page,
+    filled,
     in_parts,
     listed_keys,
     paged,
@@ -290,8 +291,7 @@ _TRIED_AGAIN: Final = {
 
 def find_target(c: sa.Connection, name: str) -> TargetRow | None:
     """Return the row of a target, or None."""
-    row = c.execute(TARGETS.where(_named), {"of_target": name}).one_or_none()
-    return None if row is None else fill(TargetRow, row)
+    return filled(TargetRow, c.execute(TARGETS.where(_named), {"of_target": name}).one_or_none())
 
 
 def list_targets(c: sa.Connection) -> dict[str, TargetRow]:
@@ -502,8 +502,7 @@ def _changed(c: sa.Connection, id: str, *, is_waiting: bool = False, **values: A
     """Change a delivery. Return it, or None if there is none, or it does not wait as it has to."""
     which = sa.and_(deliveries.c.id == id, _waits if is_waiting else sa.true())
     query = sa.update(deliveries).where(which).values(**values)
-    row = c.execute(query.returning(*columns_of(DeliveryRow, deliveries))).one_or_none()
-    return None if row is None else fill(DeliveryRow, row)
+    return filled(DeliveryRow, c.execute(query.returning(*columns_of(DeliveryRow, deliveries))).one_or_none())
 
 
 def _locked(c: sa.Connection, name: str, **values: Any) -> TargetRow:

@@ -134,11 +134,6 @@ def list_templates(
     return fill_page(c, TemplateRow, query, limit)
 
 
-def templates_by_id(c: sa.Connection) -> dict[TemplateId, TemplateRow]:
-    """Return every template, keyed by id."""
-    return {row.id: row for row in list_templates(c)}
-
-
 def uses_of_templates(c: sa.Connection) -> dict[TemplateId, int]:
     """Return the number of agents of each used template; archived agents do not count."""
     query = (
@@ -269,7 +264,7 @@ def _setup_rows(
 ) -> Iterator[tuple[Any, dict[str, Any], _Templates]]:
     """Return the row of each agent, its own configs, and all templates."""
     requested = list(agent_ids)
-    known = templates_by_id(c) if requested else {}
+    known = {row.id: row for row in list_templates(c)} if requested else {}
     for part in in_parts(requested):
         own = configs.configurations_of(c, part)
         query = (

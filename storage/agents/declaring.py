@@ -8,6 +8,7 @@ rows that no other node declares, so that nodes with different files do not undo
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -88,17 +89,9 @@ class Elsewhere:
         """Return True if another node may declare the agent of the user."""
         return not self._is_known or (user_id, name) in self._agents
 
-    def has_template(self, name: str) -> bool:
-        """Return True if another node may declare the template."""
-        return not self._is_known or any(name in one.templates for one in self._known)
-
-    def has_gateway(self, name: str) -> bool:
-        """Return True if another node may declare the gateway."""
-        return not self._is_known or any(name in one.gateways for one in self._known)
-
-    def has_connector(self, name: str) -> bool:
-        """Return True if another node may declare the connector."""
-        return not self._is_known or any(name in one.connectors for one in self._known)
+    def has(self, kind: str, name: str) -> bool:
+        """Return True if another node may declare the template, gateway or connector. *kind*: a field."""
+        return not self._is_known or any(name in getattr(one, kind) for one in self._known)
 
 
 ALL = sa.select(
@@ -242,7 +235,7 @@ def take_up(
             declared=declared_gateways,
             at=at,
             fresh_ids=fresh_ids[for_templates:],
-            is_elsewhere=elsewhere.has_gateway,
+            is_elsewhere=partial(elsewhere.has, "gateways"),
         )
     accounts = None
     if declared_connectors is not None:  # before the agents, which refer to them
@@ -251,7 +244,7 @@ def take_up(
             declared=declared_connectors,
             at=at,
             fresh_ids=fresh_ids[for_gateways:],
-            is_elsewhere=elsewhere.has_connector,
+            is_elsewhere=partial(elsewhere.has, "connectors"),
         )
     done = declared_agents.reconcile_declared(
         c,
@@ -265,7 +258,8 @@ def take_up(
     followed = run_pauses.follow_agents(c, at, actor=ACTOR)
     orphaned = run_pauses.cancel_orphans(c, UNDECLARED, at, actor=ACTOR)
     named = {one.name for one in templates}
-    let_go = config_changes.let_go_templates(c, named, at=at, is_elsewhere=elsewhere.has_template)
+    stays = partial(elsewhere.has, "templates")
+    let_go = config_changes.let_go_templates(c, named, at=at, is_elsewhere=stays)
     broken = config_changes.settle(c, check, at=at, actor=ACTOR, force=force)
     audit.append_entries(c, entries)
     if node_id is not None:

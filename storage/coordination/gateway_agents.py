@@ -1,6 +1,5 @@
 """Agents that live at a gateway: their rows, creation, revival, archiving."""
 
-from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -152,11 +151,6 @@ def find_main_agent(c: sa.Connection, gateway_id: GatewayId) -> GatewayAgentRow 
     return _found(c.execute(query).one_or_none())
 
 
-def list_gateway_agents_of(c: sa.Connection, gateway_id: GatewayId) -> Sequence[GatewayAgentRow]:
-    """Return all agents of a gateway, also archived ones and those of an archived gateway."""
-    return fill_each(GatewayAgentRow, c.execute(OF_GATEWAY, {"gateway": gateway_id}))
-
-
 def _found(row: Any) -> GatewayAgentRow | None:
     return None if row is None else fill(GatewayAgentRow, row)
 
@@ -306,7 +300,7 @@ def check_main_agent(c: sa.Connection, gateway_id: GatewayId, remote_id: str) ->
 
 def let_go(c: sa.Connection, gateway_id: GatewayId, *, at: int, actor: str, reason: str) -> None:
     """Archive the main agent of a gateway that is no longer declared, and take its other agents offline."""
-    for row in list_gateway_agents_of(c, gateway_id):
+    for row in fill_each(GatewayAgentRow, c.execute(OF_GATEWAY, {"gateway": gateway_id})):
         with sparing(c):
             agent = get_agent(c, row.agent_id)
             if agent.archived_at is None:

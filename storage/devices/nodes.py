@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from protocol.errors import CodedError, ErrorCode, HubError, IllegalTransition
 from protocol.ids import BootId, DeviceId, NodeId, UserId
 from storage import audit
-from storage.kernel.columns import Int, Key, columns_of, fill, fill_page, in_parts, now_ms, paged
+from storage.kernel.columns import Int, Key, columns_of, fill, fill_page, filled, in_parts, now_ms, paged
 from storage.kernel.database import end_sessions, lone
 from storage.kernel.migrate import revisions
 from storage.schema import devices, hub, leases, nodes, runs, settings_revisions
@@ -534,15 +534,15 @@ def newest_number(c: sa.Connection) -> int:
 
 def newest_revision(c: sa.Connection) -> SettingsRevision | None:
     """Return the newest revision, if there is one."""
-    row = c.execute(NEWEST_REVISION).one_or_none()
-    return None if row is None else fill(SettingsRevision, row)
+    return filled(SettingsRevision, c.execute(NEWEST_REVISION).one_or_none())
 
 
 def revision_of(c: sa.Connection, node_id: NodeId) -> SettingsRevision | None:
     """Return the revision that a node used last, if it used one."""
     used = sa.select(nodes.c.settings_number).where(nodes.c.id == node_id).scalar_subquery()
-    row = c.execute(_REVISIONS.where(settings_revisions.c.number == used)).one_or_none()
-    return None if row is None else fill(SettingsRevision, row)
+    return filled(
+        SettingsRevision, c.execute(_REVISIONS.where(settings_revisions.c.number == used)).one_or_none()
+    )
 
 
 def find_revision(c: sa.Connection, number: int) -> SettingsRevision:

@@ -340,17 +340,13 @@ def restore(file: Path, state: Path, *, database: Path, at: int) -> tuple[Manife
             aside = _set_aside(state, database, manifest, at)
             for name in manifest.files.keys() - {DATABASE}:
                 _put(folder / name, state / name, owner=state)
-            _note_stopped(folder / DATABASE, at)
+            # The backed-up hub has stopped, so that its next start does not count as a crash.
+            with closing(sqlite3.connect(folder / DATABASE)) as copy, copy:
+                copy.execute("UPDATE nodes SET stopped_at = ? WHERE stopped_at IS NULL", (at,))
             _put(folder / DATABASE, database, owner=state)
         except (OSError, sqlite3.Error) as error:
             raise Unavailable(f"cannot restore to {state}: {worded(error)}") from error
     return manifest, aside
-
-
-def _note_stopped(database: Path, at: int) -> None:
-    """Mark the backed-up hub as stopped, so that its next start does not count as a crash."""
-    with closing(sqlite3.connect(database)) as copy, copy:
-        copy.execute("UPDATE nodes SET stopped_at = ? WHERE stopped_at IS NULL", (at,))
 
 
 def _set_aside(state: Path, database: Path, manifest: Manifest, at: int) -> Path | None:

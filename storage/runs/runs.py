@@ -259,10 +259,6 @@ def _are_in(states: Collection[RunState]) -> Iterator[sa.ColumnElement[bool] | s
         yield sa.text("runs." + LIVE)
 
 
-def _is_own_task(task_id: str) -> sa.ColumnElement[bool]:
-    return sa.and_(runs.c.id == task_id, runs.c.task_id.is_(None))
-
-
 class RunFilter(TypedDict, total=False):
     """Conditions of runs; those that are missing or None restrict nothing.
 
@@ -350,7 +346,8 @@ def _filtered(query: sa.Select[Any], of: RunFilter) -> sa.Select[Any]:
     if agent_id is None and states is not None and set(states) == {RunState.FAILED}:
         query = query.where(runs.c.outcome == RunOutcome.ERROR)  # it has an index
     if task_id is not None:
-        query = query.where(sa.or_(runs.c.task_id == task_id, _is_own_task(task_id)))
+        is_own = sa.and_(runs.c.id == task_id, runs.c.task_id.is_(None))
+        query = query.where(sa.or_(runs.c.task_id == task_id, is_own))
     if (logged_as := of.get("logged_as")) is not None:
         query = query.where(sa.literal(str(logged_as)) == LOGGED_AS)
     if (outcome := of.get("outcome")) is not None:
