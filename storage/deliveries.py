@@ -73,13 +73,11 @@ class HubEvent(msgspec.Struct, frozen=True):
 
 _since = sa.bindparam("since", type_=Int)
 _ids: sa.BindParameter[Any] = sa.bindparam("ids", expanding=True)
-_OF_RUN: Final = ("id", "agent_id", "state", "outcome", "items_created", "completed_at")
-# By its call, an approval that a device reports again to a restored hub is the same event.
-_OF_ITEM: Final = (
-    *("id", "call_id", "target_table", "verdict", "verdict_at", "run_id", "agent_id", "user_id", "data"),
-)
 ENDED: Final = (
-    sa.select(*(runs.c[name] for name in _OF_RUN), agents.c.name.label("agent"), agents.c.user_id)
+    sa.select(
+        *runs.c["id", "agent_id", "state", "outcome", "items_created", "completed_at"],
+        *(agents.c.name.label("agent"), agents.c.user_id),
+    )
     .join_from(runs, agents, agents.c.id == runs.c.agent_id)
     .where(runs.c.id.in_(_ids), runs.c.completed_at >= _since, runs.c.state.in_(sorted(FINAL_RUN_STATES)))
 )
@@ -89,7 +87,11 @@ OPEN: Final = (
     .group_by(items.c.run_id)
 )
 APPROVED: Final = (
-    sa.select(*(items.c[name] for name in _OF_ITEM), agents.c.name.label("agent"))
+    # By its call, an approval that a device reports again to a restored hub is the same event.
+    sa.select(
+        *items.c["id", "call_id", "target_table", "verdict", "verdict_at", "run_id", "agent_id"],
+        *(items.c.user_id, items.c.data, agents.c.name.label("agent")),
+    )
     .join_from(items, agents, agents.c.id == items.c.agent_id, isouter=True)
     .where(items.c.id.in_(_ids), items.c.verdict_at >= _since, items.c.verdict.in_(("approved", "edited")))
 )

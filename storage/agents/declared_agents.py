@@ -419,8 +419,7 @@ class Writing(msgspec.Struct, frozen=True, kw_only=True):
     config_limits: config_changes.ConfigLimits | None = None
 
 
-_present = sa.select(sa.func.count()).select_from(agents).where(agents.c.deleted_at.is_(None))
-COUNT_AGENTS = _present
+COUNT_AGENTS = sa.select(sa.func.count()).select_from(agents).where(agents.c.deleted_at.is_(None))
 
 
 def check_future(place: str, schedule: DeclaredSchedule | None, at: int) -> None:
@@ -605,7 +604,7 @@ def check_room(c: sa.Connection, user_id: UserId, limits: AgentLimits) -> None:
     """Check the limits on agents; raise LimitReached if the user or the hub has the maximum."""
     if c.execute(COUNT_AGENTS).scalar_one() >= limits.agents:
         raise LimitReached(f"there are {limits.agents} agents already", limit="agents")
-    own = c.execute(_present.where(agents.c.user_id == user_id)).scalar_one()
+    own = c.execute(COUNT_AGENTS.where(agents.c.user_id == user_id)).scalar_one()
     if own >= limits.agents_per_user:
         message = f"agents of this user: {own}, the most is {limits.agents_per_user}; terminated ones count"
         raise LimitReached(message, limit="agents_per_user")

@@ -152,7 +152,6 @@ BEGIN_ANEW = (
     .where(_one)
     .values(_NO_PROBLEM | {"failures": 0, "retry_at": None, "last_ok_at": None})
 )
-FORGET_DIGEST = sa.update(connectors).where(_one).values(settings_digest="")
 SET_ASIDE = (
     sa.update(connectors).where(_one).values(name=sa.bindparam("called"), updated_at=sa.bindparam("now"))
 )
@@ -352,7 +351,7 @@ def _declare(c: sa.Connection, old: ConnectorRow, one: DeclaredConnector, at: in
     """Update the row to the declaration. Return True if it changed."""
     if one.problem is not None:
         # Without its digest, the first declaration that has no problem is a change, and lifts the block.
-        c.execute(FORGET_DIGEST, {"connector": old.id})
+        c.execute(sa.update(connectors).where(connectors.c.id == old.id).values(settings_digest=""))
         problem = {"reason": ErrorCode.BAD_CONNECTOR, "detail": one.problem}
         return move_connector(c, old.id, version=old.version, state="blocked", at=at, **problem)
     declaration = (one.provider, one.origin, one.settings_digest)
@@ -432,12 +431,10 @@ class GrantSight(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _of_connector = credentials.c.connector_id == sa.bindparam("connector")
-_as_read = credentials.c.version == sa.bindparam("seen")
 _own = credentials.c.lease_owner == sa.bindparam("owner")
 _FREE = {"lease_owner": None, "lease_until": None}
 CREDENTIAL = sa.select(credentials).where(_of_connector)
 LOCKED = CREDENTIAL.with_for_update()
-INSERT_CREDENTIAL = sa.insert(credentials)
 REPLACE = (
     sa.update(credentials)
     .where(_of_connector)
@@ -456,7 +453,7 @@ LEASE = (
     sa.update(credentials)
     .where(
         _of_connector,
-        _as_read,
+        credentials.c.version == sa.bindparam("seen"),
         sa.or_(credentials.c.lease_until.is_(None), credentials.c.lease_until <= now_ms()),
     )
     .values(lease_owner=sa.bindparam("owner_now"), lease_until=now_ms() + sa.bindparam("ttl", type_=Int))
@@ -517,7 +514,7 @@ def put_credential(
         "granted_at": at,
         "refreshed_at": at,
     }
-    c.execute(INSERT_CREDENTIAL, row)
+    c.execute(sa.insert(credentials), row)
 
 
 def lease_credential(c: sa.Connection, connector_id: str, *, version: int, owner: str, ttl_ms: int) -> bool:

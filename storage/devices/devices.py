@@ -524,27 +524,15 @@ def user_names(c: sa.Connection, ids: Iterable[UserId]) -> dict[UserId, str]:
     }
 
 
-OWNER_OF_AGENT = sa.select(agents.c.user_id).where(agents.c.id == sa.bindparam("thing"))
-OWNER_OF_DEVICE = sa.select(devices.c.user_id).where(devices.c.id == sa.bindparam("thing"))
-OWNER_OF_RUN = sa.select(agents.c.user_id).join_from(runs, agents).where(runs.c.id == sa.bindparam("thing"))
-OWNER_OF_SCHEDULE = (
-    sa.select(agents.c.user_id).join_from(schedules, agents).where(schedules.c.id == sa.bindparam("thing"))
-)
-OWNER_OF_BOARD = sa.select(boards.c.user_id).where(boards.c.id == sa.bindparam("thing"))
-OWNER_OF_GATEWAY = sa.select(gateways.c.user_id).where(gateways.c.id == sa.bindparam("thing"))
-OWNER_OF_MESSAGE = sa.select(messages.c.user_id).where(messages.c.id == sa.bindparam("thing"))
-OWNER_OF_QUESTION = sa.select(questions.c.user_id).where(questions.c.id == sa.bindparam("thing"))
-OWNER_OF_BROADCAST = sa.select(broadcasts.c.user_id).where(broadcasts.c.id == sa.bindparam("thing"))
+_thing: sa.BindParameter[str] = sa.bindparam("thing")
+_OWNED: Final = {
+    **{"agent_id": agents, "board_id": boards, "broadcast_id": broadcasts, "device_id": devices},
+    **{"gateway_id": gateways, "message_id": messages, "question_id": questions},
+}
 _OWNERS: Final = {
-    "agent_id": OWNER_OF_AGENT,
-    "board_id": OWNER_OF_BOARD,
-    "broadcast_id": OWNER_OF_BROADCAST,
-    "device_id": OWNER_OF_DEVICE,
-    "gateway_id": OWNER_OF_GATEWAY,
-    "message_id": OWNER_OF_MESSAGE,
-    "question_id": OWNER_OF_QUESTION,
-    "run_id": OWNER_OF_RUN,
-    "schedule_id": OWNER_OF_SCHEDULE,
+    **{kind: sa.select(table.c.user_id).where(table.c.id == _thing) for kind, table in _OWNED.items()},
+    "run_id": sa.select(agents.c.user_id).join_from(runs, agents).where(runs.c.id == _thing),
+    "schedule_id": sa.select(agents.c.user_id).join_from(schedules, agents).where(schedules.c.id == _thing),
 }
 KINDS: Final = frozenset(_OWNERS)
 
@@ -559,14 +547,14 @@ def find_owner(c: sa.Connection, kind: str, id: str) -> UserId | None:
     return None if found is None else UserId(found)
 
 
-WORKER = sa.select(agents.c.id, agents.c.device_id)
-WORKER_OF_AGENT = WORKER.where(agents.c.id == sa.bindparam("thing"))
-WORKER_OF_RUN = (
-    sa.select(agents.c.id, sa.func.coalesce(runs.c.device_id, agents.c.device_id).label("device_id"))
-    .join_from(runs, agents)
-    .where(runs.c.id == sa.bindparam("thing"))
-)
-_WORKERS: Final = {"agent_id": WORKER_OF_AGENT, "run_id": WORKER_OF_RUN}
+_WORKERS: Final = {
+    "agent_id": sa.select(agents.c.id, agents.c.device_id).where(agents.c.id == _thing),
+    "run_id": (
+        sa.select(agents.c.id, sa.func.coalesce(runs.c.device_id, agents.c.device_id).label("device_id"))
+        .join_from(runs, agents)
+        .where(runs.c.id == _thing)
+    ),
+}
 
 
 def find_worker(c: sa.Connection, kind: str, id: str) -> tuple[AgentId, DeviceId | None] | None:
