@@ -1,5 +1,10 @@
-"""``hub connect`` as people meet it: how it ends, and that it works with the hub we ship."""
+"""``hub connect`` as people meet it: how it ends, and that it works with the hub we ship.
 
+The device stores the newest configuration of its agents, and requests what it missed. It lets its owner sign
+in: one answer with the right state goes to the hub, and nothing else.
+"""
+
+import json
 import signal
 import sqlite3
 import sys
@@ -7,19 +12,38 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from subprocess import PIPE
+from typing import Any, Literal
 
 import anyio
+import anyio.lowlevel
+import anyio.to_thread
+import httpx2
 import pytest
 
-from hub.device.app import DeviceOptions, ReferenceDevice, run_device, serve_device
+from hub.clock import SystemClock
+from hub.device.app import SHOWN_A_MINUTE, Browser, DeviceOptions, ReferenceDevice, run_device, serve_device
 from hub.device.credentials import KnownHubs, TokenCredential, dialled
+from protocol.coordination import Event, EventName, Method, Request, Response
 from protocol.errors import CloseCode, ErrorCode
-from protocol.handshake import Error, Goodbye
-from protocol.work import AgentAck, AgentComplete, AgentData, AgentManifest, AgentRun, RunConfig, RunMode
+from protocol.frame import ErrorBody, Parameters, Values
+from protocol.handshake import CapabilityName, Error, Goodbye
+from protocol.work import (
+    Action,
+    AgentAck,
+    AgentComplete,
+    AgentData,
+    AgentManifest,
+    AgentRun,
+    Answer,
+    RunConfig,
+    RunMode,
+    ToolCall,
+)
 from tests.support.clock import FakeClock, SeededChance
-from tests.support.device import open_device
+from tests.support.device import RunningDevice, open_device
+from tests.support.families import each
 from tests.support.programs import ending
-from tests.support.scripted_hub import ScriptedHub
+from tests.support.scripted_hub import Guest, ScriptedHub
 from tests.support.wire import make_call, open_port, until
 
 _CONNECT = """
@@ -173,3 +197,265 @@ async def test_it_works_with_the_hub_we_ship(tmp_path: Path, mode: RunMode) -> N
             assert kinds == [AgentAck, *offered, AgentData, AgentComplete]
             (item,) = device.items()
             assert answer.result == {"id": item.row_id}
+
+
+def config(agent_id: str, rev: int, **configuration: Any) -> Values:
+    return {"agent_id": agent_id, "rev": rev, "configuration": configuration}
+
+
+def event(seq: int, data: Values, name: str = EventName.AGENT_CONFIG) -> Event:
+    return Event(event=name, seq=seq, data=data)
+
+
+async def keeps(device: RunningDevice, *wanted: tuple[str, int, dict[str, Any]]) -> None:
+    def stored() -> list[tuple[str, int, dict[str, Any]]]:
+        with closing(sqlite3.connect(device.db)) as db:
+            found = db.execute("SELECT agent_id, rev, configuration FROM agent_configs ORDER BY agent_id")
+            return [(agent_id, rev, json.loads(text)) for agent_id, rev, text in found]
+
+    await until(lambda: stored() == list(wanted))
+
+
+async def tell(guest: Guest, *events: Event) -> None:
+    for one in events:
+        await guest.say(one)
+
+
+@pytest.mark.parametrize("codec", ["json", "msgpack"])
+async def test_a_device_keeps_the_configuration_of_each_agent_and_says_so(
+    tmp_path: Path, codec: Literal["json", "msgpack"]
+) -> None:
+    deep = {"a": [[[[[[[[[["as deep as it likes"]]]]]]]]]], "n": None}
+    async with ScriptedHub().open() as hub, open_device(hub.url, tmp_path, codec=codec) as device:
+        guest = await hub.guest()
+        assert CapabilityName.AGENT_CONFIG in {one.name for one in (await guest.welcome()).capabilities}
+        await tell(
+            guest,
+            event(1, config("a-1", 7, limit=5, deep=deep)),
+            event(2, config("a-2", 1)),
+        )
+        await keeps(device, ("a-1", 7, {"limit": 5, "deep": deep}), ("a-2", 1, {}))
+        await until(lambda: any("configuration of a-1: revision 7, 2 keys" in line for line in device.told))
+
+
+async def test_a_revision_never_goes_back_within_a_connection(device: RunningDevice, guest: Guest) -> None:
+    await tell(
+        guest,
+        event(1, config("a-1", 7, limit=7)),
+        event(2, config("a-1", 6, limit=6)),
+        event(3, config("a-2", 1)),
+    )
+    await keeps(device, ("a-1", 7, {"limit": 7}), ("a-2", 1, {}))
+
+
+async def test_a_new_connection_is_believed_though_its_hub_was_restored_from_a_backup(
+    hub: ScriptedHub, device: RunningDevice, guest: Guest, clock: FakeClock
+) -> None:
+    await tell(guest, event(1, config("a-1", 7, limit=7)))
+    await keeps(device, ("a-1", 7, {"limit": 7}))
+    await guest.cut()
+    await until(lambda: any("again" in line or "broke" in line for line in device.told))
+    clock.advance(120)
+    guest = await hub.welcomed()
+    await tell(guest, event(1, config("a-1", 3, limit=3)))
+    await keeps(device, ("a-1", 3, {"limit": 3}))
+
+
+async def test_a_gap_makes_it_ask_for_all_of_its_agents(device: RunningDevice, guest: Guest) -> None:
+    await tell(guest, event(1, config("a-1", 1)), event(3, {}, EventName.AGENT_MOVED))
+    asked = await guest.hear(Request)
+    assert asked.method == Method.AGENTS_LIST
+    listed = [{"agent_id": "a-1", "name": "one"}, {"agent_id": "a-2", "name": "two"}]
+    await guest.say(Response(id=asked.id, result={"agents": listed}))
+    for agent_id, rev in (("a-1", 2), ("a-2", 8)):
+        asked = await guest.hear(Request)
+        assert (asked.method, asked.params) == (Method.CONFIG_GET, {"agent_id": agent_id})
+        more: Values = {"configs": [{"key": "limit"}]}
+        await guest.say(Response(id=asked.id, result={**config(agent_id, rev, limit=9), **more}))
+    await keeps(device, ("a-1", 2, {"limit": 9}), ("a-2", 8, {"limit": 9}))
+
+
+async def test_a_hub_that_refuses_the_question_is_asked_again_at_the_next_gap(
+    device: RunningDevice, guest: Guest
+) -> None:
+    for seq in (5, 9):
+        await tell(guest, event(seq, {}, EventName.AGENT_MOVED))
+        asked = await guest.hear(Request)
+        assert asked.method == Method.AGENTS_LIST
+        busy = ErrorBody(code=ErrorCode.OVERLOADED, message="later", retryable=True)
+        await guest.say(Response(id=asked.id, error=busy))
+    await tell(guest, event(10, config("a-1", 1)))
+    await keeps(device, ("a-1", 1, {}))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [{}, {"agent_id": 5, "rev": 1, "configuration": {}}, {"agent_id": "a", "rev": 1, "configuration": []}],
+)
+async def test_what_cannot_be_understood_is_left_alone(
+    device: RunningDevice, guest: Guest, data: Values
+) -> None:
+    await tell(guest, event(1, data), event(2, {}, "nobody.knows"), event(3, config("a-1", 1)))
+    await keeps(device, ("a-1", 1, {}))
+
+
+URL = "https://op.example/authorize?state=s"
+
+
+class HubLine:
+    """A line to a hub that answers requests in the order of *answers*."""
+
+    def __init__(self, *answers: ErrorBody | None) -> None:
+        self.answers = list(answers)
+        self.asked: list[Request] = []
+
+    async def request(self, method: Method, params: Parameters) -> Response:
+        self.asked.append(Request(id="r", method=method, params=params))
+        error = self.answers.pop(0)
+        return Response(id="r", error=error) if error else Response(id="r", result={})
+
+
+class Desk:
+    """A device whose owner *agrees*, or does not, to what they are asked."""
+
+    def __init__(self, *, agrees: bool = True) -> None:
+        self.told: list[str] = []
+        self.asked: list[str] = []
+        self.opened: list[str] = []
+        self.agrees = agrees
+        self.browser = Browser(SystemClock(), self.told.append, self._ask, self._open)
+
+    async def _ask(self, question: str) -> bool:
+        self.asked.append(question)
+        return self.agrees
+
+    def _open(self, url: str) -> bool:
+        self.opened.append(url)
+        return True
+
+    async def call(self, **data: Any) -> Answer:
+        said = {"sign_in_id": "one", "account": "work"} | data
+        frame = ToolCall(id="c-1", action=Action.BROWSER_OPEN, data=said)
+        return await self.browser.done(frame)
+
+    async def listen(self, id: str = "one") -> str:
+        answer = await self.call(sign_in_id=id, listen=True, state="s")
+        assert isinstance(answer.result, dict)
+        return f"http://127.0.0.1:{answer.result['port']}"
+
+
+async def get_page(url: str) -> httpx2.Response:
+    async with httpx2.AsyncClient(timeout=10) as browser:
+        return await browser.get(url)
+
+
+async def test_one_redirect_with_the_right_state_is_forwarded_and_the_listener_is_closed() -> None:
+    desk = Desk()
+    at = await desk.listen()
+    assert await desk.listen() == at  # the call came twice
+    assert ((await desk.call(url=URL)).result, desk.opened) == ({"opened": False}, [])
+    hub: Any = HubLine(None)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(desk.browser.serve, hub)
+        for wrong in ("/", "/?state=x&code=y", "/?state=s", "/favicon.ico"):
+            assert (await get_page(at + wrong)).status_code == 404
+        page = await get_page(at + "/?state=s&code=the-code")
+        tasks.cancel_scope.cancel()
+    assert desk.opened == [URL]
+    assert "Signed in" in page.text
+    assert "the-code" not in page.text + repr(desk.told)
+    (asked,) = hub.asked
+    assert (asked.method, asked.params) == (
+        "sign_ins.answer",
+        {"sign_in_id": "one", "state": "s", "code": "the-code"},
+    )
+    with pytest.raises(httpx2.TransportError):
+        await get_page(at + "/?state=s&code=again")
+
+
+async def test_a_redirect_is_forwarded_over_the_next_connection() -> None:
+    desk = Desk()
+    at = await desk.listen()
+    pages: list[httpx2.Response] = []
+
+    async def browse() -> None:
+        pages.append(await get_page(at + "/?state=s&error=access_denied"))
+
+    refused = ErrorBody(code="sign_in_failed", message="it was <not> allowed", retryable=False)
+    hub: Any = HubLine(refused)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(browse)
+        await anyio.sleep(0.1)  # nobody is connected
+        async with anyio.create_task_group() as connection:
+            connection.start_soon(desk.browser.serve, hub)
+            while not pages:  # noqa: ASYNC110 - a thread answers
+                await anyio.sleep(0.02)
+            connection.cancel_scope.cancel()
+    assert "it was &lt;not&gt; allowed" in pages[0].text
+    assert hub.asked[0].params["error"] == "access_denied"
+
+
+@each("agrees", [True, False])
+async def test_the_owner_is_shown_the_address_and_asked_before_a_browser_is_opened(agrees: bool) -> None:
+    desk = Desk(agrees=agrees)
+    await desk.listen()
+    for _ in range(2):  # a call that comes again is asked once
+        assert (await desk.call(url=URL)).result == {"opened": False}
+    assert desk.told == [f"the hub asks you to sign in to work: {URL}"]
+    hub: Any = HubLine()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(desk.browser.serve, hub)
+        with anyio.fail_after(5):
+            while desk.browser._doors["one"].url is not None:
+                await anyio.lowlevel.checkpoint()
+        tasks.cancel_scope.cancel()
+    assert (desk.asked, desk.opened) == (["open op.example in the browser?"], ([URL] if agrees else []))
+
+
+async def test_a_hub_shows_few_addresses_a_minute() -> None:
+    desk = Desk()
+    answers = []
+    for number in range(SHOWN_A_MINUTE + 1):
+        await desk.listen(str(number))
+        answers.append((await desk.call(sign_in_id=str(number), url=URL)).error)
+    *shown, refused = answers
+    assert shown == [None] * SHOWN_A_MINUTE
+    assert refused is not None and refused.code == ErrorCode.RATE_LIMITED
+    assert len(desk.told) == SHOWN_A_MINUTE
+
+
+@each(
+    "url",
+    [
+        *("file:///etc/passwd", "http://example.org/", "javascript:1", "", "https://"),
+        *("http://127.0.0.1:8771/v1/agents", "https://127.0.0.1/", "https://[::1]/", "https://localhost/"),
+        *("https://192.168.1.1/", "https://169.254.169.254/latest", "https://router/", "https://nas.local/"),
+        *(
+            "https://127.1/",
+            "https://0x7f.1/",
+            "https://[::ffff:127.0.0.1]/",
+            "https://[x]/",
+            "https://nas.lan",
+        ),
+        *(
+            r"https://evil.example\@op.example/",
+            "https://op.example@evil.example/",
+            "https://127.0.0.1\\@a.b/",
+        ),
+        *(
+            "https://op.example/\x00",
+            "https://\u0430.example/",
+            "https://op.example/ x",
+            "https://a.b/" + "x" * 3_000,
+        ),
+    ],
+)
+async def test_no_address_but_a_web_page_of_another_machine_is_shown(url: str) -> None:
+    desk = Desk()
+    await desk.listen()
+    assert (await desk.call(url=url)).error is not None
+    assert desk.told == []
+
+
+async def test_no_page_is_opened_for_a_sign_in_without_a_listener() -> None:
+    assert (await Desk().call(url=URL)).error is not None

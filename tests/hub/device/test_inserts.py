@@ -1,27 +1,49 @@
-"""The device's file: row and answer together, each call once, wrong records refused in words."""
+"""The device's file: row and answer together, each call once, wrong records refused in words.
 
+Locks of the file end with their process. SOUL.md of agents is read in parts, and written over what was read.
+A hub that does not know as much of the file is informed. Verdicts that an owner gave elsewhere are applied
+once, and only to what the owner saw.
+"""
+
+import hashlib
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
 from datetime import timedelta
 from functools import partial
+from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+import msgspec
 import pytest
 
 from hub.clock import IdFactory
 from hub.device.inbox import DeviceItem, read_items
-from hub.device.inserts import KEEP_CALLS, DeviceFileError, DeviceStore, open_device_store
+from hub.device.inserts import (
+    KEEP_CALLS,
+    LOCK,
+    RUN_LOCK,
+    DeviceFileError,
+    DeviceStore,
+    held,
+    is_in_use,
+    open_device_store,
+)
+from hub.device.owner import approve
 from hub.device.rows import Remarks
+from protocol.calls import MAX_PAGE_BYTES, PART_BYTES, KnownToDevice, RowsPage
 from protocol.errors import ErrorCode
-from protocol.frame import Record
+from protocol.frame import MAX_RESULT_BYTES, Record
+from protocol.handshake import StoreMark, Welcome
 from protocol.tables import SUGGESTED, TABLES
-from protocol.work import Action, Answer, ItemSource, ToolCall
+from protocol.work import Action, Answer, ItemSource, Mark, ReviewVerdict, RowReview, ToolCall, Unsure
 from tests.support.clock import FakeClock
 from tests.support.coded import coded
+from tests.support.programs import ending, read_until
 
 CALL_ANA: Record = {"title": "Call Ana", **SUGGESTED}
 
@@ -83,19 +105,11 @@ def test_names_are_a_list_however_they_come(store: DeviceStore, assignee: Any) -
 
 
 def test_a_call_that_comes_again_is_answered_and_not_done_again(store: DeviceStore) -> None:
-    first = store.apply([_insert("c-1")])
-
-    again = store.apply([_insert("c-1", {"title": "Another text", **SUGGESTED})])
-
-    assert again == first
-    assert [row["title"] for row in _rows(store, "tasks")] == ["Call Ana"]
-
-
-def test_a_call_twice_in_one_batch_is_done_once(store: DeviceStore) -> None:
     first, second = store.apply([_insert("c-1"), _insert("c-1")])
+    (again,) = store.apply([_insert("c-1", {"title": "Another text", **SUGGESTED})])
 
-    assert first == second
-    assert len(_rows(store, "tasks")) == 1
+    assert first == second == again
+    assert [row["title"] for row in _rows(store, "tasks")] == ["Call Ana"]
 
 
 def test_a_refusal_is_kept_like_any_answer_and_leaves_its_neighbours_alone(store: DeviceStore) -> None:
@@ -396,3 +410,620 @@ def test_a_device_that_is_killed_has_both_row_and_answer_or_neither(
         assert {f"{kind}-{number}" for number in answered for kind in "cv"} <= {*inserts, *approved}
         store.apply([_insert(call_id) for call_id in inserts])
         assert len(_rows(store, "tasks")) == len(inserts)
+
+
+HOLD = """
+import sys
+from pathlib import Path
+from hub.device.inserts import held
+with held(Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_lock_of_another_process_names_it_and_ends_when_it_is_killed(tmp_path: Path) -> None:
+    file = tmp_path / "desk.db"
+    words = [sys.executable, "-c", HOLD, str(file)]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(words, stdin=pipe, stdout=pipe, text=True) as holder, ending(holder):
+        assert holder.stdout is not None
+        read_until(holder.stdout, "held\n")
+        assert is_in_use(file) and not is_in_use(file, RUN_LOCK)
+        with (
+            pytest.raises(DeviceFileError, match=f"another device, process {holder.pid}, uses") as refused,
+            held(file),
+        ):
+            pass
+        assert refused.value.code is ErrorCode.DATABASE_BUSY
+    assert not is_in_use(file)
+    with held(file):
+        assert is_in_use(file, LOCK)
+
+
+def test_lock_stays_held_when_its_own_process_looks_at_it(tmp_path: Path) -> None:
+    file = tmp_path / "desk.db"
+    with held(file):
+        assert is_in_use(file)
+        with pytest.raises(DeviceFileError), held(file):
+            pass
+        words = [sys.executable, "-c", HOLD, str(file)]
+        other = subprocess.run(words, input="", capture_output=True, text=True, check=False)
+    assert (other.returncode, f"another device, process {os.getpid()}, uses" in other.stderr) == (1, True)
+
+
+def test_lock_that_cannot_be_taken_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "desk.db"
+    (tmp_path / "desk.db.lock-sqlite").write_text("not a database, but longer than its header" * 20)
+    with pytest.raises(DeviceFileError, match=r"desk.db.lock-sqlite: file is not a database"), held(file):
+        pass
+
+
+def sourced(call_id: str, title: str = "call Ana", **more: Any) -> ToolCall:
+    source = ItemSource(path="notes/a.md", quote=f"- [ ] {title}", start=3, end=20, sha256="a" * 64)
+    data: Record = {"title": title, **SUGGESTED}
+    given: dict[str, Any] = {"table": "tasks", "data": data, "source": source} | more
+    return ToolCall(id=call_id, action=Action.INSERT, run_id="r-1", agent_id="a-1", **given)
+
+
+def listed(store: DeviceStore, since: int = 0, limit: int = 100) -> RowsPage:
+    call = ToolCall(id="l-1", action=Action.ROWS_LIST, data={"since": since}, limit=limit)
+    return msgspec.convert(store.apply([call])[0].result, RowsPage)
+
+
+def welcome(counter: int, store_id: str, hub_id: str = "hub-1") -> Welcome:
+    return Welcome(
+        protocol=1,
+        hub_id=hub_id,
+        connection_id="c",
+        user_id="u",
+        device_id="d",
+        epoch=1,
+        server_ts_ms=1,
+        store=StoreMark(id=store_id, counter=counter),
+    )
+
+
+def test_each_call_that_changes_a_row_is_counted_once(store: DeviceStore) -> None:
+    assert store.mark.counter == 0
+    store.apply([sourced("c-1"), sourced("c-2", "call Bo"), sourced("c-1")])
+    assert store.mark.counter == 2
+    store.apply([sourced("c-3", table="no such table")])
+    store.apply([ToolCall(id="c-4", action=Action.QUERY, table="tasks")])
+    assert store.mark.counter == 2
+
+
+def test_a_file_is_known_by_the_same_id_each_time_it_is_opened(
+    db: Path, clock: FakeClock, ids: IdFactory
+) -> None:
+    with open_device_store(db, clock=clock, ids=ids) as store:
+        store.apply([sourced("c-1")])
+        before = store.mark
+    with open_device_store(db, clock=clock, ids=ids) as store:
+        assert store.mark == before
+
+
+def test_a_row_is_listed_with_its_place_and_what_a_query_would_show(store: DeviceStore) -> None:
+    made = store.apply([sourced("c-1")])[0].result
+    page = listed(store)
+    (row,) = page.rows
+    assert (row.call_id, row.row_id, row.table, row.state, row.path, row.quote, row.start, row.end) == (
+        "c-1",
+        made["id"],
+        "tasks",
+        "open",
+        "notes/a.md",
+        "- [ ] call Ana",
+        3,
+        20,
+    )
+    assert (row.data["title"], page.store, page.more) == ("call Ana", store.mark, False)
+
+
+def test_of_a_row_that_its_owner_changed_nothing_is_listed_but_its_place_and_a_deleted_one_is_rejected(
+    store: DeviceStore, owner: sqlite3.Connection
+) -> None:
+    store.apply([sourced("c-1")])
+    owner.execute("UPDATE tasks SET title = 'private words'")
+    (row,) = listed(store).rows
+    assert (row.state, row.data, row.quote) == ("edited", {}, "- [ ] call Ana")
+    owner.execute("DELETE FROM tasks")
+    assert [row.state for row in listed(store).rows] == ["rejected"]
+
+
+def test_pages_follow_each_other_and_none_is_larger_than_an_answer(store: DeviceStore) -> None:
+    long = ItemSource(path="a.md", quote="x" * 2_000, start=0, end=2_000)
+    store.apply([sourced(f"c-{n}", source=long) for n in range(60)])
+    seen: list[str] = []
+    since = 0
+    while True:
+        page = listed(store, since)
+        assert len(msgspec.json.encode(page)) < MAX_PAGE_BYTES + 500
+        seen += [row.call_id for row in page.rows]
+        if not page.more:
+            break
+        since = page.rows[-1].counter
+    assert seen == [f"c-{n}" for n in range(60)]
+
+
+def test_a_confirmed_word_of_the_owner_is_listed_again_behind_the_rest(store: DeviceStore, db: Path) -> None:
+    store.apply([sourced("c-1"), sourced("c-2", "call Bo")])
+    approve(db, [1], at_ms=5)
+    before = store.mark.counter
+    store.note_reported(store.unreported(9))
+    assert [(row.call_id, row.state) for row in listed(store, before).rows] == [("c-1", "approved")]
+
+
+def test_a_hub_learns_which_calls_were_done_and_which_rows_are_there(store: DeviceStore) -> None:
+    made = store.apply([sourced("c-1")])[0].result
+    asked: Record = {"calls": ["c-1", "c-9"], "rows": [made["id"], "r-9"]}
+    answer = store.apply([ToolCall(id="k-1", action=Action.ROWS_KNOWN, data=asked)])[0]
+    assert msgspec.convert(answer.result, KnownToDevice) == KnownToDevice(calls=["c-1"], rows=[made["id"]])
+
+
+@pytest.mark.parametrize("data", [{"since": -1}, {"since": "x"}, {"since": True}])
+def test_a_page_behind_no_counter_is_refused(store: DeviceStore, data: Record) -> None:
+    answer = store.apply([ToolCall(id="l-1", action=Action.ROWS_LIST, data=data)])[0]
+    assert answer.error is not None and answer.error.code == "bad_record"
+
+
+def test_an_older_copy_of_a_file_gets_another_id_once_a_hub_knows_more_of_it(
+    db: Path, clock: FakeClock, ids: IdFactory
+) -> None:
+    with open_device_store(db, clock=clock, ids=ids) as store:
+        store.apply([sourced("c-1")])
+    shutil.copy(db, db.with_suffix(".copy"))
+    with open_device_store(db, clock=clock, ids=ids) as store:
+        store.apply([sourced("c-2")])
+        lost = store.mark
+        assert store.note_welcome(welcome(2, lost.id)) is None
+    shutil.copy(db.with_suffix(".copy"), db)
+    with open_device_store(db, clock=clock, ids=ids) as store:
+        assert store.mark == StoreMark(id=lost.id, counter=1)
+        assert "older than the hub knows it" in str(store.note_welcome(welcome(2, lost.id)))
+        assert store.mark.id != lost.id
+        assert store.note_welcome(welcome(2, lost.id)) is None
+
+
+@pytest.mark.parametrize("hub_knows", ["another file", "nothing of it", "no file"])
+def test_a_file_with_rows_gets_another_id_when_its_hub_does_not_know_it(
+    store: DeviceStore, hub_knows: str
+) -> None:
+    before = store.mark
+    told = {
+        "another file": welcome(2, "another file"),
+        "nothing of it": welcome(0, before.id),
+        "no file": msgspec.structs.replace(welcome(0, ""), store=None),
+    }[hub_knows]
+    store.note_welcome(told)
+    assert store.mark == before  # it has no number that could be given again
+    store.apply([sourced("c-1")])
+    store.note_welcome(told)
+    assert store.mark.id != before.id
+    assert store.mark.counter == 1
+
+
+def test_a_hub_that_lost_rows_is_reported_to_the_owner_once(store: DeviceStore) -> None:
+    store.apply([sourced("c-1"), sourced("c-2")])
+    assert store.note_welcome(welcome(2, store.mark.id)) is None
+    assert "the hub knows fewer" in str(store.note_welcome(welcome(1, store.mark.id)))
+    assert store.note_welcome(welcome(1, store.mark.id)) is None
+    assert store.note_welcome(welcome(0, store.mark.id, "another hub")) is None
+
+
+def test_a_comparison_of_all_rows_is_not_reported_to_the_owner_as_a_loss(store: DeviceStore) -> None:
+    store.apply([sourced("c-1"), sourced("c-2")])
+    assert store.note_welcome(welcome(2, store.mark.id)) is None
+    told = str(store.note_welcome(welcome(0, store.mark.id)))
+    assert "the hub compares all of this device's rows with its own" in told
+    assert "knows fewer" not in told
+
+
+def test_another_hub_of_the_device_gets_none_of_these_rows(store: DeviceStore) -> None:
+    def known() -> KnownToDevice:
+        return msgspec.convert(store.apply([ask])[0].result, KnownToDevice)
+
+    store.meet("one")
+    made = store.apply([sourced("c-1")])[0].result
+    ask = ToolCall(id="k-1", action=Action.ROWS_KNOWN, data={"calls": ["c-1"], "rows": [made["id"]]})
+    assert known() == KnownToDevice(calls=["c-1"], rows=[made["id"]])
+    store.meet("two")
+    assert (listed(store).rows, known()) == ([], KnownToDevice(calls=[], rows=[]))
+    store.meet("three", predecessor="one")
+    assert [row.call_id for row in listed(store).rows] == ["c-1"]
+
+
+APPROVE, EDIT, REJECT, UNDO = ReviewVerdict
+
+
+class Hub:
+    """A hub that wrote row *row* by call c-1, and brings verdicts on it, numbered v-1, v-2, ..."""
+
+    def __init__(self, store: DeviceStore, *, data: Record, table: str = "tasks", **more: Any) -> None:
+        self.store, self.table = store, table
+        store.granted(["+review.remote"])
+        self.row = self.send(Action.INSERT, "c-1", data=data, **more).result["id"]
+        self._numbers = count(1)
+
+    def send(self, action: Action, call_id: str, **more: Any) -> Answer:
+        return self.store.apply([ToolCall(id=call_id, action=action, table=self.table, **more)])[0]
+
+    def bring(
+        self,
+        verdict: ReviewVerdict,
+        *,
+        seen: str = "c-1",
+        call_id: str | None = None,
+        titles: Any = None,
+        **data: Any,
+    ) -> Any:
+        """Bring a verdict; return the row's state, or the code of the refusal."""
+        id = call_id or f"v-{next(self._numbers)}"
+        review = RowReview(verdict=verdict, seen=seen, titles=titles or {})
+        answer = self.send(Action.REVIEW_APPLY, id, where={"id": self.row}, review=review, data=data)
+        return answer.error.code if answer.error is not None else answer.result["state"]
+
+
+@pytest.fixture
+def hub(store: DeviceStore) -> Hub:
+    return Hub(store, data={"title": "call Ana", **SUGGESTED})
+
+
+def tasks(owner: sqlite3.Connection) -> list[tuple[str, int]]:
+    return [(row["title"], row["isApproved"]) for row in owner.execute("SELECT * FROM tasks")]
+
+
+def whole(owner: sqlite3.Connection) -> list[dict[str, Any]]:
+    return [dict(row) for row in owner.execute("SELECT * FROM tasks")]
+
+
+@pytest.mark.parametrize(
+    ("verdict", "data", "state", "after"),
+    [
+        (APPROVE, {}, "approved", [("call Ana", 1)]),
+        (APPROVE, {"title": "call Bo"}, "edited", [("call Bo", 1)]),
+        (EDIT, {"title": "call Bo"}, "edited", [("call Bo", 0)]),
+        (REJECT, {}, "rejected", []),
+    ],
+)
+def test_a_verdict_is_applied_answered_and_undone(
+    hub: Hub,
+    owner: sqlite3.Connection,
+    db: Path,
+    verdict: ReviewVerdict,
+    data: dict[str, Any],
+    state: str,
+    after: list[tuple[str, int]],
+) -> None:
+    before = whole(owner)
+    assert hub.bring(verdict, **data) == state
+    assert tasks(owner) == after
+    assert hub.store.unreported(9) == [], "the answer has said it"
+    assert hub.bring(UNDO, seen="v-1") == "open"
+    assert whole(owner) == before
+    assert hub.store.unreported(9) == []
+    approve(db, [1], at_ms=9)
+    assert [one.verdict for one in hub.store.unreported(9)] == ["approved"], "the owner has decided anew"
+
+
+def test_a_call_that_comes_again_is_answered_and_not_applied_again(
+    hub: Hub, owner: sqlite3.Connection, db: Path, clock: FakeClock, ids: IdFactory, tmp_path: Path
+) -> None:
+    assert hub.bring(APPROVE, call_id="v-9") == "approved"
+    shutil.copytree(db.parent, tmp_path / "killed")  # as a kill leaves it
+    assert hub.bring(UNDO, seen="v-9") == "open"
+    assert hub.bring(APPROVE, call_id="v-9") == "approved", "as it was answered before"
+    assert tasks(owner) == [("call Ana", 0)]
+    with open_device_store(tmp_path / "killed" / db.name, clock=clock, ids=ids) as again:
+        hub.store = again
+        assert hub.bring(APPROVE, call_id="v-9") == "approved"
+        assert again._db.execute("SELECT title, isApproved FROM tasks").fetchone()[:] == ("call Ana", 1)
+
+
+@pytest.mark.parametrize(
+    "said", ["UPDATE tasks SET isApproved = 1", "UPDATE tasks SET title = 'X'", "DELETE FROM tasks"]
+)
+@pytest.mark.parametrize("verdict", [APPROVE, EDIT, REJECT])
+def test_what_the_owner_did_meanwhile_is_a_conflict_and_stays(
+    hub: Hub, owner: sqlite3.Connection, said: str, verdict: ReviewVerdict
+) -> None:
+    owner.execute(said)
+    before = whole(owner)
+    data = {"title": "call Bo"} if verdict is EDIT else {}
+    assert hub.bring(verdict, **data) == ErrorCode.CHANGED_MEANWHILE
+    assert whole(owner) == before
+    assert len(hub.store.unreported(9)) == 1, "the owner's own verdict is still reported"
+
+
+@pytest.mark.parametrize("said", ["UPDATE tasks SET title = 'X'", "DELETE FROM tasks"])
+def test_a_verdict_is_not_undone_once_the_owner_has_changed_the_row(
+    hub: Hub, owner: sqlite3.Connection, said: str
+) -> None:
+    hub.bring(APPROVE)
+    owner.execute(said)
+    before = whole(owner)
+    assert hub.bring(UNDO, seen="v-1") == ErrorCode.CHANGED_MEANWHILE
+    assert whole(owner) == before
+
+
+def test_a_verdict_on_an_earlier_version_of_the_row_is_a_conflict(
+    hub: Hub, owner: sqlite3.Connection
+) -> None:
+    hub.send(Action.UPDATE, "c-2", where={"id": hub.row}, data={"title": "call Cy"})
+    assert hub.bring(APPROVE, seen="c-1") == ErrorCode.CHANGED_MEANWHILE
+    assert tasks(owner) == [("call Cy", 0)]
+    assert hub.bring(APPROVE, seen="c-2") == "approved"
+
+
+def test_only_the_newest_verdict_is_undone_and_only_once(hub: Hub) -> None:
+    hub.bring(APPROVE)
+    hub.bring(UNDO, seen="v-1")
+    hub.bring(REJECT)
+    assert (hub.bring(UNDO, seen="v-1"), hub.bring(UNDO, seen="v-3"), hub.bring(UNDO, seen="v-3")) == (
+        ErrorCode.CHANGED_MEANWHILE,
+        "open",
+        ErrorCode.CHANGED_MEANWHILE,
+    )
+
+
+def test_without_the_grant_nothing_is_done_and_the_same_call_may_come_later(
+    hub: Hub, owner: sqlite3.Connection
+) -> None:
+    hub.store.granted(["-review.remote"])
+    assert hub.bring(APPROVE, call_id="v-9") == ErrorCode.NOT_GRANTED
+    assert tasks(owner) == [("call Ana", 0)]
+    hub.store.granted(["+review.remote"])
+    assert hub.bring(APPROVE, call_id="v-9") == "approved"
+
+
+@pytest.mark.parametrize("mark", get_args(Mark))
+def test_an_item_with_a_mark_is_approved_and_changed_by_a_hub_only_where_its_owner_grants_that(
+    store: DeviceStore, mark: Mark
+) -> None:
+    source = ItemSource(path="notes/a.md", quote="call", start=0, end=4, warnings=[mark])
+    hub = Hub(store, data={"title": "call Ana", **SUGGESTED}, source=source)
+    for verdict in (APPROVE, EDIT):
+        data = {"title": "call Ann"} if verdict is EDIT else {}
+        assert hub.bring(verdict, call_id=f"v-{verdict}", **data) == ErrorCode.NOT_GRANTED
+    assert (hub.bring(REJECT, call_id="v-8"), hub.bring(UNDO, seen="v-8")) == ("rejected", "open")
+    store.granted(["+review.remote=marked"])
+    assert hub.bring(APPROVE, call_id="v-approve") == "approved"
+
+
+@pytest.mark.parametrize("kind", get_args(Unsure))
+def test_an_unsure_item_is_approved_and_changed_by_a_hub_as_any_other(
+    store: DeviceStore, kind: Unsure
+) -> None:
+    source = ItemSource(path="notes/a.md", quote="call", start=0, end=4, unsure=kind)
+    hub = Hub(store, data={"title": "call Ana", **SUGGESTED}, source=source)
+    assert hub.bring(EDIT, call_id="v-edit", title="call Ann") == "edited"
+    assert (hub.bring(UNDO, seen="v-edit"), hub.bring(APPROVE, call_id="v-a")) == ("open", "approved")
+
+
+def test_a_verdict_that_names_a_marked_project_by_its_title_needs_the_grant_for_marked_items(
+    hub: Hub, owner: sqlite3.Connection
+) -> None:
+    source = ItemSource(path="notes/a.md", quote="Move", start=0, end=4, warnings=["instruction"])
+    project = {"name": "Move", **SUGGESTED}
+    hub.store.apply([ToolCall(id="c-p", action=Action.INSERT, table="projects", data=project, source=source)])
+    for verdict in (APPROVE, EDIT):
+        assert hub.bring(verdict, titles={"projectId": "move"}) == ErrorCode.NOT_GRANTED
+    assert owner.execute("SELECT isApproved FROM projects").fetchone()[0] == 0
+    hub.store.granted(["+review.remote=marked"])
+    assert hub.bring(APPROVE, titles={"projectId": "move"}) == "approved"
+
+
+def test_a_verdict_that_names_the_suggested_project_of_another_hub_is_refused_until_it_is_approved(
+    hub: Hub, owner: sqlite3.Connection
+) -> None:
+    project = {"name": "Move", **SUGGESTED}
+    hub.store.apply([ToolCall(id="c-p", action=Action.INSERT, table="projects", data=project)])
+    owner.execute("UPDATE reviews SET hub = 'other' WHERE tbl = 'projects'")
+    assert hub.bring(APPROVE, titles={"projectId": "move"}) == ErrorCode.BAD_RECORD
+    assert owner.execute("SELECT isApproved FROM projects").fetchone()[0] == 0
+    owner.execute("UPDATE projects SET isApproved = 1")
+    assert hub.bring(APPROVE, titles={"projectId": "move"}) == "approved"
+
+
+def test_a_verdict_that_was_applied_has_its_answer_after_its_owner_has_withdrawn_the_grant(hub: Hub) -> None:
+    assert hub.bring(APPROVE, call_id="v-9") == "approved"
+    hub.store.granted(["-review.remote"])
+    assert (hub.bring(APPROVE, call_id="v-9"), hub.bring(REJECT)) == ("approved", ErrorCode.NOT_GRANTED)
+
+
+@pytest.mark.parametrize(
+    ("verdict", "data"),
+    [
+        (EDIT, {}),
+        (REJECT, {"title": "X"}),
+        (UNDO, {"title": "X"}),
+        (EDIT, {"isApproved": 1}),
+        (EDIT, {"x": 1}),
+    ],
+)
+def test_a_verdict_with_fields_that_it_does_not_take_is_refused(
+    hub: Hub, owner: sqlite3.Connection, verdict: ReviewVerdict, data: dict[str, Any]
+) -> None:
+    assert hub.bring(verdict, **data) == ErrorCode.BAD_RECORD
+    assert tasks(owner) == [("call Ana", 0)]
+
+
+def test_a_proposed_change_is_accepted_or_rejected_by_its_own_call(
+    hub: Hub, owner: sqlite3.Connection
+) -> None:
+    hub.bring(APPROVE)
+    hub.send(Action.UPDATE, "c-2", where={"id": hub.row}, data={"title": "call Bo"})
+    assert (hub.bring(APPROVE, seen="c-1"), hub.bring(UNDO, seen="v-1"), hub.bring(APPROVE, seen="c-2")) == (
+        ErrorCode.CHANGED_MEANWHILE,
+        ErrorCode.CHANGED_MEANWHILE,
+        "approved",
+    )
+    assert tasks(owner) == [("call Bo", 1)]
+    hub.send(Action.UPDATE, "c-3", where={"id": hub.row}, data={"title": "call Cy"})
+    assert hub.bring(REJECT, seen="c-3") == "approved", "the row stays approved"
+    assert tasks(owner) == [("call Bo", 1)]
+    hub.send(Action.DELETE, "c-4", where={"id": hub.row})
+    assert hub.bring(APPROVE, seen="c-4") == ErrorCode.BAD_RECORD, "the device alone approves a deletion"
+
+
+def test_a_row_that_lacks_what_approval_needs_is_approved_with_it(store: DeviceStore) -> None:
+    hub = Hub(store, table="taskComments", data={"content": "it rained", **SUGGESTED})
+    assert hub.bring(APPROVE) == ErrorCode.BAD_RECORD
+    made = store.apply(
+        [ToolCall(id="c-2", action=Action.INSERT, table="tasks", data={"title": "go out", **SUGGESTED})]
+    )
+    assert hub.bring(APPROVE, taskId=made[0].result["id"]) == "approved"
+
+
+def test_each_verdict_moves_the_counter_so_that_a_restored_hub_asks_for_the_row(hub: Hub) -> None:
+    review = RowReview(verdict=APPROVE, seen="c-1")
+    brought = ToolCall(
+        id="v-1", action=Action.REVIEW_APPLY, table="tasks", where={"id": hub.row}, review=review
+    )
+    more = ToolCall(id="c-2", action=Action.INSERT, table="tasks", data={"title": "x", **SUGGESTED})
+    assert [answer.counter for answer in hub.store.apply([brought, more])] == [2, 3]
+    assert hub.store.mark.counter == 3
+    (page,) = hub.store.apply([ToolCall(id="l-1", action=Action.ROWS_LIST, data={"since": 1})])
+    assert [(row["call_id"], row["counter"], row["state"]) for row in page.result["rows"]] == [
+        ("c-1", 2, "approved"),
+        ("c-2", 3, "open"),
+    ]
+
+
+def test_what_undoing_needs_is_deleted_after_thirty_days(hub: Hub, clock: FakeClock) -> None:
+    hub.bring(REJECT)
+    clock.advance((KEEP_CALLS + timedelta(days=1)).total_seconds())
+    hub.store.prune()
+    assert (
+        hub.store._db.execute("SELECT count(*) FROM remote_reviews").fetchone()[0],
+        hub.bring(UNDO, seen="v-1"),
+    ) == (0, ErrorCode.CHANGED_MEANWHILE)
+
+
+def test_a_row_is_put_under_a_project_by_its_name_which_is_made_once(
+    hub: Hub, owner: sqlite3.Connection
+) -> None:
+    def projects() -> list[tuple[str, str, int]]:
+        query = "SELECT id, name, isApproved FROM projects"
+        return [tuple(row) for row in owner.execute(query)]
+
+    assert hub.bring(APPROVE, titles={"projectId": "House"}) == "approved"
+    ((made, name, is_approved),) = projects()
+    assert (name, is_approved, whole(owner)[0]["projectId"]) == ("House", 1, made)
+    assert hub.bring(UNDO, seen="v-1") == "open"
+    assert whole(owner)[0]["projectId"] is None
+    assert hub.bring(APPROVE, titles={"projectId": "house"}, title="call Bo") == "edited"
+    assert (len(projects()), whole(owner)[0]["projectId"]) == (1, made)
+
+
+def test_a_comment_is_put_under_a_task_that_is_there_alone(
+    store: DeviceStore, owner: sqlite3.Connection
+) -> None:
+    hub = Hub(store, data={"content": "done by noon", **SUGGESTED}, table="taskComments")
+    task = store.apply(
+        [ToolCall(id="t-1", action=Action.INSERT, table="tasks", data={"title": "call Ana", **SUGGESTED})]
+    )[0].result["id"]
+    assert (
+        hub.bring(APPROVE, titles={"taskId": "call Bo"}),
+        hub.bring(APPROVE, titles={"author": "call Ana"}),
+    ) == (ErrorCode.BAD_RECORD, ErrorCode.BAD_RECORD)
+    assert (
+        hub.bring(REJECT, titles={"taskId": "call Ana"}),
+        hub.bring(APPROVE, titles={"taskId": "call Ana"}),
+    ) == (ErrorCode.BAD_RECORD, "approved")
+    ((found, is_approved),) = owner.execute("SELECT taskId, isApproved FROM taskComments").fetchall()
+    assert (found, is_approved) == (task, 1)
+
+
+ANNA = "agent-anna"
+
+
+def sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def put_text(store: DeviceStore, text: Any, over: str | None = None, id: str = "w-1", **about: Any) -> Answer:
+    data: Record = {"name": "SOUL.md", "content": text, "expected_sha256": over} | about
+    return store.apply([ToolCall(id=id, action=Action.FILE_PUT, agent_id=ANNA, data=data)])[0]
+
+
+def get_text(
+    store: DeviceStore, offset: int = 0, *, name: str = "SOUL.md", agent_id: str | None = ANNA
+) -> Answer:
+    data: Record = {"name": "SOUL.md", "offset": offset}
+    return store.apply([ToolCall(id="r-1", action=Action.FILE_GET, agent_id=agent_id, data=data)])[0]
+
+
+def test_a_soul_is_returned_with_the_hash_of_its_bytes_and_is_of_one_agent(store: DeviceStore) -> None:
+    before = get_text(store)  # a read is not stored: the same call returns the text later
+    written = put_text(store, "be kind, Zoë")
+
+    assert (before.error, before.result["sha256"], before.result["content"]) == (None, None, "")
+    stored = {
+        "name": "SOUL.md",
+        "sha256": sha256("be kind, Zoë"),
+        "size_bytes": 13,
+        "updated_at": 1767603600000,
+    }
+    assert written.result == stored
+    assert get_text(store).result == {**stored, "content": "be kind, Zoë", "offset": 0, "next_offset": None}
+    assert get_text(store, agent_id="agent-bo").result["sha256"] is None
+    refused = get_text(store, agent_id=None)
+    assert _code(refused) == ErrorCode.BAD_PARAMS
+    assert refused.error is not None and "agent_id" in refused.error.message
+
+
+def test_a_soul_is_written_over_the_one_that_was_read_and_over_no_other(store: DeviceStore) -> None:
+    put_text(store, "first")
+
+    assert put_text(store, "second", sha256("first"), "w-2").error is None
+    refused = put_text(store, "third", sha256("first"), "w-3")
+
+    assert _code(refused) == ErrorCode.CHANGED_MEANWHILE
+    assert refused.error is not None and sha256("second") in refused.error.message
+    assert (get_text(store).result["content"], _code(put_text(store, "third", None, "w-4"))) == (
+        "second",
+        ErrorCode.CHANGED_MEANWHILE,
+    )
+
+
+@pytest.mark.parametrize(
+    "text", ["x" * 200_000, '"\\\n' * 60_000, "\u0001" * 20_000, "ä€𝄞" * 30_000], ids=["x", "q", "c", "w"]
+)
+def test_a_long_soul_is_returned_in_parts_that_fit_an_answer(store: DeviceStore, text: str) -> None:
+    put_text(store, text)
+
+    parts, offset = [], 0
+    while True:
+        part = get_text(store, offset).result
+        assert len(msgspec.json.encode(part)) <= MAX_RESULT_BYTES
+        assert (part["offset"], part["sha256"], part["size_bytes"]) == (
+            offset,
+            sha256(text),
+            len(text.encode()),
+        )
+        parts.append(part["content"])
+        if part["next_offset"] is None:
+            break
+        offset = part["next_offset"]
+
+    assert "".join(parts) == text
+    assert len(parts) > 1 and all(len(msgspec.json.encode(part)) <= PART_BYTES for part in parts)
+
+
+@pytest.mark.parametrize(
+    ("about", "word"),
+    [
+        ({"content": ""}, "SOUL.md has to say something"),
+        ({"content": " \n"}, "SOUL.md has to say something"),
+        ({"content": "a\0b"}, "without NUL"),
+        ({"content": 7}, "Expected `str`, got `int` - at `$.content`"),
+        ({"expected_sha256": "abc"}, "$.expected_sha256"),
+        ({"name": "AGENTS.md"}, "there is no text 'AGENTS.md', only SOUL.md"),
+        ({"name": "../SOUL.md"}, "there is no text '../SOUL.md'"),
+    ],
+)
+def test_what_is_no_soul_is_refused_in_words(store: DeviceStore, about: dict[str, Any], word: str) -> None:
+    refused = put_text(store, "text", **about)
+    assert _code(refused) == ErrorCode.BAD_PARAMS
+    assert refused.error is not None and word in refused.error.message

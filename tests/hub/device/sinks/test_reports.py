@@ -17,7 +17,7 @@ from protocol.frame import MAX_PARAMS_BYTES
 from protocol.tables import SUGGESTED
 from protocol.work import Action, ToolCall
 from tests.hub.device.sinks.bench import SinkBench
-from tests.hub.device.test_agreement import listed
+from tests.hub.device.test_inserts import listed
 from tests.support.clock import FakeClock
 
 HOME = "/home/ana"
