@@ -630,7 +630,10 @@ def test_another_hub_of_the_device_gets_none_of_these_rows(store: DeviceStore) -
     store.meet("two")
     assert (listed(store).rows, known()) == ([], KnownToDevice(calls=[], rows=[]))
     store.meet("three", predecessor="one")
-    assert [row.call_id for row in listed(store).rows] == ["c-1"]
+    assert ([row.call_id for row in listed(store).rows], known()) == (
+        ["c-1"],
+        KnownToDevice(calls=["c-1"], rows=[made["id"]]),
+    )
 
 
 APPROVE, EDIT, REJECT, UNDO = ReviewVerdict

@@ -41,11 +41,6 @@ def words(store: DeviceStore) -> dict[str, str]:
     return {one.call_id: one.verdict for one in store.unreported(100)}
 
 
-def test_an_untouched_row_has_no_verdict(store: DeviceStore) -> None:
-    store.apply([insert("c-1")])
-    assert words(store) == {}
-
-
 def test_approving_changing_and_deleting_a_row_are_the_owners_words(
     store: DeviceStore, owner: sqlite3.Connection
 ) -> None:
@@ -67,21 +62,16 @@ def test_a_verdict_is_reported_again_only_when_the_owner_changes_it(
     assert words(store) == {"c-1": "rejected"}
 
 
-def test_an_open_row_that_the_hub_changes_is_judged_under_the_newer_call(
+def test_an_open_row_that_the_hub_changes_is_judged_under_the_newer_call_and_one_that_it_deletes_not_at_all(
     store: DeviceStore, owner: sqlite3.Connection
 ) -> None:
-    (answer,) = store.apply([insert("c-1")])
+    answer, deleted = store.apply([insert("c-1"), insert("c-0", "call Cy")])
+    store.apply([ToolCall(id="c-3", action=Action.DELETE, table="tasks", where=deleted.result)])
     data: Record = {"title": "call Bo", **SUGGESTED}
     store.apply([ToolCall(id="c-2", action=Action.UPDATE, table="tasks", where=answer.result, data=data)])
     assert words(store) == {}
     owner.execute("DELETE FROM tasks")
     assert words(store) == {"c-2": "rejected"}
-
-
-def test_a_row_that_the_hub_deletes_was_not_rejected(store: DeviceStore) -> None:
-    (answer,) = store.apply([insert("c-1")])
-    store.apply([ToolCall(id="c-2", action=Action.DELETE, table="tasks", where=answer.result)])
-    assert words(store) == {}
 
 
 def test_a_device_notices_writes_of_others_and_not_its_own(
