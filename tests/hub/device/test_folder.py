@@ -197,17 +197,9 @@ async def test_a_run_over_one_file_lists_it_or_says_why_the_agent_does_not_read_
         desk.readings.take(AgentFetch(run_id=only[-40:], fence=1, last=True))
         complete = await desk.hear(AgentComplete)
         name = only.rpartition("/")[2]
-        assert [file.path for file in manifest.files] == ([] if reason else [f"notes/work/{name}"]), only
+        offered = [file.path for file in manifest.files]
+        assert (offered, manifest.tree) == ([] if reason else [f"notes/work/{name}"], None), only
         assert [one.reason.partition(":")[0] for one in complete.skipped] == ([reason] if reason else [])
-
-
-async def test_nothing_to_fetch_ends_the_run_without_a_file(desk: Desk) -> None:
-    desk.write(a="call Ana")
-    desk.run()
-    desk.fetch()
-    frames = await desk.hear_all()
-
-    assert [type(frame) for frame in frames] == [AgentAck, AgentManifest, AgentComplete]
 
 
 async def test_fetches_may_come_one_after_the_other(desk: Desk) -> None:
@@ -220,16 +212,17 @@ async def test_fetches_may_come_one_after_the_other(desk: Desk) -> None:
     assert [piece.path for piece in _pieces(frames)] == ["notes/b.md", "notes/a.md"]
 
 
-async def test_what_was_not_offered_is_not_sent(desk: Desk) -> None:
+async def test_what_was_not_offered_or_has_gone_since_is_not_sent(desk: Desk) -> None:
     desk.write(a="one")
     await desk.offer()
     desk.write(later="two")
-    desk.fetch("later", "../secret")
+    (desk.notes / "a.md").unlink()
+    desk.fetch("later", "../secret", "a")
     complete = await desk.hear(AgentComplete)
 
     assert (complete.files, [skipped.reason for skipped in complete.skipped]) == (
         0,
-        ["not_offered", "not_offered"],
+        ["not_offered", "not_offered", "changed"],
     )
 
 
@@ -259,8 +252,11 @@ async def test_every_frame_of_a_run_repeats_the_trace_that_the_hub_gave_it(desk:
 
 async def test_no_piece_is_sent_beyond_the_credit(desk: Desk) -> None:
     desk.write(a="1", b="2", c="3", d="4")
-    desk.run(RunMode.STREAM, credit=1)
+    desk.run(RunMode.STREAM, credit=0)
     await desk.hear(AgentAck)
+    await anyio.wait_all_tasks_blocked()
+    assert desk.hears_nothing()
+    desk.grant(1)
     first = await desk.hear(AgentData)
     await anyio.wait_all_tasks_blocked()
     assert desk.hears_nothing()
@@ -275,14 +271,6 @@ async def test_no_piece_is_sent_beyond_the_credit(desk: Desk) -> None:
 
     assert [len(frame.files) for frame in (first, second)] == [1, 2]
     assert len(_pieces(rest)) == 1
-
-
-async def test_a_run_without_any_credit_waits_for_some(desk: Desk) -> None:
-    desk.write(a="1")
-    desk.run(RunMode.STREAM, credit=0)
-    await desk.hear(AgentAck)
-    desk.grant(1)
-    assert len(_pieces(await desk.hear_all())) == 1
 
 
 async def test_a_large_file_comes_in_pieces_that_fit_and_join(open_desk: OpenDesk) -> None:
@@ -312,6 +300,7 @@ async def test_a_long_manifest_comes_in_frames_that_fit(open_desk: OpenDesk) -> 
         frames = await desk.hear_all()
 
     manifests = [frame for frame in frames if isinstance(frame, AgentManifest)]
+    assert [frames[0], *manifests, frames[-1]] == frames, "nothing was fetched"
     paths = [file.path for frame in manifests for file in frame.files]
     assert (paths, len(paths)) == (sorted(paths), 100)
     assert [frame.last for frame in manifests] == [False] * (len(manifests) - 1) + [True]
@@ -410,13 +399,6 @@ async def test_of_a_folder_that_takes_long_to_read_the_tree_comes_at_the_end(
     assert manifest.tree is not None and manifest.tree.files == 2
 
 
-async def test_a_hub_that_does_not_know_trees_gets_none(desk: Desk) -> None:
-    desk.write(a="one")
-    manifest = await desk.offer(paged=True)
-
-    assert (len(manifest.files), manifest.last, manifest.tree) == (1, True, None)
-
-
 async def test_what_cannot_be_read_is_skipped_with_the_reason_and_the_rest_goes_on(desk: Desk) -> None:
     desk.write(a="one", c="three")
     (desk.notes / "b.md").write_bytes(b"\0")
@@ -430,16 +412,6 @@ async def test_what_cannot_be_read_is_skipped_with_the_reason_and_the_rest_goes_
         files=2,
         skipped=[SkippedFile(path="notes/b.md", reason="not_convertible: binary: it contains NUL bytes")],
     )
-
-
-async def test_a_file_that_went_away_after_the_manifest_is_skipped(desk: Desk) -> None:
-    desk.write(a="one")
-    await desk.offer()
-    (desk.notes / "a.md").unlink()
-    desk.fetch("a")
-    complete = await desk.hear(AgentComplete)
-
-    assert complete.skipped == [SkippedFile(path="notes/a.md", reason="changed")]
 
 
 async def test_skipped_files_beyond_those_that_have_a_name_are_reported_as_a_number(
