@@ -303,45 +303,31 @@ class Credit:
 class FolderRun:
     """Execution of one ``agent_run``; ``take`` receives the hub's later frames.
 
-    The status callback gets messages for the person at the desktop.
-
     Attributes:
         stopped_for: the hub's reason to stop the run, which may go on at another node.
 
     Args:
         limits: limits from the hub's welcome.
         send: sends a frame to the hub; waits while the socket is full.
-        threads: limits the number of files read concurrently.
-        log: gets each file before it is sent. *hub*: public key of the hub.
-        sign: signs the statement about what was sent, for the hub's receipt.
+        hub: public key of the hub.
     """
 
     def __init__(
         self,
         frame: AgentRun,
         *,
-        shared: SharedFolders,
-        contents: Contents,
+        library: "Library",
         limits: Limits,
         send: Send,
-        threads: anyio.CapacityLimiter,
-        on_status: Callable[[str], None],
-        log: SendingLog,
         hub: str,
-        sign: Sign,
     ) -> None:
         self.frame = frame
         self.scope = anyio.CancelScope()
         self.stopped_for: str | None = None
-        self._sign = sign
-        self._log = log
+        self._library = library
         self._order = Order(hub, frame.run_id, frame.agent_id, frame.reader, frame.receipt or "")
         self._unlogged: list[tuple[str, int, str]] = []  # files of the next frame that begin in it
-        self._shared = shared
-        self._contents = contents
         self._send = send if frame.trace is None else _traced(send, frame.trace)
-        self._threads = threads
-        self._on_status = on_status
         self._frame_bytes = limits.max_message_bytes - _FRAME_ROOM
         self._piece_bytes = limits.max_piece_bytes
         self._credit = Credit(frame.credit)
@@ -369,10 +355,10 @@ class FolderRun:
 
     async def serve(self) -> None:
         """Execute the run; the last frame is ``agent_complete``."""
-        places, refused = self._shared.places(self.frame.config.paths)
+        places, refused = self._library.shared.places(self.frame.config.paths)
         covered = places
         if self.frame.only is not None:
-            places, refused = await self._in_thread(self._shared.only, self.frame.only, places)
+            places, refused = await self._in_thread(self._library.shared.only, self.frame.only, places)
         for skipped in refused:
             self._skipped.add(skipped)
         if not places and self.frame.only is None:
@@ -388,7 +374,7 @@ class FolderRun:
         config, check = self.frame.config, from_thread.check_cancelled
 
         def list_files(where: list[Place]) -> tuple[list[SharedFile], list[SkippedFile]]:
-            return self._shared.list_files(where, config, limits, check, readable=readable)
+            return self._library.shared.list_files(where, config, limits, check, readable=readable)
 
         files, left_out = await self._in_thread(list_files, places)
         if self.frame.only is not None and any(is_hard_link(one) for one in left_out):
@@ -421,10 +407,10 @@ class FolderRun:
         run, skipped = self.frame, self._skipped
         if skipped:
             try:
-                await self._in_thread(self._log.held_back, self._order, skipped.listed())
+                await self._in_thread(self._library.log.held_back, self._order, skipped.listed())
             except sqlite3.Error as unlogged:  # nothing of them was sent: the run goes on
                 log.error("device.held_back.not_logged", exc=unlogged)
-                self._on_status(f"run {run.run_id}: what is held back cannot be logged: {unlogged}")
+                self._library.on_status(f"run {run.run_id}: what is held back cannot be logged: {unlogged}")
         sent: Sent | None = None
         if run.receipt is not None:
             with suppress(sqlite3.Error):  # the run has the error already, or the hub's receipt shows it
@@ -440,15 +426,18 @@ class FolderRun:
             )
         )
         ending = f": {error.message or error.code}" if error else ""
-        self._on_status(f"run {run.run_id}: {self._sent} files sent, {len(skipped)} skipped{ending}")
+        self._library.on_status(f"run {run.run_id}: {self._sent} files sent, {len(skipped)} skipped{ending}")
 
     def _statement(self, receipt_id: str) -> Sent | None:
         """Return what the log has of this reading, signed if the device has a key; None without a file."""
-        files = self._log.files(receipt_id)
+        files = self._library.log.files(receipt_id)
         if not files:
             return None
         sent = Sent(files=len(files), bytes=sum(size for _, size, _ in files), root=root_of(files))
-        public_key, signature = self._sign(sent_text(self._order.hub, receipt_id, sent)) or (None, None)
+        public_key, signature = self._library.sign(sent_text(self._order.hub, receipt_id, sent)) or (
+            None,
+            None,
+        )
         return msgspec.structs.replace(sent, public_key=public_key, signature=signature)
 
     async def _offer(self, files: list[SharedFile]) -> None:
@@ -491,13 +480,13 @@ class FolderRun:
             if file.sha256 is not None:
                 continue
             try:
-                digest = self._contents.digest(file, from_thread.check_cancelled)
+                digest = self._library.contents.digest(file, from_thread.check_cancelled)
             except Unreadable as error:
                 self._skipped.add(SkippedFile(path=file.path, reason=str(error)))
                 continue
             files[number] = msgspec.structs.replace(file, sha256=bytes.fromhex(digest))
             read_bytes += file.size_bytes
-        self._contents.write_digests()
+        self._library.contents.write_digests()
         return read_bytes
 
     def _tree_of(self, files: list[SharedFile]) -> ManifestTree:
@@ -588,14 +577,14 @@ class FolderRun:
 
     async def _remind(self) -> None:
         while True:
-            await self._contents.clock.sleep(REMIND_S)
+            await self._library.contents.clock.sleep(REMIND_S)
             await self._send_batch(even_if_empty=True)
 
     def _read(self, file: SharedFile) -> FileText:
         around = len(msgspec.json.encode(file.path)) + _FRAME_ROOM
         if self._frame_bytes - around < _LEAST_PIECE_BYTES:
             raise Unreadable(SkipReason.TOO_DEEP, "its path fills a frame")
-        return self._contents.text(
+        return self._library.contents.text(
             file,
             from_thread.check_cancelled,
             piece_bytes=self._piece_bytes,
@@ -616,7 +605,7 @@ class FolderRun:
     async def _send_batch(self, *, even_if_empty: bool = False) -> None:
         if self._unlogged and self._batch:
             files, self._unlogged = self._unlogged, []
-            await self._in_thread(self._log.sent, self._order, files)
+            await self._in_thread(self._library.log.sent, self._order, files)
         if self._batch or even_if_empty:
             pieces, self._batch, self._batch_bytes = self._batch, [], 0
             run = self.frame
@@ -629,7 +618,7 @@ class FolderRun:
         return self._seq - 1
 
     async def _in_thread(self, work: Callable[[*Ts], T], *args: *Ts) -> T:
-        return await to_thread.run_sync(work, *args, limiter=self._threads)
+        return await to_thread.run_sync(work, *args, limiter=self._library.threads)
 
 
 def _traced(send: Send, trace: str) -> Send:
@@ -644,7 +633,10 @@ def _traced(send: Send, trace: str) -> Send:
 class Library:
     """State shared by all connections of a device: folders, file contents and known fences.
 
-    The status callback gets the progress of runs, for the person at the desktop. *sign* signs for receipts.
+    Args:
+        log: gets each file before it is sent.
+        on_status: called with the progress of runs, for the person at the desktop.
+        sign: signs the statement about what was sent, for the hub's receipt.
     """
 
     def __init__(
@@ -721,15 +713,10 @@ class Readings:
             before.scope.cancel()
         run = FolderRun(
             frame,
-            shared=self._library.shared,
-            contents=self._library.contents,
+            library=self._library,
             limits=self._limits,
             send=self._send,
-            threads=self._library.threads,
-            on_status=self._library.on_status,
-            log=self._library.log,
             hub=self._hub,
-            sign=self._library.sign,
         )
         if before is None and len(self._open) >= MAX_RUNS:
             self._tasks.start_soon(run.refuse, ErrorCode.BUSY, f"{MAX_RUNS} runs are open")
