@@ -141,7 +141,6 @@ class Client:
         clock: Clock,
         chance: Chance,
         on_status: Callable[[str], None],
-        backoff: Backoff | None = None,
     ) -> None:
         given = [address_of(url) for url in urls]
         self._route = Route(given, chance)
@@ -155,7 +154,7 @@ class Client:
         self._clock = clock
         self._chance = chance
         self._on_status = on_status
-        self._backoff = backoff or Backoff()
+        self._backoff = Backoff()
 
     @property
     def address(self) -> str:

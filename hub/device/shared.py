@@ -206,8 +206,6 @@ NO_TEXT: Final = (
     *(".sqlite", ".sqlite3", ".parquet", ".ttf", ".otf", ".woff", ".woff2"),
 )
 
-_NO_DIGEST: Final = (None, None)
-
 Check = Callable[[], None]  # called regularly; raises to cancel the work
 
 
@@ -767,7 +765,7 @@ class SharedFolders:
         if len(path := _on_the_wire(root, parts)) > _MAX_PATH:
             return _skip(root, parts, SkipReason.TOO_DEEP)
         modified_ms = max(0, info.st_mtime_ns // 1_000_000)
-        stamp, sha256 = digests.get(name, _NO_DIGEST)
+        stamp, sha256 = digests.get(name, (None, None))
         if stamp != stamp_of(info):
             sha256 = None
         linked = inode if info.st_nlink > 1 else None
@@ -843,13 +841,15 @@ def _why_hidden(name: str, info: os.stat_result, *, hidden: bool) -> SkipReason 
 
 
 def _why(error: OSError) -> SkipReason:
-    if error.errno in (errno.ENOENT, errno.ESTALE):
-        return SkipReason.CHANGED  # deleted since it was listed
-    if error.errno == errno.EISDIR:
-        return SkipReason.NOT_A_FILE
-    if error.errno in (errno.ELOOP, errno.EMLINK, errno.ENOTDIR):
-        return SkipReason.SYMLINK  # a folder or file was replaced by a link
-    return SkipReason.UNREADABLE
+    match error.errno:
+        case errno.ENOENT | errno.ESTALE:
+            return SkipReason.CHANGED  # deleted since it was listed
+        case errno.EISDIR:
+            return SkipReason.NOT_A_FILE
+        case errno.ELOOP | errno.EMLINK | errno.ENOTDIR:
+            return SkipReason.SYMLINK  # a folder or file was replaced by a link
+        case _:
+            return SkipReason.UNREADABLE
 
 
 def _skip(root: Root, parts: Sequence[str], reason: SkipReason, more: str = "") -> SkippedFile:
