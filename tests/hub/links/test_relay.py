@@ -20,7 +20,7 @@ from protocol import keys
 from protocol.codec import JSON
 from protocol.handshake import NONCE_HEADER, Challenge
 from protocol.ids import DeviceId
-from tests.hub.device.test_pairing import key_of, known
+from tests.hub.device.test_credentials import key_of, know_key
 from tests.support.clock import FakeClock, SeededChance
 from tests.support.device import open_device
 from tests.support.wire import Port, until
@@ -121,7 +121,7 @@ async def test_a_device_shows_nothing_to_a_hub_that_passes_on_the_challenge_of_a
     credential: Credential = TokenCredential(await port.pair("desk"))
     if shows == "key":
         credential = key_of(tmp_path, port.clock)
-        await known(port, credential)
+        await know_key(port, credential)
     await connects(port, tmp_path, credential, port.clock)
     relay = Relay(port.url, keeps_host=keeps_host, gives_nonce=gives_nonce, edit=edit)
     async with relay.open(), open_device(relay.url, tmp_path, credential, clock=port.clock) as device:
@@ -142,7 +142,7 @@ async def test_what_a_device_signs_for_one_hub_is_worth_nothing_at_another(
     port: Port, tmp_path: Path, is_one_key: bool
 ) -> None:
     credential = key_of(tmp_path, port.clock)
-    await known(port, credential)
+    await know_key(port, credential)
     await connects(port, tmp_path, credential, port.clock)
     state = tmp_path
     if is_one_key:
@@ -161,7 +161,7 @@ async def test_what_a_device_signs_for_one_hub_is_worth_nothing_at_another(
 async def test_the_device_is_welcome_where_it_dials_its_hub_itself(port: Port, tmp_path: Path) -> None:
     """What the relays above lack is the address alone."""
     credential = key_of(tmp_path, port.clock)
-    await known(port, credential)
+    await know_key(port, credential)
     with anyio.fail_after(30):
         await connects(port, tmp_path, credential, port.clock)
         await connects(port, tmp_path, key_of(tmp_path, port.clock), port.clock)
