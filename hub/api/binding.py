@@ -156,7 +156,7 @@ class Value:
 
     def __init__(self, place: str, name: str, kind: Any, default: Any) -> None:
         self.place, self.name, self.kind, self.default = place, name, kind, default
-        self.is_list = place == "query" and _has_list(kind)
+        self.is_list = place == "query" and _has(kind, shapes.ListType | shapes.VarTupleType)
         self.most = _most_of(kind) if place in ("path", "query") else MOST_OF_TEXT
         self.table = _class_in(kind, BaseModel)
         self.struct = _class_in(kind, msgspec.Struct)
@@ -271,7 +271,9 @@ class Binding:
         queries = [part.name for part in self.parts if part.place == "query"]
         self._queries = [*queries, "user"]  # which has no effect where nothing belongs to a user
         self.body = next((part for part in self.parts if part.place == "body"), None)
-        self._times = {part.name for part in self.parts if part.place == "query" and _is_time(part.kind)}
+        self._times = {
+            part.name for part in self.parts if part.place == "query" and _has(part.kind, shapes.DateTimeType)
+        }
 
     def _add(self, function: Callable[..., Any], own: Mapping[str, Any]) -> list[Value]:
         """Add the steps up to the call of a function, and return the parts that they read."""
@@ -402,8 +404,9 @@ def _class_in(kind: Any, base: type[T]) -> type[T] | None:
     return next((one for one in members if isinstance(one, type) and issubclass(one, base)), None)
 
 
-def _is_time(kind: Any) -> bool:
-    return any(isinstance(one, shapes.DateTimeType) for one in parts_of(kind))
+def _has(kind: Any, shape: Any) -> bool:
+    """Return whether a type has a part of this shape."""
+    return any(isinstance(one, shape) for one in parts_of(kind))
 
 
 def _instant(given: str, zone: str | None) -> str:
@@ -420,7 +423,3 @@ def _most_of(kind: Any) -> int:
     """Return how many characters a text may have; a type with a smaller limit refuses it by itself."""
     texts = (one for one in parts_of(kind) if isinstance(one, shapes.StrType))
     return max(MOST_OF_TEXT, *(one.max_length or 0 for one in texts), 0)
-
-
-def _has_list(kind: Any) -> bool:
-    return any(isinstance(one, shapes.ListType | shapes.VarTupleType) for one in parts_of(kind))

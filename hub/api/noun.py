@@ -31,9 +31,9 @@ client's read. A route that is declared with ``is_tagged`` checks it and sends t
 """
 
 import base64
-import binascii
 import hashlib
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from copy import copy
 from datetime import datetime
 from functools import cache
@@ -55,7 +55,7 @@ from hub.api.binding import Call, From, Head, Header
 from hub.api.errors import Refusal
 from hub.api.events import Streams
 from hub.api.others import Others
-from hub.clock import Clock, from_epoch_ms
+from hub.clock import Clock, epoch_ms, from_epoch_ms
 from hub.coordination import authority
 from hub.roles import AGENT, DeviceNeed, Need, Principal, declare, declare_request
 from protocol import coordination
@@ -63,6 +63,7 @@ from protocol.errors import CodedError, ErrorCode
 from protocol.ids import UserId
 from storage import audit
 from storage.agents import agents
+from storage.agents.agents import AgentRow
 from storage.devices import devices
 from storage.devices.devices import NO_LIMITS, Grant, Limits
 from storage.kernel.columns import Key, foreign_key
@@ -134,14 +135,20 @@ class Command(NamedTuple):
     fails_if: str = ""
 
 
-def command(words: str, **shown: Any) -> Callable[[Method], Method]:
-    """Declare a command for the request of a method; *shown* are further fields of ``Command``."""
+def _marked(attribute: str, declared: object) -> Callable[[Method], Method]:
+    """Return a decorator that sets an attribute of a method to its declaration."""
 
     def mark(method: Method) -> Method:
-        setattr(method, _COMMAND, Command(words, **shown))
+        setattr(method, attribute, declared)
         return method
 
     return mark
+
+
+def command(words: str, **shown: Any) -> Callable[[Method], Method]:
+    """Declare a command for the request of a method; *shown* are further fields of ``Command``."""
+
+    return _marked(_COMMAND, Command(words, **shown))
 
 
 def command_of(method: Endpoint) -> Command | None:
@@ -220,11 +227,7 @@ class Tool(NamedTuple):
 def tool(**options: Any) -> Callable[[Method], Method]:
     """Declare a tool of assistants for the request of a method; *options* are fields of ``Tool``."""
 
-    def mark(method: Method) -> Method:
-        setattr(method, _TOOL, Tool(**options))
-        return method
-
-    return mark
+    return _marked(_TOOL, Tool(**options))
 
 
 def tool_of(method: Endpoint) -> Tool | None:
@@ -299,7 +302,7 @@ def route(
     Its return annotation is the response model, or a class of responses. Before
     a change of a tagged route, ``get`` reads the item with those parameters that both methods have.
     """
-    return _marked(Route(verb, path, need, tuple(errors), **options))
+    return _routed(Route(verb, path, need, tuple(errors), **options))
 
 
 def listed(
@@ -312,10 +315,10 @@ def listed(
     within: Collection[str] | None = None,
 ) -> Callable[[Method], Method]:
     """Declare a method that returns a ``Part`` of a list as the route ``GET`` *path*, with its pages."""
-    return _marked(Route("GET", path, need, tuple(errors), key=key, most=most, within=within))
+    return _routed(Route("GET", path, need, tuple(errors), key=key, most=most, within=within))
 
 
-def _marked(declared: Route) -> Callable[[Method], Method]:
+def _routed(declared: Route) -> Callable[[Method], Method]:
     def mark(method: Method) -> Method:
         setattr(method, _ROUTES, (declared, *getattr(method, _ROUTES, ())))
         return method
@@ -351,11 +354,7 @@ def audited(event: str, **options: bool) -> Callable[[Method], Method]:
     is appended with the first change of the request (``storage.audit.Owed``), unless the change appends one.
     """
 
-    def mark(method: Method) -> Method:
-        setattr(method, _AUDIT, Audit(event, **options))
-        return method
-
-    return mark
+    return _marked(_AUDIT, Audit(event, **options))
 
 
 def audit_of(method: Endpoint) -> Audit:
@@ -389,11 +388,7 @@ def device(
 ) -> Callable[[Method], Method]:
     """Declare a request of devices for a method; *options* are further fields of ``DeviceRequest``."""
 
-    def mark(answering: Method) -> Method:
-        setattr(answering, _REQUEST, DeviceRequest(method, of, grant, **options))
-        return answering
-
-    return mark
+    return _marked(_REQUEST, DeviceRequest(method, of, grant, **options))
 
 
 def tag_of(*parts: object) -> str:
@@ -427,6 +422,17 @@ class Noun:
     within: ClassVar[Collection[str]] = ()
     user_id: UserId | None = None
     limited_to: Limits = NO_LIMITS
+    _store: Store
+    _clock: Clock
+
+    @property
+    def _now(self) -> int:
+        """The time in epoch milliseconds."""
+        return epoch_ms(self._clock.now())
+
+    async def _agent_called(self, name: str) -> AgentRow:
+        """Return the visible agent of that name or id. Raises CodedError."""
+        return await self._store.read(agents.agent_called, name, self.user_id)
 
     def seen_by(self, user_id: UserId | None, limits: Limits = NO_LIMITS) -> Self:
         """Return the same noun, scoped to this user's things within *limits*."""
@@ -612,16 +618,12 @@ def cursor_of(key: Key) -> str:
 
 
 def _key(cursor: str) -> Key:
-    try:
+    with suppress(ValueError, msgspec.MsgspecError):
         raw = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
         key = msgspec.json.decode(raw, type=Key)
-    except (ValueError, binascii.Error, msgspec.MsgspecError) as error:
-        raise CodedError(
-            ErrorCode.BAD_PARAMS, "cursor: take it from next_cursor of the page before"
-        ) from error
-    if not key or not all(map(_is_bearable, key)):
-        raise CodedError(ErrorCode.BAD_PARAMS, "cursor: take it from next_cursor of the page before")
-    return key
+        if key and all(map(_is_bearable, key)):
+            return key
+    raise CodedError(ErrorCode.BAD_PARAMS, "cursor: take it from next_cursor of the page before")
 
 
 def _is_bearable(part: str | int) -> bool:

@@ -267,7 +267,7 @@ class AgentConfigs(Noun):
     ) -> ConfigsChangedView:
         """Restore the configs as they were after a change; that is a change too, and can be reverted."""
         rev = await self._expected(name, match)
-        agent = await self._agent(name)
+        agent = await self._agent_called(name)
         done = await self._configs.revert(agent, to=to, expected_rev=rev, actor=actor)
         return _changed(agent, done, match)
 
@@ -315,7 +315,7 @@ class AgentConfigs(Noun):
         actor: str,
     ) -> ConfigsChangedView:
         rev = await self._expected(name, match)
-        agent = await self._agent(name)
+        agent = await self._agent_called(name)
         done = await self._configs.change(
             agent,
             [NewConfig(key=key, **structs.asdict(one)) for key, one in requested.items()],
@@ -337,9 +337,6 @@ class AgentConfigs(Noun):
         rev = (await self.of_agent(name)).rev
         match.check(_tag(rev))
         return rev
-
-    async def _agent(self, name: str) -> AgentRow:
-        return await self._store.read(agents.agent_called, name, self.user_id)
 
 
 def _read_configs(c: Connection, agent_id: AgentId) -> tuple[list[ConfigRow], EffectiveConfig]:
@@ -518,7 +515,7 @@ class Capabilities(Noun):
     ) -> RegisteredView:
         """Register a capability in a version, or change it. Enabling it disables other versions."""
         await self._check(name, match)
-        agent = await self._agent(name)
+        agent = await self._agent_called(name)
         try:
             done = await self._capabilities.register(
                 agent.id,
@@ -567,7 +564,7 @@ class Capabilities(Noun):
     ) -> RemovedCapabilities:
         """Remove one version of a capability of an agent, or all."""
         await self._check(name, match)
-        agent = await self._agent(name)
+        agent = await self._agent_called(name)
         try:
             removed = await self._capabilities.remove(agent.id, name=capability, version=version, actor=actor)
         except DeclaredCapability as error:
@@ -582,9 +579,6 @@ class Capabilities(Noun):
         """Return the same refusal with the line of hub.toml."""
         where = self._lines.of_agent(agent.name, agent.user_name, "capabilities")
         return DeclaredCapability(f"{error}: {where}")
-
-    async def _agent(self, name: str) -> AgentRow:
-        return await self._store.read(agents.agent_called, name, self.user_id)
 
 
 def _view(row: CapabilityRow) -> CapabilityView:
@@ -738,7 +732,7 @@ class Checkpoints(Noun):
         scope: str = AGENT_SCOPE,
     ) -> CheckpointView:
         """Replace a checkpoint by one with a greater sequence number, or create it."""
-        agent = await self._agent(name)
+        agent = await self._agent_called(name)
         row = await self._checkpoints.put(
             agent.id,
             scope=scope,
@@ -768,11 +762,8 @@ class Checkpoints(Noun):
     @audited("checkpoint.cleared")
     async def clear(self, name: str, actor: Actor, scope: str = AGENT_SCOPE) -> CheckpointView:
         """Delete a checkpoint and return it; the next run begins without it."""
-        agent = await self._agent(name)
+        agent = await self._agent_called(name)
         return CheckpointView.from_row(await self._checkpoints.clear(agent.id, scope, actor=actor))
-
-    async def _agent(self, name: str) -> AgentRow:
-        return await self._store.read(agents.agent_called, name, self.user_id)
 
     async def _held(self, agent: AgentRow, under: Under) -> HeldRun | None:
         """Return the run that the agent's device works on, with its fence.

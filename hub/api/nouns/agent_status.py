@@ -37,12 +37,12 @@ from hub.api.noun import (
     route,
 )
 from hub.api.nouns.agents import Agents, VocabularyQuery, faults_of, managed
-from hub.clock import Clock, epoch_ms, now_ms
+from hub.clock import Clock, epoch_ms
 from hub.health.issues import Finding
 from hub.roles import AGENT, Scope, creation_of
 from hub.runs.control import RunControl
 from hub.settings.reading import FileLines
-from protocol.agent_status import FINAL, STORED_AXES, Axes, Axis, Lifecycle, Vocabulary, legal_moves, words_of
+from protocol.agent_status import FINAL, STORED_AXES, Axis, Lifecycle, Vocabulary, legal_moves, words_of
 from protocol.coordination import AgentBeat, Method
 from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId
@@ -264,7 +264,7 @@ class AgentStatuses(Noun):
         Raises:
             CodedError (CHANGED_MEANWHILE): *version* is given, and not the present one.
         """
-        await self._write(await self._agent(name), _asked(change, version), actor=actor)
+        await self._write(await self._agent_called(name), _asked(change, version), actor=actor)
         return await self.get(name)
 
     @command(
@@ -288,7 +288,7 @@ class AgentStatuses(Noun):
     ) -> AgentStatusView:
         """End an agent for good: cancel its live runs, remove its schedules, and keep its history."""
         asked = StatusWrite(axes={Axis.LIFECYCLE: Lifecycle.TERMINATED}, reason=reason)
-        await self._write(await self._agent(name), asked, actor=actor)
+        await self._write(await self._agent_called(name), asked, actor=actor)
         return await self.get(name)
 
     @command(
@@ -364,7 +364,7 @@ class AgentStatuses(Noun):
         Words of the status need the scope *run*, settings the scope *devices*.
         """
         words = words_of(vocabulary)
-        agent = await self._agent(name)
+        agent = await self._agent_called(name)
         asked = await self._asked(agent, words, change)
         if asked.settings and not caller.may(Scope.DEVICES):
             named = ", ".join(asked.columns.values())
@@ -430,9 +430,6 @@ class AgentStatuses(Noun):
                 raise
             raise managed(self._lines, error, "name") from error
 
-    async def _agent(self, name: str) -> AgentRow:
-        return await self._store.read(agents.agent_called, name, self.user_id)
-
 
 def _asked(change: StatusChange, version: int | None) -> StatusWrite:
     values: dict[str, Any] = {}
@@ -459,12 +456,10 @@ def _move_view(row: AgentMove, names: Mapping[str, str]) -> AgentMoveView:
         before=row.old_value,
         after=row.new_value,
         actor_name=names.get(row.actor),
-        snapshot=_words_of(row.snapshot),
+        snapshot={
+            name: value for name, value in msgspec.to_builtins(row.snapshot).items() if value is not None
+        },
     )
-
-
-def _words_of(axes: Axes) -> dict[str, str]:
-    return {name: value for name, value in msgspec.to_builtins(axes).items() if value is not None}
 
 
 def _with_heartbeat(facts: AgentFacts, last_heartbeat: LastHeartbeat) -> AgentFacts:
@@ -579,7 +574,7 @@ class AgentHeartbeats(Noun):
 
         After 30 at once, more than one a second is refused, and counts as a sign of life only.
         """
-        return await self._accept(await self._store.read(agents.agent_called, name, self.user_id), body)
+        return await self._accept(await self._agent_called(name), body)
 
     @route("POST", "/v1/agent/heartbeat", AGENT, errors=_HEARTBEAT_REFUSED)
     @audited("agent.heartbeat", is_act=True, is_often=True)
@@ -613,7 +608,7 @@ class AgentHeartbeats(Noun):
         recovery_at = None if body.recovery_at is None else epoch_ms(body.recovery_at)
         if body.status != "exhausted" and (body.exhaust_reason or recovery_at):
             raise bad_request(["exhaust_reason, recovery_at: they belong to the status exhausted"])
-        if recovery_at is not None and recovery_at <= now_ms(self._clock):
+        if recovery_at is not None and recovery_at <= self._now:
             raise bad_request(["recovery_at: it lies in the past"])
         most = self._heartbeats.usage_bytes
         usage = document("resource_usage", body.resource_usage, most=most, limit="resource_usage_bytes")

@@ -24,7 +24,7 @@ from hub.api.noun import (
     listed,
     route,
 )
-from hub.clock import Clock, IdFactory, epoch_ms
+from hub.clock import Clock, IdFactory
 from hub.coordination import authority
 from hub.coordination.authority import Caller
 from hub.coordination.questions import BoardMemory
@@ -402,10 +402,6 @@ class Boards(Noun):
             board=None if board is None else _view(board),
             gateway=None if gateway is None else gateway.name,
         )
-
-    @property
-    def _now(self) -> int:
-        return epoch_ms(self._clock.now())
 
     async def _agent(self, board: BoardRow, given: str) -> AgentId:
         """Find an agent of the board's user, by name or id. Raises CodedError."""

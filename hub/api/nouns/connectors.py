@@ -13,7 +13,7 @@ from hub.accounts.sign_in import SignInFailed, SignIns
 from hub.api.binding import Body
 from hub.api.device import Later, Link
 from hub.api.noun import ALL, Actor, Instant, Noun, Part, View, audited, command, device, listed, route, tool
-from hub.clock import Clock, epoch_ms, from_epoch_ms
+from hub.clock import Clock, from_epoch_ms
 from hub.connectors.calling import ConnectorFailure
 from hub.connectors.connector import Connector, Message, Page
 from hub.document import Document
@@ -236,7 +236,7 @@ class Connectors(Noun):
             )
         is_ok = all(step.is_ok for step in steps)
         if is_ok:
-            at = epoch_ms(self._clock.now())
+            at = self._now
             await self._store.write(connectors.allow_connector, row.id, at=at)
             await self._store.write(connectors.note_success, row.id, at=at)
         return SelfTestView(provider=row.provider, is_ok=is_ok, steps=tuple(steps))
@@ -277,7 +277,7 @@ class Connectors(Noun):
         readers = await self._store.read(agents.agents_by, "connector_id", [row.id])
         for agent_id in readers[row.id]:
             await self._store.write(seen_messages.try_again, agent_id)
-        await self._store.write(connectors.retry_now, row.id, at=epoch_ms(self._clock.now()))
+        await self._store.write(connectors.retry_now, row.id, at=self._now)
         return await self.get(connector)
 
     @route(
@@ -404,7 +404,7 @@ class Connectors(Noun):
         return await self._store.read(connectors.get_connector, connector, user_id=self.user_id)
 
     async def _note(self, event: str, row: ConnectorRow, actor: str) -> None:
-        at = epoch_ms(self._clock.now())
+        at = self._now
         entry = Entry(at=at, actor=actor, event=event, subject=row.id, detail={"name": row.name})
         await self._store.write(audit.append_entry, entry)
 
@@ -566,5 +566,5 @@ class Keys(Noun):
         return SharedKeysView(node_id=shared.id)
 
     async def _note(self, event: str, actor: str, **detail: str | int) -> None:
-        entry = Entry(at=epoch_ms(self._clock.now()), actor=actor, event=event, detail=dict(detail))
+        entry = Entry(at=self._now, actor=actor, event=event, detail=dict(detail))
         await self._store.write(audit.append_entry, entry)

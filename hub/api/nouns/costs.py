@@ -275,7 +275,7 @@ class Why(Noun):
             )
 
         def read(c: Connection) -> list[AgentRow]:
-            at = epoch_ms(self._clock.now())
+            at = self._now
             agent_id, device_id = ids_called(c, agent, device, user_id=self.user_id, at=at)
             if agent_id is not None:
                 return [agents.get_agent(c, agent_id)]
@@ -408,7 +408,7 @@ class AgentPreviews(Noun):
         return EventStream(preview.steps(), name="preview", streams=streams)
 
     async def _agent(self, name: str) -> tuple[AgentRow, DeviceLink | None]:
-        row = await self._store.read(agents.agent_called, name, self.user_id)
+        row = await self._agent_called(name)
         if row.device_id is None:
             return row, None
         return row, await link_of(self._store, self._roster, row.device_id, row.device_name or "")

@@ -10,7 +10,7 @@ from msgspec import Meta
 
 from hub.api.noun import Caller, Instant, Noun, Resource, RetryKey, View, audited, command, route, tool
 from hub.api.others import link_of
-from hub.clock import Clock, IdFactory, from_epoch_ms, now_ms
+from hub.clock import Clock, IdFactory, from_epoch_ms
 from hub.dates import dates_as_instants, dates_as_texts
 from hub.extraction.suspicion import hidden_count, spans
 from hub.links.gate import Buckets
@@ -351,7 +351,7 @@ class DeviceCalls(Noun):
             pairings.device_named,
             device_id,
             user_id=self.user_id,
-            at=now_ms(self._clock),
+            at=self._now,
             only=self.limited_to.devices,
         )
         link = await link_of(self._store, self._roster, device.id, device.name)
@@ -371,7 +371,7 @@ class DeviceCalls(Noun):
         """Add a call to the audit log, before it is sent: nothing leaves a device without an entry."""
         await self._store.write(
             audit.append,
-            at=now_ms(self._clock),
+            at=self._now,
             actor=caller.actor,
             event="device.called",
             subject=device.id,

@@ -330,7 +330,7 @@ class Devices(Noun):
     ) -> DeviceView:
         """Rename a device. One that hub.toml names keeps its name."""
         device = await self._find(device_id)
-        row = await self._store.write(devices.rename_device, device.id, name, at=self._now_ms(), actor=actor)
+        row = await self._store.write(devices.rename_device, device.id, name, at=self._now, actor=actor)
         log.info("device.renamed", device_id=device.id)
         return self._view(row)
 
@@ -346,7 +346,7 @@ class Devices(Noun):
     async def revoke(self, device_id: str, actor: Actor) -> DeviceView:
         """Revoke a device with its keys and tokens, and close its connection; doing it twice is no error."""
         device = await self._find(device_id)
-        at = self._now_ms()
+        at = self._now
 
         def write(c: Connection) -> None:
             devices.revoke_device(c, device.id, at=at, actor=actor)
@@ -377,7 +377,7 @@ class Devices(Noun):
             device.id,
             add=add,
             remove=remove,
-            at=self._now_ms(),
+            at=self._now,
             actor=actor,
         )
         log.info("device.granted", device_id=device.id, grants=", ".join(changed.grants))
@@ -398,7 +398,7 @@ class Devices(Noun):
             raise CodedError(ErrorCode.DEVICE_OFFLINE, f"device {device.name!r} is not connected to this hub")
         self._roster.end(device.id, KICKED, CloseCode.RESTARTING)
         await self._store.write(
-            audit.append, at=self._now_ms(), actor=actor, event="device.kicked", subject=device.id
+            audit.append, at=self._now, actor=actor, event="device.kicked", subject=device.id
         )
         log.info("device.kicked", device_id=device.id)
         return self._view(device)
@@ -431,9 +431,7 @@ class Devices(Noun):
         """Assign a device to one of two machines with its credential; the other one is refused."""
         device = await self._find(device_id)
         await link_of(self._store, self._roster, device.id, device.name)
-        copy, present = await self._store.write(
-            devices.keep, device.id, machine, at=self._now_ms(), actor=actor
-        )
+        copy, present = await self._store.write(devices.keep, device.id, machine, at=self._now, actor=actor)
         if copy.refuses(present):
             self._roster.end_revoked(device.id, None)
         log.info("device.kept", device_id=device.id)
@@ -455,7 +453,7 @@ class Devices(Noun):
         """
         device = await self._find(device_id)
         await link_of(self._store, self._roster, device.id, device.name)
-        await self._store.write(agreement.compare_again, device.id, self._now_ms(), actor=actor)
+        await self._store.write(agreement.compare_again, device.id, self._now, actor=actor)
         self._roster.end(device.id, RESYNCED, CloseCode.RESTARTING)
         log.info("device.resynced", device_id=device.id)
         return self._view(device)
@@ -465,7 +463,7 @@ class Devices(Noun):
 
     def _called(self, c: Connection, called: str) -> DeviceRow:
         only = self.limited_to.devices
-        return pairings.device_named(c, called, user_id=self.user_id, at=self._now_ms(), only=only)
+        return pairings.device_named(c, called, user_id=self.user_id, at=self._now, only=only)
 
     def _view(self, row: DeviceRow) -> DeviceView:
         link = self._roster.find(row.id)
@@ -484,9 +482,6 @@ class Devices(Noun):
             return None
         measured_at = self._clock.now() - timedelta(seconds=newest.age_s)
         return RoundTripView(round(newest.seconds * 1_000, 3), measured_at)
-
-    def _now_ms(self) -> int:
-        return epoch_ms(self._clock.now())
 
 
 def _instant(at: int | None) -> datetime | None:
@@ -673,7 +668,7 @@ class Pairings(Noun):
         """List the pending pairings without their codes, the oldest first."""
         if self.user_id is not None:
             return []
-        at, limit, after = self._now_ms(), part.limit, part.after
+        at, limit, after = self._now, part.limit, part.after
         return await self._store.read(
             lambda c: [
                 _view(row, devices.find_device(c, row.label, user_id=self._owner_id))
@@ -718,7 +713,7 @@ class Pairings(Noun):
                 user_id=user_id,
                 name=name,
                 actor=actor,
-                at=self._now_ms(),
+                at=self._now,
             )
             log.info("pairing.approved", pairing_id=waiting.id, device_id=approved.id)
         user = (await self._store.read(devices.user_names, [user_id]))[user_id]
@@ -739,7 +734,7 @@ class Pairings(Noun):
         """Deny a pending pairing."""
         if self.user_id is not None:
             raise CodedError(ErrorCode.UNKNOWN_PAIRING, f"no device waits under the id {pairing_id!r}")
-        denied = await self._store.write(pairings.deny, PairingId(pairing_id), actor=actor, at=self._now_ms())
+        denied = await self._store.write(pairings.deny, PairingId(pairing_id), actor=actor, at=self._now)
         log.info("pairing.denied", pairing_id=denied.id)
         return _view(denied)
 
@@ -756,7 +751,7 @@ class Pairings(Noun):
                 code_hash = auth.hash_code(auth.read(code))
             except auth.BadCode as error:
                 raise CodedError(ErrorCode.BAD_PARAMS, f"code: {error}") from error
-            waiting = await self._store.read(pairings.find_pairing, code_hash, at=self._now_ms())
+            waiting = await self._store.read(pairings.find_pairing, code_hash, at=self._now)
             if waiting is None:
                 await self._count_wrong(actor)
                 raise CodedError(ErrorCode.UNKNOWN_PAIRING, "no device shows this code now")
@@ -769,15 +764,12 @@ class Pairings(Noun):
             log.warning("pairing.locked", actor=actor)
             await self._store.write(
                 audit.append,
-                at=self._now_ms(),
+                at=self._now,
                 actor=actor,
                 event="auth.refused",
                 outcome="refused",
                 detail={"reason": "wrong_codes"},
             )
-
-    def _now_ms(self) -> int:
-        return epoch_ms(self._clock.now())
 
 
 def _view(row: PairingRow, known: DeviceRow | None = None) -> PairingView:
@@ -860,7 +852,7 @@ class Users(Noun):
         if len(await self._store.read(devices.list_users)) >= most:
             self._metrics.limits_reached.labels("users").inc()
             raise CodedError(ErrorCode.LIMIT_REACHED, f"there are {most} users (users)")
-        at = epoch_ms(self._clock.now())
+        at = self._now
         made = await self._store.write(
             devices.create_user, id=UserId(self._ids.fresh()), name=name, at=at, actor=actor
         )
@@ -876,7 +868,7 @@ class Users(Noun):
         """Delete a user who owns no devices, agents, tokens or runs."""
         if name == devices.OWNER:
             raise CodedError(ErrorCode.ILLEGAL_TRANSITION, f"user {name!r} is made at each start, and stays")
-        at = epoch_ms(self._clock.now())
+        at = self._now
         removed = await self._store.write(devices.remove_user, name, at=at, actor=actor)
         log.info("user.removed", user_id=removed.id)
         return UserView.from_row(removed)
@@ -900,7 +892,7 @@ class Users(Noun):
 
         The credentials are revoked at once. Refused where others use what the user owns.
         """
-        at = epoch_ms(self._clock.now())
+        at = self._now
         erased = await self._store.write(user_data.begin_erasing, name, at=at, actor=actor)
         log.warning("user.erasing", user_id=erased.id)
         self.on_erased()

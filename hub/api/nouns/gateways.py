@@ -8,7 +8,7 @@ from msgspec import Meta
 from hub.api.binding import Body
 from hub.api.noun import ALL, Actor, Instant, Name, Noun, Part, View, audited, command, listed, route
 from hub.api.nouns.agents import AgentView
-from hub.clock import Clock, IdFactory, epoch_ms
+from hub.clock import Clock, IdFactory
 from hub.coordination.gateway_watch import GatewayMonitor
 from hub.log import Channel
 from hub.metrics import Metrics
@@ -318,7 +318,7 @@ class Gateways(Noun):
 
     def _entry(self, event: str, actor: str, row: GatewayRow, **detail: str | None) -> Entry:
         about = {"gateway": row.name, **detail}
-        return Entry(at=epoch_ms(self._clock.now()), actor=actor, event=event, subject=row.id, detail=about)
+        return Entry(at=self._now, actor=actor, event=event, subject=row.id, detail=about)
 
 
 def _with_members(c: Connection, row: GatewayRow) -> _Found:

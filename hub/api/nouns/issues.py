@@ -10,7 +10,7 @@ from msgspec import Meta
 
 from hub.api.binding import Body
 from hub.api.noun import ALL, Actor, Instant, Noun, Part, View, audited, command, listed, route, tool
-from hub.clock import Clock, epoch_ms, now_ms
+from hub.clock import Clock, epoch_ms
 from hub.health.issues import Fix, Issue, Severity, place
 from hub.health.issues import Issues as FoundIssues
 from hub.roles import Scope
@@ -116,7 +116,8 @@ class Issues(Noun):
         found = await self._issues.fresh(online=online, anew=anew)
         mutes: dict[str, IssueMuteView] = {}
         with suppress(StorageError):  # one of the issues says why
-            mutes = await self._store.read(_mutes, now_ms(self._clock))
+            now = self._now
+            mutes = await self._store.read(lambda c: _named(c, deliveries.list_mutes(c, now).values()))
         shown = [issue for issue in found if self._is_seen(issue) and (issue.found.key in mutes) == muted]
         return part.of([_view(issue, mutes) for issue in shown], _key)
 
@@ -139,7 +140,7 @@ class Issues(Noun):
         until: Annotated[Instant | None, _MUTE_REQUEST] = None,
     ) -> IssueMuteView:
         """Hide an issue at all nodes, until a time or until it is unmuted."""
-        now = now_ms(self._clock)
+        now = self._now
         ends_at = None if until is None else epoch_ms(until)
         if ends_at is not None and ends_at <= now:
             raise CodedError(ErrorCode.BAD_PARAMS, "until: expected a time to come")
@@ -164,7 +165,7 @@ class Issues(Noun):
     @audited("issue.unmuted")
     async def unmute(self, key: Annotated[str, Meta(pattern=KEY)], actor: Actor) -> IssueMuteView:
         """Show a muted issue again. Returns the mute that has ended."""
-        now = now_ms(self._clock)
+        now = self._now
         row = (await self._store.read(deliveries.list_mutes, now)).get(key)
         if row is None or self.user_id not in (None, row.user_id):
             raise CodedError(
@@ -201,10 +202,6 @@ def _counted(issues: Iterable[Issue]) -> IssueCounts:
         warnings=seen.count(Severity.WARNING),
         notices=seen.count(Severity.NOTICE),
     )
-
-
-def _mutes(c: Connection, now: int) -> dict[str, IssueMuteView]:
-    return _named(c, deliveries.list_mutes(c, now).values())
 
 
 def _named(c: Connection, mutes: Collection[IssueMute]) -> dict[str, IssueMuteView]:

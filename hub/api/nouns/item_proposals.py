@@ -8,7 +8,7 @@ from msgspec import Meta
 
 from hub.api.noun import Actor, Noun, View, audited, route, tool
 from hub.api.nouns.items import MOST_VERDICTS, VerdictError, error_of, with_instants
-from hub.clock import Clock, IdFactory, epoch_ms
+from hub.clock import Clock, IdFactory
 from hub.printable import typed_problem
 from hub.roles import BY_ALL, Scope
 from hub.runs.agreement import problem_with
@@ -108,7 +108,7 @@ class ItemProposals(Noun):
             user_id=self.user_id,
             limits=self.limited_to,
             actor=actor,
-            at=epoch_ms(self._clock.now()),
+            at=self._now,
             check=check,
             read=partial(with_instants, tables),
         )
@@ -142,7 +142,7 @@ class ItemProposals(Noun):
             state,
             user_id=self.user_id,
             actor=actor,
-            at=epoch_ms(self._clock.now()),
+            at=self._now,
         )
 
 

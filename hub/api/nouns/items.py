@@ -34,7 +34,7 @@ from hub.api.noun import (
 from hub.api.others import link_of
 from hub.clock import Clock, IdFactory, epoch_ms, from_epoch_ms
 from hub.dates import dates_as_instants, dates_as_texts
-from hub.links.roster import DeviceLink, Roster
+from hub.links.roster import Roster
 from hub.metrics import Metrics
 from hub.roles import BY_ALL, BY_DEVICE, Scope
 from hub.runs.agreement import RowTitle, choices_of, lacking, problem_with, refused_by
@@ -380,42 +380,24 @@ _Text = Annotated[str, Meta(max_length=1_000)]
 class AskedItems(NamedTuple):
     """Filter of a request."""
 
-    agent: str | None
-    device: str | None
-    verdict: ItemVerdict | None
-    run: str | None
-    table: str | None
-    warning: ItemWarning | None
-    apart: bool | None
-    path: str | None
-    text: str | None
-    since: int | None
-    proposed: bool | None
-
-
-def asked_items(
-    agent: _Name | None = None,
-    device: Annotated[str, Meta(max_length=200, description="A device's name or id.")] | None = None,
-    verdict: ItemVerdict | None = None,
-    run: _Name | None = None,
-    table: _Name | None = None,
-    warning: Annotated[ItemWarning, Meta(description="Any, none, or the name of one.")] | None = None,
+    agent: _Name | None = None
+    device: Annotated[str, Meta(max_length=200, description="A device's name or id.")] | None = None
+    verdict: ItemVerdict | None = None
+    run: _Name | None = None
+    table: _Name | None = None
+    warning: Annotated[ItemWarning, Meta(description="Any, none, or the name of one.")] | None = None
     apart: Annotated[
         bool | None, Meta(description="Only items that their agents list apart, or only others.")
-    ] = None,
-    path: Annotated[_Text, Meta(description="Of a file; of a folder, if it ends in a slash.")] | None = None,
-    text: Annotated[_Text, Meta(description="In a value or in the path.")] | None = None,
-    since: Annotated[Instant, Meta(description="Only items found from then on.")] | None = None,
+    ] = None
+    path: Annotated[_Text, Meta(description="Of a file; of a folder, if it ends in a slash.")] | None = None
+    text: Annotated[_Text, Meta(description="In a value or in the path.")] | None = None
+    since: Annotated[Instant, Meta(description="Only items found from then on.")] | None = None
     proposed: Annotated[
         bool | None, Meta(description="Only items with an open proposal, or only others.")
-    ] = None,
-) -> AskedItems:
-    """Return the filter of a request."""
-    found_since = None if since is None else epoch_ms(since)
-    return AskedItems(agent, device, verdict, run, table, warning, apart, path, text, found_since, proposed)
+    ] = None
 
 
-Asked = Annotated[AskedItems, From(asked_items)]
+Asked = Annotated[AskedItems, From(AskedItems)]
 
 
 def sought_items(
@@ -591,7 +573,9 @@ class Items(Noun):
                     user=owners.get(row.user_id),
                     quote=(row.source or {}).get("quote") if values or detail else None,
                     excerpt=excerpts.get(row.id),
-                    data=self._as_texts(row, one.timezone) if values else None,
+                    data=dates_as_texts(self._tables().of(row.target_table), row.data, one.timezone)
+                    if values
+                    else None,
                 )
                 for one, row in ((one, _edited(one.row, edits)) for one in page.items)
             ),
@@ -612,7 +596,7 @@ class Items(Noun):
         agent_id, device_id = ids_called(
             *(c, asked.agent, asked.device),
             user_id=self.user_id,
-            at=epoch_ms(self._clock.now()),
+            at=self._now,
             only=self.limited_to.devices,
         )
         return ItemFilter(
@@ -627,13 +611,9 @@ class Items(Noun):
             apart=asked.apart,
             path=asked.path,
             text=asked.text,
-            since=asked.since,
+            since=None if asked.since is None else epoch_ms(asked.since),
             proposed=asked.proposed,
         )
-
-    def _as_texts(self, row: ItemRow, timezone: str | None) -> dict[str, Any]:
-        """Return the values of an item with dates as texts."""
-        return dates_as_texts(self._tables().of(row.target_table), row.data, timezone)
 
     @command(
         "items show ITEM_ID",
@@ -777,7 +757,7 @@ class Items(Noun):
             user_id=self.user_id,
             limits=self.limited_to,
             actor=actor,
-            at=epoch_ms(self._clock.now()),
+            at=self._now,
             check=partial(self._problem_with, self._tables()),
             read=partial(with_instants, self._tables()),
         )
@@ -816,10 +796,6 @@ class Items(Noun):
             for id, on in found.items()
         }
 
-    def _needs_owner(self, item: ItemRow, link: DeviceLink | None) -> bool:
-        """Return whether only the owner of a connected device may approve the item, because of its marks."""
-        return link is not None and bool(item.warnings) and refused_by(link, is_marked=True) is not None
-
     def _elsewhere(self, c: Connection, rows: Sequence[ItemRow]) -> set[DeviceId]:
         """Return the devices of items that are connected to another node of the hub."""
         ids = {row.device_id for row in rows if row.device_id is not None} if self._store.is_shared else set()
@@ -843,7 +819,10 @@ class Items(Noun):
         named = {"path": row.unit_key, "table": row.target_table, "title": title}
         refuses = None if link is None else refused_by(link)
         verdicts = {"device_refuses": refuses, "device_is_elsewhere": row.device_id in elsewhere}
-        verdicts["needs_owner"] = self._needs_owner(row, link)
+        # by its marks, only the owner of a connected device may approve it
+        verdicts["needs_owner"] = (
+            link is not None and bool(row.warnings) and refused_by(link, is_marked=True) is not None
+        )
         lacks = () if table is None else lacking(table, row.data)
         places = tuple(map(_place_view, row.places))
         source = row.source or {}
@@ -861,7 +840,7 @@ class Items(Noun):
     async def report(self, link: Link, verdicts: Verdicts) -> dict[str, Any]:
         """Store what the owner of a device decided about items that it was sent."""
         last = list({one.call_id: one for one in verdicts}.values())
-        at = epoch_ms(self._clock.now())
+        at = self._now
 
         def write(c: Connection) -> dict[CallId, bool]:
             calls.check_newest(c, link.device_id, link.epoch)  # over a newer one, its owner may say another

@@ -11,7 +11,7 @@ from hub.agents.locks import Locks as HeldLocks
 from hub.api.binding import Body, bad_request
 from hub.api.device import Later, Link, OwnAgent, object_of
 from hub.api.noun import ALL, Actor, Instant, Noun, Part, View, audited, command, device, listed, route
-from hub.clock import Clock, epoch_ms, from_epoch_ms
+from hub.clock import Clock, from_epoch_ms
 from hub.log import Channel
 from hub.roles import Scope
 from protocol.agent_status import Lifecycle
@@ -203,7 +203,7 @@ class Locks(Noun):
         """
         found = await self._find(resource)
         entry = Entry(
-            at=epoch_ms(self._clock.now()),
+            at=self._now,
             actor=actor,
             event="lock.released",
             subject=resource,
@@ -317,7 +317,7 @@ class Locks(Noun):
         return await self._store.read(read)
 
     async def _agent(self, name: str) -> AgentRow:
-        agent = await self._store.read(agents.agent_called, name, self.user_id)
+        agent = await self._agent_called(name)
         if agent.archived_at is not None or agent.lifecycle == Lifecycle.TERMINATED:
             raise CodedError(
                 ErrorCode.UNKNOWN_AGENT,

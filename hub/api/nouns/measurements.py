@@ -183,7 +183,7 @@ class Measurements(Noun):
         report_id: Annotated[Id | None, _REPORT_REQUEST] = None,
     ) -> ReportedView:
         """Store samples of an agent, all or none, by the rules and limits of reports of a device."""
-        agent = await self._store.read(agents.agent_called, name, self.user_id)
+        agent = await self._agent_called(name)
         own = {agent.id: agent.id, agent.name: agent.id, name: agent.id}
         for place, sample in enumerate(samples):
             if sample.agent_id is not None and sample.agent_id not in own:
@@ -272,7 +272,7 @@ class Measurements(Noun):
             tags=_tags(tag or ()),
             by=by,
         )
-        agent = await self._store.read(agents.agent_called, name, self.user_id)
+        agent = await self._agent_called(name)
         return _view(agent.name, await self._measurements.ask(agent.id, question))
 
 

@@ -20,7 +20,7 @@ from hub.api.noun import (
     listed,
     route,
 )
-from hub.clock import Clock, IdFactory, now_ms
+from hub.clock import Clock, IdFactory
 from hub.notify.notifier import Notifier
 from hub.roles import Scope
 from hub.settings.notify_settings import Kind, NotifySettings
@@ -127,7 +127,7 @@ class Notify(Noun):
     async def retry(self, delivery: Annotated[str, Meta(max_length=100)], actor: Actor) -> DeliveryView:
         """Send a delivery once more with its id, and try its target at once, even if it was disabled."""
 
-        change = partial(deliveries.retry, at=now_ms(self._clock))
+        change = partial(deliveries.retry, at=self._now)
         return await self._changed(delivery, change, f"there is no delivery {delivery}")
 
     @command(

@@ -100,7 +100,7 @@ class AuditLog(Noun):
 
     async def note(self, event: str, *, actor: str) -> None:
         """Write an entry about an action that changed nothing, unless the database is slow or broken."""
-        at = epoch_ms(self._clock.now())
+        at = self._now
         with anyio.move_on_after(NOTE_S):
             try:
                 await self._store.write(audit.append, at=at, actor=actor, event=event)

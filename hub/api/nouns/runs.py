@@ -4,7 +4,6 @@ import re
 from collections import Counter
 from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from contextlib import aclosing
-from datetime import datetime
 from typing import Annotated, Any, Final, Literal, NamedTuple
 
 import anyio
@@ -33,7 +32,7 @@ from hub.api.noun import (
     tool,
 )
 from hub.api.waiting import Waiting, Waits, read_waits
-from hub.clock import Clock, epoch_ms, from_epoch_ms, now_ms
+from hub.clock import Clock, epoch_ms, from_epoch_ms
 from hub.roles import BY_DEVICE, Principal, Scope
 from hub.runs.budget import NANOS
 from hub.runs.control import RunControl
@@ -256,33 +255,22 @@ class RunFacts(NamedTuple):
 class AskedRuns(NamedTuple):
     """Filter of a request."""
 
-    agent: str | None = None
-    device: str | None = None
-    state: RunState | None = None
-    task_id: str | None = None
-    outcome: OutcomeWord | None = None
-    since: datetime | None = None
-    until: datetime | None = None
-    text: str | None = None
+    agent: Annotated[str, Meta(max_length=200)] | None = None
+    device: Annotated[str, Meta(max_length=200, description="A device's name or id.")] | None = None
+    state: Annotated[RunState, Meta(description="Only runs in this state.")] | None = None
+    task_id: (
+        Annotated[str, Meta(max_length=TASK_CHARACTERS, description="Only runs for this task.")] | None
+    ) = None
+    outcome: Annotated[OutcomeWord, Meta(description="Only runs that ended so.")] | None = None
+    since: Annotated[Instant, Meta(description="Only runs created from then on.")] | None = None
+    until: Annotated[Instant, Meta(description="Only runs created before.")] | None = None
+    text: (
+        Annotated[str, Meta(max_length=200, description="In the agent's name, the reason or the errors.")]
+        | None
+    ) = None
 
 
-def asked_runs(
-    agent: Annotated[str, Meta(max_length=200)] | None = None,
-    device: Annotated[str, Meta(max_length=200, description="A device's name or id.")] | None = None,
-    state: Annotated[RunState, Meta(description="Only runs in this state.")] | None = None,
-    task_id: Annotated[str, Meta(max_length=TASK_CHARACTERS, description="Only runs for this task.")]
-    | None = None,
-    outcome: Annotated[OutcomeWord, Meta(description="Only runs that ended so.")] | None = None,
-    since: Annotated[Instant, Meta(description="Only runs created from then on.")] | None = None,
-    until: Annotated[Instant, Meta(description="Only runs created before.")] | None = None,
-    text: Annotated[str, Meta(max_length=200, description="In the agent's name, the reason or the errors.")]
-    | None = None,
-) -> AskedRuns:
-    """Return the filter of a request."""
-    return AskedRuns(agent, device, state, task_id, outcome, since, until, text)
-
-
-Asked = Annotated[AskedRuns, From(asked_runs)]
+Asked = Annotated[AskedRuns, From(AskedRuns)]
 NO_FILTER: Final = AskedRuns()
 
 
@@ -438,7 +426,7 @@ class Runs(Noun):
         agent_id, device_id = ids_called(
             *(c, asked.agent, asked.device),
             user_id=self.user_id,
-            at=epoch_ms(self._clock.now()),
+            at=self._now,
             only=self.limited_to.devices,
         )
         states = None if asked.state is None else {asked.state}
@@ -671,7 +659,7 @@ class Runs(Noun):
 
     @property
     def now_ms(self) -> int:
-        return now_ms(self._clock)
+        return self._now
 
     def views_of(self, found: RunFacts) -> list[RunView]:
         """Return the views of runs, with the reasons why they wait and the fires that they cover."""

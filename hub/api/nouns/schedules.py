@@ -150,7 +150,7 @@ class Schedules(Noun):
         dry_run: Annotated[bool, _BACKFILL_REQUEST] = False,
     ) -> BackfillView:
         """Queue a run for each fire in the range that had none, one after the other."""
-        agent = await self._store.read(agents.agent_called, name, self.user_id)
+        agent = await self._agent_called(name)
         declared = await self._declared(agent)
         if not declared:
             raise CodedError(
@@ -378,7 +378,16 @@ class Slots(Noun):
                 schedule_rows.wakes_of(c, agent_id, paging.part.limit, after=paging.after),
             ),
         )
-        found = [_wake_view(row, agent.device_name or "") for row in rows]
+        device = agent.device_name or ""
+        found = [
+            WakeView.from_row(
+                row,
+                slot=row.label,
+                starts_at=row.fire_at,
+                said=describe_wake(row.state, row.reason, device=device),
+            )
+            for row in rows
+        ]
         page = paging.fetched(found, key=lambda wake: (epoch_ms(wake.starts_at), wake.id))
         return CalendarPage(slots=tuple(self._slots(slots)), wakes=page.items, next_cursor=page.next_cursor)
 
@@ -407,12 +416,3 @@ class Slots(Noun):
                 for fire in fires
             ),
         )
-
-
-def _wake_view(row: WakeRow, device: str) -> WakeView:
-    return WakeView.from_row(
-        row,
-        slot=row.label,
-        starts_at=row.fire_at,
-        said=describe_wake(row.state, row.reason, device=device),
-    )

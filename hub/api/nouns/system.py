@@ -46,7 +46,7 @@ from hub.api.nouns.tokens import LimitsView
 from hub.api.others import not_alive
 from hub.api.pages import HEADERS, asset
 from hub.backups import Backups
-from hub.clock import Clock, epoch_ms
+from hub.clock import Clock
 from hub.drain import Drain
 from hub.health.issues import Finding, notice
 from hub.health.issues import Issues as FoundIssues
@@ -345,7 +345,7 @@ class System(Noun):
         where = self._where()
         here = sum(mine in (None, link.user_id) for link in self._roster.connected())
         is_shared = self._store.is_shared
-        at = epoch_ms(self._clock.now())
+        at = self._now
         numbers = None
         try:
             numbers = await self._store.read(
@@ -488,7 +488,7 @@ class Upkeep(Noun):
         executing = self._executing()
         if not self._drain.is_begun:
             entry = audit.Entry(
-                at=epoch_ms(self._clock.now()),
+                at=self._now,
                 actor=actor,
                 event="hub.drained",
                 detail={"executing": executing},
@@ -577,7 +577,7 @@ class Nodes(Noun):
     @audited("node.removed")
     async def remove(self, node_id: str, actor: Actor) -> NodeView:
         """Remove a node that is not alive from the list. A process that was only frozen ends itself."""
-        at = epoch_ms(self._clock.now())
+        at = self._now
 
         def write(c: Connection) -> NodeRow:
             node = nodes.remove_node(c, node_id)

@@ -562,7 +562,7 @@ class AgentTokens(SecretsOfKind[AgentTokenRow], Noun):
         ] = None,
     ) -> NewAgentToken:
         """Create a token for an agent, valid only under ``/v1/agent``. Only this response has the secret."""
-        agent = await self._store.read(agents.agent_called, name, self.user_id)
+        agent = await self._agent_called(name)
         lasts_s = self.limits.agent_token_days * DAY_S if ttl_s is None else ttl_s
         try:
             row, token = await self._create(
