@@ -1,7 +1,6 @@
 """What operators are told, read off the rows, and what they can do."""
 
 from collections.abc import Callable
-from contextlib import aclosing
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -32,7 +31,7 @@ from hub.health.issues import Issues as FoundIssues
 from hub.health.machine import full_disk
 from hub.health.work import check_hold
 from hub.links.roster import Roster
-from hub.loop_lag import STUCK_S, LoopLag
+from hub.loop_lag import LoopLag
 from hub.openclaw import Fleet
 from hub.outbound.rules import OutboundRules
 from hub.runs.leases import Leadership
@@ -52,7 +51,6 @@ from storage.schedules import schedule_rows, schedules
 from storage.schedules.schedule_rows import DeclaredSchedule
 from tests.support.clock import START, SeededChance
 from tests.support.coded import coded
-from tests.support.log import opened_log
 from tests.support.presence import live, open_session
 from tests.support.runs import BOOT, Bench, agent, bench, folder, store
 from tests.support.services import running
@@ -252,15 +250,6 @@ async def test_a_waiting_run_says_what_it_waits_for(bench: Bench, operations: Hu
     )
 
 
-async def test_pause_of_an_agent_is_logged_once_with_the_operator(operations: Hub) -> None:
-    with opened_log() as opened:
-        for _ in range(2):
-            await operations.noun(Agents).pause("notes", actor="operator:7")
-        await operations.noun(Agents).resume("notes", "operator:7")
-        told = [line for line in opened.lines() if "agent." in line]
-    assert [(line.count("agent.paused"), line.count("operator:7")) for line in told] == [(1, 1), (0, 1)]
-
-
 async def test_waiting_run_names_the_settling_device_and_the_stop_of_the_dispatcher(
     bench: Bench, operations: Hub, scheduler: Scheduler
 ) -> None:
@@ -339,24 +328,6 @@ async def shows_code(bench: Bench, label: str, *, until: int) -> None:
     await bench.store.write(pairings.ask, asking, at=1, expires_at=until, most=1, most_per_network=1)
 
 
-async def test_a_run_is_paused_resumed_cancelled_and_run_again_in_somebodys_name(
-    operations: Hub,
-) -> None:
-    run = await operations.noun(Agents).start_run("notes", RunRequest(), "operator:7")
-    with pytest.raises(IllegalTransition):
-        await operations.noun(Runs).resume(run.id, actor="operator:7")
-    await operations.noun(Runs).pause(run.id, actor="operator:7")
-    assert (await operations.noun(Runs).resume(run.id, actor="operator:7")).state is RunState.QUEUED
-
-    ended = await operations.noun(Runs).cancel(run.id, "operator:7", reason="wrong folder")
-    assert (ended.state, ended.reason, ended.waiting_for) == (RunState.CANCELLED, "wrong folder", None)
-    again = await operations.noun(Runs).rerun(run.id, actor="operator:8")
-    assert (await operations.noun(Runs).get(again.id)).rerun_of == run.id
-
-    moves = (await operations.noun(Runs).get(run.id)).history
-    assert {move.actor for move in moves} == {"operator:7"}
-
-
 async def test_a_pause_that_waits_for_the_files_in_hand_is_told_and_cannot_be_resumed_yet(
     bench: Bench, operations: Hub
 ) -> None:
@@ -375,23 +346,6 @@ async def test_a_pause_that_waits_for_the_files_in_hand_is_told_and_cannot_be_re
     assert (pausing.state, pausing.is_pausing) == (RunState.RUNNING, True)
     assert pausing.waiting_for == "pauses when the files in hand are done"
     assert not (await operations.noun(Runs).get(run.id)).is_pausing
-
-
-async def test_a_follower_sees_the_last_step_whatever_it_missed(bench: Bench, operations: Hub) -> None:
-    bench.connect(runs=folder(a="- [ ] one"))
-    queued = await operations.noun(Agents).start_run("notes", RunRequest(), "me", "key")
-    seen: list[RunState] = []
-
-    async def follow() -> None:
-        async with aclosing(operations.noun(Runs).follow(queued.id)) as steps:
-            async for step in steps:
-                seen.append(step.run.state)  # noqa: PERF401 - a step at a time is the point
-
-    with anyio.fail_after(10):
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(follow)
-            await bench.run()
-    assert seen[-1] is RunState.COMPLETED
 
 
 async def test_an_agent_tells_when_it_runs_next_and_how_the_clocks_change(
@@ -586,13 +540,3 @@ async def test_a_hub_that_is_held_back_is_ready_and_degraded(
     assert [(one.id, one.explanation) for one in readiness.issues] == [("hub.held", None)]
     bench.clock.advance(600)
     assert await system.readiness(Head()) == Readiness(ready=True)
-
-
-async def test_a_hub_whose_event_loop_stood_still_says_that_it_is_stuck(
-    bench: Bench, operate: Callable[..., Hub]
-) -> None:
-    lag = LoopLag(clock=bench.clock, metrics=bench.metrics)
-    system, head = operate(lag=lag).noun(System), Head()
-    assert ((await system.health(head)).status, head.status) == ("ok", 200)
-    bench.clock.advance(STUCK_S + 1)
-    assert ((await system.health(head)).status, head.status) == ("stuck", 503)
