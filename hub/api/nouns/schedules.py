@@ -26,7 +26,7 @@ from storage.agents.agents import AgentRow
 from storage.devices import devices
 from storage.schedules import fires, schedule_rows
 from storage.schedules.fires import FireRow
-from storage.schedules.schedule_rows import ScheduleRow, WakeRow
+from storage.schedules.schedule_rows import ScheduleRow
 from storage.store import Connection, Store
 
 MOST_PLANS: Final = 25  # schedules in a page of the calendar
