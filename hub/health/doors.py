@@ -215,7 +215,6 @@ async def check_flapping(
     store: Store, flapping: Callable[[], Iterable[DeviceId]], now: datetime
 ) -> Iterable[Finding]:
     """Find devices that connect and disconnect repeatedly."""
-    often = list(flapping())
     return [
         warning(
             "device.flapping",
@@ -224,7 +223,7 @@ async def check_flapping(
             subject=row.id,
             user_id=row.user_id,
         )
-        for row in await store.read(devices.devices_of, often)
+        for row in await store.read(devices.devices_of, list(flapping()))
     ]
 
 
@@ -322,7 +321,6 @@ async def check_takeovers(
     Args:
         waiting: returns the devices that must wait before another takeover, with the remaining seconds.
     """
-    taken = list(waiting())
     return [
         error(
             "device.taken_over",
@@ -331,7 +329,7 @@ async def check_takeovers(
             subject=row.id,
             user_id=row.user_id,
         )
-        for row in await store.read(devices.devices_of, taken)
+        for row in await store.read(devices.devices_of, list(waiting()))
     ]
 
 

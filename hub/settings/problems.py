@@ -443,15 +443,6 @@ def _spelled(bound: float) -> str:
     return f"{int(bound) if bound == int(bound) else bound:_}"
 
 
-def _shortest(_: object, context: Mapping[str, Any]) -> Sentence:
-    least = context["min_length"]
-    return Sentence("may not be empty" if least == 1 else f"at least {least} characters")
-
-
-def _kind(_: object, context: Mapping[str, Any]) -> Sentence:
-    return Sentence(f"must be {context['expected_tags'].replace(', ', ' or ')}")
-
-
 def _pattern(_: object, context: Mapping[str, Any]) -> Sentence:
     if r"[\w.-]" in context["pattern"]:
         return Sentence("not a valid name", _OF_NAMES)
@@ -482,13 +473,17 @@ _SENTENCES: Final[Mapping[str, Callable[[object, Mapping[str, Any]], Sentence]]]
     "greater_than_equal": _bound("must be at least", "ge"),
     "less_than": _bound("must be less than", "lt"),
     "less_than_equal": _bound("must be at most", "le"),
-    "string_too_short": _shortest,
+    "string_too_short": lambda _, context: Sentence(
+        "may not be empty" if context["min_length"] == 1 else f"at least {context['min_length']} characters"
+    ),
     "string_too_long": _always("longer than {max_length} characters"),
     "too_short": _always("may not be empty"),
     "too_long": _always("more than {max_length} are given"),
     "literal_error": _always("must be {expected}"),
     "enum": _always("must be {expected}"),
-    "union_tag_invalid": _kind,
+    "union_tag_invalid": lambda _, context: Sentence(
+        f"must be {context['expected_tags'].replace(', ', ' or ')}"
+    ),
     "union_tag_not_found": _always("missing"),
     "missing": _always("missing"),
     "extra_forbidden": _always("there is no such field"),
