@@ -1,6 +1,7 @@
 """The command line, and a hub for it to talk with: a real server in a thread of its own."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,10 @@ from click.testing import CliRunner, Result
 from hub.cli import show
 from hub.cli.app import hub as command
 from hub.cli.talk import Talk
+from hub.clock import IdFactory
+from hub.device.inserts import DeviceStore, open_device_store
 from protocol.lifecycles import RunState
-from tests.support.clock import FakeClock
+from tests.support.clock import FakeClock, SeededChance
 from tests.support.hub import ServedHub, serving
 
 Hub = Callable[..., Result]
@@ -35,6 +38,14 @@ def ends(
     missing += [text for text in output if text not in result.output]
     found = [text for text in unsaid if text in result.output]
     assert (result.exit_code, missing, found) == (code, [], []), result.output
+
+
+@contextmanager
+def device_store(path: Path, seed: int = 0) -> Iterator[DeviceStore]:
+    """Open the file of a device as the device does."""
+    clock = FakeClock()
+    with open_device_store(path, clock=clock, ids=IdFactory(clock, SeededChance(seed))) as store:
+        yield store
 
 
 @pytest.fixture

@@ -6,12 +6,10 @@ from pathlib import Path
 import pytest
 
 from hub.cli.failure import Exit
-from hub.clock import IdFactory
-from hub.device.inserts import open_device_store
 from hub.system import processes
 from hub.tokens import TokenKind, make
-from tests.hub.cli.conftest import Hub, ends
-from tests.support.clock import FakeClock, SeededChance
+from tests.hub.cli.conftest import Hub, device_store, ends
+from tests.support.clock import SeededChance
 from tests.support.families import each
 
 NOWHERE = "ws://127.0.0.1:1"
@@ -134,8 +132,7 @@ def test_preview_counts_offered_files_and_names_the_others_with_reasons(hub: Hub
 def test_preview_without_folders_takes_those_of_the_device(hub: Hub, folder: Path, tmp_path: Path) -> None:
     file = tmp_path / "desk.db"
     ends(hub("device", "preview", "--db", str(file)), Exit.FAILED, "there is no device database")
-    clock = FakeClock()
-    with open_device_store(file, clock=clock, ids=IdFactory(clock, SeededChance())) as store:
+    with device_store(file) as store:
         ends(hub("device", "preview", "--db", str(file)), Exit.USAGE, "has not shared a folder yet")
         store.name_roots([str(folder)])
     shown = hub("device", "preview", "--db", str(file))
@@ -157,8 +154,7 @@ def test_connect_shows_new_folders_and_asks_the_owner_once(
     assert "labelled-password in line 3" in refused.stdout
     taken = hub(*words, input="y\n")
     assert "nothing is shared" not in taken.stderr
-    clock = FakeClock()
-    with open_device_store(file, clock=clock, ids=IdFactory(clock, SeededChance())) as store:
+    with device_store(file) as store:
         store.name_roots([str(folder)])
     again = hub(*words)
     assert "Share these files" not in again.stderr + again.stdout

@@ -179,13 +179,18 @@ def test_every_format_is_known_and_used() -> None:
     assert (used - set(FORMATS), set(FORMATS) - used) == (set(), BY_HAND)
 
 
-def test_every_field_is_one_of_the_response_or_of_the_request() -> None:
+def _responses() -> Iterator[tuple[dict[str, Any], dict[str, Any], dict[str, dict[str, Any]]]]:
+    """Yield each declared command with the schema of its response, and those that it refers to."""
     document = openapi_document(ANSWERED.values())
-    schemas = document["components"]["schemas"]
     for spec in SPECS:
         responses = document["paths"][spec["path"]][spec["verb"].lower()]["responses"]
         status = min(status for status in responses if status.startswith("2"))
         response = responses[status]["content"]["application/json"]["schema"]
+        yield spec, response, document["components"]["schemas"]
+
+
+def test_every_field_is_one_of_the_response_or_of_the_request() -> None:
+    for spec, response, schemas in _responses():
         row = _member(response, spec["rows"], schemas) if spec.get("rows") else response
         assert row is not None, spec["words"]
         for field, _, kind in _columns(spec):
@@ -195,12 +200,7 @@ def test_every_field_is_one_of_the_response_or_of_the_request() -> None:
 
 
 def test_a_response_whose_nullable_fields_are_null_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
-    document = openapi_document(ANSWERED.values())
-    schemas = document["components"]["schemas"]
-    for spec in SPECS:
-        responses = document["paths"][spec["path"]][spec["verb"].lower()]["responses"]
-        status = min(status for status in responses if status.startswith("2"))
-        response = responses[status]["content"]["application/json"]["schema"]
+    for spec, response, schemas in _responses():
         for items in (0, 1):
             fields = _with_nulls(response, schemas, items)
             arguments = dict.fromkeys(spec.get("params", ()), "x")
@@ -266,7 +266,9 @@ def _member(schema: dict[str, Any], path: str, schemas: dict[str, Any]) -> dict[
     return items
 
 
-def test_gateways_are_listed_with_how_they_stand(hub: Hub, served: ServedHub, portal: BlockingPortal) -> None:
+def test_gateways_are_listed_and_shown_and_adopt_agents(
+    hub: Hub, served: ServedHub, portal: BlockingPortal
+) -> None:
     assert "no gateways; add one to hub.toml" in hub("gateways").output
     portal.call(served.store.write, keep)
     shown = hub("gateways").output
@@ -276,9 +278,6 @@ def test_gateways_are_listed_with_how_they_stand(hub: Hub, served: ServedHub, po
     assert "0 of 3 ready" in hub("status").output
     assert "gateway office is stopped" in hub("gateways", "reconnect", "office").output
 
-
-def test_one_gateway_is_shown_with_its_agents(hub: Hub, served: ServedHub, portal: BlockingPortal) -> None:
-    portal.call(served.store.write, keep)
     shown = hub("gateways", "show", "office").output
     assert "stopped since" in shown
     assert "reader" in shown and "mc-agent-reader" in shown and "wanted" in shown
@@ -286,9 +285,6 @@ def test_one_gateway_is_shown_with_its_agents(hub: Hub, served: ServedHub, porta
     assert json.loads(hub("gateways", "show", "office", "--json").stdout)["main_agent"] == "office-main"
     ends(hub("gateways", "show", "nowhere"), 1, output=("there is no gateway 'nowhere'",))
 
-
-def test_an_agent_of_a_gateway_is_taken_over(hub: Hub, served: ServedHub, portal: BlockingPortal) -> None:
-    portal.call(served.store.write, keep)
     assert hub("gateways", "adopt", "office", "writer", "--agent", "writer").output == (
         "agent writer lives at gateway office\n"
     )
@@ -298,7 +294,7 @@ def test_an_agent_of_a_gateway_is_taken_over(hub: Hub, served: ServedHub, portal
     assert (made["name"], made["gateway"]) == ("maker", "office")
 
 
-def test_locks_are_listed_with_who_has_them_and_who_waits(
+def test_locks_are_listed_with_holders_and_queues_and_released_by_force(
     hub: Hub, served: ServedHub, portal: BlockingPortal
 ) -> None:
     assert "no locks are held" in hub("locks").output
@@ -308,9 +304,6 @@ def test_locks_are_listed_with_who_has_them_and_who_waits(
     assert "calendar" not in shown
     assert len(json.loads(hub("locks", "ls", "--all", "--json").stdout)["locks"]) == 4
 
-
-def test_a_lock_is_released_by_force(hub: Hub, served: ServedHub, portal: BlockingPortal) -> None:
-    portal.call(served.store.write, keep_locks)
     assert "printer is released; it is free now" in hub("locks", "release", "printer", "--yes").output
     ends(hub("locks", "release", "nothing", "--yes"), 1, output=("there is no lock 'nothing'",))
     late = hub("--user", "owner", "locks", "release", "mailbox", "--yes", "--fence", "9")

@@ -12,18 +12,17 @@ from pathlib import Path
 import pytest
 
 from hub.cli.failure import Exit
-from hub.clock import IdFactory
 from hub.device.credentials import fingerprint
-from hub.device.inserts import RUN_LOCK, held, open_device_store
+from hub.device.inserts import RUN_LOCK, held
 from hub.device.sending_log import Order, open_sending_log
 from hub.settings.device_settings import check_device_file
 from protocol import keys
 from protocol.work import SkippedFile
-from tests.hub.cli.conftest import Hub, ends
+from tests.hub.cli.conftest import Hub, device_store, ends
 from tests.hub.device.sinks.bench import SinkBench
 from tests.hub.device.sinks.conftest import place_of
 from tests.hub.device.sinks.places import sink_text
-from tests.support.clock import FakeClock, SeededChance
+from tests.support.clock import FakeClock
 from tests.support.programs import ending, read_until
 
 
@@ -77,8 +76,7 @@ def test_install_takes_hub_and_folders_of_the_connected_device(hub: Hub, home: P
     ends(hub("device", "install"), Exit.FAILED, "there is no device database")
     file = home / "state/devices/desk.db"
     file.parent.mkdir(parents=True)
-    clock = FakeClock()
-    with open_device_store(file, clock=clock, ids=IdFactory(clock, SeededChance())) as store:
+    with device_store(file) as store:
         store.name_roots([str(home / "notes")])
         ends(hub("device", "install"), Exit.USAGE, "name them: hub device install URL --root DIR")
         store.meet("hub-key")
@@ -130,8 +128,7 @@ def test_device_is_paused_and_shown_while_its_settings_have_errors(hub: Hub, hom
     file = installed(hub, home)
     ends(hub("device", "pause"), 0)
     db = home / "state/devices/desk.db"
-    clock = FakeClock()
-    with open_device_store(db, clock=clock, ids=IdFactory(clock, SeededChance())) as store:
+    with device_store(db) as store:
         store.name_roots([str(home / "notes"), str(home / "gone")])
     file.write_text("hub = 1\n")
     ends(hub("device", "status"), Exit.SETTINGS, f"{file}:1:7: error: ", "  correct the file that is named\n")
@@ -205,7 +202,7 @@ def test_log_shows_what_was_sent_by_day_or_by_file_and_what_was_held_back(hub: H
     file = home / "state/devices/desk.db"
     file.parent.mkdir(parents=True)
     clock = FakeClock()
-    with open_device_store(file, clock=clock, ids=IdFactory(clock, SeededChance())):
+    with device_store(file):
         ends(hub("device", "log"), 0, "nothing was sent")
         key = keys.encode(bytes(32))
         with open_sending_log(file, clock) as log:

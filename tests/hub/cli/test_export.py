@@ -23,8 +23,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hub.cli import export, show
-from hub.clock import IdFactory
-from hub.device.inserts import connect_shared, open_device_store
+from hub.device.inserts import connect_shared
 from hub.device.owner import approve
 from hub.device.sinks.lines import Markdown
 from hub.device.sinks.sync import Sink, synchronize
@@ -41,10 +40,10 @@ from storage.schema import items as stored
 from storage.store import open_store
 from tests.bench.machine import peak_rss_bytes
 from tests.hub.api.test_items import keep
-from tests.hub.cli.conftest import Hub, ends
+from tests.hub.cli.conftest import Hub, device_store, ends
 from tests.hub.device.test_own_tables import CONTACTS
 from tests.storage.test_user_data import ANNA, BOB, make_world
-from tests.support.clock import FakeClock, SeededChance
+from tests.support.clock import FakeClock
 from tests.support.hub import ServedHub
 from tests.support.processes import HubProcess, closing
 from tests.support.source import ROOT
@@ -55,9 +54,8 @@ FORMULAS = ("=1+1", "+1", "-1", "@SUM(A1)", "\t=1", " =1", "'quoted", "\uff1d1+1
 
 def device_file(path: Path, *rows: tuple[str, Record], own: DeviceTable | None = None) -> Path:
     """A device's file with suggestions of these tables."""
-    clock = FakeClock()
     source = ItemSource(path="notes/a.md", quote="Call Ana", start=0, end=8, timezone="Europe/Berlin")
-    with open_device_store(path, clock=clock, ids=IdFactory(clock, SeededChance())) as store:
+    with device_store(path) as store:
         calls = [
             ToolCall(
                 id=f"c-{number}", action=Action.INSERT, table=table, data={**data, **SUGGESTED}, source=source

@@ -14,13 +14,12 @@ import anyio
 import pytest
 
 from hub.cli.inbox import KEYS, TerminalInbox, keys_of
-from hub.clock import IdFactory
 from hub.device.inbox import read_items
-from hub.device.inserts import open_device_store
 from protocol.tables import SUGGESTED
 from protocol.work import UNSURE, Action, ToolCall
+from tests.hub.cli.conftest import device_store
 from tests.hub.device.test_inbox import COUNTED, inbox_of
-from tests.support.clock import FakeClock, SeededChance
+from tests.support.clock import FakeClock
 from tests.support.programs import ending
 from tests.support.terminal import Terminal
 
@@ -186,9 +185,8 @@ def test_a_signal_to_continue_while_the_inbox_is_drawn_draws_it_again_and_not_wi
 
 def more(path: Path, title: str) -> None:
     """Let a hub insert one more item into the device's file."""
-    clock = FakeClock()
     call = ToolCall(id="c-more", action=Action.INSERT, table="tasks", data={"title": title, **SUGGESTED})
-    with open_device_store(path, clock=clock, ids=IdFactory(clock, SeededChance(2))) as store:
+    with device_store(path, 2) as store:
         store.apply([call])
 
 

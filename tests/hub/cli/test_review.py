@@ -18,10 +18,8 @@ from click.testing import CliRunner, Result
 from hub.cli.app import hub as command
 from hub.cli.connect import ask_grants
 from hub.cli.inbox import TerminalInbox, lines_of
-from hub.clock import IdFactory
 from hub.device.credentials import KnownHub, KnownHubs
 from hub.device.inbox import MAX_BYTES, Inbox, Sources, read_excerpt, read_items
-from hub.device.inserts import open_device_store
 from hub.device.owner import approve
 from hub.links.auth import HubKey
 from hub.text.excerpt import Excerpt
@@ -29,10 +27,10 @@ from protocol.frame import Record
 from protocol.tables import SUGGESTED
 from protocol.work import Action, Changed, ItemSource, Provenance, ProvenanceOrigin, ToolCall, Unresolved
 from tests.hub.api.test_question_routes import two_boards
-from tests.hub.cli.conftest import Hub, ends
+from tests.hub.cli.conftest import Hub, device_store, ends
 from tests.hub.device.test_inbox import COUNTED
 from tests.hub.device.test_messages import ASKED, asking, settled
-from tests.support.clock import FakeClock, SeededChance
+from tests.support.clock import FakeClock
 from tests.support.families import each
 from tests.support.hub import ServedHub
 
@@ -41,7 +39,6 @@ from tests.support.hub import ServedHub
 def db(tmp_path: Path) -> Path:
     """A device's file with three suggestions."""
     path = tmp_path / "desk.db"
-    clock = FakeClock()
     source = ItemSource(
         path="notes/a.md",
         quote="Call\nAna soon.",
@@ -63,7 +60,7 @@ def db(tmp_path: Path) -> Path:
         )
         for title in ("call Ana", "pay the rent", "mend the roof")
     ]
-    with open_device_store(path, clock=clock, ids=IdFactory(clock, SeededChance())) as store:
+    with device_store(path) as store:
         store.apply(calls)
     return path
 
@@ -111,10 +108,9 @@ def listed(db: Path, width: int | None = None, *, whole: bool = False) -> list[s
 def insert(
     db: Path, table: str, data: Record, *, path: str = "a.md", quote: str = "x", timezone: str | None = None
 ) -> None:
-    clock = FakeClock()
     told = ItemSource(path=path, quote=quote, start=0, end=1, warnings=[quote], timezone=timezone)
     call = ToolCall(id="f-1", action=Action.INSERT, table=table, data={**data, **SUGGESTED}, source=told)
-    with open_device_store(db, clock=clock, ids=IdFactory(clock, SeededChance())) as store:
+    with device_store(db) as store:
         store.apply([call])
 
 
@@ -149,8 +145,7 @@ def test_a_date_without_a_time_is_shown_as_that_date_wherever_the_desktop_is(
             where={"id": rent.row_id},
             data={"dueDate": days[1]},
         )
-        clock = FakeClock()
-        with open_device_store(db, clock=clock, ids=IdFactory(clock, SeededChance())) as store:
+        with device_store(db) as store:
             store.apply([change])
         lines = listed(db)
     time.tzset()
@@ -196,11 +191,10 @@ def test_what_a_hub_would_change_of_an_approved_item_is_shown_and_waits(
 ) -> None:
     review("approve", "2")
     (rent,) = [item for item in read_items(db) if item.number == 2]
-    clock = FakeClock()
     change = ToolCall(
         id="c-4", action=Action.UPDATE, table="tasks", where={"id": rent.row_id}, data={"title": "pay Mr Li"}
     )
-    with open_device_store(db, clock=clock, ids=IdFactory(clock, SeededChance())) as store:
+    with device_store(db) as store:
         store.apply([change])
     assert '! the hub would change title from "pay the rent" to "pay Mr Li"' in review().stdout
     dropped = review("reject", "2.2")
@@ -217,8 +211,7 @@ def calendar(db: Path) -> list[str]:
         ("taskComments", {"content": "done already?"}),
         ("projects", {"name": "House"}),
     ]
-    clock = FakeClock()
-    with open_device_store(db, clock=clock, ids=IdFactory(clock, SeededChance())) as store:
+    with device_store(db) as store:
         store.apply(
             [
                 ToolCall(id=f"d-{n}", action=Action.INSERT, table=table, data={**data, **SUGGESTED})
@@ -293,12 +286,11 @@ def test_all_items_are_listed_with_their_status_and_project(
 def test_items_listed_apart_are_announced_and_shown_when_asked_for(
     review: Callable[..., Result], db: Path
 ) -> None:
-    clock = FakeClock()
     source = ItemSource(path="a.eml", quote="pay", start=0, end=3, warnings=["outside", "apart"])
     call = ToolCall(
         id="c-x", action=Action.INSERT, table="tasks", data={"title": "pay Eve", **SUGGESTED}, source=source
     )
-    with open_device_store(db, clock=clock, ids=IdFactory(clock, SeededChance())) as store:
+    with device_store(db) as store:
         store.apply([call])
     listed = review("ls")
     assert "pay Eve" not in listed.stdout and "mend the roof" in listed.stdout
@@ -370,13 +362,12 @@ def test_what_a_hub_changed_since_it_was_listed_has_another_number(
     review: Callable[..., Result], db: Path
 ) -> None:
     (rent,) = [item for item in read_items(db) if item.number == 2]
-    clock = FakeClock()
 
     def change(call_id: str, title: str) -> None:
         call = ToolCall(
             id=call_id, action=Action.UPDATE, table="tasks", where={"id": rent.row_id}, data={"title": title}
         )
-        with open_device_store(db, clock=clock, ids=IdFactory(clock, SeededChance())) as store:
+        with device_store(db) as store:
             store.apply([call])
 
     change("c-4", "pay Mr Li")
@@ -415,7 +406,7 @@ def test_a_suggestion_is_marked_when_its_file_or_quote_is_missing(
     folder.mkdir()
     file = folder / "a.md"
     file.write_bytes(b"\xef\xbb\xbfCall\nAna soon. And mend the roof.")
-    with open_device_store(db, clock=FakeClock(), ids=IdFactory(FakeClock(), SeededChance())) as store:
+    with device_store(db) as store:
         store.name_roots([str(folder)])
 
     def missing() -> list[str]:
@@ -505,8 +496,8 @@ ONE, OTHER = HubKey(bytes([1]) * 32), HubKey(bytes([2]) * 32)
 @pytest.fixture
 def met(tmp_path: Path) -> Path:
     """A device's file, which knows a hub."""
-    path, clock = tmp_path / "desk.db", FakeClock()
-    with open_device_store(path, clock=clock, ids=IdFactory(clock, SeededChance())):
+    path = tmp_path / "desk.db"
+    with device_store(path):
         knows(path, "hub.example", ONE)
     return path
 
@@ -630,9 +621,8 @@ def test_a_text_is_read_from_standard_input_and_a_question_is_taken_back(
 def asked(tmp_path: Path) -> Path:
     """A device's file with a question that is open and one that was answered elsewhere."""
     path = tmp_path / "desk.db"
-    clock = FakeClock()
     other = ASKED.record() | {"question_id": "q-2", "content": "Which\nshape?"}
-    with open_device_store(path, clock=clock, ids=IdFactory(clock, SeededChance())) as store:
+    with device_store(path) as store:
         store.apply([asking(), asking(question_id="q-2", content=str(other["content"]))])
         store.apply([settled(question_id="q-2", answer="Round.", settled_by="device phone")])
     return path
