@@ -5,8 +5,7 @@ import re
 from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path as FilePath
-from typing import Annotated, Any, Final, Literal, NamedTuple, Self
-from urllib.parse import urlsplit
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -41,6 +40,7 @@ from hub.settings.values import (
     live,
     refusal,
     shaped,
+    url_parts,
 )
 from protocol.configs import BadConfig, check_key, text_of, type_of
 from protocol.coordination import lock_names
@@ -559,46 +559,28 @@ _TOKEN_APART: Final = 'write the token in a key of its own: token = { file = "PA
 
 
 def _gateway_address(url: str) -> str:
-    parts = _parts(url, "not the address of a gateway", _AS_IN)
-    if parts.scheme not in ("ws", "wss") or not parts.host:
+    parts = url_parts(url, "ws", "wss", is_encoded=True)
+    if parts is None:
         raise refusal("url", "not the address of a gateway", hint=_AS_IN)
-    if parts.has_more:
+    if parts.query or parts.fragment or "@" in parts.netloc:
         raise refusal("url", "an address has no user, query or fragment in it", hint=_TOKEN_APART)
-    if parts.scheme == "ws" and not is_this_machine(parts.host):
+    if parts.scheme == "ws" and not is_this_machine(parts.hostname or ""):
         message = "token and messages would cross the network unencrypted"
         raise refusal("not_encrypted", message, hint="use wss, or a gateway on this machine")
     return url
 
 
 def _reply_address(url: str) -> str:
-    as_in = 'as in "https://hub.example"'
-    parts = _parts(url, "not the address of this hub", as_in)
-    if parts.scheme not in ("http", "https") or not parts.host:
-        raise refusal("url", "not the address of this hub", hint=as_in)
-    if parts.has_more:
+    parts = url_parts(url, "http", "https", is_encoded=True)
+    if parts is None:
+        raise refusal("url", "not the address of this hub", hint='as in "https://hub.example"')
+    if parts.query or parts.fragment or "@" in parts.netloc:
         message = "an address has no user, query or fragment in it"
         raise refusal("url", message, hint="agents show a token of their own: hub agents token")
-    if parts.scheme == "http" and not is_this_machine(parts.host):
+    if parts.scheme == "http" and not is_this_machine(parts.hostname or ""):
         message = "agents' tokens would cross the network unencrypted"
         raise refusal("not_encrypted", message, hint="use https, or let agents answer in their chat")
     return url.rstrip("/")
-
-
-class _Parts(NamedTuple):
-    scheme: str
-    host: str
-    has_more: bool
-
-
-def _parts(url: str, wrong: str, hint: str) -> _Parts:
-    try:
-        parts = urlsplit(url)
-        host, _ = parts.hostname or "", parts.port  # reading the port validates it
-        host.encode("idna")
-    except ValueError as error:  # includes UnicodeError
-        raise refusal("url", wrong, hint=hint) from error
-    has_more = bool(parts.query or parts.fragment or "@" in parts.netloc)
-    return _Parts(parts.scheme, host, has_more)
 
 
 def _remote_id(id: str) -> str:

@@ -7,7 +7,6 @@ from datetime import time
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, NamedTuple, Self, TypeVar
-from urllib.parse import urlsplit
 
 import tomlkit
 from pydantic import AfterValidator, BaseModel, Field, ValidationError, ValidationInfo, model_validator
@@ -26,7 +25,7 @@ from hub.settings.problems import (
 )
 from hub.settings.reading import parsed
 from hub.settings.schema import DIALECT, Generator, default_at, names_at
-from hub.settings.values import REQUIRED, Flag, Name, SettingsPath, Table, Whole, live, refusal
+from hub.settings.values import REQUIRED, Flag, Name, SettingsPath, Table, Whole, live, refusal, url_parts
 
 _T = TypeVar("_T", bound=BaseModel)
 _TIME: Final = re.compile(r"([01]\d|2[0-3]):([0-5]\d)")
@@ -119,18 +118,14 @@ def _differently_named(sinks: tuple["AnySink", ...]) -> tuple["AnySink", ...]:
 
 
 def _server(url: str) -> str:
-    try:
-        parts = urlsplit(url)
-        host, _ = parts.hostname, parts.port
-    except ValueError:
-        host = None
-    if not host or parts.scheme not in ("https", "http"):
+    parts = url_parts(url, "https", "http")
+    if parts is None:
         raise refusal("url", "an address of a server is expected", hint="as in https://HOST/ana/todo/")
     if parts.username is not None or parts.query or parts.fragment:
         raise refusal(
             "url", "an address has no user, password, ? or # here", hint="name them in user and password_file"
         )
-    if parts.scheme == "http" and not is_this_machine(host):
+    if parts.scheme == "http" and not is_this_machine(parts.hostname or ""):
         raise refusal("url", "others could read the password on its way", hint="write https://")
     return url
 

@@ -38,6 +38,7 @@ from hub.settings.values import (
     refusal,
     restart,
     shaped,
+    url_parts,
 )
 
 NANOS: Final = 1_000_000_000  # of a US dollar
@@ -188,19 +189,11 @@ class BackupSettings(Table):
     keep_weeks: Whole = live(4, "Number of weeks whose newest backup is kept.")
 
 
-_SCHEMES: Final = ("nats", "tls")
-
-
 def _fault_of(url: str) -> str | None:
     """Return what is wrong with the address of a bus, or None."""
-    try:
-        parts = urlsplit(url)
-        is_right = parts.scheme in _SCHEMES and bool(parts.hostname) and (parts.port or 1) > 0
-    except ValueError:
-        is_right = False
-    if not is_right or parts.path.strip("/") or parts.query:
-        return "not the address of a NATS server"
-    return None
+    parts = url_parts(url, "nats", "tls")
+    is_right = parts is not None and not parts.path.strip("/") and not parts.query
+    return None if is_right else "not the address of a NATS server"
 
 
 def _bus_url(url: str) -> str:
@@ -215,12 +208,8 @@ BusUrl = Annotated[str, AfterValidator(_bus_url), shaped("^(nats|tls)://", "nats
 
 
 def _node_address(url: str) -> str:
-    try:
-        parts = urlsplit(url)
-        is_right = parts.scheme in ("ws", "wss") and bool(parts.hostname) and (parts.port or 1) > 0
-    except ValueError:
-        is_right = False
-    if not is_right or parts.path.strip("/") or parts.query or parts.fragment or "@" in url:
+    parts = url_parts(url, "ws", "wss")
+    if parts is None or parts.path.strip("/") or parts.query or parts.fragment or "@" in url:
         raise refusal("address", "not the address of a hub", hint='as in "wss://a.example:8770"')
     return url
 

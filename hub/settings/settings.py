@@ -51,6 +51,7 @@ from hub.settings.values import (
     refusal,
     restart,
     shaped,
+    url_parts,
 )
 from storage.kernel.address import SERVER, SQLITE, fault_of, has_password
 
@@ -290,12 +291,8 @@ class TrustSettings(Table):
 
 
 def _receiver(url: str) -> str:
-    try:
-        parts = urlsplit(url)
-        is_right = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
-    except ValueError:
-        is_right = False
-    if not is_right or parts.query or parts.fragment or "@" in url:
+    parts = url_parts(url, "http", "https")
+    if parts is None or parts.query or parts.fragment or "@" in url:
         raise refusal("otlp", "not the address of an OTLP receiver", hint='as in "http://localhost:4318"')
     if parts.scheme == "http" and not is_this_machine(parts.hostname or ""):
         raise refusal("otlp", "other machines are called by https only", hint="run a collector here")

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Final, Literal, Self, TypeVar
+from urllib.parse import SplitResult, urlsplit
 from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import (
@@ -133,6 +134,22 @@ def refusal(kind: str, message: str, **context: str) -> PydanticCustomError:
     """Return a validation error; ``hub.settings.problems`` describes the possible *context*."""
     # With the message as a field, braces in it are not placeholders.
     return PydanticCustomError(kind, "{message}", {"message": message, **context})
+
+
+def url_parts(url: str, *schemes: str, is_encoded: bool = False) -> SplitResult | None:
+    """Split the address of a server; None: it has another scheme, no host, or no valid port.
+
+    Args:
+        is_encoded: the host is sent encoded, so that it has to be a name that can be.
+    """
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname or "", parts.port  # reading the port validates it
+        if is_encoded:
+            host.encode("idna")
+    except ValueError:  # includes UnicodeError
+        return None
+    return parts if host and parts.scheme in schemes else None
 
 
 def accepted(check: Callable[[Any], object], kind: str) -> AfterValidator:
