@@ -11,7 +11,6 @@ from typing import Any, Final, TypeVar
 
 from hub.cli import show
 from hub.printable import one_line, spelled
-from protocol.work import LEFT_OUT
 
 Item = Mapping[str, Any]
 Format = TypeVar("Format", bound=Callable[[Any], object])
@@ -274,6 +273,8 @@ def run_note(run: Item) -> str:
 @_format
 def left_out(counts: Mapping[str, int]) -> str:
     """Return a line for each reason why files of a run were left out: how many, why, what to do."""
+    from protocol.work import LEFT_OUT
+
     return "\n".join(
         f"{count} skipped, {reason.replace('_', ' ')}: {LEFT_OUT[reason]}" for reason, count in counts.items()
     )
