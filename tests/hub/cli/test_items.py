@@ -23,8 +23,14 @@ from tests.hub.device.test_inbox import COUNTED
 from tests.support.hub import ServedHub, over_tcp
 
 
-def test_items_are_listed_by_filters_and_shown(hub: Hub, served: ServedHub, portal: BlockingPortal) -> None:
+@pytest.fixture
+def served(served: ServedHub, portal: BlockingPortal) -> ServedHub:
+    """A hub with the five items of ``keep``."""
     portal.call(served.store.write, keep)
+    return served
+
+
+def test_items_are_listed_by_filters_and_shown(hub: Hub, served: ServedHub, portal: BlockingPortal) -> None:
     listed = hub("items").output
     assert "task 4" in listed and "open, instruction" in listed and "task 1" not in listed
     assert "task 1" in hub("items", "ls", "--all", "--table", "tasks").output
@@ -42,7 +48,6 @@ def test_items_are_listed_by_filters_and_shown(hub: Hub, served: ServedHub, port
 def test_items_are_found_with_their_days_quotes_and_files(
     hub: Hub, served: ServedHub, portal: BlockingPortal
 ) -> None:
-    portal.call(served.store.write, keep)
     found = hub("items", "find", "TASK", "4").output
     assert "task 4" in found and "notes/a.md" in found and "“task”" in found and "task 1" not in found
     assert json.loads(hub("items", "find", "task", "--in-state", "open", "--limit", "1", "--json").stdout)[
@@ -56,7 +61,6 @@ def test_items_are_found_with_their_days_quotes_and_files(
 def test_items_are_listed_and_shown_with_where_they_went_and_why_not(
     hub: Hub, served: ServedHub, portal: BlockingPortal
 ) -> None:
-    portal.call(served.store.write, keep)
     assert "goes to" not in hub("items", "ls", "--all").output + hub("items", "show", "i-1").output
     places = [
         RowPlace(name="todo", kind="markdown", state="arrived", at_ms=1_000, link="notes/todo.md"),
@@ -72,7 +76,6 @@ def test_items_are_listed_and_shown_with_where_they_went_and_why_not(
 def test_items_are_judged_and_the_verdict_is_taken_back(
     hub: Hub, served: ServedHub, portal: BlockingPortal
 ) -> None:
-    portal.call(served.store.write, keep)
     assert "approve task 0: pending" in hub("items", "approve", "i-0", "title=Call Ana").output
     assert "open, approve pending" in hub("items", "show", "i-0").output
     assert "undo task 0: open" in hub("items", "undo", "i-0").output
@@ -85,7 +88,6 @@ def test_items_are_judged_and_the_verdict_is_taken_back(
 def test_a_verdict_that_a_connected_device_does_not_take_is_refused_at_once(
     hub: Hub, served: ServedHub, portal: BlockingPortal
 ) -> None:
-    portal.call(served.store.write, keep)
     link = portal.call(served.connect, portal.call(served.device, "lab"))
     ends(hub("items", "reject", "i-0"), 1, output=("its device takes no verdicts from a hub",))
     link.capabilities |= {CAPABILITY_OF[Action.REVIEW_APPLY]}
@@ -112,7 +114,6 @@ def test_items_are_chosen_by_filters_and_ranges_without_those_with_a_mark(
     hub: Hub, served: ServedHub, portal: BlockingPortal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("hub.cli.items.PAUSE_S", 0.001)
-    portal.call(served.store.write, keep)
 
     def given() -> dict[str, str]:
         rows = portal.call(served.store.read, item_verdicts.newest_verdicts, [f"i-{n}" for n in range(6)])
@@ -141,7 +142,6 @@ def test_items_are_chosen_by_filters_and_ranges_without_those_with_a_mark(
 def test_a_command_on_items_names_those_that_it_could_not_judge_and_fails_as_with_json(
     hub: Hub, served: ServedHub, portal: BlockingPortal
 ) -> None:
-    portal.call(served.store.write, keep)
     for words in (["approve"], ["reject"], ["undo"], ["edit", "title=x"], ["edit", "--open", "title=x"]):
         for ids in (["nothing"], ["i-0", "nothing"], ["nothing", "i-0"]):
             ends(hub("items", *words, *ids), 1, output=("there is no item 'nothing'",))
@@ -169,7 +169,6 @@ def propose(served: ServedHub, portal: BlockingPortal, *proposed: dict[str, Any]
 def test_proposals_are_listed_accepted_and_declined(
     hub: Hub, served: ServedHub, portal: BlockingPortal
 ) -> None:
-    portal.call(served.store.write, keep)
     assert "no matching items" in hub("items", "ls", "--proposed").output
     ends(hub("items", "accept", "i-0"), 1, output=("nothing is proposed on i-0",))
     for command in ("accept", "decline"):

@@ -90,7 +90,7 @@ async def test_a_gateway_that_is_away_for_long_is_reported_with_the_consequence(
     assert (told.fix, told.since) == ("is the gateway running?", START - timedelta(seconds=360))
 
 
-@pytest.mark.parametrize(
+@each(
     ("state", "code", "id"),
     [
         ("parked", "PAIRING_REQUIRED", "gateway.pairing_needed"),

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import anyio
 import anyio.to_thread
-import pytest
 
 from hub.clock import from_epoch_ms, moment_text
 from hub.log import Channel, LogEntry, LogFile, Ring, bind, learn_names
 from hub.log.lines import NAME, NAMES_RETAINED, is_journal, json_line, readable, short_line, with_priority
+from tests.support.families import each
 from tests.support.log import Opened, opened_log
 
 log = Channel("hub.somewhere")
@@ -90,9 +90,7 @@ def test_control_characters_in_log_lines_are_escaped() -> None:
     assert line.splitlines()[1:] == ["one", "two\\x1b[2J"]
 
 
-@pytest.mark.parametrize(
-    ("level", "priority"), [("debug", 7), ("info", 6), ("warning", 4), ("error", 3)], ids=str
-)
+@each(("level", "priority"), [("debug", 7), ("info", 6), ("warning", 4), ("error", 3)])
 def test_journald_reads_the_priority_before_the_line(level: str, priority: int) -> None:
     assert with_priority("{}", level) == f"<{priority}>{{}}"
 

@@ -18,6 +18,7 @@ from storage.connectors.connectors import Reconciled
 from storage.devices import devices
 from storage.schedules.schedule_rows import DeclaredSchedule
 from storage.store import open_store
+from tests.support.families import each
 
 AGENT = """\
 [[agents]]
@@ -37,7 +38,7 @@ def _declared(folder: Path, *lines: str) -> DeclaredAgent:
     return declared_agent(settings.agents[0], run_wall_s=1_800.0, patterns=settings.redaction.patterns)
 
 
-@pytest.mark.parametrize(
+@each(
     ("schedule", "declared"),
     [
         (
@@ -99,7 +100,7 @@ def test_a_schedule_is_kept_in_milliseconds_with_its_defaults_filled_in(
     assert _declared(tmp_path, f"schedule = {schedule}").schedule == declared
 
 
-@pytest.mark.parametrize(
+@each(
     ("slot", "declared"),
     [
         (
@@ -192,7 +193,7 @@ def test_each_value_has_the_type_that_toml_gives_it() -> None:
     )
 
 
-@pytest.mark.parametrize(
+@each(
     ("lines", "problem"),
     [
         ("config = { timezone = 'UTC' }", "7: agents.notes.config.timezone: this is a setting of the agent"),
@@ -211,7 +212,6 @@ def test_each_value_has_the_type_that_toml_gives_it() -> None:
             "9: agents.notes.config.bad: expected a float that is finite",
         ),
     ],
-    ids=["reserved", "nan", "key", "date", "65-bits", "long", "long-together", "no-table", "as-a-table"],
 )
 def test_a_mistake_is_reported_with_its_position(lines: str, problem: str) -> None:
     (told,) = problems(f"{NOTES}{lines}\n{MODEL}")
@@ -260,7 +260,7 @@ def able(agent: DeclaredAgent) -> list[str]:
     return [f"{one.name} {one.version}{' enabled' if one.enabled else ''}" for one in agent.capabilities]
 
 
-@pytest.mark.parametrize(
+@each(
     ("written", "enabled"),
     [
         ('[{ name = "read" }]', ["read 1.0.0 enabled"]),
@@ -289,7 +289,7 @@ def test_needs_are_kept_in_one_spelling(tmp_path: Path) -> None:
     assert _declared(tmp_path, 'needs = ["read>=1.2,<2", "web"]').needs == ("read >= 1.2, < 2", "web")
 
 
-@pytest.mark.parametrize(
+@each(
     ("written", "told"),
     [
         ('capabilities = [{ version = "1.0.0" }]', "name"),

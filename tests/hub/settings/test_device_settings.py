@@ -6,7 +6,6 @@ from datetime import time
 from pathlib import Path
 
 import jsonschema
-import pytest
 
 from hub.device.sinks.manifest import SHIPPED
 from hub.settings.device_settings import (
@@ -16,6 +15,7 @@ from hub.settings.device_settings import (
     device_schema,
     device_text,
 )
+from tests.support.families import each
 
 SINK = "[[sinks]]\nname = 'todo'\nkind = 'markdown'\npath = 'todo.md'\n"
 DAV = """\
@@ -36,7 +36,7 @@ def problems(file: Path, text: str | bytes) -> list[str]:
     return [str(problem).removeprefix(str(file)) for problem in check_device_file(file).problems]
 
 
-@pytest.mark.parametrize(
+@each(
     ("text", "wrong"),
     [
         (GOOD, []),
@@ -115,7 +115,7 @@ def test_file_of_a_device_is_checked_with_place_and_remedy(
     assert [one for one, start in zip(found, wrong, strict=True) if not one.startswith(start)] == []
 
 
-@pytest.mark.parametrize(
+@each(
     ("old", "new", "wrong"),
     [
         ("", "", []),
@@ -145,7 +145,7 @@ def test_missing_file_names_the_command_that_writes_it(tmp_path: Path) -> None:
     assert "hub device install" in problem.hint
 
 
-@pytest.mark.parametrize(
+@each(
     ("quiet", "at", "is_quiet"),
     [
         ("", "03:00", False),

@@ -16,6 +16,7 @@ from hub.settings.reading import check_settings, load_settings
 from hub.settings.settings import Settings
 from hub.settings.values import SecretMissing, SecretRef
 from tests.support.certificates import write_certificate
+from tests.support.families import each
 from tests.support.settings import Check
 
 TLS = '[listen.devices]\ntls = { certificate = "hub.crt", key = "hub.key" }\n'
@@ -55,9 +56,7 @@ def test_a_missing_certificate_is_reported(check: Check, tmp_path: Path) -> None
     assert told.startswith("2:7: warning: ")  # who checks a file is often not who may read the key
 
 
-@pytest.mark.parametrize(
-    ("days", "told"), [(-0.5, "ended on "), (20, "ends on "), (22, None)], ids=["over", "soon", "later"]
-)
+@each(("days", "told"), [(-0.5, "ended on "), (20, "ends on "), (22, None)])
 def test_a_certificate_is_reported_from_three_weeks_before_its_end(
     check: Check, tmp_path: Path, days: float, told: str | None
 ) -> None:
@@ -107,7 +106,7 @@ def test_the_default_may_be_more_connections_than_files_may_be_open(
     assert check("# defaults\n") == []
 
 
-@pytest.mark.parametrize("mode", [0o664, 0o646])
+@each("mode", [0o664, 0o646])
 def test_a_file_that_others_may_change_is_a_warning(check: Check, file: Path, mode: int) -> None:
     file.touch(mode=mode)
     file.chmod(mode)
@@ -128,11 +127,7 @@ def test_a_credential_is_a_file_that_the_service_manager_hands_over(check: Check
     assert (check(OPENAI, **folder), SecretRef(credential="llm").resolve(folder)) == ([], "k")
 
 
-@pytest.mark.parametrize(
-    "deep",
-    [f"[{'a.' * 70}b]\nc = 1\n", f"[a]\nb = {'[' * 70}{']' * 70}\n", f"a.{'b.' * 400}c = 1\n"],
-    ids=["head", "list", "dotted key"],
-)
+@each("deep", [f"[{'a.' * 70}b]\nc = 1\n", f"[a]\nb = {'[' * 70}{']' * 70}\n", f"a.{'b.' * 400}c = 1\n"])
 def test_what_is_nested_too_deep_is_one_problem(check: Check, deep: str) -> None:
     assert check(deep) == ["1:1: error: [a] is nested more than 64 levels deep - no setting needs as many"]
 
@@ -142,13 +137,13 @@ def test_a_number_of_thousands_of_digits_is_a_problem(check: Check) -> None:
     assert told.endswith(": error: a number has too many digits")
 
 
-@pytest.mark.parametrize("name", ["../key", "a/b", "", ".", "..", "key\\n"])
+@each("name", ["../key", "a/b", "", ".", "..", "key\\n"])
 def test_a_credential_is_named_and_is_no_path(check: Check, name: str) -> None:
     (told,) = check(OPENAI.replace("llm", name))
     assert told.startswith("5:26: error: model.api_key.credential: not a valid name")
 
 
-@pytest.mark.parametrize(
+@each(
     ("path", "told"),
     [
         ("~nobody-of-this-name/key", "there is no such user - write the path out"),
@@ -245,7 +240,7 @@ def test_the_template_agent_and_slot_of_the_handbook_are_right(check: Check) -> 
     assert check(block) == []
 
 
-@pytest.mark.parametrize(
+@each(
     ("text", "words"),
     [
         (
@@ -332,7 +327,7 @@ def _password(tmp_path: Path) -> None:
     (tmp_path / "pw").chmod(0o600)
 
 
-@pytest.mark.parametrize("written", ["tls/ca.pem", "/etc/hub/ca.pem"])
+@each("written", ["tls/ca.pem", "/etc/hub/ca.pem"])
 def test_a_file_in_the_settings_of_a_provider_begins_at_the_folder_of_the_settings(
     tmp_path: Path, written: str
 ) -> None:
@@ -349,7 +344,7 @@ def test_a_mailbox_needs_no_password_in_the_file(check: Check) -> None:
     assert (check(WHOLE), check(WHOLE.replace('secret = { file = "pw" }\n', ""))) == ([], [])
 
 
-@pytest.mark.parametrize(
+@each(
     ("was", "wrong", "told"),
     [
         ('"imap"', '"imab"', "7:12: error: connectors.work.provider: there is no provider 'imab'"),
@@ -398,7 +393,7 @@ settings = { manifest = "tickets.toml", base_url = "https://tickets.example" }
 """
 
 
-@pytest.mark.parametrize(
+@each(
     ("content", "told"),
     [
         (None, "tickets.toml: it cannot be read: No such file or directory"),
@@ -429,7 +424,7 @@ def test_hosts_addresses_and_networks_may_be_listed(check: Check) -> None:
     assert check('[outbound]\nallow = ["model.lan", "192.168.1.5", "10.0.0.0/8"]\n') == []
 
 
-@pytest.mark.parametrize("entry", ["http://model.lan", "10.0.0.1/8", ""])
+@each("entry", ["http://model.lan", "10.0.0.1/8", ""])
 def test_a_value_of_another_type_is_an_error_with_its_position(check: Check, entry: str) -> None:
     (told,) = check(f'[outbound]\nallow = ["10.0.0.0/8", "{entry}"]\n')
     assert told.startswith("2:24: error: the second of outbound.allow: ")
@@ -443,12 +438,12 @@ def test_a_model_at_an_address_that_will_be_refused_is_warned_of(check: Check) -
     assert check(text + '[outbound]\nallow = ["192.168.1.0/24"]\n') == []
 
 
-@pytest.mark.parametrize("url", ["http://127.0.0.1:11434/v1", "https://8.8.8.8/v1", "https://model.lan/v1"])
+@each("url", ["http://127.0.0.1:11434/v1", "https://8.8.8.8/v1", "https://model.lan/v1"])
 def test_other_addresses_and_names_are_not(check: Check, url: str) -> None:
     assert check(MODEL_AT.format(url=url)) == []
 
 
-@pytest.mark.parametrize("url", ["https://169.254.169.254/x", "https://[::ffff:10.0.0.1]/x"])
+@each("url", ["https://169.254.169.254/x", "https://[::ffff:10.0.0.1]/x"])
 def test_a_target_at_an_address_that_will_be_refused_is_warned_of(check: Check, url: str) -> None:
     text = f'[[notify]]\nname = "ops"\nkind = "ntfy"\nurl = "{url}"\n'
     (told,) = check(text)
@@ -470,15 +465,13 @@ def test_a_hub_has_no_bus_by_default() -> None:
     assert Settings().cluster.resolved({}) == ""
 
 
-@pytest.mark.parametrize("url", ["nats://10.0.0.5:4222", "tls://bus.example", "nats://[::1]:4222"])
+@each("url", ["nats://10.0.0.5:4222", "tls://bus.example", "nats://[::1]:4222"])
 def test_the_address_of_a_bus_stands_in_the_file(file: Path, url: str) -> None:
     assert problems(file, f'bus = "{url}"\nnode = "east"') == []
     assert load_settings(file).cluster.resolved({}) == url
 
 
-@pytest.mark.parametrize(
-    "url", ["10.0.0.5:4222", "http://bus", "nats://", "nats://bus:port", "nats://bus/x?y=z"]
-)
+@each("url", ["10.0.0.5:4222", "http://bus", "nats://", "nats://bus:port", "nats://bus/x?y=z"])
 def test_what_is_not_an_address_of_nats_is_refused(file: Path, url: str) -> None:
     (problem,) = problems(file, f'bus = "{url}"')
     assert "not the address of a NATS server" in problem
@@ -486,14 +479,12 @@ def test_what_is_not_an_address_of_nats_is_refused(file: Path, url: str) -> None
     assert "the environment variable BUS: not the address of a NATS server" in problem
 
 
-@pytest.mark.parametrize("url", ["wss://a.example:8770", "ws://10.0.0.5:8770/", "wss://[::1]"])
+@each("url", ["wss://a.example:8770", "ws://10.0.0.5:8770/", "wss://[::1]"])
 def test_devices_reach_a_node_at_its_address(file: Path, url: str) -> None:
     assert (problems(file, f'address = "{url}"'), load_settings(file).cluster.address) == ([], url)
 
 
-@pytest.mark.parametrize(
-    "url", ["a.example:8770", "https://a.example", "wss://", "wss://a:port", "wss://a/hub", "wss://me@a"]
-)
+@each("url", ["a.example:8770", "https://a.example", "wss://", "wss://a:port", "wss://a/hub", "wss://me@a"])
 def test_what_devices_could_not_dial_is_no_address_of_a_node(file: Path, url: str) -> None:
     (problem, *_) = problems(file, f'address = "{url}"')
     assert "not the address of a hub" in problem
@@ -521,7 +512,7 @@ def test_an_address_that_others_reach_needs_tls_or_a_proxy_or_a_word(check: Chec
     assert check(open_to_all + 'trusted_proxies = ["10.0.0.5"]') == []
 
 
-@pytest.mark.parametrize(
+@each(
     ("line", "told"),
     [
         ('trusted_proxies = ["10.0.0.0/33"]', "not an address or a network of addresses"),

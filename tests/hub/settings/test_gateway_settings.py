@@ -16,6 +16,7 @@ from hub.settings.reload import Unfit
 from hub.settings.values import SecretRef
 from storage.coordination.gateways import DeclaredGateway
 from tests.support.clock import FakeClock, SeededChance
+from tests.support.families import each
 from tests.support.settings import Check
 
 ROOT = Path(__file__).parents[3]
@@ -28,9 +29,7 @@ def read(folder: Path, text: str) -> tuple[GatewaySettings, ...]:
     return load_settings(file, environ={}).gateways
 
 
-@pytest.mark.parametrize(
-    "url", ["ws://127.0.0.1:18789", "ws://localhost:1", "ws://[::1]:9", "wss://gw.example/x"]
-)
+@each("url", ["ws://127.0.0.1:18789", "ws://localhost:1", "ws://[::1]:9", "wss://gw.example/x"])
 def test_a_gateway_is_called_in_clear_on_this_machine_alone(tmp_path: Path, url: str) -> None:
     (one,) = read(tmp_path, f'[[gateways]]\nname = "office"\nurl = "{url}"\n')
     assert one.url == url
@@ -38,7 +37,7 @@ def test_a_gateway_is_called_in_clear_on_this_machine_alone(tmp_path: Path, url:
     assert (one.user, one.token, one.main_agent, one.device_identity) == ("owner", None, None, None)
 
 
-@pytest.mark.parametrize(
+@each(
     ("line", "problem"),
     [
         ('url = "ws://gw.example"', "url: token and messages would cross the network unencrypted - use wss"),
@@ -85,7 +84,7 @@ def test_there_are_so_many_gateways_at_most(check: Check) -> None:
     assert told.startswith(f"1:1: error: gateways: more than {MOST} are given")
 
 
-@pytest.mark.parametrize(
+@each(
     ("url", "problem"),
     [
         ("http://hub.example", "agents' tokens would cross the network unencrypted - use https"),

@@ -84,7 +84,7 @@ def test_a_file_without_settings_is_a_hub_without_a_model_on_loopback(tmp_path: 
     assert Settings().listen.devices.address.is_loopback
 
 
-@pytest.mark.parametrize(
+@each(
     ("text", "problem"),
     [
         ("[hub]\nnmae = 1", "2:1: error: hub.nmae: unknown key - did you mean 'name'?"),
@@ -208,7 +208,7 @@ def test_a_mistake_is_reported_with_its_position(check: Check, text: str, proble
     assert any(told.startswith(problem) for told in check(text))
 
 
-@pytest.mark.parametrize(
+@each(
     ("line", "problem"),
     [
         ('name = "my notes"', "name of the first [[agents]]: not a valid name - letters, digits"),
@@ -233,7 +233,7 @@ def test_a_mistake_in_an_agent_is_reported(check: Check, line: str, problem: str
     assert any(problem in told for told in check(f"{rest}\n{line}\n"))
 
 
-@pytest.mark.parametrize(
+@each(
     ("schedule", "problem"),
     [
         (
@@ -303,7 +303,7 @@ def test_a_mistake_in_a_schedule_is_reported_with_its_position(
     assert told.startswith(problem)
 
 
-@pytest.mark.parametrize(
+@each(
     ("slot", "problem"),
     [
         (
@@ -339,7 +339,7 @@ def test_a_mistake_in_a_slot_is_reported_with_its_position(check: Check, slot: s
     assert told.startswith(problem)
 
 
-@pytest.mark.parametrize(
+@each(
     ("schedule", "kind", "jitter"),
     [
         ('"0 9 * * 1-5"', "cron", 0),
@@ -392,7 +392,7 @@ def test_problems_name_an_entry_of_a_list_by_its_name_or_its_place_in_words(chec
         assert path in paths, (path, paths)
 
 
-@pytest.mark.parametrize("address", ["0.0.0.0:8770", "[::]:8770", "192.168.1.5:8770", "hub.lan:8770"])
+@each("address", ["0.0.0.0:8770", "[::]:8770", "192.168.1.5:8770", "hub.lan:8770"])
 def test_an_address_beyond_this_machine_needs_to_be_called_insecure(check: Check, address: str) -> None:
     text = f'[listen.devices]\naddress = "{address}"\n'
     assert [line.split(" - ")[0] for line in check(text)] == [
@@ -403,7 +403,7 @@ def test_an_address_beyond_this_machine_needs_to_be_called_insecure(check: Check
     ]
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1:0", "127.8.8.8:1", "[::1]:8770", "localhost:8770"])
+@each("address", ["127.0.0.1:0", "127.8.8.8:1", "[::1]:8770", "localhost:8770"])
 def test_an_address_of_this_machine_is_fine(check: Check, address: str) -> None:
     assert check(f'[listen.operator]\naddress = "{address}"') == []
     assert str(Address.parse(address)) == address
@@ -477,7 +477,7 @@ def test_an_instant_that_is_past_is_a_warning(check: Check) -> None:
     assert told.startswith("7:19: warning: agents.notes.schedule.at: is in the past and will not fire")
 
 
-@pytest.mark.parametrize("overlap", ["skip", "queue_one", "cancel_running"])
+@each("overlap", ["skip", "queue_one", "cancel_running"])
 def test_all_that_was_missed_cannot_be_made_up_for_where_one_run_waits(check: Check, overlap: str) -> None:
     everything = 'cron = "0 7 * * *", catch_up = "all", catch_up_window_s = 259200'
     (told,) = check(f'{AGENT}schedule = {{ {everything}, overlap = "{overlap}" }}')

@@ -197,7 +197,7 @@ def test_the_command_line_goes_before_the_environment_that_before_the_file_and_t
     assert str(found.places.origin(("hub", "name"))) == f"{tmp_path}/hub.toml:2"
 
 
-@pytest.mark.parametrize(
+@each(
     ("variable", "text", "path", "value"),
     [
         ("HUB__HUB__NAME", "5", "hub.name", "5"),
@@ -218,7 +218,7 @@ def test_a_variable_is_read_as_what_its_field_is(
     assert found == value
 
 
-@pytest.mark.parametrize(
+@each(
     ("variable", "text", "told"),
     [
         ("HUB__LIMITS__RUNS", "many", "limits.runs: a whole number is expected"),
@@ -236,7 +236,7 @@ def test_a_mistake_in_a_variable_is_reported_with_its_name(
     assert any(problem.startswith(f"{variable}: error: {told}") for problem in problems), problems
 
 
-@pytest.mark.parametrize("text", ["home", '"home"', "'home'"])
+@each("text", ["home", '"home"', "'home'"])
 def test_a_text_may_stand_in_quotes_as_in_the_file(read: Read, text: str) -> None:
     assert read(HUB__HUB__NAME=text).usable().hub.name == "home"
 
@@ -308,7 +308,7 @@ def test_everything_is_stored_in_one_file_by_default() -> None:
     assert Settings().storage.resolved({}) == "sqlite:///hub.db"
 
 
-@pytest.mark.parametrize(
+@each(
     "url",
     ["sqlite:////var/lib/hub.db", "postgresql://hub@db/hub", "postgresql://db:5433/hub?sslmode=verify-full"],
 )
@@ -316,7 +316,7 @@ def test_an_address_without_a_password_may_stand_in_the_file(file: Path, url: st
     assert (told(file, f'url = "{url}"'), load_settings(file).storage.resolved({})) == ([], url)
 
 
-@pytest.mark.parametrize(
+@each(
     "url",
     [
         SERVER,

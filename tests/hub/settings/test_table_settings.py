@@ -4,8 +4,6 @@ import re
 import sqlite3
 from pathlib import Path
 
-import pytest
-
 from hub import docs
 from hub.device import schema
 from hub.settings.agent_settings import tables_of
@@ -24,6 +22,7 @@ from protocol.tables import (
     problems_in,
 )
 from tests.hub.settings.test_findings import AGENT
+from tests.support.families import each
 from tests.support.settings import Check
 
 CONTACTS = """\
@@ -98,7 +97,7 @@ def with_fields(fields: str, key: str = '["a"]') -> str:
 A = '{ name = "a" }'
 
 
-@pytest.mark.parametrize(
+@each(
     ("text", "found"),
     [
         (
