@@ -494,7 +494,7 @@ async def test_while_one_question_finds_out_the_others_go_to_the_next(pair: Pair
     pair.first.play(Fault.SPENT_QUOTA)
     await pair.chain.answer(question())
     pair.clock.advance(OPEN.base_s)
-    pair.first.latency_s = 0.05
+    pair.first.latency_s = 0.5
     models: list[str] = []
 
     async def ask(text: str) -> None:
