@@ -38,7 +38,6 @@ MAX_FILE_BYTES: Final = 32 * 1024 * 1024  # BATCH_REQUESTS answers, with a margi
 
 _PATH: Final = "/v1/chat/completions"
 _KEY: Final = "hub_key"  # metadata key of the hub's name for a batch
-_LISTED: Final = 100  # batches examined by find(): the newest, in one answer
 _MOVE_TIMEOUT_S: Final = 300.0  # for a whole file, in either direction
 _UNDER_WAY: Final = frozenset({"validating", "in_progress", "finalizing", "cancelling"})
 
@@ -108,7 +107,7 @@ class BatchClient:
         """Find a batch by its key; see ``Batches.find``. Only the newest hundred are examined."""
         try:
             with anyio.fail_after(_MOVE_TIMEOUT_S):
-                page = await (await self._client()).batches.list(limit=_LISTED)
+                page = await (await self._client()).batches.list(limit=100)
         except _expected() as error:
             raise self._meaning_of(error) from None
         return next((batch.id for batch in page.data if (batch.metadata or {}).get(_KEY) == key), None)

@@ -45,10 +45,8 @@ _ORDINAL: Final = re.compile(
     r"(?:^|\s)\d{1,3}\.$|\b(?:bis|zum|dem|sp\u00e4testens) \d{1,2}\.\d{1,2}\.$"
     r"|^\W{0,4}(?:[^\W\d_]{2,10}\.?,? )?\d{1,2}\.\d{1,2}\.$"
 )
-_LONGEST_ABBREVIATION: Final = 20  # upper bound of an abbreviation with the character before and its dot
 _LINE: Final = re.compile(r"[^\r\n]*(?:\r\n|\r|\n|$)")
 _LIST_MARK: Final = re.compile(r"\s*(?:[-*+\u2022\u2023\u25e6]\s|\d{1,3}[.)]\s|[|#])")
-_WRAPPED_FROM: Final = 50  # a shorter line was ended deliberately, not by wrapping
 
 _NEW_LINE: Final = re.compile(r"\r\n|\r|\n")
 _QUOTE: Final = ">"
@@ -188,11 +186,12 @@ def _is_ended(line: str, following: str) -> bool:
     depth, line = _quoted(line)
     next_depth, following = _quoted(following)
     content = line.strip()
+    # A line of less than 50 characters was ended deliberately, not by wrapping.
     return (
         depth != next_depth
         or not content
         or not following.strip()
-        or (len(content) < _WRAPPED_FROM and not any(map(is_unspaced, content)))
+        or (len(content) < 50 and not any(map(is_unspaced, content)))
         or content.endswith(":")
         or (_LIST_MARK.match(following) is not None and not _goes_on_with_a_day(content, following))
     )
@@ -226,7 +225,8 @@ def _is_only_a_dot(text: str, begin: int, match: re.Match[str]) -> bool:
     if following.islower():
         return True
     # Only a bounded prefix: in "a. a. a. a." no dot ends a sentence, and each would scan all text before it.
-    tail = text[max(begin, match.start() - _LONGEST_ABBREVIATION) : match.start() + 1]
+    # An abbreviation with the character before it and its dot has at most 20 characters.
+    tail = text[max(begin, match.start() - 20) : match.start() + 1]
     return _ABBREVIATED.search(tail) is not None or _ORDINAL.search(tail) is not None
 
 
@@ -283,7 +283,6 @@ CHARS_PER_TOKEN: Final = 3.5  # in alphabetic scripts; scripts without blanks ne
 LEAST_CHARS: Final = 80  # shorter pieces are not halved
 
 _LEAST_SHARE: Final = 4  # minimum size of a chunk, as a fraction of the maximum
-_MARKING_CHARS: Final = 48  # the beginning of a sentence that determines the hash: most edits come later
 
 
 class Passage(msgspec.Struct, frozen=True):
@@ -498,7 +497,8 @@ class _Run:
         seen: Counter[bytes] = Counter()
         marks: list[tuple[int, bytes, int]] = []
         for strength, sentence in zip(self._strengths, self._sentences(), strict=True):
-            words = sentence[:_MARKING_CHARS].encode("utf-8", "surrogatepass")
+            # Most edits come later than the beginning of a sentence, which determines the hash.
+            words = sentence[:48].encode("utf-8", "surrogatepass")
             digest = hashlib.blake2b(words, digest_size=8).digest()
             seen[digest] += 1
             marks.append((strength, digest, (seen[digest] & -seen[digest]).bit_length()))

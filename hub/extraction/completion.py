@@ -99,7 +99,6 @@ _ABOUT_LIMIT: Final = re.compile(r"max_(?:completion_|output_)?tokens|(?:complet
 _NUMBER: Final = re.compile(
     r"(?<![\w.-])\d{1,3}(?:[,_]?\d{3}){0,3}(?![\w-])"
 )  # none of a model's name or a date
-_LEAST_LIMIT: Final = 256  # with less, no chunk could be answered
 
 
 def _limit_in(message: str, *, below: int) -> int | None:
@@ -108,7 +107,8 @@ def _limit_in(message: str, *, below: int) -> int | None:
     if _ABOUT_LIMIT.search(message) is None:
         return None
     numbers = (int(re.sub(r"[,_]", "", found)) for found in _NUMBER.findall(message))
-    return max((number for number in numbers if _LEAST_LIMIT <= number < below), default=None)
+    # With less than 256, no chunk could be answered.
+    return max((number for number in numbers if 256 <= number < below), default=None)
 
 
 # Finish reasons of truncated answers. An answer ended by a filter is incomplete, too.

@@ -58,14 +58,11 @@ MOST_HALVINGS: Final = 5  # nested; a runaway model is asked at most 63 times ab
 MOST_ASKINGS_AGAIN: Final = 2  # for unusable records; further attempts rarely help
 
 _UNREADABLE_COSTS: Final = 2  # halvings: the size matters little to a model that cannot write JSON
-_HOPELESS: Final = 3  # pieces given up before any was read: the model is unsuitable
-_LONG_CHARS: Final = 4_096  # longer answers are parsed in a thread; up to here, the worst answer takes 10 ms
 _MAX_BAD_ANSWER_CHARS: Final = 2_000  # of an unreadable answer, quoted to the model
 
 # Also the share of correct answers with two or more records whose rest is asked for in vain.
 UNLIKELY: Final = 0.05
 DOUBTFUL: Final = 0.5  # for a text for which an earlier answer was incomplete
-_LONGEST_STATEMENT: Final = 400  # characters: twice the limit of a quote
 LEAST_CHARS: Final = 40  # of a rest: shorter sentences contain no record
 
 
@@ -276,7 +273,8 @@ class Reading:
                 code=ErrorCode.MODEL_ANSWER_CUT_OFF,
             )
         )
-        if self._counts["given_up"] >= _HOPELESS and not self._has_anything():
+        # A model is unsuitable that could read none of the first three pieces.
+        if self._counts["given_up"] >= 3 and not self._has_anything():
             raise self._hopeless
         return Checked(marked, [])
 
@@ -305,7 +303,8 @@ class Reading:
     async def _answer_in(self, reply: ModelAnswer) -> Answer | None:
         """Parse the records of an answer, in a thread if it is long; None if it is unreadable."""
         try:
-            if len(reply.text) <= _LONG_CHARS:
+            # Longer answers are parsed in a thread; up to here, the worst answer takes 10 ms.
+            if len(reply.text) <= 4_096:
                 return answers.read(reply.text)
             return await anyio.to_thread.run_sync(answers.read, reply.text)
         except Unreadable:
@@ -360,7 +359,8 @@ def without_torn(text: str, items: Sequence[Item], shared: Iterable[tuple[int, i
     starts = [item.start for item in items]
     torn: set[int] = set()
     for start, end in shared:
-        near = range(bisect_left(starts, start - _LONGEST_STATEMENT), bisect_left(starts, end))
+        # A statement has at most 400 characters: twice the limit of a quote.
+        near = range(bisect_left(starts, start - 400), bisect_left(starts, end))
         for nth in near:
             item = items[nth]
             is_last = item.end <= end and not text[item.end : end].strip()

@@ -242,18 +242,16 @@ class ReportedQuota(msgspec.Struct, frozen=True):
     reset_s: float | None = None
 
 
-_MOST_QUOTA: Final = 1e12  # requests or tokens; no endpoint has more
-_LONGEST_RESET_S: Final = 86_400.0  # a longer one is an instant, such as epoch seconds, or of no use
-
-
 def reported_quota(headers: Mapping[str, str], of: Literal["requests", "tokens"]) -> ReportedQuota | None:
     """Return the quota of requests or tokens; ``None`` if the headers have no plausible one."""
     limit = finite_number(headers.get(f"x-ratelimit-limit-{of}"))
     remaining = finite_number(headers.get(f"x-ratelimit-remaining-{of}"))
-    if limit is None or remaining is None or not 0 < limit <= _MOST_QUOTA or remaining > limit:
+    # No endpoint has more than 1e12 requests or tokens.
+    if limit is None or remaining is None or not 0 < limit <= 1e12 or remaining > limit:
         return None
     reset_s = duration_s(headers.get(f"x-ratelimit-reset-{of}", ""))
-    if reset_s is not None and reset_s > _LONGEST_RESET_S:
+    # More than a day is an instant, such as epoch seconds, or of no use.
+    if reset_s is not None and reset_s > 86_400.0:
         reset_s = None
     return ReportedQuota(limit, max(0.0, remaining), reset_s)
 
@@ -346,15 +344,12 @@ GROWTH: Final = 0.05  # of the pace, with each answer
 LEAST_PACE: Final = 0.05
 UNORDERED_S: Final = 0.5  # questions sent within this time may arrive in any order
 
-_SOONEST_S: Final = 0.001  # minimum wait, in spite of rounding errors
 
 T = TypeVar("T")
 
 MINUTE_S: Final = 60.0
 
 _PERIODS_S: Final = (MINUTE_S, 3_600.0, 86_400.0)  # some endpoints report a daily quota of requests
-_LEAST_USED_SHARE: Final = 0.02  # minimum used share of the limit from which the refill can be inferred
-_ROUNDED: Final = 0.15  # tolerance for reported times, as seconds are rounded and levels truncated
 _SAME: Final = 0.02  # tolerance for a constant size in successive answers
 
 
@@ -417,10 +412,12 @@ class Quota:
         self._level = report.remaining - later
         self._at, self._taken = now, 0.0
         used = report.limit - report.remaining
-        if report.reset_s is None or used < max(2.0, _LEAST_USED_SHARE * report.limit):
+        # Of less than 2 % of the limit, the refill cannot be inferred.
+        if report.reset_s is None or used < max(2.0, 0.02 * report.limit):
             return
         for period_s in _PERIODS_S:
-            if _is_near(report.reset_s * report.limit / period_s, used, _ROUNDED):
+            # Reported times are rounded to seconds, and levels truncated.
+            if _is_near(report.reset_s * report.limit / period_s, used, 0.15):
                 self._size, self._period_s, self._full_at = report.limit, period_s, None
                 return
         size, before = report.remaining + report.reset_s * report.limit / MINUTE_S, self._reported_size
@@ -690,7 +687,8 @@ class Limiter:
                 return
             turn.woken = anyio.Event()
             if turn is self._queue.head and wait_s is not None:
-                await wait_for_event(turn.woken, self._clock, max(wait_s, _SOONEST_S))
+                # A wait of a millisecond at least, in spite of rounding errors.
+                await wait_for_event(turn.woken, self._clock, max(wait_s, 0.001))
             else:
                 await turn.woken.wait()
 

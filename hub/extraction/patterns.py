@@ -17,7 +17,6 @@ from typing import Final, NamedTuple, TypeVar
 
 _MOST_CHARS: Final = 1_000  # of a pattern
 _MOST_REPEATS: Final = 200
-_LONGEST_MATCH: Final = 512  # characters; bounds the work per character of the worst text
 
 _REPEAT: Final = re.compile(r"\*|\+|\?|\{(\d{1,9})(?:(,)(\d{1,9})?)?\}")
 _ONE_OF: Final = re.compile(r"\[\^?\]?(?:[^\]\\]|\\.)*\]", re.DOTALL)
@@ -83,7 +82,8 @@ class Pattern:
     def _longest(self, text: str, start: int) -> int | None:
         reached, longest = frozenset((self._first,)), None
         before = _edge_kind(text, start - 1)
-        for at in range(start, min(start + _LONGEST_MATCH, len(text)) + 1):
+        # The limit of a match bounds the work per character of the worst text.
+        for at in range(start, min(start + 512, len(text)) + 1):
             after = _edge_kind(text, at)
             reached, is_match = self._settle(reached, before, after)
             if is_match:

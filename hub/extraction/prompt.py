@@ -33,7 +33,6 @@ from hub.extraction.model import JsonSchema, Message, ModelRequest
 from hub.extraction.validate import REFERENCE_FIELDS, FailedRecord, Material
 from protocol.tables import Column, DeviceTable, Filler, Kind, TableName
 
-_FIELD_CHARS: Final = 120  # of a small model's copied text: without a limit, it would not end
 _FIELD_NAMES: Final = 3
 
 
@@ -118,7 +117,8 @@ def _with_ends(schema: JsonSchema, chars: int) -> JsonSchema:
     """Add ``maxLength`` to every free string of *schema*, and ``maxItems`` to every list."""
     match schema:
         case {"type": "object", "properties": dict(properties)}:
-            ends = {name: chars if name == "quote" else _FIELD_CHARS for name in properties}
+            # Without a limit, a small model's copied text would not end.
+            ends = {name: chars if name == "quote" else 120 for name in properties}
             return {**schema, "properties": {n: _with_ends(p, ends[n]) for n, p in properties.items()}}
         case {"items": dict(items)}:
             return {**schema, "maxItems": _FIELD_NAMES, "items": _with_ends(items, chars)}

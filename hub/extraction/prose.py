@@ -44,7 +44,6 @@ from protocol.frame import Field
 from protocol.tables import TABLES, TableName
 from protocol.work import Unsure
 
-_MOST_ROW_CHARS: Final = 4  # Chinese ones of a row that has an event beside its day; else two words
 # "9:30", "8 h", "9 Uhr", "7 pm".
 _CLOCK: Final = re.compile(
     r"(?<![\d:.,])\d{1,2}(?::\d\d| ?h(?: ?\d\d)?"
@@ -55,9 +54,6 @@ _NUMBERING: Final = re.compile(
     r"^[\d.)\s]+|^[\u4e00\u4e8c\u4e09\u56db\u4e94\u516d\u4e03\u516b\u4e5d\u5341]+\u3001"
 )
 _NO_TOPIC: Final = re.compile(r"\d|[.!?,;\u2026\u3002\uff01\uff1f]\s*$")
-_LONGEST_TOPIC: Final = 40  # of a line that names the event of the next one
-_MOST_TOPIC_WORDS: Final = 2  # of the first sentence in a row, which names what the others are about
-_LEAST_BLANKS: Final = 2  # in a remark on a ticket
 _MOST_LEADING: Final = 2  # words dropped before a date
 _TWO: Final = 2  # people of a chat, one of whom asks the other; clauses of a row: its day and its event
 _COPULAS: Final = frozenset(("is", "are", "ist", "sind", "est"))  # which date words may include
@@ -74,7 +70,6 @@ _ASIDE: Final = re.compile(r"\s?[(\uff08][^()\uff08\uff09]*[)\uff09]\s?(?=[^\W_]
 _BRACKETS: Final = {"(": ")", "\uff08": "\uff09"}
 _EMPTY_BRACKETS: Final = re.compile(r"(?:(?<!\s)\s++)?[(\uff08]\s*+[)\uff09]\s*")
 _BREAK: Final = re.compile(r" [\u2013\u2014-] |; ")  # before a question that ends a longer sentence
-_DICTATED: Final = 100  # characters; a longer sentence without punctuation is a dictation
 _PUNCTUATION: Final = re.compile("[,;:.!?\uff0c\u3002\uff1b\uff1a\uff01\uff1f]")
 _NEGATION: Final = re.compile(
     r"(?i:\b(?:no|not|don't|didn't|never|nicht|ne|n'|jamais|sin|\u043d\u0435)|[\u4e0d\u522b])\W*$"
@@ -88,7 +83,6 @@ _MENTION: Final = re.compile(r"@(?P<who>[\w.-]*\w)[,:]?[ \t]+(?=\S)")
 _SPEECH: Final = re.compile(
     '["\u201c\u201e\u00ab\u300c](?=(?:\\w+\\W+){2}\\w|[\u4e00-\u9fff]{4})|[\u2014\u2013] ?[^\\W\\d_]'
 )
-_ORDER_CHARS: Final = 8  # at the beginning of an order, where words of doubt are about the order
 _IN_PLACE: Final = ("reports", "listed")  # work by the layout, or by a person who does it
 _SPANNING: Final = ("promises", "requests", "spanning")  # the work may be in a later clause than the request
 _ANYWHERE: Final = ("promises", "requests", "spanning", "duties")  # of which a clause may have words before
@@ -220,12 +214,12 @@ class _Reader:
             before = lines[nth - 1] if nth and (about.is_chat or not line.is_first) else None
             below = lines[nth + 1] if nth + 1 < len(lines) else None
             if line.is_first:
-                topic = line if line.is_bullet and len(line.text.split()) <= _MOST_TOPIC_WORDS else None
+                # A short first sentence of a row names what the others are about.
+                topic = line if line.is_bullet and len(line.text.split()) <= 2 else None
                 if topic is not None and below is not None and not below.is_first:
                     continue
-            is_topic = (
-                nth and line.is_first and len(line.text) < _LONGEST_TOPIC and not _NO_TOPIC.search(line.text)
-            )
+            # A short line may name the event of the next one.
+            is_topic = nth and line.is_first and len(line.text) < 40 and not _NO_TOPIC.search(line.text)
             above, heading = heading, line.text.strip(EDGES) if is_topic else ""
             new = _section_at(about, lexicon, section, line, below)
             if new is not None:
@@ -633,7 +627,7 @@ class _Sentence:
             who = match["who"].strip() if match else ""
             if match is not None and (not self._is_name(who) or is_label(lexicon, who)):
                 match = None
-            elif match is not None and not has_han(line.text) and match["what"].count(" ") < _LEAST_BLANKS:
+            elif match is not None and not has_han(line.text) and match["what"].count(" ") < 2:
                 return True  # "thanks"
         if match is None or self._is_question:
             return False
@@ -707,7 +701,8 @@ class _Sentence:
         found = [match.span() for match in self._lexicon.patterns("joints")[0].finditer(self._text)]
         asides = [match.span() for match in _ASIDE.finditer(self._text)]
         joints = [one for one in found if not any(start <= one[0] < end for start, end in asides)]
-        if len(self._text) > _DICTATED and not _PUNCTUATION.search(self._text.rstrip(EDGES)):
+        # A longer sentence without punctuation is a dictation.
+        if len(self._text) > 100 and not _PUNCTUATION.search(self._text.rstrip(EDGES)):
             openers = self._lexicon.patterns("openers")[0].finditer(self._text)
             joints = sorted([*joints, *((match.start(), match.start()) for match in openers)])
         return joints
@@ -835,7 +830,8 @@ class _Sentence:
         is_order = match.start("what") == match.start() and not {"who", "np"} & match.groupdict().keys()
         if not (is_order and lexicon.is_past_nominal) and lexicon.has("past", clause.text):
             return True
-        return lexicon.has("unreal", clause.text[:_ORDER_CHARS] if is_order else clause.text)
+        # Words of doubt at the beginning of an order are about the order.
+        return lexicon.has("unreal", clause.text[:8] if is_order else clause.text)
 
     def _is_remark(self, clause: _Clause, match: re.Match[str]) -> bool:
         """Return True for a duty in prose of no person and of no day, in a text without a reader."""
@@ -1079,7 +1075,8 @@ class _Sentence:
                 if lexicon.has("absent", passage) or lexicon.has("absent", others):
                     continue
                 is_event = lexicon.has("events", others) or lexicon.has("happens", others)
-                is_short = len(others) < _MOST_ROW_CHARS if has_han(others) else len(others.split()) <= 2
+                # Words of a row that has an event beside its day.
+                is_short = len(others) < 4 if has_han(others) else len(others.split()) <= 2
                 has_day_first = self._about.is_calendar and not self._text[: day.start].strip()
                 is_row = is_short and len(clauses) == 1 and not self._about.is_chat
                 is_row = is_row or (has_day_first and self._line.is_first and len(clauses) <= _TWO)

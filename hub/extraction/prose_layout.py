@@ -71,7 +71,6 @@ spi woc tag tei ban auf lig obe stu sch rei mal ver
 _ORDERED: Final = frozenset(_NUMBERED.split())  # what has ordinals in German: "10. Mai", "2. Akt"
 DIGIT: Final = re.compile(r"\d")
 TICKS: Final = frozenset("xX\u2713\u2714\u221a")  # of boxes whose work is done
-_THREAD_LINES: Final = 12  # of a text, one of which may be the heading of its comments
 _FEW_SIGNS: Final = 2  # of a tale; more in a longer text
 
 
@@ -196,12 +195,13 @@ class About:
         # "About the task Export:", after which the second line is a remark, and others are talk.
         self.is_about_task = firsts[0].text.rstrip().endswith((":", "\uff1a"))
         self.second = firsts[1].start if len(firsts) > 1 else -1
+        # One of the first lines may be the heading of its comments.
         self.is_ticket = bool(
             lexicon
             and (
                 lexicon.has("tickets", lines[0].text)
                 or _TICKET.match(lines[0].text)
-                or any(lexicon.match("threads", line.text) for line in lines[:_THREAD_LINES])
+                or any(lexicon.match("threads", line.text) for line in lines[:12])
             )
         )
         is_spoken = all(line.speaker and lexicon and not is_label(lexicon, line.speaker) for line in firsts)
@@ -360,7 +360,6 @@ _SPOKEN: Final = re.compile(
     "|\u201c[^\u201c\u201d\r\n]{15,400}\u201d|\u201e[^\u201e\u201c\u201d\r\n]{15,400}[\u201c\u201d]"
     "|\u00ab[^\u00ab\u00bb\r\n]{15,400}\u00bb|\u300c[^\u300c\u300d\r\n]{8,400}\u300d)"
 )
-_LEAST_SPOKEN: Final = 7  # words of a sentence without a mark at its end; fewer are a name
 
 _MOST_HEAD: Final = 16  # lines of the head of a letter, or of its foot
 _SENTENCE_END: Final = re.compile(r"[^\W\d_]{3}[.!?]$|^[A-Z][\w-]{1,12}: ")
@@ -377,7 +376,6 @@ _ITEM: Final = re.compile(r"(?:[-*+\u2022]|\(?\d{1,3}[.)]|TOP \d+)\s")
 _DAY: Final = re.compile(r"\d{1,2}\.\s|\d{1,2}[./-]\d")
 _SENTENCES: Final = re.compile(r"[^\W\d_][.!?] ")
 _APART: Final = re.compile(r"[|#=~<]|[-*_=~ \t]+$")
-_LONGEST_HEAD: Final = 40  # of a row above a paragraph
 _LONGEST_JOINT: Final = 4  # letters of a word that ends no line, such as "on", "zum", "le"
 
 
@@ -406,8 +404,9 @@ def _is_of_head(line: str) -> bool:
 
 def _is_speech(quoted: str) -> bool:
     """Return True for quoted words that are a sentence, and not a name."""
+    # Fewer words without a mark at their end are a name.
     return (len(quoted) >= 17 or has_han(quoted)) and (  # characters with the marks
-        quoted[-2] in ".!?,\u2026\u3002\uff01\uff1f\uff0c" or len(quoted.split()) >= _LEAST_SPOKEN
+        quoted[-2] in ".!?,\u2026\u3002\uff01\uff1f\uff0c" or len(quoted.split()) >= 7
     )
 
 
@@ -457,7 +456,8 @@ def _paragraphs(text: str) -> Iterator[list[_Row]]:
 def _opens(row: _Row, following: _Row) -> bool:
     """Return True if *following* begins anew; a number after "until the" is a day, and no mark of a list."""
     words = following.text
-    is_head = _ITEM.match(row.text) is not None and len(row.text) < _LONGEST_HEAD and words[0].isupper()
+    # A short row above a paragraph is its head.
+    is_head = _ITEM.match(row.text) is not None and len(row.text) < 40 and words[0].isupper()
     is_day = _DAY.match(words) is not None and _is_open(row.text)
     is_new = row.text.endswith((":", "\uff1a")) or (_OPENER.match(words) is not None and not is_day)
     return is_head or is_new or row.marks.count(">") != following.marks.count(">")

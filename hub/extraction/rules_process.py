@@ -32,7 +32,6 @@ IDLE_S: Final = 60.0
 _START_S: Final = 5.0  # of processor time
 _FREE_S: Final = 30.0
 _CHARS_PER_S: Final = 5_000  # of the texts that take longest, on a slow machine
-_WAIT_FACTOR: Final = 20  # of the processor time: other processes may be in the way
 _MOST_ANSWER_BYTES: Final = 256 << 20
 _MAIN: Final = Path(__file__).with_name("rules_main.py")
 
@@ -103,7 +102,8 @@ class RulesProcess:
                     self.process = _started()
                 process, is_answered = self.process, False
                 try:
-                    with anyio.fail_after(_WAIT_FACTOR * seconds):
+                    # Other processes may be in the way.
+                    with anyio.fail_after(20 * seconds):
                         answer = await anyio.to_thread.run_sync(
                             _exchange, process, request, kind, seconds, abandon_on_cancel=True
                         )

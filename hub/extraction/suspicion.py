@@ -181,7 +181,6 @@ _LEAST_IDEOGRAPHS: Final = 0.52  # of a text in ideographs, which have no inflec
 _CONTEXT_CHARS: Final = 200
 _LEAST_COMMON_CHARS: Final = 3
 _SAME_CONSONANTS: Final = 0.7  # share of a word whose consonants are those of another
-_MOST_WORD_CHARS: Final = 64  # compared of a word, as its work grows with the square of that
 _IDEOGRAPH_WEIGHT: Final = 2
 _ELSEWHERE: Final = frozenset({"author"})  # people are often named elsewhere, as assignees are
 _FIGURE: Final = re.compile(r"\d(?:[.,'\u2019\u00a0\u202f ]?\d)*")
@@ -342,7 +341,8 @@ class _Source:
 def _words(text: str) -> list[str]:
     """Return the folded words of *text*, without accents; numbers without separators and units."""
     plain = _UNIT.sub(" ", _THOUSANDS.sub("", text.replace("_", " ")))
-    return [_bare(word[:_MOST_WORD_CHARS]) for word in words_of(plain)]
+    # The work for a word grows with the square of its length.
+    return [_bare(word[:64]) for word in words_of(plain)]
 
 
 def _bare(word: str) -> str:
@@ -408,11 +408,9 @@ _SOFT_HYPHEN: Final = "\u00ad"
 _DIRECTIONS: Final = frozenset("\u200e\u200f\u061c\u202a\u202b\u202c\u2066\u2067\u2068\u2069")
 _ALWAYS_SUSPECT: Final = re.compile("[\u202d\u202e]|\U0001f3f4?[\U000e0001-\U000e007f]{2,}+")
 _BLACK_FLAG: Final = "\U0001f3f4"  # tag characters after it spell a region (Unicode TR 51)
-_LEAST_RUN: Final = 3  # consecutive hidden characters: one or two may come from typesetting
 
 _BLOB: Final = re.compile(r"[A-Za-z0-9+/]{32,}+={0,2}")
 _MOST_BLOBS: Final = 200
-_LEAST_READABLE: Final = 0.95  # of a blob's bytes: keys and digests are random, orders are text
 
 
 def spans(text: str, apart: Sequence[Span] = (), *, is_row: bool = False) -> tuple[Span, ...]:
@@ -577,7 +575,8 @@ def _hidden_runs(text: str) -> Iterator[Span]:
         return
     found = (match.span() for match in _ALWAYS_SUSPECT.finditer(text))
     yield from (span for span in found if text[span[0]] != _BLACK_FLAG)
-    run = re.compile(f"[{''.join(map(re.escape, hidden))}]{{{_LEAST_RUN},}}+")
+    # One or two hidden characters may come from typesetting.
+    run = re.compile(f"[{''.join(map(re.escape, hidden))}]{{3,}}+")
     yield from (match.span() for match in run.finditer(text) if text[match.start() - 1] != _BLACK_FLAG)
 
 
@@ -592,7 +591,8 @@ def _blobs(text: str) -> Iterator[Span]:
         except binascii.Error:
             continue
         readable = sum(32 <= byte < 127 or byte in b"\t\r\n" for byte in decoded)
-        if b" " in decoded and readable >= _LEAST_READABLE * len(decoded):
+        # Keys and digests are random, orders are text.
+        if b" " in decoded and readable >= 0.95 * len(decoded):
             yield match.span()
 
 

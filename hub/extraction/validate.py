@@ -67,7 +67,6 @@ _PART: Final = re.compile(
     r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\u9fff]|[^\W\u0e00-\u9fff]{1,5}|\w"
 )
 
-_LEAST_TITLE_WORDS: Final = 3  # shorter titles may occur anywhere
 
 _LEFT_OUT: Final = re.compile(r"(?:(?<!\s)\s++)?[\[(]?(?:\.{3,}|\u2026)[\])]?\s*+")
 
@@ -464,7 +463,8 @@ class Checking:
         if not isinstance(name, str) or name not in self._options.data_types:
             return None
         title = str(failed.record.get(self._options.tables[name].title))
-        places = self._grounding.places(title) if len(words_of(title)) >= _LEAST_TITLE_WORDS else []
+        # Shorter titles may occur anywhere.
+        places = self._grounding.places(title) if len(words_of(title)) >= 3 else []
         if len(places) != 1 or places[0].is_near:
             return None
         start, end = sentence_at(self._text, places[0].start, places[0].end, self._piece)

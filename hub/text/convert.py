@@ -113,9 +113,6 @@ def prepare() -> None:
             convert(office.LEAST_PDF, path="", media_type=PDF)
 
 
-_PAGE_BYTES: Final = 256 * 1024  # limit for the HTML pages that are read in this process
-
-
 def read_letter(
     letter: Letter,
     options: LetterOptions | None = None,
@@ -137,7 +134,8 @@ def read_letter(
         raise NotConvertible(f"a mail of more than {MOST_BYTES >> 20} MiB")
     pages = sum(len(body.data) for body in bodies if body.media_type == HTML)
     signed = sum(len(one.content or b"") for one in letter.enclosures if one.media_type in SMIME)
-    if pages + signed <= _PAGE_BYTES:
+    # Larger pages, and more signed data, are read in another process.
+    if pages + signed <= 256 * 1024:
         return text_of_letter(letter, options, attached=_attached(limits, check))
     return _apart(packed(_portable(letter)), LETTER, limits, check, options)
 

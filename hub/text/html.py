@@ -47,7 +47,6 @@ _MOST_QUOTES: Final = 5
 _SPACE: Final = re.compile(r"[ \t\n\r\f]+")
 _SPACES: Final = re.compile(" {2,}")
 DOUBT: Final = "\u2063"
-_DOUBTED_WORDS: Final = 5  # the last of so many is followed by a sign, so that each quote has one
 
 
 class TooTangled(Exception):
@@ -174,7 +173,8 @@ class _Lines:
 def _doubted(text: str) -> str:
     """Return *text* with signs at its beginning, at the ends of sentences, and between words."""
     words = enumerate(text.split(" "), start=1)
-    ends = (word.endswith((".", "!", "?", ":", ";")) or nth % _DOUBTED_WORDS == 0 for nth, word in words)
+    # The last of five words is followed by a sign, so that each quote has one.
+    ends = (word.endswith((".", "!", "?", ":", ";")) or nth % 5 == 0 for nth, word in words)
     signed = (
         f"{word}{DOUBT}" if is_end else word for word, is_end in zip(text.split(" "), ends, strict=True)
     )

@@ -660,8 +660,6 @@ _COLONS: Final = (":", "：")  # noqa: RUF001
 # characters cost a millisecond at worst, 20,000 would cost minutes.
 _LINE_CHARS: Final = 200
 MAIL_FIELD: Final = re.compile(r"(?:>[ \t]?)*[*_]*[^\W\d_][\w -]{0,24}[*_]*[ \t]?[:\uff1a]")
-_MOST_BELOW: Final = 8  # below the line above a quoted mail
-_LOOKED_AT: Final = 4_000  # lines; a longer text is a log, whose first quotation comes earlier
 
 
 def mark(text: str) -> str:
@@ -684,14 +682,13 @@ def mark(text: str) -> str:
 
 def fields_below(lines: Sequence[str], last: int) -> list[str]:
     """Return the fields, such as a subject, below the line above a quoted mail, which ends at *last*."""
-    return list(takewhile(MAIL_FIELD.match, lines[last + 1 : last + 1 + _MOST_BELOW]))
+    return list(takewhile(MAIL_FIELD.match, lines[last + 1 : last + 9]))
 
 
 def lines_above(lines: Sequence[str]) -> Iterator[tuple[int, int]]:
     """Yield the first and last index of each header of a quoted mail that contains a date, in order."""
-    looked_at = [
-        " ".join(line[:_LINE_CHARS].split()) for line in lines[:_LOOKED_AT]
-    ]  # the rules know one blank
+    # A longer text is a log, whose first quotation comes earlier.
+    looked_at = [" ".join(line[:_LINE_CHARS].split()) for line in lines[:4_000]]  # the rules know one blank
     starts = [0, *accumulate(len(line) + 1 for line in looked_at)]
     for match in found_above(looked_at):
         found = match.group()
@@ -762,7 +759,6 @@ _LEFT_OUT: Final = "> […]"
 _LEAST_SHARE_CHARS: Final = 120  # of a quoted passage between two answers: the question
 _EXAMINED_CHARS: Final = 160  # examined in a line
 _SIGNATURE_CHARS: Final = 1_500
-_TAIL_LINES: Final = 8  # at the end of a passage, where programs add their signature
 
 _DELIMITER: Final = re.compile(r"--[ \t]?")  # RFC 3676, 4.3; pages lose the trailing space
 _FOOTER: Final = re.compile(r"_{5,}|-{10,}|={10,}")
@@ -896,7 +892,8 @@ def _without_signature(lines: tuple[str, ...]) -> tuple[str, ...]:
         if _begins_signature(lines[at], lines[at + 1 :]):
             lines = lines[:at]
             break
-    filled = [at for at, line in enumerate(lines) if line.strip()][-_TAIL_LINES:]
+    # Programs add their signature at the end of a passage.
+    filled = [at for at, line in enumerate(lines) if line.strip()][-8:]
     signed = {at for at in filled if _is_a_programs(lines[at])}
     left = [line for at, line in enumerate(lines) if at not in signed]
     # Lines that Outlook draws above the mail it answers.

@@ -21,7 +21,6 @@ MOST_STYLE_CHARS: Final = 512 * 1024
 # Comparisons of an element with a selector in one page: half a second. After them, text is uncertain.
 MOST_STEPS: Final = 400_000
 _MOST_VALUE_CHARS: Final = 4_000
-_MOST_DEPTH: Final = 20  # of conditions around rules
 _MOST_SCOPES: Final = 50  # elements in each other that define custom properties
 
 _SCREEN_PX: Final = 1_024.0
@@ -232,7 +231,8 @@ class Styles:
         if is_certain is None:
             return
         for node in nodes:
-            if node.type == "at-rule" and node.content is not None and depth < _MOST_DEPTH:
+            # Conditions around rules are followed to a depth.
+            if node.type == "at-rule" and node.content is not None and depth < 20:
                 applies = _condition(node.lower_at_keyword, tinycss2.serialize(node.prelude))
                 if applies is not None:
                     inside = tinycss2.parse_rule_list(node.content, skip_comments=True, skip_whitespace=True)

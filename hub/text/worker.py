@@ -88,7 +88,6 @@ _ENVIRONMENT: Final = {
     "OMP_NUM_THREADS": "1",
 }
 _POLL_S: Final = 0.1  # interval of checks for a cancellation
-_MOST_WORDS: Final = 300  # characters of a refusal, which may come from a compromised process
 # Signals of a process whose memory allocation failed, or whose processor time is used up. Windows lacks some.
 _ENDED_BY: Final[dict[int, str]] = {
     getattr(signal, name): reached
@@ -211,7 +210,8 @@ def _answered(answer: IO[bytes], task: Task, limits: ConvertLimits, *, is_done: 
         raise NotConvertible("damaged: its reader gave no answer that could be read") from error
     if refusal.is_out_of_memory:
         raise _broken(-signal.SIGABRT, limits)
-    raise NotConvertible(refusal.why[:_MOST_WORDS])
+    # The words may come from a compromised process.
+    raise NotConvertible(refusal.why[:300])
 
 
 def _broken(code: int, limits: ConvertLimits) -> _Broken:
