@@ -335,22 +335,6 @@ def test_a_pipe_table_in_any_text_is_read_row_by_row(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("header", "fields"),
-    [
-        ("Aufgabe | Wer | Bis wann", {"title", "assignee", "dueDate"}),
-        ("Tâche | Responsable | Échéance", {"title", "assignee", "dueDate"}),
-        ("Qué | Quién | Cuándo", {"title", "assignee", "dueDate"}),
-        ("Задача | Кто | Срок", {"title", "assignee", "dueDate"}),
-        ("任务 | 负责人 | 日期", {"title", "assignee", "dueDate"}),
-        ("Veranstaltung | Ort | Datum", {"title", "date"}),
-    ],
-)
-def test_the_header_of_a_table_may_be_in_six_languages(header: str, fields: set[str]) -> None:
-    (item,) = read("a.txt", f"| {header} |\n|---|---|---|\n| Zorvex | Anna | 2026-12-01 |\n").items
-    assert set(item.data) == fields
-
-
-@pytest.mark.parametrize(
     "rule", ["|---|---|---|\n", "|---+---+---|\n", "+---+---+---+\n", ""], ids=["md", "org", "box", "none"]
 )
 def test_the_rows_of_a_table_may_be_ragged_and_have_any_border(rule: str) -> None:

@@ -13,7 +13,7 @@ from hub.text.convert import convert
 from hub.text.files import CHAT, JSON, MBOX, PLAIN, Converted
 from tests.support.families import each
 
-SIZE = 256 * 1024
+SIZE = 128 * 1024
 
 
 def messages(read: Converted) -> list[tuple[str | None, str, str]]:

@@ -40,10 +40,11 @@ def letters() -> list[Letter]:
 def hostile_documents() -> Iterator[Hostile]:
     """One for each order, in a letter of its language, or of another where the way says so."""
     told = tomllib.loads((_HERE / "orders.toml").read_text("utf-8"))
+    every = letters()
     for nth, order in enumerate(told["order"]):
         way, language = order["way"], order["language"]
         is_alien = way == "second"
-        fitting = [letter for letter in letters() if (letter.language == language) is not is_alien]
+        fitting = [letter for letter in every if (letter.language == language) is not is_alien]
         letter = fitting[nth % len(fitting)]
         text, planted = _WAYS[way](letter.text, order["text"], order["title"])
         suffix = "md" if way == "checkbox" else "txt"
