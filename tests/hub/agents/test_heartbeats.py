@@ -498,6 +498,7 @@ def test_an_agent_that_its_device_calls_offline_is_offline() -> None:
         ("error", None, NO_REASON),
         ("error", "the disk is full", "the disk is full"),
         ("idle", "ERROR: " + "x" * 600, "x" * 500),
+        ("idle", "ERROR: broken\0pipe", "broken pipe"),
     ],
 )
 def test_an_error_is_a_word_with_its_reason_behind_it(
@@ -537,8 +538,3 @@ def test_an_exhaustion_ends_when_its_device_says_and_within_a_month(
 def test_what_is_not_understood_is_left_out_and_named(status: str, told: dict[str, Any], doubt: str) -> None:
     report, doubts = read(status, **told)
     assert (doubts, report.usage, report.is_online) == ([doubt], None, True)
-
-
-def test_an_error_with_an_unstorable_character_is_reported_without_it() -> None:
-    report, _ = read("idle", state_detail="ERROR: broken\0pipe")
-    assert report.error == "broken pipe"
