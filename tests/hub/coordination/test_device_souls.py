@@ -123,15 +123,16 @@ async def test_a_first_write_is_refused_if_there_is_a_soul(bench: SoulBench, dev
     assert (refused.value.members["expected_sha256"], await bench.read(AT_DESK)) == ("", "be long")
 
 
-@pytest.mark.parametrize("content", ["x" * 262_144, '"\n' * 131_072, "ä€𝄞" * 20_000], ids="xqw")
+@each("content", ["x" * 262_144, '"\n' * 131_072, "ä€𝄞" * 20_000])
 async def test_a_long_soul_is_read_in_parts_and_comes_back_whole(
     bench: SoulBench, device: RunningDevice, content: str
 ) -> None:
+    before = len(calls_kept(device))
     write = await bench.put(content, agent=AT_DESK)
 
     assert write.state is SoulWriteState.DONE
     assert await bench.read(AT_DESK) == content
-    assert calls_kept(device) == ["file.put"]  # looks are not kept
+    assert calls_kept(device)[before:] == ["file.put"]  # looks are not kept
 
 
 async def test_a_lost_answer_of_a_device_is_no_second_write(bench: SoulBench, device: RunningDevice) -> None:
