@@ -16,8 +16,8 @@ estimated from their size and the size of a question.
 
 import math
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, aclosing
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Final, Literal, NamedTuple
 
@@ -48,6 +48,7 @@ from hub.runs.sources import (
     PIECE_TIMEOUT_S,
     DeviceSource,
     DeviceStalled,
+    Ledger,
     NotTakenOn,
     SeenUnits,
     UnreadUnit,
@@ -63,7 +64,6 @@ from protocol.work import (
     AgentManifest,
     AgentRun,
     ManifestFile,
-    ManifestTree,
     Provenance,
     RunLimits,
     RunMode,
@@ -89,7 +89,7 @@ from storage.runs.model_calls import Lately
 from storage.runs.plans import ItemCaps, capped
 from storage.runs.run_locks import place_of
 from storage.runs.run_moves import CannotRun, LivesAtGateway
-from storage.runs.units import NO_ENTRY, LedgerEntry, ledger_entries
+from storage.runs.units import NO_ENTRY, ledger_entries
 from storage.store import Store
 
 log = Channel(__name__)
@@ -403,10 +403,14 @@ class Preview:
         order = self.order
         log.info("preview.begun", agent_id=order.agent_id)
         try:
+            # Another holder than the agent itself, whose own locks it would take over otherwise.
+            holder = Holder("agent", order.run_id, order.agent_id)
+            locked = self._previews.locks.hold(order.user_id, holder, tuple(self._agent.locks))
             with anyio.move_on_after(order.timeout_s) as within:
-                async with self._locked() as fences, self.asking.opened():
+                async with locked as fences, self.asking.opened():
                     self.order = msgspec.structs.replace(order, locks=fences)
-                    async with anyio.create_task_group() as tasks, aclosing(self._documents()) as documents:
+                    read = self._files() if order.settings.mailbox is None else self._messages()
+                    async with anyio.create_task_group() as tasks, aclosing(read) as documents:
                         async for document in documents:
                             await self._slots.acquire()
                             if self._is_full:
@@ -427,22 +431,10 @@ class Preview:
         log.info("preview.ended", agent_id=order.agent_id, requests=self.asking.spent.requests, **counts)
         self._changed.set()
 
-    def _locked(self) -> AbstractAsyncContextManager[Mapping[str, int]]:
-        """Return the context in which the locks of the agent's runs are held."""
-        # Another holder than the agent itself, whose own locks it would take over otherwise.
-        holder = Holder("agent", self.order.run_id, self.order.agent_id)
-        return self._previews.locks.hold(self.order.user_id, holder, tuple(self._agent.locks))
-
-    async def _documents(self) -> AsyncGenerator[Document]:
-        read = self._files() if self.order.settings.mailbox is None else self._messages()
-        async with aclosing(read) as documents:
-            async for document in documents:
-                yield document
-
     async def _files(self) -> AsyncGenerator[Document]:
         """Yield the files that a run with these settings would read."""
         assert self._link is not None
-        ledger = _Ledger(self._store, self.order)
+        ledger = Ledger(self._store, self.order, self._previews.clock, is_only_read=True)
         read = self._previews.source.read(
             self._link, self.order, ledger, newest=self._newest, reader=self._reader()
         )
@@ -469,7 +461,8 @@ class Preview:
         if self._link is None:
             return None
         settings = msgspec.structs.replace(self.order.settings, config_fingerprint="")  # of no settled file
-        ledger = _Ledger(self._store, msgspec.structs.replace(self.order, settings=settings))
+        order = msgspec.structs.replace(self.order, settings=settings)
+        ledger = Ledger(self._store, order, self._previews.clock, is_only_read=True)
         can_transcribe = self.asking.can_transcribe
         read = self._previews.source.read(
             self._link,
@@ -651,23 +644,6 @@ class Preview:
             self._counts["unlisted"] += 1
             return False
         return True
-
-
-class _Ledger:
-    """The ledger of a preview's agent, which it only reads. A ``Progress``."""
-
-    def __init__(self, store: Store, order: RunOrder) -> None:
-        self._store = store
-        self._order = order
-
-    async def entries(self, unit_keys: Sequence[str]) -> Mapping[str, LedgerEntry]:
-        """Return the entries of these units."""
-        fingerprint = self._order.settings.config_fingerprint
-        return await self._store.read(ledger_entries, self._order.agent_id, fingerprint, unit_keys)
-
-    async def has_settled(self, tree: ManifestTree | None) -> bool:
-        """Return False, so that the device lists its files."""
-        return False
 
 
 class _Planned:

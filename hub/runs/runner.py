@@ -4,7 +4,7 @@ Every path ends in exactly one state change of the run. The next attempt continu
 settled units are not read again, and planned calls are sent with their old ids.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from functools import partial
 
@@ -26,12 +26,20 @@ from hub.runs.delivery import NOT_READ, POSTPONED, Delivery, TableRefused, Windo
 from hub.runs.lifecycle import Interrupt, Lifecycle, RunWatch
 from hub.runs.mailbox_visit import MailboxVisits, MessageWork, run_extraction_config
 from hub.runs.run_order import RunOrder
-from hub.runs.sources import DeviceSource, ReadTree, SeenUnits, SettledTree, TakenOn, UnreadUnit
-from hub.version import VERSION
+from hub.runs.sources import (
+    DeviceSource,
+    Ledger,
+    ReadTree,
+    SeenUnits,
+    SettledTree,
+    TakenOn,
+    UnreadUnit,
+    digest_of,
+)
 from protocol.errors import DeviceOffline, ErrorCode, IllegalTransition, LinkLost
 from protocol.ids import DeviceId, trace_id_of
 from protocol.lifecycles import RunEvent, RunOutcome, RunState, UnitState, outcome_of
-from protocol.work import ManifestTree, SkipReason
+from protocol.work import SkipReason
 from storage.devices import devices
 from storage.devices.devices import Grant
 from storage.kernel.database import Conflict, StorageError, written_for
@@ -40,13 +48,10 @@ from storage.runs.calls import OpenCall, open_calls
 from storage.runs.runs import StaleRun
 from storage.runs.units import (
     RENEWED_AFTER_MS,
-    LedgerEntry,
     StillOpen,
     UnitRow,
     fail_unit,
     find_unit,
-    has_settled_tree,
-    ledger_entries,
     postponed_units,
     renew_entries,
     settle_leaning,
@@ -64,35 +69,6 @@ MOST_UNREAD = 10_000  # files, so that each is logged once until it changes
 END_AGAIN_CAP_S = 10.0  # between attempts to write the end of a run
 # These errors may not occur in the next run, so they are not permanent faults of a message.
 _NOT_ITS_FAULT = frozenset({ErrorCode.LIMIT_REACHED, ErrorCode.BUDGET_REACHED, ErrorCode.BUSY})
-
-
-class Ledger:
-    """The ledger of a run's agent. A ``Progress``."""
-
-    def __init__(self, store: Store, order: RunOrder, clock: Clock) -> None:
-        self._store = store
-        self._order = order
-        self._clock = clock
-
-    async def entries(self, unit_keys: Sequence[str]) -> Mapping[str, LedgerEntry]:
-        """Return the entries of these units."""
-        order = self._order
-        fingerprint = order.settings.config_fingerprint
-        return await self._store.read(ledger_entries, order.agent_id, fingerprint, unit_keys)
-
-    async def has_settled(self, tree: ManifestTree | None) -> bool:
-        """Return True if all files of the tree are settled; otherwise the run may change the ledger."""
-        return await self._store.write(
-            has_settled_tree,
-            self._order.held(RunState.RUNNING),
-            None if tree is None else digest_of(tree),
-            now_ms(self._clock),
-        )
-
-
-def digest_of(tree: ManifestTree) -> str:
-    """Return the digest under which a tree is settled: a newer hub may read files that this one cannot."""
-    return f"{VERSION} {tree.digest}"
 
 
 class Runner:

@@ -28,7 +28,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection,
 from contextlib import asynccontextmanager, closing, suppress
 from functools import cache
 from tempfile import SpooledTemporaryFile
-from typing import Final, Protocol
+from typing import Final
 
 import anyio
 import anyio.to_thread
@@ -59,11 +59,13 @@ from hub.text.files import (
     media_type_of,
 )
 from hub.text.worker import Check
+from hub.version import VERSION
 from protocol import keys
 from protocol.errors import CATALOGUE, DeliveryError, ErrorCode, HubError, LocalProtocolError
 from protocol.frame import ErrorBody
 from protocol.handshake import CapabilityName
 from protocol.ids import traceparent
+from protocol.lifecycles import RunState
 from protocol.work import (
     LEFT_OUT,
     MANY,
@@ -94,7 +96,7 @@ from protocol.work import (
 from storage.audit import Detail
 from storage.devices import receipts
 from storage.kernel.database import StorageError
-from storage.runs.units import NO_ENTRY, LedgerEntry
+from storage.runs.units import NO_ENTRY, LedgerEntry, has_settled_tree, ledger_entries
 from storage.store import Store
 
 ACK_TIMEOUT_S = 15.0  # for a device that lists agent_ack
@@ -273,14 +275,38 @@ class UnreadUnit(msgspec.Struct, frozen=True):
 SourceEvent = TakenOn | SeenUnits | SettledTree | ReadTree | Document | UnreadUnit
 
 
-class Progress(Protocol):
-    """Units that earlier runs have settled or tried."""
+class Ledger:
+    """The ledger of a run's agent: units that earlier runs have settled or tried.
+
+    Args:
+        is_only_read: True for a preview, whose device lists its files whatever is settled.
+    """
+
+    def __init__(self, store: Store, order: RunOrder, clock: Clock, *, is_only_read: bool = False) -> None:
+        self._store = store
+        self._order = order
+        self._clock = clock
+        self._is_only_read = is_only_read
 
     async def entries(self, unit_keys: Sequence[str]) -> Mapping[str, LedgerEntry]:
         """Return the ledger's entries of these units; units without an entry are left out."""
+        order = self._order
+        fingerprint = order.settings.config_fingerprint
+        return await self._store.read(ledger_entries, order.agent_id, fingerprint, unit_keys)
 
     async def has_settled(self, tree: ManifestTree | None) -> bool:
-        """Return True if all files of the tree are settled; otherwise prepare for reading files."""
+        """Return True if all files of the tree are settled; otherwise the run may change the ledger."""
+        return not self._is_only_read and await self._store.write(
+            has_settled_tree,
+            self._order.held(RunState.RUNNING),
+            None if tree is None else digest_of(tree),
+            now_ms(self._clock),
+        )
+
+
+def digest_of(tree: ManifestTree) -> str:
+    """Return the digest under which a tree is settled: a newer hub may read files that this one cannot."""
+    return f"{VERSION} {tree.digest}"
 
 
 @cache
@@ -316,7 +342,7 @@ class DeviceSource:
         self,
         link: DeviceLink,
         order: RunOrder,
-        progress: Progress,
+        ledger: Ledger,
         *,
         dealt_with: Collection[str] = (),
         taken: int = 0,
@@ -383,7 +409,7 @@ class DeviceSource:
                 stream,
                 arrived,
                 order,
-                progress,
+                ledger,
                 dealt_with=dealt_with,
                 is_paged=frame.paged,
                 limits=self.limits,
@@ -447,7 +473,7 @@ class _Reading:
         stream: RunStream,
         arrived: Received,
         order: RunOrder,
-        progress: Progress,
+        ledger: Ledger,
         *,
         dealt_with: Collection[str],
         is_paged: bool,
@@ -461,7 +487,7 @@ class _Reading:
         self._stream = stream
         self._arrived = arrived
         self._order = order
-        self._progress = progress
+        self._ledger = ledger
         self._dealt_with = dealt_with
         self._is_opened = False
         self._tree: ManifestTree | None = None
@@ -544,23 +570,23 @@ class _Reading:
             return False
         self._is_opened = True
         is_alone = self._is_paged and not frame.files and not frame.last
-        return await self._progress.has_settled(frame.tree if is_alone else None)
+        return await self._ledger.has_settled(frame.tree if is_alone else None)
 
     async def _read_entries(self, frame: AgentData) -> None:
         """Read the ledger's entries of files that come without a manifest."""
         if not self._is_opened:
             self._is_opened = True
-            await self._progress.has_settled(None)
+            await self._ledger.has_settled(None)
         new = {file.path for file in frame.files if file.path not in self._hashes} - self._entries.keys()
         if new:
-            entries = await self._progress.entries(list(new))
+            entries = await self._ledger.entries(list(new))
             self._entries |= {path: entries.get(path, NO_ENTRY) for path in new}
 
     async def _sort_out(self, files: list[ManifestFile], *, is_last: bool) -> SeenUnits:
         """Keep only files that may be fetched, because a manifest may have a million entries."""
         seen: list[ManifestFile] = []
         unread: list[ManifestFile] = []
-        entries = await self._progress.entries([file.path for file in files]) if files else {}
+        entries = await self._ledger.entries([file.path for file in files]) if files else {}
         for file in files:
             if file.path in self._dealt_with:
                 self._hashes[file.path] = file.sha256

@@ -18,6 +18,7 @@ from hub.runs.run_order import RunOrder, RunSettings
 from hub.runs.sources import (
     DeviceSource,
     DeviceStalled,
+    Ledger,
     NotTakenOn,
     ReadTree,
     SeenUnits,
@@ -114,8 +115,8 @@ async def read(
         return [event async for event in events], link
 
 
-class Past:
-    """A ``Progress``: digests of settled files, times of the last attempts, and a tree that is settled."""
+class Past(Ledger):
+    """A ledger: digests of settled files, times of the last attempts, and a tree that is settled."""
 
     def __init__(
         self, known: Mapping[str, str] | None, times: Mapping[str, int] | None, tree: str | None
