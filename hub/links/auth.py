@@ -33,7 +33,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from hub.clock import Chance, Clock, IdFactory, now_ms
 from hub.links.gate import RETRY_S, FailedAttempts, network_of
-from hub.links.refusals import Peer, Refusal, RefusalSamples, RefusedPeers, refuse
+from hub.links.refusals import Peer, Refusal, RefusalSamples, RefusedPeers
 from hub.links.roster import DeviceLink
 from hub.log import Channel, learn_names
 from hub.metrics import Metrics
@@ -235,7 +235,7 @@ class PairingDesk:
         except TooManyPairings as error:
             self._limits_reached.labels(error.limit).inc()
             wait_ms = max(COME_BACK_MS, error.retry_at - at)
-            return refuse(
+            return Refusal(
                 error.code,
                 str(error),
                 CloseCode.TOO_MANY_ATTEMPTS,
@@ -264,7 +264,7 @@ class PairingDesk:
             )
         except (BadInvitation, CodedError) as error:
             hint = getattr(error, "hint", "") or "ask for a new one: hub pair invite"
-            raise refuse(
+            raise Refusal(
                 error.code, str(error), CloseCode.AUTH_FAILED, party=f"key:{key.id}", hint=hint
             ) from error
 
@@ -276,7 +276,7 @@ class PairingDesk:
         if asked.pairing.decision == "denied":
             self.forget(key_id)
             message = "who runs the hub does not let this device in"
-            return refuse(
+            return Refusal(
                 ErrorCode.PAIRING_DENIED, message, CloseCode.PAIRING_REQUIRED, party=f"key:{key_id}"
             )
         # approved in the meantime: the next hello is admitted
@@ -284,7 +284,7 @@ class PairingDesk:
         if not is_approved:
             self._issued[key_id] = issued
         message = "this hub does not know the device's key yet; a person has to type its code there"
-        return refuse(
+        return Refusal(
             ErrorCode.PAIRING_REQUIRED,
             message,
             CloseCode.PAIRING_REQUIRED,
@@ -562,7 +562,7 @@ class Authenticator:
         if hello.identity is not None:
             if knock.token:
                 message = "the device shows a token and a key; one of them is enough"
-                raise refuse(ErrorCode.AUTH_FAILED, message, CloseCode.AUTH_FAILED)
+                raise Refusal(ErrorCode.AUTH_FAILED, message, CloseCode.AUTH_FAILED)
             return await self._judge_key(knock, hello.identity, network)
         if not knock.token:
             message = (
@@ -570,7 +570,7 @@ class Authenticator:
                 if hello.invitation
                 else "the device showed no key and no token"
             )
-            raise refuse(ErrorCode.PAIRING_REQUIRED, message, CloseCode.PAIRING_REQUIRED)
+            raise Refusal(ErrorCode.PAIRING_REQUIRED, message, CloseCode.PAIRING_REQUIRED)
         return await self._judge_token(knock.token, knock)
 
     # --- tokens ---
@@ -579,7 +579,7 @@ class Authenticator:
         owner = await self._owners.run(hash_token(token))
         assert owner is None or isinstance(owner, DeviceTokenRow)
         if owner is None:
-            raise refuse(ErrorCode.AUTH_FAILED, "this token is unknown", CloseCode.AUTH_FAILED)
+            raise Refusal(ErrorCode.AUTH_FAILED, "this token is unknown", CloseCode.AUTH_FAILED)
         credential = f"token:{owner.id}"
         if owner.device_revoked_at is not None:
             raise _revoked("the device was revoked", credential, owner)
@@ -587,7 +587,7 @@ class Authenticator:
             raise _revoked("the token was revoked", credential, owner)
         if owner.expires_at is not None and owner.expires_at <= now_ms(self._clock):
             message = "the token has expired"
-            raise refuse(
+            raise Refusal(
                 ErrorCode.AUTH_FAILED,
                 message,
                 CloseCode.AUTH_FAILED,
@@ -603,11 +603,11 @@ class Authenticator:
         try:
             key = read_key(identity.public_key)
         except BadProof as exc:
-            raise refuse(exc.code, str(exc), CloseCode.AUTH_FAILED) from exc
+            raise Refusal(exc.code, str(exc), CloseCode.AUTH_FAILED) from exc
         try:
             check_hello(key, identity, knock.challenge, hello)
         except BadProof as exc:  # not counted against the key, which the peer may not hold
-            raise refuse(exc.code, str(exc), CloseCode.AUTH_FAILED) from exc
+            raise Refusal(exc.code, str(exc), CloseCode.AUTH_FAILED) from exc
         credential = f"key:{key.id}"
         off_ms = identity.signed_at_ms - now_ms(self._clock)
         if abs(off_ms) > SKEW_LOGGED_MS:
@@ -667,7 +667,7 @@ class Authenticator:
         except TooManyDevices as exc:
             self._metrics.limits_reached.labels("connections_per_user").inc()
             wait_ms = round(RETRY_S * 1000)
-            raise refuse(
+            raise Refusal(
                 exc.code, str(exc), CloseCode.OVERLOADED, is_failure=False, retry_after_ms=wait_ms
             ) from exc
         if opened.taken_from is not None:
@@ -739,11 +739,11 @@ def _revoked(message: str, credential: str, owner: KeyOwner | DeviceTokenRow) ->
     name, code = owner.device_name, ErrorCode.REVOKED
     token = f"at the hub: hub token create --device {name}"
     hint = f"to pair it again: {connect_command(name, anew=True)}" if isinstance(owner, KeyOwner) else token
-    return refuse(code, message, CloseCode.REVOKED, party=credential, device_id=owner.device_id, hint=hint)
+    return Refusal(code, message, CloseCode.REVOKED, party=credential, device_id=owner.device_id, hint=hint)
 
 
 def _wait(message: str, wait_s: float) -> Refusal:
-    return refuse(
+    return Refusal(
         ErrorCode.RATE_LIMITED,
         message,
         CloseCode.TOO_MANY_ATTEMPTS,

@@ -40,7 +40,7 @@ from hub.links.roster import (
     RunStream,
 )
 from hub.links.streams import RunStreams
-from hub.links.transport import Transport
+from hub.links.transport import DeviceSocket
 from hub.log import Channel
 from hub.loop_meter import EVERY, MOST_WAIT_S, SHARE
 from hub.metrics import Metrics
@@ -440,7 +440,7 @@ class Connection:
 
     def __init__(
         self,
-        transport: Transport,
+        transport: DeviceSocket,
         session: HubSession,
         *,
         connection_id: ConnectionId,

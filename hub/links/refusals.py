@@ -207,39 +207,27 @@ class Refusal(HubError):
 
     def __init__(
         self,
-        error: Error,
+        code: ErrorCode,
+        message: str,
         close: CloseCode,
         *,
         is_failure: bool = True,
         party: str | None = None,
         device_id: DeviceId | None = None,
+        pairing_code: str | None = None,
+        retry_after_ms: int | None = None,
+        hint: str | None = None,
     ) -> None:
-        super().__init__(f"{error.code}: {error.message}")
-        self.error = error
+        """Create the refusal for *code*, with the catalogue's hint unless *hint* is given."""
+        super().__init__(f"{code}: {message}")
+        self.error = Error(
+            code=code,
+            message=message,
+            hint=hint or CATALOGUE[ErrorCode(code)].hint,
+            pairing_code=pairing_code,
+            retry_after_ms=retry_after_ms,
+        )
         self.close = close
         self.is_failure = is_failure
         self.party = party
         self.device_id = device_id
-
-
-def refuse(
-    code: ErrorCode,
-    message: str,
-    close: CloseCode,
-    *,
-    is_failure: bool = True,
-    party: str | None = None,
-    device_id: DeviceId | None = None,
-    pairing_code: str | None = None,
-    retry_after_ms: int | None = None,
-    hint: str | None = None,
-) -> Refusal:
-    """Return the refusal for *code*, with the catalogue's hint unless *hint* is given."""
-    error = Error(
-        code=code,
-        message=message,
-        hint=hint or CATALOGUE[ErrorCode(code)].hint,
-        pairing_code=pairing_code,
-        retry_after_ms=retry_after_ms,
-    )
-    return Refusal(error, close, is_failure=is_failure, party=party, device_id=device_id)

@@ -99,9 +99,10 @@ class Spool:
         if self._file is None:
             self._file = TemporaryFile(dir=self._directory, buffering=0)  # noqa: SIM115 (until ``close``)
         data = _encode(frame)
+        left = memoryview(_LENGTH.pack(len(data)) + data)
         self._file.seek(self._write_at)
-        for part in (_LENGTH.pack(len(data)), data):
-            self._write(part)
+        while left:  # an unbuffered file may write less than requested
+            left = left[self._file.write(left) :]
         self._write_at += _LENGTH.size + len(data)
         self._in_file += 1
 
@@ -134,12 +135,6 @@ class Spool:
         if self._file is not None:
             self._file.close()
             self._file = None
-
-    def _write(self, data: bytes) -> None:
-        assert self._file is not None
-        written = 0
-        while written < len(data):  # an unbuffered file may write less than requested
-            written += self._file.write(data[written:])
 
 
 class Stream:

@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterable
 from http import HTTPStatus
 from struct import Struct
 from time import thread_time
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, cast
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -207,86 +207,6 @@ _HEAD_TOO_LONG: Final = (
 )
 
 
-class Transport(Protocol):
-    """A WebSocket after its opening handshake. Only ``wait_closed`` waits."""
-
-    @property
-    def intake(self) -> Intake:
-        """Remaining allowance for received data."""
-        ...
-
-    @property
-    def round_trip(self) -> RoundTrip | None:
-        """Newest round trip of the connection, or None before the first."""
-        ...
-
-    def attach(
-        self, receive: Callable[[bytes], None], lost: Callable[[], None], spent: Callable[[], None]
-    ) -> None:
-        """Pass every message to *receive* from now on, and call *lost* once the socket is closed.
-
-        *spent* is called when a device exceeds its allowance. None of the callbacks may wait or raise.
-        Earlier messages are passed on at once.
-        """
-        ...
-
-    def send_frame(self, data: bytes, is_text: bool) -> None:
-        """Send a message with the others of this loop turn. Dropped if the socket is closing."""
-        ...
-
-    def is_full(self) -> bool:
-        """Return True if so many bytes are unsent that nothing should be added."""
-        ...
-
-    def buffered(self) -> int:
-        """Return the sent bytes that have not left the process."""
-        ...
-
-    def allow_large_messages(self) -> None:
-        """Allow messages up to the size announced in the welcome."""
-        ...
-
-    def pause(self) -> None:
-        """Pause reading while a hello is authenticated. Data already read is still passed on."""
-        ...
-
-    def resume(self) -> None:
-        """Resume reading."""
-        ...
-
-    def asked_for(self, octets: int) -> None:
-        """Exclude the current message of *octets* bytes from the allowance: the hub requested it."""
-        ...
-
-    def slow_down(self, seconds: float) -> None:
-        """Pause reading for *seconds*, without counting the device as silent. Data already read is kept."""
-        ...
-
-    def go_on(self) -> None:
-        """End the pause of ``slow_down`` early."""
-        ...
-
-    def hang_up(self, code: CloseCode, reason: str, within_s: float) -> None:
-        """Send the close frame after all queued data; cut the socket after *within_s*."""
-        ...
-
-    def received_close_code(self) -> int | None:
-        """Return the code of the close frame that the device sent, or None."""
-        ...
-
-    def exceeded(self) -> str | None:
-        """Return the name of the limit over which this side closed, or None."""
-        ...
-
-    def abort(self) -> None:
-        """Cut the socket. Unsent data is lost."""
-        ...
-
-    async def wait_closed(self) -> None:
-        """Wait until the socket is closed."""
-        ...
-
-
 class _Turn:
     """Share of long reads in the current turn of an event loop, which all devices have together.
 
@@ -314,12 +234,13 @@ _TURN: Final = _Turn()
 
 
 class DeviceSocket(ServerConnection):
-    """A ``Transport`` on top of the websockets library (17.x).
+    """A WebSocket on top of the websockets library (17.x). Only ``wait_closed`` waits.
 
     Attributes:
         place: counted place of the connection; released when the socket is closed.
         address: of the device, as given by the socket or a trusted proxy.
         limits: limits with which the socket was created.
+        intake: remaining allowance for received data.
         dialled: address that the device dialled, and its nonce, if it requested the hub's proof.
         is_head_too_long: True if the upgrade request was too long and was answered with 431.
     """
@@ -384,6 +305,11 @@ class DeviceSocket(ServerConnection):
     def attach(
         self, receive: Callable[[bytes], None], lost: Callable[[], None], spent: Callable[[], None]
     ) -> None:
+        """Pass every message to *receive* from now on, and call *lost* once the socket is closed.
+
+        *spent* is called when a device exceeds its allowance. None of the callbacks may wait or raise.
+        Earlier messages are passed on at once.
+        """
         self._receive, self._lost, self._spent = receive, lost, spent
         early, self._early = self._early, []
         for data in early:
@@ -393,6 +319,7 @@ class DeviceSocket(ServerConnection):
             lost()
 
     def send_frame(self, data: bytes, is_text: bool) -> None:
+        """Send a message with the others of this loop turn. Dropped if the socket is closing."""
         protocol, size = self.protocol, len(data)
         if protocol.state is not OPEN:
             return
@@ -430,12 +357,14 @@ class DeviceSocket(ServerConnection):
             super().send_data()
 
     def is_full(self) -> bool:
+        """Return True if so many bytes are unsent that nothing should be added."""
         return (
             self._unflushed_bytes + self.transport.get_write_buffer_size() > self.limits.outgoing_bytes
             or len(self.protocol.writes) >= 2 * self.limits.outgoing_frames  # a header and its data
         )
 
     def buffered(self) -> int:
+        """Return the sent bytes that have not left the process."""
         return self._unflushed_bytes + self.transport.get_write_buffer_size()
 
     def forget_handler(self) -> None:
@@ -448,19 +377,24 @@ class DeviceSocket(ServerConnection):
         self.request, self.response = Request(PATH, Headers()), None
 
     def allow_large_messages(self) -> None:
+        """Allow messages up to the size announced in the welcome."""
         self.protocol.max_message_size = self.limits.message_bytes
 
     def pause(self) -> None:
+        """Pause reading while a hello is authenticated. Data already read is still passed on."""
         self._stop(_JUDGED)
 
     def resume(self) -> None:
+        """Resume reading."""
         self._start(_JUDGED)
 
     def asked_for(self, octets: int) -> None:
+        """Exclude the current message of *octets* bytes from the allowance: the hub requested it."""
         # the received size of a compressed message is unknown
         self.intake.give_back(0 if self.protocol.extensions else octets)
 
     def slow_down(self, seconds: float) -> None:
+        """Pause reading for *seconds*, without counting the device as silent. Data already read is kept."""
         self._stop(_SLOWED)
         if self._later is not None:
             self._later.cancel()
@@ -471,12 +405,14 @@ class DeviceSocket(ServerConnection):
             self.acknowledge_pings(next(reversed(self.pending_pings)))
 
     def go_on(self) -> None:
+        """End the pause of ``slow_down`` early."""
         if self._later is not None:
             self._later.cancel()
             self._later = None
         self._start(_SLOWED)
 
     def hang_up(self, code: CloseCode, reason: str, within_s: float) -> None:
+        """Send the close frame after all queued data; cut the socket after *within_s*."""
         if self.protocol.state is OPEN:
             self.protocol.send_close(code, reason)
             self.send_data()
@@ -484,6 +420,7 @@ class DeviceSocket(ServerConnection):
             self._cut = self.loop.call_later(within_s, self.abort)
 
     def received_close_code(self) -> int | None:
+        """Return the code of the close frame that the device sent, or None."""
         frame = self.protocol.close_rcvd
         return None if frame is None else frame.code
 
@@ -492,6 +429,7 @@ class DeviceSocket(ServerConnection):
         return self.protocol.close_rcvd is not None and not self.protocol.close_rcvd_then_sent
 
     def exceeded(self) -> str | None:
+        """Return the name of the limit over which this side closed, or None."""
         frame = self.protocol.close_sent
         if frame is None:
             return None
@@ -504,6 +442,7 @@ class DeviceSocket(ServerConnection):
         return "hello_bytes" if self.intake.is_stranger else "message_bytes"
 
     def abort(self) -> None:
+        """Cut the socket. Unsent data is lost."""
         self.transport.abort()
 
     def data_received(self, data: bytes) -> None:
@@ -538,6 +477,7 @@ class DeviceSocket(ServerConnection):
 
     @property
     def round_trip(self) -> RoundTrip | None:
+        """Newest round trip of the connection, or None before the first."""
         if self._ponged_at is None:
             return None
         return RoundTrip(self.latency, self.loop.time() - self._ponged_at)
