@@ -107,7 +107,8 @@ def _sqlite() -> Iterator[sa.Engine]:
         set_clock(connection)
         return connection
 
-    engine = sa.create_engine("sqlite://", creator=copy, poolclass=sa.NullPool)
+    options = {"is_seedable": True}  # see rows.seeded
+    engine = sa.create_engine("sqlite://", creator=copy, poolclass=sa.NullPool, execution_options=options)
     compiled: set[str] = set()
 
     def compile_for_postgresql(*call: Any) -> None:

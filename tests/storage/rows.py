@@ -1,6 +1,7 @@
 """Rows for tests of storage: only what a test is about is written in the test."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -55,8 +56,33 @@ def undone(c: sa.Connection) -> Iterator[None]:
         savepoint.rollback()
 
 
+_SEEDS: dict[object, tuple[bytes, Any]] = {}
+
+
+def seeded(c: sa.Connection, build: Callable[..., T], *args: Any) -> T:
+    """Return ``build(c, *args)``; a new file of the fixture ``c`` gets a copy of rows written once."""
+    is_new = not (c.in_transaction() or c.info.get("is_seeded"))
+    file = c.connection.driver_connection
+    if not (is_new and c.get_execution_options().get("is_seedable") and isinstance(file, sqlite3.Connection)):
+        return build(c, *args)
+    c.info["is_seeded"] = True
+    seed = (build, repr(args))
+    if seed not in _SEEDS:
+        built = build(c, *args)
+        c.commit()
+        _SEEDS[seed] = file.serialize(), built
+        return built
+    content, known = _SEEDS[seed]
+    file.deserialize(content)
+    return known  # type: ignore[no-any-return]
+
+
 def declare(c: sa.Connection, *declared: DeclaredAgent, at: int = AT) -> Reconciled:
     """The declared agents of hub.toml, as they stand now. Ids tell what they are of."""
+    return seeded(c, _declare, declared, at)
+
+
+def _declare(c: sa.Connection, declared: Sequence[DeclaredAgent], at: int) -> Reconciled:
     user = devices.ensure_user(c, ME, "me", at)
     fresh = [
         name
@@ -73,6 +99,10 @@ def declare(c: sa.Connection, *declared: DeclaredAgent, at: int = AT) -> Reconci
 
 def make_agent(c: sa.Connection, name: str = "inbox", *, device: str = LAPTOP) -> AgentRow:
     """One more agent beside those that are declared already."""
+    return seeded(c, _make_agent, name, device)
+
+
+def _make_agent(c: sa.Connection, name: str, device: str) -> AgentRow:
     others = [
         DeclaredAgent(
             name=row.name,
@@ -101,6 +131,12 @@ def make_run(
     fingerprint: str = PROMPT_1,
 ) -> RunRow:
     """A run that was led into *state* by legal moves."""
+    return seeded(c, _make_run, run_id, agent, state, at, fingerprint)
+
+
+def _make_run(
+    c: sa.Connection, run_id: str, agent: AgentRow | None, state: RunState, at: int, fingerprint: str
+) -> RunRow:
     agent = agent or make_agent(c)
     run = run_moves.create_run(
         c,

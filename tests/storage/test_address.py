@@ -107,11 +107,6 @@ def _is_over_tls(c: sa.Connection) -> bool:
     return bool(c.execute(sa.text("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()")).scalar_one())
 
 
-def test_an_unknown_option_of_a_database_address_is_a_problem_of_the_file() -> None:
-    assert fault_of("postgresql://hub@db/hub?sslmode=verify-full&sslrootcert=system") is None
-    assert fault_of("postgresql://hub@db/hub?sslmod=verify-full") is not None
-
-
 @each(
     ("option", "known"),
     [

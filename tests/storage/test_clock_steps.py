@@ -17,7 +17,7 @@ from storage.schema import invitations, users, wakes
 from storage.schema import runs as run_table
 from tests.storage.rows import AT, make_agent, make_run
 from tests.storage.scheduled import HOUR, fire, make_schedule, told
-from tests.storage.test_calendar_wakeups import come
+from tests.storage.test_schedules import come
 
 DAY = 24 * HOUR
 ID, INBOX = "schedule-inbox", AgentId("agent-inbox")

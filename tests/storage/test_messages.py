@@ -16,7 +16,7 @@ from storage.coordination.messages import Hand, MessageLimits, NewMessage
 from storage.devices.nodes import beat
 from storage.schema import broadcasts, gateways
 from storage.schema import messages as message_table
-from tests.storage.rows import AT, BOOT, ME, NEXT_BOOT, make_agent, some, undone
+from tests.storage.rows import AT, BOOT, ME, NEXT_BOOT, make_agent, seeded, some, undone
 from tests.support.coded import coded
 from tests.support.families import each
 
@@ -31,7 +31,11 @@ SHARED = Hand(BOOT, is_alone=False)
 
 @pytest.fixture(autouse=True)
 def board(c: sa.Connection) -> None:
-    """A board with a lead and a worker at a gateway, and an agent on a laptop."""
+    seeded(c, make_board)
+
+
+def make_board(c: sa.Connection) -> None:
+    """Create a board with a lead and a worker at a gateway, and an agent on a laptop."""
     desk = make_agent(c)
     row = {"id": WEST, "user_id": ME, "name": "west", "created_at": AT, "updated_at": AT}
     c.execute(sa.insert(gateways), row)

@@ -18,7 +18,7 @@ from storage.coordination.message_rows import MessageRow
 from storage.coordination.messages import MessageLimits
 from storage.coordination.questions import NewAnswer, NewQuestion, QuestionRow, ReplyIds, add_reply
 from storage.schema import devices, gateways
-from tests.storage.rows import AT, LAPTOP, ME, make_agent, some
+from tests.storage.rows import AT, LAPTOP, ME, make_agent, seeded, some
 from tests.support.coded import coded
 
 BOARD = BoardId("board")
@@ -30,6 +30,10 @@ MESSAGES = MessageLimits()
 
 def a_board(c: sa.Connection, *, has_gateway: bool = False) -> AgentRow:
     """A board with a lead that lives on the laptop, and a gateway with a main agent if there is to be one."""
+    return seeded(c, _make_board, has_gateway)
+
+
+def _make_board(c: sa.Connection, has_gateway: bool) -> AgentRow:
     lead = make_agent(c)
     if has_gateway:
         row = {"id": WEST, "user_id": ME, "name": "west", "created_at": AT, "updated_at": AT}

@@ -19,6 +19,7 @@ from storage.runs.calls import open_calls
 from storage.schema import metadata, run_calls, run_state_history, run_units, schedule_fires, schedules
 from storage.schema import runs as run_table
 from tests.storage.rows import AT, PROMPT_1, answer, calls, known_units, make_agent, make_run, plan
+from tests.storage.test_statements import plan_of
 from tests.support.database import new_database
 from tests.support.source import ROOT
 
@@ -325,23 +326,14 @@ STATEMENTS = {
 }
 
 
-@pytest.mark.parametrize("name", sorted(STATEMENTS))
-def test_what_is_old_is_found_by_an_index(tmp_path: Path, name: str) -> None:
-    new_database(tmp_path / "hub.db")
-    statement = STATEMENTS[name]
-    engine = sa.create_engine(f"sqlite:///{tmp_path}/hub.db", poolclass=sa.NullPool)
-    said: list[tuple[str, tuple[object, ...]]] = []
-    sa.event.listen(engine, "before_cursor_execute", lambda *call: said.append((call[2], call[3])))
-    with engine.connect() as connection:
-        wanted = statement.compile().params.keys()
-        connection.execute(statement, {name: value for name, value in FOUND.items() if name in wanted})
-        text, parameters = said[0]
-        steps = [
-            str(step[3]) for step in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}", parameters)
-        ]
-    engine.dispose()
-    assert steps
-    assert not [step for step in steps if step.startswith("SCAN")], steps
+@pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
+def test_what_is_old_is_found_by_an_index(c: sa.Connection) -> None:
+    scans = []
+    for name, statement in STATEMENTS.items():
+        values = {key: value for key, value in FOUND.items() if key in statement.compile().params}
+        if "SCAN" in (steps := plan_of(c, partial(c.execute, statement, values))):
+            scans.append((name, steps))
+    assert scans == []
 
 
 async def test_the_file_gets_smaller_when_much_went(tmp_path: Path) -> None:

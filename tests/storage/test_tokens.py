@@ -2,23 +2,29 @@ import pytest
 import sqlalchemy as sa
 
 from protocol.errors import CodedError, ErrorCode
-from protocol.ids import AgentId, TokenId, UserId
+from protocol.ids import AgentId, DeviceId, KeyId, TokenId, UserId
 from storage import audit
 from storage.agents import agents
-from storage.devices import devices
+from storage.devices import devices, tokens
+from storage.devices.devices import DeviceRow, ensure_user
 from storage.devices.tokens import (
     AGENT_TOKENS,
+    DEVICE_TOKENS,
     OPERATOR_TOKENS,
     AgentTokenRow,
+    KeyRevoked,
     OperatorTokenRow,
+    RotatedTooSoon,
     TooManyAgentTokens,
     create_agent_token,
     list_agent_tokens,
 )
+from storage.kernel.database import translated
 from storage.kernel.migrate import broken_rows
 from storage.schema import operator_tokens
 from tests.storage.rows import AT, ME, declare, make_agent, some
 from tests.support.coded import coded
+from tests.support.presence import BOOT, live, open_session
 
 HASH = b"\x01" * 32
 LATER = AT + 1_000
@@ -175,3 +181,165 @@ def test_the_maker_and_the_revoker_of_a_token_are_in_the_audit_log(c: sa.Connect
     AGENT_TOKENS.revoke(c, make(c).id, at=AT, actor="operator:7")
     told = [entry.event for entry in audit.list_entries(c, limit=2)]
     assert told == ["agent_token.revoked", "agent_token.created"]
+
+
+ANNA = UserId("anna")
+OLD, NEW = KeyId("old"), KeyId("new")
+
+
+def make_device(c: sa.Connection, name: str = "desk") -> DeviceRow:
+    user = ensure_user(c, ANNA, "anna", AT)
+    return devices.ensure_device(c, id=DeviceId(f"d-{name}"), user_id=user, name=name, at=AT)
+
+
+def make_key(c: sa.Connection, device: DeviceRow, id: KeyId = OLD) -> None:
+    tokens.add_key(c, id=id, device_id=device.id, public_key=id.encode(), at=AT)
+
+
+def use_key(c: sa.Connection, device: DeviceRow, key: KeyId) -> int:
+    return open_session(c, device.id, key_id=key, boot_id=BOOT, platform="linux", at=AT + 5)
+
+
+@pytest.fixture
+def device(c: sa.Connection) -> DeviceRow:
+    """A device with a key."""
+    made = make_device(c)
+    make_key(c, made)
+    return made
+
+
+def test_a_key_opens_a_session_of_its_device_and_remembers_when(c: sa.Connection, device: DeviceRow) -> None:
+    live(c)
+    assert (use_key(c, device, OLD), devices.get_device(c, device.id).connectivity) == (1, "online")
+    assert tokens.list_keys(c)[0].last_used_at == AT + 5
+
+
+def test_a_key_revoked_after_it_was_looked_at_opens_no_session(c: sa.Connection, device: DeviceRow) -> None:
+    assert tokens.revoke_key(c, OLD, at=AT, actor="operator:0")
+    assert not tokens.revoke_key(c, OLD, at=AT + 1, actor="operator:0")
+    with pytest.raises(KeyRevoked):
+        use_key(c, device, OLD)
+    assert devices.get_device(c, device.id).session_epoch == 0
+
+
+def test_a_device_replaces_its_key_and_the_old_one_opens_nothing(c: sa.Connection, device: DeviceRow) -> None:
+    for _ in range(2):  # twice is once
+        tokens.rotate_key(c, device.id, old=OLD, new=NEW, public_key=b"new", at=AT)
+    assert use_key(c, device, NEW) == 1
+    with pytest.raises(KeyRevoked):
+        use_key(c, device, OLD)
+    assert some(tokens.find_key(c, OLD)).rotated_to == NEW
+    assert [row.event for row in audit.list_entries(c, limit=10)] == ["key.rotated"]
+
+
+def test_a_device_replaces_a_key_so_long_after_another_one_however_many_it_has(c: sa.Connection) -> None:
+    device, other = make_device(c), make_device(c, "laptop")
+    make_key(c, device)
+    make_key(c, device, KeyId("k-2"))
+    make_key(c, other, KeyId("k-3"))
+
+    def rotate(of: DeviceRow, old: str, new: str, at: int) -> None:
+        key, old_key = KeyId(new), KeyId(old)
+        tokens.rotate_key(c, of.id, old=old_key, new=key, public_key=new.encode(), at=at, wait_ms=60_000)
+
+    rotate(device, OLD, NEW, AT)
+    rotate(device, OLD, NEW, AT + 1)  # twice is once
+    for old in (NEW, "k-2"):
+        with pytest.raises(RotatedTooSoon) as refusal:
+            rotate(device, old, "k-9", AT + 15_000)
+        assert refusal.value.retry_after_s == 45
+    rotate(other, "k-3", "k-4", AT + 15_000)
+    rotate(device, "k-2", "k-5", AT + 60_000)
+    rotate(device, NEW, "k-6", AT - 60_000)  # the clock was set back
+
+
+def test_only_a_key_that_counts_is_replaced_and_only_by_its_own_device(c: sa.Connection) -> None:
+    desk, laptop = make_device(c), make_device(c, "laptop")
+    make_key(c, desk)
+    with pytest.raises(KeyRevoked):
+        tokens.rotate_key(c, laptop.id, old=OLD, new=NEW, public_key=b"new", at=AT)
+    tokens.revoke_key(c, OLD, at=AT, actor="operator:0")
+    with pytest.raises(KeyRevoked):
+        tokens.rotate_key(c, desk.id, old=OLD, new=NEW, public_key=b"new", at=AT)
+    assert tokens.find_key(c, NEW) is None
+
+
+def test_a_key_belongs_to_one_device_for_good(c: sa.Connection) -> None:
+    make_key(c, make_device(c))
+    with pytest.raises(sa.exc.IntegrityError) as refusal:
+        make_key(c, make_device(c, "laptop"))
+    assert type(translated(refusal.value)).__name__ == "Conflict"
+
+
+def test_a_device_that_reports_a_name_in_use_gets_a_free_one(c: sa.Connection) -> None:
+    make_key(c, make_device(c))
+
+    def give(fresh: str) -> DeviceRow:
+        return tokens.give_free_device(c, fresh_id=DeviceId(fresh), user_id=ANNA, name="desk", at=AT)
+
+    second = give("d-2")
+    assert (second.id, second.name) == ("d-2", "desk-2")
+    make_key(c, second, NEW)
+    assert give("d-3").name == "desk-3"
+
+
+def test_there_is_an_end_to_names(c: sa.Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tokens, "FREE_NAMES", 1)
+    make_key(c, make_device(c))
+    with pytest.raises(CodedError):
+        tokens.give_free_device(c, fresh_id=DeviceId("d-2"), user_id=ANNA, name="desk", at=AT)
+
+
+def test_recent_revocations_are_listed_with_their_credentials(c: sa.Connection) -> None:
+    desk, laptop, phone = make_device(c), make_device(c, "laptop"), make_device(c, "phone")
+    make_key(c, desk)
+    make_key(c, phone, KeyId("earlier"))
+    tokens.revoke_key(c, KeyId("earlier"), at=AT - 1, actor="operator:0")
+    tokens.revoke_key(c, OLD, at=AT, actor="operator:0")
+    devices.revoke_device(c, laptop.id, at=AT + 1, actor="operator:0")
+    make_key(c, phone, NEW)
+    tokens.rotate_key(c, phone.id, old=NEW, new=KeyId("newer"), public_key=b"n", at=AT)
+    assert set(devices.revoked_since(c, AT)) == {
+        (desk.id, "key:old"),
+        (laptop.id, None),
+    }
+
+
+def test_devices_are_counted_if_they_are_connected_or_have_a_credential_that_is_valid(
+    c: sa.Connection,
+) -> None:
+    def a_token(device: DeviceRow, *, ends: int | None, is_revoked: bool = False) -> None:
+        id = TokenId(f"t-{device.id}")
+        DEVICE_TOKENS.create(c, id=id, device_id=device.id, token_hash=id.encode(), at=AT, expires_at=ends)
+        if is_revoked:
+            DEVICE_TOKENS.revoke(c, id, at=AT, actor="operator:0")
+
+    counted = []
+    for name, is_counted in (
+        ("named in hub.toml alone", False),
+        ("with a key", True),
+        ("with a revoked key", False),
+        ("with a token", True),
+        ("with a token until later", True),
+        ("with a token that has ended", False),
+        ("with a revoked token", False),
+        ("revoked with its key", False),
+    ):
+        device = make_device(c, name)
+        if "key" in name:
+            make_key(c, device, KeyId(name))
+        if name == "with a revoked key":
+            assert tokens.revoke_key(c, KeyId(name), at=AT, actor="operator:0")
+        if "token" in name:
+            ends = AT + 9 if "later" in name else AT + 5 if "ended" in name else None
+            a_token(device, ends=ends, is_revoked="revoked token" in name)
+        if name.startswith("revoked"):
+            assert devices.revoke_device(c, device.id, at=AT, actor="operator:0")
+        counted += [name] * is_counted
+        assert devices.count_devices(c, at=AT + 5) == len(counted), name
+    assert devices.count_devices(c, at=AT + 5, user_id=ANNA) == len(counted)
+    assert devices.count_devices(c, at=AT + 5, user_id=UserId("otto")) == 0
+    live(c)
+    use_key(c, devices.get_device(c, DeviceId("d-with a key")), KeyId("with a key"))
+    tokens.revoke_key(c, KeyId("with a key"), at=AT, actor="operator:0")
+    assert devices.count_devices(c, at=AT + 5) == len(counted), "still connected"
