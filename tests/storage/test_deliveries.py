@@ -11,7 +11,7 @@ from protocol.errors import CodedError, ErrorCode
 from protocol.ids import BootId, NodeId, UserId
 from protocol.lifecycles import RunEvent, RunOutcome
 from storage import deliveries, retention
-from storage.deliveries import MOST_REFUSALS, MOST_WAITING, NEWS_MS, DeliveryRow, OpenIssue, TargetRow
+from storage.deliveries import MOST_REFUSALS, NEWS_MS, DeliveryRow, OpenIssue, TargetRow
 from storage.devices import nodes
 from storage.devices.nodes import LostLease, Term
 from storage.runs import run_moves
@@ -222,17 +222,21 @@ def test_delivery_is_given_up_after_refusals_and_one_that_cannot_be_delivered_af
     assert (gap.event, gap.data["left_out"], target(c).left_out) == ("notify.gap", 1, 0)
 
 
-def test_events_beyond_the_places_of_a_target_are_counted_and_named_by_one_event(c: sa.Connection) -> None:
+def test_events_beyond_the_places_of_a_target_are_counted_and_named_by_one_event(
+    c: sa.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    most = 100
+    monkeypatch.setattr(deliveries, "MOST_WAITING", most)
     make_agent(c)
     term = opened(c)
-    ask(c, *(f"q-{number:04}" for number in range(MOST_WAITING + 7)))
+    ask(c, *(f"q-{number:04}" for number in range(most + 7)))
     for _ in range(4):
         collect(c, term)
-    assert (target(c).waiting, target(c).left_out) == (MOST_WAITING, 7)
+    assert (target(c).waiting, target(c).left_out) == (most, 7)
     settle(c, term, due(c))
     ask(c, "q-more")
     collect(c, term)
-    assert (target(c).waiting, target(c).left_out) == (MOST_WAITING - 1, 8)
+    assert (target(c).waiting, target(c).left_out) == (most - 1, 8)
     while not any(event == "notify.gap" for event, *_ in listed(c)[-1:]):
         settle(c, term, due(c, most=50))
     ask(c, "q-after")
