@@ -1,6 +1,5 @@
 """Rows of a user in every table: found for an export, deleted for an erasure; those of others stay."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -27,7 +26,7 @@ from storage.schema import (
     users,
 )
 from storage.schema import devices as device_rows
-from tests.storage.rows import AT, ME, make_run
+from tests.storage.rows import AT, ME, make_run, seeded
 from tests.support.filling import fill
 
 ANNA, BOB = UserId("019a0000-0000-7000-8000-00000000000a"), UserId("019a0000-0000-7000-8000-00000000000b")
@@ -98,10 +97,14 @@ def make_world(c: sa.Connection, user_id: UserId, name: str) -> str:
 
 
 @pytest.fixture
-def both(c: sa.Connection) -> Iterator[tuple[str, str]]:
+def both(c: sa.Connection) -> tuple[str, str]:
+    return seeded(c, make_worlds)
+
+
+def make_worlds(c: sa.Connection) -> tuple[str, str]:
     devices.ensure_user(c, ME, "owner", AT)
     audit.begin_chain(c, at=AT, subject="hub")
-    yield make_world(c, BOB, "bob"), make_world(c, ANNA, "anna")
+    return make_world(c, BOB, "bob"), make_world(c, ANNA, "anna")
 
 
 def test_every_table_of_the_schema_is_of_users_or_of_the_hub() -> None:
@@ -111,8 +114,7 @@ def test_every_table_of_the_schema_is_of_users_or_of_the_hub() -> None:
         user_data._owner(sa.Table("letters", sa.MetaData(), sa.Column("id", sa.Text, primary_key=True)))
 
 
-@pytest.mark.parametrize("is_read", [False, True])
-def test_no_row_is_left_in_any_table_of_the_only_user(c: sa.Connection, is_read: bool) -> None:
+def test_rows_of_each_table_of_the_only_user_are_read_and_none_is_left(c: sa.Connection) -> None:
     fill(c, {table.name: 4 for table in metadata.sorted_tables} | {"users": 1, "audit_log": 0})
     c.execute(sa.update(budget_holds).values(account="id-000000"))
     c.execute(sa.update(metadata.tables["pairings"]).values(device_id="id-000000"))
@@ -120,16 +122,14 @@ def test_no_row_is_left_in_any_table_of_the_only_user(c: sa.Connection, is_read:
         c.execute(sa.update(table).values(user_id="id-000000"))
     filled = {table.name for table in user_data.OWNED if c.execute(sa.select(table)).first() is not None}
     assert filled == {table.name for table in user_data.OWNED}
-    if is_read:
-        tables, place = set[str](), None
-        while True:
-            page = user_data.read_rows(c, "name-000000", limit=3, after=place)
-            tables |= {name for name, _ in page.rows}
-            assert not any({*row} & user_data.SECRET for _, row in page.rows)
-            if (place := page.rest) is None:
-                break
-        assert tables | {"changes"} == filled
-        return
+    tables, place = set[str](), None
+    while True:
+        page = user_data.read_rows(c, "name-000000", limit=3, after=place)
+        tables |= {name for name, _ in page.rows}
+        assert not any({*row} & user_data.SECRET for _, row in page.rows)
+        if (place := page.rest) is None:
+            break
+    assert tables | {"changes"} == filled
     erase(c, UserId("id-000000"))
     left = {table.name for table in metadata.sorted_tables if c.execute(sa.select(table)).first()}
     assert left <= {table.name for table in user_data.NOT_OWNED} | {"changes"}
