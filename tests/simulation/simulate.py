@@ -13,8 +13,7 @@ from tests.simulation.faults import Faults
 from tests.simulation.laws import Violation
 from tests.simulation.loop import Stuck, run
 from tests.simulation.scene import DAY_S, HOUR_S, draw_scene
-from tests.simulation.telling import told
-from tests.simulation.world import Ways, World
+from tests.simulation.world import Ways, World, told
 
 QUIET_S = HOUR_S
 PATIENCE_S = DAY_S  # the longest pauses of agents and runs end within it

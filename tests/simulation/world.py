@@ -8,11 +8,13 @@ import contextvars
 import heapq
 import math
 import sqlite3
+import traceback
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
+from types import FunctionType
 from typing import Any
 
 import anyio
@@ -27,6 +29,7 @@ from storage.devices import devices, nodes
 from storage.devices.tokens import DEVICE_TOKENS
 from storage.kernel.database import StorageError
 from storage.runs import item_verdicts
+from storage.runs.run_claims import Gates
 from storage.store import Store
 from tests.simulation.clock import DatabaseClock, SimClock, WorldTime
 from tests.simulation.device import BATCHING, FIRST_DAYS, MODERN, PAGING, REDIAL_S, SimDevice
@@ -40,7 +43,6 @@ from tests.simulation.model import SimModel
 from tests.simulation.nats import SimNats
 from tests.simulation.scene import Scene
 from tests.simulation.store import Commit, Door, Weather, fresh_disk
-from tests.simulation.telling import given, told
 from tests.simulation.wire import Tally, Traffic, Wire
 
 Step = Callable[[], None]
@@ -587,3 +589,39 @@ class World:
     def _give_up(self, device: SimDevice, wire: Wire) -> None:
         if device.wire is wire and not device.is_welcome:
             wire.cut(hub_after_s=self.dice.choice(LATE_S), device_after_s=0.0, is_read=True)
+
+
+MOST_TOLD = 160  # characters of an argument
+
+
+def given(commit: Commit) -> str:
+    """Format the arguments of a job, shortened to fit a line."""
+    given = [*commit.args, *(f"{name}={_told_value(value)}" for name, value in commit.kwargs.items())]
+    return ", ".join(_told_value(value)[:MOST_TOLD] for value in given)
+
+
+def _told_value(value: object) -> str:
+    """Format a value with a sorted order of sets, because their order differs between processes."""
+    match value:
+        case Gates():
+            return f"Gates({sorted(value.online)}, settling {sorted(value.settling)})"
+        case frozenset() | set():
+            return str(sorted(value))
+        case partial():
+            return f"{value.func.__name__}(...)"  # its own words tell where it lies in memory
+        case FunctionType():
+            return value.__name__  # likewise
+        case _:
+            return str(value)
+
+
+def told(exc: BaseException) -> str:
+    """Format an error with its nested errors, and where in the hub it was raised."""
+    if isinstance(exc, BaseExceptionGroup):
+        return " and ".join(told(inner) for inner in exc.exceptions)
+    places = [
+        f"{frame.name}:{frame.lineno}"
+        for frame in traceback.extract_tb(exc.__traceback__)
+        if "/hub/" in frame.filename or "/storage/" in frame.filename
+    ]
+    return f"{type(exc).__name__}: {exc} ({' > '.join(places)})"
