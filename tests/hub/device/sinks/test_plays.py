@@ -1,13 +1,13 @@
 """Plays of a target, the same for each kind: files, a calendar of radicale, a task list of a server."""
 
-from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from hub.device.sinks.sync import key_of, write_again
-from hub.device.sinks.target import Fields, Found, Put, Snapshot, Target
+from hub.device.sinks.target import Found, Put, Snapshot, Target
 from protocol.tables import DeviceTable
 from tests.hub.device.sinks.bench import SinkBench
 from tests.hub.device.sinks.places import Place
@@ -15,7 +15,7 @@ from tests.hub.device.sinks.places import Place
 DAY_MS = 1_796_083_200_000  # 2026-12-01
 
 
-class Played(Target):
+class Played:
     """Target that does something more after it has read, or after it has written."""
 
     def __init__(
@@ -27,20 +27,8 @@ class Played(Target):
     ) -> None:
         self._target, self._read, self._written = target, read, written
 
-    def fresh_place(self, now: datetime) -> str:
-        return self._target.fresh_place(now)
-
-    def owns(self, place: str) -> bool:
-        return self._target.owns(place)
-
-    def link(self, place: str, key: str) -> str:
-        return self._target.link(place, key)
-
-    def expressed(self, table: DeviceTable, fields: Fields) -> Fields:
-        return self._target.expressed(table, fields)
-
-    def stamp(self, places: Collection[str]) -> Hashable:
-        return self._target.stamp(places)
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._target, name)
 
     def read(self, places: Collection[str], tables: Mapping[str, DeviceTable]) -> Snapshot:
         snapshot = self._target.read(places, tables)
