@@ -3,6 +3,7 @@
 import os
 import ssl
 import stat
+from abc import ABC, abstractmethod
 from base64 import b64encode
 from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -94,10 +95,9 @@ class Web:
         self,
         url: str,
         authorization: Callable[[], str],
-        clock: Clock | None = None,
         silence_s: float = SILENCE_S,
     ) -> None:
-        self.clock = clock or SystemClock()
+        self.clock: Clock = SystemClock()
         self.host = urlsplit(url).netloc
         self._origin = _origin(url)
         self._is_local = is_local(url)
@@ -218,12 +218,8 @@ def _why_not(host: str, error: BaseException | None) -> str:
     return reason
 
 
-class Polled:
-    """Target at a server: its rows are looked at once in *poll_s*, and before they are written, by need.
-
-    A subclass has ``_list_changes``, which updates its rows, their ``_snapshot`` and ``_state``, ``_put`` and
-    ``_remove``.
-    """
+class Polled(ABC):
+    """Target at a server: its rows are looked at once in *poll_s*, and before they are written, by need."""
 
     def __init__(self, web: Web, poll_s: float = POLL_S) -> None:
         self._web = web
@@ -285,17 +281,22 @@ class Polled:
         self._forget()
         return TargetChanged(f"{what}: another program changed it just now")
 
+    @abstractmethod
     def _list_changes(self) -> None:
-        raise NotImplementedError
+        """Update the rows."""
 
+    @abstractmethod
     def _snapshot(self) -> Snapshot:
-        raise NotImplementedError
+        """Return the rows."""
 
+    @abstractmethod
     def _state(self) -> Hashable:
-        raise NotImplementedError
+        """Return a value that differs once a row has changed."""
 
+    @abstractmethod
     def _put(self, put: Put) -> Found | None:
-        raise NotImplementedError
+        """Write a row; return what the server has then, where it differs."""
 
+    @abstractmethod
     def _remove(self, key: str) -> None:
-        raise NotImplementedError
+        """Remove a row."""
