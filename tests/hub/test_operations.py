@@ -206,8 +206,7 @@ async def test_runs_are_filtered_by_outcome_device_and_time(bench: Bench, operat
 
     assert await ids(outcome="cancelled") == [first.id]
     assert await ids(outcome="failed") == await ids(outcome="success") == []
-    assert await ids(since=created) == [second.id]
-    assert await ids(until=created) == [first.id]
+    assert (await ids(since=created), await ids(until=created)) == ([second.id], [first.id])
     assert await ids(device=bench.agent.device_name) == [second.id, first.id]
     with pytest.raises(UnknownDevice, match="there is no device 'dsk'"):
         await ids(device="dsk")

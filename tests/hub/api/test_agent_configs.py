@@ -175,8 +175,7 @@ async def test_a_whole_configuration_is_replaced_but_for_what_the_file_says(
 ) -> None:
     await client.patch(CONFIG, json={"configs": {"a": {"value": 1}, "b": {"value": 2}}})
     done = await client.put(CONFIG, json={"configs": {"b": {"value": 3}}})
-    assert done.json()["changed"] == ["a", "b"]
-    assert await now(client) == {"folder": "in", "b": 3}
+    assert (done.json()["changed"], await now(client)) == (["a", "b"], {"folder": "in", "b": 3})
     assert (await client.put(CONFIG, json={})).status_code == 422, "an empty body is no wish to remove all"
 
 

@@ -25,9 +25,7 @@ RESEARCHER: dict[str, Any] = {
 
 
 async def done(client: httpx2.AsyncClient, method: str, path: str, body: Any = None) -> Any:
-    answer = await client.request(method, path, json=body)
-    assert answer.is_success, answer.text
-    return answer.json()
+    return (await client.request(method, path, json=body)).raise_for_status().json()
 
 
 async def test_an_agent_is_made_and_stands_at_its_place(client: httpx2.AsyncClient) -> None:

@@ -446,8 +446,7 @@ async def test_an_assistant_that_cannot_ask_or_may_not_decide_proposes(hub: Serv
     async with assistant(hub, await hub.token(Role.VIEWER), mode, elicitation_callback=person) as client:
         assert not {"items_give", "questions_answer"} & await names(client)
         assert "needs the scope 'review'" in told(await client.call_tool("items_give", approve("i-0")))
-    assert person.asked == []
-    assert await stored(hub, "item_verdicts") == 0
+    assert (person.asked, await stored(hub, "item_verdicts")) == ([], 0)
 
 
 BEYOND = [
@@ -470,8 +469,7 @@ async def test_a_question_that_no_person_can_judge_is_not_asked(
     async with assistant(hub, await reviewer(hub), elicitation_callback=person) as client:
         refused = await client.call_tool("items_give", arguments)
     assert refused.is_error and message in told(refused)
-    assert person.asked == []
-    assert await stored(hub, "item_verdicts") == 0
+    assert (person.asked, await stored(hub, "item_verdicts")) == ([], 0)
 
 
 async def test_an_agreement_holds_for_the_call_and_the_token_that_asked_alone(hub: ServedHub) -> None:

@@ -162,9 +162,8 @@ async def test_an_edit_is_checked_and_its_effects_are_listed_before_it_is_writte
     hub: ServedHub, client: httpx2.AsyncClient
 ) -> None:
 
-    async def check(**edit: object) -> dict[str, Any]:
-        found: dict[str, Any] = (await client.post("/v1/config/check", json=edit)).json()
-        return found
+    async def check(**edit: object) -> Any:
+        return (await client.post("/v1/config/check", json=edit)).json()
 
     fine = await check(values={"hub.name": "x"}, without=["limits.runs"])
     assert (fine["ok"], fine["live"], fine["restart"]) == (True, ["limits.runs"], ["hub.name"])

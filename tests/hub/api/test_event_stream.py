@@ -154,8 +154,7 @@ async def test_a_silent_stream_beats(tmp_path: Path) -> None:
         over_unix(hub) as client,
         _following(client) as events,
     ):
-        assert (await anext(events)).name == "open"
-        assert await anext(events) == Told("", "", "")
+        assert ((await anext(events)).name, await anext(events)) == ("open", Told("", "", ""))
 
 
 async def test_one_user_is_not_told_of_anothers_things(hub: ServedHub) -> None:

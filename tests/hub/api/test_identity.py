@@ -246,8 +246,7 @@ async def test_the_code_that_a_device_shows_lets_in_that_device(bench: IdentityB
     )
     owner = await bench.store.read(credentials.find_key, waiting.key_id)
     assert owner is not None
-    assert owner.device_name == "laptop"
-    assert await bench.identity.pairings.all() == []
+    assert (owner.device_name, await bench.identity.pairings.all()) == ("laptop", [])
     (entry,) = await bench.store.read(audit.list_entries, limit=5, event="pairing.approved")
     assert f'"key":"{listed.fingerprint}"' in entry.detail, "as the person compared it"
 
@@ -327,8 +326,7 @@ async def test_codes_that_are_tried_at_once_count_one_by_one_and_right_ones_neve
             tasks.start_soon(
                 partial(bench.identity.pairings.approve, code=CODE, dry_run=True, actor="operator:8")
             )
-    assert sum(looked_at) == 5
-    assert (await approve(code=CODE)).device == "laptop"
+    assert (sum(looked_at), (await approve(code=CODE)).device) == (5, "laptop")
 
 
 async def test_approval_of_the_pairing_that_was_shown_is_of_that_alone(bench: IdentityBench) -> None:

@@ -88,9 +88,8 @@ async def _rows(hub: ServedHub) -> None:
 
 
 async def titles(client: httpx2.AsyncClient, **asked: Any) -> list[str]:
-    answer = await client.get("/v1/items", params=asked)
-    assert answer.status_code == 200, answer.text
-    return [item["title"] for item in answer.json()["items"]]
+    page = (await client.get("/v1/items", params=asked)).raise_for_status().json()
+    return [item["title"] for item in page["items"]]
 
 
 async def test_items_are_reported_with_what_their_owner_said_and_should_know(
@@ -255,10 +254,8 @@ async def test_items_are_chosen_by_what_they_are_and_where_they_come_from(
 async def test_items_are_counted_by_each_filter_as_the_others_let_them_through(
     client: httpx2.AsyncClient,
 ) -> None:
-    async def counts(**asked: str) -> dict[str, Any]:
-        answer = await client.get("/v1/items/counts", params=asked)
-        found: dict[str, Any] = answer.json()
-        return found
+    async def counts(**asked: str) -> Any:
+        return (await client.get("/v1/items/counts", params=asked)).json()
 
     everything = await counts()
     assert (everything["total"], everything["is_complete"]) == (5, True)
@@ -295,11 +292,9 @@ async def test_an_edited_item_is_shown_with_its_new_values(
     assert found["data"] == {"title": "call Bob", "projectId": "House"}
 
 
-async def give(client: httpx2.AsyncClient, *verdicts: dict[str, Any], **headers: str) -> list[dict[str, Any]]:
+async def give(client: httpx2.AsyncClient, *verdicts: dict[str, Any], **headers: str) -> Any:
     answer = await client.post("/v1/items/verdicts", json={"verdicts": verdicts}, headers=headers)
-    assert answer.status_code == 200, answer.text
-    results: list[dict[str, Any]] = answer.json()["results"]
-    return results
+    return answer.raise_for_status().json()["results"]
 
 
 async def test_a_verdict_names_a_row_by_its_id_or_by_its_title(client: httpx2.AsyncClient) -> None:
@@ -438,9 +433,6 @@ async def test_a_day_in_a_query_begins_in_the_zone_of_most_agents_of_the_user(hu
 WHY = "Ana did it on Monday."
 
 
-Result = dict[str, Any]
-
-
 @pytest.fixture
 async def reader(hub: ServedHub) -> AsyncIterator[httpx2.AsyncClient]:
     """Client of an assistant that may only read."""
@@ -455,21 +447,18 @@ async def other(hub: ServedHub) -> AsyncIterator[httpx2.AsyncClient]:
         yield client
 
 
-async def results(client: httpx2.AsyncClient, path: str, asked: Sequence[Any]) -> list[Result]:
+async def results(client: httpx2.AsyncClient, path: str, asked: Sequence[Any]) -> Any:
     answer = await client.post(f"/v1/items/proposals{path}", json={"proposals": asked})
-    assert answer.status_code == 200, answer.text
-    found: list[Result] = answer.json()["results"]
-    return found
+    return answer.raise_for_status().json()["results"]
 
 
-async def propose(client: httpx2.AsyncClient, item: str, verdict: str, **more: Any) -> Result:
+async def propose(client: httpx2.AsyncClient, item: str, verdict: str, **more: Any) -> Any:
     (result,) = await results(client, "", [{"item": item, "verdict": verdict, "why": WHY, **more}])
     return result
 
 
-async def proposals(client: httpx2.AsyncClient, item: str = "i-0") -> list[Result]:
-    found: list[Result] = (await client.get(f"/v1/items/{item}")).json()["proposals"]
-    return found
+async def proposals(client: httpx2.AsyncClient, item: str = "i-0") -> Any:
+    return (await client.get(f"/v1/items/{item}")).json()["proposals"]
 
 
 async def states(hub: ServedHub) -> dict[str, str]:

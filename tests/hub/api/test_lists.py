@@ -317,17 +317,16 @@ def test_every_list_is_here() -> None:
 
 async def test_the_pages_of_a_list_have_each_row_once_and_in_order(whole: Whole) -> None:
     for path in LISTS:
-        await whole.fill(path, range(1, 5))
+        await whole.fill(path, range(1, 6))
         everything, last = await whole.page(path, 1_000)
-        assert len(everything) == len(set(everything)) >= 4, path
+        assert len(everything) == len(set(everything)) >= 5, path
         assert last is None, path
-        for limit in (1, 3):
-            found, cursor = await whole.page(path, limit)
-            while cursor is not None:
-                page, cursor = await whole.page(path, limit, cursor)
-                assert 0 < len(page) <= limit, path
-                found += page
-            assert found == everything, path
+        found, cursor = await whole.page(path, 2)
+        while cursor is not None:
+            page, cursor = await whole.page(path, 2, cursor)
+            assert 0 < len(page) <= 2, path
+            found += page
+        assert found == everything, path
         await whole.empty()
 
 

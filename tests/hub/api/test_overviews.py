@@ -246,12 +246,9 @@ def fill(c: sa.Connection, at: int) -> None:
     )
 
 
-async def summary(client: httpx2.AsyncClient, hub: ServedHub, hours: float = 1) -> dict[str, Any]:
+async def summary(client: httpx2.AsyncClient, hub: ServedHub, hours: float = 1) -> Any:
     since = (hub.clock.now() - timedelta(hours=hours)).isoformat()
-    answer = await client.get("/v1/summary", params={"since": since})
-    assert answer.status_code == 200, answer.text
-    found: dict[str, Any] = answer.json()
-    return found
+    return (await client.get("/v1/summary", params={"since": since})).raise_for_status().json()
 
 
 @pytest.mark.usefixtures("happened")

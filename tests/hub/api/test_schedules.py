@@ -21,11 +21,8 @@ from tests.support.coded import coded
 from tests.support.hub import ServedHub
 
 
-async def plans(client: httpx2.AsyncClient, **asked: str) -> list[dict[str, Any]]:
-    answer = await client.get("/v1/schedule", params=asked)
-    assert answer.status_code == 200, answer.text
-    found: list[dict[str, Any]] = answer.json()["schedules"]
-    return found
+async def plans(client: httpx2.AsyncClient, **asked: str) -> Any:
+    return (await client.get("/v1/schedule", params=asked)).raise_for_status().json()["schedules"]
 
 
 async def test_a_calendar_has_past_fires_with_their_runs_and_the_next_ones(
@@ -110,11 +107,8 @@ async def with_slots(hub: ServedHub) -> None:
     await hub.store.write(keep_slots)
 
 
-async def slots_of(client: httpx2.AsyncClient, **asked: Any) -> dict[str, Any]:
-    answer = await client.get("/v1/agents/inbox/slots", params=asked)
-    assert answer.status_code == 200, answer.text
-    body: dict[str, Any] = answer.json()
-    return body
+async def slots_of(client: httpx2.AsyncClient, **asked: Any) -> Any:
+    return (await client.get("/v1/agents/inbox/slots", params=asked)).raise_for_status().json()
 
 
 @pytest.mark.usefixtures("with_slots")

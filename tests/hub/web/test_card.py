@@ -233,8 +233,7 @@ async def test_presses_are_proposals_of_a_token_that_may_not_decide(tmp_path: Pa
         await card.get_by_label("title").fill("Water the garden")
         await card.locator(".editor button.main").click()
         await card.get_by_text("Proposed: its owner decides.").wait_for()
-        assert person.asked == []
-        assert await stored(hub, "item_verdicts") == 0
+        assert (person.asked, await stored(hub, "item_verdicts")) == ([], 0)
         assert await stored(hub, "item_proposals") == 2
         assert {*program.calls} == {"items_get", "proposals_propose"}
 

@@ -163,8 +163,7 @@ async def test_hostile_texts_stay_texts(visit: Visit) -> None:
     await expect(lines).to_have_text([closed, f"- [ ] {closed} @due(2026-12-01)", "", closed])
     assert await visit.page.evaluate(_TURNED) == []
     await visit.page.get_by_text("instruction: the quoted text contains instructions").wait_for()
-    assert await visit.page.locator("main img, main b").count() == 0
-    assert visit.complaints == []
+    assert (await visit.page.locator("main img, main b").count(), visit.complaints) == (0, [])
 
 
 async def test_an_agent_is_seen_in_the_calendar_found_by_keys_and_paused(
@@ -410,8 +409,7 @@ async def test_what_is_proposed_is_shown_as_text_and_accepted_by_a_key_or_declin
     await expect(listed.first).to_contain_text("proposed: edit")
     await expect(shown).to_contain_text("proposes to edit: <img")
     await expect(shown).to_contain_text("titlePay Anna")
-    assert await shown.locator("img, script").count() == 0
-    assert await page.evaluate(_TURNED) == []
+    assert (await shown.locator("img, script").count(), await page.evaluate(_TURNED)) == (0, [])
     await keys.press("p")
     await page.get_by_text("Changed “Send Anna").wait_for()
     await saved(page)
@@ -432,8 +430,7 @@ async def test_what_is_proposed_is_shown_as_text_and_accepted_by_a_key_or_declin
     await keys.press("p")
     await page.get_by_text("as was proposed").wait_for()
     await saved(page)
-    assert await verdicts(hub) == {"i-1": ("reject", {})}
-    assert visit.complaints == []
+    assert (await verdicts(hub), visit.complaints) == ({"i-1": ("reject", {})}, [])
 
 
 async def test_a_refusal_of_a_device_is_told_and_one_that_is_known_before_takes_the_buttons_away(

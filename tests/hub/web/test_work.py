@@ -1,0 +1,432 @@
+"""Work in the dashboard in a real browser: devices, agents, accounts, boards, targets and assistants."""
+
+import json
+import re
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import httpx2
+import pytest
+from playwright.async_api import Browser, Page, expect
+
+from hub.api.noun import ALL
+from hub.api.nouns.tokens import OperatorTokens
+from hub.roles import Role, Scope
+from protocol.lifecycles import RunOutcome, RunState
+from storage.agents import agents
+from storage.agents.configs import configuration_of
+from storage.connectors import connectors
+from storage.connectors.connectors import ConnectorRow, get_connector
+from storage.devices.tokens import INVITATIONS
+from tests.hub.api.test_authorizations import REDIRECT, SETTINGS, exchanged, query
+from tests.support.asgi import serving as serving_app
+from tests.support.browser import chromium
+from tests.support.dashboard import AXE, HOSTILE, TARGET, Visit, keep_deliveries, visiting
+from tests.support.dovecot import PASSWORD, Dovecot
+from tests.support.hub import NOTES, TEXT, ServedHub, over_unix, serving
+from tests.support.identity import EndedLink
+from tests.support.oauth import CLIENT, OAuthServer
+
+pytestmark = [
+    pytest.mark.skipif(chromium() is None, reason="no Chromium here: apt-get install chromium"),
+    pytest.mark.slow,  # in a browser
+]
+
+
+READER = {
+    "type": "RESEARCHER",
+    "default_configuration": {"limit": 5},
+    "configuration_schema": {
+        "required": ["project"],
+        "properties": {
+            "project": {"type": "string"},
+            "limit": {"type": "integer", "minimum": 1, "description": "At most so many tasks."},
+        },
+    },
+}
+
+
+async def test_a_device_is_invited_and_renamed(tmp_path: Path, browser: Browser) -> None:
+    async with serving(tmp_path) as hub, visiting(browser, hub) as visit:
+        page = visit.page
+        await visit.open("devices")
+        await page.get_by_label("Name of the device").fill("laptop")
+        await page.get_by_role("button", name="Invite it").click()
+        token = await page.get_by_role("button", name=re.compile("^hub_inv_")).inner_text()
+        await page.get_by_text("hub connect ws://127.0.0.1:8770 --root FOLDER --invitation").wait_for()
+        letter = await page.get_by_label("For the person who is invited").input_value()
+        assert token.strip() in letter and 'the hub "home"' in letter
+        assert "expires at 5 Jan 2026, 09:10:00" in letter
+        await (
+            page.locator("tr", has_text=f"…{token.strip()[-4:]}")
+            .get_by_role("button", name="Withdraw")
+            .click()
+        )
+        await expect(page.get_by_role("table", name="Open invitations")).to_have_count(0)
+        (invitation,) = await hub.store.read(INVITATIONS.page)
+        assert invitation.revoked_at is not None
+        await visit.open("devices/desk")
+        await page.get_by_label("Name", exact=True).fill("tower")
+        await page.get_by_role("button", name="Rename").click()
+        await page.get_by_role("heading", name="tower").wait_for()
+        assert visit.complaints == []
+
+
+async def test_an_agent_is_made_changed_and_removed_and_what_is_wrong_is_said_beside_its_field(
+    tmp_path: Path, browser: Browser
+) -> None:
+    async with serving(tmp_path) as hub, visiting(browser, hub) as visit:
+        page = visit.page
+        await visit.open("agents")
+        await page.get_by_role("link", name="New agent").click()
+        await page.get_by_label("Name").fill("notes")
+        await page.get_by_label("Paths").fill("notes\nplans")
+        await page.get_by_label("Prompt").fill("Find what I promised.")
+        await page.get_by_label("Schedule").fill("every day")
+        await page.get_by_label("Configuration").fill('threshold = 0.5\nowner = Ana\nlabels = ["a", "b"]')
+        make = page.get_by_role("button", name="Make it")
+        await make.click()
+        await expect(page.locator(".field", has_text="Schedule").locator("em")).to_contain_text("2 fields")
+        await page.get_by_label("Schedule").fill("0 7 * * 1-5")
+        await make.click()
+        await expect(page.locator(".field", has_text="Name").locator("em")).to_contain_text("notes")
+        await page.get_by_label("Name").fill("plans")
+        await page.get_by_role("combobox", name=re.compile("^Device")).select_option("desk")
+        await make.click()
+        await page.get_by_role("heading", name="plans").wait_for()
+        row = await hub.store.read(agents.agent_called, "plans", None)
+        assert (row.device_name, row.paths, row.data_types) == ("desk", ("notes", "plans"), ("tasks",))
+        configs = await hub.store.read(configuration_of, row.id)
+        assert configs == {"threshold": 0.5, "owner": "Ana", "labels": ["a", "b"]}
+
+        await page.get_by_role("link", name="Change").click()
+        await page.get_by_label("Prompt").fill("Find all that is due.")
+        await page.get_by_role("button", name="Save").click()
+        await page.get_by_text("Find all that is due.").wait_for()
+        changed = await hub.store.read(agents.agent_called, "plans", None)
+        assert (changed.prompt, changed.paths) == ("Find all that is due.", row.paths)
+
+        async with over_unix(hub) as operator:
+            put = await operator.put("/v1/templates/reader", json=READER)
+            assert put.status_code in (200, 201), put.text
+            refused = (await operator.patch("/v1/agents/plans", json={"template": "reader"})).json()
+            assert refused["fields"] == {"config.project": "missing: project (template reader)"}
+        link = hub.roster.find((await hub.device("desk")).id)
+        assert isinstance(link, EndedLink)
+        link.roots = ("~/notes",)
+        await visit.open("agents/plans?edit=1")
+        await page.get_by_label("Paths").fill("~/letters")
+        await page.get_by_text("~/letters: outside of what desk shares, which is ~/notes").wait_for()
+        await page.get_by_label("Paths").fill("~/notes/now")
+        await expect(page.get_by_text("outside of what desk shares")).to_have_count(0)
+        await page.get_by_role("combobox", name=re.compile("^Template")).select_option("reader")
+        limit = page.locator(".field", has=page.get_by_label("limit"))
+        await expect(limit).to_contain_text("At most so many tasks. Without a value: 5")
+        await limit.locator("input").fill("0")
+        await page.get_by_role("textbox", name="project").fill("house")
+        await page.get_by_role("button", name="Save").click()
+        await expect(limit.locator("em")).to_contain_text("must be at least 1")
+        await limit.locator("input").fill("3")
+        await page.get_by_role("button", name="Save").click()
+        await page.get_by_role("heading", name="plans", exact=True).wait_for()
+        assert await hub.store.read(configuration_of, row.id) == configs | {"project": "house", "limit": 3}
+        await visit.open("agents/plans?edit=1")
+        await page.get_by_label("as JSON").check()
+        text = page.get_by_label("Configuration")
+        assert json.loads(await text.input_value()) == configs | {"project": "house", "limit": 3}
+        await text.fill('{"project": "garden"')
+        await page.get_by_text("is no JSON object").wait_for()
+        await text.fill('{"project": "garden"}')
+        await page.get_by_role("button", name="Save").click()
+        await page.get_by_role("heading", name="plans", exact=True).wait_for()
+        assert await hub.store.read(configuration_of, row.id) == {"project": "garden"}
+        await page.get_by_role("button", name="Remove").click()
+        await page.get_by_role("dialog").get_by_role("button", name="Remove").click()
+        await page.get_by_role("heading", name="Agents").wait_for()
+        await expect(page.get_by_role("link", name="plans")).to_have_count(0)
+
+
+async def test_a_new_hub_shows_its_first_steps_until_they_are_done_or_dismissed(
+    tmp_path: Path, browser: Browser
+) -> None:
+    async with serving(tmp_path, is_empty=True) as hub, visiting(browser, hub) as visit:
+        page = visit.page
+        steps = page.locator("section", has=page.get_by_role("heading", name="First steps"))
+        states = steps.locator(".state")
+        await visit.open("")
+        await expect(states).to_have_text(["to do"] * 5)
+        await steps.get_by_text("hub connect ws://127.0.0.1:8770 --root FOLDER").first.wait_for()
+        link = await hub.connect(await hub.device("desk"))
+        await visit.open("")
+        await expect(states).to_have_text(["done", *["to do"] * 4])
+        link.roots = ("~/notes",)
+        await visit.open("agents")
+        await page.locator(".empty").get_by_text("hub agents create NAME").wait_for()
+        await visit.open("")
+        await expect(states).to_have_text(["done", "done", *["to do"] * 3])
+        await expect(steps.get_by_role("link", name="by a form")).to_have_attribute("href", "/agents?new=1")
+        await hub.agent("notes", **NOTES)
+        await hub.run("r-1", RunState.COMPLETED, outcome=RunOutcome.SUCCESS)
+        await visit.open("")
+        await expect(states).to_have_text([*["done"] * 4, "to do"])
+        await steps.get_by_role("button", name="Do not show this again").press("Enter")
+        await expect(steps).to_have_count(0)
+        await visit.open("")
+        await page.get_by_role("heading", name="Newest runs").wait_for()
+        await expect(steps).to_have_count(0)
+
+
+BY_BROWSER = """
+[[connectors]]
+name = "work"
+provider = "imap"
+client_id = "{client}"
+[connectors.settings]
+host = "127.0.0.1"
+username = "ana"
+auth = "xoauth2"
+oauth = {{ authorize_url = "{base}/authorize", token_url = "{base}/token", device_url = "{base}/device" }}
+"""
+
+
+async def connector(hub: ServedHub, name: str) -> ConnectorRow:
+    return await hub.store.read(get_connector, name)
+
+
+async def test_a_mailbox_is_added_gets_its_password_is_tested_and_removed(
+    tmp_path: Path, dovecot: Dovecot, browser: Browser
+) -> None:
+    user = dovecot.fresh_user()
+    async with serving(tmp_path) as hub, visiting(browser, hub) as visit:
+        page = visit.page
+        await visit.open("connectors")
+        typed = {"Name": "post", "Server": dovecot.host, "Port": str(dovecot.port), "User name": user}
+        await page.get_by_label("TLS").select_option("none")
+        for label, value in typed.items():
+            await page.get_by_label(label, exact=True).fill(value)
+        await page.get_by_role("button", name="Add").click()
+        await page.get_by_role("heading", name="post").wait_for()
+        state = page.locator("dd .state").first
+        await expect(state).to_have_text("sign in")
+        for password, found in (("wrong", "sign in"), (PASSWORD, "ok")):
+            await page.get_by_label("Password, or app password").fill(password)
+            await page.locator("main form button").click()
+            await expect(page.get_by_label("Password, or app password")).to_have_value("")
+            await expect(state).to_have_text("untested")
+            await page.get_by_role("button", name="Test").click()
+            await page.get_by_text("It was tested.").wait_for()
+            await expect(state).to_have_text(found)
+        await (
+            page.get_by_role("cell", name="signed in")
+            .or_(page.get_by_text("INBOX: 0 messages"))
+            .first.wait_for()
+        )
+        held = await hub.store.read(connectors.find_credential, (await connector(hub, "post")).id)
+        assert held is not None
+        assert PASSWORD.encode() not in held.sealed
+        assert PASSWORD not in hub.settings.read_text()
+        assert PASSWORD not in await page.content()
+
+        await visit.open("settings?key=connectors.post.settings.port")
+        await page.get_by_label("New value").fill("1")
+        await page.get_by_role("button", name="Check").click()
+        deleted = "stored password or sign-in of post is deleted with this change"
+        await page.locator("form [role=status]").filter(has_text=deleted).wait_for()
+        await page.get_by_role("button", name="Save").click()
+        await page.locator(".outcome").filter(has_text=deleted).wait_for()
+        assert await hub.store.read(connectors.find_credential, (await connector(hub, "post")).id) is None
+        async with over_unix(hub) as operator:
+            moved = await operator.put("/v1/connectors/post/password", json={"password": PASSWORD})
+            assert (moved.json()["state"], moved.json()["last_ok_at"]) == ("untested", None)
+            await visit.open("connectors/post")
+            for _ in range(2):
+                async with page.expect_response("**/post/test"):
+                    await page.get_by_role("button", name="Test").click()
+            await expect(state).to_have_text("failing")
+            (shown,) = (await operator.get("/v1/connectors")).json()["connectors"]
+            assert (shown["state"], shown["failures"], shown["last_ok_at"]) == ("failing", 2, None)
+            await page.get_by_text(shown["detail"]).first.wait_for()
+            assert (await operator.post("/v1/connectors/post/test")).status_code == 200
+            assert (await operator.get("/v1/issues?anew=true")).status_code == 200
+            await visit.open("")
+            issue = page.get_by_role("listitem").filter(has_text="times in a row")
+            await issue.get_by_role("button", name="Test the account").click()
+            await page.locator(".outcome").filter(has_text="provider_unavailable").wait_for()
+            await issue.filter(has_text="failed 4 times").wait_for()
+            await visit.open("connectors/post")
+            again = (await operator.post("/v1/connectors/post/retry")).json()
+            assert (again["state"], again["failures"]) == ("failing", 1)
+
+        await page.get_by_role("button", name="Remove").click()
+        await page.get_by_role("dialog").get_by_role("button", name="Remove").click()
+        await page.get_by_text("No mailbox and no calendar").wait_for()
+        assert "post" not in hub.settings.read_text()
+        assert visit.complaints == []
+
+
+async def test_somebody_signs_in_at_the_provider_by_address_and_by_code(
+    tmp_path: Path, browser: Browser
+) -> None:
+    provider = OAuthServer(lambda: 0.0)
+    async with serving_app(provider.app) as base:
+        text = TEXT + BY_BROWSER.format(client=CLIENT, base=base)
+        async with serving(tmp_path, text) as hub, visiting(browser, hub) as visit:
+            page = visit.page
+            await visit.open("connectors/work")
+            await page.get_by_role("button", name="Sign in here").click()
+            address = await page.get_by_role("link", name="Open the provider").get_attribute("href")
+            assert address is not None
+            async with httpx2.AsyncClient() as somewhere:
+                ended = (await somewhere.get(address)).headers["location"]
+            await page.get_by_label("Address at which that page ended").fill(ended)
+            await page.get_by_role("button", name="Finish").click()
+            await page.locator("main p[role=status]").filter(has_text="Signed in.").wait_for()
+            await expect(page.locator("dd .state").first).to_have_text("untested")
+
+            await page.get_by_role("button", name="With a code").click()
+            await page.get_by_text("and type").wait_for()
+            assert list(provider.device_codes.values()) == ["pending"]
+
+            await page.get_by_role("button", name="Sign out").click()
+            await page.get_by_role("dialog").get_by_role("button", name="Sign out").click()
+            await expect(page.locator("dd .state").first).to_have_text("sign in")
+
+
+async def test_a_board_is_made_an_agent_joins_and_is_written_to(tmp_path: Path, browser: Browser) -> None:
+    async with serving(tmp_path) as hub:
+        async with visiting(browser, hub) as visit:
+            page = visit.page
+            await visit.open("boards")
+            await page.get_by_label("Name").fill("house")
+            await page.get_by_role("button", name="Make a board").click()
+            await page.get_by_role("combobox", name="Agent").select_option("notes")
+            await page.get_by_role("button", name="Add it").click()
+            await page.get_by_role("button", name="Make it lead").click()
+            await expect(page.locator("td[data-head=Role]")).to_have_text("lead")
+            await page.get_by_label("Write into the memory").fill("The key is under the stone.")
+            await page.get_by_role("button", name="Write", exact=True).click()
+            remembered = page.get_by_role("article").filter(has_text="The key is under the stone.")
+            me, _, _ = (await page.locator(".navigation .foot p").inner_text()).partition(" · ")
+            await expect(remembered.locator("bdi").first).to_have_text(me)
+            await page.get_by_role("textbox", name="Message").fill("Is the changelog ready?")
+            await page.get_by_role("button", name="Send").click()
+            await page.get_by_text("is on its way").wait_for()
+            await visit.open("messages?board=house")
+            await page.get_by_role("link", name="Is the changelog ready?").click()
+            await page.get_by_role("button", name="Cancel").click()
+            await page.get_by_role("dialog").get_by_role("button", name="Cancel").click()
+            await expect(page.locator("dd .state").first).to_have_text("failed")
+            assert visit.complaints == []
+        async with over_unix(hub) as operator:
+            (board,) = (await operator.get("/v1/boards")).json()["boards"]
+            (message,) = (await operator.get("/v1/messages")).json()["messages"]
+            assert (board["lead"], message["agent"]) == ("notes", "notes")
+        async with visiting(browser, hub, role=Role.VIEWER) as visit:
+            await visit.open("boards/house")
+            await visit.page.get_by_text("The key is under the stone.").wait_for()
+            others = visit.page.locator("main button:not(.command)")
+            assert await others.count() == 0
+
+
+async def test_deliveries_are_listed_by_state_sent_again_dropped_and_followed(
+    tmp_path: Path, browser: Browser
+) -> None:
+    async with serving(tmp_path, TEXT + TARGET) as hub, visiting(browser, hub) as visit:
+        await hub.store.write(keep_deliveries, hub)
+        page, closed = visit.page, f"{HOSTILE}\u2069"
+        await visit.open("notify")
+        await expect(page.get_by_role("row").nth(1)).to_contain_text("failing")
+        await expect(page.get_by_role("row").nth(1)).to_contain_text(closed)
+        await page.get_by_role("link", name="phone").click()
+        facts = page.locator("dl.facts")
+        await expect(facts).to_contain_text("10 min. ago")
+        rows = page.locator("tbody tr")
+        await expect(rows).to_have_count(3)
+        assert await page.locator("main img").count() == 0
+
+        await page.get_by_role("button", name="Send a test").click()
+        await expect(page.locator(".outcome .bad")).to_contain_text("It was not delivered: ")
+
+        await page.get_by_label("State").select_option("failed")
+        await expect(rows).to_have_count(1)
+        await page.get_by_role("button", name="Send again").click()
+        await expect(rows).to_have_count(0)
+        await page.get_by_label("State").select_option("waiting")
+        await expect(rows).to_have_count(2)
+        await hub.clock.pass_time(1)
+        await expect(facts.locator(".state")).to_have_text("ok")  # it is tried at once
+        async with over_unix(hub) as operator:
+            dropped = await operator.post("/v1/notify/deliveries/msg_3/drop")
+            assert (dropped.json()["state"], dropped.json()["answer"]) == ("failed", "dropped by a person")
+            await hub.clock.pass_time(1)
+            await expect(rows).to_have_count(1)
+            again = await operator.post("/v1/notify/deliveries/msg_3/drop")
+            assert (again.status_code, again.json()["detail"]) == (404, "no delivery msg_3 waits")
+        await page.get_by_role("button", name="Drop").click()
+        await page.get_by_role("dialog").get_by_role("button", name="Drop").click()
+        await page.get_by_text("No delivery is like this.").wait_for()
+        assert visit.complaints == []
+
+
+async def test_pages_without_a_target_lead_to_the_handbook(tmp_path: Path, browser: Browser) -> None:
+    async with serving(tmp_path) as hub, visiting(browser, hub) as visit:
+        await visit.open("notify/phone")
+        await visit.page.get_by_text("hub.toml names no target like this.").wait_for()
+        await visit.page.get_by_role("link", name="All targets").click()
+        await visit.page.get_by_text("No address is notified of what happens.").wait_for()
+        await visit.page.get_by_role("link", name="How to").click()
+        await visit.page.get_by_role("heading", name="Notifications", level=1).wait_for()
+
+
+async def _asked(visit: Visit, hub: ServedHub, token: str | None = None) -> Page:
+    """Open the page as a client does, and sign in."""
+    page = visit.page
+    await page.route("http://127.0.0.1:1234/**", lambda route: route.fulfill(body="The assistant goes on."))
+    await page.goto(f"{visit.origin}/authorize?{query(hub)}")
+    if token is not None:
+        await page.get_by_label("Token of an operator").fill(token)
+        await page.get_by_role("button", name="Sign in").click()
+    return page
+
+
+async def test_a_person_signs_in_and_allows_an_assistant_less_than_it_asks_for(
+    tmp_path: Path, browser: Browser
+) -> None:
+    async with serving(tmp_path, SETTINGS, assistants=True) as hub:
+        async with visiting(browser, hub, is_signed_in=False, size=(320, 700)) as visit:
+            page = await _asked(visit, hub, await hub.token(Role.ADMIN))
+            await expect(page.locator("dd").first).to_have_text("editor")
+            await expect(page.locator(".facts")).to_contain_text("127.0.0.1")
+            run = page.get_by_role("checkbox", name="run")
+            await expect(run).to_be_checked()
+            await run.uncheck()
+            await expect(page.get_by_text("See agents, runs, items")).to_be_visible()
+            await page.get_by_role("checkbox", name="desk").check()
+            await page.get_by_role("combobox", name="For so many days").select_option("7")
+            assert await page.evaluate("document.documentElement.scrollWidth") <= 320
+            await page.evaluate(AXE.read_text(encoding="utf-8"))
+            assert await page.evaluate("axe.run().then(({violations}) => violations.map(({id}) => id))") == []
+            assert not [one for one in visit.complaints if "401" not in one]  # before it was signed in
+            await page.get_by_role("button", name="Allow", exact=True).click()
+            await page.wait_for_url(f"{REDIRECT}?*")
+            given = parse_qs(urlsplit(page.url).query)
+            assert given["state"] == ["of the client"]
+            assert (await exchanged(hub, given["code"][0])).json()["scope"] == Scope.READ
+        (row,) = [one for one in await hub.noun(OperatorTokens).all(ALL) if one.name == "editor"]
+        assert row.limits is not None and row.limits.devices == ("desk",)
+
+
+async def test_a_person_allows_nothing_and_no_other_page_shows_the_question(
+    tmp_path: Path, browser: Browser
+) -> None:
+    async with serving(tmp_path, SETTINGS, assistants=True) as hub:
+        async with visiting(browser, hub, is_signed_in=False) as visit:
+            page = await _asked(visit, hub, await hub.token(Role.ADMIN))
+            await page.get_by_role("link", name="Do not allow").click()
+            await page.wait_for_url(f"{REDIRECT}?*")
+            assert parse_qs(urlsplit(page.url).query)["error"] == ["access_denied"]
+            await page.set_content(f'<iframe src="{visit.origin}/authorize?{query(hub)}"></iframe>')
+            framed = page.frames[-1]
+            await framed.wait_for_url("chrome-error://**")  # the browser shows none of it in a frame
+            assert await framed.get_by_role("button", name="Allow").count() == 0
+        assert [one.name for one in await hub.noun(OperatorTokens).all(ALL)].count("editor") == 0
