@@ -161,3 +161,27 @@ async def test_a_rerun_is_answered_with_the_address_of_the_new_run(
     again = answer.json()["id"]
     assert (answer.status_code, answer.headers["location"]) == (202, f"/v1/runs/{again}")
     assert (await client.get(f"/v1/runs/{again}")).json()["rerun_of"] == "r-1"
+
+
+async def test_an_edit_of_an_older_version_of_an_agent_is_refused(client: httpx2.AsyncClient) -> None:
+    read = (await client.get("/v1/agents/notes")).headers["etag"]
+    paused = await client.post("/v1/agents/notes/pause", headers={"if-match": read})
+    stale = await client.post("/v1/agents/notes/resume", headers={"if-match": read})
+    assert (await client.get("/v1/agents/notes")).json()["lifecycle"] == "paused"
+    fresh = await client.post("/v1/agents/notes/resume", headers={"if-match": paused.headers["etag"]})
+    any_tag = await client.post("/v1/agents/notes/pause", headers={"if-match": "*"})
+    answers = [paused, stale, fresh, any_tag]
+    assert [answer.status_code for answer in answers] == [200, 412, 200, 200]
+    assert stale.json()["code"] == "changed_meanwhile"
+
+
+async def test_the_tag_of_an_agent_changes_with_its_schedule_and_not_with_time(
+    hub: ServedHub, client: httpx2.AsyncClient
+) -> None:
+    first = await client.get("/v1/agents/notes")
+    hub.clock.advance(86_400)
+    later = await client.get("/v1/agents/notes")
+    assert later.json()["next_fires"] != first.json()["next_fires"]
+    assert later.headers["etag"] == first.headers["etag"]
+    await client.patch("/v1/agents/notes", json={"schedule": "0 8 * * *"})
+    assert (await client.get("/v1/agents/notes")).headers["etag"] != first.headers["etag"]

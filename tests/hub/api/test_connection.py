@@ -307,15 +307,6 @@ async def test_a_token_that_keeps_the_hub_busy_leaves_room_for_others_and_for_th
     assert "2 are yours already" in refused.json()["detail"]
 
 
-async def test_half_a_request_on_a_broken_connection_leaves_nothing_behind(
-    hub: ServedHub, client: httpx2.AsyncClient
-) -> None:
-    raw = socket.create_connection((hub.listening.tcp.host, hub.listening.tcp.port))
-    raw.send(b"POST /v1/agents HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 50\r\n\r\nhalf")
-    raw.close()
-    assert (await client.get("/v1/status")).status_code == 200
-
-
 async def test_a_body_that_does_not_come_is_not_waited_for(tmp_path: Path) -> None:
     head = b"POST /v1/runs/r-1/cancel HTTP/1.1\r\nhost: hub\r\ncontent-type: application/json\r\n"
     for key in (b"", b"idempotency-key: k\r\n"):

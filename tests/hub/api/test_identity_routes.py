@@ -102,6 +102,8 @@ UNKNOWN = (
     ("DELETE", "/v1/tokens/nothing", "unknown_token"),
     ("DELETE", "/v1/operator-tokens/nothing", "unknown_token"),
     ("GET", "/v1/devices?user=nobody", "unknown_user"),
+    ("GET", "/v1/broadcasts/nothing", "unknown_broadcast"),
+    ("POST", "/v1/broadcasts/nothing/resume?wait_s=0", "unknown_broadcast"),
 )
 
 

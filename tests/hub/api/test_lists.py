@@ -246,6 +246,10 @@ class Whole:
         answer = await self.client.get(path, params=params)
         assert answer.status_code == 200, answer.text
         told = answer.json()
+        links = [answer.url.join(link["url"]) for link in answer.links.values()]
+        following = {"limit": str(limit), "cursor": told["next_cursor"]}
+        assert [dict(link.params) for link in links] == ([following] if following["cursor"] else [])
+        assert {link.path for link in links} <= {answer.url.path}
         (items,) = (value for key, value in told.items() if isinstance(value, list) and key != "slots")
         return [repr(sorted(item.items(), key=str)) for item in items], told["next_cursor"]
 
@@ -471,3 +475,15 @@ async def test_a_parameter_that_a_route_does_not_have_is_refused_by_its_name(who
         assert (answer.status_code, "query.colour: there is no such parameter" in text) == (422, True), path
         if not any(part.name == "cursor" for part in route.binding.parts):
             assert "query.cursor: there is no such parameter" in text, path
+
+
+FOREIGN = ("nonsense", "!!", "W10", "WzFd", "WyJhXHUwMDAwIl0", "WzkyMjMzNzIwMzY4NTQ3NzU4MDhd", "bnVsbA")
+
+
+@ON_SQLITE
+async def test_a_cursor_of_another_list_and_a_page_of_no_size_are_refused(client: httpx2.AsyncClient) -> None:
+    for path in ("/v1/users", "/v1/devices", "/v1/items"):
+        asked = [{"cursor": cursor} for cursor in FOREIGN]
+        asked += [{"limit": limit} for limit in ("0", "1001", "-1", "many")]
+        answers = [await client.get(path, params=params) for params in asked]
+        assert {(one.status_code, one.json()["code"]) for one in answers} == {(422, "bad_params")}, path

@@ -223,10 +223,3 @@ async def test_a_broadcast_of_which_all_waits_is_resumed_to_no_effect(client: ht
     assert (await client.post(f"/v1/messages/{message['id']}/cancel")).status_code == 200
     resumed = (await client.post(f"/v1/broadcasts/{told['id']}/resume?wait_s=0")).json()
     assert (resumed["rounds"], resumed["waiting"], resumed["failed"]) == (2, 1, 0)
-
-
-@pytest.mark.usefixtures("boards_of_gateways")
-async def test_a_broadcast_nobody_sent_is_not_there(client: httpx2.AsyncClient) -> None:
-    for method, path in (("GET", ""), ("POST", "/resume?wait_s=0")):
-        answer = await client.request(method, f"/v1/broadcasts/nothing{path}")
-        assert (answer.status_code, answer.json()["code"]) == (404, "unknown_broadcast")

@@ -173,3 +173,14 @@ async def test_a_wait_ends_with_the_hub_and_needs_a_free_place_and_a_token_that_
             await anyio.wait_all_tasks_blocked()
             streams.end()
     assert (call.head.headers, problems) == expected
+
+
+async def test_a_change_under_the_tag_of_an_earlier_state_of_a_run_is_refused(
+    hub: ServedHub, client: httpx2.AsyncClient
+) -> None:
+    read = (await client.get("/v1/runs/r-5")).headers["etag"]
+    await hub.move("r-5", RunState.CANCELLED)
+    for change in ("cancel", "pause", "resume"):
+        stale = await client.post(f"/v1/runs/r-5/{change}", headers={"if-match": read})
+        assert stale.status_code == 412
+    assert (await client.get("/v1/runs/r-5")).json()["history"][-1]["after"] == "CANCELLED"
