@@ -173,7 +173,7 @@ def test_a_usage_error_repeats_a_readable_part_of_the_command_line(hub: Hub) -> 
 
 
 def test_an_interrupt_ends_a_command_with_130_while_its_modules_are_imported() -> None:
-    for module in ("click", "hub.cli.show", "hub.cli.items"):
+    for module in ("click", "hub.cli.items"):
         code = (
             "import os, signal, sys\n"
             "class Interrupting:\n"
@@ -225,8 +225,7 @@ def test_an_unknown_id_exits_with_the_same_code_with_json_and_without(
                 hub(*leaf.line(file, *flags)).exit_code,
                 hub(*leaf.line(file, *flags, "--json")).exit_code,
             )
-    assert {words: both for words, both in codes.items() if both[0] != both[1]} == {}
-    assert {words for words, both in codes.items() if both == (0, 0)} == set()
+    assert {words: both for words, both in codes.items() if both[0] != both[1] or both == (0, 0)} == {}
     assert len(codes) > 60
 
 
