@@ -30,9 +30,16 @@ from hub.coordination.messages import NoSession
 from hub.links.roster import DeviceLink
 from hub.log import Channel
 from hub.metrics import Metrics
-from hub.openclaw.client import Gateway
-from hub.openclaw.failures import FileConflict, GatewayError, GatewayInvalid, GatewayRefused
-from hub.openclaw.gateway import GatewayNews, NewsLost, Reconnected
+from hub.openclaw import (
+    FileConflict,
+    Gateway,
+    GatewayError,
+    GatewayInvalid,
+    GatewayNews,
+    GatewayRefused,
+    NewsLost,
+    Reconnected,
+)
 from hub.openclaw.methods import AgentFile, file_get, file_set
 from hub.rounds import Rounds
 from protocol.calls import FileGet, FilePart, FilePut, FileStored
