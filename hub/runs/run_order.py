@@ -5,7 +5,7 @@ a restart with others.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, Protocol
+from typing import Any, Final, TypeAlias
 
 import msgspec
 
@@ -24,7 +24,8 @@ from protocol.work import RunConfig
 from storage.agents import agent_snapshot
 from storage.agents.agent_snapshot import Setup
 from storage.agents.agents import AgentRow
-from storage.agents.configs import Mailbox, ModelUse
+from storage.agents.configs import Mailbox
+from storage.agents.declared_agents import DeclaredAgent
 from storage.runs.runs import TASK, HeldRun, RunRow
 from storage.schedules.schedule_rows import DueSchedule
 from storage.store import Store
@@ -57,23 +58,8 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
     own_tables: tuple[DeviceTable, ...] = ()  # declarations of the tables that are not built in
 
 
-class AgentConfig(Protocol):
-    """Settings of an agent that are copied into its runs."""
-
-    @property
-    def paths(self) -> Sequence[str]: ...
-    @property
-    def file_extensions(self) -> Sequence[str]: ...
-    @property
-    def data_types(self) -> Sequence[str]: ...
-    @property
-    def prompt(self) -> str: ...
-    @property
-    def timezone(self) -> str: ...
-    @property
-    def model_use(self) -> ModelUse: ...
-    @property
-    def mailbox(self) -> Mailbox | None: ...
+# what has the settings of an agent that are copied into its runs
+AgentConfig: TypeAlias = AgentRow | DeclaredAgent | DueSchedule
 
 
 def extraction_config_of(
