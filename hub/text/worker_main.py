@@ -19,10 +19,10 @@ import pkgutil
 import msgspec
 
 from hub.text import confinement, office, pictures
+from hub.text.convert import Attachments, read
 from hub.text.decoding import decode
 from hub.text.files import HTML, MAIL, MBOX, OFFICE, Converted, NotConvertible
 from hub.text.letter_text import Letter, text_of_letter
-from hub.text.reading import Attachments, read
 from hub.text.worker import ANSWER_ROOM, DONE, LETTER, REFUSED, Refusal, Task, packed, unpacked
 
 

@@ -21,7 +21,7 @@ from hub.extraction.extractor import Extractor, first_questions
 from hub.extraction.items import ExtractionOptions
 from hub.extraction.model import Models
 from hub.extraction.redaction import BUILT_IN
-from hub.text import reading
+from hub.text import convert as reading
 from hub.text.files import CHAT, HTML, MAIL, MBOX, NotConvertible, media_type_of
 from protocol.secret_rules import RedactionRule
 from protocol.tables import TABLES

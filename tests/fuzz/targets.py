@@ -32,7 +32,7 @@ from hub.extraction.validate import Checking
 from hub.schedules.cron import BadSchedule, parse_cron
 from hub.schedules.trigger import CronTrigger
 from hub.settings.reading import check_text
-from hub.text import reading
+from hub.text import convert as reading
 from hub.text.files import MAIL, MIB, NotConvertible
 from hub.text.letter_text import LetterOptions, letter_of_mail, text_of_letter
 from hub.text.webdav import is_token_refused

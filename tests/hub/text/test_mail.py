@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hub.text.convert import read
 from hub.text.files import Converted, NotConvertible
-from hub.text.reading import read
 from tests.support.families import each
 
 

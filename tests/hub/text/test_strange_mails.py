@@ -17,10 +17,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hub.text.convert import convert, read_letter
+from hub.text.convert import convert, read, read_letter
 from hub.text.files import Converted, NotConvertible
 from hub.text.letter_text import Body, Enclosure, Letter
-from hub.text.reading import read
 from hub.text.wrapped import NotSigned, signed_content
 from tests.support.families import each
 
