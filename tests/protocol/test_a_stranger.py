@@ -67,7 +67,7 @@ class SmallHub:
             await socket.send(data.decode() if session.codec.is_text else data)
 
 
-async def test_the_device_of_twenty_lines_reads_files_and_takes_an_item_once(tmp_path: Path) -> None:
+async def test_example_device_reads_files_and_inserts_an_item_once(tmp_path: Path) -> None:
     (tmp_path / "notes").mkdir()
     note = tmp_path / "notes" / "week.MD"
     note.write_text("- [ ] Send the invoice\n")

@@ -67,7 +67,7 @@ def test_every_value_of_an_axis_is_reached_and_each_move_has_one_event(axis: Axi
     assert all(before is not after for before, after in moves)
 
 
-def test_a_terminated_agent_goes_nowhere_and_every_other_may_be_terminated() -> None:
+def test_terminated_is_the_only_final_lifecycle_state_and_reachable_from_all_others() -> None:
     assert [state for state in Lifecycle if LIFECYCLE.is_final(state)] == [Lifecycle.TERMINATED]
     assert all(
         "terminated" in legal_moves(Axis.LIFECYCLE, state) for state in Lifecycle if state != "terminated"
@@ -83,13 +83,13 @@ def test_an_agent_becomes_active_step_by_step() -> None:
             check_move(Axis.LIFECYCLE, before, after)
 
 
-def test_maintenance_is_entered_and_left_from_and_to_anywhere_but_the_end() -> None:
+def test_maintenance_is_reachable_from_and_to_each_lifecycle_state() -> None:
     others = {"created", "initializing", "ready", "active", "paused"}
     assert set(legal_moves(Axis.LIFECYCLE, "maintenance")) == {*others, "terminated"}
     assert all("maintenance" in legal_moves(Axis.LIFECYCLE, other) for other in others)
 
 
-def test_an_agent_may_be_exhausted_in_any_state_and_returns_to_either() -> None:
+def test_exhaustion_is_legal_from_each_availability_and_returns_to_each() -> None:
     assert {before for before, event, _ in AVAILABILITY.moves() if event.name == "EXHAUSTED"} == {
         "available",
         "on_call",
@@ -108,13 +108,13 @@ def test_an_illegal_move_names_axis_present_value_requested_value_and_legal_ones
         check_move(Axis.LIFECYCLE, "terminated", "active")
 
 
-def test_staying_is_no_move_and_is_never_refused() -> None:
+def test_move_to_the_present_value_is_no_move_and_never_refused() -> None:
     for axis, values in VALUES.items():
         for value in values:
             check_move(axis, value, value)
 
 
-def test_activity_moves_nowhere_by_word() -> None:
+def test_activity_cannot_be_moved_directly() -> None:
     with pytest.raises(IllegalMove, match="activity is derived from runs"):
         check_move(Axis.ACTIVITY, "idle", "processing")
 
@@ -129,7 +129,7 @@ def test_activity_moves_nowhere_by_word() -> None:
         (9, 3, 2, Activity.SATURATED),  # the limit was lowered meanwhile
     ],
 )
-def test_the_runs_of_an_agent_make_its_activity(
+def test_activity_is_derived_from_the_runs_and_limit_of_an_agent(
     live: int, running: int, limit: int, activity: Activity
 ) -> None:
     assert activity_of(live=live, running=running, limit=limit) is activity
@@ -171,7 +171,7 @@ NOT_BUSY = {Activity.IDLE, Activity.WAITING}
 
 
 @named
-def test_reading_is_total_and_every_word_is_read_of_some_agent(column: Reading) -> None:
+def test_each_combination_of_axes_is_read_as_a_status_word(column: Reading) -> None:
     assert {column.read(axes) for axes in EVERYTHING} == set(column.words)
 
 
@@ -197,7 +197,7 @@ def test_written_word_is_read_back_without_runs_and_with_a_connected_device(colu
 
 
 @named
-def test_a_write_changes_no_axis_that_its_word_does_not_name(column: Reading) -> None:
+def test_written_word_changes_only_the_axes_of_its_rule(column: Reading) -> None:
     for axes, word in product(EVERYTHING, column.words):
         try:
             moves = column.write(word, axes)
@@ -282,7 +282,7 @@ def _orchestrators() -> Iterator[Axes]:
             yield msgspec.structs.replace(axes, state_detail=found.state_detail)
 
 
-def test_a_pair_of_the_orchestrator_is_read_as_it_was_written_or_refused_with_the_legal_ones() -> None:
+def test_orchestrator_pair_is_read_back_as_written_or_refused_with_legal_pairs() -> None:
     done = 0
     words = product([None, *OrchestratorStatus], [None, *StateDetail])
     sample = list(_orchestrators())[::5]  # five has no factor in common with the number of values of an axis
@@ -341,7 +341,7 @@ def test_pair_is_written_and_read_as_documented(
     assert pair_of(write_pair(*written, _axes(different))) == read
 
 
-def test_a_pair_that_means_nothing_is_refused_with_the_legal_ones() -> None:
+def test_meaningless_orchestrator_pair_is_refused_with_the_legal_pairs() -> None:
     with pytest.raises(Refused, match=r"'INACTIVE' and 'ACTIVE' is not written; legal: .*ACTIVE \+ READY"):
         write_pair("INACTIVE", "ACTIVE", WELL)
     with pytest.raises(Refused, match="'BUSY' is not written: activity is derived from runs"):
@@ -376,7 +376,7 @@ def test_every_reason_for_exhaustion_has_a_calendar_reason() -> None:
     assert calendar_reason(None) is None
 
 
-def test_every_type_is_read_back_as_it_was_written_and_all_have_a_local_word() -> None:
+def test_each_agent_type_has_a_local_word_and_is_read_back() -> None:
     local = {*AgentSubtype, "RESEARCHER", "DEVELOPER", "SPECIALIST", "AUDITOR", "CUSTOM"}
     assert {own_type(kind_of(word)) for word in local} == local
     assert {own_type(kind_of(word)) for word in AgentType} <= local

@@ -26,23 +26,23 @@ ID = "019b8d5c-1f6e-7c3a-9d2e-5b1c7f0a4e21"
         ("", []),
     ],
 )
-def test_an_answer_is_what_follows_a_line_that_names_its_question(
+def test_answers_in_finds_text_after_a_line_naming_the_question(
     text: str, found: list[tuple[str, str]]
 ) -> None:
     assert answers_in(text) == found
 
 
 @given(some.text())
-def test_any_text_can_be_looked_through(text: str) -> None:
+def test_answers_in_accepts_any_text(text: str) -> None:
     assert all(id and answer.strip() for id, answer in answers_in(f"{text}\nANSWER q-1: {text}"))
 
 
-def test_an_answer_without_end_is_cut() -> None:
+def test_too_long_answer_in_a_chat_is_cut() -> None:
     ((_, answer),) = answers_in("ANSWER q-1: " + "x" * 20_000)
     assert len(answer) == ANSWER_CHARACTERS
 
 
-def test_a_question_is_read_back_from_its_record() -> None:
+def test_question_record_survives_a_round_trip() -> None:
     told = QuestionToUser(
         question_id="q-1", content="?", asked_at=1, state=QuestionState.ANSWERED, answer="!"
     )
@@ -51,7 +51,7 @@ def test_a_question_is_read_back_from_its_record() -> None:
         question_in({"question_id": "q-1", "content": "", "asked_at": 1})
 
 
-def test_each_device_and_each_end_of_a_question_has_a_call_of_its_own() -> None:
+def test_asking_call_id_differs_by_question_device_and_settlement() -> None:
     ids = {
         asking_call_id(question, device, is_settled=is_settled)
         for question in ("q-1", "q-2")

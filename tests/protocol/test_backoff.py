@@ -19,12 +19,12 @@ def test_the_longest_wait_doubles_until_the_cap() -> None:
     assert longest == [0.5, 1, 2, 4, 8, 16, 32, 60, 60]
 
 
-def test_full_jitter_spreads_the_wait_over_all_of_it() -> None:
+def test_full_jitter_scales_the_wait_from_zero() -> None:
     assert (Backoff().delay(4, 0.0), Backoff().delay(4, 0.25)) == (0, 2)
 
 
 @pytest.mark.parametrize("code", [None, 1006, *CloseCode])
-def test_a_device_reconnects_by_itself_unless_its_refusal_lasts(code: int | None) -> None:
+def test_device_reconnects_automatically_unless_its_refusal_is_permanent(code: int | None) -> None:
     may_return = not isinstance(code, CloseCode) or code.may_return
     assert (Backoff().after_close(code, attempt=3, draw=0.5) is not None) == may_return
 
@@ -48,7 +48,7 @@ def test_a_device_that_waits_for_its_pairing_reconnects_soon_at_any_attempt(
     assert wait == 2 * (1 + draw)
 
 
-def test_elsewhere_the_time_the_hub_asked_for_is_the_least_to_wait() -> None:
+def test_retry_after_is_the_minimum_wait_for_other_close_codes() -> None:
     waits = [
         Backoff().after_close(CloseCode.OVERLOADED, 0, draw, retry_after_ms=2_000) for draw in (0.0, 1.0)
     ]

@@ -48,7 +48,7 @@ def test_every_frame_of_a_hub_survives_the_wire(codec: Codec, data: st.DataObjec
 
 @both_codecs
 @given(value=open_values())
-def test_an_open_value_survives_the_wire(codec: Codec, value: object) -> None:
+def test_open_value_survives_encoding_and_decoding(codec: Codec, value: object) -> None:
     assert codec.unpack(codec.pack(value)) == value
 
 
@@ -97,7 +97,7 @@ def test_bytes_that_are_no_frame_raise_bad_frame(decode: Callable[[bytes], objec
     ],
     ids=["bytes key", "bytes", "ext", "int key", "ext result", "nan", "inf", "2**63"],
 )
-def test_messagepack_may_carry_nothing_that_json_could_not(value: object) -> None:
+def test_messagepack_frame_with_a_value_unknown_to_json_is_refused(value: object) -> None:
     with pytest.raises(RemoteProtocolError, match="bad_frame"):
         MSGPACK.decode_from_device(msgspec.msgpack.encode(value))
 
@@ -113,7 +113,7 @@ def test_a_bad_frame_names_the_place_that_is_wrong() -> None:
     [{"type": "x" * 1_000_000}, {"type": "tool_call", "id": "c-1", "action": "x" * 1_000_000}],
     ids=["type", "action"],
 )
-def test_a_complaint_does_not_repeat_a_long_text_of_the_peer(message: dict[str, str]) -> None:
+def test_decode_error_does_not_repeat_a_long_text_of_the_peer(message: dict[str, str]) -> None:
     with pytest.raises(RemoteProtocolError) as caught:
         JSON.decode_from_hub(json.dumps(message).encode())
     assert len(str(caught.value)) < 500
@@ -127,7 +127,7 @@ def test_an_unknown_type_differs_from_a_broken_frame(codec: Codec) -> None:
 
 
 @both_codecs
-def test_a_frame_of_the_other_direction_has_its_own_error(codec: Codec) -> None:
+def test_frame_of_the_other_direction_is_refused_with_its_type(codec: Codec) -> None:
     with pytest.raises(RemoteProtocolError, match="goodbye"):
         codec.decode_from_device(codec.encode({"type": "goodbye", "reason": "stopping"}))
     with pytest.raises(RemoteProtocolError, match="heartbeat"):
@@ -146,7 +146,7 @@ def test_last_of_doubled_keys_counts() -> None:
 
 
 @both_codecs
-def test_a_result_may_be_so_deep_and_no_deeper(codec: Codec) -> None:
+def test_result_deeper_than_the_limit_is_refused(codec: Codec) -> None:
     value: object = 1
     for _ in range(MAX_RESULT_DEPTH):
         value = [value]
@@ -156,7 +156,7 @@ def test_a_result_may_be_so_deep_and_no_deeper(codec: Codec) -> None:
 
 
 @pytest.mark.parametrize("value", [{1: 2}, b"bytes", msgspec.msgpack.Ext(5, b"x"), float("nan"), 2**64 - 1])
-def test_a_result_holds_only_what_json_and_sqlite_can_hold(value: object) -> None:
+def test_result_with_a_value_unknown_to_json_or_sqlite_is_refused(value: object) -> None:
     with pytest.raises(RemoteProtocolError, match="result"):
         MSGPACK.unpack(MSGPACK.pack(value))
 
@@ -250,7 +250,7 @@ def test_session_survives_endless_nesting(before: bytes, opening: bytes) -> None
         feed(session, before + opening * 100_000)
 
 
-def test_messages_of_a_gibibyte_are_not_looked_into() -> None:
+def test_message_of_a_gibibyte_ends_the_session_without_being_parsed() -> None:
     class Huge(bytes):
         def __len__(self) -> int:
             return 2**30

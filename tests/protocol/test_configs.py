@@ -39,7 +39,9 @@ sent = open_values().filter(lambda value: "\\x00" not in repr(value))  # a text 
         (JSON, "a text too", '"a text too"'),
     ],
 )
-def test_a_value_has_one_spelling_and_is_read_back_from_it(type: ConfigType, value: Any, text: str) -> None:
+def test_config_value_has_one_text_and_is_read_back_from_that_text(
+    type: ConfigType, value: Any, text: str
+) -> None:
     assert (text_of("limit", type, value), value_in(type, text)) == (text, value)
 
 
@@ -72,7 +74,9 @@ def test_a_value_has_one_spelling_and_is_read_back_from_it(type: ConfigType, val
         (INTEGER, "x" * 99, f"limit: expected integer, not the text '{'x' * 39}..."),
     ],
 )
-def test_value_of_another_type_is_refused_with_its_key(type: ConfigType, value: Any, told: str) -> None:
+def test_config_value_of_another_type_is_refused_with_its_key(
+    type: ConfigType, value: Any, told: str
+) -> None:
     with pytest.raises(BadConfig) as refused:
         text_of("limit", type, value)
     assert str(refused.value).startswith(told)
@@ -86,7 +90,7 @@ def nested(levels: int) -> Any:
     return value
 
 
-def test_json_has_at_most_so_many_levels() -> None:
+def test_json_config_beyond_the_level_limit_is_refused() -> None:
     assert value_in(JSON, text_of("deep", JSON, nested(JSON_LEVELS))) == nested(JSON_LEVELS)
     with pytest.raises(BadConfig, match=f"more than {JSON_LEVELS} levels"):
         text_of("deep", JSON, nested(JSON_LEVELS + 1))
@@ -100,12 +104,12 @@ def test_every_value_that_a_device_can_send_is_json_and_reads_back(value: Any) -
 
 
 @given(sent)
-def test_a_value_has_its_natural_type(value: Any) -> None:
+def test_type_of_a_config_value_preserves_the_value(value: Any) -> None:
     assert value_in(type_of(value), text_of("any", type_of(value), value)) == value
 
 
 @given(st.dictionaries(st.text("abc", max_size=2), st.integers(0, 9), max_size=4))
-def test_the_order_of_names_makes_no_difference(value: dict[str, int]) -> None:
+def test_json_config_text_is_independent_of_key_order(value: dict[str, int]) -> None:
     turned = dict(reversed(value.items()))
     assert text_of("any", JSON, value) == text_of("any", JSON, turned)
 
@@ -129,7 +133,7 @@ def test_a_key_is_letters_digits_and_three_signs(key: str) -> None:
         *((key, "a setting of the agent itself") for key in RESERVED),
     ],
 )
-def test_any_other_key_is_refused(key: str, told: str) -> None:
+def test_invalid_config_key_is_refused_with_the_fault(key: str, told: str) -> None:
     with pytest.raises(BadConfig, match=told):
         check_key(key)
 

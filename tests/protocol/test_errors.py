@@ -16,7 +16,7 @@ def test_every_code_has_an_entry_with_a_hint_and_an_error_status() -> None:
     assert [code for code in ErrorCode if code.value != code.name.lower()] == []
 
 
-def test_no_hint_names_a_field_to_a_person() -> None:
+def test_hints_and_close_meanings_name_no_protocol_field() -> None:
     assert not [code for code, info in CATALOGUE.items() if "retry_after_ms" in info.hint]
     assert not [code for code, meaning in CLOSE_MEANINGS.items() if "retry_after_ms" in meaning]
 

@@ -29,7 +29,7 @@ def validator(union: str) -> jsonschema.Draft202012Validator:
     return jsonschema.Draft202012Validator({"$ref": f"#/$defs/{union}", "$defs": SCHEMA["$defs"]})
 
 
-def test_the_schema_is_a_schema() -> None:
+def test_exported_schema_is_a_valid_json_schema() -> None:
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
 
 
@@ -66,7 +66,7 @@ def references(document: object) -> set[str]:
 
 
 @pytest.mark.parametrize("document", [SCHEMA, json.loads(asyncapi())], ids=["schema", "asyncapi"])
-def test_every_reference_in_a_document_leads_somewhere(document: Any) -> None:
+def test_each_reference_in_an_exported_document_resolves(document: Any) -> None:
     for reference in references(document):
         part = document
         for step in reference.split("/"):
@@ -86,7 +86,9 @@ def test_the_asyncapi_document_has_the_frames_of_each_side() -> None:
 
 
 @pytest.mark.parametrize(("terms", "kind"), [(MARKS, Mark), (UNSURE, Unsure), (EVIDENCE, EvidenceKind)])
-def test_each_mark_of_an_item_has_a_sentence_for_its_reviewer(terms: Mapping[str, str], kind: object) -> None:
+def test_each_mark_of_an_item_has_an_explanation_for_the_reviewer(
+    terms: Mapping[str, str], kind: object
+) -> None:
     assert terms.keys() == set(get_args(kind))
     assert not UNSURE.keys() & MARKS.keys(), "one table has both on the page"
 
@@ -97,7 +99,7 @@ def test_every_frame_has_an_example() -> None:
 
 
 @pytest.mark.parametrize("conversation", CONVERSATIONS[2:], ids=lambda conversation: conversation.title)
-def test_an_example_is_a_conversation_that_two_sessions_hold(conversation: Conversation) -> None:
+def test_example_conversation_is_accepted_by_hub_and_device_sessions(conversation: Conversation) -> None:
     hub = Script().device_says(HELLO).accept()
     device = DeviceScript().greet().hub_says(WELCOME)
     for line in conversation.lines():
@@ -115,7 +117,7 @@ def test_example_greeting_opens_a_session() -> None:
     DeviceScript().hub_says(challenge).greet().hub_says(welcome).device_is(SessionState.READY)
 
 
-def test_the_pairing_is_a_greeting_that_is_refused_with_a_code() -> None:
+def test_example_pairing_leaves_both_sessions_in_judging() -> None:
     challenge, hello, refusal = (line.partition("-> ")[2] for line in CONVERSATIONS[1].lines())
     Script().device_says(hello).hub_is(SessionState.JUDGING)
     DeviceScript().hub_says(challenge).greet().hub_says(refusal).device_is(SessionState.JUDGING)
@@ -148,21 +150,21 @@ def test_the_page_has_every_close_code_and_every_error_code() -> None:
     assert [error for error in ErrorCode if f"| `{error}` |" not in parts["error codes"]] == []
 
 
-def test_only_text_between_its_markers_is_replaced() -> None:
+def test_rewrite_replaces_only_text_between_the_markers() -> None:
     page = "# A\n<!-- generated: limits -->\nold\n<!-- end -->\nB\n"
     once = rewrite(page, {"limits": "new"})
     assert once == "# A\n<!-- generated: limits -->\n\nnew\n\n<!-- end -->\nB\n"
     assert rewrite(once, {"limits": "new"}) == once
 
 
-def test_a_part_without_a_place_and_a_place_without_a_part_are_found() -> None:
+def test_rewrite_refuses_unmatched_sections_and_markers() -> None:
     with pytest.raises(ValueError, match="frames"):
         rewrite("# A\n", {"frames": "x"})
     with pytest.raises(KeyError, match="limits"):
         rewrite("<!-- generated: limits -->\n<!-- end -->\n", {})
 
 
-def test_the_comment_of_a_field_is_in_its_table() -> None:
+def test_comment_of_a_frame_field_is_in_the_exported_table() -> None:
     source = "class Goodbye(Frame):\n    reason: Name  # one word\n    message: Text | None = None\n"
     assert notes_in(source) == {("Goodbye", "reason"): "one word"}
     assert "| `reason` | name | **required** | one word |" in sections(notes_in(source))["frames"]

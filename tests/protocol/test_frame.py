@@ -37,7 +37,7 @@ def test_extreme_numbers_are_read_up_to_the_limit_and_refused_beyond(number: str
 
 
 @pytest.mark.parametrize("number", ["1e22", "0.1", "123456", '"1e308"', r'"\"1e308,\\"'])
-def test_other_numbers_and_texts_are_not_counted(number: str) -> None:
+def test_ordinary_numbers_and_texts_are_not_counted_as_extreme(number: str) -> None:
     assert len(read_json(listed(number, 20_000))) == 20_000
 
 
@@ -55,7 +55,7 @@ def outside_texts(data: bytes) -> bytes:
     return bytes(kept)
 
 
-def test_texts_are_found_as_a_reader_goes_whatever_their_escapes() -> None:
+def test_check_value_finds_the_bounds_of_texts_with_any_escapes() -> None:
     parts = [b'"', b"\\", b"[", b"1e308,"]
     full = b"1e308," * MAX_EXTREME_NUMBERS + b"[]," * MAX_CONTAINERS
     for length in range(1, 6):
@@ -180,7 +180,7 @@ def test_lists_and_objects_of_a_hub_are_not_limited() -> None:
 
 
 @pytest.mark.parametrize("spelled", [',"%d":1', ' , "%d" : 1'])
-def test_a_request_of_far_too_many_names_is_refused_before_they_are_read(spelled: str) -> None:
+def test_request_with_too_many_parameter_names_is_refused_before_parsing(spelled: str) -> None:
     names = "".join(spelled % number for number in range(60_000))
     request = JSON.decode_from_device(
         b'{"type":"request","id":"q","method":"m","params":{"":1%s}}' % names.encode()
@@ -193,7 +193,7 @@ OF_FILES = [frame for frame in FROM_DEVICE_FRAMES if type_of(frame).startswith("
 
 
 @pytest.mark.parametrize("frame", OF_FILES)
-def test_a_frame_of_files_is_not_counted_because_it_has_no_open_value(frame: type[Frame]) -> None:
+def test_extreme_numbers_in_a_files_frame_are_not_counted(frame: type[Frame]) -> None:
     kinds = str(msgspec.inspect.type_info(frame))
     assert len(OF_FILES) == 4 and not any(open_ in kinds for open_ in ("AnyType", "RawType", "DictType"))
     unknown = b'{"type":"%s","run_id":"r","more":%s}' % (type_of(frame).encode(), listed("1e308"))
@@ -201,7 +201,7 @@ def test_a_frame_of_files_is_not_counted_because_it_has_no_open_value(frame: typ
 
 
 @pytest.mark.parametrize("frame", FROM_DEVICE)
-def test_a_second_type_does_not_make_a_frame_of_files_of_another_one(frame: str) -> None:
+def test_frame_with_a_second_type_is_not_read_as_a_files_frame(frame: str) -> None:
     disguised = frame.replace("{", '{"type":"agent_data","run_id":"r",', 1).encode() % listed("1e308")
     with pytest.raises(RemoteProtocolError, match="type"):
         JSON.decode_from_device(disguised)

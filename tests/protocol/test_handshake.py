@@ -40,7 +40,7 @@ from tests.support.protocol_examples import (
 from tests.support.script import CHALLENGE
 
 
-def test_the_text_of_a_device_that_knows_its_hub_ends_in_the_hubs_key_and_address() -> None:
+def test_signed_text_with_hub_proof_ends_in_hub_key_and_address() -> None:
     assert PROVED.proof is not None
     older = signed_text(PROVED, DeviceHello(), 5, address=None).decode().split("\n")
     lines = signed_text(PROVED, DeviceHello(), 5, address="hub.example:1").decode().split("\n")
@@ -49,7 +49,7 @@ def test_the_text_of_a_device_that_knows_its_hub_ends_in_the_hubs_key_and_addres
         signed_text(CHALLENGE, DeviceHello(), 5, address="hub.example:1")
 
 
-def test_the_text_of_a_hub_has_one_line_for_each_part() -> None:
+def test_challenge_text_of_a_hub_has_one_line_for_each_part() -> None:
     text = challenge_text(CHALLENGE, public_key="k", address="hub.example", device_nonce="n")
     lines = ["hub-challenge-v1", "hub-1", CHALLENGE.nonce, str(CHALLENGE.ts_ms), "k", "hub.example", "n"]
     assert text.decode().split("\n") == lines
@@ -141,7 +141,7 @@ def test_peers_without_a_common_version_get_both_ranges(theirs: VersionRange) ->
     assert (caught.value.ours, caught.value.theirs) == (spoken(1, 1), theirs)
 
 
-def test_every_action_has_its_capability() -> None:
+def test_each_action_has_a_distinct_capability() -> None:
     assert (set(CAPABILITY_OF), len(set(CAPABILITY_OF.values()))) == (set(Action), len(Action))
     assert set(CapabilityName) >= set(CAPABILITY_OF.values())
 
@@ -219,13 +219,13 @@ def test_invalid_key_id_is_refused(text: str) -> None:
         keys.read(text)
 
 
-def test_only_the_id_of_a_key_is_shown() -> None:
+def test_shown_refuses_an_id_that_is_no_key_id() -> None:
     with pytest.raises(ValueError, match="not the id"):
         keys.shown(KeyId("device-1"))
 
 
 @given(data=public_keys)
-def test_a_key_travels_and_arrives(data: bytes) -> None:
+def test_public_key_survives_encoding_and_decoding(data: bytes) -> None:
     assert keys.decode(keys.encode(data), 32) == data
 
 

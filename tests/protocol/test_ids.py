@@ -32,11 +32,11 @@ def test_a_fresh_id_is_a_uuid_of_version_seven(now_ms: int, chance: bytes) -> No
 
 
 @given(early=st.integers(0, 2**47), later=st.integers(1, 2**20), chance=st.binary(min_size=20, max_size=20))
-def test_fresh_ids_sort_by_the_time_they_were_made(early: int, later: int, chance: bytes) -> None:
+def test_fresh_ids_sort_by_creation_time(early: int, later: int, chance: bytes) -> None:
     assert spell_id(early, chance[:10]) < spell_id(early + later, chance[10:])
 
 
-def test_an_id_takes_exactly_ten_bytes_of_chance() -> None:
+def test_spell_id_requires_exactly_ten_random_bytes() -> None:
     with pytest.raises(ValueError, match="10 random bytes, not 9"):
         spell_id(0, bytes(9))
 
@@ -57,17 +57,17 @@ def test_the_same_version_of_an_item_has_the_same_call_id_for_ever() -> None:
     assert derive_item() == "i-8b75d852a1a89dd08beb6b1e1b460209"
 
 
-def test_whatever_differs_in_an_item_differs_in_its_ids() -> None:
+def test_each_differing_part_of_an_item_changes_its_ids() -> None:
     assert len({derive(), derive("i-2"), derive(version=2), derive(content="i")}) == 4
     others = {derive_item("b"), derive_item(unit="v"), derive_item(likeness="m"), derive_item(nth=1)}
     assert len(others | {derive_item()}) == 5
 
 
-def test_parts_do_not_run_into_each_other() -> None:
+def test_derived_ids_separate_their_parts_unambiguously() -> None:
     assert derive_item("a", "bc") != derive_item("ab", "c")
 
 
-def test_a_path_that_is_no_proper_text_has_an_id_as_well() -> None:
+def test_path_with_a_lone_surrogate_has_a_distinct_item_id() -> None:
     assert derive_item(unit="\udcff.md") != derive_item(unit="?.md")
 
 
@@ -78,12 +78,14 @@ def test_a_path_that_is_no_proper_text_has_an_id_as_well() -> None:
 TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-01")
 
 
-def test_the_trace_of_a_run_is_its_id_without_hyphens() -> None:
+def test_trace_id_of_a_run_is_the_run_id_without_hyphens() -> None:
     assert trace_id_of(RunId("019b8d2e-1f00-7abc-8def-0123456789ab")) == "019b8d2e1f007abc8def0123456789ab"
 
 
 @given(st.integers(0, 2**48 - 1), st.binary(min_size=CHANCE_BYTES, max_size=CHANCE_BYTES), st.text())
-def test_every_frame_of_a_run_bears_a_traceparent_of_its_trace(now: int, chance: bytes, about: str) -> None:
+def test_traceparent_of_a_run_frame_contains_the_trace_id_of_the_run(
+    now: int, chance: bytes, about: str
+) -> None:
     run_id = RunId(spell_id(now, chance))
     told = traceparent(run_id, "tool_call", about)
     assert TRACEPARENT.fullmatch(told)
@@ -91,7 +93,7 @@ def test_every_frame_of_a_run_bears_a_traceparent_of_its_trace(now: int, chance:
 
 
 @given(st.text(), st.text())
-def test_an_id_that_is_no_uuid_has_a_trace_of_its_own_all_the_same(one: str, other: str) -> None:
+def test_run_id_that_is_no_uuid_has_a_distinct_trace_id(one: str, other: str) -> None:
     assert re.fullmatch(r"[0-9a-f]{32}", trace_id_of(RunId(one)))
     assert (trace_id_of(RunId(one)) == trace_id_of(RunId(other))) == (one == other)
 

@@ -57,7 +57,7 @@ def test_each_pair_of_state_and_event_is_a_move_or_a_refusal_that_changes_nothin
 
 
 @each_table
-def test_every_state_but_the_ledgers_own_can_be_reached(
+def test_each_state_except_skipped_is_reachable_by_moves(
     table: Table[Any, Any], states: type[Enum], events: type[Enum]
 ) -> None:
     reached: set[Enum] = {table.initial}
@@ -82,7 +82,7 @@ def test_every_event_is_a_move_of_some_state() -> None:
         (DEVICE_SESSION, SessionState, {SessionState.CLOSED}),
     ],
 )
-def test_only_these_states_are_final(
+def test_table_has_exactly_the_listed_final_states(
     table: Table[Any, Any], states: type[Enum], finals: frozenset[Enum]
 ) -> None:
     assert {state for state in states if table.is_final(state)} == finals
@@ -93,12 +93,12 @@ def test_every_run_is_live_or_final() -> None:
     assert EXECUTING_RUN_STATES < LIVE_RUN_STATES
 
 
-def test_every_live_run_can_be_cancelled_and_an_executing_one_is_queued_again_when_its_hub_is_lost() -> None:
+def test_live_runs_can_be_cancelled_and_executing_runs_requeued_on_hub_loss() -> None:
     assert {RUN.after(state, RunEvent.CANCELLED) for state in LIVE_RUN_STATES} == {R.CANCELLED}
     assert {RUN.after(state, RunEvent.HUB_LOST) for state in EXECUTING_RUN_STATES} == {R.QUEUED}
 
 
-def test_every_way_into_a_pause_of_our_own_has_a_reason_and_a_way_out() -> None:
+def test_each_run_pause_event_has_a_reason_and_a_resume_move() -> None:
     into = {event for before, event, after in RUN.moves() if after is R.PAUSED}
     assert into == set(PAUSE_REASONS)
     assert {RUN.after(R.PAUSED, RESUMED_BY[PAUSE_REASONS[event]]) for event in into} == {R.QUEUED}
@@ -116,7 +116,7 @@ def test_every_way_into_a_pause_of_our_own_has_a_reason_and_a_way_out() -> None:
         (0, 0, 1, RunOutcome.ERROR),
     ],
 )
-def test_the_outcome_counts_units_items_and_errors(
+def test_run_outcome_is_derived_from_units_items_and_errors(
     units_done: int, items: int, errors: int, outcome: RunOutcome
 ) -> None:
     assert outcome_of(units_done=units_done, items_created=items, errors=errors) is outcome

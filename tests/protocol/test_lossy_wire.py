@@ -234,7 +234,7 @@ TestMsgpack = MsgpackOverLossyWire.TestCase
 TestMsgpack.settings = _STEADY
 
 
-def test_frames_of_an_earlier_connection_do_not_open_a_later_one() -> None:
+def test_replayed_frame_of_an_earlier_connection_ends_the_session() -> None:
     pair = Pair()
     pair.settle()
     pair.hub.send(ToolCall(id="c-1", action=Action.INSERT, table="tasks"))

@@ -41,7 +41,9 @@ from protocol.requirements import (
         ("file.read >= 1.2, < 2, != 1.5.0", "1.2.0 1.5.1", "1.5.0 2.0.0-beta.1 2.0.0 1.1.0"),
     ],
 )
-def test_versions_within_all_bounds_will_do(need: str, will_do: str, will_not: str) -> None:
+def test_requirement_is_met_by_versions_within_all_bounds_only(
+    need: str, will_do: str, will_not: str
+) -> None:
     requirement = parse_requirement(need)
     assert [version for version in will_do.split() if not requirement.is_met_by(version)] == []
     assert [version for version in will_not.split() if requirement.is_met_by(version)] == []
@@ -94,7 +96,7 @@ def test_a_need_is_met_by_the_device_or_by_the_agent() -> None:
     ]
 
 
-def test_an_unreadable_need_is_not_met() -> None:
+def test_unparsable_need_is_listed_as_unmet() -> None:
     assert unmet_by(["file.read => 1"], {"file.read": "1.0.0"}, {}) == [Unmet("file.read => 1")]
 
 
@@ -113,7 +115,7 @@ def test_an_unreadable_need_is_not_met() -> None:
         f"{MAX_NUMBER}.0.0",
     ],
 )
-def test_a_version_is_spelled_again_as_it_was_written(text: str) -> None:
+def test_parsed_version_is_spelled_as_written(text: str) -> None:
     assert str(parse_version(text)) == text
 
 

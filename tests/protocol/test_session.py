@@ -131,7 +131,7 @@ def test_a_refused_hello_is_answered_in_words_before_the_close() -> None:
     )
 
 
-def test_a_device_that_does_not_greet_within_ten_seconds_is_let_go() -> None:
+def test_device_without_a_hello_within_ten_seconds_is_disconnected() -> None:
     told = Error(code=ErrorCode.HELLO_TIMEOUT, message="no device_hello within 10 s")
     (
         Script()
@@ -174,7 +174,7 @@ def test_a_hello_of_another_version_is_refused_with_both_ranges() -> None:
     ).hub_sees(Ended(CloseCode.VERSION_UNSUPPORTED, "version_unsupported"))
 
 
-def test_the_token_may_come_in_the_hello_or_in_the_header_and_the_hello_counts_more() -> None:
+def test_token_in_the_hello_overrides_a_token_in_the_header() -> None:
     scripts = (
         Script(bearer="header"),
         Script(bearer="header").device_says(DeviceHello()),
@@ -241,7 +241,7 @@ def test_an_ended_session_reads_and_sends_nothing() -> None:
 
 
 @both_codecs
-def test_a_frame_of_an_unknown_type_is_answered_and_ignored(codec: Codec) -> None:
+def test_frame_of_an_unknown_type_is_answered_with_an_error_and_ignored(codec: Codec) -> None:
     script = ready(codec).device_says(codec.encode({"type": "telemetry"}))
     told = Error(
         code=ErrorCode.UNKNOWN_TYPE, message="there is no frame of type 'telemetry'", ref="telemetry"
@@ -254,7 +254,7 @@ def test_a_device_ignores_frames_of_a_newer_hub() -> None:
     script.device_sees(Ignored("unknown_type:firmware")).device_is(S.READY)
 
 
-def test_a_flood_of_unknown_types_is_not_answered_for_ever() -> None:
+def test_unknown_frame_types_are_answered_up_to_a_limit() -> None:
     script = ready()
     for number in range(MAX_UNKNOWN_ANSWERED + 10):
         script.device_says(json.dumps({"type": f"x{number}"}))
@@ -308,7 +308,7 @@ def test_a_device_reads_the_goodbye_and_sends_nothing_more() -> None:
         script.device_sends(Heartbeat())
 
 
-def test_a_device_leaves_once() -> None:
+def test_repeated_leave_of_a_device_changes_nothing() -> None:
     (
         ready_device()
         .leave()
@@ -325,13 +325,13 @@ def test_a_device_gets_an_event_for_a_refused_frame() -> None:
     DeviceScript().greet().hub_says(refusal).device_sees(Refused(refusal)).device_is(S.JUDGING)
 
 
-def test_a_hub_gets_an_event_for_a_frame_that_its_device_could_not_read() -> None:
+def test_hub_gets_an_event_for_a_frame_unreadable_to_the_device() -> None:
     error = Error(code="unknown_type", ref="firmware")
     ready().device_says(error).hub_sees(Received(error))
 
 
 @pytest.mark.parametrize("reason", ["replaced", "x" * 500, "ü" * 500, '"' * 500, "\x00" * 500, ""])
-def test_the_reason_of_a_close_is_json_and_fits_its_frame(reason: str) -> None:
+def test_close_reason_is_json_within_the_size_limit(reason: str) -> None:
     text = Ended(CloseCode.STOPPING, reason).reason_text
     assert len(text.encode()) <= MAX_REASON_BYTES
     assert reason.startswith(json.loads(text)["r"])
@@ -358,7 +358,7 @@ def test_a_second_request_with_an_open_id_is_refused_and_the_first_still_gets_it
     )
 
 
-def test_a_device_may_have_so_many_requests_open_and_no_more() -> None:
+def test_open_request_of_a_device_beyond_the_limit_is_refused() -> None:
     script = ready()
     for number in range(MAX_PENDING_REQUESTS):
         script.device_says(Request(id=f"q-{number}", method="runs.list"))
@@ -378,7 +378,7 @@ def test_frame_that_cannot_be_encoded_raises_local_error_and_changes_nothing(cod
     script.device_sends(Heartbeat()).device_says(Heartbeat())
 
 
-def test_a_frame_larger_than_the_other_side_takes_is_our_own_mistake() -> None:
+def test_sending_a_frame_larger_than_the_peer_accepts_is_a_local_error() -> None:
     script = ready()
     with pytest.raises(LocalProtocolError, match="agent_fetch has"):
         script.hub_sends(AgentFetch(run_id="r-1", paths=["x" * 4_000] * 300))
@@ -411,7 +411,7 @@ EVENT = Event(event="run.finished", seq=0)
         ),
     ],
 )
-def test_an_act_of_another_state_is_a_local_error(act: Callable[[], object], message: str) -> None:
+def test_session_action_in_a_wrong_state_is_a_local_error(act: Callable[[], object], message: str) -> None:
     with pytest.raises(LocalProtocolError, match=message):
         act()
 
@@ -422,7 +422,7 @@ def test_queued_frames_are_dropped_with_the_connection() -> None:
     assert script.session.next_deadline() is None
 
 
-def test_a_message_of_exactly_the_most_bytes_is_taken() -> None:
+def test_message_of_exactly_the_maximum_size_is_read() -> None:
     frame = JSON.encode({"type": "heartbeat", "padding": ""})
     padded = frame[:-2] + b"x" * (MAX_MESSAGE_BYTES - len(frame)) + frame[-2:]
     assert len(padded) == MAX_MESSAGE_BYTES
@@ -460,7 +460,7 @@ def failed(code: str, message: str) -> Answer:
     ],
 )
 @each("key", ["id", "call_id"])
-def test_an_answer_is_read_however_it_is_spelled(
+def test_tool_result_is_read_in_each_spelling(
     key: str, spelled: dict[str, Any], answer: Answer, codec: Codec
 ) -> None:
     message = codec.encode({"type": "tool_result", key: "c-1", **spelled})
@@ -468,20 +468,20 @@ def test_an_answer_is_read_however_it_is_spelled(
 
 
 @both_codecs
-def test_a_call_may_be_named_both_ways_if_they_agree(codec: Codec) -> None:
+def test_tool_result_may_have_equal_id_and_call_id(codec: Codec) -> None:
     frame = ToolResult(id="c-1", call_id="c-1", result=codec.pack(True))
     ready(codec).device_says(frame).hub_sees(Answered(CallId("c-1"), Answer(result=True)))
 
 
 @both_codecs
 @pytest.mark.parametrize("frame", [ToolResult(id="c-1", call_id="c-2"), ToolResult(error="why")], ids=str)
-def test_an_answer_that_does_not_name_one_call_ends_the_session(frame: ToolResult, codec: Codec) -> None:
+def test_tool_result_naming_no_single_call_ends_the_session(frame: ToolResult, codec: Codec) -> None:
     script = ready(codec).device_says(frame)
     script.hub_sees(Ended(CloseCode.BAD_FRAME, "bad_frame")).hub_is(SessionState.CLOSING)
 
 
 @both_codecs
-def test_a_result_that_is_too_large_is_an_answer_and_the_session_stays(codec: Codec) -> None:
+def test_too_large_result_is_a_failed_answer_and_the_session_remains_ready(codec: Codec) -> None:
     script = ready(codec)
     largest = "x" * (MAX_RESULT_BYTES - SPELLING_BYTES[codec.name])
     script.device_says(ToolResult(id="c-1", result=codec.pack(largest)))
@@ -511,7 +511,7 @@ def test_a_result_that_is_no_json_ends_the_session(codec: Codec, message: bytes 
     ready(codec).device_says(message).hub_sees(Ended(CloseCode.BAD_FRAME, "bad_frame"))
 
 
-def test_a_long_plain_error_is_cut_to_what_an_error_may_hold() -> None:
+def test_long_plain_error_text_is_cut_to_the_error_limit() -> None:
     message = json.dumps({"type": "tool_result", "id": "c-1", "error": "x" * 10_000})
     ready().device_says(message).hub_sees(Answered(CallId("c-1"), failed("device_error", "x" * 4_096)))
 
@@ -576,7 +576,7 @@ def test_resource_usage_of_a_thousand_agents_is_read(codec: Codec) -> None:
 
 
 @both_codecs
-def test_larger_resource_usage_is_refused_and_the_session_stays(codec: Codec) -> None:
+def test_resource_usage_beyond_the_limit_is_refused_and_the_session_remains_ready(codec: Codec) -> None:
     script = received(codec, [{"agent_id": "a", "resource_usage": {"note": "x" * MAX_USAGE_BYTES}}])
     (error,) = map(codec.decode_from_hub, script.session.data_to_send())
     assert isinstance(error, Error)
@@ -600,7 +600,9 @@ def test_parameters_with_long_texts_and_some_values_are_read(codec: Codec) -> No
     ],
     ids=["elements", "a text in a list", "keys"],
 )
-def test_larger_parameters_are_refused_and_the_session_stays(codec: Codec, params: dict[str, Any]) -> None:
+def test_parameters_beyond_the_limit_are_refused_and_the_session_remains_ready(
+    codec: Codec, params: dict[str, Any]
+) -> None:
     script = asked(codec, params)
     (response,) = map(codec.decode_from_hub, script.session.data_to_send())
     assert isinstance(response, Response) and response.error is not None
@@ -702,7 +704,7 @@ def walk(session: Session, allowed: Allowed, frame: Frame) -> None:
 @both_codecs
 @each("state", S)
 @each("frame", EVERY_FRAME)
-def test_a_hub_takes_what_its_table_allows_and_ends_over_the_rest(
+def test_hub_accepts_frames_allowed_by_its_table_and_ends_over_the_rest(
     frame: type[Frame], state: SessionState, codec: Codec
 ) -> None:
     walk(hub_in(state, codec), ALLOWED_FROM_DEVICE, samples(codec)[frame])
@@ -711,7 +713,7 @@ def test_a_hub_takes_what_its_table_allows_and_ends_over_the_rest(
 @both_codecs
 @each("state", S)
 @each("frame", EVERY_FRAME)
-def test_a_device_takes_what_its_table_allows_and_ends_over_the_rest(
+def test_device_accepts_frames_allowed_by_its_table_and_ends_over_the_rest(
     frame: type[Frame], state: SessionState, codec: Codec
 ) -> None:
     walk(device_in(state, codec), ALLOWED_FROM_HUB, samples(codec)[frame])
@@ -720,7 +722,7 @@ def test_a_device_takes_what_its_table_allows_and_ends_over_the_rest(
 @both_codecs
 @each("state", S)
 @each("frame", EVERY_FRAME)
-def test_each_side_may_receive_what_the_other_may_send(
+def test_each_frame_sendable_by_a_side_is_receivable_by_the_peer(
     frame: type[Frame], state: SessionState, codec: Codec
 ) -> None:
     for session, allowed in (
@@ -736,7 +738,7 @@ def test_each_side_may_receive_what_the_other_may_send(
             assert frame in allowed[S.READY]
 
 
-def test_every_frame_may_come_in_some_state_and_an_error_in_every_open_one() -> None:
+def test_each_frame_is_allowed_in_some_state_and_errors_in_all() -> None:
     assert {frame for allowed in ALLOWED_FROM_DEVICE.values() for frame in allowed} == set(FROM_DEVICE)
     assert {frame for allowed in ALLOWED_FROM_HUB.values() for frame in allowed} == set(FROM_HUB)
     assert [state for state in set(S) - OVER if Error not in ALLOWED_FROM_HUB[state]] == []
@@ -747,13 +749,13 @@ def test_a_device_cannot_be_made_to_greet_twice_by_a_second_challenge() -> None:
 
 
 @both_sides
-def test_no_move_leads_back(table: Table[SessionState, SessionMove]) -> None:
+def test_session_moves_never_lead_to_an_earlier_state(table: Table[SessionState, SessionMove]) -> None:
     order = list(S)
     assert all(order.index(before) < order.index(after) for before, _, after in table.moves())
 
 
 @both_sides
-def test_from_every_live_state_a_session_can_end_and_be_hung_up_on(
+def test_each_live_session_state_can_end_and_be_hung_up(
     table: Table[SessionState, SessionMove],
 ) -> None:
     moves = {

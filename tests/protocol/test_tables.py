@@ -27,7 +27,7 @@ def test_a_model_fills_neither_ids_nor_flags_nor_foreign_keys(name: TableName) -
 
 
 @each_table
-def test_a_suggestion_is_not_approved(name: TableName) -> None:
+def test_suggestion_flags_mark_a_row_as_ai_suggested_and_unapproved(name: TableName) -> None:
     flags = {column.name for column in TABLES[name].columns if column.filler is Filler.HUB}
     assert (SUGGESTED, flags) == ({"isAiSuggested": 1, "isApproved": 0}, set(SUGGESTED))
 
@@ -86,5 +86,5 @@ def test_a_flag_is_zero_or_one(value: Field, good: bool) -> None:
     assert (problem_of(Column(name="isApproved", kind=Kind.FLAG), value) is None) == good
 
 
-def test_a_single_name_may_stand_for_a_list() -> None:
+def test_single_name_is_accepted_for_a_column_of_names() -> None:
     assert problem_of(Column(name="assignee", kind=Kind.NAMES), "Ada") is None

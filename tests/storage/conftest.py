@@ -25,9 +25,9 @@ POSTGRESQL: sa.Dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
 # ``make test`` runs these tests on both databases, others on SQLite alone, with a look at what they would
 # send to PostgreSQL. What PostgreSQL alone can do, several hubs at once above all, has modules of its own.
 TWINS = (
-    "test_a_later_run_adopts_what_an_ended_one_planned_with_its_answers",
-    "test_the_last_answer_settles_a_whole_unit_like_a_transaction_of_its_own",
-    "test_the_ledger_holds_the_newest_content_and_forgets_with_the_prompt",
+    "test_later_run_adopts_calls_and_answers_of_an_ended_run",
+    "test_last_answer_settles_a_whole_unit_like_a_separate_settle",
+    "test_ledger_knows_a_unit_only_by_its_newest_content_and_prompt",
 )
 
 

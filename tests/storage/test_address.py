@@ -62,7 +62,7 @@ async def test_a_missing_database_is_reported(postgres: Postgres) -> None:
 
 
 @pytest.mark.parametrize("missing", ["asyncpg", "greenlet"])
-async def test_without_its_driver_the_error_names_the_package_to_install(
+async def test_missing_database_driver_error_names_the_package_to_install(
     missing: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, missing, None)
@@ -81,7 +81,7 @@ async def test_without_its_driver_the_error_names_the_package_to_install(
         ("target_session_attrs=read-only", "None of the hosts match the target"),
     ],
 )
-async def test_an_option_that_the_server_or_the_hub_cannot_fulfil_is_refused_with_its_name(
+async def test_address_option_that_cannot_be_fulfilled_is_refused_by_name(
     url: str, options: str, fault: str
 ) -> None:
     with pytest.raises(Unavailable, match="cannot open the database") as refused:
@@ -91,7 +91,7 @@ async def test_an_option_that_the_server_or_the_hub_cannot_fulfil_is_refused_wit
     assert "\n" not in str(refused.value)
 
 
-async def test_a_server_is_used_over_tls_only_with_a_certificate_that_is_trusted(
+async def test_tls_connection_to_a_server_requires_a_trusted_certificate(
     postgres: Postgres, url: str, tmp_path: Path
 ) -> None:
     stranger = write_certificate(tmp_path, "stranger").certificate
@@ -117,7 +117,9 @@ def _is_over_tls(c: sa.Connection) -> bool:
         ("pgbouncer=yes", "true, false"),
     ],
 )
-def test_an_option_with_an_unknown_value_names_the_known_ones(option: str, known: str) -> None:
+def test_address_option_with_an_unknown_value_is_refused_with_the_known_values(
+    option: str, known: str
+) -> None:
     fault = fault_of(f"postgresql://hub@db/hub?{option}")
     assert fault == f"{option} of the address is not known; known are {known}"
     assert fault_of(f"postgresql://hub@db/hub?{option.partition('=')[0]}={known.partition(',')[0]}") is None

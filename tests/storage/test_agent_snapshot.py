@@ -126,7 +126,7 @@ def test_a_template_reads_back_as_it_was_written(c: sa.Connection) -> None:
         agent_snapshot.get_template(c, "nobody")
 
 
-def test_an_agent_has_the_type_the_prompt_and_the_defaults_of_its_template(c: sa.Connection) -> None:
+def test_agent_inherits_type_prompt_and_config_defaults_of_its_template(c: sa.Connection) -> None:
     take_up(c, NOTES, of=(RESEARCHER,))
     (agent,) = agents.list_agents(c)
     assert (agent.template, agent.type, agent.subtype, agent.own_prompt, agent.prompt) == (
@@ -140,7 +140,7 @@ def test_an_agent_has_the_type_the_prompt_and_the_defaults_of_its_template(c: sa
     assert agent_snapshot.setup_of(c, agent.id).prompt_in_use == "Find {{ project }}."
 
 
-def test_the_agents_own_values_go_before_its_template(c: sa.Connection) -> None:
+def test_own_values_of_an_agent_override_those_of_its_template(c: sa.Connection) -> None:
     own = msgspec.structs.replace(
         NOTES,
         type=AgentType.AUDITOR,
@@ -154,14 +154,14 @@ def test_the_agents_own_values_go_before_its_template(c: sa.Connection) -> None:
 
 
 @pytest.mark.usefixtures("used")
-def test_a_change_that_would_break_an_agent_is_refused_and_names_it(c: sa.Connection) -> None:
+def test_template_change_breaking_an_agent_is_refused_with_the_agent_name(c: sa.Connection) -> None:
     with pytest.raises(WouldBreak, match=r"agent notes: \$: missing: owner"):
         put(c, STRICTER, check=wants("owner"))
     assert (agent_snapshot.get_template(c, "researcher").written, health(c)) == (RESEARCHER, ("ok", None))
 
 
 @pytest.mark.usefixtures("used")
-def test_a_forced_change_puts_the_agents_that_it_breaks_in_error_until_they_are_valid(
+def test_forced_template_change_puts_broken_agents_in_error_until_valid(
     c: sa.Connection,
 ) -> None:
     assert [one.name for one in put(c, STRICTER, check=wants("owner"), force=True).broken] == ["notes"]
@@ -173,7 +173,7 @@ def test_a_forced_change_puts_the_agents_that_it_breaks_in_error_until_they_are_
 
 
 @pytest.mark.usefixtures("used")
-def test_an_error_of_another_cause_stays(c: sa.Connection) -> None:
+def test_template_change_leaves_an_agent_error_of_another_cause(c: sa.Connection) -> None:
     id = AgentId("agent-notes")
     agents.move(c, id, "health", "error", at=AT, actor="device:desk", reason="disk broken")
     put(c, msgspec.structs.replace(RESEARCHER, description="Another."))
@@ -190,7 +190,7 @@ def test_new_defaults_are_a_new_revision_of_the_agents_and_a_new_description_is_
 
 
 @pytest.mark.usefixtures("used")
-def test_a_trial_writes_nothing(c: sa.Connection) -> None:
+def test_judging_a_template_change_writes_nothing(c: sa.Connection) -> None:
     assert [one.text for one in config_changes.judge(c, STRICTER, wants("owner"))] == [
         "agent notes: $: missing: owner"
     ]
@@ -199,7 +199,7 @@ def test_a_trial_writes_nothing(c: sa.Connection) -> None:
 
 
 @pytest.mark.usefixtures("used")
-def test_a_template_goes_when_no_agent_is_made_from_it(c: sa.Connection) -> None:
+def test_template_in_use_by_an_agent_is_not_removed(c: sa.Connection) -> None:
     with pytest.raises(CodedError, check=coded(ErrorCode.TEMPLATE_IN_USE), match="used by notes"):
         config_changes.remove_template(c, "researcher")
     take_up(c)  # the agent is archived, and its template forgotten
@@ -211,13 +211,13 @@ def test_a_template_goes_when_no_agent_is_made_from_it(c: sa.Connection) -> None
 
 
 @pytest.mark.usefixtures("kept")
-def test_a_write_by_who_has_read_another_version_is_refused(c: sa.Connection) -> None:
+def test_template_write_with_an_outdated_version_is_refused(c: sa.Connection) -> None:
     put(c, msgspec.structs.replace(RESEARCHER, description="Another."), version=1)
     with pytest.raises(CodedError, check=coded(ErrorCode.CHANGED_MEANWHILE)):
         put(c, RESEARCHER, version=1)
 
 
-def test_there_are_so_many_templates_and_no_more(c: sa.Connection) -> None:
+def test_template_beyond_the_limit_is_refused(c: sa.Connection) -> None:
     put(c, most=1)
     put(c, msgspec.structs.replace(RESEARCHER, description="Another."), most=1)
     with pytest.raises(CodedError, check=coded(ErrorCode.LIMIT_REACHED)) as refused:
@@ -225,7 +225,7 @@ def test_there_are_so_many_templates_and_no_more(c: sa.Connection) -> None:
     assert refused.value.code is ErrorCode.LIMIT_REACHED
 
 
-def test_a_template_of_the_file_is_changed_there_alone(c: sa.Connection) -> None:
+def test_template_declared_in_the_file_cannot_be_changed_over_the_api(c: sa.Connection) -> None:
     assert [one.is_new for one in take_up(c, of=(RESEARCHER,)).templates] == [True]
     assert take_up(c, of=(RESEARCHER,)).templates == ()
     for refused in (lambda: put(c), lambda: config_changes.remove_template(c, "researcher")):
@@ -233,7 +233,7 @@ def test_a_template_of_the_file_is_changed_there_alone(c: sa.Connection) -> None
             refused()
 
 
-def test_a_template_that_leaves_the_file_goes_or_stays_with_who_needs_it(c: sa.Connection) -> None:
+def test_template_removed_from_the_file_remains_only_while_used_by_an_agent(c: sa.Connection) -> None:
     take_up(c, NOTES, of=(RESEARCHER,))
     take_up(c, NOTES)  # the agent still names it
     assert agent_snapshot.get_template(c, "researcher").source == "api"
@@ -243,12 +243,12 @@ def test_a_template_that_leaves_the_file_goes_or_stays_with_who_needs_it(c: sa.C
     assert agent_snapshot.list_templates(c) == []
 
 
-def test_a_file_whose_agents_are_not_what_their_template_asks_for_is_not_taken_up(c: sa.Connection) -> None:
+def test_file_with_an_agent_that_its_template_refuses_is_not_applied(c: sa.Connection) -> None:
     with pytest.raises(WouldBreak, match="agent notes"):
         take_up(c, NOTES, of=(RESEARCHER,), check=wants("owner"))
 
 
-def test_a_hub_that_starts_with_such_a_file_starts_and_reports_it(c: sa.Connection) -> None:
+def test_forced_start_with_an_invalid_agent_puts_the_agent_in_error(c: sa.Connection) -> None:
     done = take_up(c, NOTES, of=(RESEARCHER,), check=wants("owner"), force=True)
     assert [one.name for one in done.broken] == ["notes"]
     assert health(c) == ("error", "not set up right: $: missing: owner")
@@ -257,12 +257,12 @@ def test_a_hub_that_starts_with_such_a_file_starts_and_reports_it(c: sa.Connecti
     assert health(c) == ("ok", None)
 
 
-def test_an_agent_cannot_be_made_from_what_is_not_there(c: sa.Connection) -> None:
+def test_declared_agent_of_an_unknown_template_is_refused(c: sa.Connection) -> None:
     with pytest.raises(UnknownTemplate, match="'researcher'"):
         take_up(c, NOTES)
 
 
-def test_who_changes_an_agent_looks_at_it_as_it_would_be(c: sa.Connection) -> None:
+def test_check_setup_judges_an_agent_with_the_proposed_configuration(c: sa.Connection) -> None:
     take_up(c, NOTES, of=(RESEARCHER,))
     id = AgentId("agent-notes")
     agent_snapshot.check_setup(c, id, check=needs_a_project)
@@ -308,7 +308,7 @@ def listed(c: sa.Connection, filters: AgentFilter) -> set[str]:
     return {row.name for row in agents.list_agents(c, only=conditions_of(c, filters))}
 
 
-def test_agents_of_each_status_word_and_of_each_value_of_an_axis_are_found(
+def test_agents_are_filtered_by_status_word_and_by_axis_value(
     c: sa.Connection, states: dict[str, AgentState]
 ) -> None:
     for vocabulary in Vocabulary:
@@ -326,7 +326,7 @@ def test_agents_of_each_status_word_and_of_each_value_of_an_axis_are_found(
             assert listed(c, AgentFilter(axes={axis: value})) == expected
 
 
-def test_agents_of_a_capability_are_found_by_its_enabled_version(c: sa.Connection) -> None:
+def test_agents_are_filtered_by_the_enabled_version_of_a_capability(c: sa.Connection) -> None:
     versions = {"one": "1.0.0", "two": "1.2.0", "three": "1.3.0", "beta": "2.0.0-beta.1", "four": "2.0.0"}
     ids = make_agents(c, "none", *versions)
     for name, version in versions.items():
@@ -340,7 +340,7 @@ def test_agents_of_a_capability_are_found_by_its_enabled_version(c: sa.Connectio
         assert listed(c, AgentFilter(needed=needed)) == (set() if needed.name == "write" else expected)
 
 
-def test_agents_are_found_by_type_and_by_the_finer_one(c: sa.Connection) -> None:
+def test_agents_are_filtered_by_type_and_subtype(c: sa.Connection) -> None:
     kinds = {
         "plain": Kind(AgentType.COORDINATOR),
         "finer": Kind(AgentType.COORDINATOR, AgentSubtype.PLANNER),

@@ -73,7 +73,7 @@ def run(c: sa.Connection) -> RunRow:
     return make_run(c, state=RunState.RUNNING)
 
 
-def test_a_new_agent_walks_the_steps_of_its_lifecycle(c: sa.Connection, agent: AgentRow) -> None:
+def test_new_agent_moves_through_each_lifecycle_state_to_active(c: sa.Connection, agent: AgentRow) -> None:
     assert history_of(c, agent.id, Axis.LIFECYCLE) == [
         (None, "created"),
         ("created", "initializing"),
@@ -89,9 +89,7 @@ def test_a_new_agent_walks_the_steps_of_its_lifecycle(c: sa.Connection, agent: A
     }
 
 
-def test_a_move_that_the_table_has_not_is_refused_and_nothing_is_written(
-    c: sa.Connection, agent: AgentRow
-) -> None:
+def test_illegal_agent_move_is_refused_and_writes_nothing(c: sa.Connection, agent: AgentRow) -> None:
     before = agent_states.find_state(c, agent.id)
     for axis, to, error in (
         ("lifecycle", "created", IllegalMove),
@@ -108,7 +106,9 @@ def test_a_move_that_the_table_has_not_is_refused_and_nothing_is_written(
     assert not agents.move_if_legal(c, agent.id, "lifecycle", "created", at=AT + 1, actor="test")
 
 
-def test_a_move_is_remembered_with_who_why_and_all_axes_after_it(c: sa.Connection, agent: AgentRow) -> None:
+def test_agent_move_is_recorded_with_actor_reason_and_axes_snapshot(
+    c: sa.Connection, agent: AgentRow
+) -> None:
     assert agents.move(
         c, agent.id, "lifecycle", "maintenance", at=AT + 5, actor="operator:1", reason="new disk"
     )
@@ -125,9 +125,7 @@ def test_a_move_is_remembered_with_who_why_and_all_axes_after_it(c: sa.Connectio
     assert last.seq == agent_states.find_state(c, agent.id).version
 
 
-def test_the_reason_of_an_error_stays_with_the_state_until_it_is_healed(
-    c: sa.Connection, agent: AgentRow
-) -> None:
+def test_health_reason_of_an_agent_is_cleared_when_the_error_ends(c: sa.Connection, agent: AgentRow) -> None:
     for at, reason in ((AT + 1, "no camera"), (AT + 2, "no camera, no disk")):
         agents.move(c, agent.id, "health", "error", at=at, actor="device:d", reason=reason)
         assert agent_states.find_state(c, agent.id).health_reason == reason
@@ -137,7 +135,7 @@ def test_the_reason_of_an_error_stays_with_the_state_until_it_is_healed(
 
 
 @pytest.mark.parametrize("to", ["available", "on_call"])
-def test_an_agent_that_is_exhausted_no_more_keeps_nothing_of_that(
+def test_end_of_exhaustion_clears_all_exhaustion_fields_of_an_agent(
     c: sa.Connection, agent: AgentRow, to: str
 ) -> None:
     exhaust(c, agent.id, cause="rate_limit", retry_after_ms=None, at=AT, actor="hub")
@@ -155,7 +153,7 @@ def test_an_agent_that_is_exhausted_no_more_keeps_nothing_of_that(
     ],
     ids=["budget-first", "budget-later", "billing-first"],
 )
-def test_of_two_exhaustions_the_later_end_stays_with_its_cause(
+def test_second_exhaustion_keeps_the_later_recovery_time_and_cause(
     c: sa.Connection,
     agent: AgentRow,
     first: tuple[str, int | None],
@@ -172,16 +170,14 @@ def test_of_two_exhaustions_the_later_end_stays_with_its_cause(
     assert (state.recovery_at or state.probe_at, state.recovery_at is None) == (back, cause == "billing")
 
 
-def test_a_budget_doubles_nothing(c: sa.Connection, agent: AgentRow) -> None:
+def test_repeated_budget_exhaustion_does_not_double_the_wait(c: sa.Connection, agent: AgentRow) -> None:
     for _ in range(3):
         assert exhaust(c, agent.id, cause="budget", retry_after_ms=MINUTE, at=AT, actor="hub") == AT + MINUTE
         agent_states.recover_agent(c, agent.id, at=AT, actor="hub")
     assert agent_states.find_state(c, agent.id).exhaust_count == 0
 
 
-def test_a_persons_word_about_the_end_of_an_exhaustion_counts_though_it_is_earlier(
-    c: sa.Connection, agent: AgentRow
-) -> None:
+def test_operator_sets_an_earlier_recovery_time_of_an_exhaustion(c: sa.Connection, agent: AgentRow) -> None:
     exhaust(c, agent.id, cause="billing", at=AT, actor="hub")
     exhaust(c, agent.id, cause="billing", recovery_at=AT + 5, at=AT, actor="operator", is_last_word=True)
     state = agent_states.find_state(c, agent.id)
@@ -189,9 +185,7 @@ def test_a_persons_word_about_the_end_of_an_exhaustion_counts_though_it_is_earli
     assert agent_states.recover_due(c, AT + 5, actor="hub") == [agent.id]
 
 
-def test_the_runs_of_an_agent_move_its_activity_and_each_move_names_its_run(
-    c: sa.Connection, agent: AgentRow
-) -> None:
+def test_each_activity_move_of_an_agent_names_the_causing_run(c: sa.Connection, agent: AgentRow) -> None:
     may_do(c, agent, at_once=2)
     make_run(c, "run-1", agent=agent, state=RunState.RUNNING)
     assert history_of(c, agent.id, Axis.ACTIVITY) == [("idle", "waiting"), ("waiting", "processing")]
@@ -214,7 +208,7 @@ def test_the_runs_of_an_agent_move_its_activity_and_each_move_names_its_run(
     assert all(move.snapshot.activity == move.new_value for move in told)
 
 
-def test_a_move_of_a_run_that_leaves_the_activity_as_it_was_writes_no_history(c: sa.Connection) -> None:
+def test_run_move_that_leaves_the_activity_unchanged_writes_no_agent_history(c: sa.Connection) -> None:
     run = make_run(c, state=RunState.PREPARING)
     version = agent_states.find_state(c, run.agent_id).version
     run_moves.move(c, run.held, RunEvent.SENT_BACK, at=AT, actor="hub")
@@ -228,7 +222,7 @@ def test_a_move_of_a_run_that_leaves_the_activity_as_it_was_writes_no_history(c:
     )
 
 
-def test_counters_that_are_off_are_set_right_and_the_activity_with_them(
+def test_recount_corrects_wrong_run_counters_and_the_activity_of_an_agent(
     c: sa.Connection, run: RunRow
 ) -> None:
     assert agents.recount(c, at=AT, actor="hub") == []
@@ -239,7 +233,7 @@ def test_counters_that_are_off_are_set_right_and_the_activity_with_them(
     assert history_of(c, run.agent_id, Axis.ACTIVITY)[-1] == ("waiting", "saturated")
 
 
-def test_an_agent_that_may_do_more_at_once_is_saturated_no_more(c: sa.Connection) -> None:
+def test_raised_max_concurrent_runs_ends_the_saturation_of_an_agent(c: sa.Connection) -> None:
     declare(c, DeclaredAgent(name="inbox", device_name="laptop", paths=("notes",)))
     run = make_run(c, agent=agents.get_agent(c, AgentId("agent-inbox")), state=RunState.RUNNING)
     declare(c, DeclaredAgent(name="inbox", device_name="laptop", paths=("notes",), max_concurrent_runs=3))
@@ -275,7 +269,7 @@ def test_a_terminated_agent_has_no_live_run_no_schedule_and_no_device(c: sa.Conn
     assert [row.id for row in agents.list_agents(c)] == [agent.id]  # it stays listed
 
 
-def test_nothing_of_a_terminated_agent_starts_again(c: sa.Connection, agent: AgentRow) -> None:
+def test_terminated_agent_gets_no_run_and_no_other_lifecycle_state(c: sa.Connection, agent: AgentRow) -> None:
     status_writes.terminate(c, agent.id, at=AT, actor="operator")
     with pytest.raises(
         CodedError, check=coded(ErrorCode.BAD_STATUS), match="'inbox' is terminated, for good"
@@ -290,7 +284,7 @@ def test_nothing_of_a_terminated_agent_starts_again(c: sa.Connection, agent: Age
     assert agents.get_agent(c, agent.id).lifecycle == "terminated"
 
 
-def test_each_axis_has_a_time_and_a_reason(c: sa.Connection, agent: AgentRow) -> None:
+def test_status_lists_time_and_reason_of_each_axis(c: sa.Connection, agent: AgentRow) -> None:
     agents.move(c, agent.id, "lifecycle", "paused", at=AT + 7, actor="operator", reason="holidays")
     run = make_run(c, agent=agent, at=AT + 8)
     since = agent_states.status_called(c, agent.name, agent.user_id).since
@@ -312,7 +306,7 @@ def test_the_history_is_listed_in_pages_the_newest_first(c: sa.Connection, agent
     assert {move.axis for move in of_health} == {"health"} and len(of_health) == 6
 
 
-def test_moves_are_collected_on_the_connection_and_not_afterwards(c: sa.Connection, agent: AgentRow) -> None:
+def test_recorded_moves_collects_agent_moves_within_its_block_only(c: sa.Connection, agent: AgentRow) -> None:
     with agents.recorded_moves(c) as told:
         agents.move(c, agent.id, "health", "error", at=AT + 1, actor="device:d", reason="no disk")
         agents.move(c, agent.id, "health", "error", at=AT + 2, actor="device:d")
@@ -331,12 +325,12 @@ def test_moves_are_collected_on_the_connection_and_not_afterwards(c: sa.Connecti
     )
 
 
-def test_a_run_that_ends_leaves_its_agent_idle(c: sa.Connection, run: RunRow) -> None:
+def test_agent_is_idle_after_the_end_of_its_run(c: sa.Connection, run: RunRow) -> None:
     run_moves.move(c, run.held, RunEvent.FINISHED, at=AT, actor="hub", outcome=RunOutcome.SUCCESS)
     assert agent_states.find_state(c, run.agent_id).activity is Activity.IDLE
 
 
-def test_runs_taken_back_from_a_dead_hub_let_their_agent_wait(c: sa.Connection, run: RunRow) -> None:
+def test_recovery_of_runs_of_a_dead_hub_makes_the_activity_waiting(c: sa.Connection, run: RunRow) -> None:
     run_moves.recover(c, boot_id=NEXT_BOOT, at=AT + 1)
     assert history_of(c, run.agent_id, Axis.ACTIVITY)[-1] == ("saturated", "waiting")
 
@@ -346,7 +340,7 @@ STEPS = 400
 PAGE = 7
 
 
-def test_every_status_word_is_read_by_the_database_as_by_the_rules(c: sa.Connection) -> None:
+def test_status_words_in_sql_equal_those_of_the_rules(c: sa.Connection) -> None:
     names = [*map(str, Axis), STATE_DETAIL]
     rows = list(product(*(map(str, VALUES[axis]) for axis in Axis), DETAILS, (1, 2)))
     columns = (sa.Column(name, sa.Text) for name in names)
@@ -390,9 +384,7 @@ def change(c: sa.Connection, agent: AgentId, chance: Random, waiting: list[int])
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_the_moves_that_changed_a_word_are_found_over_all_pages_and_follow_each_other(
-    c: sa.Connection, seed: int
-) -> None:
+def test_word_changes_of_an_agent_are_listed_over_all_pages_without_gaps(c: sa.Connection, seed: int) -> None:
     agent, chance, runs = make_agent(c).id, Random(seed), list[int]()
     for _ in range(STEPS):
         change(c, agent, chance, runs)

@@ -47,7 +47,7 @@ def inbox(c: sa.Connection) -> None:
     declare(c, INBOX)
 
 
-def test_a_declared_agent_comes_with_its_device_its_configs_and_its_schedule(c: sa.Connection) -> None:
+def test_declared_agent_is_created_with_device_configs_and_schedule(c: sa.Connection) -> None:
     assert declare(c, INBOX) == Reconciled(created=("inbox",))
     agent = some(agents.find_agent_by_name(c, "inbox"))
     assert (
@@ -109,7 +109,7 @@ def test_a_change_in_the_file_is_a_new_revision_of_the_agent(
 
 
 @pytest.mark.usefixtures("inbox")
-def test_a_new_schedule_is_a_new_revision_of_the_agent_and_nothing_else_of_it_changes(
+def test_changed_schedule_of_an_agent_raises_its_revision_only(
     c: sa.Connection,
 ) -> None:
     often = msgspec.structs.replace(INBOX, schedule=DeclaredSchedule(kind="every", every_ms=900_000))
@@ -126,7 +126,7 @@ def test_a_changed_prompt_leaves_the_schedule_alone(c: sa.Connection) -> None:
 
 
 @pytest.mark.usefixtures("inbox")
-def test_a_changed_schedule_takes_the_place_of_the_old_one(c: sa.Connection) -> None:
+def test_changed_schedule_of_a_declared_agent_replaces_the_old_one(c: sa.Connection) -> None:
     daily = DeclaredSchedule(kind="cron", expr="5 4 * * *")
     declare(c, DeclaredAgent(name="inbox", device_name="laptop", schedule=daily), at=AT + 1)
     assert enabled_schedules(c) == ["every day at 04:05"]
@@ -143,7 +143,7 @@ def test_an_agent_that_is_no_longer_declared_is_paused_and_archived(c: sa.Connec
 
 
 @pytest.mark.usefixtures("inbox")
-def test_an_agent_that_comes_back_is_the_same_one_with_its_history(c: sa.Connection) -> None:
+def test_agent_declared_again_is_revived_with_its_id_and_history(c: sa.Connection) -> None:
     declare(c, at=AT + 1)
     assert declare(c, INBOX, at=AT + 2) == Reconciled(revived=("inbox",))
     agent = agents.get_agent(c, AgentId("agent-inbox"))
@@ -161,7 +161,7 @@ def test_an_archived_agent_gets_no_run_and_its_waiting_ones_are_not_claimed(c: s
         )
 
 
-def test_a_declared_name_that_was_taken_over_the_api_is_refused(c: sa.Connection) -> None:
+def test_declared_agent_with_the_name_of_an_api_agent_is_refused(c: sa.Connection) -> None:
     make_agent(c, "inbox")
     c.execute(sa.update(agent_table).values(source="api"))
     with pytest.raises(NameTaken, match="inbox"):
@@ -189,7 +189,7 @@ def test_an_unknown_agent_is_reported(c: sa.Connection) -> None:
     assert agents.find_agent_by_name(c, "nobody") is None
 
 
-def test_the_agents_of_a_device_are_those_that_work_on_it(c: sa.Connection) -> None:
+def test_agents_are_listed_by_device(c: sa.Connection) -> None:
     make_agent(c, "notes")
     make_agent(c, "mail", device="phone")
     assert [row.name for row in agents.list_agents(c, device_id=DeviceId("device-phone"))] == ["mail"]
@@ -277,7 +277,7 @@ def test_an_agent_that_is_not_started_is_ready(c: sa.Connection) -> None:
 
 
 @pytest.mark.usefixtures("made")
-def test_a_name_is_taken_once_for_each_user(c: sa.Connection) -> None:
+def test_agent_name_is_unique_among_the_agents_of_a_user(c: sa.Connection) -> None:
     with pytest.raises(CodedError, check=coded(ErrorCode.NAME_TAKEN), match="'mail'"):
         make(c, id="a-2")
     declare(c, DeclaredAgent(name="inbox", device_name="laptop"))
@@ -298,20 +298,20 @@ def test_an_external_id_belongs_to_one_agent(c: sa.Connection) -> None:
 
 
 @pytest.mark.usefixtures("made")
-def test_the_holder_of_an_external_id_is_named_to_its_own_user_only(c: sa.Connection) -> None:
+def test_holder_of_an_external_id_is_not_named_to_another_user(c: sa.Connection) -> None:
     anna = devices.ensure_user(c, UserId("u-anna"), "anna", AT)
     devices.ensure_device(c, id=DeviceId("device-anna"), user_id=anna, name="laptop", at=AT)
     with pytest.raises(CodedError, check=coded(ErrorCode.NAME_TAKEN), match="another agent is called that"):
         make(c, msgspec.structs.replace(MAIL, name="other"), id="a-2", user_id=anna)
 
 
-def test_an_agent_works_on_a_device_that_its_user_has(c: sa.Connection) -> None:
+def test_agent_on_a_device_unknown_to_its_user_is_refused(c: sa.Connection) -> None:
     with pytest.raises(UnknownDevice, match="'phone'"):
         make(c, msgspec.structs.replace(MAIL, device_name="phone"))
 
 
 @pytest.mark.parametrize("limit", ["agents", "agents_per_user"])
-def test_there_are_so_many_agents_and_no_more(c: sa.Connection, limit: str) -> None:
+def test_agent_beyond_the_limit_is_refused(c: sa.Connection, limit: str) -> None:
     few = msgspec.structs.replace(WRITING, limits=AgentLimits(**{limit: 1}))
     make(c, writing=few)
     with pytest.raises(LimitReached) as refused:
@@ -319,7 +319,7 @@ def test_there_are_so_many_agents_and_no_more(c: sa.Connection, limit: str) -> N
     assert refused.value.limit == limit
 
 
-def test_an_agent_that_is_not_set_up_right_is_not_made(c: sa.Connection) -> None:
+def test_agent_with_an_invalid_setup_is_not_created(c: sa.Connection) -> None:
     with pytest.raises(CodedError, check=coded(ErrorCode.BAD_CONFIG), match="agent mail: no good"):
         make(c, writing=msgspec.structs.replace(WRITING, check=lambda _: ["no good"]))
 
@@ -341,13 +341,13 @@ def test_an_edit_changes_the_given_fields_and_is_a_new_revision(c: sa.Connection
     )
 
 
-def test_a_new_config_is_added_to_the_others(c: sa.Connection) -> None:
+def test_config_in_an_agent_edit_is_added_to_the_existing_configs(c: sa.Connection) -> None:
     said = declared_agents.declaration_of(c, make(c))
     edit(c, msgspec.structs.replace(said, config=(NewConfig(key="mode", value="fast"),)))
     assert configs.configuration_of(c, AgentId("a-1")) == {"depth": 3, "mode": "fast"}
 
 
-def test_an_edit_by_who_has_read_another_revision_is_refused(c: sa.Connection, made: AgentRow) -> None:
+def test_agent_edit_with_an_outdated_revision_is_refused(c: sa.Connection, made: AgentRow) -> None:
     said = declared_agents.declaration_of(c, made)
     edit(c, msgspec.structs.replace(said, prompt="Find notes."), revision=made.config_rev)
     with pytest.raises(
@@ -379,7 +379,7 @@ def test_a_removed_agent_is_archived_and_its_waiting_runs_are_cancelled(
 
 
 @pytest.mark.usefixtures("made")
-def test_an_agent_that_is_made_again_is_the_same_one_with_its_history(c: sa.Connection) -> None:
+def test_agent_created_again_by_name_is_revived_with_its_history(c: sa.Connection) -> None:
     declared_agents.remove_agent(c, AgentId("a-1"), writing=WRITING)
     again = make(c, msgspec.structs.replace(MAIL, prompt="Find notes."), id="a-2")
     assert (again.id, again.prompt, again.lifecycle, again.archived_at) == (
@@ -391,7 +391,7 @@ def test_an_agent_that_is_made_again_is_the_same_one_with_its_history(c: sa.Conn
     assert lifecycles(c)[-2:] == ["paused", "active"]
 
 
-def test_an_agent_that_was_terminated_never_comes_back_another_takes_its_name(
+def test_terminated_agent_is_not_revived_and_a_new_agent_takes_its_name(
     c: sa.Connection, made: AgentRow
 ) -> None:
     agents.move(c, made.id, "lifecycle", "terminated", at=AT, actor="anna")
@@ -400,7 +400,7 @@ def test_an_agent_that_was_terminated_never_comes_back_another_takes_its_name(
     assert (again.id, again.lifecycle, agents.get_agent(c, made.id).name) == ("a-2", "active", "mail~a-1")
 
 
-def test_an_agent_of_the_file_is_changed_there_alone(c: sa.Connection) -> None:
+def test_agent_declared_in_the_file_cannot_be_changed_over_the_api(c: sa.Connection) -> None:
     declare(c, DeclaredAgent(name="inbox", device_name="laptop"))
     id = AgentId("agent-inbox")
     with pytest.raises(AgentOfFile, match="'inbox' is managed by hub"):
@@ -409,7 +409,7 @@ def test_an_agent_of_the_file_is_changed_there_alone(c: sa.Connection) -> None:
         declared_agents.edit_agent(c, id, MAIL, fresh_schedule_id="s", writing=WRITING)
 
 
-def test_the_file_and_the_api_may_take_up_what_the_other_let_go(c: sa.Connection) -> None:
+def test_agent_removed_by_file_or_api_may_be_declared_by_the_other(c: sa.Connection) -> None:
     declare(c, DeclaredAgent(name="mail", device_name="laptop"))
     declare(c)
     assert make(c, id="a-2").id == "agent-mail"
@@ -419,7 +419,7 @@ def test_the_file_and_the_api_may_take_up_what_the_other_let_go(c: sa.Connection
     assert (agent.id, agent.source, agent.lifecycle) == ("agent-mail", "file", "active")
 
 
-def test_an_agent_that_was_in_error_for_its_set_up_is_well_once_an_edit_sets_it_right(
+def test_agent_edit_that_corrects_the_setup_ends_the_setup_error(
     c: sa.Connection,
     made: AgentRow,
 ) -> None:

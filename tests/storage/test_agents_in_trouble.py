@@ -19,7 +19,7 @@ def names(rows: list[AgentRow]) -> list[str]:
     return [row.name for row in rows]
 
 
-def test_of_an_agent_that_is_well_nothing_is_found_but_that_its_device_was_never_there(
+def test_healthy_agent_is_found_only_as_one_on_an_unpaired_device(
     c: sa.Connection,
 ) -> None:
     agent = make_agent(c)
@@ -35,7 +35,7 @@ def test_of_an_agent_that_is_well_nothing_is_found_but_that_its_device_was_never
     assert agents_in_trouble.on_unpaired_devices(c) == []
 
 
-def test_of_several_agents_those_in_trouble_are_found(c: sa.Connection) -> None:
+def test_checks_find_failing_exhausted_silent_and_ungranted_agents(c: sa.Connection) -> None:
     ill, empty, silent, _ = (make_agent(c, name) for name in ("ill", "empty", "silent", "well"))
     assert silent.device_id is not None
     c.execute(sa.update(state_table).values(connectivity="online"))
@@ -48,14 +48,14 @@ def test_of_several_agents_those_in_trouble_are_found(c: sa.Connection) -> None:
     assert len(agents_in_trouble.reading_without_grant(c)) == 4
 
 
-def test_a_schedule_that_the_hub_paused_is_found_with_the_user_of_its_agent(c: sa.Connection) -> None:
+def test_schedule_paused_by_the_hub_after_failures_is_found_as_stopped(c: sa.Connection) -> None:
     declare(c, INBOX)
     for enabled, reason, count in ((1, None, 0), (0, "user", 0), (0, "failures", 1), (0, "finished", 0)):
         c.execute(sa.update(schedules).values(enabled=bool(enabled), paused_reason=reason))
         assert len(agents_in_trouble.stopped_schedules(c)) == count, reason
 
 
-def test_a_schedule_is_overdue_while_it_is_enabled_and_its_fire_is_not_decided(c: sa.Connection) -> None:
+def test_enabled_schedule_with_an_undecided_due_fire_is_overdue(c: sa.Connection) -> None:
     declare(c, INBOX)
     c.execute(sa.update(schedules).values(cursor_at=0, next_fire_at=AT, due_at=AT))
     for by, count in ((AT - 1, 0), (AT, 1)):
@@ -64,7 +64,7 @@ def test_a_schedule_is_overdue_while_it_is_enabled_and_its_fire_is_not_decided(c
     assert agents_in_trouble.overdue_schedules(c, AT) == []
 
 
-def test_a_device_is_absent_while_it_is_away_and_active_agents_have_runs_that_need_it(
+def test_device_is_absent_while_offline_with_waiting_runs_of_active_agents(
     c: sa.Connection,
 ) -> None:
     run = make_run(c)
@@ -139,7 +139,7 @@ def test_agent_fails_after_three_runs_without_success_or_a_day_without_one(c: sa
     assert agents_in_trouble.failing(c, now) == []
 
 
-def test_an_agent_that_read_files_is_emptied_while_its_newest_run_lists_none(c: sa.Connection) -> None:
+def test_agent_that_read_files_is_emptied_when_its_newest_run_lists_none(c: sa.Connection) -> None:
     run = make_run(c, state=RunState.COMPLETED)
     assert agents_in_trouble.emptied(c) == []  # it never read a file
     entry = {"agent_id": run.agent_id, "unit_key": "a.md", "content_hash": "x", "config_fingerprint": "f"}

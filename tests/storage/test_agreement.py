@@ -43,7 +43,7 @@ def delivered(c: sa.Connection, held: HeldRun) -> None:
     bring(c, held, plan(c, held, as_new(item())))
 
 
-def test_an_answer_moves_the_counter_forward_once_both_agree(c: sa.Connection, held: HeldRun) -> None:
+def test_answer_moves_the_store_counter_forward_only_after_agreement(c: sa.Connection, held: HeldRun) -> None:
     agreement.greet(c, DESK, MARK, AT)
     bring(c, held, plan(c, held, as_new(item())), counter=7)
     assert counter(c) == 0
@@ -54,7 +54,7 @@ def test_an_answer_moves_the_counter_forward_once_both_agree(c: sa.Connection, h
 
 
 @pytest.mark.usefixtures("delivered")
-def test_an_older_store_is_compared_and_its_lost_rows_are_open_again(c: sa.Connection) -> None:
+def test_lost_rows_of_an_older_device_store_are_open_again(c: sa.Connection) -> None:
     agreement.greet(c, DESK, StoreMark(id="store", counter=4), AT)
     (there,) = agreement.list_at_device(c, DESK, after="", limit=9)
     assert there.call_id == the_item(c).call_id
@@ -64,7 +64,7 @@ def test_an_older_store_is_compared_and_its_lost_rows_are_open_again(c: sa.Conne
 
 
 @pytest.mark.usefixtures("delivered")
-def test_places_of_a_row_are_those_that_the_device_lists_and_none_once_it_lost_the_row(
+def test_places_of_an_item_follow_the_device_reports_until_a_lost_row(
     c: sa.Connection, held: HeldRun
 ) -> None:
     def listed(*places: RowPlace) -> None:
@@ -87,7 +87,7 @@ def test_places_of_a_row_are_those_that_the_device_lists_and_none_once_it_lost_t
 
 
 @pytest.mark.usefixtures("delivered")
-def test_a_row_with_unknown_content_is_deleted_and_its_file_read_again(
+def test_item_with_unknown_content_is_deleted_and_its_file_is_read_again(
     c: sa.Connection, held: HeldRun
 ) -> None:
     units.settle_unit(c, held, "a.txt", AT)
@@ -105,7 +105,7 @@ def test_a_row_with_unknown_content_is_deleted_and_its_file_read_again(
 
 
 @pytest.mark.usefixtures("delivered")
-def test_an_item_that_was_forgotten_is_sent_again_although_its_call_was_answered(
+def test_item_of_unknown_content_is_sent_again_although_its_call_was_answered(
     c: sa.Connection, held: HeldRun
 ) -> None:
     units.settle_unit(c, held, "a.txt", AT)
@@ -116,7 +116,7 @@ def test_an_item_that_was_forgotten_is_sent_again_although_its_call_was_answered
 
 
 @pytest.mark.usefixtures("delivered")
-def test_the_reports_of_a_device_are_applied_once(c: sa.Connection) -> None:
+def test_repeated_row_reports_of_a_device_are_applied_once(c: sa.Connection) -> None:
     known = the_item(c)
     later = msgspec.structs.replace(
         known,
@@ -141,9 +141,7 @@ def test_the_reports_of_a_device_are_applied_once(c: sa.Connection) -> None:
 
 
 @pytest.mark.usefixtures("delivered")
-def test_a_row_of_a_lost_day_is_taken_though_an_older_change_of_it_is_on_its_way(
-    c: sa.Connection, held: HeldRun
-) -> None:
+def test_row_from_a_lost_day_overrides_an_older_unanswered_change(c: sa.Connection, held: HeldRun) -> None:
     plan(c, held, changed)
     on_its_way = the_item(c)
     assert on_its_way.answered_at is None
@@ -155,7 +153,7 @@ def test_a_row_of_a_lost_day_is_taken_though_an_older_change_of_it_is_on_its_way
 
 
 @pytest.mark.usefixtures("delivered")
-def test_an_older_row_of_a_restored_device_is_what_the_change_on_its_way_changes(
+def test_unanswered_change_applies_to_the_older_row_of_a_restored_device(
     c: sa.Connection, held: HeldRun
 ) -> None:
     change = plan(c, held, changed)
@@ -170,7 +168,7 @@ def test_an_older_row_of_a_restored_device_is_what_the_change_on_its_way_changes
 
 
 @pytest.mark.usefixtures("delivered")
-def test_a_row_that_was_taken_before_does_not_undo_a_change_of_it_that_is_on_its_way(
+def test_row_taken_over_earlier_does_not_undo_an_unanswered_change(
     c: sa.Connection,
     held: HeldRun,
 ) -> None:
@@ -183,7 +181,7 @@ def test_a_row_that_was_taken_before_does_not_undo_a_change_of_it_that_is_on_its
 
 
 @pytest.mark.usefixtures("delivered")
-def test_a_change_on_its_way_to_a_row_that_the_device_lost_inserts_the_item(
+def test_unanswered_change_of_a_row_lost_by_the_device_becomes_an_insert(
     c: sa.Connection, held: HeldRun
 ) -> None:
     plan(c, held, changed)
@@ -201,7 +199,7 @@ def test_a_change_on_its_way_to_a_row_that_the_device_lost_inserts_the_item(
 
 
 @pytest.mark.usefixtures("delivered")
-def test_a_row_that_a_restored_device_has_again_is_an_item_of_its_own_though_its_call_made_another(
+def test_restored_row_is_an_own_item_although_its_call_created_another(
     c: sa.Connection,
 ) -> None:
     told = taken(the_item(c), "c-9", row_id="row-9")
@@ -216,7 +214,7 @@ def test_a_row_that_a_restored_device_has_again_is_an_item_of_its_own_though_its
 
 
 @pytest.mark.usefixtures("delivered")
-def test_a_row_that_a_device_restored_to_a_later_day_has_for_another_item_is_that_item_s_alone(
+def test_row_claimed_by_two_items_belongs_to_the_item_the_device_reports(
     c: sa.Connection,
     held: HeldRun,
 ) -> None:
@@ -231,7 +229,7 @@ def test_a_row_that_a_device_restored_to_a_later_day_has_for_another_item_is_tha
     assert content == ""  # what the device lost again is read again
 
 
-def test_two_rows_whose_words_changed_places_are_known_after_their_device_was_restored(
+def test_restored_rows_with_swapped_words_get_their_older_words_again(
     c: sa.Connection,
     held: HeldRun,
 ) -> None:
@@ -251,7 +249,7 @@ def test_two_rows_whose_words_changed_places_are_known_after_their_device_was_re
 
 
 @pytest.mark.usefixtures("delivered")
-def test_an_older_row_of_an_item_whose_newer_words_are_unknown_counts_again(c: sa.Connection) -> None:
+def test_older_row_replaces_an_item_version_of_unknown_words(c: sa.Connection) -> None:
     known = msgspec.structs.replace(
         the_item(c),
         call_id=CallId("c-10"),
@@ -267,7 +265,7 @@ def test_an_older_row_of_an_item_whose_newer_words_are_unknown_counts_again(c: s
 
 
 @pytest.mark.usefixtures("delivered")
-def test_a_change_that_is_planned_while_the_old_version_is_sent_again_goes_to_the_new_row(
+def test_change_planned_during_a_resend_updates_the_new_row(
     c: sa.Connection,
     held: HeldRun,
 ) -> None:
@@ -280,7 +278,7 @@ def test_a_change_that_is_planned_while_the_old_version_is_sent_again_goes_to_th
 
 
 @pytest.mark.usefixtures("delivered")
-def test_an_item_of_unknown_content_of_which_a_run_plans_a_change_is_inserted(
+def test_planned_change_of_an_item_of_unknown_content_becomes_an_insert(
     c: sa.Connection, held: HeldRun
 ) -> None:
     (there,) = agreement.list_at_device(c, DESK, after="", limit=9)
@@ -306,7 +304,7 @@ def test_an_item_whose_row_its_owner_deletes_during_the_comparison_is_rejected(c
     assert the_item(c).verdict == "rejected"
 
 
-def test_an_insert_on_its_way_changes_the_row_that_a_lost_day_made_of_the_same_words(
+def test_unanswered_insert_updates_a_reported_row_of_the_same_words(
     c: sa.Connection,
     held: HeldRun,
 ) -> None:
@@ -319,7 +317,7 @@ def test_an_insert_on_its_way_changes_the_row_that_a_lost_day_made_of_the_same_w
     assert (the_item(c).row_id, the_item(c).answered_at) == ("row-9", None)
 
 
-def test_a_restored_row_of_a_later_rejected_item_is_that_of_an_insert_of_its_words_on_its_way(
+def test_unanswered_insert_takes_the_restored_row_of_a_rejected_item(
     c: sa.Connection,
     held: HeldRun,
 ) -> None:
@@ -339,9 +337,7 @@ def test_a_restored_row_of_a_later_rejected_item_is_that_of_an_insert_of_its_wor
 
 
 @pytest.mark.usefixtures("delivered")
-def test_a_change_on_its_way_to_a_lost_row_changes_a_restored_row_of_the_same_words(
-    c: sa.Connection, held: HeldRun
-) -> None:
+def test_unanswered_change_of_a_lost_row_updates_the_restored_row(c: sa.Connection, held: HeldRun) -> None:
     plan(c, held, changed)
     on_its_way = the_item(c)
     told = taken(on_its_way, "c-9", row_id="row-9")  # of an item that was rejected in a later version
@@ -355,7 +351,7 @@ def test_a_change_on_its_way_to_a_lost_row_changes_a_restored_row_of_the_same_wo
     assert the_item(c).row_id == "row-9"
 
 
-def test_an_item_that_its_owner_rejects_before_its_call_is_answered_is_not_sent_again(
+def test_item_rejected_before_its_call_is_answered_is_not_sent_again(
     c: sa.Connection,
     held: HeldRun,
 ) -> None:
@@ -385,7 +381,7 @@ def taken(row: ItemRow, call_id: str, row_id: str | None = None) -> ReportedRow:
     )
 
 
-def test_units_that_lean_on_items_of_others_are_entered_at_the_end(c: sa.Connection, held: HeldRun) -> None:
+def test_units_awaiting_items_enter_the_ledger_after_the_answers(c: sa.Connection, held: HeldRun) -> None:
     bring(c, held, plan(c, held, as_new(item())))
     plan(c, held, is_known, unit="b.txt")
     c.execute(sa.update(run_units).where(run_units.c.unit_key == "b.txt").values(awaits=[the_item(c).id]))
@@ -408,7 +404,7 @@ def test_units_that_lean_on_items_of_others_are_entered_at_the_end(c: sa.Connect
     ],
     ids=["take_rows", "note_resent", "note_problem"],
 )
-def test_nothing_is_written_of_a_comparison_whose_device_has_connected_again(
+def test_store_comparison_writes_nothing_after_its_device_connected_again(
     c: sa.Connection, write: Callable[[sa.Connection], object]
 ) -> None:
     """Another hub has taken it over: the page is from before its rows were lost."""

@@ -65,7 +65,7 @@ def twelve_days(c: sa.Connection) -> None:
         tell(c, at=AT + day * DAY)
 
 
-def test_the_hash_is_of_the_entry_as_a_json_array_behind_the_hash_before_it(c: sa.Connection) -> None:
+def test_audit_hash_covers_the_previous_hash_and_the_entry_as_json(c: sa.Connection) -> None:
     audit.append(c, at=1, actor="hub", event="hub.drained", detail={"b": True, "a": "ü"})
     tell(c)
     row, following = audit.list_entries(c, limit=2, oldest_first=True)
@@ -95,13 +95,13 @@ def test_an_unchanged_chain_is_valid(c: sa.Connection) -> None:
     ],
     ids=lambda change: next(iter(change)),
 )
-def test_an_edit_is_found(c: sa.Connection, change: dict[str, object]) -> None:
+def test_edited_audit_entry_is_detected(c: sa.Connection, change: dict[str, object]) -> None:
     c.execute(sa.update(audit_log).where(audit_log.c.seq == 3).values(change))
     assert wrong(c) == [AuditBreak(3, "entry 3 was edited: its hash does not fit what it says")]
 
 
 @pytest.mark.usefixtures("five")
-def test_an_edit_with_a_hash_made_to_fit_is_found_at_the_next_entry(c: sa.Connection) -> None:
+def test_edited_audit_entry_with_forged_hash_is_detected_at_the_next_entry(c: sa.Connection) -> None:
     edited = audit.list_entries(c, limit=1, after=(2,), oldest_first=True)[0]
     c.execute(sa.update(audit_log).where(audit_log.c.seq == 3).values(actor="hub"))
     forged = audit.hash_of(audit.list_entries(c, limit=1, after=(2,), oldest_first=True)[0])
@@ -120,12 +120,14 @@ def test_an_edit_with_a_hash_made_to_fit_is_found_at_the_next_entry(c: sa.Connec
     ],
 )
 @pytest.mark.usefixtures("five")
-def test_a_removal_is_found(c: sa.Connection, first: int, last: int, missing: AuditBreak, rows: int) -> None:
+def test_removed_audit_entries_are_detected(
+    c: sa.Connection, first: int, last: int, missing: AuditBreak, rows: int
+) -> None:
     c.execute(sa.delete(audit_log).where(audit_log.c.seq.between(first, last)))
     assert wrong(c, rows=rows) == [missing]
 
 
-def test_a_removal_at_the_end_is_found_then_and_after_later_entries(c: sa.Connection) -> None:
+def test_removed_last_audit_entries_are_detected_also_after_later_entries(c: sa.Connection) -> None:
     told(c, 4)
     c.execute(sa.delete(audit_log).where(audit_log.c.seq > 2))
     assert (wrong(c), tell(c)) == ([AuditBreak(3, "entries 3 to 4 are missing")], 5)
@@ -133,13 +135,13 @@ def test_a_removal_at_the_end_is_found_then_and_after_later_entries(c: sa.Connec
 
 
 @pytest.mark.usefixtures("five")
-def test_another_order_is_found(c: sa.Connection) -> None:
+def test_reordered_audit_entries_are_detected(c: sa.Connection) -> None:
     for before, after in ((2, 99), (3, 2), (99, 3)):
         c.execute(sa.update(audit_log).where(audit_log.c.seq == before).values(seq=after))
     assert {found.seq for found in wrong(c)} >= {2, 3}
 
 
-def test_an_entry_put_beside_the_end_on_record_is_found(c: sa.Connection) -> None:
+def test_entry_appended_past_the_recorded_end_of_the_chain_is_detected(c: sa.Connection) -> None:
     told(c, 2)
     c.execute(sa.update(hub).where(hub.c.key == "audit.head").values(value='{"seq":1,"hash":"00"}'))
     assert wrong(c) == [AuditBreak(2, "the chain ends in entry 2, and entry 1 was written last")]
@@ -148,7 +150,7 @@ def test_an_entry_put_beside_the_end_on_record_is_found(c: sa.Connection) -> Non
 
 
 @pytest.mark.usefixtures("three")
-def test_a_chain_that_was_written_anew_is_found_by_an_end_that_was_kept_elsewhere(c: sa.Connection) -> None:
+def test_rewritten_audit_chain_is_detected_by_an_end_stored_elsewhere(c: sa.Connection) -> None:
     kept = some(audit.end_of_chain(c))
     tell(c)
     assert audit.check_known(c, kept) is None
@@ -173,7 +175,7 @@ def wipe(c: sa.Connection) -> None:
     c.execute(sa.delete(hub).where(hub.c.key == "audit.head"))
 
 
-def test_the_chain_begins_with_one_entry_of_the_hubs_creation(c: sa.Connection) -> None:
+def test_audit_chain_begins_with_one_hub_created_entry(c: sa.Connection) -> None:
     created(c)
     assert wrong(c) == []
     assert not audit.begin_chain(c, at=AT + 1, subject="hub-1")
@@ -181,14 +183,14 @@ def test_the_chain_begins_with_one_entry_of_the_hubs_creation(c: sa.Connection) 
     assert (row.seq, row.actor, row.event, row.subject) == (1, "hub", "hub.created", "hub-1")
 
 
-def test_a_chain_that_was_wiped_with_its_end_is_found(c: sa.Connection) -> None:
+def test_wiped_audit_chain_without_its_end_is_detected(c: sa.Connection) -> None:
     created(c)
     told(c, 3)
     wipe(c)
     assert wrong(c) == [AuditBreak(1, "entry 1 is missing: the whole chain is gone")]
 
 
-def test_a_wiped_chain_is_not_begun_anew_by_a_start_nor_made_whole_by_later_entries(c: sa.Connection) -> None:
+def test_wiped_audit_chain_is_not_repaired_by_a_restart_or_later_entries(c: sa.Connection) -> None:
     created(c)
     wipe(c)
     assert not audit.begin_chain(c, at=AT, subject="hub-1")
@@ -209,7 +211,7 @@ def prune(c: sa.Connection, *, before: int, rows: int = 500) -> int:
 
 @pytest.mark.usefixtures("twelve_days")
 @pytest.mark.parametrize("rows", [2, 500])
-def test_entries_that_are_too_old_go_and_the_chain_holds(c: sa.Connection, rows: int) -> None:
+def test_pruning_deletes_old_audit_entries_and_the_chain_remains_valid(c: sa.Connection, rows: int) -> None:
     prune(c, before=AT + 9 * DAY, rows=rows)
     kept = audit.list_entries(c, limit=99, oldest_first=True)
     assert kept[0].seq > 1
@@ -218,7 +220,7 @@ def test_entries_that_are_too_old_go_and_the_chain_holds(c: sa.Connection, rows:
     assert tell(c) == kept[-1].seq + 1
 
 
-def test_pruning_waits_until_a_week_has_gathered(c: sa.Connection) -> None:
+def test_audit_pruning_waits_until_entries_of_a_week_are_old(c: sa.Connection) -> None:
     tell(c, at=AT)
     tell(c, at=AT + 8 * DAY)
     assert (prune(c, before=AT + 7 * DAY), prune(c, before=AT + 7 * DAY + 1)) == (0, 1)
@@ -239,14 +241,14 @@ def test_an_entry_of_a_clock_ahead_leaves_no_gap(c: sa.Connection, days: tuple[i
 
 
 @pytest.mark.usefixtures("three")
-def test_a_whole_chain_may_be_too_old_and_another_one_follows_it(c: sa.Connection) -> None:
+def test_pruning_a_whole_audit_chain_leaves_one_valid_pruned_entry(c: sa.Connection) -> None:
     assert prune(c, before=AT + 50 * DAY) == 3
     assert [(row.seq, row.event) for row in audit.list_entries(c, limit=9)] == [(4, "audit.pruned")]
     assert wrong(c) == []
 
 
 @pytest.mark.usefixtures("three")
-def test_what_is_left_after_pruning_hangs_on_what_went(c: sa.Connection) -> None:
+def test_forged_previous_hash_after_pruning_is_detected(c: sa.Connection) -> None:
     prune(c, before=AT + 50 * DAY)
     c.execute(sa.update(audit_log).values(prev_hash=bytes(31) + b"1"))
     forged = audit.hash_of(audit.list_entries(c, limit=1)[0])
@@ -257,7 +259,7 @@ def test_what_is_left_after_pruning_hangs_on_what_went(c: sa.Connection) -> None
 
 
 @pytest.mark.usefixtures("twelve_days")
-def test_a_removal_at_the_beginning_is_found_where_others_were_pruned_before_it(c: sa.Connection) -> None:
+def test_removal_of_the_first_entry_after_pruning_is_detected(c: sa.Connection) -> None:
     prune(c, before=AT + 9 * DAY)
     first = audit.list_entries(c, limit=1, oldest_first=True)[0].seq
     c.execute(sa.delete(audit_log).where(audit_log.c.seq == first))
@@ -265,7 +267,7 @@ def test_a_removal_at_the_beginning_is_found_where_others_were_pruned_before_it(
 
 
 @pytest.mark.usefixtures("twelve_days")
-def test_a_check_goes_on_where_what_it_had_seen_was_pruned_meanwhile(c: sa.Connection) -> None:
+def test_chain_check_in_parts_continues_after_pruning_of_checked_entries(c: sa.Connection) -> None:
     part = audit.check_part(c, rows=3)
     prune(c, before=AT + 9 * DAY)
     rest = audit.check_part(c, part.end)
@@ -327,7 +329,7 @@ def test_a_change_and_its_audit_entry_are_one_transaction(c: sa.Connection) -> N
     ],
     ids=["a-change", "a-change-with-an-entry", "no-change", "a-change-that-needs-none"],
 )
-def test_a_request_owes_one_entry_in_the_transaction_of_its_first_change(
+def test_request_writes_one_owed_audit_entry_with_its_first_change(
     c: sa.Connection, job: Callable[[sa.Connection], object], events: list[str]
 ) -> None:
     owed = audit.Owed("token:t-1", "item.judged", {"name": "notes"})
@@ -390,7 +392,7 @@ def test_activity_can_be_asked_of_an_agent_a_run_or_a_user_and_bears_the_trace_o
     assert sorted(map(tuple, traces)) == [("act-1", trace_id_of(RunId("run-1"))), ("act-2", None)]
 
 
-def test_activity_is_found_by_its_name_its_beginning_and_its_time(c: sa.Connection) -> None:
+def test_activity_is_filtered_by_event_name_prefix_and_time(c: sa.Connection) -> None:
     record(c, "act-1", AT)
     record(c, "act-2", AT + 5)
 

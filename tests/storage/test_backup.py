@@ -79,7 +79,7 @@ def file(state: Path) -> Path:
     return back_up(state)
 
 
-async def test_a_backup_made_while_the_hub_writes_holds_what_was_committed(state: Path) -> None:
+async def test_backup_made_while_the_hub_writes_contains_the_committed_rows(state: Path) -> None:
     async with open_store("sqlite:///hub.db", base=state) as store:
         await store.write(devices.ensure_user, UserId("bo"), "bo", AT)  # in the log, not in the file yet
         file = await anyio.to_thread.run_sync(back_up, state)
@@ -92,7 +92,7 @@ async def test_a_backup_made_while_the_hub_writes_holds_what_was_committed(state
     assert people(state.parent / DATABASE) == ["anna", "bo"]
 
 
-async def test_a_backup_replaces_no_file(state: Path) -> None:
+async def test_backup_to_an_existing_file_is_refused(state: Path) -> None:
     (state.parent / "one").write_text("holiday pictures")
     with pytest.raises(BackupRefused, match="is there already"):
         back_up(state)
@@ -128,7 +128,7 @@ async def test_a_database_with_a_broken_row_is_backed_up_and_restored(state: Pat
     assert people(state / "hub.db") == ["anna"]
 
 
-async def test_a_file_whose_index_lacks_a_row_is_not_backed_up_whatever_its_values(state: Path) -> None:
+async def test_database_file_whose_index_lacks_a_row_is_not_backed_up(state: Path) -> None:
     with closing(sqlite3.connect(state / "hub.db")) as opened, opened:
         opened.execute("PRAGMA ignore_check_constraints = on")
         opened.execute(BROKEN_ROWS[1])
@@ -201,7 +201,7 @@ def _repack(
         (_be_something_else, "no backup of a hub"),
     ],
 )
-async def test_a_damaged_backup_is_found_out_and_restores_nothing(
+async def test_damaged_backup_is_refused_and_restores_nothing(
     state: Path, file: Path, damage: Callable[[Path], None], told: str
 ) -> None:
     damage(file)
@@ -214,7 +214,7 @@ async def test_a_damaged_backup_is_found_out_and_restores_nothing(
     assert not (state / ASIDE).exists()
 
 
-async def test_a_restore_brings_the_state_back_and_keeps_what_was_there(state: Path, file: Path) -> None:
+async def test_restore_replaces_the_state_and_sets_the_replaced_files_aside(state: Path, file: Path) -> None:
     await add(state, "bo")
     (state / "node_id").write_text("node-2\n")
 
@@ -234,7 +234,7 @@ async def test_a_restore_into_an_empty_folder_sets_nothing_aside(state: Path, tm
     assert people(fresh / "hub.db") == ["anna"]
 
 
-async def test_what_is_restored_is_for_the_hubs_own_user_alone(state: Path, tmp_path: Path) -> None:
+async def test_restored_files_are_readable_by_the_hub_user_alone(state: Path, tmp_path: Path) -> None:
     fresh = tmp_path / "fresh"
     restore(back_up(state), fresh, database=fresh / "hub.db", at=AT)
     assert [(fresh / name).stat().st_mode & 0o777 for name in ("hub.db", "node_id")] == [0o600, 0o600]
@@ -256,26 +256,26 @@ async def test_a_log_that_a_dead_hub_left_does_not_get_into_the_restored_databas
     assert (people(state / "hub.db"), people(state / ASIDE / "hub.db")) == (["anna"], ["anna", "x"])
 
 
-async def test_a_hub_that_runs_is_left_alone(state: Path, file: Path) -> None:
+async def test_restore_is_refused_while_the_hub_runs(state: Path, file: Path) -> None:
     async with open_store("sqlite:///hub.db", base=state):
         with pytest.raises(Busy, match="stop it first"):
             restore(file, state, database=state / "hub.db", at=AT)
     assert not (state / ASIDE).exists()
 
 
-async def test_a_backup_of_a_database_that_cannot_be_read_does_not_blame_its_target(state: Path) -> None:
+async def test_backup_of_an_unreadable_database_names_the_database_in_the_error(state: Path) -> None:
     (state / f"{DATABASE}-wal").mkdir()  # as in a folder that cannot be written
     with pytest.raises(Unavailable, match=r"^cannot read the database .*hub\.db: "):
         back_up(state)
 
 
-def test_a_database_in_the_place_of_nothing_is_not_made(tmp_path: Path) -> None:
+def test_backup_of_a_missing_database_creates_no_file(tmp_path: Path) -> None:
     with pytest.raises(Unavailable, match="no database"):
         make(tmp_path / "one", database=tmp_path / "hub.db", others={}, at=AT, version="0.1.0")
     assert os.listdir(tmp_path) == []
 
 
-async def test_a_hub_that_ran_when_it_was_backed_up_did_not_crash(state: Path) -> None:
+async def test_restored_hub_backed_up_while_running_counts_no_crash(state: Path) -> None:
     async with open_store("sqlite:///hub.db", base=state) as store:
         await store.write(nodes.begin_boot, NodeId("node-1"), BootId("one"), AT)
     restore(back_up(state), state, database=state / "hub.db", at=AT)
@@ -284,7 +284,7 @@ async def test_a_hub_that_ran_when_it_was_backed_up_did_not_crash(state: Path) -
     assert boot.boots_10min == 1
 
 
-def test_a_file_that_took_the_place_of_an_open_database_is_not_backed_up(tmp_path: Path) -> None:
+def test_file_that_replaced_an_open_database_is_not_backed_up(tmp_path: Path) -> None:
     database, other = tmp_path / "hub.db", tmp_path / "other.db"
     new_database(database)
     new_database(other)
@@ -324,7 +324,7 @@ def _odd_values(c: sa.Connection) -> None:
 
 
 @pytest.mark.slow
-async def test_a_database_of_all_tables_is_the_same_on_a_server_and_back_in_a_file(
+async def test_database_copied_to_a_server_and_back_has_the_same_rows(
     file_url: str, server: str, tmp_path: Path
 ) -> None:
     async with open_store(file_url) as store:
@@ -344,7 +344,7 @@ async def test_a_lease_of_a_hub_that_died_does_not_live_on_in_the_copy(file_url:
         assert await store.read(lambda c: c.execute(sa.select(leases.c.fence)).scalar_one()) > 0
 
 
-async def test_nothing_is_copied_into_a_database_that_has_rows(file_url: str, server: str) -> None:
+async def test_copy_into_a_database_with_rows_is_refused(file_url: str, server: str) -> None:
     await _filled(file_url)
     await _filled(server)
     with pytest.raises(NotEmpty, match="is not empty: its table users has rows") as refused:
@@ -357,7 +357,7 @@ async def _filled(url: str) -> None:
         await store.write(add_user, "anna")
 
 
-async def test_a_database_is_not_copied_while_a_hub_runs_on_it(
+async def test_database_copy_is_refused_while_a_hub_runs_on_the_database(
     file_url: str, server: str, tmp_path: Path
 ) -> None:
     async with open_store(file_url):
@@ -373,7 +373,9 @@ async def _live(store: Store) -> None:
     await store.write(nodes.beat, NodeId("n"), BootId("b"), ttl_ms=30_000)
 
 
-async def test_a_row_that_is_broken_is_named_and_nothing_is_written(file_url: str, server: str) -> None:
+async def test_database_copy_of_a_broken_row_names_the_table_and_writes_nothing(
+    file_url: str, server: str
+) -> None:
     def break_one(c: sa.Connection) -> None:
         c.exec_driver_sql("PRAGMA ignore_check_constraints=on")
         c.exec_driver_sql("UPDATE agents SET data_types = 'no JSON'")
@@ -396,7 +398,7 @@ async def test_a_row_that_is_broken_is_named_and_nothing_is_written(file_url: st
         ("sqlite://", "postgresql://b/b", "in memory cannot be copied"),
     ],
 )
-async def test_a_copy_that_cannot_be_made_is_refused_with_a_reason(
+async def test_impossible_database_copy_is_refused_with_a_reason(
     source: str, target: str, fault: str
 ) -> None:
     with pytest.raises(Unavailable, match=fault):

@@ -46,7 +46,7 @@ def found(c: sa.Connection, **wanted: Any) -> list[str]:
     return [row.id for row in boards.list_memory(c, GARDEN, MemoryFilter(**wanted))]
 
 
-def test_an_item_is_stored_with_all_its_fields(c: sa.Connection) -> None:
+def test_memory_item_is_stored_with_all_fields(c: sa.Connection) -> None:
     row = add(
         c,
         "m-1",
@@ -66,7 +66,7 @@ def test_an_item_is_stored_with_all_its_fields(c: sa.Connection) -> None:
     assert (row.agent_name, row.board_name, row.user_id, row.created_at) == ("inbox", "garden", ME, AT)
 
 
-def test_items_are_found_by_all_of_several_tags_and_by_what_else_they_bear(c: sa.Connection) -> None:
+def test_memory_items_are_filtered_by_all_given_tags_and_fields(c: sa.Connection) -> None:
     add(c, "m-1", tags=("weeds",), source="lead")
     add(c, "m-2", tags=("weeds", "urgent"), is_chat=True)
     add(c, "m-3", correlation_id="order-1", reply_to="q-1")
@@ -77,7 +77,7 @@ def test_items_are_found_by_all_of_several_tags_and_by_what_else_they_bear(c: sa
     assert (found(c, source="lead"), found(c, correlation_id="order-1", reply_to="q-1")) == (["m-1"], ["m-3"])
 
 
-def test_pages_lead_on_where_the_one_before_ended(c: sa.Connection) -> None:
+def test_memory_page_continues_after_the_last_item_of_the_previous_page(c: sa.Connection) -> None:
     for n, at in enumerate((AT, AT + 1, AT + 1, AT + 1, AT + 2)):
         add(c, f"m-{n}", at=at)
     told: list[str] = []
@@ -88,7 +88,7 @@ def test_pages_lead_on_where_the_one_before_ended(c: sa.Connection) -> None:
     assert told == ["m-4", "m-3", "m-2", "m-1", "m-0"]
 
 
-def test_items_stand_in_the_order_in_which_they_were_written(c: sa.Connection) -> None:
+def test_memory_items_are_listed_in_order_of_writing(c: sa.Connection) -> None:
     for id in ("m-3", "m-1", "m-2"):
         add(c, id)
     assert found(c) == ["m-2", "m-1", "m-3"]
@@ -96,13 +96,13 @@ def test_items_stand_in_the_order_in_which_they_were_written(c: sa.Connection) -
     assert add(c, "m-5", at=AT + 100).created_at == AT + 100
 
 
-def test_a_key_is_written_once(c: sa.Connection) -> None:
+def test_memory_item_of_a_known_dedupe_key_is_not_written_again(c: sa.Connection) -> None:
     first = add(c, "m-1", dedupe_key="answer:q-1")
     again, is_new = boards.add_memory(c, new("m-2", dedupe_key="answer:q-1"))
     assert (again, is_new, found(c)) == (first, False, ["m-1"])
 
 
-def test_a_board_that_is_full_takes_nothing_more_and_loses_nothing(c: sa.Connection) -> None:
+def test_full_board_refuses_further_memory_items_and_loses_none(c: sa.Connection) -> None:
     full = MemoryLimits(memory_items_per_board=1)
     boards.add_memory(c, new("m-1", is_chat=True), full)
     with pytest.raises(TooManyOfBoards, match="memory_items_per_board") as refused:
@@ -112,7 +112,7 @@ def test_a_board_that_is_full_takes_nothing_more_and_loses_nothing(c: sa.Connect
     add(c, "m-4")  # what the hub itself writes is never refused for room
 
 
-def test_a_removed_item_makes_room_and_is_in_the_audit_log(c: sa.Connection) -> None:
+def test_removed_memory_item_is_deleted_with_an_audit_entry(c: sa.Connection) -> None:
     add(c, "m-1")
     with pytest.raises(CodedError, check=coded(ErrorCode.UNKNOWN_MEMORY)):
         boards.remove_memory(c, KITCHEN, "m-1", at=AT, actor=ANNA)
@@ -123,7 +123,7 @@ def test_a_removed_item_makes_room_and_is_in_the_audit_log(c: sa.Connection) -> 
     assert (entry.event, entry.subject) == ("memory.removed", "m-1")
 
 
-def test_a_board_that_is_gone_remembers_nothing(c: sa.Connection) -> None:
+def test_removed_board_has_no_memory_items(c: sa.Connection) -> None:
     add(c, "m-1")
     boards.remove_board(c, GARDEN, at=AT, actor=ANNA)
     assert found(c) == []

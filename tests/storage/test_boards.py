@@ -73,7 +73,7 @@ def test_a_board_is_found_by_its_id_and_by_its_name(c: sa.Connection) -> None:
         boards.find_board(c, "garten")
 
 
-def test_what_is_anothers_is_not_there_by_its_id_either(c: sa.Connection) -> None:
+def test_board_of_another_user_is_unknown_by_name_and_by_id(c: sa.Connection) -> None:
     made, eve = make(c), devices.ensure_user(c, UserId("eve"), "eve", AT)
     for given in ("garden", made.id):
         with pytest.raises(UnknownBoard):
@@ -85,7 +85,7 @@ def test_what_is_anothers_is_not_there_by_its_id_either(c: sa.Connection) -> Non
         boards.find_board(c, "garden")
 
 
-def test_a_user_has_one_board_of_a_name_and_as_many_as_may_be(c: sa.Connection) -> None:
+def test_board_of_a_taken_name_or_beyond_the_limit_is_refused(c: sa.Connection) -> None:
     make(c)
     with pytest.raises(CodedError, check=coded(ErrorCode.NAME_TAKEN)):
         make(c)
@@ -94,7 +94,7 @@ def test_a_user_has_one_board_of_a_name_and_as_many_as_may_be(c: sa.Connection) 
     assert refused.value.limit == "boards_per_user"
 
 
-def test_a_board_is_renamed_unless_the_name_is_taken_and_omitted_fields_stay(c: sa.Connection) -> None:
+def test_board_edit_refuses_a_taken_name_and_leaves_omitted_fields(c: sa.Connection) -> None:
     board, _ = make(c, description="What grows."), make(c, "kitchen")
     with pytest.raises(CodedError, check=coded(ErrorCode.NAME_TAKEN)):
         boards.edit_board(c, board.id, name="kitchen", at=AT, actor=ANNA)
@@ -131,7 +131,7 @@ def test_an_agent_is_on_one_board_at_most(c: sa.Connection) -> None:
     assert members(c, kitchen) == [("inbox", False)]
 
 
-def test_an_agent_of_another_user_does_not_come_on_the_board(c: sa.Connection) -> None:
+def test_board_refuses_an_agent_of_another_user(c: sa.Connection) -> None:
     eve = devices.ensure_user(c, UserId("eve"), "eve", AT)
     with pytest.raises(CodedError, check=coded(ErrorCode.UNKNOWN_AGENT)):
         add(c, make(c, user_id=eve), INBOX)
@@ -152,7 +152,7 @@ def test_the_main_agent_of_a_gateway_is_on_no_board(c: sa.Connection) -> None:
     )
 
 
-def test_a_board_has_as_many_agents_as_may_be(c: sa.Connection, garden: BoardRow) -> None:
+def test_board_member_beyond_the_limit_is_refused(c: sa.Connection, garden: BoardRow) -> None:
     add(c, garden, INBOX)
     with pytest.raises(TooManyOfBoards, match="members_per_board"):
         add(c, garden, NOTES, limits=BoardLimits(members_per_board=1))
@@ -160,7 +160,7 @@ def test_a_board_has_as_many_agents_as_may_be(c: sa.Connection, garden: BoardRow
     assert members(c, garden) == [("inbox", True)]
 
 
-def test_a_board_has_one_lead_and_the_next_one_takes_its_place(c: sa.Connection, garden: BoardRow) -> None:
+def test_new_lead_of_a_board_replaces_the_present_lead(c: sa.Connection, garden: BoardRow) -> None:
     add(c, garden, INBOX)
     add(c, garden, NOTES, is_lead=True)
     assert members(c, garden) == [("notes", True), ("inbox", False)]
@@ -170,7 +170,7 @@ def test_a_board_has_one_lead_and_the_next_one_takes_its_place(c: sa.Connection,
         lead(c, garden, PLANS)
 
 
-def test_the_database_itself_knows_of_one_lead(c: sa.Connection, garden: BoardRow) -> None:
+def test_database_constraint_refuses_a_second_lead_of_a_board(c: sa.Connection, garden: BoardRow) -> None:
     for agent_id in (INBOX, NOTES):
         add(c, garden, agent_id)
     lead(c, garden, INBOX)
@@ -179,7 +179,7 @@ def test_the_database_itself_knows_of_one_lead(c: sa.Connection, garden: BoardRo
         c.execute(second)
 
 
-def test_the_place_of_an_agent_is_found(c: sa.Connection) -> None:
+def test_place_of_returns_the_board_and_role_of_an_agent(c: sa.Connection) -> None:
     put(c, OFFICE)
     garden = make(c, gateway_id="gw-office")
     add(c, garden, INBOX, is_lead=True)
@@ -194,9 +194,7 @@ def test_the_place_of_an_agent_is_found(c: sa.Connection) -> None:
 
 
 @pytest.mark.usefixtures("led")
-def test_an_agent_that_is_removed_leaves_its_board_and_its_lead_is_free(
-    c: sa.Connection, garden: BoardRow
-) -> None:
+def test_removed_agent_leaves_its_board_and_frees_the_lead(c: sa.Connection, garden: BoardRow) -> None:
     add(c, garden, NOTES)
     declare(c, DeclaredAgent(name="notes", device_name="laptop", paths=("notes",)))
     assert (members(c, garden), boards.place_of(c, INBOX)) == ([("notes", False)], None)
@@ -204,7 +202,7 @@ def test_an_agent_that_is_removed_leaves_its_board_and_its_lead_is_free(
 
 
 @pytest.mark.usefixtures("led")
-def test_a_board_that_is_removed_lets_its_agents_go(c: sa.Connection, garden: BoardRow) -> None:
+def test_removed_board_releases_its_agents(c: sa.Connection, garden: BoardRow) -> None:
     assert boards.remove_board(c, garden.id, at=AT, actor=ANNA).members == 1
     with pytest.raises(UnknownBoard):
         boards.get_board(c, garden.id)

@@ -111,7 +111,7 @@ def two_cast(c: sa.Connection) -> None:
     send(c, garden(c, "roses", "weeds"))
 
 
-def test_a_broadcast_and_its_messages_are_there_at_once(c: sa.Connection) -> None:
+def test_broadcast_and_its_messages_are_written_together(c: sa.Connection) -> None:
     row = send(c, garden(c, "roses", "weeds"), refused=(NOWHERE,))
     assert (row.boards, row.rounds, row.settled_at, row.refused) == (3, 1, None, (NOWHERE,))
     assert tally(c) == Tally(sent=0, failed=1, waiting=2)
@@ -134,7 +134,7 @@ def test_a_broadcast_and_its_messages_are_there_at_once(c: sa.Connection) -> Non
 
 
 @pytest.mark.usefixtures("cast")
-def test_a_later_message_comes_after_an_earlier_one(c: sa.Connection) -> None:
+def test_later_broadcast_message_follows_the_earlier_message_to_the_same_lead(c: sa.Connection) -> None:
     second = NewBroadcast(
         id=BroadcastId("later"),
         user_id=ME,
@@ -161,7 +161,7 @@ def test_a_later_message_comes_after_an_earlier_one(c: sa.Connection) -> None:
         (MessageLimits(), " \n", ErrorCode.BAD_PARAMS),
     ],
 )
-def test_one_that_may_not_be_leaves_nothing(
+def test_refused_broadcast_writes_nothing(
     c: sa.Connection, limits: MessageLimits, content: str, error: ErrorCode
 ) -> None:
     aims = garden(c, "roses", "weeds")
@@ -170,13 +170,13 @@ def test_one_that_may_not_be_leaves_nothing(
     assert messages.list_broadcasts(c) == []
 
 
-def test_the_same_key_is_the_same_broadcast(c: sa.Connection) -> None:
+def test_broadcast_with_a_known_dedupe_key_is_the_existing_broadcast(c: sa.Connection) -> None:
     aims = garden(c, "roses")
     assert send(c, aims, dedupe_key="k") == send(c, aims, dedupe_key="k")
 
 
 @pytest.mark.usefixtures("two_cast")
-def test_a_broadcast_is_settled_without_pending_messages_with_one_entry_a_round(c: sa.Connection) -> None:
+def test_broadcast_without_pending_messages_is_settled_with_one_activity_entry(c: sa.Connection) -> None:
     move(c, "m1-roses", MessageEvent.SENT, MessageEvent.CONSUMED)
     assert messages.settle(c, NEWS, at=AT + 2) is None
     move(c, "m1-weeds", MessageEvent.FAILED)
@@ -194,7 +194,7 @@ def test_a_broadcast_without_recipients_is_settled_at_once(c: sa.Connection) -> 
     assert (send(c, [], refused=(NOWHERE,)).settled_at, events(c)) == (AT, ["failed"])
 
 
-def test_a_repeated_message_takes_the_place_of_the_failed_one(c: sa.Connection) -> None:
+def test_resumed_broadcast_replaces_failed_messages_with_new_ones(c: sa.Connection) -> None:
     send(c, garden(c, "roses", "weeds", "lawn"), refused=(NOWHERE,))
     move(c, "m1-roses", MessageEvent.SENT, MessageEvent.CONSUMED)
     move(c, "m1-weeds", MessageEvent.FAILED)
@@ -206,7 +206,7 @@ def test_a_repeated_message_takes_the_place_of_the_failed_one(c: sa.Connection) 
     assert resume(c).rounds == 2
 
 
-def test_a_board_that_was_refused_and_exists_now_gets_the_broadcast(c: sa.Connection) -> None:
+def test_resumed_broadcast_reaches_a_previously_refused_board(c: sa.Connection) -> None:
     send(c, garden(c, "roses", "nowhere")[:1], refused=(NOWHERE,))
     row = resume(c, [aim("nowhere", 3), aim("roses", 3)])
     assert (row.rounds, row.boards, row.refused) == (2, 2, ())
@@ -214,14 +214,14 @@ def test_a_board_that_was_refused_and_exists_now_gets_the_broadcast(c: sa.Connec
 
 
 @pytest.mark.usefixtures("two_cast")
-def test_a_message_that_a_lead_has_or_may_have_is_not_sent_again(c: sa.Connection) -> None:
+def test_resumed_broadcast_does_not_repeat_possibly_delivered_messages(c: sa.Connection) -> None:
     move(c, "m1-roses", MessageEvent.SENT, MessageEvent.CONSUMED, MessageEvent.FAILED)
     move(c, "m1-weeds", MessageEvent.SENT, MessageEvent.FAILED, code=str(ErrorCode.UNKNOWN_EFFECT))
     assert resume(c).rounds == 1
 
 
 @pytest.mark.usefixtures("cast")
-def test_a_board_that_was_removed_stays_in_the_result(c: sa.Connection) -> None:
+def test_result_of_a_broadcast_includes_the_message_of_a_removed_board(c: sa.Connection) -> None:
     remove_board(c, BoardId("board-roses"), at=AT, actor="anna")
     (one,) = messages.results_of(c, NEWS, limit=9)
     assert (one.board_id, one.board, one.state) == (None, None, MessageState.WAITING)
@@ -230,14 +230,14 @@ def test_a_board_that_was_removed_stays_in_the_result(c: sa.Connection) -> None:
 
 
 @pytest.mark.usefixtures("cast")
-def test_a_message_that_is_tried_again_by_hand_takes_its_place(c: sa.Connection) -> None:
+def test_retried_broadcast_message_replaces_the_failed_message_in_the_result(c: sa.Connection) -> None:
     move(c, "m1-roses", MessageEvent.FAILED)
     messages.retry_message(c, "m1-roses", MessageId("m9"), at=AT + 5, actor="anna")
     assert [one.message_id for one in messages.results_of(c, NEWS, limit=9)] == ["m9"]
 
 
 @pytest.mark.usefixtures("cast")
-def test_open_ones_are_found_and_old_ones_go_after_their_messages(c: sa.Connection) -> None:
+def test_open_broadcasts_are_listed_and_old_ones_pruned_after_their_messages(c: sa.Connection) -> None:
     assert messages.list_open(c) == [NEWS]
     move(c, "m1-roses", MessageEvent.FAILED)
     messages.settle(c, NEWS, at=AT + 2)
@@ -247,7 +247,7 @@ def test_open_ones_are_found_and_old_ones_go_after_their_messages(c: sa.Connecti
     assert (retention.prune_broadcasts(c, before=AT + 3), messages.list_broadcasts(c)) == (1, [])
 
 
-def test_places_have_the_route_of_the_lead_or_the_reason_without_one(c: sa.Connection) -> None:
+def test_board_places_have_a_gateway_route_or_a_refusal_reason(c: sa.Connection) -> None:
     garden(c, "roses")
     create_board(c, id=BoardId("board-shed"), user_id=ME, name="shed", at=AT, actor="anna")
     roses, shed = boards.list_places(c, ME)

@@ -45,7 +45,7 @@ def kinds(found: Changes) -> Counter[str]:
     return Counter(each.kind for each in found.changes)
 
 
-def test_each_subject_is_read_once_however_often_it_changed(engine: sa.Engine) -> None:
+def test_changed_subject_is_read_once_for_any_number_of_changes(engine: sa.Engine) -> None:
     with engine.begin() as c:
         held = running(c)
     with engine.begin() as c:
@@ -58,7 +58,7 @@ def test_each_subject_is_read_once_however_often_it_changed(engine: sa.Engine) -
     assert kinds(after(engine, found.upto)) == {"item": 1}
 
 
-def test_a_subject_that_is_deleted_has_changed(engine: sa.Engine) -> None:
+def test_deleted_subject_is_read_as_a_change(engine: sa.Engine) -> None:
     with engine.begin() as c:
         bring(c, held := running(c), plan(c, held, as_new(item())))
     before = after(engine, 0)
@@ -67,21 +67,21 @@ def test_a_subject_that_is_deleted_has_changed(engine: sa.Engine) -> None:
     assert kinds(after(engine, before.upto)) == {"item": 1}
 
 
-def test_a_change_that_is_undone_is_no_change(engine: sa.Engine) -> None:
+def test_rolled_back_change_is_not_read(engine: sa.Engine) -> None:
     with engine.connect() as c:
         make_agent(c)
         c.rollback()
     assert after(engine, 0).changes == ()
 
 
-def test_a_user_reads_the_changes_of_its_own(engine: sa.Engine) -> None:
+def test_user_reads_only_changes_of_own_subjects(engine: sa.Engine) -> None:
     with engine.begin() as c:
         agent = make_agent(c)
     assert kinds(after(engine, 0, user_id=agent.user_id))["agent"] == 1
     assert after(engine, 0, user_id=UserId("another")).changes == ()
 
 
-def test_changes_are_read_in_parts_and_those_of_one_number_together(engine: sa.Engine) -> None:
+def test_changes_are_read_in_parts_that_do_not_split_one_number(engine: sa.Engine) -> None:
     for number in range(5):
         with engine.begin() as c:
             make_agent(c, f"agent-{number}")
@@ -97,7 +97,7 @@ def test_changes_are_read_in_parts_and_those_of_one_number_together(engine: sa.E
     assert parts > 1
 
 
-def test_what_an_unfinished_transaction_changes_is_read_once_it_is_finished(postgres: Postgres) -> None:
+def test_changes_of_an_open_transaction_are_read_after_its_commit(postgres: Postgres) -> None:
     with postgres.database() as url:
         engine = blocking_engine(url, postgres.portal)
         with engine.begin() as c:
@@ -114,7 +114,7 @@ def test_what_an_unfinished_transaction_changes_is_read_once_it_is_finished(post
         engine.dispose()
 
 
-def test_of_too_many_changes_the_oldest_are_dropped_and_who_has_not_read_them_is_told(
+def test_reader_of_pruned_changes_is_notified_of_a_gap(
     engine: sa.Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(changes, "MOST_CHANGES", 3)
@@ -131,7 +131,7 @@ def test_of_too_many_changes_the_oldest_are_dropped_and_who_has_not_read_them_is
         assert changes_after(c, newest(c)).is_gapless
 
 
-def test_a_database_without_its_triggers_is_not_sound(engine: sa.Engine) -> None:
+def test_database_without_change_triggers_is_reported_as_different(engine: sa.Engine) -> None:
     with engine.begin() as c:
         assert differences_in(c) == ()
         drop_triggers(c)

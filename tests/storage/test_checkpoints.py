@@ -41,7 +41,7 @@ def put(
     return checkpoints.put_checkpoint(c, agent.id, given, at=at, actor="device:d", most=most)
 
 
-def test_a_checkpoint_takes_the_place_of_the_one_before_it(c: sa.Connection, agent: AgentRow) -> None:
+def test_newer_checkpoint_replaces_the_previous_one(c: sa.Connection, agent: AgentRow) -> None:
     put(c, agent, 1)
     newer = put(c, agent, 7, state={"folder": {"seen": [1, 2]}}, at=AT + 5)
     assert newer == checkpoints.get_checkpoint(c, agent.id)
@@ -54,7 +54,7 @@ def test_a_checkpoint_takes_the_place_of_the_one_before_it(c: sa.Connection, age
 
 
 @pytest.mark.parametrize("sequence", [6, 7])
-def test_a_checkpoint_that_is_not_newer_is_refused_with_what_is_kept(
+def test_checkpoint_not_beyond_the_stored_sequence_is_refused(
     c: sa.Connection, agent: AgentRow, sequence: int
 ) -> None:
     put(c, agent, 7)
@@ -68,12 +68,12 @@ def test_a_checkpoint_that_is_not_newer_is_refused_with_what_is_kept(
     assert checkpoints.get_checkpoint(c, agent.id).state == {"at": 7}
 
 
-def test_a_checkpoint_that_comes_twice_is_kept_once(c: sa.Connection, agent: AgentRow) -> None:
+def test_repeated_checkpoint_is_stored_once(c: sa.Connection, agent: AgentRow) -> None:
     first = put(c, agent, 7)
     assert put(c, agent, 7, at=AT + 9) == first
 
 
-def test_each_scope_has_a_checkpoint_of_its_own(c: sa.Connection, agent: AgentRow) -> None:
+def test_each_scope_of_an_agent_has_a_separate_checkpoint(c: sa.Connection, agent: AgentRow) -> None:
     put(c, agent, 9)
     put(c, agent, 1, "mailbox:anna")
     assert [row.scope for row in checkpoints.list_checkpoints(c, agent.id)] == ["agent", "mailbox:anna"]
@@ -85,7 +85,7 @@ def test_each_scope_has_a_checkpoint_of_its_own(c: sa.Connection, agent: AgentRo
     put(c, agent, 2, "mailbox:anna", most=2)
 
 
-def test_a_run_writes_while_it_holds_its_fence_and_no_longer(c: sa.Connection, agent: AgentRow) -> None:
+def test_run_writes_checkpoints_only_while_holding_its_fence(c: sa.Connection, agent: AgentRow) -> None:
     held = running(c, agent=agent)
     row = put(c, agent, 1, held=held)
     assert (row.run_id, row.fence) == (held.id, held.fence)
@@ -97,7 +97,7 @@ def test_a_run_writes_while_it_holds_its_fence_and_no_longer(c: sa.Connection, a
     assert checkpoints.get_checkpoint(c, agent.id).sequence == 1
 
 
-def test_a_lock_protects_a_checkpoint_by_its_fence(c: sa.Connection, agent: AgentRow) -> None:
+def test_checkpoint_write_with_a_wrong_lock_fence_is_refused(c: sa.Connection, agent: AgentRow) -> None:
     holder = Holder("device", "device-laptop", agent.id)
     wanted = LockRequest(request_id="q", user_id=agent.user_id, names=("box",), holder=holder, ttl_ms=60_000)
     fence = some(locks.acquire(c, wanted).grant).fences["box"]
@@ -112,7 +112,7 @@ def test_a_lock_protects_a_checkpoint_by_its_fence(c: sa.Connection, agent: Agen
     assert (checkpoints.list_checkpoints(c, agent.id), put_under(fence).sequence) == ([], 1)
 
 
-def test_runs_go_on_from_the_checkpoint_of_the_agent_if_it_is_one_to_go_on_from(
+def test_only_a_recoverable_checkpoint_of_the_agent_scope_is_used_for_recovery(
     c: sa.Connection, agent: AgentRow
 ) -> None:
     assert checkpoints.recoverable(c, agent.id) is None
@@ -124,9 +124,7 @@ def test_runs_go_on_from_the_checkpoint_of_the_agent_if_it_is_one_to_go_on_from(
     assert checkpoints.recoverable(c, agent.id) is None
 
 
-def test_a_cleared_checkpoint_is_gone_and_the_next_may_begin_anywhere(
-    c: sa.Connection, agent: AgentRow
-) -> None:
+def test_cleared_checkpoint_is_deleted_and_any_sequence_may_follow(c: sa.Connection, agent: AgentRow) -> None:
     row = put(c, agent, 7)
     assert checkpoints.clear_checkpoint(c, agent.id) == row
     with pytest.raises(CodedError, check=coded(ErrorCode.UNKNOWN_CHECKPOINT), match="no checkpoint 'agent'"):

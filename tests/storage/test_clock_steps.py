@@ -45,7 +45,7 @@ def step(c: sa.Connection, *, before: int, to: int) -> ClockStep:
     return after.last
 
 
-def test_each_instant_of_the_schema_has_one_kind_and_the_nominal_ones_are_known() -> None:
+def test_each_instant_column_has_one_clock_step_kind() -> None:
     kinds: dict[str, list[Instant]] = {}
     for kind in get_args(Instant):
         for table, _, columns in instants(kind):
@@ -63,7 +63,7 @@ def test_each_instant_of_the_schema_has_one_kind_and_the_nominal_ones_are_known(
     assert len(kinds["runs.eligible_at"]) == 1
 
 
-def test_each_condition_and_begin_that_is_declared_can_be_asked(c: sa.Connection) -> None:
+def test_clock_step_queries_of_all_instant_columns_execute(c: sa.Connection) -> None:
     for by in (-HOUR, HOUR):
         step(c, before=AT, to=AT + by)
 
@@ -73,7 +73,7 @@ EVERY, MINUTELY, DAILY = ("every", None), ("cron", "* * * * *"), ("cron", "0 7 *
 
 
 @pytest.mark.parametrize("by", [2 * HOUR, -HOUR, -20 * HOUR, -21 * DAY, DAY, 10_000 * DAY])
-def test_schedules_go_on_after_each_step(c: sa.Connection, by: int) -> None:
+def test_schedules_continue_after_each_clock_step(c: sa.Connection, by: int) -> None:
     for name, (kind, expr) in {"every": EVERY, "minutely": MINUTELY, "daily": DAILY}.items():
         every_ms = HOUR if kind == "every" else None
         make_schedule(c, name, kind=kind, expr=expr, every_ms=every_ms, overlap="allow")
@@ -99,7 +99,7 @@ def test_schedules_go_on_after_each_step(c: sa.Connection, by: int) -> None:
     assert sum(key.startswith("w:") for key in keys) == (by < 0) + sum(is_reset.values())
 
 
-def test_a_step_and_its_reverse_leave_the_next_fire_where_it_was(c: sa.Connection) -> None:
+def test_clock_step_and_its_reverse_leave_the_next_fire_unchanged(c: sa.Connection) -> None:
     before = make_schedule(c)
     step(c, before=AT, to=AT + 2 * HOUR)
     step(c, before=AT + 2 * HOUR + 500, to=AT + 500)
@@ -107,7 +107,7 @@ def test_a_step_and_its_reverse_leave_the_next_fire_where_it_was(c: sa.Connectio
     assert (after.cursor_at, after.next_fire_at) == (before.cursor_at, before.next_fire_at)
 
 
-def test_a_fire_that_a_clock_ahead_decided_has_its_own_run_when_it_comes(c: sa.Connection) -> None:
+def test_backward_clock_step_forgets_future_fires_and_dates_back_their_runs(c: sa.Connection) -> None:
     make_schedule(c, overlap="allow", kind="cron", expr="* * * * *", every_ms=None)
     fire(c, AT + HOUR)
     step(c, before=AT + HOUR, to=AT)
@@ -116,7 +116,7 @@ def test_a_fire_that_a_clock_ahead_decided_has_its_own_run_when_it_comes(c: sa.C
     assert (early.fire_at, early.eligible_at) == (AT, AT)
 
 
-def test_a_single_instant_that_a_clock_far_ahead_fired_is_yet_to_come(c: sa.Connection) -> None:
+def test_at_schedule_fired_by_a_clock_far_ahead_is_enabled_again(c: sa.Connection) -> None:
     make_schedule(c, kind="at", at_ms=AT + DAY, every_ms=None)
     fire(c, AT + DAY, next_fire_at=None)
     assert not schedule_rows.get_schedule(c, ID).enabled
@@ -125,14 +125,14 @@ def test_a_single_instant_that_a_clock_far_ahead_fired_is_yet_to_come(c: sa.Conn
     assert (again.enabled, again.paused_reason, again.cursor_at) == (True, None, AT)
 
 
-def test_wakes_for_slots_that_are_yet_to_come_are_forgotten(c: sa.Connection) -> None:
+def test_backward_clock_step_deletes_wakes_of_future_slots(c: sa.Connection) -> None:
     wake = come(c, at=AT + 10 * HOUR)
     step(c, before=AT + 10 * HOUR, to=AT)
     assert c.execute(sa.select(wakes.c.id).where(wakes.c.id == wake.id)).all() == []
 
 
 @pytest.mark.parametrize("by", [2 * HOUR, -2 * HOUR, 10_000 * DAY])
-def test_waits_last_as_long_as_without_the_step(c: sa.Connection, by: int) -> None:
+def test_clock_step_shifts_run_and_recovery_waits(c: sa.Connection, by: int) -> None:
     run_id = make_run(c, "retried").id
     c.execute(sa.update(run_table).where(run_table.c.id == run_id).values(eligible_at=AT + 5_000))
     back = agent_states.exhaust(c, INBOX, cause="rate_limit", retry_after_ms=HOUR, at=AT, actor="hub")
@@ -153,7 +153,7 @@ def ends_of(c: sa.Connection) -> dict[str, int]:
     return {row.id: row.expires_at for row in c.execute(sa.select(invitations))}
 
 
-def test_a_right_that_has_ended_does_not_come_back_and_the_others_keep_their_end(c: sa.Connection) -> None:
+def test_backward_clock_step_revives_no_ended_right_and_keeps_future_ends(c: sa.Connection) -> None:
     make_agent(c)
     before, to = AT + 30 * DAY, AT + 10 * DAY
     for name, at, end in (
@@ -174,7 +174,7 @@ def test_a_right_that_has_ended_does_not_come_back_and_the_others_keep_their_end
 
 @pytest.mark.parametrize("is_start", [False, True])
 @pytest.mark.parametrize(("after", "comes_back"), [(HOUR, True), (DOUBTED_MS + HOUR, False)])
-def test_a_right_that_a_wrong_step_forward_ended_comes_back_if_it_is_taken_back_soon(
+def test_timely_step_back_revives_rights_ended_by_a_forward_step(
     c: sa.Connection, after: int, comes_back: bool, is_start: bool
 ) -> None:
     make_agent(c)
@@ -220,7 +220,7 @@ def test_a_second_hub_that_sees_the_same_step_changes_nothing(c: sa.Connection) 
     ("skipped", "after", "is_doubted"),
     [(DAY, 0, True), (DAY, DOUBTED_MS - 1, True), (DAY, DOUBTED_MS, False), (20 * HOUR, 0, False)],
 )
-def test_rows_are_not_old_for_a_day_after_the_clock_has_skipped_one(
+def test_clock_is_doubted_for_a_day_after_a_skipped_day(
     c: sa.Connection, skipped: int, after: int, is_doubted: bool
 ) -> None:
     assert not clock_steps.is_doubted(c, AT)

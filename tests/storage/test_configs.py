@@ -42,7 +42,7 @@ def now(c: sa.Connection, agent: AgentRow) -> dict[str, Any]:
     return configs.configuration_of(c, agent.id)
 
 
-def test_a_config_keeps_its_type_and_value(c: sa.Connection, agent: AgentRow) -> None:
+def test_config_is_stored_with_type_and_value(c: sa.Connection, agent: AgentRow) -> None:
     values: dict[str, Any] = {
         "name": "x",
         "limit": 5,
@@ -62,7 +62,7 @@ def test_a_config_keeps_its_type_and_value(c: sa.Connection, agent: AgentRow) ->
     }
 
 
-def test_what_the_hub_keeps_for_itself_is_no_config(c: sa.Connection, agent: AgentRow) -> None:
+def test_replacing_all_configs_leaves_hub_settings_of_the_agent(c: sa.Connection, agent: AgentRow) -> None:
     before = agents.get_agent(c, agent.id)
     put(c, agent, limit=5)
     config_changes.change(c, agent.id, replaces=True, at=AT, actor="operator:7")
@@ -71,9 +71,7 @@ def test_what_the_hub_keeps_for_itself_is_no_config(c: sa.Connection, agent: Age
     assert (after.paths, after.timezone, after.model_use) == (before.paths, before.timezone, before.model_use)
 
 
-def test_a_change_makes_the_revision_grow_by_one_and_the_same_again_does_not(
-    c: sa.Connection, agent: AgentRow
-) -> None:
+def test_config_change_raises_the_revision_by_one_unless_unchanged(c: sa.Connection, agent: AgentRow) -> None:
     rev = agent.config_rev
     assert put(c, agent, a=1, b=2).rev == rev + 1
     again = put(c, agent, a=1)
@@ -81,7 +79,7 @@ def test_a_change_makes_the_revision_grow_by_one_and_the_same_again_does_not(
     assert agents.get_agent(c, agent.id).config_rev == rev + 2
 
 
-def test_who_read_an_older_revision_changes_nothing(c: sa.Connection, agent: AgentRow) -> None:
+def test_config_change_with_an_outdated_revision_is_refused(c: sa.Connection, agent: AgentRow) -> None:
     rev = put(c, agent, a=1).rev
     new = [NewConfig(key="a", value=2)]
     with pytest.raises(
@@ -92,7 +90,7 @@ def test_who_read_an_older_revision_changes_nothing(c: sa.Connection, agent: Age
     assert config_changes.change(c, agent.id, new, at=AT, actor="x", expected_rev=rev).keys == ("a",)
 
 
-def test_one_bad_key_and_none_is_written(c: sa.Connection, agent: AgentRow) -> None:
+def test_config_change_with_one_bad_key_writes_nothing(c: sa.Connection, agent: AgentRow) -> None:
     put(c, agent, limit=5)
     for bad in ({"limit": "five"}, {"9": 1}, {"paths": ["notes"]}, {"text": "a\0b"}):
         with pytest.raises(BadConfig):
@@ -104,7 +102,7 @@ def test_one_bad_key_and_none_is_written(c: sa.Connection, agent: AgentRow) -> N
     assert (now(c, agent), len(configs.config_history(c, agent.id, limit=9))) == ({"limit": 5}, 1)
 
 
-def test_a_config_keeps_its_type_until_another_is_given(c: sa.Connection, agent: AgentRow) -> None:
+def test_config_type_remains_until_a_new_type_is_given(c: sa.Connection, agent: AgentRow) -> None:
     put(c, agent, share=0.5)
     put(c, agent, share=1)
     assert repr(now(c, agent)["share"]) == "1.0"
@@ -116,7 +114,7 @@ def test_a_config_keeps_its_type_until_another_is_given(c: sa.Connection, agent:
     assert now(c, agent) == {"share": "half"}
 
 
-def test_a_description_stays_until_another_is_given(c: sa.Connection, agent: AgentRow) -> None:
+def test_config_description_remains_until_a_new_one_is_given(c: sa.Connection, agent: AgentRow) -> None:
     config_changes.change(
         c, agent.id, [NewConfig(key="a", value=1, description="how many")], at=AT, actor="operator:7"
     )
@@ -135,9 +133,7 @@ def test_a_description_stays_until_another_is_given(c: sa.Connection, agent: Age
     assert len(configs.config_history(c, agent.id, limit=9)) == 2, "of values alone"
 
 
-def test_each_change_is_remembered_with_who_and_when_and_what_was_before(
-    c: sa.Connection, agent: AgentRow
-) -> None:
+def test_config_history_has_actor_time_and_previous_value(c: sa.Connection, agent: AgentRow) -> None:
     put(c, agent, AT, a=1)
     put(c, agent, AT + 5, a=2, b="x")
     config_changes.change(c, agent.id, drops=["a"], at=AT + 9, actor="device:d-1")
@@ -155,7 +151,7 @@ def test_each_change_is_remembered_with_who_and_when_and_what_was_before(
     assert [move.seq for move in configs.config_history(c, agent.id, limit=9, key="b")] == [3]
 
 
-def test_replacing_all_takes_the_others_away(c: sa.Connection, agent: AgentRow) -> None:
+def test_replacing_all_configs_drops_omitted_keys(c: sa.Connection, agent: AgentRow) -> None:
     put(c, agent, a=1, b=2)
     done = config_changes.change(
         c, agent.id, [NewConfig(key="b", value=2)], replaces=True, at=AT, actor="operator:7"
@@ -163,7 +159,7 @@ def test_replacing_all_takes_the_others_away(c: sa.Connection, agent: AgentRow) 
     assert (done.keys, now(c, agent)) == (("a",), {"b": 2})
 
 
-def test_configs_go_back_to_what_they_were_after_a_change(c: sa.Connection, agent: AgentRow) -> None:
+def test_config_revert_restores_the_values_after_the_given_change(c: sa.Connection, agent: AgentRow) -> None:
     put(c, agent, a=1, b=2)
     typed = NewConfig(key="a", value="one", type=ConfigType.STRING)
     config_changes.change(c, agent.id, [typed], drops=["b"], at=AT, actor="operator:7")
@@ -176,7 +172,7 @@ def test_configs_go_back_to_what_they_were_after_a_change(c: sa.Connection, agen
     assert now(c, agent) == {}
 
 
-def test_nothing_goes_back_to_what_is_not_remembered(c: sa.Connection, agent: AgentRow) -> None:
+def test_config_revert_to_a_forgotten_change_is_refused(c: sa.Connection, agent: AgentRow) -> None:
     put(c, agent, AT, a=1)
     put(c, agent, AT + 9, a=2)
     assert retention.prune_config_history(c, before=AT + 5) == 1
@@ -187,7 +183,9 @@ def test_nothing_goes_back_to_what_is_not_remembered(c: sa.Connection, agent: Ag
     assert now(c, agent) == {"a": 1}
 
 
-def test_the_newest_change_stays_at_any_age_so_that_numbers_go_on(c: sa.Connection, agent: AgentRow) -> None:
+def test_pruning_keeps_the_newest_config_change_so_that_numbers_continue(
+    c: sa.Connection, agent: AgentRow
+) -> None:
     for value in range(3):
         put(c, agent, a=value)
     assert retention.prune_config_history(c, before=AT + 5, rows=1) == 1
@@ -197,7 +195,7 @@ def test_the_newest_change_stays_at_any_age_so_that_numbers_go_on(c: sa.Connecti
     assert [move.seq for move in configs.config_history(c, agent.id, limit=9)] == [4, 3]
 
 
-def test_only_so_many_changes_of_an_agent_are_remembered(
+def test_config_history_of_an_agent_is_limited_in_number(
     c: sa.Connection, agent: AgentRow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(config_changes, "REMEMBERED", 3)
@@ -206,7 +204,7 @@ def test_only_so_many_changes_of_an_agent_are_remembered(
     assert [move.seq for move in configs.config_history(c, agent.id, limit=9)] == [6, 5, 4]
 
 
-def test_an_agent_that_changes_long_values_is_remembered_less_far_back(
+def test_config_history_of_an_agent_is_limited_in_characters(
     c: sa.Connection, agent: AgentRow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(config_changes, "REMEMBERED_CHARACTERS", 100)
@@ -215,7 +213,9 @@ def test_an_agent_that_changes_long_values_is_remembered_less_far_back(
     assert [move.seq for move in configs.config_history(c, agent.id, limit=9)] == [6, 5]
 
 
-def test_what_hub_toml_declares_is_changed_there_alone(c: sa.Connection, agent: AgentRow) -> None:
+def test_config_declared_in_hub_toml_cannot_be_changed_over_the_api(
+    c: sa.Connection, agent: AgentRow
+) -> None:
     declare(c, agent, limit=5)
     put(c, agent, mine=1)
     attempts: list[dict[str, Any]] = [
@@ -231,7 +231,9 @@ def test_what_hub_toml_declares_is_changed_there_alone(c: sa.Connection, agent: 
     assert now(c, agent) == {"limit": 5}, "what the file says stays"
 
 
-def test_a_new_file_changes_what_it_declares_and_leaves_the_rest(c: sa.Connection, agent: AgentRow) -> None:
+def test_new_hub_toml_changes_its_declared_configs_and_leaves_the_rest(
+    c: sa.Connection, agent: AgentRow
+) -> None:
     put(c, agent, mine=1, both=2)
     declare(c, agent, limit=5, both=3)
     assert now(c, agent) == {"mine": 1, "both": 3, "limit": 5}
@@ -259,7 +261,7 @@ def test_a_revert_leaves_the_configs_of_the_file(c: sa.Connection, agent: AgentR
     ],
     ids=["keys", "bytes-of-a-value", "bytes-not-characters", "bytes-of-all"],
 )
-def test_an_agent_has_only_so_much(
+def test_configs_of_an_agent_beyond_the_limits_are_refused(
     c: sa.Connection, agent: AgentRow, limits: ConfigLimits, values: Mapping[str, Any], limit: str
 ) -> None:
     puts = [NewConfig(key=key, value=value) for key, value in values.items()]
@@ -268,7 +270,7 @@ def test_an_agent_has_only_so_much(
     assert (refused.value.limit, refused.value.code, now(c, agent)) == (limit, ErrorCode.LIMIT_REACHED, {})
 
 
-def test_who_has_too_much_may_have_less(c: sa.Connection, agent: AgentRow) -> None:
+def test_config_drop_is_allowed_above_the_limit(c: sa.Connection, agent: AgentRow) -> None:
     put(c, agent, a=1, b=2, c=3)
     tight = ConfigLimits(keys=1)
     assert config_changes.change(c, agent.id, drops=["a"], at=AT, actor="operator:7", limits=tight).keys == (
@@ -280,7 +282,9 @@ class NotThis(HubError):
     """What a template would say."""
 
 
-def test_what_a_template_refuses_is_not_written(c: sa.Connection, agent: AgentRow) -> None:
+def test_config_change_refused_by_the_template_check_is_not_written(
+    c: sa.Connection, agent: AgentRow
+) -> None:
     seen: list[Mapping[str, Any]] = []
 
     def check(_: sa.Connection, agent_id: AgentId, configuration: Mapping[str, Any]) -> None:
@@ -298,7 +302,7 @@ def test_what_a_template_refuses_is_not_written(c: sa.Connection, agent: AgentRo
     assert seen[-1] == {"b": 2}
 
 
-def test_an_agent_that_is_not_there_has_no_configs_to_change(c: sa.Connection) -> None:
+def test_config_change_of_an_unknown_agent_is_refused(c: sa.Connection) -> None:
     nobody = AgentId("nobody")
     with pytest.raises(CodedError, check=coded(ErrorCode.UNKNOWN_AGENT)):
         config_changes.change(c, nobody, at=AT, actor="operator:7")
@@ -307,7 +311,7 @@ def test_an_agent_that_is_not_there_has_no_configs_to_change(c: sa.Connection) -
     assert configs.configurations_of(c, [nobody]) == {nobody: {}}
 
 
-def test_several_agents_are_read_at_once(c: sa.Connection, agent: AgentRow) -> None:
+def test_configurations_of_several_agents_are_read_together(c: sa.Connection, agent: AgentRow) -> None:
     other = make_agent(c, "other", device="desktop")
     put(c, agent, a=1)
     assert configs.configurations_of(c, [agent.id, other.id]) == {agent.id: {"a": 1}, other.id: {}}
@@ -373,9 +377,7 @@ def test_enabling_one_version_disables_the_other_in_the_same_write(c: sa.Connect
     assert (able(c, agent), configs.enabled_of(c, [agent.id])) == (["read 1.3.0", "read 1.2.0"], {})
 
 
-def test_two_versions_of_one_name_are_never_enabled_under_concurrent_writers(
-    c: sa.Connection, agent: AgentRow
-) -> None:
+def test_database_refuses_two_enabled_versions_of_one_capability(c: sa.Connection, agent: AgentRow) -> None:
     register(c, agent, "read 1.2.0")
     register(c, agent, "read 1.3.0")
     with pytest.raises(sa.exc.IntegrityError):
@@ -393,7 +395,7 @@ def test_a_repeated_registration_changes_nothing_and_stays_disabled(
     assert (changed.is_changed, changed.row.created_at, changed.row.updated_at) == (True, AT, AT + 9)
 
 
-def test_agents_have_as_many_capabilities_as_they_may(c: sa.Connection, agent: AgentRow) -> None:
+def test_capability_beyond_the_limit_of_an_agent_is_refused(c: sa.Connection, agent: AgentRow) -> None:
     register(c, agent, "read 1.0.0", most=2)
     register(c, agent, "read 1.1.0", most=2)
     with pytest.raises(
@@ -450,7 +452,7 @@ def test_capabilities_of_hub_toml_follow_the_file(c: sa.Connection) -> None:
     assert able(c, declared(c)) == ["web 1.0.0 enabled"]
 
 
-def test_an_agent_of_hub_toml_that_is_as_it_was_is_not_written_again(c: sa.Connection) -> None:
+def test_unchanged_agent_of_hub_toml_is_not_written_again(c: sa.Connection) -> None:
     declared(c, "read 1.0.0 on")
     given = Capability(name="read", version=parse_version("1.0.0"), enabled=True)
     as_it_is = DeclaredAgent(name="inbox", device_name=LAPTOP, capabilities=(given,))
@@ -459,7 +461,7 @@ def test_an_agent_of_hub_toml_that_is_as_it_was_is_not_written_again(c: sa.Conne
 
 
 @pytest.mark.parametrize("source", ["api", "device"])
-def test_capabilities_that_hub_toml_declares_are_changed_there_alone(
+def test_capability_declared_in_hub_toml_cannot_be_changed_otherwise(
     c: sa.Connection, source: Source
 ) -> None:
     agent = declared(c, "read 1.0.0 on")

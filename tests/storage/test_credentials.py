@@ -56,7 +56,7 @@ def granted(c: sa.Connection) -> None:
     grant(c)
 
 
-def test_a_grant_lets_the_runs_of_its_connector_start(c: sa.Connection) -> None:
+def test_granted_connector_has_state_ok_and_a_sealed_secret(c: sa.Connection) -> None:
     assert connectors.get_connector(c, "work").state == "sign_in"
     grant(c)
     seen = some(connectors.find_grant_state(c, ID))
@@ -72,7 +72,7 @@ def test_a_grant_lets_the_runs_of_its_connector_start(c: sa.Connection) -> None:
 
 
 @pytest.mark.usefixtures("granted")
-def test_one_of_two_who_would_refresh_has_the_lease(c: sa.Connection) -> None:
+def test_credential_lease_is_granted_to_one_of_two_refreshers(c: sa.Connection) -> None:
     assert connectors.lease_credential(c, ID, version=1, owner="a", ttl_ms=TTL)
     assert not connectors.lease_credential(c, ID, version=1, owner="b", ttl_ms=TTL)
     assert some(connectors.find_grant_state(c, ID)).is_leased
@@ -83,7 +83,7 @@ def test_one_of_two_who_would_refresh_has_the_lease(c: sa.Connection) -> None:
 
 
 @pytest.mark.usefixtures("granted")
-def test_a_grant_that_its_provider_ended_is_not_refreshed_even_with_an_earlier_read(
+def test_grant_refused_by_the_provider_is_not_leased_for_refresh(
     c: sa.Connection,
 ) -> None:
     assert connectors.lease_credential(c, ID, version=1, owner="a", ttl_ms=TTL) and refuse(c, 1, "a2")
@@ -93,13 +93,13 @@ def test_a_grant_that_its_provider_ended_is_not_refreshed_even_with_an_earlier_r
 
 
 @pytest.mark.usefixtures("granted")
-def test_the_lease_of_one_that_died_ends_by_the_clock_of_the_database(c: sa.Connection) -> None:
+def test_credential_lease_of_a_dead_owner_expires_by_the_database_clock(c: sa.Connection) -> None:
     assert connectors.lease_credential(c, ID, version=1, owner="a", ttl_ms=0)
     assert connectors.lease_credential(c, ID, version=1, owner="b", ttl_ms=TTL)
 
 
 @pytest.mark.usefixtures("granted")
-def test_a_refresh_of_what_was_replaced_meanwhile_changes_nothing(c: sa.Connection) -> None:
+def test_refresh_of_a_replaced_credential_version_changes_nothing(c: sa.Connection) -> None:
     connectors.lease_credential(c, ID, version=1, owner="a", ttl_ms=TTL)
     grant(c, b"s2", id="a2")  # somebody signs in
     assert not save(c, 1, b"old")
@@ -109,7 +109,7 @@ def test_a_refresh_of_what_was_replaced_meanwhile_changes_nothing(c: sa.Connecti
 
 
 @pytest.mark.usefixtures("granted")
-def test_a_success_counts_for_the_sign_in_with_which_it_was_had(c: sa.Connection) -> None:
+def test_new_grant_clears_success_and_failures_of_the_previous_sign_in(c: sa.Connection) -> None:
     connectors.note_failure(c, ID, reason="provider_unavailable", detail="away", at=AT)
     connectors.note_success(c, ID, at=AT)
     row = connectors.get_connector(c, "work")
@@ -120,7 +120,7 @@ def test_a_success_counts_for_the_sign_in_with_which_it_was_had(c: sa.Connection
     assert (row.failures, row.retry_at, row.detail, row.last_ok_at) == (0, None, None, None)
 
 
-def test_a_refusal_for_another_reason_is_reported_no_second_time_but_shown(c: sa.Connection) -> None:
+def test_later_connector_refusal_updates_the_detail_without_a_second_report(c: sa.Connection) -> None:
     refusal: dict[str, Any] = {"credential_version": 0, "state": "blocked", "reason": "bad_connector"}
     shown = []
     for number, detail in enumerate(("no such folder", "no permission")):
@@ -133,7 +133,7 @@ def test_a_refusal_for_another_reason_is_reported_no_second_time_but_shown(c: sa
 
 
 @pytest.mark.usefixtures("granted")
-def test_many_refusals_of_one_grant_are_reported_once_and_old_ones_never(c: sa.Connection) -> None:
+def test_repeated_refusals_of_a_grant_are_reported_once_and_outdated_ones_never(c: sa.Connection) -> None:
     assert refuse(c, 1, "r1") and not refuse(c, 1, "r2")
     grant(c, id="a2")
     assert not refuse(c, 1, "r3")
@@ -142,7 +142,7 @@ def test_many_refusals_of_one_grant_are_reported_once_and_old_ones_never(c: sa.C
 
 
 @pytest.mark.usefixtures("granted")
-def test_everything_is_sealed_anew_and_no_refresh_is_lost_by_it(c: sa.Connection) -> None:
+def test_reseal_all_reseals_each_secret_and_preserves_refresh_leases(c: sa.Connection) -> None:
     connectors.begin_sign_in(c, sign_in("one", "state-1"))
     connectors.lease_credential(c, ID, version=1, owner="a", ttl_ms=TTL)
     assert connectors.reseal_all(c, lambda row, connector, key, sealed: ("k2", b"new:" + sealed)) == 2
@@ -153,13 +153,13 @@ def test_everything_is_sealed_anew_and_no_refresh_is_lost_by_it(c: sa.Connection
 
 
 @pytest.mark.usefixtures("granted")
-def test_what_is_given_back_is_gone_and_its_runs_wait(c: sa.Connection) -> None:
+def test_forgotten_grant_is_deleted_and_its_connector_needs_a_sign_in(c: sa.Connection) -> None:
     assert connectors.forget_grant(c, ID, at=AT, actor="me") and connectors.find_credential(c, ID) is None
     assert connectors.get_connector(c, "work").state == "sign_in"
     assert not connectors.forget_grant(c, ID, at=AT, actor="me")
 
 
-def test_a_sign_in_is_settled_once_and_keeps_no_secret_after_it(c: sa.Connection) -> None:
+def test_sign_in_is_settled_once_and_its_secret_is_erased(c: sa.Connection) -> None:
     connectors.begin_sign_in(c, sign_in("one", "state-1"))
     assert connectors.aim_sign_in(c, "one", "http://127.0.0.1:1/")
     found = some(connectors.find_by_state(c, "state-1"))
@@ -172,7 +172,7 @@ def test_a_sign_in_is_settled_once_and_keeps_no_secret_after_it(c: sa.Connection
     assert retention.prune_sign_ins(c, before=AT + 600_001) == 1
 
 
-def test_a_sign_in_ends_the_one_before_it(c: sa.Connection) -> None:
+def test_new_sign_in_ends_the_previous_open_sign_in(c: sa.Connection) -> None:
     connectors.begin_sign_in(c, sign_in("one", "state-1"))
     connectors.begin_sign_in(c, sign_in("two", "state-2"))
     assert [row.id for row in connectors.open_sign_ins(c)] == ["two"]
@@ -198,14 +198,14 @@ def sign_in(id: str, state: str) -> SignInRow:
 
 
 @pytest.mark.usefixtures("granted")
-def test_how_long_a_grant_lasted_is_remembered_beyond_it(c: sa.Connection) -> None:
+def test_duration_of_an_ended_grant_is_recorded(c: sa.Connection) -> None:
     refuse(c, 1, "r1")
     grant(c, id="a2")
     assert [(one.granted_at, one.ended_after) for one in connectors.list_grants(c)] == [(AT, 0)]
 
 
 @pytest.mark.parametrize("is_granted", [True, False])
-def test_a_connector_whose_problem_is_over_needs_no_other_settings(
+def test_connector_is_unblocked_when_its_problem_ends_with_equal_settings(
     c: sa.Connection, is_granted: bool
 ) -> None:
     right = DeclaredConnector(

@@ -31,7 +31,7 @@ async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncItera
         yield opened_file
 
 
-async def test_of_many_jobs_only_the_guilty_one_fails(database: Database) -> None:
+async def test_only_the_failing_job_of_many_concurrent_writes_fails(database: Database) -> None:
     outcomes: dict[str, object] = {}
     async with anyio.create_task_group() as callers:
         for n in range(128):
@@ -41,7 +41,7 @@ async def test_of_many_jobs_only_the_guilty_one_fails(database: Database) -> Non
     assert len(outcomes) == 127
 
 
-async def test_of_two_jobs_with_the_same_key_one_is_a_conflict(database: Database) -> None:
+async def test_one_of_two_concurrent_writes_of_the_same_key_is_a_conflict(database: Database) -> None:
     ours: dict[str, object] = {}
     theirs: dict[str, object] = {}
     async with anyio.create_task_group() as callers:
@@ -84,7 +84,7 @@ async def test_a_read_that_writes_fails_and_writes_nothing(database: Database) -
     assert (await database.read(names), await database.write(add, "anna")) == ([], "anna")
 
 
-async def test_what_a_reference_does_not_lead_to_is_refused(database: Database) -> None:
+async def test_write_with_a_broken_foreign_key_is_a_conflict(database: Database) -> None:
     def orphan(c: sa.Connection) -> None:
         c.execute(sa.insert(devices), {"id": "d", "user_id": "nobody", "name": "n", "created_at": 0})
 
@@ -92,7 +92,7 @@ async def test_what_a_reference_does_not_lead_to_is_refused(database: Database) 
         await database.write(orphan)
 
 
-async def test_a_fault_in_a_statement_is_not_taken_for_trouble_with_the_database(database: Database) -> None:
+async def test_faulty_sql_statement_raises_a_database_api_error(database: Database) -> None:
     def mistaken(c: sa.Connection) -> None:
         c.exec_driver_sql("SELECT * FROM nowhere")
 
@@ -102,7 +102,7 @@ async def test_a_fault_in_a_statement_is_not_taken_for_trouble_with_the_database
         assert raised.value.__cause__ is not raised.value
 
 
-async def test_an_error_does_not_repeat_what_was_written(database: Database) -> None:
+async def test_database_error_does_not_contain_written_values(database: Database) -> None:
     def mistaken(c: sa.Connection) -> None:
         c.execute(sa.text("UPDATE nowhere SET title = :title"), {"title": "a private document"})
 
@@ -126,7 +126,7 @@ async def test_a_database_has_a_clock(database: Database) -> None:
     assert await database.read(lambda c: c.execute(sa.select(nodes.c.started_at)).scalar_one()) > 0
 
 
-async def test_the_block_may_fail_as_it_likes(database_opened_by: Any) -> None:
+async def test_exception_in_the_database_block_is_raised_unchanged(database_opened_by: Any) -> None:
     with pytest.raises(KeyError):
         async with database_opened_by():
             raise KeyError("mine")

@@ -41,7 +41,7 @@ def take_up(c: sa.Connection, me: UserId, *declared: DeclaredAgent, at: int = AT
     return declaring.take_up(c, user_id=me, declared=declared, at=at, fresh_ids=fresh, entries=[ENTRY])
 
 
-def test_the_entry_is_written_with_the_agents(c: sa.Connection, me: UserId) -> None:
+def test_applied_settings_write_an_audit_entry_with_the_agents(c: sa.Connection, me: UserId) -> None:
     assert take_up(c, me, INBOX).agents == Reconciled(created=("inbox",))
     (entry,) = audit.list_entries(c, limit=9)
     assert (entry.actor, entry.event, entry.detail) == (
@@ -51,7 +51,7 @@ def test_the_entry_is_written_with_the_agents(c: sa.Connection, me: UserId) -> N
     )
 
 
-def test_a_waiting_run_goes_where_its_agent_goes_and_ends_with_it(c: sa.Connection, me: UserId) -> None:
+def test_waiting_run_moves_with_its_agent_and_is_cancelled_on_archival(c: sa.Connection, me: UserId) -> None:
     take_up(c, me, INBOX)
     (inbox,) = agents.list_agents(c)
     run = make_run(c, agent=inbox)
@@ -63,7 +63,7 @@ def test_a_waiting_run_goes_where_its_agent_goes_and_ends_with_it(c: sa.Connecti
     assert runs.get_run(c, run.id).state is RunState.CANCELLED
 
 
-def test_a_name_of_an_agent_made_over_the_api_takes_up_nothing(c: sa.Connection, me: UserId) -> None:
+def test_declaration_with_the_name_of_an_api_agent_changes_nothing(c: sa.Connection, me: UserId) -> None:
     take_up(c, me, INBOX)
     c.execute(sa.update(agent_table).values(source="api"))
     with pytest.raises(NameTaken) as taken, c.begin_nested():
@@ -120,9 +120,7 @@ def active(c: sa.Connection) -> list[str]:
     ]
 
 
-def test_a_node_archives_what_its_own_file_declared_and_nothing_of_another_node(
-    c: sa.Connection, me_at_node: UserId
-) -> None:
+def test_node_archives_only_agents_declared_by_no_other_node(c: sa.Connection, me_at_node: UserId) -> None:
     applies(c, me_at_node, EAST, INBOX_OF_NODE, NOTES, others=True)
     assert applies(c, me_at_node, WEST, NOTES).agents.archived == ()
     everything = ["inbox", "notes", "mails", "claw", "mail"]
@@ -134,9 +132,7 @@ def test_a_node_archives_what_its_own_file_declared_and_nothing_of_another_node(
     assert (applies(c, me_at_node, EAST).agents.archived, active(c)) == (("inbox",), [])
 
 
-def test_what_only_a_node_declared_that_was_removed_is_archived_by_the_next_one(
-    c: sa.Connection, me_at_node: UserId
-) -> None:
+def test_agent_declared_only_by_a_removed_node_is_archived(c: sa.Connection, me_at_node: UserId) -> None:
     applies(c, me_at_node, EAST, INBOX_OF_NODE)
     nodes.end_boot(c, EAST, BootId(f"boot of {EAST}"), AT)
     assert applies(c, me_at_node, WEST, NOTES).agents.archived == ()  # it may only be restarting
@@ -144,7 +140,7 @@ def test_what_only_a_node_declared_that_was_removed_is_archived_by_the_next_one(
     assert applies(c, me_at_node, WEST, NOTES).agents.archived == ("inbox",)
 
 
-def test_beside_a_living_node_of_an_older_release_nothing_is_archived(
+def test_node_archives_nothing_while_a_node_of_an_older_release_lives(
     c: sa.Connection, me_at_node: UserId
 ) -> None:
     applies(c, me_at_node, EAST, INBOX_OF_NODE, others=True)
@@ -157,7 +153,9 @@ def test_beside_a_living_node_of_an_older_release_nothing_is_archived(
     assert applies(c, me_at_node, WEST).agents.archived == ("inbox",)
 
 
-def test_an_agent_of_another_user_is_another_agent(c: sa.Connection, me_at_node: UserId) -> None:
+def test_agent_declared_for_another_user_does_not_prevent_archival(
+    c: sa.Connection, me_at_node: UserId
+) -> None:
     applies(c, me_at_node, EAST, INBOX_OF_NODE)
     applies(c, me_at_node, WEST, msgspec.structs.replace(INBOX_OF_NODE, user_name="anna"))
     assert applies(c, me_at_node, EAST, at=AT + 1).agents.archived == ("inbox",)

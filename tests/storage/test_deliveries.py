@@ -99,7 +99,7 @@ def sync(
     )
 
 
-def test_ended_run_with_open_items_is_two_events_once_however_often_it_changes(c: sa.Connection) -> None:
+def test_ended_run_with_open_items_makes_two_events_once(c: sa.Connection) -> None:
     held = running(c)
     term = opened(c)
     find(c, "i-1", "i-2", run_id=held.id)
@@ -116,7 +116,7 @@ def test_ended_run_with_open_items_is_two_events_once_however_often_it_changes(c
 
 
 @pytest.mark.parametrize("titles", [False, True])
-def test_approved_item_is_an_event_with_its_title_only_if_asked(c: sa.Connection, titles: bool) -> None:
+def test_approved_item_event_has_a_title_only_if_titles_are_enabled(c: sa.Connection, titles: bool) -> None:
     make_agent(c)
     term = opened(c)
     find(c, "i-1")
@@ -146,7 +146,7 @@ def test_target_of_a_user_gets_events_of_that_user_only(c: sa.Connection) -> Non
     assert [subject for _, subject, _ in listed(c)] == ["question:q-hers"]
 
 
-def test_changes_from_before_a_target_and_old_ones_are_not_news(c: sa.Connection) -> None:
+def test_changes_older_than_the_target_or_the_news_period_make_no_delivery(c: sa.Connection) -> None:
     make_agent(c)
     ask(c, "q-before")
     term = opened(c)
@@ -159,7 +159,7 @@ def test_changes_from_before_a_target_and_old_ones_are_not_news(c: sa.Connection
     assert [subject for _, subject, _ in listed(c)] == ["question:q-new"]
 
 
-def test_changes_read_again_make_no_second_delivery_and_numbers_that_began_anew_lose_none(
+def test_changed_cursor_of_a_target_neither_repeats_nor_loses_deliveries(
     c: sa.Connection,
 ) -> None:
     make_agent(c)
@@ -173,7 +173,7 @@ def test_changes_read_again_make_no_second_delivery_and_numbers_that_began_anew_
         assert deliveries.list_deliveries(c, OPS) == before
 
 
-def test_hub_without_the_lease_writes_nothing(c: sa.Connection) -> None:
+def test_delivery_writes_of_a_hub_without_the_lease_are_refused(c: sa.Connection) -> None:
     make_agent(c)
     term = opened(c)
     ask(c, "q-1")
@@ -188,7 +188,7 @@ def test_hub_without_the_lease_writes_nothing(c: sa.Connection) -> None:
     assert listed(c) == [("question.asked", "question:q-1", "waiting")]
 
 
-def test_event_waits_for_an_earlier_one_of_its_subject_only(c: sa.Connection) -> None:
+def test_delivery_waits_only_for_earlier_events_of_the_same_subject(c: sa.Connection) -> None:
     make_agent(c)
     term = opened(c)
     sync(c, issue())
@@ -203,7 +203,7 @@ def test_event_waits_for_an_earlier_one_of_its_subject_only(c: sa.Connection) ->
     assert [one.event for one in due(c, most=9)] == ["issue.closed", "issue.opened"]
 
 
-def test_delivery_is_given_up_after_refusals_and_one_that_cannot_be_delivered_after_days(
+def test_delivery_fails_after_repeated_refusals_or_days_without_delivery(
     c: sa.Connection,
 ) -> None:
     make_agent(c)
@@ -222,7 +222,7 @@ def test_delivery_is_given_up_after_refusals_and_one_that_cannot_be_delivered_af
     assert (gap.event, gap.data["left_out"], target(c).left_out) == ("notify.gap", 1, 0)
 
 
-def test_events_beyond_the_places_of_a_target_are_counted_and_named_by_one_event(
+def test_events_beyond_the_queue_of_a_target_make_one_gap_event(
     c: sa.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     most = 100
@@ -246,7 +246,7 @@ def test_events_beyond_the_places_of_a_target_are_counted_and_named_by_one_event
     assert rows[1].data == {"left_out": 8, "since": LATER}
 
 
-def test_pruned_changes_are_a_gap_of_an_unknown_number(c: sa.Connection) -> None:
+def test_pruned_changes_make_a_gap_event_of_unknown_size(c: sa.Connection) -> None:
     make_agent(c)
     term = opened(c)
     c.execute(sa.text("INSERT INTO hub (key, value) VALUES ('changes.floor', '1000000')"))
@@ -257,7 +257,7 @@ def test_pruned_changes_are_a_gap_of_an_unknown_number(c: sa.Connection) -> None
     ]
 
 
-def test_address_that_is_gone_is_disabled_until_its_settings_change_or_a_person_tries(
+def test_target_with_a_dead_address_is_disabled_until_edited_or_retried(
     c: sa.Connection,
 ) -> None:
     make_agent(c)
@@ -274,7 +274,7 @@ def test_address_that_is_gone_is_disabled_until_its_settings_change_or_a_person_
     assert deliveries.retry(c, "msg_other", at=LATER) is None
 
 
-def test_delivery_that_is_dropped_while_it_is_sent_is_not_tried_again_and_lets_the_next_one_pass(
+def test_delivery_dropped_while_sent_is_not_retried_and_frees_its_place(
     c: sa.Connection,
 ) -> None:
     make_agent(c)
@@ -294,7 +294,7 @@ def test_delivery_that_is_dropped_while_it_is_sent_is_not_tried_again_and_lets_t
         assert [one.id for one in deliveries.list_deliveries(c, "ops", state="waiting")] == []
 
 
-def test_issue_is_open_while_a_living_hub_finds_it(c: sa.Connection) -> None:
+def test_issue_is_closed_when_no_living_hub_finds_the_problem(c: sa.Connection) -> None:
     agent = make_agent(c)
     opened(c)
     for boot, node in ((BOOT, "node-1"), (OTHER, "node-2")):
@@ -317,7 +317,7 @@ def test_issue_is_open_while_a_living_hub_finds_it(c: sa.Connection) -> None:
     assert "anna" in deliveries.list_deliveries(c, OPS, limit=1)[0].data["explanation"]
 
 
-def test_issue_of_a_thing_of_an_erased_user_ends_without_an_event(c: sa.Connection) -> None:
+def test_issue_of_an_erased_user_ends_without_an_event(c: sa.Connection) -> None:
     make_agent(c)
     c.execute(sa.insert(users), {"id": "eve", "name": "eve", "created_at": AT})
     opened(c)

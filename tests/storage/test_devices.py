@@ -63,7 +63,7 @@ def test_a_revoked_device_keeps_its_name_until_another_device_takes_it(c: sa.Con
     assert make_device(c, "d-3").id == other.id
 
 
-def test_a_device_is_called_by_its_id_or_by_its_name(c: sa.Connection) -> None:
+def test_devices_are_found_by_id_or_by_name(c: sa.Connection) -> None:
     mine = make_device(c, "d-1")
     otto = devices.ensure_user(c, UserId("u-2"), "otto", AT)
     his = devices.ensure_device(c, id=DeviceId("d-2"), user_id=otto, name="laptop", at=AT)
@@ -75,7 +75,7 @@ def test_a_device_is_called_by_its_id_or_by_its_name(c: sa.Connection) -> None:
     assert [row.revoked_at for row in devices.devices_called(c, "d-1")] == [AT]
 
 
-def test_a_user_has_a_list_of_devices_and_tokens_apart_from_others(c: sa.Connection) -> None:
+def test_devices_and_tokens_are_listed_by_user(c: sa.Connection) -> None:
     mine = make_device(c, "d-1")
     otto = devices.ensure_user(c, UserId("u-2"), "otto", AT)
     his = devices.ensure_device(c, id=DeviceId("d-2"), user_id=otto, name="laptop", at=AT)
@@ -87,14 +87,14 @@ def test_a_user_has_a_list_of_devices_and_tokens_apart_from_others(c: sa.Connect
     assert len(devices.list_devices(c)) == len(DEVICE_TOKENS.page(c)) == 2
 
 
-def test_a_device_is_renamed_once(c: sa.Connection, device: DeviceRow) -> None:
+def test_repeated_device_rename_writes_one_audit_entry(c: sa.Connection, device: DeviceRow) -> None:
     for _ in range(2):
         renamed = devices.rename_device(c, device.id, "desk", at=AT, actor="operator:7")
         assert (renamed.id, renamed.name) == ("d-1", "desk")
     assert audited(c) == [("device.renamed", "d-1", "operator:7")]
 
 
-def test_a_device_is_not_renamed_to_what_is_taken_nor_after_it_was_revoked(c: sa.Connection) -> None:
+def test_rename_to_a_taken_name_or_of_a_revoked_device_is_refused(c: sa.Connection) -> None:
     device, _ = make_device(c, "d-1"), make_device(c, "d-2", "desk")
     with pytest.raises(CodedError, match="desk"):
         devices.rename_device(c, device.id, "desk", at=AT, actor="operator:7")
@@ -103,7 +103,7 @@ def test_a_device_is_not_renamed_to_what_is_taken_nor_after_it_was_revoked(c: sa
         devices.rename_device(c, device.id, "other", at=AT, actor="operator:7")
 
 
-def test_a_device_that_hub_toml_names_keeps_its_name(c: sa.Connection, agent: AgentRow) -> None:
+def test_device_named_in_hub_toml_cannot_be_renamed(c: sa.Connection, agent: AgentRow) -> None:
     assert agent.device_id is not None
     with pytest.raises(
         CodedError, check=coded(ErrorCode.MANAGED_BY_FILE), match="'laptop' as the device of inbox"
@@ -111,7 +111,7 @@ def test_a_device_that_hub_toml_names_keeps_its_name(c: sa.Connection, agent: Ag
         devices.rename_device(c, agent.device_id, "desk", at=AT, actor="operator:7")
 
 
-def test_a_device_is_revoked_for_good_and_once(c: sa.Connection, device: DeviceRow) -> None:
+def test_second_revocation_of_a_device_changes_nothing(c: sa.Connection, device: DeviceRow) -> None:
     revoke(c, device)
     assert not devices.revoke_device(c, device.id, at=AT + 1, actor="operator:7")
     assert devices.get_device(c, device.id).revoked_at == AT
@@ -124,7 +124,7 @@ def test_an_unknown_device_is_reported(c: sa.Connection) -> None:
     assert devices.devices_called(c, "desktop") == []
 
 
-def test_a_token_leads_to_its_device_and_its_user(c: sa.Connection, device: DeviceRow) -> None:
+def test_device_token_is_found_by_hash_with_device_and_user(c: sa.Connection, device: DeviceRow) -> None:
     token = DEVICE_TOKENS.create(
         c, id=TokenId("t-1"), device_id=device.id, token_hash=HASH, at=AT, expires_at=AT + 1
     )
@@ -140,7 +140,7 @@ def test_a_token_leads_to_its_device_and_its_user(c: sa.Connection, device: Devi
     assert DEVICE_TOKENS.find(c, b"\x02" * 32) is None
 
 
-def test_a_token_row_has_its_end_and_its_maker_and_never_the_token(
+def test_token_row_has_last_characters_and_maker_but_never_the_token(
     c: sa.Connection, device: DeviceRow
 ) -> None:
     about = {"token_hash": HASH, "last4": "aB3x", "actor": "operator:7", "at": AT}
@@ -150,7 +150,7 @@ def test_a_token_row_has_its_end_and_its_maker_and_never_the_token(
     assert audited(c) == [("token.created", "t-1", "operator:7"), ("token.revoked", "t-1", "token:t-9")]
 
 
-def test_tokens_that_open_something_are_counted_and_old_ones_forgotten(
+def test_only_valid_device_tokens_are_counted_and_old_ones_are_deleted(
     c: sa.Connection, device: DeviceRow
 ) -> None:
     for id, expires_at in (("t-1", None), ("t-2", AT + 9)):
@@ -193,7 +193,7 @@ def test_the_end_of_an_older_connection_does_not_take_a_device_offline(
     assert devices.get_device(c, device.id).connectivity == "offline"
 
 
-def test_a_token_revoked_after_it_was_looked_at_opens_no_session(c: sa.Connection) -> None:
+def test_token_revoked_after_lookup_opens_no_session(c: sa.Connection) -> None:
     user_id = devices.ensure_user(c, UserId("u-1"), "anna", AT)
     device = devices.ensure_device(c, id=DeviceId("d-1"), user_id=user_id, name="desk", at=AT)
     DEVICE_TOKENS.create(c, id=TokenId("t-1"), device_id=device.id, token_hash=b"hash", at=AT)
@@ -209,7 +209,9 @@ def test_a_revoked_device_opens_no_session(c: sa.Connection, device: DeviceRow) 
         open_session(c, device.id, boot_id=BOOT, platform=None, at=AT)
 
 
-def test_agents_come_and_go_with_their_device(c: sa.Connection, agent: AgentRow) -> None:
+def test_connectivity_of_an_agent_follows_the_session_of_its_device(
+    c: sa.Connection, agent: AgentRow
+) -> None:
     assert agent.device_id is not None
     epoch = open_session(c, agent.device_id, boot_id=BOOT, platform=None, at=AT + 1)
     assert agents.get_agent(c, agent.id).connectivity == "online"
@@ -234,9 +236,7 @@ def test_a_hub_that_starts_marks_all_devices_as_offline(c: sa.Connection, agent:
     assert agents.get_agent(c, agent.id).connectivity == "offline"
 
 
-def test_devices_and_agents_of_a_hub_that_died_are_offline_once_its_lease_has_ended(
-    c: sa.Connection, agent: AgentRow
-) -> None:
+def test_devices_of_a_dead_hub_are_offline_after_its_lease_expires(c: sa.Connection, agent: AgentRow) -> None:
     assert agent.device_id is not None
     live(c, BOOT)
     open_session(c, agent.device_id, boot_id=BOOT, at=AT)
@@ -251,9 +251,7 @@ def test_devices_and_agents_of_a_hub_that_died_are_offline_once_its_lease_has_en
     assert agent_history(c, agent.id)[-1].reason == "its hub ended"
 
 
-def test_a_hub_that_was_only_frozen_ends_the_connections_that_others_closed(
-    c: sa.Connection, agent: AgentRow
-) -> None:
+def test_frozen_hub_ends_connections_that_another_hub_closed(c: sa.Connection, agent: AgentRow) -> None:
     assert agent.device_id is not None
     epoch = open_session(c, agent.device_id, boot_id=BOOT, at=AT)
     assert devices.close_left_sessions(c, AT, boot_id=NEXT, is_alone=False) == 1
@@ -261,7 +259,7 @@ def test_a_hub_that_was_only_frozen_ends_the_connections_that_others_closed(
     assert not sessions.close_session(c, agent.device_id, epoch, AT)
 
 
-def test_a_user_has_so_many_devices_at_all_hubs_that_live_and_one_that_moves_is_none_more(
+def test_device_limit_of_a_user_counts_each_device_once_across_living_hubs(
     c: sa.Connection,
 ) -> None:
     for boot in (BOOT, NEXT):
@@ -292,7 +290,7 @@ def test_a_device_is_granted_all_but_connectors_by_default(c: sa.Connection, dev
     assert audited(c) == [("device.granted", "d-1", "operator:7")]
 
 
-def test_a_revoked_device_is_granted_nothing_more(c: sa.Connection, device: DeviceRow) -> None:
+def test_grant_change_of_a_revoked_device_is_refused(c: sa.Connection, device: DeviceRow) -> None:
     revoke(c, device)
     with pytest.raises(CodedError, match="revoked"):
         devices.change_grants(c, device.id, add=(Grant.CONNECTORS,), remove=(), at=AT, actor="operator:7")
@@ -324,7 +322,7 @@ def test_users_are_listed_by_name_with_the_devices_that_count(c: sa.Connection) 
     ]
 
 
-def test_a_user_goes_once_nothing_is_theirs_any_more(c: sa.Connection) -> None:
+def test_user_is_removed_only_when_owning_nothing(c: sa.Connection) -> None:
     devices.create_user(c, id=UserId("u-1"), name="anna", at=AT, actor="operator:7")
     devices.ensure_device(c, id=DeviceId("d-1"), user_id=UserId("u-1"), name="desk", at=AT)
     with pytest.raises(
@@ -340,7 +338,7 @@ def test_a_user_goes_once_nothing_is_theirs_any_more(c: sa.Connection) -> None:
         devices.remove_user(c, "anna", at=AT, actor="operator:7")
 
 
-def test_those_that_are_no_user_yet_are_named_once(c: sa.Connection) -> None:
+def test_unknown_user_names_are_listed_once(c: sa.Connection) -> None:
     devices.create_user(c, id=UserId("u-1"), name="anna", at=AT, actor="operator:7")
     assert devices.not_made_yet(c, ["otto", "anna", "otto"]) == ["otto"]
 
@@ -360,7 +358,7 @@ def revoke_later(c: sa.Connection, device: DeviceRow) -> None:
     devices.revoke_device(c, device.id, at=AT + 1, actor="operator:7")
 
 
-def test_a_revoked_device_is_let_in_again_with_all_that_is_its_own(c: sa.Connection) -> None:
+def test_readmitted_device_keeps_its_agents_runs_and_grants(c: sa.Connection) -> None:
     run = make_run(c)
     device = admit(c)
     assert device.id == run.device_id
@@ -375,7 +373,7 @@ def test_a_revoked_device_is_let_in_again_with_all_that_is_its_own(c: sa.Connect
     assert events == [("device.reinstated", device.id, "operator:7")]
 
 
-def test_earlier_credentials_of_a_device_that_is_let_in_again_stay_refused(c: sa.Connection) -> None:
+def test_earlier_credentials_of_a_readmitted_device_remain_revoked(c: sa.Connection) -> None:
     make_run(c)
     device = admit(c)
     tokens.add_key(c, id=OLD_KEY, device_id=device.id, public_key=b"o", at=AT)
@@ -396,7 +394,7 @@ def test_earlier_credentials_of_a_device_that_is_let_in_again_stay_refused(c: sa
     assert (device.id, None) not in devices.revoked_since(c, AT)
 
 
-def test_a_device_of_another_name_or_user_is_another_device(c: sa.Connection) -> None:
+def test_admission_under_another_name_or_user_creates_another_device(c: sa.Connection) -> None:
     run = make_run(c)
     device = admit(c)
     revoke_later(c, device)
@@ -406,7 +404,7 @@ def test_a_device_of_another_name_or_user_is_another_device(c: sa.Connection) ->
     assert devices.get_device(c, device.id).revoked_at == AT + 1
 
 
-def test_of_revoked_devices_with_one_name_the_last_one_is_let_in(c: sa.Connection) -> None:
+def test_last_revoked_device_of_a_name_is_readmitted(c: sa.Connection) -> None:
     make_run(c)
     first, second = admit(c), admit(c, "desk")
     revoke_later(c, first)
@@ -424,7 +422,7 @@ def test_of_revoked_devices_with_one_name_the_last_one_is_let_in(c: sa.Connectio
         (None, AT + 2, f"pair invite --device {LAPTOP}"),
     ],
 )
-def test_an_invitation_lets_a_revoked_device_in_again_if_it_names_it_and_was_made_since(
+def test_only_a_later_invitation_naming_a_revoked_device_readmits_the_device(
     c: sa.Connection, named: str | None, made_at: int, reason: str | None
 ) -> None:
     make_run(c)
@@ -482,7 +480,7 @@ def both(c: sa.Connection) -> tuple[AgentRow, AgentRow]:
     return first, second
 
 
-def test_an_agent_is_found_among_those_of_its_user(c: sa.Connection, both: tuple[AgentRow, AgentRow]) -> None:
+def test_agents_are_listed_and_found_by_user(c: sa.Connection, both: tuple[AgentRow, AgentRow]) -> None:
     mine, eves = both
     assert (mine.user_id, eves.user_id) == (ME, EVE)
     assert {row.id for row in agents.list_agents(c)} == {mine.id, eves.id}
@@ -491,7 +489,7 @@ def test_an_agent_is_found_among_those_of_its_user(c: sa.Connection, both: tuple
     assert some(agents.find_agent_by_name(c, "notes", user_id=EVE)).id == eves.id
 
 
-def test_an_archived_agent_is_not_among_those_that_are_there(
+def test_find_agent_does_not_return_an_archived_agent(
     c: sa.Connection, both: tuple[AgentRow, AgentRow]
 ) -> None:
     declare(c)
@@ -499,7 +497,7 @@ def test_an_archived_agent_is_not_among_those_that_are_there(
     assert some(agents.find_agent_by_name(c, "notes", user_id=ME)).archived_at is not None
 
 
-def test_a_run_is_found_among_those_of_its_user(c: sa.Connection, both: tuple[AgentRow, AgentRow]) -> None:
+def test_runs_are_listed_found_and_counted_by_user(c: sa.Connection, both: tuple[AgentRow, AgentRow]) -> None:
     assert runs.find_run(c, RunId("run-eve"), user_id=ME) is None
     assert runs.find_run(c, RunId("run-eve"), user_id=EVE) is not None
     assert runs.find_run(c, RunId("run-eve")) is not None
@@ -510,7 +508,9 @@ def test_a_run_is_found_among_those_of_its_user(c: sa.Connection, both: tuple[Ag
     assert runs.count_live(c) == {RunState.QUEUED: 2}
 
 
-def test_the_owner_of_a_thing_is_found_by_its_id(c: sa.Connection, both: tuple[AgentRow, AgentRow]) -> None:
+def test_find_owner_returns_the_user_of_each_kind_of_id(
+    c: sa.Connection, both: tuple[AgentRow, AgentRow]
+) -> None:
     _, eves = both
     assert eves.device_id is not None
     declared = schedule_rows.DeclaredSchedule(kind="every", every_ms=HOUR, tz="UTC")
@@ -543,7 +543,7 @@ def _coordination_of_eve(c: sa.Connection) -> dict[str, str]:
     return {f"{kind}_id": kind for kind in ("board", "broadcast", "gateway", "message", "question")}
 
 
-def test_the_decisions_of_an_agent_come_in_pages(c: sa.Connection) -> None:
+def test_fire_decisions_of_an_agent_are_listed_in_pages(c: sa.Connection) -> None:
     make_schedule(c, overlap="allow")
     times = [AT + count * HOUR for count in (1, 2, 3, 4, 5)]
     fire(c, *times)

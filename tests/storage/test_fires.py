@@ -59,7 +59,7 @@ def fired(c: sa.Connection, schedule: ScheduleRow) -> None:
     fire(c, FIRST)
 
 
-def test_a_fire_is_a_run_that_waits_and_the_cursor_goes_on(c: sa.Connection) -> None:
+def test_fire_queues_a_run_and_moves_the_cursor_forward(c: sa.Connection) -> None:
     make_schedule(c, start_deadline_ms=7, run_timeout_ms=60_000, max_attempts=3)
     (decided,) = fire(c, FIRST, fingerprint="f", prompt="Find notes.")
     assert (decided.decision, decided.fire_at, decided.run_id) == ("run", FIRST, run_of(FIRST))
@@ -97,7 +97,7 @@ def test_a_fire_is_a_run_that_waits_and_the_cursor_goes_on(c: sa.Connection) -> 
         (HOUR, "catchup", None),
     ],
 )
-def test_a_fire_whose_device_is_away_waits_no_longer_than_its_window(
+def test_run_of_a_fire_has_the_catchup_window_as_start_deadline(
     c: sa.Connection, window_ms: int | None, kind: str, waits_ms: int | None
 ) -> None:
     make_schedule(c, catchup_window_ms=window_ms)
@@ -106,21 +106,21 @@ def test_a_fire_whose_device_is_away_waits_no_longer_than_its_window(
     assert run.start_deadline_at == (None if waits_ms is None else FIRST + waits_ms)
 
 
-def test_runs_that_wait_are_counted_with_their_agent(c: sa.Connection) -> None:
+def test_waiting_runs_of_fires_are_counted_for_the_agent(c: sa.Connection) -> None:
     make_schedule(c, overlap="allow")
     fire(c, FIRST, SECOND)
     assert c.execute(sa.select(states.c.runs_waiting)).scalar_one() == 2
 
 
 @pytest.mark.usefixtures("schedule")
-def test_two_that_decide_the_same_fire_are_one_that_wins(c: sa.Connection) -> None:
+def test_second_decision_of_the_same_fire_is_void(c: sa.Connection) -> None:
     mine, theirs = (decision(c, runs=[FIRST]) for _ in range(2))
     assert len(fires.decide(c, lead(c), [mine], FIRST)) == 1
     assert (fires.decide(c, lead(c), [theirs], FIRST), queued(c)) == ([], [run_of(FIRST)])
 
 
 @pytest.mark.usefixtures("schedule")
-def test_a_decision_about_a_schedule_that_was_edited_or_paused_meanwhile_is_void(c: sa.Connection) -> None:
+def test_decision_about_a_schedule_paused_or_edited_since_is_void(c: sa.Connection) -> None:
     seen = decision(c, runs=[FIRST])
     schedules.set_enabled(c, ID, False, at=AT + 1)
     assert fires.decide(c, lead(c), [seen], FIRST) == []
@@ -128,7 +128,7 @@ def test_a_decision_about_a_schedule_that_was_edited_or_paused_meanwhile_is_void
     assert (fires.decide(c, lead(c), [seen], FIRST), queued(c), told(c)) == ([], [], [])
 
 
-def test_others_of_the_same_batch_are_decided_all_the_same(c: sa.Connection) -> None:
+def test_void_decision_does_not_affect_others_of_the_batch(c: sa.Connection) -> None:
     make_agent(c, "notes")
     make_schedule(c)
     make_schedule(c, "notes")
@@ -138,7 +138,7 @@ def test_others_of_the_same_batch_are_decided_all_the_same(c: sa.Connection) -> 
 
 
 @pytest.mark.usefixtures("schedule")
-def test_who_lost_the_lease_decides_nothing(c: sa.Connection) -> None:
+def test_scheduler_without_the_lease_decides_no_fire(c: sa.Connection) -> None:
     old = lead(c)
     nodes.resign_lease(c, old)
     nodes.acquire_lease(c, "scheduler", NEXT_BOOT, ttl_ms=60_000)
@@ -155,7 +155,7 @@ def test_an_archived_agent_does_not_fire(c: sa.Connection) -> None:
 
 
 @pytest.mark.usefixtures("fired")
-def test_a_merged_run_that_wants_other_locks_leaves_the_queues_of_the_old_ones(c: sa.Connection) -> None:
+def test_run_merged_with_other_locks_leaves_the_queues_of_its_old_locks(c: sa.Connection) -> None:
     (run_id,) = queued(c)
     c.execute(sa.update(run_table).values(locks=["mailbox"]))
     mine = locks.LockRequest(
@@ -203,7 +203,7 @@ def test_fires_merge_into_the_run_that_waits_for_its_device(c: sa.Connection) ->
         ({"lifecycle": "paused"}, "agent_paused"),
     ],
 )
-def test_a_merged_fire_gives_the_reason_of_the_waiting_run(
+def test_merged_fire_records_the_wait_reason_of_the_run(
     c: sa.Connection, axes: dict[str, str], reason: str
 ) -> None:
     for axis, to in axes.items():
@@ -212,7 +212,7 @@ def test_a_merged_fire_gives_the_reason_of_the_waiting_run(
 
 
 @pytest.mark.usefixtures("fired")
-def test_a_merged_fire_gives_the_used_up_quota_as_reason(c: sa.Connection) -> None:
+def test_merged_fire_of_an_exhausted_agent_records_exhausted_as_reason(c: sa.Connection) -> None:
     agents.move(c, INBOX, "connectivity", "online", at=AT, actor="test")
     agent_states.exhaust(c, INBOX, cause="rate_limit", retry_after_ms=None, at=AT, actor="test")
     assert fire(c, SECOND)[0].reason == "exhausted"
@@ -220,7 +220,7 @@ def test_a_merged_fire_gives_the_used_up_quota_as_reason(c: sa.Connection) -> No
 
 @pytest.mark.usefixtures("fired")
 @pytest.mark.parametrize("state", [RunState.PREPARING, RunState.RUNNING, RunState.PAUSED])
-def test_a_run_under_way_lets_no_second_one_begin(c: sa.Connection, state: RunState) -> None:
+def test_fire_is_skipped_while_a_run_of_the_schedule_is_under_way(c: sa.Connection, state: RunState) -> None:
     begin(c, state)
     (decided,) = fire(c, SECOND)
     assert (decided.decision, decided.reason, decided.run_id) == (
@@ -232,19 +232,19 @@ def test_a_run_under_way_lets_no_second_one_begin(c: sa.Connection, state: RunSt
 
 
 @pytest.mark.usefixtures("fired")
-def test_a_run_that_was_started_and_waits_again_is_under_way(c: sa.Connection) -> None:
+def test_fire_is_skipped_while_a_retried_run_waits_again(c: sa.Connection) -> None:
     run_moves.move(c, runs.get_run(c, begin(c)).held, RunEvent.RETRIED, at=AT, actor="hub")
     assert fire(c, SECOND)[0].decision == "skipped_overlap"
 
 
 @pytest.mark.usefixtures("fired")
-def test_a_run_that_is_over_is_in_nobodys_way(c: sa.Connection) -> None:
+def test_fire_after_the_end_of_the_last_run_makes_a_run(c: sa.Connection) -> None:
     held = runs.get_run(c, begin(c)).held
     run_moves.move(c, held, RunEvent.FINISHED, at=AT, actor="hub", outcome=RunOutcome.SUCCESS)
     assert fire(c, SECOND)[0].decision == "run"
 
 
-def test_of_a_schedule_that_queues_one_a_second_run_waits_and_takes_the_fires_after_it(
+def test_queue_one_schedule_merges_later_fires_into_the_waiting_run(
     c: sa.Connection,
 ) -> None:
     make_schedule(c, overlap="queue_one")
@@ -255,7 +255,7 @@ def test_of_a_schedule_that_queues_one_a_second_run_waits_and_takes_the_fires_af
     assert queued(c) == [run_of(SECOND)]
 
 
-def test_of_a_schedule_that_queues_all_each_fire_is_a_run_in_its_turn(c: sa.Connection) -> None:
+def test_queue_all_schedule_makes_one_run_for_each_fire_in_order(c: sa.Connection) -> None:
     make_schedule(c, overlap="queue_all")
     fire(c, FIRST)
     fire(c, SECOND, THIRD, kind="catchup")
@@ -267,13 +267,15 @@ def test_of_a_schedule_that_queues_all_each_fire_is_a_run_in_its_turn(c: sa.Conn
     ("overlap", "slot"),
     [("skip", ID), ("queue_one", ID), ("cancel_running", ID), ("queue_all", None), ("allow", None)],
 )
-def test_at_most_one_run_waits_under_queue_one(c: sa.Connection, overlap: str, slot: str | None) -> None:
+def test_run_has_a_queue_slot_under_policies_with_one_waiting_run(
+    c: sa.Connection, overlap: str, slot: str | None
+) -> None:
     make_schedule(c, overlap=overlap)
     fire(c, FIRST)
     assert c.execute(sa.select(run_table.c.queue_slot)).scalar_one() == slot
 
 
-def test_a_newer_run_takes_the_place_of_the_one_that_executes_and_of_the_one_that_waits(
+def test_cancel_running_schedule_replaces_executing_and_waiting_runs_by_the_newest(
     c: sa.Connection,
 ) -> None:
     make_schedule(c, overlap="cancel_running")
@@ -288,7 +290,7 @@ def test_a_newer_run_takes_the_place_of_the_one_that_executes_and_of_the_one_tha
     assert (waited.state, waited.reason, queued(c)) == (RunState.CANCELLED, "superseded", [run_of(THIRD)])
 
 
-def test_a_newer_run_takes_the_place_of_all_that_another_policy_had_queued(c: sa.Connection) -> None:
+def test_cancel_running_schedule_replaces_runs_queued_under_another_policy(c: sa.Connection) -> None:
     make_schedule(c, overlap="queue_one")
     fire(c, FIRST)
     make_schedule(c, overlap="queue_all", planned=SECOND, at=FIRST)
@@ -298,7 +300,7 @@ def test_a_newer_run_takes_the_place_of_all_that_another_policy_had_queued(c: sa
     assert queued(c) == [run_of(THIRD)]
 
 
-def test_a_paused_run_that_is_replaced_is_cancelled_at_once(c: sa.Connection) -> None:
+def test_cancel_running_schedule_cancels_a_paused_run_at_once(c: sa.Connection) -> None:
     make_schedule(c, overlap="cancel_running")
     fire(c, FIRST)
     begin(c, RunState.PAUSED)
@@ -314,7 +316,7 @@ def wait_for_model(c: sa.Connection) -> RunId:
 
 
 @pytest.mark.parametrize("overlap", ["skip", "queue_one", "cancel_running", "queue_all", "allow"])
-def test_a_run_that_waits_for_its_model_makes_room_for_the_next_fire(c: sa.Connection, overlap: str) -> None:
+def test_run_waiting_for_its_model_is_superseded_by_the_next_fire(c: sa.Connection, overlap: str) -> None:
     make_schedule(c, overlap=overlap)
     fire(c, FIRST)
     waiting = wait_for_model(c)
@@ -324,7 +326,7 @@ def test_a_run_that_waits_for_its_model_makes_room_for_the_next_fire(c: sa.Conne
     assert (before.state, before.reason, begin(c)) == (RunState.CANCELLED, "superseded", run_of(SECOND))
 
 
-def test_a_run_that_was_queued_behind_one_that_waits_for_its_model_begins(c: sa.Connection) -> None:
+def test_run_queued_behind_a_run_waiting_for_its_model_begins(c: sa.Connection) -> None:
     make_schedule(c, overlap="queue_one")
     fire(c, FIRST)
     begun = begin(c)
@@ -333,7 +335,7 @@ def test_a_run_that_was_queued_behind_one_that_waits_for_its_model_begins(c: sa.
     assert begin(c) == run_of(SECOND)
 
 
-def test_a_run_that_a_person_paused_before_it_began_takes_the_fires_after_it(c: sa.Connection) -> None:
+def test_run_paused_by_a_person_before_its_start_takes_later_fires(c: sa.Connection) -> None:
     make_schedule(c, overlap="queue_one")
     fire(c, FIRST)
     run_pauses.pause_run(c, run_of(FIRST), AT, actor="me")
@@ -350,7 +352,7 @@ def test_the_hundred_and_first_run_of_a_schedule_is_not_queued(c: sa.Connection,
     assert schedule_rows.get_schedule(c, ID).cursor_at == SECOND
 
 
-def test_runs_of_one_decision_are_counted_too(c: sa.Connection) -> None:
+def test_runs_of_the_same_decision_count_against_the_queue_limit(c: sa.Connection) -> None:
     make_schedule(c, overlap="allow")
     decided = fire(c, *(FIRST + n for n in range(WAITING_PER_SCHEDULE + 2)))
     assert [one.decision for one in decided[-3:]] == ["run", "dropped_queue_full", "dropped_queue_full"]
@@ -363,13 +365,13 @@ def fill_the_queue_of(c: sa.Connection, agent: agents.AgentRow, waiting: int) ->
     c.execute(sa.insert(run_table), row | {"id": "m", "fire_key": "m", "trigger_kind": "manual"})
 
 
-def test_no_more_than_a_thousand_runs_wait_for_a_device_those_by_hand_apart(c: sa.Connection) -> None:
+def test_fire_beyond_the_waiting_runs_of_a_device_is_dropped(c: sa.Connection) -> None:
     fill_the_queue_of(c, make_agent(c), WAITING_PER_DEVICE - 1)
     make_schedule(c, overlap="allow")
     assert (fire(c, FIRST)[0].decision, fire(c, SECOND)[0].decision) == ("run", "dropped_queue_full")
 
 
-def test_of_two_schedules_decided_together_one_takes_the_last_place(c: sa.Connection) -> None:
+def test_one_of_two_schedules_decided_together_takes_the_last_queue_place(c: sa.Connection) -> None:
     fill_the_queue_of(c, make_agent(c), WAITING_PER_DEVICE - 1)
     make_agent(c, "notes")
     make_schedule(c)
@@ -379,7 +381,7 @@ def test_of_two_schedules_decided_together_one_takes_the_last_place(c: sa.Connec
 
 
 @pytest.mark.usefixtures("schedule")
-def test_a_hub_that_was_down_over_three_fires_makes_up_for_them_with_one_run(c: sa.Connection) -> None:
+def test_three_fires_missed_while_the_hub_was_down_make_one_catchup_run(c: sa.Connection) -> None:
     fire(c, THIRD, covered=[Covered(FIRST, SECOND, 2, "coalesced", THIRD)], kind="catchup")
     (caught_up,) = queued(c)
     run = runs.get_run(c, caught_up)
@@ -402,7 +404,7 @@ def test_fires_missed_in_a_pause_are_not_recorded_as_a_downtime(c: sa.Connection
 
 
 @pytest.mark.usefixtures("fired")
-def test_missed_fires_merge_all_into_the_run_that_waits(c: sa.Connection) -> None:
+def test_all_missed_fires_merge_into_the_waiting_run(c: sa.Connection) -> None:
     fire(c, THIRD, covered=[Covered(SECOND, SECOND, 1, "coalesced", THIRD)], kind="catchup")
     assert runs.get_run(c, run_of(FIRST)).coalesced_count == 2
     assert rows_of(c)[1:] == [
@@ -412,7 +414,7 @@ def test_missed_fires_merge_all_into_the_run_that_waits(c: sa.Connection) -> Non
 
 
 @pytest.mark.usefixtures("fired")
-def test_missed_fires_are_skipped_with_the_one_that_was_to_stand_for_them(c: sa.Connection) -> None:
+def test_missed_fires_are_skipped_with_their_skipped_catchup_fire(c: sa.Connection) -> None:
     begin(c)
     fire(c, THIRD, covered=[Covered(SECOND, SECOND, 1, "coalesced", THIRD)], kind="catchup")
     assert [row[1:3] for row in rows_of(c)[1:]] == [("skipped_overlap", "still_running")] * 2
@@ -427,7 +429,7 @@ def test_fires_that_are_too_old_are_recorded_and_get_no_run(c: sa.Connection) ->
     assert schedule_rows.get_schedule(c, ID).cursor_at == THIRD
 
 
-def test_several_runs_of_one_decision_are_one_where_one_may_wait(c: sa.Connection) -> None:
+def test_several_runs_of_one_decision_merge_where_one_run_may_wait(c: sa.Connection) -> None:
     make_schedule(c, coalesce="all", catchup_window_ms=HOUR)
     fire(c, FIRST, SECOND, THIRD, covered=[Covered(AT + 1, AT + 2, 2, "coalesced", FIRST)], kind="catchup")
     assert queued(c) == [run_of(THIRD)]
@@ -444,7 +446,7 @@ def test_a_schedule_that_has_fired_for_the_last_time_is_finished(c: sa.Connectio
     assert queued(c) == [run_of(FIRST)]
 
 
-def test_runs_by_hand_leave_the_cursor_alone_and_are_in_no_schedules_way(c: sa.Connection) -> None:
+def test_manual_run_neither_moves_the_cursor_nor_blocks_a_fire(c: sa.Connection) -> None:
     before = make_schedule(c)
     agent = agents.get_agent(c, INBOX)
     run_moves.create_run(c, id=RunId("m"), agent=agent, fire_key="m:1", at=AT, config_fingerprint="")
@@ -469,7 +471,7 @@ def test_fires_that_are_recorded_already_are_skipped(c: sa.Connection) -> None:
 
 
 @pytest.mark.usefixtures("fired")
-def test_a_fire_that_has_its_run_keeps_that_one(c: sa.Connection) -> None:
+def test_fire_with_an_existing_run_makes_no_second_run(c: sa.Connection) -> None:
     c.execute(sa.delete(schedule_fires))  # pruned
     put_cursor_back(c, AT - HOUR)
     again = decision(c, runs=[FIRST], covered=[Covered(AT, AT, 1, "coalesced", FIRST)])
@@ -483,14 +485,14 @@ def test_a_fire_that_has_its_run_keeps_that_one(c: sa.Connection) -> None:
 
 
 @pytest.mark.usefixtures("schedule")
-def test_what_is_left_of_a_schedule_that_changed_meanwhile_is_looked_at_again(c: sa.Connection) -> None:
+def test_decision_of_remaining_fires_of_a_changed_schedule_is_void(c: sa.Connection) -> None:
     seen = decision(c, runs=[FIRST])
     schedules.set_enabled(c, ID, False, at=AT + 1)
     assert fires.decide_what_is_left(c, lead(c), seen, FIRST) is None
 
 
 @pytest.mark.parametrize("overlap", ["skip", "queue_one", "cancel_running"])
-def test_a_backfill_under_way_is_in_no_fires_way(c: sa.Connection, overlap: str) -> None:
+def test_backfill_run_under_way_does_not_block_a_fire(c: sa.Connection, overlap: str) -> None:
     make_schedule(c, overlap=overlap)
     fire(c, FIRST)
     c.execute(sa.update(run_table).values(trigger_kind="backfill", queue_slot=None))
@@ -500,7 +502,7 @@ def test_a_backfill_under_way_is_in_no_fires_way(c: sa.Connection, overlap: str)
     assert runs.get_run(c, begun).cancel_requested_at is None
 
 
-def test_the_newest_decisions_of_an_agent_come_first(c: sa.Connection) -> None:
+def test_fire_decisions_of_an_agent_are_listed_newest_first(c: sa.Connection) -> None:
     make_schedule(c, overlap="allow")
     fire(c, FIRST, SECOND, THIRD)
     assert [row.fire_at for row in fires.list_fires(c, INBOX, 2)] == [THIRD, SECOND]
@@ -531,7 +533,7 @@ def connect(c: sa.Connection, schedule: ScheduleRow) -> None:
     open_session(c, DeviceId(schedule.device_id or ""), boot_id=BOOT, platform=None, at=AT)
 
 
-def test_a_connection_makes_the_waiting_schedules_of_its_own_agents_due(c: sa.Connection) -> None:
+def test_device_connection_makes_first_connect_schedules_of_its_agents_due(c: sa.Connection) -> None:
     make_agent(c)
     make_agent(c, "other")
     make_agent(c, "away", device="desktop")
@@ -545,7 +547,7 @@ def test_a_connection_makes_the_waiting_schedules_of_its_own_agents_due(c: sa.Co
     assert [one.id for one in connected(c)] == [inbox.id]
 
 
-def test_its_run_is_queued_once(c: sa.Connection) -> None:
+def test_first_connect_run_of_a_schedule_is_queued_once(c: sa.Connection) -> None:
     connect(c, make_schedule(c, on_first_connect=True))
     (queued,) = fires.queue_first_runs(c, lead(c), [planned(c)], AT)
     assert fires.queue_first_runs(c, lead(c), [planned(c, "run-2")], AT) == []
@@ -554,7 +556,7 @@ def test_its_run_is_queued_once(c: sa.Connection) -> None:
     assert connected(c) == []
 
 
-def test_a_hub_without_the_lease_queues_nothing(c: sa.Connection) -> None:
+def test_hub_without_the_lease_queues_no_first_connect_run(c: sa.Connection) -> None:
     connect(c, make_schedule(c, on_first_connect=True))
     stale = msgspec.structs.replace(lead(c), fence=0)
     with pytest.raises(LostLease):
@@ -562,7 +564,7 @@ def test_a_hub_without_the_lease_queues_nothing(c: sa.Connection) -> None:
     assert (runs.list_runs(c), len(connected(c))) == ([], 1)
 
 
-def test_a_schedule_decides_its_missed_fires_first(c: sa.Connection) -> None:
+def test_schedule_with_due_fires_gets_no_first_connect_run_yet(c: sa.Connection) -> None:
     make_agent(c, "new")
     make_schedule(c, "new", on_first_connect=True, planned=None)
     connect(c, make_schedule(c, on_first_connect=True))
@@ -581,7 +583,7 @@ TABLE = {
 
 
 @each("policy", get_args(Overlap))
-def test_each_policy_decides_its_fires(policy: Overlap) -> None:
+def test_each_overlap_policy_decides_a_fire_by_its_table(policy: Overlap) -> None:
     found = tuple(
         decide_overlap(policy, is_under_way=under_way, is_waiting=waiting, queued=int(waiting), most=9)
         for waiting, under_way in product((False, True), repeat=2)
@@ -590,7 +592,7 @@ def test_each_policy_decides_its_fires(policy: Overlap) -> None:
 
 
 @each("policy", ["queue_all", "allow"])
-def test_no_more_runs_of_a_schedule_wait_than_may(policy: Overlap) -> None:
+def test_fire_beyond_the_queue_limit_of_a_schedule_is_dropped(policy: Overlap) -> None:
     fates = [
         decide_overlap(policy, is_under_way=True, is_waiting=True, queued=queued, most=9) for queued in (8, 9)
     ]
@@ -626,7 +628,7 @@ def part(first_at: int, fire_at: int, count: int) -> FireRow:
 
 
 @pytest.mark.usefixtures("schedule")
-def test_what_is_known_of_old_fires_are_their_rows_and_their_runs(c: sa.Connection) -> None:
+def test_backfill_sight_returns_fire_rows_and_runs_of_old_fires(c: sa.Connection) -> None:
     fire(c, FIRST_SLOT)
     seen = fires.backfill_sight(c, schedule_rows.with_settings(c, ID), [FIRST_SLOT, SECOND_SLOT])
     assert ([row.fire_at for row in seen.rows], seen.runs) == (
@@ -636,7 +638,7 @@ def test_what_is_known_of_old_fires_are_their_rows_and_their_runs(c: sa.Connecti
 
 
 @pytest.mark.usefixtures("schedule")
-def test_old_fires_become_runs_one_after_the_other(c: sa.Connection) -> None:
+def test_backfill_makes_ordered_runs_of_old_fires(c: sa.Connection) -> None:
     skipped = skip_all(c)
     remaining = (part(FIRST_SLOT, FIRST_SLOT, 1), part(FOURTH, FOURTH, 1))
     made = fires.backfill(
@@ -668,7 +670,7 @@ def test_a_backfill_leaves_the_cursor_and_the_next_fire_alone(c: sa.Connection) 
 
 
 @pytest.mark.usefixtures("schedule")
-def test_of_two_backfills_of_the_same_fires_one_is_refused(c: sa.Connection) -> None:
+def test_second_backfill_of_the_same_fires_is_a_conflict(c: sa.Connection) -> None:
     again = plan(c, FIRST_SLOT, dropped=(skip_all(c),))
     fires.backfill(c, again, AT, actor="me")
     with pytest.raises(Conflict, match="ask again"):
@@ -676,7 +678,7 @@ def test_of_two_backfills_of_the_same_fires_one_is_refused(c: sa.Connection) -> 
 
 
 @pytest.mark.usefixtures("schedule")
-def test_runs_of_a_backfill_that_wait_take_no_new_fires(c: sa.Connection) -> None:
+def test_waiting_backfill_run_takes_no_new_fire(c: sa.Connection) -> None:
     fires.backfill(c, plan(c, AT - HOUR), AT, actor="me")
     assert [(decided.decision, decided.run_id) for decided in fire(c, FIRST_SLOT)] == [
         ("run", f"{ID}-{FIRST_SLOT}")
@@ -684,7 +686,7 @@ def test_runs_of_a_backfill_that_wait_take_no_new_fires(c: sa.Connection) -> Non
 
 
 @pytest.mark.usefixtures("schedule")
-def test_a_fire_before_the_schedule_was_created_may_be_backfilled_and_is_recorded(c: sa.Connection) -> None:
+def test_fire_before_the_creation_of_its_schedule_may_be_backfilled(c: sa.Connection) -> None:
     fires.backfill(c, plan(c, AT - HOUR), AT, actor="me")
     assert [(row.fire_at, row.decision) for row in told(c)] == [(AT - HOUR, "run")]
     assert c.execute(sa.select(sa.func.count()).select_from(schedule_fires)).scalar_one() == 1

@@ -90,7 +90,7 @@ def report(**what: Any) -> Deed:
 
 
 @pytest.mark.usefixtures("schedule")
-def test_runs_without_news_are_one_row_that_counts_them(c: sa.Connection) -> None:
+def test_runs_without_news_are_folded_into_one_counting_row(c: sa.Connection) -> None:
     run(c, 1)
     before = {table: rows(c, table) for table in (agent_state_history, activity_log, changes)}
     run(c, *range(2, 12))
@@ -114,7 +114,7 @@ def test_runs_without_news_are_one_row_that_counts_them(c: sa.Connection) -> Non
 
 
 @pytest.mark.usefixtures("schedule")
-def test_a_run_with_news_and_the_first_one_after_it_stay(c: sa.Connection) -> None:
+def test_run_with_news_and_the_next_run_are_not_folded(c: sa.Connection) -> None:
     cases: dict[str, dict[str, Any]] = {
         "an item": {"do": deliver},
         "a failed file": {"do": fail},
@@ -133,7 +133,7 @@ def test_a_run_with_news_and_the_first_one_after_it_stay(c: sa.Connection) -> No
 
 
 @pytest.mark.usefixtures("schedule")
-def test_a_run_that_a_person_started_stays_and_so_does_the_next(c: sa.Connection) -> None:
+def test_run_started_by_a_person_and_the_next_run_are_not_folded(c: sa.Connection) -> None:
     run(c, 1, 2, 3)
     make_run(c, "by hand", agent=agents.get_agent(c, INBOX), state=RunState.COMPLETED, at=at_of(4))
     run(c, 5, 6, 7)
@@ -141,14 +141,14 @@ def test_a_run_that_a_person_started_stays_and_so_does_the_next(c: sa.Connection
 
 
 @pytest.mark.usefixtures("schedule")
-def test_a_file_that_every_run_skips_is_no_news_until_it_changes(c: sa.Connection) -> None:
+def test_file_skipped_by_every_run_is_no_news_until_the_file_changes(c: sa.Connection) -> None:
     run(c, 1, 2, 3, 4, do=skip("a.bin"))
     run(c, 5, 6, 7, do=skip("a.bin", "changed"))
     assert kept(c) == {1: 0, 4: 2, 5: 0, 7: 1}
 
 
 @pytest.mark.usefixtures("schedule")
-def test_a_run_that_is_not_measured_stays_until_it_is(c: sa.Connection) -> None:
+def test_run_is_not_folded_before_being_measured(c: sa.Connection) -> None:
     run(c, 1)
     run(c, 2, 3, 4, is_measured=False)
     assert kept(c) == {1: 0, 2: 0, 3: 0, 4: 0}
@@ -158,7 +158,7 @@ def test_a_run_that_is_not_measured_stays_until_it_is(c: sa.Connection) -> None:
 
 
 @pytest.mark.usefixtures("schedule")
-def test_fires_that_a_run_blocked_stay_decided(c: sa.Connection) -> None:
+def test_fires_blocked_by_a_folded_run_remain_decided(c: sa.Connection) -> None:
     run(c, 1)
     for number in (2, 4, 6):
         held = begin(c, number)
@@ -172,7 +172,7 @@ def test_fires_that_a_run_blocked_stay_decided(c: sa.Connection) -> None:
     ]
 
 
-def test_moves_of_an_agent_that_two_runs_shared_stay(c: sa.Connection) -> None:
+def test_activity_moves_shared_by_two_runs_survive_folding(c: sa.Connection) -> None:
     make_schedule(c, overlap="allow")
     c.execute(sa.update(agent_table).values(max_concurrent_runs=2))
     run(c, 1, 2)
@@ -190,14 +190,14 @@ def test_moves_of_an_agent_that_two_runs_shared_stay(c: sa.Connection) -> None:
 
 
 @pytest.mark.usefixtures("schedule")
-def test_the_newest_run_of_each_hour_stays(c: sa.Connection) -> None:
+def test_newest_run_of_each_hour_is_not_folded(c: sa.Connection) -> None:
     last = (HOUR - AT) // STEP - 1  # of the first hour
     run(c, 1, *range(last - 3, last + 5))
     assert (kept(c), [row.fires for row in told(c)]) == ({1: 0, last: 3, last + 4: 3}, [1, 4, 4])
 
 
 @pytest.mark.usefixtures("schedule")
-def test_a_run_stays_whose_fire_another_decision_separates_from_the_next(c: sa.Connection) -> None:
+def test_run_is_not_folded_across_another_fire_decision(c: sa.Connection) -> None:
     run(c, 1, 2, 3)
     paused = {"fire_at": at_of(3) + 2, "first_at": at_of(3) + 1, "decision": "skipped_paused"}
     c.execute(sa.insert(schedule_fires), {"schedule_id": ID, "decided_at": at_of(3), **paused})
@@ -205,7 +205,7 @@ def test_a_run_stays_whose_fire_another_decision_separates_from_the_next(c: sa.C
     assert (kept(c), [row.fires for row in told(c)]) == ({1: 0, 3: 1, 6: 2}, [1, 2, 1, 3])
 
 
-def test_runs_that_end_in_another_order_than_their_fires_stay(c: sa.Connection) -> None:
+def test_runs_ending_in_another_order_than_their_fires_are_not_folded(c: sa.Connection) -> None:
     make_schedule(c, overlap="allow")
     c.execute(sa.update(agent_table).values(max_concurrent_runs=2))
     run(c, 1, 2)

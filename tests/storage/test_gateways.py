@@ -118,7 +118,7 @@ def test_a_declared_gateway_is_made_once_with_its_main_agent(c: sa.Connection) -
 
 
 @pytest.mark.usefixtures("office")
-def test_a_gateway_that_goes_and_comes_back_is_the_row_that_it_was(c: sa.Connection) -> None:
+def test_gateway_declared_again_is_revived_as_the_same_row(c: sa.Connection) -> None:
     helper = worker(c)
     see(c, helper, Seen(agent_id=helper.agent_id, is_online=True, turns=1, because="turn k began"))
     assert put(c, at=AT + 1) == Reconciled(archived=("office",))
@@ -138,7 +138,7 @@ def test_a_gateway_that_goes_and_comes_back_is_the_row_that_it_was(c: sa.Connect
 
 
 @pytest.mark.usefixtures("office")
-def test_a_gateway_of_another_user_is_another_gateway(c: sa.Connection) -> None:
+def test_gateway_of_the_same_name_of_another_user_is_separate(c: sa.Connection) -> None:
     theirs = DeclaredGateway(name="office", user_name="ben")
     fresh = ["gw-2", "main-2", "user-ben"]
     done = gateways.reconcile_gateways(c, owner_id=ME, declared=[theirs], at=AT + 1, fresh_ids=fresh)
@@ -149,7 +149,7 @@ def test_a_gateway_of_another_user_is_another_gateway(c: sa.Connection) -> None:
     assert some(gateways.find_gateway(c, GatewayId("gw-office"))).archived_at is not None
 
 
-def test_a_main_agent_that_the_gateway_has_is_named_and_may_be_another_later(c: sa.Connection) -> None:
+def test_declared_main_agent_of_a_gateway_may_be_changed_later(c: sa.Connection) -> None:
     put(c, DeclaredGateway(name="office", user_name="me", main_agent="main"))
     main = some(gateway_agents.find_main_agent(c, GatewayId("gw-office")))
     assert (main.remote_id, main.session_key, main.state) == ("main", "agent:main:main", "ready")
@@ -161,27 +161,27 @@ def test_a_main_agent_that_the_gateway_has_is_named_and_may_be_another_later(c: 
 
 
 @pytest.mark.usefixtures("office")
-def test_a_main_agent_cannot_be_what_another_agent_is_already(c: sa.Connection) -> None:
+def test_main_agent_with_the_remote_id_of_another_agent_is_refused(c: sa.Connection) -> None:
     worker(c, "reader", remote_id="reader")
     with pytest.raises(RemoteIdTaken) as refused:
         put(c, DeclaredGateway(name="office", user_name="me", main_agent="reader"))
     assert refused.value.gateway == "office"
 
 
-def test_a_main_agent_whose_name_is_taken_gets_a_number(c: sa.Connection) -> None:
+def test_main_agent_with_a_taken_name_gets_a_numbered_name(c: sa.Connection) -> None:
     make_agent(c, "office-main")
     put(c, OFFICE)
     assert some(gateway_agents.find_main_agent(c, GatewayId("gw-office"))).agent_name == "office-main-2"
 
 
 @pytest.mark.usefixtures("office")
-def test_a_main_agent_stays_as_long_as_its_gateway(c: sa.Connection) -> None:
+def test_main_agent_of_a_gateway_cannot_be_removed(c: sa.Connection) -> None:
     with pytest.raises(CodedError, check=coded(ErrorCode.MANAGED_BY_FILE)):
         declared_agents.remove_agent(c, AgentId("main-office"), writing=WRITING)
 
 
 @pytest.mark.usefixtures("office")
-def test_a_user_keeps_their_gateway(c: sa.Connection) -> None:
+def test_user_with_a_gateway_cannot_be_removed(c: sa.Connection) -> None:
     with pytest.raises(CodedError, check=coded(ErrorCode.ILLEGAL_TRANSITION), match=r"gateways \(1\)"):
         devices.remove_user(c, "me", at=AT, actor="anna")
 
@@ -189,7 +189,7 @@ def test_a_user_keeps_their_gateway(c: sa.Connection) -> None:
 # --- agents at a gateway ---
 
 
-def test_a_worker_has_an_id_there_that_is_made_from_its_own(c: sa.Connection, row: GatewayAgentRow) -> None:
+def test_worker_has_a_remote_id_made_from_its_agent_id(c: sa.Connection, row: GatewayAgentRow) -> None:
     assert (row.remote_id, row.session_key, row.role, row.state) == (
         "mc-agent-notes",
         "agent:mc-agent-notes:main",
@@ -202,13 +202,13 @@ def test_a_worker_has_an_id_there_that_is_made_from_its_own(c: sa.Connection, ro
 
 
 @pytest.mark.usefixtures("office")
-def test_an_agent_that_is_there_already_is_taken_over_once(c: sa.Connection) -> None:
+def test_existing_agent_of_a_gateway_is_taken_over_once(c: sa.Connection) -> None:
     assert worker(c, remote_id="main").state == "ready"
     with pytest.raises(RemoteIdTaken, match="agent 'notes' is 'main' at gateway 'office' already"):
         worker(c, "other", remote_id="main")
 
 
-def test_a_name_is_one_agents_wherever_it_works(c: sa.Connection) -> None:
+def test_agent_name_is_unique_across_devices_and_gateways(c: sa.Connection) -> None:
     make_agent(c, "notes")
     put(c, OFFICE)
     with pytest.raises(CodedError, check=coded(ErrorCode.NAME_TAKEN)):
@@ -216,14 +216,12 @@ def test_a_name_is_one_agents_wherever_it_works(c: sa.Connection) -> None:
 
 
 @pytest.mark.usefixtures("office")
-def test_there_may_be_so_many_agents(c: sa.Connection) -> None:
+def test_gateway_worker_beyond_the_agent_limit_is_refused(c: sa.Connection) -> None:
     with pytest.raises(LimitReached):
         worker(c, limits=AgentLimits(agents=1))
 
 
-def test_a_worker_that_was_removed_comes_back_as_the_one_it_was(
-    c: sa.Connection, row: GatewayAgentRow
-) -> None:
+def test_removed_gateway_worker_is_revived_with_its_agent_id(c: sa.Connection, row: GatewayAgentRow) -> None:
     declared_agents.remove_agent(c, row.agent_id, writing=WRITING)
     assert gateway_agents.list_gateway_agents(c, row.gateway_id) == [
         gateway_agents.find_main_agent(c, row.gateway_id)
@@ -233,13 +231,13 @@ def test_a_worker_that_was_removed_comes_back_as_the_one_it_was(
 
 
 @pytest.mark.usefixtures("office")
-def test_an_id_of_a_removed_agent_may_be_anothers(c: sa.Connection) -> None:
+def test_remote_id_of_a_removed_agent_may_be_used_by_another_agent(c: sa.Connection) -> None:
     declared_agents.remove_agent(c, worker(c, remote_id="main").agent_id, writing=WRITING)
     assert worker(c, "other", remote_id="main").agent_id == "agent-other"
 
 
 @pytest.mark.usefixtures("office")
-def test_a_removed_agent_leaves_its_name_to_one_of_a_device_and_the_other_way_round(c: sa.Connection) -> None:
+def test_name_of_a_removed_agent_may_be_reused_between_gateway_and_device(c: sa.Connection) -> None:
     declared_agents.remove_agent(c, worker(c, "mail", id="first").agent_id, writing=WRITING)
     made = make(c)
     assert (made.id, made.executor, made.gateway) == ("a-1", "device", None)
@@ -253,7 +251,7 @@ def test_a_removed_agent_leaves_its_name_to_one_of_a_device_and_the_other_way_ro
 
 
 @pytest.mark.usefixtures("office")
-def test_no_run_of_it_is_started(c: sa.Connection) -> None:
+def test_run_of_a_gateway_agent_is_refused(c: sa.Connection) -> None:
     row = agents.get_agent(c, worker(c).agent_id)
     with pytest.raises(LivesAtGateway, match="agent 'notes' lives at gateway 'office'"):
         make_run(c, agent=row)
@@ -261,7 +259,7 @@ def test_no_run_of_it_is_started(c: sa.Connection) -> None:
 
 
 @pytest.mark.usefixtures("office")
-def test_what_is_said_of_it_can_be_changed(c: sa.Connection) -> None:
+def test_declaration_of_a_gateway_agent_can_be_edited(c: sa.Connection) -> None:
     row = agents.get_agent(c, worker(c).agent_id)
     said = declared_agents.declaration_of(c, row)
     changed = DeclaredAgent(
@@ -274,7 +272,7 @@ def test_what_is_said_of_it_can_be_changed(c: sa.Connection) -> None:
 # --- what is seen of them ---
 
 
-def test_it_is_busy_while_a_turn_of_it_runs(c: sa.Connection, row: GatewayAgentRow) -> None:
+def test_gateway_agent_is_saturated_while_its_turn_runs(c: sa.Connection, row: GatewayAgentRow) -> None:
     id = row.agent_id
     see(c, row, Seen(agent_id=id, is_online=True, why="gateway office has it"))
     see(
@@ -289,13 +287,13 @@ def test_it_is_busy_while_a_turn_of_it_runs(c: sa.Connection, row: GatewayAgentR
     assert (last.actor, last.reason) == ("gateway:office", "turn k is over")
 
 
-def test_counting_runs_anew_leaves_turns_at_gateways_alone(c: sa.Connection, row: GatewayAgentRow) -> None:
+def test_recount_of_runs_leaves_gateway_turns_unchanged(c: sa.Connection, row: GatewayAgentRow) -> None:
     see(c, row, Seen(agent_id=row.agent_id, turns=1, because="turn k began"))
     assert agents.recount(c, at=AT, actor="hub") == []
     assert agent_states.find_state(c, row.agent_id).activity is Activity.SATURATED
 
 
-def test_without_quota_it_is_exhausted_until_the_gateway_tries_again(
+def test_gateway_agent_without_quota_is_exhausted_until_its_next_answer(
     c: sa.Connection, row: GatewayAgentRow
 ) -> None:
     see(c, row, Seen(agent_id=row.agent_id, exhausted=Exhaustion(ExhaustReason.RATE_LIMIT, AT + 2_748)))
@@ -310,7 +308,9 @@ def test_without_quota_it_is_exhausted_until_the_gateway_tries_again(
     assert agent_states.agent_history(c, row.agent_id)[-1].reason == "a run of it ended well"
 
 
-def test_without_credit_it_is_asked_again_after_ten_minutes(c: sa.Connection, row: GatewayAgentRow) -> None:
+def test_gateway_agent_without_credit_is_probed_after_ten_minutes(
+    c: sa.Connection, row: GatewayAgentRow
+) -> None:
     see(c, row, Seen(agent_id=row.agent_id, exhausted=Exhaustion(ExhaustReason.BILLING)))
     state = agent_states.find_state(c, row.agent_id)
     assert (state.exhaust_reason, state.recovery_at, state.probe_at) == ("billing", None, AT + 10 * MINUTE_MS)
@@ -318,7 +318,7 @@ def test_without_credit_it_is_asked_again_after_ten_minutes(c: sa.Connection, ro
 
 
 @pytest.mark.usefixtures("office")
-def test_an_agent_that_its_gateway_has_no_more_is_in_error_until_it_is_back(c: sa.Connection) -> None:
+def test_agent_missing_at_its_gateway_is_in_error_until_known_again(c: sa.Connection) -> None:
     row = worker(c, remote_id="reader")
     gone = Seen(
         agent_id=row.agent_id, is_online=False, is_known=False, problem="gateway office has no agent reader"
@@ -330,7 +330,7 @@ def test_an_agent_that_its_gateway_has_no_more_is_in_error_until_it_is_back(c: s
     assert agent_states.find_state(c, row.agent_id).health == "ok"
 
 
-def test_an_error_that_a_person_found_is_not_the_gateways_to_take_back(
+def test_gateway_report_does_not_clear_an_error_set_by_a_person(
     c: sa.Connection, row: GatewayAgentRow
 ) -> None:
     agents.move(c, row.agent_id, "health", "error", at=AT, actor="anna", reason="answers nonsense")
@@ -338,7 +338,7 @@ def test_an_error_that_a_person_found_is_not_the_gateways_to_take_back(
     assert agent_states.find_state(c, row.agent_id).health_reason == "answers nonsense"
 
 
-def test_an_agent_that_has_ended_is_nobodys_news(c: sa.Connection, row: GatewayAgentRow) -> None:
+def test_gateway_report_on_a_terminated_agent_is_ignored(c: sa.Connection, row: GatewayAgentRow) -> None:
     status_writes.terminate(c, row.agent_id, at=AT, actor="anna")
     before = moves(c, row)
     see(c, row, Seen(agent_id=row.agent_id, is_online=True, turns=1))
@@ -408,7 +408,7 @@ def led(c: sa.Connection, making_office: None) -> None:
 
 
 @pytest.mark.usefixtures("making_office")
-def test_a_lead_comes_to_be_with_its_place_on_the_board(c: sa.Connection) -> None:
+def test_ensured_lead_is_created_as_board_lead_with_audit_entries(c: sa.Connection) -> None:
     led = ensure(c)
     assert led.is_created and led.lead.name == "garden-lead" and led.lead.is_lead
     row = home(c)
@@ -426,19 +426,19 @@ def test_a_lead_comes_to_be_with_its_place_on_the_board(c: sa.Connection) -> Non
 
 
 @pytest.mark.usefixtures("making_office")
-def test_who_comes_second_has_the_same_lead(c: sa.Connection) -> None:
+def test_second_request_for_a_board_lead_gets_the_same_lead(c: sa.Connection) -> None:
     first = ensure(c)
     second = ensure(c, "agent-other")
     assert (second.lead.agent_id, second.is_created) == (first.lead.agent_id, False)
 
 
 @pytest.mark.usefixtures("making_office")
-def test_a_name_that_is_taken_gets_a_number(c: sa.Connection) -> None:
+def test_lead_with_a_taken_name_gets_a_numbered_name(c: sa.Connection) -> None:
     worker(c, "garden-lead")
     assert ensure(c).lead.name == "garden-lead-2"
 
 
-def test_a_board_without_a_possible_lead_gives_the_reason(c: sa.Connection) -> None:
+def test_ensure_lead_without_a_gateway_is_refused_with_a_reason(c: sa.Connection) -> None:
     board(c, None)
     with pytest.raises(CodedError, check=coded(ErrorCode.NO_LEAD)):
         ensure(c)
@@ -450,7 +450,7 @@ def test_a_board_without_a_possible_lead_gives_the_reason(c: sa.Connection) -> N
 
 
 @pytest.mark.usefixtures("making_office")
-def test_a_lead_counts_among_the_agents_of_its_user_and_its_board(c: sa.Connection) -> None:
+def test_lead_counts_against_the_agent_limits_of_user_and_board(c: sa.Connection) -> None:
     with c.begin_nested() as undone:
         with pytest.raises(LimitReached):
             ensure(c, limits=AgentLimits(agents_per_user=1))
@@ -462,7 +462,7 @@ def test_a_lead_counts_among_the_agents_of_its_user_and_its_board(c: sa.Connecti
 
 
 @pytest.mark.usefixtures("led")
-def test_an_agent_is_in_the_hands_of_one_hub(c: sa.Connection) -> None:
+def test_gateway_agent_is_claimed_by_one_hub_at_a_time(c: sa.Connection) -> None:
     for boot in (FIRST, SECOND):
         nodes.beat(c, NodeId(boot), boot, ttl_ms=60_000)
     assert claim(c, shared(FIRST)) and not claim(c, shared(SECOND)) and claim(c, shared(FIRST))
@@ -473,14 +473,14 @@ def test_an_agent_is_in_the_hands_of_one_hub(c: sa.Connection) -> None:
 
 
 @pytest.mark.usefixtures("led")
-def test_what_a_hub_had_in_hand_that_is_gone_is_anybodys(c: sa.Connection) -> None:
+def test_gateway_agent_claimed_by_a_dead_hub_may_be_claimed_by_another(c: sa.Connection) -> None:
     nodes.beat(c, NodeId(SECOND), SECOND, ttl_ms=60_000)
     assert claim(c, shared(FIRST))  # which has no lease that lasts
     assert claim(c, shared(SECOND)) and not made(c, FIRST)
 
 
 @pytest.mark.usefixtures("led")
-def test_an_agent_that_its_gateway_refused_is_retried_only_on_request(c: sa.Connection) -> None:
+def test_agent_refused_by_its_gateway_is_retried_only_on_request(c: sa.Connection) -> None:
     alone = Hand(FIRST, is_alone=True)
     assert claim(c, alone)
     not_made(c, is_final=False)
@@ -496,7 +496,7 @@ def test_an_agent_that_its_gateway_refused_is_retried_only_on_request(c: sa.Conn
 
 
 @pytest.mark.usefixtures("led")
-def test_an_agent_that_its_gateway_has_lost_is_wanted_with_its_texts(c: sa.Connection) -> None:
+def test_agent_lost_by_its_gateway_is_to_be_created_again(c: sa.Connection) -> None:
     claim(c, Hand(FIRST, is_alone=True))
     made(c)
     assert gateways.note_missing(c, AgentId("agent-lead"), problem="lost", at=AT)

@@ -6,7 +6,7 @@ from storage.kernel.database import Conflict
 from tests.storage.rows import AT
 
 
-def test_the_first_answer_to_a_key_is_the_answer(c: sa.Connection) -> None:
+def test_first_idempotency_answer_of_a_key_is_returned(c: sa.Connection) -> None:
     first = keep_answer(c, "runs", "key-1", request_hash="h", response={"run": "run-1"}, at=AT)
     again = keep_answer(c, "runs", "key-1", request_hash="h", response={"run": "run-2"}, at=AT)
     assert first == again == find_answer(c, "runs", "key-1") == StoredResponse("h", {"run": "run-1"})

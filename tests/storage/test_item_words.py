@@ -102,14 +102,14 @@ def made(c: sa.Connection) -> None:
     ],
 )
 @pytest.mark.usefixtures("made")
-def test_a_question_finds_the_items_with_all_its_words(
+def test_search_finds_items_with_all_words_of_the_query(
     c: sa.Connection, question: str, found: list[str]
 ) -> None:
     assert find(c, question) == found
 
 
 @pytest.mark.usefixtures("made")
-def test_a_question_about_people_projects_days_and_states_finds_those_alone(c: sa.Connection) -> None:
+def test_search_filters_items_by_person_project_due_day_and_verdict(c: sa.Connection) -> None:
     assert find(c, person="anna") == ["2"]
     assert find(c, person="weiss", project="heron") == ["1"]
     assert find(c, due_since=4 * DAY, due_until=6 * DAY) == ["3"]
@@ -120,7 +120,7 @@ def test_a_question_about_people_projects_days_and_states_finds_those_alone(c: s
 
 
 @pytest.mark.usefixtures("made")
-def test_pages_of_a_question_have_each_item_once_first_those_with_the_words_in_their_titles(
+def test_search_pages_list_each_item_once_with_title_matches_first(
     c: sa.Connection,
 ) -> None:
     add(c, *(row(f"t{n}", "the heron" if n % 2 else "plain", quote="a heron here") for n in range(9)))
@@ -141,13 +141,13 @@ def test_pages_of_a_question_have_each_item_once_first_those_with_the_words_in_t
 
 
 @pytest.mark.parametrize("question", ["", "  ", '""', "- * : ( ) ' % \\", "\0", "word " * 51])
-def test_a_question_without_words_or_with_too_many_is_refused(question: str) -> None:
+def test_search_query_without_words_or_with_too_many_is_refused(question: str) -> None:
     with pytest.raises(CodedError, match=r"query\.q: has (no|more than 50) words"):
         terms_in(question)
 
 
 @pytest.mark.usefixtures("made")
-def test_no_text_is_taken_for_the_language_of_an_index(c: sa.Connection) -> None:
+def test_search_query_text_is_never_read_as_index_syntax(c: sa.Connection) -> None:
     chance = Random(4)
     signs = ["offer", "NEAR", "NOT", "OR", "AND", '"', "*", "-", "title:", "(", ")", "^", "\0", "'", "&", "|"]
     signs += ["!", "<->", ":*", "\\", "%", "ꙮ", "\ud7ff", "\ufeff", "{title}", "; DROP TABLE items", "'';--"]
@@ -174,7 +174,7 @@ def test_no_text_is_taken_for_the_language_of_an_index(c: sa.Connection) -> None
         ("x" * 99, ["x" * 64]),
     ],
 )
-def test_words_have_no_case_and_no_marks(text: str, words: list[str]) -> None:
+def test_words_in_folds_case_and_diacritics(text: str, words: list[str]) -> None:
     assert words_in(text) == words
     assert words_in(" ".join(words)) == words
 
@@ -215,9 +215,7 @@ def texts(chance: Random) -> str:
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_the_index_has_exactly_the_words_of_the_rows_after_random_changes(
-    c: sa.Connection, seed: int
-) -> None:
+def test_word_index_matches_the_item_rows_after_random_changes(c: sa.Connection, seed: int) -> None:
     chance = Random(seed)
     make_agent(c)
     c.execute(sa.update(devices).values(session_epoch=EPOCH))
@@ -258,14 +256,14 @@ def test_the_index_has_exactly_the_words_of_the_rows_after_random_changes(
 
 
 @pytest.mark.usefixtures("made")
-def test_the_words_of_an_item_go_with_its_user(c: sa.Connection) -> None:
+def test_removal_of_a_user_removes_the_item_words(c: sa.Connection) -> None:
     c.execute(sa.delete(agents))
     c.execute(sa.delete(users))
     assert index_of(c) == {}
 
 
 @pytest.mark.usefixtures("made")
-def test_words_of_items_from_before_there_were_words_are_written_in_parts(c: sa.Connection) -> None:
+def test_items_older_than_the_word_index_are_indexed_in_parts(c: sa.Connection) -> None:
     """An upgrade leaves rows without words, numbered below zero from the oldest item on."""
     before, words = find(c, "anna"), expected(c)
     numbers = c.execute(sa.select(rows_of_words.c.number).order_by(rows_of_words.c.number)).scalars().all()
@@ -277,13 +275,13 @@ def test_words_of_items_from_before_there_were_words_are_written_in_parts(c: sa.
     assert (find(c, "anna"), index_of(c)) == (before, words)
 
 
-def test_earlier_items_of_more_than_one_part_are_written_once_each(c: sa.Connection) -> None:
+def test_older_items_of_several_parts_are_indexed_once_each(c: sa.Connection) -> None:
     make_agent(c)
     add(c, *(row(f"{number:04}", "Anna") for number in range(IN_LIST + 1)))
     c.execute(sa.update(rows_of_words).values(number=-rows_of_words.c.number))
     assert [item_words.index_earlier(c) for _ in range(3)] == [IN_LIST, 1, 0]
 
 
-def test_statement_for_many_rows_returns_nothing() -> None:
+def test_word_index_statement_for_many_rows_has_no_returning_clause() -> None:
     names = tuple(words_of(row("1", "a")))
     assert "RETURNING" not in _compiled(item_words.PUT, sa.create_engine("sqlite://").dialect, names)[0]

@@ -184,13 +184,15 @@ def test_an_answer_records_the_row_of_the_device_in_the_ledger(c: sa.Connection,
 
 
 @pytest.mark.parametrize("event", [CallEvent.REJECTED, CallEvent.GIVEN_UP])
-def test_an_item_that_was_not_taken_stays_untold(c: sa.Connection, held: HeldRun, event: CallEvent) -> None:
+def test_item_refused_by_the_device_remains_unanswered(
+    c: sa.Connection, held: HeldRun, event: CallEvent
+) -> None:
     bring(c, held, plan(c, held, as_new(item())), event=event, row_id=None)
     assert the_item(c).answered_at is None
 
 
 @pytest.mark.usefixtures("delivered")
-def test_a_changed_row_is_for_its_owner_to_judge_anew(c: sa.Connection, held: HeldRun) -> None:
+def test_answered_change_of_an_item_reopens_its_verdict(c: sa.Connection, held: HeldRun) -> None:
     before = the_item(c)
     calls.record_verdicts(c, DESK, [ReportedVerdict(before.call_id, "approved")], AT)
     written = plan(c, held, changed)
@@ -208,14 +210,14 @@ def test_a_changed_row_is_for_its_owner_to_judge_anew(c: sa.Connection, held: He
     assert (row.items_created, row.items_updated) == (1, 1)
 
 
-def test_the_row_that_a_device_reported_last_is_the_one_it_has(c: sa.Connection, held: HeldRun) -> None:
+def test_item_has_the_row_id_reported_last_by_the_device(c: sa.Connection, held: HeldRun) -> None:
     bring(c, held, plan(c, held, as_new(item())), row_id="old")
     bring(c, held, plan(c, held, changed), row_id="new")  # it could not change the first, and made another
     assert the_item(c).row_id == "new"
 
 
 @pytest.mark.usefixtures("delivered")
-def test_a_row_that_is_gone_when_it_is_to_be_changed_was_rejected(c: sa.Connection, held: HeldRun) -> None:
+def test_change_of_a_deleted_row_marks_the_item_as_rejected(c: sa.Connection, held: HeldRun) -> None:
     bring(c, held, plan(c, held, changed), is_deleted=True, row_id=None)
     assert (the_item(c).verdict, the_item(c).verdict_at) == ("rejected", AT + 1)
     assert runs.get_run(c, held.id).items_updated == 0
@@ -240,7 +242,7 @@ def test_the_ledger_has_the_state_of_the_newest_call_of_an_item(c: sa.Connection
     assert seen[1].here[0].held_by is None
 
 
-def test_what_is_alike_in_other_units_of_the_device_is_known_there(c: sa.Connection, held: HeldRun) -> None:
+def test_plan_sees_similar_items_of_other_units_of_the_device(c: sa.Connection, held: HeldRun) -> None:
     for unit, one in {
         "same.txt": item(),
         "day.txt": item("ring Anna", day=20_000, quote="on a day"),
@@ -271,7 +273,7 @@ def test_what_is_alike_in_other_units_of_the_device_is_known_there(c: sa.Connect
     assert seen[2].elsewhere == ()  # what the laptop has, the phone has not
 
 
-def test_two_agents_that_read_a_file_of_one_device_know_the_same_items(c: sa.Connection) -> None:
+def test_two_agents_reading_a_file_of_one_device_share_its_items(c: sa.Connection) -> None:
     first = running(c, "run-1", agent=make_agent(c, "inbox"))
     plan(c, first, as_new(item()))
     run_moves.move(c, first, RunEvent.FAILED, at=AT, actor="hub")
@@ -288,7 +290,7 @@ def test_two_agents_that_read_a_file_of_one_device_know_the_same_items(c: sa.Con
     assert seen[1].here == ()
 
 
-def test_what_is_known_is_counted_once_however_often_it_is_planned(c: sa.Connection, agent: AgentRow) -> None:
+def test_known_item_is_counted_once_for_repeated_plans(c: sa.Connection, agent: AgentRow) -> None:
     first = running(c, "run-1", agent=agent)
     bring(c, first, plan(c, first, as_new(item())))
     assert plan(c, first, is_known).known == 0  # its own
@@ -303,7 +305,7 @@ def test_what_is_known_is_counted_once_however_often_it_is_planned(c: sa.Connect
     assert (unit.items_known, unit.calls_planned) == (1, 0)
 
 
-def test_a_unit_that_leans_on_an_item_is_known_for_good_once_its_device_has_that(
+def test_unit_awaiting_an_item_enters_the_ledger_only_after_delivery(
     c: sa.Connection, held: HeldRun, agent: AgentRow
 ) -> None:
     written = plan(c, held, as_new(item()), "a.txt")
@@ -316,7 +318,7 @@ def test_a_unit_that_leans_on_an_item_is_known_for_good_once_its_device_has_that
     assert known_units(c, agent.id, PROMPT_1) == {"late.txt": "sha"}
 
 
-def test_a_unit_whose_newer_text_was_put_off_is_read_again(
+def test_unit_with_a_postponed_newer_version_is_read_again(
     c: sa.Connection, held: HeldRun, agent: AgentRow
 ) -> None:
     bring(c, held, plan(c, held, lambda known: [msgspec.structs.replace(new(known, item()), is_behind=True)]))
@@ -336,19 +338,19 @@ def test_an_owners_verdict_is_stored_and_may_be_reported_twice(c: sa.Connection,
     assert ([row.verdict_at for row in ledger(c, verdict="rejected")], items.count_open(c)) == ([AT + 5], 1)
 
 
-def test_a_long_queue_of_items_that_wait_is_counted_up_to_a_limit(c: sa.Connection) -> None:
+def test_count_open_counts_open_items_up_to_a_limit(c: sa.Connection) -> None:
     fill(c, {"users": 1, "devices": 1, "agents": 1, "runs": 1, "items": 2 * items.MOST_COUNTED_OPEN})
     assert items.count_open(c) == items.MOST_COUNTED_OPEN == 1_000
 
 
 @pytest.mark.usefixtures("delivered")
-def test_a_device_judges_its_own_items_alone(c: sa.Connection) -> None:
+def test_device_verdict_on_an_item_of_another_device_is_ignored(c: sa.Connection) -> None:
     said = [ReportedVerdict(the_item(c).call_id, "rejected"), ReportedVerdict(CallId("c-none"), "approved")]
     assert calls.record_verdicts(c, DeviceId("device-phone"), said, AT) == {}
     assert (calls.record_verdicts(c, DESK, said[1:], AT), the_item(c).verdict) == ({}, "open")
 
 
-def test_a_verdict_that_is_faster_than_the_answer_stays(c: sa.Connection, held: HeldRun) -> None:
+def test_verdict_reported_before_the_answer_of_its_call_remains(c: sa.Connection, held: HeldRun) -> None:
     written = plan(c, held, as_new(item()))
     calls.record_verdicts(c, DESK, [ReportedVerdict(the_item(c).call_id, "approved")], AT)
     bring(c, held, written, row_id="row-1")
@@ -358,7 +360,7 @@ def test_a_verdict_that_is_faster_than_the_answer_stays(c: sa.Connection, held: 
 @pytest.mark.usefixtures("delivered")
 @pytest.mark.parametrize("earlier", ["open", "approved", "edited"])
 @pytest.mark.parametrize("verdict", ["approved", "edited"])
-def test_a_verdict_on_a_change_that_is_faster_than_its_answer_stays_whatever_was_said_before(
+def test_verdict_reported_before_the_answer_of_a_change_remains_over_earlier_verdicts(
     c: sa.Connection, held: HeldRun, earlier: Any, verdict: Any
 ) -> None:
     if earlier != "open":
@@ -371,9 +373,7 @@ def test_a_verdict_on_a_change_that_is_faster_than_its_answer_stays_whatever_was
 
 
 @pytest.mark.usefixtures("delivered")
-def test_a_verdict_on_a_text_that_a_newer_one_replaces_does_not_count(
-    c: sa.Connection, held: HeldRun
-) -> None:
+def test_verdict_on_a_replaced_item_version_is_ignored(c: sa.Connection, held: HeldRun) -> None:
     old = the_item(c).call_id
     plan(c, held, changed)
     assert calls.record_verdicts(c, DESK, [ReportedVerdict(old, "approved")], AT) == {}
@@ -382,7 +382,7 @@ def test_a_verdict_on_a_text_that_a_newer_one_replaces_does_not_count(
 # --- looking at it, and its end ---
 
 
-def test_items_are_listed_from_the_newest_in_pages_and_by_what_is_asked_for(
+def test_items_are_listed_newest_first_in_pages_and_by_filter(
     c: sa.Connection, held: HeldRun, agent: AgentRow
 ) -> None:
     plan(c, held, as_new(*(item(f"task {n}") for n in range(5))))
@@ -417,7 +417,7 @@ def test_few_items_among_many_are_found_over_pages_of_limited_work(
     assert sorted(found) == [f"Überweisung {n}" for n in (2, 20, 21, 22, 23, 24)]
 
 
-def test_items_within_limits_are_listed_and_counted_alone(c: sa.Connection, delivered: None) -> None:
+def test_items_are_listed_and_counted_within_token_limits_only(c: sa.Connection, delivered: None) -> None:
     one = the_item(c)
     assert one.device_id is not None
     c.execute(sa.update(item_rows).values(unit_key="notes/a.txt"))
@@ -435,7 +435,7 @@ def test_items_within_limits_are_listed_and_counted_alone(c: sa.Connection, deli
         ) == (expected,) * 3
 
 
-def test_items_go_with_their_agent_and_outlive_their_device(c: sa.Connection, held: HeldRun) -> None:
+def test_items_are_deleted_with_their_agent_and_survive_their_device(c: sa.Connection, held: HeldRun) -> None:
     plan(c, held, as_new(item()))
     c.execute(sa.delete(device_table))
     assert the_item(c).device_id is None
@@ -446,7 +446,7 @@ def test_items_go_with_their_agent_and_outlive_their_device(c: sa.Connection, he
 # --- several hubs ---
 
 
-async def test_of_two_units_that_find_the_same_item_at_once_the_second_sees_that_of_the_first(
+async def test_second_of_two_concurrent_plans_sees_the_item_of_the_first(
     hubs: list[Database], postgres: Postgres, url: str
 ) -> None:
     def two_agents(c: sa.Connection) -> list[HeldRun]:
@@ -533,7 +533,7 @@ def sent(c: sa.Connection, approved: None) -> None:
 
 
 @pytest.mark.usefixtures("row")
-def test_an_item_is_judged_once_its_device_has_answered(c: sa.Connection) -> None:
+def test_item_gets_its_verdict_after_the_device_answered(c: sa.Connection) -> None:
     give(c, "approve", data={"projectId": "p"})
     (row,) = item_verdicts.due(c, DESK, epoch=EPOCH, at=AT, limit=9)
     assert (row.row_id, row.target_table, row.data) == (the_item(c).row_id, "tasks", {"projectId": "p"})
@@ -545,7 +545,7 @@ def test_an_item_is_judged_once_its_device_has_answered(c: sa.Connection) -> Non
 
 
 @pytest.mark.usefixtures("row")
-def test_the_values_of_an_approval_are_those_of_its_item_until_it_is_undone(c: sa.Connection) -> None:
+def test_edited_values_of_an_approval_apply_until_the_approval_is_undone(c: sa.Connection) -> None:
     give(c, "approve", data={"title": "call Bob"})
     assert item_words.edited_values(c, ledger(c)) == {}, "it is on its way"
     send(c)
@@ -562,7 +562,7 @@ def test_the_values_of_an_approval_are_those_of_its_item_until_it_is_undone(c: s
 
 
 @pytest.mark.usefixtures("row")
-def test_the_values_of_an_approval_are_not_those_of_a_newer_version_or_of_a_refused_one(
+def test_edited_values_do_not_apply_after_a_refusal_or_newer_version(
     c: sa.Connection,
 ) -> None:
     give(c, "approve", data={"title": "call Bob"})
@@ -581,14 +581,14 @@ def test_the_values_of_an_approval_are_not_those_of_a_newer_version_or_of_a_refu
 
 
 @pytest.mark.usefixtures("sent")
-def test_what_a_device_refuses_leaves_the_item_open(c: sa.Connection) -> None:
+def test_verdict_refused_by_the_device_leaves_the_item_open(c: sa.Connection) -> None:
     settle(c, "v-1", reason="not_granted")
     assert (the_item(c).verdict, stored(c).state, stored(c).reason) == ("open", "refused", "not_granted")
     assert isinstance(give(c, "approve", "v-2"), VerdictRow), "it may be given again"
 
 
 @pytest.mark.usefixtures("approved")
-def test_a_verdict_leaves_once_over_a_connection_and_again_over_the_next(c: sa.Connection) -> None:
+def test_verdict_is_sent_once_a_connection_and_again_over_the_next(c: sa.Connection) -> None:
     assert send(c) == {"v-1"}
     assert send(c) == set(), "another hub with the same connection"
     assert send(c, at=AT + 60, again=AT + 999) == {"v-1"}, "no answer came"
@@ -600,7 +600,7 @@ def test_a_verdict_leaves_once_over_a_connection_and_again_over_the_next(c: sa.C
 
 
 @pytest.mark.usefixtures("row")
-def test_the_same_verdict_that_is_given_again_is_the_one_that_there_is(c: sa.Connection) -> None:
+def test_repeated_verdict_returns_the_existing_row(c: sa.Connection) -> None:
     for state in ("pending", "sent", "done"):
         first = give(c, "reject", f"v-{state}")
         assert isinstance(first, VerdictRow)
@@ -609,12 +609,12 @@ def test_the_same_verdict_that_is_given_again_is_the_one_that_there_is(c: sa.Con
 
 
 @pytest.mark.usefixtures("approved")
-def test_another_verdict_waits_for_the_first_one(c: sa.Connection) -> None:
+def test_second_verdict_is_refused_while_the_first_is_under_way(c: sa.Connection) -> None:
     assert code_of(give(c, "reject", "v-2")) == ErrorCode.VERDICT_UNDER_WAY
     assert code_of(give(c, "approve", "v-2", data={"title": "x"})) == ErrorCode.VERDICT_UNDER_WAY
 
 
-def test_a_verdict_on_a_version_that_there_is_no_more_is_a_conflict(c: sa.Connection) -> None:
+def test_verdict_on_an_outdated_item_version_is_a_conflict(c: sa.Connection) -> None:
     held = running(c)
     bring(c, held, plan(c, held, as_new(item())))
     c.execute(sa.update(devices).values(session_epoch=EPOCH))
@@ -641,9 +641,7 @@ def states(c: sa.Connection) -> dict[str, str]:
     return {id: row.state for id, row in item_proposals.find(c, ["p-1", "p-2", "p-3", "p-4"]).items()}
 
 
-def test_proposals_of_others_end_with_the_verdict_that_accepts_one_and_are_not_open_after_its_undoing(
-    c: sa.Connection, row: ItemRow
-) -> None:
+def test_accepted_proposal_withdraws_the_others_and_undo_reopens_none(c: sa.Connection, row: ItemRow) -> None:
     first, again = propose(c, "p-1"), propose(c, "p-2")
     assert again.id == first.id, "said twice"
     other, newer = propose(c, "p-3", by="token:2"), propose(c, "p-4", why="sure")
@@ -662,7 +660,7 @@ def test_proposals_of_others_end_with_the_verdict_that_accepts_one_and_are_not_o
 
 
 @pytest.mark.parametrize("how", ["newer", "decided"])
-def test_a_proposal_is_withdrawn_once_its_item_is_another_one(
+def test_proposal_is_withdrawn_when_its_item_changes_or_is_decided(
     c: sa.Connection, row: ItemRow, how: str
 ) -> None:
     propose(c, "p-1")
@@ -679,7 +677,7 @@ def test_a_proposal_is_withdrawn_once_its_item_is_another_one(
     )
 
 
-def test_one_bad_verdict_leaves_the_others_as_they_are(c: sa.Connection) -> None:
+def test_bad_verdict_of_a_batch_does_not_affect_the_others(c: sa.Connection) -> None:
     rows = at_device(c, "call Anna", "pay the rent")
     new = [
         NewVerdict(id=CallId(f"v-{n}"), item_id=id, verdict="approve")
@@ -697,14 +695,14 @@ def test_one_bad_verdict_leaves_the_others_as_they_are(c: sa.Connection) -> None
 
 
 @pytest.mark.usefixtures("approved")
-def test_undoing_what_was_never_sent_leaves_nothing(c: sa.Connection) -> None:
+def test_undo_of_an_unsent_verdict_removes_the_verdict(c: sa.Connection) -> None:
     assert (give(c, "undo", "v-2"), send(c)) == (None, set())
     assert isinstance(give(c, "reject", "v-3"), VerdictRow)
     send(c)
     assert code_of(give(c, "undo", "v-4")) == ErrorCode.VERDICT_UNDER_WAY, "the device may have it"
 
 
-def test_a_rejection_that_is_undone_gives_the_item_its_source_back(c: sa.Connection) -> None:
+def test_undone_rejection_restores_the_source_of_the_item(c: sa.Connection) -> None:
     (before,) = at_device(c)
     give(c, "reject")
     send(c)
@@ -720,7 +718,7 @@ def test_a_rejection_that_is_undone_gives_the_item_its_source_back(c: sa.Connect
     assert code_of(give(c, "undo", "v-4")) is None and isinstance(give(c, "approve", "v-5"), VerdictRow)
 
 
-def test_there_is_nothing_to_undo_where_the_device_decided(c: sa.Connection, row: ItemRow) -> None:
+def test_undo_of_a_verdict_given_at_the_device_is_a_conflict(c: sa.Connection, row: ItemRow) -> None:
     calls.record_verdicts(c, DESK, [ReportedVerdict(row.call_id, "approved")], AT)
     assert code_of(give(c, "undo")) == ErrorCode.CHANGED_MEANWHILE
     assert code_of(give(c, "reject", "v-2")) == ErrorCode.CHANGED_MEANWHILE
@@ -730,7 +728,7 @@ def test_there_is_nothing_to_undo_where_the_device_decided(c: sa.Connection, row
     ("verdict", "reported", "state"),
     [("approve", "edited", "refused"), ("approve", "approved", "done"), ("edit", "rejected", "refused")],
 )
-def test_what_the_owner_decides_at_the_device_meanwhile_is_newer(
+def test_verdict_given_at_the_device_overtakes_a_sent_verdict(
     c: sa.Connection, row: ItemRow, verdict: str, reported: Any, state: str
 ) -> None:
     give(c, verdict)
@@ -743,7 +741,7 @@ def test_what_the_owner_decides_at_the_device_meanwhile_is_newer(
 
 
 @pytest.mark.usefixtures("sent")
-def test_a_verdict_on_an_older_version_waits_for_its_answer_when_the_owner_decides_about_a_newer_one(
+def test_sent_verdict_is_not_overtaken_by_one_on_a_newer_version(
     c: sa.Connection,
 ) -> None:
     c.execute(sa.update(item_rows).values(call_id="c-9", version=2))
@@ -753,7 +751,7 @@ def test_a_verdict_on_an_older_version_waits_for_its_answer_when_the_owner_decid
 
 @pytest.mark.usefixtures("approved")
 @pytest.mark.parametrize(("counter", "verdict"), [(4, "open"), (5, "approved")])
-def test_an_answer_that_is_older_than_a_listed_row_leaves_the_item_as_it_is(
+def test_verdict_answer_older_than_a_listed_row_leaves_the_item_unchanged(
     c: sa.Connection, row: ItemRow, counter: int, verdict: str
 ) -> None:
     listed = msgspec.structs.replace(row, version=5)
@@ -764,7 +762,7 @@ def test_an_answer_that_is_older_than_a_listed_row_leaves_the_item_as_it_is(
     assert (the_item(c).verdict, stored(c).state) == (verdict, "done")
 
 
-def test_a_row_that_its_device_lists_as_open_is_open_again(c: sa.Connection, row: ItemRow) -> None:
+def test_item_listed_as_open_by_its_device_is_open_again(c: sa.Connection, row: ItemRow) -> None:
     calls.record_verdicts(c, DESK, [ReportedVerdict(row.call_id, "rejected")], AT)
     mark = StoreMark(id="store", counter=5)
     agreement.take_rows(c, [ReportedRow(row)], device_id=DESK, epoch=EPOCH, mark=mark, is_last=True, at=AT)
@@ -793,7 +791,7 @@ def test_a_device_that_is_revoked_gets_no_verdict(c: sa.Connection) -> None:
 
 
 @pytest.mark.usefixtures("row")
-def test_verdicts_and_excerpts_go_when_they_are_old_or_with_their_user(c: sa.Connection) -> None:
+def test_old_verdicts_and_excerpts_are_pruned_and_deleted_with_their_user(c: sa.Connection) -> None:
     excerpt = {the_item(c).id: SealedExcerpt(the_item(c).id, "k1", b"")}
     items.put_excerpts(c, excerpt, at=AT)
     assert (retention.prune_excerpts(c, before=AT), retention.prune_excerpts(c, before=AT + 1)) == (0, 1)

@@ -116,18 +116,18 @@ PLANTED = {
 }
 
 
-def test_an_ordinary_database_keeps_every_law(c: sa.Connection) -> None:
+def test_ordinary_database_breaks_no_law(c: sa.Connection) -> None:
     assert (broken_laws(c), list(Memory().look(c))) == ([], [])
     assert c.exec_driver_sql("SELECT count(*) FROM schedule_fires").scalar_one() == 2
 
 
 @pytest.mark.parametrize("law", LAWS)
-def test_what_breaks_a_law_is_seen(c: sa.Connection, law: str) -> None:
+def test_broken_law_is_found_in_the_database(c: sa.Connection, law: str) -> None:
     c.exec_driver_sql(PLANTED[law])
     assert [found for found in broken_laws(c) if found.startswith(law)]
 
 
-def test_a_run_that_a_dead_hub_holds_is_seen(c: sa.Connection) -> None:
+def test_run_held_by_a_dead_hub_is_found(c: sa.Connection) -> None:
     assert held_by_others(c, BOOT) == []
     assert held_by_others(c, NEXT_BOOT) == ["held by a dead boot: ('running', 'boot-1')"]
 
@@ -140,7 +140,7 @@ def test_a_run_that_a_dead_hub_holds_is_seen(c: sa.Connection) -> None:
         ("attempt = 1", "('hub', '', 5)"),
     ],
 )
-def test_more_runs_than_may_execute_are_seen(c: sa.Connection, executing: str, finding: str) -> None:
+def test_runs_executing_over_the_limits_are_found(c: sa.Connection, executing: str, finding: str) -> None:
     assert over_limits(c, per_device=1, total=1) == []
     c.exec_driver_sql(f"UPDATE runs SET state = 'RUNNING', {executing}")
     assert f"too many runs execute: {finding}" in over_limits(c, per_device=4, total=4)
@@ -156,14 +156,14 @@ def test_more_runs_than_may_execute_are_seen(c: sa.Connection, executing: str, f
         ("UPDATE run_calls SET state = 'SENT' WHERE call_id = 'call-done'", "an answer was forgotten"),
     ],
 )
-def test_what_may_not_change_is_remembered(c: sa.Connection, change: str, finding: str) -> None:
+def test_forbidden_change_since_the_last_check_is_found(c: sa.Connection, change: str, finding: str) -> None:
     memory = Memory()
     assert list(memory.look(c)) == []
     c.exec_driver_sql(change)
     assert any(line.startswith(finding) for line in memory.look(c))
 
 
-def test_ended_runs_may_go_and_a_wrong_clock_may_be_set_right(c: sa.Connection) -> None:
+def test_deleted_ended_run_and_clock_correction_break_no_law(c: sa.Connection) -> None:
     memory = Memory()
     assert list(memory.look(c)) == []
     c.exec_driver_sql("DELETE FROM runs WHERE id = 'failed'")
@@ -174,5 +174,5 @@ def test_ended_runs_may_go_and_a_wrong_clock_may_be_set_right(c: sa.Connection) 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("examples", [2, pytest.param(50, marks=pytest.mark.soak)])
-def test_the_rows_are_as_expected_whatever_happens(tmp_path: Path, examples: int) -> None:
+def test_random_steps_leave_the_expected_rows(tmp_path: Path, examples: int) -> None:
     run_machine(tmp_path, examples=examples, steps=80, is_repeatable=True)

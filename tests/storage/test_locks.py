@@ -80,7 +80,7 @@ def bert_waits(c: sa.Connection, fences: dict[str, int]) -> None:
     wait(c, BERT, "mailbox")
 
 
-def test_the_first_request_holds_the_lock_and_the_refusal_of_the_next_names_its_holder(
+def test_lock_held_by_another_is_refused_with_its_holder(
     c: sa.Connection,
 ) -> None:
     assert take(c, ANNA, "mailbox").fences == {"mailbox": 1}
@@ -100,12 +100,12 @@ def test_the_refusal_names_the_expiry_of_the_lock(c: sa.Connection) -> None:
     assert 50 < refused.value.retry_after_s <= 60
 
 
-def test_a_released_lock_is_free_at_once_and_its_fence_goes_on(c: sa.Connection) -> None:
+def test_released_lock_is_free_at_once_and_its_next_fence_is_higher(c: sa.Connection) -> None:
     assert locks.release(c, ME, take(c, ANNA, "mailbox").fences, ANNA) == []
     assert take(c, BERT, "mailbox").fences == {"mailbox": 2}
 
 
-def test_a_lock_that_is_over_is_taken_and_what_its_old_holder_writes_is_refused(c: sa.Connection) -> None:
+def test_writes_under_the_fence_of_an_expired_lock_are_refused(c: sa.Connection) -> None:
     locks.check_fence(c, ME, "mailbox", take(c, ANNA, "mailbox").fences["mailbox"])
     over(c, "mailbox")
     with pytest.raises(LockLost, match="was over at 1970-01-01T00:00:00Z"):
@@ -116,7 +116,7 @@ def test_a_lock_that_is_over_is_taken_and_what_its_old_holder_writes_is_refused(
     locks.check_fence(c, ME, "mailbox", 2)
 
 
-def test_only_its_owner_renews_and_releases_a_lock_and_only_under_its_fence(
+def test_lock_is_renewed_and_released_only_by_its_owner_under_its_fence(
     c: sa.Connection, fences: dict[str, int]
 ) -> None:
     for holder, shown in ((BERT, fences), (ANNA, {"mailbox": 7}), (ANNA, {"letterbox": 1})):
@@ -155,12 +155,12 @@ def test_an_expired_lock_with_waiting_requests_is_not_renewed(
         locks.renew(c, ME, fences, ANNA, ttl_ms=TTL)
 
 
-def test_a_lock_that_was_released_twice_is_released_once(c: sa.Connection, fences: dict[str, int]) -> None:
+def test_repeated_release_of_a_lock_changes_nothing(c: sa.Connection, fences: dict[str, int]) -> None:
     for _ in range(2):
         assert locks.release(c, ME, fences, ANNA) == []
 
 
-def test_a_request_that_comes_twice_is_answered_as_before(c: sa.Connection) -> None:
+def test_repeated_lock_request_gets_the_same_answer(c: sa.Connection) -> None:
     first = take(c, ANNA, "mailbox")
     assert take(c, ANNA, "mailbox") == first
     for _ in range(2):
@@ -168,7 +168,7 @@ def test_a_request_that_comes_twice_is_answered_as_before(c: sa.Connection) -> N
     assert len(locks.list_lock_waits(c)) == 1
 
 
-def test_a_holder_that_asks_again_gets_the_lock_anew_and_its_lost_answer_opens_nothing(
+def test_holder_requesting_its_lock_again_gets_a_new_fence(
     c: sa.Connection,
 ) -> None:
     take(c, ANNA, "mailbox", request_id="lost")
@@ -202,7 +202,7 @@ def test_no_request_overtakes_waiting_requests(c: sa.Connection) -> None:
         locks.acquire(c, wanted(CARL, "a"))
 
 
-def test_who_waits_for_several_has_its_turn_when_all_are_free(c: sa.Connection) -> None:
+def test_request_for_several_locks_is_granted_when_all_are_free(c: sa.Connection) -> None:
     first, second = take(c, ANNA, "a"), take(c, BERT, "b")
     wait(c, CARL, "a", "b")
     wait(c, DORA, "b")
@@ -212,14 +212,14 @@ def test_who_waits_for_several_has_its_turn_when_all_are_free(c: sa.Connection) 
     assert holders(locks.release(c, ME, grant.fences, CARL)) == ["device-d"]
 
 
-def test_who_holds_one_of_several_does_not_wait_for_the_others_with_it(c: sa.Connection) -> None:
+def test_holder_of_one_requested_lock_may_not_wait_for_another(c: sa.Connection) -> None:
     take(c, ANNA, "a")
     take(c, BERT, "b")
     with pytest.raises(HoldsAlready, match="holds lock 'a' already, and would wait for 'b'"):
         locks.acquire(c, wanted(ANNA, "a", "b", wait_ms=TTL))
 
 
-def test_who_has_waited_too_long_is_passed_over_with_all_that_it_wanted(c: sa.Connection) -> None:
+def test_expired_lock_wait_is_skipped_for_all_its_locks(c: sa.Connection) -> None:
     first, second = take(c, ANNA, "a"), take(c, BERT, "b")
     wait(c, CARL, "a", "b", wait_ms=-1)  # its time is over before it begins
     assert (locks.users_due(c), locks.sweep(c, ME), locks.list_lock_waits(c)) == ([ME], [], [])
@@ -229,7 +229,7 @@ def test_who_has_waited_too_long_is_passed_over_with_all_that_it_wanted(c: sa.Co
 
 
 @pytest.mark.usefixtures("bert_waits")
-def test_the_lock_of_a_holder_that_is_gone_goes_to_the_next_with_any_look(c: sa.Connection) -> None:
+def test_expired_lock_is_handed_over_by_a_sweep_or_the_next_request(c: sa.Connection) -> None:
     wait(c, CARL, "mailbox")
     assert 0 < (locks.next_due_ms(c) or 0) <= TTL
     assert locks.users_due(c) == []
@@ -239,7 +239,7 @@ def test_the_lock_of_a_holder_that_is_gone_goes_to_the_next_with_any_look(c: sa.
     assert holders(wait(c, DORA, "mailbox").handed) == ["device-c"]
 
 
-def test_a_lock_that_is_over_is_free_though_the_next_in_turn_waits_for_another_one(c: sa.Connection) -> None:
+def test_expired_lock_is_freed_although_its_next_request_waits_for_another_lock(c: sa.Connection) -> None:
     take(c, ANNA, "a")
     take(c, BERT, "b")
     wait(c, CARL, "a", "b")
@@ -249,7 +249,7 @@ def test_a_lock_that_is_over_is_free_though_the_next_in_turn_waits_for_another_o
     assert [lock.holder for lock in locks.list_locks(c)] == [None, BERT]
 
 
-def test_one_who_died_waiting_costs_its_own_time_and_nobodys_turn(
+def test_dead_waiting_holder_delays_the_next_by_its_own_ttl_only(
     c: sa.Connection, fences: dict[str, int]
 ) -> None:
     wait(c, BERT, "mailbox", ttl_ms=5_000)
@@ -260,7 +260,7 @@ def test_one_who_died_waiting_costs_its_own_time_and_nobodys_turn(
     assert holders(locks.sweep(c, ME)) == ["device-c"]
 
 
-def test_who_withdraws_makes_room_for_the_next(c: sa.Connection) -> None:
+def test_withdrawn_lock_request_lets_the_next_request_through(c: sa.Connection) -> None:
     take(c, ANNA, "b")
     wait(c, BERT, "a", "b")
     wait(c, CARL, "a")
@@ -269,13 +269,15 @@ def test_who_withdraws_makes_room_for_the_next(c: sa.Connection) -> None:
 
 
 @pytest.mark.usefixtures("bert_waits")
-def test_who_withdraws_too_late_has_the_lock(c: sa.Connection, fences: dict[str, int]) -> None:
+def test_lock_request_withdrawn_after_its_grant_returns_the_grant(
+    c: sa.Connection, fences: dict[str, int]
+) -> None:
     locks.release(c, ME, fences, ANNA)
     late = some(locks.withdraw(c, ME, "device-b mailbox").grant)
     assert late == locks.granted(c, ["device-b mailbox", "nobody"])["device-b mailbox"]
 
 
-def test_what_is_handed_over_lasts_as_long_as_was_asked_for(c: sa.Connection, fences: dict[str, int]) -> None:
+def test_lock_handed_over_lasts_the_requested_ttl(c: sa.Connection, fences: dict[str, int]) -> None:
     wait(c, BERT, "mailbox", ttl_ms=5_000)
     (grant,) = locks.release(c, ME, fences, ANNA)
     (lock,) = locks.list_locks(c, user_id=ME)
@@ -284,7 +286,7 @@ def test_what_is_handed_over_lasts_as_long_as_was_asked_for(c: sa.Connection, fe
 
 
 @pytest.mark.usefixtures("bert_waits")
-def test_a_lock_can_be_taken_from_its_holder_by_force(c: sa.Connection) -> None:
+def test_force_release_takes_a_lock_from_its_holder(c: sa.Connection) -> None:
     assert locks.force_release(c, ME, "mailbox", fence=7) is None
     was, handed = some(locks.force_release(c, ME, "mailbox", fence=1))
     assert (was.holder, was.fence, holders(handed)) == (ANNA, 1, ["device-b"])
@@ -293,7 +295,7 @@ def test_a_lock_can_be_taken_from_its_holder_by_force(c: sa.Connection) -> None:
     assert locks.force_release(c, ME, "letterbox") is None
 
 
-def test_users_have_locks_of_their_own(c: sa.Connection) -> None:
+def test_locks_of_the_same_name_are_separate_for_each_user(c: sa.Connection) -> None:
     other = devices.ensure_user(c, UserId("other"), "other", AT)
     take(c, ANNA, "mailbox")
     assert take(c, BERT, "mailbox", user_id=other).fences == {"mailbox": 1}
@@ -314,7 +316,7 @@ def test_locks_are_listed_that_are_held_or_waited_for(c: sa.Connection) -> None:
     assert (waiting.agent_name, waiting.ticket) == ("inbox", 1)
 
 
-def test_a_user_has_as_many_locks_as_may_be_and_free_ones_make_room(c: sa.Connection) -> None:
+def test_lock_beyond_the_user_limit_replaces_a_free_lock_or_is_refused(c: sa.Connection) -> None:
     limits = LockLimits(locks_per_user=2)
     locks.release(c, ME, some(locks.acquire(c, wanted(ANNA, "a"), limits).grant).fences, ANNA)
     for name, fence in (("b", 2), ("c", 3)):
@@ -327,19 +329,19 @@ def test_a_user_has_as_many_locks_as_may_be_and_free_ones_make_room(c: sa.Connec
 
 
 @pytest.mark.usefixtures("bert_waits")
-def test_as_many_wait_for_a_lock_as_may(c: sa.Connection) -> None:
+def test_lock_wait_beyond_the_limit_is_refused(c: sa.Connection) -> None:
     with pytest.raises(TooManyLocks, match="1 wait for lock 'mailbox' already") as refused:
         locks.acquire(c, wanted(CARL, "mailbox", wait_ms=1), LockLimits(lock_waits=1))
     assert refused.value.limit == "lock_waits"
 
 
 @pytest.mark.usefixtures("bert_waits")
-def test_waits_of_devices_end_with_the_hub_that_they_were_connected_to(c: sa.Connection) -> None:
+def test_lock_waits_of_devices_end_with_their_hub(c: sa.Connection) -> None:
     assert (locks.forget_waits(c), locks.list_lock_waits(c), locks.next_due_ms(c)) == (1, [], None)
 
 
 @pytest.mark.parametrize("engine", ["postgresql"], indirect=True)
-def test_on_a_server_locks_of_one_user_are_given_one_after_the_other(engine: sa.Engine) -> None:
+def test_lock_grants_of_one_user_are_serialized_on_postgresql(engine: sa.Engine) -> None:
     with engine.connect() as one, engine.connect() as other:
         locks.alone(one, ME)
         locks.alone(other, UserId("somebody else"))
@@ -474,7 +476,7 @@ class Disorder:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_locks_keep_their_laws_in_any_order_of_events(c: sa.Connection, seed: int) -> None:
+def test_lock_fences_and_turns_hold_under_random_events(c: sa.Connection, seed: int) -> None:
     devices.ensure_user(c, ME, "me", AT)
     disorder = Disorder(c, seed)
     for _ in range(STEPS):

@@ -75,7 +75,7 @@ def counted(c: sa.Connection, table: sa.Table = metric_series) -> int:
     return c.execute(sa.select(sa.func.count()).select_from(table)).scalar_one()
 
 
-def test_samples_of_a_minute_become_one_bucket_and_those_of_an_hour_another(
+def test_samples_are_added_to_one_minute_bucket_and_one_hour_bucket(
     c: sa.Connection, agent: AgentRow
 ) -> None:
     record(c, sample(agent, 4, at=NOON), sample(agent, 1, at=NOON + 59_999))
@@ -95,7 +95,7 @@ def test_samples_of_a_minute_become_one_bucket_and_those_of_an_hour_another(
     assert (hour.at, hour.n, hour.sum, hour.min, hour.max, hour.last) == (NOON, 4, 17, 1, 9, 9)
 
 
-def test_a_sum_has_all_the_digits_of_a_float(c: sa.Connection, agent: AgentRow) -> None:
+def test_bucket_sum_has_double_precision(c: sa.Connection, agent: AgentRow) -> None:
     record(c, sample(agent, 16_777_217.25, type=COUNTER))
     record(c, sample(agent, 1, type=COUNTER))
     assert buckets(c, agent.id)[0].sum == 16_777_218.25
@@ -109,7 +109,7 @@ def test_a_histogram_has_a_sketch_that_gives_percentiles(c: sa.Connection, agent
     assert kept == Sketch.of(range(1, 102)).document()
 
 
-def test_a_sample_that_comes_late_changes_its_own_time_and_not_the_newest_value(
+def test_late_sample_changes_its_own_bucket_and_not_the_newest_value(
     c: sa.Connection, agent: AgentRow
 ) -> None:
     record(c, sample(agent, 5))
@@ -118,7 +118,7 @@ def test_a_sample_that_comes_late_changes_its_own_time_and_not_the_newest_value(
     assert [(series.last, series.last_at) for series in measurements.list_series(c, agent.id)] == [(5, NOON)]
 
 
-def test_what_is_older_than_minutes_are_kept_goes_into_its_hour_alone(
+def test_sample_older_than_the_minute_retention_goes_into_its_hour_bucket_only(
     c: sa.Connection, agent: AgentRow
 ) -> None:
     record(c, sample(agent, 5, at=NOON - 8 * DAY_MS), sample(agent, 6, at=NOON - 91 * DAY_MS))
@@ -137,7 +137,7 @@ def test_series_differ_by_their_tags_in_any_order(c: sa.Connection, agent: Agent
     assert [(row.tags, row.last) for row in listed] == [({"disk": "x", "kind": "a"}, 2), ({"kind": "b"}, 3)]
 
 
-def test_a_metric_keeps_its_type_under_all_tags(c: sa.Connection, agent: AgentRow) -> None:
+def test_metric_of_another_type_under_other_tags_is_refused(c: sa.Connection, agent: AgentRow) -> None:
     record(c, sample(agent, 1, type=COUNTER))
     with pytest.raises(
         CodedError,
@@ -148,7 +148,7 @@ def test_a_metric_keeps_its_type_under_all_tags(c: sa.Connection, agent: AgentRo
     assert [row.type for row in measurements.list_series(c, agent.id)] == [COUNTER]
 
 
-def test_an_agent_has_so_many_series_and_no_more(c: sa.Connection, agent: AgentRow) -> None:
+def test_series_beyond_the_limit_of_an_agent_is_refused(c: sa.Connection, agent: AgentRow) -> None:
     record(c, *(sample(agent, 1, kind=str(n)) for n in range(3)))
     with pytest.raises(
         CodedError,
@@ -160,7 +160,7 @@ def test_an_agent_has_so_many_series_and_no_more(c: sa.Connection, agent: AgentR
     record(c, sample(agent, 2, kind="0"), sample(make_agent(c, "other"), 1))
 
 
-def test_all_agents_together_have_so_many_series_and_no_more(c: sa.Connection) -> None:
+def test_series_beyond_the_limit_of_all_agents_is_refused(c: sa.Connection) -> None:
     for name in ("one", "two"):
         record(c, *(sample(make_agent(c, name), 1, kind=str(n)) for n in range(2)))
     third = make_agent(c, "three")
@@ -169,13 +169,13 @@ def test_all_agents_together_have_so_many_series_and_no_more(c: sa.Connection) -
         record(c, sample(third, 1, kind="b"))
 
 
-def test_what_the_hub_itself_measures_takes_no_room(c: sa.Connection, agent: AgentRow) -> None:
+def test_hub_measurements_do_not_count_against_the_series_limit(c: sa.Connection, agent: AgentRow) -> None:
     record(c, *(sample(agent, 1, name="hub.runs", kind=str(n)) for n in range(9)), limits=None)
     record(c, *(sample(agent, 1, kind=str(n)) for n in range(3)))
     assert counted(c) == 12
 
 
-def test_a_report_that_comes_twice_counts_once(c: sa.Connection, agent: AgentRow) -> None:
+def test_repeated_metric_report_counts_once(c: sa.Connection, agent: AgentRow) -> None:
     assert report(c, "r-1", sample(agent, 5)) is True and report(c, "r-1", sample(agent, 5)) is False
     assert report(c, "r-2", sample(agent, 5)) is True
     assert buckets(c, agent.id)[0].n == 2
@@ -186,14 +186,14 @@ def test_a_report_without_an_id_counts_each_time(c: sa.Connection, agent: AgentR
     assert buckets(c, agent.id)[0].n == 2
 
 
-def test_another_report_with_a_known_id_is_refused(c: sa.Connection, agent: AgentRow) -> None:
+def test_different_metric_report_with_a_known_id_is_refused(c: sa.Connection, agent: AgentRow) -> None:
     report(c, "r-1", sample(agent, 5))
     with pytest.raises(CodedError, check=coded(ErrorCode.KEY_USED), match="r-1"):
         report(c, "r-1", sample(agent, 6))
     assert buckets(c, agent.id)[0].n == 1
 
 
-def test_many_samples_at_once_find_all_their_buckets_again(c: sa.Connection, agent: AgentRow) -> None:
+def test_many_samples_recorded_twice_update_the_same_buckets(c: sa.Connection, agent: AgentRow) -> None:
     many = [sample(agent, 1, type=COUNTER, at=NOON - n * MINUTE_MS) for n in range(500)]
     record(c, *many)
     record(c, *many)
@@ -201,9 +201,7 @@ def test_many_samples_at_once_find_all_their_buckets_again(c: sa.Connection, age
     assert sum(row.sum for row in buckets(c, agent.id, HOUR_MS)) == 1_000
 
 
-def test_old_buckets_go_in_small_steps_and_a_series_with_its_last_one(
-    c: sa.Connection, agent: AgentRow
-) -> None:
+def test_old_buckets_and_emptied_series_are_pruned_in_steps(c: sa.Connection, agent: AgentRow) -> None:
     record(c, *(sample(agent, 1, at=NOON - n * MINUTE_MS) for n in range(5)))
     record(c, sample(agent, 1, name="fresh"))
     before = NOON + HOUR_MS
@@ -219,12 +217,12 @@ def test_old_buckets_go_in_small_steps_and_a_series_with_its_last_one(
     assert [row.name for row in measurements.list_series(c, agent.id)] == ["fresh"]
 
 
-def test_a_bucket_goes_only_when_all_of_it_is_old(c: sa.Connection, agent: AgentRow) -> None:
+def test_bucket_is_pruned_only_after_its_whole_span_is_old(c: sa.Connection, agent: AgentRow) -> None:
     record(c, sample(agent, 1))
     assert measurements.prune_buckets(c, size_ms=HOUR_MS, before=NOON + HOUR_MS - 1) == 0
 
 
-def test_measurements_go_with_their_agent(c: sa.Connection, agent: AgentRow) -> None:
+def test_measurements_are_deleted_with_their_agent(c: sa.Connection, agent: AgentRow) -> None:
     record(c, sample(agent, 1))
     c.exec_driver_sql("DELETE FROM agents")
     assert counted(c) == counted(c, agent_metrics) == 0
@@ -254,7 +252,7 @@ def spread(n: int, *, decades: float) -> list[float]:
 
 
 @given(VALUES)
-def test_a_percentile_is_within_one_part_in_a_hundred_of_the_exact_one(values: list[float]) -> None:
+def test_sketch_percentile_is_within_one_percent_of_the_exact_value(values: list[float]) -> None:
     sketch = Sketch.of(values)
     assert max(error_of(sketch, values, percent) for percent in PERCENTS) <= ERROR + 1e-9
 
@@ -270,12 +268,12 @@ def test_sketches_are_merged_in_any_order(one: list[float], two: list[float], th
 
 
 @given(VALUES)
-def test_a_sketch_is_kept_as_json_and_comes_back(values: list[float]) -> None:
+def test_sketch_survives_a_json_round_trip(values: list[float]) -> None:
     kept = Sketch.of(values).document()
     assert Sketch.of_document(json.loads(json.dumps(kept))).document() == kept
 
 
-def test_seven_powers_of_ten_fit_at_full_precision() -> None:
+def test_sketch_of_seven_decades_has_full_precision() -> None:
     values = spread(5_000, decades=6.9)
     sketch = Sketch.of(values)
     assert sketch.level == 0
@@ -283,7 +281,7 @@ def test_seven_powers_of_ten_fit_at_full_precision() -> None:
     assert max(error_of(sketch, values, percent) for percent in PERCENTS) <= ERROR + 1e-9
 
 
-def test_values_that_spread_further_have_coarser_percentiles_of_a_known_error() -> None:
+def test_sketch_of_twenty_decades_has_coarser_percentiles_of_a_known_error() -> None:
     values = spread(9_000, decades=20)
     sketch = Sketch.of(values)
     assert len(sketch) <= MOST_BINS
@@ -292,7 +290,7 @@ def test_values_that_spread_further_have_coarser_percentiles_of_a_known_error() 
     assert max(error_of(sketch, values, percent) for percent in PERCENTS) <= sketch.error + 1e-9
 
 
-def test_a_coarse_sketch_and_a_fine_one_are_merged_as_coarse_ones() -> None:
+def test_coarse_and_fine_sketches_merge_into_a_coarse_one() -> None:
     wide, narrow = spread(9_000, decades=20), [3.0] * 20_000
     fine = Sketch.of(narrow)
     fine.merge(Sketch.of(wide))
@@ -301,13 +299,13 @@ def test_a_coarse_sketch_and_a_fine_one_are_merged_as_coarse_ones() -> None:
     assert fine.document() == coarse.document() == Sketch.of(wide + narrow).document()
 
 
-def test_below_zero_and_zero_have_their_places() -> None:
+def test_sketch_orders_negative_zero_and_positive_values() -> None:
     sketch = Sketch.of([-100.0, -1.0, 0.0, 0.0, 1.0, 100.0])
     told = [sketch.percentile(percent) for percent in (0, 20, 40, 60, 80, 100)]
     assert told == pytest.approx([-100, -1, 0, 0, 1, 100], rel=ERROR)
 
 
-def test_nothing_has_no_percentile() -> None:
+def test_empty_sketch_has_no_percentile() -> None:
     assert Sketch().percentile(50) is None
 
 
@@ -358,7 +356,7 @@ def decide(c: sa.Connection, verdict: str, at: int, *ids: str) -> None:
     c.execute(sa.update(items).where(items.c.id.in_(ids)).values(given))
 
 
-def test_verdicts_on_items_count_once_a_minute_after_they_were_given(c: sa.Connection) -> None:
+def test_item_verdicts_are_measured_once_after_a_settling_minute(c: sa.Connection) -> None:
     fill(c, {"users": 1, "devices": 1, "agents": 1, "items": 5})
     ids = c.execute(sa.select(items.c.id).order_by(items.c.id)).scalars().all()
     assert not has_unmeasured(c)
@@ -378,9 +376,7 @@ def test_verdicts_on_items_count_once_a_minute_after_they_were_given(c: sa.Conne
     }
 
 
-def test_a_hub_with_too_many_series_begins_no_further_one(
-    c: sa.Connection, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_hub_series_beyond_the_limit_are_left_out(c: sa.Connection, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(measurements, "MOST_OF_HUB", 1)
     for n, outcome in enumerate((RunState.CANCELLED, RunState.FAILED, RunState.CANCELLED)):
         make_run(c, f"run-{n}", state=outcome)
@@ -391,7 +387,7 @@ def test_a_hub_with_too_many_series_begins_no_further_one(
     assert measured.left_out >= 3 - counted > 0
 
 
-def test_a_series_of_the_hub_goes_with_its_last_bucket(c: sa.Connection) -> None:
+def test_hub_series_is_pruned_with_its_last_bucket(c: sa.Connection) -> None:
     make_run(c, state=RunState.CANCELLED)
     measure(c)
     for size_ms in (MINUTE_MS, HOUR_MS):
@@ -405,7 +401,7 @@ def test_a_series_of_the_hub_goes_with_its_last_bucket(c: sa.Connection) -> None
     [(RunState.FAILED, "error"), (RunState.CANCELLED, "cancelled")],
     ids=["failed", "cancelled"],
 )
-def test_a_run_that_came_to_nothing_counts_by_its_end(
+def test_failed_or_cancelled_run_is_measured_by_outcome(
     c: sa.Connection, state: RunState, outcome: str
 ) -> None:
     make_run(c, state=state)
@@ -419,7 +415,7 @@ def test_a_live_run_is_not_measured(c: sa.Connection) -> None:
     assert measure(c) == 0
 
 
-def test_each_run_and_each_question_counts_once(c: sa.Connection) -> None:
+def test_each_run_and_each_model_call_is_measured_once(c: sa.Connection) -> None:
     make_run(c, "run-1", state=RunState.CANCELLED)
     make_run(c, "run-2", state=RunState.CANCELLED)
     first = call(id="c-1")
@@ -435,7 +431,7 @@ def test_each_run_and_each_question_counts_once(c: sa.Connection) -> None:
     )
 
 
-def test_a_model_request_has_its_tokens_its_price_and_its_duration(c: sa.Connection) -> None:
+def test_model_request_is_measured_with_tokens_price_and_duration(c: sa.Connection) -> None:
     make_agent(c)
     asked = msgspec.structs.replace(call(id="c-1"), run_id=None, took_ms=800)
     failed = msgspec.structs.replace(asked, id="c-2", outcome="model_unavailable", took_ms=30_000)
@@ -457,7 +453,7 @@ def test_a_model_request_has_its_tokens_its_price_and_its_duration(c: sa.Connect
     assert Sketch.of_document(hour.sketch).percentile(100) == pytest.approx(0.8, rel=ERROR)
 
 
-def test_what_ended_before_measurements_are_kept_is_passed_over(c: sa.Connection) -> None:
+def test_run_that_ended_before_the_measurement_retention_is_not_measured(c: sa.Connection) -> None:
     run = make_run(c, state=RunState.CANCELLED)
     assert (measure(c, kept=BucketRetention(minutes_from=AT + 1, hours_from=AT + 1)), sums(c)) == (1, {})
     assert c.execute(sa.select(run_table.c.measured_at).where(run_table.c.id == run.id)).scalar_one() == AT

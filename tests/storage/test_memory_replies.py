@@ -63,14 +63,14 @@ def state(c: sa.Connection) -> tuple[MessageState, str | None]:
     return row.state, row.answer
 
 
-def test_the_agent_that_got_a_message_answers_it_with_an_item(c: sa.Connection) -> None:
+def test_memory_item_of_the_receiving_agent_answers_the_message(c: sa.Connection) -> None:
     replied = reply(c)
     assert replied.is_new and replied.message is not None
     assert (replied.message.id, replied.message.memory_id) == ("nudge", "m-1")
     assert state(c) == (MessageState.ANSWERED, "They are.")
 
 
-def test_the_first_answer_counts_and_what_comes_later_is_an_item_and_no_more(c: sa.Connection) -> None:
+def test_second_reply_to_a_message_is_a_memory_item_and_no_answer(c: sa.Connection) -> None:
     reply(c)
     late = reply(c, "m-2", content="Not yet.")
     assert (late.memory.content, late.message) == ("Not yet.", None)
@@ -78,25 +78,25 @@ def test_the_first_answer_counts_and_what_comes_later_is_an_item_and_no_more(c: 
 
 
 @pytest.mark.parametrize("about", [{"agent_id": NOTES}, {"reply_to": "another"}, {"reply_to": None}])
-def test_what_is_another_agents_or_replies_to_nothing_answers_nothing(
+def test_item_of_another_agent_or_without_a_matching_reply_answers_no_message(
     c: sa.Connection, about: dict[str, Any]
 ) -> None:
     assert (reply(c, **about).message, state(c)) == (None, (MessageState.CONSUMED, None))
 
 
-def test_an_item_of_another_board_answers_nothing(c: sa.Connection) -> None:
+def test_memory_item_of_another_board_answers_no_message(c: sa.Connection) -> None:
     other = boards.create_board(c, id=BoardId("other"), user_id=ME, name="other", at=AT, actor="anna")
     assert reply(c, board_id=other.id, agent_id=None, actor="operator:7").message is None
 
 
-def test_a_person_answers_for_an_agent_with_an_audit_entry(c: sa.Connection) -> None:
+def test_memory_reply_of_a_person_for_an_agent_writes_an_audit_entry(c: sa.Connection) -> None:
     assert reply(c, agent_id=None, actor="operator:7").message is not None
     (entry,) = audit.list_entries(c, limit=1)
     assert (entry.event, entry.actor, entry.subject) == ("memory.added", "operator:7", "m-1")
     assert '"message":"nudge"' in entry.detail
 
 
-def test_what_came_twice_under_one_key_answers_once_and_says_so_twice(c: sa.Connection) -> None:
+def test_reply_repeated_under_one_key_answers_once_with_the_same_result(c: sa.Connection) -> None:
     first = reply(c, dedupe_key="a")
     again = reply(c, "m-2", dedupe_key="a")
     assert (again.memory, again.is_new, again.message) == (first.memory, False, first.message)
@@ -104,7 +104,7 @@ def test_what_came_twice_under_one_key_answers_once_and_says_so_twice(c: sa.Conn
     assert (other.is_new, other.message, reply(c, "m-4", dedupe_key="b").message) == (True, None, None)
 
 
-def test_what_a_full_board_refuses_answers_nothing(c: sa.Connection) -> None:
+def test_reply_refused_by_a_full_board_answers_no_message(c: sa.Connection) -> None:
     for id in ("m-1", "m-2"):
         reply(c, id, reply_to=None)
     with pytest.raises(TooManyOfBoards), c.begin_nested():

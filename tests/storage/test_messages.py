@@ -94,7 +94,7 @@ def told(c: sa.Connection) -> list[tuple[str, str]]:
     return [(one.event_type, one.message) for one in audit.list_activity(c) if "message_id" in one.data]
 
 
-def test_a_message_waits_from_when_it_is_committed(c: sa.Connection) -> None:
+def test_new_message_is_stored_as_waiting(c: sa.Connection) -> None:
     row = say(c)
     assert (
         row.state,
@@ -110,7 +110,7 @@ def test_a_message_waits_from_when_it_is_committed(c: sa.Connection) -> None:
     assert (first.seq, first.old_state, first.new_state) == (1, None, S.WAITING)
 
 
-def test_two_messages_of_one_key_are_one(c: sa.Connection) -> None:
+def test_message_with_a_known_dedupe_key_is_the_existing_message(c: sa.Connection) -> None:
     row = say(c, dedupe_key="k")
     assert say(c, "m-2", dedupe_key="k", content="something else") == row
 
@@ -121,14 +121,14 @@ def test_content_that_is_no_text_is_refused(c: sa.Connection, content: str) -> N
         say(c, content=content)
 
 
-def test_a_message_has_a_length(c: sa.Connection) -> None:
+def test_message_beyond_the_size_limit_is_refused(c: sa.Connection) -> None:
     limits = MessageLimits(agent_message_bytes=10)
     messages.add_message(c, new(content="ä" * 5), limits=limits)
     with pytest.raises(CodedError, check=coded(ErrorCode.TOO_LARGE), match="agent_message_bytes"):
         messages.add_message(c, new("m-2", content="ä" * 6), limits=limits)
 
 
-def test_a_user_has_so_many_messages_under_way(c: sa.Connection) -> None:
+def test_open_message_beyond_the_limit_of_a_user_is_refused(c: sa.Connection) -> None:
     led(c, E.SENT, E.CONSUMED, E.ANSWERED, id="m-0", most=1)
     say(c, "m-1", most=1)
     with pytest.raises(LimitReached, match="open_messages_per_user"):
@@ -136,7 +136,7 @@ def test_a_user_has_so_many_messages_under_way(c: sa.Connection) -> None:
 
 
 @each("state", list(MessageState))
-def test_only_the_tables_moves_are_made(c: sa.Connection, state: MessageState) -> None:
+def test_message_moves_follow_the_transition_table(c: sa.Connection, state: MessageState) -> None:
     with undone(c):
         row = led(c, *WAYS[state])
         for event in MessageEvent:
@@ -162,14 +162,14 @@ WAYS: dict[MessageState, tuple[MessageEvent, ...]] = {
 }
 
 
-def test_of_two_moves_of_a_message_one_changes_nothing(c: sa.Connection) -> None:
+def test_message_move_with_an_outdated_version_changes_nothing(c: sa.Connection) -> None:
     row = say(c)
     move(c, row, E.SENT)
     late = message_rows.move_message(c, row.id, E.FAILED, seen_version=row.version, at=AT, reason_code="x")
     assert (late, message_rows.get_message(c, row.id).state) == (None, S.SENT)
 
 
-def test_each_move_keeps_its_proof(c: sa.Connection) -> None:
+def test_each_message_move_is_stored_with_its_proof(c: sa.Connection) -> None:
     row = move(c, say(c), E.SENT, proof={"letter": {"message": "hello"}})
     move(c, row, E.ACCEPTED, proof={"ack": {"status": "started"}})
     assert [move.proof for move in message_rows.moves_of(c, row.id)] == [
@@ -180,7 +180,7 @@ def test_each_move_keeps_its_proof(c: sa.Connection) -> None:
     assert [move.seq for move in message_rows.moves_of(c, row.id)] == [1, 2, 3]
 
 
-def test_a_letter_is_kept_with_the_first_try_under_its_key(c: sa.Connection) -> None:
+def test_letter_of_a_message_attempt_is_that_of_the_first_send(c: sa.Connection) -> None:
     row = move(c, say(c), E.SENT, proof={"letter": {"message": "first"}})
     row = move(c, move(c, row, E.TAKEN_BACK), E.SENT, proof={})
     assert messages.letter_of(c, row.id, 1) == {"letter": {"message": "first"}}
@@ -188,7 +188,7 @@ def test_a_letter_is_kept_with_the_first_try_under_its_key(c: sa.Connection) -> 
     assert (row.attempt, row.sends, row.state, messages.letter_of(c, row.id, 2)) == (2, 2, S.WAITING, None)
 
 
-def test_the_delivery_of_a_message_is_one_entry_of_the_activity_with_its_trace(c: sa.Connection) -> None:
+def test_delivered_message_writes_one_activity_entry_with_its_trace(c: sa.Connection) -> None:
     row = led(c, E.SENT, E.ACCEPTED)
     assert told(c) == []
     move(c, move(c, row, E.CONSUMED), E.ANSWERED)
@@ -207,7 +207,7 @@ def test_the_delivery_of_a_message_is_one_entry_of_the_activity_with_its_trace(c
         (MessageKind.ANSWER, "agent.answer.sent", "agent.answer.failed"),
     ],
 )
-def test_the_history_has_a_word_for_each_kind(
+def test_activity_has_a_sent_and_a_failed_event_for_each_message_kind(
     c: sa.Connection, kind: MessageKind, sent: str, failed: str
 ) -> None:
     led(c, E.SENT, E.CONSUMED, kind=kind)
@@ -229,7 +229,7 @@ def broadcast(c: sa.Connection) -> None:
     c.execute(sa.insert(broadcasts), row | {"boards": 1, "created_at": AT})
 
 
-def test_an_agent_gets_its_messages_one_after_the_other(c: sa.Connection) -> None:
+def test_messages_to_one_agent_are_due_one_after_the_other(c: sa.Connection) -> None:
     first, second = say(c, "m-1"), say(c, "m-2")
     say(c, "m-3", to_agent_id=LEAD)
     assert second.created_at > first.created_at
@@ -240,7 +240,7 @@ def test_an_agent_gets_its_messages_one_after_the_other(c: sa.Connection) -> Non
     assert due(c) == ["m-2", "m-3"]
 
 
-def test_what_another_hub_has_in_hand_is_its_own_as_long_as_it_lives(c: sa.Connection) -> None:
+def test_message_held_by_another_hub_is_due_only_after_its_end(c: sa.Connection) -> None:
     move(c, say(c), E.SENT, boot_id=NEXT_BOOT, gateway_id=WEST)
     beat(c, "other", NEXT_BOOT, ttl_ms=60_000)  # type: ignore[arg-type]
     assert due(c, SHARED) == []
@@ -248,12 +248,12 @@ def test_what_another_hub_has_in_hand_is_its_own_as_long_as_it_lives(c: sa.Conne
     assert due(c, SHARED) == ["m-1"]
 
 
-def test_a_hub_that_is_alone_takes_over_what_an_earlier_start_had_in_hand(c: sa.Connection) -> None:
+def test_lone_hub_takes_over_messages_of_an_earlier_boot(c: sa.Connection) -> None:
     move(c, say(c), E.SENT, boot_id=NEXT_BOOT, gateway_id=WEST, not_before=AT + 60_000)
     assert (messages.release_all(c, BOOT, AT), due(c)) == (1, ["m-1"])
 
 
-def test_a_message_is_looked_at_when_it_is_to_be(c: sa.Connection) -> None:
+def test_message_is_due_at_not_before_or_after_a_stir(c: sa.Connection) -> None:
     row = say(c, not_before=AT + 100)
     assert (due(c), due(c, at=AT + 100)) == ([], ["m-1"])
     assert messages.put_off(c, row.id, seen_version=row.version, not_before=AT + 200)
@@ -261,13 +261,13 @@ def test_a_message_is_looked_at_when_it_is_to_be(c: sa.Connection) -> None:
     assert (messages.stir(c, WEST, AT), due(c)) == (1, ["m-1"])
 
 
-def test_a_message_whose_time_is_over_is_found_however_long_it_was_to_wait(c: sa.Connection) -> None:
+def test_expired_message_is_found_before_its_not_before_time(c: sa.Connection) -> None:
     say(c, not_before=AT + 10 * DAY)
     assert messages.expiring(c, MINE, at=AT + DAY - 1, most=10) == []
     assert [row.id for row in messages.expiring(c, MINE, at=AT + DAY, most=10)] == ["m-1"]
 
 
-def test_messages_to_devices_are_found_by_where_their_agents_live(c: sa.Connection) -> None:
+def test_messages_to_device_agents_are_due_at_the_device_of_the_agent(c: sa.Connection) -> None:
     say(c, to_agent_id=DESK, gateway_id=None)
     laptop = DeviceId("device-laptop")
     assert [row.id for row in messages.due_at_devices(c, [laptop], at=AT, most=10)] == ["m-1"]
@@ -275,7 +275,7 @@ def test_messages_to_devices_are_found_by_where_their_agents_live(c: sa.Connecti
     assert messages.due_nowhere(c, MINE, at=AT, most=10) == []
 
 
-def test_what_a_device_was_told_is_looked_at_anew_when_it_comes(c: sa.Connection) -> None:
+def test_sent_message_is_due_again_when_its_device_connects(c: sa.Connection) -> None:
     move(c, say(c, to_agent_id=DESK, gateway_id=None), E.SENT, not_before=AT + 60_000)
     laptop = DeviceId("device-laptop")
     assert messages.due_at_devices(c, [laptop], at=AT, most=10) == []
@@ -284,7 +284,7 @@ def test_what_a_device_was_told_is_looked_at_anew_when_it_comes(c: sa.Connection
     assert [one.id for one in messages.due_at_devices(c, [laptop], at=AT, most=10)] == ["m-1"]
 
 
-def test_a_message_to_a_lead_who_is_not_known_yet_is_given_a_home(c: sa.Connection) -> None:
+def test_message_to_an_unknown_lead_gets_agent_and_gateway_by_give_home(c: sa.Connection) -> None:
     row = say(c, to_agent_id=None, to_lead=True, gateway_id=None)
     assert [one.id for one in messages.due_nowhere(c, MINE, at=AT, most=10)] == ["m-1"]
     home = some(
@@ -296,14 +296,14 @@ def test_a_message_to_a_lead_who_is_not_known_yet_is_given_a_home(c: sa.Connecti
     assert due(c) == ["m-1"]
 
 
-def test_what_happened_in_a_session_concerns_the_messages_on_their_way_to_it(c: sa.Connection) -> None:
+def test_stirred_finds_sent_messages_of_the_given_gateway_sessions(c: sa.Connection) -> None:
     led(c, E.SENT)
     say(c, "m-2", to_agent_id=LEAD)
     found = messages.stirred(c, WEST, ["agent:worker:main", "agent:lead:main"], MINE, most=10)
     assert [row.id for row in found] == ["m-1"]
 
 
-def test_an_answer_to_a_question_is_remembered_in_the_same_breath(c: sa.Connection) -> None:
+def test_answer_to_a_question_is_written_to_the_board_memory_at_once(c: sa.Connection) -> None:
     row = led(c, E.SENT, E.CONSUMED, kind=MessageKind.QUESTION, correlation_id="c-1")
     answered = some(
         message_rows.answer_message(
@@ -335,12 +335,12 @@ def item(c: sa.Connection, **about: Any) -> MemoryRow:
 
 
 @pytest.mark.parametrize("kind", [MessageKind.ASK_USER, MessageKind.ANSWER])
-def test_no_agents_word_is_the_answer_of_a_person(c: sa.Connection, kind: MessageKind) -> None:
+def test_memory_item_of_an_agent_does_not_answer_for_a_person(c: sa.Connection, kind: MessageKind) -> None:
     led(c, E.SENT, E.CONSUMED, kind=kind)
     assert message_rows.answer_by_memory(c, item(c), at=AT + 5) is None
 
 
-def test_what_was_settled_as_read_may_be_answered_later(c: sa.Connection) -> None:
+def test_message_settled_as_read_may_be_answered_later(c: sa.Connection) -> None:
     row = led(c, E.SENT, E.CONSUMED)
     settled = some(
         message_rows.settle_message(c, row.id, seen_version=row.version, at=AT + 2, proof={"turn": "over"})
@@ -350,7 +350,7 @@ def test_what_was_settled_as_read_may_be_answered_later(c: sa.Connection) -> Non
     assert (answered.state, answered.settled_at) == (S.ANSWERED, AT + 5)
 
 
-def test_a_message_is_cancelled_and_its_reason_names_a_possible_delivery(c: sa.Connection) -> None:
+def test_cancelled_sent_message_names_a_possible_delivery_in_its_reason(c: sa.Connection) -> None:
     say(c, "m-1")
     given_up = messages.cancel_message(c, "m-1", at=AT + 1, actor="operator:1")
     assert (given_up.state, given_up.reason_code, given_up.reason) == (
@@ -366,7 +366,7 @@ def test_a_message_is_cancelled_and_its_reason_names_a_possible_delivery(c: sa.C
     ]
 
 
-def test_two_messages_to_an_agent_at_one_instant_have_an_order(c: sa.Connection) -> None:
+def test_messages_to_an_agent_at_one_instant_are_due_by_id(c: sa.Connection) -> None:
     for id in ("m-2", "m-1"):
         say(c, id)
     c.execute(sa.update(message_table).values(created_at=AT))
@@ -381,13 +381,13 @@ def test_a_delivered_message_is_neither_cancelled_nor_repeated(c: sa.Connection)
         messages.retry_message(c, "m-1", MessageId("m-2"), at=AT, actor="operator:1")
 
 
-def test_one_that_waits_is_tried_now(c: sa.Connection) -> None:
+def test_retried_waiting_message_is_due_at_once(c: sa.Connection) -> None:
     say(c, not_before=AT + DAY)
     tried = messages.retry_message(c, "m-1", MessageId("m-2"), at=AT, actor="operator:1")
     assert (tried.id, tried.not_before) == ("m-1", AT)
 
 
-def test_a_failed_message_is_repeated_once_for_any_number_of_requests(c: sa.Connection) -> None:
+def test_repeated_retries_of_a_failed_message_make_one_new_message(c: sa.Connection) -> None:
     led(c, E.FAILED)
     for n, fresh in enumerate(("m-2", "m-3", "m-4")):
         anew = messages.retry_message(c, "m-1", MessageId(fresh), at=AT + n, actor="operator:1")
@@ -401,7 +401,7 @@ def test_a_failed_message_is_repeated_once_for_any_number_of_requests(c: sa.Conn
         messages.retry_message(c, "m-1", MessageId("m-6"), at=AT, actor="operator:1")
 
 
-def test_a_repeated_message_has_its_full_time_and_its_place_in_the_broadcast(
+def test_retried_message_gets_a_full_ttl_and_the_same_broadcast(
     c: sa.Connection,
 ) -> None:
     broadcast(c)
@@ -432,7 +432,7 @@ def test_messages_are_listed_newest_first_page_by_page(c: sa.Connection) -> None
     assert message_rows.list_messages(c, board_id="another") == []
 
 
-def test_what_was_settled_long_ago_goes_with_its_moves(c: sa.Connection) -> None:
+def test_old_settled_message_is_pruned_with_its_moves(c: sa.Connection) -> None:
     led(c, E.SENT, E.CONSUMED, E.ANSWERED, id="m-old")
     say(c, "m-open")
     gone = 0
@@ -456,7 +456,7 @@ def test_what_was_settled_long_ago_goes_with_its_moves(c: sa.Connection) -> None
         (lambda c: say(c), "messages_agent"),
     ],
 )
-def test_what_is_asked_all_the_time_uses_an_index(c: sa.Connection, ask: Any, index: str) -> None:
+def test_frequent_message_query_uses_an_index(c: sa.Connection, ask: Any, index: str) -> None:
     statements: list[tuple[str, Any]] = []
     sa.event.listen(c, "before_cursor_execute", lambda *call: statements.append((call[2], call[3])))
     ask(c)

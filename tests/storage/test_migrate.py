@@ -157,7 +157,7 @@ def test_an_up_to_date_database_is_left_alone(tmp_path: Path) -> None:
     assert ((tmp_path / "hub.db").read_bytes(), revision_of(tmp_path / "hub.db")) == (before, revisions()[-1])
 
 
-def test_a_migration_after_which_a_row_refers_to_nothing_is_undone(tmp_path: Path) -> None:
+def test_migration_that_leaves_a_dangling_reference_is_undone(tmp_path: Path) -> None:
     older(tmp_path / "hub.db", "DELETE FROM users")
     with pytest.raises(Unavailable, match="cannot be migrated: 2 rows refer to nothing"):
         upgrade(tmp_path / "hub.db")
@@ -178,7 +178,7 @@ IN_THE_WAY = {
 }
 
 
-def test_rows_that_break_a_new_constraint_are_named_and_the_file_stays_as_it_was(tmp_path: Path) -> None:
+def test_rows_breaking_a_new_constraint_are_named_and_the_file_is_unchanged(tmp_path: Path) -> None:
     path = older(tmp_path / "hub.db", *IN_THE_WAY)
     before = parts_of(path)
     with pytest.raises(Unavailable, match=r"migrated: row .*; correct or delete these rows") as refused:
@@ -269,7 +269,7 @@ def test_edited_revision_of_a_release_is_found(tmp_path: Path, monkeypatch: pyte
 
 
 @pytest.mark.parametrize("release", upgradable()[1:], ids=lambda release: release.version)
-def test_tables_of_each_release_become_those_that_a_new_file_gets(tmp_path: Path, release: Release) -> None:
+def test_tables_of_each_release_migrate_to_those_of_a_new_file(tmp_path: Path, release: Release) -> None:
     assert release.revision is not None
     with sa.create_engine(f"sqlite:///{tmp_path}/old.db", poolclass=sa.NullPool).begin() as c:
         make_old_tables(c, release.revision)
@@ -288,7 +288,7 @@ async def test_a_server_of_a_newer_hub_is_refused_with_a_way_out(postgres: Postg
     assert revision_on(postgres, bare) == "0999"
 
 
-async def test_a_contract_waits_for_the_end_of_a_hub_of_an_earlier_release(
+async def test_contract_migration_waits_until_a_hub_of_an_earlier_release_ends(
     postgres: Postgres, bare: str
 ) -> None:
     await run_once(bare, make_old)
@@ -360,7 +360,7 @@ def watch(connection, cursor, statement, *rest):
 """
 
 
-def test_a_migration_that_is_killed_half_way_leaves_the_database_as_it_was(tmp_path: Path) -> None:
+def test_killed_migration_leaves_the_database_file_unchanged(tmp_path: Path) -> None:
     path = tmp_path / "hub.db"
     connection = sqlite3.connect(path)
     connection.execute("CREATE TABLE mine (x TEXT)")
@@ -372,9 +372,7 @@ def test_a_migration_that_is_killed_half_way_leaves_the_database_as_it_was(tmp_p
 
 
 @pytest.mark.soak
-async def test_a_migration_that_is_killed_half_way_leaves_the_server_as_it_was(
-    postgres: Postgres, bare: str
-) -> None:
+async def test_killed_migration_leaves_the_server_unchanged(postgres: Postgres, bare: str) -> None:
     command = [sys.executable, "-c", KILLED + MIGRATE_SERVER, bare]
     assert ((await anyio.run_process(command, check=False)).returncode, parts_on(postgres, bare)) == (-9, {})
     async with open_postgres(bare):
@@ -399,7 +397,7 @@ def test_a_contract_is_followed_by_revisions_of_a_later_release_only() -> None:
         assert [one for one in revisions() if contract < one <= end and one not in contracts()] == []
 
 
-async def test_job_of_a_hub_that_uses_tables_in_another_order_ends_before_the_migration_does(
+async def test_migration_in_a_deadlock_with_a_job_completes_after_the_job(
     postgres: Postgres, bare: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("storage.kernel.postgres.MIGRATION_WAITS_S", ())  # no second try

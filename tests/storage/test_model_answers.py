@@ -47,14 +47,14 @@ def find(c: sa.Connection, question: str = "q", *, agent: str = "agent-inbox", a
 
 
 @pytest.mark.usefixtures("held")
-def test_an_answer_is_found_by_its_agent_and_question_alone(c: sa.Connection) -> None:
+def test_model_answer_is_found_only_by_its_agent_and_question(c: sa.Connection) -> None:
     make_agent(c, "other")
     model_calls.record_answer(c, call(), SAID)
     assert (find(c), find(c, "another"), find(c, agent="agent-other")) == (SAID.text, None, None)
 
 
 @pytest.mark.usefixtures("held")
-def test_the_first_answer_to_a_question_stays(c: sa.Connection) -> None:
+def test_first_model_answer_to_a_question_is_not_replaced(c: sa.Connection) -> None:
     model_calls.record_answer(c, call(), SAID)
     model_calls.record_answer(c, call(id="c-2"), msgspec.structs.replace(SAID, text="later"))
     assert find(c) == SAID.text
@@ -82,7 +82,7 @@ def test_the_costs_of_a_day_are_reported_by_agent_and_in_all(c: sa.Connection) -
     assert model_calls.spent_by_run(c, RunId("no-such-run")) == Spent()
 
 
-def test_a_model_that_answers_has_its_agents_exhaustion_forgiven(c: sa.Connection) -> None:
+def test_model_answer_resets_the_exhaustion_count_of_the_agent(c: sa.Connection) -> None:
     agent = make_run(c, state=RunState.RUNNING).agent_id
     waits = []
     for number in range(3):
@@ -95,7 +95,7 @@ def test_a_model_that_answers_has_its_agents_exhaustion_forgiven(c: sa.Connectio
 
 
 @pytest.mark.usefixtures("held")
-def test_an_answer_is_of_use_again_once_it_was_forgotten(c: sa.Connection) -> None:
+def test_forget_answers_removes_the_given_questions_only(c: sa.Connection) -> None:
     for number in range(3):
         model_calls.record_answer(c, call(id=f"c-{number}", question=f"q-{number}"), SAID)
     agent = AgentId("agent-inbox")
@@ -104,7 +104,7 @@ def test_an_answer_is_of_use_again_once_it_was_forgotten(c: sa.Connection) -> No
 
 
 @pytest.mark.usefixtures("held")
-def test_an_answer_that_is_used_is_kept(c: sa.Connection) -> None:
+def test_used_model_answer_is_not_pruned(c: sa.Connection) -> None:
     agent = AgentId("agent-inbox")
     for question in ("used", "unused"):
         model_calls.record_answer(c, call(id=question, question=question), SAID)
@@ -117,7 +117,7 @@ def test_an_answer_that_is_used_is_kept(c: sa.Connection) -> None:
 
 
 @pytest.mark.usefixtures("held")
-def test_of_too_many_answers_those_unused_for_longest_go(c: sa.Connection) -> None:
+def test_model_answers_beyond_the_limit_are_pruned_least_recently_used_first(c: sa.Connection) -> None:
     for number in range(6):
         model_calls.record_answer(c, call(id=f"c-{number}", at=AT + number, question=f"q-{number}"), SAID)
     places, before = [retention.ANSWERS_FROM], None
@@ -132,14 +132,14 @@ def test_of_too_many_answers_those_unused_for_longest_go(c: sa.Connection) -> No
 
 
 @pytest.mark.usefixtures("held")
-def test_of_old_answers_the_oldest_go_first(c: sa.Connection) -> None:
+def test_old_model_answers_are_pruned_oldest_first(c: sa.Connection) -> None:
     for number in range(3):
         model_calls.record_answer(c, call(id=f"c-{number}", at=AT + number, question=f"q-{number}"), SAID)
     assert retention.prune_answers(c, before=AT + 9, rows=1) == 1
     assert set(c.execute(sa.select(answers_table.c.question)).scalars()) == {"q-1", "q-2"}
 
 
-def test_a_batch_that_an_endpoint_has_is_not_dropped(c: sa.Connection, held: HeldRun) -> None:
+def test_submitted_model_batch_is_not_dropped(c: sa.Connection, held: HeldRun) -> None:
     for name in ("here", "there"):
         model_calls.make_batch(
             c,
@@ -157,16 +157,14 @@ def test_a_batch_that_an_endpoint_has_is_not_dropped(c: sa.Connection, held: Hel
 
 
 @pytest.mark.usefixtures("held")
-def test_old_calls_go_in_steps(c: sa.Connection) -> None:
+def test_old_model_calls_are_pruned_in_steps(c: sa.Connection) -> None:
     for number in range(5):
         model_calls.record_call(c, call(id=f"c-{number}", at=AT + number))
     assert [retention.prune_calls(c, before=AT + 4, rows=3) for _ in range(3)] == [3, 1, 0]
     assert c.execute(sa.select(calls_table.c.id)).scalars().all() == ["c-4"]
 
 
-def test_a_batch_is_known_for_as_long_as_its_run_may_ask_for_its_answers(
-    c: sa.Connection, held: HeldRun
-) -> None:
+def test_model_batch_is_pruned_only_after_its_run(c: sa.Connection, held: HeldRun) -> None:
     agent = AgentId("agent-inbox")
     for id, run_id in (("waiting", held.id), ("over", RunId("pruned by now"))):
         model_calls.make_batch(
@@ -176,7 +174,7 @@ def test_a_batch_is_known_for_as_long_as_its_run_may_ask_for_its_answers(
     assert [row.id for row in model_calls.batches_of(c, held.id)] == ["waiting"]
 
 
-def test_the_notes_of_a_unit_stand_with_it(c: sa.Connection, held: HeldRun) -> None:
+def test_notes_of_a_plan_are_stored_with_its_unit(c: sa.Connection, held: HeldRun) -> None:
     plan(c, held, notes={"halved": 2})
     assert some(units.find_unit(c, held.id, "a.txt")).notes == {"halved": 2}
 
@@ -222,7 +220,7 @@ def test_costs_are_grouped_by_each_supported_key(spent: sa.Connection) -> None:
     assert len(rows(spent, "call")) == 4
 
 
-def test_the_same_file_of_two_agents_is_two(spent: sa.Connection) -> None:
+def test_model_costs_by_file_are_separate_for_each_agent(spent: sa.Connection) -> None:
     found = model_calls.costs(spent, "file", since=0, until=AT + 10 * DAY_OF_COSTS)
     assert [(row.key, row.agent, row.calls, row.failed) for row in found] == [
         ("a.txt", "inbox", 2, 1),
@@ -244,7 +242,7 @@ def test_only_costs_within_the_period_are_reported_and_the_total_is_of_all_rows(
 
 
 @pytest.mark.parametrize("by", get_args(CostsBy))
-def test_one_user_sees_what_that_user_spent(spent: sa.Connection, by: CostsBy) -> None:
+def test_model_costs_are_filtered_by_user(spent: sa.Connection, by: CostsBy) -> None:
     until = AT + 10 * DAY_OF_COSTS
     assert model_calls.costs(spent, by, since=0, until=until, user_id=ME)
     assert model_calls.costs(spent, by, since=0, until=until, user_id=UserId("somebody")) == []

@@ -25,19 +25,19 @@ from tests.support.coded import coded
 TTL = 60_000
 
 
-def test_who_comes_first_holds_the_lease(c: sa.Connection) -> None:
+def test_first_requester_holds_the_lease(c: sa.Connection) -> None:
     term = nodes.acquire_lease(c, "scheduler", BOOT, ttl_ms=TTL)
     assert term == Term("scheduler", BOOT, 1)
     assert nodes.acquire_lease(c, "scheduler", NEXT_BOOT, ttl_ms=TTL) is None
     nodes.check_term(c, term)
 
 
-def test_leases_of_other_names_have_nothing_to_do_with_it(c: sa.Connection) -> None:
+def test_leases_of_different_names_are_independent(c: sa.Connection) -> None:
     nodes.acquire_lease(c, "scheduler", BOOT, ttl_ms=TTL)
     assert nodes.acquire_lease(c, "housekeeping", NEXT_BOOT, ttl_ms=TTL) == Term("housekeeping", NEXT_BOOT, 1)
 
 
-def test_a_lease_that_is_over_is_taken_and_its_old_holder_is_refused(c: sa.Connection) -> None:
+def test_expired_lease_is_taken_over_and_its_old_holder_refused(c: sa.Connection) -> None:
     old = some(nodes.acquire_lease(c, "scheduler", BOOT, ttl_ms=0))
     new = nodes.acquire_lease(c, "scheduler", NEXT_BOOT, ttl_ms=TTL)
     assert new == Term("scheduler", NEXT_BOOT, 2)
@@ -47,7 +47,7 @@ def test_a_lease_that_is_over_is_taken_and_its_old_holder_is_refused(c: sa.Conne
     nodes.check_term(c, new)
 
 
-def test_a_holder_whose_time_is_over_may_not_write_before_it_has_renewed(c: sa.Connection) -> None:
+def test_holder_of_an_expired_lease_must_renew_before_writing(c: sa.Connection) -> None:
     term = some(nodes.acquire_lease(c, "scheduler", BOOT, ttl_ms=0))
     with pytest.raises(LostLease):
         nodes.check_term(c, term)
@@ -55,17 +55,17 @@ def test_a_holder_whose_time_is_over_may_not_write_before_it_has_renewed(c: sa.C
     nodes.check_term(c, term)
 
 
-def test_a_renewed_lease_stays_with_its_holder(c: sa.Connection) -> None:
+def test_renewed_lease_is_not_granted_to_another_boot(c: sa.Connection) -> None:
     assert nodes.renew_lease(c, some(nodes.acquire_lease(c, "scheduler", BOOT, ttl_ms=0)), ttl_ms=TTL)
     assert nodes.acquire_lease(c, "scheduler", NEXT_BOOT, ttl_ms=TTL) is None
 
 
-def test_what_was_resigned_is_free_at_once_and_its_fence_goes_on(c: sa.Connection) -> None:
+def test_resigned_lease_is_free_at_once_and_its_next_fence_is_higher(c: sa.Connection) -> None:
     nodes.resign_lease(c, some(nodes.acquire_lease(c, "scheduler", BOOT, ttl_ms=TTL)))
     assert nodes.acquire_lease(c, "scheduler", NEXT_BOOT, ttl_ms=TTL) == Term("scheduler", NEXT_BOOT, 2)
 
 
-def test_an_old_term_resigns_nothing(c: sa.Connection) -> None:
+def test_resignation_under_an_old_term_changes_nothing(c: sa.Connection) -> None:
     old = nodes.acquire_lease(c, "scheduler", BOOT, ttl_ms=0)
     new = nodes.acquire_lease(c, "scheduler", NEXT_BOOT, ttl_ms=TTL)
     assert old is not None
@@ -116,14 +116,14 @@ def test_the_newest_revision_counts_and_each_has_an_entry_in_the_audit_log(c: sa
     assert [(one.subject, one.actor) for one in entries] == [("2", "operator:7"), ("1", "operator:7")]
 
 
-def test_one_of_two_who_publish_at_once_is_refused(c: sa.Connection) -> None:
+def test_second_publication_of_the_same_settings_revision_is_refused(c: sa.Connection) -> None:
     first = publishes(c, 1)
     with pytest.raises(PublishedMeanwhile, match="another revision of the settings was published meanwhile"):
         publishes(c, 1, "[budget]\n")
     assert nodes.list_revisions(c, limit=10) == [first]
 
 
-def test_old_revisions_go_unless_a_node_uses_them(c: sa.Connection) -> None:
+def test_old_settings_revisions_are_pruned_unless_used_by_a_node(c: sa.Connection) -> None:
     nodes.begin_boot(c, EAST, BootId("boot"), AT)
     for number in (1, 2):
         publishes(c, number)
@@ -139,7 +139,7 @@ def test_old_revisions_go_unless_a_node_uses_them(c: sa.Connection) -> None:
         nodes.find_revision(c, 2)
 
 
-def test_a_node_says_which_revision_it_uses_and_why_not_a_newer_one(c: sa.Connection) -> None:
+def test_node_records_its_settings_revision_and_the_reason_of_a_refusal(c: sa.Connection) -> None:
     nodes.begin_boot(c, EAST, BootId("boot"), AT)
     publishes(c, 1)
     nodes.record_refusal(c, EAST, "no such file")
@@ -152,11 +152,11 @@ NODE = NodeId("node-1")
 MINUTE_MS = 60_000
 
 
-def test_a_hub_keeps_its_first_id(c: sa.Connection) -> None:
+def test_ensure_hub_id_returns_the_first_id(c: sa.Connection) -> None:
     assert (ensure_hub_id(c, "hub-1"), ensure_hub_id(c, "hub-2")) == ("hub-1", "hub-1")
 
 
-def test_the_secret_of_a_hub_is_made_once(c: sa.Connection) -> None:
+def test_extraction_secret_of_a_hub_is_made_once(c: sa.Connection) -> None:
     assert ensure_extraction_secret(c, b"first") == b"first"
     assert ensure_extraction_secret(c, b"other") == b"first"
 
@@ -168,14 +168,14 @@ def test_starts_after_a_crash_that_follow_each_other_closely_are_counted(c: sa.C
     assert [boot.earlier for boot in boots] == [None, "b-1", "b-2", "b-3"]
 
 
-def test_a_restart_in_good_order_is_no_crash(c: sa.Connection) -> None:
+def test_clean_restart_does_not_count_as_a_crash(c: sa.Connection) -> None:
     for n in range(3):
         boot = begin_boot(c, NODE, BootId(f"b-{n}"), AT + n)
         end_boot(c, NODE, BootId(f"b-{n}"), AT + n)
         assert boot.boots_10min == 1
 
 
-def test_a_stop_is_noted_by_the_boot_it_ends(c: sa.Connection) -> None:
+def test_stop_is_recorded_only_for_the_present_boot(c: sa.Connection) -> None:
     begin_boot(c, NODE, BootId("b-2"), AT)
     end_boot(c, NODE, BootId("b-1"), AT + 1)
     assert c.execute(sa.select(node_table.c.stopped_at)).scalar_one() is None

@@ -40,7 +40,7 @@ def connectivity(c: sa.Connection, agent: AgentRow) -> Connectivity:
     return agent_states.find_state(c, agent.id).connectivity
 
 
-def test_a_device_connects_and_leaves(c: sa.Connection, sound: AgentRow) -> None:
+def test_device_of_a_broken_agent_row_connects_and_leaves(c: sa.Connection, sound: AgentRow) -> None:
     epoch = open_session(c, LAPTOP, boot_id=BOOT, platform=None, at=AT)
     assert connectivity(c, sound) is Connectivity.ONLINE and sessions.close_session(c, LAPTOP, epoch, AT)
     assert connectivity(c, sound) is Connectivity.OFFLINE
@@ -49,7 +49,9 @@ def test_a_device_connects_and_leaves(c: sa.Connection, sound: AgentRow) -> None
     assert connectivity(c, sound) is Connectivity.OFFLINE
 
 
-def test_heartbeats_are_written_and_silence_is_noticed(c: sa.Connection, sound: AgentRow) -> None:
+def test_heartbeats_and_silence_are_recorded_beside_a_broken_agent_row(
+    c: sa.Connection, sound: AgentRow
+) -> None:
     epoch = open_session(c, LAPTOP, boot_id=BOOT, platform=None, at=AT)
     damage(c, "UPDATE agent_states SET health = 'ok', lifecycle = 'odd' WHERE agent_id = 'agent-broken'")
     says = tuple(AgentReport(agent_id=id, error="no disk") for id in (AgentId("agent-broken"), sound.id))
@@ -62,7 +64,7 @@ def test_heartbeats_are_written_and_silence_is_noticed(c: sa.Connection, sound: 
 @pytest.mark.parametrize(
     "broken", ["settings = 'no'", "locks = '5'", "needs = '5'", "outcome = 'great'", "context = '[]'"]
 )
-def test_a_queued_run_lets_the_next_ones_of_its_device_begin(c: sa.Connection, broken: str) -> None:
+def test_broken_queued_run_does_not_block_the_next_run_of_its_device(c: sa.Connection, broken: str) -> None:
     make_run(c, "first", agent=make_agent(c, "broken"))
     make_run(c, "second", agent=make_agent(c, "sound"))
     damage(c, f"UPDATE runs SET {broken} WHERE id = 'first'")
@@ -70,7 +72,7 @@ def test_a_queued_run_lets_the_next_ones_of_its_device_begin(c: sa.Connection, b
     assert c.exec_driver_sql("SELECT state FROM runs WHERE id = 'first'").scalar_one() == "QUEUED"
 
 
-def test_many_queued_runs_let_the_next_ones_of_other_agents_begin(
+def test_many_broken_queued_runs_do_not_block_runs_of_other_agents(
     c: sa.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(run_claims, "HELD_UP_AT_ONCE", 4)
@@ -91,21 +93,21 @@ def test_many_queued_runs_let_the_next_ones_of_other_agents_begin(
 
 
 @pytest.mark.parametrize("broken", ["lease_boot_id = NULL, lease_expires_at = NULL", "completed_at = 1"])
-def test_a_run_that_nothing_executes_takes_no_place_of_others(c: sa.Connection, broken: str) -> None:
+def test_broken_running_row_without_a_lease_takes_no_execution_slot(c: sa.Connection, broken: str) -> None:
     make_run(c, "first", agent=make_agent(c, "broken"), state=RunState.RUNNING)
     damage(c, f"UPDATE runs SET {broken} WHERE id = 'first'")
     make_run(c, "second", agent=make_agent(c, "sound"))
     assert claim(c) is not None
 
 
-def test_a_run_without_a_holder_is_queued_again_at_the_start(c: sa.Connection) -> None:
+def test_broken_run_without_a_holder_is_queued_again_at_hub_start(c: sa.Connection) -> None:
     make_run(c, "first", state=RunState.RUNNING)
     damage(c, "UPDATE runs SET lease_boot_id = NULL, lease_expires_at = NULL")
     assert run_moves.recover(c, boot_id=NEXT_BOOT, at=AT).requeued == ("first",)
 
 
 @pytest.mark.parametrize("state", ["QUEUED", "RUNNING"])
-def test_a_schedule_goes_on_beside_a_run_whose_agent_is_gone(c: sa.Connection, state: str) -> None:
+def test_schedule_fires_beside_a_run_of_a_missing_agent(c: sa.Connection, state: str) -> None:
     made = make_schedule(c)
     fire(c, AT + HOUR)
     lost = f"schedule-inbox-{AT + HOUR}"

@@ -82,7 +82,7 @@ def two_planned(c: sa.Connection, held: HeldRun) -> None:
     plan(c, held, of=calls("call-1", "call-2"))
 
 
-def test_a_plan_is_kept_whole_before_anything_is_sent(c: sa.Connection, held: HeldRun) -> None:
+def test_plan_stores_all_calls_before_any_is_sent(c: sa.Connection, held: HeldRun) -> None:
     written = plan(c, held, of=calls("call-1", "call-2"))
     assert written.open_calls == open_calls(c, held.id)
     assert [(call.call_id, call.state, call.sends) for call in written.open_calls] == [
@@ -94,12 +94,12 @@ def test_a_plan_is_kept_whole_before_anything_is_sent(c: sa.Connection, held: He
     assert (unit.state, unit.calls_planned, unit.calls_settled) == (UnitState.EXTRACTED, 2, 0)
 
 
-def test_the_same_plan_may_be_written_twice(c: sa.Connection, held: HeldRun) -> None:
+def test_repeated_plan_writes_no_second_call(c: sa.Connection, held: HeldRun) -> None:
     first = plan(c, held, of=calls("call-1", "call-2"))
     assert (plan(c, held, of=calls("call-1", "call-2")), unit_of(c, held).calls_planned) == (first, 2)
 
 
-def test_a_unit_whose_file_changed_before_anything_was_sent_gets_its_new_plan_alone(
+def test_changed_file_with_unsent_calls_gets_only_its_new_plan(
     c: sa.Connection,
     held: HeldRun,
 ) -> None:
@@ -109,9 +109,7 @@ def test_a_unit_whose_file_changed_before_anything_was_sent_gets_its_new_plan_al
     assert (unit_of(c, held).content_hash, unit_of(c, held).calls_planned) == ("sha-new", 1)
 
 
-def test_what_was_sent_before_a_file_changed_is_still_brought_to_its_end(
-    c: sa.Connection, held: HeldRun
-) -> None:
+def test_calls_sent_before_a_file_changed_remain_in_the_unit(c: sa.Connection, held: HeldRun) -> None:
     plan(c, held, of=calls("old-1", "old-2", "old-3"), digest="sha-old")
     answer(c, held, "old-1")
     mark_sent(c, held, [CallId("old-2")], AT)
@@ -120,9 +118,7 @@ def test_what_was_sent_before_a_file_changed_is_still_brought_to_its_end(
     assert (unit_of(c, held).calls_planned, unit_of(c, held).calls_settled) == (3, 1)
 
 
-def test_a_later_run_adopts_what_an_ended_one_planned_with_its_answers(
-    c: sa.Connection, agent: AgentRow
-) -> None:
+def test_later_run_adopts_calls_and_answers_of_an_ended_run(c: sa.Connection, agent: AgentRow) -> None:
     first = running(c, "run-1", agent=agent)
     plan(c, first, of=calls("call-1", "call-2", "call-3", "call-4", "call-5"))
     answer(c, first, "call-1")
@@ -158,7 +154,7 @@ def test_a_unit_that_was_wholly_delivered_by_an_earlier_run_is_settled_without_a
     assert settle_unit(c, second, "a.txt", AT) is UnitState.DONE
 
 
-def test_calls_of_a_run_that_has_not_ended_stay_with_it(c: sa.Connection, agent: AgentRow) -> None:
+def test_calls_of_a_live_run_are_not_adopted_by_another_run(c: sa.Connection, agent: AgentRow) -> None:
     first = running(c, "run-1", agent=agent)
     plan(c, first, of=calls("call-1"))
     run_moves.move(c, first, RunEvent.DEVICE_LOST, at=AT, actor="hub")
@@ -198,7 +194,7 @@ def test_an_answer_counts_after_its_run_has_ended(c: sa.Connection, held: HeldRu
 
 
 @pytest.mark.usefixtures("planned")
-def test_an_answer_to_nothing_is_dropped_and_one_before_sending_is_a_fault(c: sa.Connection) -> None:
+def test_answer_to_an_unknown_or_unsent_call_settles_nothing(c: sa.Connection) -> None:
     assert not settle_call(c, CallId("call-9"), CallEvent.ACKED, None, AT)
     with pytest.raises(IllegalTransition):
         settle_call(c, CallId("call-1"), CallEvent.ACKED, None, AT)
@@ -207,7 +203,9 @@ def test_an_answer_to_nothing_is_dropped_and_one_before_sending_is_a_fault(c: sa
 
 
 @pytest.mark.usefixtures("two_planned")
-def test_a_unit_whose_items_all_arrived_is_done_and_never_read_again(c: sa.Connection, held: HeldRun) -> None:
+def test_unit_with_all_items_delivered_is_done_and_known_to_the_ledger(
+    c: sa.Connection, held: HeldRun
+) -> None:
     answer(c, held, "call-1", "call-2")
     assert settle_unit(c, held, "a.txt", AT) is UnitState.DONE
     assert settle_unit(c, held, "a.txt", AT) is UnitState.DONE
@@ -216,7 +214,7 @@ def test_a_unit_whose_items_all_arrived_is_done_and_never_read_again(c: sa.Conne
     assert known_units(c, row.agent_id, PROMPT_1) == {"a.txt": "sha-1"}
 
 
-def test_a_plan_marks_calls_as_sent_that_go_at_once(c: sa.Connection, held: HeldRun) -> None:
+def test_plan_marks_calls_within_the_limit_as_sent(c: sa.Connection, held: HeldRun) -> None:
     written = plan(c, held, of=calls("call-1", "call-2"), most_sent=2)
     assert written.is_marked
     assert written.open_calls == open_calls(c, held.id)
@@ -237,7 +235,7 @@ def answered(
     return done
 
 
-def test_the_last_answer_settles_a_whole_unit_like_a_transaction_of_its_own(
+def test_last_answer_settles_a_whole_unit_like_a_separate_settle(
     c: sa.Connection, held: HeldRun, agent: AgentRow
 ) -> None:
     runs.note_progress(c, held, 4, AT)
@@ -273,7 +271,7 @@ def test_answers_settle_no_unit_that_misses_a_part_or_an_answer(c: sa.Connection
 
 
 @pytest.mark.usefixtures("planned")
-def test_answers_count_without_the_run_but_settle_none_of_its_units(
+def test_answers_under_a_stale_fence_count_but_settle_no_unit(
     c: sa.Connection, held: HeldRun, agent: AgentRow
 ) -> None:
     mark_sent(c, held, [CallId("call-1")], AT)
@@ -285,7 +283,7 @@ def test_answers_count_without_the_run_but_settle_none_of_its_units(
     assert known_units(c, agent.id, PROMPT_1) == {}
 
 
-def test_a_whole_unit_without_open_calls_is_settled_by_its_plan(c: sa.Connection, held: HeldRun) -> None:
+def test_plan_of_a_whole_unit_without_open_calls_settles_the_unit(c: sa.Connection, held: HeldRun) -> None:
     assert plan(c, held, "b.txt", of=calls("call-1"), is_whole=True).settled is None
     assert plan(c, held, is_whole=True).settled is UnitState.DONE
     row = runs.get_run(c, held.id)
@@ -314,7 +312,7 @@ def test_a_unit_of_which_an_item_was_not_taken_fails_and_is_read_again(
     assert known_units(c, row.agent_id, PROMPT_1) == {}
 
 
-def test_what_a_run_settled_or_gave_up_is_known_by_when_and_a_settled_content_stays_known(
+def test_ledger_records_when_a_unit_was_tried_and_retains_settled_content(
     c: sa.Connection,
     agent: AgentRow,
 ) -> None:
@@ -340,9 +338,7 @@ def test_what_a_run_settled_or_gave_up_is_known_by_when_and_a_settled_content_st
     assert known_units(c, agent.id, PROMPT_1) == {"a.txt": "sha-1"}
 
 
-def test_of_a_long_run_the_units_are_shown_first_that_no_earlier_run_settled(
-    c: sa.Connection, held: HeldRun
-) -> None:
+def test_first_units_lists_units_unknown_to_earlier_runs_first(c: sa.Connection, held: HeldRun) -> None:
     skip_units(c, held, [(f"{number}.txt", "sha", 1) for number in range(50)], AT)
     skip_units(c, held, [("x.txt", "", None)], AT, reason="no text")
     plan(c, held)
@@ -359,9 +355,7 @@ def test_a_unit_is_not_settled_while_a_call_is_open(c: sa.Connection, held: Held
         settle_unit(c, held, "b.txt", AT)
 
 
-def test_the_ledger_holds_the_newest_content_and_forgets_with_the_prompt(
-    c: sa.Connection, agent: AgentRow
-) -> None:
+def test_ledger_knows_a_unit_only_by_its_newest_content_and_prompt(c: sa.Connection, agent: AgentRow) -> None:
     for n, (digest, fingerprint) in enumerate([("sha-1", PROMPT_1), ("sha-2", PROMPT_1), ("sha-2", "other")]):
         held = make_run(c, f"run-{n}", agent=agent, state=RunState.RUNNING, fingerprint=fingerprint).held
         plan(c, held, digest=digest)
@@ -371,9 +365,7 @@ def test_the_ledger_holds_the_newest_content_and_forgets_with_the_prompt(
     assert known_units(c, agent.id, PROMPT_1) == {}
 
 
-def test_an_older_content_is_settled_no_more_once_a_newer_one_may_reach_the_device(
-    c: sa.Connection, agent: AgentRow
-) -> None:
+def test_planned_call_of_newer_content_unsettles_the_older_content(c: sa.Connection, agent: AgentRow) -> None:
     held = make_run(c, "run-1", agent=agent, state=RunState.RUNNING).held
     plan(c, held, digest="sha-1")
     settle_unit(c, held, "a.txt", AT)
@@ -385,7 +377,7 @@ def test_an_older_content_is_settled_no_more_once_a_newer_one_may_reach_the_devi
     assert known_units(c, agent.id, PROMPT_1) == {}
 
 
-def test_units_that_the_ledger_knows_are_skipped_in_one_go(c: sa.Connection, held: HeldRun) -> None:
+def test_thousands_of_known_units_are_skipped_in_one_write(c: sa.Connection, held: HeldRun) -> None:
     plan(c, held, "7.txt")
     units = [(f"{n}.txt", f"sha-{n}", n) for n in range(2_000)]
     assert (skip_units(c, held, units, AT), skip_units(c, held, units, AT)) == (1_999, 0)
@@ -399,7 +391,7 @@ WAITS = "its prose waits"
 
 
 @pytest.mark.usefixtures("planned")
-def test_a_unit_that_waits_for_the_model_keeps_its_run_open_and_is_read_again(
+def test_unit_waiting_for_the_model_is_read_again_before_its_run_ends(
     c: sa.Connection, held: HeldRun
 ) -> None:
     with pytest.raises(StillOpen):
@@ -418,9 +410,7 @@ def test_a_unit_that_waits_for_the_model_keeps_its_run_open_and_is_read_again(
     assert (runs.get_run(c, held.id).units_done, postponed_units(c, held.id)) == (1, [])
 
 
-def test_a_unit_that_waits_for_the_model_and_is_not_offered_any_more_is_passed_over(
-    c: sa.Connection, held: HeldRun
-) -> None:
+def test_unit_waiting_for_the_model_is_skipped_when_no_longer_listed(c: sa.Connection, held: HeldRun) -> None:
     plan(c, held)
     settle_unit(c, held, "a.txt", AT, waits_for=WAITS)
     skip_units(c, held, [("a.txt", "sha-1", 1)], AT, reason="gone")
@@ -436,7 +426,7 @@ def test_a_unit_that_could_not_be_read_fails_with_a_reason(c: sa.Connection, hel
     assert unit_of(c, held).error == "no converter for .xyz"
 
 
-def test_a_unit_that_failed_may_be_tried_again_in_the_same_run(c: sa.Connection, held: HeldRun) -> None:
+def test_failed_unit_may_be_retried_in_the_same_run(c: sa.Connection, held: HeldRun) -> None:
     fail(c, held)
     plan(c, held, of=calls("call-1"))
     answer(c, held, "call-1")
@@ -446,7 +436,7 @@ def test_a_unit_that_failed_may_be_tried_again_in_the_same_run(c: sa.Connection,
 
 
 @pytest.mark.usefixtures("two_planned")
-def test_a_unit_that_fails_takes_back_what_was_never_sent(c: sa.Connection, held: HeldRun) -> None:
+def test_failed_unit_drops_its_unsent_calls(c: sa.Connection, held: HeldRun) -> None:
     mark_sent(c, held, [CallId("call-1")], AT)
     with pytest.raises(StillOpen):
         fail(c, held)
@@ -457,7 +447,7 @@ def test_a_unit_that_fails_takes_back_what_was_never_sent(c: sa.Connection, held
 
 
 @pytest.mark.parametrize("again", [plan, fail])
-def test_a_unit_that_is_settled_stays_settled(
+def test_settled_unit_cannot_be_planned_or_failed_again(
     c: sa.Connection, held: HeldRun, again: Callable[..., object]
 ) -> None:
     plan(c, held)
@@ -480,7 +470,7 @@ STALE: list[Callable[[sa.Connection, HeldRun], object]] = [
 @pytest.mark.usefixtures("planned")
 @pytest.mark.parametrize("write", STALE)
 @pytest.mark.parametrize("event", [RunEvent.CANCELLED, RunEvent.HUB_LOST])
-def test_who_no_longer_holds_a_run_writes_nothing(
+def test_write_of_a_former_holder_of_a_run_is_refused(
     c: sa.Connection,
     held: HeldRun,
     event: RunEvent,
@@ -496,7 +486,7 @@ def test_who_no_longer_holds_a_run_writes_nothing(
 
 
 @pytest.mark.usefixtures("planned")
-def test_an_answer_over_an_older_connection_settles_nothing(c: sa.Connection, held: HeldRun) -> None:
+def test_call_answer_over_an_older_connection_is_refused(c: sa.Connection, held: HeldRun) -> None:
     mark_sent(c, held, [CallId("call-1")], AT)
     device_id = some(runs.get_run(c, held.id).device_id)
     older, newer = (open_session(c, device_id, boot_id=BOOT, platform=None, at=AT) for _ in range(2))

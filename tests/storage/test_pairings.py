@@ -79,7 +79,7 @@ def desk(c: sa.Connection, asked: Asked) -> DeviceRow:
     return approve(c)
 
 
-def test_a_code_that_was_typed_lets_its_key_in_as_what_the_device_calls_itself(c: sa.Connection) -> None:
+def test_approved_pairing_code_admits_the_key_under_the_reported_device_name(c: sa.Connection) -> None:
     assert ask(c).is_new_code
     (waiting,) = pairings.list_pairings(c, at=AT)
     assert (waiting.label, waiting.key_id, waiting.decision) == ("desk", "k-1", None)
@@ -93,14 +93,14 @@ def test_a_code_that_was_typed_lets_its_key_in_as_what_the_device_calls_itself(c
 
 
 @pytest.mark.usefixtures("asked")
-def test_a_code_works_once(c: sa.Connection) -> None:
+def test_pairing_code_can_be_approved_once(c: sa.Connection) -> None:
     approve(c)
     with pytest.raises(CodedError, check=coded(ErrorCode.UNKNOWN_PAIRING)):
         approve(c)
 
 
 @pytest.mark.usefixtures("asked")
-def test_those_that_wait_are_counted_while_they_do(c: sa.Connection) -> None:
+def test_waiting_pairings_are_counted_until_decided_or_expired(c: sa.Connection) -> None:
     ask(c, asking("k-2", code="CODE-2"), at=AT + 1)
     assert (pairings.count_pairings(c, at=AT + 1), pairings.count_pairings(c, at=AT + TTL_MS)) == (2, 1)
     approve(c, "CODE-2")
@@ -121,7 +121,7 @@ def test_an_expired_code_admits_no_device(c: sa.Connection) -> None:
     assert pairings.list_pairings(c, at=AT + TTL_MS) == []
 
 
-def test_a_key_that_comes_back_keeps_its_code_and_its_end(c: sa.Connection) -> None:
+def test_returning_key_gets_the_same_pairing_code_and_expiry(c: sa.Connection) -> None:
     first = ask(c)
     again = ask(c, asking(code="CODE-2", known="CODE-1"), at=AT + 5)
     assert not again.is_new_code
@@ -129,7 +129,7 @@ def test_a_key_that_comes_back_keeps_its_code_and_its_end(c: sa.Connection) -> N
     assert pairings.find_pairing(c, b"CODE-1", at=AT) is not None
 
 
-def test_each_key_has_a_pairing_of_its_own_in_whatever_order_they_ask(c: sa.Connection) -> None:
+def test_each_key_has_a_separate_pairing_in_any_order_of_requests(c: sa.Connection) -> None:
     for key in ("k-2", "k-1", "k-3"):
         asked = ask(c, asking(key, code=f"CODE-{key}"))
         assert (asked.is_new_code, asked.pairing.key_id) == (True, key)
@@ -138,7 +138,7 @@ def test_each_key_has_a_pairing_of_its_own_in_whatever_order_they_ask(c: sa.Conn
 
 
 @pytest.mark.usefixtures("asked")
-def test_a_hub_that_has_forgotten_the_code_gives_the_key_another_one(c: sa.Connection) -> None:
+def test_key_without_its_known_code_gets_a_new_pairing_code(c: sa.Connection) -> None:
     assert ask(c, asking(code="CODE-2")).is_new_code and pairings.find_pairing(c, b"CODE-1", at=AT) is None
     assert pairings.find_pairing(c, b"CODE-2", at=AT) is not None
 
@@ -151,7 +151,7 @@ def test_a_denied_key_is_refused_until_its_pairing_has_expired(c: sa.Connection)
         pairings.deny(c, PairingId("p-9"), actor="operator:0", at=AT)
 
 
-def test_three_keys_of_one_network_may_wait_and_a_fourth_gets_the_next_free_time(c: sa.Connection) -> None:
+def test_fourth_waiting_key_of_a_network_is_refused_with_a_retry_time(c: sa.Connection) -> None:
     for number in range(3):
         ask(c, asking(f"k-{number}", code=f"CODE-{number}"), at=AT + number)
     with pytest.raises(TooManyPairings) as refusal:
@@ -164,7 +164,7 @@ def test_three_keys_of_one_network_may_wait_and_a_fourth_gets_the_next_free_time
     ask(c, asking("k-4", code="CODE-4"), at=AT + TTL_MS)
 
 
-def test_a_key_that_waits_keeps_the_place_of_the_network_it_asked_from_first(c: sa.Connection) -> None:
+def test_waiting_key_counts_for_the_network_of_its_first_request(c: sa.Connection) -> None:
     for number in range(3):
         ask(c, asking(f"k-{number}", code=f"CODE-{number}"))
         again = ask(c, elsewhere(asking(f"k-{number}", known=f"CODE-{number}")))
@@ -173,7 +173,7 @@ def test_a_key_that_waits_keeps_the_place_of_the_network_it_asked_from_first(c: 
         ask(c, asking("k-3", code="CODE-3"))
 
 
-def test_a_key_that_calls_itself_something_else_begins_anew_with_another_code_and_the_same_end(
+def test_renamed_waiting_key_gets_a_new_pairing_code_with_the_same_expiry(
     c: sa.Connection,
 ) -> None:
     first = ask(c)
@@ -197,7 +197,7 @@ def test_the_description_of_a_waiting_device_never_changes(
     assert first.id not in [row.id for row in pairings.list_pairings(c, at=AT)]
 
 
-def test_who_begins_anew_finds_its_place_like_everybody(c: sa.Connection) -> None:
+def test_renamed_waiting_key_from_a_full_network_is_refused(c: sa.Connection) -> None:
     for number in range(3):
         ask(c, elsewhere(asking(f"k-{number}", code=f"CODE-{number}")))
     ask(c, asking("k-9", code="CODE-8"))
@@ -206,16 +206,14 @@ def test_who_begins_anew_finds_its_place_like_everybody(c: sa.Connection) -> Non
         ask(c, moved)
 
 
-def test_an_approval_is_of_the_pairing_that_was_shown(c: sa.Connection) -> None:
+def test_approval_of_another_pairing_than_shown_is_refused(c: sa.Connection) -> None:
     shown = ask(c).pairing.id
     with pytest.raises(CodedError, check=coded(ErrorCode.CHANGED_MEANWHILE)):
         approve(c, shown=PairingId("p-another"))
     assert (tokens.find_key(c, KeyId("k-1")), approve(c, shown=shown).name) == (None, "desk")
 
 
-def test_a_device_does_not_get_the_name_of_another_one_by_saying_it(
-    c: sa.Connection, desk: DeviceRow
-) -> None:
+def test_pairing_under_the_name_of_an_existing_device_is_refused(c: sa.Connection, desk: DeviceRow) -> None:
     ask(c, asking("k-2", code="CODE-2"))
     with pytest.raises(CodedError):
         approve(c, "CODE-2")
@@ -223,13 +221,13 @@ def test_a_device_does_not_get_the_name_of_another_one_by_saying_it(
     assert tokens.list_keys(c, device_id=desk.id)[0].id == "k-1"
 
 
-def test_an_operator_may_give_a_known_device_one_more_key(c: sa.Connection, desk: DeviceRow) -> None:
+def test_operator_may_approve_another_key_for_a_known_device(c: sa.Connection, desk: DeviceRow) -> None:
     ask(c, asking("k-2", code="CODE-2"))
     assert approve(c, "CODE-2", name="desk", fresh="d-2") == desk
     assert [key.id for key in tokens.list_keys(c, device_id=desk.id)] == ["k-1", "k-2"]
 
 
-def test_a_device_that_only_an_agent_has_named_so_far_is_the_one_that_comes_first(c: sa.Connection) -> None:
+def test_first_approved_pairing_takes_the_device_named_by_an_agent(c: sa.Connection) -> None:
     user = ensure_user(c, ANNA, "anna", AT)
     named = devices.ensure_device(c, id=DeviceId("d-0"), user_id=user, name="desk", at=AT)
     ask(c)
@@ -237,7 +235,7 @@ def test_a_device_that_only_an_agent_has_named_so_far_is_the_one_that_comes_firs
 
 
 @pytest.mark.usefixtures("asked")
-def test_a_key_whose_device_is_there_no_more_asks_anew(c: sa.Connection) -> None:
+def test_key_of_a_deleted_device_gets_a_new_undecided_pairing(c: sa.Connection) -> None:
     device = approve(c)
     c.execute(sa.delete(device_table).where(device_table.c.id == device.id))
     assert ask(c, asking(code="CODE-2")).pairing.decision is None
@@ -285,9 +283,7 @@ def made(c: sa.Connection) -> InvitationRow:
     return invite(c)
 
 
-def test_an_invitation_lets_a_key_in_as_a_device_of_the_user_it_was_made_for(
-    c: sa.Connection, made: InvitationRow
-) -> None:
+def test_invitation_admits_a_key_as_a_device_of_its_user(c: sa.Connection, made: InvitationRow) -> None:
     owner = redeem(c)
     assert (owner.device_id, owner.device_name, owner.user_id) == ("d-k-1", "desk", ANNA)
     assert tokens.find_key(c, KeyId("k-1")) == owner
@@ -297,7 +293,7 @@ def test_an_invitation_lets_a_key_in_as_a_device_of_the_user_it_was_made_for(
     assert events == ["invitation.created", "invitation.redeemed"]
 
 
-def test_an_invitation_for_two_lets_two_in_and_the_same_key_spends_one_use(c: sa.Connection) -> None:
+def test_invitation_of_two_uses_admits_two_keys_and_a_repeated_key_once(c: sa.Connection) -> None:
     invite(c, uses=2)
     assert redeem(c, "k-1") == redeem(c, "k-1")
     assert redeem(c, "k-2").device_name == "desk-2"
@@ -305,7 +301,7 @@ def test_an_invitation_for_two_lets_two_in_and_the_same_key_spends_one_use(c: sa
         redeem(c, "k-3")
 
 
-def test_an_invitation_for_a_known_device_gives_it_one_more_key(c: sa.Connection) -> None:
+def test_invitation_for_a_known_device_adds_a_key(c: sa.Connection) -> None:
     invite(c, name="laptop")
     known = devices.ensure_device(c, id=DeviceId("d-0"), user_id=ANNA, name="laptop", at=AT)
     assert redeem(c).device_id == known.id

@@ -28,7 +28,7 @@ def _found(text: str, function: str = "runs.items.new") -> list[str]:
         ),
     ],
 )
-def test_a_statement_that_reads_a_growing_table_is_found(text: str, found: str) -> None:
+def test_statement_scanning_a_growing_table_is_reported(text: str, found: str) -> None:
     assert found in " ".join(_found(text)) and _found(text)
 
 
@@ -41,17 +41,17 @@ def test_a_statement_that_reads_a_growing_table_is_found(text: str, found: str) 
         "SELECT runs.id \nFROM runs \nWHERE runs.state = 'QUEUED'",
     ],
 )
-def test_a_statement_with_an_index_and_one_about_few_rows_are_not(text: str) -> None:
+def test_statements_with_an_index_or_about_few_rows_are_not_reported(text: str) -> None:
     assert _found(text) == []
 
 
-def test_an_exception_is_of_a_function_that_there_is() -> None:
+def test_allowed_exceptions_name_existing_functions() -> None:
     assert _found(SCAN, next(iter(ALLOWED))) == []
     for name in [*ALLOWED, *WHOLE]:
         found = pkgutil.resolve_name(f"storage.{name}")
         assert callable(found), name
 
 
-def test_the_tables_and_indexes_that_are_left_out_exist() -> None:
+def test_excluded_tables_and_indexes_exist_in_the_schema() -> None:
     assert metadata.tables.keys() >= SHORT
     assert {index.name for table in metadata.tables.values() for index in table.indexes} >= AT_WORK

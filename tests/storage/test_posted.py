@@ -38,19 +38,19 @@ def waiting(c: sa.Connection, hook: str, after: str = "", most: int = 10) -> lis
     return [row.key for row in seen_messages.settle_and_list(c, hook, after=after, most=most, at=AT + 9)]
 
 
-def test_a_delivery_is_one_row_however_often_it_is_posted(c: sa.Connection, hook: str) -> None:
+def test_delivery_posted_repeatedly_is_one_row(c: sa.Connection, hook: str) -> None:
     assert [post(c, hook, "a"), post(c, hook, "a"), post(c, hook, "b")] == [True, False, True]
     assert (waiting(c, hook), seen_messages.connectors_with_news(c)) == (["a", "b"], [hook])
 
 
-def test_what_was_posted_under_another_of_its_keys_is_the_same_only_for_a_while(
+def test_delivery_under_an_alternative_key_is_a_duplicate_for_limited_time(
     c: sa.Connection, hook: str
 ) -> None:
     assert post(c, hook, "body:1") and not post(c, hook, "body:2", "body:1", since=AT)
     assert post(c, hook, "body:2", "body:1", since=AT + 1, at=AT + 1)
 
 
-def test_when_too_many_wait_no_further_one_is_taken_and_a_known_one_is_still_known(
+def test_full_delivery_queue_refuses_new_deliveries_and_recognizes_known_ones(
     c: sa.Connection, hook: str
 ) -> None:
     assert post(c, hook, "a", most=1) and not post(c, hook, "a", most=1)
@@ -58,13 +58,13 @@ def test_when_too_many_wait_no_further_one_is_taken_and_a_known_one_is_still_kno
         post(c, hook, "b", most=1)
 
 
-def test_pages_go_on_behind_the_row_that_was_last(c: sa.Connection, hook: str) -> None:
+def test_page_of_waiting_deliveries_continues_after_the_last_row(c: sa.Connection, hook: str) -> None:
     for key in "abc":
         post(c, hook, key)
     assert (waiting(c, hook, most=2), waiting(c, hook, after="row-b", most=2)) == (["a", "b"], ["c"])
 
 
-def test_what_is_settled_loses_its_body_and_is_known_when_it_is_posted_again(
+def test_settled_delivery_loses_its_body_and_is_recognized_when_posted_again(
     c: sa.Connection, hook: str
 ) -> None:
     for key in "abcd":

@@ -93,14 +93,14 @@ def before_each(event: str, do: Callable[..., object], *, once: bool = False) ->
         sa.event.remove(sa.Engine, event, do)
 
 
-async def test_a_database_on_a_server_is_shared(url: str) -> None:
+async def test_two_hubs_on_one_server_share_the_database(url: str) -> None:
     async with open_store(url) as ours, open_store(url) as theirs:
         assert ours.is_shared
         assert await ours.write(nodes.ensure_hub_id, "hub-1") == "hub-1"
         assert await theirs.write(nodes.ensure_hub_id, "hub-2") == "hub-1"
 
 
-async def test_a_hub_takes_a_few_connections_and_gives_them_all_back(postgres: Postgres, url: str) -> None:
+async def test_hub_uses_few_postgresql_connections_and_closes_all(postgres: Postgres, url: str) -> None:
     async with open_postgres(url) as database, anyio.create_task_group() as callers:
         for n in range(50):
             callers.start_soon(database.write, add, f"u{n}")
@@ -110,7 +110,9 @@ async def test_a_hub_takes_a_few_connections_and_gives_them_all_back(postgres: P
     assert postgres.sessions(url) == 0
 
 
-async def test_what_runs_is_finished_before_the_connections_are_closed(postgres: Postgres, url: str) -> None:
+async def test_running_job_is_finished_before_the_connections_are_closed(
+    postgres: Postgres, url: str
+) -> None:
     is_running, may_go_on = anyio.Event(), anyio.Event()
 
     def slow(c: sa.Connection) -> None:
@@ -131,7 +133,7 @@ async def test_what_runs_is_finished_before_the_connections_are_closed(postgres:
     assert postgres.sql("SELECT name FROM users", url=url)[0][0] == "slow"
 
 
-async def test_callers_that_leave_cost_no_connection(
+async def test_cancelled_callers_lose_no_postgresql_connection(
     postgres: Postgres, database: Database, url: str
 ) -> None:
     pids: set[int] = set()
@@ -154,7 +156,7 @@ async def test_callers_that_leave_cost_no_connection(
     assert postgres.sessions(url) == len(pids)
 
 
-async def test_a_job_that_was_begun_is_finished_when_its_caller_leaves(database: Database) -> None:
+async def test_begun_job_is_finished_although_its_caller_is_cancelled(database: Database) -> None:
     is_running, may_go_on = anyio.Event(), anyio.Event()
 
     def slow(c: sa.Connection) -> None:
@@ -189,7 +191,7 @@ async def test_a_job_that_was_begun_is_finished_when_its_caller_leaves(database:
         ("XX001", Unavailable),
     ],
 )
-async def test_refusals_of_the_server_are_errors_of_the_hub(
+async def test_postgresql_error_states_are_translated_to_hub_errors(
     database: Database, state: str, error: type[Exception]
 ) -> None:
     with pytest.raises(error, match="because"):
@@ -205,7 +207,7 @@ async def test_refusals_of_the_server_are_errors_of_the_hub(
         (end_session, 1),
     ],
 )
-async def test_a_job_that_lost_is_run_again(database: Database, lose: Lose, times: int) -> None:
+async def test_write_that_loses_a_conflict_is_repeated(database: Database, lose: Lose, times: int) -> None:
     tries: list[str] = []
 
     def unlucky(c: sa.Connection) -> str:
@@ -218,9 +220,7 @@ async def test_a_job_that_lost_is_run_again(database: Database, lose: Lose, time
     assert (len(tries), await database.read(names)) == (times + 1, ["anna"])
 
 
-async def test_two_jobs_that_wait_for_each_other_are_both_done(
-    postgres: Postgres, database: Database, url: str
-) -> None:
+async def test_two_deadlocked_writes_both_complete(postgres: Postgres, database: Database, url: str) -> None:
     postgres.sql(f"ALTER DATABASE {url.rpartition('/')[2]} SET deadlock_timeout = '10ms'")
     await database.write(add, "anna")
     await database.write(add, "bruno")
@@ -238,7 +238,7 @@ async def test_two_jobs_that_wait_for_each_other_are_both_done(
     assert await database.read(lambda c: set(c.execute(sa.select(users.c.created_at)).scalars())) == {2}
 
 
-async def test_jobs_that_ask_for_it_never_lose_an_update(database: Database) -> None:
+async def test_serializable_jobs_never_lose_an_update(database: Database) -> None:
     def serially(c: sa.Connection) -> int:
         c.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL SERIALIZABLE")
         return count_up(c)
@@ -250,7 +250,7 @@ async def test_jobs_that_ask_for_it_never_lose_an_update(database: Database) -> 
     assert await database.write(count_up) == 4
 
 
-async def test_who_looked_in_vain_and_came_second_finds_what_the_first_one_wrote(database: Database) -> None:
+async def test_concurrent_ensure_of_one_user_returns_one_id(database: Database) -> None:
     ids: set[str] = set()
 
     async def ensure(n: int) -> None:
@@ -268,7 +268,7 @@ async def test_a_connection_that_is_lost_in_the_commit_leaves_the_outcome_unknow
     assert await database.write(add, "bruno") == "bruno"
 
 
-async def test_a_read_that_loses_its_connection_is_asked_again(lose: Lose, database: Database) -> None:
+async def test_read_that_loses_its_connection_is_repeated(lose: Lose, database: Database) -> None:
     await database.write(add, "anna")
     lose_once, tries = once(lose), list[list[str]]()
 
@@ -280,15 +280,13 @@ async def test_a_read_that_loses_its_connection_is_asked_again(lose: Lose, datab
     assert (await database.read(look), len(tries)) == (["anna"], 2)
 
 
-async def test_a_read_that_loses_its_connection_at_its_end_is_asked_again(
-    lose: Lose, database: Database
-) -> None:
+async def test_read_that_loses_its_connection_at_commit_is_repeated(lose: Lose, database: Database) -> None:
     await database.write(add, "anna")
     with before_each("commit", once(lose)):
         assert await database.read(names) == ["anna"]
 
 
-async def test_a_job_that_overlooks_that_its_connection_was_lost_is_run_again(database: Database) -> None:
+async def test_write_that_ignores_a_lost_connection_is_repeated(database: Database) -> None:
     end_once = once(end_session)
 
     def careless(c: sa.Connection) -> str:
@@ -314,7 +312,7 @@ async def test_a_write_that_the_server_undid_before_the_commit_is_run_again(
     assert await database.read(names) == ["anna"]
 
 
-async def test_a_statement_is_repeated_if_the_hub_was_suspended_during_it(
+async def test_statement_is_repeated_after_a_suspension_of_the_hub(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "STATEMENT_MS", 200)
@@ -346,7 +344,7 @@ async def test_a_statement_that_takes_too_long_is_not_repeated(
     assert len(tries) == 1
 
 
-async def test_a_hub_that_stood_still_while_it_connected_connects_again(
+async def test_connection_attempt_is_repeated_after_a_suspension_of_the_hub(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with open_postgres(url) as database:
@@ -359,7 +357,9 @@ async def test_a_hub_that_stood_still_while_it_connected_connects_again(
             assert await database.read(names) == ["anna"]
 
 
-async def test_a_server_that_falls_silent_is_given_up(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_silent_server_connection_is_abandoned_and_the_write_repeated(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(module, "ANSWER_S", 0.1)
     frozen: list[int] = []
 
@@ -376,7 +376,7 @@ async def test_a_server_that_falls_silent_is_given_up(url: str, monkeypatch: pyt
             os.kill(frozen[0], signal.SIGCONT)
 
 
-async def test_a_server_that_refuses_the_login_is_asked_once(
+async def test_unanswered_server_connection_is_attempted_once(
     postgres: Postgres, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "CONNECT_S", 1.0)  # also of the last connection, on a busy machine
@@ -391,7 +391,7 @@ async def test_a_server_that_refuses_the_login_is_asked_once(
         assert (len(asked), await database.write(add, "anna")) == (1, "anna")
 
 
-async def test_a_server_that_is_gone_is_unavailable_until_it_is_back() -> None:
+async def test_stopped_server_is_unavailable_until_started_again() -> None:
     with running_postgres() as server, server.database() as url:
         async with open_postgres(url) as database:
             await database.write(add, "before")
@@ -411,7 +411,7 @@ async def test_a_server_that_is_gone_is_unavailable_until_it_is_back() -> None:
         server.start()
 
 
-async def test_every_wait_for_a_lock_ends(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_lock_waits_and_slow_statements_end_as_busy(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "STATEMENT_MS", 50)
     monkeypatch.setattr(module, "LOCK_MS", 20)
     async with open_postgres(url) as ours, open_postgres(url) as theirs:
@@ -434,7 +434,7 @@ async def test_every_wait_for_a_lock_ends(url: str, monkeypatch: pytest.MonkeyPa
         assert await ours.write(count_up) == 2
 
 
-async def test_a_read_sees_one_moment(database: Database) -> None:
+async def test_read_transaction_sees_one_snapshot(database: Database) -> None:
     is_begun, may_go_on = anyio.Event(), anyio.Event()
     seen: list[list[str]] = []
 
@@ -464,7 +464,7 @@ async def test_a_character_that_the_server_cannot_keep_is_replaced(database: Dat
     assert await database.write(keep) == ("an\ufffdna", {"a": ["\ufffd", "\\u0000", "\\\ufffd"]})
 
 
-async def test_a_single_job_does_not_wait_behind_the_hundred_of_another(database: Database) -> None:
+async def test_single_write_does_not_wait_behind_a_hundred_of_another_caller(database: Database) -> None:
     may_go_on = asyncio.Event()
     done: list[str] = []
 
@@ -483,7 +483,7 @@ async def test_a_single_job_does_not_wait_behind_the_hundred_of_another(database
     assert (len(done), "".join(done[2 * CONNECTIONS :])) == (104, "busy" * (104 - 2 * CONNECTIONS))
 
 
-async def test_a_caller_that_is_cancelled_at_its_turn_gives_its_place_to_the_next(database: Database) -> None:
+async def test_caller_cancelled_at_its_turn_frees_its_connection_slot(database: Database) -> None:
     may_go_on = asyncio.Event()
     waiting: list[asyncio.Task[None]] = []
 
@@ -526,7 +526,9 @@ def add_in_a_read(c: sa.Connection) -> None:
     add(c, "anna")
 
 
-async def test_a_read_of_one_select_begins_no_transaction_and_may_do_nothing_else(database: Database) -> None:
+async def test_single_select_read_opens_no_transaction_and_refuses_other_statements(
+    database: Database,
+) -> None:
     assert await database.read(is_in_transaction) and not await database.read(is_lone_in_transaction)
     for job in (read_one_then_another, add_in_a_read):
         with pytest.raises(AssertionError, match="one SELECT"):
@@ -562,7 +564,7 @@ async def test_two_hubs_share_the_few_connections_of_pgbouncer(pooled_url: str) 
         assert await store.read(names) == titles
 
 
-async def test_the_time_limits_of_a_hub_hold_behind_pgbouncer_and_stay_with_its_transactions(
+async def test_statement_timeouts_behind_pgbouncer_apply_to_their_own_hub_only(
     pooled_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with open_store(f"{pooled_url}?pgbouncer=true") as patient:
@@ -579,7 +581,7 @@ def _statement_limit(c: sa.Connection, *, wait_s: float = 0.0) -> str:
     return str(c.execute(sa.text("SHOW statement_timeout")).scalar_one())
 
 
-async def test_without_the_option_pgbouncer_is_recognised_and_the_option_named(pooled_url: str) -> None:
+async def test_pgbouncer_without_its_option_is_detected_and_the_option_named(pooled_url: str) -> None:
     with pytest.raises(Unavailable, match="add the option pgbouncer=true to the address"):
         async with open_store(pooled_url):
             pass

@@ -116,7 +116,7 @@ def answered(c: sa.Connection, asked: QuestionRow) -> None:
     questions.answer(c, "q-1", said())
 
 
-def test_an_answer_is_in_the_memory_of_the_board_and_on_its_way_to_who_asked(c: sa.Connection) -> None:
+def test_question_answer_is_stored_in_memory_and_sent_to_the_asking_agent(c: sa.Connection) -> None:
     lead = a_board(c)
     asked = ask(c, correlation_id="door-7")
     assert (asked.state, asked.board, asked.from_agent) == (QuestionState.OPEN, "roadmap", lead.name)
@@ -155,7 +155,7 @@ def test_the_answer_bears_the_tags_and_the_source_that_were_asked_for(c: sa.Conn
 
 
 @pytest.mark.usefixtures("asked")
-def test_of_two_answers_the_first_counts_and_the_second_is_refused_with_its_author(c: sa.Connection) -> None:
+def test_second_answer_to_a_question_is_refused_naming_the_first_author(c: sa.Connection) -> None:
     questions.answer(c, "q-1", said("Red.", by="device:device-laptop"))
     with pytest.raises(
         CodedError,
@@ -169,20 +169,20 @@ def test_of_two_answers_the_first_counts_and_the_second_is_refused_with_its_auth
 
 
 @pytest.mark.usefixtures("asked")
-def test_an_answer_that_comes_again_is_the_same_answer(c: sa.Connection) -> None:
+def test_repeated_answer_to_a_question_returns_the_first(c: sa.Connection) -> None:
     first = questions.answer(c, "q-1", said())
     assert (questions.answer(c, "q-1", said(at=AT + 99)), len(remembered(c))) == (first, 1)
 
 
 @pytest.mark.usefixtures("board")
-def test_a_question_under_a_known_key_is_the_one_that_is_there(c: sa.Connection) -> None:
+def test_question_with_a_known_dedupe_key_is_the_existing_question(c: sa.Connection) -> None:
     first = ask(c, dedupe_key="k")
     again, is_new = questions.ask(c, new("q-2", dedupe_key="k"), most=1, limits=MESSAGES)
     assert (again, is_new, len(questions.list_questions(c))) == (first, False, 1)
 
 
 @pytest.mark.usefixtures("board")
-def test_so_many_questions_of_a_user_may_wait_and_no_more(c: sa.Connection) -> None:
+def test_open_question_beyond_the_limit_of_a_user_is_refused(c: sa.Connection) -> None:
     ask(c, "q-1", most=2)
     ask(c, "q-2", most=2)
     with pytest.raises(CodedError, check=coded(ErrorCode.LIMIT_REACHED), match="open_questions_per_user"):
@@ -206,7 +206,7 @@ def test_the_main_agent_of_the_boards_gateway_gets_the_question(c: sa.Connection
 
 
 @pytest.mark.usefixtures("west")
-def test_what_was_not_said_yet_is_not_said_when_the_answer_is_there(c: sa.Connection) -> None:
+def test_unsent_message_of_a_question_fails_when_the_question_is_answered(c: sa.Connection) -> None:
     ask(c)
     questions.answer(c, "q-1", said())
     (message,) = to(c, MessageKind.ASK_USER)
@@ -238,9 +238,7 @@ def reply(c: sa.Connection, *, agent_id: str | None, **about: Any) -> QuestionRo
     ],
     ids=["question", "message", "word"],
 )
-def test_an_item_that_the_gateways_main_agent_writes_answers_what_it_replies_to(
-    c: sa.Connection, how: Any
-) -> None:
+def test_memory_item_of_the_main_agent_answers_the_referenced_question(c: sa.Connection, how: Any) -> None:
     answered = some(reply(c, agent_id=MAIN, **how(ask(c, correlation_id="door-7"))))
     assert (answered.answer, answered.answered_by, answered.memory_id) == ("Green.", f"agent:{MAIN}", "item")
     assert [item.id for item in remembered(c)] == ["item"]
@@ -248,18 +246,18 @@ def test_an_item_that_the_gateways_main_agent_writes_answers_what_it_replies_to(
 
 
 @pytest.mark.usefixtures("west")
-def test_a_word_that_two_questions_bear_answers_neither(c: sa.Connection) -> None:
+def test_correlation_id_shared_by_two_questions_answers_neither(c: sa.Connection) -> None:
     ask(c, "q-1", correlation_id="w")
     ask(c, "q-2", correlation_id="w")
     assert (reply(c, agent_id=MAIN, correlation_id="w"), len(remembered(c))) == (None, 1)
 
 
 @pytest.mark.usefixtures("asked")
-def test_a_person_answers_by_an_item_that_replies(c: sa.Connection) -> None:
+def test_memory_item_of_a_person_answers_the_question(c: sa.Connection) -> None:
     assert some(reply(c, agent_id=None, reply_to="q-1")).answer == "Green."
 
 
-def test_the_lead_that_asked_does_not_answer_for_the_person(c: sa.Connection) -> None:
+def test_memory_item_of_the_asking_lead_does_not_answer_the_question(c: sa.Connection) -> None:
     lead = a_board(c, has_gateway=True)
     asked = ask(c, correlation_id="w")
     assert reply(c, agent_id=lead.id, reply_to=asked.id, correlation_id="w") is None
@@ -267,7 +265,7 @@ def test_the_lead_that_asked_does_not_answer_for_the_person(c: sa.Connection) ->
 
 
 @pytest.mark.usefixtures("answered")
-def test_an_item_that_comes_after_the_answer_is_an_item_and_nothing_else(c: sa.Connection) -> None:
+def test_memory_item_after_the_answer_does_not_change_the_answer(c: sa.Connection) -> None:
     assert reply(c, agent_id=None, reply_to="q-1") is None
     assert questions.get_question(c, "q-1").answer == "Red."
 
@@ -303,7 +301,7 @@ def test_a_question_without_an_answer_in_time_expires(c: sa.Connection) -> None:
 
 
 @pytest.mark.usefixtures("asked")
-def test_another_users_question_is_not_there(c: sa.Connection) -> None:
+def test_question_of_another_user_is_unknown(c: sa.Connection) -> None:
     other = msgspec.convert("somebody", type(ME))
     assert questions.find_question(c, "q-1", user_id=other) is None
     with pytest.raises(CodedError, check=coded(ErrorCode.UNKNOWN_QUESTION)):
@@ -323,7 +321,7 @@ def test_questions_are_listed_in_pages_the_newest_first(c: sa.Connection) -> Non
 
 
 @pytest.mark.usefixtures("asked")
-def test_a_question_outlives_its_board_and_its_answer_is_still_brought(c: sa.Connection) -> None:
+def test_answer_to_a_question_of_a_removed_board_is_sent(c: sa.Connection) -> None:
     boards.remove_board(c, BOARD, at=AT + 1, actor="operator:4000007")
     answered = questions.answer(c, "q-1", said())
     assert (answered.board, answered.memory_id, len(to(c, MessageKind.ANSWER))) == (None, None, 1)
@@ -368,7 +366,7 @@ def test_a_device_of_another_user_is_not_notified(c: sa.Connection) -> None:
 
 
 @pytest.mark.usefixtures("board")
-def test_who_waits_for_long_is_counted(c: sa.Connection) -> None:
+def test_long_open_questions_are_counted_by_user(c: sa.Connection) -> None:
     ask(c, "q-1")
     ask(c, "q-2", at=AT + DAY)
     found: Sequence[Any] = questions.waiting_since(c, AT + 5)
@@ -377,7 +375,7 @@ def test_who_waits_for_long_is_counted(c: sa.Connection) -> None:
 
 
 @pytest.mark.usefixtures("board")
-def test_a_question_goes_some_time_after_it_was_settled_and_its_answer_stays_in_the_memory(
+def test_old_settled_question_is_pruned_and_its_answer_remains_in_the_memory(
     c: sa.Connection,
 ) -> None:
     for id in ("q-old", "q-young", "q-open"):
@@ -394,7 +392,7 @@ def test_a_question_goes_some_time_after_it_was_settled_and_its_answer_stays_in_
 
 
 @pytest.mark.usefixtures("west")
-def test_a_question_is_repeated_to_the_main_agent_only_while_a_run_waits_for_its_answer(
+def test_message_of_an_answered_question_to_the_main_agent_is_not_retried(
     c: sa.Connection,
 ) -> None:
     asked = ask(c)

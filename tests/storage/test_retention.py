@@ -95,7 +95,7 @@ def ids(c: sa.Connection) -> set[str]:
     return {run.id for run in runs.list_runs(c)}
 
 
-def test_a_run_goes_thirty_days_after_its_end_with_all_that_belongs_to_it(c: sa.Connection) -> None:
+def test_run_is_pruned_thirty_days_after_its_end_with_all_its_rows(c: sa.Connection) -> None:
     ended(c, "old", days_ago=31)
     young = ended(c, "young", days_ago=29)
     prune(c)
@@ -104,7 +104,7 @@ def test_a_run_goes_thirty_days_after_its_end_with_all_that_belongs_to_it(c: sa.
         assert set(c.execute(sa.select(table.c.run_id)).scalars()) == {young}
 
 
-def test_the_newest_runs_of_an_agent_stay_at_any_age(c: sa.Connection) -> None:
+def test_newest_runs_of_an_agent_are_retained_at_any_age(c: sa.Connection) -> None:
     busy, idle = make_agent(c, "busy"), make_agent(c, "idle", device="desktop")
     for n in range(5):
         ended(c, f"busy-{n}", days_ago=100 + n, agent=busy)
@@ -113,7 +113,7 @@ def test_the_newest_runs_of_an_agent_stay_at_any_age(c: sa.Connection) -> None:
     assert ids(c) == {"busy-0", "busy-1", "idle-0"}
 
 
-def test_an_agent_without_old_runs_is_not_looked_at(c: sa.Connection) -> None:
+def test_agent_without_excess_runs_is_not_listed_for_pruning(c: sa.Connection) -> None:
     busy, idle = make_agent(c, "busy"), make_agent(c, "idle", device="desktop")
     for n in range(2):
         ended(c, f"busy-{n}", days_ago=31 + n, agent=busy)
@@ -122,7 +122,7 @@ def test_an_agent_without_old_runs_is_not_looked_at(c: sa.Connection) -> None:
         assert with_old_runs(c, retained=retained) == found
 
 
-def test_a_failed_run_stays_ninety_days(c: sa.Connection) -> None:
+def test_failed_run_is_retained_for_ninety_days(c: sa.Connection) -> None:
     ended(c, "lately", days_ago=89, state=RunState.FAILED)
     ended(c, "long ago", days_ago=91, state=RunState.FAILED)
     ended(c, "newest", days_ago=40)
@@ -131,7 +131,7 @@ def test_a_failed_run_stays_ninety_days(c: sa.Connection) -> None:
 
 
 @pytest.mark.parametrize("state", [RunState.QUEUED, RunState.PREPARING, RunState.RUNNING, RunState.PAUSED])
-def test_a_live_run_never_goes(c: sa.Connection, state: RunState) -> None:
+def test_live_run_is_never_pruned(c: sa.Connection, state: RunState) -> None:
     for n in range(2):
         ended(c, f"ended-{n}", days_ago=300 - n)
     live = make_run(c, "live", state=state, at=NOW - 900 * DAY)
@@ -144,7 +144,7 @@ def test_a_live_run_never_goes(c: sa.Connection, state: RunState) -> None:
     assert (runs.get_run(c, live.id), runs.run_history(c, live.id), open_calls(c, live.id)) == before
 
 
-def test_no_transaction_takes_more_than_it_may(c: sa.Connection) -> None:
+def test_pruning_transaction_deletes_a_limited_number_of_rows(c: sa.Connection) -> None:
     for n in range(3):
         ended(c, f"old-{n}", days_ago=40)
     ended(c, "newest", days_ago=1)
@@ -161,7 +161,7 @@ def test_no_transaction_takes_more_than_it_may(c: sa.Connection) -> None:
     assert (steps, sum(steps), ids(c)) == ([4, 4, 4, 4, 4, 1, 0], 3 * rows_of_each, {"newest"})
 
 
-def test_the_ledger_outlives_the_run_it_names(c: sa.Connection) -> None:
+def test_ledger_entry_outlives_its_pruned_run(c: sa.Connection) -> None:
     old = ended(c, "old", days_ago=40, unit="a.txt")
     ended(c, "newest", days_ago=1, unit="b.txt")
     prune(c)
@@ -169,7 +169,7 @@ def test_the_ledger_outlives_the_run_it_names(c: sa.Connection) -> None:
     assert known_units(c, AgentId("agent-inbox"), PROMPT_1) == {"a.txt": "sha-1", "b.txt": "sha-1"}
 
 
-def test_a_call_whose_run_went_is_planned_afresh_under_its_old_id(c: sa.Connection) -> None:
+def test_call_of_a_pruned_run_is_planned_again_under_the_same_id(c: sa.Connection) -> None:
     """And the device, which keeps its answer beside the row, answers it from there."""
     ended(c, "old", days_ago=40, unit="a.txt")
     ended(c, "newest", days_ago=1)
@@ -180,7 +180,7 @@ def test_a_call_whose_run_went_is_planned_afresh_under_its_old_id(c: sa.Connecti
     assert [(call.call_id, call.state) for call in planned.open_calls] == [("call-old", CallState.PLANNED)]
 
 
-def test_calls_of_a_unit_that_keeps_failing_move_on_to_the_newest_run_and_stay(c: sa.Connection) -> None:
+def test_calls_adopted_by_a_newer_run_survive_pruning_of_the_old_run(c: sa.Connection) -> None:
     ended(c, "old", days_ago=40, unit="a.txt", state=RunState.FAILED)
     ended(c, "new", days_ago=1)
     held = make_run(c, "retry", state=RunState.RUNNING, at=NOW).held
@@ -197,7 +197,7 @@ def kept_of(c: sa.Connection, call_id: str) -> tuple[object, ...]:
     return tuple(c.execute(sa.select(*columns).where(run_calls.c.call_id == call_id)).one())
 
 
-def test_what_a_call_carried_is_forgotten_seven_days_after_its_run_and_the_answer_is_not(
+def test_call_payload_but_not_answer_is_erased_seven_days_after_its_run(
     c: sa.Connection,
 ) -> None:
     ended(c, "old", days_ago=8)
@@ -207,7 +207,7 @@ def test_what_a_call_carried_is_forgotten_seven_days_after_its_run_and_the_answe
     assert kept_of(c, "call-young")[2] == {"data": {"title": "call call-young"}}
 
 
-def test_forgetting_goes_on_where_it_stopped(c: sa.Connection) -> None:
+def test_payload_erasure_continues_in_steps(c: sa.Connection) -> None:
     at = NOW - 40 * DAY
     held = make_run(c, state=RunState.RUNNING, at=at).held
     plan(c, held, of=calls("call-1", "call-2", "call-3"), at=at)
@@ -228,7 +228,7 @@ def test_a_forgotten_call_that_is_sent_again_has_the_payload_of_the_new_plan(
     assert planned.payload == {"data": {"title": "call call-old"}}
 
 
-def test_an_accepted_call_stays_forgotten_when_a_later_run_adopts_it(c: sa.Connection) -> None:
+def test_erased_payload_of_an_accepted_call_is_not_restored_by_adoption(c: sa.Connection) -> None:
     ended(c, "old", days_ago=8, unit="a.txt")
     forget(c)
     held = make_run(c, "again", state=RunState.RUNNING, at=NOW).held
@@ -252,7 +252,7 @@ def fires_of(c: sa.Connection, schedule_id: str) -> list[int]:
     return [at - NOW for at in c.execute(fires.order_by(schedule_fires.c.fire_at)).scalars()]
 
 
-def test_what_became_of_fires_is_kept_ninety_days(c: sa.Connection) -> None:
+def test_fire_decisions_are_retained_for_ninety_days(c: sa.Connection) -> None:
     schedule(c, "s")
     for days_ago in (200, 91, 89, 0):
         fire(c, "s", days_ago=days_ago)
@@ -260,7 +260,7 @@ def test_what_became_of_fires_is_kept_ninety_days(c: sa.Connection) -> None:
     assert fires_of(c, "s") == [-89 * DAY, 0]
 
 
-def test_of_each_schedule_no_more_fires_are_kept_than_the_newest_of_a_crowd(c: sa.Connection) -> None:
+def test_fires_of_a_schedule_beyond_the_limit_are_pruned_oldest_first(c: sa.Connection) -> None:
     for name in ("often", "seldom"):
         schedule(c, name)
     for nth in range(7):
@@ -273,7 +273,7 @@ def test_of_each_schedule_no_more_fires_are_kept_than_the_newest_of_a_crowd(c: s
     assert (fires_of(c, "often"), fires_of(c, "seldom")) == ([4, 5, 6], [-99])
 
 
-def test_the_logs_and_the_kept_answers_go_when_they_are_old(c: sa.Connection) -> None:
+def test_old_activity_agent_history_and_idempotency_answers_are_pruned(c: sa.Connection) -> None:
     agent = make_agent(c)
     agents.move(c, agent.id, "health", "error", at=AT, actor="operator")
     agents.move(c, agent.id, "lifecycle", "paused", at=NOW, actor="operator")
@@ -293,7 +293,7 @@ def test_the_logs_and_the_kept_answers_go_when_they_are_old(c: sa.Connection) ->
     assert idempotency.find_answer(c, "api", "new") is not None
 
 
-def test_an_agent_whose_history_went_moves_on(c: sa.Connection) -> None:
+def test_agent_with_pruned_history_can_move_on(c: sa.Connection) -> None:
     agent = make_agent(c)
     assert retention.prune_agent_history(c, before=NOW) == 3
     agents.move(c, agent.id, "lifecycle", "paused", at=NOW, actor="operator")
@@ -327,7 +327,7 @@ STATEMENTS = {
 
 
 @pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
-def test_what_is_old_is_found_by_an_index(c: sa.Connection) -> None:
+def test_pruning_statement_uses_an_index(c: sa.Connection) -> None:
     scans = []
     for name, statement in STATEMENTS.items():
         values = {key: value for key, value in FOUND.items() if key in statement.compile().params}
@@ -336,7 +336,7 @@ def test_what_is_old_is_found_by_an_index(c: sa.Connection) -> None:
     assert scans == []
 
 
-async def test_the_file_gets_smaller_when_much_went(tmp_path: Path) -> None:
+async def test_database_file_shrinks_after_large_deletions(tmp_path: Path) -> None:
     path = tmp_path / "hub.db"
     new_database(path)
     empty = path.stat().st_size
@@ -363,11 +363,11 @@ async def test_the_file_gets_smaller_when_much_went(tmp_path: Path) -> None:
     check.close()
 
 
-def test_a_database_that_cleans_up_by_itself_is_left_alone(c: sa.Connection) -> None:
+def test_vacuum_frees_no_pages_in_memory_or_on_a_server(c: sa.Connection) -> None:
     assert retention.vacuum(c) == 0
 
 
-def test_no_table_that_grows_is_forgotten() -> None:
+def test_each_table_is_pruned_or_bounded() -> None:
     """A new table is either pruned, or bounded by what people own: say which."""
     pruned = {
         "runs",
@@ -448,7 +448,7 @@ def test_no_table_that_grows_is_forgotten() -> None:
     assert pruned | bounded == metadata.tables.keys()
 
 
-def test_each_table_has_a_rule_of_how_long_its_rows_stay_or_a_reason_why_it_does_not_grow() -> None:
+def test_schema_page_names_the_retention_of_each_table() -> None:
     page = (ROOT / "storage" / "SCHEMA.md").read_text()
     section = page.partition("## What goes, and when")[2].partition("\n## ")[0]
     rows = [line for line in section.splitlines() if line.startswith("| `")]

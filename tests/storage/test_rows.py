@@ -24,14 +24,14 @@ class Board(msgspec.Struct, frozen=True, kw_only=True):
     tags: tuple[str, ...] = ()
 
 
-def test_a_field_is_the_column_of_its_name_or_the_one_that_is_given() -> None:
+def test_columns_of_maps_fields_to_equally_named_or_given_columns() -> None:
     columns = columns_of(Board, boards, owner=users.c.name, tags=None)
     assert [column.key for column in columns] == ["id", "name", "owner"]
     with pytest.raises(KeyError, match=r"Board\.owner: no column"):
         columns_of(Board, boards)
 
 
-def test_a_row_fills_a_struct_and_a_struct_fills_a_row(c: sa.Connection) -> None:
+def test_row_and_struct_convert_into_each_other(c: sa.Connection) -> None:
     make_agent(c)  # with its user
     new = Board(id="b", name="B", owner="not a column")
     c.execute(sa.insert(boards), values_of(new, boards, user_id=ME, created_at=AT, updated_at=AT))
@@ -51,7 +51,7 @@ def _damage(c: sa.Connection, statement: str) -> None:
 @pytest.mark.parametrize(
     ("planted", "column"), [("needs = 'no JSON'", "needs"), ("data_types = '{}'", "data_types")]
 )
-def test_a_broken_row_of_an_agent_is_named_and_does_not_hide_the_others(
+def test_broken_agent_row_is_named_and_does_not_hide_the_others(
     c: sa.Connection, planted: str, column: str
 ) -> None:
     broken, sound = make_agent(c, "broken"), make_agent(c, "sound")
@@ -63,7 +63,7 @@ def test_a_broken_row_of_an_agent_is_named_and_does_not_hide_the_others(
 
 
 @pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
-def test_a_broken_row_stays_as_it_is_when_hub_toml_is_applied_to_the_others(c: sa.Connection) -> None:
+def test_broken_agent_row_is_left_unchanged_when_hub_toml_is_applied(c: sa.Connection) -> None:
     broken, sound = make_agent(c, "broken"), make_agent(c, "sound")
     _damage(c, f"UPDATE agents SET needs = 'no JSON' WHERE id = '{broken.id}'")
     anew = [DeclaredAgent(name=name, device_name=LAPTOP, paths=("new",)) for name in ("broken", "sound")]
@@ -80,7 +80,7 @@ def test_a_document_comes_back_as_it_was_but_what_is_no_number_as_null(
     assert found == ([None, None] if value == [math.nan, math.inf] else value)
 
 
-def test_a_state_comes_back_as_a_member_and_a_foreign_word_is_refused(c: sa.Connection) -> None:
+def test_state_column_returns_an_enum_member_and_refuses_an_unknown_word(c: sa.Connection) -> None:
     run = make_run(c)
     assert c.execute(sa.select(runs.c.state)).scalar_one() is RunState.QUEUED
     with pytest.raises(sa.exc.StatementError):
@@ -101,13 +101,13 @@ def test_a_state_comes_back_as_a_member_and_a_foreign_word_is_refused(c: sa.Conn
         "UPDATE runs SET progress = 101",
     ],
 )
-def test_a_run_that_cannot_be_is_refused_by_the_database_itself(c: sa.Connection, impossible: str) -> None:
+def test_database_constraint_refuses_an_impossible_run_row(c: sa.Connection, impossible: str) -> None:
     make_run(c)
     with pytest.raises(sa.exc.IntegrityError, match=r"CHECK constraint failed|violates check constraint"):
         c.exec_driver_sql(impossible)
 
 
-def test_the_clock_goes_on_within_a_transaction(c: sa.Connection) -> None:
+def test_database_clock_advances_within_a_transaction(c: sa.Connection) -> None:
     told = (c.execute(sa.select(now_ms())).scalar_one() for _ in range(100_000))
     begun = next(told)
     assert any(later > begun for later in told)

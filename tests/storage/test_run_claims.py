@@ -39,18 +39,18 @@ def test_the_run_that_waits_the_longest_is_claimed_with_a_new_fence_and_a_lease(
     assert (last.old_state, last.new_state, last.fence) == (RunState.QUEUED, RunState.PREPARING, 1)
 
 
-def test_nothing_is_claimed_before_its_time(c: sa.Connection) -> None:
+def test_run_is_not_claimed_before_eligible_at(c: sa.Connection) -> None:
     make_run(c, at=AT + 1)
     assert claim(c, at=AT) is None and claim(c, at=AT + 1) is not None
 
 
 @pytest.mark.usefixtures("waiting")
-def test_nothing_is_claimed_for_a_device_that_is_not_connected(c: sa.Connection) -> None:
+def test_run_of_a_disconnected_device_is_not_claimed(c: sa.Connection) -> None:
     assert claim(c, "desktop") is None
     assert run_claims.claim_runs(c, boot_id=BOOT, gates=Gates(online=frozenset()), lease_ms=1, at=AT) == []
 
 
-def test_nothing_is_claimed_for_an_agent_whose_device_is_connected_and_silent(c: sa.Connection) -> None:
+def test_run_of_a_silent_connected_device_is_not_claimed(c: sa.Connection) -> None:
     run = make_run(c)
     assert run.device_id is not None
     live(c)
@@ -61,14 +61,14 @@ def test_nothing_is_claimed_for_an_agent_whose_device_is_connected_and_silent(c:
     assert claim(c) is not None
 
 
-def test_a_device_works_on_as_many_runs_as_it_may(c: sa.Connection) -> None:
+def test_run_beyond_the_limit_of_its_device_is_not_claimed(c: sa.Connection) -> None:
     for n in range(3):
         make_run(c, f"run-{n}", agent=make_agent(c, f"agent-{n}"))
     assert claim(c, per_device=2) is not None and claim(c, per_device=2) is not None
     assert claim(c, per_device=2) is None
 
 
-def test_an_agent_works_on_as_many_runs_as_it_may(c: sa.Connection) -> None:
+def test_run_beyond_max_concurrent_runs_of_its_agent_is_not_claimed(c: sa.Connection) -> None:
     agent = make_agent(c)
     make_run(c, "run-1", agent=agent)
     make_run(c, "run-2", agent=agent)
@@ -77,7 +77,7 @@ def test_an_agent_works_on_as_many_runs_as_it_may(c: sa.Connection) -> None:
     assert claim(c, per_device=9) is not None
 
 
-def test_an_agent_that_moved_to_another_device_works_on_no_more_runs_than_before(c: sa.Connection) -> None:
+def test_run_limit_of_an_agent_moved_between_devices_spans_both(c: sa.Connection) -> None:
     make_run(c, "run-1", agent=make_agent(c, device="desk-1"))
     make_run(c, "run-2", agent=make_agent(c, device="desk-2"))
     there = frozenset({DeviceId("device-desk-1"), DeviceId("device-desk-2")})
@@ -86,7 +86,7 @@ def test_an_agent_that_moved_to_another_device_works_on_no_more_runs_than_before
     assert [run.id for run in claimed] == ["run-1"]
 
 
-def test_the_hub_works_on_as_many_runs_as_it_may(c: sa.Connection) -> None:
+def test_run_beyond_the_limit_of_the_hub_is_not_claimed(c: sa.Connection) -> None:
     for n in range(3):
         make_run(c, f"run-{n}", agent=make_agent(c, f"agent-{n}", device=f"desk-{n}"))
     online = ("desk-0", "desk-1", "desk-2")
@@ -94,7 +94,7 @@ def test_the_hub_works_on_as_many_runs_as_it_may(c: sa.Connection) -> None:
     assert claim(c, *online, total=2) is None
 
 
-def test_a_run_whose_device_is_busy_does_not_hold_up_the_others(c: sa.Connection) -> None:
+def test_run_of_a_busy_device_does_not_block_runs_of_other_devices(c: sa.Connection) -> None:
     first, second = make_agent(c, "first"), make_agent(c, "second", device="desktop")
     make_run(c, "run-1", agent=first, at=AT)
     make_run(c, "run-2", agent=first, at=AT + 1)
@@ -111,19 +111,19 @@ def test_a_run_whose_device_is_busy_does_not_hold_up_the_others(c: sa.Connection
         {"availability": "exhausted", "exhaust_reason": "rate_limit", "exhausted_at": AT},
     ],
 )
-def test_a_paused_or_exhausted_agent_starts_nothing(c: sa.Connection, gate: dict[str, str]) -> None:
+def test_run_of_a_paused_or_exhausted_agent_is_not_claimed(c: sa.Connection, gate: dict[str, str]) -> None:
     c.execute(sa.update(state_table).values(gate))
     assert claim(c) is None
 
 
-def test_the_oldest_is_found_among_thousands_of_devices(c: sa.Connection) -> None:
+def test_oldest_run_is_claimed_among_thousands_of_devices(c: sa.Connection) -> None:
     make_run(c, "run-1", agent=make_agent(c, "z", device="zebra"), at=AT)
     make_run(c, "run-2", agent=make_agent(c, "a", device="aardvark"), at=AT + 1)
     assert some(claim(c, *[f"desk-{n}" for n in range(2_000)], "aardvark", "zebra", at=AT + 9)).id == "run-1"
 
 
 @pytest.mark.usefixtures("waiting")
-def test_a_fence_never_falls(c: sa.Connection) -> None:
+def test_fence_of_a_run_rises_with_each_claim(c: sa.Connection) -> None:
     fences = []
     for _ in range(4):
         claimed = some(claim(c))
@@ -153,7 +153,7 @@ def change(c: sa.Connection, run: RunRow, **values: object) -> None:
     c.execute(sa.update(run_table).where(run_table.c.id == run.id).values(values))
 
 
-def test_many_are_claimed_at_once_and_each_once(c: sa.Connection) -> None:
+def test_many_runs_are_claimed_together_and_each_once(c: sa.Connection) -> None:
     desks = [f"desk-{n}" for n in range(9)]
     for n, desk in enumerate(desks):
         make_run(c, f"run-{n}", agent=make_agent(c, f"agent-{n}", device=desk))
@@ -163,13 +163,13 @@ def test_many_are_claimed_at_once_and_each_once(c: sa.Connection) -> None:
     assert (agent.runs_waiting, agent.runs_executing) == (0, 1)
 
 
-def test_the_greater_priority_goes_first(c: sa.Connection) -> None:
+def test_run_of_higher_priority_is_claimed_first(c: sa.Connection) -> None:
     make_run(c, "run-1", agent=make_agent(c, "low", device="desk-1"))
     change(c, make_run(c, "run-2", agent=make_agent(c, "high", device="desk-2")), priority=5)
     assert claim_all(c, "desk-1", "desk-2", total=1) == ["run-2"]
 
 
-def test_a_person_with_many_devices_does_not_hold_up_another_with_one(c: sa.Connection) -> None:
+def test_user_with_many_runs_does_not_block_the_run_of_another_user(c: sa.Connection) -> None:
     for n in range(4):
         make_run(c, f"run-{n}", agent=make_agent(c, f"agent-{n}", device=f"desk-{n}"))
     late = make_run(c, "run-9", agent=make_agent(c, "other", device="other-desk"), at=AT + 1)
@@ -179,14 +179,14 @@ def test_a_person_with_many_devices_does_not_hold_up_another_with_one(c: sa.Conn
     assert claim_all(c, *desks, "other-desk", total=3) == ["run-0", "run-9", "run-1"]
 
 
-def test_a_device_that_has_just_connected_gets_only_what_a_person_asked_for(c: sa.Connection) -> None:
+def test_unsettled_device_gets_only_runs_requested_by_a_person(c: sa.Connection) -> None:
     change(c, make_run(c, "run-1", agent=make_agent(c, "fired", device="desk-1")), trigger_kind="schedule")
     make_run(c, "run-2", agent=make_agent(c, "asked", device="desk-2"))
     assert claim_all(c, "desk-1", "desk-2", settled=()) == ["run-2"]
     assert claim_all(c, "desk-1", "desk-2", settled=("desk-1",)) == ["run-1"]
 
 
-def test_a_run_that_moved_with_its_device_goes_on_at_once_unless_it_moves_again_and_again(
+def test_run_moved_with_its_device_is_claimed_at_once_within_a_move_limit(
     c: sa.Connection,
 ) -> None:
     moved = make_run(c, "run-1", agent=make_agent(c, "fired", device="desk-1"))
@@ -205,14 +205,14 @@ def test_a_run_that_moved_with_its_device_goes_on_at_once_unless_it_moves_again_
         ({"trigger_kind": "manual", "crash_count": 1}, True),
     ],
 )
-def test_after_one_restart_too_many_what_the_hub_may_have_died_of_waits(
+def test_crash_loop_hold_delays_catchup_and_crashed_runs_only(
     c: sa.Connection, values: dict[str, object], starts: bool
 ) -> None:
     change(c, make_run(c, agent=make_agent(c, device="desk")), **values)
     assert bool(claim_all(c, "desk", is_held=True)) is starts and bool(claim_all(c, "desk")) is not starts
 
 
-def test_runs_of_one_schedule_follow_each_other_unless_it_allows_otherwise(c: sa.Connection) -> None:
+def test_runs_of_one_schedule_execute_one_by_one_unless_overlap_is_allowed(c: sa.Connection) -> None:
     agent = make_agent(c, device="desk")
     c.execute(sa.update(agent_table).values(max_concurrent_runs=9))
     schedule = {"id": "s", "agent_id": agent.id, "kind": "every", "every_ms": 5_000}
@@ -235,7 +235,7 @@ def test_runs_of_one_schedule_follow_each_other_unless_it_allows_otherwise(c: sa
     assert claimed() == ["run-1"]
 
 
-def test_an_agent_in_error_works_only_for_a_person(c: sa.Connection) -> None:
+def test_agent_in_error_starts_only_manual_runs(c: sa.Connection) -> None:
     fired = make_run(c, "run-1", agent=make_agent(c, device="desk"))
     change(c, fired, trigger_kind="schedule")
     c.execute(sa.update(state_table).values(health="error"))
@@ -244,7 +244,7 @@ def test_an_agent_in_error_works_only_for_a_person(c: sa.Connection) -> None:
     assert claim_all(c, "desk") == ["run-1"]
 
 
-def test_an_execution_has_a_deadline_that_goes_with_it(c: sa.Connection) -> None:
+def test_claimed_run_has_a_deadline_that_is_cleared_when_sent_back(c: sa.Connection) -> None:
     run = make_run(c)
     claimed = some(claim(c, at=AT + 7))
     assert claimed.deadline_at == AT + 7 + run.timeout_ms
@@ -252,7 +252,7 @@ def test_an_execution_has_a_deadline_that_goes_with_it(c: sa.Connection) -> None
     assert runs.get_run(c, run.id).deadline_at is None
 
 
-def test_a_run_that_had_begun_goes_before_one_that_has_not(c: sa.Connection) -> None:
+def test_begun_run_is_claimed_before_a_new_run(c: sa.Connection) -> None:
     agent = make_agent(c, device="desk")
     change(c, make_run(c, "run-2", agent=agent, at=AT + 1), fence=1)
     make_run(c, "run-1", agent=agent, at=AT)
@@ -291,7 +291,7 @@ def test_the_waiting_runs_of_an_agent_are_limited(c: sa.Connection, agent: Agent
     assert runs.find_run(c, RunId("run-inbox-c")) is None
 
 
-def test_of_one_device_so_many_runs_wait_and_another_device_has_its_own(c: sa.Connection) -> None:
+def test_waiting_manual_runs_are_limited_for_each_device(c: sa.Connection) -> None:
     first, second = make_agent(c), make_agent(c, "outbox")
     for agent, key in ((first, "a"), (first, "b"), (second, "a")):
         start(c, agent, key)
@@ -301,7 +301,7 @@ def test_of_one_device_so_many_runs_wait_and_another_device_has_its_own(c: sa.Co
     assert start(c, make_agent(c, "elsewhere", device="desktop"), "a").id == "run-elsewhere-a"
 
 
-def test_a_run_that_is_known_by_its_key_is_answered_however_many_wait(
+def test_run_with_a_known_fire_key_is_returned_above_the_waiting_limit(
     c: sa.Connection, agent: AgentRow
 ) -> None:
     known = start(c, agent, "a")
@@ -309,7 +309,7 @@ def test_a_run_that_is_known_by_its_key_is_answered_however_many_wait(
     assert start(c, agent, "a") == known
 
 
-def test_what_schedules_fired_and_what_has_begun_or_ended_does_not_count(
+def test_scheduled_begun_or_ended_runs_do_not_count_as_waiting_manual_runs(
     c: sa.Connection, agent: AgentRow
 ) -> None:
     for n in range(3):

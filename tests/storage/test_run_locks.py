@@ -90,7 +90,7 @@ def grant(c: sa.Connection) -> Grant:
     return some(ask(c, "a"))
 
 
-def test_a_run_that_is_claimed_holds_all_its_locks_until_it_ends(c: sa.Connection) -> None:
+def test_claimed_run_holds_all_its_locks_until_its_end(c: sa.Connection) -> None:
     make_locking_run(c, "run-1", "a", "b")
     claimed = some(claim(c))
     assert (holders(c), locks.run_fences(c, "run-1")) == ({"a": "run-1", "b": "run-1"}, {"a": 1, "b": 1})
@@ -104,7 +104,7 @@ def test_a_run_that_is_claimed_holds_all_its_locks_until_it_ends(c: sa.Connectio
 
 
 @pytest.mark.usefixtures("grant")
-def test_a_run_whose_lock_is_held_waits_and_the_next_of_its_device_starts(c: sa.Connection) -> None:
+def test_run_waiting_for_a_lock_lets_the_next_run_start(c: sa.Connection) -> None:
     make_locking_run(c, "run-1", "a", "b")
     make_locking_run(c, "run-2", agent=make_agent(c, "another"))
     assert (some(claim(c)).id, holders(c), waiting(c)) == ("run-2", {"a": DEVICE.id}, ["run-1", "run-1"])
@@ -121,7 +121,7 @@ def test_a_run_gets_its_locks_in_its_turn_and_is_claimed_with_new_fences(
     assert locks.run_fences(c, "run-1") == {"a": 3}
 
 
-def test_a_run_that_is_not_claimed_in_its_turn_loses_it_to_the_next(c: sa.Connection, grant: Grant) -> None:
+def test_run_not_claimed_in_its_turn_loses_the_lock_to_the_next(c: sa.Connection, grant: Grant) -> None:
     make_locking_run(c, "run-1", "a")
     assert (claim(c), ask(c, "a", holder=OTHER, wait_ms=TTL, request_id="later")) == (None, None)
     locks.release(c, ME, grant.fences, DEVICE)
@@ -154,7 +154,7 @@ def test_a_run_that_stops_executing_hands_its_locks_over(c: sa.Connection) -> No
 
 
 @pytest.mark.usefixtures("grant")
-def test_a_run_that_is_cancelled_or_paused_while_it_waits_leaves_the_queue(c: sa.Connection) -> None:
+def test_cancelled_or_paused_run_leaves_the_lock_queue(c: sa.Connection) -> None:
     for run_id in ("run-1", "run-2"):
         make_locking_run(c, run_id, "a", agent=make_agent(c, run_id))
         assert claim(c) is None
@@ -182,7 +182,7 @@ def test_two_runs_that_want_the_same_lock_execute_one_after_the_other(c: sa.Conn
 
 
 @pytest.mark.usefixtures("grant")
-def test_a_run_without_room_in_a_queue_waits_outside_and_delays_no_other_run(c: sa.Connection) -> None:
+def test_run_beyond_the_lock_queue_limit_delays_no_other_run(c: sa.Connection) -> None:
     for n in range(3):
         make_locking_run(c, f"run-{n}", "a", agent=make_agent(c, f"agent-{n}"))
     make_locking_run(c, "run-free", agent=make_agent(c, "free"))
@@ -193,7 +193,7 @@ def test_a_run_without_room_in_a_queue_waits_outside_and_delays_no_other_run(c: 
     assert ([run.id for run in claimed], waiting(c)) == (["run-free"], ["run-0"])
 
 
-def test_why_a_run_waits_names_the_lock_and_who_is_before_it(c: sa.Connection) -> None:
+def test_wait_reason_of_a_run_names_lock_holder_and_number_ahead(c: sa.Connection) -> None:
     ask(c, "b")
     make_locking_run(c, "run-1", "a", "b")
     assert claim(c) is None
@@ -210,7 +210,7 @@ def test_why_a_run_waits_names_the_lock_and_who_is_before_it(c: sa.Connection) -
     assert (behind.lock.resource, behind.is_held, behind.ahead) == ("a", False, 1)
 
 
-def test_the_holder_of_a_lock_is_named_as_a_run_of_an_agent(c: sa.Connection) -> None:
+def test_lock_holder_text_names_the_run_and_its_agent(c: sa.Connection) -> None:
     make_locking_run(c, "run-1", "a")
     assert claim(c) is not None
     assert [lock.holder_text for lock in locks.list_locks(c)] == ["run run-1 of agent inbox"]
@@ -283,7 +283,7 @@ def end(c: sa.Connection, run: RunRow, event: RunEvent = RunEvent.CANCELLED) -> 
         pytest.param(("attic", "tablet"), "tablet", True, (), "tablet", id="one that items wait for"),
     ],
 )
-def test_a_run_of_an_agent_without_a_device_gets_one_at_its_claim(
+def test_run_of_a_deviceless_agent_gets_a_device_at_its_claim(
     c: sa.Connection,
     mail: AgentRow,
     online: tuple[str, ...],
@@ -304,9 +304,7 @@ def test_a_run_of_an_agent_without_a_device_gets_one_at_its_claim(
     assert adopted == int(planned and last == expected)
 
 
-def test_a_connected_device_of_this_process_is_chosen_before_that_of_another(
-    c: sa.Connection, mail: AgentRow
-) -> None:
+def test_device_connected_to_this_process_is_preferred_at_a_claim(c: sa.Connection, mail: AgentRow) -> None:
     live(c, NEXT_BOOT)
     appear(c, [DeviceId("device-attic")], NEXT_BOOT)
     appear(c, [DeviceId("device-tablet")])
@@ -318,7 +316,7 @@ def test_a_connected_device_of_this_process_is_chosen_before_that_of_another(
     assert chosen == ["device-tablet", "device-attic", "device-attic"]
 
 
-def test_a_run_keeps_its_device_from_its_first_unit_on(c: sa.Connection, mail: AgentRow) -> None:
+def test_run_with_a_planned_unit_keeps_its_device(c: sa.Connection, mail: AgentRow) -> None:
     run = placed(c, mail, "run-1", "desk")
     end(c, run, RunEvent.DEVICE_LOST)
     change(c, "desk", boot_id=None)
@@ -334,7 +332,7 @@ def test_a_run_keeps_its_device_from_its_first_unit_on(c: sa.Connection, mail: A
     assert last is not None and last.device_id == "device-tablet"
 
 
-def test_a_run_that_waits_for_its_device_holds_up_its_schedule_only_without_another_device(
+def test_run_waiting_for_its_device_blocks_its_schedule_only_without_another_device(
     c: sa.Connection, mail: AgentRow
 ) -> None:
     schedule = make_schedule(c, "mail")
@@ -358,7 +356,7 @@ def test_a_run_that_waits_for_its_device_holds_up_its_schedule_only_without_anot
     assert holds_up() == (True, True)
 
 
-def test_without_an_admitted_device_a_run_waits_and_a_requested_one_is_refused(
+def test_run_without_an_admitted_device_waits_or_is_refused_if_requested(
     c: sa.Connection, mail: AgentRow
 ) -> None:
     change(c, *DEVICES, last_seen_at=None)
@@ -409,14 +407,14 @@ def enable(c: sa.Connection, agent: AgentRow, name: str, version: str) -> None:
         ({"file.read": "?"}, False),
     ],
 )
-def test_a_run_is_claimed_when_its_device_can_do_what_it_needs(
+def test_run_is_claimed_only_when_its_device_offers_the_needed_capability(
     c: sa.Connection, offers: Mapping[str, str], is_claimed: bool
 ) -> None:
     make_needy_run(c, "run-1", "file.read >= 1.2")
     assert claimed(c, offers) == (["run-1"] if is_claimed else [])
 
 
-def test_what_its_agent_can_do_counts_as_much(c: sa.Connection, agent: AgentRow) -> None:
+def test_enabled_capability_of_the_agent_meets_a_need_of_its_run(c: sa.Connection, agent: AgentRow) -> None:
     make_needy_run(c, "run-1", "file.read >= 1.2", agent=agent)
     enable(c, agent, "file.read", "1.1.0")
     assert claimed(c) == []
@@ -431,20 +429,18 @@ def test_a_capability_that_is_not_enabled_does_not_count(c: sa.Connection, agent
     assert claimed(c) == []
 
 
-def test_what_every_device_can_do_need_not_be_listed(c: sa.Connection) -> None:
+def test_capability_of_every_device_need_not_be_listed(c: sa.Connection) -> None:
     make_needy_run(c, "run-1", "tool.insert >= 1")
     assert claimed(c) == ["run-1"]
 
 
-def test_a_run_that_waits_for_a_capability_does_not_hold_up_the_one_behind_it(c: sa.Connection) -> None:
+def test_run_waiting_for_a_capability_does_not_block_the_next_run(c: sa.Connection) -> None:
     make_needy_run(c, "run-1", "file.read", agent=make_agent(c, "first"))
     make_needy_run(c, "run-2", agent=make_agent(c, "second"))
     assert claimed(c) == ["run-2"]
 
 
-def test_more_runs_than_a_statement_has_room_for_may_wait_for_a_capability(
-    c: sa.Connection, agent: AgentRow
-) -> None:
+def test_forty_thousand_runs_may_wait_for_a_capability(c: sa.Connection, agent: AgentRow) -> None:
     for n in range(3):
         make_needy_run(c, f"needy-{n}", "file.read", agent=agent)
     unmet = [f"run-{n}" for n in range(40_000)]
@@ -454,7 +450,7 @@ def test_more_runs_than_a_statement_has_room_for_may_wait_for_a_capability(
     assert c.execute(READY, gates | {"unmet": [*unmet, "needy-0", "needy-1", "needy-2"]}).all() == []
 
 
-def test_the_needs_and_locks_of_an_agent_are_those_of_its_runs_and_a_run_may_add_its_own(
+def test_run_has_the_needs_and_locks_of_its_agent_and_its_own(
     c: sa.Connection,
 ) -> None:
     declare(
@@ -500,7 +496,7 @@ def waiting_run(c: sa.Connection) -> None:
 
 
 @pytest.mark.usefixtures("waiting_run")
-def test_a_run_that_could_start_finds_every_gate_open(c: sa.Connection) -> None:
+def test_wait_of_a_startable_run_shows_no_obstacle(c: sa.Connection) -> None:
     assert _wait(c, "run-1") == run_claims.RunWait(
         run_id=RunId("run-1"),
         lifecycle="active",
@@ -520,7 +516,7 @@ def test_a_run_that_could_start_finds_every_gate_open(c: sa.Connection) -> None:
     )
 
 
-def test_runs_that_execute_are_counted_where_they_take_a_slot(c: sa.Connection) -> None:
+def test_wait_reason_counts_executing_runs_of_agent_device_and_hub(c: sa.Connection) -> None:
     mine, other, elsewhere = make_agent(c), make_agent(c, "other"), make_agent(c, "away", device="desk")
     make_run(c, "executes", agent=mine, state=RunState.RUNNING)
     make_run(c, "beside", agent=other)
@@ -534,7 +530,7 @@ def test_runs_that_execute_are_counted_where_they_take_a_slot(c: sa.Connection) 
 
 
 @pytest.mark.usefixtures("waiting_run")
-def test_an_agents_axes_and_its_devices_last_heartbeat_are_listed(c: sa.Connection, agent: AgentRow) -> None:
+def test_wait_reason_lists_agent_axes_and_device_connection(c: sa.Connection, agent: AgentRow) -> None:
     agents.move(c, agent.id, "lifecycle", "paused", at=AT, actor="me")
     agent_states.exhaust(c, agent.id, cause="billing", retry_after_ms=None, at=AT, actor="hub")
     device_id = DeviceId(f"device-{LAPTOP}")
@@ -551,7 +547,7 @@ def test_an_agents_axes_and_its_devices_last_heartbeat_are_listed(c: sa.Connecti
 
 
 @pytest.mark.parametrize(("overlap", "follows"), [("skip", True), ("queue_all", True), ("allow", False)])
-def test_a_run_follows_the_one_of_its_schedule_that_is_under_way(
+def test_run_follows_the_live_run_of_its_schedule_unless_overlap_is_allowed(
     c: sa.Connection, agent: AgentRow, overlap: str, follows: bool
 ) -> None:
     declared = msgspec.convert({"kind": "every", "every_ms": 5_000, "overlap": overlap}, DeclaredSchedule)
@@ -562,7 +558,7 @@ def test_a_run_follows_the_one_of_its_schedule_that_is_under_way(
     assert _wait(c, "second").follows is follows and _wait(c, "first").follows is False
 
 
-def test_what_waits_to_be_told_of_may_be_nothing(c: sa.Connection) -> None:
+def test_waits_of_no_runs_or_an_unknown_run_is_empty(c: sa.Connection) -> None:
     assert (run_claims.waits_of(c, []), run_claims.waits_of(c, [RunId("gone")])) == ({}, {})
 
 
@@ -575,7 +571,7 @@ def test_runs_are_found_by_the_end_of_their_ids(c: sa.Connection, agent: AgentRo
     assert runs.runs_ending_in(c, "0197") == []
 
 
-def test_several_runs_are_read_at_once(c: sa.Connection, agent: AgentRow) -> None:
+def test_find_runs_returns_several_runs_together(c: sa.Connection, agent: AgentRow) -> None:
     for run_id in ("run-1", "run-2", "run-3"):
         make_run(c, run_id, agent=agent)
     claimed = some(claim(c))
@@ -584,7 +580,7 @@ def test_several_runs_are_read_at_once(c: sa.Connection, agent: AgentRow) -> Non
 
 
 @pytest.mark.usefixtures("waiting_run")
-def test_an_agent_that_is_offline_on_a_connected_device_has_a_time_and_a_reason(
+def test_wait_of_an_offline_agent_on_a_connected_device_has_a_reason(
     c: sa.Connection,
     agent: AgentRow,
 ) -> None:
@@ -608,7 +604,7 @@ def _reader(c: sa.Connection, name: str = "mail") -> AgentRow:
     return agents.get_agent(c, AgentId(f"agent-{name}"))
 
 
-def test_a_run_that_reads_a_connector_takes_no_place_of_its_device_and_is_counted_among_its_kind(
+def test_connector_run_takes_no_device_slot_and_is_counted_among_connector_runs(
     c: sa.Connection,
 ) -> None:
     reader = _reader(c)
@@ -620,7 +616,7 @@ def test_a_run_that_reads_a_connector_takes_no_place_of_its_device_and_is_counte
     assert _wait(c, "reads").reads_mailbox
 
 
-def test_a_run_that_reads_a_connector_has_its_state(c: sa.Connection) -> None:
+def test_wait_reason_of_a_connector_run_has_the_connector_state(c: sa.Connection) -> None:
     make_run(c, "reads", agent=_reader(c))
     told = _wait(c, "reads")
     assert (told.connector, told.connector_state, told.connector_retry_at) == ("work", "ok", None)
@@ -633,7 +629,7 @@ def test_a_run_that_reads_a_connector_has_its_state(c: sa.Connection) -> None:
     assert _wait(c, "reads").connector is None
 
 
-def test_a_connector_without_a_sign_in_requires_one(c: sa.Connection) -> None:
+def test_connector_not_yet_signed_in_counts_as_granted_in_the_wait_reason(c: sa.Connection) -> None:
     make_run(c, "reads", agent=_reader(c))
     connectors.move_connector(c, "work-id", version=1, state="sign_in", detail=NOT_YET, at=AT)
     assert _wait(c, "reads").is_granted

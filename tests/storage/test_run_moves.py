@@ -56,7 +56,7 @@ def counters(c: sa.Connection) -> tuple[int, int]:
 
 @pytest.mark.slow
 @each(("before", "event", "after"), LEGAL)
-def test_every_legal_move_is_written_remembered_and_counted(
+def test_each_legal_run_move_is_stored_recorded_and_counted(
     c: sa.Connection, before: RunState, event: RunEvent, after: RunState
 ) -> None:
     with undone(c):
@@ -83,7 +83,7 @@ def test_every_legal_move_is_written_remembered_and_counted(
 
 
 @each("state", RunState)
-def test_an_illegal_move_changes_nothing(c: sa.Connection, state: RunState) -> None:
+def test_illegal_run_move_is_refused_and_changes_nothing(c: sa.Connection, state: RunState) -> None:
     with undone(c):
         run = make_run(c, state=state)
         for event in ILLEGAL[state]:
@@ -92,15 +92,13 @@ def test_an_illegal_move_changes_nothing(c: sa.Connection, state: RunState) -> N
         assert runs.get_run(c, run.id) == run
 
 
-def test_a_run_is_dispatched_by_claiming_it_alone(c: sa.Connection) -> None:
+def test_run_can_be_dispatched_only_by_a_claim(c: sa.Connection) -> None:
     with pytest.raises(ValueError, match="claim_run"):
         run_moves.move(c, make_run(c).held, RunEvent.DISPATCHED, at=AT, actor="somebody")
 
 
 @pytest.mark.parametrize("seen", [HeldRun(RunId("run-1"), RunState.RUNNING, 0), None])
-def test_who_saw_another_state_or_fence_is_refused_and_changes_nothing(
-    c: sa.Connection, seen: HeldRun | None
-) -> None:
+def test_run_move_with_an_outdated_state_or_fence_is_refused(c: sa.Connection, seen: HeldRun | None) -> None:
     run = make_run(c, state=RunState.RUNNING)
     stale = seen or HeldRun(run.id, RunState.PREPARING, run.fence)
     with pytest.raises(StaleRun, match="RUNNING under fence 1"):
@@ -117,13 +115,11 @@ def test_an_unknown_run_is_reported(c: sa.Connection) -> None:
 
 
 @pytest.mark.parametrize("event", [RunEvent.FAILED, RunEvent.CANCELLED])
-def test_a_run_that_is_ended_by_force_gets_a_new_fence(
-    c: sa.Connection, held: HeldRun, event: RunEvent
-) -> None:
+def test_forced_end_of_a_run_raises_its_fence(c: sa.Connection, held: HeldRun, event: RunEvent) -> None:
     assert run_moves.move(c, held, event, at=AT, actor="hub").fence == held.fence + 1
 
 
-def test_a_run_that_finishes_or_pauses_keeps_its_fence(c: sa.Connection, held: HeldRun) -> None:
+def test_paused_run_keeps_its_fence(c: sa.Connection, held: HeldRun) -> None:
     assert run_moves.move(c, held, RunEvent.DEVICE_LOST, at=AT, actor="hub").fence == held.fence
 
 
@@ -132,7 +128,7 @@ def claimed(c: sa.Connection) -> HeldRun:
     return run_moves.move(c, some(claim(c, at=AT)).held, RunEvent.ACKNOWLEDGED, at=AT, actor="device")
 
 
-def test_every_try_and_every_crash_is_counted_where_it_belongs(c: sa.Connection) -> None:
+def test_dispatches_attempts_and_crashes_of_a_run_are_counted_separately(c: sa.Connection) -> None:
     run = make_run(c, state=RunState.PREPARING)
     run_moves.move(c, run.held, RunEvent.SENT_BACK, at=AT, actor="hub", eligible_at=AT + 500)
     row = runs.get_run(c, run.id)
@@ -151,7 +147,7 @@ def test_the_last_attempt_is_not_retried(c: sa.Connection, held: HeldRun) -> Non
 
 
 @pytest.mark.parametrize("error_of_file", [False, True], ids=["nothing else", "a file failed too"])
-def test_errors_that_a_later_attempt_overcame_stay_stored_and_do_not_count_at_the_end(
+def test_errors_of_overcome_attempts_do_not_count_at_the_end(
     c: sa.Connection, held: HeldRun, error_of_file: bool
 ) -> None:
     runs.record_held_error(c, held, None, "disk_error", "the device ended the run early", AT)
@@ -199,7 +195,7 @@ def test_a_run_finishes_with_success_or_partial(c: sa.Connection, outcome: RunOu
         run_moves.move(c, running(c), RunEvent.FINISHED, at=AT, actor="hub", outcome=outcome)
 
 
-def test_the_same_fire_makes_one_run(c: sa.Connection) -> None:
+def test_create_run_with_a_known_fire_key_returns_the_first_run(c: sa.Connection) -> None:
     first = make_run(c, "run-1")
     agent = agents.get_agent(c, first.agent_id)
     again = run_moves.create_run(
@@ -209,7 +205,7 @@ def test_the_same_fire_makes_one_run(c: sa.Connection) -> None:
 
 
 @pytest.mark.parametrize("state", [RunState.QUEUED, RunState.PAUSED])
-def test_a_run_that_waits_is_cancelled_at_once(c: sa.Connection, state: RunState) -> None:
+def test_waiting_run_is_cancelled_at_once(c: sa.Connection, state: RunState) -> None:
     run = make_run(c, state=state)
     cancelled = run_pauses.request_cancel(c, run.id, "not needed", AT + 1)
     assert (cancelled.state, cancelled.cancel_reason) == (RunState.CANCELLED, "not needed")
@@ -217,7 +213,7 @@ def test_a_run_that_waits_is_cancelled_at_once(c: sa.Connection, state: RunState
 
 
 @pytest.mark.parametrize("state", sorted(EXECUTING_RUN_STATES))
-def test_a_run_that_executes_is_marked_for_its_holder(c: sa.Connection, state: RunState) -> None:
+def test_cancellation_of_an_executing_run_is_marked_for_its_holder(c: sa.Connection, state: RunState) -> None:
     run = make_run(c, state=state)
     marked = run_pauses.request_cancel(c, run.id, "not needed", AT + 1)
     assert (marked.state, marked.cancel_requested_at) == (state, AT + 1)
@@ -274,7 +270,7 @@ def report(c: sa.Connection, held: HeldRun, said: Report, *, context_bytes: int 
     return runs.report(c, held, said, at=AT + 5, context_bytes=context_bytes)
 
 
-def test_a_report_changes_what_it_speaks_of_and_leaves_the_rest(c: sa.Connection, held: HeldRun) -> None:
+def test_run_report_changes_only_the_given_fields(c: sa.Connection, held: HeldRun) -> None:
     report(c, held, Report(progress=40.0, message="reading", context={"folder": "in", "seen": 3}))
     row = report(c, held, Report(context={"seen": None, "page": 2}))
     assert (row.progress, row.status_message, row.context, row.updated_at) == (
@@ -285,14 +281,14 @@ def test_a_report_changes_what_it_speaks_of_and_leaves_the_rest(c: sa.Connection
     )
 
 
-def test_who_holds_a_run_no_more_reports_on_it_no_more(c: sa.Connection, held: HeldRun) -> None:
+def test_report_of_a_former_holder_of_a_run_is_refused(c: sa.Connection, held: HeldRun) -> None:
     run_moves.move(c, held, RunEvent.DEVICE_LOST, at=AT, actor="hub")
     with pytest.raises(StaleRun):
         report(c, held, Report(message="still here"))
     assert runs.get_run(c, held.id).status_message is None
 
 
-def test_the_hub_counts_itself_once_it_knows_how_many_units_there_are(
+def test_hub_computes_progress_itself_when_the_number_of_units_is_known(
     c: sa.Connection, held: HeldRun
 ) -> None:
     report(c, held, Report(progress=90.0))
@@ -309,7 +305,7 @@ def test_a_context_that_is_too_large_is_refused_as_a_whole(c: sa.Connection, hel
     assert (caught.value.code, runs.get_run(c, held.id).context) == (ErrorCode.TOO_LARGE, {"a": "x" * 50})
 
 
-def test_a_run_is_summed_up_at_its_end(c: sa.Connection, held: HeldRun) -> None:
+def test_finished_run_has_a_result_summary(c: sa.Connection, held: HeldRun) -> None:
     runs.note_progress(c, held, 2, AT)
     plan(c, held, "a.txt", of=calls("c-1", "c-2"))
     answer(c, held, "c-1")
@@ -326,7 +322,7 @@ def test_a_run_is_summed_up_at_its_end(c: sa.Connection, held: HeldRun) -> None:
     assert row.progress == 100.0
 
 
-def test_a_run_that_fails_has_its_error_in_the_sum_and_one_that_never_began_has_none(
+def test_failed_run_has_an_error_result_and_an_unbegun_run_none(
     c: sa.Connection,
 ) -> None:
     failed = make_run(c, "run-1", state=RunState.FAILED)
@@ -355,7 +351,7 @@ def test_a_run_that_a_dead_hub_held_is_queued_again(c: sa.Connection, state: Run
     assert (agent.runs_waiting, agent.runs_executing) == (1, 0)
 
 
-def test_what_this_hub_holds_and_what_does_not_execute_is_left_alone(c: sa.Connection) -> None:
+def test_recovery_leaves_own_runs_and_waiting_runs_unchanged(c: sa.Connection) -> None:
     mine = running(c)
     make_run(c, "run-2", agent=make_agent(c, "second", device="desktop"))
     assert (run_moves.recover(c, boot_id=BOOT, at=AT), runs.get_run(c, mine.id).held) == (Recovered(), mine)
@@ -367,7 +363,9 @@ def test_a_run_that_was_to_be_cancelled_is_cancelled_on_recovery(c: sa.Connectio
     assert runs.get_run(c, run.id).reason == "not needed"
 
 
-def test_the_time_that_the_hub_was_away_does_not_count_against_a_run(c: sa.Connection, run: RunRow) -> None:
+def test_recovery_of_a_run_clears_a_deadline_passed_during_the_downtime(
+    c: sa.Connection, run: RunRow
+) -> None:
     assert run.deadline_at is not None
     assert run_moves.recover(c, boot_id=NEXT_BOOT, at=run.deadline_at + 1) == Recovered(requeued=(run.id,))
     assert runs.get_run(c, run.id).deadline_at is None
@@ -377,7 +375,7 @@ def lease(c: sa.Connection, run_id: str, expires_at: int) -> None:
     c.execute(sa.update(run_table).where(run_table.c.id == run_id).values(lease_expires_at=expires_at))
 
 
-def test_on_a_shared_database_a_run_is_taken_over_when_its_lease_has_ended(c: sa.Connection) -> None:
+def test_recovery_on_a_shared_database_takes_over_runs_with_an_expired_lease(c: sa.Connection) -> None:
     held = make_run(c, state=RunState.RUNNING)
     lease(c, held.id, 2**52)
     assert run_moves.recover(c, boot_id=NEXT_BOOT, at=AT, is_alone=False) == Recovered()
@@ -385,14 +383,14 @@ def test_on_a_shared_database_a_run_is_taken_over_when_its_lease_has_ended(c: sa
     assert run_moves.recover(c, boot_id=NEXT_BOOT, at=AT, is_alone=False) == Recovered(requeued=(held.id,))
 
 
-def test_on_a_shared_database_an_earlier_boot_of_this_node_holds_nothing(c: sa.Connection) -> None:
+def test_recovery_on_a_shared_database_requeues_runs_of_a_dead_boot(c: sa.Connection) -> None:
     held = make_run(c, state=RunState.RUNNING)
     lease(c, held.id, 2**52)
     taken = run_moves.recover(c, boot_id=NEXT_BOOT, at=AT, is_alone=False, dead=[BOOT])
     assert taken == Recovered(requeued=(held.id,))
 
 
-def test_the_runs_of_a_node_are_its_own_while_its_lease_is_renewed(c: sa.Connection) -> None:
+def test_recovery_leaves_runs_of_a_node_whose_lease_is_renewed(c: sa.Connection) -> None:
     held = make_run(c, state=RunState.RUNNING)
     lease(c, held.id, 1)
     nodes.beat(c, NodeId("node-1"), BOOT, ttl_ms=30_000)
@@ -401,7 +399,7 @@ def test_the_runs_of_a_node_are_its_own_while_its_lease_is_renewed(c: sa.Connect
     assert run_moves.recover(c, boot_id=NEXT_BOOT, at=AT, is_alone=False) == Recovered(requeued=(held.id,))
 
 
-def test_runs_of_a_device_that_connects_elsewhere_are_queued_there_and_are_no_crash(
+def test_hand_over_requeues_runs_of_a_moved_device_without_counting_a_crash(
     c: sa.Connection, held: HeldRun
 ) -> None:
     other = running(c, "run-2", agent=make_agent(c, "second", device="desktop"))
@@ -416,7 +414,7 @@ def test_runs_of_a_device_that_connects_elsewhere_are_queued_there_and_are_no_cr
         settle_unit(c, held, "a.txt", AT)
 
 
-def test_a_run_that_was_to_be_cancelled_does_not_move_with_its_device(c: sa.Connection, run: RunRow) -> None:
+def test_hand_over_cancels_a_run_with_a_requested_cancellation(c: sa.Connection, run: RunRow) -> None:
     run_pauses.request_cancel(c, run.id, "not needed", AT)
     assert run.device_id is not None
     assert run_moves.hand_over(c, [run.device_id], boot_id=NEXT_BOOT, at=AT) == Recovered(cancelled=(run.id,))
@@ -430,7 +428,7 @@ def run_on(c: sa.Connection) -> HeldRun:
     return run_moves.move(c, some(claim(c)).held, RunEvent.ACKNOWLEDGED, at=AT, actor="device")
 
 
-def test_a_run_that_takes_the_hub_down_at_the_same_place_again_and_again_fails(c: sa.Connection) -> None:
+def test_run_crashing_the_hub_repeatedly_without_progress_fails(c: sa.Connection) -> None:
     run = make_run(c)
     for n in range(CRASH_LIMIT - 1):
         run_on(c)
@@ -439,7 +437,7 @@ def test_a_run_that_takes_the_hub_down_at_the_same_place_again_and_again_fails(c
     assert (crash(c, CRASH_LIMIT).failed, runs.get_run(c, run.id).reason) == ((run.id,), "crash_loop")
 
 
-def test_a_run_whose_task_breaks_again_and_again_fails_by_an_error_of_the_hub(c: sa.Connection) -> None:
+def test_run_whose_task_breaks_repeatedly_fails_with_a_hub_error(c: sa.Connection) -> None:
     run = make_run(c)
     for _ in range(CRASH_LIMIT - 1):
         run_on(c)
@@ -452,9 +450,7 @@ def test_a_run_whose_task_breaks_again_and_again_fails_by_an_error_of_the_hub(c:
 
 
 @pytest.mark.parametrize("step", ["plan", "answer", "settle", "fail"])
-def test_a_run_that_gets_further_each_time_survives_any_number_of_crashes(
-    c: sa.Connection, step: str
-) -> None:
+def test_run_with_progress_between_crashes_never_fails_by_crash_limit(c: sa.Connection, step: str) -> None:
     make_run(c)
     held = run_on(c)
     units = [f"{n}.txt" for n in range(10)]
@@ -479,7 +475,7 @@ def test_a_run_that_gets_further_each_time_survives_any_number_of_crashes(
     assert runs.get_run(c, held.id).crash_count == 1
 
 
-def test_planning_the_same_again_is_no_progress(c: sa.Connection) -> None:
+def test_repeated_plan_does_not_count_as_progress_after_crashes(c: sa.Connection) -> None:
     make_run(c)
     held = run_on(c)
     plan(c, held, of=calls("call-1"))

@@ -50,7 +50,7 @@ def run(c: sa.Connection) -> RunRow:
 
 
 @pytest.mark.parametrize("state", [RunState.QUEUED, RunState.PAUSED])
-def test_a_person_may_pause_whatever_waits_and_let_it_go_on(c: sa.Connection, state: RunState) -> None:
+def test_waiting_run_can_be_paused_and_resumed_by_a_person(c: sa.Connection, state: RunState) -> None:
     run = make_run(c, state=state)
     paused = run_pauses.pause_run(c, run.id, AT, actor="anna")
     assert (paused.state, paused.pause_reason) == (RunState.PAUSED, PauseReason.USER)
@@ -60,7 +60,7 @@ def test_a_person_may_pause_whatever_waits_and_let_it_go_on(c: sa.Connection, st
 
 
 @pytest.mark.parametrize("state", [RunState.RUNNING, RunState.COMPLETED])
-def test_what_executes_or_has_ended_is_not_paused_here(c: sa.Connection, state: RunState) -> None:
+def test_pause_of_an_executing_or_ended_run_is_refused(c: sa.Connection, state: RunState) -> None:
     run = make_run(c, state=state)
     with pytest.raises(HubError, check=coded(ErrorCode.ILLEGAL_TRANSITION)):
         run_pauses.pause_run(c, run.id, AT, actor="anna")
@@ -84,7 +84,7 @@ def test_runs_that_wait_for_a_model_are_counted_for_each_model_with_the_oldest_p
     ]
 
 
-def test_runs_go_on_by_what_they_waited_for_and_of_whom(c: sa.Connection) -> None:
+def test_paused_runs_are_resumed_by_pause_reason_device_and_agent(c: sa.Connection) -> None:
     paused = make_run(c, state=RunState.PAUSED)
     assert run_pauses.awaited_devices(c) == {DeviceId("device-laptop")}
     assert run_pauses.resume_runs(c, PauseReason.EXHAUSTED, at=AT) == []
@@ -104,7 +104,7 @@ def test_runs_go_on_by_what_they_waited_for_and_of_whom(c: sa.Connection) -> Non
     assert (last.old_state, last.new_state, last.at) == (RunState.PAUSED, RunState.QUEUED, AT + 7)
 
 
-def test_many_that_go_on_together_do_not_start_together(c: sa.Connection) -> None:
+def test_runs_resumed_together_are_spread_over_time(c: sa.Connection) -> None:
     for n in range(3):
         make_run(c, f"run-{n}", agent=make_agent(c, f"agent-{n}", device=f"desk-{n}"))
         run_pauses.pause_run(c, RunId(f"run-{n}"), AT, actor="anna")
@@ -113,7 +113,7 @@ def test_many_that_go_on_together_do_not_start_together(c: sa.Connection) -> Non
     assert [runs.get_run(c, run_id).eligible_at - AT for run_id in back] == [0, 500, 1_000]
 
 
-def test_an_exhausted_agent_pauses_its_run_until_the_providers_time(c: sa.Connection) -> None:
+def test_run_of_an_exhausted_agent_is_paused_until_recovery(c: sa.Connection) -> None:
     exhaust(c, retry_after_ms=5 * MINUTE)
     run = runs.get_run(c, RunId("run-1"))
     assert (run.state, run.pause_reason, run.attempt) == (RunState.PAUSED, PauseReason.EXHAUSTED, 1)
@@ -145,27 +145,27 @@ def exhaust_again(c: sa.Connection, times: int, cause: str) -> list[int | None]:
         ("billing", (10, 20, 40, 80, 160, 320, 360, 360)),  # it is asked about
     ],
 )
-def test_each_exhaustion_in_a_row_takes_twice_as_long_up_to_a_limit(
+def test_consecutive_exhaustions_double_the_wait_up_to_a_limit(
     c: sa.Connection, cause: str, minutes: tuple[int, ...]
 ) -> None:
     assert exhaust_again(c, 8, cause) == [n * MINUTE for n in minutes]
 
 
-def test_an_unpaid_bill_has_no_end_but_a_probe(c: sa.Connection) -> None:
+def test_billing_exhaustion_ends_after_ten_minutes_by_a_probe(c: sa.Connection) -> None:
     exhaust(c, cause="billing")
     assert run_pauses.recover_agents(c, AT + 10 * MINUTE) != []
     last = agent_history(c, runs.get_run(c, RunId("run-1")).agent_id)[-1]
     assert (last.new_value, last.reason) == ("available", "probe")
 
 
-def test_a_model_that_answers_again_is_forgiven(c: sa.Connection) -> None:
+def test_exhaustion_wait_is_reset_after_a_model_answer(c: sa.Connection) -> None:
     exhaust_again(c, 3, "rate_limit")
     held = running(c, agent=agents.find_agent_by_name(c, "inbox"))
     agent_states.forgive(c, runs.get_run(c, held.id).agent_id, AT)
     assert exhaust_again(c, 1, "rate_limit") == [MINUTE]
 
 
-def test_a_second_run_that_meets_the_end_of_the_quota_only_makes_the_wait_longer(c: sa.Connection) -> None:
+def test_second_exhaustion_of_an_agent_only_prolongs_the_wait(c: sa.Connection) -> None:
     agent = make_agent(c)
     for wait in (5, 1, 9):
         agent_states.exhaust(
@@ -179,7 +179,7 @@ def is_overdue(c: sa.Connection, at: int) -> bool:
     return run_pauses.read_gates(c, boot_id=BOOT, at=at, paused_ms=7 * DAY).is_overdue
 
 
-def test_what_waits_too_long_is_given_up_but_not_what_waits_for_a_person(c: sa.Connection) -> None:
+def test_run_waiting_too_long_is_given_up_unless_paused_by_a_person(c: sa.Connection) -> None:
     late = make_run(c, "late")
     c.execute(sa.update(run_table).values(start_deadline_at=AT + 5))
     left = make_run(c, "left", agent=make_agent(c, "b", device="desk-b"), state=RunState.PAUSED)
@@ -194,7 +194,7 @@ def test_what_waits_too_long_is_given_up_but_not_what_waits_for_a_person(c: sa.C
 
 
 @pytest.mark.parametrize(("state", "is_late"), [(RunState.PREPARING, True), (RunState.RUNNING, False)])
-def test_only_a_run_that_was_taken_on_has_met_its_start_deadline(
+def test_run_sent_back_before_acknowledgement_still_has_its_start_deadline(
     c: sa.Connection, state: RunState, is_late: bool
 ) -> None:
     run = make_run(c, state=state)
@@ -203,7 +203,7 @@ def test_only_a_run_that_was_taken_on_has_met_its_start_deadline(
     assert is_overdue(c, AT + 5) is is_late
 
 
-def test_one_statement_finds_that_nothing_waits(c: sa.Connection) -> None:
+def test_read_gates_of_an_idle_hub_takes_one_statement(c: sa.Connection) -> None:
     asked: list[str] = []
     sa.event.listen(c, "before_cursor_execute", lambda *call: asked.append(call[2]))
     seen = run_pauses.read_gates(c, boot_id=BOOT, at=AT, paused_ms=7 * DAY)
@@ -211,7 +211,7 @@ def test_one_statement_finds_that_nothing_waits(c: sa.Connection) -> None:
     assert not any(value for value in msgspec.structs.astuple(seen))
 
 
-def test_a_node_sees_what_others_left_behind(c: sa.Connection) -> None:
+def test_read_gates_finds_drained_runs_and_runs_of_an_expired_lease(c: sa.Connection) -> None:
     make_run(c, "left", state=RunState.RUNNING, at=AT)
     make_run(c, "drained", agent=make_agent(c, "b", device="desk-b"), state=RunState.PAUSED)
     c.execute(sa.update(run_table).where(run_table.c.id == "drained").values(pause_reason=PauseReason.DRAIN))
@@ -223,23 +223,21 @@ def test_a_node_sees_what_others_left_behind(c: sa.Connection) -> None:
     assert not run_pauses.read_gates(c, boot_id=BOOT, at=AT, paused_ms=7 * DAY).is_any_left
 
 
-def test_the_holder_of_a_run_gets_the_request_to_cancel_it(c: sa.Connection, run: RunRow) -> None:
+def test_runs_to_cancel_returns_requested_cancellations_to_the_holder(c: sa.Connection, run: RunRow) -> None:
     assert run_pauses.runs_to_cancel(c, BOOT) == []
     run_pauses.request_cancel(c, run.id, "enough", AT)
     run_pauses.request_cancel(c, run.id, "too late", AT + 1)
     assert run_pauses.runs_to_cancel(c, BOOT) == [(run.id, "enough")]
 
 
-def test_a_run_that_had_begun_on_a_device_that_does_not_come_back_is_given_up(
-    c: sa.Connection, run: RunRow
-) -> None:
+def test_begun_run_of_a_device_absent_for_days_is_given_up(c: sa.Connection, run: RunRow) -> None:
     run_moves.move(c, run.held, RunEvent.RETRIED, at=AT, actor="hub")
     assert not is_overdue(c, AT + 7 * DAY - 1)
     assert run_pauses.sweep(c, AT + 7 * DAY, paused_ms=7 * DAY) == Swept(stranded=(run.id,))
     assert runs.get_run(c, run.id).reason == "device_gone"
 
 
-def test_waiting_runs_go_where_their_agent_goes(c: sa.Connection) -> None:
+def test_waiting_runs_follow_their_agent_to_another_device(c: sa.Connection) -> None:
     sent = make_run(c, "sent", agent=make_agent(c, "b"), state=RunState.RUNNING)
     run = make_run(c, "fresh")
     plan(c, sent.held, of=calls("call-1"))
@@ -255,13 +253,13 @@ def test_waiting_runs_go_where_their_agent_goes(c: sa.Connection) -> None:
     assert runs.get_run(c, sent.id).state is RunState.CANCELLED
 
 
-def test_a_late_start_is_no_start_even_before_the_sweep(c: sa.Connection) -> None:
+def test_run_past_its_start_deadline_is_not_claimed(c: sa.Connection) -> None:
     make_run(c)
     c.execute(sa.update(run_table).values(start_deadline_at=AT + 5))
     assert claim(c, at=AT + 5) is None and claim(c, at=AT + 4) is not None
 
 
-def test_a_holder_that_lost_the_run_records_no_error(c: sa.Connection) -> None:
+def test_error_record_of_a_former_run_holder_is_refused(c: sa.Connection) -> None:
     held = running(c)
     done = run_moves.move(c, held, RunEvent.FINISHED, at=AT, actor="hub", outcome=RunOutcome.SUCCESS)
     with pytest.raises(StaleRun):

@@ -40,7 +40,7 @@ def paused(c: sa.Connection, schedule: ScheduleRow) -> None:
     schedules.set_enabled(c, ID, False, at=AT + 1)
 
 
-def test_a_trigger_is_told_in_words_and_an_unusual_cron_expression_as_it_is() -> None:
+def test_trigger_is_described_in_words_and_an_unusual_cron_expression_verbatim() -> None:
     words = {
         "0 7 * * *": "every day at 07:00",
         "5 19 * * 1-5": "Monday to Friday at 19:05",
@@ -66,7 +66,7 @@ def test_a_trigger_is_told_in_words_and_an_unusual_cron_expression_as_it_is() ->
     assert time_text(None, None, 1_767_600_000_000) == "once, 2026-01-05 08:00 UTC"
 
 
-def test_a_new_schedule_has_nothing_to_catch_up_and_is_to_be_planned(c: sa.Connection) -> None:
+def test_new_schedule_is_unplanned_with_its_cursor_at_creation(c: sa.Connection) -> None:
     made = make_schedule(c, planned=None, overlap="queue_one", jitter_ms=7)
     assert (
         made.declared.overlap,
@@ -81,7 +81,7 @@ def test_a_new_schedule_has_nothing_to_catch_up_and_is_to_be_planned(c: sa.Conne
     assert schedule_rows.unplanned(c, 10) == [made]
 
 
-def test_an_edit_keeps_the_row_and_never_causes_catch_up(c: sa.Connection) -> None:
+def test_schedule_edit_keeps_the_row_and_moves_the_cursor_to_now(c: sa.Connection) -> None:
     made = make_schedule(c)
     assert redeclare(c, DeclaredSchedule(kind="cron", expr="0 7 * * *", tz="Asia/Tokyo"), AT + 5)
     (edited,) = schedule_rows.list_schedules(c)
@@ -98,7 +98,7 @@ def test_an_edit_keeps_the_row_and_never_causes_catch_up(c: sa.Connection) -> No
 
 
 @pytest.mark.usefixtures("schedule")
-def test_a_fire_that_an_edit_passes_over_is_recorded(c: sa.Connection) -> None:
+def test_fire_passed_over_by_a_schedule_edit_is_recorded_as_skipped(c: sa.Connection) -> None:
     redeclare(c, DeclaredSchedule(kind="every", every_ms=2 * HOUR), AT + 3 * HOUR)
     (row,) = told(c)
     assert (row.first_at, row.fire_at, row.decision, row.reason, row.run_id) == (
@@ -111,7 +111,7 @@ def test_a_fire_that_an_edit_passes_over_is_recorded(c: sa.Connection) -> None:
 
 
 @pytest.mark.usefixtures("schedule")
-def test_the_same_declaration_again_changes_nothing_and_leaves_a_pause_alone(c: sa.Connection) -> None:
+def test_unchanged_schedule_declaration_changes_nothing_and_leaves_a_pause(c: sa.Connection) -> None:
     schedules.set_enabled(c, ID, False, at=AT + 1, reason=schedule_rows.FAILURES)
     before = schedule_rows.list_schedules(c)
     assert not redeclare(c, HOURLY, AT + 2)
@@ -119,7 +119,7 @@ def test_the_same_declaration_again_changes_nothing_and_leaves_a_pause_alone(c: 
 
 
 @pytest.mark.usefixtures("schedule")
-def test_an_edit_ends_a_pause_after_failures_but_not_one_that_a_person_wanted(c: sa.Connection) -> None:
+def test_schedule_edit_ends_only_a_pause_after_failures(c: sa.Connection) -> None:
     schedules.set_enabled(c, ID, False, at=AT + 1, reason=schedule_rows.FAILURES)
     redeclare(c, DeclaredSchedule(kind="every", every_ms=2 * HOUR), AT + 2)
     assert schedule_rows.get_schedule(c, ID).enabled
@@ -135,7 +135,7 @@ def test_an_edit_ends_a_pause_after_failures_but_not_one_that_a_person_wanted(c:
 
 
 @pytest.mark.usefixtures("schedule")
-def test_a_schedule_that_left_the_file_comes_back_as_the_same_row(c: sa.Connection) -> None:
+def test_schedule_declared_again_after_removal_is_the_same_row(c: sa.Connection) -> None:
     assert redeclare(c, None, AT + 1) and not redeclare(c, None, AT + 2)
     removed = schedule_rows.get_schedule(c, ID)
     assert (removed.enabled, removed.paused_reason) == (False, "removed")
@@ -145,7 +145,7 @@ def test_a_schedule_that_left_the_file_comes_back_as_the_same_row(c: sa.Connecti
 
 
 @pytest.mark.usefixtures("schedule")
-def test_a_schedule_that_an_older_release_switched_off_comes_back_when_it_is_declared(
+def test_declared_schedule_switched_off_by_an_older_release_is_enabled_again(
     c: sa.Connection,
 ) -> None:
     c.execute(sa.update(table).values(enabled=False, paused_reason=None))
@@ -162,7 +162,7 @@ def test_the_schedule_of_an_agent_that_is_archived_does_not_fire(c: sa.Connectio
     ] * 2
 
 
-def test_a_planned_schedule_is_due_when_its_time_has_come(c: sa.Connection) -> None:
+def test_planned_schedule_is_due_at_due_at(c: sa.Connection) -> None:
     made = make_schedule(c, planned=None)
     schedules.plan_next(c, lead(c), [NextFire(ID, made.rev, AT + HOUR, AT + HOUR + 7)], AT)
     assert (schedule_rows.due(c, AT + HOUR + 6, 10), schedule_rows.next_due_at(c, AT)) == ([], AT + HOUR + 7)
@@ -171,7 +171,7 @@ def test_a_planned_schedule_is_due_when_its_time_has_come(c: sa.Connection) -> N
     assert (schedule_rows.next_due_at(c, AT + HOUR + 7), schedule_rows.unplanned(c, 10)) == (None, [])
 
 
-def test_what_waits_longest_is_decided_first(c: sa.Connection) -> None:
+def test_due_schedules_are_listed_longest_waiting_first(c: sa.Connection) -> None:
     for name in ("a", "b", "d"):
         make_agent(c, name)
     for name, hours in (("a", 3), ("b", 1), ("d", 2)):
@@ -179,21 +179,21 @@ def test_what_waits_longest_is_decided_first(c: sa.Connection) -> None:
     assert [due.schedule.agent_name for due in schedule_rows.due(c, AT + DAY, 2)] == ["b", "d"]
 
 
-def test_a_plan_for_what_was_edited_meanwhile_is_void(c: sa.Connection) -> None:
+def test_plan_of_a_schedule_edited_since_is_void(c: sa.Connection) -> None:
     seen = make_schedule(c, planned=None)
     redeclare(c, DeclaredSchedule(kind="every", every_ms=2 * HOUR), AT + 1)
     schedules.plan_next(c, lead(c), [NextFire(ID, seen.rev, AT + HOUR, AT + HOUR)], AT + 1)
     assert schedule_rows.get_schedule(c, ID).next_fire_at is None
 
 
-def test_a_schedule_without_another_fire_is_finished(c: sa.Connection) -> None:
+def test_schedule_without_a_next_fire_is_finished(c: sa.Connection) -> None:
     seen = make_schedule(c, planned=None, kind="at", every_ms=None, at_ms=AT - 1)
     schedules.plan_next(c, lead(c), [NextFire(ID, seen.rev, None, None)], AT)
     finished = schedule_rows.get_schedule(c, ID)
     assert (finished.enabled, finished.paused_reason) == (False, "finished")
 
 
-def test_who_lost_the_lease_plans_nothing(c: sa.Connection) -> None:
+def test_scheduler_without_the_lease_plans_nothing(c: sa.Connection) -> None:
     seen = make_schedule(c, planned=None)
     old = lead(c)
     nodes.resign_lease(c, old)
@@ -219,7 +219,7 @@ def test_a_paused_schedule_does_not_fire_until_it_is_enabled(c: sa.Connection) -
 
 
 @pytest.mark.usefixtures("paused")
-def test_fires_passed_over_in_a_pause_are_one_row(c: sa.Connection) -> None:
+def test_fires_passed_over_in_a_pause_are_recorded_as_one_row(c: sa.Connection) -> None:
     passed = Passed(cursor_at=AT, first_at=AT + HOUR, fire_at=AT + 4 * HOUR, count=4)
     schedules.set_enabled(c, ID, True, at=AT + 4 * HOUR + 1, passed=passed)
     (row,) = told(c)
@@ -233,13 +233,13 @@ def test_fires_passed_over_in_a_pause_are_one_row(c: sa.Connection) -> None:
 
 
 @pytest.mark.usefixtures("paused")
-def test_what_was_counted_from_another_cursor_is_not_believed(c: sa.Connection) -> None:
+def test_passed_fires_counted_from_another_cursor_are_ignored(c: sa.Connection) -> None:
     passed = Passed(cursor_at=AT - HOUR, first_at=AT, fire_at=AT + HOUR, count=2)
     schedules.set_enabled(c, ID, True, at=AT + HOUR, passed=passed)
     assert [(row.first_at, row.fire_at, row.fires) for row in told(c)] == [(AT + HOUR, AT + HOUR, 1)]
 
 
-def test_a_schedule_that_catches_up_keeps_its_cursor(c: sa.Connection) -> None:
+def test_schedule_enabled_with_catch_up_keeps_its_cursor(c: sa.Connection) -> None:
     before = make_schedule(c, planned=AT + HOUR)
     schedules.set_enabled(c, ID, False, at=AT + 1)
     schedules.set_enabled(c, ID, True, at=AT + 4 * HOUR, catch_up=True)
@@ -254,7 +254,7 @@ def test_a_schedule_that_catches_up_keeps_its_cursor(c: sa.Connection) -> None:
 
 
 @pytest.mark.usefixtures("paused")
-def test_an_edit_in_a_pause_catches_nothing_up_and_is_planned_by_the_new_rule(c: sa.Connection) -> None:
+def test_edit_of_a_paused_schedule_records_passed_fires_and_catches_up_nothing(c: sa.Connection) -> None:
     redeclare(c, DeclaredSchedule(kind="every", every_ms=HOUR // 2), AT + 2 * HOUR)
     paused = schedule_rows.get_schedule(c, ID)
     assert (paused.cursor_at, paused.next_fire_at, paused.due_at) == (AT + 2 * HOUR, None, None)
@@ -268,13 +268,13 @@ def test_an_edit_in_a_pause_catches_nothing_up_and_is_planned_by_the_new_rule(c:
 
 
 @pytest.mark.usefixtures("paused")
-def test_a_second_edit_in_a_pause_leaves_its_passed_fires_to_be_recorded_at_the_end(c: sa.Connection) -> None:
+def test_second_edit_in_a_pause_records_no_passed_fires_yet(c: sa.Connection) -> None:
     redeclare(c, DeclaredSchedule(kind="every", every_ms=HOUR // 2), AT + 10)
     redeclare(c, DeclaredSchedule(kind="every", every_ms=2 * HOUR), AT + 9 * HOUR)
     assert (schedule_rows.get_schedule(c, ID).cursor_at, told(c)) == (AT + 10, [])
 
 
-def test_a_schedule_is_given_up_as_it_was_seen_and_not_once_it_was_edited(c: sa.Connection) -> None:
+def test_schedule_edited_since_is_not_given_up(c: sa.Connection) -> None:
     seen = make_schedule(c)
     redeclare(c, DeclaredSchedule(kind="every", every_ms=2 * HOUR), AT + 1)
     assert not schedules.give_up(c, lead(c), seen, AT + 2)
@@ -284,7 +284,7 @@ def test_a_schedule_is_given_up_as_it_was_seen_and_not_once_it_was_edited(c: sa.
 
 
 @pytest.mark.usefixtures("schedule")
-def test_what_is_no_longer_declared_cannot_be_enabled(c: sa.Connection) -> None:
+def test_schedule_no_longer_declared_cannot_be_enabled(c: sa.Connection) -> None:
     redeclare(c, None, AT + 1)
     assert not schedules.set_enabled(c, ID, True, at=AT + 2)
 
@@ -296,7 +296,7 @@ def test_an_unknown_schedule_is_reported(c: sa.Connection) -> None:
         schedule_rows.with_settings(c, "schedule-9")
 
 
-def test_a_schedule_pauses_after_failures_in_a_row_and_its_owner_can_read_so(c: sa.Connection) -> None:
+def test_schedule_pauses_after_consecutive_failures_with_an_activity_entry(c: sa.Connection) -> None:
     make_schedule(c, pause_after_failures=3)
     outcomes = [
         RunOutcome.ERROR,
@@ -315,7 +315,7 @@ def test_a_schedule_pauses_after_failures_in_a_row_and_its_owner_can_read_so(c: 
     assert "3 failed runs" in entry.message
 
 
-def test_a_schedule_that_was_enabled_again_may_fail_as_often_as_before(c: sa.Connection) -> None:
+def test_enabling_a_schedule_resets_its_consecutive_failures(c: sa.Connection) -> None:
     make_schedule(c, pause_after_failures=1)
     assert schedules.count_outcome(c, ID, RunOutcome.ERROR, AT)
     assert not schedules.count_outcome(c, ID, RunOutcome.ERROR, AT)  # it is paused by then
@@ -325,13 +325,13 @@ def test_a_schedule_that_was_enabled_again_may_fail_as_often_as_before(c: sa.Con
     assert len(audit.list_activity(c)) == 2
 
 
-def test_a_schedule_may_be_set_never_to_pause(c: sa.Connection) -> None:
+def test_schedule_with_zero_pause_after_failures_never_pauses(c: sa.Connection) -> None:
     make_schedule(c, pause_after_failures=0)
     assert not any(schedules.count_outcome(c, ID, RunOutcome.ERROR, AT) for _ in range(9))
 
 
 @pytest.mark.parametrize(("key", "value"), [("paths", '{"glob": ["a"]}'), ("timezone", "nonsense")])
-def test_settings_that_cannot_be_read_are_one_schedules_own_trouble(
+def test_unreadable_settings_of_one_schedule_do_not_affect_the_others(
     c: sa.Connection, key: str, value: str
 ) -> None:
     make_agent(c, "notes")
@@ -348,7 +348,7 @@ def test_settings_that_cannot_be_read_are_one_schedules_own_trouble(
         schedule_rows.with_settings(c, ID)
 
 
-def test_new_time_zones_plan_every_cron_anew_and_move_no_cursor(c: sa.Connection) -> None:
+def test_new_time_zone_data_replans_each_cron_schedule_and_moves_no_cursor(c: sa.Connection) -> None:
     make_agent(c, "often")
     make_schedule(c, "inbox", kind="cron", every_ms=None, expr="0 7 * * *")
     make_schedule(c, "often")
@@ -361,7 +361,7 @@ def test_new_time_zones_plan_every_cron_anew_and_move_no_cursor(c: sa.Connection
 
 
 @pytest.mark.usefixtures("schedule")
-def test_the_newest_of_several_schedules_of_an_older_release_is_the_one_that_counts(
+def test_newest_of_several_schedules_of_an_older_release_is_shown(
     c: sa.Connection,
 ) -> None:
     old = {"id": "older", "agent_id": INBOX, "kind": "cron", "expr": "5 4 * * *", "enabled": False}
@@ -414,7 +414,7 @@ def slot(c: sa.Connection) -> ScheduleRow:
     return make_slot(c)
 
 
-def test_a_slot_that_has_come_is_a_wake_and_no_run(c: sa.Connection, wake: WakeRow) -> None:
+def test_due_calendar_slot_creates_a_wake_and_no_run(c: sa.Connection, wake: WakeRow) -> None:
     assert (wake.label, wake.fire_at, wake.ends_at, wake.state, wake.sends, wake.next_at) == (
         "standup",
         FIRST,
@@ -428,7 +428,7 @@ def test_a_slot_that_has_come_is_a_wake_and_no_run(c: sa.Connection, wake: WakeR
     assert (sight.id, sight.device_id, sight.is_removed) == (wake.id, "device-laptop", False)
 
 
-def test_the_same_slot_cannot_come_twice(c: sa.Connection, wake: WakeRow) -> None:
+def test_second_wake_of_the_same_slot_is_refused_by_the_database(c: sa.Connection, wake: WakeRow) -> None:
     again = schedule_rows.wake_row(
         "other", schedule_id=wake.schedule_id, agent_id=INBOX, fire_at=FIRST, duration_ms=1, at=FIRST
     )
@@ -436,7 +436,7 @@ def test_the_same_slot_cannot_come_twice(c: sa.Connection, wake: WakeRow) -> Non
         c.execute(sa.insert(wake_table), again)
 
 
-def test_a_fire_whose_wake_is_there_already_keeps_that_one(c: sa.Connection, slot: ScheduleRow) -> None:
+def test_fire_with_an_existing_wake_creates_no_second_wake(c: sa.Connection, slot: ScheduleRow) -> None:
     row = schedule_rows.wake_row(
         "there", schedule_id=slot.id, agent_id=INBOX, fire_at=FIRST, duration_ms=MINUTE, at=FIRST
     )
@@ -456,7 +456,7 @@ def test_a_fire_whose_wake_is_there_already_keeps_that_one(c: sa.Connection, slo
         ("cancel_running", ("deferred", "not_told_yet"), ["waiting", "skipped"]),
     ],
 )
-def test_a_slot_that_comes_while_its_last_wake_is_open_follows_its_policy(
+def test_slot_due_while_its_last_wake_is_open_follows_the_overlap_policy(
     c: sa.Connection, overlap: str, decided: tuple[str, str], states: list[str]
 ) -> None:
     (later,) = fire(c, SECOND, schedule_id=come(c, overlap=overlap, duration_ms=3 * HOUR).schedule_id)
@@ -467,7 +467,7 @@ def test_a_slot_that_comes_while_its_last_wake_is_open_follows_its_policy(
 
 
 @pytest.mark.usefixtures("wake")
-def test_a_notified_device_is_not_notified_again_before_its_time(c: sa.Connection) -> None:
+def test_notified_device_of_a_wake_is_not_notified_again_before_next_at(c: sa.Connection) -> None:
     (sight,) = look(c)
     assert schedule_rows.take(c, sight, at=FIRST, next_at=FIRST + MINUTE)
     assert not schedule_rows.take(c, sight, at=FIRST, next_at=FIRST + MINUTE), "another hub came second"
@@ -477,7 +477,7 @@ def test_a_notified_device_is_not_notified_again_before_its_time(c: sa.Connectio
     assert schedule_rows.take(c, again, at=FIRST + MINUTE, next_at=FIRST + 2 * MINUTE)
 
 
-def test_an_acknowledgement_counts_once_and_its_fire_is_woken(c: sa.Connection, wake: WakeRow) -> None:
+def test_wake_is_acknowledged_once_and_its_fire_is_woken(c: sa.Connection, wake: WakeRow) -> None:
     assert schedule_rows.settle(c, wake.id, "acknowledged", "woken", at=FIRST + 5)
     assert not schedule_rows.settle(c, wake.id, "failed", "wake_failed", at=FIRST + 6, reason="no_answer")
     (row,) = schedule_rows.wakes_of(c, INBOX, 10)
@@ -487,24 +487,20 @@ def test_an_acknowledgement_counts_once_and_its_fire_is_woken(c: sa.Connection, 
     assert look(c, FIRST + HOUR) == []
 
 
-def test_an_answer_that_came_in_time_is_waited_for_a_little_after_the_end(
-    c: sa.Connection, wake: WakeRow
-) -> None:
+def test_sent_wake_is_due_only_after_a_grace_period_past_its_end(c: sa.Connection, wake: WakeRow) -> None:
     (sight,) = look(c)
     schedule_rows.take(c, sight, at=FIRST, next_at=wake.ends_at + MINUTE)
     assert look(c, wake.ends_at + schedule_rows.GRACE_MS - 1) == []
     assert [row.state for row in look(c, wake.ends_at + schedule_rows.GRACE_MS)] == ["sent"]
 
 
-def test_an_agent_that_is_away_or_at_work_is_looked_at_when_its_slot_is_over(
-    c: sa.Connection, wake: WakeRow
-) -> None:
+def test_wake_of_a_busy_agent_is_due_at_slot_end(c: sa.Connection, wake: WakeRow) -> None:
     make_run(c, agent=agents.get_agent(c, INBOX))
     assert (look(c), schedule_rows.is_any_open(c)) == ([], True)
     assert [(busy.runs_waiting, busy.connectivity) for busy in look(c, wake.ends_at)] == [(1, "online")]
 
 
-def test_an_agent_that_its_device_calls_offline_is_not_woken_though_the_device_is_there(
+def test_agent_reported_offline_by_a_connected_device_is_not_woken(
     c: sa.Connection,
     wake: WakeRow,
 ) -> None:
@@ -513,13 +509,13 @@ def test_an_agent_that_its_device_calls_offline_is_not_woken_though_the_device_i
 
 
 @pytest.mark.usefixtures("wake")
-def test_an_agent_that_is_paused_is_looked_at_at_once(c: sa.Connection) -> None:
+def test_wake_of_a_paused_agent_is_due_at_once(c: sa.Connection) -> None:
     agents.move(c, INBOX, "lifecycle", "paused", at=FIRST, actor="operator")
     assert [sight.lifecycle for sight in look(c)] == ["paused"]
 
 
 @pytest.mark.usefixtures("wake")
-def test_a_deferred_wake_is_looked_at_when_the_quota_is_back_or_ought_to_be(c: sa.Connection) -> None:
+def test_deferred_wake_is_due_at_recovery_or_at_the_expected_recovery_time(c: sa.Connection) -> None:
     back = FIRST + 5 * MINUTE
     agent_states.exhaust(c, INBOX, cause="rate_limit", recovery_at=back, at=FIRST, actor="model")
     (sight,) = look(c)
@@ -533,14 +529,12 @@ def test_a_deferred_wake_is_looked_at_when_the_quota_is_back_or_ought_to_be(c: s
 
 
 @pytest.mark.usefixtures("wake")
-def test_a_slot_that_is_taken_away_takes_its_open_wake_along(c: sa.Connection) -> None:
+def test_open_wake_of_a_removed_slot_is_marked_as_removed(c: sa.Connection) -> None:
     assert schedules.declare_slots(c, INBOX, [], at=FIRST)
     assert [sight.is_removed for sight in look(c)] == [True]
 
 
-def test_slots_are_known_by_their_labels_and_come_back_as_the_same_rows(
-    c: sa.Connection, slot: ScheduleRow
-) -> None:
+def test_calendar_slot_declared_again_by_label_is_the_same_row(c: sa.Connection, slot: ScheduleRow) -> None:
     again = [SLOT, msgspec.structs.replace(SLOT, label="retro")]
     assert schedules.declare_slots(c, INBOX, again, at=AT + 1)
     assert not schedules.declare_slots(c, INBOX, again, at=AT + 2), "nothing has changed"
@@ -551,7 +545,9 @@ def test_slots_are_known_by_their_labels_and_come_back_as_the_same_rows(
     assert {row.id for row in schedule_rows.slots_of(c, INBOX) if row.label == "standup"} == {slot.id}
 
 
-def test_a_schedule_of_runs_and_slots_leave_each_other_alone(c: sa.Connection, slot: ScheduleRow) -> None:
+def test_run_schedule_and_calendar_slots_of_an_agent_are_independent(
+    c: sa.Connection, slot: ScheduleRow
+) -> None:
     runs = make_schedule(c)
     assert agents.get_agent(c, INBOX).schedule == "every hour"
     assert [row.id for row in schedule_rows.schedules_of(c, INBOX)] == [runs.id]
@@ -562,12 +558,12 @@ def test_a_schedule_of_runs_and_slots_leave_each_other_alone(c: sa.Connection, s
     assert slot.id == schedules.slot_id(INBOX, "standup")
 
 
-def test_a_slot_without_a_label_or_an_end_cannot_be(c: sa.Connection, slot: ScheduleRow) -> None:
+def test_database_refuses_a_calendar_slot_without_a_label(c: sa.Connection, slot: ScheduleRow) -> None:
     with pytest.raises(sa.exc.IntegrityError, match="ck_schedules_slot"):
         c.execute(sa.update(schedule_table).where(schedule_table.c.id == slot.id).values(label=None))
 
 
-def test_old_wakes_go_and_open_ones_stay(c: sa.Connection) -> None:
+def test_pruning_deletes_old_settled_wakes_and_leaves_open_wakes(c: sa.Connection) -> None:
     wake = come(c, overlap="allow", duration_ms=3 * HOUR)
     fire(c, SECOND, schedule_id=wake.schedule_id)
     schedule_rows.settle(c, wake.id, "acknowledged", "woken", at=FIRST)

@@ -90,7 +90,7 @@ async def test_workers_claim_each_of_many_runs_once(hubs: list[Database]) -> Non
     assert (waiting, executing) == (0, AGENTS * RUNS_EACH)
 
 
-async def test_each_of_many_hubs_claims_as_many_runs_as_it_may(hubs: list[Database]) -> None:
+async def test_each_of_many_hubs_claims_runs_up_to_its_limit(hubs: list[Database]) -> None:
     await hubs[0].write(queue_up)
     shares = await connect_to_boots(hubs[0])
 
@@ -105,7 +105,7 @@ async def test_each_of_many_hubs_claims_as_many_runs_as_it_may(hubs: list[Databa
     assert max(Counter(run.device_id for run in executing).values()) == 1
 
 
-async def test_an_agent_on_two_hubs_executes_no_more_runs_than_it_may(hubs: list[Database]) -> None:
+async def test_agent_claimed_by_several_hubs_executes_up_to_max_concurrent_runs(hubs: list[Database]) -> None:
     await hubs[0].write(queue_up)
     shares = await connect_to_boots(hubs[0])
 
@@ -122,7 +122,7 @@ async def test_an_agent_on_two_hubs_executes_no_more_runs_than_it_may(hubs: list
     assert sum(map(len, await at_once(hubs, claim, number=BOOTS))) == 1
 
 
-async def test_one_fire_makes_one_run_however_many_hubs_see_it(hubs: list[Database]) -> None:
+async def test_one_fire_seen_by_many_hubs_makes_one_run(hubs: list[Database]) -> None:
     agent = await hubs[0].write(make_agent)
     fired: dict[str, Any] = {
         "agent": agent,
@@ -135,7 +135,7 @@ async def test_one_fire_makes_one_run_however_many_hubs_see_it(hubs: list[Databa
     assert (await hubs[0].read(agents.get_agent, agent.id)).runs_waiting == 1
 
 
-async def test_a_call_that_two_runs_plan_at_once_is_delivered_by_one(
+async def test_call_planned_by_two_runs_at_once_belongs_to_one(
     postgres: Postgres, hubs: list[Database], url: str
 ) -> None:
     def two_runs(c: sa.Connection) -> list[HeldRun]:
@@ -162,7 +162,7 @@ def _rejected(c: sa.Connection, call_id: CallId) -> None:
 
 
 @pytest.mark.parametrize("second", [_answered, _rejected])
-async def test_an_answer_that_two_hubs_write_at_once_counts_once(
+async def test_call_answer_written_by_two_hubs_at_once_counts_once(
     postgres: Postgres, hubs: list[Database], url: str, second: Callable[[sa.Connection, CallId], None]
 ) -> None:
     def begin(c: sa.Connection) -> tuple[HeldRun, CallId]:
@@ -197,7 +197,7 @@ def _settle_of_east(c: sa.Connection, gates: Gates) -> RunRow:
 
 
 @pytest.mark.parametrize("write", [_claim_of_east, _send_of_east, _settle_of_east])
-async def test_a_run_goes_on_where_its_device_is_though_it_moved_in_the_middle_of_a_write(
+async def test_run_follows_a_device_that_moves_during_a_write(
     hubs: list[Database], write: Callable[[sa.Connection, Gates], RunRow]
 ) -> None:
     def begin(c: sa.Connection) -> Gates:
@@ -248,7 +248,7 @@ def deadlocks(server: Postgres, url: str) -> int:
     return int(server.sql(statement, url.rpartition("/")[2])[0][0])
 
 
-async def test_answers_come_in_while_calls_go_out(postgres: Postgres, url: str) -> None:
+async def test_concurrent_answers_and_sends_of_calls_do_not_deadlock(postgres: Postgres, url: str) -> None:
     ids = [CallId(f"call-{n:02}") for n in range(20)]
     before = deadlocks(postgres, url)
     async with open_postgres(url) as hub:
@@ -269,14 +269,14 @@ async def test_answers_come_in_while_calls_go_out(postgres: Postgres, url: str) 
     assert deadlocks(postgres, url) == before
 
 
-async def test_hubs_that_start_at_once_declare_their_agents_once(hubs: list[Database]) -> None:
+async def test_hubs_starting_at_once_create_each_declared_agent_once(hubs: list[Database]) -> None:
     declared = [DeclaredAgent(name=f"agent-{n}", device_name="desk", paths=("notes",)) for n in range(5)]
     await at_once(hubs, lambda _: lambda c: declare(c, *declared))
     there: list[AgentRow] = await hubs[0].read(agents.list_agents)
     assert [agent.name for agent in there] == [agent.name for agent in declared]
 
 
-async def test_the_first_answer_to_a_request_stays(hubs: list[Database]) -> None:
+async def test_first_idempotency_answer_of_several_hubs_is_stored(hubs: list[Database]) -> None:
     kept = await at_once(
         hubs,
         lambda n: partial(
@@ -289,7 +289,9 @@ async def test_the_first_answer_to_a_request_stays(hubs: list[Database]) -> None
 EACH = 5
 
 
-async def test_no_change_is_lost_and_each_has_its_number(hubs: list[Database]) -> None:
+async def test_concurrent_config_changes_are_all_stored_with_consecutive_numbers(
+    hubs: list[Database],
+) -> None:
     agent = await hubs[0].write(make_agent)
 
     async def work(number: int, hub: Database) -> None:
@@ -313,7 +315,7 @@ async def test_no_change_is_lost_and_each_has_its_number(hubs: list[Database]) -
         was = move.new_text
 
 
-async def test_of_those_who_read_the_same_revision_one_changes_it(hubs: list[Database]) -> None:
+async def test_one_of_several_config_changes_of_the_same_revision_succeeds(hubs: list[Database]) -> None:
     agent = await hubs[0].write(make_agent)
     done: list[int] = []
 
@@ -342,7 +344,7 @@ KEPT = BucketRetention(minutes_from=0, hours_from=0)
 WRITERS, REPORTS = 4, 4
 
 
-async def test_samples_that_hubs_add_to_one_bucket_at_the_same_time_all_count(hubs: list[Database]) -> None:
+async def test_concurrent_samples_of_several_hubs_in_one_bucket_all_count(hubs: list[Database]) -> None:
     agents = [await hubs[0].write(make_agent, name) for name in ("one", "two")]
     samples = [
         SampleRow(agent_id=agent.id, name="load", type=MetricType.HISTOGRAM, value=value, at=AT)
@@ -414,7 +416,7 @@ async def test_each_run_and_verdict_is_measured_by_one_hub(hubs: list[Database])
     assert sums == {(agents[0].id, "hub.runs"): 4, (None, "hub.runs"): 16, (None, "hub.verdicts"): 12}
 
 
-async def test_a_series_that_begins_again_while_it_is_pruned_is_not_lost(hubs: list[Database]) -> None:
+async def test_sample_of_a_series_pruned_at_the_same_time_is_not_lost(hubs: list[Database]) -> None:
     agent = await hubs[0].write(make_agent)
     sample = partial(SampleRow, agent_id=agent.id, name="load", value=1)
     record = partial(measurements.record, at=AT, retention=KEPT)
@@ -431,7 +433,7 @@ async def test_a_series_that_begins_again_while_it_is_pruned_is_not_lost(hubs: l
     assert await hubs[0].read(lambda c: c.execute(count).scalar_one()) == 1
 
 
-async def test_entries_that_are_written_at_the_same_time_hang_in_one_chain(hubs: list[Database]) -> None:
+async def test_concurrent_audit_entries_form_one_valid_chain(hubs: list[Database]) -> None:
     def entry(n: int) -> Callable[[sa.Connection], int]:
         return partial(audit.append, at=1, actor=f"operator:{n % HUBS}", event="run.started")
 

@@ -81,14 +81,14 @@ def write(c: sa.Connection, agent: AgentRow) -> SoulWriteRow:
 
 
 @pytest.mark.usefixtures("agent")
-def test_a_soul_is_kept_on_the_device_of_its_agent(c: sa.Connection) -> None:
+def test_find_place_returns_the_device_of_the_agent_of_a_soul(c: sa.Connection) -> None:
     place = some(souls.find_place(c, INBOX))
     assert (place.agent, place.executor, place.device, place.gateway) == ("inbox", "device", "laptop", None)
     assert souls.find_place(c, AgentId("nobody")) is None
 
 
 @pytest.mark.usefixtures("agent")
-def test_a_write_is_open_until_it_has_its_end(c: sa.Connection, write: SoulWriteRow) -> None:
+def test_soul_write_is_due_until_settled(c: sa.Connection, write: SoulWriteRow) -> None:
     assert (write.state, write.sends, write.sha256) == (SoulWriteState.WAITING, 0, digest("ours"))
     assert (souls.due_writes(c, AT, 10), souls.due_writes(c, AT, 10, after="w-1")) == (["w-1"], [])
     assert souls.next_due(c) == AT
@@ -100,7 +100,7 @@ def test_a_write_is_open_until_it_has_its_end(c: sa.Connection, write: SoulWrite
 
 
 @pytest.mark.usefixtures("agent")
-def test_one_soul_has_one_open_write(c: sa.Connection) -> None:
+def test_second_open_write_of_a_soul_is_refused(c: sa.Connection) -> None:
     ask(c)
     with pytest.raises(SoulBusy) as busy:
         ask(c, "others'", 2)
@@ -108,7 +108,7 @@ def test_one_soul_has_one_open_write(c: sa.Connection) -> None:
 
 
 @pytest.mark.usefixtures("agent")
-def test_the_same_write_again_is_the_one_that_there_is(c: sa.Connection) -> None:
+def test_repeated_soul_write_returns_the_existing_one(c: sa.Connection) -> None:
     first = ask(c, dedupe_key="k")
     assert ask(c, number=2) == first
     with pytest.raises(SoulBusy):
@@ -125,7 +125,7 @@ def test_a_claimed_write_is_claimed_by_no_other_process(c: sa.Connection, write:
 
 
 @pytest.mark.usefixtures("agent")
-def test_the_replaced_soul_is_in_the_row_of_the_write_before_it_is_sent(
+def test_hash_of_the_replaced_soul_is_stored_when_the_write_is_sent(
     c: sa.Connection, write: SoulWriteRow
 ) -> None:
     assert souls.begin_send(c, write, ABSENT) and not souls.begin_send(c, write, "other")
@@ -134,9 +134,7 @@ def test_the_replaced_soul_is_in_the_row_of_the_write_before_it_is_sent(
 
 
 @pytest.mark.usefixtures("agent")
-def test_the_reason_of_a_waiting_write_is_in_its_row_until_its_end(
-    c: sa.Connection, write: SoulWriteRow
-) -> None:
+def test_postponed_soul_write_has_a_reason_until_settled(c: sa.Connection, write: SoulWriteRow) -> None:
     assert souls.put_off(c, write, until=AT + 50, reason_code="gateway_unreachable", problem="away")
     waiting = souls.get_write(c, write.id)
     assert (waiting.not_before, waiting.reason_code, waiting.problem) == (
@@ -148,7 +146,7 @@ def test_the_reason_of_a_waiting_write_is_in_its_row_until_its_end(
 
 
 @pytest.mark.usefixtures("agent")
-def test_a_write_ends_once(c: sa.Connection, write: SoulWriteRow) -> None:
+def test_soul_write_is_settled_once(c: sa.Connection, write: SoulWriteRow) -> None:
     end(c, write, DONE)
     assert souls.settle(c, write, outcome(FAILED, 2), most_versions=KEPT) is None
     assert not souls.put_off(c, write, until=AT, reason_code="x", problem="x")
@@ -156,20 +154,20 @@ def test_a_write_ends_once(c: sa.Connection, write: SoulWriteRow) -> None:
 
 
 @pytest.mark.usefixtures("agent")
-def test_of_a_conflict_both_texts_are_kept_theirs_first(c: sa.Connection) -> None:
+def test_soul_conflict_stores_the_found_text_before_the_refused_text(c: sa.Connection) -> None:
     settled = end(c, ask(c, expected_sha256=digest("before")), CONFLICT, found="theirs")
     assert (settled.expected_sha256, settled.found_sha256) == (digest("before"), digest("theirs"))
     assert history(c) == [("seen", "theirs"), ("refused", "ours")]
 
 
 @pytest.mark.usefixtures("agent")
-def test_of_a_conflict_with_nothing_the_hash_of_what_was_found_is_empty(c: sa.Connection) -> None:
+def test_soul_conflict_with_a_missing_file_has_the_absent_hash(c: sa.Connection) -> None:
     settled = end(c, ask(c, expected_sha256=digest("before")), CONFLICT)
     assert (settled.found_sha256, history(c)) == (ABSENT, [("refused", "ours")])
 
 
 @pytest.mark.usefixtures("agent")
-def test_a_version_that_others_replaced_is_listed_before_theirs(c: sa.Connection) -> None:
+def test_soul_written_and_replaced_by_others_is_listed_before_the_seen_text(c: sa.Connection) -> None:
     settled = end(c, ask(c), DONE, found="theirs")
     assert (settled.found_sha256, history(c)) == (None, [("written", "ours"), ("seen", "theirs")])
 
@@ -202,7 +200,7 @@ def test_a_version_that_others_replaced_is_listed_before_theirs(c: sa.Connection
         ),
     ],
 )
-def test_the_end_is_in_the_activity_and_in_the_audit_log(
+def test_settled_soul_write_is_in_the_activity_and_in_the_audit_log(
     c: sa.Connection, to: SoulEnd, event: str, level: str, told: str, was: str
 ) -> None:
     write = ask(c, reason="kinder", source_url="https://x.example")
@@ -218,21 +216,21 @@ def test_the_end_is_in_the_activity_and_in_the_audit_log(
 
 
 @pytest.mark.usefixtures("agent")
-def test_what_others_wrote_is_a_version_once(c: sa.Connection) -> None:
+def test_soul_text_written_by_others_is_recorded_once(c: sa.Connection) -> None:
     assert see(c, "a") and not see(c, "a") and see(c, "b")
     assert see(c, "a")
     assert history(c) == [("seen", "a"), ("seen", "b"), ("seen", "a")]
 
 
 @pytest.mark.usefixtures("agent")
-def test_what_is_being_written_is_not_somebody_elses(c: sa.Connection, write: SoulWriteRow) -> None:
+def test_soul_text_of_a_sent_write_is_not_recorded_as_seen(c: sa.Connection, write: SoulWriteRow) -> None:
     assert souls.begin_send(c, write, ABSENT) and not see(c, "ours")
     end(c, write, DONE)
     assert history(c) == [("written", "ours")]
 
 
 @pytest.mark.usefixtures("agent")
-def test_what_was_read_before_a_newer_version_is_no_newer_one(c: sa.Connection) -> None:
+def test_soul_text_read_before_a_newer_version_is_not_recorded(c: sa.Connection) -> None:
     since = souls.last_version(c, INBOX)
     end(c, ask(c), DONE)
     assert not see(c, "before", since=since)
@@ -240,11 +238,13 @@ def test_what_was_read_before_a_newer_version_is_no_newer_one(c: sa.Connection) 
 
 
 @pytest.mark.usefixtures("agent")
-def test_a_text_that_postgresql_cannot_keep_is_passed_over(c: sa.Connection) -> None:
+def test_soul_text_with_a_nul_character_is_not_recorded(c: sa.Connection) -> None:
     assert not see(c, "a\0b")
 
 
-def test_the_newest_versions_and_writes_stay(c: sa.Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_newest_soul_versions_and_writes_are_retained(
+    c: sa.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(souls, "LEAST_WRITES", 4)
     make_agent(c)
     for number in range(1, 8):
@@ -258,7 +258,7 @@ def test_the_newest_versions_and_writes_stay(c: sa.Connection, monkeypatch: pyte
 
 
 @pytest.mark.usefixtures("agent")
-def test_versions_beyond_so_many_bytes_go_and_the_newest_stays(
+def test_soul_versions_beyond_the_byte_limit_are_deleted_except_the_newest(
     c: sa.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(souls, "HISTORY_BYTES", 10)
@@ -272,7 +272,7 @@ def test_versions_beyond_so_many_bytes_go_and_the_newest_stays(
 
 
 @pytest.mark.usefixtures("agent")
-def test_souls_go_with_their_agent(c: sa.Connection) -> None:
+def test_soul_writes_and_versions_are_deleted_with_their_agent(c: sa.Connection) -> None:
     end(c, ask(c), DONE)
     ask(c, "more", 2)
     c.execute(sa.text("DELETE FROM agents"))
@@ -289,7 +289,7 @@ def test_the_soul_of_an_agent_is_the_newest_text_that_was_not_refused(c: sa.Conn
     assert agent_snapshot.soul_of(c, agent.id) == "written."
 
 
-def test_the_place_of_an_agent_is_its_board(c: sa.Connection) -> None:
+def test_place_of_an_agent_in_its_snapshot_is_the_board(c: sa.Connection) -> None:
     agent = make_agent(c)
     assert agent_snapshot.place_of(c, agent) is None
     board = boards.create_board(c, id=BoardId("b"), user_id=agent.user_id, name="house", at=AT, actor="test")

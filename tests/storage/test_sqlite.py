@@ -55,7 +55,7 @@ async def test_many_writers_share_a_commit(path: Path) -> None:
         assert len(await database.read(names)) == BATCH
 
 
-async def test_what_is_queued_is_written_before_the_file_is_closed(path: Path) -> None:
+async def test_queued_writes_are_committed_before_the_file_is_closed(path: Path) -> None:
     disk_answers = threading.Event()
     with anyio.CancelScope() as stopping:
         async with open_sqlite(path) as database, anyio.create_task_group() as callers:
@@ -128,18 +128,18 @@ def acknowledged_before_a_kill(path: Path) -> list[str]:
     return told
 
 
-async def test_what_was_acknowledged_is_there_after_the_process_was_killed(path: Path) -> None:
+async def test_acknowledged_writes_survive_a_killed_process(path: Path) -> None:
     told = acknowledged_before_a_kill(path)
     async with open_sqlite(path) as database:
         assert set(told) <= set(await database.read(names))
 
 
-def test_the_private_door_of_aiosqlite_was_read_in_this_version() -> None:
+def test_private_execute_of_aiosqlite_was_reviewed_for_the_installed_version() -> None:
     """``Connection._execute`` runs a function in the connection's thread. Read it again, then raise this."""
     assert importlib.metadata.version("aiosqlite").startswith("0.22.")
 
 
-async def test_a_single_write_does_not_wait_behind_the_thousand_of_another(path: Path) -> None:
+async def test_single_write_does_not_wait_behind_a_thousand_of_another_caller(path: Path) -> None:
     disk_answers = threading.Event()
     written: list[str] = []
 
@@ -231,7 +231,7 @@ async def end(database: Database, held: HeldRun) -> None:
     )
 
 
-async def test_a_plan_that_does_not_fit_leaves_no_trace_and_its_run_comes_to_its_end(
+async def test_plan_on_a_full_disk_writes_nothing_and_its_run_finishes(
     database: Database, held: HeldRun
 ) -> None:
     await allow_pages(database, None)
@@ -251,7 +251,7 @@ async def test_a_run_can_be_cancelled_on_a_full_disk(database: Database, held: H
     assert (await database.read(runs.get_run, held.id)).state is RunState.CANCELLED
 
 
-async def test_what_does_not_fit_takes_nobody_along_who_writes_at_the_same_time(
+async def test_write_refused_by_a_full_disk_does_not_affect_concurrent_writes(
     database: Database, held: HeldRun
 ) -> None:
     await allow_pages(database, None)
@@ -267,7 +267,7 @@ async def test_what_does_not_fit_takes_nobody_along_who_writes_at_the_same_time(
     assert (await database.read(runs.get_run, held.id)).state is RunState.COMPLETED
 
 
-async def test_the_run_goes_on_when_there_is_space_again(database: Database, held: HeldRun) -> None:
+async def test_run_continues_after_disk_space_is_available_again(database: Database, held: HeldRun) -> None:
     await allow_pages(database, None)
     with pytest.raises(Unavailable):
         await plan_large(database, held)
@@ -279,7 +279,7 @@ async def test_the_run_goes_on_when_there_is_space_again(database: Database, hel
     assert (await database.read(lambda c: c.exec_driver_sql("PRAGMA integrity_check").scalar_one())) == "ok"
 
 
-async def test_pruning_makes_room_in_a_file_that_may_not_grow(database: Database, held: HeldRun) -> None:
+async def test_pruning_frees_space_in_a_full_database_file(database: Database, held: HeldRun) -> None:
     def fill(c: sa.Connection) -> None:
         for n in range(400):
             audit.record(c, id=f"a-{n}", at=n, event_type="run.failed", message="x" * 4_000, actor="hub")

@@ -37,7 +37,7 @@ STATEMENTS: dict[str, sa.Select[*tuple[object, ...]] | UpdateBase] = {
 DIALECTS: tuple[sa.Dialect, ...] = (POSTGRESQL, sqlite.dialect())
 
 
-def test_statements_are_found() -> None:
+def test_statement_collection_contains_known_statements() -> None:
     assert {"run_moves.MOVE", "run_claims.CLAIM", "calls.SETTLE_CALL", "units.ENTRIES"} <= STATEMENTS.keys()
 
 
@@ -47,7 +47,7 @@ def test_a_statement_compiles_for_both_databases(name: str) -> None:
         assert str(STATEMENTS[name].compile(dialect=dialect))
 
 
-def test_a_claim_locks_what_it_looks_at_and_passes_by_what_others_locked() -> None:
+def test_claim_statement_skips_rows_locked_by_others() -> None:
     assert "FOR UPDATE SKIP LOCKED" in str(STATEMENTS["run_claims.CLAIM"].compile(dialect=POSTGRESQL))
 
 
@@ -161,7 +161,7 @@ def test_runs_are_filtered_by_an_index(c: sa.Connection, asked: dict[str, Any], 
 
 
 @each("name", sorted(STATEMENTS))
-def test_a_value_that_is_reckoned_with_is_known_to_be_a_large_number(name: str) -> None:
+def test_parameter_in_arithmetic_is_bound_as_a_big_integer(name: str) -> None:
     """PostgreSQL reads a parameter beside a small number as a small one, and no instant fits into that."""
     for part in visitors.iterate(STATEMENTS[name]):
         if isinstance(part, sa.BinaryExpression) and part.operator in (operator.add, operator.sub):
@@ -171,8 +171,6 @@ def test_a_value_that_is_reckoned_with_is_known_to_be_a_large_number(name: str) 
 
 @pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
 @pytest.mark.parametrize("after", [None, (7,)])
-def test_moves_that_changed_a_word_are_found_by_an_index(
-    c: sa.Connection, after: tuple[int, ...] | None
-) -> None:
+def test_word_changes_query_uses_an_index(c: sa.Connection, after: tuple[int, ...] | None) -> None:
     plan = plan_of(c, lambda: agent_states.word_changes(c, AgentId("a"), limit=2, after=after))
     assert "agent_state_history_words" in plan and "TEMP B-TREE" not in plan

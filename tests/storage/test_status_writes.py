@@ -46,7 +46,7 @@ def write(c: sa.Connection, agent: AgentRow, asked: StatusWrite, *, at: int = AT
     return write_status(c, agent.id, asked, at=at, actor="operator:1")
 
 
-def test_several_axes_move_in_one_write(c: sa.Connection, agent: AgentRow) -> None:
+def test_one_status_write_moves_several_axes(c: sa.Connection, agent: AgentRow) -> None:
     asked = StatusWrite(axes={"health": "error", "availability": "on_call"}, reason="no disk")
     written = write(c, agent, asked)
     assert written.moves == (AxisMove(Axis.HEALTH, "error"), AxisMove(Axis.AVAILABILITY, "on_call"))
@@ -81,7 +81,7 @@ def test_several_axes_move_in_one_write(c: sa.Connection, agent: AgentRow) -> No
     ],
     ids=range(9),
 )
-def test_of_a_write_that_is_refused_nothing_is_done(
+def test_refused_status_write_changes_nothing(
     c: sa.Connection, agent: AgentRow, asked: StatusWrite, error: type[Exception]
 ) -> None:
     before = agent_states.find_state(c, agent.id)
@@ -90,14 +90,12 @@ def test_of_a_write_that_is_refused_nothing_is_done(
     assert agent_states.find_state(c, agent.id) == before
 
 
-def test_nobody_is_told_so(c: sa.Connection) -> None:
+def test_status_write_of_an_unknown_agent_is_refused(c: sa.Connection) -> None:
     with pytest.raises(CodedError, check=coded(ErrorCode.UNKNOWN_AGENT)):
         write_status(c, AgentId("nobody"), StatusWrite(), at=AT, actor="operator:1")
 
 
-def test_who_read_the_newest_state_may_write_and_who_read_an_older_one_may_not(
-    c: sa.Connection, agent: AgentRow
-) -> None:
+def test_status_write_with_an_outdated_version_is_refused(c: sa.Connection, agent: AgentRow) -> None:
     version = agent_states.find_state(c, agent.id).version
     written = write(c, agent, StatusWrite(axes={"health": "error"}, version=version))
     assert written.state.version == version + 1
@@ -147,7 +145,7 @@ def test_the_details_of_an_exhaustion_are_changed_without_a_move(c: sa.Connectio
     assert [move.new_value for move in history] == ["exhausted"]
 
 
-def test_a_terminated_agent_lets_go_of_its_runs(c: sa.Connection, agent: AgentRow) -> None:
+def test_termination_of_an_agent_cancels_its_runs(c: sa.Connection, agent: AgentRow) -> None:
     run = make_run(c, agent=agent, state=RunState.RUNNING)
     asked = StatusWrite(vocabulary=Vocabulary.ORCHESTRATOR, words={"state_detail": "TERMINATED"})
     written = write(c, agent, asked)
@@ -158,14 +156,14 @@ def test_a_terminated_agent_lets_go_of_its_runs(c: sa.Connection, agent: AgentRo
     )
 
 
-def test_what_is_so_already_is_no_move_and_writes_nothing(c: sa.Connection, agent: AgentRow) -> None:
+def test_status_write_of_the_present_values_writes_no_move(c: sa.Connection, agent: AgentRow) -> None:
     before = agent_states.find_state(c, agent.id)
     written = write(c, agent, StatusWrite(axes={"lifecycle": "active", "health": "ok"}))
     assert (written.moves, written.state) == ((), before)
 
 
 @pytest.mark.parametrize("column", READINGS, ids=lambda column: column.name)
-def test_every_word_that_can_be_written_is_kept_by_the_database_as_it_is_read(
+def test_each_written_status_word_is_read_back_from_the_database(
     c: sa.Connection, agent: AgentRow, column: object
 ) -> None:
     reading = next(one for one in READINGS if one is column)
@@ -186,7 +184,7 @@ def test_every_word_that_can_be_written_is_kept_by_the_database_as_it_is_read(
     assert done >= 2
 
 
-def test_what_others_note_replaces_what_they_noted(c: sa.Connection, agent: AgentRow) -> None:
+def test_status_metadata_replaces_the_previous_metadata(c: sa.Connection, agent: AgentRow) -> None:
     write(c, agent, StatusWrite(metadata={"room": 7}))
     assert write(c, agent, StatusWrite(metadata={"desk": "b"})).state.metadata == {"desk": "b"}
 
@@ -228,7 +226,7 @@ def moves(c: sa.Connection, reporting: AgentRow) -> list[tuple[str, str | None, 
     ][1:]
 
 
-def test_an_agent_is_on_call_while_its_device_reports_it(
+def test_agent_is_on_call_while_reported_so_by_its_device(
     c: sa.Connection, reporting: AgentRow, epoch: int
 ) -> None:
     hear(c, reporting, epoch, SAYS(agent_id=reporting.id, availability=Availability.ON_CALL))
@@ -240,7 +238,7 @@ def test_an_agent_is_on_call_while_its_device_reports_it(
     ]
 
 
-def test_what_a_person_decided_is_not_taken_back_by_a_heartbeat(
+def test_heartbeat_does_not_revert_axes_set_by_a_person(
     c: sa.Connection, reporting: AgentRow, epoch: int
 ) -> None:
     agents.move(c, reporting.id, "availability", "on_call", at=AT, actor="user:anna")
@@ -250,7 +248,7 @@ def test_what_a_person_decided_is_not_taken_back_by_a_heartbeat(
     assert (stands.availability, stands.health) == ("on_call", "error")
 
 
-def test_an_error_that_the_device_reports_comes_with_its_reason_and_goes_with_it(
+def test_error_in_a_heartbeat_sets_health_and_reason_until_no_longer_reported(
     c: sa.Connection, reporting: AgentRow, epoch: int
 ) -> None:
     hear(c, reporting, epoch, SAYS(agent_id=reporting.id, error="the disk is full"))
@@ -260,7 +258,7 @@ def test_an_error_that_the_device_reports_comes_with_its_reason_and_goes_with_it
     assert (stands.health, stands.health_reason) == ("ok", None)
 
 
-def test_an_error_that_has_another_reason_by_now_is_not_the_device_s_to_take_back(
+def test_heartbeat_does_not_clear_an_error_with_another_reason(
     c: sa.Connection, reporting: AgentRow, epoch: int
 ) -> None:
     hear(c, reporting, epoch, SAYS(agent_id=reporting.id, error="the disk is full"))
@@ -270,7 +268,7 @@ def test_an_error_that_has_another_reason_by_now_is_not_the_device_s_to_take_bac
     assert (stands.health, stands.health_reason) == ("error", "not set up right")
 
 
-def test_an_exhaustion_ends_at_its_time_despite_heartbeats(
+def test_exhaustion_ends_at_its_recovery_time_despite_heartbeats(
     c: sa.Connection, reporting: AgentRow, epoch: int
 ) -> None:
     spent = SAYS(
@@ -292,7 +290,7 @@ def test_an_exhaustion_ends_at_its_time_despite_heartbeats(
     assert agent_states.recover_due(c, AT + 5 * MINUTE, actor="hub") == [reporting.id]
 
 
-def test_a_device_may_report_a_later_recovery_but_no_earlier_one(
+def test_heartbeat_may_only_postpone_the_recovery_time(
     c: sa.Connection, reporting: AgentRow, epoch: int
 ) -> None:
     spent = Availability.EXHAUSTED
@@ -307,7 +305,7 @@ def test_a_device_may_report_a_later_recovery_but_no_earlier_one(
     assert [move[:3] for move in moves(c, reporting)] == [("availability", "available", "exhausted")]
 
 
-def test_a_silent_device_takes_its_agents_offline_until_its_next_heartbeat(
+def test_agents_of_a_silent_device_are_offline_until_its_next_heartbeat(
     c: sa.Connection, reporting: AgentRow, epoch: int
 ) -> None:
     silence(c, reporting, epoch)
@@ -319,7 +317,7 @@ def test_a_silent_device_takes_its_agents_offline_until_its_next_heartbeat(
     ]
 
 
-def test_an_agent_that_only_comes_with_its_device_keeps_what_was_said_of_it(
+def test_heartbeat_not_listing_an_agent_leaves_its_reported_error(
     c: sa.Connection, reporting: AgentRow, epoch: int
 ) -> None:
     hear(c, reporting, epoch, SAYS(agent_id=reporting.id, error="the disk is full"))
@@ -327,7 +325,7 @@ def test_an_agent_that_only_comes_with_its_device_keeps_what_was_said_of_it(
     assert agent_states.find_state(c, reporting.id).health == "error"
 
 
-def test_an_older_connection_of_the_device_changes_nothing_any_more(
+def test_heartbeat_over_an_older_connection_is_ignored(
     c: sa.Connection, reporting: AgentRow, epoch: int
 ) -> None:
     newer = open_session(c, device_of(reporting), boot_id=BOOT, platform=None, at=AT + 1)
@@ -338,7 +336,9 @@ def test_an_older_connection_of_the_device_changes_nothing_any_more(
     assert moves(c, reporting) == [("connectivity", "online", "offline", devices.LEFT)]
 
 
-def test_a_device_speaks_of_its_own_agents_only(c: sa.Connection, reporting: AgentRow, epoch: int) -> None:
+def test_heartbeat_about_an_agent_of_another_device_is_ignored(
+    c: sa.Connection, reporting: AgentRow, epoch: int
+) -> None:
     other = make_agent(c, "outbox", device="desk")
     hear(c, reporting, epoch, SAYS(agent_id=other.id, error="not yours"))
     assert agent_states.find_state(c, other.id).health == "ok"
@@ -359,7 +359,7 @@ def test_heartbeats_of_a_terminated_agent_are_ignored(
     assert status_writes.statuses_of(c, [device_of(reporting)]) == {reporting.device_id: []}
 
 
-def test_usage_and_the_hour_of_the_heartbeat_are_kept_without_a_new_version(
+def test_heartbeat_usage_and_time_are_stored_without_a_new_version(
     c: sa.Connection, reporting: AgentRow, epoch: int
 ) -> None:
     before = agent_states.find_state(c, reporting.id).version
@@ -372,9 +372,7 @@ def test_usage_and_the_hour_of_the_heartbeat_are_kept_without_a_new_version(
     )
 
 
-def test_the_last_heartbeat_of_a_device_is_stored_for_all_its_agents_and_never_falls(
-    c: sa.Connection, reporting: AgentRow
-) -> None:
+def test_last_heartbeat_of_a_device_is_stored_for_each_agent(c: sa.Connection, reporting: AgentRow) -> None:
     make_agent(c, "outbox")
     status_writes.record(c, last={device_of(reporting): AT + 9})
     status_writes.record(c, last={device_of(reporting): AT + 3})

@@ -22,14 +22,14 @@ def modes_of(folder: Path) -> dict[str, int]:
     return {file.name: file.stat().st_mode & 0o077 for file in folder.iterdir()}
 
 
-async def test_what_is_kept_is_there_when_the_hub_comes_back(tmp_path: Path) -> None:
+async def test_stored_rows_persist_when_the_store_is_opened_again(tmp_path: Path) -> None:
     async with open_store("sqlite:///hub.db", base=tmp_path) as store:
         first = await store.write(nodes.ensure_hub_id, "hub-1")
     async with open_store("sqlite:///hub.db", base=tmp_path) as store:
         assert await store.write(nodes.ensure_hub_id, "hub-2") == first == "hub-1"
 
 
-async def test_an_absolute_path_is_taken_as_it_is(tmp_path: Path) -> None:
+async def test_absolute_database_path_is_used_unchanged(tmp_path: Path) -> None:
     async with open_store(f"sqlite:///{tmp_path}/elsewhere.db", base=Path("/nowhere")):
         assert (tmp_path / "elsewhere.db").exists()
 
@@ -52,13 +52,13 @@ async def test_a_second_hub_on_the_same_database_is_refused_by_name(tmp_path: Pa
         pass
 
 
-async def test_a_hub_that_was_killed_does_not_keep_the_next_one_out(tmp_path: Path) -> None:
+async def test_lock_file_of_a_killed_hub_does_not_block_the_next_hub(tmp_path: Path) -> None:
     (tmp_path / "hub.db.lock").write_text("4242\n")  # what a killed process leaves: a file, and no lock
     async with open_store("sqlite:///hub.db", base=tmp_path):
         pass
 
 
-async def test_others_on_the_machine_cannot_read_the_database(tmp_path: Path) -> None:
+async def test_database_files_are_not_readable_by_other_users_of_the_machine(tmp_path: Path) -> None:
     async with open_store("sqlite:///hub.db", base=tmp_path) as store:
         await store.write(nodes.ensure_hub_id, "hub-1")
         modes = modes_of(tmp_path)
@@ -86,7 +86,7 @@ async def test_a_file_that_is_no_database_is_reported(tmp_path: Path) -> None:
             pass
 
 
-async def test_stopping_the_hub_closes_its_database(tmp_path: Path) -> None:
+async def test_cancelled_store_block_closes_the_database_files(tmp_path: Path) -> None:
     with anyio.CancelScope() as stopping:
         async with open_store("sqlite:///hub.db", base=tmp_path):
             stopping.cancel()
@@ -97,14 +97,14 @@ async def test_stopping_the_hub_closes_its_database(tmp_path: Path) -> None:
 # --- how much room the database takes ---
 
 
-def test_a_database_takes_room_wherever_it_is(c: sa.Connection) -> None:
+def test_measure_size_returns_the_size_of_each_kind_of_database(c: sa.Connection) -> None:
     found = database.measure_size(c)
     assert found.data > 100_000
     assert 0 < database.measure_used(c) <= found.data
     assert found.log == 0, "in memory, and on a server, there is no log beside it"
 
 
-async def test_what_was_written_lies_in_the_log_at_first(tmp_path: Path) -> None:
+async def test_write_increases_the_measured_log_size(tmp_path: Path) -> None:
     async with open_store("sqlite:///hub.db", base=tmp_path) as store:
         before = await store.read(database.measure_size)
         await store.write(nodes.ensure_hub_id, "hub-1")
@@ -112,7 +112,7 @@ async def test_what_was_written_lies_in_the_log_at_first(tmp_path: Path) -> None
     assert after.log > before.log
 
 
-async def test_each_write_is_timed_also_one_that_fails() -> None:
+async def test_each_write_is_timed_including_a_failed_write() -> None:
     took: list[float] = []
     ticks = iter(range(100))
 

@@ -48,7 +48,7 @@ def make_token(
     )
 
 
-def test_a_token_is_found_by_its_hash_with_all_that_it_may(c: sa.Connection) -> None:
+def test_operator_token_is_found_by_hash_with_role_scopes_and_user(c: sa.Connection) -> None:
     made = make_token(c, user_id=devices.ensure_user(c, UserId("u-1"), "anna", AT))
     assert OPERATOR_TOKENS.find(c, HASH) == made
     assert (made.role, made.scopes, made.user_id, made.user_name) == (
@@ -66,7 +66,7 @@ def test_a_token_is_found_by_its_hash_with_all_that_it_may(c: sa.Connection) -> 
     assert OPERATOR_TOKENS.find(c, b"\x02" * 32) is None
 
 
-def test_limits_of_a_token_are_broken_only_if_one_is_no_list(c: sa.Connection) -> None:
+def test_token_limits_with_a_non_list_value_are_a_broken_row(c: sa.Connection) -> None:
     limits = {"devices": [], "tables": ["tasks"], "roots": [], "scopes": ["read"]}
     change = sa.update(operator_tokens).where(operator_tokens.c.id == make_token(c).id)
     c.execute(change.values(limits=limits))
@@ -75,19 +75,19 @@ def test_limits_of_a_token_are_broken_only_if_one_is_no_list(c: sa.Connection) -
     assert [row.what for row in broken_rows(c)] == ["limits has a value that is no JSON array"]
 
 
-def test_tokens_of_one_user_are_listed_apart(c: sa.Connection) -> None:
+def test_operator_tokens_are_listed_by_user(c: sa.Connection) -> None:
     anna = devices.ensure_user(c, UserId("u-1"), "anna", AT)
     everybodys, annas = make_token(c), make_token(c, "t-2", token_hash=b"\x02" * 32, user_id=anna)
     assert (OPERATOR_TOKENS.page(c), OPERATOR_TOKENS.page(c, user_id=anna)) == ([everybodys, annas], [annas])
 
 
-def test_only_tokens_that_open_something_are_counted(c: sa.Connection) -> None:
+def test_only_valid_operator_tokens_are_counted(c: sa.Connection) -> None:
     make_token(c)
     OPERATOR_TOKENS.revoke(c, make_token(c, "t-2", token_hash=b"\x02" * 32).id, at=AT, actor="hub")
     assert (OPERATOR_TOKENS.count(c, AT), OPERATOR_TOKENS.count(c, LATER)) == (1, 0)
 
 
-def test_what_a_token_was_made_with_and_its_end_stand_in_the_audit(c: sa.Connection) -> None:
+def test_creation_and_revocation_of_an_operator_token_are_in_the_audit_log(c: sa.Connection) -> None:
     OPERATOR_TOKENS.revoke(c, make_token(c).id, at=AT + 5, actor="token:t-9")
     made, revoked = c.execute(audit.ONWARDS, {"after": 0})
     assert (made.event, made.actor, made.subject, made.detail) == (
@@ -133,7 +133,7 @@ def find(c: sa.Connection) -> AgentTokenRow:
     return some(AGENT_TOKENS.find(c, HASH))
 
 
-def test_a_token_is_found_by_its_hash_with_its_agent_and_user(c: sa.Connection) -> None:
+def test_agent_token_is_found_by_hash_with_agent_and_user(c: sa.Connection) -> None:
     made = make(c)
     assert find(c) == made == AGENT_TOKENS.find_by_id(c, made.id)
     assert (made.agent_id, made.agent_name, made.user_id, made.user_name, made.is_removed) == (
@@ -147,7 +147,7 @@ def test_a_token_is_found_by_its_hash_with_its_agent_and_user(c: sa.Connection) 
     assert AGENT_TOKENS.find(c, b"\x02" * 32) is None
 
 
-def test_a_revoked_token_is_still_found_is_revoked_once_and_is_not_used_any_more(c: sa.Connection) -> None:
+def test_revoked_agent_token_is_found_and_records_no_second_revocation_or_use(c: sa.Connection) -> None:
     token = make(c)
     AGENT_TOKENS.use(c, token.id, AT + 3)
     assert AGENT_TOKENS.revoke(c, token.id, at=AT + 5, actor="operator:7")
@@ -156,7 +156,7 @@ def test_a_revoked_token_is_still_found_is_revoked_once_and_is_not_used_any_more
     assert (find(c).revoked_at, find(c).last_used_at) == (AT + 5, AT + 3)
 
 
-def test_the_token_of_an_agent_that_was_removed_or_ended_is_marked(c: sa.Connection) -> None:
+def test_token_of_a_removed_or_terminated_agent_is_marked_as_removed(c: sa.Connection) -> None:
     make(c)
     agents.move(c, INBOX, "lifecycle", "terminated", at=AT, actor="operator:7", reason="done")
     assert find(c).is_removed
@@ -166,7 +166,7 @@ def test_the_token_of_an_agent_that_was_removed_or_ended_is_marked(c: sa.Connect
         make(c, "t-2", token_hash=b"\x02" * 32)
 
 
-def test_an_agent_has_as_many_tokens_as_may_count_at_once(c: sa.Connection) -> None:
+def test_agent_token_beyond_the_limit_of_valid_tokens_is_refused(c: sa.Connection) -> None:
     first = make(c, most=1)
     with pytest.raises(TooManyAgentTokens, match="agent_tokens_per_agent"):
         make(c, "t-2", token_hash=b"\x02" * 32, most=1)
@@ -208,13 +208,13 @@ def device(c: sa.Connection) -> DeviceRow:
     return made
 
 
-def test_a_key_opens_a_session_of_its_device_and_remembers_when(c: sa.Connection, device: DeviceRow) -> None:
+def test_key_opens_a_session_of_its_device_and_records_last_use(c: sa.Connection, device: DeviceRow) -> None:
     live(c)
     assert (use_key(c, device, OLD), devices.get_device(c, device.id).connectivity) == (1, "online")
     assert tokens.list_keys(c)[0].last_used_at == AT + 5
 
 
-def test_a_key_revoked_after_it_was_looked_at_opens_no_session(c: sa.Connection, device: DeviceRow) -> None:
+def test_key_revoked_after_lookup_opens_no_session(c: sa.Connection, device: DeviceRow) -> None:
     assert tokens.revoke_key(c, OLD, at=AT, actor="operator:0")
     assert not tokens.revoke_key(c, OLD, at=AT + 1, actor="operator:0")
     with pytest.raises(KeyRevoked):
@@ -222,7 +222,7 @@ def test_a_key_revoked_after_it_was_looked_at_opens_no_session(c: sa.Connection,
     assert devices.get_device(c, device.id).session_epoch == 0
 
 
-def test_a_device_replaces_its_key_and_the_old_one_opens_nothing(c: sa.Connection, device: DeviceRow) -> None:
+def test_rotated_key_of_a_device_opens_no_session(c: sa.Connection, device: DeviceRow) -> None:
     for _ in range(2):  # twice is once
         tokens.rotate_key(c, device.id, old=OLD, new=NEW, public_key=b"new", at=AT)
     assert use_key(c, device, NEW) == 1
@@ -232,7 +232,7 @@ def test_a_device_replaces_its_key_and_the_old_one_opens_nothing(c: sa.Connectio
     assert [row.event for row in audit.list_entries(c, limit=10)] == ["key.rotated"]
 
 
-def test_a_device_replaces_a_key_so_long_after_another_one_however_many_it_has(c: sa.Connection) -> None:
+def test_second_key_rotation_of_a_device_within_the_wait_is_refused(c: sa.Connection) -> None:
     device, other = make_device(c), make_device(c, "laptop")
     make_key(c, device)
     make_key(c, device, KeyId("k-2"))
@@ -253,7 +253,7 @@ def test_a_device_replaces_a_key_so_long_after_another_one_however_many_it_has(c
     rotate(device, NEW, "k-6", AT - 60_000)  # the clock was set back
 
 
-def test_only_a_key_that_counts_is_replaced_and_only_by_its_own_device(c: sa.Connection) -> None:
+def test_key_rotation_by_another_device_or_of_a_revoked_key_is_refused(c: sa.Connection) -> None:
     desk, laptop = make_device(c), make_device(c, "laptop")
     make_key(c, desk)
     with pytest.raises(KeyRevoked):
@@ -283,7 +283,9 @@ def test_a_device_that_reports_a_name_in_use_gets_a_free_one(c: sa.Connection) -
     assert give("d-3").name == "desk-3"
 
 
-def test_there_is_an_end_to_names(c: sa.Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_device_name_without_a_free_suffix_is_refused(
+    c: sa.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(tokens, "FREE_NAMES", 1)
     make_key(c, make_device(c))
     with pytest.raises(CodedError):
@@ -305,7 +307,7 @@ def test_recent_revocations_are_listed_with_their_credentials(c: sa.Connection) 
     }
 
 
-def test_devices_are_counted_if_they_are_connected_or_have_a_credential_that_is_valid(
+def test_device_count_includes_connected_devices_and_those_with_a_valid_credential(
     c: sa.Connection,
 ) -> None:
     def a_token(device: DeviceRow, *, ends: int | None, is_revoked: bool = False) -> None:

@@ -60,7 +60,7 @@ def enable(c: sa.Connection) -> bool:
     return schedules.set_enabled(c, ID, True, at=AT + 5)
 
 
-async def test_an_edit_does_not_move_a_cursor_back_that_the_leader_moves(
+async def test_schedule_edit_does_not_move_back_a_cursor_moved_by_the_leader(
     postgres: Postgres, hubs: list[Database], url: str
 ) -> None:
     await hubs[0].write(lambda c: make_schedule(c) and None)
@@ -69,7 +69,7 @@ async def test_an_edit_does_not_move_a_cursor_back_that_the_leader_moves(
     assert (edited.overlap, edited.cursor_at) == ("allow", AT + HOUR)
 
 
-async def test_an_end_of_a_pause_does_not_move_a_cursor_back_that_an_edit_moves(
+async def test_schedule_resume_does_not_move_back_a_cursor_moved_by_an_edit(
     postgres: Postgres, hubs: list[Database], url: str
 ) -> None:
     def pause(c: sa.Connection) -> None:
@@ -102,7 +102,7 @@ def an_old_run_and_a_new_one(c: sa.Connection, of: list[PlannedCall]) -> HeldRun
         partial(retention.forget_payloads, before=AT + 1, at=AT + 1),
     ],
 )
-async def test_a_call_that_a_live_run_adopts_meanwhile_keeps_its_row_and_what_it_carries(
+async def test_call_adopted_during_pruning_keeps_its_row_and_payload(
     postgres: Postgres, hubs: list[Database], url: str, clean: Callable[[sa.Connection], int]
 ) -> None:
     of = calls("call-1")
@@ -114,7 +114,7 @@ async def test_a_call_that_a_live_run_adopts_meanwhile_keeps_its_row_and_what_it
     assert (call.run_id, call.payload) == ("live", of[0].payload)
 
 
-async def test_of_two_hubs_one_notifies_a_device_of_a_slot(
+async def test_one_of_two_hubs_notifies_a_device_of_a_slot(
     postgres: Postgres, url: str, hubs: list[Database]
 ) -> None:
     def come(c: sa.Connection) -> schedule_rows.WakeRow:
@@ -185,7 +185,7 @@ def hear(c: sa.Connection) -> MessageRow | None:
     )
 
 
-async def test_an_answer_in_the_memory_counts_though_its_message_is_moved_just_then(
+async def test_memory_reply_counts_although_its_message_is_moved_at_the_same_time(
     postgres: Postgres, url: str, hubs: list[Database]
 ) -> None:
     await hubs[0].write(a_question)
@@ -194,7 +194,7 @@ async def test_an_answer_in_the_memory_counts_though_its_message_is_moved_just_t
     assert (replied.message.state, replied.message.answer) == (MessageState.ANSWERED, "At noon.")
 
 
-async def test_an_answer_that_comes_second_leaves_nothing_in_the_memory(
+async def test_second_answer_to_a_message_writes_no_memory_item(
     postgres: Postgres, url: str, hubs: list[Database]
 ) -> None:
     await hubs[0].write(a_question)
@@ -202,7 +202,7 @@ async def test_an_answer_that_comes_second_leaves_nothing_in_the_memory(
     assert [item.content for item in await hubs[0].read(remembered)] == ["At noon."]
 
 
-async def test_a_message_is_given_up_as_it_is_by_then(
+async def test_message_moved_at_the_same_time_is_cancelled_in_its_new_state(
     postgres: Postgres, url: str, hubs: list[Database]
 ) -> None:
     await hubs[0].write(a_question)
@@ -220,7 +220,7 @@ def an_open_question(c: sa.Connection) -> None:
     ask(c)
 
 
-async def test_of_two_answers_at_two_hubs_one_counts_and_the_other_is_refused(
+async def test_one_of_two_concurrent_answers_to_a_question_is_refused(
     postgres: Postgres, url: str, hubs: list[Database]
 ) -> None:
     await hubs[0].write(an_open_question)
@@ -235,7 +235,7 @@ async def test_of_two_answers_at_two_hubs_one_counts_and_the_other_is_refused(
     assert [item.content for item in await hubs[0].read(remembered)] == ["Red."]
 
 
-async def test_an_item_that_comes_with_another_answer_is_an_item_alone(
+async def test_memory_item_concurrent_with_another_answer_does_not_answer_the_question(
     postgres: Postgres, url: str, hubs: list[Database]
 ) -> None:
     await hubs[0].write(an_open_question)
@@ -249,7 +249,7 @@ async def test_an_item_that_comes_with_another_answer_is_an_item_alone(
     assert (replied, {item.content for item in await hubs[0].read(remembered)}) == (None, {"Red.", "Green."})
 
 
-async def test_of_two_questions_asked_at_the_same_moment_the_one_too_many_is_refused(
+async def test_one_of_two_concurrent_questions_beyond_the_limit_is_refused(
     postgres: Postgres, url: str, hubs: list[Database]
 ) -> None:
     await hubs[0].write(a_board)
@@ -292,7 +292,7 @@ def _judged(c: sa.Connection, agent_id: AgentId, new: Mapping[str, Any]) -> None
     check_setup(c, agent_id, new, check=needs_a_project)
 
 
-async def test_of_two_who_have_read_the_same_template_one_writes_it(
+async def test_one_of_two_concurrent_writes_of_a_template_version_is_refused(
     postgres: Postgres, url: str, hubs: list[Database]
 ) -> None:
     read = (await hubs[0].write(lambda c: put(c))).template
@@ -308,7 +308,7 @@ async def test_of_two_who_have_read_the_same_template_one_writes_it(
     )
 
 
-async def test_a_template_that_changes_is_judged_with_the_configs_that_others_write(
+async def test_config_write_is_checked_by_a_concurrently_changed_template(
     postgres: Postgres, url: str, hubs: list[Database]
 ) -> None:
     await hubs[0].write(lambda c: take_up(c, NOTES, of=(RESEARCHER,)) and None)
@@ -326,7 +326,7 @@ async def test_a_template_that_changes_is_judged_with_the_configs_that_others_wr
     assert (await hubs[0].read(configs.configuration_of, DECLARED))["depth"] == 3
 
 
-async def test_an_edit_by_who_has_read_an_agent_before_another_edit_is_refused(
+async def test_agent_edit_concurrent_with_another_edit_is_refused(
     postgres: Postgres, url: str, hubs: list[Database]
 ) -> None:
     read = await hubs[0].write(make)
@@ -340,7 +340,7 @@ async def test_an_edit_by_who_has_read_an_agent_before_another_edit_is_refused(
     )
 
 
-async def test_an_edit_and_a_new_config_at_once_are_two_revisions(
+async def test_agent_edit_concurrent_with_a_config_change_is_refused(
     postgres: Postgres, url: str, hubs: list[Database]
 ) -> None:
     read = await hubs[0].write(make)
@@ -353,7 +353,7 @@ async def test_an_edit_and_a_new_config_at_once_are_two_revisions(
     )
 
 
-async def test_going_back_undoes_what_another_writes_meanwhile(
+async def test_config_revert_undoes_a_concurrent_config_change(
     postgres: Postgres, url: str, hubs: list[Database]
 ) -> None:
     agent = await hubs[0].write(make_agent)
@@ -368,7 +368,7 @@ async def test_going_back_undoes_what_another_writes_meanwhile(
     assert await hubs[0].read(configs.configuration_of, agent.id) == {"a": 1}
 
 
-async def test_an_agent_may_move_while_its_configs_are_changed(hubs: list[Database]) -> None:
+async def test_agent_move_does_not_wait_for_an_uncommitted_config_change(hubs: list[Database]) -> None:
     agent = await hubs[0].write(make_agent)
     puts = [NewConfig(key="a", value=1)]
     async with uncommitted(hubs[0], lambda c: config_changes.change(c, agent.id, puts, at=AT, actor="ben")):
@@ -377,7 +377,7 @@ async def test_an_agent_may_move_while_its_configs_are_changed(hubs: list[Databa
         )
 
 
-async def test_a_claim_that_takes_locks_waits_for_no_agent_that_is_being_changed(
+async def test_claim_with_locks_does_not_wait_for_a_locked_agent_state(
     hubs: list[Database],
 ) -> None:
     def two_runs(c: sa.Connection) -> AgentId:
@@ -408,7 +408,7 @@ def _two_on_a_board(c: sa.Connection) -> None:
         add(c, get_board(c, GARDEN), agent_id)
 
 
-async def test_of_two_who_are_made_lead_at_once_one_leads(
+async def test_board_has_one_lead_after_two_concurrent_appointments(
     postgres: Postgres, url: str, hubs: list[Database]
 ) -> None:
     await hubs[0].write(_two_on_a_board)
@@ -419,7 +419,7 @@ async def test_of_two_who_are_made_lead_at_once_one_leads(
     assert [(row.name, row.is_lead) for row in told] == [("notes", True), ("inbox", False)]
 
 
-async def test_an_agent_that_two_boards_want_at_once_comes_on_one(
+async def test_agent_added_to_two_boards_at_once_is_on_one(
     postgres: Postgres, url: str, hubs: list[Database]
 ) -> None:
     await hubs[0].write(_a_board, "garden", "kitchen")
@@ -441,7 +441,7 @@ def refusal_of_a_second_board(c: sa.Connection) -> bool:
     return False
 
 
-async def test_the_last_place_on_a_board_is_given_once(
+async def test_last_member_place_of_a_board_is_given_to_one_agent(
     postgres: Postgres, url: str, hubs: list[Database]
 ) -> None:
     await hubs[0].write(_a_board, "garden")
@@ -455,7 +455,7 @@ async def test_the_last_place_on_a_board_is_given_once(
     )
 
 
-async def test_two_boards_of_a_user_do_not_get_one_name(
+async def test_second_of_two_concurrent_boards_of_one_name_is_refused(
     postgres: Postgres, url: str, hubs: list[Database]
 ) -> None:
     await hubs[0].write(_a_board)
@@ -464,7 +464,7 @@ async def test_two_boards_of_a_user_do_not_get_one_name(
     )
 
 
-async def test_the_last_item_that_a_board_may_remember_is_written_once(
+async def test_second_of_two_concurrent_memory_items_beyond_the_limit_is_refused(
     postgres: Postgres, url: str, hubs: list[Database]
 ) -> None:
     await hubs[0].write(_a_board, "garden")
@@ -478,7 +478,7 @@ async def test_the_last_item_that_a_board_may_remember_is_written_once(
     )
 
 
-async def test_the_last_token_that_an_agent_may_have_is_made_once(
+async def test_second_of_two_concurrent_agent_tokens_beyond_the_limit_is_refused(
     postgres: Postgres, url: str, hubs: list[Database]
 ) -> None:
     await hubs[0].write(_a_board)

@@ -70,7 +70,7 @@ def test_a_tree_is_settled_for_the_next_run_with_the_same_settings(c: sa.Connect
 
 
 @pytest.mark.usefixtures("settled")
-def test_another_tree_and_other_settings_are_read(c: sa.Connection, agent: AgentRow) -> None:
+def test_changed_tree_or_settings_are_not_settled(c: sa.Connection, agent: AgentRow) -> None:
     held = begin(c, agent, "other prompt", fingerprint="other")
     assert not has_settled_tree(c, held, TREE, AT)
     end(c, held)
@@ -79,12 +79,12 @@ def test_another_tree_and_other_settings_are_read(c: sa.Connection, agent: Agent
 
 
 @pytest.mark.usefixtures("settled")
-def test_a_tree_of_one_agent_is_none_of_another(c: sa.Connection) -> None:
+def test_settled_tree_of_one_agent_is_not_settled_for_another(c: sa.Connection) -> None:
     assert not has_settled_tree(c, begin(c, make_agent(c, "elsewhere", device="tower"), "other"), TREE, AT)
 
 
 @pytest.mark.usefixtures("settled")
-def test_a_tree_is_forgotten_before_a_run_changes_the_ledger(c: sa.Connection, agent: AgentRow) -> None:
+def test_run_reading_a_changed_tree_invalidates_the_settled_tree(c: sa.Connection, agent: AgentRow) -> None:
     broken = begin(c, agent, "breaks")
     assert not has_settled_tree(c, broken, "tree-2", AT)
     read(c, broken, "sha-2")
@@ -103,7 +103,7 @@ def test_a_tree_of_which_the_ledger_lacks_a_content_is_not_settled(
     assert not has_settled_tree(c, begin(c, agent, "next"), TREE, AT)
 
 
-def test_no_tree_is_settled_while_an_earlier_run_may_go_on(c: sa.Connection, agent: AgentRow) -> None:
+def test_tree_is_not_settled_while_an_earlier_run_is_live(c: sa.Connection, agent: AgentRow) -> None:
     paused = begin(c, agent, "paused")
     assert not has_settled_tree(c, paused, TREE, AT)
     run_moves.move(c, paused, RunEvent.DEVICE_LOST, at=AT, actor="hub")
@@ -116,7 +116,7 @@ def test_no_tree_is_settled_while_an_earlier_run_may_go_on(c: sa.Connection, age
     settle(c, agent, "next")
 
 
-def test_runs_that_ended_early_do_not_stand_in_the_way(c: sa.Connection, agent: AgentRow) -> None:
+def test_tree_can_be_settled_after_runs_that_ended_early(c: sa.Connection, agent: AgentRow) -> None:
     for name in ("one", "two"):
         held = begin(c, agent, name)
         has_settled_tree(c, held, None, AT)
@@ -144,7 +144,7 @@ def prune(c: sa.Connection, agent: AgentRow) -> None:
 
 @pytest.mark.usefixtures("settled")
 @pytest.mark.parametrize("change", [empty, prune])
-def test_whoever_changes_the_ledger_spoils_the_tree(
+def test_change_of_the_ledger_invalidates_the_settled_tree_of_its_agent(
     c: sa.Connection, agent: AgentRow, change: Callable[[sa.Connection, AgentRow], None]
 ) -> None:
     other = make_agent(c, "elsewhere", device="tower")
@@ -156,7 +156,7 @@ def test_whoever_changes_the_ledger_spoils_the_tree(
 
 @pytest.mark.usefixtures("settled")
 @pytest.mark.parametrize("change", [empty, prune])
-def test_a_run_whose_ledger_was_changed_while_it_read_settles_no_tree(
+def test_run_settles_no_tree_when_the_ledger_changed_during_its_reading(
     c: sa.Connection, agent: AgentRow, change: Callable[[sa.Connection, AgentRow], None]
 ) -> None:
     held = begin(c, agent, "next")
@@ -170,7 +170,7 @@ def test_a_run_whose_ledger_was_changed_while_it_read_settles_no_tree(
 
 
 @pytest.mark.usefixtures("settled")
-def test_a_tree_is_believed_until_the_entries_of_its_files_have_to_be_renewed(
+def test_settled_tree_expires_when_its_ledger_entries_are_due_for_renewal(
     c: sa.Connection, agent: AgentRow
 ) -> None:
     held = begin(c, agent, "in time")
@@ -180,13 +180,13 @@ def test_a_tree_is_believed_until_the_entries_of_its_files_have_to_be_renewed(
 
 
 @pytest.mark.usefixtures("settled")
-def test_an_agent_that_is_deleted_takes_its_trees_with_it(c: sa.Connection, agent: AgentRow) -> None:
+def test_deletion_of_an_agent_deletes_its_folder_trees(c: sa.Connection, agent: AgentRow) -> None:
     c.execute(sa.delete(runs))
     c.execute(sa.delete(agents).where(agents.c.id == agent.id))
     assert c.execute(sa.select(folder_trees)).all() == []
 
 
-def test_a_run_that_lost_its_fence_neither_reads_nor_settles(c: sa.Connection, held: HeldRun) -> None:
+def test_run_with_a_wrong_fence_neither_reads_nor_settles_a_tree(c: sa.Connection, held: HeldRun) -> None:
     late = HeldRun(held.id, held.state, held.fence + 1)
     with pytest.raises(StaleRun):
         has_settled_tree(c, late, TREE, AT)
@@ -195,7 +195,7 @@ def test_a_run_that_lost_its_fence_neither_reads_nor_settles(c: sa.Connection, h
 
 
 @pytest.mark.usefixtures("settled")
-def test_an_entry_that_was_read_with_other_settings_has_no_content(c: sa.Connection, agent: AgentRow) -> None:
+def test_ledger_entry_of_other_settings_has_no_content(c: sa.Connection, agent: AgentRow) -> None:
     keys = ["a.txt", "b.txt"]
     (entry,) = ledger_entries(c, agent.id, PROMPT_1, keys).values()
     assert (entry.content_hash, entry.tried_at) == ("sha-1", AT)
@@ -261,7 +261,7 @@ def done(c: sa.Connection) -> None:
 
 
 @pytest.mark.usefixtures("done")
-def test_the_entry_of_a_file_that_later_runs_did_not_see_goes_and_the_items_at_the_device_stay(
+def test_ledger_entry_of_a_vanished_file_is_pruned_without_its_items(
     c: sa.Connection,
 ) -> None:
     run_later(c, sees=False)
@@ -270,20 +270,20 @@ def test_the_entry_of_a_file_that_later_runs_did_not_see_goes_and_the_items_at_t
 
 
 @pytest.mark.usefixtures("done")
-def test_an_entry_stays_while_its_file_is_seen_and_while_no_run_could_have_seen_it(c: sa.Connection) -> None:
+def test_ledger_entry_is_retained_while_no_later_run_missed_its_file(c: sa.Connection) -> None:
     assert prune_items(c) == (0, 0)
     run_later(c, sees=True)
     assert (prune_items(c), left(c, unit_ledger)) == ((0, 0), 1)
 
 
-def test_an_entry_is_renewed_once_a_month(c: sa.Connection) -> None:
+def test_ledger_entry_is_renewed_once_a_month(c: sa.Connection) -> None:
     held = settled_item(c)
     for at, done_at in ((AT + RENEWED_AFTER_MS, AT), (AT + RENEWED_AFTER_MS + 1, AT + RENEWED_AFTER_MS + 1)):
         units.renew_entries(c, held, ["a.txt"], at)
         assert c.execute(sa.select(unit_ledger.c.done_at)).scalar_one() == done_at
 
 
-def test_what_an_owner_rejected_goes_after_its_source(c: sa.Connection) -> None:
+def test_rejected_item_is_pruned_with_the_ledger_entry_of_its_source(c: sa.Connection) -> None:
     end(c, settled_item(c, verdict="rejected"))
     forget_calls(c)
     assert prune_items(c) == (0, 0)
@@ -292,9 +292,7 @@ def test_what_an_owner_rejected_goes_after_its_source(c: sa.Connection) -> None:
 
 
 @pytest.mark.parametrize("verdict", ["approved", "edited"])
-def test_an_item_whose_row_the_device_has_is_known_when_its_file_comes_back(
-    c: sa.Connection, verdict: Verdict
-) -> None:
+def test_delivered_item_is_known_when_its_pruned_file_returns(c: sa.Connection, verdict: Verdict) -> None:
     end(c, settled_item(c, verdict=verdict))
     run_later(c, sees=False)
     forget_calls(c)
@@ -307,7 +305,7 @@ def test_an_item_whose_row_the_device_has_is_known_when_its_file_comes_back(
     "kept",
     ["its call is kept", "its verdict is young", "its file is read again", "another agent has its file"],
 )
-def test_a_rejected_item_stays_while(c: sa.Connection, kept: str) -> None:
+def test_rejected_item_is_retained_with_a_recent_call_verdict_or_file(c: sa.Connection, kept: str) -> None:
     end(c, settled_item(c, verdict="rejected"))
     if kept != "its call is kept":
         forget_calls(c)
@@ -323,7 +321,7 @@ def test_a_rejected_item_stays_while(c: sa.Connection, kept: str) -> None:
     assert prune_items(c) == (0, 0)
 
 
-def test_items_of_a_device_that_was_revoked_long_ago_go(c: sa.Connection) -> None:
+def test_items_of_a_device_revoked_long_ago_are_pruned(c: sa.Connection) -> None:
     end(c, settled_item(c, verdict="approved"))
     forget_calls(c)
     c.execute(sa.delete(unit_ledger))
@@ -334,13 +332,13 @@ def test_items_of_a_device_that_was_revoked_long_ago_go(c: sa.Connection) -> Non
 
 
 @pytest.mark.usefixtures("done")
-def test_what_an_archived_agent_read_goes(c: sa.Connection) -> None:
+def test_ledger_entries_of_an_archived_agent_are_pruned(c: sa.Connection) -> None:
     c.execute(sa.update(agents).values(deleted_at=AT))
     assert prune_items(c) == (1, 0)
 
 
 @pytest.mark.usefixtures("done")
-def test_a_search_examines_as_many_rows_as_it_may_and_goes_on_behind_them(c: sa.Connection) -> None:
+def test_unit_pruning_examines_a_limited_number_of_rows_and_continues(c: sa.Connection) -> None:
     (entry,) = c.execute(sa.select(unit_ledger)).mappings()
     for number in range(4):
         c.execute(sa.insert(unit_ledger), {**entry, "unit_key": f"b-{number}.txt"})

@@ -136,7 +136,7 @@ def test_rows_of_each_table_of_the_only_user_are_read_and_none_is_left(c: sa.Con
     assert c.execute(sa.select(changes).where(changes.c.user_id.is_not(None))).all() == []
 
 
-def test_rows_of_other_users_stay_as_they_are(c: sa.Connection, both: tuple[str, str]) -> None:
+def test_erasure_leaves_rows_of_other_users_unchanged(c: sa.Connection, both: tuple[str, str]) -> None:
     def of_bob() -> dict[str, list[Any]]:
         with c.begin_nested() as savepoint:
             kept = {
@@ -160,7 +160,7 @@ def test_rows_of_other_users_stay_as_they_are(c: sa.Connection, both: tuple[str,
     assert keys == ["key-bob"]
 
 
-def test_nothing_of_an_erased_user_is_left_and_the_chain_stays_whole(
+def test_erasure_leaves_no_row_of_the_user_and_a_valid_audit_chain(
     c: sa.Connection, both: tuple[str, str]
 ) -> None:
     c.execute(
@@ -185,7 +185,7 @@ def test_nothing_of_an_erased_user_is_left_and_the_chain_stays_whole(
     assert len(breaks(c)) == 1
 
 
-def test_entries_about_a_user_are_among_the_rows_of_the_user(c: sa.Connection, both: tuple[str, str]) -> None:
+def test_user_export_contains_audit_entries_about_the_user(c: sa.Connection, both: tuple[str, str]) -> None:
     found, place = list[dict[str, Any]](), None
     while True:
         page = user_data.read_rows(c, "anna", limit=2, after=place)
@@ -198,7 +198,7 @@ def test_entries_about_a_user_are_among_the_rows_of_the_user(c: sa.Connection, b
     assert "bob" not in repr(found)
 
 
-def test_entries_that_name_nothing_of_the_user_cannot_be_emptied_without_a_record(
+def test_audit_entry_emptied_without_an_erasure_record_is_detected(
     c: sa.Connection, both: tuple[str, str]
 ) -> None:
     c.execute(
@@ -207,7 +207,9 @@ def test_entries_that_name_nothing_of_the_user_cannot_be_emptied_without_a_recor
     assert breaks(c) == ["entry 2 was edited: its hash does not fit what it says"]
 
 
-def test_a_name_of_two_users_is_no_sign_of_either(c: sa.Connection, both: tuple[str, str]) -> None:
+def test_erasure_leaves_audit_entries_with_a_name_shared_by_two_users(
+    c: sa.Connection, both: tuple[str, str]
+) -> None:
     c.execute(sa.update(agents).values(name="mail"))
     c.execute(sa.update(users).where(users.c.id == ANNA).values(name="operator"))  # nor are words of the hub
     audit.append_entry(c, Entry(at=AT, actor="operator:1000", event="agent.removed", detail={"name": "mail"}))
@@ -216,7 +218,7 @@ def test_a_name_of_two_users_is_no_sign_of_either(c: sa.Connection, both: tuple[
     assert kept.detail == '{"name":"mail"}'
 
 
-def test_an_erasure_is_refused_while_others_use_what_the_user_owns(
+def test_erasure_is_refused_while_others_use_things_of_the_user(
     c: sa.Connection, both: tuple[str, str]
 ) -> None:
     of_bob, of_anna = both

@@ -75,7 +75,7 @@ def test_each_changed_part_of_a_database_is_reported_by_name_and_no_other(change
 
 
 @pytest.mark.parametrize("lost", [" NOT NULL", " DEFAULT 0"])
-async def test_a_column_of_a_file_without_its_constraint_is_reported_in_both_spellings(
+async def test_changed_column_of_a_file_is_reported_with_actual_and_expected_definition(
     tmp_path: Path, lost: str
 ) -> None:
     column = "priority INTEGER DEFAULT 0 NOT NULL"
@@ -93,7 +93,7 @@ async def test_a_column_of_a_file_without_its_constraint_is_reported_in_both_spe
     assert str(found) == f"column runs.priority is {now}; this release has {spelled}"
 
 
-def test_another_constraint_default_and_index_are_reported_in_both_spellings(
+def test_changed_constraint_default_and_index_of_a_server_are_reported(
     postgres: Postgres, migrated_url: str
 ) -> None:
     assert anyio.run(_opened_and_held, migrated_url).differences == ()
@@ -123,14 +123,14 @@ async def _opened_and_held(url: str) -> Verified:
         return await verify(url)
 
 
-async def test_looking_changes_nothing_and_a_hub_may_have_the_file_open(tmp_path: Path) -> None:
+async def test_verify_changes_nothing_while_a_hub_has_the_file_open(tmp_path: Path) -> None:
     async with open_store(URL, base=tmp_path):
         files = sorted(os.listdir(tmp_path))
         assert await verify(URL, base=tmp_path) == Verified(revisions()[-1], ())
         assert sorted(os.listdir(tmp_path)) == files
 
 
-async def test_a_database_that_is_not_there_is_not_made(tmp_path: Path) -> None:
+async def test_verify_of_a_missing_database_creates_no_file(tmp_path: Path) -> None:
     with pytest.raises(Unavailable, match=r"there is no database .*hub\.db"):
         await verify(URL, base=tmp_path)
     assert os.listdir(tmp_path) == []
@@ -139,13 +139,13 @@ async def test_a_database_that_is_not_there_is_not_made(tmp_path: Path) -> None:
 # --- the revision of a database ---
 
 
-async def test_a_database_that_is_not_there_lacks_everything_and_is_not_made(tmp_path: Path) -> None:
+async def test_missing_database_lacks_all_revisions_and_is_not_created(tmp_path: Path) -> None:
     standing = await schema_version_of(URL, base=tmp_path)
     assert (standing.current, standing.missing) == (None, tuple(revisions()))
     assert os.listdir(tmp_path) == []
 
 
-async def test_a_database_of_this_release_lacks_nothing_while_a_hub_has_it_open(tmp_path: Path) -> None:
+async def test_open_database_of_this_release_lacks_no_revision(tmp_path: Path) -> None:
     async with open_store(URL, base=tmp_path):
         standing = await schema_version_of(URL, base=tmp_path)
     assert (standing.current, standing.missing, standing.is_newer) == (revisions()[-1], (), False)
@@ -160,7 +160,7 @@ async def test_a_database_of_a_newer_hub_is_reported_as_newer(tmp_path: Path) ->
     assert (await schema_version_of(URL, base=tmp_path)).is_newer
 
 
-async def test_a_server_is_looked_at_too(postgres: Postgres) -> None:
+async def test_schema_version_of_a_server_lists_missing_revisions(postgres: Postgres) -> None:
     with postgres.bare_database() as url:
         assert (await schema_version_of(url)).missing == tuple(revisions())
         async with open_store(url):
@@ -202,7 +202,7 @@ def verified(damaged: Path) -> Verified:
     return anyio.run(verify, f"sqlite:///{damaged}")
 
 
-def test_there_is_a_fault_of_each_kind_and_in_each_table() -> None:
+def test_faults_cover_each_kind_and_each_table() -> None:
     assert {fault.table for fault in faults()} == metadata.tables.keys()
     assert {fault.kind for fault in faults()} == {
         *("json", "shape", "element", "check", "reference", "null", "type", "text", "instant"),

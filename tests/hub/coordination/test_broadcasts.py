@@ -240,7 +240,9 @@ async def test_a_hub_that_is_killed_in_the_middle_says_it_to_each_once(tmp_path:
         assert west.count("agents.create") == 5
 
 
-async def test_the_same_key_is_the_same_broadcast(hub: LeadingHub, gateway: FakeGateway) -> None:
+async def test_broadcast_with_a_known_dedupe_key_is_the_existing_broadcast(
+    hub: LeadingHub, gateway: FakeGateway
+) -> None:
     keyed = ToLead(content="Once.", dedupe_key="k-1")
 
     first = await send(hub, OPERATOR, keyed)

@@ -81,7 +81,7 @@ async def test_a_daily_agent_whose_device_is_away_over_three_fires_has_one_run_f
     ]
 
 
-async def test_a_hub_that_was_down_over_three_fires_makes_up_for_them_with_one_run(desk: Desk) -> None:
+async def test_three_fires_missed_while_the_hub_was_down_make_one_catchup_run(desk: Desk) -> None:
     await desk.declare(DAILY)
     async with desk.serving():
         pass
