@@ -1,10 +1,10 @@
-"""Supervisor of services: starts them in order and stops them in reverse order.
+"""Supervisor of services: starts them in order and stops them in reverse order; the request to stop the hub.
 
 A service has a method ``serve(*, task_status)`` that returns only by cancellation or failure. The failure of
 a vital service stops all others in order; any other service is restarted after a growing delay, without
 affecting the others."""
 
-from collections.abc import Container, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -216,3 +216,46 @@ class _Started(TaskStatus[Any]):
         self._place.ready.set()
         if (failures := self._supervisor.failures.get(name)) is not None:
             failures.is_down = False
+
+
+class Drain:
+    """Stop request of a signal or an operator; it cannot be withdrawn.
+
+    Attributes:
+        restarts: True if another process takes over at once, so that devices should reconnect.
+    """
+
+    def __init__(self, *, restarts: bool = False) -> None:
+        self.restarts = restarts
+        self._begun = anyio.Event()
+        self._is_hurried = False
+        self._hurry: Callable[[], None] = lambda: None
+
+    @property
+    def is_begun(self) -> bool:
+        """True if the hub is stopping."""
+        return self._begun.is_set()
+
+    def begin(self, *, restarts: bool | None = None) -> bool:
+        """Stop the hub. Return False, without a change, if it is stopping already."""
+        if self.is_begun:
+            return False
+        if restarts is not None:
+            self.restarts = restarts
+        self._begun.set()
+        return True
+
+    async def begun(self) -> None:
+        """Wait until the hub is to stop."""
+        await self._begun.wait()
+
+    def hurry(self) -> None:
+        """Stop waiting for executing runs."""
+        self._is_hurried = True
+        self._hurry()
+
+    def on_hurry(self, do: Callable[[], None]) -> None:
+        """Register a callback for ``hurry``; call it at once if that has happened already."""
+        self._hurry = do
+        if self._is_hurried:
+            do()

@@ -22,7 +22,6 @@ from hub.api.door.sockets import AnotherHub
 from hub.api.nouns.logs import Dumper
 from hub.app.systemd import ServiceManager
 from hub.clock import Chance, Clock, IdFactory, from_epoch_ms, now_ms
-from hub.drain import Drain
 from hub.links.auth import HubKey
 from hub.log import Channel, Log
 from hub.metrics import Metrics
@@ -33,6 +32,7 @@ from hub.runs.sentences import Hold
 from hub.settings.declared import declared_agents, declared_connectors, declared_gateways, declared_templates
 from hub.settings.reload import SettingsWatch
 from hub.settings.settings import Settings
+from hub.supervisor import Drain
 from hub.version import VERSION
 from protocol.ids import BootId, NodeId, UserId
 from storage import audit

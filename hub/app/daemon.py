@@ -28,13 +28,13 @@ from hub.clock import (
     machine_uptime_s,
     now_ms,
 )
-from hub.drain import Drain
 from hub.log import Channel, Log, LogFile, open_log
 from hub.metrics import Metrics
 from hub.runs.clock_watch import ClockWatch
 from hub.runs.disk import make_room_for_a_start
 from hub.settings.reading import OpenedSettings
 from hub.settings.reload import Reloader, SettingsWatch
+from hub.supervisor import Drain
 from hub.version import VERSION
 from protocol.ids import BootId
 from storage.devices import nodes

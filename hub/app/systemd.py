@@ -19,8 +19,8 @@ import anyio
 from anyio.abc import TaskStatus
 
 from hub.clock import Clock
-from hub.drain import Drain
 from hub.log import Channel
+from hub.supervisor import Drain
 from protocol.errors import HubError
 
 log = Channel(__name__)

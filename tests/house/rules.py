@@ -46,7 +46,6 @@ MAY_IMPORT: dict[str, set[str]] = {
     "hub.loop_lag": {"hub.clock", "hub.log", "hub.metrics", "hub.rounds"},
     "hub.rounds": {"hub.clock", "hub.log", "storage.kernel.database"},
     "hub.together": {"protocol.errors"},
-    "hub.drain": set(),
     "hub.atomic_file": {"hub.system"},
     "hub.system": set(),
     "hub.open_files": set(),

@@ -23,7 +23,6 @@ from hub.api.nouns.system import About, Readiness, System, Where
 from hub.api.waiting import Waiting
 from hub.clock import epoch_ms, from_epoch_ms
 from hub.coordination.gateway_watch import GatewayMonitor
-from hub.drain import Drain
 from hub.extraction.extractor import Extractor
 from hub.extraction.model import Models
 from hub.health.issues import Finding
@@ -39,6 +38,7 @@ from hub.runs.scheduler import Scheduler
 from hub.runs.sentences import Hold, describe_hold
 from hub.settings.reading import FileLines
 from hub.settings.values import Address
+from hub.supervisor import Drain
 from protocol.errors import CodedError, ErrorCode, IllegalTransition
 from protocol.ids import ConnectionId, KeyId, PairingId, RunId, UserId, trace_id_of
 from protocol.lifecycles import RunOutcome, RunState

@@ -27,7 +27,6 @@ from hub.app.hub import Hub
 from hub.app.reload import begin_with_revision
 from hub.app.systemd import ServiceManager
 from hub.clock import Clock, IdFactory
-from hub.drain import Drain
 from hub.extraction.rules_process import RulesProcess
 from hub.links.gate import FailedAttempts, Gate, PortLimits
 from hub.links.roster import RunFrame
@@ -37,6 +36,7 @@ from hub.metrics import Metrics
 from hub.settings.reading import SettingsFile, open_settings
 from hub.settings.reload import Reloader, SettingsWatch
 from hub.settings.values import Address
+from hub.supervisor import Drain
 from protocol.ids import BootId, RunId, UserId
 from protocol.lifecycles import FINAL_RUN_STATES, RunEvent, RunOutcome, RunState
 from storage.agents import agents

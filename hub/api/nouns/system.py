@@ -47,7 +47,6 @@ from hub.api.others import not_alive
 from hub.api.pages import HEADERS, asset
 from hub.backups import Backups
 from hub.clock import Clock
-from hub.drain import Drain
 from hub.health.issues import Finding, notice
 from hub.health.issues import Issues as FoundIssues
 from hub.links.roster import Roster
@@ -68,6 +67,7 @@ from hub.roles import (
 from hub.runs.dispatcher import Dispatcher
 from hub.settings.reload import Reloader
 from hub.settings.values import Address
+from hub.supervisor import Drain
 from hub.version import VERSION
 from protocol.errors import AtAnotherNode, CodedError, ErrorCode, HubError
 from protocol.ids import NodeId
