@@ -140,7 +140,7 @@ CASES = {
     ),
 }
 # A hub or a model that does not start has tests of its own.
-SOAKED = {"a taken port", "no weights", "broken weights", "a database of nothing"}
+SOAKED = {"a taken port", "no engine", "no weights", "broken weights", "a database of nothing"}
 
 
 @pytest.mark.slow
