@@ -44,7 +44,6 @@ MODULES: Final = {
     "hub.extraction.patterns": Reach("the owner's expressions, at most 1,000 characters", 1_000),
     "hub.extraction.when": Reach("sentences of files and mails", SENTENCE_CHARS),
     "hub.extraction.wording": Reach("sentences of files and mails", SENTENCE_CHARS),
-    "hub.extraction.wording.languages": Reach(_OURS),
     "hub.links": Reach("heads of requests, within the limit of a head"),
     "hub.log": Reach("all texts of the log"),
     "hub.openclaw": Reach("frames of gateways"),
