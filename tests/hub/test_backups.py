@@ -41,9 +41,7 @@ def there(state: Path) -> list[str]:
     return sorted(os.listdir(state / FOLDER)) if (state / FOLDER).exists() else []
 
 
-async def test_a_backup_of_a_hub_that_runs_is_sound_and_stands_in_the_audit_log(
-    store: Store, tmp_path: Path
-) -> None:
+async def test_backup_of_a_running_hub_is_complete_and_audited(store: Store, tmp_path: Path) -> None:
     (tmp_path / "node_id").write_text("node-1\n")
     made = await Backups(store, tmp_path, tmp_path / "hub.db", clock=FakeClock()).make(actor="token:t")
     assert set(backup.verify(made.path).files) == {"hub.db", "node_id"}
@@ -62,7 +60,7 @@ async def test_a_backup_is_made_and_checked_by_relative_paths(
         assert set(manifest.files) == {"hub.db"}
 
 
-async def test_there_is_one_backup_a_day_and_none_right_after_the_start(store: Store, tmp_path: Path) -> None:
+async def test_backups_are_made_once_a_day_and_not_right_after_start(store: Store, tmp_path: Path) -> None:
     clock = FakeClock()
     backups = Backups(store, tmp_path, tmp_path / "hub.db", clock=clock)
     async with running(backups):
@@ -79,7 +77,7 @@ async def test_there_is_one_backup_a_day_and_none_right_after_the_start(store: S
 
 
 @pytest.mark.parametrize(("is_daily", "has_file"), [(False, True), (True, False)])
-async def test_there_is_none_where_none_is_wanted_or_the_database_is_elsewhere(
+async def test_no_backup_is_made_if_disabled_or_without_a_database_file(
     store: Store, tmp_path: Path, is_daily: bool, has_file: bool
 ) -> None:
     clock = FakeClock()
@@ -90,7 +88,7 @@ async def test_there_is_none_where_none_is_wanted_or_the_database_is_elsewhere(
     assert there(tmp_path) == []
 
 
-async def test_a_backup_that_cannot_be_made_is_tried_again(store: Store, tmp_path: Path) -> None:
+async def test_failed_backup_is_retried_at_the_next_check(store: Store, tmp_path: Path) -> None:
     clock = FakeClock()
     (tmp_path / FOLDER).write_text("in the way")
     backups = Backups(store, tmp_path, tmp_path / "hub.db", clock=clock)
@@ -102,7 +100,9 @@ async def test_a_backup_that_cannot_be_made_is_tried_again(store: Store, tmp_pat
         await until(lambda: len(there(tmp_path)) == 1)
 
 
-async def test_a_database_on_a_server_is_refused_with_what_to_do(store: Store, tmp_path: Path) -> None:
+async def test_backup_of_a_server_database_is_refused_with_a_pg_dump_hint(
+    store: Store, tmp_path: Path
+) -> None:
     with pytest.raises(BackupRefused, match="pg_dump"):
         await Backups(store, tmp_path, None, clock=FakeClock()).make(actor="hub")
 
@@ -111,7 +111,7 @@ def named(at: datetime) -> Path:
     return Path(f"{at:%Y%m%dT%H%M%SZ}{SUFFIX}")
 
 
-def test_the_newest_of_seven_days_and_four_weeks_stay() -> None:
+def test_backup_pruning_retains_the_newest_of_seven_days_and_four_weeks() -> None:
     made = [named(START - timedelta(hours=12 * n)) for n in range(120)]  # two a day, for sixty days
     kept = [file for file in made if file not in superfluous(made, keep=BackupSettings(), now=START)]
     days = [START - timedelta(days=n) for n in range(7)]
@@ -126,7 +126,7 @@ def test_foreign_files_and_the_newest_backup_are_never_removed() -> None:
     assert superfluous(files, keep=keep, now=START) == {named(START - timedelta(days=400))}
 
 
-async def test_a_backup_that_a_clock_ahead_has_dated_stops_no_other_and_goes_first(
+async def test_backup_dated_in_the_future_is_removed_and_delays_no_new_backup(
     store: Store, tmp_path: Path
 ) -> None:
     clock, keep = FakeClock(), BackupSettings(keep_days=1, keep_weeks=1)

@@ -114,7 +114,7 @@ def test_a_date_is_the_same_day_in_all_zones_of_hub_agent_and_desktop(
     assert compared == len(ZONES) ** 2 * len(DAYS) * 5
 
 
-def test_a_day_that_an_owner_types_is_that_day_in_all_zones(
+def test_date_edited_by_an_owner_is_equal_in_all_time_zones(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for agent in ZONES:
@@ -131,7 +131,7 @@ def test_a_day_that_an_owner_types_is_that_day_in_all_zones(
                     assert "dueDate 2028-02-29" in "\n".join(lines_of(item, None)), (agent, typed_in, read_in)
 
 
-def test_texts_of_dates_are_days_and_times_and_are_read_back() -> None:
+def test_stored_dates_are_written_as_text_and_parsed_back() -> None:
     noon = epoch_ms(datetime(2026, 12, 1, 12, tzinfo=UTC))
     day = begin_of(date(2026, 12, 1), "Europe/Berlin")
     data: dict[str, Any] = {"title": "2026-12-01", "dueDate": day}
@@ -155,7 +155,7 @@ def test_texts_of_dates_are_days_and_times_and_are_read_back() -> None:
         dates_as_instants(TASKS, {"dueDate": "2026-12-01"}, None)
 
 
-def test_a_day_begins_where_its_midnight_is_skipped_or_doubled() -> None:
+def test_day_begins_at_a_valid_instant_where_midnight_is_skipped_or_doubled() -> None:
     for zone, day in (("America/Havana", date(2026, 3, 8)), ("Africa/Cairo", date(2026, 4, 24))):
         assert day_at(begin_of(day, zone), zone) == day
         assert day_at(begin_of(day, zone) + 60_000, zone) is None

@@ -56,7 +56,7 @@ def test_cause_above_the_share_waits_only_while_the_loop_is_late(meter: LoopMete
     assert meter.wait_s("device:dear") == 0.0
 
 
-def test_of_many_causes_those_that_spent_most_are_remembered(meter: LoopMeter) -> None:
+def test_loop_meter_remembers_only_the_most_expensive_causes(meter: LoopMeter) -> None:
     meter.charge("device:dear", 0.3 * OVER_S)
     for number in range(10 * MOST_CAUSES):
         meter.charge(f"network:{number}", 1e-7)
@@ -64,7 +64,7 @@ def test_of_many_causes_those_that_spent_most_are_remembered(meter: LoopMeter) -
     assert len(meter._spent) <= MOST_CAUSES
 
 
-def test_a_scrape_names_the_few_that_took_most() -> None:
+def test_metrics_scrape_reports_only_the_most_expensive_loop_causes() -> None:
     metrics = Metrics()
     for number in range(100):
         metrics.loop.charge(f"device:{number:02}", number * OVER_S / 1_000)
@@ -74,7 +74,9 @@ def test_a_scrape_names_the_few_that_took_most() -> None:
     assert 'hub_loop_seconds_total{kind="device"} 14.' in told
 
 
-async def test_doctor_names_who_had_to_wait_within_the_hour(meter: LoopMeter, clock: FakeClock) -> None:
+async def test_doctor_names_the_causes_throttled_within_the_last_hour(
+    meter: LoopMeter, clock: FakeClock
+) -> None:
     check = partial(check_loop, meter)
     assert list(await check(clock.now())) == []
     meter.lag_s = LATE_S
@@ -103,12 +105,12 @@ class Turn:
         return anyio.lowlevel.checkpoint().__await__()
 
 
-async def test_every_step_of_a_coroutine_is_charged_and_the_waits_are_not(meter: LoopMeter) -> None:
+async def test_loop_meter_charges_steps_of_a_coroutine_but_not_waits(meter: LoopMeter) -> None:
     assert await charged(meter, "device:a", busy(meter, Turn())) == "done"
     assert (meter.share("device:a") > 0.0, meter.current) == (True, "")
 
 
-async def test_a_coroutine_that_is_charged_ends_as_any_other(meter: LoopMeter) -> None:
+async def test_charged_coroutine_propagates_errors_and_cancellation(meter: LoopMeter) -> None:
     ended: list[str] = []
 
     async def fails() -> None:
@@ -148,7 +150,9 @@ async def measured() -> AsyncIterator[tuple[LoopLag, FakeClock, Metrics]]:
         yield lag, clock, metrics
 
 
-async def test_a_loop_that_turns_is_not_late(measured: tuple[LoopLag, FakeClock, Metrics]) -> None:
+async def test_running_event_loop_is_not_reported_as_late(
+    measured: tuple[LoopLag, FakeClock, Metrics],
+) -> None:
     lag, clock, metrics = measured
     await clock.pass_time(10)
     assert lag.lag_s < EVERY_S
@@ -164,7 +168,7 @@ async def test_a_loop_with_work_is_measured_more_often(monkeypatch: pytest.Monke
         assert metrics.registry.get_sample_value("hub_event_loop_lag_seconds_count") == 10 / EVERY_S
 
 
-async def test_a_loop_that_stood_still_is_stuck_until_it_has_turned_again(
+async def test_blocked_event_loop_is_stuck_until_the_next_turn(
     measured: tuple[LoopLag, FakeClock, Metrics],
 ) -> None:
     lag, clock, metrics = measured
@@ -206,14 +210,14 @@ def test_blocked_loop_is_logged_once_with_cause_and_calls(caplog: pytest.LogCapt
     assert any(call.startswith("tests.hub.test_loop_meter:") for call in told["calls"])
 
 
-def test_the_innermost_calls_come_first() -> None:
+def test_calls_of_a_frame_begin_with_the_innermost_call() -> None:
     calls = calls_of(sys._getframe())
     assert calls[0].startswith("tests.hub.test_loop_meter:")
     assert (len(calls), calls_of(None)) == (DEEPEST, [])
 
 
 @pytest.mark.parametrize(("worked_s", "told_s"), [(0.5, 0.5), (0.1, 0.0)])
-async def test_a_loop_that_is_late_counts_where_it_was_at_work_itself(
+async def test_loop_lag_counts_only_if_the_loop_thread_was_busy(
     monkeypatch: pytest.MonkeyPatch, worked_s: float, told_s: float
 ) -> None:
     clock, metrics = FakeClock(), Metrics()

@@ -38,7 +38,7 @@ def test_frames_and_bytes_are_counted_by_direction_and_type() -> None:
     assert samples["hub_frames_dropped_total", "unknown_run"] == 1
 
 
-def test_a_duration_falls_into_every_bucket_it_fits() -> None:
+def test_duration_is_counted_in_every_histogram_bucket_above_the_value() -> None:
     metrics = Metrics()
     for seconds in (0.001, 0.3, 1000.0):
         metrics.frames.calls.observe(("insert", "answered"), seconds)
@@ -66,13 +66,13 @@ REFUSALS = [code for code in ErrorCode if CATALOGUE[code].http_status in (400, 4
 UNITS = ("seconds", "bytes", "info", "ratio")
 
 
-def test_every_metric_that_was_promised_is_there() -> None:
+def test_every_documented_metric_is_exported() -> None:
     text = Metrics("1.0").render().decode()
     told = set(re.findall(r"^# TYPE (\w+) ", text, re.MULTILINE))
     assert set(PROMISED_NAMES.split()) - told == set()
 
 
-def test_every_metric_is_named_after_what_it_counts_and_its_unit() -> None:
+def test_metric_names_follow_the_naming_rules_for_units_and_counters() -> None:
     text = Metrics("1.0").render().decode()
     families = re.findall(r"^# HELP (\w+) (.*)\n# TYPE \w+ (\w+)$", text, re.MULTILINE)
     assert len(families) > 40
@@ -91,7 +91,7 @@ def test_every_metric_is_named_after_what_it_counts_and_its_unit() -> None:
         )
 
 
-def test_a_hub_with_ten_thousand_devices_has_no_more_than_five_hundred_series() -> None:
+def test_metrics_have_at_most_five_hundred_series_and_no_id_labels() -> None:
     metrics = Metrics("1.0")
     frames = metrics.frames
     for frame in FROM_DEVICE:
@@ -119,7 +119,7 @@ def test_a_hub_with_ten_thousand_devices_has_no_more_than_five_hundred_series() 
     assert not any(re.search(r'_id="', line) for line in series)
 
 
-def test_two_hubs_in_one_process_do_not_count_together() -> None:
+def test_metrics_of_two_hubs_in_one_process_are_separate() -> None:
     one, other = Metrics(), Metrics()
     one.slow_consumers.inc()
     assert (told(one)["hub_slow_consumers_total",], told(other)["hub_slow_consumers_total",]) == (1, 0)
@@ -129,7 +129,7 @@ def of_process(collector: ProcessCollector) -> dict[str, float]:
     return {sample.name: sample.value for family in collector.collect() for sample in family.samples}
 
 
-def test_memory_time_and_files_are_those_of_this_process() -> None:
+def test_process_metrics_report_memory_time_and_files_of_this_process() -> None:
     samples = of_process(ProcessCollector())
     assert samples["process_resident_memory_bytes"] > 1_000_000
     assert samples["process_virtual_memory_bytes"] >= samples["process_resident_memory_bytes"]
@@ -138,7 +138,7 @@ def test_memory_time_and_files_are_those_of_this_process() -> None:
     assert samples["process_start_time_seconds"] > 1_500_000_000
 
 
-def test_each_open_file_is_counted() -> None:
+def test_process_metric_counts_each_open_file() -> None:
     collector = ProcessCollector()
     before = of_process(collector)["process_open_fds"]
     descriptors = [os.open("/dev/null", os.O_RDONLY) for _ in range(7)]
@@ -149,7 +149,7 @@ def test_each_open_file_is_counted() -> None:
             os.close(descriptor)
 
 
-def test_open_files_are_counted_by_name_where_the_kernel_does_not_count_them(tmp_path: Path) -> None:
+def test_open_files_are_counted_by_directory_entries_without_a_kernel_count(tmp_path: Path) -> None:
     (tmp_path / "self" / "fd").mkdir(parents=True)
     for number in range(4):
         (tmp_path / "self" / "fd" / str(number)).touch()
@@ -158,6 +158,6 @@ def test_open_files_are_counted_by_name_where_the_kernel_does_not_count_them(tmp
     assert counted in (named - 1, os.stat(tmp_path / "self" / "fd").st_size)
 
 
-def test_a_system_that_tells_nothing_costs_the_numbers_and_no_error(tmp_path: Path) -> None:
+def test_process_metrics_without_proc_files_are_omitted_without_error(tmp_path: Path) -> None:
     samples = of_process(ProcessCollector(tmp_path))
     assert set(samples) == {"process_cpu_seconds_total", "process_max_fds"}

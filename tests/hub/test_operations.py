@@ -176,9 +176,7 @@ async def _failed_run_of(bench: Bench, schedule_id: str) -> None:
     await bench.store.write(schedules.count_outcome, schedule_id, RunOutcome.ERROR, epoch_ms(START))
 
 
-async def test_a_run_tells_its_counts_its_files_its_errors_and_its_moves(
-    bench: Bench, operations: Hub
-) -> None:
+async def test_run_details_report_counts_units_outcome_and_history(bench: Bench, operations: Hub) -> None:
     bench.connect(runs=folder(a="- [ ] one\n- [ ] two", b="nothing"))
     done = await bench.run()
 
@@ -212,7 +210,7 @@ async def test_runs_are_filtered_by_outcome_device_and_time(bench: Bench, operat
         await ids(device="dsk")
 
 
-async def test_a_run_is_found_by_the_end_of_its_id(bench: Bench, operations: Hub) -> None:
+async def test_run_is_found_by_an_unambiguous_end_of_the_run_id(bench: Bench, operations: Hub) -> None:
     first = await operations.noun(Agents).start_run("notes", RunRequest(), "me")
     assert (await operations.noun(Runs).get(first.id[-6:])).id == first.id
     for name in ("", "nothing", first.id[-5:], "%" + first.id[-6:], first.id[:8]):
@@ -228,7 +226,7 @@ async def test_a_run_is_found_by_the_end_of_its_id(bench: Bench, operations: Hub
     assert (await operations.noun(Runs).get(twin)).id == twin
 
 
-async def test_a_waiting_run_says_what_it_waits_for(bench: Bench, operations: Hub) -> None:
+async def test_waiting_run_reports_the_cause_of_the_wait(bench: Bench, operations: Hub) -> None:
     run = await operations.noun(Agents).start_run("notes", RunRequest(), "me")
     assert run.waiting_for == "device desk has not connected yet"
 
@@ -298,7 +296,7 @@ async def test_scheduled_runs_are_held_back_after_starts_with_crashes(
     assert "hub.held" not in {one.id for one in (await operations.noun(System).status()).worst}
 
 
-async def test_a_device_that_shows_a_code_is_named_by_its_runs_and_by_the_status_until_it_expires(
+async def test_pairing_device_is_named_by_runs_and_status_until_code_expiry(
     bench: Bench, operations: Hub
 ) -> None:
     run = await operations.noun(Agents).start_run("notes", RunRequest(), "me")
@@ -327,7 +325,7 @@ async def shows_code(bench: Bench, label: str, *, until: int) -> None:
     await bench.store.write(pairings.ask, asking, at=1, expires_at=until, most=1, most_per_network=1)
 
 
-async def test_a_pause_that_waits_for_the_files_in_hand_is_told_and_cannot_be_resumed_yet(
+async def test_run_that_is_pausing_is_reported_and_cannot_be_resumed_yet(
     bench: Bench, operations: Hub
 ) -> None:
     asked, bench.model.may_answer = anyio.Event(), anyio.Event()
@@ -347,7 +345,7 @@ async def test_a_pause_that_waits_for_the_files_in_hand_is_told_and_cannot_be_re
     assert not (await operations.noun(Runs).get(run.id)).is_pausing
 
 
-async def test_an_agent_tells_when_it_runs_next_and_how_the_clocks_change(
+async def test_agent_details_list_next_fires_with_shifts_of_daylight_saving(
     bench: Bench, operations: Hub
 ) -> None:
     bench.clock.set_wall(START.replace(month=3, day=27))
@@ -373,7 +371,7 @@ async def test_an_agent_tells_when_it_runs_next_and_how_the_clocks_change(
     assert (await operations.noun(Schedules).next_fires("notes")).schedules == (schedule,)
 
 
-async def test_a_schedule_that_failures_paused_says_so_and_goes_on_with_its_agent(
+async def test_schedule_paused_by_failures_is_reported_and_resumed_with_the_agent(
     bench: Bench, operations: Hub
 ) -> None:
     schedule_id = await _declare(bench, pause_after_failures=2)
@@ -393,7 +391,7 @@ async def test_a_schedule_that_failures_paused_says_so_and_goes_on_with_its_agen
     assert (again.enabled, again.paused_because, len(again.next_fires)) == (True, None, 5)
 
 
-async def test_a_schedule_that_has_fired_for_the_last_time_is_not_woken_with_its_agent(
+async def test_finished_schedule_remains_disabled_when_the_agent_is_resumed(
     bench: Bench, operations: Hub
 ) -> None:
     at = epoch_ms(START)
@@ -405,7 +403,9 @@ async def test_a_schedule_that_has_fired_for_the_last_time_is_not_woken_with_its
     assert (schedule.enabled, schedule.paused_because) == (False, "its time 2026-01-05 09:00 UTC is over")
 
 
-async def test_a_fire_that_had_no_run_says_why(bench: Bench, operations: Hub, scheduler: Scheduler) -> None:
+async def test_past_fire_without_a_run_reports_the_reason(
+    bench: Bench, operations: Hub, scheduler: Scheduler
+) -> None:
     await _declare(bench)
     await _pass_days(bench, scheduler, 3)
 
@@ -420,7 +420,7 @@ async def test_a_fire_that_had_no_run_says_why(bench: Bench, operations: Hub, sc
     assert waiting.waiting_for == "device desk has not connected yet"
 
 
-async def test_on_its_return_a_device_gets_one_run_for_all_that_it_missed_within_six_seconds(
+async def test_returning_device_gets_one_run_for_all_missed_fires_within_six_seconds(
     bench: Bench, operations: Hub, scheduler: Scheduler
 ) -> None:
     await _declare(bench)
@@ -443,7 +443,7 @@ async def test_on_its_return_a_device_gets_one_run_for_all_that_it_missed_within
     assert (done.missed_because, done.items_created) == ("2 missed: device desk was offline", 1)
 
 
-async def test_a_run_that_ended_partial_says_what_was_left_out_and_how_many(
+async def test_partial_run_reports_the_reasons_and_number_of_skipped_files(
     bench: Bench, operations: Hub
 ) -> None:
     frames = folder(a="- [ ] one")[0]
@@ -458,7 +458,7 @@ async def test_a_run_that_ended_partial_says_what_was_left_out_and_how_many(
     assert told.fix is not None and told.fix.startswith("move it up")
 
 
-async def test_runs_without_news_are_shown_as_one_and_their_fires_as_decided(
+async def test_runs_without_news_and_corresponding_fires_are_folded_into_one_entry(
     bench: Bench, operations: Hub, scheduler: Scheduler
 ) -> None:
     count, minute = 6, timedelta(minutes=1)
@@ -488,7 +488,7 @@ async def test_runs_without_news_are_shown_as_one_and_their_fires_as_decided(
     assert (tried.fires, tried.wanted) == (count, 0)
 
 
-async def test_a_backfill_is_counted_before_it_is_done(
+async def test_dry_run_of_a_backfill_counts_the_missed_fires(
     bench: Bench, operations: Hub, scheduler: Scheduler
 ) -> None:
     await _declare(bench, catchup_window_ms=0)
@@ -512,13 +512,13 @@ async def test_a_backfill_is_counted_before_it_is_done(
     assert (again.fires, again.wanted) == (3, 0)
 
 
-async def test_an_agent_without_a_schedule_has_nothing_to_make_up_for(operations: Hub) -> None:
+async def test_backfill_of_an_agent_without_a_schedule_is_refused(operations: Hub) -> None:
     assert (await operations.noun(Agents).get("notes")).next_fires == ()
     with pytest.raises(CodedError, check=coded(ErrorCode.BAD_PARAMS), match="'notes' has no schedule"):
         await operations.noun(Schedules).backfill("notes", START, START, "me")
 
 
-async def test_a_hub_is_ready_only_when_everything_listens_and_no_condition_stops_it(
+async def test_hub_is_not_ready_while_starting_or_with_a_full_disk(
     operate: Callable[..., Hub],
 ) -> None:
     full = full_disk("no room")
@@ -529,7 +529,7 @@ async def test_a_hub_is_ready_only_when_everything_listens_and_no_condition_stop
     assert known == {"disk.full": "no room", "hub.starting": "the hub is starting: it does not listen yet"}
 
 
-async def test_a_hub_that_is_held_back_is_ready_and_degraded(
+async def test_hub_with_held_schedules_is_ready_and_degraded(
     bench: Bench, operate: Callable[..., Hub]
 ) -> None:
     system = operate(Hold(START + timedelta(minutes=10), starts=3, within_s=600.0)).noun(System)

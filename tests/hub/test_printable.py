@@ -24,7 +24,7 @@ def test_characters_without_width_are_escaped() -> None:
     assert printable("pay\u200dpal \U0001f469\u200d\u200d") == "pay\\u200dpal \U0001f469\u200d\\u200d"
 
 
-def test_letters_joiners_and_signs_of_any_language_stay() -> None:
+def test_printable_leaves_letters_joiners_and_emoji_unchanged() -> None:
     for text in (
         "Zażółć gęślą jaźń",
         "\U0001f469\u200d\U0001f52c",
@@ -36,12 +36,12 @@ def test_letters_joiners_and_signs_of_any_language_stay() -> None:
 
 
 @given(st.text())
-def test_json_says_the_same_and_holds_no_control(text: str) -> None:
+def test_printable_json_parses_to_the_same_text_without_control_characters(text: str) -> None:
     shown = printable_json(json.dumps({"it": text}, ensure_ascii=False))
     assert (json.loads(shown), printable(shown)) == ({"it": text}, shown)
 
 
-def test_long_quotations_and_words_are_cut_and_all_else_stays() -> None:
+def test_shortened_cuts_only_long_quotations_and_words() -> None:
     message = f"the hub's agent 'a' {'is away, ' * 40} and the device's too"
     assert (shortened(message), shortened("x" * 200)) == (message, "x" * 200)
     for long in ("x" * 5_000, "'" + "x y " * 1_250 + "'", '"' + "it's " * 1_000 + '"'):

@@ -32,7 +32,7 @@ class Service:
         return self.rest_s
 
 
-async def test_a_loop_works_when_it_is_woken_else_after_a_rest_and_survives_errors(
+async def test_service_loop_works_when_woken_or_after_a_rest_and_survives_errors(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     clock = FakeClock()
@@ -55,7 +55,7 @@ async def test_a_loop_works_when_it_is_woken_else_after_a_rest_and_survives_erro
     assert [record.getMessage() for record in caplog.records] == ["round.database", "round.broke"]
 
 
-async def test_a_loop_that_rests_until_it_is_woken_retries_after_an_error() -> None:
+async def test_service_loop_without_a_rest_time_retries_after_an_error() -> None:
     clock = FakeClock()
     service, began = Service(clock), clock.monotonic()
     service.rest_s = None

@@ -30,7 +30,7 @@ class Halves:
         return [Odd(f"{number} is odd") if number % 2 else number // 2 for number in numbers]
 
 
-async def test_callers_of_one_turn_share_a_set_and_each_gets_its_own_result() -> None:
+async def test_joined_callers_share_a_set_and_each_gets_the_matching_result() -> None:
     halves, found = Halves(), dict[int, int]()
     halves.may.set()
 
@@ -56,7 +56,7 @@ async def test_calls_during_a_set_form_the_next_set() -> None:
     assert halves.sets == [[2], [4, 6]]
 
 
-async def test_an_error_of_one_item_is_raised_to_its_caller_alone() -> None:
+async def test_error_of_one_item_is_raised_only_to_the_matching_caller() -> None:
     halves = Halves()
     halves.may.set()
     async with anyio.create_task_group() as callers:
@@ -66,7 +66,7 @@ async def test_an_error_of_one_item_is_raised_to_its_caller_alone() -> None:
     assert len(halves.sets) == 1
 
 
-async def test_a_caller_that_is_cancelled_leaves_the_set_to_the_others() -> None:
+async def test_cancelled_caller_of_a_set_does_not_block_other_callers() -> None:
     halves = Halves()
     async with anyio.create_task_group() as callers:
         with anyio.CancelScope() as first:

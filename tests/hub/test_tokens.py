@@ -12,7 +12,7 @@ TOKEN = make(TokenKind.DEVICE, SeededChance())
 
 
 @given(kind=kinds, seed=st.integers(0, 10_000))
-def test_a_token_has_its_kind_in_front_and_47_characters(kind: TokenKind, seed: int) -> None:
+def test_token_starts_with_the_kind_and_has_47_characters(kind: TokenKind, seed: int) -> None:
     token = make(kind, SeededChance(seed))
     assert token.startswith(kind)
     assert len(token) == LENGTH == 47
@@ -22,13 +22,13 @@ def test_a_token_has_its_kind_in_front_and_47_characters(kind: TokenKind, seed: 
 
 
 @given(kind=kinds, place=st.integers(8, 46), other=st.sampled_from("0aZ_-"))
-def test_a_wrong_character_is_found(kind: TokenKind, place: int, other: str) -> None:
+def test_token_with_one_wrong_character_fails_the_check(kind: TokenKind, place: int, other: str) -> None:
     token = make(kind, SeededChance())
     typed = token[:place] + other + token[place + 1 :]
     assert (check(typed) is None) == (typed == token)
 
 
-def test_no_two_tokens_are_alike() -> None:
+def test_thousand_generated_tokens_are_all_different() -> None:
     chance = SeededChance()
     assert len({make(TokenKind.OPERATOR, chance) for _ in range(1_000)}) == 1_000
 
@@ -54,14 +54,14 @@ def test_invalid_token_is_refused_with_the_fault(token: str, told: str) -> None:
     assert check(token) == told
 
 
-def test_a_token_of_another_kind_will_not_do() -> None:
+def test_token_of_another_kind_fails_the_check() -> None:
     assert check(TOKEN, TokenKind.INVITATION) == "it does not begin with hub_inv_"
     assert check(TOKEN, TokenKind.INVITATION, TokenKind.DEVICE) is None
 
 
-def test_tokens_of_the_first_releases_are_still_tokens() -> None:
+def test_tokens_of_the_first_releases_still_pass_the_check() -> None:
     assert check("hub_dev_" + "A-_z" * 10 + "abc") is None
 
 
-def test_little_is_kept_of_a_token() -> None:
+def test_stored_token_is_a_hash_and_the_last_four_characters() -> None:
     assert (last4(TOKEN), len(hash_token(TOKEN))) == (TOKEN[-4:], 32)

@@ -288,7 +288,7 @@ def test_agent_name_is_unique_among_the_agents_of_a_user(c: sa.Connection) -> No
 
 
 @pytest.mark.usefixtures("made")
-def test_an_external_id_belongs_to_one_agent(c: sa.Connection) -> None:
+def test_external_id_used_by_another_agent_is_refused(c: sa.Connection) -> None:
     other = msgspec.structs.replace(MAIL, name="other")
     with pytest.raises(CodedError, check=coded(ErrorCode.NAME_TAKEN), match="'mail'"):
         make(c, other, id="a-2")

@@ -67,14 +67,14 @@ async def test_unix_socket_admits_the_hubs_user_and_root_or_whom_the_service_man
     assert await _status(uid, path=path) == status
 
 
-def test_the_peer_of_a_unix_socket_is_known_and_no_other() -> None:
+def test_peer_uid_is_read_from_unix_sockets_only() -> None:
     ours, theirs = socket.socketpair(socket.AF_UNIX)
     with ours, theirs, socket.socket(socket.AF_INET) as other:
         assert peer_uid(ours) == os.getuid()
         assert peer_uid(other) is None
 
 
-async def test_over_tcp_a_token_is_needed_for_all_but_health(hub: ServedHub) -> None:
+async def test_tcp_requests_except_health_require_a_token(hub: ServedHub) -> None:
     async with over_tcp(hub) as stranger:
         assert (await stranger.get("/healthz")).status_code == 200
         assert (await stranger.get("/readyz")).status_code in (200, 503)  # not ready: a busy machine
@@ -86,7 +86,7 @@ async def test_over_tcp_a_token_is_needed_for_all_but_health(hub: ServedHub) -> 
             assert answer.headers["www-authenticate"] == "Bearer"
 
 
-async def test_only_one_bearer_token_is_an_authorization(hub: ServedHub) -> None:
+async def test_request_without_exactly_one_bearer_token_is_unauthorized(hub: ServedHub) -> None:
     async with over_tcp(hub) as client:
         token = await hub.token()
         nothing = ("", "Bearer", "Basic aHViOmh1Yg==", "hub_op_x", "Bearer a\tb")
@@ -99,7 +99,7 @@ async def test_only_one_bearer_token_is_an_authorization(hub: ServedHub) -> None
             assert (await client.get("/v1/status", headers=headers)).status_code == status, shown
 
 
-async def test_token_that_claims_more_than_its_rights_is_reported_once_a_minute(
+async def test_requests_beyond_the_rights_of_a_token_are_audited_once_a_minute(
     hub: ServedHub, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with (
@@ -153,7 +153,7 @@ FOREIGN: Final[list[tuple[dict[str, str], str | None]]] = [
 ]
 
 
-async def test_a_rebound_name_a_foreign_page_and_a_false_proxy_are_turned_away(tmp_path: Path) -> None:
+async def test_requests_with_a_rebound_host_foreign_page_or_false_proxy_are_refused(tmp_path: Path) -> None:
     async with (
         serving(tmp_path, hosts=Hosts(["hub.example"])) as hub,
         over_tcp(hub, await hub.token()) as client,
@@ -167,14 +167,14 @@ async def test_a_rebound_name_a_foreign_page_and_a_false_proxy_are_turned_away(t
                 assert answer.json()["code"] == public.json()["code"] == code, headers
 
 
-async def test_a_browser_that_does_not_say_its_page_changes_nothing(hub: ServedHub) -> None:
+async def test_browser_request_is_refused_unless_the_fetch_site_is_same_origin(hub: ServedHub) -> None:
     async with over_tcp(hub, await hub.token()) as client:
         for site, status in (("cross-site", 403), ("same-site", 403), ("same-origin", 202)):
             answer = await client.request(*POST_A_RUN, headers={"sec-fetch-site": site})
             assert answer.status_code == status
 
 
-async def test_a_listed_proxy_reports_who_asks(tmp_path: Path) -> None:
+async def test_rate_limit_uses_the_client_address_reported_by_a_trusted_proxy(tmp_path: Path) -> None:
     async with (
         serving(tmp_path, proxies=TrustedProxies(["127.0.0.1"])) as hub,
         over_tcp(hub, "hub_op_wrong") as client,
@@ -216,7 +216,7 @@ async def test_a_malformed_request_is_refused_and_changes_nothing(tmp_path: Path
         assert (await client.get("/v1/runs/r-1")).json()["state"] == "QUEUED"
 
 
-async def test_every_refusal_at_the_door_is_counted_by_its_code(tmp_path: Path) -> None:
+async def test_every_refused_request_is_counted_by_error_code(tmp_path: Path) -> None:
     counted: list[str] = []
     async with (
         serving(tmp_path, on_refusal=counted.append) as hub,
@@ -229,7 +229,7 @@ async def test_every_refusal_at_the_door_is_counted_by_its_code(tmp_path: Path) 
 
 
 @pytest.mark.parametrize(("share", "status"), [(1.01, 200), (7.5, 503)])
-async def test_a_token_that_takes_too_much_of_the_loop_waits_or_is_refused(
+async def test_token_that_overuses_the_event_loop_is_delayed_or_refused(
     tmp_path: Path, share: float, status: int
 ) -> None:
     loop = LoopMeter(FakeClock().monotonic)
@@ -278,7 +278,7 @@ SLOW = (
 )
 
 
-async def test_a_body_that_comes_slowly_holds_up_nobodys_change(tmp_path: Path) -> None:
+async def test_slow_request_body_does_not_delay_a_change_of_another_client(tmp_path: Path) -> None:
     async with (
         serving(tmp_path) as hub,
         over_unix(hub) as client,
@@ -340,7 +340,7 @@ class Slow:
         ("POST", "/v1/invitations", False),
     ],
 )
-async def test_between_looking_and_changing_nobody_else_changes_a_thing_of_that_kind(
+async def test_change_request_waits_only_for_another_change_of_the_same_kind(
     method: str, path: str, waits: bool
 ) -> None:
     slow = Slow()
@@ -354,7 +354,7 @@ async def test_between_looking_and_changing_nobody_else_changes_a_thing_of_that_
     assert (meanwhile, slow.begun) == ([] if waits else [path], ["/v1/devices/desk", path])
 
 
-async def test_a_device_that_answers_an_estimate_drop_by_drop_holds_up_no_edit_of_an_agent() -> None:
+async def test_slow_device_estimate_does_not_delay_an_edit_of_the_agent() -> None:
     slow = Slow()
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(slow.ask, "POST", "/v1/agents/notes/estimate")
@@ -378,7 +378,7 @@ async def test_a_device_that_answers_an_estimate_drop_by_drop_holds_up_no_edit_o
         ("POST", "/v1/boards/roses/memory", False),
     ],
 )
-async def test_what_waits_for_an_agent_holds_up_no_change_and_is_held_up_by_none(
+async def test_request_that_waits_for_an_agent_neither_delays_changes_nor_is_delayed(
     method: str, path: str, waits: bool
 ) -> None:
     for first, then in (

@@ -20,7 +20,7 @@ WHOLE: Final = ("a/b", "../../status", "..", "a?limit=1#x", "a%2Fb")
 ROUTES: Final = [route for route in ANSWERED.values() if not route.asked.path.startswith("/v1/agent/")]
 
 
-async def test_a_blank_long_or_unprintable_part_of_a_path_is_refused_by_its_name(
+async def test_blank_long_or_unprintable_path_parameter_is_refused_by_name(
     client: httpx2.AsyncClient,
 ) -> None:
     wrong = []
@@ -34,7 +34,7 @@ async def test_a_blank_long_or_unprintable_part_of_a_path_is_refused_by_its_name
     assert wrong == []
 
 
-async def test_a_part_of_a_path_with_a_slash_or_dots_reaches_its_own_route_whole(
+async def test_path_parameter_with_a_slash_or_dots_reaches_the_route_unchanged(
     hub: ServedHub, client: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reached: list[tuple[Any, dict[str, str]]] = []
@@ -55,14 +55,14 @@ async def test_a_part_of_a_path_with_a_slash_or_dots_reaches_its_own_route_whole
             assert (asked, parts[name], reached) == (route.asked, value, [])
 
 
-async def test_an_empty_part_of_a_path_is_no_route(client: httpx2.AsyncClient) -> None:
+async def test_empty_path_parameter_matches_no_route(client: httpx2.AsyncClient) -> None:
     for route in ROUTES:
         for name in route.path:
             response = await _ask(client, route, name, "")
             assert response.status_code in (404, 405), (route.asked, name, response.status_code)
 
 
-async def test_an_empty_blank_or_unprintable_parameter_of_a_query_is_refused_by_its_name(
+async def test_empty_blank_or_unprintable_query_parameter_is_refused_by_name(
     client: httpx2.AsyncClient,
 ) -> None:
     for route in ROUTES:

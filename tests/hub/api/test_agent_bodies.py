@@ -44,7 +44,7 @@ def changed(**changes: Any) -> DeclaredAgent:
     return changed_by(changes, NOW, RULES)
 
 
-def test_an_agent_is_written_by_the_rules_of_hub_toml() -> None:
+def test_agent_body_is_converted_by_the_rules_of_hub_toml() -> None:
     made = made_of(
         body_of(
             MAIL
@@ -64,27 +64,27 @@ def test_an_agent_is_written_by_the_rules_of_hub_toml() -> None:
     assert made_of(body_of(MAIL), RULES).type is None
 
 
-def test_every_key_of_hub_toml_can_be_written() -> None:
+def test_agent_body_accepts_every_key_of_hub_toml() -> None:
     said = set(AgentSettings.model_fields)
     assert set(AgentBody.model_fields) == said | {"start"}
     assert set(AgentChanges.__struct_fields__) == said - {"user", "capabilities"}
 
 
-def test_every_type_of_both_vocabularies_can_be_written_and_reads_back() -> None:
+def test_every_agent_type_of_both_vocabularies_is_parsed_and_written_back() -> None:
     assert get_args(WrittenType) == TYPE_NAMES
     assert [kind_of(name).written for name in TYPE_NAMES] == list(TYPE_NAMES)
     with pytest.raises(ValueError, match="WIZARD"):
         kind_of("WIZARD")
 
 
-def test_all_that_is_wrong_is_reported_at_once() -> None:
+def test_agent_body_with_several_errors_reports_every_error() -> None:
     with pytest.raises(CodedError, check=coded(ErrorCode.BAD_PARAMS)) as refused:
         body_of({"name": "a b", "device": "desk", "paths": [], "data_types": [1], "prompt": "x", "y": 1})
     told = str(refused.value)
     assert all(f"{key}: " in told for key in ("name", "paths", "data_types.0", "y"))
 
 
-def test_what_is_not_mentioned_stays() -> None:
+def test_agent_change_leaves_omitted_fields_unchanged() -> None:
     assert (changed(), changed(priority=3)) == (NOW, msgspec.structs.replace(NOW, priority=3))
 
 
@@ -101,11 +101,11 @@ def test_what_is_not_mentioned_stays() -> None:
         ({"slots": []}, {"slots": ()}),
     ],
 )
-def test_what_is_mentioned_is_as_it_is_written(changes: dict[str, Any], fields: dict[str, Any]) -> None:
+def test_agent_change_sets_each_given_field(changes: dict[str, Any], fields: dict[str, Any]) -> None:
     assert changed(**changes) == msgspec.structs.replace(NOW, **fields)
 
 
-def test_a_schedule_is_at_home_where_its_agent_is() -> None:
+def test_change_of_the_agent_timezone_moves_the_schedules_to_that_timezone() -> None:
     moved = changed(timezone="Europe/Berlin")
     assert moved.schedule is not None
     assert {moved.schedule.tz, moved.slots[0].tz, moved.timezone} == {"Europe/Berlin"}
@@ -114,7 +114,7 @@ def test_a_schedule_is_at_home_where_its_agent_is() -> None:
     assert (again.schedule.expr, again.schedule.tz) == ("0 7 * * *", "Europe/Rome")
 
 
-def test_configs_that_are_mentioned_are_changed_and_no_others() -> None:
+def test_agent_change_writes_only_the_given_configs() -> None:
     assert [one.key for one in changed(config={"depth": 3}).config] == ["depth"]
     full = msgspec.structs.replace(NOW, config=(NewConfig(key="a", value=1),))
     assert changed_by({"priority": 1}, full, RULES).config == ()
@@ -131,7 +131,7 @@ def test_configs_that_are_mentioned_are_changed_and_no_others() -> None:
         ({"paths": []}, ("paths:",)),
     ],
 )
-def test_a_change_is_checked_together_with_what_stays(
+def test_agent_change_is_validated_together_with_unchanged_fields(
     changes: dict[str, Any], words: tuple[str, ...]
 ) -> None:
     with pytest.raises(CodedError, check=coded(ErrorCode.BAD_PARAMS)) as refused:

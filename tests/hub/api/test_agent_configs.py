@@ -52,7 +52,7 @@ async def able(client: httpx2.AsyncClient) -> list[str]:
     return [f"{one['name']} {one['version']}{' enabled' if one['enabled'] else ''}" for one in listed]
 
 
-async def test_what_an_agent_can_do_is_registered_and_removed(
+async def test_capability_of_an_agent_is_registered_and_removed_over_the_api(
     hub: ServedHub, client: httpx2.AsyncClient
 ) -> None:
     body = {"config": {"engine": {"names": ["a"]}}, "description": "looks things up"}
@@ -75,7 +75,7 @@ async def test_what_an_agent_can_do_is_registered_and_removed(
     assert await able(client) == ["file.read 1.2.0 enabled"]
 
 
-async def test_what_was_changed_meanwhile_is_not_changed(client: httpx2.AsyncClient) -> None:
+async def test_capability_change_with_an_outdated_etag_is_refused(client: httpx2.AsyncClient) -> None:
     tag = (await client.get(CAPABILITIES)).headers["etag"]
     changed = await client.put(f"{CAPABILITIES}/web/1.0.0", json={}, headers={"if-match": tag})
     assert changed.status_code == 200
@@ -83,7 +83,7 @@ async def test_what_was_changed_meanwhile_is_not_changed(client: httpx2.AsyncCli
     assert (late.status_code, late.json()["code"]) == (412, "changed_meanwhile")
 
 
-async def test_a_checkpoint_is_kept_read_and_cleared(client: httpx2.AsyncClient) -> None:
+async def test_checkpoint_is_written_read_and_deleted_over_the_api(client: httpx2.AsyncClient) -> None:
     state: Any = {"folders": [{"name": "in", "seen": 3}]}
     kept = await client.put(f"{CHECKPOINTS}/agent", json={"sequence": 3, "state": state})
     read = await client.get(f"{CHECKPOINTS}/agent")
@@ -99,7 +99,9 @@ async def test_a_checkpoint_is_kept_read_and_cleared(client: httpx2.AsyncClient)
     assert (await client.get(f"{CHECKPOINTS}/agent")).json()["code"] == "unknown_checkpoint"
 
 
-async def test_a_run_has_the_needs_locks_context_and_task_of_its_request(client: httpx2.AsyncClient) -> None:
+async def test_started_run_has_needs_locks_context_and_task_of_the_request(
+    client: httpx2.AsyncClient,
+) -> None:
     wanted = {
         "needs": ["file.read>=1.2"],
         "locks": ["mailbox:anna", "box", "box"],
@@ -116,7 +118,7 @@ async def test_a_run_has_the_needs_locks_context_and_task_of_its_request(client:
     assert (run["needs"], run["locks"], run["context"]) == ([], [], {})
 
 
-async def test_an_agent_that_is_made_can_do_at_once_what_is_said_of_it(client: httpx2.AsyncClient) -> None:
+async def test_created_agent_has_the_capabilities_of_the_request(client: httpx2.AsyncClient) -> None:
     body = {
         "name": "mail",
         "device": "lab",
@@ -145,7 +147,7 @@ async def now(client: httpx2.AsyncClient) -> Any:
     return (await client.get(CONFIG)).json()["configuration"]
 
 
-async def test_configs_are_edited_and_told_with_their_types(client: httpx2.AsyncClient) -> None:
+async def test_agent_configs_are_edited_and_listed_with_types(client: httpx2.AsyncClient) -> None:
     wanted = {"limit": {"value": 5, "description": "at once"}, "share": {"value": 1, "type": "float"}}
     done = await client.patch(CONFIG, json={"configs": wanted})
     assert done.status_code == 200 and done.json()["changed"] == ["limit", "share"]
@@ -160,7 +162,7 @@ async def test_configs_are_edited_and_told_with_their_types(client: httpx2.Async
     assert told["rev"] == done.json()["rev"]
 
 
-async def test_one_config_is_put_read_and_removed(client: httpx2.AsyncClient) -> None:
+async def test_single_agent_config_is_written_read_and_removed(client: httpx2.AsyncClient) -> None:
     assert (await client.put(f"{CONFIG}/where", json={"value": {"a": [1, None]}})).status_code == 200
     one = await client.get(f"{CONFIG}/where")
     assert (one.json()["value"], one.json()["type"]) == ({"a": [1, None]}, "json")
@@ -170,7 +172,7 @@ async def test_one_config_is_put_read_and_removed(client: httpx2.AsyncClient) ->
     assert (await client.get(f"{CONFIG}/where")).json()["code"] == "unknown_config"
 
 
-async def test_a_whole_configuration_is_replaced_but_for_what_the_file_says(
+async def test_replacing_the_agent_configuration_retains_configs_of_the_file(
     client: httpx2.AsyncClient,
 ) -> None:
     await client.patch(CONFIG, json={"configs": {"a": {"value": 1}, "b": {"value": 2}}})
@@ -179,7 +181,9 @@ async def test_a_whole_configuration_is_replaced_but_for_what_the_file_says(
     assert (await client.put(CONFIG, json={})).status_code == 422, "an empty body is no wish to remove all"
 
 
-async def test_configs_of_hub_toml_are_changed_there(client: httpx2.AsyncClient, tmp_path: Path) -> None:
+async def test_agent_config_of_hub_toml_cannot_be_changed_over_the_api(
+    client: httpx2.AsyncClient, tmp_path: Path
+) -> None:
     for attempt in (
         client.put(f"{CONFIG}/folder", json={"value": "out"}),
         client.delete(f"{CONFIG}/folder"),
@@ -191,7 +195,7 @@ async def test_configs_of_hub_toml_are_changed_there(client: httpx2.AsyncClient,
     assert await now(client) == {"folder": "in"}
 
 
-async def test_the_revision_is_the_tag_and_an_edit_of_an_older_one_is_refused(
+async def test_config_etag_is_the_revision_and_an_outdated_edit_is_refused(
     client: httpx2.AsyncClient,
 ) -> None:
     tag = (await client.get(CONFIG)).headers["etag"]
@@ -211,7 +215,7 @@ async def test_the_revision_is_the_tag_and_an_edit_of_an_older_one_is_refused(
     assert (await client.delete(f"{CONFIG}/a", headers=newer)).status_code == 200
 
 
-async def test_the_history_says_who_changed_what_in_pages(client: httpx2.AsyncClient) -> None:
+async def test_config_history_lists_changes_with_actors_in_pages(client: httpx2.AsyncClient) -> None:
     for value in (1, 2, "three"):
         await client.put(f"{CONFIG}/a", json={"value": value, "type": "json"})
     page = (await client.get(f"{INBOX}/config-history", params={"limit": 2})).json()
@@ -223,7 +227,7 @@ async def test_the_history_says_who_changed_what_in_pages(client: httpx2.AsyncCl
     assert [(one["old_type"], one["new_type"]) for one in of_key["changes"]] == [(None, "string")]
 
 
-async def test_configs_go_back_to_a_change(client: httpx2.AsyncClient) -> None:
+async def test_config_revert_restores_the_values_as_of_a_change(client: httpx2.AsyncClient) -> None:
     await client.put(f"{CONFIG}/a", json={"value": 1})
     await client.put(f"{CONFIG}/a", json={"value": 2})
     done = await client.post(f"{INBOX}/config-revert", json={"to": 2})
@@ -232,7 +236,7 @@ async def test_configs_go_back_to_a_change(client: httpx2.AsyncClient) -> None:
     assert (never.status_code, never.json()["code"]) == (404, "unknown_config")
 
 
-async def test_what_is_no_json_value_is_no_config(client: httpx2.AsyncClient) -> None:
+async def test_agent_config_that_is_no_valid_json_value_is_refused(client: httpx2.AsyncClient) -> None:
     for text in ('{"value": NaN}', '{"value": 1e999}', '{"value": "\\ud800"}'):
         sent = await client.put(f"{CONFIG}/a", content=text, headers={"content-type": "application/json"})
         assert sent.status_code in (400, 422), sent.text

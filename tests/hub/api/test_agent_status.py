@@ -84,7 +84,7 @@ async def _audited(bench: Bench) -> list[tuple[str, dict[str, Any]]]:
     return [(row.actor, json.loads(row.detail)) for row in rows]
 
 
-async def test_a_status_says_on_each_axis_since_when_why_by_whom_and_what_may_follow(
+async def test_agent_status_reports_time_reason_actor_and_allowed_moves_of_each_axis(
     bench: Bench, statuses: AgentStatuses
 ) -> None:
     bench.clock.advance(60)
@@ -97,7 +97,7 @@ async def test_a_status_says_on_each_axis_since_when_why_by_whom_and_what_may_fo
     assert await _audited(bench) == [("operator:1", {"lifecycle": "maintenance"})]
 
 
-async def test_a_run_waits_while_its_agent_is_in_maintenance_and_starts_after_it(
+async def test_run_of_an_agent_in_maintenance_waits_until_the_agent_is_active(
     bench: Bench, statuses: AgentStatuses
 ) -> None:
     bench.connect()
@@ -109,7 +109,7 @@ async def test_a_run_waits_while_its_agent_is_in_maintenance_and_starts_after_it
     assert (await bench.claim()).run_id == run.id
 
 
-async def test_who_read_an_older_state_does_not_write_over_a_newer_one(
+async def test_status_write_with_an_outdated_version_is_refused(
     bench: Bench, statuses: AgentStatuses
 ) -> None:
     read = await statuses.get("notes")
@@ -119,7 +119,7 @@ async def test_who_read_an_older_state_does_not_write_over_a_newer_one(
     assert len(await _audited(bench)) == 1
 
 
-async def test_an_agent_of_the_file_is_not_terminated_in_any_vocabulary(
+async def test_agent_declared_in_the_file_cannot_be_terminated_in_any_vocabulary(
     bench: Bench, statuses: AgentStatuses
 ) -> None:
     with pytest.raises(AgentOfFile):
@@ -131,7 +131,7 @@ async def test_an_agent_of_the_file_is_not_terminated_in_any_vocabulary(
     assert (await statuses.get("notes")).lifecycle == "active"
 
 
-async def test_a_terminated_agent_has_no_live_run_left(
+async def test_termination_of_an_agent_cancels_all_live_runs(
     bench: Bench, statuses: AgentStatuses, made_over_the_api: None
 ) -> None:
     waiting = await bench.control.submit(bench.agent)
@@ -151,7 +151,9 @@ def _of_the_api(c: Any) -> None:
     c.exec_driver_sql("UPDATE agents SET source = 'api'")
 
 
-async def test_the_history_comes_in_pages_and_by_axis(bench: Bench, statuses: AgentStatuses) -> None:
+async def test_agent_status_history_is_paged_and_filtered_by_axis(
+    bench: Bench, statuses: AgentStatuses
+) -> None:
     await bench.control.submit(bench.agent)
     everything = (await statuses.history("notes", page_of())).items
     assert [move.seq for move in everything] == list(range(len(everything), 0, -1))
@@ -161,7 +163,7 @@ async def test_the_history_comes_in_pages_and_by_axis(bench: Bench, statuses: Ag
     assert (await statuses.history("notes", page_of(2, (3,)))).items == everything[-2:]
 
 
-async def test_an_agent_is_found_by_the_identifier_that_others_gave_it(
+async def test_agent_status_is_found_by_external_identifier_of_the_own_user(
     bench: Bench, statuses: AgentStatuses
 ) -> None:
     await bench.store.write(lambda c: c.exec_driver_sql("UPDATE agents SET external_id = 'claw-7'"))
@@ -175,7 +177,7 @@ async def test_an_agent_is_found_by_the_identifier_that_others_gave_it(
             await stranger.document(name, "calendar")
 
 
-async def test_the_calendar_makes_an_agent_exhausted_and_available_again(
+async def test_calendar_document_sets_and_ends_the_exhaustion_of_an_agent(
     bench: Bench, statuses: AgentStatuses, online: None
 ) -> None:
     change = {"status": "exhausted", "exhaust_reason": "billing", "recovery_at": "2200-01-01T00:00:00Z"}
@@ -190,7 +192,7 @@ async def test_the_calendar_makes_an_agent_exhausted_and_available_again(
     ]
 
 
-async def test_what_is_told_of_an_agent_reads_back_in_all_vocabularies(
+async def test_agent_status_written_in_one_vocabulary_is_read_in_all_others(
     bench: Bench, statuses: AgentStatuses, online: None
 ) -> None:
     await statuses.change_document("notes", "orchestrator", {"status": "ERROR"}, caller=OPERATOR)
@@ -209,7 +211,9 @@ async def test_what_is_told_of_an_agent_reads_back_in_all_vocabularies(
     assert details == ["CREATED", "INITIALIZING", "READY", "ACTIVE", "ERROR", "ACTIVE", "PAUSED"]
 
 
-async def test_noted_metadata_is_bounded_and_replaced_whole(bench: Bench, statuses: AgentStatuses) -> None:
+async def test_agent_status_metadata_is_limited_and_replaced_as_a_whole(
+    bench: Bench, statuses: AgentStatuses
+) -> None:
     await statuses.change_document("notes", "foundation", {"metadata": {"room": 7}}, caller=OPERATOR)
     told = await statuses.write("notes", StatusChange(metadata={"desk": "b"}), actor="o")
     assert told.metadata == {"desk": "b"}
@@ -235,7 +239,7 @@ async def test_a_run_is_reported_as_an_execution_and_as_a_line_of_the_run_log(
     assert log["agent_type"] == "local"
 
 
-async def test_a_cancelled_run_is_an_error_in_the_run_log_which_says_why(
+async def test_cancelled_run_is_an_error_with_reason_in_the_run_log(
     bench: Bench, statuses: AgentStatuses
 ) -> None:
     run = await bench.control.submit(bench.agent)
@@ -247,7 +251,7 @@ async def test_a_cancelled_run_is_an_error_in_the_run_log_which_says_why(
 
 
 @pytest.mark.parametrize("vocabulary", SEED_NAMES)
-async def test_document_of_a_vocabulary_is_json_with_every_column_of_its_seed(
+async def test_vocabulary_document_has_every_column_of_the_seed_names(
     bench: Bench, statuses: AgentStatuses, vocabulary: Vocabulary
 ) -> None:
     await bench.control.submit(bench.agent)
@@ -303,7 +307,7 @@ async def inbox(hub: ServedHub) -> None:
 
 
 @pytest.mark.usefixtures("inbox")
-async def test_a_status_is_written_under_the_tag_that_it_was_read_with(client: httpx2.AsyncClient) -> None:
+async def test_status_change_with_an_outdated_etag_is_refused(client: httpx2.AsyncClient) -> None:
     read = await client.get(STATUS)
     tag = {"if-match": read.headers["etag"]}
     paused = await client.patch(STATUS, json={"lifecycle": "paused"}, headers=tag)
@@ -315,7 +319,7 @@ async def test_a_status_is_written_under_the_tag_that_it_was_read_with(client: h
 
 
 @pytest.mark.usefixtures("inbox")
-async def test_a_tag_where_there_is_none_is_refused_and_never_left_unread(client: httpx2.AsyncClient) -> None:
+async def test_if_match_on_a_document_without_an_etag_is_refused(client: httpx2.AsyncClient) -> None:
     tag = {"if-match": (await client.get(STATUS)).headers["etag"]}
     calendar = "/v1/agents/inbox/as/calendar"
     assert (await client.get(calendar, headers=tag)).status_code == 200
@@ -326,7 +330,7 @@ async def test_a_tag_where_there_is_none_is_refused_and_never_left_unread(client
 
 
 @pytest.mark.usefixtures("inbox")
-async def test_a_document_is_read_and_written_by_the_names_of_its_vocabulary(
+async def test_status_document_is_read_and_written_in_the_terms_of_the_vocabulary(
     client: httpx2.AsyncClient,
 ) -> None:
     done = await client.patch(

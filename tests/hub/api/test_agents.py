@@ -28,7 +28,7 @@ async def done(client: httpx2.AsyncClient, method: str, path: str, body: Any = N
     return (await client.request(method, path, json=body)).raise_for_status().json()
 
 
-async def test_an_agent_is_made_and_stands_at_its_place(client: httpx2.AsyncClient) -> None:
+async def test_created_agent_is_answered_with_location_and_etag(client: httpx2.AsyncClient) -> None:
     answer = await client.request("POST", "/v1/agents", json=MAIL)
     assert (answer.status_code, answer.headers["location"]) == (201, "/v1/agents/mail")
     assert answer.headers["etag"]
@@ -36,7 +36,7 @@ async def test_an_agent_is_made_and_stands_at_its_place(client: httpx2.AsyncClie
     assert (told["name"], told["device"], told["source"]) == ("mail", "desk", "api")
 
 
-async def test_a_template_is_made_and_changed_by_who_has_read_it(client: httpx2.AsyncClient) -> None:
+async def test_template_is_created_and_changed_only_with_the_current_etag(client: httpx2.AsyncClient) -> None:
     made = await client.request("PUT", "/v1/templates/researcher", json=RESEARCHER)
     assert (made.status_code, made.headers["location"]) == (201, "/v1/templates/researcher")
     read = await client.request("GET", "/v1/templates/researcher")
@@ -55,7 +55,9 @@ async def test_a_template_is_made_and_changed_by_who_has_read_it(client: httpx2.
     assert [one["name"] for one in listed["templates"]] == ["researcher"]
 
 
-async def test_a_trial_says_what_would_be_and_writes_nothing(client: httpx2.AsyncClient) -> None:
+async def test_validation_of_an_agent_or_template_reports_problems_and_writes_nothing(
+    client: httpx2.AsyncClient,
+) -> None:
     await done(client, "PUT", "/v1/templates/researcher", RESEARCHER)
     about = {"template": "researcher", "config": {"project": "x"}, "prompt": None}
     await done(client, "POST", "/v1/agents", MAIL | about)
@@ -71,7 +73,9 @@ async def test_a_trial_says_what_would_be_and_writes_nothing(client: httpx2.Asyn
     assert (await done(client, "GET", "/v1/templates/researcher"))["version"] == 1
 
 
-async def test_what_somebody_insists_on_is_done_and_told_of_each_agent(client: httpx2.AsyncClient) -> None:
+async def test_forced_template_change_is_applied_and_lists_the_broken_agents(
+    client: httpx2.AsyncClient,
+) -> None:
     await done(client, "PUT", "/v1/templates/researcher", RESEARCHER)
     about = {"template": "researcher", "config": {"project": "x"}, "prompt": None}
     await done(client, "POST", "/v1/agents", MAIL | about)
@@ -83,7 +87,9 @@ async def test_what_somebody_insists_on_is_done_and_told_of_each_agent(client: h
     assert told["problems"] == ["configuration: $: missing: owner (template researcher)"]
 
 
-async def test_who_sees_one_user_makes_agents_of_that_user_alone(client: httpx2.AsyncClient) -> None:
+async def test_agent_requests_scoped_to_a_user_reach_only_agents_of_that_user(
+    client: httpx2.AsyncClient,
+) -> None:
     await done(client, "POST", "/v1/users", {"name": "anna"})
     mine = await client.request("POST", "/v1/agents?user=anna", json=MAIL)
     assert mine.json()["code"] == "unknown_device"  # the device is another user's
@@ -98,7 +104,7 @@ async def test_who_sees_one_user_makes_agents_of_that_user_alone(client: httpx2.
 ME = f"operator:{os.getuid()}"
 
 
-async def test_every_answer_about_an_agent_has_its_next_fires(client: httpx2.AsyncClient) -> None:
+async def test_agent_responses_of_all_routes_have_the_same_next_fires(client: httpx2.AsyncClient) -> None:
     listed = (await client.get("/v1/agents")).json()["agents"][0]
     one = (await client.get("/v1/agents/notes")).json()
     paused = (await client.post("/v1/agents/notes/pause")).json()
@@ -107,7 +113,7 @@ async def test_every_answer_about_an_agent_has_its_next_fires(client: httpx2.Asy
     assert listed["next_fires"] == one["next_fires"] == paused["next_fires"] == fires
 
 
-async def test_past_fires_have_their_decision_as_a_stable_word_and_as_a_sentence(
+async def test_past_fires_report_the_decision_as_a_code_and_as_a_sentence(
     hub: ServedHub, client: httpx2.AsyncClient
 ) -> None:
     await hub.pass_days(2)
@@ -163,7 +169,7 @@ async def test_a_rerun_is_answered_with_the_address_of_the_new_run(
     assert (await client.get(f"/v1/runs/{again}")).json()["rerun_of"] == "r-1"
 
 
-async def test_an_edit_of_an_older_version_of_an_agent_is_refused(client: httpx2.AsyncClient) -> None:
+async def test_agent_change_with_an_outdated_etag_is_refused(client: httpx2.AsyncClient) -> None:
     read = (await client.get("/v1/agents/notes")).headers["etag"]
     paused = await client.post("/v1/agents/notes/pause", headers={"if-match": read})
     stale = await client.post("/v1/agents/notes/resume", headers={"if-match": read})
@@ -175,7 +181,7 @@ async def test_an_edit_of_an_older_version_of_an_agent_is_refused(client: httpx2
     assert stale.json()["code"] == "changed_meanwhile"
 
 
-async def test_the_tag_of_an_agent_changes_with_its_schedule_and_not_with_time(
+async def test_agent_etag_changes_with_the_schedule_and_not_with_time(
     hub: ServedHub, client: httpx2.AsyncClient
 ) -> None:
     first = await client.get("/v1/agents/notes")

@@ -99,7 +99,7 @@ async def stored(hub: ServedHub, table: str) -> int:
     )
 
 
-def test_each_tool_has_the_scope_of_its_route_and_whole_schemas() -> None:
+def test_assistant_tools_have_the_scope_of_the_route_and_complete_schemas() -> None:
     tools = tools_of()
     by_scope: dict[Any, list[str]] = {}
     for name, tool in tools.items():
@@ -116,7 +116,9 @@ def test_each_tool_has_the_scope_of_its_route_and_whole_schemas() -> None:
 
 
 @each("mode", REVISIONS)
-async def test_a_viewer_sees_the_tools_that_read_and_is_refused_the_others(hub: ServedHub, mode: str) -> None:
+async def test_viewer_token_lists_only_reading_tools_and_is_refused_other_tools(
+    hub: ServedHub, mode: str
+) -> None:
     viewer, operator = await hub.token(Role.VIEWER), await hub.token(Role.OPERATOR)
     async with assistant(hub, operator, mode) as client:
         assert await names(client) == {*TOOLS[Scope.READ], *TOOLS[Scope.RUN]}
@@ -131,7 +133,7 @@ async def test_a_viewer_sees_the_tools_that_read_and_is_refused_the_others(hub: 
 
 
 @each("mode", REVISIONS)
-async def test_a_result_is_that_of_the_route_below_a_sentence_about_foreign_text(
+async def test_tool_result_equals_the_route_response_after_a_foreign_text_notice(
     hub: ServedHub, mode: str
 ) -> None:
     token = await hub.token()
@@ -160,7 +162,7 @@ WRONG = [
 
 
 @each(("tool", "arguments", "message"), WRONG)
-async def test_wrong_arguments_are_the_errors_of_the_route(
+async def test_tool_call_with_wrong_arguments_returns_the_route_error(
     hub: ServedHub, tool: str, arguments: dict[str, Any], message: str
 ) -> None:
     async with assistant(hub, await hub.token()) as client:
@@ -170,7 +172,7 @@ async def test_wrong_arguments_are_the_errors_of_the_route(
 
 
 @each("mode", REVISIONS)
-async def test_a_key_in_the_arguments_or_the_meta_of_a_call_makes_one_run(hub: ServedHub, mode: str) -> None:
+async def test_tool_call_key_in_arguments_or_meta_starts_one_run(hub: ServedHub, mode: str) -> None:
     async with assistant(hub, await hub.token(), mode) as client:
         asked = {"name": "notes"}
         keys = [cast(RequestParamsMeta, {META_KEY: key}) for key in ("k-1", "k-2")]
@@ -184,7 +186,7 @@ async def test_a_key_in_the_arguments_or_the_meta_of_a_call_makes_one_run(hub: S
     assert await stored(hub, "runs") == 2 * (1 + REVISIONS.index(mode))
 
 
-async def test_things_of_another_user_are_absent(hub: ServedHub) -> None:
+async def test_assistant_does_not_see_agents_and_items_of_another_user(hub: ServedHub) -> None:
     await hub.store.write(keep)
     token = await hub.token(Role.OPERATOR, user_id=await hub.user("eve"))
     async with assistant(hub, token) as client:
@@ -203,7 +205,7 @@ async def test_things_of_another_user_are_absent(hub: ServedHub) -> None:
             )
 
 
-async def test_a_token_with_limits_sees_the_tools_that_respect_them(hub: ServedHub) -> None:
+async def test_limited_token_lists_only_tools_that_respect_the_limits(hub: ServedHub) -> None:
     await fill(hub)
     async with over_tcp(hub, await hub.token()) as admin:
         body = {"name": "test", "role": "viewer", "limits": {"devices": ["lab"], "tables": ["notes"]}}
@@ -222,7 +224,7 @@ async def test_a_token_with_limits_sees_the_tools_that_respect_them(hub: ServedH
                 pass
 
 
-async def test_strangers_and_pages_of_other_origins_are_refused(hub: ServedHub) -> None:
+async def test_mcp_requests_of_strangers_agents_or_foreign_origins_are_refused(hub: ServedHub) -> None:
     agent = await hub.agent_token(await hub.agent("notes"))
     body = {"jsonrpc": "2.0", "id": 1, "method": "ping"}
     for token, headers, status in (
@@ -261,7 +263,7 @@ async def opened(client: httpx2.AsyncClient) -> httpx2.Response:
     return await client.post("/mcp", json=INITIALIZE, headers=ACCEPT)
 
 
-async def test_a_session_is_of_one_token_and_a_user_has_a_limited_number(
+async def test_mcp_session_belongs_to_one_token_and_is_limited_per_user(
     hub: ServedHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(assistants, "SESSIONS", 2)
@@ -284,7 +286,7 @@ async def test_a_session_is_of_one_token_and_a_user_has_a_limited_number(
         assert (await opened(one)).status_code == 200
 
 
-async def test_events_of_a_session_end_when_its_token_is_revoked(hub: ServedHub) -> None:
+async def test_mcp_event_stream_ends_when_the_token_of_the_session_is_revoked(hub: ServedHub) -> None:
     async with over_tcp(hub, await hub.token()) as client:
         headers = ACCEPT | {"mcp-session-id": (await opened(client)).headers["mcp-session-id"]}
         async with client.stream("GET", "/mcp", headers=headers) as answer:
@@ -295,7 +297,7 @@ async def test_events_of_a_session_end_when_its_token_is_revoked(hub: ServedHub)
                 await answer.aread()
 
 
-async def test_a_result_has_few_rows_and_fewer_where_they_are_long(hub: ServedHub) -> None:
+async def test_tool_result_is_limited_in_rows_and_in_bytes(hub: ServedHub) -> None:
     for number in range(MOST_ROWS + 5):
         await hub.agent(f"agent-{number:03}", prompt="Find it. " * 400)
     async with assistant(hub, await hub.token()) as client:
@@ -309,7 +311,7 @@ async def test_a_result_has_few_rows_and_fewer_where_they_are_long(hub: ServedHu
             assert after.structured_content["agents"][0]["name"] > page["agents"][-1]["name"]
 
 
-async def test_a_hub_without_the_package_says_how_to_add_it(
+async def test_assistants_without_the_mcp_package_are_refused_with_the_install_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "mcp.server", None)
@@ -319,7 +321,7 @@ async def test_a_hub_without_the_package_says_how_to_add_it(
             answer(hub, assistants=True)
 
 
-async def test_a_hub_without_assistants_answers_how_they_are_served(tmp_path: Path) -> None:
+async def test_mcp_request_to_a_hub_without_assistants_is_answered_with_the_setting(tmp_path: Path) -> None:
     async with serving(tmp_path) as hub, over_tcp(hub, await hub.token()) as client:
         answer = await opened(client)
     assert answer.status_code == 404
@@ -368,7 +370,7 @@ async def fill(hub: ServedHub) -> None:
 
 
 @each("mode", REVISIONS)
-async def test_a_verdict_is_given_once_the_person_agreed_to_it(hub: ServedHub, mode: str) -> None:
+async def test_assistant_verdict_is_written_only_after_the_person_agrees(hub: ServedHub, mode: str) -> None:
     await fill(hub)
     person = Person(*NO, YES)
     async with assistant(hub, await reviewer(hub), mode, elicitation_callback=person) as client:
@@ -388,7 +390,7 @@ async def test_a_verdict_is_given_once_the_person_agreed_to_it(hub: ServedHub, m
     assert question[1].endswith("changed to title: Call Ana and Ben")
 
 
-async def test_questions_that_wait_for_persons_are_limited(
+async def test_pending_consent_questions_of_a_user_are_limited(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(assistants, "QUESTIONS", 4)  # of which a user has half
@@ -418,7 +420,9 @@ async def test_questions_that_wait_for_persons_are_limited(
 
 
 @each("mode", REVISIONS)
-async def test_what_changes_while_the_person_thinks_is_not_decided(hub: ServedHub, mode: str) -> None:
+async def test_assistant_verdict_on_an_item_changed_during_consent_is_refused(
+    hub: ServedHub, mode: str
+) -> None:
     await fill(hub)
     person = Person(YES)
 
@@ -436,7 +440,9 @@ async def test_what_changes_while_the_person_thinks_is_not_decided(hub: ServedHu
 
 
 @each("mode", REVISIONS)
-async def test_an_assistant_that_cannot_ask_or_may_not_decide_proposes(hub: ServedHub, mode: str) -> None:
+async def test_assistant_without_elicitation_or_review_scope_can_only_propose(
+    hub: ServedHub, mode: str
+) -> None:
     await fill(hub)
     async with assistant(hub, await reviewer(hub), mode) as client:
         assert not {"items_give", "questions_answer"} & await names(client)
@@ -461,7 +467,7 @@ BEYOND = [
 
 
 @each(("arguments", "message"), BEYOND)
-async def test_a_question_that_no_person_can_judge_is_not_asked(
+async def test_assistant_verdict_with_invalid_arguments_asks_the_person_nothing(
     hub: ServedHub, arguments: dict[str, Any], message: str
 ) -> None:
     await fill(hub)
@@ -472,7 +478,7 @@ async def test_a_question_that_no_person_can_judge_is_not_asked(
     assert (person.asked, await stored(hub, "item_verdicts")) == ([], 0)
 
 
-async def test_an_agreement_holds_for_the_call_and_the_token_that_asked_alone(hub: ServedHub) -> None:
+async def test_consent_is_valid_only_for_the_same_call_and_token(hub: ServedHub) -> None:
     await fill(hub)
     tokens = await reviewer(hub), await reviewer(hub)
     async with assistant(hub, tokens[0], elicitation_callback=Person(YES)) as one:
@@ -532,7 +538,7 @@ METHODS = [
 
 
 @each("mode", REVISIONS)
-async def test_no_message_leads_to_a_fault(
+async def test_arbitrary_mcp_messages_cause_no_internal_error(
     hub: ServedHub, mode: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     asks: dict[str, Any] = {"elicitation": {"form": {}}}
@@ -586,7 +592,7 @@ async def test_no_message_leads_to_a_fault(
         ("update the older of the two: hub or device", "update the older of the two: hub or device"),
     ],
 )
-def test_a_hint_names_tools_or_says_that_it_is_for_a_person(hint: str, shown: str) -> None:
+def test_error_hint_for_assistants_names_tools_or_addresses_a_person(hint: str, shown: str) -> None:
     assert hint_for(hint, tools_of()) == shown
 
 
@@ -617,7 +623,7 @@ async def listed(client: Client) -> list[str]:
 
 @pytest.mark.usefixtures("filled")
 @each("mode", REVISIONS)
-async def test_items_and_runs_are_listed_in_pages_and_read_by_their_addresses(
+async def test_item_and_run_resources_are_listed_in_pages_and_read_by_uri(
     hub: ServedHub, mode: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(assistants, "MOST_ROWS", 2)
@@ -656,14 +662,14 @@ async def test_items_and_runs_are_listed_in_pages_and_read_by_their_addresses(
         ("file:///etc/passwd", "there is no resource"),
     ],
 )
-async def test_an_address_of_nothing_is_refused(hub: ServedHub, uri: str, message: str) -> None:
+async def test_unknown_resource_uri_is_refused(hub: ServedHub, uri: str, message: str) -> None:
     async with assistant(hub, await hub.token(Role.VIEWER)) as client:
         with pytest.raises(MCPError, match=message):
             await client.read_resource(uri)
 
 
 @pytest.mark.usefixtures("filled")
-async def test_a_resource_that_is_too_long_is_refused_with_the_limit(
+async def test_resource_beyond_the_size_limit_is_refused_with_the_limit(
     hub: ServedHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(assistants, "MOST_BYTES", 100)
@@ -679,7 +685,7 @@ async def _change(hub: ServedHub, item: str) -> None:
 
 
 @pytest.mark.usefixtures("filled")
-async def test_a_subscriber_of_the_newer_revision_is_notified_of_its_resources_alone(hub: ServedHub) -> None:
+async def test_listening_client_is_notified_only_of_subscribed_resources(hub: ServedHub) -> None:
     before = hub.clock.sleeping
     async with assistant(hub, await hub.token(Role.VIEWER)) as client:
         with anyio.fail_after(20):
@@ -694,7 +700,7 @@ async def test_a_subscriber_of_the_newer_revision_is_notified_of_its_resources_a
 
 @pytest.mark.usefixtures("filled")
 @pytest.mark.filterwarnings("ignore:resources/:mcp.shared.exceptions.MCPDeprecationWarning")
-async def test_a_subscriber_with_a_session_is_notified_until_it_unsubscribes(hub: ServedHub) -> None:
+async def test_session_subscriber_is_notified_until_unsubscribing(hub: ServedHub) -> None:
     before = hub.clock.sleeping
     send, receive = anyio.create_memory_object_stream[str](10)
 
@@ -722,7 +728,7 @@ async def _notified(hub: ServedHub, receive: MemoryObjectReceiveStream[str]) -> 
 
 @pytest.mark.usefixtures("filled")
 @pytest.mark.filterwarnings("ignore:resources/:mcp.shared.exceptions.MCPDeprecationWarning")
-async def test_requests_of_a_stranger_end_no_subscription(
+async def test_unauthorized_requests_end_no_resource_subscription(
     hub: ServedHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(assistants, "MOST_SUBSCRIBERS", 2)
@@ -764,9 +770,7 @@ OTHER = advertise(EXTENSION_ID, {"mimeTypes": ["text/html;profile=other"]})
 
 
 @each("mode", REVISIONS)
-async def test_client_that_shows_pages_gets_the_card_and_another_one_the_text_alone(
-    tmp_path: Path, mode: str
-) -> None:
+async def test_only_a_client_with_the_apps_extension_gets_the_card(tmp_path: Path, mode: str) -> None:
     async with serving(tmp_path, assistants=True, body_bytes=100_000) as hub:
         await fill(hub)
         token = await hub.token(Role.VIEWER)
@@ -792,9 +796,7 @@ async def test_client_that_shows_pages_gets_the_card_and_another_one_the_text_al
 
 
 @each("mode", REVISIONS)
-async def test_verdict_of_a_client_that_shows_the_card_needs_the_agreement_of_its_person(
-    tmp_path: Path, mode: str
-) -> None:
+async def test_verdict_of_a_client_with_the_card_needs_personal_consent(tmp_path: Path, mode: str) -> None:
     person = Person(*NO)
     async with serving(tmp_path, assistants=True, body_bytes=100_000) as hub:
         await fill(hub)

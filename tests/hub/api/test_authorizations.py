@@ -193,7 +193,7 @@ async def assistant(auth: OAuthClientProvider) -> AsyncIterator[Client]:
             yield client
 
 
-async def test_the_official_client_is_allowed_asks_for_more_and_renews_its_token(hub: ServedHub) -> None:
+async def test_official_mcp_client_is_authorized_gains_scopes_and_renews_tokens(hub: ServedHub) -> None:
     storage = Storage("editor")
     async with signed_in(hub, scopes=[Scope.READ, Scope.RUN, Scope.REVIEW]) as browser:
         person = Person(browser)
@@ -219,7 +219,9 @@ async def test_the_official_client_is_allowed_asks_for_more_and_renews_its_token
         assert listed.count("editor") == 2
 
 
-async def test_a_person_who_allows_less_gives_less(hub: ServedHub) -> None:
+async def test_authorization_with_reduced_scopes_limits_and_days_issues_a_reduced_token(
+    hub: ServedHub,
+) -> None:
     storage = Storage("editor")
     async with signed_in(hub) as browser:
         less = {"scopes": ["read"], "limits": {"devices": ["desk"], "tables": ["tasks"]}, "days": 2}
@@ -235,7 +237,7 @@ async def test_a_person_who_allows_less_gives_less(hub: ServedHub) -> None:
     assert entries[0].subject == row.id and entries[0].actor == row.created_by
 
 
-async def test_a_stranger_learns_who_authorizes_from_the_refusal(hub: ServedHub) -> None:
+async def test_unauthorized_mcp_request_is_answered_with_the_authorization_server(hub: ServedHub) -> None:
     origin = f"http://{hub.listening.tcp}"
     async with over_tcp(hub) as client:
         refused = await client.post("/mcp", json={})
@@ -248,7 +250,7 @@ async def test_a_stranger_learns_who_authorizes_from_the_refusal(hub: ServedHub)
         assert (server["issuer"], server["code_challenge_methods_supported"]) == (origin, ["S256"])
 
 
-async def test_behind_a_proxy_the_addresses_are_those_that_the_client_knows(tmp_path: Path) -> None:
+async def test_authorization_addresses_behind_a_proxy_use_the_public_host(tmp_path: Path) -> None:
     proxies: dict[str, Any] = {"proxies": TrustedProxies(["127.0.0.1"]), "hosts": Hosts(["hub.example"])}
     forwarded = {"host": "hub.example", "x-forwarded-proto": "https", "x-forwarded-for": "192.0.2.7"}
     async with serving(tmp_path, SETTINGS, assistants=True, **proxies) as hub, over_tcp(hub) as client:
@@ -280,7 +282,7 @@ INVALID = [
 ]
 
 
-async def test_a_client_may_have_a_long_state(hub: ServedHub) -> None:
+async def test_authorization_state_of_a_client_is_limited_in_length(hub: ServedHub) -> None:
     async with signed_in(hub) as browser:
         shown = await browser.get(ADDRESS, params={"query": query(hub, state="s" * 3_000)})
         refused = await browser.get(ADDRESS, params={"query": query(hub, state="s" * 4_000)})
@@ -289,7 +291,7 @@ async def test_a_client_may_have_a_long_state(hub: ServedHub) -> None:
 
 
 @each(("wrong", "about"), INVALID)
-async def test_a_request_that_is_invalid_leads_to_no_client(
+async def test_invalid_authorization_request_is_refused_without_a_redirect(
     hub: ServedHub, wrong: dict[str, str | None], about: str
 ) -> None:
     async with signed_in(hub) as browser:
@@ -302,7 +304,7 @@ async def test_a_request_that_is_invalid_leads_to_no_client(
         assert "location" not in refused.headers
 
 
-async def test_only_the_page_of_a_person_who_is_signed_in_allows(hub: ServedHub) -> None:
+async def test_authorization_requires_a_session_and_the_page_of_the_hub(hub: ServedHub) -> None:
     body = {"query": query(hub), "scopes": ["read"]}
     async with over_tcp(hub) as stranger, over_tcp(hub, await hub.token(Role.ADMIN)) as program:
         assert (await stranger.post(ADDRESS, json=body)).status_code == 401
@@ -324,14 +326,14 @@ async def test_only_the_page_of_a_person_who_is_signed_in_allows(hub: ServedHub)
     assert len(await hub.noun(OperatorTokens).all(ALL)) == 2, "those of the test alone"
 
 
-async def test_a_person_gives_no_more_than_they_have(hub: ServedHub) -> None:
+async def test_person_cannot_authorize_scopes_beyond_the_own_rights(hub: ServedHub) -> None:
     async with signed_in(hub, Role.VIEWER) as browser:
         for scopes, about in ((["run"], "run"), (["tokens"], "tokens"), (["rows"], "rows")):
             refused = await browser.post(ADDRESS, json={"query": query(hub), "scopes": scopes})
             assert refused.status_code == 403 and about in refused.json()["detail"]
 
 
-async def test_a_code_is_used_once_and_its_second_use_ends_the_token(hub: ServedHub) -> None:
+async def test_second_use_of_an_authorization_code_revokes_the_token(hub: ServedHub) -> None:
     async with signed_in(hub) as browser:
         code = await code_of(browser, query(hub))
     first = await exchanged(hub, code)
@@ -342,7 +344,7 @@ async def test_a_code_is_used_once_and_its_second_use_ends_the_token(hub: Served
     assert (await renewed(hub, first.json()["refresh_token"])).json()["error"] == "invalid_grant"
 
 
-async def test_of_two_who_use_a_code_at_once_at_most_one_gets_a_token(hub: ServedHub) -> None:
+async def test_concurrent_uses_of_an_authorization_code_issue_at_most_one_token(hub: ServedHub) -> None:
     async with signed_in(hub) as browser:
         code = await code_of(browser, query(hub))
     answers: list[int] = []
@@ -368,7 +370,7 @@ WRONG = [
 
 
 @each(("wrong", "error"), WRONG)
-async def test_a_code_counts_for_its_client_and_its_verifier_alone(
+async def test_authorization_code_is_refused_for_another_client_or_verifier(
     hub: ServedHub, wrong: dict[str, str], error: str
 ) -> None:
     async with signed_in(hub) as browser:
@@ -385,7 +387,7 @@ async def test_a_code_counts_for_its_client_and_its_verifier_alone(
     assert (await exchanged(hub, code)).status_code == 200
 
 
-async def test_a_code_counts_for_a_minute_and_leaves_nothing(hub: ServedHub) -> None:
+async def test_authorization_code_expires_after_a_minute_and_leaves_no_token(hub: ServedHub) -> None:
     async with signed_in(hub) as browser:
         code = await code_of(browser, query(hub))
         hub.clock.advance(CODE_S + 1)
@@ -394,7 +396,7 @@ async def test_a_code_counts_for_a_minute_and_leaves_nothing(hub: ServedHub) -> 
     assert [one.name for one in await hub.noun(OperatorTokens).all(ALL)].count("editor") == 1
 
 
-async def test_a_refresh_token_that_was_used_ends_all_of_its_family(hub: ServedHub) -> None:
+async def test_reuse_of_a_refresh_token_revokes_the_whole_token_family(hub: ServedHub) -> None:
     first = await allowed(hub)
     second = (await renewed(hub, first["refresh_token"])).json()
     assert await status(hub, first["access_token"]) == 401, "it was replaced"
@@ -407,7 +409,7 @@ async def test_a_refresh_token_that_was_used_ends_all_of_its_family(hub: ServedH
     assert [one.actor for one in events] == ["hub"]
 
 
-async def test_a_grant_ends_after_its_days_however_often_it_is_renewed(hub: ServedHub) -> None:
+async def test_authorization_grant_ends_after_the_given_days_despite_renewals(hub: ServedHub) -> None:
     made = await allowed(hub, days=1)
     found = [one.explanation for one in await check_tokens(hub.store, hub.clock.now())]
     assert not [one for one in found if "editor" in one], "nothing is to be done about its end"
@@ -420,7 +422,9 @@ async def test_a_grant_ends_after_its_days_however_often_it_is_renewed(hub: Serv
 
 
 @each("shown", ["access_token", "refresh_token"])
-async def test_a_client_revokes_both_of_its_tokens_with_either(hub: ServedHub, shown: str) -> None:
+async def test_client_revokes_access_and_refresh_token_with_either_of_both(
+    hub: ServedHub, shown: str
+) -> None:
     made = await allowed(hub)
     other = await posted(hub, "/revoke", token=made[shown], client_id="site")
     assert other.status_code == 200
@@ -430,7 +434,7 @@ async def test_a_client_revokes_both_of_its_tokens_with_either(hub: ServedHub, s
     assert (await renewed(hub, made["refresh_token"])).json()["error"] == "invalid_grant"
 
 
-async def test_a_grant_ends_with_its_token_and_with_that_of_its_person(hub: ServedHub) -> None:
+async def test_authorization_grant_ends_when_the_token_of_client_or_person_is_revoked(hub: ServedHub) -> None:
     noun = hub.noun(OperatorTokens)
     for name in ("editor", "an operator"):
         made = await allowed(hub)
@@ -452,7 +456,7 @@ async def test_the_owner_of_a_device_allows_an_assistant_until_the_device_is_rev
     assert (await renewed(hub, second["refresh_token"])).json()["error"] == "invalid_grant"
 
 
-async def test_a_token_of_an_assistant_counts_for_assistants_alone(hub: ServedHub) -> None:
+async def test_token_of_an_assistant_is_accepted_only_at_the_mcp_route(hub: ServedHub) -> None:
     made = await allowed(hub)
     assert await status(hub, made["access_token"]) == 200
     assert await status(hub, made["access_token"], "/v1/me") == 401
@@ -461,7 +465,7 @@ async def test_a_token_of_an_assistant_counts_for_assistants_alone(hub: ServedHu
     assert await status(hub, made["refresh_token"]) == 401
 
 
-async def test_grants_are_limited_as_tokens_are(hub: ServedHub) -> None:
+async def test_authorization_grants_count_toward_the_limit_of_tokens(hub: ServedHub) -> None:
     hub.noun(OperatorTokens).limits = IdentityLimits(operator_tokens=3)
     async with signed_in(hub) as browser:
         for _ in range(2):
@@ -481,7 +485,7 @@ async def test_a_form_with_too_many_fields_is_an_invalid_request(hub: ServedHub,
     assert "1000" in refused.json()["error_description"]
 
 
-async def test_a_form_is_taken_by_the_addresses_for_tokens_alone(hub: ServedHub) -> None:
+async def test_form_bodies_are_accepted_only_by_the_token_routes(hub: ServedHub) -> None:
     async with over_tcp(hub, await hub.token(Role.ADMIN)) as client:
         assert (await client.post("/v1/operator-tokens", data={"name": "x"})).status_code == 415
         assert (await client.post("/token", json={})).status_code == 415
@@ -554,7 +558,7 @@ async def site(hub: ServedHub, folder: Path) -> AsyncIterator[Site]:
         tasks.cancel_scope.cancel()
 
 
-async def test_a_client_is_known_by_its_document(hub: ServedHub, tmp_path: Path) -> None:
+async def test_oauth_client_is_identified_by_the_metadata_document(hub: ServedHub, tmp_path: Path) -> None:
     async with site(hub, tmp_path) as clients, signed_in(hub) as browser:
         storage = Storage("none")
         storage.info, person = None, Person(browser)
@@ -570,9 +574,7 @@ async def test_a_client_is_known_by_its_document(hub: ServedHub, tmp_path: Path)
         assert clients.asked == 2
 
 
-async def test_a_client_that_calls_itself_something_else_is_shown_with_its_host(
-    hub: ServedHub, tmp_path: Path
-) -> None:
+async def test_client_with_a_misleading_name_is_shown_with_the_host(hub: ServedHub, tmp_path: Path) -> None:
     async with site(hub, tmp_path) as clients, signed_in(hub) as browser:
         name = "The bank\n\u202e" + "x" * 100
         clients.answer = (200, json.dumps(DOCUMENTED | {"client_name": name}).encode(), b"")
@@ -583,7 +585,7 @@ async def test_a_client_that_calls_itself_something_else_is_shown_with_its_host(
     assert (await hub.noun(OperatorTokens).all(ALL))[-1].name == shown
 
 
-def test_of_a_long_host_the_end_is_shown() -> None:
+def test_long_host_of_a_client_is_shown_by_the_end() -> None:
     shown = _called("The bank", "https://login.bank.example.of.another.test/client.json")
     assert shown == "The bank (…ple.of.another.test)"
 
@@ -611,7 +613,7 @@ DOCUMENTS_THAT_LIE = [
 
 
 @each(("answer", "about"), DOCUMENTS_THAT_LIE)
-async def test_a_document_that_is_not_of_its_client_is_refused(
+async def test_client_document_that_does_not_match_the_client_is_refused(
     hub: ServedHub, tmp_path: Path, answer: tuple[int, bytes, bytes], about: str
 ) -> None:
     async with site(hub, tmp_path) as clients, signed_in(hub) as browser:
@@ -620,9 +622,7 @@ async def test_a_document_that_is_not_of_its_client_is_refused(
         assert refused.status_code == 422 and about in refused.json()["detail"], refused.text
 
 
-async def test_a_document_that_cannot_be_reached_is_refused_with_the_reason(
-    hub: ServedHub, tmp_path: Path
-) -> None:
+async def test_unreachable_client_document_is_refused_with_the_reason(hub: ServedHub, tmp_path: Path) -> None:
     async with site(hub, tmp_path), signed_in(hub) as browser:
         asked = query(hub, client_id="https://clients.test:1/client.json")
         refused = await browser.get(ADDRESS, params={"query": asked})
@@ -630,7 +630,7 @@ async def test_a_document_that_cannot_be_reached_is_refused_with_the_reason(
     assert "client.json: it cannot be read: nothing accepts connections there" in refused.json()["detail"]
 
 
-async def test_a_document_is_not_fetched_within_the_network_nor_for_strangers(
+async def test_client_document_is_fetched_neither_from_private_addresses_nor_unauthenticated(
     hub: ServedHub, tmp_path: Path
 ) -> None:
     async with site(hub, tmp_path) as clients, signed_in(hub) as browser:
@@ -645,7 +645,7 @@ async def test_a_document_is_not_fetched_within_the_network_nor_for_strangers(
         assert clients.asked == 0
 
 
-async def test_documents_that_are_remembered_are_limited(hub: ServedHub, tmp_path: Path) -> None:
+async def test_cached_client_documents_are_limited_in_number(hub: ServedHub, tmp_path: Path) -> None:
     async with site(hub, tmp_path) as clients, signed_in(hub) as browser:
         server = hub.noun(Authorizations)._server()
         server._documents |= {str(number): (hub.now_ms, None) for number in range(DOCUMENTS)}  # type: ignore[misc]
@@ -653,7 +653,9 @@ async def test_documents_that_are_remembered_are_limited(hub: ServedHub, tmp_pat
         assert list(server._documents) == [clients.id]
 
 
-async def test_any_hub_of_a_database_answers_what_another_allowed(tmp_path: Path, postgres: Postgres) -> None:
+async def test_authorization_of_one_node_is_accepted_by_another_node(
+    tmp_path: Path, postgres: Postgres
+) -> None:
     with postgres.database() as url:
         async with nodes_of(tmp_path, url, "one", "two", text=SETTINGS) as (one, two):
             for hub in (one, two):

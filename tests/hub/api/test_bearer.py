@@ -45,7 +45,7 @@ async def _row(bench: IdentityBench) -> OperatorTokenRow:
     return row
 
 
-async def test_a_token_stands_for_its_role_its_scopes_and_its_user(bench: IdentityBench) -> None:
+async def test_operator_token_yields_the_principal_with_role_scopes_and_user(bench: IdentityBench) -> None:
     token = await bench.token(Role.OPERATOR, [Scope.READ], user_id=bench.owner_id)
     principal = await _bearer(bench).principal(token, HERE)
     id = (await _row(bench)).id
@@ -54,7 +54,7 @@ async def test_a_token_stands_for_its_role_its_scopes_and_its_user(bench: Identi
     )
 
 
-async def test_a_row_that_claims_more_than_its_role_brings_gets_no_more(bench: IdentityBench) -> None:
+async def test_token_row_with_scopes_beyond_the_role_is_cut_to_the_role(bench: IdentityBench) -> None:
     await bench.store.write(
         OPERATOR_TOKENS.create,
         id=TokenId("t-9"),
@@ -71,7 +71,7 @@ async def test_a_row_that_claims_more_than_its_role_brings_gets_no_more(bench: I
     assert (await _bearer(bench).principal("hub_op_wide", HERE)).scopes == {Scope.READ}
 
 
-async def test_an_unknown_a_revoked_and_an_expired_token_open_nothing(bench: IdentityBench) -> None:
+async def test_unknown_revoked_and_expired_tokens_are_refused(bench: IdentityBench) -> None:
     bearer, token = _bearer(bench), await bench.token()
     assert "this token is unknown" in str(await _refused(bearer, token + "x"))
     bench.clock.advance(91 * DAY_S)
@@ -95,7 +95,7 @@ async def test_last_use_of_a_token_is_stored_once_a_minute(bench: IdentityBench)
     assert used == [(begin, begin), (begin, begin), (begin + 60_000, begin + 60_000)]
 
 
-async def test_a_token_opens_a_hub_whose_database_is_damaged_and_is_only_read(bench: IdentityBench) -> None:
+async def test_token_is_accepted_by_a_hub_with_a_damaged_database(bench: IdentityBench) -> None:
     token, store = await bench.token(), ObservedDatabase(bench.store)
     store.health.failed(Unavailable("a page is not what was written", "damaged"), is_write=False)
     attempts = FailedAttempts(store, bench.clock, kind="operator")
@@ -104,7 +104,7 @@ async def test_a_token_opens_a_hub_whose_database_is_damaged_and_is_only_read(be
     assert (await _row(bench)).last_used_at is None
 
 
-async def test_an_agents_token_stands_for_that_agent_and_no_scope(bench: IdentityBench) -> None:
+async def test_agent_token_yields_the_principal_of_the_agent_without_scopes(bench: IdentityBench) -> None:
     agent_id = await bench.agent()
     principal = await _bearer(bench).principal(await bench.agent_token(agent_id), HERE)
     assert principal == Principal.of_agent(agent_id, user_id=bench.owner_id, name="notes")
@@ -115,14 +115,14 @@ async def test_an_agents_token_stands_for_that_agent_and_no_scope(bench: Identit
     assert not any(principal.may(scope) for scope in Scope)
 
 
-async def test_a_token_of_one_kind_is_not_looked_for_among_those_of_another(bench: IdentityBench) -> None:
+async def test_token_with_the_prefix_of_another_kind_is_unknown(bench: IdentityBench) -> None:
     bearer = _bearer(bench)
     operators, agents = await bench.token(), await bench.agent_token(await bench.agent())
     assert "this token is unknown" in str(await _refused(bearer, operators.replace("hub_op_", "hub_agt_")))
     assert "this token is unknown" in str(await _refused(bearer, agents.replace("hub_agt_", "hub_op_")))
 
 
-async def test_ten_wrong_tokens_in_a_minute_refuse_those_of_their_network_for_five(
+async def test_ten_wrong_tokens_in_a_minute_block_wrong_tokens_of_the_network(
     bench: IdentityBench,
 ) -> None:
     bearer, agents = _bearer(bench), await bench.agent_token(await bench.agent())
@@ -143,7 +143,7 @@ async def test_ten_wrong_tokens_in_a_minute_refuse_those_of_their_network_for_fi
     assert (await _refused(bearer, "hub_op_again")).code is ErrorCode.AUTH_FAILED
 
 
-async def test_the_limits_are_those_it_was_given_and_reaching_them_is_counted(bench: IdentityBench) -> None:
+async def test_configured_limit_of_failed_attempts_is_enforced_and_counted(bench: IdentityBench) -> None:
     attempts, reached = (
         FailedAttempts(bench.store, bench.clock, kind="operator", limits=AttemptLimits(failures=2)),
         [],
@@ -157,14 +157,14 @@ async def test_the_limits_are_those_it_was_given_and_reaching_them_is_counted(be
     assert [network for network, _ in attempts.waiting()] == [HERE]
 
 
-async def test_one_wrong_token_shown_from_everywhere_waits_as_well(bench: IdentityBench) -> None:
+async def test_wrong_token_shown_from_many_networks_is_rate_limited(bench: IdentityBench) -> None:
     bearer = _bearer(bench)
     for host in range(10):
         await _refused(bearer, "hub_op_leaked", f"192.0.2.{host}")
     assert (await _refused(bearer, "hub_op_leaked", THERE)).code is ErrorCode.RATE_LIMITED
 
 
-async def test_the_audit_tells_of_refusals_once_a_minute_with_their_number(bench: IdentityBench) -> None:
+async def test_refused_tokens_are_audited_once_a_minute_with_the_count(bench: IdentityBench) -> None:
     bearer = _bearer(bench)
     for guess in range(5):
         await _refused(bearer, f"hub_op_{guess}")
@@ -179,7 +179,7 @@ async def test_the_audit_tells_of_refusals_once_a_minute_with_their_number(bench
     assert "hub_op" not in str(entries)
 
 
-async def test_whoever_was_let_in_goes_on_while_the_database_does_not_answer() -> None:
+async def test_accepted_principal_remains_valid_while_the_database_is_unavailable() -> None:
     async with open_identity() as bench:
         bearer = _bearer(bench)
         principal = await bearer.principal(await bench.token(), HERE)
@@ -187,7 +187,7 @@ async def test_whoever_was_let_in_goes_on_while_the_database_does_not_answer() -
     assert await bearer.still_counts(principal), "the database is closed"
 
 
-async def test_a_crowd_that_asks_for_too_much_is_told_of_in_the_name_of_all(bench: IdentityBench) -> None:
+async def test_forbidden_requests_of_very_many_tokens_are_audited_as_the_hub(bench: IdentityBench) -> None:
     bearer = _bearer(bench)
     for number in range(102):
         await bearer.report_forbidden(_viewer(number), HERE, "needs the scope 'run'")
@@ -196,7 +196,7 @@ async def test_a_crowd_that_asks_for_too_much_is_told_of_in_the_name_of_all(benc
     assert {entry.outcome for entry in entries} == {"refused"}
 
 
-async def test_a_refusal_that_cannot_be_written_down_is_one_all_the_same(
+async def test_refusal_is_logged_if_the_audit_entry_cannot_be_written(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async with open_identity() as bench:

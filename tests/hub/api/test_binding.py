@@ -64,7 +64,7 @@ async def with_parts(
 ) -> None: ...
 
 
-async def test_each_part_of_a_request_has_its_type() -> None:
+async def test_request_parameters_are_converted_to_the_declared_types() -> None:
     query = "tag=a&tag=b&state=QUEUED&limit=7&since=2026-01-05T09:00:00Z&is_all=true"
     assert await bound(with_parts, a_call(query, headers={"x-key": "k"}, name="notes")) == {
         "name": "notes",
@@ -100,7 +100,7 @@ class Zoned:
         ("2026-1-5", None),
     ],
 )
-async def test_a_date_is_the_time_at_which_it_begins_where_its_user_is(
+async def test_date_parameter_is_the_begin_of_the_day_in_the_user_timezone(
     given: str, expected: datetime | None
 ) -> None:
     call = a_call(f"since={given}&tag=2026-12-04", name="notes")
@@ -113,7 +113,7 @@ async def test_a_date_is_the_time_at_which_it_begins_where_its_user_is(
         assert (arguments["since"], arguments["tag"]) == (expected, ["2026-12-04"])
 
 
-async def test_every_wrong_part_is_named_at_once() -> None:
+async def test_request_with_several_wrong_parameters_names_all_of_the_parameters() -> None:
     query = "limit=12&state=odd&is_all=perhaps&since=2026-01-05T09:00:00"
     with pytest.raises(CodedError, check=coded(ErrorCode.BAD_PARAMS)) as refused:
         await bound(with_parts, a_call(query, name="notes"))
@@ -124,7 +124,7 @@ async def test_every_wrong_part_is_named_at_once() -> None:
     assert is_all == "query.is_all: expected true or false, not text"
 
 
-async def test_a_parameter_that_is_no_list_is_given_once() -> None:
+async def test_repeated_single_value_parameter_is_refused() -> None:
     with pytest.raises(CodedError, check=coded(ErrorCode.BAD_PARAMS)) as refused:
         await bound(with_parts, a_call("state=QUEUED&state=RUNNING&tag=a&tag=b", name="notes"))
     assert (str(refused.value), refused.value.hint) == ("query.state: given 2 times", "keep one of them")
@@ -133,14 +133,14 @@ async def test_a_parameter_that_is_no_list_is_given_once() -> None:
 async def with_body(body: Body) -> None: ...
 
 
-async def test_a_parameter_that_does_not_exist_is_refused_with_the_nearest_one() -> None:
+async def test_unknown_parameter_is_refused_with_the_nearest_known_name() -> None:
     with pytest.raises(CodedError, check=coded(ErrorCode.BAD_PARAMS)) as refused:
         await bound(with_parts, a_call("limits=7&user=ana", name="notes"))
     assert str(refused.value) == "query.limits: there is no such parameter"
     assert refused.value.hint == "did you mean 'limit'?"
 
 
-async def test_every_wrong_key_of_a_body_is_named_at_once() -> None:
+async def test_request_body_with_several_wrong_keys_names_all_of_the_keys() -> None:
     given = (
         b'{"name": "a\\n", "part": {"size": 0}, "state": "odd", "tags": ["a", "b", "c"], "at": 5,'
         b' "derived": 1, "nane": 2}'
@@ -171,7 +171,7 @@ async def test_every_wrong_key_of_a_body_is_named_at_once() -> None:
         (b'{"name": "a", "part": {}}', "body.part.size: missing"),
     ],
 )
-async def test_a_body_that_cannot_be_one_is_refused(body: bytes, message: str) -> None:
+async def test_unparsable_request_body_is_refused_with_the_reason(body: bytes, message: str) -> None:
     with pytest.raises(CodedError, check=coded(ErrorCode.BAD_PARAMS)) as refused:
         await bound(with_body, a_call(body=body))
     assert str(refused.value).startswith(message)
@@ -180,7 +180,7 @@ async def test_a_body_that_cannot_be_one_is_refused(body: bytes, message: str) -
 async def with_options(options: Annotated[Options, OPTIONAL]) -> None: ...
 
 
-async def test_an_optional_body_that_is_left_out_is_an_empty_one() -> None:
+async def test_omitted_optional_body_is_bound_as_empty_options() -> None:
     for body in (b"", b"null", b"{}"):
         assert await bound(with_options, a_call(body=body)) == {"options": Options()}
 
@@ -188,7 +188,7 @@ async def test_an_optional_body_that_is_left_out_is_an_empty_one() -> None:
 async def with_table(table: TemplateTable) -> None: ...
 
 
-async def test_a_table_of_hub_toml_is_checked_by_its_own_rules() -> None:
+async def test_settings_table_in_a_body_is_checked_by_the_settings_rules() -> None:
     found = await bound(with_table, a_call(body=b'{"type": "RESEARCHER"}'))
     assert found["table"].type == "RESEARCHER"
     with pytest.raises(
@@ -197,7 +197,7 @@ async def test_a_table_of_hub_toml_is_checked_by_its_own_rules() -> None:
         await bound(with_table, a_call(body=b'{"typ": "RESEARCHER"}'))
 
 
-async def test_a_function_makes_its_value_once_for_a_request() -> None:
+async def test_dependency_function_is_evaluated_once_per_request() -> None:
     made: list[str] = []
 
     async def word(call: Call, name: str = "none") -> str:
@@ -229,7 +229,7 @@ class Letter(View):
 async def with_letter(letter: Letter) -> None: ...
 
 
-async def test_a_field_may_be_given_by_its_alias_and_a_refusal_names_it_as_the_request_does() -> None:
+async def test_body_field_is_accepted_by_alias_and_refused_under_the_name_used() -> None:
     for spelled in (
         '{"content": "a", "to": ["b"]}',
         '{"message": "a", "ids": ["b"]}',
@@ -273,7 +273,7 @@ KEYS = "{" + ",".join(f'"wrong{number}":1' for number in range(20_000)) + "}"
         (with_table, "", f'{{"type": {[1] * 20_000}}}'),
     ],
 )
-async def test_as_many_wrong_keys_as_fit_into_a_request_make_a_short_refusal(
+async def test_refusal_of_very_many_wrong_keys_is_short(
     function: Any, query: str, body: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     compared: list[str] = []

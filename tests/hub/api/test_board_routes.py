@@ -56,7 +56,7 @@ def refused(answer: httpx2.Response) -> tuple[int, str]:
     return answer.status_code, answer.json()["code"]
 
 
-async def test_a_board_is_made_looked_at_changed_and_removed(hub: Served) -> None:
+async def test_board_is_created_read_changed_and_removed_over_the_api(hub: Served) -> None:
     made = await hub.made("/v1/boards", {"name": "roses", "description": "What grows."})
     assert (made["user"], made["agents"], made["lead"], made["members"]) == ("owner", 0, None, [])
     for given in ("roses", made["id"]):
@@ -68,7 +68,7 @@ async def test_a_board_is_made_looked_at_changed_and_removed(hub: Served) -> Non
     assert refused(await hub.operator.get("/v1/boards/lawn")) == (404, "unknown_board")
 
 
-async def test_a_change_of_a_board_that_changed_meanwhile_is_refused(hub: Served) -> None:
+async def test_board_change_with_an_outdated_etag_is_refused(hub: Served) -> None:
     await hub.board()
     read = (await hub.operator.get("/v1/boards/roses")).headers["etag"]
     for body, status in (({"description": "mine"}, 200), ({"description": "yours"}, 412)):
@@ -78,7 +78,7 @@ async def test_a_change_of_a_board_that_changed_meanwhile_is_refused(hub: Served
     assert gone.status_code == 412
 
 
-async def test_agents_come_on_a_board_and_leave_it_and_one_leads(hub: Served) -> None:
+async def test_agents_join_and_leave_a_board_and_the_lead_is_changed(hub: Served) -> None:
     board = await hub.board("roses", "inbox", "notes")
     assert (board["lead"], board["agents"]) == ("inbox", 2)
     assert [(one["name"], one["is_lead"], one["device"]) for one in board["members"]] == [
@@ -93,7 +93,7 @@ async def test_agents_come_on_a_board_and_leave_it_and_one_leads(hub: Served) ->
     assert refused(again) == (404, "unknown_agent")
 
 
-async def test_boards_and_agents_of_another_user_are_not_there(hub: Served) -> None:
+async def test_boards_and_agents_of_another_user_are_unknown(hub: Served) -> None:
     eve = await hub.fake.user("eve")
     await hub.fake.agent("hers", user_id=eve)
     await hub.operator.post("/v1/boards", params={"user": "eve"}, json={"name": "lawn"})
@@ -115,7 +115,7 @@ async def test_a_page_of_memory_has_two_hundred_items_at_most(hub: Served) -> No
     assert len(page["memory"]) == 200 and page["next_cursor"] is not None
 
 
-async def test_memory_is_found_by_its_tags_its_kind_and_its_words(hub: Served) -> None:
+async def test_board_memory_is_filtered_by_tag_kind_source_and_correlation(hub: Served) -> None:
     await hub.board()
     await hub.remember("a", tags=["weeds", " weeds ", "urgent"], source="lead")
     await hub.remember("b", tags=["weeds"], is_chat=True)
@@ -144,7 +144,7 @@ async def test_memory_with_a_key_is_written_once_even_if_its_response_was_lost(h
         assert (answer.status_code, await hub.memory()) == (201, ["once"])
 
 
-async def test_an_agent_is_told_what_it_is(hub: Served) -> None:
+async def test_agent_route_reports_name_user_role_and_board_of_the_caller(hub: Served) -> None:
     await hub.board("roses", "inbox", "notes")
     for name, role in (("inbox", "lead"), ("notes", "worker")):
         async with agent(hub, name) as asking:
@@ -163,7 +163,7 @@ async def test_an_agent_is_told_what_it_is(hub: Served) -> None:
         assert (await asking.get("/v1/agent/boards")).json()["boards"] == []
 
 
-async def test_an_agent_writes_in_its_own_name_into_the_memory_of_its_board(hub: Served) -> None:
+async def test_agent_writes_memory_of_the_own_board_in_the_own_name(hub: Served) -> None:
     await hub.board("roses", "inbox")
     await hub.board("lawn")
     async with agent(hub, "inbox") as asking:
@@ -179,7 +179,7 @@ async def test_an_agent_writes_in_its_own_name_into_the_memory_of_its_board(hub:
             assert refused(nowhere) == (404, "unknown_board")
 
 
-async def test_a_token_that_was_revoked_or_whose_agent_is_gone_opens_nothing(hub: Served) -> None:
+async def test_agent_token_is_refused_after_revocation_or_removal_of_the_agent(hub: Served) -> None:
     await hub.board("roses", "inbox", "notes")
     async with agent(hub, "inbox") as inbox, agent(hub, "notes") as notes:
         assert (await inbox.get("/v1/agent")).status_code == 200
@@ -199,7 +199,7 @@ async def test_a_token_that_was_revoked_or_whose_agent_is_gone_opens_nothing(hub
         assert gone.json()["detail"] == "the agent of this token was removed, or ended for good"
 
 
-async def test_a_token_of_an_agent_counts_as_long_as_was_said(hub: Served) -> None:
+async def test_agent_token_expires_after_the_requested_lifetime(hub: Served) -> None:
     await hub.fake.agent("inbox")
     made = await hub.made("/v1/agents/inbox/tokens", {"ttl_s": 60})
     async with over_tcp(hub.fake, made["token"]) as asking:

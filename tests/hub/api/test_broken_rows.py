@@ -70,7 +70,7 @@ async def failures(client: httpx2.AsyncClient) -> list[tuple[str, str]]:
     return [(path, said[:300]) for path, (status, said) in read if status >= 500]
 
 
-async def test_no_list_and_no_row_of_others_fails_because_of_a_broken_row(tmp_path: Path) -> None:
+async def test_broken_row_fails_neither_lists_nor_routes_of_other_rows(tmp_path: Path) -> None:
     planted = [fault for fault in faults() if fault.kind in OFTEN]
     async with damaged(tmp_path, *planted) as client:
         assert await failures(client) == []
@@ -80,7 +80,7 @@ async def test_no_list_and_no_row_of_others_fails_because_of_a_broken_row(tmp_pa
             assert (await client.get(f"/v1/{path}")).status_code == 200
 
 
-async def test_what_to_do_about_a_row_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+async def test_route_of_an_unreadable_row_names_the_verify_command(tmp_path: Path) -> None:
     fault = next(one for one in faults() if one.part == "ck_agent_states_lifecycle")
     async with damaged(tmp_path, fault) as client:
         refused = await client.get(f"/v1/agents/{fault.world}/status")
@@ -90,7 +90,7 @@ async def test_what_to_do_about_a_row_that_cannot_be_read_is_told(tmp_path: Path
 
 
 @pytest.mark.soak
-async def test_no_list_and_no_row_of_others_fails_whatever_the_kind(tmp_path: Path) -> None:
+async def test_broken_row_of_any_fault_kind_fails_no_route_of_other_rows(tmp_path: Path) -> None:
     for kind in {fault.kind for fault in faults()} - set(OFTEN):
         (tmp_path / kind).mkdir()
         async with damaged(tmp_path / kind, *(fault for fault in faults() if fault.kind == kind)) as client:
@@ -98,7 +98,7 @@ async def test_no_list_and_no_row_of_others_fails_whatever_the_kind(tmp_path: Pa
 
 
 @pytest.mark.soak
-async def test_a_route_of_a_broken_row_says_that_it_is_unreadable(tmp_path: Path) -> None:
+async def test_route_of_a_broken_row_never_answers_500(tmp_path: Path) -> None:
     planted = {fault.table: fault for fault in faults() if fault.kind in OFTEN}.values()  # one a table
     failed: list[tuple[str, str]] = []
     async with damaged(tmp_path, *planted) as client:

@@ -45,7 +45,7 @@ def connected(url: str, context: ssl.SSLContext) -> AbstractAsyncContextManager[
     return connect(url.replace("ws://", "wss://"), ssl=context, compression=None)
 
 
-async def test_another_pair_is_served_from_the_next_connection_on_and_open_ones_go_on(tmp_path: Path) -> None:
+async def test_replaced_certificate_is_served_to_new_connections_only(tmp_path: Path) -> None:
     old, new = write_certificate(tmp_path, "old"), write_certificate(tmp_path, "new")
     context = trusting(old, new)
     certificates = Certificates(*old)
@@ -59,7 +59,7 @@ async def test_another_pair_is_served_from_the_next_connection_on_and_open_ones_
             assert (await device.greet(token))["type"] == "welcome"
 
 
-async def test_a_client_of_tls_1_1_and_one_without_tls_are_turned_away(tmp_path: Path) -> None:
+async def test_connections_with_tls_1_1_or_without_tls_are_refused(tmp_path: Path) -> None:
     files = write_certificate(tmp_path)
     old_fashioned = trusting(files)
     old_fashioned.set_ciphers("DEFAULT@SECLEVEL=0")
@@ -77,14 +77,14 @@ async def test_a_client_of_tls_1_1_and_one_without_tls_are_turned_away(tmp_path:
             assert (await RawDevice(socket).greet(await port.pair()))["type"] == "welcome"
 
 
-def test_a_pair_reports_its_names_and_when_it_expires(tmp_path: Path) -> None:
+def test_certificate_pair_reports_names_and_expiry(tmp_path: Path) -> None:
     pair = load_pair(*write_certificate(tmp_path, "hub.example", lasts=timedelta(days=10)))
     assert pair.names == ("localhost", "hub.example", "127.0.0.1")
     left = pair.expires_at - SystemClock().now()
     assert timedelta(days=9) < left <= timedelta(days=10)
 
 
-def test_a_pair_that_cannot_be_used_is_refused_and_the_file_is_named(tmp_path: Path) -> None:
+def test_unusable_certificate_pair_is_refused_with_the_file_name(tmp_path: Path) -> None:
     good, other = write_certificate(tmp_path, "good"), write_certificate(tmp_path, "other")
     locked = write_certificate(tmp_path, "locked", password=b"secret")
     nonsense = tmp_path / "nonsense"
@@ -114,7 +114,7 @@ async def test_tcp_is_encrypted_and_the_unix_socket_is_not(tmp_path: Path) -> No
             assert (await client.get("/v1/status")).status_code == 200
 
 
-async def test_who_never_finishes_the_handshake_is_counted_and_let_go(tmp_path: Path) -> None:
+async def test_connection_with_an_unfinished_tls_handshake_is_counted_and_closed(tmp_path: Path) -> None:
     files = write_certificate(tmp_path)
     gate = Gate(replace(ROOMY, strangers=3), clock=FakeClock(), metrics=Metrics())
     counted: list[str] = []

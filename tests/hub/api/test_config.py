@@ -15,7 +15,7 @@ from tests.support.hub import TEXT, ServedHub, answer, open_empty_hub, over_unix
 ME = f"operator:{os.getuid()}"
 
 
-async def test_the_settings_in_use_are_reported_with_where_each_value_was_given(
+async def test_config_route_reports_settings_in_use_with_the_origin_of_each_value(
     client: httpx2.AsyncClient, tmp_path: Path
 ) -> None:
     answer = await client.get("/v1/config")
@@ -34,7 +34,7 @@ async def test_the_settings_in_use_are_reported_with_where_each_value_was_given(
     assert answer.headers["etag"] == told["tag"]
 
 
-async def test_a_secret_is_reported_by_its_reference_alone(
+async def test_config_route_reports_a_secret_only_by_reference(
     hub: ServedHub, client: httpx2.AsyncClient, tmp_path: Path
 ) -> None:
     (tmp_path / "url").write_text("postgresql://me:hunter2@db/hub")
@@ -45,7 +45,9 @@ async def test_a_secret_is_reported_by_its_reference_alone(
     assert "hunter2" not in told
 
 
-async def test_a_reload_answers_with_three_lists(hub: ServedHub, client: httpx2.AsyncClient) -> None:
+async def test_reload_route_lists_live_reconnect_and_restart_changes(
+    hub: ServedHub, client: httpx2.AsyncClient
+) -> None:
     hub.settings.write_text(TEXT.replace("4", "5\nping_interval_s = 20.0").replace("home", "x"))
     answer = await client.post("/v1/reload")
     (entry,) = await hub.store.read(audit.list_entries, limit=1)
@@ -61,7 +63,7 @@ async def test_a_reload_answers_with_three_lists(hub: ServedHub, client: httpx2.
     assert (entry.event, entry.actor) == ("settings.applied", ME)
 
 
-async def test_a_broken_file_is_refused_with_its_lines_and_told_until_it_is_mended(
+async def test_reload_of_a_broken_file_is_refused_and_reported_until_repaired(
     hub: ServedHub, client: httpx2.AsyncClient
 ) -> None:
     hub.settings.write_text("[limits]\nruns = 0\n")
@@ -76,7 +78,7 @@ async def test_a_broken_file_is_refused_with_its_lines_and_told_until_it_is_mend
     assert (told["text"], after["refused"]) == (TEXT, [])
 
 
-async def test_an_edit_needs_no_tag_but_a_stale_one_is_refused(
+async def test_config_edit_is_accepted_without_an_etag_and_refused_if_stale(
     hub: ServedHub, client: httpx2.AsyncClient
 ) -> None:
     seen = (await client.get("/v1/config")).headers["etag"]
@@ -93,7 +95,7 @@ async def test_an_edit_needs_no_tag_but_a_stale_one_is_refused(
     assert hub.settings.read_text() == TEXT.replace("4", "6").replace('name = "home"    # where I live\n', "")
 
 
-async def test_an_edit_says_one_thing(client: httpx2.AsyncClient) -> None:
+async def test_empty_or_ambiguous_config_edit_is_refused(client: httpx2.AsyncClient) -> None:
     answers = [
         await client.patch("/v1/config", json=body)
         for body in ({}, {"text": "", "values": {"limits.runs": 1}}, {"values": {"limits.runs": None}})
@@ -102,7 +104,7 @@ async def test_an_edit_says_one_thing(client: httpx2.AsyncClient) -> None:
     assert {answer.json()["code"] for answer in answers} == {"bad_params"}
 
 
-async def test_the_schema_is_there_for_editors(client: httpx2.AsyncClient) -> None:
+async def test_config_schema_route_returns_the_settings_schema(client: httpx2.AsyncClient) -> None:
     assert (await client.get("/v1/config/schema")).json() == settings_schema()
 
 
@@ -127,7 +129,7 @@ class KilledAfterTheRow(Reloader):
         await super()._keep()
 
 
-async def test_a_change_is_listed_with_its_author_and_origin_and_reverted_on_what_was_read(
+async def test_config_history_lists_author_and_origin_and_revert_checks_the_etag(
     hub: ServedHub, client: httpx2.AsyncClient, tmp_path: Path
 ) -> None:
     hub.settings.write_text(TEXT.replace("runs = 4 ", "runs = 5 "))
@@ -158,7 +160,7 @@ async def test_a_change_is_listed_with_its_author_and_origin_and_reverted_on_wha
     assert {one["node"] for one in changes} == {hub.context.node.id}
 
 
-async def test_an_edit_is_checked_and_its_effects_are_listed_before_it_is_written(
+async def test_config_check_lists_effects_and_problems_without_writing(
     hub: ServedHub, client: httpx2.AsyncClient
 ) -> None:
 
@@ -177,7 +179,7 @@ async def test_an_edit_is_checked_and_its_effects_are_listed_before_it_is_writte
     assert hub.settings.read_text() == TEXT
 
 
-async def test_a_value_that_is_not_allowed_any_more_is_not_reverted_to(tmp_path: Path) -> None:
+async def test_config_revert_to_a_value_that_became_invalid_is_refused(tmp_path: Path) -> None:
     (tmp_path / "key").write_text("k")
     (tmp_path / "other").write_text("k")
     model = (
@@ -197,7 +199,7 @@ async def test_a_value_that_is_not_allowed_any_more_is_not_reverted_to(tmp_path:
 
 
 @pytest.mark.parametrize(("killed", "source"), [(KilledAfterTheFile, "start"), (KilledAfterTheRow, "edit")])
-async def test_a_change_whose_hub_was_killed_is_in_the_history_once(
+async def test_config_change_of_a_killed_hub_is_listed_once_in_the_history(
     killed: type[Reloader], source: str, tmp_path: Path
 ) -> None:
     database = f"sqlite:///{tmp_path}/hub.db"

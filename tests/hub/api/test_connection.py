@@ -91,7 +91,7 @@ async def test_malformed_request_is_refused_as_a_problem_and_ends_its_connection
         assert (_problem(answer), b"connection: close" in answer) == ((status, code), True), sent[:50]
 
 
-async def test_what_follows_an_upgrade_that_is_not_done_is_no_request(hub: ServedHub) -> None:
+async def test_bytes_after_a_refused_upgrade_are_not_read_as_a_request(hub: ServedHub) -> None:
     asked = b"GET /healthz HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: upgrade\r\nupgrade: x\r\n"
     async with await _connect(hub) as stream:
         await stream.send(asked + b"content-type: application/json\r\ncontent-length: 4\r\n\r\n")
@@ -100,7 +100,7 @@ async def test_what_follows_an_upgrade_that_is_not_done_is_no_request(hub: Serve
     assert b"connection: close" in told
 
 
-async def test_a_request_that_does_not_wait_for_the_response_before_it_is_not_read(hub: ServedHub) -> None:
+async def test_pipelined_requests_are_not_read(hub: ServedHub) -> None:
     async with await _connect(hub) as stream:
         await stream.send(b"GET /healthz HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n" * 100)
         told = await _rest(stream)
@@ -126,7 +126,7 @@ class Wire(asyncio.Transport):
         return False
 
 
-async def test_a_stranger_who_sends_byte_by_byte_is_read_at_a_measured_pace() -> None:
+async def test_unauthenticated_connection_is_read_at_a_limited_rate() -> None:
     config = uvicorn.Config(PlainTextResponse(""), lifespan="off", log_config=None)
     connection = BoundedConnection(
         config=config,
@@ -207,7 +207,7 @@ async def test_connection_beyond_the_limit_replaces_the_oldest_silent_connection
     assert metrics.registry.get_sample_value("hub_limits_reached_total", {"limit": f"operator_{limit}"}) == 1
 
 
-async def test_healthz_is_answered_and_all_else_refused_when_connections_are_used_up(tmp_path: Path) -> None:
+async def test_only_healthz_is_answered_when_all_connections_are_in_use(tmp_path: Path) -> None:
     counted: list[str] = []
     gate = _gate(connections=2)
     async with serving(tmp_path, gate=gate, requests=2, on_refusal=counted.append) as hub:
@@ -230,7 +230,7 @@ async def test_healthz_is_answered_and_all_else_refused_when_connections_are_use
             assert b"retry-after: 1" in refused
 
 
-async def test_strangers_over_tcp_lock_nobody_out_of_the_unix_socket(tmp_path: Path) -> None:
+async def test_unix_socket_is_served_when_tcp_connections_are_used_up(tmp_path: Path) -> None:
     gate = _gate(connections=2)
     async with (
         serving(tmp_path, gate=gate, connections=1) as hub,
@@ -243,7 +243,7 @@ async def test_strangers_over_tcp_lock_nobody_out_of_the_unix_socket(tmp_path: P
             assert (await client.get("/v1/status")).status_code == 200
 
 
-async def test_connections_over_the_unix_socket_are_bounded_by_themselves(tmp_path: Path) -> None:
+async def test_unix_socket_connections_have_a_separate_limit(tmp_path: Path) -> None:
     async with (
         serving(tmp_path, connections=1) as hub,
         over_unix(hub) as client,
@@ -255,7 +255,7 @@ async def test_connections_over_the_unix_socket_are_bounded_by_themselves(tmp_pa
             assert (await _health(stranger)).startswith(b"HTTP/1.1 200 ")
 
 
-async def test_who_has_shown_a_good_token_is_no_stranger_and_who_has_left_takes_no_place(
+async def test_gate_counts_no_authenticated_or_closed_connection_as_a_stranger(
     tmp_path: Path,
 ) -> None:
     gate = _gate(strangers=1)
@@ -273,7 +273,9 @@ async def test_who_has_shown_a_good_token_is_no_stranger_and_who_has_left_takes_
                 await anyio.lowlevel.checkpoint()
 
 
-async def test_requests_beyond_the_limit_are_refused_and_later_ones_served(tmp_path: Path) -> None:
+async def test_requests_beyond_the_concurrency_limit_are_refused_until_a_place_is_free(
+    tmp_path: Path,
+) -> None:
 
     async with serving(tmp_path, requests=1) as hub, over_unix(hub) as client:
         async with client.stream("GET", "/v1/events"):
@@ -284,7 +286,7 @@ async def test_requests_beyond_the_limit_are_refused_and_later_ones_served(tmp_p
                 await anyio.lowlevel.checkpoint()
 
 
-async def test_a_token_that_keeps_the_hub_busy_leaves_room_for_others_and_for_the_unix_socket(
+async def test_concurrent_requests_of_one_token_leave_places_for_other_callers(
     tmp_path: Path,
 ) -> None:
 
@@ -307,7 +309,7 @@ async def test_a_token_that_keeps_the_hub_busy_leaves_room_for_others_and_for_th
     assert "2 are yours already" in refused.json()["detail"]
 
 
-async def test_a_body_that_does_not_come_is_not_waited_for(tmp_path: Path) -> None:
+async def test_request_with_a_missing_body_times_out_with_408(tmp_path: Path) -> None:
     head = b"POST /v1/runs/r-1/cancel HTTP/1.1\r\nhost: hub\r\ncontent-type: application/json\r\n"
     for key in (b"", b"idempotency-key: k\r\n"):
         async with (
@@ -319,7 +321,7 @@ async def test_a_body_that_does_not_come_is_not_waited_for(tmp_path: Path) -> No
                 assert (await stream.receive()).startswith(b"HTTP/1.1 408 ")
 
 
-async def test_a_reader_cannot_hold_up_what_others_change(client: httpx2.AsyncClient) -> None:
+async def test_open_event_stream_does_not_delay_changes_of_other_requests(client: httpx2.AsyncClient) -> None:
     async with client.stream("GET", "/v1/events", headers={"if-match": "*"}) as answer:
         assert answer.status_code == 200
         with anyio.fail_after(5):
@@ -327,7 +329,7 @@ async def test_a_reader_cannot_hold_up_what_others_change(client: httpx2.AsyncCl
     assert changed.status_code == 200
 
 
-async def test_who_wants_a_websocket_makes_no_advice_of_a_library_in_the_log(
+async def test_websocket_upgrade_request_logs_no_library_message(
     hub: ServedHub, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with await _connect(hub) as stream:

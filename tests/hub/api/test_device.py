@@ -49,7 +49,7 @@ async def test_device_reads_and_cancels_its_runs(bench: Bench) -> None:
     assert [run["state"] for run in (await result(bench, "runs.list"))["runs"]] == [RunState.CANCELLED]
 
 
-async def test_a_device_tells_what_its_owner_said_of_its_own_items_and_may_say_so_twice(bench: Bench) -> None:
+async def test_device_reports_verdicts_of_own_items_and_repeats_are_idempotent(bench: Bench) -> None:
     link = bench.connect(runs=folder(a="- [ ] call Anna"))
     await bench.run()
     verdicts: Parameter = [
@@ -78,7 +78,7 @@ async def test_verdicts_over_an_older_connection_are_not_written(bench: Bench) -
     assert listed.row.verdict == "open"
 
 
-async def test_a_device_reports_where_it_put_its_own_items_and_what_is_repeated_changes_nothing(
+async def test_device_reports_places_of_own_items_and_repeats_are_idempotent(
     bench: Bench,
 ) -> None:
     link = bench.connect(runs=folder(a="- [ ] call Anna"))
@@ -142,7 +142,7 @@ async def test_invalid_request_is_refused_with_code_message_and_hint(bench: Benc
         assert (error.code, bool(error.message and error.hint)) == (code, True), method
 
 
-async def test_a_device_that_replaces_its_key_too_often_is_told_when_it_may_again(bench: Bench) -> None:
+async def test_key_rotation_above_the_rate_is_refused_with_the_retry_time(bench: Bench) -> None:
     old, new, newer = KeyPair(1), KeyPair(2), KeyPair(3)
     link = bench.connect()
     link.credential = f"key:{key_id(old.public)}"
@@ -162,7 +162,7 @@ async def test_a_device_that_replaces_its_key_too_often_is_told_when_it_may_agai
     assert (response.error.code, response.error.retry_after_ms) == (ErrorCode.RATE_LIMITED, 60_000)
 
 
-async def test_a_device_is_served_what_the_table_lists_and_nothing_of_another_device(bench: Bench) -> None:
+async def test_device_gets_only_listed_methods_and_nothing_of_another_device(bench: Bench) -> None:
     row = await bench.control.submit(bench.agent)
     for method in Method:
         told = await ask(bench, method, FakeLink("another"), agent_id=bench.agent.id, run_id=row.id)
@@ -172,7 +172,7 @@ async def test_a_device_is_served_what_the_table_lists_and_nothing_of_another_de
         assert (await bench.row(row.id)).state is RunState.QUEUED, method
 
 
-async def test_an_answer_to_a_device_that_has_left_is_dropped_and_the_next_is_told(bench: Bench) -> None:
+async def test_response_to_a_disconnected_device_is_dropped_and_the_next_is_sent(bench: Bench) -> None:
     gone, there = bench.connect(), FakeLink("another")
     gone.cut()
     requests = make_requests(bench)
@@ -183,7 +183,7 @@ async def test_an_answer_to_a_device_that_has_left_is_dropped_and_the_next_is_to
     assert gone.sent == []
 
 
-async def test_a_request_that_breaks_the_hub_is_answered_and_so_is_the_next(
+async def test_device_request_that_raises_is_answered_internal_and_the_next_is_served(
     bench: Bench, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(agents_noun, "_SHORT", lambda row: 1 / 0)
@@ -205,7 +205,7 @@ def codes(link: FakeLink) -> dict[str, str | None]:
     return found
 
 
-async def test_a_device_that_asks_a_lot_delays_another_one_by_one_request(bench: Bench) -> None:
+async def test_requests_of_devices_are_answered_in_turns(bench: Bench) -> None:
     eager, patient = bench.connect(), FakeLink("another")
     patient.sent = eager.sent  # so that the order of all answers is seen
     requests = make_requests(bench)
@@ -218,7 +218,7 @@ async def test_a_device_that_asks_a_lot_delays_another_one_by_one_request(bench:
     assert list(codes(eager)) == ["e-0", "p-0", "e-1", "p-1", "e-2", "e-3"]
 
 
-async def test_of_one_device_so_many_requests_wait_and_further_ones_are_refused(
+async def test_waiting_requests_of_one_device_are_limited(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(service, "WAITING", 3)
@@ -240,7 +240,7 @@ async def test_of_one_device_so_many_requests_wait_and_further_ones_are_refused(
     assert b'hub_limits_reached_total{limit="waiting_requests"} 2.0' in bench.metrics.render()
 
 
-async def test_a_device_that_asks_too_fast_is_told_when_to_ask_again(bench: Bench) -> None:
+async def test_device_request_above_the_rate_is_refused_with_the_retry_time(bench: Bench) -> None:
     eager, patient = bench.connect(), FakeLink("another")
     requests = make_requests(bench)
     requests.apply(Limits(requests_per_s=0.5))  # and two in one go
@@ -259,7 +259,7 @@ async def test_a_device_that_asks_too_fast_is_told_when_to_ask_again(bench: Benc
     assert b'hub_limits_reached_total{limit="requests_per_s"} 1.0' in bench.metrics.render()
 
 
-async def test_a_request_that_exceeds_the_rate_is_refused_at_once_though_no_other_request_waits(
+async def test_device_request_above_the_rate_is_refused_with_an_empty_queue(
     bench: Bench,
 ) -> None:
     eager = bench.connect()
@@ -273,7 +273,7 @@ async def test_a_request_that_exceeds_the_rate_is_refused_at_once_though_no_othe
     assert codes(eager) == {"e-0": None, "e-1": ErrorCode.RATE_LIMITED}
 
 
-async def test_while_nothing_is_answered_only_so_many_refusals_wait(
+async def test_waiting_refusals_of_a_device_are_limited(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(service, "WAITING_REFUSALS", 2)
@@ -290,13 +290,15 @@ async def test_while_nothing_is_answered_only_so_many_refusals_wait(
 
 
 @each("key", ["k" * 129, "", 7, ["k"]])
-async def test_a_key_is_a_text_of_at_most_128_characters(bench: Bench, key: Parameter) -> None:
+async def test_device_run_start_with_an_invalid_idempotency_key_is_refused(
+    bench: Bench, key: Parameter
+) -> None:
     error = await refused(bench, "runs.start", agent_id="notes", idempotency_key=key)
     assert error.code == ErrorCode.BAD_PARAMS and "idempotency_key" in error.message
     assert await bench.store.read(runs.list_runs) == []
 
 
-async def test_a_device_starts_as_many_runs_as_may_wait_and_a_known_key_still_gives_its_run(
+async def test_device_run_beyond_the_waiting_limit_needs_a_known_key(
     bench: Bench,
 ) -> None:
     bench.control.limits = run_claims.WaitingLimits(waiting_manual_runs=2)
@@ -335,7 +337,7 @@ async def with_mailbox(bench: Bench) -> None:
     )
 
 
-async def test_a_device_makes_no_agent_that_reads_a_mailbox_of_its_user(bench: Bench) -> None:
+async def test_device_without_the_connectors_grant_cannot_create_a_mailbox_agent(bench: Bench) -> None:
     await with_mailbox(bench)
     why = await refused(bench, "agents.create", **READER)
     assert why.code == ErrorCode.NOT_GRANTED
@@ -346,7 +348,7 @@ async def test_a_device_makes_no_agent_that_reads_a_mailbox_of_its_user(bench: B
     assert (await result(bench, "agents.create", **READER))["agent"]["name"] == "reader"
 
 
-async def test_a_device_neither_turns_an_agent_to_a_mailbox_nor_changes_one_that_reads_it(
+async def test_device_without_the_connectors_grant_cannot_update_a_mailbox_agent(
     bench: Bench,
 ) -> None:
     await with_mailbox(bench)
@@ -383,7 +385,7 @@ async def test_request_without_its_grant_is_refused_with_the_name_of_the_grant(
     assert (why.code, repr(grant.value) in why.message) == (ErrorCode.NOT_GRANTED, True)
 
 
-async def test_device_without_the_grant_of_files_is_not_asked_for_them(bench: Bench) -> None:
+async def test_run_on_a_device_without_the_files_grant_fails_without_a_request(bench: Bench) -> None:
     link = bench.connect(runs=folder(a="- [ ] call Anna"))
     await change(bench, remove=(Grant.FILES,))
     run = await bench.run()
@@ -401,7 +403,7 @@ async def test_request_about_the_device_or_its_owner_needs_no_grant(bench: Bench
     assert (await result(bench, "runs.list"))["runs"] == []
 
 
-def test_every_method_that_changes_an_agent_or_reaches_another_needs_a_grant() -> None:
+def test_device_methods_without_a_grant_are_the_listed_ones() -> None:
     """A new method is decided here, and not forgotten."""
     free = {
         *(Method.AGENTS_LIST, Method.AGENTS_GET, Method.STATUS_GET, Method.CONFIG_GET),

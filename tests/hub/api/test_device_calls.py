@@ -50,7 +50,7 @@ async def reader(hub: ServedHub) -> AsyncIterator[httpx2.AsyncClient]:
         yield client
 
 
-async def test_approved_rows_come_with_dates_marks_and_authors_and_an_entry_without_them(
+async def test_device_query_returns_approved_rows_with_marks_and_an_audit_entry(
     hub: ServedHub, reader: httpx2.AsyncClient, lab: EndedLink
 ) -> None:
     asked = {"table": "tasks", "where": {"priority": "HIGH", "dueDate": "2027-01-15T08:00:00Z"}, "limit": 3}
@@ -75,7 +75,7 @@ async def test_approved_rows_come_with_dates_marks_and_authors_and_an_entry_with
     assert "HIGH" not in str(entry.detail) and "Ann" not in str(entry.detail)
 
 
-async def test_the_same_key_is_the_same_call_and_no_row_stays_at_the_hub(
+async def test_device_call_with_the_same_key_repeats_the_id_without_stored_rows(
     hub: ServedHub, reader: httpx2.AsyncClient, lab: EndedLink
 ) -> None:
     asked = {"table": "tasks"}
@@ -103,7 +103,7 @@ async def test_the_same_key_is_the_same_call_and_no_row_stays_at_the_hub(
         ({"table": "tasks"}, CallTimedOut("no answer"), 504, "call_timed_out", "no answer"),
     ],
 )
-async def test_a_refused_call_says_why_and_what_its_owner_types(
+async def test_refused_device_call_names_the_reason_and_the_owner_command(
     hub: ServedHub,
     reader: httpx2.AsyncClient,
     lab: EndedLink,
@@ -129,7 +129,7 @@ async def test_a_refused_call_says_why_and_what_its_owner_types(
     assert bool(lab.calls) == (answer is not None)
 
 
-async def test_a_call_needs_the_scope_a_connection_and_a_place_in_the_rate(
+async def test_device_call_needs_the_scope_a_connected_device_and_a_free_rate(
     hub: ServedHub, client: httpx2.AsyncClient, reader: httpx2.AsyncClient, lab: EndedLink
 ) -> None:
     asked = {"table": "tasks"}
@@ -155,7 +155,7 @@ async def test_a_call_needs_the_scope_a_connection_and_a_place_in_the_rate(
         ({"devices": ["desk"]}, "tasks", "unknown_device"),
     ],
 )
-async def test_a_limited_token_reads_rows_of_its_devices_and_tables_alone(
+async def test_limited_token_reads_rows_only_of_allowed_devices_and_tables(
     hub: ServedHub,
     client: httpx2.AsyncClient,
     lab: EndedLink,
@@ -205,7 +205,7 @@ async def librarian(hub: ServedHub) -> AsyncIterator[httpx2.AsyncClient]:
         yield client
 
 
-async def test_shared_files_are_listed_with_an_entry_and_without_those_of_other_folders(
+async def test_shared_files_are_listed_by_folder_with_an_audit_entry(
     hub: ServedHub, librarian: httpx2.AsyncClient, library: EndedLink
 ) -> None:
     folders = (await librarian.post(LIST, json={})).json()
@@ -224,7 +224,7 @@ async def test_shared_files_are_listed_with_an_entry_and_without_those_of_other_
     assert '"folder":"notes"' in str(entry.detail)
 
 
-async def test_a_part_of_a_file_comes_with_marks_and_its_author(
+async def test_shared_file_part_is_read_with_marks_and_provenance(
     hub: ServedHub, librarian: httpx2.AsyncClient, library: EndedLink
 ) -> None:
     asked = {"path": "notes/a.md", "line": 3, "lines": 10}
@@ -255,7 +255,7 @@ async def test_a_part_of_a_file_comes_with_marks_and_its_author(
         ("", 422, "bad_params", "path"),
     ],
 )
-async def test_a_path_that_is_not_granted_reaches_no_device(
+async def test_read_of_an_ungranted_path_is_refused_without_a_device_call(
     librarian: httpx2.AsyncClient, library: EndedLink, path: str, status: int, code: str, words: str
 ) -> None:
     problem = (await librarian.post(READ, json={"path": path})).json()
@@ -264,7 +264,7 @@ async def test_a_path_that_is_not_granted_reaches_no_device(
     assert library.calls == []
 
 
-async def test_reading_needs_its_scope_a_grant_and_a_device_that_can(
+async def test_file_read_needs_the_files_scope_a_grant_and_a_capable_device(
     hub: ServedHub, reader: httpx2.AsyncClient, librarian: httpx2.AsyncClient, library: EndedLink
 ) -> None:
     asked = {"path": "notes/a.md"}
@@ -291,7 +291,7 @@ async def test_reading_needs_its_scope_a_grant_and_a_device_that_can(
         ({"devices": ["desk"]}, "notes", "unknown_device"),
     ],
 )
-async def test_a_limited_token_reads_files_of_its_devices_and_folders_alone(
+async def test_limited_token_reads_files_only_of_allowed_devices_and_folders(
     hub: ServedHub,
     client: httpx2.AsyncClient,
     library: EndedLink,

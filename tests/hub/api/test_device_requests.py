@@ -44,7 +44,7 @@ MAIL: dict[str, Any] = {
 }
 
 
-async def test_device_creates_an_agent_that_works_on_it(bench: Bench) -> None:
+async def test_agent_created_by_a_device_runs_on_that_device(bench: Bench) -> None:
     made = (await result(bench, "agents.create", **MAIL))["agent"]
     assert (made["name"], made["type"], made["source"]) == ("mail", "PLANNER", "api")
     assert (made["lifecycle"], made["configuration"]) == ("active", {"project": "apollo"})
@@ -54,7 +54,7 @@ async def test_device_creates_an_agent_that_works_on_it(bench: Bench) -> None:
     assert (entry.event, entry.actor) == ("agent.created", f"device:{bench.agent.device_id}")
 
 
-async def test_device_changes_and_removes_the_agent_that_it_created(bench: Bench) -> None:
+async def test_device_updates_and_deletes_the_created_agent(bench: Bench) -> None:
     made = (await result(bench, "agents.create", **MAIL))["agent"]
     told = await result(bench, "agents.update", agent_id="mail", priority=3, rev=made["rev"])
     late = await refused(bench, "agents.update", agent_id="mail", priority=4, rev=made["rev"])
@@ -75,7 +75,7 @@ async def test_agent_of_hub_toml_is_returned_completely_and_not_changed(bench: B
         assert "hub.toml" in answer.message
 
 
-async def test_agent_of_another_place_or_with_a_wrong_field_is_refused(bench: Bench) -> None:
+async def test_device_request_for_an_agent_with_an_invalid_field_is_refused(bench: Bench) -> None:
     for about, code, word in (
         ({"device": "phone"}, ErrorCode.BAD_PARAMS, "device"),
         ({"user": "anna"}, ErrorCode.BAD_PARAMS, "user"),
@@ -131,7 +131,7 @@ async def test_device_removes_one_version_of_a_capability_or_all(bench: Bench) -
     assert await bench.store.read(configs.list_capabilities, bench.agent.id) == []
 
 
-async def test_device_that_starts_a_run_gets_its_unmet_needs(bench: Bench) -> None:
+async def test_run_start_of_a_device_returns_the_unmet_needs(bench: Bench) -> None:
     link = bench.connect(capabilities={**dict.fromkeys(MODERN, "1.0.0"), "file.read": "1.1.0"})
     needs = ["file.read >= 1.2", "agent_ack"]
     told = await ask(bench, "runs.start", link, agent_id="notes", needs=needs, task_id="t-7")
@@ -147,14 +147,14 @@ async def put(bench: Bench, sequence: int, **about: Any) -> Response:
     return await ask(bench, "checkpoints.put", **fields | about)
 
 
-async def test_a_checkpoint_is_kept_and_read_again(bench: Bench) -> None:
+async def test_checkpoint_written_by_a_device_is_read_back(bench: Bench) -> None:
     state = {"seen": {"inbox": ["m-1", "m-2"]}, "cursor": None}
     assert (await put(bench, 3, state=state)).error is None
     kept = (await result(bench, "checkpoints.get", agent_id="notes"))["checkpoint"]
     assert (kept["scope"], kept["sequence"], kept["state"]) == ("agent", 3, state)
 
 
-async def test_an_answer_that_was_lost_is_given_again_and_an_older_checkpoint_is_refused(
+async def test_repeated_checkpoint_is_accepted_and_an_older_one_refused(
     bench: Bench,
 ) -> None:
     first = await put(bench, 3)
@@ -163,7 +163,7 @@ async def test_an_answer_that_was_lost_is_given_again_and_an_older_checkpoint_is
     assert refused.error is not None and refused.error.code == ErrorCode.STALE_CHECKPOINT
 
 
-async def test_run_is_handed_out_with_the_recoverable_checkpoint_of_its_agent(bench: Bench) -> None:
+async def test_run_is_sent_with_the_recoverable_checkpoint_of_the_agent(bench: Bench) -> None:
     await put(bench, 3)
     await put(bench, 9, scope="mailbox")
     link = bench.connect(runs=folder(a="- [ ] call Anna"))
@@ -184,7 +184,7 @@ async def executing(bench: Bench) -> RunRow:
     return await bench.row(run.id)
 
 
-async def test_a_run_that_was_handed_out_anew_writes_no_checkpoint_under_its_old_fence(bench: Bench) -> None:
+async def test_checkpoint_write_with_an_old_fence_or_ended_run_is_refused(bench: Bench) -> None:
     run = await executing(bench)
     assert (await put(bench, 1, run_id=run.id, fence=run.fence)).error is None
     refused = await put(bench, 2, run_id=run.id, fence=run.fence - 1)
@@ -195,14 +195,14 @@ async def test_a_run_that_was_handed_out_anew_writes_no_checkpoint_under_its_old
     assert (await bench.store.read(checkpoints.get_checkpoint, bench.agent.id)).sequence == 1
 
 
-async def test_a_cleared_checkpoint_is_returned_one_last_time(bench: Bench) -> None:
+async def test_clearing_a_checkpoint_returns_the_removed_checkpoint(bench: Bench) -> None:
     await put(bench, 3)
     assert (await result(bench, "checkpoints.clear", agent_id="notes"))["cleared"]["sequence"] == 3
     gone = await refused(bench, "checkpoints.get", agent_id="notes")
     assert gone.code == ErrorCode.UNKNOWN_CHECKPOINT
 
 
-async def test_a_device_reports_the_progress_of_its_run_and_readers_see_it(bench: Bench) -> None:
+async def test_progress_reported_by_a_device_is_stored_in_the_run(bench: Bench) -> None:
     run = await executing(bench)
     about: dict[str, Any] = {"run_id": run.id, "fence": run.fence}
     await result(bench, "runs.report", **about, progress=40, message="reading mails", context={"page": 2})
@@ -213,7 +213,7 @@ async def test_a_device_reports_the_progress_of_its_run_and_readers_see_it(bench
     assert (await bench.row(run.id)).status_message == "reading mails"
 
 
-async def test_a_device_gets_the_purpose_of_a_run(bench: Bench) -> None:
+async def test_device_receives_context_and_task_of_a_run(bench: Bench) -> None:
     link = bench.connect(runs=folder(a="- [ ] call Anna"))
     started = await ask(bench, "runs.start", link, agent_id="notes", context={"why": "asked"}, task_id="t-7")
     assert started.error is None
@@ -229,7 +229,7 @@ async def test_device_reads_the_status_of_its_agent(bench: Bench) -> None:
     assert (status["lifecycle"], status["activity"], status["runs_waiting"]) == ("active", "waiting", 1)
 
 
-async def test_device_writes_the_status_of_its_agent_in_its_own_name(bench: Bench) -> None:
+async def test_status_written_by_a_device_records_the_device_as_actor(bench: Bench) -> None:
     change = {"health": "error", "reason": "no disk"}
     told = await result(bench, "status.set", agent_id=bench.agent.id, set=change)
     assert told["status"]["health_reason"] == "no disk"
@@ -237,7 +237,7 @@ async def test_device_writes_the_status_of_its_agent_in_its_own_name(bench: Benc
     assert (last.axis, last.actor) == (Axis.HEALTH, f"device:{bench.agent.device_id}")
 
 
-async def test_device_writes_why_and_until_when_its_agent_is_exhausted(bench: Bench) -> None:
+async def test_device_sets_exhaustion_reason_and_recovery_time_of_an_agent(bench: Bench) -> None:
     change = {
         "availability": "exhausted",
         "exhaust_reason": "rate_limit",
@@ -389,7 +389,7 @@ async def test_invalid_list_of_events_is_refused(bench: Bench) -> None:
             assert (error.code, error.message[:6]) == (ErrorCode.BAD_PARAMS, "events"), events
 
 
-async def test_run_bears_the_revision_of_the_configs_that_it_uses(bench: Bench) -> None:
+async def test_run_carries_the_config_revision_of_the_agent(bench: Bench) -> None:
     rev = (await result(bench, "config.set", agent_id="notes", values={"limit": 5}))["rev"]
     now = await bench.store.read(agents.get_agent, bench.agent.id)
     await bench.control.submit(now)
@@ -433,7 +433,7 @@ async def test_device_reads_the_samples_that_it_reported(bench: Bench) -> None:
     assert (told["since_ms"], told["step_ms"]) == (now - HOUR_MS, HOUR_MS)
 
 
-async def test_report_of_samples_that_is_repeated_is_known(bench: Bench) -> None:
+async def test_repeated_report_of_samples_is_counted_as_known(bench: Bench) -> None:
     for taken in (1, 0):
         told = await result(bench, "metrics.report", report_id="r-1", samples=[SAMPLE | {"value": 5}])
         assert told == {"taken": taken, "known": 1 - taken}
@@ -441,7 +441,7 @@ async def test_report_of_samples_that_is_repeated_is_known(bench: Bench) -> None
     assert other.code == ErrorCode.KEY_USED
 
 
-async def test_wrong_sample_is_named_by_its_place_and_field(bench: Bench) -> None:
+async def test_invalid_sample_is_refused_with_index_and_field(bench: Bench) -> None:
     error = await refused(bench, "metrics.report", samples=[SAMPLE, SAMPLE | {"value": None}])
     assert error.message.startswith("samples[1].value: expected a number")
 
@@ -520,7 +520,7 @@ async def test_device_lists_boards_of_its_user_or_of_one_agent(bench: Bench) -> 
 
 
 @ON_BOARDS
-async def test_person_at_a_device_writes_into_the_boards_of_that_user_alone(bench: Bench) -> None:
+async def test_device_writes_memory_only_on_boards_of_the_own_user(bench: Bench) -> None:
     for board in ("roses", "lawn"):
         added = await result(bench, "memory.add", board=board, content="cut them", tags=["weeds"])
         assert (added["memory"]["actor"], added["memory"]["agent_id"]) == (
@@ -532,7 +532,7 @@ async def test_person_at_a_device_writes_into_the_boards_of_that_user_alone(benc
 
 
 @ON_BOARDS
-async def test_agent_of_a_device_writes_in_its_own_name_on_its_own_board(bench: Bench) -> None:
+async def test_agent_of_a_device_writes_memory_only_on_the_own_board(bench: Bench) -> None:
     added = await remember(bench, "done", agent_id="notes")
     assert (added["memory"]["agent_id"], added["memory"]["agent"]) == (bench.agent.id, "notes")
     about = {"board": "lawn", "agent_id": "notes"}
@@ -542,7 +542,7 @@ async def test_agent_of_a_device_writes_in_its_own_name_on_its_own_board(bench: 
 
 
 @ON_BOARDS
-async def test_memory_is_listed_by_its_tags_and_in_pages(bench: Bench) -> None:
+async def test_board_memory_is_listed_by_tags_and_in_pages(bench: Bench) -> None:
     for n in range(3):
         await remember(bench, f"item {n}", tags=["weeds"] if n else [])
     assert contents(await result(bench, "memory.list", board="roses", tags=["weeds"])) == ["item 2", "item 1"]
@@ -576,7 +576,7 @@ async def test_memory_with_a_known_key_is_written_once(bench: Bench) -> None:
 
 
 @ON_BOARDS
-async def test_a_message_has_the_same_form_when_it_is_sent_and_listed(bench: Bench) -> None:
+async def test_sent_message_has_the_same_form_in_the_list(bench: Bench) -> None:
     sent = (await result(bench, "messages.nudge", board="roses", agent="notes", content="cut them"))[
         "message"
     ]

@@ -17,7 +17,7 @@ def document() -> dict[str, Any]:
     return openapi_document(ANSWERED.values())
 
 
-async def test_the_document_is_sent_compressed_and_once(client: httpx2.AsyncClient) -> None:
+async def test_openapi_document_is_sent_compressed_and_cached_by_etag(client: httpx2.AsyncClient) -> None:
     whole = await client.get("/v1/openapi.json", headers={"accept-encoding": "identity"})
     packed = await client.get("/v1/openapi.json", headers={"accept-encoding": "gzip"})
     again = await client.get("/v1/openapi.json", headers={"if-none-match": packed.headers["etag"]})
@@ -27,7 +27,7 @@ async def test_the_document_is_sent_compressed_and_once(client: httpx2.AsyncClie
     assert (again.status_code, again.content) == (304, b"")
 
 
-def test_each_route_reports_what_it_needs(document: dict[str, Any]) -> None:
+def test_openapi_reports_the_required_scope_and_summary_of_each_route(document: dict[str, Any]) -> None:
     for asked, need in ROUTES.items():
         operation = document["paths"][asked.path][asked.method.lower()]
         needed = [] if need is PUBLIC else [{"agent": []}] if need is AGENT else [{"token": [need.value]}]
@@ -44,7 +44,7 @@ def _whole(document: dict[str, Any], told: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def test_each_refusal_is_a_problem_and_each_code_is_explained_once(document: dict[str, Any]) -> None:
+def test_openapi_documents_each_refusal_as_a_problem(document: dict[str, Any]) -> None:
     named: set[str] = set()
     for asked in ROUTES:
         responses = document["paths"][asked.path][asked.method.lower()]["responses"]
@@ -65,7 +65,7 @@ def test_each_refusal_is_a_problem_and_each_code_is_explained_once(document: dic
         assert f"| {code} | {error.http_status} | {error.retryable} | {error.hint} |" in about
 
 
-def test_what_http_adds_to_a_request_is_reported(document: dict[str, Any]) -> None:
+def test_openapi_reports_the_request_headers_of_each_route(document: dict[str, Any]) -> None:
 
     def headers(method: str, path: str) -> set[str]:
         given = [_whole(document, one) for one in document["paths"][path][method].get("parameters", [])]
@@ -92,7 +92,7 @@ def _integers(document: dict[str, Any], schema: object, place: str) -> Iterator[
                 yield from _integers(document, inner, f"{place}.{name}")
 
 
-def test_each_integer_of_a_request_has_a_maximum_that_a_database_can_keep(document: dict[str, Any]) -> None:
+def test_each_request_integer_has_a_maximum_below_two_to_the_63(document: dict[str, Any]) -> None:
     found = [
         one
         for asked in ROUTES
@@ -106,7 +106,7 @@ def test_each_integer_of_a_request_has_a_maximum_that_a_database_can_keep(docume
         assert integer["maximum"] < 2**63, place
 
 
-def test_a_response_has_all_of_its_fields_and_a_request_may_leave_some_out(document: dict[str, Any]) -> None:
+def test_response_schemas_require_all_fields_and_request_schemas_do_not(document: dict[str, Any]) -> None:
     schemas = document["components"]["schemas"]
     for name in ("RunView", "Runs", "ItemDetail", "ItemPlace"):
         assert set(schemas[name]["required"]) == schemas[name]["properties"].keys(), name

@@ -64,7 +64,7 @@ def _happens(hub: ServedHub, event: str, level: str = "info", **fields: object) 
     hub.ring.append(at=epoch_ms(START), level=level, event=event, channel="test", fields=dict(fields))
 
 
-async def test_events_come_with_a_name_an_id_and_their_fields(
+async def test_event_stream_sends_name_id_and_fields_of_each_event(
     hub: ServedHub, client: httpx2.AsyncClient
 ) -> None:
     async with _following(client) as events:
@@ -75,7 +75,7 @@ async def test_events_come_with_a_name_an_id_and_their_fields(
     assert '"run_id":"r-1"' in moved.data and f'"id":"{moved.id}"' in moved.data
 
 
-async def test_the_hubs_own_workings_and_tracebacks_are_not_told(
+async def test_event_stream_omits_internal_events_and_tracebacks(
     hub: ServedHub, client: httpx2.AsyncClient
 ) -> None:
     async with _following(client) as events:
@@ -88,7 +88,9 @@ async def test_the_hubs_own_workings_and_tracebacks_are_not_told(
     assert told.name == "run.broke" and "Traceback" not in told.data
 
 
-async def test_whoever_was_away_gets_what_was_missed(hub: ServedHub, client: httpx2.AsyncClient) -> None:
+async def test_event_stream_reader_that_reconnects_receives_missed_events(
+    hub: ServedHub, client: httpx2.AsyncClient
+) -> None:
     async with _following(client) as events:
         await anext(events)
         _happens(hub, "run.moved", step=1)
@@ -99,7 +101,7 @@ async def test_whoever_was_away_gets_what_was_missed(hub: ServedHub, client: htt
     assert names[0] == "open" and '"step":2' in names[1]
 
 
-async def test_whoever_asks_for_what_is_not_here_is_told_to_read_anew(
+async def test_event_stream_with_an_unknown_last_id_sends_a_reset(
     hub: ServedHub, client: httpx2.AsyncClient
 ) -> None:
     unknown = ("another-boot-3", "another-1", "-1", f"{BOOT}-999", f"{BOOT}-", "nonsense", f"{BOOT}-0x1")
@@ -112,7 +114,7 @@ async def test_whoever_asks_for_what_is_not_here_is_told_to_read_anew(
             assert (await anext(events)).name == "run.moved"
 
 
-async def test_what_has_fallen_out_of_the_ring_is_not_passed_over_in_silence(
+async def test_event_stream_with_an_id_dropped_from_the_ring_sends_a_reset(
     hub: ServedHub, client: httpx2.AsyncClient
 ) -> None:
     async with _following(client) as events:
@@ -123,7 +125,7 @@ async def test_what_has_fallen_out_of_the_ring_is_not_passed_over_in_silence(
         assert (await anext(events)).name == "reset"
 
 
-async def test_a_reader_slower_than_the_events_must_read_everything_again(hub: ServedHub) -> None:
+async def test_slow_event_reader_receives_a_reset(hub: ServedHub) -> None:
     hub.ring = Ring(most=3)
     noun = Events(store=hub.store, ring=hub.ring, clock=hub.clock, boot_id=BOOT)
     async with aclosing(noun.follow(None)) as events:
@@ -138,9 +140,7 @@ async def test_a_reader_slower_than_the_events_must_read_everything_again(hub: S
         assert (await anext(events)).fields == {"step": 7}
 
 
-async def test_what_came_so_often_that_it_was_only_counted_is_to_be_read_anew(
-    hub: ServedHub, client: httpx2.AsyncClient
-) -> None:
+async def test_suppressed_public_events_cause_a_reset(hub: ServedHub, client: httpx2.AsyncClient) -> None:
     async with _following(client) as events:
         await anext(events)
         _happens(hub, "log.suppressed", of="library.message", count=3)
@@ -148,7 +148,7 @@ async def test_what_came_so_often_that_it_was_only_counted_is_to_be_read_anew(
         assert (await anext(events)).name == "reset"
 
 
-async def test_a_silent_stream_beats(tmp_path: Path) -> None:
+async def test_event_stream_without_events_sends_heartbeats(tmp_path: Path) -> None:
     async with (
         serving(tmp_path, beat_s=0.01) as hub,
         over_unix(hub) as client,
@@ -157,7 +157,7 @@ async def test_a_silent_stream_beats(tmp_path: Path) -> None:
         assert ((await anext(events)).name, await anext(events)) == ("open", Told("", "", ""))
 
 
-async def test_one_user_is_not_told_of_anothers_things(hub: ServedHub) -> None:
+async def test_event_stream_omits_events_of_other_users(hub: ServedHub) -> None:
     eve = await hub.user("eve")
     mine, theirs = await hub.device("mine"), await hub.device("theirs", user_id=eve)
     token = await hub.token(Role.VIEWER, user_id=hub.owner_id)
@@ -171,7 +171,7 @@ async def test_one_user_is_not_told_of_anothers_things(hub: ServedHub) -> None:
     assert told.name == "device.connected" and mine.id in told.data
 
 
-async def test_whoever_sees_all_users_can_follow_one(hub: ServedHub, client: httpx2.AsyncClient) -> None:
+async def test_event_stream_can_be_filtered_by_user(hub: ServedHub, client: httpx2.AsyncClient) -> None:
     eve = await hub.user("eve")
     theirs = await hub.device("theirs", user_id=eve)
     mine = await hub.device("mine")
@@ -183,7 +183,7 @@ async def test_whoever_sees_all_users_can_follow_one(hub: ServedHub, client: htt
     assert (await client.get("/v1/events", params={"user": "nobody"})).status_code == 404
 
 
-async def test_a_stream_ends_with_the_token_that_opened_it(hub: ServedHub) -> None:
+async def test_event_stream_ends_when_the_token_is_revoked(hub: ServedHub) -> None:
     token = await hub.token(Role.VIEWER)
     async with over_tcp(hub, token) as client, _following(client) as events:
         await anext(events)
@@ -193,7 +193,7 @@ async def test_a_stream_ends_with_the_token_that_opened_it(hub: ServedHub) -> No
             assert [told async for told in events] == []
 
 
-async def test_a_stream_ends_with_the_hub(tmp_path: Path) -> None:
+async def test_event_stream_ends_at_shutdown_of_the_hub(tmp_path: Path) -> None:
     opened = anyio.Event()
     names: list[str] = []
 
@@ -211,7 +211,7 @@ async def test_a_stream_ends_with_the_hub(tmp_path: Path) -> None:
     assert names == ["open"]
 
 
-async def test_one_who_follows_leaves_streams_to_others_and_all_leave_some_to_the_unix_socket(
+async def test_event_streams_are_limited_per_user_and_reserved_for_the_unix_socket(
     tmp_path: Path,
 ) -> None:
     async with serving(tmp_path, event_streams=4) as hub, AsyncExitStack() as opened:
@@ -232,14 +232,14 @@ async def test_one_who_follows_leaves_streams_to_others_and_all_leave_some_to_th
         assert [await follow(unix), await follow(unix)] == [200, 503]
 
 
-async def test_a_stream_that_opens_while_the_hub_ends_is_over_at_once() -> None:
+async def test_event_stream_opened_during_shutdown_ends_immediately() -> None:
     streams = Streams(4)
     streams.end()
     with anyio.fail_after(5), streams.scope():
         await anyio.sleep_forever()
 
 
-async def test_who_follows_one_agent_or_one_kind_of_event_is_told_of_nothing_else(
+async def test_event_stream_is_filtered_by_agent_and_event_name(
     hub: ServedHub, client: httpx2.AsyncClient
 ) -> None:
     await hub.store.write(an_agent)

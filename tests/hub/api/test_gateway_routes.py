@@ -39,7 +39,7 @@ async def _rows(hub: ServedHub) -> None:
     await hub.store.write(keep)
 
 
-async def test_gateways_are_reported_with_how_they_stand_and_who_lives_there(
+async def test_gateways_are_listed_with_state_and_number_of_agents(
     client: httpx2.AsyncClient,
 ) -> None:
     told = (await client.get("/v1/gateways")).json()["gateways"]
@@ -52,7 +52,7 @@ async def test_gateways_are_reported_with_how_they_stand_and_who_lives_there(
     assert (office["state"], office["main_agent"], office["agents_online"]) == ("stopped", "office-main", 0)
 
 
-async def test_one_gateway_is_reported_by_name_or_id_with_its_agents(client: httpx2.AsyncClient) -> None:
+async def test_gateway_is_read_by_name_or_id_with_members(client: httpx2.AsyncClient) -> None:
     by_name = (await client.get("/v1/gateways/office")).json()
     assert (await client.get("/v1/gateways/gw-office")).json()["id"] == by_name["id"]
     assert [(one["agent"], one["role"], one["remote_id"], one["state"]) for one in by_name["members"]] == [
@@ -62,7 +62,7 @@ async def test_one_gateway_is_reported_by_name_or_id_with_its_agents(client: htt
     assert by_name["members"][0]["connectivity"] == "offline"
 
 
-async def test_what_another_user_has_is_not_there(client: httpx2.AsyncClient) -> None:
+async def test_resource_of_another_user_is_answered_as_unknown(client: httpx2.AsyncClient) -> None:
     mine = {"user": "owner"}
     told = (await client.get("/v1/gateways", params=mine)).json()["gateways"]
     assert [one["name"] for one in told] == ["lab", "office"]
@@ -76,7 +76,7 @@ async def test_what_another_user_has_is_not_there(client: httpx2.AsyncClient) ->
         assert (answer.status_code, answer.json()["code"]) == (404, "unknown_gateway")
 
 
-async def test_an_agent_is_made_that_lives_there(client: httpx2.AsyncClient, hub: ServedHub) -> None:
+async def test_agent_is_created_in_a_gateway_over_the_api(client: httpx2.AsyncClient, hub: ServedHub) -> None:
     body = {"name": "writer", "remote_id": "writer"}
     answer = await client.post("/v1/gateways/office/agents", json=body)
     assert answer.status_code == 201
@@ -92,7 +92,9 @@ async def test_an_agent_is_made_that_lives_there(client: httpx2.AsyncClient, hub
     assert (again.status_code, again.json()["code"]) == (409, "name_taken")
 
 
-async def test_by_default_an_agent_is_yet_to_be_made_there(client: httpx2.AsyncClient) -> None:
+async def test_gateway_agent_created_without_a_remote_id_is_pending_creation(
+    client: httpx2.AsyncClient,
+) -> None:
     made = (await client.post("/v1/gateways/lab/agents", json={"name": "writer"})).json()
     members = (await client.get("/v1/gateways/lab")).json()["members"]
     assert [(one["remote_id"], one["state"]) for one in members if one["agent"] == "writer"] == [

@@ -8,7 +8,7 @@ from hub.roles import Role
 from tests.support.hub import ServedHub, over_tcp
 
 
-async def test_the_pages_are_served_as_markdown(client: httpx2.AsyncClient) -> None:
+async def test_handbook_pages_are_served_as_markdown(client: httpx2.AsyncClient) -> None:
     listed = await client.get("/docs")
     assert listed.headers["content-type"].startswith("text/markdown")
     for topic in docs.TOPICS:
@@ -17,13 +17,13 @@ async def test_the_pages_are_served_as_markdown(client: httpx2.AsyncClient) -> N
             assert (await client.get(path)).text == docs.page(topic)
 
 
-async def test_an_unknown_page_is_refused_with_a_hint(client: httpx2.AsyncClient) -> None:
+async def test_unknown_handbook_page_is_refused_with_a_hint(client: httpx2.AsyncClient) -> None:
     answer = await client.get("/docs/setings")
     assert (answer.status_code, answer.json()["code"]) == (404, "unknown_method")
     assert answer.json()["hint"] == "did you mean 'settings'?"
 
 
-async def test_a_browser_gets_the_pages_as_html_whose_links_lead_somewhere(hub: ServedHub) -> None:
+async def test_handbook_pages_in_html_have_no_scripts_and_no_dead_links(hub: ServedHub) -> None:
     asked = {"accept": "text/html,application/xhtml+xml"}
     async with over_tcp(hub, await hub.token(Role.VIEWER)) as client:
         ids: dict[str, set[str]] = {}

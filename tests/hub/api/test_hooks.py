@@ -126,9 +126,7 @@ async def other(here: Door) -> AsyncIterator[httpx2.AsyncClient]:
         yield opened
 
 
-async def test_a_post_is_kept_before_it_is_answered_and_the_same_one_once(
-    here: Door, other: httpx2.AsyncClient
-) -> None:
+async def test_webhook_post_is_stored_once_before_the_answer(here: Door, other: httpx2.AsyncClient) -> None:
     for _ in range(3):
         answer = await other.post("/hooks/builds", content=BODY, headers=standard())
         assert (answer.status_code, answer.json()) == (202, {})
@@ -139,7 +137,9 @@ async def test_a_post_is_kept_before_it_is_answered_and_the_same_one_once(
     assert here.told == ["id-builds"]
 
 
-async def test_each_sender_posts_in_its_own_way(here: Door, other: httpx2.AsyncClient) -> None:
+async def test_webhook_accepts_the_signature_scheme_of_each_sender(
+    here: Door, other: httpx2.AsyncClient
+) -> None:
     for name, headers in (
         ("builds", standard()),
         ("builds", standard(secret=OLD, id="msg_2")),
@@ -153,7 +153,7 @@ async def test_each_sender_posts_in_its_own_way(here: Door, other: httpx2.AsyncC
     assert [row.event for row in await here.rows() if row.connector_id == "id-code"] == ["issues"]
 
 
-async def test_a_webhook_that_is_not_there_and_a_bad_signature_are_told_apart_by_nothing(
+async def test_unknown_webhook_and_bad_signature_have_identical_answers(
     here: Door, other: httpx2.AsyncClient
 ) -> None:
     answers = [
@@ -174,7 +174,7 @@ async def test_a_webhook_that_is_not_there_and_a_bad_signature_are_told_apart_by
     assert SECRET not in answers[0].text and SECRET not in repr(here.hooks.hooks)
 
 
-async def test_a_header_that_is_there_twice_is_not_there(other: httpx2.AsyncClient) -> None:
+async def test_webhook_with_a_duplicate_signature_header_is_refused(other: httpx2.AsyncClient) -> None:
     twice = [*standard().items(), ("webhook-signature", "v1,xx")]
     assert (await other.post("/hooks/builds", content=BODY, headers=twice)).status_code == 401
 
@@ -195,14 +195,14 @@ ELSEWHERE: Final = [
 ]
 
 
-async def test_there_is_nothing_else_on_the_listener(other: httpx2.AsyncClient) -> None:
+async def test_webhook_listener_answers_only_webhook_routes(other: httpx2.AsyncClient) -> None:
     for method, path, status in ELSEWHERE:
         answer = await other.request(method, path, headers=standard())
         assert answer.status_code == status, path
         assert answer.headers["content-type"] == "application/problem+json", path
 
 
-async def test_slack_is_answered_what_it_asks_for_where_it_has_signed(
+async def test_slack_url_verification_is_answered_only_if_signed(
     here: Door, other: httpx2.AsyncClient
 ) -> None:
     asked = json.dumps({"type": "url_verification", "challenge": "c-1"}).encode()
@@ -213,7 +213,9 @@ async def test_slack_is_answered_what_it_asks_for_where_it_has_signed(
     assert (forged.status_code, "c-1" in forged.text, await here.rows()) == (401, False, [])
 
 
-async def test_a_body_too_long_or_compressed_is_refused(here: Door, other: httpx2.AsyncClient) -> None:
+async def test_webhook_body_too_long_or_compressed_is_refused_and_counted(
+    here: Door, other: httpx2.AsyncClient
+) -> None:
     here.hooks.body_bytes = 2_000
     long = await other.post("/hooks/builds", content=b"x" * 2_001)
     packed = await other.post("/hooks/builds", content=b"x", headers={"content-encoding": "gzip"})
@@ -223,7 +225,7 @@ async def test_a_body_too_long_or_compressed_is_refused(here: Door, other: httpx
     assert counted("hub_webhook_refusals_total", {"code": "too_large"}) == 1
 
 
-async def test_a_foreign_name_and_a_word_for_others_are_refused(other: httpx2.AsyncClient) -> None:
+async def test_webhook_with_a_foreign_host_or_forwarded_header_is_refused(other: httpx2.AsyncClient) -> None:
     foreign = await other.post("/hooks/builds", content=BODY, headers=standard() | {"host": "evil.example"})
     forwarded = await other.post(
         "/hooks/builds", content=BODY, headers=standard() | {"x-forwarded-for": "10.0.0.1"}
@@ -231,7 +233,7 @@ async def test_a_foreign_name_and_a_word_for_others_are_refused(other: httpx2.As
     assert [foreign.json()["code"], forwarded.json()["code"]] == ["wrong_host", "untrusted_proxy"]
 
 
-async def test_when_too_many_wait_who_posts_is_told_to_come_back_and_loses_nothing(
+async def test_webhook_post_beyond_the_waiting_limit_is_refused_with_retry_after(
     here: Door, other: httpx2.AsyncClient
 ) -> None:
     here.hooks.most_waiting = 1
@@ -245,7 +247,9 @@ async def test_when_too_many_wait_who_posts_is_told_to_come_back_and_loses_nothi
 
 
 @pytest.mark.parametrize("posts", [100, pytest.param(1_000, marks=pytest.mark.soak)])
-async def test_many_posts_at_once_are_kept_or_told_to_come_back(here: Door, posts: int) -> None:
+async def test_concurrent_webhook_posts_are_stored_or_refused_with_retry_after(
+    here: Door, posts: int
+) -> None:
     limits = httpx2.Limits(max_connections=200, max_keepalive_connections=200)
     async with client(here, limits=limits) as other:
         found: Counter[int] = Counter()
@@ -273,7 +277,7 @@ async def test_many_posts_at_once_are_kept_or_told_to_come_back(here: Door, post
     assert most <= here.hooks.at_once
 
 
-async def test_whoever_dawdles_is_let_go_and_the_others_are_served() -> None:
+async def test_slow_webhook_connections_time_out_while_others_are_served() -> None:
     async with door(head_s=0.2) as here, client(here) as other:
         here.hooks._body_s = 0.2
         slow = [await anyio.connect_tcp("127.0.0.1", here.at.port) for _ in range(3)]
@@ -286,7 +290,7 @@ async def test_whoever_dawdles_is_let_go_and_the_others_are_served() -> None:
                     assert (await stream.receive()).startswith(b"HTTP/1.1 408 ")
 
 
-async def test_a_connection_too_many_is_reported_so() -> None:
+async def test_webhook_connection_beyond_the_limit_is_refused_and_counted() -> None:
     from dataclasses import replace
 
     async with door(limits=replace(ROOMY, connections=1)) as here:
@@ -299,7 +303,7 @@ async def test_a_connection_too_many_is_reported_so() -> None:
         assert counted("hub_limits_reached_total", {"limit": "webhook_connections"}) == 1
 
 
-async def test_what_was_kept_and_never_told_is_reported_after_the_start(tmp_path: Path) -> None:
+async def test_stored_webhook_posts_are_announced_after_a_restart(tmp_path: Path) -> None:
     """As after a death between the write and the answer: who posts comes again, and it is there once."""
     url = f"sqlite:///{tmp_path}/hub.db"
 
@@ -317,7 +321,7 @@ async def test_what_was_kept_and_never_told_is_reported_after_the_start(tmp_path
         assert (len(await here.rows()), here.told) == (1, ["id-builds"])
 
 
-async def test_a_death_between_the_write_and_the_answer_costs_the_sender_another_post_and_nothing_else(
+async def test_webhook_post_repeated_after_a_crash_is_stored_once(
     here: Door, other: httpx2.AsyncClient
 ) -> None:
     def dies(connector_id: str) -> None:
@@ -330,7 +334,7 @@ async def test_a_death_between_the_write_and_the_answer_costs_the_sender_another
     assert len(await here.rows()) == 1
 
 
-async def test_over_tls_it_is_the_same(tmp_path: Path) -> None:
+async def test_webhook_post_over_tls_is_accepted(tmp_path: Path) -> None:
     write_certificate(tmp_path)
     pair = Certificates(tmp_path / "hub.crt", tmp_path / "hub.key")
     async with door(tls=pair.context) as here, httpx2.AsyncClient(verify=False, trust_env=False) as other:

@@ -21,7 +21,7 @@ async def _reasons(client: httpx2.AsyncClient) -> list[str]:
     return [move["reason"] for move in (await client.get("/v1/runs/r-1")).json()["history"][1:]]
 
 
-async def test_the_second_request_with_a_key_has_the_response_of_the_first(
+async def test_second_request_with_a_key_repeats_the_first_response(
     hub: ServedHub, client: httpx2.AsyncClient
 ) -> None:
     await hub.run("r-1")
@@ -40,7 +40,7 @@ async def test_the_second_request_with_a_key_has_the_response_of_the_first(
 @pytest.mark.parametrize(
     ("path", "body"), [(CANCEL, {"reason": "another"}), ("/v1/runs/r-2/cancel", {"reason": "wrong folder"})]
 )
-async def test_a_key_of_another_request_is_refused(
+async def test_idempotency_key_of_another_request_is_refused(
     hub: ServedHub, client: httpx2.AsyncClient, path: str, body: object
 ) -> None:
     await hub.run("r-1")
@@ -52,14 +52,18 @@ async def test_a_key_of_another_request_is_refused(
     assert (await client.get("/v1/runs/r-2")).json()["state"] == "QUEUED"
 
 
-async def test_a_key_belongs_to_one_caller_and_one_route(hub: ServedHub, client: httpx2.AsyncClient) -> None:
+async def test_idempotency_key_is_separate_for_each_caller_and_route(
+    hub: ServedHub, client: httpx2.AsyncClient
+) -> None:
     async with over_tcp(hub, await hub.token()) as other:
         runs = [(await _post(one, RUNS, "k")).json()["id"] for one in (client, other)]
     paused = await _post(client, PAUSE, "k")
     assert (len(set(runs)), paused.status_code, paused.json()["lifecycle"]) == (2, 200, "paused")
 
 
-async def test_a_request_that_was_refused_is_tried_again(hub: ServedHub, client: httpx2.AsyncClient) -> None:
+async def test_refused_request_is_executed_again_with_the_same_key(
+    hub: ServedHub, client: httpx2.AsyncClient
+) -> None:
     await hub.run("r-1")
     refused = await _post(client, "/v1/runs/r-1/resume", "k")
     await client.post("/v1/runs/r-1/pause")
@@ -67,7 +71,9 @@ async def test_a_request_that_was_refused_is_tried_again(hub: ServedHub, client:
     assert (refused.status_code, done.status_code) == (409, 200)
 
 
-async def test_a_response_with_a_secret_is_not_repeated(hub: ServedHub, client: httpx2.AsyncClient) -> None:
+async def test_request_with_a_known_key_never_repeats_a_secret(
+    hub: ServedHub, client: httpx2.AsyncClient
+) -> None:
     made = await _post(client, "/v1/tokens", "k", {"device": "desk"})
     again = await _post(client, "/v1/tokens", "k", {"device": "desk"})
     listed = (await client.get("/v1/tokens")).json()["tokens"]
@@ -94,20 +100,22 @@ async def test_concurrent_requests_with_one_key_are_done_once(client: httpx2.Asy
     assert sum("idempotency-replayed" in answer.headers for answer in answers) == 4
 
 
-async def test_a_key_is_short_and_printable(hub: ServedHub, client: httpx2.AsyncClient) -> None:
+async def test_empty_long_or_unprintable_idempotency_key_is_refused(
+    hub: ServedHub, client: httpx2.AsyncClient
+) -> None:
     await hub.run("r-1")
     refused = [await _post(client, CANCEL, key) for key in ("", "k" * 129, "a\tb")]
     assert [(one.status_code, one.json()["code"]) for one in refused] == [(422, "bad_params")] * 3
     assert await _reasons(client) == []
 
 
-async def test_a_body_that_is_too_long_is_refused_with_a_key_as_without(client: httpx2.AsyncClient) -> None:
+async def test_too_long_body_with_an_idempotency_key_is_refused(client: httpx2.AsyncClient) -> None:
     headers = {"idempotency-key": "k", "content-type": "application/json"}
     refused = await client.post(CANCEL, content=b" " * 3_000, headers=headers)
     assert (refused.status_code, refused.json()["code"]) == (413, "too_large")
 
 
-async def test_a_fault_is_reported_and_the_next_request_is_done(
+async def test_request_after_an_internal_error_is_executed_with_the_same_key(
     hub: ServedHub, client: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await hub.run("r-1")

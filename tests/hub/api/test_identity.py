@@ -43,7 +43,7 @@ async def audited(bench: IdentityBench) -> list[tuple[str, str, str]]:
     return [(row.event, row.actor, row.outcome) for row in rows]
 
 
-async def test_a_device_is_reported_with_all_that_opens_it(bench: IdentityBench) -> None:
+async def test_device_is_reported_with_all_keys_and_tokens(bench: IdentityBench) -> None:
     waiting = await bench.asks("desk")
     await bench.identity.pairings.approve(code=CODE, actor=ME)
     made = await bench.identity.tokens.create(device="desk", actor=ME)
@@ -58,7 +58,7 @@ async def test_a_device_is_reported_with_all_that_opens_it(bench: IdentityBench)
     assert await bench.identity.devices.get(told.id) == told
 
 
-async def test_of_several_devices_of_one_name_somebody_says_whose_is_meant(bench: IdentityBench) -> None:
+async def test_device_name_shared_by_two_users_requires_the_user(bench: IdentityBench) -> None:
     anna = await bench.user("anna")
     await bench.device("desk")
     hers = await bench.device("desk", user_id=anna)
@@ -67,7 +67,7 @@ async def test_of_several_devices_of_one_name_somebody_says_whose_is_meant(bench
     assert (await bench.identity.devices.seen_by(anna).get("desk")).id == hers.id
 
 
-async def test_a_revoked_device_loses_its_connection_at_once_and_may_not_come_back(
+async def test_revoked_device_is_disconnected_and_cannot_reconnect(
     bench: IdentityBench,
 ) -> None:
     device = await bench.device("desk")
@@ -81,7 +81,7 @@ async def test_a_revoked_device_loses_its_connection_at_once_and_may_not_come_ba
     assert await audited(bench) == [("device.revoked", ME, "done")]
 
 
-async def test_a_kicked_device_may_come_back(bench: IdentityBench) -> None:
+async def test_kicked_device_is_disconnected_and_can_reconnect(bench: IdentityBench) -> None:
     device = await bench.device("desk")
     with pytest.raises(CodedError, check=coded(ErrorCode.DEVICE_OFFLINE), match="'desk' is not connected"):
         await bench.identity.devices.kick("desk", actor=ME)
@@ -93,7 +93,7 @@ async def test_a_kicked_device_may_come_back(bench: IdentityBench) -> None:
     assert await audited(bench) == [("device.kicked", ME, "done")]
 
 
-async def test_a_token_is_shown_once_and_kept_as_a_hash(bench: IdentityBench) -> None:
+async def test_device_token_is_shown_once_and_stored_as_a_hash(bench: IdentityBench) -> None:
     made = await bench.identity.tokens.create(device="desk", ttl_s=3_600, actor=ME)
     assert tokens.check(made.token, TokenKind.DEVICE) is None
     assert made.expires_at == START + timedelta(hours=1)
@@ -105,7 +105,7 @@ async def test_a_token_is_shown_once_and_kept_as_a_hash(bench: IdentityBench) ->
     assert owner.id == made.id
 
 
-async def test_revoking_a_token_ends_the_connection_that_it_opened_and_no_other(
+async def test_revoking_a_device_token_ends_only_connections_of_that_token(
     bench: IdentityBench,
 ) -> None:
     first = await bench.identity.tokens.create(device="desk", actor=ME)
@@ -118,7 +118,7 @@ async def test_revoking_a_token_ends_the_connection_that_it_opened_and_no_other(
     assert link.ended == ("revoked", CloseCode.REVOKED)
 
 
-async def test_a_token_of_an_operator_lasts_ninety_days_and_bears_the_scopes_of_its_role(
+async def test_operator_token_lasts_ninety_days_with_the_scopes_of_the_role(
     bench: IdentityBench,
 ) -> None:
     made = await bench.identity.operator_tokens.create(name="backup", role=Role.OPERATOR, caller=ADMIN)
@@ -130,7 +130,7 @@ async def test_a_token_of_an_operator_lasts_ninety_days_and_bears_the_scopes_of_
     assert (found.id, found.created_by) == (made.id, ME)
 
 
-async def test_nobody_hands_out_more_than_they_have(bench: IdentityBench) -> None:
+async def test_operator_token_beyond_the_rights_of_the_creator_is_refused(bench: IdentityBench) -> None:
     mint = bench.identity.operator_tokens.create
     narrow = Principal("token:t-9", Role.ADMIN, frozenset({Scope.READ, Scope.TOKENS}), None, "script")
     with pytest.raises(
@@ -144,7 +144,7 @@ async def test_nobody_hands_out_more_than_they_have(bench: IdentityBench) -> Non
     assert await audited(bench) == [("operator_token.created", "token:t-9", "done")]
 
 
-async def test_a_token_made_as_one_user_sees_the_hub_is_that_users(bench: IdentityBench) -> None:
+async def test_operator_token_created_as_seen_by_a_user_belongs_to_that_user(bench: IdentityBench) -> None:
     anna = await bench.user("anna")
     mint = bench.identity.operator_tokens.seen_by(anna)
     made = await mint.create(name="annas", role=Role.VIEWER, caller=ADMIN)
@@ -155,7 +155,7 @@ async def test_a_token_made_as_one_user_sees_the_hub_is_that_users(bench: Identi
         await mint.revoke(everybodys.id, actor=ME)
 
 
-async def test_operators_tokens_are_bounded_and_a_revoked_one_makes_room(bench: IdentityBench) -> None:
+async def test_operator_tokens_are_limited_and_revocation_frees_a_place(bench: IdentityBench) -> None:
     mint = bench.identity.operator_tokens
     first = await mint.create(name="one", role=Role.VIEWER, caller=ADMIN)
     await mint.create(name="two", role=Role.VIEWER, caller=ADMIN)
@@ -173,7 +173,7 @@ async def narrow() -> AsyncIterator[IdentityBench]:
         yield opened
 
 
-async def test_who_sees_one_user_takes_a_share_of_what_all_may_make_and_leaves_the_rest(
+async def test_tokens_and_invitations_of_one_user_are_limited_to_a_share(
     narrow: IdentityBench,
 ) -> None:
     anna, everybody = await narrow.user("anna"), narrow.identity
@@ -207,7 +207,7 @@ async def test_a_user_is_made_once_and_up_to_the_limit(bench: IdentityBench) -> 
     assert [user.name for user in await bench.identity.users.all()] == ["anna", "otto", "owner"]
 
 
-async def test_what_belongs_to_another_user_is_not_there(bench: IdentityBench) -> None:
+async def test_devices_tokens_and_pairings_of_another_user_are_unknown(bench: IdentityBench) -> None:
     anna = await bench.user("anna")
     device = await bench.device("desk")
     token = await bench.identity.tokens.create(device="desk", actor=ME)
@@ -231,7 +231,7 @@ async def test_what_belongs_to_another_user_is_not_there(bench: IdentityBench) -
     assert (await seen.devices.get("desk")).revoked_at is None
 
 
-async def test_the_code_that_a_device_shows_lets_in_that_device(bench: IdentityBench) -> None:
+async def test_pairing_code_admits_the_device_that_shows_the_code(bench: IdentityBench) -> None:
     waiting = await bench.asks("laptop")
     (listed,) = await bench.identity.pairings.all()
     assert (listed.id, listed.label, listed.network) == (waiting.id, "laptop", "192.0.2.7")
@@ -251,7 +251,7 @@ async def test_the_code_that_a_device_shows_lets_in_that_device(bench: IdentityB
     assert f'"key":"{listed.fingerprint}"' in entry.detail, "as the person compared it"
 
 
-async def test_a_try_says_which_device_it_is_and_lets_nobody_in(bench: IdentityBench) -> None:
+async def test_dry_run_of_a_pairing_approval_names_the_device_without_admitting(bench: IdentityBench) -> None:
     waiting = await bench.asks("laptop")
     tried = await bench.identity.pairings.approve(code=CODE, name="desk", dry_run=True, actor=ME)
     assert (tried.device, tried.dry_run, tried.pairing.label) == ("desk", True, "laptop")
@@ -259,7 +259,7 @@ async def test_a_try_says_which_device_it_is_and_lets_nobody_in(bench: IdentityB
     assert len(await bench.identity.pairings.all()) == 1
 
 
-async def test_a_device_that_calls_itself_like_another_is_told_of_before_it_is_let_in(
+async def test_pairing_approval_with_a_used_device_name_is_refused(
     bench: IdentityBench,
 ) -> None:
     await bench.identity.tokens.create(device="laptop", actor=ME)
@@ -271,21 +271,21 @@ async def test_a_device_that_calls_itself_like_another_is_told_of_before_it_is_l
     assert (await bench.identity.pairings.approve(code=CODE, name="laptop", actor=ME)).device == "laptop"
 
 
-async def test_a_device_whose_older_key_was_revoked_gets_its_name_again(bench: IdentityBench) -> None:
+async def test_pairing_reuses_the_name_of_a_revoked_device(bench: IdentityBench) -> None:
     await bench.identity.tokens.create(device="laptop", actor=ME)
     await bench.asks("laptop")
     await bench.identity.devices.revoke("laptop", actor=ME)
     assert (await bench.identity.pairings.approve(code=CODE, actor=ME)).device == "laptop"
 
 
-async def test_a_user_who_has_the_code_lets_the_device_in_as_their_own(bench: IdentityBench) -> None:
+async def test_pairing_approved_by_a_user_belongs_to_that_user(bench: IdentityBench) -> None:
     anna = await bench.user("anna")
     await bench.asks("laptop")
     assert (await bench.identity.pairings.seen_by(anna).approve(code=CODE, actor=ME)).user == "anna"
     assert [device.name for device in await bench.identity.devices.seen_by(anna).all()] == ["laptop"]
 
 
-async def test_after_five_wrong_codes_an_operator_waits_ten_minutes_and_others_do_not(
+async def test_five_wrong_pairing_codes_block_only_that_operator_for_ten_minutes(
     bench: IdentityBench,
 ) -> None:
     await bench.asks()
@@ -307,7 +307,7 @@ async def test_after_five_wrong_codes_an_operator_waits_ten_minutes_and_others_d
     assert (await approve(code=CODE, actor=ME)).device == "laptop"
 
 
-async def test_codes_that_are_tried_at_once_count_one_by_one_and_right_ones_never(
+async def test_concurrent_wrong_pairing_codes_are_counted_exactly(
     bench: IdentityBench,
 ) -> None:
     looked_at: list[bool] = []
@@ -329,7 +329,7 @@ async def test_codes_that_are_tried_at_once_count_one_by_one_and_right_ones_neve
     assert (sum(looked_at), (await approve(code=CODE)).device) == (5, "laptop")
 
 
-async def test_approval_of_the_pairing_that_was_shown_is_of_that_alone(bench: IdentityBench) -> None:
+async def test_pairing_approval_with_another_pairing_id_is_refused(bench: IdentityBench) -> None:
     shown = await bench.asks("laptop")
     asks_anew = await bench.asks("root")
     approve = bench.identity.pairings.approve
@@ -342,7 +342,7 @@ async def test_approval_of_the_pairing_that_was_shown_is_of_that_alone(bench: Id
     assert (await approve(code=CODE, pairing_id=asks_anew.id, actor=ME)).device == "root"
 
 
-async def test_what_was_never_a_code_does_not_count_as_a_wrong_one(bench: IdentityBench) -> None:
+async def test_malformed_pairing_code_is_not_counted_as_a_wrong_code(bench: IdentityBench) -> None:
     await bench.asks()
     for _ in range(9):
         with pytest.raises(CodedError, check=coded(ErrorCode.BAD_PARAMS), match="never has '0' in it"):
@@ -350,7 +350,7 @@ async def test_what_was_never_a_code_does_not_count_as_a_wrong_one(bench: Identi
     await bench.identity.pairings.approve(code=CODE, actor=ME)
 
 
-async def test_a_device_is_sent_away_by_its_id(bench: IdentityBench) -> None:
+async def test_pairing_is_denied_by_id(bench: IdentityBench) -> None:
     waiting = await bench.asks()
     denied = await bench.identity.pairings.deny(waiting.id, actor=ME)
     assert (denied.decision, denied.decided_by) == ("denied", ME)
@@ -360,7 +360,7 @@ async def test_a_device_is_sent_away_by_its_id(bench: IdentityBench) -> None:
         await bench.identity.pairings.deny(waiting.id, actor=ME)
 
 
-async def test_an_invitation_lets_a_key_in_as_a_device_of_who_was_invited(bench: IdentityBench) -> None:
+async def test_invitation_admits_a_key_as_a_device_of_the_invited_user(bench: IdentityBench) -> None:
     anna = await bench.user("anna")
     made = await bench.identity.invitations.seen_by(anna).create(device="desk", actor=ME)
     assert tokens.check(made.token, TokenKind.INVITATION) is None
@@ -381,12 +381,12 @@ async def test_an_invitation_lets_a_key_in_as_a_device_of_who_was_invited(bench:
     assert [one.uses_left for one in await bench.identity.invitations.all()] == [0]
 
 
-async def test_an_invitation_for_several_devices_names_none(bench: IdentityBench) -> None:
+async def test_invitation_for_several_devices_with_a_device_name_is_refused(bench: IdentityBench) -> None:
     with pytest.raises(CodedError, check=coded(ErrorCode.BAD_PARAMS), match="for one device"):
         await bench.identity.invitations.create(device="desk", uses=2, actor=ME)
 
 
-async def test_a_device_whose_rows_are_to_be_compared_is_asked_to_come_back(bench: IdentityBench) -> None:
+async def test_resync_disconnects_the_device_and_resets_the_compared_mark(bench: IdentityBench) -> None:
     device = await bench.device("desk")
     link = await bench.connect(device)
     with pytest.raises(

@@ -7,7 +7,7 @@ import httpx2
 from tests.support.identity import CODE
 
 
-async def test_a_device_is_renamed_only_by_who_saw_how_it_is_called_now(client: httpx2.AsyncClient) -> None:
+async def test_device_rename_with_an_outdated_etag_is_refused(client: httpx2.AsyncClient) -> None:
     seen = await client.get("/v1/devices/desk")
     device = f"/v1/devices/{seen.json()['id']}"
     match = {"if-match": seen.headers["etag"]}
@@ -20,7 +20,7 @@ async def test_a_device_is_renamed_only_by_who_saw_how_it_is_called_now(client: 
     assert then.json()["name"] == "den"
 
 
-async def test_what_cannot_stand_on_a_command_line_is_no_name(client: httpx2.AsyncClient) -> None:
+async def test_names_invalid_on_a_command_line_are_refused(client: httpx2.AsyncClient) -> None:
     for name in ("", "two words", "-x", "a" * 65, "a\nb", "a\n", "../x"):
         answers = (
             await client.patch("/v1/devices/desk", json={"name": name}),
@@ -40,7 +40,7 @@ SECRETS: Final[dict[str, dict[str, str]]] = {
 }
 
 
-async def test_a_secret_is_told_once_and_kept_by_nobody_in_between(client: httpx2.AsyncClient) -> None:
+async def test_created_secret_is_returned_once_with_no_store(client: httpx2.AsyncClient) -> None:
     for path, body in SECRETS.items():
         made = await client.post(path, json=body)
         assert (made.status_code, made.headers["cache-control"]) == (201, "no-store"), path
@@ -59,12 +59,14 @@ NO_TOKENS: Final[tuple[dict[str, object], ...]] = (
 )
 
 
-async def test_a_token_of_an_operator_says_what_it_is_for(client: httpx2.AsyncClient) -> None:
+async def test_operator_token_without_a_valid_name_or_role_is_refused(client: httpx2.AsyncClient) -> None:
     answers = [await client.post("/v1/operator-tokens", json=body) for body in NO_TOKENS]
     assert [one.status_code for one in answers] == [422] * len(NO_TOKENS)
 
 
-async def test_what_is_made_for_a_user_is_that_users(client: httpx2.AsyncClient) -> None:
+async def test_tokens_and_invitations_created_for_a_user_belong_to_that_user(
+    client: httpx2.AsyncClient,
+) -> None:
     assert (await client.post("/v1/users", json={"name": "anna"})).status_code == 201
     taken = await client.post("/v1/users", json={"name": "anna"})
     assert (taken.status_code, taken.json()["code"]) == (409, "name_taken")
@@ -82,7 +84,7 @@ async def test_what_is_made_for_a_user_is_that_users(client: httpx2.AsyncClient)
     assert (await client.get("/v1/devices/desk", params=annas)).json()["user"] == "anna"
 
 
-async def test_a_user_is_removed_who_owns_nothing_and_the_owner_never(client: httpx2.AsyncClient) -> None:
+async def test_user_is_removed_only_without_devices_and_never_the_owner(client: httpx2.AsyncClient) -> None:
     await client.post("/v1/users", json={"name": "anna"})
     await client.post("/v1/tokens", params={"user": "anna"}, json={"device": "lab"})
     owning = await client.delete("/v1/users/anna")
@@ -107,7 +109,9 @@ UNKNOWN = (
 )
 
 
-async def test_what_is_not_there_has_a_code_of_its_own(client: httpx2.AsyncClient) -> None:
+async def test_unknown_identity_rows_are_answered_404_with_a_specific_code(
+    client: httpx2.AsyncClient,
+) -> None:
     for method, path, code in UNKNOWN:
         answer = await client.request(method, path)
         assert (answer.status_code, answer.json()["code"]) == (404, code), path

@@ -28,7 +28,7 @@ FOUND = (
 )
 
 
-async def test_count_of_issues_follows_the_checks_after_a_few_seconds(tmp_path: Path) -> None:
+async def test_issue_counts_are_refreshed_after_five_seconds(tmp_path: Path) -> None:
     found = {FOUND[0]}
     checks = 0
 
@@ -73,7 +73,7 @@ async def listed(client: httpx2.AsyncClient, **asked: Any) -> list[str]:
     return [one["key"] for one in answered.json()["issues"]]
 
 
-async def test_a_muted_issue_is_listed_apart_until_its_time_or_until_it_is_unmuted(tmp_path: Path) -> None:
+async def test_muted_issue_is_listed_separately_until_expiry_or_unmute(tmp_path: Path) -> None:
     database = f"sqlite:///{tmp_path}/hub.db"
     async with open_empty_hub(tmp_path, database=database) as hub:
         answer(hub)
@@ -112,7 +112,7 @@ async def test_a_muted_issue_is_listed_apart_until_its_time_or_until_it_is_unmut
             assert (await client.post(f"/v1/issues/{backup}/unmute")).status_code == 422
 
 
-async def test_an_issue_is_muted_at_all_nodes_and_its_changes_reach_readers(
+async def test_muting_an_issue_takes_effect_and_is_announced_at_all_nodes(
     tmp_path: Path, postgres: Postgres
 ) -> None:
     async def changed(hub: ServedHub, after: int) -> set[tuple[str, str]]:

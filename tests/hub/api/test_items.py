@@ -92,7 +92,7 @@ async def titles(client: httpx2.AsyncClient, **asked: Any) -> list[str]:
     return [item["title"] for item in page["items"]]
 
 
-async def test_items_are_reported_with_what_their_owner_said_and_should_know(
+async def test_items_are_listed_with_verdict_warnings_and_provenance(
     client: httpx2.AsyncClient,
 ) -> None:
     newest, older, *_ = (await client.get("/v1/items")).json()["items"]
@@ -108,7 +108,7 @@ async def test_items_are_reported_with_what_their_owner_said_and_should_know(
     assert (await client.get("/v1/items/i-3")).json()["reasons"] == []
 
 
-async def test_an_item_shows_where_it_went_and_why_it_is_not_there_in_words(
+async def test_item_shows_each_place_with_state_and_problem_in_words(
     hub: ServedHub, client: httpx2.AsyncClient
 ) -> None:
     places = [
@@ -140,13 +140,13 @@ async def test_an_item_shows_where_it_went_and_why_it_is_not_there_in_words(
         ({"q": "task", "due_until": "1960-01-01T00:00:00Z"}, []),
     ],
 )
-async def test_items_are_found_by_their_words(
+async def test_items_are_found_by_full_text_search(
     client: httpx2.AsyncClient, asked: dict[str, str], found: list[str]
 ) -> None:
     assert await titles(client, **asked) == found
 
 
-async def test_pages_of_found_items_are_led_to_by_cursors_of_the_same_question(
+async def test_item_search_cursor_is_valid_only_for_the_same_query(
     client: httpx2.AsyncClient,
 ) -> None:
     whole = await titles(client, q="task")
@@ -173,14 +173,14 @@ async def test_pages_of_found_items_are_led_to_by_cursors_of_the_same_question(
         ({"q": "w" * 10_000}, "q"),
     ],
 )
-async def test_a_question_that_cannot_be_asked_is_refused_with_why(
+async def test_invalid_item_search_query_is_refused_with_the_reason(
     client: httpx2.AsyncClient, asked: dict[str, str], why: str
 ) -> None:
     answer = await client.get("/v1/items", params=asked)
     assert (answer.status_code, why in answer.text) == (422, True), answer.text
 
 
-async def test_an_item_is_read_with_its_content_and_its_place(client: httpx2.AsyncClient) -> None:
+async def test_item_is_read_with_data_and_quoted_place(client: httpx2.AsyncClient) -> None:
     found = (await client.get("/v1/items/i-1")).json()
     assert (found["title"], found["data"], found["device"]) == ("task 1", {"title": "task 1"}, "lab")
     assert (found["place"]["quote"], found["place"]["start"], found["place"]["end"]) == ("task", 6, 10)
@@ -189,7 +189,7 @@ async def test_an_item_is_read_with_its_content_and_its_place(client: httpx2.Asy
     assert (unknown.status_code, unknown.json()["code"]) == (404, "unknown_item")
 
 
-async def test_an_item_without_a_verdict_shows_the_lines_around_its_quote_and_a_list_if_asked_for(
+async def test_open_item_shows_the_excerpt_and_lists_only_with_detail(
     hub: ServedHub, client: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keys = KeyStore(hub.folder, chance=SeededChance(), environ={})
@@ -233,7 +233,7 @@ async def test_items_are_chosen_by_agent_verdict_and_run(client: httpx2.AsyncCli
     assert (wrong.status_code, wrong.json()["code"]) == (422, "bad_params")
 
 
-async def test_items_are_chosen_by_what_they_are_and_where_they_come_from(
+async def test_items_are_filtered_by_table_warning_path_text_and_device(
     client: httpx2.AsyncClient,
 ) -> None:
     assert await titles(client, table="notes") == ["task 4"]
@@ -251,7 +251,7 @@ async def test_items_are_chosen_by_what_they_are_and_where_they_come_from(
     assert (unknown.status_code, unknown.json()["code"]) == (404, "unknown_device")
 
 
-async def test_items_are_counted_by_each_filter_as_the_others_let_them_through(
+async def test_item_counts_of_each_filter_respect_the_other_filters(
     client: httpx2.AsyncClient,
 ) -> None:
     async def counts(**asked: str) -> Any:
@@ -271,7 +271,7 @@ async def test_items_are_counted_by_each_filter_as_the_others_let_them_through(
     assert (await counts(table="projects", text="task"))["tables"] == {"notes": 1, "tasks": 4}
 
 
-async def test_an_edited_item_is_shown_with_its_new_values(
+async def test_edited_item_is_shown_with_the_edited_values(
     hub: ServedHub, client: httpx2.AsyncClient
 ) -> None:
     values = '{"title": "call Bob", "projectId": {"title": "House"}}'
@@ -297,7 +297,7 @@ async def give(client: httpx2.AsyncClient, *verdicts: dict[str, Any], **headers:
     return answer.raise_for_status().json()["results"]
 
 
-async def test_a_verdict_names_a_row_by_its_id_or_by_its_title(client: httpx2.AsyncClient) -> None:
+async def test_verdict_refers_to_another_row_by_id_or_title(client: httpx2.AsyncClient) -> None:
     for wrong, why in (
         ({"projectId": {"name": "House"}}, "expected an id, or"),
         ({"projectId": {"title": " "}}, "expected an id, or"),
@@ -312,7 +312,7 @@ async def test_a_verdict_names_a_row_by_its_id_or_by_its_title(client: httpx2.As
     assert given["state"] == "pending"
 
 
-async def test_without_its_device_the_choices_of_an_item_are_its_fields_alone(
+async def test_choices_of_an_item_without_a_connected_device_have_no_rows(
     client: httpx2.AsyncClient,
 ) -> None:
     choices = (await client.get("/v1/items/i-0/choices")).json()
@@ -322,7 +322,7 @@ async def test_without_its_device_the_choices_of_an_item_are_its_fields_alone(
     assert (await client.get("/v1/items/i-9/choices")).status_code == 404
 
 
-async def test_each_verdict_of_a_request_is_answered_for_itself(client: httpx2.AsyncClient) -> None:
+async def test_each_verdict_of_a_request_has_a_separate_result(client: httpx2.AsyncClient) -> None:
     results = await give(
         client,
         {"id": "i-0", "verdict": "approve", "version": 1},
@@ -346,7 +346,7 @@ async def test_each_verdict_of_a_request_is_answered_for_itself(client: httpx2.A
     assert (listed["i-0"]["device"], listed["i-1"]["given"]) == ("lab", None)
 
 
-async def test_a_verdict_that_was_never_sent_is_undone_without_a_trace(client: httpx2.AsyncClient) -> None:
+async def test_unsent_verdict_is_undone_and_the_item_is_open_again(client: httpx2.AsyncClient) -> None:
     approval, undo = {"id": "i-0", "verdict": "approve"}, {"id": "i-0", "verdict": "undo"}
     for key in ("a", "a", "b"):  # a request that is repeated, and the same verdict given again
         (result,) = await give(client, approval, **{"Idempotency-Key": key})
@@ -387,7 +387,7 @@ async def test_a_verdict_on_another_version_is_a_conflict_with_the_version_now(
     assert (again["state"], undone["state"]) == ("pending", "open")
 
 
-async def test_verdicts_of_two_tokens_are_shown_with_their_givers_in_item_audit_and_activity(
+async def test_verdicts_are_attributed_to_the_token_in_item_audit_and_activity(
     hub: ServedHub, client: httpx2.AsyncClient
 ) -> None:
     scopes = [Scope.READ, Scope.REVIEW]
@@ -471,7 +471,7 @@ async def entries(client: httpx2.AsyncClient, event: str) -> list[tuple[str, dic
     return [(one["actor"], one["detail"]) for one in found]
 
 
-async def test_a_reader_proposes_and_its_owner_accepts_with_the_checks_of_a_verdict(
+async def test_proposal_of_a_reader_is_accepted_by_the_owner_as_a_verdict(
     hub: ServedHub, client: httpx2.AsyncClient, reader: httpx2.AsyncClient
 ) -> None:
     after = await hub.store.read(changes.newest)
@@ -517,7 +517,7 @@ async def test_a_reader_proposes_and_its_owner_accepts_with_the_checks_of_a_verd
     assert isinstance(stored[made["id"]].data["dueDate"], int), "an instant, as a verdict has it"
 
 
-async def test_each_proposal_of_a_request_is_checked_as_a_verdict_and_answered_for_itself(
+async def test_each_proposal_of_a_request_is_validated_with_a_separate_result(
     client: httpx2.AsyncClient, reader: httpx2.AsyncClient
 ) -> None:
     good = {"item": "i-0", "verdict": "reject", "why": WHY}
@@ -554,7 +554,7 @@ async def test_each_proposal_of_a_request_is_checked_as_a_verdict_and_answered_f
     assert (await reader.post("/v1/items/proposals", json=undo)).status_code == 422
 
 
-async def test_a_proposer_has_one_open_proposal_on_an_item_and_withdraws_only_its_own(
+async def test_proposer_has_one_open_proposal_per_item_and_withdraws_only_own_ones(
     hub: ServedHub, client: httpx2.AsyncClient, reader: httpx2.AsyncClient, other: httpx2.AsyncClient
 ) -> None:
     first = await propose(reader, "i-0", "reject")
@@ -578,7 +578,7 @@ async def test_a_proposer_has_one_open_proposal_on_an_item_and_withdraws_only_it
         assert len(await entries(client, event)) == 1
 
 
-async def test_a_limit_of_proposals_is_paid_by_the_proposer_alone(
+async def test_proposals_are_limited_per_proposer_and_per_item(
     monkeypatch: pytest.MonkeyPatch, reader: httpx2.AsyncClient, other: httpx2.AsyncClient
 ) -> None:
     monkeypatch.setattr(item_proposals, "MOST_OPEN", 1)
@@ -594,7 +594,7 @@ async def test_a_limit_of_proposals_is_paid_by_the_proposer_alone(
     assert (error["code"], "has 1 open proposals" in error["message"]) == ("limit_reached", True)
 
 
-async def test_a_proposal_on_an_item_with_a_mark_is_shown_and_accepted_with_the_grant_alone(
+async def test_proposal_on_a_marked_item_is_accepted_only_with_the_marked_grant(
     hub: ServedHub, client: httpx2.AsyncClient, reader: httpx2.AsyncClient
 ) -> None:
     link = await hub.connect(await hub.device("lab"))
@@ -612,7 +612,7 @@ async def test_a_proposal_on_an_item_with_a_mark_is_shown_and_accepted_with_the_
     assert given["state"] == "pending"
 
 
-async def test_proposals_end_with_the_version_and_the_verdict_of_their_item_and_are_pruned(
+async def test_proposals_end_when_the_item_changes_or_gets_a_verdict(
     hub: ServedHub, client: httpx2.AsyncClient, reader: httpx2.AsyncClient, other: httpx2.AsyncClient
 ) -> None:
     def newer(c: sa.Connection) -> None:

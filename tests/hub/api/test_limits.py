@@ -144,7 +144,7 @@ def _asked_within(limits: dict[str, list[str]]) -> list[Asked]:
 
 
 @each("limits", [DESK, TASKS, NOTES, DESK | TASKS | NOTES])
-async def test_every_route_that_cannot_be_limited_is_refused_and_names_the_limits(
+async def test_limited_token_is_refused_at_routes_that_ignore_the_limits(
     hub: ServedHub, client: httpx2.AsyncClient, limits: dict[str, list[str]]
 ) -> None:
     made = (await _limited(client, limits)).json()
@@ -160,7 +160,7 @@ async def test_every_route_that_cannot_be_limited_is_refused_and_names_the_limit
             assert problem["detail"].endswith(f"this token's limits: {', '.join(kinds)}"), problem
 
 
-async def test_another_device_is_answered_as_one_that_does_not_exist(
+async def test_limited_token_cannot_distinguish_a_foreign_from_an_unknown_device(
     hub: ServedHub, client: httpx2.AsyncClient
 ) -> None:
     made = (await _limited(client, DESK)).json()
@@ -217,7 +217,7 @@ async def test_another_device_is_answered_as_one_that_does_not_exist(
         ({"roots": ["a/b"]}, 422),
     ],
 )
-async def test_a_limited_token_creates_none_that_is_wider(
+async def test_limited_token_cannot_create_a_token_with_wider_limits(
     hub: ServedHub, client: httpx2.AsyncClient, limits: dict[str, list[str]], status: int
 ) -> None:
     made = (await _limited(client, DESK | TASKS)).json()
@@ -231,7 +231,7 @@ async def test_a_limited_token_creates_none_that_is_wider(
     assert (row["limits"], row["scopes"]) == (made["limits"], sorted(Scope))
 
 
-async def test_a_limited_token_follows_its_device_and_gives_an_older_hub_nothing(
+async def test_limited_token_follows_a_renamed_device_and_stores_no_legacy_scopes(
     hub: ServedHub, client: httpx2.AsyncClient
 ) -> None:
     made = (await _limited(client, DESK)).json()

@@ -300,7 +300,7 @@ QUESTIONS: Final = {
 }
 
 
-def test_every_list_is_here() -> None:
+def test_every_paged_list_route_is_covered_by_the_tests() -> None:
     found = {
         path
         for path, route in QUESTIONS.items()
@@ -334,7 +334,7 @@ async def test_the_pages_of_a_list_have_each_row_once_and_in_order(whole: Whole)
         await whole.empty()
 
 
-async def test_rows_inserted_and_deleted_between_pages_neither_repeat_nor_hide_others(whole: Whole) -> None:
+async def test_list_pages_stay_consistent_when_rows_are_inserted_or_deleted(whole: Whole) -> None:
     for path in LISTS:
         await whole.fill(path, range(11, 16))
         everything, _ = await whole.page(path, 1_000)
@@ -411,7 +411,7 @@ SEVERAL: Final = {
 
 
 @ON_SQLITE
-async def test_an_answer_is_read_in_one_transaction(whole: Whole) -> None:
+async def test_get_routes_read_in_one_transaction_except_the_listed_ones(whole: Whole) -> None:
     for path in {table: path for path, (table, _) in LISTS.items()}.values():
         await whole.fill(path, range(1, 3))
     known = {
@@ -451,7 +451,7 @@ async def test_an_answer_is_read_in_one_transaction(whole: Whole) -> None:
 
 
 @ON_SQLITE
-async def test_an_agent_whose_state_cannot_be_read_hides_no_other_in_a_list_of_documents(
+async def test_unreadable_agent_state_hides_no_other_agent_in_document_lists(
     whole: Whole,
 ) -> None:
     path = "/v1/agents/as/foundation"
@@ -467,7 +467,7 @@ async def test_an_agent_whose_state_cannot_be_read_hides_no_other_in_a_list_of_d
     assert len(found) == len(everything) - 1
 
 
-async def test_a_parameter_that_a_route_does_not_have_is_refused_by_its_name(whole: Whole) -> None:
+async def test_unknown_query_parameter_of_any_route_is_refused_by_name(whole: Whole) -> None:
     for path, route in QUESTIONS.items():
         asked = re.sub(r"\{\w+\}", "x", path)
         answer = await whole.client.get(asked, params={"colour": "red", "limit": "2", "cursor": "x"})
@@ -481,7 +481,7 @@ FOREIGN = ("nonsense", "!!", "W10", "WzFd", "WyJhXHUwMDAwIl0", "WzkyMjMzNzIwMzY4
 
 
 @ON_SQLITE
-async def test_a_cursor_of_another_list_and_a_page_of_no_size_are_refused(client: httpx2.AsyncClient) -> None:
+async def test_cursor_of_another_list_and_invalid_limit_are_refused(client: httpx2.AsyncClient) -> None:
     for path in ("/v1/users", "/v1/devices", "/v1/items"):
         asked = [{"cursor": cursor} for cursor in FOREIGN]
         asked += [{"limit": limit} for limit in ("0", "1001", "-1", "many")]

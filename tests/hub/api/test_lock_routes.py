@@ -53,19 +53,19 @@ async def listed(client: httpx2.AsyncClient, **asked: Any) -> list[tuple[str, st
     return [(lock["user"], lock["resource"]) for lock in answer["locks"]]
 
 
-async def test_locks_are_reported_with_who_has_them_and_who_waits(client: httpx2.AsyncClient) -> None:
+async def test_locks_are_listed_with_holder_and_waiting_claims(client: httpx2.AsyncClient) -> None:
     first = (await client.get("/v1/locks", params={"user": "owner"})).json()["locks"][0]
     assert (first["resource"], first["fence"]) == ("mailbox", 1)
     assert first["holder"] == {"kind": "device", "id": "device-anna", "agent": None, "device": None}
     assert [wait["holder"]["id"] for wait in first["waiting"]] == ["device-bert"]
 
 
-async def test_free_locks_are_reported_where_they_are_asked_for(client: httpx2.AsyncClient) -> None:
+async def test_free_locks_are_listed_only_on_request(client: httpx2.AsyncClient) -> None:
     assert await listed(client, user="owner") == [("owner", "mailbox")]
     assert await listed(client, user="owner", free=True) == [("owner", "calendar"), ("owner", "mailbox")]
 
 
-async def test_a_lock_is_taken_from_its_holder_and_the_next_has_it(
+async def test_released_lock_passes_to_the_next_waiting_holder(
     client: httpx2.AsyncClient, hub: ServedHub
 ) -> None:
     asked = {"resource": "mailbox", "fence": 1}
@@ -77,7 +77,7 @@ async def test_a_lock_is_taken_from_its_holder_and_the_next_has_it(
     assert (late.status_code, late.json()["code"]) == (409, "lock_lost")
 
 
-async def test_a_free_lock_stays_free_however_often_it_is_released(
+async def test_releasing_a_free_lock_changes_and_audits_nothing(
     client: httpx2.AsyncClient, hub: ServedHub
 ) -> None:
     before = await hub.store.read(audit.list_entries, limit=9)
@@ -87,12 +87,12 @@ async def test_a_free_lock_stays_free_however_often_it_is_released(
     assert await hub.store.read(audit.list_entries, limit=9) == before
 
 
-async def test_a_name_that_several_users_have_is_not_enough(client: httpx2.AsyncClient) -> None:
+async def test_lock_name_shared_by_several_users_requires_the_user(client: httpx2.AsyncClient) -> None:
     answer = await client.post("/v1/locks/release", json={"resource": "mailbox"})
     assert answer.status_code == 422
     assert "say whose" in answer.json()["detail"]
 
 
-async def test_what_another_user_has_is_not_there(client: httpx2.AsyncClient) -> None:
+async def test_resource_of_another_user_is_answered_as_unknown(client: httpx2.AsyncClient) -> None:
     answer = await client.post("/v1/locks/release", params={"user": "owner"}, json={"resource": "printer"})
     assert (answer.status_code, answer.json()["code"]) == (404, "unknown_lock")

@@ -52,14 +52,14 @@ async def newest(logs: Logs, **wanted: object) -> list[str]:
     return [entry.event for entry in await logs.newest(**given)]  # type: ignore[arg-type]
 
 
-async def test_an_entry_is_reported_with_its_time_and_its_fields(ring: Ring, logs: Logs) -> None:
+async def test_log_entry_is_reported_with_time_and_fields(ring: Ring, logs: Logs) -> None:
     say(ring, "run.moved", run_id=RUN, fence=3, outcome=None)
     (entry,) = await logs.newest(level="info")
     assert entry.at.isoformat() == "2026-01-05T09:14:02.123000+00:00"
     assert entry.fields == {"run_id": RUN, "fence": 3, "outcome": None}
 
 
-async def test_entries_of_one_run_are_found_by_its_id_or_the_end_of_it(ring: Ring, logs: Logs) -> None:
+async def test_log_entries_are_filtered_by_run_id_or_id_end(ring: Ring, logs: Logs) -> None:
     say(ring, "event.mine", run_id=RUN)
     say(ring, "event.other", run_id=OTHER)
     say(ring, "event.nobodys")
@@ -68,7 +68,7 @@ async def test_entries_of_one_run_are_found_by_its_id_or_the_end_of_it(ring: Rin
     assert await newest(logs, run="89ab") == [], "so short an end may be anybody's"
 
 
-async def test_entries_of_one_device_are_found_by_its_name_or_id(ring: Ring, logs: Logs) -> None:
+async def test_log_entries_are_filtered_by_device_name_or_id(ring: Ring, logs: Logs) -> None:
     say(ring, "event.mine", device_id="d-1")
     say(ring, "event.other", device_id="d-2")
     assert await newest(logs, device="desk") == ["event.mine"]
@@ -79,7 +79,7 @@ async def test_entries_of_one_device_are_found_by_its_name_or_id(ring: Ring, log
         await logs.follow(device="tower", level="info", limit=1)
 
 
-async def test_less_than_the_level_is_left_out(ring: Ring, logs: Logs) -> None:
+async def test_log_entries_below_the_level_are_omitted(ring: Ring, logs: Logs) -> None:
     for level in ("debug", "info", "warning", "error"):
         say(ring, f"event.{level}", level)
     assert await newest(logs, level="warning") == ["event.error", "event.warning"]
@@ -107,7 +107,7 @@ async def deeper(here: anyio.Event) -> None:
     await anyio.sleep_forever()
 
 
-async def test_tasks_that_wait_at_the_same_place_are_reported_together_with_the_whole_way_there(
+async def test_debug_dump_groups_tasks_by_stack_with_the_full_stack(
     debug: Dumper,
 ) -> None:
     async with anyio.create_task_group() as group:
@@ -126,7 +126,7 @@ async def test_tasks_that_wait_at_the_same_place_are_reported_together_with_the_
     assert places.index(f"{mine} deep") < places.index(f"{mine} deeper")
 
 
-async def test_threads_are_reported_where_they_stand(debug: Dumper) -> None:
+async def test_debug_dump_reports_the_stack_of_each_thread(debug: Dumper) -> None:
     leave, thread = threading.Event(), None
     thread = threading.Thread(target=leave.wait, name="stands still")
     thread.start()
@@ -138,7 +138,7 @@ async def test_threads_are_reported_where_they_stand(debug: Dumper) -> None:
         thread.join()
 
 
-async def test_of_many_connections_those_that_hold_up_the_most_are_reported(debug: Dumper) -> None:
+async def test_debug_dump_lists_the_connections_with_the_largest_backlog(debug: Dumper) -> None:
     links = [a_link(number) for number in range(1_000)]
     links += [a_link(5_000, pending=3), a_link(5_001, unsent=70_000)]
     debug.links = lambda: links
@@ -148,7 +148,7 @@ async def test_of_many_connections_those_that_hold_up_the_most_are_reported(debu
     assert (dump.connected, dump.pending_calls, dump.unsent_bytes) == (1_002, 3, 70_000)
 
 
-async def test_a_dump_in_the_log_is_one_line_for_each_part_and_none_is_held_back(
+async def test_debug_dump_is_logged_as_one_line_per_part_without_suppression(
     debug: Dumper,
 ) -> None:
     debug.links = lambda: [a_link(number) for number in range(30)]
@@ -173,7 +173,9 @@ def log_at(hub: ServedHub, event: str, **fields: object) -> None:
     hub.ring.append(at=1_767_604_442_000, level="info", event=event, channel="hub.x", fields=fields)
 
 
-async def test_the_log_comes_in_pages_the_newest_first(hub: ServedHub, client: httpx2.AsyncClient) -> None:
+async def test_log_route_lists_entries_newest_first_in_pages(
+    hub: ServedHub, client: httpx2.AsyncClient
+) -> None:
     for number in range(5):
         log_at(hub, f"event.n{number}")
     first = await client.get("/v1/logs", params={"limit": 3})
@@ -185,7 +187,7 @@ async def test_the_log_comes_in_pages_the_newest_first(hub: ServedHub, client: h
     assert first.links["next"]["url"].startswith("/v1/logs?")
 
 
-async def test_an_entry_of_the_log_has_the_meaning_of_its_event_and_null_for_an_unknown_event(
+async def test_log_entry_has_the_meaning_of_a_known_event_and_null_otherwise(
     hub: ServedHub, client: httpx2.AsyncClient
 ) -> None:
     log_at(hub, "device.came_from_the_future")
@@ -194,7 +196,7 @@ async def test_an_entry_of_the_log_has_the_meaning_of_its_event_and_null_for_an_
     assert (moved["meaning"], unknown["meaning"]) == ("the agent's status changed", None)
 
 
-async def test_who_follows_gets_the_last_entries_and_then_each_that_comes(
+async def test_log_follower_receives_the_last_entries_and_then_new_ones(
     hub: ServedHub, client: httpx2.AsyncClient
 ) -> None:
     for event in ("early", "before"):
@@ -215,7 +217,9 @@ async def test_who_follows_gets_the_last_entries_and_then_each_that_comes(
     assert heard == ["event.before", "event.after"]
 
 
-async def test_a_dump_is_answered_at_once(hub: ServedHub, client: httpx2.AsyncClient) -> None:
+async def test_debug_dump_route_returns_queues_tasks_and_threads(
+    hub: ServedHub, client: httpx2.AsyncClient
+) -> None:
     hub.context.debug.queues["router"] = lambda: 3
     told = (await client.get("/v1/debug/dump")).json()
     assert told["queues"]["router"] == 3

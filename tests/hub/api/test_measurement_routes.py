@@ -72,7 +72,7 @@ async def test_the_series_of_an_agent_are_listed_page_by_page(client: httpx2.Asy
     assert rest["next_cursor"] is None
 
 
-async def test_a_metric_is_reported_step_by_step_with_the_steps_that_have_nothing(
+async def test_metric_chart_contains_empty_steps(
     client: httpx2.AsyncClient,
 ) -> None:
     chart = await told(client, "latency_ms", agg="count", step_s=3600)
@@ -90,18 +90,18 @@ async def test_percentiles_of_the_values_of_a_tag_are_separate(client: httpx2.As
     assert 0 < chart["error"] < 0.01
 
 
-async def test_series_are_chosen_by_their_tags(client: httpx2.AsyncClient) -> None:
+async def test_metric_series_are_filtered_by_tag(client: httpx2.AsyncClient) -> None:
     chart = await told(client, "latency_ms", agg="count", tag="model=small")
     assert chart["lines"][0]["whole"] == 50
 
 
-async def test_what_nobody_measured_has_no_series_and_is_no_metric(client: httpx2.AsyncClient) -> None:
+async def test_agent_without_measurements_has_no_series_and_no_metric(client: httpx2.AsyncClient) -> None:
     assert (await client.get("/v1/agents/letters/metrics")).json()["series"] == []
     refused = await client.get("/v1/agents/letters/metrics/latency_ms")
     assert (refused.status_code, refused.json()["code"]) == (404, "unknown_metric")
 
 
-async def test_measurements_of_somebody_elses_agent_are_of_an_agent_nobody_knows(
+async def test_measurements_of_an_agent_of_another_user_are_unknown(
     client: httpx2.AsyncClient,
 ) -> None:
     for path in ("/v1/agents/inbox/metrics", "/v1/agents/inbox/metrics/open"):
@@ -117,7 +117,7 @@ def keep_of_many_models(c: sa.Connection) -> None:
     measurements.record(c, samples, at=NOW, retention=BucketRetention(minutes_from=0, hours_from=0))
 
 
-async def test_the_series_of_the_hub_are_sums_of_its_work_and_the_load_of_its_nodes(
+async def test_hub_series_report_sums_of_runs_and_the_load_of_nodes(
     hub: ServedHub, client: httpx2.AsyncClient
 ) -> None:
     measured = hub.noun(HubSeries)._measurements

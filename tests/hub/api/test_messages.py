@@ -45,7 +45,7 @@ async def nudge(client: httpx2.AsyncClient, query: str = "?wait_s=120", **about:
     return (await client.post(f"{NUDGE}{query}", json=SAID | about)).raise_for_status().json()
 
 
-async def test_a_nudge_is_answered_once_its_agent_has_it(
+async def test_nudge_is_answered_after_the_agent_consumed_the_message(
     client: httpx2.AsyncClient, bench: PostBench, gateway: FakeGateway
 ) -> None:
     gateway.hold(WORKERS)
@@ -62,7 +62,7 @@ async def test_a_nudge_is_answered_once_its_agent_has_it(
     assert (await bench.store.read(audit.list_entries, limit=1))[0].event == "message.sent"
 
 
-async def test_what_a_gateway_refuses_is_reported_with_the_messages_id(
+async def test_message_refused_by_the_gateway_is_reported_with_the_message_id(
     client: httpx2.AsyncClient, bench: PostBench, gateway: FakeGateway
 ) -> None:
     del gateway.agents["worker"]
@@ -74,7 +74,7 @@ async def test_what_a_gateway_refuses_is_reported_with_the_messages_id(
     assert (shown["state"], shown["reason_code"]) == ("failed", "gateway_refused")
 
 
-async def test_a_message_is_shown_with_each_move_and_its_proof(
+async def test_message_is_shown_with_each_move_and_proof(
     client: httpx2.AsyncClient, bench: PostBench
 ) -> None:
     told = await nudge(client)
@@ -106,7 +106,7 @@ async def test_messages_are_listed_and_filtered(client: httpx2.AsyncClient, benc
     assert (await listed("?agent=lead"), await listed("?state=failed&state=expired")) == ([], [])
 
 
-async def test_a_message_that_waits_is_given_up_and_one_that_failed_is_said_anew(
+async def test_waiting_message_is_cancelled_and_failed_message_is_retried(
     client: httpx2.AsyncClient, bench: PostBench, gateway: FakeGateway
 ) -> None:
     await gateway.stop()
@@ -124,7 +124,7 @@ async def test_a_message_that_waits_is_given_up_and_one_that_failed_is_said_anew
     assert (has_it.status_code, has_it.json()["code"]) == (409, "message_settled")
 
 
-async def test_agents_nudge_as_their_board_lets_them_and_see_their_own_messages(
+async def test_agents_nudge_and_read_messages_only_as_the_board_role_allows(
     hub: ServedHub, bench: PostBench
 ) -> None:
     lead, worker, desk = [await by(hub, name) for name in ("lead", "worker", "desk")]
@@ -155,7 +155,7 @@ async def broadcast(client: httpx2.AsyncClient, **more: Any) -> Any:
 
 
 @pytest.mark.usefixtures("boards_of_gateways")
-async def test_a_lead_that_cannot_be_made_yet_is_reported_as_far_as_it_is(
+async def test_ensured_lead_of_an_offline_gateway_is_reported_as_pending(
     client: httpx2.AsyncClient,
 ) -> None:
     answer = await client.post("/v1/boards/garden/lead/ensure?wait_s=0")
@@ -169,7 +169,7 @@ async def test_a_lead_that_cannot_be_made_yet_is_reported_as_far_as_it_is(
 
 
 @pytest.mark.usefixtures("boards_of_gateways")
-async def test_a_word_to_a_lead_is_kept_and_told_as_it_stands(client: httpx2.AsyncClient) -> None:
+async def test_message_to_an_offline_lead_is_stored_and_reported_waiting(client: httpx2.AsyncClient) -> None:
     answer = await client.post("/v1/boards/garden/lead/message?wait_s=0", json=SAY)
     assert answer.status_code == 201, answer.text
     told = answer.json()
@@ -181,7 +181,7 @@ async def test_a_word_to_a_lead_is_kept_and_told_as_it_stands(client: httpx2.Asy
 
 
 @pytest.mark.usefixtures("boards_of_gateways")
-async def test_a_broadcast_tells_of_each_board(client: httpx2.AsyncClient) -> None:
+async def test_broadcast_reports_a_result_for_each_board(client: httpx2.AsyncClient) -> None:
     told = await broadcast(client, boards=["garden", "shed", "nowhere"])
     assert (told["ok"], told["boards"], told["sent"], told["failed"], told["waiting"]) == (False, 3, 0, 2, 1)
     by_board = {one["board"]: (one["ok"], one["state"], one["code"]) for one in told["results"]}
@@ -196,13 +196,15 @@ async def test_a_broadcast_tells_of_each_board(client: httpx2.AsyncClient) -> No
 
 
 @pytest.mark.usefixtures("boards_of_gateways")
-async def test_left_out_boards_mean_all_of_them(client: httpx2.AsyncClient) -> None:
+async def test_broadcast_without_boards_reaches_all_boards(client: httpx2.AsyncClient) -> None:
     told = await broadcast(client)
     assert {one["board"] for one in told["results"]} == {"garden", "roses", "shed"}
 
 
 @pytest.mark.usefixtures("boards_of_gateways")
-async def test_results_come_in_pages(client: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_broadcast_results_are_listed_in_pages(
+    client: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(messages, "MOST_RESULTS", 1)
     told = await broadcast(client)
     assert [one["board"] for one in told["results"]] == ["shed", "garden"]
@@ -215,7 +217,7 @@ async def test_results_come_in_pages(client: httpx2.AsyncClient, monkeypatch: py
 
 
 @pytest.mark.usefixtures("boards_of_gateways")
-async def test_a_broadcast_of_which_all_waits_is_resumed_to_no_effect(client: httpx2.AsyncClient) -> None:
+async def test_resume_of_a_broadcast_retries_only_failed_boards(client: httpx2.AsyncClient) -> None:
     told = await broadcast(client, boards=["garden"])
     again = (await client.post(f"/v1/broadcasts/{told['id']}/resume?wait_s=0")).json()
     assert (again["rounds"], again["waiting"]) == (1, 1)

@@ -26,7 +26,7 @@ def problems(text: str) -> list[str]:
     return [f"{one.line}: {one.severity}: {one.path}: {one.message}" for one in found]
 
 
-def test_what_an_agent_says_about_models_stands_in_its_row() -> None:
+def test_model_settings_of_an_agent_are_stored_in_the_agent_row() -> None:
     text = (
         PRICED
         + AGENT
@@ -42,7 +42,7 @@ def test_what_an_agent_says_about_models_stands_in_its_row() -> None:
     )
 
 
-def test_an_agent_without_wishes_has_none() -> None:
+def test_agent_without_model_settings_has_no_model_use() -> None:
     (agent,) = declared_agents(check_text(AGENT, Path("hub.toml"), environ={}).usable())
     assert agent.model_use == ModelUse()
 
@@ -65,7 +65,7 @@ def test_an_agent_without_wishes_has_none() -> None:
         ("[redaction]\npatterns = { \"A b\" = 'x' }", "8: error: redaction.patterns.A b: a name is"),
     ],
 )
-def test_a_mistake_is_told_where_it_stands(lines: str, problem: str) -> None:
+def test_invalid_model_setting_of_an_agent_is_reported_with_the_position(lines: str, problem: str) -> None:
     (told,) = problems(f"{AGENT}{lines}\n{CLOUD}")
     assert told.startswith(problem)
 
@@ -79,20 +79,20 @@ def test_a_mistake_is_told_where_it_stands(lines: str, problem: str) -> None:
         CLOUD.replace("models.example", "127.0.0.1"),
     ],
 )
-def test_an_agent_may_keep_to_a_local_model_where_there_is_one_or_none_at_all(model: str) -> None:
+def test_agent_without_cloud_is_accepted_with_a_local_model_or_no_model(model: str) -> None:
     assert problems(f"{AGENT}allow_cloud = false\n{model}") == []
 
 
-def test_with_a_price_budgets_of_money_are_fine() -> None:
+def test_money_budgets_are_accepted_for_a_model_with_a_price() -> None:
     assert problems(f"{AGENT}budget_usd = 1.0\n[budget]\nrun_usd = 0.5\nday_usd = 1.0\n{PRICED}") == []
 
 
-def test_the_default_budget_of_a_run_does_not_ask_for_a_price() -> None:
+def test_zero_run_budget_is_accepted_without_a_model_price() -> None:
     assert problems(f"{AGENT}[budget]\nrun_usd = 0.0\n{CLOUD}") == []
 
 
 @each(("name", "hint"), [("emial", "did you mean 'email'?"), ("license", "write its pattern in [redaction]")])
-def test_a_name_that_is_to_be_redacted_and_has_no_pattern_gets_a_hint(name: str, hint: str) -> None:
+def test_unknown_redaction_name_is_reported_with_a_hint(name: str, hint: str) -> None:
     text = f'{AGENT}redact = ["{name}"]\n{CLOUD}'
     (found,) = check_text(text, Path("hub.toml"), environ={}).problems
     assert found.hint == hint

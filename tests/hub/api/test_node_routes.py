@@ -45,7 +45,7 @@ async def pair(tmp_path: Path, url: str) -> AsyncIterator[tuple[Node, Node]]:
         yield east, west
 
 
-async def test_each_node_answers_for_all_about_nodes_devices_agents_and_items(
+async def test_each_node_reports_nodes_devices_agents_and_items_of_all_nodes(
     pair: tuple[Node, Node],
 ) -> None:
     east, west = pair
@@ -72,7 +72,7 @@ async def test_each_node_answers_for_all_about_nodes_devices_agents_and_items(
         assert {(item["device_refuses"], item["device_is_elsewhere"]) for item in items} == {known}
 
 
-async def test_dead_node_has_no_devices_and_is_removed_while_a_live_one_is_not(
+async def test_only_a_dead_node_is_removed_and_has_no_devices(
     pair: tuple[Node, Node],
 ) -> None:
     east, west = pair
@@ -103,12 +103,12 @@ async def test_dead_node_has_no_devices_and_is_removed_while_a_live_one_is_not(
         await beat(ttl_ms=1000, is_first=False)
 
 
-async def test_a_hub_without_others_lists_itself(client: httpx2.AsyncClient) -> None:
+async def test_single_hub_lists_one_node(client: httpx2.AsyncClient) -> None:
     (node,) = (await client.get("/v1/nodes")).json()["nodes"]
     assert (node["id"], node["here"], node["state"], node["devices"]) == (NODE, True, "alive", 1)
 
 
-async def test_a_run_that_another_node_executes_is_followed_to_its_end(pair: tuple[Node, Node]) -> None:
+async def test_run_executed_by_another_node_is_followed_until_the_end(pair: tuple[Node, Node]) -> None:
     east, west = pair
     await east.hub.run("r-1", RunState.RUNNING)
     seen: list[tuple[int, RunState]] = []

@@ -68,7 +68,7 @@ async def test_the_audit_log_is_reported_newest_first_page_by_page(
     }
 
 
-async def test_an_entry_has_the_names_of_its_ids_and_the_values_that_changed(
+async def test_audit_entry_has_actor_and_subject_names_and_changed_values(
     hub: ServedHub, client: httpx2.AsyncClient
 ) -> None:
     made = await client.post("/v1/operator-tokens", json={"name": "phone", "role": "admin"})
@@ -91,7 +91,7 @@ async def test_an_entry_has_the_names_of_its_ids_and_the_values_that_changed(
     assert await told("device.renamed") == ("phone", "tower", [("name", "desk", "tower")])
 
 
-async def test_the_audit_log_is_narrowed_to_what_is_asked_for(
+async def test_audit_log_is_filtered_by_event_actor_and_time(
     hub: ServedHub, client: httpx2.AsyncClient
 ) -> None:
     await tell(hub, "token.created", "token.revoked", "run.started")
@@ -119,14 +119,14 @@ UNASKABLE = (
 )
 
 
-async def test_what_cannot_be_asked_of_the_audit_log_is_refused(client: httpx2.AsyncClient) -> None:
+async def test_invalid_audit_log_filters_are_refused(client: httpx2.AsyncClient) -> None:
     answers = [await client.get("/v1/audit", params=params) for params in UNASKABLE]
     assert [one.json()["code"] for one in answers if one.status_code == 422] == ["bad_params"] * len(
         UNASKABLE
     )
 
 
-async def test_a_check_of_the_chain_says_where_it_ends_and_where_it_was_changed(
+async def test_audit_verification_reports_the_end_and_the_edited_entry(
     hub: ServedHub, client: httpx2.AsyncClient
 ) -> None:
     fresh = (await client.get("/v1/audit/verify")).json()
@@ -146,7 +146,7 @@ async def test_a_check_of_the_chain_says_where_it_ends_and_where_it_was_changed(
     )
 
 
-async def test_an_end_that_was_kept_elsewhere_is_found_again(
+async def test_audit_verification_checks_a_known_end_of_the_chain(
     hub: ServedHub, client: httpx2.AsyncClient
 ) -> None:
     await tell(hub, "a.1", "a.2")
@@ -160,7 +160,7 @@ async def test_an_end_that_was_kept_elsewhere_is_found_again(
     assert (found["ok"], found["breaks"][0]["seq"], refused.status_code) == (False, 1, 422)
 
 
-async def test_who_may_not_see_the_audit_log_is_refused(hub: ServedHub) -> None:
+async def test_audit_log_is_refused_to_operators_and_open_to_admins(hub: ServedHub) -> None:
     for role, status in ((Role.OPERATOR, 403), (Role.ADMIN, 200)):
         async with over_tcp(hub, await hub.token(role)) as client:
             assert (await client.get("/v1/audit")).status_code == status
@@ -173,7 +173,7 @@ def check_of(*found: Finding) -> Check:
     return look
 
 
-async def test_issues_are_reported_with_what_to_do(hub: ServedHub, client: httpx2.AsyncClient) -> None:
+async def test_issues_are_listed_with_explanation_and_fix(hub: ServedHub, client: httpx2.AsyncClient) -> None:
     full = error("disk.full", "no room is left", fix="make room")
     hub.app.issues.add("test", check_of(full))
     (issue,) = (await client.get("/v1/issues")).json()["issues"]
@@ -193,7 +193,7 @@ async def test_issues_are_reported_with_what_to_do(hub: ServedHub, client: httpx
     assert status["issues"] == {"errors": 1, "warnings": 0, "notices": 0}
 
 
-async def test_somebody_bound_to_a_user_sees_the_issues_of_that_user_s_things_only(hub: ServedHub) -> None:
+async def test_token_bound_to_a_user_lists_only_issues_of_that_user(hub: ServedHub) -> None:
     anna = await hub.user("anna")
     mine = warning("device.flapping", "hers", fix="-", subject="1", user_id=anna)
     others = warning("device.flapping", "another's", fix="-", subject="2", user_id=UserId("u-2"))
@@ -252,7 +252,9 @@ async def summary(client: httpx2.AsyncClient, hub: ServedHub, hours: float = 1) 
 
 
 @pytest.mark.usefixtures("happened")
-async def test_a_summary_counts_what_happened_since_then(hub: ServedHub, client: httpx2.AsyncClient) -> None:
+async def test_summary_counts_runs_items_questions_and_costs_since_the_given_time(
+    hub: ServedHub, client: httpx2.AsyncClient
+) -> None:
     await client.post("/v1/boards", json={"name": "garden"})
     await client.post("/v1/boards/garden/ask-user", json={"content": "Red?"})
     found = await summary(client, hub)
@@ -274,7 +276,9 @@ async def test_a_summary_counts_what_happened_since_then(hub: ServedHub, client:
 
 
 @pytest.mark.usefixtures("happened")
-async def test_a_summary_counts_only_what_is_the_callers(hub: ServedHub, client: httpx2.AsyncClient) -> None:
+async def test_summary_counts_only_rows_of_the_requested_user(
+    hub: ServedHub, client: httpx2.AsyncClient
+) -> None:
     await hub.store.write(devices.ensure_user, UserId("u-other"), "other", 1)
     assert (await client.get("/v1/summary")).json()["runs"]["failed"] == 2, "of the last 24 hours"
     mine = (await client.get("/v1/summary", params={"user": "owner"})).json()
@@ -284,7 +288,7 @@ async def test_a_summary_counts_only_what_is_the_callers(hub: ServedHub, client:
 
 
 @pytest.mark.usefixtures("happened")
-async def test_counts_and_sums_end_at_a_limit(
+async def test_summary_counts_and_costs_stop_at_a_limit(
     hub: ServedHub, client: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(overviews, "MOST_COUNTED", 1)
@@ -336,7 +340,7 @@ def _describe(c: sa.Connection, text: str, *, of: AgentId | None = None) -> None
     )
 
 
-async def test_whatever_changes_an_agent_its_readers_are_told_its_kind_and_id(tmp_path: Path) -> None:
+async def test_agent_change_is_announced_to_readers_with_kind_and_id(tmp_path: Path) -> None:
     async with _served(tmp_path) as (hub, client), _following(client) as events:
         assert (await anext(events)).event == "open"
         await hub.context.store.write(_describe, "new")
@@ -345,7 +349,7 @@ async def test_whatever_changes_an_agent_its_readers_are_told_its_kind_and_id(tm
     assert (change.kind, change.id) == ("agent", agent["id"])
 
 
-async def test_settings_that_are_applied_are_a_change_for_readers_of_the_whole_hub(tmp_path: Path) -> None:
+async def test_applied_settings_are_announced_to_readers_of_the_hub(tmp_path: Path) -> None:
     async with _served(tmp_path) as (hub, client), _following(client) as events:
         await anext(events)
         refused = await client.patch("/v1/config", json={"values": {"limits.runs": 0}})
@@ -355,7 +359,7 @@ async def test_settings_that_are_applied_are_a_change_for_readers_of_the_whole_h
         assert (change.kind, change.id) == ("settings", hub.context.node.id)
 
 
-async def test_a_reader_that_was_away_too_long_or_at_another_start_reads_everything_again(
+async def test_changes_reader_with_an_outdated_position_receives_a_reset(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with _served(tmp_path) as (hub, client):

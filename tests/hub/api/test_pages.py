@@ -31,7 +31,7 @@ async def _got(pages: Pages, path: str, method: str = "GET", **asked: str) -> Re
     return await pages.find(method, path, Headers({**BROWSER, **asked}))
 
 
-async def test_each_path_of_a_page_shows_the_one_document(bundle: Pages) -> None:
+async def test_each_page_path_serves_the_same_document(bundle: Pages) -> None:
     for path in ("/", "/index.html", "/review", "/runs/019b8d5c", "/login", "/..%2f", "/agents/a.b"):
         page = await _got(bundle, path)
         assert page is not None and b"<title>hub" in page.body, path
@@ -48,7 +48,7 @@ async def test_only_files_that_the_bundle_lists_are_served(bundle: Pages) -> Non
     assert await _got(bundle, "/review", "POST") is None
 
 
-async def test_a_file_with_a_hash_in_its_name_is_kept_for_good_and_compressed(bundle: Pages) -> None:
+async def test_hashed_asset_is_served_immutable_and_compressed(bundle: Pages) -> None:
     plain = await _got(bundle, "/assets/app-1a2b.js")
     packed = await _got(bundle, "/assets/app-1a2b.js", **{"accept-encoding": "gzip, br"})
     assert plain is not None and packed is not None
@@ -59,11 +59,11 @@ async def test_a_file_with_a_hash_in_its_name_is_kept_for_good_and_compressed(bu
     assert again is not None and (again.status_code, again.body) == (304, b"")
 
 
-async def test_no_route_of_the_interface_is_below_a_page() -> None:
+async def test_api_route_prefixes_are_excluded_from_page_paths() -> None:
     assert {asked.path.split("/")[1] for asked in ROUTES} <= NO_PAGES
 
 
-async def test_each_file_of_the_committed_bundle_is_there_and_names_no_other_origin() -> None:
+async def test_committed_bundle_is_complete_and_references_no_other_origin() -> None:
     files = Pages(BUNDLE).files
     assert "/index.html" in files
     assert b"//" not in files["/index.html"].plain
@@ -74,7 +74,7 @@ async def test_each_file_of_the_committed_bundle_is_there_and_names_no_other_ori
         assert "default-src 'none'" in file.headers["content-security-policy"]
 
 
-async def test_a_browser_gets_pages_without_a_token_and_a_program_does_not(hub: ServedHub) -> None:
+async def test_pages_are_served_without_a_token_only_to_browsers(hub: ServedHub) -> None:
     async with over_tcp(hub) as client, over_unix(hub) as local:
         page = await client.get("/review", headers=BROWSER)
         assert (page.status_code, page.headers["content-type"]) == (200, "text/html; charset=utf-8")

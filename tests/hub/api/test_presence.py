@@ -13,7 +13,7 @@ from tests.support.identity import EndedLink
 HOUR_S = 3_600
 
 
-async def test_the_times_of_a_devices_connections_are_listed_and_what_it_says_of_itself(
+async def test_device_presence_lists_connection_intervals_client_and_skew(
     hub: ServedHub, client: httpx2.AsyncClient
 ) -> None:
     desk = await hub.device("desk")

@@ -35,7 +35,7 @@ async def ask(client: httpx2.AsyncClient, board: str = "roadmap", **about: Any) 
     return (await client.post(f"/v1/boards/{board}/ask-user", json=body)).raise_for_status().json()
 
 
-async def test_a_question_is_reported_as_it_was_asked(client: httpx2.AsyncClient) -> None:
+async def test_question_is_reported_with_all_fields_of_the_request(client: httpx2.AsyncClient) -> None:
     asked = await ask(client, preferred_channel="slack", correlation_id="w", reply_tags=["a"])
     assert (asked["board"], asked["user"], asked["state"], asked["content"]) == (
         "roadmap",
@@ -49,7 +49,7 @@ async def test_a_question_is_reported_as_it_was_asked(client: httpx2.AsyncClient
     assert (await client.get(f"/v1/questions/{asked['id']}")).json() == asked | {"devices": []}
 
 
-async def test_an_answer_is_on_record_and_a_second_one_is_refused_with_who_gave_the_first(
+async def test_second_answer_to_a_question_is_refused_with_the_first_author(
     hub: ServedHub, client: httpx2.AsyncClient
 ) -> None:
     asked = await ask(client)
@@ -89,7 +89,7 @@ async def test_questions_are_found_by_board_state_and_word_page_by_page(
     assert (len(page["questions"]), len(rest["questions"]), rest["next_cursor"]) == (2, 1, None)
 
 
-async def test_one_users_questions_are_nobody_elses(client: httpx2.AsyncClient) -> None:
+async def test_question_of_another_user_is_unknown(client: httpx2.AsyncClient) -> None:
     asked = await ask(client)
     for method, path in (("GET", ""), ("POST", "/withdraw")):
         refused = await client.request(method, f"/v1/questions/{asked['id']}{path}?user=other")

@@ -50,7 +50,7 @@ async def _fail_a_file(hub: ServedHub) -> None:
     await hub.store.write(runs.record_error, RunId("r-1"), "3.md", "bad_file", "Größe unbekannt", hub.now_ms)
 
 
-async def test_runs_are_counted_by_state_and_outcome_for_the_filters_of_their_list(
+async def test_run_counts_by_state_and_outcome_respect_the_list_filters(
     client: httpx2.AsyncClient,
 ) -> None:
     found = (await client.get("/v1/runs/counts", params={"user": "owner"})).json()
@@ -108,7 +108,7 @@ async def test_files_of_a_run_are_read_in_pages_and_by_state(client: httpx2.Asyn
         ("handling=lenient", None, "QUEUED"),
     ],
 )
-async def test_a_run_is_answered_when_it_has_ended_or_the_preferred_time_is_over(
+async def test_run_request_with_prefer_wait_returns_at_the_end_or_timeout(
     hub: ServedHub, client: httpx2.AsyncClient, prefer: str, applied: str | None, state: str
 ) -> None:
     headers = {"prefer": prefer, "idempotency-key": "k"}
@@ -150,7 +150,7 @@ async def _counts_no_more(_: Principal) -> bool:
         (4, _counts_no_more, ({}, ["auth_failed"])),
     ],
 )
-async def test_a_wait_ends_with_the_hub_and_needs_a_free_place_and_a_token_that_counts(
+async def test_prefer_wait_ends_at_shutdown_and_needs_a_place_and_valid_token(
     places: int, counts: StillCounts, expected: object
 ) -> None:
     async def endless() -> AsyncGenerator[None]:
@@ -175,7 +175,7 @@ async def test_a_wait_ends_with_the_hub_and_needs_a_free_place_and_a_token_that_
     assert (call.head.headers, problems) == expected
 
 
-async def test_a_change_under_the_tag_of_an_earlier_state_of_a_run_is_refused(
+async def test_run_change_with_an_outdated_etag_is_refused(
     hub: ServedHub, client: httpx2.AsyncClient
 ) -> None:
     read = (await client.get("/v1/runs/r-5")).headers["etag"]

@@ -25,7 +25,7 @@ async def plans(client: httpx2.AsyncClient, **asked: str) -> Any:
     return (await client.get("/v1/schedule", params=asked)).raise_for_status().json()["schedules"]
 
 
-async def test_a_calendar_has_past_fires_with_their_runs_and_the_next_ones(
+async def test_calendar_lists_past_fires_with_runs_and_next_fires(
     hub: ServedHub, client: httpx2.AsyncClient
 ) -> None:
     await hub.pass_days(2)
@@ -41,7 +41,7 @@ async def test_a_calendar_has_past_fires_with_their_runs_and_the_next_ones(
     assert (later[0]["past_fires"], len(later[0]["next_fires"])) == ([], 5)
 
 
-async def test_a_calendar_of_many_fires_is_cut_and_says_so(
+async def test_calendar_with_many_fires_is_cut_and_marked_as_cut(
     hub: ServedHub, client: httpx2.AsyncClient
 ) -> None:
     await hub.reschedule(DeclaredSchedule(kind="every", every_ms=60_000))
@@ -51,7 +51,7 @@ async def test_a_calendar_of_many_fires_is_cut_and_says_so(
     assert (len(plan["next_fires"]), plan["is_cut"]) == (29, False)
 
 
-async def test_a_calendar_has_the_callers_own_agents_only_and_none_that_are_archived(
+async def test_calendar_lists_only_unarchived_agents_of_the_caller(
     hub: ServedHub, client: httpx2.AsyncClient
 ) -> None:
     anna = await hub.user("anna")
@@ -112,7 +112,7 @@ async def slots_of(client: httpx2.AsyncClient, **asked: Any) -> Any:
 
 
 @pytest.mark.usefixtures("with_slots")
-async def test_a_calendar_reports_what_is_to_come_by_the_same_clock_as_schedules_do(
+async def test_slot_calendar_lists_next_times_in_the_slot_timezone(
     client: httpx2.AsyncClient,
 ) -> None:
     (slot,) = (await slots_of(client))["slots"]
@@ -124,7 +124,7 @@ async def test_a_calendar_reports_what_is_to_come_by_the_same_clock_as_schedules
 
 
 @pytest.mark.usefixtures("with_slots")
-async def test_what_became_of_slots_is_reported_in_words_page_by_page(
+async def test_slot_wakes_are_listed_with_the_outcome_in_words_in_pages(
     client: httpx2.AsyncClient,
 ) -> None:
     first = await slots_of(client, limit=1)
@@ -137,7 +137,7 @@ async def test_what_became_of_slots_is_reported_in_words_page_by_page(
 
 
 @pytest.mark.usefixtures("with_slots")
-async def test_the_calendar_of_somebody_elses_agent_is_not_there(
+async def test_slots_of_an_agent_of_another_user_are_unknown(
     hub: ServedHub,
 ) -> None:
     seen = hub.noun(Slots).seen_by(UserId("u-anna"))

@@ -45,7 +45,7 @@ async def test_every_noun_can_be_read_over_both_sockets(hub: ServedHub) -> None:
             assert "hub_runs_total" in (await client.get("/metrics")).text
 
 
-async def test_health_and_readiness_are_in_the_status_code(
+async def test_health_and_readiness_routes_answer_503_when_stuck_or_draining(
     hub: ServedHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with over_tcp(hub) as client:
@@ -68,7 +68,7 @@ REFUSALS = (
 )
 
 
-async def test_a_refusal_is_a_problem_with_a_stable_code(client: httpx2.AsyncClient) -> None:
+async def test_api_refusal_is_a_problem_with_a_stable_code(client: httpx2.AsyncClient) -> None:
     for path, status, code, detail in REFUSALS:
         answer = await client.get(path)
         assert answer.headers["content-type"] == "application/problem+json", path
@@ -84,7 +84,7 @@ def test_each_error_code_has_the_status_of_the_catalogue() -> None:
         assert Problem(code, "said").status_code == info.http_status >= 400
 
 
-async def test_a_fault_in_the_hub_is_a_500_without_its_message(
+async def test_internal_error_is_a_500_without_the_exception_message(
     hub: ServedHub, client: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     errors: list[Exception] = [HubError("known"), RuntimeError("a token may be in here")]
@@ -111,7 +111,7 @@ async def test_a_run_is_followed_to_its_end(hub: ServedHub, client: httpx2.Async
     assert [(step["seq"], step["run"]["state"]) for step in steps] == [(1, "RUNNING"), (2, "COMPLETED")]
 
 
-async def test_the_hub_notices_a_follower_that_disconnects(
+async def test_run_watch_ends_when_the_follower_disconnects(
     hub: ServedHub, client: httpx2.AsyncClient
 ) -> None:
     await hub.run("r-1")
@@ -122,7 +122,7 @@ async def test_the_hub_notices_a_follower_that_disconnects(
     await until(lambda: not len(hub.work.watch))
 
 
-async def test_the_socket_is_its_owners_and_goes_with_the_hub(tmp_path: Path) -> None:
+async def test_unix_socket_is_private_and_removed_at_shutdown(tmp_path: Path) -> None:
     async with serving(tmp_path) as hub:
         assert stat.S_IMODE(hub.listening.unix.stat().st_mode) == 0o600
         with pytest.raises(AnotherHub, match="is running"), listen_on_unix(hub.listening.unix):
@@ -138,7 +138,7 @@ def test_a_dead_hubs_socket_is_replaced(tmp_path: Path) -> None:
         assert listening.getsockname() == str(path)
 
 
-def test_a_file_where_the_socket_belongs_is_left_alone(tmp_path: Path) -> None:
+def test_regular_file_at_the_socket_path_is_not_replaced(tmp_path: Path) -> None:
     path = tmp_path / "hub.sock"
     path.write_text("mine")
     with pytest.raises(CannotListen, match="not a socket"), listen_on_unix(path):
@@ -151,7 +151,7 @@ def test_a_path_too_long_for_a_socket_is_refused_in_words(tmp_path: Path) -> Non
         pass
 
 
-async def test_the_processs_signals_are_left_to_the_daemon(tmp_path: Path) -> None:
+async def test_api_server_leaves_the_signal_handlers_of_the_process(tmp_path: Path) -> None:
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     async with serving(tmp_path):
         during = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]

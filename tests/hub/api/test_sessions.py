@@ -46,7 +46,7 @@ async def _me(browser: httpx2.AsyncClient) -> int:
     return (await browser.get("/v1/me")).status_code
 
 
-async def test_a_link_signs_one_browser_in_once(hub: ServedHub) -> None:
+async def test_sign_in_link_is_valid_for_one_browser_once(hub: ServedHub) -> None:
     code = await _link(hub)
     async with over_tcp(hub) as browser, over_tcp(hub) as another:
         opened = await _signed_in(browser, code)
@@ -61,7 +61,7 @@ async def test_a_link_signs_one_browser_in_once(hub: ServedHub) -> None:
         assert await _me(another) == 401
 
 
-async def test_link_opens_nothing_but_a_session_within_a_minute(hub: ServedHub) -> None:
+async def test_sign_in_link_only_opens_a_session_within_a_minute(hub: ServedHub) -> None:
     code = await _link(hub)
     async with over_tcp(hub, code) as client:
         assert await _me(client) == 401
@@ -73,7 +73,7 @@ async def test_link_opens_nothing_but_a_session_within_a_minute(hub: ServedHub) 
         assert (await _signed_in(browser, late)).status_code == 401
 
 
-async def test_an_operators_token_signs_in_with_its_rights_and_its_user(hub: ServedHub) -> None:
+async def test_session_of_an_operator_token_has_rights_and_user_of_the_token(hub: ServedHub) -> None:
     anna = await hub.user("anna")
     token = await hub.token(Role.VIEWER, user_id=anna)
     async with over_tcp(hub) as browser:
@@ -84,7 +84,7 @@ async def test_an_operators_token_signs_in_with_its_rights_and_its_user(hub: Ser
         assert refused.status_code == 403
 
 
-async def test_a_change_with_the_cookie_needs_the_header_and_the_hubs_own_page(hub: ServedHub) -> None:
+async def test_change_with_the_session_cookie_needs_the_header_and_own_origin(hub: ServedHub) -> None:
     code = await _link(hub)
     async with over_tcp(hub) as browser:
         await _signed_in(browser, code)
@@ -101,7 +101,7 @@ async def test_a_change_with_the_cookie_needs_the_header_and_the_hubs_own_page(h
         assert (await browser.post(run, headers=own, json={})).status_code == 202
 
 
-async def test_secrets_of_one_kind_open_nothing_as_those_of_another(hub: ServedHub) -> None:
+async def test_session_token_and_link_are_not_interchangeable(hub: ServedHub) -> None:
     async with over_tcp(hub) as browser, over_tcp(hub) as program:
         opened = await _signed_in(browser, await _link(hub))
         secret = opened.headers["set-cookie"].partition("=")[2].partition(";")[0]
@@ -137,7 +137,7 @@ async def test_a_session_is_listed_and_revoked_by_an_admin(hub: ServedHub) -> No
         assert set(events) == {"session.created", "session.opened", "session.revoked"}
 
 
-async def test_a_session_ends_with_the_token_that_it_was_made_with(hub: ServedHub) -> None:
+async def test_session_ends_when_the_creating_token_is_revoked(hub: ServedHub) -> None:
     token = await hub.token(Role.ADMIN)
     async with over_tcp(hub) as browser, over_tcp(hub, token) as program, over_tcp(hub) as phone:
         await _signed_in(browser, token)
@@ -149,7 +149,7 @@ async def test_a_session_ends_with_the_token_that_it_was_made_with(hub: ServedHu
         assert (await _me(browser), await _me(phone)) == (401, 401)
 
 
-async def test_a_device_gets_a_link_for_its_owner_alone_which_ends_with_it(hub: ServedHub) -> None:
+async def test_session_by_device_link_is_of_the_owner_until_device_revocation(hub: ServedHub) -> None:
     anna = await hub.user("anna")
     desk = await hub.device("annas", user_id=anna)
     link = await hub.connect(desk)
@@ -170,7 +170,7 @@ async def test_a_device_gets_a_link_for_its_owner_alone_which_ends_with_it(hub: 
         assert await _me(browser) == 401
 
 
-async def test_a_session_lasts_while_it_is_used_for_seven_days_at_most(hub: ServedHub) -> None:
+async def test_session_ends_when_idle_and_after_seven_days(hub: ServedHub) -> None:
     async with over_tcp(hub) as idle, over_tcp(hub) as busy:
         await _signed_in(idle, await _link(hub))
         opened = await _signed_in(busy, await _link(hub))
@@ -183,7 +183,7 @@ async def test_a_session_lasts_while_it_is_used_for_seven_days_at_most(hub: Serv
         assert (await busy.get("/v1/me", headers=cookie)).status_code == 401
 
 
-async def test_nobody_makes_a_link_with_more_rights(hub: ServedHub) -> None:
+async def test_sign_in_link_beyond_the_rights_of_the_creator_is_refused(hub: ServedHub) -> None:
     anna = await hub.user("anna")
     async with over_tcp(hub, await hub.token(Role.OPERATOR)) as operator:
         assert (await operator.post("/v1/sessions/links", json={})).status_code == 403
@@ -192,7 +192,7 @@ async def test_nobody_makes_a_link_with_more_rights(hub: ServedHub) -> None:
         assert (await annas.post("/v1/sessions/links?user=owner", json={})).status_code == 404
 
 
-async def test_a_removed_user_is_not_held_by_sessions(hub: ServedHub) -> None:
+async def test_user_with_sessions_can_be_removed(hub: ServedHub) -> None:
     anna = await hub.user("anna")
     async with over_unix(hub) as local, over_tcp(hub) as browser:
         path = (await local.post("/v1/sessions/links?user=anna", json={})).json()["path"]
@@ -206,7 +206,7 @@ def _scope(*headers: tuple[bytes, bytes], scheme: str = "http") -> dict[str, Any
     return {"type": "http", "scheme": scheme, "headers": [(b"host", b"hub.example:8771"), *headers]}
 
 
-def test_over_tls_the_cookie_belongs_to_this_host_alone() -> None:
+def test_session_cookie_over_tls_is_secure_and_host_bound() -> None:
     for scope in (_scope(scheme="https"), _scope((b"x-forwarded-proto", b"https"))):
         assert is_encrypted(scope)
         cookie = spelled_cookie(scope, "hub_ses_x", 60)
@@ -214,7 +214,7 @@ def test_over_tls_the_cookie_belongs_to_this_host_alone() -> None:
     assert "Secure" not in spelled_cookie(_scope(), "hub_ses_x", 60)
 
 
-async def test_a_browser_follows_no_longer_than_its_session(
+async def test_change_stream_of_a_browser_ends_with_the_session(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(events, "RECHECK_S", 0.01)
@@ -230,7 +230,7 @@ async def test_a_browser_follows_no_longer_than_its_session(
         assert await _me(browser) == 401
 
 
-async def test_a_session_that_is_revoked_at_one_node_ends_at_the_others(
+async def test_session_revoked_at_one_node_is_refused_at_other_nodes(
     tmp_path: Path, postgres: Postgres
 ) -> None:
     with postgres.database() as url:
@@ -246,7 +246,7 @@ async def test_a_session_that_is_revoked_at_one_node_ends_at_the_others(
             assert await _me(browser) == 401
 
 
-async def test_over_tls_no_other_host_can_set_the_cookie(tmp_path: Path) -> None:
+async def test_session_cookie_without_the_host_prefix_is_refused_over_tls(tmp_path: Path) -> None:
     files = write_certificate(tmp_path)
     async with serving(tmp_path, tls=Certificates(*files).context) as hub:
         base = f"https://localhost:{hub.listening.tcp.port}"
@@ -260,7 +260,7 @@ async def test_over_tls_no_other_host_can_set_the_cookie(tmp_path: Path) -> None
             assert (await browser.get("/v1/me", headers={"cookie": plain})).status_code == 401
 
 
-async def test_a_limit_of_sessions_is_named_and_counted(hub: ServedHub) -> None:
+async def test_browser_session_limit_is_named_in_the_refusal_and_counted(hub: ServedHub) -> None:
     hub.noun(Sessions).limits = IdentityLimits(browser_sessions=1)
     await _link(hub)
     async with over_unix(hub) as local:

@@ -37,7 +37,7 @@ async def by(hub: ServedHub, agent: str) -> dict[str, str]:
     return {"authorization": f"Bearer {made.token}"}
 
 
-async def test_a_soul_is_reported_with_where_it_is_and_its_hash_as_etag(
+async def test_soul_is_reported_with_the_gateway_and_the_hash_as_etag(
     client: httpx2.AsyncClient, bench: SoulBench
 ) -> None:
     answer = await client.get(SOUL)
@@ -49,7 +49,7 @@ async def test_a_soul_is_reported_with_where_it_is_and_its_hash_as_etag(
     assert (told["size_bytes"], told["open_write"]) == (len(DEFAULT_SOUL.encode()), None)
 
 
-async def test_a_soul_is_written_over_the_one_that_was_read(
+async def test_soul_write_with_the_current_etag_succeeds(
     client: httpx2.AsyncClient, bench: SoulBench, gateway: FakeGateway
 ) -> None:
     etag = (await client.get(SOUL)).headers["etag"]
@@ -64,7 +64,7 @@ async def test_a_soul_is_written_over_the_one_that_was_read(
 
 
 @pytest.mark.parametrize("is_tag", [False, True])
-async def test_who_comes_second_gets_409_with_both_hashes(
+async def test_conflicting_soul_write_is_answered_409_with_both_hashes(
     client: httpx2.AsyncClient, bench: SoulBench, is_tag: bool
 ) -> None:
     assert (await client.put(WRITE, json={"content": "first"})).status_code == 200
@@ -84,7 +84,7 @@ async def test_who_comes_second_gets_409_with_both_hashes(
     assert (lost["content"], lost["sha256"]) == ("second", souls.digest("second"))
 
 
-async def test_a_write_to_a_gateway_that_is_away_is_accepted_and_told_later(
+async def test_soul_write_to_an_offline_gateway_is_accepted_and_done_later(
     client: httpx2.AsyncClient, bench: SoulBench, gateway: FakeGateway
 ) -> None:
     await gateway.stop()
@@ -100,7 +100,9 @@ async def test_a_write_to_a_gateway_that_is_away_is_accepted_and_told_later(
     assert (await client.get(f"{SOUL}/history")).json()["writes"][0]["state"] == "done"
 
 
-async def test_the_history_comes_in_pages(client: httpx2.AsyncClient, bench: SoulBench) -> None:
+async def test_soul_history_is_listed_newest_first_in_pages(
+    client: httpx2.AsyncClient, bench: SoulBench
+) -> None:
     for text in ("one", "two", "three"):
         await client.put(WRITE, json={"content": text})
 
@@ -111,7 +113,7 @@ async def test_the_history_comes_in_pages(client: httpx2.AsyncClient, bench: Sou
     assert [one["seq"] for one in rest["versions"]] == [1]
 
 
-async def test_a_lead_reads_and_writes_the_souls_of_its_board_and_others_their_own_only(
+async def test_only_a_lead_reads_and_writes_the_souls_of_other_board_agents(
     client: httpx2.AsyncClient, bench: SoulBench, hub: ServedHub
 ) -> None:
     lead, worker = await by(hub, "lead"), await by(hub, "worker")
@@ -132,7 +134,7 @@ async def test_a_lead_reads_and_writes_the_souls_of_its_board_and_others_their_o
     assert version.json()["content"] == "by the lead"
 
 
-async def test_only_people_reach_the_main_agents_soul(
+async def test_soul_of_the_main_agent_is_unknown_to_agents(
     client: httpx2.AsyncClient, bench: SoulBench, hub: ServedHub, gateway: FakeGateway
 ) -> None:
     main = f"mc-gateway-{'gateway-west'}"
@@ -147,7 +149,7 @@ async def test_only_people_reach_the_main_agents_soul(
     assert (answer.status_code, gateway.agents[main].files["SOUL.md"]) == (200, "yours")
 
 
-async def test_a_gateway_that_does_not_answer_is_told_apart_from_one_that_is_away(
+async def test_soul_read_from_an_unresponsive_gateway_times_out_with_504(
     client: httpx2.AsyncClient, bench: SoulBench, gateway: FakeGateway
 ) -> None:
     gateway.fault("agents.files.get", "never")

@@ -61,11 +61,11 @@ def _asked() -> Iterator[tuple[Asked, str, Need]]:
         yield asked, asked.path.replace("{", "").replace("}", ""), need
 
 
-def test_every_route_stands_in_the_table_and_every_row_is_served() -> None:
+def test_route_table_equals_the_served_routes() -> None:
     assert set(ANSWERED) == set(ROUTES)
 
 
-def test_every_row_is_found_by_its_address() -> None:
+def test_every_route_row_is_found_by_path() -> None:
     for asked, path, _ in _asked():
         assert rows_of(path)[asked.method] == asked
         assert not rows_of(path + "/")
@@ -73,17 +73,17 @@ def test_every_row_is_found_by_its_address() -> None:
 
 
 @each("last", ["runs", "pause", "validate", "status"])
-def test_an_agent_may_be_called_as_a_part_of_another_path(last: str) -> None:
+def test_agent_named_like_a_path_part_is_routed_correctly(last: str) -> None:
     method = "GET" if last == "status" else "POST"
     assert rows_of(f"/v1/agents/as/{last}")[method].path == f"/v1/agents/{{name}}/{last}"
     assert rows_of("/v1/agents/as/orchestrator")["POST"].path == "/v1/agents/as/{vocabulary}"
 
 
-def test_the_roles_bring_what_they_bring() -> None:
+def test_each_role_has_the_documented_scopes() -> None:
     assert {role: {str(scope) for scope in scopes} for role, scopes in ROLE_SCOPES.items()} == MAY
 
 
-def test_routes_that_act_in_an_owners_name_need_a_scope_that_is_named() -> None:
+def test_routes_acting_for_the_owner_need_an_explicitly_named_scope() -> None:
     found = {asked.path for asked, need in ROUTES.items() if need in NAMED}
     questions = {f"/v1/questions/{{question_id}}/{verb}" for verb in ("answer", "withdraw")}
     decided = {"/v1/items/verdicts", "/v1/items/{item_id}/choices", "/v1/items/proposals/declined"}
@@ -91,13 +91,13 @@ def test_routes_that_act_in_an_owners_name_need_a_scope_that_is_named() -> None:
     assert found == {*decided, *questions, calls, f"{calls}/list-files", f"{calls}/read-file"}
 
 
-def test_nothing_but_health_and_what_authorizes_assistants_is_public() -> None:
+def test_only_health_and_assistant_authorization_routes_are_public() -> None:
     public = {asked.path for asked, need in ROUTES.items() if need is PUBLIC}
     authorization = {"/token", "/revoke", "/.well-known/oauth-authorization-server"}
     assert public == {"/healthz", "/readyz", *authorization, "/.well-known/oauth-protected-resource/mcp"}
 
 
-def test_scope_read_changes_the_own_session_proposals_and_assistants_alone() -> None:
+def test_writing_routes_with_the_read_scope_are_the_listed_ones() -> None:
     found = {asked for asked, need in ROUTES.items() if need is Scope.READ and asked.method != "GET"}
     sessions = {Asked("POST", "/v1/sessions"), Asked("DELETE", "/v1/sessions/current")}
     proposals = Asked("POST", "/v1/items/proposals"), Asked("DELETE", "/v1/items/proposals/{proposal_id}")
@@ -137,7 +137,7 @@ def _door(bench: IdentityBench) -> Access:
 
 
 @each("role", [*Role, None])
-async def test_every_role_is_let_in_where_the_table_says_so_and_nowhere_else(role: Role | None) -> None:
+async def test_each_role_is_admitted_exactly_at_the_routes_of_the_table(role: Role | None) -> None:
     async with open_identity() as bench:
         token = None if role is None else await bench.token(role)
         door = _door(bench)
@@ -148,7 +148,7 @@ async def test_every_role_is_let_in_where_the_table_says_so_and_nowhere_else(rol
 
 
 @each("scope", list(Scope))
-async def test_a_token_with_one_scope_has_that_one_only(scope: Scope) -> None:
+async def test_token_with_one_scope_is_admitted_only_at_routes_of_that_scope(scope: Scope) -> None:
     async with open_identity() as bench:
         token = await bench.token(Role.ADMIN, [scope])
         door = _door(bench)
@@ -158,7 +158,7 @@ async def test_a_token_with_one_scope_has_that_one_only(scope: Scope) -> None:
             assert await _answer(door, asked, path, token) == (204 if allowed else 403), asked
 
 
-async def test_whoever_sees_one_users_things_has_nothing_of_the_hub_as_a_whole() -> None:
+async def test_admin_token_of_one_user_is_refused_at_hub_wide_routes() -> None:
     async with open_identity() as bench:
         token = await bench.token(Role.ADMIN, user_id=bench.owner_id)
         for asked, path, need in _asked():
@@ -167,7 +167,7 @@ async def test_whoever_sees_one_users_things_has_nothing_of_the_hub_as_a_whole()
             assert await _answer(_door(bench), asked, path, token) == (204 if allowed else 403), asked
 
 
-async def test_an_agents_token_opens_what_agents_ask_and_nothing_else() -> None:
+async def test_agent_token_is_admitted_only_at_agent_routes() -> None:
     async with open_identity() as bench:
         token = await bench.agent_token(await bench.agent())
         for asked, path, need in _asked():
@@ -175,12 +175,12 @@ async def test_an_agents_token_opens_what_agents_ask_and_nothing_else() -> None:
             assert await _answer(_door(bench), asked, path, token) == (204 if allowed else 403), asked
 
 
-def test_what_agents_ask_stands_under_one_path_and_nothing_else_does() -> None:
+def test_agent_routes_are_exactly_those_below_v1_agent() -> None:
     for asked, _, need in _asked():
         assert (need is AGENT) == (asked.path == "/v1/agent" or asked.path.startswith("/v1/agent/")), asked
 
 
-async def test_another_spelling_of_an_address_is_another_address(tmp_path: Path) -> None:
+async def test_unnormalized_spelling_of_a_path_is_answered_404(tmp_path: Path) -> None:
     async with serving(tmp_path) as hub:
         for path in ("/V1/status", "/v1//status", "/v1/status/", "/v1/agents/../status", "/v1/status%2F"):
             # no client tidies the path
@@ -189,7 +189,7 @@ async def test_another_spelling_of_an_address_is_another_address(tmp_path: Path)
                 assert (await stream.receive()).startswith(b"HTTP/1.1 404 "), path
 
 
-async def test_a_caller_is_told_who_it_is_and_what_it_may_do(
+async def test_me_route_reports_role_scopes_and_user_of_the_caller(
     hub: ServedHub, client: httpx2.AsyncClient
 ) -> None:
     async with over_tcp(hub, await hub.token(Role.VIEWER)) as viewer:
@@ -199,7 +199,9 @@ async def test_a_caller_is_told_who_it_is_and_what_it_may_do(
     assert (reader["role"], reader["scopes"], as_owner["user"]) == ("viewer", ["read"], "owner")
 
 
-async def test_the_table_is_told_to_whoever_may_read(hub: ServedHub, client: httpx2.AsyncClient) -> None:
+async def test_route_table_is_readable_with_the_read_scope(
+    hub: ServedHub, client: httpx2.AsyncClient
+) -> None:
     async with over_tcp(hub, await hub.token(Role.VIEWER)) as viewer:
         told = (await viewer.get("/v1/routes")).json()
         assert told == (await client.get("/v1/routes")).json() == json.decode(json.encode(routes_view()))
@@ -208,6 +210,6 @@ async def test_the_table_is_told_to_whoever_may_read(hub: ServedHub, client: htt
     assert by_path["GET", "/healthz"]["scope"] == "public"
 
 
-def test_the_requests_of_devices_are_reported_with_the_table() -> None:
+def test_routes_response_includes_the_device_requests() -> None:
     assert set(DEVICE_REQUESTS) <= {str(method) for method in Method}
     assert {request.method for request in routes_view().device_requests} == set(DEVICE_REQUESTS)

@@ -13,7 +13,7 @@ from storage.schema import run_units, unit_ledger
 from tests.support.hub import ServedHub
 
 
-async def test_a_file_of_a_device_that_is_away_has_the_last_result_and_only_its_owner_gets_it(
+async def test_why_of_an_offline_device_file_reports_the_last_result(
     hub: ServedHub, client: httpx2.AsyncClient
 ) -> None:
     await hub.run("r-1", RunState.CANCELLED)

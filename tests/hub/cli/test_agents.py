@@ -49,7 +49,7 @@ def test_the_next_fires_are_shown_in_utc_and_in_the_zone_of_the_schedule(
     ]
 
 
-def test_agents_of_several_users_are_listed_with_their_users(
+def test_agents_list_shows_users_when_several_users_have_agents(
     hub: Hub, served: ServedHub, portal: BlockingPortal
 ) -> None:
     assert [line.split()[0] for line in hub("agents").stdout.splitlines()[1:]] == ["notes"]
@@ -69,7 +69,7 @@ def test_the_offset_of_a_schedule_with_jitter_is_shown(
     assert "notes: its runs are queued " in hub("agents", "next").stderr
 
 
-def test_the_fires_of_one_agent_have_the_reasons_why_they_had_no_run(
+def test_agents_next_of_one_agent_shows_why_past_fires_had_no_run(
     hub: Hub, served: ServedHub, portal: BlockingPortal
 ) -> None:
     portal.call(served.pass_days, 2)
@@ -81,7 +81,7 @@ def test_the_fires_of_one_agent_have_the_reasons_why_they_had_no_run(
     assert "result" not in hub("agents", "next").stdout
 
 
-def test_the_calendar_of_all_agents_has_past_fires_with_their_results_and_next_ones(
+def test_agents_calendar_shows_past_fires_with_results_and_next_fires(
     hub: Hub, served: ServedHub, portal: BlockingPortal
 ) -> None:
     portal.call(served.pass_days, 1)
@@ -91,7 +91,7 @@ def test_the_calendar_of_all_agents_has_past_fires_with_their_results_and_next_o
     assert [line.split()[0] for line in coming][-1] < "2026-01-13"
 
 
-def test_a_schedule_that_failures_paused_names_the_command_that_resumes_it(
+def test_schedule_paused_by_failures_names_the_resume_command(
     hub: Hub, served: ServedHub, portal: BlockingPortal
 ) -> None:
     id = portal.call(served.reschedule, WEEKDAYS)
@@ -103,7 +103,7 @@ def test_a_schedule_that_failures_paused_names_the_command_that_resumes_it(
     assert f"notes: {because}; resume it: hub agents resume notes" in hub("agents", "next").stderr
 
 
-def test_a_schedule_that_has_fired_for_the_last_time_is_not_to_be_resumed(
+def test_finished_schedule_names_the_command_to_set_another_schedule(
     hub: Hub, served: ServedHub, portal: BlockingPortal
 ) -> None:
     at = epoch_ms(START)
@@ -119,14 +119,14 @@ def test_a_schedule_that_has_fired_for_the_last_time_is_not_to_be_resumed(
     assert hub("agents", "next").stderr == "notes: has no schedule; start a run by hand: hub run notes\n"
 
 
-def test_an_agent_without_a_device_is_not_shown_a_run_that_is_refused(hub: Hub, served: ServedHub) -> None:
+def test_agent_without_a_device_is_shown_with_the_validate_command(hub: Hub, served: ServedHub) -> None:
     hub("agents", "create", "planner")
     shown = hub("agents", "show", "planner").stderr
     assert shown == "starts no runs; what they need: hub agents validate planner\n"
     assert "device" in hub("agents", "validate", "planner").stderr
 
 
-def test_a_paused_agent_is_shown_as_such_until_it_is_resumed(hub: Hub, served: ServedHub) -> None:
+def test_paused_agent_is_shown_as_paused_until_resumed(hub: Hub, served: ServedHub) -> None:
     assert "resume it: hub agents resume notes" in hub("agents", "pause", "notes").stderr
     assert "paused" in hub("agents").stdout
     assert "so its runs wait" in hub("agents", "next").stderr
@@ -134,7 +134,9 @@ def test_a_paused_agent_is_shown_as_such_until_it_is_resumed(hub: Hub, served: S
     assert "paused" not in hub("agents").stdout
 
 
-def test_a_backfill_shows_its_size_before_anything_is_queued(hub: Hub, served: ServedHub) -> None:
+def test_backfill_command_shows_the_number_of_runs_and_asks_before_queueing(
+    hub: Hub, served: ServedHub
+) -> None:
     backfill = ("agents", "backfill", "notes", "--from", "2026-01-01")
     assert hub(*backfill, "--to", "2026-01-01", "--yes").exit_code == 0
     ends(
@@ -162,7 +164,7 @@ def test_a_backfill_of_impossible_times_is_refused(hub: Hub, served: ServedHub) 
         ends(hub("agents", "backfill", "notes", "--from", first, "--to", last, *words), code, said)
 
 
-def test_days_of_a_backfill_are_those_of_the_time_zone_of_the_agent(
+def test_backfill_dates_are_read_in_the_time_zone_of_the_agent(
     hub: Hub, served: ServedHub, portal: BlockingPortal
 ) -> None:
     served.clock.set_wall(datetime(2026, 4, 1, tzinfo=UTC))
@@ -172,7 +174,7 @@ def test_days_of_a_backfill_are_those_of_the_time_zone_of_the_agent(
     assert "from 2026-03-28 02:30 +01:00 to 2026-03-29 03:00 +02:00" in asked.stderr
 
 
-def test_a_time_in_another_year_is_shown_with_its_year(
+def test_time_in_another_year_is_shown_with_the_year(
     hub: Hub, served: ServedHub, portal: BlockingPortal
 ) -> None:
     at = epoch_ms(datetime(2027, 10, 25, 0, 30, tzinfo=UTC))
@@ -286,7 +288,7 @@ def screen(capsys: pytest.CaptureFixture[str]) -> Any:
     return shown
 
 
-def test_a_calm_agent_takes_a_few_lines_without_empty_facts(screen: Any) -> None:
+def test_agent_screen_omits_empty_sections(screen: Any) -> None:
     shown = screen()
     assert shown["identity"] == "CUSTOM of owner, managed by hub.toml"
     assert shown["state"] == "active, available, online, ok, idle"
@@ -357,7 +359,7 @@ def test_exhaustion_locks_capabilities_configs_checkpoints_and_spend_are_shown(s
     assert shown["metrics"] == "3 series"
 
 
-def test_a_schedule_is_shown_with_what_becomes_of_fires_and_why_it_is_paused(screen: Any) -> None:
+def test_agent_screen_shows_fire_policies_and_pause_reason_of_a_schedule(screen: Any) -> None:
     schedule = make_schedule(overlap="queue_all", catch_up="all", catch_up_window_s=172_800.0)
     policies = screen(agent={"schedules": [schedule]})["policies"]
     assert "overlap queue_all, catch up all not older than 2 d" in policies
@@ -382,7 +384,7 @@ def _rows(printed: str) -> list[list[str]]:
     return [line.split() for line in printed.splitlines()]
 
 
-def test_each_axis_is_shown_with_its_value_and_next_values(agent: Hub) -> None:
+def test_agents_status_shows_value_and_allowed_next_values_of_each_axis(agent: Hub) -> None:
     printed = agent("status").stdout
     told = {row[0]: row[1] for row in _rows(printed)[1:]}
     assert told == {
@@ -395,7 +397,7 @@ def test_each_axis_is_shown_with_its_value_and_next_values(agent: Hub) -> None:
     assert "ready, paused, maintenance, terminated" in printed
 
 
-def test_a_change_is_shown_with_its_reason_and_stored(agent: Hub) -> None:
+def test_agents_status_change_is_stored_with_the_reason(agent: Hub) -> None:
     ends(
         agent("status", "--set", "health=error", "--set", "availability=on_call", "--reason", "no disk"),
         0,
@@ -407,7 +409,7 @@ def test_a_change_is_shown_with_its_reason_and_stored(agent: Hub) -> None:
     assert len(on_axis) == 2 and "on_call" in on_axis[1]
 
 
-def test_an_illegal_step_is_refused_with_the_legal_ones(agent: Hub) -> None:
+def test_illegal_agent_status_move_is_refused_with_the_legal_moves(agent: Hub) -> None:
     ends(
         agent("status", "--set", "lifecycle=created"),
         1,
@@ -415,7 +417,7 @@ def test_an_illegal_step_is_refused_with_the_legal_ones(agent: Hub) -> None:
     )
 
 
-def test_exhaustion_is_shown_with_its_end(agent: Hub) -> None:
+def test_agents_status_shows_the_end_of_an_exhaustion(agent: Hub) -> None:
     words = ["--set", "availability=exhausted", "--set", "exhaust_reason=billing"]
     assert "exhausted by billing: next probe" in agent("status", *words).stderr
     assert (
@@ -424,7 +426,7 @@ def test_exhaustion_is_shown_with_its_end(agent: Hub) -> None:
     )
 
 
-def test_an_agent_is_shown_and_written_in_the_words_of_another(agent: Hub) -> None:
+def test_agents_status_is_read_and_written_in_another_vocabulary(agent: Hub) -> None:
     printed = agent("status", "--as", "orchestrator", "--set", "status=MAINTENANCE").stdout
     told = {row[0]: row[1:] for row in _rows(printed)}
     assert (told["status"], told["state_detail"]) == (["MAINTENANCE"], ["ACTIVE"])
@@ -432,12 +434,12 @@ def test_an_agent_is_shown_and_written_in_the_words_of_another(agent: Hub) -> No
     assert json.loads(agent("status", "--as", "calendar", "--json").stdout)["status"] == "offline"
 
 
-def test_what_cannot_be_read_as_an_assignment_is_refused_before_anything_is_asked(agent: Hub) -> None:
+def test_malformed_status_assignment_is_a_usage_error_without_a_request(agent: Hub) -> None:
     for words in (("--set", "health"), ("--set", "metadata={"), ("--reason", "why")):
         assert agent("status", *words).exit_code == 2, words
 
 
-def test_an_agent_of_the_file_is_not_terminated_but_one_made_over_the_api_is(
+def test_terminate_is_refused_for_file_agents_and_done_for_api_agents(
     agent: Hub, served: ServedHub, portal: BlockingPortal
 ) -> None:
     ends(agent("terminate", "--yes"), 1, "managed by hub.toml")
@@ -491,7 +493,7 @@ def test_an_agent_is_made_changed_and_removed(hub: Hub, auditor: Path) -> None:
     assert "is deleted" in hub("agents", "delete", "books", "--yes").stderr
 
 
-def test_an_agent_may_stand_in_a_file_and_options_go_before_it(
+def test_agents_create_reads_a_file_and_options_override_the_file(
     hub: Hub, auditor: Path, tmp_path: Path
 ) -> None:
     file = tmp_path / "books.toml"
@@ -504,7 +506,9 @@ def test_an_agent_may_stand_in_a_file_and_options_go_before_it(
     assert (json.loads(made.stdout)["paths"], json.loads(made.stdout)["prompt"]) == (["ledgers"], "x")
 
 
-def test_a_trial_names_who_would_break_and_changes_nothing(hub: Hub, auditor: Path) -> None:
+def test_agents_validate_of_a_template_names_broken_agents_and_changes_nothing(
+    hub: Hub, auditor: Path
+) -> None:
     hub("agents", "create", "books", *SAID, "--template", "auditor", "--config", "thing=money")
     auditor.write_text(TEMPLATE.replace('["thing"]', '["owner"]'))
     ends(
@@ -542,7 +546,7 @@ def config(hub: Hub, served: ServedHub, portal: BlockingPortal) -> Hub:
     return run
 
 
-def test_what_was_set_is_listed_with_its_type(config: Hub) -> None:
+def test_agents_config_lists_set_values_with_types(config: Hub) -> None:
     ends(
         config("set", "limit=5", "share=0.5", "is_on=true", 'where={"a": 1}', "name=5 o'clock", "e="),
         0,
@@ -559,7 +563,7 @@ def test_what_was_set_is_listed_with_its_type(config: Hub) -> None:
     ]
 
 
-def test_a_config_has_its_earlier_type_unless_another_is_given(config: Hub) -> None:
+def test_agents_config_set_retains_the_type_unless_another_type_is_given(config: Hub) -> None:
     config("set", "--type", "string", "code=007")
     assert config("get", "code").stdout == "007\n"
     config("set", "code=008")
@@ -571,7 +575,7 @@ def test_a_config_has_its_earlier_type_unless_another_is_given(config: Hub) -> N
     assert (config("get", "a").stdout, config("get", "b").stdout) == ("NaN\n", "-Infinity\n")
 
 
-def test_an_invalid_value_is_refused_and_nothing_is_set(config: Hub) -> None:
+def test_agents_config_refuses_invalid_arguments_and_sets_nothing(config: Hub) -> None:
     for words, exit_code, said in (
         (("set", "limit"), 2, "'limit': expected KEY=VALUE"),
         (("set", "=5"), 2, "'=5': expected KEY=VALUE"),
@@ -586,7 +590,7 @@ def test_an_invalid_value_is_refused_and_nothing_is_set(config: Hub) -> None:
     assert json.loads(config("--json").stdout)["configuration"] == {"folder": "in"}
 
 
-def test_configs_are_removed_and_taken_back(config: Hub) -> None:
+def test_agents_config_unset_removes_configs_and_revert_restores(config: Hub) -> None:
     config("set", "a=1", "b=2")
     assert "changed a, b" in config("unset", "a", "b", "a").stderr
     assert "changed a, b" in config("revert", "--to", "3").stderr
@@ -594,7 +598,7 @@ def test_configs_are_removed_and_taken_back(config: Hub) -> None:
     assert "nothing changed" in config("revert", "--to", "3").stderr or config("get", "a").stdout == "1\n"
 
 
-def test_the_history_has_the_author_of_each_change(config: Hub) -> None:
+def test_agents_config_history_shows_the_author_of_each_change(config: Hub) -> None:
     config("set", "a=1")
     config("set", "a=2")
     lines = config("history", "a").stdout.splitlines()
@@ -612,7 +616,9 @@ def test_the_history_has_the_author_of_each_change(config: Hub) -> None:
         (("set", "a=1"), "hub.agent_config_changed/1"),
     ],
 )
-def test_programs_get_json(config: Hub, words: tuple[str, ...], schema: str) -> None:
+def test_agents_config_commands_print_json_with_the_schema_name(
+    config: Hub, words: tuple[str, ...], schema: str
+) -> None:
     assert json.loads(config(*words, "--json").stdout)["schema"] == schema
 
 
@@ -651,7 +657,7 @@ def test_checkpoints_are_stored_shown_and_cleared(hub: Hub, inbox: ServedHub) ->
     assert "has no checkpoints" in hub("agents", "checkpoints", "inbox").stderr
 
 
-def test_what_cannot_be_stored_of_an_agent_is_refused_with_what_to_do(hub: Hub, inbox: ServedHub) -> None:
+def test_invalid_capability_or_checkpoint_is_refused_with_a_remedy(hub: Hub, inbox: ServedHub) -> None:
     ends(
         hub("agents", "capabilities", "inbox", "put", "file.read", "1.2.0", "--disable"),
         1,
@@ -661,7 +667,7 @@ def test_what_cannot_be_stored_of_an_agent_is_refused_with_what_to_do(hub: Hub, 
     ends(hub("agents", "checkpoints", "inbox", "put", *state), 2, "'[1]' is not a JSON object")
 
 
-def test_a_run_has_the_needs_locks_task_and_context_of_its_command(hub: Hub, inbox: ServedHub) -> None:
+def test_run_has_needs_locks_task_and_context_of_the_run_command(hub: Hub, inbox: ServedHub) -> None:
     words = ("--need", "file.read >= 1.2", "--lock", "box", "--task", "t-7", "--context", '{"why": "asked"}')
     id = hub("run", "inbox", *words).stdout.strip()
     run = json.loads(hub("runs", "show", id, "--json").stdout)

@@ -37,7 +37,7 @@ HEAVY = (
 )
 
 
-def test_help_imports_nothing_heavy() -> None:
+def test_help_command_imports_no_heavy_modules() -> None:
     code = (
         "import contextlib, io, sys, click, hub.cli.app as app\n"
         f"def heavy(): return sorted(set({HEAVY!r}) & set(sys.modules))\n"
@@ -70,7 +70,7 @@ def test_every_command_exists_with_the_help_in_the_overview() -> None:
         assert (command.help or "").splitlines()[0] == told.help
 
 
-def test_every_help_ends_with_an_example_that_the_command_understands() -> None:
+def test_every_command_help_ends_with_a_valid_example() -> None:
     for path, command in _commands("hub", LazyGroup("hub")):
         if path == "hub":
             continue
@@ -122,7 +122,7 @@ def test_the_version_is_printed(hub: Hub) -> None:
         ({"HOME": "/home/anna"}, "/home/anna/.local/state/hub"),
     ],
 )
-def test_the_state_folder_is_the_service_managers_else_the_users(
+def test_state_folder_is_of_the_service_manager_or_else_of_the_user(
     monkeypatch: pytest.MonkeyPatch, given: dict[str, str], folder: str
 ) -> None:
     for name in ("STATE_DIRECTORY", "XDG_STATE_HOME", "LOCALAPPDATA"):
@@ -155,7 +155,7 @@ def test_an_unexpected_error_is_a_sentence_unless_debug_is_asked_for(
     assert isinstance(hub("--debug", "check").exception, RuntimeError)
 
 
-def test_an_error_of_the_hub_has_its_hint_and_exit_code() -> None:
+def test_hub_error_is_shown_with_hint_and_exit_code() -> None:
     class Busy(HubError):
         code = ErrorCode.DATABASE_BUSY
 
@@ -168,7 +168,7 @@ def test_an_error_of_the_hub_has_its_hint_and_exit_code() -> None:
     assert full.next_step == "free some space"  # and no hub continues by itself
 
 
-def test_a_failure_to_start_names_the_setting_or_the_option_that_mends_it(tmp_path: Path) -> None:
+def test_start_failure_names_the_setting_or_option_to_change(tmp_path: Path) -> None:
     with listen_on_tcp(Address("127.0.0.1", 0)) as taken:
         address = Address("127.0.0.1", taken.getsockname()[1])
         with pytest.raises(CannotListen) as in_use, listen_on_tcp(address, "operator"):

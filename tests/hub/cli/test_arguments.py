@@ -172,7 +172,7 @@ def test_a_usage_error_repeats_a_readable_part_of_the_command_line(hub: Hub) -> 
             assert "a" * 40 not in ended.output, line
 
 
-def test_an_interrupt_ends_a_command_with_130_while_its_modules_are_imported() -> None:
+def test_interrupt_during_imports_ends_a_command_with_130() -> None:
     for module in ("click", "hub.cli.items"):
         code = (
             "import os, signal, sys\n"
@@ -187,7 +187,7 @@ def test_an_interrupt_ends_a_command_with_130_while_its_modules_are_imported() -
         assert (ended.returncode, ended.stderr) == (Exit.INTERRUPTED, b""), module
 
 
-def test_an_option_before_the_command_is_refused_if_it_is_empty(hub: Hub) -> None:
+def test_empty_global_option_is_a_usage_error(hub: Hub) -> None:
     for param in root.params:
         if isinstance(param, click.Option) and not param.is_flag:
             ends(hub(param.opts[0], "", "status"), Exit.USAGE, param.opts[0])
@@ -199,7 +199,7 @@ def test_an_option_as_the_value_of_an_option_is_a_missing_value(hub: Hub) -> Non
     assert hub("runs", "ls", "--agent").exit_code == Exit.USAGE
 
 
-def test_text_of_standard_input_is_not_empty(hub: Hub, served: ServedHub) -> None:
+def test_blank_text_on_standard_input_is_a_usage_error(hub: Hub, served: ServedHub) -> None:
     ends(hub("ask", "user", "house", "-", input="\n"), Exit.USAGE, "blank")
 
 
@@ -229,7 +229,7 @@ def test_an_unknown_id_exits_with_the_same_code_with_json_and_without(
     assert len(codes) > 60
 
 
-def test_a_file_that_cannot_be_read_or_written_is_named_with_what_to_do(
+def test_unreadable_or_unwritable_file_is_named_with_a_remedy(
     hub: Hub, served: ServedHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     there, binary, folder = tmp_path / "there", tmp_path / "binary", tmp_path / "folder"
@@ -272,7 +272,7 @@ def test_a_file_that_cannot_be_read_or_written_is_named_with_what_to_do(
     assert f"cannot read {lost}: no such file" in hub("--url", "https://127.0.0.1:1", "status").stderr
 
 
-def test_an_unknown_name_is_answered_with_the_most_similar_one_of_its_kind(
+def test_unknown_name_is_answered_with_the_most_similar_name_of_the_kind(
     hub: Hub, served: ServedHub, portal: BlockingPortal
 ) -> None:
     portal.call(served.store.write, an_agent)

@@ -52,7 +52,7 @@ def test_status_fits_on_one_screen(hub: Hub, served: ServedHub, portal: Blocking
     assert "held back" not in screen
 
 
-def test_status_of_a_hub_after_crashes_says_until_when_schedules_are_held_back(
+def test_status_after_crashes_shows_until_when_schedules_are_held(
     hub: Hub, state: Path, portal: BlockingPortal
 ) -> None:
     def crash(c: sa.Connection) -> None:
@@ -89,7 +89,7 @@ def test_status_of_a_hub_after_crashes_says_until_when_schedules_are_held_back(
         (["run", "notes"], "hub.run/1"),
     ],
 )
-def test_json_is_one_object_that_names_its_shape(
+def test_json_output_is_one_object_with_the_schema_name(
     hub: Hub, served: ServedHub, portal: BlockingPortal, words: list[str], schema: str
 ) -> None:
     if not portal.call(served.store.read, runs.list_runs):
@@ -111,19 +111,19 @@ def test_json_is_one_object_that_names_its_shape(
         ["drain"],
     ],
 )
-def test_without_a_hub_a_command_names_the_command_that_starts_one(hub: Hub, words: list[str]) -> None:
+def test_command_without_a_running_hub_names_the_serve_command(hub: Hub, words: list[str]) -> None:
     result = hub(*words)
     assert (result.exit_code, result.stdout) == (3, "")
     assert "no hub is running" in result.stderr and "hub serve" in result.stderr
 
 
 @pytest.mark.skipif(os.getuid() == 0, reason="root may open every socket")
-def test_a_socket_of_another_user_is_not_permitted(hub: Hub, state: Path, served: ServedHub) -> None:
+def test_inaccessible_unix_socket_exits_with_77(hub: Hub, state: Path, served: ServedHub) -> None:
     (state / "hub.sock").chmod(0)
     assert hub("status").exit_code == 77
 
 
-def test_a_refusal_has_a_reason_and_a_next_step(hub: Hub, served: ServedHub) -> None:
+def test_refused_command_shows_reason_and_next_step(hub: Hub, served: ServedHub) -> None:
     ends(hub("run", "nobody"), 1, "there is no agent 'nobody'", "'hub agents' lists")
 
 
@@ -134,14 +134,14 @@ def test_tables_elsewhere_than_on_a_terminal_are_plain_and_uncut(hub: Hub, worke
     assert row.endswith("  Monday to Friday at 07:00  01-06 06:00  01-05 09:00 partial, 2 items")
 
 
-def test_one_run_is_shown_with_its_files_and_errors(hub: Hub, worked: ServedHub) -> None:
+def test_runs_show_lists_files_and_errors_of_the_run(hub: Hub, worked: ServedHub) -> None:
     (run,) = json.loads(hub("runs", "--json").stdout)["runs"]
     result = hub("runs", "show", run["id"])
     assert "a.md  DONE           2" in result.stdout
     assert result.stderr.splitlines() == ["b.md: unreadable: no permission"]
 
 
-def test_the_same_key_starts_one_run(hub: Hub, served: ServedHub) -> None:
+def test_run_command_repeated_with_one_key_starts_one_run(hub: Hub, served: ServedHub) -> None:
     first, again = (hub("run", "notes", "--key", "k") for _ in range(2))
     (run,) = json.loads(hub("runs", "--json").stdout)["runs"]
     assert first.stdout == again.stdout == f"{run['id']}\n"
@@ -190,7 +190,7 @@ def test_a_followed_run_without_items_names_no_next_command(
     assert (result.exit_code, "hub review" in result.output) == (0, False)
 
 
-def test_items_without_a_new_row_are_in_the_summary(
+def test_runs_show_counts_updated_and_known_items(
     hub: Hub, served: ServedHub, portal: BlockingPortal
 ) -> None:
     def count(c: sa.Connection) -> None:
@@ -204,7 +204,7 @@ def test_items_without_a_new_row_are_in_the_summary(
     assert "items 2, 1 updated, 20 known before model 0 requests, 0 + 0 tokens, 0.2500 USD" in shown
 
 
-def test_a_followed_run_in_json_is_one_object_a_line(hub: Hub, served: ServedHub, leads: Leads) -> None:
+def test_followed_run_in_json_prints_one_object_per_line(hub: Hub, served: ServedHub, leads: Leads) -> None:
     leads(RunState.COMPLETED)
     result = hub("run", "notes", "--follow", "--json")
     steps = [json.loads(line) for line in result.stdout.splitlines()]
@@ -214,7 +214,7 @@ def test_a_followed_run_in_json_is_one_object_a_line(hub: Hub, served: ServedHub
     ]
 
 
-def test_a_hub_that_stops_while_a_run_is_followed_asks_to_try_again(
+def test_follow_of_a_run_exits_with_75_when_the_hub_stops(
     hub: Hub, state: Path, portal: BlockingPortal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     state.mkdir()

@@ -32,7 +32,7 @@ def board(hub: Hub, served: ServedHub, portal: BlockingPortal) -> str:
     return "roses"
 
 
-def test_boards_are_listed_and_one_is_shown_with_its_agents(hub: Hub, board: str) -> None:
+def test_boards_command_lists_boards_and_shows_one_with_agents(hub: Hub, board: str) -> None:
     assert hub("boards").stdout.splitlines()[1].split()[:4] == ["roses", "owner", "inbox", "2"]
     shown = hub("boards", "show", board).output
     assert "What grows." in shown
@@ -43,7 +43,7 @@ def test_boards_are_listed_and_one_is_shown_with_its_agents(hub: Hub, board: str
     assert json.loads(hub("boards", "show", board, "--json").stdout)["lead"] == "inbox"
 
 
-def test_a_board_is_changed_led_by_another_and_removed(hub: Hub, board: str) -> None:
+def test_boards_commands_edit_lead_drop_and_delete_a_board(hub: Hub, board: str) -> None:
     assert "board lawn is changed" in hub("boards", "edit", board, "--name", "lawn").output
     assert "the lead of board lawn: notes" in hub("boards", "lead", "lawn", "notes").output
     assert "the lead of board lawn: none" in hub("boards", "lead", "lawn", "--none").output
@@ -52,14 +52,14 @@ def test_a_board_is_changed_led_by_another_and_removed(hub: Hub, board: str) -> 
     assert "'hub boards' lists the boards" in hub("boards", "show", "lawn").output
 
 
-def test_an_agent_that_is_not_on_the_board_is_refused_with_a_next_step(hub: Hub, board: str) -> None:
+def test_nudge_of_an_agent_outside_the_board_names_a_next_step(hub: Hub, board: str) -> None:
     refused = hub("messages", "nudge", board, "nobody", "hello").output
     assert "'hub boards show roses' lists its agents" in refused
     hub("boards", "create", "lawn")
     assert "'hub boards drop roses AGENT'" in hub("boards", "add", "lawn", "notes").output
 
 
-def test_a_board_stores_what_is_added_to_its_memory(hub: Hub, board: str) -> None:
+def test_boards_memory_command_adds_lists_filters_and_removes_items(hub: Hub, board: str) -> None:
     assert "has no matching memory" in hub("boards", "memory", board).output
     added = hub("boards", "memory", board, "add", "cut them", "--tag", "weeds", "--tag", "urgent")
     assert "added to the memory of board roses" in added.output
@@ -74,13 +74,13 @@ def test_a_board_stores_what_is_added_to_its_memory(hub: Hub, board: str) -> Non
     assert "cut them" not in hub("boards", "memory", board).stdout
 
 
-def test_an_item_of_several_lines_is_one_line_of_the_list(hub: Hub, board: str) -> None:
+def test_multiline_memory_item_is_one_line_of_the_list(hub: Hub, board: str) -> None:
     hub("boards", "memory", board, "add", "one\ntwo " + "x" * 200)
     (line,) = hub("boards", "memory", board).stdout.splitlines()[1:]
     assert "one two xxx" in line and line.endswith("...")
 
 
-def test_an_agent_is_given_a_token_that_is_shown_once_and_revoked(hub: Hub, board: str) -> None:
+def test_agent_token_command_shows_the_token_once_and_revokes(hub: Hub, board: str) -> None:
     assert "agent inbox has no token" in hub("agents", "tokens", "inbox").output
     made = hub("agents", "token", "inbox", "--expires", "12h")
     token = made.stdout.strip()
@@ -134,7 +134,7 @@ def test_a_broadcast_is_sent_listed_shown_and_resumed(garden: Hub) -> None:
     assert "0 of 2 leads received it" in garden("messages", "resume", id[-8:], *NOW).output
 
 
-def test_a_lead_is_seen_to(garden: Hub) -> None:
+def test_boards_ensure_lead_creates_a_missing_lead(garden: Hub) -> None:
     assert "hub boards lead" in garden("boards", "ensure-lead", "shed", *NOW).output
     told = garden("boards", "ensure-lead", "garden", *NOW).output
     assert "garden-lead was created to lead board garden" in told
@@ -161,7 +161,7 @@ def bench(
         yield opened
 
 
-def test_an_agent_is_nudged_and_its_message_shown_with_what_proves_it(
+def test_nudged_message_is_shown_with_moves_and_proof(
     hub: Hub, bench: PostBench, gateway: FakeGateway, portal: BlockingPortal
 ) -> None:
     portal.call(gateway.hold, WORKERS)
@@ -177,7 +177,7 @@ def test_an_agent_is_nudged_and_its_message_shown_with_what_proves_it(
     assert re.match(r"[\d-]+ \d\d:\d\d:\d\d  consumed  1 +history: role user, id ", consumed)
 
 
-def test_an_undelivered_message_is_stored_cancelled_and_sent_again(
+def test_undelivered_message_is_stored_cancelled_and_retried(
     hub: Hub, bench: PostBench, gateway: FakeGateway, portal: BlockingPortal
 ) -> None:
     portal.call(gateway.stop)
@@ -206,7 +206,7 @@ def soul_bench(
         yield opened
 
 
-def test_a_soul_is_written_from_a_file_and_only_over_what_was_read(
+def test_soul_command_writes_from_a_file_only_over_the_expected_hash(
     hub: Hub, soul_bench: SoulBench, gateway: FakeGateway, tmp_path: Path
 ) -> None:
     file = tmp_path / "soul.md"
@@ -241,7 +241,7 @@ def test_the_history_of_a_soul_is_listed_shown_and_compared(hub: Hub, soul_bench
     assert "--diff needs two versions" in hub(*history, "--diff", "3").output
 
 
-def test_a_waiting_write_shows_its_reason(
+def test_waiting_soul_write_shows_the_reason(
     hub: Hub, soul_bench: SoulBench, gateway: FakeGateway, portal: BlockingPortal
 ) -> None:
     portal.call(gateway.stop)

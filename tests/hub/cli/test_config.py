@@ -17,7 +17,7 @@ from tests.support.families import each
 from tests.support.hub import TEXT, ServedHub, over_unix
 
 
-def test_every_setting_is_shown_and_where_it_was_given(hub: Hub, served: ServedHub, state: Path) -> None:
+def test_config_show_lists_every_setting_with_the_origin(hub: Hub, served: ServedHub, state: Path) -> None:
     shown = hub("config", "show").stdout
     assert 'hub.name = "home"\n' in shown and "limits.runs = 4\n" in shown
     assert "limits.connector_runs = 8\n" in shown
@@ -26,7 +26,7 @@ def test_every_setting_is_shown_and_where_it_was_given(hub: Hub, served: ServedH
     assert (told["limits.runs"], told["limits.connector_runs"]) == (f"{state}/hub.toml:6", "default")
 
 
-def test_one_setting_is_shown_alone_and_a_table_whole(hub: Hub, served: ServedHub) -> None:
+def test_config_get_prints_one_setting_or_a_whole_table(hub: Hub, served: ServedHub) -> None:
     assert hub("config", "get", "limits.runs").stdout == "4\n"
     assert "watch = true" in hub("config", "get", "reload").stdout
     told = json.loads(hub("config", "get", "hub.name", "--json").stdout)
@@ -38,7 +38,7 @@ def test_one_setting_is_shown_alone_and_a_table_whole(hub: Hub, served: ServedHu
     ends(hub("config", "get", "hub.nmae"), 1, "there is no setting hub.nmae")
 
 
-def test_settings_are_written_into_the_file_and_taken_up(hub: Hub, served: ServedHub) -> None:
+def test_config_set_writes_settings_into_the_file_and_applies_changes(hub: Hub, served: ServedHub) -> None:
     result = hub("config", "set", "limits.runs=40", "hub.name=7")
     assert result.exit_code == 0
     assert result.stdout.splitlines() == ["limits.runs: applies at once", f"hub.name: {WHEN['restart']}"]
@@ -60,7 +60,7 @@ def test_settings_are_written_into_the_file_and_taken_up(hub: Hub, served: Serve
         ("agents.mail.prompt=x", 2, "no agent of hub.toml is named mail"),
     ],
 )
-def test_a_setting_that_cannot_be_is_not_written(
+def test_config_set_refuses_an_invalid_setting_and_writes_nothing(
     hub: Hub, served: ServedHub, word: str, exit_code: int, told: str
 ) -> None:
     ends(hub("config", "set", word), exit_code, told)
@@ -80,7 +80,7 @@ def test_the_file_is_edited_with_the_persons_editor(
     assert "no changes" in hub("config", "edit").stderr
 
 
-def test_a_broken_edit_can_be_edited_again_or_given_up(
+def test_config_edit_offers_to_edit_a_broken_file_again(
     hub: Hub, served: ServedHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("VISUAL", "sed -i s/4/4.5/")
@@ -99,7 +99,7 @@ async def sign_in(served: ServedHub) -> None:
     assert done.status_code == 200, done.text
 
 
-def test_the_file_to_check_is_named_as_for_hub_serve_or_alone(hub: Hub, tmp_path: Path) -> None:
+def test_check_command_accepts_the_file_as_option_or_argument(hub: Hub, tmp_path: Path) -> None:
     file = tmp_path / "other.toml"
     file.write_text(TEXT)
     for words in (("--config", str(file)), (str(file),)):
@@ -107,7 +107,7 @@ def test_the_file_to_check_is_named_as_for_hub_serve_or_alone(hub: Hub, tmp_path
     assert hub("check", str(file), "--config", str(file)).exit_code == 2
 
 
-def test_who_moves_a_mailbox_to_another_server_is_asked_before_its_password_is_deleted(
+def test_config_change_of_a_mailbox_server_asks_before_deleting_the_password(
     hub: Hub, served: ServedHub, portal: BlockingPortal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     text = TEXT + MAILBOX
@@ -129,7 +129,7 @@ def test_who_moves_a_mailbox_to_another_server_is_asked_before_its_password_is_d
     assert portal.call(served.store.read, origins_of_credentials) == {}
 
 
-def test_an_editor_that_fails_or_is_missing_changes_nothing(
+def test_config_edit_with_a_failing_or_missing_editor_changes_nothing(
     hub: Hub, served: ServedHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for editor, exit_code in (("false", 1), ("/no/such/editor", 69)):
@@ -171,7 +171,7 @@ def test_a_file_is_checked_against_the_running_hub(hub: Hub, served: ServedHub, 
     assert "no changes: the hub uses these settings" not in result.stderr  # for it cannot
 
 
-def test_a_file_elsewhere_is_checked_with_the_files_next_to_it(
+def test_check_of_a_file_in_another_folder_uses_files_beside_the_file(
     hub: Hub, served: ServedHub, tmp_path: Path
 ) -> None:
     write_certificate(tmp_path)
@@ -182,7 +182,7 @@ def test_a_file_elsewhere_is_checked_with_the_files_next_to_it(
     ends(hub("check", str(file), "--against-running"), 0, stdout=("listen.devices.tls: needs a restart",))
 
 
-def test_a_check_against_a_running_hub_needs_one(hub: Hub, tmp_path: Path) -> None:
+def test_check_against_running_without_a_hub_exits_with_3(hub: Hub, tmp_path: Path) -> None:
     file = tmp_path / "hub.toml"
     file.write_text(TEXT)
     assert (hub("check", str(file), "--against-running").exit_code, hub("reload").exit_code) == (3, 3)
@@ -195,7 +195,7 @@ def test_the_schema_is_printed_or_written(hub: Hub, tmp_path: Path) -> None:
     assert hub("schema", "-o", str(tmp_path / "none" / "s.json")).exit_code == 73
 
 
-def test_settings_of_all_nodes_are_published_listed_shown_and_withdrawn(
+def test_config_push_publishes_lists_shows_and_withdraws_shared_settings(
     hub: Hub, served: ServedHub, tmp_path: Path
 ) -> None:
     file = tmp_path / "shared.toml"
@@ -215,9 +215,7 @@ def test_settings_of_all_nodes_are_published_listed_shown_and_withdrawn(
     assert hub("config", "push", str(file), "--withdraw").exit_code == 2
 
 
-def test_who_edits_a_revision_does_not_publish_over_the_one_of_somebody_else(
-    hub: Hub, served: ServedHub, tmp_path: Path
-) -> None:
+def test_config_push_over_a_newer_revision_is_refused(hub: Hub, served: ServedHub, tmp_path: Path) -> None:
     mine, other = tmp_path / "mine.toml", tmp_path / "other.toml"
     other.write_text("[limits]\nruns = 9\n")
     assert hub("config", "push", str(other), "--after", "1").exit_code == 1, "there is none"

@@ -40,7 +40,7 @@ def secret(folder: Path, text: str) -> str:
         ("--invitation-file", "", "create one: hub pair invite"),
     ],
 )
-def test_a_secret_that_was_copied_wrongly_is_not_sent(
+def test_connect_refuses_a_mistyped_secret_without_sending(
     hub: Hub, tmp_path: Path, option: str, text: str, told: str
 ) -> None:
     result = hub("connect", NOWHERE, "--root", str(tmp_path), option, secret(tmp_path, text))
@@ -49,12 +49,12 @@ def test_a_secret_that_was_copied_wrongly_is_not_sent(
 
 
 @each("option", ["--new-key", "--key-file=k", "--invitation-file=i"])
-def test_a_device_shows_a_token_or_a_key(hub: Hub, tmp_path: Path, option: str) -> None:
+def test_connect_with_both_token_and_key_is_a_usage_error(hub: Hub, tmp_path: Path, option: str) -> None:
     words = ("--root", str(tmp_path), "--token-file", secret(tmp_path, TOKEN), option)
     ends(hub("connect", NOWHERE, *words), 2, "a token or a key, not both")
 
 
-def test_a_secret_file_that_is_missing_is_not_available(hub: Hub, tmp_path: Path) -> None:
+def test_connect_with_a_missing_secret_file_exits_as_unavailable(hub: Hub, tmp_path: Path) -> None:
     for option in ("--token-file", "--invitation-file"):
         ends(
             hub("connect", NOWHERE, "--root", str(tmp_path), option, str(tmp_path / "none")),
@@ -63,20 +63,20 @@ def test_a_secret_file_that_is_missing_is_not_available(hub: Hub, tmp_path: Path
         )
 
 
-def test_a_secret_file_that_others_may_read_is_warned_of(hub: Hub, tmp_path: Path) -> None:
+def test_connect_warns_of_a_secret_file_readable_by_other_users(hub: Hub, tmp_path: Path) -> None:
     file = Path(secret(tmp_path, TOKEN[:-1]))
     file.chmod(0o644)
     result = hub("connect", NOWHERE, "--root", str(tmp_path), "--token-file", str(file))
     assert f"chmod 600 {file}" in result.stderr
 
 
-def test_an_address_that_is_none_makes_no_key(hub: Hub, tmp_path: Path) -> None:
+def test_connect_with_an_invalid_address_creates_no_key(hub: Hub, tmp_path: Path) -> None:
     db = tmp_path / "desk.db"
     ends(hub("connect", "http://hub", "--root", str(tmp_path), "--db", str(db)), 2, "is no address of a hub")
     assert not db.with_suffix(".key").exists()
 
 
-def test_a_bare_ipv6_address_is_refused_with_its_form_in_brackets(hub: Hub, tmp_path: Path) -> None:
+def test_bare_ipv6_address_is_refused_with_the_bracketed_form(hub: Hub, tmp_path: Path) -> None:
     for typed, meant in (
         ("ws://::1:8770", "ws://[::1]:8770"),
         ("::1:8770", "ws://[::1]:8770"),
@@ -89,7 +89,7 @@ def test_a_bare_ipv6_address_is_refused_with_its_form_in_brackets(hub: Hub, tmp_
         ends(hub("status", "--url", typed, "--token-file", "none"), 2, f"as in {meant}")
 
 
-def test_an_invalid_key_is_reported_with_its_file(hub: Hub, tmp_path: Path) -> None:
+def test_connect_reports_an_invalid_key_with_the_file_name(hub: Hub, tmp_path: Path) -> None:
     key = Path(secret(tmp_path, "not a key"))
     ends(
         hub("connect", NOWHERE, "--root", str(tmp_path), "--db", str(tmp_path / "d.db"), f"--key-file={key}"),
@@ -108,7 +108,9 @@ def folder(tmp_path: Path) -> Path:
     return folder
 
 
-def test_preview_counts_offered_files_and_names_the_others_with_reasons(hub: Hub, folder: Path) -> None:
+def test_device_preview_counts_offered_files_and_lists_withheld_files_with_reasons(
+    hub: Hub, folder: Path
+) -> None:
     shown = hub("device", "preview", "--root", str(folder))
     ends(shown, 0)
     assert [line.split() for line in shown.stdout.splitlines() if line] == [
@@ -129,7 +131,9 @@ def test_preview_counts_offered_files_and_names_the_others_with_reasons(hub: Hub
     )
 
 
-def test_preview_without_folders_takes_those_of_the_device(hub: Hub, folder: Path, tmp_path: Path) -> None:
+def test_device_preview_without_folders_uses_the_folders_of_the_device(
+    hub: Hub, folder: Path, tmp_path: Path
+) -> None:
     file = tmp_path / "desk.db"
     ends(hub("device", "preview", "--db", str(file)), Exit.FAILED, "there is no device database")
     with device_store(file) as store:

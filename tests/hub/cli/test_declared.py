@@ -60,7 +60,7 @@ def board(hub: Hub, served: ServedHub, portal: BlockingPortal) -> str:
     return "roses"
 
 
-def test_lists_of_an_empty_hub_are_a_sentence_or_an_envelope(hub: Hub, served: ServedHub) -> None:
+def test_list_commands_of_an_empty_hub_print_a_sentence_or_json_envelope(hub: Hub, served: ServedHub) -> None:
     for spec in LISTS:
         words = spec["words"].split()
         shown, as_json = hub(*words), hub(*words, "--json")
@@ -70,7 +70,7 @@ def test_lists_of_an_empty_hub_are_a_sentence_or_an_envelope(hub: Hub, served: S
         assert shown.stdout or shown.stderr.strip() == spec["empty"]
 
 
-def test_an_argument_that_is_left_out_has_its_default_or_shortens_the_path(
+def test_omitted_argument_has_the_default_or_shortens_the_request_path(
     hub: Hub, served: ServedHub, portal: BlockingPortal
 ) -> None:
     portal.call(served.store.write, an_agent)
@@ -86,11 +86,11 @@ def test_an_argument_that_is_left_out_has_its_default_or_shortens_the_path(
     assert hub(*capability, "rm", "mail.read").stderr == "removed: mail.read 1.2.0, mail.read 1.0.0\n"
 
 
-def test_a_name_is_one_part_of_the_path(hub: Hub, served: ServedHub) -> None:
+def test_name_argument_is_escaped_as_one_path_part(hub: Hub, served: ServedHub) -> None:
     assert "there is no board 'roses?x=1'" in hub("boards", "show", "roses?x=1").stderr
 
 
-def test_a_flag_sends_null_and_excludes_the_value(hub: Hub, board: str) -> None:
+def test_clearing_flag_sends_null_and_excludes_the_value_option(hub: Hub, board: str) -> None:
     ends(
         hub("boards", "edit", board, "--gateway", "office", "--no-gateway"),
         Exit.USAGE,
@@ -101,19 +101,19 @@ def test_a_flag_sends_null_and_excludes_the_value(hub: Hub, board: str) -> None:
     assert json.loads(hub("boards", "edit", board, "--no-gateway", "--json").stdout)["gateway"] is None
 
 
-def test_a_change_without_an_option_is_refused(hub: Hub, board: str) -> None:
+def test_edit_command_without_a_change_option_is_a_usage_error(hub: Hub, board: str) -> None:
     refused = hub("boards", "edit", board)
     assert refused.exit_code == Exit.USAGE
     assert refused.stderr.startswith("Error: nothing to change\n  give an option for each change: hub boards")
 
 
-def test_a_text_is_joined_from_words_or_read_from_standard_input(hub: Hub, board: str) -> None:
+def test_text_argument_is_joined_from_words_or_read_from_stdin(hub: Hub, board: str) -> None:
     asked = json.loads(hub("ask", "user", board, "Which", "colour?", "--json").stdout)
     read = json.loads(hub("ask", "user", board, "-", "--json", input="Which\ncolour?\n").stdout)
     assert (asked["content"], read["content"]) == ("Which colour?", "Which\ncolour?")
 
 
-def test_a_question_needs_a_terminal_or_yes_and_asks_before_the_request(hub: Hub, board: str) -> None:
+def test_confirmation_needs_a_terminal_or_yes_and_precedes_the_request(hub: Hub, board: str) -> None:
     ends(
         hub("boards", "delete", board),
         Exit.USAGE,
@@ -124,14 +124,14 @@ def test_a_question_needs_a_terminal_or_yes_and_asks_before_the_request(hub: Hub
     assert hub("boards", "show", board).exit_code == Exit.FAILED
 
 
-def test_a_default_is_sent_and_taken_back_by_a_flag(hub: Hub, board: str) -> None:
+def test_ask_ls_lists_open_questions_by_default_and_all_with_all(hub: Hub, board: str) -> None:
     id = json.loads(hub("ask", "user", board, "When?", "--json").stdout)["id"]
     hub("ask", "withdraw", id)
     assert json.loads(hub("ask", "ls", "--json").stdout)["questions"] == []
     assert [one["id"] for one in json.loads(hub("ask", "ls", "--all", "--json").stdout)["questions"]] == [id]
 
 
-def test_a_cut_list_names_the_option_to_read_on(hub: Hub, board: str) -> None:
+def test_cut_list_names_the_option_to_continue(hub: Hub, board: str) -> None:
     for text in ("one", "two", "three"):
         assert hub("boards", "memory", board, "add", text).exit_code == 0
     listed = hub("boards", "memory", board, "ls", "--last", "2")
@@ -140,7 +140,7 @@ def test_a_cut_list_names_the_option_to_read_on(hub: Hub, board: str) -> None:
     assert hub("boards", "memory", board, "ls", "--last", "3").stderr == ""
 
 
-def test_a_limit_beyond_a_page_of_the_hub_reads_on(
+def test_list_command_with_a_large_limit_reads_several_pages(
     hub: Hub, board: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(questions, "MOST_LONG", 2)
@@ -153,7 +153,7 @@ def test_a_limit_beyond_a_page_of_the_hub_reads_on(
         assert (listed["next_cursor"] is None) == (limit >= len(asked))
 
 
-def test_an_id_is_named_by_its_end(hub: Hub, board: str) -> None:
+def test_commands_find_a_question_by_the_end_of_the_id(hub: Hub, board: str) -> None:
     first, second = (json.loads(hub("ask", "user", board, text, "--json").stdout)["id"] for text in "ab")
     assert hub("ask", "show", first[-LEAST_END:]).stdout.splitlines()[0].split() == ["question", first]
     unknown = hub("ask", "show", second[-LEAST_END + 1 :])
@@ -162,7 +162,7 @@ def test_an_id_is_named_by_its_end(hub: Hub, board: str) -> None:
 
 
 @given(st.lists(st.text("ab", min_size=7, max_size=9), unique=True), st.text("ab", min_size=1, max_size=9))
-def test_an_end_is_of_one_id_of_none_or_refused(ids: Sequence[str], end: str) -> None:
+def test_item_is_found_by_id_end_unless_the_end_is_ambiguous(ids: Sequence[str], end: str) -> None:
     called = [id for id in ids if id == end or (len(end) >= LEAST_END and id.endswith(end))]
     items = [{"id": id} for id in ids]
     if len(called) > 1:
@@ -174,7 +174,7 @@ def test_an_end_is_of_one_id_of_none_or_refused(ids: Sequence[str], end: str) ->
         assert (found and found["id"]) == (called[0] if called else None)
 
 
-def test_every_format_is_known_and_used() -> None:
+def test_every_column_format_of_declared_commands_is_known_and_used() -> None:
     used = {format for spec in SPECS for _, format, _ in _columns(spec) if format}
     assert (used - set(FORMATS), set(FORMATS) - used) == (set(), BY_HAND)
 
@@ -189,7 +189,7 @@ def _responses() -> Iterator[tuple[dict[str, Any], dict[str, Any], dict[str, dic
         yield spec, response, document["components"]["schemas"]
 
 
-def test_every_field_is_one_of_the_response_or_of_the_request() -> None:
+def test_every_column_of_declared_commands_is_a_field_of_the_api() -> None:
     for spec, response, schemas in _responses():
         row = _member(response, spec["rows"], schemas) if spec.get("rows") else response
         assert row is not None, spec["words"]
@@ -199,7 +199,7 @@ def test_every_field_is_one_of_the_response_or_of_the_request() -> None:
             assert field == "*" or is_of_request or found is not None, f"hub {spec['words']}: {field}"
 
 
-def test_a_response_whose_nullable_fields_are_null_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+def test_declared_commands_print_responses_with_null_fields(capsys: pytest.CaptureFixture[str]) -> None:
     for spec, response, schemas in _responses():
         for items in (0, 1):
             fields = _with_nulls(response, schemas, items)
@@ -332,7 +332,7 @@ def test_keys_are_listed_rotated_and_forgotten_and_never_shown(hub: Hub, served:
     ("secret", "told"),
     [("", "hub connectors test post"), ('secret = { file = "pw" }', "by the secret that hub.toml names")],
 )
-def test_the_password_of_a_mailbox_is_sealed_unless_hub_toml_names_it(
+def test_mailbox_password_is_stored_sealed_unless_hub_toml_names_a_secret(
     state: Path, portal: BlockingPortal, hub: Hub, secret: str, told: str
 ) -> None:
     mailbox = 'settings = { host = "imap.example.org", username = "ana" }'
@@ -385,20 +385,24 @@ def spend(served: ServedHub, portal: BlockingPortal, *, cost_nanos: int = 1_234_
     portal.call(served.store.write, written)
 
 
-def test_costs_are_a_table_with_its_sum(hub: Hub, served: ServedHub, portal: BlockingPortal) -> None:
+def test_costs_command_prints_a_table_with_the_total(
+    hub: Hub, served: ServedHub, portal: BlockingPortal
+) -> None:
     spend(served, portal)
     told = [line.split() for line in hub("costs").stdout.splitlines()]
     assert told[0] == ["agent", "requests", "failed", "tokens", "in", "out", "USD"]
     assert told[1:] == [["mail", "1", "0", "100", "7", "1.2340"], ["total", "1", "0", "100", "7", "1.2340"]]
 
 
-def test_costs_of_files_name_their_agents(hub: Hub, served: ServedHub, portal: BlockingPortal) -> None:
+def test_costs_by_file_show_the_agent_of_each_file(
+    hub: Hub, served: ServedHub, portal: BlockingPortal
+) -> None:
     spend(served, portal)
     assert hub("costs", "--by", "file").stdout.splitlines()[1].split()[:2] == ["a.md", "mail"]
     assert hub("costs", "--by", "day").stdout.splitlines()[1].split()[0] == "2026-01-05"
 
 
-def test_without_a_price_the_settings_of_prices_are_named(
+def test_costs_without_a_model_price_name_the_price_settings(
     hub: Hub, served: ServedHub, portal: BlockingPortal
 ) -> None:
     spend(served, portal, cost_nanos=0)

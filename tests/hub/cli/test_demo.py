@@ -42,7 +42,7 @@ def run(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("has_run", [False, pytest.param(True, marks=pytest.mark.soak)])
-def test_demo_without_a_model_ends_with_items_and_the_command_that_adds_one(
+def test_demo_without_a_model_finds_items_and_names_the_install_command(
     tmp_path: Path, has_run: bool
 ) -> None:
     done = run(tmp_path, without="xllamacpp")
@@ -52,7 +52,7 @@ def test_demo_without_a_model_ends_with_items_and_the_command_that_adds_one(
     assert not has_run or "Nothing changed: 5 files known" in run(tmp_path, without="xllamacpp").stdout
 
 
-def test_sum_of_a_demo_counts_items_and_files_that_are_known() -> None:
+def test_demo_summary_counts_known_items_and_files() -> None:
     console = Console(width=200, file=(shown := StringIO()))
     run = {"units_done": 5, "units_failed": 0, "items_created": 1, "items_known": 9, "model_requests": 0}
     demo._sum_up(console, run, 1.0)
@@ -61,7 +61,7 @@ def test_sum_of_a_demo_counts_items_and_files_that_are_known() -> None:
     assert "Nothing changed: 5 files known" in shown.getvalue()
 
 
-def test_settings_of_a_demo_follow_the_model_until_a_person_changes_them(
+def test_demo_settings_follow_the_installed_model_until_edited(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def lacks_weights() -> Path:
@@ -147,7 +147,7 @@ SOAKED = {"a taken port", "no engine", "no weights", "broken weights", "a databa
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=pytest.mark.soak if name in SOAKED else ()) for name in CASES]
 )
-def test_demo_with_a_broken_part_says_what_is_wrong_and_what_to_do(name: str, tmp_path: Path) -> None:
+def test_demo_with_a_broken_part_reports_the_fault_and_the_remedy(name: str, tmp_path: Path) -> None:
     case = CASES[name]
     (folder := tmp_path / name.replace(" ", "-")).mkdir()
     with closing(socket.create_server(("127.0.0.1", 0))) as taken:
@@ -163,7 +163,7 @@ def test_demo_with_a_broken_part_says_what_is_wrong_and_what_to_do(name: str, tm
     assert (done.returncode, case.says in error, case.to_do in error) == (case.code, True, True), done.stderr
 
 
-def test_a_second_demo_in_a_folder_says_that_one_is_running(hub: Hub, tmp_path: Path) -> None:
+def test_second_demo_in_the_same_folder_exits_with_75(hub: Hub, tmp_path: Path) -> None:
     with (tmp_path / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         result = hub("demo", "--folder", str(tmp_path))
@@ -172,7 +172,7 @@ def test_a_second_demo_in_a_folder_says_that_one_is_running(hub: Hub, tmp_path: 
     assert [path.name for path in tmp_path.iterdir()] == ["lock"]
 
 
-def test_ending_of_a_log_has_no_lines_about_usage(tmp_path: Path) -> None:
+def test_log_ending_omits_usage_lines(tmp_path: Path) -> None:
     log = tmp_path / "hub.log"
     log.write_text(
         "Usage: hub serve [OPTIONS]\nTry 'hub serve --help' for help.\n\nError: hub.toml is not readable.\n"

@@ -52,7 +52,7 @@ def status(hub: Hub) -> dict[str, object]:
     return found
 
 
-def test_install_writes_settings_schema_and_unit_and_keeps_them_when_repeated(hub: Hub, home: Path) -> None:
+def test_device_install_writes_settings_schema_and_unit_without_overwriting(hub: Hub, home: Path) -> None:
     words = ("ws://127.0.0.1:1", "--root", str(home / "notes"))
     printed = hub("device", "install", *words, "--print")
     ends(printed, 0, stdout=['hub = ["ws://127.0.0.1:1"]', "WantedBy=default.target"])
@@ -90,7 +90,7 @@ def test_install_takes_hub_and_folders_of_the_connected_device(hub: Hub, home: P
     )
 
 
-def test_pause_lasts_for_its_time_or_until_it_is_resumed(hub: Hub, home: Path) -> None:
+def test_device_pause_lasts_for_the_given_time_or_until_resumed(hub: Hub, home: Path) -> None:
     installed(hub, home)
     ends(hub("device", "pause", "1h"), 0, "paused until 20")
     assert str(status(hub)["pause"]).startswith("paused until 20")
@@ -100,7 +100,7 @@ def test_pause_lasts_for_its_time_or_until_it_is_resumed(hub: Hub, home: Path) -
     assert status(hub)["pause"] == ""
 
 
-def test_another_name_keeps_the_data_and_a_new_settings_file_does_not(hub: Hub, home: Path) -> None:
+def test_renamed_device_uses_the_same_data_unless_the_file_is_new(hub: Hub, home: Path) -> None:
     file = installed(hub, home)
     data = home / "state/devices/desk.db"
     data.parent.mkdir(parents=True, exist_ok=True)
@@ -117,14 +117,16 @@ def test_another_name_keeps_the_data_and_a_new_settings_file_does_not(hub: Hub, 
 
 
 @pytest.mark.parametrize("words", [("run",), ("status",)])
-def test_wrong_settings_are_named_with_their_place(hub: Hub, home: Path, words: tuple[str, ...]) -> None:
+def test_device_commands_report_invalid_settings_with_position(
+    hub: Hub, home: Path, words: tuple[str, ...]
+) -> None:
     ends(hub("device", *words), Exit.SETTINGS, "hub device install")
     file = installed(hub, home)
     file.write_text("hub = 1\n")
     ends(hub("device", *words), Exit.SETTINGS, f"{file}:1:7: error: hub: a list is expected")
 
 
-def test_device_is_paused_and_shown_while_its_settings_have_errors(hub: Hub, home: Path) -> None:
+def test_device_with_invalid_settings_is_paused_resumed_and_previewed(hub: Hub, home: Path) -> None:
     file = installed(hub, home)
     ends(hub("device", "pause"), 0)
     db = home / "state/devices/desk.db"
@@ -153,7 +155,7 @@ def test_status_names_the_missing_program_of_notifications_once(
     assert status(hub)["notification"] == "none: set daily in [notify] of the settings"
 
 
-def test_preview_obeys_the_settings_of_the_device(hub: Hub, home: Path) -> None:
+def test_device_preview_applies_the_settings_of_the_device(hub: Hub, home: Path) -> None:
     file = installed(hub, home)
     for name in (".plan.md", "a.md", "b.log", "long.md"):
         (home / "notes" / name).write_text("word " * 99 if name == "long.md" else "word")
@@ -180,7 +182,7 @@ def running(hub: Hub, home: Path) -> Iterator[subprocess.Popen[str]]:
         yield process
 
 
-def test_device_runs_until_it_is_stopped_and_a_second_one_names_its_process(
+def test_device_runs_until_sigterm_and_a_second_device_names_the_process(
     hub: Hub, home: Path, running: subprocess.Popen[str]
 ) -> None:
     assert running.stderr is not None
@@ -198,7 +200,7 @@ def test_device_runs_until_it_is_stopped_and_a_second_one_names_its_process(
     assert status(hub)["is_running"] is False
 
 
-def test_log_shows_what_was_sent_by_day_or_by_file_and_what_was_held_back(hub: Hub, home: Path) -> None:
+def test_device_log_shows_sent_and_held_back_files(hub: Hub, home: Path) -> None:
     file = home / "state/devices/desk.db"
     file.parent.mkdir(parents=True)
     clock = FakeClock()
@@ -237,7 +239,7 @@ def test_log_shows_what_was_sent_by_day_or_by_file_and_what_was_held_back(hub: H
 
 
 @pytest.mark.parametrize("kind", ["caldav", "rest"])
-def test_sync_writes_to_a_server_by_its_settings(
+def test_device_sync_writes_items_to_a_configured_server_sink(
     hub: Hub, home: Path, kind: str, request: pytest.FixtureRequest
 ) -> None:
     file = installed(hub, home)
@@ -254,7 +256,7 @@ def test_sync_writes_to_a_server_by_its_settings(
     ends(hub("device", "sinks"), 0, stdout=[kind, "other users can read it"])
 
 
-def test_sinks_lists_where_items_are_and_sync_writes_them_again(hub: Hub, home: Path) -> None:
+def test_device_sinks_lists_places_and_sync_rewrites_items(hub: Hub, home: Path) -> None:
     file = installed(hub, home)
     ends(hub("device", "sinks"), 0, "name places in [[sinks]]")
     path = home / "todo.md"

@@ -67,12 +67,12 @@ def tamper(served: ServedHub, portal: BlockingPortal) -> None:
     portal.call(served.store.write, forge)
 
 
-def test_a_hub_that_is_well_has_nothing_to_see_to(hub: Hub, served: ServedHub) -> None:
+def test_doctor_of_a_healthy_hub_finds_no_problems(hub: Hub, served: ServedHub) -> None:
     done = hub("doctor")
     assert (done.exit_code, done.stdout, done.stderr) == (0, "", "no problems found\n")
 
 
-def test_the_worst_problem_is_first_with_its_fix(hub: Hub, served: ServedHub) -> None:
+def test_doctor_lists_the_worst_problem_first_with_the_fix(hub: Hub, served: ServedHub) -> None:
     find(
         served,
         notice("backup.old", "there is no backup", fix="hub backup FILE"),
@@ -96,16 +96,14 @@ def test_the_worst_problem_is_first_with_its_fix(hub: Hub, served: ServedHub) ->
     )
 
 
-def test_other_machines_are_checked_only_with_online(hub: Hub, served: ServedHub) -> None:
+def test_doctor_checks_other_machines_only_with_online(hub: Hub, served: ServedHub) -> None:
     find(served, notice("backup.old", "there is no backup", fix="hub backup FILE"))  # which is no failure
     find(served, error("model.unreachable", "no answer", fix="start it"), online=True)
     assert hub("doctor").exit_code == 0
     assert "model.unreachable" in hub("doctor", "--online").stdout
 
 
-def test_status_ends_with_the_worst_problems_and_the_number_of_the_others(
-    hub: Hub, served: ServedHub
-) -> None:
+def test_status_ends_with_the_worst_problems_and_the_count_of_others(hub: Hub, served: ServedHub) -> None:
     assert ["issues", "none"] in [line.split() for line in hub("status").stdout.splitlines()]
     find(
         served,
@@ -124,7 +122,7 @@ def test_status_ends_with_the_worst_problems_and_the_number_of_the_others(
     )
 
 
-def test_an_open_state_folder_is_closed_with_fix(hub: Hub, served: ServedHub, state: Path) -> None:
+def test_doctor_fix_closes_an_open_state_folder(hub: Hub, served: ServedHub, state: Path) -> None:
     state.chmod(0o755)
     (state / "hub.db").touch()
     (state / "hub.db").chmod(0o644)
@@ -144,7 +142,7 @@ def test_a_fixed_problem_is_not_listed_again(hub: Hub, served: ServedHub, state:
     assert done.stderr.endswith("no problems found\n")
 
 
-def test_without_a_hub_its_settings_folder_and_database_are_looked_at(
+def test_doctor_without_a_running_hub_checks_settings_folder_and_database(
     hub: Hub, state: Path, tmp_path: Path
 ) -> None:
     state.mkdir(mode=0o755)
@@ -193,7 +191,9 @@ def test_a_fault_of_the_settings_is_listed_without_advice_to_restore(
     assert "restore" not in done.stdout
 
 
-def test_a_database_that_cannot_be_read_is_not_called_damaged(hub: Hub, state: Path, tmp_path: Path) -> None:
+def test_doctor_reports_an_unopenable_database_as_unreadable_not_damaged(
+    hub: Hub, state: Path, tmp_path: Path
+) -> None:
     (tmp_path / "hub.toml").write_text("# defaults\n")
     (state / "hub.db").mkdir(parents=True)
     state.chmod(0o700)
@@ -205,7 +205,7 @@ def test_a_database_that_cannot_be_read_is_not_called_damaged(hub: Hub, state: P
     assert "(database." not in hub("doctor", "--config", str(tmp_path / "hub.toml")).stdout
 
 
-def test_without_a_hub_each_broken_row_is_listed_with_what_to_do(hub: Hub, state: Path) -> None:
+def test_doctor_without_a_running_hub_lists_each_broken_row_with_the_fix(hub: Hub, state: Path) -> None:
     state.mkdir(mode=0o700)
     new_database(state / "hub.db")
     (fault,) = [one for one in faults() if one.world == "agents.needs.json"]
@@ -217,7 +217,7 @@ def test_without_a_hub_each_broken_row_is_listed_with_what_to_do(hub: Hub, state
     assert "correct the row with SQL" in found["fix"]
 
 
-def test_a_bundle_is_written_in_addition_to_the_list(hub: Hub, served: ServedHub, tmp_path: Path) -> None:
+def test_doctor_with_bundle_writes_a_debug_bundle(hub: Hub, served: ServedHub, tmp_path: Path) -> None:
     bundle = tmp_path / "bundle.tar.gz"
     done = hub("doctor", "--bundle", str(bundle))
     assert done.exit_code == 0
@@ -225,7 +225,7 @@ def test_a_bundle_is_written_in_addition_to_the_list(hub: Hub, served: ServedHub
     assert f"wrote {bundle}" in done.stderr
 
 
-def test_the_audit_log_is_listed_with_its_actors(hub: Hub, served: ServedHub, portal: BlockingPortal) -> None:
+def test_audit_command_lists_entries_with_actors(hub: Hub, served: ServedHub, portal: BlockingPortal) -> None:
     assert "no matching entries" in hub("audit", "ls", "--event", "run.").stderr
     append_events(served, portal, "run.started", "token.created")
     lines = hub("audit").stdout.splitlines()[:-1]  # the first entry is the start of the hub
@@ -238,7 +238,7 @@ def test_the_audit_log_is_listed_with_its_actors(hub: Hub, served: ServedHub, po
     assert (told["schema"], [entry["seq"] for entry in told["entries"]]) == ("hub.audit/1", [2])
 
 
-def test_an_intact_audit_log_is_reported_with_its_end(
+def test_audit_verify_of_an_intact_log_reports_the_last_entry(
     hub: Hub, served: ServedHub, portal: BlockingPortal
 ) -> None:
     append_events(served, portal, "run.started", "token.created")
@@ -252,7 +252,7 @@ def test_an_intact_audit_log_is_reported_with_its_end(
 
 
 @pytest.mark.parametrize("words", [["audit", "verify"], ["doctor", "--audit"]])
-def test_a_changed_audit_log_is_a_failure_with_its_place(
+def test_audit_verify_of_an_edited_log_fails_with_the_entry(
     hub: Hub, served: ServedHub, portal: BlockingPortal, words: list[str]
 ) -> None:
     append_events(served, portal, "run.started", "token.created", "run.cancelled")

@@ -78,7 +78,7 @@ def words_for(folder: Path, *more: str) -> list[str]:
     return ["eval", "notes", *files, *more]
 
 
-def test_figures_cost_and_time_are_printed(hub: Hub, folder: Path, oracle: Oracle) -> None:
+def test_eval_prints_figures_cost_and_time(hub: Hub, folder: Path, oracle: Oracle) -> None:
     done = hub(*words_for(folder))
     assert done.exit_code == 0, done.stderr
     lines = done.stdout.splitlines()
@@ -91,7 +91,7 @@ def test_figures_cost_and_time_are_printed(hub: Hub, folder: Path, oracle: Oracl
     assert float(told["USD"]) > 0
 
 
-def test_the_second_evaluation_shows_the_changes(hub: Hub, folder: Path, oracle: Oracle) -> None:
+def test_second_eval_shows_changes_from_the_first(hub: Hub, folder: Path, oracle: Oracle) -> None:
     hub(*words_for(folder))
     oracle.play(Fault.MALFORMED_ANSWER, times=200)  # of nothing that it says can anything be made
     done = hub(*words_for(folder))
@@ -100,7 +100,7 @@ def test_the_second_evaluation_shows_the_changes(hub: Hub, folder: Path, oracle:
     assert "0.000 -1.000" in done.stdout and "compared with" in done.stdout
 
 
-def test_figures_in_json_include_the_last_ones(hub: Hub, folder: Path) -> None:
+def test_eval_json_includes_the_previous_figures(hub: Hub, folder: Path) -> None:
     hub(*words_for(folder))
     told = json.loads(hub(*words_for(folder, "--json")).stdout)
     assert (told["schema"], told["all"]["f1"], told["tables"]["tasks"]["right"]) == ("hub.eval/1", 1.0, 3)
@@ -108,7 +108,7 @@ def test_figures_in_json_include_the_last_ones(hub: Hub, folder: Path) -> None:
     assert (told["unparsable"], told["given_up"], told["failed"], told["unread"]) == (0, 0, 0, 0)
 
 
-def test_another_gold_file_or_part_of_it_is_not_compared(hub: Hub, folder: Path) -> None:
+def test_eval_does_not_compare_figures_of_different_gold_documents(hub: Hub, folder: Path) -> None:
     hub(*words_for(folder))
     part = json.loads(hub(*words_for(folder, "--limit", "2", "--json")).stdout)
     assert (part["documents"], part["before"]) == (2, None)
@@ -117,7 +117,7 @@ def test_another_gold_file_or_part_of_it_is_not_compared(hub: Hub, folder: Path)
     assert (other["before"], other["all"]["precision"]) == (None, pytest.approx(2 / 3))
 
 
-def test_the_last_twenty_are_stored(hub: Hub, folder: Path, state: Path) -> None:
+def test_eval_stores_the_last_twenty_evaluations(hub: Hub, folder: Path, state: Path) -> None:
     write_gold(folder, [document(0)])
     hub(*words_for(folder))
     file = state / "evaluations" / "owner" / "notes.json"
@@ -127,7 +127,7 @@ def test_the_last_twenty_are_stored(hub: Hub, folder: Path, state: Path) -> None
     assert file.stat().st_mode & 0o777 == 0o600
 
 
-def test_a_broken_file_of_earlier_figures_is_reported_and_replaced(
+def test_eval_reports_and_replaces_a_broken_file_of_earlier_figures(
     hub: Hub, folder: Path, state: Path
 ) -> None:
     hub(*words_for(folder))
@@ -137,7 +137,7 @@ def test_a_broken_file_of_earlier_figures_is_reported_and_replaced(
     assert len(json.loads(file.read_text())) == 1
 
 
-def test_a_gold_file_with_mistakes_is_refused_line_by_line(hub: Hub, folder: Path, oracle: Oracle) -> None:
+def test_eval_refuses_an_invalid_gold_file_with_each_line(hub: Hub, folder: Path, oracle: Oracle) -> None:
     broken = document(1)
     broken["items"][0]["quote"] = "Otto books a van"
     write_gold(folder, [document(0), broken])
@@ -153,7 +153,7 @@ def test_a_gold_file_with_mistakes_is_refused_line_by_line(hub: Hub, folder: Pat
     assert oracle.stats.calls == 0
 
 
-def test_what_cannot_be_evaluated_is_refused(
+def test_eval_refuses_invalid_arguments_and_gold_files(
     hub: Hub, folder: Path, oracle: Oracle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(folder)
@@ -177,7 +177,7 @@ def test_what_cannot_be_evaluated_is_refused(
     ends(hub(*words_for(folder)), Exit.SETTINGS, "hub.toml:1:")
 
 
-def test_missed_and_false_items_are_shown_with_their_sentences(hub: Hub, folder: Path) -> None:
+def test_eval_misses_shows_missed_and_false_items_with_sentences(hub: Hub, folder: Path) -> None:
     missed = document(0)
     missed["text"] += " Eve has to call the mayor today. It snowed."
     label = {"table": "tasks", "data": {"title": "call the mayor"}, "quote": "call the mayor"}
@@ -200,7 +200,7 @@ def test_missed_and_false_items_are_shown_with_their_sentences(hub: Hub, folder:
     assert [one["sentence"] for one in told["false"]] == [SENTENCES[1]]
 
 
-def test_a_wrong_field_is_shown_with_what_was_expected_and_found(hub: Hub, folder: Path) -> None:
+def test_eval_misses_shows_wrong_fields_with_expected_and_found_values(hub: Hub, folder: Path) -> None:
     documents = [document(number) for number in range(2)]
     documents[0]["items"][0]["data"] |= {"assignee": ["Bo"], "dueDate": "2026-03-06"}
     documents[1]["items"][0]["data"] |= {"priority": "high", "dueDate": "2026-03-17"}
@@ -228,7 +228,7 @@ def test_a_wrong_field_is_shown_with_what_was_expected_and_found(hub: Hub, folde
     assert "priority: expected high, found nothing</p>" in page.read_text()
 
 
-def test_a_text_without_sentences_is_shown_in_part(hub: Hub, folder: Path) -> None:
+def test_eval_misses_cuts_a_text_without_sentences(hub: Hub, folder: Path) -> None:
     text = "and " * 5_000 + "call the mayor " + "or " * 5_000
     label = {"table": "tasks", "data": {"title": "call the mayor"}, "quote": "call the mayor"}
     write_gold(folder, [{"id": "long", "text": text, "items": [label]}])
@@ -237,7 +237,7 @@ def test_a_text_without_sentences_is_shown_in_part(hub: Hub, folder: Path) -> No
     assert len(missed["sentence"]) == MOST_SHOWN_CHARS + 2
 
 
-def test_a_page_needs_no_other_file_and_shows_hostile_texts_as_text(hub: Hub, folder: Path) -> None:
+def test_eval_html_report_is_self_contained_and_escapes_hostile_texts(hub: Hub, folder: Path) -> None:
     hostile = "</blockquote><script>alert('x')</script><img src=//evil.example/x>\u202e"
     text = f"{hostile} must be read {hostile}."
     label = {"table": "tasks", "data": {"title": hostile}, "quote": text}
@@ -253,7 +253,7 @@ def test_a_page_needs_no_other_file_and_shows_hostile_texts_as_text(hub: Hub, fo
     assert page.stat().st_mode & 0o777 == 0o600
 
 
-def test_a_page_that_cannot_be_written_is_73(hub: Hub, folder: Path) -> None:
+def test_eval_with_an_unwritable_html_report_exits_with_73(hub: Hub, folder: Path) -> None:
     ends(hub(*words_for(folder, "--html", str(folder / "none" / "report.html"))), 73, "cannot write")
 
 
@@ -274,7 +274,7 @@ class _Seen(HTMLParser):
         self.text += data
 
 
-def test_another_prompt_is_compared_label_by_label(hub: Hub, folder: Path, oracle: Oracle) -> None:
+def test_eval_against_another_prompt_compares_label_by_label(hub: Hub, folder: Path, oracle: Oracle) -> None:
     prompt = folder / "short.txt"
     prompt.write_text("Anything for Otto?")
     write_gold(folder, [document(0), document(1), document(2), document(0) | {"id": "d3"}])
@@ -299,7 +299,7 @@ def test_another_prompt_is_compared_label_by_label(hub: Hub, folder: Path, oracl
     assert "p = 1.000: the difference of labels may be chance" in shown
 
 
-def test_another_model_is_one_of_the_settings_or_one_of_the_first_endpoint(
+def test_eval_against_model_uses_a_fallback_model_or_the_first_endpoint(
     hub: Hub, folder: Path, oracle: Oracle, portal: BlockingPortal
 ) -> None:
     lazy = Oracle(most_records=0)
@@ -314,7 +314,7 @@ def test_another_model_is_one_of_the_settings_or_one_of_the_first_endpoint(
     task.cancel()
 
 
-def test_the_settings_that_nodes_share_are_used_with_the_file_of_the_running_hub(
+def test_eval_uses_shared_settings_with_the_file_of_the_running_hub(
     hub: Hub, served: ServedHub, folder: Path, oracle: Oracle
 ) -> None:
     shared = folder / "shared.toml"
@@ -332,7 +332,7 @@ def test_the_settings_that_nodes_share_are_used_with_the_file_of_the_running_hub
     assert json.loads(hub(*words_for(folder, "--json")).stdout)["all"]["f1"] == 1.0
 
 
-def test_the_history_lists_the_last_evaluations(hub: Hub, folder: Path, oracle: Oracle) -> None:
+def test_eval_history_lists_the_last_evaluations(hub: Hub, folder: Path, oracle: Oracle) -> None:
     hub(*words_for(folder))
     write_settings(folder, oracle.base_url, model="chunk_tokens = 700")
     hub(*words_for(folder, "--limit", "2"))
@@ -346,7 +346,7 @@ def test_the_history_lists_the_last_evaluations(hub: Hub, folder: Path, oracle: 
     assert (header.split()[-3:], oracle.stats.calls) == (["requests", "tokens", "USD"], calls)
 
 
-def test_a_bar_that_is_not_met_is_1(hub: Hub, folder: Path, oracle: Oracle) -> None:
+def test_eval_below_the_required_f1_exits_with_1(hub: Hub, folder: Path, oracle: Oracle) -> None:
     assert hub(*words_for(folder, "--least-f1", "1.0")).exit_code == 0
     write_gold(folder, [document(0), document(1, is_labelled=False)])
     ends(
@@ -379,7 +379,7 @@ def test_answers_without_records_and_documents_without_answers_are_counted(
     assert told["unparsable"] >= 2
 
 
-def test_labels_of_tables_that_the_agent_does_not_find_are_left_out(hub: Hub, folder: Path) -> None:
+def test_eval_leaves_out_labels_of_tables_outside_the_agent_data_types(hub: Hub, folder: Path) -> None:
     other = document(0)
     other["items"].append({"table": "notes", "data": {"title": "rain"}, "quote": "It rained."})
     write_gold(folder, [other])
@@ -388,7 +388,7 @@ def test_labels_of_tables_that_the_agent_does_not_find_are_left_out(hub: Hub, fo
     assert "notes" not in done.stdout
 
 
-def test_without_quota_and_without_an_answer_it_is_69(
+def test_eval_without_model_quota_or_answer_exits_with_69(
     hub: Hub, folder: Path, oracle: Oracle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     oracle.play(Fault.SPENT_QUOTA, times=9)
@@ -405,7 +405,7 @@ def without_model(folder: Path) -> list[str]:
     return ["eval", "notes", "--config", str(folder / "hub.toml"), "--gold", str(folder / "own")]
 
 
-def test_files_of_a_folder_are_measured_by_their_kind(hub: Hub, folder: Path) -> None:
+def test_eval_of_a_folder_reports_figures_by_file_kind(hub: Hub, folder: Path) -> None:
     words = without_model(folder)
     own = folder / "own"
     (own / "a.md").write_text(
@@ -474,11 +474,11 @@ def test_mistakes_in_the_listing_of_a_folder_are_reported_with_the_name_of_the_f
     ("one", "other", "chance"),
     [(0, 0, 1.0), (3, 3, 1.0), (0, 5, 2 / 32), (1, 8, 20 / 512), (12, 2, 2 * 106 / 2**14)],
 )
-def test_the_sign_test_is_exact(one: int, other: int, chance: float) -> None:
+def test_sign_test_returns_the_exact_probability(one: int, other: int, chance: float) -> None:
     assert sign_test(one, other) == sign_test(other, one) == pytest.approx(chance)
 
 
-def test_labels_of_a_declared_table_are_read(hub: Hub, folder: Path, oracle: Oracle) -> None:
+def test_eval_reads_labels_of_a_declared_table(hub: Hub, folder: Path, oracle: Oracle) -> None:
     label = {"table": "contacts", "quote": SENTENCES[0], "data": {"name": "Anna"}}
     write_gold(folder, [{"id": "c", "text": SENTENCES[0], "items": [label]}])
     ends(hub(*words_for(folder)), Exit.SETTINGS, "table: 'contacts' is none")
@@ -537,7 +537,7 @@ def calibrates(planted: Path, *more: str, has_gold: bool = True) -> list[str]:
     return ["eval", "notes", "--calibrate", "--config", str(planted / "hub.toml"), *gold, *more]
 
 
-def test_a_model_that_overlooks_nothing_gets_the_largest_chunks(
+def test_calibration_of_a_model_with_full_recall_chooses_the_largest_chunks(
     hub: Hub, planted: Path, reader_with: ReaderWith
 ) -> None:
     reader = reader_with()
@@ -553,7 +553,7 @@ def test_a_model_that_overlooks_nothing_gets_the_largest_chunks(
     assert "chunk_tokens" not in (planted / "hub.toml").read_text()
 
 
-def test_a_model_that_overlooks_more_in_longer_texts_gets_smaller_chunks(
+def test_calibration_of_a_model_weak_on_long_texts_chooses_smaller_chunks(
     hub: Hub, planted: Path, reader_with: ReaderWith
 ) -> None:
     write_settings(planted, reader_with(share=lambda tokens: math.exp(-tokens / 2_000)).base_url)
@@ -564,7 +564,9 @@ def test_a_model_that_overlooks_more_in_longer_texts_gets_smaller_chunks(
     assert [one["chunk_tokens"] for one in told["measured"]] == [500, 1_000]  # then it is clear
 
 
-def test_answers_fit_the_limit_of_the_endpoint(hub: Hub, planted: Path, reader_with: ReaderWith) -> None:
+def test_calibration_respects_the_answer_limit_of_the_endpoint(
+    hub: Hub, planted: Path, reader_with: ReaderWith
+) -> None:
     write_settings(planted, reader_with(cuts_at=1_024).base_url)
     told = json.loads(hub(*calibrates(planted, "--json")).stdout)
     assert told["answer_tokens"] == 1_024
@@ -572,7 +574,7 @@ def test_answers_fit_the_limit_of_the_endpoint(hub: Hub, planted: Path, reader_w
     assert [one["recall"] for one in told["measured"]] == [1.0] * len(told["measured"])
 
 
-def test_the_size_is_written_beside_the_model_and_comments_stay(
+def test_calibration_writes_chunk_tokens_beside_the_model_and_preserves_comments(
     hub: Hub, planted: Path, reader_with: ReaderWith
 ) -> None:
     write_settings(planted, reader_with().base_url, model="concurrency = 4  # at home")
@@ -584,7 +586,7 @@ def test_the_size_is_written_beside_the_model_and_comments_stay(
     assert (planted / "hub.toml").read_text() == after
 
 
-def test_another_model_of_the_settings_is_calibrated_and_its_line_shown(
+def test_calibration_of_a_fallback_model_shows_the_line_to_write(
     hub: Hub, planted: Path, reader_with: ReaderWith
 ) -> None:
     first, second = reader_with(), reader_with()
@@ -597,7 +599,7 @@ def test_another_model_of_the_settings_is_calibrated_and_its_line_shown(
     assert second.stats.calls > 0
 
 
-def test_a_size_for_a_model_that_nodes_share_is_not_written_into_the_file_of_one(
+def test_calibration_does_not_write_a_shared_model_into_the_node_file(
     hub: Hub, served: ServedHub, planted: Path, reader_with: ReaderWith
 ) -> None:
     write_settings(planted, reader_with().base_url)
@@ -611,7 +613,7 @@ def test_a_size_for_a_model_that_nodes_share_is_not_written_into_the_file_of_one
     assert served.settings.read_text() == before
 
 
-def test_documents_are_built_in(
+def test_calibration_without_a_gold_file_uses_built_in_documents(
     hub: Hub, planted: Path, reader_with: ReaderWith, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("hub.app.calibration.SIZES", (4_000, 8_000))
@@ -633,7 +635,7 @@ def test_the_budget_of_a_run_limits_a_calibration(hub: Hub, planted: Path, reade
     assert reader.stats.calls == calls
 
 
-def test_documents_that_tell_nothing_about_sizes_are_refused(
+def test_calibration_refuses_documents_without_labels_or_length(
     hub: Hub, planted: Path, reader_with: ReaderWith
 ) -> None:
     reader = reader_with()
@@ -646,14 +648,16 @@ def test_documents_that_tell_nothing_about_sizes_are_refused(
     assert reader.stats.calls == 0
 
 
-def test_a_model_that_finds_nothing_has_no_size(hub: Hub, planted: Path, reader_with: ReaderWith) -> None:
+def test_calibration_of_a_model_that_finds_no_labels_exits_with_1(
+    hub: Hub, planted: Path, reader_with: ReaderWith
+) -> None:
     write_settings(planted, reader_with(share=lambda tokens: 0.0).base_url)
     done = hub(*calibrates(planted, "--write"))
     assert (done.exit_code, "found none of the labels" in done.stderr) == (1, True)
     assert "1000" not in done.stderr  # larger chunks are not tried
 
 
-def test_the_small_local_model_and_no_model_have_no_size(
+def test_calibration_is_refused_for_the_local_model_and_without_a_model(
     hub: Hub, planted: Path, reader_with: ReaderWith
 ) -> None:
     write_settings(planted, reader_with().base_url)

@@ -128,7 +128,7 @@ def test_items_of_a_hub_are_exported_by_state_table_and_time(
     ends(hub("export", "--agent", "nobody"), 1, "there is no agent 'nobody'")
 
 
-def test_an_export_has_all_pages(
+def test_export_includes_all_pages_of_items(
     hub: Hub, served: ServedHub, portal: BlockingPortal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     portal.call(served.store.write, keep)
@@ -136,7 +136,7 @@ def test_an_export_has_all_pages(
     assert sorted(one["id"] for one in lines(hub("export").stdout)) == [f"i-{n}" for n in range(5)]
 
 
-def test_an_export_to_a_file_replaces_it_in_one_step(
+def test_export_replaces_the_file_atomically(
     hub: Hub, served: ServedHub, portal: BlockingPortal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     portal.call(served.store.write, keep)
@@ -200,7 +200,9 @@ def test_approved_rows_of_a_device_are_exported_without_a_hub(hub: Hub, tmp_path
 
 
 @pytest.mark.parametrize("text", FORMULAS)
-def test_a_cell_that_a_spreadsheet_would_run_is_a_text(hub: Hub, tmp_path: Path, text: str) -> None:
+def test_export_quotes_csv_cells_that_a_spreadsheet_would_execute(
+    hub: Hub, tmp_path: Path, text: str
+) -> None:
     db = device_file(tmp_path / "desk.db", ("tasks", {"title": text}))
     sheet = hub("review", "--db", str(db), "export", "--format", "csv").stdout
     (row,) = csv.DictReader(io.StringIO(sheet, newline=""))
@@ -208,13 +210,13 @@ def test_a_cell_that_a_spreadsheet_would_run_is_a_text(hub: Hub, tmp_path: Path,
 
 
 @given(st.text(max_size=20))
-def test_a_cell_leads_back_to_its_text(text: str) -> None:
+def test_exported_csv_cell_converts_back_to_the_text(text: str) -> None:
     cell = str(export._cell(text))
     assert not cell.lstrip().startswith(("=", "+", "-", "@"))
     assert (cell[1:] if cell.startswith("'") else cell) == text
 
 
-def test_fields_without_a_column_stay_in_the_export(tmp_path: Path) -> None:
+def test_export_puts_fields_without_a_column_into_the_others_column(tmp_path: Path) -> None:
     file = tmp_path / "old.csv"
     item = ExportedItem(
         id="1", table="gone", state="approved", is_edited=False, title="a", data={"x": 1}, found_at="2026"
@@ -225,7 +227,7 @@ def test_fields_without_a_column_stay_in_the_export(tmp_path: Path) -> None:
     assert (row[export.OTHERS], row["title"]) == ('{"x": 1}', "a")
 
 
-def test_an_export_of_ten_times_the_rows_needs_no_more_memory(tmp_path: Path) -> None:
+def test_export_memory_does_not_grow_with_the_number_of_rows(tmp_path: Path) -> None:
     def peak(count: int) -> int:
         item = ExportedItem(
             id="1", table="notes", state="approved", is_edited=False, title="a", data={}, found_at="2026"
@@ -296,7 +298,7 @@ def two(served: ServedHub, portal: BlockingPortal) -> None:
     portal.call(served.store.write, make)
 
 
-def test_all_data_of_a_user_is_exported_without_secrets(
+def test_users_export_contains_all_data_of_the_user_without_secrets(
     hub: Hub, two: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("hub.api.nouns.devices.MOST_LONG", 2)
@@ -335,7 +337,7 @@ def test_a_user_is_erased_only_if_the_name_is_typed(
     assert portal.call(served.store.read, lambda c: c.execute(sa.select(users.c.name)).all()) is not None
 
 
-def test_an_erasure_that_others_would_notice_is_refused(hub: Hub, two: None) -> None:
+def test_users_erase_refuses_the_owner_and_unknown_users(hub: Hub, two: None) -> None:
     ends(hub("users", "erase", "owner", "--yes"), 1, "is made at each start", "delete its state folder")
     ends(hub("users", "erase", "carl", "--yes"), 1, "there is no user 'carl'")
     assert json.loads(hub("users", "erase", "anna", "--yes", "--json").stdout)["name"] == "anna"

@@ -20,14 +20,14 @@ from tests.support.families import each
 from tests.support.hub import ServedHub
 
 
-def test_the_topics_are_listed_with_a_line_each(hub: Hub) -> None:
+def test_help_command_lists_each_topic_in_one_line(hub: Hub) -> None:
     listed = hub("help").stdout
     for topic in docs.TOPICS:
         assert f"  {topic} " in listed and docs.summary(topic) in listed
     assert max(map(len, listed.splitlines())) <= 120
 
 
-def test_each_page_is_printed(hub: Hub) -> None:
+def test_help_command_prints_each_handbook_page(hub: Hub) -> None:
     for topic in docs.TOPICS:
         assert hub("help", topic).stdout == docs.page(topic)
 
@@ -49,7 +49,7 @@ def test_a_mistyped_topic_is_a_usage_error_with_a_hint(hub: Hub, typed: str, hin
     ends(hub("help", typed), 2, f"no page '{typed}'", hint)
 
 
-def test_every_route_is_printed_with_the_roles_that_may_and_no_hub_need_run() -> None:
+def test_routes_command_prints_routes_with_roles_without_a_running_hub() -> None:
     told = CliRunner().invoke(hub, ["routes"])
     assert told.exit_code == 0
     lines = {" ".join(line.split()) for line in told.stdout.splitlines()}
@@ -62,7 +62,7 @@ def test_every_route_is_printed_with_the_roles_that_may_and_no_hub_need_run() ->
 
 
 @pytest.mark.slow  # starts a process
-def test_a_process_that_serves_nothing_prints_the_routes_of_all_nouns() -> None:
+def test_routes_json_of_a_non_serving_process_has_routes_of_all_nouns() -> None:
     printed = subprocess.run(
         [sys.executable, "-m", "hub", "routes", "--json"], capture_output=True, text=True, check=True
     )
@@ -70,7 +70,7 @@ def test_a_process_that_serves_nothing_prints_the_routes_of_all_nouns() -> None:
     assert {(route.verb, noun.path + route.path) for noun in DECLARED for route, _ in noun.routes()} <= paths
 
 
-def test_the_table_is_printed_as_json() -> None:
+def test_routes_command_prints_the_table_as_json() -> None:
     told = json.loads(CliRunner().invoke(hub, ["routes", "--json"]).stdout)
     assert (told["schema"], len(told["routes"])) == ("hub.routes/1", len(ROUTES))
     assert [request["method"] for request in told["device_requests"]] == list(DEVICE_REQUESTS)
@@ -91,20 +91,20 @@ def completed(state: Path, *words: str, incomplete: str = "") -> list[str]:
         (("users", "remove"), "own", "owner"),
     ],
 )
-def test_names_of_the_running_hub_are_completed(
+def test_shell_completion_offers_names_of_the_running_hub(
     served: ServedHub, state: Path, words: tuple[str, ...], incomplete: str, value: str
 ) -> None:
     assert value in completed(state, *words, incomplete=incomplete)
 
 
-def test_run_ids_are_completed_in_their_short_form(
+def test_shell_completion_offers_run_ids_in_short_form(
     served: ServedHub, state: Path, portal: BlockingPortal
 ) -> None:
     portal.call(served.run, "019d2f45-daf6-7e31-94bf-446f3398b18f")
     assert completed(state, "runs", "show") == ["3398b18f"]
 
 
-def test_without_a_hub_nothing_is_completed_and_nothing_is_printed(
+def test_shell_completion_without_a_running_hub_offers_and_prints_nothing(
     state: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert completed(state, "agents", "show") == []
@@ -112,5 +112,5 @@ def test_without_a_hub_nothing_is_completed_and_nothing_is_printed(
 
 
 @each("shell", ["bash", "zsh", "fish"])
-def test_the_script_of_a_shell_is_printed(hub: Hub, shell: str) -> None:
+def test_completion_command_prints_the_shell_script(hub: Hub, shell: str) -> None:
     assert "_HUB_COMPLETE" in hub("completion", shell).stdout

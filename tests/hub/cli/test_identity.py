@@ -35,7 +35,7 @@ def waiting(served: ServedHub, portal: BlockingPortal) -> Any:
     return portal.call(served.asks)
 
 
-def test_devices_are_listed_again_whenever_one_connects_or_leaves(
+def test_devices_watch_lists_devices_again_when_a_device_connects(
     state: Path, served: ServedHub, portal: BlockingPortal
 ) -> None:
     words = [sys.executable, "-m", "hub", "--state", str(state), "devices", "--watch", "--json"]
@@ -70,7 +70,7 @@ def test_devices_are_listed_again_whenever_one_connects_or_leaves(
         (["devices", "revoke", "lab", "--yes"], "hub.device/1"),
     ],
 )
-def test_json_is_one_object_that_names_its_shape(
+def test_json_output_is_one_object_with_the_schema_name(
     hub: Hub, served: ServedHub, waiting: object, words: list[str], schema: str
 ) -> None:
     result = hub(*words, "--json")
@@ -78,7 +78,7 @@ def test_json_is_one_object_that_names_its_shape(
     assert json.loads(result.stdout)["schema"] == schema
 
 
-def test_one_device_is_shown_with_all_that_opens_it_and_its_round_trip(
+def test_devices_show_lists_credentials_and_round_trip_of_the_device(
     hub: Hub, served: ServedHub, portal: BlockingPortal
 ) -> None:
     assert "round trip" not in hub("devices", "show", "desk").stdout
@@ -103,14 +103,14 @@ def test_a_device_is_revoked_only_after_a_confirmation(hub: Hub, served: ServedH
         assert "'desk' was revoked" in changed.stderr and "--name desk --new-key" in changed.stderr, change
 
 
-def test_a_device_is_called_otherwise_after_it_was_renamed(hub: Hub, served: ServedHub) -> None:
+def test_renamed_device_is_known_only_by_the_new_name(hub: Hub, served: ServedHub) -> None:
     assert hub("devices").stdout.splitlines()[1].split()[:5] == ["desk", "owner", "yes", "linux", "now"]
     assert hub("devices", "rename", "desk", "lab").exit_code == 0
     assert hub("devices").stdout.splitlines()[1].split()[0] == "lab"
     assert hub("devices", "show", "desk").exit_code == 1
 
 
-def test_who_approves_sees_the_fingerprint_before_anything_is_asked(
+def test_pair_approve_shows_the_fingerprint_before_asking(
     hub: Hub, served: ServedHub, waiting: Any, portal: BlockingPortal
 ) -> None:
     refused = hub("pair", "approve", CODE.lower())
@@ -123,7 +123,7 @@ def test_who_approves_sees_the_fingerprint_before_anything_is_asked(
     assert portal.call(served.store.read, credentials.find_key, waiting.key_id) is not None
 
 
-def test_approval_of_a_revoked_device_says_so_before_and_after(
+def test_pairing_of_a_revoked_device_reports_the_revocation(
     hub: Hub, served: ServedHub, waiting: Any, portal: BlockingPortal
 ) -> None:
     for admits, is_asked in (
@@ -143,7 +143,7 @@ def test_approval_of_a_revoked_device_says_so_before_and_after(
 
 
 @pytest.mark.parametrize("says_meanwhile", ["laptop", "root"])
-def test_what_is_let_in_is_what_was_shown_and_nothing_else(
+def test_pair_approve_refuses_a_device_other_than_the_one_shown(
     state: Path, served: ServedHub, waiting: Any, portal: BlockingPortal, says_meanwhile: str
 ) -> None:
     ours, theirs = pty.openpty()
@@ -162,23 +162,25 @@ def test_what_is_let_in_is_what_was_shown_and_nothing_else(
     assert is_in or b"than the one that you were shown" in told
 
 
-def test_the_devices_that_wait_are_listed_without_their_codes(
-    hub: Hub, served: ServedHub, waiting: Any
-) -> None:
+def test_pair_command_lists_waiting_devices_without_codes(hub: Hub, served: ServedHub, waiting: Any) -> None:
     told = hub("pair")
     assert told.stdout.splitlines()[1].split()[:3] == ["laptop", "linux", "192.0.2.7"]
     assert CODE not in told.output
     assert "hub pair approve CODE" in told.stderr
 
 
-def test_a_wrong_code_has_a_next_step(hub: Hub, served: ServedHub, waiting: Any) -> None:
+def test_pair_approve_with_a_wrong_code_names_the_next_step(
+    hub: Hub, served: ServedHub, waiting: Any
+) -> None:
     ends(hub("pair", "approve", "2222-2222", "--yes"), 1, "give the code that the device shows now")
     for _ in range(4):
         hub("pair", "approve", "2222-2222", "--yes")
     ends(hub("pair", "approve", CODE, "--yes"), 75, "try again in 600 s")
 
 
-def test_an_invitation_is_printed_alone_on_stdout_and_can_be_taken_back(hub: Hub, served: ServedHub) -> None:
+def test_pair_invite_prints_only_the_invitation_on_stdout_and_uninvite_revokes(
+    hub: Hub, served: ServedHub
+) -> None:
     made = hub("pair", "invite", "--device", "lab", "--ttl", "2h")
     assert (
         "\n  hub connect URL --root DIR --name lab --invitation-file FILE\n" in made.stderr
@@ -191,7 +193,7 @@ def test_an_invitation_is_printed_alone_on_stdout_and_can_be_taken_back(hub: Hub
     assert hub("pair", "invitations").stdout.splitlines()[1].endswith("2026-01-05 09:00 UTC")
 
 
-def test_a_user_who_owns_nothing_is_removed(hub: Hub, served: ServedHub) -> None:
+def test_users_remove_removes_a_user_without_devices(hub: Hub, served: ServedHub) -> None:
     wrong = hub("users", "create", "no name")
     ends(wrong, 2, "Error: NAME: expected a name", "letters, digits, _ . and -", unsaid=("pattern",))
     hub("users", "create", "nobody")
@@ -201,7 +203,7 @@ def test_a_user_who_owns_nothing_is_removed(hub: Hub, served: ServedHub) -> None
     assert hub("users", "remove", "nobody").exit_code == 1
 
 
-def test_a_users_devices_are_seen_apart(hub: Hub, served: ServedHub) -> None:
+def test_devices_command_with_user_lists_only_devices_of_that_user(hub: Hub, served: ServedHub) -> None:
     assert hub("users", "create", "anna").exit_code == 0
     hub("token", "create", "--device", "lab", "--user", "anna")
     assert [line.split()[0] for line in hub("devices", "--user", "anna").stdout.splitlines()[1:]] == ["lab"]
@@ -213,7 +215,7 @@ def test_a_users_devices_are_seen_apart(hub: Hub, served: ServedHub) -> None:
     ]
 
 
-def test_a_token_is_printed_alone_on_stdout(hub: Hub, served: ServedHub) -> None:
+def test_token_create_prints_only_the_token_on_stdout(hub: Hub, served: ServedHub) -> None:
     device = hub("token", "create", "--device", "desk")
     operator = hub("token", "create", "--role", "viewer", "--name", "script", "--ttl", "30d")
     assert tokens.check(device.stdout.strip(), TokenKind.DEVICE) is None
@@ -225,9 +227,7 @@ def test_a_token_is_printed_alone_on_stdout(hub: Hub, served: ServedHub) -> None
     assert "new device" not in hub("token", "create", "--device", "nodev").stderr
 
 
-def test_what_opens_a_device_and_the_tokens_fit_on_a_narrow_screen(
-    hub: Hub, served: ServedHub, waiting: Any
-) -> None:
+def test_device_credentials_and_token_list_fit_80_columns(hub: Hub, served: ServedHub, waiting: Any) -> None:
     hub("pair", "approve", CODE, "--yes")
     hub("token", "create", "--device", "laptop")
     hub("token", "create", "--role", "operator", "--name", "script")
@@ -237,9 +237,7 @@ def test_what_opens_a_device_and_the_tokens_fit_on_a_narrow_screen(
     assert hub("token", "revoke", listed.splitlines()[1].split()[0], "--yes").exit_code == 0
 
 
-def test_a_list_of_tokens_shows_the_scopes_of_each_that_has_not_those_of_its_role(
-    hub: Hub, served: ServedHub
-) -> None:
+def test_token_list_shows_scopes_that_differ_from_the_role(hub: Hub, served: ServedHub) -> None:
     for role, *scopes in (
         ("operator",),
         ("operator", "run", "read"),
@@ -272,12 +270,14 @@ def test_a_token_is_revoked_only_after_a_confirmation(hub: Hub, served: ServedHu
         *(["--device", "desk", f"--{one}", "read"] for one in ("scope", "table", "root")),
     ],
 )
-def test_a_token_is_for_a_device_or_for_an_operator(hub: Hub, served: ServedHub, words: list[str]) -> None:
+def test_token_create_without_or_with_conflicting_options_is_a_usage_error(
+    hub: Hub, served: ServedHub, words: list[str]
+) -> None:
     assert hub("token", "create", *words).exit_code == 2
 
 
 @each("ttl", ["", "90", "0d", "1y", "d"])
-def test_a_length_of_time_that_is_none_is_a_usage_error(hub: Hub, served: ServedHub, ttl: str) -> None:
+def test_invalid_token_ttl_is_a_usage_error(hub: Hub, served: ServedHub, ttl: str) -> None:
     ends(hub("token", "create", "--device", "desk", "--ttl", ttl), 2, "write it as in 90d, 12h, 10m or 30s")
 
 
@@ -290,7 +290,7 @@ def token_file(hub: Hub, served: ServedHub, tmp_path: Path) -> Path:
     return file
 
 
-def test_a_hub_elsewhere_is_asked_with_a_token(
+def test_command_with_url_and_token_file_queries_a_remote_hub(
     hub: Hub, served: ServedHub, token_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url = f"http://{served.listening.tcp}"
@@ -318,11 +318,11 @@ def test_a_hub_elsewhere_is_asked_with_a_token(
         ("ftp://127.0.0.1", "does not use TLS"),
     ],
 )
-def test_a_token_never_travels_in_the_clear(hub: Hub, token_file: Path, url: str, told: str) -> None:
+def test_command_refuses_to_send_a_token_without_tls(hub: Hub, token_file: Path, url: str, told: str) -> None:
     ends(hub("devices", "--url", url, "--token-file", str(token_file)), 2, told)
 
 
-def test_a_hub_elsewhere_is_not_asked_without_a_valid_token(
+def test_command_with_url_without_a_valid_token_is_refused(
     hub: Hub, served: ServedHub, token_file: Path, tmp_path: Path
 ) -> None:
     nowhere = ("--url", "http://127.0.0.1:9")
@@ -336,7 +336,7 @@ def test_a_hub_elsewhere_is_not_asked_without_a_valid_token(
     ends(refused, 77, "hub token create --role ROLE", unsaid=("--device",))
 
 
-def test_a_device_is_granted_something_and_something_is_taken_from_it(hub: Hub, served: ServedHub) -> None:
+def test_devices_grant_adds_and_removes_grants(hub: Hub, served: ServedHub) -> None:
     ends(
         hub("devices", "grant", "desk", "+connectors", "-files"),
         0,
@@ -350,13 +350,11 @@ def test_a_device_is_granted_something_and_something_is_taken_from_it(hub: Hub, 
     ends(of_owner, 2, "on the device: hub grants +files.read=notes")
 
 
-def test_the_grants_of_the_command_line_are_those_of_the_hub() -> None:
+def test_grants_of_the_command_line_equal_those_of_the_hub() -> None:
     assert tuple(Grant) == GRANTS
 
 
-def test_a_link_for_a_browser_is_printed_and_its_session_is_listed_and_revoked(
-    hub: Hub, served: ServedHub
-) -> None:
+def test_dashboard_prints_a_link_whose_session_is_listed_and_revoked(hub: Hub, served: ServedHub) -> None:
     made = hub("dashboard", "--no-open", "--role", "viewer")
     assert made.exit_code == 0, made.stderr
     link = made.stdout.strip()
@@ -370,7 +368,7 @@ def test_a_link_for_a_browser_is_printed_and_its_session_is_listed_and_revoked(
     assert ended["revoked_at"] is not None
 
 
-def test_a_code_for_a_phone_is_refused_where_no_phone_reaches_the_hub(hub: Hub, served: ServedHub) -> None:
+def test_dashboard_qr_is_refused_without_an_address_for_phones(hub: Hub, served: ServedHub) -> None:
     ends(hub("dashboard", "--qr"), 78, "hub tls init")
     assert json.loads(hub("token", "ls", "--json").stdout)["sessions"] == []
 
@@ -399,5 +397,5 @@ def test_a_code_for_a_phone_holds_the_printed_link(hub: Hub, state: Path, portal
     [({}, False), ({"DISPLAY": ""}, False), ({"DISPLAY": ":0"}, True), ({"WAYLAND_DISPLAY": "w-0"}, True)],
 )
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems have a display")
-def test_a_link_is_opened_where_a_browser_can_show_it(environ: dict[str, str], is_shown: bool) -> None:
+def test_dashboard_opens_a_browser_only_with_a_display(environ: dict[str, str], is_shown: bool) -> None:
     assert has_display(environ) is is_shown

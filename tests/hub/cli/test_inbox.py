@@ -50,7 +50,7 @@ def owner(tmp_path: Path) -> Owner:
     return Owner(tmp_path, "call Ana", "pay", "mend the roof")
 
 
-def test_items_are_listed_and_decided_about_one_by_one(owner: Owner) -> None:
+def test_inbox_lists_items_and_records_undoable_verdicts(owner: Owner) -> None:
     lines = owner.types()
     assert lines[0].startswith("3 waiting")
     assert lines[1] == ">   3     tasks      mend the roof"
@@ -63,7 +63,7 @@ def test_items_are_listed_and_decided_about_one_by_one(owner: Owner) -> None:
     assert set(owner.decided().values()) == {"open"}
 
 
-def test_a_key_acts_on_the_item_that_was_shown_and_never_on_one_that_was_passed_or_came_meanwhile(
+def test_inbox_key_acts_only_on_the_shown_item(
     owner: Owner,
 ) -> None:
     owner.types("j")  # over the roof
@@ -80,7 +80,7 @@ def test_a_key_acts_on_the_item_that_was_shown_and_never_on_one_that_was_passed_
     assert owner.decided()["paid"] == "edited"
 
 
-def test_several_items_are_selected_and_found_by_a_text(owner: Owner) -> None:
+def test_inbox_selects_several_items_and_filters_by_text(owner: Owner) -> None:
     assert "selected" in owner.types("A")[-1]
     assert owner.types("k", "x", "a")[-1] == "approved: 2 items; u takes it back"
     owner.types("u")
@@ -89,7 +89,7 @@ def test_several_items_are_selected_and_found_by_a_text(owner: Owner) -> None:
     assert owner.decided() == {"pay": "open", "mend the roof": "open"}
 
 
-def test_unsure_items_are_last_with_their_reason_and_selected_as_any_other(tmp_path: Path) -> None:
+def test_inbox_lists_unsure_items_last_with_the_reason(tmp_path: Path) -> None:
     owner = Owner(tmp_path, "call Ana", "pay", "mend the roof", unsure=["mend the roof"])
     lines = owner.types("j", "j")
     assert lines[1:4] == [
@@ -107,7 +107,7 @@ def test_unsure_items_are_last_with_their_reason_and_selected_as_any_other(tmp_p
     assert set(owner.decided().values()) == {"approved"}
 
 
-def test_an_item_is_approved_with_other_values(owner: Owner) -> None:
+def test_inbox_edit_approves_an_item_with_other_values(owner: Owner) -> None:
     owner.types("e", *"title=mend it all dueDate=2027-02-03", ENTER)
     item = next(item for item in read_items(owner.path) if item.title == "mend it all")
     assert item.data["isApproved"]
@@ -116,7 +116,7 @@ def test_an_item_is_approved_with_other_values(owner: Owner) -> None:
     assert owner.types("e", *"title=x", ESCAPE)[0].startswith("2 waiting")
 
 
-def test_help_names_every_key_and_hostile_texts_are_spelled_out(tmp_path: Path) -> None:
+def test_inbox_help_names_every_key_and_escapes_hostile_texts(tmp_path: Path) -> None:
     owner = Owner(tmp_path, "red \x1b[31m\u202e alert")
     assert any("\\x1b[31m\\u202e" in line for line in owner.types())
     assert not any("\x1b" in line or "\u202e" in line for line in owner.types("?"))
@@ -124,7 +124,7 @@ def test_help_names_every_key_and_hostile_texts_are_spelled_out(tmp_path: Path) 
 
 
 @pytest.mark.slow  # starts a process
-async def test_keys_typed_at_a_terminal_that_was_left_for_the_shell_are_as_many_verdicts_in_order(
+async def test_inbox_keys_typed_after_job_control_are_read_in_order(
     tmp_path: Path,
 ) -> None:
     path = inbox_of(tmp_path, *(f"task {number}" for number in range(TYPED))).path
@@ -160,7 +160,7 @@ async def test_keys_typed_at_a_terminal_that_was_left_for_the_shell_are_as_many_
     assert {item.verdict for item in read_items(path)} == {"open"}
 
 
-def test_a_signal_to_continue_while_the_inbox_is_drawn_draws_it_again_and_not_within_itself(
+def test_inbox_redraws_after_sigcont_without_nesting(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     ours, theirs = pty.openpty()

@@ -45,9 +45,7 @@ def test_items_are_listed_by_filters_and_shown(hub: Hub, served: ServedHub, port
     assert "open, unsure" in listed and UNSURE["chat"] in hub("items", "show", "i-0").output
 
 
-def test_items_are_found_with_their_days_quotes_and_files(
-    hub: Hub, served: ServedHub, portal: BlockingPortal
-) -> None:
+def test_items_find_shows_days_quotes_and_files(hub: Hub, served: ServedHub, portal: BlockingPortal) -> None:
     found = hub("items", "find", "TASK", "4").output
     assert "task 4" in found and "notes/a.md" in found and "“task”" in found and "task 1" not in found
     assert json.loads(hub("items", "find", "task", "--in-state", "open", "--limit", "1", "--json").stdout)[
@@ -58,7 +56,7 @@ def test_items_are_found_with_their_days_quotes_and_files(
     ends(hub("items", "find", "-", "--person", "?"), 2, output=("has no words",))
 
 
-def test_items_are_listed_and_shown_with_where_they_went_and_why_not(
+def test_items_commands_show_places_with_state_and_problem(
     hub: Hub, served: ServedHub, portal: BlockingPortal
 ) -> None:
     assert "goes to" not in hub("items", "ls", "--all").output + hub("items", "show", "i-1").output
@@ -85,7 +83,7 @@ def test_items_are_judged_and_the_verdict_is_taken_back(
     assert hub("items", "edit", "i-4").exit_code == 2
 
 
-def test_a_verdict_that_a_connected_device_does_not_take_is_refused_at_once(
+def test_verdict_that_the_connected_device_rejects_is_refused_immediately(
     hub: Hub, served: ServedHub, portal: BlockingPortal
 ) -> None:
     link = portal.call(served.connect, portal.call(served.device, "lab"))
@@ -110,7 +108,7 @@ def test_a_verdict_that_a_connected_device_does_not_take_is_refused_at_once(
     assert f"approve by operator {pwd.getpwuid(os.getuid()).pw_name}" in hub("items", "show", "i-4").stdout
 
 
-def test_items_are_chosen_by_filters_and_ranges_without_those_with_a_mark(
+def test_items_approve_by_filter_or_range_skips_marked_items(
     hub: Hub, served: ServedHub, portal: BlockingPortal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("hub.cli.items.PAUSE_S", 0.001)
@@ -139,7 +137,7 @@ def test_items_are_chosen_by_filters_and_ranges_without_those_with_a_mark(
         assert f"items to reject: {count}" in hub("items", "reject", "--older", str(days), "--dry-run").output
 
 
-def test_a_command_on_items_names_those_that_it_could_not_judge_and_fails_as_with_json(
+def test_items_verdict_commands_name_failed_items_and_exit_with_1(
     hub: Hub, served: ServedHub, portal: BlockingPortal
 ) -> None:
     for words in (["approve"], ["reject"], ["undo"], ["edit", "title=x"], ["edit", "--open", "title=x"]):

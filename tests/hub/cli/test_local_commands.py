@@ -28,7 +28,7 @@ ROOT = Path(__file__).parents[3]
 BROKEN = Path(__file__).parent / "broken.toml"
 
 
-def test_five_mistakes_are_five_lines_and_exit_code_78(hub: Hub) -> None:
+def test_check_of_five_mistakes_prints_five_lines_and_exits_with_78(hub: Hub) -> None:
     result = hub("check", str(BROKEN))
     assert result.exit_code == 78
     assert result.output.splitlines() == [
@@ -48,7 +48,7 @@ def test_five_mistakes_are_five_lines_and_exit_code_78(hub: Hub) -> None:
     assert places == [(2, 1), (5, 11), (15, 24), (17, 12), (20, 8)]
 
 
-def test_a_warning_is_no_error_unless_strict(hub: Hub, tmp_path: Path) -> None:
+def test_check_treats_a_warning_as_an_error_only_if_strict(hub: Hub, tmp_path: Path) -> None:
     file = tmp_path / "hub.toml"
     file.write_text('[storage]\nurl = "sqlite://"\n')
     relaxed, strict = hub("check", str(file)), hub("check", str(file), "--strict")
@@ -57,7 +57,7 @@ def test_a_warning_is_no_error_unless_strict(hub: Hub, tmp_path: Path) -> None:
     assert ":2:7: error: storage.url:" in strict.stdout
 
 
-def test_a_missing_file_is_a_problem_of_settings(hub: Hub, tmp_path: Path) -> None:
+def test_check_of_a_missing_file_exits_with_78(hub: Hub, tmp_path: Path) -> None:
     ends(hub("check", str(tmp_path / "none.toml")), 78, stdout=("'hub init' writes one",))
 
 
@@ -77,7 +77,7 @@ def test_init_writes_the_zone_of_tz_and_an_agent_that_reads_every_file(
     assert (agent.timezone, agent.file_extensions) == ("Pacific/Auckland", ())
 
 
-def test_machine_zone_is_the_first_place_that_names_one_and_a_refused_name_is_said(tmp_path: Path) -> None:
+def test_machine_time_zone_is_read_from_the_first_valid_source(tmp_path: Path) -> None:
     zones = Path("/usr/share/zoneinfo")
     for tz, link, text, zone, said in (
         ("Asia/Tokyo", "Europe/Paris", "UTC", "Asia/Tokyo", "from TZ"),
@@ -117,7 +117,7 @@ def test_init_writes_the_sample_and_makes_a_private_folder(hub: Hub, state: Path
 
 
 @pytest.mark.soak  # the tests of a release look into their wheel
-def test_a_wheel_brings_the_commented_settings(tmp_path: Path) -> None:
+def test_installed_wheel_writes_the_commented_sample_settings(tmp_path: Path) -> None:
     built = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
     subprocess.run(built, check=True, cwd=ROOT, capture_output=True)
     (wheel,) = tmp_path.glob("*.whl")
@@ -150,7 +150,7 @@ def test_a_wrong_value_is_reported_alike_by_init_check_and_serve(
     assert hub("serve", "--config", str(file)).stderr.splitlines() == [told]
 
 
-def test_init_can_choose_the_model_on_this_machine(hub: Hub, tmp_path: Path) -> None:
+def test_init_with_local_chooses_the_local_model(hub: Hub, tmp_path: Path) -> None:
     file = tmp_path / "hub.toml"
     told = hub("init", "--local", "--config", str(file)).stderr
     assert "has no model" not in told
@@ -161,7 +161,7 @@ def test_init_can_choose_the_model_on_this_machine(hub: Hub, tmp_path: Path) -> 
     assert isinstance(read.usable().model, LocalModelSettings)
 
 
-def test_init_with_a_model_that_is_not_installed_names_the_command_that_adds_it(
+def test_init_with_a_missing_local_model_names_the_install_command(
     hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
@@ -171,7 +171,7 @@ def test_init_with_a_model_that_is_not_installed_names_the_command_that_adds_it(
     )
 
 
-def test_init_overwrites_no_file_and_makes_no_folder_in_the_place_of_one(
+def test_init_overwrites_neither_an_existing_file_nor_the_state_path(
     hub: Hub, state: Path, tmp_path: Path
 ) -> None:
     file = tmp_path / "hub.toml"
@@ -182,7 +182,7 @@ def test_init_overwrites_no_file_and_makes_no_folder_in_the_place_of_one(
     assert file.read_text() == "# mine"
 
 
-def test_settings_file_is_the_named_one_else_that_of_the_named_state_folder_else_of_this_folder(
+def test_settings_file_is_taken_from_option_state_folder_or_working_directory(
     hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     here, state = tmp_path / "here", tmp_path / "named"
@@ -200,7 +200,7 @@ def test_settings_file_is_the_named_one_else_that_of_the_named_state_folder_else
         assert (result.exit_code, result.stderr.split(":")[0]) == (78, str(used)), words
 
 
-def test_settings_file_that_hub_up_wrote_is_used_in_a_folder_without_one(
+def test_settings_file_of_the_default_state_folder_is_used_as_fallback(
     hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def check() -> str:
@@ -217,9 +217,7 @@ def test_settings_file_that_hub_up_wrote_is_used_in_a_folder_without_one(
     assert hub("check").output.startswith("hub.toml:1:1: error: No such file"), "of a folder that was named"
 
 
-def test_serve_with_broken_settings_starts_nothing_and_ignores_signals_until_then(
-    hub: Hub, state: Path
-) -> None:
+def test_serve_with_broken_settings_exits_with_78_and_ignores_reload_signals(hub: Hub, state: Path) -> None:
     signals = (signal.SIGHUP, signal.SIGUSR1)
     before = [signal.getsignal(one) for one in signals]
     try:
@@ -231,7 +229,7 @@ def test_serve_with_broken_settings_starts_nothing_and_ignores_signals_until_the
             signal.signal(one, handler)
 
 
-def test_a_user_without_a_home_names_the_state_folder_and_needs_no_more(tmp_path: Path) -> None:
+def test_user_without_a_home_folder_must_name_the_state_folder(tmp_path: Path) -> None:
     state = tmp_path / "state"
     environment = {
         name: value for name, value in os.environ.items() if name not in ("HOME", "XDG_STATE_HOME")
@@ -263,7 +261,7 @@ def without_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return file
 
 
-def test_checking_refuses_the_missing_secret_that_serving_refuses(hub: Hub, without_key: Path) -> None:
+def test_check_and_serve_report_a_missing_secret_alike(hub: Hub, without_key: Path) -> None:
     served = hub("serve", "--config", str(without_key))
     (line,) = served.stderr.splitlines()
     assert (served.exit_code, ": error: model.api_key: " in line) == (78, True)
@@ -273,9 +271,7 @@ def test_checking_refuses_the_missing_secret_that_serving_refuses(hub: Hub, with
     assert json.loads(hub("check", str(without_key), "--json").stdout)["ok"] is False
 
 
-def test_a_file_for_another_machine_is_only_warned_of_a_secret_that_is_missing_here(
-    hub: Hub, without_key: Path
-) -> None:
+def test_check_elsewhere_reports_a_missing_secret_only_as_a_warning(hub: Hub, without_key: Path) -> None:
     checked = hub("check", str(without_key), "--elsewhere")
     assert (checked.exit_code, ": warning: model.api_key: " in checked.stdout) == (0, True)
     assert checked.stderr == ""
@@ -284,7 +280,7 @@ def test_a_file_for_another_machine_is_only_warned_of_a_secret_that_is_missing_h
     assert hub("check", str(BROKEN)).stderr == ""  # it is as wrong on every machine
 
 
-async def test_a_certificate_for_the_local_network_is_trusted_by_its_authority_alone_and_renewed(
+async def test_tls_init_creates_and_renews_a_certificate_of_the_local_authority(
     hub: Hub, tmp_path: Path
 ) -> None:
     file = tmp_path / "hub.toml"
@@ -316,7 +312,7 @@ async def test_a_certificate_for_the_local_network_is_trusted_by_its_authority_a
 
 
 @pytest.mark.parametrize("folder", ["hub", "hub/up"])
-def test_a_folder_is_made_for_this_user_only_with_those_above_it(tmp_path: Path, folder: str) -> None:
+def test_created_state_folder_and_parents_are_private(tmp_path: Path, folder: str) -> None:
     tmp_path.chmod(0o755)
     make_folder(tmp_path / "state" / folder)
     assert {oct(path.stat().st_mode & 0o777) for path in tmp_path.rglob("*")} == {"0o700"}
@@ -341,14 +337,14 @@ def installed(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_the_unit_is_as_tight_as_it_should_be(installed: Path) -> None:
+def test_systemd_unit_stays_below_the_exposure_threshold(installed: Path) -> None:
     unit = installed / "etc/systemd/system/hub.service"
     words = ["security", "--offline=yes", f"--threshold={EXPOSURE}", "--no-pager", str(unit)]
     done = subprocess.run(["systemd-analyze", *words], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-2000:]
 
 
-def test_systemd_finds_nothing_wrong_with_the_units(installed: Path) -> None:
+def test_systemd_verify_accepts_the_units(installed: Path) -> None:
     units = sorted((installed / "etc/systemd/system").iterdir())
     assert [unit.name for unit in units] == ["hub-admin.socket", "hub.service", "hub.socket"]
     words = ["verify", "--man=no", "--recursive-errors=no", f"--root={installed}"]
@@ -360,7 +356,7 @@ def test_systemd_finds_nothing_wrong_with_the_units(installed: Path) -> None:
     assert "hub" not in done.stderr, done.stderr
 
 
-def test_the_names_of_the_sockets_are_those_of_the_hub() -> None:
+def test_socket_units_have_the_descriptor_names_of_the_hub() -> None:
     from hub.app.listeners import ADMIN, DEVICES
 
     told = {place.name: text for place, text in unit_files(PREFIX, PYTHON).items()}
@@ -368,7 +364,7 @@ def test_the_names_of_the_sockets_are_those_of_the_hub() -> None:
     assert f"FileDescriptorName={ADMIN}\n" in told["hub-admin.socket"]
 
 
-def test_the_unit_starts_the_program_that_wrote_it_and_may_execute_nothing_else() -> None:
+def test_systemd_unit_may_execute_only_the_installed_program() -> None:
     (service,) = (
         text for place, text in unit_files(Path("/srv/hub"), PYTHON).items() if place.suffix == ".service"
     )
@@ -379,21 +375,19 @@ def test_the_unit_starts_the_program_that_wrote_it_and_may_execute_nothing_else(
     assert any("\nExecPaths=/usr /opt/hub /opt/python\n" in text for text in files.values())
 
 
-def test_a_hub_in_somebodys_home_cannot_be_seen_by_its_service() -> None:
+def test_installation_in_a_home_folder_is_out_of_reach_of_the_service() -> None:
     assert is_out_of_reach(Path("/home/anna/hub"), PYTHON)
     assert not is_out_of_reach(PREFIX, PYTHON)
 
 
-def test_the_units_are_printed(hub: Hub) -> None:
+def test_install_unit_prints_all_unit_files(hub: Hub) -> None:
     told = hub("install-unit", "--print").stdout
     for place in unit_files(PREFIX, PYTHON):
         assert f"# ===== /{place}\n" in told
     assert f"ExecStart={sys.prefix}/bin/hub serve" in told and "g hub-operators -\n" in told
 
 
-def test_the_units_are_written_below_a_root_and_what_differs_is_not_replaced_unasked(
-    hub: Hub, tmp_path: Path
-) -> None:
+def test_install_unit_replaces_edited_units_only_with_yes(hub: Hub, tmp_path: Path) -> None:
     ends(hub("install-unit", "--root", str(tmp_path)), 0, "systemctl enable --now hub.socket")
     unit = tmp_path / "etc/systemd/system/hub.service"
     assert unit.stat().st_mode & 0o777 == 0o644

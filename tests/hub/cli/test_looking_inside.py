@@ -30,7 +30,7 @@ def append_event(served: ServedHub, event: str, level: str = "info", **fields: o
     served.ring.append(at=AT, level=level, event=event, channel="hub.x", fields=fields)
 
 
-def test_the_log_is_printed_in_order_with_its_fields(hub: Hub, served: ServedHub) -> None:
+def test_logs_command_prints_events_in_order_with_fields(hub: Hub, served: ServedHub) -> None:
     ends(hub("logs"), Exit.DONE, "no matching events")
     append_event(served, "hub.ready")
     append_event(served, "run.moved", run_id=RUN, state="RUNNING")
@@ -41,7 +41,7 @@ def test_the_log_is_printed_in_order_with_its_fields(hub: Hub, served: ServedHub
     assert second.endswith(f" run.moved: the run moved to another state; run_id={RUN[-8:]} state=RUNNING")
 
 
-def test_the_log_of_one_run_level_or_device_is_printed(hub: Hub, served: ServedHub) -> None:
+def test_logs_command_filters_by_run_level_or_device(hub: Hub, served: ServedHub) -> None:
     append_event(served, "run.moved", run_id=RUN)
     append_event(served, "unit.unread", "warning", run_id=RUN)
     append_event(served, "disk.full", "error")
@@ -56,7 +56,7 @@ def test_the_log_of_one_run_level_or_device_is_printed(hub: Hub, served: ServedH
     ends(hub("logs", "--device", "tower"), Exit.FAILED, "tower")
 
 
-def test_since_shows_events_of_before_a_restart_with_their_dates(
+def test_logs_since_shows_events_before_a_restart_with_dates(
     hub: Hub, served: ServedHub, tmp_path: Path
 ) -> None:
     file = LogFile(tmp_path / "log", 1_000_000)
@@ -79,7 +79,7 @@ def test_since_shows_events_of_before_a_restart_with_their_dates(
     assert "leave out --since" in hub("logs", "--follow", "--since", "2h").stderr
 
 
-def test_a_follower_gets_new_events_until_ctrl_c(
+def test_logs_follow_prints_new_events_until_ctrl_c(
     hub: Hub, served: ServedHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     original, printed = logs.print_entry, list[str]()
@@ -99,7 +99,7 @@ def test_a_follower_gets_new_events_until_ctrl_c(
     assert [json.loads(line)["event"] for line in result.stdout.splitlines()] == ["hub.ready", "run.moved"]
 
 
-def test_a_follower_gets_a_failure_when_the_hub_stops(
+def test_logs_follow_fails_when_the_hub_stops(
     hub: Hub, state: Path, portal: BlockingPortal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     state.mkdir()
@@ -111,7 +111,7 @@ def test_a_follower_gets_a_failure_when_the_hub_stops(
     assert (result.exit_code, "the hub stopped" in result.stderr) == (Exit.TRY_AGAIN, True)
 
 
-def test_a_dump_has_queues_threads_and_tasks(hub: Hub, served: ServedHub) -> None:
+def test_debug_dump_prints_queues_threads_and_tasks(hub: Hub, served: ServedHub) -> None:
     served.context.debug.queues["router"] = lambda: 3
     result = hub("debug", "dump")
     assert result.exit_code == Exit.DONE
@@ -132,7 +132,9 @@ def bundled(file: Path) -> dict[str, str]:
         }
 
 
-def test_a_bundle_has_what_helps_and_nothing_secret(hub: Hub, served: ServedHub, tmp_path: Path) -> None:
+def test_debug_bundle_contains_diagnostics_and_no_secrets(
+    hub: Hub, served: ServedHub, tmp_path: Path
+) -> None:
     append_event(served, "call.refused", detail=f"with {SECRET}", prompt="call Ann")
     config = tmp_path / "hub.toml"
     config.write_text(f'[model]\nkind = "openai"\napi_key = "sk-abcdefghijklmnopqrst"\n# {SECRET}\n')
@@ -149,14 +151,14 @@ def test_a_bundle_has_what_helps_and_nothing_secret(hub: Hub, served: ServedHub,
     assert "hub.sock" in parts["folder.txt"]
 
 
-def test_a_bundle_overwrites_nothing(hub: Hub, served: ServedHub, tmp_path: Path) -> None:
+def test_debug_bundle_does_not_overwrite_a_file(hub: Hub, served: ServedHub, tmp_path: Path) -> None:
     file = tmp_path / "fault.tar.gz"
     file.write_text("precious")
     ends(hub("debug", "bundle", str(file)), Exit.CANNOT_CREATE)
     assert file.read_text() == "precious"
 
 
-def test_a_hub_that_does_not_run_gives_a_bundle_too(hub: Hub, state: Path, tmp_path: Path) -> None:
+def test_debug_bundle_is_written_without_a_running_hub(hub: Hub, state: Path, tmp_path: Path) -> None:
     state.mkdir()
     file = tmp_path / "fault.tar.gz"
     ends(hub("debug", "bundle", str(file), "--config", str(tmp_path / "hub.toml")), Exit.DONE)
@@ -164,7 +166,7 @@ def test_a_hub_that_does_not_run_gives_a_bundle_too(hub: Hub, state: Path, tmp_p
     assert about["missing"].keys() == {"hub.toml", "all that a running hub tells"}
 
 
-def test_tables_are_listed_by_their_whole_names(hub: Hub, served: ServedHub) -> None:
+def test_tables_command_lists_full_table_names(hub: Hub, served: ServedHub) -> None:
     names = [line.split()[0] for line in hub("tables").stdout.splitlines()[1:]]
     assert names == ["notes", "projects", "taskComments", "tasks", "timelines"]
 
@@ -177,14 +179,14 @@ def _issue(id: str, explanation: str, fix: str = "") -> dict[str, Any]:
     return {"id": id, "subject": "", "explanation": explanation, "fix": fix}
 
 
-def test_events_of_nodes_are_merged_by_time_and_each_names_its_node() -> None:
+def test_log_events_of_all_nodes_are_merged_by_time_with_node_names() -> None:
     first, second = ({"at": f"2026-01-05T09:00:0{second}Z", "seq": 1} for second in (1, 2))
     found = [_node("aaaaaa", entries=[first]), _node("bbbbbb", entries=[second])]
     assert [(one["node"], one["at"][-3:]) for one in merged(found)] == [("bbbbbb", "02Z"), ("aaaaaa", "01Z")]
     assert [one["node"] for one in merged([node | {"name": node["id"][0]} for node in found])] == ["b", "a"]
 
 
-def test_an_issue_that_all_nodes_have_is_shown_once_and_one_of_some_names_them() -> None:
+def test_issue_of_all_nodes_is_shown_once_and_others_with_the_node() -> None:
     shared, own = _issue("backup.missing", "no backup"), _issue("disk.full", "full")
     found = [
         _node("aaaaaa", issues=[shared, own]),
@@ -193,7 +195,7 @@ def test_an_issue_that_all_nodes_have_is_shown_once_and_one_of_some_names_them()
     assert [one["explanation"] for one in of_nodes(found)] == ["no backup", "desk (aaaaaa): full"]
 
 
-def test_an_issue_that_each_node_fixes_in_its_own_way_is_shown_for_each_of_them() -> None:
+def test_issue_with_a_different_fix_per_node_is_shown_for_each_node() -> None:
     found = [
         _node(id, issues=[_issue("keys.missing", "1 sign-in", fix=f"hub keys share {id} CODE")])
         for id in ("aaaaaa", "bbbbbb")
@@ -204,7 +206,7 @@ def test_an_issue_that_each_node_fixes_in_its_own_way_is_shown_for_each_of_them(
     ]
 
 
-def test_a_hub_without_others_is_listed_and_asked_by_its_name(hub: Hub, served: ServedHub) -> None:
+def test_nodes_commands_of_a_single_hub_reach_only_that_node(hub: Hub, served: ServedHub) -> None:
     assert "alive, this node" in hub("nodes").stdout
     assert hub("nodes", "rm", "node").exit_code == 1
     served.ring.append(at=served.now_ms, level="info", event="run.moved", channel="hub.runs", fields={})

@@ -27,7 +27,7 @@ WORDS = ["mcp", "stdio", "--state", "/srv/hub", "--user", "anna", "--scope", "re
 
 
 @each("client", ASSISTANTS)
-def test_the_entry_for_an_assistant_starts_the_bridge(client: str) -> None:
+def test_mcp_setup_entry_of_each_assistant_starts_the_bridge(client: str) -> None:
     typed = ["mcp", "setup", client, "--state", "/srv/hub", "--user", "anna", "--scope", "read"]
     done = CliRunner().invoke(program, typed)
     assert done.exit_code == 0
@@ -42,7 +42,7 @@ def test_the_entry_for_an_assistant_starts_the_bridge(client: str) -> None:
     assert assistant.file in done.stderr
 
 
-def test_without_an_assistant_all_are_listed_with_the_command() -> None:
+def test_mcp_setup_without_a_name_lists_all_assistants_with_the_command() -> None:
     typed = ["mcp", "setup", "--url", "https://hub.example:8771"]
     done = CliRunner().invoke(program, [*typed, "--token-file", "/srv/token"])
     assert done.exit_code == 0
@@ -50,14 +50,14 @@ def test_without_an_assistant_all_are_listed_with_the_command() -> None:
     assert "mcp stdio --url https://hub.example:8771 --token-file /srv/token" in done.stdout
 
 
-def test_without_a_token_the_address_is_all_that_an_assistant_needs() -> None:
+def test_mcp_setup_without_a_token_prints_only_the_address() -> None:
     typed = ["mcp", "setup", "--url", "https://hub.example:8771/"]
     done = CliRunner().invoke(program, typed, env={"HUB_TOKEN_FILE": None})
     assert (done.exit_code, done.stdout) == (0, "https://hub.example:8771/mcp\n")
 
 
 @each("url", ["ftp://hub.example", "http://hub.example:8771", "https://[::1"])
-def test_setup_refuses_an_address_to_which_a_token_cannot_be_sent(url: str) -> None:
+def test_mcp_setup_refuses_an_invalid_or_unencrypted_address(url: str) -> None:
     ends(
         CliRunner().invoke(program, ["mcp", "setup", "--url", url], env={"HUB_TOKEN_FILE": None}),
         Exit.USAGE,
@@ -111,7 +111,7 @@ async def bridged(client: httpx2.AsyncClient, pipe: Pipe, tasks: TaskGroup) -> B
     return bridge
 
 
-async def test_a_session_that_ended_is_opened_again_and_a_call_has_its_key(
+async def test_mcp_bridge_reopens_an_ended_session_and_calls_stay_idempotent(
     tmp_path: Path, pipe: Pipe
 ) -> None:
     async with (
@@ -140,7 +140,7 @@ async def test_a_session_that_ended_is_opened_again_and_a_call_has_its_key(
         (b'{"jsonrpc": "2.0", "id": 7, "method": "tools/list"}', -32603, "this hub serves no assistants"),
     ],
 )
-async def test_a_message_that_cannot_be_passed_on_is_answered(
+async def test_mcp_bridge_answers_an_undeliverable_message_with_an_error(
     tmp_path: Path, pipe: Pipe, line: bytes, code: int, message: str
 ) -> None:
     async with serving(tmp_path) as hub, over_unix(hub) as client, anyio.create_task_group() as tasks:
@@ -152,7 +152,7 @@ async def test_a_message_that_cannot_be_passed_on_is_answered(
     assert message in error["message"]
 
 
-async def test_requests_beyond_those_that_wait_are_refused_and_answered_ones_make_room(pipe: Pipe) -> None:
+async def test_mcp_bridge_refuses_requests_beyond_the_waiting_limit(pipe: Pipe) -> None:
     held, events = anyio.Event(), list[str]()
 
     async def hold(request: httpx2.Request) -> httpx2.Response:
@@ -182,7 +182,9 @@ async def test_requests_beyond_those_that_wait_are_refused_and_answered_ones_mak
         tasks.cancel_scope.cancel()
 
 
-async def test_a_hub_that_is_away_is_named_after_the_last_attempt(pipe: Pipe, tmp_path: Path) -> None:
+async def test_mcp_bridge_reports_an_unreachable_hub_after_the_last_attempt(
+    pipe: Pipe, tmp_path: Path
+) -> None:
     transport = httpx2.AsyncHTTPTransport(uds=str(tmp_path / "none.sock"), verify=False)
     async with (
         httpx2.AsyncClient(transport=transport, base_url="http://hub") as client,
@@ -193,7 +195,7 @@ async def test_a_hub_that_is_away_is_named_after_the_last_attempt(pipe: Pipe, tm
         tasks.cancel_scope.cancel()
 
 
-async def test_a_token_without_a_scope_gets_none_by_asking_for_it(tmp_path: Path) -> None:
+async def test_mcp_request_for_an_unknown_scope_is_refused(tmp_path: Path) -> None:
     async with serving(tmp_path, assistants=True) as hub, over_tcp(hub, await hub.token()) as client:
         answer = await client.post("/mcp", json=INITIALIZE, headers={SCOPES: "read reed"})
     assert answer.status_code == 422

@@ -21,7 +21,7 @@ def samples(served: ServedHub, portal: BlockingPortal) -> None:
     portal.call(served.store.write, keep)
 
 
-def test_what_is_measured_is_listed_with_its_newest_values(hub: Hub) -> None:
+def test_agents_metrics_lists_series_with_newest_values(hub: Hub) -> None:
     told = [line.split() for line in hub("agents", "metrics", "inbox").stdout.splitlines()]
     assert told[0] == ["metric", "type", "tags", "newest", "at", "(UTC)"]
     assert told[1:] == [
@@ -32,7 +32,7 @@ def test_what_is_measured_is_listed_with_its_newest_values(hub: Hub) -> None:
     assert "no metrics of letters yet" in hub("agents", "metrics", "letters").stderr
 
 
-def test_a_metric_is_shown_over_time_in_a_table_of_a_screen(hub: Hub) -> None:
+def test_agents_metrics_shows_a_metric_over_time_as_a_table(hub: Hub) -> None:
     shown = hub("agents", "metrics", "inbox", "latency_ms", "--agg", "count")
     told = [line.split() for line in shown.stdout.splitlines()]
     assert told[0] == ["from", "(UTC)", "count"]
@@ -44,7 +44,7 @@ def test_a_metric_is_shown_over_time_in_a_table_of_a_screen(hub: Hub) -> None:
     assert (chart["schema"], chart["step_s"], chart["lines"][0]["whole"]) == ("hub.metric/1", 300, 7)
 
 
-def test_the_values_of_a_tag_are_columns(hub: Hub) -> None:
+def test_agents_metrics_by_tag_shows_tag_values_as_columns(hub: Hub) -> None:
     asked = ("--agg", "max", "--by", "model", "--since", "1h", "--step", "30min")
     told = [
         line.split() for line in hub("agents", "metrics", "inbox", "latency_ms", *asked).stdout.splitlines()
@@ -53,7 +53,7 @@ def test_the_values_of_a_tag_are_columns(hub: Hub) -> None:
     assert [line[-2:] for line in told[1:]] == [["60", "59"], ["30", "29"], ["60", "59"]]
 
 
-def test_an_impossible_query_is_refused_with_possible_ones(hub: Hub) -> None:
+def test_agents_metrics_with_an_impossible_aggregation_names_the_possible_ones(hub: Hub) -> None:
     ends(
         hub("agents", "metrics", "inbox", "open", "--agg", "p95"),
         2,
@@ -61,7 +61,7 @@ def test_an_impossible_query_is_refused_with_possible_ones(hub: Hub) -> None:
     )
 
 
-def test_the_course_of_the_hub_is_drawn_in_what_a_terminal_can_print(
+def test_metrics_command_draws_series_in_characters_of_the_terminal(
     hub: Hub, served: ServedHub, portal: BlockingPortal, state: Path
 ) -> None:
     assert "nothing was measured yet" in hub("metrics").stderr

@@ -32,7 +32,7 @@ def run_sql(state: Path, statement: str) -> None:
         opened.commit()
 
 
-def test_the_version_of_the_tables_is_shown_in_words_and_migrated(hub: Hub, state: Path) -> None:
+def test_migrate_shows_revisions_in_words_and_applies_missing_ones(hub: Hub, state: Path) -> None:
     ends(
         hub("migrate", "status"),
         1,
@@ -56,17 +56,17 @@ def new(state: Path) -> None:
     new_database(state / "hub.db")
 
 
-def test_a_state_folder_that_cannot_be_made_is_named(hub: Hub, state: Path) -> None:
+def test_migrate_names_a_state_folder_that_cannot_be_created(hub: Hub, state: Path) -> None:
     state.write_text("a file")
     ends(hub("migrate", "up"), Exit.CANNOT_CREATE, f"cannot make the folder {state}: it exists already")
 
 
-def test_the_tables_of_a_server_need_no_state_folder(hub: Hub, state: Path) -> None:
+def test_migrate_of_a_server_database_creates_no_state_folder(hub: Hub, state: Path) -> None:
     assert hub("migrate", "up", "--url", "postgresql://hub@127.0.0.1:1/hub").exit_code
     assert not state.exists()
 
 
-def test_old_tables_are_backed_up_and_migrated_unless_a_row_is_in_the_way(hub: Hub, state: Path) -> None:
+def test_migrate_up_backs_up_and_migrates_unless_a_row_violates_a_check(hub: Hub, state: Path) -> None:
     state.mkdir()
     with sa.create_engine(f"sqlite:///{state}/hub.db", poolclass=sa.NullPool).begin() as c:
         make_old(c)
@@ -87,7 +87,7 @@ def test_old_tables_are_backed_up_and_migrated_unless_a_row_is_in_the_way(hub: H
     assert hub("migrate", "verify").exit_code == Exit.DONE
 
 
-def test_a_revision_that_waits_for_the_end_of_an_earlier_hub_is_named(hub: Hub, postgres: Postgres) -> None:
+def test_migrate_up_names_revisions_that_wait_for_an_earlier_hub(hub: Hub, postgres: Postgres) -> None:
     with postgres.bare_database() as url:
         anyio.run(run_once, url, make_old)
         postgres.run(EARLIER_HUB, url=url)
@@ -99,14 +99,12 @@ def test_a_revision_that_waits_for_the_end_of_an_earlier_hub_is_named(hub: Hub, 
         assert f"applied: {left}" in hub("migrate", "up", "--url", url).stderr
 
 
-def test_a_database_that_this_hub_cannot_open_is_reported_with_the_reason(
-    hub: Hub, state: Path, new: None
-) -> None:
+def test_migrate_status_of_a_newer_database_reports_the_reason(hub: Hub, state: Path, new: None) -> None:
     run_sql(state, "UPDATE alembic_version SET version_num = '9999'")
     ends(hub("migrate", "status"), 1, stdout=("was written by a newer hub",))
 
 
-def test_the_database_is_named_by_its_address_without_any_settings(hub: Hub, tmp_path: Path) -> None:
+def test_migrate_commands_accept_a_database_url_without_settings(hub: Hub, tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/other.db"
     assert hub("migrate", "up", "--url", url).exit_code == 0
     assert (tmp_path / "other.db").is_file()
@@ -114,7 +112,7 @@ def test_the_database_is_named_by_its_address_without_any_settings(hub: Hub, tmp
     assert hub("migrate", "verify", "--url", url).exit_code == 0
 
 
-def test_an_address_of_no_kind_we_know_is_refused_and_not_repeated(hub: Hub) -> None:
+def test_migrate_refuses_an_unknown_database_url_without_repeating_the_url(hub: Hub) -> None:
     for command in ("status", "up", "verify"):
         ends(
             hub("migrate", command, "--url", "mysql://anna:secret@host/hub"),
@@ -124,7 +122,7 @@ def test_an_address_of_no_kind_we_know_is_refused_and_not_repeated(hub: Hub) -> 
         )
 
 
-def test_each_difference_is_a_line_and_the_exit_code_is_1(hub: Hub, state: Path, new: None) -> None:
+def test_migrate_verify_prints_each_difference_and_exits_with_1(hub: Hub, state: Path, new: None) -> None:
     run_sql(state, "DROP INDEX runs_ready")
     run_sql(state, "ALTER TABLE users ADD COLUMN mine TEXT")
     lines = ["index runs.runs_ready is missing", "column users.mine is not of this release: TEXT"]
@@ -141,7 +139,7 @@ def test_each_difference_is_a_line_and_the_exit_code_is_1(hub: Hub, state: Path,
     assert json.loads(hub("migrate", "up", "--json").stdout)["differences"] == lines
 
 
-def test_each_broken_row_is_named(hub: Hub, state: Path, new: None) -> None:
+def test_migrate_verify_names_each_broken_row(hub: Hub, state: Path, new: None) -> None:
     worlds = {
         "agents.needs.json": "needs is no JSON",
         "agents.ck-agents-type.check": "violates ck_agents_type",
@@ -156,13 +154,13 @@ def test_each_broken_row_is_named(hub: Hub, state: Path, new: None) -> None:
     assert (answer["ok"], answer["differences"], len(answer["broken_rows"])) == (False, [], 3)
 
 
-def test_without_a_database_nothing_is_compared(hub: Hub, state: Path) -> None:
+def test_migrate_verify_without_a_database_is_refused(hub: Hub, state: Path) -> None:
     state.mkdir()
     ends(hub("migrate", "verify"), 1, "use --config FILE or --url URL")
     assert list(state.iterdir()) == []
 
 
-def test_a_file_that_a_hub_has_open_is_looked_at_and_not_touched(hub: Hub, state: Path, new: None) -> None:
+def test_migrate_reads_but_does_not_change_a_database_in_use(hub: Hub, state: Path, new: None) -> None:
     async def while_it_runs() -> list[int]:
         async with open_store(URL, base=state):
             return [
@@ -173,7 +171,7 @@ def test_a_file_that_a_hub_has_open_is_looked_at_and_not_touched(hub: Hub, state
     assert anyio.run(while_it_runs) == [Exit.DONE, Exit.DONE, Exit.TRY_AGAIN]
 
 
-def test_the_tables_of_a_server_are_made_and_compared(hub: Hub, postgres: Postgres) -> None:
+def test_migrate_creates_and_verifies_tables_of_a_server_database(hub: Hub, postgres: Postgres) -> None:
     with postgres.bare_database() as url:
         ends(hub("migrate", "status", "--url", url), 1, stdout=(f"missing: {', '.join(revisions())}",))
         assert f"applied: {', '.join(revisions())}" in hub("migrate", "up", "--url", url).stderr

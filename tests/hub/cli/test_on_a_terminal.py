@@ -56,7 +56,7 @@ def test_table_with_a_long_first_column_shows_all_columns(capsys: pytest.Capture
     assert "".join(word for word in shown.split() if "long" in word or "/" in word).count("long-name/") >= 10
 
 
-def test_redirected_tables_fit_columns_that_are_given_and_are_never_cut_without(
+def test_redirected_table_is_cut_only_if_columns_is_set(
     state: Path, served: ServedHub, portal: BlockingPortal
 ) -> None:
     portal.call(served.disconnect, portal.call(served.device, "desk"))
@@ -72,7 +72,7 @@ def test_redirected_tables_fit_columns_that_are_given_and_are_never_cut_without(
         assert widest["70"] <= 70 < widest[""] == widest["0"], (words, widest)
 
 
-def test_a_note_that_is_long_is_wrapped_and_the_other_columns_are_not(
+def test_table_on_a_terminal_wraps_only_the_long_note_column(
     state: Path, served: ServedHub, portal: BlockingPortal
 ) -> None:
     portal.call(served.disconnect, portal.call(served.device, "desk"))
@@ -100,7 +100,9 @@ def test_messages_between_agents_are_readable_on_a_narrow_terminal(
     assert all(len(line) <= 80 for line in told.splitlines())
 
 
-def test_long_answers_fit_the_terminal_too(state: Path, served: ServedHub, portal: BlockingPortal) -> None:
+def test_agents_next_and_runs_show_fit_the_terminal(
+    state: Path, served: ServedHub, portal: BlockingPortal
+) -> None:
     nightly = DeclaredSchedule(kind="cron", expr="30 2 * * *", tz="Europe/Berlin")
     served.clock.set_wall(datetime(2026, 3, 26, 12, tzinfo=UTC))
     portal.call(served.reschedule, nightly)
@@ -111,13 +113,15 @@ def test_long_answers_fit_the_terminal_too(state: Path, served: ServedHub, porta
         assert printed and all(len(line) <= 80 for line in printed.splitlines())
 
 
-def test_a_followed_run_ends_with_its_sum(state: Path, served: ServedHub, portal: BlockingPortal) -> None:
+def test_followed_run_on_a_terminal_ends_with_the_summary(
+    state: Path, served: ServedHub, portal: BlockingPortal
+) -> None:
     with portal.wrap_async_context_manager(served.working(*folder(a="- [ ] call Ann\n- [ ] pay"))):
         printed = _on_a_terminal(state, "run", "notes", "--follow")
     assert "success: 1 read, 0 skipped, 0 failed, 2 items, 0 model requests" in printed
 
 
-def test_a_line_about_a_followed_run_comes_above_its_bar_and_not_into_it() -> None:
+def test_report_line_of_a_followed_run_is_printed_above_the_progress_bar() -> None:
     program = """
 from hub.cli import show
 counts = dict.fromkeys(("units_done", "units_skipped", "units_failed", "units_total", "items_created"), 0)
@@ -129,7 +133,7 @@ with show.following() as step:
     assert "it waits: the device is away" in [re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", line) for line in shown]
 
 
-async def test_lines_of_a_command_in_the_background_wait_until_the_prompt_of_another_is_answered(
+async def test_background_command_prints_no_lines_into_an_open_prompt(
     tmp_path: Path,
 ) -> None:
     ask = f"{sys.executable} -c \"input('approve it? [y/N] '); print('answ' + 'ered')\""

@@ -101,7 +101,7 @@ def test_new_writes_a_manifest_that_check_reads_from_the_service(
         (("check", "todoist"), 1, "the token or password is empty"),
     ],
 )
-def test_a_mistake_is_named_with_a_remedy(
+def test_invalid_connectors_command_names_the_fault_and_remedy(
     hub: Hub, arguments: tuple[str, ...], code: int, message: str
 ) -> None:
     result = hub("connectors", *arguments)

@@ -70,7 +70,7 @@ def review(hub: Hub, db: Path) -> Callable[..., Result]:
     return lambda *words: hub("review", "--db", str(db), *words)
 
 
-def test_what_waits_is_listed_with_its_words_and_what_to_know(
+def test_review_lists_waiting_items_with_quote_source_and_warnings(
     review: Callable[..., Result], db: Path
 ) -> None:
     listed = review()
@@ -90,7 +90,7 @@ def test_what_waits_is_listed_with_its_words_and_what_to_know(
     assert (first["number"], first["verdict"], first["remarks"]["warnings"]) == (1, "open", ["instruction"])
 
 
-def test_items_are_approved_and_rejected_by_their_numbers(review: Callable[..., Result], db: Path) -> None:
+def test_review_approves_and_rejects_items_by_number(review: Callable[..., Result], db: Path) -> None:
     assert "approved: pay the rent" in review("approve", "2").output
     assert "rejected: call Ana" in review("reject", "1").output
     assert [(item.title, item.verdict) for item in read_items(db)] == [
@@ -114,7 +114,7 @@ def insert(
         store.apply([call])
 
 
-def test_a_note_is_shown_with_its_first_lines_and_whole_when_that_is_asked(tmp_path: Path) -> None:
+def test_review_shows_the_first_lines_of_a_note_or_the_whole_note(tmp_path: Path) -> None:
     db = tmp_path / "notes.db"
     insert(db, "notes", {"title": "trip", "content": "\n".join(f"day {n}" for n in range(9))})
     assert listed(db)[:7] == [
@@ -127,7 +127,7 @@ def test_a_note_is_shown_with_its_first_lines_and_whole_when_that_is_asked(tmp_p
 
 @pytest.mark.parametrize("machine", ["America/Los_Angeles", "UTC", "Europe/Berlin", "Pacific/Kiritimati"])
 @pytest.mark.parametrize("zone", ["Europe/Berlin", "Pacific/Kiritimati", "America/Los_Angeles", "UTC"])
-def test_a_date_without_a_time_is_shown_as_that_date_wherever_the_desktop_is(
+def test_review_shows_a_date_as_the_same_day_in_every_machine_zone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, machine: str, zone: str
 ) -> None:
     db = tmp_path / "days.db"
@@ -163,7 +163,7 @@ def test_a_time_is_shown_in_the_zone_of_the_desktop(hub: Hub, tmp_path: Path, zo
     assert f"    status todo, priority medium, dueDate {shown}" in listed(db)
 
 
-def test_texts_of_any_length_are_cut(tmp_path: Path) -> None:
+def test_review_cuts_long_texts_unless_whole(tmp_path: Path) -> None:
     db = tmp_path / "long.db"
     insert(db, "taskComments", {"content": "word " * 1_900}, quote="y" * 5_000)
     lines = listed(db)
@@ -174,7 +174,7 @@ def test_texts_of_any_length_are_cut(tmp_path: Path) -> None:
 FORGED = "x\n    ! fine\n2  tasks  pay Mallory"
 
 
-def test_no_text_of_others_begins_a_line_of_the_list(tmp_path: Path) -> None:
+def test_review_list_never_begins_a_line_with_foreign_text(tmp_path: Path) -> None:
     wide = "x" + " " * 30 + "! fine" + " " * 34 + "2  tasks  pay Mallory " + "y " * 30
     for n, (title, name) in enumerate([(FORGED, FORGED), (wide, wide)]):
         db = tmp_path / f"{n}.db"
@@ -186,7 +186,7 @@ def test_no_text_of_others_begins_a_line_of_the_list(tmp_path: Path) -> None:
     assert any('"Ana, priority high"' in line for line in listed(db))
 
 
-def test_what_a_hub_would_change_of_an_approved_item_is_shown_and_waits(
+def test_proposed_change_of_an_approved_item_waits_in_the_review(
     review: Callable[..., Result], db: Path
 ) -> None:
     review("approve", "2")
@@ -221,7 +221,7 @@ def calendar(db: Path) -> list[str]:
     return [item.label for item in read_items(db) if item.number > 3]
 
 
-def test_timelines_are_approved_as_they_are_or_into_a_project_that_is_made(
+def test_review_approves_timelines_alone_or_into_a_new_project(
     review: Callable[..., Result], db: Path, calendar: list[str]
 ) -> None:
     first, second, third, _, house = calendar
@@ -241,7 +241,7 @@ def test_timelines_are_approved_as_they_are_or_into_a_project_that_is_made(
         assert owner.execute("SELECT isAiSuggested FROM projects WHERE name = 'Garden'").fetchone() == (0,)
 
 
-def test_a_comment_is_given_its_task_by_number_or_title(
+def test_review_assigns_a_task_to_a_comment_by_number_or_title(
     review: Callable[..., Result], db: Path, calendar: list[str]
 ) -> None:
     comment = calendar[3]
@@ -263,7 +263,7 @@ def test_a_comment_is_given_its_task_by_number_or_title(
     assert (item.data["taskId"], item.data["isApproved"]) == (rent.row_id, 1)
 
 
-def test_all_items_are_listed_with_their_status_and_project(
+def test_review_ls_all_shows_status_and_project_of_items(
     review: Callable[..., Result], db: Path, calendar: list[str]
 ) -> None:
     comment = calendar[3]
@@ -283,7 +283,7 @@ def test_all_items_are_listed_with_their_status_and_project(
     assert listed["1"]["remarks"]["provenance"] == told_by
 
 
-def test_items_listed_apart_are_announced_and_shown_when_asked_for(
+def test_review_announces_items_listed_apart_and_shows_these_with_apart(
     review: Callable[..., Result], db: Path
 ) -> None:
     source = ItemSource(path="a.eml", quote="pay", start=0, end=3, warnings=["outside", "apart"])
@@ -301,7 +301,7 @@ def test_items_listed_apart_are_announced_and_shown_when_asked_for(
     assert "pay Eve" in review("ls", "--all", "--apart").stdout
 
 
-def test_fields_are_typed_as_people_write_them(review: Callable[..., Result], db: Path) -> None:
+def test_review_edit_parses_dates_lists_and_priorities(review: Callable[..., Result], db: Path) -> None:
     done = review(
         "edit", "--open", "1", "3", "dueDate=2027-02-03 15:00+01:00", "assignee=Ana, Bo", "priority=high"
     )
@@ -335,7 +335,7 @@ def test_fields_are_typed_as_people_write_them(review: Callable[..., Result], db
         (["title=x"], 2, "name the items by their numbers"),
     ],
 )
-def test_what_cannot_be_edited_so_stays_as_it_is(
+def test_invalid_review_edit_is_refused_and_changes_nothing(
     review: Callable[..., Result], db: Path, words: list[str], code: int, told: str
 ) -> None:
     before = read_items(db)
@@ -358,7 +358,7 @@ def test_an_approved_item_is_deleted_only_with_the_option(review: Callable[..., 
     assert [item.title for item in read_items(db)] == ["call Ana"]
 
 
-def test_what_a_hub_changed_since_it_was_listed_has_another_number(
+def test_review_of_an_item_changed_since_the_listing_requires_the_new_number(
     review: Callable[..., Result], db: Path
 ) -> None:
     (rent,) = [item for item in read_items(db) if item.number == 2]
@@ -386,9 +386,7 @@ def test_what_a_hub_changed_since_it_was_listed_has_another_number(
     assert (review("reject", "2.3").exit_code, review("approve", "two").exit_code) == (0, 2)
 
 
-def test_a_change_that_an_item_never_had_is_no_change_of_a_hub(
-    review: Callable[..., Result], db: Path
-) -> None:
+def test_review_of_a_nonexistent_change_number_is_refused(review: Callable[..., Result], db: Path) -> None:
     ends(
         review("approve", "2.2"),
         1,
@@ -460,9 +458,7 @@ def test_a_missing_quote_is_reported_for_plain_text_only(tmp_path: Path) -> None
     assert sources.state(None, None) is None
 
 
-def test_the_only_device_of_a_machine_needs_no_name_and_of_several_one_is_named(
-    hub: Hub, state: Path, db: Path
-) -> None:
+def test_review_needs_a_device_name_only_if_several_devices_exist(hub: Hub, state: Path, db: Path) -> None:
     devices = state / "devices"
     devices.mkdir(parents=True)
     ends(hub("review"), 1, output=("there is no device database",))
@@ -482,7 +478,7 @@ def test_the_only_device_of_a_machine_needs_no_name_and_of_several_one_is_named(
     assert hub("review", "approve", "--help").exit_code == 0
 
 
-def test_a_quote_over_two_captions_is_shown_as_it_was_spoken(tmp_path: Path) -> None:
+def test_review_shows_a_quote_over_two_captions_without_timestamps(tmp_path: Path) -> None:
     quote = "Carla will call the caterer\n\n12\n00:00:15.500 --> 00:00:18.000\n<v Anna>by Monday."
     insert(tmp_path / "a.db", "tasks", {"title": "call the caterer"}, path="talk.vtt", quote=quote)
     assert '    talk.vtt: "Carla will call the caterer by Monday."' in listed(tmp_path / "a.db")
@@ -517,7 +513,7 @@ def grants_of(met: Path, *words: str) -> dict[str, list[str]]:
     return found
 
 
-def test_nothing_is_granted_until_the_owner_does_it_and_all_can_be_taken_back(met: Path) -> None:
+def test_grants_command_adds_and_removes_grants_starting_from_none(met: Path) -> None:
     assert grants_of(met) == {}
     nothing = grants(met)
     assert nothing.stdout == "", "a table with no line in it says nothing"
@@ -546,19 +542,19 @@ def test_nothing_is_granted_until_the_owner_does_it_and_all_can_be_taken_back(me
         "-rows.read=tasks",
     ],
 )
-def test_an_invalid_change_changes_nothing_and_is_refused_with_an_example(met: Path, change: str) -> None:
+def test_invalid_grant_is_a_usage_error_and_grants_nothing(met: Path, change: str) -> None:
     ends(grants(met, "+review.remote", change), 2, repr(change))
     assert grants_of(met) == {}
 
 
-def test_of_several_hubs_one_is_named(met: Path) -> None:
+def test_grants_command_requires_the_hub_if_several_are_known(met: Path) -> None:
     knows(met, "other.example", OTHER)
     ends(grants(met, "+review.remote"), 2, "hub.example, other.example")
     assert grants_of(met, "--hub", "other.example", "+review.remote") == {"review.remote": []}
     assert grants_of(met, "--hub", "hub.example") == {}
 
 
-def test_a_hub_replaced_by_another_needs_no_address(met: Path) -> None:
+def test_hub_that_replaced_another_has_no_grants_of_the_old_hub(met: Path) -> None:
     assert grants_of(met, "+review.remote") == {"review.remote": []}
     knows(met, "hub.example", OTHER)
     assert grants_of(met) == {}, "what was granted to the hub before it is not its own"
@@ -633,7 +629,7 @@ def answer(hub: Hub, asked: Path) -> Callable[..., Result]:
     return lambda *words, **given: hub("answer", "--db", str(asked), *words, **given)
 
 
-def test_an_owner_sees_what_waits_and_answers_it_by_its_number(answer: Callable[..., Result]) -> None:
+def test_answer_command_lists_questions_and_answers_by_number(answer: Callable[..., Result]) -> None:
     listed = answer()
     assert "1  lead (roadmap)" in listed.output and "   Which colour?" in listed.output
     assert "shape?" not in listed.output
@@ -653,7 +649,7 @@ def test_an_owner_sees_what_waits_and_answers_it_by_its_number(answer: Callable[
         (["1", "-"], 1, "an answer has words"),
     ],
 )
-def test_what_cannot_be_answered_is_refused_in_words(
+def test_invalid_answer_command_is_refused_with_the_reason(
     answer: Callable[..., Result], words: list[str], code: int, said: str
 ) -> None:
     ends(answer(*words), code, output=(said,))

@@ -58,7 +58,7 @@ def partial_run(hub: Hub, served: ServedHub, portal: BlockingPortal) -> str:
     return id
 
 
-def test_a_run_is_named_by_the_end_of_its_id_and_shows_why_it_waits(
+def test_runs_command_lists_id_end_and_cause_of_the_wait(
     hub: Hub, served: ServedHub, portal: BlockingPortal
 ) -> None:
     portal.call(served.run, "r-0", RunState.COMPLETED)
@@ -81,7 +81,7 @@ def test_a_run_is_named_by_the_end_of_its_id_and_shows_why_it_waits(
     assert (second.split()[-1], json.loads(hub("runs", "--json").stdout)["runs"][0]["id"]) == ("-", ID)
 
 
-def test_a_run_names_the_encoding_that_was_guessed_for_a_file(
+def test_runs_show_names_the_guessed_encoding_of_a_file(
     hub: Hub, served: ServedHub, portal: BlockingPortal
 ) -> None:
     (frames,) = folder(a="- [ ] payer Zoé")
@@ -101,7 +101,7 @@ def test_a_run_names_the_encoding_that_was_guessed_for_a_file(
         ("image/png; name=a.png\n\nx", "a.md: parts text/plain read 1, parts image/png no text 1"),
     ],
 )
-def test_a_run_names_the_parts_of_a_mail_if_one_was_not_read(
+def test_runs_show_names_the_mail_parts_if_a_part_was_not_read(
     hub: Hub, served: ServedHub, portal: BlockingPortal, other: str, remark: str
 ) -> None:
     kind = "alternative" if "html" in other else "mixed"
@@ -131,7 +131,7 @@ def test_a_partial_run_shows_failed_and_remaining_files(hub: Hub, partial_run: s
     assert "1 read, 0 skipped, 2 failed, 4 left for the next runs" in shown
 
 
-def test_files_left_out_of_a_run_are_counted_with_their_reasons_wherever_it_is_shown(
+def test_run_outputs_count_skipped_files_with_reasons(
     hub: Hub, served: ServedHub, portal: BlockingPortal
 ) -> None:
     (frames,) = folder(a="- [ ] pay")
@@ -153,7 +153,7 @@ def test_files_left_out_of_a_run_are_counted_with_their_reasons_wherever_it_is_s
     assert sentence in hub("runs", "files", run["id"]).stderr
 
 
-def test_a_pause_that_waits_for_the_files_in_progress_is_reported(
+def test_runs_pause_reports_a_pause_that_waits_for_files_in_progress(
     hub: Hub, served: ServedHub, portal: BlockingPortal
 ) -> None:
     with portal.wrap_async_context_manager(served.working(*folder(a="- [ ] one"), answers=())) as link:
@@ -178,7 +178,7 @@ def test_one_run_shows_how_long_each_step_took(hub: Hub, served: ServedHub, port
     assert all(len(line) <= 80 for line in shown.splitlines())
 
 
-def test_a_run_can_be_followed_to_its_end_while_it_is_shown(
+def test_runs_show_with_follow_shows_the_outcome_of_the_run(
     hub: Hub, served: ServedHub, portal: BlockingPortal, leads: Leads
 ) -> None:
     portal.call(served.run, "r-1", RunState.RUNNING)
@@ -186,7 +186,7 @@ def test_a_run_can_be_followed_to_its_end_while_it_is_shown(
     ends(hub("runs", "show", "r-1", "--follow"), 0, stdout=("outcome   success",))
 
 
-def test_following_a_run_that_has_failed_shows_it_and_ends_with_1(
+def test_runs_show_with_follow_of_a_failed_run_exits_with_1(
     hub: Hub, served: ServedHub, portal: BlockingPortal
 ) -> None:
     portal.call(served.run, "r-2", RunState.FAILED)
@@ -214,7 +214,9 @@ def test_a_run_is_stopped_with_the_caller_as_actor(
     assert f"operator {me}" in shown and "operator:" not in shown
 
 
-def test_a_rerun_is_named_alone_on_stdout(hub: Hub, served: ServedHub, portal: BlockingPortal) -> None:
+def test_runs_rerun_prints_only_the_new_run_id_on_stdout(
+    hub: Hub, served: ServedHub, portal: BlockingPortal
+) -> None:
     portal.call(served.run, "r-1", RunState.CANCELLED)
     result = hub("runs", "rerun", "r-1")
     again = result.stdout.strip()
@@ -239,7 +241,7 @@ def test_runs_are_listed_by_outcome_device_and_time(
     assert (row.split()[2], hub("runs", "--device", "lab").exit_code) == ("failed", 1)
 
 
-def test_a_run_that_its_connector_returned_to_the_queue_shows_why(
+def test_runs_show_reports_why_a_connector_returned_the_run(
     hub: Hub, served: ServedHub, portal: BlockingPortal
 ) -> None:
     why = "connector wiki: the server wrote a line of more than 2097152 bytes"
@@ -254,7 +256,7 @@ def test_a_run_that_its_connector_returned_to_the_queue_shows_why(
     assert facts["attempts"].strip() == "attempt 1 of 5; returned to the queue 1 times"
 
 
-def test_why_prints_a_line_for_each_run(hub: Hub, served: ServedHub, portal: BlockingPortal) -> None:
+def test_runs_why_prints_one_line_per_run(hub: Hub, served: ServedHub, portal: BlockingPortal) -> None:
     portal.call(served.run, "r-0", RunState.COMPLETED)
     portal.call(partial(served.run, "r-1", RunState.CANCELLED, reason="start_deadline"))
     portal.call(partial(served.run, "r-2", RunState.FAILED, reason="the device refused"))
@@ -270,7 +272,7 @@ def test_why_prints_a_line_for_each_run(hub: Hub, served: ServedHub, portal: Blo
     ]
 
 
-def test_a_list_without_a_match_is_reported(hub: Hub, served: ServedHub) -> None:
+def test_runs_command_without_a_match_reports_no_matching_runs(hub: Hub, served: ServedHub) -> None:
     assert hub("runs").stderr == "no matching runs; start one: hub run AGENT --follow\n"
 
 
@@ -311,7 +313,7 @@ def test_an_invalid_time_is_refused_with_the_valid_forms(hub: Hub, text: str) ->
     assert "is not a time" in error and "yesterday 18:00" in error
 
 
-def test_a_preview_of_a_prompt_that_no_model_follows_says_so(
+def test_agents_preview_without_a_model_reports_that_the_prompt_has_no_effect(
     hub: Hub, served: ServedHub, portal: BlockingPortal, tmp_path: Path
 ) -> None:
     prompt = tmp_path / "new.txt"
@@ -353,7 +355,7 @@ def _run(*units: dict[str, Any], moves: dict[str, float], ended: float | None = 
         ([(9.9, 10, "#")], "         #"),
     ],
 )
-def test_a_bar_is_to_scale_and_nothing_is_too_short_to_be_seen(
+def test_time_bar_is_to_scale_and_shows_every_short_span(
     spans: list[tuple[float, float, str]], drawn: str
 ) -> None:
     def at(seconds: float) -> datetime:
@@ -370,14 +372,14 @@ def test_a_stage_lasts_until_the_next_move_and_the_end_lasts_no_time() -> None:
     ]
 
 
-def test_the_stage_of_a_live_run_goes_on_until_now() -> None:
+def test_stage_of_a_live_run_lasts_until_now() -> None:
     assert stage_lines(_run(moves={"QUEUED": 0, "PAUSED": 40}), 27) == [
         "queued   40 s  |####      |",
         "paused  1 min  |    ######|",
     ]
 
 
-def test_a_file_is_read_then_looked_through_then_delivered() -> None:
+def test_file_bar_shows_reading_extracting_and_delivering_in_order() -> None:
     moves = {"QUEUED": 0.0, "RUNNING": 10.0, "COMPLETED": 40.0}
     run = _run(_unit("a.md", 20, 30, 40), moves=moves, ended=40)
     header, line, legend = file_lines(run, 80)
@@ -390,13 +392,13 @@ def test_a_file_is_read_then_looked_through_then_delivered() -> None:
     assert legend == LEGEND
 
 
-def test_a_file_that_failed_has_its_reason_in_place_of_a_bar() -> None:
+def test_failed_file_line_shows_the_reason_instead_of_a_bar() -> None:
     moves = {"RUNNING": 0.0, "COMPLETED": 40.0}
     run = _run(_unit("b.md", 10, None, 20, state="FAILED", error="not\ntext"), moves=moves, ended=40)
     assert file_lines(run, 80)[1].endswith("20 s  not text")
 
 
-def test_a_known_file_has_no_line_and_a_skipped_one_has_its_reason() -> None:
+def test_file_lines_omit_known_files_and_show_the_reason_of_skipped_files() -> None:
     known, left_out = _unit("a.md", state="SKIPPED"), _unit("b.md", state="SKIPPED", error="too large")
     run = _run(known, left_out, moves={"RUNNING": 0})
     told = file_lines(run, 80)
@@ -404,7 +406,7 @@ def test_a_known_file_has_no_line_and_a_skipped_one_has_its_reason() -> None:
     assert told[1].split() == ["b.md", "SKIPPED", "1", "-", "too", "large"]
 
 
-def test_of_too_many_files_those_are_shown_that_failed_or_took_longest() -> None:
+def test_file_lines_are_limited_to_failed_and_slowest_files() -> None:
     quick = [_unit(f"quick-{n:03}.md", 1, 2, 3 + n / 1_000) for n in range(MOST_FILES)]
     slow = _unit("slow.md", 1, 2, 90)
     failed = _unit("failed.md", state="FAILED", error="gone")
@@ -415,7 +417,7 @@ def test_of_too_many_files_those_are_shown_that_failed_or_took_longest() -> None
     assert "and 2 more files" in told[-2]
 
 
-def test_a_long_path_is_shown_with_its_end_and_no_control_character() -> None:
+def test_long_path_in_file_lines_is_shown_by_the_end_without_controls() -> None:
     run = _run(_unit("a\x1b" + "folder/" * 20 + "end.md", 1, 2, 3), moves={"RUNNING": 0})
     line = file_lines(run, 80)[1]
     assert line.startswith("...") and "end.md" in line
@@ -423,11 +425,11 @@ def test_a_long_path_is_shown_with_its_end_and_no_control_character() -> None:
     assert len(line) <= 80
 
 
-def test_short_times_have_tenths() -> None:
+def test_durations_below_ten_seconds_are_shown_with_tenths() -> None:
     assert [took(seconds) for seconds in (0.04, 9.96, 12.3, 200)] == ["0.0 s", "10.0 s", "12 s", "3 min 20 s"]
 
 
-def test_a_long_reason_is_below_its_file_in_lines_that_fit() -> None:
+def test_long_failure_reason_is_wrapped_below_the_file_line() -> None:
     reason = "the budget budget.run_usd = 1 is reached: 0.9990 USD spent, and the next question may cost more"
     failed = _unit("a.md", state="FAILED", error=reason)
     lines = file_lines(_run(failed, moves={"RUNNING": 0}, ended=10), 80)

@@ -40,7 +40,7 @@ def asked(hub: Hub, tmp_path: Path) -> Asked:
     ],
     ids=["certificate", "http at TLS", "https without TLS", "devices"],
 )
-def test_a_port_that_answers_no_operator_is_named_with_its_mend(
+def test_url_of_a_wrong_port_is_reported_with_the_remedy(
     asked: Asked,
     portal: BlockingPortal,
     tmp_path: Path,
@@ -53,7 +53,7 @@ def test_a_port_that_answers_no_operator_is_named_with_its_mend(
         ends(asked(f"{scheme}://{where}"), code, *(text.format(where) for text in said))
 
 
-def test_a_port_at_which_nothing_listens(asked: Asked) -> None:
+def test_address_of_a_closed_port_is_reported_as_unreachable(asked: Asked) -> None:
     ends(asked("http://127.0.0.1:1"), 3, "no hub answers at http://127.0.0.1:1")
 
 
@@ -65,13 +65,11 @@ def service(served: ServedHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.delenv("STATE_DIRECTORY", raising=False)
 
 
-def test_without_a_named_hub_the_service_is_used(service: None) -> None:
+def test_command_without_a_named_hub_uses_the_system_service(service: None) -> None:
     ends(CliRunner().invoke(command, ["status"]), 0, stdout=("home",))
 
 
-def test_a_hub_that_was_named_and_does_not_run_is_not_taken_for_the_service(
-    service: None, tmp_path: Path
-) -> None:
+def test_command_for_a_named_stopped_hub_does_not_use_the_service(service: None, tmp_path: Path) -> None:
     ends(
         CliRunner().invoke(command, ["--state", str(tmp_path / "mine"), "status"]), 3, str(tmp_path / "mine")
     )
@@ -108,11 +106,11 @@ def test_a_user_without_access_to_the_folder_is_referred_to_the_hubs_user(
     assert "as the hub's own user, or as a member of the group hub-operators" in told.stderr
 
 
-def test_owner_of_a_folder_without_rights_gets_the_command_that_gives_them(tmp_path: Path) -> None:
+def test_permission_error_in_an_own_folder_names_the_chmod_command(tmp_path: Path) -> None:
     told = as_failure(PermissionError(13, "Permission denied", str(tmp_path / "state" / "hub.db")))
     assert told.next_step == f"let its owner use it: chmod u+rwX '{tmp_path}'"
 
 
-def test_a_file_that_may_not_be_opened_is_named() -> None:
+def test_permission_error_names_the_file() -> None:
     told = as_failure(PermissionError(13, "Permission denied", "/var/lib/hub/hub.db"))
     assert told.message == "no permission for /var/lib/hub/hub.db: Permission denied"

@@ -36,7 +36,7 @@ async def _add(state: Path, name: str) -> None:
         await store.write(devices.ensure_user, UserId(name), name, AT)
 
 
-def test_a_running_hub_is_drained_and_its_restart_stays(hub: Hub, served: ServedHub) -> None:
+def test_drain_with_restart_cannot_be_taken_back_by_a_later_drain(hub: Hub, served: ServedHub) -> None:
     ends(hub("drain", "--restart"), 0, "runs in progress: 0")
     assert (served.drain.is_begun, served.drain.restarts) == (True, True)
     again = json.loads(hub("drain", "--json").stdout)
@@ -46,7 +46,7 @@ def test_a_running_hub_is_drained_and_its_restart_stays(hub: Hub, served: Served
     assert [(entry["actor"], entry["detail"]) for entry in entries] == [(actor, {"executing": 0})]
 
 
-def test_a_hurry_before_its_listener_is_not_lost() -> None:
+def test_drain_hurry_before_the_listener_is_delivered_later() -> None:
     drain, hurried = Drain(), list[bool]()
     drain.hurry()
     drain.on_hurry(lambda: hurried.append(True))
@@ -86,24 +86,24 @@ def test_a_backup_without_settings_is_reported(hub: Hub, known: Path, tmp_path: 
     )
 
 
-def test_a_backup_does_not_replace_a_file(hub: Hub, known: Path, tmp_path: Path) -> None:
+def test_backup_does_not_replace_an_existing_file(hub: Hub, known: Path, tmp_path: Path) -> None:
     (tmp_path / "one").write_text("precious")
     ends(hub("backup", str(tmp_path / "one")), 73, "choose another FILE")
 
 
-def test_a_broken_or_missing_backup_is_a_finding(hub: Hub, tmp_path: Path) -> None:
+def test_backup_verify_of_a_broken_or_missing_file_exits_with_1(hub: Hub, tmp_path: Path) -> None:
     (tmp_path / "one").write_bytes(b"x" * 100_000)
     assert hub("backup", "--verify", str(tmp_path / "one")).exit_code == 1
     assert hub("restore", str(tmp_path / "one"), "--yes").exit_code == 1
     ends(hub("backup", "--verify", str(tmp_path / "nope")), 1, "write a new one: hub backup FILE")
 
 
-def test_without_a_database_nothing_is_backed_up(hub: Hub, tmp_path: Path) -> None:
+def test_backup_without_a_database_is_refused(hub: Hub, tmp_path: Path) -> None:
     ends(hub("backup", str(tmp_path / "one")), 1, "use --state DIR")
 
 
 @pytest.mark.parametrize("yes", [("--yes",), ()], ids=["yes", "asked"])
-def test_the_state_of_a_running_hub_is_not_replaced_and_no_question_is_asked(
+def test_restore_over_a_running_hub_is_refused_without_a_question(
     hub: Hub, known: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, yes: tuple[str, ...]
 ) -> None:
     hub("backup", str(tmp_path / "one"))
@@ -120,13 +120,13 @@ def test_the_state_of_a_running_hub_is_not_replaced_and_no_question_is_asked(
     assert not list(known.glob("before-restore-*"))
 
 
-def test_a_database_on_a_server_is_backed_up_by_its_server(hub: Hub, tmp_path: Path) -> None:
+def test_backup_of_a_server_database_is_refused_with_pg_dump(hub: Hub, tmp_path: Path) -> None:
     settings = tmp_path / "hub.toml"
     settings.write_text('[storage]\nurl = "postgresql://hub@db.example/hub"\n')
     ends(hub("backup", str(tmp_path / "one"), "--config", str(settings)), 2, "pg_dump")
 
 
-def test_a_backup_of_another_program_is_recorded_while_a_hub_runs(
+def test_backup_record_of_a_dump_file_is_audited_while_a_hub_runs(
     hub: Hub, tmp_path: Path, postgres: Postgres
 ) -> None:
     settings, dump = tmp_path / "hub.toml", tmp_path / "hub.dump"
@@ -146,14 +146,12 @@ def test_a_backup_of_another_program_is_recorded_while_a_hub_runs(
     assert entries == [("backup.made", "hub.dump", '{"size_bytes":12345}')]
 
 
-def test_a_backup_that_is_no_file_is_recorded_by_its_name(hub: Hub, known: Path) -> None:
+def test_backup_record_of_a_snapshot_name_is_stored_without_a_size(hub: Hub, known: Path) -> None:
     told = json.loads(hub("backup", "--record", "snapshot-of-monday", "--json").stdout)
     assert (told["file"], told["size_bytes"]) == ("snapshot-of-monday", None)
 
 
-def test_a_running_hub_whose_database_is_no_file_refuses_a_backup(
-    state: Path, portal: BlockingPortal
-) -> None:
+def test_running_hub_with_an_in_memory_database_refuses_a_backup(state: Path, portal: BlockingPortal) -> None:
     state.mkdir()
     in_memory = TEXT + '[storage]\nurl = "sqlite://"\n'
     with (

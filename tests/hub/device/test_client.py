@@ -591,7 +591,7 @@ def test_a_refused_certificate_is_shown_with_the_mend_of_its_fault() -> None:
         assert mend in told, told
 
 
-async def test_a_port_at_which_nothing_listens(tmp_path: Path) -> None:
+async def test_address_of_a_closed_port_is_reported_as_unreachable(tmp_path: Path) -> None:
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))  # and no program listens
         where = f"127.0.0.1:{bound.getsockname()[1]}"

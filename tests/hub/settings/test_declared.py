@@ -94,7 +94,7 @@ def _declared(folder: Path, *lines: str) -> DeclaredAgent:
         ),
     ],
 )
-def test_a_schedule_is_kept_in_milliseconds_with_its_defaults_filled_in(
+def test_declared_schedule_is_stored_in_milliseconds_with_defaults(
     tmp_path: Path, schedule: str, declared: DeclaredSchedule
 ) -> None:
     assert _declared(tmp_path, f"schedule = {schedule}").schedule == declared
@@ -143,13 +143,13 @@ def test_a_schedule_is_kept_in_milliseconds_with_its_defaults_filled_in(
         ),
     ],
 )
-def test_a_slot_is_caught_up_until_it_ends_and_comes_on_time(
+def test_declared_slot_is_caught_up_until_the_slot_ends_without_jitter(
     tmp_path: Path, slot: str, declared: DeclaredSchedule
 ) -> None:
     assert _declared(tmp_path, f"slots = [{slot}]").slots == (declared,)
 
 
-def test_an_agent_is_kept_as_it_is_written(tmp_path: Path) -> None:
+def test_declared_agent_has_the_values_of_the_file(tmp_path: Path) -> None:
     assert _declared(tmp_path, 'user = "anna"', "priority = 3", "max_concurrent_runs = 2") == DeclaredAgent(
         name="notes",
         user_name="anna",
@@ -180,7 +180,7 @@ def problems(text: str) -> list[str]:
     return [f"{one.line}: {one.path}: {one.message}" for one in found]
 
 
-def test_each_value_has_the_type_that_toml_gives_it() -> None:
+def test_declared_config_value_has_the_type_of_toml() -> None:
     said = 'config = { a = "x", b = 5, c = 0.5, d = true, e = [1, "y"], f = { g = [] } }\n'
     (agent,) = declared_agents(check_text(NOTES + said, Path("hub.toml"), environ={}).usable())
     assert agent.config == (
@@ -213,12 +213,12 @@ def test_each_value_has_the_type_that_toml_gives_it() -> None:
         ),
     ],
 )
-def test_a_mistake_is_reported_with_its_position(lines: str, problem: str) -> None:
+def test_invalid_setting_is_reported_with_the_position(lines: str, problem: str) -> None:
     (told,) = problems(f"{NOTES}{lines}\n{MODEL}")
     assert told.startswith(problem)
 
 
-async def test_a_file_that_is_taken_up_changes_its_own_configs_and_no_others() -> None:
+async def test_applying_a_file_changes_only_configs_of_the_file() -> None:
     def take_up(c: sa.Connection, at: int, config: str) -> Reconciled:
         owner = devices.ensure_user(c, UserId("u"), "owner", 1)
         declared = declared_agents(check_text(NOTES + config, Path("hub.toml"), environ={}).usable())
@@ -279,13 +279,13 @@ def able(agent: DeclaredAgent) -> list[str]:
         ('[{ name = "read", enabled = false }, { name = "web" }]', ["read 1.0.0", "web 1.0.0 enabled"]),
     ],
 )
-def test_the_newest_version_of_a_name_is_enabled_unless_it_is_said_otherwise(
+def test_newest_declared_capability_version_is_enabled_by_default(
     tmp_path: Path, written: str, enabled: list[str]
 ) -> None:
     assert able(_declared(tmp_path, f"capabilities = {written}")) == enabled
 
 
-def test_needs_are_kept_in_one_spelling(tmp_path: Path) -> None:
+def test_declared_needs_are_normalized(tmp_path: Path) -> None:
     assert _declared(tmp_path, 'needs = ["read>=1.2,<2", "web"]').needs == ("read >= 1.2, < 2", "web")
 
 

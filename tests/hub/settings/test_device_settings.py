@@ -107,7 +107,7 @@ def problems(file: Path, text: str | bytes) -> list[str]:
         ),
     ],
 )
-def test_file_of_a_device_is_checked_with_place_and_remedy(
+def test_device_file_problems_have_position_and_remedy(
     tmp_path: Path, text: str | bytes, wrong: list[str]
 ) -> None:
     found = problems(tmp_path / "device.toml", text)
@@ -128,7 +128,7 @@ def test_file_of_a_device_is_checked_with_place_and_remedy(
         ("[key]", "[key", [":10:5: error: "]),
     ],
 )
-def test_manifest_is_checked_with_its_own_places(
+def test_problems_of_a_connector_manifest_have_positions_in_the_manifest(
     tmp_path: Path, old: str, new: str, wrong: list[str]
 ) -> None:
     manifest = tmp_path / "todoist.toml"
@@ -140,7 +140,7 @@ def test_manifest_is_checked_with_its_own_places(
     assert [one for one, start in zip(found, wrong, strict=True) if not one.startswith(start)] == []
 
 
-def test_missing_file_names_the_command_that_writes_it(tmp_path: Path) -> None:
+def test_missing_device_file_is_reported_with_the_install_command(tmp_path: Path) -> None:
     (problem,) = check_device_file(tmp_path / "device.toml").problems
     assert "hub device install" in problem.hint
 

@@ -38,7 +38,7 @@ def lines_changed(before: str, after: str) -> list[str]:
     return [line for line in ndiff(before.splitlines(), after.splitlines()) if line[0] in "+-"]
 
 
-def test_a_value_is_changed_in_its_line_and_the_comment_stays() -> None:
+def test_edit_of_a_value_changes_only_the_value_and_preserves_the_comment() -> None:
     after = edited(SAMPLE, {"hub.name": "cabin"})
     removed, added = lines_changed(SAMPLE, after)
     assert removed == '- name = "home"                       # name of the hub'
@@ -46,24 +46,24 @@ def test_a_value_is_changed_in_its_line_and_the_comment_stays() -> None:
     assert added.endswith("# name of the hub")
 
 
-def test_a_new_key_is_written_after_the_others_of_its_table() -> None:
+def test_edit_writes_a_new_key_after_the_other_keys_of_the_table() -> None:
     after = edited(SAMPLE, {"agents.notes.priority": 3})
     assert lines_changed(SAMPLE, after) == ["+ priority = 3"]
     assert "and of dates without one\npriority = 3\n# description" in after
 
 
-def test_a_new_table_is_added_at_the_end() -> None:
+def test_edit_adds_a_new_table_at_the_end_of_the_file() -> None:
     assert edited("[hub]\n", {"limits.runs": 40, "limits.run_files": 9}) == (
         "[hub]\n\n[limits]\nruns = 40\nrun_files = 9\n"
     )
 
 
-def test_a_new_table_within_an_inline_table_is_inline_too() -> None:
+def test_edit_adds_a_table_within_an_inline_table_as_inline() -> None:
     after = edited('[listen]\ndevices = { address = "a" }\n', {"listen.devices.tls.key": "k"})
     assert tomllib.loads(after) == {"listen": {"devices": {"address": "a", "tls": {"key": "k"}}}}
 
 
-def test_a_setting_that_is_commented_out_is_set_in_its_line_and_its_table_with_it() -> None:
+def test_edit_uncomments_a_commented_setting_and_table() -> None:
     after = edited(SAMPLE, {"limits.connections": 5, "limits.runs": 7})
     changed = lines_changed(SAMPLE, after)
     assert [line for line in changed if line[0] == "+"] == [
@@ -75,12 +75,12 @@ def test_a_setting_that_is_commented_out_is_set_in_its_line_and_its_table_with_i
     assert lines_changed(after, edited(after, {"limits.runs": 8}))[0].startswith("- runs = 7")
 
 
-def test_a_commented_value_of_several_lines_stays_a_comment() -> None:
+def test_edit_leaves_a_commented_multiline_value_as_a_comment() -> None:
     text = '# [model]\n# name = """\n# a"""\n'
     assert edited(text, {"model.name": "b"}) == '[model]\nname = "b"\n# name = """\n# a"""\n'
 
 
-def test_a_key_that_is_left_out_takes_its_line_along() -> None:
+def test_edit_that_removes_a_key_removes_the_line() -> None:
     after = edited(SAMPLE, {}, ["agents.notes.schedule", "limits.runs"])
     (removed,) = lines_changed(SAMPLE, after)
     assert removed.startswith('- schedule = "0 7 * * 1-5"')
@@ -93,7 +93,7 @@ def test_a_reference_to_a_secret_is_written_in_one_line() -> None:
     assert len(lines_changed(text, after)) == 2
 
 
-def test_line_ends_stay_what_they_are() -> None:
+def test_edit_preserves_the_line_ends_of_the_file() -> None:
     text = SAMPLE.replace("\n", "\r\n")
     assert edited(text, {"hub.name": "x", "hub.more": 1}).count("\r\n") == text.count("\r\n") + 1
     assert edited(text, {"hub.name": "x"}).count("\n") == text.count("\n")
@@ -109,13 +109,13 @@ def test_line_ends_stay_what_they_are() -> None:
         ("hub.name.first", "hub.name.first: name is no table"),
     ],
 )
-def test_a_key_that_leads_nowhere_is_refused(key: str, told: str) -> None:
+def test_edit_of_a_key_that_cannot_be_located_is_refused(key: str, told: str) -> None:
     with pytest.raises(CannotEdit, match=told):
         edited(SAMPLE, {key: 1})
 
 
 @each("value", [None, {"a": None}, [None]])
-def test_a_value_that_toml_does_not_have_is_refused(value: object) -> None:
+def test_edit_with_a_value_that_toml_cannot_express_is_refused(value: object) -> None:
     with pytest.raises(CannotEdit):
         edited(SAMPLE, {"hub.name": value})
 
@@ -135,7 +135,9 @@ VALUES = st.one_of(
     name=NAMES,
     value=VALUES,
 )
-def test_whatever_is_set_is_read_back_and_nothing_else_changes(table: str, name: str, value: Any) -> None:
+def test_edited_value_is_read_back_and_other_settings_are_unchanged(
+    table: str, name: str, value: Any
+) -> None:
     after = edited(SAMPLE, {f"{table}.{name}": value})
     doc, expected = tomllib.loads(after), tomllib.loads(SAMPLE)
     here: Any = expected
@@ -173,7 +175,7 @@ def changed(before: str, after: str) -> tuple[KeyChange, ...]:
     return key_changes(document(before), document(after))
 
 
-def test_each_key_is_named_with_its_values_and_an_entry_by_its_name() -> None:
+def test_settings_changes_list_each_key_with_old_and_new_value() -> None:
     after = LIMITS.replace("runs = 4", "run_files = 9") + NOTES.replace("900", "60")
     assert changed(LIMITS + NOTES, after) == (
         KeyChange("limits.runs", "4", None),
@@ -185,7 +187,7 @@ def test_each_key_is_named_with_its_values_and_an_entry_by_its_name() -> None:
     assert (added.key, added.old) == ("agents.mail", None)
 
 
-def test_a_name_may_have_dots_and_another_user_an_agent_of_the_same_name() -> None:
+def test_settings_changes_support_dotted_names_and_equal_names_of_two_users() -> None:
     dotted = NOTES.replace('"notes"', '"my.notes"')
     assert changed(dotted, dotted.replace("Find.", "Look.")) == (
         KeyChange("agents.my.notes.prompt", '"Find."', '"Look."'),
@@ -211,7 +213,7 @@ def test_a_name_may_have_dots_and_another_user_an_agent_of_the_same_name() -> No
         ("config = {{ inner = {{ password = '{}' }} }}", "agents.notes.config"),
     ],
 )
-def test_a_secret_has_its_digest(line: str, key: str) -> None:
+def test_settings_change_shows_a_secret_only_as_a_digest(line: str, key: str) -> None:
     (change,) = changed(NOTES, NOTES + line.format("abcdefghijklmnopqrstuvwxyz"))
     assert change.key == key
     assert change.new is not None and change.new.startswith("(secret, SHA-256 ")
@@ -221,17 +223,17 @@ def test_a_secret_has_its_digest(line: str, key: str) -> None:
         undone([KeyChange(change.key, change.new)])
 
 
-def test_a_reference_to_a_secret_is_none() -> None:
+def test_settings_change_shows_a_reference_to_a_secret_as_written() -> None:
     text = '[model]\nkind = "openai"\napi_key = { env = "KEY" }\n'
     assert KeyChange("model.api_key", None, '{ env = "KEY" }') in changed("", text)
 
 
-def test_a_long_value_has_its_digest() -> None:
+def test_settings_change_shows_a_long_value_as_a_digest() -> None:
     (change,) = changed(NOTES, NOTES.replace("Find.", "Find." * 5_000))
     assert (change.old, str(change.new)[:6]) == ('"Find."', "(long,")
 
 
-def test_changes_of_one_key_are_one_from_the_first_to_the_last_value() -> None:
+def test_combined_changes_of_one_key_span_first_to_last_value() -> None:
     there_and_back = [KeyChange("limits.runs", "4", "5"), KeyChange("limits.runs", "5", "4")]
     assert combined(there_and_back) == ()
     more = [KeyChange("hub.name", None, '"x"'), KeyChange("limits.runs", "4", "6")]
@@ -257,7 +259,7 @@ def test_changes_of_one_key_are_one_from_the_first_to_the_last_value() -> None:
         "",
     ],
 )
-def test_what_is_undone_is_as_it_was_and_comments_stay(after: str) -> None:
+def test_undone_settings_change_restores_values_and_preserves_comments(after: str) -> None:
     before = LIMITS + NOTES + MAIL
     values, without = undone(changed(before, after))
     assert changed(before, edited(after, values, without)) == ()
@@ -306,7 +308,7 @@ def test_every_secret_and_every_file_of_the_settings_is_guarded() -> None:
     assert not unguarded
 
 
-async def test_the_scope_of_settings_alone_opens_no_file_and_no_other_model(tmp_path: Path) -> None:
+async def test_settings_scope_alone_cannot_change_guarded_keys(tmp_path: Path) -> None:
     scopes, details = [Scope.READ, Scope.SETTINGS], []
     async with answering(tmp_path) as hub, over_tcp(hub, await hub.token(Role.ADMIN, scopes)) as client:
         for key, value in REACHING:
@@ -321,7 +323,7 @@ async def test_the_scope_of_settings_alone_opens_no_file_and_no_other_model(tmp_
     assert (allowed.status_code, hub.settings.read_text()) == (200, TEXT.replace("4", "5"))
 
 
-async def test_a_text_that_is_only_tried_does_not_tell_which_files_there_are(tmp_path: Path) -> None:
+async def test_config_check_by_settings_scope_does_not_reveal_existing_files(tmp_path: Path) -> None:
     (tmp_path / "there").write_text("a secret")
     async with answering(tmp_path) as hub:
         narrow = await hub.token(Role.ADMIN, [Scope.SETTINGS])
@@ -339,7 +341,7 @@ async def test_a_text_that_is_only_tried_does_not_tell_which_files_there_are(tmp
     assert (harmless.status_code, harmless.json()["ok"]) == (200, True)
 
 
-async def test_an_admin_and_a_user_of_the_hubs_machine_may_change_them(
+async def test_guarded_keys_are_changed_by_admins_and_over_the_unix_socket(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "url").write_text("sqlite:///b.db")
@@ -361,7 +363,7 @@ async def test_an_admin_and_a_user_of_the_hubs_machine_may_change_them(
         "",
     ],
 )
-def test_a_guarded_key_stays_what_it_is_however_the_text_is_written(after: str) -> None:
+def test_guarded_key_change_is_refused_in_every_spelling_of_the_text(after: str) -> None:
     with pytest.raises(BeyondSettings, match="model"):
         check_guarded(MODEL, after)
     check_guarded(MODEL, MODEL.replace(' = "m"', ' = "n"') + "\n[limits]\nruns = 3\n")
@@ -369,7 +371,7 @@ def test_a_guarded_key_stays_what_it_is_however_the_text_is_written(after: str) 
     check_guarded(MODEL, "no toml")
 
 
-def test_a_fallback_model_is_added_with_all_scopes_only() -> None:
+def test_fallback_model_is_a_guarded_setting() -> None:
     fallback = MODEL.replace("[model]", "[[fallback_models]]")
     with pytest.raises(
         BeyondSettings, match=r"fallback_models \(a secret, a file or where the model is found\)"

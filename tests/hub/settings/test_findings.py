@@ -33,7 +33,7 @@ def check(file: Path) -> Check:
     return problems
 
 
-def test_a_certificate_has_its_own_key_and_keeps_it_private(check: Check, tmp_path: Path) -> None:
+def test_foreign_or_readable_certificate_key_is_reported(check: Check, tmp_path: Path) -> None:
     mine, other = write_certificate(tmp_path, "mine"), write_certificate(tmp_path, "other")
     text = TLS.replace("hub.crt", mine.certificate.name)
     for files in (mine, other):
@@ -57,7 +57,7 @@ def test_a_missing_certificate_is_reported(check: Check, tmp_path: Path) -> None
 
 
 @each(("days", "told"), [(-0.5, "ended on "), (20, "ends on "), (22, None)])
-def test_a_certificate_is_reported_from_three_weeks_before_its_end(
+def test_certificate_is_reported_from_three_weeks_before_expiry(
     check: Check, tmp_path: Path, days: float, told: str | None
 ) -> None:
     write_certificate(tmp_path, lasts=timedelta(days=days))
@@ -78,7 +78,7 @@ def test_a_mistake_elsewhere_hides_neither_a_secret_nor_a_certificate(check: Che
     ]
 
 
-def test_a_byte_order_mark_is_reported_by_name(check: Check) -> None:
+def test_byte_order_mark_in_the_settings_file_is_reported_by_name(check: Check) -> None:
     told = (
         "1:1: error: begins with a byte order mark, which TOML does not have - save it as UTF-8 without one"
     )
@@ -92,7 +92,7 @@ def test_more_connections_than_files_may_be_open_are_a_warning(check: Check) -> 
     assert check("[limits]\nconnections = 10\n") == []
 
 
-def test_the_default_may_be_more_connections_than_files_may_be_open(
+def test_default_connections_above_the_open_file_limit_are_a_warning(
     check: Check, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(resource, "getrlimit", lambda _: (256, 1_024))  # the hub raises the first by itself
@@ -117,7 +117,7 @@ def test_a_file_that_others_may_change_is_a_warning(check: Check, file: Path, mo
     assert check("# defaults\n") == []
 
 
-def test_a_credential_is_a_file_that_the_service_manager_hands_over(check: Check, tmp_path: Path) -> None:
+def test_credential_is_read_from_the_credentials_directory(check: Check, tmp_path: Path) -> None:
     told = "5:11: error: model.api_key: there is no credential llm: CREDENTIALS_DIRECTORY is not set"
     assert check(OPENAI) == [told]
     folder = {"CREDENTIALS_DIRECTORY": str(tmp_path)}
@@ -128,17 +128,17 @@ def test_a_credential_is_a_file_that_the_service_manager_hands_over(check: Check
 
 
 @each("deep", [f"[{'a.' * 70}b]\nc = 1\n", f"[a]\nb = {'[' * 70}{']' * 70}\n", f"a.{'b.' * 400}c = 1\n"])
-def test_what_is_nested_too_deep_is_one_problem(check: Check, deep: str) -> None:
+def test_too_deeply_nested_settings_are_reported_as_one_problem(check: Check, deep: str) -> None:
     assert check(deep) == ["1:1: error: [a] is nested more than 64 levels deep - no setting needs as many"]
 
 
-def test_a_number_of_thousands_of_digits_is_a_problem(check: Check) -> None:
+def test_number_with_thousands_of_digits_is_a_settings_problem(check: Check) -> None:
     (told,) = check(f"[limits]\nruns = {'9' * 5_000}\n")
     assert told.endswith(": error: a number has too many digits")
 
 
 @each("name", ["../key", "a/b", "", ".", "..", "key\\n"])
-def test_a_credential_is_named_and_is_no_path(check: Check, name: str) -> None:
+def test_credential_name_that_is_a_path_is_refused(check: Check, name: str) -> None:
     (told,) = check(OPENAI.replace("llm", name))
     assert told.startswith("5:26: error: model.api_key.credential: not a valid name")
 
@@ -150,13 +150,13 @@ def test_a_credential_is_named_and_is_no_path(check: Check, name: str) -> None:
         ("a\\u0000b", "a path has no null character"),
     ],
 )
-def test_an_impossible_path_is_reported(check: Check, path: str, told: str) -> None:
+def test_impossible_file_path_in_settings_is_reported(check: Check, path: str, told: str) -> None:
     secret = OPENAI.replace('credential = "llm"', f'file = "{path}"')
     assert check(secret) == [f"5:20: error: model.api_key.file: {told}"]
     assert check(TLS.replace("hub.key", path)) == [f"2:40: error: listen.devices.tls.key: {told}"]
 
 
-def test_a_secret_that_cannot_be_read_says_where_it_was_looked_for() -> None:
+def test_missing_secret_error_names_the_environment_variable() -> None:
     with pytest.raises(SecretMissing, match="the environment variable NO_SUCH is not set"):
         SecretRef(env="NO_SUCH").resolve({})
     assert "NO_SUCH" not in os.environ
@@ -170,7 +170,7 @@ name = "m"
 """
 
 
-def test_models_that_stand_in_for_each_other_read_in_the_same_way(check: Check) -> None:
+def test_fallback_models_must_be_distinct_and_of_the_model_kind(check: Check) -> None:
     first = OPENAI.replace('api_key = { credential = "llm" }\n', "")
     assert check(first + FALLBACK) == []
     (told,) = check(FALLBACK)
@@ -186,7 +186,7 @@ def test_models_that_stand_in_for_each_other_read_in_the_same_way(check: Check) 
     assert "error: the first [[fallback_models]]: this model is asked already" in told
 
 
-def test_keys_and_addresses_of_models_that_stand_in_are_looked_at_too(check: Check) -> None:
+def test_secrets_and_addresses_of_fallback_models_are_checked(check: Check) -> None:
     first = OPENAI.replace('api_key = { credential = "llm" }\n', "")
     (told,) = check(f'{first}{FALLBACK}api_key = {{ env = "OTHER" }}\n')
     assert "error: fallback_models.m.api_key: the environment variable OTHER is not set" in told
@@ -198,7 +198,7 @@ def test_keys_and_addresses_of_models_that_stand_in_are_looked_at_too(check: Che
     assert "warning: fallback_models.m.base_url: 10.0.0.1 is not called" in told
 
 
-def test_a_price_has_two_halves(check: Check) -> None:
+def test_model_price_needs_both_the_input_and_the_output_price(check: Check) -> None:
     first = OPENAI.replace('api_key = { credential = "llm" }\n', "")
     assert check(f"{first}price_in_usd = 1\nprice_out_usd = 0.5\n") == []
     (told,) = check(f"{first}price_in_usd = 1.0\n")
@@ -230,7 +230,7 @@ data_types = ["tasks"]
 """
 
 
-def test_an_agent_that_is_what_its_template_asks_for_is_no_finding(check: Check) -> None:
+def test_agent_that_fits_the_template_is_no_finding(check: Check) -> None:
     assert check(TEMPLATE + AGENT + 'template = "researcher"\nconfig = { project = "x" }') == []
 
 
@@ -295,7 +295,7 @@ def test_an_invalid_value_is_reported_with_its_position(
     assert [word for word in words if word not in told] == []
 
 
-def test_an_external_id_belongs_to_one_agent(check: Check) -> None:
+def test_external_id_used_by_another_agent_is_refused(check: Check) -> None:
     one = AGENT + 'prompt = "x"\nexternal_id = "crm-7"\n'
     (told,) = check(one + one.replace('"notes"\ndevice', '"mail"\ndevice'))
     assert "14:15: error: agents.mail.external_id: another agent" in told and "line 7" in told
@@ -328,9 +328,7 @@ def _password(tmp_path: Path) -> None:
 
 
 @each("written", ["tls/ca.pem", "/etc/hub/ca.pem"])
-def test_a_file_in_the_settings_of_a_provider_begins_at_the_folder_of_the_settings(
-    tmp_path: Path, written: str
-) -> None:
+def test_relative_file_of_a_connector_begins_at_the_settings_folder(tmp_path: Path, written: str) -> None:
     file = tmp_path / "hub.toml"
     without_secret = CONNECTOR.replace('secret = { file = "pw" }\n', "")
     file.write_text(without_secret.replace('"ana"', f'"ana", ca_file = "{written}"'))
@@ -340,7 +338,7 @@ def test_a_file_in_the_settings_of_a_provider_begins_at_the_folder_of_the_settin
     assert config.settings.ca_file == tmp_path / written
 
 
-def test_a_mailbox_needs_no_password_in_the_file(check: Check) -> None:
+def test_mailbox_settings_are_valid_without_a_password(check: Check) -> None:
     assert (check(WHOLE), check(WHOLE.replace('secret = { file = "pw" }\n', ""))) == ([], [])
 
 
@@ -371,7 +369,7 @@ def test_a_mailbox_needs_no_password_in_the_file(check: Check) -> None:
         (CONNECTOR, CONNECTOR * 2, "another connector has this name"),
     ],
 )
-def test_a_mistake_is_reported_with_its_position(check: Check, was: str, wrong: str, told: str) -> None:
+def test_invalid_setting_is_reported_with_the_position(check: Check, was: str, wrong: str, told: str) -> None:
     assert was in WHOLE
     problems = check(WHOLE.replace(was, wrong))
     assert any(told in problem for problem in problems), problems
@@ -402,7 +400,7 @@ settings = { manifest = "tickets.toml", base_url = "https://tickets.example" }
         ('name = "tickets"\nurl = "{base_url}/x"\n[settings.base_url]', None),
     ],
 )
-def test_a_manifest_that_cannot_be_used_is_named_and_stops_no_hub(
+def test_unusable_connector_manifest_is_reported_and_does_not_prevent_start(
     check: Check, tmp_path: Path, content: str | None, told: str | None
 ) -> None:
     if content is not None:
@@ -431,7 +429,7 @@ def test_a_value_of_another_type_is_an_error_with_its_position(check: Check, ent
     assert 'as in "10.0.0.0/8"' in told
 
 
-def test_a_model_at_an_address_that_will_be_refused_is_warned_of(check: Check) -> None:
+def test_model_at_a_blocked_address_is_a_warning(check: Check) -> None:
     text = MODEL_AT.format(url="http://192.168.1.5:11434/v1")
     (told,) = check(text)
     assert told.startswith("3:12: warning: model.base_url: 192.168.1.5 is not called")
@@ -439,12 +437,12 @@ def test_a_model_at_an_address_that_will_be_refused_is_warned_of(check: Check) -
 
 
 @each("url", ["http://127.0.0.1:11434/v1", "https://8.8.8.8/v1", "https://model.lan/v1"])
-def test_other_addresses_and_names_are_not(check: Check, url: str) -> None:
+def test_model_at_a_public_or_loopback_address_is_no_warning(check: Check, url: str) -> None:
     assert check(MODEL_AT.format(url=url)) == []
 
 
 @each("url", ["https://169.254.169.254/x", "https://[::ffff:10.0.0.1]/x"])
-def test_a_target_at_an_address_that_will_be_refused_is_warned_of(check: Check, url: str) -> None:
+def test_notify_target_at_a_blocked_address_is_a_warning(check: Check, url: str) -> None:
     text = f'[[notify]]\nname = "ops"\nkind = "ntfy"\nurl = "{url}"\n'
     (told,) = check(text)
     assert told.startswith("4:7: warning: notify.ops.url: ")
@@ -466,13 +464,13 @@ def test_a_hub_has_no_bus_by_default() -> None:
 
 
 @each("url", ["nats://10.0.0.5:4222", "tls://bus.example", "nats://[::1]:4222"])
-def test_the_address_of_a_bus_stands_in_the_file(file: Path, url: str) -> None:
+def test_bus_address_is_read_from_the_settings_file(file: Path, url: str) -> None:
     assert problems(file, f'bus = "{url}"\nnode = "east"') == []
     assert load_settings(file).cluster.resolved({}) == url
 
 
 @each("url", ["10.0.0.5:4222", "http://bus", "nats://", "nats://bus:port", "nats://bus/x?y=z"])
-def test_what_is_not_an_address_of_nats_is_refused(file: Path, url: str) -> None:
+def test_bus_address_that_is_no_nats_address_is_refused(file: Path, url: str) -> None:
     (problem,) = problems(file, f'bus = "{url}"')
     assert "not the address of a NATS server" in problem
     (problem,) = problems(file, 'bus = { env = "BUS" }', BUS=url)
@@ -480,17 +478,17 @@ def test_what_is_not_an_address_of_nats_is_refused(file: Path, url: str) -> None
 
 
 @each("url", ["wss://a.example:8770", "ws://10.0.0.5:8770/", "wss://[::1]"])
-def test_devices_reach_a_node_at_its_address(file: Path, url: str) -> None:
+def test_node_address_for_devices_is_read_from_the_settings_file(file: Path, url: str) -> None:
     assert (problems(file, f'address = "{url}"'), load_settings(file).cluster.address) == ([], url)
 
 
 @each("url", ["a.example:8770", "https://a.example", "wss://", "wss://a:port", "wss://a/hub", "wss://me@a"])
-def test_what_devices_could_not_dial_is_no_address_of_a_node(file: Path, url: str) -> None:
+def test_node_address_that_devices_cannot_dial_is_refused(file: Path, url: str) -> None:
     (problem, *_) = problems(file, f'address = "{url}"')
     assert "not the address of a hub" in problem
 
 
-def test_an_address_with_a_password_is_a_reference(file: Path) -> None:
+def test_bus_address_with_a_password_must_be_a_reference(file: Path) -> None:
     url = "nats://hub:correct-horse@bus:4222"
     found = problems(file, f'bus = "{url}"')
     assert found and all("secret" in one and "correct-horse" not in one for one in found)
@@ -498,12 +496,12 @@ def test_an_address_with_a_password_is_a_reference(file: Path) -> None:
     assert load_settings(file, environ={"BUS": url}).cluster.resolved({"BUS": url}) == url
 
 
-def test_a_bus_without_a_database_that_others_can_use_is_warned_of(file: Path) -> None:
+def test_bus_without_a_shared_database_is_a_warning(file: Path) -> None:
     (problem,) = problems(file, 'bus = "nats://bus:4222"', database="")
     assert "no other hub can use this hub's database" in problem
 
 
-def test_an_address_that_others_reach_needs_tls_or_a_proxy_or_a_word(check: Check, tmp_path: Path) -> None:
+def test_address_reachable_by_other_machines_needs_tls_or_a_proxy(check: Check, tmp_path: Path) -> None:
     write_certificate(tmp_path)
     open_to_all = '[listen.devices]\naddress = "0.0.0.0:8770"\n'
     (told,) = check(open_to_all)
@@ -528,7 +526,7 @@ def test_an_unintended_value_is_refused_with_its_position(check: Check, line: st
     assert told in found
 
 
-def test_a_certificate_lies_beside_the_settings_file(check: Check, tmp_path: Path) -> None:
+def test_relative_certificate_path_begins_at_the_settings_folder(check: Check, tmp_path: Path) -> None:
     text = '[listen.operator]\ntls = { certificate = "a/hub.crt", key = "/etc/hub.key" }'
     settings = Settings.model_validate(
         {"listen": {"operator": {"tls": {"certificate": "a/hub.crt", "key": "/etc/hub.key"}}}},

@@ -30,7 +30,7 @@ def read(folder: Path, text: str) -> tuple[GatewaySettings, ...]:
 
 
 @each("url", ["ws://127.0.0.1:18789", "ws://localhost:1", "ws://[::1]:9", "wss://gw.example/x"])
-def test_a_gateway_is_called_in_clear_on_this_machine_alone(tmp_path: Path, url: str) -> None:
+def test_gateway_address_is_accepted_with_tls_or_on_this_machine(tmp_path: Path, url: str) -> None:
     (one,) = read(tmp_path, f'[[gateways]]\nname = "office"\nurl = "{url}"\n')
     assert one.url == url
     assert GatewayAddress.parse(one.url).is_here or GatewayAddress.parse(one.url).is_secure
@@ -79,7 +79,7 @@ def test_a_gateway_in_one_bracket_is_reported_with_the_correction(check: Check) 
     assert told.endswith("- write [[gateways]]")
 
 
-def test_there_are_so_many_gateways_at_most(check: Check) -> None:
+def test_too_many_gateways_are_reported(check: Check) -> None:
     (told,) = check("".join(OFFICE.replace("office", f"office-{n}") for n in range(MOST + 1)))
     assert told.startswith(f"1:1: error: gateways: more than {MOST} are given")
 
@@ -97,20 +97,20 @@ def test_a_reply_url_that_exposes_tokens_is_refused(check: Check, url: str, prob
     assert f"2:13: error: coordination.reply_url: {problem}" in told
 
 
-def test_without_a_word_of_coordination_agents_answer_in_their_chat() -> None:
+def test_coordination_defaults_to_no_reply_url() -> None:
     settings = CoordinationSettings()
     assert (settings.reply_url, settings.message_expires_s) == (None, 86_400)
     assert CoordinationSettings(reply_url="http://127.0.0.1:8771/").reply_url == "http://127.0.0.1:8771"
 
 
-def test_what_the_sample_shows_of_gateways_can_be_used(check: Check) -> None:
+def test_gateway_settings_of_the_sample_file_are_valid(check: Check) -> None:
     text = (ROOT / "hub.toml").read_text()
     shown = text[text.index("# [[gateways]]") : text.index("# [budget]")]
     lines = [line.removeprefix("# ") for line in shown.splitlines()]
     assert check("\n".join(line for line in lines if not line.startswith("token"))) == []
 
 
-def test_the_rows_of_a_gateway_know_neither_its_address_nor_its_token(tmp_path: Path) -> None:
+def test_declared_gateway_row_contains_neither_address_nor_token(tmp_path: Path) -> None:
     (tmp_path / "token").write_text("5f2c")
     file = tmp_path / "hub.toml"
     file.write_text(OFFICE + 'token = { file = "token" }\nmain_agent = "main"\nuser = "anna"\n')
@@ -120,7 +120,7 @@ def test_the_rows_of_a_gateway_know_neither_its_address_nor_its_token(tmp_path: 
     ]
 
 
-def test_where_documents_and_tokens_go_is_guarded() -> None:
+def test_gateway_address_and_reply_url_are_guarded_settings() -> None:
     check_guarded(OFFICE, OFFICE + '[hub]\nname = "x"\n')
     for changed in (
         OFFICE.replace("18789", "1"),
@@ -130,7 +130,7 @@ def test_where_documents_and_tokens_go_is_guarded() -> None:
             check_guarded(OFFICE, changed)
 
 
-def test_a_reload_takes_up_another_token_and_tells_so(tmp_path: Path) -> None:
+def test_reload_applies_a_changed_gateway_token_and_reports_the_renewal(tmp_path: Path) -> None:
     token, file = tmp_path / "token", tmp_path / "hub.toml"
     token.write_text("first")
     file.write_text(OFFICE + 'token = { file = "token" }\n')

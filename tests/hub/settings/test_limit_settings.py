@@ -208,31 +208,31 @@ def said_in_the_code() -> frozenset[str]:
     return frozenset(word for one in modules for word in re.findall(r'"(\w+)"', one.source))
 
 
-def test_every_field_has_exactly_one_row() -> None:
+def test_every_limit_setting_has_exactly_one_row_in_the_limit_tables() -> None:
     rows = [name for table in TABLES for name in table]
     assert sorted(rows) == sorted({*Limits.model_fields, *REMOVED})
 
 
 @each(("end", "label"), sorted(set(COUNTED.values())))
-def test_what_is_reached_ends_in_a_known_way_and_is_counted(end: str, label: str) -> None:
+def test_reached_limit_has_a_known_end_and_a_counter(end: str, label: str) -> None:
     assert end in OTHER_ENDS or end in set(ErrorCode)
     of_the_gate = label.removeprefix("operator_").removeprefix("webhook_")  # which puts that before it itself
     assert {label, of_the_gate} & said_in_the_code()
 
 
-def test_what_has_a_number_of_its_own_is_among_the_metrics() -> None:
+def test_own_metrics_of_limits_are_exported() -> None:
     shown = Metrics().render().decode()
     for metric in OWN_METRIC.values():
         assert f"\n{metric} " in shown
 
 
-def test_the_doctor_tells_only_of_what_is_counted() -> None:
+def test_doctor_gives_advice_only_for_counted_limits() -> None:
     counted = {label for _, label in COUNTED.values()} | {*IdentityLimits.__struct_fields__}
     counted.add("metric_series_of_hub")  # which no setting changes
     assert counted >= COUNSEL.keys()
 
 
-def test_a_removed_key_is_a_warning_with_the_value_that_holds(tmp_path: Path) -> None:
+def test_removed_limit_key_is_a_warning_with_the_fixed_value(tmp_path: Path) -> None:
     for name in REMOVED:
         assert name not in Limits.model_fields
     text = "[limits]\nusers = 'x'\nruns = 3\n"
@@ -246,12 +246,12 @@ def test_a_removed_key_is_a_warning_with_the_value_that_holds(tmp_path: Path) ->
     ]
 
 
-def test_a_removed_key_cannot_be_written() -> None:
+def test_edit_of_a_removed_limit_key_is_refused() -> None:
     with pytest.raises(CannotEdit, match="always uses twice new_connections_per_s"):
         edited("", {"limits.new_connections_at_once": 5})
 
 
-def test_the_values_of_removed_keys_are_those_of_the_code() -> None:
+def test_fixed_values_of_removed_limit_keys_equal_those_of_the_code() -> None:
     link, port, attempts, tokens = LinkLimits(), PortLimits(), AttemptLimits(), IdentityLimits()
     used: dict[str, object] = {
         "handshake_timeout_s": OPEN_S,

@@ -132,7 +132,7 @@ def _is_same(one: Any, other: Any) -> bool:
 
 
 @given(_documents())
-def test_every_key_and_value_is_found_and_reads_the_same_there(text: str) -> None:
+def test_every_key_and_value_of_a_toml_file_is_located(text: str) -> None:
     _all_are_found(text)
 
 
@@ -203,7 +203,7 @@ def _by_tomli_w(doc: dict[str, Any], multiline: bool) -> str:
 @pytest.mark.parametrize("write", [_by_tomlkit, _by_tomli_w])
 @given(doc=DOCUMENTS, style=st.booleans())
 @settings(max_examples=60)
-def test_what_other_writers_wrote_is_found_too(
+def test_keys_and_values_written_by_other_toml_writers_are_located(
     write: Callable[[dict[str, Any], bool], str], doc: dict[str, Any], style: bool
 ) -> None:
     _all_are_found(write(doc, style))
@@ -301,7 +301,7 @@ def put(doc: Any, path: KeyPath, value: Any) -> Any:
 @pytest.mark.slow
 @pytest.mark.parametrize("share", [4, pytest.param(1, marks=pytest.mark.soak)])
 @each(("number", "path", "around"), [(number, *field) for number, field in enumerate(FIELDS)])
-def test_no_raw_message_reaches_a_person(
+def test_settings_problems_contain_no_raw_library_messages(
     number: int, path: KeyPath, around: dict[str, Any], share: int
 ) -> None:
     for value in WRONG[number % share :: share]:

@@ -62,7 +62,7 @@ def stand(bench: SettingsBench) -> list[object]:
     ]
 
 
-async def test_changes_are_reported_by_the_time_of_their_effect(bench: SettingsBench) -> None:
+async def test_reload_reports_changes_as_live_reconnect_or_restart(bench: SettingsBench) -> None:
     bench.path.write_text(
         TEXT.replace("runs = 4", "runs = 5\nping_interval_s = 20.0")
         + AGENT
@@ -96,7 +96,7 @@ async def test_a_change_with_immediate_effect_is_reported_once(bench: SettingsBe
         assert (await bench.reloader.reload(actor=ME)).changes.live == told
 
 
-async def test_a_reload_without_news_is_taken_up_again_under_the_same_generation(
+async def test_reload_without_changes_applies_again_with_the_same_generation(
     bench: SettingsBench,
 ) -> None:
     done = await bench.reloader.reload(actor=ME)
@@ -117,7 +117,9 @@ async def test_a_reload_without_news_is_taken_up_again_under_the_same_generation
         ),
     ],
 )
-async def test_a_file_that_is_broken_changes_nothing(bench: SettingsBench, broken: str, problem: str) -> None:
+async def test_reload_of_a_broken_file_changes_nothing(
+    bench: SettingsBench, broken: str, problem: str
+) -> None:
     before = stand(bench)
     bench.path.write_text(broken)
     with pytest.raises(SettingsInvalid) as refused:
@@ -128,7 +130,9 @@ async def test_a_file_that_is_broken_changes_nothing(bench: SettingsBench, broke
 
 
 @pytest.mark.parametrize("step", ["cannot_prepare", "cannot_reconcile"])
-async def test_a_refusal_of_a_part_has_the_position_of_the_value(bench: SettingsBench, step: str) -> None:
+async def test_reload_refusal_of_a_component_has_the_position_of_the_value(
+    bench: SettingsBench, step: str
+) -> None:
     before = stand(bench)
     setattr(bench.hub, step, Unfit(("limits", "runs"), "too many for me", "take fewer"))
     bench.path.write_text(TEXT.replace("4", "5"))
@@ -138,7 +142,7 @@ async def test_a_refusal_of_a_part_has_the_position_of_the_value(bench: Settings
     assert stand(bench) == before
 
 
-async def test_an_error_without_a_key_is_reported_for_the_file(bench: SettingsBench) -> None:
+async def test_reload_error_without_a_key_is_reported_for_the_file(bench: SettingsBench) -> None:
     class Busy(HubError):
         code = ErrorCode.DATABASE_BUSY
 
@@ -149,7 +153,7 @@ async def test_an_error_without_a_key_is_reported_for_the_file(bench: SettingsBe
     assert stand(bench) == before
 
 
-async def test_the_metrics_say_whether_the_last_reload_went_well(bench: SettingsBench) -> None:
+async def test_metrics_report_success_and_time_of_the_last_reload(bench: SettingsBench) -> None:
     def told() -> list[float | None]:
         names = ("generation", "last_reload_successful", "last_reload_success_timestamp_seconds")
         return [bench.metrics.registry.get_sample_value(f"hub_config_{name}") for name in names]
@@ -185,7 +189,7 @@ async def test_a_second_reload_waits_for_the_first_or_is_refused(bench: Settings
     assert seen == ["refused", "reconciled", "reconciled", "waited"]
 
 
-async def test_a_hub_that_is_starting_takes_nothing_up(tmp_path: Path) -> None:
+async def test_reload_of_a_starting_hub_is_refused_as_overloaded(tmp_path: Path) -> None:
     bench = SettingsBench(tmp_path)
     with pytest.raises(CodedError, check=coded(ErrorCode.OVERLOADED)):
         await bench.reloader.reload(actor=ME)
@@ -194,7 +198,7 @@ async def test_a_hub_that_is_starting_takes_nothing_up(tmp_path: Path) -> None:
 # --- edits ---
 
 
-async def test_an_edit_keeps_comments_and_is_taken_up(bench: SettingsBench) -> None:
+async def test_settings_edit_preserves_comments_and_is_applied(bench: SettingsBench) -> None:
     done = await bench.reloader.edit(
         Edit(values={"limits.runs": 6, "log.level": "debug"}), expected=[bench.reloader.tag], actor=ME
     )
@@ -203,7 +207,7 @@ async def test_an_edit_keeps_comments_and_is_taken_up(bench: SettingsBench) -> N
     assert bench.reloader.current.limits.runs == 6
 
 
-async def test_an_edit_of_settings_that_changed_meanwhile_is_refused_and_shown_what_changed(
+async def test_stale_settings_edit_is_refused_with_the_meanwhile_changes(
     bench: SettingsBench,
 ) -> None:
     seen = bench.reloader.tag
@@ -215,7 +219,7 @@ async def test_an_edit_of_settings_that_changed_meanwhile_is_refused_and_shown_w
     assert bench.path.read_bytes() == before
 
 
-async def test_an_edit_never_undoes_another_edit_of_the_file(bench: SettingsBench) -> None:
+async def test_settings_edit_is_refused_while_the_file_has_unapplied_edits(bench: SettingsBench) -> None:
     bench.path.write_text(TEXT + "\n[reload]\nwatch = false\n")
     with pytest.raises(
         CodedError,
@@ -235,7 +239,7 @@ async def test_an_edit_never_undoes_another_edit_of_the_file(bench: SettingsBenc
         (Edit(values={"agents.nobody.prompt": "x"}), CannotEdit),
     ],
 )
-async def test_an_edit_that_cannot_be_taken_up_leaves_the_file_untouched(
+async def test_settings_edit_that_cannot_be_applied_leaves_the_file_untouched(
     bench: SettingsBench, edit: Edit, error: type[HubError]
 ) -> None:
     before, at_before = stand(bench), bench.path.stat()
@@ -246,7 +250,7 @@ async def test_an_edit_that_cannot_be_taken_up_leaves_the_file_untouched(
     assert bench.reloader.refused == ()  # the file itself is as good as it was
 
 
-async def test_a_file_that_was_written_is_put_back_when_the_last_step_fails(bench: SettingsBench) -> None:
+async def test_settings_file_is_restored_when_reconciling_an_edit_fails(bench: SettingsBench) -> None:
     before = stand(bench)
     written: list[str] = []
     news: list[bool] = []
@@ -264,7 +268,7 @@ async def test_a_file_that_was_written_is_put_back_when_the_last_step_fails(benc
     assert not bench.reloader.is_news()
 
 
-async def test_a_file_that_cannot_be_written_leaves_all_as_it_was(bench: SettingsBench) -> None:
+async def test_failed_write_of_the_settings_file_changes_nothing(bench: SettingsBench) -> None:
     before = stand(bench)
     with (
         files_of_at_most(20),
@@ -275,7 +279,7 @@ async def test_a_file_that_cannot_be_written_leaves_all_as_it_was(bench: Setting
     assert sorted(path.name for path in bench.path.parent.iterdir()) == ["hub.toml", "state"]
 
 
-async def test_a_text_can_be_tried_without_taking_it_up(bench: SettingsBench) -> None:
+async def test_settings_check_reports_changes_without_applying(bench: SettingsBench) -> None:
     before = stand(bench)
     problems, found = await bench.reloader.check(Edit(text=TEXT.replace("4", "5")))
     assert (problems, found.live) == ([], ("limits.runs",))
@@ -287,7 +291,7 @@ async def test_a_text_can_be_tried_without_taking_it_up(bench: SettingsBench) ->
     assert stand(bench) == before
 
 
-async def test_a_changed_agent_is_reported_once_and_with_its_user_if_that_changed(
+async def test_changed_agent_is_reported_with_the_user_if_the_user_changed(
     bench: SettingsBench,
 ) -> None:
     bench.path.write_text(TEXT + AGENT)
@@ -301,7 +305,7 @@ async def test_a_changed_agent_is_reported_once_and_with_its_user_if_that_change
     assert (await bench.reloader.reload(actor=ME)).changes == Changes(archived=("agents.notes",))
 
 
-async def test_a_remark_of_a_part_is_a_warning_with_its_position(bench: SettingsBench) -> None:
+async def test_remark_of_a_component_on_settings_is_a_warning_with_position(bench: SettingsBench) -> None:
     bench.hub.remarks = [Remark(("limits", "runs"), "that is few", "write more")]
     few = Problem(str(bench.path), 6, 8, "limits.runs", "that is few", "write more", "warning")
     assert (await bench.reloader.check(Edit(text=TEXT)))[0] == [few]
@@ -314,7 +318,7 @@ async def test_renewed_files_are_reported_though_no_value_has_changed(bench: Set
     assert (await bench.reloader.reload(actor=ME)).changes.live == ("listen.devices.tls",)
 
 
-async def test_each_attempt_is_reported_whether_it_succeeded_or_not(bench: SettingsBench) -> None:
+async def test_each_reload_attempt_is_counted_on_success_and_failure(bench: SettingsBench) -> None:
     await bench.reloader.reload(actor=ME)
     bench.path.write_text("[[")
     with pytest.raises(SettingsInvalid):
@@ -373,7 +377,9 @@ def with_runs(number: int) -> str:
 
 
 @pytest.mark.usefixtures("watch")
-async def test_an_edit_is_taken_up_however_the_editor_writes_it(bench: SettingsBench) -> None:
+async def test_watched_settings_file_is_applied_after_write_rename_or_replacement(
+    bench: SettingsBench,
+) -> None:
     bench.path.write_text(with_runs(5))
     await noticed(bench)
     await bench.hub.hears(APPLIED)
@@ -390,7 +396,7 @@ async def test_an_edit_is_taken_up_however_the_editor_writes_it(bench: SettingsB
 
 
 @pytest.mark.usefixtures("watch")
-async def test_a_broken_edit_is_refused_once_and_a_good_one_after_it_is_taken_up(
+async def test_watch_refuses_a_broken_file_once_and_applies_the_next_valid_file(
     bench: SettingsBench,
 ) -> None:
     bench.path.write_text("[limits")
@@ -404,13 +410,13 @@ async def test_a_broken_edit_is_refused_once_and_a_good_one_after_it_is_taken_up
 
 
 @pytest.mark.usefixtures("watch")
-async def test_an_edit_over_rest_is_not_taken_up_a_second_time(bench: SettingsBench) -> None:
+async def test_settings_edit_over_rest_is_not_applied_again_by_the_watch(bench: SettingsBench) -> None:
     await bench.reloader.edit(Edit(values={"limits.runs": 6}), expected=None, actor="operator:7")
     await noticed(bench)
     assert bench.hub.told == [("operator:7", "applied")]
 
 
-async def test_a_file_that_is_not_to_be_watched_waits_until_the_hub_is_asked(tmp_path: Path) -> None:
+async def test_unwatched_settings_file_is_applied_only_on_request(tmp_path: Path) -> None:
     unwatched = "[reload]\nwatch = false\n"
     bench = SettingsBench(tmp_path, TEXT + unwatched)
     async with anyio.create_task_group() as tasks:
@@ -427,14 +433,14 @@ async def test_a_file_that_is_not_to_be_watched_waits_until_the_hub_is_asked(tmp
         tasks.cancel_scope.cancel()
 
 
-async def test_an_edit_made_while_the_hub_started_is_taken_up(bench: SettingsBench) -> None:
+async def test_settings_edit_during_start_is_applied_by_the_watch(bench: SettingsBench) -> None:
     bench.path.write_text(with_runs(5))
     async with running(SettingsWatch(bench.reloader, bench.clock)):
         await noticed(bench)
         await bench.hub.hears(APPLIED)
 
 
-async def test_what_a_link_leads_to_is_watched(tmp_path: Path) -> None:
+async def test_watch_follows_the_target_of_a_symbolic_link(tmp_path: Path) -> None:
     real = tmp_path / "real"
     real.mkdir()
     bench = SettingsBench(real)
@@ -448,9 +454,7 @@ async def test_what_a_link_leads_to_is_watched(tmp_path: Path) -> None:
     assert link.is_symlink()
 
 
-async def test_a_loop_that_looks_at_the_file_no_more_is_late(
-    bench: SettingsBench, watch: SettingsWatch
-) -> None:
+async def test_stalled_settings_watch_loop_is_late(bench: SettingsBench, watch: SettingsWatch) -> None:
     def is_late_after(seconds: float) -> bool:
         bench.clock.advance(seconds)
         return watch.turns.is_late
@@ -465,7 +469,7 @@ async def test_a_loop_that_looks_at_the_file_no_more_is_late(
 
 
 @pytest.mark.usefixtures("watch")
-async def test_a_new_revision_of_the_shared_settings_is_taken_up_within_a_second(
+async def test_new_revision_of_shared_settings_is_applied_within_one_poll(
     bench: SettingsBench,
 ) -> None:
     bench.hub.newest = Shared(1, "[limits]\nruns = 9\n")
@@ -498,7 +502,7 @@ def warnings(bench: SettingsBench) -> list[Problem]:
     return [one for one in bench.reloader.reading.problems if one.severity == "warning"]
 
 
-def test_a_revision_has_its_number_and_the_shared_tables_alone_and_says_from_which_lines() -> None:
+def test_settings_revision_has_number_shared_tables_and_source_lines() -> None:
     made = revision_text(PUSHED, 7)
     assert made.text.split("\n") == [
         "# settings revision 7",
@@ -513,7 +517,7 @@ def test_a_revision_has_its_number_and_the_shared_tables_alone_and_says_from_whi
     assert again.line(6) == 6
 
 
-async def test_a_node_uses_the_shared_tables_of_the_newest_revision_and_its_own_of_its_file(
+async def test_node_uses_shared_tables_of_the_newest_revision_and_own_file_tables(
     bench: SettingsBench,
 ) -> None:
     bench.hub.newest = Shared(4, PUSHED)
@@ -537,7 +541,7 @@ async def test_a_node_uses_the_shared_tables_of_the_newest_revision_and_its_own_
     assert (bench.reloader.current.limits.runs, warnings(bench)) == (4, [])
 
 
-async def test_a_revision_in_use_stays_in_use_when_the_file_of_the_node_changes(bench: SettingsBench) -> None:
+async def test_settings_revision_remains_in_use_when_the_node_file_changes(bench: SettingsBench) -> None:
     bench.hub.newest = Shared(4, PUSHED)
     await bench.reloader.follow(actor="hub")
     bench.path.write_text('[hub]\nname = "away"\n')
@@ -554,7 +558,7 @@ async def test_a_revision_in_use_stays_in_use_when_the_file_of_the_node_changes(
             await bench.reloader.edit(edit, expected=None, actor=ME)
 
 
-async def test_a_revision_that_a_node_cannot_use_is_refused_once_with_its_place(bench: SettingsBench) -> None:
+async def test_unusable_settings_revision_is_refused_once_with_the_position(bench: SettingsBench) -> None:
     bench.hub.newest = Shared(4, "[limits]\nruns = -1\n")
     with pytest.raises(SettingsInvalid):
         await bench.reloader.follow(actor="hub")
@@ -569,7 +573,7 @@ async def test_a_revision_that_a_node_cannot_use_is_refused_once_with_its_place(
     assert bench.reloader.current.limits.runs == 5
 
 
-async def test_a_revision_is_tried_again_after_the_database_was_away(bench: SettingsBench) -> None:
+async def test_settings_revision_is_retried_after_the_database_was_unavailable(bench: SettingsBench) -> None:
     bench.hub.newest = Shared(4, PUSHED)
     bench.hub.cannot_reconcile = Unavailable("away")
     with pytest.raises(SettingsInvalid):
@@ -579,7 +583,7 @@ async def test_a_revision_is_tried_again_after_the_database_was_away(bench: Sett
     assert (bench.reloader.current.limits.runs, bench.hub.lags) == (9, [])
 
 
-async def test_published_settings_are_in_use_at_once_with_all_their_changes(bench: SettingsBench) -> None:
+async def test_published_settings_are_applied_immediately_with_all_changes(bench: SettingsBench) -> None:
     bench.hub.newest = Shared(6, None)
     done = await bench.reloader.publish(PUSHED, name="pushed.toml", actor=ME)
     assert done.changes.live == ("budget.run_usd", "limits.runs")
@@ -593,7 +597,7 @@ async def test_published_settings_are_in_use_at_once_with_all_their_changes(benc
     assert bench.hub.told == [(ME, "applied")]
 
 
-async def test_what_cannot_be_used_is_not_published(bench: SettingsBench) -> None:
+async def test_invalid_settings_are_not_published(bench: SettingsBench) -> None:
     with pytest.raises(SettingsInvalid) as refused:
         await bench.reloader.publish("[listen]\n\n[limits]\nruns = -1\n", name="pushed.toml", actor=ME)
     assert str(refused.value.problems[0]).startswith("pushed.toml:4:8: error: limits.runs: ")

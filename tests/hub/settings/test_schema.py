@@ -21,7 +21,7 @@ def mistakes(text: str) -> list[str]:
     return [".".join(map(str, error.absolute_path)) for error in validator.iter_errors(tomllib.loads(text))]
 
 
-def test_it_is_a_schema_and_the_sample_follows_it() -> None:
+def test_settings_schema_is_valid_and_accepts_the_sample_file() -> None:
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
     assert mistakes(SAMPLE.read_text()) == []
 
@@ -56,7 +56,7 @@ def test_it_is_a_schema_and_the_sample_follows_it() -> None:
         ("[limits]\nrun_wall_s = '1h'", "limits.run_wall_s"),
     ],
 )
-def test_an_editor_finds_the_mistakes_that_the_hub_finds(text: str, where: str) -> None:
+def test_settings_schema_rejects_texts_that_the_hub_rejects(text: str, where: str) -> None:
     assert where in mistakes(text)
     assert check_text(text, Path("hub.toml")).settings is None
 
@@ -75,12 +75,12 @@ def test_an_editor_finds_the_mistakes_that_the_hub_finds(text: str, where: str) 
         "[storage]\nurl = 'postgresql://hub@db/hub'\n",
     ],
 )
-def test_what_the_hub_takes_an_editor_takes(text: str) -> None:
+def test_settings_schema_accepts_texts_that_the_hub_accepts(text: str) -> None:
     assert mistakes(text) == []
     assert check_text(text, Path("hub.toml")).settings is not None
 
 
-def test_each_field_bears_its_default_what_it_is_for_and_when_a_change_is_used() -> None:
+def test_settings_schema_field_has_default_description_and_effect() -> None:
     told = Settings().model_dump(mode="json")
     for leaf in leaves():
         field: dict[str, Any] = SCHEMA
@@ -93,7 +93,7 @@ def test_each_field_bears_its_default_what_it_is_for_and_when_a_change_is_used()
         assert field.get("default") == default
 
 
-def test_a_limit_that_counts_what_is_concurrent_or_of_a_user_says_where_several_hubs_count_it() -> None:
+def test_settings_schema_marks_limits_as_per_cluster_or_per_node() -> None:
     told = SCHEMA["$defs"]["Limits"]["properties"]
     of_all = {key for key, field in told.items() if field.get("x-scope") == "per cluster"}
     of_each = {key for key, field in told.items() if field.get("x-scope") == "per node"}

@@ -28,7 +28,7 @@ prompt = "Find what I promised to do."
 """
 
 
-def test_the_sample_is_read_as_written(tmp_path: Path) -> None:
+def test_sample_settings_file_is_loaded_with_the_written_values(tmp_path: Path) -> None:
     settings = load_settings(ROOT / "hub.toml", environ={})
     assert (settings.hub.name, settings.listen.devices.address) == ("home", Address("127.0.0.1", 8770))
     assert settings.listen.operator.address == Address("127.0.0.1", 8771)
@@ -39,7 +39,7 @@ def test_the_sample_is_read_as_written(tmp_path: Path) -> None:
     assert (agent.schedule, agent.timezone) == (ScheduleTable(cron="0 7 * * 1-5"), "UTC")
 
 
-def test_the_model_that_the_sample_has_commented_out_can_be_used(tmp_path: Path) -> None:
+def test_commented_model_of_the_sample_file_is_valid(tmp_path: Path) -> None:
     told = (ROOT / "hub.toml").read_text()
     begin = told.index("# [model]")
     model = [line.removeprefix("# ") for line in told[begin : told.index("\n\n", begin)].splitlines()]
@@ -51,7 +51,7 @@ def test_the_model_that_the_sample_has_commented_out_can_be_used(tmp_path: Path)
     assert settings.model.model_fields_set == set(OpenAIModelSettings.model_fields)
 
 
-def test_what_the_sample_has_commented_out_are_the_defaults(tmp_path: Path) -> None:
+def test_commented_settings_of_the_sample_file_are_the_defaults(tmp_path: Path) -> None:
     told = (ROOT / "hub.toml").read_text()
     lines = [line.removeprefix("# ") for line in told[told.index("# [limits]") :].splitlines()]
     file = tmp_path / "hub.toml"
@@ -70,13 +70,13 @@ def test_what_the_sample_has_commented_out_are_the_defaults(tmp_path: Path) -> N
         assert table.model_fields_set == set(type(table).model_fields)
 
 
-def test_each_schedule_that_the_sample_shows_can_be_used(check: Check) -> None:
+def test_each_schedule_of_the_sample_file_is_valid(check: Check) -> None:
     lines = (ROOT / "hub.toml").read_text().splitlines()
     shown = [line.removeprefix("# ") for line in lines if line.startswith("# schedule = ")]
     assert (len(shown), [check(AGENT + schedule) for schedule in shown]) == (4, [[]] * 4)
 
 
-def test_a_file_without_settings_is_a_hub_without_a_model_on_loopback(tmp_path: Path) -> None:
+def test_empty_settings_file_yields_a_loopback_hub_without_a_model(tmp_path: Path) -> None:
     file = tmp_path / "hub.toml"
     file.write_text("# defaults\n")
     assert load_settings(file) == Settings()
@@ -204,7 +204,7 @@ def test_a_file_without_settings_is_a_hub_without_a_model_on_loopback(tmp_path: 
         ("a = 1\na = 2", "2:6: error: Cannot overwrite a value"),
     ],
 )
-def test_a_mistake_is_reported_with_its_position(check: Check, text: str, problem: str) -> None:
+def test_invalid_setting_is_reported_with_the_position(check: Check, text: str, problem: str) -> None:
     assert any(told.startswith(problem) for told in check(text))
 
 
@@ -353,7 +353,7 @@ def test_a_mistake_in_a_slot_is_reported_with_its_position(check: Check, slot: s
         ("{ at = 2026-12-01T09:00:00+01:00 }", "at", 0),
     ],
 )
-def test_what_fires_at_the_top_of_the_hour_is_spread_unless_it_is_exact(
+def test_schedule_at_the_full_hour_has_jitter_unless_exact(
     tmp_path: Path, schedule: str, kind: str, jitter: float
 ) -> None:
     file = tmp_path / "hub.toml"
@@ -363,13 +363,13 @@ def test_what_fires_at_the_top_of_the_hour_is_spread_unless_it_is_exact(
     assert (found.kind, found.jitter) == (kind, jitter)
 
 
-def test_all_mistakes_are_reported_at_once_in_order(check: Check) -> None:
+def test_all_settings_problems_are_reported_in_file_order(check: Check) -> None:
     told = check(AGENT + AGENT + 'timezone = "x"\n[model]\nkind = "openai"\n[hub]\nname = ""\nage = 1\n')
     assert [line.split(":")[0] for line in told] == ["8", "13", "14", "14", "17", "18"]
     assert "agents.notes.name: another agent has this name - the other one is in line 2" in told[0]
 
 
-def test_problems_name_an_entry_of_a_list_by_its_name_or_its_place_in_words(check: Check) -> None:
+def test_settings_problem_names_a_list_entry_by_name_or_ordinal(check: Check) -> None:
     for text, path in {
         "[[agents]]\nname = 'notes'\nx = 1": "agents.notes.x",
         "[[agents]]\nname = 'v1.2'\nconfig = { limit = nan }": "agents.v1.2.config.limit",
@@ -393,7 +393,7 @@ def test_problems_name_an_entry_of_a_list_by_its_name_or_its_place_in_words(chec
 
 
 @each("address", ["0.0.0.0:8770", "[::]:8770", "192.168.1.5:8770", "hub.lan:8770"])
-def test_an_address_beyond_this_machine_needs_to_be_called_insecure(check: Check, address: str) -> None:
+def test_public_address_without_tls_requires_the_insecure_setting(check: Check, address: str) -> None:
     text = f'[listen.devices]\naddress = "{address}"\n'
     assert [line.split(" - ")[0] for line in check(text)] == [
         "2:11: error: listen.devices.address: other machines could reach this address without TLS"
@@ -404,7 +404,7 @@ def test_an_address_beyond_this_machine_needs_to_be_called_insecure(check: Check
 
 
 @each("address", ["127.0.0.1:0", "127.8.8.8:1", "[::1]:8770", "localhost:8770"])
-def test_an_address_of_this_machine_is_fine(check: Check, address: str) -> None:
+def test_loopback_address_is_accepted(check: Check, address: str) -> None:
     assert check(f'[listen.operator]\naddress = "{address}"') == []
     assert str(Address.parse(address)) == address
 
@@ -412,7 +412,7 @@ def test_an_address_of_this_machine_is_fine(check: Check, address: str) -> None:
 OPENAI = '[model]\nkind = "openai"\nbase_url = "http://127.0.0.1/v1"\nname = "m"\n'
 
 
-def test_a_secret_in_the_open_is_an_error_that_does_not_repeat_it(check: Check) -> None:
+def test_plain_secret_in_the_file_is_an_error_without_the_secret(check: Check) -> None:
     secret = "sk-abcdefghijklmnopqrstuvwxyz"
     for text in (
         f'{OPENAI}api_key = "{secret}"',
@@ -426,21 +426,23 @@ def test_a_secret_in_the_open_is_an_error_that_does_not_repeat_it(check: Check) 
         assert not any(secret in line for line in told)
 
 
-def test_a_plain_word_as_a_key_is_reported_once(check: Check) -> None:
+def test_plain_text_api_key_is_reported_once(check: Check) -> None:
     assert check(f'{OPENAI}api_key = "hunter2"') == [
         "5:11: error: model.api_key: a secret must not be written in this file"
         ' - name where it is: { env = "NAME" } or { file = "PATH" }'
     ]
 
 
-def test_a_secret_that_is_not_there_is_an_error_when_serving_else_a_warning(check: Check) -> None:
+def test_missing_secret_is_an_error_when_serving_else_a_warning(check: Check) -> None:
     text = f'{OPENAI}api_key = {{ env = "KEY" }}'
     told = "model.api_key: the environment variable KEY is not set"
     assert check(text) == [f"5:11: error: {told}"]
     assert (check(text, serving=False), check(text, KEY="k")) == ([f"5:11: warning: {told}"], [])
 
 
-def test_a_secrets_file_lies_beside_the_settings_and_is_private(check: Check, tmp_path: Path) -> None:
+def test_secret_file_beside_the_settings_must_exist_be_private_and_filled(
+    check: Check, tmp_path: Path
+) -> None:
     text = f'{OPENAI}api_key = {{ file = "key" }}'
     file = tmp_path / "key"
     assert check(text) == [f"5:11: error: model.api_key: cannot read {file}: No such file or directory"]
@@ -453,19 +455,19 @@ def test_a_secrets_file_lies_beside_the_settings_and_is_private(check: Check, tm
     assert check(text) == [f"5:11: error: model.api_key: {file} is empty"]
 
 
-def test_a_list_is_not_called_empty_for_a_mistake_in_its_only_item(check: Check) -> None:
+def test_list_with_one_invalid_item_is_not_reported_as_empty(check: Check) -> None:
     told = check(AGENT.replace('["tasks"]', '["taks"]'))
     assert [problem.split(": ")[2] for problem in told] == ["the first of agents.notes.data_types"]
 
 
-def test_a_secret_has_one_place(check: Check) -> None:
+def test_secret_reference_needs_exactly_one_source(check: Check) -> None:
     at = "5:11: error: model.api_key:"
     assert check(f"{OPENAI}api_key = {{}}") == [f"{at} give one of env, file and credential"]
     both = f'{OPENAI}api_key = {{ env = "A", file = "b" }}'
     assert check(both) == [f"{at} only one of env, file and credential is meant"]
 
 
-def test_two_day_fields_of_a_schedule_are_a_warning(check: Check) -> None:
+def test_cron_with_day_of_month_and_day_of_week_is_a_warning(check: Check) -> None:
     (told,) = check(AGENT + 'schedule = "0 0 13 * 5"')
     assert told.startswith("7:12: warning: agents.notes.schedule: day-of-month and day-of-week are OR-ed")
     (told,) = check(AGENT + 'schedule = { cron = "0 0 13 * 5" }')
@@ -478,7 +480,7 @@ def test_an_instant_that_is_past_is_a_warning(check: Check) -> None:
 
 
 @each("overlap", ["skip", "queue_one", "cancel_running"])
-def test_all_that_was_missed_cannot_be_made_up_for_where_one_run_waits(check: Check, overlap: str) -> None:
+def test_catch_up_all_with_a_replacing_overlap_is_a_warning(check: Check, overlap: str) -> None:
     everything = 'cron = "0 7 * * *", catch_up = "all", catch_up_window_s = 259200'
     (told,) = check(f'{AGENT}schedule = {{ {everything}, overlap = "{overlap}" }}')
     assert f'warning: agents.notes.schedule.catch_up: with overlap = "{overlap}" one run replaces' in told
@@ -492,7 +494,7 @@ def test_text_that_is_not_utf_8_is_reported_with_the_position_of_the_first_fault
     assert check_settings(file).problems == [Problem(str(file), 2, 9, "", "not UTF-8")]
 
 
-def test_loading_raises_the_errors_and_keeps_warnings_out(tmp_path: Path) -> None:
+def test_loading_settings_raises_errors_without_warnings(tmp_path: Path) -> None:
     file = tmp_path / "hub.toml"
     file.write_text('[storage]\nurl = "sqlite://"\n')
     assert load_settings(file).storage.url == "sqlite://"
@@ -502,13 +504,13 @@ def test_loading_raises_the_errors_and_keeps_warnings_out(tmp_path: Path) -> Non
     assert [problem.severity for problem in invalid.value.problems] == ["error"]
 
 
-def test_the_model_on_this_machine_needs_nothing_but_its_kind(tmp_path: Path) -> None:
+def test_local_model_settings_need_only_the_kind(tmp_path: Path) -> None:
     file = tmp_path / "hub.toml"
     file.write_text('[model]\nkind = "local"\n')
     assert load_settings(file).model == LocalModelSettings(kind="local")
 
 
-def test_every_field_tells_people_what_it_is_and_when_a_change_of_it_is_used() -> None:
+def test_every_settings_field_has_a_description_and_an_effect() -> None:
     def below(model: type[BaseModel]) -> set[type[BaseModel]]:
         return {model}.union(*(below(inner) for inner in model.__subclasses__()))
 
@@ -530,10 +532,10 @@ def test_every_field_tells_people_what_it_is_and_when_a_change_of_it_is_used() -
         (("agents", 0, "schedule"), ScheduleTable),
     ],
 )
-def test_the_position_of_each_table_is_known(path: KeyPath, model: type[BaseModel]) -> None:
+def test_settings_path_resolves_to_the_table_model(path: KeyPath, model: type[BaseModel]) -> None:
     assert (tables_at(path), names_at(path)) == ([model], list(model.model_fields))
 
 
-def test_a_table_of_several_kinds_has_the_keys_of_all() -> None:
+def test_settings_table_with_several_kinds_has_the_keys_of_all_kinds() -> None:
     assert tables_at(("model",)) == [OpenAIModelSettings, LocalModelSettings]
     assert names_at(("model", "name")) == []

@@ -38,13 +38,13 @@ def in_environment(bench: SettingsBench, **environ: str) -> OpenedSettings:
     return open_settings(replace(bench.file, environ=environ), bench.state)
 
 
-def test_a_good_file_is_used_whatever_was_good_before(bench: SettingsBench) -> None:
+def test_valid_settings_file_is_used_instead_of_the_last_good_file(bench: SettingsBench) -> None:
     keep_last_good(bench.state, TEXT.replace("4", "5"))
     opened = bench.opened()
     assert (opened.settings.limits.runs, opened.refused) == (4, ())
 
 
-async def test_a_broken_file_starts_the_hub_on_what_was_good_last_and_says_why(bench: SettingsBench) -> None:
+async def test_broken_settings_file_starts_the_hub_on_the_last_good_settings(bench: SettingsBench) -> None:
     await bench.reloader.begin()
     bench.path.write_text(BROKEN)
     opened = bench.opened()
@@ -56,7 +56,7 @@ async def test_a_broken_file_starts_the_hub_on_what_was_good_last_and_says_why(b
         bench.opened(strict=True)
 
 
-async def test_what_was_good_last_is_kept_while_the_hub_runs_on_it_and_left_by_a_good_file(
+async def test_last_good_settings_remain_until_a_valid_file_is_loaded(
     tmp_path: Path,
 ) -> None:
     first = SettingsBench(tmp_path)
@@ -76,7 +76,9 @@ async def test_what_was_good_last_is_kept_while_the_hub_runs_on_it_and_left_by_a
 
 
 @pytest.mark.parametrize("kept", [None, BROKEN, "\udcff"])
-def test_without_anything_good_the_hub_does_not_start(bench: SettingsBench, kept: str | None) -> None:
+def test_hub_without_valid_or_last_good_settings_does_not_start(
+    bench: SettingsBench, kept: str | None
+) -> None:
     bench.path.write_text(BROKEN)
     if kept is not None:
         (bench.state / LAST_GOOD).write_bytes(kept.encode(errors="surrogateescape"))
@@ -103,7 +105,7 @@ TYPO = "[limits]\nruns = 4 4\n"  # no TOML
     ],
 )
 @pytest.mark.parametrize("before", [TEXT, f'{TEXT}[storage]\nurl = "sqlite:///hub.db"\n'])
-def test_a_broken_file_of_another_database_never_starts_the_hub_on_the_one_before(
+def test_broken_file_with_another_database_prevents_the_start(
     bench: SettingsBench, before: str, text: str
 ) -> None:
     keep_last_good(bench.state, before)
@@ -116,7 +118,7 @@ def test_a_broken_file_of_another_database_never_starts_the_hub_on_the_one_befor
 @pytest.mark.parametrize(
     "broken", [BROKEN, TYPO, "[limts]\nruns = 4\n", "[[gatway]]\nname = 1\n", "[limits]\n\udcff\n"]
 )
-def test_a_broken_file_of_the_same_database_starts_the_hub_wherever_the_typo_is(
+def test_broken_file_with_the_same_database_starts_on_the_last_good_settings(
     bench: SettingsBench, storage: str, broken: str
 ) -> None:
     keep_last_good(bench.state, storage)
@@ -125,20 +127,20 @@ def test_a_broken_file_of_the_same_database_starts_the_hub_wherever_the_typo_is(
     assert in_environment(bench, HUB_DB="postgresql://hub@db/hub").refused
 
 
-def test_an_override_names_the_database_whatever_the_broken_file_says(bench: SettingsBench) -> None:
+def test_database_override_applies_despite_a_broken_file(bench: SettingsBench) -> None:
     keep_last_good(bench.state, TEXT)
     bench.path.write_text(MOVED + BROKEN)
     assert in_environment(bench, HUB__STORAGE__URL="sqlite://").settings.storage.resolved() == "sqlite://"
 
 
-def test_a_hub_without_any_file_does_not_start_on_an_old_one(bench: SettingsBench) -> None:
+def test_missing_settings_file_prevents_the_start_despite_last_good_settings(bench: SettingsBench) -> None:
     keep_last_good(bench.state, TEXT)
     bench.path.unlink()
     with pytest.raises(SettingsInvalid, match="'hub init' writes one"):
         bench.opened()
 
 
-def test_a_relative_secret_of_what_was_good_last_lies_beside_the_file_all_the_same(
+def test_relative_secret_of_last_good_settings_is_found_beside_the_file(
     bench: SettingsBench,
 ) -> None:
     (bench.path.parent / "url").write_text("sqlite://")
@@ -148,12 +150,12 @@ def test_a_relative_secret_of_what_was_good_last_lies_beside_the_file_all_the_sa
     assert bench.opened().settings.storage.resolved() == "sqlite://"
 
 
-def test_what_was_good_last_is_for_this_user_alone(bench: SettingsBench) -> None:
+def test_last_good_settings_are_readable_only_by_the_user(bench: SettingsBench) -> None:
     keep_last_good(bench.state, TEXT)
     assert stat.S_IMODE((bench.state / LAST_GOOD).stat().st_mode) == 0o600
 
 
-def test_a_full_disk_leaves_the_old_file_and_nothing_beside_it(tmp_path: Path) -> None:
+def test_atomic_write_on_a_full_disk_leaves_only_the_old_file(tmp_path: Path) -> None:
     file = tmp_path / "hub.toml"
     file.write_text(TEXT)
     with files_of_at_most(10), pytest.raises(OSError, match="File too large"):
@@ -161,7 +163,9 @@ def test_a_full_disk_leaves_the_old_file_and_nothing_beside_it(tmp_path: Path) -
     assert (file.read_text(), list(tmp_path.iterdir())) == (TEXT, [file])
 
 
-def test_a_file_is_replaced_behind_its_link_and_keeps_its_mode(bench: SettingsBench, tmp_path: Path) -> None:
+def test_settings_write_replaces_the_link_target_and_preserves_the_mode(
+    bench: SettingsBench, tmp_path: Path
+) -> None:
     bench.path.chmod(0o640)
     real = bench.path.rename(tmp_path / "real.toml")
     bench.path.symlink_to(real)
@@ -185,9 +189,7 @@ def read(tmp_path: Path) -> Read:
     return reading
 
 
-def test_the_command_line_goes_before_the_environment_that_before_the_file_and_that_before_defaults(
-    read: Read, tmp_path: Path
-) -> None:
+def test_settings_precedence_is_command_line_environment_file_default(read: Read, tmp_path: Path) -> None:
     found = read("limits.runs=9", HUB__LIMITS__RUNS="8", HUB__LIMITS__RUN_FILES="7")
     limits = found.usable().limits
     assert (limits.runs, limits.run_files, limits.connector_runs) == (9, 7, 8)
@@ -209,7 +211,7 @@ def test_the_command_line_goes_before_the_environment_that_before_the_file_and_t
         ("HUB__STORAGE__URL", '{ env = "URL" }', "storage.url", SecretRef(env="URL")),
     ],
 )
-def test_a_variable_is_read_as_what_its_field_is(
+def test_settings_variable_is_converted_to_the_type_of_the_field(
     read: Read, variable: str, text: str, path: str, value: object
 ) -> None:
     found: Any = read(**{variable: text, "URL": "sqlite://"}).usable()
@@ -229,7 +231,7 @@ def test_a_variable_is_read_as_what_its_field_is(
         ("HUB__MODEL__API_KEY", "hunter2", "model.api_key: a secret must not be written in this file"),
     ],
 )
-def test_a_mistake_in_a_variable_is_reported_with_its_name(
+def test_invalid_settings_variable_is_reported_with_the_variable_name(
     read: Read, variable: str, text: str, told: str
 ) -> None:
     problems = [str(problem) for problem in read(**{variable: text}).problems]
@@ -237,26 +239,26 @@ def test_a_mistake_in_a_variable_is_reported_with_its_name(
 
 
 @each("text", ["home", '"home"', "'home'"])
-def test_a_text_may_stand_in_quotes_as_in_the_file(read: Read, text: str) -> None:
+def test_settings_variable_text_may_be_quoted(read: Read, text: str) -> None:
     assert read(HUB__HUB__NAME=text).usable().hub.name == "home"
 
 
-def test_a_hint_for_a_variable_does_not_speak_of_quotes(read: Read) -> None:
+def test_problem_of_a_settings_variable_has_no_hint_about_quotes(read: Read) -> None:
     (problem,) = read(HUB__LIMITS__RUNS="many").problems
     assert str(problem) == "HUB__LIMITS__RUNS: error: limits.runs: a whole number is expected"
 
 
-def test_a_misspelt_key_is_not_reported_as_set_because_a_variable_sets_it(read: Read) -> None:
+def test_misspelt_file_key_gets_a_suggestion_despite_a_variable(read: Read) -> None:
     (problem,) = read(text="[limits]\nrusn = 4\n", HUB__LIMITS__RUNS="8").problems
     assert problem.hint == "did you mean 'runs'?"
 
 
-def test_other_variables_of_the_hub_are_none_of_these(read: Read) -> None:
+def test_variables_without_a_settings_path_are_ignored(read: Read) -> None:
     assert read(HUB_DEVICE_TOKEN="x", HUB__="1", HUB__A____B="1", HUBNAME="y").problems == []
 
 
 @each("word", ["limits.runs", "=5", ".runs=5", "limits..runs=5"])
-def test_a_word_that_sets_nothing_is_refused(word: str) -> None:
+def test_invalid_set_argument_of_the_command_line_is_refused(word: str) -> None:
     with pytest.raises(NotAnOverride, match="is not TABLE"):
         list(on_command_line([word]))
 
@@ -276,7 +278,7 @@ def test_a_word_that_sets_nothing_is_refused(word: str) -> None:
         ("", ""),
     ],
 )
-def test_a_value_is_what_it_would_be_in_the_file_and_else_a_text(text: str, value: object) -> None:
+def test_override_value_is_parsed_as_toml_or_else_as_text(text: str, value: object) -> None:
     assert value_of(text) == value
 
 
@@ -291,7 +293,7 @@ def told(file: Path, line: str, *, serving: bool = True, **environ: str) -> list
     return [str(problem).removeprefix(f"{file}:") for problem in problems]
 
 
-def test_a_path_in_relative_settings_or_in_the_environment_is_absolute_once_it_was_read(
+def test_secret_file_path_is_absolute_after_loading_relative_settings(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (file.parent / "database").write_text("sqlite:///hub.db")
@@ -304,7 +306,7 @@ def test_a_path_in_relative_settings_or_in_the_environment_is_absolute_once_it_w
         assert url.file == file.parent / "database"
 
 
-def test_everything_is_stored_in_one_file_by_default() -> None:
+def test_default_database_is_a_sqlite_file() -> None:
     assert Settings().storage.resolved({}) == "sqlite:///hub.db"
 
 
@@ -312,7 +314,7 @@ def test_everything_is_stored_in_one_file_by_default() -> None:
     "url",
     ["sqlite:////var/lib/hub.db", "postgresql://hub@db/hub", "postgresql://db:5433/hub?sslmode=verify-full"],
 )
-def test_an_address_without_a_password_may_stand_in_the_file(file: Path, url: str) -> None:
+def test_database_address_without_a_password_is_accepted_in_the_file(file: Path, url: str) -> None:
     assert (told(file, f'url = "{url}"'), load_settings(file).storage.resolved({})) == ([], url)
 
 
@@ -325,7 +327,7 @@ def test_an_address_without_a_password_may_stand_in_the_file(file: Path, url: st
         "postgresql://db/hub?user=hub&password=correct-horse",
     ],
 )
-def test_a_password_may_not_and_is_not_repeated(file: Path, url: str) -> None:
+def test_database_password_in_the_file_is_refused_without_the_password(file: Path, url: str) -> None:
     (problem,) = told(file, f'url = "{url}"')
     assert problem == (
         "2:7: error: storage.url: a secret must not be written in this file"
@@ -333,7 +335,7 @@ def test_a_password_may_not_and_is_not_repeated(file: Path, url: str) -> None:
     )
 
 
-def test_an_address_with_a_password_comes_from_the_environment_or_from_a_file(file: Path) -> None:
+def test_database_address_with_a_password_is_read_from_environment_or_file(file: Path) -> None:
     assert told(file, VARIABLE, HUB_DATABASE_URL=SERVER) == []
     found = load_settings(file, environ={"HUB_DATABASE_URL": SERVER}).storage
     assert found.url == SecretRef(env="HUB_DATABASE_URL")
@@ -350,7 +352,7 @@ def test_an_address_with_a_password_comes_from_the_environment_or_from_a_file(fi
     ]
 
 
-def test_an_address_that_is_not_there_is_an_error_when_serving_else_a_warning(file: Path) -> None:
+def test_missing_database_address_is_an_error_when_serving_else_a_warning(file: Path) -> None:
     assert told(file, VARIABLE) == [
         "2:7: error: storage.url: the environment variable HUB_DATABASE_URL is not set"
     ]
@@ -365,7 +367,7 @@ def test_an_invalid_database_address_is_reported_and_not_repeated(file: Path) ->
         StorageSettings(url=SecretRef(env="X")).resolved({"X": "mysql://db"})
 
 
-def test_an_option_that_no_server_knows_is_a_problem_wherever_the_address_is(file: Path) -> None:
+def test_unknown_database_address_option_is_a_problem_in_file_and_variable(file: Path) -> None:
     url = f"{SERVER}?sslmode=foo"
     fault = "sslmode=foo of the address is not known; known are disable, allow,"
     assert fault in told(file, VARIABLE, HUB_DATABASE_URL=url)[0]

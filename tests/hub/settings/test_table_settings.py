@@ -45,7 +45,7 @@ fields = [
 """
 
 
-def test_a_table_of_hub_toml_is_declared_as_the_built_in_ones_are(tmp_path: Path) -> None:
+def test_table_of_hub_toml_is_declared_like_a_built_in_table(tmp_path: Path) -> None:
     file = tmp_path / "hub.toml"
     file.write_text(CONTACTS + AGENT.replace('"tasks"', '"contacts", "tasks"') + 'prompt = "Find."')
     checked = check_settings(file, environ={})
@@ -83,7 +83,7 @@ def test_the_table_and_agent_of_the_handbook_are_right(check: Check) -> None:
     assert check(block) == []
 
 
-def test_the_limits_of_the_handbook_are_those_of_the_hub() -> None:
+def test_table_limits_of_the_handbook_equal_those_of_the_hub() -> None:
     page = docs.page("tables")
     for row in (f"| tables | {MOST_TABLES} |", f"| fields of a table | {MOST_FIELDS} |"):
         assert row in page
@@ -170,12 +170,12 @@ A = '{ name = "a" }'
         ),
     ],
 )
-def test_each_mistake_of_a_table_is_found_where_it_is(check: Check, text: str, found: str) -> None:
+def test_each_problem_of_a_table_is_reported_with_the_position(check: Check, text: str, found: str) -> None:
     told = check(text)
     assert any(found in problem for problem in told), told
 
 
-def test_all_mistakes_of_a_table_are_found_at_once(check: Check) -> None:
+def test_all_problems_of_a_table_are_reported_together(check: Check) -> None:
     fields = '{ name = "id" }, { name = "b", choices = [""] }'
     told = check(with_fields(fields, '["c"]').replace('"t"', '"tasks"'))
     assert [problem.split(": ")[2] for problem in told] == [
@@ -186,7 +186,7 @@ def test_all_mistakes_of_a_table_are_found_at_once(check: Check) -> None:
     ]
 
 
-def test_no_table_takes_the_place_of_one_in_the_file_of_a_device() -> None:
+def test_reserved_table_names_cover_all_tables_of_the_device_database() -> None:
     db = sqlite3.connect(":memory:")
     for statement in schema.statements():
         db.execute(statement)
@@ -194,5 +194,5 @@ def test_no_table_takes_the_place_of_one_in_the_file_of_a_device() -> None:
     assert {name for name in names - {*TABLES} if NAME.fullmatch(name)} <= DEVICE_OWN
 
 
-def test_a_built_in_table_is_no_declaration_of_an_operator() -> None:
+def test_built_in_tables_fail_the_checks_of_declared_tables() -> None:
     assert all(list(problems_in(table)) for table in TABLES.values())

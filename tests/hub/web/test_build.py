@@ -21,7 +21,7 @@ MOST_OF_CARD = 48 * 1024  # as it is: a result of a tool has 64 KiB at most
     shutil.which("node") is None or not (WEB / "node_modules").exists(),
     reason="no node here, or its packages are not installed: make web",
 )
-def test_the_same_sources_build_the_same_bytes(tmp_path: Path) -> None:
+def test_web_build_reproduces_the_committed_bundle(tmp_path: Path) -> None:
     checked = subprocess.run(
         ["npx", "--offline", "tsc"], cwd=WEB, capture_output=True, text=True, check=False
     )
@@ -34,7 +34,7 @@ def test_the_same_sources_build_the_same_bytes(tmp_path: Path) -> None:
         assert file.read_bytes() == committed[name].read_bytes(), f"{name}: run 'make web'"
 
 
-def test_the_bundle_is_small_and_names_the_licence_of_each_package() -> None:
+def test_web_bundle_is_small_and_names_the_licence_of_each_package() -> None:
     files = [file.read_bytes() for file in BUNDLE.rglob("*.*")]
     assert sum(len(gzip.compress(file)) for file in files) <= MOST_BYTES
     packages = json.loads((BUNDLE / "manifest.json").read_bytes())["packages"]
@@ -46,7 +46,7 @@ def test_the_bundle_is_small_and_names_the_licence_of_each_package() -> None:
     }
 
 
-def test_the_card_is_one_small_file_that_asks_no_address_and_is_no_page() -> None:
+def test_card_is_one_small_file_without_external_references() -> None:
     card = (BUNDLE / "card.html").read_text(encoding="utf-8")
     assert len(card.encode()) <= MOST_OF_CARD
     assert {url.partition("/")[0] for url in re.findall(r"https?://([^\"'\s]+)", card)} <= {"www.w3.org"}
@@ -54,7 +54,7 @@ def test_the_card_is_one_small_file_that_asks_no_address_and_is_no_page() -> Non
     assert "card.html" not in json.loads((BUNDLE / "manifest.json").read_bytes())["files"]
 
 
-def test_no_source_writes_markup_or_names_a_registry() -> None:
+def test_web_sources_use_no_raw_markup_and_no_registry_urls() -> None:
     for file in (WEB / "src").rglob("*.ts*"):
         text = file.read_text(encoding="utf-8")
         for word in ("innerHTML", "dangerouslySetInnerHTML", "outerHTML", "insertAdjacentHTML", "eval("):

@@ -154,9 +154,7 @@ async def showing(
             await page.close()
 
 
-async def test_verdicts_are_given_by_presses_that_the_person_confirms(
-    tmp_path: Path, browser: Browser
-) -> None:
+async def test_card_verdict_is_written_after_the_person_confirms(tmp_path: Path, browser: Browser) -> None:
     person = Person(NO[0], YES)
     scopes = [Scope.READ, Scope.REVIEW]
     async with (
@@ -215,7 +213,7 @@ async def test_verdicts_are_given_by_presses_that_the_person_confirms(
         assert program.complaints == []
 
 
-async def test_presses_are_proposals_of_a_token_that_may_not_decide(tmp_path: Path, browser: Browser) -> None:
+async def test_card_buttons_of_a_viewer_token_make_proposals(tmp_path: Path, browser: Browser) -> None:
     person = Person(YES)
     async with (
         hub_of_items(tmp_path) as (hub, _),
@@ -238,7 +236,7 @@ async def test_presses_are_proposals_of_a_token_that_may_not_decide(tmp_path: Pa
         assert {*program.calls} == {"items_get", "proposals_propose"}
 
 
-async def test_card_hears_its_program_alone_and_shows_items_where_no_tool_is_called(
+async def test_card_ignores_forged_messages_and_shows_items_without_tool_calls(
     tmp_path: Path, browser: Browser
 ) -> None:
     async with (
@@ -253,9 +251,7 @@ async def test_card_hears_its_program_alone_and_shows_items_where_no_tool_is_cal
         assert program.calls == []
 
 
-async def test_answer_that_the_program_makes_or_loses_is_a_refusal_and_no_verdict(
-    tmp_path: Path, browser: Browser
-) -> None:
+async def test_card_shows_a_refusal_for_an_invalid_tool_answer(tmp_path: Path, browser: Browser) -> None:
     async with (
         hub_of_items(tmp_path) as (hub, _),
         showing(browser, hub, Role.VIEWER, None, Person(YES)) as program,
@@ -273,7 +269,7 @@ async def test_answer_that_the_program_makes_or_loses_is_a_refusal_and_no_verdic
 
 
 @pytest.mark.skipif(not AXE.exists(), reason="no axe-core here: make web")
-async def test_card_can_be_used_by_everybody(tmp_path: Path, browser: Browser) -> None:
+async def test_card_meets_the_accessibility_rules(tmp_path: Path, browser: Browser) -> None:
     async with (
         hub_of_items(tmp_path) as (hub, _),
         showing(browser, hub, Role.VIEWER, None, Person(YES)) as program,

@@ -75,7 +75,7 @@ async def quietest(browser: Browser, hub: ServedHub, path: str) -> Cost:
     return found
 
 
-async def test_a_page_of_a_large_hub_costs_as_much_as_that_of_a_small_one(
+async def test_page_cost_does_not_grow_with_the_size_of_the_hub(
     tmp_path_factory: pytest.TempPathFactory, browser: Browser
 ) -> None:
     costs: dict[str, tuple[Cost, Cost]] = {}

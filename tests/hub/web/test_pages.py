@@ -116,7 +116,7 @@ async def check_for_everybody(page: Page, path: str) -> None:
     await page.emulate_media(color_scheme="light")
 
 
-async def test_pages_can_be_installed_and_used_by_everybody_ask_no_other_origin_and_fit_their_window(
+async def test_pages_are_installable_accessible_same_origin_and_fit_the_window(
     visit: Visit,
 ) -> None:
     width, height = SIZES["narrow"]
@@ -151,7 +151,7 @@ async def test_pages_of_an_empty_hub_fit_a_phone(browser: Browser, tmp_path: Pat
             await check_fit(visit, path, 390)
 
 
-async def test_hostile_texts_stay_texts(visit: Visit) -> None:
+async def test_pages_show_hostile_texts_as_plain_text(visit: Visit) -> None:
     await visit.open("")
     await visit.page.get_by_text(HOSTILE).nth(1).wait_for()
     assert await visit.page.locator("main img, main b").count() == 0
@@ -166,9 +166,7 @@ async def test_hostile_texts_stay_texts(visit: Visit) -> None:
     assert (await visit.page.locator("main img, main b").count(), visit.complaints) == (0, [])
 
 
-async def test_an_agent_is_seen_in_the_calendar_found_by_keys_and_paused(
-    hub: ServedHub, visit: Visit
-) -> None:
+async def test_agent_is_shown_in_the_calendar_and_paused_by_keys(hub: ServedHub, visit: Visit) -> None:
     await visit.open("agents")
     await visit.page.get_by_role("link", name="Week").click()
     calendar = visit.page.get_by_role("table", name="What agents do")
@@ -206,7 +204,7 @@ async def test_an_agent_is_seen_in_the_calendar_found_by_keys_and_paused(
     await expect(times.locator("td[data-head=Until]")).to_have_text("now")
 
 
-async def test_commands_are_found_by_a_few_letters_and_are_done_lead_to_their_page_or_are_copied(
+async def test_command_palette_finds_commands_and_runs_opens_or_copies_a_command(
     hub: ServedHub, visit: Visit
 ) -> None:
     await visit.context.grant_permissions(["clipboard-read", "clipboard-write"])
@@ -240,9 +238,7 @@ async def test_commands_are_found_by_a_few_letters_and_are_done_lead_to_their_pa
     assert visit.complaints == []
 
 
-async def test_home_counts_what_happened_since_the_last_visit_and_leads_to_it(
-    hub: ServedHub, visit: Visit
-) -> None:
+async def test_home_page_counts_and_links_events_since_the_last_visit(hub: ServedHub, visit: Visit) -> None:
     await visit.page.clock.set_fixed_time(START + timedelta(minutes=1))
     await visit.open("")
     happened = visit.page.locator("section", has=visit.page.get_by_role("heading", name="What happened"))
@@ -270,9 +266,7 @@ async def verdicts(hub: ServedHub) -> dict[str, tuple[str, dict[str, object]]]:
     return {id: (row.verdict, row.data) for id, row in newest.items()}
 
 
-async def test_item_shows_its_places_and_only_an_address_of_the_web_is_a_link(
-    hub: ServedHub, visit: Visit
-) -> None:
+async def test_review_page_links_only_https_addresses_of_item_places(hub: ServedHub, visit: Visit) -> None:
     row = (await hub.store.read(items.get_item, "i-2"))[0]
     links = {"todo": "notes/todo.md", "phone": "https://dav.example.org/x.ics", "bad": "javascript:alert(1)"}
     places = [RowPlace(name=name, state="arrived", at_ms=1, link=link) for name, link in links.items()]
@@ -287,9 +281,7 @@ async def test_item_shows_its_places_and_only_an_address_of_the_web_is_a_link(
     assert [await one.get_attribute("href") for one in await shown.all()] == [links["phone"]]
 
 
-async def test_items_are_approved_by_keys_as_they_are_or_edited_and_an_approval_is_undone(
-    hub: ServedHub, visit: Visit
-) -> None:
+async def test_review_keys_approve_edit_and_undo_items(hub: ServedHub, visit: Visit) -> None:
     await visit.open("review?item=i-2")
     keys, title = visit.page.keyboard, visit.page.locator("#item-title")
     await expect(title).to_have_text(PLAIN)
@@ -337,7 +329,7 @@ async def test_items_are_approved_by_keys_as_they_are_or_edited_and_an_approval_
 
 
 @pytest.mark.parametrize("zones", [1, pytest.param(3, marks=pytest.mark.soak)])
-async def test_a_date_is_the_same_day_in_all_zones_of_agent_and_browser_and_is_edited_as_a_day(
+async def test_review_page_shows_and_edits_the_same_day_in_all_time_zones(
     hub: ServedHub, visit: Visit, zones: int
 ) -> None:
     days = {"2026-12-31": "Thu 31 Dec 2026", "2028-02-29": "Tue 29 Feb 2028"}
@@ -375,7 +367,7 @@ async def test_a_date_is_the_same_day_in_all_zones_of_agent_and_browser_and_is_e
         assert given.data == {"dueDate": begin_of(date(2027, 1, 1), edited)}, (browser_zone, edited)
 
 
-async def test_an_item_with_a_mark_is_rejected_here_and_approved_where_its_owner_grants_it(
+async def test_marked_item_can_only_be_rejected_without_the_marked_grant(
     hub: ServedHub, visit: Visit
 ) -> None:
     takes_verdicts(await hub.device("desk"), hub)["review.remote"] = []
@@ -391,9 +383,7 @@ async def test_an_item_with_a_mark_is_rejected_here_and_approved_where_its_owner
     assert await verdicts(hub) == {"i-0": ("reject", {})}
 
 
-async def test_what_is_proposed_is_shown_as_text_and_accepted_by_a_key_or_declined(
-    hub: ServedHub, visit: Visit
-) -> None:
+async def test_review_page_shows_proposals_as_text_to_accept_or_decline(hub: ServedHub, visit: Visit) -> None:
     proposed = [
         {"item": "i-2", "verdict": "edit", "data": {"title": "Pay Anna"}, "why": HOSTILE},
         {"item": "i-1", "verdict": "reject", "why": "done"},
@@ -433,7 +423,7 @@ async def test_what_is_proposed_is_shown_as_text_and_accepted_by_a_key_or_declin
     assert (await verdicts(hub), visit.complaints) == ({"i-1": ("reject", {})}, [])
 
 
-async def test_a_refusal_of_a_device_is_told_and_one_that_is_known_before_takes_the_buttons_away(
+async def test_review_page_reports_a_device_refusal_and_hides_buttons_without_a_grant(
     hub: ServedHub, visit: Visit
 ) -> None:
     desk = await hub.device("desk")
@@ -466,9 +456,7 @@ async def test_a_refusal_of_a_device_is_told_and_one_that_is_known_before_takes_
     }
 
 
-async def test_all_items_are_those_without_a_warning_and_others_are_selected_one_by_one(
-    hub: ServedHub, visit: Visit
-) -> None:
+async def test_select_all_on_the_review_page_skips_items_with_warnings(hub: ServedHub, visit: Visit) -> None:
     await visit.open("review?item=i-0")
     keys = visit.page.keyboard
     await keys.press("A")
@@ -489,9 +477,7 @@ async def test_all_items_are_those_without_a_warning_and_others_are_selected_one
     assert await verdicts(hub) == {"i-2": ("reject", {}), "i-0": ("approve", {})}
 
 
-async def test_items_of_a_file_are_decided_together_but_for_those_with_a_mark(
-    hub: ServedHub, visit: Visit
-) -> None:
+async def test_approving_a_file_on_the_review_page_skips_marked_items(hub: ServedHub, visit: Visit) -> None:
     one_file = sa.update(item_rows).values(unit_key="notes/a.md")
     await hub.store.write(lambda c: c.execute(one_file))
     await visit.open("review")
@@ -508,9 +494,7 @@ async def test_items_of_a_file_are_decided_together_but_for_those_with_a_mark(
     assert {id: verdict for id, (verdict, _) in (await verdicts(hub)).items()} == {"i-2": "approve"}
 
 
-async def test_a_key_for_more_items_than_one_request_has_says_that_there_are_more(
-    hub: ServedHub, visit: Visit
-) -> None:
+async def test_review_key_for_many_items_reports_remaining_items(hub: ServedHub, visit: Visit) -> None:
     plain = sa.update(item_rows).values(unit_key="notes/a.md", warnings=[])
     await hub.store.write(lambda c: c.execute(plain))
     few = "limit=500", "limit=2"
@@ -529,7 +513,7 @@ async def test_a_key_for_more_items_than_one_request_has_says_that_there_are_mor
     assert {verdict for verdict, _ in (await verdicts(hub)).values()} == {"reject"}
 
 
-async def test_items_are_found_by_filters_with_counts_and_a_file_is_rejected_by_one_key(
+async def test_review_page_filters_items_with_counts_and_rejects_a_file_by_key(
     hub: ServedHub, visit: Visit
 ) -> None:
     await visit.open("review?item=i-0")
@@ -581,7 +565,7 @@ async def test_items_are_found_by_filters_with_counts_and_a_file_is_rejected_by_
     await expect(rows.filter(has_text="reject")).to_have_count(1)
 
 
-async def test_items_are_found_by_words_and_days_with_the_command_that_finds_them(visit: Visit) -> None:
+async def test_review_page_searches_by_words_and_days_and_shows_the_command(visit: Visit) -> None:
     await visit.open("review")
     filter, rows = visit.page.get_by_role("combobox", name="Filter"), visit.page.locator(".picks li")
     command = visit.page.locator("button.command code")
@@ -602,9 +586,7 @@ async def test_items_are_found_by_words_and_days_with_the_command_that_finds_the
     assert visit.complaints == []
 
 
-async def test_keys_move_among_items_and_a_narrow_window_shows_the_list_or_one_item(
-    hub: ServedHub, browser: Browser
-) -> None:
+async def test_narrow_review_page_shows_either_the_list_or_one_item(hub: ServedHub, browser: Browser) -> None:
     async with visiting(browser, hub, size=SIZES["narrow"]) as visit:
         await visit.open("review")
         assert not await visit.page.locator("article").is_visible()
@@ -637,7 +619,7 @@ async def given(hub: ServedHub, expected: dict[str, str]) -> None:
     assert newest == expected
 
 
-async def test_keys_count_before_the_list_is_read_while_the_hub_is_away_and_as_the_page_is_left(
+async def test_review_keys_are_saved_while_loading_offline_or_leaving_the_page(
     hub: ServedHub, visit: Visit
 ) -> None:
     async with over_unix(hub) as operator:  # its cookie comes with the last request, too
@@ -685,7 +667,7 @@ async def test_keys_count_before_the_list_is_read_while_the_hub_is_away_and_as_t
     await given(hub, {"i-2": "reject", "i-1": "approve", "i-0": "approve"})
 
 
-async def test_an_item_that_another_window_has_decided_keeps_its_place_and_says_so(
+async def test_item_decided_in_another_window_remains_listed_with_the_conflict(
     hub: ServedHub, visit: Visit
 ) -> None:
     await visit.open("review")
@@ -726,7 +708,7 @@ async def test_page_of_a_viewer_has_no_button_and_no_link_to_the_settings(
         assert asked.status == 403
 
 
-async def test_a_question_is_answered_and_leaves_the_open_ones_and_their_number_in_the_navigation(
+async def test_answered_question_leaves_the_open_list_and_the_navigation_count(
     hub: ServedHub, visit: Visit
 ) -> None:
     await visit.open("questions")
@@ -746,7 +728,9 @@ async def test_a_question_is_answered_and_leaves_the_open_ones_and_their_number_
     await expect(visit.page.get_by_role("article")).to_have_count(1)
 
 
-async def test_runs_without_news_are_one_row_that_opens(hub: ServedHub, visit: Visit) -> None:
+async def test_runs_page_folds_runs_without_news_into_one_expandable_row(
+    hub: ServedHub, visit: Visit
+) -> None:
     def repeat(c: sa.Connection) -> None:
         row = dict(c.execute(sa.select(runs).where(runs.c.id == "r-1")).one()._mapping)
         for number in range(4, 8):
@@ -764,7 +748,7 @@ async def test_runs_without_news_are_one_row_that_opens(hub: ServedHub, visit: V
     await expect(rows).to_have_count(shown + 5)
 
 
-async def test_the_page_of_a_run_shows_where_its_time_went_as_it_goes(hub: ServedHub, visit: Visit) -> None:
+async def test_run_page_shows_the_time_per_file_and_question_live(hub: ServedHub, visit: Visit) -> None:
     await visit.open("runs/r-1")
     keys, table = visit.page.keyboard, visit.page.get_by_role("table", name="Where the time went")
     file = table.get_by_role("row", name=HOSTILE[:8])
@@ -796,7 +780,7 @@ async def test_the_page_of_a_run_shows_where_its_time_went_as_it_goes(hub: Serve
     assert visit.complaints == []
 
 
-async def test_a_filter_acts_while_typed_offers_the_names_there_are_and_its_days_are_local(
+async def test_runs_filter_suggests_names_and_uses_local_days(
     visit: Visit,
 ) -> None:
     await visit.open("runs")
@@ -830,7 +814,7 @@ async def test_a_filter_acts_while_typed_offers_the_names_there_are_and_its_days
     assert visit.complaints == []
 
 
-async def test_the_audit_log_shows_who_did_something_to_those_who_may_see_it(
+async def test_audit_page_shows_actors_to_admins_and_is_refused_to_viewers(
     hub: ServedHub, browser: Browser
 ) -> None:
     async with visiting(browser, hub) as visit:
@@ -848,7 +832,7 @@ async def test_the_audit_log_shows_who_did_something_to_those_who_may_see_it(
         assert await visit.page.get_by_role("link", name="Audit").count() == 0
 
 
-async def test_a_setting_is_found_checked_changed_and_reverted(hub: ServedHub, visit: Visit) -> None:
+async def test_settings_page_finds_checks_changes_and_reverts_a_setting(hub: ServedHub, visit: Visit) -> None:
     same = {"limits.drain_timeout_s": Limits().drain_timeout_s}
     async with over_unix(hub) as operator:
         assert (await operator.patch("/v1/config", json={"values": same})).status_code == 200
@@ -893,7 +877,7 @@ async def test_a_setting_is_found_checked_changed_and_reverted(hub: ServedHub, v
     assert "runs = 4         # at once" in hub.settings.read_text()
 
 
-async def test_home_is_headed_by_the_worst_issue_with_its_remedy_and_the_number_of_the_others(
+async def test_home_page_headline_shows_the_worst_issue_with_remedy_and_count(
     hub: ServedHub, visit: Visit
 ) -> None:
     found = [
@@ -920,7 +904,7 @@ async def test_home_is_headed_by_the_worst_issue_with_its_remedy_and_the_number_
     assert await headline.evaluate("(one) => one.previousElementSibling.matches('.page-head')")
 
 
-async def test_an_issue_is_corrected_muted_and_shown_again_from_home(
+async def test_home_page_fixes_mutes_and_unmutes_an_issue(
     hub: ServedHub, visit: Visit, browser: Browser
 ) -> None:
     async with over_unix(hub) as operator:
@@ -949,7 +933,7 @@ async def test_an_issue_is_corrected_muted_and_shown_again_from_home(
         assert await other.page.get_by_text("Mute", exact=True).count() == 0
 
 
-async def test_metrics_are_plotted_for_a_range_with_their_numbers_and_lead_to_the_command(
+async def test_metrics_page_plots_a_range_with_numbers_and_the_command(
     hub: ServedHub, browser: Browser, visit: Visit
 ) -> None:
     await visit.open("")
@@ -1002,7 +986,7 @@ async def test_metrics_are_plotted_for_a_range_with_their_numbers_and_lead_to_th
         await expect(other.page.get_by_role("alert")).to_have_count(1)
 
 
-async def test_the_log_shows_entries_of_a_level_and_above_and_what_their_events_mean(visit: Visit) -> None:
+async def test_log_page_filters_by_level_and_shows_the_meaning_of_events(visit: Visit) -> None:
     await visit.open("log?level=debug")
     await expect(visit.page.locator("td[data-head=Level]")).to_have_text(["warning", "debug"])
     meaning = "unit.unread a file or message could not be read, and is left out"
@@ -1017,7 +1001,7 @@ async def test_the_log_shows_entries_of_a_level_and_above_and_what_their_events_
     await expect(visit.page.locator(":target")).to_contain_text("its owner grants it")
 
 
-async def test_a_button_can_be_pressed_again_after_an_answer_that_nobody_understands(visit: Visit) -> None:
+async def test_button_works_again_after_an_unparsable_answer(visit: Visit) -> None:
     await visit.open("agents/notes")
     await visit.page.route("**/pause", lambda route: route.fulfill(content_type="application/json", body="{"))
     button = visit.page.get_by_role("button", name="Pause")
@@ -1028,7 +1012,7 @@ async def test_a_button_can_be_pressed_again_after_an_answer_that_nobody_underst
     await visit.page.get_by_role("button", name="Resume").wait_for()
 
 
-async def test_a_second_enter_or_click_before_the_answer_sends_nothing(hub: ServedHub, visit: Visit) -> None:
+async def test_double_submit_of_a_form_sends_one_request(hub: ServedHub, visit: Visit) -> None:
     sent: list[str] = []
     visit.page.on("request", lambda one: sent.append(one.url) if one.method != "GET" else None)
     page = visit.page
@@ -1052,7 +1036,7 @@ async def test_a_second_enter_or_click_before_the_answer_sends_nothing(hub: Serv
         assert len(sent) == 1, (path, sent)
 
 
-async def test_an_answer_that_arrives_after_a_newer_one_is_not_shown(hub: ServedHub, visit: Visit) -> None:
+async def test_page_ignores_an_answer_that_arrives_after_a_newer_one(hub: ServedHub, visit: Visit) -> None:
     await visit.open("agents")
     state = visit.page.locator("tr", has_text="notes").locator("[data-head=Lifecycle]")
     await expect(state).to_have_text("active")
@@ -1081,7 +1065,7 @@ async def test_an_answer_that_arrives_after_a_newer_one_is_not_shown(hub: Served
     await expect(state).to_have_text("active")
 
 
-async def test_a_link_signs_a_browser_in_once_and_it_signs_itself_out(
+async def test_sign_in_link_opens_pages_once_and_sign_out_ends_the_session(
     hub: ServedHub, browser: Browser
 ) -> None:
     async with over_unix(hub) as operator:
@@ -1106,7 +1090,7 @@ async def test_a_link_signs_a_browser_in_once_and_it_signs_itself_out(
             await visit.page.get_by_role("alert").wait_for()
 
 
-async def test_a_file_of_a_run_leads_to_the_reasons_of_its_lines(hub: ServedHub, visit: Visit) -> None:
+async def test_file_link_of_the_run_page_opens_the_reasons_of_the_file(hub: ServedHub, visit: Visit) -> None:
     async with over_unix(hub) as operator:
         await operator.post("/v1/devices/desk/grant", json={"remove": ["files"]})
         await visit.open("runs/r-1")
@@ -1119,7 +1103,7 @@ async def test_a_file_of_a_run_leads_to_the_reasons_of_its_lines(hub: ServedHub,
 
 
 @pytest.mark.soak
-async def test_each_command_beside_a_page_is_one_of_the_command_line(visit: Visit) -> None:
+async def test_each_command_shown_on_a_page_exists_in_the_cli(visit: Visit) -> None:
     commands = set[str]()
     for path in PAGES:
         await visit.open(path)

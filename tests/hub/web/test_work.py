@@ -46,7 +46,7 @@ READER = {
 }
 
 
-async def test_a_device_is_invited_and_renamed(tmp_path: Path, browser: Browser) -> None:
+async def test_devices_page_invites_and_renames_a_device(tmp_path: Path, browser: Browser) -> None:
     async with serving(tmp_path) as hub, visiting(browser, hub) as visit:
         page = visit.page
         await visit.open("devices")
@@ -72,7 +72,7 @@ async def test_a_device_is_invited_and_renamed(tmp_path: Path, browser: Browser)
         assert visit.complaints == []
 
 
-async def test_an_agent_is_made_changed_and_removed_and_what_is_wrong_is_said_beside_its_field(
+async def test_agent_form_creates_changes_and_removes_and_shows_errors_at_the_field(
     tmp_path: Path, browser: Browser
 ) -> None:
     async with serving(tmp_path) as hub, visiting(browser, hub) as visit:
@@ -146,9 +146,7 @@ async def test_an_agent_is_made_changed_and_removed_and_what_is_wrong_is_said_be
         await expect(page.get_by_role("link", name="plans")).to_have_count(0)
 
 
-async def test_a_new_hub_shows_its_first_steps_until_they_are_done_or_dismissed(
-    tmp_path: Path, browser: Browser
-) -> None:
+async def test_home_page_shows_first_steps_until_done_or_dismissed(tmp_path: Path, browser: Browser) -> None:
     async with serving(tmp_path, is_empty=True) as hub, visiting(browser, hub) as visit:
         page = visit.page
         steps = page.locator("section", has=page.get_by_role("heading", name="First steps"))
@@ -193,7 +191,7 @@ async def connector(hub: ServedHub, name: str) -> ConnectorRow:
     return await hub.store.read(get_connector, name)
 
 
-async def test_a_mailbox_is_added_gets_its_password_is_tested_and_removed(
+async def test_connectors_page_adds_signs_in_tests_and_removes_a_mailbox(
     tmp_path: Path, dovecot: Dovecot, browser: Browser
 ) -> None:
     user = dovecot.fresh_user()
@@ -264,7 +262,7 @@ async def test_a_mailbox_is_added_gets_its_password_is_tested_and_removed(
         assert visit.complaints == []
 
 
-async def test_somebody_signs_in_at_the_provider_by_address_and_by_code(
+async def test_connectors_page_signs_in_at_the_provider_by_address_and_by_code(
     tmp_path: Path, browser: Browser
 ) -> None:
     provider = OAuthServer(lambda: 0.0)
@@ -292,7 +290,9 @@ async def test_somebody_signs_in_at_the_provider_by_address_and_by_code(
             await expect(page.locator("dd .state").first).to_have_text("sign in")
 
 
-async def test_a_board_is_made_an_agent_joins_and_is_written_to(tmp_path: Path, browser: Browser) -> None:
+async def test_boards_page_creates_a_board_with_a_lead_and_writes_memory(
+    tmp_path: Path, browser: Browser
+) -> None:
     async with serving(tmp_path) as hub:
         async with visiting(browser, hub) as visit:
             page = visit.page
@@ -328,7 +328,7 @@ async def test_a_board_is_made_an_agent_joins_and_is_written_to(tmp_path: Path, 
             assert await others.count() == 0
 
 
-async def test_deliveries_are_listed_by_state_sent_again_dropped_and_followed(
+async def test_notify_page_filters_resends_drops_and_follows_deliveries(
     tmp_path: Path, browser: Browser
 ) -> None:
     async with serving(tmp_path, TEXT + TARGET) as hub, visiting(browser, hub) as visit:
@@ -368,7 +368,7 @@ async def test_deliveries_are_listed_by_state_sent_again_dropped_and_followed(
         assert visit.complaints == []
 
 
-async def test_pages_without_a_target_lead_to_the_handbook(tmp_path: Path, browser: Browser) -> None:
+async def test_notify_page_without_targets_links_to_the_handbook(tmp_path: Path, browser: Browser) -> None:
     async with serving(tmp_path) as hub, visiting(browser, hub) as visit:
         await visit.open("notify/phone")
         await visit.page.get_by_text("hub.toml names no target like this.").wait_for()
@@ -389,7 +389,7 @@ async def _asked(visit: Visit, hub: ServedHub, token: str | None = None) -> Page
     return page
 
 
-async def test_a_person_signs_in_and_allows_an_assistant_less_than_it_asks_for(
+async def test_authorize_page_allows_an_assistant_with_reduced_scopes(
     tmp_path: Path, browser: Browser
 ) -> None:
     async with serving(tmp_path, SETTINGS, assistants=True) as hub:
@@ -416,7 +416,7 @@ async def test_a_person_signs_in_and_allows_an_assistant_less_than_it_asks_for(
         assert row.limits is not None and row.limits.devices == ("desk",)
 
 
-async def test_a_person_allows_nothing_and_no_other_page_shows_the_question(
+async def test_authorize_page_denies_the_request_and_cannot_be_framed(
     tmp_path: Path, browser: Browser
 ) -> None:
     async with serving(tmp_path, SETTINGS, assistants=True) as hub:
