@@ -39,6 +39,7 @@ PARTS: Final[Mapping[str, tuple[str, ...]]] = {
     "Reference": ("settings", "cli", "rest", "errors", "metrics", "log-events", "vocabularies"),
     "Explanation": (
         "architecture",
+        "modules",
         "exactly-once",
         "extraction",
         "dates",

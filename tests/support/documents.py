@@ -102,6 +102,7 @@ def documents() -> dict[Path, str]:
         HANDBOOK / "metrics.md": references.metrics_page(),
         HANDBOOK / "log-events.md": references.log_events_page(events()),
         HANDBOOK / "vocabularies.md": vocabularies(),
+        HANDBOOK / "modules.md": references.modules_page(),
         CONTENTS: contents(),
         HANDBOOK / "write-a-device.md": _with_section(
             HANDBOOK / "write-a-device.md", "device", f"```python\n{device_program()}```\n"

@@ -1,5 +1,6 @@
 """The reference pages of the handbook, made from the code: settings, commands, routes, errors, metrics."""
 
+import ast
 import inspect
 import json
 from collections.abc import Collection, Iterator, Mapping
@@ -18,7 +19,7 @@ from hub.metrics import Metrics
 from hub.roles import AGENT, DEVICE_REQUESTS, PUBLIC, ROLE_SCOPES, ROUTES, Asked, Need, Role, Scope
 from hub.settings.schema import settings_schema
 from protocol.errors import CATALOGUE
-from tests.support.source import LoggedEvent
+from tests.support.source import LoggedEvent, modules_of_the_product
 
 WIDTH: Final = 116
 WHICH_HUB: Final = ("state", "url", "token_file", "user")  # options that most commands share
@@ -304,6 +305,23 @@ def log_events_page(events: set[LoggedEvent]) -> str:
         `hub logs` prints it before the other fields; `hub logs --follow` goes on.
         """,
         f"| event | level | module | meaning |\n|---|---|---|---|\n{rows}",
+    )
+
+
+def modules_page() -> str:
+    """Return the list of all modules, below the text of each package that shows the way through it."""
+    packages: dict[str, list[str]] = {}
+    for module in modules_of_the_product():
+        about = ast.get_docstring(ast.parse(module.source)) or ""
+        first = about.partition("\n")[0]
+        if module.is_package:
+            packages[module.name] = [f"## {module.name}\n\n{about}\n"]
+        elif about and (package := module.name.rpartition(".")[0]) in packages:
+            packages[package].append(fill(f"- `{module.name}`: {first}", 118, subsequent_indent="  "))
+    return _page(
+        "Modules",
+        "Every module and what it is for, by package: begin here to find where something is decided.",
+        *("\n".join(lines) for lines in packages.values()),
     )
 
 
