@@ -114,7 +114,7 @@ def test_failed_cases_left_tests_and_long_tests_are_listed_by_name(tmp_path: Pat
     assert "test_unmarked" in listed and "test_slow" not in listed
 
 
-def test_a_test_that_hangs_fails_by_its_name_wherever_it_hangs(tmp_path: Path) -> None:
+def test_hanging_test_fails_by_name_in_body_teardown_and_callbacks(tmp_path: Path) -> None:
     code, output = run(tmp_path, HANGING, "--longest=0.1")
     assert (code, "2 failed, 2 passed, 1 error" in output) == (1, True)
     for name in ("test_tears_down", "test_swallows_the_alarm", "test_hangs_in_callbacks[asyncio]"):
@@ -122,6 +122,6 @@ def test_a_test_that_hangs_fails_by_its_name_wherever_it_hangs(tmp_path: Path) -
 
 
 @pytest.mark.soak
-def test_soak_runs_what_was_left_and_a_test_that_is_named_is_run_anyway(tmp_path: Path) -> None:
+def test_soak_option_runs_the_left_tests_and_named_tests_always_run(tmp_path: Path) -> None:
     assert run(tmp_path, LONG, "--soak")[1].splitlines()[-1].startswith("2 failed, 2 deselected")
     assert "1 failed" in run(tmp_path, LONG, test="::test_soaked[1]")[1]

@@ -23,6 +23,6 @@ def test_each_logged_event_has_a_meaning_and_each_meaning_is_of_a_logged_event()
     assert [name for name, meaning in MEANINGS.items() if len(meaning.split()) < 3 or name in meaning] == []
 
 
-def test_an_event_is_found_whatever_its_level() -> None:
+def test_event_names_are_found_for_each_log_level() -> None:
     source = "log.info('run.moved', a=1)\nlog.error('router.full')\nprint('log.info(\"x.y\")')\n"
     assert {event.name for event in facts(Module("m", source)).events} == {"run.moved", "router.full"}

@@ -7,7 +7,7 @@ import anyio
 from tests.support.clock import START, FakeClock, SeededChance
 
 
-async def test_a_sleeper_wakes_when_its_time_has_come_and_not_before() -> None:
+async def test_fake_clock_wakes_a_sleeper_exactly_at_the_due_time() -> None:
     clock, woke = FakeClock(), list[float]()
 
     async def sleep() -> None:
@@ -23,7 +23,7 @@ async def test_a_sleeper_wakes_when_its_time_has_come_and_not_before() -> None:
         assert (woke, clock.now()) == ([began + 1], START + timedelta(seconds=14))
 
 
-async def test_a_task_that_sleeps_in_a_loop_goes_round_for_each_time_that_passes() -> None:
+async def test_fake_clock_wakes_a_looping_sleeper_for_each_interval() -> None:
     clock, rounds = FakeClock(), list[float]()
 
     async def beat() -> None:

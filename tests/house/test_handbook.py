@@ -60,7 +60,7 @@ def test_no_line_is_too_long(page: Path) -> None:
 
 
 @each("topic", docs.TOPICS)
-def test_a_page_begins_with_a_title_and_a_line_about_it(topic: str) -> None:
+def test_handbook_page_begins_with_a_title_and_a_summary(topic: str) -> None:
     title, empty, summary, behind = docs.page(topic).split("\n")[:4]
     assert title.startswith("# ")
     assert (empty, behind) == ("", "")
@@ -152,7 +152,7 @@ def test_a_wrong_command_is_found() -> None:
             parse(words)
 
 
-def test_headings_become_anchors_as_github_makes_them() -> None:
+def test_heading_anchors_equal_the_anchors_of_github() -> None:
     page = docs.FOLDER / "settings.md"
     assert {"settings", "listendevices"} <= set(headings(page))
     assert re.fullmatch(r"[\w\-]+", next(iter(headings(page))))

@@ -20,11 +20,11 @@ HOUSE = modules_of_the_product()
 
 
 @each("rule", RULES)
-def test_the_house_keeps_its_rules(rule: Rule) -> None:
+def test_source_tree_breaks_no_layer_rule(rule: Rule) -> None:
     assert list(rule(HOUSE)) == []
 
 
-def test_the_whole_house_is_looked_at() -> None:
+def test_layer_rules_are_applied_to_all_packages() -> None:
     names = {module.name for module in HOUSE}
     assert {"protocol.session", "storage", "hub", "hub.clock", "hub.links"} <= names
 
@@ -113,7 +113,7 @@ def test_allowed_imports_are_not_found(name: str, source: str) -> None:
     assert [finding for rule in RULES for finding in rule([Module(name, source)])] == []
 
 
-def test_a_circle_among_modules_is_found() -> None:
+def test_import_cycle_among_modules_is_found() -> None:
     circle = [
         Module("hub.runs.a", "from hub.runs import b"),
         Module("hub.runs.b", "def f():\n    from .c import g"),
@@ -136,5 +136,5 @@ def test_a_circle_among_modules_is_found() -> None:
     ],
     ids=str,
 )
-def test_an_import_is_read_however_it_is_spelled(module: Module, target: str) -> None:
+def test_import_is_found_in_each_spelling(module: Module, target: str) -> None:
     assert list(imports_of(module, {"hub.links.roster", "hub.clock"})) == [Import(target, 1)]

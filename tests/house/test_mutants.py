@@ -3,6 +3,6 @@
 from tests.mutants.__main__ import ROOT, mutants
 
 
-def test_the_line_of_every_described_fault_is_in_its_file() -> None:
+def test_line_of_every_mutant_is_in_the_named_file() -> None:
     for mutant in mutants():
         mutant.place((ROOT / mutant.file).read_text(encoding="utf-8").splitlines())

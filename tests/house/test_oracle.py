@@ -55,14 +55,14 @@ def test_the_fate_of_a_question_is_fixed_by_seed_question_and_attempt() -> None:
     assert fates != [traits.fate("other", attempt) for attempt in range(20)]
 
 
-def test_faults_happen_as_often_as_their_odds_say() -> None:
+def test_frequency_of_oracle_faults_equals_the_odds() -> None:
     traits = Traits(odds={Fault.SERVER_ERROR: 0.1, Fault.CUT_OFF: 0.3})
     played = Counter(traits.fate(str(number), 1) for number in range(4_000))
     assert 300 < played[Fault.SERVER_ERROR] < 500
     assert 1_050 < played[Fault.CUT_OFF] < 1_350
 
 
-async def test_oracle_refuses_beyond_its_token_limit_with_a_wait() -> None:
+async def test_oracle_refuses_beyond_the_token_limit_with_a_wait() -> None:
     oracle = Oracle(tokens_per_minute=60_000, burst_s=1.0)
     async with asked(oracle) as client:
         first = await ask(client, max_tokens=900)
@@ -119,7 +119,7 @@ async def test_oracle_ends_a_runaway_answer_at_the_token_limit(fault: Fault) -> 
     assert answer["usage"]["completion_tokens"] == 300
 
 
-async def test_only_a_gullible_oracle_obeys_orders() -> None:
+async def test_only_a_gullible_oracle_follows_injected_orders() -> None:
     async with asked(Oracle()) as client:
         assert records(await ask(client, order(1))) == []
     async with asked(Oracle(is_gullible=True)) as client:
@@ -129,7 +129,7 @@ async def test_only_a_gullible_oracle_obeys_orders() -> None:
 
 
 @pytest.mark.parametrize(("share", "status", "answered"), [(1.0, "completed", 2), (0.5, "expired", 1)])
-async def test_oracle_batch_has_all_answers_and_an_expired_batch_a_part(
+async def test_completed_oracle_batch_has_all_answers_and_an_expired_batch_some(
     share: float, status: str, answered: int
 ) -> None:
     lines = [

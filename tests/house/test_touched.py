@@ -5,7 +5,7 @@ from pathlib import Path
 from tests.support.touched import ROOT, covering
 
 
-def test_a_module_brings_the_tests_of_its_package_and_the_house_rules() -> None:
+def test_changed_module_selects_the_tests_of_the_package_and_the_house() -> None:
     assert covering(["hub/runs/runner.py", "README.md"]) == ["tests/house", "tests/hub/runs"]
     assert covering(["storage/kernel/migrations/env.py"]) == ["tests/house", "tests/storage"]
     assert covering(["hub/device/run_reading.py", "protocol/frame.py"]) == [
@@ -13,7 +13,7 @@ def test_a_module_brings_the_tests_of_its_package_and_the_house_rules() -> None:
     ]
 
 
-def test_a_module_of_the_hub_itself_brings_the_tests_beside_its_packages() -> None:
+def test_changed_top_level_hub_module_selects_the_tests_beside_the_packages() -> None:
     found = covering(["hub/clock.py"])
     assert "tests/hub/test_dates.py" in found
     assert not any(Path(ROOT, name).is_dir() for name in found if name != "tests/house")
@@ -24,6 +24,6 @@ def test_data_file_of_a_package_selects_the_tests_of_the_package() -> None:
     assert covering(["hub/cli/sample/monday.md"]) == ["tests/house", "tests/hub/cli"]
 
 
-def test_changed_test_selects_itself_and_deleted_test_nothing() -> None:
+def test_changed_test_file_selects_only_that_file_and_a_deleted_one_none() -> None:
     changed = ["tests/hub/test_dates.py", "tests/hub/test_gone.py", "tests/support/clock.py"]
     assert covering(changed) == ["tests/house", "tests/hub/test_dates.py"]

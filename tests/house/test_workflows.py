@@ -27,7 +27,7 @@ def jobs_with(command: str) -> list[dict[str, Any]]:
     return [job for job in jobs() if command in [step.get("run") for step in job["steps"]]]
 
 
-def test_commands_of_workflows_exist_and_what_they_use_is_pinned() -> None:
+def test_workflow_commands_exist_and_actions_are_pinned() -> None:
     steps = [step for job in jobs() for step in job["steps"]]
     assert [step["uses"] for step in steps if "uses" in step and not PINNED.fullmatch(step["uses"])] == []
     commands = [shlex.split(line) for step in steps for line in step.get("run", "").splitlines()]
@@ -47,7 +47,7 @@ def test_command_that_does_not_exist_is_found() -> None:
     assert not any(map(exists, (["make", "nothing"], ["make"], [".ci/nothing"])))
 
 
-def test_version_of_each_pinned_action_is_named_beside_its_commit() -> None:
+def test_version_of_each_pinned_action_is_named_beside_the_commit() -> None:
     lines = [line.strip() for file in WORKFLOWS for line in file.read_text("utf-8").splitlines()]
     assert [line for line in lines if "uses:" in line and not NAMED.search(line)] == []
 
@@ -61,7 +61,7 @@ def test_commands_of_the_readme_run_with_each_supported_python() -> None:
     assert (pythons[0], pythons[: len(kinds)]) == (project["requires-python"].removeprefix(">="), kinds)
 
 
-def test_release_is_checked_on_its_tag_after_all_else() -> None:
+def test_release_check_runs_on_a_tag_after_all_other_jobs() -> None:
     (release,) = (
         job for job in jobs() if any(step.get("run") == "make release-check" for step in job["steps"])
     )
@@ -89,7 +89,7 @@ def test_device_is_tested_on_each_system_and_everything_on_linux() -> None:
     assert by_command[".ci/run"]["runs-on"].startswith("ubuntu")
 
 
-def test_tests_of_the_device_are_in_their_list() -> None:
+def test_device_tests_list_names_existing_paths() -> None:
     paths = (ROOT / ".ci/device-tests").read_text("utf-8").split()
     assert [path for path in paths if not (ROOT / path).exists()] == []
     assert {"tests/hub/device", "tests/hub/system"} <= set(paths)

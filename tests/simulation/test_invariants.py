@@ -126,7 +126,7 @@ async def starts_a_run_that_stalls(world: World) -> str:
     return newest(world, "RUNNING")
 
 
-def test_nothing_is_found_where_nothing_is_wrong() -> None:
+def test_no_violation_is_found_in_a_guarded_world() -> None:
     assert found(None, guarded=True) == set()
 
 
@@ -472,7 +472,7 @@ async def a_folder_counts_as_read_whose_files_the_ledger_lost(world: World) -> N
     ],
     ids=lambda given: given if isinstance(given, str) else getattr(given, "__name__", None),
 )
-def test_what_must_never_be_is_seen(law: str, plant: Plant) -> None:
+def test_each_planted_violation_of_a_law_is_detected(law: str, plant: Plant) -> None:
     assert law in found(plant)
 
 
@@ -542,19 +542,19 @@ async def a_hub_forgets_its_run(world: World) -> None:
         ("same answer", a_hub_forgets_its_run),
     ],
 )
-def test_what_must_never_be_of_several_hubs_is_seen(law: str, plant: Plant) -> None:
+def test_each_planted_violation_of_a_law_by_several_hubs_is_detected(law: str, plant: Plant) -> None:
     ways = replace(BREAKS["no_eviction"], only=law)
     assert law in found(plant, ways=ways, scene=SHARED)
 
 
-def test_nothing_is_found_where_nothing_is_wrong_with_several_hubs() -> None:
+def test_no_violation_is_found_in_a_guarded_world_of_several_hubs() -> None:
     assert found(None, guarded=True, scene=SHARED) == set()
 
 
-def test_hubs_may_execute_more_runs_together_than_each_of_them_may() -> None:
+def test_run_limit_law_applies_to_each_hub_and_not_to_the_sum() -> None:
     assert "I3" not in found(each_hub_executes_as_many_runs_as_it_may)
 
 
-def test_a_full_hub_is_no_excuse_for_another_hub_that_starts_no_run() -> None:
+def test_run_not_started_by_a_free_hub_is_a_violation() -> None:
     # The full hub has a boot that no process has; enough findings of that would end the world before.
     assert found(a_run_is_not_started_while_another_hub_is_full, ways=Ways(only="I11")) == {"I11"}

@@ -31,7 +31,7 @@ def order_of_five(seed: str) -> list[int]:
     return order
 
 
-def test_a_year_passes_in_no_time() -> None:
+def test_simulated_loop_sleeps_a_year_without_waiting() -> None:
     async def main() -> float:
         await anyio.sleep(365 * 86_400)
         return anyio.current_time()
@@ -39,7 +39,7 @@ def test_a_year_passes_in_no_time() -> None:
     assert run(main, Dice("")) == START_S + 365 * 86_400
 
 
-def test_what_is_ready_at_one_instant_runs_in_an_order_that_the_seed_decides() -> None:
+def test_tasks_ready_at_one_instant_run_in_the_order_of_the_seed() -> None:
     orders = [order_of_five(str(seed)) for seed in range(8)]
     assert orders == [order_of_five(str(seed)) for seed in range(8)]
     assert all(sorted(order) == list(range(5)) for order in orders)
@@ -58,9 +58,7 @@ async def spin() -> None:
 @pytest.mark.parametrize(
     ("main", "why"), [(use_thread, "thread"), (anyio.sleep_forever, "no timer"), (spin, "rounds")]
 )
-def test_a_world_that_would_leave_its_time_or_never_end_is_stuck(
-    main: Callable[[], Awaitable[None]], why: str
-) -> None:
+def test_simulated_world_without_an_end_raises_stuck(main: Callable[[], Awaitable[None]], why: str) -> None:
     with pytest.raises(Stuck, match=why):
         run(main, Dice(""))
 
@@ -78,7 +76,7 @@ async def ticks(process: Process, told: list[float]) -> None:
             told.append(-1.0)
 
 
-def test_a_halted_process_goes_on_where_it_stood_and_a_killed_one_ends_without_cleanup() -> None:
+def test_simulated_process_resumes_after_a_halt_and_ends_at_a_kill() -> None:
     async def main() -> list[float]:
         told: list[float] = []
         process = Process("halted")
@@ -96,7 +94,7 @@ def test_a_halted_process_goes_on_where_it_stood_and_a_killed_one_ends_without_c
     assert run(main, Dice("")) == [1.0, 11.5, 12.5]
 
 
-def test_a_process_can_be_killed_at_any_of_its_steps() -> None:
+def test_simulated_process_can_be_killed_at_any_step() -> None:
     async def steps_until_killed(steps: int) -> int:
         done = 0
         process = Process("counted")
@@ -124,7 +122,7 @@ def test_a_process_can_be_killed_at_any_of_its_steps() -> None:
         assert run(main, Dice("")) == (steps - 1) // 2  # a sleep is two: its timer, and the task it wakes
 
 
-def test_what_a_process_starts_dies_with_it() -> None:
+def test_child_tasks_of_a_killed_simulated_process_end() -> None:
     async def main() -> int:
         process, alive = Process("parent"), 0
 

@@ -48,7 +48,7 @@ def parts(few: int) -> list[Any]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("first", "count"), parts(FEW))
-def test_no_law_is_broken_whatever_goes_wrong(first: int, count: int) -> None:
+def test_no_law_is_broken_in_simulated_worlds_with_all_faults(first: int, count: int) -> None:
     totals = check_worlds(range(first, first + count))
     assert [fault for fault in FAULTS if not totals[fault]] == [], "these did not happen"
 
@@ -72,7 +72,7 @@ def test_faults_of_earlier_versions_break_a_law(name: str) -> None:
 
 @pytest.mark.soak
 @pytest.mark.parametrize("name", sorted(PAUSES))
-def test_a_pause_at_the_worst_place_breaks_no_law_with_its_guard(name: str) -> None:
+def test_process_pause_at_a_guarded_place_breaks_no_law(name: str) -> None:
     check_worlds(range(FEW_PAUSED), PAUSES[name])
 
 

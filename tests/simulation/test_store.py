@@ -75,7 +75,7 @@ async def writes(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize(("is_before", "users"), [(True, 1), (False, 2)])
-def test_a_hub_that_dies_before_or_after_a_commit_never_learns_of_it(is_before: bool, users: int) -> None:
+def test_hub_killed_around_a_commit_gets_no_result(is_before: bool, users: int) -> None:
     async def play(stage: Stage) -> None:
         stage.weather.dies_in, stage.weather.dies_before = 2, is_before
         await writes(stage)
@@ -85,7 +85,7 @@ def test_a_hub_that_dies_before_or_after_a_commit_never_learns_of_it(is_before: 
     assert len(stage.told) <= 1
 
 
-def test_a_cancelled_caller_does_not_know_whether_its_job_was_done() -> None:
+def test_cancelled_store_write_may_or_may_not_be_committed() -> None:
     async def cancelled_after(steps: int) -> int:
         stage = Stage()
         async with anyio.create_task_group() as tasks:
@@ -99,12 +99,12 @@ def test_a_cancelled_caller_does_not_know_whether_its_job_was_done() -> None:
     assert outcomes == {0, 1}
 
 
-def test_a_read_that_writes_is_found_out() -> None:
+def test_writing_read_of_the_simulated_store_raises_an_error() -> None:
     with pytest.raises(AssertionError, match="wrote"):
         fresh_disk().read(add_user, ("anna",), {})
 
 
-def test_a_read_that_looks_at_anything_but_the_rows_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_impure_read_of_the_simulated_store_raises_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(answers, "CHECKED_ANSWERS", 1)
     calls: list[int] = []
 
@@ -118,7 +118,7 @@ def test_a_read_that_looks_at_anything_but_the_rows_is_found_out(monkeypatch: py
         disk.read(impure, (), {})
 
 
-def test_a_commit_lists_the_rows_it_changed() -> None:
+def test_commit_lists_the_changed_rows() -> None:
     told: list[Commit] = []
     disk = fresh_disk()
     disk.on_commit = told.append
@@ -135,7 +135,7 @@ def test_a_commit_lists_the_rows_it_changed() -> None:
     ]
 
 
-def test_what_is_polled_is_looked_up_again_when_an_instant_has_come() -> None:
+def test_polled_query_is_executed_again_only_when_a_stored_instant_passed() -> None:
     disk = a_disk_with_a_run(start_by=5_000)
     asked: list[int] = []
     disk.raw.set_trace_callback(lambda sql: asked.append(1) if "start_deadline_at <=" in sql else None)

@@ -95,7 +95,7 @@ async def database(folder: Path, clock: FakeClock) -> AsyncIterator[Store]:
 
 
 @pytest.mark.slow
-async def test_a_hub_outlives_two_days_in_which_every_service_that_is_not_vital_breaks_once(
+async def test_hub_survives_a_failure_of_every_non_vital_service(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock, breaks = FakeClock(), anyio.Event()
@@ -141,14 +141,14 @@ async def test_a_hub_outlives_two_days_in_which_every_service_that_is_not_vital_
         assert [name[:8] for name in made] == ["20260105", "20260106"]
 
 
-async def test_a_built_hub_tells_of_limits_that_were_reached(tmp_path: Path) -> None:
+async def test_issues_of_a_running_hub_include_reached_limits(tmp_path: Path) -> None:
     async with opened_hub(tmp_path) as (hub, context):
         context.metrics.limits_reached.labels("users").inc()
         found = await hub.nouns.noun(Issues).all()
         assert ("limit.reached", "users") in {(issue.id, issue.subject) for issue in found}
 
 
-async def test_a_built_hub_tells_of_runs_that_wait_for_a_model_and_of_a_device_without_a_grant(
+async def test_issues_of_a_running_hub_include_away_model_and_missing_grant(
     tmp_path: Path,
 ) -> None:
     def wait_and_take_back(c: sa.Connection) -> None:
@@ -191,7 +191,9 @@ async def ask_to_be_let_in(store: Store, clock: FakeClock) -> None:
     await store.write(pairings.ask, asking, at=at, expires_at=at + 600_000, most=50, most_per_network=3)
 
 
-async def test_database_disk_and_backup_are_looked_up_again_and_again(store: Store, tmp_path: Path) -> None:
+async def test_gauges_of_database_disk_and_backup_are_updated_periodically(
+    store: Store, tmp_path: Path
+) -> None:
     clock, metrics = FakeClock(), Metrics()
     value = metrics.registry.get_sample_value
     disk = DiskGuard(tmp_path, clock=clock)
@@ -219,7 +221,7 @@ async def test_database_disk_and_backup_are_looked_up_again_and_again(store: Sto
     assert (value("hub_disk_free_bytes") or 0) > 0
 
 
-async def test_what_the_log_did_not_write_is_counted(store: Store, tmp_path: Path) -> None:
+async def test_suppressed_log_entries_are_counted_in_a_metric(store: Store, tmp_path: Path) -> None:
     clock, metrics = FakeClock(), Metrics()
     with opened_log() as opened:
         Gauges(

@@ -38,23 +38,23 @@ def test_a_held_socket_that_other_machines_reach_without_tls_is_refused(held: so
         DeviceListener(tls=TlsSettings(certificate=Path("a"), key=Path("b"))),
     ],
 )
-def test_a_held_socket_may_be_wherever_the_settings_would_allow_one(
+def test_held_socket_is_accepted_where_the_settings_allow_an_address(
     held: socket.socket, listen: DeviceListener
 ) -> None:
     check_reach("devices", held, listen)
 
 
 @pytest.mark.parametrize("held", [HERE], indirect=True)
-def test_a_held_socket_of_this_machine_needs_nothing(held: socket.socket) -> None:
+def test_held_loopback_socket_is_accepted_without_tls(held: socket.socket) -> None:
     check_reach("devices", held, DeviceListener())
 
 
-def test_a_held_unix_socket_is_guarded_by_its_group() -> None:
+def test_held_unix_socket_of_operators_is_accepted() -> None:
     with socket.socket(socket.AF_UNIX) as held:
         check_reach("operators", held, DeviceListener())
 
 
-def test_until_a_restart_who_comes_past_the_proxies_is_judged_by_how_the_port_was_opened() -> None:
+def test_proxy_rules_follow_the_tls_settings_of_the_opened_port_until_restart() -> None:
     behind_proxies = DeviceListener(trusted_proxies=("10.0.0.5",))
     with_tls = behind_proxies.model_copy(
         update={"tls": TlsSettings(certificate=Path("a"), key=Path("b"))}  # waits for a restart
@@ -68,7 +68,7 @@ def test_until_a_restart_who_comes_past_the_proxies_is_judged_by_how_the_port_wa
     assert trusted_proxies(behind_proxies, opened=with_tls).client("192.0.2.7", {}) == "192.0.2.7"
 
 
-def test_operators_may_ask_for_the_name_that_their_port_was_given() -> None:
+def test_operator_hosts_include_the_listen_address_and_the_listed_hosts() -> None:
     asked = {"address": "hub.example:8771", "hosts": ["other.example"], "insecure": True}
     hosts = operator_hosts(OperatorListener.model_validate(asked))
     assert "hub.example:8771" in hosts and "other.example" in hosts

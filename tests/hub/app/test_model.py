@@ -72,7 +72,7 @@ async def test_without_a_model_no_request_is_made(tmp_path: Path) -> None:
     assert (models, endpoints, shown) == (Models(), (), None)
 
 
-async def test_a_cloud_model_alone_is_none_for_agents_that_may_not_use_the_cloud(tmp_path: Path) -> None:
+async def test_agents_without_cloud_use_have_no_model_beside_a_cloud_model(tmp_path: Path) -> None:
     (models, *_), shown = await opened(tmp_path, CLOUD)
     assert models.anywhere is not None and models.anywhere.price == Price(250, 2_000)
     assert models.choose_batches(allow_cloud=True) is not None
@@ -108,7 +108,7 @@ price_minute_usd = 0.006
         assert models.choose(allow_cloud=True) is None, "rules read what is said"
 
 
-async def test_the_small_model_on_this_machine_is_for_all_and_takes_no_batches(tmp_path: Path) -> None:
+async def test_local_model_serves_all_agents_without_batches(tmp_path: Path) -> None:
     (models, *_), shown = await opened(tmp_path, '[model]\nkind = "local"\n')
     assert models.local is not None and models.local.is_literal
     assert models.batches_anywhere is models.batches_local is None

@@ -57,14 +57,14 @@ def _copied(folder: Path) -> Path:
     return shutil.copytree(folder, folder.with_name("copy"))
 
 
-def test_a_folder_has_one_process_and_its_identity_stays(tmp_path: Path, ids: IdFactory) -> None:
+def test_state_folder_admits_one_process_and_retains_the_node_id(tmp_path: Path, ids: IdFactory) -> None:
     with closing(Node(tmp_path, ids)) as node, pytest.raises(AnotherHub, match="a hub is running on"):
         Node(tmp_path, ids)
     with closing(Node(tmp_path, ids)) as again:
         assert (again.id, again.is_moved) == (node.id, False)
 
 
-async def test_a_full_disk_and_a_crash_leave_a_node_its_identity(
+async def test_node_id_survives_a_full_disk_and_a_truncated_file(
     tmp_path: Path, ids: IdFactory, clock: FakeClock
 ) -> None:
     with closing(Node(tmp_path, ids)) as node:
@@ -83,7 +83,7 @@ async def test_a_full_disk_and_a_crash_leave_a_node_its_identity(
             assert file.read_text().startswith(f"{node.id}\n")
 
 
-def test_an_identity_that_was_never_written_whole_is_none(tmp_path: Path, ids: IdFactory) -> None:
+def test_truncated_node_id_is_replaced_by_a_new_id(tmp_path: Path, ids: IdFactory) -> None:
     with closing(Node(tmp_path, ids)) as node:
         pass
     (tmp_path / FILE).write_text(node.id[:9])
@@ -114,7 +114,7 @@ async def _renewed(store: Store, node: Node, clock: FakeClock) -> None:
     clock.advance(1)
 
 
-async def test_a_copy_starts_once_the_hub_of_the_original_renews_its_lease_no_more(
+async def test_copied_state_folder_starts_after_the_lease_of_the_original_expired(
     tmp_path: Path, url: str, ids: IdFactory, clock: FakeClock
 ) -> None:
     (original := tmp_path / "original").mkdir()
@@ -132,7 +132,7 @@ async def test_a_copy_starts_once_the_hub_of_the_original_renews_its_lease_no_mo
             assert (again.id, again.is_moved) == (node.id, False)
 
 
-async def test_a_hub_ends_when_a_later_process_has_its_identity(
+async def test_hub_ends_when_a_later_process_has_the_same_node_id(
     tmp_path: Path, url: str, ids: IdFactory, clock: FakeClock
 ) -> None:
     ended = anyio.Event()
@@ -178,7 +178,7 @@ async def _issues(context: Context) -> list[tuple[str, str]]:
     return [(one.id, one.explanation) for one in found]
 
 
-async def test_two_nodes_with_different_files_keep_each_others_agents_and_name_what_differs(
+async def test_nodes_with_different_files_retain_all_agents_and_report_differences(
     resources: AsyncExitStack, tmp_path: Path, url: str
 ) -> None:
     both = agent("inbox") + agent("notes")
@@ -199,7 +199,7 @@ async def test_two_nodes_with_different_files_keep_each_others_agents_and_name_w
     assert await _issues(west) == []
 
 
-async def test_a_hub_that_has_its_database_alone_archives_what_it_no_longer_declares(
+async def test_hub_alone_on_the_database_archives_agents_no_longer_declared(
     resources: AsyncExitStack, tmp_path: Path
 ) -> None:
     url = f"sqlite:///{tmp_path / 'hub.db'}"
@@ -211,7 +211,7 @@ async def test_a_hub_that_has_its_database_alone_archives_what_it_no_longer_decl
     assert await _issues(context) == []
 
 
-async def test_the_audit_log_of_a_fresh_hub_begins_with_its_creation_and_holds(tmp_path: Path) -> None:
+async def test_audit_log_of_a_new_hub_begins_with_hub_created_and_verifies(tmp_path: Path) -> None:
     async with grounded(tmp_path) as context:
         assert (await verified(context)).ok, "nothing has started yet"
         begun = await boot.begin(context)
@@ -232,7 +232,7 @@ async def test_an_emptied_audit_log_is_reported_also_after_a_start(tmp_path: Pat
         assert [(found.seq, "gone" in found.what) for found in told.breaks] == [(1, True)]
 
 
-async def test_each_start_tells_in_the_log_where_the_audit_log_ends(tmp_path: Path) -> None:
+async def test_each_start_logs_the_head_of_the_audit_log(tmp_path: Path) -> None:
     async with grounded(tmp_path) as context:
         for _ in range(2):
             await boot.begin(context)

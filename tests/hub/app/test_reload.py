@@ -125,7 +125,7 @@ def read_in_the_code() -> frozenset[str]:
     return frozenset(name for one in modules_of_the_product() for name in re.findall(r"\.(\w+)", one.source))
 
 
-async def test_an_address_that_is_taken_is_refused_before_a_restart_would_find_it(tmp_path: Path) -> None:
+async def test_reload_refuses_a_listen_address_already_in_use(tmp_path: Path) -> None:
     with listen_on_tcp(Address("127.0.0.1", 0)) as other:
         taken = other.getsockname()[1]
         async with built(tmp_path) as reloader:
@@ -134,7 +134,7 @@ async def test_an_address_that_is_taken_is_refused_before_a_restart_would_find_i
     assert unfit.value.path == ("listen", "devices", "address")
 
 
-async def test_a_check_finds_the_name_that_an_agent_made_over_the_api_has_and_changes_nothing(
+async def test_settings_check_reports_an_agent_name_taken_over_the_api(
     tmp_path: Path,
 ) -> None:
     wanted = TEXT + AGENT
@@ -179,7 +179,7 @@ def let_in_desk(c: Connection) -> None:
     open_session(c, desk.id, boot_id=BOOT, platform="linux", at=1)
 
 
-async def test_an_unknown_device_is_reported_with_its_position(tmp_path: Path) -> None:
+async def test_settings_check_reports_an_unknown_device_with_the_line(tmp_path: Path) -> None:
     agent = AGENT.replace("desk", "dsek")
     async with opened_hub(tmp_path) as (_, context):
         reloader = context.watch_settings.reloader
@@ -191,7 +191,7 @@ async def test_an_unknown_device_is_reported_with_its_position(tmp_path: Path) -
         assert told.line == (TEXT + agent).splitlines().index('device = "dsek"') + 1
 
 
-async def test_a_path_outside_the_shared_folders_is_reported_with_its_position(tmp_path: Path) -> None:
+async def test_settings_check_reports_a_path_outside_the_shared_folders_with_the_line(tmp_path: Path) -> None:
     agent = AGENT.replace("~", "~/nots")
     async with opened_hub(tmp_path) as (hub, context):
         await context.store.write(let_in_desk)
@@ -204,7 +204,7 @@ async def test_a_path_outside_the_shared_folders_is_reported_with_its_position(t
         assert told.line == (TEXT + agent).splitlines().index('paths = ["~/nots"]') + 1
 
 
-async def test_a_main_agent_that_is_another_agent_is_reported_with_its_position(tmp_path: Path) -> None:
+async def test_settings_check_reports_a_main_agent_already_known_by_another_name(tmp_path: Path) -> None:
     async with opened_hub(tmp_path, TEXT + GATEWAY) as (_, context):
         reloader = context.watch_settings.reloader
         (office,) = await context.store.read(gateways.list_gateways)
@@ -228,7 +228,7 @@ async def test_a_main_agent_that_is_another_agent_is_reported_with_its_position(
             await reloader.reload(actor="operator:7")
 
 
-async def test_the_hubs_own_port_may_be_opened_to_other_machines(tmp_path: Path) -> None:
+async def test_reload_accepts_the_own_port_at_a_wider_address(tmp_path: Path) -> None:
     with listen_on_tcp(Address("127.0.0.1", 0)) as sock:
         own = sock.getsockname()[1]
     text = f'[listen.devices]\naddress = "127.0.0.1:{own}"\n[listen.operator]\naddress = "127.0.0.1:0"\n'

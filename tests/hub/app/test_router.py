@@ -31,7 +31,7 @@ def make_router(bench: Bench) -> Router:
     )
 
 
-async def test_a_device_that_is_back_lets_its_paused_run_go_on_at_once(
+async def test_reconnected_device_resumes_the_paused_run_without_a_poll(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(dispatcher, "POLL_S", 3600.0)
@@ -66,7 +66,7 @@ async def test_a_handler_that_fails_does_not_stop_the_next(
     assert [record.message for record in caplog.records].count("router.handler_failed") == 1
 
 
-async def test_connection_events_never_wait_behind_requests(
+async def test_connection_events_are_not_queued_behind_requests(
     bench: Bench, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(hub, "QUEUE_EVENTS", 1)

@@ -65,7 +65,7 @@ async def test_services_start_in_order_and_stop_in_reverse_order() -> None:
     assert diary[3:] == ["runs stopped", "links stopped", "store stopped"]
 
 
-async def test_a_vital_service_that_breaks_takes_the_others_down_in_order() -> None:
+async def test_failure_of_a_vital_service_stops_all_services_in_reverse_order() -> None:
     diary: list[str] = []
     supervisor = make_supervisor()
     fragile = Recorder("links", diary, breaks=1)
@@ -78,7 +78,7 @@ async def test_a_vital_service_that_breaks_takes_the_others_down_in_order() -> N
     assert [line for line in diary if "stopped" in line] == ["links stopped", "runs stopped", "store stopped"]
 
 
-async def test_a_service_that_cannot_start_stops_what_was_started_and_nothing_else_begins() -> None:
+async def test_service_start_failure_stops_started_services_and_starts_no_other() -> None:
     diary: list[str] = []
     supervisor = make_supervisor()
     supervisor.add("store", Recorder("store", diary))
@@ -100,7 +100,7 @@ async def test_a_service_that_ends_by_itself_counts_as_broken() -> None:
         await supervisor.serve()
 
 
-async def test_a_service_that_is_not_vital_comes_back_after_a_wait() -> None:
+async def test_failed_non_vital_service_is_restarted_after_a_wait() -> None:
     clock = FakeClock()
     diary: list[str] = []
     supervisor = make_supervisor(clock, vital=())
@@ -114,7 +114,7 @@ async def test_a_service_that_is_not_vital_comes_back_after_a_wait() -> None:
         assert diary == ["connectors started", "connectors stopped"] * 2 + ["connectors started"]
 
 
-async def test_a_service_that_cannot_start_yet_is_not_waited_for_unless_it_is_vital() -> None:
+async def test_start_failure_of_a_non_vital_service_does_not_delay_other_services() -> None:
     clock = FakeClock()
     diary: list[str] = []
     supervisor = make_supervisor(clock, vital={"links"})
@@ -141,7 +141,7 @@ class InRounds:
         raise ValueError("a fault")
 
 
-async def test_supervisor_counts_failed_rounds_of_a_service_that_goes_on() -> None:
+async def test_supervisor_counts_failed_rounds_of_a_running_service() -> None:
     clock = FakeClock()
     supervisor, service = make_supervisor(clock, vital=()), InRounds(clock)
     supervisor.add("things", service, turns=service.turns)
@@ -151,7 +151,7 @@ async def test_supervisor_counts_failed_rounds_of_a_service_that_goes_on() -> No
     assert (failures.count, failures.error, failures.is_down) == (2, "ValueError", False)
 
 
-async def test_failures_of_services_are_counted_and_reported_until_they_run_again() -> None:
+async def test_service_failures_are_counted_and_down_until_restarted() -> None:
     clock, metrics = FakeClock(), Metrics()
     supervisor = make_supervisor(clock, vital={"links"}, metrics=metrics)
     fragile = Recorder("backups", [], breaks=2)
@@ -172,7 +172,7 @@ async def test_failures_of_services_are_counted_and_reported_until_they_run_agai
         assert (failures.count, failures.is_down, restarts("backups")) == (2, False, 2)
 
 
-async def test_being_cancelled_while_starting_stops_what_was_started() -> None:
+async def test_supervisor_cancelled_during_start_stops_the_started_services() -> None:
     class Never:
         async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
             await anyio.sleep_forever()
@@ -186,7 +186,7 @@ async def test_being_cancelled_while_starting_stops_what_was_started() -> None:
     assert diary == ["store started", "store stopped"]
 
 
-async def test_a_service_that_will_not_stop_does_not_keep_the_others_from_stopping() -> None:
+async def test_service_that_does_not_stop_does_not_block_the_stop_of_others() -> None:
     let_go = anyio.Event()
 
     class Stubborn:
@@ -213,7 +213,7 @@ async def test_a_service_that_will_not_stop_does_not_keep_the_others_from_stoppi
     assert diary == ["store started", "store stopped"]
 
 
-async def test_a_service_that_waits_to_be_started_again_is_not_late() -> None:
+async def test_failed_service_waiting_for_a_restart_is_not_late() -> None:
     class Breaks:
         async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
             turns.wait(1.0)

@@ -69,7 +69,7 @@ def listening(tmp_path: Path) -> Iterator[tuple[socket.socket, str]]:
         yield heard, str(path)
 
 
-def test_states_arrive_as_lines_of_one_datagram(listening: tuple[socket.socket, str]) -> None:
+def test_notify_sends_all_states_to_systemd_in_one_datagram(listening: tuple[socket.socket, str]) -> None:
     heard, path = listening
     environ = {"NOTIFY_SOCKET": path}
     ServiceManager(environ).notify(READY=1, STATUS="3 devices connected")
@@ -77,7 +77,7 @@ def test_states_arrive_as_lines_of_one_datagram(listening: tuple[socket.socket, 
     assert environ == {}, "a child of ours must not speak for us"
 
 
-def test_an_address_that_begins_with_an_at_is_abstract() -> None:
+def test_notify_socket_starting_with_an_at_sign_is_abstract() -> None:
     name = f"hub-test-{os.getpid()}"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as heard:
         heard.bind(f"\0{name}")
@@ -85,7 +85,7 @@ def test_an_address_that_begins_with_an_at_is_abstract() -> None:
         assert heard.recv(100) == b"WATCHDOG=1"
 
 
-def test_a_reload_is_framed_whichever_way_it_ends(listening: tuple[socket.socket, str]) -> None:
+def test_failed_reload_sends_reloading_and_ready_to_systemd(listening: tuple[socket.socket, str]) -> None:
     heard, path = listening
     manager = ServiceManager({"NOTIFY_SOCKET": path})
     with pytest.raises(ValueError), manager.reloading(12.5):
@@ -93,7 +93,7 @@ def test_a_reload_is_framed_whichever_way_it_ends(listening: tuple[socket.socket
     assert (heard.recv(100), heard.recv(100)) == (b"RELOADING=1\nMONOTONIC_USEC=12500000", b"READY=1")
 
 
-def test_without_a_service_manager_nothing_happens(tmp_path: Path) -> None:
+def test_notifications_without_a_service_manager_have_no_effect(tmp_path: Path) -> None:
     alone = ServiceManager({})
     alone.notify(READY=1)
     assert (alone.sockets, alone.watchdog_s) == ({}, None)
@@ -117,16 +117,18 @@ def test_a_service_manager_that_does_not_listen_delays_no_service(
         ({}, None),
     ],
 )
-def test_a_watchdog_of_another_process_is_not_ours(environ: dict[str, str], watchdog_s: float | None) -> None:
+def test_watchdog_variables_of_another_process_are_ignored(
+    environ: dict[str, str], watchdog_s: float | None
+) -> None:
     assert (ServiceManager(environ).watchdog_s, environ) == (watchdog_s, {})
 
 
-def test_sockets_for_another_process_are_not_taken() -> None:
+def test_systemd_sockets_of_another_process_are_ignored() -> None:
     environ = {"LISTEN_PID": "1", "LISTEN_FDS": "2", "LISTEN_FDNAMES": "devices:admin"}
     assert (ServiceManager(environ).sockets, environ) == ({}, {})
 
 
-def test_sockets_are_taken_by_their_names_and_no_child_inherits_them(tmp_path: Path) -> None:
+def test_systemd_sockets_are_assigned_by_name_and_not_inherited(tmp_path: Path) -> None:
     unix = tmp_path / "admin.sock"
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
@@ -167,7 +169,7 @@ def _knocked(knocking: socket.socket, unix: Path) -> bool:
 PATIENCE_S = 30.0
 
 
-async def test_a_database_that_takes_no_writes_any_more_ends_the_beat_though_it_can_be_read(
+async def test_watchdog_beat_ends_if_the_database_accepts_reads_but_no_writes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     added: dict[str, Service] = {}
@@ -310,7 +312,7 @@ LOOPS: dict[str, Make] = {
 
 
 @pytest.mark.parametrize("make", LOOPS.values(), ids=LOOPS)
-async def test_each_loop_that_sleeps_by_the_clock_ends_the_beat_when_it_does_not_wake(
+async def test_watchdog_beat_ends_if_a_service_loop_does_not_wake(
     make: Make, tmp_path: Path, store: Store
 ) -> None:
     house = House()
@@ -390,7 +392,7 @@ async def test_an_operator_server_that_hangs_ends_the_notifications(
         goes_on.set()
 
 
-async def test_a_database_that_does_not_answer_ends_the_beat_and_one_that_refuses_does_not(
+async def test_watchdog_beat_ends_for_a_silent_but_not_a_refusing_database(
     tmp_path: Path,
 ) -> None:
     async with open_store("sqlite:///hub.db", base=tmp_path) as opened:
@@ -405,7 +407,7 @@ async def test_a_database_that_does_not_answer_ends_the_beat_and_one_that_refuse
         assert house.told == []
 
 
-async def test_a_service_that_is_stopped_need_not_go_round() -> None:
+async def test_stopped_service_does_not_end_the_watchdog_beat() -> None:
     """A hub that drains for 45 s has no scheduler any more, and lives."""
     house = House()
     turns = Turns(house.clock)
@@ -427,14 +429,14 @@ async def test_a_service_that_is_stopped_need_not_go_round() -> None:
     assert beats == [True]
 
 
-async def test_the_beat_comes_three_times_as_often_as_it_is_wanted() -> None:
+async def test_watchdog_beats_three_times_per_watchdog_interval() -> None:
     house = House()
     async with running(house.watchdog):
         await house.clock.pass_time(WATCHDOG_S)
     assert house.told.count({"WATCHDOG": 1}) == 4  # at 0, and three times in 20 s
 
 
-async def test_the_status_line_is_sent_when_it_changes_with_or_without_a_watchdog() -> None:
+async def test_systemd_status_line_is_sent_only_after_a_change() -> None:
     house = House(watchdog_s=None)
     for status in ("0 devices connected", "0 devices connected", "1 devices connected"):
         house.status = status
@@ -465,7 +467,7 @@ def _added(function: ast.AST) -> dict[str, bool]:
     }
 
 
-def test_every_service_has_turns_that_the_watchdog_looks_at() -> None:
+def test_every_service_has_turns_checked_by_the_watchdog() -> None:
     known = services()
     assert known.keys() >= {"loop lag", "dispatcher", "leases", "model", "requests", "settings"}
     assert {name for name, is_watched in known.items() if not is_watched} == NOT_WATCHED.keys()

@@ -25,20 +25,20 @@ def settings_of(files: Files) -> Settings:
     return Settings(listen=Listen(devices=DeviceListener(tls=tls)))
 
 
-def test_without_tls_in_the_settings_there_is_none() -> None:
+def test_listeners_without_tls_settings_have_no_tls_context() -> None:
     tls = Tls(Listen(), Metrics())
     assert (tls.context("devices"), tls.context("operator")) == (None, None)
     tls.prepare(Settings())()
     assert list(tls.in_use()) == []
 
 
-def test_a_certificate_that_is_none_keeps_the_hub_from_starting(tmp_path: Path) -> None:
+def test_missing_certificate_file_prevents_the_hub_start(tmp_path: Path) -> None:
     files = Files(tmp_path / "none.crt", tmp_path / "none.key")
     with pytest.raises(CertificateUnusable, match=r"none\.crt"):
         Tls(settings_of(files).listen, Metrics())
 
 
-def test_new_files_in_their_places_are_taken_up_by_a_reload(tmp_path: Path) -> None:
+def test_reload_uses_a_replaced_certificate_and_updates_the_expiry_metric(tmp_path: Path) -> None:
     files, newer = write_certificate(tmp_path), write_certificate(tmp_path, "newer", lasts=LONG)
     metrics = Metrics()
     tls = Tls(settings_of(files).listen, metrics)
@@ -63,7 +63,7 @@ def test_new_files_in_their_places_are_taken_up_by_a_reload(tmp_path: Path) -> N
     assert told == after.ends_at.timestamp()
 
 
-def test_a_key_that_does_not_fit_leaves_the_pair_that_is_in_use_and_says_so(tmp_path: Path) -> None:
+def test_mismatched_tls_key_is_refused_and_the_current_certificate_remains(tmp_path: Path) -> None:
     files, other = write_certificate(tmp_path), write_certificate(tmp_path, "other")
     tls = Tls(settings_of(files).listen, Metrics())
     (before,) = tls.in_use()
@@ -76,7 +76,7 @@ def test_a_key_that_does_not_fit_leaves_the_pair_that_is_in_use_and_says_so(tmp_
     assert "is not that of" in after.refused
 
 
-def test_renewed_files_are_used_once_they_rest_and_broken_ones_leave_the_pair_in_use(tmp_path: Path) -> None:
+def test_renewed_certificate_is_used_when_unchanged_twice_and_valid(tmp_path: Path) -> None:
     files, newer = write_certificate(tmp_path), write_certificate(tmp_path, "newer", lasts=LONG)
     tls = Tls(settings_of(files).listen, Metrics())
     (before,) = tls.in_use()
@@ -102,7 +102,7 @@ def test_renewed_files_are_used_once_they_rest_and_broken_ones_leave_the_pair_in
     assert now.refused
 
 
-async def test_the_watch_of_the_settings_renews_certificates_unless_it_is_off() -> None:
+async def test_settings_watch_renews_certificates_only_if_enabled() -> None:
     class Reloads:
         current = Settings()
 

@@ -51,13 +51,13 @@ async def on_bus(
         yield Member_(bus)
 
 
-async def test_a_process_asks_another_one_and_gets_its_answer(nats: Nats) -> None:
+async def test_bus_request_to_another_process_returns_the_answer(nats: Nats) -> None:
     async with on_bus(nats.url, EAST) as east, on_bus(nats.url, WEST) as west:
         reply = await east.bus.ask(WEST, ASKED, within_s=WITHIN_S)
         assert (reply.body, west.requests, east.requests) == (b"hello", [ASKED], [])
 
 
-async def test_a_hint_reaches_all_others_or_the_one_that_it_is_for(nats: Nats) -> None:
+async def test_bus_hint_reaches_all_other_processes_or_the_addressed_process(nats: Nats) -> None:
     first, second, last = (RunChanged(RunId(id)) for id in ("r-1", "r-2", "r-3"))
     async with (
         on_bus(nats.url, EAST) as east,
@@ -71,26 +71,26 @@ async def test_a_hint_reaches_all_others_or_the_one_that_it_is_for(nats: Nats) -
         assert (set(west.hints), north.hints, east.hints) == ({first, second, last}, [first, last], [])
 
 
-async def test_a_request_to_a_process_that_is_gone_is_refused_at_once(nats: Nats) -> None:
+async def test_bus_request_to_a_disconnected_process_is_refused_at_once(nats: Nats) -> None:
     async with on_bus(nats.url, EAST) as east:
         with pytest.raises(NodeUnreachable, match="not connected to the bus"):
             await east.bus.ask(WEST, ASKED, within_s=WITHIN_S)
 
 
-async def test_a_request_to_a_process_that_does_not_answer_is_refused_in_time(nats: Nats) -> None:
+async def test_bus_request_without_an_answer_is_refused_after_the_time_limit(nats: Nats) -> None:
     async with on_bus(nats.url, EAST) as east, on_bus(nats.url, WEST) as west:
         west.bus.on_request = lambda _: anyio.sleep_forever()  # type: ignore[assignment,return-value]
         with pytest.raises(NodeUnreachable, match="did not answer within"):
             await east.bus.ask(WEST, ASKED, within_s=0.05)
 
 
-async def test_an_answer_that_is_too_long_for_the_bus_is_an_error_of_that_request(nats: Nats) -> None:
+async def test_bus_answer_above_the_size_limit_is_an_error_of_the_request(nats: Nats) -> None:
     async with on_bus(nats.url, EAST) as east, on_bus(nats.url, WEST) as west:
         west.body = b"x" * MOST_BYTES
         assert (await east.bus.ask(WEST, ASKED, within_s=WITHIN_S)).status == 507
 
 
-async def test_without_the_secret_of_the_database_a_message_is_neither_read_nor_forged(nats: Nats) -> None:
+async def test_bus_messages_without_the_database_secret_are_refused(nats: Nats) -> None:
     async with on_bus(nats.url, EAST, secret=b"other") as stranger, on_bus(nats.url, WEST) as west:
         stranger.bus.hint(RunChanged(RunId("r-1")))
         with pytest.raises(NodeUnreachable):
@@ -99,7 +99,7 @@ async def test_without_the_secret_of_the_database_a_message_is_neither_read_nor_
         assert (west.hints, west.requests) == ([], [])
 
 
-async def test_a_message_for_one_process_is_not_taken_by_another_to_which_it_is_sent_again(
+async def test_bus_message_replayed_to_another_process_is_refused(
     nats: Nats,
 ) -> None:
     async with (
@@ -141,7 +141,7 @@ async def test_a_bus_that_is_lost_refuses_requests_and_connects_again_by_itself(
                         continue
 
 
-async def test_a_server_that_asks_for_a_password_takes_the_one_in_the_address_and_refuses_another() -> None:
+async def test_bus_password_of_the_address_is_used_and_a_wrong_one_refused() -> None:
     with running_nats("--user", "hub", "--pass", "horse") as server:
         right = server.url.replace("//", "//hub:horse@")
         async with on_bus(right, EAST):

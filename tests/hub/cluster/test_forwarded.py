@@ -61,7 +61,7 @@ def _lose_the_bus(hub: ServedHub) -> None:
     hub.app.bus._client = None
 
 
-async def test_a_device_that_is_connected_to_another_node_is_disconnected_there(pair: Pair) -> None:
+async def test_kick_disconnects_a_device_of_another_node(pair: Pair) -> None:
     answer = await pair.client.post("/v1/devices/desk/kick")
     assert (answer.status_code, answer.json()["name"]) == (200, "desk")
     assert pair.link.ended is not None and pair.link.ended[0] == "kicked"
@@ -69,12 +69,12 @@ async def test_a_device_that_is_connected_to_another_node_is_disconnected_there(
     assert entry["actor"].startswith("operator:")  # the caller of the first node
 
 
-async def test_a_device_elsewhere_is_asked_for_an_estimate_where_it_is(pair: Pair) -> None:
+async def test_estimate_for_a_device_of_another_node_is_made_by_that_node(pair: Pair) -> None:
     refused = (await pair.client.post("/v1/agents/notes/estimate")).json()
     assert refused["code"] == "call_unsupported"  # which only the link of the device knows
 
 
-async def test_a_question_about_several_agents_is_answered_by_the_node_of_each_and_names_one_out_of_reach(
+async def test_why_request_is_answered_by_each_node_and_reports_an_unreachable_node(
     pair: Pair,
 ) -> None:
     asleep = CodedError(ErrorCode.INTERNAL, "its disk sleeps")
@@ -98,7 +98,7 @@ async def test_a_question_about_several_agents_is_answered_by_the_node_of_each_a
     assert (alone.status_code, alone.json()["code"]) == (503, "node_unreachable")
 
 
-async def test_a_run_that_another_node_executes_is_paused_there(pair: Pair) -> None:
+async def test_pause_interrupts_a_run_executed_by_another_node(pair: Pair) -> None:
     await pair.east.run("r-1", RunState.RUNNING)
     interrupt = pair.east.work.dispatcher._executing[RunId("r-1")] = Interrupt()
     paused = await pair.client.post("/v1/runs/r-1/pause")
@@ -107,7 +107,7 @@ async def test_a_run_that_another_node_executes_is_paused_there(pair: Pair) -> N
     del pair.east.work.dispatcher._executing[RunId("r-1")]
 
 
-async def test_without_the_bus_a_request_for_another_node_says_what_is_missing(pair: Pair) -> None:
+async def test_request_for_another_node_without_the_bus_is_refused_as_node_unreachable(pair: Pair) -> None:
     _lose_the_bus(pair.west)
     refused = await pair.client.post("/v1/devices/desk/kick")
     assert (refused.status_code, refused.json()["code"]) == (503, "node_unreachable")
@@ -115,7 +115,7 @@ async def test_without_the_bus_a_request_for_another_node_says_what_is_missing(p
     assert (await pair.client.get("/v1/status")).json()["devices_connected"] == 1
 
 
-async def test_a_request_that_names_a_node_is_answered_by_it(pair: Pair) -> None:
+async def test_request_with_a_hub_node_header_is_answered_by_the_named_node(pair: Pair) -> None:
     for name, here in (("node-east", 1), ("node-west", 0)):
         answer = await pair.client.get("/v1/status", headers={"hub-node": name})
         assert answer.json()["devices_here"] == here
@@ -151,7 +151,7 @@ async def test_a_stream_of_another_node_is_refused(pair: Pair) -> None:
     assert answer.json()["hint"].startswith("follow it without --node, and logs with --all-nodes")
 
 
-async def test_all_nodes_answer_one_request_and_one_that_is_out_of_reach_is_named(pair: Pair) -> None:
+async def test_request_to_all_nodes_reports_503_for_an_unreachable_node(pair: Pair) -> None:
     everybody = {"hub-node": "all"}
     logs = (await pair.client.get("/v1/logs", headers=everybody)).json()["nodes"]
     assert [(one["id"], one["status"]) for one in logs] == [("node-east", 200), ("node-west", 200)]
@@ -172,7 +172,7 @@ async def test_a_node_is_drained_from_another_one(pair: Pair) -> None:
     assert entry["outcome"] == "done"
 
 
-async def test_a_follower_hears_at_once_of_a_run_that_another_node_moves(pair: Pair) -> None:
+async def test_follower_receives_run_moves_of_another_node_without_a_poll(pair: Pair) -> None:
     await pair.east.run("r-1", RunState.RUNNING)
     pair.west.work.watch._poll_s = math.inf  # only the hint is left
     states = []
@@ -186,7 +186,7 @@ async def test_a_follower_hears_at_once_of_a_run_that_another_node_moves(pair: P
     assert states == [RunState.RUNNING, RunState.COMPLETED]
 
 
-async def test_a_run_that_is_queued_or_cancelled_wakes_the_node_that_has_its_device(pair: Pair) -> None:
+async def test_queued_or_cancelled_run_notifies_the_node_of_the_device(pair: Pair) -> None:
     woken: list[None] = []
     pair.east.work.dispatcher.recheck = lambda: woken.append(None)  # type: ignore[method-assign]
     started = (await pair.client.post("/v1/agents/notes/runs")).json()
@@ -195,7 +195,7 @@ async def test_a_run_that_is_queued_or_cancelled_wakes_the_node_that_has_its_dev
     await until(lambda: len(woken) == 2)
 
 
-async def test_a_device_that_connects_elsewhere_is_disconnected_where_it_was(pair: Pair) -> None:
+async def test_device_connected_to_another_node_is_disconnected_from_the_first(pair: Pair) -> None:
     device = await pair.west.device("desk")
     pair.west.app.judges.of_devices.on_taken(device.id, pair.link.epoch + 1, pair.east.boot_id)
     await until(lambda: pair.link.ended is not None)

@@ -13,7 +13,7 @@ from tests.support.postgres import Postgres
 WEST = NodeId("node-west")
 
 
-async def test_a_node_takes_the_keys_that_another_one_seals_for_its_code(
+async def test_node_takes_over_keys_sealed_by_another_node_for_the_own_code(
     tmp_path: Path, postgres: Postgres
 ) -> None:
     with postgres.database() as url:

@@ -70,7 +70,7 @@ def runs_of(hub: ServedHub) -> int:
     return hub.context.watch_settings.reloader.current.limits.runs
 
 
-async def test_pushed_settings_are_those_of_each_node_until_they_are_withdrawn(pair: Pair) -> None:
+async def test_pushed_settings_apply_to_every_node_until_withdrawn(pair: Pair) -> None:
     default = runs_of(pair.east)
     answer = await pair.push(PUSHED)
     assert (answer.status_code, answer.json()["live"]) == (200, ["agents.inbox", "limits.runs"])
@@ -101,7 +101,7 @@ async def test_pushed_settings_are_those_of_each_node_until_they_are_withdrawn(p
     assert text == PUSHED.replace('[listen.devices]\naddress = "0.0.0.0:8770"', "# settings revision 1")
 
 
-async def test_a_table_that_is_pushed_with_its_agent_is_one_at_each_node(pair: Pair) -> None:
+async def test_table_pushed_with_an_agent_is_declared_at_every_node(pair: Pair) -> None:
     table = """\
 [[tables]]
 name = "contacts"
@@ -151,7 +151,7 @@ async def test_settings_that_the_asked_node_cannot_use_are_not_published(pair: P
     assert await pair.nodes() == [(None, None), (None, None)]
 
 
-async def test_a_node_that_cannot_use_a_revision_keeps_the_one_before_and_says_why(pair: Pair) -> None:
+async def test_node_unable_to_use_a_settings_revision_retains_the_previous_one(pair: Pair) -> None:
     await pair.push(PUSHED)
     await follow(pair.west)
     (pair.east.folder / "claw.token").write_text("secret")
@@ -171,9 +171,7 @@ async def test_a_node_that_cannot_use_a_revision_keeps_the_one_before_and_says_w
     assert (runs_of(pair.west), await pair.nodes(), await pair.issues()) == (7, [(2, None)] * 2, [])
 
 
-async def test_a_node_that_starts_later_uses_the_newest_revision_that_it_can(
-    tmp_path: Path, postgres: Postgres
-) -> None:
+async def test_node_started_later_uses_the_newest_pushed_revision(tmp_path: Path, postgres: Postgres) -> None:
     with postgres.database() as url:
         async with nodes_of(tmp_path, url, "node-east", text=OWN) as (east,), over_unix(east) as client:
             assert (await Pair(east, east, client).push(PUSHED)).status_code == 200
@@ -190,7 +188,7 @@ def agents_archived(c: Any) -> list[str]:
     return [row.name for row in agents.list_agents(c) if row.archived_at is not None]
 
 
-async def test_the_history_has_the_changes_of_both_nodes_and_a_comparison_those_of_one(pair: Pair) -> None:
+async def test_config_history_covers_all_nodes_and_a_diff_covers_one_node(pair: Pair) -> None:
     async def changed(client: httpx2.AsyncClient, since: int, until: int) -> list[tuple[str, str | None]]:
         answer = await client.get("/v1/config/diff", params={"since": since, "until": until})
         return [(one["key"], one["new"]) for one in answer.json()["changes"]]

@@ -77,7 +77,7 @@ async def _serving(
         tasks.cancel_scope.cancel()
 
 
-async def test_an_interrupted_device_says_goodbye_and_is_done(tmp_path: Path) -> None:
+async def test_interrupted_device_closes_the_connection_and_exits_with_0(tmp_path: Path) -> None:
     (tmp_path / "notes").mkdir()
     root = Path(__file__).parents[3]
     async with ScriptedHub().open() as hub:
@@ -92,7 +92,7 @@ async def test_an_interrupted_device_says_goodbye_and_is_done(tmp_path: Path) ->
                 assert (await process.wait(), told[-1]) == (0, "stopped")
 
 
-async def test_a_new_address_of_a_known_hub_is_told_as_one_and_makes_no_second_key(tmp_path: Path) -> None:
+async def test_new_address_of_a_known_hub_makes_no_second_key(tmp_path: Path) -> None:
     of_keys = []
     async with ScriptedHub().open() as hub:
         for url in (hub.url, hub.url.replace("127.0.0.1", "localhost")):
@@ -104,7 +104,7 @@ async def test_a_new_address_of_a_known_hub_is_told_as_one_and_makes_no_second_k
     assert [file.name async for file in anyio.Path(tmp_path).glob("*.key")] == ["desk.key"]
 
 
-async def test_a_device_that_is_turned_away_ends_with_the_exit_code_of_the_reason(tmp_path: Path) -> None:
+async def test_refused_device_exits_with_the_code_of_the_reason(tmp_path: Path) -> None:
     async with ScriptedHub().open() as hub:
         async with _serving(hub.url, tmp_path) as (told, codes):
             guest = await hub.guest()
@@ -137,7 +137,7 @@ def test_wrong_arguments_are_a_usage_error(
     assert told in lines[-1]
 
 
-def test_a_file_that_cannot_be_used_ends_with_73(tmp_path: Path) -> None:
+def test_foreign_database_as_device_file_exits_with_73(tmp_path: Path) -> None:
     lines: list[str] = []
     with closing(sqlite3.connect(tmp_path / "d.db")) as theirs:
         theirs.execute("CREATE TABLE precious (x)")
@@ -147,7 +147,7 @@ def test_a_file_that_cannot_be_used_ends_with_73(tmp_path: Path) -> None:
     assert "is not a device's database" in lines[-1]
 
 
-async def test_a_shared_folder_keeps_its_name_when_the_one_around_it_is_shared_too(
+async def test_shared_folder_retains_the_name_if_the_parent_folder_is_shared_too(
     tmp_path: Path, clock: FakeClock
 ) -> None:
     (tmp_path / "docs/notes").mkdir(parents=True)
@@ -175,7 +175,7 @@ async def test_a_shared_folder_keeps_its_name_when_the_one_around_it_is_shared_t
 
 
 @pytest.mark.parametrize("mode", list(RunMode))
-async def test_it_works_with_the_hub_we_ship(tmp_path: Path, mode: RunMode) -> None:
+async def test_reference_device_runs_and_inserts_with_the_real_hub(tmp_path: Path, mode: RunMode) -> None:
     async with open_port() as port:
         token = await port.pair("desk")
         async with open_device(port.url, tmp_path, token) as device:
@@ -222,7 +222,7 @@ async def tell(guest: Guest, *events: Event) -> None:
 
 
 @pytest.mark.parametrize("codec", ["json", "msgpack"])
-async def test_a_device_keeps_the_configuration_of_each_agent_and_says_so(
+async def test_device_stores_and_reports_the_configuration_of_each_agent(
     tmp_path: Path, codec: Literal["json", "msgpack"]
 ) -> None:
     deep = {"a": [[[[[[[[[["as deep as it likes"]]]]]]]]]], "n": None}
@@ -238,7 +238,9 @@ async def test_a_device_keeps_the_configuration_of_each_agent_and_says_so(
         await until(lambda: any("configuration of a-1: revision 7, 2 keys" in line for line in device.told))
 
 
-async def test_a_revision_never_goes_back_within_a_connection(device: RunningDevice, guest: Guest) -> None:
+async def test_older_config_revision_within_a_connection_is_ignored(
+    device: RunningDevice, guest: Guest
+) -> None:
     await tell(
         guest,
         event(1, config("a-1", 7, limit=7)),
@@ -248,7 +250,7 @@ async def test_a_revision_never_goes_back_within_a_connection(device: RunningDev
     await keeps(device, ("a-1", 7, {"limit": 7}), ("a-2", 1, {}))
 
 
-async def test_a_new_connection_is_believed_though_its_hub_was_restored_from_a_backup(
+async def test_device_accepts_a_lower_config_revision_over_a_new_connection(
     hub: ScriptedHub, device: RunningDevice, guest: Guest, clock: FakeClock
 ) -> None:
     await tell(guest, event(1, config("a-1", 7, limit=7)))
@@ -261,7 +263,9 @@ async def test_a_new_connection_is_believed_though_its_hub_was_restored_from_a_b
     await keeps(device, ("a-1", 3, {"limit": 3}))
 
 
-async def test_a_gap_makes_it_ask_for_all_of_its_agents(device: RunningDevice, guest: Guest) -> None:
+async def test_event_gap_makes_the_device_fetch_all_agent_configs(
+    device: RunningDevice, guest: Guest
+) -> None:
     await tell(guest, event(1, config("a-1", 1)), event(3, {}, EventName.AGENT_MOVED))
     asked = await guest.hear(Request)
     assert asked.method == Method.AGENTS_LIST
@@ -275,7 +279,7 @@ async def test_a_gap_makes_it_ask_for_all_of_its_agents(device: RunningDevice, g
     await keeps(device, ("a-1", 2, {"limit": 9}), ("a-2", 8, {"limit": 9}))
 
 
-async def test_a_hub_that_refuses_the_question_is_asked_again_at_the_next_gap(
+async def test_device_asks_for_the_agents_again_at_each_event_gap(
     device: RunningDevice, guest: Guest
 ) -> None:
     for seq in (5, 9):
@@ -288,7 +292,7 @@ async def test_a_hub_that_refuses_the_question_is_asked_again_at_the_next_gap(
     await keeps(device, ("a-1", 1, {}))
 
 
-async def test_what_cannot_be_understood_is_left_alone(device: RunningDevice, guest: Guest) -> None:
+async def test_device_ignores_malformed_config_events(device: RunningDevice, guest: Guest) -> None:
     wrong: list[Values] = [
         {},
         {"agent_id": 5, "rev": 1, "configuration": {}},
@@ -412,7 +416,7 @@ async def test_the_owner_is_shown_the_address_and_asked_before_a_browser_is_open
     assert (desk.asked, desk.opened) == (["open op.example in the browser?"], ([URL] if agrees else []))
 
 
-async def test_a_hub_shows_few_addresses_a_minute() -> None:
+async def test_sign_in_addresses_beyond_the_rate_per_minute_are_refused() -> None:
     desk = Desk()
     answers = []
     for number in range(SHOWN_A_MINUTE + 1):
@@ -450,7 +454,7 @@ async def test_a_hub_shows_few_addresses_a_minute() -> None:
         ),
     ],
 )
-async def test_no_address_but_a_web_page_of_another_machine_is_shown(url: str) -> None:
+async def test_sign_in_address_that_is_not_a_remote_web_page_is_refused(url: str) -> None:
     desk = Desk()
     await desk.listen()
     assert (await desk.call(url=url)).error is not None

@@ -36,7 +36,7 @@ def own_folders(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
 
 
-def test_unit_of_systemd_is_accepted_and_runs_the_words_of_the_command(tmp_path: Path) -> None:
+def test_systemd_unit_is_valid_and_quotes_the_command_arguments(tmp_path: Path) -> None:
     unit = entry("linux", tmp_path)
     assert unit.file == tmp_path / ".config/systemd/user/device-hub.service"
     unit.file.parent.mkdir(parents=True)
@@ -126,9 +126,7 @@ ASKED = {
 
 
 @pytest.mark.parametrize("system", ASKED)
-def test_entry_is_started_when_it_is_installed_and_removed_when_it_is_not_wanted(
-    system: str, manager: Path
-) -> None:
+def test_autostart_entry_runs_after_install_and_is_removed_by_uninstall(system: str, manager: Path) -> None:
     unit = entry(system, manager)
     install(unit)
     assert (unit.file.read_bytes(), is_running(unit)) == (unit.content, True)
@@ -138,7 +136,7 @@ def test_entry_is_started_when_it_is_installed_and_removed_when_it_is_not_wanted
     assert (manager / "asked").read_text().splitlines() == expected
 
 
-def test_entry_that_does_not_start_leaves_no_file_and_says_the_words_of_the_manager(manager: Path) -> None:
+def test_autostart_entry_that_fails_to_start_is_removed_with_the_manager_message(manager: Path) -> None:
     (manager / "refused").write_text("enable\nis-active\n")
     unit = entry("linux", manager)
     with pytest.raises(CannotStart, match=r"systemctl --user enable --now device-hub.service: no bus"):
@@ -146,7 +144,9 @@ def test_entry_that_does_not_start_leaves_no_file_and_says_the_words_of_the_mana
     assert (unit.file.exists(), is_running(unit)) == (False, False)
 
 
-def test_system_without_its_manager_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_install_without_the_service_manager_program_is_refused_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(CannotStart, match="there is no program schtasks"):
         install(entry("win32", tmp_path))

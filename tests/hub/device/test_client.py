@@ -74,7 +74,7 @@ async def _cut(guest: Guest, device: RunningDevice, clock: FakeClock, *, wait_s:
 
 
 @pytest.mark.parametrize("codec", ["json", "msgpack"])
-async def test_a_device_greets_reads_files_and_keeps_what_is_found(
+async def test_device_sends_hello_and_file_content_and_stores_the_inserted_item(
     hub: ScriptedHub, tmp_path: Path, codec: str
 ) -> None:
     async with open_device(hub.url, tmp_path, codec="json" if codec == "json" else "msgpack") as device:
@@ -126,7 +126,7 @@ async def test_a_wake_is_shown_to_the_person_at_the_desktop_and_a_sign_in_withou
     assert sign_in.error is not None and "sign_in_id" in sign_in.error.message
 
 
-async def test_a_device_shows_that_it_lives(
+async def test_device_sends_heartbeats_with_the_status_of_busy_agents(
     hub: ScriptedHub, device: RunningDevice, clock: FakeClock
 ) -> None:
     guest = await hub.welcomed(heartbeat_interval_ms=15_000)
@@ -141,7 +141,7 @@ async def test_a_device_shows_that_it_lives(
     assert [(agent.agent_id, agent.status) for agent in beat.agents] == [("a-1", "busy")]
 
 
-async def test_a_lost_connection_ends_its_work_and_the_next_one_starts_clean(
+async def test_reconnected_device_holds_no_runs_and_answers_a_repeated_call_once(
     hub: ScriptedHub, tmp_path: Path, clock: FakeClock
 ) -> None:
     async with open_device(hub.url, tmp_path, clock=clock, chance=SeededChance()) as device:
@@ -176,7 +176,7 @@ class _Always:
         return bytes(count)
 
 
-async def test_a_hub_that_restarts_says_when_to_come_back(
+async def test_device_reconnects_after_the_retry_time_of_a_restarting_hub(
     hub: ScriptedHub, tmp_path: Path, clock: FakeClock
 ) -> None:
     async with open_device(hub.url, tmp_path, clock=clock, chance=_Always(0.5)) as device:
@@ -188,7 +188,7 @@ async def test_a_hub_that_restarts_says_when_to_come_back(
 
 
 @pytest.mark.parametrize("close", [CloseCode.AUTH_FAILED, CloseCode.PAIRING_REQUIRED])
-async def test_a_device_that_is_not_wanted_stops_and_says_why(
+async def test_refused_device_stops_with_the_reason_of_the_hub(
     hub: ScriptedHub, device: RunningDevice, close: CloseCode
 ) -> None:
     guest = await hub.guest()
@@ -222,7 +222,7 @@ async def test_device_without_a_common_version_stops_and_names_the_older_side(
     )
 
 
-async def test_a_device_that_its_own_late_hello_replaced_comes_back(
+async def test_device_replaced_by_the_own_late_hello_reconnects_before_giving_up(
     hub: ScriptedHub, device: RunningDevice, clock: FakeClock
 ) -> None:
     replaced = Goodbye(reason="replaced")
@@ -250,7 +250,7 @@ async def test_a_device_that_an_operator_disconnects_gets_the_reason_without_fie
     assert device.told[-1].startswith(told)
 
 
-async def test_a_hub_that_never_answers_is_left_and_tried_again(
+async def test_hub_without_a_welcome_is_disconnected_and_tried_again(
     hub: ScriptedHub, device: RunningDevice, clock: FakeClock
 ) -> None:
     guest = await hub.guest()
@@ -286,7 +286,7 @@ async def test_a_new_token_in_the_file_is_used_at_the_next_connection(
         ("wss://hub.example/hubs/7", "wss://hub.example/hubs/7"),
     ],
 )
-def test_an_address_without_a_path_means_the_hubs_own(url: str, address: str) -> None:
+def test_hub_address_without_a_path_gets_the_default_path(url: str, address: str) -> None:
     assert address_of(url) == address
 
 
@@ -304,7 +304,7 @@ def test_an_address_without_a_path_means_the_hubs_own(url: str, address: str) ->
         f"wss://{'x' * 64}.example",
     ],
 )
-def test_what_is_no_address_is_refused_before_anything_is_sent(url: str, clock: FakeClock) -> None:
+def test_client_with_an_invalid_hub_address_is_refused(url: str, clock: FakeClock) -> None:
     with pytest.raises(BadAddress):
         Client(
             [url],
@@ -362,7 +362,7 @@ def test_an_empty_token_is_refused(tmp_path: Path, text: str) -> None:
     ("status", "told"),
     [(302, "the hub's door answered 302"), (404, "answered 404; is this the hub's device address?")],
 )
-async def test_a_redirect_is_not_followed_with_a_token_and_an_unknown_page_is_perhaps_another_door(
+async def test_redirect_or_404_at_the_hub_address_is_reported_and_not_followed(
     hub: ScriptedHub, tmp_path: Path, clock: FakeClock, status: int, told: str
 ) -> None:
     def elsewhere(socket: ServerConnection, request: Request) -> Response:
@@ -374,7 +374,7 @@ async def test_a_redirect_is_not_followed_with_a_token_and_an_unknown_page_is_pe
             assert told in await _away(device, clock)
 
 
-async def test_a_device_with_several_addresses_of_a_hub_turns_to_another_at_once_and_keeps_to_it(
+async def test_device_with_several_hub_addresses_switches_to_the_next_after_a_cut(
     hub: ScriptedHub, tmp_path: Path, clock: FakeClock
 ) -> None:
     async with (
@@ -397,7 +397,7 @@ async def test_a_device_with_several_addresses_of_a_hub_turns_to_another_at_once
         (3, [0.5, 0.5, 0.5, 0.5, 0.5, 1.0, 0.5, 0.5, 2.0]),
     ],
 )
-async def test_waits_grow_only_after_all_addresses_of_a_hub_failed(
+async def test_reconnect_wait_grows_only_after_all_hub_addresses_failed(
     tmp_path: Path, clock: FakeClock, hubs: int, expected: list[float]
 ) -> None:
     async with AsyncExitStack() as opened:
@@ -411,7 +411,7 @@ async def test_waits_grow_only_after_all_addresses_of_a_hub_failed(
     assert waits == expected
 
 
-async def test_an_address_where_another_hub_answers_is_left_out_and_the_others_are_used(
+async def test_address_of_another_hub_is_dropped_and_the_other_addresses_are_used(
     hub: ScriptedHub, tmp_path: Path, clock: FakeClock
 ) -> None:
     async with (
@@ -429,7 +429,7 @@ async def test_an_address_where_another_hub_answers_is_left_out_and_the_others_a
     assert "next try in 0.2 s" in "".join(device.told)
 
 
-async def test_a_device_remembers_the_addresses_that_its_hub_names_and_turns_to_them_at_once(
+async def test_addresses_named_by_the_hub_are_stored_and_used_after_a_cut(
     hub: ScriptedHub, tmp_path: Path, clock: FakeClock
 ) -> None:
     async with ScriptedHub().open() as second:
@@ -445,7 +445,7 @@ async def test_a_device_remembers_the_addresses_that_its_hub_names_and_turns_to_
             await (await second.guest()).welcome()  # began where it was welcomed last
 
 
-async def test_a_device_forgets_addresses_that_its_hub_names_no_longer(
+async def test_device_forgets_addresses_missing_in_a_later_welcome(
     hub: ScriptedHub, tmp_path: Path, clock: FakeClock
 ) -> None:
     async with (
@@ -463,7 +463,7 @@ async def test_a_device_forgets_addresses_that_its_hub_names_no_longer(
         assert (await _cut(guest, device, clock)).endswith("next try in 0.2 s")
 
 
-async def test_a_device_learns_of_nodes_that_are_added_while_it_stays_connected(
+async def test_connected_device_stores_addresses_of_a_hubs_frame(
     hub: ScriptedHub, tmp_path: Path, clock: FakeClock
 ) -> None:
     async with ScriptedHub().open() as second:
@@ -567,14 +567,14 @@ async def told_of(url: str, folder: Path) -> str:
     ],
     ids=["ws at TLS", "wss without TLS", "certificate", "operators"],
 )
-async def test_a_port_that_admits_no_device_is_named_with_its_mend(
+async def test_wrong_port_or_scheme_is_reported_with_a_remedy(
     tmp_path: Path, scheme: str, options: dict[str, Any], told: str
 ) -> None:
     async with listening(tmp_path, **options) as where:
         assert told.format(where) in await told_of(f"{scheme}://{where}", tmp_path)
 
 
-def test_a_refused_certificate_is_shown_with_the_mend_of_its_fault() -> None:
+def test_refused_certificate_is_reported_with_a_remedy_for_the_fault() -> None:
     mends = {
         9: "look whether the clock of this machine is right",
         10: "renew it where it is served (a hub's own: hub tls init), or look whether the clock",
@@ -599,7 +599,7 @@ async def test_address_of_a_closed_port_is_reported_as_unreachable(tmp_path: Pat
     assert f"nothing listens at {where}; is the hub running?" in told
 
 
-async def test_a_name_with_several_addresses_at_which_nothing_listens(
+async def test_host_name_with_several_refusing_addresses_is_reported_as_one_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def found(host: str, port: int, *_: object, **__: object) -> list[object]:

@@ -21,7 +21,7 @@ from hub.device.conditions import is_metered, is_on_power
         ({"BAT0": ("Battery", "status", "Full"), "mouse": ("USB", "online", "0")}, True),
     ],
 )
-def test_machine_of_linux_is_on_power_unless_its_battery_empties(
+def test_linux_machine_is_on_power_unless_a_battery_discharges(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, supplies: dict[str, tuple[str, str, str]], expected: bool
 ) -> None:
     for name, (kind, file, content) in supplies.items():
@@ -46,7 +46,7 @@ def test_machine_of_linux_is_on_power_unless_its_battery_empties(
         ("plan9", "none", "", None, None),
     ],
 )
-def test_words_of_the_program_of_a_system_are_understood(
+def test_power_and_metered_state_are_parsed_from_the_system_program(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     system: str,
@@ -65,7 +65,7 @@ def test_words_of_the_program_of_a_system_are_understood(
 
 
 @pytest.mark.parametrize("system", ["darwin", "linux", "win32"])
-def test_system_without_its_program_does_not_tell(
+def test_power_and_metered_state_are_unknown_without_the_system_program(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, system: str
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -74,7 +74,7 @@ def test_system_without_its_program_does_not_tell(
         assert is_on_power(system) is None
 
 
-def test_own_addresses_are_those_that_lead_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_own_addresses_are_the_source_addresses_of_outgoing_routes(monkeypatch: pytest.MonkeyPatch) -> None:
     here, nowhere = (socket.AF_INET, "127.0.0.1"), (socket.AF_INET, "255.255.255.255")
     monkeypatch.setattr(conditions, "_FAR", (here, nowhere))
     assert conditions.own_addresses() == ("127.0.0.1",)

@@ -28,7 +28,7 @@ from tests.support.clock import FakeClock, SeededChance
 
 
 @given(st.text(max_size=80), st.integers(4, 40), st.integers(6, 80))
-def test_pieces_joined_give_the_text_back_and_each_fits(text: str, piece_bytes: int, escaped: int) -> None:
+def test_pieces_join_to_the_text_and_fit_the_size_limits(text: str, piece_bytes: int, escaped: int) -> None:
     escaped += 6  # the quotes, and one escaped character
     pieces = cut(text, piece_bytes=piece_bytes, escaped_bytes=escaped)
 
@@ -37,7 +37,7 @@ def test_pieces_joined_give_the_text_back_and_each_fits(text: str, piece_bytes: 
     assert all(len(msgspec.json.encode(piece)) <= escaped for piece in pieces)
 
 
-def test_control_characters_are_counted_as_they_are_spelled() -> None:
+def test_control_characters_count_with_the_escaped_length_in_a_piece() -> None:
     assert max(map(len, cut("\x01" * 1_000, piece_bytes=1_000, escaped_bytes=602))) <= 100
 
 
@@ -101,7 +101,7 @@ def folder(tmp_path: Path, clock: FakeClock, device_file: Path) -> Iterator[_Fol
         yield _Folder(tmp_path / "notes", clock, digests)
 
 
-def test_a_digest_is_of_all_bytes_and_taken_once(folder: _Folder) -> None:
+def test_file_digest_covers_all_bytes_and_is_computed_once(folder: _Folder) -> None:
     digests = [(folder.digest(), folder.reads) for _ in range(2)]
     assert digests == [(hashlib.sha256(b"call Ana").hexdigest(), digests[0][1])] * 2
 
@@ -130,7 +130,7 @@ def office_file(text: bytes) -> bytes:
         ("a.docx", office_file(b"<w:t>Call Ana</w:t>"), None),
     ],
 )
-def test_text_with_a_secret_is_not_returned_and_its_kind_and_line_are_named(
+def test_file_with_a_secret_is_unreadable_with_kind_and_line_as_detail(
     folder: _Folder, monkeypatch: pytest.MonkeyPatch, name: str, content: bytes, detail: str | None
 ) -> None:
     monkeypatch.setattr(office, "is_installed", lambda: False)  # the hub converts the file
@@ -148,7 +148,7 @@ def test_text_with_a_secret_is_not_returned_and_its_kind_and_line_are_named(
             text()
 
 
-def test_a_device_that_was_restarted_opens_only_what_has_changed(
+def test_restarted_device_reads_only_changed_files_for_digests(
     folder: _Folder, device_file: Path, clock: FakeClock
 ) -> None:
     (folder.path.parent / "b.md").write_bytes(b"pay rent")
@@ -166,7 +166,9 @@ def test_a_device_that_was_restarted_opens_only_what_has_changed(
 
 
 @pytest.mark.parametrize("are_times_old", [False, True])
-def test_a_changed_file_has_another_digest_whatever_its_times(folder: _Folder, are_times_old: bool) -> None:
+def test_changed_file_has_a_new_digest_with_new_and_with_old_times(
+    folder: _Folder, are_times_old: bool
+) -> None:
     before, info = folder.digest(), folder.path.stat()
     folder.path.write_bytes(b"call Bob")
     if are_times_old:
@@ -174,7 +176,7 @@ def test_a_changed_file_has_another_digest_whatever_its_times(folder: _Folder, a
     assert folder.digest() != before
 
 
-def test_a_file_written_a_moment_ago_is_read_again(folder: _Folder, clock: FakeClock) -> None:
+def test_digest_of_a_recently_written_file_is_computed_again(folder: _Folder, clock: FakeClock) -> None:
     folder.age(1, clock)
     folder.digest()
     reads = folder.reads
@@ -199,14 +201,14 @@ def test_digests_of_files_and_folders_that_were_deleted_are_forgotten(
     assert not folder.digests.of_folder(f"{folder.root.path}/old/older")
 
 
-def test_without_the_table_of_digests_the_files_are_read(folder: _Folder, device_file: Path) -> None:
+def test_files_are_read_for_digests_without_the_digests_table(folder: _Folder, device_file: Path) -> None:
     with sqlite3.connect(device_file) as db:
         db.execute("DROP TABLE digests")
 
     assert folder.digest() == folder.digest() == hashlib.sha256(b"call Ana").hexdigest()
 
 
-def test_a_device_file_without_digests_gets_them_and_keeps_its_rows(
+def test_device_file_without_a_digests_table_is_upgraded_without_loss_of_rows(
     device_file: Path, clock: FakeClock
 ) -> None:
     with sqlite3.connect(device_file) as db:
@@ -223,7 +225,7 @@ def test_a_device_file_without_digests_gets_them_and_keeps_its_rows(
 
 
 @pytest.mark.parametrize("longer", [b"call Ana and Bo", b"call"])
-def test_a_file_that_changes_while_it_is_read_is_skipped(folder: _Folder, longer: bytes) -> None:
+def test_file_changed_during_reading_is_skipped_as_changed(folder: _Folder, longer: bytes) -> None:
     def write_meanwhile() -> None:
         folder.path.write_bytes(longer)
 
@@ -233,7 +235,7 @@ def test_a_file_that_changes_while_it_is_read_is_skipped(folder: _Folder, longer
     assert refusal.value.reason is SkipReason.CHANGED
 
 
-def test_a_text_bears_the_digest_of_the_bytes_it_was_made_from(folder: _Folder) -> None:
+def test_file_text_has_the_digest_of_the_original_bytes(folder: _Folder) -> None:
     folder.path.write_bytes("Frühstück".encode("cp1252"))
 
     text = folder.contents.text(folder.file, lambda: None, piece_bytes=4, escaped_bytes=20)
@@ -243,7 +245,7 @@ def test_a_text_bears_the_digest_of_the_bytes_it_was_made_from(folder: _Folder) 
     assert text.media_type == "text/markdown"
 
 
-def test_a_mail_is_as_old_as_it_says_and_hidden_parts_are_counted(folder: _Folder) -> None:
+def test_mail_text_has_the_header_date_and_the_hidden_part_count(folder: _Folder) -> None:
     sent = b"Date: Tue, 3 Jun 2025 10:00:00 +0200\nContent-Type: text/html\n\n<p>Call Ana</p><p hidden>x</p>"
     folder.path.write_bytes(sent)
     folder.path.rename(folder.path.with_suffix(".eml"))
@@ -259,7 +261,7 @@ def test_a_mail_is_as_old_as_it_says_and_hidden_parts_are_counted(folder: _Folde
 
 
 @pytest.mark.parametrize("hub_reads", [{"application/pdf"}, set()], ids=["hub reads it", "hub does not"])
-def test_a_device_without_the_extra_sends_a_pdf_as_bytes_to_a_hub_that_reads_it(
+def test_device_without_pdf_reader_sends_bytes_to_a_capable_hub(
     folder: _Folder, hub_reads: set[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "kreuzberg", None)
@@ -281,7 +283,7 @@ def test_a_device_without_the_extra_sends_a_pdf_as_bytes_to_a_hub_that_reads_it(
 
 
 @pytest.mark.parametrize("limit", ["convert_seconds", "convert_memory_bytes"])
-def test_a_mail_that_reached_a_limit_while_it_was_read_is_named_by_that_limit(
+def test_mail_that_reaches_a_conversion_limit_is_unreadable_with_the_limit_name(
     folder: _Folder, limit: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def reach(*_: object, **__: object) -> None:

@@ -62,7 +62,7 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "state" / "desk.key"
 
 
-def test_a_key_is_made_once_and_only_its_owner_can_read_it(file: Path) -> None:
+def test_device_key_is_created_once_with_file_mode_0600(file: Path) -> None:
     made = open_identity(file, SeededChance(1))
     assert open_identity(file, SeededChance(2)).id == made.id
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
@@ -72,14 +72,14 @@ def test_a_key_is_made_once_and_only_its_owner_can_read_it(file: Path) -> None:
     Ed25519PublicKey.from_public_bytes(made.public_key).verify(signature, b"text")
 
 
-def test_a_key_that_is_there_is_never_overwritten(file: Path) -> None:
+def test_existing_device_key_is_not_overwritten(file: Path) -> None:
     made = open_identity(file, SeededChance(1))
     with pytest.raises(BadCredential, match="cannot make"):
         make_identity(file, SeededChance(2))
     assert (read_identity(file).id, list(file.parent.iterdir())) == (made.id, [file])
 
 
-def test_a_key_that_others_may_read_is_noticed(file: Path) -> None:
+def test_device_key_readable_by_others_is_detected(file: Path) -> None:
     open_identity(file, SeededChance())
     assert not is_open_to_others(file)
     file.chmod(0o640)
@@ -105,7 +105,7 @@ def test_a_file_that_is_no_key_of_a_device_is_refused(file: Path, kind: str) -> 
         KeyCredential(file, clock=FakeClock(), chance=SeededChance()).read()
 
 
-def test_a_key_that_cannot_be_read_or_created_is_reported_with_its_path(file: Path) -> None:
+def test_unreadable_or_uncreatable_device_key_is_reported_with_the_path(file: Path) -> None:
     file.mkdir(parents=True)
     with pytest.raises(BadCredential, match=r"cannot read the device's key .*desk\.key: Is a directory"):
         read_identity(file)
@@ -113,7 +113,7 @@ def test_a_key_that_cannot_be_read_or_created_is_reported_with_its_path(file: Pa
         open_identity(Path("/proc/nowhere/desk.key"), SeededChance())
 
 
-def test_the_next_key_takes_the_place_of_the_first(file: Path) -> None:
+def test_next_key_replaces_the_revoked_device_key(file: Path) -> None:
     credential = KeyCredential(file, clock=FakeClock(), chance=SeededChance())
     credential.read()
     old = credential.identity
@@ -125,14 +125,14 @@ def test_the_next_key_takes_the_place_of_the_first(file: Path) -> None:
     assert not next_file(file).exists()
 
 
-def test_a_key_that_is_revoked_after_it_let_the_device_in_is_not_replaced_by_itself(file: Path) -> None:
+def test_revoked_key_that_was_accepted_before_is_not_replaced_automatically(file: Path) -> None:
     credential = KeyCredential(file, clock=FakeClock(), chance=SeededChance(), renews=True)
     credential.read()
     credential.welcomed()
     assert credential.take_another(is_revoked=True) is None
 
 
-def test_an_invitation_is_shown_until_the_hub_has_taken_the_device_in(tmp_path: Path, file: Path) -> None:
+def test_invitation_file_is_read_until_the_device_is_welcomed(tmp_path: Path, file: Path) -> None:
     invitation = tmp_path / "invitation"
     credential = KeyCredential(file, clock=FakeClock(), chance=SeededChance(), invitation=invitation)
     with pytest.raises(BadCredential, match="the invitation cannot be read"):
@@ -163,7 +163,7 @@ def accepting(folder: Path, key: HubKey) -> KnownHubs:
     return KnownHubs(folder / "desk.hubs", folder / "desk.key", accepted=keys.read(key.shown))
 
 
-def test_a_hub_is_known_from_the_first_time_on(tmp_path: Path) -> None:
+def test_hub_key_is_stored_at_the_first_connection(tmp_path: Path) -> None:
     met = meet(hubs_in(tmp_path), "hub.example", ONE.public_key)
     known = KnownHub("hub.example", ONE.public_key, "desk.key")
     assert met == (known, None)
@@ -174,7 +174,7 @@ def test_a_hub_is_known_from_the_first_time_on(tmp_path: Path) -> None:
     assert (tmp_path / "desk.hubs").stat().st_mode & 0o777 == 0o600
 
 
-def test_another_key_at_a_known_address_is_refused_with_both_and_what_accepts_it(tmp_path: Path) -> None:
+def test_new_hub_key_at_a_known_address_is_refused_with_command(tmp_path: Path) -> None:
     meet(hubs_in(tmp_path), "hub.example", ONE.public_key)
     before = (tmp_path / "desk.hubs").read_bytes()
     with pytest.raises(HubNotTrusted) as refusal:
@@ -184,7 +184,7 @@ def test_another_key_at_a_known_address_is_refused_with_both_and_what_accepts_it
     assert (tmp_path / "desk.hubs").read_bytes() == before
 
 
-def test_a_successor_is_accepted_by_its_fingerprint_and_gets_a_key_of_its_own(tmp_path: Path) -> None:
+def test_successor_hub_accepted_by_fingerprint_gets_a_second_device_key(tmp_path: Path) -> None:
     first, _ = meet(hubs_in(tmp_path), "hub.example", ONE.public_key)
     successor = KnownHub("hub.example", OTHER.public_key, "desk.2.key")
     assert (
@@ -195,7 +195,7 @@ def test_a_successor_is_accepted_by_its_fingerprint_and_gets_a_key_of_its_own(tm
         meet(hubs_in(tmp_path), "hub.example", ONE.public_key)
 
 
-def test_a_hub_that_is_accepted_again_is_shown_the_key_that_it_knows(tmp_path: Path) -> None:
+def test_hub_accepted_again_gets_the_former_device_key(tmp_path: Path) -> None:
     first, _ = meet(hubs_in(tmp_path), "hub.example", ONE.public_key)
     for _ in range(2):
         second, _ = meet(accepting(tmp_path, OTHER), "hub.example", OTHER.public_key)
@@ -208,7 +208,7 @@ def test_a_hub_that_is_accepted_again_is_shown_the_key_that_it_knows(tmp_path: P
         meet(hubs_in(tmp_path), "hub.example", OTHER.public_key)
 
 
-def test_the_key_that_is_made_before_the_first_hub_is_met_is_the_one_that_it_is_shown(tmp_path: Path) -> None:
+def test_device_key_created_before_the_first_hub_is_used_for_that_hub(tmp_path: Path) -> None:
     hubs = hubs_in(tmp_path)
     made = hubs.key_file("a")
     assert made is not None
@@ -217,14 +217,14 @@ def test_the_key_that_is_made_before_the_first_hub_is_met_is_the_one_that_it_is_
 
 
 @pytest.mark.parametrize("is_known", [False, True])
-def test_where_a_fingerprint_is_accepted_no_other_hub_is(tmp_path: Path, is_known: bool) -> None:
+def test_accepted_fingerprint_excludes_every_other_hub_key(tmp_path: Path, is_known: bool) -> None:
     if is_known:
         meet(hubs_in(tmp_path), "hub.example", ONE.public_key)
     with pytest.raises(HubNotTrusted, match=OTHER.shown):
         meet(accepting(tmp_path, OTHER), "hub.example", ONE.public_key)
 
 
-def test_each_hub_is_shown_a_key_of_its_own_and_one_hub_the_same_at_all_its_addresses(tmp_path: Path) -> None:
+def test_each_hub_has_one_device_key_for_all_addresses(tmp_path: Path) -> None:
     hubs = hubs_in(tmp_path)
     for address, key in (("a", ONE), ("b", OTHER), ("c", ONE)):
         meet(hubs, address, key.public_key)
@@ -238,7 +238,7 @@ def test_each_hub_is_shown_a_key_of_its_own_and_one_hub_the_same_at_all_its_addr
     assert meet(hubs, "d", HubKey(bytes([3]) * 32).public_key)[0].key_file == "desk.3.key"
 
 
-def test_a_key_file_that_the_owner_chose_is_shown_to_whatever_hub(tmp_path: Path) -> None:
+def test_chosen_key_file_is_used_for_every_hub(tmp_path: Path) -> None:
     meet(hubs_in(tmp_path), "a", ONE.public_key)
     chosen = KnownHubs(tmp_path / "desk.hubs", tmp_path / "mine.key", is_chosen=True)
     assert (chosen.key_file("a"), chosen.path_of(meet(chosen, "b", OTHER.public_key)[0])) == (
@@ -248,13 +248,13 @@ def test_a_key_file_that_the_owner_chose_is_shown_to_whatever_hub(tmp_path: Path
 
 
 @pytest.mark.parametrize("line", ["hub.example", "hub.example nokey desk.key", f"hub.example {'A' * 43}"])
-def test_an_invalid_line_is_reported_with_its_number(tmp_path: Path, line: str) -> None:
+def test_invalid_line_of_the_known_hubs_file_is_reported_with_the_number(tmp_path: Path, line: str) -> None:
     (tmp_path / "desk.hubs").write_text(f"# hubs\n\n{line}\n")
     with pytest.raises(BadKnownHubs, match="line 3"):
         meet(hubs_in(tmp_path), "hub.example", ONE.public_key)
 
 
-def test_a_file_that_is_no_list_of_hubs_is_not_read_to_its_end(tmp_path: Path) -> None:
+def test_oversized_or_binary_known_hubs_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "desk.hubs").write_bytes(b"#" * (1024 * 1024 + 1))
     with pytest.raises(BadKnownHubs, match="longer"):
         hubs_in(tmp_path).read()
@@ -278,7 +278,7 @@ def test_a_file_that_is_no_list_of_hubs_is_not_read_to_its_end(tmp_path: Path) -
     ],
     ids=lambda changed: next(iter(changed)),
 )
-def test_a_proof_is_of_this_connection_this_address_and_this_key(changed: dict[str, str | int]) -> None:
+def test_hub_proof_for_another_nonce_address_or_key_is_refused(changed: dict[str, str | int]) -> None:
     proof = ONE.prove(CHALLENGE, address="hub.example", device_nonce="n")
     kept = msgspec.structs.replace(CHALLENGE, proof=proof)
     assert check_proof(kept, address="hub.example", nonce="n") == ONE.public_key
@@ -302,11 +302,11 @@ def test_a_proof_is_of_this_connection_this_address_and_this_key(changed: dict[s
         ("ws://[::1]:8770", "[::1]:8770"),
     ],
 )
-def test_an_address_is_what_the_host_header_says(url: str, address: str) -> None:
+def test_dialled_address_of_a_url_equals_the_host_header(url: str, address: str) -> None:
     assert dialled(url) == address
 
 
-async def test_a_device_stops_at_a_hub_that_took_the_place_of_its_own(tmp_path: Path) -> None:
+async def test_device_stops_without_hello_at_a_hub_with_another_key(tmp_path: Path) -> None:
     hub = ScriptedHub()
     async with hub.open():
         async with open_device(hub.url, tmp_path) as device:
@@ -322,7 +322,7 @@ async def test_a_device_stops_at_a_hub_that_took_the_place_of_its_own(tmp_path: 
     assert guest.session.hello is None
 
 
-async def test_a_device_that_goes_back_to_its_first_hub_makes_no_third_key(tmp_path: Path) -> None:
+async def test_device_alternating_between_two_hubs_has_only_two_keys(tmp_path: Path) -> None:
     hub, shown = ScriptedHub(), []
     async with hub.open():
         for hub.key in (ONE, OTHER, ONE, OTHER):
@@ -348,7 +348,7 @@ async def test_every_hello_has_the_grants_that_the_owner_gave_at_pairing(tmp_pat
             assert (await (await hub.guest()).welcome()).grants == []
 
 
-async def test_a_grant_that_its_owner_changes_while_a_device_is_connected_is_told_in_a_new_hello(
+async def test_grant_changed_during_a_connection_is_sent_in_a_new_hello(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(app, "POLL_EVERY_S", 0.01)
@@ -397,7 +397,7 @@ async def approve(port: Port, code: str) -> None:
     )
 
 
-async def test_a_device_comes_in_by_itself_once_its_code_was_typed(tmp_path: Path) -> None:
+async def test_pairing_device_connects_after_approval_of_the_code(tmp_path: Path) -> None:
     clock = FakeClock()
     async with open_port() as port:
         credential = key_of(tmp_path, clock)
@@ -426,7 +426,7 @@ async def test_a_code_that_has_expired_is_replaced_by_another_one(tmp_path: Path
         assert told in device.told
 
 
-async def test_a_device_that_was_denied_stops_and_says_so(tmp_path: Path) -> None:
+async def test_device_with_a_denied_pairing_stops_with_the_reason(tmp_path: Path) -> None:
     clock = FakeClock()
     async with (
         open_port() as port,
@@ -440,7 +440,7 @@ async def test_a_device_that_was_denied_stops_and_says_so(tmp_path: Path) -> Non
     assert isinstance(device.failure, TurnedAway) and "does not let this device in" in str(device.failure)
 
 
-async def test_waiting_for_a_code_to_be_typed_is_no_failed_try(tmp_path: Path) -> None:
+async def test_waiting_for_pairing_approval_does_not_increase_the_reconnect_wait(tmp_path: Path) -> None:
     clock = FakeClock()
     asked = Error(code=ErrorCode.PAIRING_REQUIRED, pairing_code="K7QF-2M9X", retry_after_ms=2_000)
     async with (
@@ -472,7 +472,7 @@ async def guest_in_time(hub: ScriptedHub, clock: FakeClock) -> Guest:
     return guest
 
 
-async def test_a_device_replaces_its_key_over_a_connection_that_stays(tmp_path: Path) -> None:
+async def test_device_key_rotation_does_not_break_the_connection(tmp_path: Path) -> None:
     clock = FakeClock()
     async with open_port(clock) as port:
         credential = key_of(tmp_path, clock)
@@ -488,7 +488,7 @@ async def test_a_device_replaces_its_key_over_a_connection_that_stays(tmp_path: 
         assert not next_file(tmp_path / "desk.key").exists()
 
 
-async def test_a_device_that_lost_the_answer_comes_back_with_its_next_key(tmp_path: Path) -> None:
+async def test_device_that_lost_the_rotation_answer_connects_with_the_next_key(tmp_path: Path) -> None:
     clock = FakeClock()
     async with open_port(clock) as port:
         credential = key_of(tmp_path, clock)
@@ -507,7 +507,7 @@ async def test_a_device_that_lost_the_answer_comes_back_with_its_next_key(tmp_pa
         assert read_identity(tmp_path / "desk.key").id == fresh.id
 
 
-async def test_a_revoked_device_that_was_asked_to_is_paired_anew_with_a_new_key(tmp_path: Path) -> None:
+async def test_revoked_device_with_renewal_is_paired_again_with_a_new_key(tmp_path: Path) -> None:
     clock = FakeClock()
     async with open_port(clock) as port:
         credential = key_of(tmp_path, clock, renews=True)

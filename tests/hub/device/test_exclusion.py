@@ -130,7 +130,7 @@ GENERATED = {
 }
 
 
-def test_folders_that_programs_fill_are_not_offered_unless_hubignore_includes_them(tmp_path: Path) -> None:
+def test_generated_folders_are_offered_only_if_included_by_hubignore(tmp_path: Path) -> None:
     write(tmp_path, dict.fromkeys(GENERATED, "text"))
     files, left = listed(tmp_path)
     assert files == sorted(name for name, is_offered in GENERATED.items() if is_offered)
@@ -145,14 +145,14 @@ def test_folders_that_programs_fill_are_not_offered_unless_hubignore_includes_th
     assert left[SkipReason.IGNORED] == "1"
 
 
-def test_hubignore_has_the_last_word_over_gitignore_but_not_over_private_names(tmp_path: Path) -> None:
+def test_hubignore_overrides_gitignore_but_not_private_names(tmp_path: Path) -> None:
     tree = {".gitignore": "*.txt\n", ".hubignore": "!a.txt\nb.md\n!.env\n!id_rsa\n", ".env": "", "id_rsa": ""}
     write(tmp_path, {**tree, "a.txt": "", "b.txt": "", "b.md": "", "c.md": ""})
 
     assert listed(tmp_path) == (["a.txt", "c.md"], {"hidden": "2", "key_file": "2", "ignored": "2"})
 
 
-def test_patterns_of_the_owner_have_the_last_word_in_every_folder(tmp_path: Path) -> None:
+def test_ignore_patterns_of_the_owner_override_ignore_files_in_every_folder(tmp_path: Path) -> None:
     write(tmp_path, {".gitignore": "*.tmp\n", "sub/.hubignore": "!b.log\n!c.md\n"})
     write(tmp_path, dict.fromkeys(("a.tmp", "top.md", "sub/b.log", "sub/c.md", "sub/top.md"), ""))
     write(tmp_path, dict.fromkeys(("node_modules/d.md", "drafts/e.md", "sub/drafts/f.md"), ""))
@@ -190,7 +190,7 @@ def test_hidden_files_are_offered_on_request_without_keys_caches_and_ignore_file
         ("r/.hidden/a.md", "r/.hidden: hidden"),
     ],
 )
-def test_excluded_path_that_an_agent_names_is_refused_with_its_reason(
+def test_excluded_path_named_by_an_agent_is_refused_with_the_reason(
     tmp_path: Path, asked: str, reason: str
 ) -> None:
     names = ("node_modules/a/b.md", "out.md", "web/package.json", "web/dist/a/b.md", "bad/in/a.md")
@@ -215,7 +215,7 @@ def test_excluded_path_that_an_agent_names_is_refused_with_its_reason(
         (b"x\n" * 600_000, " has more than 1048576 bytes"),
     ],
 )
-def test_broken_ignore_file_closes_its_folder_and_names_its_line(
+def test_broken_ignore_file_excludes_the_folder_and_reports_the_line(
     tmp_path: Path, name: str, content: bytes, why: str
 ) -> None:
     write(tmp_path, {"a.md": "", "sub/b.md": "", "sub/x/c.md": "", f"sub/{name}": content})
@@ -223,7 +223,7 @@ def test_broken_ignore_file_closes_its_folder_and_names_its_line(
     assert listed(tmp_path) == (["a.md"], {"r/sub": f"bad_ignore_file: {name}{why}"})
 
 
-def test_ignore_file_that_is_a_link_or_may_not_be_read_closes_its_folder(tmp_path: Path) -> None:
+def test_linked_or_unreadable_ignore_file_excludes_the_folder(tmp_path: Path) -> None:
     write(tmp_path, {"a.md": "", "link/b.md": "", "folder/c.md": ""})
     (tmp_path / "link/.gitignore").symlink_to("/etc/hostname")
     (tmp_path / "folder/.gitignore").mkdir()
@@ -235,7 +235,7 @@ def test_ignore_file_that_is_a_link_or_may_not_be_read_closes_its_folder(tmp_pat
     assert left["r/folder"].startswith("bad_ignore_file: .gitignore ")
 
 
-def test_root_inside_a_repository_follows_the_rules_around_it_unless_they_exclude_itself(
+def test_root_within_a_repository_follows_outer_ignore_rules_unless_excluded_itself(
     tmp_path: Path,
 ) -> None:
     write(tmp_path, {".gitignore": "*.md\n", "repo/.gitignore": "private/\n/drafts/\n", "repo/.git/HEAD": ""})
@@ -258,9 +258,7 @@ STATE_FILES = ("desk.db", "desk.db-wal", "desk.db.lock", "desk.db.lock-sqlite", 
 
 
 @pytest.mark.parametrize("asked", [(), ("r/.local/hub/devices/desk.db",), ("r/.local/hub/node_id",)])
-def test_state_of_devices_and_hubs_below_a_root_is_not_offered_whatever_includes_it(
-    tmp_path: Path, asked: tuple[str, ...]
-) -> None:
+def test_state_files_of_devices_and_hubs_are_never_offered(tmp_path: Path, asked: tuple[str, ...]) -> None:
     write(tmp_path, dict.fromkeys((f".local/hub/devices/{name}" for name in STATE_FILES), "x"))
     write(tmp_path, {".local/hub/devices/notes.md": "x", ".config/hub/device.toml": "x", ".local/a.md": "x"})
     write(tmp_path, {".local/hub/hub.db": "x", ".local/hub/node_id": "x", ".hubignore": "!**\n!*\n!hub/\n"})
@@ -270,7 +268,7 @@ def test_state_of_devices_and_hubs_below_a_root_is_not_offered_whatever_includes
     assert left_out == {SkipReason.GENERATED: "1", **others}
 
 
-def test_state_of_a_device_in_a_root_stays_and_notes_next_to_it_are_offered(tmp_path: Path) -> None:
+def test_device_state_in_a_root_is_excluded_and_neighbouring_notes_are_offered(tmp_path: Path) -> None:
     write(tmp_path, dict.fromkeys((*STATE_FILES, "desk.md", "other.db", "device.toml"), "x"))
     files, left_out = listed(tmp_path, hidden=True)
     assert files == ["desk.md", "other.db"]

@@ -98,7 +98,7 @@ async def test_a_file_with_two_names_in_the_shared_folder_is_listed_below_each(
     assert (await desk.ask(Action.FILES_LIST, path="notes/hard.md"))[0] == "unknown_file"
 
 
-async def test_a_shared_folder_inside_a_granted_one_needs_a_grant_of_its_own(
+async def test_shared_folder_within_a_granted_folder_requires_a_separate_grant(
     desk: Desk, tmp_path: Path
 ) -> None:
     paths = [str(tmp_path / name) for name in ("notes", "notes/work")]
@@ -165,7 +165,7 @@ async def test_a_long_file_is_read_in_parts_that_fit_an_answer(desk: Desk, tmp_p
         ("notes/a.md\0", "unknown_file", "no file is offered"),
     ],
 )
-async def test_what_no_agent_gets_is_not_read_and_not_logged(
+async def test_refused_file_read_is_not_logged_as_sent(
     desk: Desk, db: Path, path: str, code: str, words: str
 ) -> None:
     answer = await desk.ask(Action.FILES_READ, path=path)
@@ -185,7 +185,7 @@ async def test_a_private_file_is_refused_as_one_that_does_not_exist(desk: Desk, 
             ]
 
 
-async def test_what_is_read_is_logged_for_the_owner_before_it_is_sent(desk: Desk, db: Path) -> None:
+async def test_file_read_is_logged_before_sending_and_refused_without_a_log(desk: Desk, db: Path) -> None:
     await desk.ask(Action.FILES_READ, path="notes/a.md", lines=1, reader="assistant helper")
     (entry,) = read_sent(db, 0, 10)
     assert (entry.path, entry.reader, entry.bytes) == ("notes/a.md", "assistant helper", len("# Plan\n"))
@@ -195,7 +195,7 @@ async def test_what_is_read_is_logged_for_the_owner_before_it_is_sent(desk: Desk
     assert refused[0] == "database_unavailable", "a log that cannot be written keeps the text here"
 
 
-async def test_a_grant_that_is_taken_back_ends_the_reading(desk: Desk) -> None:
+async def test_file_calls_are_refused_after_the_grant_is_withdrawn(desk: Desk) -> None:
     assert (await desk.paths("notes"))[0] == READABLE
     desk.store.granted(["-files.read"])
     assert (await desk.ask(Action.FILES_LIST, path="notes"))[0] == "not_granted"
@@ -208,7 +208,7 @@ async def test_bad_requests_are_refused_with_the_reason(desk: Desk) -> None:
     assert (await desk.ask(Action.FILES_LIST))[0] == "not_granted"
 
 
-def test_a_file_of_release_0_2_takes_the_grant(desk: Desk, db: Path) -> None:
+def test_device_file_of_release_0_2_accepts_the_files_read_grant(desk: Desk, db: Path) -> None:
     with closing(sqlite3.connect(db, isolation_level=None)) as old:
         old.execute("DROP TABLE owner_grants")
         old.execute(

@@ -140,7 +140,7 @@ def _pieces(frames: list[Frame]) -> list[FilePiece]:
     return [piece for frame in frames if isinstance(frame, AgentData) for piece in frame.files]
 
 
-async def test_the_hub_gets_digests_first_and_then_the_files_that_it_fetches(desk: Desk) -> None:
+async def test_device_sends_a_manifest_with_digests_and_then_the_fetched_files(desk: Desk) -> None:
     desk.write(a="call Ana", b="pay rent")
     desk.run()
     ack = await desk.hear(AgentAck)
@@ -181,7 +181,7 @@ ONLY = {
 }
 
 
-async def test_a_run_over_one_file_lists_it_or_says_why_the_agent_does_not_read_it(desk: Desk) -> None:
+async def test_run_over_one_file_lists_or_skips_the_file_with_reason(desk: Desk) -> None:
     work, other = desk.notes / "work", desk.notes / "other"
     (work / "folder").mkdir(parents=True)
     other.mkdir()
@@ -202,7 +202,7 @@ async def test_a_run_over_one_file_lists_it_or_says_why_the_agent_does_not_read_
         assert [one.reason.partition(":")[0] for one in complete.skipped] == ([reason] if reason else [])
 
 
-async def test_fetches_may_come_one_after_the_other(desk: Desk) -> None:
+async def test_files_of_successive_fetches_are_sent_in_the_fetched_order(desk: Desk) -> None:
     desk.write(a="one", b="two")
     desk.run()
     desk.fetch("b", last=False)
@@ -212,7 +212,7 @@ async def test_fetches_may_come_one_after_the_other(desk: Desk) -> None:
     assert [piece.path for piece in _pieces(frames)] == ["notes/b.md", "notes/a.md"]
 
 
-async def test_what_was_not_offered_or_has_gone_since_is_not_sent(desk: Desk) -> None:
+async def test_fetched_file_that_was_not_offered_or_is_deleted_is_skipped(desk: Desk) -> None:
     desk.write(a="one")
     await desk.offer()
     desk.write(later="two")
@@ -239,7 +239,7 @@ async def test_in_stream_mode_all_files_come_at_once_without_a_manifest(desk: De
     ]
 
 
-async def test_every_frame_of_a_run_repeats_the_trace_that_the_hub_gave_it(desk: Desk) -> None:
+async def test_every_frame_of_a_run_has_the_trace_of_the_run_order(desk: Desk) -> None:
     desk.write(a="one")
     desk.run(RunMode.STREAM, trace="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
     traced = await desk.hear_all()
@@ -307,7 +307,9 @@ async def test_a_long_manifest_comes_in_frames_that_fit(open_desk: OpenDesk) -> 
     assert all(len(msgspec.json.encode(frame)) <= 8 * 1024 for frame in manifests)
 
 
-async def test_a_paged_manifest_lists_every_file_a_frame_when_it_is_asked_for(open_desk: OpenDesk) -> None:
+async def test_paged_manifest_sends_each_page_only_on_request_and_lists_every_file(
+    open_desk: OpenDesk,
+) -> None:
     async with open_desk(Limits(max_message_bytes=8 * 1024)) as desk:
         desk.write(**{f"note-{number:03}": "x" for number in range(100)})
         desk.run(paged=True, limits=RunLimits(files=2))
@@ -347,7 +349,7 @@ async def test_a_folder_that_the_hub_has_settled_is_one_frame(desk: Desk) -> Non
     assert frames == [AgentComplete(run_id="r-1", fence=2, files=0)]
 
 
-async def test_a_folder_that_the_hub_has_not_settled_is_listed_after_its_tree(desk: Desk) -> None:
+async def test_files_of_an_unsettled_folder_are_listed_after_the_tree(desk: Desk) -> None:
     desk.write(a="one", b="two")
     await tree_of(desk)
     desk.fetch(last=False)
@@ -363,7 +365,7 @@ async def test_a_folder_that_the_hub_has_not_settled_is_listed_after_its_tree(de
     assert [piece.path for piece in _pieces(frames)] == ["notes/b.md"]
 
 
-async def test_a_tree_changes_with_each_file_and_with_what_can_be_converted(
+async def test_tree_digest_changes_with_content_names_and_converter_version(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trees: list[str] = []
@@ -388,7 +390,7 @@ async def test_a_tree_changes_with_each_file_and_with_what_can_be_converted(
     assert trees[3] == trees[4]  # its content is what it was
 
 
-async def test_of_a_folder_that_takes_long_to_read_the_tree_comes_at_the_end(
+async def test_tree_of_a_slow_folder_is_sent_in_the_last_manifest(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("hub.device.run_reading._MOST_EARLY", 1)
@@ -399,7 +401,7 @@ async def test_of_a_folder_that_takes_long_to_read_the_tree_comes_at_the_end(
     assert manifest.tree is not None and manifest.tree.files == 2
 
 
-async def test_what_cannot_be_read_is_skipped_with_the_reason_and_the_rest_goes_on(desk: Desk) -> None:
+async def test_unreadable_file_is_skipped_with_the_reason_and_other_files_are_sent(desk: Desk) -> None:
     desk.write(a="one", c="three")
     (desk.notes / "b.md").write_bytes(b"\0")
     desk.run(RunMode.STREAM)
@@ -414,7 +416,7 @@ async def test_what_cannot_be_read_is_skipped_with_the_reason_and_the_rest_goes_
     )
 
 
-async def test_skipped_files_beyond_those_that_have_a_name_are_reported_as_a_number(
+async def test_skipped_files_beyond_the_name_limit_are_reported_as_a_count(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(run_reading, "_MOST_SKIPPED", 100)
@@ -444,7 +446,7 @@ async def test_a_run_over_folders_that_are_not_shared_is_refused_at_once(desk: D
     )
 
 
-async def test_a_cancelled_run_says_so_and_sends_nothing_more(desk: Desk) -> None:
+async def test_cancelled_reading_sends_complete_with_cancelled_and_no_further_frame(desk: Desk) -> None:
     desk.write(a="one")
     await desk.offer()
     desk.readings.take(AgentCancel(run_id="r-1", fence=1, reason="enough"))
@@ -457,7 +459,7 @@ async def test_a_cancelled_run_says_so_and_sends_nothing_more(desk: Desk) -> Non
     assert isinstance(complete.error, ErrorBody) and complete.error.code == ErrorCode.CANCELLED
 
 
-async def test_a_newer_fence_replaces_the_older_work_without_a_word(desk: Desk) -> None:
+async def test_run_order_with_a_newer_fence_replaces_the_older_reading(desk: Desk) -> None:
     desk.write(a="one")
     await desk.offer(fence=1)
     desk.run(fence=2)
@@ -472,7 +474,7 @@ async def test_a_newer_fence_replaces_the_older_work_without_a_word(desk: Desk) 
     assert (ack.fence, data.fence) == (2, 2)
 
 
-async def test_an_older_fence_is_dropped_also_when_its_run_is_over(desk: Desk) -> None:
+async def test_run_order_with_an_older_fence_is_dropped_after_the_run(desk: Desk) -> None:
     desk.run(RunMode.STREAM, fence=2)
     await desk.hear_all()
     desk.run(RunMode.STREAM, fence=1)
@@ -481,7 +483,7 @@ async def test_an_older_fence_is_dropped_also_when_its_run_is_over(desk: Desk) -
     assert desk.hears_nothing()
 
 
-async def test_a_device_takes_on_a_few_runs_at_a_time(desk: Desk) -> None:
+async def test_device_refuses_a_run_beyond_max_runs_as_busy(desk: Desk) -> None:
     for number in range(MAX_RUNS):
         await desk.offer(run_id=f"r-{number}")
     desk.run(run_id="r-more")
@@ -502,7 +504,7 @@ async def test_a_run_reads_no_more_than_the_hub_allows(desk: Desk) -> None:
     assert frames[-1].skipped == [SkippedFile(path="notes/c.md", reason="limit")]
 
 
-async def test_a_file_whose_path_fills_a_frame_is_left_out_for_its_path_and_not_for_its_size(
+async def test_file_whose_path_fills_a_frame_is_skipped_as_too_deep(
     open_desk: OpenDesk,
 ) -> None:
     name = "x" * 200
@@ -524,7 +526,7 @@ async def test_a_run_with_tiny_pieces_is_refused(open_desk: OpenDesk) -> None:
     assert (ack.accepted, ack.reason) == (False, ErrorCode.BAD_PARAMS)
 
 
-async def test_a_hub_hears_of_a_run_while_a_long_file_is_converted(
+async def test_device_sends_empty_data_frames_during_a_long_conversion(
     desk: Desk, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     is_converted = threading.Event()

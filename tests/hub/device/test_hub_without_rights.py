@@ -190,7 +190,7 @@ async def bare_hub(state: Path) -> AsyncIterator[tuple[BareHub, dict[str, Any]]]
 
 
 @pytest.mark.parametrize("is_granted", [False, True], ids=["without grants", "with both grants"])
-async def test_what_a_hub_may_do_to_the_rows_of_a_device(tmp_path: Path, is_granted: bool) -> None:
+async def test_hub_actions_on_device_rows_are_limited_to_the_grants(tmp_path: Path, is_granted: bool) -> None:
     rows, db = plant(tmp_path / "desk.db"), tmp_path / "desk.db"
     if is_granted:
         change_grants(db, HUB.public_key, ["+review.remote", "+rows.read=tasks"])

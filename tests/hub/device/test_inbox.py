@@ -53,7 +53,7 @@ def shown(inbox: Inbox) -> dict[str, DeviceItem]:
     return {item.title: item for item in inbox.items()}
 
 
-def test_a_decision_is_taken_back_and_the_item_waits_as_before(tmp_path: Path) -> None:
+def test_undone_decision_restores_the_waiting_item(tmp_path: Path) -> None:
     inbox = inbox_of(tmp_path, "call Ana", "pay")
     before = shown(inbox)
     assert (
@@ -68,7 +68,7 @@ def test_a_decision_is_taken_back_and_the_item_waits_as_before(tmp_path: Path) -
         inbox.undo(1)
 
 
-def test_a_decision_on_an_item_that_has_changed_since_stays(tmp_path: Path) -> None:
+def test_undo_of_a_decision_on_a_changed_item_is_refused(tmp_path: Path) -> None:
     inbox = inbox_of(tmp_path, "call Ana")
     (item,) = inbox.items()
     inbox.judge(item, "edit", {"title": "call Bo"}, at_ms=AT)
@@ -78,7 +78,7 @@ def test_a_decision_on_an_item_that_has_changed_since_stays(tmp_path: Path) -> N
     assert shown(inbox)["call Bo"].data["isApproved"]
 
 
-def test_what_cannot_be_approved_is_refused_with_its_reason(tmp_path: Path) -> None:
+def test_approval_with_an_unknown_field_is_refused_and_leaves_the_item_open(tmp_path: Path) -> None:
     inbox = inbox_of(tmp_path, "call Ana")
     (item,) = inbox.items()
     with pytest.raises(NotDecided, match="did you mean 'title'"):
@@ -106,7 +106,7 @@ async def test_unsure_items_are_listed_below_all_others_also_page_by_page(tmp_pa
     assert (shown["unsure"], shown["reasons"]) == ("chat", [COUNTED.sentence])
 
 
-def test_an_item_tells_where_it_went_and_why_it_is_not_there_yet(tmp_path: Path) -> None:
+def test_approved_inbox_item_shows_the_sink_place_or_the_problem(tmp_path: Path) -> None:
     inbox = inbox_of(tmp_path, "call Ana")
     inbox.judge(shown(inbox)["call Ana"], "approve", at_ms=AT)
     for path in (tmp_path / "no-folder/todo.md", tmp_path / "todo.md"):

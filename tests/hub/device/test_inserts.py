@@ -65,7 +65,7 @@ def _code(answer: Answer) -> str | None:
     return answer.error.code if answer.error else None
 
 
-def test_an_insert_is_a_row_with_an_id_of_the_devices_own(store: DeviceStore) -> None:
+def test_insert_creates_a_row_with_an_id_of_the_device(store: DeviceStore) -> None:
     (answer,) = store.apply([_insert("c-1", {"title": "Call Ana", "assignee": ["Bo"], **SUGGESTED})])
 
     (row,) = _rows(store, "tasks")
@@ -87,7 +87,7 @@ def test_an_insert_is_a_row_with_an_id_of_the_devices_own(store: DeviceStore) ->
 
 
 @pytest.mark.parametrize("table", list(TABLES))
-def test_every_table_takes_a_suggestion(store: DeviceStore, table: str) -> None:
+def test_suggestion_can_be_inserted_into_every_table(store: DeviceStore, table: str) -> None:
     title = next(t.title for t in TABLES.values() if t.name == table)
 
     when = {"date": 1_764_583_200_000} if table == "timelines" else {}
@@ -98,13 +98,13 @@ def test_every_table_takes_a_suggestion(store: DeviceStore, table: str) -> None:
 
 
 @pytest.mark.parametrize("assignee", [["Ana", "Bo"], '["Ana", "Bo"]'])
-def test_names_are_a_list_however_they_come(store: DeviceStore, assignee: Any) -> None:
+def test_assignee_names_are_stored_as_a_list_for_each_input_form(store: DeviceStore, assignee: Any) -> None:
     store.apply([_insert("c-1", {**CALL_ANA, "assignee": assignee})])
 
     assert _ask(store, Action.QUERY, table="tasks").result["rows"][0]["assignee"] == ["Ana", "Bo"]
 
 
-def test_a_call_that_comes_again_is_answered_and_not_done_again(store: DeviceStore) -> None:
+def test_repeated_insert_call_returns_the_stored_answer(store: DeviceStore) -> None:
     first, second = store.apply([_insert("c-1"), _insert("c-1")])
     (again,) = store.apply([_insert("c-1", {"title": "Another text", **SUGGESTED})])
 
@@ -112,7 +112,7 @@ def test_a_call_that_comes_again_is_answered_and_not_done_again(store: DeviceSto
     assert [row["title"] for row in _rows(store, "tasks")] == ["Call Ana"]
 
 
-def test_a_refusal_is_kept_like_any_answer_and_leaves_its_neighbours_alone(store: DeviceStore) -> None:
+def test_refused_call_of_a_batch_is_stored_without_affecting_others(store: DeviceStore) -> None:
     answers = store.apply([_insert("c-1"), _insert("c-2", {"colour": "red"}), _insert("c-3")])
 
     assert [_code(answer) for answer in answers] == [None, ErrorCode.BAD_RECORD, None]
@@ -148,7 +148,7 @@ def test_a_table_that_is_not_one_of_the_five_is_refused(store: DeviceStore, tabl
     assert _code(answer) == ErrorCode.UNKNOWN_TABLE
 
 
-def test_a_row_cannot_refer_to_one_that_is_not_there(store: DeviceStore) -> None:
+def test_row_referring_to_a_missing_row_is_refused(store: DeviceStore) -> None:
     (answer,) = store.apply([_insert("c-1", {**CALL_ANA, "projectId": "none"})])
 
     assert _code(answer) == ErrorCode.DATABASE_CONFLICT
@@ -184,7 +184,7 @@ def test_rows_are_changed_found_and_removed_by_their_fields(store: DeviceStore, 
         (Action.BROWSER_OPEN, {}, ErrorCode.CALL_UNSUPPORTED),
     ],
 )
-def test_what_names_no_row_or_every_row_is_refused(
+def test_update_or_delete_matching_no_row_or_every_row_is_refused(
     store: DeviceStore, action: Action, asked: dict[str, Any], code: ErrorCode
 ) -> None:
     store.apply([_insert("c-1")])
@@ -195,7 +195,7 @@ def test_what_names_no_row_or_every_row_is_refused(
     ) == (code, ["Call Ana"])
 
 
-def test_an_answer_that_would_not_fit_a_frame_asks_for_fewer_rows(store: DeviceStore) -> None:
+def test_query_result_too_large_for_a_frame_is_refused(store: DeviceStore) -> None:
     long_note: Record = {"title": "long", "content": "x" * 30_000, **SUGGESTED}
     store.apply([_insert(f"c-{n}", long_note, "notes") for n in range(3)])
 
@@ -205,7 +205,7 @@ def test_an_answer_that_would_not_fit_a_frame_asks_for_fewer_rows(store: DeviceS
     ) == (ErrorCode.RESULT_TOO_LARGE, 2)
 
 
-def test_a_query_may_wish_for_the_newest_rows_and_for_some_fields_alone(
+def test_query_returns_newest_rows_first_and_only_the_requested_fields(
     store: DeviceStore, clock: FakeClock
 ) -> None:
     for n in range(3):
@@ -221,7 +221,7 @@ def test_a_query_may_wish_for_the_newest_rows_and_for_some_fields_alone(
     assert _code(foreign) == ErrorCode.BAD_RECORD
 
 
-def test_every_row_can_be_traced_to_the_words_it_came_from(store: DeviceStore, db: Path) -> None:
+def test_inserted_row_is_read_with_source_path_quote_and_position(store: DeviceStore, db: Path) -> None:
     source = ItemSource(path="notes/monday.md", quote="call Ana", start=4, end=12)
     store.apply([_insert("c-1", source=source, run_id="r-1"), _insert("c-2", {"title": ""})])
 
@@ -251,7 +251,7 @@ def test_every_row_can_be_traced_to_the_words_it_came_from(store: DeviceStore, d
     )
 
 
-def test_items_are_read_after_the_device_has_stopped_and_none_where_there_is_no_file(
+def test_items_are_read_from_a_closed_device_file_only_if_existing(
     db: Path, clock: FakeClock, ids: IdFactory
 ) -> None:
     assert read_items(db) == []
@@ -264,7 +264,9 @@ def test_items_are_read_after_the_device_has_stopped_and_none_where_there_is_no_
     assert [item.title for item in read_items(db)] == ["Call Ana"]
 
 
-def test_a_file_that_was_closed_still_knows_its_calls(db: Path, clock: FakeClock, ids: IdFactory) -> None:
+def test_reopened_device_file_answers_a_repeated_call_without_a_new_row(
+    db: Path, clock: FakeClock, ids: IdFactory
+) -> None:
     with open_device_store(db, clock=clock, ids=ids) as store:
         first = store.apply([_insert("c-1")])
     with open_device_store(db, clock=clock, ids=ids) as store:
@@ -286,7 +288,7 @@ def test_answers_to_calls_without_a_change_are_stored_for_thirty_days(
     assert {row["call_id"] for row in _rows(store, "calls")} == {"c-refused-later"}
 
 
-def test_the_answer_to_a_change_is_stored_however_old_it_is(
+def test_answers_to_changing_calls_are_stored_without_expiry(
     store: DeviceStore, db: Path, clock: FakeClock
 ) -> None:
     change = ToolCall(
@@ -318,7 +320,7 @@ def test_two_devices_do_not_share_a_file(
     ("version", "code"),
     [(99, ErrorCode.DATABASE_FROM_THE_FUTURE), (6, ErrorCode.DATABASE_UNAVAILABLE)],
 )
-def test_a_file_of_another_version_is_left_alone(
+def test_device_file_of_another_schema_version_is_refused(
     db: Path, clock: FakeClock, ids: IdFactory, version: int, code: ErrorCode
 ) -> None:
     with open_device_store(db, clock=clock, ids=ids) as store:
@@ -349,11 +351,11 @@ def test_a_file_of_another_program_is_not_changed(
     assert path.read_bytes() == before
 
 
-def test_the_file_is_its_owners_alone(store: DeviceStore, db: Path) -> None:
+def test_device_file_has_no_permissions_for_group_and_others(store: DeviceStore, db: Path) -> None:
     assert db.stat().st_mode & 0o077 == 0
 
 
-def test_a_shared_folder_keeps_its_name_whatever_else_is_shared(
+def test_shared_folder_retains_the_name_if_folders_of_equal_name_are_added(
     db: Path, clock: FakeClock, ids: IdFactory
 ) -> None:
     with open_device_store(db, clock=clock, ids=ids) as store:
@@ -422,7 +424,7 @@ with held(Path(sys.argv[1])):
 """
 
 
-def test_lock_of_another_process_names_it_and_ends_when_it_is_killed(tmp_path: Path) -> None:
+def test_device_file_lock_names_the_holding_process_and_ends_with_the_process(tmp_path: Path) -> None:
     file = tmp_path / "desk.db"
     words = [sys.executable, "-c", HOLD, str(file)]
     pipe = subprocess.PIPE
@@ -441,7 +443,7 @@ def test_lock_of_another_process_names_it_and_ends_when_it_is_killed(tmp_path: P
         assert is_in_use(file, LOCK)
 
 
-def test_lock_stays_held_when_its_own_process_looks_at_it(tmp_path: Path) -> None:
+def test_device_file_lock_is_held_after_a_check_by_the_same_process(tmp_path: Path) -> None:
     file = tmp_path / "desk.db"
     with held(file):
         assert is_in_use(file)
@@ -452,7 +454,7 @@ def test_lock_stays_held_when_its_own_process_looks_at_it(tmp_path: Path) -> Non
     assert (other.returncode, f"another device, process {os.getpid()}, uses" in other.stderr) == (1, True)
 
 
-def test_lock_that_cannot_be_taken_is_named(tmp_path: Path) -> None:
+def test_unusable_lock_file_is_reported_with_the_path(tmp_path: Path) -> None:
     file = tmp_path / "desk.db"
     (tmp_path / "desk.db.lock-sqlite").write_text("not a database, but longer than its header" * 20)
     with pytest.raises(DeviceFileError, match=r"desk.db.lock-sqlite: file is not a database"), held(file):
@@ -493,9 +495,7 @@ def test_each_call_that_changes_a_row_is_counted_once(store: DeviceStore) -> Non
     assert store.mark.counter == 2
 
 
-def test_a_file_is_known_by_the_same_id_each_time_it_is_opened(
-    db: Path, clock: FakeClock, ids: IdFactory
-) -> None:
+def test_reopened_device_file_has_the_same_store_mark(db: Path, clock: FakeClock, ids: IdFactory) -> None:
     with open_device_store(db, clock=clock, ids=ids) as store:
         store.apply([sourced("c-1")])
         before = store.mark
@@ -503,7 +503,7 @@ def test_a_file_is_known_by_the_same_id_each_time_it_is_opened(
         assert store.mark == before
 
 
-def test_a_row_is_listed_with_its_place_and_what_a_query_would_show(store: DeviceStore) -> None:
+def test_row_list_contains_source_position_and_queryable_fields(store: DeviceStore) -> None:
     made = store.apply([sourced("c-1")])[0].result
     page = listed(store)
     (row,) = page.rows
@@ -520,7 +520,7 @@ def test_a_row_is_listed_with_its_place_and_what_a_query_would_show(store: Devic
     assert (row.data["title"], page.store, page.more) == ("call Ana", store.mark, False)
 
 
-def test_of_a_row_that_its_owner_changed_nothing_is_listed_but_its_place_and_a_deleted_one_is_rejected(
+def test_row_list_hides_edited_data_and_marks_a_deleted_row_rejected(
     store: DeviceStore, owner: sqlite3.Connection
 ) -> None:
     store.apply([sourced("c-1")])
@@ -531,7 +531,7 @@ def test_of_a_row_that_its_owner_changed_nothing_is_listed_but_its_place_and_a_d
     assert [row.state for row in listed(store).rows] == ["rejected"]
 
 
-def test_pages_follow_each_other_and_none_is_larger_than_an_answer(store: DeviceStore) -> None:
+def test_pages_of_the_row_list_are_complete_and_fit_an_answer(store: DeviceStore) -> None:
     long = ItemSource(path="a.md", quote="x" * 2_000, start=0, end=2_000)
     store.apply([sourced(f"c-{n}", source=long) for n in range(60)])
     seen: list[str] = []
@@ -546,7 +546,9 @@ def test_pages_follow_each_other_and_none_is_larger_than_an_answer(store: Device
     assert seen == [f"c-{n}" for n in range(60)]
 
 
-def test_a_confirmed_word_of_the_owner_is_listed_again_behind_the_rest(store: DeviceStore, db: Path) -> None:
+def test_row_with_a_confirmed_verdict_is_listed_again_with_a_newer_counter(
+    store: DeviceStore, db: Path
+) -> None:
     store.apply([sourced("c-1"), sourced("c-2", "call Bo")])
     approve(db, [1], at_ms=5)
     before = store.mark.counter
@@ -554,7 +556,7 @@ def test_a_confirmed_word_of_the_owner_is_listed_again_behind_the_rest(store: De
     assert [(row.call_id, row.state) for row in listed(store, before).rows] == [("c-1", "approved")]
 
 
-def test_a_hub_learns_which_calls_were_done_and_which_rows_are_there(store: DeviceStore) -> None:
+def test_rows_known_call_returns_the_existing_calls_and_rows(store: DeviceStore) -> None:
     made = store.apply([sourced("c-1")])[0].result
     asked: Record = {"calls": ["c-1", "c-9"], "rows": [made["id"], "r-9"]}
     answer = store.apply([ToolCall(id="k-1", action=Action.ROWS_KNOWN, data=asked)])[0]
@@ -562,14 +564,12 @@ def test_a_hub_learns_which_calls_were_done_and_which_rows_are_there(store: Devi
 
 
 @pytest.mark.parametrize("data", [{"since": -1}, {"since": "x"}, {"since": True}])
-def test_a_page_behind_no_counter_is_refused(store: DeviceStore, data: Record) -> None:
+def test_rows_list_call_with_an_invalid_counter_is_refused(store: DeviceStore, data: Record) -> None:
     answer = store.apply([ToolCall(id="l-1", action=Action.ROWS_LIST, data=data)])[0]
     assert answer.error is not None and answer.error.code == "bad_record"
 
 
-def test_an_older_copy_of_a_file_gets_another_id_once_a_hub_knows_more_of_it(
-    db: Path, clock: FakeClock, ids: IdFactory
-) -> None:
+def test_older_copy_of_a_device_file_gets_a_new_store_id(db: Path, clock: FakeClock, ids: IdFactory) -> None:
     with open_device_store(db, clock=clock, ids=ids) as store:
         store.apply([sourced("c-1")])
     shutil.copy(db, db.with_suffix(".copy"))
@@ -586,9 +586,7 @@ def test_an_older_copy_of_a_file_gets_another_id_once_a_hub_knows_more_of_it(
 
 
 @pytest.mark.parametrize("hub_knows", ["another file", "nothing of it", "no file"])
-def test_a_file_with_rows_gets_another_id_when_its_hub_does_not_know_it(
-    store: DeviceStore, hub_knows: str
-) -> None:
+def test_device_file_unknown_to_the_hub_gets_a_new_store_id(store: DeviceStore, hub_knows: str) -> None:
     before = store.mark
     told = {
         "another file": welcome(2, "another file"),
@@ -619,7 +617,7 @@ def test_a_comparison_of_all_rows_is_not_reported_to_the_owner_as_a_loss(store: 
     assert "knows fewer" not in told
 
 
-def test_another_hub_of_the_device_gets_none_of_these_rows(store: DeviceStore) -> None:
+def test_row_list_contains_no_rows_of_another_hub(store: DeviceStore) -> None:
     def known() -> KnownToDevice:
         return msgspec.convert(store.apply([ask])[0].result, KnownToDevice)
 
@@ -709,7 +707,7 @@ def test_a_verdict_is_applied_answered_and_undone(
     assert [one.verdict for one in hub.store.unreported(9)] == ["approved"], "the owner has decided anew"
 
 
-def test_a_call_that_comes_again_is_answered_and_not_applied_again(
+def test_repeated_remote_verdict_is_answered_and_not_applied_again(
     hub: Hub, owner: sqlite3.Connection, db: Path, clock: FakeClock, ids: IdFactory, tmp_path: Path
 ) -> None:
     assert hub.bring(APPROVE, call_id="v-9") == "approved"
@@ -727,7 +725,7 @@ def test_a_call_that_comes_again_is_answered_and_not_applied_again(
     "said", ["UPDATE tasks SET isApproved = 1", "UPDATE tasks SET title = 'X'", "DELETE FROM tasks"]
 )
 @pytest.mark.parametrize("verdict", [APPROVE, EDIT, REJECT])
-def test_what_the_owner_did_meanwhile_is_a_conflict_and_stays(
+def test_remote_verdict_on_a_row_changed_by_the_owner_is_a_conflict(
     hub: Hub, owner: sqlite3.Connection, said: str, verdict: ReviewVerdict
 ) -> None:
     owner.execute(said)
@@ -739,7 +737,7 @@ def test_what_the_owner_did_meanwhile_is_a_conflict_and_stays(
 
 
 @pytest.mark.parametrize("said", ["UPDATE tasks SET title = 'X'", "DELETE FROM tasks"])
-def test_a_verdict_is_not_undone_once_the_owner_has_changed_the_row(
+def test_undo_of_a_verdict_is_refused_after_an_owner_change(
     hub: Hub, owner: sqlite3.Connection, said: str
 ) -> None:
     hub.bring(APPROVE)
@@ -769,7 +767,7 @@ def test_only_the_newest_verdict_is_undone_and_only_once(hub: Hub) -> None:
     )
 
 
-def test_without_the_grant_nothing_is_done_and_the_same_call_may_come_later(
+def test_remote_verdict_without_the_grant_is_refused_and_may_be_repeated_later(
     hub: Hub, owner: sqlite3.Connection
 ) -> None:
     hub.store.granted(["-review.remote"])
@@ -780,7 +778,7 @@ def test_without_the_grant_nothing_is_done_and_the_same_call_may_come_later(
 
 
 @pytest.mark.parametrize("mark", get_args(Mark))
-def test_an_item_with_a_mark_is_approved_and_changed_by_a_hub_only_where_its_owner_grants_that(
+def test_remote_approval_of_an_item_with_warnings_requires_the_marked_grant(
     store: DeviceStore, mark: Mark
 ) -> None:
     source = ItemSource(path="notes/a.md", quote="call", start=0, end=4, warnings=[mark])
@@ -803,7 +801,7 @@ def test_an_unsure_item_is_approved_and_changed_by_a_hub_as_any_other(
     assert (hub.bring(UNDO, seen="v-edit"), hub.bring(APPROVE, call_id="v-a")) == ("open", "approved")
 
 
-def test_a_verdict_that_names_a_marked_project_by_its_title_needs_the_grant_for_marked_items(
+def test_remote_verdict_naming_a_marked_project_requires_the_marked_grant(
     hub: Hub, owner: sqlite3.Connection
 ) -> None:
     source = ItemSource(path="notes/a.md", quote="Move", start=0, end=4, warnings=["instruction"])
@@ -816,7 +814,7 @@ def test_a_verdict_that_names_a_marked_project_by_its_title_needs_the_grant_for_
     assert hub.bring(APPROVE, titles={"projectId": "move"}) == "approved"
 
 
-def test_a_verdict_that_names_the_suggested_project_of_another_hub_is_refused_until_it_is_approved(
+def test_remote_verdict_naming_an_open_project_of_another_hub_is_refused(
     hub: Hub, owner: sqlite3.Connection
 ) -> None:
     project = {"name": "Move", **SUGGESTED}
@@ -828,7 +826,7 @@ def test_a_verdict_that_names_the_suggested_project_of_another_hub_is_refused_un
     assert hub.bring(APPROVE, titles={"projectId": "move"}) == "approved"
 
 
-def test_a_verdict_that_was_applied_has_its_answer_after_its_owner_has_withdrawn_the_grant(hub: Hub) -> None:
+def test_applied_remote_verdict_is_answered_again_after_the_grant_ended(hub: Hub) -> None:
     assert hub.bring(APPROVE, call_id="v-9") == "approved"
     hub.store.granted(["-review.remote"])
     assert (hub.bring(APPROVE, call_id="v-9"), hub.bring(REJECT)) == ("approved", ErrorCode.NOT_GRANTED)
@@ -844,14 +842,14 @@ def test_a_verdict_that_was_applied_has_its_answer_after_its_owner_has_withdrawn
         (EDIT, {"x": 1}),
     ],
 )
-def test_a_verdict_with_fields_that_it_does_not_take_is_refused(
+def test_remote_verdict_with_unexpected_fields_is_refused(
     hub: Hub, owner: sqlite3.Connection, verdict: ReviewVerdict, data: dict[str, Any]
 ) -> None:
     assert hub.bring(verdict, **data) == ErrorCode.BAD_RECORD
     assert tasks(owner) == [("call Ana", 0)]
 
 
-def test_a_proposed_change_is_accepted_or_rejected_by_its_own_call(
+def test_remote_verdict_on_a_proposed_change_must_name_the_proposing_call(
     hub: Hub, owner: sqlite3.Connection
 ) -> None:
     hub.bring(APPROVE)
@@ -869,7 +867,7 @@ def test_a_proposed_change_is_accepted_or_rejected_by_its_own_call(
     assert hub.bring(APPROVE, seen="c-4") == ErrorCode.BAD_RECORD, "the device alone approves a deletion"
 
 
-def test_a_row_that_lacks_what_approval_needs_is_approved_with_it(store: DeviceStore) -> None:
+def test_remote_approval_of_an_incomplete_row_succeeds_with_the_missing_field(store: DeviceStore) -> None:
     hub = Hub(store, table="taskComments", data={"content": "it rained", **SUGGESTED})
     assert hub.bring(APPROVE) == ErrorCode.BAD_RECORD
     made = store.apply(
@@ -893,7 +891,7 @@ def test_each_verdict_moves_the_counter_so_that_a_restored_hub_asks_for_the_row(
     ]
 
 
-def test_what_undoing_needs_is_deleted_after_thirty_days(hub: Hub, clock: FakeClock) -> None:
+def test_undo_data_of_remote_verdicts_is_deleted_after_thirty_days(hub: Hub, clock: FakeClock) -> None:
     hub.bring(REJECT)
     clock.advance((KEEP_CALLS + timedelta(days=1)).total_seconds())
     hub.store.prune()
@@ -903,9 +901,7 @@ def test_what_undoing_needs_is_deleted_after_thirty_days(hub: Hub, clock: FakeCl
     ) == (0, ErrorCode.CHANGED_MEANWHILE)
 
 
-def test_a_row_is_put_under_a_project_by_its_name_which_is_made_once(
-    hub: Hub, owner: sqlite3.Connection
-) -> None:
+def test_approval_with_a_project_name_creates_the_project_once(hub: Hub, owner: sqlite3.Connection) -> None:
     def projects() -> list[tuple[str, str, int]]:
         query = "SELECT id, name, isApproved FROM projects"
         return [tuple(row) for row in owner.execute(query)]
@@ -919,7 +915,7 @@ def test_a_row_is_put_under_a_project_by_its_name_which_is_made_once(
     assert (len(projects()), whole(owner)[0]["projectId"]) == (1, made)
 
 
-def test_a_comment_is_put_under_a_task_that_is_there_alone(
+def test_comment_is_approved_only_under_an_existing_task(
     store: DeviceStore, owner: sqlite3.Connection
 ) -> None:
     hub = Hub(store, data={"content": "done by noon", **SUGGESTED}, table="taskComments")
@@ -957,7 +953,7 @@ def get_text(
     return store.apply([ToolCall(id="r-1", action=Action.FILE_GET, agent_id=agent_id, data=data)])[0]
 
 
-def test_a_soul_is_returned_with_the_hash_of_its_bytes_and_is_of_one_agent(store: DeviceStore) -> None:
+def test_soul_is_returned_with_the_content_hash_only_for_the_own_agent(store: DeviceStore) -> None:
     before = get_text(store)  # a read is not stored: the same call returns the text later
     written = put_text(store, "be kind, Zoë")
 
@@ -976,7 +972,7 @@ def test_a_soul_is_returned_with_the_hash_of_its_bytes_and_is_of_one_agent(store
     assert refused.error is not None and "agent_id" in refused.error.message
 
 
-def test_a_soul_is_written_over_the_one_that_was_read_and_over_no_other(store: DeviceStore) -> None:
+def test_soul_write_with_an_outdated_hash_is_refused(store: DeviceStore) -> None:
     put_text(store, "first")
 
     assert put_text(store, "second", sha256("first"), "w-2").error is None
@@ -1026,7 +1022,9 @@ def test_a_long_soul_is_returned_in_parts_that_fit_an_answer(store: DeviceStore,
         ({"name": "../SOUL.md"}, "there is no text '../SOUL.md'"),
     ],
 )
-def test_what_is_no_soul_is_refused_in_words(store: DeviceStore, about: dict[str, Any], word: str) -> None:
+def test_soul_with_invalid_parameters_is_refused_with_a_message(
+    store: DeviceStore, about: dict[str, Any], word: str
+) -> None:
     refused = put_text(store, "text", **about)
     assert _code(refused) == ErrorCode.BAD_PARAMS
     assert refused.error is not None and word in refused.error.message

@@ -108,7 +108,7 @@ async def desk(tmp_path: Path, clock: FakeClock) -> AsyncIterator[Desk]:
         tasks.cancel_scope.cancel()
 
 
-async def test_changed_settings_run_the_device_anew_and_wrong_ones_leave_it_alone(desk: Desk) -> None:
+async def test_changed_settings_restart_the_device_and_invalid_settings_are_ignored(desk: Desk) -> None:
     assert await desk.look()
     desk.change(desk.plan, wrong="device.toml:1:1: unknown key")
     assert await desk.look()
@@ -126,7 +126,7 @@ async def test_changed_settings_run_the_device_anew_and_wrong_ones_leave_it_alon
     assert "is of another device now; start this program again" in desk.said[-1]
 
 
-async def test_changed_times_leave_the_connection_open_while_it_may_be(desk: Desk) -> None:
+async def test_changed_quiet_hours_disconnect_only_within_the_quiet_hours(desk: Desk) -> None:
     assert await desk.look()
     hour = desk.clock.now().astimezone().hour
     desk.change(replace(desk.plan, when=Times(quiet=((hour + 2) % 24,))))
@@ -136,7 +136,7 @@ async def test_changed_times_leave_the_connection_open_while_it_may_be(desk: Des
     assert not await desk.look()
 
 
-async def test_pause_disconnects_the_device_until_its_time_or_until_it_is_resumed(desk: Desk) -> None:
+async def test_paused_device_is_disconnected_until_the_end_time_or_a_resume(desk: Desk) -> None:
     db, clock = desk.plan.options.db, desk.clock
     assert await desk.look()
     pause(db, clock.now() + timedelta(minutes=1))
@@ -152,7 +152,7 @@ async def test_pause_disconnects_the_device_until_its_time_or_until_it_is_resume
     assert not resume(db)
 
 
-async def test_folder_that_vanished_is_named_once_and_shared_again_when_it_is_back(desk: Desk) -> None:
+async def test_missing_root_is_reported_once_and_shared_again_when_restored(desk: Desk) -> None:
     more = desk.more
     assert await desk.look()
     more.rmdir()
@@ -186,7 +186,7 @@ async def test_device_is_disconnected_in_quiet_hours_and_on_battery(
     await desk.until(lambda: desk.live)
 
 
-async def test_digest_comes_at_its_time_but_neither_in_quiet_hours_nor_in_a_pause(
+async def test_digest_is_shown_on_time_except_in_quiet_hours_and_pauses(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shown: list[bool] = []
@@ -215,7 +215,7 @@ async def test_digest_comes_at_its_time_but_neither_in_quiet_hours_nor_in_a_paus
     assert f"the notification of today was not shown: {problem}" in desk.said
 
 
-async def test_device_that_is_turned_away_ends_with_its_exit_code(desk: Desk) -> None:
+async def test_refused_device_ends_with_the_exit_code_and_stores_the_last_message(desk: Desk) -> None:
     assert await desk.look()
     db = desk.plan.options.db
     assert last_message(db) == ""
@@ -250,7 +250,7 @@ async def test_rows_go_to_the_sinks_of_the_settings_while_the_device_is_paused(
     ]
 
 
-async def test_folder_on_a_disk_that_does_not_answer_is_missing_until_it_does(
+async def test_folder_on_a_hanging_disk_is_missing_and_checked_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     alive, dead, gone = tmp_path / "alive", tmp_path / "dead", tmp_path / "gone"
@@ -275,7 +275,7 @@ async def test_folder_on_a_disk_that_does_not_answer_is_missing_until_it_does(
             await anyio.lowlevel.checkpoint()
 
 
-async def test_device_connects_anew_after_a_sleep_and_in_another_network(
+async def test_device_reconnects_after_a_sleep_and_after_a_network_change(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     networks: list[tuple[str, ...]] = [("192.168.1.7",)]
@@ -296,7 +296,7 @@ async def test_device_connects_anew_after_a_sleep_and_in_another_network(
     assert len(desk.runs) == runs + 3
 
 
-async def test_file_that_cannot_be_read_by_sinks_is_reported_once(desk: Desk, tmp_path: Path) -> None:
+async def test_device_file_unreadable_by_sinks_is_reported_once(desk: Desk, tmp_path: Path) -> None:
     desk.plan.options.db.write_bytes(b"no database" * 100)
     desk.change(
         replace(desk.plan, sinks=(Sink("todo", TextFile(tmp_path / "T.md", Markdown()), ("tasks",)),))

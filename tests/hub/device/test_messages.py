@@ -43,7 +43,7 @@ def owner_writes(db: Path, text: str) -> None:
         beside.execute("UPDATE messages SET answer = ? WHERE message_id = 'm-1'", (text,))
 
 
-def test_a_message_is_kept_once_however_often_it_is_brought(store: DeviceStore) -> None:
+def test_repeated_message_is_stored_once(store: DeviceStore) -> None:
     first, again, anew = store.apply([call(), call(), call("c-2", content="something else")])
     assert first.result == again.result == anew.result == {"delivered": True}
     found = store._db.execute("SELECT message_id, agent_id, content, sender, board FROM messages")
@@ -51,13 +51,13 @@ def test_a_message_is_kept_once_however_often_it_is_brought(store: DeviceStore) 
 
 
 @pytest.mark.parametrize("data", [{"content": ""}, {"message_id": ""}, {"kind": None}], ids=str)
-def test_what_is_no_message_is_refused(store: DeviceStore, data: dict[str, Any]) -> None:
+def test_malformed_message_is_refused_and_not_stored(store: DeviceStore, data: dict[str, Any]) -> None:
     (refused,) = store.apply([call(**data)])
     assert refused.error is not None and refused.error.code == ErrorCode.BAD_RECORD
     assert store._db.execute("SELECT 1 FROM messages").fetchone() is None
 
 
-def test_an_answer_to_a_message_is_sent_until_the_hub_has_confirmed_it(store: DeviceStore, db: Path) -> None:
+def test_reply_to_a_message_is_unreported_until_confirmed_by_the_hub(store: DeviceStore, db: Path) -> None:
     store.apply([call()])
     owner_writes(db, "  ")
     assert store.unreported_replies(9) == []
@@ -67,7 +67,7 @@ def test_an_answer_to_a_message_is_sent_until_the_hub_has_confirmed_it(store: De
     assert store.unreported_replies(9) == []
 
 
-async def test_what_is_answered_in_the_file_is_brought_to_the_hub(
+async def test_reply_written_into_the_device_file_is_sent_to_the_hub(
     device: RunningDevice, guest: Guest, clock: FakeClock
 ) -> None:
     assert (await guest.call(call())).result == {"delivered": True}
@@ -105,7 +105,7 @@ def settled(state: str = "answered", **about: Any) -> ToolCall:
     return asking(state=state, **about)
 
 
-def test_a_question_is_kept_once_with_who_asks_and_about_what(store: DeviceStore, db: Path) -> None:
+def test_repeated_question_is_stored_once_with_asker_and_board(store: DeviceStore, db: Path) -> None:
     again = ToolCall(id="another-id", action=Action.USER_ASK, data=ASKED.record())
     assert store.apply([asking(), asking(), again]) == [Answer(result={"asked": True})] * 3
     (kept,) = read_questions(db)
@@ -119,7 +119,7 @@ def test_a_question_is_kept_once_with_who_asks_and_about_what(store: DeviceStore
     )
 
 
-def test_an_answer_of_the_owner_is_unreported_until_the_hub_confirms_it(
+def test_owner_answer_is_unreported_until_confirmed_by_the_hub(
     store: DeviceStore, owner: sqlite3.Connection, db: Path
 ) -> None:
     store.apply([asking()])
@@ -159,13 +159,13 @@ def test_the_end_of_an_unknown_question_is_ignored(store: DeviceStore, db: Path)
     assert read_questions(db) == []
 
 
-def test_what_is_no_question_is_refused(store: DeviceStore) -> None:
+def test_question_without_an_id_is_refused(store: DeviceStore) -> None:
     (refused,) = store.apply([ToolCall(id="u-1", action=Action.USER_ASK, data={"content": "?"})])
     assert refused.error is not None and refused.error.code == ErrorCode.BAD_RECORD
     assert "question_id" in refused.error.message
 
 
-def test_an_answer_has_words_and_a_question(store: DeviceStore, db: Path) -> None:
+def test_empty_or_overlong_answer_or_unknown_question_is_refused(store: DeviceStore, db: Path) -> None:
     store.apply([asking()])
     for text in ("", " \n", "x" * 9_000):
         with pytest.raises(DeviceFileError):
@@ -203,7 +203,7 @@ async def test_an_answer_that_was_not_confirmed_is_sent_over_the_next_connection
     await until(lambda: [one.reported for one in read_questions(device.db)] == [True])
 
 
-async def test_an_owner_learns_that_another_answer_was_first(
+async def test_owner_is_shown_that_another_answer_settled_the_question(
     hub: ScriptedHub, device: RunningDevice, clock: FakeClock
 ) -> None:
     guest = await hub.guest()

@@ -130,7 +130,7 @@ def test_arguments_of_each_system_have_the_title_as_text_alone(
         ({"INVOCATION_ID": "1"}, "WAYLAND_DISPLAY=w\nDBUS_SESSION_BUS_ADDRESS=unix:path=/bus,guid=1", True),
     ],
 )
-def test_desktop_of_linux_is_that_of_the_process_or_of_its_service_manager(
+def test_linux_desktop_session_is_found_in_the_environment_or_the_service_manager(
     programs: Callable[..., Path],
     monkeypatch: pytest.MonkeyPatch,
     variables: Mapping[str, str],
@@ -171,7 +171,7 @@ def test_failure_and_missing_program_have_reasons(
     assert (command_of("7", "plan9"), missing_program("plan9")) == (None, "")
 
 
-def test_digest_counts_what_review_lists_and_names_titles_on_request_alone(tmp_path: Path) -> None:
+def test_digest_counts_the_items_of_review_and_contains_titles_only_on_request(tmp_path: Path) -> None:
     path = tmp_path / "desk.db"
     assert count_waiting(path).items == 0
     fill(path, {"Call Ana": "notes/a.md", "Pay": "notes/a.md", "Post": "notes/b.md", "Mail": "mail:1"})
@@ -217,7 +217,7 @@ def shown(desk: Desk) -> Sequence[object]:
     return recorded(desk.path.with_name("notify-send.json"))
 
 
-def test_digest_is_shown_once_a_day_over_restarts_and_steps_of_the_clock(
+def test_digest_is_shown_once_a_day_despite_restarts_and_clock_steps(
     desk: Desk, programs: Callable[..., Path]
 ) -> None:
     programs("notify-send")
@@ -252,7 +252,7 @@ def test_digest_is_shown_once_a_day_over_restarts_and_steps_of_the_clock(
     assert len(shown(desk)) == 3
 
 
-def test_nothing_is_shown_when_nothing_waits_or_the_program_is_missing(
+def test_digest_is_not_shown_without_waiting_items_or_without_the_program(
     desk: Desk, programs: Callable[..., Path]
 ) -> None:
     sends = programs("notify-send")

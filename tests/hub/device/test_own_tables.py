@@ -67,7 +67,7 @@ def test_a_row_of_a_declared_table_is_a_suggestion_as_any_other(store: DeviceSto
     assert found["languages"] == ["fr"]
 
 
-def test_the_needs_of_a_table_are_kept_for_its_owner_and_for_other_programs(
+def test_constraints_of_a_declared_table_hold_for_owner_and_other_programs(
     store: DeviceStore, db: Path
 ) -> None:
     declare(store)
@@ -88,7 +88,7 @@ def test_the_needs_of_a_table_are_kept_for_its_owner_and_for_other_programs(
         assert len(edit(db, [1], wrong, at_ms=4).refused) == 1
 
 
-def test_an_added_field_is_a_column_and_one_that_is_left_out_keeps_its_values(
+def test_redeclared_table_gets_new_columns_and_retains_values_of_dropped_fields(
     store: DeviceStore, db: Path
 ) -> None:
     declare(store)
@@ -109,7 +109,7 @@ def test_an_added_field_is_a_column_and_one_that_is_left_out_keeps_its_values(
     assert reject(db, [2], deletes=True).refused == []
 
 
-def test_a_declaration_that_changes_back_is_followed(store: DeviceStore) -> None:
+def test_table_declaration_changed_back_applies_again(store: DeviceStore) -> None:
     declare(store)
     declare(store, changed(NAME, EMAIL, msgspec.structs.replace(KIND, choices=("friend",))))
     assert insert(store, "c-1").error is not None
@@ -117,7 +117,7 @@ def test_a_declaration_that_changes_back_is_followed(store: DeviceStore) -> None
     assert insert(store, "c-2").error is None
 
 
-def test_the_declarations_are_in_the_file(
+def test_table_declarations_are_stored_in_the_device_file(
     store: DeviceStore, db: Path, clock: FakeClock, ids: IdFactory
 ) -> None:
     declare(store)
@@ -138,7 +138,7 @@ def test_the_declarations_are_in_the_file(
         (msgspec.structs.replace(CONTACTS, key=("age",), title="age"), "there is no field 'age'"),
     ],
 )
-def test_a_declaration_that_does_not_fit_is_refused_in_words(
+def test_incompatible_table_declaration_is_refused_with_a_message(
     store: DeviceStore, table: DeviceTable, words: str
 ) -> None:
     declare(store)
@@ -150,7 +150,9 @@ def test_a_declaration_that_does_not_fit_is_refused_in_words(
     assert insert(store, "c-2", {**ADA, "name": "Bob"}).error is None
 
 
-def test_an_older_file_gets_the_tables_when_it_is_served(db: Path, clock: FakeClock, ids: IdFactory) -> None:
+def test_older_device_file_gets_the_own_tables_when_opened(
+    db: Path, clock: FakeClock, ids: IdFactory
+) -> None:
     with open_device_store(db, clock=clock, ids=ids) as store:
         store._db.execute("DROP TABLE own_tables")
         assert read_items(db) == []
@@ -158,7 +160,7 @@ def test_an_older_file_gets_the_tables_when_it_is_served(db: Path, clock: FakeCl
         assert declare(store).error is None
 
 
-def test_the_owner_may_let_a_hub_read_a_declared_table(store: DeviceStore) -> None:
+def test_owner_may_grant_rows_read_for_a_declared_table(store: DeviceStore) -> None:
     with pytest.raises(grants.BadGrant, match="contacts"):
         store.granted(["+rows.read=contacts"])
     declare(store)

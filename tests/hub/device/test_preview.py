@@ -92,9 +92,7 @@ def shown(desk: Desk, clock: Clock, seconds: float = 60.0) -> Preview:
     return preview([desk.notes], clock=clock, seconds=seconds)
 
 
-async def test_run_sends_the_files_of_the_preview_and_nothing_that_stays(
-    desk: Desk, clock: FakeClock
-) -> None:
+async def test_run_sends_exactly_the_files_of_the_preview(desk: Desk, clock: FakeClock) -> None:
     found = shown(desk, clock)
     desk.run(mode=RunMode.STREAM, credit=MANY_PIECES)
     frames = await desk.hear_all()
@@ -123,7 +121,7 @@ async def test_run_sends_the_files_of_the_preview_and_nothing_that_stays(
     assert not [text for text in sent.values() if "Outside" in text or "PRIVATE KEY" in text]
 
 
-async def test_preview_without_time_names_what_stays_by_name_and_counts_what_is_unsearched(
+async def test_preview_without_time_lists_excluded_names_and_counts_unsearched_files(
     desk: Desk, clock: FakeClock
 ) -> None:
     found = shown(desk, clock, seconds=0)

@@ -72,7 +72,7 @@ def words(store: DeviceStore) -> dict[str, str]:
     return {one.call_id: one.verdict for one in store.unreported(100)}
 
 
-def test_no_hub_approves_what_it_inserts_or_changes(hub: Hub, owner: sqlite3.Connection) -> None:
+def test_hub_cannot_approve_rows_by_insert_or_update(hub: Hub, owner: sqlite3.Connection) -> None:
     made = hub.insert(isApproved=1, isAiSuggested=0)
     assert titles(owner) == [("call Ana", 0)]
     for flags in ({"isApproved": 1}, {"isAiSuggested": 0}):
@@ -83,7 +83,7 @@ def test_no_hub_approves_what_it_inserts_or_changes(hub: Hub, owner: sqlite3.Con
 @pytest.mark.parametrize(
     "said", ["isApproved = 1", "title = 'call Ana today'", "isApproved = 1, title = 'X'"]
 )
-def test_a_row_that_its_owner_approved_or_changed_stays_as_it_is(
+def test_hub_change_of_an_approved_or_edited_row_is_only_proposed(
     hub: Hub, owner: sqlite3.Connection, said: str
 ) -> None:
     made = hub.insert()
@@ -111,7 +111,7 @@ def test_an_accepted_change_is_reported_to_the_hub(
     assert words(store) == {"c-3": "approved"}
 
 
-def test_a_proposed_change_is_shown_with_the_words_that_it_comes_from(hub: Hub, db: Path) -> None:
+def test_item_with_a_proposed_change_shows_the_quote_of_the_proposal(hub: Hub, db: Path) -> None:
     old = ItemSource(path="docs/plan.md", quote="by Thursday", start=5, end=16)
     made = hub.ask(Action.INSERT, data={"title": "call Ana", **SUGGESTED}, source=old).result
     assert isinstance(made, dict)
@@ -142,7 +142,7 @@ def test_an_owner_accepts_a_change_and_gives_the_row_a_project(
     assert [row["name"] for row in hub.query(table="projects")] == ["House"]
 
 
-def test_what_the_owner_wrote_beside_an_accepted_change_stays_theirs(
+def test_row_with_owner_edits_remains_hidden_after_an_accepted_change(
     hub: Hub, owner: sqlite3.Connection, db: Path
 ) -> None:
     made = hub.insert()
@@ -153,7 +153,7 @@ def test_what_the_owner_wrote_beside_an_accepted_change_stays_theirs(
     assert (hub.query(), hub.ask(Action.DELETE, where=made).result) == ([], {"deleted": 0, "proposed": 1})
 
 
-def test_an_owner_rejects_a_change_and_keeps_the_row(
+def test_rejected_change_leaves_the_approved_row(
     hub: Hub, owner: sqlite3.Connection, store: DeviceStore, db: Path
 ) -> None:
     made = approved(hub, db)
@@ -165,7 +165,7 @@ def test_an_owner_rejects_a_change_and_keeps_the_row(
     assert words(store) == {}
 
 
-def test_a_change_to_the_current_value_is_no_proposal_and_its_verdict_is_reported(
+def test_update_to_current_values_makes_no_proposal_and_reports_the_verdict(
     hub: Hub, owner: sqlite3.Connection, store: DeviceStore, db: Path
 ) -> None:
     made = approved(hub, db)
@@ -175,7 +175,7 @@ def test_a_change_to_the_current_value_is_no_proposal_and_its_verdict_is_reporte
     assert read_items(db)[0].proposal == Proposal("c-3", PROPOSED), "what differs alone is proposed"
 
 
-def test_an_owner_deletes_an_approved_row_whatever_is_proposed_for_it(
+def test_approved_row_with_a_proposed_change_can_be_deleted_by_the_owner(
     hub: Hub, owner: sqlite3.Connection, store: DeviceStore, db: Path
 ) -> None:
     made = approved(hub, db)
@@ -196,14 +196,14 @@ def test_an_owner_accepts_that_a_row_is_deleted(hub: Hub, owner: sqlite3.Connect
     assert titles(owner) == []
 
 
-def test_a_call_changes_one_row(hub: Hub, owner: sqlite3.Connection) -> None:
+def test_update_call_matching_several_rows_is_refused(hub: Hub, owner: sqlite3.Connection) -> None:
     hub.insert()
     hub.insert("pay the rent")
     assert hub.refusal(Action.UPDATE, where={"isApproved": 0}, data={"title": "x"}) == ErrorCode.BAD_RECORD
     assert titles(owner) == [("call Ana", 0), ("pay the rent", 0)]
 
 
-def test_deleting_a_row_rejects_its_proposed_change(
+def test_deleted_row_rejects_the_proposed_change(
     hub: Hub, owner: sqlite3.Connection, store: DeviceStore
 ) -> None:
     made = hub.insert()
@@ -213,7 +213,7 @@ def test_deleting_a_row_rejects_its_proposed_change(
     assert words(store) == {"c-1": "rejected", "c-2": "rejected"}
 
 
-def test_a_hub_sees_open_rows_whole_and_of_approved_tasks_and_projects_the_names(
+def test_hub_query_returns_open_rows_fully_and_approved_tasks_with_names_only(
     hub: Hub, owner: sqlite3.Connection
 ) -> None:
     owner.execute(OWN)
@@ -228,7 +228,9 @@ def test_a_hub_sees_open_rows_whole_and_of_approved_tasks_and_projects_the_names
     )
 
 
-def test_nothing_else_is_found_out_by_asking(hub: Hub, owner: sqlite3.Connection) -> None:
+def test_hub_query_reveals_no_other_field_or_table_of_approved_rows(
+    hub: Hub, owner: sqlite3.Connection
+) -> None:
     owner.execute(OWN)
     assert (
         hub.query(where={"description": "on Monday"}),
@@ -253,7 +255,7 @@ def test_a_hub_gets_no_verdicts_on_rows_of_another_hub(hub: Hub, store: DeviceSt
     assert words(store) == {"c-1": "approved"}
 
 
-def test_a_call_of_another_hub_is_not_answered_from_the_file(hub: Hub, store: DeviceStore) -> None:
+def test_call_id_used_by_another_hub_is_refused_as_duplicate(hub: Hub, store: DeviceStore) -> None:
     call = ToolCall(id="same", action=Action.INSERT, table="tasks", data={"title": "call Ana", **SUGGESTED})
     store.meet("one")
     (first,) = store.apply([call])

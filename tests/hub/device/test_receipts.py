@@ -120,7 +120,7 @@ def kinds(found: Comparison) -> list[tuple[str, str]]:
     return [(one.kind, one.path) for one in found.differences]
 
 
-async def test_statement_of_a_device_is_signed_and_about_the_files_of_its_log(desk: Desk) -> None:
+async def test_device_statement_is_signed_and_covers_the_sent_files(desk: Desk) -> None:
     desk.write(a="one", b="two")
     desk.library.sign = lambda text: (KEY, HUB.sign(text))
     desk.run(RunMode.STREAM, receipt="q-1")
@@ -141,7 +141,7 @@ async def test_forged_receipt_is_dropped_and_one_about_other_files_is_reported(d
     assert kinds(desktop.compare((receipt_of(1, FILES[:1]), FILES[:1]))) == [("missing_at_hub", "n/b.md")]
 
 
-async def test_files_without_a_receipt_are_named_and_no_difference(desktop: Desktop) -> None:
+async def test_files_without_a_receipt_are_not_compared_and_no_difference(desktop: Desktop) -> None:
     desktop.log.sent(Order(KEY, "r-0", "a", "rules"), FILES)  # to a hub that knew no receipts
     await desktop.has(None)
     found = desktop.compare()
@@ -154,7 +154,7 @@ async def test_files_without_a_receipt_are_named_and_no_difference(desktop: Desk
     assert (found.files, found.differences) == (2, [])
 
 
-async def test_file_under_way_at_the_end_of_a_reading_is_no_difference_and_an_edited_list_is_one(
+async def test_receipt_comparison_ignores_an_unfinished_file_and_finds_an_edited_list(
     desktop: Desktop,
 ) -> None:
     part = receipt_of(1, FILES[:1], is_whole=False)
@@ -166,7 +166,7 @@ async def test_file_under_way_at_the_end_of_a_reading_is_no_difference_and_an_ed
     assert (alone.differences, len(alone.not_compared)) == ([], 2)
 
 
-async def test_long_lists_come_in_pages_and_each_change_in_them_is_found(desktop: Desktop) -> None:
+async def test_receipt_comparison_finds_each_difference_in_paged_file_lists(desktop: Desktop) -> None:
     files = [(f"n/{number}.md", number, "c" * 64) for number in range(5)]
     receipt = receipt_of(1, files)
     await desktop.has(receipt, files=files)
@@ -179,7 +179,7 @@ async def test_long_lists_come_in_pages_and_each_change_in_them_is_found(desktop
     ]
 
 
-async def test_chain_with_a_gap_a_fork_or_an_end_before_its_time_is_found(desktop: Desktop) -> None:
+async def test_receipt_comparison_finds_gap_fork_and_early_end_of_the_chain(desktop: Desktop) -> None:
     first = receipt_of(1)
     second = receipt_of(2, before=first)
     third = receipt_of(3, before=second)
@@ -198,7 +198,7 @@ async def test_chain_with_a_gap_a_fork_or_an_end_before_its_time_is_found(deskto
     assert ("unknown_to_device", "") in kinds(desktop.compare(*every))
 
 
-async def test_reading_that_is_too_old_for_the_log_is_named(
+async def test_reading_older_than_the_sending_log_is_not_compared(
     desktop: Desktop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for module in (sending_log, receipts):
@@ -212,7 +212,7 @@ async def test_reading_that_is_too_old_for_the_log_is_named(
     assert (found.files, found.differences) == (2, [])
 
 
-async def test_hub_that_stops_answering_leaves_the_comparison_with_its_receipts(desktop: Desktop) -> None:
+async def test_receipt_comparison_without_hub_answers_uses_only_the_stored_receipts(desktop: Desktop) -> None:
     def refuse(method: Method, params: dict[str, Any]) -> dict[str, Any]:
         raise HubAway("the hub did not answer")
 

@@ -86,7 +86,7 @@ PLANTED: dict[str, Callable[[Maker], str]] = {
 
 
 @pytest.mark.parametrize("kind", PLANTED)
-def test_text_with_a_secret_names_its_line_wherever_it_is(kind: str) -> None:
+def test_secret_in_a_text_is_found_with_the_line_number(kind: str) -> None:
     for seed in range(20):
         text = PLANTED[kind](Maker(seed))
         note = f"# Notes\n\n{text}\n\nCall Ana by Friday.\n"
@@ -131,20 +131,20 @@ def test_ordinary_line_about_passwords_has_no_secret(line: str) -> None:
     assert list(find_secrets(f"# Notes\n\n{line}\n")) == []
 
 
-def test_line_that_its_owner_allows_is_left_out_alone() -> None:
+def test_allow_comment_exempts_only_the_own_line_from_the_secret_scan() -> None:
     key = PLANTED["aws"](Maker(1))
     assert list(find_secrets(f"{key}  # gitleaks:allow\n")) == []
     assert {found.line for found in find_secrets(f"{key}  # gitleaks:allow\n{key}\n")} == {2}
 
 
-def test_rule_of_a_format_applies_to_files_of_it() -> None:
+def test_secret_rule_of_a_file_format_applies_only_to_that_format() -> None:
     manifest = f"kind: Secret\ndata:\n  password: {Maker(3).coded(12)}\n"
     assert Secret("kubernetes-secret-yaml", 3) in find_secrets(manifest, "deploy/shop.yaml")
     assert "kubernetes-secret-yaml" not in {found.rule for found in find_secrets(manifest, "notes.md")}
 
 
 @pytest.mark.parametrize("name", ["a.svg", "a.doc", "a.bin", "package-lock.json", "gitleaks.toml", "a.gem"])
-def test_text_with_a_secret_is_found_whatever_its_file_is_called(name: str) -> None:
+def test_secret_is_found_under_any_file_name(name: str) -> None:
     assert list(find_secrets(PLANTED["github"](Maker(5)), name))
 
 
@@ -171,7 +171,7 @@ def coded(text: str, marks: str = "+/", *, encoding: str = "utf-8") -> str:
 
 
 @pytest.mark.parametrize("kind", HIDDEN)
-def test_secret_that_is_coded_or_below_its_label_names_its_line(kind: str) -> None:
+def test_encoded_secret_or_secret_below_a_label_is_found_with_the_line(kind: str) -> None:
     for seed in range(20):
         text = HIDDEN[kind](Maker(seed))
         note = f"# Notes\n\n{text}\n\nCall Ana by Friday.\n"

@@ -18,7 +18,7 @@ from tests.support.scripted_hub import ScriptedHub
 PROGRAM = Path(seed_device.__file__)
 
 
-def test_the_seed_device_uses_nothing_of_ours() -> None:
+def test_seed_device_imports_only_the_standard_library_and_websockets() -> None:
     imported = set()
     for node in ast.walk(ast.parse(PROGRAM.read_text())):
         if isinstance(node, ast.Import):
@@ -30,7 +30,7 @@ def test_the_seed_device_uses_nothing_of_ours() -> None:
     assert imported - set(sys.stdlib_module_names) == {"websockets"}
 
 
-async def test_the_seed_device_reads_and_inserts_as_a_process_of_its_own(tmp_path: Path) -> None:
+async def test_seed_device_process_sends_files_and_inserts_a_task(tmp_path: Path) -> None:
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes" / "a.md").write_text("call Ana")
     db = tmp_path / "seed.db"

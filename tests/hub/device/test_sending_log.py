@@ -75,7 +75,7 @@ def test_log_has_files_by_day_hub_and_reader_and_their_latest_reason(
     assert [one.path for one in read_held_back(file, 0, 10)] == ["n/c.md"]
 
 
-def test_log_keeps_the_newest_entries(
+def test_sending_log_retains_only_the_newest_entries(
     file: Path, log: SendingLog, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sending_log, "MOST_SENT", 3)
@@ -88,7 +88,7 @@ def test_log_keeps_the_newest_entries(
     assert [one.path for one in read_held_back(file, 0, 10)] == ["4.md", "3.md", "2.md"]
 
 
-async def test_run_logs_what_it_sends_with_the_reader_that_the_hub_names(desk: Desk) -> None:
+async def test_sending_log_records_each_sent_file_with_reader_and_held_back_files(desk: Desk) -> None:
     desk.write(a="call Ana", b="Größe", c="Wifi password: ab7-tr9_xq")
     desk.run(mode=RunMode.STREAM, reader="local smollm")
     frames = await desk.hear_all()
@@ -104,7 +104,7 @@ async def test_run_logs_what_it_sends_with_the_reader_that_the_hub_names(desk: D
     ]
 
 
-async def test_run_sends_nothing_while_the_log_cannot_be_written(desk: Desk) -> None:
+async def test_run_sends_no_file_while_the_sending_log_cannot_be_written(desk: Desk) -> None:
     desk.write(a="call Ana")
     desk.rows("DROP TABLE sent")
     desk.run(mode=RunMode.STREAM)
@@ -120,7 +120,7 @@ async def test_run_sends_nothing_while_the_log_cannot_be_written(desk: Desk) -> 
     ]
 
 
-async def test_run_shows_that_what_it_held_back_cannot_be_logged(desk: Desk) -> None:
+async def test_unwritable_log_of_held_back_files_is_reported_as_a_fault(desk: Desk) -> None:
     desk.write(a="call Ana", c="Wifi password: ab7-tr9_xq")
     desk.rows(
         "CREATE TRIGGER full BEFORE INSERT ON held_back BEGIN SELECT RAISE(ABORT, 'the disk is full'); END"
@@ -139,7 +139,7 @@ async def test_run_shows_that_what_it_held_back_cannot_be_logged(desk: Desk) -> 
     assert read_faults(desk.log) == []
 
 
-def test_log_of_a_file_of_an_older_device_is_missing_and_says_so(tmp_path: Path) -> None:
+def test_device_file_without_a_sending_log_is_refused_with_a_message(tmp_path: Path) -> None:
     sqlite3.connect(tmp_path / "old.db").close()
     with pytest.raises(CodedError, match="has no log that can be read"):
         read_days(tmp_path / "old.db", 0, 1)

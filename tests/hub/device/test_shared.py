@@ -51,7 +51,7 @@ def _share(
     return SharedFolders(roots, home=str(home), max_file_bytes=max_file_bytes)
 
 
-def test_roots_are_reported_as_paths_of_agents_name_them(
+def test_root_spellings_are_relative_to_home_and_all_or_none(
     tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("hub.device.shared.MAX_ROOTS", 3)
@@ -112,7 +112,7 @@ def test_files_are_named_by_their_folder_and_sorted(home: Path) -> None:
 @pytest.mark.parametrize(
     "asked", ["~", "~/notes", "notes", ".", "{home}/notes", "{home}", "/", "work/../notes", "~/x/../notes/"]
 )
-def test_an_agent_may_ask_in_many_ways(home: Path, asked: str) -> None:
+def test_requested_path_is_accepted_in_each_notation(home: Path, asked: str) -> None:
     _write(home, "notes/a.md")
 
     assert _seen(_share(home, "notes"), asked.format(home=home)) == (["notes/a.md"], {})
@@ -122,7 +122,7 @@ def test_an_agent_may_ask_in_many_ways(home: Path, asked: str) -> None:
     "asked",
     ["/etc", "/etc/passwd", "~/other", "..", "../other", "notes/../../other", "~root/x", "~/notes-2", "a\0b"],
 )
-def test_what_lies_outside_is_refused_by_name(home: Path, asked: str) -> None:
+def test_path_outside_the_shared_folders_is_refused(home: Path, asked: str) -> None:
     _write(home, "notes/a.md", "other/b.md", "notes-2/c.md")
 
     files, skipped = _look(_share(home, "notes"), asked)
@@ -130,7 +130,7 @@ def test_what_lies_outside_is_refused_by_name(home: Path, asked: str) -> None:
     assert skipped in ({asked: SkipReason.OUTSIDE_SHARED}, {asked: SkipReason.MISSING})
 
 
-def test_a_part_of_a_folder_or_one_file_may_be_asked_for(home: Path) -> None:
+def test_subfolder_or_single_file_of_a_shared_folder_may_be_requested(home: Path) -> None:
     _write(home, "notes/a.md", "notes/work/b.md", "notes/work/c.md")
 
     assert _seen(_share(home, "notes"), "~/notes/work", "notes/a.md", "work/c.md") == (
@@ -157,7 +157,7 @@ def test_files_of_another_extension_are_counted_and_not_listed(home: Path) -> No
     )
 
 
-def test_names_are_sent_as_the_disk_has_them_composed_or_not(home: Path) -> None:
+def test_composed_and_decomposed_unicode_names_are_two_files(home: Path) -> None:
     composed, decomposed = "notes/Caf\u00e9.md", "notes/Cafe\u0301.md"
     _write(home, composed, decomposed)
     assert set(_seen(_share(home, "notes"))[0]) == {composed, decomposed}, "two names are two files"
@@ -190,13 +190,13 @@ def test_private_files_are_not_sent_and_are_counted_without_their_names(home: Pa
 
 
 @pytest.mark.parametrize("asked", PRIVATE)
-def test_a_private_file_that_is_asked_for_by_name_is_refused_with_the_reason(home: Path, asked: str) -> None:
+def test_private_file_requested_by_name_is_refused_with_the_reason(home: Path, asked: str) -> None:
     _write(home, *PRIVATE)
     files, skipped = _look(_share(home, "notes"), asked)
     assert (files, [*skipped.values()]) == ([], [PRIVATE[asked]])
 
 
-def test_file_or_folder_with_a_secret_in_its_name_is_counted_and_not_named(home: Path) -> None:
+def test_path_with_a_secret_in_the_name_is_counted_but_not_listed(home: Path) -> None:
     names = [
         f"notes/{PLANTED[kind](Maker(1)).replace('/', '_')}" for kind in ("github", "en", "google", "slack")
     ]
@@ -207,13 +207,13 @@ def test_file_or_folder_with_a_secret_in_its_name_is_counted_and_not_named(home:
     assert (files, [reason.partition(":")[0] for reason in skipped.values()]) == ([], ["key_in_text"])
 
 
-def test_a_folder_whose_own_name_is_hidden_may_be_shared_on_purpose(home: Path) -> None:
+def test_folder_with_a_hidden_name_may_be_shared_explicitly(home: Path) -> None:
     _write(home, ".plans/a.md")
 
     assert _seen(_share(home, ".plans"))[0] == [".plans/a.md"]
 
 
-def test_a_file_that_has_a_name_elsewhere_stays_at_home(home: Path) -> None:
+def test_file_hard_linked_outside_the_shared_folder_is_skipped(home: Path) -> None:
     _write(home, "notes/a.md", "secret/b.md")
     (home / "notes/b.md").hardlink_to(home / "secret/b.md")
     (home / "notes/same.md").hardlink_to(home / "notes/a.md")
@@ -223,7 +223,7 @@ def test_a_file_that_has_a_name_elsewhere_stays_at_home(home: Path) -> None:
     assert [reason.partition(":")[0] for reason in skipped.values()] == [SkipReason.HARD_LINK]
 
 
-def test_a_file_that_gets_a_name_elsewhere_before_it_is_read_stays_at_home(home: Path) -> None:
+def test_file_hard_linked_outside_after_the_listing_is_not_opened(home: Path) -> None:
     _write(home, "notes/a.md")
     shared = _share(home, "notes")
     (file,), _ = _look(shared)
@@ -232,7 +232,7 @@ def test_a_file_that_gets_a_name_elsewhere_before_it_is_read_stays_at_home(home:
         pass
 
 
-def test_links_and_what_is_no_file_are_skipped_with_a_reason(home: Path) -> None:
+def test_links_special_files_and_large_files_are_skipped_with_a_reason(home: Path) -> None:
     _write(home, "notes/a.md", "secret/b.md", "notes/big.md", text="x" * 900)
     (home / "notes/long.md").write_text("x" * 1_001)
     (home / "notes/all.mbox").write_text("x" * 1_001)
@@ -267,7 +267,7 @@ def test_links_and_what_is_no_file_are_skipped_with_a_reason(home: Path) -> None
 
 
 @pytest.mark.parametrize("asked", ["~/notes/door/b.md", "~/notes/door", "notes/link.md"])
-def test_a_link_is_not_followed_when_it_is_asked_for_either(home: Path, asked: str) -> None:
+def test_symbolic_link_requested_by_name_is_not_followed(home: Path, asked: str) -> None:
     _write(home, "secret/b.md")
     (home / "notes/link.md").symlink_to(home / "secret/b.md")
     (home / "notes/door").symlink_to(home / "secret")
@@ -298,14 +298,14 @@ def test_a_folder_without_permission_is_skipped(home: Path) -> None:
         assert skipped == {"notes/closed": SkipReason.UNREADABLE}
 
 
-def test_folders_without_end_are_walked_to_a_depth(home: Path) -> None:
+def test_folders_deeper_than_the_limit_are_skipped(home: Path) -> None:
     deep = "notes" + "/d" * 48
     _write(home, f"{deep}/a.md", f"{deep}/e/b.md")
 
     assert _seen(_share(home, "notes")) == ([f"{deep}/a.md"], {f"{deep}/e": SkipReason.TOO_DEEP})
 
 
-def test_a_run_reads_no_more_than_its_limits(home: Path) -> None:
+def test_file_listing_stops_at_the_file_and_byte_limits_of_the_run(home: Path) -> None:
     _write(home, "notes/a.md", "notes/b.md", "notes/c.md", text="x" * 10)
 
     assert _look(_share(home, "notes"), files=2)[1] == {"notes/c.md": SkipReason.LIMIT}
@@ -315,7 +315,9 @@ def test_a_run_reads_no_more_than_its_limits(home: Path) -> None:
     }
 
 
-def test_files_beyond_what_a_device_lists_are_counted(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_beyond_the_listing_limit_of_a_device_are_counted(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("hub.device.shared._MAX_LISTED", 2)
     _write(home, "notes/a.md", "notes/b.md", "notes/c.md", "notes/d.md")
     (home / "notes/a.jpg").touch()
@@ -325,7 +327,7 @@ def test_files_beyond_what_a_device_lists_are_counted(home: Path, monkeypatch: p
     assert "2 limit: beyond the 2 files that a device lists" in skipped
 
 
-def test_files_that_hold_no_text_do_not_use_up_the_limits_of_a_run(home: Path) -> None:
+def test_files_without_text_do_not_count_for_the_run_limits(home: Path) -> None:
     _write(home, "notes/a.jpg", "notes/b.JPG", "notes/c.tar.gz", "notes/z.md", text="x" * 10)
     (home / "notes/long.mp4").write_text("x" * 1_001)
 
@@ -336,7 +338,7 @@ def test_files_that_hold_no_text_do_not_use_up_the_limits_of_a_run(home: Path) -
     )
 
 
-def test_recordings_are_listed_for_an_agent_that_names_them_if_the_hub_reads_them(home: Path) -> None:
+def test_recordings_are_listed_only_if_named_and_readable_by_the_hub(home: Path) -> None:
     _write(home, "notes/a.m4a", "notes/b.opus", "notes/c.jpg", text="x")
     shared = _share(home, "notes")
     places, _ = shared.places(())
@@ -353,7 +355,7 @@ def test_recordings_are_listed_for_an_agent_that_names_them_if_the_hub_reads_the
         assert "notes/c.jpg" in reasons
 
 
-def test_a_picture_that_an_agent_names_says_which_extra_it_needs(home: Path) -> None:
+def test_picture_without_ocr_is_skipped_with_the_required_extra(home: Path) -> None:
     _write(home, "notes/a.png", text="x")
     shared = _share(home, "notes")
     places, _ = shared.places(())
@@ -365,18 +367,18 @@ def test_a_picture_that_an_agent_names_says_which_extra_it_needs(home: Path) -> 
 
 
 @each("ending", NO_TEXT)
-def test_no_file_that_has_a_converter_is_taken_for_one_without_text(ending: str) -> None:
+def test_media_type_of_every_convertible_ending_is_a_text_type(ending: str) -> None:
     assert media_type_of(f"a{ending}") in {PLAIN, *AUDIO, *PICTURES}
 
 
-def test_a_folder_inside_a_shared_one_is_shared_once(home: Path) -> None:
+def test_folder_within_a_shared_folder_is_shared_once(home: Path) -> None:
     _write(home, "notes/work/a.md")
 
     assert _seen(_share(home, "notes/work", "notes", "notes"))[0] == ["notes/work/a.md"]
 
 
 @pytest.mark.parametrize("folders", [("docs/notes", "docs"), ("docs", "docs/notes"), ("docs",)])
-def test_files_keep_their_names_when_a_folder_around_theirs_is_shared_later(
+def test_files_retain_names_if_the_parent_folder_is_shared_later(
     home: Path, folders: tuple[str, ...]
 ) -> None:
     _write(home, "docs/notes/x.md", "docs/y.md")
@@ -384,7 +386,7 @@ def test_files_keep_their_names_when_a_folder_around_theirs_is_shared_later(
     assert _seen(_share(home, *folders, known=("docs/notes",))) == (["docs/y.md", "notes/x.md"], {})
 
 
-def test_files_keep_their_names_when_a_folder_inside_theirs_is_shared_later(home: Path) -> None:
+def test_files_retain_names_if_a_subfolder_is_shared_later(home: Path) -> None:
     _write(home, "docs/notes/x.md", "docs/y.md")
 
     assert _seen(_share(home, "docs/notes", "docs", known=("docs",)))[0] == ["docs/notes/x.md", "docs/y.md"]
@@ -403,18 +405,14 @@ def test_files_keep_their_names_when_a_folder_inside_theirs_is_shared_later(home
         ("~/docs/y.md", ["docs/y.md"]),
     ],
 )
-def test_what_is_asked_for_is_found_under_the_innermost_root(
-    home: Path, asked: str, found: list[str]
-) -> None:
+def test_requested_path_is_found_under_the_innermost_root(home: Path, asked: str, found: list[str]) -> None:
     _write(home, "docs/work/notes/x.md", "docs/work/z.md", "docs/y.md")
 
     assert _seen(_share(home, "docs", known=("docs/work/notes",)), asked) == (found, {})
 
 
 @pytest.mark.parametrize("inner", ["docs/.plans", "docs/.plans/work", "docs/gone", "docs/link"])
-def test_a_root_that_was_is_not_shared_again_where_the_folder_around_it_does_not_show_it(
-    home: Path, inner: str
-) -> None:
+def test_former_root_hidden_in_the_shared_parent_is_not_shared_again(home: Path, inner: str) -> None:
     _write(home, "docs/y.md", "docs/.plans/work/x.md", "secret/s.md")
     (home / "docs/link").symlink_to(home / "secret")
 
@@ -423,7 +421,7 @@ def test_a_root_that_was_is_not_shared_again_where_the_folder_around_it_does_not
     assert settle(declared, [f"{declared[0][0]}{inner.removeprefix('docs')}"]) == declared
 
 
-def test_a_hidden_root_that_is_named_stays_one_inside_another(home: Path) -> None:
+def test_hidden_root_within_another_root_remains_a_separate_root(home: Path) -> None:
     _write(home, "docs/y.md", "docs/.plans/x.md")
 
     shared = _share(home, "docs", "docs/.plans", known=("docs/.plans",))
@@ -441,14 +439,14 @@ def test_a_shared_folder_may_itself_be_reached_by_a_link(home: Path) -> None:
 
 
 @pytest.mark.parametrize("folder", ["/", "/nowhere", "{home}/notes/a.md"])
-def test_what_is_no_folder_cannot_be_shared(home: Path, folder: str) -> None:
+def test_path_that_is_not_a_folder_cannot_be_shared(home: Path, folder: str) -> None:
     _write(home, "notes/a.md")
 
     with pytest.raises(ValueError, match=r"folder"):
         declare([Path(folder.format(home=home))])
 
 
-def test_a_root_that_became_a_link_is_not_followed(home: Path) -> None:
+def test_root_replaced_by_a_symbolic_link_is_not_followed(home: Path) -> None:
     _write(home, "notes/a.md", "secret/b.md")
     shared = _share(home, "notes")
     (home / "notes").rename(home / "old")
@@ -458,7 +456,7 @@ def test_a_root_that_became_a_link_is_not_followed(home: Path) -> None:
 
 
 @pytest.mark.parametrize("becomes", ["link", "pipe", "folder", "nothing", "large"])
-def test_a_file_that_became_something_else_is_not_opened(home: Path, becomes: str) -> None:
+def test_listed_file_replaced_by_a_link_pipe_or_folder_is_not_opened(home: Path, becomes: str) -> None:
     _write(home, "notes/a.md", "secret/b.md")
     shared = _share(home, "notes")
     (file,), _ = _look(shared)
@@ -478,7 +476,7 @@ def test_a_file_that_became_something_else_is_not_opened(home: Path, becomes: st
         pass
 
 
-def test_a_folder_that_became_a_link_is_not_passed_through(home: Path) -> None:
+def test_folder_replaced_by_a_link_after_the_listing_is_not_entered(home: Path) -> None:
     _write(home, "notes/sub/a.md", "secret/a.md")
     shared = _share(home, "notes")
     (file,), _ = _look(shared)
@@ -525,7 +523,7 @@ def test_replacing_a_folder_with_a_link_does_not_escape_the_shared_folder(home: 
     assert min(read, refused) > 0
 
 
-def test_files_of_the_own_database_keep_their_locks_by_whatever_name_they_are_reached(
+def test_hard_links_to_the_device_database_are_not_opened_and_locks_remain(
     home: Path,
 ) -> None:
     notes = home / "notes"

@@ -21,7 +21,7 @@ AT_HOME = ("termios", "os.O_NONBLOCK", "os.mkfifo")  # other tests need them
     [*(pytest.param((name,), marks=pytest.mark.soak) for name in NAMES), WINDOWS + AT_HOME],
     ids=lambda names: names[0],
 )
-def test_device_works_without_a_name_of_linux_and_a_hub_says_that_it_does_not(
+def test_device_works_without_linux_functions_and_the_hub_refuses_to_start(
     names: tuple[str, ...], tmp_path: Path
 ) -> None:
     (tmp_path / "notes").mkdir()

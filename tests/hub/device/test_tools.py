@@ -63,7 +63,7 @@ def answers() -> Answers:
     return Answers()
 
 
-async def test_what_waits_is_answered_in_one_go(store: DeviceStore, answers: Answers) -> None:
+async def test_waiting_calls_are_answered_in_one_batch(store: DeviceStore, answers: Answers) -> None:
     done: list[ToolCall] = []
     calls = [*(_insert(number) for number in range(10)), ToolCall(id="x", action=Action.BROWSER_OPEN)]
     assert [answers.bench.lay([call]) for call in calls] == [None] * 11
@@ -84,7 +84,7 @@ async def test_calls_of_one_frame_are_answered_together_and_a_refused_one_change
     assert (answers.frames, [*answers.errors()], store.mark.counter) == ([4, 1], ["c-2"], 3)
 
 
-def test_more_calls_than_were_agreed_are_refused_at_once(answers: Answers) -> None:
+def test_device_call_beyond_the_pending_limit_is_refused_at_once(answers: Answers) -> None:
     for number in range(MAX_PENDING_CALLS):
         assert answers.bench.lay([_insert(number)]) is None
     refusal = answers.bench.lay([_insert(MAX_PENDING_CALLS)])
@@ -131,7 +131,7 @@ FAULTS: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("sentence", FAULTS)
-async def test_a_file_that_is_replaced_or_damaged_is_said_to_owner_and_hub_and_gets_no_row(
+async def test_replaced_or_damaged_device_file_is_reported_and_gets_no_row(
     store: DeviceStore, db: Path, answers: Answers, sentence: str
 ) -> None:
     said: list[str] = []

@@ -128,7 +128,7 @@ def manager() -> Iterator[Manager]:
             made.log_out()
 
 
-async def test_installed_device_runs_after_each_login_and_kill_and_stays_away_where_it_must(
+async def test_installed_device_restarts_after_login_and_kill_but_not_with_bad_settings(
     manager: Manager,
 ) -> None:
     manager.log_in()

@@ -41,7 +41,7 @@ def words(store: DeviceStore) -> dict[str, str]:
     return {one.call_id: one.verdict for one in store.unreported(100)}
 
 
-def test_approving_changing_and_deleting_a_row_are_the_owners_words(
+def test_verdicts_follow_from_approval_change_and_deletion_of_a_row(
     store: DeviceStore, owner: sqlite3.Connection
 ) -> None:
     store.apply([insert("c-1", "one"), insert("c-2", "two"), insert("c-3", "three"), insert("c-4", "four")])
@@ -51,7 +51,7 @@ def test_approving_changing_and_deleting_a_row_are_the_owners_words(
     assert words(store) == {"c-1": "approved", "c-2": "edited", "c-3": "rejected"}
 
 
-def test_a_verdict_is_reported_again_only_when_the_owner_changes_it(
+def test_confirmed_verdict_is_reported_again_only_after_a_change(
     store: DeviceStore, owner: sqlite3.Connection
 ) -> None:
     store.apply([insert("c-1")])
@@ -62,7 +62,7 @@ def test_a_verdict_is_reported_again_only_when_the_owner_changes_it(
     assert words(store) == {"c-1": "rejected"}
 
 
-def test_an_open_row_that_the_hub_changes_is_judged_under_the_newer_call_and_one_that_it_deletes_not_at_all(
+def test_verdict_on_a_row_updated_by_the_hub_names_the_newest_call(
     store: DeviceStore, owner: sqlite3.Connection
 ) -> None:
     answer, deleted = store.apply([insert("c-1"), insert("c-0", "call Cy")])
@@ -74,7 +74,7 @@ def test_an_open_row_that_the_hub_changes_is_judged_under_the_newer_call_and_one
     assert words(store) == {"c-2": "rejected"}
 
 
-def test_a_device_notices_writes_of_others_and_not_its_own(
+def test_change_detection_notices_only_writes_of_other_programs(
     store: DeviceStore, owner: sqlite3.Connection
 ) -> None:
     store.is_changed("verdicts")
@@ -85,7 +85,7 @@ def test_a_device_notices_writes_of_others_and_not_its_own(
     assert not store.is_changed("verdicts")
 
 
-def test_an_item_keeps_what_its_reviewer_should_know(store: DeviceStore, db: Path) -> None:
+def test_item_is_stored_with_warnings_and_remarks_for_the_reviewer(store: DeviceStore, db: Path) -> None:
     source = ItemSource(
         path="a.md",
         quote="call Ana",
@@ -118,7 +118,7 @@ def test_items_are_approved_and_rejected_by_number_beside_a_device_that_serves_t
     assert words(store) == {"c-1": "approved", "c-2": "rejected"}
 
 
-def test_a_project_that_its_owner_gives_an_item_is_no_correction_of_it(
+def test_assigned_project_alone_does_not_make_the_verdict_edited(
     store: DeviceStore, owner: sqlite3.Connection, db: Path
 ) -> None:
     store.apply([insert("c-1", "one"), insert("c-2", "two"), insert("c-3", "three")])
@@ -132,7 +132,9 @@ def test_a_project_that_its_owner_gives_an_item_is_no_correction_of_it(
     assert words(store)["c-1"] == "approved"
 
 
-def test_what_cannot_be_approved_is_named_and_keeps_no_other_from_it(store: DeviceStore, db: Path) -> None:
+def test_item_that_cannot_be_approved_is_refused_while_others_are_approved(
+    store: DeviceStore, db: Path
+) -> None:
     comment = {"content": "done?", **SUGGESTED}
     store.apply([insert("c-1"), ToolCall(id="c-2", action=Action.INSERT, table="taskComments", data=comment)])
     for decide in (partial(approve, at_ms=5), reject):
@@ -147,7 +149,7 @@ def test_what_cannot_be_approved_is_named_and_keeps_no_other_from_it(store: Devi
     assert [item.verdict for item in read_items(db)] == ["approved", "open"]
 
 
-def test_a_project_goes_with_what_belongs_to_it_or_says_what_that_is(
+def test_project_is_rejected_only_together_with_the_dependent_rows(
     store: DeviceStore, owner: sqlite3.Connection, db: Path
 ) -> None:
     project = {"name": "House", **SUGGESTED}
@@ -167,7 +169,7 @@ def test_a_project_goes_with_what_belongs_to_it_or_says_what_that_is(
     assert (reject(db, [1, 2]).done, read_items(db)) == (["rejected: mend the roof", "rejected: House"], [])
 
 
-def test_a_file_that_is_no_devices_is_left_alone(tmp_path: Path) -> None:
+def test_file_that_is_not_a_device_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DeviceFileError, match="there is no"):
         reject(tmp_path / "none.db", [1])
     (tmp_path / "theirs.db").touch()
@@ -196,7 +198,7 @@ async def report(guest: Guest, clock: FakeClock) -> Request:
     return heard[0]
 
 
-async def test_a_device_reports_verdicts_until_its_hub_has_confirmed_them(
+async def test_device_reports_verdicts_until_confirmed_by_the_hub(
     device: RunningDevice, guest: Guest, clock: FakeClock
 ) -> None:
     await guest.call(insert("c-1"))
@@ -218,7 +220,7 @@ async def test_a_device_reports_verdicts_until_its_hub_has_confirmed_them(
     assert (await report(guest, clock)).params == {"verdicts": [{"call_id": "c-2", "verdict": "rejected"}]}
 
 
-async def test_device_reports_where_an_approved_item_went_until_its_hub_has_confirmed_it(
+async def test_device_reports_places_of_an_approved_item_until_confirmed_by_the_hub(
     device: RunningDevice, guest: Guest, clock: FakeClock
 ) -> None:
     answer = await guest.call(insert("c-1"))
@@ -249,7 +251,7 @@ async def test_device_reports_where_an_approved_item_went_until_its_hub_has_conf
     assert await places() == [about | {"state": "arrived", "link": "notes/vault/todo.md"}]
 
 
-async def test_a_report_whose_confirmation_cannot_be_stored_is_repeated_ever_more_rarely(
+async def test_verdict_report_with_an_unstorable_confirmation_is_repeated_with_backoff(
     device: RunningDevice, guest: Guest, clock: FakeClock
 ) -> None:
     await guest.call(insert("c-1"))
@@ -266,7 +268,7 @@ async def test_a_report_whose_confirmation_cannot_be_stored_is_repeated_ever_mor
     assert [wait >= 2**number for number, wait in enumerate(waits)] == [True] * 6, waits
 
 
-async def test_a_device_at_rest_whose_file_is_replaced_reports_that_and_logs_nothing_as_sent(
+async def test_replaced_file_of_an_idle_device_is_reported_and_not_logged_to(
     device: RunningDevice, guest: Guest, clock: FakeClock
 ) -> None:
     await guest.call(insert("c-1"))
@@ -284,9 +286,7 @@ async def test_a_device_at_rest_whose_file_is_replaced_reports_that_and_logs_not
         log.sent(Order("hub", "r-1", "a-1", "rules"), [("notes/a.md", 1, "0a")])
 
 
-def test_a_fault_of_the_file_is_over_once_the_device_is_started_again(
-    db: Path, clock: FakeClock, ids: IdFactory
-) -> None:
+def test_fault_of_the_device_file_is_cleared_by_a_restart(db: Path, clock: FakeClock, ids: IdFactory) -> None:
     with open_device_store(db, clock=clock, ids=ids) as store:
         Path(f"{db}-wal").unlink()
         with pytest.raises(sqlite3.OperationalError, match="start the device again"):
@@ -296,7 +296,7 @@ def test_a_fault_of_the_file_is_over_once_the_device_is_started_again(
         assert read_faults(db) == []
 
 
-async def test_a_hub_that_takes_no_verdicts_is_not_asked_twice(
+async def test_device_reports_no_more_verdicts_to_a_hub_without_the_method(
     device: RunningDevice, guest: Guest, clock: FakeClock
 ) -> None:
     await guest.call(insert("c-1"))

@@ -138,7 +138,7 @@ CASES: dict[str, tuple[str, Callable[[Bench], object], Callable[[Bench], object]
 }
 
 
-async def test_each_fault_of_the_file_is_a_condition_that_ends_where_it_can(tmp_path: Path) -> None:
+async def test_each_database_file_fault_is_a_condition_until_undone(tmp_path: Path) -> None:
     seen: dict[str, tuple[str | None, bool, bool]] = {}
     for number, (name, (_, cause, undo)) in enumerate(CASES.items()):
         async with opened(tmp_path / str(number)) as bench:
@@ -173,7 +173,7 @@ async def test_a_damaged_page_of_any_table_is_found_and_the_table_is_named(tmp_p
     assert unnamed == []
 
 
-async def test_a_database_that_was_replaced_is_saved_and_the_new_file_gets_no_page_of_it(
+async def test_replaced_database_is_saved_and_the_new_file_is_not_written(
     tmp_path: Path,
 ) -> None:
     async with opened(tmp_path / "state") as bench:
@@ -192,7 +192,7 @@ async def test_a_database_that_was_replaced_is_saved_and_the_new_file_gets_no_pa
         assert copy.execute("SELECT value FROM hub").fetchone() == ("hub-1.",)
 
 
-async def test_a_condition_is_a_metric_and_is_reported_when_it_begins_and_ends(tmp_path: Path) -> None:
+async def test_database_condition_is_reported_at_begin_and_end(tmp_path: Path) -> None:
     changes: list[str | None] = []
     async with opened(tmp_path / "state") as bench:
 
@@ -221,7 +221,7 @@ async def test_a_condition_is_a_metric_and_is_reported_when_it_begins_and_ends(t
         ("XX002", "damaged"),
     ],
 )
-def test_a_server_that_fails_is_in_the_same_conditions(sqlstate: str, trouble: Trouble) -> None:
+def test_sql_states_of_a_database_server_map_to_conditions(sqlstate: str, trouble: Trouble) -> None:
     class ServerError(Exception):
         pass
 
@@ -232,7 +232,7 @@ def test_a_server_that_fails_is_in_the_same_conditions(sqlstate: str, trouble: T
     assert ours.trouble is trouble
 
 
-async def test_probe_of_a_database_that_hangs_is_a_condition_once_the_time_for_an_answer_is_over(
+async def test_hanging_database_is_a_stopping_condition_after_the_answer_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with opened(tmp_path / "s") as bench:
@@ -268,7 +268,7 @@ async def test_probe_of_a_database_that_hangs_is_a_condition_once_the_time_for_a
         assert bench.watch.finding is None
 
 
-def test_each_code_of_a_database_has_the_hint_of_its_own_condition() -> None:
+def test_each_database_error_code_has_the_hint_of_the_condition() -> None:
     class Raised(Exception):
         sqlite_errorcode: int | None = None
         sqlstate: str | None = None

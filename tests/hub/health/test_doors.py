@@ -69,7 +69,7 @@ async def give(bench: IdentityBench, *, days: int | None = None, used_days_ago: 
         (60, None, ["token.unused"]),
     ],
 )
-async def test_a_device_token_is_reported_when_it_expires_or_is_unused(
+async def test_expiring_or_unused_device_token_is_reported(
     bench: IdentityBench, days: int | None, used_days_ago: int | None, told: list[str]
 ) -> None:
     await give(bench, days=days, used_days_ago=used_days_ago)
@@ -78,7 +78,7 @@ async def test_a_device_token_is_reported_when_it_expires_or_is_unused(
     assert all("device desk" in one.explanation for one in found)
 
 
-async def test_an_operator_token_is_reported_by_its_name_and_last_characters(bench: IdentityBench) -> None:
+async def test_expiring_operator_token_is_reported_by_name_and_last_characters(bench: IdentityBench) -> None:
     token = await bench.token()
     look = partial(doors.check_tokens, bench.store)
     assert list(await look(bench.clock.now())) == []
@@ -91,7 +91,7 @@ async def test_an_operator_token_is_reported_by_its_name_and_last_characters(ben
     assert list(await look(end)) == []
 
 
-async def test_a_device_that_waits_for_its_code_is_a_notice(bench: IdentityBench) -> None:
+async def test_device_waiting_for_pairing_is_a_notice_until_the_code_expires(bench: IdentityBench) -> None:
     pairing = await bench.asks("kitchen")
     (found,) = await doors.check_pairings(bench.store, bench.clock.now())
     assert (found.id, found.subject, found.severity) == ("pairing.waits", pairing.id, Severity.NOTICE)
@@ -116,7 +116,7 @@ async def test_an_unknown_device_name_is_reported_with_similar_names(
     assert list(await check(bench.clock.now())) == []
 
 
-async def test_a_path_outside_of_the_shared_folders_of_its_device_is_reported(bench: IdentityBench) -> None:
+async def test_agent_path_outside_the_shared_folders_is_reported(bench: IdentityBench) -> None:
     await bench.store.write(
         declared_agents.reconcile_declared,
         user_id=bench.owner_id,
@@ -136,7 +136,7 @@ async def test_a_path_outside_of_the_shared_folders_of_its_device_is_reported(be
     assert "is to read ~/notes, outside of what device desk shares: ~/nots" in found.explanation
 
 
-async def test_a_missing_grant_of_files_is_reported_while_agents_read_files_there(
+async def test_missing_files_grant_is_reported_while_agents_read_files_of_the_device(
     bench: IdentityBench,
 ) -> None:
     connector = connectors.DeclaredConnector(name="work", user_name="owner", provider="imap")
@@ -177,7 +177,7 @@ async def test_a_missing_grant_of_files_is_reported_while_agents_read_files_ther
     assert list(await check(bench.clock.now())) == []
 
 
-async def test_a_hint_names_devices_of_the_user_and_those_that_wait(bench: IdentityBench) -> None:
+async def test_device_name_hint_lists_devices_of_the_user_and_waiting_devices(bench: IdentityBench) -> None:
     other = await bench.user("other")
     await bench.connect(await bench.device("tower", user_id=other))
     await bench.connect(await bench.device("laptop"))
@@ -201,7 +201,7 @@ async def test_an_unknown_device_name_is_answered_with_a_similar_name(bench: Ide
             await ask("labtop")
 
 
-def test_a_device_flaps_that_connects_fifteen_times_in_a_quarter_of_an_hour() -> None:
+def test_device_connecting_fifteen_times_in_fifteen_minutes_is_flapping() -> None:
     clock = FakeClock()
     arrived = Arrived(clock)
     for _ in range(FLAPS):
@@ -223,7 +223,7 @@ def test_no_more_devices_are_remembered_than_ten_thousand() -> None:
     assert len(arrived._at) == 10_000
 
 
-async def test_a_flapping_device_is_reported_to_its_owner(bench: IdentityBench) -> None:
+async def test_flapping_device_is_reported_to_the_owner(bench: IdentityBench) -> None:
     desk = await bench.device("desk")
     flapping: list[DeviceId] = []
     look = partial(doors.check_flapping, bench.store, lambda: flapping)
@@ -266,7 +266,7 @@ async def _refuse(bench: SettingsBench, text: str) -> None:
         await bench.reloader.reload(actor="test")
 
 
-async def test_a_refused_file_is_reported_with_its_first_problem(tmp_path: Path) -> None:
+async def test_refused_settings_file_is_reported_with_the_first_problem(tmp_path: Path) -> None:
     bench = SettingsBench(tmp_path, GOOD)
     assert list(doors.check_reload(bench.reloader, START)) == []
     await _refuse(bench, "[hub]\nnam = 'x'\n")
@@ -301,7 +301,7 @@ async def test_warnings_about_the_file_are_issues_of_the_running_hub(tmp_path: P
     assert (found.id, found.subject, found.severity) == ("settings.doubtful", "storage.url", Severity.WARNING)
 
 
-async def test_what_a_warning_of_the_file_asks_for_is_said_once(tmp_path: Path) -> None:
+async def test_settings_warning_issue_does_not_repeat_the_fix_in_the_explanation(tmp_path: Path) -> None:
     bench = SettingsBench(tmp_path, "[limits]\nhandshake_timeout_s = 5\n")
     (found,) = await doors.check_warnings(bench.reloader, START)
     assert found.fix == "remove the line"
@@ -319,7 +319,7 @@ async def test_a_change_that_waits_for_a_restart_is_a_notice(tmp_path: Path) -> 
     assert "listen.devices.address" in found.explanation
 
 
-async def test_an_expiring_certificate_is_reported_from_three_weeks_before_its_end() -> None:
+async def test_certificate_is_reported_from_three_weeks_before_expiry() -> None:
     ends = START + timedelta(days=21)
     look = partial(doors.check_certificates, lambda: [Certificate("devices", ends)])
     assert list(await look(START - timedelta(seconds=1))) == []

@@ -100,7 +100,7 @@ async def test_a_gateway_that_is_away_for_long_is_reported_with_the_consequence(
         ("refused", "certificate_not_trusted", "gateway.refused"),
     ],
 )
-async def test_a_problem_that_a_person_must_correct_is_reported_at_once(
+async def test_gateway_problem_requiring_a_person_is_reported_at_once(
     store: Store, state: GatewayState, code: str, id: str
 ) -> None:
     (told,) = await gateway_findings(store, state, GatewayProblem(code, "no", "do this"))
@@ -108,7 +108,7 @@ async def test_a_problem_that_a_person_must_correct_is_reported_at_once(
     assert [fix.command for fix in told.fixes] == ["hub gateways reconnect office"]
 
 
-async def test_a_gateway_without_admin_rights_is_reported_though_it_is_ready(store: Store) -> None:
+async def test_ready_gateway_without_admin_rights_is_reported(store: Store) -> None:
     (told,) = await gateway_findings(
         store, "ready", admin=GatewayProblem("PAIRING_REQUIRED", "more scopes", "approve")
     )
@@ -153,7 +153,7 @@ async def ill() -> str | None:
     return "http://127.0.0.1:1/v1 does not answer"
 
 
-async def test_each_endpoint_that_does_not_answer_is_reported_with_its_error() -> None:
+async def test_unreachable_model_endpoint_is_reported_with_the_error() -> None:
     assert list(await check_reach({"one": well, "two": well}, START)) == []
     (found,) = await check_reach({"one": well, "two": ill}, START)
     assert found.subject == "two"
@@ -161,7 +161,7 @@ async def test_each_endpoint_that_does_not_answer_is_reported_with_its_error() -
     assert found.explanation == f"{asked}: http://127.0.0.1:1/v1 does not answer"
 
 
-async def test_a_model_without_quota_is_reported_with_the_next_attempt_and_its_substitute(
+async def test_model_without_quota_is_reported_with_next_attempt_and_substitute(
     store: Store,
 ) -> None:
     clock = FakeClock()
@@ -247,7 +247,7 @@ async def connector_findings(store: Store, clock: FakeClock) -> list[Finding]:
     return list(await check_connectors(store, lambda name: "browser", clock.now()))
 
 
-async def test_a_required_sign_in_is_reported_with_its_command() -> None:
+async def test_required_connector_sign_in_is_reported_with_the_command() -> None:
     async with open_store("sqlite://") as store:
         await declare(store)
         (one,) = await connector_findings(store, FakeClock())
@@ -261,7 +261,7 @@ async def test_a_required_sign_in_is_reported_with_its_command() -> None:
 
 
 @each(("lasted_days", "is_told"), [(7, True), (3, False), (30, False)])
-async def test_a_sign_in_that_lasts_a_week_is_reported_from_its_fifth_day(
+async def test_weekly_connector_sign_in_is_reported_from_the_fifth_day(
     lasted_days: int, is_told: bool
 ) -> None:
     clock = FakeClock()
@@ -277,7 +277,7 @@ async def test_a_sign_in_that_lasts_a_week_is_reported_from_its_fifth_day(
         assert [one.id for one in await connector_findings(store, clock)] == ["connector.ends_soon"] * is_told
 
 
-async def test_a_bus_is_reported_once_it_is_away_for_longer_than_a_restart() -> None:
+async def test_disconnected_bus_is_reported_after_the_restart_time() -> None:
     assert list(await check_bus(lambda: (None, ""), START)) == []
     assert list(await check_bus(lambda: (START, ""), START + BUS_AWAY_FOR / 2)) == []
     (found,) = await check_bus(lambda: (START, "not authorized"), START + BUS_AWAY_FOR)

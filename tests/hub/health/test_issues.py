@@ -63,7 +63,7 @@ def told(issues: Issues) -> list[tuple[str, str, timedelta]]:
     return [(issue.found.id, issue.found.subject, issue.since - START) for issue in issues.current]
 
 
-async def test_an_issue_keeps_the_moment_since_when_it_is_so(issues: Issues, clock: FakeClock) -> None:
+async def test_lasting_issue_retains_the_time_of_the_first_finding(issues: Issues, clock: FakeClock) -> None:
     facts = Facts(FULL)
     issues.add("disk", facts)
     await issues.run_checks()
@@ -73,7 +73,7 @@ async def test_an_issue_keeps_the_moment_since_when_it_is_so(issues: Issues, clo
     assert told(issues) == [("disk.full", "", timedelta()), ("token.ends", "t-1", timedelta(minutes=1))]
 
 
-async def test_what_is_not_found_any_more_is_over_and_begins_anew(issues: Issues, clock: FakeClock) -> None:
+async def test_issue_found_again_after_an_end_has_a_new_start_time(issues: Issues, clock: FakeClock) -> None:
     facts = Facts(FULL)
     issues.add("disk", facts)
     await issues.run_checks()
@@ -87,7 +87,7 @@ async def test_what_is_not_found_any_more_is_over_and_begins_anew(issues: Issues
     assert told(issues) == [("disk.full", "", timedelta(minutes=2))]
 
 
-async def test_what_stops_the_hub_comes_first_then_the_worst_and_of_those_the_oldest(issues: Issues) -> None:
+async def test_issues_are_ordered_by_stop_severity_and_age(issues: Issues) -> None:
     earlier = warning("a.b", "so it is", fix="do it", subject="1", since=START - timedelta(days=1))
     failing = error("a.b", "so it is", fix="do it", subject="2", since=START - timedelta(days=1))
     stop = notice("hub.draining", "it drains", fix="start it", is_stop=True)
@@ -113,7 +113,7 @@ async def test_metric_of_issues_has_a_series_for_each_id_and_severity_while_one_
     ]
 
 
-async def test_finding_of_a_source_is_an_issue_as_long_as_it_holds_without_a_run_of_the_checks(
+async def test_watched_finding_is_an_issue_without_a_run_of_the_checks(
     issues: Issues, clock: FakeClock, metrics: Metrics
 ) -> None:
     facts, held, noted = Facts(OLD), list[Finding](), list[str]()
@@ -138,7 +138,7 @@ async def test_finding_of_a_source_is_an_issue_as_long_as_it_holds_without_a_run
     assert noted == ["disk.full", "disk.full"]  # opened, and closed
 
 
-async def test_database_that_is_held_by_another_process_is_waited_for_once_and_not_by_each_check(
+async def test_checks_of_a_busy_database_end_after_the_first_wait(
     issues: Issues,
 ) -> None:
     asked: list[str] = []
@@ -175,7 +175,9 @@ async def test_a_check_that_breaks_is_an_issue_and_the_others_are_run(issues: Is
     ]
 
 
-async def test_a_check_that_hangs_is_given_up(issues: Issues, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_hanging_check_is_aborted_and_reported_as_check_failed(
+    issues: Issues, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def hangs(now: datetime) -> Iterable[Finding]:
         await anyio.sleep_forever()
         return []
@@ -194,7 +196,9 @@ async def test_the_checks_are_run_once_a_minute(issues: Issues, clock: FakeClock
     assert facts.runs == 4
 
 
-async def test_frequent_requests_get_the_findings_of_a_moment_ago(issues: Issues, clock: FakeClock) -> None:
+async def test_issues_requested_in_short_intervals_are_not_checked_again(
+    issues: Issues, clock: FakeClock
+) -> None:
     facts = Facts(FULL)
     issues.add("disk", facts)
     for _ in range(3):
@@ -221,7 +225,7 @@ async def test_other_machines_are_checked_only_on_request_and_not_too_often(
     assert await issues.fresh(online=True) == []
 
 
-async def test_what_other_machines_answered_counts_for_some_minutes(issues: Issues, clock: FakeClock) -> None:
+async def test_online_finding_expires_after_the_online_lifetime(issues: Issues, clock: FakeClock) -> None:
     issues.add("model", Facts(error("model.unreachable", "no answer", fix="start it")), online=True)
     await issues.run_checks(online=True)
     clock.advance(ONLINE_LIFETIME_S - 1)
@@ -232,7 +236,7 @@ async def test_what_other_machines_answered_counts_for_some_minutes(issues: Issu
     assert issues.current == []
 
 
-async def test_a_fixed_problem_is_not_reported_to_who_wants_it_so_or_asks_after_a_change(
+async def test_fixed_problem_is_checked_again_on_request_or_after_a_change(
     issues: Issues,
 ) -> None:
     facts = Facts()
@@ -250,7 +254,7 @@ async def test_a_fixed_problem_is_not_reported_to_who_wants_it_so_or_asks_after_
         assert len(await issues.fresh(anew=anew)) == are_left
 
 
-async def test_what_other_machines_answered_is_forgotten_with_a_change_of_the_settings(
+async def test_online_findings_are_dropped_after_a_settings_change(
     issues: Issues,
 ) -> None:
     issues.add("model", Facts(error("model.unreachable", "no answer", fix="start it")), online=True)
@@ -260,7 +264,7 @@ async def test_what_other_machines_answered_is_forgotten_with_a_change_of_the_se
         assert len(await issues.fresh()) == are_left
 
 
-async def test_the_log_tells_when_an_issue_begins_and_ends_and_not_in_between(
+async def test_issue_is_logged_only_at_begin_and_end(
     issues: Issues, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -272,7 +276,7 @@ async def test_the_log_tells_when_an_issue_begins_and_ends_and_not_in_between(
     assert [record.getMessage() for record in caplog.records] == ["issue.opened", "issue.closed"]
 
 
-async def test_a_lasting_check_reports_a_finding_after_its_time_and_begins_anew(clock: FakeClock) -> None:
+async def test_lasting_check_reports_a_finding_only_after_the_minimum_time(clock: FakeClock) -> None:
     facts = Facts(FULL)
     check = lasting(facts, clock, 600)
     seen = []

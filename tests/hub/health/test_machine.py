@@ -17,7 +17,7 @@ from tests.support.clock import START, FakeClock
 from tests.support.families import each
 
 
-def test_a_full_disk_is_an_error_that_says_how_much_is_left() -> None:
+def test_full_disk_is_an_error_with_the_free_space() -> None:
     assert machine.full_disk(None) is None
     found = machine.full_disk("only 123 MB are free")
     assert found is not None
@@ -26,7 +26,9 @@ def test_a_full_disk_is_an_error_that_says_how_much_is_left() -> None:
 
 
 @each(("used", "is_told"), [(0, False), (799, False), (800, True), (1_000, True)])
-async def test_files_become_scarce_at_four_fifths_of_what_may_be_open(used: int, is_told: bool) -> None:
+async def test_open_files_are_reported_as_scarce_at_four_fifths_of_the_limit(
+    used: int, is_told: bool
+) -> None:
     look = partial(machine.check_open_files, lambda: used, lambda: 1_000)
     assert [found.id for found in await look(START)] == ["files.scarce"] * is_told
 
@@ -42,11 +44,11 @@ def made(folder: Path, mode: int, **files: int) -> Path:
     return state
 
 
-async def test_a_closed_folder_is_well_whatever_lies_in_it(tmp_path: Path) -> None:
+async def test_private_state_folder_is_not_reported_despite_readable_files(tmp_path: Path) -> None:
     assert list(await machine.check_folder(made(tmp_path, 0o700, node=0o644), START)) == []
 
 
-async def test_a_group_may_pass_through_to_the_socket_but_not_read_the_files(tmp_path: Path) -> None:
+async def test_state_folder_may_be_entered_by_the_group_but_files_not_read(tmp_path: Path) -> None:
     state = made(tmp_path, 0o750, db=0o600)
     assert list(await machine.check_folder(state, START)) == []
     (state / "db").chmod(0o640)
@@ -55,7 +57,7 @@ async def test_a_group_may_pass_through_to_the_socket_but_not_read_the_files(tmp
     assert f"chmod 0600 {state}/db" in found.fix
 
 
-async def test_an_open_folder_is_reported_with_all_readable_files_in_it(tmp_path: Path) -> None:
+async def test_open_state_folder_is_reported_with_all_readable_files(tmp_path: Path) -> None:
     state = made(tmp_path, 0o755, db=0o644, key=0o600, node=0o604)
     assert [(found.path.name, found.mode, found.expected_mode) for found in machine.exposed_in(state)] == [
         ("state", 0o755, 0o750),
@@ -90,7 +92,7 @@ async def test_a_service_manager_without_a_watchdog_is_reported(
 MINUTE = timedelta(minutes=1)
 
 
-async def test_a_reached_limit_is_reported_with_its_count_and_a_fix() -> None:
+async def test_reached_limit_is_reported_with_the_count_and_a_fix() -> None:
     metrics = Metrics()
     look = machine.check_limits(metrics.reached, lambda: Limits(connections_per_user=3))
     assert list(await look(START)) == []
@@ -107,7 +109,7 @@ async def test_a_reached_limit_is_reported_with_its_count_and_a_fix() -> None:
     assert "hub devices" in found.fix and "hub config set limits.connections_per_user=NUMBER" in found.fix
 
 
-async def test_a_limit_is_no_longer_reported_an_hour_after_it_was_reached() -> None:
+async def test_reached_limit_is_reported_for_one_hour() -> None:
     metrics = Metrics()
     look = machine.check_limits(metrics.reached, Limits)
     metrics.limits_reached.labels("users").inc()
@@ -139,7 +141,7 @@ async def test_every_reported_limit_is_a_limit_of_the_settings() -> None:
     assert "LimitNOFILE=" in files.fix and "limits." not in files.fix + files.explanation
 
 
-async def test_who_is_shut_out_is_named_with_how_long_the_longest_first() -> None:
+async def test_throttled_addresses_are_reported_with_the_longest_wait_first() -> None:
     clock, once = FakeClock(), AttemptLimits(failures=1, wait_s=100.0)
     async with open_store("sqlite://") as store:
         attempts = FailedAttempts(store, clock, kind="operator", limits=once)
@@ -155,7 +157,7 @@ async def test_who_is_shut_out_is_named_with_how_long_the_longest_first() -> Non
     assert list(await look(START)) == []
 
 
-def test_a_broken_service_is_reported_for_an_hour_and_while_it_is_down() -> None:
+def test_broken_service_is_reported_for_an_hour_and_while_down() -> None:
     failures: dict[str, Failures] = {}
     look = partial(check_services, lambda: failures)
     assert list(look(START)) == []

@@ -43,7 +43,7 @@ QUERIES = [(rule["alert"], rule["expr"]) for rule in RULES]
 QUERIES += [("dashboard", expr) for expr in asked_by_the_dashboard()]
 
 
-def test_each_rule_has_a_name_and_each_says_what_is_wrong_and_what_to_do() -> None:
+def test_each_alert_rule_has_a_unique_name_severity_summary_and_action() -> None:
     assert len(RULES) == len({rule["alert"] for rule in RULES}) > 0
     for rule in RULES:
         assert rule["labels"]["severity"] in ("page", "ticket")
@@ -52,7 +52,7 @@ def test_each_rule_has_a_name_and_each_says_what_is_wrong_and_what_to_do() -> No
 
 
 @each(("where", "expr"), QUERIES)
-def test_every_metric_that_is_asked_for_exists(where: str, expr: str) -> None:
+def test_every_metric_of_dashboard_and_alert_queries_exists(where: str, expr: str) -> None:
     known = told()
     asked = set(NAME.findall(re.sub(r'"[^"]*"', "", expr)))
     assert asked, where
@@ -68,7 +68,7 @@ def test_every_query_is_balanced(where: str, expr: str) -> None:
         assert expr.count(opening) == expr.count(closing), where
 
 
-def test_a_rule_asks_for_labels_that_the_metric_has() -> None:
+def test_labels_in_alert_rules_exist_in_the_metrics() -> None:
     (issues,) = [rule["expr"] for rule in RULES if rule["alert"] == "HubHasIssues"]
     assert re.findall(r'severity="(\w+)"', issues) == [Severity.ERROR]
     (runs,) = [rule["expr"] for rule in RULES if rule["alert"] == "HubRunsFail"]

@@ -31,7 +31,7 @@ async def store() -> AsyncIterator[Store]:
         yield opened
 
 
-async def test_a_young_hub_needs_no_backup_and_an_old_one_does(store: Store) -> None:
+async def test_hub_without_a_backup_is_reported_after_eight_days(store: Store) -> None:
     look = partial(records.check_backup, store)
     assert list(await look(START + 8 * DAY)) == []
     (found,) = await look(START + 9 * DAY)
@@ -39,7 +39,7 @@ async def test_a_young_hub_needs_no_backup_and_an_old_one_does(store: Store) -> 
     assert "there is no backup" in found.explanation
 
 
-async def test_a_backup_counts_for_eight_days(store: Store) -> None:
+async def test_backup_older_than_eight_days_is_reported(store: Store) -> None:
     made_at = START + 20 * DAY
     await store.write(audit.append, at=epoch_ms(made_at), actor="operator:0", event="backup.made")
     look = partial(records.check_backup, store)
@@ -109,7 +109,7 @@ async def test_a_large_audit_log_is_checked_in_parts_over_restarts_the_newest_en
     assert list(await look(START)) == []
 
 
-async def test_a_broken_row_is_found_at_the_start_and_within_an_hour_and_is_no_issue_once_corrected(
+async def test_broken_row_is_reported_within_an_hour_until_corrected(
     store: Store,
 ) -> None:
     look = records.check_rows(store)
@@ -147,7 +147,7 @@ async def test_a_database_log_that_grows_without_limit_is_reported(
         (StoreMark(id="s", counter=3), True, "Both agree again: 0 rows were sent again, 0 learnt of"),
     ],
 )
-async def test_a_restored_device_is_reported_until_a_day_after_both_agree(
+async def test_restored_device_is_reported_until_a_day_after_the_agreement(
     store: Store, told: StoreMark, agreed: bool, words: str
 ) -> None:
     at = epoch_ms(START)

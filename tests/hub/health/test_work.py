@@ -31,7 +31,7 @@ from tests.support.schedules import HOUR_S, HOURLY, Desk
 __all__ = ["agent", "bench", "store"]
 
 
-async def test_an_agent_without_quota_is_reported_with_the_time_of_its_recovery(bench: Bench) -> None:
+async def test_exhausted_agent_is_reported_with_the_recovery_time(bench: Bench) -> None:
     look = partial(work.check_agents, bench.store, tuple)
     assert list(await look(START)) == []
     await bench.store.write(
@@ -49,7 +49,7 @@ async def test_an_agent_without_quota_is_reported_with_the_time_of_its_recovery(
     assert f"it is asked again at {back:%Y-%m-%d %H:%M} UTC" in found.explanation
 
 
-async def test_a_used_up_daily_budget_is_reported_with_its_owner_and_its_end(
+async def test_reached_day_budget_is_reported_with_owner_and_end_time(
     bench: Bench,
 ) -> None:
     until = START + timedelta(hours=15)
@@ -64,7 +64,7 @@ async def test_a_used_up_daily_budget_is_reported_with_its_owner_and_its_end(
     assert "runs go on at 2026-01-06 00:00 UTC" in agents_own.explanation
 
 
-async def test_an_agent_held_by_its_budget_is_not_referred_to_its_provider(bench: Bench) -> None:
+async def test_agent_exhausted_by_a_budget_is_reported_with_the_budget_fix(bench: Bench) -> None:
     await bench.store.write(
         agent_states.exhaust,
         bench.agent.id,
@@ -117,7 +117,7 @@ async def test_a_schedule_that_paused_itself_is_reported_and_one_paused_by_a_per
     assert "its runs failed again and again" in found.explanation
 
 
-async def test_a_schedule_is_overdue_while_nothing_decides_its_fire(desk: Desk) -> None:
+async def test_schedule_without_a_decided_fire_is_reported_as_overdue_after_five_minutes(desk: Desk) -> None:
     await desk.declare(HOURLY)
     look = partial(work.check_overdue, desk.store)
     due = START + timedelta(hours=1)
@@ -139,7 +139,7 @@ async def test_a_schedule_is_overdue_while_nothing_decides_its_fire(desk: Desk) 
     assert list(await look(due + timedelta(days=9))) == []
 
 
-async def test_a_schedule_whose_only_time_passed_without_a_run_is_told(desk: Desk) -> None:
+async def test_single_time_schedule_past_without_a_run_is_reported(desk: Desk) -> None:
     await desk.declare(DeclaredSchedule(kind="at", at_ms=epoch_ms(START) - 60_000))
     async with desk.serving():
         (found,) = await work.check_schedules(desk.store, START)
@@ -151,7 +151,7 @@ async def test_a_schedule_whose_only_time_passed_without_a_run_is_told(desk: Des
     assert "2026-01-05 08:59 UTC, which is over" in found.explanation
 
 
-async def test_a_schedule_whose_only_time_started_a_run_is_not_told(desk: Desk) -> None:
+async def test_single_time_schedule_that_started_a_run_is_not_reported(desk: Desk) -> None:
     await desk.declare(DeclaredSchedule(kind="at", at_ms=epoch_ms(START) + 3_600_000))
     async with desk.serving():
         await desk.pass_time(3_600)
@@ -195,7 +195,7 @@ async def test_questions_that_wait_longer_than_a_day_are_reported_once_per_user(
         assert list(await look(START + timedelta(hours=25))) == []
 
 
-async def test_a_folder_that_had_files_and_has_none_is_reported_until_a_run_finds_a_file(
+async def test_emptied_folder_is_reported_until_a_run_finds_a_file(
     bench: Bench,
 ) -> None:
     look = partial(work.check_emptied, bench.store)
@@ -217,7 +217,7 @@ async def test_a_folder_that_had_files_and_has_none_is_reported_until_a_run_find
     assert list(await look(START)) == []
 
 
-async def test_an_absent_device_is_reported_with_its_time_its_runs_and_the_commands(bench: Bench) -> None:
+async def test_absent_device_is_reported_with_time_waiting_runs_and_commands(bench: Bench) -> None:
     assert bench.agent.device_id is not None
     look = partial(doors.check_absence, bench.store)
     await bench.control.submit(bench.agent)

@@ -52,7 +52,7 @@ async def test_a_revoked_token_and_a_token_of_a_revoked_device_are_refused_for_g
         assert (error["code"], close) == ("revoked", CloseCode.REVOKED)
 
 
-async def test_a_token_works_until_it_expires(port: Port) -> None:
+async def test_device_token_is_refused_after_expiry(port: Port) -> None:
     token = await port.pair(expires_at=int(port.clock.now().timestamp() * 1000) + 1_000)
     assert (await answer_to(port, token))[0]["type"] == "welcome"
     port.clock.advance(2)
@@ -87,7 +87,7 @@ async def test_a_network_that_fails_ten_times_in_a_minute_waits_five_minutes_the
     ) == ("auth_failed", 2)
 
 
-async def test_a_good_token_gets_in_while_its_network_waits_and_ends_no_wait(port: Port) -> None:
+async def test_valid_token_is_accepted_from_a_throttled_network_without_ending_the_wait(port: Port) -> None:
     token = await port.pair()
     for _ in range(10):
         await answer_to(port, "hub_dev_guess")
@@ -106,7 +106,7 @@ async def test_a_good_token_between_two_guesses_does_not_switch_the_limiter_off(
     assert (answers[9]["type"], answers[-1]["code"]) == ("welcome", "rate_limited")
 
 
-async def test_refusals_are_audited_once_a_minute_with_a_count(port: Port) -> None:
+async def test_refused_logins_are_audited_once_a_minute_with_a_count(port: Port) -> None:
     for _ in range(3):
         await answer_to(port, "hub_dev_guess")
     port.clock.advance(60)
@@ -118,7 +118,7 @@ async def test_refusals_are_audited_once_a_minute_with_a_count(port: Port) -> No
     ]
 
 
-async def test_a_device_is_online_in_the_database_while_it_is_connected(port: Port) -> None:
+async def test_connected_device_is_online_in_the_database_with_a_new_epoch(port: Port) -> None:
     for epoch in (1, 2):
         async with port.device() as device:
             assert device.welcome["epoch"] == epoch
@@ -127,7 +127,7 @@ async def test_a_device_is_online_in_the_database_while_it_is_connected(port: Po
         await left(port)
 
 
-async def test_a_device_that_another_hub_process_had_is_reported_with_that_process(port: Port) -> None:
+async def test_takeover_from_another_hub_process_is_reported_with_the_process(port: Port) -> None:
     taken: list[tuple[DeviceId, int, BootId]] = []
     port.judge.on_taken = lambda *one: taken.append(one)
     async with port.device():
@@ -149,7 +149,7 @@ async def connectivity(port: Port) -> str:
     return (await port.store.read(devices.get_device, DeviceId("laptop"))).connectivity
 
 
-async def test_a_device_taken_over_six_times_in_a_minute_stays_where_it_is_for_five(port: Port) -> None:
+async def test_device_takeover_is_refused_for_five_minutes_after_six_a_minute(port: Port) -> None:
     async with AsyncExitStack() as opened:
         token = await port.pair()
         for _ in range(7):
@@ -172,7 +172,7 @@ async def test_a_device_taken_over_six_times_in_a_minute_stays_where_it_is_for_f
         assert await present.closed() == CloseCode.REPLACED
 
 
-async def test_a_device_that_has_left_is_not_taken_over_when_it_comes_back(port: Port) -> None:
+async def test_reconnects_of_a_disconnected_device_do_not_count_as_takeovers(port: Port) -> None:
     async with AsyncExitStack() as opened:
         token = await port.pair()
         for _ in range(7):
@@ -221,7 +221,7 @@ async def keyed_device(port: Port, key: KeyPair) -> DeviceId:
     return DeviceId("desk")
 
 
-async def test_naming_the_key_of_a_device_does_not_lock_it_out(port: Port) -> None:
+async def test_forged_proofs_for_a_device_key_do_not_block_the_device(port: Port) -> None:
     key = KeyPair(1)
     desk = await keyed_device(port, key)
     forged = signed_by(key, hub_id="another hub")
@@ -230,7 +230,7 @@ async def test_naming_the_key_of_a_device_does_not_lock_it_out(port: Port) -> No
     assert (await port.judge.admit(knock(port, "192.0.2.99", identity=signed_by(key)))).device_id == desk
 
 
-async def test_a_good_key_gets_in_while_its_network_waits_and_a_new_one_may_not_ask(port: Port) -> None:
+async def test_throttled_network_admits_a_known_key_but_refuses_pairing(port: Port) -> None:
     key, new = KeyPair(1), KeyPair(2)
     desk = await keyed_device(port, key)
     for _ in range(10):
@@ -245,7 +245,7 @@ async def test_a_good_key_gets_in_while_its_network_waits_and_a_new_one_may_not_
     ) == (desk, "pairing_required")
 
 
-async def test_a_revoked_key_that_is_shown_from_many_networks_has_to_wait(port: Port) -> None:
+async def test_revoked_key_used_from_many_networks_is_rate_limited(port: Port) -> None:
     key = KeyPair(1)
     await keyed_device(port, key)
     await port.store.write(tokens.revoke_key, key_id(key.public), at=AT_MS, actor="operator:0")
@@ -267,27 +267,27 @@ async def test_a_device_whose_clock_is_off_is_accepted_and_the_difference_is_log
     assert told == [{"connection_id": "c-1", "seconds": seconds} for seconds in (61, -7_200)]
 
 
-async def test_a_key_that_guesses_invitations_from_many_networks_has_to_wait(port: Port) -> None:
+async def test_key_guessing_invitations_from_many_networks_is_rate_limited(port: Port) -> None:
     guess = {"identity": signed_by(KeyPair(1)), "invitation": "hub_inv_guess"}
     told = [await refused(port, f"192.0.2.{number}", **guess) for number in range(11)]
     assert told == ["auth_failed"] * 10 + ["rate_limited"]
 
 
-async def test_a_revoked_token_that_is_tried_from_many_networks_has_to_wait(port: Port) -> None:
+async def test_revoked_token_used_from_many_networks_is_rate_limited(port: Port) -> None:
     token = await port.pair()
     await port.store.write(DEVICE_TOKENS.revoke, TokenId(f"t-{token}"), at=AT_MS, actor="hub")
     told = [await refused(port, f"192.0.2.{number}", token=token) for number in range(11)]
     assert told == ["revoked"] * 10 + ["rate_limited"]
 
 
-async def test_who_goes_on_guessing_while_it_waits_is_not_made_to_wait_longer(port: Port) -> None:
+async def test_guesses_during_the_wait_do_not_extend_the_wait(port: Port) -> None:
     told = [await refused(port, "192.0.2.7", token="hub_dev_guess") for _ in range(25)]
     assert told == ["auth_failed"] * 10 + ["rate_limited"] * 15
     port.clock.advance(300)
     assert await refused(port, "192.0.2.7", token="hub_dev_guess") == "auth_failed"
 
 
-async def test_other_limits_hold_from_the_next_hello_on(port: Port) -> None:
+async def test_changed_attempt_limits_apply_from_the_next_hello(port: Port) -> None:
     await answer_to(port, "hub_dev_guess")
     port.judge.failed.limits = AttemptLimits(failures=2, wait_s=7)
     await answer_to(port, "hub_dev_guess")

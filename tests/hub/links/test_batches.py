@@ -46,7 +46,9 @@ async def device(port: Port) -> AsyncIterator[RawDevice]:
         yield opened
 
 
-async def test_calls_go_together_and_are_answered_together(port: Port, device: RawDevice) -> None:
+async def test_batch_calls_are_sent_in_one_frame_and_answered_separately(
+    port: Port, device: RawDevice
+) -> None:
     async with asking(port, *IDS) as outcomes:
         frame = await device.hear()
         await device.say(type="tool_results", results=[result("c-3"), result("c-1")])
@@ -56,7 +58,7 @@ async def test_calls_go_together_and_are_answered_together(port: Port, device: R
     assert port.count("hub_call_duration_seconds_count", action="insert", outcome="answered") == 3
 
 
-async def test_a_device_that_does_not_know_it_gets_each_call_in_a_frame_of_its_own(port: Port) -> None:
+async def test_device_without_batch_capability_gets_each_call_in_a_separate_frame(port: Port) -> None:
     async with port.device() as device:
         async with asking(port, *IDS) as outcomes:
             for _ in IDS:
@@ -64,7 +66,7 @@ async def test_a_device_that_does_not_know_it_gets_each_call_in_a_frame_of_its_o
         assert outcomes == [Answer(result={"ok": True})] * 3
 
 
-async def test_a_call_of_a_batch_that_is_refused_or_not_answered_leaves_the_others_as_they_are(
+async def test_refused_or_late_call_does_not_affect_others_of_the_batch(
     port: Port, device: RawDevice
 ) -> None:
     async with asking(port, *IDS, wait_ms=2_000) as outcomes:
@@ -80,7 +82,7 @@ async def test_a_call_of_a_batch_that_is_refused_or_not_answered_leaves_the_othe
     await until(lambda: port.count("hub_frames_dropped_total", reason="unknown_call") == 1)
 
 
-async def test_answers_that_came_before_the_end_of_the_connection_count(
+async def test_answers_received_before_the_connection_ended_are_returned(
     port: Port, device: RawDevice
 ) -> None:
     async with asking(port, *IDS) as outcomes:
@@ -93,7 +95,7 @@ async def test_answers_that_came_before_the_end_of_the_connection_count(
     assert isinstance(lost, LinkLost) and isinstance(lost_too, LinkLost)
 
 
-async def test_a_batch_with_more_calls_than_may_be_open_is_not_sent() -> None:
+async def test_batch_above_the_pending_calls_limit_is_not_sent() -> None:
     limits = LinkLimits(pending_calls=2)
     async with open_port(limits=limits) as port, port.device(capabilities=BATCHES):
         with pytest.raises(TooManyCalls):
@@ -101,7 +103,7 @@ async def test_a_batch_with_more_calls_than_may_be_open_is_not_sent() -> None:
         assert port.count("hub_limits_reached_total", limit="pending_calls") == 1
 
 
-async def test_of_answers_in_batches_only_those_to_open_calls_were_asked_for() -> None:
+async def test_batched_answers_without_an_open_call_are_throttled() -> None:
     limits = LinkLimits(close_s=1.0, frames_per_s=20.0)
     async with open_port(limits=limits) as port, port.device(capabilities=BATCHES) as device:
         for number in range(60):
@@ -135,7 +137,7 @@ _MANY = json.dumps([{"id": f"c-{number}"} for number in range(MAX_BATCH_CALLS + 
     ],
     ids=["none", "many", "no object", "no id", "two ids", "long"],
 )
-async def test_a_malformed_batch_ends_the_connection_and_answers_nothing(
+async def test_malformed_batch_of_results_ends_the_connection(
     port: Port, device: RawDevice, results: str, code: str
 ) -> None:
     async with asking(port, "c-1") as outcomes:

@@ -80,7 +80,7 @@ async def test_a_call_is_answered(port: Port, device: RawDevice) -> None:
         {"id": "c-1", "result": {"error": "disk full"}},
     ],
 )
-async def test_a_device_may_refuse_a_call_in_any_of_the_known_spellings(
+async def test_refused_call_is_recognized_in_each_spelling(
     port: Port, device: RawDevice, spelled: dict[str, object]
 ) -> None:
     async with calling(port.link()) as outcomes:
@@ -91,7 +91,7 @@ async def test_a_device_may_refuse_a_call_in_any_of_the_known_spellings(
     assert (answer.error.code, answer.error.message) == ("device_error", "disk full")
 
 
-async def test_many_calls_are_in_flight_at_once_and_each_gets_its_own_answer(
+async def test_parallel_calls_up_to_the_limit_are_answered_in_any_order(
     port: Port, device: RawDevice
 ) -> None:
     async with calling(port.link(), *(make_call(f"c-{n}") for n in range(MAX_PENDING_CALLS))) as outcomes:
@@ -104,9 +104,7 @@ async def test_many_calls_are_in_flight_at_once_and_each_gets_its_own_answer(
     assert outcomes == [OK] * MAX_PENDING_CALLS
 
 
-async def test_a_call_without_an_answer_times_out_and_its_late_answer_is_dropped(
-    port: Port, device: RawDevice
-) -> None:
+async def test_late_answer_to_a_timed_out_call_is_dropped(port: Port, device: RawDevice) -> None:
     async with calling(port.link(), make_call(deadline_ms=2_000)) as outcomes:
         await device.hear()
         await port.clock.pass_time(2.5)
@@ -125,9 +123,7 @@ async def test_an_action_that_the_device_does_not_list_is_not_sent(port: Port) -
             await link.call(make_call(action=Action.BROWSER_OPEN))
 
 
-async def test_a_device_replaced_in_the_middle_of_a_call_gives_the_call_up_at_once(
-    port: Port, device: RawDevice
-) -> None:
+async def test_takeover_during_a_call_fails_the_call_at_once(port: Port, device: RawDevice) -> None:
     link = port.link()
     async with calling(link) as outcomes:
         await device.hear()
@@ -163,7 +159,7 @@ async def test_a_close_by_the_device_is_distinguished_from_a_broken_connection(p
     assert reasons == ["device_closed", "connection_lost"]
 
 
-async def test_a_run_comes_back_as_a_stream(port: Port) -> None:
+async def test_run_frames_of_a_device_are_received_as_a_stream(port: Port) -> None:
     async with port.device(capabilities=("agent_data.credit",)) as device:
         async with port.link().open_run(make_run(credit=1)) as stream:
             run = await device.hear()
@@ -181,7 +177,9 @@ async def test_a_run_comes_back_as_a_stream(port: Port) -> None:
         assert port.count("hub_frames_dropped_total", reason="stale_fence") == 1
 
 
-async def test_a_run_that_is_left_early_is_cancelled_at_the_device(port: Port, device: RawDevice) -> None:
+async def test_closing_a_run_stream_early_cancels_the_run_at_the_device(
+    port: Port, device: RawDevice
+) -> None:
     async with port.link().open_run(make_run()):
         await device.hear()
     assert {("type", "agent_cancel"), ("run_id", "r-1"), ("fence", 3)} <= (await device.hear()).items()
@@ -189,7 +187,7 @@ async def test_a_run_that_is_left_early_is_cancelled_at_the_device(port: Port, d
     await until(lambda: port.count("hub_frames_dropped_total", reason="unknown_run") == 1)
 
 
-async def test_a_full_stream_does_not_keep_an_answer_from_being_read() -> None:
+async def test_answer_behind_a_full_run_stream_is_read() -> None:
     """The deadlock by design: nobody reads the stream until a call behind its data is answered."""
     limits = replace(UNHURRIED, spool_memory_bytes=10_000)
     async with open_port(limits=limits) as port, port.device() as device:
@@ -246,7 +244,7 @@ def not_reading(socket: ClientConnection) -> Iterator[None]:
         socket.transport.abort()  # or its own closing handshake would wait for what it does not read
 
 
-async def test_a_device_that_never_reads_is_cut_and_the_others_go_on(port: Port) -> None:
+async def test_device_that_never_reads_is_disconnected_and_others_are_served(port: Port) -> None:
     async with port.device("other") as other, port.device("stuck") as stuck:
         link = port.link("stuck")
         with not_reading(stuck.socket):
@@ -273,7 +271,7 @@ async def test_a_device_that_never_reads_is_cut_and_the_others_go_on(port: Port)
         ) == (DeviceLost(DeviceId("stuck"), 1, "slow_consumer"), 1, 1)
 
 
-async def test_a_slow_device_that_reads_at_last_gets_the_reason_of_the_close(
+async def test_slow_device_reading_late_gets_the_close_code_slow_consumer(
     port: Port, device: RawDevice
 ) -> None:
     device.socket.transport.pause_reading()
@@ -283,7 +281,7 @@ async def test_a_slow_device_that_reads_at_last_gets_the_reason_of_the_close(
     assert await device.closed() == CloseCode.SLOW_CONSUMER
 
 
-async def test_a_device_that_reads_again_in_time_stays(port: Port, device: RawDevice) -> None:
+async def test_slow_device_that_reads_in_time_remains_connected(port: Port, device: RawDevice) -> None:
     device.socket.transport.pause_reading()
     link = port.link()
     await fill(link)
@@ -302,7 +300,7 @@ async def test_a_device_that_reads_again_in_time_stays(port: Port, device: RawDe
     assert port.roster.find(link.device_id) is link
 
 
-async def test_a_request_goes_up_and_its_response_down(port: Port, device: RawDevice) -> None:
+async def test_device_request_is_routed_and_the_response_is_sent_back(port: Port, device: RawDevice) -> None:
     await device.say(type="request", id="q-1", method="agents.list")
     await until(lambda: isinstance(port.events[-1], RequestReceived))
     event = port.events[-1]
@@ -311,7 +309,7 @@ async def test_a_request_goes_up_and_its_response_down(port: Port, device: RawDe
     assert await device.hear() == {"type": "response", "id": "q-1", "result": {"agents": []}}
 
 
-async def test_a_device_that_had_sent_heartbeats_and_stops_is_reported_silent_and_stays(
+async def test_missing_heartbeats_are_reported_without_disconnecting_the_device(
     port: Port, device: RawDevice
 ) -> None:
     await device.say(type="heartbeat", agents=[{"agent_id": "a-1", "status": "busy"}])
@@ -322,13 +320,13 @@ async def test_a_device_that_had_sent_heartbeats_and_stops_is_reported_silent_an
     assert port.events[told:] == [AgentsSilent(port.link())]
 
 
-async def test_what_is_no_frame_ends_the_connection_in_words(port: Port, device: RawDevice) -> None:
+async def test_malformed_frame_ends_the_connection_with_bad_frame(port: Port, device: RawDevice) -> None:
     await device.socket.send("{")
     assert ((await device.hear())["code"], await device.closed()) == ("bad_frame", CloseCode.BAD_FRAME)
     assert json.loads(device.socket.close_reason or "") == {"r": "bad_frame"}
 
 
-async def test_an_unknown_frame_type_is_answered_with_an_error_and_changes_nothing(
+async def test_unknown_frame_type_is_answered_with_an_error_without_disconnection(
     port: Port, device: RawDevice
 ) -> None:
     await device.say(type="from_the_future")
@@ -383,9 +381,7 @@ def dear(port: Port, share: float) -> None:
     loop.charge(f"device:{port.link().device_id}", share * OVER_S)
 
 
-async def test_a_device_that_takes_more_of_the_loop_than_its_share_is_read_later(
-    port: Port, device: RawDevice
-) -> None:
+async def test_device_above_the_loop_share_is_read_later(port: Port, device: RawDevice) -> None:
     dear(port, 1.05 * SHARE)
     await device.say(type="request", id="q-1", method="agents.list")
     await until(lambda: port.count("hub_limits_reached_total", limit="loop_share") > 0)
@@ -406,7 +402,7 @@ async def test_a_device_that_uses_far_too_much_time_is_disconnected_with_the_rea
     assert device.socket.close_code == CloseCode.OVERLOADED
 
 
-async def test_a_read_that_takes_long_goes_on_in_another_turn_and_in_order(
+async def test_long_read_continues_in_a_later_loop_turn_in_order(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(transport, "MOST_TURN_S", -1.0)
@@ -420,7 +416,9 @@ async def test_a_read_that_takes_long_goes_on_in_another_turn_and_in_order(
         assert [one for one in asked if one[0] == name] == [f"{name}-{number}" for number in range(60)]
 
 
-async def test_devices_share_the_time_of_long_reads_in_a_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_time_of_long_reads_is_shared_by_devices_in_a_loop_turn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(transport, "MOST_TURN_S", -1.0)
     turn, loop = transport._Turn(), asyncio.get_running_loop()
     for _ in range(2):
@@ -454,7 +452,7 @@ def opened(
         calls.close(call_id)
 
 
-async def test_an_answer_goes_to_the_call_with_its_id() -> None:
+async def test_answer_is_given_to_the_call_with_the_same_id() -> None:
     calls, _ = pending_calls()
     got: dict[str, Answer | DeliveryError] = {}
 
@@ -472,7 +470,7 @@ async def test_an_answer_goes_to_the_call_with_its_id() -> None:
     assert got == {"c-1": DONE, "c-2": refused}
 
 
-async def test_a_doubled_answer_changes_nothing() -> None:
+async def test_second_answer_to_a_call_is_ignored() -> None:
     calls, _ = pending_calls()
     with opened(calls, "c-1") as answer:
         assert calls.settle("c-1", DONE)
@@ -481,7 +479,7 @@ async def test_a_doubled_answer_changes_nothing() -> None:
     assert not calls.settle("c-1", DONE)
 
 
-async def test_ten_thousand_answers_with_unknown_ids_leave_nothing_behind() -> None:
+async def test_answers_with_unknown_ids_use_no_memory() -> None:
     calls, wheel = pending_calls()
     assert not any(calls.settle(f"c-{number}", DONE) for number in range(10_000))
     assert len(calls) == len(wheel) == 0
@@ -499,7 +497,7 @@ async def test_a_call_without_an_answer_times_out() -> None:
     assert not calls.settle("c-1", DONE)
 
 
-async def test_of_many_calls_each_times_out_at_its_own_deadline_by_one_entry_of_the_wheel() -> None:
+async def test_batch_calls_time_out_separately_with_one_wheel_entry() -> None:
     clock = FakeClock()
     calls, wheel = pending_calls(clock)
     began = clock.monotonic()
@@ -516,7 +514,7 @@ async def test_of_many_calls_each_times_out_at_its_own_deadline_by_one_entry_of_
     assert len(wheel) == 0
 
 
-async def test_when_the_connection_ends_every_open_call_ends_at_once() -> None:
+async def test_open_calls_fail_at_once_when_the_connection_ends() -> None:
     calls, wheel = pending_calls()
     ended: list[str] = []
 
@@ -538,7 +536,7 @@ async def test_when_the_connection_ends_every_open_call_ends_at_once() -> None:
     assert not gone.value.dispatched
 
 
-async def test_a_call_too_many_is_refused_until_one_is_settled() -> None:
+async def test_call_beyond_the_pending_limit_is_refused_until_another_is_settled() -> None:
     calls, _ = pending_calls(most=2)
     with opened(calls, "c-1"), opened(calls, "c-2"):
         with pytest.raises(TooManyCalls), opened(calls, "c-3"):
@@ -549,7 +547,7 @@ async def test_a_call_too_many_is_refused_until_one_is_settled() -> None:
         assert len(calls) == 1
 
 
-async def test_the_same_id_may_be_asked_over_a_newer_connection_while_the_old_one_ends() -> None:
+async def test_call_id_may_be_reused_over_a_newer_connection() -> None:
     old, wheel = pending_calls()
     new = PendingCalls(wheel, FakeClock())
     with opened(old, "c-1") as lost, opened(new, "c-1") as answer:
@@ -612,7 +610,7 @@ both = pytest.mark.parametrize("made", [over_a_socket, from_a_list])
 
 
 @both
-async def test_a_link_says_what_its_device_can(made: Made) -> None:
+async def test_link_reports_the_capabilities_of_the_device(made: Made) -> None:
     async with made() as (link, _):
         assert (link.device_id, link.user_id, link.epoch) == ("laptop", "anna", 1)
         able = {name: link.can(name) for name in ("insert", "tool.insert", "user.ask", "browser.open")}
@@ -627,13 +625,13 @@ async def test_a_call_over_a_link_has_one_answer(made: Made) -> None:
 
 
 @both
-async def test_a_run_over_a_link_is_a_stream_that_stops_after_its_last_frame(made: Made) -> None:
+async def test_stream_of_a_run_ends_after_the_complete_frame(made: Made) -> None:
     async with made() as (link, _), link.open_run(SHORT_RUN) as stream:
         assert [frame async for frame in stream] == [PIECE, COMPLETE]
 
 
 @both
-async def test_a_link_that_is_cut_ends_what_waits_and_refuses_what_comes(made: Made) -> None:
+async def test_cut_link_fails_open_calls_and_refuses_later_frames(made: Made) -> None:
     async with made() as (link, cut):
         await link.call(make_call("c-1"))
         async with calling(link, make_call("c-2")) as outcomes:
@@ -657,7 +655,7 @@ def query(table: str) -> ToolCall:
     return ToolCall(id=f"q-{table}", action=Action.QUERY, table=table, data=APPROVED)
 
 
-async def test_a_call_that_the_owner_does_not_grant_is_refused_before_it_is_sent(
+async def test_call_without_a_grant_of_the_owner_is_refused_without_sending(
     port: Port, stranger: RawDevice
 ) -> None:
     await stranger.greet(await port.pair(), grants=[READ_TASKS, {"name": "of.later"}])

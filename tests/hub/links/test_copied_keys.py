@@ -35,7 +35,7 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any], bool, bool]] = {
 }
 
 
-async def test_two_programs_with_one_credential_are_an_issue_and_a_reconnect_is_none() -> None:
+async def test_credential_used_by_two_programs_is_an_issue() -> None:
     seen: dict[str, bool] = {}
     for name, (older, newer, answers, are_two) in CASES.items():
         async with open_port() as port:
@@ -61,7 +61,7 @@ async def test_two_programs_with_one_credential_are_an_issue_and_a_reconnect_is_
     assert seen == {name: are_two for name, (*_, are_two) in CASES.items()}
 
 
-async def test_the_machine_that_does_not_keep_the_device_is_refused_and_the_other_one_let_in() -> None:
+async def test_only_the_machine_chosen_for_a_copied_key_is_admitted() -> None:
     for called, is_first_kept in (("store-a"[-6:], True), ("b", False)):
         async with open_port() as port:
             token = await port.pair()
@@ -80,7 +80,7 @@ async def test_the_machine_that_does_not_keep_the_device_is_refused_and_the_othe
                     assert is_kept or "another machine keeps this key" in str(answer["message"])
 
 
-async def test_a_word_that_names_no_machine_keeps_none(port: Port) -> None:
+async def test_choosing_a_machine_for_a_key_without_copies_is_refused(port: Port) -> None:
     await port.pair()
     try:
         await keep(port, "a")

@@ -38,9 +38,7 @@ async def moves(hearers: Hearers, times: int = 1) -> list[bool]:
     return queued
 
 
-async def test_a_device_gets_events_of_its_subscriptions_in_order(
-    hearers: Hearers, link: HearingLink
-) -> None:
+async def test_device_receives_subscribed_events_in_order(hearers: Hearers, link: HearingLink) -> None:
     async with served(hearers.events):
         for n in range(3):
             assert hearers.events.queue(LAPTOP, MOVED, {"n": n})
@@ -73,7 +71,7 @@ async def test_a_device_that_lists_a_capability_gets_the_event_of_that_name(hear
         (["run.moved", "run.*"], ["run.moved", "run.queued"]),
     ],
 )
-async def test_events_are_selected_singly_by_kind_or_all_at_once(
+async def test_events_are_subscribed_by_name_by_kind_or_by_wildcard(
     hearers: Hearers, names: list[str], heard: list[str]
 ) -> None:
     link = hearers.enter("laptop")
@@ -84,7 +82,9 @@ async def test_events_are_selected_singly_by_kind_or_all_at_once(
 
 
 @pytest.mark.parametrize("name", ["agent.mooved", "nobody.*", "", "*.*", "agent.", ".*"])
-async def test_a_name_that_is_none_is_refused_and_nothing_changes(hearers: Hearers, name: str) -> None:
+async def test_subscription_with_an_unknown_event_name_is_refused_entirely(
+    hearers: Hearers, name: str
+) -> None:
     link = hearers.enter("laptop")
     for asked in (hearers.events.subscribe, hearers.events.unsubscribe):
         with pytest.raises(
@@ -94,7 +94,9 @@ async def test_a_name_that_is_none_is_refused_and_nothing_changes(hearers: Heare
     assert not hearers.events.is_subscribed(LAPTOP, MOVED)
 
 
-async def test_a_new_connection_begins_anew(hearers: Hearers, link: HearingLink) -> None:
+async def test_new_connection_has_no_subscriptions_and_restarts_the_seq(
+    hearers: Hearers, link: HearingLink
+) -> None:
     async with served(hearers.events):
         await moves(hearers)
         newer = hearers.enter("laptop", epoch=2)
@@ -105,9 +107,7 @@ async def test_a_new_connection_begins_anew(hearers: Hearers, link: HearingLink)
     assert (seqs(link), seqs(newer)) == ([1], [1])
 
 
-async def test_what_cannot_wait_any_more_is_lost_and_leaves_a_gap(
-    hearers: Hearers, link: HearingLink
-) -> None:
+async def test_events_beyond_the_queue_limit_leave_a_gap_in_seq(hearers: Hearers, link: HearingLink) -> None:
     hearers.events.most = 2
     async with served(hearers.events):
         assert await moves(hearers, 4) == [True, True, False, False]
@@ -115,7 +115,7 @@ async def test_what_cannot_wait_any_more_is_lost_and_leaves_a_gap(
     assert (seqs(link), hearers.lost) == ([1, 2, 5], 2)
 
 
-async def test_a_device_that_does_not_read_loses_events_and_keeps_its_connection(
+async def test_device_that_does_not_read_loses_events_without_disconnection(
     hearers: Hearers, link: HearingLink
 ) -> None:
     async with served(hearers.events):
@@ -137,7 +137,9 @@ async def test_an_event_without_data_leaves_a_gap(hearers: Hearers, link: Hearin
     assert seqs(link) == [2]
 
 
-async def test_a_device_that_leaves_takes_what_waits_along(hearers: Hearers, link: HearingLink) -> None:
+async def test_queued_events_of_a_disconnected_device_are_dropped(
+    hearers: Hearers, link: HearingLink
+) -> None:
     phone = hearers.enter("phone")
     hearers.events.subscribe(phone, ["*"])
     hearers.events.queue(LAPTOP, MOVED, {})

@@ -49,7 +49,7 @@ def welcomed(gate: Gate, network: str = "10.0.0.1") -> Place:
     return place
 
 
-def test_there_are_so_many_connections_of_a_network_and_so_many_in_all() -> None:
+def test_gate_limits_connections_per_network_and_in_total() -> None:
     gate, metrics = make_gate(replace(ROOMY, connections=3, connections_per_network=2))
     places = [gate.enter("10.0.0.1"), gate.enter("10.0.0.1")]
     turned = turned_away(gate)
@@ -63,7 +63,7 @@ def test_there_are_so_many_connections_of_a_network_and_so_many_in_all() -> None
     assert count("hub_limits_reached_total", {"limit": "connections"}) == 1
 
 
-def test_a_place_is_left_once_and_its_network_is_forgotten_with_it() -> None:
+def test_gate_place_left_twice_is_counted_once() -> None:
     gate, _ = make_gate(replace(ROOMY, connections_per_network=1, strangers_per_network=1))
     for _ in range(3):
         place = gate.enter("10.0.0.1")
@@ -75,7 +75,7 @@ def test_a_place_is_left_once_and_its_network_is_forgotten_with_it() -> None:
     assert (len(gate), gate.strangers) == (0, 0)
 
 
-def test_strangers_are_few_and_who_was_welcomed_is_none_any_more() -> None:
+def test_gate_limits_strangers_and_does_not_count_vouched_connections() -> None:
     gate, _ = make_gate(replace(ROOMY, strangers=3, strangers_per_network=2))
     first, _ = gate.enter("10.0.0.1"), gate.enter("10.0.0.1")
     turned = turned_away(gate)
@@ -86,7 +86,7 @@ def test_strangers_are_few_and_who_was_welcomed_is_none_any_more() -> None:
     assert turned_away(gate, "10.0.0.3").limit == "strangers"
 
 
-def test_a_new_connection_gets_the_place_of_the_oldest_stranger_that_does_not_wait_for_the_hub() -> None:
+def test_new_connection_evicts_the_oldest_stranger_that_owes_a_hello() -> None:
     closed: list[str] = []
 
     def stranger(name: str, network: str, *, waits_for_hub: bool = False) -> None:
@@ -117,7 +117,7 @@ def test_a_new_connection_gets_the_place_of_the_oldest_stranger_that_does_not_wa
     assert count("hub_limits_reached_total", {"limit": "strangers"}) == 2
 
 
-def test_connections_of_a_network_may_come_in_a_burst_and_then_one_after_the_other() -> None:
+def test_gate_admits_a_burst_of_a_network_and_then_the_rate() -> None:
     clock = FakeClock()
     gate, _ = make_gate(replace(ROOMY, new_at_once=3, new_per_s=2.0), clock)
     for _ in range(3):
@@ -130,7 +130,7 @@ def test_connections_of_a_network_may_come_in_a_burst_and_then_one_after_the_oth
     assert turned_away(gate).reason == ErrorCode.RATE_LIMITED
 
 
-def test_a_connection_through_a_proxy_is_counted_once_its_network_is_known() -> None:
+def test_proxied_connection_counts_for_the_network_after_naming() -> None:
     gate, _ = make_gate(replace(ROOMY, connections_per_network=1))
     first, second = gate.enter(None), gate.enter(None)
     first.name("10.0.0.1")
@@ -142,7 +142,7 @@ def test_a_connection_through_a_proxy_is_counted_once_its_network_is_known() -> 
     assert (len(gate), gate.strangers) == (0, 0)
 
 
-def test_limits_may_change_and_who_is_here_stays() -> None:
+def test_lowered_connection_limit_refuses_only_new_connections() -> None:
     gate, _ = make_gate()
     places = [gate.enter("10.0.0.1") for _ in range(3)]
     gate.limits = replace(ROOMY, connections_per_network=2)
@@ -150,7 +150,7 @@ def test_limits_may_change_and_who_is_here_stays() -> None:
     assert len(gate) == len(places)
 
 
-def test_there_are_never_more_connections_than_files(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gate_limits_connections_to_the_open_file_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hub.open_files.limit", lambda: 1_000)
     gate, _ = make_gate(replace(ROOMY, connections=10_000, spare_files=256))
     assert gate.most == 1_000 - 250  # of few files a quarter is spared
@@ -208,7 +208,7 @@ async def test_failures_that_are_too_old_do_not_count(store: Store) -> None:
     assert failed.wait_s("192.0.2.7") == 300
 
 
-async def test_the_wait_doubles_up_to_an_hour_and_begins_anew_after_a_quiet_one(store: Store) -> None:
+async def test_failure_wait_doubles_up_to_an_hour_and_resets_when_quiet(store: Store) -> None:
     clock = FakeClock()
     failed = counter(store, clock)
     waits = []
@@ -222,7 +222,7 @@ async def test_the_wait_doubles_up_to_an_hour_and_begins_anew_after_a_quiet_one(
     assert failed.wait_s("192.0.2.7") == 300
 
 
-async def test_one_party_does_not_make_another_wait(store: Store) -> None:
+async def test_failed_attempts_of_one_party_do_not_delay_another(store: Store) -> None:
     failed = counter(store, FakeClock())
     await fail(failed)
     assert (failed.wait_s("192.0.2.8"), list(failed.waiting())) == (0, [("192.0.2.7", 300)])
@@ -237,7 +237,7 @@ async def test_failed_attempts_of_many_addresses_are_remembered_in_bounded_space
     assert len(kept) <= 31
 
 
-async def test_a_wait_outlives_a_restart_and_is_not_longer_by_failures_during_it(store: Store) -> None:
+async def test_wait_after_failed_attempts_survives_a_restart_and_is_not_extended(store: Store) -> None:
     clock = FakeClock()
     await fail(counter(store, clock))
     clock.advance(100)
@@ -262,7 +262,7 @@ async def test_attempts_that_are_spread_over_hubs_count_together(postgres: Postg
         assert all(hub.wait_s("192.0.2.7") for hub in hubs)
 
 
-async def test_attempts_at_once_at_several_hubs_are_each_counted(postgres: Postgres) -> None:
+async def test_parallel_failed_attempts_at_two_hubs_are_all_counted(postgres: Postgres) -> None:
     with postgres.database() as url:
         async with open_store(url) as one, open_store(url) as another:
             limits = AttemptLimits(failures=40)
@@ -276,7 +276,7 @@ async def test_attempts_at_once_at_several_hubs_are_each_counted(postgres: Postg
             assert hubs[0].wait_s("all") > 0
 
 
-async def test_a_hub_whose_database_is_away_counts_alone() -> None:
+async def test_failed_attempts_are_counted_without_a_database() -> None:
     async with open_store("sqlite://") as store:
         failed = counter(store, FakeClock())
     await fail(failed)
@@ -294,7 +294,7 @@ async def test_a_hub_whose_database_is_away_counts_alone() -> None:
         ("local", "local"),
     ],
 )
-def test_an_address_counts_as_the_network_that_one_party_holds(address: str, network: str) -> None:
+def test_network_of_an_address_is_the_prefix_of_one_party(address: str, network: str) -> None:
     assert network_of(address) == network
 
 
@@ -336,7 +336,7 @@ def bell(wheel: DeadlineWheel, clock: FakeClock) -> Bell:
     return Bell(wheel, clock)
 
 
-def test_a_deadline_is_never_noticed_early_and_at_most_a_tick_late(
+def test_deadline_fires_never_early_and_at_most_a_tick_late(
     clock: FakeClock, wheel: DeadlineWheel, bell: Bell
 ) -> None:
     deadline = clock.monotonic() + 1.1
@@ -374,7 +374,7 @@ def test_a_timer_callback_may_set_another_deadline(clock: FakeClock, wheel: Dead
     assert len(bell.rang_at) == 3
 
 
-async def test_the_wheel_turns_by_itself_while_it_is_served(
+async def test_served_deadline_wheel_fires_a_timer_after_the_deadline(
     clock: FakeClock, wheel: DeadlineWheel, bell: Bell
 ) -> None:
     async with served(wheel):

@@ -30,7 +30,7 @@ def test_headers_given_twice_are_one_list() -> None:
     assert PROXIES.client("10.0.0.2", {"X-Forwarded-For": ["203.0.113.7", "10.0.0.9"]}) == "203.0.113.7"
 
 
-def test_without_a_word_of_it_the_other_end_is_the_client() -> None:
+def test_client_address_without_forwarding_headers_is_the_peer() -> None:
     assert (PROXIES.client("10.0.0.2", {}), PROXIES.client("10.0.0.2", {"X-Forwarded-Proto": ["https"]})) == (
         "10.0.0.2",
         "10.0.0.2",
@@ -54,12 +54,12 @@ def test_only_trusted_proxies_may_forward_addresses_loopback_included(peer: str,
         ("Forwarded", "proto=https"),
     ],
 )
-def test_what_is_not_clear_is_refused(header: str, value: str) -> None:
+def test_malformed_forwarding_header_is_refused(header: str, value: str) -> None:
     with pytest.raises(BadForwarding):
         PROXIES.client("10.0.0.2", {header: [value]})
 
 
-def test_two_headers_must_agree_for_one_may_have_come_through_from_the_client() -> None:
+def test_disagreeing_forwarding_headers_are_refused() -> None:
     both = {"X-Forwarded-For": ["203.0.113.7"], "Forwarded": ["for=203.0.113.8"]}
     with pytest.raises(BadForwarding, match="different clients"):
         PROXIES.client("10.0.0.2", both)
@@ -81,7 +81,7 @@ def test_names_of_this_machine_addresses_and_listed_names_are_allowed(host: str)
      "localhost:80@evil.example", "[::1].evil.example", "hub.example:x", "[::1]x80", "[::1]80", "[::1]:",
      "[localhost]", "[localhost]:80", "[127.0.0.1]", "[hub.example]", "hub.example:"],
 )  # fmt: skip
-def test_any_other_name_is_not(host: str) -> None:
+def test_unlisted_host_name_is_not_allowed(host: str) -> None:
     assert host not in Hosts(["hub.example"])
 
 
@@ -92,7 +92,7 @@ def test_any_other_name_is_not(host: str) -> None:
      ("desk.lan", ["hub.example"], "add it to hosts of [listen.devices]: hub config edit"),
      ("a'; reboot #", [], ""), ("$(reboot)", [], ""), ("x" * 9_000, [], ""), ("", [], "")],
 )  # fmt: skip
-def test_a_refused_host_is_named_with_the_command_that_allows_it_if_it_is_a_name(
+def test_refused_host_name_is_reported_with_the_allowing_command(
     host: str, listed: list[str], mend: str
 ) -> None:
     refused = Hosts(listed).refusal(host, "devices")
@@ -109,5 +109,5 @@ def test_if_only_proxies_may_connect_no_other_client_of_the_network_does(peer: s
 
 
 @each("peer", ["10.0.0.2", "127.0.0.1", "::1", "::ffff:127.0.0.1", "local", ""])
-def test_where_proxies_are_the_only_way_they_and_this_machine_get_in(peer: str) -> None:
+def test_proxies_and_loopback_are_admitted_if_proxies_are_the_only_way(peer: str) -> None:
     assert TrustedProxies(["10.0.0.0/24"], are_only_way=True).client(peer, {}) == peer

@@ -59,17 +59,17 @@ async def test_nonce_as_header_and_subprotocol_is_refused(port: Port) -> None:
     assert refused.value.response.status_code == 422
 
 
-async def test_a_device_of_the_version_before_asks_for_no_proof_and_gets_none(stranger: RawDevice) -> None:
+async def test_challenge_without_a_nonce_has_no_proof(stranger: RawDevice) -> None:
     assert "proof" not in await stranger.hear()
 
 
 @each("nonce", ["", "short", "A" * 44, "!" * 43])
-async def test_what_is_no_nonce_is_refused(nonce: str) -> None:
+async def test_malformed_nonce_is_refused_with_422(nonce: str) -> None:
     async with open_port() as port:
         assert await refusal(port, nonce) == 422
 
 
-async def test_a_hub_does_not_prove_itself_under_an_address_that_may_lead_elsewhere() -> None:
+async def test_challenge_under_an_ambiguous_address_is_refused_with_421() -> None:
     async with open_port(rules=UpgradeRules(hosts=["hub.example"])) as port:
         for host in ("127.0.0.1:1", "127.0.0.2", "10.0.0.5:8770", "localhost:1"):
             assert await refusal(port, NONCE, host=host) == 421
@@ -94,7 +94,7 @@ async def test_a_hub_does_not_prove_itself_under_an_address_that_may_lead_elsewh
         ("", LOCAL, False),
     ],
 )
-def test_an_address_leads_here_where_it_is_listed_or_that_of_the_connection(
+def test_host_is_own_if_listed_or_equal_to_the_local_address(
     host: str, local: tuple[str, int], is_ours: bool
 ) -> None:
     assert Hosts(["hub.example", "192.168.1.9"]).are_of(host, local) is is_ours
@@ -128,7 +128,7 @@ async def greets(device: RawDevice, key: KeyPair, **changed: str) -> str:
     ],
     ids=["as it should be", "another address", "another address signed", "another hub", "the older header"],
 )
-async def test_a_proof_counts_only_where_it_names_this_hub_and_the_address_dialled(
+async def test_device_proof_is_accepted_only_for_this_hub_and_the_dialled_address(
     port: Port, changed: dict[str, str], code: str
 ) -> None:
     async with port.connect(additional_headers={NONCE_HEADER: NONCE}) as device:
@@ -144,7 +144,7 @@ async def test_an_address_without_a_proof_to_sign_is_refused(port: Port) -> None
         assert (await device.hear())["code"] == "auth_failed"
 
 
-async def test_the_key_is_made_once_and_kept_in_the_database() -> None:
+async def test_hub_key_is_created_once_in_the_database() -> None:
     async with open_store("sqlite://", base=None) as store:
         assert (
             await store.write(nodes.ensure_key, b"1" * 32),

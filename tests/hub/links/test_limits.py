@@ -47,7 +47,7 @@ def passed(clock: FakeClock, seconds: float) -> bool:
 # --- what one device sends ---
 
 
-async def test_frames_beyond_the_rate_are_read_later_and_none_is_lost() -> None:
+async def test_frames_beyond_the_rate_are_delayed_and_not_lost() -> None:
     clock = FakeClock()
     async with open_port(clock, limits=SLOW) as port, port.device() as device:
         send_raw(device, ANSWER * 600)
@@ -62,7 +62,7 @@ def throttled_s(port: Port) -> float:
     return port.count("hub_throttled_seconds_total")
 
 
-async def test_answers_that_the_hub_asked_for_are_never_slowed_down(port: Port, device: RawDevice) -> None:
+async def test_answers_to_open_calls_are_not_throttled(port: Port, device: RawDevice) -> None:
     asked = [ToolCall(id=f"c-{number}", action=Action.INSERT, table="tasks") for number in range(2_000)]
     answers: list[Answer] = []
 
@@ -79,7 +79,7 @@ async def test_answers_that_the_hub_asked_for_are_never_slowed_down(port: Port, 
     assert throttled_s(port) == 0
 
 
-async def test_of_answers_to_one_call_only_the_first_was_asked_for() -> None:
+async def test_repeated_answers_to_one_call_are_throttled_and_dropped() -> None:
     clock = FakeClock()
     answer = frame(1, json.dumps({"type": "tool_result", "id": "c-1", "result": 1}).encode())
     async with open_port(clock, limits=SLOW) as port, port.device() as device:
@@ -91,7 +91,7 @@ async def test_of_answers_to_one_call_only_the_first_was_asked_for() -> None:
         await until(lambda: passed(clock, 0.25) and dropped(port) == 299)
 
 
-async def test_pieces_within_the_credit_are_never_slowed_down_and_frames_without_any_are() -> None:
+async def test_run_pieces_within_the_credit_are_not_throttled_but_empty_frames_are() -> None:
     limits = LinkLimits(close_s=1.0, frames_per_s=20.0, bytes_per_s=10_000.0)
     piece = {"path": "a.md", "content": "x" * 1_000}
     async with open_port(limits=limits) as port, port.device(capabilities=("agent_data.credit",)) as device:
@@ -108,7 +108,7 @@ async def test_pieces_within_the_credit_are_never_slowed_down_and_frames_without
             device.socket.transport.abort()  # a polite end would stand behind what is not read
 
 
-async def test_pings_count_and_so_do_fragments() -> None:
+async def test_pings_and_fragments_count_for_the_frame_rate() -> None:
     for flood in (ping() * 300, frame(1, b"x", fin=False) + frame(0, b"x", fin=False) * 299):
         async with open_port(limits=SLOW) as port, port.device() as device:
             send_raw(device, flood)
@@ -126,7 +126,7 @@ async def test_bytes_beyond_the_rate_are_read_later() -> None:
         await until(lambda: passed(clock, 0.25) and dropped(port) == 4)
 
 
-async def test_a_device_that_is_slowed_down_is_not_taken_for_dead() -> None:
+async def test_throttled_device_with_a_delayed_pong_is_not_disconnected() -> None:
     """Its pong stands behind what is not read."""
     clock = FakeClock()
     async with (
@@ -138,7 +138,7 @@ async def test_a_device_that_is_slowed_down_is_not_taken_for_dead() -> None:
         assert port.link().epoch == 1
 
 
-async def test_the_round_trip_of_a_connection_is_that_of_its_newest_answered_ping() -> None:
+async def test_round_trip_of_a_link_is_measured_by_the_newest_answered_ping() -> None:
     async with open_port(ping_every_s=0.05, pong_within_s=5) as port, port.device() as device:
         await device.socket.pong(b"to no ping")
         assert port.link().round_trip is None
@@ -148,14 +148,14 @@ async def test_the_round_trip_of_a_connection_is_that_of_its_newest_answered_pin
         await until(lambda: (port.link().round_trip or first).seconds != first.seconds)
 
 
-async def test_a_device_that_answers_no_ping_in_time_is_away() -> None:
+async def test_device_without_a_pong_in_time_reaches_ping_timeout_s() -> None:
     async with open_port(limits=SLOW, ping_every_s=0.05, pong_within_s=0.05) as port, port.device() as device:
         device.socket.transport.pause_reading()
         await until(lambda: port.count("hub_limits_reached_total", limit="ping_timeout_s") == 1)
         device.socket.transport.abort()
 
 
-async def test_who_pings_and_never_reads_the_pongs_is_cut_off() -> None:
+async def test_device_that_pings_without_reading_is_disconnected_as_slow() -> None:
     clock = FakeClock()
     limits = LinkLimits(close_s=1.0, frames_per_s=1e6, bytes_per_s=1e9, outgoing_bytes=100_000)
     async with open_port(clock, limits=limits, ping_every_s=None) as port, port.device() as device:
@@ -173,7 +173,7 @@ def _is_full(port: Port, device: RawDevice) -> bool:
     return port.count("hub_limits_reached_total", limit="outgoing_bytes") > 0
 
 
-async def test_a_small_bomb_that_unfolds_to_much_ends_the_connection() -> None:
+async def test_compressed_message_that_inflates_too_much_ends_the_connection() -> None:
     packer = zlib.compressobj(9, zlib.DEFLATED, -10)
     packed = packer.compress(bytes(8 * 1024 * 1024)) + packer.flush(zlib.Z_SYNC_FLUSH)
     async with open_port(compression=True) as port, port.device(compression="deflate") as device:
@@ -181,7 +181,7 @@ async def test_a_small_bomb_that_unfolds_to_much_ends_the_connection() -> None:
         assert await device.closed() == CloseCode.TOO_LARGE
 
 
-async def test_a_device_gets_the_limits_that_apply_to_it() -> None:
+async def test_welcome_contains_the_limits_of_the_device() -> None:
     limits = LinkLimits(close_s=1.0, message_bytes=400_000, pending_calls=7)
     async with open_port(limits=limits) as port, port.device() as device:
         told = device.welcome["limits"]
@@ -198,9 +198,7 @@ async def test_a_device_gets_the_limits_that_apply_to_it() -> None:
 # --- strangers ---
 
 
-async def test_a_stranger_that_pings_is_not_read_any_more_and_its_hello_may_still_come_late(
-    port: Port, stranger: RawDevice
-) -> None:
+async def test_stranger_flooding_with_pings_ends_with_hello_timeout(port: Port, stranger: RawDevice) -> None:
     await stranger.hear()
     send_raw(stranger, ping() * 1_000)
     await stranger.say(type="device_hello", token=await port.pair())
@@ -211,7 +209,7 @@ async def test_a_stranger_that_pings_is_not_read_any_more_and_its_hello_may_stil
     )
 
 
-async def test_how_long_a_hello_may_take_and_be_is_a_setting() -> None:
+async def test_hello_timeout_and_hello_size_follow_the_settings() -> None:
     clock = FakeClock()
     limits = LinkLimits(close_s=1.0, hello_timeout_s=2.0, hello_bytes=1_000)
     async with open_port(clock, limits=limits) as port:
@@ -295,7 +293,7 @@ async def test_a_refused_connection_gets_the_reason_and_the_time_of_the_next_try
         ) == (1, 1)
 
 
-async def test_a_user_has_so_many_devices_connected_and_the_same_device_again_is_none_more(
+async def test_connections_per_user_are_limited_and_a_takeover_is_not_counted(
     port: Port,
 ) -> None:
     async with AsyncExitStack() as devices:
@@ -311,7 +309,7 @@ async def test_a_user_has_so_many_devices_connected_and_the_same_device_again_is
         assert len(port.roster.connected()) == 2
 
 
-async def test_a_flood_of_connections_costs_no_task_and_closes_without_a_word_beyond_some() -> None:
+async def test_connection_flood_is_answered_with_429_and_then_closed_silently() -> None:
     async with open_port(port_limits=PortLimits(new_at_once=1)) as port:
         with raw_socket(port):
             knocking = [socket.create_connection(_where(port)) for _ in range(200)]
@@ -326,7 +324,7 @@ def _where(port: Port) -> tuple[str, int]:
     return "127.0.0.1", int(port.url.split(":")[2].partition("/")[0])
 
 
-async def test_near_the_end_of_files_nothing_is_accepted_and_later_it_is_again(
+async def test_listener_pauses_near_the_open_file_limit_and_resumes(
     port: Port, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with port.device("first"):
@@ -345,7 +343,7 @@ async def test_near_the_end_of_files_nothing_is_accepted_and_later_it_is_again(
     assert caplog.text.count("listener.paused") <= 1
 
 
-async def test_new_limits_hold_from_the_next_connection_on(port: Port) -> None:
+async def test_changed_port_limits_apply_from_the_next_connection(port: Port) -> None:
     async with port.device():
         port.listener.apply(
             limits=replace(SLOW, pending_calls=3),
@@ -381,7 +379,7 @@ async def test_a_page_of_another_origin_and_an_unlisted_proxy_are_refused(
         assert port.count("hub_connection_attempts_total", result=code) == 1
 
 
-async def test_a_name_that_was_rebound_to_this_machine_is_misdirected() -> None:
+async def test_unlisted_host_header_is_answered_with_421() -> None:
     async with open_port(rules=UpgradeRules(hosts=["hub.example"])) as port:
         for name, status in (("evil.example", b"421"), ("hub.example", b"101"), ("localhost:1", b"101")):
             with raw_socket(port) as connection:
@@ -389,7 +387,7 @@ async def test_a_name_that_was_rebound_to_this_machine_is_misdirected() -> None:
                 assert (await anyio.to_thread.run_sync(connection.recv, 4_096)).split(b" ")[1] == status
 
 
-async def test_behind_a_listed_proxy_each_client_is_counted_by_its_own_address() -> None:
+async def test_connections_behind_a_trusted_proxy_are_counted_by_client_address() -> None:
     rules = UpgradeRules(proxies=TrustedProxies(["127.0.0.0/8"]))
     limits = PortLimits(connections_per_network=1)
     async with open_port(rules=rules, port_limits=limits) as port, AsyncExitStack() as devices:
@@ -401,7 +399,7 @@ async def test_behind_a_listed_proxy_each_client_is_counted_by_its_own_address()
         assert "203.0.113.1" in body["error"]["message"]
 
 
-async def test_a_device_gets_the_place_of_the_connection_that_has_let_the_hub_wait_longest() -> None:
+async def test_new_connection_replaces_the_longest_waiting_stranger() -> None:
     async with open_port(port_limits=PortLimits(strangers_per_network=2)) as port:
         with raw_socket(port) as silent:
             async with port.connect() as first, port.device("one"):
@@ -416,7 +414,7 @@ async def test_a_device_gets_the_place_of_the_connection_that_has_let_the_hub_wa
                     assert len(port.roster.connected()) == 2
 
 
-async def test_both_spellings_of_an_address_are_one_network() -> None:
+async def test_ipv4_mapped_and_plain_addresses_are_one_network() -> None:
     limits = PortLimits(connections_per_network=1)
     with socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True) as sock:
         async with open_port(sock=sock, port_limits=limits) as port:

@@ -38,9 +38,7 @@ async def refused(
     return response.status_code, body
 
 
-async def test_a_device_with_a_token_is_welcomed_as_the_device_the_token_was_made_for(
-    port: Port, stranger: RawDevice
-) -> None:
+async def test_welcome_names_the_device_of_the_token(port: Port, stranger: RawDevice) -> None:
     token = await port.pair("laptop")
     welcome = await stranger.greet(token, device_id="my own label", client={"name": "c", "platform": "linux"})
     assert (welcome["type"], welcome["device_id"], welcome["user_id"], welcome["epoch"]) == (
@@ -52,7 +50,7 @@ async def test_a_device_with_a_token_is_welcomed_as_the_device_the_token_was_mad
     assert port.link("laptop").epoch == 1
 
 
-async def test_an_accepted_connection_sends_each_frame_at_once(port: Port) -> None:
+async def test_accepted_connection_has_tcp_nodelay(port: Port) -> None:
     async with port.connect():
         number = urlsplit(port.url).port
         accepted = [
@@ -73,12 +71,12 @@ async def test_a_token_may_come_in_the_authorization_header(port: Port) -> None:
         assert (await device.greet(None))["type"] == "welcome"
 
 
-async def test_a_device_may_greet_before_it_has_read_the_challenge(port: Port, stranger: RawDevice) -> None:
+async def test_hello_before_the_challenge_is_read_is_welcomed(port: Port, stranger: RawDevice) -> None:
     await stranger.say(type="device_hello", token=await port.pair())
     assert [(await stranger.hear())["type"] for _ in range(2)] == ["challenge", "welcome"]
 
 
-async def test_what_comes_right_behind_the_hello_is_looked_at_after_the_welcome(
+async def test_frame_sent_directly_after_the_hello_is_handled_after_the_welcome(
     port: Port, stranger: RawDevice
 ) -> None:
     token = await port.pair()
@@ -104,7 +102,7 @@ async def test_the_subprotocol_is_the_first_one_offered_that_the_hub_knows(port:
         assert (await device.greet(await port.pair()))["type"] == "welcome"
 
 
-async def test_compression_is_off_unless_it_is_turned_on() -> None:
+async def test_compression_is_negotiated_only_if_enabled() -> None:
     async with open_port() as port, port.connect(compression="deflate") as device:
         assert "Sec-WebSocket-Extensions" not in device.socket.response.headers  # type: ignore[union-attr]
     async with open_port(compression=True) as port, port.device(compression="deflate") as device:
@@ -115,7 +113,7 @@ async def test_compression_is_off_unless_it_is_turned_on() -> None:
         assert (await call_answered_by(device, port.link())).result == {"ok": True}
 
 
-async def test_another_path_is_not_found(port: Port) -> None:
+async def test_upgrade_of_another_path_is_answered_with_404(port: Port) -> None:
     status, body = await refused(port, port.url.replace("/v1/device", "/"))
     assert status == 404
     assert "/v1/device" in body["error"]["message"]
@@ -143,7 +141,7 @@ async def test_a_device_without_a_common_version_is_refused_with_the_reason(
     assert await stranger.closed() == CloseCode.VERSION_UNSUPPORTED
 
 
-async def test_device_of_a_newer_version_is_welcomed_and_known_as_such(
+async def test_device_of_a_newer_protocol_version_is_welcomed_with_a_skew_note(
     port: Port, stranger: RawDevice
 ) -> None:
     welcome = await stranger.greet(await port.pair(), protocol={"min": 1, "max": 2})
@@ -191,13 +189,13 @@ async def test_a_device_that_ignores_the_close_does_not_hold_up_the_stop() -> No
         device.socket.transport.abort()
 
 
-async def test_a_listening_socket_may_be_handed_over() -> None:
+async def test_listener_accepts_an_inherited_listening_socket() -> None:
     with socket.create_server(("127.0.0.1", 0)) as sock:
         async with open_port(sock=sock) as port, port.device():
             assert port.url == f"ws://127.0.0.1:{sock.getsockname()[1]}/v1/device"
 
 
-async def test_who_knocks_while_a_port_of_systemd_closes_waits_for_the_next_process() -> None:
+async def test_connection_to_a_draining_systemd_socket_waits_for_the_next_process() -> None:
     with socket.create_server(("127.0.0.1", 0)) as sock:
         async with open_port(sock=sock, sock_outlives_us=True, drain_s=1.0) as port, port.device() as device:
             device.socket.transport.pause_reading()  # it holds the stop up
@@ -236,7 +234,7 @@ async def slow() -> AsyncIterator[tuple[Port, SlowJudge]]:
         yield port, port.judge
 
 
-async def test_a_device_that_leaves_while_it_is_judged_is_not_left_online(
+async def test_device_disconnected_during_authentication_is_not_left_online(
     slow: tuple[Port, SlowJudge],
 ) -> None:
     port, judge = slow
@@ -249,7 +247,7 @@ async def test_a_device_that_leaves_while_it_is_judged_is_not_left_online(
     await until(lambda: port.roster.connected() == [])
 
 
-async def test_a_device_whose_newer_connection_ends_before_its_welcome_connects_anew(
+async def test_older_connection_is_ended_if_the_newer_fails_before_welcome(
     slow: tuple[Port, SlowJudge],
 ) -> None:
     port, judge = slow
@@ -267,7 +265,7 @@ async def test_a_device_whose_newer_connection_ends_before_its_welcome_connects_
         assert ((await older.hear())["reason"], await older.closed()) == ("overtaken", CloseCode.RESTARTING)
 
 
-async def test_a_database_that_does_not_answer_is_no_reason_to_stay_away(
+async def test_authentication_error_of_the_database_closes_with_a_retryable_code(
     slow: tuple[Port, SlowJudge],
 ) -> None:
     port, judge = slow
@@ -280,7 +278,9 @@ async def test_a_database_that_does_not_answer_is_no_reason_to_stay_away(
             assert ((await device.greet("hub_dev_x"))["type"], await device.closed()) == ("error", close)
 
 
-async def test_a_device_judged_while_the_port_closes_is_not_let_in(slow: tuple[Port, SlowJudge]) -> None:
+async def test_device_authenticated_while_the_port_closes_is_not_admitted(
+    slow: tuple[Port, SlowJudge],
+) -> None:
     port, judge = slow
     async with port.connect() as device:
         await device.say(type="device_hello", token=await port.pair())
@@ -300,9 +300,7 @@ async def test_a_device_judged_while_the_port_closes_is_not_let_in(slow: tuple[P
 
 
 @each(("connections", "longest_ms"), [(1, 1_000), (500, 1_000), (2_000, 4_000), (10_000, 20_000)])
-def test_devices_come_back_over_two_milliseconds_for_each_of_them_and_at_least_a_second(
-    connections: int, longest_ms: int
-) -> None:
+def test_retry_times_at_restart_are_spread_over_two_ms_per_device(connections: int, longest_ms: int) -> None:
     chance = SeededChance(4)
     told = [RESTARTING.to_one_of(connections, chance).retry_after_ms for _ in range(1_000)]
     waits = [wait for wait in told if wait is not None]

@@ -79,7 +79,7 @@ async def invitation(port: Port, *, uses: int = 1) -> str:
     return token
 
 
-async def test_an_unknown_device_shows_a_code_and_connects_once_the_code_was_typed(port: Port) -> None:
+async def test_unknown_device_gets_a_pairing_code_and_connects_after_approval(port: Port) -> None:
     error, close = await knock(port, label="Anna's desk")
     assert (error["code"], close, error["retry_after_ms"], error["hint"]) == (
         "pairing_required",
@@ -97,14 +97,14 @@ async def test_an_unknown_device_shows_a_code_and_connects_once_the_code_was_typ
     assert (await port.store.read(devices.get_device, welcome["device_id"])).name == "Anna-s-desk"
 
 
-async def test_a_device_that_waits_shows_the_same_code_however_often_it_comes_and_is_no_failure(
+async def test_waiting_device_gets_the_same_pairing_code_at_each_connection(
     port: Port,
 ) -> None:
     assert len({(await knock(port))[0].get("pairing_code") for _ in range(15)}) == 1
     assert await port.store.read(audit.list_entries, limit=10) == []
 
 
-async def test_a_device_that_calls_itself_something_else_meanwhile_shows_another_code(port: Port) -> None:
+async def test_waiting_device_with_a_changed_name_gets_another_pairing_code(port: Port) -> None:
     first, _ = await knock(port, label="desk")
     second, _ = await knock(port, label="root")
     assert first["pairing_code"] != second["pairing_code"]
@@ -116,7 +116,7 @@ async def test_a_device_that_calls_itself_something_else_meanwhile_shows_another
     assert third["pairing_code"] == second["pairing_code"]
 
 
-async def test_a_code_is_good_for_ten_minutes(port: Port) -> None:
+async def test_pairing_code_expires_after_ten_minutes(port: Port) -> None:
     first, _ = await knock(port)
     port.clock.advance(600)
     second, _ = await knock(port)
@@ -135,7 +135,7 @@ async def test_a_denied_device_is_refused_permanently(port: Port) -> None:
     assert "retry_after_ms" not in error
 
 
-async def test_a_fourth_device_of_one_network_waits_until_there_is_a_place(port: Port) -> None:
+async def test_fourth_pairing_device_of_one_network_is_refused_with_a_retry_time(port: Port) -> None:
     for seed in range(1, 4):
         await knock(port, KeyPair(seed))
     error, close = await knock(port, KeyPair(4))
@@ -161,7 +161,7 @@ async def test_a_fourth_device_of_one_network_waits_until_there_is_a_place(port:
     ],
     ids=lambda signed: next(iter(signed)),
 )
-async def test_a_signature_over_anything_else_is_refused(
+async def test_signature_over_other_fields_is_refused(
     port: Port, stranger: RawDevice, signed: dict[str, str]
 ) -> None:
     await paired(port)
@@ -172,7 +172,7 @@ async def test_a_signature_over_anything_else_is_refused(
     assert "signature" in error["message"]
 
 
-async def test_a_signature_is_good_for_one_connection(port: Port) -> None:
+async def test_device_signature_replayed_over_another_connection_is_refused(port: Port) -> None:
     await paired(port)
     async with port.connect() as device:
         heard = KEY.identity(await device.hear(), label="desk")
@@ -182,7 +182,7 @@ async def test_a_signature_is_good_for_one_connection(port: Port) -> None:
         assert (await thief.hear())["code"] == "auth_failed"
 
 
-async def test_a_token_beside_a_key_does_not_make_it_another_credential(port: Port) -> None:
+async def test_token_sent_beside_a_key_is_refused(port: Port) -> None:
     token = await port.pair("laptop")
     error, close = await knock(port, token=token)
     assert (error["code"], close) == ("auth_failed", CloseCode.AUTH_FAILED)
@@ -191,14 +191,14 @@ async def test_a_token_beside_a_key_does_not_make_it_another_credential(port: Po
         assert (await device.greet_with(KEY))["code"] == "auth_failed"
 
 
-async def test_what_a_device_says_of_its_rights_is_not_believed(port: Port) -> None:
+async def test_user_role_and_label_claimed_in_a_hello_are_ignored(port: Port) -> None:
     await paired(port)
     welcome, _ = await knock(port, user_id="root", role="admin", scopes=["*"], label="laptop")
     assert welcome["user_id"] == "anna"
     assert (await port.store.read(devices.get_device, welcome["device_id"])).name == "desk"
 
 
-async def test_an_invitation_lets_a_device_in_at_once_and_only_as_often_as_it_may(port: Port) -> None:
+async def test_invitation_admits_a_device_at_once_up_to_the_use_limit(port: Port) -> None:
     token = await invitation(port)
     welcome, _ = await knock(port, invitation=token)
     assert (welcome["type"], welcome["user_id"]) == ("welcome", "anna")
@@ -212,14 +212,14 @@ async def test_an_invitation_lets_a_device_in_at_once_and_only_as_often_as_it_ma
     )
 
 
-async def test_two_invited_devices_of_one_name_are_two_devices(port: Port) -> None:
+async def test_two_invited_devices_of_one_name_get_distinct_names(port: Port) -> None:
     token = await invitation(port, uses=2)
     for seed in (1, 2):
         await knock(port, KeyPair(seed), invitation=token)
     assert [row.name for row in await port.store.read(devices.list_devices)] == ["desk", "desk-2"]
 
 
-async def test_a_revoked_key_ends_its_connection_and_opens_none(port: Port) -> None:
+async def test_revoked_key_ends_the_connection_and_is_refused_afterwards(port: Port) -> None:
     await paired(port)
     watch = EndsElsewhere(port.store, roster=port.roster, boot_id=BOOT, clock=port.clock)
     async with port.connect() as device, port.device("laptop") as other:
@@ -241,7 +241,7 @@ async def test_a_revoked_key_ends_its_connection_and_opens_none(port: Port) -> N
     )
 
 
-async def test_a_device_that_was_revoked_is_refused_whatever_key_it_shows(port: Port) -> None:
+async def test_revoked_device_is_refused_with_the_old_and_with_a_new_key(port: Port) -> None:
     await paired(port)
     welcome, _ = await knock(port)
     await port.store.write(devices.revoke_device, welcome["device_id"], at=now_ms(port), actor="operator:0")
@@ -253,7 +253,7 @@ async def test_a_device_that_was_revoked_is_refused_whatever_key_it_shows(port: 
     assert "hub pair invite --device desk" in error["hint"]
 
 
-async def test_another_key_of_the_device_is_revoked_and_the_connection_stays(port: Port) -> None:
+async def test_revocation_of_another_key_of_the_device_leaves_the_connection(port: Port) -> None:
     await paired(port)
     error, _ = await knock(port, KeyPair(2))
     await approve(port, error["pairing_code"], name="desk")
@@ -266,7 +266,7 @@ async def test_another_key_of_the_device_is_revoked_and_the_connection_stays(por
         assert len(port.roster.connected()) == 1
 
 
-async def test_what_another_hub_revoked_counts_though_its_clock_is_behind(port: Port) -> None:
+async def test_revocation_by_another_hub_with_a_late_clock_ends_the_connection(port: Port) -> None:
     async with port.device("laptop") as device:
         watch = EndsElsewhere(port.store, roster=port.roster, boot_id=BOOT, clock=port.clock)
         at = now_ms(port) - 30_000
@@ -275,7 +275,7 @@ async def test_what_another_hub_revoked_counts_though_its_clock_is_behind(port: 
         assert await device.closed() == CloseCode.REVOKED
 
 
-async def test_a_token_that_expires_ends_the_connection_that_it_opened_within_a_second(port: Port) -> None:
+async def test_connection_ends_within_a_second_of_the_token_expiry(port: Port) -> None:
     async with anyio.create_task_group() as tasks:
         watch = EndsElsewhere(port.store, roster=port.roster, boot_id=BOOT, clock=port.clock)
         await tasks.start(watch.serve)
@@ -293,7 +293,7 @@ async def test_a_token_that_expires_ends_the_connection_that_it_opened_within_a_
         tasks.cancel_scope.cancel()
 
 
-async def test_a_watch_ends_what_was_revoked_within_a_second(port: Port) -> None:
+async def test_connection_of_a_revoked_device_ends_within_a_second(port: Port) -> None:
     async with anyio.create_task_group() as tasks:
         watch = EndsElsewhere(port.store, roster=port.roster, boot_id=BOOT, clock=port.clock)
         await tasks.start(watch.serve)
@@ -307,14 +307,14 @@ async def test_a_watch_ends_what_was_revoked_within_a_second(port: Port) -> None
 
 
 @given(seed=st.integers(0, 10_000))
-def test_a_code_reads_back_however_it_is_typed(seed: int) -> None:
+def test_pairing_code_is_parsed_in_lower_case_and_with_or_without_hyphen(seed: int) -> None:
     code = auth.make(SeededChance(seed))
     assert (len(code), set(code) - {*ALPHABET, "-"}) == (9, set())
     for typed in (code, code.lower(), code.replace("-", ""), f" {code.replace('-', ' - ')}\n"):
         assert read(typed) == code
 
 
-def test_no_two_symbols_look_alike() -> None:
+def test_code_alphabet_has_no_ambiguous_symbols() -> None:
     assert (len(set(ALPHABET)), set("0O1ILU") & set(ALPHABET)) == (len(ALPHABET), set())
 
 
@@ -332,7 +332,7 @@ def test_an_invalid_pairing_code_is_refused(typed: str, told: str) -> None:
         read(typed)
 
 
-def test_codes_are_kept_as_hashes() -> None:
+def test_pairing_codes_have_distinct_hashes() -> None:
     assert hash_code("K7QF-2M9X") != hash_code("K7QF-2M9Y")
 
 
@@ -389,12 +389,12 @@ KEYS = sorted({key for _, y in SMALL for key in spellings(y)})
 
 
 @each("y", [P, P + 2, 2**255 - 1])
-def test_a_key_is_spelled_in_one_way_only(y: int) -> None:
+def test_public_key_in_a_non_canonical_encoding_is_refused(y: int) -> None:
     with pytest.raises(BadProof, match="not spelled"):
         read_key(b64(y.to_bytes(32, "little")))
 
 
-def test_keys_of_small_order_and_what_is_no_key_are_refused() -> None:
+def test_small_order_and_malformed_public_keys_are_refused() -> None:
     assert (len(SMALL), len(KEYS)) == (8, 14)
     for public in [*map(b64, KEYS), "", "AAAA", "not base64!", "A" * 43 + "="]:
         with pytest.raises(BadProof, match="the public key is"):
@@ -402,6 +402,6 @@ def test_keys_of_small_order_and_what_is_no_key_are_refused() -> None:
 
 
 @each("seed", range(8))
-def test_a_key_that_a_device_makes_is_one(seed: int) -> None:
+def test_public_key_made_by_a_device_is_accepted(seed: int) -> None:
     key = KeyPair(seed)
     assert read_key(key.spelled).id == keys.key_id(key.public)

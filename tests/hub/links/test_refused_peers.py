@@ -34,7 +34,7 @@ def dial(url: str) -> socket.socket:
     return socket.create_connection((HERE, urlsplit(url).port))
 
 
-async def test_a_device_is_refused_with_its_reason_and_mend_until_it_is_admitted() -> None:
+async def test_refused_device_is_an_issue_with_reason_and_remedy_until_admitted() -> None:
     async with open_port(rules=UpgradeRules(hosts=["hub.lan"])) as port:
         token = await port.pair()
         evil = "hub.example\u202e" + "x" * 200
@@ -107,7 +107,9 @@ STRANGER = Peer(network=HERE)
         (replace(HOME, device_id=DeviceId("another"), credential="key:other"), False),
     ],
 )
-def test_an_admission_ends_the_refusals_that_were_mended_and_no_others(refused: Peer, is_ended: bool) -> None:
+def test_admission_of_a_device_removes_only_the_refusals_of_that_device(
+    refused: Peer, is_ended: bool
+) -> None:
     peers = RefusedPeers(FakeClock())
     peers.note(refused, ErrorCode.AUTH_FAILED, "it was refused")
     peers.forget(HOME)
@@ -115,14 +117,14 @@ def test_an_admission_ends_the_refusals_that_were_mended_and_no_others(refused: 
 
 
 @each("code", [ErrorCode.RATE_LIMITED, ErrorCode.STOPPING, ErrorCode.BAD_PARAMS])
-def test_a_refusal_that_ends_by_itself_is_not_remembered(code: ErrorCode) -> None:
+def test_transient_refusal_of_a_peer_is_not_recorded(code: ErrorCode) -> None:
     peers = RefusedPeers(FakeClock())
     peers.note(HOME, code, "wait")
     assert peers.current() == []
 
 
 @each("networks", ["10.1.{0}.{1}", "2001:db8:1:{0:x}{1:02x}::/64", "10.1.0.1"])
-async def test_refusals_of_a_flood_are_bounded_and_counted_and_displace_nobody_else(networks: str) -> None:
+async def test_flood_of_refused_peers_is_bounded_and_displaces_no_other_peer(networks: str) -> None:
     async with open_port() as port:
         await port.pair()
         peers = port.judge.refused
@@ -150,7 +152,7 @@ async def test_refusals_of_a_flood_are_bounded_and_counted_and_displace_nobody_e
             assert told[f"{OTHERS} {one.code}"].startswith(says)
 
 
-def test_a_refused_peer_is_forgotten_a_day_after_its_last_try() -> None:
+def test_refused_peer_is_forgotten_a_day_after_the_last_try() -> None:
     clock = FakeClock()
     peers = RefusedPeers(clock)
     for _ in range(2):

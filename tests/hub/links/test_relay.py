@@ -115,7 +115,7 @@ async def connects(port: Port, state: Path, credential: Credential, clock: FakeC
     ],
     ids=["as it is", "under another address", "without a nonce", "with its own name"],
 )
-async def test_a_device_shows_nothing_to_a_hub_that_passes_on_the_challenge_of_another(
+async def test_device_sends_no_hello_to_a_hub_relaying_the_challenge_of_another(
     port: Port, tmp_path: Path, shows: str, keeps_host: bool, gives_nonce: bool, edit: Edit, why: str
 ) -> None:
     credential: Credential = TokenCredential(await port.pair("desk"))
@@ -130,7 +130,9 @@ async def test_a_device_shows_nothing_to_a_hub_that_passes_on_the_challenge_of_a
     assert relay.hellos == []
 
 
-async def test_a_hub_does_not_prove_itself_under_the_address_of_another(port: Port, tmp_path: Path) -> None:
+async def test_challenge_relayed_under_the_address_of_another_hub_is_refused(
+    port: Port, tmp_path: Path
+) -> None:
     relay = Relay(port.url, keeps_host=True, gives_nonce=True, edit=as_it_is)
     async with relay.open(), open_device(relay.url, tmp_path, clock=port.clock):
         await until(lambda: relay.refused == [421])
@@ -138,7 +140,7 @@ async def test_a_hub_does_not_prove_itself_under_the_address_of_another(port: Po
 
 
 @pytest.mark.parametrize("is_one_key", [False, True], ids=["a key for each hub", "one key for both"])
-async def test_what_a_device_signs_for_one_hub_is_worth_nothing_at_another(
+async def test_device_proof_relayed_from_another_hub_is_refused(
     port: Port, tmp_path: Path, is_one_key: bool
 ) -> None:
     credential = key_of(tmp_path, port.clock)
@@ -158,7 +160,7 @@ async def test_what_a_device_signs_for_one_hub_is_worth_nothing_at_another(
     assert port.roster.find(DeviceId("desk")) is None
 
 
-async def test_the_device_is_welcome_where_it_dials_its_hub_itself(port: Port, tmp_path: Path) -> None:
+async def test_device_that_dials_the_hub_directly_is_welcomed(port: Port, tmp_path: Path) -> None:
     """What the relays above lack is the address alone."""
     credential = key_of(tmp_path, port.clock)
     await know_key(port, credential)

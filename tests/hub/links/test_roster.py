@@ -76,7 +76,7 @@ class House:
         return link
 
 
-def test_a_device_is_found_while_it_is_connected() -> None:
+def test_roster_finds_a_device_only_while_connected() -> None:
     house = House()
     assert house.roster.find(DeviceId("laptop")) is None
     link = house.enter("laptop", 1)
@@ -96,14 +96,14 @@ def test_a_newer_connection_of_a_device_ends_the_older_one() -> None:
     assert [type(event) for event in house.events] == [DeviceReady, DeviceLost, DeviceReady]
 
 
-def test_an_older_connection_that_comes_late_is_the_one_that_loses() -> None:
+def test_late_connection_with_an_older_epoch_does_not_replace_the_newer() -> None:
     house = House()
     new = house.enter("laptop", 2)
     assert not house.roster.supersede(DeviceId("laptop"), 1)
     assert (new.ended, house.roster.find(DeviceId("laptop"))) == ([], new)
 
 
-def test_an_old_connection_that_leaves_late_does_not_take_the_new_one_along() -> None:
+def test_late_end_of_an_old_connection_leaves_the_new_connection() -> None:
     house = House()
     old = house.enter("laptop", 1)
     new = house.enter("laptop", 2)
@@ -111,7 +111,7 @@ def test_an_old_connection_that_leaves_late_does_not_take_the_new_one_along() ->
     assert house.roster.find(DeviceId("laptop")) is new
 
 
-async def test_a_drain_ends_every_connection_and_waits_for_its_socket() -> None:
+async def test_drain_ends_every_connection_and_waits_for_the_sockets() -> None:
     house = House()
     links = [house.enter(name, 1) for name in ("laptop", "desktop")]
     goodbye = Goodbye(reason="stopping")
@@ -124,14 +124,14 @@ async def test_a_drain_ends_every_connection_and_waits_for_its_socket() -> None:
     assert house.roster.is_draining
 
 
-async def test_a_drain_does_not_wait_for_ever() -> None:
+async def test_roster_drain_ends_after_the_time_limit() -> None:
     house = House()
     house.enter("laptop", 1)
     with anyio.fail_after(2):
         await house.roster.drain(lambda: Goodbye(reason="stopping"), CloseCode.STOPPING, within_s=0.01)
 
 
-def test_a_listener_that_breaks_does_not_keep_a_device_out() -> None:
+def test_failing_event_listener_does_not_prevent_a_device_from_entering() -> None:
     def break_down(event: LinkEvent) -> None:
         raise ZeroDivisionError
 
@@ -192,7 +192,7 @@ async def shared(postgres: Postgres) -> AsyncIterator[SharedDesk]:
             yield SharedDesk(store, await store.write(_add_desk))
 
 
-async def test_a_device_that_connects_to_another_hub_leaves_the_first_one(shared: SharedDesk) -> None:
+async def test_device_connected_to_another_hub_is_disconnected_from_the_first(shared: SharedDesk) -> None:
     first = await shared.enter()
     await shared.poll()
     assert first.ended == []
@@ -201,7 +201,7 @@ async def test_a_device_that_connects_to_another_hub_leaves_the_first_one(shared
     assert first.ended == [Ended(Goodbye(reason="replaced"), CloseCode.REPLACED)]
 
 
-async def test_a_device_that_a_third_hub_took_meanwhile_leaves_the_first_one(shared: SharedDesk) -> None:
+async def test_device_taken_over_by_a_third_hub_is_disconnected_from_the_first(shared: SharedDesk) -> None:
     first = await shared.enter()
     for boot in (WEST, BootId("north")):
         await shared.connects_to(boot, 2)
@@ -210,7 +210,7 @@ async def test_a_device_that_a_third_hub_took_meanwhile_leaves_the_first_one(sha
     assert first.ended == [Ended(Goodbye(reason="replaced"), CloseCode.REPLACED)]
 
 
-async def test_a_device_whose_leaving_was_not_written_is_offline_after_two_looks(shared: SharedDesk) -> None:
+async def test_device_with_an_unrecorded_disconnect_is_offline_after_two_polls(shared: SharedDesk) -> None:
     await shared.store.write(live, EAST)
     await shared.connects_to(EAST, 1)
     seen = []
@@ -221,13 +221,13 @@ async def test_a_device_whose_leaving_was_not_written_is_offline_after_two_looks
     assert seen == ["online", "offline"]
 
 
-async def test_a_device_that_came_back_before_its_hub_looked_stays(shared: SharedDesk) -> None:
+async def test_device_that_reconnected_before_the_poll_is_not_disconnected(shared: SharedDesk) -> None:
     for boot in (EAST, WEST):
         await shared.connects_to(boot, 1)
     assert (await shared.poll(), (await shared.enter(2)).ended) == ([], [])
 
 
-async def test_a_frozen_hub_ends_a_connection_that_another_closed_meanwhile(shared: SharedDesk) -> None:
+async def test_frozen_hub_ends_a_session_closed_by_another_hub(shared: SharedDesk) -> None:
     frozen = await shared.enter()
     assert (
         await shared.store.write(devices.close_left_sessions, 2, boot_id=WEST, is_alone=False),
@@ -236,7 +236,7 @@ async def test_a_frozen_hub_ends_a_connection_that_another_closed_meanwhile(shar
     assert frozen.ended == [Ended(FROZEN, CloseCode.RESTARTING)]
 
 
-async def test_connected_devices_hear_of_added_and_removed_nodes_if_they_can(postgres: Postgres) -> None:
+async def test_only_devices_with_the_hubs_capability_receive_node_changes(postgres: Postgres) -> None:
     clock = FakeClock()
     hearers = Hearers(clock)
     new, slow = (hearers.enter(name, capabilities=["hubs"]) for name in ("new", "slow"))
@@ -273,7 +273,7 @@ DESK, LAPTOP = DeviceId("desk"), DeviceId("laptop")
 
 
 @each(("over_s", "wait_s"), [(59.9, 300.0), (60.0, 0.0), (75.0, 0.0)])
-def test_six_takeovers_count_within_a_minute_and_not_over_a_longer_time(over_s: float, wait_s: float) -> None:
+def test_six_takeovers_cause_a_wait_only_within_a_minute(over_s: float, wait_s: float) -> None:
     clock = FakeClock()
     takeovers = Takeovers(clock)
     for _ in range(5):
@@ -283,7 +283,7 @@ def test_six_takeovers_count_within_a_minute_and_not_over_a_longer_time(over_s: 
     assert (takeovers.wait_s(DESK), takeovers.waiting()) == (wait_s, ({DESK: wait_s} if wait_s else {}))
 
 
-def test_takeovers_are_counted_for_each_device_and_anew_after_the_wait() -> None:
+def test_takeovers_are_counted_per_device_and_reset_after_the_wait() -> None:
     clock = FakeClock()
     takeovers = Takeovers(clock)
     for _ in range(5):
@@ -323,7 +323,9 @@ SHARING = DeviceId("d-1")
         ([], "~/nots", False),  # an older device says nothing
     ],
 )
-def test_a_path_is_outside_where_it_touches_no_root(roots: list[str], path: str, is_outside: bool) -> None:
+def test_path_is_outside_if_apart_from_all_shared_roots(
+    roots: list[str], path: str, is_outside: bool
+) -> None:
     shared = SharedRoots()
     shared.record(SHARING, roots)
     assert (shared.outside(SHARING, [path]), shared.outside(DeviceId("d-2"), [path])) == (

@@ -51,7 +51,7 @@ async def rotate(
     await rotation.rotate(port.link("desk"), **(params | dict(instead)))
 
 
-async def test_the_new_key_opens_and_the_old_one_does_not_and_the_connection_stays(
+async def test_rotated_key_is_accepted_and_the_old_key_refused_without_disconnection(
     port: Port, device: RawDevice
 ) -> None:
     await rotate(port)
@@ -64,7 +64,7 @@ async def test_the_new_key_opens_and_the_old_one_does_not_and_the_connection_sta
         assert (await again.greet_with(NEW))["device_id"] == "desk"
 
 
-async def test_a_device_replaces_its_key_once_a_minute(port: Port, device: RawDevice) -> None:
+async def test_second_key_rotation_within_a_minute_is_refused(port: Port, device: RawDevice) -> None:
     await rotate(port)
     port.clock.advance(59)
     with pytest.raises(RotatedTooSoon, match=r"again in 1 s \(key_rotation_wait_s\)"):
@@ -77,7 +77,7 @@ async def test_a_device_replaces_its_key_once_a_minute(port: Port, device: RawDe
     assert len(await port.store.read(tokens.list_keys)) == 3
 
 
-async def test_a_new_key_that_was_revoked_ends_the_connection_that_brought_it(
+async def test_revoked_new_key_ends_the_connection_that_rotated_the_key(
     port: Port, device: RawDevice
 ) -> None:
     await rotate(port)
@@ -87,7 +87,9 @@ async def test_a_new_key_that_was_revoked_ends_the_connection_that_brought_it(
     assert await device.closed() == CloseCode.REVOKED
 
 
-async def test_both_keys_sign_and_they_sign_for_this_hub(port: Port, device: RawDevice) -> None:
+async def test_key_rotation_requires_signatures_of_both_keys_for_this_hub(
+    port: Port, device: RawDevice
+) -> None:
     lines = ("hub-key-rotation-v1", "hub-1", "desk", OLD.spelled, NEW.spelled)
     with pytest.raises(BadProof):
         await rotate(port, instead={"signature": OTHER.sign(*lines)})
@@ -98,9 +100,7 @@ async def test_both_keys_sign_and_they_sign_for_this_hub(port: Port, device: Raw
     assert len(await port.store.read(tokens.list_keys)) == 1
 
 
-async def test_a_known_key_is_no_new_one_and_a_revoked_key_vouches_for_none(
-    port: Port, device: RawDevice
-) -> None:
+async def test_key_rotation_to_a_known_or_by_a_revoked_key_is_refused(port: Port, device: RawDevice) -> None:
     with pytest.raises(CodedError, check=coded(ErrorCode.BAD_PARAMS)):
         await rotate(port, OLD)
     await port.store.write(tokens.revoke_key, keys.key_id(OLD.public), at=AT_MS, actor="operator:0")
@@ -108,7 +108,7 @@ async def test_a_known_key_is_no_new_one_and_a_revoked_key_vouches_for_none(
         await rotate(port)
 
 
-async def test_a_device_that_came_with_a_token_has_no_key_to_replace(port: Port) -> None:
+async def test_key_rotation_of_a_device_connected_by_token_is_forbidden(port: Port) -> None:
     async with port.device("desk"):
         with pytest.raises(CodedError, check=coded(ErrorCode.FORBIDDEN)):
             await rotate(port)

@@ -72,7 +72,7 @@ async def read_all(stream: Stream) -> list[Frame]:
     return [frame async for frame in stream]
 
 
-async def test_frames_of_a_run_come_in_order_until_it_is_complete(wire: Wire) -> None:
+async def test_run_stream_yields_frames_in_order_until_complete(wire: Wire) -> None:
     frames: list[RunFrame] = [
         AgentAck(run_id="r-1", fence=3),
         AgentManifest(run_id="r-1", fence=3),
@@ -84,7 +84,7 @@ async def test_frames_of_a_run_come_in_order_until_it_is_complete(wire: Wire) ->
         assert await read_all(stream) == frames
 
 
-async def test_a_reader_waits_for_what_comes_later(wire: Wire) -> None:
+async def test_stream_reader_waits_for_later_frames(wire: Wire) -> None:
     got: list[Frame] = []
     with wire.streams.open(make_run()) as stream:
 
@@ -106,7 +106,7 @@ async def test_frames_of_an_unknown_run_are_dropped(wire: Wire) -> None:
     assert before == wire.put(data("one")) == ["unknown_run"]
 
 
-async def test_frames_of_an_older_fence_are_dropped_and_no_fence_is_taken(wire: Wire) -> None:
+async def test_frame_with_an_older_fence_is_dropped_and_without_a_fence_accepted(wire: Wire) -> None:
     without = data("without a fence", fence=None)
     with wire.streams.open(make_run(fence=3)) as stream:
         assert wire.put(data("stale", fence=2), without, DONE) == ["stale_fence", None, None]
@@ -121,14 +121,14 @@ async def test_sending_beyond_the_credit_breaks_the_protocol(wire: Wire) -> None
     assert wrong.value.reason is ErrorCode.CREDIT_EXCEEDED
 
 
-async def test_pieces_that_were_taken_in_can_be_granted_again(wire: Wire) -> None:
+async def test_credit_of_received_pieces_can_be_granted_again(wire: Wire) -> None:
     with wire.streams.open(make_run(credit=1)) as stream:
         wire.put(data("one"))
         await stream.grant(1)
         assert (wire.put(data("two")), wire.sent) == ([None], [AgentCredit(run_id="r-1", fence=3, pieces=1)])
 
 
-async def test_a_device_that_does_not_know_credit_is_granted_nothing() -> None:
+async def test_device_without_the_credit_capability_gets_no_credit_frames() -> None:
     wire = Wire(has_credit=False)
     with wire.streams.open(make_run(credit=1)) as stream:
         wire.streams.put(data("one", "two", "three"))
@@ -176,7 +176,7 @@ async def test_a_device_may_send_base64_up_to_the_limit_of_the_decoded_bytes() -
         assert wire.put(AgentData(run_id="r-1", files=[piece])) == [None]
 
 
-async def test_empty_frames_are_not_free(wire: Wire) -> None:
+async def test_empty_run_frames_count_for_the_byte_limit(wire: Wire) -> None:
     with wire.streams.open(make_run(most_bytes=1)):
         assert ErrorCode.TOO_LARGE in wire.put(*[data()] * 1_000)
 
@@ -189,7 +189,7 @@ async def test_a_spool_that_cannot_be_written_ends_the_run_and_not_the_connectio
             await anext(stream)
 
 
-async def test_when_the_connection_ends_an_open_stream_ends_at_once(wire: Wire) -> None:
+async def test_open_run_stream_fails_at_once_when_the_connection_ends(wire: Wire) -> None:
     with wire.streams.open(make_run()) as stream:
         wire.put(data("one"))
         wire.streams.end("replaced")
@@ -207,13 +207,13 @@ async def test_a_stream_that_is_complete_can_be_read_after_the_connection_ended(
         assert await read_all(stream) == [data("one"), DONE]
 
 
-async def test_a_run_is_open_once_on_a_connection(wire: Wire) -> None:
+async def test_second_stream_of_an_open_run_is_refused(wire: Wire) -> None:
     again = pytest.raises(LocalProtocolError)
     with wire.streams.open(make_run()), again, wire.streams.open(make_run(fence=4)):
         pass
 
 
-async def test_a_long_list_of_files_is_asked_for_in_frames_that_fit(wire: Wire) -> None:
+async def test_long_fetch_list_is_split_into_frames_that_fit(wire: Wire) -> None:
     paths = [f"notes/{'ü' * 400}/{number}.md" for number in range(2_000)]
     with wire.streams.open(make_run()) as stream:
         await stream.fetch(paths, last=True)
@@ -225,13 +225,13 @@ async def test_a_long_list_of_files_is_asked_for_in_frames_that_fit(wire: Wire) 
     assert max(sum(len(path.encode()) for path in fetch.paths) for fetch in fetches) <= 256 * 1024
 
 
-async def test_nothing_to_fetch_is_one_empty_last_fetch(wire: Wire) -> None:
+async def test_empty_fetch_list_sends_one_last_fetch_frame(wire: Wire) -> None:
     with wire.streams.open(make_run()) as stream:
         await stream.fetch([], last=True)
     assert wire.sent == [AgentFetch(run_id="r-1", fence=3, paths=[], last=True)]
 
 
-async def test_frames_of_a_paged_manifest_use_up_no_room_and_come_when_they_are_asked_for(
+async def test_unrequested_manifest_page_exceeds_the_credit(
     wire: Wire,
 ) -> None:
     long = [ManifestFile(path=f"{number}.md", size_bytes=1, sha256="0" * 64) for number in range(1_000)]

@@ -11,7 +11,7 @@ async def test_random_streams_cut_anywhere_are_read_as_by_the_library() -> None:
         assert await differences(seed) == [], f"seed {seed}"
 
 
-async def test_a_message_of_which_the_end_comes_later_is_read_once_it_is_whole() -> None:
+async def test_websocket_message_received_in_two_parts_is_read_when_complete() -> None:
     head, mask = b"\x82\xfe\x01\x2c", bytes(4)
     frame = head + mask + bytes(300)
     for at in (*range(1, 12), len(frame) // 2, len(frame) - 1):
@@ -19,7 +19,7 @@ async def test_a_message_of_which_the_end_comes_later_is_read_once_it_is_whole()
         assert came["messages"] == [bytes(300), b"ok"]
 
 
-async def test_an_empty_message_is_sent_as_one_and_the_socket_stays_open() -> None:
+async def test_empty_websocket_message_is_sent_as_an_empty_frame() -> None:
     socket, outlet, _ = open_socket(DeviceSocket)
     socket.send_frame(b"", True)
     socket.send_frame(b"{}", True)

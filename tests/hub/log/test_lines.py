@@ -23,7 +23,7 @@ def entry(event: str = "unit.unread", level: str = "warning", **fields: object) 
     return LogEntry(1, 1_767_604_442_000, level, event, "hub.runs.runner", fields)
 
 
-def test_an_event_is_one_json_object_with_its_fields(opened: Opened) -> None:
+def test_log_event_is_one_json_object_with_all_fields(opened: Opened) -> None:
     with bind(run_id="r1", trace_id="t1"):
         log.info("run.moved", state="RUNNING", fence=3)
     (line,) = map(json.loads, opened.lines())
@@ -32,7 +32,7 @@ def test_an_event_is_one_json_object_with_its_fields(opened: Opened) -> None:
     assert isinstance(line["ts"], float)
 
 
-def test_an_error_brings_its_traceback(opened: Opened) -> None:
+def test_logged_error_contains_the_traceback(opened: Opened) -> None:
     try:
         raise ValueError("the reason")
     except ValueError as exc:
@@ -50,7 +50,7 @@ def test_log_record_of_a_library_is_an_event(opened: Opened) -> None:
     assert line.items() >= told.items()
 
 
-def test_less_than_the_level_is_not_written_and_the_level_can_be_changed(
+def test_entries_below_the_changeable_log_level_are_not_written(
     fresh: Callable[..., Opened],
 ) -> None:
     opened = fresh(level="warning")
@@ -60,7 +60,7 @@ def test_less_than_the_level_is_not_written_and_the_level_can_be_changed(
     assert [json.loads(line)["event"] for line in opened.lines()] == ["run.queued"]
 
 
-def test_a_person_reads_a_short_line() -> None:
+def test_short_log_line_has_time_level_meaning_and_fields() -> None:
     line = short_line(entry(code="too_large", run_id="r1"))
     at = moment_text(from_epoch_ms(1_767_604_442_000))
     meaning = "a file or message could not be read, and is left out"
@@ -77,7 +77,7 @@ def test_a_person_reads_names_of_agents_and_devices_and_the_end_of_other_ids() -
     assert json.loads(json_line(moved))["meaning"] == "a file or message could not be read, and is left out"
 
 
-def test_only_so_many_names_are_kept() -> None:
+def test_table_of_readable_names_is_bounded() -> None:
     learn_names({"first": "a"})
     learn_names({f"id-{n}": "b" for n in range(NAMES_RETAINED)})
     assert readable("agent_id", "first") == ("agent_id", "first")
@@ -95,7 +95,7 @@ def test_journald_reads_the_priority_before_the_line(level: str, priority: int) 
     assert with_priority("{}", level) == f"<{priority}>{{}}"
 
 
-def test_the_journal_is_known_by_the_file_that_systemd_names(tmp_path: Path) -> None:
+def test_journal_stream_is_recognized_by_device_and_inode(tmp_path: Path) -> None:
     with (tmp_path / "stderr").open("w") as stream:
         found = os.fstat(stream.fileno())
         named = [{"JOURNAL_STREAM": f"{found.st_dev}:{found.st_ino + more}"} for more in (0, 1)]
@@ -123,7 +123,7 @@ def test_entries_are_read_back_by_time(tmp_path: Path) -> None:
     assert again.read(3_000) == [numbered(3)]
 
 
-def test_the_files_are_private_and_bounded_and_the_newest_entries_stay(tmp_path: Path) -> None:
+def test_log_files_are_private_and_bounded_and_retain_the_newest_entries(tmp_path: Path) -> None:
     file = LogFile(tmp_path / "log", 10_000)
     for number in range(1, 501):
         file.write([numbered(number, "x" * 100)])
@@ -134,7 +134,7 @@ def test_the_files_are_private_and_bounded_and_the_newest_entries_stay(tmp_path:
     assert kept == list(range(kept[0], 501)) and len(kept) > 20
 
 
-def test_a_line_that_a_killed_process_left_incomplete_hides_no_other(tmp_path: Path) -> None:
+def test_incomplete_log_line_of_a_killed_process_hides_no_other_entry(tmp_path: Path) -> None:
     file = LogFile(tmp_path / "log", 1_000_000)
     file.write([numbered(1), numbered(2)])
     path = tmp_path / "log" / NAME
@@ -151,7 +151,7 @@ def test_a_folder_that_cannot_be_written_does_not_stop_the_log(tmp_path: Path) -
     assert (file.last_seq(), file.read(0)) == (0, [])
 
 
-def test_the_numbers_go_on_in_the_next_process(tmp_path: Path) -> None:
+def test_log_entry_numbers_continue_in_the_next_process(tmp_path: Path) -> None:
     for _ in range(2):
         with opened_log(file=LogFile(tmp_path / "log", 1_000_000)):
             log.info("hub.started", token=SECRET)
@@ -164,7 +164,7 @@ def add(ring: Ring, event: str = "a.b") -> LogEntry:
     return ring.append(at=0, level="info", event=event, channel="x", fields={})
 
 
-def test_ring_numbers_entries_drops_the_oldest_and_returns_those_after_a_number() -> None:
+def test_log_ring_numbers_entries_and_drops_the_oldest() -> None:
     ring = Ring(most=3)
     assert (ring.first, ring.last, ring.since(0)) == (1, 0, [])
     for _ in range(5):
@@ -173,7 +173,7 @@ def test_ring_numbers_entries_drops_the_oldest_and_returns_those_after_a_number(
     assert [[one.seq for one in ring.since(after)] for after in (0, 3, 5, 9)] == [[3, 4, 5], [4, 5], [], []]
 
 
-async def test_a_reader_is_woken_by_the_next_entry_whichever_thread_logs_it() -> None:
+async def test_log_ring_readers_are_woken_by_an_entry_of_another_thread() -> None:
     ring = Ring()
     add(ring)
     woken = list[int]()
@@ -191,7 +191,7 @@ async def test_a_reader_is_woken_by_the_next_entry_whichever_thread_logs_it() ->
     assert woken == [2, 2]
 
 
-async def test_a_reader_that_is_behind_does_not_wait_and_one_that_leaves_is_forgotten() -> None:
+async def test_log_ring_reader_behind_the_end_does_not_wait() -> None:
     ring = Ring()
     with anyio.move_on_after(0):
         await ring.wait(0)

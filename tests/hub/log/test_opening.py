@@ -59,14 +59,14 @@ def test_eleventh_event_of_a_minute_is_counted_and_not_logged(opened: Opened, at
     assert opened.log.suppressed == 15
 
 
-def test_the_next_minute_tells_again(opened: Opened, at: At) -> None:
+def test_suppressed_event_is_logged_again_in_the_next_minute(opened: Opened, at: At) -> None:
     for second in (*range(12), *range(60, 72)):
         at(second)
         log.info("a.b")
     assert events(opened) == ["a.b"] * 10 + ["log.suppressed"] + ["a.b"] * 10
 
 
-def test_the_count_is_logged_though_nothing_else_happens(opened: Opened, at: At) -> None:
+def test_count_of_suppressed_events_is_logged_by_tidy(opened: Opened, at: At) -> None:
     for _ in range(12):
         log.info("a.b")
     at(61)
@@ -74,7 +74,7 @@ def test_the_count_is_logged_though_nothing_else_happens(opened: Opened, at: At)
     assert events(opened)[-1] == "log.suppressed"
 
 
-def test_a_herd_is_logged_whole_and_one_that_flaps_is_not(opened: Opened, at: At) -> None:
+def test_events_of_many_devices_are_all_logged_and_of_one_device_suppressed(opened: Opened, at: At) -> None:
     for device in range(300):
         log.info("device.connected", device_id=f"d{device}")
     for _ in range(300):
@@ -83,21 +83,23 @@ def test_a_herd_is_logged_whole_and_one_that_flaps_is_not(opened: Opened, at: At
     assert (told.count("device.connected"), told.count("device.left")) == (300, 10)
 
 
-def test_a_flood_of_the_event_loop_is_one_of_the_same_whatever_it_quotes(opened: Opened, at: At) -> None:
+def test_repeated_event_loop_errors_with_different_text_are_suppressed(opened: Opened, at: At) -> None:
     for number in range(1_000):
         said = f"socket.accept() out of system resource\nsocket: <fd={number}>"
         logging.getLogger("asyncio").error(said, exc_info=OSError(errno.EMFILE, "Too many open files"))
     assert (len(opened.lines()), opened.log.suppressed) == (10, 990)
 
 
-def test_strangers_cannot_fill_the_table_of_what_is_counted(opened: Opened, at: At) -> None:
+def test_distinct_log_messages_of_one_logger_are_suppressed_beyond_the_table_limit(
+    opened: Opened, at: At
+) -> None:
     for number in range(10_000):
         said = f"no two are alike: {number}"
         logging.getLogger("somebody").warning(said)
     assert len(opened.lines()) < 9_000
 
 
-def test_a_clock_that_is_set_back_does_not_silence_the_log(opened: Opened, at: At) -> None:
+def test_event_suppression_ends_after_a_large_clock_step_back(opened: Opened, at: At) -> None:
     at(1_000)
     for _ in range(12):
         log.info("a.b")
@@ -106,7 +108,7 @@ def test_a_clock_that_is_set_back_does_not_silence_the_log(opened: Opened, at: A
     assert events(opened)[-2:] == ["log.suppressed", "a.b"]
 
 
-def test_a_clock_that_is_set_back_a_little_does_not_either(opened: Opened, at: At) -> None:
+def test_event_after_a_small_clock_step_back_is_not_suppressed(opened: Opened, at: At) -> None:
     at(5)
     log.info("c.d")
     at(30)
@@ -133,7 +135,7 @@ def entry(number: int) -> LogEntry:
     return LogEntry(number, 0, "info", "a.b", "x", {})
 
 
-def test_a_stream_that_nobody_reads_holds_nobody_up_and_what_does_not_fit_is_counted() -> None:
+def test_log_writer_on_a_blocked_stream_drops_and_counts_entries_without_waiting() -> None:
     stream = Stuck()
     writer = Writer(stream, lambda one: str(one.seq), most=100)
     for number in range(1_000):
@@ -145,7 +147,7 @@ def test_a_stream_that_nobody_reads_holds_nobody_up_and_what_does_not_fit_is_cou
     assert (written, len(written) + writer.dropped) == (sorted(written), 1_000)
 
 
-def test_the_loss_is_logged_as_soon_as_something_is_logged_again(fresh: Callable[..., Opened]) -> None:
+def test_count_of_dropped_log_lines_is_logged_with_the_next_event(fresh: Callable[..., Opened]) -> None:
     stream = Stuck()
     opened = fresh(stream=stream)
     for number in range(10_000):
@@ -159,7 +161,7 @@ def test_the_loss_is_logged_as_soon_as_something_is_logged_again(fresh: Callable
     assert sum(int(str(one.fields["count"])) for one in told) == lost
 
 
-def test_a_broken_stream_costs_lines_and_nothing_else() -> None:
+def test_closed_log_stream_drops_lines_without_an_error() -> None:
     stream = io.StringIO()
     stream.close()
     writer = Writer(stream, lambda one: str(one.seq))
@@ -168,7 +170,7 @@ def test_a_broken_stream_costs_lines_and_nothing_else() -> None:
     assert writer.dropped == 1
 
 
-def test_lines_come_in_the_order_in_which_they_were_logged(opened: Opened) -> None:
+def test_log_lines_are_written_in_the_logged_order(opened: Opened) -> None:
     for number in range(2_000):
         log.info("a.b", device_id=str(number))
     assert [int(json.loads(line)["device_id"]) for line in opened.lines()] == list(range(2_000))
@@ -205,7 +207,7 @@ def said_hello(server: ssl.SSLContext, name: bytes) -> None:
         server.wrap_bio(to_server, to_client, server_side=True).do_handshake()
 
 
-def test_a_strangers_hello_with_a_name_that_is_no_text_is_an_event_and_ten_a_minute(
+def test_undecodable_server_name_of_a_tls_hello_is_logged_with_suppression(
     fresh: Callable[..., Opened], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     opened = fresh()
@@ -220,14 +222,14 @@ def test_a_strangers_hello_with_a_name_that_is_no_text_is_an_event_and_ten_a_min
     assert capfd.readouterr().err == ""
 
 
-def test_a_closed_log_leaves_what_breaks_to_python(opened: Opened) -> None:
+def test_closed_log_restores_the_unraisable_hook_of_python(opened: Opened) -> None:
     opened.log.take_unraisable()
     assert sys.unraisablehook is not sys.__unraisablehook__
     opened.log.close()
     assert sys.unraisablehook is sys.__unraisablehook__
 
 
-def test_a_question_is_shown_again_below_each_line_until_it_is_answered(fresh: Callable[..., Opened]) -> None:
+def test_terminal_prompt_is_repeated_below_each_log_line_until_answered(fresh: Callable[..., Opened]) -> None:
     class Terminal(io.StringIO):
         """Text of a terminal, with an event for each write."""
 

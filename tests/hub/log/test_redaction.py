@@ -43,11 +43,11 @@ SECRETS = [
 
 
 @pytest.mark.parametrize(("text", "told"), SECRETS, ids=[told for _, told in SECRETS])
-def test_a_secret_is_known_by_how_it_looks_or_where_it_stands(text: str, told: str) -> None:
+def test_secret_is_redacted_by_format_or_by_context(text: str, told: str) -> None:
     assert redact(text) == told
 
 
-def test_no_part_of_a_secret_is_read_whatever_is_around_it() -> None:
+def test_redacted_text_contains_no_part_of_a_secret_in_any_context() -> None:
     assert len(SECRET_TEXTS) >= 60
     for text, parts in SECRET_TEXTS:
         for whole in (text, f"request failed: {text}\nnext line", json.dumps({"why": text})):
@@ -56,7 +56,7 @@ def test_no_part_of_a_secret_is_read_whatever_is_around_it() -> None:
             assert redact(told) == told
 
 
-def test_a_secret_at_the_cut_of_a_long_text_is_taken_out_before_the_cut(opened: Opened) -> None:
+def test_secret_is_redacted_before_a_long_text_is_cut(opened: Opened) -> None:
     secret = "hub_dev_0123456789abcdefghijABCDEFGHIJ0123456789"
     for before in range(MAX_TEXT // 2 - len(secret), MAX_TEXT // 2, 7):
         log.info("a.b", detail="x " * (before // 2) + secret + " y" * MAX_TEXT)
@@ -98,7 +98,7 @@ def test_text_without_a_secret_is_unchanged(text: str) -> None:
     ],
     ids=["a text", "a list", "a mapping", "a field's name", "an error", "a library", "its error"],
 )
-def test_a_secret_is_taken_out_whichever_way_it_came(say: Callable[[str], None], opened: Opened) -> None:
+def test_secret_is_redacted_in_each_kind_of_log_call(say: Callable[[str], None], opened: Opened) -> None:
     secret = "hub_dev_0123456789abcdefghijABCDEFGHIJ0123456789"
     say(secret)
     (line,) = opened.lines()
@@ -107,7 +107,7 @@ def test_a_secret_is_taken_out_whichever_way_it_came(say: Callable[[str], None],
     assert secret not in str(opened.log.ring.since(0))
 
 
-def test_a_number_is_never_taken_for_a_secret(opened: Opened) -> None:
+def test_numbers_in_secret_named_fields_are_not_redacted(opened: Opened) -> None:
     log.info("model.answered", token=17, secret=None, prompt_tokens=5)
     line = json.loads(opened.lines()[0])
     assert (line["token"], line["secret"], line["prompt_tokens"]) == (17, None, 5)
@@ -146,7 +146,7 @@ def test_a_long_text_is_cut_in_the_middle(opened: Opened) -> None:
     assert detail.endswith("end")
 
 
-def test_actor_with_the_look_of_a_secret_is_logged(opened: Opened) -> None:
+def test_actor_resembling_a_secret_is_not_redacted(opened: Opened) -> None:
     actor = "token:019b8d2e-1f00-7abc-8def-0123456789ab"
     log.info("run.queued", actor=actor)
     assert json.loads(opened.lines()[0])["actor"] == actor

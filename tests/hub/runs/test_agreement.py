@@ -80,7 +80,7 @@ def lived(first_days: Past, tmp_path: Path) -> Past:
         for device in MOMENTS
     ],
 )
-async def test_each_item_is_at_the_device_once_whatever_was_restored_or_lost(
+async def test_each_item_has_one_device_row_after_restore_or_loss(
     lived: Past, hub: str | None, device: str | None
 ) -> None:
     wanted = lived.items()
@@ -131,7 +131,7 @@ async def goes_through(past: Past, *steps: Any) -> list[int]:
     ],
     ids=["rows lost, before any run", "rejected, at a new hub", "rejected once a new hub knows them"],
 )
-async def test_a_device_has_the_same_rows_again_after_a_loss(
+async def test_device_rows_are_complete_again_after_a_loss(
     lived: Past, before: list[Any], after: list[Any]
 ) -> None:
     await goes_through(lived, *before)
@@ -143,7 +143,7 @@ async def test_a_device_has_the_same_rows_again_after_a_loss(
 @pytest.mark.parametrize(
     "steps", [[("hub", "before")], [(APPROVE, [2, 3]), ("hub", None)]], ids=["by place", "approved"]
 )
-async def test_rows_are_paired_without_a_call_about_them(lived: Past, steps: list[Any]) -> None:
+async def test_agreement_pairs_rows_by_listing_without_other_calls(lived: Past, steps: list[Any]) -> None:
     await goes_through(lived, *steps)
     lived.asked.clear()
     await lived.visit()
@@ -280,7 +280,7 @@ PASTS_AT_ONCE = {
 @pytest.mark.parametrize(
     "case", [pytest.param(name, marks=[] if name in PASTS_AT_ONCE else pytest.mark.soak) for name in PASTS]
 )
-async def test_each_item_is_at_the_device_once_after_losses_and_changes(past: Past, case: str) -> None:
+async def test_each_item_has_one_device_row_after_losses_and_changes(past: Past, case: str) -> None:
     steps, titles, sends = PASTS[case]
     sent = await goes_through(past, *steps)
     found = (item.title if item.title in titles else MODEL for item in read_items(past.device_file))
@@ -289,7 +289,7 @@ async def test_each_item_is_at_the_device_once_after_losses_and_changes(past: Pa
 
 
 @pytest.mark.parametrize("hub", ["before", pytest.param(None, marks=pytest.mark.soak)])
-async def test_what_only_its_device_knew_and_its_owner_approved_comes_back_whole(
+async def test_approved_row_lost_by_hub_and_device_is_restored_with_due_date(
     past: Past, hub: str | None
 ) -> None:
     await past.visit()
@@ -307,7 +307,7 @@ async def test_what_only_its_device_knew_and_its_owner_approved_comes_back_whole
     assert (item.data, "dueDate" in item.data) == (before.data, True)
 
 
-async def test_a_day_keeps_its_time_zone_when_its_device_loses_the_row_after_its_hub_was_lost(
+async def test_item_restored_after_loss_of_hub_and_device_retains_the_time_zone(
     past: Past,
 ) -> None:
     past.files = {"notes/list.csv": "title,due,status\nmend roof,2026-12-01,open\n"}
@@ -320,7 +320,7 @@ async def test_a_day_keeps_its_time_zone_when_its_device_loses_the_row_after_its
     assert item.remarks.timezone == before.remarks.timezone == "UTC"
 
 
-async def test_an_agreement_that_was_cut_anywhere_goes_on_from_there(lived: Past) -> None:
+async def test_agreement_cut_at_any_call_is_completed_by_the_next_visit(lived: Past) -> None:
     wanted = lived.items()
     for break_after in (1, 3, 7):
         lived.put_back(lived.device_file, None)
@@ -349,7 +349,7 @@ class Cut:
             raise LinkLost("cut", dispatched=False)
 
 
-async def test_a_line_of_old_is_brought_though_its_first_row_says_something_else_by_now(past: Past) -> None:
+async def test_restored_source_line_is_inserted_once_although_the_old_row_was_edited(past: Past) -> None:
     await past.visit()
     past.keep("empty")
     first, second = "- [ ] call Anna on Friday\n", "- [ ] call Anna on Monday\n"
@@ -373,7 +373,7 @@ async def test_a_line_of_old_is_brought_though_its_first_row_says_something_else
         (Answer(error=ErrorBody(code="busy", message="later", retryable=True)), "later"),
     ],
 )
-async def test_a_device_that_does_not_say_what_it_has_gets_no_run_and_the_hub_says_why(
+async def test_device_failing_to_list_rows_gets_no_run_but_a_problem(
     past: Past, answer: Answer, told: str
 ) -> None:
     async with past.hub() as bench:
@@ -457,7 +457,7 @@ async def verdict(bench: Bench) -> str:
 
 
 @pytest.mark.parametrize("is_restored", [False, True])
-async def test_what_an_owner_decides_after_the_rows_were_listed_is_not_undone_by_the_list(
+async def test_verdict_made_after_the_row_listing_is_not_overwritten_by_the_list(
     past: Past, is_restored: bool
 ) -> None:
     """A restored hub knows the item by the list alone, and cannot store a decision about it before."""
@@ -467,7 +467,7 @@ async def test_what_an_owner_decides_after_the_rows_were_listed_is_not_undone_by
         assert await verdict(bench) == "edited"
 
 
-async def test_a_decision_that_comes_while_the_list_is_written_is_written_after_it(past: Past) -> None:
+async def test_verdict_received_during_the_write_of_a_row_list_is_written_afterwards(past: Past) -> None:
     async with comparing(past) as (bench, service, owner):
         write = bench.store.write
 
@@ -484,7 +484,7 @@ async def test_a_decision_that_comes_while_the_list_is_written_is_written_after_
         assert await verdict(bench) == "edited"
 
 
-async def test_a_page_that_a_hub_read_before_it_froze_is_not_written_once_another_hub_has_its_device(
+async def test_frozen_hub_writes_no_row_page_after_another_hub_took_the_device(
     past: Past,
 ) -> None:
     """The device was restored meanwhile: its counter is lower, and another hub is to compare all rows."""
@@ -515,7 +515,7 @@ async def test_a_page_that_a_hub_read_before_it_froze_is_not_written_once_anothe
         assert not service.agrees(link)
 
 
-async def test_a_device_that_reports_decisions_at_each_list_leaves_its_place_to_others(past: Past) -> None:
+async def test_device_reporting_verdicts_at_each_listing_is_given_up_after_the_limit(past: Past) -> None:
     async with comparing(past) as (bench, _, owner):
         owner.is_deciding = owner.goes_on = True
         with anyio.fail_after(10):
@@ -525,7 +525,7 @@ async def test_a_device_that_reports_decisions_at_each_list_leaves_its_place_to_
         assert owner.edits == MOST_LISTINGS
 
 
-async def test_what_came_of_it_is_kept_for_who_looks(lived: Past) -> None:
+async def test_agreement_result_is_stored_with_cause_and_counts_of_rows(lived: Past) -> None:
     lived.put_back(lived.device_file, "before")
     await lived.visit(runs=0)
     async with lived.hub() as bench:
@@ -534,7 +534,7 @@ async def test_what_came_of_it_is_kept_for_who_looks(lived: Past) -> None:
         assert row.agreed_at is not None
 
 
-async def test_a_row_whose_change_was_rejected_stays_its_owner_s_and_the_next_change_is_proposed(
+async def test_approved_row_with_a_rejected_change_gets_the_next_proposal(
     past: Past,
 ) -> None:
     for number, day in enumerate(("2026-12-01", "2026-12-11", "2026-12-12")):
@@ -555,9 +555,7 @@ async def test_a_row_whose_change_was_rejected_stays_its_owner_s_and_the_next_ch
 
 
 @pytest.mark.parametrize("title", [pytest.param("mend roof", marks=pytest.mark.soak), "mend the roof"])
-async def test_a_change_that_a_restored_device_refused_before_is_brought_back_from_an_older_day_too(
-    past: Past, title: str
-) -> None:
+async def test_change_refused_before_a_restore_is_sent_to_the_older_row(past: Past, title: str) -> None:
     """Restore a device to a version of a row that is older than the one it had when it refused a change."""
 
     def refuse(call: ToolCall) -> Answer | None:
@@ -582,7 +580,7 @@ async def test_a_change_that_a_restored_device_refused_before_is_brought_back_fr
     assert (item.title, item.data["dueDate"]) == (title, 1796947200000)
 
 
-async def test_an_insert_on_its_way_changes_the_row_that_its_restored_device_has_of_the_same_words(
+async def test_open_insert_updates_the_equal_row_of_a_restored_device(
     past: Past,
 ) -> None:
     past.files = {"notes/letter.md": "We must send offer 1."}
@@ -640,7 +638,7 @@ def linked(epoch: int, *answers: Answer | Exception, grants: Sequence[str] = ())
     return link
 
 
-async def test_a_verdict_whose_answer_was_lost_is_asked_for_again_without_the_grant(store: Store) -> None:
+async def test_verdict_with_a_lost_answer_is_sent_again_without_the_grant(store: Store) -> None:
     clock = FakeClock()
     await store.write(rejected)
     lost = LinkLost("the connection was cut", dispatched=True)
@@ -650,7 +648,7 @@ async def test_a_verdict_whose_answer_was_lost_is_asked_for_again_without_the_gr
     assert (again.id, (await store.read(stored)).state) == (sent.id, "done")
 
 
-async def test_an_approval_of_a_marked_item_is_sent_only_with_the_grant_for_those(store: Store) -> None:
+async def test_approval_of_an_item_with_warnings_without_the_grant_is_not_sent(store: Store) -> None:
     def approved(c: sa.Connection) -> None:
         at_device(c)
         c.execute(sa.update(items).values(warnings=["instruction"]))

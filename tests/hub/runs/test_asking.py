@@ -79,9 +79,7 @@ async def journaled(store: Store, agent: AgentRow, request: ModelRequest, model:
     return await store.read(model_calls.find_answer, agent.id, asked, 0) is not None
 
 
-async def test_an_answer_outlives_the_hub_that_got_it_and_is_not_paid_for_again(
-    store: Store, agent: AgentRow
-) -> None:
+async def test_stored_model_answer_is_reused_by_the_next_hub_process(store: Store, agent: AgentRow) -> None:
     before, asked = await opened(Bench(store, agent)), Teller()
     await before.through(asked).answer(question())
 
@@ -93,7 +91,7 @@ async def test_an_answer_outlives_the_hub_that_got_it_and_is_not_paid_for_again(
     assert ([one.user for one in asked.asked], teller.asked, again.usage) == (["u"], [], Usage())
 
 
-async def test_another_model_is_asked_anew(bench: Bench) -> None:
+async def test_answer_of_one_model_is_not_reused_for_another_model(bench: Bench) -> None:
     unit = await opened(bench)
     await unit.through(Teller("small")).answer(question())
     large = Teller("large")
@@ -103,7 +101,7 @@ async def test_another_model_is_asked_anew(bench: Bench) -> None:
     assert len(large.asked) == 1
 
 
-async def test_the_same_question_at_the_same_time_is_asked_once(bench: Bench) -> None:
+async def test_parallel_equal_questions_are_asked_once(bench: Bench) -> None:
     teller = Teller()
     teller.may_answer = anyio.Event()
     unit = await opened(bench)
@@ -121,7 +119,7 @@ async def test_the_same_question_at_the_same_time_is_asked_once(bench: Bench) ->
     assert (answers, len(teller.asked)) == (["answer 1"] * 5, 1)
 
 
-async def test_where_the_first_of_several_gets_no_answer_the_next_one_asks(bench: Bench) -> None:
+async def test_next_of_parallel_equal_questions_asks_if_the_first_gets_no_answer(bench: Bench) -> None:
     teller = Teller()
     teller.may_answer = anyio.Event()
     unit = await opened(bench)
@@ -144,9 +142,7 @@ async def test_where_the_first_of_several_gets_no_answer_the_next_one_asks(bench
     assert answers == ["answer 2"]
 
 
-async def test_a_received_answer_is_stored_although_its_caller_was_cancelled(
-    store: Store, agent: AgentRow
-) -> None:
+async def test_model_answer_received_by_a_cancelled_caller_is_stored(store: Store, agent: AgentRow) -> None:
     bench, teller = Bench(store, agent), Teller()
     unit = await opened(bench)
     scope = anyio.CancelScope()
@@ -163,9 +159,7 @@ async def test_a_received_answer_is_stored_although_its_caller_was_cancelled(
     assert await journaled(store, agent, question(), teller)
 
 
-async def test_the_cost_of_an_answer_is_stored_with_its_call_and_its_run(
-    store: Store, agent: AgentRow
-) -> None:
+async def test_cost_of_a_model_answer_is_stored_with_call_and_run(store: Store, agent: AgentRow) -> None:
     bench = Bench(store, agent)
     unit = await opened(bench)
 
@@ -179,7 +173,7 @@ async def test_the_cost_of_an_answer_is_stored_with_its_call_and_its_run(
     assert (spent.tokens, spent.cost_nanos) == (220, run.usage.cost_nanos)
 
 
-async def test_tries_that_failed_are_counted_with_what_they_cost(store: Store, agent: AgentRow) -> None:
+async def test_failed_model_tries_are_counted_with_tokens_and_cost(store: Store, agent: AgentRow) -> None:
     bench, teller = Bench(store, agent), Teller()
     unit = await opened(bench)
     teller.error = ModelUnavailable("no answer after all tries", spent=Usage(3, 300, 7, 11))
@@ -192,7 +186,7 @@ async def test_tries_that_failed_are_counted_with_what_they_cost(store: Store, a
     assert not await journaled(store, agent, question(), teller)
 
 
-async def test_a_run_cut_off_in_the_middle_of_a_file_asks_only_what_was_not_answered(
+async def test_run_resumed_within_a_file_asks_only_the_unanswered_questions(
     store: Store, agent: AgentRow
 ) -> None:
     bench = Bench(store, agent)
@@ -221,9 +215,7 @@ async def test_a_run_cut_off_in_the_middle_of_a_file_asks_only_what_was_not_answ
     assert bench.model.asked > 0
 
 
-async def test_a_question_under_way_when_the_device_is_lost_comes_to_its_end_and_is_not_asked_again(
-    store: Store, agent: AgentRow
-) -> None:
+async def test_question_open_at_device_loss_is_finished_and_asked_once(store: Store, agent: AgentRow) -> None:
     bench = Bench(store, agent, device_grace_s=10.0)
     manifest, text, end = folder(a="Prose that a model has to read.")[0]
     lost = bench.connect(runs=[[manifest, text]])  # it is read on when the device goes
@@ -259,9 +251,7 @@ def outbox_of_newest(c: sa.Connection) -> bool:
     )
 
 
-async def test_a_run_kept_to_local_models_is_refused_where_there_is_none_and_nothing_is_asked(
-    store: Store, agent: AgentRow
-) -> None:
+async def test_run_without_cloud_use_fails_without_a_local_model(store: Store, agent: AgentRow) -> None:
     bench = Bench(store, agent)
     bench.asking.models = Models(bench.model, None)
     bench.agent = msgspec.structs.replace(agent, model_use=ModelUse(allow_cloud=False))
@@ -279,7 +269,7 @@ async def test_a_run_kept_to_local_models_is_refused_where_there_is_none_and_not
     [ModelUse(allow_cloud=False), ModelUse(redact=(RedactionRule("email"),))],
     ids=["cloud", "redact"],
 )
-async def test_a_run_that_waited_shows_no_model_what_its_owner_has_forbidden_meanwhile(
+async def test_run_queued_before_a_stricter_model_use_fails_without_asking_the_model(
     bench: Bench, stricter: ModelUse
 ) -> None:
     await bench.control.submit(bench.agent)
@@ -305,9 +295,7 @@ class Stutterer(KeywordModel):
         return answer
 
 
-async def test_what_was_given_up_of_a_file_is_asked_again_by_the_next_run_and_the_rest_is_not(
-    store: Store, agent: AgentRow
-) -> None:
+async def test_next_run_asks_only_questions_without_a_whole_answer(store: Store, agent: AgentRow) -> None:
     model = Stutterer()
     bench = Bench(store, agent, model=model)
     prose = " ".join(f"The weather of day {day} was rather fine in all of the valley." for day in range(30))
@@ -345,7 +333,7 @@ def give_back(bench: Bench) -> None:
     bench.clock.advance(PROBE.cap_s)
 
 
-async def test_rules_are_delivered_and_the_run_says_what_waits_for_the_model(bench: Bench) -> None:
+async def test_run_without_the_model_delivers_rule_items_and_pauses(bench: Bench) -> None:
     take_away(bench)
     link = bench.connect(runs=folder(**FILES))
 
@@ -363,7 +351,7 @@ async def test_rules_are_delivered_and_the_run_says_what_waits_for_the_model(ben
     assert run.errors == ()
 
 
-async def test_what_waited_is_read_when_the_model_answers_and_each_item_comes_once(bench: Bench) -> None:
+async def test_files_waiting_for_the_model_are_read_later_without_duplicate_items(bench: Bench) -> None:
     take_away(bench)
     link = bench.connect(runs=folder(**FILES) * 2)
     first = await bench.run()
@@ -382,7 +370,7 @@ async def test_what_waited_is_read_when_the_model_answers_and_each_item_comes_on
     assert (len({call.id for call in link.calls}), run.units_done, run.error_count) == (4, 3, 0)
 
 
-async def test_nothing_is_asked_while_the_model_is_known_to_be_away(bench: Bench) -> None:
+async def test_new_run_asks_no_question_while_the_model_is_away(bench: Bench) -> None:
     take_away(bench)
     link = bench.connect(runs=folder(**FILES) + folder(d="A new riddle.", e="- [ ] five\n"))
     await bench.run()
@@ -395,7 +383,7 @@ async def test_nothing_is_asked_while_the_model_is_known_to_be_away(bench: Bench
     assert "five" in titles(link)
 
 
-async def test_the_doctor_says_how_many_runs_wait_for_the_model_since_when_and_why(bench: Bench) -> None:
+async def test_doctor_reports_the_runs_waiting_for_the_model_with_time_and_reason(bench: Bench) -> None:
     look = partial(external.check_models, bench.store, {}, bench.asking.gates.away)
     assert list(await look(bench.clock.now())) == []
     take_away(bench)
@@ -416,7 +404,7 @@ async def test_the_doctor_says_how_many_runs_wait_for_the_model_since_when_and_w
     assert list(await look(bench.clock.now())) == []
 
 
-async def test_a_run_that_waits_for_its_model_goes_on_after_a_restart(
+async def test_run_waiting_for_the_model_is_resumed_after_a_restart(
     bench: Bench, store: Store, agent: AgentRow
 ) -> None:
     take_away(bench)
@@ -459,7 +447,7 @@ async def test_a_hub_that_died_between_rules_and_model_reads_the_rest_of_the_fil
     assert (run.id, run.outcome, titles(link)) == (order.run_id, RunOutcome.SUCCESS, ["three", "four"])
 
 
-async def test_a_question_that_alone_gets_no_answer_costs_attempts_and_fails_its_file(bench: Bench) -> None:
+async def test_only_unanswered_question_uses_up_the_attempts_and_fails_the_file(bench: Bench) -> None:
     bench.model.errors["riddle"] = AWAY
     bench.connect(runs=folder(c="A riddle.", d="Something else.") * 6)
 
@@ -483,7 +471,7 @@ async def test_a_question_that_alone_gets_no_answer_costs_attempts_and_fails_its
     assert [one.attempt for one in run.errors] == [1, 2, 3, 4, 5]
 
 
-async def test_a_run_that_has_waited_for_a_day_ends_and_names_its_files(bench: Bench) -> None:
+async def test_run_waiting_a_day_for_the_model_ends_with_file_errors(bench: Bench) -> None:
     take_away(bench)
     bench.connect(runs=folder(**FILES) * 2)
     first = await bench.run()
@@ -498,7 +486,7 @@ async def test_a_run_that_has_waited_for_a_day_ends_and_names_its_files(bench: B
     assert sorted(error.unit_key or "" for error in run.errors) == ["b.md", "c.md"]
 
 
-async def test_a_file_that_is_deleted_when_the_model_is_back_is_passed_over(bench: Bench) -> None:
+async def test_file_deleted_during_the_model_wait_is_skipped(bench: Bench) -> None:
     take_away(bench)
     bench.connect(runs=folder(**FILES) + folder(a=FILES["a"], b=FILES["b"]))
     first = await bench.run()
@@ -513,7 +501,7 @@ async def test_a_file_that_is_deleted_when_the_model_is_back_is_passed_over(benc
 # --- the gate ---
 
 
-async def test_a_gate_is_probed_less_and_less_often_and_only_while_runs_wait() -> None:
+async def test_model_gate_is_probed_with_growing_waits_only_while_runs_wait() -> None:
     clock, model = FakeClock(), KeywordModel()
     model.errors["anything"] = AWAY
     gate = ModelGate(model, clock)
@@ -541,7 +529,7 @@ async def test_a_gate_is_probed_less_and_less_often_and_only_while_runs_wait() -
     assert gate.away is None
 
 
-async def test_runs_are_let_through_less_often_while_probes_get_answers_and_questions_none() -> None:
+async def test_model_gate_releases_runs_ever_more_slowly_if_only_probes_are_answered() -> None:
     clock = FakeClock()
     gate = ModelGate(KeywordModel(), clock)
     released = []
@@ -556,7 +544,7 @@ async def test_runs_are_let_through_less_often_while_probes_get_answers_and_ques
     assert released[-1] == timedelta(seconds=RELEASE.cap_s)
 
 
-async def test_the_questions_under_way_are_given_up_when_one_finds_the_model_away() -> None:
+async def test_open_questions_are_aborted_when_one_finds_the_model_away() -> None:
     gate = ModelGate(KeywordModel(), FakeClock())
     ended: list[str] = []
 
@@ -583,7 +571,7 @@ async def test_a_question_without_an_answer_closes_no_gate_while_others_are_answ
     assert gate.away is None
 
 
-def test_a_hub_without_a_model_lets_everything_through() -> None:
+def test_model_gates_without_a_model_are_open() -> None:
     gates = ModelGates(Models(), clock=FakeClock())
     assert gates.let_through(True)
     assert gates.away(allow_cloud=True) is None

@@ -84,7 +84,7 @@ async def test_a_start_by_a_schedule_is_not_audited_and_a_backfill_by_a_person_i
         assert await told(store) == [(ANNA, "schedule.backfilled", schedule.id, detail)]
 
 
-async def test_a_pause_of_an_executing_run_is_audited_when_it_is_requested(bench: Bench) -> None:
+async def test_pause_of_an_executing_run_is_audited_at_the_request(bench: Bench) -> None:
     manifest, first, second, end = folder(a="- [ ] one", b="- [ ] two")[0]
     run = await bench.control.submit(bench.agent, actor=ANNA)
     bench.connect(runs=[[manifest, first], [manifest, second, end]])
@@ -96,7 +96,7 @@ async def test_a_pause_of_an_executing_run_is_audited_when_it_is_requested(bench
         services.cancel_scope.cancel()
 
 
-async def test_an_audit_entry_and_its_change_are_written_together_or_not_at_all(bench: Bench) -> None:
+async def test_run_is_not_submitted_if_the_audit_entry_cannot_be_written(bench: Bench) -> None:
     """An audit log that cannot be written lets nothing happen that it should tell of."""
 
     def lose_the_log(c: Connection) -> None:

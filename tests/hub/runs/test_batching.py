@@ -91,7 +91,7 @@ async def states(bench: Bench, run: RunRow) -> list[BatchState]:
     return [row.state for row in await bench.store.read(model_calls.batches_of, run.id)]
 
 
-async def test_questions_are_handed_in_together_and_the_run_is_done_from_their_answers(bench: Bench) -> None:
+async def test_questions_are_submitted_as_one_batch_and_complete_the_run(bench: Bench) -> None:
     waiting = await go(bench)
     assert (waiting.state, waiting.attempt, waiting.items_created) == (RunState.QUEUED, 1, 1)
     assert waiting.reason is not None and "batch" in waiting.reason
@@ -107,7 +107,7 @@ async def test_questions_are_handed_in_together_and_the_run_is_done_from_their_a
     assert desk_of(bench).discarded == ["batch-0"]  # people's documents do not stay there
 
 
-async def test_a_batch_is_looked_at_less_and_less_often(bench: Bench) -> None:
+async def test_waits_between_polls_of_a_batch_grow_up_to_the_maximum(bench: Bench) -> None:
     waits = []
     for after_s in (0.0, LEAST_WAIT_S, 3_600.0, 36_000.0):
         run = await go(bench, after_s=after_s)
@@ -129,7 +129,7 @@ DONE: dict[str, object] = {"is_done": True}
     ],
     ids=["not all are answered", "more is answered than was asked", "the hand-in was cut off", "no batches"],
 )
-async def test_a_run_is_done_whatever_became_of_its_batch_and_nothing_is_handed_in_twice(
+async def test_run_succeeds_after_any_batch_fate_and_submits_each_question_once(
     bench: Bench,
     before: dict[str, object],
     after: dict[str, object],
@@ -148,7 +148,7 @@ async def test_a_run_is_done_whatever_became_of_its_batch_and_nothing_is_handed_
     )
 
 
-async def test_one_that_never_got_there_is_handed_in_anew(bench: Bench) -> None:
+async def test_batch_that_failed_to_submit_is_submitted_again(bench: Bench) -> None:
     desk_of(bench).error = ModelUnavailable("not reached")
     await go(bench)
     desk_of(bench).error = None
@@ -159,7 +159,7 @@ async def test_one_that_never_got_there_is_handed_in_anew(bench: Bench) -> None:
     assert await states(bench, waiting) == ["submitted"]
 
 
-async def test_what_a_cancelled_run_had_handed_in_is_not_paid_for_twice(bench: Bench) -> None:
+async def test_batch_of_a_cancelled_run_is_reused_by_the_next_run(bench: Bench) -> None:
     first = await go(bench)
     await bench.control.cancel(first.id, actor="test", reason="not now")
 
@@ -178,7 +178,7 @@ async def test_what_a_cancelled_run_had_handed_in_is_not_paid_for_twice(bench: B
     assert await states(bench, first) == ["done"]
 
 
-async def test_what_a_days_budget_has_room_for_is_handed_in_before_the_run_waits_for_the_next_day(
+async def test_batch_questions_within_the_day_budget_are_submitted_before_the_run_pauses(
     bench: Bench,
 ) -> None:
     # Room for one of the two questions; were it let go, the next day would come no further.
@@ -191,7 +191,7 @@ async def test_what_a_days_budget_has_room_for_is_handed_in_before_the_run_waits
     assert (len(requests), await states(bench, paused)) == (1, ["submitted"])
 
 
-async def test_what_a_batch_cost_counts_for_the_day_and_what_was_set_aside_for_it_does_not(
+async def test_finished_batch_replaces_the_promised_tokens_of_the_day_by_spent_tokens(
     bench: Bench,
 ) -> None:
     bench.budgets.limits = BudgetSettings(run_usd=0.0, day_tokens=100_000)
@@ -206,7 +206,7 @@ async def test_what_a_batch_cost_counts_for_the_day_and_what_was_set_aside_for_i
     assert (day.spent.tokens, day.promised.tokens, day.reserved.tokens) == (2 * 110, 0, 0)
 
 
-async def test_a_question_of_a_batch_is_reckoned_at_half_its_price(bench: Bench) -> None:
+async def test_batch_question_is_promised_at_half_the_price(bench: Bench) -> None:
     bench.budgets.limits = BudgetSettings(run_usd=0.0, day_usd=1_000.0, day_tokens=10**9)
     bench.model.price = Price(1_000, 1_000)
     await go(bench)
@@ -214,7 +214,7 @@ async def test_a_question_of_a_batch_is_reckoned_at_half_its_price(bench: Bench)
     assert day.promised.cost_nanos == day.promised.tokens * 500 > 0
 
 
-async def test_what_was_set_aside_for_a_batch_that_was_never_handed_in_is_free_again(bench: Bench) -> None:
+async def test_budget_promised_for_a_batch_not_submitted_is_released(bench: Bench) -> None:
     bench.budgets.limits = BudgetSettings(run_usd=0.0, day_tokens=100_000)
     lost = bench.connect(runs=[folder(**FILES)[0][:2]])
     day = await bench.budgets.day_of_hub()

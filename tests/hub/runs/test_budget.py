@@ -91,7 +91,7 @@ async def ask_until_refused(unit: UnitAsking, spender: Spender) -> int:
     raise AssertionError("no budget was reached")
 
 
-async def test_a_run_stops_before_it_has_spent_more_than_it_may(bench: Bench) -> None:
+async def test_run_stops_before_exceeding_the_cost_budget(bench: Bench) -> None:
     bench.budgets.limits = BudgetSettings(run_usd=1.0)
     unit = await opened(bench)
 
@@ -102,7 +102,7 @@ async def test_a_run_stops_before_it_has_spent_more_than_it_may(bench: Bench) ->
     assert bench.metrics.reached() == {"budget_run_usd": 1}
 
 
-async def test_tokens_have_a_budget_too_and_it_holds_without_a_price(bench: Bench) -> None:
+async def test_token_budget_of_a_run_applies_to_a_model_without_a_price(bench: Bench) -> None:
     bench.budgets.limits = BudgetSettings(run_usd=1 / NANOS, run_tokens=200)
     unit = await opened(bench)
     free = Spender()
@@ -114,7 +114,7 @@ async def test_tokens_have_a_budget_too_and_it_holds_without_a_price(bench: Benc
     assert 100 < usage.prompt_tokens + usage.completion_tokens <= 200
 
 
-async def test_many_questions_at_once_do_not_pass_a_budget_together(bench: Bench) -> None:
+async def test_parallel_questions_do_not_exceed_the_run_budget(bench: Bench) -> None:
     bench.budgets.limits = BudgetSettings(run_usd=1.0)
     unit, spender = await opened(bench), Spender()
     spender.may_answer = anyio.Event()
@@ -137,9 +137,7 @@ async def test_many_questions_at_once_do_not_pass_a_budget_together(bench: Bench
     assert (await bench.row(unit.run.order.run_id)).usage.cost_nanos <= NANOS
 
 
-async def test_what_was_set_aside_and_not_spent_is_there_for_the_next_question(
-    store: Store, agent: AgentRow
-) -> None:
+async def test_unspent_reservation_is_available_to_the_next_question(store: Store, agent: AgentRow) -> None:
     bench = Bench(store, agent)
     bench.budgets.limits = BudgetSettings(run_usd=1.0)
     unit = await opened(bench)
@@ -150,7 +148,7 @@ async def test_what_was_set_aside_and_not_spent_is_there_for_the_next_question(
     assert answered > 2 * NANOS // most
 
 
-async def test_a_model_that_counts_more_tokens_than_was_reckoned_passes_a_budget_with_no_second_question(
+async def test_token_estimate_follows_a_model_counting_more_tokens_than_reckoned(
     bench: Bench,
 ) -> None:
     bench.budgets.limits = BudgetSettings(run_usd=1.0, run_tokens=600)
@@ -164,7 +162,7 @@ async def test_a_model_that_counts_more_tokens_than_was_reckoned_passes_a_budget
     assert usage.prompt_tokens + usage.completion_tokens <= 600
 
 
-async def test_a_file_for_which_no_money_is_left_fails_and_the_run_is_partly_done(bench: Bench) -> None:
+async def test_file_beyond_the_run_budget_fails_and_the_outcome_is_partial(bench: Bench) -> None:
     bench.model.price = PRICE
     bench.budgets.limits = BudgetSettings(run_usd=1 / NANOS)
     bench.connect(runs=folder(a="- [ ] by a rule", b="Prose that a model has to read."))
@@ -177,7 +175,7 @@ async def test_a_file_for_which_no_money_is_left_fails_and_the_run_is_partly_don
     assert bench.model.asked == 0
 
 
-async def test_a_day_that_is_used_up_pauses_the_run_until_midnight_where_its_agent_lives(
+async def test_used_up_day_budget_pauses_the_run_until_midnight_of_the_agent(
     store: Store, agent: AgentRow
 ) -> None:
     agent = await declare(store, budget_nanos=1, timezone="Asia/Tokyo")
@@ -196,7 +194,9 @@ async def test_a_day_that_is_used_up_pauses_the_run_until_midnight_where_its_age
     assert [one.agent_id for one in bench.budgets.reached()] == [agent.id]
 
 
-async def test_the_run_goes_on_where_it_was_once_the_day_is_over(store: Store, agent: AgentRow) -> None:
+async def test_question_refused_by_the_day_budget_is_answered_the_next_day(
+    store: Store, agent: AgentRow
+) -> None:
     agent = await declare(store, budget_nanos=NANOS)
     bench = Bench(store, agent)
     bench.budgets.limits = BudgetSettings(run_usd=0.0)
@@ -213,9 +213,7 @@ async def test_the_run_goes_on_where_it_was_once_the_day_is_over(store: Store, a
     assert (spender.asked, bench.budgets.reached()) == (before + 1, [])
 
 
-async def test_the_hub_has_a_day_too_and_counts_what_it_spent_before_it_was_started(
-    store: Store, agent: AgentRow
-) -> None:
+async def test_day_budget_of_the_hub_includes_costs_before_the_restart(store: Store, agent: AgentRow) -> None:
     before = Bench(store, agent)
     unit = await opened(before)
     for number in range(3):
@@ -238,12 +236,14 @@ async def test_the_hub_has_a_day_too_and_counts_what_it_spent_before_it_was_star
         ("2026-03-29T12:00", "Europe/Berlin", "2026-03-28T23:00", "2026-03-29T22:00"),  # 23 hours
     ],
 )
-def test_a_day_lasts_from_midnight_to_midnight(now: str, zone: str, began: str, ends: str) -> None:
+def test_budget_day_lasts_from_midnight_to_midnight_of_the_time_zone(
+    now: str, zone: str, began: str, ends: str
+) -> None:
     at, first, last = (datetime.fromisoformat(text).replace(tzinfo=UTC) for text in (now, began, ends))
     assert day_around(at, zone) == (first, last)
 
 
-async def test_what_is_spent_while_a_day_is_read_anew_is_not_forgotten(bench: Bench) -> None:
+async def test_amount_spent_during_a_reload_of_the_day_account_is_counted(bench: Bench) -> None:
     class Slow:
         """The store, during whose reading a question comes to its end."""
 
@@ -286,7 +286,7 @@ async def hubs(postgres: Postgres, bench: Bench) -> AsyncIterator[TwoHubs]:
             yield TwoHubs(one, other, both[1], store)
 
 
-async def test_hubs_do_not_promise_the_same_rest_of_a_day_twice(hubs: TwoHubs) -> None:
+async def test_budget_promised_by_one_hub_is_not_available_to_another(hubs: TwoHubs) -> None:
     await (await hubs.one.reserve("spender", DEAR, PRICE)).promise()
 
     with pytest.raises(DayBudgetReached):
@@ -296,7 +296,7 @@ async def test_hubs_do_not_promise_the_same_rest_of_a_day_twice(hubs: TwoHubs) -
     assert await hubs.other.reserve("spender", DEAR, PRICE)
 
 
-async def test_a_question_waits_for_what_another_hub_asks_and_may_not_spend(
+async def test_question_waits_for_the_budget_reserved_by_another_hub(
     hubs: TwoHubs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ends: list[str] = []

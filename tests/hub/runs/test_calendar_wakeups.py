@@ -145,7 +145,7 @@ async def calendar() -> AsyncIterator[Calendar]:
         yield made
 
 
-async def test_a_device_is_called_when_a_slot_begins_and_its_answer_settles_the_slot(
+async def test_device_is_woken_at_slot_start_and_the_answer_acknowledges_the_wake(
     calendar: Calendar,
 ) -> None:
     link = await calendar.connect([YES])
@@ -180,7 +180,7 @@ async def test_a_call_is_repeated_with_the_same_id_until_the_device_answers(
     assert await calendar.outcome() == ("acknowledged", "woken", None)
 
 
-async def test_a_device_that_never_answers_is_left_alone_when_the_slot_is_over(calendar: Calendar) -> None:
+async def test_wake_calls_to_a_silent_device_end_with_the_slot(calendar: Calendar) -> None:
     link = await calendar.connect(lambda _: _timed_out())
     async with calendar.serving():
         await calendar.pass_time(HOUR_S)
@@ -201,7 +201,7 @@ def _timed_out() -> Answer:
     raise CallTimedOut("silent")
 
 
-async def test_an_agent_that_is_away_is_woken_when_it_is_back_in_time(calendar: Calendar) -> None:
+async def test_agent_returning_within_the_slot_is_woken(calendar: Calendar) -> None:
     async with calendar.serving():
         await calendar.pass_time(HOUR_S + 300)
         assert (await calendar.outcome())[0] == "waiting"
@@ -243,7 +243,7 @@ async def test_an_agent_whose_quota_is_back_within_the_slot_is_woken_then(calend
         "quota is back after the slot",
     ],
 )
-async def test_an_agent_that_cannot_be_woken_within_the_slot_is_not_and_the_reason_says_why(
+async def test_wake_that_is_impossible_within_the_slot_is_recorded_with_the_reason(
     calendar: Calendar, condition: str | float | None, outcome: tuple[str, str, str]
 ) -> None:
     link = None
@@ -269,7 +269,7 @@ async def test_an_agent_that_cannot_be_woken_within_the_slot_is_not_and_the_reas
     ],
     ids=["the hub is back before the end", "unreadable prompt", "the connection breaks"],
 )
-async def test_an_agent_is_woken_within_its_slot_in_spite_of_a_fault(
+async def test_agent_is_woken_within_the_slot_in_spite_of_a_fault(
     calendar: Calendar, prompt: str, late_s: int, answers: list[Any]
 ) -> None:
     await calendar.declare(prompt=prompt)
@@ -280,7 +280,7 @@ async def test_an_agent_is_woken_within_its_slot_in_spite_of_a_fault(
     assert (len(link.calls), (await calendar.outcome())[1]) == (len(answers), "woken")
 
 
-async def test_a_hub_that_was_killed_after_its_call_repeats_it_with_the_same_id(
+async def test_wake_call_of_a_killed_hub_is_repeated_with_the_same_id(
     calendar: Calendar,
 ) -> None:
     link = await calendar.connect()  # its answer is lost with the hub
@@ -308,7 +308,7 @@ async def test_a_slot_that_ended_while_the_hub_was_down_is_reported_as_missed(
     assert link.calls == []
 
 
-async def test_nothing_is_made_up_for_a_slot_that_is_over(calendar: Calendar) -> None:
+async def test_backfill_of_a_calendar_slot_is_refused(calendar: Calendar) -> None:
     async with calendar.serving():
         await calendar.pass_time(HOUR_S)
     (slot,) = await calendar.desk.store.read(schedule_rows.slots_of, calendar.agent_id)
@@ -367,7 +367,7 @@ SIGHT = WakeSight(
     ],
     ids=str,
 )
-def test_what_is_to_be_done_follows_from_the_gates_and_the_time(
+def test_fate_of_a_wake_follows_from_the_gates_and_the_time(
     change: dict[str, object], at: int, fate: Over | int
 ) -> None:
     assert fate_of(msgspec.structs.replace(SIGHT, **change), at) == fate

@@ -97,7 +97,7 @@ async def test_schedules_lose_and_double_no_fire_when_the_clock_is_set(
     assert finding.id == "clock.set"
 
 
-async def test_a_suspended_machine_was_not_set(desk: Desk) -> None:
+async def test_suspended_machine_is_not_a_clock_step(desk: Desk) -> None:
     await desk.declare(INTERVAL)
     watch = watch_of(desk)
     await watch.begin()
@@ -111,7 +111,7 @@ async def test_a_suspended_machine_was_not_set(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("by_s", [-20 * HOUR_S, 2 * HOUR_S])
-async def test_a_step_while_the_hub_is_stopped_is_known_by_the_uptime(desk: Desk, by_s: float) -> None:
+async def test_clock_step_while_the_hub_is_stopped_is_found_by_the_uptime(desk: Desk, by_s: float) -> None:
     await desk.declare(INTERVAL)
     await watch_of(desk).begin()
     async with desk.serving():
@@ -128,7 +128,7 @@ async def test_a_step_while_the_hub_is_stopped_is_known_by_the_uptime(desk: Desk
     assert len(await desk.runs()) == 12
 
 
-async def test_a_machine_that_starts_with_an_older_clock_goes_on_until_it_is_believed(desk: Desk) -> None:
+async def test_clock_set_back_at_machine_start_is_accepted_after_the_doubt_period(desk: Desk) -> None:
     await desk.declare(INTERVAL)
     await watch_of(desk).begin()
     async with desk.serving():
@@ -153,7 +153,7 @@ async def test_a_machine_that_starts_with_an_older_clock_goes_on_until_it_is_bel
     assert [one.id for one in check_clock(watch, desk.hub_clock.now())] == ["clock.set"]
 
 
-async def test_a_clock_that_is_put_right_after_a_start_is_a_machine_that_was_off(desk: Desk) -> None:
+async def test_clock_corrected_after_a_start_is_not_a_clock_step(desk: Desk) -> None:
     await desk.declare(INTERVAL)
     await watch_of(desk).begin()
     async with desk.serving():
@@ -169,7 +169,7 @@ async def test_a_clock_that_is_put_right_after_a_start_is_a_machine_that_was_off
     assert (watch.base.last, desk.hub_clock.now()) == (None, START + timedelta(days=3))
 
 
-async def test_a_small_difference_is_followed_and_is_no_step(desk: Desk) -> None:
+async def test_small_clock_difference_is_followed_without_a_step(desk: Desk) -> None:
     watch = watch_of(desk)
     await watch.begin()
     for by_s in (1.9, -1.9):

@@ -36,9 +36,7 @@ def capped(store: Store, agent: AgentRow, *, per_file: int) -> Bench:
     return Bench(store, agent, limits=Limits(items_per_file=per_file, items_per_run=100))
 
 
-async def test_a_file_brings_no_more_items_than_it_may_and_fails_for_the_others(
-    store: Store, agent: AgentRow
-) -> None:
+async def test_file_above_items_per_file_fails_with_limit_reached(store: Store, agent: AgentRow) -> None:
     bench = capped(store, agent, per_file=2)
     link = bench.connect(runs=folder(a=THREE, b="- [ ] four\n"))
 
@@ -56,7 +54,7 @@ async def test_a_file_brings_no_more_items_than_it_may_and_fails_for_the_others(
     assert (unit.state, unit.notes) == (UnitState.FAILED, {"left_out": {"items_per_file": 1}})
 
 
-async def test_what_a_file_may_bring_is_not_more_in_the_next_run_until_the_limit_is(
+async def test_remaining_items_of_a_file_are_delivered_after_a_raised_limit(
     store: Store, agent: AgentRow
 ) -> None:
     bench = capped(store, agent, per_file=2)
@@ -72,7 +70,7 @@ async def test_what_a_file_may_bring_is_not_more_in_the_next_run_until_the_limit
     assert (titles(third), run.outcome) == (["three"], RunOutcome.SUCCESS)
 
 
-async def test_a_run_that_has_brought_all_it_may_reads_no_further_and_the_next_one_goes_on(
+async def test_run_at_items_per_run_stops_reading_and_the_next_continues(
     store: Store, agent: AgentRow
 ) -> None:
     bench = Bench(store, agent, limits=Limits(items_per_file=100, items_per_run=2), units_in_flight=1)
@@ -89,7 +87,7 @@ async def test_a_run_that_has_brought_all_it_may_reads_no_further_and_the_next_o
 
 
 @pytest.mark.parametrize("in_flight", [1, 8])
-async def test_a_run_counts_its_calls_for_few_files_and_the_limit_holds_exactly(
+async def test_items_per_run_holds_exactly_with_few_counting_queries(
     store: Store, agent: AgentRow, in_flight: int
 ) -> None:
     """To count them reads the rows of all earlier files: it is for the first files, and near the limit."""
@@ -128,7 +126,9 @@ def counting(part: str) -> Iterator[list[str]]:
         (Notes(left_out={"items_per_run": 4}), ErrorCode.LIMIT_REACHED),
     ],
 )
-def test_a_file_is_done_when_nothing_is_missing(notes: Notes, code: ErrorCode | None) -> None:
+def test_error_code_of_missing_parts_follows_from_the_unit_notes(
+    notes: Notes, code: ErrorCode | None
+) -> None:
     missing = missing_of(notes)
     assert (missing[0] if missing else None) == code
 
@@ -156,7 +156,7 @@ def people(bench: Bench) -> Bench:
     return bench
 
 
-async def test_a_table_is_declared_before_its_first_item(people: Bench) -> None:
+async def test_table_is_declared_to_the_device_before_the_first_insert(people: Bench) -> None:
     link = people.connect(runs=folder(a=QUOTE), capabilities=CAN)
     assert (await people.run()).outcome is RunOutcome.SUCCESS
     declared, inserted = link.calls
@@ -165,7 +165,7 @@ async def test_a_table_is_declared_before_its_first_item(people: Bench) -> None:
     assert inserted.data == {"name": "Ada Lovelace", "company": "Engines", **SUGGESTED}
 
 
-async def test_an_older_device_gets_no_item_and_a_newer_one_gets_it_later(people: Bench) -> None:
+async def test_run_for_an_own_table_succeeds_only_at_a_newer_device(people: Bench) -> None:
     older = people.connect(runs=folder(a=QUOTE))
     run = await people.run()
     assert (run.state, run.outcome) == (RunState.FAILED, RunOutcome.ERROR)
@@ -177,7 +177,7 @@ async def test_an_older_device_gets_no_item_and_a_newer_one_gets_it_later(people
     assert [call.table for call in newer.calls] == ["contacts"] * 2
 
 
-async def test_a_device_that_refuses_the_table_is_quoted_in_the_run(people: Bench) -> None:
+async def test_run_with_a_refused_table_declaration_fails_with_the_device_message(people: Bench) -> None:
     def answers(call: ToolCall) -> Answer:
         if call.action is not Action.TABLE_DECLARE:
             return TAKEN
@@ -191,7 +191,7 @@ async def test_a_device_that_refuses_the_table_is_quoted_in_the_run(people: Benc
     )
 
 
-async def test_a_run_keeps_the_declaration_with_which_it_was_created(people: Bench) -> None:
+async def test_run_uses_the_table_declaration_of_the_time_of_creation(people: Bench) -> None:
     await people.control.submit(people.agent)
     people.extractor.tables = TABLES
     link = people.connect(runs=folder(a=QUOTE), capabilities=CAN)

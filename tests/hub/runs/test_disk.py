@@ -70,7 +70,7 @@ def test_a_full_disk_has_room_again_only_when_a_fifth_more_is_free() -> None:
     assert seen == [True, True, False, False, True]
 
 
-async def test_the_disk_is_looked_at_every_two_seconds() -> None:
+async def test_free_disk_space_is_checked_every_two_seconds() -> None:
     disk, clock = Disk(500_000 * MB), FakeClock()
     guard = DiskGuard(Path("state"), clock=clock, statistics=disk.check)
     async with anyio.create_task_group() as services:
@@ -85,7 +85,7 @@ async def test_the_disk_is_looked_at_every_two_seconds() -> None:
         services.cancel_scope.cancel()
 
 
-def test_a_disk_that_does_not_answer_changes_nothing(caplog: pytest.LogCaptureFixture) -> None:
+def test_unanswered_disk_check_retains_the_last_state(caplog: pytest.LogCaptureFixture) -> None:
     disk = Disk(0)
     guard = guard_of(disk)
     disk.is_there = False
@@ -105,14 +105,14 @@ def test_a_full_disk_and_free_space_are_logged_once(caplog: pytest.LogCaptureFix
     assert [record.getMessage() for record in caplog.records] == ["disk.full", "disk.freed"]
 
 
-def test_a_real_folder_can_be_asked(tmp_path: Path) -> None:
+def test_disk_guard_reads_the_free_space_of_a_real_folder(tmp_path: Path) -> None:
     guard = DiskGuard(tmp_path, clock=FakeClock())
     guard.check()
     assert guard.free_bytes is not None
     assert guard.free_bytes > 0
 
 
-async def test_the_ballast_is_made_where_there_is_room_and_given_up_but_for_the_portion_of_a_start(
+async def test_ballast_is_created_with_free_space_and_released_in_portions_when_scarce(
     tmp_path: Path,
 ) -> None:
     disk, clock, ballast = Disk(500_000 * MB), FakeClock(), Ballast(tmp_path)
@@ -132,7 +132,7 @@ async def test_the_ballast_is_made_where_there_is_room_and_given_up_but_for_the_
         services.cancel_scope.cancel()
 
 
-async def test_the_ballast_is_not_made_where_runs_would_wait_for_its_room(tmp_path: Path) -> None:
+async def test_ballast_is_not_created_if_the_remaining_space_would_stop_runs(tmp_path: Path) -> None:
     disk, clock, ballast = Disk(60_010 * MB), FakeClock(), Ballast(tmp_path)
     guard = DiskGuard(Path("state"), clock=clock, ballast=ballast, statistics=disk.check)
     async with anyio.create_task_group() as services:

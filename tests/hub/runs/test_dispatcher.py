@@ -60,7 +60,7 @@ async def until(bench: Bench, run_id: RunId, is_so: Callable[[RunRow], bool]) ->
     raise AssertionError
 
 
-async def test_a_run_waits_for_its_device_and_starts_when_it_is_there(bench: Bench) -> None:
+async def test_queued_run_starts_when_the_device_connects(bench: Bench) -> None:
     async with served(bench):
         waiting = await bench.control.submit(bench.agent)
         assert (await bench.row(waiting.id)).state is RunState.QUEUED
@@ -88,7 +88,7 @@ async def test_a_device_works_on_one_run_at_a_time(bench: Bench) -> None:
         assert (await bench.row(first.id)).state is RunState.CANCELLED
 
 
-async def test_a_waiting_run_is_cancelled_at_once_and_a_final_one_stays_what_it_is(bench: Bench) -> None:
+async def test_cancel_ends_a_queued_run_at_once_and_leaves_a_completed_run(bench: Bench) -> None:
     waiting = await bench.control.submit(bench.agent)
     cancelled = await bench.control.cancel(waiting.id, actor="test", reason="enough")
     assert cancelled.state is RunState.CANCELLED
@@ -98,7 +98,7 @@ async def test_a_waiting_run_is_cancelled_at_once_and_a_final_one_stays_what_it_
     assert (await bench.control.cancel(done.id, actor="test", reason="late")).state is RunState.COMPLETED
 
 
-async def test_stopping_pauses_what_executes_and_the_next_boot_goes_on_with_it(bench: Bench) -> None:
+async def test_dispatcher_stop_pauses_the_run_and_the_next_boot_resumes(bench: Bench) -> None:
     manifest, first, second, end = folder(a="- [ ] one", b="- [ ] two")[0]
     before = bench.connect(runs=[[manifest, first]])
     async with served(bench):
@@ -113,7 +113,7 @@ async def test_stopping_pauses_what_executes_and_the_next_boot_goes_on_with_it(b
     assert (titles(before), titles(after), done.items_created) == (["one"], ["two"], 2)
 
 
-async def test_a_dispatcher_with_nothing_to_do_reads_nothing_until_something_is_written(
+async def test_idle_dispatcher_rests_until_the_next_store_write(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = ObservedDatabase(bench.store)
@@ -129,14 +129,14 @@ async def test_a_dispatcher_with_nothing_to_do_reads_nothing_until_something_is_
         await until(bench, run.id, lambda row: row.state is RunState.COMPLETED)
 
 
-async def test_a_dispatcher_goes_on_polling_while_a_run_is_queued(bench: Bench) -> None:
+async def test_dispatcher_polls_while_a_run_is_queued(bench: Bench) -> None:
     bench.dispatcher.rest_between_writes(ObservedDatabase(bench.store))
     await bench.control.submit(bench.agent)
     await bench.dispatcher.open_gates()
     assert await bench.dispatcher.open_gates() == dispatcher.POLL_S
 
 
-async def test_a_run_whose_row_cannot_be_read_fails_and_the_others_go_on(bench: Bench) -> None:
+async def test_run_with_an_unreadable_row_fails_and_other_runs_are_executed(bench: Bench) -> None:
     bench.connect(runs=folder(a="- [ ] one"))
     written = bench.clock.now().timestamp() * 1000
     odd = await bench.store.write(
@@ -155,7 +155,7 @@ async def test_a_run_whose_row_cannot_be_read_fails_and_the_others_go_on(bench: 
     assert "cannot be read" in (failed.reason or "")
 
 
-async def test_a_database_that_is_busy_for_a_while_stops_nothing(
+async def test_busy_database_during_a_claim_does_not_stop_the_dispatcher(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(dispatcher, "POLL_S", 0.01)
@@ -176,7 +176,7 @@ async def test_a_database_that_is_busy_for_a_while_stops_nothing(
     assert refused
 
 
-async def test_nothing_is_written_for_a_claim_while_no_run_waits(
+async def test_dispatcher_writes_no_claim_without_a_queued_run(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     claim, claims = run_claims.claim_runs, 0
@@ -204,14 +204,14 @@ async def test_runs_of_an_agent_that_is_no_longer_declared_are_cancelled(bench: 
     assert (row.state, row.reason) == (RunState.CANCELLED, "the agent is no longer declared")
 
 
-async def test_a_closed_watch_is_removed(bench: Bench) -> None:
+async def test_closed_run_watch_is_removed(bench: Bench) -> None:
     async with aclosing(bench.watch.changes(RunId("r"))) as changes:
         await anext(changes)
         assert len(bench.watch) == 1
     assert len(bench.watch) == 0
 
 
-async def test_a_paused_run_goes_on_when_its_device_is_back(bench: Bench) -> None:
+async def test_run_paused_for_an_offline_device_resumes_at_reconnect(bench: Bench) -> None:
     manifest, first, second, end = folder(a="- [ ] one", b="- [ ] two")[0]
     link = bench.connect(runs=[[manifest, first]])
     async with served(bench):
@@ -228,7 +228,7 @@ async def test_a_paused_run_goes_on_when_its_device_is_back(bench: Bench) -> Non
     assert (titles(back), back.streams[0].fetched) == (["two"], [(("b.md",), True)])
 
 
-async def test_a_fired_run_leaves_a_device_that_has_just_connected_in_peace(bench: Bench) -> None:
+async def test_scheduled_run_does_not_start_while_the_device_is_settling(bench: Bench) -> None:
     fired = await bench.control.submit(bench.agent)
     await bench.store.write(set_columns, fired.id, trigger_kind="schedule")
     bench.connect(runs=folder(a="- [ ] one"))
@@ -240,7 +240,7 @@ async def test_a_fired_run_leaves_a_device_that_has_just_connected_in_peace(benc
     assert arrivals.settling == set()
 
 
-async def test_nothing_starts_in_a_condition_that_stops_the_hub(store: Store, agent: AgentRow) -> None:
+async def test_no_run_starts_during_a_stopping_condition_of_the_hub(store: Store, agent: AgentRow) -> None:
     bench = Bench(store, agent, stopped="the disk is full")
     bench.connect(runs=folder(a="- [ ] one"))
     async with served(bench):
@@ -271,13 +271,13 @@ async def test_a_person_can_pause_and_resume_a_run_in_every_state(bench: Bench) 
     assert (titles(link), done.items_created) == (["one", "two"], 2)
 
 
-async def test_only_what_a_person_paused_is_resumed_by_one(bench: Bench) -> None:
+async def test_resume_of_a_run_not_paused_by_a_person_is_refused(bench: Bench) -> None:
     waiting = await bench.control.submit(bench.agent)
     with pytest.raises(IllegalTransition, match="was not paused by anybody: it is QUEUED"):
         await bench.control.resume(waiting.id, actor="anna")
 
 
-async def test_a_run_is_run_again_under_a_name_of_its_own(bench: Bench) -> None:
+async def test_rerun_creates_a_new_run_that_names_the_first_run(bench: Bench) -> None:
     bench.connect(runs=folder(a="- [ ] one") * 2)
     old = await bench.run()
     again = await bench.control.rerun(old.id, actor="anna")
@@ -286,7 +286,7 @@ async def test_a_run_is_run_again_under_a_name_of_its_own(bench: Bench) -> None:
     assert (done.id, done.units_skipped, done.items_created) == (again.id, 1, 0)
 
 
-async def test_an_agent_that_is_paused_starts_nothing_until_it_is_resumed(bench: Bench) -> None:
+async def test_paused_agent_starts_no_run_until_resumed(bench: Bench) -> None:
     bench.connect(runs=folder(a="- [ ] one"))
     assert await bench.control.pause_agent(bench.agent.id, actor="anna")
     async with served(bench):
@@ -299,7 +299,7 @@ async def test_an_agent_that_is_paused_starts_nothing_until_it_is_resumed(bench:
     assert not await bench.control.resume_agent(bench.agent.id, actor="anna")
 
 
-async def test_an_exhausted_agent_works_again_when_its_quota_is_back(bench: Bench) -> None:
+async def test_run_of_an_exhausted_agent_resumes_at_the_recovery_time(bench: Bench) -> None:
     bench.model.errors["riddle"] = ModelExhausted("429", reason="rate_limit", retry_after_s=90)
     bench.connect(runs=folder(a="A riddle to read.") * 2)
     async with served(bench):
@@ -316,7 +316,7 @@ async def test_an_exhausted_agent_works_again_when_its_quota_is_back(bench: Benc
     assert (await bench.store.read(agents.get_agent, bench.agent.id)).availability == "available"
 
 
-async def test_runs_that_one_end_of_an_exhaustion_lets_go_on_may_start_one_after_the_other(
+async def test_runs_resumed_after_an_exhaustion_have_staggered_start_times(
     bench: Bench,
 ) -> None:
     waiting = [await bench.control.submit(bench.agent) for _ in range(3)]
@@ -342,7 +342,7 @@ async def test_runs_that_one_end_of_an_exhaustion_lets_go_on_may_start_one_after
     assert starts == [number * dispatcher.RESUME_SPREAD_MS for number in range(3)]
 
 
-async def test_a_run_that_did_not_start_in_time_or_paused_too_long_is_given_up(bench: Bench) -> None:
+async def test_run_past_the_start_deadline_or_paused_too_long_is_ended(bench: Bench) -> None:
     late = await bench.control.submit(bench.agent)
     at = int(bench.clock.now().timestamp() * 1000)
     await bench.store.write(set_columns, late.id, start_deadline_at=at + 1_000)
@@ -362,7 +362,7 @@ async def test_a_run_that_did_not_start_in_time_or_paused_too_long_is_given_up(b
     assert (second.state, second.reason) == (RunState.FAILED, "paused_too_long")
 
 
-async def test_a_device_gets_the_list_of_its_runs_that_it_can_stop(bench: Bench) -> None:
+async def test_device_is_asked_to_cancel_held_runs_that_are_completed_or_unknown(bench: Bench) -> None:
     link = bench.connect(runs=folder(a="- [ ] one"))
     done = await bench.run()
     held = [HeldRun(run_id=done.id, fence=done.fence), HeldRun(run_id="nobody-knows", fence=1)]
@@ -375,7 +375,7 @@ def set_columns(c: sa.Connection, /, run_id: RunId, **values: object) -> None:
     c.execute(sa.update(run_table).where(run_table.c.id == run_id).values(values))
 
 
-async def test_a_run_whose_claim_was_written_and_its_answer_lost_is_taken_back(bench: Bench) -> None:
+async def test_claimed_run_unknown_to_the_dispatcher_is_queued_again(bench: Bench) -> None:
     bench.connect(runs=folder(a="- [ ] one"))
     await bench.control.submit(bench.agent)
     order = await bench.claim()  # as if the hub had never heard that it holds it
@@ -388,7 +388,7 @@ async def test_a_run_whose_claim_was_written_and_its_answer_lost_is_taken_back(b
     assert (row.state, row.crash_count) == (RunState.QUEUED, 1)
 
 
-async def test_after_an_outage_of_the_database_other_nodes_get_time_to_renew_before_their_runs_are_taken(
+async def test_runs_of_other_nodes_are_recovered_with_delay_after_a_database_outage(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(type(bench.store), "is_shared", True)
@@ -407,7 +407,7 @@ async def test_after_an_outage_of_the_database_other_nodes_get_time_to_renew_bef
     assert (await bench.row(order.run_id)).state is RunState.QUEUED
 
 
-async def test_a_run_that_another_hub_took_over_and_gave_back_leaves_its_device_before_it_goes_there_again(
+async def test_run_recovered_by_another_hub_ends_locally_before_the_next_start(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bench.connect(runs=[[AgentManifest(run_id="r", last=False)], *folder(a="- [ ] one")])
@@ -432,7 +432,7 @@ async def test_a_run_that_another_hub_took_over_and_gave_back_leaves_its_device_
     assert told == [("begins", 1), ("is over", 1), ("begins", 2), ("is over", 2)]
 
 
-async def test_a_run_that_breaks_the_hub_s_own_code_takes_no_other_run_down(
+async def test_exception_in_the_runner_does_not_stop_the_dispatcher(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bench.connect(runs=folder(a="- [ ] one"))
@@ -456,7 +456,7 @@ async def test_a_run_that_breaks_the_hub_s_own_code_takes_no_other_run_down(
     assert broken == [first.id]
 
 
-async def test_a_clock_that_is_wrong_for_a_moment_ends_no_run(bench: Bench) -> None:
+async def test_momentary_clock_error_ends_no_paused_run(bench: Bench) -> None:
     gone = LinkLost("the connection was cut", dispatched=True)
     bench.connect(runs=[[folder(a="- [ ] one")[0][0], gone]])
     paused = await bench.run()
@@ -473,7 +473,7 @@ async def test_a_clock_that_is_wrong_for_a_moment_ends_no_run(bench: Bench) -> N
     assert (await bench.row(paused.id)).state is RunState.PAUSED
 
 
-async def test_a_run_that_pauses_for_a_quota_that_is_there_goes_on(bench: Bench) -> None:
+async def test_run_paused_as_exhausted_resumes_if_the_agent_is_recovered(bench: Bench) -> None:
     bench.model.errors["riddle"] = ModelExhausted("429", reason="rate_limit", retry_after_s=90)
     bench.connect(runs=folder(a="A riddle to read."))
     run = await bench.run()
@@ -485,7 +485,7 @@ async def test_a_run_that_pauses_for_a_quota_that_is_there_goes_on(bench: Bench)
     assert (await bench.row(run.id)).state is RunState.QUEUED
 
 
-async def test_a_run_paused_and_cancelled_before_it_was_taken_on_is_cancelled(bench: Bench) -> None:
+async def test_run_paused_and_cancelled_before_acknowledgement_is_cancelled(bench: Bench) -> None:
     bench.connect(runs=[[]])
     await bench.control.submit(bench.agent)
     order = await bench.claim()
@@ -502,7 +502,7 @@ async def test_a_run_paused_and_cancelled_before_it_was_taken_on_is_cancelled(be
 OTHER = locks.Holder("device", "another")
 
 
-async def test_a_run_waits_for_its_lock_says_so_and_brings_the_fence_to_its_device(bench: Bench) -> None:
+async def test_run_waits_for_a_held_lock_and_sends_the_new_fence(bench: Bench) -> None:
     wanted = locks.LockRequest(
         request_id="r",
         user_id=bench.agent.user_id,
@@ -557,7 +557,7 @@ def settled(arrivals: Arrivals) -> Set[DeviceId]:
     return arrivals.online - arrivals.settling
 
 
-def test_a_device_settles_a_few_seconds_after_it_came(arrivals: Arrivals, clock: FakeClock) -> None:
+def test_connected_device_is_settled_after_the_settle_time(arrivals: Arrivals, clock: FakeClock) -> None:
     arrivals.add(a_link())
     assert (set(arrivals.online), settled(arrivals), arrivals.since(DESK)) == ({DESK}, set(), START)
     assert arrivals.settles_at(DESK) is not None
@@ -565,28 +565,28 @@ def test_a_device_settles_a_few_seconds_after_it_came(arrivals: Arrivals, clock:
     assert (settled(arrivals), arrivals.settles_at(DESK)) == ({DESK}, None)
 
 
-def test_a_new_connection_of_a_device_settles_anew(arrivals: Arrivals, clock: FakeClock) -> None:
+def test_new_connection_of_a_device_must_settle_again(arrivals: Arrivals, clock: FakeClock) -> None:
     arrivals.add(a_link(epoch=1))
     clock.advance(SETTLE_S)
     arrivals.add(a_link(epoch=2))
     assert settled(arrivals) == frozenset()
 
 
-def test_a_device_that_left_is_not_there(arrivals: Arrivals, clock: FakeClock) -> None:
+def test_removed_device_is_neither_online_nor_settled(arrivals: Arrivals, clock: FakeClock) -> None:
     arrivals.add(a_link())
     clock.advance(SETTLE_S)
     arrivals.remove(DESK, epoch=1)
     assert (set(arrivals.online), settled(arrivals), arrivals.since(DESK)) == (set(), set(), None)
 
 
-def test_the_end_of_an_older_connection_leaves_the_newer_one(arrivals: Arrivals) -> None:
+def test_removal_of_an_older_connection_leaves_the_device_online(arrivals: Arrivals) -> None:
     arrivals.add(a_link(epoch=1))
     arrivals.add(a_link(epoch=2))
     arrivals.remove(DESK, epoch=1)
     assert arrivals.online == {DESK}
 
 
-def test_a_device_that_keeps_coming_back_settles_for_a_minute(arrivals: Arrivals, clock: FakeClock) -> None:
+def test_flapping_device_settles_for_a_minute(arrivals: Arrivals, clock: FakeClock) -> None:
     for epoch in range(1, 5):
         arrivals.add(a_link(epoch=epoch))
         assert arrivals.online == {DESK}
@@ -596,7 +596,7 @@ def test_a_device_that_keeps_coming_back_settles_for_a_minute(arrivals: Arrivals
     assert settled(arrivals) == {DESK}
 
 
-def test_connections_that_lie_far_apart_are_no_flapping(arrivals: Arrivals, clock: FakeClock) -> None:
+def test_reconnects_at_long_intervals_are_not_flapping(arrivals: Arrivals, clock: FakeClock) -> None:
     for epoch in range(1, 9):
         arrivals.add(a_link(epoch=epoch))
         assert arrivals.online == {DESK}
@@ -604,7 +604,7 @@ def test_connections_that_lie_far_apart_are_no_flapping(arrivals: Arrivals, cloc
     assert settled(arrivals) == {DESK}
 
 
-def test_a_device_that_comes_long_after_a_crowd_settles_as_one_that_comes_alone(
+def test_device_connected_after_the_crowd_window_settles_in_the_normal_time(
     arrivals: Arrivals, clock: FakeClock
 ) -> None:
     for n in range(200):
@@ -617,7 +617,7 @@ def test_a_device_that_comes_long_after_a_crowd_settles_as_one_that_comes_alone(
     assert DESK in settled(arrivals)
 
 
-def test_a_crowd_settles_by_and_by(arrivals: Arrivals, clock: FakeClock) -> None:
+def test_many_devices_connected_at_once_settle_gradually(arrivals: Arrivals, clock: FakeClock) -> None:
     for n in range(200):
         arrivals.add(a_link(device_id=DeviceId(f"desk-{n}")))
     assert len(arrivals.online) == 200
@@ -665,7 +665,7 @@ async def told(bench: Bench, run: RunRow) -> str | None:
     return waiting.sentences(rows, waits).get(run.id)
 
 
-async def test_a_run_waits_for_a_newer_device_and_starts_when_it_comes(bench: Bench) -> None:
+async def test_run_with_an_unmet_version_need_starts_when_a_newer_device_connects(bench: Bench) -> None:
     await connect(bench, able(file_read="1.1.0"))
     run = await bench.control.submit(bench.agent, options=NEEDS)
     async with anyio.create_task_group() as tasks:
@@ -680,7 +680,7 @@ async def test_a_run_waits_for_a_newer_device_and_starts_when_it_comes(bench: Be
         tasks.cancel_scope.cancel()
 
 
-async def test_a_run_starts_as_soon_as_its_agent_declares_the_capability(bench: Bench) -> None:
+async def test_run_with_an_unmet_need_starts_when_the_agent_registers_the_capability(bench: Bench) -> None:
     await connect(bench, able(), runs=folder(a="- [ ] call Anna"))
     run = await bench.control.submit(bench.agent, options=NEEDS)
     async with anyio.create_task_group() as tasks:
@@ -693,14 +693,14 @@ async def test_a_run_starts_as_soon_as_its_agent_declares_the_capability(bench: 
         tasks.cancel_scope.cancel()
 
 
-async def test_a_run_that_is_started_again_needs_what_it_needed_and_is_for_the_same(bench: Bench) -> None:
+async def test_rerun_has_the_needs_locks_and_context_of_the_first_run(bench: Bench) -> None:
     options = RunOptions(needs=("web",), locks=("mailbox",), context={"task_id": "t-1"})
     first = await bench.control.submit(bench.agent, options=options)
     again = await bench.control.rerun(first.id, actor="me")
     assert (again.needs, again.locks, again.context) == (("web",), ("mailbox",), {"task_id": "t-1"})
 
 
-async def test_a_need_that_is_unmet_for_long_is_reported_once_per_agent(bench: Bench) -> None:
+async def test_need_unmet_for_five_minutes_is_reported_once_per_agent(bench: Bench) -> None:
     look = partial(work.check_needs, bench.store, lambda: bench.dispatcher.offered)
     for _ in range(2):
         await bench.control.submit(bench.agent, options=NEEDS)

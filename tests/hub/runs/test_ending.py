@@ -42,7 +42,7 @@ PREPARING, RUNNING = RunState.PREPARING, RunState.RUNNING
         (ValueError("a surprise"), RUNNING, RunEvent.FAILED),
     ],
 )
-async def test_each_error_ends_an_attempt_in_its_way(
+async def test_each_error_ends_an_attempt_with_the_expected_run_event(
     bench: Bench, error: Exception, state: RunState, event: RunEvent
 ) -> None:
     bench.connect()
@@ -50,7 +50,7 @@ async def test_each_error_ends_an_attempt_in_its_way(
     assert ending_of(error, await bench.claim(), state, SeededChance()).event is event
 
 
-async def test_a_run_that_met_a_full_disk_goes_on_soon_after_there_is_room_however_often_it_met_it(
+async def test_wait_of_a_run_for_disk_space_is_capped_after_many_dispatches(
     bench: Bench,
 ) -> None:
     bench.connect()
@@ -69,11 +69,11 @@ async def test_a_run_that_met_a_full_disk_goes_on_soon_after_there_is_room_howev
         ([PENDING, DOWN], DOWN),
     ],
 )
-def test_of_several_errors_the_gravest_decides(errors: list[Exception], decides: Exception) -> None:
+def test_gravest_of_several_unit_errors_ends_the_run(errors: list[Exception], decides: Exception) -> None:
     assert gravest(ExceptionGroup("units", errors)) is decides
     assert gravest(ExceptionGroup("units", [ExceptionGroup("more", errors[::-1])])) is decides
 
 
-def test_a_surprise_is_seen_before_all_that_was_expected() -> None:
+def test_unexpected_error_is_graver_than_all_expected_errors() -> None:
     surprise = ValueError("a surprise")
     assert gravest(ExceptionGroup("units", [StaleRun("gone"), AWAY, surprise])) is surprise

@@ -98,7 +98,7 @@ async def begin(store: Store, actor: str = "operator:1000") -> None:
     await store.write(user_data.begin_erasing, "anna", at=AT, actor=actor)
 
 
-async def test_an_erasure_leaves_nothing_and_says_when_and_by_whom(
+async def test_erasure_deletes_all_names_of_the_user_and_is_audited(
     store: Store, tmp_path: Path, clock: FakeClock
 ) -> None:
     await begin(store)
@@ -112,7 +112,7 @@ async def test_an_erasure_leaves_nothing_and_says_when_and_by_whom(
 
 
 @pytest.mark.soak
-async def test_an_erasure_on_a_server_leaves_nothing(
+async def test_erasure_on_postgresql_deletes_all_names_of_the_user(
     postgres: Postgres, tmp_path: Path, clock: FakeClock
 ) -> None:
     with postgres.database() as url:
@@ -125,7 +125,7 @@ async def test_an_erasure_on_a_server_leaves_nothing(
             assert (await store.read(audit.check_part)).breaks == ()
 
 
-async def test_an_erasure_goes_on_after_the_hub_was_killed_in_it(tmp_path: Path) -> None:
+async def test_erasure_is_completed_by_the_next_start_of_a_killed_hub(tmp_path: Path) -> None:
     hub = HubProcess(tmp_path)
     async with open_store("sqlite:///hub.db", base=tmp_path) as store:
         await store.write(both)
@@ -143,7 +143,7 @@ async def test_an_erasure_goes_on_after_the_hub_was_killed_in_it(tmp_path: Path)
         assert await store.read(count, items) == 3
 
 
-async def test_an_erasure_goes_on_after_a_kill(
+async def test_killed_erasure_is_completed_by_the_next_round(
     store: Store, tmp_path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await begin(store)

@@ -38,7 +38,7 @@ async def test_an_estimate_lists_the_files_and_reads_none(bench: Bench) -> None:
     assert await bench.store.read(runs.list_runs) == []
 
 
-async def test_what_the_ledger_knows_costs_nothing(bench: Bench) -> None:
+async def test_estimate_of_files_known_to_the_ledger_has_no_questions_and_tokens(bench: Bench) -> None:
     bench.connect(runs=folder(a="Some prose.", b="More prose."))
     await bench.run()
     link = bench.connect(runs=[listing(11, 11)])
@@ -49,7 +49,7 @@ async def test_what_the_ledger_knows_costs_nothing(bench: Bench) -> None:
     assert (found.questions.high, found.tokens.high) == (0, 0)
 
 
-async def test_no_more_files_are_reckoned_than_a_run_may_read(bench: Bench) -> None:
+async def test_estimate_counts_at_most_the_file_limit_of_a_run(bench: Bench) -> None:
     bench.estimator.limits = RunLimits(files=2)
     link = bench.connect(runs=[listing(100, 100, 100, 100)])
     found = await bench.estimator.estimate(bench.agent, link)
@@ -57,7 +57,7 @@ async def test_no_more_files_are_reckoned_than_a_run_may_read(bench: Bench) -> N
     assert found.tokens.high > 0 and found.cost_nanos is None, "without a price"
 
 
-async def test_an_agent_that_has_read_files_is_reckoned_from_what_they_cost(bench: Bench) -> None:
+async def test_estimate_of_an_agent_with_past_runs_uses_the_measured_costs(bench: Bench) -> None:
     bench.model.usage = Usage(1, 100, 20, 5_000)
     bench.connect(runs=folder(**{name: f"Some prose of {name}." for name in "abcdef"}))
     assert (await bench.run()).usage.requests == 6
@@ -85,7 +85,7 @@ async def test_a_long_file_is_not_reckoned_as_many_short_ones(bench: Bench) -> N
 
 
 @pytest.mark.parametrize("are_read", [0, 6], ids=["from sizes", "from files"])
-async def test_little_of_a_pdf_may_be_text(bench: Bench, are_read: int) -> None:
+async def test_estimate_of_a_pdf_has_a_wide_range_of_questions(bench: Bench, are_read: int) -> None:
     names = "abcdef"[:are_read]
     if names:
         bench.connect(runs=folder(**{name: f"Some prose of {name}." for name in names}))
@@ -115,13 +115,15 @@ async def test_budgets_that_a_run_may_reach_are_named(bench: Bench) -> None:
         AgentComplete(run_id="r", error=ErrorBody(code="nothing_shared", message="nothing is shared")),
     ],
 )
-async def test_a_device_that_lists_nothing_says_why(bench: Bench, refusal: AgentAck | AgentComplete) -> None:
+async def test_estimate_for_a_device_refusing_to_list_raises_the_reason(
+    bench: Bench, refusal: AgentAck | AgentComplete
+) -> None:
     link = bench.connect(runs=[[refusal]])
     with pytest.raises(NotTakenOn, match=r"busy|nothing is shared"):
         await bench.estimator.estimate(bench.agent, link)
 
 
-async def test_a_device_that_is_away_or_cannot_list_its_files_is_not_asked_to_send_them(bench: Bench) -> None:
+async def test_estimate_for_an_offline_or_unable_device_is_refused_without_a_stream(bench: Bench) -> None:
     with pytest.raises(DeviceOffline):
         await bench.estimator.estimate(bench.agent, None)
     link = bench.connect(capabilities=(), runs=[listing(1)])

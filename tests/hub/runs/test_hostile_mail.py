@@ -154,7 +154,7 @@ async def test_two_mails_with_one_message_id_and_other_content_are_both_read_and
     assert (run.units_done, run.units_skipped, titles(link)[2:]) == (1, 1, ["task 3"])
 
 
-async def test_of_unknown_senders_an_agent_drops_items_until_the_operator_names_them(
+async def test_items_of_unknown_senders_are_dropped_until_the_domain_is_trusted(
     store: Store, dovecot: Dovecot
 ) -> None:
     user = dovecot.fresh_user()
@@ -443,7 +443,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("name", "fault"), CASES)
-async def test_each_mail_is_one_row_whatever_its_server_does(
+async def test_each_mail_becomes_one_row_under_every_fault_of_the_mail_server(
     store: Store, dovecot: Dovecot, name: str, fault: str
 ) -> None:
     _, at_first, later = FAULTS[fault]
@@ -475,7 +475,7 @@ async def test_each_mail_is_one_row_when_the_hub_dies(
         await read_all(bench, taken, FIRST)
 
 
-async def test_renamed_folder_is_named_and_its_mails_are_read_once_under_either_name(
+async def test_renamed_mail_folder_is_reported_and_each_mail_is_read_once(
     store: Store, dovecot: Dovecot
 ) -> None:
     async with at("imap", dovecot) as provider:

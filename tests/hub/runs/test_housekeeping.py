@@ -85,7 +85,7 @@ async def in_time() -> AsyncIterator[TaskGroup]:
             yield tasks
 
 
-async def test_what_is_old_goes_a_little_after_the_start_and_then_every_hour(
+async def test_housekeeping_prunes_shortly_after_the_start_and_then_every_hour(
     store: Store, clock: FakeClock
 ) -> None:
     await tell(store, clock, days_ago=11)
@@ -106,7 +106,9 @@ async def test_what_is_old_goes_a_little_after_the_start_and_then_every_hour(
         services.cancel_scope.cancel()
 
 
-async def test_a_backlog_goes_in_steps_and_others_write_in_between(store: Store, clock: FakeClock) -> None:
+async def test_housekeeping_deletes_a_backlog_in_steps_with_pauses_for_other_writes(
+    store: Store, clock: FakeClock
+) -> None:
     await tell(store, clock, days_ago=11, entries=1_200)
     left = []
     async with in_time() as rounds:
@@ -119,7 +121,7 @@ async def test_a_backlog_goes_in_steps_and_others_write_in_between(store: Store,
     assert left == [700, 200 + 1, 0 + 2]
 
 
-async def test_a_database_above_its_limit_keeps_ended_work_for_a_shorter_time_and_says_so(
+async def test_database_above_the_size_limit_shortens_retention_and_logs_the_days(
     store: Store, clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     for days_ago in (1, 4):
@@ -158,7 +160,7 @@ async def test_a_round_returns_the_number_of_deleted_rows(
     assert [record.getMessage() for record in caplog.records] == ["housekeeping.pruned"]
 
 
-async def test_the_audit_log_goes_after_a_time_of_its_own_and_its_chain_holds(
+async def test_audit_entries_are_pruned_after_the_audit_period_with_an_intact_chain(
     store: Store, clock: FakeClock
 ) -> None:
     for days_ago in (420, 401, 399):
@@ -170,7 +172,7 @@ async def test_the_audit_log_goes_after_a_time_of_its_own_and_its_chain_holds(
     assert (await store.read(audit.check_part)).breaks == ()
 
 
-async def test_units_and_items_are_searched_in_parts_and_the_next_round_goes_on_behind_them(
+async def test_pruning_of_ledger_units_continues_in_the_next_round(
     store: Store, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(housekeeping, "SEARCHED", 2)
@@ -190,7 +192,7 @@ async def test_units_and_items_are_searched_in_parts_and_the_next_round_goes_on_
     assert await keeper(store, clock).prune() == {}
 
 
-async def test_schedules_are_examined_in_parts_and_the_next_round_goes_on_behind_them(
+async def test_pruning_of_fires_continues_in_the_next_round(
     store: Store, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(housekeeping, "SEARCHED", 1)
@@ -227,7 +229,7 @@ async def test_answers_of_models_are_counted_in_parts_and_a_later_round_deletes_
     assert [(await one.prune())["model_answers"] for one in rounds] == [0, 3, 0]
 
 
-async def test_a_node_goes_long_after_its_end_with_its_lease(store: Store, clock: FakeClock) -> None:
+async def test_node_ended_long_ago_is_pruned_together_with_the_lease(store: Store, clock: FakeClock) -> None:
     for node, boot, days_ago in (("own", BOOT, 500), ("gone", OTHER, 500), ("young", BootId("boot-3"), 5)):
         at = epoch_ms(clock.now() - timedelta(days=days_ago))
         await store.write(nodes.begin_boot, NodeId(node), boot, at)
@@ -242,7 +244,7 @@ async def test_a_node_goes_long_after_its_end_with_its_lease(store: Store, clock
     assert await store.read(names) == (["own", "young"], [LEASE, "node own", "node young"])
 
 
-async def test_of_several_hubs_one_keeps_house(store: Store, clock: FakeClock) -> None:
+async def test_housekeeping_runs_only_in_the_hub_with_the_lease(store: Store, clock: FakeClock) -> None:
     await tell(store, clock, days_ago=11)
     theirs = await store.write(nodes.acquire_lease, LEASE, OTHER, ttl_ms=60_000)
     assert theirs is not None
@@ -252,7 +254,7 @@ async def test_of_several_hubs_one_keeps_house(store: Store, clock: FakeClock) -
     assert await store.write(nodes.acquire_lease, LEASE, OTHER, ttl_ms=60_000) is not None
 
 
-async def test_a_hub_that_slept_through_its_lease_stops(store: Store, clock: FakeClock) -> None:
+async def test_housekeeping_stops_after_the_loss_of_an_expired_lease(store: Store, clock: FakeClock) -> None:
     await tell(store, clock, days_ago=11, entries=600)
     async with in_time() as rounds:
         rounds.start_soon(keeper(store, clock, pause_s=61).prune)
@@ -263,7 +265,7 @@ async def test_a_hub_that_slept_through_its_lease_stops(store: Store, clock: Fak
     assert await told(store) == 100
 
 
-async def test_a_surprise_is_no_end_of_housekeeping(
+async def test_unexpected_error_in_a_round_does_not_end_housekeeping(
     store: Store, clock: FakeClock, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def surprise(c: sa.Connection) -> int:
@@ -279,7 +281,7 @@ async def test_a_surprise_is_no_end_of_housekeeping(
     assert [record.getMessage() for record in caplog.records] == ["round.broke"]
 
 
-async def test_a_long_round_keeps_its_lease(store: Store, clock: FakeClock) -> None:
+async def test_long_housekeeping_round_renews_the_lease(store: Store, clock: FakeClock) -> None:
     await tell(store, clock, days_ago=11, entries=1_200)
     async with in_time() as rounds:
         rounds.start_soon(keeper(store, clock, pause_s=45).prune)

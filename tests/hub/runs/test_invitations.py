@@ -151,7 +151,7 @@ THEN = (Action.INSERT, {"title": "Tasting", "date": ELEVENTH})
         ),
     ],
 )
-async def test_an_event_is_one_row_through_its_mails(
+async def test_invitation_mails_about_one_event_change_one_row(
     bench: Bench, mailbox: Mailbox, mails: list[tuple[str, str]], expected: list[tuple[Action, Record]]
 ) -> None:
     assert await changes(bench, mailbox, *mails) == expected
@@ -262,7 +262,7 @@ CALLED_OFF = (Action.UPDATE, {"title": CANCELLED})
         ),
     ],
 )
-async def test_a_series_is_one_row_and_one_for_each_date_that_differs(
+async def test_event_series_is_one_row_plus_one_per_differing_date(
     bench: Bench, mailbox: Mailbox, mails: list[tuple[str, str]], expected: list[tuple[Action, Record]]
 ) -> None:
     assert await changes(bench, mailbox, *mails) == expected
@@ -279,7 +279,7 @@ async def test_an_event_is_one_row_on_postgresql(postgres: Postgres, mailbox: Ma
             ]
 
 
-async def test_copies_of_an_invitation_in_other_folders_are_left_out(bench: Bench, mailbox: Mailbox) -> None:
+async def test_invitation_copies_in_other_folders_are_skipped(bench: Bench, mailbox: Mailbox) -> None:
     for copy in ("INBOX", "Archive"):
         mailbox.add(f"mid:{copy}", REQUEST, sender=Address(INES), copy=copy)
         mailbox.messages[-1] = msgspec.structs.replace(mailbox.messages[-1], key="mid:1")
@@ -290,7 +290,9 @@ async def test_copies_of_an_invitation_in_other_folders_are_left_out(bench: Benc
     assert (len(link.calls), run.units_done, run.units_skipped) == (1, 1, 1)
 
 
-async def test_a_cancellation_by_another_is_shown_and_not_obeyed(bench: Bench, mailbox: Mailbox) -> None:
+async def test_event_cancellation_by_another_sender_is_noted_and_not_applied(
+    bench: Bench, mailbox: Mailbox
+) -> None:
     await changes(bench, mailbox, (INES, REQUEST))
     mailbox.add("mid:x", CANCEL, sender=Address(EVE))
     run = await bench.run()

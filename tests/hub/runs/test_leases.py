@@ -31,7 +31,7 @@ class Hanging:
         return await self._store.write(*args, **kwargs)
 
 
-async def test_a_lease_keeper_whose_database_hangs_is_late() -> None:
+async def test_lease_keeper_with_a_hanging_database_is_late() -> None:
     hangs, clock = threading.Event(), FakeClock()
     opened: list[Hanging] = []
 

@@ -139,7 +139,7 @@ EDITIONS: dict[str, tuple[str | None, dict[str, list[str]]]] = {
 
 
 @pytest.mark.parametrize("case", EDITIONS)
-async def test_editions_of_a_file_send_what_is_new_or_changed(bench: Bench, case: str) -> None:
+async def test_each_edition_of_a_file_sends_only_new_or_changed_items(bench: Bench, case: str) -> None:
     verdict, editions = EDITIONS[case]
     for number, (text, expected) in enumerate(editions.items()):
         link = await run(bench, a=text)
@@ -155,7 +155,7 @@ async def test_editions_of_a_file_send_what_is_new_or_changed(bench: Bench, case
             await judge(bench, str(link.calls[0].data["title"]), verdict)
 
 
-async def test_another_prompt_over_the_same_file_sends_nothing_again(bench: Bench) -> None:
+async def test_changed_prompt_over_an_unchanged_file_sends_no_item_again(bench: Bench) -> None:
     await run(bench, a="- [ ] call Anna\n")
     await bench.store.write(
         lambda c: c.exec_driver_sql("UPDATE unit_ledger SET config_fingerprint = 'older'").rowcount
@@ -166,7 +166,7 @@ async def test_another_prompt_over_the_same_file_sends_nothing_again(bench: Benc
     assert (await run(bench, a="- [ ] call Anna\n")).calls == []
 
 
-async def test_a_changed_line_changes_its_row_or_replaces_it_at_a_device_without_updates(
+async def test_changed_line_updates_the_row_or_inserts_a_replacement_without_update_tool(
     bench: Bench,
 ) -> None:
     await run(bench, a="- [ ] call Anna on Friday\n")
@@ -192,7 +192,7 @@ async def excerpt_of(bench: Bench, title: str) -> Excerpt | None:
 
 
 @pytest.mark.parametrize("verdict", ["approved", "rejected"])
-async def test_the_lines_around_a_quote_are_kept_until_its_owner_decides(bench: Bench, verdict: str) -> None:
+async def test_excerpt_around_a_quote_is_deleted_at_the_verdict(bench: Bench, verdict: str) -> None:
     await run(bench, a="Hello.\n- [ ] call Anna on Friday\nBye.\n")
     assert await excerpt_of(bench, "call Anna on Friday") == Excerpt(1, "Hello.\n- [ ] ", "\nBye.")
     await run(bench, a="Hello.\n- [ ] call Anna on Monday\nSee you.\n")
@@ -205,7 +205,7 @@ async def test_the_lines_around_a_quote_are_kept_until_its_owner_decides(bench: 
     assert await excerpt_of(bench, "call Anna on Monday") is None, "a decided item needs none"
 
 
-async def test_the_same_task_in_two_notes_is_sent_once(bench: Bench) -> None:
+async def test_equal_task_in_two_notes_is_sent_once(bench: Bench) -> None:
     link = await run(bench, a="- [ ] call Anna\n", b="- [ ] call Anna\n- [ ] pay the rent\n")
     assert sorted(map(str, inserted(link))) == ["call Anna", "pay the rent"]
     row = await newest(bench)
@@ -222,7 +222,7 @@ async def test_the_same_task_in_two_notes_is_sent_once(bench: Bench) -> None:
         ("2026-99-20", "2026-99-21", 1),
     ],
 )
-async def test_an_entry_in_the_notes_of_two_days_is_due_on_both_and_an_appointment_once(
+async def test_only_an_undated_task_in_two_daily_notes_is_two_items(
     bench: Bench, one: str, other: str, rows: int
 ) -> None:
     dated = "- [ ] call Anna @due(2026-12-01)\n"
@@ -232,7 +232,7 @@ async def test_an_entry_in_the_notes_of_two_days_is_due_on_both_and_an_appointme
     assert (await run(bench, **notes)).calls == []
 
 
-async def test_an_unchanged_folder_is_not_read_again_however_often_it_says_the_same(bench: Bench) -> None:
+async def test_unchanged_folder_of_twenty_equal_files_is_not_read_again(bench: Bench) -> None:
     files: dict[str, Any] = {f"copy{number}": "- [ ] water the plants\n" for number in range(20)}
     slow = bench.connect(runs=folder(**files), answers=takes)
     answered = slow.call
@@ -259,7 +259,7 @@ async def test_an_unchanged_folder_is_not_read_again_however_often_it_says_the_s
         ("call Anna about the contract", "by 2027-03-25", "open"),
     ],
 )
-async def test_a_longer_line_changes_its_row_whether_its_day_moves_or_not(
+async def test_lengthened_line_updates_the_same_item_with_and_without_another_date(
     bench: Bench, text: str, day: str, verdict: str
 ) -> None:
     await run(bench, a="- [ ] call Anna by 2026-12-01\n")
@@ -270,7 +270,7 @@ async def test_a_longer_line_changes_its_row_whether_its_day_moves_or_not(
     assert len(await ledger(bench)) == 1
 
 
-async def test_an_owner_who_removed_the_row_has_rejected_the_item_and_no_lines_are_kept(bench: Bench) -> None:
+async def test_item_of_a_row_removed_by_the_owner_is_rejected_without_excerpt(bench: Bench) -> None:
     await run(bench, a="- [ ] call Anna on Friday\n")
     gone = Answer(error=ErrorBody(code=ErrorCode.DATABASE_CONFLICT, message="there is no such row"))
     await run(bench, a="- [ ] call Anna on Monday\n", answers=lambda call: gone)
@@ -280,7 +280,7 @@ async def test_an_owner_who_removed_the_row_has_rejected_the_item_and_no_lines_a
 
 
 @pytest.mark.parametrize("edition", ["- [ ] call Anna on Friday\n", "- [ ] call Anna on Monday\n"])
-async def test_what_may_have_arrived_is_asked_for_with_its_old_id_and_text(
+async def test_next_run_repeats_an_unanswered_call_with_the_old_id_and_data(
     bench: Bench, edition: str
 ) -> None:
     gone = LinkLost("the connection was cut", dispatched=True)
@@ -296,7 +296,7 @@ async def test_what_may_have_arrived_is_asked_for_with_its_old_id_and_text(
     assert [call.action for call in last.calls] == ([Action.UPDATE] if "Monday" in edition else [])
 
 
-async def test_a_calendar_read_by_agents_of_two_time_zones_brings_each_event_once(bench: Bench) -> None:
+async def test_calendar_read_by_agents_of_two_time_zones_inserts_each_event_once(bench: Bench) -> None:
     calls: list[tuple[Action, object]] = []
     for nth, zone in enumerate(("Europe/Berlin", "America/New_York") * 2, 1):
         events = "".join(

@@ -120,7 +120,7 @@ async def watched(place: Place) -> AsyncIterator[None]:
         tasks.cancel_scope.cancel()
 
 
-async def test_news_that_arrived_before_the_watch_are_read_at_once_and_later_news_when_notified(
+async def test_mailbox_watch_queues_a_run_at_the_start_and_at_each_notification(
     store: Store,
 ) -> None:
     place = await place_over(store)
@@ -143,7 +143,7 @@ async def test_all_notifications_before_a_run_begins_cause_one_run(store: Store)
         assert await place.queued() == 1
 
 
-async def test_a_webhook_starts_the_run_of_its_agent_and_of_no_other(store: Store) -> None:
+async def test_mailbox_webhook_queues_one_run_of_the_agent_of_the_connector(store: Store) -> None:
     place = await place_over(store)
     await place.watching.news("another")
     assert await place.queued() == 0
@@ -163,7 +163,7 @@ async def test_an_agent_without_push_is_not_notified(store: Store) -> None:
         assert (await place.queued(), place.desk.mailbox.opened) == (0, 0)
 
 
-async def test_a_refused_connector_is_reported_and_not_used_until_it_works(store: Store) -> None:
+async def test_refused_connector_is_reported_and_not_opened_until_allowed(store: Store) -> None:
     place = await place_over(store)
     refused = SignInNeeded("the grant has ended")
 
@@ -199,7 +199,7 @@ async def test_a_node_that_lacks_a_file_of_the_settings_tries_again_and_blocks_n
     assert place.desk.refusals == []
 
 
-async def test_a_connection_that_breaks_is_opened_again_after_a_while_and_what_came_is_read(
+async def test_broken_mailbox_watch_is_reopened_and_queues_a_run(
     store: Store,
 ) -> None:
     place = await place_over(store)
@@ -214,7 +214,7 @@ async def test_a_connection_that_breaks_is_opened_again_after_a_while_and_what_c
     assert place.desk.mailbox.closed == place.desk.mailbox.opened
 
 
-async def test_a_server_that_cannot_push_is_not_asked_again_and_again(store: Store) -> None:
+async def test_mailbox_server_without_push_is_not_asked_repeatedly(store: Store) -> None:
     place = await place_over(store)
     place.desk.tells = False
     async with watched(place):
@@ -225,7 +225,7 @@ async def test_a_server_that_cannot_push_is_not_asked_again_and_again(store: Sto
     assert place.desk.mailbox.opened == 1
 
 
-async def test_of_two_hubs_one_watches_a_mailbox_and_the_other_after_its_end(postgres: Postgres) -> None:
+async def test_second_hub_watches_a_mailbox_only_after_the_first_ended(postgres: Postgres) -> None:
     with postgres.database() as url:
         async with open_store(url) as store:
             await declare_connector(store)

@@ -90,7 +90,7 @@ def shown(run: RunRow) -> tuple[RunState, RunOutcome | None]:
 DONE = (RunState.COMPLETED, RunOutcome.SUCCESS)
 
 
-async def test_each_message_becomes_items_at_the_device_and_the_cursor_is_behind_them(
+async def test_messages_become_device_items_without_quotes_and_advance_the_cursor(
     bench: Bench, mailbox: Mailbox
 ) -> None:
     mailbox.add("t1")
@@ -106,7 +106,7 @@ async def test_each_message_becomes_items_at_the_device_and_the_cursor_is_behind
     assert await bench.store.read(item_rows.keys_of_excerpts) == {}
 
 
-async def test_the_first_run_looks_back_as_far_as_the_filter_says(store: Store, mailbox: Mailbox) -> None:
+async def test_first_mailbox_run_reads_back_by_lookback_days(store: Store, mailbox: Mailbox) -> None:
     bench = await bench_over(store, mailbox, lookback_days=3)
     bench.connect()
     await bench.run()
@@ -122,7 +122,7 @@ async def test_the_first_run_looks_back_as_far_as_the_filter_says(store: Store, 
     ],
     ids=["empty mailbox", "not for the filter", "removed meanwhile"],
 )
-async def test_messages_that_are_not_to_be_read_are_passed_and_are_no_failure(
+async def test_bulk_and_deleted_messages_are_skipped_without_failure(
     bench: Bench,
     mailbox: Mailbox,
     bulk: list[bool],
@@ -143,7 +143,7 @@ async def test_messages_that_are_not_to_be_read_are_passed_and_are_no_failure(
 # --- what fails ---
 
 
-async def test_an_unreadable_message_holds_the_cursor_and_no_other_message(
+async def test_unreadable_message_stops_the_cursor_but_no_other_message(
     bench: Bench, mailbox: Mailbox
 ) -> None:
     for key in ("t1", "t2", "t3", "t4", "t5"):
@@ -158,7 +158,9 @@ async def test_an_unreadable_message_holds_the_cursor_and_no_other_message(
     assert (await state_of(bench, "t3"), mailbox.cursors) == (("planned", 0), [None, {"at": 2}])
 
 
-async def test_after_three_runs_it_is_given_up_and_the_cursor_goes_on(bench: Bench, mailbox: Mailbox) -> None:
+async def test_unreadable_message_is_dead_after_three_runs_and_the_cursor_advances(
+    bench: Bench, mailbox: Mailbox
+) -> None:
     mailbox.add("t1")
     mailbox.add("t2")
     mailbox.unreadable.add("t1")
@@ -206,7 +208,7 @@ async def test_a_connector_that_waits_for_a_person_starts_no_run(bench: Bench) -
     assert shown(await bench.run()) == DONE
 
 
-async def test_of_many_refusals_one_moves_the_connector(bench: Bench) -> None:
+async def test_parallel_refusals_move_the_connector_once(bench: Bench) -> None:
     row = await bench.store.read(connectors.get_connector, "work")
     moved: dict[str, Any] = {"version": row.version, "state": "sign_in", "at": 2}
     told = [await bench.store.write(connectors.move_connector, row.id, **moved) for _ in range(3)]
@@ -247,7 +249,7 @@ async def test_a_provider_that_asks_for_a_pause_or_has_no_quota_exhausts_the_age
     assert words in (run.reason or "")
 
 
-async def test_passing_errors_make_the_connector_wait_longer_each_time_and_fail_no_run(
+async def test_transient_connector_errors_increase_the_wait_and_fail_no_run(
     bench: Bench, mailbox: Mailbox
 ) -> None:
     mailbox.add("t1")
@@ -270,7 +272,7 @@ async def test_passing_errors_make_the_connector_wait_longer_each_time_and_fail_
 
 
 @pytest.mark.parametrize("failure", [Elsewhere("the key is elsewhere"), FileUnusable("there is no file")])
-async def test_a_run_that_only_another_node_can_execute_is_soon_ready_for_it(
+async def test_run_failing_at_one_node_is_soon_eligible_for_another(
     bench: Bench, mailbox: Mailbox, failure: ConnectorFailure
 ) -> None:
     desk_of(bench).has_others = True
@@ -289,7 +291,7 @@ async def test_a_run_that_only_another_node_can_execute_is_soon_ready_for_it(
 
 
 @pytest.mark.parametrize("at", [1, "t3", "t4"], ids=str)
-async def test_connection_lost_after_progress_is_opened_anew_within_the_visit(
+async def test_mailbox_connection_lost_after_progress_is_reopened_within_the_visit(
     bench: Bench, mailbox: Mailbox, at: int | str
 ) -> None:
     for key in ("t1", "t2", "t3", "t4", "t5"):
@@ -304,7 +306,7 @@ async def test_connection_lost_after_progress_is_opened_anew_within_the_visit(
     assert len(mailbox.cursors) == 2 and await cursor(bench) == {"at": 5}
 
 
-async def test_connection_lost_again_without_progress_ends_the_visit_and_keeps_what_was_settled(
+async def test_second_connection_loss_without_progress_ends_the_visit_with_an_advanced_cursor(
     bench: Bench, mailbox: Mailbox
 ) -> None:
     for key in ("t1", "t2", "t3", "t4"):
@@ -325,7 +327,7 @@ async def test_connection_lost_again_without_progress_ends_the_visit_and_keeps_w
 
 
 @pytest.mark.parametrize("most", [3, 5])
-async def test_messages_of_a_visit_that_lost_its_connection_count_once_for_its_limit(
+async def test_messages_read_before_a_lost_connection_count_once_for_max_messages(
     store: Store, mailbox: Mailbox, most: int
 ) -> None:
     bench = await bench_over(store, mailbox, max_messages=most)
@@ -337,7 +339,7 @@ async def test_messages_of_a_visit_that_lost_its_connection_count_once_for_its_l
     assert len(titles(link)) == most
 
 
-async def test_a_lost_cursor_begins_anew_a_day_before_and_reads_nothing_twice(
+async def test_run_after_a_lost_cursor_rereads_a_day_without_duplicates(
     bench: Bench, mailbox: Mailbox
 ) -> None:
     mailbox.add("t1")
@@ -351,7 +353,7 @@ async def test_a_lost_cursor_begins_anew_a_day_before_and_reads_nothing_twice(
     assert (mailbox.read, titles(link)) == (["t1", "t2"], ["t1", "t2"])
 
 
-async def test_what_failed_while_no_cursor_was_there_is_within_what_the_next_run_looks_at(
+async def test_run_after_a_lost_cursor_searches_back_to_the_failed_message(
     bench: Bench, mailbox: Mailbox
 ) -> None:
     mailbox.add("t1")
@@ -367,7 +369,9 @@ async def test_what_failed_while_no_cursor_was_there_is_within_what_the_next_run
     assert (mailbox.asked_since[-1], titles(link)) == (mailbox.asked_since[2], ["t1", "t2"])
 
 
-async def test_the_cursor_of_another_account_is_worth_nothing(bench: Bench, mailbox: Mailbox) -> None:
+async def test_cursor_is_discarded_after_a_change_of_the_connector_account(
+    bench: Bench, mailbox: Mailbox
+) -> None:
     mailbox.add("t1")
     bench.connect()
     await bench.run()
@@ -378,9 +382,7 @@ async def test_the_cursor_of_another_account_is_worth_nothing(bench: Bench, mail
     assert mailbox.cursors == [None, None]
 
 
-async def test_a_new_sign_in_begins_a_day_earlier_and_reads_nothing_twice(
-    bench: Bench, mailbox: Mailbox
-) -> None:
+async def test_run_after_a_sign_in_rereads_a_day_without_duplicates(bench: Bench, mailbox: Mailbox) -> None:
     async def sign_in(at: int) -> None:
         told: dict[str, Any] = {"sealed": b"", "key_id": "k", "scopes": [], "expires_at": None, "actor": "me"}
         await bench.store.write(connectors.grant_connector, "work-id", at=at, activity_id=f"a-{at}", **told)
@@ -399,7 +401,7 @@ async def test_a_new_sign_in_begins_a_day_earlier_and_reads_nothing_twice(
     assert titles(link) == ["t1", "t2"]
 
 
-async def test_the_same_message_in_two_folders_is_one(bench: Bench, mailbox: Mailbox) -> None:
+async def test_message_in_two_folders_is_read_once(bench: Bench, mailbox: Mailbox) -> None:
     mailbox.add("t1")
     mailbox.messages.append(mailbox.messages[0])
     mailbox.add("t2")
@@ -410,7 +412,7 @@ async def test_the_same_message_in_two_folders_is_one(bench: Bench, mailbox: Mai
     assert await cursor(bench) == {"at": 4}
 
 
-async def test_a_message_that_was_edited_is_read_again(bench: Bench, mailbox: Mailbox) -> None:
+async def test_edited_message_is_read_again(bench: Bench, mailbox: Mailbox) -> None:
     mailbox.add("t1", "- [ ] call Ana\n", version="1")
     link = bench.connect()
     await bench.run()
@@ -419,7 +421,7 @@ async def test_a_message_that_was_edited_is_read_again(bench: Bench, mailbox: Ma
     assert titles(link) == ["call Ana", "call Bob"]
 
 
-async def test_a_run_reads_so_many_and_another_goes_on_at_once(store: Store, mailbox: Mailbox) -> None:
+async def test_run_at_max_messages_is_followed_by_another_run_at_once(store: Store, mailbox: Mailbox) -> None:
     bench = await bench_over(store, mailbox, max_messages=3)
     for number in range(1, 8):
         mailbox.add(f"t{number}")
@@ -434,7 +436,7 @@ async def test_a_run_reads_so_many_and_another_goes_on_at_once(store: Store, mai
 # --- the device is away ---
 
 
-async def test_a_mailbox_is_read_while_the_device_is_away_and_delivered_in_order_when_it_is_back(
+async def test_mailbox_is_read_without_the_device_and_delivered_in_order_at_reconnect(
     bench: Bench, mailbox: Mailbox
 ) -> None:
     keys = [f"t{number}" for number in (3, 1, 2, 5, 4)]
@@ -452,7 +454,7 @@ async def test_a_mailbox_is_read_while_the_device_is_away_and_delivered_in_order
     assert (shown(await bench.run()), titles(link), len(mailbox.read)) == (DONE, keys, 5)
 
 
-async def test_a_device_that_goes_in_the_middle_stops_the_delivery_and_not_the_reading(
+async def test_device_lost_during_delivery_pauses_the_run_after_reading_all_messages(
     bench: Bench, mailbox: Mailbox
 ) -> None:
     for key in ("t1", "t2", "t3", "t4"):
@@ -472,7 +474,7 @@ async def test_a_device_that_goes_in_the_middle_stops_the_delivery_and_not_the_r
 
 
 @pytest.mark.parametrize("event", [RunEvent.CANCELLED, RunEvent.FAILED])
-async def test_what_an_ended_run_had_planned_is_brought_by_the_next_one(
+async def test_items_planned_by_an_ended_run_are_delivered_by_the_next_run(
     bench: Bench, mailbox: Mailbox, event: RunEvent
 ) -> None:
     mailbox.add("t1")
@@ -486,7 +488,7 @@ async def test_what_an_ended_run_had_planned_is_brought_by_the_next_one(
     assert sorted(mailbox.read) == ["t1", "t2"]
 
 
-async def test_an_item_that_was_never_answered_is_asked_for_again_by_the_next_run(
+async def test_next_mailbox_run_repeats_an_unanswered_insert_with_the_same_id(
     store: Store, mailbox: Mailbox
 ) -> None:
     bench = await bench_over(store, mailbox)
@@ -545,7 +547,7 @@ async def run_until_killed(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Non
 @pytest.mark.parametrize("number", [1, pytest.param(2, marks=pytest.mark.soak)])
 @pytest.mark.parametrize("at", WRITES)
 @pytest.mark.parametrize("has_device", [True, pytest.param(False, marks=pytest.mark.soak)])
-async def test_a_hub_that_dies_loses_nothing_and_does_nothing_twice(
+async def test_hub_killed_during_a_mailbox_run_loses_and_doubles_no_item(
     store: Store,
     mailbox: Mailbox,
     monkeypatch: pytest.MonkeyPatch,
@@ -574,7 +576,7 @@ async def test_a_hub_that_dies_loses_nothing_and_does_nothing_twice(
     assert (await cursor(bench), mailbox.opened) == ({"at": 5}, mailbox.closed)
 
 
-async def test_the_device_is_asked_once_what_items_may_belong_to_though_many_messages_are_read_at_once(
+async def test_parallel_reading_of_messages_queries_the_device_rows_once(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mailbox = Mailbox(*(f"t{number}" for number in range(6)), page=6)
@@ -592,9 +594,7 @@ async def test_the_device_is_asked_once_what_items_may_belong_to_though_many_mes
     assert len(asked) == len(set(asked)) == 1
 
 
-async def test_nothing_is_read_as_long_as_there_is_no_model_to_understand_it(
-    bench: Bench, mailbox: Mailbox
-) -> None:
+async def test_mailbox_is_not_read_without_a_model(bench: Bench, mailbox: Mailbox) -> None:
     mailbox.add("t1")
     link = bench.connect()
     models, bench.asking.models = bench.asking.models, Models()
@@ -634,7 +634,9 @@ async def test_a_verified_sender_whom_the_settings_name_is_trusted(bench: Bench,
     }
 
 
-async def test_the_sender_of_an_approved_item_is_known_from_then_on(bench: Bench, mailbox: Mailbox) -> None:
+async def test_verified_sender_of_an_approved_item_is_trusted_afterwards(
+    bench: Bench, mailbox: Mailbox
+) -> None:
     mailbox.add("t1", **sent("anna@example.org"))
     link = bench.connect()
     await bench.run()
@@ -728,7 +730,7 @@ async def test_items_of_an_ended_run_are_delivered_to_their_device_alone(
     assert [call.id for call in again.calls] == [desk.calls[0].id]
 
 
-async def test_a_changed_message_is_left_to_a_run_for_the_device_of_its_items(
+async def test_changed_message_is_read_only_for_the_device_of_the_items(
     store: Store, mailbox: Mailbox
 ) -> None:
     bench = await roaming(store, mailbox, "attic", "desk", max_messages=1)
@@ -756,7 +758,7 @@ async def test_a_run_without_an_admitted_device_is_refused_and_one_of_a_schedule
     assert await store.read(runs.list_runs) == []
 
 
-async def test_mails_about_an_event_of_another_device_start_no_runs_that_get_no_further(
+async def test_mails_about_an_event_of_an_offline_device_start_no_futile_runs(
     store: Store, mailbox: Mailbox
 ) -> None:
     mailbox.media_type = MAIL

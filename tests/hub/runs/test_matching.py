@@ -141,7 +141,7 @@ def answered(decision: Decision, verdict: str = "open") -> KnownItem:
     "day",
     [";VALUE=DATE:20260501", ":20260501T100000", ":20260501T100000Z", ";TZID=Asia/Tokyo:20260501T100000"],
 )
-def test_agents_of_two_time_zones_that_read_the_same_event_leave_its_date(day: str, verdict: str) -> None:
+def test_event_read_by_agents_of_two_time_zones_retains_the_date(day: str, verdict: str) -> None:
     text = CALENDAR.format(day=day)
     one = answered(decided(ZONES[0], [], text), verdict)
     first = one.row.data["date"]
@@ -153,7 +153,7 @@ def test_agents_of_two_time_zones_that_read_the_same_event_leave_its_date(day: s
         assert (one.row.source or {}).get("timezone") in (ZONES[0], None)
 
 
-def test_an_event_that_moves_is_moved_by_whichever_agent_reads_it_first() -> None:
+def test_moved_event_is_updated_once_by_the_first_of_two_agents() -> None:
     one = answered(decided(ZONES[0], [], CALENDAR.format(day=";VALUE=DATE:20260501")))
     moved = CALENDAR.format(day=";VALUE=DATE:20260502")
     decision = decided(ZONES[1], [one], moved)
@@ -184,7 +184,7 @@ def test_an_event_of_one_day_is_one_event_for_agents_of_two_time_zones(
 # --- new ---
 
 
-def test_what_is_done_already_is_not_suggested_and_what_was_suggested_becomes_done() -> None:
+def test_done_task_is_not_suggested_but_sets_a_suggested_task_to_done() -> None:
     done = item("call Anna", "Anna was called.", status="done")
     assert decisions(done) == []
     before = known(item("call Anna", "Call Anna.", status="todo"), verdict="approved")
@@ -201,14 +201,14 @@ def test_the_same_item_has_the_same_ids_in_every_run_at_any_time() -> None:
     assert stored(again).call_id == stored(one).call_id
 
 
-def test_two_items_of_one_title_are_two() -> None:
+def test_two_found_items_with_one_title_are_two_items() -> None:
     meetings = [item("team meeting", f"Team meeting on day {n}", date=FRIDAY + n * DAY) for n in (1, 8)]
     first, second = decisions(*meetings)
     assert stored(first).id != stored(second).id
     assert sent(second)[1]["date"] == FRIDAY + 8 * DAY
 
 
-def test_of_a_list_that_says_the_same_again_and_again_each_id_is_made_once(
+def test_item_ids_of_a_list_of_equal_titles_are_derived_once_each(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     made: list[str] = []
@@ -222,7 +222,7 @@ def test_of_a_list_that_says_the_same_again_and_again_each_id_is_made_once(
     assert ([stored(decision).id for decision in decided], len(set(made))) == (made, 300)
 
 
-def test_of_a_message_the_ledger_keeps_no_quote_and_its_device_gets_it() -> None:
+def test_quote_of_a_message_is_sent_to_the_device_and_not_stored() -> None:
     known = Known(finder=FINDER, here=(), elsewhere=())
     one = found(item("call Anna"))
     (decision,) = decide(known, found=one, timezone="UTC", can_update=True, with_quotes=False)
@@ -234,7 +234,7 @@ def test_of_a_message_the_ledger_keeps_no_quote_and_its_device_gets_it() -> None
 # --- known in the same unit ---
 
 
-def test_an_item_of_a_table_with_dates_has_the_time_zone_unless_its_time_is_a_midnight() -> None:
+def test_item_of_a_dated_table_has_a_time_zone_except_at_midnight() -> None:
     document = Document(unit_key="a.md", text="", content_hash="0" * 64)
     day = begin_of(date(2024, 10, 4), "Europe/Berlin")
     midnight = msgspec.structs.replace(item("call Ben", dueDate=day), has_time=True)
@@ -246,13 +246,13 @@ def test_an_item_of_a_table_with_dates_has_the_time_zone_unless_its_time_is_a_mi
     assert [one.source.get("timezone") for one in told] == ["Europe/Berlin", None, "Europe/Berlin", None]
 
 
-def test_another_prompt_that_says_the_same_sentence_in_its_own_words_sends_nothing() -> None:
+def test_reworded_item_of_the_same_sentence_by_another_prompt_is_not_sent() -> None:
     before = known(item("call Anna", "Anna is to be called."), config_fingerprint="prompt-0")
     (decision,) = decisions(item("ring up Mrs. Smith", "Anna is to be called."), here=[before])
     assert (decision.call, stored(decision).config_fingerprint) == (None, "prompt-1")
 
 
-def test_a_second_item_of_a_sentence_that_gave_one_before_is_new() -> None:
+def test_second_item_of_a_known_sentence_is_inserted() -> None:
     quote = "Anna pays the rent and Bob calls Carl."
     decided = decisions(
         item("pay the rent", quote), item("call Carl", quote), here=[known(item("pay the rent", quote))]
@@ -274,7 +274,7 @@ def test_a_changed_source_updates_the_row_with_the_difference() -> None:
     assert row.call_id != before.row.call_id
 
 
-def test_a_changed_sentence_that_says_the_same_changes_nothing() -> None:
+def test_reworded_sentence_of_an_equal_item_updates_only_the_quote_hash() -> None:
     before = known(item("call Anna", "Call Anna."))
     (decision,) = decisions(item("call Anna", "Please call Anna."), here=[before])
     assert decision.call is None
@@ -291,7 +291,7 @@ def quoted(quote: str, title: str, text: str = NOTE) -> Item:
 
 
 @each("title", ["call Anna", "call Anna about rent", "ring up the landlady"])
-def test_a_rejected_item_stays_away_whatever_part_of_its_sentence_another_prompt_quotes(title: str) -> None:
+def test_rejected_item_remains_rejected_if_another_prompt_quotes_part_of_the_sentence(title: str) -> None:
     before = known(
         quoted("We have to call Anna about the rent by Friday", "call Anna about the rent"),
         verdict="rejected",
@@ -302,26 +302,26 @@ def test_a_rejected_item_stays_away_whatever_part_of_its_sentence_another_prompt
     assert (decision.call, stored(decision).verdict) == (None, "rejected")
 
 
-def test_a_title_of_one_word_is_not_known_by_two_longer_titles() -> None:
+def test_one_word_title_does_not_match_two_longer_titles() -> None:
     calls = [item(title, title) for title in ("call the plumber", "call the office")]
     both = decisions(*calls, here=[known(item("call", "call"))])
     assert {sent(decision)[0] for decision in both} == {"insert"}
 
 
-def test_a_title_like_one_whose_sentence_is_still_there_is_new() -> None:
+def test_title_similar_to_an_item_with_a_present_sentence_is_inserted() -> None:
     one = item("send the report to Anna", "Send the report to Anna.")
     decided = decisions(one, item("send the report to Annie", "And one to Annie."), here=[known(one)])
     assert ([decision.call is None for decision in decided], sent(decided[1])[0]) == ([True, False], "insert")
 
 
-def test_titles_are_not_compared_without_end() -> None:
+def test_similarity_comparison_of_titles_is_bounded() -> None:
     many = int(MOST_COMPARED**0.5) + 1
     here = [known(item(f"task number {n}", f"Old sentence {n}.")) for n in range(many)]
     decided = decisions(*(item(f"task numbers {n}", f"New sentence {n}.") for n in range(many)), here=here)
     assert {sent(decision)[0] for decision in decided} == {"insert"}
 
 
-def test_of_several_items_of_one_title_each_keeps_its_own_date() -> None:
+def test_items_with_equal_titles_are_matched_by_date() -> None:
     meetings = [item("team meeting", f"Meeting {n}.", date=FRIDAY + n * DAY) for n in range(3)]
     here = [known(meetings[1]), known(meetings[2], id="other", row_id="row-2")]
     decided = decisions(*meetings, here=here)
@@ -344,7 +344,7 @@ def test_a_device_without_updates_gets_a_new_row_that_names_the_replaced_row() -
 
 
 @each("state", [CallState.PLANNED, CallState.SENT, CallState.UNKNOWN, CallState.REJECTED, None])
-def test_a_call_that_was_never_answered_is_made_again_with_its_id(state: CallState | None) -> None:
+def test_unanswered_call_of_an_item_is_repeated_with_the_same_id(state: CallState | None) -> None:
     one = item("call Anna")
     before = known(one, told=False, state=state)
     (decision,) = decisions(one, here=[before])
@@ -353,7 +353,7 @@ def test_a_call_that_was_never_answered_is_made_again_with_its_id(state: CallSta
 
 
 @each("state", [CallState.SENT, CallState.UNKNOWN, None])
-def test_what_a_device_may_have_is_brought_to_its_end_before_a_newer_text_of_it(
+def test_call_of_unknown_effect_is_repeated_before_the_newer_text_is_sent(
     state: CallState | None,
 ) -> None:
     before = known(item("call Anna", "First.", dueDate=FRIDAY), told=False, state=state)
@@ -364,14 +364,14 @@ def test_what_a_device_may_have_is_brought_to_its_end_before_a_newer_text_of_it(
 
 
 @each("state", [CallState.PLANNED, CallState.REJECTED])
-def test_what_no_device_has_is_made_anew_where_its_text_changed(state: CallState) -> None:
+def test_changed_item_at_no_device_is_inserted_with_a_new_call(state: CallState) -> None:
     before = known(item("call Anna", "First.", dueDate=FRIDAY), told=False, state=state)
     (decision,) = decisions(item("call Anna", "Second.", dueDate=FRIDAY + DAY), here=[before])
     assert sent(decision) == ("insert", {"title": "call Anna", "dueDate": FRIDAY + DAY})
     assert stored(decision).call_id != before.row.call_id
 
 
-def test_a_device_that_refused_a_change_has_what_its_source_says_when_that_goes_back() -> None:
+def test_source_reverted_after_a_refused_change_needs_no_call() -> None:
     first = item("paint the old door", "Paint the old door.")
     second = item("paint the unwelcome door", "Paint the unwelcome door.")
     change: dict[str, Any] = {"answered_at": None, "before": first.data, "row_id": "row-1"}
@@ -389,7 +389,7 @@ def test_a_device_that_refused_a_change_has_what_its_source_says_when_that_goes_
 
 
 @each("state", [CallState.PLANNED, CallState.SENT, CallState.UNKNOWN, None])
-def test_a_source_that_goes_back_while_a_change_is_on_its_way_is_about_the_same_row(
+def test_source_reverted_during_an_open_change_updates_the_same_row(
     state: CallState | None,
 ) -> None:
     first = item("paint the green door 1", "Paint the green door 1.")
@@ -405,7 +405,7 @@ def test_a_source_that_goes_back_while_a_change_is_on_its_way_is_about_the_same_
     assert stored(decision).data == (second if is_settled_first else first).data
 
 
-def test_what_another_run_still_brings_is_left_to_it() -> None:
+def test_item_with_a_call_held_by_another_run_is_awaited() -> None:
     one = item("call Anna")
     before = known(one, told=False, state=CallState.SENT, held_by="r-1")
     (decision,) = decisions(one, here=[before])
@@ -426,7 +426,7 @@ def test_the_same_item_in_another_source_is_not_sent() -> None:
 
 
 @each("state", [CallState.PLANNED, CallState.SENT, CallState.UNKNOWN, None])
-def test_what_another_source_promised_and_never_brought_is_brought_with_its_id(
+def test_undelivered_item_of_another_source_is_sent_with_the_same_call_id(
     state: CallState | None,
 ) -> None:
     there = elsewhere(item("call Anna"), told=False, state=state)
@@ -438,19 +438,19 @@ def test_what_another_source_promised_and_never_brought_is_brought_with_its_id(
     assert decisions(item("call Anna"), elsewhere=planned)[0].call == first.call
 
 
-def test_what_a_device_refused_of_another_source_is_tried_for_this_one() -> None:
+def test_item_rejected_for_another_source_is_tried_as_a_new_item() -> None:
     there = elsewhere(item("call Anna"), told=False, state=CallState.REJECTED)
     (decision,) = decisions(item("call Anna"), elsewhere=there)
     assert stored(decision).id != there[0].row.id
 
 
-def test_what_another_source_is_about_to_bring_is_waited_for() -> None:
+def test_item_being_sent_for_another_source_is_awaited() -> None:
     there = elsewhere(item("call Anna"), told=False, state=CallState.SENT, held_by="r-2")
     (decision,) = decisions(item("call Anna"), elsewhere=there)
     assert (decision.call, decision.awaits) == (None, there[0].row.id)
 
 
-def test_a_changed_item_of_another_device_is_a_row_of_its_own_here() -> None:
+def test_changed_item_of_another_device_is_inserted_as_a_new_row() -> None:
     before = known(item("call Anna", "Call Anna on Friday.", dueDate=FRIDAY), device_id=DeviceId("laptop"))
     moved = item("call Anna", "Call Anna on Saturday.", dueDate=FRIDAY + DAY)
     (decision,) = decisions(moved, here=[before])
@@ -458,7 +458,7 @@ def test_a_changed_item_of_another_device_is_a_row_of_its_own_here() -> None:
     assert (stored(decision).device_id, stored(decision).row_id) == (FINDER.device_id, None)
 
 
-def test_a_day_with_much_to_do_is_made_ready_once_and_not_for_each_pair(
+def test_significant_words_of_each_title_of_a_day_are_computed_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     looked: list[str] = []
@@ -613,7 +613,7 @@ SENT: dict[str, tuple[Item, dict[str, Any], bool]] = {
 
 
 @each("case", SENT)
-def test_an_item_is_sent_unless_the_ledger_has_it_or_its_owner_rejects_it(case: str) -> None:
+def test_item_in_the_ledger_or_rejected_by_the_owner_is_not_sent(case: str) -> None:
     new, options, is_sent = SENT[case]
     (decision,) = decisions(new, **options)
     assert (decision.call is not None) is is_sent
@@ -647,7 +647,7 @@ CALLS: dict[str, tuple[Item, list[KnownItem], tuple[str, dict[str, Any]]]] = {
 
 
 @each("case", CALLS)
-def test_a_new_or_changed_item_is_a_call_about_its_row(case: str) -> None:
+def test_new_item_is_inserted_and_a_changed_item_updated(case: str) -> None:
     new, here, expected = CALLS[case]
     (decision,) = decisions(new, here=here)
     row = stored(decision)

@@ -119,7 +119,7 @@ async def first_run(bench: Bench) -> RunRow:
     return run
 
 
-async def test_a_changed_prompt_adds_and_removes_what_a_run_with_it_would(
+async def test_preview_of_a_changed_prompt_lists_added_and_removed_items(
     bench: Bench, model: PromptedModel
 ) -> None:
     await first_run(bench)
@@ -153,7 +153,7 @@ async def test_a_changed_prompt_adds_and_removes_what_a_run_with_it_would(
     assert (run.usage.requests, model.asked) == (0, asked + 4)  # paid by the preview
 
 
-async def test_a_preview_of_an_agent_as_it_is_says_what_its_next_run_would_find(bench: Bench) -> None:
+async def test_preview_of_an_unchanged_agent_lists_the_items_of_the_next_run(bench: Bench) -> None:
     await first_run(bench)
     link = bench.connect(runs=folder(**FILES, e="Pay the invoice of July."))
     found = await previewed(bench, link, PreviewRequest())
@@ -161,7 +161,7 @@ async def test_a_preview_of_an_agent_as_it_is_says_what_its_next_run_would_find(
     assert (found.last.listed, found.last.settled, found.last.to_read, found.last.read) == (5, 4, 1, 1)
 
 
-async def test_a_changed_item_is_shown_with_its_values_before(bench: Bench) -> None:
+async def test_preview_shows_a_changed_item_with_the_previous_values(bench: Bench) -> None:
     bench.connect(runs=folder(a="- [ ] call Anna by 2026-12-01\n"))
     await bench.run()
     link = bench.connect(runs=folder(a="- [ ] call Anna by 2026-12-04\n"))
@@ -173,7 +173,7 @@ async def test_a_changed_item_is_shown_with_its_values_before(bench: Bench) -> N
     assert (item.before["dueDate"], item.data["dueDate"]) == ("2026-12-01", "2026-12-04")
 
 
-async def test_an_item_that_waits_for_its_device_is_known_as_each_next_run_brings_it(bench: Bench) -> None:
+async def test_preview_counts_an_item_waiting_for_the_device_as_known(bench: Bench) -> None:
     await first_run(bench)
     await bench.store.write(lambda c: c.execute(sa.update(items).values(answered_at=None)))
     others = PreviewRequest(data_types=(TableName.TASKS, TableName.NOTES))
@@ -193,7 +193,7 @@ async def test_the_newest_files_are_read_if_a_number_is_given(bench: Bench) -> N
     assert (found.last.listed, found.last.to_read, found.problems) == (3, 2, [])
 
 
-async def test_another_model_is_asked_under_its_own_name(bench: Bench) -> None:
+async def test_preview_asks_the_requested_model_and_refuses_an_unknown_model(bench: Bench) -> None:
     other = PromptedModel()
     other.name = "other"
     bench.previews.model_named = lambda name: Models(other, other) if name == "other" else None
@@ -218,7 +218,7 @@ async def test_a_model_that_is_away_ends_the_preview_and_stops_no_run(bench: Ben
     assert bench.asking.gates.away(allow_cloud=True) is None
 
 
-async def test_questions_of_a_preview_are_paid_by_the_budgets_of_its_agent(bench: Bench) -> None:
+async def test_questions_of_a_preview_are_charged_to_the_budgets_of_the_agent(bench: Bench) -> None:
     bench.budgets.limits = BudgetSettings(run_usd=0.0001)
     found = await previewed(bench, bench.connect(runs=folder(**FILES)), ABOUT_MEETINGS)
     assert {problem.code for problem in found.problems} == {ErrorCode.BUDGET_REACHED}
@@ -231,7 +231,7 @@ async def test_questions_of_a_preview_are_paid_by_the_budgets_of_its_agent(bench
     assert await bench.store.read(model_calls.costs, "run", since=0, until=bench.now_ms + 1) == []
 
 
-async def test_a_preview_holds_the_locks_of_its_agent_while_it_reads(bench: Bench) -> None:
+async def test_preview_holds_the_locks_of_the_agent_while_reading(bench: Bench) -> None:
     bench.agent = await declare_agent(bench.store, at=2, locks=("mailbox",))
     link = bench.connect(runs=[folder(**FILES)[0][:-1]])  # the device does not say that it is done
     preview = await bench.previews.open(bench.agent, ABOUT_MEETINGS, link)
@@ -243,7 +243,7 @@ async def test_a_preview_holds_the_locks_of_its_agent_while_it_reads(bench: Benc
     assert await bench.store.read(locks.list_locks) == []
 
 
-async def test_a_preview_does_not_begin_while_another_holds_a_lock_of_its_agent(bench: Bench) -> None:
+async def test_preview_fails_while_another_holder_has_a_lock_of_the_agent(bench: Bench) -> None:
     bench.agent = await declare_agent(bench.store, at=2, locks=("mailbox",))
     other = locks.Holder("device", "another")
     request = locks.LockRequest(
@@ -256,7 +256,7 @@ async def test_a_preview_does_not_begin_while_another_holds_a_lock_of_its_agent(
     assert link.streams == []
 
 
-async def test_a_reader_that_leaves_ends_the_preview_and_leaves_nothing(
+async def test_preview_closed_by_the_reader_ends_and_stores_nothing(
     bench: Bench, model: PromptedModel
 ) -> None:
     await first_run(bench)
@@ -270,7 +270,7 @@ async def test_a_reader_that_leaves_ends_the_preview_and_leaves_nothing(
     assert await contents(bench) == before
 
 
-async def test_an_agent_has_one_preview_at_once_and_a_hub_a_few(bench: Bench) -> None:
+async def test_preview_is_refused_while_the_agent_or_hub_has_the_maximum(bench: Bench) -> None:
     bench.previews.previewed = {bench.agent.id}
     with pytest.raises(CodedError, check=coded(ErrorCode.BUSY), match="another preview of notes"):
         await bench.previews.open(bench.agent, ABOUT_MEETINGS, bench.connect())
@@ -279,7 +279,7 @@ async def test_an_agent_has_one_preview_at_once_and_a_hub_a_few(bench: Bench) ->
         await bench.previews.open(bench.agent, ABOUT_MEETINGS, bench.connect())
 
 
-async def test_a_preview_stops_where_a_run_has_enough_items(store: Store, agent: AgentRow) -> None:
+async def test_preview_stops_at_items_per_run(store: Store, agent: AgentRow) -> None:
     bench = Bench(store, agent, model=PromptedModel(), limits=Limits(items_per_run=1), units_in_flight=1)
     found = await previewed(bench, bench.connect(runs=folder(**FILES)), ABOUT_MEETINGS)
     assert found.last.added == 1 and found.last.left_out >= 1
@@ -293,7 +293,7 @@ async def test_an_agent_that_cannot_run_has_no_preview(bench: Bench) -> None:
         await bench.previews.open(bench.agent, ABOUT_MEETINGS, bench.connect())
 
 
-async def test_a_preview_says_whether_a_model_follows_the_prompt(bench: Bench) -> None:
+async def test_preview_reports_whether_the_model_reads_the_prompt(bench: Bench) -> None:
     found = await previewed(bench, bench.connect(runs=folder(**FILES)), ABOUT_MEETINGS)
     assert (found.last.reads_prompt, found.last.model_requests) == (True, 4)
     bench.asking.models = bench.extractor.models = Models()
@@ -301,7 +301,7 @@ async def test_a_preview_says_whether_a_model_follows_the_prompt(bench: Bench) -
     assert (found.last.reads_prompt, found.last.model_requests) == (False, 0)
 
 
-async def test_an_estimate_of_a_preview_is_of_the_newest_files_of_its_settings(bench: Bench) -> None:
+async def test_estimate_of_a_preview_counts_the_newest_files_to_read(bench: Bench) -> None:
     await first_run(bench)
     link = bench.connect(runs=[[*folder(**FILES)[0][:1], folder(**FILES)[0][-1]]])
     agent = ABOUT_MEETINGS.applied_to(bench.agent)
@@ -309,7 +309,7 @@ async def test_an_estimate_of_a_preview_is_of_the_newest_files_of_its_settings(b
     assert (found.files, found.known, found.to_read) == (4, 0, 2)
 
 
-async def test_the_newest_messages_of_a_mailbox_are_read_and_its_cursor_stays(store: Store) -> None:
+async def test_preview_of_a_mailbox_reads_the_newest_messages_and_leaves_the_cursor(store: Store) -> None:
     mailbox = Mailbox("m1", "m2")
     await declare_connector(store)
     agent = await declare_agent(store, name="mail", mailbox=MailboxConfig(connector="work", filter={}))

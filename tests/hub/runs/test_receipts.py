@@ -98,7 +98,7 @@ def given(link: FakeLink) -> list[Receipt]:
     return [frame.receipt for frame in link.sent if isinstance(frame, AgentReceipt)]
 
 
-async def test_receipt_and_its_audit_entry_are_about_the_files_that_arrived_and_signed_by_both(
+async def test_receipt_of_arrived_files_is_signed_by_hub_and_device_and_audited(
     store: Store, link: FakeLink
 ) -> None:
     sent = statement("q-1")
@@ -124,7 +124,7 @@ async def test_receipt_and_its_audit_entry_are_about_the_files_that_arrived_and_
     ]
 
 
-async def test_statement_about_other_files_or_with_another_signature_is_on_record_as_such(
+async def test_device_statement_with_other_files_or_bad_signature_is_audited_without_signature(
     store: Store, link: FakeLink
 ) -> None:
     await giver(store).give(link, "q-1", "r", arrived(sent=statement("q-1", FILES[:1])))
@@ -153,7 +153,7 @@ async def test_receipt_of_a_lost_connection_is_stored_for_the_next_one(store: St
     assert found.receipt.id == "q-1"
 
 
-async def test_newest_receipt_of_a_device_outlives_its_period(store: Store, link: FakeLink) -> None:
+async def test_newest_receipt_of_a_device_is_not_pruned(store: Store, link: FakeLink) -> None:
     for number in range(3):
         await giver(store).give(link, f"q-{number}", "r", arrived())
     assert await store.write(retention.prune_receipts, before=2**53) == 2

@@ -79,7 +79,7 @@ def folder() -> list[RunFrame | Exception]:
     ]
 
 
-async def test_what_is_said_in_a_recording_is_asked_about_with_its_times(
+async def test_transcript_of_a_recording_is_sent_to_the_model_with_times(
     store: Store, server: Transcriptions, transcriber: Transcriber
 ) -> None:
     bench = await bench_of(store, transcriber)
@@ -99,7 +99,7 @@ async def test_what_is_said_in_a_recording_is_asked_about_with_its_times(
     assert spent.cost_nanos == 12 * 100_000
 
 
-async def test_a_recording_is_paid_for_once_though_its_run_is_tried_again(
+async def test_recording_is_transcribed_once_although_the_run_is_tried_again(
     store: Store, server: Transcriptions, transcriber: Transcriber
 ) -> None:
     bench = await bench_of(store, transcriber)
@@ -125,7 +125,7 @@ async def test_a_recording_without_an_answer_fails_and_is_read_by_the_next_run(
     assert (await bench.units((await bench.run()).id))["memo.wav"].state is UnitState.DONE
 
 
-async def test_a_budget_that_does_not_cover_a_recording_keeps_it_from_being_sent(
+async def test_recording_above_the_run_budget_is_not_sent_to_the_transcriber(
     store: Store, server: Transcriptions, transcriber: Transcriber
 ) -> None:
     bench = await bench_of(store, transcriber)
@@ -148,7 +148,7 @@ async def test_a_budget_that_does_not_cover_a_recording_keeps_it_from_being_sent
     ],
     ids=["all files", "other files", "no cloud", "no transcription"],
 )
-async def test_recordings_are_requested_only_if_they_are_named_and_may_be_transcribed(
+async def test_recordings_are_requested_only_if_configured_and_transcribable(
     store: Store, transcriber: Transcriber, fields: dict[str, object], has_transcriber: bool
 ) -> None:
     bench = await bench_of(store, transcriber if has_transcriber else None, **fields)

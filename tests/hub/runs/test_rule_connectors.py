@@ -51,7 +51,7 @@ async def bench_over(store: Store, source: Rig | Box | CalendarRig, *, has_model
     return bench
 
 
-async def test_tasks_of_a_service_become_items_without_a_model_and_an_edit_changes_its_item(
+async def test_tasks_of_a_rule_connector_become_items_updated_by_edits(
     store: Store,
 ) -> None:
     async with rig("todoist") as here:
@@ -74,7 +74,7 @@ async def test_tasks_of_a_service_become_items_without_a_model_and_an_edit_chang
         assert len(link.calls) == 3
 
 
-async def test_a_mail_of_a_folder_is_read_once_whatever_its_name(store: Store, tmp_path: Path) -> None:
+async def test_maildir_mail_is_read_once_although_the_file_is_renamed(store: Store, tmp_path: Path) -> None:
     box = Box(tmp_path / "Maildir")
     bench = await bench_over(store, box, has_model=True)
     mail = box.put("first")
@@ -106,7 +106,7 @@ async def home(radicale: Radicale) -> AsyncIterator[CalendarRig]:
         yield home
 
 
-async def test_to_dos_and_events_become_items_and_a_change_updates_its_item(
+async def test_calendar_tasks_and_events_become_items_and_a_change_updates_the_item(
     store: Store, radicale: Radicale, home: CalendarRig
 ) -> None:
     bench, user = await bench_over(store, home), home.settings.username
@@ -126,7 +126,7 @@ async def test_to_dos_and_events_become_items_and_a_change_updates_its_item(
     assert (changed.action, changed.table) == (Action.UPDATE, TableName.TASKS)
 
 
-async def test_what_failed_on_a_page_without_a_cursor_is_met_again(
+async def test_entry_failed_on_a_page_without_cursor_is_read_again(
     store: Store, radicale: Radicale, home: CalendarRig
 ) -> None:
     for summary in ("good", "flaky"):

@@ -47,7 +47,7 @@ from tests.support.log import opened_log
 from tests.support.runs import PAGED, TAKEN, Bench, folder, titles
 
 
-async def test_each_item_reaches_the_device_as_a_suggestion_with_its_quote(bench: Bench) -> None:
+async def test_each_item_is_inserted_as_a_suggestion_with_the_quote(bench: Bench) -> None:
     link = bench.connect(runs=folder(a="- [ ] call Anna\n- [/] pay the rent\n- [x] water it\n"))
 
     run = await bench.run()
@@ -62,7 +62,7 @@ async def test_each_item_reaches_the_device_as_a_suggestion_with_its_quote(bench
         assert str(call.data["title"]) in call.source.quote
 
 
-async def test_a_file_with_items_costs_two_transactions_and_one_for_each_question(
+async def test_file_with_items_uses_two_transactions_and_one_per_question(
     store: Store, agent: AgentRow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bench = Bench(store, agent, units_in_flight=1)
@@ -85,7 +85,7 @@ async def test_a_file_with_items_costs_two_transactions_and_one_for_each_questio
     assert [of_files.count(name) for name in of_model] == 2 * [bench.model.asked]
 
 
-async def test_an_unchanged_folder_costs_one_manifest_and_nothing_else(bench: Bench) -> None:
+async def test_run_over_an_unchanged_folder_reads_only_the_manifest(bench: Bench) -> None:
     files = {"a": "- [ ] call Anna\n\nSome prose.", "b": "- [ ] pay the rent"}
     bench.connect(runs=folder(**files))
     await bench.run()
@@ -102,7 +102,7 @@ def tree_of(*, last: bool, digest: str = "f", files: int = 2) -> AgentManifest:
     return AgentManifest(run_id="r", tree=ManifestTree(digest=digest * 64, files=files), last=last)
 
 
-async def test_a_folder_whose_digest_is_known_is_not_listed(bench: Bench) -> None:
+async def test_folder_with_a_known_tree_digest_is_not_listed(bench: Bench) -> None:
     listed, *rest = folder(a="- [ ] call Anna", b="- [ ] pay the rent")[0]
     bench.connect(capabilities=PAGED, runs=[[tree_of(last=False), listed, *rest]])
     assert (await bench.run()).units_done == 2
@@ -115,7 +115,7 @@ async def test_a_folder_whose_digest_is_known_is_not_listed(bench: Bench) -> Non
     assert (run.progress, await bench.units(run.id)) == (100.0, {})
 
 
-async def test_a_folder_of_which_a_file_failed_is_listed_again(bench: Bench) -> None:
+async def test_folder_with_a_failed_file_is_listed_again(bench: Bench) -> None:
     listed, first, _, _ = folder(a="- [ ] call Anna", b="- [ ] pay the rent")[0]
     failed = [SkippedFile(path="b.md", reason="changed")]
     end = AgentComplete(run_id="r", skipped=failed)
@@ -127,7 +127,7 @@ async def test_a_folder_of_which_a_file_failed_is_listed_again(bench: Bench) -> 
     assert link.streams[0].fetched == [((), False), (("b.md",), True)]
 
 
-async def test_the_ledger_keeps_an_unchanged_file_for_longer_each_month(bench: Bench) -> None:
+async def test_ledger_entry_of_an_unchanged_file_is_renewed_after_a_month(bench: Bench) -> None:
     bench.connect(runs=folder(a="- [ ] call Anna"))
     await bench.run()
     now = epoch_ms(bench.clock.now())
@@ -141,7 +141,7 @@ async def test_the_ledger_keeps_an_unchanged_file_for_longer_each_month(bench: B
         assert (seen_at >= now) is (settled_at < now - RENEWED_AFTER_MS)
 
 
-async def test_a_lost_device_pauses_the_run_and_what_was_sent_is_sent_again_with_its_old_id(
+async def test_run_of_a_lost_device_pauses_and_later_repeats_the_open_call(
     bench: Bench,
 ) -> None:
     gone = LinkLost("the connection was cut", dispatched=True)
@@ -160,9 +160,7 @@ async def test_a_lost_device_pauses_the_run_and_what_was_sent_is_sent_again_with
     assert ([call.id for call in back.calls], bench.model.asked) == ([lost.calls[1].id], asked)
 
 
-async def test_the_files_of_all_attempts_count_among_those_that_a_run_may_read(
-    store: Store, agent: AgentRow
-) -> None:
+async def test_files_of_all_attempts_count_for_the_file_limit_of_a_run(store: Store, agent: AgentRow) -> None:
     bench = Bench(store, agent, run_limits=RunLimits(files=1))
     lost = bench.connect(runs=[folder(a="- [ ] one")[0][:2]])
     async with anyio.create_task_group() as tasks:
@@ -221,7 +219,7 @@ ENDS: dict[str, tuple[list[Any], tuple[RunState, RunOutcome], tuple[str | None, 
 
 
 @pytest.mark.parametrize("case", ENDS)
-async def test_a_run_ends_with_what_failed_and_the_other_files_go_on(bench: Bench, case: str) -> None:
+async def test_run_reports_a_failed_file_and_finishes_the_other_files(bench: Bench, case: str) -> None:
     frames, end, (unit, code, words), done = ENDS[case]
     bench.model.errors["riddle"] = ExtractionError("the model's answer is not JSON")
     bench.connect(runs=[frames], answers=lambda call: REFUSAL if call.data["title"] == "bad" else TAKEN)
@@ -233,7 +231,7 @@ async def test_a_run_ends_with_what_failed_and_the_other_files_go_on(bench: Benc
     assert (error.code, words in error.message) == (code, True)
 
 
-async def test_a_call_never_answered_is_given_up_with_an_unknown_effect(bench: Bench) -> None:
+async def test_call_without_an_answer_fails_as_unknown_effect_after_max_sends(bench: Bench) -> None:
     link = bench.connect(runs=folder(a="- [ ] one"), answers=[CallTimedOut("no answer")] * 9)
 
     run = await bench.run()
@@ -246,7 +244,7 @@ async def test_a_call_never_answered_is_given_up_with_an_unknown_effect(bench: B
     assert reached("hub_limits_reached_total", {"limit": "call_sends"}) == 1
 
 
-async def test_a_used_up_quota_pauses_the_run_and_its_agent(bench: Bench) -> None:
+async def test_used_up_model_quota_pauses_the_run_and_exhausts_the_agent(bench: Bench) -> None:
     bench.model.errors["riddle"] = ModelExhausted("429", reason="rate_limit", retry_after_s=90)
     bench.connect(runs=folder(a="A riddle to read."))
 
@@ -258,7 +256,7 @@ async def test_a_used_up_quota_pauses_the_run_and_its_agent(bench: Bench) -> Non
     assert back == bench.clock.now().timestamp() * 1000 + 90_000
 
 
-async def test_an_exception_of_the_hub_while_a_run_ends_is_called_an_error_of_the_hub(
+async def test_exception_at_the_end_of_a_run_fails_the_run_as_internal(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def overflow(*_: Any, **__: Any) -> None:
@@ -274,7 +272,7 @@ async def test_an_exception_of_the_hub_while_a_run_ends_is_called_an_error_of_th
     assert "run.broke" in {record.message for record in caplog.records}
 
 
-async def test_a_device_that_is_busy_gets_the_run_later_and_no_attempt_is_spent(bench: Bench) -> None:
+async def test_run_refused_by_a_busy_device_is_retried_without_using_an_attempt(bench: Bench) -> None:
     bench.connect(runs=[[AgentAck(run_id="r", accepted=False, reason="busy")]])
 
     run = await bench.run()
@@ -283,7 +281,7 @@ async def test_a_device_that_is_busy_gets_the_run_later_and_no_attempt_is_spent(
     assert run.eligible_at > bench.clock.now().timestamp() * 1000
 
 
-async def test_a_file_that_cannot_be_read_is_logged_with_its_name_once_until_it_changes(
+async def test_unreadable_file_is_logged_by_name_once_until_readable_again(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
     bad = [*folder()[0][:-1], UNREADABLE]
@@ -299,7 +297,7 @@ async def test_a_file_that_cannot_be_read_is_logged_with_its_name_once_until_it_
     assert "big.md" in str(vars(logged))
 
 
-async def test_a_file_left_out_on_purpose_is_listed_and_does_not_spoil_the_run(bench: Bench) -> None:
+async def test_intentionally_skipped_files_are_counted_and_the_run_succeeds(bench: Bench) -> None:
     frames = folder(a="- [ ] one")[0]
     skipped = [
         SkippedFile(path="cat.png", reason="not_convertible: it is a picture"),
@@ -326,7 +324,7 @@ async def test_a_file_left_out_on_purpose_is_listed_and_does_not_spoil_the_run(b
 
 @pytest.mark.parametrize("reason", [SkipReason.HIDDEN, SkipReason.UNREADABLE, "only_a_device_knows"])
 @pytest.mark.parametrize("others", ["- [ ] one", None])
-async def test_outcome_of_a_run_follows_from_the_reasons_of_its_skipped_files(
+async def test_outcome_of_a_run_follows_from_the_reasons_of_skipped_files(
     bench: Bench, reason: str, others: str | None
 ) -> None:
     frames = folder(**({} if others is None else {"a": others}))[0]
@@ -337,7 +335,7 @@ async def test_outcome_of_a_run_follows_from_the_reasons_of_its_skipped_files(
     assert run.outcome is (RunOutcome.SUCCESS if reason in LEFT_OUT else failed)
 
 
-async def test_files_left_out_in_two_attempts_of_a_run_are_counted_once(bench: Bench) -> None:
+async def test_files_skipped_in_two_attempts_of_a_run_are_counted_once(bench: Bench) -> None:
     frames = folder(a="- [ ] one")[0]
     skipped = [
         SkippedFile(path="cat.png", reason="not_convertible"),
@@ -356,7 +354,7 @@ async def test_files_left_out_in_two_attempts_of_a_run_are_counted_once(bench: B
     assert (run.result["left_out"], run.result["unlisted"]) == ({"not_convertible": 1, "hidden": 2}, 2)
 
 
-async def test_what_a_paused_run_has_planned_is_left_to_it(bench: Bench) -> None:
+async def test_item_planned_by_a_paused_run_is_not_sent_by_another_run(bench: Bench) -> None:
     gone = LinkLost("the connection was cut", dispatched=True)
     bench.connect(runs=folder(a="- [ ] one"), answers=[gone])
     paused = await bench.run()
@@ -371,7 +369,7 @@ async def test_what_a_paused_run_has_planned_is_left_to_it(bench: Bench) -> None
     assert known == {}  # should the other run not bring it, the next one does
 
 
-async def test_a_document_that_breaks_its_reader_fails_alone_and_is_logged(
+async def test_document_that_breaks_the_reader_fails_alone_and_is_logged_without_text(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
     bench.model.errors["riddle"] = ZeroDivisionError("a bug about Bob's salary")
@@ -386,7 +384,7 @@ async def test_a_document_that_breaks_its_reader_fails_alone_and_is_logged(
     assert "ZeroDivisionError" in caplog.text
 
 
-async def test_a_call_that_could_not_be_sent_is_tried_until_it_can(bench: Bench) -> None:
+async def test_call_refused_by_a_full_link_is_retried_until_sent(bench: Bench) -> None:
     full = TooManyCalls("64 calls are open")
     link = bench.connect(runs=folder(a="- [ ] one"), answers=[full] * 20 + [TAKEN])
     async with anyio.create_task_group() as tasks:
@@ -400,7 +398,7 @@ async def test_a_call_that_could_not_be_sent_is_tried_until_it_can(bench: Bench)
     assert (run.outcome, run.items_created, run.error_count) == (RunOutcome.SUCCESS, 1, 0)
 
 
-async def test_a_run_whose_last_move_the_database_refuses_is_moved_when_it_is_back(
+async def test_final_move_of_a_run_is_retried_while_the_database_is_busy(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bench.connect(runs=folder(a="- [ ] one"))
@@ -424,7 +422,7 @@ async def test_a_run_whose_last_move_the_database_refuses_is_moved_when_it_is_ba
     assert refused and (await bench.store.read(runs.list_runs))[0].state is RunState.COMPLETED
 
 
-async def test_a_run_cancelled_while_it_pauses_does_not_go_on(bench: Bench) -> None:
+async def test_run_cancelled_during_a_pause_is_cancelled(bench: Bench) -> None:
     gone = LinkLost("the connection was cut", dispatched=True)
     bench.connect(runs=[[folder(a="- [ ] one")[0][0], gone]])
     await bench.control.submit(bench.agent)
@@ -437,7 +435,7 @@ async def test_a_run_cancelled_while_it_pauses_does_not_go_on(bench: Bench) -> N
     assert (run.state, run.reason) == (RunState.CANCELLED, "enough")
 
 
-async def test_a_file_done_before_and_sent_again_in_pieces_that_break_stays_done(bench: Bench) -> None:
+async def test_done_file_sent_again_incompletely_remains_done(bench: Bench) -> None:
     whole = AgentData(run_id="r", files=[FilePiece(path="a.md", content="- [ ] one")])
     half = AgentData(run_id="r", files=[FilePiece(path="a.md", content="- [ ] o", pieces=2)])
     lost = bench.connect(runs=[[whole]], capabilities=())
@@ -453,7 +451,7 @@ async def test_a_file_done_before_and_sent_again_in_pieces_that_break_stays_done
     assert (run.outcome, run.error_count) == (RunOutcome.SUCCESS, 0)
 
 
-async def test_a_cancelled_run_asks_the_model_no_further_and_keeps_what_is_there(bench: Bench) -> None:
+async def test_cancelled_run_stops_the_open_question_and_closes_the_stream(bench: Bench) -> None:
     interrupt = Interrupt()
     bench.model.on_ask = lambda: interrupt.stop(RunEvent.CANCELLED, "enough", grace_s=30)
     bench.model.may_answer = anyio.Event()
@@ -465,7 +463,7 @@ async def test_a_cancelled_run_asks_the_model_no_further_and_keeps_what_is_there
     assert not link.streams[0].is_open
 
 
-async def test_a_cancelled_run_waits_for_the_answers_to_what_it_sent(bench: Bench) -> None:
+async def test_cancelled_run_waits_for_answers_to_the_sent_calls(bench: Bench) -> None:
     interrupt, may_answer, sent = Interrupt(), anyio.Event(), []
     link = bench.connect(runs=folder(a="".join(f"- [ ] item {n}\n" for n in range(100))))
     call = link.call
@@ -488,7 +486,7 @@ async def test_a_cancelled_run_waits_for_the_answers_to_what_it_sent(bench: Benc
     assert (run.state, run.items_created, len(link.calls)) == (RunState.CANCELLED, SINGLE_CALLS, SINGLE_CALLS)
 
 
-async def test_a_cancelled_run_does_not_wait_for_ever(bench: Bench) -> None:
+async def test_cancelled_run_ends_after_the_grace_without_an_answer(bench: Bench) -> None:
     interrupt = Interrupt()
     link = bench.connect(runs=folder(a="- [ ] one"), answers=[])
     async with anyio.create_task_group() as tasks:
@@ -502,7 +500,7 @@ async def test_a_cancelled_run_does_not_wait_for_ever(bench: Bench) -> None:
     assert (run.state, run.reason) == (RunState.CANCELLED, "enough")
 
 
-async def test_a_device_that_is_back_within_its_grace_has_not_been_away(
+async def test_run_continues_without_a_pause_if_the_device_returns_within_the_grace(
     store: Store, agent: AgentRow
 ) -> None:
     bench = Bench(store, agent, device_grace_s=60)
@@ -541,7 +539,7 @@ async def test_a_run_whose_device_is_away_is_cancelled_at_once(store: Store, age
     assert (await store.read(runs.list_runs))[0].state is RunState.CANCELLED
 
 
-async def test_a_run_that_a_person_pauses_before_it_is_taken_on_waits_for_that_person(bench: Bench) -> None:
+async def test_run_paused_by_a_person_before_acknowledgement_has_pause_reason_user(bench: Bench) -> None:
     interrupt = Interrupt()
     bench.connect(runs=[[]])
     async with anyio.create_task_group() as tasks:
@@ -553,7 +551,7 @@ async def test_a_run_that_a_person_pauses_before_it_is_taken_on_waits_for_that_p
     assert (run.state, run.pause_reason) == (RunState.PAUSED, PauseReason.USER)
 
 
-async def test_a_drain_lets_the_file_in_hand_come_to_its_end(bench: Bench) -> None:
+async def test_drained_run_finishes_the_current_file_before_the_pause(bench: Bench) -> None:
     interrupt = Interrupt()
     bench.model.on_ask = lambda: interrupt.ask(RunEvent.DRAINED, "the hub stops")
     manifest, first, *_ = folder(a="- [ ] one\n\nProse.", b="- [ ] two")[0]
@@ -572,7 +570,7 @@ async def test_a_drain_lets_the_file_in_hand_come_to_its_end(bench: Bench) -> No
     assert titles(link) == ["one"]
 
 
-async def test_a_run_that_was_moved_by_another_process_is_released_silently(
+async def test_run_moved_by_another_process_is_released_without_an_error(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
     bench.connect(runs=folder(a="- [ ] one"))
@@ -588,7 +586,7 @@ async def test_a_run_that_was_moved_by_another_process_is_released_silently(
     assert any(record.message == "run.lost" for record in caplog.records)
 
 
-async def test_a_hub_that_was_halted_while_another_took_its_run_over_finds_that_out_in_silence(
+async def test_halted_hub_logs_a_run_taken_over_by_another_hub_as_lost(
     bench: Bench, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bench.connect(runs=folder(a="- [ ] one"))
@@ -612,7 +610,7 @@ async def test_a_hub_that_was_halted_while_another_took_its_run_over_finds_that_
     assert {record.message for record in caplog.records} & {"run.lost", "run.broke"} == {"run.lost"}
 
 
-async def test_a_seed_device_without_digests_is_known_by_its_text(bench: Bench) -> None:
+async def test_unchanged_file_of_a_device_without_digests_is_skipped_by_text(bench: Bench) -> None:
     stream = [
         AgentData(run_id="r", files=[FilePiece(path="a.md", content="- [ ] one")]),
         AgentComplete(run_id="r"),
@@ -626,7 +624,7 @@ async def test_a_seed_device_without_digests_is_known_by_its_text(bench: Bench) 
     assert (run.outcome, run.units_skipped, link.calls) == (RunOutcome.SUCCESS, 1, [])
 
 
-async def test_files_that_a_run_did_not_reach_before_its_deadline_are_read_by_the_next_one(
+async def test_files_unread_at_the_run_deadline_are_read_by_the_next_run(
     store: Store, agent: AgentRow
 ) -> None:
     bench = Bench(store, agent, limits=Limits(run_wall_s=0.2))
@@ -642,7 +640,7 @@ async def test_files_that_a_run_did_not_reach_before_its_deadline_are_read_by_th
 
 
 @pytest.mark.parametrize("in_flight", [2, 8])
-async def test_as_many_files_are_read_side_by_side_as_may_be_and_no_more_are_held(
+async def test_files_read_in_parallel_are_bounded_by_units_in_flight(
     store: Store, agent: AgentRow, in_flight: int
 ) -> None:
     bench = Bench(store, agent, units_in_flight=in_flight)
@@ -675,7 +673,7 @@ FILES = {
 }
 
 
-async def test_no_word_of_a_document_is_in_the_log_whatever_becomes_of_it(
+async def test_log_contains_no_document_text_after_any_outcome_of_a_file(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
@@ -698,7 +696,7 @@ async def test_no_word_of_a_document_is_in_the_log_whatever_becomes_of_it(
     assert not [line for line in told if SECRET in line]
 
 
-async def test_no_word_of_a_document_is_in_the_log_of_a_model_that_is_away(
+async def test_log_contains_no_document_text_if_the_model_is_away(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
@@ -715,7 +713,7 @@ async def test_no_word_of_a_document_is_in_the_log_of_a_model_that_is_away(
 FREE = "We talked about the garden for a long while, and nobody wrote down who does it."
 
 
-async def test_a_call_that_is_sent_again_is_the_same_span(bench: Bench) -> None:
+async def test_repeated_call_has_the_same_span(bench: Bench) -> None:
     refused = Answer(error=ErrorBody(code=ErrorCode.BUSY, retryable=True))
     link = bench.connect(runs=folder(a="- [ ] one"), answers=[refused, TAKEN])
     async with anyio.create_task_group() as group:
@@ -758,7 +756,7 @@ async def test_a_trace_has_a_span_for_each_state_file_question_and_call(bench: B
     }
 
 
-async def test_the_trace_of_a_run_that_goes_on_is_open_and_its_parts_are_the_whole(bench: Bench) -> None:
+async def test_trace_of_an_executing_run_has_open_spans_and_complete_pages(bench: Bench) -> None:
     bench.model.may_answer = anyio.Event()
     bench.connect(runs=folder(a="- [ ] one", b=FREE))
     async with anyio.create_task_group() as group:
@@ -778,7 +776,7 @@ async def test_the_trace_of_a_run_that_goes_on_is_open_and_its_parts_are_the_who
     assert {span.unit_key for span in parts if span.kind == "model"} == {"b.md"}
 
 
-async def test_what_the_log_says_of_a_run_bears_its_trace(bench: Bench) -> None:
+async def test_log_entries_of_a_run_have_the_trace_id(bench: Bench) -> None:
     bench.connect(runs=folder(a="- [ ] one"))
     with opened_log() as opened:
         done = await bench.run()

@@ -46,7 +46,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-async def test_a_schedule_fires_at_its_time(desk: Desk) -> None:
+async def test_schedule_queues_a_run_at_the_fire_time(desk: Desk) -> None:
     await desk.declare(HOURLY)
     async with desk.serving():
         await desk.pass_time(HOUR_S - 1)
@@ -57,7 +57,7 @@ async def test_a_schedule_fires_at_its_time(desk: Desk) -> None:
         assert (run.created_at, desk.told_queued) == (hours(1), 1)
 
 
-async def test_a_run_is_made_with_the_agents_settings_as_they_are_at_its_fire(desk: Desk) -> None:
+async def test_scheduled_run_has_the_agent_settings_of_the_fire_time(desk: Desk) -> None:
     (agent,) = await desk.declare(HOURLY)
     async with desk.serving():
         await desk.pass_time(HOUR_S)
@@ -67,7 +67,7 @@ async def test_a_run_is_made_with_the_agents_settings_as_they_are_at_its_fire(de
     assert run.settings["config_fingerprint"] == run.config_fingerprint
 
 
-async def test_a_daily_agent_whose_device_is_away_over_three_fires_has_one_run_for_them(desk: Desk) -> None:
+async def test_three_fires_of_an_offline_device_are_coalesced_into_one_run(desk: Desk) -> None:
     await desk.declare(DAILY)
     async with desk.serving():
         for _ in range(3):
@@ -97,7 +97,7 @@ async def test_three_fires_missed_while_the_hub_was_down_make_one_catchup_run(de
         assert (await desk.fires())[-1].fire_at == hours(96)
 
 
-async def test_a_restart_between_two_fires_changes_nothing(desk: Desk) -> None:
+async def test_restart_between_two_fires_makes_no_further_run(desk: Desk) -> None:
     await desk.declare(HOURLY)
     async with desk.serving():
         await desk.pass_time(HOUR_S)
@@ -113,7 +113,7 @@ async def test_a_new_schedule_is_planned_as_soon_as_the_scheduler_is_notified(de
         assert (schedule.next_fire_at, schedule.due_at) == (hours(1), hours(1))
 
 
-async def test_an_edit_fires_by_the_new_rule_and_catches_nothing_up(desk: Desk) -> None:
+async def test_edited_schedule_fires_by_the_new_rule_without_catching_up(desk: Desk) -> None:
     await desk.declare(HOURLY)
     async with desk.serving():
         pass
@@ -126,7 +126,7 @@ async def test_an_edit_fires_by_the_new_rule_and_catches_nothing_up(desk: Desk) 
         assert [run.fire_at for run in await desk.runs()] == [hours(4)]
 
 
-async def test_fires_are_decided_a_little_later_where_jitter_says_so(desk: Desk) -> None:
+async def test_fire_of_a_schedule_with_jitter_is_decided_at_the_due_time(desk: Desk) -> None:
     await desk.declare(msgspec.structs.replace(HOURLY, jitter_ms=120_000))
     async with desk.serving():
         (schedule,) = await desk.schedules()
@@ -138,7 +138,7 @@ async def test_fires_are_decided_a_little_later_where_jitter_says_so(desk: Desk)
         assert [run.fire_at for run in await desk.runs()] == [hours(1)]
 
 
-async def test_jitter_stays_below_half_the_time_between_two_fires(desk: Desk) -> None:
+async def test_jitter_is_below_half_the_interval_between_fires(desk: Desk) -> None:
     await desk.declare(DeclaredSchedule(kind="every", every_ms=10_000, jitter_ms=3_600_000))
     async with desk.serving():
         (schedule,) = await desk.schedules()
@@ -147,7 +147,7 @@ async def test_jitter_stays_below_half_the_time_between_two_fires(desk: Desk) ->
         assert schedule.due_at - schedule.next_fire_at < 5_000
 
 
-async def test_a_fire_is_not_decided_before_its_time_because_the_one_before_it_was_late(desk: Desk) -> None:
+async def test_fire_after_a_jittered_late_fire_is_not_decided_early(desk: Desk) -> None:
     await desk.declare(DeclaredSchedule(kind="every", every_ms=10_000, jitter_ms=4_999))
     async with desk.serving():
         (schedule,) = await desk.schedules()
@@ -157,7 +157,7 @@ async def test_a_fire_is_not_decided_before_its_time_because_the_one_before_it_w
         assert schedule.cursor_at == epoch_ms(START) + 10_000
 
 
-async def test_a_schedule_of_one_instant_fires_once_and_is_finished(desk: Desk) -> None:
+async def test_single_time_schedule_fires_once_and_is_finished(desk: Desk) -> None:
     await desk.declare(DeclaredSchedule(kind="at", at_ms=hours(1)))
     async with desk.serving():
         await desk.pass_time(HOUR_S)
@@ -173,7 +173,7 @@ async def put_in_the_way(desk: Desk, agent: AgentRow, **given: Any) -> None:
     await desk.change(sa.insert(run_table).values(**(row | given)))
 
 
-async def test_a_fire_that_has_its_run_already_keeps_that_one(desk: Desk) -> None:
+async def test_fire_with_an_existing_run_creates_no_second_run(desk: Desk) -> None:
     (first, _) = await desk.declare(HOURLY, HOURLY)
     async with desk.serving():
         schedule = (await desk.schedules())[0]
@@ -184,7 +184,7 @@ async def test_a_fire_that_has_its_run_already_keeps_that_one(desk: Desk) -> Non
         assert [(row.decision, row.run_id) for row in await desk.fires()] == [("run", "x")]
 
 
-async def test_a_cursor_that_went_back_does_not_stop_the_schedule(desk: Desk) -> None:
+async def test_schedule_with_a_cursor_set_back_decides_each_fire_once(desk: Desk) -> None:
     await desk.declare(HOURLY)
     async with desk.serving():
         await desk.pass_time(HOUR_S)
@@ -197,7 +197,7 @@ async def test_a_cursor_that_went_back_does_not_stop_the_schedule(desk: Desk) ->
         assert [row.fire_at for row in await desk.fires()] == [hours(1), hours(2), hours(3)]
 
 
-async def test_a_schedule_whose_fires_the_database_refuses_is_given_up_and_the_others_fire(
+async def test_schedule_with_unwritable_fires_is_paused_as_broken_and_others_fire(
     desk: Desk,
 ) -> None:
     (first, _) = await desk.declare(HOURLY, HOURLY)
@@ -226,7 +226,7 @@ class Surprising(Shared):
         return await super().read(fn, *args, **kwargs)
 
 
-async def test_a_surprise_ends_neither_the_scheduler_nor_its_schedules(
+async def test_unexpected_store_error_does_not_end_the_scheduler(
     desk: Desk, caplog: pytest.LogCaptureFixture
 ) -> None:
     await desk.declare(HOURLY)
@@ -261,7 +261,7 @@ class Turns(IdFactory):
             await anyio.lowlevel.checkpoint()
 
 
-async def test_others_have_their_turn_while_many_schedules_are_decided() -> None:
+async def test_deciding_many_schedules_yields_to_other_tasks() -> None:
     async with open_store("sqlite://") as store, anyio.create_task_group() as others:
         desk = Desk(store, clock=SlowMachine())
         await desk.declare(*[HOURLY] * 40)
@@ -277,7 +277,7 @@ async def test_others_have_their_turn_while_many_schedules_are_decided() -> None
         others.cancel_scope.cancel()
 
 
-async def test_a_newer_run_asks_for_the_end_of_the_one_that_executes(desk: Desk) -> None:
+async def test_newer_run_requests_cancellation_of_the_executing_run(desk: Desk) -> None:
     (agent,) = await desk.declare(msgspec.structs.replace(HOURLY, overlap="cancel_running"))
     async with desk.serving():
         await desk.pass_time(HOUR_S)
@@ -292,7 +292,7 @@ async def test_a_newer_run_asks_for_the_end_of_the_one_that_executes(desk: Desk)
         assert [found.state for found in await desk.runs()] == [RunState.RUNNING, RunState.QUEUED]
 
 
-async def test_an_owner_reads_once_that_fires_are_dropped(desk: Desk) -> None:
+async def test_dropped_fires_of_a_full_queue_are_reported_once_to_the_owner(desk: Desk) -> None:
     often = DeclaredSchedule(
         kind="every",
         every_ms=5_000,
@@ -320,7 +320,7 @@ async def leader(desk: Desk) -> str | None:
     return found
 
 
-async def test_a_hub_that_lost_its_lease_decides_nothing_until_it_leads_again(desk: Desk) -> None:
+async def test_hub_without_the_scheduler_lease_decides_no_fire_until_leader_again(desk: Desk) -> None:
     await desk.declare(HOURLY)
     shared = Shared(desk.store)
     async with desk.serving(desk.scheduler(store=shared)):
@@ -336,7 +336,7 @@ async def test_a_hub_that_lost_its_lease_decides_nothing_until_it_leads_again(de
         assert [run.fire_at for run in await desk.runs()] == [hours(1)]
 
 
-async def test_of_two_hubs_one_decides_and_the_other_takes_over_when_it_stops(desk: Desk) -> None:
+async def test_second_hub_takes_over_the_scheduler_after_the_first_stops(desk: Desk) -> None:
     await desk.declare(HOURLY)
     shared = Shared(desk.store)
     async with anyio.create_task_group() as second:
@@ -354,7 +354,7 @@ async def test_of_two_hubs_one_decides_and_the_other_takes_over_when_it_stops(de
         second.cancel_scope.cancel()
 
 
-async def test_a_hub_that_was_killed_does_not_keep_the_next_one_waiting_on_its_own_database(
+async def test_scheduler_lease_of_a_killed_hub_is_taken_without_waiting(
     desk: Desk,
 ) -> None:
     await desk.declare(HOURLY)
@@ -363,7 +363,7 @@ async def test_a_hub_that_was_killed_does_not_keep_the_next_one_waiting_on_its_o
         assert await leader(desk) == BOOT
 
 
-async def test_new_time_zones_plan_every_cron_anew(desk: Desk) -> None:
+async def test_changed_time_zone_data_replans_every_cron_schedule(desk: Desk) -> None:
     await desk.declare(DAILY)
     async with desk.serving():
         pass
@@ -375,7 +375,7 @@ async def test_new_time_zones_plan_every_cron_anew(desk: Desk) -> None:
         assert schedule.next_fire_at == hours(24)
 
 
-async def test_decided_fires_are_counted_with_how_late_they_were(desk: Desk) -> None:
+async def test_scheduler_metrics_count_decided_fires_and_the_lag(desk: Desk) -> None:
     await desk.declare(HOURLY)
     async with desk.serving():
         await desk.pass_time(HOUR_S + 0.2)
@@ -421,7 +421,7 @@ async def test_an_agent_whose_tables_are_of_a_newer_release_does_not_stop_the_ot
 # --- requests of people: to pause, to fire again, to catch up, to list the next fires ---
 
 
-async def test_a_paused_schedule_does_not_fire_and_says_afterwards_what_it_passed_over(desk: Desk) -> None:
+async def test_paused_schedule_does_not_fire_and_records_skipped_fires(desk: Desk) -> None:
     await desk.declare(HOURLY)
     async with desk.serving() as scheduler:
         (schedule,) = await desk.schedules()
@@ -439,7 +439,7 @@ async def test_a_paused_schedule_does_not_fire_and_says_afterwards_what_it_passe
     assert await desk.told("schedule.enabled") == ["Schedule fires again"]
 
 
-async def test_a_schedule_that_catches_up_runs_once_for_its_pause(desk: Desk) -> None:
+async def test_schedule_enabled_with_catch_up_makes_one_run_for_the_pause(desk: Desk) -> None:
     await desk.declare(HOURLY)
     async with desk.serving() as scheduler:
         (schedule,) = await desk.schedules()
@@ -453,7 +453,7 @@ async def test_a_schedule_that_catches_up_runs_once_for_its_pause(desk: Desk) ->
         assert [row.reason for row in await desk.fires()] == ["schedule_paused", None]
 
 
-async def test_old_fires_without_a_run_get_one_on_request(desk: Desk) -> None:
+async def test_backfill_makes_runs_for_old_fires_without_a_run(desk: Desk) -> None:
     (agent,) = await desk.declare(msgspec.structs.replace(HOURLY, catchup_window_ms=0))
     async with desk.serving():
         await desk.pass_time(HOUR_S)
@@ -483,7 +483,7 @@ async def test_old_fires_without_a_run_get_one_on_request(desk: Desk) -> None:
         assert desk.told_queued == 2
 
 
-async def test_a_backfill_ends_where_fires_are_still_to_come(desk: Desk) -> None:
+async def test_backfill_excludes_future_fires(desk: Desk) -> None:
     await desk.declare(HOURLY)
     async with desk.serving() as scheduler:
         await desk.pass_time(HOUR_S)
@@ -492,7 +492,7 @@ async def test_a_backfill_ends_where_fires_are_still_to_come(desk: Desk) -> None
         assert (done.fires, done.missing) == ((hours(1),), ())
 
 
-async def test_no_backfill_makes_more_than_a_thousand_runs(desk: Desk) -> None:
+async def test_backfill_of_more_than_a_thousand_runs_is_refused(desk: Desk) -> None:
     await desk.declare(DeclaredSchedule(kind="cron", expr="* * * * *"))
     async with desk.serving() as scheduler:
         (schedule,) = await desk.schedules()
@@ -576,7 +576,7 @@ def planned(rows: list[FireRow], first: int, last: int, had: dict[int, RunId]) -
     st.tuples(st.integers(0, 29), st.integers(0, 29)).map(sorted),
     st.dictionaries(st.sampled_from(FIRES), st.just(RunId("kept")), max_size=3),
 )
-def test_every_fire_is_reported_once_before_and_after(
+def test_backfill_plan_covers_every_fire_exactly_once(
     rows: list[FireRow], bounds: list[int], had: dict[int, RunId]
 ) -> None:
     first, last = (FIRES[bound] for bound in bounds)
@@ -589,7 +589,7 @@ def test_every_fire_is_reported_once_before_and_after(
 
 
 @given(histories())
-def test_what_had_a_run_or_is_part_of_one_gets_none(rows: list[FireRow]) -> None:
+def test_backfill_plans_runs_only_for_skipped_fires(rows: list[FireRow]) -> None:
     plan = planned(rows, FIRES[0], FIRES[-1], {})
     skipped = [
         at
@@ -601,7 +601,7 @@ def test_what_had_a_run_or_is_part_of_one_gets_none(rows: list[FireRow]) -> None
     assert [run.fire_at for run in plan.runs] == skipped
 
 
-def test_fires_are_counted_from_both_ends_of_the_range() -> None:
+def test_fires_between_two_instants_include_both_ends() -> None:
     assert scheduler.fires_between(SCHEDULE, FIRES[3], FIRES[5]) == tuple(FIRES[3:6])
     assert scheduler.fires_between(SCHEDULE, FIRES[3] + 1, FIRES[5] - 1) == (FIRES[4],)
     assert scheduler.fires_between(SCHEDULE, FIRES[-1] + 1, FIRES[-1] + EVERY) == ()
@@ -619,7 +619,7 @@ async def connect(desk: Desk, agent: AgentRow) -> None:
     await desk.store.write(open_session, agent.device_id, boot_id=BOOT, platform=None, at=desk.at)
 
 
-async def test_first_connection_that_a_schedule_waits_for_makes_it_due_and_the_next_does_not(
+async def test_only_the_first_awaited_connection_makes_a_schedule_due(
     desk: Desk,
 ) -> None:
     (agent,) = await desk.declare(CONNECTING)
@@ -642,7 +642,7 @@ async def state_of(desk: Desk) -> str | None:
     return schedule.first_connect
 
 
-async def test_an_agent_that_never_ran_runs_once_when_its_device_first_connects(desk: Desk) -> None:
+async def test_schedule_on_first_connect_makes_one_run_at_the_first_connection(desk: Desk) -> None:
     (agent,) = await desk.declare(CONNECTING)
     async with desk.serving():
         await desk.looks_again()
@@ -674,7 +674,7 @@ async def test_a_connection_starts_no_run_without_the_setting_or_after_another_r
         assert ([run.trigger_kind for run in await desk.runs()], await state_of(desk)) == (kinds, state)
 
 
-async def test_a_run_that_could_not_start_in_time_leaves_its_agent_one_that_never_ran(desk: Desk) -> None:
+async def test_first_connection_makes_a_run_after_a_run_cancelled_by_start_deadline(desk: Desk) -> None:
     in_time = msgspec.structs.replace(HOURLY, on_first_connect=True, catchup_window_ms=0)
     (agent,) = await desk.declare(in_time)
     async with desk.serving():
@@ -688,7 +688,7 @@ async def test_a_run_that_could_not_start_in_time_leaves_its_agent_one_that_neve
         assert [run.state for run in await desk.runs()] == [RunState.CANCELLED, RunState.QUEUED]
 
 
-async def test_a_hub_that_dies_between_the_connection_and_the_run_makes_it_once_after_its_start(
+async def test_run_of_a_first_connection_is_made_once_after_a_hub_crash(
     desk: Desk,
 ) -> None:
     (agent,) = await desk.declare(CONNECTING)
@@ -705,7 +705,7 @@ async def test_a_hub_that_dies_between_the_connection_and_the_run_makes_it_once_
             assert len(await desk.runs()) == 1
 
 
-async def test_of_two_hubs_on_one_database_one_makes_the_run(desk: Desk) -> None:
+async def test_two_hubs_on_one_database_make_one_run_at_a_first_connection(desk: Desk) -> None:
     (agent,) = await desk.declare(CONNECTING)
     shared = Shared(desk.store)
     async with anyio.create_task_group() as second:
@@ -723,7 +723,7 @@ async def test_of_two_hubs_on_one_database_one_makes_the_run(desk: Desk) -> None
         second.cancel_scope.cancel()
 
 
-async def test_missed_fires_and_a_first_connection_start_one_run_between_them(desk: Desk) -> None:
+async def test_missed_fires_and_a_first_connection_make_one_run_together(desk: Desk) -> None:
     (agent,) = await desk.declare(msgspec.structs.replace(CONNECTING, overlap="allow"))
     async with desk.serving():
         pass
@@ -735,7 +735,7 @@ async def test_missed_fires_and_a_first_connection_start_one_run_between_them(de
         assert await state_of(desk) == "done"
 
 
-async def test_a_paused_agent_or_schedule_waits_for_a_connection_after_its_pause(desk: Desk) -> None:
+async def test_connection_during_a_pause_of_agent_or_schedule_makes_no_run(desk: Desk) -> None:
     (agent,) = await desk.declare(CONNECTING)
     (schedule,) = await desk.schedules()
     async with desk.serving():
@@ -755,7 +755,7 @@ async def test_a_paused_agent_or_schedule_waits_for_a_connection_after_its_pause
         assert len(await desk.runs()) == 1
 
 
-async def test_an_edit_keeps_what_was_decided_and_switching_it_on_again_asks_whether_the_agent_ran(
+async def test_schedule_edit_retains_the_first_connect_state_until_switched_off_and_on(
     desk: Desk,
 ) -> None:
     (agent,) = await desk.declare(CONNECTING)
@@ -817,7 +817,7 @@ async def configure(store: Store, agent: AgentRow, **values: object) -> None:
     await store.write(config_changes.declare, agent.id, puts, at=2, actor="hub.toml")
 
 
-async def test_a_run_is_made_with_the_values_of_variables_and_another_value_reads_all_again(
+async def test_variable_value_in_the_prompt_changes_the_config_fingerprint_of_a_run(
     store: Store,
 ) -> None:
     bench = Bench(store, await declared(store))
@@ -837,7 +837,7 @@ async def test_a_run_whose_prompt_cannot_be_rendered_is_not_queued(store: Store)
     assert await store.read(runs.list_runs) == []
 
 
-async def test_a_scheduled_run_is_made_with_them_too(store: Store) -> None:
+async def test_scheduled_run_has_the_prompt_rendered_with_variables(store: Store) -> None:
     await declared(store)
     desk = Desk(store)
     async with desk.serving():

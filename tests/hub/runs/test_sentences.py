@@ -210,11 +210,11 @@ def _why(**facts: object) -> str | None:
         ),
     ],
 )
-def test_a_waiting_run_names_the_gate_that_is_shut(facts: dict[str, object], sentence: str) -> None:
+def test_waiting_run_is_described_by_the_closed_gate(facts: dict[str, object], sentence: str) -> None:
     assert _why(**facts) == sentence
 
 
-def test_of_several_shut_gates_the_one_that_a_person_can_open_comes_first() -> None:
+def test_closed_gate_that_a_person_can_open_is_described_first() -> None:
     shut: dict[str, object] = {
         "lifecycle": "paused",
         "is_online": False,
@@ -247,7 +247,7 @@ def test_of_several_shut_gates_the_one_that_a_person_can_open_comes_first() -> N
 
 
 @each("state", sorted({RunState.PREPARING, RunState.RUNNING} | FINAL_RUN_STATES))
-def test_what_executes_or_has_ended_waits_for_nothing(state: RunState) -> None:
+def test_executing_or_ended_run_has_no_cause_of_a_wait(state: RunState) -> None:
     assert _why(state=state, is_online=False) is None
 
 
@@ -304,11 +304,11 @@ def test_each_decision_is_a_sentence(decision: str, reason: str | None, fires: i
         ([Missed("skipped_overlap", None, 1_000)], "1000 or more skipped while it was under way"),
     ],
 )
-def test_a_run_lists_the_fires_that_it_replaces(missed: list[Missed], note: str | None) -> None:
+def test_run_note_lists_the_missed_fires(missed: list[Missed], note: str | None) -> None:
     assert describe_missed(missed, "desk") == note
 
 
-def test_a_paused_schedule_says_why() -> None:
+def test_pause_of_a_schedule_is_described_with_the_reason() -> None:
     assert describe_pause("failures", 5) == "paused after 5 failed runs in a row"
     assert describe_pause("finished", 0) == "it has fired for the last time"
 
@@ -326,7 +326,7 @@ def test_a_reason_of_a_run_is_shown_to_people_as_a_sentence() -> None:
     assert not [word for word in words if "_" in (describe_reason(word) or "_")]
 
 
-def test_a_reason_that_was_written_for_people_stays_as_it_is() -> None:
+def test_free_text_reason_is_described_unchanged() -> None:
     assert (describe_reason("wrong folder"), describe_reason(None)) == ("wrong folder", None)
 
 
@@ -373,7 +373,7 @@ async def test_every_code_that_is_stored_has_a_sentence_and_a_remedy_for_people(
             assert unit is None or code not in of_device - {"limit"} or unit in sentence, code
 
 
-async def test_code_of_a_device_becomes_a_sentence_with_its_detail_and_the_command_for_the_agent(
+async def test_device_error_code_is_explained_with_detail_and_remedy_command(
     bench: Bench,
 ) -> None:
     run = await bench.store.write(make_run, agent=bench.agent)

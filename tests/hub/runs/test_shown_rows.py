@@ -63,7 +63,7 @@ async def test_a_run_asks_for_the_newest_approved_projects(order: RunOrder) -> N
     assert call.data == {"newest_first": True, "fields": ["id", "name"]}
 
 
-async def test_the_model_is_shown_them_and_an_item_may_name_one(bench: Bench) -> None:
+async def test_model_is_shown_projects_without_ids_and_may_reference_one(bench: Bench) -> None:
     bench.connect(runs=folder(a="Paint the fence."), capabilities=CAPABILITIES, answers=rows(HOUSE))
     shown: list[str] = []
     answer = bench.model.answer
@@ -94,7 +94,7 @@ async def test_the_same_run_asks_with_the_same_ids_and_gets_the_same_rows(order:
     assert [call.id for call in first.calls] == [call.id for call in second.calls]
 
 
-async def test_comments_may_belong_to_tasks_and_all_tables_share_the_room(order: RunOrder) -> None:
+async def test_reference_queries_for_comments_ask_tasks_and_share_the_row_limit(order: RunOrder) -> None:
     link = link_that(rows())
     await references_of(link, about(order, TableName.TASK_COMMENTS, TableName.NOTES))
     assert [(call.table, call.limit) for call in link.calls] == [
@@ -103,7 +103,7 @@ async def test_comments_may_belong_to_tasks_and_all_tables_share_the_room(order:
     ]
 
 
-async def test_nothing_is_asked_where_nothing_can_belong(order: RunOrder) -> None:
+async def test_no_rows_are_queried_for_tables_without_references(order: RunOrder) -> None:
     link = link_that(rows(HOUSE))
     assert (await references_of(link, about(order, TableName.PROJECTS)), link.calls) == ((), [])
 
@@ -123,13 +123,13 @@ async def test_a_device_that_does_not_list_queries_is_not_asked(order: RunOrder)
         CallTimedOut("no answer"),
     ],
 )
-async def test_a_device_that_answers_otherwise_costs_the_references_and_not_the_run(
+async def test_malformed_query_answer_drops_the_references_and_not_the_run(
     order: RunOrder, answer: Answer | Exception
 ) -> None:
     assert await references_of(link_that([answer]), order) == ()
 
 
-async def test_more_rows_than_were_asked_for_are_cut(order: RunOrder) -> None:
+async def test_query_rows_beyond_the_limit_are_dropped(order: RunOrder) -> None:
     many = [{"id": f"p-{n}", "name": f"Project {n}"} for n in range(3 * MOST_ROWS)]
     assert len(await references_of(link_that(rows(*many)), order)) == MOST_ROWS
 
@@ -221,7 +221,7 @@ async def test_the_newest_titles_of_each_verdict_are_shown_and_no_more(bench: Be
     assert all(one.table == TableName.TASKS for one in found)
 
 
-async def test_new_documents_are_asked_about_with_examples_and_old_ones_are_not_read_again(
+async def test_only_new_documents_are_asked_about_with_rejected_examples(
     bench: Bench,
 ) -> None:
     order = await learning(bench, a=BOXES + "\nSome prose.")

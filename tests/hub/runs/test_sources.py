@@ -147,7 +147,7 @@ def unread(events: Sequence[SourceEvent]) -> list[tuple[str, str]]:
     return [(event.unit_key, event.code) for event in events if isinstance(event, UnreadUnit)]
 
 
-async def test_the_order_says_manifest_where_the_device_can_and_stream_where_it_cannot() -> None:
+async def test_run_mode_is_manifest_or_stream_depending_on_device_capabilities() -> None:
     _, modern = await read(manifest(), END)
     _, simple = await read(END, capabilities=())
     assert modern.streams[0].run.mode is RunMode.MANIFEST
@@ -155,7 +155,7 @@ async def test_the_order_says_manifest_where_the_device_can_and_stream_where_it_
     assert modern.streams[0].run.fence == 3
 
 
-async def test_only_what_is_not_known_is_fetched() -> None:
+async def test_only_files_with_an_unknown_digest_are_fetched() -> None:
     events, link = await read(
         manifest("same.md", "changed.md", "mine.md"),
         piece("changed.md", "new"),
@@ -309,7 +309,7 @@ READ: dict[
 
 
 @each("case", READ)
-async def test_frames_become_documents_and_files_that_cannot_are_named(case: str) -> None:
+async def test_run_frames_become_documents_and_unreadable_files_are_reported(case: str) -> None:
     frames, options, texts, failed, reached = READ[case]
     metrics = Metrics()
     events, link = await read(*frames, metrics=metrics, **options)
@@ -405,7 +405,7 @@ FETCHED: dict[
 
 
 @each("case", FETCHED)
-async def test_files_to_read_are_fetched_and_a_tree_is_reported_if_all_of_it_was_read(case: str) -> None:
+async def test_required_files_are_fetched_and_only_a_fully_read_tree_is_reported(case: str) -> None:
     frames, options, fetched, tree = FETCHED[case]
     metrics = Metrics()
     events, link = await read(*frames, metrics=metrics, **options)
@@ -421,7 +421,7 @@ async def test_files_to_read_are_fetched_and_a_tree_is_reported_if_all_of_it_was
         assert [type(event) for event in events] == [TakenOn, SettledTree]
 
 
-async def test_files_of_a_manifest_and_those_that_a_device_leaves_out_are_counted() -> None:
+async def test_listed_count_includes_manifest_files_and_files_skipped_by_the_device() -> None:
     left_out = [SkippedFile(path="b.png", reason="not_convertible"), SkippedFile(path="*", reason="7 more")]
     last = msgspec.structs.replace(END, skipped=left_out)
     first = msgspec.structs.replace(manifest("a.md"), last=False)
@@ -450,7 +450,7 @@ def by(author: str) -> Provenance:
     return msgspec.structs.replace(MAIL, author=author)
 
 
-async def test_a_saved_mail_or_page_is_from_others_and_any_other_file_is_the_owners() -> None:
+async def test_saved_mail_or_page_is_untrusted_and_other_files_are_own() -> None:
     sent = b"From: Support <s@deals.example>\nSubject: Bills\n\nFrom: Eve <eve@example.org>\n"
     files = {
         FilePiece(path="a.html", content="<p>Call Anna</p>"): WEB,
@@ -466,7 +466,7 @@ async def test_a_saved_mail_or_page_is_from_others_and_any_other_file_is_the_own
     assert found == {file.path: provenance for file, provenance in files.items()}
 
 
-async def test_an_acknowledgement_or_the_first_frame_says_that_the_run_is_taken_on() -> None:
+async def test_acknowledgement_or_first_frame_yields_one_taken_on_event() -> None:
     acknowledged, _ = await read(AgentAck(run_id="r"), manifest(), END)
     silent, _ = await read(manifest(), END)
     empty, _ = await read(END)
@@ -475,7 +475,7 @@ async def test_an_acknowledgement_or_the_first_frame_says_that_the_run_is_taken_
         assert isinstance(events[0], TakenOn)
 
 
-async def test_a_thin_device_sends_bytes_and_the_hub_makes_them_text() -> None:
+async def test_html_bytes_of_a_thin_device_are_converted_by_the_hub() -> None:
     html = base64.b64encode(b"<p>Call <b>Anna</b></p><script>no()</script>").decode()
     file = FilePiece(path="a.html", content=html, encoding="base64", media_type="text/html")
     events, _ = await read(AgentData(run_id="r", files=[file]), END, capabilities=())
@@ -483,7 +483,7 @@ async def test_a_thin_device_sends_bytes_and_the_hub_makes_them_text() -> None:
     assert "Call Anna" in text and "no()" not in text
 
 
-async def test_bytes_may_be_cut_anywhere_and_are_put_together_again() -> None:
+async def test_base64_pieces_cut_at_any_byte_are_joined() -> None:
     content = base64.b64encode(b"<p>Call Anna</p>").decode()
     pieces = [
         FilePiece(path="a.html", content=letter, piece=at, pieces=len(content), encoding="base64")
@@ -496,7 +496,7 @@ async def test_bytes_may_be_cut_anywhere_and_are_put_together_again() -> None:
     ]
 
 
-async def test_a_simple_device_that_sends_a_page_or_a_mail_as_it_is_has_it_read_here() -> None:
+async def test_unconverted_page_or_mail_of_a_device_is_parsed_by_the_hub() -> None:
     page = FilePiece(path="a.html", content="<p>Call <b>Anna</b></p><p hidden>order</p>")
     letter = "From: Ann <ann@example.org>\nDate: Tue, 3 Jun 2025 10:00:00 +0200\n\nPay rent"
     mail = FilePiece(path="b.eml", content=letter, modified_ms=1)
@@ -509,7 +509,7 @@ async def test_a_simple_device_that_sends_a_page_or_a_mail_as_it_is_has_it_read_
     assert (found["b.eml"].parts, found["c.eml"].parts) == ({}, {"image/png no text": 1})
 
 
-async def test_each_message_of_an_archive_has_its_own_author() -> None:
+async def test_each_message_of_an_archive_has_the_author_as_provenance() -> None:
     chat = "06/01/2025, 14:22 - Anna: pay rent\n28/01/2025, 14:22 - Bob: call Eve\n"
     mails = "From x\nFrom: Ann <ann@example.org>\n\nPay rent\n\nFrom y\nSubject: Call Eve\n\nplease\n"
     files = [
@@ -533,7 +533,7 @@ async def test_each_message_of_an_archive_has_its_own_author() -> None:
         assert [document.provenance_at(place) for place in written] == expected
 
 
-async def test_what_a_device_has_made_text_of_is_taken_as_it_is() -> None:
+async def test_text_converted_by_the_device_is_used_unchanged() -> None:
     file = FilePiece(path="a.html", content="1 < 2 > 0", media_type="text/html", hidden=3, guessed="cp1251")
     events, _ = await read(AgentData(run_id="r", files=[file]), END)
 
@@ -549,7 +549,7 @@ async def test_a_device_gets_the_file_types_that_the_hub_reads() -> None:
     assert ("application/pdf" in told) is office.is_installed()
 
 
-async def test_a_file_that_takes_too_long_to_read_is_marked_and_counted_and_the_next_one_is_read() -> None:
+async def test_file_exceeding_the_conversion_time_fails_and_the_next_file_is_read() -> None:
     pytest.importorskip("kreuzberg")
     metrics = Metrics()
     report = base64.b64encode(odd_files.long_pdf(1_500)).decode()
@@ -569,7 +569,7 @@ async def test_a_file_that_takes_too_long_to_read_is_marked_and_counted_and_the_
     assert metrics.registry.get_sample_value("hub_limits_reached_total", {"limit": "convert_seconds"}) == 1
 
 
-async def test_a_run_refused_as_a_whole_says_whether_to_come_back() -> None:
+async def test_refused_run_is_busy_or_final_depending_on_the_refusal() -> None:
     with pytest.raises(NotTakenOn) as busy:
         await read(AgentAck(run_id="r", accepted=False, reason="busy"))
     with pytest.raises(NotTakenOn) as refused:
@@ -582,7 +582,7 @@ async def test_a_run_refused_as_a_whole_says_whether_to_come_back() -> None:
     assert "disk on fire" in str(plain.value)
 
 
-async def test_of_what_a_manifest_lists_beyond_that_nothing_is_kept() -> None:
+async def test_manifest_entries_beyond_the_file_limit_use_no_memory() -> None:
     kept: list[int] = []  # bytes in use after each frame
 
     def frames() -> Iterator[RunFrame]:
@@ -604,7 +604,7 @@ async def test_of_what_a_manifest_lists_beyond_that_nothing_is_kept() -> None:
     assert kept[-1] - kept[10] < 100 * 1024  # of 9,000 entries, of 200 bytes each
 
 
-async def test_a_device_from_which_nothing_comes_is_not_waited_for_for_ever() -> None:
+async def test_silent_device_is_stalled_after_the_piece_timeout() -> None:
     with pytest.raises(DeviceStalled):
         await read(capabilities=(), piece_timeout_s=0.01)
 
@@ -617,7 +617,7 @@ def page(*files: ManifestFile, last: bool = True) -> AgentManifest:
     return AgentManifest(run_id="r", files=list(files), last=last)
 
 
-async def test_files_that_no_run_has_tried_are_read_first_and_then_those_tried_longest_ago() -> None:
+async def test_files_are_read_in_the_order_untried_first_then_tried_longest_ago() -> None:
     times = {"busy.md": 900, "broken.md": 500, "changed.md": 100}
     events, link = await read(
         page(listed("broken.md"), listed("busy.md"), listed("changed.md"), last=False),
@@ -634,7 +634,7 @@ async def test_files_that_no_run_has_tried_are_read_first_and_then_those_tried_l
     ]
 
 
-async def test_each_frame_of_a_paged_manifest_is_asked_for_and_those_of_another_device_are_not() -> None:
+async def test_only_a_device_with_paged_manifests_is_asked_for_each_page() -> None:
     frames: list[RunFrame] = [
         page(listed("a.md"), last=False),
         page(listed("b.md"), last=False),
@@ -648,7 +648,7 @@ async def test_each_frame_of_a_paged_manifest_is_asked_for_and_those_of_another_
         assert stream.fetched == [*asked, (("a.md", "b.md", "c.md"), True)]
 
 
-async def test_a_run_reads_as_many_bytes_as_it_may_and_reports_a_larger_file() -> None:
+async def test_run_reads_up_to_run_bytes_and_reports_the_files_left() -> None:
     metrics = Metrics()
     events, link = await read(
         page(
@@ -672,7 +672,7 @@ async def test_a_run_reads_as_many_bytes_as_it_may_and_reports_a_larger_file() -
     assert metrics.registry.get_sample_value("hub_limits_reached_total", {"limit": "run_bytes"}) == 1
 
 
-async def test_a_listing_without_end_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_endless_manifest_ends_with_limit_reached(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hub.runs.sources.MOST_LISTED", 3)
     endless = (page(listed(f"{number}.md"), listed(f"{number}.txt"), last=False) for number in range(100))
     events, link = await read(*endless, capabilities=PAGED)

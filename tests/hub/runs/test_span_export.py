@@ -147,7 +147,7 @@ def receiver(answer: Callable[[bytes], Response]) -> ASGIApp:
 
 
 @pytest.mark.skipif(why_no_collector() is not None, reason=str(why_no_collector()))
-async def test_a_collector_receives_the_spans_of_a_run_and_no_text_of_its_files(
+async def test_trace_collector_receives_spans_of_a_run_without_file_text(
     bench: Bench, tmp_path: Path
 ) -> None:
     bench.connect(runs=folder(a=f"- [ ] pay Ann\n\n{FREE}"))
@@ -184,7 +184,7 @@ async def test_a_receiver_that_is_away_gets_the_spans_later_and_the_run_does_not
     assert (len(bodies), bodies[0], export.problem) == (3, bodies[2], None)
 
 
-async def test_spans_that_the_receiver_does_not_take_are_counted_and_reported(bench: Bench) -> None:
+async def test_spans_rejected_by_the_receiver_are_counted_as_dropped_and_reported(bench: Bench) -> None:
     answers = [
         Response(b'{"partialSuccess": {"rejectedSpans": "2", "errorMessage": "too old"}}'),
         Response(status_code=400),
@@ -201,7 +201,7 @@ async def test_spans_that_the_receiver_does_not_take_are_counted_and_reported(be
         assert list(await check_spans(export, bench.clock.now() + DROPPED_SPANS_REPORTED)) == []
 
 
-async def test_a_hub_whose_settings_name_a_receiver_sends_it_spans(tmp_path: Path) -> None:
+async def test_hub_with_traces_otlp_setting_sends_spans_to_the_receiver(tmp_path: Path) -> None:
     bodies: list[bytes] = []
     is_sent = anyio.Event()
 

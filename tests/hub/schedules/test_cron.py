@@ -39,7 +39,7 @@ def test_unambiguous_expression_is_parsed(text: str, spelled: str) -> None:
 
 
 @each("text", ["0 0 13 * 5", "0 0 31 2 0", "0 0 1-7 * MON", "0 0 1 * WED"])
-def test_two_day_fields_are_taken_with_a_warning(text: str) -> None:
+def test_expression_with_two_day_fields_is_accepted_with_a_warning(text: str) -> None:
     assert "put + before the weekday" in (parse_cron(text).warning or "")
 
 
@@ -111,7 +111,5 @@ def test_ambiguous_expression_is_refused_with_a_replacement(text: str) -> None:
         ("30 2 */2 * *", False),
     ],
 )
-def test_a_field_that_begins_with_a_star_follows_the_wall_and_a_range_does_not(
-    text: str, *, follows_wall: bool
-) -> None:
+def test_cron_expression_with_a_star_field_follows_the_wall_clock(text: str, *, follows_wall: bool) -> None:
     assert parse_cron(text).follows_wall is follows_wall

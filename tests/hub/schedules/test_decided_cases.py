@@ -22,7 +22,7 @@ ASKED_FOR = {  # what a hint must at least say, where the case itself leaves it 
 }
 
 
-def test_no_case_is_left_out() -> None:
+def test_number_of_decided_cases_is_complete() -> None:
     assert (len(CASES["dst"]), len(ACCEPTED), len(REJECTED)) == (200, 24, 31)
 
 
@@ -52,7 +52,7 @@ def test_an_accepted_expression_fires_as_decided(case: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("case", REJECTED, ids=lambda case: repr(case["expr"]))
-def test_a_rejected_expression_is_refused_with_its_code_and_a_hint(case: dict[str, Any]) -> None:
+def test_rejected_cron_expression_is_refused_with_code_and_hint(case: dict[str, Any]) -> None:
     with pytest.raises(BadSchedule) as refused:
         parse_cron(case["expr"])
     assert refused.value.reason == case["code"]

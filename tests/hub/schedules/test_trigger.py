@@ -138,11 +138,11 @@ def test_fires_around_changes_of_clocks_and_rare_days(case: str) -> None:
     assert next_fires(cron(expression, tz), after, len(expected)) == expected
 
 
-def test_after_the_last_year_of_the_calendar_nothing_fires() -> None:
+def test_cron_trigger_has_no_fire_after_the_last_calendar_year() -> None:
     assert cron("* * * * *", "Europe/Berlin").next_after(ms("9998-12-31")) is None
 
 
-def test_an_interval_is_counted_from_its_anchor_whatever_the_clocks_do() -> None:
+def test_interval_trigger_counts_from_the_anchor_across_clock_changes() -> None:
     trigger = EveryTrigger(every_ms=90 * 60_000, anchor_ms=ms("2026-03-28T23:00"))
     assert next_fires(trigger, "2026-03-28T23:00", 3) == [
         "2026-03-29T00:30:00Z",
@@ -160,7 +160,7 @@ def test_an_interval_below_five_seconds_is_refused() -> None:
     assert EveryTrigger(every_ms=5_000, anchor_ms=0).next_after(0) == 5_000
 
 
-def test_an_instant_fires_once() -> None:
+def test_single_time_trigger_fires_once() -> None:
     trigger = AtTrigger(1_000)
     assert (trigger.next_after(999), trigger.next_after(1_000)) == (1_000, None)
 
@@ -185,7 +185,7 @@ def test_the_period_is_the_smallest_gap_between_two_fires(expression: str, perio
     assert cron(expression, "Europe/Berlin").period_ms() == period_ms
 
 
-def test_a_row_is_read_as_the_trigger_of_its_kind() -> None:
+def test_schedule_row_is_read_as_the_trigger_of_the_row_kind() -> None:
     every = trigger_of(kind="every", expr=None, every_ms=60_000, at_ms=None, tz="UTC", anchor_ms=7)
     once = trigger_of(kind="at", expr=None, every_ms=None, at_ms=5, tz="UTC", anchor_ms=7)
     assert (every, once) == (EveryTrigger(60_000, 7), AtTrigger(5))
@@ -224,13 +224,13 @@ def test_a_change_of_the_clocks_is_found_to_the_minute() -> None:
     assert (after.starts_at, after.offset, after.jump) == (change, 120, 60)
 
 
-def test_a_change_of_the_clocks_is_in_sight_for_a_day_wherever_it_falls() -> None:
+def test_stretch_of_a_time_zone_starts_at_least_a_day_before() -> None:
     day = DAY_MS // 60_000
     for today in range(ms("2026-01-01") // 60_000, ms("2031-01-01") // 60_000, day):
         assert stretch_at(ZoneInfo("UTC"), today).starts_at <= today - day
 
 
-def test_the_digest_of_the_time_zones_stays_while_they_do() -> None:
+def test_time_zone_digest_is_stable() -> None:
     assert (tzdata_digest(), len(tzdata_digest())) == (tzdata_digest(), 32)
 
 
@@ -241,7 +241,7 @@ def test_the_next_five_fires_are_shown_in_utc_and_where_the_agent_lives() -> Non
     assert {fire.shift for fire in found} == {None}
 
 
-def test_a_trigger_that_ends_has_fewer() -> None:
+def test_single_time_trigger_has_at_most_one_upcoming_fire() -> None:
     assert upcoming(AtTrigger(ms("2026-01-06")), ms("2026-01-07"), tz="UTC") == []
     (once,) = upcoming(AtTrigger(ms("2026-01-06")), ms("2026-01-05"), tz="UTC")
     assert once.at.isoformat() == "2026-01-06T00:00:00+00:00"
@@ -398,11 +398,11 @@ PLANS: dict[str, tuple[dict[str, Any], FirePlan]] = {
 }
 
 
-def test_nothing_was_missed_where_nothing_fired() -> None:
+def test_walk_without_a_fire_in_the_interval_is_none() -> None:
     assert walk(cron("0 7 * * *"), ms("2026-01-05T07:00"), ms("2026-01-06T06:59")) is None
 
 
-def test_a_walk_takes_its_end_in_and_leaves_its_beginning_out() -> None:
+def test_walk_of_missed_fires_includes_the_end_and_excludes_the_start() -> None:
     daily = cron("0 7 * * *")
     missed = walk(daily, ms("2026-01-05T07:00"), ms("2026-01-07T07:00"))
     assert missed == Missed((ms("2026-01-06T07:00"), ms("2026-01-07T07:00")), next_at=ms("2026-01-08T07:00"))
@@ -410,11 +410,11 @@ def test_a_walk_takes_its_end_in_and_leaves_its_beginning_out() -> None:
     assert not missed.is_capped
 
 
-def test_a_single_instant_is_missed_once_and_never_comes_again() -> None:
+def test_walk_over_a_single_time_trigger_has_one_missed_fire() -> None:
     assert (walk(AtTrigger(5), 0, 10), walk(AtTrigger(5), 5, 10)) == (Missed((5,), next_at=None), None)
 
 
-def test_a_thousand_fires_are_walked_through_and_no_more() -> None:
+def test_walk_is_capped_beyond_a_thousand_fires() -> None:
     every_minute = cron("* * * * *")
     thousand = walk(every_minute, 0, 1_000 * MINUTE_MS)
     assert thousand is not None and thousand.count == 1_000 and not thousand.is_capped
@@ -423,7 +423,7 @@ def test_a_thousand_fires_are_walked_through_and_no_more() -> None:
     assert (one_more.oldest, one_more.newest) == (MINUTE_MS, 1_001 * MINUTE_MS)
 
 
-def test_a_year_of_every_minute_is_walked_from_its_last_day() -> None:
+def test_walk_over_a_year_of_minutes_is_capped_to_the_newest_fires() -> None:
     until = ms("2026-11-20T06:30")
     missed = walk(cron("* * * * *", "Europe/Berlin"), until - 365 * DAY_MS, until)
     assert missed is not None and missed.is_capped and missed.has_hole
@@ -433,7 +433,7 @@ def test_a_year_of_every_minute_is_walked_from_its_last_day() -> None:
     assert missed.next_at == until + MINUTE_MS
 
 
-def test_the_newest_fire_is_found_however_long_ago_it_was() -> None:
+def test_walk_finds_the_newest_fire_in_a_distant_past() -> None:
     missed = walk(cron("* * 1 1 *"), ms("2024-01-01"), ms("2026-11-20T06:30"))
     assert missed is not None and missed.newest == ms("2026-01-01T23:59")
     assert missed.next_at == ms("2027-01-01")
@@ -442,7 +442,7 @@ def test_the_newest_fire_is_found_however_long_ago_it_was() -> None:
 @given(
     st.integers(5_000, 3_000_000), st.integers(0, 10_000), st.integers(0, 10**9), st.integers(1, 40 * DAY_MS)
 )
-def test_a_walk_knows_the_oldest_and_the_newest_fire_and_the_last_before_those_it_lists(
+def test_walk_reports_oldest_newest_and_the_fire_before_the_listed_fires(
     every_ms: int, anchor_ms: int, after_ms: int, span_ms: int
 ) -> None:
     trigger = EveryTrigger(every_ms, anchor_ms)
@@ -464,7 +464,7 @@ def test_a_walk_knows_the_oldest_and_the_newest_fire_and_the_last_before_those_i
         assert missed.count == (missed.newest - missed.oldest) // every_ms + 1
 
 
-def test_fires_beyond_the_walk_are_skipped_with_those_outside_the_window() -> None:
+def test_fires_beyond_a_capped_walk_are_covered_as_skipped_window() -> None:
     until = ms("2026-11-20T06:30")
     missed = walk(cron("* * * * *"), until - 30 * DAY_MS, until)
     assert missed is not None
@@ -531,7 +531,7 @@ def test_every_fire_runs_or_is_covered_exactly_once(
         ("1 1 *", "2026-01-01", ["2027-01-01", "2028-01-01", "2029-01-01"]),
     ],
 )
-def test_days_are_counted_as_people_count_them(days: str, after: str, expected: list[str]) -> None:
+def test_days_of_a_cron_expression_have_calendar_numbers(days: str, after: str, expected: list[str]) -> None:
     assert next_fires(cron(f"0 0 {days}"), after, 3) == [f"{day}T00:00:00Z" for day in expected]
 
 

@@ -41,7 +41,7 @@ def windows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_file_is_restricted_to_its_owner(tmp_path: Path) -> None:
+def test_restrict_removes_file_access_of_other_users(tmp_path: Path) -> None:
     file = tmp_path / "desk.key"
     file.write_text("secret")
     file.chmod(0o644)
@@ -63,14 +63,16 @@ def test_access_list_of_windows_names_accounts_by_their_identifiers(windows: Pat
     assert restricting(file, system="win32").startswith(f'icacls "{file}" ')
 
 
-def test_program_that_refuses_is_an_error_with_its_words(windows: Path) -> None:
+def test_failed_icacls_raises_an_error_with_the_output_of_the_program(windows: Path) -> None:
     (windows / "bin/icacls").write_text("#!/bin/sh\necho Access is denied. >&2; exit 5\n")
     (windows / "desk.key").write_text("secret")
     with pytest.raises(OSError, match=r"icacls: Access is denied."):
         restrict(windows / "desk.key", system="win32")
 
 
-def test_key_that_cannot_be_restricted_is_not_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_device_key_is_not_created_if_file_access_cannot_be_restricted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refuse(_: Path) -> None:
         raise OSError("icacls: Access is denied.")
 
@@ -81,7 +83,7 @@ def test_key_that_cannot_be_restricted_is_not_made(tmp_path: Path, monkeypatch: 
 
 
 @pytest.mark.parametrize(("times", "is_replaced"), [(3, True), (100, False)])
-def test_file_that_a_program_has_open_is_replaced_when_it_is_closed(
+def test_replace_of_a_file_in_use_is_retried_until_the_limit(
     times: int, is_replaced: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source, target, attempts, move = tmp_path / "new", tmp_path / "old", [], Path.replace

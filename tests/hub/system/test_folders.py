@@ -49,7 +49,7 @@ def why_refused(folder: Path, *parts: str) -> int | None:
     return refused.value.errno
 
 
-def test_file_is_read_byte_for_byte_and_its_folder_lists_it(root: Path) -> None:
+def test_entered_folder_reads_a_file_unchanged_and_lists_all_names(root: Path) -> None:
     with enter(str(root), ("in",)) as folder:
         descriptor = folder.open_file("a.md")
         try:
@@ -64,7 +64,7 @@ def test_file_is_read_byte_for_byte_and_its_folder_lists_it(root: Path) -> None:
         assert is_link(folder.stat("link.md"))
 
 
-def test_links_are_refused_wherever_they_are_in_the_path(root: Path) -> None:
+def test_symbolic_links_in_any_part_of_a_path_are_refused(root: Path) -> None:
     refused = {errno.ELOOP, errno.ENOTDIR}
     assert why_refused(root, "in", "link.md") in refused
     assert why_refused(root, "link", "a.md") in refused
@@ -74,7 +74,7 @@ def test_links_are_refused_wherever_they_are_in_the_path(root: Path) -> None:
     assert why_refused(root, "in", "none.md") == errno.ENOENT
 
 
-def test_folder_that_is_replaced_while_it_is_open_shows_nothing_of_the_other(root: Path) -> None:
+def test_open_folder_replaced_by_another_shows_no_file_of_the_other(root: Path) -> None:
     with enter(str(root), ("in",)) as folder:
         (root / "in").rename(root / "old")
         (root / "link").rename(root / "in")
@@ -132,7 +132,7 @@ def test_rules_hold_for_every_spelling_of_a_name(
     assert ([file.path for file in files], {one.reason for one in skipped}) == (offered, reasons)
 
 
-def test_root_is_named_as_its_folder_lists_it(disk: Path) -> None:
+def test_real_path_has_the_spelling_of_the_directory_entry(disk: Path) -> None:
     assert real_path(str(disk / "Open")) == str(disk / "Open")
     assert real_path(str(disk / "oPEN")) == str(disk / "Open")
 
@@ -166,13 +166,13 @@ def test_junctions_are_links_and_files_of_a_cloud_are_not() -> None:
     assert not is_hidden(info(0, stat.FILE_ATTRIBUTE_READONLY))
 
 
-def test_names_of_devices_are_no_names_of_files_on_windows() -> None:
+def test_reserved_device_names_are_recognized_only_on_windows() -> None:
     names = ("con", "NUL.db", "com1.key", "console", "null.db", "com10", "desk")
     assert [is_reserved(name, system="win32") for name in names] == [True, True, True, *4 * [False]]
     assert not any(is_reserved(name, system="linux") for name in names)
 
 
-def test_long_paths_of_windows_have_the_form_without_a_limit() -> None:
+def test_extended_windows_path_has_the_long_path_prefix() -> None:
     assert extended("C:/Users/anna/../bo") == "\\\\?\\C:\\Users\\bo"
     assert extended("//server/share/x") == "\\\\?\\UNC\\server\\share\\x"
     assert extended("\\\\?\\C:\\x") == "\\\\?\\C:\\x"

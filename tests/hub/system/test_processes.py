@@ -16,7 +16,7 @@ from hub.system.processes import STOP, can_ask, read_line, user_name, wait_for_s
 
 @pytest.mark.parametrize("has_handlers", [True, False])
 @pytest.mark.parametrize("number", STOP)
-async def test_signal_ends_the_wait_and_has_its_usual_effect_then(
+async def test_stop_signal_ends_the_wait_and_restores_the_signal_handler(
     number: signal.Signals, has_handlers: bool
 ) -> None:
     loop, usual = asyncio.get_running_loop(), signal.getsignal(number)
@@ -55,7 +55,7 @@ async def test_line_is_read_from_the_terminal(
         assert await read_line() == "yes\n"
 
 
-def test_system_without_groups_of_processes_can_ask_at_its_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_system_without_process_groups_can_ask_at_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(os, "tcgetpgrp", raising=False)
     monkeypatch.setattr(sys, "stdin", open(os.devnull))  # noqa: SIM115
     with sys.stdin:
@@ -64,7 +64,9 @@ def test_system_without_groups_of_processes_can_ask_at_its_terminal(monkeypatch:
         assert can_ask()
 
 
-def test_user_is_named_as_the_service_manager_knows_them(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_user_name_without_pwd_is_taken_from_windows_variables_or_the_id(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setitem(sys.modules, "pwd", None)
@@ -74,7 +76,7 @@ def test_user_is_named_as_the_service_manager_knows_them(monkeypatch: pytest.Mon
     assert user_name() == "PC\\anna"
 
 
-def test_what_a_hub_lacks_here_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_modules_and_signals_for_a_hub_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:
     known = missing_for_hub()
     monkeypatch.setitem(sys.modules, "fcntl", None)
     monkeypatch.delattr(signal, "SIGHUP", raising=False)

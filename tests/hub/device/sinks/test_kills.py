@@ -74,7 +74,7 @@ class Device:
         *(pytest.param(kind, seed, 5, marks=pytest.mark.soak) for kind in KINDS for seed in range(1, 9)),
     ],
 )
-def test_killed_synchronization_loses_and_doubles_nothing(
+def test_killed_synchronization_loses_and_doubles_no_row(
     kind: str, seed: int, kills: int, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     with place_of(kind, request, tmp_path) as place:

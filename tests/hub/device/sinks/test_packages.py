@@ -45,7 +45,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_target_of_a_package_takes_rows_as_those_of_the_hub_do(package: Path) -> None:
+def test_sink_of_a_package_writes_approved_rows(package: Path) -> None:
     (package / "device.toml").write_text(SETTINGS)
     (sink,) = check_device_file(package / "device.toml").usable().sinks
     assert sink.kind == "package"
@@ -56,7 +56,7 @@ def test_target_of_a_package_takes_rows_as_those_of_the_hub_do(package: Path) ->
     assert (package / "board.md").read_text().startswith("- [ ] Call Ana ^hub-")
 
 
-def test_fault_in_a_package_is_a_problem_of_its_sink(package: Path) -> None:
+def test_exception_in_a_sink_package_is_a_problem_of_the_sink(package: Path) -> None:
     bench = SinkBench(package)
     bench.approve({"title": "Call Ana"})
     target = target_of_package("pinboard", {"path": "x", "is_broken": True})
@@ -67,7 +67,7 @@ def test_fault_in_a_package_is_a_problem_of_its_sink(package: Path) -> None:
     ("provider", "words"),
     [("pinbord", "did you mean 'pinboard'"), ("pinboard", "the sink 'pinboard' cannot be used: 'path'")],
 )
-def test_package_that_is_missing_or_refuses_its_options_is_named(
+def test_missing_sink_package_or_refused_options_raise_an_error_with_the_reason(
     package: Path, provider: str, words: str
 ) -> None:
     with pytest.raises(HubError, match=words):

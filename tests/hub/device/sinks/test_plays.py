@@ -43,7 +43,7 @@ class Played:
         return other
 
 
-def test_row_is_written_once_follows_edits_and_goes_with_its_rejection(
+def test_approved_row_is_written_once_updated_after_edits_and_removed_after_deletion(
     place: Place, bench: SinkBench
 ) -> None:
     others = place.others()
@@ -71,9 +71,7 @@ def test_row_is_written_once_follows_edits_and_goes_with_its_rejection(
     assert bench.places(row) == []
 
 
-def test_row_that_is_ticked_and_renamed_there_is_done_and_renamed_here(
-    place: Place, bench: SinkBench
-) -> None:
+def test_row_ticked_and_renamed_at_the_place_is_updated_at_the_device(place: Place, bench: SinkBench) -> None:
     row = bench.approve({"title": "Call Ana", "description": None})
     bench.synchronize(place.target)
     place.tick()
@@ -88,7 +86,7 @@ def test_row_that_is_ticked_and_renamed_there_is_done_and_renamed_here(
     assert (bench.synchronize(place.open()).taken_back, bench.row(row)["status"]) == (0, "todo")
 
 
-def test_row_that_is_done_when_it_is_approved_is_done_there(place: Place, bench: SinkBench) -> None:
+def test_row_approved_as_done_is_written_as_done(place: Place, bench: SinkBench) -> None:
     row = bench.approve({"title": "Call Ana", "status": "done"})
     for target in (place.target, place.target, place.open()):
         assert bench.synchronize(target).taken_back == 0
@@ -99,7 +97,9 @@ def test_row_that_is_done_when_it_is_approved_is_done_there(place: Place, bench:
     assert (bench.row(row)["title"], place.text) == ("Phone Ana", before)
 
 
-def test_row_without_back_flow_keeps_what_a_person_wrote_there(place: Place, bench: SinkBench) -> None:
+def test_synchronization_without_back_flow_leaves_edits_of_a_person_at_the_place(
+    place: Place, bench: SinkBench
+) -> None:
     row = bench.approve({"title": "Call Ana"})
     bench.synchronize(place.target, back=False)
     place.rename("Call", "Phone")
@@ -113,7 +113,7 @@ def test_row_without_back_flow_keeps_what_a_person_wrote_there(place: Place, ben
 
 
 @pytest.mark.parametrize("is_there_later", [False, True])
-def test_row_changed_on_both_sides_has_the_later_edit_and_history_has_both(
+def test_row_edited_on_both_sides_has_the_later_edit(
     place: Place, bench: SinkBench, is_there_later: bool
 ) -> None:
     row = bench.approve({"title": "Call Ana"})
@@ -127,9 +127,7 @@ def test_row_changed_on_both_sides_has_the_later_edit_and_history_has_both(
     assert (bench.row(row)["title"], place.text.count(title), bench.history()) == (title, 1, ["conflict"])
 
 
-def test_row_deleted_there_is_reported_once_and_comes_back_only_on_request(
-    place: Place, bench: SinkBench
-) -> None:
+def test_row_deleted_at_the_place_is_rewritten_only_on_request(place: Place, bench: SinkBench) -> None:
     others = place.others()
     bench.approve({"title": "Call Ana"})
     bench.approve({"title": "Pay"})
@@ -149,7 +147,7 @@ def test_row_deleted_there_is_reported_once_and_comes_back_only_on_request(
     assert (bench.synchronize(place.target).written, place.text.count(key), place.others()) == (2, 1, others)
 
 
-def test_place_that_vanished_is_named_and_not_taken_for_deletions(place: Place, bench: SinkBench) -> None:
+def test_missing_place_is_a_problem_and_deletes_no_row(place: Place, bench: SinkBench) -> None:
     row = bench.approve({"title": "Call Ana"})
     bench.synchronize(place.target)
     saved = place.save()
@@ -169,7 +167,7 @@ class Killed(BaseException):
     """End of the process between the write of a target and its record."""
 
 
-def test_process_that_dies_before_it_records_writes_nothing_twice(place: Place, bench: SinkBench) -> None:
+def test_synchronization_killed_before_the_record_writes_no_row_twice(place: Place, bench: SinkBench) -> None:
     def die() -> None:
         raise Killed
 
@@ -187,9 +185,7 @@ def test_process_that_dies_before_it_records_writes_nothing_twice(place: Place, 
     assert (bench.synchronize(place.open()).removed, place.text) == (0, others)
 
 
-def test_place_that_another_program_writes_at_the_same_time_loses_nothing(
-    place: Place, bench: SinkBench
-) -> None:
+def test_concurrent_write_of_another_program_to_the_place_is_not_lost(place: Place, bench: SinkBench) -> None:
     races = [place.change_others] * 3
     bench.approve({"title": "Call Ana"})
     synced = bench.synchronize(Played(place.target, read=lambda: races.pop()() if races else None))
@@ -198,9 +194,7 @@ def test_place_that_another_program_writes_at_the_same_time_loses_nothing(
         assert "of all" in place.others()
 
 
-def test_row_that_another_program_changes_at_the_same_time_keeps_both_edits(
-    place: Place, bench: SinkBench
-) -> None:
+def test_concurrent_edits_of_a_row_at_place_and_device_are_merged(place: Place, bench: SinkBench) -> None:
     row = bench.approve({"title": "Call Ana"})
     bench.synchronize(place.target)
     bench.change(row, {"dueDate": DAY_MS})
@@ -211,7 +205,7 @@ def test_row_that_another_program_changes_at_the_same_time_keeps_both_edits(
     assert "2026-12-01" in place.text or "20261201" in place.text
 
 
-def test_place_that_cannot_be_written_is_a_problem_until_it_can(place: Place, bench: SinkBench) -> None:
+def test_read_only_place_is_a_problem_and_the_row_waits(place: Place, bench: SinkBench) -> None:
     row = bench.approve({"title": "Call Ana"})
     before = place.text
     synced = bench.synchronize(place.read_only())
@@ -220,7 +214,7 @@ def test_place_that_cannot_be_written_is_a_problem_until_it_can(place: Place, be
     assert (bench.state(row), bench.places(row)[0].link) == ("waiting read_only", None)
 
 
-def test_two_devices_with_one_place_leave_the_rows_of_the_other_alone(place: Place, tmp_path: Path) -> None:
+def test_two_devices_with_one_place_do_not_change_rows_of_the_other(place: Place, tmp_path: Path) -> None:
     others = place.others()
     benches, targets = [], [place.open(), place.open()]
     for seed in range(2):
@@ -235,7 +229,9 @@ def test_two_devices_with_one_place_leave_the_rows_of_the_other_alone(place: Pla
     assert ("Call 0" in place.text, "Call 1" in place.text, place.others()) == (False, True, others)
 
 
-def test_row_that_is_edited_during_a_synchronization_keeps_the_edit(place: Place, bench: SinkBench) -> None:
+def test_row_edited_at_the_device_during_a_synchronization_retains_the_edit(
+    place: Place, bench: SinkBench
+) -> None:
     row = bench.approve({"title": "Call Ana"})
     bench.synchronize(place.target)
     bench.clock.set_wall(bench.clock.now().replace(year=2100))
@@ -245,7 +241,7 @@ def test_row_that_is_edited_during_a_synchronization_keeps_the_edit(place: Place
     assert (bench.row(row)["title"], place.text.count("Ring Ana")) == ("Ring Ana", 1)
 
 
-def test_stamp_differs_once_the_place_has_changed(place: Place, bench: SinkBench) -> None:
+def test_stamp_of_a_place_changes_with_the_content(place: Place, bench: SinkBench) -> None:
     bench.approve({"title": "Call Ana"})
     places = bench.synchronize(place.target).places
     stamps = [place.target.stamp(places) for _ in range(2)]

@@ -68,9 +68,7 @@ def reported(store: DeviceStore, most: int = 100) -> list[tuple[str, list[str]]]
         (f"{HOME}/notes/{'a' * LINK_CHARACTERS}.md", None),
     ],
 )
-def test_address_of_a_row_leaves_the_device_only_as_http_or_below_a_shared_folder(
-    link: str, known: str | None
-) -> None:
+def test_place_link_is_reported_only_as_http_or_below_a_shared_folder(link: str, known: str | None) -> None:
     for state in PlaceState:
         is_there = state in (PlaceState.ARRIVED, PlaceState.OUTDATED, PlaceState.LEAVING)
         one = Destination("todo", "markdown", state, 7, link, f"{HOME}: no", PlaceProblem.FAILED)
@@ -78,7 +76,7 @@ def test_address_of_a_row_leaves_the_device_only_as_http_or_below_a_shared_folde
         assert (place.link, HOME in repr(place)) == (known if is_there else None, False)
 
 
-def test_rows_are_reported_until_they_are_confirmed_and_again_once_their_places_differ(
+def test_places_of_a_row_are_reported_until_confirmed_and_after_each_change(
     store: DeviceStore, db: Path, tmp_path: Path
 ) -> None:
     store.apply([insert("c-1"), insert("c-2", "Pay"), insert("c-3", "open")])
@@ -97,7 +95,7 @@ def test_rows_are_reported_until_they_are_confirmed_and_again_once_their_places_
     assert [reported(store) for _ in range(2)] == [[("c-1", [])], []]
 
 
-def test_shared_folder_of_a_place_is_reported_with_its_name_and_never_after_it_is_shared_no_more(
+def test_place_link_is_reported_only_while_the_folder_is_shared(
     store: DeviceStore, db: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "vault").mkdir()
@@ -130,7 +128,7 @@ def test_rows_of_the_owner_of_another_hub_and_deleted_ones_are_not_reported(
         assert shared.execute("SELECT count(*) FROM place_reports").fetchone()[0] == 0
 
 
-def test_report_and_list_of_rows_are_bounded_however_many_places_there_are(
+def test_place_report_and_row_list_are_bounded_for_many_places(
     store: DeviceStore, db: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / ("Ä" * 80)
@@ -163,7 +161,7 @@ def test_confirmed_places_are_listed_for_a_hub_that_was_restored(
     assert [place.state for place in row.places or ()] == ["arrived"]
 
 
-def test_row_that_changed_here_and_cannot_be_written_is_outdated_there(
+def test_changed_row_that_cannot_be_written_is_outdated_at_the_place(
     bench: SinkBench, tmp_path: Path
 ) -> None:
     row = bench.approve({"title": "Call Ana"})

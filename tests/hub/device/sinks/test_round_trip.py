@@ -86,7 +86,7 @@ def tick(vault: FilePlace, calendar: CalDavPlace, numbers: list[int]) -> None:
         *(pytest.param(seed, 200, 10, marks=pytest.mark.soak) for seed in range(1, 3)),
     ],
 )
-def test_task_goes_from_a_note_to_its_places_and_back_once(
+def test_task_of_a_note_round_trips_through_both_sinks_despite_kills(
     seed: int, tasks: int, kills: int, calendar: CalDavPlace, tmp_path: Path
 ) -> None:
     vault, chance = FilePlace("markdown", tmp_path), SeededChance(seed)
@@ -138,7 +138,7 @@ async def restart(device: KeptDevice) -> None:
     ("seed", "tasks", "kills"),
     [pytest.param(0, 6, 2, marks=pytest.mark.soak), pytest.param(1, 200, 20, marks=pytest.mark.soak)],
 )
-async def test_task_of_a_run_of_a_real_hub_goes_to_its_places_and_back_and_the_hub_shows_where(
+async def test_task_of_a_hub_run_reaches_both_sinks_shown_by_the_hub(
     seed: int, tasks: int, kills: int, calendar: CalDavPlace, tmp_path: Path
 ) -> None:
     vault, chance = FilePlace("markdown", tmp_path), SeededChance(seed)

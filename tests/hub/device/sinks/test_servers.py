@@ -43,7 +43,7 @@ WRITES = ("PUT", "POST", "DELETE")
         (None, "the connection broke"),
     ],
 )
-def test_fault_of_a_write_is_a_problem_in_words_and_nothing_is_lost_or_doubled(
+def test_sink_write_fault_is_a_problem_without_lost_or_doubled_rows(
     server: Server, bench: SinkBench, fault: Reply | None, words: str
 ) -> None:
     others = server.others()
@@ -70,7 +70,9 @@ def test_fault_of_a_write_is_a_problem_in_words_and_nothing_is_lost_or_doubled(
 
 
 @pytest.mark.parametrize("fault", [Reply(500), Reply(200, b"<"), None])
-def test_fault_of_a_read_deletes_nothing(server: Server, bench: SinkBench, fault: Reply | None) -> None:
+def test_sink_read_fault_is_a_problem_and_deletes_no_row(
+    server: Server, bench: SinkBench, fault: Reply | None
+) -> None:
     bench.approve({"title": "Call Ana"})
     bench.synchronize(server.target)
     for target in (server.target, server.open()):
@@ -81,7 +83,7 @@ def test_fault_of_a_read_deletes_nothing(server: Server, bench: SinkBench, fault
         assert (bench.synchronize(target).problem, server.text.count("Call Ana")) == ("", 1)
 
 
-def test_server_that_does_not_answer_in_time_is_named(server: Server, bench: SinkBench) -> None:
+def test_sink_server_timeout_is_a_problem_with_the_duration(server: Server, bench: SinkBench) -> None:
     answer = Event()
 
     def wait() -> Reply | None:
@@ -95,7 +97,7 @@ def test_server_that_does_not_answer_in_time_is_named(server: Server, bench: Sin
     assert bench.synchronize(server.target).written == 1
 
 
-def test_busy_server_is_left_alone_as_long_as_it_asks(server: Server, bench: SinkBench) -> None:
+def test_sink_server_answering_503_is_not_asked_before_retry_after(server: Server, bench: SinkBench) -> None:
     clock = FakeClock()
     server.target._web.clock = clock  # type: ignore[attr-defined]
     bench.approve({"title": "Call Ana"})
@@ -107,7 +109,7 @@ def test_busy_server_is_left_alone_as_long_as_it_asks(server: Server, bench: Sin
     assert bench.synchronize(server.target).written == 1
 
 
-def test_wrong_password_is_not_sent_again_until_it_is_another_one(server: Server, bench: SinkBench) -> None:
+def test_wrong_sink_password_is_sent_only_once(server: Server, bench: SinkBench) -> None:
     bench.approve({"title": "Call Ana"})
     wrong = server.open(password="wrong")
     for _ in range(3):
@@ -116,9 +118,7 @@ def test_wrong_password_is_not_sent_again_until_it_is_another_one(server: Server
     assert bench.synchronize(server.open()).written == 1
 
 
-def test_only_one_request_in_a_minute_looks_at_a_server_that_nothing_is_written_to(
-    server: Server, bench: SinkBench
-) -> None:
+def test_idle_sink_server_is_polled_once_a_minute(server: Server, bench: SinkBench) -> None:
     clock = FakeClock()
     target = server.target
     target._web.clock, target._poll_s = clock, 60.0  # type: ignore[attr-defined]
@@ -140,7 +140,7 @@ def test_only_one_request_in_a_minute_looks_at_a_server_that_nothing_is_written_
     assert all(b"multiget" not in asked.body for asked in server.proxy.asked)
 
 
-def test_password_is_in_no_log_line(
+def test_sink_password_is_not_logged(
     server: Server, bench: SinkBench, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
@@ -180,7 +180,7 @@ def test_redirect_within_the_host_is_followed_with_the_same_request(bench: SinkB
         (None, 0o600, "No such file"),
     ],
 )
-def test_password_file_that_cannot_be_used_is_named(
+def test_unusable_password_file_is_refused_with_the_reason(
     tmp_path: Path, content: bytes | None, mode: int, words: str
 ) -> None:
     file = tmp_path / "password"
@@ -191,14 +191,14 @@ def test_password_file_that_cannot_be_used_is_named(
         secret_in(file, None)
 
 
-def test_pipe_in_place_of_a_password_file_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+def test_named_pipe_as_password_file_is_refused_without_blocking(tmp_path: Path) -> None:
     pipe = tmp_path / "password"
     os.mkfifo(pipe, 0o600)
     with pytest.raises(TargetFailed, match="is no file"):
         secret_in(pipe, None)
 
 
-def test_password_is_that_of_a_variable_or_of_the_line_of_a_file(
+def test_sink_password_is_read_from_a_variable_or_a_file_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TODO_PASSWORD", " a b ")
@@ -209,7 +209,7 @@ def test_password_is_that_of_a_variable_or_of_the_line_of_a_file(
         secret_in(None, "NONE")
 
 
-def test_tasks_that_are_done_or_deleted_there_are_asked_for_once(tmp_path: Path, bench: SinkBench) -> None:
+def test_tasks_done_or_deleted_at_the_server_are_requested_once(tmp_path: Path, bench: SinkBench) -> None:
     with rest_place(tmp_path) as place:
         rows = [bench.approve({"title": title}) for title in ("Call Ana", "Pay", "Go")]
         bench.synchronize(place.target)
@@ -223,7 +223,7 @@ def test_tasks_that_are_done_or_deleted_there_are_asked_for_once(tmp_path: Path,
         assert {asked.path.partition("?")[0] for asked in place.proxy.asked} == {"/api/v1/tasks"}
 
 
-def test_server_that_names_one_page_again_and_again_is_asked_for_it_once_more_only(
+def test_server_repeating_one_next_page_is_a_problem_after_two_requests(
     bench: SinkBench,
 ) -> None:
     asked: list[Asked] = []
@@ -240,7 +240,9 @@ def test_server_that_names_one_page_again_and_again_is_asked_for_it_once_more_on
     assert len(asked) == 2
 
 
-def test_update_sends_what_has_changed_and_nothing_else(tmp_path: Path, bench: SinkBench) -> None:
+def test_sink_update_sends_only_changed_fields_with_a_new_request_id(
+    tmp_path: Path, bench: SinkBench
+) -> None:
     with rest_place(tmp_path) as place:
         row = bench.approve({"title": "Call Ana", "dueDate": 1_796_126_400_000})  # at noon
         bench.synchronize(place.target)
@@ -251,9 +253,7 @@ def test_update_sends_what_has_changed_and_nothing_else(tmp_path: Path, bench: S
         assert first.headers["x-request-id"] != sent.headers["x-request-id"]
 
 
-def test_key_is_a_label_and_status_a_field_where_the_manifest_has_them_so(
-    tmp_path: Path, bench: SinkBench
-) -> None:
+def test_manifest_may_place_key_in_labels_and_status_in_a_field(tmp_path: Path, bench: SinkBench) -> None:
     with rest_place(tmp_path) as place:
         changes = {"key": KeyPlace(path="labels", form="label"), "close": None, "reopen": None}
         place.manifest = place.manifest.model_copy(update=changes)
@@ -278,7 +278,7 @@ def calendar(radicale: Radicale, tmp_path: Path) -> Iterator[CalDavPlace]:
         yield place
 
 
-def test_calendar_without_tokens_is_followed_by_its_etags(
+def test_calendar_without_sync_tokens_is_synchronized_by_etags(
     calendar: CalDavPlace, bench: SinkBench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     forward = calendar.proxy._forward
@@ -300,7 +300,7 @@ def test_calendar_without_tokens_is_followed_by_its_etags(
     assert bench.synchronize(calendar.target).deleted == 1
 
 
-def test_object_that_a_server_leaves_out_is_not_deleted(
+def test_calendar_object_missing_in_a_partial_answer_is_not_deleted(
     calendar: CalDavPlace, bench: SinkBench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bench.approve({"title": "Call Ana"})
@@ -314,7 +314,7 @@ def test_object_that_a_server_leaves_out_is_not_deleted(
     assert (synced.deleted, "answers a part only" in synced.problem) == (0, True)
 
 
-def test_properties_of_others_in_an_object_stay_when_its_row_is_edited(
+def test_row_edit_leaves_foreign_properties_of_a_calendar_object(
     calendar: CalDavPlace, bench: SinkBench
 ) -> None:
     row = bench.approve({"title": "Call Ana"})

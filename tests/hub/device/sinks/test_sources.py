@@ -60,16 +60,14 @@ TEXT = "# Plan\r\n\r\n- [ ] Pay\tAna\r\n- [ ] Pay Bo"
         ("Please pay [ ] Pay", "Pay", "Please pay [ ] Pay"),
     ],
 )
-def test_box_of_a_done_task_is_ticked_and_all_else_stays(
-    tmp_path: Path, text: str, quote: str, after: str
-) -> None:
+def test_tick_changes_only_the_box_of_a_done_task(tmp_path: Path, text: str, quote: str, after: str) -> None:
     note = Note(tmp_path, text, quote)
     assert note.tick() == ("", after)
     note.path.write_bytes(text.encode())  # its owner opens the box again
     assert note.tick() == ("", text)
 
 
-def test_box_of_an_open_task_and_of_a_note_outside_stays(tmp_path: Path) -> None:
+def test_box_of_an_open_task_or_an_outside_note_is_not_ticked(tmp_path: Path) -> None:
     note = Note(tmp_path, "- [ ] Pay", "Pay", is_done=False)
     (tmp_path / "other").mkdir()
     assert note.tick() == ("", "- [ ] Pay")
@@ -89,21 +87,19 @@ def test_box_of_an_open_task_and_of_a_note_outside_stays(tmp_path: Path) -> None
         lambda text: "",
     ],
 )
-def test_box_of_a_line_that_was_changed_or_doubled_stays(
-    tmp_path: Path, change: Callable[[str], str]
-) -> None:
+def test_box_of_a_changed_or_doubled_line_is_not_ticked(tmp_path: Path, change: Callable[[str], str]) -> None:
     note = Note(tmp_path, "- [ ] Pay", "Pay")
     note.path.write_text(change("- [ ] Pay"))
     assert note.tick() == ("", change("- [ ] Pay"))
 
 
-def test_box_below_new_lines_is_found_by_its_words(tmp_path: Path) -> None:
+def test_box_below_inserted_lines_is_found_by_the_task_text(tmp_path: Path) -> None:
     note = Note(tmp_path, "- [ ] Pay", "Pay")
     note.path.write_text("new\n\n- [ ] Pay")
     assert note.tick() == ("", "new\n\n- [x] Pay")
 
 
-def test_note_that_is_away_is_a_problem_until_it_is_back(tmp_path: Path) -> None:
+def test_missing_note_folder_is_a_problem_until_the_folder_returns(tmp_path: Path) -> None:
     note = Note(tmp_path, "- [ ] Pay", "Pay")
     note.root.rename(tmp_path / "away")
     with connect_shared(note.db) as db:
@@ -130,7 +126,7 @@ def written(note: Note, path: Path, form: Format, kind: str) -> tuple[int, str, 
         ("other.md", Markdown(), "markdown", "- [ ] Pay\n", True),
     ],
 )
-def test_task_that_was_found_in_the_list_of_a_sink_is_not_written_there_again(
+def test_task_found_in_a_sink_file_is_not_written_again(
     tmp_path: Path, name: str, form: Format, kind: str, text: str, is_written: bool
 ) -> None:
     note = Note(tmp_path, text, "Pay", is_done=False)

@@ -55,7 +55,7 @@ def file(request: pytest.FixtureRequest, tmp_path: Path) -> FilePlace:
         (Calendar(), "notes", {"title": "Wifi", "content": "a;b"}, "DESCRIPTION:a\\;b"),
     ],
 )
-def test_form_of_a_row_is_that_of_its_kind_and_is_read_back(
+def test_row_is_written_in_the_file_format_and_parsed_back(
     form: Format, table: str, data: Mapping[str, str], line: str, tmp_path: Path
 ) -> None:
     assert line in form.insert("", Put("hub-x", TABLES[table], data, "", 0))
@@ -63,7 +63,7 @@ def test_form_of_a_row_is_that_of_its_kind_and_is_read_back(
     assert {name: expressed[name] for name in data} == data
 
 
-def test_marks_of_others_on_a_line_stay_when_its_row_is_edited(bench: SinkBench, tmp_path: Path) -> None:
+def test_row_edit_leaves_foreign_marks_of_a_markdown_line(bench: SinkBench, tmp_path: Path) -> None:
     row = bench.approve({"title": "Call Ana"})
     path = tmp_path / "T.md"
     target = TextFile(path, Markdown())
@@ -75,7 +75,7 @@ def test_marks_of_others_on_a_line_stay_when_its_row_is_edited(bench: SinkBench,
     assert path.read_text().startswith("  * [-] Call Ana #work ⏫ ⏳ 2026-11-30 ^hub-")
 
 
-def test_lines_end_as_those_of_the_file(bench: SinkBench, tmp_path: Path) -> None:
+def test_written_rows_have_the_line_ends_of_the_file(bench: SinkBench, tmp_path: Path) -> None:
     bench.approve({"title": "Call Ana"})
     path = tmp_path / "T.md"
     path.write_bytes(b"\xef\xbb\xbf# Mine\r\n\r\nlast")
@@ -84,9 +84,7 @@ def test_lines_end_as_those_of_the_file(bench: SinkBench, tmp_path: Path) -> Non
     assert path.read_bytes().count(b"\n") == path.read_bytes().count(b"\r\n")
 
 
-def test_rows_of_each_day_stand_in_the_note_of_the_day_they_were_approved(
-    bench: SinkBench, tmp_path: Path
-) -> None:
+def test_rows_are_written_to_the_daily_note_of_the_approval(bench: SinkBench, tmp_path: Path) -> None:
     target = TextFile(tmp_path / "{date}.md", Markdown())
     first = bench.approve({"title": "Call Ana"})
     bench.synchronize(target)
@@ -98,7 +96,7 @@ def test_rows_of_each_day_stand_in_the_note_of_the_day_they_were_approved(
     assert [day.partition(" ^")[0] for day in days] == ["- [x] Call Ana", "- [ ] Pay"]
 
 
-def test_file_that_is_no_utf_8_is_refused_with_its_line(bench: SinkBench, tmp_path: Path) -> None:
+def test_sink_file_not_in_utf_8_is_refused_with_the_line_number(bench: SinkBench, tmp_path: Path) -> None:
     bench.approve({"title": "Call Ana"})
     path = tmp_path / "T.md"
     path.write_bytes(b"a\nb\xff\n")
@@ -107,7 +105,7 @@ def test_file_that_is_no_utf_8_is_refused_with_its_line(bench: SinkBench, tmp_pa
 
 
 @pytest.mark.parametrize("newline", ["\n", "\r\n"])
-def test_rows_of_a_shared_file_are_blanks_for_a_hub_and_all_else_keeps_its_place(
+def test_sink_rows_in_a_shared_file_are_blanked_at_equal_length(
     file: FilePlace, bench: SinkBench, newline: str
 ) -> None:
     file.path.write_bytes(file.text.replace("\n", newline).encode())
@@ -121,7 +119,7 @@ def test_rows_of_a_shared_file_are_blanks_for_a_hub_and_all_else_keeps_its_place
     assert seen.split() == (file.head + file.tail).split()
 
 
-def test_row_that_is_moved_to_the_note_of_another_day_stays_there(bench: SinkBench, tmp_path: Path) -> None:
+def test_row_moved_to_another_daily_note_is_updated_in_that_note(bench: SinkBench, tmp_path: Path) -> None:
     target = TextFile(tmp_path / "{date}.md", Markdown())
     first = bench.approve({"title": "Call Ana"})
     bench.synchronize(target)
@@ -149,9 +147,7 @@ def test_rows_go_to_the_new_file_of_a_sink_whose_path_was_changed(bench: SinkBen
 
 
 @pytest.mark.parametrize("form", [Markdown(), TodoTxt(), Csv(), JsonLines(), Calendar()])
-def test_byte_order_mark_is_no_part_of_a_row_and_stays(
-    form: Format, bench: SinkBench, tmp_path: Path
-) -> None:
+def test_byte_order_mark_of_a_sink_file_is_preserved(form: Format, bench: SinkBench, tmp_path: Path) -> None:
     row = bench.approve({"title": "Call Ana"})
     path = tmp_path / "there"
     bench.synchronize(TextFile(path, form))
@@ -167,7 +163,7 @@ def test_byte_order_mark_is_no_part_of_a_row_and_stays(
     ("form", "broken", "line"),
     [(JsonLines(), "}", 1), (Calendar(), "END:VTODO", 10), (Markdown(), "- ", 1)],
 )
-def test_broken_row_is_named_with_its_line_and_counts_not_as_deleted(
+def test_broken_sink_row_is_reported_with_the_line_and_not_deleted(
     form: Format, broken: str, line: int, bench: SinkBench, tmp_path: Path
 ) -> None:
     bench.approve({"title": "Call Ana"})
@@ -184,7 +180,7 @@ def test_broken_row_is_named_with_its_line_and_counts_not_as_deleted(
     assert bench.synchronize(target).problem == ""
 
 
-def test_edit_that_is_refused_is_a_problem_until_it_is_mended(bench: SinkBench, tmp_path: Path) -> None:
+def test_invalid_edit_in_a_sink_file_is_a_problem_until_corrected(bench: SinkBench, tmp_path: Path) -> None:
     row = bench.approve({"title": "Call Ana"})
     path = tmp_path / "T.md"
     target = TextFile(path, Markdown())
@@ -197,14 +193,12 @@ def test_edit_that_is_refused_is_a_problem_until_it_is_mended(bench: SinkBench, 
     assert (bench.synchronize(target).problem, bench.row(row)["dueDate"] is None) == ("", False)
 
 
-def test_table_that_the_device_does_not_have_is_named(bench: SinkBench, tmp_path: Path) -> None:
+def test_sink_with_an_unknown_table_reports_the_known_tables(bench: SinkBench, tmp_path: Path) -> None:
     problem = bench.synchronize(TextFile(tmp_path / "T.md", Markdown()), "taks").problem
     assert problem.startswith("there is no table taks; there are tasks, notes")
 
 
-def test_key_in_the_text_of_a_row_neither_ends_the_text_nor_is_read_as_a_row(
-    bench: SinkBench, tmp_path: Path
-) -> None:
+def test_row_key_within_a_description_is_read_as_text(bench: SinkBench, tmp_path: Path) -> None:
     path = tmp_path / "T.md"
     target = TextFile(path, Markdown())
     bench.approve({"title": "Call Ana"})
@@ -235,7 +229,7 @@ def test_key_in_the_text_of_a_row_neither_ends_the_text_nor_is_read_as_a_row(
         (JsonLines(), "[" * 100_000 + "\n"),
     ],
 )
-def test_records_of_others_however_odd_stay_and_do_not_hide_rows(
+def test_malformed_foreign_records_are_preserved_and_hide_no_sink_row(
     form: Format, text: str, bench: SinkBench, tmp_path: Path
 ) -> None:
     path = tmp_path / "there"
@@ -268,7 +262,7 @@ def test_csv_file_without_a_column_for_the_key_is_refused(bench: SinkBench, tmp_
 
 
 @pytest.mark.parametrize("form", [Markdown(), TodoTxt(), Csv(), JsonLines(), Calendar()])
-def test_controls_of_a_terminal_in_a_row_are_not_written(
+def test_terminal_control_characters_of_a_row_are_not_written_to_a_sink(
     form: Format, bench: SinkBench, tmp_path: Path
 ) -> None:
     title = "Call \x1b]0;evil\x07Ana\x00\x7f\x9b"
@@ -292,7 +286,7 @@ def test_controls_of_a_terminal_in_a_row_are_not_written(
         ("\ufeffCall", "Call"),
     ],
 )
-def test_words_of_a_title_are_no_marks_of_todo_txt(
+def test_title_words_resembling_todo_txt_marks_are_escaped(
     title: str, line: str, bench: SinkBench, tmp_path: Path
 ) -> None:
     path = tmp_path / "todo.txt"
@@ -310,7 +304,7 @@ def test_words_of_a_title_are_no_marks_of_todo_txt(
 
 
 @pytest.mark.parametrize("name", ["todo", "todo.txt", "list.MD"])
-def test_rows_of_a_sink_are_blanks_for_a_hub_whatever_the_name_of_the_file(
+def test_sink_rows_are_blanked_for_the_hub_under_any_file_name(
     name: str, file: FilePlace, bench: SinkBench
 ) -> None:
     bench.approve({"title": "Call Ana", "description": "soon\n\nor later"})
@@ -320,7 +314,9 @@ def test_rows_of_a_sink_are_blanks_for_a_hub_whatever_the_name_of_the_file(
     assert seen.split() == (file.head + file.tail).split()
 
 
-def test_property_that_a_component_has_twice_is_read_as_text(bench: SinkBench, tmp_path: Path) -> None:
+def test_calendar_component_with_a_repeated_property_is_read_without_a_problem(
+    bench: SinkBench, tmp_path: Path
+) -> None:
     row = bench.approve({"title": "Call Ana", "description": "one", "dueDate": 1_796_083_200_000})
     path = tmp_path / "there.ics"
     target = TextFile(path, Calendar())
@@ -343,7 +339,7 @@ def test_property_that_a_component_has_twice_is_read_as_text(bench: SinkBench, t
     assert bench.row(row)["dueDate"] is not None
 
 
-def test_time_of_a_new_row_of_a_calendar_does_not_grow_with_the_calendar() -> None:
+def test_insert_into_a_large_calendar_file_takes_constant_time() -> None:
     other = "BEGIN:VTODO\nUID:{}\nSUMMARY:of others\nEND:VTODO\n"
     components = "".join(other.format(number) for number in range(100_000))
     text = f"BEGIN:VCALENDAR\n{components}END:VCALENDAR\n"
@@ -357,7 +353,7 @@ def test_time_of_a_new_row_of_a_calendar_does_not_grow_with_the_calendar() -> No
     assert after.count("SUMMARY:Call") == len(puts)
 
 
-def test_lines_of_broken_rows_are_counted_once(tmp_path: Path) -> None:
+def test_line_numbers_of_many_broken_rows_are_found_in_linear_time(tmp_path: Path) -> None:
     keys = [f"hub-{b32encode(number.to_bytes(10)).decode().lower()}" for number in range(20_000)]
     path = tmp_path / "there"
     path.write_text("".join(f"broken {'-' * 60} {key}\n" for key in keys))
@@ -367,7 +363,7 @@ def test_lines_of_broken_rows_are_counted_once(tmp_path: Path) -> None:
     assert [read.unreadable[key] for key in (keys[0], keys[-1])] == [f"{path}:1", f"{path}:20000"]
 
 
-def test_approved_words_of_strangers_load_nothing_where_a_vault_is_read(
+def test_links_and_html_in_approved_text_are_escaped_in_a_markdown_vault(
     bench: SinkBench, tmp_path: Path
 ) -> None:
     title = "![](http://evil/a.png) <https://x.org> ![[mine]] 1 < 2"
