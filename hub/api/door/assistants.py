@@ -27,6 +27,7 @@ import re
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import ExitStack, aclosing, suppress
+from functools import cache
 from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import quote, urlencode
@@ -272,9 +273,10 @@ def hint_for(hint: str, tools: Mapping[str, ToolOf]) -> str:
     return f"for the person at the hub: {hint}" if _FOR_A_PERSON.search(hint) and not is_addressed else hint
 
 
-def tools_of(routes: Collection[RouteOf] = tuple(ANSWERED.values())) -> dict[str, ToolOf]:
-    """Return the declared tools of *routes* by their names; takes a tenth of a second."""
-    marked = [(route, found) for route in routes if (found := tool_of(route.method)) is not None]
+@cache
+def all_tools() -> Mapping[str, ToolOf]:
+    """Return the declared tools by their names; takes a tenth of a second, once a process."""
+    marked = [(route, found) for route in ANSWERED.values() if (found := tool_of(route.method)) is not None]
     marked = [(route, found) for route, found in marked if isinstance(route.declared.need, TokenScope)]
     document = openapi_document([route for route, _ in marked])
     tools = [ToolOf(route, declared, document) for route, declared in marked]
@@ -537,7 +539,7 @@ class AssistantServer:
 
     def __init__(self, hub: Hub, streams: Streams) -> None:
         self._streams = streams
-        self._tools = tools_of()
+        self._tools = all_tools()
         self._resources = resources = Resources(hub, streams, self._tools, self._result)
         self._listed = {name: _listed(one) for name, one in self._tools.items()}
         self._server = Server(

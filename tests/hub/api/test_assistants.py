@@ -33,7 +33,7 @@ from msgspec import json
 from hub import docs
 from hub.api.application import references
 from hub.api.door import assistants
-from hub.api.door.assistants import CARD, DATA, META_KEY, MOST_BYTES, MOST_ROWS, ROWS, hint_for, tools_of
+from hub.api.door.assistants import CARD, DATA, META_KEY, MOST_BYTES, MOST_ROWS, ROWS, all_tools, hint_for
 from hub.roles import ROUTES, Role, Scope
 from protocol.errors import CodedError
 from protocol.lifecycles import RunState
@@ -100,7 +100,7 @@ async def stored(hub: ServedHub, table: str) -> int:
 
 
 def test_assistant_tools_have_the_scope_of_the_route_and_complete_schemas() -> None:
-    tools = tools_of()
+    tools = all_tools()
     by_scope: dict[Any, list[str]] = {}
     for name, tool in tools.items():
         by_scope.setdefault(ROUTES[tool.asked], []).append(name)
@@ -593,7 +593,7 @@ async def test_arbitrary_mcp_messages_cause_no_internal_error(
     ],
 )
 def test_error_hint_for_assistants_names_tools_or_addresses_a_person(hint: str, shown: str) -> None:
-    assert hint_for(hint, tools_of()) == shown
+    assert hint_for(hint, all_tools()) == shown
 
 
 @pytest.fixture
