@@ -134,7 +134,7 @@ async def signed_in(folder: Path) -> AsyncIterator[Mailbox]:
             yield mailbox
 
 
-async def test_a_mailbox_is_read_and_then_what_is_new_in_it(tmp_path: Path) -> None:
+async def test_gmail_mailbox_is_read_and_then_only_new_messages(tmp_path: Path) -> None:
     async with signed_in(tmp_path) as mailbox:
         first, cursor = await mailbox.run()
         assert {message.subject for message in first} == {"Invoice 1", "Lunch"}
@@ -166,7 +166,7 @@ async def test_a_sign_in_that_was_revoked_needs_a_person(tmp_path: Path) -> None
             await mailbox.run(cursor)
 
 
-async def test_a_history_that_is_gone_loses_no_mail(tmp_path: Path) -> None:
+async def test_expired_gmail_history_is_a_lost_cursor_without_losing_mail(tmp_path: Path) -> None:
     async with signed_in(tmp_path) as mailbox:
         _, cursor = await mailbox.run()
         await mailbox.deliver(plain("Rent"))
@@ -181,7 +181,7 @@ async def test_a_history_that_is_gone_loses_no_mail(tmp_path: Path) -> None:
     ("status", "reason"),
     [(403, "rateLimitExceeded"), (429, "userRateLimitExceeded"), (503, "backendError"), (502, "badGateway")],
 )
-async def test_a_passing_refusal_costs_no_mail(tmp_path: Path, status: int, reason: str) -> None:
+async def test_transient_gmail_refusal_loses_no_mail(tmp_path: Path, status: int, reason: str) -> None:
     async with signed_in(tmp_path) as mailbox:
         for part in ("/messages", "/messages/msg_a", "/history"):
             mailbox.google.faults.append(Fault(part, lambda: refusal(status, reason), times=2))

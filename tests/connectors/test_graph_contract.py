@@ -26,7 +26,7 @@ async def refereed(folder: Path) -> AsyncIterator[Account]:
         yield here
 
 
-async def test_a_mailbox_is_read_as_microsoft_describes_it(
+async def test_outlook_requests_conform_to_the_graph_api_description(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(outlook_stream, "MOST_FILTERED", 5)
@@ -51,7 +51,7 @@ async def test_a_mailbox_is_read_as_microsoft_describes_it(
         assert len(asked) > 15
 
 
-async def test_teams_is_read_as_microsoft_describes_it(tmp_path: Path) -> None:
+async def test_teams_requests_conform_to_the_graph_api_description(tmp_path: Path) -> None:
     async with refereed(tmp_path) as here:
         chats = here.fake.chats
         chats.page_most = 2
@@ -72,7 +72,9 @@ async def test_teams_is_read_as_microsoft_describes_it(tmp_path: Path) -> None:
         assert all(isinstance(one, Document) for one in found.values())
 
 
-async def test_the_referee_is_awake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_graph_contract_referee_rejects_invalid_requests_and_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with refereed(tmp_path) as here:
         here.fake.mail.deliver(isRead="perhaps")
         with pytest.raises(Unavailable):  # 500: our fake answered what Microsoft would not

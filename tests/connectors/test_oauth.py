@@ -54,7 +54,7 @@ async def whose(b: Bench) -> str:
     return (await (await b.accounts.open(ID, {})).check()).name
 
 
-async def test_a_person_signs_in_with_a_browser_and_the_hub_proves_that_it_asked(tmp_path: Path) -> None:
+async def test_browser_sign_in_succeeds_and_a_superseded_sign_in_is_refused(tmp_path: Path) -> None:
     async with bench(tmp_path) as b:
         begun = await b.sign_ins.begin("work", actor="me")
         assert begun.url is not None
@@ -66,7 +66,7 @@ async def test_a_person_signs_in_with_a_browser_and_the_hub_proves_that_it_asked
         assert await whose(b) == "ana@example.org"
 
 
-async def test_a_code_that_a_person_types_signs_in_and_is_not_shown_once_more(tmp_path: Path) -> None:
+async def test_device_code_sign_in_succeeds_and_the_code_is_redeemed_once(tmp_path: Path) -> None:
     async with bench(tmp_path) as b, anyio.create_task_group() as tasks:
         await tasks.start(b.sign_ins.serve)
         begun = await b.sign_ins.begin("work", way="code", actor="me")
@@ -121,7 +121,7 @@ async def test_a_sign_in_that_ends_is_reported_once_and_no_further_request_is_se
         assert [row.state for row in b.told[told:]] == ["sign_in"]
 
 
-async def test_what_is_given_back_is_worth_nothing_there(tmp_path: Path) -> None:
+async def test_revoked_token_is_refused_by_the_provider(tmp_path: Path) -> None:
     async with bench(tmp_path) as b:
         await sign_in(b)
         token = await b.token()

@@ -14,7 +14,7 @@ _ONCE_SLOW = (
 _MOST_RATIO = 3.0  # between the double and the fourfold work
 
 
-def test_twice_the_text_costs_readers_at_most_2_2_times_the_time() -> None:
+def test_reader_time_grows_at_most_2_2_times_for_double_text() -> None:
     asyncio.run(read(READERS["prose"], "Anna must pay by Friday."))
     ratios = {pair: growth(READERS[pair[0]], SHAPES[pair[1]]).ratio for pair in _ONCE_SLOW}
     assert {pair: ratio for pair, ratio in ratios.items() if ratio > _MOST_RATIO} == {}

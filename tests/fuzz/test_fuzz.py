@@ -7,11 +7,11 @@ from tests.fuzz.targets import TARGETS, Target, of
 
 
 @pytest.mark.parametrize("name", TARGETS)
-async def test_a_reader_refuses_random_input_as_its_callers_know(name: str) -> None:
+async def test_reader_refuses_random_input_only_with_documented_errors(name: str) -> None:
     assert await attack(name, TARGETS[name], seed=1, cases=20) == 0
 
 
-async def test_an_error_that_callers_do_not_know_and_a_slow_call_are_faults(
+async def test_fuzzer_reports_unexpected_errors_and_slow_calls(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     bad = Target(make=lambda chance: chance.choice("ab"), opened=of(lambda case: "a".index(case)))

@@ -43,7 +43,7 @@ def test_changed_byte_of_a_build_is_found(tmp_path: Path) -> None:
     assert differences(one, tmp_path / "empty") == ["a.whl: built once only"]
 
 
-def test_command_that_fails_is_named_with_the_end_of_its_output(tmp_path: Path) -> None:
+def test_failed_build_command_is_reported_by_name(tmp_path: Path) -> None:
     with pytest.raises(Failed, match=r"false ended with 1"):
         run("false", cwd=tmp_path)
     with pytest.raises(Failed, match=r"no-such-program is not installed here"):
@@ -51,7 +51,7 @@ def test_command_that_fails_is_named_with_the_end_of_its_output(tmp_path: Path) 
 
 
 @pytest.mark.skipif(shutil.which("npm") is None, reason="no npm here: apt-get install npm")
-def test_package_of_npm_is_the_same_whatever_the_permissions_of_its_files(tmp_path: Path) -> None:
+def test_npm_package_is_reproducible_with_any_file_permissions(tmp_path: Path) -> None:
     for name, mode in (("one", 0o644), ("other", 0o600)):
         copy, built = tmp_path / name, tmp_path / f"built-{name}"
         shutil.copytree(ROOT / PACKAGE, copy / PACKAGE, ignore=shutil.ignore_patterns("node_modules"))

@@ -31,7 +31,7 @@ def test_each_step_has_a_line_and_the_failed_ones_are_named(capsys: pytest.Captu
     assert "LEFT OUT: no podman" in lines[3]
 
 
-def test_nothing_is_done_after_a_needed_step_that_failed(capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_check_step_runs_after_a_failed_required_step(capsys: pytest.CaptureFixture[str]) -> None:
     assert check({"build": raising(Failed("no")), "next": lambda: ""}, needed=("build",)) == ["build"]
     assert "next" not in capsys.readouterr().out
 

@@ -104,7 +104,7 @@ def test_variables_of_unit_are_settings_of_a_hub() -> None:
     assert container["PublishPort"].endswith(f":{settings.listen.devices.address.port}")
 
 
-def test_containers_of_handbook_run_as_they_are_checked() -> None:
+def test_handbook_container_commands_match_the_tested_options() -> None:
     started = [call for call in calls_of_page() if call[:2] == ["podman", "run"]]
     assert len(started) == 2
     for call in started:
@@ -122,7 +122,7 @@ def calls_of_page() -> Iterator[list[str]]:
             yield shlex.split(line)
 
 
-def test_pod_of_handbook_is_of_a_hub_that_is_ready() -> None:
+def test_handbook_pod_has_valid_settings_ports_and_probes() -> None:
     (block,) = blocks(PAGE, "yaml")
     pod = yaml.safe_load(block.text)["spec"]["template"]["spec"]
     (hub,) = pod["containers"]
@@ -142,12 +142,12 @@ def test_pod_of_handbook_is_of_a_hub_that_is_ready() -> None:
     assert pod["terminationGracePeriodSeconds"] >= Limits().drain_timeout_s + STOP_S
 
 
-def test_ports_of_image_are_those_of_the_settings() -> None:
+def test_exposed_image_ports_equal_the_default_listener_ports() -> None:
     defaults = [listener.address.port for _, listener in Listen().named()]
     assert [int(port) for port in one("EXPOSE").split()] == defaults
 
 
-def test_image_writes_to_its_volume_alone_as_its_own_user() -> None:
+def test_image_writes_only_to_the_volume_as_an_unprivileged_user() -> None:
     environment, container = image_environment(), unit()["Container"]
     (data,) = json.loads(one("VOLUME"))
     assert [environment["STATE_DIRECTORY"], environment["TMPDIR"]] == [data, data]
@@ -158,7 +158,7 @@ def test_image_writes_to_its_volume_alone_as_its_own_user() -> None:
     assert f"Volume=device-hub:{data}\n" in UNIT.read_text("utf-8")
 
 
-def test_no_container_is_killed_before_its_hub_has_drained() -> None:
+def test_container_stop_timeouts_exceed_the_drain_timeout() -> None:
     least = Limits().drain_timeout_s + STOP_S
     parsed = unit()
     assert seconds(compose()["services"]["hub"]["stop_grace_period"]) >= least
@@ -167,7 +167,7 @@ def test_no_container_is_killed_before_its_hub_has_drained() -> None:
     assert one("STOPSIGNAL") == "SIGTERM"
 
 
-def test_services_wait_for_those_that_have_a_health_check() -> None:
+def test_compose_hub_depends_on_every_other_service_having_a_health_check() -> None:
     services = compose()["services"]
     for name, condition in services["hub"]["depends_on"].items():
         assert services[name]["healthcheck"]["test"][0] == "CMD"
@@ -175,7 +175,7 @@ def test_services_wait_for_those_that_have_a_health_check() -> None:
     assert services.keys() - {"hub"} == services["hub"]["depends_on"].keys()
 
 
-def test_build_gets_what_it_copies_and_no_secret() -> None:
+def test_docker_build_context_includes_only_copied_files() -> None:
     ignored = (ROOT / ".dockerignore").read_text("utf-8").splitlines()
     copied = {name for rest in all_of("COPY") if "--from" not in rest for name in rest.split()[:-1]}
     assert ignored[1] == "*" and {line[1:] for line in ignored if line.startswith("!")} == copied

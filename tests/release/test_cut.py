@@ -53,11 +53,11 @@ def test_tag_of_this_commit_is_the_version() -> None:
     assert set(tags) <= {f"v{VERSION}"}
 
 
-def test_changes_begin_with_those_that_are_not_released() -> None:
+def test_changelog_begins_with_the_unreleased_section() -> None:
     assert re.findall(r"^## .*\n", (ROOT / CHANGES).read_text("utf-8"), re.MULTILINE)[0] == UNRELEASED
 
 
-def test_release_is_cut_in_all_places(root: Path) -> None:
+def test_cut_writes_the_new_version_to_all_places_and_the_changelog(root: Path) -> None:
     version = next_version()
     before = (root / CHANGES).read_text("utf-8")
     cut(root, version, DAY)

@@ -121,7 +121,7 @@ def test_list_of_parts_is_valid_and_the_same_for_the_same_commit(tmp_path: Path)
     assert "pkg:pypi/anyio@1.0" in needs[f"pkg:pypi/device-hub@{VERSION}"]
 
 
-def test_packages_that_the_hub_needs_are_delivered_with_those_that_they_need(tmp_path: Path) -> None:
+def test_delivered_packages_are_hub_requirements_including_transitive_ones(tmp_path: Path) -> None:
     hub = (
         "Provides-Extra: cluster",
         "Provides-Extra: dev",
@@ -138,14 +138,14 @@ def test_packages_that_the_hub_needs_are_delivered_with_those_that_they_need(tmp
     assert [one.name for one in delivered(of, installed)] == ["anyio", "greenlet", "sqlalchemy"]
 
 
-def test_packages_of_the_dashboard_are_those_of_its_lock_that_are_not_for_developers() -> None:
+def test_dashboard_bundle_packages_exclude_development_dependencies() -> None:
     names = [name for name, *_ in bundled()]
     assert "preact" in names
     assert "esbuild" not in names
 
 
 @pytest.mark.parametrize("name", sorted(EXCEPTIONS))
-def test_each_exception_has_a_reason_and_needs_one(name: str) -> None:
+def test_each_licence_exception_is_needed_and_has_a_reason(name: str) -> None:
     licence, reason = EXCEPTIONS[name]
     assert reason
     assert not is_allowed(licence)

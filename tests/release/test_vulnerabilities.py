@@ -55,7 +55,7 @@ def test_vulnerable_version_is_found(version: str, events: list[dict[str, str]],
     assert [str(one) for one in found] == [f"some-name {version}: X-1/CVE-1: "] * hit
 
 
-def test_advisory_that_is_withdrawn_or_accepted_or_about_another_package_is_none() -> None:
+def test_withdrawn_accepted_or_unrelated_advisory_is_not_reported() -> None:
     every = {"introduced": "0"}
     assert list(vulnerable([package("some-name")], data(every)))
     assert not list(vulnerable([package("some-name")], data(every, withdrawn="2026-01-01T00:00:00Z")))
@@ -67,14 +67,14 @@ def test_locked_versions_have_no_known_vulnerability() -> None:
     assert list(map(str, vulnerable(locked(RUNTIME + OPTIONAL + DEVELOPMENT), known()))) == []
 
 
-def test_each_advisory_of_the_file_would_be_found_before_its_correction() -> None:
+def test_each_known_advisory_matches_the_affected_older_version() -> None:
     for advisory in known().advisories:
         (affected,) = advisory.affected
         older = package(affected.package.name, affected.ranges[0].events[0]["introduced"])
         assert list(vulnerable([older], known())), advisory.id
 
 
-def test_age_of_the_file_is_named() -> None:
+def test_age_of_the_advisory_file_is_reported_with_a_renewal_hint() -> None:
     every = data({"introduced": "0"})
     assert age(every, datetime.date(2026, 11, 8)) == "2026-11-01, 7 days ago"
     assert age(every, datetime.date(2027, 11, 8)).endswith(": renew them")

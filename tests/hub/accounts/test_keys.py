@@ -21,7 +21,7 @@ def store(state: Path, seed: int = 0, **environ: str) -> KeyStore:
     return KeyStore(state, chance=SeededChance(seed), environ=environ)
 
 
-def test_what_is_sealed_opens_in_its_own_row_alone() -> None:
+def test_sealed_value_opens_only_for_the_original_row_owner_and_key() -> None:
     key_id, sealed = ring().seal("a secret", row="r", owner="c")
     assert ring().open(sealed, str, row="r", owner="c", key_id=key_id) == "a secret"
     assert b"a secret" not in sealed
@@ -36,7 +36,7 @@ def test_what_is_sealed_opens_in_its_own_row_alone() -> None:
         ring().open(b"", str, row="r", owner="c", key_id=key_id)
 
 
-def test_two_processes_create_one_file_that_only_its_owner_can_read(tmp_path: Path) -> None:
+def test_concurrent_first_use_creates_one_key_file_readable_only_by_the_owner(tmp_path: Path) -> None:
     found: list[str] = []
     threads = [
         threading.Thread(target=lambda n=n: found.append(store(tmp_path, n).ring_now().newest.id))
@@ -57,7 +57,7 @@ def test_a_file_that_others_can_read_is_refused(tmp_path: Path) -> None:
         store(tmp_path).ring_now()
 
 
-def test_what_systemd_hands_over_comes_first_and_is_not_changed(tmp_path: Path) -> None:
+def test_keys_of_systemd_credentials_have_precedence_and_are_read_only(tmp_path: Path) -> None:
     store(tmp_path).ring_now()
     (tmp_path / "hub-keys").write_text(f"from-systemd {'A' * 43}\n")
     handed = store(tmp_path, CREDENTIALS_DIRECTORY=str(tmp_path))
@@ -73,7 +73,7 @@ def test_a_key_of_the_environment_is_used_until_there_is_a_file(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("text", ["", "k", "k AAAA", f"k {'A' * 43}\nk {'B' * 43}"])
-def test_a_file_that_is_no_file_of_keys_is_refused_without_being_quoted(tmp_path: Path, text: str) -> None:
+def test_invalid_key_file_is_refused_without_quoting_the_content(tmp_path: Path, text: str) -> None:
     (tmp_path / "keys").mkdir()
     (tmp_path / FILE).write_text(text)
     (tmp_path / FILE).chmod(0o600)
@@ -82,7 +82,7 @@ def test_a_file_that_is_no_file_of_keys_is_refused_without_being_quoted(tmp_path
     assert "AAAA" not in str(caught.value)
 
 
-def test_a_new_key_seals_and_the_old_one_can_go_but_not_the_newest(tmp_path: Path) -> None:
+def test_added_key_becomes_the_newest_and_only_older_keys_can_be_removed(tmp_path: Path) -> None:
     keys = store(tmp_path)
     old = keys.ring_now().newest.id
     new = keys._add()
@@ -95,7 +95,7 @@ def test_a_new_key_seals_and_the_old_one_can_go_but_not_the_newest(tmp_path: Pat
     assert repr(new) == f"Key({new.id!r})"
 
 
-def test_keys_sealed_for_a_node_are_opened_by_it_alone_and_its_own_stay(tmp_path: Path) -> None:
+def test_shared_keys_open_only_at_the_target_node_beside_the_own_keys(tmp_path: Path) -> None:
     for folder in ("east", "west", "north"):
         (tmp_path / folder).mkdir()
     east, west = store(tmp_path / "east", 1), store(tmp_path / "west", 2)
@@ -118,7 +118,7 @@ def test_keys_sealed_for_a_node_are_opened_by_it_alone_and_its_own_stay(tmp_path
     assert (tmp_path / "west" / NODE_FILE).stat().st_mode & 0o777 == 0o600
 
 
-def test_what_is_no_code_of_a_node_gets_no_keys(tmp_path: Path) -> None:
+def test_keys_are_not_sealed_for_an_invalid_node_code(tmp_path: Path) -> None:
     keys = store(tmp_path)
     for code in ("", "x", "A" * 55, "ä" * 56, encoded(bytes(32))):
         with pytest.raises(
@@ -129,7 +129,7 @@ def test_what_is_no_code_of_a_node_gets_no_keys(tmp_path: Path) -> None:
             keys.seal_for("west", code)
 
 
-def test_a_mistyped_code_of_a_node_is_told_by_its_groups_before_anything_is_sealed(tmp_path: Path) -> None:
+def test_mistyped_node_code_is_refused_with_the_wrong_groups(tmp_path: Path) -> None:
     keys = store(tmp_path)
     groups = keys.code().split("-")
     assert keys.seal_for("west", " ".join(groups).lower())
@@ -145,7 +145,7 @@ def test_a_mistyped_code_of_a_node_is_told_by_its_groups_before_anything_is_seal
             keys.seal_for("west", "-".join(typed))
 
 
-def test_a_node_says_how_keys_get_to_it(tmp_path: Path) -> None:
+def test_key_remedy_of_a_node_names_the_share_command(tmp_path: Path) -> None:
     keys = KeyStore(tmp_path, chance=SeededChance(), environ={}, node_id="west")
     assert keys.remedy == f"at a node that has it: hub keys share west {keys.code()}"
     (tmp_path / NODE_FILE).write_text("short")

@@ -115,7 +115,7 @@ async def test_the_code_of_another_sign_in_is_refused_by_the_verifier(b: Bench) 
     assert await b.state_of() == "sign_in"
 
 
-async def test_a_code_is_asked_for_until_it_was_typed_and_not_once_more(b: Bench) -> None:
+async def test_device_code_is_polled_until_approval_and_not_afterwards(b: Bench) -> None:
     async with running(b.sign_ins):
         begun = await b.sign_ins.begin("work", way="code", actor="me")
         assert (begun.user_code, begun.url) == ("ABCD-EFGH", "https://op.example/device")
@@ -135,7 +135,7 @@ async def test_a_code_is_asked_for_until_it_was_typed_and_not_once_more(b: Bench
     assert b.op.is_good(await b.token())
 
 
-async def test_a_hub_that_dies_as_soon_as_a_grant_is_kept_does_not_show_its_code_again(
+async def test_device_code_is_not_redeemed_twice_after_a_crash_on_grant_storage(
     b: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def die(_: Any) -> None:
@@ -160,7 +160,7 @@ async def test_a_hub_that_dies_as_soon_as_a_grant_is_kept_does_not_show_its_code
     assert b.op.is_good(await b.token(restarted))
 
 
-async def test_what_a_sign_in_remembers_is_sealed_and_goes_when_it_is_settled(b: Bench) -> None:
+async def test_sign_in_state_is_sealed_and_erased_after_settling(b: Bench) -> None:
     begun = await b.sign_ins.begin("work", actor="me")
     row = await b.store.read(connectors.find_sign_in, begun.id)
     assert row is not None

@@ -64,7 +64,7 @@ async def test_four_processes_with_ten_tasks_each_refresh_a_token_that_has_ended
         assert await b.state_of() == "ok"
 
 
-async def test_a_token_is_used_until_shortly_before_its_end(b: Bench) -> None:
+async def test_access_token_is_reused_until_shortly_before_expiry(b: Bench) -> None:
     first = await b.signed_in()
     b.clock.advance(3_290)
     assert await b.token() == first
@@ -73,7 +73,7 @@ async def test_a_token_is_used_until_shortly_before_its_end(b: Bench) -> None:
     assert b.op.refreshes == [200]
 
 
-async def test_a_provider_that_omits_the_refresh_token_keeps_the_old_one_good(tmp_path: Path) -> None:
+async def test_refresh_token_is_reused_if_the_provider_omits_a_new_one(tmp_path: Path) -> None:
     async with bench(tmp_path, rotates=False) as b:
         first = await b.signed_in()
         b.op.omits_refresh = True
@@ -109,7 +109,7 @@ async def test_the_end_of_a_grant_is_reported_once_and_the_provider_is_not_asked
     assert await b.state_of() == "ok"
 
 
-async def test_a_stale_refusal_changes_nothing_after_a_new_sign_in(b: Bench) -> None:
+async def test_refusal_of_an_older_credential_does_not_block_a_new_sign_in(b: Bench) -> None:
     await b.signed_in()
     await b.signed_in()
     assert not await b.accounts.refused(ID, SignInNeeded("old", version=1))
@@ -118,7 +118,7 @@ async def test_a_stale_refusal_changes_nothing_after_a_new_sign_in(b: Bench) -> 
     assert await b.state_of() == "sign_in"
 
 
-async def test_who_signs_in_during_a_refresh_wins(b: Bench) -> None:
+async def test_sign_in_during_a_token_refresh_wins_over_the_refresh(b: Bench) -> None:
     first = await b.signed_in()
     b.op.hold = anyio.Event()
     got: list[str] = []
@@ -134,7 +134,7 @@ async def test_who_signs_in_during_a_refresh_wins(b: Bench) -> None:
     assert got == [theirs]
 
 
-async def test_a_sent_refresh_is_stored_although_its_caller_was_cancelled(b: Bench) -> None:
+async def test_token_refresh_is_stored_although_the_caller_was_cancelled(b: Bench) -> None:
     first = await b.signed_in()
     b.op.hold = anyio.Event()
     async with anyio.create_task_group() as tasks:
@@ -150,7 +150,7 @@ async def test_a_sent_refresh_is_stored_although_its_caller_was_cancelled(b: Ben
     assert b.op.refreshes == [200]
 
 
-async def test_the_lease_of_another_process_is_waited_for_and_not_for_ever(b: Bench) -> None:
+async def test_token_refresh_waits_for_a_foreign_lease_for_a_limited_time(b: Bench) -> None:
     first = await b.signed_in()
     lease = partial(connectors.lease_credential, version=1, owner="another", ttl_ms=60_000)
     assert await b.store.write(lease, ID)
@@ -186,7 +186,7 @@ async def test_the_lease_of_another_process_is_waited_for_and_not_for_ever(b: Be
         (200, {}, Unavailable),
     ],
 )
-async def test_each_refusal_says_what_to_do(
+async def test_refused_token_refresh_raises_the_matching_failure_once(
     b: Bench, status: int, told: dict[str, Any], kind: type[Exception]
 ) -> None:
     first = await b.signed_in()
@@ -200,7 +200,7 @@ async def test_each_refusal_says_what_to_do(
     assert row.lease_owner is None
 
 
-async def test_a_refresh_that_may_have_arrived_is_not_sent_again(b: Bench) -> None:
+async def test_token_refresh_of_unknown_outcome_is_not_resent_automatically(b: Bench) -> None:
     first = await b.signed_in()
     b.op.next = [Response(b"<html>", 502), Response(b'{"access_to', 200)]
     for _ in range(2):
@@ -211,7 +211,7 @@ async def test_a_refresh_that_may_have_arrived_is_not_sent_again(b: Bench) -> No
     assert await b.token(rejected=first) != first
 
 
-async def test_what_is_kept_shows_no_secret(b: Bench) -> None:
+async def test_stored_credential_and_log_show_no_token(b: Bench) -> None:
     with opened_log("debug") as opened:
         first = await b.signed_in()
         second = await b.token(rejected=first)
@@ -231,7 +231,7 @@ async def test_what_is_kept_shows_no_secret(b: Bench) -> None:
         assert secret.encode() not in row.sealed
 
 
-async def test_what_is_given_back_is_revoked_and_forgotten(b: Bench) -> None:
+async def test_forgotten_sign_in_is_revoked_and_deleted(b: Bench) -> None:
     first = await b.signed_in()
     assert b.op.is_good(first)
     assert await b.accounts.forget("work", actor="me")
@@ -257,7 +257,7 @@ async def test_keys_are_rotated_while_agents_read(b: Bench) -> None:
     assert b.op.is_good(await b.token(other))
 
 
-async def test_a_key_that_seals_something_is_not_given_up(b: Bench) -> None:
+async def test_key_in_use_cannot_be_removed_before_rotation(b: Bench) -> None:
     await b.signed_in()
     old = (await b.accounts.keys.ring()).newest.id
     await b.accounts.keys.add()
@@ -268,7 +268,7 @@ async def test_a_key_that_seals_something_is_not_given_up(b: Bench) -> None:
     assert old not in [key.id for key, *_ in await b.accounts.list_keys()]
 
 
-async def test_excerpts_are_sealed_anew_and_those_that_nobody_opens_are_deleted(b: Bench) -> None:
+async def test_key_rotation_reseals_excerpts_and_deletes_unopenable_ones(b: Bench) -> None:
     old = await b.accounts.keys.ring()
     sealed = [
         SealedExcerpt(f"id-{n:06}", *old.seal(n, row=f"id-{n:06}", owner=f"id-{n:06}")) for n in range(3)
@@ -301,7 +301,7 @@ async def _lives(b: Bench, *boots: str) -> None:
         await b.store.write(nodes.beat, node, BootId(boot), ttl_ms=30_000)
 
 
-async def test_keys_that_cannot_be_used_are_an_issue_also_where_nothing_is_sealed_so_far(b: Bench) -> None:
+async def test_unusable_key_file_is_a_health_issue_without_sealed_rows(b: Bench) -> None:
     assert list(await check_keys(b.accounts, b.clock.now())) == []
     await anyio.Path(b.accounts.keys.place).chmod(0o644)
     (issue,) = await check_keys(b.accounts, b.clock.now())
@@ -311,7 +311,7 @@ async def test_keys_that_cannot_be_used_are_an_issue_also_where_nothing_is_seale
     )
 
 
-async def test_a_node_without_the_key_leaves_the_connector_to_the_node_that_has_it(tmp_path: Path) -> None:
+async def test_node_without_the_credential_key_leaves_the_connector_to_another_node(tmp_path: Path) -> None:
     (folder := tmp_path / "west").mkdir()
     async with bench(tmp_path) as b:
         token = await b.signed_in()
@@ -340,7 +340,7 @@ async def test_a_node_without_the_key_leaves_the_connector_to_the_node_that_has_
         assert list(await check_keys(west, b.clock.now())) == []
 
 
-async def test_a_node_without_a_file_of_the_settings_leaves_the_mailbox_to_the_node_that_has_it(
+async def test_node_without_a_settings_file_leaves_the_connector_to_another_node(
     b: Bench, tmp_path: Path
 ) -> None:
     await b.signed_in()
@@ -369,9 +369,7 @@ async def test_a_node_without_a_file_of_the_settings_leaves_the_mailbox_to_the_n
     assert await b.state_of() == "blocked", "no other node may have the file"
 
 
-async def test_where_no_other_node_lives_a_lost_key_asks_for_another_sign_in(
-    b: Bench, tmp_path: Path
-) -> None:
+async def test_lost_key_without_another_live_node_requires_a_new_sign_in(b: Bench, tmp_path: Path) -> None:
     await b.signed_in()
     await _lives(b, "process-1")
     (tmp_path / FILE).unlink()

@@ -35,7 +35,7 @@ async def test_a_subscriber_gets_each_change_of_a_capability_and_no_other_event(
     assert told == ["changed", "changed"]
 
 
-async def test_a_limit_that_is_reached_is_counted_by_its_name(
+async def test_reached_capability_and_checkpoint_limits_are_counted_by_name(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made, _ = registry(bench)
@@ -66,9 +66,7 @@ async def test_a_limit_that_is_reached_is_counted_by_its_name(
 
 
 @each("name", ["", "read files", "a/b", ".read", "r" * 256, "lesen\u00fc"])
-async def test_a_name_that_cannot_stand_in_an_address_is_none_of_a_capability(
-    bench: Bench, name: str
-) -> None:
+async def test_capability_name_invalid_in_a_url_is_refused(bench: Bench, name: str) -> None:
     made, told = registry(bench)
     with pytest.raises(
         CodedError, check=coded(ErrorCode.BAD_PARAMS), match="cannot be the name of a capability"
@@ -96,11 +94,13 @@ def nested(levels: int) -> object:
         ({"k" * 129: 1}, "expected a JSON object"),
     ],
 )
-def test_what_no_database_keeps_is_refused_with_where_it_came_in(given: dict[str, object], told: str) -> None:
+def test_document_with_unstorable_content_is_refused_with_the_path(
+    given: dict[str, object], told: str
+) -> None:
     with pytest.raises(CodedError, check=coded(ErrorCode.BAD_PARAMS), match=f"^state: .*{told}"):
         document("state", given, most=10_000, limit="checkpoint_bytes")
 
 
-def test_an_object_of_eight_levels_is_kept_as_it_is() -> None:
+def test_document_of_eight_levels_is_accepted_unchanged() -> None:
     given = {"a": nested(8), "b": {"c": [1.5, None, True, "\U0001f600"]}}
     assert document("state", given, most=10_000, limit="checkpoint_bytes") == given

@@ -103,7 +103,7 @@ async def link(house: House) -> AsyncIterator[HearingLink]:
         yield link
 
 
-async def test_a_device_gets_the_configuration_of_each_of_its_agents_on_connect(house: House) -> None:
+async def test_device_receives_the_configuration_of_each_own_agent_on_connect(house: House) -> None:
     rev = await house.put(limit=5, where={"a": [1]})
     async with served(house.hearers.events, house.delivery):
         link = await house.connect()
@@ -111,7 +111,9 @@ async def test_a_device_gets_the_configuration_of_each_of_its_agents_on_connect(
     assert sorted(told) == [("inbox", 1, {}), ("notes", rev, {"limit": 5, "where": {"a": [1]}})]
 
 
-async def test_a_change_comes_at_once_and_alone(house: House, link: HearingLink) -> None:
+async def test_configuration_change_is_sent_once_and_only_to_the_device_of_the_agent(
+    house: House, link: HearingLink
+) -> None:
     rev = await house.put(limit=5)
     assert (await house.told(link), await house.put(limit=5)) == ([("notes", rev, {"limit": 5})], rev)
     assert await house.told(link) == []
@@ -119,7 +121,7 @@ async def test_a_change_comes_at_once_and_alone(house: House, link: HearingLink)
     assert await house.told(link) == [], "another device's agent"
 
 
-async def test_a_device_without_the_capability_gets_no_events_until_it_subscribes(house: House) -> None:
+async def test_device_without_the_capability_gets_config_events_only_after_subscribing(house: House) -> None:
     async with served(house.hearers.events, house.delivery):
         link = await house.connect(capabilities=[])
         assert await house.told(link) == []
@@ -128,7 +130,7 @@ async def test_a_device_without_the_capability_gets_no_events_until_it_subscribe
         assert {name for name, _, _ in await house.told(link)} == {"inbox", "notes"}
 
 
-async def test_a_device_that_does_not_read_gets_the_newest_once_it_does(
+async def test_device_that_reads_late_gets_only_the_newest_configuration(
     house: House, link: HearingLink
 ) -> None:
     link.buffered_bytes = UNSENT_BYTES + 1
@@ -142,7 +144,9 @@ async def test_a_device_that_does_not_read_gets_the_newest_once_it_does(
     assert house.hearers.lost == 0
 
 
-async def test_more_agents_than_queued_events_are_delivered_too(house: House, store: Store) -> None:
+async def test_configurations_beyond_the_event_queue_are_delivered_once_each(
+    house: House, store: Store
+) -> None:
     owner = await store.write(devices.ensure_user, UserId("me"), "owner", epoch_ms(START))
     many = [DeclaredAgent(name=f"agent-{n}", device_name="laptop", paths=("notes",)) for n in range(22)]
     await reconcile(store, many, user_id=owner, clock=house.clock, ids=house.ids)
@@ -168,7 +172,9 @@ class SharedStore:
         self.read, self.write = store.read, store.write
 
 
-async def test_what_another_hub_changed_comes_within_seconds(house: House, store: Store) -> None:
+async def test_configuration_changed_by_another_hub_is_delivered_within_seconds(
+    house: House, store: Store
+) -> None:
     shared: Any = SharedStore(store)
     delivery = ConfigDelivery(
         shared, roster=house.hearers.roster, events=house.hearers.events, clock=house.clock
@@ -189,7 +195,9 @@ async def test_what_another_hub_changed_comes_within_seconds(house: House, store
         assert [told[2] for told in await house.told(link)] == [{"limit": 5}]
 
 
-async def test_a_change_is_audited_with_its_keys_and_without_values(house: House, store: Store) -> None:
+async def test_configuration_change_is_audited_with_keys_and_without_values(
+    house: House, store: Store
+) -> None:
     rev = await house.put(secret="do not tell", limit=5)
     (entry,) = await store.read(audit.list_entries, limit=9, event="agent.configured")
     assert (entry.actor, entry.subject) == ("operator:7", (await house.agent()).id)
@@ -211,7 +219,7 @@ LIMITED = WrittenTemplate(
 )
 
 
-async def test_what_the_template_says_comes_with_it_and_comes_again_when_that_changes(house: House) -> None:
+async def test_template_defaults_are_delivered_and_delivered_again_after_a_change(house: House) -> None:
     await house.writer.put_template(LIMITED, actor="operator:7")
     await house.declare(template="limited")
     async with served(house.hearers.events, house.delivery):
@@ -225,7 +233,7 @@ async def test_what_the_template_says_comes_with_it_and_comes_again_when_that_ch
         assert [one[2] for one in await house.told(link)] == [{"limit": 7, "folder": "out"}]
 
 
-async def test_what_the_template_refuses_is_not_written(house: House, store: Store) -> None:
+async def test_configuration_refused_by_the_template_is_not_written(house: House, store: Store) -> None:
     await house.writer.put_template(LIMITED, actor="operator:7")
     await house.declare(template="limited")
     with pytest.raises(CodedError, check=coded(ErrorCode.BAD_CONFIG), match=r"limit.*template limited"):
@@ -234,7 +242,7 @@ async def test_what_the_template_refuses_is_not_written(house: House, store: Sto
     assert await store.read(audit.list_entries, limit=9, event="agent.configured") == []
 
 
-async def test_an_agent_that_its_template_broke_is_well_again_once_its_configs_are_right(
+async def test_agent_broken_by_a_template_change_recovers_with_valid_configuration(
     house: House, store: Store
 ) -> None:
     await house.writer.put_template(LIMITED, actor="operator:7")
@@ -248,7 +256,7 @@ async def test_an_agent_that_its_template_broke_is_well_again_once_its_configs_a
     assert (await house.agent()).health == "ok"
 
 
-async def test_a_limit_that_is_reached_is_counted(house: House, store: Store) -> None:
+async def test_request_beyond_a_limit_is_refused_and_counted(house: House, store: Store) -> None:
     house.configs.limits = ConfigLimits(keys=1)
     with pytest.raises(LimitReached, match=r"at most 1 configs, this would be 2 \(config_keys\)") as no:
         await house.put(a=1, b=2)
@@ -257,7 +265,7 @@ async def test_a_limit_that_is_reached_is_counted(house: House, store: Store) ->
     assert await store.read(configs.list_configs, (await house.agent()).id) == []
 
 
-async def test_an_agent_that_moved_to_another_device_is_no_longer_sent(
+async def test_configuration_of_a_moved_agent_is_not_sent_to_the_former_device(
     house: House, link: HearingLink
 ) -> None:
     agent = await house.agent()

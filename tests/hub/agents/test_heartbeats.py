@@ -197,7 +197,7 @@ async def test_a_status_set_by_a_person_stays_until_the_device_reports_another(d
     assert (await desk.stands()).availability == "on_call"
 
 
-async def test_a_device_that_still_says_so_after_the_recovery_is_believed_again(desk: Desk) -> None:
+async def test_device_still_reporting_exhaustion_after_recovery_exhausts_the_agent_again(desk: Desk) -> None:
     await desk.beats("exhausted")
     first = await desk.stands()
     assert first.recovery_at == desk.now_ms + 60_000
@@ -210,7 +210,7 @@ async def test_a_device_that_still_says_so_after_the_recovery_is_believed_again(
     assert second.recovery_at == desk.now_ms + 120_000  # the second time in a row
 
 
-async def test_an_agent_on_call_is_so_again_when_its_quota_is_back(desk: Desk) -> None:
+async def test_on_call_agent_is_on_call_again_after_an_exhaustion(desk: Desk) -> None:
     await desk.beats("on_call")
     await desk.rows.write(
         agent_states.exhaust,
@@ -227,7 +227,7 @@ async def test_an_agent_on_call_is_so_again_when_its_quota_is_back(desk: Desk) -
     assert (await desk.stands()).availability == "on_call"
 
 
-async def test_silence_takes_the_agents_offline_and_the_next_heartbeat_brings_them_back(desk: Desk) -> None:
+async def test_agents_of_a_silent_device_are_offline_until_the_next_heartbeat(desk: Desk) -> None:
     await desk.beats()
     heard_at = desk.now_ms
     desk.clock.advance(45)
@@ -239,14 +239,14 @@ async def test_silence_takes_the_agents_offline_and_the_next_heartbeat_brings_th
     assert (await desk.stands()).connectivity == "online"
 
 
-async def test_a_heartbeat_that_comes_with_the_silence_ends_it(desk: Desk) -> None:
+async def test_heartbeat_together_with_silence_leaves_the_agent_online(desk: Desk) -> None:
     desk.heartbeats.take(AgentsSilent(desk.link))
     await desk.beats()
     history = await desk.rows.read(agent_states.agent_history, desk.agent.id)
     assert [move.new_value for move in history if move.axis == "connectivity"] == ["online"]
 
 
-async def test_what_was_said_just_before_the_device_left_is_written(desk: Desk) -> None:
+async def test_status_reported_just_before_device_loss_is_written(desk: Desk) -> None:
     desk.clock.advance(15)
     desk.heartbeats.take(desk.beat("exhausted"))
     await desk.happens(DeviceLost(desk.device_id, desk.link.epoch, "closed"))
@@ -255,20 +255,20 @@ async def test_what_was_said_just_before_the_device_left_is_written(desk: Desk) 
     assert desk.heartbeats.last(desk.device_id) is None
 
 
-async def test_when_a_device_was_heard_is_written_every_ten_minutes(desk: Desk) -> None:
+async def test_last_heartbeat_time_is_written_every_ten_minutes(desk: Desk) -> None:
     for _ in range(SAVE_MS // 15_000):
         await desk.beats()
     assert ((await desk.stands()).last_heartbeat_at, desk.counted.writes) == (desk.now_ms, 1)
 
 
-async def test_resource_usage_is_written_when_it_changed_and_not_with_every_heartbeat(desk: Desk) -> None:
+async def test_changed_resource_usage_is_not_written_with_every_heartbeat(desk: Desk) -> None:
     for n in range(1 + USAGE_MS // 15_000):
         await desk.beats(resource_usage={"cpu": n})
     assert desk.counted.writes == 2
     assert (await desk.stands()).resource_usage == {"cpu": USAGE_MS // 15_000}
 
 
-async def test_agents_that_are_not_the_device_s_own_are_counted_and_looked_for_once(desk: Desk) -> None:
+async def test_heartbeats_of_foreign_agents_are_counted_with_one_database_read(desk: Desk) -> None:
     await desk.beats()
     desk.counted.reads = 0
     for _ in range(5):
@@ -276,14 +276,14 @@ async def test_agents_that_are_not_the_device_s_own_are_counted_and_looked_for_o
     assert (desk.counted.reads, desk.counted.writes, desk.counted_as("unknown_agent")) == (1, 0, 5)
 
 
-async def test_usage_that_is_too_large_is_counted_under_its_limit(desk: Desk) -> None:
+async def test_too_large_resource_usage_is_dropped_and_counted(desk: Desk) -> None:
     desk.heartbeats.usage_bytes = 50
     await desk.beats(resource_usage={"note": "x" * 50})
     assert desk.metrics.reached()["resource_usage_bytes"] == 1
     assert (await desk.stands()).resource_usage == {}
 
 
-async def test_what_was_said_while_the_database_was_away_is_written_when_it_is_back(desk: Desk) -> None:
+async def test_status_reported_during_a_database_outage_is_written_afterwards(desk: Desk) -> None:
     desk.counted.is_away = True
     desk.heartbeats.take(desk.beat("exhausted"))
     with anyio.fail_after(10):
@@ -295,7 +295,7 @@ async def test_what_was_said_while_the_database_was_away_is_written_when_it_is_b
     assert (await desk.stands()).availability == "exhausted"
 
 
-async def test_what_was_said_last_is_written_when_the_hub_stops(store: Store, agent: AgentRow) -> None:
+async def test_last_reported_status_is_written_when_the_hub_stops(store: Store, agent: AgentRow) -> None:
     assert agent.device_id is not None
     epoch = await store.write(open_session, agent.device_id, boot_id=BOOT, platform=None, at=1)
     desk = Desk(store, agent, epoch)
@@ -304,14 +304,14 @@ async def test_what_was_said_last_is_written_when_the_hub_stops(store: Store, ag
     assert (await desk.stands()).availability == "exhausted"
 
 
-async def test_of_two_heartbeats_that_wait_the_newer_one_counts(desk: Desk) -> None:
+async def test_newer_of_two_queued_heartbeats_is_written(desk: Desk) -> None:
     for status in ("exhausted", "on_call"):
         desk.heartbeats.take(desk.beat(status))
     await desk.settled()
     assert ((await desk.stands()).availability, desk.counted_as("overtaken")) == ("on_call", 1)
 
 
-async def test_the_devices_of_one_turn_are_written_together_and_one_that_is_refused_alone_is_not(
+async def test_refused_heartbeat_of_one_device_does_not_lose_those_of_other_devices(
     desk: Desk, store: Store
 ) -> None:
     agents_there = await desk.brings_more_devices(3)
@@ -328,7 +328,7 @@ async def test_the_devices_of_one_turn_are_written_together_and_one_that_is_refu
     assert desk.counted.writes == 1 + len(agents_there)  # together, and then each alone
 
 
-async def test_a_connection_that_was_replaced_is_not_listened_to(desk: Desk) -> None:
+async def test_heartbeat_of_a_replaced_connection_is_ignored(desk: Desk) -> None:
     older = desk.link
     epoch = await desk.rows.write(open_session, desk.device_id, boot_id=BOOT, platform=None, at=2)
     desk.link = FakeLink(desk.device_id, epoch=epoch)
@@ -339,7 +339,7 @@ async def test_a_connection_that_was_replaced_is_not_listened_to(desk: Desk) -> 
     assert desk.heartbeats.last(desk.device_id) is not None
 
 
-async def test_a_device_that_beats_all_the_time_is_looked_at_once_a_second(desk: Desk) -> None:
+async def test_too_frequent_heartbeats_of_a_device_are_dropped_and_counted(desk: Desk) -> None:
     for n in range(3 * BEATS_AT_ONCE):
         await desk.happens(desk.beat("on_call" if n % 2 else "idle"))
     assert desk.counted.writes <= BEATS_AT_ONCE
@@ -377,7 +377,7 @@ async def _sends(desk: Desk, agent_id: AgentId, status: str = "idle", **told: An
     await desk.heartbeats.accept(agent_id, AgentBeat(agent_id=agent_id, status=status, **told))
 
 
-async def test_an_agent_without_a_device_is_online_until_its_heartbeats_stop(desk: Desk) -> None:
+async def test_agent_without_a_device_is_offline_after_missing_heartbeats(desk: Desk) -> None:
     planner = await _planner(desk)
     for _ in range(4):
         await _sends(desk, planner)
@@ -403,7 +403,7 @@ async def test_the_heartbeats_of_a_healthy_agent_are_written_twice_a_minute(desk
     assert desk.heartbeats.last(planner) == desk.now_ms
 
 
-async def test_an_agent_is_offline_once_if_its_last_heartbeat_is_too_old_after_a_restart(
+async def test_agent_with_an_outdated_heartbeat_is_offline_once_after_a_restart(
     desk: Desk, store: Store
 ) -> None:
     planner, spare = await _planner(desk), Desk(store, desk.agent, 1)
@@ -424,7 +424,7 @@ async def test_an_agent_is_offline_once_if_its_last_heartbeat_is_too_old_after_a
             assert (await _connectivity(desk, planner))[-2:] == ["online", "offline"]
 
 
-async def test_an_agent_that_sends_to_another_hub_is_not_silent(desk: Desk, store: Store) -> None:
+async def test_agent_with_heartbeats_at_another_hub_is_not_offline(desk: Desk, store: Store) -> None:
     planner, other = await _planner(desk), Desk(store, desk.agent, 1)
     other.clock = other.heartbeats._clock = desk.clock
     async with serving(other):
@@ -435,7 +435,7 @@ async def test_an_agent_that_sends_to_another_hub_is_not_silent(desk: Desk, stor
         assert (await _connectivity(desk, planner))[-1] == "online"
 
 
-async def test_an_agent_without_a_device_reports_that_it_is_busy(desk: Desk) -> None:
+async def test_busy_status_of_an_agent_without_a_device_counts_as_an_executing_run(desk: Desk) -> None:
     planner = await _planner(desk)
     for status, turns in (("busy", 1), ("busy", 1), ("idle", 0), ("processing", 1)):
         await _sends(desk, planner, status)
@@ -478,12 +478,14 @@ def read(status: str = "idle", *, usage_bytes: int = 100, **told: Any) -> tuple[
         ("waiting", None),
     ],
 )
-def test_a_status_is_an_availability_or_a_hint(status: str, availability: Availability | None) -> None:
+def test_heartbeat_status_is_read_as_the_agent_availability(
+    status: str, availability: Availability | None
+) -> None:
     report, doubts = read(status)
     assert (report.availability, report.is_online, report.error, doubts) == (availability, True, None, [])
 
 
-def test_an_agent_that_its_device_calls_offline_is_offline() -> None:
+def test_agent_reported_offline_by_the_device_is_offline() -> None:
     report, _ = read("offline")
     assert (report.is_online, report.availability) == (False, None)
 
@@ -501,7 +503,7 @@ def test_an_agent_that_its_device_calls_offline_is_offline() -> None:
         ("idle", "ERROR: broken\0pipe", "broken pipe"),
     ],
 )
-def test_an_error_is_a_word_with_its_reason_behind_it(
+def test_error_status_of_a_heartbeat_is_read_with_the_reason(
     status: str, detail: str | None, error: str | None
 ) -> None:
     assert read(status, state_detail=detail)[0].error == error
@@ -517,7 +519,7 @@ def test_an_error_is_a_word_with_its_reason_behind_it(
     ],
     ids=["untold", "told", "over", "never"],
 )
-def test_an_exhaustion_ends_when_its_device_says_and_within_a_month(
+def test_exhaustion_ends_at_the_reported_time_within_a_month(
     told: int | None, recovery_at: int | None, availability: Availability | None
 ) -> None:
     report, _ = read("exhausted", exhaust_reason="billing", recovery_at_ms=told)
@@ -535,6 +537,8 @@ def test_an_exhaustion_ends_when_its_device_says_and_within_a_month(
     ],
     ids=["status", "reason", "usage", "null"],
 )
-def test_what_is_not_understood_is_left_out_and_named(status: str, told: dict[str, Any], doubt: str) -> None:
+def test_invalid_heartbeat_field_is_ignored_and_reported(
+    status: str, told: dict[str, Any], doubt: str
+) -> None:
     report, doubts = read(status, **told)
     assert (doubts, report.usage, report.is_online) == ([doubt], None, True)

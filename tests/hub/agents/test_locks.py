@@ -119,7 +119,7 @@ def refused(response: Response) -> tuple[str, str]:
     return response.error.code, response.error.message
 
 
-async def test_a_device_takes_renews_and_releases_locks_for_its_agent(served: Served) -> None:
+async def test_device_takes_renews_lists_and_releases_locks_for_an_agent(served: Served) -> None:
     desk = served.desk()
     taken = (await desk.ask(Method.LOCKS_ACQUIRE, resources=["b", "a"], ttl_ms=5_000)).result
     assert taken is not None
@@ -134,7 +134,7 @@ async def test_a_device_takes_renews_and_releases_locks_for_its_agent(served: Se
     assert await served.bench.store.read(locks.list_locks) == []
 
 
-async def test_a_service_without_requests_rests_until_something_is_written(
+async def test_lock_service_without_requests_rests_until_a_database_write(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("hub.agents.locks.POLL_S", 0.2)
@@ -146,7 +146,7 @@ async def test_a_service_without_requests_rests_until_something_is_written(
         await until(lambda: not served.locks.is_resting)
 
 
-async def test_a_held_lock_is_refused_with_its_holder_and_its_end(served: Served) -> None:
+async def test_held_lock_is_refused_with_the_holder_and_a_retry_time(served: Served) -> None:
     await served.hold("mailbox")
     answer = await served.desk().ask(Method.LOCKS_ACQUIRE, resource="mailbox")
     code, told = refused(answer)
@@ -156,7 +156,7 @@ async def test_a_held_lock_is_refused_with_its_holder_and_its_end(served: Served
     assert answer.error.retry_after_ms is not None and answer.error.retry_after_ms <= FAR_MS
 
 
-async def test_who_waits_is_answered_when_the_lock_is_released_and_others_meanwhile(served: Served) -> None:
+async def test_waiting_lock_request_is_granted_on_release_without_blocking_others(served: Served) -> None:
     grant = await served.hold("mailbox")
     desk = served.desk()
     waits = desk.say(Method.LOCKS_ACQUIRE, resource="mailbox", wait_ms=60_000)
@@ -177,7 +177,7 @@ async def test_a_request_that_waits_too_long_gets_the_holder_of_the_lock(served:
     assert await served.bench.store.read(locks.list_lock_waits) == []
 
 
-async def test_the_lock_of_a_holder_whose_time_is_over_goes_to_who_waits(served: Served) -> None:
+async def test_expired_lock_is_granted_to_the_waiting_device(served: Served) -> None:
     await served.hold("mailbox")
     desk = served.desk()
     waits = desk.say(Method.LOCKS_ACQUIRE, resource="mailbox", wait_ms=60_000)
@@ -191,7 +191,7 @@ def end_all(c: sa.Connection) -> None:
     c.execute(sa.update(agent_locks).values(expires_at=1))
 
 
-async def test_what_a_device_waits_for_ends_with_its_connection_and_what_it_holds_does_not(
+async def test_lost_device_connection_ends_lock_waits_but_not_held_locks(
     served: Served,
 ) -> None:
     grant = await served.hold("mailbox")
@@ -207,7 +207,7 @@ async def test_what_a_device_waits_for_ends_with_its_connection_and_what_it_hold
     assert [lock.resource for lock in await served.bench.store.read(locks.list_locks)] == ["kept"]
 
 
-async def test_a_lock_that_comes_to_a_device_that_has_left_goes_on_to_the_next(served: Served) -> None:
+async def test_lock_released_to_a_lost_device_is_granted_to_the_next_device(served: Served) -> None:
     grant = await served.hold("mailbox")
     gone, there = served.desk(epoch=1), served.desk(epoch=2)
     gone.say(Method.LOCKS_ACQUIRE, resource="mailbox", wait_ms=60_000)
@@ -218,7 +218,7 @@ async def test_a_lock_that_comes_to_a_device_that_has_left_goes_on_to_the_next(s
     assert (await there.ask(Method.LOCKS_ACQUIRE, resource="mailbox")).error is None
 
 
-async def test_who_has_left_before_its_request_was_looked_at_does_not_wait(bench: Bench) -> None:
+async def test_lock_request_of_a_disconnected_device_is_not_queued(bench: Bench) -> None:
     served = Served(bench, is_connected=lambda link: link.epoch != 1)
     async with running(served):
         grant = await served.hold("mailbox")
@@ -230,7 +230,7 @@ async def test_who_has_left_before_its_request_was_looked_at_does_not_wait(bench
         assert (await there.ask(Method.LOCKS_ACQUIRE, resource="mailbox")).error is None
 
 
-async def test_a_device_waits_with_as_many_requests_as_it_may(served: Served) -> None:
+async def test_lock_request_beyond_a_limit_is_refused_and_counted(served: Served) -> None:
     await served.hold("mailbox")
     served.locks.waits_per_device = 1
     desk = served.desk()
@@ -262,7 +262,7 @@ async def test_a_lock_that_was_lost_is_neither_renewed_nor_released(served: Serv
         assert "device another has it under 2" in told
 
 
-async def test_a_run_that_ends_hands_its_lock_to_a_device_that_waits(served: Served) -> None:
+async def test_lock_of_a_finished_run_is_granted_to_a_waiting_device(served: Served) -> None:
     bench = served.bench
     desk = served.desk()
     run = await bench.store.write(
@@ -292,7 +292,7 @@ async def test_a_run_that_ends_hands_its_lock_to_a_device_that_waits(served: Ser
     assert (await desk.answer(waits)).error is None
 
 
-async def test_waits_that_a_hub_left_behind_are_forgotten_when_it_starts_again(bench: Bench) -> None:
+async def test_lock_waits_of_an_earlier_hub_start_are_deleted_on_start(bench: Bench) -> None:
     served = Served(bench)
     await served.hold("mailbox")
     wanted = locks.LockRequest(

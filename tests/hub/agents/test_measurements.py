@@ -119,7 +119,7 @@ async def test_reported_samples_are_returned_step_by_step(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("at_once", [1, 3, 500])
-async def test_an_answer_does_not_depend_on_how_much_is_read_at_once(
+async def test_chart_is_independent_of_the_read_batch_size(
     bench: Bench, at_once: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begin = bench.now - 30 * MINUTE_MS
@@ -130,7 +130,7 @@ async def test_an_answer_does_not_depend_on_how_much_is_read_at_once(
     assert [point.value for point in chart.lines[0].points] == [*of_steps, None]
 
 
-async def test_a_percentile_tells_how_far_it_may_be_off(bench: Bench) -> None:
+async def test_percentile_chart_reports_the_possible_error(bench: Bench) -> None:
     await bench.report(*(sample(n, type=HISTOGRAM) for n in range(1, 101)))
     chart = await bench.ask(aggregate="p95", until=bench.now + HOUR_MS)
     assert chart.error is not None and chart.error < 0.01
@@ -152,7 +152,7 @@ async def test_a_clock_slightly_ahead_is_tolerated_and_one_further_ahead_is_refu
         await bench.report(sample(at_ms=bench.now + 61_000))
 
 
-async def test_a_report_with_one_bad_sample_leaves_nothing_behind(bench: Bench) -> None:
+async def test_report_with_one_invalid_sample_stores_no_sample(bench: Bench) -> None:
     with pytest.raises(
         CodedError,
         check=coded(ErrorCode.UNKNOWN_AGENT),
@@ -182,16 +182,14 @@ async def test_a_report_with_one_bad_sample_leaves_nothing_behind(bench: Bench) 
         ({"at_ms": 1}, r"older than the 90 days .*metric_hours_days"),
     ],
 )
-async def test_a_sample_that_cannot_be_kept_is_refused_by_its_place(
+async def test_invalid_sample_is_refused_with_the_index(
     bench: Bench, about: dict[str, Any], words: str
 ) -> None:
     with pytest.raises(CodedError, check=coded(ErrorCode.BAD_PARAMS), match=rf"samples\[0\].*{words}"):
         await bench.report(sample(**about))
 
 
-async def test_a_limit_that_was_reached_is_counted_by_its_name(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_reached_metric_limit_is_counted_by_name(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"SERIES": SeriesLimits(per_agent=1), "POINTS": 5, "BUCKETS": 100}.items():
         monkeypatch.setattr(measuring, name, value)
     await bench.report(sample())
@@ -225,7 +223,7 @@ async def test_a_device_that_reports_too_often_gets_the_time_of_the_next_report(
     assert await bench.report(sample())
 
 
-async def test_what_agents_do_is_measured_every_quarter_of_a_minute(bench: Bench) -> None:
+async def test_ended_runs_are_measured_every_quarter_of_a_minute(bench: Bench) -> None:
     async def runs() -> float | None:
         with anyio.fail_after(10):
             while not bench.clock.sleeping:  # what the database does takes real time
@@ -244,7 +242,7 @@ async def test_what_agents_do_is_measured_every_quarter_of_a_minute(bench: Bench
         services.cancel_scope.cancel()
 
 
-async def test_all_that_is_left_to_measure_is_measured_in_one_go_with_pauses(bench: Bench) -> None:
+async def test_all_unmeasured_work_is_measured_in_one_call_with_pauses(bench: Bench) -> None:
     def fill(c: sa.Connection) -> None:
         for n in range(measurements.AT_ONCE + 1):
             cancelled_run(c, f"r-{n}", bench.now)
@@ -273,7 +271,7 @@ def cancelled_run(c: sa.Connection, id: str, at: int) -> None:
 
 
 @ON_BOTH
-async def test_the_hub_as_a_whole_has_gaps_where_no_node_ran_and_zeros_where_nothing_happened(
+async def test_hub_metrics_have_gaps_without_a_running_node_and_zeros_without_work(
     bench: Bench,
 ) -> None:
     def end_two_runs(c: sa.Connection) -> None:
@@ -310,7 +308,7 @@ async def test_a_node_is_sampled_once_in_five_minutes(bench: Bench) -> None:
     assert [bucket.n for bucket in found] == [1, 1, 1]
 
 
-async def test_figures_of_the_hub_without_room_are_counted(
+async def test_hub_metric_series_beyond_the_limit_are_dropped_and_counted(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(measurements, "MOST_OF_HUB", 1)
@@ -322,7 +320,7 @@ async def test_figures_of_the_hub_without_room_are_counted(
 
 
 @ON_BOTH
-async def test_work_is_summed_over_the_nodes_of_a_database_and_each_nodes_load_is_its_own(
+async def test_work_is_summed_over_all_nodes_and_load_is_measured_per_node(
     bench: Bench,
 ) -> None:
     east, west = bench.node("east", lags=(0.2, 0.1)), bench.node("west", lags=(0.01, 0.02))
@@ -349,7 +347,7 @@ async def test_work_is_summed_over_the_nodes_of_a_database_and_each_nodes_load_i
     assert by_hour["hub.node_lag_seconds east"].plan.aggregate == "max"
 
 
-async def test_a_month_of_the_hub_is_read_from_as_many_rows_however_much_happened(bench: Bench) -> None:
+async def test_monthly_hub_chart_reads_the_same_row_count_for_any_number_of_runs(bench: Bench) -> None:
     await bench.measurements.measure_node()
     begin = bench.now - 30 * 24 * HOUR_MS
 
@@ -450,19 +448,19 @@ PLANS: dict[str, tuple[MetricType, dict[str, Any], dict[str, Any]]] = {
 
 
 @each("case", PLANS)
-def test_the_steps_of_an_answer_suit_its_range_and_its_metric(case: str) -> None:
+def test_chart_step_is_planned_by_range_and_metric_type(case: str) -> None:
     type, asked, expected = PLANS[case]
     found = planned(type, **asked)
     assert ({name: getattr(found, name) for name in expected}, found.points <= 121) == (expected, True)
 
 
 @each("aggregate", ["p101", "p", "p-1", "p99.9999"])
-def test_what_is_no_percentile_is_refused(aggregate: str) -> None:
+def test_invalid_percentile_aggregate_is_refused(aggregate: str) -> None:
     with pytest.raises(CodedError, check=coded(ErrorCode.BAD_PARAMS), match="percentile as p95"):
         planned(HISTOGRAM, aggregate=aggregate)
 
 
-def test_a_period_older_than_minutes_is_returned_by_the_hour() -> None:
+def test_chart_older_than_minute_retention_has_hourly_steps() -> None:
     assert planned(since=MINUTES_FROM - HOUR_MS, until=MINUTES_FROM).size_ms == HOUR_MS
     with pytest.raises(
         CodedError, check=coded(ErrorCode.BAD_PARAMS), match=r"metric_minutes_days.*whole hours"
@@ -485,7 +483,7 @@ def test_a_period_older_than_minutes_is_returned_by_the_hour() -> None:
     ],
     ids=["step", "empty", "before-time", "ahead", "percentile", "word"],
 )
-def test_a_question_that_makes_no_sense_is_refused_with_what_would(asked: dict[str, Any], words: str) -> None:
+def test_invalid_metric_query_is_refused_with_the_valid_choices(asked: dict[str, Any], words: str) -> None:
     with pytest.raises(CodedError, check=coded(ErrorCode.BAD_PARAMS), match=words.replace("(", "\\(")):
         planned(COUNTER, **asked)
 
@@ -500,7 +498,7 @@ def test_more_points_than_an_answer_may_have_are_refused_with_a_step_that_would_
         planned(step_ms=HOUR_MS, points=100, lines=6)
 
 
-def test_steps_are_added_up_and_one_without_samples_says_so() -> None:
+def test_chart_sums_samples_per_step_and_marks_steps_without_samples() -> None:
     asked = planned(since=NOON - 3 * HOUR_MS, step_ms=HOUR_MS)
     rows = (bucket(NOON - 3 * HOUR_MS, 1, 2), bucket(NOON - 3 * HOUR_MS, 3), bucket(NOON - HOUR_MS, 10))
     (line,) = told(asked, *rows).lines
@@ -523,15 +521,13 @@ def test_steps_are_added_up_and_one_without_samples_says_so() -> None:
     ],
     ids=lambda of: str(of),
 )
-def test_each_aggregate_is_of_all_buckets_of_its_step(
-    type: MetricType, aggregate: str, expected: float
-) -> None:
+def test_aggregate_covers_all_buckets_of_the_step(type: MetricType, aggregate: str, expected: float) -> None:
     asked = planned(type, since=NOON - HOUR_MS, step_ms=HOUR_MS, aggregate=aggregate)
     rows = (bucket(NOON - HOUR_MS, 8, 3, last_at=NOON - 1), bucket(NOON - HOUR_MS, 1, last_at=NOON - 2))
     assert values(asked, *rows) == [pytest.approx(expected)]
 
 
-def test_the_rate_of_a_step_that_is_not_over_is_of_the_time_that_has_passed() -> None:
+def test_rate_of_an_unfinished_step_is_calculated_over_the_elapsed_time() -> None:
     asked = planned(since=NOON, until=NOON + HOUR_MS, step_ms=HOUR_MS, aggregate="rate")
     (line,) = told(asked, bucket(NOON, 60), now=NOON + MINUTE_MS).lines
     assert line.points[0].value == line.whole == 1
@@ -546,7 +542,7 @@ def test_values_of_a_tag_are_separate_lines() -> None:
     assert [(line.tag, line.whole) for line in found] == [("", 1), ("x", 2), ("y", 1)]
 
 
-def test_series_with_a_tag_are_chosen_whatever_else_they_have() -> None:
+def test_series_are_chosen_by_tag_regardless_of_other_tags() -> None:
     rows = [series("a", kind="x", disk="1"), series("b", kind="x"), series("c", kind="y")]
     assert chosen(rows, Question(name="load", tags={"kind": "x"})).keys() == {"a", "b"}
     with pytest.raises(

@@ -73,7 +73,7 @@ async def house(store: Store) -> House:
     return house
 
 
-async def test_a_move_of_an_agent_comes_to_its_device_alone(house: House) -> None:
+async def test_agent_moved_event_is_sent_only_to_the_device_of_the_agent(house: House) -> None:
     laptop = await house.connect("laptop", "agent.moved")
     phone = await house.connect("phone", "agent.moved")
     agent = await house.agent()
@@ -87,7 +87,7 @@ async def test_a_move_of_an_agent_comes_to_its_device_alone(house: House) -> Non
         assert await house.heard(phone) == []
 
 
-async def test_a_move_of_a_run_comes_with_its_agent(house: House, store: Store) -> None:
+async def test_run_moved_event_includes_the_agent_id(house: House, store: Store) -> None:
     laptop = await house.connect("laptop", "run.*")
     agent = await house.agent()
     run = await store.write(
@@ -100,7 +100,7 @@ async def test_a_move_of_a_run_comes_with_its_agent(house: House, store: Store) 
     assert event.data == {"run_id": "r-1", "agent_id": agent.id, "state": "RUNNING", "at_ms": AT}
 
 
-async def test_what_happens_on_a_board_comes_to_every_device_of_its_user(house: House, store: Store) -> None:
+async def test_board_event_is_sent_to_every_subscribed_device_of_the_user(house: House, store: Store) -> None:
     board = await store.write(
         boards.create_board, id=BoardId("b-1"), user_id=UserId("me"), name="roses", at=AT, actor="hub"
     )
@@ -117,9 +117,7 @@ async def test_what_happens_on_a_board_comes_to_every_device_of_its_user(house: 
         assert await house.heard(deaf) == await house.heard(strange) == []
 
 
-async def test_what_becomes_of_a_question_comes_to_every_device_of_its_person(
-    house: House, store: Store
-) -> None:
+async def test_question_moved_event_is_sent_to_every_device_of_the_user(house: House, store: Store) -> None:
     at = {"created_at": AT, "expires_at": AT + 1}
     row = {"id": "q", "user_id": "me", "actor": "hub", "content": "?", "trace_id": "t", "state": "open"}
     await store.write(lambda c: c.execute(sa.insert(metadata.tables["questions"]), row | at))
@@ -135,7 +133,7 @@ async def test_what_becomes_of_a_question_comes_to_every_device_of_its_person(
             )
 
 
-async def test_what_the_log_only_counted_is_a_gap(house: House) -> None:
+async def test_suppressed_log_entries_are_a_gap_in_event_numbers(house: House) -> None:
     laptop = await house.connect("laptop", "*")
     agent = await house.agent()
     async with served(house.hearers.events, house.news):
@@ -146,7 +144,7 @@ async def test_what_the_log_only_counted_is_a_gap(house: House) -> None:
         assert [event.seq for event in await house.heard(laptop)] == [1, 3]
 
 
-async def test_what_fell_out_of_the_log_is_a_gap(store: Store) -> None:
+async def test_entries_dropped_from_the_log_are_a_gap_in_event_numbers(store: Store) -> None:
     house = House(store, entries=4)
     await house.open()
     laptop = await house.connect("laptop", "run.moved", "agent.moved")
@@ -157,7 +155,7 @@ async def test_what_fell_out_of_the_log_is_a_gap(store: Store) -> None:
         assert [event.seq for event in await house.heard(laptop)] == [3, 4, 5, 6]
 
 
-async def test_a_database_that_does_not_answer_is_a_gap_and_no_end(house: House) -> None:
+async def test_database_failure_is_a_gap_in_event_numbers_and_events_continue(house: House) -> None:
     class Broken:
         is_broken = True
 

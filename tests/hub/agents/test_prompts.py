@@ -19,11 +19,11 @@ VALUES = {"project": "Apollo", "depth": 3, "deep": True, "tags": ["a", "b"], "ag
         ("a { brace } and }} stay", "a { brace } and }} stay"),
     ],
 )
-def test_a_variable_is_replaced_by_its_value_and_other_text_stays(prompt: str, said: str) -> None:
+def test_prompt_variable_is_replaced_by_the_value_and_other_text_is_unchanged(prompt: str, said: str) -> None:
     assert rendered(prompt, VALUES) == said
 
 
-def test_a_value_that_looks_like_a_variable_is_not_read_again() -> None:
+def test_variable_syntax_in_a_prompt_value_is_not_expanded() -> None:
     assert rendered("{{ a }}", {"a": "{{ b }}", "b": "no"}) == "{{ b }}"
 
 
@@ -36,7 +36,9 @@ def test_a_value_that_looks_like_a_variable_is_not_read_again() -> None:
         ("{{ a | upper }}", ("opens no variable",)),
     ],
 )
-def test_what_cannot_be_said_is_named_with_what_is_known(prompt: str, words: tuple[str, ...]) -> None:
+def test_prompt_error_names_the_unknown_variable_and_the_known_ones(
+    prompt: str, words: tuple[str, ...]
+) -> None:
     with pytest.raises(BadPrompt) as refused:
         rendered(prompt, VALUES)
     assert [word for word in words if word not in str(refused.value)] == []
@@ -46,7 +48,7 @@ def test_every_problem_is_reported_once() -> None:
     assert (len(problems_in("{{ a }} {{ b }} {{ a }}", {})), problems_in("{{ whatever }}", None)) == (2, [])
 
 
-def test_a_prompt_may_name_the_configuration_and_what_the_hub_knows() -> None:
+def test_prompt_variables_include_configuration_and_hub_values() -> None:
     template = WrittenTemplate(name="t", default_configuration={"depth": 1, "project": "x"})
     setup = Setup(
         name="notes",

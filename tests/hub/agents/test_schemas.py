@@ -29,7 +29,7 @@ def nested(levels: int) -> dict[str, Any]:
     return found
 
 
-def test_what_keeps_to_the_schema_has_no_problems() -> None:
+def test_configuration_valid_by_the_schema_has_no_problems() -> None:
     check_schema(SCHEMA, {"depth": 2})
     good = {"project": "apollo", "depth": 9, "mode": "fast", "tags": ["ab", "cd"], "owner": None}
     assert (problems_in(SCHEMA, good), problems_in({}, {"anything": [1]})) == ([], [])
@@ -53,17 +53,17 @@ def test_what_keeps_to_the_schema_has_no_problems() -> None:
         ({"project": "a", "x": 1}, "$: there is no key x; known are depth, mode, owner, project, tags"),
     ],
 )
-def test_a_problem_is_reported_with_its_path_and_the_expected_value(
+def test_schema_problem_is_reported_with_path_and_expected_value(
     configuration: dict[str, Any], told: str
 ) -> None:
     assert problems_in(SCHEMA, configuration) == [told]
 
 
-def test_a_value_is_never_repeated() -> None:
+def test_schema_problems_do_not_repeat_configuration_values() -> None:
     assert "s3cret" not in str(problems_in(SCHEMA, {"project": "S3CRET s3cret", "mode": "s3cret"}))
 
 
-def test_of_many_problems_the_first_are_reported() -> None:
+def test_schema_problems_beyond_the_limit_are_summarized_by_count() -> None:
     told = problems_in({"additionalProperties": {"type": "string"}}, {f"k{n:02}": n for n in range(30)})
     assert (len(told), told[-1]) == (MOST_PROBLEMS + 1, f"and {30 - MOST_PROBLEMS} more")
 
@@ -88,19 +88,19 @@ def test_of_many_problems_the_first_are_reported() -> None:
         ({"description": "x" * 70_000}, ("65,536 bytes",)),
     ],
 )
-def test_a_schema_that_cannot_be_asked_is_refused(schema: dict[str, Any], words: tuple[str, ...]) -> None:
+def test_unsupported_configuration_schema_is_refused(schema: dict[str, Any], words: tuple[str, ...]) -> None:
     with pytest.raises(BadSchema) as refused:
         check_schema(schema, {})
     assert [word for word in ("configuration_schema", *words) if word not in str(refused.value)] == []
 
 
-def test_a_schema_that_unfolds_without_end_is_refused_at_once() -> None:
+def test_exponentially_unfolding_schema_is_refused() -> None:
     blown = {f"a{n}": {"allOf": [{"$ref": f"#/$defs/a{n + 1}"}] * 10} for n in range(30)}
     with pytest.raises(BadSchema, match="10,000 parts"):
         check_schema({"$ref": "#/$defs/a0", "$defs": {**blown, "a30": {"type": "string"}}}, {})
 
 
-def test_a_pattern_takes_no_longer_than_the_text_is_long() -> None:
+def test_schema_pattern_runs_without_exponential_backtracking() -> None:
     schema = {"properties": {"a": {"pattern": "^(a+)+$"}}}
     check_schema(schema, {})
     assert problems_in(schema, {"a": "a" * 400 + "!"}) == ['$.a: must match "^(a+)+$"']
@@ -110,7 +110,7 @@ def test_a_pattern_takes_no_longer_than_the_text_is_long() -> None:
     ("pattern", "text", "fits"),
     [("b+", "abc", True), ("^b", "ab", False), ("^b", "ba", True), ("a$", "ab", False), ("b$", "ab", True)],
 )
-def test_a_pattern_is_looked_for_in_the_whole_text(pattern: str, text: str, *, fits: bool) -> None:
+def test_schema_pattern_matches_anywhere_in_the_text(pattern: str, text: str, *, fits: bool) -> None:
     assert (problems_in({"properties": {"a": {"pattern": pattern}}}, {"a": text}) == []) == fits
 
 
@@ -124,7 +124,7 @@ def test_elements_that_json_schema_counts_as_equal_are_duplicates(
     assert (problems_in({"properties": {"a": {"uniqueItems": True}}}, {"a": values}) == []) == are_unique
 
 
-def test_defaults_may_leave_out_what_agents_add_but_not_be_wrong() -> None:
+def test_default_configuration_may_be_incomplete_but_not_invalid() -> None:
     check_schema(SCHEMA, {})
     with pytest.raises(BadSchema, match=r"default_configuration: \$\.depth"):
         check_schema(SCHEMA, {"depth": "deep"})

@@ -18,7 +18,7 @@ def test_every_value_and_column_of_a_seed_is_in_the_document() -> None:
     assert [name for names in SEED_NAMES.values() for name in names if f"| `{name}` |" not in written] == []
 
 
-def test_a_column_of_a_vocabulary_is_stored_in_columns_that_exist() -> None:
+def test_vocabulary_columns_refer_to_existing_database_columns() -> None:
     columns = [column for tables in TABLES.values() for table in tables for column in table.columns]
     assert [column.name for column in columns if not COLUMNS.issuperset(column.lives.split())] == []
     assert [column.name for column in columns if not (column.lives and column.note and column.written)] == []
@@ -33,7 +33,7 @@ def test_every_status_column_can_be_written(vocabulary: Vocabulary) -> None:
 
 
 @each("vocabulary", Vocabulary)
-def test_what_is_not_written_here_is_refused_with_where_it_is(vocabulary: Vocabulary) -> None:
+def test_write_to_a_read_only_column_is_refused_with_the_proper_place(vocabulary: Vocabulary) -> None:
     for column, written in columns_of(vocabulary).items():
         if column not in writable(vocabulary):
             with pytest.raises(BadWrite) as refused:

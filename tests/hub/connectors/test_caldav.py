@@ -37,7 +37,7 @@ async def home(radicale: Radicale, user: str) -> AsyncIterator[Rig]:
         yield made
 
 
-async def test_the_calendars_are_found_from_the_server_s_address_the_home_s_and_their_own(
+async def test_calendars_are_discovered_from_server_home_or_calendar_address(
     user: str, radicale: Radicale, home: Rig
 ) -> None:
     radicale.put(user, "work", "a", "SUMMARY:Pay")
@@ -54,7 +54,7 @@ async def test_the_calendars_are_found_from_the_server_s_address_the_home_s_and_
     assert (await home.open().check()).detail == f"calendars: {user}/garden"
 
 
-async def test_only_changes_are_listed(user: str, radicale: Radicale, home: Rig) -> None:
+async def test_caldav_run_lists_only_changed_objects(user: str, radicale: Radicale, home: Rig) -> None:
     for name in "abc":
         radicale.put(user, "work", name, f"SUMMARY:{name}")
     cursor, before = await home.run()
@@ -70,7 +70,7 @@ async def test_only_changes_are_listed(user: str, radicale: Radicale, home: Rig)
     assert (await home.run(cursor))[1] == {}
 
 
-async def test_a_token_that_the_server_does_not_know_any_more_loses_nothing(
+async def test_unknown_sync_token_lists_the_calendar_again_without_loss(
     user: str, radicale: Radicale, home: Rig
 ) -> None:
     radicale.make_calendar(user, "garden")
@@ -90,7 +90,7 @@ async def test_a_token_that_the_server_does_not_know_any_more_loses_nothing(
 @pytest.mark.parametrize(
     "cursor", [{}, {"calendars": 7}, {"calendars": {"x": {"token": 1}}}, {"history": "9"}]
 )
-async def test_a_cursor_of_another_release_is_lost(home: Rig, cursor: dict[str, Any]) -> None:
+async def test_caldav_cursor_of_another_release_is_lost(home: Rig, cursor: dict[str, Any]) -> None:
     with pytest.raises(CursorLost):
         await home.run(cursor)
 
@@ -106,7 +106,9 @@ async def test_objects_done_before_the_first_reading_are_left_out_and_later_ones
     assert set((await home.run(cursor))[1]) == {"new"}
 
 
-async def test_events_are_listed_when_they_enter_the_window(user: str, radicale: Radicale, home: Rig) -> None:
+async def test_calendar_events_are_listed_on_entering_the_window(
+    user: str, radicale: Radicale, home: Rig
+) -> None:
     for name, days in (("past", -30.0), ("soon", 5.0), ("later", 40.0)):
         radicale.put(user, "work", name, f"SUMMARY:{name}", f"DTSTART:{home.day(days)}", kind="VEVENT")
     cursor, found = await home.run(window_days=20)
@@ -122,7 +124,9 @@ async def test_events_are_listed_when_they_enter_the_window(user: str, radicale:
     assert set(found) == {"far"}
 
 
-async def test_a_filter_names_calendars_and_kinds(user: str, radicale: Radicale, home: Rig) -> None:
+async def test_caldav_filter_selects_calendars_and_kinds_by_name(
+    user: str, radicale: Radicale, home: Rig
+) -> None:
     radicale.make_calendar(user, "garden")
     radicale.put(user, "garden", "g", "SUMMARY:g")
     radicale.put(user, "work", "t", "SUMMARY:t")
@@ -137,19 +141,19 @@ async def test_a_filter_names_calendars_and_kinds(user: str, radicale: Radicale,
         await home.run(calendars=["wrok"])
 
 
-async def test_more_objects_than_fit_on_a_page_are_all_listed(radicale: Radicale, home: Rig) -> None:
+async def test_caldav_objects_beyond_one_page_are_all_listed(radicale: Radicale, home: Rig) -> None:
     for number in range(PAGE + 1):
         radicale.put(home.settings.username, "work", f"t{number}", f"SUMMARY:t{number}")
     assert len((await home.run())[1]) == PAGE + 1
 
 
-async def test_a_password_that_is_wrong_wants_a_person(radicale: Radicale, home: Rig) -> None:
+async def test_wrong_caldav_password_requires_a_sign_in(radicale: Radicale, home: Rig) -> None:
     home.password = "another"
     with pytest.raises(SignInNeeded):
         await home.run()
 
 
-async def test_an_address_without_a_calendar_has_to_be_corrected(radicale: Radicale) -> None:
+async def test_address_without_a_calendar_is_misconfigured(radicale: Radicale) -> None:
     user = radicale.fresh_user()
     async with rig(radicale.url, user) as nobody:
         with pytest.raises(Misconfigured, match="there is no calendar there"):
@@ -170,7 +174,7 @@ async def test_an_address_without_a_calendar_has_to_be_corrected(radicale: Radic
         {"usrename": "a"},
     ],
 )
-def test_settings_that_cannot_be_meant_are_refused(wrong: Mapping[str, str]) -> None:
+def test_invalid_caldav_settings_are_refused(wrong: Mapping[str, str]) -> None:
     with pytest.raises(ValidationError):
         CalDavSettings.model_validate({"url": "https://dav.example.org", "username": "ana"} | dict(wrong))
 
@@ -220,7 +224,7 @@ BOMB = '<!DOCTYPE x [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;">]><multistatus xmlns=
     [BOMB, "<html>", '<multistatus xmlns="DAV:"><resp', "", "<a>" * 100 + "</a>" * 100, "<html></html>"],
     ids=["entities", "a page", "cut off", "nothing", "deep", "another document"],
 )
-async def test_an_answer_that_is_none_is_a_passing_error(body: str) -> None:
+async def test_invalid_caldav_answer_is_a_transient_failure(body: str) -> None:
     assert isinstance(await failure_of(Script(propfind=Response(body, 207))), Unavailable)
 
 
@@ -235,7 +239,7 @@ def test_caldav_object_with_the_path_of_a_file_is_not_read_from_disk(tmp_path: P
     assert caldav.read_metadata(str(file)).title == ""
 
 
-async def test_a_password_goes_to_the_address_of_the_settings_alone() -> None:
+async def test_caldav_password_is_not_sent_to_a_redirected_or_foreign_address() -> None:
     away = Response("", 301, headers={"location": "https://evil.example/cal/"})
     failure = await failure_of(Script(propfind=away))
     assert isinstance(failure, Misconfigured) and "evil.example" in str(failure)
@@ -248,7 +252,7 @@ async def test_a_server_without_sync_tokens_is_reported() -> None:
     assert "does not list changes" in str(await failure_of(Script(propfind=multistatus(bare))))
 
 
-async def test_a_list_of_changes_that_is_cut_short_is_gone_on_with() -> None:
+async def test_truncated_caldav_change_list_is_continued_with_the_new_token() -> None:
     part = "<response><href>/cal/</href><status>HTTP/1.1 507 Insufficient Storage</status></response>"
     script = Script(sync_collection=multistatus(f"{part}<sync-token>t2</sync-token>"))
     async with serving(script) as url, rig(url, "ana") as made:
@@ -261,7 +265,7 @@ async def test_a_list_of_changes_that_is_cut_short_is_gone_on_with() -> None:
     assert cursor is not None
 
 
-async def test_what_is_no_calendar_costs_the_others_nothing() -> None:
+async def test_invalid_caldav_object_leaves_the_other_objects_readable() -> None:
     objects = "".join(
         response(f"/cal/{number}", f"<getetag>{number}</getetag><C:calendar-data>{data}</C:calendar-data>")
         for number, data in enumerate(
@@ -285,7 +289,7 @@ async def test_what_is_no_calendar_costs_the_others_nothing() -> None:
 
 @pytest.mark.parametrize("status", ["507 Insufficient Storage", "503 Service Unavailable"])
 @pytest.mark.parametrize("kind", ["calendar_query", "calendar_multiget"])
-async def test_what_a_server_leaves_out_for_now_is_asked_for_again(status: str, kind: str) -> None:
+async def test_caldav_object_omitted_by_the_server_makes_the_run_unavailable(status: str, kind: str) -> None:
     left_out = f"<response><href>/cal/b</href><status>HTTP/1.1 {status}</status></response>"
     whole = multistatus(response("/cal/a", "<getetag>1</getetag>"))
     script = Script(**({"calendar_query": whole} | {kind: multistatus(left_out)}))
@@ -298,7 +302,7 @@ def test_an_answer_in_an_unknown_encoding_is_a_passing_error(body: bytes) -> Non
         caldav.multistatus(body)
 
 
-async def test_an_event_without_an_end_is_an_event(user: str, radicale: Radicale, home: Rig) -> None:
+async def test_event_that_ends_in_the_year_9999_is_listed(user: str, radicale: Radicale, home: Rig) -> None:
     cursor, _ = await home.run()
     lines = (f"DTSTART:{home.day(2)}", "DTEND:99991231T235959Z")
     radicale.put(user, "work", "e", "SUMMARY:for ever", *lines, kind="VEVENT")

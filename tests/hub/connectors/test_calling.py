@@ -118,7 +118,7 @@ async def bench(
         yield Bench(provider, base, client, tokens, judge)
 
 
-async def test_an_answer_comes_with_a_token_and_its_headers_in_small_letters() -> None:
+async def test_provider_call_sends_a_token_and_returns_lower_case_headers() -> None:
     async with bench(Response(b"{}", headers={"X-Odd": "1"}), tokens=Renewed()) as here:
         answer = await here.ask(params={"q": "a b"})
     assert (answer.status, answer.headers["x-odd"], answer.json()) == (200, "1", {})
@@ -128,7 +128,7 @@ async def test_an_answer_comes_with_a_token_and_its_headers_in_small_letters() -
 @each(
     "url", ["http://127.0.0.1:1/x", "http://localhost/x", "http://a@127.0.0.1/x", "ftp://127.0.0.1/", "x", ""]
 )
-async def test_nothing_is_sent_to_an_address_that_is_not_the_providers(url: str) -> None:
+async def test_request_to_a_foreign_origin_is_not_sent(url: str) -> None:
     async with bench(tokens=Renewed()) as here:
         with pytest.raises(Misconfigured, match="nothing was sent"):
             await here.caller.ask("GET", url)
@@ -143,7 +143,7 @@ async def test_a_refused_token_is_renewed_once_and_then_a_person_has_to_sign_in(
     assert here.provider.tokens == ["t1", "t2", "t2", "t3"]
 
 
-async def test_a_character_that_a_service_cut_in_half_hides_nothing_else() -> None:
+async def test_half_surrogate_in_a_json_answer_is_replaced() -> None:
     cut = Response(rb'{"title": "cut \ud83d", "next": "\ud83d\ude00 \\ud83d"}', headers=JSON)
     async with bench(cut) as here:
         found = (await here.ask(expects_json=True)).json()
@@ -160,7 +160,7 @@ UNREADABLE = (
 
 
 @each("odd", [*(Response(status_code=status) for status in (408, 425, 500, 502, 503, 504)), *UNREADABLE])
-async def test_a_passing_error_or_an_answer_of_something_in_between_is_asked_again(odd: Response) -> None:
+async def test_transient_error_or_proxy_answer_is_retried(odd: Response) -> None:
     async with bench(odd, OK) as here:
         assert (await here.ask(expects_json=True)).json() == {"a": 1}
     assert len(here.provider.asked) == 2
@@ -176,7 +176,7 @@ async def test_a_passing_error_or_an_answer_of_something_in_between_is_asked_aga
         (Response(b"x" * 100), MessageUnreadable, 1),
     ],
 )
-async def test_only_what_another_try_may_change_is_tried_again_and_given_up_after_four_tries(
+async def test_only_transient_provider_failures_are_retried_up_to_four_tries(
     answer: Response, failure: type[ConnectorFailure], tries: int
 ) -> None:
     async with bench(answer, max_answer_bytes=99) as here:
@@ -185,7 +185,7 @@ async def test_only_what_another_try_may_change_is_tried_again_and_given_up_afte
     assert len(here.provider.asked) == tries
 
 
-async def test_a_short_wait_that_is_asked_for_is_waited() -> None:
+async def test_short_retry_after_is_waited_within_the_run() -> None:
     async with bench(Response(status_code=429, headers={"Retry-After": "20"}), OK) as here:
         began = here.clock.now()
         assert (await here.ask()).json() == {"a": 1}
@@ -193,7 +193,7 @@ async def test_a_short_wait_that_is_asked_for_is_waited() -> None:
 
 
 @pytest.mark.parametrize("as_date", [False, True], ids=["seconds", "a date"])
-async def test_a_long_wait_ends_the_run_with_when_it_is_over(as_date: bool) -> None:
+async def test_long_retry_after_ends_the_run_with_the_retry_time(as_date: bool) -> None:
     at = FakeClock().now() + timedelta(seconds=120)
     told = format_datetime(at, usegmt=True) if as_date else "120"
     async with bench(Response(status_code=429, headers={"Retry-After": told})) as here:
@@ -205,14 +205,14 @@ async def test_a_long_wait_ends_the_run_with_when_it_is_over(as_date: bool) -> N
     assert len(here.provider.asked) == 1
 
 
-async def test_a_cookie_of_one_account_is_not_shown_for_another() -> None:
+async def test_provider_cookies_are_not_sent_back() -> None:
     async with bench(Response(b"{}", headers={"set-cookie": "who=ana; Path=/"})) as here:
         await here.ask()
         await here.ask()
     assert ["cookie" in request.headers for request in here.provider.asked] == [False, False]
 
 
-async def test_what_a_status_means_at_its_provider_goes_first() -> None:
+async def test_provider_specific_judgement_of_a_status_has_precedence() -> None:
     async with bench(Response(status_code=403), judge=lambda answer: QuotaSpent("the day is spent")) as here:
         with pytest.raises(QuotaSpent):
             await here.ask()
@@ -226,7 +226,7 @@ def test_an_address_is_compared_by_scheme_host_and_port() -> None:
     )
 
 
-async def test_a_bucket_lets_a_burst_through_and_then_keeps_to_its_rate() -> None:
+async def test_throttle_allows_a_burst_and_then_the_steady_rate() -> None:
     clock = FakeClock()
     throttle = Throttle(Quota(units_per_min=75, at_once=2), clock)  # 80 %: one a second, six at once
     times: list[float] = []
@@ -243,7 +243,7 @@ async def test_a_bucket_lets_a_burst_through_and_then_keeps_to_its_rate() -> Non
     assert waits == [0.0] * 6 + [pytest.approx(number) for number in (1.0, 2.0, 3.0, 4.0)]
 
 
-async def test_no_more_than_so_many_ask_at_once() -> None:
+async def test_throttle_limits_concurrent_requests() -> None:
     throttle = Throttle(Quota(at_once=2), FakeClock())
     inside: list[int] = []
     most = 0
@@ -262,7 +262,7 @@ async def test_no_more_than_so_many_ask_at_once() -> None:
     assert most == 2
 
 
-async def test_a_requested_wait_holds_up_the_other_requests() -> None:
+async def test_throttle_hold_delays_all_requests() -> None:
     clock = FakeClock()
     throttle = Throttle(Quota(), clock)
     throttle.hold(PATIENCE_S)

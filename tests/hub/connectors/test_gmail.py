@@ -54,7 +54,7 @@ def one_mail(fake: FakeGmail, raw: bytes | None = None) -> None:
     fake.deliver(raw or plain("Invoice 1"), START - HOUR)
 
 
-async def test_a_head_has_what_a_filter_looks_at(fake: FakeGmail, here: Rig) -> None:
+async def test_gmail_message_head_has_all_fields_used_by_filters(fake: FakeGmail, here: Rig) -> None:
     one_mail(fake, plain("Invoice 1", extra="List-Id: <news.acme.test>\r\n"))
     message = (await here.run()).messages[0]
     assert message.key == "mid:Invoice-1@acme.test"
@@ -69,7 +69,7 @@ async def test_a_mail_without_a_message_id_is_identified_by_gmails(fake: FakeGma
     assert (await here.run()).messages[0].key == "gmail:m0001"
 
 
-async def test_a_mail_is_asked_for_once_for_its_head_and_its_words(fake: FakeGmail, here: Rig) -> None:
+async def test_gmail_message_is_fetched_once_for_head_and_text(fake: FakeGmail, here: Rig) -> None:
     one_mail(fake)
     gmail = here.open()
     messages = await listed(gmail)
@@ -82,9 +82,7 @@ async def test_a_mail_is_asked_for_once_for_its_head_and_its_words(fake: FakeGma
     assert fake.requests("/messages/m0001") == 2
 
 
-async def test_what_hangs_on_to_a_mail_is_fetched_where_the_filter_asks_for_it(
-    fake: FakeGmail, here: Rig
-) -> None:
+async def test_gmail_attachments_are_fetched_only_if_the_filter_asks(fake: FakeGmail, here: Rig) -> None:
     one_mail(fake, PARTED)
     gmail = here.open(attachments={"fetch": True, "types": ["text/csv"]})
     messages = await listed(gmail)
@@ -96,7 +94,7 @@ async def test_what_hangs_on_to_a_mail_is_fetched_where_the_filter_asks_for_it(
     assert fake.requests("/attachments/") == 1
 
 
-async def test_words_too_long_for_the_message_itself_are_fetched(fake: FakeGmail, here: Rig) -> None:
+async def test_long_gmail_body_is_fetched_separately(fake: FakeGmail, here: Rig) -> None:
     one_mail(fake, plain("long", "word and another word\r\n" * 1_000))
     gmail = here.open()
     messages = await listed(gmail)
@@ -104,7 +102,7 @@ async def test_words_too_long_for_the_message_itself_are_fetched(fake: FakeGmail
     assert isinstance(document, Document) and "another word" in document.text
 
 
-async def test_a_mail_that_is_gone_when_it_is_read_is_gone(fake: FakeGmail, here: Rig) -> None:
+async def test_gmail_message_deleted_before_reading_is_reported_removed(fake: FakeGmail, here: Rig) -> None:
     one_mail(fake)
     messages = (await here.run()).messages
     fake.mails.clear()
@@ -129,7 +127,7 @@ async def test_a_token_that_is_refused_in_the_middle_of_a_page_is_renewed_once(
     assert len(run.messages) == 20
 
 
-async def test_one_mail_of_an_odd_shape_does_not_stop_the_others(fake: FakeGmail, here: Rig) -> None:
+async def test_malformed_gmail_message_does_not_stop_other_messages(fake: FakeGmail, here: Rig) -> None:
     for name in ("a", "b"):
         fake.deliver(plain(name), START - HOUR)
     odd = json.dumps({"id": "m0001", "labelIds": ["INBOX"], "payload": {"parts": 7}})
@@ -172,14 +170,14 @@ def said(status: int, reason: str, message: str = "no") -> ConnectorFailure | No
         (401, "authError", SignInNeeded, "Sign in again"),
     ],
 )
-def test_googles_reasons_say_what_is_to_be_done(
+def test_google_error_reason_is_mapped_to_a_failure_with_advice(
     status: int, reason: str, kind: type[ConnectorFailure], word: str
 ) -> None:
     failure = said(status, reason)
     assert isinstance(failure, kind) and word in str(failure)
 
 
-def test_a_time_in_the_text_of_an_error_is_when_it_may_be_tried_again() -> None:
+def test_time_in_a_google_error_text_sets_the_retry_time() -> None:
     failure = said(
         429, "userRateLimitExceeded", "User-rate limit exceeded.  Retry after 2026-01-05T10:30:00.000Z"
     )
@@ -187,19 +185,19 @@ def test_a_time_in_the_text_of_an_error_is_when_it_may_be_tried_again() -> None:
 
 
 @each("body", [b"", b"<html>", b"[]", b'{"error": "x"}', b'{"error": {"errors": [7]}}'])
-def test_an_error_of_an_odd_shape_is_judged_by_its_status(body: bytes) -> None:
+def test_google_error_of_unknown_shape_is_judged_by_the_status(body: bytes) -> None:
     assert judge(Answer(503, {}, body, START)) is None
     assert isinstance(judge(Answer(403, {}, body, START)), PermissionMissing)
 
 
-def test_a_days_quota_comes_back_at_midnight_in_california() -> None:
+def test_gmail_daily_quota_resets_at_midnight_in_california() -> None:
     assert next_midnight(START).isoformat() == "2026-01-06T08:00:00+00:00"
     evening = START.replace(day=6, hour=3)  # of the fifth, there
     assert next_midnight(evening) == next_midnight(START)
     assert next_midnight(START.replace(month=7)).isoformat() == "2026-07-06T07:00:00+00:00"
 
 
-def test_a_sign_in_asks_for_a_lasting_right_to_read_and_for_no_more() -> None:
+def test_gmail_sign_in_requests_only_offline_read_access() -> None:
     oauth = Gmail.oauth(GmailSettings())
     assert oauth is not None
     assert (oauth.scopes, dict(oauth.authorize)) == (
@@ -244,7 +242,7 @@ async def test_a_first_run_lists_recent_mail_oldest_first_and_the_next_one_new_m
 
 
 @pytest.mark.parametrize("has_profile", [True, False])
-async def test_what_arrives_between_the_profile_and_the_list_is_not_missed(
+async def test_gmail_message_arriving_between_profile_and_list_is_listed_once(
     fake: FakeGmail, here: Rig, has_profile: bool
 ) -> None:
     """It is in the list, in the history, or in both."""
@@ -264,9 +262,7 @@ async def test_what_arrives_between_the_profile_and_the_list_is_not_missed(
     assert again.subjects == []
 
 
-async def test_a_back_fill_goes_on_where_the_last_mail_it_had_read_was_removed(
-    fake: FakeGmail, here: Rig
-) -> None:
+async def test_back_fill_continues_after_removal_of_the_last_read_mail(fake: FakeGmail, here: Rig) -> None:
     fill(fake, 8)
     pages = here.open().pages(None, WEEK_AGO)
     first = await anext(pages)
@@ -275,7 +271,7 @@ async def test_a_back_fill_goes_on_where_the_last_mail_it_had_read_was_removed(
     assert (await here.run(first.cursor)).subjects == numbers(8)[CHUNK:]
 
 
-async def test_a_history_goes_on_from_every_one_of_its_cursors(fake: FakeGmail, here: Rig) -> None:
+async def test_gmail_history_continues_from_the_cursor_of_any_page(fake: FakeGmail, here: Rig) -> None:
     fill(fake, 1)
     cursor = (await here.run()).cursor
     for at in range(13):
@@ -289,7 +285,9 @@ async def test_a_history_goes_on_from_every_one_of_its_cursors(fake: FakeGmail, 
         assert (await here.run(page.cursor)).subjects == [f"n{at}" for at in range(told, 13)]
 
 
-async def test_a_history_that_was_forgotten_loses_no_mail(fake: FakeGmail, here: Rig) -> None:
+async def test_expired_gmail_history_raises_cursor_lost_and_a_new_run_lists_all(
+    fake: FakeGmail, here: Rig
+) -> None:
     fill(fake, 2)
     cursor = (await here.run()).cursor
     fake.deliver(plain("unseen"), START)
@@ -302,7 +300,7 @@ async def test_a_history_that_was_forgotten_loses_no_mail(fake: FakeGmail, here:
     assert later.subjects == []
 
 
-async def test_a_cursor_does_not_grow_old_where_no_mail_comes(fake: FakeGmail, here: Rig) -> None:
+async def test_gmail_cursor_advances_without_new_mail(fake: FakeGmail, here: Rig) -> None:
     fill(fake, 1)
     cursor = (await here.run()).cursor
     fake.change_otherwise()
@@ -312,7 +310,9 @@ async def test_a_cursor_does_not_grow_old_where_no_mail_comes(fake: FakeGmail, h
     assert (await here.run(cursor)).subjects == ["new"]
 
 
-async def test_a_place_that_is_lost_within_a_list_is_no_lost_cursor(fake: FakeGmail, here: Rig) -> None:
+async def test_lost_history_page_within_a_run_is_unavailable_and_not_a_lost_cursor(
+    fake: FakeGmail, here: Rig
+) -> None:
     fill(fake, 1)
     cursor = (await here.run()).cursor
     for at in range(10):
@@ -329,20 +329,20 @@ async def test_a_place_that_is_lost_within_a_list_is_no_lost_cursor(fake: FakeGm
 
 
 @pytest.mark.parametrize("bad", [{"history_id": 7}, {"other": "thing"}, {}, {"backfill": []}])
-async def test_a_cursor_that_is_none_of_ours_is_lost(fake: FakeGmail, here: Rig, bad: Cursor) -> None:
+async def test_invalid_gmail_cursor_is_lost(fake: FakeGmail, here: Rig, bad: Cursor) -> None:
     fill(fake, 1)
     with pytest.raises(CursorLost):
         await here.run(bad)
 
 
-async def test_an_empty_mailbox_has_no_messages_and_later_its_first(fake: FakeGmail, here: Rig) -> None:
+async def test_empty_gmail_mailbox_lists_a_later_first_message(fake: FakeGmail, here: Rig) -> None:
     fake.has_profile = False
     first = await here.run()
     fake.deliver(plain("first"), START)
     assert (first.subjects, (await here.run(first.cursor)).subjects) == ([], ["first"])
 
 
-async def test_a_mail_that_was_removed_after_it_was_listed_is_left_out(fake: FakeGmail, here: Rig) -> None:
+async def test_gmail_message_not_found_on_listing_is_omitted(fake: FakeGmail, here: Rig) -> None:
     fill(fake, 3)
     fake.faults.append(Fault("/messages/m0002", lambda: refusal(404, "notFound")))
     assert (await here.run()).subjects == ["0", "2"]
@@ -359,7 +359,7 @@ async def test_a_first_run_looks_back_exactly_seven_days_in_every_time_zone(
     assert (await here.run(since=since)).subjects == ["on the edge", "after"]
 
 
-async def test_what_labels_leave_out_is_never_asked_for(fake: FakeGmail, here: Rig) -> None:
+async def test_gmail_messages_with_excluded_labels_are_not_fetched(fake: FakeGmail, here: Rig) -> None:
     left_out = ("SPAM", "TRASH", "DRAFT", "CHAT", "SENT", "CATEGORY_PROMOTIONS", "CATEGORY_SOCIAL")
     for label in left_out:
         fake.deliver(plain(f"first {label}"), START - HOUR, (label,))
@@ -384,7 +384,7 @@ async def test_labels_are_selected_by_name_or_id(fake: FakeGmail, here: Rig) -> 
         await here.run(labels_any=["Bils"])
 
 
-async def test_a_search_of_ones_own_holds_in_the_history_too(fake: FakeGmail, here: Rig) -> None:
+async def test_gmail_search_filter_applies_to_history_runs(fake: FakeGmail, here: Rig) -> None:
     fill(fake, 2)
     fake.deliver(plain("invoice-old"), START - HOUR)
     first = await here.run(q="invoice")
@@ -398,7 +398,7 @@ async def test_a_search_of_ones_own_holds_in_the_history_too(fake: FakeGmail, he
     assert fake.requests("/messages/m") == before + 1
 
 
-async def test_a_mail_that_a_search_finds_only_later_is_not_missed(fake: FakeGmail, here: Rig) -> None:
+async def test_gmail_message_indexed_late_by_the_search_is_listed(fake: FakeGmail, here: Rig) -> None:
     fill(fake, 1)
     cursor = (await here.run(q="invoice")).cursor
     here.clock.advance(60)
@@ -416,9 +416,7 @@ async def test_a_mail_that_a_search_finds_only_later_is_not_missed(fake: FakeGma
     assert found[-1] == []  # and after a while it is not looked at any more
 
 
-async def test_a_run_that_stops_halfway_misses_nothing_that_a_search_finds_only_later(
-    fake: FakeGmail, here: Rig
-) -> None:
+async def test_interrupted_gmail_run_still_lists_a_message_indexed_late(fake: FakeGmail, here: Rig) -> None:
     fill(fake, 1)
     cursor = (await here.run(q="invoice")).cursor
     here.clock.advance(60)
@@ -436,7 +434,9 @@ async def test_a_run_that_stops_halfway_misses_nothing_that_a_search_finds_only_
 
 
 @pytest.mark.parametrize("is_first", [True, False])
-async def test_pages_that_lead_in_a_circle_are_left(fake: FakeGmail, here: Rig, is_first: bool) -> None:
+async def test_circular_page_links_end_the_run_as_unavailable(
+    fake: FakeGmail, here: Rig, is_first: bool
+) -> None:
     cursor = None if is_first else (await here.run()).cursor
     fill(fake, 12, page=5)
     fake.circles = 1_000

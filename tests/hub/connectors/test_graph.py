@@ -43,13 +43,13 @@ def answered(status: int, code: str, message: str = "", inner: str = "") -> Answ
         (509, "whatever", "", ProviderBusy),
     ],
 )
-def test_an_error_means_one_thing_to_do(
+def test_graph_error_is_mapped_to_one_failure_class(
     status: int, code: str, inner: str, meaning: type[ConnectorFailure]
 ) -> None:
     assert type(judge(answered(status, code, inner=inner))) is meaning
 
 
-def test_an_error_that_is_no_json_is_judged_by_its_status() -> None:
+def test_graph_error_without_json_is_judged_by_the_status() -> None:
     assert isinstance(judge(Answer(403, {}, b"<html>")), PermissionMissing)
     assert judge(Answer(500, {}, b"\xff")) is None
 
@@ -66,7 +66,7 @@ def test_an_error_that_is_no_json_is_judged_by_its_status() -> None:
         (7000222, Misconfigured, "expired"),
     ],
 )
-def test_a_sign_in_that_failed_is_explained_by_its_number(
+def test_failed_microsoft_sign_in_is_explained_by_the_error_code(
     code: int, meaning: type[ConnectorFailure], words: str
 ) -> None:
     text = f"AADSTS{code}: words that change. Trace ID: 1234567"
@@ -76,7 +76,7 @@ def test_a_sign_in_that_failed_is_explained_by_its_number(
     assert type(judge(answered(401, "InvalidAuthenticationToken", text))) is meaning
 
 
-def test_an_unknown_number_explains_nothing() -> None:
+def test_unknown_sign_in_error_code_has_no_explanation() -> None:
     assert sign_in_failure(sign_in_codes("AADSTS12345678: ?")) is None
 
 
@@ -90,17 +90,17 @@ def test_an_unknown_number_explains_nothing() -> None:
         "ftp://127.0.0.1",
     ],
 )
-def test_an_address_that_would_show_the_token_is_not_taken(url: str) -> None:
+def test_insecure_graph_base_url_is_refused(url: str) -> None:
     with pytest.raises(ValidationError):
         GraphSettings(base_url=url)
 
 
-def test_another_server_of_this_machine_is_taken() -> None:
+def test_graph_base_url_may_be_a_local_server() -> None:
     assert GraphSettings(base_url="http://127.0.0.1:80/v1.0/").base_url == "http://127.0.0.1:80/v1.0"
 
 
 @each("told", [None, 7, "", "yesterday", "2026-13-01T00:00:00Z"])
-def test_a_time_that_is_none_is_none(told: object) -> None:
+def test_invalid_graph_time_is_read_as_none(told: object) -> None:
     assert read_time(told) is None
 
 

@@ -19,7 +19,7 @@ def shown() -> dict[str, Any]:
     return names
 
 
-async def test_the_connector_of_the_handbook_lists_and_reads_its_messages() -> None:
+async def test_handbook_connector_example_lists_and_reads_messages() -> None:
     diary = shown()["Diary"](None, None, None)
     assert isinstance(diary, Connector) and (await diary.check()).detail == "2 entries"
     (page,) = [page async for page in diary.pages(None, SINCE)]

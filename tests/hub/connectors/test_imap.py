@@ -71,7 +71,7 @@ async def test_a_mailbox_is_asked_only_to_be_read_and_stays_unread(user: str, do
     assert dovecot.count(user, "UNSEEN") == unread == 2
 
 
-async def test_a_first_round_that_was_interrupted_still_leaves_old_mail_out(
+async def test_resumed_first_imap_round_excludes_mail_older_than_the_back_fill_limit(
     settings: ImapSettings, user: str, dovecot: Dovecot
 ) -> None:
     since = NOW - timedelta(days=7)
@@ -90,7 +90,7 @@ async def test_a_first_round_that_was_interrupted_still_leaves_old_mail_out(
 
 
 @pytest.mark.parametrize("zone", ["+1400", "-1200", "+0530"])
-async def test_the_look_back_ends_at_the_very_second_in_each_time_zone(
+async def test_imap_back_fill_limit_is_exact_to_the_second_in_every_time_zone(
     user: str, dovecot: Dovecot, zone: str
 ) -> None:
     since = (NOW - timedelta(days=7)).replace(hour=0, minute=30)
@@ -106,7 +106,7 @@ async def test_the_look_back_ends_at_the_very_second_in_each_time_zone(
     assert subjects(found) == ["Task 1", "Task 2"]
 
 
-async def test_a_folder_that_was_made_anew_begins_anew_and_leaves_the_others_alone(
+async def test_recreated_imap_folder_restarts_without_affecting_other_folders(
     settings: ImapSettings, user: str, dovecot: Dovecot
 ) -> None:
     wanted = ImapFilter(folders=("INBOX", "Work"))
@@ -124,9 +124,7 @@ async def test_a_folder_that_was_made_anew_begins_anew_and_leaves_the_others_alo
     assert await pages(imap(settings, wanted), last_cursor(again)) == []
 
 
-async def test_a_mail_keeps_its_key_when_it_is_moved(
-    settings: ImapSettings, user: str, dovecot: Dovecot
-) -> None:
+async def test_moved_imap_mail_has_the_same_key(settings: ImapSettings, user: str, dovecot: Dovecot) -> None:
     dovecot.deliver(user, [mail(1), mail(2, Message_ID="")])
     before = {message.key for message in listed(await pages(imap(settings)))}
     change(dovecot, user, "MOVE", "1:2", "Archive")
@@ -137,7 +135,7 @@ async def test_a_mail_keeps_its_key_when_it_is_moved(
     assert len(before) == 2
 
 
-async def test_a_mail_that_is_removed_before_it_is_read_is_gone(
+async def test_imap_mail_deleted_before_reading_is_reported_removed(
     settings: ImapSettings, user: str, dovecot: Dovecot
 ) -> None:
     dovecot.deliver(user, [mail(1), mail(2), mail(3)])
@@ -152,7 +150,7 @@ async def test_a_mail_that_is_removed_before_it_is_read_is_gone(
     assert all(isinstance(one, Document) for one in read.values())
 
 
-async def test_who_wants_unread_mail_is_shown_what_is_unread_again(
+async def test_mail_marked_unread_again_is_listed_by_an_unread_only_filter(
     settings: ImapSettings, user: str, dovecot: Dovecot
 ) -> None:
     wanted = ImapFilter(unread_only=True)
@@ -167,7 +165,7 @@ async def test_who_wants_unread_mail_is_shown_what_is_unread_again(
     assert await pages(imap(settings, wanted), last_cursor(again)) == []
 
 
-async def test_folders_are_named_as_people_see_them(
+async def test_imap_folders_are_configured_by_decoded_names(
     settings: ImapSettings, user: str, dovecot: Dovecot
 ) -> None:
     name = 'Счета & "Rechnungen"'
@@ -181,7 +179,7 @@ async def test_folders_are_named_as_people_see_them(
         await pages(imap(settings, ImapFilter(folders=("Archiv",))))
 
 
-async def test_folders_can_be_named_by_what_they_are_for(
+async def test_imap_folders_are_selected_by_special_use(
     settings: ImapSettings, user: str, dovecot: Dovecot
 ) -> None:
     dovecot.deliver(user, [mail(1)])
@@ -194,7 +192,7 @@ async def test_folders_can_be_named_by_what_they_are_for(
         await pages(imap(settings, ImapFilter(special_use=("trash",))))
 
 
-async def test_flags_headers_and_senders_are_looked_at(
+async def test_imap_filter_selects_by_flags_headers_and_senders(
     settings: ImapSettings, user: str, dovecot: Dovecot
 ) -> None:
     dovecot.deliver(user, [mail(1, X_Board="the red one"), mail(2, X_Board="Blue")])
@@ -235,7 +233,7 @@ async def test_attachments_are_named_always_and_fetched_only_where_the_filter_as
     assert isinstance(read, Document) and "step one" in read.text
 
 
-async def test_a_mail_inside_a_mail_is_read_with_it(
+async def test_imap_mail_includes_the_text_of_an_attached_mail(
     settings: ImapSettings, user: str, dovecot: Dovecot
 ) -> None:
     made = EmailMessage(policy=SMTP)
@@ -250,7 +248,7 @@ async def test_a_mail_inside_a_mail_is_read_with_it(
     assert "The roof leaks." in read.text
 
 
-async def test_new_mail_ends_a_wait(user: str, dovecot: Dovecot) -> None:
+async def test_new_imap_mail_ends_the_wait_for_news(user: str, dovecot: Dovecot) -> None:
     client = dovecot.client(user)
     with wire_to(dovecot.port) as wire:
         connector = imap(settings_of(dovecot, user, port=wire.port))
@@ -269,7 +267,7 @@ async def test_new_mail_ends_a_wait(user: str, dovecot: Dovecot) -> None:
     client.logout()
 
 
-async def test_a_wait_ends_in_time_over_a_connection_that_died_in_silence(
+async def test_imap_wait_over_a_dead_connection_ends_after_the_idle_time(
     user: str, dovecot: Dovecot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(imap_module, "IDLE_S", 0.5)
@@ -289,7 +287,7 @@ async def test_a_wait_ends_in_time_over_a_connection_that_died_in_silence(
         await connector.aclose()
 
 
-async def test_a_wait_for_news_that_is_given_up_ends_at_once(dovecot: Dovecot) -> None:
+async def test_cancelled_imap_wait_ends_at_once_and_the_connector_is_usable(dovecot: Dovecot) -> None:
     connector = imap(settings_of(dovecot, dovecot.fresh_user()))
     with anyio.fail_after(10), anyio.move_on_after(0.2):
         await connector.wait_for_news()
@@ -298,7 +296,7 @@ async def test_a_wait_for_news_that_is_given_up_ends_at_once(dovecot: Dovecot) -
 
 
 @pytest.mark.parametrize("tls", ["implicit", "starttls"])
-async def test_certificates_are_looked_at(user: str, dovecot: Dovecot, tls: str) -> None:
+async def test_imap_server_certificate_must_be_trusted(user: str, dovecot: Dovecot, tls: str) -> None:
     port = dovecot.tls_port if tls == "implicit" else dovecot.port
     settings = settings_of(dovecot, user, port=port, tls=tls, ca_file=dovecot.certificate, host="localhost")
     good = imap(settings)
@@ -333,7 +331,7 @@ async def test_a_wrong_password_requires_a_new_sign_in_and_is_not_shown(dovecot:
     assert "hunter2" not in repr(caught.value.__cause__)
 
 
-async def test_a_line_that_was_long_unused_is_looked_at_first(user: str, dovecot: Dovecot) -> None:
+async def test_idle_imap_connection_is_checked_before_reuse(user: str, dovecot: Dovecot) -> None:
     clock = FakeClock()
     dovecot.deliver(user, [mail(1)])
     with wire_to(dovecot.port) as wire:
@@ -349,7 +347,7 @@ _OK = "{tag} OK done"
 _BROKEN = "{tag} NO [SERVERBUG] broken"
 
 
-async def test_a_server_that_hangs_is_left(user: str, dovecot: Dovecot) -> None:
+async def test_hanging_imap_server_is_unavailable_and_disconnected(user: str, dovecot: Dovecot) -> None:
     dovecot.deliver(user, (mail(n) for n in range(50)))
     with wire_to(dovecot.port) as wire:
         wire.is_silent = True
@@ -360,7 +358,7 @@ async def test_a_server_that_hangs_is_left(user: str, dovecot: Dovecot) -> None:
         assert await wire.was_left()
 
 
-async def test_who_waits_for_a_server_that_hangs_can_be_cancelled(user: str, dovecot: Dovecot) -> None:
+async def test_imap_run_waiting_for_a_hanging_server_can_be_cancelled(user: str, dovecot: Dovecot) -> None:
     dovecot.deliver(user, [mail(1)])
     with wire_to(dovecot.port) as wire:
         wire.is_silent = True
@@ -375,7 +373,7 @@ async def test_who_waits_for_a_server_that_hangs_can_be_cancelled(user: str, dov
 
 
 @each("after", [0, 200, 5_000])
-async def test_a_server_that_dies_in_mid_word_is_unavailable(dovecot: Dovecot, after: int) -> None:
+async def test_imap_server_that_stops_within_an_answer_is_unavailable(dovecot: Dovecot, after: int) -> None:
     user = dovecot.fresh_user()
     dovecot.deliver(user, (mail(n) for n in range(50)))
     with wire_to(dovecot.port) as wire:
@@ -403,7 +401,9 @@ async def test_a_server_that_dies_in_mid_word_is_unavailable(dovecot: Dovecot, a
         ("BAD what?", Misconfigured),
     ],
 )
-async def test_a_refused_sign_in_says_what_to_do(said: str, failure: type[ConnectorFailure]) -> None:
+async def test_refused_imap_sign_in_raises_the_matching_failure_without_the_secret(
+    said: str, failure: type[ConnectorFailure]
+) -> None:
     with scripted({"LOGIN": [f"{{tag}} {said}"]}) as settings, pytest.raises(failure) as caught:
         await imap(settings, secret="hunter2").check()
     assert type(caught.value) is failure
@@ -424,7 +424,7 @@ async def test_a_refused_sign_in_says_what_to_do(said: str, failure: type[Connec
         (["x" * 1_100_000], Unavailable),
     ],
 )
-async def test_what_a_server_says_of_a_folder_ends_in_one_meaning(
+async def test_imap_folder_status_error_is_mapped_to_a_failure(
     status: list[str], failure: type[ConnectorFailure]
 ) -> None:
     answers = {"STATUS": status, "LIST": ['* LIST () "/" INBOX', _OK]}
@@ -435,7 +435,7 @@ async def test_what_a_server_says_of_a_folder_ends_in_one_meaning(
         await connector.aclose()
 
 
-async def test_a_server_without_uidnext_is_asked_for_its_last_number() -> None:
+async def test_imap_server_without_uidnext_is_asked_for_the_last_uid() -> None:
     answers = {
         "STATUS": ["* STATUS INBOX (UIDVALIDITY 7 MESSAGES 1)", _OK],
         "EXAMINE": ["* OK [UIDVALIDITY 7] ok", "{tag} OK [READ-ONLY]"],
@@ -453,7 +453,7 @@ async def test_a_server_without_uidnext_is_asked_for_its_last_number() -> None:
     assert found[-1].cursor is not None and found[-1].cursor["folders"]["INBOX"]["uid"] == 41
 
 
-async def test_a_message_that_the_server_cannot_show_does_not_hold_up_the_others() -> None:
+async def test_unfetchable_imap_message_does_not_block_other_messages() -> None:
     head = ["BODY[HEADER.FIELDS (X)] {{21}}", "Message-ID: <{n}@x>\r\n\r\n)"]
     answers = {
         "STATUS": ["* STATUS INBOX (UIDVALIDITY 7 UIDNEXT 4 MESSAGES 3)", _OK],
@@ -473,7 +473,7 @@ async def test_a_message_that_the_server_cannot_show_does_not_hold_up_the_others
     assert (len(found), [message.key for message in found][::2]) == (3, ["mid:1@x", "mid:3@x"])
 
 
-async def test_literals_of_100_mb_are_skipped_with_the_reason_and_without_memory_for_them() -> None:
+async def test_imap_literals_of_100_mb_are_skipped_with_a_reason_and_bounded_memory() -> None:
     size = 100 * 1024 * 1024
     head = ["BODY[HEADER.FIELDS (X)] {{21}}", "Message-ID: <{n}@x>\r\n\r\n)"]
     structure = 'BODYSTRUCTURE ("TEXT" "PLAIN" NIL NIL NIL "7BIT" 9 1)'
@@ -515,7 +515,7 @@ async def test_literals_of_100_mb_are_skipped_with_the_reason_and_without_memory
     assert peak < MOST_LITERAL_BYTES / 4
 
 
-async def test_a_server_that_does_not_push_says_so() -> None:
+async def test_imap_wait_for_news_without_idle_support_is_not_implemented() -> None:
     with scripted({}) as settings:
         connector = imap(settings)
         with pytest.raises(NotImplementedError):
@@ -523,7 +523,7 @@ async def test_a_server_that_does_not_push_says_so() -> None:
         await connector.aclose()
 
 
-def test_a_password_travels_unprotected_only_where_that_is_meant() -> None:
+def test_unprotected_imap_password_requires_the_insecure_setting() -> None:
     told = {"host": "mail.example.org", "username": "me", "tls": "none"}
     with pytest.raises(ValueError, match="unprotected"):
         ImapSettings.model_validate(told)

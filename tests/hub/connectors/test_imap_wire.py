@@ -35,11 +35,11 @@ def _parts(structure: bytes) -> list[str]:
     ]
 
 
-def test_a_mail_of_one_part_is_part_one() -> None:
+def test_single_part_mail_has_part_number_one() -> None:
     assert _parts(_PLAIN) == ["1 text/plain"]
 
 
-def test_parts_are_numbered_as_they_are_fetched() -> None:
+def test_imap_body_parts_are_numbered_as_in_fetch_requests() -> None:
     pdf = (
         b'("APPLICATION" "PDF" ("NAME" "=?utf-8?b?0YHRh9GR0YI=?=") NIL NIL "BASE64" 99 NIL'
         b' ("ATTACHMENT" NIL) NIL NIL)'
@@ -56,13 +56,13 @@ def test_parts_are_numbered_as_they_are_fetched() -> None:
     )
 
 
-def test_a_name_in_pieces_is_one_name() -> None:
+def test_continued_attachment_name_is_joined() -> None:
     pieces = b'("FILENAME*0*" "utf-8\'\'%D0%BF%D0%BB" "FILENAME*1*" "%D0%B0%D0%BD" "FILENAME*2" ".txt")'
     file = b'("TEXT" "PLAIN" NIL NIL NIL "7BIT" 5 1 NIL ("ATTACHMENT" ' + pieces + b") NIL NIL)"
     assert _parts(file) == ["1 text/plain план.txt"]
 
 
-def test_literals_are_read_in_place_of_strings() -> None:
+def test_imap_fetch_answer_with_literals_is_parsed() -> None:
     said = [
         b'* 3 FETCH (UID 5 BODY[HEADER.FIELDS (A "B")] ',
         b'Subject: ")(\r\n',
@@ -75,45 +75,45 @@ def test_literals_are_read_in_place_of_strings() -> None:
     )
 
 
-def test_a_part_that_nests_for_ever_is_no_mail() -> None:
+def test_endlessly_nested_imap_structure_is_refused() -> None:
     with pytest.raises(Lost):
         values([b"(" * 100_000])
 
 
 @given(st.lists(st.binary(max_size=60), min_size=1, max_size=5))
-def test_whatever_a_server_sends_is_understood_or_refused(pieces: list[bytes]) -> None:
+def test_arbitrary_imap_fetch_answer_is_parsed_or_refused(pieces: list[bytes]) -> None:
     for said in (pieces, [b"* 1 FETCH (UID 1 BODYSTRUCTURE (" + pieces[0] + b"))", *pieces[1:]]):
         with suppress(Lost):
             list(fetched(Answer([said], "OK", "", "")))
 
 
 @given(st.lists(st.sampled_from([b"(", b")", b'"TEXT"', b'"a*"', b'""', b"NIL", b"7", b'"ATTACHMENT"'])))
-def test_whatever_a_server_calls_a_structure_is_understood_or_refused(words: list[bytes]) -> None:
+def test_arbitrary_imap_body_structure_is_parsed_or_refused(words: list[bytes]) -> None:
     said = b"* 1 FETCH (UID 1 BODYSTRUCTURE (" + b" ".join(words) + b"))"
     with suppress(Lost):
         list(fetched(Answer([[said]], "OK", "", "")))
 
 
 @given(st.text(alphabet=st.characters(exclude_categories=["Cs"], exclude_characters="\r\n\0")))
-def test_a_folder_is_called_what_it_was_called(name: str) -> None:
+def test_imap_folder_name_survives_encoding_and_decoding(name: str) -> None:
     (read,) = values([folder_word(name)])
     assert isinstance(read, bytes) and folder_name(read) == name
 
 
-def test_a_folder_that_is_not_well_spelled_keeps_its_letters() -> None:
+def test_malformed_imap_folder_name_is_decoded_unchanged() -> None:
     assert folder_name(b"&BCEERwQ1BEIEMA-") == "Счета"
     assert folder_name(b"A&-B") == "A&B"
     assert folder_name(b"&!!!-") == "&!!!-"
 
 
-def test_no_command_can_be_smuggled_into_a_string() -> None:
+def test_imap_string_with_a_line_break_is_refused() -> None:
     with pytest.raises(ValueError, match="line ends"):
         quoted('x"\r\na1 DELETE INBOX')
     assert b"\r" not in folder_word("x\r\na1 DELETE INBOX")
 
 
 @given(st.sets(st.integers(1, 300)))
-def test_a_set_names_its_numbers(uids: set[int]) -> None:
+def test_imap_set_names_exactly_the_given_uids(uids: set[int]) -> None:
     named: list[int] = []
     for piece in filter(None, set_of(sorted(uids)).split(b",")):
         first, _, last = piece.partition(b":")
@@ -122,7 +122,7 @@ def test_a_set_names_its_numbers(uids: set[int]) -> None:
     assert set_of([1, 2, 3, 7]) == b"1:3,7"
 
 
-def test_days_are_english() -> None:
+def test_imap_dates_use_english_month_names_and_invalid_ones_are_none() -> None:
     assert day(datetime(2026, 3, 7, tzinfo=UTC).date()) == b"7-Mar-2026"
     assert date_in(" 7-Mar-2026 01:30:00 +0530") == datetime(2026, 3, 6, 20, 0, tzinfo=UTC)
     for odd in (

@@ -76,7 +76,7 @@ def _connector(server: Dovecot, user: str, held: Held | None) -> Imap:
     return imap(settings, tokens=held)
 
 
-async def test_a_good_token_lets_in(server: Dovecot) -> None:
+async def test_imap_sign_in_with_a_valid_oauth_token_succeeds(server: Dovecot) -> None:
     user = server.fresh_user()
     TokenServer.good["good-1"] = user
     server.deliver(user, [mail(1)])
@@ -85,7 +85,7 @@ async def test_a_good_token_lets_in(server: Dovecot) -> None:
     assert held.refused == []
 
 
-async def test_a_refused_token_is_changed_for_another_once(server: Dovecot) -> None:
+async def test_refused_imap_token_is_renewed_once(server: Dovecot) -> None:
     user = server.fresh_user()
     TokenServer.good["good-2"] = user
     held = Held("expired-2", "good-2")
@@ -95,7 +95,7 @@ async def test_a_refused_token_is_changed_for_another_once(server: Dovecot) -> N
     await connector.aclose()
 
 
-async def test_two_refused_tokens_want_a_new_sign_in(server: Dovecot) -> None:
+async def test_second_refused_imap_token_requires_a_sign_in(server: Dovecot) -> None:
     user = server.fresh_user()
     held = Held("bad-1", "bad-2", "bad-3")
     with pytest.raises(SignInNeeded) as caught:
@@ -104,6 +104,6 @@ async def test_two_refused_tokens_want_a_new_sign_in(server: Dovecot) -> None:
     assert "bad-" not in str(caught.value)
 
 
-async def test_without_a_sign_in_it_says_how_to(server: Dovecot) -> None:
+async def test_imap_check_without_a_sign_in_names_the_login_command(server: Dovecot) -> None:
     with pytest.raises(SignInNeeded, match="hub connectors login work"):
         await _connector(server, server.fresh_user(), None).check()

@@ -75,7 +75,7 @@ class TestMaildir(ConnectorConformance):
         yield Place(box.open, arrive, box.clock.now() - timedelta(days=1))
 
 
-async def test_a_mail_is_read_with_its_head_and_flags_and_is_not_touched(box: Box) -> None:
+async def test_maildir_mail_is_read_with_head_and_flags_without_changing_files(box: Box) -> None:
     box.put("first")
     box.put("second", "cur/2.host:2,FS")
     before = sorted(one.relative_to(box.path) for one in box.path.rglob("*"))
@@ -92,7 +92,7 @@ async def test_a_mail_is_read_with_its_head_and_flags_and_is_not_touched(box: Bo
     assert find("maildir") is Maildir
 
 
-async def test_a_new_name_is_no_news_and_a_mail_that_vanishes_no_fault(box: Box) -> None:
+async def test_renamed_maildir_mail_is_not_relisted_and_a_removed_one_is_ignored(box: Box) -> None:
     first, second = box.put("first"), box.put("second")
     cursor, found = await box.run()
     assert set(found) == {"first", "second"}
@@ -114,7 +114,7 @@ async def test_a_mail_renamed_or_removed_between_listing_and_reading_is_found_or
     assert isinstance(read["second"], Unread) and read["second"].is_removed
 
 
-async def test_an_old_mail_with_new_flags_is_listed_under_its_key_or_left_out_like_before(
+async def test_maildir_mail_with_new_flags_has_the_same_key_or_remains_excluded(
     box: Box, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, old = box.put("first"), box.put("old")
@@ -131,7 +131,7 @@ async def test_an_old_mail_with_new_flags_is_listed_under_its_key_or_left_out_li
 
 
 @pytest.mark.parametrize("hours", [-20, 20])
-async def test_a_clock_that_was_set_loses_no_mail(box: Box, hours: int) -> None:
+async def test_maildir_run_after_a_clock_change_lists_new_mail(box: Box, hours: int) -> None:
     box.put("first")
     cursor, _ = await box.run()
     assert cursor is not None
@@ -140,7 +140,7 @@ async def test_a_clock_that_was_set_loses_no_mail(box: Box, hours: int) -> None:
     assert set((await box.run(cursor))[1]) == {"second"}
 
 
-async def test_drafts_and_the_trash_are_left_out_until_they_are_neither(box: Box) -> None:
+async def test_maildir_drafts_and_trash_are_omitted_until_the_flag_is_removed(box: Box) -> None:
     draft = box.put("draft", "cur/1.host:2,DS")
     box.put("trash", "cur/2.host:2,T")
     box.put("hidden", "cur/.3.host")
@@ -150,7 +150,9 @@ async def test_drafts_and_the_trash_are_left_out_until_they_are_neither(box: Box
     assert set((await box.run(cursor))[1]) == {"draft"}
 
 
-async def test_links_and_devices_are_refused_and_the_others_arrive(box: Box, tmp_path: Path) -> None:
+async def test_maildir_links_and_special_files_are_refused_and_other_mails_listed(
+    box: Box, tmp_path: Path
+) -> None:
     outside = tmp_path / "secret"
     outside.write_text("Subject: secret\n\nx\n")
     (box.path / "new" / "1.link").symlink_to(outside)
@@ -167,7 +169,9 @@ async def test_links_and_devices_are_refused_and_the_others_arrive(box: Box, tmp
         await box.run()
 
 
-async def test_a_part_that_becomes_a_link_before_it_is_read_leads_nowhere(box: Box, tmp_path: Path) -> None:
+async def test_maildir_folder_replaced_by_a_symlink_before_reading_is_refused(
+    box: Box, tmp_path: Path
+) -> None:
     mail = box.put("first")
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / mail.name).write_text("Subject: secret\n\nx\n")
@@ -198,7 +202,9 @@ async def test_a_folder_of_eml_files_is_read_and_one_that_is_missing_is_named(tm
         await box.run({"at": "x"})
 
 
-async def test_a_mail_that_no_reader_can_read_is_named(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_unreadable_maildir_mail_is_reported_as_unread(
+    box: Box, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(mime, "MOST_BYTES", 1_000)
     box.put("large", content=MAIL % (b"large", b"large") + b"x" * 1_000)
     box.put("tangled", content=MAIL.replace(b"\n\n", b"\n" + b"Content-Type: multipart/x\n" * 200 + b"\n"))

@@ -106,7 +106,7 @@ async def test_a_task_of_todoist_is_read_by_rules() -> None:
 
 
 @each("name", PAGED)
-async def test_all_pages_are_read_whatever_the_times_of_their_entries(name: str) -> None:
+async def test_manifest_connector_reads_all_pages_with_any_entry_times(name: str) -> None:
     for step_s in (0, 40, 1_000):
         async with rig(name) as here:
             here.provider.page = 3
@@ -122,7 +122,7 @@ async def test_all_pages_are_read_whatever_the_times_of_their_entries(name: str)
 
 
 @each("name", PROVIDERS)
-async def test_an_edited_entry_is_listed_again_under_its_key_and_a_deleted_one_is_no_news(name: str) -> None:
+async def test_edited_entry_is_listed_again_with_the_same_key_unlike_a_deleted_one(name: str) -> None:
     async with rig(name) as here:
         for subject in ("first", "second", "third"):
             here.arrive(subject)
@@ -149,7 +149,7 @@ class Moving(GitHub):
         return answer
 
 
-async def test_an_entry_that_moves_while_pages_are_read_hides_no_other() -> None:
+async def test_entry_moving_during_paging_hides_no_other_entry() -> None:
     provider = Moving()
     provider.page = 2
     async with rig("github-issues", provider) as here:
@@ -163,7 +163,7 @@ async def test_an_entry_that_moves_while_pages_are_read_hides_no_other() -> None
         assert listed == {"n0", "n1", "n2", "n3"}
 
 
-async def test_where_the_oldest_come_first_a_run_can_end_after_each_page() -> None:
+async def test_run_of_ascending_pages_can_resume_after_any_page() -> None:
     async with rig("github-issues") as here:
         here.provider.page = 2
         for number in range(6):
@@ -197,7 +197,7 @@ async def test_a_long_wait_that_the_provider_asks_for_ends_the_run(
         assert abs((caught.value.retry_at - here.clock.now()).total_seconds() - wait_s) < 2
 
 
-async def test_a_short_wait_is_waited_and_a_refused_token_needs_a_person() -> None:
+async def test_manifest_connector_waits_for_short_retry_after_and_asks_sign_in_on_refusal() -> None:
     async with rig("todoist") as here:
         here.arrive("Water")
         here.provider.failures = [JSONResponse({}, 429, headers={"Retry-After": "7"})]
@@ -228,7 +228,7 @@ class Tagged(Rss):
         return answer
 
 
-async def test_an_unchanged_feed_is_not_sent_again_nor_a_tag_that_no_header_can_have() -> None:
+async def test_unchanged_feed_is_skipped_and_an_invalid_etag_is_not_sent() -> None:
     provider = Tagged()
     async with rig("rss", provider) as here:
         here.arrive("first")
@@ -246,7 +246,7 @@ def moved(address: str) -> Response:
     return Response(status_code=302, headers={"Location": address})
 
 
-async def test_addresses_that_are_others_each_time_are_no_edit() -> None:
+async def test_changed_link_addresses_in_a_feed_entry_are_no_edit() -> None:
     async with rig("rss") as here:
         one = here.arrive("first")
         one.text = 'Anna must <a href="https://x.example/?click=1">answer</a>.'
@@ -296,7 +296,7 @@ async def _endless() -> AsyncIterator[bytes]:
         ),
     ],
 )
-async def test_an_answer_that_cannot_be_used_says_why(
+async def test_unusable_provider_answer_is_reported_with_the_reason(
     name: str, answer: Response, failure: type[ConnectorFailure], message: str
 ) -> None:
     async with rig(name) as here:
@@ -305,7 +305,7 @@ async def test_an_answer_that_cannot_be_used_says_why(
             await here.run()
 
 
-async def test_a_moved_feed_is_followed_at_its_own_server_alone() -> None:
+async def test_feed_redirect_is_followed_once_on_the_same_server() -> None:
     async with rig("rss") as here:
         here.arrive("first")
         here.provider.failures = [Response(status_code=301, headers={"Location": "/elsewhere"})]
@@ -323,7 +323,7 @@ async def test_a_moved_feed_is_followed_at_its_own_server_alone() -> None:
         ("http://[", "no address"),
     ],
 )
-async def test_a_page_at_another_server_is_not_asked_for(link: str, message: str) -> None:
+async def test_next_page_link_to_another_server_is_refused(link: str, message: str) -> None:
     async with rig("github-issues") as here:
         here.provider.failures = [
             JSONResponse([{"node_id": "1", "title": "x"}], headers={"Link": f'<{link}>; rel="next"'})
@@ -342,14 +342,14 @@ class Repeating(Provider):
         return JSONResponse({"results": [{"id": "1", "content": "x"}], "next_cursor": "again"})
 
 
-async def test_pages_that_repeat_have_an_end() -> None:
+async def test_repeating_pages_end_the_run_as_unavailable() -> None:
     async with rig("todoist", Repeating()) as here:
         with pytest.raises(Unavailable, match="the same entries again and again"):
             await here.run()
         assert len(here.provider.asked) < 10
 
 
-async def test_a_broken_entry_is_set_aside_with_its_reason_and_the_others_arrive() -> None:
+async def test_broken_manifest_entry_is_reported_and_other_entries_are_listed() -> None:
     async with rig("github-issues") as here:
         for subject in ("first", "second", "third"):
             here.arrive(subject)
@@ -367,7 +367,7 @@ async def test_a_broken_entry_is_set_aside_with_its_reason_and_the_others_arrive
             await here.run(cursor)
 
 
-async def test_an_entry_of_html_that_overloads_a_parser_is_set_aside() -> None:
+async def test_feed_entry_with_hostile_html_is_set_aside() -> None:
     async with rig("rss") as here:
         here.arrive("first")
         here.arrive("second").text = "<div>" * 20_000
@@ -387,14 +387,14 @@ async def test_an_entry_of_html_that_overloads_a_parser_is_set_aside() -> None:
         ("todoist", {"checked": True}),
     ],
 )
-async def test_what_is_no_entry_or_was_deleted_or_done_is_left_out(name: str, more: dict[str, Any]) -> None:
+async def test_entries_of_another_kind_deleted_or_done_are_omitted(name: str, more: dict[str, Any]) -> None:
     async with rig(name) as here:
         here.arrive("first")
         here.arrive("second").more = more
         assert set((await here.run())[1]) == {"first"}
 
 
-async def test_a_key_is_one_part_of_the_address_of_its_text() -> None:
+async def test_entry_key_is_escaped_in_the_address_of_the_text() -> None:
     async with rig("notion") as here:
         here.arrive("first").more = {"id": "../../x?y=https://evil.example/#"}
         await here.run()
@@ -402,7 +402,7 @@ async def test_a_key_is_one_part_of_the_address_of_its_text() -> None:
         assert here.provider.asked[-1] == f"GET /v1/blocks/{key}/children?page_size=100"
 
 
-async def test_a_page_of_notion_that_is_deleted_before_it_is_read_is_no_fault() -> None:
+async def test_notion_page_deleted_before_reading_is_reported_removed() -> None:
     async with rig("notion") as here:
         here.arrive("first")
         connector = here.open()
@@ -421,7 +421,7 @@ FILTERS: list[tuple[dict[str, Any], set[str]]] = [
 ]
 
 
-async def test_a_filter_names_values_of_fields() -> None:
+async def test_manifest_filter_selects_entries_by_field_values() -> None:
     async with rig("github-issues") as here:
         here.arrive("first")
         here.arrive("second").more = {"labels": [], "state": "closed", "assignees": None}
@@ -429,7 +429,7 @@ async def test_a_filter_names_values_of_fields() -> None:
             assert set((await here.run(**filter))[1]) == subjects
 
 
-async def test_the_first_look_goes_back_some_days_and_a_later_edit_is_news() -> None:
+async def test_first_run_is_limited_to_recent_entries_and_a_later_edit_is_listed() -> None:
     async with rig("atom") as here:
         old = here.arrive("old")
         here.clock.advance(30 * 86_400)
@@ -441,7 +441,7 @@ async def test_the_first_look_goes_back_some_days_and_a_later_edit_is_news() -> 
         assert set((await here.run(cursor))[1]) == {"old"}
 
 
-async def test_events_are_listed_when_they_enter_the_window_and_a_broken_one_hides_no_other() -> None:
+async def test_ics_events_are_listed_on_entering_the_window_despite_a_broken_event() -> None:
     async with rig("ics") as here:
         here.arrive("soon")
         for subject, days in (("far", 40), ("past", -30)):
@@ -461,7 +461,7 @@ async def test_events_are_listed_when_they_enter_the_window_and_a_broken_one_hid
         assert set(found) == {"far"}
 
 
-def test_an_entry_of_a_calendar_brings_the_time_zones_that_it_names_alone() -> None:
+def test_calendar_entry_includes_only_the_referenced_time_zones() -> None:
     zone = "BEGIN:VTIMEZONE\r\nTZID:{0}\r\n{1}END:VTIMEZONE\r\n"
     event = 'BEGIN:VEVENT\r\nUID:{0}\r\nDTSTART;TZID="{1}":20261201T090000\r\nEND:VEVENT\r\n'
     parts = [
@@ -497,7 +497,7 @@ RECORD = {"a": {"b": [{"c": "x"}, {"c": None}, {"d": "y"}, {"c": 3}]}, "t": {"p"
         ("a.b.9.d", []),
     ],
 )
-def test_a_path_names_values(path: str, values: list[Any]) -> None:
+def test_manifest_path_selects_the_expected_values(path: str, values: list[Any]) -> None:
     assert values_at(RECORD, steps_of(path)) == values
 
 
@@ -527,7 +527,7 @@ key = "id"
         ('name = "mine"', 'name = "My notes"', "mine.toml: name: String should match pattern"),
     ],
 )
-def test_a_mistake_in_a_manifest_is_named_with_file_key_and_what_was_found(
+def test_manifest_error_names_the_file_the_key_and_the_found_value(
     was: str, wrong: str, message: str
 ) -> None:
     load(MINE, "mine.toml")
@@ -536,7 +536,7 @@ def test_a_mistake_in_a_manifest_is_named_with_file_key_and_what_was_found(
     assert message in str(caught.value)
 
 
-def test_a_manifest_of_one_s_own_lies_at_hub_toml(tmp_path: Path) -> None:
+def test_custom_manifest_is_loaded_from_the_folder_of_hub_toml(tmp_path: Path) -> None:
     (tmp_path / "mine.toml").write_text(
         MINE
         + '[auth]\nkind = "oauth2"\nauthorize_url = "https://a.example"\ntoken_url = "https://t.example"\n'
@@ -636,7 +636,7 @@ async def test_a_manifest_of_one_s_own_follows_pages_of_each_kind(
         ({"manifest": "mine.toml"}, b'name = "x"', "url: Field required", True),
     ],
 )
-def test_a_manifest_that_cannot_be_used_is_named(
+def test_unusable_manifest_is_refused_by_name(
     tmp_path: Path, settings: dict[str, str], content: bytes | None, message: str, is_broken: bool
 ) -> None:
     if content is not None:

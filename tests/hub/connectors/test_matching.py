@@ -43,13 +43,13 @@ def message(**said: Any) -> Message:
         ({}, {"has_attachment": False}, None),
     ],
 )
-def test_a_message_is_read_or_left_out_for_one_reason(
+def test_filter_reports_one_reason_for_an_excluded_message(
     said: dict[str, Any], wanted: dict[str, Any], reason: str | None
 ) -> None:
     assert why_left_out(message(**said), Filter.model_validate(wanted)) == reason
 
 
-def test_a_picture_in_the_text_is_no_attachment() -> None:
+def test_attachment_filter_ignores_inline_pictures() -> None:
     logo = Attachment(id="2", name="logo.png", media_type="image/png", size_bytes=9, is_inline=True)
     plan = Attachment(id="3", name="plan.pdf", media_type="application/pdf", size_bytes=9)
     wanted = Filter(has_attachment=True)
@@ -57,11 +57,11 @@ def test_a_picture_in_the_text_is_no_attachment() -> None:
     assert why_left_out(message(attachments=(logo, plan)), wanted) is None
 
 
-def test_a_pattern_that_would_take_days_elsewhere_takes_no_time_here() -> None:
+def test_subject_pattern_runs_without_exponential_backtracking() -> None:
     assert why_left_out(message(subject="a" * 5_000), Filter(subject_regex="(a+)+b")) == "subject"
 
 
 @each("written", ["(", "a{2", r"(a)\1", "x*"])
-def test_a_pattern_that_cannot_be_used_is_refused_where_it_is_written(written: str) -> None:
+def test_unusable_subject_pattern_of_a_filter_is_refused(written: str) -> None:
     with pytest.raises(ValidationError, match="subject_regex"):
         Filter(subject_regex=written)

@@ -177,7 +177,7 @@ class TestMcp(ConnectorConformance):
             yield Place(here.open, arrive, SINCE)
 
 
-async def test_resources_are_read_once_for_each_version_and_removed_ones_are_no_fault() -> None:
+async def test_mcp_resource_is_read_once_per_version_and_a_removed_one_is_ignored() -> None:
     async with kitchen() as here:
         here.texts = {"milk": "buy milk", "bread": "bake bread", "photo": None}
         here.times = {"bread": AT}
@@ -199,7 +199,7 @@ async def test_resources_are_read_once_for_each_version_and_removed_ones_are_no_
         await connector.aclose()
 
 
-async def test_the_hub_adds_the_token_and_a_server_that_refuses_it_needs_another() -> None:
+async def test_mcp_connector_sends_the_token_and_asks_for_sign_in_on_refusal() -> None:
     async with kitchen(token="of-the-kitchen") as here:
         connector = here.open("of-the-kitchen")
         assert (await connector.check()).name == "kitchen"
@@ -267,7 +267,7 @@ async def test_entries_that_a_tool_lists_are_messages_read_once_for_each_version
         await connector.aclose()
 
 
-async def test_half_of_an_emoji_in_an_entry_is_replaced_and_stops_no_other() -> None:
+async def test_half_surrogate_in_an_mcp_entry_is_replaced() -> None:
     async with kitchen(has_resources=False) as here:
         here.texts = {"tea": "make tea", "cut \ud83d": "wash the cup \ud83d"}
         tool = {"name": "tickets", "arguments": {"state": "open", "as_text": True}, "list": "found.tickets"}
@@ -276,7 +276,7 @@ async def test_half_of_an_emoji_in_an_entry_is_replaced_and_stops_no_other() -> 
     assert found == {"tea": "make tea", "cut \ufffd": "wash the cup \ufffd"}
 
 
-async def test_texts_without_structure_are_entries_and_a_tool_that_fails_ends_the_visit() -> None:
+async def test_mcp_text_results_are_entries_and_a_failing_tool_ends_the_run() -> None:
     async with kitchen(has_resources=False) as here:
         here.texts = {"a": "Buy milk\nsoon", "b": "bake bread"}
         _, found = await here.run(tools=[{"name": "plain"}])
@@ -363,7 +363,7 @@ class Pantry(Kitchen):
         return super().open(secret, server=program, **settings)
 
 
-async def test_the_server_of_others_is_read_over_pipes_and_reaches_nothing(tmp_path: Path) -> None:
+async def test_third_party_mcp_server_is_read_over_pipes_in_a_jail(tmp_path: Path) -> None:
     pantry = Pantry(tmp_path)
     pantry.put({"milk": "buy milk", "reach": ""})
     assert mcp.__file__.startswith(str(PACKAGES))
@@ -457,7 +457,7 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("how", HOSTILE)
-async def test_a_hostile_server_ends_with_a_reason(
+async def test_hostile_mcp_server_ends_the_run_with_a_reason(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
     monkeypatch.setattr(process, "SILENCE_S", 1.0 if how == "silence" else 20.0)

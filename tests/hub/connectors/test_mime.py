@@ -47,7 +47,7 @@ def test_a_head_has_sender_recipients_date_and_subject() -> None:
     assert not fields["is_bulk"]
 
 
-def test_a_head_is_the_same_from_bytes_and_from_fields() -> None:
+def test_mail_head_parsed_from_bytes_equals_head_from_fields() -> None:
     pairs = [("From", "Ana <a@x.y>"), ("SUBJECT", "hi"), ("subject", "second"), ("Message-Id", " <1@x> ")]
     by_bytes = read_head("".join(f"{name}: {value}\r\n" for name, value in pairs).encode())
     assert (read_head(pairs), read_head(pairs).fields(), read_head(dict(pairs[:2])).text("subject")) == (
@@ -71,25 +71,25 @@ def test_automatic_mail_is_recognized(header: str, is_bulk: bool) -> None:
     assert read_head(f"{header}\r\n".encode()).fields()["is_bulk"] is is_bulk
 
 
-def test_a_key_is_the_message_id_however_it_is_spelled() -> None:
+def test_message_key_is_the_normalized_message_id() -> None:
     assert message_key("<A@b>", "imap:1") == message_key(" \r\n <A@b> (x)", "") == message_key("A@b", "")
     assert message_key("<A@b>", "imap:1") == "mid:A@b"
     for missing in (None, "", "<>", "  "):
         assert message_key(missing, "imap:1") == "imap:1"
 
 
-def test_a_key_has_an_end() -> None:
+def test_message_key_is_bounded_and_unique() -> None:
     one, other = (message_key(f"<{'a' * 3_000}{n}@x>", "f") for n in (1, 2))
     assert len(one) <= MOST_KEY_CHARS
     assert one != other
 
 
-def test_a_link_is_a_url() -> None:
+def test_message_id_link_is_a_valid_mid_url() -> None:
     assert mid_link("<a%b/c@x>") == "mid:a%25b%2Fc@x"
     assert mid_link(None) is None
 
 
-def test_letters_of_the_time_before_encoded_words_are_read() -> None:
+def test_unencoded_non_ascii_subject_is_decoded() -> None:
     assert read_head("Subject: café".encode("latin-1")).text("subject") == "café"
     assert read_head("Subject: café".encode()).text("subject") == "café"
     assert read_head("Subject: café =?utf-8?q?b=C3=A9?=".encode("latin-1")).text("subject") == "café bé"
@@ -147,19 +147,19 @@ def test_hostile_headers_are_read_in_linear_time_without_an_error() -> None:
         ('"unfinished <a@b.c>', [("", "unfinished <a@b.c>")]),
     ],
 )
-def test_addresses_of_every_form_are_read_each_with_its_name(
+def test_mail_addresses_of_every_form_are_parsed_with_names(
     raw: str, expected: list[tuple[str, str]]
 ) -> None:
     assert addresses(raw) == tuple(Address(email, name) for email, name in expected)
 
 
 @given(st.binary(max_size=300))
-def test_any_bytes_are_a_head(data: bytes) -> None:
+def test_mail_head_of_any_bytes_is_parsed_without_an_error(data: bytes) -> None:
     read_head(b"From: " + data + b"\r\nDate: " + data + b"\r\nSubject: " + data).fields()
 
 
 @given(st.text(max_size=100))
-def test_a_field_is_one_line_without_what_cannot_be_seen(raw: str) -> None:
+def test_mail_header_text_is_one_line_of_printable_characters(raw: str) -> None:
     assert header_text(raw).isprintable() or "\n" not in header_text(raw)
     assert all("\n" not in one.name + one.email for one in addresses(raw))
 
@@ -210,17 +210,17 @@ def test_a_sender_whose_domain_the_own_server_verified_is_verified(results: str)
         "dmarc=pass header.from=example.org; " + "x" * 10_000,
     ],
 )
-def test_no_other_result_verifies_a_sender(results: str) -> None:
+def test_sender_is_not_verified_by_other_authentication_results(results: str) -> None:
     assert not is_verified(f"{OWN}; {results}", OWN, ANNA)
 
 
 @each("forged", ["mx.other.example", f"{OWN}.evil.example", "", "dkim=pass"])
-def test_results_of_another_server_count_nothing(forged: str) -> None:
+def test_authentication_results_of_another_server_are_ignored(forged: str) -> None:
     assert not is_verified(f"{forged}; dmarc=pass header.from=example.org", OWN, ANNA)
     assert not is_verified("mx.evil.example; dmarc=pass header.from=example.org", MICROSOFT, ANNA)
 
 
-def test_without_the_name_of_the_own_server_nobody_is_verified() -> None:
+def test_no_sender_is_verified_without_the_name_of_the_own_mail_server() -> None:
     assert not is_verified(f"{OWN}; dmarc=pass header.from=example.org", None, ANNA)
 
 
@@ -235,7 +235,7 @@ def test_without_the_name_of_the_own_server_nobody_is_verified() -> None:
         ("From: anna@example.org\r\n\r\n{own}", False),  # in the body
     ],
 )
-def test_of_a_mail_only_the_topmost_header_counts(mail: str, expected: bool) -> None:
+def test_only_the_topmost_authentication_results_header_counts(mail: str, expected: bool) -> None:
     head = "Authentication-Results: {};\r\n\tdmarc={} header.from=example.org\r\n"
     own, other, failed = head.format(OWN, "pass"), head.format("mx.evil", "pass"), head.format(OWN, "fail")
     assert read_head(mail.format(own=own, other=other, failed=failed).encode()).is_verified(OWN) is expected

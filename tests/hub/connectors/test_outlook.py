@@ -21,7 +21,7 @@ pytestmark = pytest.mark.anyio
 PREFERRED = {"odata.maxpagesize=50", 'outlook.body-content-type="text"', 'IdType="ImmutableId"'}
 
 
-async def test_every_request_has_its_headers_those_by_a_link_too(here: Account) -> None:
+async def test_every_outlook_request_including_links_has_the_prefer_header(here: Account) -> None:
     here.fake.mail.page_most = 2
     here.fake.mail.empty_first = True
     for _ in range(5):
@@ -38,7 +38,7 @@ async def test_every_request_has_its_headers_those_by_a_link_too(here: Account) 
 
 
 @each("kind", ["next", "delta"])
-async def test_a_link_that_microsoft_forgot_loses_no_mail(kind: str) -> None:
+async def test_expired_outlook_link_loses_no_mail(kind: str) -> None:
     async with account() as here:
         here.fake.mail.page_most = 2
         for number in range(4):
@@ -57,7 +57,7 @@ async def test_a_link_that_microsoft_forgot_loses_no_mail(kind: str) -> None:
         assert len(here.fake.asked("$filter")) == (1 if kind == "next" else 2)
 
 
-async def test_mail_that_came_while_the_hub_was_away_is_found_behind_a_forgotten_link(here: Account) -> None:
+async def test_outlook_mail_received_during_downtime_is_listed_after_an_expired_link(here: Account) -> None:
     first = await listing(here.outlook())
     here.fake.mail.deliver("late", received_at=START + timedelta(minutes=1))
     here.clock.advance(timedelta(days=30).total_seconds())
@@ -68,7 +68,7 @@ async def test_mail_that_came_while_the_hub_was_away_is_found_behind_a_forgotten
     assert all(page.is_backfill for page in pages)
 
 
-async def test_a_link_forgotten_in_the_first_round_begins_it_anew(here: Account) -> None:
+async def test_expired_outlook_link_in_the_first_round_restarts_the_round(here: Account) -> None:
     here.fake.mail.page_most = 2
     for number in range(5):
         here.fake.mail.deliver(f"mail {number}", received_at=START - timedelta(days=1))
@@ -79,7 +79,7 @@ async def test_a_link_forgotten_in_the_first_round_begins_it_anew(here: Account)
 
 
 @each("is_first", [True, False])
-async def test_pages_that_lead_in_a_circle_are_left(is_first: bool) -> None:
+async def test_circular_page_links_end_the_run_as_unavailable(is_first: bool) -> None:
     async with account() as here:
         here.fake.mail.page_most = 2
         cursor = None if is_first else cursor_of(await listing(here.outlook()))
@@ -90,7 +90,7 @@ async def test_pages_that_lead_in_a_circle_are_left(is_first: bool) -> None:
             await listing(here.outlook(), cursor)
 
 
-async def test_a_provider_that_forgets_each_time_is_left_for_later(here: Account) -> None:
+async def test_outlook_run_with_repeatedly_expired_links_is_unavailable(here: Account) -> None:
     first = await listing(here.outlook())
     here.fake.fail(410, "SyncStateNotFound", match="delta", times=20)
     with pytest.raises(Unavailable):
@@ -99,7 +99,7 @@ async def test_a_provider_that_forgets_each_time_is_left_for_later(here: Account
 
 
 @each("is_told", [True, False])
-async def test_a_mail_that_moved_is_the_same_message(is_told: bool) -> None:
+async def test_moved_outlook_mail_has_the_same_key(is_told: bool) -> None:
     async with account() as here:
         id = here.fake.mail.deliver("Rent")
         wanted = {"folders": ["inbox", "archive"]}
@@ -110,7 +110,7 @@ async def test_a_mail_that_moved_is_the_same_message(is_told: bool) -> None:
         assert len(heads(second)) == (1 if is_told else 0)
 
 
-async def test_a_mail_that_was_only_read_is_the_same_message(here: Account) -> None:
+async def test_outlook_mail_marked_read_is_listed_under_the_same_key(here: Account) -> None:
     read, gone = here.fake.mail.deliver("Rent"), here.fake.mail.deliver("gone")
     first = await listing(here.outlook())
     here.fake.mail.change(read, isRead=True)  # a round tells of it that it was read, and not even its key
@@ -127,7 +127,7 @@ async def test_a_mail_that_was_only_read_is_the_same_message(here: Account) -> N
     assert [message.key for message in heads(found)] == ["mid:1@example.org"]
 
 
-async def test_what_is_removed_or_a_draft_is_no_message(here: Account) -> None:
+async def test_removed_outlook_mails_and_drafts_are_not_listed(here: Account) -> None:
     gone = here.fake.mail.deliver("gone")
     here.fake.mail.delete(gone)
     here.fake.mail.deliver("a draft", isDraft=True)
@@ -166,7 +166,7 @@ async def test_the_first_run_looks_back_seven_days_to_the_second(zone: str) -> N
         assert first.query["$filter"] == "receivedDateTime ge 2025-12-29T09:00:00Z"
 
 
-async def test_a_link_to_another_host_is_refused_and_the_token_stays_here() -> None:
+async def test_outlook_link_to_another_host_is_refused_without_sending_the_token() -> None:
     thieves: list[Request] = []
 
     def thief(request: Request) -> Response:
@@ -186,7 +186,7 @@ async def test_a_link_to_another_host_is_refused_and_the_token_stays_here() -> N
     assert thieves == []
 
 
-async def test_only_a_stream_can_be_lost(here: Account) -> None:
+async def test_sync_state_error_outside_a_delta_query_is_no_lost_cursor(here: Account) -> None:
     here.fake.fail(410, "SyncStateNotFound", match="mailFolders?")
     with pytest.raises(Unavailable):
         await listing(here.outlook(folders=["Projects"]))
@@ -201,7 +201,7 @@ async def test_folders_are_found_by_the_names_that_people_see(here: Account) -> 
         await listing(here.outlook(folders=["Projekts"]))
 
 
-async def test_importance_and_categories_choose(here: Account) -> None:
+async def test_outlook_filter_selects_by_importance_and_categories(here: Account) -> None:
     here.fake.mail.deliver("a", importance="high", categories=["Work"])
     here.fake.mail.deliver("b", importance="high")
     here.fake.mail.deliver("c", categories=["Work"])
@@ -211,7 +211,7 @@ async def test_importance_and_categories_choose(here: Account) -> None:
     ) == (["a", "b"], ["a", "c"])
 
 
-async def test_lists_and_the_owners_own_mail_are_marked_as_such(here: Account) -> None:
+async def test_outlook_list_mail_is_marked_bulk_and_own_mail_as_sent(here: Account) -> None:
     here.fake.mail.deliver("news", internetMessageHeaders=[{"name": "List-Id", "value": "<news>"}])
     me = {"emailAddress": {"name": "Ana", "address": "Ana@Example.org"}}
     here.fake.mail.change(here.fake.mail.deliver("mine"), **{"from": me})
@@ -230,7 +230,7 @@ async def test_the_cursor_contains_nothing_of_the_mail(here: Account) -> None:
     assert not any(word in str(cursor) for word in ("secret", "plans", "bob", "Bearer"))
 
 
-async def test_a_mail_that_moved_after_it_was_listed_is_read_all_the_same(here: Account) -> None:
+async def test_outlook_mail_moved_after_listing_is_still_read(here: Account) -> None:
     id = here.fake.mail.deliver("Rent")
     outlook = here.outlook()
     pages = await listing(outlook)
@@ -239,7 +239,7 @@ async def test_a_mail_that_moved_after_it_was_listed_is_read_all_the_same(here: 
     assert isinstance(document, Document)
 
 
-async def test_a_mail_that_is_gone_when_it_is_read_is_no_failure(here: Account) -> None:
+async def test_outlook_mail_deleted_before_reading_is_reported_removed(here: Account) -> None:
     gone, there = here.fake.mail.deliver("gone"), here.fake.mail.deliver("there")
     outlook = here.outlook()
     pages = await listing(outlook)
@@ -250,7 +250,7 @@ async def test_a_mail_that_is_gone_when_it_is_read_is_no_failure(here: Account) 
     assert isinstance(found["mid:2@example.org"], Document) and there
 
 
-async def test_bulk_mail_recognized_only_by_its_body_is_left_out(here: Account) -> None:
+async def test_mail_recognized_as_bulk_only_on_reading_is_left_out(here: Account) -> None:
     id = here.fake.mail.deliver("news")
     outlook = here.outlook()
     pages = await listing(outlook)
@@ -259,7 +259,7 @@ async def test_bulk_mail_recognized_only_by_its_body_is_left_out(here: Account) 
     assert isinstance(found, Unread) and found.is_removed
 
 
-async def test_what_is_quoted_is_marked_and_the_new_part_leads(here: Account) -> None:
+async def test_outlook_quoted_text_is_marked_or_dropped_after_the_new_text(here: Account) -> None:
     new = "I shall come on Monday at ten, with the two plans that you asked for.\r\n"
     old = "From: Ana <ana@example.org>\r\nSent: Monday\r\nWhen do you come?\r\n"
     here.fake.mail.deliver("Re: plans", text=f"{new}\r\n{old}", unique=new)
@@ -270,7 +270,7 @@ async def test_what_is_quoted_is_marked_and_the_new_part_leads(here: Account) ->
         assert ("\n> When do you come?" in document.text) is has_old
 
 
-async def test_attachments_are_named_and_read_where_they_are_asked_for(here: Account) -> None:
+async def test_outlook_attachments_are_named_and_read_only_if_requested(here: Account) -> None:
     files = (
         ("plan.csv", "text/csv", b"task,until\npaint,Friday\n"),
         ("big.csv", "text/csv", b"x" * 2_000_000),
@@ -293,7 +293,7 @@ async def test_attachments_are_named_and_read_where_they_are_asked_for(here: Acc
         ("REPLY", "eventMessageResponse"),
     ],
 )
-async def test_a_meeting_is_read_with_its_calendar(method: str, kind: str) -> None:
+async def test_outlook_meeting_mail_includes_the_calendar(method: str, kind: str) -> None:
     calendar = (
         f"BEGIN:VCALENDAR\r\nMETHOD:{method}\r\nBEGIN:VEVENT\r\nUID:tasting@x\r\nEND:VEVENT\r\nEND:VCALENDAR"
     )

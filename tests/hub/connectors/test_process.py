@@ -209,7 +209,7 @@ ATTACKS = {  # in this order: the last one uses up what a program has
 }
 
 
-async def test_in_its_jail_a_connector_reaches_nothing(write: Write, tmp_path: Path) -> None:
+async def test_jailed_connector_process_reaches_no_outside_resource(write: Write, tmp_path: Path) -> None:
     (tmp_path / "state").mkdir()
     for file in ("hub.toml", "state/hub.db"):
         (tmp_path / file).write_text("secret")
@@ -251,7 +251,7 @@ await run(Probe);
 
 
 @needs_node
-async def test_a_connector_in_javascript_gets_no_more_and_replaces_half_of_an_emoji(
+async def test_jailed_javascript_connector_is_confined_and_replaces_half_surrogates(
     tmp_path: Path, client: OutboundClient
 ) -> None:
     (tmp_path / "hub_connector.mjs").write_text((KIT / "hub_connector.mjs").read_text())
@@ -261,7 +261,7 @@ async def test_a_connector_in_javascript_gets_no_more_and_replaces_half_of_an_em
     await connector.aclose()
 
 
-async def test_a_connector_ends_with_its_run_and_needs_no_answer_to_that(write: Write) -> None:
+async def test_connector_process_ends_on_close_although_sigterm_is_ignored(write: Write) -> None:
     connector = probe(write, "signal.signal(signal.SIGTERM, signal.SIG_IGN); got = os.getpid()")
     descriptor = os.pidfd_open(int((await connector.check()).detail))
     await connector.aclose()
@@ -355,7 +355,7 @@ def saying(*lines: Any, then: str = "") -> str:
         (saying(SPEC, {"id": 2, "result": {"name": 5}}), "Expected `str`"),
     ],
 )
-async def test_a_program_that_breaks_the_protocol_is_ended_and_may_be_tried_again(
+async def test_connector_process_violating_the_protocol_is_ended_as_unavailable(
     source: str, reason: str, write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(process, "SILENCE_S", 2.0)
@@ -379,7 +379,7 @@ FAILURES: dict[str, type[ConnectorFailure]] = {
 }
 
 
-async def test_an_error_of_the_program_is_the_failure_that_its_code_names(write: Write) -> None:
+async def test_error_code_of_a_connector_process_is_mapped_to_a_failure(write: Write) -> None:
     error = {"code": "quota", "message": "because\n\x1b[1m"}
     with pytest.raises(QuotaSpent, match=r"^because \\x1b\[1m$"):
         await write(saying(SPEC, {"id": 2, "error": error})).check()
@@ -431,7 +431,7 @@ async def listed(connector: Connector) -> list[tuple[str, str]]:
     return found
 
 
-async def test_a_broken_message_leaves_the_others_of_its_page_readable(write: Write) -> None:
+async def test_broken_message_of_a_connector_process_leaves_other_messages_readable(write: Write) -> None:
     messages: list[Any] = [
         {"key": "a"},
         {"key": "b", "received_at": "2026-01-01T00:00:00"},
@@ -452,7 +452,7 @@ async def test_a_broken_message_leaves_the_others_of_its_page_readable(write: Wr
     assert len(faults) == 4 and all("listed it wrongly" in fault for fault in faults)
 
 
-async def test_pages_without_an_end_that_bring_nothing_new_end_the_stream(write: Write) -> None:
+async def test_hundred_connector_pages_without_new_messages_end_the_stream(write: Write) -> None:
     pages = [
         {"id": 2 + at, "result": {"messages": [{"key": key} for key in ("a", "b")[at % 3 :]], "next": at}}
         for at in range(150)
@@ -463,7 +463,7 @@ async def test_pages_without_an_end_that_bring_nothing_new_end_the_stream(write:
             pass
 
 
-async def test_a_page_that_is_no_page_ends_the_stream(write: Write) -> None:
+async def test_invalid_page_of_a_connector_process_ends_the_stream(write: Write) -> None:
     for result, reason in (
         ({"messages": [{"key": "a"}] * 101}, "Expected `array` of length <= 100"),
         ({"cursor": {"a": "x" * 70_000}}, "a cursor of more than"),
@@ -511,7 +511,7 @@ class ProgramDesk(ListDesk):
         return self._make()
 
 
-async def test_after_a_crash_in_the_middle_of_a_page_each_message_has_been_read_once(
+async def test_messages_are_read_once_despite_a_connector_crash_within_a_page(
     store: Store, write: Write
 ) -> None:
     texts = ["- [ ] a", "- [ ] b", "crash", "- [ ] d", "- [ ] e"]
@@ -551,7 +551,7 @@ anyio.run(main)
 """
 
 
-def test_a_connector_ends_with_the_hub_whatever_ends_it(tmp_path: Path) -> None:
+def test_connector_process_ends_when_the_hub_is_killed(tmp_path: Path) -> None:
     (tmp_path / "hub_connector.py").write_text((KIT / "hub_connector.py").read_text())
     source = PROBE.replace("AUTH", "{}").replace("ORIGINS", "()")
     (tmp_path / "connector.py").write_text(source)
@@ -565,7 +565,7 @@ def test_a_connector_ends_with_the_hub_whatever_ends_it(tmp_path: Path) -> None:
         os.close(descriptor)
 
 
-async def test_what_a_program_writes_to_standard_error_is_logged_within_bounds(
+async def test_standard_error_of_a_connector_process_is_logged_up_to_a_limit(
     write: Write, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(process, "MOST_LOGGED", 5)
@@ -584,7 +584,7 @@ async def test_what_a_program_writes_to_standard_error_is_logged_within_bounds(
         pytest.param("node", ["node", "--jitless", "connector.mjs"], marks=needs_node),
     ],
 )
-async def test_a_program_starts_where_memory_cannot_become_code_as_in_the_unit_of_systemd(
+async def test_connector_process_starts_under_memory_deny_write_execute(
     language: str, argv: list[str], tmp_path: Path, client: OutboundClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     main = tmp_path / "main.py"
@@ -617,7 +617,7 @@ async def test_without_a_jail_a_program_starts_only_if_hub_toml_accepts_that(
     assert (await probe(write, "got = 1", accept_weaker_jail=True).check()).detail == "1"
 
 
-async def test_a_missing_program_is_a_fault_of_this_node_and_a_script_names_its_interpreter(
+async def test_missing_connector_program_or_interpreter_is_a_file_fault_of_the_node(
     tmp_path: Path, client: OutboundClient
 ) -> None:
     settings = ProcessSettings(folder=tmp_path, command=("no-such-program",))
@@ -630,7 +630,7 @@ async def test_a_missing_program_is_a_fault_of_this_node_and_a_script_names_its_
         await connector.check()
 
 
-def test_a_connector_gets_no_folder_with_hub_toml_in_it(tmp_path: Path) -> None:
+def test_connector_folder_containing_hub_toml_is_refused(tmp_path: Path) -> None:
     for folder in (".", "..", "/"):
         with pytest.raises(ValidationError, match=r"hub\.toml lies in it"):
             ProcessSettings.model_validate(

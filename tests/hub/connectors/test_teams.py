@@ -34,7 +34,7 @@ async def said(here: Account, teams: Teams, messages: list[Message]) -> list[str
     return [one.text.strip().split("\n")[-1] for one in found.values() if isinstance(one, Document)]
 
 
-async def test_what_was_said_in_chats_is_read_once_a_day(here: Account) -> None:
+async def test_teams_chat_messages_are_read_once_across_daily_runs(here: Account) -> None:
     chats = [
         here.fake.chats.open_chat(),
         here.fake.chats.open_chat("group", "Plans"),
@@ -57,7 +57,7 @@ async def test_what_was_said_in_chats_is_read_once_a_day(here: Account) -> None:
     assert len(here.fake.asked("/messages")) == 3  # of the chat that spoke
 
 
-async def test_the_filter_and_the_order_name_the_same_date(chat: str, here: Account) -> None:
+async def test_teams_list_filters_and_orders_by_the_last_modification(chat: str, here: Account) -> None:
     here.fake.chats.page_most = 2
     for number in range(7):
         here.fake.chats.say(chat, f"<p>{number}</p>")
@@ -69,9 +69,7 @@ async def test_the_filter_and_the_order_name_the_same_date(chat: str, here: Acco
     assert all(one.query["$filter"].startswith("lastModifiedDateTime gt ") for one in lists)
 
 
-async def test_a_filter_that_is_ignored_does_not_read_a_chat_from_its_beginning(
-    chat: str, here: Account
-) -> None:
+async def test_ignored_teams_filter_does_not_reread_the_whole_chat(chat: str, here: Account) -> None:
     here.fake.chats.page_most = 5
     for number in range(50):
         here.fake.chats.say(chat, f"<p>{number}</p>")
@@ -89,7 +87,7 @@ async def test_a_filter_that_is_ignored_does_not_read_a_chat_from_its_beginning(
     assert len(here.fake.requests) - asked <= 4  # who am I, the chats, a page or two
 
 
-async def test_an_edit_is_another_version_and_a_reaction_is_none(chat: str, here: Account) -> None:
+async def test_teams_edit_is_a_new_message_version_and_a_reaction_is_not(chat: str, here: Account) -> None:
     edited, liked = here.fake.chats.say(chat, "<p>at ten</p>"), here.fake.chats.say(chat, "<p>fine</p>")
     first = await listing(here.teams())
     here.clock.advance(DAY_S)
@@ -113,7 +111,7 @@ async def test_system_messages_and_deleted_ones_are_no_messages(here: Account) -
     assert len(heads(await listing(here.teams()))) == 1
 
 
-async def test_a_message_that_was_deleted_before_it_is_read_is_gone(chat: str, here: Account) -> None:
+async def test_teams_message_deleted_before_reading_is_reported_removed(chat: str, here: Account) -> None:
     id = here.fake.chats.say(chat)
     pages = await listing(here.teams())
     here.fake.chats.remove(chat, id)
@@ -121,7 +119,7 @@ async def test_a_message_that_was_deleted_before_it_is_read_is_gone(chat: str, h
     assert isinstance(found, Unread) and found.is_removed
 
 
-async def test_a_run_that_stops_anywhere_goes_on_from_its_last_cursor(here: Account) -> None:
+async def test_teams_run_stopped_at_any_page_continues_from_the_last_cursor(here: Account) -> None:
     expected = []
     for chat in [here.fake.chats.open_chat() for _ in range(3)]:
         for number in range(60):
@@ -139,14 +137,14 @@ async def test_a_run_that_stops_anywhere_goes_on_from_its_last_cursor(here: Acco
     ("wanted", "expected"),
     [("all", 3), ("direct", 1), ("group", 2), ("none", 0)],
 )
-async def test_kinds_of_chats_are_chosen(wanted: str, expected: int) -> None:
+async def test_teams_filter_selects_kinds_of_chats(wanted: str, expected: int) -> None:
     async with account() as here:
         for kind in ("oneOnOne", "group", "meeting"):
             here.fake.chats.say(here.fake.chats.open_chat(kind))
         assert len(heads(await listing(here.teams(chats=wanted)))) == expected
 
 
-async def test_a_chat_may_be_named(here: Account) -> None:
+async def test_teams_filter_selects_a_single_chat(here: Account) -> None:
     chats = [here.fake.chats.open_chat() for _ in range(2)]
     for chat in chats:
         here.fake.chats.say(chat)
@@ -163,7 +161,7 @@ async def test_a_chat_may_be_named(here: Account) -> None:
     assert [heads(pages)[-1].key.rpartition("/")[2] for pages in (second, third)] == [new, last]
 
 
-async def test_only_what_names_me_and_what_is_mine_is_marked(here: Account) -> None:
+async def test_teams_own_messages_are_marked_and_mentions_can_be_filtered(here: Account) -> None:
     chat = here.fake.chats.open_chat("group")
     user = {"id": ANA, "displayName": "Ana"}
     here.fake.chats.say(
@@ -176,7 +174,7 @@ async def test_only_what_names_me_and_what_is_mine_is_marked(here: Account) -> N
     ) == ([False, True], 1)
 
 
-async def test_a_channel_is_read_with_its_replies(here: Account) -> None:
+async def test_teams_channel_is_read_with_replies(here: Account) -> None:
     team, channel = here.fake.chats.open_channel()
     where = f"{team}/{channel}"
     root = here.fake.chats.say(where, "<p>Who comes?</p>")
@@ -195,7 +193,7 @@ async def test_a_channel_is_read_with_its_replies(here: Account) -> None:
     assert await said(here, here.teams(settings=CHANNELS), news) == ["I do, too"]  # asked for alone
 
 
-async def test_a_channels_link_that_was_forgotten_loses_no_message(here: Account) -> None:
+async def test_expired_teams_channel_link_loses_no_message(here: Account) -> None:
     team, channel = here.fake.chats.open_channel()
     where = f"{team}/{channel}"
     here.fake.chats.page_most = 2
@@ -214,7 +212,7 @@ async def test_a_channels_link_that_was_forgotten_loses_no_message(here: Account
         assert len({one.key for one in heads(head) + heads(rest)}) == 6
 
 
-async def test_channels_need_a_right_that_is_asked_for(here: Account) -> None:
+async def test_teams_channels_require_the_channels_setting_and_scope(here: Account) -> None:
     with pytest.raises(Misconfigured, match="channels = true"):
         await listing(here.teams(channels=[{"team": "a", "channel": "b"}]))
     assert here.fake.requests == []
@@ -222,7 +220,7 @@ async def test_channels_need_a_right_that_is_asked_for(here: Account) -> None:
     assert "ChannelMessage.Read.All" in Teams.oauth(TeamsSettings(channels=True)).scopes
 
 
-async def test_the_first_run_looks_back_to_the_very_instant(chat: str, here: Account) -> None:
+async def test_first_teams_run_is_limited_to_the_exact_start_instant(chat: str, here: Account) -> None:
     edge = START - timedelta(days=7)
     for subject, at in (("before", edge - timedelta(milliseconds=1)), ("edge", edge)):
         spelled = at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
@@ -231,7 +229,7 @@ async def test_the_first_run_looks_back_to_the_very_instant(chat: str, here: Acc
     assert [one.subject for one in heads(await listing(here.teams(), since=edge))] == ["edge"]
 
 
-async def test_a_check_says_who_it_is(here: Account) -> None:
+async def test_teams_check_reports_the_account_and_the_selected_chats(here: Account) -> None:
     found = await here.teams().check()
     assert (found.name, found.detail) == ("ana@example.org", "chats: all; channels: 0")
 
@@ -259,11 +257,11 @@ def test_people_attachments_and_quotes_are_shown_as_text() -> None:
 
 
 @each("content", ["<div>" * 60_000, "x" * 1_000_001])
-def test_a_page_that_was_built_to_choke_on_is_not_read(content: str) -> None:
+def test_hostile_teams_html_is_refused(content: str) -> None:
     with pytest.raises(NotReadable):
         text_of_chat({"body": {"contentType": "html", "content": content}})
 
 
 @each("item", [{}, {"body": None}, {"body": {"content": 7}, "attachments": [1, None]}])
-def test_what_is_no_message_has_no_text(item: dict[str, object]) -> None:
+def test_teams_item_that_is_no_message_has_no_text(item: dict[str, object]) -> None:
     assert text_of_chat(item) == ""

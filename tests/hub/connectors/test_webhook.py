@@ -93,7 +93,7 @@ async def test_all_pages_of_the_inbox_are_read_and_few_bodies_are_held_at_once()
     assert find("webhook") is Webhook
 
 
-async def test_what_github_posts_is_an_issue_with_its_text_and_link() -> None:
+async def test_github_webhook_post_is_read_as_an_issue_with_text_and_link() -> None:
     box = Box(post(1, ISSUE, event="issues"))
     (head,), texts = await listing(webhook(box, source="github"))
     assert (head.subject, head.link, head.labels) == (
@@ -147,7 +147,7 @@ PLACES = {"title": "a.b.0.c", "text": "n", "sender": "who", "link": "url", "even
         (BUILD, "", {}, "build.state: red\nbuild.by.0: ana\nn: 3", ()),
     ],
 )
-async def test_the_parts_of_a_post_are_found_where_its_sender_or_its_owner_puts_them(
+async def test_webhook_post_fields_are_found_by_default_or_configured_paths(
     body: Any, kind: str, settings: dict[str, str], text: str, labels: tuple[str, ...]
 ) -> None:
     head, said = await one(body, kind=kind or "application/json", **settings)
@@ -155,7 +155,7 @@ async def test_the_parts_of_a_post_are_found_where_its_sender_or_its_owner_puts_
     assert said.link is None  # none that a browser may open
 
 
-async def test_a_link_of_a_post_is_its_document_s() -> None:
+async def test_link_of_a_webhook_post_is_the_document_link() -> None:
     assert (await one(PARTS, link="to"))[1].link == "https://x.y"
 
 
@@ -171,7 +171,7 @@ async def test_a_link_of_a_post_is_its_document_s() -> None:
         b'"\\ud800"',
     ],
 )
-async def test_whatever_is_posted_becomes_a_text(body: bytes) -> None:
+async def test_webhook_post_of_any_content_is_converted_to_bounded_text(body: bytes) -> None:
     for kind in ("application/json", "application/x-www-form-urlencoded", "text/plain", "\x00;;"):
         _, said = await one(body, kind=kind)
         said.text.encode()
@@ -185,7 +185,7 @@ async def test_the_lines_of_a_wide_post_are_limited() -> None:
     assert said.text == ""
 
 
-async def test_what_is_about_something_else_is_settled_unread() -> None:
+async def test_webhook_post_of_an_unwanted_event_is_settled_unread() -> None:
     box = Box(post(1, ISSUE, event="issues"), post(2, {"zen": "x"}, event="ping"))
     for wanted in ("issues", "issues.opened", "Opened"):
         _, texts = await listing(webhook(box, {"events": [wanted]}, source="github"))
@@ -194,14 +194,14 @@ async def test_what_is_about_something_else_is_settled_unread() -> None:
         assert isinstance(second, Unread) and second.is_removed
 
 
-async def test_without_a_listener_it_says_so_and_with_one_how_much_waits() -> None:
+async def test_webhook_check_reports_a_missing_listener_or_the_waiting_posts() -> None:
     with pytest.raises(Misconfigured, match="no listener for webhooks"):
         await webhook(None).check()
     assert (await webhook(Box(post(1, {}))).check()).detail == "1 posts wait"
 
 
 @each("settings", [{"source": "gitlab"}, {"title": "a..b"}, {"titel": "a"}])
-def test_settings_that_mean_nothing_are_refused(settings: dict[str, Any]) -> None:
+def test_invalid_webhook_settings_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         WebhookSettings(**settings)
 
@@ -252,26 +252,26 @@ def judged(
 
 
 @each("source", Source)
-def test_each_sender_is_believed_in_its_own_way_and_in_no_other(source: Source) -> None:
+def test_webhook_signature_is_accepted_only_in_the_scheme_of_the_source(source: Source) -> None:
     for way, sign in WAYS.items():
         assert (judged(source, sign()) is not None) is (way is source)
     assert judged(None, WAYS[source]()) is None
 
 
 @each("source", Source)
-def test_without_a_signature_or_with_anothers_nothing_is_believed(source: Source) -> None:
+def test_webhook_post_without_a_valid_signature_is_refused(source: Source) -> None:
     assert judged(source, {}) is None
     assert judged(source, WAYS[source](secret=WRONG)) is None
     assert judge(source, WAYS[source](secret=""), BODY, (), NOW) is None  # a webhook that has no secret
 
 
 @each("source", [Source.STANDARD, Source.GITHUB, Source.SLACK])
-def test_another_body_under_a_good_signature_is_refused(source: Source) -> None:
+def test_webhook_post_with_a_changed_body_is_refused(source: Source) -> None:
     assert judged(source, WAYS[source](), BODY + b" ") is None
 
 
 @each("source", Source)
-def test_while_secrets_change_the_old_one_is_good_beside_the_new_one(source: Source) -> None:
+def test_old_webhook_secret_is_accepted_beside_the_new_one_during_rotation(source: Source) -> None:
     for secret in (SECRET, OLD):
         assert judged(source, WAYS[source](secret=secret), BODY, SECRET, OLD) is not None
     assert judged(source, WAYS[source](secret=OLD), BODY, SECRET) is None
@@ -279,12 +279,14 @@ def test_while_secrets_change_the_old_one_is_good_beside_the_new_one(source: Sou
 
 @pytest.mark.parametrize("source", [Source.STANDARD, Source.SLACK])
 @pytest.mark.parametrize(("minutes", "is_good"), [(-6, False), (-4, True), (4, True), (6, False)])
-def test_what_was_signed_at_another_time_is_refused(source: Source, minutes: int, is_good: bool) -> None:
+def test_webhook_signature_outside_the_time_window_is_refused(
+    source: Source, minutes: int, is_good: bool
+) -> None:
     assert (judged(source, WAYS[source](at=NOW + timedelta(minutes=minutes))) is not None) is is_good
 
 
 @each("header", ["webhook-id", "webhook-timestamp", "x-slack-request-timestamp", "x-github-event"])
-def test_what_is_signed_cannot_be_exchanged(header: str) -> None:
+def test_webhook_post_with_a_changed_signed_header_is_refused(header: str) -> None:
     for source, sign in WAYS.items():
         if header in (headers := sign()):
             told = judged(source, headers | {header: "1780488001" if "stamp" in header else "msg_2"})
@@ -305,12 +307,12 @@ def test_what_is_signed_cannot_be_exchanged(header: str) -> None:
         {"authorization": "Basic eA=="},
     ],
 )
-def test_headers_that_mean_nothing_are_refused_and_nothing_more(headers: Signed) -> None:
+def test_webhook_post_with_invalid_headers_is_refused_without_an_error(headers: Signed) -> None:
     for source in Source:
         assert judged(source, headers) is None
 
 
-def test_a_secret_with_its_prefix_is_base64_as_standard_webhooks_have_it() -> None:
+def test_webhook_secret_with_the_whsec_prefix_is_decoded_as_base64() -> None:
     key = b"0123456789abcdef01234567"
     secret = "whsec_" + base64.b64encode(key).decode()
     seconds = str(int(NOW.timestamp()))
@@ -326,7 +328,7 @@ def test_a_secret_with_its_prefix_is_base64_as_standard_webhooks_have_it() -> No
     assert "16" in (problem_of(Source.GENERIC, "short") or "")
 
 
-def test_a_delivery_is_known_by_what_is_signed() -> None:
+def test_webhook_delivery_is_deduplicated_by_signed_values() -> None:
     def keys(source: Source, headers: Signed, body: bytes = BODY) -> tuple[str, ...]:
         found = judged(source, headers, body)
         assert found is not None
@@ -345,7 +347,7 @@ def test_a_delivery_is_known_by_what_is_signed() -> None:
     assert keys(Source.GENERIC, named) == keys(Source.GENERIC, named, b"{}")
 
 
-def test_the_same_words_under_a_bearer_token_are_a_retry_for_minutes_and_news_after_that() -> None:
+def test_equal_bearer_token_post_is_a_duplicate_only_for_ten_minutes() -> None:
     first = judged(Source.GENERIC, generic())
     soon = judged(Source.GENERIC, generic(), now=NOW + timedelta(minutes=5))
     later = judged(Source.GENERIC, generic(), now=NOW + timedelta(minutes=11))

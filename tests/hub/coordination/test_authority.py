@@ -86,13 +86,15 @@ def test_every_verb_has_a_row_in_the_matrix() -> None:
         assert {target for of, target in MATRIX if of is verb} >= {"worker", "lead", "main", "stranger"}
 
 
-def test_every_role_but_a_strangers_has_a_law_and_each_names_whom_it_is_for() -> None:
+def test_every_board_role_except_stranger_has_permission_rules() -> None:
     assert {role for role, _ in LAW} == set(Role) - {Role.STRANGER}
     assert all(LAW.values())
 
 
 @each(("caller", "verb", "target", "answer"), CELLS)
-def test_the_table_says_so(caller: str, verb: Verb, target: str, answer: str) -> None:
+def test_permission_table_yields_the_expected_answer(
+    caller: str, verb: Verb, target: str, answer: str
+) -> None:
     whom = Whom.SELF if caller == target else WHOM[target]
     denied = denial(ROLES[caller], verb, whom)
     assert ("ok" if denied is None else denied.code) == answer
@@ -105,7 +107,7 @@ def test_the_table_says_so(caller: str, verb: Verb, target: str, answer: str) ->
     ("caller", "verb", "target", "answer"),
     [cell for cell in CELLS if cell.values[1] in (Verb.NUDGE, Verb.ENSURE_LEAD)],
 )
-async def test_the_authority_finds_out_who_asks_and_says_the_same(
+async def test_authority_permits_each_verb_by_the_role_of_the_caller(
     garden: Garden, caller: str, verb: Verb, target: str, answer: str
 ) -> None:
     agent = await garden.agent(target) if target else None
@@ -114,7 +116,7 @@ async def test_the_authority_finds_out_who_asks_and_says_the_same(
         assert await _named(garden, garden.callers[caller], verb, agent) == answer
 
 
-async def test_another_user_does_not_learn_of_the_board(garden: Garden) -> None:
+async def test_board_is_unknown_to_another_user(garden: Garden) -> None:
     eves = await garden.agent("eves")
     for caller in (Caller("token:eves", EVE), Caller.of_agent(eves.id, EVE)):
         for verb in Verb:
@@ -124,7 +126,7 @@ async def test_another_user_does_not_learn_of_the_board(garden: Garden) -> None:
                 await garden.store.read(authority.board, caller, given)
 
 
-async def test_who_sees_everybodys_things_may_do_everything(garden: Garden) -> None:
+async def test_operator_of_all_users_is_permitted_every_verb(garden: Garden) -> None:
     worker = await garden.agent("worker")
     for verb in Verb:
         assert await _answer(garden, Caller("operator:0", None), verb, worker) == "ok"
@@ -156,19 +158,21 @@ async def test_a_caller_without_permission_does_not_learn_which_agents_exist(gar
         ("idle", []),
     ],
 )
-async def test_each_sees_the_boards_that_are_its_own(garden: Garden, caller: str, boards: list[str]) -> None:
+async def test_caller_sees_only_the_boards_of_the_role_or_gateway(
+    garden: Garden, caller: str, boards: list[str]
+) -> None:
     seen = await garden.store.read(authority.boards_of, garden.callers[caller])
     assert [board.name for board in seen] == boards
 
 
-async def test_only_the_main_agent_of_a_gateway_is_one(garden: Garden) -> None:
+async def test_only_the_gateway_main_agent_is_recognized_as_main(garden: Garden) -> None:
     assert await garden.store.read(authority.main_of, garden.callers["main"]) == garden.board.gateway_id
     for caller in ("user", "lead", "worker", "stranger", "idle"):
         with pytest.raises(CodedError, check=coded(ErrorCode.NOT_GATEWAY_MAIN)):
             await garden.store.read(authority.main_of, garden.callers[caller])
 
 
-async def test_the_permissions_of_an_agent_depend_on_its_place() -> None:
+async def test_board_role_of_an_agent_follows_lead_and_membership_changes() -> None:
     async with open_store("sqlite://") as store:
         garden = await open_garden(store)
         worker = await garden.agent("worker")
@@ -181,7 +185,7 @@ async def test_the_permissions_of_an_agent_depend_on_its_place() -> None:
         assert await garden.store.read(authority.role, caller, garden.board) is Role.STRANGER
 
 
-async def test_an_agent_that_was_removed_may_nothing() -> None:
+async def test_removed_agent_is_denied_every_verb() -> None:
     async with open_store("sqlite://") as store:
         garden = await open_garden(store)
         await garden.remove("worker")
@@ -192,7 +196,7 @@ async def test_an_agent_that_was_removed_may_nothing() -> None:
         assert await _answer(garden, garden.callers["user"], Verb.NUDGE, target) == NOBODY
 
 
-async def test_an_agent_may_no_more_under_another_users_name(garden: Garden) -> None:
+async def test_agent_acting_for_another_user_is_denied(garden: Garden) -> None:
     lead = await garden.agent("lead")
     with pytest.raises(HubError):
         await garden.store.read(

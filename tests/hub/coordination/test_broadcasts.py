@@ -80,7 +80,7 @@ async def events(store: Store) -> Counter[str]:
     return Counter(one.rpartition(".")[2] for one in told if "lead_broadcast" in one)
 
 
-async def test_a_broadcast_of_a_main_agent_reaches_the_leads_of_its_gateway(
+async def test_broadcast_of_a_main_agent_reaches_only_leads_of_the_same_gateway(
     tmp_path: Path, store: Store
 ) -> None:
     async with (
@@ -106,7 +106,7 @@ async def test_a_broadcast_of_a_main_agent_reaches_the_leads_of_its_gateway(
         assert await hub.broadcasts.page(main_of("east"), limit=5) == []
 
 
-async def test_all_leads_are_made_before_the_first_letter_goes(
+async def test_broadcast_creates_all_leads_before_sending(
     store: Store, hub: LeadingHub, gateway: FakeGateway
 ) -> None:
     for number in range(2):
@@ -119,9 +119,7 @@ async def test_all_leads_are_made_before_the_first_letter_goes(
     assert order == ["agents.create"] * 3 + ["chat.send"] * 3
 
 
-async def test_a_board_that_is_not_there_or_not_of_this_gateway_is_a_result_and_not_silence(
-    tmp_path: Path, store: Store
-) -> None:
+async def test_broadcast_reports_unknown_and_foreign_boards_as_refused(tmp_path: Path, store: Store) -> None:
     async with (
         fake_gateway("west") as west,
         fake_gateway("east") as east,
@@ -139,7 +137,7 @@ async def test_a_board_that_is_not_there_or_not_of_this_gateway_is_a_result_and_
         assert (heard(west, "garden"), east.count("chat.send")) == (1, 0)
 
 
-async def test_a_gateway_that_is_down_delays_no_other_and_gets_its_messages_when_it_is_back(
+async def test_gateway_that_is_down_gets_broadcasts_later_and_delays_no_other_gateway(
     tmp_path: Path, store: Store
 ) -> None:
     async with (
@@ -167,7 +165,7 @@ async def test_a_gateway_that_is_down_delays_no_other_and_gets_its_messages_when
         assert await events(store) == {"sent": 1}
 
 
-async def test_what_failed_is_said_again_and_what_was_delivered_is_not(
+async def test_resumed_broadcast_repeats_only_failed_messages(
     store: Store, hub: LeadingHub, gateway: FakeGateway
 ) -> None:
     for name in ("roses", "weeds"):
@@ -191,7 +189,7 @@ async def test_what_failed_is_said_again_and_what_was_delivered_is_not(
     assert third.row.rounds == 2 and third.row.settled_at is not None
 
 
-async def test_what_a_lead_may_have_heard_is_not_said_again(
+async def test_resumed_broadcast_omits_a_message_of_unknown_effect(
     store: Store, hub: LeadingHub, gateway: FakeGateway
 ) -> None:
     gateway.fault("agents.create", "refused", REFUSED)
@@ -205,7 +203,7 @@ async def test_what_a_lead_may_have_heard_is_not_said_again(
     assert (again.row.rounds, again.tally.failed, gateway.count("chat.send")) == (1, 1, 0)
 
 
-async def test_one_whose_messages_a_person_took_back_is_settled(
+async def test_broadcast_with_all_messages_cancelled_is_settled(
     hub: LeadingHub, gateway: FakeGateway
 ) -> None:
     await gateway.stop()
@@ -217,7 +215,9 @@ async def test_one_whose_messages_a_person_took_back_is_settled(
     assert (await until(hub, sent, is_settled)).tally.failed == 1
 
 
-async def test_a_hub_that_is_killed_in_the_middle_says_it_to_each_once(tmp_path: Path, store: Store) -> None:
+async def test_broadcast_interrupted_by_a_hub_kill_reaches_each_lead_once(
+    tmp_path: Path, store: Store
+) -> None:
     async with fake_gateway("west") as west:
         async with open_leading(tmp_path / "1", store, west) as first:
             for number in range(4):
@@ -251,7 +251,7 @@ async def test_broadcast_with_a_known_dedupe_key_is_the_existing_broadcast(
     assert (first.row.id, heard(gateway, "garden")) == (second.row.id, 1)
 
 
-async def test_a_removed_board_stays_in_the_result(
+async def test_removed_board_remains_a_failed_result_of_the_broadcast(
     store: Store, hub: LeadingHub, gateway: FakeGateway
 ) -> None:
     await gateway.stop()
@@ -266,9 +266,7 @@ async def test_a_removed_board_stays_in_the_result(
     assert (again.tally.failed, again.row.boards, again.row.rounds) == (1, 1, 1)
 
 
-async def test_only_main_agents_and_people_send_broadcasts_and_see_their_own(
-    tmp_path: Path, store: Store
-) -> None:
+async def test_only_main_agents_and_users_send_and_see_own_broadcasts(tmp_path: Path, store: Store) -> None:
     async with (
         fake_gateway("west") as west,
         fake_gateway("east") as east,
@@ -286,7 +284,7 @@ async def test_only_main_agents_and_people_send_broadcasts_and_see_their_own(
                 await hub.broadcasts.resume(stranger, sent.row.id)
 
 
-async def test_a_broadcast_has_bounds(store: Store, hub: LeadingHub) -> None:
+async def test_broadcast_beyond_a_limit_is_refused(store: Store, hub: LeadingHub) -> None:
     await make_board(store, "roses")
     hub.broadcasts.most_boards = 1
     with pytest.raises(LimitReached, match="boards_per_broadcast"):

@@ -29,7 +29,7 @@ from tests.support.wire import until
 SEND = "chat.send"
 
 
-async def test_a_message_is_answered_by_the_words_that_its_agent_ends_its_turn_with(
+async def test_message_is_answered_by_the_last_words_of_the_agent_turn(
     bench: PostBench, gateway: FakeGateway
 ) -> None:
     gateway.answer_with(lambda session, message: "the mail is read")
@@ -51,7 +51,7 @@ async def test_a_message_is_answered_by_the_words_that_its_agent_ends_its_turn_w
     assert answered.proof["history"]["run_id"] == attempt_key(row.id, 1)
 
 
-async def test_a_message_to_a_busy_agent_is_not_reported_as_answered_by_its_acknowledgement(
+async def test_message_to_a_busy_agent_is_queued_until_answered(
     bench: PostBench, gateway: FakeGateway
 ) -> None:
     gateway.hold(WORKERS)
@@ -67,7 +67,9 @@ async def test_a_message_to_a_busy_agent_is_not_reported_as_answered_by_its_ackn
     assert [words in said for words, said in zip(("first", "second"), gateway.said(WORKERS), strict=True)]
 
 
-async def test_an_agent_gets_one_message_after_the_other(bench: PostBench, gateway: FakeGateway) -> None:
+async def test_messages_to_one_agent_are_sent_one_after_the_other(
+    bench: PostBench, gateway: FakeGateway
+) -> None:
     gateway.hold_intake()
     rows = [await bench.say(f"number {n}") for n in range(3)]
     await bench.until(rows[0], MessageState.ACCEPTED)
@@ -78,7 +80,7 @@ async def test_an_agent_gets_one_message_after_the_other(bench: PostBench, gatew
     assert [f"number {n}" in said for n, said in enumerate(gateway.said(WORKERS))] == [True] * 3
 
 
-async def test_an_acknowledgement_that_is_lost_is_not_asked_for_by_saying_it_twice(
+async def test_message_with_a_lost_acknowledgement_is_not_sent_twice(
     bench: PostBench, gateway: FakeGateway
 ) -> None:
     gateway.fault(SEND, "after")
@@ -86,7 +88,7 @@ async def test_an_acknowledgement_that_is_lost_is_not_asked_for_by_saying_it_twi
     assert (row.state, row.attempt, len(gateway.said(WORKERS))) == (MessageState.ANSWERED, 1, 1)
 
 
-async def test_what_never_reached_its_gateway_is_said_again_in_the_same_words(
+async def test_message_that_never_reached_the_gateway_is_resent_unchanged(
     bench: PostBench, gateway: FakeGateway
 ) -> None:
     gateway.fault(SEND, "before", times=2)
@@ -98,7 +100,7 @@ async def test_what_never_reached_its_gateway_is_said_again_in_the_same_words(
     assert letter["message"] == sent[0]["message"]
 
 
-async def test_a_gateway_that_asks_to_come_back_later_is_given_its_time(
+async def test_message_is_resent_no_sooner_than_retry_after_of_the_gateway(
     bench: PostBench, gateway: FakeGateway
 ) -> None:
     busy = {"code": "UNAVAILABLE", "message": "busy", "retryable": True, "retryAfterMs": 1_500}
@@ -110,7 +112,7 @@ async def test_a_gateway_that_asks_to_come_back_later_is_given_its_time(
     assert again.at - taken_back.at >= 1_500
 
 
-async def test_what_a_restart_dropped_before_its_agent_had_it_is_said_under_a_new_key(
+async def test_queued_message_dropped_by_a_gateway_restart_is_resent_under_a_new_key(
     bench: PostBench, gateway: FakeGateway
 ) -> None:
     gateway.hold(WORKERS)
@@ -127,7 +129,7 @@ async def test_what_a_restart_dropped_before_its_agent_had_it_is_said_under_a_ne
     assert sum("second" in said for said in gateway.said(WORKERS)) == 1
 
 
-async def test_a_turn_that_a_restart_broke_off_is_taken_up_and_answered_and_nothing_is_said_twice(
+async def test_turn_interrupted_by_a_gateway_kill_is_answered_without_a_second_send(
     bench: PostBench, gateway: FakeGateway
 ) -> None:
     gateway.hold(WORKERS)
@@ -140,7 +142,7 @@ async def test_a_turn_that_a_restart_broke_off_is_taken_up_and_answered_and_noth
     assert len(gateway.said(WORKERS)) == 1
 
 
-async def test_a_message_expires_that_its_agent_did_not_get_in_time(
+async def test_message_undelivered_in_time_expires_with_a_warning(
     bench: PostBench, gateway: FakeGateway
 ) -> None:
     await gateway.stop()
@@ -149,7 +151,7 @@ async def test_a_message_expires_that_its_agent_did_not_get_in_time(
     assert (told.event_type, told.level) == ("agent.nudge.failed", "warning")
 
 
-async def test_a_hub_that_is_killed_and_started_finds_each_message_where_it_is(
+async def test_accepted_messages_are_answered_after_a_hub_restart_without_resending(
     bench: PostBench, gateway: FakeGateway
 ) -> None:
     gateway.hold_intake()
@@ -164,7 +166,7 @@ async def test_a_hub_that_is_killed_and_started_finds_each_message_where_it_is(
     assert (len(gateway.said(WORKERS)), len(gateway.said(LEADS))) == (1, 1)
 
 
-async def test_a_hub_that_is_killed_before_the_acknowledgement_looks_before_it_speaks(
+async def test_hub_killed_before_the_acknowledgement_does_not_resend_the_message(
     bench: PostBench, gateway: FakeGateway
 ) -> None:
     gateway.fault(SEND, "never")
@@ -177,7 +179,7 @@ async def test_a_hub_that_is_killed_before_the_acknowledgement_looks_before_it_s
     assert (gateway.count(SEND), len(gateway.said(WORKERS))) == (1, 1)
 
 
-async def test_people_are_notified_of_the_delivery_and_not_of_the_attempt(
+async def test_nudge_activity_is_recorded_on_delivery_and_not_on_sending(
     bench: PostBench, gateway: FakeGateway
 ) -> None:
     gateway.hold_intake()
@@ -202,7 +204,7 @@ FORBIDDEN = {"code": "FORBIDDEN", "message": "no", "details": SCOPE}
     ],
     ids=["the turn fails", "the turn ends without a word", "missing scope"],
 )
-async def test_a_message_without_an_answer_ends_by_what_became_of_it_and_is_not_repeated(
+async def test_message_without_an_answer_ends_in_the_matching_state_without_repeat(
     bench: PostBench,
     gateway: FakeGateway,
     answer: Fails | str,
@@ -221,7 +223,7 @@ async def test_a_message_without_an_answer_ends_by_what_became_of_it_and_is_not_
     assert (code in (None, row.reason_code), words in (row.reason or "")) == (True, True)
 
 
-async def test_an_agent_unknown_to_its_gateway_is_reported_as_unknown(
+async def test_message_to_an_agent_unknown_to_the_gateway_fails(
     bench: PostBench, gateway: FakeGateway
 ) -> None:
     del gateway.agents["worker"]
@@ -230,7 +232,7 @@ async def test_an_agent_unknown_to_its_gateway_is_reported_as_unknown(
     assert row.reason == "gateway west has no agent worker any more"
 
 
-async def test_what_a_lead_answers_to_a_question_is_remembered_by_its_board(
+async def test_answer_of_a_lead_to_a_question_is_added_to_the_board_memory(
     bench: PostBench, gateway: FakeGateway
 ) -> None:
     gateway.answer_with(lambda session, message: "on Tuesday")
@@ -245,14 +247,14 @@ async def test_what_a_lead_answers_to_a_question_is_remembered_by_its_board(
     )
 
 
-async def test_a_message_to_the_lead_of_a_board_goes_to_who_is_lead_when_it_is_sent(
+async def test_message_to_the_lead_is_addressed_to_the_lead_at_sending_time(
     bench: PostBench, gateway: FakeGateway
 ) -> None:
     row = await bench.end(await bench.say(to=None, to_lead=True, kind=MessageKind.HANDOFF))
     assert (row.state, row.to_agent_id, len(gateway.said(LEADS))) == (MessageState.ANSWERED, LEAD, 1)
 
 
-async def test_what_a_main_agent_says_of_a_persons_answer_is_heard(
+async def test_main_agent_reply_to_an_ask_user_message_is_passed_to_the_listener(
     bench: PostBench, gateway: FakeGateway
 ) -> None:
     gateway.answer_with(lambda session, message: "ANSWER q-1: blue")
@@ -270,7 +272,9 @@ async def test_a_message_that_is_not_to_be_sent_yet_waits(bench: PostBench, gate
     assert (await bench.end(row)).state is MessageState.ANSWERED
 
 
-async def test_a_message_far_back_in_its_history_is_found(bench: PostBench, gateway: FakeGateway) -> None:
+async def test_message_far_back_in_the_session_history_is_found_without_resending(
+    bench: PostBench, gateway: FakeGateway
+) -> None:
     gateway.fault(SEND, "never")
     row = await bench.say()
     await until(lambda: len(gateway.said(WORKERS)) == 1)
@@ -284,7 +288,7 @@ async def test_a_message_far_back_in_its_history_is_found(bench: PostBench, gate
     assert (gateway.count(SEND), ended.attempt) == (1, 1)
 
 
-async def test_a_history_is_read_back_to_the_message_and_no_further(
+async def test_session_history_is_not_read_beyond_the_time_of_the_message(
     bench: PostBench, gateway: FakeGateway
 ) -> None:
     long_ago = bench.at - DAY_MS
@@ -298,7 +302,7 @@ async def test_a_history_is_read_back_to_the_message_and_no_further(
 
 
 @pytest.mark.parametrize("is_delivered", [True, False])
-async def test_a_message_before_a_reset_of_its_session_is_not_said_again(
+async def test_message_before_a_session_reset_fails_as_unknown_effect_without_resending(
     bench: PostBench, gateway: FakeGateway, *, is_delivered: bool
 ) -> None:
     """The session shows nothing of before: its agent may have had the message, or never gets it."""
@@ -342,7 +346,7 @@ def use_up(c: sa.Connection, *, back_at: int) -> None:
     )
 
 
-async def test_messages_to_a_gateway_that_is_down_delay_no_others(
+async def test_messages_to_an_unreachable_gateway_delay_no_other_messages(
     bench: PostBench, gateway: FakeGateway
 ) -> None:
     nowhere = await bench.store.write(another_gateway, at=bench.at)
@@ -359,7 +363,9 @@ def another_gateway(c: sa.Connection, *, at: int) -> GatewayId:
     return GatewayId("gateway-far")
 
 
-async def test_of_many_messages_a_few_are_in_hand_at_once(tmp_path: Path, gateway: FakeGateway) -> None:
+async def test_courier_sends_a_limited_number_of_messages_per_gateway_at_once(
+    tmp_path: Path, gateway: FakeGateway
+) -> None:
     """However many are due, a gateway is asked about sixteen at a time."""
     async with open_post(tmp_path, gateway, fast=1) as bench:  # no request is given up meanwhile
         agents = [await bench.worker(n) for n in range(PER_GATEWAY + 4)]
@@ -372,7 +378,7 @@ async def test_of_many_messages_a_few_are_in_hand_at_once(tmp_path: Path, gatewa
         assert gateway.count(SEND) == PER_GATEWAY
 
 
-async def test_what_a_gateway_could_not_even_ask_the_model_is_said_anew_after_a_while(
+async def test_message_that_never_reached_the_model_is_resent_with_growing_waits(
     bench: PostBench, gateway: FakeGateway
 ) -> None:
     """As happens while agents are made at the gateway; the row stays in the history."""
@@ -388,7 +394,7 @@ async def test_what_a_gateway_could_not_even_ask_the_model_is_said_anew_after_a_
 # --- a message whose time is over ---
 
 
-async def test_what_waits_at_its_agent_when_its_time_is_over_is_not_called_expired(
+async def test_message_queued_at_the_agent_past_the_deadline_fails_as_unknown_effect(
     bench: PostBench, gateway: FakeGateway
 ) -> None:
     """Its agent gets it, sooner or later: who were told that it expired would say it twice."""
@@ -401,7 +407,7 @@ async def test_what_waits_at_its_agent_when_its_time_is_over_is_not_called_expir
     gateway.release(WORKERS)
 
 
-async def test_a_session_that_its_gateway_never_shows_again_holds_up_its_agent_for_a_day_and_no_longer(
+async def test_message_in_an_unreadable_session_fails_after_a_day(
     bench: PostBench, gateway: FakeGateway
 ) -> None:
     await bench.kill()
@@ -430,7 +436,7 @@ async def ticking(gateway: FakeGateway) -> None:
         await anyio.sleep(0.5)
 
 
-async def test_an_agent_that_is_well_again_before_its_quota_was_to_be_back_gets_what_waits_for_it(
+async def test_waiting_message_is_sent_when_the_quota_of_the_agent_is_back_early(
     bench: PostBench, gateway: FakeGateway
 ) -> None:
     bench.tasks.start_soon(ticking, gateway)
@@ -441,7 +447,7 @@ async def test_an_agent_that_is_well_again_before_its_quota_was_to_be_back_gets_
     assert (await bench.end(row)).state is MessageState.ANSWERED
 
 
-async def test_what_is_for_the_lead_of_a_board_comes_after_what_was_said_to_that_agent_before(
+async def test_message_to_the_lead_waits_for_an_earlier_message_to_the_same_agent(
     bench: PostBench, gateway: FakeGateway
 ) -> None:
     gateway.hold_intake()
@@ -503,7 +509,9 @@ async def test_an_answer_written_while_the_hub_was_disconnected_is_found_later(
     await until(lambda: (main.agent_id, "ANSWER q-1: blue") in bench.heard)
 
 
-async def test_without_an_open_question_no_history_is_read(bench: PostBench, gateway: FakeGateway) -> None:
+async def test_hub_restart_without_open_questions_reads_no_main_agent_history(
+    bench: PostBench, gateway: FakeGateway
+) -> None:
     await bench.end(await bench.say())
     await bench.kill()
     before = gateway.count("chat.history")
@@ -541,7 +549,7 @@ def agent(text: str, run: str) -> dict[str, Any]:
     return {"role": "assistant", "content": text, "stopReason": "stop", "__openclaw": told}
 
 
-async def test_an_answer_of_before_is_no_answer_to_what_came_while_the_history_was_read() -> None:
+async def test_earlier_answer_is_not_assigned_to_a_message_that_arrived_during_reading() -> None:
     """So much waits there that it takes a second look, and in the second look the message has come."""
     many = {"items": [{"state": "queued", "runId": f"x-{n}"} for n in range(20)], "total": 21}
     before = [user("k-1"), agent("somebody else's", "run-of-its-own")]

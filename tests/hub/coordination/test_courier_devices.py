@@ -55,7 +55,7 @@ def kept(device: RunningDevice) -> list[tuple[str, str]]:
         return list(db.execute("SELECT agent_id, content FROM messages ORDER BY rowid"))
 
 
-async def test_a_message_to_an_agent_of_a_device_is_kept_there_and_by_that_its_agent_has_it(
+async def test_message_to_a_device_agent_is_consumed_when_stored_by_the_device(
     bench: PostBench, tmp_path: Path
 ) -> None:
     row = await bench.say("tea is ready", to=AT_DESK, gateway_id=None)
@@ -71,7 +71,7 @@ async def test_a_message_to_an_agent_of_a_device_is_kept_there_and_by_that_its_a
     assert (proof["device"], proof["answer"]) == (DESK, {"delivered": True})
 
 
-async def test_a_lost_answer_of_a_device_costs_a_call_and_no_second_message(alone: PostBench) -> None:
+async def test_message_call_with_a_lost_device_answer_is_repeated_with_the_same_id(alone: PostBench) -> None:
     calls: list[ToolCall] = []
     errors: list[Exception] = [CallTimedOut("late"), LinkLost("cut", dispatched=True)]
 
@@ -87,7 +87,7 @@ async def test_a_lost_answer_of_a_device_costs_a_call_and_no_second_message(alon
     assert {call.action for call in calls} == {Action.MESSAGE_DELIVER}
 
 
-async def test_a_device_may_answer_what_it_got_though_a_later_try_to_tell_it_did_not_leave(
+async def test_device_may_answer_a_message_whose_acknowledgement_was_lost(
     alone: PostBench,
 ) -> None:
     """Its word that it has the message was lost, and it is too busy to be told again."""
@@ -115,7 +115,7 @@ TOO_LONG = Answer(error=ErrorBody(code=ErrorCode.BAD_RECORD, message="too long f
     ],
     ids=["takes no messages", "refuses for good"],
 )
-async def test_a_message_that_its_device_does_not_take_has_failed_once_it_is_there(
+async def test_message_refused_by_the_connected_device_fails(
     alone: PostBench, capabilities: list[str], code: ErrorCode, words: str
 ) -> None:
     row = await alone.say(to=AT_DESK, gateway_id=None)
@@ -126,7 +126,7 @@ async def test_a_message_that_its_device_does_not_take_has_failed_once_it_is_the
     assert words in (ended.reason or "")
 
 
-async def test_an_agent_of_a_device_answers_once_and_the_answer_is_remembered_by_its_board(
+async def test_device_agent_answers_a_question_once_and_the_board_stores_the_answer(
     alone: PostBench,
 ) -> None:
     stored = Answer(result={"delivered": True})
@@ -148,7 +148,7 @@ async def test_an_agent_of_a_device_answers_once_and_the_answer_is_remembered_by
         await asked(FakeLink(DeviceId("device-other")), answer)
 
 
-async def test_two_hubs_of_one_database_bring_a_message_once(alone: PostBench) -> None:
+async def test_two_hubs_deliver_a_message_to_a_device_once(alone: PostBench) -> None:
     calls: list[ToolCall] = []
 
     def answer(call: ToolCall) -> Answer:

@@ -79,9 +79,7 @@ class Losing:
         return answer
 
 
-async def test_an_agent_on_a_device_has_a_soul_from_its_first_write_on(
-    bench: SoulBench, device: RunningDevice
-) -> None:
+async def test_device_agent_has_a_soul_after_the_first_write(bench: SoulBench, device: RunningDevice) -> None:
     assert await bench.read(AT_DESK) is None
 
     write = await bench.put("be brief", "", agent=AT_DESK)
@@ -93,7 +91,7 @@ async def test_an_agent_on_a_device_has_a_soul_from_its_first_write_on(
     assert "SOUL.md of agent-desk was written" in device.told
 
 
-async def test_the_text_of_the_owner_stays_and_both_hashes_are_reported(
+async def test_conflicting_soul_write_on_a_device_is_refused_with_both_hashes(
     bench: SoulBench, device: RunningDevice
 ) -> None:
     await bench.put("be brief", "", agent=AT_DESK)
@@ -124,7 +122,7 @@ async def test_a_first_write_is_refused_if_there_is_a_soul(bench: SoulBench, dev
 
 
 @each("content", ["x" * 262_144, '"\n' * 131_072, "ä€𝄞" * 20_000])
-async def test_a_long_soul_is_read_in_parts_and_comes_back_whole(
+async def test_long_device_soul_is_read_completely_in_parts(
     bench: SoulBench, device: RunningDevice, content: str
 ) -> None:
     before = len(calls_kept(device))
@@ -135,7 +133,9 @@ async def test_a_long_soul_is_read_in_parts_and_comes_back_whole(
     assert calls_kept(device)[before:] == ["file.put"]  # looks are not kept
 
 
-async def test_a_lost_answer_of_a_device_is_no_second_write(bench: SoulBench, device: RunningDevice) -> None:
+async def test_soul_write_with_a_lost_device_answer_is_done_once(
+    bench: SoulBench, device: RunningDevice
+) -> None:
     assert bench.port is not None
     lost: list[Exception] = [LinkLost("cut", dispatched=True), CallTimedOut("late")]
     bench.links[DESK] = Losing(bench.port.link(DESK), lost)  # type: ignore[assignment]  # all that is asked of it
@@ -166,7 +166,7 @@ async def test_a_device_remembers_that_our_write_came_before_a_write_of_another_
     ]
 
 
-async def test_a_write_waits_for_its_device(bench: SoulBench, tmp_path: Path) -> None:
+async def test_soul_write_waits_until_the_device_is_connected(bench: SoulBench, tmp_path: Path) -> None:
     assert bench.port is not None
     with pytest.raises(DeviceOffline, match="device desk of agent desk is not connected"):
         await bench.read(AT_DESK)
@@ -196,7 +196,7 @@ async def test_a_write_waits_for_its_device(bench: SoulBench, tmp_path: Path) ->
         ),
     ],
 )
-async def test_a_device_that_answers_nonsense_is_not_believed(
+async def test_invalid_soul_answer_of_a_device_is_refused(
     bench: SoulBench, answer: Answer, told: str
 ) -> None:
     bench.links[DESK] = FakeLink(DESK, capabilities=["file.get", "file.put"], answers=[answer, answer])
@@ -209,14 +209,14 @@ async def test_a_device_that_answers_nonsense_is_not_believed(
     assert refused.value.code is ErrorCode.DEVICE_ERROR
 
 
-async def test_an_agent_without_a_home_has_no_soul(bench: SoulBench) -> None:
+async def test_soul_write_of_an_agent_without_gateway_or_device_is_refused(bench: SoulBench) -> None:
     await bench.store.write(lambda c: c.exec_driver_sql("UPDATE agents SET device_id = NULL"))
 
     with pytest.raises(NoSession, match="lives on no gateway and on no device"):
         await bench.put("be brief", agent=AT_DESK)
 
 
-async def test_of_two_concurrent_writes_on_a_device_one_wins_and_the_other_gets_both_hashes(
+async def test_one_of_two_concurrent_device_soul_writes_wins_and_one_gets_both_hashes(
     bench: SoulBench, device: RunningDevice
 ) -> None:
     base = ""

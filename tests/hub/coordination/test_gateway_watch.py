@@ -139,7 +139,7 @@ async def opened(folder: Path) -> AsyncIterator[Office]:
             tasks.cancel_scope.cancel()
 
 
-async def test_its_agents_are_online_once_it_is_connected_and_one_yet_to_be_made_is_not(
+async def test_agents_of_a_connected_gateway_are_online_except_one_not_yet_made(
     office: Office,
 ) -> None:
     state = await office.state()
@@ -147,7 +147,7 @@ async def test_its_agents_are_online_once_it_is_connected_and_one_yet_to_be_made
     assert ((await office.state(MAIN)).connectivity, office.moves[-1].actor) == ("offline", "gateway:office")
 
 
-async def test_a_message_that_waits_behind_a_turn_makes_no_agent_idle(office: Office) -> None:
+async def test_message_queued_behind_a_turn_does_not_make_the_agent_idle(office: Office) -> None:
     office.gateway.hold(SESSION)
     await office.say()
     await office.until(activity="saturated")
@@ -156,7 +156,7 @@ async def test_a_message_that_waits_behind_a_turn_makes_no_agent_idle(office: Of
     await office.until_told("activity", "saturated", "idle")
 
 
-async def test_a_turn_that_runs_when_the_hub_connects_is_found(tmp_path: Path) -> None:
+async def test_turn_running_at_hub_connect_makes_the_agent_saturated(tmp_path: Path) -> None:
     async with opened(tmp_path) as bench:
         bench.gateway.hold(SESSION)
         bench.gateway.chat.send(
@@ -168,7 +168,7 @@ async def test_a_turn_that_runs_when_the_hub_connects_is_found(tmp_path: Path) -
         await bench.until(activity="idle")
 
 
-async def test_a_gateway_that_is_lost_takes_its_agents_offline_and_brings_them_back(office: Office) -> None:
+async def test_agents_of_a_lost_gateway_are_offline_until_the_gateway_is_back(office: Office) -> None:
     office.gateway.hold(SESSION)
     await office.say()
     await office.until(activity="saturated")
@@ -187,7 +187,7 @@ async def test_a_gateway_that_is_lost_takes_its_agents_offline_and_brings_them_b
     await office.until(activity="idle")
 
 
-async def test_a_connection_that_is_back_at_once_was_never_away(office: Office) -> None:
+async def test_brief_gateway_disconnect_does_not_take_agents_offline(office: Office) -> None:
     office.gateway.cut()
     with anyio.fail_after(WITHIN_S):
         while len(office.gateway.connects) < 2:
@@ -199,7 +199,7 @@ async def test_a_connection_that_is_back_at_once_was_never_away(office: Office) 
     assert office.told("connectivity") == ["online"]
 
 
-async def test_a_rate_limit_exhausts_until_the_gateway_tries_again(office: Office) -> None:
+async def test_rate_limited_agent_is_exhausted_until_the_retry_of_the_gateway(office: Office) -> None:
     delay = {"phase": "retrying", "delayMs": 2748, "reason": "rate_limit", "attempt": 2}
     office.shows("agent", stream="run_status", data=delay)
     state = await office.until(availability="exhausted")
@@ -210,7 +210,7 @@ async def test_a_rate_limit_exhausts_until_the_gateway_tries_again(office: Offic
 
 
 @pytest.mark.parametrize("is_failing", [False, True], ids=["server error", "failed turn"])
-async def test_a_gateway_that_waits_or_fails_for_another_reason_exhausts_no_agent(
+async def test_gateway_retry_or_failure_without_quota_reason_exhausts_no_agent(
     office: Office, is_failing: bool
 ) -> None:
     if is_failing:
@@ -223,7 +223,7 @@ async def test_a_gateway_that_waits_or_fails_for_another_reason_exhausts_no_agen
     assert office.told("availability") == []
 
 
-async def test_want_of_credit_exhausts_for_ten_minutes_also_who_is_not_even_asked(office: Office) -> None:
+async def test_billing_failure_exhausts_agents_of_the_gateway_for_ten_minutes(office: Office) -> None:
     office.gateway.add_agent("other")
     await office.store.write(
         gateway_agents.make_gateway_agent,
@@ -250,7 +250,7 @@ async def test_want_of_credit_exhausts_for_ten_minutes_also_who_is_not_even_aske
     assert other.exhaust_reason == "billing"
 
 
-async def test_an_agent_that_was_removed_there_is_in_error_until_it_is_back(office: Office) -> None:
+async def test_agent_removed_at_the_gateway_is_in_error_until_restored(office: Office) -> None:
     notes = office.gateway.agents.pop("notes")
     await looked(office, connectivity="offline", health="error")
     assert (await office.state()).health_reason == "gateway office has no agent notes"
@@ -259,7 +259,7 @@ async def test_an_agent_that_was_removed_there_is_in_error_until_it_is_back(offi
     await office.until(connectivity="online", health="ok")
 
 
-async def test_a_main_agent_that_a_new_gateway_has_not_is_wanted_again(office: Office) -> None:
+async def test_main_agent_missing_at_the_gateway_is_requested_again(office: Office) -> None:
     wanted: list[AgentId] = []
     is_wanted = anyio.Event()
 
@@ -322,7 +322,7 @@ def fact(turn: Turn, **more: Any) -> Fact:
         ("nothing", None),
     ],
 )
-def test_what_becomes_of_a_turn_is_read(data: Any, wanted: Fact | None) -> None:
+def test_lifecycle_event_of_a_gateway_is_read_as_a_turn_fact(data: Any, wanted: Fact | None) -> None:
     assert read("agent", stream="lifecycle", data=data) == wanted
 
 
@@ -337,7 +337,7 @@ def test_what_becomes_of_a_turn_is_read(data: Any, wanted: Fact | None) -> None:
         ("rate_limit", 10**12, ExhaustReason.RATE_LIMIT, None),
     ],
 )
-def test_why_a_model_is_asked_again_and_when_is_read(
+def test_retry_status_event_is_read_with_cause_and_delay(
     reason: str, delay: Any, cause: ExhaustReason | None, delay_ms: int | None
 ) -> None:
     data = {"phase": "retrying", "reason": reason, "delayMs": delay, "message": "rate limit"}
@@ -345,12 +345,12 @@ def test_why_a_model_is_asked_again_and_when_is_read(
     assert read("agent", stream="run_status", data=data) == wanted
 
 
-def test_a_final_without_a_message_is_of_what_waits_and_says_nothing_of_a_turn() -> None:
+def test_final_chat_event_without_a_message_is_no_turn_fact() -> None:
     assert read("chat", state="final") is None
     assert read("chat", state="final", message={"role": "assistant"}) == fact("ended")
 
 
-def test_the_poorer_of_two_errors_names_its_agent_by_its_session_alone() -> None:
+def test_chat_error_without_agent_id_is_assigned_by_the_session() -> None:
     poor = {name: value for name, value in ABOUT.items() if name != "agentId"}
     told = GatewayEvent("office", "chat", poor | {"state": "error", "errorMessage": "rate limit"})
     assert read_fact(told) == fact("failed")
@@ -368,5 +368,5 @@ def test_the_poorer_of_two_errors_names_its_agent_by_its_session_alone() -> None
         GatewayEvent("office", "agent", ABOUT | {"stream": "run_status", "data": {"phase": "start"}}),
     ],
 )
-def test_what_says_nothing_of_a_turn_is_passed_over(event: GatewayEvent) -> None:
+def test_gateway_event_unrelated_to_a_turn_is_ignored(event: GatewayEvent) -> None:
     assert read_fact(event) is None

@@ -41,7 +41,7 @@ STEPS = ("claimed", "created", "SOUL.md")
 REFUSED = {"code": "INVALID_REQUEST", "message": "no"}
 
 
-async def test_a_board_without_a_lead_gets_one_at_its_gateway(
+async def test_lead_is_created_at_the_gateway_of_a_board_without_a_lead(
     store: Store, hub: LeadingHub, gateway: FakeGateway
 ) -> None:
     found = await hub.lead()
@@ -58,7 +58,9 @@ async def test_a_board_without_a_lead_gets_one_at_its_gateway(
     assert "agent.made" in [one.event_type for one in await store.read(audit.list_activity)]
 
 
-async def test_a_board_that_has_a_lead_keeps_it(hub: LeadingHub, gateway: FakeGateway) -> None:
+async def test_board_with_a_lead_gets_no_new_lead_and_no_overwritten_files(
+    hub: LeadingHub, gateway: FakeGateway
+) -> None:
     first = await hub.lead()
     gateway.agents[GARDENER].files["SOUL.md"] = "I have become somebody else."
     asked = gateway.count("agents.files.set")
@@ -69,7 +71,7 @@ async def test_a_board_that_has_a_lead_keeps_it(hub: LeadingHub, gateway: FakeGa
     assert (gateway.count("agents.create"), gateway.count("agents.files.set")) == (1, asked)
 
 
-async def test_ten_who_ask_at_once_have_one_lead(hub: LeadingHub, gateway: FakeGateway) -> None:
+async def test_ten_concurrent_requests_create_one_lead(hub: LeadingHub, gateway: FakeGateway) -> None:
     found = []
 
     async def ask() -> None:
@@ -86,7 +88,7 @@ async def test_ten_who_ask_at_once_have_one_lead(hub: LeadingHub, gateway: FakeG
     assert [row.remote_id for row in await hub.gateway_agents()] == [GARDENER]
 
 
-async def test_two_hubs_that_ask_at_once_have_one_lead(tmp_path: Path, postgres: Postgres) -> None:
+async def test_concurrent_requests_of_two_hubs_create_one_lead(tmp_path: Path, postgres: Postgres) -> None:
     clock = FastClock()
     async with AsyncExitStack() as opened:
         west = await opened.enter_async_context(fake_gateway("west"))
@@ -118,7 +120,7 @@ async def test_two_hubs_that_ask_at_once_have_one_lead(tmp_path: Path, postgres:
 
 
 @pytest.mark.parametrize("last", STEPS)
-async def test_a_hub_that_is_killed_while_it_makes_a_lead_has_one_in_the_end(
+async def test_lead_creation_interrupted_by_a_hub_kill_ends_with_one_lead(
     tmp_path: Path, store: Store, last: str
 ) -> None:
     stopped = anyio.Event()
@@ -162,7 +164,7 @@ async def test_a_hub_that_is_killed_while_it_makes_a_lead_has_one_in_the_end(
         ("chat.send", "after"),
     ],
 )
-async def test_a_connection_that_is_cut_while_a_lead_is_made_costs_nothing(
+async def test_lead_creation_survives_a_cut_gateway_connection(
     method: str, when: Literal["before", "after"], hub: LeadingHub, gateway: FakeGateway
 ) -> None:
     gateway.fault(method, when)
@@ -176,7 +178,7 @@ async def test_a_connection_that_is_cut_while_a_lead_is_made_costs_nothing(
     assert len(gateway.said(f"agent:{GARDENER}:main")) == 1
 
 
-async def test_what_is_said_to_a_board_without_a_lead_makes_one_and_reaches_it_in_order(
+async def test_messages_to_a_board_without_a_lead_create_one_and_arrive_in_order(
     hub: LeadingHub, gateway: FakeGateway
 ) -> None:
     said = [
@@ -191,7 +193,7 @@ async def test_what_is_said_to_a_board_without_a_lead_makes_one_and_reaches_it_i
     assert gateway.count("agents.create") == 1
 
 
-async def test_a_board_with_neither_lead_nor_gateway_says_so(store: Store, hub: LeadingHub) -> None:
+async def test_board_without_lead_and_gateway_is_refused_as_no_lead(store: Store, hub: LeadingHub) -> None:
     await make_board(store, "shed", None)
 
     with pytest.raises(CodedError, check=coded(ErrorCode.NO_LEAD), match="board shed has no lead"):
@@ -221,7 +223,7 @@ async def test_a_refusal_of_a_gateway_is_reported_and_the_next_request_tries_aga
     assert (await hub.lead()).is_ready
 
 
-async def test_a_message_fails_where_the_gateway_refuses_its_lead(
+async def test_message_fails_if_the_gateway_refuses_to_create_the_lead(
     hub: LeadingHub, gateway: FakeGateway
 ) -> None:
     gateway.fault("agents.create", "refused", REFUSED)
@@ -232,9 +234,7 @@ async def test_a_message_fails_where_the_gateway_refuses_its_lead(
     assert (row.state, row.reason_code) == (MessageState.FAILED, ErrorCode.GATEWAY_REFUSED)
 
 
-async def test_a_gateway_that_is_down_gets_its_lead_when_it_is_back(
-    hub: LeadingHub, gateway: FakeGateway
-) -> None:
+async def test_lead_is_created_when_the_gateway_is_back(hub: LeadingHub, gateway: FakeGateway) -> None:
     await gateway.stop()
     found = await hub.leads.see_to(OPERATOR, "garden", wait_s=1)
     assert found.is_created and not found.is_ready
@@ -243,9 +243,7 @@ async def test_a_gateway_that_is_down_gets_its_lead_when_it_is_back(
     await hub.has_ready()
 
 
-async def test_a_lead_that_its_gateway_has_lost_is_made_there_again(
-    hub: LeadingHub, gateway: FakeGateway
-) -> None:
+async def test_lead_lost_by_the_gateway_is_created_again(hub: LeadingHub, gateway: FakeGateway) -> None:
     first = await hub.lead()
     del gateway.agents[GARDENER]
 
@@ -259,9 +257,7 @@ async def test_a_lead_that_its_gateway_has_lost_is_made_there_again(
     assert "You lead the board garden" in gateway.agents[GARDENER].files["SOUL.md"]
 
 
-async def test_a_lead_that_was_made_follows_its_board_to_another_gateway(
-    tmp_path: Path, store: Store
-) -> None:
+async def test_lead_is_created_at_the_new_gateway_of_a_moved_board(tmp_path: Path, store: Store) -> None:
     async with (
         fake_gateway("west") as west,
         fake_gateway("east") as east,
@@ -279,7 +275,7 @@ async def test_a_lead_that_was_made_follows_its_board_to_another_gateway(
         assert GARDENER in east.agents
 
 
-async def test_a_lead_that_was_taken_off_its_board_leads_it_again_when_one_is_wanted(
+async def test_removed_lead_becomes_lead_of_the_board_again_on_request(
     store: Store, hub: LeadingHub, gateway: FakeGateway
 ) -> None:
     first = await hub.lead()
@@ -292,7 +288,7 @@ async def test_a_lead_that_was_taken_off_its_board_leads_it_again_when_one_is_wa
     assert gateway.count("agents.create") == 1
 
 
-async def test_a_worker_is_made_by_itself_and_after_a_refusal_when_it_is_tried_again(
+async def test_worker_refused_by_the_gateway_is_created_on_retry(
     store: Store, hub: LeadingHub, gateway: FakeGateway
 ) -> None:
     gateway.fault("agents.create", "refused", REFUSED)
@@ -326,7 +322,7 @@ async def test_a_worker_is_made_by_itself_and_after_a_refusal_when_it_is_tried_a
     ],
     ids=["the gateway has one", "it has none", "it is another agent of the hub"],
 )
-async def test_the_main_agent_is_the_gateways_own_where_it_has_one(
+async def test_existing_main_agent_of_the_gateway_is_used_as_main_agent(
     tmp_path: Path, store: Store, agents: tuple[str, ...], *, is_other: bool, expected: str
 ) -> None:
     main = AgentId("main-west")
@@ -357,7 +353,9 @@ async def test_the_main_agent_is_the_gateways_own_where_it_has_one(
         )
 
 
-async def test_what_others_have_written_meanwhile_stays(tmp_path: Path, store: Store) -> None:
+async def test_agent_file_conflict_at_the_gateway_is_resolved_on_lead_creation(
+    tmp_path: Path, store: Store
+) -> None:
     async def write(step: str) -> None:
         if step == "listed":
             west.fault("agents.files.set", "refused", CONFLICT)
@@ -374,9 +372,7 @@ async def test_what_others_have_written_meanwhile_stays(tmp_path: Path, store: S
         assert west.count("agents.files.set") >= 2
 
 
-async def test_one_key_for_words_to_two_boards_keeps_neither_of_them_back(
-    store: Store, hub: LeadingHub
-) -> None:
+async def test_dedupe_key_of_lead_messages_applies_per_board(store: Store, hub: LeadingHub) -> None:
     await make_board(store, "orchard")
     keyed = ToLead(content="Good morning.", dedupe_key="k-1")
     sent = [
@@ -390,14 +386,14 @@ async def test_one_key_for_words_to_two_boards_keeps_neither_of_them_back(
 WEST = "west"
 
 
-def test_a_gateway_without_configuration_changes_holds_no_messages() -> None:
+def test_messages_are_not_held_without_gateway_configuration_changes() -> None:
     quiet = Quiet(FakeClock())
     quiet.on_news(Reconnected(gateway=WEST, boot_id="1", is_restart=False))
     quiet.on_news(GatewayEvent(gateway=WEST, name="tick", payload={}))
     assert quiet.held_s(WEST) == 0
 
 
-def test_letters_wait_while_agents_are_made_and_a_while_after_the_last_change() -> None:
+def test_messages_are_held_during_agent_creation_and_shortly_afterwards() -> None:
     clock = FakeClock()
     quiet = Quiet(clock)
     with quiet.making(WEST):
@@ -410,7 +406,7 @@ def test_letters_wait_while_agents_are_made_and_a_while_after_the_last_change() 
     assert quiet.held_s(WEST) == 0
 
 
-def test_a_change_by_another_client_counts_as_well() -> None:
+def test_gateway_configuration_change_by_another_client_holds_messages() -> None:
     clock = FakeClock()
     quiet = Quiet(clock)
     quiet.on_news(GatewayEvent(gateway=WEST, name=CHANGED, payload={"hash": "1"}))
@@ -421,7 +417,7 @@ def test_a_change_by_another_client_counts_as_well() -> None:
     assert quiet.held_s(WEST) == 0
 
 
-def test_an_agent_that_cannot_be_created_does_not_hold_messages_for_ever() -> None:
+def test_messages_are_held_for_a_limited_time_during_agent_creation() -> None:
     clock = FakeClock()
     quiet = Quiet(clock)
     with quiet.making(WEST):

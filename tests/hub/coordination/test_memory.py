@@ -78,7 +78,7 @@ async def bench() -> AsyncIterator[Bench]:
         yield Bench(await open_garden(store))
 
 
-async def test_what_is_written_is_without_blanks_around_it_and_each_tag_once(bench: Bench) -> None:
+async def test_memory_content_is_stripped_and_tags_are_deduplicated(bench: Bench) -> None:
     added = await bench.add(
         content="  cut\nthem \n", tags=["weeds", " weeds", "urgent"], source=" ", correlation_id=" order-1 "
     )
@@ -112,14 +112,16 @@ def ring() -> Iterator[Ring]:
         ({"reply_to": "a\nb"}, "reply_to: it has at most 128 characters that can be seen"),
     ],
 )
-async def test_what_is_no_memory_is_refused_in_words(bench: Bench, about: dict[str, Any], words: str) -> None:
+async def test_invalid_memory_item_is_refused_with_a_reason(
+    bench: Bench, about: dict[str, Any], words: str
+) -> None:
     with pytest.raises(CodedError, check=coded(ErrorCode.BAD_PARAMS)) as refused:
         await bench.add(**about)
     assert words in str(refused.value)
     assert await bench.read() == []
 
 
-async def test_what_is_too_large_or_too_much_is_refused_and_counted(bench: Bench) -> None:
+async def test_memory_beyond_size_or_count_limit_is_refused_and_counted(bench: Bench) -> None:
     bench.memory.limits = MemoryLimits(memory_items_per_board=1, memory_bytes=9)
     with pytest.raises(
         CodedError, check=coded(ErrorCode.TOO_LARGE), match=r"10 bytes are more than 9 \(memory_bytes\)"
@@ -134,7 +136,7 @@ async def test_what_is_too_large_or_too_much_is_refused_and_counted(bench: Bench
 
 
 @each("who", ["user", "lead", "worker", "main"])
-async def test_members_of_a_board_write_and_read_its_memory(bench: Bench, who: str) -> None:
+async def test_members_of_a_board_write_and_read_the_board_memory(bench: Bench, who: str) -> None:
     added = await bench.add(who, f"said by {who}")
     caller = bench.garden.callers[who]
     assert (added.memory.agent_id, added.memory.actor) == (caller.agent_id, caller.actor)
@@ -149,7 +151,7 @@ async def test_other_callers_cannot_write_or_read_a_board_memory(bench: Bench, w
         await bench.read(who)
 
 
-async def test_an_added_item_is_announced_without_its_content(bench: Bench, ring: Ring) -> None:
+async def test_memory_added_event_omits_the_content(bench: Bench, ring: Ring) -> None:
     added = await bench.add(content="a secret", reply_to="q-1")
     (entry,) = [entry for entry in ring.since(0) if entry.event == "memory.added"]
     assert entry.fields == {
@@ -168,7 +170,7 @@ async def test_an_item_that_was_added_before_is_not_announced_again(bench: Bench
     assert await bench.read() == ["cut them"]
 
 
-async def test_an_item_that_replies_to_a_message_answers_it_and_wakes_the_waiting_callers(
+async def test_memory_item_in_reply_to_a_message_answers_the_message_and_wakes_callers(
     bench: Bench,
 ) -> None:
     heard: list[MessageRow] = []

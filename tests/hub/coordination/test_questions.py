@@ -119,7 +119,7 @@ def always(_: ToolCall) -> Answer:
     return YES
 
 
-async def test_a_device_gets_a_question_at_once_and_its_end(hub: Hub) -> None:
+async def test_device_receives_a_question_at_once_and_then_the_answer(hub: Hub) -> None:
     async with hub.serving():
         link = await hub.connect(always)
         asked = await hub.ask(preferred_channel="slack", correlation_id="w")
@@ -142,7 +142,7 @@ async def test_a_device_gets_a_question_at_once_and_its_end(hub: Hub) -> None:
         assert len(link.calls) == 2
 
 
-async def test_a_device_that_comes_hears_of_all_open_questions_and_of_no_other(hub: Hub) -> None:
+async def test_connecting_device_receives_exactly_the_open_questions_once(hub: Hub) -> None:
     first = await hub.ask("One?")
     hub.clock.advance(1)
     second = await hub.ask("Two?")
@@ -164,7 +164,7 @@ async def test_a_device_that_cannot_ask_people_gets_no_questions(hub: Hub) -> No
         assert link.calls == []
 
 
-async def test_a_hub_that_was_killed_before_the_device_answered_tells_it_by_the_same_id(hub: Hub) -> None:
+async def test_question_is_sent_with_the_same_call_id_after_a_hub_restart(hub: Hub) -> None:
     async with hub.serving():
         first = await hub.connect([])
         await hub.ask()
@@ -175,7 +175,7 @@ async def test_a_hub_that_was_killed_before_the_device_answered_tells_it_by_the_
         assert [call.id for call in (await hub.connect(always)).calls] == [first.calls[0].id]
 
 
-async def test_a_question_is_sent_again_with_the_same_id_until_the_device_confirms_it(hub: Hub) -> None:
+async def test_question_is_resent_with_the_same_id_until_confirmed_by_the_device(hub: Hub) -> None:
     no = Answer(error=ErrorBody(code=ErrorCode.DATABASE_BUSY, message="later", retryable=True))
     async with hub.serving():
         link = await hub.connect([CallTimedOut("silent"), no, YES])
@@ -200,7 +200,7 @@ async def test_a_question_asked_at_another_hub_is_sent_here_within_half_a_minute
         assert told(link) == [("From there?", "open", None)]
 
 
-async def test_a_question_expires_and_its_device_is_notified(hub: Hub) -> None:
+async def test_expired_question_is_reported_to_the_device(hub: Hub) -> None:
     hub.questions.expires_s = DAY_S
     async with hub.serving():
         link = await hub.connect(always)
@@ -211,7 +211,7 @@ async def test_a_question_expires_and_its_device_is_notified(hub: Hub) -> None:
         assert told(link)[-1] == ("Which colour?", "expired", None)
 
 
-async def test_a_question_that_a_device_does_not_take_keeps_no_other_one_back(hub: Hub) -> None:
+async def test_question_refused_by_a_device_does_not_block_the_next_question(hub: Hub) -> None:
     def answer(call: ToolCall) -> Answer:
         if question_in(call.data).content == "One?":
             return Answer(error=ErrorBody(code=ErrorCode.BAD_RECORD, message="not that one"))
@@ -236,7 +236,7 @@ async def test_a_late_answer_is_refused_with_the_name_of_the_first_answerer(hub:
         await hub.answer(asked, "Blue.")
 
 
-async def test_what_the_gateways_main_agent_writes_in_its_chat_is_an_answer_where_it_says_so(
+async def test_answer_lines_in_the_main_agent_chat_answer_the_questions(
     hub: Hub,
 ) -> None:
     first, second = await hub.ask("One?"), await hub.ask("Two?")
@@ -249,7 +249,7 @@ async def test_what_the_gateways_main_agent_writes_in_its_chat_is_an_answer_wher
     assert {item.content for item in items} == {"Red,\nbut not too red.", "Blue."}
 
 
-async def test_a_chat_that_answers_nothing_changes_nothing(hub: Hub) -> None:
+async def test_chat_text_without_a_valid_answer_line_answers_no_question(hub: Hub) -> None:
     asked = await hub.ask()
     settled = await hub.ask("Two?")
     await hub.answer(settled, "Red.")
@@ -265,7 +265,7 @@ async def test_a_chat_that_answers_nothing_changes_nothing(hub: Hub) -> None:
     assert (await hub.now(settled)).answer == "Red."
 
 
-async def test_who_asks_and_who_answers_is_decided_by_the_law(hub: Hub) -> None:
+async def test_asking_and_answering_questions_requires_the_permitted_role(hub: Hub) -> None:
     main = Caller.of_agent(MAIN, ME)
     with pytest.raises(CodedError, check=coded(ErrorCode.FORBIDDEN)):
         await hub.ask(caller=main)
@@ -286,12 +286,12 @@ async def test_who_asks_and_who_answers_is_decided_by_the_law(hub: Hub) -> None:
         ({"content": "?", "preferred_channel": "x" * 200}, "preferred_channel"),
     ],
 )
-async def test_what_cannot_be_asked_is_refused_in_words(hub: Hub, about: dict[str, Any], words: str) -> None:
+async def test_invalid_question_is_refused_with_a_reason(hub: Hub, about: dict[str, Any], words: str) -> None:
     with pytest.raises(CodedError, match=words):
         await hub.ask(**about)
 
 
-async def test_a_limit_that_is_reached_is_counted(hub: Hub) -> None:
+async def test_request_beyond_a_limit_is_refused_and_counted(hub: Hub) -> None:
     hub.questions.most = 1
     await hub.ask()
     with pytest.raises(CodedError, check=coded(ErrorCode.LIMIT_REACHED), match="open_questions_per_user"):
@@ -299,7 +299,7 @@ async def test_a_limit_that_is_reached_is_counted(hub: Hub) -> None:
     assert hub.metrics.reached()["open_questions_per_user"] == 1
 
 
-async def test_what_is_asked_again_under_one_key_is_asked_once(hub: Hub) -> None:
+async def test_question_repeated_with_the_same_dedupe_key_is_created_once_per_actor(hub: Hub) -> None:
     assert await hub.ask(dedupe_key="k") == await hub.ask("Else?", dedupe_key="k")
     assert (await hub.ask(dedupe_key="k", caller=OPERATOR)).actor == "operator:77777"
     count = await hub.store.read(lambda c: c.execute(sa.text("SELECT count(*) FROM questions")).scalar())

@@ -31,7 +31,7 @@ def there(gateway: FakeGateway) -> str:
     return gateway.agents["worker"].files["SOUL.md"]
 
 
-async def test_a_soul_is_written_over_what_was_read_and_people_are_notified(
+async def test_soul_write_with_the_read_hash_is_done_recorded_and_notified(
     bench: SoulBench, gateway: FakeGateway
 ) -> None:
     write = await bench.put("# Kind\n", AS_IT_WAS, reason="be kind")
@@ -55,7 +55,7 @@ async def test_a_soul_is_written_over_what_was_read_and_people_are_notified(
     ]
 
 
-async def test_without_a_hash_it_replaces_what_is_there_and_still_nothing_else(
+async def test_soul_write_without_a_hash_expects_the_current_content(
     bench: SoulBench, gateway: FakeGateway
 ) -> None:
     gateway.agents["worker"].files["SOUL.md"] = "theirs"
@@ -67,7 +67,7 @@ async def test_without_a_hash_it_replaces_what_is_there_and_still_nothing_else(
     assert [kind for kind, *_ in await bench.history()] == ["seen", "written"]
 
 
-async def test_where_there_is_no_soul_one_is_made(bench: SoulBench, gateway: FakeGateway) -> None:
+async def test_soul_is_created_where_none_exists(bench: SoulBench, gateway: FakeGateway) -> None:
     del gateway.agents["worker"].files["SOUL.md"]
     assert await bench.read() is None
 
@@ -93,7 +93,7 @@ async def test_a_write_over_an_older_version_returns_both_hashes_and_loses_no_te
     ]
 
 
-async def test_a_writer_that_is_overtaken_between_read_and_write_gets_both_hashes(
+async def test_soul_write_overtaken_by_another_author_conflicts_with_the_found_hash(
     bench: SoulBench, gateway: FakeGateway
 ) -> None:
     details = {"type": "agent_file_conflict", "name": "SOUL.md", "currentHash": souls.digest("theirs")}
@@ -112,7 +112,9 @@ async def test_a_writer_that_is_overtaken_between_read_and_write_gets_both_hashe
     assert refused.value.members["found_sha256"] == souls.digest("theirs")
 
 
-async def test_the_same_text_again_is_done_without_a_word(bench: SoulBench, gateway: FakeGateway) -> None:
+async def test_repeated_soul_write_of_the_same_text_sends_nothing(
+    bench: SoulBench, gateway: FakeGateway
+) -> None:
     await bench.put("ours", AS_IT_WAS)
 
     again = await bench.put("ours", AS_IT_WAS)  # its answer was lost on the way to whoever asked
@@ -122,7 +124,7 @@ async def test_the_same_text_again_is_done_without_a_word(bench: SoulBench, gate
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-async def test_a_lost_answer_is_no_lost_write_and_no_second_one(
+async def test_soul_write_with_a_lost_gateway_answer_is_done_once(
     bench: SoulBench, gateway: FakeGateway, when: str
 ) -> None:
     gateway.fault(SETS, "before" if when == "before" else "after")
@@ -135,7 +137,7 @@ async def test_a_lost_answer_is_no_lost_write_and_no_second_one(
 
 
 @pytest.mark.parametrize("is_done", [False, True])
-async def test_a_gateway_that_restarts_in_the_middle_is_asked_what_it_has(
+async def test_soul_write_interrupted_by_a_gateway_restart_is_done_once(
     bench: SoulBench, gateway: FakeGateway, is_done: bool
 ) -> None:
     gateway.fault(SETS, "never" if is_done else "before")
@@ -152,7 +154,7 @@ async def test_a_gateway_that_restarts_in_the_middle_is_asked_what_it_has(
 
 
 @pytest.mark.parametrize("when", ["never", "before"])
-async def test_a_hub_that_is_killed_in_the_middle_goes_on_where_it_was(
+async def test_soul_write_interrupted_by_a_hub_kill_is_completed(
     bench: SoulBench, gateway: FakeGateway, when: str
 ) -> None:
     gateway.fault(SETS, "never" if when == "never" else "before")
@@ -169,7 +171,7 @@ async def test_a_hub_that_is_killed_in_the_middle_goes_on_where_it_was(
     assert [kind for kind, *_ in await bench.history()] == ["seen", "written"]
 
 
-async def test_a_write_of_another_author_while_the_hub_was_down_stays(
+async def test_soul_changed_by_another_author_during_hub_downtime_is_not_overwritten(
     bench: SoulBench, gateway: FakeGateway
 ) -> None:
     gateway.fault(SETS, "never")
@@ -186,9 +188,7 @@ async def test_a_write_of_another_author_while_the_hub_was_down_stays(
     assert ("refused", "ours", "operator:1000") in await bench.history()
 
 
-async def test_a_write_to_a_gateway_that_is_away_is_kept_and_done_when_it_is_back(
-    bench: SoulBench, gateway: FakeGateway
-) -> None:
+async def test_soul_write_waits_until_the_gateway_is_back(bench: SoulBench, gateway: FakeGateway) -> None:
     await gateway.stop()
 
     waiting = await bench.put("ours", AS_IT_WAS, wait_s=10)
@@ -199,7 +199,7 @@ async def test_a_write_to_a_gateway_that_is_away_is_kept_and_done_when_it_is_bac
     assert (write.state, there(gateway)) == (SoulWriteState.DONE, "ours")
 
 
-async def test_while_one_waits_another_has_its_turn_after_it_or_not_at_all(
+async def test_different_soul_write_is_refused_as_busy_while_one_waits(
     bench: SoulBench, gateway: FakeGateway
 ) -> None:
     await gateway.stop()
@@ -212,7 +212,7 @@ async def test_while_one_waits_another_has_its_turn_after_it_or_not_at_all(
     assert (busy.value.members, again.id) == ({"write_id": waiting.id}, waiting.id)
 
 
-async def test_what_a_gateway_refuses_for_good_is_not_tried_again(
+async def test_soul_write_refused_by_the_gateway_for_good_is_not_retried(
     bench: SoulBench, gateway: FakeGateway
 ) -> None:
     del gateway.agents["worker"]
@@ -224,7 +224,7 @@ async def test_what_a_gateway_refuses_for_good_is_not_tried_again(
     assert gateway.count(GETS) == 1
 
 
-async def test_a_refusal_that_may_have_done_it_is_followed_by_a_look(
+async def test_soul_is_read_again_after_a_refusal_of_unknown_effect(
     bench: SoulBench, gateway: FakeGateway
 ) -> None:
     gateway.fault(SETS, "refused", {"code": "UNAVAILABLE", "message": "Error: half of it"})
@@ -236,7 +236,7 @@ async def test_a_refusal_that_may_have_done_it_is_followed_by_a_look(
     assert (gateway.count(GETS), gateway.count(SETS)) == (2, 1)
 
 
-async def test_an_answer_whose_hash_is_not_that_of_its_text_is_not_believed(
+async def test_soul_with_a_hash_unequal_to_the_content_is_refused(
     bench: SoulBench, gateway: FakeGateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     worker = gateway.agents["worker"]
@@ -261,7 +261,9 @@ async def test_a_soul_of_one_mebibyte_by_another_author_is_read_and_stored(
 
 
 @each("content", ["", " \n\t ", "a\0b", "bell \a", "half \ud800"])
-async def test_what_is_no_text_is_not_written(bench: SoulBench, gateway: FakeGateway, content: str) -> None:
+async def test_soul_that_is_no_valid_text_is_not_written(
+    bench: SoulBench, gateway: FakeGateway, content: str
+) -> None:
     with pytest.raises(CodedError, check=coded(ErrorCode.BAD_PARAMS)):
         await bench.put(content)
 
@@ -303,14 +305,14 @@ async def test_a_write_whose_agent_was_removed_fails_and_ends_the_waiting(
     assert (write.state, write.reason_code) == (SoulWriteState.FAILED, ErrorCode.UNKNOWN_AGENT)
 
 
-async def test_of_two_concurrent_writes_one_wins_and_the_other_gets_both_hashes(
+async def test_one_of_two_concurrent_soul_writes_wins_and_one_gets_both_hashes(
     bench: SoulBench, gateway: FakeGateway
 ) -> None:
     for number in range(4):
         assert await bench.contend(number, souls.digest(there(gateway))) == there(gateway)
 
 
-async def test_of_two_hubs_that_write_at_once_one_wins_and_the_others_words_are_kept(
+async def test_one_of_two_concurrent_hub_soul_writes_wins_and_the_other_is_recorded(
     bench: SoulBench, gateway: FakeGateway, tmp_path: Path
 ) -> None:
     async with open_souls(tmp_path, gateway) as second:

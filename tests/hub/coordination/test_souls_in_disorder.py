@@ -97,7 +97,7 @@ class Disorder:
 
 
 @pytest.mark.parametrize("rounds", [FEW_ROUNDS, pytest.param(ROUNDS, marks=pytest.mark.soak)])
-async def test_nothing_is_lost_or_written_twice_and_no_author_is_overwritten(
+async def test_soul_writes_under_random_faults_are_done_once_without_overwriting(
     bench: SoulBench, gateway: FakeGateway, rounds: int
 ) -> None:
     files = Told(gateway.agents["worker"].files)

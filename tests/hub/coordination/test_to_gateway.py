@@ -41,11 +41,11 @@ def answer(*rows: Message, key: str = "k2") -> str | None:
     return shown.answer
 
 
-def test_what_is_not_there_is_absent() -> None:
+def test_message_missing_in_the_history_is_absent() -> None:
     assert shown_of("k2", history(user("k1"), agent("one", "k1"))).progress == "absent"
 
 
-def test_a_message_waits_among_the_pending_until_its_turn_comes() -> None:
+def test_message_among_pending_inputs_has_the_state_of_the_input() -> None:
     for state, progress in (
         ("queued", "pending"),
         ("interrupted", "interrupted"),
@@ -57,7 +57,7 @@ def test_a_message_waits_among_the_pending_until_its_turn_comes() -> None:
         assert shown.proof == {"pending": {"state": state, "run_id": "k2", "id": "p-1", "accepted_at": 7.0}}
 
 
-def test_a_message_is_answered_by_the_words_of_its_own_turn() -> None:
+def test_message_is_answered_by_the_final_text_of_the_same_turn() -> None:
     rows = (
         user("k1"),
         agent("one", "k1"),
@@ -71,13 +71,13 @@ def test_a_message_is_answered_by_the_words_of_its_own_turn() -> None:
     assert shown.end_proof == {"history": {"role": "assistant", "run_id": "k2", "stop_reason": "stop"}}
 
 
-def test_a_broken_turn_is_reported_with_its_row_unless_it_was_answered_later() -> None:
+def test_broken_turn_is_reported_as_failure_from_the_history_row() -> None:
     shown = shown_of("k2", history(user("k2"), broken("k2")))
     assert (shown.answer, shown.is_unheard) == (None, False)
     assert shown.failure == "The agent run failed before producing a reply."
 
 
-def test_a_turn_without_any_model_request_is_marked() -> None:
+def test_turn_without_a_model_request_is_marked_unheard() -> None:
     shown = shown_of("k2", history(user("k2"), unheard("k2")))
     assert (shown.progress, shown.is_unheard) == ("consumed", True)
     assert shown_of("k2", history(user("k2"), unheard("k1"))).is_unheard is False
@@ -117,12 +117,12 @@ ANSWERS: dict[str, tuple[tuple[Message, ...], str | None]] = {
 
 
 @each("case", ANSWERS)
-def test_the_answer_to_a_message_is_of_its_own_turn(case: str) -> None:
+def test_answer_is_assigned_only_from_the_turn_of_the_message(case: str) -> None:
     rows, expected = ANSWERS[case]
     assert answer(*rows) == expected
 
 
-def test_one_answer_is_of_both_messages_of_a_turn() -> None:
+def test_answer_of_a_turn_with_two_messages_belongs_to_both() -> None:
     assert answer(user("k1"), user("k2"), agent("both", "k1"), key="k1") == "both"
 
 
@@ -175,7 +175,7 @@ def written(kind: MessageKind, *, url: str | None = URL, **fields: object) -> st
     return letter(row, reply_url=url, preferred_channel="slack" if kind is MessageKind.ASK_USER else None)
 
 
-def test_a_nudge_says_who_writes_about_what() -> None:
+def test_nudge_letter_names_board_sender_and_ids() -> None:
     assert written(MessageKind.NUDGE) == (
         "NUDGE\n"
         "Board: garden\n"
@@ -190,7 +190,7 @@ def test_a_nudge_says_who_writes_about_what() -> None:
     )
 
 
-def test_a_question_to_a_lead_says_where_the_answer_belongs() -> None:
+def test_question_letter_to_a_lead_names_the_place_for_the_answer() -> None:
     assert written(MessageKind.QUESTION) == (
         "QUESTION TO THE LEAD\n"
         "Board: garden\n"
@@ -260,7 +260,7 @@ LETTERS: dict[str, tuple[MessageKind, dict[str, object], tuple[str, ...], str]] 
 
 
 @each("case", LETTERS)
-def test_a_letter_names_its_sender_and_where_an_answer_belongs(case: str) -> None:
+def test_letter_names_the_sender_and_the_place_for_an_answer(case: str) -> None:
     kind, fields, parts, end = LETTERS[case]
     told = written(kind, **fields)  # type: ignore[arg-type]
     assert [part for part in parts if part not in told] == []
@@ -269,7 +269,7 @@ def test_a_letter_names_its_sender_and_where_an_answer_belongs(case: str) -> Non
 
 
 @pytest.mark.parametrize("url", [None, "https://hub.example"])
-def test_who_quotes_the_letter_of_a_question_has_not_answered_it(url: str | None) -> None:
+def test_quoted_question_letter_is_not_read_as_an_answer(url: str | None) -> None:
     """Nor another one: a lead may write into its question what looks like a person's answer."""
     content = "May I?\nANSWER q-2: Yes.\n > **ANSWER q-1:** Of course."
     told = written(MessageKind.ASK_USER, url=url, question_id=QuestionId("q-1"), content=content)
@@ -279,7 +279,7 @@ def test_who_quotes_the_letter_of_a_question_has_not_answered_it(url: str | None
 
 
 @each("kind", MessageKind)
-def test_a_letter_begins_with_words_of_our_own_and_has_no_token(kind: MessageKind) -> None:
+def test_letter_begins_with_a_heading_and_has_no_token(kind: MessageKind) -> None:
     """A gateway takes a message that begins with a slash, or says no more than "stop", as a command."""
     told = written(kind, content="/new\nstop")
     assert (told.splitlines()[0].isupper(), told.startswith("/")) == (True, False)

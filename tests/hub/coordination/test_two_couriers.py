@@ -84,7 +84,7 @@ async def connected(gateway: FakeGateway, folder: Path, clock: FastClock, tasks:
     return fleet
 
 
-async def test_two_hubs_say_each_message_once_and_in_order(two: Two, gateway: FakeGateway) -> None:
+async def test_two_hubs_send_each_message_once_and_in_order(two: Two, gateway: FakeGateway) -> None:
     bench = two.bench
     rows = [await bench.say(f"number {n}.", to=(WORKER, LEAD)[n % 2]) for n in range(6)]
     for row in rows:
@@ -95,7 +95,7 @@ async def test_two_hubs_say_each_message_once_and_in_order(two: Two, gateway: Fa
         assert [f"number {m}." in text for m, text in zip(range(n, 6, 2), said, strict=True)] == [True] * 3
 
 
-async def test_what_a_dead_hub_had_in_hand_is_taken_over(two: Two, gateway: FakeGateway) -> None:
+async def test_sent_message_of_a_dead_hub_is_completed_by_another_hub(two: Two, gateway: FakeGateway) -> None:
     bench, store = two.bench, two.bench.store
     two.others_life.cancel()
     gateway.fault("chat.send", "never")

@@ -100,7 +100,7 @@ async def test_run_lists_shared_files_and_sends_pieces_on_credit_alone(tmp_path:
 
 
 @pytest.mark.soak
-async def test_run_that_is_cancelled_or_handed_out_anew_ends(tmp_path: Path) -> None:
+async def test_device_ends_a_run_that_is_cancelled_or_reassigned(tmp_path: Path) -> None:
     async with ScriptedHub().open() as hub, device_at(hub, tmp_path):
         guest = await hub.welcomed(limits=Limits(max_piece_bytes=200))
         stream = AgentRun(run_id="r-2", fence=1, agent_id="a-1", config=RunConfig(), credit=1)
@@ -117,7 +117,7 @@ async def test_run_that_is_cancelled_or_handed_out_anew_ends(tmp_path: Path) -> 
         assert (await guest.call(INSERT)).error is None
 
 
-async def test_calls_of_programs_are_done_once_and_answers_come_again_after_a_kill(tmp_path: Path) -> None:
+async def test_repeated_call_after_a_device_kill_returns_the_stored_answer(tmp_path: Path) -> None:
     wake = ToolCall(id="w-1", action=Action.AGENT_WAKE, data={"wake_id": "w-1"})
     async with ScriptedHub().open() as hub, device_at(hub, tmp_path, tools=["agent.wake"]) as device:
         guest = await hub.guest()
@@ -139,7 +139,7 @@ async def test_calls_of_programs_are_done_once_and_answers_come_again_after_a_ki
 
 
 @pytest.mark.soak
-async def test_program_hears_of_rows_that_are_written_changed_proposed_and_withdrawn(tmp_path: Path) -> None:
+async def test_program_receives_events_of_written_changed_and_proposed_rows(tmp_path: Path) -> None:
     async with ScriptedHub().open() as hub, device_at(hub, tmp_path) as device:
         guest = await hub.welcomed()
         where: Any = (await guest.call(INSERT)).result
@@ -161,7 +161,7 @@ async def test_program_hears_of_rows_that_are_written_changed_proposed_and_withd
         )
 
 
-async def test_call_whose_answer_is_not_on_the_disk_is_not_answered_and_may_come_again(
+async def test_call_whose_answer_cannot_be_stored_is_not_answered_and_may_be_repeated(
     tmp_path: Path,
 ) -> None:
     async with ScriptedHub().open() as hub, device_at(hub, tmp_path) as device:
@@ -190,7 +190,7 @@ async def test_call_whose_answer_is_not_on_the_disk_is_not_answered_and_may_come
         pytest.param(CloseCode.OVERLOADED, True, marks=pytest.mark.soak),
     ],
 )
-async def test_close_code_says_whether_a_device_comes_back(
+async def test_close_code_decides_whether_a_device_reconnects(
     tmp_path: Path, close: CloseCode, comes_back: bool
 ) -> None:
     async with ScriptedHub().open() as hub, device_at(hub, tmp_path) as device:
@@ -205,7 +205,7 @@ async def test_close_code_says_whether_a_device_comes_back(
             assert closed["meaning"]
 
 
-async def test_hub_with_another_key_is_shown_nothing(tmp_path: Path) -> None:
+async def test_device_closes_the_connection_to_a_hub_with_another_key(tmp_path: Path) -> None:
     async with ScriptedHub().open() as hub, device_at(hub, tmp_path) as device:
         await hub.welcomed()
         await device.kill()
@@ -218,7 +218,7 @@ async def test_hub_with_another_key_is_shown_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.soak
-async def test_code_of_a_pairing_is_shown_once_and_a_hello_comes_again(tmp_path: Path) -> None:
+async def test_pairing_code_is_shown_once_while_the_device_repeats_the_hello(tmp_path: Path) -> None:
     error = Error(code=ErrorCode.PAIRING_REQUIRED, pairing_code="K7QF-2M9X", retry_after_ms=1)
     async with ScriptedHub().open() as hub, device_at(hub, tmp_path) as device:
         keys = set()

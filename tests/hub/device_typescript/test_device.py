@@ -119,7 +119,7 @@ async def test_programs_read_files_of_the_granted_folders_alone(tmp_path: Path) 
 
 
 @pytest.mark.soak
-async def test_device_with_an_invitation_is_let_in_at_once(tmp_path: Path) -> None:
+async def test_device_with_an_invitation_connects_without_pairing(tmp_path: Path) -> None:
     async with scene(tmp_path, BOXES) as play:
         await play.hub.post("/v1/devices/desk/revoke")
         made = await play.hub.post("/v1/invitations", {"device": "desk"})
@@ -137,7 +137,9 @@ async def test_device_with_an_invitation_is_let_in_at_once(tmp_path: Path) -> No
 @pytest.mark.soak
 @pytest.mark.parametrize("end", ["hub", "device"])
 @pytest.mark.parametrize("arrives", [False, True])
-async def test_answer_that_is_lost_is_given_again(tmp_path: Path, end: str, arrives: bool) -> None:
+async def test_device_repeats_a_lost_call_answer_after_a_restart(
+    tmp_path: Path, end: str, arrives: bool
+) -> None:
     async with connecting(tmp_path) as (play, device):
         await device.happens("connected")
 

@@ -19,7 +19,7 @@ BUILT = PACKAGE / "dist"
 
 
 @pytest.mark.skipif(shutil.which("npm") is None, reason="no npm here: apt-get install npm")
-def test_package_has_built_files_and_types_alone() -> None:
+def test_package_has_only_built_files_and_types() -> None:
     command = ["npm", "pack", "--dry-run", "--json", "--offline", "--ignore-scripts"]
     packed = subprocess.run(command, cwd=PACKAGE, capture_output=True, check=False)
     assert packed.returncode == 0, packed.stderr.decode()
@@ -71,7 +71,7 @@ def test_examples_of_the_protocol_are_signed_checked_and_named_alike() -> None:
     assert found["waits"] == [500, 60_000, 3000, 1000, 5000, None, None, None]
 
 
-def test_store_keeps_what_was_written_whatever_a_kill_leaves(tmp_path: Path) -> None:
+def test_node_store_preserves_complete_records_after_a_kill(tmp_path: Path) -> None:
     assert run_script("node_store.mjs", str(tmp_path)) == {
         "after a restart": [["a", 2], ["c", "ä"]],
         "after half a line": [["a", 2], ["c", "ä"]],

@@ -35,7 +35,7 @@ TOLD = '{"items": [{"table": "tasks", "title": "send the quote"}]}'
         '{"items" = [{"table": "tasks", "title": "send the quote"}]}',
     ],
 )
-def test_records_are_found_however_they_are_written(answer: str) -> None:
+def test_records_are_parsed_from_every_answer_notation(answer: str) -> None:
     assert read(answer) == Answer([TASK])
 
 
@@ -53,7 +53,7 @@ def test_records_are_found_however_they_are_written(answer: str) -> None:
         ('{"items": [{"table": "tasks", "title": "send the quote"}, {"table": : }]}', [TASK]),
     ],
 )
-def test_a_truncated_answer_yields_its_whole_records_and_is_marked_as_cut(
+def test_truncated_answer_yields_the_complete_records_and_is_marked_cut(
     answer: str, records: list[object]
 ) -> None:
     assert read(answer) == Answer(records, is_cut=True)
@@ -101,9 +101,7 @@ def test_a_text_without_an_answer_is_unreadable_and_not_empty(answer: str) -> No
         ),
     ],
 )
-def test_an_answer_without_records_or_with_bare_or_unclosed_ones_is_read(
-    answer: str, records: list[object]
-) -> None:
+def test_answer_with_no_bare_or_unclosed_records_is_parsed(answer: str, records: list[object]) -> None:
     assert read(answer).records == records
 
 
@@ -122,7 +120,7 @@ def test_an_answer_without_records_or_with_bare_or_unclosed_ones_is_read(
         ("-0.5", -0.5),
     ],
 )
-def test_values_that_are_no_json_are_read_as_they_are_meant(written: str, said: object) -> None:
+def test_values_in_invalid_json_notation_are_parsed_leniently(written: str, said: object) -> None:
     assert read(f'{{items: [{{table: "tasks", quote: {written}, status: "todo"}}]}}').records == [
         {"table": "tasks", "quote": said, "status": "todo"}
     ]
@@ -138,7 +136,7 @@ RECORD = st.fixed_dictionaries(
 
 
 @given(st.lists(RECORD, max_size=4), st.data())
-def test_no_cut_of_an_answer_is_ever_taken_for_the_whole(records: list[object], data: st.DataObject) -> None:
+def test_answer_truncated_at_any_place_is_marked_cut(records: list[object], data: st.DataObject) -> None:
     whole = json.dumps({"items": records}, ensure_ascii=data.draw(st.booleans()))
     assert read(whole) == Answer(records)
     at = data.draw(st.integers(0, len(whole) - 1))
@@ -151,7 +149,7 @@ def test_no_cut_of_an_answer_is_ever_taken_for_the_whole(records: list[object], 
 
 
 @given(st.text(alphabet="{}[]\":,\\'abtableitems/*`\n 1", max_size=80))
-def test_no_text_makes_the_reader_fail(text: str) -> None:
+def test_answer_reader_raises_only_unreadable_for_any_text(text: str) -> None:
     with suppress(Unreadable):
         read(text)
 

@@ -53,7 +53,7 @@ async def batches(oracle: Oracle) -> AsyncIterator[BatchClient]:
         yield client
 
 
-async def test_a_batch_gives_the_answer_to_each_question_by_its_name(
+async def test_batch_result_maps_each_question_name_to_the_answer(
     oracle: Oracle, batches: BatchClient
 ) -> None:
     asked = questions(6)
@@ -67,7 +67,7 @@ async def test_a_batch_gives_the_answer_to_each_question_by_its_name(
     assert (oracle.stats.batches, oracle.stats.batched, oracle.stats.calls) == (1, 6, 0)
 
 
-async def test_a_batch_costs_half(oracle: Oracle, batches: BatchClient) -> None:
+async def test_batch_answers_are_charged_half_the_price(oracle: Oracle, batches: BatchClient) -> None:
     result = await batches.check(await batches.submit(questions(5), key="run 1"))
     for answer in result.answers.values():
         spent = answer.usage
@@ -77,7 +77,7 @@ async def test_a_batch_costs_half(oracle: Oracle, batches: BatchClient) -> None:
     assert told == oracle.stats.prompt_tokens
 
 
-async def test_a_batch_that_expired_gives_the_part_that_was_done(
+async def test_expired_batch_returns_the_finished_answers_and_reports_the_rest(
     oracle: Oracle, batches: BatchClient
 ) -> None:
     oracle.batch_share = 0.6
@@ -87,7 +87,7 @@ async def test_a_batch_that_expired_gives_the_part_that_was_done(
     assert result.failed == dict.fromkeys(("q3", "q4"), "This request was not done in time.")
 
 
-async def test_a_batch_under_way_has_nothing_yet(oracle: Oracle, batches: BatchClient) -> None:
+async def test_unfinished_batch_returns_no_answers(oracle: Oracle, batches: BatchClient) -> None:
     oracle.batch_s = 3_600
     result = await batches.check(await batches.submit(questions(1), key="run 1"))
     assert (result.is_done, result.answers, result.failed) == (False, {}, {})
@@ -100,7 +100,7 @@ async def test_an_unrecorded_batch_is_found_by_the_hubs_own_key(batches: BatchCl
 
 
 @leaves_uploads_open
-async def test_a_batch_goes_through_an_independent_server(
+async def test_batch_is_processed_and_counted_at_an_independent_server(
     llmock: LLMock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(llmock_batches, "_BATCH_DELAY", 0.0)
@@ -119,7 +119,7 @@ async def test_a_batch_goes_through_an_independent_server(
     assert value("hub_llm_requests_total", of | {"outcome": "whole"}) == 3
 
 
-async def test_the_questions_of_a_batch_are_put_as_the_endpoint_understands_them(oracle: Oracle) -> None:
+async def test_batch_questions_use_the_dialect_learned_from_the_endpoint(oracle: Oracle) -> None:
     oracle.has_json_schema = False
     async with aclosing(model_at(oracle.base_url)) as endpoint:
         await endpoint.answer(question())
@@ -129,18 +129,18 @@ async def test_the_questions_of_a_batch_are_put_as_the_endpoint_understands_them
     assert endpoint.dialect.mode == "json_object"
 
 
-async def test_a_batch_has_neither_none_nor_too_many_questions(batches: BatchClient) -> None:
+async def test_batch_of_zero_or_too_many_questions_is_refused(batches: BatchClient) -> None:
     for requests in ({}, dict.fromkeys(map(str, range(BATCH_REQUESTS + 1)), question())):
         with pytest.raises(ValueError, match="1 to 1000 questions"):
             await batches.submit(requests, key="run 1")
 
 
-async def test_a_batch_that_is_gone_is_refused_and_not_waited_for(batches: BatchClient) -> None:
+async def test_check_of_an_unknown_batch_is_refused(batches: BatchClient) -> None:
     with pytest.raises(ModelRefused, match="not this one any more"):
         await batches.check("batch_999")
 
 
-async def test_an_endpoint_without_batches_refuses(llmock: LLMock) -> None:
+async def test_batch_at_an_endpoint_without_batches_is_refused(llmock: LLMock) -> None:
     llmock.fail(404, times=None)
     async with aclosing(model_at(llmock.base_url())) as endpoint, aclosing(batches_of(endpoint)) as client:
         with pytest.raises(ModelRefused, match="has no batches"):
@@ -167,7 +167,7 @@ async def test_a_refused_batch_is_reported_like_one_question(
     assert len(llmock.requests) == 1
 
 
-async def test_an_endpoint_that_is_not_there_has_no_batches_now() -> None:
+async def test_batch_search_at_an_unreachable_endpoint_is_unavailable() -> None:
     async with (
         aclosing(model_at("http://127.0.0.1:1/v1")) as endpoint,
         aclosing(batches_of(endpoint)) as client,
@@ -176,7 +176,7 @@ async def test_an_endpoint_that_is_not_there_has_no_batches_now() -> None:
             await client.find("run 1")
 
 
-async def test_nothing_of_a_batch_stays_at_the_endpoint_once_its_answers_are_kept(
+async def test_discarded_batch_has_no_files_left_at_the_endpoint(
     batches: BatchClient,
 ) -> None:
     batch_id = await batches.submit(questions(3), key="run 1")

@@ -44,7 +44,7 @@ OPEN: Final = {
 
 
 @pytest.mark.parametrize("what", [*NO_PROSE, *OPEN])
-def test_nothing_is_read_in_what_is_no_prose(what: str) -> None:
+def test_markdown_blocks_that_are_not_prose_yield_no_items(what: str) -> None:
     form = read("a.md", (NO_PROSE | OPEN)[what] + REAL)
     assert [item.data for item in form.items] == [{"title": "real one", "status": "todo"}]
     view = form.view or ""
@@ -68,7 +68,7 @@ def test_nothing_is_read_in_what_is_no_prose(what: str) -> None:
         ),
     ],
 )
-def test_a_link_is_read_by_its_words_and_quoted_as_a_link(
+def test_link_in_a_task_is_read_by_link_text_and_quoted_in_full(
     text: str, title: str, who: list[str] | None
 ) -> None:
     (item,) = suggested("note.md", text)
@@ -82,7 +82,7 @@ def test_the_id_of_a_block_is_no_part_of_a_title() -> None:
     assert [item.data["title"] for item in form.items] == ["Call Bob"]
 
 
-def test_a_view_has_the_places_of_its_text() -> None:
+def test_view_of_markdown_preserves_the_positions_of_the_source_text() -> None:
     text = "a\r\n```\r\n\U0001f4c5 x\r\n```\r\nb %%c\rd%% e"
     assert view_of_markdown(text, list(lines_of(text))) == "a\r\n   \r\n   \r\n   \r\nb    \r    e"
 
@@ -106,7 +106,7 @@ def test_a_view_has_the_places_of_its_text() -> None:
         ),
     ],
 )
-def test_a_row_with_a_word_for_its_state_is_a_task(row: str, fields: dict[str, object] | None) -> None:
+def test_list_row_with_a_state_keyword_is_read_as_a_task(row: str, fields: dict[str, object] | None) -> None:
     found = [item.data for item in read("2026_11_25.md", f"- a\n{row}\n").items]
     assert found == ([] if fields is None else [{"title": "call the roofer"} | fields])
 
@@ -114,7 +114,7 @@ def test_a_row_with_a_word_for_its_state_is_a_task(row: str, fields: dict[str, o
 @pytest.mark.parametrize(
     ("before", "after", "is_read"), [('{\n "note": "', '"}', False), ("[a]\n\n", "", True)]
 )
-def test_sentences_of_a_json_object_are_not_read_whatever_its_name(
+def test_prose_inside_a_json_object_is_not_read_under_any_file_name(
     before: str, after: str, is_read: bool
 ) -> None:
     text = f"{before}Anna must send the contract by Friday, 4 December 2026.{after}\n"
@@ -142,7 +142,7 @@ def test_blocks_comments_drawers_and_archived_trees_of_org_are_not_read() -> Non
     assert form.prose == []
 
 
-def test_the_states_that_an_org_file_declares_are_those_of_its_headings() -> None:
+def test_org_headings_use_the_states_declared_in_the_org_file() -> None:
     text = (
         "#+TODO: OFFEN(o) WARTET | ERLEDIGT(e!) ENTFALLEN\n"
         "* OFFEN Dach\n* WARTET Tor\n* ERLEDIGT Zaun\n* TODO x\n"
@@ -156,7 +156,7 @@ def test_the_states_that_an_org_file_declares_are_those_of_its_headings() -> Non
     ]
 
 
-def test_the_quote_of_an_org_heading_begins_behind_its_state() -> None:
+def test_quote_of_an_org_heading_excludes_the_state_keyword() -> None:
     form = read("plan.org", "* TODO  O\n* TODO\n* DONE DONE\n")
     assert [(item.data["title"], item.quote) for item in form.items] == [("O", "O"), ("DONE", "DONE")]
 

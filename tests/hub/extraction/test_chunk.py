@@ -83,13 +83,13 @@ def test_sentences_are_packed_until_the_size_is_reached() -> None:
     assert all(text[piece.start : piece.end].endswith(".") for piece in pieces)
 
 
-def test_by_sentence_nothing_is_packed() -> None:
+def test_split_by_sentence_makes_one_chunk_per_sentence() -> None:
     text = "One. Two. Three."
     pieces = chunk.split(text, [Passage(0, len(text))], 100, by_sentence=True)
     assert [text[piece.start : piece.end] for piece in pieces] == ["One.", "Two.", "Three."]
 
 
-def test_a_chunk_stays_under_its_heading() -> None:
+def test_chunk_does_not_span_passages_of_different_headings() -> None:
     text = "first\nsecond\n"
     pieces = chunk.split(text, [Passage(0, 6, ("A",)), Passage(6, 13, ("A", "B"))], 100)
     assert [piece.headings for piece in pieces] == [("A",), ("A", "B")]
@@ -116,7 +116,7 @@ def test_a_long_word_is_not_cut_inside_a_character() -> None:
         assert text[piece.start] in "e👨🇩"
 
 
-def test_half_and_half_are_the_whole() -> None:
+def test_chunk_of_two_sentences_is_halved_between_the_sentences() -> None:
     text = "One sentence stands here, rather long. Another one stands there, as long as the first."
     halves = chunk.halve(text, Chunk(0, len(text)))
     assert [text[half.start : half.end] for half in halves] == text.replace(". ", ".|").split("|")
@@ -131,11 +131,11 @@ def test_a_text_in_which_no_sentence_begins_is_halved_between_two_lines() -> Non
 
 
 @pytest.mark.parametrize("text", ["Too short.", "a" + "\u0301" * 200])
-def test_neither_a_short_piece_nor_one_endless_character_is_halved(text: str) -> None:
+def test_short_or_indivisible_chunk_is_not_halved(text: str) -> None:
     assert chunk.halve(text, Chunk(0, len(text))) == []
 
 
-def test_halving_ends() -> None:
+def test_repeated_halving_ends_at_the_least_chunk_size() -> None:
     text = "word" * 500
     pieces = [Chunk(0, len(text))]
     for _ in range(12):
@@ -143,7 +143,7 @@ def test_halving_ends() -> None:
     assert all(piece.end - piece.start <= chunk.LEAST_CHARS for piece in pieces)
 
 
-def test_an_endless_sentence_is_cut_soon() -> None:
+def test_endless_sentence_is_split_without_loss() -> None:
     text = "é" * 300_000
     assert_whole(text, chunks(text, 20))
 
@@ -159,7 +159,7 @@ def assert_whole(text: str, pieces: list[Chunk]) -> None:
     assert not chunk.is_readable(text[at:])
 
 
-def test_chunks_are_full_so_that_a_document_costs_few_questions() -> None:
+def test_chunks_of_a_long_text_are_nearly_full() -> None:
     text = " ".join(
         f"Sentence {n * 7919 % 1009} says {'word ' * (3 + n * 13 % 17)}and ends." for n in range(400)
     )
@@ -178,7 +178,7 @@ def strengths(text: str) -> list[tuple[str, Strength]]:
     return [(text[start:end], strength) for start, end, strength in bordered(text, 0, len(text))]
 
 
-def test_borders_are_as_strong_as_what_they_part() -> None:
+def test_chunk_border_strength_follows_the_kind_of_separated_parts() -> None:
     assert strengths(MAIL)[2:] == [
         ("Anna will mend it.", Strength.PARAGRAPH),
         ("She begins on Monday.", Strength.SENTENCE),
@@ -188,7 +188,7 @@ def test_borders_are_as_strong_as_what_they_part() -> None:
     ]
 
 
-def test_a_quoted_line_of_two_sentences_is_one_part() -> None:
+def test_two_sentences_of_a_quoted_line_belong_to_one_part() -> None:
     assert [strength for _, strength in strengths("> One. Two.\n> Three.")[1:]] == [
         Strength.SENTENCE,
         Strength.LINE,
@@ -196,11 +196,11 @@ def test_a_quoted_line_of_two_sentences_is_one_part() -> None:
 
 
 @pytest.mark.parametrize("mark", ["-- ", "----- Original Message -----", "________________"])
-def test_text_below_a_mark_is_another_part(mark: str) -> None:
+def test_text_below_a_separator_mark_is_another_part(mark: str) -> None:
     assert strengths(f"Bye.\n{mark}\nEve")[1][1] is Strength.PART
 
 
-def test_subject_and_sender_of_a_mail_are_the_headings_of_its_text() -> None:
+def test_chunks_of_a_mail_have_the_subject_and_sender_as_headings() -> None:
     first, *rest = chunks(MAIL, 12)
     assert first.headings == ()
     assert {piece.headings for piece in rest} == {("The roof", "From: Eve <eve@example.org>")}
@@ -226,7 +226,7 @@ def test_subject_and_sender_of_a_mail_are_the_headings_of_its_text() -> None:
         ("Anna: Rain.\nBob: I pay.", "Bob", []),
     ],
 )
-def test_a_place_is_enclosed_by_list_items_by_an_introduction_and_by_its_speaker(
+def test_outline_above_a_place_lists_parent_items_introduction_and_speaker(
     text: str, place: str, enclosing: list[str]
 ) -> None:
     for newline in ("\n", "\r\n"):
@@ -235,7 +235,7 @@ def test_a_place_is_enclosed_by_list_items_by_an_introduction_and_by_its_speaker
         assert [spelled[start:end] for start, end in found] == enclosing
 
 
-def test_a_part_of_a_chunk_is_enclosed_by_its_own_list_items() -> None:
+def test_half_of_a_chunk_is_enclosed_by_the_list_items_above_that_half() -> None:
     rows = [f"  - pay the invoice number {nth} of the carpenter" for nth in range(8)]
     text = "\n".join(["- Anna", *rows[:4], "- Ben", *rows[4:]])
     piece = next(one for one in chunks(text, 60) if "number 2" in text[one.start : one.end])
@@ -261,7 +261,7 @@ def test_lines_of_a_wrapped_quotation_are_one_sentence() -> None:
     ]
 
 
-def test_chunks_cut_inside_a_sentence_share_words_and_others_share_none() -> None:
+def test_only_chunks_cut_inside_a_sentence_overlap() -> None:
     words = " ".join(f"word{nth}" for nth in range(600))
     first, *rest = chunks(words, 100)
     assert (first.shared, len(rest) > 5) == (0, True)
@@ -273,23 +273,23 @@ def test_chunks_cut_inside_a_sentence_share_words_and_others_share_none() -> Non
 
 
 @pytest.mark.parametrize("heading", ["## The roof ##", "The roof\n========", "THE ROOF\n"])
-def test_a_heading_is_known_by_its_looks(heading: str) -> None:
+def test_plain_text_heading_is_recognized_by_typography(heading: str) -> None:
     text = f"Once upon a time.\n\n{heading}\nIt drips in the attic. Anna will mend it on Monday."
     piece = chunks(text, 8)[-1]
     assert [said.lower() for said in piece.headings] == ["the roof"]
 
 
-def test_a_shouted_word_in_a_paragraph_is_no_heading() -> None:
+def test_upper_case_line_inside_a_paragraph_is_no_heading() -> None:
     assert Headings("We said\nNO NO NO\nto them.").above(20, since=0) == ()
 
 
-def test_a_chunk_has_the_sentence_before_it_but_not_across_parts() -> None:
+def test_chunk_includes_the_preceding_sentence_only_of_the_same_part() -> None:
     before = {MAIL[piece.start : piece.end]: MAIL[slice(*piece.before)] for piece in chunks(MAIL, 5)}
     assert before["She begins on Monday."] == "Anna will mend it."
     assert before["> Who mends the roof?"] == ""
 
 
-def test_rows_of_a_table_have_its_header() -> None:
+def test_chunks_of_table_rows_refer_to_the_table_header() -> None:
     text = (
         "Open:\n\nWho;What;When\n" + "".join(f"Anna;do work {n};on day {n}\n" for n in range(30)) + "\nDone."
     )
@@ -300,11 +300,11 @@ def test_rows_of_a_table_have_its_header() -> None:
     assert text[pieces[-1].start : pieces[-1].end].endswith("Done.")
 
 
-def test_two_lines_with_a_semicolon_are_no_table() -> None:
+def test_two_prose_lines_with_semicolons_are_no_table() -> None:
     assert tables("one; two\nthree; four\nand more", 0, 29) == []
 
 
-def test_short_sections_share_a_question() -> None:
+def test_short_sections_are_packed_into_one_chunk() -> None:
     text = "# A\nOne sentence.\n\n# B\nAnother one.\n\n# C\nThe last one."
     places = [(4, 17), (23, 35), (41, len(text))]
     passages = [Passage(start, end, (name,)) for (start, end), name in zip(places, "ABC", strict=True)]
@@ -312,7 +312,7 @@ def test_short_sections_share_a_question() -> None:
     assert (piece.start, piece.end, piece.headings) == (4, len(text), ("A",))
 
 
-def test_what_a_rule_has_read_between_two_passages_is_in_no_chunk() -> None:
+def test_text_between_passages_read_by_a_rule_is_in_no_chunk() -> None:
     text = "Before.\n- [ ] Call Bob\nAfter."
     pieces = chunk.split(text, [Passage(0, 8), Passage(23, len(text))], 100)
     assert [text[piece.start : piece.end] for piece in pieces] == ["Before.", "After."]
@@ -333,7 +333,7 @@ def questions(paragraphs: list[str]) -> set[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("change", ["said more", "said otherwise", "added", "taken out"])
-def test_a_change_of_one_paragraph_changes_two_questions_at_most_as_a_rule(change: str) -> None:
+def test_changed_paragraph_usually_changes_at_most_two_questions(change: str) -> None:
     paragraphs = [paragraph(seed) for seed in range(60)]
     before = questions(paragraphs)
     assert len(before) > 12
@@ -369,7 +369,7 @@ def test_a_list_of_the_same_lines_falls_into_equal_parts() -> None:
     st.sampled_from(["\n", "\r\n", "\r"]),
     st.integers(2, 30),
 )
-def test_chunks_of_any_structure_lose_nothing_and_know_where_they_stand(
+def test_chunks_of_any_text_cover_the_text_within_the_token_limit(
     lines: list[str], newline: str, chunk_tokens: int
 ) -> None:
     text = newline.join(lines)

@@ -39,7 +39,7 @@ def body(text: str | None = "{}", finish: str | None = "stop", **more: object) -
         ("content_filter", Finish.CUT_OFF),
     ],
 )
-def test_how_an_answer_ended_is_read_as_each_provider_spells_it(finish: str, meant: Finish) -> None:
+def test_finish_reason_of_each_provider_spelling_is_recognized(finish: str, meant: Finish) -> None:
     assert completion_of(body(finish=finish)).finish is meant
 
 
@@ -83,13 +83,11 @@ def test_tokens_are_read_from_a_body_without_an_answer() -> None:
         ('{"items": [' + ", ".join(f'{{"title": "task {number}"}}' for number in range(200)), False),
     ],
 )
-def test_an_answer_without_an_end_is_runaway_and_a_long_or_padded_one_is_not(
-    text: str, is_runaway: bool
-) -> None:
+def test_only_an_endless_repetitive_answer_is_a_runaway(text: str, is_runaway: bool) -> None:
     assert runs_away(text) == is_runaway
 
 
-def test_an_answer_that_ran_away_is_cut_off_whatever_the_endpoint_calls_its_end() -> None:
+def test_runaway_answer_is_cut_off_under_any_finish_reason() -> None:
     completion = completion_of(body('{"items": [' + " " * 900))
     assert completion.is_runaway
     assert completion.finish is Finish.CUT_OFF
@@ -105,7 +103,7 @@ def request(text: str) -> ModelRequest:
     return ModelRequest(messages=(Message("user", text),), schema={}, max_tokens=100)
 
 
-def test_an_estimate_learns_from_what_the_endpoint_counts() -> None:
+def test_token_estimate_converges_to_the_count_of_the_endpoint() -> None:
     sizer, asked = Sizer(), request("Anna sends the quote. " * 50)
     assert 300 < sizer.prompt_tokens(asked) < 330
     for _ in range(30):
@@ -114,7 +112,7 @@ def test_an_estimate_learns_from_what_the_endpoint_counts() -> None:
     assert sizer.tokens(asked) > 700
 
 
-def test_a_chinese_character_is_about_a_token() -> None:
+def test_token_estimate_counts_about_one_token_per_chinese_character() -> None:
     assert 80 < Sizer().prompt_tokens(request("明" * 100)) < 100
 
 
@@ -128,7 +126,7 @@ def test_an_answer_nested_without_an_end_is_cut_off(text: str) -> None:
     assert completion_of(body(text)).finish is Finish.CUT_OFF
 
 
-def test_a_body_nested_without_an_end_is_no_answer() -> None:
+def test_endlessly_nested_response_body_is_unusable() -> None:
     nested = b'{"other": ' + b"[" * 50_000
     assert tokens_of(nested) is None
     with pytest.raises(Unusable):
@@ -147,7 +145,7 @@ def test_a_body_nested_without_an_end_is_no_answer() -> None:
         ("max_tokens " + "9" * 100_000, None),
     ],
 )
-def test_a_refusal_names_the_limit_of_an_answer(message: str, limit: int | None) -> None:
+def test_answer_token_limit_is_learned_from_the_refusal_text(message: str, limit: int | None) -> None:
     simpler = Dialect().after_refusal(None, message, max_tokens=16_384)
     assert simpler is not None
     assert simpler.answer_tokens == limit

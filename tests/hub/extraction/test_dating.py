@@ -214,7 +214,7 @@ def day_ms(day: date) -> int:
 
 @pytest.mark.parametrize("write", [headings, chat, mail, minutes])
 @pytest.mark.parametrize("tongue", LANGUAGES)
-async def test_every_relative_date_counts_from_its_passage(write: FunctionType, tongue: str) -> None:
+async def test_relative_dates_count_from_the_date_of_the_passage(write: FunctionType, tongue: str) -> None:
     writer = Writer(f"{write.__name__}-{tongue}")
     text = write(writer, LANGUAGES[tongue])
     found = {item.quote: item for item in (await extract(text, writer.sentences)).items}
@@ -242,7 +242,7 @@ async def test_every_relative_date_counts_from_its_passage(write: FunctionType, 
         "# Party\n\nDate: 6 June 2026\n\n",
     ],
 )
-async def test_where_the_day_of_a_passage_is_not_sure_the_words_stay_words(above: str) -> None:
+async def test_relative_date_in_a_passage_of_unsure_day_is_unresolved(above: str) -> None:
     said = "Anna sends report 7 tomorrow."
     glue = " " if above.endswith((":", ">")) else "\n\n"
     (item,) = (await extract(f"{above}{glue}{said}\n", [Written(said, "tomorrow", SAVED.date())])).items
@@ -265,7 +265,7 @@ async def test_where_the_day_of_a_passage_is_not_sure_the_words_stay_words(above
         ("notes.md", "> [!note]\n> Read this.", SAVED.date()),
     ],
 )
-def test_a_file_that_is_named_by_a_day_was_written_on_it(name: str, head: str, day: date | None) -> None:
+def test_file_with_a_date_in_the_name_is_dated_by_the_name(name: str, head: str, day: date | None) -> None:
     text = f"{head}\n\nAnna calls tomorrow."
     document = Document(unit_key=name, text=text, content_hash="0" * 64, modified_at=SAVED)
     own = datetime(2025, 1, 8, tzinfo=UTC) if "date:" in head else SAVED
@@ -308,7 +308,7 @@ NOT_SAID = (
 
 
 @pytest.mark.parametrize("head", [*SAID, *NOT_SAID])
-def test_document_whose_first_lines_name_its_day_is_dated_by_them_alone(head: str) -> None:
+def test_only_first_lines_naming_the_day_of_a_document_date_the_document(head: str) -> None:
     glue = " " if head.endswith("Rain.") else "\n\n"
     text = f"{head}{glue}Anna calls tomorrow."
     document = Document(unit_key="notes.md", text=text, content_hash="0" * 64, modified_at=SAVED)
@@ -319,7 +319,7 @@ def test_document_whose_first_lines_name_its_day_is_dated_by_them_alone(head: st
     assert is_dated == (head in SAID)
 
 
-def test_words_that_name_the_day_of_writing_are_no_prose() -> None:
+def test_date_stamps_of_writing_are_excluded_from_prose() -> None:
     text = (
         "Whitby, 6 January 2025\n\n**2025-01-07** Anna came.\n\nDate: 2025-01-07\nThe fair is on 2025-03-01."
     )
@@ -328,7 +328,7 @@ def test_words_that_name_the_day_of_writing_are_no_prose() -> None:
     assert [text[start:end] for start, end in dates.stamps] == ["Whitby, 6 January 2025", "**2025-01-07**"]
 
 
-async def test_the_same_sentence_under_two_days_means_two_days() -> None:
+async def test_same_sentence_under_two_dated_headings_yields_two_due_dates() -> None:
     said = "Anna calls tomorrow."
     text = f"## 2025-01-06\n\n{said}\n\n## 2025-01-07\n\n{said}\n"
     found = await extract(text, [Written(said, "tomorrow", SAVED.date())])
@@ -342,14 +342,16 @@ async def test_the_same_sentence_under_two_days_means_two_days() -> None:
     ("head", "meant"),
     [("## 2025-01-06\n\n", None), ("[2025-01-06 14:22] Anna: ", datetime(2025, 1, 6, 15, 22, tzinfo=UTC))],
 )
-async def test_hours_are_counted_from_a_moment_and_not_from_a_day(head: str, meant: datetime | None) -> None:
+async def test_relative_hours_resolve_only_from_a_passage_with_a_time(
+    head: str, meant: datetime | None
+) -> None:
     said = "Bob calls back in two hours."
     (item,) = (await extract(f"{head}{said}\n", [Written(said, "in two hours", SAVED.date())])).items
     assert item.data.get("dueDate") == (epoch_ms(meant) if meant else None)
     assert ("dueDate" in item.unresolved) == (meant is None)
 
 
-async def test_a_day_that_a_model_worked_out_from_words_is_not_taken_where_none_can_be() -> None:
+async def test_model_date_for_a_passage_of_unknown_day_is_unresolved() -> None:
     said = "Anna calls tomorrow."
     (item,) = (await extract(f"## Monday\n\n{said}", [Written(said, "2025-12-01", SAVED.date())])).items
     assert ("dueDate" in item.data, item.unresolved) == (False, {"dueDate": "tomorrow"})
@@ -367,7 +369,7 @@ def archive(text: str, path: str) -> Document:
 
 
 @pytest.mark.parametrize("body", ["", "# Plan\n"], ids=["plain", "heading"])
-async def test_a_relative_date_in_an_archive_counts_from_its_message(body: str) -> None:
+async def test_relative_date_in_an_archive_counts_from_the_date_of_the_message(body: str) -> None:
     said = [Written(f"{who} calls back tomorrow.", "tomorrow", SAVED.date()) for who in ("Anna", "Bob")]
     first, second = (f"{body}{one.said}" for one in said)
     chat = f"06/01/2025, 23:22 - Anna: {first}\n28/01/2025, 14:22 - Bob: {second}\n"
@@ -382,13 +384,13 @@ async def test_a_relative_date_in_an_archive_counts_from_its_message(body: str) 
         assert days == [day_ms(date(2025, 1, 7)), day_ms(date(2025, 1, 29))], path
 
 
-def test_messages_without_a_known_date_have_none() -> None:
+def test_chat_messages_of_ambiguous_date_have_no_passage_date() -> None:
     text = "1/6/25, 14:22 - Anna: Bob calls tomorrow.\n1/7/25, 14:22 - Bob: ok\n"
     document = archive(text, "chat.txt")
     assert PassageDates.of(document, date=SAVED, timezone="UTC").at(document.text.index("Bob")) is None
 
 
-def test_each_mail_of_an_mbox_is_a_question_with_its_subject_and_sender() -> None:
+def test_each_mail_of_an_mbox_is_a_chunk_with_subject_and_sender() -> None:
     mails = "From x\nSubject: Rent\nFrom: Eve\n\nPlease pay.\n\nFrom y\nSubject: Plan\n\nPlease call.\n"
     document = archive(mails, "mails.mbox")
     pieces = chunk.split(document.text, structured.read(document, TASKS).prose, 1_500)
@@ -411,7 +413,7 @@ def test_each_mail_of_an_mbox_is_a_question_with_its_subject_and_sender() -> Non
         ),
     ],
 )
-async def test_a_list_item_that_is_a_day_dates_the_items_below_it(lines: list[str], day: date | None) -> None:
+async def test_list_item_with_a_date_dates_the_nested_items(lines: list[str], day: date | None) -> None:
     said = Written("Anna calls tomorrow.", "tomorrow", SAVED.date())
     (item,) = (await extract("\n".join(lines), [said])).items
     assert item.data.get("dueDate") == (None if day is None else day_ms(day))
@@ -448,7 +450,7 @@ PLANS = "Anna sends report 7 by Friday.\n"
         ("notes.md", "## Work\n\n", "the time of the file"),
     ],
 )
-async def test_day_that_counts_from_a_passage_names_what_dates_the_passage(
+async def test_counted_date_names_the_evidence_of_the_passage_date(
     name: str, head: str, evidence: str
 ) -> None:
     (day,) = (await ruled(f"{head}{PLANS}", name))[0].counted
@@ -469,13 +471,13 @@ async def test_day_that_counts_from_a_passage_names_what_dates_the_passage(
         ("Choir concert on 3 May.\n", ["on 3 May"]),
     ],
 )
-async def test_only_words_that_count_from_another_day_are_explained(text: str, words: list[str]) -> None:
+async def test_only_relative_date_words_have_a_counting_explanation(text: str, words: list[str]) -> None:
     found = await ruled(f"## 2025-01-06\n\n{text}")
     assert [day.words for item in found for day in item.counted] == words
     assert any("dueDate" in item.data or "date" in item.data for item in found)
 
 
-async def test_day_of_a_model_is_explained_by_the_words_of_its_quote() -> None:
+async def test_due_date_of_a_model_record_is_explained_by_the_quoted_words() -> None:
     said = "Anna sends report 7 tomorrow."
     for written in ("tomorrow", "2025-01-07"):
         (item,) = (await extract(f"## 2025-01-06\n\n{said}\n", [Written(said, written, SAVED.date())])).items
@@ -487,7 +489,7 @@ async def test_day_of_a_model_is_explained_by_the_words_of_its_quote() -> None:
 @pytest.mark.parametrize(
     ("kind", "words"), [(CHAT, "2025-01-06 14:22 Bob"), (MBOX, "Mon, 6 Jan 2025 14:22:00 +0000")]
 )
-async def test_each_message_of_an_archive_is_the_evidence_of_its_days(kind: str, words: str) -> None:
+async def test_message_date_of_an_archive_is_the_evidence_of_counted_dates(kind: str, words: str) -> None:
     mail = f"From b@example.org Mon Jan  6 14:22:00 2025\nFrom: b@example.org\nDate: {words}\n\n{PLANS}"
     text = f"[2025-01-06 14:22] Bob: {PLANS}" if kind == CHAT else mail
     (day,) = (await ruled(text, "archive.txt", kind))[0].counted

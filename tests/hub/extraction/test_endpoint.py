@@ -51,7 +51,7 @@ async def ask(model: Endpoint, request: ModelRequest | None = None) -> ModelAnsw
 
 
 @pytest.mark.parametrize("fault", [Fault.RATE_LIMIT, Fault.RATE_LIMIT_MS])
-async def test_no_question_is_sent_before_the_endpoint_allows_it(oracle: Oracle, fault: Fault) -> None:
+async def test_no_question_is_sent_before_retry_after_of_the_endpoint(oracle: Oracle, fault: Fault) -> None:
     oracle.retry_after_s = 7.0
     clock = FakeClock()
     async with aclosing(model_at(oracle.base_url, clock=clock)) as model, anyio.create_task_group() as tasks:
@@ -79,7 +79,7 @@ async def test_no_question_is_sent_before_the_endpoint_allows_it(oracle: Oracle,
         (Fault.HANG, 1, {"read_timeout_s": 0.2}),
     ],
 )
-async def test_a_fault_of_the_provider_is_sat_out(
+async def test_question_is_retried_after_a_transient_provider_fault(
     oracle: Oracle, fault: Fault, times: int, options: dict[str, object]
 ) -> None:
     oracle.play(fault, times=times)
@@ -88,7 +88,7 @@ async def test_a_fault_of_the_provider_is_sat_out(
     assert answer.usage.requests == oracle.stats.calls == times + 1
 
 
-async def test_tokens_and_money_of_answers_that_were_none_are_counted(oracle: Oracle) -> None:
+async def test_tokens_and_cost_of_unusable_answers_are_counted(oracle: Oracle) -> None:
     oracle.play(Fault.SERVER_ERROR, Fault.NO_CHOICES, Fault.NO_FINISH)
     price = Price(prompt_nanos=250, completion_nanos=2_000)
     spent = (await ask(patient(oracle, price=price))).usage
@@ -101,7 +101,7 @@ async def test_tokens_and_money_of_answers_that_were_none_are_counted(oracle: Or
     ("fault", "message"),
     [(Fault.SERVER_ERROR, "no answer in 3 tries"), (Fault.NO_CHOICES, "has no choice in it")],
 )
-async def test_after_so_many_tries_the_model_is_unavailable_and_the_tokens_are_counted(
+async def test_model_is_unavailable_after_the_last_try_and_all_tokens_are_counted(
     oracle: Oracle, fault: Fault, message: str
 ) -> None:
     oracle.play(fault, times=9)
@@ -112,12 +112,12 @@ async def test_after_so_many_tries_the_model_is_unavailable_and_the_tokens_are_c
     assert caught.value.spent.prompt_tokens == oracle.stats.prompt_tokens
 
 
-async def test_an_endpoint_that_is_not_there_makes_the_model_unavailable() -> None:
+async def test_unreachable_endpoint_makes_the_model_unavailable() -> None:
     with pytest.raises(ModelUnavailable):
         await ask(model_at("http://127.0.0.1:1/v1", clock=HastyClock(), max_tries=2))
 
 
-async def test_an_endpoint_without_quota_is_left_alone_until_it_is_back(oracle: Oracle) -> None:
+async def test_exhausted_endpoint_is_not_asked_before_retry_after(oracle: Oracle) -> None:
     oracle.play(Fault.RATE_LIMIT)
     oracle.retry_after_s = 3600
     clock = FakeClock()
@@ -132,7 +132,7 @@ async def test_an_endpoint_without_quota_is_left_alone_until_it_is_back(oracle: 
         assert SENTENCE in (await model.answer(question())).text
 
 
-async def test_an_endpoint_without_json_schema_is_found_out_once(oracle: Oracle) -> None:
+async def test_missing_json_schema_support_is_detected_by_one_question(oracle: Oracle) -> None:
     oracle.has_json_schema = False
     async with aclosing(model_at(oracle.base_url)) as model, anyio.create_task_group() as tasks:
         for _ in range(5):
@@ -143,7 +143,7 @@ async def test_an_endpoint_without_json_schema_is_found_out_once(oracle: Oracle)
     ] * 5
 
 
-async def test_an_endpoint_without_any_json_mode_is_asked_in_words(oracle: Oracle) -> None:
+async def test_endpoint_without_a_json_mode_gets_the_schema_in_the_prompt(oracle: Oracle) -> None:
     oracle.has_json_schema = oracle.has_json_object = False
     answer = await ask(model_at(oracle.base_url))
     assert SENTENCE in answer.text
@@ -151,7 +151,7 @@ async def test_an_endpoint_without_any_json_mode_is_asked_in_words(oracle: Oracl
     assert "JSON Schema" in oracle.requests[-1]["messages"][0]["content"]
 
 
-async def test_an_endpoint_that_ignores_the_schema_gets_it_in_the_prompt(oracle: Oracle) -> None:
+async def test_endpoint_that_ignores_the_schema_gets_the_schema_in_the_prompt(oracle: Oracle) -> None:
     oracle.play(Fault.CHATTER)
     async with aclosing(model_at(oracle.base_url)) as model:
         await model.answer(question())
@@ -160,7 +160,7 @@ async def test_an_endpoint_that_ignores_the_schema_gets_it_in_the_prompt(oracle:
 
 
 @pytest.mark.parametrize("fault", [Fault.RUNAWAY_BLANKS, Fault.RUNAWAY_RECORDS])
-async def test_an_answer_that_would_never_end_is_no_whole_one(oracle: Oracle, fault: Fault) -> None:
+async def test_runaway_answer_is_cut_off_and_counted_as_runaway(oracle: Oracle, fault: Fault) -> None:
     metrics = Metrics()
     async with aclosing(model_at(oracle.base_url, metrics=metrics)) as model:
         oracle.play(fault)
@@ -169,7 +169,9 @@ async def test_an_answer_that_would_never_end_is_no_whole_one(oracle: Oracle, fa
     assert b'hub_llm_requests_total{model="oracle",outcome="runaway"} 1.0' in metrics.render()
 
 
-async def test_the_limit_of_an_answer_follows_the_endpoint(oracle: Oracle, model: Endpoint) -> None:
+async def test_answer_token_limit_is_reduced_to_the_limit_of_the_endpoint(
+    oracle: Oracle, model: Endpoint
+) -> None:
     oracle.answer_tokens = 2_048
     for number in range(3):
         assert (await model.answer(question(f"{number}", max_tokens=9_000))).finish is Finish.WHOLE
@@ -192,7 +194,7 @@ async def test_no_more_questions_are_in_flight_than_allowed(oracle: Oracle) -> N
     assert oracle.stats.most_in_flight == 3
 
 
-async def test_questions_keep_to_a_limit_of_tokens_that_the_headers_tell() -> None:
+async def test_questions_respect_the_token_limit_of_response_headers() -> None:
     provider = Oracle(tokens_per_minute=900_000, burst_s=0.4)
     async with anyio.create_task_group() as tasks:
         await tasks.start(provider.serve)
@@ -233,7 +235,7 @@ async def test_a_long_or_endless_rate_limit_exhausts_the_model(
         ((Fault.NO_CHOICES,), 2, 1),  # lest the same answer comes again
     ],
 )
-async def test_a_try_has_the_key_of_the_one_before_it_unless_that_was_answered(
+async def test_retry_reuses_the_idempotency_key_unless_the_try_was_answered(
     oracle: Oracle, faults: tuple[Fault, ...], calls: int, changed: int
 ) -> None:
     oracle.play(*faults)
@@ -249,7 +251,7 @@ async def test_a_try_has_the_key_of_the_one_before_it_unless_that_was_answered(
         ("padding_chars", MAX_ANSWER_BYTES, Finish.CUT_OFF),
     ],
 )
-async def test_an_answer_says_how_it_ended(
+async def test_model_answer_reports_the_finish_reason(
     oracle: Oracle, model: Endpoint, setting: str, value: Any, finish: Finish
 ) -> None:
     oracle.play(*value) if setting == "faults" else setattr(oracle, setting, value)
@@ -273,7 +275,7 @@ REQUESTS["no wait requested"] = 4
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-async def test_a_passing_fault_is_handled_as_providers_ask(llmock: LLMock, fault: str) -> None:
+async def test_transient_fault_is_retried_by_provider_guidelines(llmock: LLMock, fault: str) -> None:
     FAULTS[fault](llmock)
     clock = HastyClock(0.1) if fault == "no wait requested" else SystemClock()
     answer = await ask(model_at(llmock.base_url(), clock=clock))
@@ -282,14 +284,16 @@ async def test_a_passing_fault_is_handled_as_providers_ask(llmock: LLMock, fault
     assert (answer.finish is Finish.TOO_LONG) == (fault == "long prompt")
 
 
-async def test_an_outage_that_does_not_pass_is_handled_as_providers_ask(llmock: LLMock) -> None:
+async def test_persistent_outage_is_retried_by_provider_guidelines_and_then_unavailable(
+    llmock: LLMock,
+) -> None:
     llmock.outage(status=500)
     with pytest.raises(ModelUnavailable):
         await ask(model_at(llmock.base_url(), clock=HastyClock(0.01)))
     llmock.assert_resilient(strict=True)
 
 
-async def test_a_spent_quota_is_found_out_by_one_question_of_many(llmock: LLMock) -> None:
+async def test_spent_quota_is_detected_by_one_of_many_concurrent_questions(llmock: LLMock) -> None:
     llmock.fail(429, times=None, code="insufficient_quota")
     ends: list[tuple[str, float | None]] = []
 
@@ -315,14 +319,14 @@ async def test_a_refusal_names_the_setting_to_correct(llmock: LLMock, status: in
 
 
 @pytest.mark.parametrize("base_url", ["https://10.0.0.1/v1", "http://169.254.169.254/v1"])
-async def test_an_address_that_is_not_public_is_not_asked(base_url: str) -> None:
+async def test_model_endpoint_at_a_private_address_is_refused(base_url: str) -> None:
     metrics = Metrics()
     with pytest.raises(ModelRefused, match=r"may not be called.*\[outbound\] allow"):
         await ask(model_at(base_url, insecure=True, metrics=metrics))
     assert b'hub_outbound_refused_total{reason="address"} 1.0' in metrics.render()
 
 
-async def test_an_address_that_is_listed_is_asked(oracle: Oracle) -> None:
+async def test_model_endpoint_at_an_allowed_private_address_is_asked(oracle: Oracle) -> None:
     rules = OutboundRules.parse(["127.0.0.0/8"])
     assert SENTENCE in (await ask(model_at(oracle.base_url, rules=rules))).text
 
@@ -334,7 +338,7 @@ async def test_an_endpoint_that_redirects_is_asked_once_and_not_followed(oracle:
     assert oracle.stats.calls == 1
 
 
-async def test_a_quota_of_requests_a_minute_is_kept_to(llmock: LLMock) -> None:
+async def test_concurrent_questions_respect_a_request_rate_limit(llmock: LLMock) -> None:
     llmock.rate_limit(times=1, retry_after=0.3)
     async with (
         aclosing(model_at(llmock.base_url(), in_flight=4)) as model,
@@ -345,7 +349,7 @@ async def test_a_quota_of_requests_a_minute_is_kept_to(llmock: LLMock) -> None:
     llmock.assert_resilient(strict=True)
 
 
-async def test_an_endpoint_that_gave_no_answers_is_tried_by_one_question_alone(oracle: Oracle) -> None:
+async def test_failing_endpoint_is_probed_by_a_single_question(oracle: Oracle) -> None:
     clock = HastyClock()
     async with aclosing(model_at(oracle.base_url, clock=clock, max_tries=1)) as model:
         await model.answer(question())
@@ -449,7 +453,7 @@ async def pair(oracle: Oracle) -> AsyncIterator[Pair]:
         *(([fault], "second", (1, 1)) for fault in (Fault.SERVER_ERROR, Fault.SPENT_QUOTA, Fault.REDIRECT)),
     ],
 )
-async def test_the_next_answers_what_the_first_does_not(
+async def test_second_endpoint_of_a_chain_answers_after_a_failure_of_the_first(
     pair: Pair, faults: list[Fault], model: str, asked: tuple[int, int]
 ) -> None:
     pair.first.play(*faults)
@@ -458,7 +462,7 @@ async def test_the_next_answers_what_the_first_does_not(
     assert (answer.model, answer.usage.requests, pair.asked) == (model, sum(asked), asked)
 
 
-async def test_a_long_rate_limit_of_the_first_is_not_waited_for(pair: Pair) -> None:
+async def test_chain_uses_the_second_endpoint_during_a_long_rate_limit_of_the_first(pair: Pair) -> None:
     pair.first.retry_after_s = 3_600
     pair.first.play(Fault.RATE_LIMIT)
     for _ in range(3):
@@ -481,7 +485,7 @@ async def test_the_costs_of_the_failed_first_endpoint_are_reported(pair: Pair) -
     )
 
 
-async def test_an_endpoint_that_failed_again_and_again_is_left_alone_for_a_while(pair: Pair) -> None:
+async def test_repeatedly_failing_endpoint_of_a_chain_is_skipped_for_a_while(pair: Pair) -> None:
     pair.first.play(Fault.SERVER_ERROR, times=FAILURES)
     for _ in range(FAILURES + 2):
         assert (await pair.chain.answer(question())).model == "second"
@@ -490,7 +494,7 @@ async def test_an_endpoint_that_failed_again_and_again_is_left_alone_for_a_while
     assert (await pair.chain.answer(question())).model == "first"
 
 
-async def test_while_one_question_finds_out_the_others_go_to_the_next(pair: Pair) -> None:
+async def test_other_questions_use_the_next_endpoint_while_one_probes_the_first(pair: Pair) -> None:
     pair.first.play(Fault.SPENT_QUOTA)
     await pair.chain.answer(question())
     pair.clock.advance(OPEN.base_s)
@@ -507,7 +511,7 @@ async def test_while_one_question_finds_out_the_others_go_to_the_next(pair: Pair
     assert models == ["second", "first"]
 
 
-async def test_when_all_are_in_trouble_the_last_resort_is_asked_all_the_same(pair: Pair) -> None:
+async def test_chain_still_asks_an_endpoint_when_all_circuits_are_open(pair: Pair) -> None:
     for server in (pair.first, pair.second):
         server.play(Fault.SERVER_ERROR, times=FAILURES)
     for _ in range(FAILURES):
@@ -526,7 +530,7 @@ async def test_when_all_are_in_trouble_the_last_resort_is_asked_all_the_same(pai
         (Fault.REDIRECT, Fault.REDIRECT, ModelRefused),
     ],
 )
-async def test_the_error_of_all_is_the_one_that_loses_least(
+async def test_chain_raises_the_least_severe_error_of_all_endpoints(
     pair: Pair, first: Fault, second: Fault, kind: type[ModelError]
 ) -> None:
     for server, fault in ((pair.first, first), (pair.second, second)):
@@ -547,7 +551,7 @@ async def test_the_error_of_all_is_the_one_that_loses_least(
         ((True, True), True, False),  # nothing is waited for: who asks is told which key is wrong
     ],
 )
-async def test_a_model_is_away_while_none_of_its_endpoints_answers_and_one_may_yet(
+async def test_model_is_away_if_no_endpoint_of_the_chain_is_reachable(
     oracle: Oracle, is_there: tuple[bool, bool], rejects_keys: bool, is_away: bool
 ) -> None:
     oracle.rejects_keys = rejects_keys
@@ -565,7 +569,7 @@ async def test_a_model_is_away_while_none_of_its_endpoints_answers_and_one_may_y
     assert oracle.stats.calls == 0  # a probe is no question
 
 
-async def test_an_endpoint_that_answers_questions_is_never_away_for_its_list_of_models(
+async def test_answering_endpoint_is_reachable_despite_a_failing_model_list(
     oracle: Oracle,
 ) -> None:
     for status in (404, 405, 500, 501, 502, 503, 504):
@@ -586,7 +590,7 @@ async def test_an_endpoint_that_answers_questions_is_never_away_for_its_list_of_
         assert "/v1 answers HTTP 503" in str(await Chain([endpoint]).reach())
 
 
-async def test_a_chain_is_as_careful_as_its_most_careful_endpoint() -> None:
+async def test_chain_uses_the_smallest_chunk_size_and_highest_price_of_endpoints() -> None:
     small = model_at("http://127.0.0.1:1/v1", name="small", chunk_tokens=500, price=Price(1, 9))
     large = model_at("http://127.0.0.1:1/v1", name="large", chunk_tokens=900, in_flight=4, price=Price(2, 3))
     async with aclosing(small), aclosing(large):
@@ -599,7 +603,7 @@ UNAVAILABLE = ModelUnavailable("no answer")
 BILLING = ModelExhausted("no quota left", reason="billing")
 
 
-def test_a_circuit_opens_for_longer_each_time_until_there_is_an_answer() -> None:
+def test_circuit_wait_doubles_per_failure_until_an_answer() -> None:
     clock = FakeClock()
     breaker = Breaker(clock)
     waits = []
@@ -613,7 +617,7 @@ def test_a_circuit_opens_for_longer_each_time_until_there_is_an_answer() -> None
     assert breaker.wait_s == 30
 
 
-def test_a_person_who_says_that_there_is_quota_again_is_believed_by_the_next_question() -> None:
+def test_manual_retry_of_an_exhausted_endpoint_half_opens_the_circuit() -> None:
     breaker = Breaker(FakeClock())
     breaker.try_now()
     assert breaker.circuit is Circuit.CLOSED
@@ -639,7 +643,7 @@ def test_a_circuit_opens_after_questions_in_a_row_without_an_answer() -> None:
     assert (breaker.circuit, breaker.error) == (Circuit.OPEN, UNAVAILABLE)
 
 
-def test_an_unreadable_question_says_nothing_about_the_endpoint() -> None:
+def test_refused_requests_do_not_open_the_circuit() -> None:
     breaker = Breaker(FakeClock())
     for _ in range(10):
         breaker.failed(ModelRefused("this request is no good"))

@@ -68,7 +68,7 @@ def item(**changes: object) -> dict[str, Any]:
     return {**DOCUMENT, "items": [{**TASK, **changes}]}
 
 
-def test_a_line_becomes_a_document_with_its_labels() -> None:
+def test_gold_set_line_is_parsed_into_a_document_with_labels() -> None:
     (document,) = read_gold(json.dumps(DOCUMENT) + "\n\n")
     (label,) = document.labels
     assert (label.table, label.places, document.words) == (TableName.TASKS, ((0, 24),), {0: "on Friday"})
@@ -99,7 +99,7 @@ def test_a_line_becomes_a_document_with_its_labels() -> None:
         (item(data={"title": ""}), "items[0]: data.title: write a text that is not empty"),
     ],
 )
-def test_a_mistake_is_reported_with_its_line(line: object, told: str) -> None:
+def test_gold_set_error_is_reported_with_the_line_number(line: object, told: str) -> None:
     ((number, said),) = told_of({**DOCUMENT, "id": "other"}, "", line)
     assert number == 3
     assert said.startswith(told)
@@ -111,11 +111,11 @@ def test_all_mistakes_are_reported_at_once() -> None:
     assert problems[0][1] == "id: 'a' is the id of another document too"
 
 
-def test_a_file_without_a_document_is_none() -> None:
+def test_gold_file_without_a_document_is_reported() -> None:
     assert told_of("", " ")[0][1].startswith("there is no document")
 
 
-def test_the_gold_set_has_documents_in_six_languages_and_a_third_of_them_says_nothing() -> None:
+def test_a_third_of_gold_set_documents_of_each_language_has_no_labels() -> None:
     assert len(EVERY) >= 150
     for documents in ALL.values():
         empty = sum(not document.labels for document in documents)
@@ -124,7 +124,7 @@ def test_the_gold_set_has_documents_in_six_languages_and_a_third_of_them_says_no
     assert Counter(document.text for document in EVERY).most_common(1)[0][1] == 1
 
 
-def test_what_the_gold_set_says_of_a_date_is_what_its_words_come_to() -> None:
+def test_gold_set_dates_equal_the_dates_resolved_from_the_labelled_words() -> None:
     dates = 0
     for document in EVERY:
         for number, label in enumerate(document.labels):
@@ -229,19 +229,19 @@ QUOTE = "把修改后的报价单发给海宁公司"
         "field without a label",
     ],
 )
-def test_an_item_is_right_with_the_words_the_table_and_the_place_of_its_label(
+def test_item_is_scored_right_if_words_table_and_place_match_the_label(
     labels: list[Label], items: list[Item], tally: Tally
 ) -> None:
     assert in_all(score(labels, items, timezone="UTC")) == tally
 
 
-def test_scores_are_shares_of_what_was_found_and_labelled() -> None:
+def test_precision_recall_and_f1_are_shares_of_found_and_labelled_items() -> None:
     tallies = (Tally(right=1, found=2, labelled=1), Tally(found=1, labelled=1), Tally())
     assert [(one.precision, one.recall) for one in tallies] == [(0.5, 1.0), (0.0, 0.0), (None, None)]
     assert [one.f1 for one in tallies[1:]] == [0.0, None]
 
 
-def test_a_date_is_right_on_the_same_day_where_the_agent_is_and_a_time_to_the_minute() -> None:
+def test_gold_date_matches_by_local_day_and_a_time_by_the_minute() -> None:
     def share(label: str, at: datetime, timezone: str = "UTC") -> float | None:
         items = [found("book the van", dueDate=epoch_ms(at))]
         return in_all(score([task("book the van", dueDate=label)], items, timezone=timezone)).field_share
@@ -255,14 +255,14 @@ def test_a_date_is_right_on_the_same_day_where_the_agent_is_and_a_time_to_the_mi
     assert share("2026-06-03T15:00", three + timedelta(minutes=1)) == 0
 
 
-def test_sums_are_by_table() -> None:
+def test_score_tallies_are_added_per_table() -> None:
     one = score([task("book the van")], [], timezone="UTC")
     other = score([], [found("A day", table=TableName.TIMELINES)], timezone="UTC")
     assert added(one, other) == {TableName.TASKS: Tally(labelled=1), TableName.TIMELINES: Tally(found=1)}
     assert in_all(added(one, other)) == Tally(found=1, labelled=1)
 
 
-def test_a_table_of_an_operator_is_labelled_and_scored_as_the_five_are() -> None:
+def test_custom_table_is_labelled_and_scored_like_built_in_tables() -> None:
     fields = (
         Column(name="name", kind=Kind.TEXT, required=True),
         Column(name="met", kind=Kind.EPOCH_MS),

@@ -47,11 +47,11 @@ def test_a_typo_is_accepted_and_reported(quote: str) -> None:
         "Carla will paint the fence of the garden house on the last Sunday of July.",
     ],
 )
-def test_another_number_a_negation_or_other_words_are_no_slip(quote: str) -> None:
+def test_quote_with_another_number_negation_or_words_is_not_located(quote: str) -> None:
     assert places(quote) == []
 
 
-def test_what_a_quote_leaves_out_and_says_so_is_shown() -> None:
+def test_quote_with_an_ellipsis_is_located_including_the_omitted_text() -> None:
     quoted = "Anna must send the quote ... by 12 May, without the old logo"
     assert places(quoted) == [
         ("Anna must send the quote to the printer by 12 May, without the old logo", True)
@@ -61,14 +61,14 @@ def test_what_a_quote_leaves_out_and_says_so_is_shown() -> None:
     assert places("without the old logo ... Anna must send the quote") == []  # the other way round
 
 
-def test_the_letter_comes_before_the_likeness() -> None:
+def test_exact_quote_is_preferred_to_a_similar_one() -> None:
     text = "Please call Bob about the lease today. Please call Bob about the leash today."
     assert places("Please call Bob about the lease today.", text) == [
         ("Please call Bob about the lease today.", False)
     ]
 
 
-def test_every_place_that_is_alike_is_found() -> None:
+def test_approximate_quote_is_located_at_every_similar_place() -> None:
     text = "Send Ms Novak the signed form. So: send Ms Nowak the signed form!"
     assert [found for found, _ in places("Send Ms Novack the signed form", text)] == [
         "Send Ms Novak the signed form",
@@ -91,11 +91,11 @@ ALARM = "we call the landlord about the 🔥 alarm"
         ("Cafe\u0301 Zoë opens its new terrace soon.", "Café Zoë opens its new terace soon", None),
     ],
 )
-def test_likeness_knows_every_script_and_keeps_its_place(text: str, quote: str, found: str) -> None:
+def test_approximate_quote_is_located_in_every_script(text: str, quote: str, found: str) -> None:
     assert places(quote, text) == [(found or text[:-1], True)]
 
 
-def test_a_place_refers_to_the_whole_text() -> None:
+def test_quote_place_in_a_part_is_a_position_in_the_whole_text() -> None:
     text = f"{TEXT}\n\n{TEXT}"
     start = len(TEXT) + 2
     ((begin, end, _),) = Grounding(text, start, len(text)).places("Bob likes tea.")
@@ -103,7 +103,7 @@ def test_a_place_refers_to_the_whole_text() -> None:
 
 
 @pytest.mark.parametrize("unit", ["a", "ab", "send the quote ", "a b c d ", "1", "各"])
-def test_no_text_and_no_quotes_keep_the_search_busy(unit: str) -> None:
+def test_quote_search_in_repetitive_text_ends_in_bounded_time(unit: str) -> None:
     text = (unit * 10_000)[:10_000]
     grounding = Grounding(text, 0, len(text))
     for nth in range(8):
@@ -130,13 +130,13 @@ SAID = "Anna must send the quote to the printer by Friday"
     ],
 )
 @pytest.mark.parametrize("quote", [SAID, SAID.replace("quote", "**quote**"), f"> {SAID}"])
-def test_marks_of_emphasis_of_replies_and_of_captions_do_not_hide_a_quote(text: str, quote: str) -> None:
+def test_quote_is_located_despite_emphasis_reply_and_caption_marks(text: str, quote: str) -> None:
     ((found, is_near),) = places(quote, text)
     assert (found.endswith("Friday"), is_near) == (True, False)
     assert found.startswith(("Anna", "prin"))
 
 
-def test_signs_that_are_no_emphasis_are_a_part_of_what_is_said() -> None:
+def test_signs_that_are_not_emphasis_are_part_of_the_quoted_text() -> None:
     text = "The field is called user_name, and its size is 2*3 inches, more or less."
     assert places("The field is called username", text) == [("The field is called user_name", True)]
     assert places("its size is 23 inches, more or less", text) == []
@@ -155,7 +155,7 @@ def emphasised(said: str) -> str:
 
 
 @pytest.mark.parametrize("slip", ["printer", "printr"])
-def test_every_quote_of_a_text_full_of_marks_is_found_with_work_that_grows_as_the_text_does(
+def test_quotes_in_text_full_of_marks_are_located_in_linear_work(
     slip: str,
 ) -> None:
     counts = []
@@ -177,7 +177,7 @@ TEXTS = st.text(alphabet="abc de.\u0301ﬁ各\u200b\r\n", min_size=0, max_size=8
 
 @given(TEXTS, st.integers(0, 80), st.integers(12, 60), st.integers(0, 60), st.sampled_from(["", "x", "各"]))
 @example(text="a" * 30, start=0, length=30, at=7, slip="x")
-def test_whatever_the_slip_a_found_place_is_a_place(
+def test_place_found_for_a_misspelled_quote_is_inside_the_text(
     text: str, start: int, length: int, at: int, slip: str
 ) -> None:
     quote = text[start : start + length]
@@ -192,7 +192,7 @@ WORDS = st.lists(
 
 
 @given(WORDS, WORDS, WORDS, st.data())
-def test_one_letter_changed_in_a_long_quote_does_not_lose_it(
+def test_long_quote_with_one_changed_letter_is_still_located(
     before: list[str], words: list[str], after: list[str], data: st.DataObject
 ) -> None:
     said = " ".join(words)
@@ -209,11 +209,11 @@ lines = st.text(st.characters(max_codepoint=0x7F), max_size=40)
 
 
 @given(line=lines)
-def test_a_line_is_folded_alike_whatever_word_stands_beside_it(line: str) -> None:
+def test_folding_of_a_line_is_independent_of_neighbouring_words(line: str) -> None:
     assert fold(f"{line} \u00e9") == f"{fold(line)} \u00e9".strip()
 
 
 @given(line=lines)
-def test_a_line_is_shown_alike_whatever_word_stands_beside_it(line: str) -> None:
+def test_display_form_of_a_line_is_independent_of_neighbouring_words(line: str) -> None:
     assert shown(f"{line}\u00e9") == shown(line) + "\u00e9"
     assert shown(line) == "".join(char for char in line if not is_hidden(char))

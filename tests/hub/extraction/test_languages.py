@@ -101,7 +101,7 @@ def small() -> Lexicon:
     return read_language("it", SMALL)
 
 
-def test_rows_parts_lists_and_forms_are_put_into_patterns(small: Lexicon) -> None:
+def test_language_file_rows_are_compiled_into_matching_patterns(small: Lexicon) -> None:
     order, duty, future = small.patterns("requests")
     for pattern, text, groups in (
         (order, "PER FAVORE ora comprare uova", {"what": "comprare uova"}),
@@ -115,7 +115,7 @@ def test_rows_parts_lists_and_forms_are_put_into_patterns(small: Lexicon) -> Non
         assert (match and match.groupdict()) == groups, text
 
 
-def test_results_of_rules_have_groups_in_other_forms(small: Lexicon) -> None:
+def test_language_rules_rewrite_words_into_base_forms(small: Lexicon) -> None:
     assert small.rewritten("Pane da tagliato") == "tagliare pane"
     assert small.rewritten("Pane da vendere") == "Pane da vendere"
     assert (small.base_form("Taglierà"), small.base_form("Vende")) == ("tagliare", "Vende")
@@ -123,7 +123,7 @@ def test_results_of_rules_have_groups_in_other_forms(small: Lexicon) -> None:
         assert small.formed("infinitive", word) == form
 
 
-def test_sayings_have_parts_spans_and_meanings(small: Lexicon) -> None:
+def test_language_file_date_phrases_are_parsed_into_parts(small: Lexicon) -> None:
     for text, parts in (
         ("5-7 maggio 2026", {"day": 5, "month": 5, "year": 2026}),
         ("entro venerdi", {"is_due": True, "weekday": 4}),
@@ -193,7 +193,9 @@ def test_sayings_have_parts_spans_and_meanings(small: Lexicon) -> None:
         (" => steps=1", "", "it.toml: time.sayings: no part or place 'steps', in {span} prossim[oa]"),
     ],
 )
-def test_error_in_a_data_file_names_file_key_and_what_is_expected(old: str, new: str, error: str) -> None:
+def test_language_file_error_names_the_file_the_key_and_the_expected_value(
+    old: str, new: str, error: str
+) -> None:
     assert SMALL.count(old) == 1
     with pytest.raises(NotationError) as raised:
         built(read_language("it", SMALL.replace(old, new)))
@@ -211,7 +213,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     forget()
 
 
-def test_new_data_file_alone_makes_a_language_of_prose_and_dates(folder: Path) -> None:
+def test_added_language_file_enables_prose_and_date_reading(folder: Path) -> None:
     text = "Anna deve comprare il pane entro dopodomani."
     document = Document(unit_key="", text=text, content_hash="")
     request = ToRead(document=document, options=ExtractionOptions(data_types=tuple(TABLES)), reads_prose=True)
@@ -249,7 +251,7 @@ def test_no_pattern_of_a_language_is_written_twice() -> None:
             assert len(set(rows)) == len(rows) > 0, (language.code, attribute)
 
 
-def test_no_word_of_a_language_without_blanks_stands_behind_its_beginning() -> None:
+def test_word_list_of_an_unspaced_language_has_no_word_after_a_prefix() -> None:
     for language in languages():
         lists = [] if language.time.is_spaced else [words.split() for words in language.words.values()]
         for words in lists:
@@ -257,7 +259,7 @@ def test_no_word_of_a_language_without_blanks_stands_behind_its_beginning() -> N
             assert hidden == [], language.code
 
 
-def test_ranks_of_languages_differ() -> None:
+def test_language_ranks_are_unique_and_sorted() -> None:
     ranks = [language.rank for language in languages()]
     assert ranks == sorted(set(ranks))
 
@@ -273,5 +275,5 @@ def test_ranks_of_languages_differ() -> None:
         ("2026-12-04", "latin"),
     ],
 )
-def test_a_few_words_of_another_script_do_not_decide_the_language(text: str, script: str) -> None:
+def test_script_of_a_text_is_the_predominant_one(text: str, script: str) -> None:
     assert script_of(text) == script

@@ -152,7 +152,7 @@ GIVEN = {
 
 
 @pytest.mark.parametrize("given", GIVEN.values(), ids=GIVEN)
-async def test_a_quota_is_used_up_and_hardly_ever_exceeded(given: Given) -> None:
+async def test_limiter_uses_the_quota_and_rarely_exceeds_the_quota(given: Given) -> None:
     clock = BriskClock()
     provider = Provider(clock, **given.traits)
     limiters = [
@@ -168,7 +168,7 @@ async def test_a_quota_is_used_up_and_hardly_ever_exceeded(given: Given) -> None
     assert provider.used >= 0.9 * 6 * 60_000
 
 
-async def test_refusals_that_come_by_chance_hardly_slow_anything_down() -> None:
+async def test_sporadic_refusals_hardly_reduce_the_limiter_throughput() -> None:
     clock = BriskClock()
     limiter = Limiter(clock, in_flight=8)
     answered = 0
@@ -196,7 +196,7 @@ async def test_refusals_that_come_by_chance_hardly_slow_anything_down() -> None:
     ("shares", "served"),
     [((1.0,), [30 + 15]), ((0.8, 0.2), [24 + 12, 6 + 3])],  # what was there, and what came back since
 )
-async def test_a_promised_number_of_requests_a_minute_is_not_passed_by_those_who_share_it(
+async def test_limiters_sharing_a_requests_per_minute_limit_do_not_exceed_the_limit(
     shares: tuple[float, ...], served: list[int]
 ) -> None:
     clock = BriskClock()
@@ -212,7 +212,7 @@ async def test_a_promised_number_of_requests_a_minute_is_not_passed_by_those_who
         asking.cancel_scope.cancel()
 
 
-async def test_users_are_served_in_turn_however_much_one_of_them_brings() -> None:
+async def test_limiter_serves_users_in_turn_despite_unequal_queues() -> None:
     limiter = Limiter(FakeClock(), in_flight=1)
     served: list[str] = []
     async with anyio.create_task_group() as asking, limiter.turn("first", 1.0):
@@ -223,7 +223,7 @@ async def test_users_are_served_in_turn_however_much_one_of_them_brings() -> Non
     assert served == ["anna", "boris", "carla", "anna", "boris", "anna", "anna"]
 
 
-async def test_a_question_that_was_refused_goes_before_its_users_others() -> None:
+async def test_refused_question_precedes_other_questions_of_the_same_user() -> None:
     limiter = Limiter(FakeClock(), in_flight=1)
     served: list[str] = []
     async with anyio.create_task_group() as asking, limiter.turn("first", 1.0):
@@ -234,7 +234,7 @@ async def test_a_question_that_was_refused_goes_before_its_users_others() -> Non
     assert served == ["anna, again", "anna"]
 
 
-async def test_a_question_cancelled_while_waiting_or_asking_frees_its_place() -> None:
+async def test_cancelled_question_frees_the_place_in_the_limiter() -> None:
     limiter = Limiter(FakeClock(), in_flight=1)
     served: list[str] = []
     async with anyio.create_task_group() as asking, anyio.create_task_group() as leaving:
@@ -253,7 +253,7 @@ async def test_a_question_cancelled_while_waiting_or_asking_frees_its_place() ->
     assert (served, len(limiter)) == (["boris"], 0)
 
 
-async def test_a_wait_requested_of_one_question_holds_for_all() -> None:
+async def test_retry_wait_of_one_question_delays_all_questions() -> None:
     clock = BriskClock()
     limiter = Limiter(clock, in_flight=8)
     served: list[str] = []
@@ -267,7 +267,7 @@ async def test_a_wait_requested_of_one_question_holds_for_all() -> None:
     assert served == ["boris"]
 
 
-async def test_a_question_larger_than_the_quota_waits_for_all_of_it() -> None:
+async def test_question_larger_than_the_token_quota_waits_for_the_full_quota() -> None:
     clock = BriskClock()
     limiter = Limiter(clock, in_flight=8, tokens_per_min=1_000)
     async with limiter.turn("anna", 100.0) as turn:
@@ -279,7 +279,7 @@ async def test_a_question_larger_than_the_quota_waits_for_all_of_it() -> None:
     assert waited_s == pytest.approx(6.0, abs=0.01)
 
 
-async def test_refusals_make_the_pace_smaller_and_answers_give_it_back() -> None:
+async def test_limiter_concurrency_shrinks_on_refusals_and_recovers_on_answers() -> None:
     limiter = Limiter(FakeClock(), in_flight=10)
     for _ in range(3):
         async with limiter.turn("anna", 1.0) as turn:
@@ -314,11 +314,11 @@ async def taken_at_once(limiter: Limiter) -> int:
         *((text, None) for text in ("", "soon", "5 min", "s", "1s later", "nan", "2026-01-05T09:00:00Z")),
     ],
 )
-def test_a_time_is_read_as_providers_spell_it(text: str, seconds: float | None) -> None:
+def test_duration_is_parsed_in_each_provider_spelling(text: str, seconds: float | None) -> None:
     assert duration_s(text) == (seconds and pytest.approx(seconds))
 
 
-def test_a_quota_of_a_day_comes_back_in_a_day() -> None:
+def test_daily_quota_refills_at_the_reported_rate() -> None:
     quota = Quota(14_400, now=0.0)
     quota.apply_report(
         ReportedQuota(limit=14_400, remaining=13_400, reset_s=6_000.0), later=0, now=0.0
@@ -340,7 +340,7 @@ def test_senseless_headers_report_no_quota(headers: dict[str, str]) -> None:
     assert reported_quota(headers, "tokens") is None
 
 
-async def test_a_question_sent_with_the_reported_one_is_not_assumed_to_be_counted() -> None:
+async def test_reported_quota_is_reduced_by_questions_still_in_flight() -> None:
     clock = BriskClock()
     limiter = Limiter(clock, in_flight=8)
     told = {

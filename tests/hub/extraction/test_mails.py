@@ -123,14 +123,14 @@ TASK = [["tasks", "order the lamp oil"]]
         ),
     ],
 )
-async def test_of_a_mail_only_words_of_its_author_and_attached_calendars_are_items(
+async def test_items_of_a_mail_come_only_from_author_text_and_attached_calendars(
     fields: str, body: str, items: list[list[str]]
 ) -> None:
     assert await found(fields, body) == items
     assert await found(f"From ines Mon Mar  1 09:00:00 2027\n{fields}", body, "a.mbox") == items
 
 
-async def test_a_person_who_writes_i_in_a_mail_is_its_author() -> None:
+async def test_first_person_in_a_mail_resolves_to_the_author() -> None:
     (task,) = (await extracted(f"Subject: Lamp\n{HEAD}\nI'll order the oil tomorrow.\n")).items
     assert (task.data["assignee"], task.unresolved) == (["Ines Moor"], {})
 

@@ -30,13 +30,13 @@ def observations(share: Callable[[float], float], *, each: int = 200) -> list[Ob
     ],
     ids=["all", "ninety", "exponential", "late", "linear"],
 )
-def test_the_share_found_at_any_length_follows_from_that_at_others(share: Callable[[float], float]) -> None:
+def test_found_share_is_interpolated_for_unobserved_lengths(share: Callable[[float], float]) -> None:
     curve = fit(observations(share))
     for length in (400, 700, 1_000, 1_700, 3_000, 7_000):
         assert curve.share(length) == pytest.approx(share(length), abs=0.03)
 
 
-def test_the_share_without_observations_is_all_and_a_constant_share_stays_constant() -> None:
+def test_fitted_share_is_one_without_observations_and_constant_for_constant_data() -> None:
     curve = fit(observations(lambda length: 0.85))
     assert (curve.share(9_000) / curve.share(300), fit([]).share(10_000)) == pytest.approx((1, 1), abs=0.001)
     assert fit(observations(lambda length: 0.0)).share(300) < 0.001

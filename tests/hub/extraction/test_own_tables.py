@@ -50,7 +50,7 @@ async def extract(
     return await Extractor(Models(model, model), secret=bytes(32)).extract(document, options)
 
 
-async def test_a_record_of_an_own_table_is_an_item_with_values_of_its_types() -> None:
+async def test_custom_table_record_is_an_item_with_values_of_the_column_types() -> None:
     said = {"name": "Ada Lovelace", "company": "Engines", "kind": "new-lead", "met": "2026-03-03"}
     more = {"fee": 1250.5, "isMember": True, "languages": ["French", "Klingon"]}
     (item,) = (await extract(said | more)).items
@@ -67,7 +67,7 @@ async def test_a_record_of_an_own_table_is_an_item_with_values_of_its_types() ->
     assert item.warnings == ()
 
 
-async def test_a_day_that_the_model_counted_wrongly_is_the_day_of_the_quote() -> None:
+async def test_wrong_date_of_a_custom_record_is_replaced_by_the_quoted_date() -> None:
     found = await extract({"name": "Ada Lovelace", "met": "2026-03-04"})
     assert (found.items[0].data["met"], found.notes.dropped) == (1772492400000, {"wrong_date": 1})
 
@@ -78,7 +78,9 @@ async def test_values_of_another_type_are_left_out_and_counted() -> None:
 
 
 @pytest.mark.parametrize("record", [{"name": "Bob Rusk"}, {"name": "Ada Lovelace", "fee": 9_000.0}])
-async def test_what_the_quote_does_not_say_is_marked(record: dict[str, object]) -> None:
+async def test_custom_table_value_missing_in_the_quote_is_marked_unsupported(
+    record: dict[str, object],
+) -> None:
     assert (await extract(record)).items[0].warnings == ("unsupported",)
 
 
@@ -93,7 +95,7 @@ def test_a_number_may_be_spelled_in_several_ways(quote: str, value: float) -> No
     assert is_supported(item, text, TABLES)
 
 
-def test_the_model_is_offered_the_table_with_its_types() -> None:
+def test_prompt_and_schema_describe_a_custom_table_with_column_types() -> None:
     asked = Prompt(material_of(TEXT, OPTIONS), ["tasks", "contacts"], secret=bytes(32)).ask(Chunk(0, 9))
     assert "- contacts: a person with an address. Fields: name (full name, required)" in (
         asked.messages[0].content
@@ -115,7 +117,7 @@ def test_the_model_is_offered_the_table_with_its_types() -> None:
     }
 
 
-def test_the_made_examples_keep_to_the_shape_that_is_asked_for() -> None:
+def test_generated_examples_of_a_custom_table_match_the_schema() -> None:
     material = material_of("x" * 500, OPTIONS)
     for asked in (Prompt(material, ["contacts"], secret=bytes(32)), LiteralPrompt(material, "contacts")):
         request = asked.ask(Chunk(0, 500))
@@ -125,7 +127,7 @@ def test_the_made_examples_keep_to_the_shape_that_is_asked_for() -> None:
             jsonschema.validate(msgspec.json.decode(answer), request.schema)
 
 
-def test_a_changed_declaration_is_another_configuration() -> None:
+def test_changed_custom_table_declaration_changes_the_fingerprint() -> None:
     extractor = Extractor(Models(None, None), secret=bytes(32))
     changed = msgspec.structs.replace(CONTACTS, about="somebody to call")
     other = msgspec.structs.replace(OPTIONS, own_tables=(changed,))
@@ -136,7 +138,7 @@ def contact(at: int, **data: str) -> Item:
     return Item(table="contacts", data={**data}, quote="x", start=at, end=at + 1, origin="model")
 
 
-def test_rows_of_one_key_are_one_item_wherever_they_are_if_one_says_all() -> None:
+def test_rows_with_the_same_key_merge_if_one_row_includes_all_values() -> None:
     short, other = contact(0, name="Ada", company="E"), contact(9, name="Ada", company="F")
     whole = contact(20, name="ADA", company="e", kind="Customer")
     again, unlike = (
@@ -171,7 +173,7 @@ async def test_a_spreadsheet_with_the_names_of_the_fields_is_read_by_rules() -> 
     assert found.ruled_chars  # Bob's kind is none of the choices: his row waits for a model
 
 
-async def test_words_of_a_built_in_table_mean_nothing_in_a_column_of_an_own_table() -> None:
+async def test_built_in_status_words_are_plain_text_in_a_custom_column() -> None:
     fields = (Column(name="name", kind=Kind.TEXT, required=True), Column(name="kind", kind=Kind.TEXT))
     own = DeviceTable(
         name="papers",

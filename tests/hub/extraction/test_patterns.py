@@ -55,14 +55,14 @@ def test_a_pattern_finds_the_longest_of_all_that_begin_at_a_place(
         ("a" * 1_001, "longer than 1000 characters"),
     ],
 )
-def test_a_pattern_that_cannot_be_used_is_refused_with_words(source: str, wrong: str) -> None:
+def test_unusable_redaction_pattern_is_refused_with_the_reason(source: str, wrong: str) -> None:
     with pytest.raises(BadPattern) as caught:
         Pattern(source)
     assert wrong in str(caught.value)
 
 
 @each("source", ["(a+)+b", "(a|a)*b", "(a|aa)+b", "a*a*a*a*a*b", "(.*)*x"])
-def test_no_text_can_keep_a_pattern_busy(source: str) -> None:
+def test_redaction_pattern_runs_without_exponential_backtracking(source: str) -> None:
     pattern = Pattern(source)  # Python's own would take years for each of these
     assert list(pattern.find("a" * 200)) == []
 
@@ -82,7 +82,7 @@ SOURCES = st.recursive(
 
 
 @given(SOURCES, st.text(alphabet="abc", max_size=8))
-def test_a_pattern_fits_what_it_fits_elsewhere(source: str, text: str) -> None:
+def test_redaction_pattern_matches_like_the_standard_re_module(source: str, text: str) -> None:
     elsewhere = re.compile(source)
     try:
         pattern = pattern_of(source)

@@ -50,7 +50,7 @@ async def test_every_fact_of_long_documents_is_found_once() -> None:
 
 
 @pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.soak) for seed in (2, 3))])
-async def test_a_very_bad_day_of_the_provider_loses_and_doubles_nothing_and_its_cost_is_counted(
+async def test_extraction_with_many_provider_faults_is_complete_and_counts_all_cost(
     seed: int,
 ) -> None:
     async with listening(odds=BAD_DAY, seed=seed, retry_after_s=0.002) as oracle:
@@ -67,7 +67,7 @@ async def test_a_very_bad_day_of_the_provider_loses_and_doubles_nothing_and_its_
 @pytest.mark.parametrize(
     "fault", [fault for fault in WORST_DAY if fault not in (Fault.RATE_LIMIT, Fault.RATE_LIMIT_MS)]
 )
-async def test_a_fault_that_happens_to_every_third_question_loses_nothing(fault: Fault) -> None:
+async def test_extraction_is_complete_if_every_third_question_fails(fault: Fault) -> None:
     async with listening(odds={fault: 0.33}, seed=5) as oracle:
         reading = await read_all(oracle, DOCUMENTS[:1])
     assert oracle.stats.played
@@ -75,7 +75,7 @@ async def test_a_fault_that_happens_to_every_third_question_loses_nothing(fault:
 
 
 @pytest.mark.parametrize(("has_json_object", "probes"), [(True, 1), (False, 2)])
-async def test_a_server_without_json_modes_finds_as_much_after_one_probe_of_each(
+async def test_server_without_json_modes_yields_all_facts_after_one_probe_per_mode(
     has_json_object: bool, probes: int
 ) -> None:
     async with listening(has_json_schema=False, has_json_object=has_json_object) as oracle:
@@ -95,7 +95,7 @@ async def test_a_changed_paragraph_makes_no_more_than_two_new_questions() -> Non
             assert oracle.stats.distinct_prompts - before <= 2
 
 
-async def test_places_are_right_in_every_script_and_with_every_line_end() -> None:
+async def test_extraction_is_complete_for_every_script_and_line_ending() -> None:
     async with listening() as oracle:
         # Each script, and each end of a line.
         reading = await read_all(
@@ -104,6 +104,6 @@ async def test_places_are_right_in_every_script_and_with_every_line_end() -> Non
     assert is_complete(reading)
 
 
-async def test_a_lazy_model_with_a_small_context_is_asked_about_less_at_once() -> None:
+async def test_extraction_is_complete_for_a_model_of_few_records_and_small_context() -> None:
     async with listening(most_records=4, context_tokens=2_400) as oracle:
         assert is_complete(await read_all(oracle))

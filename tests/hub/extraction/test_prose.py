@@ -358,7 +358,7 @@ def told(item: Item) -> list[str]:
 
 
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: row[0])
-def test_a_sentence_is_read_as_a_person_reads_it(row: list[str]) -> None:
+def test_sentence_yields_the_expected_items(row: list[str]) -> None:
     sentence, *expected = row
     items = [told(item) for item in found(sentence)]
     assert items == ([expected + [""] * (4 - len(expected))] if expected else [])
@@ -548,7 +548,7 @@ PASSAGES: dict[str, tuple[str, list[str]]] = {
 
 
 @pytest.mark.parametrize(("text", "rows"), PASSAGES.values(), ids=PASSAGES)
-def test_a_passage_is_read_as_a_person_reads_it(text: str, rows: list[str]) -> None:
+def test_passage_yields_the_expected_items(text: str, rows: list[str]) -> None:
     expected = [([part.strip() for part in row.split("|")] + ["", ""])[:3] for row in rows]
     assert [told(item)[1:] for item in found(text)] == expected
 
@@ -559,7 +559,7 @@ def test_offer_of_work_has_an_assignee_and_orders_in_a_letter_are_tasks() -> Non
     assert found(f"Dear Ann,\n\n{TIPS}") != []
 
 
-def test_a_dictation_without_punctuation_is_read_requestby_request() -> None:
+def test_dictation_without_punctuation_yields_one_task_per_request() -> None:
     text = (
         "so I have to send the photos to the christening people and I need to buy a new memory card "
         "because the old one is playing up again oh and please ring the framer"
@@ -579,7 +579,7 @@ def test_a_dictation_without_punctuation_is_read_requestby_request() -> None:
         ("Пришлите список в течение 10 дней", "после получения"),
     ],
 )
-def test_days_after_another_event_are_no_day(words: str, more: str) -> None:
+def test_days_counted_from_another_event_set_no_due_date(words: str, more: str) -> None:
     assert [told(item)[3] for item in found(f"{words}.")] == ["2026-03-14"]
     assert not more or [told(item)[3] for item in found(f"{words} {more}.")] == [""]
     assert found("Copyright 2027 Sun Yachts opens.") == []
@@ -596,7 +596,7 @@ def test_days_after_another_event_are_no_day(words: str, more: str) -> None:
         ("待办", "- 王磊：钥匙\n- 李敏、小雨：会场\n- 张强：旗子\n- 小陈：茶\n"),
     ],
 )
-def test_a_row_below_a_heading_for_work_is_a_person_and_a_task(heading: str, rows: str) -> None:
+def test_row_below_a_work_heading_is_a_task_with_an_assignee(heading: str, rows: str) -> None:
     items = [told(item) for item in found(f"{heading}\n{rows}")]
     cells = [
         re.split("[:\uff1a]", re.sub(" (?:&|und|et|y|и) |、", ", ", row[2:])) for row in rows.splitlines()
@@ -612,7 +612,7 @@ def test_a_row_below_a_heading_for_work_is_a_person_and_a_task(heading: str, row
         *("À faire cette semaine :", "Tareas para hoy", "Дела на неделю:", "下周待办："),
     ],
 )
-def test_a_heading_for_work_may_tell_for_when(heading: str) -> None:
+def test_rows_below_a_work_heading_with_a_time_are_tasks(heading: str) -> None:
     assert [item.table for item in found(f"{heading}\n- 42 A 43 B\n- 44 A 45 B\n")] == [TableName.TASKS] * 2
 
 
@@ -653,7 +653,7 @@ def test_rows_that_begin_with_days_are_events(rows: str, titles: list[str]) -> N
         ("Please print next week's menu.", "print next week's menu", ""),
     ],
 )
-def test_a_week_without_a_day_is_left_to_a_person(text: str, title: str, words: str) -> None:
+def test_due_week_without_a_day_is_unresolved(text: str, title: str, words: str) -> None:
     (item,) = found(text)
     assert (item.data["title"], item.data.get("dueDate")) == (title, None)
     assert item.unresolved == ({"dueDate": words} if words else {})
@@ -670,7 +670,7 @@ def test_a_week_without_a_day_is_left_to_a_person(text: str, title: str, words: 
         "咱们得从长计议。要把丑话说在前头。保重！",
     ],
 )
-def test_an_idiom_is_no_work(text: str) -> None:
+def test_idiom_yields_no_task(text: str) -> None:
     assert found(text) == []
 
 
@@ -685,7 +685,9 @@ def test_an_idiom_is_no_work(text: str) -> None:
         ("你能不能周五喂一下猫？", "好的"),
     ],
 )
-def test_consent_in_a_chat_of_two_names_who_does_the_work(question: str, consent: str) -> None:
+def test_consent_in_a_chat_of_two_assigns_the_task_to_the_consenting_person(
+    question: str, consent: str
+) -> None:
     def takers(*lines: str) -> list[str]:
         return [told(item)[2] for item in found("".join(f"{line}\n" for line in lines))]
 
@@ -696,7 +698,7 @@ def test_consent_in_a_chat_of_two_names_who_does_the_work(question: str, consent
     assert takers(asked, "Jo: ?", "Mia: !", "Jo: ?", "Mia: !", f"Jo: {consent}") == [""]
 
 
-def test_a_colon_inside_of_a_word_separates_nothing() -> None:
+def test_colon_inside_a_word_does_not_separate_title_and_content() -> None:
     sentences = {
         "Review meeting on Friday 14:00 in room 3:1": ("Review meeting in room 3:1", None),
         "Gate code at 14:00: 4471": ("Gate code at 14:00", "4471"),
@@ -728,13 +730,13 @@ def test_a_colon_inside_of_a_word_separates_nothing() -> None:
         ("Please send the plan in 2027 by 15 July.", "2027-07-15"),
     ],
 )
-def test_the_year_of_another_noun_is_not_the_year_of_a_day(sentence: str, day: str) -> None:
+def test_year_belonging_to_another_noun_is_not_used_for_the_due_date(sentence: str, day: str) -> None:
     (item,) = found(sentence)
     assert told(item)[3] == day
     assert ("2027" in str(item.data["title"])) is day.startswith("2026")
 
 
-def test_each_task_of_a_sentence_is_an_item_with_its_own_words() -> None:
+def test_each_task_of_a_sentence_is_an_item_with_a_separate_quote() -> None:
     items = found("Please call the plumber today and pay the invoice by Friday.")
     assert [(item.data["title"], item.quote) for item in items] == [
         ("call the plumber", "Please call the plumber today"),
@@ -752,7 +754,7 @@ def test_each_task_of_a_sentence_is_an_item_with_its_own_words() -> None:
         ("Clause: the fair takes place on 12 April", "the fair takes place on 12 April"),
     ],
 )
-def test_the_quote_of_a_line_in_minutes_begins_with_its_first_letter(line: str, quote: str) -> None:
+def test_quote_of_a_line_in_minutes_begins_at_the_first_letter(line: str, quote: str) -> None:
     text = f"Minutes of the board, 3 March\n\nThe shed was discussed at length.\n{line}\n"
     assert {item.quote for item in found(text)} == {quote}
 
@@ -761,7 +763,7 @@ def test_the_quote_of_a_line_in_minutes_begins_with_its_first_letter(line: str, 
 @pytest.mark.parametrize(
     "head", ["Minutes, 3 March\n\nPresent: all\n\n", "Minutes\nAll is well.\n", "To do:\n"]
 )
-def test_a_person_before_a_colon_has_the_work_behind_it(head: str, who: str) -> None:
+def test_person_before_a_colon_is_assigned_the_task_after_the_colon(head: str, who: str) -> None:
     items = found(f"{head}- {who}: sign the lease\n- EF: call the bank by Friday\n")
     assert [told(item) for item in items if item.table == TableName.TASKS] == [
         ["tasks", "sign the lease", who, ""],
@@ -770,12 +772,12 @@ def test_a_person_before_a_colon_has_the_work_behind_it(head: str, who: str) -> 
 
 
 @pytest.mark.parametrize("head", ["", "Minutes, 3 March\n\n", "To do:\n- ", "House\n- one\n- "])
-def test_a_noun_that_may_be_a_verb_is_a_noun_before_an_auxiliary(head: str) -> None:
+def test_ambiguous_word_before_an_auxiliary_is_read_as_a_noun(head: str) -> None:
     (item,) = found(f"{head}The chimney sweep will come on 9 April at 8:15.\n")
     assert told(item) == ["timelines", "Chimney sweep will come", "", "2026-04-09"]
 
 
-def test_the_name_that_begins_a_caption_is_the_person_who_is_asked() -> None:
+def test_name_at_the_start_of_a_caption_is_the_assignee() -> None:
     cues = ("Carla, can you book the hall?", "Sure, I'll do that.", "<v Ben>Ann, can you order the paper?")
     text = "WEBVTT\n\n" + "".join(
         f"00:00:0{nth}.000 --> 00:00:0{nth}.900\n{cue}\n\n" for nth, cue in enumerate(cues)
@@ -785,7 +787,7 @@ def test_the_name_that_begins_a_caption_is_the_person_who_is_asked() -> None:
 
 
 @pytest.mark.parametrize("end", [".\n", ".\r\n", ". ", " so "])
-def test_a_task_is_due_on_the_day_of_its_own_words(end: str) -> None:
+def test_due_date_of_a_task_is_the_date_in_the_task_clause(end: str) -> None:
     items = found(
         f"the trade fair opens on 30 September 2026 in hall 4{end}please register by 15 May 2026.\n"
     )
@@ -809,7 +811,7 @@ def test_a_task_is_due_on_the_day_of_its_own_words(end: str) -> None:
         ("La fête est le 3 avril à 20 h.", "2026-04-03 20:00"),
     ],
 )
-def test_event_has_the_time_of_other_words_in_its_sentence(sentence: str, hour: str) -> None:
+def test_event_takes_the_time_from_other_words_of_the_sentence(sentence: str, hour: str) -> None:
     (item,) = found(sentence)
     date = item.data["date"]
     assert isinstance(date, int)
@@ -822,7 +824,7 @@ def test_event_before_the_last_change_of_a_file_is_past() -> None:
     assert [item.data["title"] for item in items] == ["Trip to Rye"]
 
 
-def test_what_is_said_twice_is_found_once() -> None:
+def test_repeated_request_in_prose_yields_one_item() -> None:
     assert len(found("Please book the hall. I repeat: please book the hall!")) == 1
 
 
@@ -832,7 +834,7 @@ def test_only_the_tables_of_the_agent_are_found() -> None:
     assert [item.table for item in found(text, tasks)] == [TableName.TASKS]
 
 
-def test_the_header_of_a_mail_says_nothing_but_its_subject() -> None:
+def test_only_the_subject_of_a_mail_header_yields_items() -> None:
     header = "From: Ana <ana@x.example>\nTo: Ben <ben@x.example>\nDate: Fri, 20 Mar 2026 09:12:00 +0100\n"
     assert found(f"{header}\nHi Ben,\n\nthanks.\n") == []
     (item,) = found(f"Subject: Please book the hall by Friday\n{header}\nHi Ben,\n\nthanks.\n")
@@ -849,7 +851,7 @@ def test_the_header_of_a_mail_says_nothing_but_its_subject() -> None:
         ("Тема От Кому", "Обед 3 апреля", "Обед"),
     ],
 )
-def test_the_fields_of_a_mail_are_no_people(fields: str, subject: str, title: str) -> None:
+def test_mail_header_field_names_are_no_assignees(fields: str, subject: str, title: str) -> None:
     about, sender, receiver = fields.split()
     for header in (f"{about}: {subject}\n{sender}: Ana Lee\n{receiver}: Ben Fox\n", f"{about}: {subject}\n"):
         items = [told(item) for item in found(f"{header}\nOk.\n")]
@@ -866,12 +868,12 @@ def test_the_subject_of_a_mail_in_an_mbox_counts_from_the_date_of_this_mail() ->
     assert [told(item)[::3] for item in items] == [["timelines", "2026-04-03"], ["timelines", "2026-03-12"]]
 
 
-def test_words_for_an_unknown_day_are_kept_for_a_person() -> None:
+def test_relative_due_date_without_a_document_date_is_unresolved() -> None:
     (item,) = found("Please book the hall by Friday.", date=None)
     assert ("dueDate" in item.data, item.unresolved) == (False, {"dueDate": "by Friday"})
 
 
-async def test_a_hub_without_a_model_finds_a_task_in_prose_and_says_that_a_rule_did() -> None:
+async def test_extractor_without_a_model_finds_a_prose_task_of_origin_rule() -> None:
     text = "Hi Priya,\n\nthe weather is fine. Could you send the quote to Halden by Friday?\n\nTom\n"
     document = Document(unit_key="a.txt", text=text, content_hash="0" * 64, modified_at=WEDNESDAY)
     extraction = await Extractor(Models(), secret=bytes(32)).extract(document, ALL)
@@ -888,7 +890,7 @@ def test_a_text_of_one_line_is_read_in_linear_time(unit: str) -> None:
     assert long <= 5 * short + 1_000
 
 
-def test_a_remark_in_a_ticket_that_is_a_chat_quotes_the_line_of_its_author() -> None:
+def test_ticket_chat_comment_has_the_author_and_quotes_the_line() -> None:
     text = (
         "Ticket 12: the pump\n\nAna: The pump hums again. It is loud.\n"
         "Otto: Mine hums too. It did so in May.\nAna: That was noted here."
@@ -907,18 +909,18 @@ def test_a_remark_in_a_ticket_that_is_a_chat_quotes_the_line_of_its_author() -> 
         "Eva: mirad qué flores más bonitas\nLuis: mirad el color\nEva: gracias\n",
     ],
 )
-def test_greetings_and_exclamations_of_a_chat_name_no_work(text: str) -> None:
+def test_chat_greetings_and_exclamations_yield_no_items(text: str) -> None:
     assert found(text) == []
 
 
-def test_chinese_recipes_and_rules_of_a_house_name_no_work() -> None:
+def test_chinese_recipes_and_house_rules_yield_no_items() -> None:
     assert found("红烧茄子\n茄子切成块，加盐腌十分钟。\n小火焖软，最后记得放蒜。\n") == []
     assert found("自习室守则\n请保持安静。\n不得占座，书包须存入柜子。\n") == []
     work = "周五前请大家把报价单发给海宁公司，谢谢各位。\n" * 40
     assert found(f"小火慢炖不得着急\n{work}") != []
 
 
-def test_remarks_below_a_chinese_heading_for_them_are_comments() -> None:
+def test_lines_below_a_chinese_comments_heading_are_task_comments() -> None:
     items = found("卡片：首页轮播改版\n评论区\n小尹：图片太大，加载要三秒\n")
     assert ["taskComments", "图片太大，加载要三秒"] in [told(item)[:2] for item in items]
 
@@ -957,14 +959,14 @@ LETTER = "Dear Clara,\n\nthank you for the pictures of the hall. {}\n\nBest wish
         ("Minutes of the board\n\n- Ann calls the hall\n\nPlease send the minutes to all members.\n", None),
     ],
 )
-def test_work_of_no_person_and_no_day_is_unsure_in_texts_that_often_name_none(
+def test_task_without_person_and_day_is_unsure_in_unspecific_text_kinds(
     text: str, unsure: str | None
 ) -> None:
     tasks = [item for item in found(text) if item.table == TableName.TASKS]
     assert tasks[-1].unsure == unsure
 
 
-def test_promise_is_found_by_its_words_the_person_and_its_day() -> None:
+def test_search_words_of_a_promise_include_text_person_and_due_date() -> None:
     (item,) = found("I promised Anna Rossi to send the offer by Friday.")
     words = words_of(row("1", "", data=dict(item.data), quote=item.quote))
     assert {"promised", "anna", "rossi", "offer"} <= {*words["body"].split()}
@@ -1001,7 +1003,7 @@ NO_PROSE = [
 
 
 @pytest.mark.parametrize(("text", "expected"), NO_PROSE)
-def test_view_of_prose_has_blanks_for_what_is_no_sentence(text: str, expected: str) -> None:
+def test_view_of_prose_blanks_out_text_that_is_no_sentence(text: str, expected: str) -> None:
     view = view_of_prose(text)
     assert " ".join(view.split()) == expected
     assert len(view) == len(text)
@@ -1056,7 +1058,7 @@ def test_view_of_prose_has_no_stamps_of_copied_messages(stamp: str) -> None:
     assert view_of_prose(times) == times
 
 
-def test_view_of_prose_joins_a_long_line_to_a_name_below_it() -> None:
+def test_view_of_prose_joins_a_long_line_to_a_name_below() -> None:
     text = "Nothing more was said about the roof, the gutters and the old\nWindows of the barn."
     assert "\n" not in view_of_prose(text)
 
@@ -1082,7 +1084,7 @@ def test_view_of_prose_joins_a_long_line_to_a_name_below_it() -> None:
         "http://a.example/2027-01-04",
     ),
 )
-def test_number_that_counts_something_is_no_day(text: str) -> None:
+def test_counting_numbers_are_blanked_before_date_search(text: str) -> None:
     shown = without_other_numbers(f"Paid: {text}, until May")
     assert not any(map(str.isdigit, shown.replace("\u00a7 ", "")))
     assert len(shown) == len(f"Paid: {text}, until May")
@@ -1096,7 +1098,7 @@ def test_number_that_counts_something_is_no_day(text: str) -> None:
         *("release 12.12.2027", "am 12.3. 18 Uhr"),
     ],
 )
-def test_number_of_a_date_or_a_time_remains(text: str) -> None:
+def test_numbers_of_dates_and_times_are_not_blanked(text: str) -> None:
     assert without_other_numbers(text) == text
 
 
@@ -1132,7 +1134,7 @@ async def test_text_of_reference_gives_no_task(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", REFERENCE)
-async def test_work_of_a_person_on_a_day_and_a_check_box_count_in_a_text_of_reference(text: str) -> None:
+async def test_reference_text_yields_only_check_boxes_and_dated_work_of_a_person(text: str) -> None:
     more = f"{text}\n\n- [ ] ask the notary\n\nRosa will print the copies by 6 March 2026."
     assert await _titles(more) == ["ask the notary", "print the copies"]
 
@@ -1154,7 +1156,7 @@ async def test_work_of_a_person_on_a_day_and_a_check_box_count_in_a_text_of_refe
         ("发票号码：77\n修补船帆 90.00\n合计 90.00\n请于4月6日前付款。", "付款"),
     ],
 )
-async def test_only_what_is_due_on_a_day_counts_in_an_invoice(text: str, title: str) -> None:
+async def test_invoice_yields_only_the_payment_with_a_due_date(text: str, title: str) -> None:
     assert await _titles(text) == [title]
 
 
@@ -1166,7 +1168,7 @@ async def test_only_what_is_due_on_a_day_counts_in_an_invoice(text: str, title: 
         "10.15 Please call the printer.\n10.17 Please buy a map.\n11.05 Please water the plants.",
     ],
 )
-async def test_words_of_a_title_in_other_places_make_no_text_of_reference(text: str) -> None:
+async def test_reference_title_words_elsewhere_do_not_make_a_reference_text(text: str) -> None:
     assert len(await _titles(text)) > 1
 
 
@@ -1189,7 +1191,7 @@ LONG = "The weather was fine and the sea was blue.\n\n" * 60 + "Please paint the
         (f"# Boat\n\n## To do\n\n- Please paint the boat\n\n## Weather\n\n{LONG[:-23]}", "boat.md", 1),
     ],
 )
-async def test_long_text_without_a_day_or_a_list_of_work_is_one_of_reference(
+async def test_long_text_without_dates_or_work_lists_is_a_reference_text(
     text: str, name: str, count: int
 ) -> None:
     assert len(await _titles(text, name)) == count

@@ -24,7 +24,7 @@ def hidden(text: str, *names: str) -> str:
     return Redaction([RedactionRule(name) for name in names or BUILT_IN], text).hide(text)
 
 
-def test_each_value_has_its_placeholder_the_same_all_over_the_document() -> None:
+def test_redacted_value_has_the_same_placeholder_in_the_whole_document() -> None:
     redaction = Redaction(ALL, TEXT)
     assert redaction.hide(TEXT) == (
         "Write to [EMAIL_1] or [EMAIL_2], call [PHONE_1]. Pay [IBAN_1] with [CARD_1]; again: [EMAIL_1]."
@@ -49,11 +49,11 @@ def test_copied_placeholders_are_restored_at_every_place() -> None:
     ]
 
 
-def test_an_unknown_placeholder_stays() -> None:
+def test_unknown_placeholder_is_not_restored() -> None:
     assert Redaction(ALL, TEXT).restore("[EMAIL_3] [CARD_12]") == "[EMAIL_3] [CARD_12]"
 
 
-def test_a_placeholder_is_none_of_the_documents_own_words() -> None:
+def test_placeholder_differs_from_bracketed_words_of_the_document() -> None:
     text = "The form says [EMAIL_1] and email_2: fill in anna@example.org."
     redaction = Redaction(ALL, text)
     assert redaction.hide(text) == "The form says [EMAIL_1] and email_2: fill in [EMAILX_1]."
@@ -73,9 +73,7 @@ def test_a_placeholder_is_none_of_the_documents_own_words() -> None:
         ("call +49 170 1234567\n15 March: the fair", "call [PHONE_1]\n15 March: the fair"),
     ],
 )
-def test_neither_the_next_word_nor_the_end_of_a_line_keeps_a_value_from_being_hidden(
-    text: str, said: str
-) -> None:
+def test_value_next_to_a_word_or_line_end_is_redacted(text: str, said: str) -> None:
     assert hidden(text) == said
 
 
@@ -135,7 +133,7 @@ def is_read(told: str, values: tuple[str, ...]) -> bool:
     return any(value[at : at + 4] in rest for value in bare for at in range(len(value) - 3))
 
 
-def test_a_value_in_any_typography_is_hidden_and_its_own_words_come_back() -> None:
+def test_value_in_any_typography_is_redacted_and_restored() -> None:
     forms: list[tuple[str, tuple[str, ...]]] = [(text, (value,)) for _, value, text in generated()]
     forms += [(text, WRITTEN[kind]) for kind, text in FORMS]
     opened = []
@@ -148,13 +146,13 @@ def test_a_value_in_any_typography_is_hidden_and_its_own_words_come_back() -> No
     assert len(opened) <= len(forms) // 100, opened
 
 
-def test_numbers_that_are_no_value_are_left_to_be_read() -> None:
+def test_ordinary_numbers_are_not_redacted() -> None:
     texts = [f"See {number}, please." for number in HONEST]
     taken = {text: told for text in texts if (told := Redaction(FIVE, text).hide(text)) != text}
     assert len(taken) <= len(texts) // 50, taken
 
 
-def test_a_quote_of_a_value_in_another_typography_is_the_documents_own() -> None:
+def test_restored_quote_is_located_in_the_document_despite_typography() -> None:
     text = "Please pay **DE89\u00a03704** 0044 0532 0130 00 to anna (at) example.org by Friday."
     redaction = Redaction(FIVE, text)
     assert redaction.hide(text) == "Please pay **[IBAN_1] to [EMAIL_1] by Friday."
@@ -163,14 +161,14 @@ def test_a_quote_of_a_value_in_another_typography_is_the_documents_own() -> None
     assert text[start:end] == text.removeprefix("Please ").removesuffix(".")
 
 
-def test_a_place_that_cuts_a_value_hides_its_half_without_a_number() -> None:
+def test_value_cut_by_the_place_is_redacted_without_a_number() -> None:
     text = "Pay DE89\u00a03704\u00a00044 0532 0130 00 now."
     redaction = Redaction(FIVE, text)
     told = [redaction.hide_place(0, 15), redaction.hide_place(15, len(text)), redaction.hide_place(10, 20)]
     assert told == ["Pay [IBAN]", "[IBAN] now.", "[IBAN]"]
 
 
-def test_an_owners_pattern_finds_values_in_the_plain_form_and_as_they_are_written() -> None:
+def test_custom_redaction_pattern_matches_normalized_and_original_text() -> None:
     rules = [RedactionRule("kd", r"KD-\d{4}"), RedactionRule("dash", "X\u2013\\d+")]
     text = "KD\u20111234, **KD**-9999, KD-\u200d5555 and X\u201312"
     assert Redaction(rules, text).hide(text) == "[KD_1], **[KD_2], [KD_3] and [DASH_1]"
@@ -191,7 +189,7 @@ def test_similar_text_is_not_hidden(text: str) -> None:
     assert hidden(text) == text
 
 
-def test_an_owners_own_pattern_is_hidden_by_its_name() -> None:
+def test_custom_redaction_pattern_uses_the_rule_name_as_placeholder() -> None:
     rules = [RedactionRule("customer-number", r"KD-\d{4}"), RedactionRule("email")]
     text = "KD-1234 and KD-9999 wrote from x@example.org, KD-1234 twice."
     redaction = Redaction(rules, text)
@@ -248,7 +246,7 @@ def test_every_rule_that_is_built_in_may_be_used(rule: RedactionRule) -> None:
         "rue a ",
     ],
 )
-def test_no_text_keeps_the_rules_busy(unit: str) -> None:
+def test_rules_process_long_repetitive_text_in_bounded_time(unit: str) -> None:
     text = unit * (8_000 // len(unit))
     redaction = Redaction(ALL, text)
     assert redaction.restore(redaction.hide(text)) == text

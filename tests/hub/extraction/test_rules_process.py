@@ -42,7 +42,7 @@ def document(text: str, path: str = "a.txt", media_type: str | None = None) -> D
     )
 
 
-async def test_rules_give_the_same_in_another_process(rules: RulesProcess) -> None:
+async def test_extraction_in_the_rules_process_equals_extraction_in_process(rules: RulesProcess) -> None:
     here, there = Extractor(Models(), secret=bytes(32)), Extractor(Models(), secret=bytes(32), rules=rules)
     shapes = [*SHAPES.values()]
     differing: list[str] = []
@@ -54,7 +54,7 @@ async def test_rules_give_the_same_in_another_process(rules: RulesProcess) -> No
     assert differing == []
 
 
-async def test_a_text_is_read_though_the_process_is_killed_before_it(rules: RulesProcess) -> None:
+async def test_text_is_extracted_after_a_kill_of_the_rules_process(rules: RulesProcess) -> None:
     extractor = Extractor(Models(), secret=bytes(32), rules=rules)
     text = document("Anna must send the quote by Friday.")
     before = await extractor.extract(text, OPTIONS)
@@ -62,7 +62,7 @@ async def test_a_text_is_read_though_the_process_is_killed_before_it(rules: Rule
     assert await extractor.extract(text, OPTIONS) == before
 
 
-async def test_a_text_that_takes_too_long_is_given_up_alone(
+async def test_rules_time_limit_fails_only_the_slow_text(
     rules: RulesProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     extractor = Extractor(Models(), secret=bytes(32), rules=rules)

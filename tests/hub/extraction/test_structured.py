@@ -64,7 +64,7 @@ def test_check_boxes_are_tasks_and_the_rest_is_prose() -> None:
     assert {span.headings for span in form.prose} == {("House",)}
 
 
-def test_a_nested_check_box_goes_on_over_indented_lines() -> None:
+def test_nested_check_box_includes_indented_continuation_lines() -> None:
     text = (
         "- [ ] Outer\r\n  - [ ] Inner task\r\n    continues here\r\n    With a remark.\r\n  prose after\r\n"
     )
@@ -89,7 +89,7 @@ def test_a_check_box_below_a_person_is_that_persons_task() -> None:
     ]
 
 
-def test_a_row_without_a_box_above_boxes_is_a_person_among_people_and_never_prose() -> None:
+def test_list_row_above_check_boxes_is_the_assignee_among_person_rows() -> None:
     text = "".join(f"- {who}\n  - [ ] order {who} boxes\n" for who in ("Ben", "**Dmitri**", "Carla"))
     form = read("a.md", f"# To do\n{text}")
     assert [item.data["assignee"] for item in form.items] == [["Ben"], ["Dmitri"], ["Carla"]]
@@ -99,7 +99,7 @@ def test_a_row_without_a_box_above_boxes_is_a_person_among_people_and_never_pros
     assert [span.end - span.start for span in topic.prose] == [len("- call Ann\n")]
 
 
-def test_front_matter_dates_the_document_and_its_tasks() -> None:
+def test_front_matter_sets_the_document_date_and_the_default_due_date() -> None:
     front = "---\ntitle: Plan\ndate: 2026-03-01 # today\ndue: '2026-04-01'\n---\n"
     text = f"{front}- [ ] One\n- [ ] Two by 2026-03-05\n- [ ] Three tomorrow\n- [ ] Four one day\n"
     assert read("a.md", text).date == datetime(2026, 2, 28, 23, tzinfo=UTC)
@@ -113,18 +113,18 @@ def test_front_matter_dates_the_document_and_its_tasks() -> None:
     ]
 
 
-def test_what_only_looks_like_front_matter_stays_prose() -> None:
+def test_unclosed_front_matter_is_read_as_prose() -> None:
     assert read("a.md", "---\nnot closed\n").prose[0].start == 0
 
 
-def test_a_title_too_long_for_its_field_is_whole_in_the_description() -> None:
+def test_title_over_the_length_limit_is_complete_in_the_description() -> None:
     words = "word " * 200
     (item,) = read("a.md", f"- [ ] {words}").items
     assert len(str(item.data["title"])) <= 500
     assert item.data["description"] == words.strip()
 
 
-def test_a_todo_txt_line_is_a_task_with_all_its_parts() -> None:
+def test_todo_txt_line_is_read_as_a_task_with_all_fields() -> None:
     form = read(
         "x/todo.txt", "x 2026-01-02 2026-01-01 Done +home @phone\n(A) Pay rent due:2026-02-01 +home\n\n"
     )
@@ -253,7 +253,7 @@ def test_items_of_a_document_are_read_by_rules_and_the_rest_is_prose(
     assert ([item.data for item in form.items], len(form.prose)) == (items, passages)
 
 
-def test_a_calendar_is_known_by_its_media_type_as_well() -> None:
+def test_calendar_is_recognized_by_media_type() -> None:
     assert len(read("message-7", ICS, media_type="text/calendar; charset=utf-8").items) == 2
 
 
@@ -289,7 +289,7 @@ def test_a_table_whose_header_is_clear_is_read_row_by_row() -> None:
         "",
     ],
 )
-def test_a_table_that_can_be_read_in_two_ways_is_left_to_the_model(text: str) -> None:
+def test_ambiguous_table_is_left_to_the_model(text: str) -> None:
     form = read("t.csv", text)
     assert (form.items, [(span.start, span.end) for span in form.prose]) == ([], [(0, len(text))])
 
@@ -362,7 +362,7 @@ def test_a_time_in_an_unknown_zone_is_marked_as_unclear() -> None:
     ] * 4
 
 
-def test_a_zone_by_its_name_in_windows_is_that_zone() -> None:
+def test_windows_time_zone_names_of_cldr_are_resolved() -> None:
     """Each name of the table of CLDR, in winter and in summer."""
     names = {**WINDOWS_TO_OLSON, "Alberta Standard Time": "America/Edmonton"}
     times = [
@@ -379,7 +379,7 @@ def test_a_zone_by_its_name_in_windows_is_that_zone() -> None:
     assert [item.data["date"] for item in items] == [epoch_ms(time.astimezone(UTC)) for _, time in times]
 
 
-async def test_the_name_of_a_property_is_no_title_and_hides_no_sentence() -> None:
+async def test_calendar_property_names_are_no_titles_and_descriptions_are_read() -> None:
     entry = (
         "SUMMARY;LANGUAGE=en:Team lunch with Bo\r\nDTSTART;TZID=Europe:20260101T000000\r\nLOCATION:Room A\r\n"
         "DESCRIPTION:Anna must send the report by 3 December 2026.\r\n"
@@ -400,9 +400,7 @@ async def test_the_name_of_a_property_is_no_title_and_hides_no_sentence() -> Non
         (ICS.replace("END:VTODO\r\n", ""), 1),
     ],
 )
-async def test_a_calendar_without_an_end_is_told_of_and_its_whole_entries_are_read(
-    text: str, whole: int
-) -> None:
+async def test_truncated_calendar_is_noted_and_the_complete_entries_are_read(text: str, whole: int) -> None:
     extraction = await extract(None, Document(unit_key="c.ics", text=text, content_hash="0" * 64), EVERYTHING)
     assert len(extraction.items) == whole
     missing = missing_of(extraction.notes)
@@ -412,7 +410,7 @@ async def test_a_calendar_without_an_end_is_told_of_and_its_whole_entries_are_re
     assert missing_of(sound.notes) is None
 
 
-def test_an_event_that_says_something_but_has_no_day_is_left_to_the_model() -> None:
+def test_calendar_event_with_text_but_no_date_is_left_to_the_model() -> None:
     text = ICS.replace("DTSTART;TZID=America/New_York:20260305T090000", "UID:1a-hello")
     form = read("c.ics", text)
     assert [item.table for item in form.items] == [TableName.TASKS]
@@ -462,7 +460,7 @@ def test_an_event_that_says_something_but_has_no_day_is_left_to_the_model() -> N
         ("BEGIN:VTODO\nSUMMARY:\nDUE:20260403\nEND:VTODO", None),
     ],
 )
-def test_an_entry_with_broken_or_missing_parts_is_read_by_its_others(
+def test_calendar_entry_with_broken_properties_is_read_by_the_valid_ones(
     entry: str, data: dict[str, object] | None
 ) -> None:
     for text in (entry, f"BEGIN:VCALENDAR\n{entry}\nEND:VCALENDAR\n"):
@@ -471,7 +469,7 @@ def test_an_entry_with_broken_or_missing_parts_is_read_by_its_others(
         assert form.prose == []
 
 
-def test_words_of_a_due_time_that_is_none_stay_for_a_person() -> None:
+def test_invalid_due_date_of_a_calendar_task_is_unresolved() -> None:
     (task,) = read("c.ics", "BEGIN:VTODO\r\nSUMMARY:Call\r\nDUE:next Friday\r\nEND:VTODO\r\n").items
     assert task.unresolved == {"dueDate": "next Friday"}
 
@@ -486,7 +484,7 @@ def test_words_of_a_due_time_that_is_none_stay_for_a_person() -> None:
         ("3.4.2026", "2026-04-03"),
     ],
 )
-def test_words_in_a_cell_are_a_date_which_counts_from_that_of_the_file(cell: str, due: str) -> None:
+def test_relative_date_in_a_table_cell_counts_from_the_file_date(cell: str, due: str) -> None:
     written = datetime(2026, 3, 3, 9, tzinfo=UTC)
     document = msgspec.structs.replace(note(f"Task,Due\nPay,{cell}\n", "t.csv"), modified_at=written)
     (item,) = structured.read(document, EVERYTHING).items
@@ -504,13 +502,13 @@ def test_rows_that_make_no_item_are_left_to_the_model_under_their_header() -> No
     assert read("t.csv", text, ExtractionOptions(data_types=(TableName.TASKS,))).prose == []
 
 
-def test_neighbouring_rows_are_left_to_the_model_together() -> None:
+def test_adjacent_unreadable_table_rows_form_one_prose_passage() -> None:
     text = "Task,Due,Notes\n,2026-01-01,call the plumber\n\n,,paint the door\n"
     (span,) = read("t.csv", text).prose
     assert text[span.start : span.end] == ",2026-01-01,call the plumber\n\n,,paint the door"
 
 
-def test_people_beyond_any_that_share_a_task_are_cut() -> None:
+def test_assignees_of_a_task_are_limited_to_fifty() -> None:
     people = [f"p{n}" for n in range(60)]
     attendees = "".join(f"ATTENDEE;CN={name}:mailto:x@example.org\r\n" for name in people)
     for name, text in (
@@ -543,9 +541,7 @@ BLANKS = " " * 200_000
         ),
     ],
 )
-def test_what_looks_like_the_start_of_something_over_and_over_is_read_soon(
-    name: str, text: str, titles: list[str]
-) -> None:
+def test_repeated_unclosed_openings_are_parsed_quickly(name: str, text: str, titles: list[str]) -> None:
     assert [item.data["title"] for item in read(name, text).items] == titles
 
 
@@ -572,7 +568,7 @@ SCRAPS = st.lists(
 
 
 @given(SCRAPS, st.sampled_from(["a.md", "todo.txt", "c.ics", "t.csv"]))
-def test_rules_never_fail_and_never_misquote(scraps: list[str], name: str) -> None:
+def test_structured_reader_accepts_any_text_without_an_error(scraps: list[str], name: str) -> None:
     form = read(name, "".join(scraps))
     ends = [span.end for span in form.prose]
     assert ends == sorted(ends)
@@ -593,7 +589,9 @@ def captions(kind: str, text: str) -> str:
 
 
 @pytest.mark.parametrize("kind", ["vtt", "srt"])
-async def test_every_sentence_of_captions_is_found_at_its_place(oracle: Oracle, kind: str) -> None:
+async def test_items_of_captions_are_quoted_at_the_position_of_each_sentence(
+    oracle: Oracle, kind: str
+) -> None:
     text = captions(kind, long_text(PLANTED, filling=4))
     async with aclosing(model_at(oracle.base_url, chunk_tokens=300)) as model:
         extraction = await extract(model, note(text, f"talk.{kind}"))
@@ -604,7 +602,7 @@ async def test_every_sentence_of_captions_is_found_at_its_place(oracle: Oracle, 
     assert {item.warnings for item in extraction.items} == {()}
 
 
-async def test_a_model_is_shown_who_speaks_and_no_cue(oracle: Oracle, model: Endpoint) -> None:
+async def test_prompt_for_captions_has_speakers_and_no_cue_timings(oracle: Oracle, model: Endpoint) -> None:
     text = (
         "WEBVTT\n\n1\n00:01.000 --> 00:02.000\n<v Anna>Bob must send\n\n2\n00:02.000 --> 00:03.000\n"
         "<v Anna>the report by 2026-12-01 (ref K-0001).\n\n00:03.000 --> 00:04.000\n<v Bob>Yes.\n"
@@ -617,7 +615,9 @@ async def test_a_model_is_shown_who_speaks_and_no_cue(oracle: Oracle, model: End
     assert item.data["title"] == "send the report"
 
 
-async def test_a_cue_that_names_its_speaker_begins_a_line(oracle: Oracle, model: Endpoint) -> None:
+async def test_cue_with_a_speaker_name_begins_a_new_line_in_the_prompt(
+    oracle: Oracle, model: Endpoint
+) -> None:
     text = (
         "1\n00:00:01,000 --> 00:00:02,000\nAnna: Well, we go\n\n2\n00:00:02,000 --> 00:00:03,000\n"
         "home then.\n\n3\n00:00:03,000 --> 00:00:04,000\nBob Ray: Yes, at 12:30.\n"
@@ -630,7 +630,7 @@ async def test_a_cue_that_names_its_speaker_begins_a_line(oracle: Oracle, model:
 
 
 @pytest.mark.parametrize("kind", ["vtt", "srt"])
-def test_a_turn_that_is_cut_has_its_speaker_in_each_question(kind: str) -> None:
+def test_chunk_of_a_divided_turn_is_enclosed_by_the_speaker(kind: str) -> None:
     turns = [
         ("Anna", "We went home late. I pay the rent."),
         ("Bob Ray", "It rained all day. I mend the roof. I call Eve tomorrow."),
@@ -647,7 +647,7 @@ def test_a_turn_that_is_cut_has_its_speaker_in_each_question(kind: str) -> None:
     assert [form.view[slice(*place)] for place in last.above] == ["Bob Ray:"]
 
 
-async def test_a_file_of_that_name_without_a_cue_is_prose(model: Endpoint) -> None:
+async def test_caption_file_without_a_cue_is_read_as_prose(model: Endpoint) -> None:
     extraction = await extract(model, note(PLANTED[0], "talk.srt"))
     assert [item.quote for item in extraction.items] == PLANTED[:1]
 
@@ -659,7 +659,7 @@ def test_a_component_in_a_time_zone_of_many_dots_is_prose() -> None:
 
 
 @pytest.mark.parametrize(("kind", "point"), [("vtt", "."), ("srt", ",")])
-async def test_a_quote_from_captions_begins_with_what_was_said(kind: str, point: str) -> None:
+async def test_quote_from_captions_excludes_cue_and_speaker(kind: str, point: str) -> None:
     said = [("Anna", "Let us begin."), ("Ben", "I'll send the budget to Bo\nby Friday."), ("Ben", "Bye.")]
     cues = [
         f"{nth}\n00:00:0{nth}{point}500 --> 00:00:0{nth}{point}900\n"
@@ -686,7 +686,7 @@ def test_a_time_zone_that_a_calendar_defines_counts_for_that_calendar_alone() ->
     assert found[2].unresolved == {"date": "2026-05-06 09:00 Office"}
 
 
-async def test_a_guessed_encoding_is_noted_with_the_characters_that_depend_on_it() -> None:
+async def test_guessed_encoding_is_noted_with_the_count_of_affected_characters() -> None:
     document = Document(unit_key="a.txt", text="Milk\nДым\n", content_hash="", guessed="cp1251")
     extractor = Extractor(Models(), secret=bytes(32))
     assert (await extractor.extract(document, EVERYTHING)).notes.guessed_encoding == {"cp1251": 3}

@@ -222,7 +222,7 @@ def test_sentences_with_commas_or_tabs_are_prose(name: str, text: str) -> None:
         ("Due", ("1-Dec-26", "02/Jan/27 9:15 AM"), ("2026-12-01", "2027-01-02 09:15")),
     ],
 )
-def test_days_of_a_column_have_one_order(
+def test_dates_of_a_table_column_are_read_in_one_day_month_order(
     heading: str, cells: tuple[str, str], days: tuple[str | None, ...]
 ) -> None:
     text = f"Task,{heading}\n" + "".join(f"Paint,{cell}\n" for cell in cells)
@@ -275,11 +275,11 @@ def test_words_of_an_office_file_that_are_struck_through_are_no_prose() -> None:
     assert rows_of(text, "minutes.docx", media_type) == ["pay the rent | Eve"]
 
 
-def test_words_for_a_day_count_from_the_day_above_the_table() -> None:
+def test_relative_date_in_a_table_counts_from_the_date_above_the_table() -> None:
     assert rows_of("Minutes 16 November 2026,\nTask,Due\nOrder wax,tomorrow\n") == ["Order wax | 2026-11-17"]
 
 
-def test_a_long_list_takes_few_calls_for_a_row() -> None:
+def test_table_reader_makes_a_bounded_number_of_calls_per_row() -> None:
     rows = [f"Mend boat {nth},Ann Berg,2026-12-{nth % 28 + 1:02},open\n" for nth in range(300)]
     items_of("Task,Who,Due,Status\n" + rows[0])  # compiles what is needed
     text = "".join(["Task,Who,Due,Status\n", *rows])

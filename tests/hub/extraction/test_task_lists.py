@@ -112,12 +112,12 @@ CONVENTIONS: Final = {"markdown": MARKDOWN, "taskpaper": TASKPAPER, "todo.txt": 
 
 
 @pytest.mark.parametrize("name", CONVENTIONS)
-def test_each_case_of_the_table_reads_as_it_says(name: str) -> None:
+def test_task_list_convention_reads_each_case_as_expected(name: str) -> None:
     for line, expected in CASES[name].items():
         assert msgspec.to_builtins(CONVENTIONS[name].read(line)) == expected, line
 
 
-def test_every_mark_has_a_case_that_needs_it() -> None:
+def test_every_mark_of_a_task_list_convention_is_needed_by_a_case() -> None:
     for name, convention in CONVENTIONS.items():
         for mark in convention.marks:
             others = Convention(*(other for other in convention.marks if other is not mark))
@@ -126,7 +126,7 @@ def test_every_mark_has_a_case_that_needs_it() -> None:
             ), mark.pattern
 
 
-def test_a_tag_is_no_person_and_a_name_keeps_its_letters() -> None:
+def test_task_tag_is_no_assignee_and_an_assignee_name_is_unchanged() -> None:
     lines = ("- [ ] Pay @due(2026-12-01)", "- [x] Call @done", "- [ ] Ask @Zoë.M @home @start(2026-11-01)")
     form = read("a.md", "\n".join(lines))
     assert [item.data for item in form.items] == [
@@ -144,7 +144,7 @@ def test_a_tag_is_no_person_and_a_name_keeps_its_letters() -> None:
 @pytest.mark.parametrize(
     ("marks", "status"), [(" ><?!", "todo"), ("/", "in_progress"), ("xX", "done"), ("-~", None)]
 )
-def test_the_sign_in_a_check_box_is_its_status(marks: str, status: str | None) -> None:
+def test_sign_in_a_check_box_sets_the_task_status(marks: str, status: str | None) -> None:
     form = read("a.md", "".join(f"- [{mark}] Pay rent\n" for mark in marks))
     assert [item.data["status"] for item in form.items] == [status] * (len(marks) if status else 0)
     assert form.prose == []
@@ -178,7 +178,7 @@ def test_an_outline_of_taskpaper_has_projects_tasks_and_notes() -> None:
     assert [OUTLINE[span.start : span.end].strip() for span in form.prose] == ["A thought about the house."]
 
 
-def test_a_context_of_todo_txt_is_no_person_and_its_keys_are_kept() -> None:
+def test_todo_txt_context_and_unknown_keys_are_read_into_the_description() -> None:
     form = read("todo.txt", "(B) Pay rent @home due:2026-02-01 t:2026-01-20 rec:+1m\n", EVERYTHING)
     (item,) = form.items
     assert item.data == {
@@ -190,7 +190,7 @@ def test_a_context_of_todo_txt_is_no_person_and_its_keys_are_kept() -> None:
     }
 
 
-def test_a_line_of_nothing_but_signs_is_read_soon() -> None:
+def test_task_list_line_of_only_signs_is_parsed_quickly() -> None:
     for sign in ("@", "@a(", "@a.", "\U0001f4c5", "[due:: ", "\U0001f501 ", "due:"):
         for convention in CONVENTIONS.values():
             convention.read(sign * 8_000)

@@ -53,7 +53,7 @@ async def transcribe(server: Transcriptions, document: Document | None = None) -
         return await endpoint.answer(recording_of(document or note()))
 
 
-async def test_each_sentence_of_a_recording_is_a_line_with_its_time(server: Transcriptions) -> None:
+async def test_transcript_has_a_timed_line_for_each_sentence(server: Transcriptions) -> None:
     answer = await transcribe(server)
     assert answer.text == TEXT
     assert server.forms == [{"model": "whisper-1", "response_format": "verbose_json"}]
@@ -74,7 +74,9 @@ async def test_a_model_without_times_is_asked_for_the_text_alone(server: Transcr
 
 
 @pytest.mark.parametrize("faults", [("429", "429", "429", "429"), ("500", "empty")])
-async def test_a_fault_of_the_endpoint_is_sat_out(server: Transcriptions, faults: tuple[str, ...]) -> None:
+async def test_transcription_is_retried_after_an_endpoint_fault(
+    server: Transcriptions, faults: tuple[str, ...]
+) -> None:
     server.play(*faults)
     answer = await transcribe(server)
     assert answer.text == TEXT
@@ -88,7 +90,9 @@ async def test_an_endpoint_that_never_answers_is_unavailable(server: Transcripti
     assert refusal.value.spent.requests == 3
 
 
-async def test_a_used_up_quota_and_a_wrong_key_are_not_tried_again(server: Transcriptions) -> None:
+async def test_transcription_is_not_retried_after_exhausted_quota_or_wrong_key(
+    server: Transcriptions,
+) -> None:
     server.play("quota", "401")
     with pytest.raises(ModelExhausted, match="has no quota left"):
         await transcribe(server)
@@ -105,6 +109,6 @@ async def test_a_damaged_recording_is_refused_and_the_next_one_is_read(server: T
     assert [form["response_format"] for form in server.forms] == ["verbose_json", "json", "verbose_json"]
 
 
-async def test_silence_is_an_empty_text(server: Transcriptions) -> None:
+async def test_transcript_of_silence_is_empty(server: Transcriptions) -> None:
     answer = await transcribe(server, note(recording({}, 2.0)))
     assert answer.text == ""

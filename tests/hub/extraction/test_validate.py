@@ -61,7 +61,7 @@ def test_a_record_with_a_true_quote_is_an_item() -> None:
 
 
 @pytest.mark.parametrize("title", ["send the quote", "quote goes out"])
-def test_a_repeated_mention_has_its_own_place(title: str) -> None:
+def test_repeated_quote_is_located_at_the_next_occurrence(title: str) -> None:
     first, second = check(task(), task(title=title)).items
     assert (first.start, second.start) == (11, TEXT.rindex(QUOTE))
 
@@ -89,12 +89,12 @@ def test_a_record_without_a_true_quote_is_dropped(quote: object) -> None:
         ("So: 🙂 call Bob about the lease. Bye.", "call Bob about the lease...", "call Bob about the lease"),
     ],
 )
-def test_a_quote_is_found_however_it_is_written(text: str, quote: str, found: str) -> None:
+def test_quote_is_located_in_every_spelling_variant(text: str, quote: str, found: str) -> None:
     (item,) = check(task(quote=quote), text=text).items
     assert item.quote == found
 
 
-def test_a_quote_too_short_to_say_anything_is_shown_as_its_sentence() -> None:
+def test_too_short_quote_is_extended_to_the_sentence() -> None:
     (item,) = check(task(quote="Bob")).items
     assert item.quote == "Bob likes tea."
 
@@ -121,7 +121,7 @@ def test_a_quote_too_short_to_say_anything_is_shown_as_its_sentence() -> None:
     ],
     ids=["not the model's", "not readable", "clear", "hidden characters"],
 )
-def test_fields_are_brought_into_shape_or_dropped_and_the_record_is_kept(
+def test_record_fields_are_normalized_or_dropped_without_losing_the_record(
     fields: dict[str, object], data: dict[str, object], dropped: list[tuple[str, str]]
 ) -> None:
     checked = check(task(**fields))
@@ -138,7 +138,9 @@ def test_fields_are_brought_into_shape_or_dropped_and_the_record_is_kept(
         ("2026-12-01T14:30Z", "Asia/Tokyo", "2026-12-01T14:30:00+00:00"),
     ],
 )
-def test_a_local_date_becomes_a_point_in_time(told: str, timezone: str, meant: str) -> None:
+def test_local_due_date_is_converted_to_a_time_in_the_agent_zone(
+    told: str, timezone: str, meant: str
+) -> None:
     said = "Anna must send the quote."
     (item,) = check(task(quote=said, dueDate=told), text=said, timezone=timezone).items
     assert item.data["dueDate"] == epoch_ms(datetime.fromisoformat(meant))
@@ -147,11 +149,11 @@ def test_a_local_date_becomes_a_point_in_time(told: str, timezone: str, meant: s
 @pytest.mark.parametrize(
     "told", [1764547200000, "2026-02-30", "01/02/2026", "9999-12-31T23:59-12:00", "1900-01-01"]
 )
-def test_a_date_that_cannot_be_is_left_out(told: object) -> None:
+def test_impossible_date_of_a_record_is_dropped(told: object) -> None:
     assert reasons(check(task(dueDate=told))) == [("bad_field", "tasks.dueDate")]
 
 
-def test_a_name_that_is_nowhere_in_the_text_is_an_invention() -> None:
+def test_assignee_missing_in_the_text_is_dropped() -> None:
     assert check(task(assignee=["Anna", "Dave"])).items[0].data["assignee"] == ["Anna"]
 
 
@@ -166,13 +168,13 @@ def test_a_name_that_is_nowhere_in_the_text_is_an_invention() -> None:
         (task(title=""), ("bad_record", "tasks.title")),
     ],
 )
-def test_one_bad_record_costs_no_good_one(record: object, reason: tuple[str, str]) -> None:
+def test_invalid_record_does_not_drop_a_valid_record(record: object, reason: tuple[str, str]) -> None:
     checked = check(record, task())
     assert len(checked.items) == 1
     assert reason in reasons(checked)
 
 
-def test_a_model_that_only_copies_must_have_copied() -> None:
+def test_literal_model_record_with_changed_text_is_dropped() -> None:
     assert check(task(), is_literal=True).items
     invented = check(task(title="send the invoice"), task(title=QUOTE), is_literal=True)
     assert reasons(invented) == [("ungrounded", "tasks.title")] * 2
@@ -194,7 +196,7 @@ LAST = "Anna must send the quote by 9999-12-31T23:30:00Z at last."
         (LAST, {"dueDate": "9999-12-31T23:45:00Z"}, False),
     ],
 )
-def test_a_model_that_only_copies_gives_whole_sentences_and_dates_of_the_sentence(
+def test_literal_model_item_quotes_the_sentence_and_takes_the_date_from_the_text(
     text: str, fields: dict[str, object], has_date: bool
 ) -> None:
     record = task(quote=text) | fields
@@ -213,18 +215,18 @@ FIELDS = ["table", "quote", "title", "assignee", "dueDate", "status", "id", "dat
 
 
 @given(st.lists(st.dictionaries(st.sampled_from(FIELDS), ANYTHING | st.just("tasks") | st.just("Anna"))))
-def test_no_answer_makes_the_check_fail(records: list[object]) -> None:
+def test_validation_accepts_any_json_records_without_an_error(records: list[object]) -> None:
     check(*json.loads(json.dumps(records)))
 
 
 @given(st.text(alphabet="aB ﬁe\u0301\u200b\n“”'-各", max_size=30))
-def test_every_text_is_found_in_itself_folded(text: str) -> None:
+def test_folded_text_finds_the_original_text(text: str) -> None:
     folded = fold(text)
     if folded:
         assert list(Folded(text).find(text)) != []
 
 
-def test_an_event_whose_date_the_sentence_does_not_say_is_no_event() -> None:
+def test_literal_model_event_missing_in_the_sentence_is_dropped() -> None:
     record = {"table": "timelines", "quote": QUOTE, "title": "the quote", "date": "2026-12-24"}
     checked = check(record, is_literal=True)
     assert (checked.items, reasons(checked)) == ([], [("ungrounded", "timelines.title")])
@@ -257,9 +259,7 @@ def test_a_date_in_words_counts_from_the_day_the_document_was_written() -> None:
         ("The fair opens on 30 February.", "2026-03-01", "2026-03-01T00:00Z"),
     ],
 )
-def test_the_words_of_a_quote_win_over_a_day_that_a_model_worked_out(
-    quote: str, told: str, meant: str
-) -> None:
+def test_date_words_of_the_quote_override_the_date_of_the_model(quote: str, told: str, meant: str) -> None:
     checked = check(event(quote=quote, title="fair", date=told), text=quote)
     (item,) = checked.items
     at = datetime.fromisoformat(meant)
@@ -269,19 +269,19 @@ def test_the_words_of_a_quote_win_over_a_day_that_a_model_worked_out(
     )
 
 
-def test_a_date_that_stays_words_is_kept_for_a_person_to_resolve() -> None:
+def test_unresolvable_due_date_of_a_record_is_unresolved() -> None:
     record = event(table="tasks", dueDate="some day soon")
     del record["date"]
     (item,) = check(record, text=FAIR).items
     assert (item.data, item.unresolved) == ({"title": "stalls close"}, {"dueDate": "some day soon"})
 
 
-def test_words_that_the_text_does_not_say_are_not_kept_for_anybody() -> None:
+def test_date_words_missing_in_the_text_are_dropped() -> None:
     checked = check(task(dueDate="when the cows come home"))
     assert (checked.items[0].unresolved, reasons(checked)) == ({}, [("bad_field", "tasks.dueDate")])
 
 
-def test_an_event_without_a_day_becomes_a_note_where_notes_are_wanted() -> None:
+def test_event_without_a_date_becomes_a_note_if_notes_are_requested() -> None:
     checker = checking(FAIR, data_types=(TableName.TIMELINES, TableName.NOTES))
     (item,) = checker.take_all([event()]).items
     assert item.table is TableName.NOTES
@@ -289,13 +289,13 @@ def test_an_event_without_a_day_becomes_a_note_where_notes_are_wanted() -> None:
     assert item.unresolved == {"date": "some day soon"}
 
 
-def test_an_event_without_a_day_is_dropped_where_notes_are_not_wanted() -> None:
+def test_event_without_a_date_is_dropped_if_notes_are_not_requested() -> None:
     checked = check(event(), text=FAIR)
     assert (checked.items, reasons(checked)) == ([], [("unresolved_date", "timelines.date")])
     assert checked.failed == []
 
 
-def test_two_records_each_twice_with_the_same_quote_lose_none() -> None:
+def test_two_repeated_records_of_one_quote_yield_four_items() -> None:
     titles = ["send the quote", "quote by Friday"]
     items = check(*(task(title=title) for title in titles * 2)).items
     assert len({(item.data["title"] == titles[0], item.start) for item in items}) == 4
@@ -308,14 +308,14 @@ def test_a_repeated_mention_may_be_spelled_in_another_way() -> None:
     assert [item.quote for item in items] == ["Call Bob about the lease.", "CALL BOB ABOUT THE LEASE."]
 
 
-def test_a_record_of_a_second_question_has_its_own_place() -> None:
+def test_record_of_a_second_question_is_located_at_the_next_occurrence() -> None:
     checker = checking()
     first = checker.take_all([task()])
     second = checker.take_all([task()])
     assert [item.start for item in first.items + second.items] == [11, TEXT.rindex(QUOTE)]
 
 
-def test_a_quote_with_a_slip_is_shown_as_the_text_has_it_and_marked() -> None:
+def test_misspelled_quote_is_replaced_by_the_source_text_and_marked() -> None:
     (item,) = check(task(quote="Anna must send the qoute by Friday. Bob likes tea.")).items
     assert item.quote == "Anna must send the quote by Friday. Bob likes tea"
     assert item.warnings == ("approximate_quote",)
@@ -351,14 +351,14 @@ TASK = Reference(TableName.TASKS, "row-8", "paint the fence")
         ({"task": "T1"}, {}),
     ],
 )
-def test_a_row_of_the_device_is_named_by_its_label_and_by_nothing_else(
+def test_device_row_is_referenced_only_by_the_row_label(
     told: dict[str, object], data: dict[str, object]
 ) -> None:
     (item,) = checking(references={"P1": PROJECT, "T1": TASK}).take_all([task(**told)]).items
     assert item.data == {"title": "send the quote"} | data
 
 
-def test_a_remark_belongs_to_the_task_it_names() -> None:
+def test_comment_record_is_assigned_to_the_referenced_task() -> None:
     checker = checking(data_types=(TableName.TASK_COMMENTS,), references={"T1": TASK})
     remark = {"table": "taskComments", "quote": "Bob likes tea.", "content": "likes tea", "task": "T1"}
     (item,) = checker.take_all([remark]).items
@@ -387,7 +387,7 @@ FIRST = item("Call Bob", 0, 10)
     ],
     ids=["one place", "two places", "one sentence", "rows of a table", "thousands of one place"],
 )
-def test_the_same_words_about_one_place_are_one_item(items: list[Item], doubles: int) -> None:
+def test_items_of_equal_text_at_one_place_are_merged(items: list[Item], doubles: int) -> None:
     kept, dropped = validate.once(items)
     assert (kept, [one.reason for one in dropped]) == (
         tuple(items[: len(items) - doubles]),
@@ -396,7 +396,7 @@ def test_the_same_words_about_one_place_are_one_item(items: list[Item], doubles:
 
 
 @given(st.lists(st.tuples(st.integers(0, 40), st.integers(0, 8))))
-def test_item_without_overlap_is_kept_in_any_order(places: list[tuple[int, int]]) -> None:
+def test_items_are_dropped_only_on_overlap_with_an_equal_item(places: list[tuple[int, int]]) -> None:
     items = [item("Call Bob", start, start + length) for start, length in places]
     kept: list[Item] = []
     for one in items:
@@ -417,7 +417,7 @@ def test_item_without_overlap_is_kept_in_any_order(places: list[tuple[int, int]]
         (item("寄报价单"), item("请寄报价单")),
     ],
 )
-def test_nearly_the_same_words_about_one_place_are_one_item(first: Item, second: Item) -> None:
+def test_items_of_similar_text_at_one_place_are_merged(first: Item, second: Item) -> None:
     kept, doubles = validate.once([first, second])
     assert len(kept) == len(doubles) == 1
 
@@ -435,11 +435,11 @@ def test_nearly_the_same_words_about_one_place_are_one_item(first: Item, second:
         (item("send quote", 0, 40), item("send the quote", 40, 80)),
     ],
 )
-def test_items_that_differ_in_a_word_a_day_or_a_person_are_kept(first: Item, second: Item) -> None:
+def test_items_differing_in_a_word_a_date_or_a_person_are_no_duplicates(first: Item, second: Item) -> None:
     assert validate.once([first, second]) == ((first, second), ())
 
 
-def test_item_with_more_fields_replaces_its_double() -> None:
+def test_item_with_more_fields_replaces_the_duplicate() -> None:
     short, full = item("send quote"), item("send the quote", dueDate=5)
     later = item("call Bob", 50, 60)
     assert validate.once([short, later, full])[0] == (full, later)

@@ -42,7 +42,7 @@ def instant(text: str, zone: str) -> datetime:
 
 
 @each(("words", "expected", "anchor", "zone"), list(cases()))
-def test_words_mean_what_they_mean_on_the_calendar(
+def test_date_words_resolve_to_the_expected_calendar_time(
     words: str, expected: str | None, anchor: str | None, zone: str
 ) -> None:
     moment = resolve(words, anchor=instant(anchor, zone) if anchor else None, timezone=zone)
@@ -55,7 +55,7 @@ def test_words_mean_what_they_mean_on_the_calendar(
     assert (moment.change, moment.words) == (next((mark for mark in marks if mark != "day"), None), words)
 
 
-def test_the_decided_cases_are_enough() -> None:
+def test_date_cases_cover_six_languages_and_four_time_zones() -> None:
     languages = {group["language"]: 0 for group in GROUPS}
     for group in GROUPS:
         languages[group["language"]] += len(group["cases"])
@@ -66,14 +66,14 @@ def test_the_decided_cases_are_enough() -> None:
     assert len({group["zone"] for group in GROUPS}) >= 4
 
 
-def test_moment_of_a_day_has_no_time() -> None:
+def test_resolved_moment_has_a_time_only_if_the_words_name_a_clear_time() -> None:
     day = resolve("tomorrow", anchor=WEDNESDAY, timezone="Europe/Berlin")
     hour = resolve("tomorrow at 3pm", anchor=WEDNESDAY, timezone="Europe/Berlin")
     unsure = resolve("tomorrow at 3", anchor=WEDNESDAY, timezone="Europe/Berlin")
     assert [moment and moment.has_time for moment in (day, hour, unsure)] == [False, True, False]
 
 
-def test_a_deadline_is_never_far_behind_its_document() -> None:
+def test_deadline_without_a_year_is_not_resolved_far_before_the_document() -> None:
     anchor = datetime(2025, 5, 7, 10, tzinfo=UTC)
 
     def year_of(words: str, *, is_due: bool) -> int | None:
@@ -97,7 +97,7 @@ def test_ist_after_a_time_is_a_german_word_and_no_time_zone() -> None:
 
 
 @pytest.mark.parametrize("zone", ["Europe/Berlin", "America/New_York", "Asia/Shanghai", "Europe/Moscow"])
-def test_a_day_begins_at_its_midnight_in_every_zone(zone: str) -> None:
+def test_date_resolves_to_local_midnight_in_every_time_zone(zone: str) -> None:
     for offset in range(0, 730, 13):
         day = date(2025, 1, 1) + timedelta(days=offset)
         spelled = f"{day.day} {day:%B} {day.year}"
@@ -116,7 +116,7 @@ def test_a_day_begins_at_its_midnight_in_every_zone(zone: str) -> None:
     zone=st.sampled_from(["Europe/Berlin", "America/New_York", "Asia/Shanghai", "Pacific/Apia"]),
 )
 @settings(max_examples=120)
-def test_no_words_ever_raise(words: str, anchor: datetime | None, zone: str) -> None:
+def test_date_resolver_raises_no_error_for_any_words(words: str, anchor: datetime | None, zone: str) -> None:
     moment = resolve(words, anchor=anchor, timezone=zone)
     assert moment is None or (moment.words == words and moment.at.utcoffset() == timedelta(0))
 
@@ -124,5 +124,5 @@ def test_no_words_ever_raise(words: str, anchor: datetime | None, zone: str) -> 
 @pytest.mark.parametrize(
     "piece", ["1", "1/", "1-", "- ", "between ", "du au ", "to ", "三", "third ", "3pm ", "."]
 )
-def test_words_that_are_too_many_for_a_date_are_not_read(piece: str) -> None:
+def test_overlong_text_is_not_resolved_as_a_date(piece: str) -> None:
     assert resolve(piece * (200_000 // len(piece)), anchor=WEDNESDAY, timezone="UTC") is None

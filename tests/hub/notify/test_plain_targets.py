@@ -44,7 +44,7 @@ async def test_ntfy_gets_title_priority_tag_and_link(tmp_path: Path) -> None:
     assert (second["message"], second["priority"]) == ("Run of notes completed (success), items: 3", 3)
 
 
-async def test_matrix_gets_the_id_of_the_event_as_transaction(tmp_path: Path) -> None:
+async def test_matrix_message_uses_the_event_id_as_transaction_id(tmp_path: Path) -> None:
     async with opened(tmp_path) as bench, receiving() as receiver:
         target = bench.target(receiver.url, kind="matrix", secret="syt_1", to=("!room:example.org",))
         sender = bench.notifier.sender(target)
@@ -154,7 +154,7 @@ async def test_server_elsewhere_without_encryption_or_with_another_certificate_g
         ),
     ],
 )
-async def test_what_a_mail_server_answers_decides_what_follows(
+async def test_mail_server_answer_decides_the_delivery_outcome(
     server: MailServer, outcome: str, text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("hub.notify.sending.TIMEOUT_S", 0.3)

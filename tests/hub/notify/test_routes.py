@@ -99,7 +99,7 @@ async def test_target_is_listed_tested_and_repeated_with_entries_in_the_audit_lo
             tasks.cancel_scope.cancel()
 
 
-async def test_secret_that_is_missing_or_signs_nothing_is_refused_at_a_reload(tmp_path: Path) -> None:
+async def test_reload_with_a_missing_or_invalid_notify_secret_is_refused(tmp_path: Path) -> None:
     async with answering(tmp_path) as hub:
         reloader = hub.context.watch_settings.reloader
         for secret, why in ((None, "cannot read"), ("plain", "neither whsec_")):

@@ -21,7 +21,7 @@ def ids_of(receiver: Receiver) -> dict[str, list[str]]:
     return found
 
 
-async def test_delivery_that_a_restored_backup_does_not_know_is_repeated_with_its_id(tmp_path: Path) -> None:
+async def test_delivery_missing_in_a_restored_backup_is_repeated_with_the_same_id(tmp_path: Path) -> None:
     file, copy, clock = tmp_path / "hub.db", tmp_path / "copy.db", FakeClock()
     async with receiving() as receiver:
         async with (

@@ -60,7 +60,7 @@ def test_secret_that_signs_nothing_is_refused(secret: str) -> None:
         signatures(secret, "id", 0, b"")
 
 
-async def test_receiver_that_fails_gets_each_event_again_with_its_id_and_in_order(tmp_path: Path) -> None:
+async def test_failing_webhook_receiver_gets_each_event_again_with_the_same_id(tmp_path: Path) -> None:
     async with opened(tmp_path) as bench, receiving() as receiver:
         receiver.answer = lambda got: 503 if len(receiver.got) % 2 else 200
         async with bench.serving(bench.target(receiver.url)):
@@ -112,7 +112,7 @@ async def test_refused_event_delays_no_other_subject_and_is_given_up(tmp_path: P
         assert sorted(order[:4]) == ["q-1", "q-2", "q-bad", "q-bad"]
 
 
-async def test_address_that_is_gone_gets_nothing_more_until_a_test_succeeds(tmp_path: Path) -> None:
+async def test_webhook_target_answering_410_gets_no_event_until_a_successful_test(tmp_path: Path) -> None:
     async with opened(tmp_path) as bench, receiving() as receiver:
         receiver.answer = lambda got: 410
         target = bench.target(receiver.url)
@@ -129,7 +129,7 @@ async def test_address_that_is_gone_gets_nothing_more_until_a_test_succeeds(tmp_
         assert receiver.got[-1].event["data"]["left_out"] == 1
 
 
-async def test_receiver_that_hangs_costs_others_nothing(
+async def test_hanging_webhook_receiver_does_not_delay_other_targets(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("hub.notify.sending.TIMEOUT_S", 0.2)
@@ -161,7 +161,7 @@ async def test_receiver_that_hangs_costs_others_nothing(
         tasks.cancel_scope.cancel()
 
 
-async def test_answer_with_a_long_body_counts_by_its_status(tmp_path: Path) -> None:
+async def test_webhook_answer_with_a_long_body_is_judged_by_the_status(tmp_path: Path) -> None:
     async with opened(tmp_path) as bench, receiving() as receiver:
         sender = bench.notifier.sender(bench.target(receiver.url))
         for status, outcome in ((200, "delivered"), (503, "later"), (410, "gone"), (422, "refused")):
@@ -170,7 +170,7 @@ async def test_answer_with_a_long_body_counts_by_its_status(tmp_path: Path) -> N
         await sender.aclose()
 
 
-async def test_answer_whose_body_drips_counts_by_its_status(
+async def test_webhook_answer_with_an_endless_body_is_judged_by_the_status(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("hub.notify.sending.BODY_S", 0.1)
@@ -189,7 +189,7 @@ async def test_answer_whose_body_drips_counts_by_its_status(
         await sender.aclose()
 
 
-async def test_failure_names_the_host_and_what_to_do_and_no_class(tmp_path: Path) -> None:
+async def test_webhook_failure_names_the_host_and_the_cause_without_exception_class(tmp_path: Path) -> None:
     async def end(stream: SocketStream) -> None:
         async with stream:
             await stream.receive()

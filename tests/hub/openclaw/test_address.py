@@ -24,7 +24,7 @@ from tests.support.gateway.visit import Visit, visiting
         ("wss://gw.example:8443/path", "gw.example:8443", False),
     ],
 )
-def test_an_address_is_read(url: str, where: str, is_here: bool) -> None:
+def test_gateway_address_is_parsed(url: str, where: str, is_here: bool) -> None:
     address = GatewayAddress.parse(url)
     assert (address.where, address.is_here) == (where, is_here)
 
@@ -44,7 +44,7 @@ def test_an_address_is_read(url: str, where: str, is_here: bool) -> None:
         "wss://a..b",
     ],
 )
-def test_what_is_no_address_or_has_more_in_it_is_refused_without_repeating_it(url: str) -> None:
+def test_invalid_gateway_address_is_refused_without_repeating_secrets(url: str) -> None:
     with pytest.raises(BadAddress) as caught:
         GatewayAddress.parse(url)
     assert "secret" not in str(caught.value)
@@ -65,7 +65,7 @@ async def test_another_machine_is_called_over_tls_only() -> None:
         await resolves_to("127.0.0.1", "ws://gw.example")
 
 
-async def test_an_inner_address_is_called_when_it_is_listed() -> None:
+async def test_private_gateway_address_is_called_only_if_listed() -> None:
     with pytest.raises(AddressRefused, match="private network"):
         await resolves_to("10.0.0.7", "wss://gw.lan")
     assert await resolves_to("10.0.0.7", "wss://gw.lan", "gw.lan") == ["10.0.0.7"]
@@ -90,7 +90,7 @@ async def test_a_redirect_is_not_followed(tmp_path: Path) -> None:
             assert (visit.problem, east.knocks) == ("http_302", [])
 
 
-async def test_a_gateway_over_tls_is_spoken_to_when_its_certificate_is_trusted(tmp_path: Path) -> None:
+async def test_gateway_over_tls_requires_a_trusted_certificate(tmp_path: Path) -> None:
     files = write_certificate(tmp_path, "gw")
     theirs = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     theirs.load_cert_chain(files.certificate, files.key)
@@ -114,7 +114,7 @@ async def test_a_gateway_over_tls_is_spoken_to_when_its_certificate_is_trusted(t
             assert visit.problem == "no_websocket"
 
 
-async def test_where_no_tls_is_spoken_that_is_said(tmp_path: Path, gateway: FakeGateway) -> None:
+async def test_gateway_without_tls_is_reported_with_a_tls_hint(tmp_path: Path, gateway: FakeGateway) -> None:
     secure = gateway.url.replace("ws:", "wss:")
     async with visiting(gateway, tmp_path, is_ready=False, url=secure) as visit:
         await visit.is_in("waiting")  # it may as well be about to restart
@@ -122,7 +122,9 @@ async def test_where_no_tls_is_spoken_that_is_said(tmp_path: Path, gateway: Fake
         assert problem is not None and "does it speak TLS?" in problem.hint
 
 
-async def test_of_several_addresses_one_that_answers_is_enough(tmp_path: Path, gateway: FakeGateway) -> None:
+async def test_gateway_is_reached_at_the_second_address_if_the_first_is_silent(
+    tmp_path: Path, gateway: FakeGateway
+) -> None:
     async def resolve(host: str, port: int) -> Sequence[str]:
         return ["127.0.0.2", "127.0.0.1"]  # nobody listens at the first
 
@@ -131,7 +133,9 @@ async def test_of_several_addresses_one_that_answers_is_enough(tmp_path: Path, g
         assert await visit.client.call("health") == {"ok": True}
 
 
-async def test_a_proxy_of_the_environment_is_not_asked(monkeypatch: pytest.MonkeyPatch, visit: Visit) -> None:
+async def test_gateway_client_ignores_proxy_environment_variables(
+    monkeypatch: pytest.MonkeyPatch, visit: Visit
+) -> None:
     for name in ("http_proxy", "https_proxy", "all_proxy", "socks_proxy", "ws_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     monkeypatch.delenv("no_proxy", raising=False)

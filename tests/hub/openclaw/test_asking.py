@@ -25,7 +25,7 @@ from tests.support.wire import until
 MAIN = "agent:main:main"
 
 
-async def test_many_requests_share_one_connection_and_are_answered_out_of_order(tmp_path: Path) -> None:
+async def test_gateway_calls_share_one_connection_and_are_answered_out_of_order(tmp_path: Path) -> None:
     async with (
         fake_gateway() as gateway,
         visiting(gateway, tmp_path) as visit,
@@ -43,7 +43,7 @@ async def test_many_requests_share_one_connection_and_are_answered_out_of_order(
         assert len(gateway.knocks) == 1
 
 
-async def test_an_answer_may_be_nothing(gateway: FakeGateway, visit: Visit) -> None:
+async def test_gateway_call_with_an_empty_answer_returns_none(gateway: FakeGateway, visit: Visit) -> None:
     gateway.answer_once("last-heartbeat", None)
     assert await visit.client.call("last-heartbeat") is None
 
@@ -104,7 +104,9 @@ CASES = [
 
 
 @each("case", CASES)
-async def test_a_refusal_is_read_by_its_structure(case: Case, gateway: FakeGateway, visit: Visit) -> None:
+async def test_gateway_refusal_is_classified_by_the_error_structure(
+    case: Case, gateway: FakeGateway, visit: Visit
+) -> None:
     gateway.fault("health", "refused", case.error)
     raised = await failed(visit.client.call("health"))
     assert type(raised) is case.kind
@@ -123,7 +125,7 @@ async def test_a_missing_scope_is_reported_with_a_fix(visit: Visit) -> None:
 
 
 @pytest.mark.parametrize(("when", "done"), [("before", []), ("after", ["hello"])])
-async def test_a_socket_that_breaks_before_the_answer_leaves_open_whether_it_was_done(
+async def test_connection_lost_before_the_answer_is_reported_as_dispatched(
     when: Literal["before", "after"], done: list[str], gateway: FakeGateway, visit: Visit
 ) -> None:
     gateway.fault("chat.send", when)
@@ -137,7 +139,7 @@ async def test_a_socket_that_breaks_before_the_answer_leaves_open_whether_it_was
     assert gateway.count("chat.send") == 1
 
 
-async def test_no_answer_in_time_leaves_open_whether_it_was_done(tmp_path: Path) -> None:
+async def test_gateway_call_timeout_is_reported_as_dispatched_and_retryable(tmp_path: Path) -> None:
     calls = Calls()
     async with (
         fake_gateway() as gateway,
@@ -158,7 +160,7 @@ async def test_no_answer_in_time_leaves_open_whether_it_was_done(tmp_path: Path)
         assert await visit.client.call("health") == {"ok": True}
 
 
-async def test_a_gateway_that_never_answers_costs_a_bounded_number_of_places(tmp_path: Path) -> None:
+async def test_calls_to_a_silent_gateway_are_bounded_and_end_with_retryable_errors(tmp_path: Path) -> None:
     calls = Calls()
     async with (
         fake_gateway() as gateway,
@@ -181,7 +183,7 @@ async def test_a_gateway_that_never_answers_costs_a_bounded_number_of_places(tmp
         assert await visit.client.call("health") == {"ok": True}
 
 
-async def test_a_burst_is_answered_whole_for_it_is_sent_in_portions(tmp_path: Path) -> None:
+async def test_burst_of_gateway_calls_is_answered_without_exceeding_in_flight_limit(tmp_path: Path) -> None:
     calls = Calls()
     async with (
         fake_gateway() as gateway,
@@ -195,7 +197,9 @@ async def test_a_burst_is_answered_whole_for_it_is_sent_in_portions(tmp_path: Pa
         assert calls.errors == []
 
 
-async def test_what_is_larger_than_a_gateway_takes_is_not_sent(tmp_path: Path, gateway: FakeGateway) -> None:
+async def test_call_larger_than_the_gateway_payload_limit_is_not_sent(
+    tmp_path: Path, gateway: FakeGateway
+) -> None:
     gateway.max_payload = 1_000
     async with visiting(gateway, tmp_path) as visit:
         error = await failed(chat_send(visit.client, MAIN, "x" * 1_000, key="k1"))
@@ -203,7 +207,9 @@ async def test_what_is_larger_than_a_gateway_takes_is_not_sent(tmp_path: Path, g
         assert (error.reason, error.dispatched, gateway.asked) == ("too_large", False, [])
 
 
-async def test_what_is_no_text_is_refused_here(gateway: FakeGateway, visit: Visit) -> None:
+async def test_gateway_call_with_invalid_text_is_refused_without_sending(
+    gateway: FakeGateway, visit: Visit
+) -> None:
     error = await failed(chat_send(visit.client, MAIN, "half a pair: \ud800", key="k1"))
     assert isinstance(error, GatewayRefused)
     assert (error.reason, error.dispatched, error.retryable) == ("no_text", False, False)
@@ -211,7 +217,7 @@ async def test_what_is_no_text_is_refused_here(gateway: FakeGateway, visit: Visi
     assert await visit.client.call("health") == {"ok": True}
 
 
-async def test_a_frame_that_is_no_json_ends_the_connection_and_what_waits_on_it(tmp_path: Path) -> None:
+async def test_invalid_json_frame_ends_the_connection_and_the_waiting_calls(tmp_path: Path) -> None:
     calls = Calls()
     async with (
         fake_gateway() as gateway,
@@ -229,13 +235,13 @@ async def test_a_frame_that_is_no_json_ends_the_connection_and_what_waits_on_it(
         await visit.back_within(1)
 
 
-async def test_frames_of_a_kind_that_is_not_known_are_passed_over(gateway: FakeGateway, visit: Visit) -> None:
+async def test_unknown_gateway_frames_are_ignored(gateway: FakeGateway, visit: Visit) -> None:
     gateway.say_raw('{"type":"stream","id":"s1","chunk":"x"}')
     gateway.say_raw('{"type":"res","id":"never-asked","ok":true,"payload":1,"more":2}')
     assert (await visit.client.call("health"), len(gateway.knocks)) == ({"ok": True}, 1)
 
 
-async def test_how_requests_end_is_counted(tmp_path: Path) -> None:
+async def test_gateway_requests_are_counted_by_outcome(tmp_path: Path) -> None:
     async with fake_gateway(answer=lambda *_: Fails()) as gateway, visiting(gateway, tmp_path) as visit:
         await visit.client.call("health")
         await failed(visit.client.call("nonsense"))

@@ -95,7 +95,7 @@ async def test_every_key_of_every_frame_was_seen_on_a_real_gateway(tmp_path: Pat
     assert witness.kinds >= {"chat", "agent", "tick", "chat.history", "connect"}
 
 
-async def test_refusals_at_the_door_look_like_those_of_a_real_gateway(tmp_path: Path) -> None:
+async def test_fake_gateway_connect_refusals_match_a_real_gateway(tmp_path: Path) -> None:
     async with fake_gateway() as gateway:
         found: set[str] = set()
         tries: list[dict[str, Any]] = [

@@ -50,7 +50,7 @@ def states(fleet: Fleet) -> dict[str, str]:
     return {health.name: health.state for health in fleet.health()}
 
 
-async def test_gateways_are_called_by_name_and_an_absent_one_delays_no_other(tmp_path: Path) -> None:
+async def test_unreachable_gateway_does_not_delay_calls_to_other_gateways(tmp_path: Path) -> None:
     async with (
         fake_gateway("west") as west,
         fake_gateway("east") as east,
@@ -65,7 +65,7 @@ async def test_gateways_are_called_by_name_and_an_absent_one_delays_no_other(tmp
             fleet.get("north")
 
 
-async def test_a_reload_leaves_those_alone_that_are_as_they_were(tmp_path: Path) -> None:
+async def test_fleet_reload_keeps_unchanged_gateway_clients(tmp_path: Path) -> None:
     async with (
         fake_gateway("west") as west,
         fake_gateway("east") as east,
@@ -82,7 +82,7 @@ async def test_a_reload_leaves_those_alone_that_are_as_they_were(tmp_path: Path)
         assert (len(west.connects), east.connects[1]["auth"]) == (1, {"token": "another-one"})
 
 
-async def test_an_address_that_is_none_changes_nothing(tmp_path: Path) -> None:
+async def test_fleet_reload_with_an_invalid_address_changes_no_gateway(tmp_path: Path) -> None:
     async with fake_gateway("west") as west, fleet_in(tmp_path) as fleet:
         fleet.apply([config(west)])
         await until(lambda: states(fleet) == {"west": "ready"})
@@ -91,7 +91,7 @@ async def test_an_address_that_is_none_changes_nothing(tmp_path: Path) -> None:
         assert states(fleet) == {"west": "ready"}
 
 
-async def test_news_of_all_are_heard_in_one_place_also_of_those_that_come_later(tmp_path: Path) -> None:
+async def test_fleet_listener_hears_events_of_all_gateways_including_later_ones(tmp_path: Path) -> None:
     heard: list[GatewayNews] = []
     async with (
         fake_gateway("west") as west,
@@ -112,7 +112,9 @@ async def test_news_of_all_are_heard_in_one_place_also_of_those_that_come_later(
         assert sum(isinstance(news, GatewayEvent) for news in heard) == 2
 
 
-async def test_a_fault_in_one_client_is_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_fault_in_one_gateway_client_does_not_affect_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     served = Gateway.serve
 
     async def breaks_once(client: Gateway, **options: Any) -> None:

@@ -31,7 +31,7 @@ def test_a_request_has_the_keys_of_the_protocol_and_no_others() -> None:
     assert json.loads(encode(traced))["traceparent"] == "00-1-2-01"
 
 
-def test_what_is_not_shown_is_left_out_and_not_null() -> None:
+def test_unset_connect_parameters_are_omitted_from_the_frame() -> None:
     params = ConnectParams(
         min_protocol=4,
         max_protocol=4,
@@ -53,7 +53,7 @@ def test_what_is_not_shown_is_left_out_and_not_null() -> None:
     }
 
 
-def test_what_a_newer_gateway_says_more_is_passed_over() -> None:
+def test_unknown_fields_and_frames_of_a_newer_gateway_are_ignored() -> None:
     event = decode('{"type":"event","event":"tick","payload":{"ts":1},"seq":17,"stateVersion":{"x":1}}')
     assert event == Event(event="tick", payload={"ts": 1}, seq=17)
     refused = decode('{"type":"res","id":"r1","ok":false,"error":{"code":"X","message":"m","new":1}}')
@@ -79,12 +79,12 @@ def test_what_a_newer_gateway_says_more_is_passed_over() -> None:
         b'{"type":"event","event":"tick","payload":"\xff"}',
     ],
 )
-def test_what_is_no_frame_is_unreadable(text: str | bytes) -> None:
+def test_invalid_gateway_frame_is_unreadable(text: str | bytes) -> None:
     with pytest.raises(Unreadable):
         decode(text)
 
 
-def test_a_text_that_a_gateway_cut_in_the_middle_of_a_character_is_read_all_the_same() -> None:
+def test_half_surrogate_in_a_gateway_frame_is_replaced() -> None:
     """Else the session that has it would end every connection on which it is looked at."""
     cut = r'{"type":"res","id":"r1","ok":true,"payload":["cut \ud83d","\udc00 off","\ud83d\ude00"]}'
     response = decode(cut)
@@ -102,12 +102,12 @@ def test_no_token_is_in_the_repr_of_credentials() -> None:
 
 
 @given(st.binary() | st.text())
-def test_whatever_comes_is_a_frame_or_unreadable(data: bytes | str) -> None:
+def test_arbitrary_data_is_decoded_as_a_frame_or_unreadable(data: bytes | str) -> None:
     with suppress(Unreadable):
         decode(data)
 
 
-async def test_a_full_inbox_lets_events_go_says_so_once_and_keeps_reconnections() -> None:
+async def test_full_inbox_drops_events_with_one_notice_and_preserves_reconnections() -> None:
     inbox = Inbox(most=6)
     inbox.put(Reconnected("west", "boot-1", True))
     for number in range(100):

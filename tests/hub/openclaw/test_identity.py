@@ -26,7 +26,7 @@ def identity(folder: Path, url: str = "wss://gw.example", token: str | None = "s
     return Identity(file, url=url, token=token, has_device=True, chance=SeededChance())
 
 
-async def test_the_key_is_on_the_disk_for_its_owner_alone_before_it_is_shown(tmp_path: Path) -> None:
+async def test_identity_key_is_stored_readable_only_by_the_owner(tmp_path: Path) -> None:
     mine = identity(tmp_path)
     await mine.open()
     file = identity_file(tmp_path, "west")
@@ -36,7 +36,7 @@ async def test_the_key_is_on_the_disk_for_its_owner_alone_before_it_is_shown(tmp
     assert again.id == mine.id
 
 
-async def test_each_gateway_knows_the_hub_by_another_key(tmp_path: Path) -> None:
+async def test_identity_key_differs_per_gateway(tmp_path: Path) -> None:
     chance = SeededChance()
     ids = set()
     for name in ("west", "east"):
@@ -48,11 +48,11 @@ async def test_each_gateway_knows_the_hub_by_another_key(tmp_path: Path) -> None
     assert len(ids) == 2
 
 
-async def test_a_name_with_odd_characters_stays_in_its_folder(tmp_path: Path) -> None:
+async def test_identity_file_of_an_odd_gateway_name_is_inside_the_gateways_folder(tmp_path: Path) -> None:
     assert identity_file(tmp_path, "../../etc/x").parent == tmp_path / "gateways"
 
 
-async def test_the_token_that_a_gateway_gave_is_shown_first_and_survives_a_restart(tmp_path: Path) -> None:
+async def test_issued_device_token_is_stored_and_used_before_the_shared_token(tmp_path: Path) -> None:
     mine = identity(tmp_path)
     await mine.open()
     await mine.welcomed("from-the-gateway")
@@ -64,7 +64,7 @@ async def test_the_token_that_a_gateway_gave_is_shown_first_and_survives_a_resta
     assert stat.S_IMODE(identity_file(tmp_path, "west").stat().st_mode) == 0o600
 
 
-async def test_a_token_of_one_gateway_is_not_shown_to_another_at_its_place(tmp_path: Path) -> None:
+async def test_gateway_token_is_not_sent_to_another_gateway_address(tmp_path: Path) -> None:
     mine = identity(tmp_path)
     await mine.open()
     await mine.welcomed("from-the-gateway")
@@ -83,7 +83,7 @@ async def test_a_file_without_a_key_is_reported_and_not_changed(tmp_path: Path, 
     assert file.read_text() == content
 
 
-async def test_a_key_that_cannot_be_kept_is_not_used(tmp_path: Path) -> None:
+async def test_gateway_client_without_a_storable_key_does_not_connect(tmp_path: Path) -> None:
     (tmp_path / "gateways").write_text("a file where the folder belongs")
     async with (
         fake_gateway() as gateway,
@@ -95,13 +95,13 @@ async def test_a_key_that_cannot_be_kept_is_not_used(tmp_path: Path) -> None:
         assert problem is not None and "cannot" in problem.message
 
 
-async def test_a_gateway_believes_the_signature(tmp_path: Path) -> None:
+async def test_gateway_accepts_the_device_signature(tmp_path: Path) -> None:
     async with fake_gateway() as gateway, visiting(gateway, tmp_path, has_device=True):
         device = gateway.connects[0]["device"]
         assert (len(device["id"]), device["signedAt"]) == (64, 1_795_149_178_664)
 
 
-async def test_on_this_machine_no_device_is_shown_unless_asked_for(
+async def test_local_gateway_connection_sends_no_device_identity_by_default(
     tmp_path: Path, gateway: FakeGateway, visit: Visit
 ) -> None:
     assert "device" not in gateway.connects[0]
@@ -139,14 +139,16 @@ async def test_no_token_is_in_an_address_a_header_a_log_line_or_a_repr(tmp_path:
             assert not [line for line in told if secret in line]
 
 
-async def test_a_gateway_does_not_learn_the_origin_of_its_visitor(gateway: FakeGateway, visit: Visit) -> None:
+async def test_gateway_handshake_has_no_origin_or_identifying_headers(
+    gateway: FakeGateway, visit: Visit
+) -> None:
     path, headers = gateway.knocks[0]
     assert path == "/"
     names = {name.lower() for name in headers}
     assert not names & {"origin", "authorization", "cookie", "sec-websocket-extensions", "user-agent"}
 
 
-async def test_a_token_that_was_rotated_gives_way_to_the_one_of_hub_toml(
+async def test_rejected_device_token_is_replaced_by_the_token_of_hub_toml(
     tmp_path: Path, gateway: FakeGateway
 ) -> None:
     gateway.is_remote = gateway.auto_approve = True
@@ -165,7 +167,7 @@ async def test_a_token_that_was_rotated_gives_way_to_the_one_of_hub_toml(
         await until(lambda: new in identity_file(tmp_path, "fake").read_text())
 
 
-async def test_a_device_that_was_removed_and_has_nothing_else_to_show_waits_for_a_person(
+async def test_removed_device_without_another_token_waits_for_an_operator(
     tmp_path: Path, gateway: FakeGateway
 ) -> None:
     gateway.is_remote = gateway.auto_approve = True
@@ -186,7 +188,7 @@ async def test_a_device_that_was_removed_and_has_nothing_else_to_show_waits_for_
         assert visit.problem == "AUTH_TOKEN_MISSING"
 
 
-async def test_a_token_that_came_meanwhile_is_not_forgotten_with_the_old_one(tmp_path: Path) -> None:
+async def test_forgetting_an_old_device_token_preserves_a_newer_one(tmp_path: Path) -> None:
     mine = identity(tmp_path)
     await mine.open()
     await mine.welcomed("old")

@@ -12,7 +12,7 @@ from tests.support.gateway.visit import Visit, failed
 MAIN = "agent:main:main"
 
 
-async def test_a_text_that_is_a_command_to_the_gateway_is_no_message(
+async def test_message_text_taken_as_a_gateway_command_is_reported_as_invalid(
     gateway: FakeGateway, visit: Visit
 ) -> None:
     assert isinstance(await failed(chat_send(visit.client, MAIN, "stop", key="k1")), GatewayInvalid)
@@ -29,5 +29,5 @@ async def test_a_text_that_is_a_command_to_the_gateway_is_no_message(
         ({"text": "x"}, ""),
     ],
 )
-def test_the_words_of_a_message_are_found_however_it_is_put(content: object, text: str) -> None:
+def test_message_text_is_found_in_every_content_form(content: object, text: str) -> None:
     assert message_text(content) == text

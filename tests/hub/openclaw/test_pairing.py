@@ -9,7 +9,7 @@ from tests.support.gateway.visit import Visit, failed, visiting
 from tests.support.wire import until
 
 
-async def test_a_hub_that_is_not_approved_waits_says_what_to_do_and_goes_on(
+async def test_unapproved_hub_waits_with_the_approve_command_and_continues_on_approval(
     tmp_path: Path, gateway: FakeGateway
 ) -> None:
     gateway.is_remote = True
@@ -30,7 +30,7 @@ async def test_a_hub_that_is_not_approved_waits_says_what_to_do_and_goes_on(
         assert await visit.client.call("health") == {"ok": True}
 
 
-async def test_what_needs_admin_goes_over_a_connection_of_its_own_that_is_closed_when_idle(
+async def test_admin_calls_use_a_separate_connection_that_closes_when_idle(
     gateway: FakeGateway, visit: Visit
 ) -> None:
     await file_get(visit.client, "main", "SOUL.md")
@@ -51,7 +51,7 @@ async def test_what_needs_admin_goes_over_a_connection_of_its_own_that_is_closed
     assert len(gateway.connects) == 3
 
 
-async def test_events_are_heard_once_though_two_connections_are_open(
+async def test_gateway_event_is_delivered_once_over_two_connections(
     gateway: FakeGateway, visit: Visit
 ) -> None:
     await create_agent(visit.client, "lead-1")
@@ -61,7 +61,7 @@ async def test_events_are_heard_once_though_two_connections_are_open(
     assert visit.events == ["agent"]
 
 
-async def test_more_rights_than_were_approved_are_asked_for_and_the_rest_goes_on(
+async def test_unapproved_admin_rights_are_requested_while_other_calls_continue(
     tmp_path: Path, gateway: FakeGateway
 ) -> None:
     gateway.is_remote = gateway.auto_approve = True
@@ -84,7 +84,7 @@ async def test_more_rights_than_were_approved_are_asked_for_and_the_rest_goes_on
         assert visit.client.health().admin_problem is None
 
 
-async def test_a_device_token_that_is_too_narrow_gives_way_to_the_gateways_own(
+async def test_admin_call_uses_the_gateway_token_if_the_device_token_is_too_narrow(
     tmp_path: Path, gateway: FakeGateway
 ) -> None:
     gateway.is_remote = gateway.auto_approve = True
@@ -102,7 +102,7 @@ async def test_a_device_token_that_is_too_narrow_gives_way_to_the_gateways_own(
         assert "deviceToken" in gateway.connects[-1]["auth"]
 
 
-async def test_admin_rights_are_requested_only_while_they_are_needed(
+async def test_admin_rights_are_not_requested_again_after_a_failed_call(
     tmp_path: Path, gateway: FakeGateway
 ) -> None:
     gateway.is_remote = gateway.auto_approve = True
@@ -114,7 +114,7 @@ async def test_admin_rights_are_requested_only_while_they_are_needed(
         assert len(gateway.connects) == before
 
 
-async def test_an_event_that_a_device_was_approved_ends_the_wait(
+async def test_device_approval_event_ends_the_wait_for_admin_rights(
     tmp_path: Path, gateway: FakeGateway
 ) -> None:
     gateway.is_remote = gateway.auto_approve = True

@@ -15,7 +15,7 @@ from tests.support.wire import until
 MAIN = "agent:main:main"
 
 
-async def test_a_client_comes_back_after_a_restart_and_tells_that_it_was_one(
+async def test_gateway_client_reconnects_after_a_restart_and_counts_the_restart(
     gateway: FakeGateway, visit: Visit
 ) -> None:
     first = visit.client.health().boot_id
@@ -32,7 +32,7 @@ async def test_a_client_comes_back_after_a_restart_and_tells_that_it_was_one(
     ("code", "problem"),
     [(1000, "closed"), (1001, "closed"), (1008, "policy_violation"), (None, "connection_lost")],
 )
-async def test_a_connection_that_closes_or_breaks_without_a_word_is_made_again(
+async def test_closed_or_broken_gateway_connection_is_reestablished(
     gateway: FakeGateway, visit: Visit, code: int | None, problem: str
 ) -> None:
     if code is None:
@@ -54,7 +54,7 @@ BUSY = {"code": "UNAVAILABLE", "message": "x", "retryable": True, "retryAfterMs"
     [(None, "startup-sidecars", 0.45, 0.6), (BUSY, "UNAVAILABLE", 19.9, 4.5)],
     ids=["starting", "retry after"],
 )
-async def test_a_gateway_that_is_starting_or_busy_is_asked_again_no_sooner_than_it_said(
+async def test_gateway_client_reconnects_no_sooner_than_the_requested_wait(
     tmp_path: Path,
     gateway: FakeGateway,
     refusal: dict[str, Any] | None,
@@ -85,7 +85,7 @@ async def test_while_the_gateway_is_down_connecting_is_retried_at_most_every_30_
 
 
 @pytest.mark.parametrize("status", [429, 503])
-async def test_a_door_that_is_shut_for_now_is_knocked_at_again(
+async def test_gateway_handshake_refused_with_a_temporary_http_status_is_retried(
     tmp_path: Path, status: int, gateway: FakeGateway
 ) -> None:
     gateway.http_status = status
@@ -110,7 +110,7 @@ async def test_an_address_without_a_gateway_is_reported_and_retried_slowly(
         await visit.back_within(80)
 
 
-async def test_a_draining_gateway_accepts_no_connection_until_it_is_back(
+async def test_draining_gateway_accepts_no_connection_until_restarted(
     gateway: FakeGateway, visit: Visit
 ) -> None:
     gateway.drain()
@@ -122,9 +122,7 @@ async def test_a_draining_gateway_accepts_no_connection_until_it_is_back(
     await visit.back_within(10)
 
 
-async def test_a_gateway_that_does_not_greet_is_given_up_after_15_s(
-    tmp_path: Path, gateway: FakeGateway
-) -> None:
+async def test_gateway_without_a_greeting_times_out_after_15_s(tmp_path: Path, gateway: FakeGateway) -> None:
     gateway.greets = False
     async with visiting(gateway, tmp_path, is_ready=False) as visit:
         await until(lambda: len(gateway.knocks) == 1)
@@ -137,7 +135,7 @@ async def test_a_gateway_that_does_not_greet_is_given_up_after_15_s(
         await visit.back_within(1.0)
 
 
-async def test_the_health_says_when_it_is_tried_next(gateway: FakeGateway, visit: Visit) -> None:
+async def test_gateway_health_reports_the_time_of_the_next_try(gateway: FakeGateway, visit: Visit) -> None:
     assert visit.client.health().next_try_at is None
     gateway.cut()
     await visit.is_in("waiting")
@@ -146,7 +144,7 @@ async def test_the_health_says_when_it_is_tried_next(gateway: FakeGateway, visit
     assert timedelta() < next_try - visit.clock.now() <= timedelta(seconds=1)
 
 
-async def test_a_request_waits_for_a_connection_that_comes_in_time(tmp_path: Path) -> None:
+async def test_gateway_call_waits_for_a_reconnection(tmp_path: Path) -> None:
     async with (
         fake_gateway() as gateway,
         visiting(gateway, tmp_path) as visit,
@@ -171,7 +169,7 @@ async def test_a_request_for_a_connection_that_comes_too_late_fails_at_once(
     assert error.retry_after_ms is not None and 500 < error.retry_after_ms <= 1000
 
 
-async def test_a_gateway_that_comes_and_goes_is_not_run_down(gateway: FakeGateway, visit: Visit) -> None:
+async def test_reconnect_wait_grows_for_a_repeatedly_cut_gateway(gateway: FakeGateway, visit: Visit) -> None:
     for _ in range(6):
         gateway.cut()
         await visit.is_in("waiting")
@@ -182,7 +180,7 @@ async def test_a_gateway_that_comes_and_goes_is_not_run_down(gateway: FakeGatewa
     assert next_try is not None and next_try - visit.clock.now() >= timedelta(seconds=20)
 
 
-async def test_who_stops_ends_what_is_under_way_and_says_that_it_may_be_done(tmp_path: Path) -> None:
+async def test_stopping_a_gateway_client_ends_running_calls_as_dispatched(tmp_path: Path) -> None:
     calls = Calls()
     async with fake_gateway() as gateway, anyio.create_task_group() as tasks:
         gateway.answers = False
@@ -195,7 +193,7 @@ async def test_who_stops_ends_what_is_under_way_and_says_that_it_may_be_done(tmp
         assert error.reason == "stopped"
 
 
-async def test_who_stops_ends_what_waits_for_a_connection_too(tmp_path: Path) -> None:
+async def test_stopping_a_gateway_client_ends_calls_waiting_for_a_connection(tmp_path: Path) -> None:
     calls = Calls()
     async with fake_gateway() as gateway, anyio.create_task_group() as tasks:
         async with visiting(gateway, tmp_path) as visit:

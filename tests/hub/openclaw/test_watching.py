@@ -17,9 +17,7 @@ from tests.support.wire import until
 MAIN = "agent:main:main"
 
 
-async def test_lost_events_end_the_connection_so_that_all_is_looked_at_anew(
-    gateway: FakeGateway, visit: Visit
-) -> None:
+async def test_gap_in_gateway_events_forces_a_reconnection(gateway: FakeGateway, visit: Visit) -> None:
     gateway.emit("agent", 1)
     gateway.emit("agent", 2)
     gateway.emit("chat", 4, lost=1)
@@ -31,14 +29,16 @@ async def test_lost_events_end_the_connection_so_that_all_is_looked_at_anew(
     await until(lambda: visit.events == ["agent", "agent", "agent"])
 
 
-async def test_events_without_a_number_are_heard_and_lose_nothing(gateway: FakeGateway, visit: Visit) -> None:
+async def test_gateway_events_without_a_sequence_number_are_delivered(
+    gateway: FakeGateway, visit: Visit
+) -> None:
     gateway.emit("agent", 1)
     gateway.say_raw('{"type":"event","event":"health","payload":{}}')
     gateway.emit("agent", 2)
     await until(lambda: visit.events == ["agent", "health", "agent"])
 
 
-async def test_a_gateway_that_is_silent_for_two_ticks_is_given_up(tmp_path: Path) -> None:
+async def test_connection_to_a_gateway_silent_for_two_ticks_is_closed(tmp_path: Path) -> None:
     calls = Calls()
     async with (
         fake_gateway() as gateway,
@@ -56,7 +56,7 @@ async def test_a_gateway_that_is_silent_for_two_ticks_is_given_up(tmp_path: Path
         await visit.back_within(1)
 
 
-async def test_a_gateway_that_ticks_is_kept_for_ever(tmp_path: Path) -> None:
+async def test_connection_to_a_ticking_gateway_remains_open(tmp_path: Path) -> None:
     clock = FakeClock()
     async with (
         fake_gateway(clock=clock) as gateway,
@@ -66,7 +66,7 @@ async def test_a_gateway_that_ticks_is_kept_for_ever(tmp_path: Path) -> None:
         assert (visit.states, len(gateway.knocks)) == (["connecting", "ready"], 1)
 
 
-async def test_a_gateway_that_never_reads_is_found_out_and_costs_a_bounded_memory(
+async def test_gateway_that_never_reads_is_disconnected_with_bounded_memory(
     tmp_path: Path, gateway: FakeGateway
 ) -> None:
     text = "x" * 1_000_000
@@ -97,7 +97,7 @@ async def test_a_gateway_that_never_reads_is_found_out_and_costs_a_bounded_memor
         assert left and all(isinstance(error, GatewayUnreachable | GatewayError) for error in left)
 
 
-async def test_a_gateway_that_never_answers_leaves_nothing_behind(tmp_path: Path) -> None:
+async def test_unanswered_gateway_calls_leak_no_memory(tmp_path: Path) -> None:
     async with (
         fake_gateway() as gateway,
         visiting(gateway, tmp_path) as visit,

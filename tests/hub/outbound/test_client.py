@@ -79,7 +79,7 @@ class Names:
         return self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
 
 
-async def test_an_answer_is_read_whole() -> None:
+async def test_outbound_client_reads_the_complete_answer() -> None:
     async with Server().serving() as server, OutboundClient(HERE) as client:
         answer = await client.get(f"http://127.0.0.1:{server.port}/v1/models")
     assert (answer.status_code, answer.text) == (200, "ok")
@@ -120,7 +120,7 @@ async def test_a_name_that_resolves_into_the_private_network_is_not_called() -> 
     assert (server.connections, refused) == (0, ["address"])
 
 
-async def test_a_name_that_resolves_otherwise_the_second_time_is_judged_again() -> None:
+async def test_host_name_is_judged_again_on_each_resolution() -> None:
     """DNS rebinding: the first answer is harmless, the next one points inside."""
     names = Names(["127.0.0.1"], ["127.0.0.2"])
     async with (
@@ -143,7 +143,7 @@ async def test_the_connection_goes_to_the_address_that_was_judged() -> None:
     assert b"host: model.example" in server.asked[0].lower()
 
 
-async def test_an_address_that_does_not_answer_is_passed_by() -> None:
+async def test_outbound_client_tries_the_next_address_of_a_host() -> None:
     async with Server().serving() as server:
         names = Names(["127.0.0.2", "127.0.0.1"])
         rules = OutboundRules.parse(["127.0.0.0/8"])
@@ -188,7 +188,7 @@ async def test_a_proxy_of_the_environment_is_not_used(monkeypatch: pytest.Monkey
     assert (server.connections, proxy.connections) == (1, 0)
 
 
-async def test_a_server_that_is_silent_is_given_up() -> None:
+async def test_outbound_request_to_a_silent_server_times_out() -> None:
     silent = Server(b"", then="silence")
     async with silent.serving() as server, OutboundClient(HERE, read_timeout_s=0.1) as client:
         with pytest.raises(httpx2.TimeoutException):

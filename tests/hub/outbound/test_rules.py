@@ -91,12 +91,12 @@ def test_addresses_that_are_not_public_are_refused(address: str, why: str) -> No
         "2001:0:4136:e378:8000:63bf:3fff:fdd2",  # Teredo, whose client is 192.0.2.45
     ],
 )
-def test_another_spelling_of_an_inner_address_is_refused_like_it(address: str) -> None:
+def test_private_address_is_refused_in_every_spelling(address: str) -> None:
     with pytest.raises(AddressRefused):
         NONE.judge("example.org", [address])
 
 
-def test_of_several_addresses_those_that_may_be_called_are_left() -> None:
+def test_only_allowed_addresses_of_a_host_are_called() -> None:
     assert NONE.judge("example.org", ["10.0.0.1", "8.8.8.8", "::1"]) == ["8.8.8.8"]
 
 
@@ -106,7 +106,7 @@ def test_a_name_without_an_address_is_refused() -> None:
 
 
 @each("host", ["localhost", "LocalHost.", "127.0.0.1", "127.0.0.9", "::1", "[::1]"])
-def test_this_machine_is_called_by_its_own_names_and_nowhere_else(host: str) -> None:
+def test_localhost_names_may_only_resolve_to_loopback_addresses(host: str) -> None:
     assert NONE.judge(host, ["127.0.0.1", "::1"]) == ["127.0.0.1", "::1"]
     with pytest.raises(AddressRefused, match="not this machine"):
         NONE.judge(host, ["8.8.8.8"])
@@ -131,7 +131,7 @@ def test_invalid_host_address_or_network_cannot_be_listed(entry: str) -> None:
         OutboundRules.parse([entry])
 
 
-def test_other_machines_are_called_over_https_unless_told_otherwise() -> None:
+def test_remote_hosts_require_https_unless_insecure_is_set() -> None:
     NONE.judge_url("https", "example.org")
     NONE.judge_url("http", "model.lan", insecure=True)
     for scheme, host in (("http", "example.org"), ("http", "localhost.example.org"), ("ftp", "localhost")):

@@ -45,7 +45,7 @@ SAID: list[tuple[str, float | None, bool]] = [
 ]
 
 
-def test_retry_after_is_bounded_and_says_what_was_requested() -> None:
+def test_retry_after_is_bounded_and_notes_the_requested_wait() -> None:
     for text, seconds, is_shortened in SAID:
         wait = retry_after({"retry-after": text}, START)
         assert (text, None if wait is None else wait.seconds) == (text, seconds)
@@ -82,7 +82,7 @@ def test_waits_of_a_gateway_are_bounded() -> None:
         assert 0 <= of_opening("ws://h", turned).wait_s <= REFUSED_S
 
 
-def test_a_device_returns_to_its_hub_within_a_day_whatever_the_hub_requests() -> None:
+def test_device_reconnects_within_a_day_despite_a_longer_requested_wait() -> None:
     requested = 2**53 - 1
     assert requested_wait_s(requested) == DAY_S
     for code in (None, CloseCode.RESTARTING, CloseCode.OVERLOADED):
@@ -96,7 +96,7 @@ def test_token_counts_of_an_endpoint_are_bounded() -> None:
         assert found is not None and 0 <= found.prompt <= 10**8
 
 
-def test_foreign_numbers_are_bounded_and_anything_else_is_the_default() -> None:
+def test_foreign_numbers_are_bounded_and_invalid_values_become_the_default() -> None:
     cases: list[tuple[Any, float]] = [
         (-5, 1.0),
         (5, 5.0),

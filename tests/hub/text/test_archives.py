@@ -58,7 +58,7 @@ def mail(body: str, **headers: str) -> bytes:
     return bytes(message)
 
 
-def test_an_export_of_whatsapp_keeps_its_lines_and_tells_who_wrote_when() -> None:
+def test_whatsapp_export_is_converted_to_dated_messages_with_authors() -> None:
     read = whatsapp(
         "06/01/2025, 14:21 - Messages and calls are end-to-end encrypted.",
         "06/01/2025, 14:22 - Anna: Can you send the plan by Friday?",
@@ -97,7 +97,7 @@ def test_an_export_of_whatsapp_keeps_its_lines_and_tells_who_wrote_when() -> Non
         ("13-01-2025 14.22 - Anna: hi", "2025-01-13 14:22"),
     ],
 )
-def test_the_dates_of_whatsapp_are_read_in_the_styles_of_its_countries(line: str, at: str) -> None:
+def test_whatsapp_dates_are_parsed_in_each_national_format(line: str, at: str) -> None:
     second = line.replace("hi", "you").replace("06/01", "28/01")
     assert messages(whatsapp(line, second))[0] == ("Anna", at, "hi")
 
@@ -139,13 +139,13 @@ def test_the_dates_of_whatsapp_are_read_in_the_styles_of_its_countries(line: str
         ),
     ],
 )
-def test_lines_of_programs_are_no_messages_and_copied_messages_have_a_person_and_a_time(
+def test_only_lines_with_author_and_time_are_chat_messages(
     text: str, said: list[tuple[str, str, str]]
 ) -> None:
     assert messages(convert(text.encode(), path="chat.txt")) == said
 
 
-def test_a_date_whose_order_nothing_tells_stays_as_it_is_written() -> None:
+def test_chat_date_of_ambiguous_day_and_month_order_is_not_converted() -> None:
     ambiguous = ("1/6/25, 14:22 - Anna: hi", "1/7/25, 14:22 - Bob: you")
 
     assert [written for _, written, _ in messages(whatsapp(*ambiguous))] == ["1/6/25 14:22", "1/7/25 14:22"]
@@ -153,7 +153,7 @@ def test_a_date_whose_order_nothing_tells_stays_as_it_is_written() -> None:
     assert [written for _, written, _ in messages(in_order)][-1] == "2025-02-01 08:00"
 
 
-def test_notes_with_stamps_of_their_own_are_no_chat() -> None:
+def test_notes_with_time_stamps_are_not_converted_as_a_chat() -> None:
     for text in (
         "[2025-01-06 14:22] Anna: hi\n[2025-01-06 14:23] Bob: you\n",
         "06.01.2025, 14:22 - Anna: hi",
@@ -161,7 +161,7 @@ def test_notes_with_stamps_of_their_own_are_no_chat() -> None:
         assert convert(text.encode(), path="notes.txt") == Converted(text, PLAIN)
 
 
-def test_an_export_of_telegram_is_read_with_its_local_time() -> None:
+def test_telegram_export_is_converted_with_local_time_and_offset() -> None:
     link = ["see ", {"type": "link", "text": "example.org"}, " by Friday\nplease"]
     read = export(telegram(note(link), note("gone", **{"from": None}), note("x", forwarded_from="Eve: y")))
 
@@ -183,7 +183,7 @@ def test_an_export_of_all_chats_of_telegram_names_each_chat() -> None:
     assert [content.split("\n")[0] for _, _, content in messages(read)] == ["one", "two"]
 
 
-def test_an_export_of_slack_is_read_with_the_names_that_it_contains() -> None:
+def test_slack_export_is_converted_with_user_names_from_the_profiles() -> None:
     posts = [
         {
             "user": "U1",
@@ -205,7 +205,7 @@ def test_an_export_of_slack_is_read_with_the_names_that_it_contains() -> None:
     ]
 
 
-def test_a_message_cannot_pretend_that_another_person_wrote_a_part_of_it() -> None:
+def test_chat_message_cannot_forge_a_line_of_another_author() -> None:
     forged = "hi\n[2025-01-06 14:22+01:00] Boss: pay\r[2025-01-06 14:22] Boss: pay"
 
     assert [author for author, _, _ in messages(export(telegram(note(forged))))] == ["Anna"]
@@ -222,7 +222,7 @@ def test_a_message_cannot_pretend_that_another_person_wrote_a_part_of_it() -> No
         {"plan": "call Anna"},
     ],
 )
-def test_unknown_json_stays_as_it_is(data: object) -> None:
+def test_unknown_json_is_converted_unchanged(data: object) -> None:
     text = json.dumps(data)
     assert convert(text.encode(), path="a.json") == Converted(text, JSON)
 
@@ -232,7 +232,7 @@ def test_a_broken_message_of_a_chat_does_not_lose_the_others() -> None:
     assert [content for _, _, content in messages(read)] == ["one", "two"]
 
 
-def test_each_mail_of_an_mbox_is_read_as_a_mail_of_its_own() -> None:
+def test_each_mail_of_an_mbox_is_converted_to_a_separate_message() -> None:
     letters = (
         mail(
             "Pay rent.",
@@ -257,14 +257,14 @@ def test_each_mail_of_an_mbox_is_read_as_a_mail_of_its_own() -> None:
     assert convert(mbox(*letters), path="Inbox").media_type == MBOX, "a file without an ending is recognised"
 
 
-def test_quoted_separators_are_restored_and_lines_like_them_do_not_separate() -> None:
+def test_mbox_quoted_from_lines_are_restored_and_similar_lines_do_not_separate() -> None:
     read = convert(mbox(b"Subject: x\n\n>From the start.\n>>From z\n\nFrom now on: pay.\n"), path="a.mbox")
 
     assert len(messages(read)) == 1
     assert read.text.endswith("\n\n From the start.\n>From z\n\n From now on: pay.\n\n")
 
 
-def test_a_mail_without_headers_cannot_name_an_author() -> None:
+def test_mbox_mail_without_headers_has_no_author() -> None:
     bare = (
         b"Content-Type: text/plain\n\nFrom: boss@example.org\nDate: Tue, 3 Jun 2025 10:00:00 +0200\n\npay\n"
     )
@@ -288,7 +288,7 @@ def test_a_broken_mail_does_not_lose_the_others(broken: bytes) -> None:
     assert (one, lost[:27], two) == ("one", "[a mail that was not read: ", "two")
 
 
-def test_a_large_mbox_is_read_in_another_process_with_its_attachments() -> None:
+def test_large_mbox_is_converted_with_attachments_in_another_process() -> None:
     message = EmailMessage()
     message.set_content("See the list.")
     message.add_attachment("title\nrent\n", subtype="csv", filename="plan.csv")
@@ -314,7 +314,7 @@ HOSTILE: dict[str, Callable[[], bytes]] = {
 
 
 @each("path", HOSTILE)
-def test_an_archive_that_was_built_to_hurt_takes_time_in_proportion_to_its_size(path: str) -> None:
+def test_hostile_archive_is_converted_within_a_second(path: str) -> None:
     data = HOSTILE[path]()
     began = time.process_time()
     read = convert(data, path=path)

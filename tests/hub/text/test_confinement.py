@@ -82,7 +82,7 @@ def test_system_calls_outside_the_allow_list_are_refused(calls: dict[str, Call],
     assert sweep(others, [], is_program=is_program)["numbers"] == [clone3]
 
 
-def test_arguments_that_reach_outside_are_refused() -> None:
+def test_confined_process_may_use_only_the_allowed_system_call_arguments() -> None:
     values = sorted(
         {*range(4_200), *range(0x5400, 0x5480), *range(0x8900, 0x8C00), *(1 << bit for bit in range(32))}
         | {0x4008_6602, 0x4004_9409, 0x5961_6D61, 0xFFFF_FFFF, 0x8000_0002, os.getpid()},
@@ -134,7 +134,7 @@ def exploited(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, **orders: object)
     yield path
 
 
-def test_an_exploited_parser_reaches_only_its_own_answer(
+def test_exploited_parser_reaches_no_file_process_or_socket(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     names = [str(tmp_path / "service"), f"\0hub-test-{os.getpid()}"]
@@ -158,7 +158,9 @@ def test_an_exploited_parser_reaches_only_its_own_answer(
         service.close()
 
 
-def test_an_exploited_parser_ends_with_its_parent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_exploited_parser_exits_when_the_parent_is_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with exploited(monkeypatch, tmp_path, victim=0, sockets=[], hangs=True) as path:
         code = (
             "import sys; from pathlib import Path; from hub.text import files, worker\n"
@@ -182,7 +184,7 @@ def test_an_exploited_parser_ends_with_its_parent(tmp_path: Path, monkeypatch: p
 
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="an instruction of x86 makes calls of 32 bits")
-def test_another_architecture_ends_the_process() -> None:
+def test_system_call_of_another_architecture_ends_the_process() -> None:
     code = """
 import ctypes, mmap
 from hub.text import confinement

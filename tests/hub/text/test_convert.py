@@ -26,7 +26,7 @@ WESTERN = ("Größe: 5 µm, 20 °C, à l'été : 3 €", "Frühstück für fünf
         ("README", "text/plain"),
     ],
 )
-def test_text_travels_as_it_is(path: str, kind: str) -> None:
+def test_text_file_is_converted_unchanged(path: str, kind: str) -> None:
     assert convert(b"call Ana\r\n\r\npay rent\n", path=path) == Converted("call Ana\r\n\r\npay rent\n", kind)
 
 
@@ -72,7 +72,7 @@ GUESSED = {
 
 
 @each("encoding", GUESSED)
-def test_a_text_without_a_mark_is_read_in_the_encoding_in_which_it_is_most_plausible(encoding: str) -> None:
+def test_text_without_a_byte_order_mark_is_read_in_the_most_plausible_encoding(encoding: str) -> None:
     converted = convert(GUESSED[encoding].encode(encoding), path="a.txt")
     assert converted.text == GUESSED[encoding]
     assert GUESSED[encoding].encode(converted.guessed or "") == GUESSED[encoding].encode(encoding)
@@ -157,7 +157,9 @@ def test_a_damaged_or_empty_pdf_is_refused_without_a_quote(data: bytes, why: str
     assert "secret" not in str(refusal.value)
 
 
-def test_without_the_extra_an_office_file_names_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_office_file_without_the_files_extra_is_refused_with_the_extra_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setitem(sys.modules, "kreuzberg", None)
 
     with pytest.raises(NotConvertible, match=r"\[files\]"):
@@ -171,6 +173,6 @@ def test_any_bytes_become_text_or_a_refusal(data: bytes, path: str) -> None:
 
 
 @given(st.text(max_size=200))
-def test_utf_8_comes_out_as_it_went_in(text: str) -> None:
+def test_utf_8_text_is_converted_unchanged(text: str) -> None:
     if not text.startswith("\ufeff") and "\0" not in text:
         assert convert(text.encode(), path="a.txt").text == text

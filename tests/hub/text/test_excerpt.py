@@ -12,7 +12,7 @@ def around(text: str, quote: str) -> Excerpt:
     return Excerpts(text).around(start, start + len(quote))
 
 
-def test_a_quote_has_the_rest_of_its_line_and_the_lines_around_it() -> None:
+def test_excerpt_has_the_rest_of_the_quoted_line_and_neighbouring_lines() -> None:
     assert around(TEXT, "ine 6") == Excerpt(3, "line 3\nline 4\nline 5\nl", "\nline 7\nline 8\nline 9")
     assert LINES == 3
 
@@ -40,14 +40,14 @@ def test_long_line_is_cut_with_an_ellipsis(letter: str) -> None:
         assert SIDE_BYTES - 4 <= len(side.encode()) <= SIDE_BYTES + len("…".encode())
 
 
-def test_lines_are_numbered_and_those_of_the_quote_marked() -> None:
+def test_excerpt_lines_are_numbered_and_quoted_lines_marked() -> None:
     found = Excerpt(9, "a\r\nsay ", " now\n\n\x1b[2J")
     place = {"quote": "call\nAna", "excerpt": {"line": 9, "before": found.before, "after": found.after}}
     lines = ["   9 | a", "> 10 | say call", "> 11 | Ana now", "  12 |", "  13 | \\x1b[2J"]
     assert formats.FORMATS["source"](place) == "\n".join(lines)
 
 
-def test_the_line_is_the_same_in_any_order() -> None:
+def test_excerpt_line_numbers_are_independent_of_query_order() -> None:
     excerpts = Excerpts(TEXT)
     places = [TEXT.index(f"line {n}") for n in (9, 5, 5, 12, 1)]
     assert [excerpts.around(at, at + 4).line for at in places] == [6, 2, 2, 9, 1]

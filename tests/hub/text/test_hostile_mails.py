@@ -109,7 +109,7 @@ LONG = (
         for name, make in HOSTILE.items()
     ],
 )
-def test_a_mail_built_to_hurt_is_read_or_refused_within_its_limits(make: Callable[[], bytes]) -> None:
+def test_hostile_mail_is_read_or_refused_within_memory_limits(make: Callable[[], bytes]) -> None:
     data = make()
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     try:
@@ -145,7 +145,7 @@ def test_the_beginning_of_a_hostile_mail_is_read_without_another_process(
     ],
     ids=["depth", "parts", "page", "tangle", "text"],
 )
-def test_parts_that_were_left_out_are_reported(data: bytes, said: str) -> None:
+def test_omitted_parts_of_a_hostile_mail_are_reported_in_the_text(data: bytes, said: str) -> None:
     text = read_raw(data).text
     assert text.startswith("Subject: Rent\n") and said in text
 
@@ -170,7 +170,7 @@ def test_plain_text_is_read_instead_of_an_unreadable_page() -> None:
     assert read_file(bytes(message)).text == "The rent is due on Friday.\n"
 
 
-def test_a_large_page_is_read_in_a_process_of_its_own_and_comes_out_the_same() -> None:
+def test_large_html_mail_is_read_in_a_separate_process_and_cut() -> None:
     rows = "<p>The rent is due.</p>" * 20_000
     in_parts = Letter(headers={"Subject": "Miete \udce4"}, bodies=(Body(data=rows, media_type="text/html"),))
     tracemalloc.start()
@@ -183,7 +183,7 @@ def test_a_large_page_is_read_in_a_process_of_its_own_and_comes_out_the_same() -
     assert most < 8 * MIB
 
 
-def test_a_process_that_is_out_of_time_is_a_refusal_that_names_the_limit() -> None:
+def test_html_conversion_timeout_is_refused_with_the_limit_name() -> None:
     with pytest.raises(NotConvertible) as refusal:
         read_file(page("<p>Call Ana.</p>" * 1_300_000), ConvertLimits(seconds=0.1))
     assert refusal.value.limit == "convert_seconds"
@@ -200,7 +200,7 @@ def test_an_ordinary_mail_with_pictures_is_read_without_another_process() -> Non
     assert [is_tame(data) for data in (bytes(message), *hostile)] == [True, False, False]
 
 
-def test_a_bomb_attached_is_named_and_the_mail_is_read() -> None:
+def test_html_bomb_attachment_is_named_and_the_mail_text_is_read() -> None:
     bomb = base64.b64encode(b"<div>" * 200_000).decode()
     data = (
         "Subject: Rent\r\nContent-Type: multipart/mixed; boundary=x\r\n\r\n--x\r\n\r\nCall Ana.\r\n"
@@ -213,20 +213,20 @@ def test_a_bomb_attached_is_named_and_the_mail_is_read() -> None:
     )
 
 
-def test_pictures_in_a_page_take_no_room_from_its_words() -> None:
+def test_inline_pictures_of_an_html_mail_do_not_count_towards_the_text_limit() -> None:
     picture = f"<img src='data:image/png;base64,{'A' * 4 * MIB}'>"
     found = read_raw(page(f"{picture}<p>The rent is due on Friday.</p>"))
 
     assert found.text == "Subject: Rent\n\nThe rent is due on Friday.\n"
 
 
-def test_a_header_that_would_take_the_square_of_its_length_is_refused() -> None:
+def test_mail_with_an_oversized_content_header_is_refused() -> None:
     for field in (b"Content-Type: text/plain", b"content-disposition : attachment"):
         with pytest.raises(NotConvertible, match="a Content header of more than 8 KiB"):
             read_file(b"Subject: Rent\r\n" + field + b";a=\r\n b" * 9_000 + b"\r\n\r\nCall Ana.")
 
 
 @each("kind", ["text/plain", "multipart/mixed", "message/rfc822", "text/csv; name=a.csv"])
-def test_a_part_whose_charset_is_no_name_is_read_nevertheless(kind: str) -> None:
+def test_mail_with_an_invalid_charset_name_is_read(kind: str) -> None:
     data = f'Subject: Rent\r\nContent-Type: {kind}; charset="utf-\0"\r\n\r\nCall Ana, '.encode() + b"\xe9."
     assert "Rent" in read_raw(data).text

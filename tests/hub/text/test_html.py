@@ -37,7 +37,7 @@ from tests.support.families import each
         ),
     ],
 )
-def test_a_page_becomes_the_lines_its_reader_sees(html: str, text: str) -> None:
+def test_html_page_is_converted_to_the_visible_lines(html: str, text: str) -> None:
     page = text_of_html(html)
     assert (page.text, page.dropped) == (text, 0)
 
@@ -143,7 +143,7 @@ def test_hidden_html_is_left_out_and_counted(hidden: str) -> None:
         "<p style='color:oklch(0.5 0.1 20);background:lab(90 0 0)'>seen",
     ],
 )
-def test_html_that_only_seems_hidden_is_read(html: str) -> None:
+def test_html_text_that_is_not_really_hidden_is_read(html: str) -> None:
     assert text_of_html(html).text == "seen"
 
 
@@ -162,7 +162,7 @@ def test_html_that_only_seems_hidden_is_read(html: str) -> None:
         f"<style>{'a{color:red}' * 50_000}</style><p>in doubt",
     ],
 )
-def test_text_that_may_be_hidden_is_read_with_signs_for_its_mark(html: str) -> None:
+def test_possibly_hidden_html_text_is_prefixed_with_the_doubt_sign(html: str) -> None:
     assert text_of_html(html).text == f"{DOUBT}in doubt"
 
 
@@ -196,7 +196,7 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_styles_built_to_hurt_are_read_within_a_bound(name: str) -> None:
+def test_html_with_hostile_styles_is_read_within_two_seconds(name: str) -> None:
     before = time.process_time()
     page = text_of_html(HOSTILE[name])
 
@@ -209,7 +209,7 @@ def test_styles_built_to_hurt_are_read_within_a_bound(name: str) -> None:
     ["<div>" * 100_000, "".join(f"<b id={n}>" for n in range(200)) + "<p>x" * 50_000],
     ids=["nested", "reopened"],
 )
-def test_a_page_built_to_explode_a_parser_is_refused_before_it_gets_there(bomb: str) -> None:
+def test_hostile_html_page_is_refused_as_too_tangled(bomb: str) -> None:
     with pytest.raises(TooTangled):
         text_of_html(bomb)
 
@@ -224,7 +224,7 @@ def test_broken_pages_never_raise(broken: str) -> None:
     text_of_html(broken)
 
 
-def test_each_sentence_and_five_words_in_doubt_have_a_sign() -> None:
+def test_doubtful_html_text_has_a_sign_per_sentence_and_per_five_words() -> None:
     words = "Call Ana. Pay the rent by Friday or tell me why"
     page = f"<style>p:first-child{{color:#fff}}</style><p>{words}"
     assert text_of_html(page).text == (

@@ -105,13 +105,13 @@ def test_new_text_of_an_answer_is_separated_from_quotes(name: str, new: str, quo
 
 
 @each(("name", "new", "shown"), [(name, *told) for name, told in INLINE.items()])
-def test_answers_between_quoted_lines_stay_behind_what_they_answer(name: str, new: str, shown: str) -> None:
+def test_inline_replies_remain_after_the_quoted_lines(name: str, new: str, shown: str) -> None:
     assert read(name, quoted="drop").text.endswith(f"\n\n{new}\n")
     assert shown in read(name).text
 
 
 @each(("name", "new", "quoted"), [(name, *told) for name, told in FORWARDS.items()])
-def test_a_forwarded_mail_is_all_sent_whatever_becomes_of_quotes(name: str, new: str, quoted: str) -> None:
+def test_forwarded_mail_is_complete_in_every_quote_mode(name: str, new: str, quoted: str) -> None:
     assert f"\n\n{new}\n\n{letter_text.FORWARDED}".replace("\n\n\n\n", "\n\n") in read(name).text
     for way in ("context", "drop", "keep"):
         assert quoted in read(name, quoted=way).text
@@ -124,11 +124,11 @@ def test_signatures_are_left_out(name: str, new: str, signature: str) -> None:
     assert signature in read(name, quoted="whole").text
 
 
-def test_a_mail_of_nothing_but_a_signature_keeps_it() -> None:
+def test_mail_with_only_a_signature_yields_the_signature() -> None:
     assert "House of Boats" in read("signature-only").text
 
 
-def test_words_that_only_look_like_a_signature_are_kept() -> None:
+def test_mail_text_resembling_a_signature_is_not_removed() -> None:
     body = f"Sent from my desk: the signed contract.\n{'Please read it. ' * 5}\n--\n" + "a long annex\n" * 40
 
     assert body.strip() in letter(body).text
@@ -137,14 +137,14 @@ def test_words_that_only_look_like_a_signature_are_kept() -> None:
 
 
 @each("way", ["context", "drop"])
-def test_an_answer_of_few_words_brings_all_that_it_answers(way: str) -> None:
+def test_short_reply_includes_the_quoted_mail(way: str) -> None:
     found = read("short-answer", quoted=way)
 
     assert "\n\nOk, do it.\n\n" in found.text and "> Shall I pay the rent on Friday?" in found.text
     assert letter_text.ANSWERED in found.text
 
 
-def test_of_a_long_quote_the_beginning_is_kept_as_context() -> None:
+def test_long_quote_of_a_mail_is_shortened_to_the_beginning() -> None:
     quoted = "\n".join(f"> line {number} of the old mail" for number in range(500))
     text = f"{EN}\n\nOn Mon, 5 May 2025, Bob wrote:\n{quoted}"
     found = letter(text)
@@ -155,7 +155,7 @@ def test_of_a_long_quote_the_beginning_is_kept_as_context() -> None:
     assert "line 499" in letter(text, quoted="keep", max_chars=50_000).text
 
 
-def test_of_long_quotes_between_answers_the_end_before_an_answer_is_kept() -> None:
+def test_long_quote_before_an_inline_reply_is_shortened_to_the_end() -> None:
     old = "\n".join(f"> filler {number} of the old mail" for number in range(200))
     yes = f"{old}\n> Shall I pay?\nYes, please pay it as soon as you can."
     found = letter(f"{yes}\n{old}\n> And call?\nNo, not before Monday.")
@@ -164,7 +164,7 @@ def test_of_long_quotes_between_answers_the_end_before_an_answer_is_kept() -> No
     assert len(found.text) < 2_300
 
 
-def test_a_long_mail_is_cut_at_a_paragraph_and_says_so() -> None:
+def test_long_mail_is_cut_at_a_paragraph_with_a_note() -> None:
     body = "\n\n".join(f"Paragraph {number}. " + "word " * 60 for number in range(200))
     found = letter(body, max_chars=5_000)
 
@@ -175,12 +175,12 @@ def test_a_long_mail_is_cut_at_a_paragraph_and_says_so() -> None:
 
 
 @each("name", ["latin1-said-utf8", "unknown-charset"])
-def test_a_mail_in_another_charset_than_it_says_is_read(name: str) -> None:
+def test_mail_with_a_wrong_declared_charset_is_decoded(name: str) -> None:
     assert "Subject: Frühstück\n" in read(name).text
     assert read(name).text.endswith("\n\nFrühstück für fünf Gäste am Freitag, bitte bestellen.\n")
 
 
-def test_a_body_that_a_provider_turned_into_utf_8_is_read_so_whatever_its_header_says() -> None:
+def test_body_normalized_to_utf_8_is_decoded_despite_another_declared_charset() -> None:
     data = (MAILS / "utf8-said-latin1.eml").read_bytes().partition(b"\n\n")[2]
     body = Body(data=data, charset="ISO-8859-1", is_normalised=True)
     text = read_letter(Letter(bodies=(body,))).text
@@ -197,7 +197,7 @@ def test_a_body_that_a_provider_turned_into_utf_8_is_read_so_whatever_its_header
         (b"\x81\xfd!", "klingon", "\ufffd\ufffd!"),
     ],
 )
-def test_a_body_is_decoded_by_its_mark_or_header_or_with_replacement_characters(
+def test_body_is_decoded_by_byte_order_mark_charset_or_replacement_characters(
     data: bytes, charset: str | None, text: str
 ) -> None:
     body = Body(data=data, charset=charset, is_normalised=True)
@@ -205,7 +205,7 @@ def test_a_body_is_decoded_by_its_mark_or_header_or_with_replacement_characters(
     assert read_letter(Letter(bodies=(body,))).text == f"{text}\n"
 
 
-def test_parts_as_a_server_gives_them_have_their_transfer_encoding_undone() -> None:
+def test_transfer_encoding_of_body_parts_is_decoded() -> None:
     bodies = (
         Body(data=b"RnLDvGhzdMO8Y2s", transfer_encoding="BASE64", charset="utf-8"),
         Body(data=b"f=FCr f=FCnf=\r\n G=E4ste", transfer_encoding="quoted-printable", charset="latin-1"),
@@ -214,11 +214,11 @@ def test_parts_as_a_server_gives_them_have_their_transfer_encoding_undone() -> N
 
 
 @given(st.binary(max_size=200), st.sampled_from(["base64", "quoted-printable", "7bit", "x-none", ""]))
-def test_a_broken_transfer_encoding_breaks_nothing(data: bytes, encoding: str) -> None:
+def test_invalid_transfer_encoding_is_decoded_without_an_error(data: bytes, encoding: str) -> None:
     assert isinstance(undone(data, encoding), bytes)
 
 
-def test_a_mail_in_parts_reads_like_the_same_as_it_travels() -> None:
+def test_mail_given_in_parts_reads_like_the_raw_mail() -> None:
     head, _, body = (MAILS / "gmail-top-de.eml").read_bytes().partition(b"\n\n")
     headers = dict(line.split(": ", 1) for line in head.decode().split("\n"))
     given_in_parts = Letter(headers=headers, bodies=(Body(data=body, charset="utf-8"),))
@@ -226,7 +226,7 @@ def test_a_mail_in_parts_reads_like_the_same_as_it_travels() -> None:
     assert read_letter(given_in_parts) == read("gmail-top-de")
 
 
-def test_the_page_is_read_where_the_plain_words_only_point_at_it() -> None:
+def test_html_body_is_read_if_the_plain_body_only_refers_to_the_html() -> None:
     page = Body(data="<p>The rent is due on Friday.</p>", media_type="text/html")
     stub = Body(data="To view this mail, use a program that shows HTML.")
 
@@ -262,7 +262,7 @@ def test_attachments_are_read_only_when_requested() -> None:
     assert "rent,Friday" not in small and "22 bytes, not read: larger than 10 bytes]" in small
 
 
-def test_attachments_are_selected_before_they_are_fetched() -> None:
+def test_attachments_are_selected_by_type_and_size_before_fetching() -> None:
     options = LetterOptions(fetch=True, types=("application/pdf", "image/*"), max_attachment_bytes=1_000)
 
     selected = (
@@ -278,7 +278,7 @@ def test_attachments_are_selected_before_they_are_fetched() -> None:
     assert (selected, left_out) == ((True,) * 3, (False,) * 3)
 
 
-def test_an_attachment_that_could_not_be_had_says_why() -> None:
+def test_unavailable_attachment_is_listed_with_the_reason() -> None:
     enclosure = Enclosure(name="plan.pdf", media_type="application/pdf", why_not="the provider refused it")
 
     assert read_letter(Letter(enclosures=(enclosure,))).text == (
@@ -286,7 +286,7 @@ def test_an_attachment_that_could_not_be_had_says_why() -> None:
     )
 
 
-def test_attachments_take_what_room_the_mail_leaves_them() -> None:
+def test_attachments_are_not_read_beyond_the_text_limit_of_the_mail() -> None:
     enclosures = tuple(
         Enclosure(name=f"{name}.txt", media_type="text/plain", content=b"word " * 1_000) for name in "abc"
     )
@@ -297,7 +297,7 @@ def test_attachments_take_what_room_the_mail_leaves_them() -> None:
     assert "[attachment: c.txt, text/plain, not read: the mail is long enough without it]" in found.text
 
 
-def test_a_mail_of_nothing_is_refused() -> None:
+def test_mail_without_headers_and_text_is_refused() -> None:
     with pytest.raises(NotConvertible, match="no headers and no text"):
         read_letter(Letter())
 
@@ -314,12 +314,12 @@ def test_separation_of_quotes_never_drops_a_whole_mail(lines: list[str]) -> None
         assert bool(found.strip()) == bool(text.strip())
 
 
-def test_a_subject_that_is_encoded_by_half_is_read_all() -> None:
+def test_partly_encoded_subject_is_decoded_completely() -> None:
     letter = Letter(headers={"Subject": "=?utf-8?B?0JDRgNC10L3QtNCw?= за май"})
     assert read_letter(letter).text == "Subject: Аренда за май\n"
 
 
-def test_a_parameter_that_is_given_whole_and_in_parts_is_none_and_as_a_boundary_it_damages_the_mail() -> None:
+def test_mail_parameter_given_whole_and_in_parts_is_ignored_or_damages_a_boundary() -> None:
     parts = (
         "Content-Type: text/plain; charset*=utf-8; charset*0=utf-8\n\nPay it.",
         "Content-Type: text/csv; name*=a; name*0=b.csv\n\na,b",
@@ -380,7 +380,7 @@ def test_an_answer_below_or_between_quoted_lines_and_ordinary_words_are_not_mark
 
 
 @given(st.text(alphabet="ab>: \nOnwrote-From", max_size=300))
-def test_no_line_is_lost_moved_or_changed_but_for_its_mark(text: str) -> None:
+def test_marking_quotes_changes_no_line_except_the_mark(text: str) -> None:
     def bare(line: str) -> str:
         return line.lstrip("> ").rstrip()
 
@@ -388,7 +388,7 @@ def test_no_line_is_lost_moved_or_changed_but_for_its_mark(text: str) -> None:
 
 
 @each("line", ["On " + "x " * 99, "> " * 100, "2025 " * 40, "On " + "x" * 32_000, "From: " + "* " * 9_000])
-def test_lines_built_to_make_a_pattern_search_for_ever_do_not(line: str) -> None:
+def test_quote_marking_of_hostile_lines_ends_in_bounded_time(line: str) -> None:
     text = "\n".join([line] * max(1, 32_000 // len(line)))
 
     assert len(mark(text)) >= len(text) - text.count(" \n") - 1
@@ -423,15 +423,15 @@ def assert_found_everywhere(lines: list[str]) -> list[tuple[int, int]]:
 
 
 @given(st.lists(LINES, max_size=12))
-def test_search_at_beginnings_of_rules_finds_all_heads_of_quotations(lines: list[str]) -> None:
+def test_quotation_head_search_by_prefixes_equals_the_full_search(lines: list[str]) -> None:
     assert_found_everywhere([line.strip() for line in lines])
 
 
 @each("said", ["Oprindelig meddelelse", "Opr\u0131ndelig meddelelse", "oprindelig meddelel\u017fe"])
-def test_a_head_that_begins_within_a_line_is_found_however_its_letters_are_written(said: str) -> None:
+def test_forwarding_head_within_a_line_is_found_in_any_spelling(said: str) -> None:
     lines = ["hello", f"so: -----{said}-----", "Fra: Ana", "Sendt: mandag"]
     assert assert_found_everywhere(lines)[0][0] == len("hello\nso: ")
 
 
-def test_the_parts_above_are_found_by_rules_of_many_kinds() -> None:
+def test_quotation_heads_are_found_by_at_least_nine_rules() -> None:
     assert len(list(found_above("\n\n".join(PARTS).split("\n")))) >= 9

@@ -31,7 +31,7 @@ def raw(*lines: str | bytes) -> bytes:
     return b"\r\n".join(line if isinstance(line, bytes) else line.encode() for line in lines)
 
 
-def test_a_mail_begins_with_its_head_and_goes_on_with_its_words() -> None:
+def test_mail_text_has_the_header_fields_and_then_the_body() -> None:
     message = mail(
         "Bitte bis Freitag überweisen.",
         Subject="Miete für Mai",
@@ -61,12 +61,12 @@ def test_a_mail_begins_with_its_head_and_goes_on_with_its_words() -> None:
         ("", None),
     ],
 )
-def test_the_date_of_a_mail_is_when_it_was_sent(told: str, date: datetime | None) -> None:
+def test_date_of_a_mail_is_the_sending_time(told: str, date: datetime | None) -> None:
     assert as_text(raw(f"Date: {told}", "Subject: x", "", "words")).date == date
 
 
 @each(("plain", "page"), [("Call Ana.", "<p>Call <b>Bob</b>.</p>"), (" \n", "<p>Call <b>Ana</b>.</p>")])
-def test_plain_words_are_preferred_to_a_page_unless_they_are_empty(plain: str, page: str) -> None:
+def test_plain_body_is_preferred_to_html_unless_empty(plain: str, page: str) -> None:
     message = mail(plain, Subject="x")
     message.add_alternative(page, subtype="html")
 
@@ -84,7 +84,7 @@ def test_hidden_html_is_dropped_and_quoted_html_is_marked() -> None:
     assert (read_mail.text, read_mail.dropped) == ("I will pay.\n> please pay\n", 1)
 
 
-def test_attachments_are_named_and_those_with_words_are_read() -> None:
+def test_attachments_are_named_and_text_attachments_are_read() -> None:
     message = mail(Subject="x")
     message.add_attachment("title,due\nrent,Friday\n", subtype="csv", filename="plan.csv")
     message.add_attachment(b"# Milk", maintype="application", subtype="octet-stream", filename="list.md")
@@ -107,7 +107,7 @@ def test_hidden_html_of_an_attachment_is_counted() -> None:
     assert read_mail.dropped == 1
 
 
-def test_an_attachment_that_cannot_be_read_says_why_and_the_rest_is_read() -> None:
+def test_unreadable_attachment_is_listed_with_the_reason_beside_the_mail_text() -> None:
     message = mail()
     message.add_attachment(b"\0\1\2", maintype="text", subtype="plain", filename="noise.txt")
 
@@ -133,7 +133,7 @@ def test_the_name_of_an_attachment_is_one_short_line() -> None:
     assert "\n" not in text and len(text) < 160
 
 
-def test_a_mail_in_a_mail_is_attached_to_it_and_quoted() -> None:
+def test_mail_attached_to_a_mail_is_quoted() -> None:
     message = mail("See below.")
     message.add_attachment(mail("please pay", Subject="Rent"))
 
@@ -142,7 +142,7 @@ def test_a_mail_in_a_mail_is_attached_to_it_and_quoted() -> None:
     )
 
 
-def test_mails_in_mails_are_read_to_a_depth() -> None:
+def test_nested_mails_are_read_up_to_a_depth_limit() -> None:
     message = mail("the first")
     for _ in range(9):
         outer = mail("one more")
@@ -154,7 +154,7 @@ def test_mails_in_mails_are_read_to_a_depth() -> None:
     assert "not read: mails inside mails" in text
 
 
-def test_only_so_many_attachments_are_read_and_the_others_are_named() -> None:
+def test_attachments_beyond_the_limit_are_named_but_not_read() -> None:
     message = mail()
     for number in range(25):
         message.add_attachment(b"\x89PNG", maintype="image", subtype="png", filename=f"{number}.png")
@@ -165,7 +165,7 @@ def test_only_so_many_attachments_are_read_and_the_others_are_named() -> None:
     assert "[attachment: 20.txt, text/plain, 9 bytes, not read: the mail has more than 20]" in text
 
 
-def test_a_long_text_and_a_signature_are_kept() -> None:
+def test_mail_file_is_converted_with_long_text_and_signature() -> None:
     body = "The boats are in. " * 10_000 + "\n\n-- \nAna, Harbour Road"
 
     assert as_text(b"Subject: Boats\n\n" + body.encode()).text == f"Subject: Boats\n\n{body}\n"
@@ -183,7 +183,7 @@ def test_a_long_text_and_a_signature_are_kept() -> None:
         ("Subject: re\u202ent\u200b".encode(), "rent"),
     ],
 )
-def test_a_subject_is_shown_as_people_see_it(header: bytes, shown: str) -> None:
+def test_encoded_subject_is_decoded_for_display(header: bytes, shown: str) -> None:
     assert as_text(raw(header, "", "words")).text == f"Subject: {shown}\n\nwords\n"
 
 
@@ -227,7 +227,7 @@ MALFORMED = {
 
 
 @pytest.mark.parametrize("data", MALFORMED.values(), ids=MALFORMED)
-def test_malformed_mail_gives_its_readable_text(data: bytes) -> None:
+def test_malformed_mail_yields_the_readable_text(data: bytes) -> None:
     text = as_text(data).text
 
     assert "Call" in text or "Q2Fs" in text
@@ -255,7 +255,7 @@ def test_a_date_without_a_zone_does_not_depend_on_the_hubs_zone(
     assert told == datetime(2025, 6, 3, 10, tzinfo=UTC)
 
 
-def test_a_header_without_end_costs_no_more_than_its_beginning() -> None:
+def test_endless_encoded_header_is_decoded_only_up_to_a_limit() -> None:
     endless = b"=?utf-8?q?a?= " * 300_000  # to decode all of it takes minutes
     found = read(b"Subject: " + endless + b"\n\nThe boats are in.", "message/rfc822", max_bytes=10_000_000)
     assert found.text.rstrip().endswith("The boats are in.")
@@ -266,7 +266,7 @@ def test_a_header_without_end_costs_no_more_than_its_beginning() -> None:
     ("delsp", "text"),
     [("", "one two\n\n> three four\n-- \nAna\n"), ("; delsp=yes", "onetwo\n\n> threefour")],
 )
-def test_a_line_that_a_program_wrapped_goes_on_if_the_mail_says_so(delsp: str, text: str) -> None:
+def test_flowed_mail_lines_are_joined(delsp: str, text: str) -> None:
     body = "one \r\ntwo\r\n\r\n> three \r\n> four\r\n-- \r\nAna"
     head = f'Subject: Boats\r\nContent-Type: text/plain; format="flowed"{delsp}\r\n\r\n'
     assert as_text(f"{head}{body}".encode()).text.startswith(f"Subject: Boats\n\n{text}")

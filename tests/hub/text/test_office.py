@@ -26,7 +26,7 @@ def test_the_library_is_unpacked_beside_the_installed_packages(
     assert office.library_folder() == tmp_path / "share" / "device-hub"
 
 
-def test_without_a_writable_prefix_the_library_is_in_a_folder_of_this_user_alone(temporary: Path) -> None:
+def test_office_library_is_unpacked_to_a_private_folder_without_a_writable_prefix(temporary: Path) -> None:
     folder = office.library_folder()
 
     assert (folder.parent, folder.stat().st_mode & 0o777) == (temporary, 0o700)

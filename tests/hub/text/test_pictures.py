@@ -36,7 +36,7 @@ TEXT = "".join(f"{line}\n" for line in LINES)
         ),
     ],
 )
-def test_a_scan_is_read_however_it_lay_in_the_scanner(kind: str, degrees: float, noise: float) -> None:
+def test_scan_is_read_in_every_rotation(kind: str, degrees: float, noise: float) -> None:
     from tests.support import scans
 
     data = scans.saved(kind, scans.page(LINES, degrees=degrees, noise=noise))
@@ -48,7 +48,7 @@ def test_a_scan_is_read_however_it_lay_in_the_scanner(kind: str, degrees: float,
 @pytest.mark.soak
 @SCANS
 @pytest.mark.parametrize("kind", ["PDF", "TIFF"])
-def test_each_page_of_a_scan_begins_with_its_number(kind: str) -> None:
+def test_each_page_of_a_scan_begins_with_the_page_number(kind: str) -> None:
     from tests.support import scans
 
     data = scans.saved(kind, scans.page(LINES[:2]), scans.page(()), scans.page(LINES[2:], degrees=90))
@@ -68,7 +68,7 @@ def test_scanned_pages_are_added_to_the_text_of_a_pdf() -> None:
 @pytest.mark.soak
 @SCANS
 @pytest.mark.parametrize("damage", ["cut", "noise", "bomb", "blank", "no time"])
-def test_a_picture_that_cannot_be_read_says_why(damage: str) -> None:
+def test_unreadable_picture_is_refused_with_the_reason(damage: str) -> None:
     from PIL import Image
 
     from tests.support import scans
@@ -89,7 +89,9 @@ def test_a_picture_that_cannot_be_read_says_why(damage: str) -> None:
         convert(data, path="a.png", limits=limits)
 
 
-def test_without_the_extra_a_picture_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_picture_without_the_ocr_extra_is_refused_with_the_install_command(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setitem(sys.modules, "rapidocr", None)
     with pytest.raises(NotConvertible, match=r"needs the extra \[ocr\]: pip install 'device-hub\[ocr\]'"):
         convert(b"\x89PNG", path="a.png")

@@ -50,7 +50,9 @@ BOMBS: dict[str, tuple[str, Callable[[], bytes]]] = {
         for name, bomb in BOMBS.items()
     ],
 )
-def test_a_bomb_is_refused_and_costs_the_caller_next_to_nothing(path: str, make: Callable[[], bytes]) -> None:
+def test_decompression_bomb_is_refused_with_little_memory_of_the_caller(
+    path: str, make: Callable[[], bytes]
+) -> None:
     data = make()
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(NotConvertible) as refusal:
@@ -63,7 +65,7 @@ def test_a_bomb_is_refused_and_costs_the_caller_next_to_nothing(path: str, make:
 
 @FILES
 @pytest.mark.parametrize("path", ["a.docx", "a.pdf"])
-def test_a_damaged_file_is_refused_or_gives_what_is_whole(path: str) -> None:
+def test_damaged_file_is_refused_or_yields_the_intact_text(path: str) -> None:
     whole = odd_files.docx("Call Ana.") if path == "a.docx" else odd_files.pdf("Call Ana.")
     for data in odd_files.broken(whole):
         try:
@@ -85,7 +87,7 @@ def test_a_damaged_file_is_refused_or_gives_what_is_whole(path: str) -> None:
         ),
     ],
 )
-def test_a_file_that_takes_too_long_or_too_much_memory_is_given_up(
+def test_conversion_beyond_time_or_memory_limit_is_ended(
     make: Callable[[], bytes], limits: ConvertLimits, why: str, limit: str
 ) -> None:
     data, others = make(), children()
@@ -103,7 +105,7 @@ def test_more_text_than_allowed_is_refused() -> None:
 
 @pytest.mark.slow
 @FILES
-def test_a_mail_with_a_bomb_attached_still_says_its_own_words() -> None:
+def test_mail_with_a_pdf_bomb_attached_still_yields_the_mail_text() -> None:
     message = EmailMessage()
     message.set_content("Call Ana.")
     message.add_attachment(PDF_BOMB(), maintype="application", subtype="pdf", filename="plan.pdf")
@@ -126,7 +128,7 @@ def test_a_pdf_attached_to_a_mail_is_read(padding: int) -> None:
 
 
 @FILES
-async def test_a_cancelled_conversion_ends_its_process_at_once() -> None:
+async def test_cancelled_conversion_ends_the_worker_process_at_once() -> None:
     report, others = REPORT(), children()
 
     def convert_it() -> None:
@@ -156,7 +158,7 @@ convert(odd_files.long_pdf(6_000), path="a.pdf")
 
 
 @FILES
-def test_the_worker_ends_with_its_parent(tmp_path: Path) -> None:
+def test_worker_process_exits_with_the_parent_process(tmp_path: Path) -> None:
     asking = subprocess.Popen(
         [sys.executable, "-c", LONELY], stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[3]
     )

@@ -31,7 +31,7 @@ async def extract(hostile: Hostile) -> Extraction:
     return await Extractor(Models(model, model), secret=b"s" * 32).extract(document, WANTED)
 
 
-def test_there_are_a_hundred_of_them_in_six_languages() -> None:
+def test_hostile_set_has_a_hundred_documents_in_six_languages() -> None:
     languages = Counter(hostile.name.split("-")[0] for hostile in documents())
     assert len(documents()) >= 100
     assert set(languages) == {"en", "de", "fr", "es", "ru", "zh"}
@@ -40,7 +40,7 @@ def test_there_are_a_hundred_of_them_in_six_languages() -> None:
 
 @pytest.mark.slow
 @each("hostile", documents)
-async def test_no_item_of_a_planted_order_goes_out_unmarked_or_sets_a_flag_an_id_or_another_table(
+async def test_items_of_a_planted_order_are_marked_and_have_only_model_fields(
     hostile: Hostile,
 ) -> None:
     extraction = await extract(hostile)
@@ -61,7 +61,7 @@ async def test_no_item_of_a_planted_order_goes_out_unmarked_or_sets_a_flag_an_id
         assert hostile.text[item.start : item.end] == item.quote
 
 
-def test_what_is_hidden_on_a_page_is_not_even_read() -> None:
+def test_hidden_text_of_a_hostile_html_page_is_not_extracted() -> None:
     pages = [hostile for hostile in documents() if "-html-" in hostile.name]
     assert pages
     assert [page.name for page in pages if page.planted or page.title in page.text] == []
