@@ -309,14 +309,24 @@ def log_events_page(events: set[LoggedEvent]) -> str:
 
 
 def modules_page() -> str:
-    """Return the list of all modules, below the text of each package that shows the way through it."""
+    """Return the list of all modules, below the text of each package that shows the way through it.
+
+    Raises:
+        ValueError: a module has no docstring, or its folder is no package.
+    """
     packages: dict[str, list[str]] = {}
     for module in modules_of_the_product():
+        if module.name.startswith("storage.kernel.migrations"):  # revisions, which decide nothing
+            continue
         about = ast.get_docstring(ast.parse(module.source)) or ""
-        first = about.partition("\n")[0]
+        first, package = about.partition("\n")[0], module.name.rpartition(".")[0]
+        if not first:
+            raise ValueError(f"{module.name} has no docstring")
         if module.is_package:
             packages[module.name] = [f"## {module.name}\n\n{about}\n"]
-        elif about and (package := module.name.rpartition(".")[0]) in packages:
+        elif package not in packages:
+            raise ValueError(f"{module.name} is in no package: its folder has no __init__.py")
+        else:
             packages[package].append(fill(f"- `{module.name}`: {first}", 118, subsequent_indent="  "))
     return _page(
         "Modules",
