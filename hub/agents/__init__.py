@@ -1,7 +1,7 @@
 """Agents: declarations, status, configuration, capabilities, locks, checkpoints and measurements.
 
 Devices, people and hub.toml change agents by the same functions: ``writing`` creates, changes and removes
-them, ``heartbeats`` takes what devices report, and ``capabilities``, ``checkpoints``, ``locks`` and
+them, ``heartbeats`` takes what devices report, and ``capabilities`` (with checkpoints), ``locks`` and
 ``measurements`` hold what their names say. ``schemas`` and ``prompts`` check templates; ``vocabularies``
 reads and writes the status words of other systems. All state is in ``storage.agents``.
 """

@@ -3,7 +3,7 @@
 The way of a request: ``door`` authenticates its caller and decides by the table of ``hub.roles`` whether it
 may ask; ``application`` finds the route; ``binding`` reads the arguments of the noun's method; the method
 (in ``nouns``) answers with a view. ``noun`` is all that a noun needs to declare routes, commands, lists,
-views and audit entries. ``device`` and ``door.requests`` answer devices by the same methods; ``others`` asks
-another node; ``document`` writes the OpenAPI document from the declarations. Commands of the command line
-are declared here as well and carried out by ``hub.cli.declared``.
+views and audit entries. ``device`` answers devices by the same methods; ``others`` asks another node;
+``application`` also writes the OpenAPI document from the declarations. Commands of the command line are
+declared here as well and carried out by ``hub.cli.declared``.
 """

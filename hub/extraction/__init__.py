@@ -7,11 +7,11 @@ The way of a document: ``extractor`` is called by runs, previews and evaluations
    ``Form``: items, passages of prose, and the author's own text. ``blocks`` blanks what is no prose in
    Markdown, Org and reStructuredText.
 2. ``prose`` reads the passages, if no model does, and those of a text of reference more strictly.
-   ``prose_layout`` blanks what is no sentence, joins wrapped lines, splits each passage into sentences and
-   says what kind of text it is. Each sentence is of one language of ``wording``. It is split into clauses,
-   and the patterns of the language match them: tasks, events, decisions, facts.
-3. Words for days in a sentence are found and resolved by ``when``, from the day that ``dating`` finds for
-   the passage. ``outline`` and ``wording.names`` say whose a list is.
+   ``prose_layout`` blanks what is no sentence, joins wrapped lines and says what kind of text it is.
+   ``chunk`` decides where a sentence and a wrapped line end. Each sentence is of one language of ``wording``.
+   It is split into clauses, and the patterns of the language match them: tasks, events, decisions, facts.
+3. Words for days in a sentence are found and resolved by ``when``, from the day that ``dating`` finds for the
+   passage. ``outline`` and ``wording.names`` say whose a list is.
 4. ``validate`` removes doubles, and ``suspicion`` marks items whose text gives orders to a machine.
 
 With a model, step 2 is its: ``chunk`` cuts the passages, ``redaction`` hides values, ``prompt`` asks,

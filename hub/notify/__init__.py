@@ -1,1 +1,1 @@
-"""Notification of addresses outside the hub: ``messages``, ``sending`` and the service ``notifier``."""
+"""Notification of addresses outside the hub: messages by ``sending``, and the service ``notifier``."""

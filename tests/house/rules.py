@@ -4,6 +4,7 @@ A rule takes modules and gives findings, one line each, so that it can be tried 
 """
 
 import graphlib
+import re
 from collections.abc import Callable, Collection, Iterator
 from typing import Final
 
@@ -148,6 +149,9 @@ CLOCKS = {
     *(f"uuid.uuid{version}" for version in (1, 4, 6, 7)),
     "os.urandom",
 }
+# Names in docstrings of packages that look like modules and are none: a folder of data.
+NO_MODULES: Final = {"hub.connectors.manifests"}
+QUOTED_NAME: Final = re.compile(r"``([a-z_]+(?:\.[a-z_]+)*)``")
 # SQLite is a library: the database's own clock, which a server has, stands in storage.kernel.sqlite.
 TIME_AND_CHANCE_COME_IN_AT = {"hub.clock", "storage.kernel.sqlite"}
 
@@ -244,6 +248,24 @@ def time_and_chance_are_handed_in(modules: Collection[Module]) -> Iterator[str]:
                 yield f"{module.name}:{line}: {used}; take a Clock, a Chance or an IdFactory"
 
 
+def packages_name_modules_that_exist(modules: Collection[Module]) -> Iterator[str]:
+    """A name between double backticks in a package's docstring is a module, or what a module defines."""
+    sources = {module.name: module.source for module in modules} | dict.fromkeys(NO_MODULES, "")
+    for package in modules:
+        if not package.is_package:
+            continue
+        around = (f"{package.name}.", f"{package.name.rpartition('.')[0]}.", "")
+        for docstring in facts(package).docstrings:
+            for name in QUOTED_NAME.findall(docstring.text) if docstring.of == "module" else ():
+                inner, _, last = name.rpartition(".")
+                defining = re.compile(rf"\b(?:def|class) {last}\b")
+                if not any(
+                    outer + name in sources or (inner and defining.search(sources.get(outer + inner, "")))
+                    for outer in around
+                ):
+                    yield f"{package.name}:{docstring.line}: there is no module {name}"
+
+
 RULES: tuple[Rule, ...] = (
     rooms_keep_to_their_floor,
     modules_import_few_others,
@@ -252,6 +274,7 @@ RULES: tuple[Rule, ...] = (
     nothing_imports_itself_by_a_detour,
     tasks_have_an_owner,
     time_and_chance_are_handed_in,
+    packages_name_modules_that_exist,
 )
 
 

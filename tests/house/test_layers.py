@@ -8,6 +8,7 @@ from tests.house.rules import (
     libraries_stand_in_their_rooms,
     modules_import_few_others,
     nothing_imports_itself_by_a_detour,
+    packages_name_modules_that_exist,
     rooms_keep_to_their_floor,
     tasks_have_an_owner,
     the_protocol_does_no_io,
@@ -93,6 +94,24 @@ PLANTED: list[tuple[Rule, str, str]] = [
 @each(("rule", "name", "source"), PLANTED)
 def test_a_planted_violation_is_found(rule: Rule, name: str, source: str) -> None:
     assert len(list(rule([Module(name, source)]))) >= 1
+
+
+@each(
+    ("name", "is_known"),
+    [
+        ("runner", True),
+        ("runs", True),
+        ("hub.runs.runner", True),
+        ("runner.start", True),
+        ("running", False),
+        ("runner.stop", False),
+        ("links.runner", False),
+    ],
+)
+def test_name_in_docstring_of_package_is_found_unless_it_is_known(name: str, is_known: bool) -> None:
+    package = Module("hub.runs", f'"""Runs: ``{name}`` starts them."""', is_package=True)
+    runner = Module("hub.runs.runner", "def start(): ...")
+    assert (list(packages_name_modules_that_exist([package, runner])) == []) is is_known
 
 
 ALLOWED: list[tuple[str, str]] = [

@@ -1,7 +1,7 @@
 """Places where approved rows go: files of notes, task lists, calendars and tables.
 
 ``sync`` compares three states of each row: here, at the target, and as both last agreed on it. What changed
-on one side is copied to the other; where both changed, the later edit of a field wins, and ``history`` has
+on one side is copied to the other; where both changed, the later edit of a field wins, and the history has
 both. ``target`` is what a kind of target implements. ``text_file`` splices rows into files whose other bytes
 stay, in the formats of ``lines``, ``records`` and ``calendar``.
 """
