@@ -1,7 +1,8 @@
-"""Encoding and decoding of frames: JSON or MessagePack, selected by a table.
+"""Encoding and decoding of frames, JSON or MessagePack; open values beyond the limits stay undecoded.
 
-Modules above this one do not know which is in use. Any input from a peer becomes a frame or a
-``RemoteProtocolError`` that describes the fault.
+Modules above this one do not know which is in use. Parameters and usage are measured before they are decoded,
+by the constants of ``frame``. Any input from a peer becomes a frame or a ``RemoteProtocolError`` that
+describes the fault.
 """
 
 import re

@@ -1,4 +1,4 @@
-"""Errors: stable codes, the responsible party, and hints for people, such as the name that was meant.
+"""Errors: stable codes with HTTP status, hint and party at fault; delays of retries; names that were meant.
 
 One tree of exceptions::
 

@@ -1,4 +1,4 @@
-"""Base class of all frames, the limits of their contents, and decoding of foreign JSON within such limits.
+"""Base class of all frames, constants that limit their contents, and decoding of foreign JSON within them.
 
 Unknown fields are ignored and a field never changes its type or meaning, so an older peer can read a newer
 one. Absent fields have the defaults declared here.

@@ -1,7 +1,8 @@
-"""Steps of the hub's clock: every stored instant is judged again, in the transaction that records the step.
+"""Steps of the hub's clock: waits move along, rights that a taken-back step ended come back.
 
-What a step does to an instant is declared beside its table (``storage.kernel.columns.Instant``). Schedules
-follow in ``storage.schedules.schedules.follow_step``.
+Every stored instant is judged again, in the transaction that records the step. What a step does to an instant
+is declared with its column in ``storage.schema``, by the kinds of ``storage.kernel.columns.Instant``.
+Schedules follow in ``storage.schedules.schedules.follow_step``.
 
 The clock moves before the rows when it goes back, and after them when it goes forward: so between the two
 nothing is due before its time.

@@ -1,9 +1,10 @@
-"""Targets that are notified of events, and the deliveries to each in the order of the events.
+"""Targets of events; their deliveries, in order, given up after three days; and mutes of issues.
 
-A delivery is written in the transaction that moves the cursor of its target. Its id is made from target,
-event and subject: a change that is read again, after a kill, at another hub or after a restore, makes no
-second one. The holder of the lease of a target collects its events and sends them, so each transaction about
-a delivery checks the term. Issues are found by each hub, and are written by all of them.
+A delivery is written in the transaction that moves the cursor of its target, and given up after ``NEWS_MS``.
+Its id is made from target, event and subject: a change that is read again, after a kill, at another hub or
+after a restore, makes no second one. The holder of the lease of a target collects its events and sends them,
+so each transaction about a delivery checks the term. Issues are found by each hub, and are written by all of
+them.
 
 A target that is away costs MOST_WAITING rows: further events are counted, and one event says how many.
 

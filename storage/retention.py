@@ -1,4 +1,4 @@
-"""Deletion of old rows: each function is one bounded transaction, to be repeated until it returns 0.
+"""Deletion of old rows, and of units and items without a source: bounded transactions, repeated until 0.
 
 Live runs are never touched. ``runs.rerun_of``, ``unit_ledger.run_id``, ``schedule_fires.run_id`` and
 ``activity_log.run_id`` may name a deleted run. The ledger needs only its own row; other readers say "a run

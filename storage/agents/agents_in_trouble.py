@@ -1,4 +1,4 @@
-"""Queries behind the checks of the hub's health: agents and schedules that a person should look at.
+"""Agents and schedules that need a person: queries of the checks of health, and how many failed runs count.
 
 They run every minute, so each returns only rows with a finding, at most MOST of them.
 """

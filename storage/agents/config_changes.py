@@ -1,4 +1,4 @@
-"""Changes of an agent's typed configs, by the API and by hub.toml: all keys of a change, or none.
+"""Changes of an agent's typed configs, all keys or none; and of templates, with their effect on agents.
 
 Each change of a value is recorded with the value before, so that it can be reverted.
 

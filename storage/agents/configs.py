@@ -1,4 +1,4 @@
-"""Typed configs of an agent, with their history, and the configs that the hub itself uses.
+"""Typed configs of an agent with their history, configs of the hub itself, and capabilities of agents.
 
 Both are rows of one table. All keys of one change are written, or none.
 

@@ -5,8 +5,9 @@ nothing.
 
 A heartbeat reports the device's view of an agent: whether it is online, on call, without quota, or in error.
 It is written only if it changes the state. It revokes only states that an earlier heartbeat set; states set
-by a person, a template or the hub stay. It never ends an exhaustion, which ends at its time. Reports about
-archived and terminated agents are ignored, and so are those on an outdated connection of a device.
+by a person, a template or the hub stay. It never ends an exhaustion, which ends at its time;
+``hub.agents.heartbeats`` limits that time. Reports about archived and terminated agents are ignored, and so
+are those on an outdated connection of a device.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Boards: groups of agents with a common task and a lead. An agent is on at most one board.
+"""Boards: groups of agents with a common task and a lead, at most one for each agent; and their memory.
 
 A place of a board is the target of messages to its lead.
 

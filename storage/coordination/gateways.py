@@ -1,4 +1,4 @@
-"""Gateways of hub.toml as rows, each with its main agent. Addresses and tokens are never stored.
+"""Gateways of hub.toml as rows, without address or token; states and creation of the agents there.
 
 The file decides: a gateway that it names is created or revived as the same row. A gateway that it no longer
 names is archived with its main agent. The agents that live at it (``storage.coordination.gateway_agents``)

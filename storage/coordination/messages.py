@@ -1,4 +1,4 @@
-"""Messages between agents: stored before they are sent, and moved only by proof, each move once.
+"""Messages between agents: stored before they are sent, moved by proof, retried as copies; and broadcasts.
 
 The rules:
 
@@ -13,7 +13,8 @@ and retried.
 
 A broadcast is a text to the leads of many boards, stored as one row and a message for each board, in one
 transaction. The messages are delivered independently. Their results are read from their rows and never stored
-twice. A broadcast is settled when no pending message of it can still reach a lead.
+twice. A retried message is a copy, which replaces it in its broadcast. A broadcast is settled when no pending
+message of it can still reach a lead.
 """
 
 from collections.abc import Sequence

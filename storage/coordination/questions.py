@@ -1,8 +1,11 @@
-"""Questions to people: asked once, answered once, on whichever channel.
+"""Questions to people: asked once, answered once, on any channel or by an item of a board's memory.
 
 The first answer counts, however many come at the same moment. It is one transaction with its effects: the
 item in the board's memory, the message to the agent that asked, the activity. So the answer is visible
 everywhere at once, and a later answer is refused with the name of the first.
+
+An item of a board's memory answers the question that it replies to. An item of the gateway's main agent
+without a reply answers the only open one with its correlation id.
 
 Each device is notified once of a question, and once of its end. A row of ``question_tellings`` says that the
 device confirmed. The call that notifies it has a derived id. If a hub dies before it writes the row, the

@@ -1,7 +1,7 @@
-"""Failed attempts to authenticate, counted by all hubs on a database together and across their restarts.
+"""Failed attempts to authenticate, and waits after them: each twice the last, forgotten after a long calm.
 
-A party is a network, a token, a key, or an operator who types codes. While it waits, its failures neither
-count nor write anything.
+All hubs on a database count them together, and across their restarts. A party is a network, a token, a key,
+or an operator who types codes. While it waits, its failures neither count nor write anything.
 """
 
 from collections.abc import Collection, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Devices of users, their connections and revocations; and users, who own devices and agents.
+"""Devices, their connections and revocations, copied credentials; and users, who own devices and agents.
 
 Copied credentials: two machines that connect as one device, and the one of them that keeps it.
 

@@ -1,4 +1,4 @@
-"""Identity of this hub for the lifetime of its database, its starts, and the leases of its processes.
+"""Identity of this hub, its starts, the leases of its processes, and settings that its nodes share.
 
 A lease is a right that expires unless it is renewed. A ``Term`` is one holding of a lease, identified by its
 fence. Its holder checks it in each transaction that depends on it (``check_term``): writes of a holder that

@@ -1,7 +1,8 @@
-"""Backup files of a hub's state: written while the hub runs, verified before use, and restored.
+"""Backup files: written while the hub runs, verified, restored after a copy aside; and copies of databases.
 
 A backup is a tar archive: ``manifest.json`` first, then a compact copy of the database, then small additional
-files. An interrupted backup leaves either no file or a complete file.
+files. An interrupted backup leaves either no file or a complete file. A restore first copies the files that
+it replaces to a folder of its own.
 
 Copy of a whole database between a file and a server, for a hub that moves from one to the other.
 

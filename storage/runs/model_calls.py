@@ -1,9 +1,10 @@
-"""Requests to models: their cost, one row for each question that was sent, and stored answers.
+"""Requests to models: cost of each question, stored answers, batches, and sums reserved by live nodes.
 
 The cost of a request counts whatever the state of its run. It is written without a check of the run's fence,
 and added to the run in the same transaction.
 
-Sums reserved by each node on the accounts of day budgets, so that nodes do not overdraw them together.
+Sums reserved by each node on the accounts of day budgets, so that nodes do not overdraw them together. Sums
+of processes that live no longer are deleted.
 """
 
 from collections.abc import Collection, Mapping, Sequence

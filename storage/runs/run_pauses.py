@@ -1,4 +1,4 @@
-"""Runs stopped and continued from outside: cancelled, paused, resumed, given up after a long wait."""
+"""Runs stopped and continued from outside: cancelled, paused, resumed (spread), given up after long waits."""
 
 from collections.abc import Collection
 

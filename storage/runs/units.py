@@ -1,8 +1,8 @@
-"""Units of runs (files, messages), and the ledger of those that are settled.
+"""Units of runs (files, messages), failed if the device refused a call; and the ledger of settled ones.
 
 ``plans`` has the calls of a unit, and ``calls`` sends and settles them. The plan of a unit is written before
 its first call is sent. A call is sent again with the same id until it is answered. So after any crash an item
-is neither lost nor delivered twice.
+is neither lost nor delivered twice. Later runs try a failed unit after others.
 
 Digests of listings that are settled as a whole.
 

@@ -1,9 +1,10 @@
-"""Fires of schedules as rows: a decided fire becomes a run, a wake, a merge or a skip; and backfills.
+"""Fires of schedules as rows: run, wake, merge or skip by overlap policy, which runs may wait; backfills.
 
-``hub.schedules`` decides which fires get a run; this module takes the existing runs and the overlap policies
-into account. One transaction decides for up to a few hundred schedules, in sets. A schedule that was changed
-since its decision was planned (edited, paused, decided by another hub) is left out. So of two hubs that
-decide the same fire one wins. The caller holds a term of the lease; see ``nodes``.
+``hub.schedules.trigger`` decides which fires get a run; this module takes the existing runs and the overlap
+policies into account; by most of them only one run may wait. One transaction decides for up to a few hundred
+schedules, in sets. A schedule that was changed since its decision was planned (edited, paused, decided by
+another hub) is left out. So of two hubs that decide the same fire one wins. The caller holds a term of the
+lease; see ``nodes``.
 
 Rows of fires, the runs that they create, and backfills of missed ones.
 

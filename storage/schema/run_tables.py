@@ -1,4 +1,4 @@
-"""Tables about runs and connectors: units, calls, items, answers of models, accounts, messages.
+"""Tables about runs (constraints on their states, too) and connectors: units, calls, items, accounts.
 
 Tables of connectors: accounts, sealed credentials, cursors, seen messages, posts.
 
