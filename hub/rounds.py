@@ -1,4 +1,4 @@
-"""Loop of a service that works in rounds: when the loop is woken, and else after a rest.
+"""Loop of a service that works in rounds, woken or after a rest; and detection of a loop that hangs.
 
 Detection of a service's loop that hangs.
 

@@ -1,4 +1,4 @@
-"""Capabilities of agents, registered by devices and people.
+"""Capabilities and checkpoints of agents, registered and stored by devices and people.
 
 A registered capability may meet the requirement of a waiting run, so the dispatcher is notified.
 

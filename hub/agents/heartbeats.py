@@ -1,4 +1,4 @@
-"""Processing of heartbeats from devices; only changes are written.
+"""Heartbeats of devices: only changes are written, silence is noticed, ends of exhaustion are limited.
 
 For each connected device, the last report of each agent is kept in memory, so an unchanged heartbeat costs
 one comparison. Changes of all devices within one turn of the loop are written together. The time of a
@@ -13,7 +13,7 @@ sends heartbeats too often, one per second is processed.
 
 Translation of one agent's part of a heartbeat into this project's words. Pure functions. Unknown words are
 ignored and reported by name, so that they can be counted. So a device of a newer release still keeps its
-agents online.
+agents online. An exhaustion ends at most 31 days from now (``MOST_RECOVERY_MS``).
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Agents in request bodies: validated by the rules of hub.toml, and converted to rows.
+"""Agents in request bodies, validated by the rules of hub.toml; filters of lists by agents and devices.
 
 Parameters of lists by which agents and devices are chosen, and what they mean.
 """

@@ -1,4 +1,4 @@
-"""The operators' interface as one ASGI application: it calls the routes of all nouns, and answers errors.
+"""The operators' interface as one ASGI application: routes of all nouns, errors, and the OpenAPI document.
 
 Callers are checked by ``api/door/access``, which also finds the route in the table of roles.
 

@@ -1,13 +1,15 @@
-"""Requests of devices as methods of nouns answer them, and parameters that only these methods have.
+"""Requests of devices: their rate, burst and overload, and the methods of nouns that answer them.
 
-The parameters of a request are bound as ``binding`` binds those of a REST request, by their names; unknown
-ones are ignored. In a noun of ``/v1/agents/{name}``, *name* is the agent that ``agent_id`` names, and any
-agent has to work on the device. A method sees the objects of the device's user.
+Parameters that only these methods have are declared here. The parameters of a request are bound as
+``binding`` binds those of a REST request, by their names; unknown ones are ignored. In a noun of
+``/v1/agents/{name}``, *name* is the agent that ``agent_id`` names, and any agent has to work on the device. A
+method sees the objects of the device's user.
 
 Service that answers the requests of devices by the nouns of the hub.
 
 A device sees and changes only its own agents and runs. A method that no noun declares is answered with
-``unknown_method``.
+``unknown_method``. A device may ask for ``BURST_S`` at once; beyond its rate, or with too many requests that
+wait, it is refused.
 
 Requests are answered one after the other: first in, first out for each device, and the devices take turns.
 So a busy device delays the others only little. A ``Later`` response is awaited concurrently; its method

@@ -1,4 +1,4 @@
-"""Refusals over HTTP: problem details (RFC 9457) with the codes of ``protocol.errors``.
+"""Refusals over HTTP: problem details (RFC 9457), and messages for values that are not of their type.
 
 The one map from error code to HTTP status is the catalogue's ``http_status``.
 

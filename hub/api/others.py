@@ -1,4 +1,4 @@
-"""Other nodes of this hub, one of which answers a request that this node cannot answer.
+"""Other nodes of this hub: one answers what this node cannot, or all are asked (5 s for each, at most 100).
 
 A request names a node with the header ``Hub-Node``, or all of them with ``all``. Without it, the node is
 asked that has the device or the run: ``AtAnotherNode`` names its process.

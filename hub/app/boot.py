@@ -1,4 +1,7 @@
-"""Start and end of the hub, which recover an earlier boot; and the context that all parts share.
+"""Start and end of the hub: recovery, hold of work after repeated crashes, node identity, shared context.
+
+The third start in short succession, each after a crash, holds work back. ``storage.devices.nodes`` counts the
+starts.
 
 Identity of this node in a database that several hubs share, stored in its state folder.
 

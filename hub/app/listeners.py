@@ -1,4 +1,6 @@
-"""Listeners of devices, operators and webhooks, with their limits and TLS certificates.
+"""Listeners of devices, operators and webhooks: limits of each port from the settings, TLS; and identity.
+
+``hub.links.gate`` enforces the limits.
 
 Services that decide who may connect, and the nouns of tokens, pairings and users.
 """

@@ -1,4 +1,4 @@
-"""The nouns of the operators' interface over the services of a hub.
+"""The nouns of the operators' interface, and all checks for issues, over the services of a hub.
 
 Registration of all checks for issues, with the facts that they examine.
 """

@@ -1,7 +1,7 @@
-"""The hub under a service manager: its sockets, notifications, watchdog, signals and unit files.
+"""Service manager of the hub: its sockets, notifications, watchdog and units; and signals, also without one.
 
-Without a service manager, only the signals have an effect. See sd_notify(3), sd_listen_fds(3) and
-sd_watchdog_enabled(3).
+Without a service manager, only the signals have an effect: the first SIGTERM or SIGINT drains, the second
+hurries, the third kills. See sd_notify(3), sd_listen_fds(3) and sd_watchdog_enabled(3).
 """
 
 import os

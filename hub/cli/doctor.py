@@ -1,4 +1,4 @@
-"""``hub doctor``, and ``hub debug``: stacks of a running hub, and an archive of diagnostics."""
+"""``hub doctor``, also without a running hub; and ``hub debug``: stacks, and an archive of diagnostics."""
 
 import io
 import json

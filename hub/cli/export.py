@@ -1,6 +1,8 @@
-"""Export of items: ``hub export`` of a hub's ledger, ``hub review export`` of a device's own file.
+"""Export: ``hub export`` of a hub's ledger, ``hub review export`` of a device; ``hub users``, also erasure.
 
-Also ``hub users``: the export of all data of a user, and the erasure of a user.
+Also ``hub users``: the export of all data of a user, and the erasure of a user. In CSV an apostrophe precedes
+a formula, also after blanks and in signs of full width. ``hub.device.sinks.records`` has a narrower rule, as
+it takes the apostrophe off again.
 """
 
 import csv

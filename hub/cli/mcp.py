@@ -1,4 +1,4 @@
-"""The commands ``hub mcp``: a bridge for the messages of an assistant, and entries for its settings."""
+"""Commands ``hub mcp``: a bridge for an assistant's messages, which waits and retries; settings entries."""
 
 import base64
 import json

@@ -1,4 +1,4 @@
-"""Requests to a running hub: over its Unix socket, or to a URL with a token. Errors become failures.
+"""Requests to a running hub, over its Unix socket or to a URL; exit codes by the HTTP status of a refusal.
 
 A shell completes names of the running hub with them.
 """

@@ -1,4 +1,4 @@
-"""Connection to an IMAP server: its settings, for async code, and the syntax on the wire.
+"""Connection to an IMAP server, reopened on demand: its settings, for async code, and the syntax on the wire.
 
 A wait can be cancelled at any time, even if the server hangs: the connection is then cut, which ends the
 waiting thread. All failures are raised as ``ConnectorFailure``.

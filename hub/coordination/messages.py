@@ -1,7 +1,8 @@
 """Messages between agents and to leads of boards: sending, listing, answering, cancelling, retrying.
 
-Input is validated here, so that REST and device callers get the same errors. A committed message is delivered
-in the background: an unreachable gateway is not an error for the sender.
+Input is validated here, so that REST and device callers get the same errors. A retry is stored by
+``storage.coordination.messages``. A committed message is delivered in the background: an unreachable gateway
+is not an error for the sender.
 
 Leads of boards, and messages to them.
 

@@ -1,4 +1,4 @@
-"""Delivery of messages to agents at gateways, with each step proved by the gateway's state.
+"""Delivery of messages to agents at gateways, each step proved by the gateway's state; what is an answer.
 
 The rules:
 
@@ -6,7 +6,8 @@ The rules:
   history before the same key is sent again, with the same text.
 * A message in the history was delivered, and is never sent again. A message that the gateway dropped before
   the agent read it is sent under a new key.
-* An acknowledgement is not a delivery, and the end of a turn without text is not an answer.
+* An acknowledgement is not a delivery, and the end of a turn without text is not an answer. Nor is
+  the text ``NO_REPLY``.
 * An acknowledged message that the gateway no longer shows is not sent again, because the agent may have read
   it. It fails with a reason.
 

@@ -1,6 +1,7 @@
-"""Start of the device at login, by the service manager of each system.
+"""Start of the device at login, by each system's service manager: restarts, and exit codes that end them.
 
-Linux: a unit of ``systemd --user``. macOS: an agent of launchd. Windows: a task of the Task Scheduler.
+Linux: a unit of ``systemd --user``. macOS: an agent of launchd. Windows: a task of the Task Scheduler. Only
+systemd knows exit codes that end the restarts (``_NO_RESTART``); the others restart after each failure.
 """
 
 import os

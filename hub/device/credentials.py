@@ -1,4 +1,4 @@
-"""Credentials of a device at its hub: an issued token, or the device's own key.
+"""Credentials of a device at its hub (a token, or its own key), and the hubs that it knows by their keys.
 
 Device's key: an Ed25519 key pair, created by the device, in a file that only its owner can read. The private
 key never leaves the file and this process. During a rotation, the next key is stored next to the current one:

@@ -1,9 +1,10 @@
-"""Device that keeps running: its settings file is followed, and at some times it is disconnected.
+"""Device that keeps running: its settings and pause; reconnects after a sleep and in another network.
 
-The owner's pause is a file next to the device's database, so that it outlasts a restart. Programs write it;
-the running device looks at it, at its settings file and at its folders every second. A folder whose disk does
-not answer counts as missing. After a sleep of the machine, and in another network, the device connects anew
-at once: its connection is dead without a sign of it, and its next try may be a minute away.
+Its settings file is followed, and at some times it is disconnected. The owner's pause is a file next to the
+device's database, so that it outlasts a restart. Programs write it; the running device looks at it, at its
+settings file and at its folders every second. A folder whose disk does not answer counts as missing. After a
+sleep of the machine, and in another network, the device connects anew at once: its connection is dead without
+a sign of it, and its next try may be a minute away.
 """
 
 from collections.abc import Awaitable, Callable, Collection

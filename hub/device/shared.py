@@ -1,8 +1,9 @@
-"""Shared folders of an owner: which files an agent may read, how they are opened, and their digests.
+"""Shared folders: which may be shared, which files an agent may read, how they are opened, their digests.
 
-Every file is opened from ``/`` one component at a time, each relative to the previous one and never through a
-symbolic link (``hub.system.folders``). Checking a path before opening it can be raced by any process that may
-write in the folder; this walk cannot (measured: 84 escapes in 4 s against none in 436,000 attempts).
+A folder is shared by its real path; the whole disk is refused. Every file is opened from ``/`` one component
+at a time, each relative to the previous one and never through a symbolic link (``hub.system.folders``).
+Checking a path before opening it can be raced by any process that may write in the folder; this walk cannot
+(measured: 84 escapes in 4 s against none in 436,000 attempts).
 
 On the wire, a file is named by its root's name and its relative path, such as ``notes/monday.md``. The name
 of a root is permanent and stored in the device's file, because the hub stores its progress by file name

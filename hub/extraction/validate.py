@@ -1,9 +1,9 @@
-"""Validation of a model's answer: records to items, notes on rejected parts, duplicates. Pure functions.
+"""Validation of a model's answer: records to items, invented names and words dropped, duplicates. Pure.
 
 Nothing is accepted on the model's word alone. Every record must have a quote from the text. Only requested
 tables and fields that a document can fill are accepted. Values are converted to the types of their columns
 only if that cannot change their meaning. A date whose words do not determine a day is kept as words
-for a person to resolve.
+for a person to resolve. Names that occur neither in the document nor in its owner's prompt are dropped.
 
 A quote is found by three methods, the strictest first: equal characters; equal when folded, ignoring markup
 of emphasis, replies or captions; and, for quotes that are long enough, at most one different character in

@@ -1,4 +1,4 @@
-"""Checks of access to the hub: tokens, pairings, connections of devices, shared paths and grants.
+"""Checks of access (tokens, pairings, devices, shared paths, grants), and of hub.toml and its listeners.
 
 Checks of hub.toml: refused or pending changes, insecure listeners and expiring certificates.
 """

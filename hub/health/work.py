@@ -1,4 +1,7 @@
-"""Checks of agents, schedules, budgets, runs and questions that do not progress."""
+"""Checks of agents, schedules, budgets, runs and questions that do not progress, and after what time.
+
+``storage.agents.agents_in_trouble`` decides how many failed runs count.
+"""
 
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import replace

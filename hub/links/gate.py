@@ -1,10 +1,11 @@
-"""Limits of a port and of its connections: places, rates, failed attempts and deadlines.
+"""Limits of a port and of its connections: places, rates and deadlines; and counters of failed attempts.
 
 A connection counts from its acceptance until its socket is closed. It counts as a stranger until it is
 welcomed. Loopback counts as a network like any other. If no place is free, a new connection gets that
 of the stranger that has let the hub wait longest. So half-open connections do not fill a port.
 
-Rate limits: token buckets, and waits after failed attempts, per network and per proved key or token.
+Rate limits: token buckets, and waits after failed attempts, per network and per proved key or token. The
+length of a wait is decided in ``storage.devices.attempts``.
 
 A token bucket allows a burst of limited size, and then a limited rate per second.
 

@@ -1,4 +1,4 @@
-"""Connection to a gateway: opened, multiplexed, supervised, and re-established as long as needed.
+"""Connection to a gateway: opened, multiplexed, supervised, and re-established after a growing wait.
 
 Sockets lead to checked addresses only, without proxies or redirects. A connection owns its open requests.
 When it ends, all of them end at once, and report whether their frame may have been sent. No request is sent
@@ -8,6 +8,7 @@ A supervised connection to a gateway: established, used and re-established as lo
 
 The permanent connection is always needed. A connection on demand is needed while a caller waits for it, and
 closes after a minute without use. Neither gives up: after each end, the time of the next attempt is known.
+``failures`` decides the state and the least wait; the growing wait is decided here.
 """
 
 import asyncio

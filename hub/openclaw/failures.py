@@ -1,4 +1,4 @@
-"""Errors of requests to gateways, and when to retry: may a request have been carried out?
+"""Ends of connections to gateways (state, least wait) and errors of requests: may one have been carried out?
 
 Decisions use only structure: exception type, HTTP status, close code, ``code``, ``details.code``,
 ``retryable``, ``retryAfterMs``. Messages are never used, because gateways may change their wording. The close

@@ -1,4 +1,4 @@
-"""A run's questions to a model: answered from the journal, by a paid call, or in batches.
+"""Questions of a run to a model: journal, paid call, batch and when it is checked, gates of models.
 
 Each question passes, in this order: the journal of the agent's answers, the budgets, the model. One
 transaction then stores the answer and its cost before the answer is used. So after a crash only the questions
@@ -15,7 +15,8 @@ database. The state of a gate is lost in a restart, and the first probe is then 
 Batches: the first questions of a run, submitted together at half the price.
 
 Used for agents whose results may be late. A run reads its files once, collects its questions and submits
-them. It returns to the queue until the answers are journaled, and then reads its files again.
+them. It returns to the queue until the answers are journaled: a batch is checked after 30 s, and more rarely
+with its age, at least every half hour. The run then reads its files again.
 
 Questions that no batch answers, and questions that follow from an answer, are asked directly. The state of a
 batch is written before and after its submission, so no batch is submitted twice after a crash.

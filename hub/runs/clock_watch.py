@@ -1,4 +1,4 @@
-"""Watch of the machine's clock: notices that it was set, and moves the hub's clock with all stored instants.
+"""Watch of the machine's clock: a step of over 2 s moves the hub's clock with all stored instants.
 
 A step is a difference between the wall clock and the uptime of the machine, which goes on during a
 suspension. The hub's own time goes on as before until every stored instant is judged again
@@ -6,7 +6,9 @@ suspension. The hub's own time goes on as before until every stored instant is j
 
 Across a restart of the hub the uptime is compared, too. If the machine itself was restarted, a clock that is
 behind the newest stored instant was set back; how long the machine was off is then unknown. A machine often
-starts with a wrong clock. So the hub goes on from that instant for a while, before it believes such a clock.
+starts with a wrong clock. So the hub goes on from that instant, or from 2025, for a while, before it believes
+such a clock. ``ClockTrust`` of the ``dispatcher`` has a ``JUMP_S`` of its own: it compares with the monotonic
+clock of the process.
 """
 
 from collections.abc import Callable

@@ -1,11 +1,12 @@
-"""The dispatcher claims queued runs that may start, and executes them in one task group.
+"""Dispatcher: claims queued runs that may start, and spreads those of devices that connect together.
 
 A run is a durable row first. Events of devices and quotas only open gates: the row waits until a claim under
 a new fence starts it.
 
 A device that keeps reconnecting would start and drop a run each time. A thousand devices that connect at once
 would all start in the same moment. So each device has a settling time of a few seconds. It is longer after
-several connections in a row, and has a random part if many devices connect together.
+several connections in a row, and has a random part if many devices connect together. Runs that resume
+together are spread by ``storage.runs.run_pauses``.
 """
 
 from collections import OrderedDict, deque

@@ -1,4 +1,4 @@
-"""Matching of a unit's extracted items with the items in the ledger. Pure functions.
+"""Matching of a unit's items with the ledger: new, changed, known, or rejected and learned from. Pure.
 
 The rules, in this order:
 

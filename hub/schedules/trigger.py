@@ -1,4 +1,4 @@
-"""Triggers of schedules: cron in a time zone, an interval, an instant; next fires, and missed ones.
+"""Triggers (cron in a zone, interval, instant): next fires; missed ones by coalesce, window, ``max_catchup``.
 
 A trigger computes fires: nominal instants in UTC epoch milliseconds. It has no state. A zone is read as
 stretches of constant offset, in whole minutes since the epoch, UTC. Since 1973, no zone has changed its
@@ -6,8 +6,8 @@ offset by a fraction of a minute; before, the seconds of an offset are dropped.
 
 Past fires of a schedule, and the selection of those that get a run.
 
-``walk`` lists the fires, and ``plan_fires`` applies the schedule's policies. Neither considers active runs,
-which are handled later.
+``walk`` lists the fires, and ``plan_fires`` applies the schedule's policies. Neither considers active runs:
+``storage.schedules.fires`` applies the overlap policy.
 
 Comparison of a cron expression with a second parser, croniter.
 

@@ -1,4 +1,4 @@
-"""Edits of hub.toml that keep its comments and order, their problems, and the keys that they may change.
+"""Edits of hub.toml that keep comments and order, the keys that they may change, and history of settings.
 
 History of the settings: the keys that a change of hub.toml changed, with their old and new values.
 

@@ -1,4 +1,4 @@
-"""Checks of hub.toml beyond the types of its values: consequences, secrets, agents against each other.
+"""Checks of hub.toml beyond types: consequences, secrets, agents against each other; and removed keys.
 
 Some checks work on any document, the others only on a valid one.
 """

@@ -1,4 +1,4 @@
-"""Reading of hub.toml: reports all problems at once, and returns the settings if they are usable.
+"""Reading of hub.toml: all problems at once, overrides, fallback for a broken file, settings of all nodes.
 
 Settings file of a hub, its overrides, and the fallback for a broken file.
 

@@ -1,4 +1,4 @@
-"""Types of values that several tables of hub.toml share, field declarations, and the refusal of a value.
+"""Types of values that tables of hub.toml share (addresses, zones, secrets), their fields and refusals.
 
 A field is one line: ``runs: Whole = live(32, "Runs at once.")``. Its text is shown in the JSON Schema and in
 editors; ``live``, ``reconnect`` and ``restart`` say when a change takes effect.

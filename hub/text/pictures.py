@@ -1,8 +1,9 @@
-"""Text of pictures and of scanned pages of a pdf by OCR, if the extra ``[ocr]`` is installed.
+"""Text of pictures and scanned pages of a pdf by OCR (extra ``[ocr]``), and which pages count as scans.
 
 The models are in the wheel of RapidOCR, so nothing is loaded from elsewhere. They know Latin and Chinese
 script. Lines of a page are in reading order. A page that was scanned sideways or upside down is turned: its
-lines are vertical, or hardly any character is certain. Pages of a scan begin with their number::
+lines are vertical, or hardly any character is certain. A page of hardly any text is a scan. Pages of a scan
+begin with their number::
 
     [page 3]
     Anna must send the plan by Friday.

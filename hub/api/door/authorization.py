@@ -3,7 +3,8 @@
 A client opens ``/authorize`` in the browser of its person. That is a page of the dashboard, which asks what
 the request is for and, once the person allows it, for a code. Nothing of a request is stored before, and the
 document of a client is fetched for persons who are signed in alone. Clients are public: a code is worth
-nothing without the verifier of its client (PKCE), and a refresh token is replaced at each use.
+nothing without the verifier of its client (PKCE), and a refresh token is replaced at each use. Scopes, days
+and the time of a code are decided in ``hub.api.nouns.assistants``.
 """
 
 import re

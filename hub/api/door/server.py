@@ -1,6 +1,6 @@
-"""Listener of operators, and HTTP servers in general: uvicorn, started and stopped by the hub.
+"""Listeners of operators and of webhooks (``POST /hooks``), and HTTP servers in general, by uvicorn.
 
-HTTP servers of the hub: uvicorn, started and stopped by the hub, which accepts TCP connections itself.
+The servers are uvicorn's, started and stopped by the hub, which accepts TCP connections itself.
 
 uvicorn starts tasks of its own and would install signal handlers. Here it installs none, and is
 stopped by the hub, in bounded time.

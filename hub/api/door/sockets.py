@@ -1,10 +1,11 @@
-"""The operator's two listening sockets: a Unix socket for this user, TCP for this machine.
+"""Sockets of the operators' listener, and the parser of HTTP with its limits and refusals (411, 431).
 
-HTTP connection of the operators' or the webhooks' listener, limited before its peer is authenticated.
+The sockets are a Unix socket for this user, and TCP for this machine. An HTTP connection, also of the
+webhooks' listener, is limited before its peer is authenticated.
 
 The parser is httptools', in C: parsing costs the loop about as much as reading the bytes. A connection
 has an intake budget like that of a device. It sends one request at a time, and declares the length of
-a body before sending it.
+a body before sending it: a chunked body is refused (411), and so are too many or too long headers (431).
 """
 
 import asyncio

@@ -1,6 +1,7 @@
-"""The address of assistants that speak MCP (streamable HTTP): ``/mcp`` on the operators' listener.
+"""Address of assistants that speak MCP (``/mcp``), and their permission: scopes, days, time of a code.
 
-Authorization of assistants by persons who are signed in at the dashboard (OAuth 2.1).
+Authorization of assistants by persons who are signed in at the dashboard (OAuth 2.1). A person decides its
+scopes and days here, and its code holds for a minute; ``hub.api.door.authorization`` checks the rest.
 """
 
 from collections.abc import Callable

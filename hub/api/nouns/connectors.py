@@ -1,4 +1,4 @@
-"""Connectors of hub.toml: tests, sign-in and giving a grant back; and the keys that seal grants."""
+"""Connectors of hub.toml: self-tests, sign-in, giving a grant back; and the keys that seal grants."""
 
 from collections.abc import Mapping
 from contextlib import aclosing

@@ -1,6 +1,6 @@
-"""Costs of models: what was spent, and the views of estimates.
+"""Costs of models; ``hub why`` (what became of a file), and previews with another prompt, model or tables.
 
-Explanations of what became of a file or a sentence, and previews with another prompt, model or tables.
+For ``hub why`` the agents are selected here; ``hub.runs.explaining`` explains the file in each.
 """
 
 import re

@@ -1,4 +1,4 @@
-"""Calls of operators and assistants to connected devices, as owners grant: approved rows, shared files."""
+"""Calls to connected devices for rows and files, as owners grant and a token's folders and tables allow."""
 
 import hashlib
 from collections.abc import Callable, Collection, Mapping, Sequence

@@ -1,4 +1,7 @@
-"""The log of the running hub, its events as a stream, and a dump of the process.
+"""The log of the running hub, its events as a stream (reset after a restart), and a dump of the process.
+
+The id of an event names the start of the hub. So a stream that goes on after a restart begins with ``reset``,
+as that of ``overviews`` does.
 
 A dump of the process: for an operator, or to the log on SIGUSR1.
 

@@ -1,4 +1,7 @@
-"""Overviews of agents, the summary since a person looked, and the stream of changes.
+"""Overviews of agents, news since a person looked, stream of changes (reset after a restart), audit log.
+
+The id of a change names the start of the hub. So a stream that goes on after a restart begins with ``reset``,
+as that of ``logs`` does.
 
 The audit log: changes, refusals, and checks that the log itself was not changed.
 """

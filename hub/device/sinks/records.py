@@ -1,4 +1,8 @@
-"""Rows as records: CSV with a header line, and JSON lines. Both have all columns of a table."""
+"""Rows as CSV, with an apostrophe before formulas, and as JSON lines. Both have all columns of a table.
+
+The apostrophe is taken off when a row is read back. ``hub.cli.export`` has a wider rule, for files that are
+not read back.
+"""
 
 import csv
 import io
