@@ -48,6 +48,7 @@ from hub.extraction.when.language import (
     DateParts,
     Edge,
     Language,
+    NotationError,
     Unit,
     day_of,
     fold,
@@ -511,6 +512,8 @@ def resolve(words: str, *, anchor: Anchor | None, timezone: str, is_due: bool = 
     text, zone = fold(words), ZoneInfo(timezone)
     try:
         read = [_read(language, text, words, anchor, zone, is_due) for language in _languages_of(text)]
+    except NotationError:  # a ValueError, too; a faulty file would silence all languages
+        raise
     # OverflowError, ValueError: outside the range of the calendar.
     except (Ambiguous, OverflowError, ValueError):
         return None

@@ -228,6 +228,13 @@ def test_added_language_file_enables_prose_and_date_reading(folder: Path) -> Non
     assert moment.at.date() == date(2026, 3, 6)
 
 
+def test_faulty_language_file_is_an_error_for_dates_of_every_language(folder: Path) -> None:
+    (folder / "it.toml").write_text(SMALL.replace("{d}{to}", "{d}{two}"), encoding="utf-8")
+    forget()
+    with pytest.raises(NotationError, match=r"it\.toml: time\.sayings"):
+        resolve("tomorrow", anchor=date(2026, 3, 4), timezone="UTC")
+
+
 def forget() -> None:
     """Let the data files be read again."""
     for cached in (languages, languages_in, module.way_fields, module.mail_fields):
