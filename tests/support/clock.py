@@ -3,13 +3,15 @@
 import asyncio
 import hashlib
 import heapq
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Set
 from datetime import UTC, datetime, timedelta
 from itertools import count
+from types import CodeType
 from typing import Any, Final
 
 import anyio
 import anyio.lowlevel
+import anyio.to_thread
 
 from storage.kernel.postgres import PostgresDatabase
 from storage.kernel.sqlite import SqliteDatabase
@@ -20,11 +22,14 @@ _OF_DATABASE: Final = {
     for database in (SqliteDatabase, PostgresDatabase)
     for call in (database.read, database.write)
 }
+_OF_THREADS: Final = {anyio.to_thread.run_sync.__code__}
 _SOON_S: Final = 0.001  # of the machine's time: so long the database may take as well
+_MOST_WAITS: Final = 30  # of that, for threads: one may wait for what the test does next
 # Of the machine's time. uvicorn looks around every 0.1 s, and the two must not stay in step.
 _AGAIN_S: Final = 0.07
 # Turns of the loop in a row. A task that ends wakes the group that waits for it one turn later.
 _TURNS: Final = 3
+_MOST_TURNS: Final = 100  # of work in a row: then the machine's time passes, too
 _FIRST_TICK = 1_000.0  # not zero: code that takes 0.0 for "never" is found out
 
 
@@ -94,20 +99,23 @@ class FakeClock:
 
 
 async def _settle() -> None:
-    """Wait until every task is blocked, and none on the database, whose thread is still at work.
+    """Wait until every task is blocked, and none on a thread that is still at work.
 
     ``anyio.wait_all_tasks_blocked`` asks every 0.1 s. While that is just when uvicorn looks around, its
     server never seems to be blocked.
     """
     await asyncio.sleep(0)
-    seen = 0
+    seen = busy = threads = 0
     while seen < _TURNS:
         others = asyncio.all_tasks() - {asyncio.current_task()}
         seen += 1
         if not all(map(_is_blocked, others)):
-            seen, rest = 0, _AGAIN_S
-        elif any(_asks_the_database(task.get_coro()) for task in others):
+            seen, busy = 0, busy + 1
+            rest = 0.0 if busy % _MOST_TURNS else _AGAIN_S
+        elif any(_waits_for(_OF_DATABASE, task.get_coro()) for task in others):
             seen, rest = 0, _SOON_S
+        elif threads < _MOST_WAITS and any(_waits_for(_OF_THREADS, task.get_coro()) for task in others):
+            seen, threads, rest = 0, threads + 1, _SOON_S
         else:
             rest = 0.0
         await asyncio.sleep(rest)
@@ -118,9 +126,9 @@ def _is_blocked(task: asyncio.Task[Any]) -> bool:
     return waits_for is not None and not waits_for.done()
 
 
-def _asks_the_database(waiting: Coroutine[Any, Any, Any] | Any) -> bool:
+def _waits_for(calls: Set[CodeType], waiting: Coroutine[Any, Any, Any] | Any) -> bool:
     while waiting is not None:
-        if getattr(waiting, "cr_code", None) in _OF_DATABASE:
+        if getattr(waiting, "cr_code", None) in calls:
             return True
         waiting = getattr(waiting, "cr_await", None)
     return False
