@@ -1,7 +1,9 @@
-"""The certificate of a listener, with its key: TLS 1.2 or newer, replaceable without a restart.
+"""The certificate of a listener: TLS 1.2 or newer, replaced without a restart; how early its end is reported.
 
-A new pair is loaded in a context of its own before it is used: a broken pair leaves the current pair in
-use. Open connections keep the pair that they were accepted with."""
+A new pair is loaded in a context of its own before it is used: a broken pair leaves the current pair in use.
+Open connections keep the pair that they were accepted with. A warning is due 21 days before the end
+(``BEFORE_THE_END``).
+"""
 
 import ssl
 from datetime import datetime, timedelta

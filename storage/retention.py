@@ -1,8 +1,9 @@
-"""Deletion of old rows, and of units and items without a source: bounded transactions, repeated until 0.
+"""Deletion of old rows, and of units and items without a source, in bounded steps; return of free pages.
 
 Live runs are never touched. ``runs.rerun_of``, ``unit_ledger.run_id``, ``schedule_fires.run_id`` and
 ``activity_log.run_id`` may name a deleted run. The ledger needs only its own row; other readers say "a run
-that is no longer kept" where ``find_run`` returns nothing.
+that is no longer kept" where ``find_run`` returns nothing. ``vacuum`` returns free pages of a SQLite file,
+except ``SPARE_PAGES``.
 
 **Why no item is delivered twice** although ``run_calls`` of old runs are deleted. A known call id prevents a
 second send only while its row exists. A plan can name an old id only if the ledger does not skip the unit

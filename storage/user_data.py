@@ -1,4 +1,4 @@
-"""Rows of a user in all tables: read for an export, and deleted when the user leaves.
+"""Rows of a user in all tables: read for an export; deleted with the user, refused while others use them.
 
 A table's rows belong to a user by a column ``user_id``, or by the row that they are deleted with. A table
 that has neither is named here, or importing this module fails: so a new table cannot be forgotten.
@@ -6,7 +6,8 @@ that has neither is named here, or importing this module fails: so a new table c
 Some tables have rows of all users. Entries of the audit log about a user lose their content. Stored
 responses and old settings that name a thing of the user are deleted.
 
-Nothing of other users is touched. A name that other users have as well is no sign of this one.
+Nothing of other users is touched. A name that other users have as well is no sign of this one. Erasure is
+refused while others use things of the user, or hub.toml declares some, and for the hub's own user.
 """
 
 import re

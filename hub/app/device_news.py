@@ -1,9 +1,11 @@
-"""Messages that devices receive unsolicited: events of the log, and the configuration of their agents.
+"""Messages that devices receive unsolicited: events of the log, to one device or all of a user; and configs.
 
 Events about agents, runs and boards for the devices that subscribed to them.
 
 The events come from the log, as for operators. Events that the log only counts, because they are too
-frequent, are gaps in the numbers that a device gets.
+frequent, are gaps in the numbers that a device gets. Events of boards, messages and questions go to all
+devices of a user, others to the agent's device. Which devices subscribed to them is decided in
+``hub.links.device_events``.
 """
 
 from typing import Final

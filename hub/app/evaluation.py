@@ -1,7 +1,8 @@
-"""Evaluation of an agent on labelled documents without a running hub, and comparison of two evaluations.
+"""Evaluation of an agent on labelled documents, the last 20 stored in a file; comparison of two evaluations.
 
 Nothing is delivered or stored, and no stored answer of a model is used, so that the current model is
-measured. The costs are limited by the budget of a run.
+measured. The costs are limited by the budget of a run. No running hub is needed. Each agent has a file in the
+state folder.
 """
 
 import hashlib

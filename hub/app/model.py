@@ -1,4 +1,7 @@
-"""Models that read documents: a chain of endpoints, the model on this machine, or none."""
+"""Models that read documents: a chain of endpoints, or this machine's; rate limits shared among nodes.
+
+A node's share is what it has to ask, half a question if nothing, of what all nodes have to ask.
+"""
 
 import math
 from collections.abc import Callable, Sequence

@@ -1,4 +1,7 @@
-"""``hub agents``: show, status, metrics, calendars and previews of agents; other commands are declared."""
+"""``hub agents``: show, status, metrics (step and rows), calendars, previews; other commands are declared.
+
+Without ``--step``, metrics have the smallest step that needs no more than ``ROWS``.
+"""
 
 import json
 import re

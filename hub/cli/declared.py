@@ -1,4 +1,4 @@
-"""Commands declared by the nouns of the REST interface (``hub.api.noun.command``): one request each.
+"""Commands declared by the nouns of the REST interface, one request each; objects named by the end of an id.
 
 ``commands.json`` has the declarations as data, so that no command imports the web framework.
 """

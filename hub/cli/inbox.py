@@ -1,6 +1,7 @@
-"""Inbox of ``hub review`` on a terminal: items in a list, one of them in full, decided about by keys.
+"""Inbox of ``hub review`` on a terminal: items in a list, one in full; its keys, and how they are read.
 
-The keys are those of the dashboard's page for review.
+The keys are those of the dashboard's page for review. An escape byte without a successor within ``REST_S`` is
+the Escape key.
 """
 
 import json

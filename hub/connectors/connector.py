@@ -1,11 +1,12 @@
-"""Contract between a run and a provider, the filter of an agent, and the catalogue of connectors.
+"""Contract between a run and a provider, dates of messages, filter of an agent, and catalogue of connectors.
 
 The contract is a stream of changes in pages, each with a cursor. A **page** lists messages that are new since
 the last cursor, with their metadata. Its cursor is valid once every message of the page is settled. The run
 skips known messages, reads the others (``read``), and stores the cursor when no message of the page is open.
 So a connector keeps no state between two calls, and may list a message again: its key identifies it.
 
-A connector has no access to storage or refresh tokens, never sleeps by itself, and marks nothing as read.
+A connector has no access to storage or refresh tokens, never sleeps by itself, and marks nothing as read. The
+date of a message is the sender's, unless the provider's is more than 30 days away.
 
 A provider adds fields to the filter (``filter`` of ``[[agents]]`` in hub.toml). All conditions are checked
 here, even those that the provider's server has applied: servers may compare dates instead of times, or spell

@@ -1,8 +1,9 @@
-"""Status of agents at gateways (connected, busy, out of quota), by events and by periodic queries.
+"""Status of agents at gateways (connected, busy, out of quota or credit), by events and periodic queries.
 
 Events report the start and end of turns. After each connection, the gateway is asked for its agents and for
 those that are working. If the gateway is disconnected for ``GRACE_S``, its agents become offline. Their turns
-are no longer counted then, because their state is unknown. No model is asked.
+are no longer counted then, because their state is unknown. No model is asked. After a failure for lack of
+credit, others without a cause count as such for ``BILLING_S``.
 
 Only the structure of events is used, never message text. Unknown events are ignored. Of several hubs, only
 the lease holder writes.

@@ -6,7 +6,8 @@ and until the configuration has been stable for a while. The wait is limited, ev
 
 Each step checks the existing state first. So the work may be interrupted anywhere and resumed by this or
 another hub, and creates only one agent. Of two hubs, one works on an agent, by a claim in its row. Within a
-hub, concurrent callers wait for the first. No row is locked meanwhile.
+hub, concurrent callers wait for the first. No row is locked meanwhile. Claims, and the names of leads, are in
+``storage.coordination.gateways``.
 
 The initial workspace files of an agent describe its identity and how it answers. They never have tokens or
 addresses: both change, and each letter says where to send the answer. Texts by an agent or a person are never

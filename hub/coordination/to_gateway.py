@@ -1,4 +1,4 @@
-"""Delivery of messages to agents at gateways, each step proved by the gateway's state; what is an answer.
+"""Delivery of messages to agents at gateways: proof of each step, letters (tags of an answer), and answers.
 
 The rules:
 
@@ -13,7 +13,7 @@ The rules:
 
 A message is sent as a letter, which names the sender, the board, and how to answer. It never has a token: the
 agent has its own. The text is stored with the first attempt to send it, so that later attempts send the same
-text.
+text. It asks for an answer as an item of the board's memory, with two tags if the question names none.
 
 The agent's history has a message under the key with which it was sent. Its answer is the first text after it
 that ends a turn. The run id does not always identify that turn. A message may be added to another turn, or be

@@ -1,11 +1,11 @@
-"""Inbox of a device's owner: the items that wait, and decisions on them, which can be taken back for a while.
+"""Inbox of a device's owner: the items that wait, their sources, and decisions that can be taken back.
 
 It works over the device's file, as ``hub.device.owner`` does. All functions block.
 
 Items of a device's file as their owner sees them, and the state of their source files.
 
 The device compares suggestions with their files, not the hub: the files are on this machine. All functions
-block.
+block. Files over 4 MiB are not compared.
 """
 
 import sqlite3

@@ -1,10 +1,10 @@
-"""Runs that a device executes, and the content of shared files: digests, and text in pieces.
+"""Runs that a device executes, four at most at once, and content of shared files: digests, text in pieces.
 
 ``fstat`` before and after reading detects a concurrent change. Such a file is skipped; the next run reads it
 again. All functions that read a file block.
 
 A reassigned run has a greater fence and cancels the work of the older one. Frames with an older fence are
-dropped, also after a reconnect.
+dropped, also after a reconnect. A run beyond ``MAX_RUNS`` is refused as busy.
 
 A run lists the files, then sends their text piece by piece. Two rules: a file is named or sent to the hub
 only if its owner shared it, and a piece is sent only on credit. Files are read, converted and cut in a

@@ -1,7 +1,8 @@
-"""Chat completions: bodies of requests in the endpoint's dialect, and parsing of its answers. Pure functions.
+"""Chat completions: requests in the endpoint's dialect, parsing of answers, and answers that never end. Pure.
 
 Of the forms of a JSON answer, the best that the endpoint supports is used, detected by refusals:
 ``json_schema`` enforces the schema, ``json_object`` only JSON; ``prompt`` relies on instructions.
+``runs_away`` recognizes endless blanks and repetitions.
 """
 
 import re

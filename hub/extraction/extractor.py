@@ -1,4 +1,4 @@
-"""Extractor: converts a document to items by rules, then by a model, then validates them.
+"""Extractor: converts a document to items by rules, then by a model, in pieces halved up to five times.
 
 Nothing is lost silently: a document is read completely, or its notes say how much was not read, or the
 extraction raises. Items in text that gives orders to its reader are marked, whether found by rules or by a
@@ -10,7 +10,7 @@ The next question depends only on the last answer. After a truncated, unreadable
 the piece is split and asked about again; a piece that is too small for that is given up, and reported. If an
 answer ends long before its text, a question about the rest follows. Unusable records are requested again, at
 most twice, in a question as short as the first. Those without a readable answer are lost, which is also
-reported.
+reported. ``MOST_HALVINGS`` limits the depth of the splits.
 
 Some models return the first few records of a long list and end. Records are distributed about evenly in a
 text, so many records at its start and none in the rest are unlikely: all n records lie in the first part p

@@ -1,8 +1,9 @@
-"""Rules for mails: what the author wrote is prose, and a calendar is read as a calendar. Pure functions.
+"""Rules for mails: prose of the author, quotations that count for rules, calendars. Pure functions.
 
 The view of the rules has no headers, legal remarks or names of attachments. Of a subject and of a quoted mail
 only events count. A mail that was forwarded, or whose answer is too short to be understood alone, counts as a
 whole. Mail of lists and machines has no prose, nor has the text of an attached invitation.
+``hub.text.letter_text`` decides which answer is too short.
 """
 
 import hashlib

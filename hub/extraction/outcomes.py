@@ -11,7 +11,7 @@ Rate limiter shared by all callers of an endpoint, with a fair queue and a model
 It obeys the limits of hub.toml (requests and tokens per minute), the limits in the endpoint's headers, and
 the requested waits. A refusal nonetheless reduces the pace by a factor, and each answer increases it by a
 step: the pace scales the concurrency, and the used share of a quota's refill. Waiting here is not an attempt,
-as nothing was sent.
+as nothing was sent. ``hub.app.model`` decides the share of this node.
 
 Usage of a quota is assumed to be refilled continuously, as at most endpoints; a quota that is refilled at
 once at the end of a window is detected by its headers, and awaited. Times are monotonic.

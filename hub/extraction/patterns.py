@@ -1,4 +1,4 @@
-r"""Linear-time regular expressions for patterns of owners. Pure functions.
+r"""Linear-time regular expressions for patterns of owners, refused if they match empty text. Pure functions.
 
 Python's ``re`` backtracks: some texts of thirty characters keep it busy for days, and it cannot be
 interrupted. Here all alternatives are followed at once (K. Thompson, Regular expression search algorithm,

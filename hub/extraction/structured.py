@@ -1,4 +1,4 @@
-"""Reading of documents with a structured format: captions, mbox, and those of other modules. Pure functions.
+"""Reading of structured formats; recognition of texts of reference (published, no notes), and invoices. Pure.
 
 Rules come first: they are exact, free and deterministic. Text that no rule handles is returned as prose; a
 completely structured file leaves none.

@@ -1,6 +1,7 @@
 """Checks of access (tokens, pairings, devices, shared paths, grants), and of hub.toml and its listeners.
 
-Checks of hub.toml: refused or pending changes, insecure listeners and expiring certificates.
+Checks of hub.toml: refused or pending changes, insecure listeners and expiring certificates. How long before
+its end a certificate is reported is decided in ``hub.certificates``.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence

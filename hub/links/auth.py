@@ -1,4 +1,4 @@
-"""Authentication of devices: hello, proof of keys, and pairing, to an admission or a refusal.
+"""Authentication of devices: hello, proof of keys, pairing, spelling of its codes; admission or refusal.
 
 A device's statements about itself are displayed but not trusted. Its token decides, or the key that signed
 the hello. Only SHA-256 hashes of tokens are kept in memory and in the database. Tokens are long and random,
@@ -19,6 +19,7 @@ Pairing of unknown keys by a code or an invitation, and replacement of a connect
 A device shows its code, and a person types it at the hub: eight symbols of an alphabet without similar
 symbols, shown as ``K7QF-2M9X``. The codes are only in memory, by key, so that a device that reconnects gets
 the same code; the database has their hashes. After a restart of the hub, a waiting device gets a new code.
+``ALPHABET`` has the symbols.
 """
 
 import hashlib

@@ -2,7 +2,8 @@
 
 Each connection numbers its events. An event that could not be sent leaves a gap in the numbers, so that the
 device detects the loss and requests the state again. Events are neither repeated nor kept for a disconnected
-device. A device that does not read loses events, but keeps its connection.
+device. A device that does not read loses events, but keeps its connection. ``hub.app.device_news`` decides
+which devices an event is for.
 """
 
 import math

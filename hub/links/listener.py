@@ -1,7 +1,7 @@
-"""The device port: acceptance of sockets and a WebSocket server, up to the roster.
+"""The device port: sockets and a WebSocket server, up to the roster; a goodbye at a stop spreads the returns.
 
 Strangers get few connections, small messages and short deadlines. All messages to a device before its socket
-closes are sent by its session.
+closes are sent by its session. The goodbye of a stop names a random wait, longer with more devices.
 
 Acceptance of connections on the listening socket, as long as the limits allow more.
 

@@ -1,6 +1,6 @@
-"""Formats of log entries, and where they are kept: files, a ring of the last ones; with redaction.
+"""Formats of log entries (names, ends of ids), and places of entries: files, a ring; with redaction.
 
-Lines for people show the names of agents and devices; JSON lines keep the ids.
+Lines for people show the names of agents and devices, and the end of other ids; JSON lines keep the ids.
 
 Ring buffer of the last log entries, numbered, for the log views of a running hub.
 

@@ -1,7 +1,8 @@
-"""Client of one gateway (a permanent connection, and one for admin methods), and the fleet of all.
+"""Client of one gateway (a connection, one for admin methods, limit of waiting requests), and fleet of all.
 
 The permanent connection has read and write scopes, and is the only source of events. A method that needs
-admin rights opens the second connection, which is closed after a minute without use.
+admin rights opens the second connection, which is closed after a minute without use. A request beyond
+``MAX_WAITING`` is refused.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence

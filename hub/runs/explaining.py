@@ -1,4 +1,4 @@
-"""Explanations: what became of a file and its sentences in one agent, and why of others nothing did.
+"""Explanations: what became of a file in one agent, why of others nothing did; suggestions for a wrong path.
 
 The file is read again as it is now, and by the rules of a run, so the reasons hold for the next run. No model
 is asked: its answers come from the journal, or its items from the ledger. Nothing is written. No text of the

@@ -1,7 +1,7 @@
-"""Renewal of this node's lease on a shared database, where other nodes take over expired runs.
+"""Leases on a shared database: of a node (30 s, renewed every 5 s), and of the leader of a task.
 
-Runs in a thread with its own event loop and connection. If the hub's main loop is starved for a while, its
-runs are not handed to another node while it still executes them.
+A node renews its lease in a thread with its own event loop and connection. If the hub's main loop is starved
+for a while, its runs are not handed to another node while it still executes them.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""Runs that read a connector: their start, their pages, and the processing of each message.
+"""Runs that read a connector: start, pages, messages; and rows and judged titles that runs show a model.
 
 A run reads its connector page by page, and each message once.
 
@@ -14,10 +14,13 @@ start a run at once. All news before that run begins is read by the same run. A 
 messages without a notification.
 
 Processing of one mailbox message in a run, and the device's rows that items may belong to.
+``run_extraction_config`` has nothing to do with mailboxes: runs over files add these rows, and titles that an
+owner has judged, by it.
 
 A run queries these rows, such as projects and tasks, once. The call ids are fixed, and a device answers a
 known id with its first answer. So the model is shown the same rows in the whole run, even across crashes, and
-answered questions need not be asked again.
+answered questions need not be asked again. Judged titles are shown in runs of agents that learn and have no
+mailbox.
 """
 
 from collections.abc import (

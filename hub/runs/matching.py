@@ -21,7 +21,8 @@ The rules, in this order:
 - Already done: not sent. A known item that is now done is updated as above.
 - All other items are new.
 
-Other sources of the same device have the same item, for example, in a forwarded mail or in two notes.
+Other sources of the same device have the same item, for example, in a forwarded mail or in two notes. Which
+rows are compared at all is decided in ``storage.runs.items``.
 """
 
 import re

@@ -1,9 +1,9 @@
-"""Previews: what an agent would find in its present documents with another prompt, model or tables.
+"""Previews, two at once: what an agent would find in its documents with another prompt, model or tables.
 
 A preview reads and extracts as a run does, and compares the items with the ledger. It has no row, moves no
 cursor, settles no unit and sends no call to the device, so its end leaves nothing behind. Its questions are
 paid by the budgets of the agent and of the hub. Their answers are stored in the agent's journal, where the
-run that follows finds them.
+run that follows finds them. One hub makes ``MOST_PREVIEWS`` at once, and refuses another as busy.
 
 Items of one document are compared with those that the preview found in others before, as the plans of a run
 are. So an item that two files have is added once.

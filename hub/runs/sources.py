@@ -1,4 +1,4 @@
-"""Documents of a run, read from a device by manifest, fetch and pieces.
+"""Documents of a run, read from a device by manifest (at most a million files), fetch and pieces.
 
 Yields each file when its last piece has arrived. So memory holds at most the pieces in flight, bounded by
 credit, and one file. Files that the ledger knows are not fetched.

@@ -1,4 +1,4 @@
-"""Triggers (cron in a zone, interval, instant): next fires; missed ones by coalesce, window, ``max_catchup``.
+"""Triggers (cron, interval from 5 s, instant): next fires; missed ones by coalesce, window, ``max_catchup``.
 
 A trigger computes fires: nominal instants in UTC epoch milliseconds. It has no state. A zone is read as
 stretches of constant offset, in whole minutes since the epoch, UTC. Since 1973, no zone has changed its

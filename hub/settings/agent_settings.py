@@ -1,4 +1,4 @@
-"""Tables of hub.toml about agents: templates, connectors, schedules, gateways, and tables of devices."""
+"""Tables of hub.toml about agents: templates, connectors, schedules and warnings, gateways, device tables."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""Mails: parsing into a ``Letter``, its parts, its quotations, and its rendering as text.
+"""Mails: parsing into a ``Letter``, parts, quotations (whole below a short answer), and rendering as text.
 
 The format is always the same; the chunker relies on it::
 
@@ -28,6 +28,7 @@ Quotations in a mail: which lines its author wrote, which are of another mail, w
 Quoted lines are kept, because an answer is often incomprehensible without them; they start with ``> ``.
 Quotations that a mail program marked itself stay unchanged. If it only wrote a line above them ("On Monday
 Ana wrote:", "From: ... Sent: ..."), as most programs do, the mark is added. No line is moved or lost.
+``separate`` selects how much of them a reader gets: all below an answer of fewer than ``FEW_CHARS``.
 
 The passages of a marked mail are never empty: a mail that seems to be all signature keeps it, and a short
 answer keeps the mail that it answers. Pure functions.

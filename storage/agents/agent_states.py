@@ -1,7 +1,7 @@
-"""States of agents: reading them and their history, and following their device's connection.
+"""States of agents: reading, history, their device's connection; and waits of exhaustion, each doubled.
 
-Agents without quota are exhausted until a time or a probe. ``agent_moves``, which moves an agent on an axis,
-is re-exported.
+Agents without quota are exhausted until a time or a probe. After a rate limit these waits go from a minute
+to an hour, without credit from ten minutes to six hours, doubled each time.
 
 Axes of agents and status words of the vocabularies as SQL expressions, which filter agents and moves.
 

@@ -1,4 +1,4 @@
-"""Agents: their rows, reading them, and the changes of their states.
+"""Agents: their rows, finding them by name or id, and the changes of their states.
 
 A state change is validated by the axis' table, recorded in history, and reported after the commit. Every
 change of a stored axis passes through ``move`` or ``agent_states.exhaust``. The derived axis follows from the

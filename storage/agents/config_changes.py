@@ -1,6 +1,7 @@
-"""Changes of an agent's typed configs, all keys or none; and of templates, with their effect on agents.
+"""Changes of an agent's typed configs, all keys or none, the last 1,000 remembered; and changes of templates.
 
-Each change of a value is recorded with the value before, so that it can be reverted.
+Each change of a value is recorded with the value before, so that it can be reverted. The last ``REMEMBERED``
+changes of an agent are stored, fewer if their values are long.
 
 Changes of templates, and their effect on the agents with that template.
 

@@ -1,6 +1,7 @@
-"""Typed configs of an agent with their history, configs of the hub itself, and capabilities of agents.
+"""Typed configs of an agent, reading of their history, configs of the hub, and capabilities of agents.
 
-Both are rows of one table. All keys of one change are written, or none.
+Both are rows of one table. All keys of one change are written, or none. How many changes the history has is
+decided in ``config_changes``.
 
 Capabilities of agents, with semantic versions; of each name at most one version is enabled.
 

@@ -1,9 +1,10 @@
-"""Declarations of agents, and reconciliation of the agents with hub.toml.
+"""Declarations of agents, and reconciliation with hub.toml: agents created, changed, removed, revived.
 
 Agents created, changed and removed over the API, by people and by devices.
 
 Agents of hub.toml are changed only there. A removed agent keeps its row and its history; creating an agent
-with its name revives it.
+with its name revives it. An archived agent that lived at a gateway is renamed instead, with a tilde and its
+id; ``storage.coordination.gateway_agents`` revives those of gateways.
 """
 
 from collections.abc import Callable, Sequence

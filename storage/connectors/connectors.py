@@ -1,4 +1,4 @@
-"""Connectors of hub.toml as rows, whether their runs may start, their sign-ins and sealed credentials.
+"""Connectors of hub.toml as rows, whether their runs may start and why not, sign-ins, sealed credentials.
 
 The file decides: a connector that it names is created or revived as the same row. A connector that it no
 longer names is archived, and its grant stays until a person removes it. Grants of a sign-in, and passwords
@@ -6,7 +6,8 @@ that a person typed, are sealed; only ``hub.accounts`` knows the contents.
 
 A connector is ``ok``, or its runs wait: for a person to sign in (``sign_in``), or to correct or allow a
 setting (``blocked``). Each change is a compare-and-set on *version*. So a refusal of an outdated grant
-changes nothing, and of many simultaneous refusals one notifies people.
+changes nothing, and of many simultaneous refusals one notifies people. A temporary failure after a refusal
+leaves the reason of the refusal for people to read.
 
 A process that refreshes a credential holds the lease of its row, timed by the database's own clock, and
 writes by compare-and-set on *version*. So only one process refreshes, and a new sign-in meanwhile wins.

@@ -1,4 +1,8 @@
-"""Agents that live at a gateway: their rows, creation, revival, archiving."""
+"""Agents that live at a gateway: their rows, creation, archiving, and revival at the same gateway.
+
+A removed agent is revived if it lived at the same gateway in the same role. Any other archived agent of the
+name is renamed by ``storage.agents.declared_agents``.
+"""
 
 from typing import Any, Final, NamedTuple
 

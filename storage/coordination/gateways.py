@@ -1,4 +1,4 @@
-"""Gateways of hub.toml as rows, without address or token; states and creation of the agents there.
+"""Gateways of hub.toml as rows (no address, no token); states, creation of agents; names of boards' leads.
 
 The file decides: a gateway that it names is created or revived as the same row. A gateway that it no longer
 names is archived with its main agent. The agents that live at it (``storage.coordination.gateway_agents``)
@@ -9,7 +9,8 @@ States of agents are written as their gateway reports them, if they changed. As 
 template caused stays. Reports about archived and terminated agents are ignored, and those of a gateway that
 is no longer declared: it was asked before it was archived.
 
-Creation of agents at their gateways, and of the leads that boards need.
+Creation of agents at their gateways, and of the leads that boards need. A new lead has the name of its board,
+cut, with ``-lead`` behind.
 
 A hub claims an agent before it creates it, so only one of several hubs does. Claims of a dead hub are free
 for the others. No row is locked while the gateway is called.

@@ -1,7 +1,8 @@
-"""Souls of agents as known to this hub: their location, and the versions that it wrote or read.
+"""Souls of agents as known to this hub: location, and versions, as many as fit into 16 MiB of an agent.
 
 The soul itself is a file where its agent lives. A version is *written* if a write of this hub stored it
-there, and *seen* if another writer had. It is *refused* if a write failed, so that its text is not lost.
+there, and *seen* if another writer had. It is *refused* if a write failed, so that its text is not lost. Old
+versions beyond ``HISTORY_BYTES`` are deleted, never the newest.
 """
 
 import hashlib

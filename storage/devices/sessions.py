@@ -1,4 +1,4 @@
-"""Connections of devices: opened and closed in sets, as thousands of devices may come back together."""
+"""Connections of devices (so many of a user at most), opened and closed in sets, as thousands may return."""
 
 from collections import Counter
 from collections.abc import Collection, Sequence

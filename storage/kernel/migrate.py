@@ -1,6 +1,7 @@
-"""Migration of a database to the tables of this release, and search for broken rows.
+"""Migration of a database to this release, one process at a time (30 s on a file); search for broken rows.
 
-A database of a newer release, or older than the first revision that this release has, is refused.
+A database of a newer release, or older than the first revision that this release has, is refused. Another
+process waits for a migration: on a file for ``BUSY_TIMEOUT_MS``.
 
 A new database gets the tables of ``storage.schema`` in one step. Alembic is imported only here, and only when
 older tables are migrated: the import takes a quarter of a second.

@@ -1,8 +1,10 @@
-"""Ledger of items: what agents found, what the device has, verdicts, excerpts, and lists of items.
+"""Ledger of items: their rows, known ones that a unit is compared with, verdicts, excerpts, and lists.
 
-An item has one row as long as its device may have it (``orphans``): if a later run, another prompt or
-another source finds it again, nothing is sent. ``storage.runs.plans`` writes the row in the transaction that
-plans a unit. A pure function that is passed in makes the decisions (``hub.runs.matching``).
+An item has one row as long as its device may have it (``orphans``): if a later run, another prompt or another
+source finds it again, nothing is sent. ``storage.runs.plans`` writes the row in the transaction that plans a
+unit. A pure function that is passed in makes the decisions (``hub.runs.matching``). ``known_items`` selects
+the rows that it compares: of the unit, of the same name or quote, and of the same days. Days are left out if
+the unit has more than ``MOST_DAYS``.
 
 Lines around the quotes of items that wait for a verdict, sealed by a key that is not in the database.
 

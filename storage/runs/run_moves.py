@@ -1,4 +1,4 @@
-"""Creation, moves and folding of runs, and recovery of a dead hub's runs with their locks.
+"""Creation, moves and folding of runs; recovery of a dead hub's runs, and their end after three crashes.
 
 Also recovery of runs from a dead hub, and adoption of undelivered units by an agent's next run. Runs over
 files need no adoption, because their files are read again. A mailbox message is never read again after its

@@ -1,4 +1,4 @@
-"""Rows of runs: reading them, their counters, errors, reports and results.
+"""Rows of runs: reading them, their counters, reports, results; errors, the first 100 stored, all counted.
 
 An executing run is held by the process that knows its fence. A move that ends the execution by force raises
 the fence; later writes of the old holder are refused with ``StaleRun``.

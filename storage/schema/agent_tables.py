@@ -1,4 +1,4 @@
-"""Tables about agents, schedules and coordination: from identity and state to boards, messages and souls.
+"""Tables about agents (constraints on their values, too), schedules, locks, boards, messages and souls.
 
 Part of the metadata of ``storage.schema``.
 """

@@ -1,4 +1,4 @@
-"""Listeners of operators and of webhooks (``POST /hooks``), and HTTP servers in general, by uvicorn.
+"""Listeners of operators, and of webhooks (429 for posts beyond a limit of unread ones), by uvicorn.
 
 The servers are uvicorn's, started and stopped by the hub, which accepts TCP connections itself.
 
@@ -9,7 +9,8 @@ The listener of webhooks: ``POST /hooks/{name}``, and nothing else.
 
 A webhook post is verified, stored, and answered with 202. A delivery is committed before its response is
 sent, so an acknowledged sender need not repeat it. A sender without a response may: the same delivery is
-stored once. An unknown webhook and a bad signature get the same response after the same work.
+stored once. An unknown webhook and a bad signature get the same response after the same work. If an agent has
+``MOST_WAITING`` posts of it to read, the sender is asked to return after a minute (429).
 """
 
 import asyncio

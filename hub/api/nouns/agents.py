@@ -1,4 +1,7 @@
-"""Agents and templates: creating, changing and removing them, pausing and resuming, and starting runs."""
+"""Agents and templates: created (names made out of titles), changed, removed, paused, resumed; runs started.
+
+``_key`` makes the name of an agent that is created in the terms of a vocabulary out of its title.
+"""
 
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence

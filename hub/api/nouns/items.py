@@ -1,4 +1,4 @@
-"""Items that agents found, the verdicts of their owners, and the tables of devices."""
+"""Items that agents found (pages end at a size in bytes), verdicts of their owners, and tables of devices."""
 
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence

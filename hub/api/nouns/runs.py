@@ -1,4 +1,7 @@
-"""Runs: lists of them, their details, progress and traces, and the changes that operators make to them."""
+"""Runs: lists, details (also at their end: ``Prefer: wait``), progress, traces, and changes by operators.
+
+A request with ``Prefer: wait=N`` is answered at the end of a run, or after ``LONGEST_WAIT_S``.
+"""
 
 import re
 from collections import Counter

@@ -1,6 +1,7 @@
-"""Schedules and slots of agents: future and past fires, backfills, and wakes.
+"""Schedules and slots of agents, and a calendar of all planned work: future and past fires, backfills, wakes.
 
 A schedule starts runs. At the times of a slot, which an agent's calendar has, its device is asked to wake it.
+``MOST_PLANS`` limits a page of the calendar.
 """
 
 from collections import defaultdict

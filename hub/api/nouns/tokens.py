@@ -1,4 +1,7 @@
-"""Tokens of devices, operators and agents, invitations, and sessions of browsers. Only hashes are kept."""
+"""Tokens of devices, operators, agents (no right beyond the creator's), invitations, sessions of browsers.
+
+Only hashes of secrets are stored. ``check_within_rights`` refuses rights that the creator lacks.
+"""
 
 from collections.abc import Callable, Collection, Mapping
 from functools import partial

@@ -1,8 +1,9 @@
-"""Synchronization of a device's approved rows with one target.
+"""Synchronization of a device's approved rows with one target, tried again if the target changes meanwhile.
 
 The key of a row is derived from its table and id, and its place is recorded before it is written. So a row is
 found again that was written, but not recorded, when the process died. The base of a row is the fields that
-both sides had last: a side whose field differs from it was changed.
+both sides had last: a side whose field differs from it was changed. If another program changes the target
+meanwhile, ``_TRIES`` attempts are made.
 """
 
 import hashlib

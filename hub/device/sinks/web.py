@@ -1,4 +1,7 @@
-"""Requests to the server of a sink, and what both kinds of such targets have in common. All calls block."""
+"""Requests to the server of a sink, and waits after a refused password or a busy answer. All calls block.
+
+``Polled`` has what CalDAV and REST targets have in common.
+"""
 
 import os
 import ssl
