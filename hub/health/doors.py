@@ -24,7 +24,7 @@ from storage.devices.devices import DeviceRow, Grant
 from storage.devices.tokens import DEVICE_TOKENS, OPERATOR_TOKENS
 from storage.store import Store
 
-BEFORE_THE_END: Final = timedelta(days=14)  # before a token expires
+REPORTED_BEFORE_EXPIRY: Final = timedelta(days=14)  # before a token expires
 REPORTED_AFTER_EXPIRY: Final = timedelta(days=30)  # after this time an expired token is no longer reported
 UNUSED: Final = timedelta(days=90)
 ABSENT_FOR: Final = timedelta(minutes=10)  # a machine that restarts is back by then
@@ -40,7 +40,7 @@ async def check_tokens(store: Store, now: datetime) -> Iterable[Finding]:
     found: list[Finding] = []
     times = {
         "ends_after": epoch_ms(now - REPORTED_AFTER_EXPIRY),
-        "ends_by": epoch_ms(now + BEFORE_THE_END),
+        "ends_by": epoch_ms(now + REPORTED_BEFORE_EXPIRY),
         "unused_since": epoch_ms(now - UNUSED),
     }
     for row in await store.read(OPERATOR_TOKENS.ending_or_unused, **times):
@@ -71,7 +71,7 @@ def _about_token(
     revoke: Fix,
 ) -> Iterable[Finding]:
     end = None if expires_at is None else from_epoch_ms(expires_at)
-    if end is not None and end - now <= BEFORE_THE_END:
+    if end is not None and end - now <= REPORTED_BEFORE_EXPIRY:
         if now - end > REPORTED_AFTER_EXPIRY:
             return
         yield warning(
