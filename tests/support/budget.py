@@ -54,7 +54,7 @@ class Budget:
             named = {Path(word).absolute() for word in config.args}
             left |= {item for item in items if _is_slow(item) and item.path not in named}
         config.hook.pytest_deselected(items=[item for item in items if item in left])
-        items[:] = [item for item in items if item not in left]
+        items[:] = _dealt([item for item in items if item not in left])
         self.left.update(_name(item) for item in soaked & left)
 
     @pytest.hookimpl(wrapper=True)
@@ -87,6 +87,24 @@ class Budget:
             terminalreporter.section(f"more than {self._budget_s:g} s of CPU time, and neither slow nor soak")
             for name, seconds in sorted(self.spent.items(), key=lambda one: -one[1]):
                 terminalreporter.write_line(f"{seconds:6.1f} s  {name}")
+
+
+def _dealt(items: list[pytest.Item]) -> list[pytest.Item]:
+    """Return *items* so that each of xdist's processes begins with its share of the files with slow tests.
+
+    A process gets the items of one part of the list; at the end of the run short ones are to be left.
+    """
+    processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    files = dict.fromkeys(item.path for item in items if item.get_closest_marker("slow") is not None)
+    turns = {path: number % processes for number, path in enumerate(files)}
+    short = [item for item in items if item.path not in turns]
+    dealt: list[pytest.Item] = []
+    for process in range(processes):
+        dealt += [item for item in items if turns.get(item.path) == process]
+        room = len(items) * (process + 1) // processes - len(dealt)
+        dealt += short[:room]
+        short = short[room:]
+    return dealt
 
 
 def _is_slow(item: pytest.Item) -> bool:
