@@ -359,7 +359,7 @@ def test_mailbox_password_is_stored_sealed_unless_hub_toml_names_a_secret(
 
 
 def spend(served: ServedHub, portal: BlockingPortal, *, cost_nanos: int = 1_234_000_000) -> None:
-    """One call of an agent called mail."""
+    """Store the cost of one call by an agent called mail."""
 
     def written(c: sa.Connection) -> None:
         owner = devices.ensure_user(c, UserId("u-costs"), "somebody", 1)

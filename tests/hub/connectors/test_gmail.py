@@ -245,7 +245,7 @@ async def test_a_first_run_lists_recent_mail_oldest_first_and_the_next_one_new_m
 async def test_gmail_message_arriving_between_profile_and_list_is_listed_once(
     fake: FakeGmail, here: Rig, has_profile: bool
 ) -> None:
-    """It is in the list, in the history, or in both."""
+    """The message is in the list, in the history, or in both."""
     fill(fake, 2)
     fake.has_profile = has_profile
     late: list[str] = []

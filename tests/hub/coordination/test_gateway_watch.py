@@ -1,4 +1,4 @@
-"""How agents of a gateway are, by what it shows and what its events say, over the wire to a fake gateway."""
+"""Status of agents at a gateway, from what a fake gateway shows and from its events, over the wire."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager

@@ -1,4 +1,4 @@
-"""What agents of a gateway read, and what a history shows of one message, in the shapes of real gateways."""
+"""Texts that agents of a gateway get, and the history of one message, in the shapes of real gateways."""
 
 import msgspec
 import pytest

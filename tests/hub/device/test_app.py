@@ -389,7 +389,7 @@ async def test_a_redirect_is_forwarded_over_the_next_connection() -> None:
     hub: Any = HubLine(refused)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(browse)
-        await anyio.sleep(0.1)  # nobody is connected
+        await anyio.sleep(0.1)  # no hub is connected
         async with anyio.create_task_group() as connection:
             connection.start_soon(desk.browser.serve, hub)
             while not pages:  # noqa: ASYNC110 - a thread answers

@@ -327,7 +327,7 @@ def paragraph(seed: int) -> str:
 
 
 def questions(paragraphs: list[str]) -> set[tuple[str, str]]:
-    """What would be asked about a text of these: each chunk with the sentence before it."""
+    """Return the questions about *paragraphs*: each chunk with the sentence before it."""
     text = "\n\n".join(paragraphs)
     return {(text[one.start : one.end], text[slice(*one.before)]) for one in chunks(text, 270)}
 

@@ -424,7 +424,7 @@ class Pair:
 
     @property
     def asked(self) -> tuple[int, int]:
-        """How often each was asked."""
+        """Return how often each endpoint was asked."""
         return self.first.stats.calls, self.second.stats.calls
 
 
