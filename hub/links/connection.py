@@ -173,57 +173,76 @@ class OpenLink:
 
     async def call(self, frame: ToolCall) -> Answer:
         """Send one tool_call and return its answer."""
-        (outcome,) = await self._call_all([frame], is_together=False)
-        if isinstance(outcome, DeliveryError):
-            raise outcome
-        return outcome
+        self._check(frame)
+        monotonic = self._clock.monotonic
+        began = monotonic()
+        outcome = "not_sent"
+        try:
+            pending = self._calls.open(frame.id, began, frame.deadline_ms / 1000)
+            try:
+                self._carrier.send_now(frame)
+                outcome = "cancelled"
+                answer = await pending
+            except BaseException:  # an answer closes its call by itself
+                self._calls.close(frame.id)
+                raise
+            outcome = "answered" if answer.error is None else "refused"
+            return answer
+        except TooManyCalls:
+            self._metrics.limits_reached.labels("pending_calls").inc()
+            raise
+        except CallTimedOut:
+            self._metrics.limits_reached.labels("call_timeout_s").inc()
+            outcome = "timed_out"
+            raise
+        except LinkLost:
+            outcome = "device_gone"
+            raise
+        finally:
+            self._metrics.frames.calls.observe((frame.action, outcome), monotonic() - began)
 
     async def call_many(self, frames: Sequence[ToolCall]) -> list[Answer | DeliveryError]:
         """Send calls, in one frame if the device can take it, and return what became of each."""
-        return await self._call_all(frames, is_together=CapabilityName.TOOL_CALLS in self.capabilities)
-
-    async def _call_all(
-        self, frames: Sequence[ToolCall], *, is_together: bool
-    ) -> list[Answer | DeliveryError]:
         for frame in frames:
             self._check(frame)
-        began = self._clock.monotonic()
-        batch = Batch(len(frames))
+        clock = self._clock
+        began = clock.monotonic()
+        batch = _Batch(len(frames))
+        outcomes: list[Answer | DeliveryError] | None = None
         unfinished = "not_sent"
         opened = 0
         try:
-            for place, frame in enumerate(frames):
-                self._calls.open(frame.id, began, frame.deadline_ms / 1000, batch, place)
+            for frame, place in zip(frames, batch.places, strict=True):
+                self._calls.enter(frame.id, began, frame.deadline_ms / 1000, place)
                 opened += 1
-            if is_together:
+            if CapabilityName.TOOL_CALLS in self.capabilities:
                 self._carrier.send_now(ToolCalls(calls=[*frames]))
             else:
                 self._send_each(frames, batch)
             unfinished = "cancelled"
-            return await batch.filled
+            outcomes = await batch.filled
+            return outcomes
         except TooManyCalls:
             self._metrics.limits_reached.labels("pending_calls").inc()
             raise
         finally:
-            took_s = self._clock.monotonic() - began
-            for place, frame in enumerate(frames):
-                outcome = batch.outcomes[place]
-                if outcome is None and place < opened:  # one that has ended is closed
-                    self._calls.close(frame.id)
-                name = unfinished if outcome is None else _name_of(outcome)
-                if name == "timed_out":
+            for frame in frames[:opened]:
+                self._calls.close(frame.id)
+            took_s = clock.monotonic() - began
+            for index, frame in enumerate(frames):
+                outcome = unfinished if outcomes is None else _name_of(outcomes[index])
+                if outcome == "timed_out":
                     self._metrics.limits_reached.labels("call_timeout_s").inc()
-                self._metrics.frames.calls.observe((frame.action, name), took_s)
+                self._metrics.frames.calls.observe((frame.action, outcome), took_s)
 
-    def _send_each(self, frames: Sequence[ToolCall], batch: "Batch") -> None:
+    def _send_each(self, frames: Sequence[ToolCall], batch: "_Batch") -> None:
         """Send calls in frames of their own; those after a full buffer, or after the end, are not sent."""
         for index, frame in enumerate(frames):
             try:
                 self._carrier.send_now(frame)
             except (DeviceSlow, LinkLost) as error:
-                for place, unsent in enumerate(frames[index:], index):
-                    self._calls.close(unsent.id)
-                    batch.put(place, error)
+                for place in batch.places[index:]:
+                    place.set_exception(error)
                 return
 
     def _check(self, frame: ToolCall) -> None:
@@ -299,38 +318,65 @@ def _name_of(outcome: Answer | DeliveryError) -> str:
     return "timed_out" if isinstance(outcome, CallTimedOut) else "not_sent"
 
 
-class Batch:
+class _Place:
+    """Place of one answer in a batch: ``PendingCalls`` uses it like the future of a single call."""
+
+    __slots__ = ("_batch", "outcome")
+
+    def __init__(self, batch: "_Batch") -> None:
+        self._batch = batch
+        self.outcome: Answer | DeliveryError | None = None
+
+    def done(self) -> bool:
+        return self.outcome is not None
+
+    def cancelled(self) -> bool:
+        return False
+
+    def exception(self) -> None:
+        return None
+
+    def set_result(self, answer: Answer) -> None:
+        self.outcome = answer
+        self._batch.count_down()
+
+    def set_exception(self, error: DeliveryError) -> None:
+        self.outcome = error
+        self._batch.count_down()
+
+
+class _Batch:
     """Calls that are awaited together. *filled* resolves to their outcomes, in order."""
 
-    __slots__ = ("_left", "filled", "outcomes")
+    __slots__ = ("_left", "filled", "places")
 
     def __init__(self, size: int) -> None:
         self.filled: asyncio.Future[list[Answer | DeliveryError]] = asyncio.get_running_loop().create_future()
-        self.outcomes: list[Answer | DeliveryError | None] = [None] * size
+        self.places = [_Place(self) for _ in range(size)]
         self._left = size
 
-    def put(self, place: int, outcome: Answer | DeliveryError) -> None:
-        """Fill a place, once; the last one resolves the batch."""
-        self.outcomes[place] = outcome
+    def count_down(self) -> None:
+        """Resolve the batch once its last place is filled."""
         self._left -= 1
         if not self._left and not self.filled.done():
-            self.filled.set_result([one for one in self.outcomes if one is not None])
+            self.filled.set_result([place.outcome for place in self.places if place.outcome is not None])
 
 
 class PendingCalls:
-    """Open calls of one connection, by id: batch and place, the deadline and the time limit, in seconds.
+    """Open calls of one connection, by id: a future, the deadline and the time limit of each, in seconds.
 
     The wheel has one entry for all of them, at the earliest deadline that was known when it was added: most
     calls are answered long before theirs, so that an entry for each would cost more than the rest.
     """
 
-    __slots__ = ("_clock", "_due", "_due_at", "_ended", "_most", "_open", "_wheel")
+    __slots__ = ("_clock", "_due", "_due_at", "_ended", "_loop", "_most", "_open", "_wheel")
 
     def __init__(self, wheel: DeadlineWheel, clock: Clock, *, most: int = MAX_PENDING_CALLS) -> None:
         self._wheel = wheel
         self._clock = clock
+        self._loop = asyncio.get_running_loop()  # cached, because the lookup costs a system call
         self._most = most
-        self._open: dict[str, tuple[Batch, int, float, float]] = {}
+        self._open: dict[str, tuple[asyncio.Future[Answer] | _Place, float, float]] = {}
         self._due: Slot | None = None  # where the wheel has this object
         self._due_at = math.inf
         self._ended: str | None = None
@@ -338,10 +384,10 @@ class PendingCalls:
     def __len__(self) -> int:
         return len(self._open)
 
-    def open(self, call_id: str, began: float, timeout_s: float, batch: Batch, place: int) -> None:
-        """Open a call, whose outcome fills *place* of *batch*; ``close`` the call if there was none.
+    def open(self, call_id: str, began: float, timeout_s: float) -> asyncio.Future[Answer]:
+        """Return the future of the answer to *call_id*; ``close`` the call if there was none.
 
-        The outcome is CallTimedOut *timeout_s* after *began* (monotonic seconds), and LinkLost when the
+        The future raises CallTimedOut *timeout_s* after *began* (monotonic seconds), and LinkLost when the
         connection ends.
 
         Raises:
@@ -349,6 +395,14 @@ class PendingCalls:
             LinkLost: the connection has ended; ``dispatched`` is False.
             LocalProtocolError: a call with this id is open on this connection already.
         """
+        future = self._loop.create_future()
+        self.enter(call_id, began, timeout_s, future)
+        return future
+
+    def enter(
+        self, call_id: str, began: float, timeout_s: float, future: "asyncio.Future[Answer] | _Place"
+    ) -> None:
+        """Open a call whose answer *future* takes, as ``open`` does."""
         calls = self._open
         if self._ended is not None:
             raise LinkLost(f"the connection ended ({self._ended})", dispatched=False)
@@ -357,21 +411,26 @@ class PendingCalls:
         if len(calls) >= self._most:
             raise TooManyCalls(f"{self._most} calls are open; none is sent until one is settled")
         deadline = began + timeout_s
-        calls[call_id] = batch, place, deadline, timeout_s
+        calls[call_id] = future, deadline, timeout_s
         if deadline < self._due_at:
             self._wait_until(deadline)
 
     def close(self, call_id: str) -> None:
         """Forget a call without an answer; a later answer to it is unknown."""
-        del self._open[call_id]
+        call = self._open.pop(call_id, None)  # None: cancelled in the same turn in which it was answered
+        if call is not None and call[0].done() and not call[0].cancelled():
+            call[0].exception()  # mark it as retrieved, so that asyncio does not log it
 
     def settle(self, call_id: str, answer: Answer) -> bool:
         """Deliver *answer* to its call. Return False if no open call has this id."""
         call = self._open.pop(call_id, None)
         if call is None:
             return False
-        batch, place, _, _ = call
-        batch.put(place, answer)
+        future = call[0]
+        if future.done():  # it has failed, and is closed by its caller
+            self._open[call_id] = call
+            return False
+        future.set_result(answer)
         return True
 
     def end(self, reason: str) -> None:
@@ -380,20 +439,22 @@ class PendingCalls:
             return
         self._ended = reason
         self._wait_until(math.inf)
-        calls, self._open = self._open, {}
-        for call_id, (batch, place, _, _) in calls.items():
-            error = LinkLost(f"call {call_id}: the connection ended ({reason})", dispatched=True)
-            batch.put(place, error)
+        for call_id, (future, _, _) in self._open.items():
+            if not future.done():
+                error = LinkLost(f"call {call_id}: the connection ended ({reason})", dispatched=True)
+                future.set_exception(error)
 
     def run_late(self) -> None:
         """Fail the calls whose deadline has passed; called by the wheel."""
         now = self._clock.monotonic()
-        for call_id, (batch, place, deadline, timeout_s) in list(self._open.items()):
-            if deadline <= now:
-                self.close(call_id)
-                batch.put(place, CallTimedOut(f"call {call_id}: no answer within {timeout_s:g} s"))
+        next_at = math.inf
+        for call_id, (future, deadline, timeout_s) in self._open.items():
+            if deadline > now:
+                next_at = min(next_at, deadline)
+            elif not future.done():
+                future.set_exception(CallTimedOut(f"call {call_id}: no answer within {timeout_s:g} s"))
         self._due = None
-        self._wait_until(min((deadline for _, _, deadline, _ in self._open.values()), default=math.inf))
+        self._wait_until(next_at)
 
     def _wait_until(self, deadline: float) -> None:
         if self._due is not None:

@@ -118,29 +118,51 @@ class DeviceLink(Protocol):
     """Connection of a device.
 
     Attributes:
-        epoch: number that increases with each connection of the device.
         credential: ``token:ID`` or ``key:ID`` that opened the connection; updated when the device replaces
             its key.
-        capabilities: capability names from the device's hello.
-        offers: capabilities with their versions, as written by the device.
-        client: program of the device, as its hello names it.
-        skew: difference between the protocol of the hub and of the device, as ``skew_of`` describes it.
-        roots: folders that the device shares, from the hello.
     """
 
-    device_id: DeviceId
-    user_id: UserId
-    epoch: int
     credential: str
-    capabilities: frozenset[str]
-    offers: Mapping[str, str]
-    client: Client | None
-    skew: str
-    roots: Sequence[str]
+
+    @property
+    def device_id(self) -> DeviceId: ...
+
+    @property
+    def user_id(self) -> UserId: ...
+
+    @property
+    def epoch(self) -> int:
+        """Number that increases with each connection of the device."""
+        ...
+
+    @property
+    def capabilities(self) -> frozenset[str]:
+        """Capability names from the device's hello."""
+        ...
+
+    @property
+    def offers(self) -> Mapping[str, str]:
+        """Capabilities with their versions, as written by the device."""
+        ...
 
     @property
     def owner_grants(self) -> Mapping[str, Collection[str]]:
         """Grants of the device's owner to this hub, from the hello: tables by grant."""
+        ...
+
+    @property
+    def client(self) -> Client | None:
+        """Program of the device, as its hello names it."""
+        ...
+
+    @property
+    def skew(self) -> str:
+        """Difference between the protocol of the hub and of the device, as ``skew_of`` describes it."""
+        ...
+
+    @property
+    def roots(self) -> Sequence[str]:
+        """Folders that the device shares, from the hello."""
         ...
 
     @property

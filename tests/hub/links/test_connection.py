@@ -15,7 +15,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.frames import Frame, Opcode
 
 from hub.links import transport
-from hub.links.connection import Batch, PendingCalls
+from hub.links.connection import PendingCalls
 from hub.links.gate import DeadlineWheel, LinkLimits
 from hub.links.roster import (
     AgentsSilent,
@@ -32,7 +32,6 @@ from protocol.errors import (
     CallTimedOut,
     CallUnsupported,
     CloseCode,
-    DeliveryError,
     DeviceSlow,
     ErrorCode,
     LinkLost,
@@ -441,24 +440,22 @@ def pending_calls(clock: FakeClock | None = None, *, most: int = 64) -> tuple[Pe
 
 
 @contextmanager
-def opened(
-    calls: PendingCalls, call_id: str, clock: FakeClock | None = None
-) -> Iterator[Future[list[Answer | DeliveryError]]]:
+def opened(calls: PendingCalls, call_id: str, clock: FakeClock | None = None) -> Iterator[Future[Answer]]:
     """Open a call with a time limit of 30 s, and close it at the end of the block."""
-    batch = Batch(1)
-    calls.open(call_id, 0.0 if clock is None else clock.monotonic(), 30, batch, 0)
-    yield batch.filled
-    if batch.outcomes == [None]:
+    answer = calls.open(call_id, 0.0 if clock is None else clock.monotonic(), 30)
+    try:
+        yield answer
+    finally:
         calls.close(call_id)
 
 
 async def test_answer_is_given_to_the_call_with_the_same_id() -> None:
     calls, _ = pending_calls()
-    got: dict[str, Answer | DeliveryError] = {}
+    got: dict[str, Answer] = {}
 
     async def ask(call_id: str) -> None:
         with opened(calls, call_id) as answer:
-            (got[call_id],) = await answer
+            got[call_id] = await answer
 
     async with anyio.create_task_group() as tasks:
         for call_id in ("c-1", "c-2"):
@@ -475,7 +472,7 @@ async def test_second_answer_to_a_call_is_ignored() -> None:
     with opened(calls, "c-1") as answer:
         assert calls.settle("c-1", DONE)
         assert not calls.settle("c-1", Answer(result="another"))
-        assert await answer == [DONE]
+        assert await answer == DONE
     assert not calls.settle("c-1", DONE)
 
 
@@ -488,12 +485,11 @@ async def test_answers_with_unknown_ids_use_no_memory() -> None:
 async def test_a_call_without_an_answer_times_out() -> None:
     clock = FakeClock()
     calls, wheel = pending_calls(clock)
-    with opened(calls, "c-1") as answer:
+    timed_out = pytest.raises(CallTimedOut, match="c-1: no answer within 30 s")
+    with timed_out, opened(calls, "c-1") as answer:
         clock.advance(30.5)
         wheel.turn()
-        (outcome,) = await answer
-    assert isinstance(outcome, CallTimedOut)
-    assert str(outcome) == "call c-1: no answer within 30 s"
+        await answer
     assert not calls.settle("c-1", DONE)
 
 
@@ -501,16 +497,18 @@ async def test_batch_calls_time_out_separately_with_one_wheel_entry() -> None:
     clock = FakeClock()
     calls, wheel = pending_calls(clock)
     began = clock.monotonic()
-    batch = Batch(3)
-    for place, limit_s in enumerate((30, 5, 2)):
-        calls.open(f"c-{limit_s}", began, limit_s, batch, place)
+    late, early = (calls.open(call_id, began, limit_s) for call_id, limit_s in (("c-30", 30), ("c-5", 5)))
+    answered = calls.open("c-2", began, 2)
     assert len(wheel) == 1
     calls.settle("c-2", DONE)
-    for passed_s, late in ((3, []), (3, [1]), (20, [1]), (5, [0, 1])):
+    calls.close("c-2")
+    for passed_s, timed_out in ((3, []), (3, [early]), (20, [early]), (5, [early, late])):
         clock.advance(passed_s)
         wheel.turn()
-        assert [place for place in (0, 1) if isinstance(batch.outcomes[place], CallTimedOut)] == late
-    assert (await batch.filled)[2] == DONE
+        assert [call for call in (early, late) if call.done()] == timed_out
+    assert await answered == DONE
+    calls.close("c-5")
+    calls.close("c-30")
     assert len(wheel) == 0
 
 
@@ -519,9 +517,9 @@ async def test_open_calls_fail_at_once_when_the_connection_ends() -> None:
     ended: list[str] = []
 
     async def ask(call_id: str) -> None:
-        with opened(calls, call_id) as answer:
-            (lost,) = await answer
-        assert isinstance(lost, LinkLost) and lost.dispatched and "replaced" in str(lost)
+        with pytest.raises(LinkLost, match="replaced") as gone, opened(calls, call_id) as answer:
+            await answer
+        assert gone.value.dispatched
         ended.append(call_id)
 
     async with anyio.create_task_group() as tasks:
@@ -550,11 +548,12 @@ async def test_call_beyond_the_pending_limit_is_refused_until_another_is_settled
 async def test_call_id_may_be_reused_over_a_newer_connection() -> None:
     old, wheel = pending_calls()
     new = PendingCalls(wheel, FakeClock())
-    with opened(old, "c-1") as lost, opened(new, "c-1") as answer:
-        old.end("replaced")
-        new.settle("c-1", DONE)
-        assert await answer == [DONE]
-        assert isinstance((await lost)[0], LinkLost)
+    with pytest.raises(LinkLost), opened(old, "c-1") as lost:
+        with opened(new, "c-1") as answer:
+            old.end("replaced")
+            new.settle("c-1", DONE)
+            assert await answer == DONE
+        await lost
 
 
 # --- what every ``DeviceLink`` promises: the connection over a socket, and the fake of the tests ---
