@@ -22,7 +22,7 @@ _OF_DATABASE: Final = {
     for database in (SqliteDatabase, PostgresDatabase)
     for call in (database.read, database.write)
 }
-_OF_THREADS: Final = {anyio.to_thread.run_sync.__code__}
+_OF_THREADS: Final = {anyio.to_thread.run_sync.__code__, asyncio.BaseEventLoop.getaddrinfo.__code__}
 _SOON_S: Final = 0.001  # of the machine's time: so long the database may take as well
 _MOST_WAITS: Final = 30  # of that, for threads: one may wait for what the test does next
 # Of the machine's time. uvicorn looks around every 0.1 s, and the two must not stay in step.
