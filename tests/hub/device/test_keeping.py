@@ -296,13 +296,16 @@ async def test_device_reconnects_after_a_sleep_and_after_a_network_change(
     assert len(desk.runs) == runs + 3
 
 
-async def test_device_file_unreadable_by_sinks_is_reported_once(desk: Desk, tmp_path: Path) -> None:
+async def test_device_file_unreadable_by_sinks_is_reported_once(tmp_path: Path, clock: FakeClock) -> None:
+    desk = Desk(tmp_path, clock)
     desk.plan.options.db.write_bytes(b"no database" * 100)
-    desk.change(
-        replace(desk.plan, sinks=(Sink("todo", TextFile(tmp_path / "T.md", Markdown()), ("tasks",)),))
-    )
-    await desk.until(lambda: any("approved items go nowhere" in one for one in desk.said))
-    for _ in range(3):
-        await desk.clock.pass_time(running.INTERVAL_S)
-    (message,) = [one for one in desk.said if "approved items go nowhere" in one]
+    desk.plan = replace(desk.plan, sinks=(Sink("todo", TextFile(tmp_path / "T.md", Markdown()), ("tasks",)),))
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(desk.serve)
+        await desk.until(lambda: bool(desk.said))
+        for _ in range(3):
+            await clock.pass_time(running.INTERVAL_S)
+        tasks.cancel_scope.cancel()
+    (message,) = desk.said
+    assert message.startswith("approved items go nowhere: ")
     assert "not a database" in message
