@@ -29,6 +29,7 @@ from tests.bench.wire import CLOSE, PING, PONG, TEXT, PrefixWire, WebSocketWire,
 CORE: Final = 1
 _BUFFER_BYTES: Final = 512 * 1024
 _AT_ONCE: Final = 64  # connections being opened: fewer than a listening socket's backlog of 100
+PAUSE_MS: Final = 60  # 12 devices, and then the next: hub serve refuses a network that takes its whole time
 _OPEN_S: Final = 20.0
 _ANSWER: Final = b'{"type":"tool_result","id":"%s","result":%s}'
 _TYPE_WITHIN: Final = 24  # bytes from the start of a frame in which its type is spelled

@@ -11,14 +11,14 @@ import msgspec
 
 from storage.store import open_store
 from tests.bench.calls import FASTAPI, HUB
-from tests.bench.client import ClientConfig
+from tests.bench.client import PAUSE_MS, ClientConfig
 from tests.bench.fastapi_server import FastApiConfig
 from tests.bench.hub_server import HubConfig, enrol
 from tests.bench.machine import allow_open_files, rss_bytes
 from tests.bench.processes import client_process, paired
 from tests.bench.rounds import alone, play, ratio
 from tests.bench.rows import Goal, Row, at_most
-from tests.support.processes import HubProcess
+from tests.support.processes import CROWD, HubProcess
 
 ROWS: Final = frozenset({7, 8})
 DEVICES: Final = 5_000
@@ -37,17 +37,7 @@ def _measure(module: str, config: msgspec.Struct, *, is_compressed: bool = False
         return kept / _KIB
 
 
-_SETTINGS: Final = f"""
-[listen]
-devices = {{ address = "127.0.0.1:0" }}
-operator = {{ address = "127.0.0.1:0" }}
-
-[limits]
-connections = {DEVICES + 100}
-connections_per_network = {DEVICES + 100}
-connections_per_user = {DEVICES + 100}
-new_connections_per_s = 1000
-"""
+_SETTINGS: Final = CROWD.replace("2000", str(DEVICES + 100))
 
 
 def _measure_daemon() -> float:
@@ -66,7 +56,7 @@ async def _grown_by(folder: Path) -> float:
         assert hub.process is not None
         port = int((await hub.device_url()).rpartition(":")[2])
         before = rss_bytes(hub.process.pid)
-        with client_process(ClientConfig(port=port, devices=DEVICES)) as client:
+        with client_process(ClientConfig(port=port, devices=DEVICES, pause_ms=PAUSE_MS)) as client:
             client.hear(_COME_S)
             return rss_bytes(hub.process.pid) - before
     finally:

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from hub.tokens import hash_token
 from storage.schema import device_tokens, devices, users
 from tests.bench.bare_server import BareConfig
-from tests.bench.client import ClientConfig
+from tests.bench.client import PAUSE_MS, ClientConfig
 from tests.bench.machine import TICKS_PER_S, allow_open_files, cpu_ticks, wakeups
 from tests.bench.payloads import token_of
 from tests.bench.processes import client_process, python_process
@@ -30,7 +30,6 @@ _FEW, _MANY = 1_000, 10_000
 _SETTLED_S: Final = 70.0  # after the last one connected
 _IDLE_S: Final = 20.0
 _COME_S: Final = 240.0
-_PAUSE_MS: Final = 60  # 12 devices, and then the next: a network that takes the hub's whole time is sent away
 _DISK: Final = "/var/tmp"  # as row 13
 _AGENTS: Final = 1_000
 _AGENT: Final = """\
@@ -144,7 +143,7 @@ def _idle(told: Callable[[str], None]) -> list[Row]:
     def share(connected: int) -> float:
         with _daemon(connected, agents=_AGENTS) as (pid, port), ExitStack() as stack:
             if connected:
-                stack.enter_context(_crowd(port, connected, _PAUSE_MS))
+                stack.enter_context(_crowd(port, connected, PAUSE_MS))
             _wait(_SETTLED_S)
             ticks, turns = cpu_ticks(pid), wakeups(pid)
             _wait(_IDLE_S)
