@@ -6,13 +6,13 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet --require-hashes
 CORES  := $(shell getconf _NPROCESSORS_ONLN)
 # A process for each core, and two for those that wait: with one, a quarter of the cores' time was idle. Eight at
-# most. Each pays for the collection of all tests, which is five seconds of a core.
+# most. Each pays for the collection of all tests, which is eight seconds of a core.
 PYTEST := $(BIN)/python -m pytest --dist=worksteal --numprocesses=$(shell echo $$(( $(CORES) < 6 ? $(CORES) + 2 : 8 )))
 
 # Where this is set, each of the hundreds of processes of a test run compiles the hub anew: five seconds each.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo cluster-demo test quick check bench $(EVALUATIONS) gateway-check connector-check container-check autobahn mutants locks soak attack simulate fuzz release documents web screenshots pictures lock weights release-check clean
+.PHONY: help demo cluster-demo test slow quick check bench $(EVALUATIONS) gateway-check connector-check container-check autobahn mutants locks soak attack simulate fuzz release documents web screenshots pictures lock weights release-check clean
 .DEFAULT_GOAL := help
 
 help:  ## what there is
@@ -24,11 +24,14 @@ demo: $(VENV)/.run  ## the main job, end to end: hub, device, one run over a sam
 cluster-demo: $(VENV)/.dev  ## PostgreSQL, NATS, three hubs and 20 devices: one hub is killed in the middle of runs
 	@$(BIN)/python -m tests.scenarios.cluster
 
-test: $(VENV)/.dev  ## the test suite without the slow proofs of make soak; PYTEST_ARGS="-x tests/storage" for a part
+test: $(VENV)/.dev  ## the tests to run before a commit; PYTEST_ARGS="-x tests/storage" for a part
 	@$(PYTEST) $(PYTEST_ARGS)
 
+slow: $(VENV)/.dev  ## the tests that CI runs as well: with servers, a browser or several processes, and long ones
+	@$(PYTEST) --slow --longest=300 $(PYTEST_ARGS)
+
 quick: $(VENV)/.dev  ## the tests of the packages that a change touches, in less than a minute; SINCE=COMMIT for another change
-	@tests=$$($(BIN)/python -m tests.support.touched $(SINCE)) && $(PYTEST) --quick $(PYTEST_ARGS) $$tests
+	@tests=$$($(BIN)/python -m tests.support.touched $(SINCE)) && $(PYTEST) $(PYTEST_ARGS) $$tests
 
 check: $(VENV)/.dev  ## linter, formatting, types; the house rules are tests: make test PYTEST_ARGS=tests/house
 	@$(BIN)/ruff check .
@@ -81,7 +84,7 @@ locks: $(VENV)/.dev  ## fifty processes at a few locks, stopped and killed: a hu
 	@$(BIN)/python -m tests.scenarios.locks --database sqlite
 	@$(BIN)/python -m tests.scenarios.locks --database postgresql
 
-soak: $(VENV)/.dev  ## the slow proofs: what make test leaves out, large folders, kills, ten thousand runs, ninety days
+soak: $(VENV)/.dev  ## the slow proofs: what CI leaves out, large folders, kills, ten thousand runs, ninety days
 	@$(PYTEST) --soak
 	@$(BIN)/python -m tests.scenarios.folders
 	@$(BIN)/python -m tests.scenarios.kills --of folders --kills 200

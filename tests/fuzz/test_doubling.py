@@ -2,7 +2,11 @@
 
 import asyncio
 
+import pytest
+
 from tests.fuzz.doubling import READERS, SHAPES, growth, read
+
+pytestmark = pytest.mark.slow
 
 # Each once took up to four times as long for twice the text.
 _ONCE_SLOW = (

@@ -1,4 +1,4 @@
-"""Tests of the test suite: families of cases, tests left to ``make soak``, the budget of CPU time."""
+"""Tests of the test suite: families of cases, tests left to CI and ``make soak``, the budget of CPU time."""
 
 import os
 import subprocess
@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 pytestmark = pytest.mark.slow  # each starts pytest
+
+ROOT = Path(__file__).parents[2]
 
 FAMILY = """
 import pytest
@@ -86,26 +88,23 @@ def test_soaked(case):
 """
 
 
-def run(folder: Path, source: str, *words: str, test: str = "") -> tuple[int, str]:
-    """Exit code and output of pytest over a file with *source*, or over one *test* in it."""
-    file = folder / "test_it.py"
-    file.write_text(source)
-    command = [sys.executable, "-m", "pytest", "-q", f"--rootdir={folder}"]
+def run(folder: Path, source: str, *words: str) -> tuple[int, str]:
+    """Return exit code and output of pytest in a project with *source* as ``all/part/test_it.py``."""
+    (folder / "all" / "part").mkdir(parents=True)
+    (folder / "all" / "part" / "test_it.py").write_text(source)
+    (folder / "pytest.ini").write_text("[pytest]\ntestpaths = all\n")
+    command = [sys.executable, "-m", "pytest", "-q"]
     plugins = ["-p", "anyio", "-p", "tests.support.budget", "-p", "tests.support.time_limit"]
     # Importing the plugins of every installed package costs a second.
-    environment = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    environment = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
-        [*command, *plugins, *words, f"{file}{test}"],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
+        [*command, *plugins, *words], cwd=folder, env=environment, capture_output=True, text=True, check=False
     )
     return done.returncode, done.stdout
 
 
 def test_failed_cases_left_tests_and_long_tests_are_listed_by_name(tmp_path: Path) -> None:
-    code, output = run(tmp_path, FAMILY + LONG, "--budget=0.1")
+    code, output = run(tmp_path, FAMILY + LONG, "--budget=0.1", "all/part/test_it.py")
     assert (code, output.count("SUBFAILED"), "contains 2 failed subtests" in output) == (1, 2, True)
     expected = ("[(1,)]", "[(3,)]", "no case for a, b", "case (1,) skips the cases after it: no server")
     assert [text for text in (*expected, "case (1,) has a mark") if text not in output] == []
@@ -121,7 +120,18 @@ def test_hanging_test_fails_by_name_in_body_teardown_and_callbacks(tmp_path: Pat
         assert f"{name} took longer than 0.1 s" in output
 
 
-@pytest.mark.soak
-def test_soak_option_runs_the_left_tests_and_named_tests_always_run(tmp_path: Path) -> None:
-    assert run(tmp_path, LONG, "--soak")[1].splitlines()[-1].startswith("2 failed, 2 deselected")
-    assert "1 failed" in run(tmp_path, LONG, test="::test_soaked[1]")[1]
+@pytest.mark.parametrize(
+    ("words", "ends"),
+    [
+        ("", "1 passed, 3 deselected"),
+        ("all/part", "1 passed, 3 deselected"),
+        ("all/part --slow", "1 passed, 3 deselected"),
+        ("--soak", "2 failed, 2 deselected"),
+        ("all/part/test_it.py", "2 passed, 2 deselected"),
+        ("all/part/test_it.py --slow", "1 passed, 3 deselected"),
+        ("all/part/test_it.py::test_soaked[1]", "1 failed"),
+    ],
+)
+def test_slow_and_soak_tests_run_by_their_options_or_by_name(tmp_path: Path, words: str, ends: str) -> None:
+    _, output = run(tmp_path, LONG, *words.split())
+    assert output.splitlines()[-1].startswith(ends)

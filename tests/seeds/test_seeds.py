@@ -10,6 +10,7 @@ from tests.seeds.walk import SENTENCES, Walk, walking
 
 __all__ = ["calendar", "columns", "constraints", "coordination", "foundation", "orchestrator", "run_log"]
 
+pytestmark = pytest.mark.slow
 
 WALKS = {one.drive: f"{one.document}-{one.drive.__name__}" for one in SENTENCES}
 

@@ -11,6 +11,8 @@ from protocol.agent_status import FoundationStatus, OrchestratorStatus, StateDet
 from protocol.lifecycles import AgentStatus, RunState
 from tests.seeds.walk import OF_WALK, Walk, walking
 
+pytestmark = pytest.mark.slow
+
 STEPS = 30
 WORDS: dict[str, dict[str, list[Any]]] = {
     "calendar": {

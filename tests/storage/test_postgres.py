@@ -391,6 +391,7 @@ async def test_unanswered_server_connection_is_attempted_once(
         assert (len(asked), await database.write(add, "anna")) == (1, "anna")
 
 
+@pytest.mark.slow
 async def test_stopped_server_is_unavailable_until_started_again() -> None:
     with running_postgres() as server, server.database() as url:
         async with open_postgres(url) as database:

@@ -1,4 +1,4 @@
-"""Which tests a run leaves to ``make soak``, and what an ordinary test may cost; a plug-in of pytest."""
+"""Which tests a run leaves to ``make slow`` and ``make soak``, and their costs; a plug-in of pytest."""
 
 import os
 from collections import Counter
@@ -12,18 +12,17 @@ import pytest
 # test takes twice as long on another machine.
 BUDGET_S: Final = 2.0
 MARKS: Final = (
-    "slow: a scenario of make test, with processes, servers or a browser of its own",
-    "soak: a slow proof of which make test runs another representative",
+    "slow: a test with a server, a browser or several processes, or a long one; CI runs it in addition",
+    "soak: a slow proof of which make test or make slow runs another representative",
 )
+
+KINDS: Final = ("slow", "soak")
+_SERVERS: Final = frozenset({"postgres", "nats", "dovecot", "radicale"})  # fixtures: their tests are slow
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--soak", action="store_true", help="run what make test leaves out, and nothing else")
-    parser.addoption(
-        "--quick",
-        action="store_true",
-        help="leave slow tests and PostgreSQL out, but in files that are named",
-    )
+    for mark in KINDS:
+        parser.addoption(f"--{mark}", action="store_true", help=f"run the tests that are marked {mark} alone")
     parser.addoption(
         "--budget", type=float, default=BUDGET_S, help="seconds of CPU time for an unmarked test"
     )
@@ -36,26 +35,34 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 class Budget:
-    """Leaves tests marked ``soak`` out, measures the others, and lists both at the end of the run."""
+    """Leaves tests with the marks ``slow`` and ``soak`` out, measures the others, and lists both."""
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
         self._budget_s: float = config.getoption("--budget")
-        self.left: Counter[str] = Counter()  # how many items of each name
+        self.left: dict[str, Counter[str]] = {
+            kind: Counter() for kind in KINDS
+        }  # how many items of each name
         self.spent: dict[str, float] = {}  # seconds over the budget, by item
 
     @pytest.hookimpl(trylast=True)  # once every conftest.py has set its marks
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
         if any("::" in word for word in config.args):  # a test that is asked for by its name is run
             return
-        soaked = {item for item in items if item.get_closest_marker("soak") is not None}
-        left = set(items) - soaked if config.getoption("--soak") else soaked
-        if config.getoption("--quick"):
-            named = {Path(word).absolute() for word in config.args}
-            left |= {item for item in items if _is_slow(item) and item.path not in named}
-        config.hook.pytest_deselected(items=[item for item in items if item in left])
-        items[:] = _dealt([item for item in items if item not in left])
-        self.left.update(_name(item) for item in soaked & left)
+        chosen = next((kind for kind in KINDS if config.getoption(f"--{kind}")), None)
+        named = {Path(word).absolute() for word in config.args}
+        run: list[pytest.Item] = []
+        left: list[pytest.Item] = []
+        for item in items:
+            kind = _kind(item)
+            if kind == chosen or (kind == "slow" and chosen is None and item.path in named):
+                run.append(item)
+                continue
+            left.append(item)
+            if kind is not None:
+                self.left[kind][_name(item)] += 1
+        config.hook.pytest_deselected(items=left)
+        items[:] = run
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Iterator[None]:
@@ -64,24 +71,26 @@ class Budget:
             yield
         finally:
             spent = _cpu_s() - before
-            is_marked = any(item.get_closest_marker(mark) is not None for mark in ("slow", "soak"))
-            if spent > self._budget_s and not is_marked:
+            if spent > self._budget_s and _kind(item) is None:
                 self.spent[item.nodeid] = spent
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         if (output := getattr(self._config, "workeroutput", None)) is not None:  # of one of xdist's processes
-            output["budget"] = {"left": dict(self.left), "spent": self.spent}
+            left = {kind: dict(counts) for kind, counts in self.left.items()}
+            output["budget"] = {"left": left, "spent": self.spent}
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:
         counts = getattr(node, "workeroutput", {}).get("budget", {"left": {}, "spent": {}})
-        self.left |= Counter(counts["left"])
+        for kind, left in counts["left"].items():
+            self.left[kind] |= Counter(left)
         self.spent |= counts["spent"]
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        if self.left:
-            terminalreporter.section(f"left to make soak: {self.left.total()}")
-            for name, count in sorted(self.left.items()):
+        for kind, left in self.left.items():
+            if left:
+                terminalreporter.section(f"left to make {kind}: {left.total()}")
+            for name, count in sorted(left.items()):
                 terminalreporter.write_line(name if count == 1 else f"{name} ({count} of it)")
         if self.spent:
             terminalreporter.section(f"more than {self._budget_s:g} s of CPU time, and neither slow nor soak")
@@ -89,26 +98,12 @@ class Budget:
                 terminalreporter.write_line(f"{seconds:6.1f} s  {name}")
 
 
-def _dealt(items: list[pytest.Item]) -> list[pytest.Item]:
-    """Return *items* so that each of xdist's processes begins with its share of the files with slow tests.
-
-    A process gets the items of one part of the list; at the end of the run short ones are to be left.
-    """
-    processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-    files = dict.fromkeys(item.path for item in items if item.get_closest_marker("slow") is not None)
-    turns = {path: number % processes for number, path in enumerate(files)}
-    short = [item for item in items if item.path not in turns]
-    dealt: list[pytest.Item] = []
-    for process in range(processes):
-        dealt += [item for item in items if turns.get(item.path) == process]
-        room = len(items) * (process + 1) // processes - len(dealt)
-        dealt += short[:room]
-        short = short[room:]
-    return dealt
-
-
-def _is_slow(item: pytest.Item) -> bool:
-    return item.get_closest_marker("slow") is not None or "postgresql" in item.nodeid
+def _kind(item: pytest.Item) -> str | None:
+    """Return "soak", "slow", or None for what every run has."""
+    if item.get_closest_marker("soak") is not None:
+        return "soak"
+    has_server = "postgresql" in item.nodeid or not _SERVERS.isdisjoint(getattr(item, "fixturenames", ()))
+    return "slow" if has_server or item.get_closest_marker("slow") is not None else None
 
 
 def _name(item: pytest.Item) -> str:
