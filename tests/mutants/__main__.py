@@ -13,19 +13,23 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 ROOT = Path(__file__).parents[2]
 LIST = Path(__file__).with_name("mutants.json")
-LONGEST_S = 300  # a fault that makes the tests hang is found
+LONGEST_S = 1800.0  # for the tests of a package without a fault
+_TIMES, _MORE_S = 3, 60.0  # of that time, and more: a fault that makes the tests take longer is found
 MOST_BYTES = 4 << 30  # of memory: so is one that makes them grow
 PASSED, NOT_RUN = 0, (2, 3, 4, 5)  # exit codes of pytest: of the latter none has to do with a test
 GENERATED = "tests/house/test_generated_documents.py"  # what is made from the code is a test of it
+
+_End = TypeVar("_End")
 
 
 class Mutant(NamedTuple):
@@ -77,19 +81,25 @@ def mutants() -> list[Mutant]:
     return [Mutant(**described) for described in json.loads(LIST.read_text(encoding="utf-8"))]
 
 
-def attempt(mutant: Mutant, tree: Path) -> str:
+def attempt(mutant: Mutant, longest_s: float, tree: Path) -> str:
     """Run the tests with *mutant* planted in *tree*: the test that found it, or why none did."""
     try:
         text = mutant.plant(tree)
     except LookupError as gone:
         return f"NOT RUN: {gone}"
     try:
-        return run(mutant.tests(tree), tree)
+        return run(mutant.tests(tree), tree, longest_s)
     finally:
         (tree / mutant.file).write_text(text, encoding="utf-8")
 
 
-def run(tests: Sequence[str], tree: Path) -> str:
+def timed(tests: Sequence[str], tree: Path) -> tuple[str, float]:
+    """Run *tests* in *tree* without a fault: what ``run`` returns, and how many seconds it took."""
+    began = time.monotonic()
+    return run(tests, tree), time.monotonic() - began
+
+
+def run(tests: Sequence[str], tree: Path, longest_s: float = LONGEST_S) -> str:
     """Run *tests* in *tree* until one fails: its name, or why there is none."""
     words = [sys.executable, "-m", "pytest", "-x", "-q", "--no-header", "-p", "no:cacheprovider"]
     try:
@@ -99,11 +109,11 @@ def run(tests: Sequence[str], tree: Path) -> str:
             env={**os.environ, "PYTHONPATH": str(tree)},
             capture_output=True,
             text=True,
-            timeout=LONGEST_S,
+            timeout=longest_s,
             preexec_fn=partial(resource.setrlimit, resource.RLIMIT_DATA, (MOST_BYTES, MOST_BYTES)),
         )
     except subprocess.TimeoutExpired:
-        return f"found: the tests hang for {LONGEST_S} s"
+        return f"found: the tests hang for {longest_s:.0f} s"
     if done.returncode == PASSED:
         return "SURVIVED"
     failures = [
@@ -143,20 +153,25 @@ def main() -> int:
         for tree in copies(given.tree.resolve(), given.jobs, Path(folder)):
             trees.put(tree)
 
-        def in_a_copy(job: Callable[[Path], str]) -> str:
+        def in_a_copy(job: Callable[[Path], _End]) -> _End:
             tree = trees.get()
             try:
                 return job(tree)
             finally:
                 trees.put(tree)
 
-        lists = {tuple(sorted(mutant.tests(given.tree))) for mutant in wanted.values()}
-        ends = list(pool.map(in_a_copy, [partial(run, tests) for tests in lists]))
-        if any(end != "SURVIVED" for end in ends):
-            print("the tests fail without a fault:", *ends, sep="\n")
+        lists = {number: tuple(sorted(mutant.tests(given.tree))) for number, mutant in wanted.items()}
+        without = dict.fromkeys(lists.values())
+        ends = dict(
+            zip(without, pool.map(in_a_copy, [partial(timed, tests) for tests in without]), strict=True)
+        )
+        if failed := [end for end, _ in ends.values() if end != "SURVIVED"]:
+            print("the tests fail without a fault:", *failed, sep="\n")
             return 1
         survivors = []
-        ends_of_mutants = pool.map(in_a_copy, [partial(attempt, mutant) for mutant in wanted.values()])
+        limits = {number: ends[tests][1] * _TIMES + _MORE_S for number, tests in lists.items()}
+        tries = [partial(attempt, mutant, limits[number]) for number, mutant in wanted.items()]
+        ends_of_mutants = pool.map(in_a_copy, tries)
         for (number, mutant), end in zip(wanted.items(), ends_of_mutants, strict=True):
             survivors += [] if end.startswith("found") else [number]
             print(f"{number:3} {mutant.file}:{mutant.line} {mutant.kind}: {end}", flush=True)
