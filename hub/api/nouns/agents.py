@@ -69,7 +69,7 @@ from protocol.ids import AgentId, DeviceId, UserId
 from protocol.lifecycles import RunOutcome
 from storage.agents import agent_snapshot, agents, agents_in_trouble, declared_agents
 from storage.agents.agent_snapshot import Setup, TemplateRow, WrittenTemplate, conditions_of
-from storage.agents.agents import AgentRow
+from storage.agents.agents import AgentFields, AgentRow
 from storage.agents.config_changes import TemplateOfFile
 from storage.agents.declared_agents import AgentOfFile, DeclaredAgent
 from storage.agents.status_writes import StatusWrite
@@ -281,11 +281,10 @@ def _verdict_view(verdict: Verdict) -> VerdictView:
 
 log = Channel(__name__)
 
+_DECLARED: Final = structs.fields(AgentFields)
 _TAGGED: Final = {
-    *("id", "name", "title", "device", "paths", "file_extensions", "data_types", "prompt"),
-    *("timezone", "source", "priority", "max_concurrent_runs", "lifecycle"),
-    *("description", "type", "subtype", "template", "external_id", "instance_id", "project_id"),
-    *("needs", "locks"),
+    *(declared.name for declared in _DECLARED),
+    *("id", "device", "prompt", "source", "type", "subtype", "template", "lifecycle"),
 }
 _WHEN: Final = ("kind", "expr", "every_ms", "at_ms", "tz", "jitter_ms")  # of a schedule; others are policies
 KEY_CHARACTERS: Final = 56  # of a name that is made: 64 with a number at its end
@@ -384,19 +383,10 @@ class VocabularyQuery(Struct, frozen=True):
 
 
 _SHORT = object_of("id as agent_id", "name", "data_types", "paths")
+_OF_RECORD: Final = {declared.name for declared in _DECLARED} & {*AgentView.__struct_fields__}
 _RECORD = object_of(
-    *(
-        "title",
-        "description",
-        "template",
-        "external_id",
-        "instance_id",
-        "project_id",
-        "file_extensions",
-        "prompt",
-    ),
-    *("timezone", "schedule", "needs", "locks", "priority", "max_concurrent_runs", "source"),
-    *("config_rev as rev", "lifecycle"),
+    *sorted(_OF_RECORD - {"name", "paths", "data_types"}),  # those are of the short form
+    *("template", "prompt", "schedule", "source", "config_rev as rev", "lifecycle"),
 )
 
 
