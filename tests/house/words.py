@@ -36,6 +36,13 @@ LEXEMES: Final = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 DECLARED: Final = re.compile(r"\b(?:const|let|function|interface|type|class) (\w+)")
+REMEDIES: Final = {
+    "name": "use a term of the field",
+    "verb": "begin with a verb of verbs.txt",
+    "noun": "begin with a noun that names the subject",
+    "word": "name who or what it is",
+    "long": f"write sentences of at most {MOST_WORDS} words",
+}
 VERBS: Final = frozenset((ROOT / "tests" / "house" / "verbs.txt").read_text(encoding="utf-8").split())
 NO_NOUN: Final = re.compile(
     r"(what|who|whose|whom|which|how|why|where|when|whether|it|ones?|that|those|these|this|there|some|something"
@@ -49,7 +56,7 @@ class Finding(NamedTuple):
     """A docstring, comment or name that is to be rewritten.
 
     Attributes:
-        kind: ``verb``, ``noun``, ``word`` or ``long``; ``name`` for each use of a name.
+        kind: a key of ``REMEDIES``; ``name`` for each use of a name.
     """
 
     path: Path
