@@ -1,5 +1,7 @@
 """Execution of one run.
 
+Files wait for a model that is away for ``MODEL_WAIT_S`` at most, then they fail.
+
 Every path ends in exactly one state change of the run. The next attempt continues from the committed rows:
 settled units are not read again, and planned calls are sent with their old ids.
 """

@@ -1,5 +1,7 @@
 """Devices, their connections and revocations, copied credentials; and users, who own devices and agents.
 
+A revoked device that is admitted again keeps its id; its old keys and tokens stay refused.
+
 Copied credentials: two machines that connect as one device, and the one of them that keeps it.
 
 Each connection has an origin. Programs that differ, of which the older one still answered when the newer one

@@ -8,6 +8,8 @@ the unit has more than ``MOST_DAYS``.
 
 Lines around the quotes of items that wait for a verdict, sealed by a key that is not in the database.
 
+An item whose row the device no longer has when an update arrives there counts as rejected.
+
 An excerpt is written with the plan of its item. It is deleted with the verdict, with the item, when the
 device is revoked, and by its age.
 

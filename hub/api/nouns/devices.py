@@ -1,4 +1,7 @@
-"""Devices with their grants, pairings that wait for an approval, and the users who own devices."""
+"""Devices with their grants, pairings that wait for an approval, and the users who own devices.
+
+With a revoked device the excerpts of its items are deleted.
+"""
 
 import math
 from collections.abc import Callable
