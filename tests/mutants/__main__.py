@@ -21,6 +21,8 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import NamedTuple, TypeVar
 
+from tests.support.time_limit import TookTooLong
+
 ROOT = Path(__file__).parents[2]
 LIST = Path(__file__).with_name("mutants.json")
 LONGEST_S = 1800.0  # for the tests of a package without a fault
@@ -127,7 +129,9 @@ def run(tests: Sequence[str], tree: Path, longest_s: float = LONGEST_S) -> str:
     if done.returncode == PASSED:
         return "SURVIVED"
     failures = [
-        line for line in done.stdout.splitlines() if line.startswith(("FAILED", "ERROR", "SUBFAILED"))
+        line
+        for line in done.stdout.splitlines()
+        if line.startswith(("FAILED", "ERROR", "SUBFAILED")) or TookTooLong.__name__ in line
     ]
     if done.returncode in NOT_RUN and not failures:
         return f"NOT RUN: {(done.stdout + done.stderr).strip()[-300:]}"
