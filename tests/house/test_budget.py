@@ -108,7 +108,7 @@ def test_failed_cases_left_tests_and_long_tests_are_listed_by_name(tmp_path: Pat
     assert (code, output.count("SUBFAILED"), "contains 2 failed subtests" in output) == (1, 2, True)
     expected = ("[(1,)]", "[(3,)]", "no case for a, b", "case (1,) skips the cases after it: no server")
     assert [text for text in (*expected, "case (1,) has a mark") if text not in output] == []
-    assert "left to make soak: 2" in output and "test_soaked (2 of it)" in output
+    assert "left to make soak: 2" in output and "all/part 2; a test of them: make test" in output
     _, _, listed = output.partition("more than 0.1 s of CPU time")
     assert "test_unmarked" in listed and "test_slow" not in listed
 
@@ -130,6 +130,7 @@ def test_hanging_test_fails_by_name_in_body_teardown_and_callbacks(tmp_path: Pat
         ("all/part/test_it.py", "2 passed, 2 deselected"),
         ("all/part/test_it.py --slow", "1 passed, 3 deselected"),
         ("all/part/test_it.py::test_soaked[1]", "1 failed"),
+        ("all/part all/part/test_it.py::test_soaked", "2 failed, 1 passed, 1 deselected"),
     ],
 )
 def test_slow_and_soak_tests_run_by_their_options_or_by_name(tmp_path: Path, words: str, ends: str) -> None:

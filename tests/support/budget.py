@@ -42,25 +42,24 @@ class Budget:
         self._budget_s: float = config.getoption("--budget")
         self.left: dict[str, Counter[str]] = {
             kind: Counter() for kind in KINDS
-        }  # how many items of each name
+        }  # how many items of each folder
         self.spent: dict[str, float] = {}  # seconds over the budget, by item
 
     @pytest.hookimpl(trylast=True)  # once every conftest.py has set its marks
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
-        if any("::" in word for word in config.args):  # a test that is asked for by its name is run
-            return
         chosen = next((kind for kind in KINDS if config.getoption(f"--{kind}")), None)
         named = {Path(word).absolute() for word in config.args}
         run: list[pytest.Item] = []
         left: list[pytest.Item] = []
         for item in items:
             kind = _kind(item)
-            if kind == chosen or (kind == "slow" and chosen is None and item.path in named):
+            has_named_file = kind == "slow" and chosen is None and item.path in named
+            if kind == chosen or has_named_file or _is_named(item, config.args):
                 run.append(item)
                 continue
             left.append(item)
             if kind is not None:
-                self.left[kind][_name(item)] += 1
+                self.left[kind][_folder(item)] += 1
         config.hook.pytest_deselected(items=left)
         items[:] = run
 
@@ -90,8 +89,8 @@ class Budget:
         for kind, left in self.left.items():
             if left:
                 terminalreporter.section(f"left to make {kind}: {left.total()}")
-            for name, count in sorted(left.items()):
-                terminalreporter.write_line(name if count == 1 else f"{name} ({count} of it)")
+                folders = ", ".join(f"{folder} {count}" for folder, count in sorted(left.items()))
+                terminalreporter.write_line(f'{folders}; a test of them: make test PYTEST_ARGS="FILE::TEST"')
         if self.spent:
             terminalreporter.section(f"more than {self._budget_s:g} s of CPU time, and neither slow nor soak")
             for name, seconds in sorted(self.spent.items(), key=lambda one: -one[1]):
@@ -102,14 +101,23 @@ def _kind(item: pytest.Item) -> str | None:
     """Return "soak", "slow", or None for what every run has."""
     if item.get_closest_marker("soak") is not None:
         return "soak"
-    has_server = "postgresql" in item.nodeid or not _SERVERS.isdisjoint(getattr(item, "fixturenames", ()))
+    case = getattr(getattr(item, "callspec", None), "id", "")
+    has_server = "postgresql" in case or not _SERVERS.isdisjoint(getattr(item, "fixturenames", ()))
     return "slow" if has_server or item.get_closest_marker("slow") is not None else None
 
 
-def _name(item: pytest.Item) -> str:
-    """The test without its case; one that runs on SQLite as well is not named, but its file."""
-    test, _, case = item.nodeid.partition("[")
-    return f"{test.partition('::')[0]} on PostgreSQL" if "postgresql" in case else test
+def _is_named(item: pytest.Item, words: list[str]) -> bool:
+    """Check whether one of *words* names the test, as in ``FILE::TEST`` or ``FILE::TEST[CASE]``."""
+    test = item.nodeid.partition("::")[2]
+    named = (word.partition("::") for word in words if "::" in word)
+    return any(
+        item.path == Path(path).absolute() and (test == name or test.startswith((f"{name}[", f"{name}::")))
+        for path, _, name in named
+    )
+
+
+def _folder(item: pytest.Item) -> str:
+    return item.nodeid.partition("::")[0].rpartition("/")[0]
 
 
 def _cpu_s() -> float:
