@@ -28,7 +28,7 @@ test: $(VENV)/.dev  ## the tests to run before a commit; PYTEST_ARGS="-x tests/s
 	@$(PYTEST) $(PYTEST_ARGS)
 
 slow: $(VENV)/.dev  ## the tests that CI runs as well: with servers, a browser or several processes, and long ones
-	@$(PYTEST) --slow --longest=300 $(PYTEST_ARGS)
+	@$(PYTEST) --slow $(PYTEST_ARGS)
 
 quick: $(VENV)/.dev  ## the tests of the packages that a change touches, in less than a minute; SINCE=COMMIT for another change
 	@tests=$$($(BIN)/python -m tests.support.touched $(SINCE)) && $(PYTEST) $(PYTEST_ARGS) $$tests
@@ -85,7 +85,7 @@ locks: $(VENV)/.dev  ## fifty processes at a few locks, stopped and killed: a hu
 	@$(BIN)/python -m tests.scenarios.locks --database postgresql
 
 soak: $(VENV)/.dev  ## the slow proofs: what CI leaves out, large folders, kills, ten thousand runs, ninety days
-	@$(PYTEST) --soak
+	@$(PYTEST) --soak $(PYTEST_ARGS)
 	@$(BIN)/python -m tests.scenarios.folders
 	@$(BIN)/python -m tests.scenarios.kills --of folders --kills 200
 	@$(BIN)/python -m tests.scenarios.kills --of imap

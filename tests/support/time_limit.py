@@ -8,7 +8,9 @@ from typing import Any, Final
 
 import pytest
 
-LONGEST_S: Final = 120  # for each of setting up, calling and tearing down
+# For each of setting up, calling and tearing down.
+LONGEST_S: Final = 120.0
+_LONGEST_SLOW_S: Final = 300.0  # of a test that is marked so
 AGAIN_S: Final = 5.0  # what hangs may swallow an alarm, and then hang on
 
 
@@ -22,7 +24,10 @@ def _limited(item: pytest.Item) -> Iterator[None]:
     if not hasattr(signal, "SIGALRM"):  # Windows has no alarms
         yield
         return
-    limit_s: float = item.config.getoption("--longest")
+    limit_s: float | None = item.config.getoption("--longest")
+    if limit_s is None:
+        is_slow = any(item.get_closest_marker(mark) is not None for mark in ("slow", "soak"))
+        limit_s = _LONGEST_SLOW_S if is_slow else LONGEST_S
     late = TookTooLong(f"{item.nodeid} took longer than {limit_s:g} s")
     rang = False
 
@@ -43,7 +48,7 @@ def _limited(item: pytest.Item) -> Iterator[None]:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--longest", type=float, default=LONGEST_S, help="seconds after which a test has hung")
+    parser.addoption("--longest", type=float, help="seconds after which a test has hung")
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
