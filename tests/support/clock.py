@@ -99,7 +99,7 @@ class FakeClock:
 
 
 async def _settle() -> None:
-    """Wait until every task is blocked, and none on a thread that is still at work.
+    """Wait until every task is blocked, and none on a thread, for which it waits 30 ms at most.
 
     ``anyio.wait_all_tasks_blocked`` asks every 0.1 s. While that is just when uvicorn looks around, its
     server never seems to be blocked.
@@ -110,7 +110,7 @@ async def _settle() -> None:
         others = asyncio.all_tasks() - {asyncio.current_task()}
         seen += 1
         if not all(map(_is_blocked, others)):
-            seen, busy = 0, busy + 1
+            seen, busy, threads = 0, busy + 1, 0
             rest = 0.0 if busy % _MOST_TURNS else _AGAIN_S
         elif any(_waits_for(_OF_DATABASE, task.get_coro()) for task in others):
             seen, rest = 0, _SOON_S
