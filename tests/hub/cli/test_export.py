@@ -241,7 +241,7 @@ def test_export_memory_does_not_grow_with_the_number_of_rows(tmp_path: Path) -> 
             tracemalloc.stop()
 
     peak(10)
-    assert peak(10_000) < 2 * peak(1_000)
+    assert peak(10_000) < peak(1_000) + 200_000  # bytes: the rows alone are 1,000,000
 
 
 async def peak_of_export(folder: Path, count: int) -> int:
