@@ -3,6 +3,7 @@
 import ast
 import math
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -128,6 +129,7 @@ def test_systemd_sockets_of_another_process_are_ignored() -> None:
     assert (ServiceManager(environ).sockets, environ) == ({}, {})
 
 
+@pytest.mark.skipif(shutil.which("systemd-socket-activate") is None, reason="needs the tools of systemd")
 def test_systemd_sockets_are_assigned_by_name_and_not_inherited(tmp_path: Path) -> None:
     unix = tmp_path / "admin.sock"
     with socket.create_server(("127.0.0.1", 0)) as free:
