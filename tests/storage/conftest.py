@@ -22,8 +22,8 @@ from tests.support.postgres import Postgres
 
 BACKENDS = ("sqlite", "postgresql")
 POSTGRESQL: sa.Dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
-# ``make test`` runs these tests on both databases, others on SQLite alone, with a look at what they would
-# send to PostgreSQL. What PostgreSQL alone can do, several hubs at once above all, has modules of its own.
+# ``make slow`` runs these tests on PostgreSQL, too; of others ``make test`` looks at what they would send
+# there. What PostgreSQL alone can do, several hubs at once above all, has modules of its own.
 TWINS = (
     "test_later_run_adopts_calls_and_answers_of_an_ended_run",
     "test_last_answer_settles_a_whole_unit_like_a_separate_settle",

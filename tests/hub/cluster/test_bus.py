@@ -120,6 +120,7 @@ async def test_bus_message_replayed_to_another_process_is_refused(
         assert north.hints == []
 
 
+@pytest.mark.slow
 async def test_a_bus_that_is_lost_refuses_requests_and_connects_again_by_itself() -> None:
     clock = FakeClock()
     with running_nats() as server:
@@ -141,6 +142,7 @@ async def test_a_bus_that_is_lost_refuses_requests_and_connects_again_by_itself(
                         continue
 
 
+@pytest.mark.slow
 async def test_bus_password_of_the_address_is_used_and_a_wrong_one_refused() -> None:
     with running_nats("--user", "hub", "--pass", "horse") as server:
         right = server.url.replace("//", "//hub:horse@")

@@ -53,6 +53,9 @@ class Held:
         return self._tokens[0]
 
 
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture(scope="module")
 def server() -> Iterator[Dovecot]:
     """A server that takes tokens."""
