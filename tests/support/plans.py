@@ -50,6 +50,7 @@ AT_WORK: Final = {
     *("runs_unmeasured", "posted_waiting", "devices_present", "item_verdicts_due", "item_proposals_open"),
     # and of rows of which there is one for each board or gateway, or which people took away
     *("board_members_one_lead", "gateway_agents_main", "agents_removed", "device_keys_revoked"),
+    "devices_revoked",
 }
 # Functions of storage whose statements may scan or sort, and why.
 _ALLOWED: Final = {
