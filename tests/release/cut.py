@@ -38,7 +38,7 @@ NEXT_STEPS: Final = """\
 {version} is cut. Next:
   git diff                                   # read it
   make web                                   # the packages of npm have the version too
-  make check test
+  make check test slow
   git commit -am 'release: {version}'
   make release-check                         # builds, installs and looks through what people get
   git tag v{version}
