@@ -17,9 +17,9 @@ Proof that a device holds the key it names: an Ed25519 signature over its hello 
 Pairing of unknown keys by a code or an invitation, and replacement of a connected device's key.
 
 A device shows its code, and a person types it at the hub: eight symbols of an alphabet without similar
-symbols, shown as ``K7QF-2M9X``. A code is valid for ``PAIRING_TTL_S``. The codes are only in memory, by key, so that a device that reconnects gets
-the same code; the database has their hashes. After a restart of the hub, a waiting device gets a new code.
-``ALPHABET`` has the symbols.
+symbols, shown as ``K7QF-2M9X``. A code is valid for ``PAIRING_TTL_S``. The codes are only in memory, by key,
+so that a device that reconnects gets the same code; the database has their hashes. After a restart of the
+hub, a waiting device gets a new code. ``ALPHABET`` has the symbols.
 """
 
 import hashlib

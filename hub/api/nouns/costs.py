@@ -1,6 +1,7 @@
 """Costs of models; ``hub why`` (what became of a file), and previews with another prompt, model or tables.
 
-For ``hub why`` the agents are selected here, and a line is read from its path (``notes/monday.md:12``); ``hub.runs.explaining`` explains the file in each.
+For ``hub why`` the agents are selected here, and a line is read from its path (``notes/monday.md:12``);
+``hub.runs.explaining`` explains the file in each.
 """
 
 import re
