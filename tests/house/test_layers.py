@@ -108,7 +108,7 @@ def test_a_planted_violation_is_found(rule: Rule, name: str, source: str) -> Non
         ("links.runner", False),
     ],
 )
-def test_name_in_docstring_of_package_is_found_unless_it_is_known(name: str, is_known: bool) -> None:
+def test_unknown_module_in_a_package_docstring_is_found(name: str, is_known: bool) -> None:
     package = Module("hub.runs", f'"""Runs: ``{name}`` starts them."""', is_package=True)
     runner = Module("hub.runs.runner", "def start(): ...")
     assert (list(packages_name_modules_that_exist([package, runner])) == []) is is_known
