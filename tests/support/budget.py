@@ -40,9 +40,7 @@ class Budget:
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
         self._budget_s: float = config.getoption("--budget")
-        self.left: dict[str, Counter[str]] = {
-            kind: Counter() for kind in KINDS
-        }  # how many items of each folder
+        self.left = {kind: Counter[str]() for kind in KINDS}  # items of each folder
         self.spent: dict[str, float] = {}  # seconds over the budget, by item
 
     @pytest.hookimpl(trylast=True)  # once every conftest.py has set its marks
