@@ -2,14 +2,16 @@
 
 In Markdown a row ends with its block id, ``^hub-…``. A row of a table with a status has a box; dates and
 priorities have the signs of the Tasks plug-in, other columns are inline fields, ``[assignee:: Anna]``. A text
-of several lines follows indented below its row. In todo.txt a row has ``id:hub-…``. Signs and tags of others
-on a line stay; words of its text are its title.
+of several lines follows indented below its row. Words of a row are escaped; Markdown that its owner writes
+instead stays. In todo.txt a row has ``id:hub-…``. Signs and tags of others on a line stay; words of its text
+are its title.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final, NamedTuple
 
+from hub.device.sinks.markdown_escapes import escape, unescape, unescape_former
 from hub.device.sinks.target import Put, Shape, shape_of
 from hub.device.sinks.text_file import Piece, with_line
 from protocol.tables import Column, DeviceTable
@@ -19,13 +21,7 @@ _STATES: Final = {" ": "todo", "/": "in_progress", "x": "done", "X": "done"}
 _SIGNS: Final = {"high": "⏫", "low": "🔽"}
 _PRIORITIES: Final = {"🔺": "high", "⏫": "high", "🔼": "medium", "🔽": "low", "⏬": "low"}
 _LEAD: Final = re.compile(r"(?P<lead>[ \t>]*+(?:[-*+]|\d{1,9}[.)])[ \t]++)(?:\[(?P<box>[^\n])\][ \t]++)?")
-_KEY: Final = r"\^(hub-[a-z0-9]*+)[ \t]*+(?:\n|\Z)"
-_END: Final = re.compile(rf"(?<!\\){_KEY}")
-# Keys in a text, which would end it or be another row's; pictures of the web and HTML, which a program that
-# shows the note would load, so that a stranger whose words were approved knows when it is read.
-_ACTIVE: Final = rf"{_KEY}|!\[(?!\[)|<(?:[A-Za-z][A-Za-z0-9-]*+[\s/>]|!--)"
-_BARE: Final = re.compile(rf"(?<!\\)(?:{_ACTIVE})")
-_ESCAPED: Final = re.compile(rf"\\(?={_ACTIVE})")
+_END: Final = re.compile(r"(?<!\\)\^(hub-[a-z0-9]*+)[ \t]*+(?:\n|\Z)")
 _DATE: Final = re.compile(r"📅\ufe0f?[ \t]*(\d{4}-\d\d-\d\d)(?:[ \t]+⏰[ \t]*(\d\d:\d\d))?")
 _INLINE: Final = re.compile(r"\[([A-Za-z][A-Za-z0-9]{0,39}):: ([^\[\]\n]*)\]")
 _PRIORITY: Final = re.compile("[🔺⏫🔼🔽⏬]\ufe0f?")
@@ -42,14 +38,6 @@ _LETTERS: Final = {"high": "A", "low": "C"}
 def _cell(text: str) -> str:
     """Return a text for the middle of a line."""
     return " ".join(text.split()).strip("\ufeff")  # at the start of a file it would be its byte order mark
-
-
-def _harmless(text: str) -> str:
-    return _BARE.sub(r"\\\g<0>", text)
-
-
-def _plain(text: str) -> str:
-    return _ESCAPED.sub("", text)
 
 
 def _label(column: Column) -> str:
@@ -89,28 +77,26 @@ class Markdown:
             if (table := tables.get(row.key)) is not None:
                 shape = shape_of(table)
                 below, end = _below(text, row.end, row.indent) if shape.text else ("", row.end)
-                yield Piece(row.key, row.start, end, self._fields(shape, row, below))
+                fields = self._fields(shape, row, below, unescape)
+                former = self._fields(shape, row, below, unescape_former)
+                yield Piece(row.key, row.start, end, fields, former)
 
-    def _fields(self, shape: Shape, row: _Row, below: str) -> dict[str, str]:
-        rest = row.rest
+    def _fields(self, shape: Shape, row: _Row, below: str, words: Callable[[str], str]) -> dict[str, str]:
+        """Return the fields of a row; *words* removes the escapes of Markdown."""
         fields: dict[str, str] = {}
         if shape.has_status:
             fields |= {"status": _STATES[row.box]} if row.box in _STATES else {}
         if shape.date is not None:
-            date = _DATE.search(rest)
+            date = _DATE.search(row.rest)
             fields[shape.date] = " ".join(filter(None, date.groups())) if date else ""
-            rest = _DATE.sub(" ", rest)
         if shape.has_priority:
-            sign = _PRIORITY.search(rest)
+            sign = _PRIORITY.search(row.rest)
             fields["priority"] = _PRIORITIES[sign[0][0]] if sign else "medium"
-            rest = _PRIORITY.sub(" ", rest)
-        labels = {_label(column): column.name for column in shape.others}
-        values = {labels[name]: _plain(value) for name, value in _INLINE.findall(rest) if name in labels}
-        fields |= {column.name: values.get(column.name, "") for column in shape.others}
-        rest = _INLINE.sub(lambda found: "" if found[1] in labels else found[0], rest)
+        values = {name: words(value) for name, value in _INLINE.findall(row.rest)}
+        fields |= {column.name: values.get(_label(column), "") for column in shape.others}
         if shape.text is not None:
-            fields[shape.text] = below
-        title = _plain(_BLANKS.sub(" ", _OTHERS.sub(" ", rest)).strip())
+            fields[shape.text] = words(below)
+        title = words(_title(shape, row.rest))
         return fields | ({shape.title: title} if title else {})
 
     def rendered(self, put: Put, text: str, piece: Piece | None) -> str:
@@ -122,9 +108,13 @@ class Markdown:
         if row and row.box and (box is None or _STATES.get(row.box, "todo") == fields.get("status")):
             box = row.box
         title = _cell(fields.get(shape.title, ""))
-        parts = [f"[{box}]" if box else "", _harmless(_OTHERS.sub(" ", title).strip() or title)]
+        has_same_title = row is not None and piece is not None and piece.fields.get(shape.title) == title
+        parts = [
+            f"[{box}]" if box else "",
+            _title(shape, row.rest) if row and has_same_title else escape(title),
+        ]
         inline = ((_label(column), fields.get(column.name, "")) for column in shape.others)
-        inline = ((label, _harmless(_cell(value).translate(_ROUND))) for label, value in inline)
+        inline = ((label, escape(_cell(value).translate(_ROUND))) for label, value in inline)
         parts += [f"[{label}:: {value}]" for label, value in inline if value]
         if shape.has_priority:
             parts.append(_SIGNS.get(fields.get("priority", ""), ""))
@@ -132,15 +122,25 @@ class Markdown:
         if shape.date is not None and (value := fields.get(shape.date, "")):
             day, _, time = value.partition(" ")
             parts.append(f"📅 {day}" + (f" ⏰ {time[:5]}" if time else ""))
-        line = f"{lead}{' '.join(filter(None, parts))} ^{put.key}"
-        indent = " " * (row.indent if row else 2)
+        line = f"{lead}{' '.join(filter(None, parts))} ^{put.key}\n"
         below = fields.get(shape.text, "").strip("\n") if shape.text else ""
-        texts = map(_harmless, below.splitlines())
-        lines = [line, *(f"{indent}{one}" if one.strip() else "" for one in texts)]
-        return "\n".join(lines) + "\n"
+        if shape.text and row and piece and piece.fields.get(shape.text) == below:
+            return line + text[row.end : piece.end]
+        indent = " " * (row.indent if row else 2)
+        lines = escape(below).split("\n") if below else []
+        return line + "".join(f"{indent}{words}\n" if words.strip() else "\n" for words in lines)
 
     def insert(self, text: str, put: Put) -> str:
         return with_line(text, self.rendered(put, text, None))
+
+
+def _title(shape: Shape, rest: str) -> str:
+    """Return the words of a row as they are written, without its marks and fields."""
+    labels = {_label(column) for column in shape.others}
+    rest = _DATE.sub(" ", rest) if shape.date is not None else rest
+    rest = _PRIORITY.sub(" ", rest) if shape.has_priority else rest
+    rest = _INLINE.sub(lambda field: "" if field[1] in labels else field[0], rest)
+    return _BLANKS.sub(" ", _OTHERS.sub(" ", rest)).strip()
 
 
 def _below(text: str, start: int, indent: int) -> tuple[str, int]:
@@ -154,7 +154,7 @@ def _below(text: str, start: int, indent: int) -> tuple[str, int]:
         line = text[at:stop].rstrip("\n")
         if line.strip() and (not line.startswith(" " * indent) or any(_rows(text, at, stop))):
             break
-        lines.append(_plain(line[indent:]))
+        lines.append(line[indent:])
         at = stop
         end = at if line.strip() else end
     return "\n".join(lines).strip("\n"), end

@@ -326,6 +326,8 @@ def _merged(sink: Sink, one: _Known, row: _Here, remote: Found | None) -> _Merge
     is_put = False
     for name, theirs in remote.fields.items():
         ours, before = own.get(name, ""), base.get(name)
+        if before is not None and remote.former.get(name) == before:
+            theirs = before  # unchanged since a former release wrote it
         merge.base[name] = theirs
         if ours == theirs:
             continue

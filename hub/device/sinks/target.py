@@ -70,11 +70,13 @@ class Found(NamedTuple):
         fields: the columns that the target expresses; others are unknown, not empty.
         place: the file or resource that has it.
         at_ms: when the place was last changed.
+        former: the fields if a former release wrote them, where words are spelled in another way since.
     """
 
     fields: Fields
     place: str
     at_ms: int
+    former: Mapping[str, str] = {}
 
 
 class Snapshot(NamedTuple):

@@ -24,12 +24,16 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class Piece(NamedTuple):
-    """Part of a text that is one row: its place from *start* to *end*, with the end of its line."""
+    """Part of a text that is one row: its place from *start* to *end*, with the end of its line.
+
+    *former*: the fields as former releases wrote them, if they spelled words in another way.
+    """
 
     key: str
     start: int
     end: int
     fields: Fields
+    former: Mapping[str, str] = {}
 
 
 class Format(Protocol):
@@ -111,7 +115,7 @@ class TextFile:
             contents[place], at_ms = content_of(Path(place))
             text = _text(place, contents[place])[0]
             for piece in self._form.pieces(text, tables):
-                found.setdefault(piece.key, Found(piece.fields, place, at_ms))
+                found.setdefault(piece.key, Found(piece.fields, place, at_ms, piece.former))
             line, at = 1, 0
             for key in _KEY.finditer(text):
                 if key[0] in tables and key[0] not in found:
