@@ -3,5 +3,6 @@ export { HubError } from "./connection.js";
 export { Device, TurnedAway } from "./device.js";
 export { Unreadable } from "./files.js";
 export { HubNotTrusted, keyId } from "./keys.js";
+export { escape as escapeMarkdown, unescape as unescapeMarkdown } from "./markdown.js";
 export { MemoryStore } from "./store.js";
 export { Refusal } from "./tables.js";

@@ -5,6 +5,7 @@ export type { DeviceEvents, DeviceOptions, Item, Tool, ToolName } from "./device
 export { Unreadable } from "./files.js";
 export type { Files, Root, SharedFile } from "./files.js";
 export { HubNotTrusted, keyId } from "./keys.js";
+export { escape as escapeMarkdown, unescape as unescapeMarkdown } from "./markdown.js";
 export type * as protocol from "./protocol.js";
 export type { Verdict } from "./records.js";
 export { MemoryStore } from "./store.js";

@@ -147,7 +147,9 @@ export default class HubPlugin extends Plugin {
         new Notice((error as Error).message);
       }
       const left = device.items().find((item) => item.id === id);
-      await this.app.vault.process(note, (text) => (left === undefined ? withoutItem(text, id) : withItem(text, left)));
+      await this.app.vault.process(note, (text) =>
+        left === undefined ? withoutItem(text, id) : withItem(text, left, "title" in fields),
+      );
     }
   }
 

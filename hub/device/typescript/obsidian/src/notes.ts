@@ -1,6 +1,7 @@
 // Lines of suggestions in a note. Such a line ends with a comment that names its item:
 // `- [?] Water the plants 📅 2027-02-03 %%hub:ID%%`. Its owner decides by its box: `[ ]` or `[x]` approves, `[-]` rejects.
-import type { Item, Row } from "../../dist/index.js";
+// Words of an item are escaped: nothing of a document acts in the note.
+import { escapeMarkdown, unescapeMarkdown, type Item, type Row } from "../../dist/index.js";
 
 const LINE = /^(\s*)- \[(.)\] (.*?)(?: 📅 (\d{4}-\d{2}-\d{2}))? %%hub:([\w-]+)%%\s*$/u;
 const OWN_BOX = /^\s*[-*+] \[.\] (.*)$/u;
@@ -18,26 +19,29 @@ export function stripped(text: string): string {
     : text;
 }
 
-/** The line of an item, as it is now, or as the hub proposes it. */
-export function lineOf(item: Item, zone: string | undefined = item.source?.timezone ?? undefined): string {
+/** The line of an item, as it is now, or as the hub proposes it. `own`: its title as the owner wrote it. */
+export function lineOf(item: Item, own?: string): string {
+  const zone = item.source?.timezone ?? undefined;
   const isOpen = item.state === "open" || item.proposal !== null;
   const row = item.proposal !== null && item.proposal !== "delete" ? { ...item.row, ...item.proposal } : item.row;
   const box = isOpen ? "?" : row["status"] === "done" ? "x" : " ";
   const date = row[DATES[item.table] ?? ""];
   const shown = typeof date === "number" ? ` 📅 ${dayOf(date, zone)}` : "";
-  const title = String(row["title"] ?? row["name"] ?? row["content"] ?? "").replace(/\s+/g, " ");
+  const words = String(row["title"] ?? row["name"] ?? row["content"] ?? "");
+  const title = own ?? escapeMarkdown(words.replace(/[\s\x1c-\x1f\x85]+/g, " ").trim());
   return `- [${box}] ${item.proposal === "delete" ? "delete: " : ""}${title}${shown} %%hub:${item.id}%%`;
 }
 
 /**
  * The note with the line of an item: in the place of its line, or below the words that it was found in. A check box of
- * the owner's own needs no second one.
+ * the owner's own needs no second one. `isOwn`: the title of the line was written by the owner, and stays.
  */
-export function withItem(text: string, item: Item): string {
+export function withItem(text: string, item: Item, isOwn = false): string {
   const lines = text.split("\n");
   const known = lines.findIndex((line) => LINE.exec(line)?.[5] === item.id);
   if (known >= 0) {
-    const line = `${LINE.exec(lines[known] ?? "")?.[1] ?? ""}${lineOf(item)}`;
+    const [, indent, , own] = LINE.exec(lines[known] ?? "") ?? [];
+    const line = `${indent ?? ""}${lineOf(item, isOwn ? own : undefined)}`;
     return lines[known] === line ? text : [...lines.slice(0, known), line, ...lines.slice(known + 1)].join("\n");
   }
   const words = (item.source?.quote ?? "").split("\n").at(-1)?.trim() ?? "";
@@ -76,7 +80,8 @@ function changed(item: Item, title: string, day: string | undefined, box: string
   const [, , , before, dayBefore] = LINE.exec(lineOf(item)) ?? [];
   const date = DATES[item.table];
   const fields: { [name: string]: string | number | null } = {};
-  if (title !== before && "title" in item.row) fields["title"] = title;
+  const words = unescapeMarkdown(title);
+  if (words !== unescapeMarkdown(before ?? "") && "title" in item.row) fields["title"] = words;
   if (date !== undefined && day !== dayBefore)
     fields[date] = day === undefined ? null : new Date(`${day}T00:00`).getTime();
   if (box.toLowerCase() === "x" && item.table === "tasks") fields["status"] = "done";

@@ -1,0 +1,38 @@
+// Escaping of words for Markdown as Obsidian and its plug-ins read it: all that they find is text. The reference device
+// has the same patterns, in hub/device/sinks/markdown_escapes.py, and the same examples.
+const MARKS = "\\\\!<\\[`~$%{#:^&=\\-";
+const [URGENCY, ACTION, DAY] = ["🔺⏫🔼🔽⏬", "🔁🏁🆔⛔", "📅📆🗓🛫⏳⌛✅➕❌"]; // signs of the Tasks plug-in
+const SIGNS = URGENCY + ACTION + DAY;
+const LINE_END = /\r\n?|[\v\f\x1c-\x1e\x85\u2028\u2029]/gu;
+const CONTROL = /[\x00-\x08\x0e-\x1b\x1f\x7f-\x84\x86-\x9f\ufeff]/gu;
+const ACTIVE = new RegExp([
+    `\\\\(?=[${MARKS}${SIGNS}]|$)`, // else it would escape the next character, or end the line
+    "<(?![ \\t]|$)",
+    "[\\[`{]",
+    "~(?=~~)",
+    "(?<=[^ \\t\\n])\\$|\\$(?![0-9][^$\\\\]*(?!.|\\n))", // the last price stays: no sign ends math after it
+    "(?<=[%<{])[%#]",
+    "(?<=:):|(?<!(?<![\\w+.\\-])http)(?<!(?<![\\w+.\\-])https):(?=\\/\\/)",
+    "(?<![\\w\\/])#(?=[\\w\\/\\-]*[A-Za-z_\\/\\-]|[0-9]*[^\\x00-\\x7f])",
+    "(?<!\\w)\\^|\\^(?=hub-)",
+    "&(?=#?[0-9A-Za-z]+;)",
+    "^[ \\t]*(?=(?:-+|=+)[ \\t]*$)",
+    `[${URGENCY}]|[${ACTION}](?=\\ufe0f?[ \\t]*\\w)|[${DAY}](?=\\ufe0f?[ \\t]*[0-9]{4}-)`,
+].join("|"), "gmu");
+const hex = (sign) => (sign.codePointAt(0) ?? 0).toString(16);
+const ESCAPED = new RegExp(`\\\\([${MARKS}])|&#x(${[...SIGNS].map(hex).join("|")});`, "gu");
+/** Words as Markdown that shows them, with line feeds and without other control characters. */
+export function escape(words) {
+    return words
+        .replace(LINE_END, "\n")
+        .replace(CONTROL, "")
+        .replace(ACTIVE, (active) => {
+        if (active.trim() === "")
+            return `${active}\\`; // blanks before a line of signs
+        return SIGNS.includes(active) ? `&#x${hex(active)};` : `\\${active}`;
+    });
+}
+/** Words of Markdown that `escape` wrote; Markdown of others stays as it is. */
+export function unescape(markdown) {
+    return markdown.replace(ESCAPED, (_, mark, sign) => mark === undefined ? String.fromCodePoint(parseInt(sign ?? "", 16)) : mark);
+}
