@@ -8,11 +8,12 @@ import json
 import re
 from collections.abc import Iterator
 from html import escape
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from markdown_it import MarkdownIt
 from markdown_it.rules_inline import StateInline
 from markdown_it.token import Token
+from playwright.async_api import Browser, Route
 
 # Elements that Obsidian makes of its own syntax, in the order in which it looks for them.
 _INLINE: Final = {
@@ -35,8 +36,9 @@ _RAW: Final = {
     "item with a box": re.compile(r"^[ \t>]*(?:(?:[-*+]|\d+[.)])[ \t]+)+\[.\][ \t]", re.MULTILINE),
     "sign of a task": re.compile(
         "[\U0001f53a⏫\U0001f53c\U0001f53d⏬]|[\U0001f501\U0001f3c1\U0001f194⛔]\ufe0f?[ \t]*[0-9A-Za-z]"
-        "|[\U0001f4c5\U0001f4c6\U0001f5d3\U0001f6eb⏳⌛✅\u2795❌]\ufe0f?[ \t]*\\d{4}-\\d\\d-\\d\\d"
+        "|[\U0001f4c5\U0001f4c6\U0001f5d3\U0001f6eb⏳⌛✅\u2795❌⏰]\ufe0f?[ \t]*\\d{4}-\\d\\d-\\d\\d"
     ),
+    "reminder": re.compile(r"\(@"),
     "properties": re.compile(r"\A---[ \t]*\n"),
     "container": re.compile(r"^[ \t]*:::", re.MULTILINE),
     "callout": re.compile(r"^[ \t>]*>[ \t]*\[!", re.MULTILINE),
@@ -118,6 +120,8 @@ def active(note: str) -> Iterator[str]:
         waiting += token.children or []
         if token.type in _ELEMENTS:
             yield f"{token.type}: {token.content or token.attrs}"
+        elif token.type == "heading_open" and token.markup in ("-", "="):
+            yield f"heading of the line above: {token.markup}"
         elif token.type == "obsidian":
             yield f"{token.meta['name']}: {token.meta['text']}"
     for label, reference in environment.get("references", {}).items():
@@ -135,3 +139,36 @@ def page_of(note: str) -> str:
         "const seen = []; const found = (what) => seen.push(what); const ran = () => found('a script ran');"
         f"{_PLUGINS}</script><main>{_PARSER.render(note)}</main>"
     )
+
+
+class Shown(NamedTuple):
+    """What a browser did that showed a note: addresses that it asked for, scripts, and elements that act."""
+
+    requests: list[str]
+    seen: list[str]
+
+
+async def shown(browser: Browser, note: str) -> Shown:
+    """Show a note in a browser that reaches nothing."""
+    requests: list[str] = []
+    origin = "http://vault.example/"
+
+    async def answer(route: Route) -> None:
+        if route.request.url == origin:
+            await route.fulfill(body=page_of(note), content_type="text/html")
+            return
+        requests.append(route.request.url)
+        await route.abort()
+
+    context = await browser.new_context()
+    try:
+        await context.route("**/*", answer)
+        page = await context.new_page()
+        await page.goto(origin)
+        await page.wait_for_function("document.title === 'read'")
+        await page.mouse.move(100, 100)
+        await page.wait_for_load_state("networkidle")
+        seen: list[str] = await page.evaluate("seen")
+    finally:
+        await context.close()
+    return Shown(requests, seen)

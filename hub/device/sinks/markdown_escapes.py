@@ -1,9 +1,10 @@
 r"""Escaping of words for Markdown as Obsidian and its plug-ins read it: all that they find is text.
 
 A backslash precedes what may begin a picture, a link, HTML, code, math, a comment, a template,
-an inline field, a tag or a key. Signs of the Tasks plug-in become entities, since a backslash
-does not stop them. Addresses of the web stay links, which are followed on a click only. Bold words, lists,
-headings and tables stay, too. ``markdown.ts`` of the package of npm has the same patterns.
+an inline field, a tag or a key. Signs of plug-ins for tasks become entities, since a backslash does not stop
+them. So does the ``<`` of HTML, as a row may follow a block of HTML. Addresses of the web stay links, which
+are followed on a click only. Bold words, lists, headings and tables stay, too. ``markdown.ts`` of the
+package of npm has the same patterns.
 """
 
 import re
@@ -12,19 +13,20 @@ from typing import Final
 _KEY: Final = r"\^hub-[a-z0-9]*+[ \t]*+(?:\n|\Z)"
 _LINE_END: Final = re.compile(r"\r\n?|[\v\f\x1c-\x1e\x85\u2028\u2029]")
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0e-\x1b\x1f\x7f-\x84\x86-\x9f\ufeff]")
-_MARKS: Final = r"\\!<\[`~$%{#:^&=\-"
-_URGENCY, _ACTION, _DAY = "🔺⏫🔼🔽⏬", "🔁🏁🆔⛔", "📅📆🗓🛫⏳⌛✅\u2795❌"  # signs of the Tasks plug-in
-_SIGNS: Final = _URGENCY + _ACTION + _DAY
+_MARKS: Final = r"\\!<\[`~$%{#:^&=\-@"
+_URGENCY, _ACTION, _DAY = "🔺⏫🔼🔽⏬", "🔁🏁🆔⛔", "📅📆🗓🛫⏳⌛✅\u2795❌⏰"  # signs of plug-ins for tasks
+_ENTITIES: Final = {f"#x{ord(sign):x}": sign for sign in _URGENCY + _ACTION + _DAY} | {"lt": "<"}
+_NAMES: Final = {sign: name for name, sign in _ENTITIES.items()}
 # Rules that look at the raw text come with a lookbehind: a backslash between two characters parts them.
 _ACTIVE: Final = re.compile(
     "|".join(
         (
-            rf"\\(?=[{_MARKS}{_SIGNS}]|$)",  # else it would escape the next character, or end the line
-            r"<(?![ \t]|$)",
+            rf"\\(?=[{_MARKS}{_URGENCY}{_ACTION}{_DAY}]|$)",  # it would escape that, or end a line
+            r"<(?=[^ \t\n=0-9\-]|[^ \t\n<>]*@)",
             r"[\[`{]",
             r"~(?=~~)",
             r"(?<=[^ \t\n])\$|\$(?![0-9][^$\\]*(?!.|\n))",  # the last price stays: no sign ends math after it
-            r"(?<=[%<{])[%#]",
+            r"(?<=[%<{])[%#]|(?<=\()@",
             r"(?<=:):|(?<!(?<![\w+.\-])http)(?<!(?<![\w+.\-])https):(?=//)",
             r"(?<![\w/])#(?=[\w/\-]*[A-Za-z_/\-]|[0-9]*[^\x00-\x7f])",
             r"(?<!\w)\^|\^(?=hub-)",
@@ -35,8 +37,7 @@ _ACTIVE: Final = re.compile(
     ),
     re.MULTILINE | re.ASCII,
 )
-_ENTITIES: Final = {f"{ord(sign):x}": sign for sign in _SIGNS}
-_ESCAPED: Final = re.compile(rf"\\([{_MARKS}])|&#x({'|'.join(_ENTITIES)});")
+_ESCAPED: Final = re.compile(rf"\\([{_MARKS}])|&({'|'.join(_ENTITIES)});")
 _FORMER: Final = re.compile(rf"\\(?={_KEY}|!\[(?!\[)|<(?:[A-Za-z][A-Za-z0-9-]*+[\s/>]|!--))")
 
 
@@ -48,7 +49,7 @@ def escape(text: str) -> str:
 def _escaped(active: re.Match[str]) -> str:
     if not active[0].strip():  # blanks before a line of signs
         return f"{active[0]}\\"
-    return f"&#x{ord(active[0]):x};" if active[0] in _SIGNS else f"\\{active[0]}"
+    return f"&{_NAMES[active[0]]};" if active[0] in _NAMES else f"\\{active[0]}"
 
 
 def unescape(text: str) -> str:

@@ -1,17 +1,19 @@
 // Escaping of words for Markdown as Obsidian and its plug-ins read it: all that they find is text. The reference device
 // has the same patterns, in hub/device/sinks/markdown_escapes.py, and the same examples.
-const MARKS = "\\\\!<\\[`~$%{#:^&=\\-";
-const [URGENCY, ACTION, DAY] = ["🔺⏫🔼🔽⏬", "🔁🏁🆔⛔", "📅📆🗓🛫⏳⌛✅➕❌"]; // signs of the Tasks plug-in
+const MARKS = "\\\\!<\\[`~$%{#:^&=\\-@";
+const [URGENCY, ACTION, DAY] = ["🔺⏫🔼🔽⏬", "🔁🏁🆔⛔", "📅📆🗓🛫⏳⌛✅➕❌⏰"]; // signs of plug-ins for tasks
 const SIGNS = URGENCY + ACTION + DAY;
+const NAMES = new Map([...SIGNS].map((sign) => [sign, `#x${(sign.codePointAt(0) ?? 0).toString(16)}`])).set("<", "lt");
+const ENTITIES = new Map([...NAMES].map(([sign, name]) => [name, sign]));
 const LINE_END = /\r\n?|[\v\f\x1c-\x1e\x85\u2028\u2029]/gu;
 const CONTROL = /[\x00-\x08\x0e-\x1b\x1f\x7f-\x84\x86-\x9f\ufeff]/gu;
 const ACTIVE = new RegExp([
     `\\\\(?=[${MARKS}${SIGNS}]|$)`, // else it would escape the next character, or end the line
-    "<(?![ \\t]|$)",
+    "<(?=[^ \\t\\n=0-9\\-]|[^ \\t\\n<>]*@)",
     "[\\[`{]",
     "~(?=~~)",
     "(?<=[^ \\t\\n])\\$|\\$(?![0-9][^$\\\\]*(?!.|\\n))", // the last price stays: no sign ends math after it
-    "(?<=[%<{])[%#]",
+    "(?<=[%<{])[%#]|(?<=\\()@",
     "(?<=:):|(?<!(?<![\\w+.\\-])http)(?<!(?<![\\w+.\\-])https):(?=\\/\\/)",
     "(?<![\\w\\/])#(?=[\\w\\/\\-]*[A-Za-z_\\/\\-]|[0-9]*[^\\x00-\\x7f])",
     "(?<!\\w)\\^|\\^(?=hub-)",
@@ -19,8 +21,7 @@ const ACTIVE = new RegExp([
     "^[ \\t]*(?=(?:-+|=+)[ \\t]*$)",
     `[${URGENCY}]|[${ACTION}](?=\\ufe0f?[ \\t]*\\w)|[${DAY}](?=\\ufe0f?[ \\t]*[0-9]{4}-)`,
 ].join("|"), "gmu");
-const hex = (sign) => (sign.codePointAt(0) ?? 0).toString(16);
-const ESCAPED = new RegExp(`\\\\([${MARKS}])|&#x(${[...SIGNS].map(hex).join("|")});`, "gu");
+const ESCAPED = new RegExp(`\\\\([${MARKS}])|&(${[...ENTITIES.keys()].join("|")});`, "gu");
 /** Words as Markdown that shows them, with line feeds and without other control characters. */
 export function escape(words) {
     return words
@@ -29,10 +30,11 @@ export function escape(words) {
         .replace(ACTIVE, (active) => {
         if (active.trim() === "")
             return `${active}\\`; // blanks before a line of signs
-        return SIGNS.includes(active) ? `&#x${hex(active)};` : `\\${active}`;
+        const name = NAMES.get(active);
+        return name === undefined ? `\\${active}` : `&${name};`;
     });
 }
 /** Words of Markdown that `escape` wrote; Markdown of others stays as it is. */
 export function unescape(markdown) {
-    return markdown.replace(ESCAPED, (_, mark, sign) => mark === undefined ? String.fromCodePoint(parseInt(sign ?? "", 16)) : mark);
+    return markdown.replace(ESCAPED, (_, mark, name) => mark ?? ENTITIES.get(name ?? "") ?? "");
 }
