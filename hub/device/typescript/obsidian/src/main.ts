@@ -12,7 +12,7 @@ import {
 import { BrowserStore } from "../../dist/browser.js";
 import { Device, Unreadable, type Files, type Item, type Root, type SharedFile, type Store } from "../../dist/index.js";
 import { VERSION } from "../../dist/protocol.js";
-import { decisions, stripped, withItem, withoutItem } from "./notes.js";
+import { decisions, renewed, stripped, withItem, withoutItem } from "./notes.js";
 
 type Settings = { readonly url: string; readonly name: string };
 
@@ -96,7 +96,10 @@ export default class HubPlugin extends Plugin {
     );
     const device = new Device({ url, name, client, store: this.openStore(), files });
     this.device = device;
-    device.on("connected", ({ address }) => this.#say(`hub: ${address}`));
+    device.on("connected", ({ address }) => {
+      this.#say(`hub: ${address}`);
+      for (const item of device.suggestions()) this.#later(() => this.#renew(item));
+    });
     device.on("disconnected", () => this.#say("hub: away"));
     device.on("pairing", ({ code }) => new Notice(`Type at the hub: hub pair approve ${code}`, 0));
     device.on("closed", ({ reason }) => this.#say(`hub: ${reason}`));
@@ -120,6 +123,11 @@ export default class HubPlugin extends Plugin {
     const note = this.#noteOf(item);
     if (note === null) return;
     await this.app.vault.process(note, (text) => withItem(text, item));
+  }
+
+  async #renew(item: Item): Promise<void> {
+    const note = this.#noteOf(item);
+    if (note !== null) await this.app.vault.process(note, (text) => renewed(text, item));
   }
 
   async #remove(id: string): Promise<void> {

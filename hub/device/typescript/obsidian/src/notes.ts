@@ -19,16 +19,15 @@ export function stripped(text: string): string {
     : text;
 }
 
-/** The line of an item, as it is now, or as the hub proposes it. `own`: its title as the owner wrote it. */
-export function lineOf(item: Item, own?: string): string {
+/** The line of an item, as it is now, or as the hub proposes it. `written`: its title as it stands in the note. */
+export function lineOf(item: Item, written?: string): string {
   const zone = item.source?.timezone ?? undefined;
   const isOpen = item.state === "open" || item.proposal !== null;
-  const row = item.proposal !== null && item.proposal !== "delete" ? { ...item.row, ...item.proposal } : item.row;
+  const row = rowOf(item);
   const box = isOpen ? "?" : row["status"] === "done" ? "x" : " ";
   const date = row[DATES[item.table] ?? ""];
   const shown = typeof date === "number" ? ` 📅 ${dayOf(date, zone)}` : "";
-  const words = String(row["title"] ?? row["name"] ?? row["content"] ?? "");
-  const title = own ?? escapeMarkdown(words.replace(/[\s\x1c-\x1f\x85]+/g, " ").trim());
+  const title = written ?? escapeMarkdown(titleOf(row).replace(/[\s\x1c-\x1f\x85]+/g, " ").trim());
   return `- [${box}] ${item.proposal === "delete" ? "delete: " : ""}${title}${shown} %%hub:${item.id}%%`;
 }
 
@@ -52,6 +51,17 @@ export function withItem(text: string, item: Item, isOwn = false): string {
   if (found < 0 && lines.at(-1) === "") at = lines.length - 1;
   return [...lines.slice(0, at), lineOf(item), ...lines.slice(at)].join("\n");
 }
+
+/** The note with an undecided item escaped whose line a former version wrote with the words as they came. */
+export function renewed(text: string, item: Item): string {
+  const former = lineOf(item, titleOf(rowOf(item)).replace(/\s+/g, " "));
+  return text.split("\n").some((line) => line.trim() === former) ? withItem(text, item) : text;
+}
+
+const rowOf = (item: Item): Row =>
+  item.proposal !== null && item.proposal !== "delete" ? { ...item.row, ...item.proposal } : item.row;
+
+const titleOf = (row: Row): string => String(row["title"] ?? row["name"] ?? row["content"] ?? "");
 
 /** The note without the line of an item. */
 export function withoutItem(text: string, id: string): string {
