@@ -1,13 +1,11 @@
 """Replacement of a file in one step."""
 
-import os
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from hub.system.files import replace, sync_folder
+from hub.system.folders import enter, without_links
 
 
 def write_atomically(path: Path, data: bytes, *, mode: int) -> None:
@@ -20,25 +18,15 @@ def write_atomically(path: Path, data: bytes, *, mode: int) -> None:
 def replaced(path: Path, *, mode: int) -> Iterator[BinaryIO]:
     """Yield a new file that replaces *path* after the block, synced to disk.
 
-    If *path* is a symbolic link, its target is replaced.
+    Folders of the path may be links, but the file is never written through one.
 
     Args:
         mode: mode of the new file, where the system has modes.
 
     Raises:
-        OSError: the old file is unchanged, and no temporary file is left, as after an error in the block.
+        OSError: *path* is a symbolic link, or the system refuses. The old file is unchanged, and no temporary
+            file is left, as after an error in the block.
     """
-    target = path.resolve()
-    fd, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-    try:
-        with open(fd, "wb") as file:
-            os.chmod(name, mode)
-            yield file
-            file.flush()
-            os.fsync(fd)
-        replace(Path(name), target)
-    except BaseException:
-        with suppress(FileNotFoundError):
-            Path(name).unlink()
-        raise
-    sync_folder(target.parent)
+    target = Path(without_links(str(path.parent.resolve() / path.name)))
+    with enter(str(target.parent), lists=False) as folder, folder.replacing(target.name, mode=mode) as file:
+        yield file

@@ -342,7 +342,8 @@ def _device_roots(
         doc = tomlkit.parse(config.read_text("utf-8"))
         doc["roots"].extend(map(str, new))
         with using(config, "write", Exit.CANNOT_CREATE):
-            write_atomically(config, tomlkit.dumps(doc).encode(), mode=config.stat().st_mode & 0o777)
+            file = config.resolve()
+            write_atomically(file, tomlkit.dumps(doc).encode(), mode=file.stat().st_mode & 0o777)
         show.report(f"the device shares {named}, too: see roots of {config}")
     return [*roots, *new]
 

@@ -435,8 +435,9 @@ class SettingsFile:
         return replace(self, given=(), environ=environ)
 
     def write(self, text: str) -> None:
-        """Replace the file's content atomically. Raises OSError; the file is then unchanged."""
-        write_atomically(self.path, text.encode(), mode=self.path.stat().st_mode & 0o777)
+        """Replace the file's content atomically, also behind a link. Raises OSError; it is then unchanged."""
+        file = self.path.resolve()
+        write_atomically(file, text.encode(), mode=file.stat().st_mode & 0o777)
 
 
 class OpenedSettings(NamedTuple):

@@ -22,16 +22,21 @@ _TRUSTED: Final = frozenset(("SY", "BA", "OW", "CO", "S-1-5-18", "S-1-5-32-544",
 _ALLOWED: Final = re.compile(r"\(X?A;[^;]*;[^;]*;[^;]*;[^;]*;([^;)]+)")
 
 
-def replace(source: Path, target: Path) -> None:
-    """Move a file over another one, also if a program has that one open for a moment. Raises OSError."""
-    for wait_s in _WAITS_S:
+def replace(source: Path | str, target: Path | str, folder: int | None = None) -> None:
+    """Move a file over another one, also if a program has that one open for a moment. Raises OSError.
+
+    Args:
+        folder: descriptor of the folder of both, to which their names are relative.
+    """
+    for wait_s in (*_WAITS_S, None):
         try:
-            source.replace(target)
+            os.replace(source, target, src_dir_fd=folder, dst_dir_fd=folder)
         except PermissionError:
+            if wait_s is None:
+                raise
             Event().wait(wait_s)
         else:
             return
-    source.replace(target)
 
 
 def stamp_of_file(file: Path) -> tuple[int, ...]:

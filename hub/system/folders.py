@@ -1,4 +1,4 @@
-"""Folders whose content is reached without following links, in one of two ways.
+"""Folders whose content is reached, and replaced, without following links, in one of two ways.
 
 With descriptors of folders, each name is opened relative to its folder: no program can redirect that. Windows
 has none: there a folder is a path. Every component is checked before and after each use: it must be no link,
@@ -14,12 +14,16 @@ import os
 import re
 import stat
 import sys
+import tempfile
 import unicodedata
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import BinaryIO, Final, Self
+
+from hub.system.files import replace, sync_folder
 
 IGNORES_CASE: Final = sys.platform in ("win32", "darwin")  # and forms of Unicode, unless a disk differs
 _DEVICES: Final = re.compile(r"(?:con|prn|aux|nul|(?:com|lpt)[0-9])(?:\..*)?", re.IGNORECASE)
@@ -39,10 +43,15 @@ def _flags(*names: str) -> int:
 _READ: Final = _flags(*_READ_FLAGS)
 _LIST: Final = _flags("O_DIRECTORY", "O_NOFOLLOW", "O_CLOEXEC")
 _PASS: Final = _LIST | _flags("O_PATH")
+_CREATE: Final = os.O_WRONLY | _flags(
+    "O_CREAT", "O_EXCL", "O_BINARY", "O_NOINHERIT", "O_NOFOLLOW", "O_CLOEXEC"
+)
 
 
 class Folder(ABC):
     """Open folder, whose content is reached without following links; *path* is its absolute path."""
+
+    _descriptor: int | None = None
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -76,6 +85,40 @@ class Folder(ABC):
     def close(self) -> None:
         """Close the folder."""
 
+    @abstractmethod
+    def _reached(self, name: str) -> str:
+        """Return the path of a name for calls of the system. Raises OSError if the folder was replaced."""
+
+    @contextmanager
+    def replacing(self, name: str, *, mode: int) -> Iterator[BinaryIO]:
+        """Yield a new file that replaces *name* after the block, synced to disk.
+
+        Args:
+            mode: mode of the new file, where the system has modes.
+
+        Raises:
+            OSError: the name is a link, or the system refuses. The old file is unchanged, and no temporary
+                file is left, as after an error in the block.
+        """
+        fresh = self._reached(os.path.basename(tempfile.mktemp(prefix=f".{name}.")))  # created exclusively
+        descriptor = os.open(fresh, _CREATE, 0o600, dir_fd=self._descriptor)
+        try:
+            with open(descriptor, "wb") as file:
+                self._reached(name)  # before anything is written
+                os.chmod(descriptor if os.chmod in os.supports_fd else fresh, mode)
+                yield file
+                file.flush()
+                os.fsync(descriptor)
+            with suppress(FileNotFoundError):
+                if is_link(self.stat(name)):
+                    raise _replaced(_joined(self.path, name))
+            replace(fresh, self._reached(name), self._descriptor)
+        except BaseException:
+            with suppress(OSError):
+                os.unlink(fresh, dir_fd=self._descriptor)
+            raise
+        sync_folder(Path(self.path))
+
     def __enter__(self) -> Self:
         return self
 
@@ -90,7 +133,7 @@ class DescriptorFolder(Folder):
 
     def __init__(self, path: str, descriptor: int) -> None:
         super().__init__(path)
-        self._descriptor = descriptor
+        self._descriptor: int = descriptor
 
     @classmethod
     def at(cls, anchor: str, *, lists: bool) -> Self:
@@ -111,6 +154,9 @@ class DescriptorFolder(Folder):
 
     def close(self) -> None:
         os.close(self._descriptor)
+
+    def _reached(self, name: str) -> str:
+        return name
 
 
 class PathFolder(Folder):
@@ -161,6 +207,10 @@ class PathFolder(Folder):
     def close(self) -> None:
         pass
 
+    def _reached(self, name: str) -> str:
+        self._check()
+        return spelled_for_system(_joined(self.path, name))
+
     def _check(self) -> None:
         for path, identity in self._way:
             if _checked(path) != identity:
@@ -203,6 +253,38 @@ def enter(path: str, parts: Sequence[str] = (), *, lists: bool = True) -> Folder
         with folder:
             folder = folder.open_folder(name, lists=lists and not left)
     return folder
+
+
+def without_links(path: str) -> str:
+    """Return an absolute path in which links that only an administrator can change are resolved.
+
+    Such a link is in a folder of root in which no other account may write: ``/home`` of some systems, and
+    ``/tmp`` of macOS. To root itself, and on Windows, no link is of this kind.
+
+    Raises:
+        OSError: another part of the path is a link; the message names it and the path it leads to.
+    """
+    anchor, *names = Path(path).parts
+    found = anchor
+    for at, name in enumerate(names, 1):
+        above, found = found, os.path.join(found, name)
+        try:
+            is_followed = is_link(os.lstat(spelled_for_system(found)))
+        except FileNotFoundError:
+            return os.path.join(found, *names[at:])
+        if is_followed and not _is_of_administrator(os.lstat(above)):
+            whole = slashed(os.path.realpath(path))
+            what = f"{found} is a link; if {whole} is meant, write this path in its place"
+            raise OSError(errno.ELOOP, what, path)
+        if is_followed:
+            found = without_links(os.path.normpath(os.path.join(above, os.readlink(found))))
+    return found
+
+
+def _is_of_administrator(folder: os.stat_result) -> bool:
+    """Return True if only root, and not this process, may change the names in a folder."""
+    is_closed = folder.st_uid == 0 and not folder.st_mode & 0o022
+    return is_closed and getattr(os, "geteuid", int)() != 0
 
 
 def name_in(folder: Folder, name: str, names: Collection[str]) -> str:

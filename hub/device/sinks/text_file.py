@@ -10,10 +10,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from hub.atomic_file import write_atomically
 from hub.dates import DAY
 from hub.device.sinks.target import Fields, Found, Put, Snapshot, TargetChanged, TargetFailed
 from hub.system.files import stamp_of_file
+from hub.system.folders import Folder, enter, without_links
 from protocol.calls import PlaceProblem
 from protocol.tables import DeviceTable
 
@@ -148,15 +148,17 @@ def content_of(path: Path) -> tuple[bytes | None, int]:
     """Return the bytes of a file and when it was changed, in epoch ms; None if there is no file.
 
     Raises:
-        TargetFailed: it cannot be read, or is too large.
+        TargetFailed: it cannot be read, is too large, or is reached by a symbolic link.
     """
     try:
-        info = path.stat()
-        if not stat.S_ISREG(info.st_mode) or info.st_size > _MOST_BYTES:
-            raise TargetFailed(
-                f"{path}: is no file of at most {_MOST_BYTES >> 20} MiB", PlaceProblem.UNREADABLE
-            )
-        return path.read_bytes(), info.st_mtime_ns // 1_000_000
+        with _folder_of(path) as folder:
+            info = folder.stat(path.name)
+            if not stat.S_ISREG(info.st_mode) or info.st_size > _MOST_BYTES:
+                raise TargetFailed(
+                    f"{path}: is no file of at most {_MOST_BYTES >> 20} MiB", PlaceProblem.UNREADABLE
+                )
+            with open(folder.open_file(path.name), "rb") as file:
+                return file.read(), info.st_mtime_ns // 1_000_000
     except FileNotFoundError:
         if not path.parent.is_dir():
             what = f"there is no folder {path.parent}: items follow once it is made, or back"
@@ -164,6 +166,11 @@ def content_of(path: Path) -> tuple[bytes | None, int]:
         return None, 0
     except OSError as error:
         raise TargetFailed(f"{path}: {error.strerror}", PlaceProblem.UNREADABLE) from error
+
+
+def _folder_of(path: Path) -> Folder:
+    """Open the folder of a file. Raises OSError if the file or a folder above is a link of any account."""
+    return enter(str(Path(without_links(str(path))).parent), lists=False)
 
 
 def _text(place: str, content: bytes | None) -> tuple[str, str]:
@@ -182,12 +189,14 @@ def _text(place: str, content: bytes | None) -> tuple[str, str]:
 
 
 def replace_content(path: Path, content: bytes) -> None:
-    """Replace the content of a file, which keeps its mode. Raises TargetFailed."""
+    """Replace the content of a file, which keeps its mode, but of no link. Raises TargetFailed."""
     mode = 0o600
-    with suppress(FileNotFoundError):
-        mode = stat.S_IMODE(path.stat().st_mode)
     try:
-        write_atomically(path, content, mode=mode)
+        with _folder_of(path) as folder:
+            with suppress(FileNotFoundError):
+                mode = stat.S_IMODE(folder.stat(path.name).st_mode)
+            with folder.replacing(path.name, mode=mode) as file:
+                file.write(content)
     except OSError as error:
         why = PlaceProblem.FULL if error.errno in _FULL else PlaceProblem.READ_ONLY
         raise TargetFailed(f"{path}: cannot be written: {error.strerror}", why) from error

@@ -1,7 +1,9 @@
 """Private files and replacement, on this system and with stand-ins for the programs of Windows."""
 
+import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,6 +16,7 @@ OWN = "S-1-5-21-1-2-3-1001"
 INHERITED = f"(A;ID;FA;;;SY)(A;ID;FA;;;BA)(A;ID;FA;;;{OWN})"
 # Access lists as icacls saves them, in a file next to each file.
 ICACLS = """#!{python} -S
+import os
 import sys
 from pathlib import Path
 file, *words = sys.argv[1:]
@@ -86,15 +89,15 @@ def test_device_key_is_not_created_if_file_access_cannot_be_restricted(
 def test_replace_of_a_file_in_use_is_retried_until_the_limit(
     times: int, is_replaced: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    source, target, attempts, move = tmp_path / "new", tmp_path / "old", [], Path.replace
+    source, target, attempts, move = tmp_path / "new", tmp_path / "old", [], os.replace
 
-    def refused(path: Path, to: Path) -> Path:
+    def refused(path: Path, to: Path, **folders: Any) -> None:
         attempts.append(path)
         if len(attempts) <= times:
             raise PermissionError(13, "The process cannot access the file")
-        return move(path, to)
+        move(path, to, **folders)
 
-    monkeypatch.setattr(Path, "replace", refused)
+    monkeypatch.setattr(os, "replace", refused)
     source.write_text("new")
     target.write_text("old")
     if is_replaced:
