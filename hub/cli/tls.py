@@ -4,7 +4,6 @@ The authority can sign for the hub's own names only, so a phone that trusts it t
 """
 
 import ipaddress
-import os
 import socket
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from hub.atomic_file import write_atomically
 from hub.cli import show
 from hub.cli.failure import Exit, Failure, using
 from hub.cli.options import config_option, example, json_option
@@ -132,8 +132,8 @@ def _authority(
         .add_extension(_usage(signs=True), critical=True)
         .sign(key, _digest())
     )
-    _write(file, _pem(authority), 0o644)
-    _write(key_file, _key_pem(key), 0o600)
+    write_atomically(file, _pem(authority), mode=0o644)
+    write_atomically(key_file, _key_pem(key), mode=0o600)
     return authority, key
 
 
@@ -161,8 +161,8 @@ def _signed(
         )
         .sign(key, _digest())
     )
-    _write(folder / f"{HUB}.key", _key_pem(own), 0o600)
-    _write(folder / f"{HUB}.crt", _pem(certificate) + _pem(authority), 0o644)
+    write_atomically(folder / f"{HUB}.key", _key_pem(own), mode=0o600)
+    write_atomically(folder / f"{HUB}.crt", _pem(certificate) + _pem(authority), mode=0o644)
     return certificate
 
 
@@ -235,12 +235,3 @@ def _key_pem(key: "EllipticCurvePrivateKey") -> bytes:
     return key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-
-
-def _write(file: Path, content: bytes, mode: int) -> None:
-    """Replace a file at once, with *mode* from its first moment."""
-    new = file.with_name(f"{file.name}.new")
-    new.unlink(missing_ok=True)
-    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as out:
-        out.write(content)
-    new.replace(file)

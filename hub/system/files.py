@@ -10,6 +10,8 @@ import re
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from threading import Event
 from typing import BinaryIO, Final
@@ -28,15 +30,12 @@ def replace(source: Path | str, target: Path | str, folder: int | None = None) -
     Args:
         folder: descriptor of the folder of both, to which their names are relative.
     """
-    for wait_s in (*_WAITS_S, None):
-        try:
-            os.replace(source, target, src_dir_fd=folder, dst_dir_fd=folder)
-        except PermissionError:
-            if wait_s is None:
-                raise
-            Event().wait(wait_s)
-        else:
-            return
+    move = partial(os.replace, source, target, src_dir_fd=folder, dst_dir_fd=folder)
+    for wait_s in _WAITS_S:
+        with suppress(PermissionError):
+            return move()
+        Event().wait(wait_s)
+    return move()
 
 
 def stamp_of_file(file: Path) -> tuple[int, ...]:

@@ -85,20 +85,19 @@ class Folder(ABC):
     def close(self) -> None:
         """Close the folder."""
 
-    @abstractmethod
     def _reached(self, name: str) -> str:
         """Return the path of a name for calls of the system. Raises OSError if the folder was replaced."""
+        return name
 
     @contextmanager
     def replacing(self, name: str, *, mode: int) -> Iterator[BinaryIO]:
-        """Yield a new file that replaces *name* after the block, synced to disk.
+        """Yield a new file that replaces *name*, also if it is a link, after the block, synced to disk.
 
         Args:
             mode: mode of the new file, where the system has modes.
 
         Raises:
-            OSError: the name is a link, or the system refuses. The old file is unchanged, and no temporary
-                file is left, as after an error in the block.
+            OSError: the old file is unchanged, and no temporary file is left, as after an error in the block.
         """
         fresh = self._reached(os.path.basename(tempfile.mktemp(prefix=f".{name}.")))  # created exclusively
         descriptor = os.open(fresh, _CREATE, 0o600, dir_fd=self._descriptor)
@@ -109,9 +108,6 @@ class Folder(ABC):
                 yield file
                 file.flush()
                 os.fsync(descriptor)
-            with suppress(FileNotFoundError):
-                if is_link(self.stat(name)):
-                    raise _replaced(_joined(self.path, name))
             replace(fresh, self._reached(name), self._descriptor)
         except BaseException:
             with suppress(OSError):
@@ -154,9 +150,6 @@ class DescriptorFolder(Folder):
 
     def close(self) -> None:
         os.close(self._descriptor)
-
-    def _reached(self, name: str) -> str:
-        return name
 
 
 class PathFolder(Folder):
@@ -264,21 +257,16 @@ def without_links(path: str) -> str:
     Raises:
         OSError: another part of the path is a link; the message names it and the path it leads to.
     """
-    anchor, *names = Path(path).parts
-    found = anchor
-    for at, name in enumerate(names, 1):
-        above, found = found, os.path.join(found, name)
-        try:
-            is_followed = is_link(os.lstat(spelled_for_system(found)))
-        except FileNotFoundError:
-            return os.path.join(found, *names[at:])
-        if is_followed and not _is_of_administrator(os.lstat(above)):
-            whole = slashed(os.path.realpath(path))
-            what = f"{found} is a link; if {whole} is meant, write this path in its place"
+    way = Path(path)
+    for part in (*reversed(way.parents), way):
+        if not os.path.lexists(part) or not is_link(os.lstat(spelled_for_system(str(part)))):
+            continue
+        if not _is_of_administrator(part.parent.lstat()):
+            real = slashed(os.path.realpath(path))
+            what = f"{part} is a link; if {real} is meant, write this path in its place"
             raise OSError(errno.ELOOP, what, path)
-        if is_followed:
-            found = without_links(os.path.normpath(os.path.join(above, os.readlink(found))))
-    return found
+        return without_links(os.path.normpath(part.parent / part.readlink() / way.relative_to(part)))
+    return path
 
 
 def _is_of_administrator(folder: os.stat_result) -> bool:

@@ -21,7 +21,7 @@ from hub.device.sinks.calendar import Calendar
 from hub.device.sinks.lines import Markdown, TodoTxt
 from hub.device.sinks.records import Csv, JsonLines
 from hub.device.sinks.sync import Sink, Synced, forget_others, key_of, synchronize
-from hub.device.sinks.target import TargetChanged, TargetFailed
+from hub.device.sinks.target import TargetFailed
 from hub.device.sinks.text_file import Format, content_of, replace_content
 
 FORMATS: Final[Mapping[str, Callable[[], Format]]] = {
@@ -174,6 +174,5 @@ def _tick_box(file: Path, quote: str, start: int | None) -> None:
     found = _BOX.match(text, text.rfind("\n", 0, start) + 1)
     if found is None:
         return
-    if content_of(file)[0] != content:
-        raise TargetChanged(f"{file}: another program changed it just now")
-    replace_content(file, (text[: found.start("mark")] + "x" + text[found.end("mark") :]).encode())
+    after = text[: found.start("mark")] + "x" + text[found.end("mark") :]
+    replace_content(file, content, after.encode())

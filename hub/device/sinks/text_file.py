@@ -137,10 +137,7 @@ class TextFile:
             after = text.replace("\n", newline).encode()
             if (before or b"").startswith(BOM_UTF8):
                 after = BOM_UTF8 + after
-            current, _ = content_of(Path(place))
-            if current != before:
-                raise TargetChanged(f"{place}: another program changed it just now")
-            replace_content(Path(place), after)
+            replace_content(Path(place), before, after)
         return {}
 
 
@@ -188,8 +185,15 @@ def _text(place: str, content: bytes | None) -> tuple[str, str]:
     return (plain, "\r\n") if "\n" in plain and plain.replace("\n", "\r\n") == text else (text, "\n")
 
 
-def replace_content(path: Path, content: bytes) -> None:
-    """Replace the content of a file, which keeps its mode, but of no link. Raises TargetFailed."""
+def replace_content(path: Path, before: bytes | None, content: bytes) -> None:
+    """Replace the content of a file, which keeps its mode, but of no link.
+
+    Raises:
+        TargetChanged: the file has other content than *before*.
+        TargetFailed: it cannot be written.
+    """
+    if content_of(path)[0] != before:
+        raise TargetChanged(f"{path}: another program changed it just now")
     mode = 0o600
     try:
         with _folder_of(path) as folder:

@@ -161,7 +161,7 @@ def test_other_name_of_a_file_keeps_its_content_when_a_row_is_written(
 ) -> None:
     vault = Vault(tmp_path, "csv")
     vault.place.hardlink_to(vault.start_file)
-    replace_content(vault.place, b"rows")
+    replace_content(vault.place, OWN.encode(), b"rows")
     assert (vault.place.read_text(), vault.is_unchanged()) == ("rows", True)
 
 
