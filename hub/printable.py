@@ -10,7 +10,7 @@ from typing import Final
 _NOT_TYPED: Final = re.compile("[\x00-\x1f\x7f-\x9f]")
 _HALF: Final = re.compile(r"\\u[dD][89a-fA-F]")  # escaped surrogate; two in a row make a whole character
 _NO_UTF8: Final = re.compile("[\ud800-\udfff]")  # halves of characters, which stand for other bytes
-_CONTROLS: Final = re.compile(
+CONTROLS: Final = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff"
     "\u00ad\u034f\u115f\u1160\u17b4\u17b5\u180e\u200b\u2060-\u2065\u206a-\u206f\u3164\ufeff\uffa0"
     "\ufff0-\ufffb\U000e0000-\U000e0fff][\u200c\u200d]*"
@@ -22,7 +22,7 @@ _LONG: Final = re.compile(r"""(?<!\w)(?:'[^'\n]{200,}+'|"[^"\n]{200,}+")|\S{201,
 
 def printable(text: str) -> str:
     """Spell out every control character of *text* but line feeds and tabs."""
-    return _CONTROLS.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+    return CONTROLS.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def shortened(text: str) -> str:
@@ -42,7 +42,7 @@ def spelled(text: str) -> str:
 
 def printable_json(text: str) -> str:
     r"""Spell out every control character in the strings of *text*, which is JSON and stays so."""
-    return _CONTROLS.sub(lambda found: json.dumps(found[0])[1:-1], text)
+    return CONTROLS.sub(lambda found: json.dumps(found[0])[1:-1], text)
 
 
 def typed_problem(text: str, most: int, *, blanks: str = "") -> str:

@@ -27,6 +27,7 @@ import msgspec
 from hub.clock import IdFactory, SystemChance, SystemClock
 from hub.device import schema
 from hub.device.schema import quoted
+from hub.item_text import with_clean_title
 from protocol.errors import ErrorCode, HubError, nearest
 from protocol.frame import MAX_RESULT_BYTES, Field, Record
 from protocol.tables import (
@@ -75,6 +76,7 @@ def insert(
     Raises:
         Refusal: the record is invalid, or refers to a missing row.
     """
+    data = with_clean_title(table, data)
     _refuse(problems_of(table, data, _FILLERS))
     statement, row = _inserted(table)
     row = row | {name: stored for name, stored in _stored(table, {**data, **flags}) if stored is not None}
@@ -105,6 +107,7 @@ def update(db: sqlite3.Connection, table: DeviceTable, row_id: str, data: Record
     Raises:
         Refusal: the record is invalid, or refers to a missing row.
     """
+    data = with_clean_title(table, data)
     check_changes(table, data)
     row = dict(_stored(table, data)) | {"updatedAt": at_ms}
     changes = ", ".join(f"{quoted(name)} = ?" for name in row)

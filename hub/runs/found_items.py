@@ -23,6 +23,7 @@ from hub.document import Document
 from hub.extraction.chunk import sentences
 from hub.extraction.folding import fold
 from hub.extraction.items import Item
+from hub.item_text import with_clean_title
 from protocol.calls import ListedRow
 from protocol.frame import Field, Record
 from protocol.ids import CallId, DeviceId, RunId, UserId, content_of, derive_taken_item_id, traceparent
@@ -48,7 +49,7 @@ def found_items(
 def _found(
     document: Document, ordinal: int, item: Item, timezone: str | None, table: DeviceTable
 ) -> FoundItem:
-    data: Record = {name: value for name, value in item.data.items() if value is not None}
+    data = with_clean_title(table, {name: value for name, value in item.data.items() if value is not None})
     main = main_of(table, data)
     is_local = not item.has_time or item.is_floating
     # An exact item is distinguished by its content, in addition to its quote.

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from msgspec import Meta
 
 from hub.api.noun import Actor, Noun, View, audited, route, tool
-from hub.api.nouns.items import MOST_VERDICTS, VerdictError, error_of, with_instants
+from hub.api.nouns.items import MOST_VERDICTS, VerdictError, error_of, with_stored_values
 from hub.clock import Clock, IdFactory
 from hub.printable import typed_problem
 from hub.roles import BY_ALL, Scope
@@ -110,7 +110,7 @@ class ItemProposals(Noun):
             actor=actor,
             at=self._now,
             check=check,
-            read=partial(with_instants, tables),
+            read=partial(with_stored_values, tables),
         )
         return ProposalResults(
             results=tuple(

@@ -34,6 +34,7 @@ from hub.api.noun import (
 from hub.api.others import link_of
 from hub.clock import Clock, IdFactory, epoch_ms, from_epoch_ms
 from hub.dates import dates_as_instants, dates_as_texts
+from hub.item_text import with_clean_title
 from hub.links.roster import Roster
 from hub.metrics import Metrics
 from hub.roles import BY_ALL, BY_DEVICE, Scope
@@ -759,7 +760,7 @@ class Items(Noun):
             actor=actor,
             at=self._now,
             check=partial(self._problem_with, self._tables()),
-            read=partial(with_instants, self._tables()),
+            read=partial(with_stored_values, self._tables()),
         )
         self._on_given()
         return VerdictResults(
@@ -909,10 +910,17 @@ def _given(c: Connection, item_ids: Sequence[str]) -> Given:
     }
 
 
-def with_instants(tables: Tables, item: ItemRow, new: NewVerdict) -> NewVerdict:
-    """Return a verdict whose dates are instants. Raises VerdictRefused if one is no date."""
+def with_stored_values(tables: Tables, item: ItemRow, new: NewVerdict) -> NewVerdict:
+    """Return a verdict with dates as instants and a title of one line.
+
+    Raises:
+        VerdictRefused: a value is no date.
+    """
+    table = tables.of(item.target_table)
     try:
-        data = dates_as_instants(tables.of(item.target_table), new.data, (item.source or {}).get("timezone"))
+        data = with_clean_title(
+            table, dates_as_instants(table, new.data, (item.source or {}).get("timezone"))
+        )
     except ValueError as error:
         raise VerdictRefused(ErrorCode.BAD_RECORD, str(error)) from None
     return msgspec.structs.replace(new, data=data)

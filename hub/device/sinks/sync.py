@@ -22,6 +22,7 @@ from hub.device.inbox import sources_of
 from hub.device.owner import read_fields, typed
 from hub.device.schema import quoted, transaction
 from hub.device.sinks.target import Fields, Found, Put, Snapshot, Target, TargetChanged, TargetFailed
+from hub.item_text import plain_lines, with_clean_title
 from hub.log import Channel
 from protocol.calls import PlaceProblem
 from protocol.tables import DeviceTable
@@ -36,8 +37,6 @@ _SOURCES: Final = """
 SELECT reviews.tbl, reviews.row_id, source_path, quote, quote_start FROM reviews JOIN calls USING (call_id)
 WHERE source_path IS NOT NULL
 """
-# What a mail or a web page may have in a title: a terminal that shows the place would obey it.
-_CONTROLS: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 
 
 class Sink(msgspec.Struct, frozen=True):
@@ -396,7 +395,7 @@ def _rows(db: sqlite3.Connection, names: Sequence[str]) -> dict[str, _Here]:
             ).fetchall()
         )
         for stored in db.execute(f"SELECT * FROM {quoted(table.name)} WHERE isApproved = 1"):
-            row = rows.on_the_wire(table, stored)
+            row = with_clean_title(table, rows.on_the_wire(table, stored))
             row_id, timezone = str(row["id"]), rows.read_remarks(zones.get(row["id"])).timezone
             fields = {}
             for column in table.fields:
@@ -405,7 +404,7 @@ def _rows(db: sqlite3.Connection, names: Sequence[str]) -> dict[str, _Here]:
                     if column.refers_to not in titles:
                         titles[column.refers_to] = _titles(db, declared[column.refers_to])
                     value = titles[column.refers_to].get(str(value))
-                fields[column.name] = _CONTROLS.sub("", typed(column, value, timezone))
+                fields[column.name] = plain_lines(typed(column, value, timezone))
             at_ms = row["updatedAt"]
             assert isinstance(at_ms, int)
             found[key_of(table.name, row_id)] = _Here(table, row_id, fields, at_ms, timezone)
