@@ -1,18 +1,13 @@
 """Export: ``hub export`` of a hub's ledger, ``hub review export`` of a device; ``hub users``, also erasure.
 
-Also ``hub users``: the export of all data of a user, and the erasure of a user. In CSV an apostrophe precedes
-a formula, also after blanks and in signs of full width. ``hub.device.sinks.records`` has a narrower rule, as
-it takes the apostrophe off again.
+Also ``hub users``: the export of all data of a user, and the erasure of a user.
 """
 
-import csv
-import io
 import json
-import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import date, datetime
+from datetime import datetime
 from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
@@ -24,6 +19,7 @@ from hub.cli.failure import Exit, Failure, using
 from hub.cli.options import Command, FilePath, ListByDefault, example, hub_option, moment_option
 from hub.cli.talk import Responses, Talk, agent_names, device_names, hub_command, path_of, talk
 from hub.printable import printable, printable_json
+from hub.text.csv_lines import as_text, csv_line
 
 if TYPE_CHECKING:
     from protocol.tables import ExportedItem
@@ -35,10 +31,6 @@ _KEYS: Final = (  # columns of CSV about an item
     *("id", "table", "state", "is_edited", "title", "user", "agent", "device", "run_id", "row_id", "path"),
     *("quote", "found_by", "found_at", "decided_at", "places"),
 )
-# What a spreadsheet may run, or take away; the sign before it marks a text, and is taken away again.
-_RUNS: Final = re.compile(r"[\t\r\n']|\s*[=+\-@\uff1d\uff0b\uff0d\uff20]")
-_STATUS: Final = {"todo": "NEEDS-ACTION", "in_progress": "IN-PROCESS", "done": "COMPLETED"}
-_PRIORITY: Final = {"high": 1, "medium": 5, "low": 9}
 
 
 def _options(command: Command) -> Command:
@@ -264,7 +256,7 @@ def _json(item: "ExportedItem", _: Sequence[str]) -> str:
 
 def _csv_head(fields: Sequence[str]) -> str:
     # a field may have the name of a column about the item
-    return _csv_line((*_KEYS, *(f"data.{name}" if name in _KEYS else name for name in fields), OTHERS))
+    return csv_line((*_KEYS, *(f"data.{name}" if name in _KEYS else name for name in fields), OTHERS))
 
 
 def _csv(item: "ExportedItem", fields: Sequence[str]) -> str:
@@ -277,41 +269,27 @@ def _csv(item: "ExportedItem", fields: Sequence[str]) -> str:
     }
     about = (getattr(item, name) for name in _KEYS[:-1])
     places = msgspec.to_builtins(item.places) or None
-    return _csv_line(map(_cell, (*about, places, *map(item.data.get, fields), others or None)))
+    return csv_line(map(_cell, (*about, places, *map(item.data.get, fields), others or None)))
 
 
-def _csv_line(cells: Iterable[object]) -> str:
-    line = io.StringIO()
-    csv.writer(line).writerow(cells)  # with another end of lines it would not quote a carriage return
-    return line.getvalue().removesuffix("\r\n") + "\n"
-
-
-def _cell(value: Any) -> str | float | None:
-    """Return a cell that no spreadsheet takes for a formula."""
-    if isinstance(value, str):
-        return f"'{value}" if _RUNS.match(value) else value
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, bool | dict | list) else value
+def _cell(value: Any) -> str:
+    text = value if isinstance(value, str) else "" if value is None else json.dumps(value, ensure_ascii=False)
+    return text if isinstance(value, int | float) else as_text(text)
 
 
 def _entry(item: "ExportedItem", _: Sequence[str]) -> str | None:
     """Return the entry of a calendar: of a task with a date, or a timeline."""
-    day = {"tasks": "dueDate", "timelines": "date"}.get(item.table, "")
-    if not isinstance(text := item.data.get(day), str):
-        return None
-    from icalendar import Event, Todo
+    from hub.clock import epoch_ms
+    from hub.device.sinks.calendar import text_of
+    from hub.device.sinks.target import Put
+    from protocol.tables import TABLES
 
-    entry = Todo() if item.table == "tasks" else Event()
-    texts = {"summary": item.title, "description": item.data.get("description"), "uid": item.id}
-    for name, value in texts.items():
-        if value:
-            entry.add(name, value)
-    entry.add("dtstamp", datetime.fromisoformat(item.found_at))
-    at = datetime.fromisoformat(text) if "T" in text else date.fromisoformat(text)
-    entry.add("due" if item.table == "tasks" else "dtstart", at)
-    if item.table == "tasks":
-        entry.add("status", _STATUS.get(item.data.get("status", ""), "NEEDS-ACTION"))
-        entry.add("priority", _PRIORITY.get(item.data.get("priority", ""), 0))
-    return str(entry.to_ical(), "utf-8")
+    day = {"tasks": "dueDate", "timelines": "date"}.get(item.table, "")
+    if not isinstance(item.data.get(day), str):
+        return None
+    texts = {name: value for name, value in item.data.items() if isinstance(value, str)}
+    at_ms = epoch_ms(datetime.fromisoformat(item.found_at))
+    return text_of(Put(item.id, TABLES[item.table], {**texts, "title": item.title}, "", at_ms), None)
 
 
 _STYLES: Final[dict[str, _Style]] = {

@@ -1,8 +1,4 @@
-"""Rows as CSV, with an apostrophe before formulas, and as JSON lines. Both have all columns of a table.
-
-The apostrophe is taken off when a row is read back. ``hub.cli.export`` has a wider rule, for files that are
-not read back.
-"""
+"""Rows as CSV, whose cells are no formulas, and as JSON lines. Both have all columns of a table."""
 
 import csv
 import io
@@ -13,6 +9,8 @@ from typing import Any, Final
 
 from hub.device.sinks.target import Put, TargetFailed, shape_of
 from hub.device.sinks.text_file import Piece, with_line
+from hub.printable import printable_json
+from hub.text.csv_lines import as_read, as_text, csv_line
 from protocol.calls import PlaceProblem
 from protocol.tables import DeviceTable
 
@@ -24,14 +22,10 @@ _CELL: Final = r'(?>(?:"(?>(?:[^"]|"")*)(?:"|\Z)[^{0}\n]*+|[^"{0}\n][^{0}\n]*+)?
 _RECORD: Final = {
     one: re.compile(f"{_CELL}(?>(?:{{0}}{_CELL})*)(?:\\n|\\Z)".format(one)) for one in _DELIMITERS
 }
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 
 
 class Csv:
-    """Table with a header line, which may have more columns, in any order.
-
-    A cell that a spreadsheet would take for a formula begins with an apostrophe.
-    """
+    """Table with a header line, which may have more columns, in any order."""
 
     def pieces(self, text: str, tables: Mapping[str, DeviceTable]) -> Iterator[Piece]:
         header, at = _header(text)
@@ -39,7 +33,7 @@ class Csv:
         for start, end in _records(text, at):
             cells = dict(zip(header, _cells(text[start:end], delimiter), strict=False))
             if (table := tables.get(cells.get(_KEY, ""))) is not None:
-                fields = {name: _plain(cells[name]) for name in shape_of(table).names if name in cells}
+                fields = {name: as_read(cells[name]) for name in shape_of(table).names if name in cells}
                 yield Piece(cells[_KEY], start, end, fields)
 
     def rendered(self, put: Put, text: str, piece: Piece | None) -> str:
@@ -50,13 +44,12 @@ class Csv:
             if piece is None
             else dict(zip(header, _cells(text[piece.start : piece.end], delimiter), strict=False))
         )
-        cells |= {_KEY: put.key, **{name: _harmless(value) for name, value in put.fields.items()}}
-        return _line(
-            [cells.get(name, "") for name in header or [_KEY, *shape_of(put.table).names]], delimiter
-        )
+        cells |= {_KEY: put.key, **{name: as_text(value) for name, value in put.fields.items()}}
+        names = header or [_KEY, *shape_of(put.table).names]
+        return csv_line((cells.get(name, "") for name in names), delimiter)
 
     def insert(self, text: str, put: Put) -> str:
-        text = text if text.strip("\ufeff \n") else _line([_KEY, *shape_of(put.table).names], ",")
+        text = text if text.strip("\ufeff \n") else csv_line([_KEY, *shape_of(put.table).names])
         if _KEY not in _header(text)[0]:  # without its key, an item would count as deleted there
             why = f"its first line has no column {_KEY!r}: add one, at any place"
             raise TargetFailed(why, PlaceProblem.UNREADABLE)
@@ -97,20 +90,6 @@ def _cells(record: str, delimiter: str) -> list[str]:
         return []
 
 
-def _line(cells: list[str], delimiter: str) -> str:
-    written = io.StringIO(newline="")
-    csv.writer(written, delimiter=delimiter, lineterminator="\n").writerow(cells)
-    return written.getvalue()
-
-
-def _harmless(value: str) -> str:
-    return f"'{value}" if value.startswith(_FORMULA) else value
-
-
-def _plain(value: str) -> str:
-    return value[1:] if value.startswith("'") and value[1:].startswith(_FORMULA) else value
-
-
 class JsonLines:
     """An object in each line, with ``id`` and ``table``; keys of others in it stay."""
 
@@ -127,7 +106,7 @@ class JsonLines:
     def rendered(self, put: Put, text: str, piece: Piece | None) -> str:
         others = {} if piece is None else _object(text[piece.start : piece.end])
         named = others | {_KEY: put.key, _TABLE: put.table.name, **put.fields}
-        return json.dumps(named, ensure_ascii=False) + "\n"
+        return printable_json(json.dumps(named, ensure_ascii=False)) + "\n"
 
     def insert(self, text: str, put: Put) -> str:
         return with_line(text, self.rendered(put, text, None))
