@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from hub.clock import epoch_ms, from_epoch_ms
 from hub.device.sinks.target import Put, shape_of
 from hub.device.sinks.text_file import Piece, with_line
+from hub.item_text import plain_lines, title_line
 from hub.text.calendars import BROKEN, reading_calendar
 from protocol.tables import DeviceTable
 
@@ -24,6 +25,7 @@ _BORDER: Final = re.compile(
 )
 _KEY: Final = re.compile(r"^UID(?:;[^:\n]*)?:(hub-[a-z0-9]*)[ \t]*$", re.MULTILINE | re.IGNORECASE)
 _END: Final = re.compile(r"^END:VCALENDAR[ \t]*$", re.MULTILINE | re.IGNORECASE)
+_APART: Final = "\x1a"  # a character that no text of an item has
 _TAIL: Final = 200  # characters of a file in which its end is, as a rule
 _HEAD: Final = "BEGIN:VCALENDAR\nVERSION:2.0\nPRODID:-//device-hub//sinks//EN\n"
 _STATES: Final = {"todo": "NEEDS-ACTION", "in_progress": "IN-PROCESS", "done": "COMPLETED"}
@@ -135,9 +137,12 @@ def text_of(put: Put, before: "Component | None") -> str:
         classes = {"VTODO": icalendar.Todo, "VEVENT": icalendar.Event, "VJOURNAL": icalendar.Journal}
         component: Any = classes[kind]() if before is None else before
         shape, fields = shape_of(put.table), put.fields
-        values: dict[str, Any] = {"UID": put.key, "SUMMARY": fields.get(shape.title, "")}
+        values: dict[str, Any] = {
+            "UID": put.key,
+            "SUMMARY": _literal(title_line(fields.get(shape.title, ""))),
+        }
         if shape.text is not None:
-            values["DESCRIPTION"] = fields.get(shape.text) or None
+            values["DESCRIPTION"] = _literal(plain_lines(fields.get(shape.text, ""))) or None
         if shape.has_status:
             state = fields.get("status", "todo")
             values["STATUS"] = _STATES.get(state, _STATES["todo"])
@@ -154,7 +159,12 @@ def text_of(put: Put, before: "Component | None") -> str:
             if value is not None:
                 component.add(name, value)
         written: bytes = component.to_ical()
-    return written.decode()
+    return written.decode().replace(_APART, "")
+
+
+def _literal(text: str) -> str:
+    """Return a text in which the library takes no backslash before an N for the end of a line."""
+    return text.replace("\\N", f"\\{_APART}N")
 
 
 def _kind_of(table: DeviceTable) -> str:
