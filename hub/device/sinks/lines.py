@@ -167,6 +167,14 @@ _TODO: Final = re.compile(
 )
 _TODO_KEY: Final = re.compile(r"(?:^|(?<=[ \t]))id:(hub-[a-z0-9]*)(?=[ \t]|$)")
 _TODO_DUE: Final = re.compile(r"(?:^|(?<=[ \t]))due:(\d{4}-\d\d-\d\d)(?:T(\d\d:\d\d))?(?=[ \t]|$)")
+# Words of a title that programs obey: projects, contexts, values of keys, and marks at the start of a line. A
+# backslash takes their meaning; words that the owner wrote on the line keep theirs.
+_TODO_WORD: Final = re.compile(r"(?<=[^\W\d_])(?=\\*:(?!//)\S)|\A(?=\\*[+@]\S)")
+_TODO_START: Final = re.compile(r"\A(?=\\*(?:[xX]|\([A-Z]\)|\d{4}-\d\d-\d\d)(?: |\Z))")
+_TODO_ESCAPED: Final = re.compile(
+    r"(?<=[^\W\d_])\\(?=\\*:(?!//)\S)|(?:\A|(?<= ))\\(?=\\*[+@]\S)"
+    r"|\A\\(?=\\*(?:[xX]|\([A-Z]\)|\d{4}-\d\d-\d\d)(?: |\Z))"
+)
 
 
 class TodoTxt:
@@ -181,13 +189,12 @@ class TodoTxt:
     def _fields(self, table: DeviceTable, row: re.Match[str]) -> dict[str, str]:
         shape = shape_of(table)
         due = _TODO_DUE.search(row["rest"])
-        rest = _TODO_DUE.sub("", _TODO_KEY.sub("", row["rest"]))
         fields = {"status": "done"} if row["lead"] else {"status": "todo"}
         if shape.date is not None:
             fields[shape.date] = " ".join(filter(None, due.groups())) if due else ""
         letter = row["letter"]
         fields["priority"] = "medium" if letter in (None, "B") else "high" if letter == "A" else "low"
-        title = _BLANKS.sub(" ", rest).strip()
+        title = _TODO_ESCAPED.sub("", _words_on(row))
         known = {name: value for name, value in fields.items() if table.column(name) is not None}
         return known | ({table.title: title} if title else {})
 
@@ -200,14 +207,19 @@ class TodoTxt:
         if row and row["letter"] and piece and piece.fields.get("priority") == fields.get("priority"):
             letter = row["letter"]
         due = fields.get(shape.date, "").replace(" ", "T")[:16] if shape.date else ""
-        title = _TODO_DUE.sub("", _TODO_KEY.sub("", _cell(fields.get(shape.title, ""))))
-        begins = _TODO.match(f"{title} ")
-        if begins is not None and (begins["lead"] or begins["letter"]):
-            letter = letter or "B"  # else a word of the title would mark the task as done, or as urgent
-        dates = "" if row is None or (begins is not None and begins["dates"]) else row["dates"].strip()
+        own = set() if row is None else set(_words_on(row).split(" "))
+        words = _cell(fields.get(shape.title, "")).split(" ")
+        title = " ".join(word if word in own else _TODO_WORD.sub(r"\\", word) for word in words)
+        title = _TODO_START.sub(r"\\", title)
+        dates = row["dates"].strip() if row else ""
         parts = [f"({letter})" if letter else "", dates, title]
         parts += [f"due:{due}" if due else "", f"id:{put.key}"]
         return lead + " ".join(filter(None, parts)) + "\n"
 
     def insert(self, text: str, put: Put) -> str:
         return with_line(text, self.rendered(put, text, None))
+
+
+def _words_on(row: re.Match[str]) -> str:
+    """Return the words on a line of todo.txt that are a title."""
+    return _BLANKS.sub(" ", _TODO_DUE.sub("", _TODO_KEY.sub("", row["rest"]))).strip()

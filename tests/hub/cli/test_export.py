@@ -19,8 +19,6 @@ import msgspec
 import pytest
 import sqlalchemy as sa
 from anyio.from_thread import BlockingPortal
-from hypothesis import given
-from hypothesis import strategies as st
 
 from hub.cli import export, show
 from hub.device.inserts import connect_shared
@@ -28,6 +26,8 @@ from hub.device.owner import approve
 from hub.device.sinks.lines import Markdown
 from hub.device.sinks.sync import Sink, synchronize
 from hub.device.sinks.text_file import TextFile
+from hub.item_text import title_line
+from hub.text.csv_lines import as_read
 from protocol.calls import RowPlace
 from protocol.frame import Record
 from protocol.ids import DeviceId
@@ -47,9 +47,9 @@ from tests.support.clock import FakeClock
 from tests.support.hub import ServedHub
 from tests.support.processes import HubProcess, closing
 from tests.support.source import ROOT
+from tests.support.written_forms import active_texts, cells_of, is_formula, obeyed_by_a_terminal
 
 VALID = jsonschema.Draft202012Validator(json.loads((ROOT / "protocol" / "export.json").read_text()))
-FORMULAS = ("=1+1", "+1", "-1", "@SUM(A1)", "\t=1", " =1", "'quoted", "\uff1d1+1", "\r=1")
 
 
 def device_file(path: Path, *rows: tuple[str, Record], own: DeviceTable | None = None) -> Path:
@@ -199,21 +199,27 @@ def test_approved_rows_of_a_device_are_exported_without_a_hub(hub: Hub, tmp_path
     )
 
 
-@pytest.mark.parametrize("text", FORMULAS)
-def test_export_quotes_csv_cells_that_a_spreadsheet_would_execute(
-    hub: Hub, tmp_path: Path, text: str
-) -> None:
-    db = device_file(tmp_path / "desk.db", ("tasks", {"title": text}))
-    sheet = hub("review", "--db", str(db), "export", "--format", "csv").stdout
-    (row,) = csv.DictReader(io.StringIO(sheet, newline=""))
-    assert row["title"] == f"'{text}"
-
-
-@given(st.text(max_size=20))
-def test_exported_csv_cell_converts_back_to_the_text(text: str) -> None:
-    cell = str(export._cell(text))
-    assert not cell.lstrip().startswith(("=", "+", "-", "@"))
-    assert (cell[1:] if cell.startswith("'") else cell) == text
+def test_exports_of_generated_titles_have_nothing_that_acts(hub: Hub, tmp_path: Path) -> None:
+    texts = list(dict.fromkeys(map(title_line, (one.text for one in active_texts()))))[::5]
+    data: list[Record] = [
+        {"title": text, "description": text, "dueDate": 1_796_083_200_000} for text in texts
+    ]
+    db = device_file(tmp_path / "desk.db", *(("tasks", one) for one in data))
+    file = tmp_path / "all.csv"
+    ends(hub("review", "--db", str(db), "export", str(file)), 0)
+    sheet = file.read_bytes().decode()
+    found = [as_read(one["title"]) for one in csv.DictReader(io.StringIO(sheet, newline=""))]
+    assert (len(texts) > 200, found) == (True, texts)
+    for assumed in ",;\t":
+        assert [cell for one in cells_of(sheet, assumed) for cell in one if is_formula(cell)] == []
+    ends(hub("review", "--db", str(db), "export", str(tmp_path / "all.ics")), 0)
+    todos = icalendar.Calendar.from_ical((tmp_path / "all.ics").read_bytes()).subcomponents
+    assert [str(one["SUMMARY"]) for one in todos] == texts
+    assert {(one.name, *one.keys()) for one in todos} == {("VTODO", *todos[0].keys())}
+    ends(hub("review", "--db", str(db), "export", str(tmp_path / "all.jsonl")), 0)
+    lines_read = (tmp_path / "all.jsonl").read_text().splitlines()
+    assert [json.loads(line)["title"] for line in lines_read] == texts
+    assert obeyed_by_a_terminal("".join(lines_read)) == []
 
 
 def test_export_puts_fields_without_a_column_into_the_others_column(tmp_path: Path) -> None:

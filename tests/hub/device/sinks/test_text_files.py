@@ -265,7 +265,9 @@ def test_terminal_control_characters_of_a_row_are_not_written_to_a_sink(
     form: Format, bench: SinkBench, tmp_path: Path
 ) -> None:
     title = "Call \x1b]0;evil\x07Ana\x00\x7f\x9b"
-    row = bench.approve({"title": title, "description": "one\x1b[2J\x0ctwo\nthree"})
+    row = bench.approve({"title": "Call Ana", "description": "one\x1b[2J\x0ctwo\nthree"})
+    with bench.open() as db:  # a row of an older version, or of another program
+        db.execute("UPDATE tasks SET title = ?", (title,))
     path = tmp_path / "there"
     for _ in range(2):
         bench.clock.advance(60)
@@ -277,12 +279,17 @@ def test_terminal_control_characters_of_a_row_are_not_written_to_a_sink(
 @pytest.mark.parametrize(
     ("title", "line"),
     [
-        ("x marks the spot", "(B) x marks the spot"),
-        ("x 2026-12-01 is a date", "(B) x 2026-12-01 is a date"),
-        ("(A) is for apple", "(B) (A) is for apple"),
-        ("x", "(B) x"),
-        ("2026-12-01 is a date", "2026-12-01 is a date"),
-        ("\ufeffCall", "Call"),
+        ("x marks the spot", r"\x marks the spot"),
+        ("x 2026-12-01 is a date", r"\x 2026-12-01 is a date"),
+        ("(A) is for apple", r"\(A) is for apple"),
+        (r"\x", r"\\x"),
+        ("2026-12-01 is a date", r"\2026-12-01 is a date"),
+        ("Buy +milk @home 1+1 a@b.org", r"Buy \+milk \@home 1+1 a@b.org"),
+        ("rec:1d h:1 due:2026-12-01 at 10:30", r"rec\:1d h\:1 due\:2026-12-01 at 10:30"),
+        (
+            "see https://x.org note: id:hub-aaaaaaaaaaaaaaaa",
+            r"see https://x.org note: id\:hub-aaaaaaaaaaaaaaaa",
+        ),
     ],
 )
 def test_title_words_resembling_todo_txt_marks_are_escaped(
@@ -295,8 +302,7 @@ def test_title_words_resembling_todo_txt_marks_are_escaped(
         bench.clock.advance(60)
         bench.change(row, {"priority": priority})
         assert bench.synchronize(target).taken_back == 0
-        expected = f"(A) {line.removeprefix('(B) ')}" if letter else line
-        assert path.read_text().partition(" id:hub-")[0] == expected
+        assert path.read_text().rpartition(" id:hub-")[0] == letter + line
     path.write_text(f"x {path.read_text()}")
     bench.synchronize(target)
     assert (bench.row(row)["title"], bench.row(row)["status"]) == (title, "done")
