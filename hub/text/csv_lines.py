@@ -2,8 +2,8 @@
 
 A spreadsheet of another country splits at another delimiter, and there these quotes protect nothing.
 So an apostrophe precedes the sign of a formula at the start of a cell, after each delimiter, and on each new
-line. Blanks and invisible characters before the sign do not count, as programs remove them. The apostrophes
-are removed when a cell is read: ``as_read(as_text(text)) == text``.
+line. Blanks, quotes and invisible characters before the sign do not count, as programs remove them. The
+apostrophes are removed when a cell is read: ``as_read(as_text(text)) == text``.
 """
 
 import re
@@ -12,16 +12,14 @@ from typing import Final
 
 _ENDS: Final = r"\r\n\v\f\x1c-\x1e\x85\u2028\u2029"
 _BORDER: Final = rf"(?:\A|(?<=[,;\t{_ENDS}]))"
-# Signs of formulas, also of full width, small, raised or lowered, as some programs replace them.
+# All characters that a program may replace by a sign of a formula: of full width, small, raised or lowered.
 _SIGNS: Final = (
     r"=+\-@\u2212\uff1d\uff0b\uff0d\uff20\ufe66\ufe62\ufe63\ufe6b\u207c\u207a\u207b\u208c\u208a\u208b"
+    r"\u2a75\u2a76\ufb29"
 )
-_UNSEEN: Final = (
-    r"\x00-\x08\x0e-\x1b\x1f\x7f-\x84\x86-\x9f \xa0\xad\u034f\u061c\u115f\u1160\u1680\u17b4\u17b5"
-    r"\u180b-\u180f\u2000-\u200f\u202a-\u202f\u205f-\u206f\u3000\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb"
-    r"\U000e0000-\U000e0fff"
-)
-_FORMULA: Final = rf"""(?='*+["{_UNSEEN}]*+[{_SIGNS}])"""
+# A program may remove all but letters, digits and marks of ASCII; four letters are blank.
+_REMOVED: Final = rf"(?:[^\w!#-~\t{_ENDS}{_SIGNS}]|[\u115f\u1160\u3164\uffa0])"
+_FORMULA: Final = rf"(?='*+{_REMOVED}*+[{_SIGNS}])"
 _UNMARKED: Final = re.compile(_BORDER + _FORMULA)
 _MARKED: Final = re.compile(f"{_BORDER}'{_FORMULA}")
 _QUOTED: Final = re.compile(rf'[",;\t{_ENDS}]')

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hub.printable import one_line, printable, printable_json, shortened, spelled
+from tests.support.written_forms import active_texts, obeyed_by_a_terminal
 
 TITLE = "\x1b]0;a title\x07"  # OSC: sets the title of the window
 ORDER = "\u202egpj.exe"  # right to left: reads exe.jpg
@@ -47,3 +48,11 @@ def test_shortened_cuts_only_long_quotations_and_words() -> None:
     for long in ("x" * 5_000, "'" + "x y " * 1_250 + "'", '"' + "it's " * 1_000 + '"'):
         cut = shortened(f"there is no agent {long} here")
         assert len(cut) < 200 and cut.endswith(f" ({len(long)} characters) here"), cut
+
+
+def test_generated_texts_drive_no_terminal_and_add_no_line() -> None:
+    for one in active_texts():
+        shown, line = printable(one.text), one_line(one.text)
+        assert obeyed_by_a_terminal(shown) == [], ascii(one.text)
+        assert len(shown.splitlines()) <= one.text.count("\n") + 1, ascii(one.text)
+        assert (obeyed_by_a_terminal(line), len(line.splitlines())) == ([], 1), ascii(one.text)

@@ -9,19 +9,23 @@ from typing import Any
 
 import pytest
 from anyio.from_thread import BlockingPortal
+from selectolax.lexbor import LexborHTMLParser
 
 from hub.app.calibration import planted_documents
 from hub.app.evaluation import MOST_SHOWN_CHARS, MOST_STORED, sign_test
+from hub.cli import evaluate
 from hub.cli.failure import Exit
 from hub.extraction.embedded import free_port
 from hub.extraction.endpoint import CHUNK_TOKENS
 from hub.extraction.gold import GoldDocument
+from hub.printable import printable
 from protocol.errors import Backoff
 from tests.hub.cli.conftest import Hub, ends
 from tests.support.families import each
 from tests.support.hub import ServedHub
 from tests.support.oracle import MODEL_NAME, Fault, Oracle, plant
 from tests.support.oracle.reader import Reader
+from tests.support.written_forms import active_texts
 
 SENTENCES = [
     plant("Anna", "send the quote", "2026-03-06", "K-0001"),
@@ -666,3 +670,12 @@ def test_calibration_is_refused_for_the_local_model_and_without_a_model(
         (planted / "hub.toml").write_text(f"{model}[[agents]]{agent}")
         ends(hub(*calibrates(planted)), 78, told)
     assert hub("eval", "notes", "--write", "--config", str(planted / "hub.toml")).exit_code == 2
+
+
+def test_generated_texts_are_only_text_in_a_report_page() -> None:
+    texts = [one.text for one in active_texts()]
+    body = evaluate._table(("text",), [(text,) for text in texts])
+    page = LexborHTMLParser(evaluate._PAGE.format(title=evaluate._text(texts[0]), body=body))
+    assert {node.tag for node in page.css("body *")} == {"h1", "table", "tbody", "tr", "th", "td"}
+    assert [node.attributes for node in page.css("td") if node.attributes] == []
+    assert [node.text() for node in page.css("td")] == [printable(text) for text in texts]

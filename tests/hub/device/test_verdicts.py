@@ -51,6 +51,33 @@ def test_verdicts_follow_from_approval_change_and_deletion_of_a_row(
     assert words(store) == {"c-1": "approved", "c-2": "edited", "c-3": "rejected"}
 
 
+def test_title_becomes_one_line_at_each_door_of_a_device(store: DeviceStore, db: Path) -> None:
+    typed, line = "Call\r\n\u2028Ana\x85now \x1b]0;x\x07\u202e", "Call Ana now ]0;x"
+
+    def title() -> tuple[str, str]:
+        (item,) = read_items(db)
+        return item.title, words(store).get("c-1", "open")
+
+    store.apply([insert("c-1", typed)])
+    assert title() == (line, "open")  # and not edited by its owner
+    (item,) = read_items(db)
+    edit(db, [1], {"title": f"{typed} by phone"}, at_ms=1)
+    assert title() == (f"{line} by phone", "edited")
+    approve(db, [1], at_ms=2, fields={"title": typed})
+    assert title() == (line, "approved")
+    call = ToolCall(
+        id="c-2",
+        action=Action.UPDATE,
+        table="tasks",
+        where={"id": item.row_id},
+        data={"title": f"{typed}!"},
+    )
+    (answer,) = store.apply([call])
+    assert answer.error is None
+    approve(db, [item.label for item in read_items(db)], at_ms=3)  # what the hub proposed
+    assert [item.title for item in read_items(db)] == [f"{line}!"]
+
+
 def test_confirmed_verdict_is_reported_again_only_after_a_change(
     store: DeviceStore, owner: sqlite3.Connection
 ) -> None:

@@ -201,6 +201,18 @@ def test_the_same_item_has_the_same_ids_in_every_run_at_any_time() -> None:
     assert stored(again).call_id == stored(one).call_id
 
 
+@pytest.mark.parametrize("title", ["call\x85Anna", "call\u2028Anna", "call \r\n Anna", "call\u202e Anna\x1b"])
+def test_item_of_a_release_that_kept_line_ends_in_titles_is_not_sent_again(title: str) -> None:
+    one = item(title, "We have to call Anna.")
+    before = known(one, data={"title": title})
+    assert before.row.id == stored(decisions(one)[0]).id
+    (decision,) = decisions(one, here=[before])
+    assert (decision.call, found(one)[0].data["title"]) == (None, "call Anna")
+    (unanswered,) = decisions(one, here=[known(one, data={"title": title}, told=False, state=CallState.SENT)])
+    assert unanswered.call is not None
+    assert (unanswered.call.call_id, sent(unanswered)) == (before.row.call_id, ("insert", {"title": title}))
+
+
 def test_two_found_items_with_one_title_are_two_items() -> None:
     meetings = [item("team meeting", f"Team meeting on day {n}", date=FRIDAY + n * DAY) for n in (1, 8)]
     first, second = decisions(*meetings)

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import icalendar
 import pytest
@@ -11,9 +12,10 @@ from hub.device.sinks.calendar import Calendar
 from hub.device.sinks.lines import TodoTxt
 from hub.device.sinks.records import Csv, JsonLines
 from hub.device.sinks.target import Put
-from hub.device.sinks.text_file import Format, read_back
+from hub.device.sinks.text_file import Format, TextFile, read_back
 from hub.item_text import plain_lines, title_line
 from protocol.tables import TABLES
+from tests.hub.device.sinks.bench import SinkBench
 from tests.support.active_texts import random_texts
 from tests.support.written_forms import (
     FORMS,
@@ -100,10 +102,7 @@ def test_calendar_has_one_component_with_the_properties_of_the_row() -> None:
         assert todo["SUMMARY"].params == todo["DESCRIPTION"].params == {}
         other = vobject.readOne(content).vtodo
         assert (other.summary.value, other.description.value) == (title, lasting), ascii(text)
-        assert (
-            obeyed_by_a_terminal(re.sub("[\u200e\u200f\u061c\u202a-\u202e\u2066-\u2069\ufeff]", "", content))
-            == []
-        )
+        assert re.search("[\0-\x08\v-\x1f\x7f-\x9f]", content) is None, ascii(text)
         assert read(Calendar(), text) == (" ".join(title.split()), lasting.strip("\n")), ascii(text)
 
 
@@ -122,3 +121,18 @@ def test_formula_of_the_owner_stays_in_the_row_of_an_item() -> None:
     (piece,) = form.pieces(sheet, {KEY: TASKS})
     after = form.rendered(Put(KEY, TASKS, {"title": "=1"}, "", 0), sheet, piece)
     assert after == f"{KEY},'=1,=1+2\n"
+
+
+def test_title_that_an_owner_typed_at_a_place_becomes_one_line_here_and_there(
+    bench: SinkBench, tmp_path: Path
+) -> None:
+    row = bench.approve({"title": "Call Ana"})
+    path = tmp_path / "there.jsonl"
+    target = TextFile(path, JsonLines())
+    bench.synchronize(target)
+    bench.clock.advance(60)
+    path.write_text(path.read_text().replace("Call Ana", "Call\\r\\n\\u0085 Bo\\u001b[2J"))
+    assert bench.synchronize(target).taken_back == 1
+    bench.clock.advance(60)
+    assert bench.synchronize(target).problem == ""
+    assert (bench.row(row)["title"], json.loads(path.read_text())["title"]) == ("Call Bo[2J", "Call Bo[2J")
