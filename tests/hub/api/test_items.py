@@ -346,6 +346,15 @@ async def test_each_verdict_of_a_request_has_a_separate_result(client: httpx2.As
     assert (listed["i-0"]["device"], listed["i-1"]["given"]) == ("lab", None)
 
 
+async def test_title_of_a_proposal_is_stored_as_one_line(client: httpx2.AsyncClient) -> None:
+    data = {"title": "Call\r\nAnna\u2028now\u202e"}
+    proposal = {"item": "i-4", "verdict": "edit", "why": "shorter", "data": data}
+    answer = await client.post("/v1/items/proposals", json={"proposals": [proposal]})
+    assert answer.json()["results"][0]["state"] == "open", answer.text
+    listed = {item["id"]: item for item in (await client.get("/v1/items?values=true")).json()["items"]}
+    assert [one["data"] for one in listed["i-4"]["proposals"]] == [{"title": "Call Anna now"}]
+
+
 async def test_unsent_verdict_is_undone_and_the_item_is_open_again(client: httpx2.AsyncClient) -> None:
     approval, undo = {"id": "i-0", "verdict": "approve"}, {"id": "i-0", "verdict": "undo"}
     for key in ("a", "a", "b"):  # a request that is repeated, and the same verdict given again

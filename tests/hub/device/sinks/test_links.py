@@ -134,8 +134,19 @@ def test_link_that_appears_during_a_write_is_not_written_through(
         monkeypatch.setattr(os, "open", before(os.open, lambda _, flags, *more: bool(flags & os.O_CREAT)))
     else:
         monkeypatch.setattr(os, "replace", before(os.replace))
+    removed: list[int] = []  # sizes of temporary files
+    unlink = os.unlink
+
+    def measure(path: str | Path, **folder: Any) -> None:
+        if ".list" in os.path.basename(path):
+            removed.append(os.stat(path, **folder).st_size)
+        unlink(path, **folder)
+
+    monkeypatch.setattr(os, "unlink", measure)
     bench.synchronize(target)
     monkeypatch.undo()
+    if moment == "before the file is created":
+        assert set(removed) <= {0}  # nothing was written into a folder that was exchanged
     assert swaps == [link]
     assert (vault.is_unchanged(), (vault.home / "fresh").exists()) == (True, False)
     assert list(vault.home.rglob(".list*")) == []
