@@ -207,7 +207,7 @@ class TodoTxt:
         if row and row["letter"] and piece and piece.fields.get("priority") == fields.get("priority"):
             letter = row["letter"]
         due = fields.get(shape.date, "").replace(" ", "T")[:16] if shape.date else ""
-        own = set() if row is None else set(_words_on(row).split(" "))
+        own = {word for word in _words_on(row).split(" ") if "\\" not in word} if row else set()
         words = _cell(fields.get(shape.title, "")).split(" ")
         title = " ".join(word if word in own else _TODO_WORD.sub(r"\\", word) for word in words)
         title = _TODO_START.sub(r"\\", title)

@@ -113,6 +113,9 @@ def test_words_that_the_owner_wrote_on_a_line_of_todo_txt_keep_their_meaning() -
     put = Put(KEY, TASKS, fields | {"title": f"{fields['title']} +other id:{KEY}"}, "", 0)
     after = form.rendered(put, line, piece)
     assert after == f"(A) Call Ana +calls rec:+1w \\+other id\\:{KEY} id:{KEY}\n"
+    (piece,) = form.pieces(after, {KEY: TASKS})
+    again = form.rendered(put._replace(fields=fields | {"title": r"Call \+other"}), after, piece)
+    assert again == f"(A) Call \\\\+other id:{KEY}\n"
 
 
 def test_formula_of_the_owner_stays_in_the_row_of_an_item() -> None:
