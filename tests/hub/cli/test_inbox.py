@@ -117,7 +117,9 @@ def test_inbox_edit_approves_an_item_with_other_values(owner: Owner) -> None:
 
 
 def test_inbox_help_names_every_key_and_escapes_hostile_texts(tmp_path: Path) -> None:
-    owner = Owner(tmp_path, "red \x1b[31m\u202e alert")
+    owner = Owner(tmp_path, "alert")
+    with closing(sqlite3.connect(owner.path)) as db, db:  # as an older release stored it
+        db.execute("UPDATE tasks SET title = ?", ("red \x1b[31m\u202e alert",))
     assert any("\\x1b[31m\\u202e" in line for line in owner.types())
     assert not any("\x1b" in line or "\u202e" in line for line in owner.types("?"))
     assert len(owner.types("j", "?")) == len(KEYS)
