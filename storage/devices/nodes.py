@@ -43,16 +43,22 @@ class Boot(msgspec.Struct, frozen=True):
 BOOT = sa.select(
     nodes.c.id, nodes.c.boot_id, nodes.c.started_at, nodes.c.boots_10min, nodes.c.stopped_at
 ).where(nodes.c.id == sa.bindparam("node"))
+HUB_ID = sa.select(hub.c.value).where(hub.c.key == "hub_id")
 SECRET = sa.select(hub.c.value).where(hub.c.key == "extraction.secret")
 KEY = sa.select(hub.c.value).where(hub.c.key == "identity.key")
 TOUCH = sa.select(sa.literal(1))
 
 
+def find_hub_id(c: sa.Connection) -> str | None:
+    """Return the id by which devices know this hub, or None before its first start."""
+    return c.execute(HUB_ID).scalar_one_or_none()
+
+
 def ensure_hub_id(c: sa.Connection, fresh_id: str) -> str:
     """Return the id by which devices know this hub; *fresh_id* becomes the id if none exists."""
-    known = c.execute(sa.select(hub.c.value).where(hub.c.key == "hub_id")).scalar_one_or_none()
+    known = find_hub_id(c)
     if known is not None:
-        return str(known)
+        return known
     c.execute(sa.insert(hub), {"key": "hub_id", "value": fresh_id})
     return fresh_id
 

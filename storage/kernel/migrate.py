@@ -402,6 +402,8 @@ def upgrade_tables(c: sa.Connection, *, where: str) -> None:
     if current == newest:
         return
     if current is None:
+        if c.dialect.name == "sqlite" and (others := sa.inspect(c).get_table_names()):
+            raise Unavailable(f"{where} is the database of another program, with the table {others[0]}")
         make_tables(c)
         make_triggers(c)
         VERSION_TABLE.create(c, checkfirst=True)
@@ -510,18 +512,3 @@ def revision_in(c: sa.Connection) -> str | None:
     if not sa.inspect(c).has_table(VERSION_TABLE.name):
         return None
     return c.execute(sa.select(VERSION_TABLE.c.version_num)).scalar_one_or_none()
-
-
-def current_revision(path: Path) -> str | None:
-    """Return the revision of the tables in the file *path*, or ``None`` without tables or file.
-
-    Nothing is changed, and a hub may have the file open.
-
-    Raises:
-        Busy, Unavailable: the file cannot be read.
-    """
-    if not path.exists():
-        return None
-    engine = sa.create_engine(f"sqlite:///{path}", poolclass=sa.NullPool)
-    with translation(), engine.connect() as connection:
-        return revision_in(connection)

@@ -23,7 +23,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from storage.kernel.address import fault_of, shown, without_pooler
 from storage.kernel.columns import json_text
 from storage.kernel.database import CAUSE, Busy, Unavailable, is_lone, sqlstate, translated
-from storage.kernel.migrate import revision_in, upgrade_tables
+from storage.kernel.migrate import upgrade_tables
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -282,15 +282,6 @@ def _check_driver() -> None:
         raise Unavailable(
             f"PostgreSQL needs {error.name}, of the extra 'cluster': pip install 'device-hub[cluster]'"
         ) from error
-
-
-async def current_revision(url: str) -> str | None:
-    """Return the revision of the tables at *url*, or ``None`` without tables. Nothing is changed.
-
-    Raises:
-        Busy, Unavailable: see ``open_postgres``.
-    """
-    return await run_once(url, revision_in)
 
 
 async def run_once(url: str, fn: Callable[[sa.Connection], T], *, migrates: bool = False) -> T:

@@ -6,26 +6,29 @@ was created from scratch.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias, TypeVar
 
 import anyio.to_thread
 import sqlalchemy as sa
 
 from storage.changes import make_triggers, trigger_names
+from storage.devices.nodes import find_hub_id
 from storage.kernel.address import SERVER
 from storage.kernel.database import Unavailable, file_of, translation
 from storage.kernel.migrate import (
     VERSION_TABLE,
     BrokenRow,
     broken_rows,
-    current_revision,
     make_tables,
     refusal,
     revision_in,
     revisions,
 )
+from storage.schema import hub
+
+T = TypeVar("T")
 
 
 class SchemaVersion(NamedTuple):
@@ -61,13 +64,7 @@ async def schema_version_of(url: str, *, base: Path | None = None) -> SchemaVers
     Raises:
         Busy, Unavailable: the database cannot be read.
     """
-    if url.startswith(SERVER):
-        from storage.kernel import postgres
-
-        current = await postgres.current_revision(url)
-    else:
-        path = file_of(url, base)
-        current = None if path is None else await anyio.to_thread.run_sync(current_revision, path)
+    current = await _read_once(url, revision_in, base)
     if current is not None and refusal(current) is not None:
         return SchemaVersion(current, ())
     return SchemaVersion(current, tuple(known for known in revisions() if current is None or known > current))
@@ -82,6 +79,40 @@ class Part(NamedTuple):
 
     def __str__(self) -> str:
         return f"table {self.table}" if self.kind == "table" else f"{self.kind} {self.table}.{self.name}"
+
+
+async def hub_id_of(url: str, *, base: Path | None = None) -> str | None:
+    """Return the id of the hub whose database is at *url*; see ``open_store`` for the arguments.
+
+    Returns:
+        None if there is no database, or no hub has started on it.
+
+    Raises:
+        Busy, Unavailable: the database cannot be read.
+    """
+    return await _read_once(url, _hub_id_in, base)
+
+
+def _hub_id_in(c: sa.Connection) -> str | None:
+    return find_hub_id(c) if sa.inspect(c).has_table(hub.name) else None
+
+
+async def _read_once(url: str, read: Callable[[sa.Connection], T | None], base: Path | None) -> T | None:
+    """Run *read* on a database that a hub may have open. Return None if there is no such file."""
+    if url.startswith(SERVER):
+        from storage.kernel import postgres
+
+        return await postgres.run_once(url, read)
+    path = file_of(url, base)
+    if path is None or not path.exists():
+        return None
+    return await anyio.to_thread.run_sync(_read_file, path, read)
+
+
+def _read_file(path: Path, read: Callable[[sa.Connection], T]) -> T:
+    engine = sa.create_engine(f"sqlite:///{path}", poolclass=sa.NullPool)
+    with translation(), engine.connect() as connection:
+        return read(connection)
 
 
 Parts: TypeAlias = dict[Part, str]  # SQL of each part as the database spells it, without schema names
@@ -122,20 +153,10 @@ async def verify(url: str, *, base: Path | None = None) -> Verified:
     Raises:
         Busy, Unavailable: the database cannot be read, or does not exist.
     """
-    if url.startswith(SERVER):
-        from storage.kernel import postgres
-
-        return await postgres.run_once(url, verified)
-    path = file_of(url, base)
-    if path is None or not path.exists():
-        raise Unavailable(f"there is no database {path or url}")
-    return await anyio.to_thread.run_sync(_verify_file, path)
-
-
-def _verify_file(path: Path) -> Verified:
-    engine = sa.create_engine(f"sqlite:///{path}", poolclass=sa.NullPool)
-    with translation(), engine.connect() as connection:
-        return verified(connection)
+    found = await _read_once(url, verified, base)
+    if found is None:
+        raise Unavailable(f"there is no database {file_of(url, base) or url}")
+    return found
 
 
 def verified(c: sa.Connection) -> Verified:
