@@ -22,12 +22,13 @@ from hub.settings.limit_settings import BackupSettings
 from hub.version import VERSION
 from protocol.errors import HubError
 from storage import audit
+from storage.devices import nodes
 from storage.kernel import backup
 from storage.kernel.address import SERVER
 from storage.kernel.backup import BackupRefused, Manifest
 from storage.kernel.database import file_of
 from storage.kernel.verify import schema_version_of
-from storage.store import Store
+from storage.store import Connection, Store
 
 log = Channel(__name__)
 
@@ -87,7 +88,7 @@ class Backups:
             wait_s = CHECK_EVERY_S
             self.turns.wait()  # a large database takes its time, in a thread
             try:
-                if self._is_due():
+                if await self._is_due():
                     await self.make(actor="hub")
             except (HubError, OSError) as exc:
                 log.error("backup.failed", exc=exc)  # tried again with the next look
@@ -108,21 +109,45 @@ class Backups:
             made = await anyio.to_thread.run_sync(
                 partial(_make, target, database, epoch_ms(now), self._along)
             )
-            for old in superfluous(self._present(), keep=self.keep, now=now):
+            own, _ = await sort_backups(self._store, self._folder)
+            for old in superfluous(own, keep=self.keep, now=now):
                 old.unlink(missing_ok=True)
         broken = made.manifest.has_broken_rows
         log.info("backup.made", file=target.name, size_bytes=made.size_bytes, has_broken_rows=broken)
         await self._store.write(audit.append_entry, entry_of(made, actor=actor))
         return made
 
-    def _is_due(self) -> bool:
-        now, made = self._clock.now(), filter(None, map(made_when, self._present()))
+    async def _is_due(self) -> bool:
+        own, _ = await sort_backups(self._store, self._folder)
+        now, made = self._clock.now(), filter(None, map(made_when, own))
         newest = max((when for when in made if when <= now), default=None)
         is_old = newest is None or now - newest >= DAILY
         return self.keep.daily and self._database is not None and is_old
 
-    def _present(self) -> list[Path]:
-        return list(self._folder.glob(f"*{SUFFIX}"))
+
+async def sort_backups(store: Store, folder: Path) -> tuple[list[Path], list[Path]]:
+    """Return the backups in a folder that its database continues, and the others, each newest first.
+
+    The others are of another hub or of days that the database does not know, or damaged.
+    """
+    manifests = await anyio.to_thread.run_sync(manifests_in, folder)
+
+    def find_own(c: Connection) -> list[Path]:
+        hub_id = nodes.find_hub_id(c)
+        return [
+            file
+            for file, one in manifests.items()
+            if one is not None and one.hub_id == hub_id and audit.continues(c, one.audit_seq, one.audit_hash)
+        ]
+
+    own = await store.read(find_own)
+    return own, [file for file in manifests if file not in own]
+
+
+def manifests_in(folder: Path) -> dict[Path, Manifest | None]:
+    """Return the manifests of the backups in a folder, the newest first by their names; None: damaged."""
+    files = sorted(folder.glob(f"*{SUFFIX}"), reverse=True)
+    return {file: backup.read_manifest(file) for file in files}
 
 
 async def backup_before_upgrade(url: str, *, state: Path, clock: Clock) -> Made | None:

@@ -188,6 +188,19 @@ def begin_chain(c: sa.Connection, *, at: int, subject: str) -> bool:
     return True
 
 
+def continues(c: sa.Connection, seq: int, digest: str) -> bool:
+    """Return True if the chain ended with this entry before, or begins after it by now.
+
+    Args:
+        digest: the hash of the entry, in hexadecimal.
+    """
+    known = c.execute(sa.select(audit_log.c.hash).where(audit_log.c.seq == seq)).scalar_one_or_none()
+    if known is not None:
+        return bool(known.hex() == digest)
+    first = c.execute(sa.select(sa.func.min(audit_log.c.seq))).scalar_one()
+    return seq < (first or 1)
+
+
 def append_entry(c: sa.Connection, entry: Entry) -> int:
     """Append *entry* to the chain and return its number."""
     return append(c, **msgspec.structs.asdict(entry))

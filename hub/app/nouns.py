@@ -47,7 +47,7 @@ from hub.app.device_news import DeviceNews
 from hub.app.listeners import Identity, Tls
 from hub.app.model import ModelsInUse, shown_model
 from hub.app.work import Work
-from hub.backups import Backups
+from hub.backups import FOLDER, Backups
 from hub.clock import Clock, epoch_ms, now_ms
 from hub.health import doors, external, machine, records, work
 from hub.health.doors import Arrived
@@ -365,6 +365,7 @@ def watch_for_issues(
         "budgets": partial(work.check_budgets, store, reached_budgets),
         "database": partial(records.check_wal, store),
         "backups": partial(records.check_backup, store),
+        "other backups": partial(records.check_other_backups, store, context.state / FOLDER),
         "audit log": records.check_chain(store),
         "rows": records.check_rows(store),
         "agreements": partial(records.check_agreements, store),

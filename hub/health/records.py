@@ -3,12 +3,14 @@
 import math
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Final
 
 import anyio
 import anyio.to_thread
 from anyio.abc import TaskStatus
 
+from hub.backups import sort_backups
 from hub.clock import Clock, epoch_ms, from_epoch_ms, now_ms
 from hub.health.issues import Check, Finding, Fix, error, notice, warning
 from hub.log import Channel
@@ -93,6 +95,20 @@ async def check_backup(store: Store, now: datetime) -> Iterable[Finding]:
             since=(last or first_at) + BACKUP_AGE,
         )
     ]
+
+
+async def check_other_backups(store: Store, folder: Path, now: datetime) -> Iterable[Finding]:
+    """Find backups that the database does not continue: no rule for old backups deletes them."""
+    _, others = await sort_backups(store, folder)
+    if not others:
+        return []
+    size_mb = sum(file.stat().st_size for file in others if file.exists()) / 1_000_000
+    explanation = (
+        f"{len(others)} backups ({size_mb:,.1f} MB) in {folder} are damaged, of another hub, or of days that"
+        f" the database does not know; they stay, the newest is {others[0].name}"
+    )
+    fix = "go on from one: hub restore FILE; or move them to another disk, or delete them"
+    return [notice("backup.other", explanation, fix=fix)]
 
 
 _CAUSES: Final[Mapping[str, str]] = {

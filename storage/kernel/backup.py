@@ -17,7 +17,7 @@ import sqlite3
 import struct
 import tarfile
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from datetime import UTC, datetime
 from io import BytesIO
@@ -53,6 +53,7 @@ from storage.schema import changes, leases, metadata, notify_targets
 FORMAT: Final = 1
 MANIFEST: Final = "manifest.json"
 DATABASE: Final = "hub.db"
+HUB_ID: Final = "hub_id"  # file of the state folder: the hub whose database belongs there
 MANIFEST_BYTES: Final = 64 * 1024
 _PIECE_BYTES: Final = 1024 * 1024
 
@@ -77,6 +78,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         made_at: wall time, UTC epoch milliseconds.
         version: version of the hub that wrote the backup.
         revision: schema revision of its tables.
+        audit_seq: number of the last entry of the audit log, and its hash in hexadecimal: a database has that
+            entry only if it continues this backup. 0 in backups of earlier hubs.
         has_broken_rows: True if rows violate constraints of their tables; ``hub migrate verify`` names them.
         files: files of the backup, keyed by their names.
     """
@@ -88,6 +91,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     hub_id: str
     files: dict[str, StoredFile]
     has_broken_rows: bool = False
+    audit_seq: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)] = 0
+    audit_hash: str = ""
 
 
 def make(target: Path, *, database: Path, others: Mapping[str, bytes], at: int, version: str) -> Manifest:
@@ -124,6 +129,8 @@ def make(target: Path, *, database: Path, others: Mapping[str, bytes], at: int, 
                 hub_id=found.hub_id,
                 files={file: _stored_file(folder / file) for file in (DATABASE, *others)},
                 has_broken_rows=found.has_broken_rows,
+                audit_seq=found.end[0],
+                audit_hash=found.end[1].hex(),
             )
             packed = folder / "packed"
             _pack(packed, folder, manifest)
@@ -158,6 +165,13 @@ def verify(file: Path) -> Manifest:
     """
     with unpacked(file) as (manifest, _):
         return manifest
+
+
+def read_manifest(file: Path) -> Manifest | None:
+    """Return what a backup says about itself, or None if that cannot be read. Its files are not checked."""
+    with suppress(BackupRefused, tarfile.TarError, OSError), tarfile.open(file, "r:") as archive:
+        return _manifest(archive, file)
+    return None
 
 
 @contextmanager
@@ -201,11 +215,12 @@ def _unreadable(database: Path, error: sqlite3.Error) -> Unavailable:
 
 
 class Checked(NamedTuple):
-    """Result of ``checked``. *revision*: schema revision; *has_broken_rows*: see ``Manifest``."""
+    """Result of ``checked``. *end*: number and hash of the last audit entry; others: see ``Manifest``."""
 
     hub_id: str
     revision: str
     has_broken_rows: bool
+    end: tuple[int, bytes]
 
 
 def checked(database: Path) -> Checked:
@@ -225,11 +240,12 @@ def checked(database: Path) -> Checked:
                 raise BackupRefused(f"the database is damaged: {'; '.join(damages)}")
             (hub_id,) = opened.execute("SELECT value FROM hub WHERE key = 'hub_id'").fetchone() or ("",)
             (revision,) = opened.execute("SELECT version_num FROM alembic_version").fetchone() or ("",)
+            end = opened.execute("SELECT seq, hash FROM audit_log ORDER BY seq DESC LIMIT 1").fetchone()
     except sqlite3.DatabaseError as error:
         if not isinstance(ours := translated(error), StorageError) or ours.trouble == "damaged":
             raise BackupRefused(f"the database is damaged: {error}") from error
         raise _unreadable(database, error) from error
-    return Checked(hub_id, revision, has_broken_rows or has_broken_values)
+    return Checked(hub_id, revision, has_broken_rows or has_broken_values, end or (0, b""))
 
 
 def _stored_file(file: Path) -> StoredFile:
@@ -338,8 +354,11 @@ def restore(file: Path, state: Path, *, database: Path, at: int) -> tuple[Manife
     state.mkdir(mode=0o700, parents=True, exist_ok=True)
     with held_alone(database), unpacked(file, state) as (manifest, folder):
         try:
-            aside = _set_aside(state, database, manifest, at)
-            for name in manifest.files.keys() - {DATABASE}:
+            others = manifest.files.keys() - {DATABASE}
+            aside = _set_aside(state, database, others, at)
+            with open(folder / HUB_ID, "w", encoding="utf-8", opener=_for_us_alone) as written:
+                written.write(manifest.hub_id)
+            for name in (*others, HUB_ID):
                 _put(folder / name, state / name, owner=state)
             # The backed-up hub has stopped, so that its next start does not count as a crash.
             with closing(sqlite3.connect(folder / DATABASE)) as copy, copy:
@@ -350,10 +369,26 @@ def restore(file: Path, state: Path, *, database: Path, at: int) -> tuple[Manife
     return manifest, aside
 
 
-def _set_aside(state: Path, database: Path, manifest: Manifest, at: int) -> Path | None:
+def remove_database(state: Path, database: Path, at: int) -> Path | None:
+    """Move a database aside that no hub has open; see ``restore``.
+
+    Returns:
+        The folder where it is then, or None if there was none.
+
+    Raises:
+        BackupRefused, Unavailable: the state is unchanged.
+    """
+    try:
+        aside = _set_aside(state, database, (), at)
+        database.unlink(missing_ok=True)
+    except OSError as error:
+        raise Unavailable(f"cannot move {database} aside: {worded(error)}") from error
+    return aside
+
+
+def _set_aside(state: Path, database: Path, others: Iterable[str], at: int) -> Path | None:
     """Copy the files that will be replaced to a new folder, and merge SQLite's log into the database."""
-    others = [state / name for name in manifest.files.keys() - {DATABASE}]
-    present = [path for path in (database, *others) if path.exists()]
+    present = [path for path in (database, *(state / name for name in others)) if path.exists()]
     if not present:
         return None
     aside = state / f"before-restore-{datetime.fromtimestamp(at / 1000, UTC):%Y%m%dT%H%M%SZ}"
