@@ -17,6 +17,7 @@ from hub.app.boot import Context, Node
 from hub.app.hub import Hub
 from hub.app.listeners import DEVICES
 from hub.app.reload import begin_with_revision
+from hub.app.state_database import check_database, write_hub_id
 from hub.app.systemd import ServiceManager, serve_signals
 from hub.backups import backup_before_upgrade
 from hub.clock import (
@@ -121,6 +122,7 @@ async def _serve_hub(
     manager.notify(STATUS="opening the database", EXTEND_TIMEOUT_USEC=MIGRATION_S * 1_000_000)
     url = reloader.current.storage.resolved()
     node = Node(state, ids)
+    await check_database(url, state)
     await backup_before_upgrade(url, state=state, clock=clock)
     async with (
         open_store(url, base=state, boot_id=boot_id, now_ms=partial(now_ms, clock)) as database,
@@ -154,6 +156,7 @@ async def _serve_hub(
             )
         )
         await hub.open(resources)
+        write_hub_id(url, state, await store.write(nodes.ensure_hub_id, ids.fresh()))
         if lag:
             await store.write(nodes.record_refusal, node.id, lag)
         lifetime.start_soon(_stop_when_asked, hub, drain, manager, lifetime.cancel_scope)

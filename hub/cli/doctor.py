@@ -146,7 +146,9 @@ def _seen_without_it(state: Path, config: Path) -> Iterator[Issue]:
 
 
 def _database_faults(storage: "StorageSettings", state: Path) -> Iterator[Issue]:
+    from hub.app.state_database import check_database
     from hub.settings.values import SecretMissing
+    from protocol.errors import CodedError
     from storage.kernel.address import SERVER
     from storage.kernel.backup import BackupRefused, checked
     from storage.kernel.database import Unavailable, file_of
@@ -154,11 +156,14 @@ def _database_faults(storage: "StorageSettings", state: Path) -> Iterator[Issue]
     broken: tuple[BrokenRow, ...] = ()
     try:
         url = storage.resolved()
+        anyio.run(check_database, url, state)
         database = None if url.startswith(SERVER) else file_of(url, state)
         if database is not None and database.exists() and database.stat().st_size:  # else no hub has used it
             broken = _broken_rows(database)
             yield from map(_about_row, broken)
             checked(database)
+    except CodedError as error:
+        yield _issue("database.missing", str(error), fix=error.hint)
     except SecretMissing:
         return  # already listed with the problems of the settings
     except (Unavailable, OSError) as error:

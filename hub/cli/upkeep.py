@@ -66,12 +66,17 @@ def backup(file: Path, verify: bool, record: bool, config: Path, state: Path, as
 
 
 @click.command(epilog=example("hub restore hub-2026-03-01.backup"))
-@click.argument("file", type=FilePath(dir_okay=False, exists=True))
+@click.argument("file", type=FilePath(dir_okay=False, exists=True), required=False)
+@click.option(
+    "--anew",
+    is_flag=True,
+    help="Begin with an empty database in place of a lost one: a new hub, which no device knows yet.",
+)
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @config_option
 @state_option
 @json_option
-def restore(file: Path, yes: bool, config: Path, state: Path, as_json: bool) -> None:
+def restore(file: Path | None, anew: bool, yes: bool, config: Path, state: Path, as_json: bool) -> None:
     """Restore the hub's state from a backup file.
 
     The backup is verified first. Refuses while a hub runs. The previous state is kept in the
@@ -81,6 +86,11 @@ def restore(file: Path, yes: bool, config: Path, state: Path, as_json: bool) -> 
     from storage.kernel.backup import BackupRefused, restore
     from storage.kernel.database import held_alone
 
+    if anew is (file is not None):
+        raise Failure("name either a backup FILE, or --anew", Exit.USAGE)
+    if file is None:
+        _begin_anew(config, state, yes=yes, as_json=as_json)
+        return
     database = _database(config, state)
     if not yes:
         if database.is_file():
@@ -104,6 +114,24 @@ def restore(file: Path, yes: bool, config: Path, state: Path, as_json: bool) -> 
         else:
             config = state / SETTINGS
     show.report(f"next: hub serve --state {state} --config {config}")
+
+
+def _begin_anew(config: Path, state: Path, *, yes: bool, as_json: bool) -> None:
+    import anyio
+
+    from hub.app.state_database import begin_anew
+    from hub.clock import SystemClock
+
+    if not yes:
+        show.confirm(f"begin anew in {state}, as a hub that no device knows?")
+    make_folder(state)
+    hub_id, aside = anyio.run(begin_anew, _address(config, None), state, SystemClock())
+    if as_json:
+        show.print_json("restore_anew", {"aside": aside and str(aside), "hub_id": hub_id})
+        return
+    if aside is not None:
+        show.report(f"the previous database is in {aside}")
+    show.report(f"{state} belongs to hub {hub_id} now; next: hub serve --state {state} --config {config}")
 
 
 def _back_up(file: Path, config: Path, state: Path) -> "Manifest":

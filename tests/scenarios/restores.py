@@ -3,6 +3,7 @@
 import json
 import shutil
 import sqlite3
+import sys
 from collections import Counter
 from contextlib import closing
 from pathlib import Path
@@ -23,7 +24,6 @@ from protocol.lifecycles import CallState
 from storage import retention
 from storage.schema import run_calls
 from tests.scenarios.scene import Scene, rows
-from tests.support.database import new_database
 from tests.support.processes import POLL_S
 
 Item = tuple[str, str]  # path and quote
@@ -78,10 +78,14 @@ class Restores:
         await self.play.start_hub()
 
     async def hub_is_lost(self) -> None:
-        """Kill the hub, start one with an empty database, which its device accepts, and let that in anew."""
+        """Kill the hub, begin anew without its database, let its device accept that, and let it in anew."""
         await self.play.kill_hub()
         lose(self.hub_database)
-        new_database(self.hub_database)
+        assert not await self.play.hub.comes_up()  # it does not begin anew by itself
+        state = str(self.play.folder)
+        await anyio.run_process(
+            [sys.executable, "-m", "hub", "--state", state, "restore", "--anew", "--yes"], cwd=state
+        )
         await self.play.device.kill()
         await self.play.start_hub()
         (self.play.folder / "desk.token").write_text(await self.play.hub.token())

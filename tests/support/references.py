@@ -35,7 +35,7 @@ _EXITS: Final = {
     Exit.CANNOT_CREATE: "a file cannot be created",
     Exit.TRY_AGAIN: "try again later",
     Exit.NOT_PERMITTED: "not permitted",
-    Exit.SETTINGS: "the settings are wrong",
+    Exit.SETTINGS: "the settings are wrong, or the database of the state folder is not there",
     Exit.INTERRUPTED: "interrupted by Ctrl-C",
 }
 

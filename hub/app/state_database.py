@@ -1,0 +1,100 @@
+"""Database of a state folder: checked before a hub starts on it, and begun anew on purpose.
+
+A hub that begins anew beside the backups of an earlier one hides a loss, and no device knows it. So the state
+folder names the hub that used it last, in the file ``hub_id``. Without that file, as after an upgrade, its
+backups do.
+"""
+
+from contextlib import suppress
+from pathlib import Path
+
+import anyio.to_thread
+
+from hub.accounts import keys
+from hub.atomic_file import write_atomically
+from hub.backups import FOLDER, manifests_in
+from hub.clock import Clock, IdFactory, SystemChance, epoch_ms
+from protocol.errors import CodedError, ErrorCode
+from storage.devices.nodes import ensure_hub_id
+from storage.kernel import backup
+from storage.kernel.address import SERVER, shown
+from storage.kernel.backup import HUB_ID, BackupRefused
+from storage.kernel.database import StorageError, file_of, held_alone
+from storage.kernel.verify import hub_id_of
+from storage.store import open_store
+
+
+async def check_database(url: str, state: Path) -> None:
+    """Refuse a database that is missing, empty, damaged, or of another hub than the state folder.
+
+    Any database may be in a folder that has no id of a hub, no backups, and no keys.
+
+    Raises:
+        CodedError (BAD_SETTINGS): it is refused; the hint names the newest good backup.
+        StorageError: the database cannot be opened.
+    """
+    is_server, damage, found = url.startswith(SERVER), None, None
+    where = shown(url) if is_server else file_of(url, state)
+    if where is None:  # in memory
+        return
+    try:
+        found = await hub_id_of(url, base=state)
+    except StorageError as error:
+        if error.trouble != "damaged":
+            raise
+        damage = error
+    backups = await anyio.to_thread.run_sync(manifests_in, state / FOLDER)
+    known = {_read_hub_id(state)} - {""} or {one.hub_id for one in backups.values() if one} - {""}
+    if found in known or not (known or (found is None and (state / keys.FILE).exists())):
+        return
+    problem = f"the database {where} is of another hub, {found}"
+    if found is None:
+        problem = str(damage or f"the database {where} is missing or empty")
+    of_hub = [file for file, one in backups.items() if one and one.hub_id in known]
+    newest = await anyio.to_thread.run_sync(next, filter(_is_good, of_hub), "FILE, from where you keep some")
+    restore = "pg_restore --clean --dbname NAME FILE" if is_server else f"hub restore {newest}"
+    raise CodedError(
+        ErrorCode.BAD_SETTINGS,
+        f"{problem}; {state} belongs to {' or '.join(sorted(known)) or 'a hub, whose keys it has'}",
+        hint=f"see whether its address and its disk are right; else restore the newest backup: {restore};"
+        " or begin anew, without its data: hub restore --anew",
+    )
+
+
+async def begin_anew(url: str, state: Path, clock: Clock) -> tuple[str, Path | None]:
+    """Give the state folder to the hub of the database; one in a file is made new, and the old one kept.
+
+    Returns:
+        The id of the hub, and the folder with the old database, or None without one.
+
+    Raises:
+        Busy: a hub is running on the database.
+        BackupRefused, Unavailable: the state is unchanged.
+    """
+    aside, database = None, None if url.startswith(SERVER) else file_of(url, state)
+    if database is not None:
+        with held_alone(database):
+            aside = backup.remove_database(state, database, epoch_ms(clock.now()))
+    async with open_store(url, base=state) as store:
+        hub_id = await store.write(ensure_hub_id, IdFactory(clock, SystemChance()).fresh())
+    write_hub_id(url, state, hub_id)
+    return hub_id, aside
+
+
+def write_hub_id(url: str, state: Path, hub_id: str) -> None:
+    """Record which hub a state folder belongs to, unless the database is in memory. Raises OSError."""
+    if (url.startswith(SERVER) or file_of(url, state)) and _read_hub_id(state) != hub_id:
+        write_atomically(state / HUB_ID, hub_id.encode(), mode=0o600)
+
+
+def _read_hub_id(state: Path) -> str:
+    with suppress(FileNotFoundError):
+        return (state / HUB_ID).read_text("utf-8", "replace").strip()
+    return ""
+
+
+def _is_good(file: Path) -> bool:
+    with suppress(BackupRefused, StorageError):
+        backup.verify(file)
+        return True
+    return False
