@@ -242,7 +242,8 @@ def _authorization(context: Context) -> "Authorization":
     # Imported where it is used alone, as the package ``mcp`` is.
     from hub.api.door.authorization import DOCUMENT_BYTES, Authorization
 
-    rules = OutboundRules.parse(context.settings.outbound.allow)
+    # Any person who is signed in names an address: none of them is of this machine.
+    rules = OutboundRules.parse(context.settings.outbound.allow, may_call_here=False)
     http = partial(OutboundClient, rules, max_answer_bytes=DOCUMENT_BYTES)
     registered = context.settings.listen.operator.assistant_clients
     return Authorization(context.store, context.clock, context.chance, http, registered)

@@ -21,6 +21,7 @@ import msgspec
 from pydantic import AfterValidator
 
 from hub.clock import Chance, Clock
+from hub.outbound.addresses import parse_target
 from hub.outbound.client import (
     AnswerTooLarge,
     DecodingError,
@@ -122,8 +123,6 @@ PATIENCE_S: Final = 60.0  # a longer requested wait ends the run, which continue
 MOST_ANSWER_BYTES: Final = 32 * 1024 * 1024
 
 _PASSING: Final = frozenset({408, 425, 500, 502, 503, 504})
-_PORTS: Final = {"http": 80, "https": 443}
-
 
 Params = Mapping[str, str | Sequence[str]]
 T = TypeVar("T")
@@ -262,10 +261,10 @@ def origin_of(url: str) -> str:
     Raises:
         ValueError: the URL is invalid.
     """
-    parts = urlsplit(url)
-    if parts.scheme not in _PORTS or not parts.hostname or "@" in parts.netloc:
+    scheme, host, port = parse_target(url)
+    if scheme not in ("http", "https"):
         raise ValueError("no address of a server")
-    return f"{parts.scheme}://{parts.hostname.lower()}:{parts.port or _PORTS[parts.scheme]}"
+    return f"{scheme}://{host}:{port}"
 
 
 def server_address(value: str) -> str:
@@ -357,6 +356,20 @@ class Caller:
                 raise found
             await self._wait(found, attempt)
         raise Unavailable("the provider did not answer properly")
+
+    async def permitted(self, host: str, port: int) -> Sequence[str]:
+        """Resolve *host* to the addresses that may be called, for a protocol other than HTTP.
+
+        Raises:
+            Misconfigured: a rule forbids all of them.
+            Unavailable: the name cannot be resolved.
+        """
+        try:
+            return await self._client.permitted(host, port)
+        except AddressRefused as error:
+            raise Misconfigured(str(error)) from error
+        except OSError as error:
+            raise Unavailable(f"{host} cannot be resolved: {error}") from error
 
     def _check(self, url: str) -> None:
         try:

@@ -40,6 +40,7 @@ from hub.connectors.calling import (
 )
 from hub.connectors.connector import Context, Filter, OAuth, ProviderSettings, SettingsFile, Words
 from hub.connectors.mime import GOOGLE, MICROSOFT
+from hub.outbound.addresses import connect_to_first, parse_host
 from hub.outbound.rules import is_this_machine
 from hub.tls_faults import ca_file_fault, trusting
 from protocol.errors import did_you_mean
@@ -122,6 +123,25 @@ class Answer(msgspec.Struct, frozen=True):
         return found
 
 
+class _Imap(imaplib.IMAP4):
+    """Connection of ``imaplib`` to one of the *addresses* of a host; *tls*: from the first byte on."""
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        timeout_s: float,
+        addresses: Sequence[str],
+        tls: ssl.SSLContext | None,
+    ) -> None:
+        self._addresses, self._tls = addresses, tls
+        super().__init__(host, port, timeout_s)
+
+    def _create_socket(self, timeout: float) -> socket.socket:
+        opened = connect_to_first(self._addresses, self.port, timeout)
+        return opened if self._tls is None else self._tls.wrap_socket(opened, server_hostname=self.host)
+
+
 class Wire:
     """IMAP connection for one thread at a time; only ``cut`` may be called from another thread.
 
@@ -130,17 +150,19 @@ class Wire:
     """
 
     def __init__(
-        self, host: str, port: int, *, tls: Tls, trust: ssl.SSLContext | None, timeout_s: float
+        self,
+        host: str,
+        port: int,
+        *,
+        tls: Tls,
+        trust: ssl.SSLContext | None,
+        timeout_s: float,
+        addresses: Sequence[str],
     ) -> None:
         self._busy = threading.Lock()
         self._is_cut = False
         try:
-            if tls == "implicit":
-                self._imap: imaplib.IMAP4 = imaplib.IMAP4_SSL(
-                    host, port, ssl_context=trust, timeout=timeout_s
-                )
-            else:
-                self._imap = imaplib.IMAP4(host, port, timeout=timeout_s)
+            self._imap = _Imap(host, port, timeout_s, addresses, trust if tls == "implicit" else None)
             self._imap.socket().setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             for name, value in _KEEPALIVE:
                 if hasattr(socket, name):  # else the system's own times apply
@@ -470,7 +492,8 @@ class ImapSettings(ProviderSettings):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        if self.tls == "none" and not self.insecure and not is_this_machine(self.host):
+        host = self.at_host
+        if self.tls == "none" and not self.insecure and not is_this_machine(host):
             raise ValueError(
                 'tls = "none" would send the password unprotected; use "starttls", or insecure = true'
             )
@@ -479,6 +502,11 @@ class ImapSettings(ProviderSettings):
                 f'auth = "xoauth2" at {self.host} needs oauth = {{authorize_url, token_url, scopes}}'
             )
         return self
+
+    @property
+    def at_host(self) -> str:
+        """Host as it is judged and called. Raises ValueError: it is none."""
+        return parse_host(self.host)
 
     @property
     def at_port(self) -> int:
@@ -777,6 +805,7 @@ class Line:
     async def _connected(self) -> Wire:
         settings = self._settings
         given_up = threading.Event()
+        addresses = await self._context.caller.permitted(settings.at_host, settings.at_port)
 
         def connect() -> Wire:
             wire = Wire(
@@ -785,6 +814,7 @@ class Line:
                 tls=settings.tls,
                 trust=None if settings.tls == "none" else trusting(settings.ca_file),
                 timeout_s=CONNECT_TIMEOUT_S,
+                addresses=addresses,
             )
             if given_up.is_set():
                 wire.close()

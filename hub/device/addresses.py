@@ -6,22 +6,25 @@ such an address must prove the key of the hub that named it.
 """
 
 import re
+import socket
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
+from ipaddress import ip_address
 from typing import Final
 from urllib.parse import urlsplit, urlunsplit
 
-from websockets.exceptions import InvalidURI
-from websockets.uri import parse_uri
+import anyio.to_thread
 
 from hub.clock import Chance
+from hub.outbound.addresses import connect_to_first, parse_target, resolve
+from hub.outbound.rules import is_here, leads_here
 from protocol.errors import ErrorCode, HubError
 from protocol.frame import PATH
 
+CONNECT_S: Final = 5.0  # to one address of a host
 # After the last group of a bare address, four or five decimal digits are a port.
 _BARE_IPV6: Final = re.compile(r"^(\w+://)((?:[\da-fA-F]{0,4}:){2,7}?[\da-fA-F]{0,4}?)(:\d{4,5})?(?=/|$)")
-_LOOPBACK: Final = frozenset(("localhost", "127.0.0.1", "::1"))
 
 # *is_named*: in the hub's last list. *is_last*: address of the last welcome.
 CREATE: Final = """
@@ -48,21 +51,19 @@ def address_of(url: str) -> str:
         BadAddress: not a ``ws://`` or ``wss://`` URL, or a URL with a query, fragment or user.
     """
     try:
-        parse_uri(url)
-    except (InvalidURI, ValueError) as error:
+        is_web_socket = parse_target(url).scheme in ("ws", "wss")
+    except ValueError:
+        is_web_socket = False
+    if not is_web_socket:
         corrected = in_brackets(url if "://" in url else f"ws://{url}")
         hint = (
             "which looks like wss://hub.example"
             if corrected == url or not url
             else f"did you mean {corrected}?"
         )
-        raise BadAddress(f"{url!r} is no address of a hub, {hint}") from error
+        raise BadAddress(f"{url!r} is no address of a hub, {hint}")
     parts = urlsplit(url)
-    try:
-        (parts.hostname or "").encode("idna")  # checked now, since a lookup would fail at every attempt
-    except UnicodeError as error:
-        raise BadAddress(f"the host of {url!r} cannot be looked up: {error}") from error
-    if parts.query or parts.fragment or "@" in parts.netloc:
+    if parts.query or parts.fragment:
         raise BadAddress("the address of a hub has no query and no user; a token goes into a file")
     return urlunsplit(parts._replace(path=parts.path if parts.path not in ("", "/") else PATH))
 
@@ -73,8 +74,25 @@ def in_brackets(url: str) -> str:
 
 
 def is_local(url: str) -> bool:
-    """Return True if *url* leads to this machine."""
-    return urlsplit(url).hostname in _LOOPBACK
+    """Return True if *url* leads to this machine, or is none whose host is certain."""
+    try:
+        return leads_here(parse_target(url).host)
+    except ValueError:
+        return True
+
+
+async def connect_elsewhere(url: str) -> socket.socket:
+    """Connect to the host of *url* at an address that is not of this machine, whatever its name is.
+
+    Raises:
+        OSError: it has none, or none answers.
+    """
+    _, host, port = parse_target(url)
+    found = await resolve(host, port)
+    others = [one for one in found if not is_here(ip_address(one.partition("%")[0]))]
+    if not others:
+        raise OSError(f"{host} leads to this machine, which only the owner of the device may name")
+    return await anyio.to_thread.run_sync(connect_to_first, others, port, CONNECT_S, abandon_on_cancel=True)
 
 
 def keep_addresses(db: sqlite3.Connection, hub: str, named: Sequence[str], last: str) -> None:
@@ -127,6 +145,11 @@ class Route:
         if url in self._urls:
             self.current = url
             self.welcomed()
+
+    @property
+    def is_foreign(self) -> bool:
+        """True if only the hub named the current address, and the owner none of this machine."""
+        return self.current not in self._given and not any(map(is_local, self._given))
 
     def welcomed(self) -> None:
         """Record that the hub at the current address accepted the device."""

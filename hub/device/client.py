@@ -11,7 +11,7 @@ import ssl
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import anyio
@@ -25,10 +25,12 @@ from websockets.exceptions import (
     InvalidStatus,
     WebSocketException,
 )
+from websockets.proxy import get_proxy
 from websockets.typing import Subprotocol
+from websockets.uri import parse_uri
 
 from hub.clock import Chance, Clock
-from hub.device.addresses import Route, address_of, is_local
+from hub.device.addresses import Route, address_of, connect_elsewhere, is_local
 from hub.device.connection import Line
 from hub.device.credentials import (
     BadCredential,
@@ -244,17 +246,20 @@ class Client:
         ping_s = _PING_S if len(self._route) == 1 else _PING_OF_SEVERAL_S
         try:
             self._credential.read()
+            options: dict[str, Any] = {"proxy": None if is_local(url) else True}
+            if self._route.is_foreign and get_proxy(parse_uri(url)) is None:
+                options = {"proxy": None, "sock": await connect_elsewhere(url)}
             socket = await _Straight(
                 url,
                 additional_headers={NONCE_HEADER: nonce},
                 subprotocols=[Subprotocol(self._codec.name)],
                 compression=None,
-                proxy=None if is_local(url) else True,
                 open_timeout=_OPEN_TIMEOUT_S,
                 ping_interval=ping_s,
                 ping_timeout=ping_s,
                 close_timeout=_CLOSE_TIMEOUT_S,
                 max_size=MAX_MESSAGE_BYTES,
+                **options,
             )
         except (OSError, WebSocketException, BadCredential, ValueError, ImportError) as error:
             # ValueError: the host or port, also of a proxy, is invalid. ImportError: a SOCKS proxy is

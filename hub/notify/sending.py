@@ -22,11 +22,11 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from hub.clock import Clock, from_epoch_ms, utc_text
+from hub.outbound.addresses import connect_to_first, parse_target
 from hub.outbound.client import (
     InvalidURL,
     OutboundClient,
     TransportError,
-    resolve,
     trust_store,
 )
 from hub.outbound.rules import OutboundRules, is_this_machine, retry_after
@@ -109,7 +109,6 @@ class Sender:
     ) -> None:
         self._target = target
         self._hub = hub
-        self._rules = rules
         self._clock = clock
         self._pages = pages
         self._tls = tls
@@ -174,11 +173,10 @@ class Sender:
         return Answer("later" if is_away else "refused", text, wait_s)
 
     async def _mail(self, sent: Sequence[DeliveryRow], secret: str) -> Answer:
-        target, parts = self._target, urlsplit(self._target.url)
-        host, is_implicit = parts.hostname or "", parts.scheme == "smtps"
-        port = parts.port or (465 if is_implicit else 587)
+        target, (scheme, host, port) = self._target, parse_target(self._target.url)
+        is_implicit = scheme == "smtps"
         try:
-            addresses = self._rules.judge(host, await resolve(host, port))
+            addresses = await self._client.permitted(host, port)
             tls = self._tls or trust_store()
             mailer = _Mailer(addresses, tls if is_implicit else None)
             login = None if target.login is None else (target.login, secret)
@@ -245,18 +243,10 @@ class _Mailer(smtplib.SMTP):
         super().__init__(local_hostname="localhost", timeout=SILENCE_S)
 
     def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:
-        failure = OSError(f"{host} has no address")
-        for address in self._addresses:
-            try:
-                opened = socket.create_connection((address, port), timeout)
-            except OSError as exc:
-                failure = exc
-            else:
-                self._opened = opened
-                tls = self._first_tls
-                self._opened = opened if tls is None else tls.wrap_socket(opened, server_hostname=host)
-                return self._opened
-        raise failure
+        self._opened = connect_to_first(self._addresses, port, timeout)
+        if self._first_tls is not None:
+            self._opened = self._first_tls.wrap_socket(self._opened, server_hostname=host)
+        return self._opened
 
     def deliver(
         self,

@@ -14,20 +14,18 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Final
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import anyio
 import anyio.to_thread
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from websockets.exceptions import InvalidURI
-from websockets.uri import parse_uri
 
 from hub.atomic_file import write_atomically
 from hub.clock import Chance
 from hub.log import Channel
 from hub.openclaw.frames import CLIENT_ID, CLIENT_MODE, PLATFORM, ROLE, Challenge, ConnectAuth, DeviceProof
-from hub.outbound.client import resolve
+from hub.outbound.addresses import parse_target, resolve
 from hub.outbound.rules import AddressRefused, OutboundRules, is_this_machine
 from protocol.errors import CodedError, ErrorCode, HubError
 
@@ -223,8 +221,6 @@ def _write(file: Path, stored: _Stored) -> None:
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 resolve_here: Final[Resolve] = resolve
 
-_PORTS: Final = {"ws": 80, "wss": 443}
-
 
 class BadAddress(HubError):
     """The URL cannot be the address of a gateway."""
@@ -252,17 +248,14 @@ class GatewayAddress(msgspec.Struct, frozen=True):
             BadAddress: the URL is malformed, or has a user, a query or a fragment.
         """
         try:
-            parse_uri(url)
-            parts = urlsplit(url)
-            host, port = parts.hostname or "", parts.port
-            host.encode("idna")
-        except (InvalidURI, ValueError) as error:  # UnicodeError is a ValueError
+            scheme, host, port = parse_target(url)
+        except ValueError as error:
             raise BadAddress(
                 "expected a url such as wss://gateway.example or ws://127.0.0.1:18789"
             ) from error
-        if parts.query or parts.fragment or "@" in parts.netloc:
+        if scheme not in ("ws", "wss") or "?" in url or "#" in url:
             raise BadAddress("a gateway's url has no query and no user in it: the token is given apart")
-        return cls(url, host, port or _PORTS[parts.scheme], parts.scheme == "wss")
+        return cls(url, host, port, scheme == "wss")
 
     @property
     def where(self) -> str:

@@ -5,11 +5,10 @@ proxy calls.
 """
 
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
 from http.cookiejar import CookieJar, DefaultCookiePolicy
-from socket import SOCK_STREAM
 from typing import Any, Final
 
 import anyio
@@ -19,13 +18,12 @@ from httpx2 import DecodingError as DecodingError  # with the next two: errors t
 from httpx2 import InvalidURL as InvalidURL
 from httpx2 import TransportError as TransportError
 
+from hub.outbound.addresses import Resolve, is_own, parse_target, resolve
 from hub.outbound.rules import AddressRefused, OutboundRules
 
 CONNECT_TIMEOUT_S: Final = 5.0
 MAX_ANSWER_BYTES: Final = 4 * 1024 * 1024
 CONNECTIONS: Final = 8
-
-Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 
 
 class AnswerTooLarge(Exception):
@@ -34,12 +32,6 @@ class AnswerTooLarge(Exception):
     def __init__(self, status: int) -> None:
         super().__init__(f"status {status}, and too long")
         self.status = status
-
-
-async def resolve(host: str, port: int) -> Sequence[str]:
-    """Resolve *host* to addresses in the order of this machine's resolver. Raises OSError."""
-    found = await anyio.getaddrinfo(host, port, type=SOCK_STREAM)
-    return list(dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in found))
 
 
 class OutboundClient(httpx2.AsyncClient):
@@ -70,8 +62,11 @@ class OutboundClient(httpx2.AsyncClient):
         resolve: Resolve = resolve,
         tls: ssl.SSLContext | None = None,
     ) -> None:
+        self._network = _Network(rules, resolve)
         super().__init__(
-            transport=_Transport(rules, insecure=insecure, connections=connections, resolve=resolve, tls=tls),
+            transport=_Transport(
+                rules, insecure=insecure, connections=connections, network=self._network, tls=tls
+            ),
             timeout=httpx2.Timeout(read_timeout_s, connect=CONNECT_TIMEOUT_S),
             follow_redirects=False,
             trust_env=False,
@@ -81,6 +76,15 @@ class OutboundClient(httpx2.AsyncClient):
         self._max_answer_bytes = max_answer_bytes
         self._body_s = body_s
         self._on_refused = on_refused
+
+    async def permitted(self, host: str, port: int) -> Sequence[str]:
+        """Resolve *host* to the addresses that may be called, for a client of another protocol.
+
+        Raises:
+            AddressRefused: a rule forbids all of them.
+            OSError: it cannot be resolved.
+        """
+        return await self._network.permitted(host, port)
 
     async def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:
         """Send *request* and read its answer whole.
@@ -133,7 +137,7 @@ class _Transport(httpx2.AsyncBaseTransport):
         *,
         insecure: bool,
         connections: int,
-        resolve: Resolve,
+        network: "_Network",
         tls: ssl.SSLContext | None,
     ) -> None:
         self._rules = rules
@@ -142,18 +146,22 @@ class _Transport(httpx2.AsyncBaseTransport):
             ssl_context=tls or trust_store(),
             max_connections=connections,
             max_keepalive_connections=connections,
-            network_backend=_Network(rules, resolve),
+            network_backend=network,
         )
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        self._rules.judge_url(request.url.scheme, request.url.host, insecure=self._insecure)
+        try:
+            target = parse_target(str(request.url))
+        except ValueError as error:
+            raise AddressRefused(f"{request.url.host} is not called: {error}") from error
+        self._rules.judge_url(target.scheme, target.host, insecure=self._insecure)
         assert isinstance(request.stream, httpx2.AsyncByteStream)
         asked = httpcore2.Request(
             method=request.method,
             url=httpcore2.URL(
-                scheme=request.url.raw_scheme,
-                host=request.url.raw_host,
-                port=request.url.port,
+                scheme=target.scheme,
+                host=target.host,
+                port=target.port,
                 target=request.url.raw_path,
             ),
             headers=request.headers.raw,
@@ -216,10 +224,10 @@ class _Network(httpcore2.AsyncNetworkBackend):
         failure: Exception = httpcore2.ConnectError(f"{host} has no address")
         with _in_time(timeout):
             try:
-                found = await self._resolve(host, port)
+                permitted = await self.permitted(host, port)
             except OSError as error:
                 raise httpcore2.ConnectError(f"{host} cannot be resolved: {error}") from error
-            for address in self._rules.judge(host, found):
+            for address in permitted:
                 try:
                     return await self._sockets.connect_tcp(
                         address, port, local_address=local_address, socket_options=socket_options
@@ -227,6 +235,14 @@ class _Network(httpcore2.AsyncNetworkBackend):
                 except httpcore2.ConnectError as error:
                     failure = error
         raise failure
+
+    async def permitted(self, host: str, port: int) -> Sequence[str]:
+        """Resolve *host* to the addresses that may be called. Raises AddressRefused and OSError."""
+        permitted = self._rules.judge(host, await self._resolve(host, port))
+        may_be_own = self._rules.may_call_here or self._rules.lists(host)
+        if not may_be_own and any(map(is_own, permitted)):
+            raise AddressRefused(f"{host} is not called: it is this machine")
+        return permitted
 
     async def sleep(self, seconds: float) -> None:
         await anyio.sleep(seconds)

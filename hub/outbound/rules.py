@@ -123,13 +123,15 @@ class OutboundRules(msgspec.Struct, frozen=True):
     Attributes:
         hosts: names that may resolve to any address.
         networks: addresses that any name may resolve to.
+        may_call_here: this machine may be called, by a URL that names it or an address that is listed.
     """
 
     hosts: frozenset[str] = frozenset()
     networks: tuple[Network, ...] = ()
+    may_call_here: bool = True
 
     @classmethod
-    def parse(cls, allow: Iterable[str]) -> Self:
+    def parse(cls, allow: Iterable[str], *, may_call_here: bool = True) -> Self:
         """Parse ``[outbound] allow``: host names, addresses, and networks such as 10.0.0.0/8.
 
         Raises:
@@ -144,7 +146,7 @@ class OutboundRules(msgspec.Struct, frozen=True):
                 if not _is_name(entry):
                     raise ValueError(f"{entry!r} is no host, address or network: {error}") from None
                 hosts.add(entry.lower().rstrip("."))
-        return cls(frozenset(hosts), tuple(networks))
+        return cls(frozenset(hosts), tuple(networks), may_call_here)
 
     def judge_url(self, scheme: str, host: str, *, insecure: bool = False) -> None:
         """Check the parts of a URL that need no name resolution.
@@ -186,14 +188,22 @@ class OutboundRules(msgspec.Struct, frozen=True):
 
     def _why_not(self, host: str, address: Ip) -> str | None:
         """Return why *host* may not be called at *address*, or None if it may."""
-        if host.lower().rstrip(".") in self.hosts or self._is_listed(address):
+        if self.lists(host):
+            return None
+        if not self.may_call_here and is_here(address):
+            return "this machine"
+        if self._is_listed(address):
             return None
         inner = inner_of(address)
         if inner is not None and self._is_listed(inner):
             return None
         if is_this_machine(host):
-            return None if address.is_loopback else "not this machine"
+            return None if _is_loopback(address) else "not this machine"
         return kind_of(address)
+
+    def lists(self, host: str) -> bool:
+        """Return True if the name of the host is listed, at whatever address it is."""
+        return host.lower().rstrip(".") in self.hosts
 
     def _is_listed(self, address: Ip) -> bool:
         return any(address in network for network in self.networks)
@@ -202,9 +212,26 @@ class OutboundRules(msgspec.Struct, frozen=True):
 def is_this_machine(host: str) -> bool:
     """Return True if *host*, as spelled in a URL, can only name this machine."""
     try:
-        return ip_address(host.strip("[]")).is_loopback
+        return _is_loopback(ip_address(host.strip("[]")))
     except ValueError:
         return host.lower().rstrip(".") == "localhost"
+
+
+def leads_here(host: str) -> bool:
+    """Return True if a host, as ``parse_target`` returns it, leads to this machine without a look-up."""
+    try:
+        return is_here(ip_address(host))
+    except ValueError:
+        return f".{host}".endswith(".localhost")
+
+
+def is_here(address: Ip) -> bool:
+    """Return True for loopback addresses, and for no address: systems connect to themselves then."""
+    return kind_of(address) in ("this machine", "no address")
+
+
+def _is_loopback(address: Ip) -> bool:
+    return address.is_loopback and inner_of(address) is None  # releases of Python differ for embedded ones
 
 
 def _is_name(text: str) -> bool:

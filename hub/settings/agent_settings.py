@@ -559,11 +559,11 @@ _TOKEN_APART: Final = 'write the token in a key of its own: token = { file = "PA
 
 
 def _gateway_address(url: str) -> str:
-    parts = url_parts(url, "ws", "wss", is_encoded=True)
+    parts = url_parts(url, "ws", "wss")
     if parts is None:
         raise refusal("url", "not the address of a gateway", hint=_AS_IN)
-    if parts.query or parts.fragment or "@" in parts.netloc:
-        raise refusal("url", "an address has no user, query or fragment in it", hint=_TOKEN_APART)
+    if parts.query or parts.fragment:
+        raise refusal("url", "an address has no query or fragment in it", hint=_TOKEN_APART)
     if parts.scheme == "ws" and not is_this_machine(parts.hostname or ""):
         message = "token and messages would cross the network unencrypted"
         raise refusal("not_encrypted", message, hint="use wss, or a gateway on this machine")
@@ -571,11 +571,11 @@ def _gateway_address(url: str) -> str:
 
 
 def _reply_address(url: str) -> str:
-    parts = url_parts(url, "http", "https", is_encoded=True)
+    parts = url_parts(url, "http", "https")
     if parts is None:
         raise refusal("url", "not the address of this hub", hint='as in "https://hub.example"')
-    if parts.query or parts.fragment or "@" in parts.netloc:
-        message = "an address has no user, query or fragment in it"
+    if parts.query or parts.fragment:
+        message = "an address has no query or fragment in it"
         raise refusal("url", message, hint="agents show a token of their own: hub agents token")
     if parts.scheme == "http" and not is_this_machine(parts.hostname or ""):
         message = "agents' tokens would cross the network unencrypted"

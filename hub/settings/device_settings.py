@@ -120,11 +120,10 @@ def _differently_named(sinks: tuple["AnySink", ...]) -> tuple["AnySink", ...]:
 def _server(url: str) -> str:
     parts = url_parts(url, "https", "http")
     if parts is None:
-        raise refusal("url", "an address of a server is expected", hint="as in https://HOST/ana/todo/")
-    if parts.username is not None or parts.query or parts.fragment:
-        raise refusal(
-            "url", "an address has no user, password, ? or # here", hint="name them in user and password_file"
-        )
+        hint = "as in https://HOST/ana/todo/, without a user"
+        raise refusal("url", "an address of a server is expected", hint=hint)
+    if parts.query or parts.fragment:
+        raise refusal("url", "an address has no ? or # here", hint="as in https://HOST/ana/todo/")
     if parts.scheme == "http" and not is_this_machine(parts.hostname or ""):
         raise refusal("url", "others could read the password on its way", hint="write https://")
     return url

@@ -191,7 +191,8 @@ class BackupSettings(Table):
 
 def _fault_of(url: str) -> str | None:
     """Return what is wrong with the address of a bus, or None."""
-    parts = url_parts(url, "nats", "tls")
+    scheme, _, rest = url.partition("://")
+    parts = url_parts(f"{scheme}://{rest.rpartition('@')[2]}", "nats", "tls")
     is_right = parts is not None and not parts.path.strip("/") and not parts.query
     return None if is_right else "not the address of a NATS server"
 

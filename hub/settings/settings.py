@@ -57,8 +57,7 @@ from storage.kernel.address import SERVER, SQLITE, fault_of, has_password
 
 
 def _web_address(url: str) -> str:
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    if url_parts(url, "http", "https") is None:
         raise refusal("url", "not the address of a web service", hint='as in "https://host/v1"')
     return url
 

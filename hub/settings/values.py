@@ -32,6 +32,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from hub.outbound.addresses import parse_target
 from protocol.errors import ErrorCode, HubError, did_you_mean
 
 T = TypeVar("T")
@@ -136,20 +137,12 @@ def refusal(kind: str, message: str, **context: str) -> PydanticCustomError:
     return PydanticCustomError(kind, "{message}", {"message": message, **context})
 
 
-def url_parts(url: str, *schemes: str, is_encoded: bool = False) -> SplitResult | None:
-    """Split the address of a server; None: it has another scheme, no host, or no valid port.
-
-    Args:
-        is_encoded: the host is sent encoded, so that it has to be a name that can be.
-    """
+def url_parts(url: str, *schemes: str) -> SplitResult | None:
+    """Split the address of a server; None: it has another scheme, or is none that a client would call."""
     try:
-        parts = urlsplit(url)
-        host, _ = parts.hostname or "", parts.port  # reading the port validates it
-        if is_encoded:
-            host.encode("idna")
-    except ValueError:  # includes UnicodeError
+        return urlsplit(url) if parse_target(url).scheme in schemes else None
+    except ValueError:
         return None
-    return parts if host and parts.scheme in schemes else None
 
 
 def accepted(check: Callable[[Any], object], kind: str) -> AfterValidator:

@@ -40,8 +40,9 @@ from hub.api.binding import bad_request
 from hub.api.door.access import ASSISTANTS, REVOKE, TOKEN
 from hub.clock import Chance, Clock, epoch_ms
 from hub.log import Channel
+from hub.outbound.addresses import parse_target
 from hub.outbound.client import AnswerTooLarge, DecodingError, InvalidURL, OutboundClient, TransportError
-from hub.outbound.rules import is_this_machine
+from hub.outbound.rules import is_this_machine, leads_here
 from hub.printable import one_line
 from hub.tokens import TokenKind, hash_token
 from storage.devices.tokens import FRESH_MS, OPERATOR_TOKENS, GrantRow, find_client, find_grant, renew
@@ -335,12 +336,12 @@ def _problem_of(error: Exception) -> str:
 def _is_of_document(client_id: str) -> bool:
     """Return whether an id is the address of a document, at another machine."""
     try:
-        place = urlsplit(client_id)
-        host = place.hostname or "localhost"
+        target = parse_target(client_id)
     except ValueError:
         return False
-    is_plain = place.scheme == "https" and not place.fragment and "@" not in place.netloc
-    return is_plain and place.path.strip("/") != "" and not is_this_machine(host)
+    place = urlsplit(client_id)
+    has_path = place.path.strip("/") != "" and not place.fragment
+    return target.scheme == "https" and has_path and not leads_here(target.host)
 
 
 def _is_of(origin: str, resource: str | None) -> bool:

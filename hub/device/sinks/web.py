@@ -19,6 +19,7 @@ from anyio import from_thread
 from hub.clock import Clock, SystemClock
 from hub.device.addresses import is_local
 from hub.device.sinks.target import Found, Put, Snapshot, TargetChanged, TargetFailed
+from hub.outbound.addresses import Target, parse_target
 from hub.outbound.rules import retry_after
 from hub.tls_faults import certificate_fault, certificate_fix
 from protocol.calls import PlaceProblem
@@ -143,8 +144,8 @@ class Web:
             raise type(error)(str(error), error.why)
         sent = {"Authorization": authorization, **(headers or {})}
         for _ in range(_MOST_REDIRECTS):
-            if _origin(url) != self._origin:
-                other = urlsplit(url).netloc
+            if (origin := _origin(url)) is None or origin != self._origin:
+                other = "no address" if origin is None else f"{origin.host}:{origin.port}"
                 raise TargetFailed(f"{self.host} points to {other}: write its address, if you trust it")
             answer = self._sent(method, url, body, sent)
             if answer.status not in _MOVED:
@@ -202,12 +203,12 @@ class Web:
         return TargetFailed(f"{self.host}: answers with status {status}; the next attempt follows")
 
 
-def _origin(url: str) -> tuple[str, str | None, int | None]:
+def _origin(url: str) -> Target | None:
+    """Return scheme, host and port, or None if it is no address that is called."""
     try:
-        parts = urlsplit(url)
-        return parts.scheme, parts.hostname, parts.port or {"https": 443, "http": 80}.get(parts.scheme)
-    except ValueError:  # of the port
-        return "", None, None
+        return parse_target(url)
+    except ValueError:
+        return None
 
 
 def _why_not(host: str, error: BaseException | None) -> str:

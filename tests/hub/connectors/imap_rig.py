@@ -12,11 +12,13 @@ from typing import Any
 import anyio
 
 from hub.clock import Clock, SystemChance, SystemClock
-from hub.connectors.calling import Tokens
+from hub.connectors.calling import Caller, Quota, Throttle, Tokens
 from hub.connectors.connector import Context, Cursor, Message, Page, Unread
 from hub.connectors.imap import Imap
 from hub.connectors.imap_line import ImapFilter, ImapSettings, Line
 from hub.document import Document
+from hub.outbound.client import OutboundClient
+from hub.outbound.rules import OutboundRules
 from tests.support.dovecot import PASSWORD, Dovecot
 
 LONG_AGO = timedelta(days=365)
@@ -54,13 +56,23 @@ def imap(
     tokens: Tokens | None = None,
     clock: Clock | None = None,
     silence_s: float = 10.0,
+    client: OutboundClient | None = None,
 ) -> Imap:
     """A connector."""
+    clock = clock or SystemClock()
+    caller = Caller(
+        client or OutboundClient(OutboundRules()),
+        tokens=None,
+        throttle=Throttle(Quota(), clock),
+        origins=(),
+        clock=clock,
+        chance=SystemChance(),
+    )
     context = Context(
         account="work",
-        clock=clock or SystemClock(),
+        clock=clock,
         chance=SystemChance(),
-        caller=None,  # type: ignore[arg-type]  # it speaks no HTTP
+        caller=caller,
         tokens=tokens,
         secret=lambda: secret,
     )

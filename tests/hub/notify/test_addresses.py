@@ -83,13 +83,10 @@ def test_target_that_is_not_complete_is_refused(about: dict[str, Any], why: str)
 
 
 @each("address", REFUSED_ADDRESSES)
-async def test_name_that_resolves_to_a_refused_address_is_not_called(
-    tmp_path: Path, address: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_name_that_resolves_to_a_refused_address_is_not_called(tmp_path: Path, address: str) -> None:
     async def resolve(host: str, port: int) -> Sequence[str]:
         return [address]
 
-    monkeypatch.setattr("hub.notify.sending.resolve", resolve)
     async with opened(tmp_path) as bench:
         for url in ("https://inner.example.org/hook", f"https://{_literal(address)}/hook"):
             if url.endswith(("127.0.0.1/hook", "[::1]/hook")):
@@ -103,6 +100,7 @@ async def test_name_that_resolves_to_a_refused_address_is_not_called(
             await sender.aclose()
         by_mail = mail(25).model_copy(update={"url": "smtps://inner.example.org"})
         sender = Sender(by_mail, hub="h", rules=OutboundRules(), clock=FakeClock(), pages=lambda: None)
+        sender._client = OutboundClient(OutboundRules(), resolve=resolve)
         assert "is not called" in (await sender.send([delivery()])).text
         await sender.aclose()
 

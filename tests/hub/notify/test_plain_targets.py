@@ -7,6 +7,8 @@ import anyio
 import pytest
 
 from hub.notify.sending import Answer, Sender
+from hub.outbound.addresses import Resolve, resolve
+from hub.outbound.client import OutboundClient
 from hub.outbound.rules import OutboundRules
 from hub.settings.notify_settings import NotifySettings
 from storage.deliveries import DeliveryRow
@@ -68,11 +70,16 @@ def mail(port: int, scheme: str = "smtp", **about: Any) -> NotifySettings:
 
 
 async def send(
-    target: NotifySettings, *sent: DeliveryRow, certificate: Path | None = None, allow: tuple[str, ...] = ()
+    target: NotifySettings,
+    *sent: DeliveryRow,
+    certificate: Path | None = None,
+    allow: tuple[str, ...] = (),
+    resolve: Resolve = resolve,
 ) -> Answer:
     tls = None if certificate is None else trusting(certificate)
     rules = OutboundRules.parse(allow)
     sender = Sender(target, hub="home", rules=rules, clock=FakeClock(), pages=lambda: None, tls=tls)
+    sender._client = OutboundClient(rules, resolve=resolve, tls=tls)
     try:
         return await sender.send(sent)
     finally:
@@ -125,18 +132,17 @@ async def test_subject_with_a_line_break_in_a_name_stays_one_header(tmp_path: Pa
 
 
 async def test_server_elsewhere_without_encryption_or_with_another_certificate_gets_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
-    async def resolve(host: str, port: int) -> list[str]:
+    async def here(host: str, port: int) -> list[str]:
         return ["127.0.0.1"]
 
-    monkeypatch.setattr("hub.notify.sending.resolve", resolve)
     files = write_certificate(tmp_path)
     tls = server_tls(files.certificate, files.key)
     for server, why in ((MailServer(), "STARTTLS"), (MailServer(tls), "certificate")):
         async with server.serving():
             target = mail(server.port).model_copy(update={"url": f"smtp://mail.test:{server.port}"})
-            answer = await send(target, delivery(), allow=("mail.test",))
+            answer = await send(target, delivery(), allow=("mail.test",), resolve=here)
         assert (answer.outcome, why in answer.text) == ("later", True), answer
         assert not any(one.upper().startswith(("MAIL", "AUTH")) for one in server.commands)
 
