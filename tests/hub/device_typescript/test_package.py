@@ -71,6 +71,15 @@ def test_examples_of_the_protocol_are_signed_checked_and_named_alike() -> None:
     assert found["waits"] == [500, 60_000, 3000, 1000, 5000, None, None, None]
 
 
+def test_hub_cannot_name_an_address_of_the_devices_own_machine_in_any_spelling() -> None:
+    here = ["127.0.0.1", "127.0.0.2", "127。0。0。1", "127.1", "0x7f000001", "2130706433", "0177.0.0.1"]
+    here += ["%31%32%37.0.0.1", "localhost", "localhost.", "foo.localhost", "ⓛocalhost", "0", "0.0.0.0"]
+    here += ["[::]", "[::1]", "[::ffff:127.0.0.1]", "[::ffff:7f00:1]", "127.0.0.1.", "user@127.0.0.1"]
+    others = ["wss://b.example:1", "wss://10.0.0.1:1"]
+    named = [f"wss://{host}:1" for host in here]
+    assert run_script("node_routes.mjs", [*named, *others]) == others
+
+
 def test_node_store_preserves_complete_records_after_a_kill(tmp_path: Path) -> None:
     assert run_script("node_store.mjs", str(tmp_path)) == {
         "after a restart": [["a", 2], ["c", "ä"]],

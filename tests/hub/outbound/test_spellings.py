@@ -59,7 +59,7 @@ HERE: Final = (
     *("[2002:7f00:1::]", "[2001:0:4136:e378:8000:63bf:80ff:fffe]", "[::1%25lo]", "[::1%lo]", "[fe80::1%lo]"),
     *("user@127.0.0.1", "api.example:x@127.0.0.1", "api.example\\@127.0.0.1", "127.0.0.1\\.api.example"),
     *("\t127.0.0.1", "127.0.0.1\n", "lo\tcalhost", "lo calhost", "127.0.0.1#.api.example"),
-    *("here.test", "mixed.test", "later.test"),
+    *("here.test", "second.test", "mixed.test", "later.test"),
 )
 PRIVATE: Final = (
     *("10.0.0.1", "172.16.0.1", "192.168.0.1", "100.64.0.1", "169.254.169.254", "224.0.0.1"),
@@ -69,6 +69,7 @@ PRIVATE: Final = (
 PORTS: Final = ("{port}", "0{port}", "\uff18\uff10", "0", "65536", "99999", "-1", "{port}@")
 NAMES: Final = {
     "here.test": [["127.0.0.1"]],
+    "second.test": [["127.0.0.2"]],
     "mixed.test": [["10.0.0.1", "127.0.0.1", "::1"]],
     "later.test": [["192.0.2.1"], ["127.0.0.1"]],  # each answer once: set aside, then this machine
     "inner.test": [["10.0.0.1"]],

@@ -1,7 +1,8 @@
 // Addresses of the hub and waits between tries: PROTOCOL.md, "Greeting" and "Parting: close codes".
 
 const PATH = "/v1/device";
-const LOCAL = new Set(["localhost", "127.0.0.1", "[::1]"]);
+// Names of this machine as `URL` spells them, whatever was written.
+const LOCAL = /^(?:(?:.*\.)?localhost\.?|127\..*|0\.0\.0\.0|\[::1?\]|\[::ffff:(?:7f[0-9a-f]{2}:.*|0:0)\])$/;
 const MOST_WAIT_MS = 86_400_000;
 const DO_NOT_RETURN = 4500; // lowest close code after which a device stays away
 export const RESTARTING = 1012;
@@ -132,7 +133,7 @@ export class Route {
 }
 
 function isLocal(url: string): boolean {
-  return LOCAL.has(new URL(url).hostname);
+  return LOCAL.test(new URL(url).hostname);
 }
 
 /** Whether what is sent to an address can be read on its way. */
