@@ -809,4 +809,5 @@ Match = Annotated[Matching, From(_matching)]
 
 # Stored with the written row, in addition to the response in ``api.door.idempotency``: a hub that is killed
 # between the two finds the row when the request is repeated.
+DryRun = Annotated[bool, Meta(description="Only check the request: nothing is changed.")]
 RetryKey = Annotated[Annotated[str, Meta(min_length=1, max_length=128)] | None, Header("idempotency-key")]

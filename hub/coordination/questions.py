@@ -313,8 +313,10 @@ class Questions:
             self.report(row)
         return row
 
-    async def answer(self, caller: Caller, id: str, text: str) -> QuestionRow:
+    async def answer(self, caller: Caller, id: str, text: str, *, is_dry: bool = False) -> QuestionRow:
         """Answer a question. The first answer counts; the same caller may repeat it without effect.
+
+        With *is_dry*, the answer is only checked, and the question returned.
 
         Raises:
             CodedError: it is not the caller's to answer, or the text is invalid.
@@ -322,6 +324,8 @@ class Questions:
         """
         answer = _checked("answer", text, ANSWER_CHARACTERS)
         asked = await self._store.read(seen_question, caller, Verb.QUESTION_ANSWER, id)
+        if is_dry:
+            return await self._store.read(questions.check_answer, asked.id, answer, caller.actor)
         at = now_ms(self._clock)
         given = NewAnswer(
             text=answer,

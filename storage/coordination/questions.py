@@ -471,10 +471,7 @@ def answer(c: sa.Connection, id: str, given: NewAnswer, *, user_id: UserId | Non
     memory_id = None if asked.board_id is None else given.memory_id
     answered = {"text": given.text, "who": given.actor, "memory": memory_id}
     if not settle(c, asked, QuestionState.ANSWERED, given.at, answered):
-        current = get_question(c, id)
-        if (current.answer, current.answered_by) == (given.text, given.actor):
-            return current  # a retry after a lost response
-        raise settled(c, current)
+        return check_answer(c, id, given.text, given.actor)
     if asked.board_id is not None:
         item = NewMemory(
             id=given.memory_id,
@@ -491,6 +488,15 @@ def answer(c: sa.Connection, id: str, given: NewAnswer, *, user_id: UserId | Non
         )
         add_memory(c, item)
     return _answered(c, asked, given)
+
+
+def check_answer(c: sa.Connection, id: str, text: str, actor: str) -> QuestionRow:
+    """Return a question that *actor* can answer with *text*, or has. Raises CodedError if it is settled."""
+    current = get_question(c, id)
+    is_retry = (current.answer, current.answered_by) == (text, actor)  # after a lost response
+    if current.settled_at is not None and not is_retry:
+        raise settled(c, current)
+    return current
 
 
 def answer_by_memory(

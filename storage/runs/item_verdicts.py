@@ -139,12 +139,14 @@ def give(
     at: int,
     check: Check,
     read: Read = lambda _, new: new,
+    is_dry: bool = False,
 ) -> list[VerdictRow | HubError | None]:
     """Store verdicts. One that cannot be stored leaves the others as they are.
 
     Args:
         read: returns a verdict with its values as tables have them; raises VerdictRefused.
         user_id, limits: only items of this user within *limits* exist for the caller.
+        is_dry: only check the verdicts, and store nothing.
 
     Returns:
         For each: its row, which is an older one if the same verdict was given before; None if it undid a
@@ -166,7 +168,7 @@ def give(
             one = _as_seen(item, read(item, one))
             if one.verdict == "undo" and _can_be_withdrawn(before):
                 is_stored = fresh.pop(item.id, None) is None
-                if is_stored and c.execute(WITHDRAW, {"given": before.id}).rowcount == 0:
+                if is_stored and not is_dry and c.execute(WITHDRAW, {"given": before.id}).rowcount == 0:
                     raise _on_its_way(item)
                 newest.pop(item.id)
                 done.append((item, one))
@@ -180,6 +182,8 @@ def give(
             newest[item.id] = fresh[item.id] = row
             done.append((item, one))
         given.append(row)
+    if is_dry:
+        return given
     if fresh:
         c.execute(sa.insert(item_verdicts), [values_of(row, item_verdicts) for row in fresh.values()])
         accepted = [one.proposal for item, one in done if one.proposal is not None and item.id in fresh]

@@ -25,7 +25,7 @@ resource again.
 import json
 import re
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack, aclosing, suppress
 from functools import cache
 from http import HTTPStatus
@@ -107,7 +107,8 @@ ROWS: Final = 20  # of a list in one result, where the call has no limit
 MOST_BYTES: Final = 64 * 1024  # of a result: assistants commonly cut what is longer
 KEY: Final = "idempotency_key"  # argument of a tool that changes something
 _LIMIT: Final = "limit"
-_UNSEEN: Final = ("if-match",)  # headers that need a header of an earlier response
+CHECK: Final = "dry_run"  # parameter of the route of a tool that asks: only check the call
+_UNSEEN: Final = ("if-match", CHECK)  # of an earlier response, or of the server itself
 _IN_DOCUMENT: Final = "#/components/schemas/"
 _IN_TOOL: Final = "#/$defs/"
 _COMMAND: Final = re.compile(r"'hub ([a-z][a-z -]*[a-z])(?: [A-Z][A-Z ]*)?'")
@@ -509,6 +510,7 @@ FORM: Final[dict[str, Any]] = {
 QUESTIONS: Final = 32  # that wait for their persons in sessions; each holds a task
 MOST_ASKED: Final = 10  # objects in one question
 MOST_TEXT: Final = 4_000  # characters of one: a person reads all of it
+UNASKED: Final = "Nothing was done, and the person was not asked: correct what has an error, and call again."
 PROPOSE: Final = "propose it with proposals_propose: its owner decides"
 SHOWN: Final = "items_newest"  # tool whose result the card shows
 WAY: Final = "hub/verdicts"  # in the _meta of its result: what becomes of a press in the card
@@ -672,8 +674,8 @@ class AssistantServer:
         try:
             consent = tool.declared.consent
             if consent is not None and may_ask(_caller(context), tool.asked):
-                agreed = await self._consent(context, call, consent, arguments)
-                if isinstance(agreed, InputRequiredResult):
+                agreed = await self._consent(context, call, consent, tool, arguments)
+                if isinstance(agreed, CallToolResult | InputRequiredResult):
                     return agreed
                 arguments = agreed
             result = await self._result(context, tool, arguments)
@@ -685,9 +687,16 @@ class AssistantServer:
         return result
 
     async def _consent(
-        self, context: Context, call: CallToolRequestParams, consent: Consent, arguments: Arguments
-    ) -> InputRequiredResult | Arguments:
+        self,
+        context: Context,
+        call: CallToolRequestParams,
+        consent: Consent,
+        tool: ToolOf,
+        arguments: Arguments,
+    ) -> CallToolResult | InputRequiredResult | Arguments:
         """Return arguments that the person behind the assistant agreed to, or the question to the person.
+
+        Wrong arguments are refused by the result of a call, and the person is asked nothing.
 
         Raises:
             CodedError: the person disagrees, cannot be asked, or was not asked in time.
@@ -698,7 +707,10 @@ class AssistantServer:
             bound = json.loads(call.request_state)
             answer = (call.input_responses or {}).get(CONSENT)
         else:
-            text, bound = await self._question(context, consent, arguments)
+            entries = _entries(consent, arguments)
+            if (wrong := await self._wrong(context, tool, arguments)) is not None:
+                return wrong
+            text, bound = await self._question(context, consent, entries)
             if context.protocol_version in MODERN_PROTOCOL_VERSIONS:
                 question = ElicitRequestFormParams(message=text, requested_schema=FORM)
                 asked: dict[str, InputRequest] = {CONSENT: ElicitRequest(params=question)}
@@ -707,28 +719,35 @@ class AssistantServer:
             asking = self._questions.taken(_caller(context).share)
             with asking, self._streams.scope(), anyio.move_on_after(CONSENT_S):
                 answer = await context.session.elicit_form(text, FORM, context.request_id)
-        if not isinstance(answer, ElicitResult) or not (answer.content or {}).get(AGREES):
+        if not has_agreed(answer):
             hint = "do not ask again; propose it with proposals_propose if it still seems right"
             raise CodedError(ErrorCode.FORBIDDEN, "the person did not agree; nothing was done", hint=hint)
         if not consent.entries:
             return _bound(arguments, bound[0])
-        entries = zip(bound, arguments[consent.entries], strict=True)
-        return {**arguments, consent.entries: [_bound(entry, shown) for shown, entry in entries]}
+        pairs = zip(bound, arguments[consent.entries], strict=True)
+        return {**arguments, consent.entries: [_bound(entry, shown) for shown, entry in pairs]}
+
+    async def _wrong(self, context: Context, tool: ToolOf, arguments: Arguments) -> CallToolResult | None:
+        """Return the refusal of a call with a wrong argument, before a person is asked about it, or None."""
+        request = tool.request(arguments)
+        query = "&".join(filter(None, (request.query, f"{CHECK}=true")))
+        answer = await self._ask(context, request._replace(query=query, headers=()))  # without its key
+        if answer.status_code >= 400:
+            return self._refused(answer)
+        found = msgspec.json.decode(bytes(answer.body))
+        if not any(one["error"] for one in found.get("results", ())):
+            return None
+        texts = [TextContent(text=UNASKED), TextContent(text=bytes(answer.body).decode())]
+        return CallToolResult(content=[*texts], structured_content=found, is_error=True)
 
     async def _question(
-        self, context: Context, consent: Consent, arguments: Arguments
+        self, context: Context, consent: Consent, entries: Sequence[Arguments]
     ) -> tuple[str, list[dict[str, Any]]]:
         """Return the question about a call, and the fields that bind it to the objects as they are shown.
 
         Raises:
-            CodedError: the call is about too much, or about objects that the caller does not see.
+            CodedError: the question is too long, or about objects that the caller does not see.
         """
-        entries = arguments.get(consent.entries, []) if consent.entries else [arguments]
-        if not isinstance(entries, list) or not all(isinstance(one, dict) for one in entries):
-            raise CodedError(ErrorCode.BAD_PARAMS, f"{consent.entries}: expected a list of objects")
-        if not 0 < len(entries) <= MOST_ASKED:
-            message = f"{consent.entries}: {len(entries)} of them; a person is asked about 1 to {MOST_ASKED}"
-            raise CodedError(ErrorCode.BAD_PARAMS, message)
         texts, bound = [], list[dict[str, Any]]()
         for entry in entries:
             names = {name: entry.get(field) for name, field in consent.names.items()}
@@ -814,6 +833,24 @@ def _can_ask(context: Context) -> bool:
     declared = context.session.client_capabilities
     asks = None if declared is None else declared.elicitation
     return asks is not None and (asks.form is not None or asks.url is None)
+
+
+def has_agreed(answer: object) -> bool:
+    """Return whether the answer to a form is consent: it was accepted, with the box ticked."""
+    if not isinstance(answer, ElicitResult) or answer.action != "accept":
+        return False
+    return (answer.content or {}).get(AGREES) is True
+
+
+def _entries(consent: Consent, arguments: Arguments) -> Sequence[Arguments]:
+    """Return the parts of a call that are each about one object. Raises CodedError if they are too many."""
+    entries = arguments.get(consent.entries, []) if consent.entries else [arguments]
+    if not isinstance(entries, list) or not all(isinstance(one, dict) for one in entries):
+        raise CodedError(ErrorCode.BAD_PARAMS, f"{consent.entries}: expected a list of objects")
+    if not 0 < len(entries) <= MOST_ASKED:
+        message = f"{consent.entries}: {len(entries)} of them; a person is asked about 1 to {MOST_ASKED}"
+        raise CodedError(ErrorCode.BAD_PARAMS, message)
+    return entries
 
 
 def _bound(entry: Arguments, shown: Arguments) -> dict[str, Any]:

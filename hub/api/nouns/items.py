@@ -18,6 +18,7 @@ from hub.api.noun import (
     MOST_LONG,
     Actor,
     Consent,
+    DryRun,
     Instant,
     Noun,
     Paging,
@@ -357,8 +358,8 @@ class VerdictError(View):
 class VerdictResult(View):
     """Result of a verdict on the item *id*: its state, or an error.
 
-    *state*: ``open`` if a verdict was undone before it was sent. *reason* of a refusal: an error code;
-    ``not_granted`` and ``call_unsupported``: the device decides itself.
+    *state*: ``open`` if a verdict was undone before it was sent; null: nothing was stored. *reason* of a
+    refusal: an error code; ``not_granted`` and ``call_unsupported``: the device decides itself.
     """
 
     id: str
@@ -427,7 +428,7 @@ def sought_items(
 Searched = Annotated[Sought | None, From(sought_items)]
 
 
-_SHOWN: Final = 200  # characters of a value that stays, in a question
+_SHOWN: Final = 200  # characters of a value that stays, in a question; a longer one is cut, and says so
 
 
 def _question(verdict: Mapping[str, Any], item: Mapping[str, Any]) -> str:
@@ -442,10 +443,17 @@ def _question(verdict: Mapping[str, Any], item: Mapping[str, Any]) -> str:
         "marked": ", ".join(item["warnings"]),
         "proposed because": named.get("why"),
         "changed to": "; ".join(f"{name}: {value}" for name, value in new.items()),
-        "with": "; ".join(f"{name}: {str(current[name])[:_SHOWN]}" for name in current if name not in new),
+        "with": "; ".join(f"{name}: {_cut(item, current[name])}" for name in current if name not in new),
     }
     text = ", ".join(f"{name} {fact}" for name, fact in facts.items() if fact)
     return f"{verdict.get('verdict')} {item['title']!r}: {text}"
+
+
+def _cut(item: Mapping[str, Any], value: object) -> str:
+    """Return a value in a question, or its beginning with where to read the rest."""
+    text = str(value)
+    more = f"… (cut: {len(text) - _SHOWN} more characters; read them with 'hub items show {item['id']}')"
+    return text if len(text) <= _SHOWN else text[:_SHOWN] + more
 
 
 _CONSENT: Final = Consent("items_get", {"item_id": "id"}, _question, entries="verdicts", bound=("version",))
@@ -733,7 +741,7 @@ class Items(Noun):
     @tool(consent=_CONSENT, is_destructive=True, is_repeatable=True)
     @route("POST", "/verdicts", Scope.REVIEW)
     @audited("item.judged")
-    async def give(self, given: NewVerdictsView, actor: Actor) -> VerdictResults:
+    async def give(self, given: NewVerdictsView, actor: Actor, dry_run: DryRun = False) -> VerdictResults:
         """Give verdicts on items, as their owner; each is brought to the item's device.
 
         ``undo`` takes back the newest verdict that was given here. A verdict that is given again is the one
@@ -752,7 +760,7 @@ class Items(Noun):
             )
             for id, one in zip(fresh, given.verdicts, strict=True)
         ]
-        results = await self._store.write(
+        results = await (self._store.read if dry_run else self._store.write)(
             item_verdicts.give,
             new,
             user_id=self.user_id,
@@ -761,10 +769,13 @@ class Items(Noun):
             at=self._now,
             check=partial(self._problem_with, self._tables()),
             read=partial(with_stored_values, self._tables()),
+            is_dry=dry_run,
         )
-        self._on_given()
+        if not dry_run:
+            self._on_given()
+        pairs = zip(new, results, strict=True)
         return VerdictResults(
-            results=tuple(_result(one.item_id, result) for one, result in zip(new, results, strict=True))
+            results=tuple(_result(one.item_id, result, is_dry=dry_run) for one, result in pairs)
         )
 
     def _problem_with(self, tables: Tables, item: ItemRow, new: NewVerdict) -> str | None:
@@ -935,11 +946,11 @@ def _edited(row: ItemRow, edits: Edits) -> ItemRow:
     return msgspec.structs.replace(row, data=data)
 
 
-def _result(item_id: str, given: VerdictRow | HubError | None) -> VerdictResult:
-    if given is None:
-        return VerdictResult(id=item_id, state="open")
+def _result(item_id: str, given: VerdictRow | HubError | None, *, is_dry: bool) -> VerdictResult:
     if isinstance(given, HubError):
         return VerdictResult(id=item_id, error=error_of(given))
+    if given is None or is_dry:
+        return VerdictResult(id=item_id, state=None if is_dry else "open")
     return VerdictResult(id=item_id, state=given.state, reason=given.reason)
 
 

@@ -10,6 +10,7 @@ from hub.api.device import person
 from hub.api.noun import (
     MOST_LONG,
     Consent,
+    DryRun,
     Instant,
     Noun,
     Page,
@@ -295,7 +296,11 @@ class Questions(Noun):
         AGENT,
         errors=[_E.UNKNOWN_QUESTION, _E.QUESTION_SETTLED, _E.NOT_YOUR_BOARD, _E.NOT_GATEWAY_MAIN],
     )
-    @device(Method.QUESTIONS_ANSWER, "its user's questions", answer=_asked, arguments={"caller": person})
+    @device(
+        *(Method.QUESTIONS_ANSWER, "its user's questions"),
+        answer=_asked,
+        arguments={"caller": person, "dry_run": False},
+    )
     @audited("question.answered")
     async def answer(
         self,
@@ -304,12 +309,13 @@ class Questions(Noun):
         answer: Annotated[
             str, Meta(examples=["Red, please."]), Body("AnswerBody", "The answer of the person.")
         ],
+        dry_run: DryRun = False,
     ) -> QuestionView:
         """Answer a question for the person; of agents, for the main agent of the board's gateway.
 
         The first answer counts, wherever it was given.
         """
-        answered = await self._questions.answer(caller, question_id, answer)
+        answered = await self._questions.answer(caller, question_id, answer, is_dry=dry_run)
         return await self._view(answered)
 
     @command(

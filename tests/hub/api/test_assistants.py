@@ -346,11 +346,12 @@ class Person:
 YES = ElicitResult(action="accept", content={"agrees": True})
 
 
+TICKS: list[Any] = [False, None, "false", "true", "yes", 1, 1.0, ["true"]]
+CONTENTS: list[dict[str, Any]] = [{}, {"agree": True}, *({"agrees": value} for value in TICKS)]
 NO = [
-    ElicitResult(action="accept", content={"agrees": False}),
-    ElicitResult(action="accept", content={}),
-    ElicitResult(action="decline"),
-    ElicitResult(action="cancel"),
+    *(ElicitResult(action=action) for action in ("decline", "cancel", "accept")),
+    *(ElicitResult(action=action, content={"agrees": True}) for action in ("decline", "cancel")),
+    *(ElicitResult(action="accept", content=content) for content in CONTENTS),
 ]
 
 
@@ -459,9 +460,19 @@ BEYOND = [
     (approve(), "0 of them; a person is asked about 1 to 10"),
     (approve(*map(str, range(11))), "11 of them; a person is asked about 1 to 10"),
     (approve("i-unknown"), "unknown_item"),
-    (approve("i-0", data={"title": "x" * 4_000}), "too_large"),
+    (approve(*["i-0"] * 10, data={"title": "x" * 450}), "too_large"),
+    (approve("i-0", data={"title": "x" * 4_000}), "longer than 500 characters"),
+    (approve("i-0", data={"title": 5}), "tasks.title"),
+    (approve("i-0", data="x"), "body.verdicts[0].data"),
+    (approve("i-0", data={"isApproved": True}), "bad_record"),
+    (approve("i-0", version=7), "changed_meanwhile"),
+    (approve("i-0", version="1"), "body.verdicts[0].version"),
+    (approve("i-0", surprise=1), "body.verdicts[0].surprise: there is no such field"),
+    ({"verdicts": [{"id": "i-0", "verdict": "agree"}]}, "body.verdicts[0].verdict"),
+    ({"verdicts": [*approve("i-0")["verdicts"], *approve("i-unknown")["verdicts"]]}, "unknown_item"),
     ({"verdicts": ["i-0"]}, "expected a list of objects"),
-    ({"verdicts": [{"verdict": "approve"}]}, "item_id: missing"),
+    ({"verdicts": [{"verdict": "approve"}]}, "body.verdicts[0].id: expected, and it is missing"),
+    (approve("i-0") | {"dry_run": True}, "there is no such field"),
     ({}, "0 of them"),
 ]
 
@@ -476,6 +487,43 @@ async def test_assistant_verdict_with_invalid_arguments_asks_the_person_nothing(
         refused = await client.call_tool("items_give", arguments)
     assert refused.is_error and message in told(refused)
     assert (person.asked, await stored(hub, "item_verdicts")) == ([], 0)
+
+
+async def test_assistant_answer_is_checked_before_and_given_only_after_the_person_agrees(
+    hub: ServedHub,
+) -> None:
+    token = await hub.token(Role.ADMIN, [*Scope])
+    async with over_tcp(hub, token) as rest:
+        await rest.post("/v1/boards", json={"name": "room"})
+        asked = (await rest.post("/v1/boards/room/ask-user", json={"content": "Which colour?"})).json()
+    given = {"question_id": asked["id"], "answer": "Red."}
+    person = Person(*NO, YES)
+    async with assistant(hub, token, elicitation_callback=person) as client:
+        for wrong in ({"answer": " "}, {"answer": "x" * 50_000}, {"answer": 1}, {"question_id": "unknown"}):
+            assert (await client.call_tool("questions_answer", given | wrong)).is_error
+        assert person.asked == []
+        for _ in NO:
+            assert "did not agree" in told(await client.call_tool("questions_answer", given))
+        assert await stored(hub, "questions WHERE settled_at IS NULL") == 1
+        assert not (await client.call_tool("questions_answer", given)).is_error
+        late = await client.call_tool("questions_answer", given | {"answer": "Blue."})
+    assert "question_settled" in told(late)
+    assert len(person.asked) == len(NO) + 1
+
+
+async def test_consent_form_says_where_a_cut_value_is_read(hub: ServedHub) -> None:
+    await fill(hub)
+    long = json.encode({"title": "task 0", "description": "w" * 300 + "THE END"}).decode()
+    await hub.store.write(
+        lambda c: c.execute(sa.text("UPDATE items SET data = :data WHERE id = 'i-0'"), {"data": long})
+    )
+    person = Person(*NO)
+    async with assistant(hub, await reviewer(hub), elicitation_callback=person) as client:
+        await client.call_tool("items_give", approve("i-0"))
+        await client.call_tool("items_give", approve("i-0", data={"description": "v" * 300 + "THE END"}))
+    cut = f"{'w' * 200}… (cut: 107 more characters; read them with 'hub items show i-0')"
+    assert cut in person.asked[0]
+    assert f"{'v' * 300}THE END" in person.asked[1]
 
 
 async def test_consent_is_valid_only_for_the_same_call_and_token(hub: ServedHub) -> None:

@@ -271,14 +271,14 @@ export interface Post {
   "/v1/issues/{key}/unmute": { query: "user"; body: undefined; answer: IssueMuteView };
   "/v1/items/proposals": { query: "user"; body: NewProposalsView; answer: ProposalResults };
   "/v1/items/proposals/declined": { query: "user"; body: ProposalIds; answer: ProposalResults };
-  "/v1/items/verdicts": { query: "user"; body: NewVerdictsView; answer: VerdictResults };
+  "/v1/items/verdicts": { query: "dry_run" | "user"; body: NewVerdictsView; answer: VerdictResults };
   "/v1/messages/{message_id}/cancel": { query: "user"; body: undefined; answer: MessageView };
   "/v1/notify/deliveries/{delivery}/drop": { query: "user"; body: undefined; answer: DeliveryView };
   "/v1/notify/deliveries/{delivery}/retry": { query: "user"; body: undefined; answer: DeliveryView };
   "/v1/notify/{target}/test": { query: "user"; body: undefined; answer: TargetTest };
   "/v1/pairings/approve": { query: "user"; body: Approval; answer: PairedView };
   "/v1/pairings/{pairing_id}/deny": { query: "user"; body: undefined; answer: PairingView };
-  "/v1/questions/{question_id}/answer": { query: "user"; body: AnswerBody; answer: QuestionView };
+  "/v1/questions/{question_id}/answer": { query: "dry_run" | "user"; body: AnswerBody; answer: QuestionView };
   "/v1/questions/{question_id}/withdraw": { query: "user"; body: undefined; answer: QuestionView };
   "/v1/runs/{run_id}/cancel": { query: "user"; body: Cancellation | undefined; answer: RunView };
   "/v1/runs/{run_id}/pause": { query: "user"; body: undefined; answer: RunView };
