@@ -31,6 +31,7 @@ WAITS_S: Final = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0)  # before a message is sen
 AGAIN_S: Final = 1.0  # before events are followed again
 MOST_ASKED: Final = 64  # requests that wait for the hub, each with a task
 FAILED: Final = -32603  # code of JSON-RPC: internal error
+INVALID: Final = -32600
 UNREADABLE: Final = -32700
 _VERSION: Final = "io.modelcontextprotocol/protocolVersion"  # in the _meta of a message without a session
 _NAMED: Final = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
@@ -57,8 +58,7 @@ class Bridge:
         self._first: Message | None = None  # that opened the session
         self._session: dict[str, str] = {}  # headers
         self._opening = anyio.Lock()
-        self._asked: dict[str | int, anyio.CancelScope] = {}  # messages without a session, until answered
-        self._waiting = 0
+        self._asked: dict[str, anyio.CancelScope] = {}  # requests, by their ids, until they are answered
         self._is_following = False
 
     async def serve(self, lines: AsyncIterator[bytes]) -> None:
@@ -67,8 +67,8 @@ class Bridge:
             async for line in lines:
                 try:
                     message = json.loads(line)
-                    if not isinstance(message, dict):
-                        raise ValueError("expected an object")
+                    if not isinstance(message, dict) or not isinstance(message.get("params", {}), dict):
+                        raise ValueError("expected an object, and one as its params")
                 except ValueError as error:
                     await self._reply(None, f"no message: {error}", UNREADABLE)
                     continue
@@ -87,14 +87,17 @@ class Bridge:
     async def _take(self, message: Message, tasks: "TaskGroup") -> None:
         method = message.get("method")
         if method is not None and "id" in message:
-            if self._waiting >= MOST_ASKED:
+            key = str(message["id"])
+            if key in self._asked:
+                await self._reply(message["id"], f"the request {key!r} is not answered yet", INVALID)
+            elif len(self._asked) >= MOST_ASKED:
                 await self._reply(message["id"], f"{MOST_ASKED} requests wait for the hub: ask again later")
-                return
-            self._waiting += 1
-            tasks.start_soon(self._ask, message)
+            else:
+                self._asked[key] = anyio.CancelScope()
+                tasks.start_soon(self._ask, message, self._asked[key])
             return
-        asked = self._asked.get((message.get("params") or {}).get("requestId", ""))
-        if method == "notifications/cancelled" and asked is not None:
+        asked = self._asked.get(str(message.get("params", {}).get("requestId")))
+        if method == "notifications/cancelled" and asked is not None and not self._session:
             asked.cancel()  # which ends the request to the hub
             return
         with suppress(self._lost):  # in their order
@@ -103,15 +106,13 @@ class Bridge:
             self._is_following = True
             tasks.start_soon(self._follow)
 
-    async def _ask(self, message: Message) -> None:
-        """Pass a request on until it is answered."""
+    async def _ask(self, message: Message, scope: anyio.CancelScope) -> None:
+        """Pass a request on until it is answered, or *scope* is cancelled."""
         if message["method"] == "tools/call":
             params = message.setdefault("params", {})
             params["_meta"] = {META_KEY: f"{self._key}-{message['id']}"} | (params.get("_meta") or {})
         problem = ""
-        with anyio.CancelScope() as scope:
-            if _version(message):
-                self._asked[message["id"]] = scope
+        with scope:
             for wait_s in (*WAITS_S, None):
                 try:
                     if (problem := await self._send(message)) == "":
@@ -120,8 +121,7 @@ class Bridge:
                     problem = f"the hub does not answer: {error or type(error).__name__}; is it running?"
                 if wait_s is not None:
                     await anyio.sleep(wait_s)
-        self._asked.pop(message["id"], None)
-        self._waiting -= 1
+        del self._asked[str(message["id"])]
         if problem:
             await self._reply(message["id"], problem)
 
@@ -212,7 +212,7 @@ _ACCEPT: Final = {"accept": "application/json, text/event-stream"}
 
 def _version(message: Message) -> str:
     """Return the revision of a message without a session, or an empty text."""
-    return str(((message.get("params") or {}).get("_meta") or {}).get(_VERSION, ""))
+    return str((message.get("params", {}).get("_meta") or {}).get(_VERSION, ""))
 
 
 def _spelled(name: str) -> str:

@@ -53,6 +53,7 @@ from mcp.server.subscriptions import (
 from mcp.shared.exceptions import MCPError
 from mcp.types import (
     INVALID_PARAMS,
+    INVALID_REQUEST,
     CallToolRequestParams,
     CallToolResult,
     ElicitRequest,
@@ -527,6 +528,13 @@ class _ToolCall(msgspec.Struct, tag_field="method", tag="tools/call"):
     params: _Named
 
 
+class _Asked(msgspec.Struct):
+    """Message that is to be answered, of which only the id is read."""
+
+    id: str | int
+    method: str
+
+
 class AssistantServer:
     """ASGI application of ``/mcp``, to which ``Access`` admits callers.
 
@@ -569,6 +577,7 @@ class AssistantServer:
         self._opening = anyio.Lock()
         self._questions = Shares(QUESTIONS, "no further question waits for a person")
         self._managers: dict[str | None, StreamableHTTPSessionManager] = {}  # by share, which limits sessions
+        self._unanswered: set[object] = set()  # requests of sessions: caller, session and id
 
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Hold the sessions until cancelled."""
@@ -592,7 +601,16 @@ class AssistantServer:
                     self._resources.forget(_session(scope))
                 await send(message)
 
-            await manager.handle_request(scope, _with_body(scope["state"][BODY], receive), answered)
+            asked = _asked(scope)
+            key = object() if asked is None else (principal.actor, _session(scope), str(asked.id))
+            if asked is not None and key in self._unanswered:  # the package would answer only one of them
+                await _repeated(asked.id)(scope, receive, send)
+                return
+            self._unanswered.add(key)
+            try:
+                await manager.handle_request(scope, _with_body(scope["state"][BODY], receive), answered)
+            finally:
+                self._unanswered.discard(key)
             return
         await self._follow(manager, scope, receive, send)
 
@@ -816,6 +834,20 @@ def _caller(context: Context) -> Principal:
 
 def _session(scope: Scope) -> str:
     return Headers(scope=scope).get(SESSION, "")
+
+
+def _asked(scope: Scope) -> _Asked | None:
+    """Return the message of a session that is to be answered, or None."""
+    with suppress(msgspec.DecodeError):  # the package refuses it
+        return msgspec.json.decode(scope["state"][BODY], type=_Asked) if _session(scope) else None
+    return None
+
+
+def _repeated(id: str | int) -> Response:
+    """Return the refusal of a request with the id of one that is not answered yet."""
+    error = {"code": INVALID_REQUEST, "message": f"the request {id!r} of this session is not answered yet"}
+    body = msgspec.json.encode({"jsonrpc": "2.0", "id": id, "error": error})
+    return Response(body, HTTPStatus.BAD_REQUEST, media_type=JSON)
 
 
 def _is_taken(message: Message) -> bool:

@@ -547,6 +547,36 @@ async def test_consent_is_valid_only_for_the_same_call_and_token(hub: ServedHub)
     assert await stored(hub, "item_verdicts") == 1
 
 
+@each("mode", REVISIONS)
+async def test_parallel_requests_with_one_id_are_each_answered_or_refused(hub: ServedHub, mode: str) -> None:
+    async with over_tcp(hub, await hub.token()) as client:
+        headers, meta = dict(ACCEPT), dict[str, Any]()
+        if mode == REVISIONS[0]:
+            headers["mcp-session-id"] = (await opened(client)).headers["mcp-session-id"]
+        else:
+            about = {"protocolVersion": mode, "clientInfo": {"name": "x", "version": "1"}}
+            meta = {f"io.modelcontextprotocol/{name}": value for name, value in about.items()}
+            meta["io.modelcontextprotocol/clientCapabilities"] = {}
+            headers |= {"mcp-protocol-version": mode, "mcp-method": "tools/call", "mcp-name": "agents_all"}
+        params = {"name": "agents_all", "arguments": {}} | ({"_meta": meta} if meta else {})
+        answers: list[httpx2.Response] = []
+
+        async def post(id: int | str) -> None:
+            body = {"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": params}
+            answers.append(await client.post("/mcp", json=body, headers=headers))
+
+        for ids in ([7, 7, "7", 7, "7"], [8]):  # the ids are free again once they are answered
+            with anyio.fail_after(20):
+                async with anyio.create_task_group() as tasks:
+                    for id in ids:
+                        tasks.start_soon(post, id)
+        for answer in answers:
+            is_refused = answer.status_code == 400 and answer.json()["error"]["code"] == -32600
+            assert is_refused or '"nextCursor"' in answer.text or "next_cursor" in answer.text, answer.text
+        assert len(answers) == 6
+        assert sum(answer.status_code == 400 for answer in answers) == (4 if mode == REVISIONS[0] else 0)
+
+
 def _deep(levels: int) -> Any:
     value: Any = 1
     for _ in range(levels):

@@ -132,11 +132,31 @@ async def test_mcp_bridge_reopens_an_ended_session_and_calls_stay_idempotent(
         tasks.cancel_scope.cancel()
 
 
+async def test_mcp_bridge_refuses_a_request_with_the_id_of_an_unanswered_one(
+    tmp_path: Path, pipe: Pipe
+) -> None:
+    async with (
+        serving(tmp_path, assistants=True, body_bytes=100_000) as hub,
+        over_unix(hub) as client,
+        anyio.create_task_group() as tasks,
+    ):
+        await bridged(client, pipe, tasks)
+        await opened(pipe)
+        for id in (7, "7", 7):
+            await pipe.says(id=id, method="tools/call", params={"name": "agents_all", "arguments": {}})
+        with anyio.fail_after(20):
+            got = [await pipe.receive.receive() for _ in range(3)]
+        assert [one.get("error", {}).get("code") for one in got] == [-32600, -32600, None]
+        assert "result" in await pipe.asks(7, "tools/list")  # it is free again
+        tasks.cancel_scope.cancel()
+
+
 @each(
     ("line", "code", "message"),
     [
         (b"{", -32700, "no message"),
         (b"[1]", -32700, "expected an object"),
+        (b'{"id": 1, "method": "x", "params": [1]}', -32700, "one as its params"),
         (b'{"jsonrpc": "2.0", "id": 7, "method": "tools/list"}', -32603, "this hub serves no assistants"),
     ],
 )
