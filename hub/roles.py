@@ -49,6 +49,7 @@ ROLE_SCOPES: Final[Mapping[Role, frozenset[Scope]]] = {
 AT_DEVICES: Final = frozenset({Scope.ROWS, Scope.FILES})  # no page has them, and release 0.2 knows none
 IN_NAME_OF_OWNERS: Final = frozenset({*AT_DEVICES, Scope.REVIEW, Scope.ANSWER})
 OPERATOR: Final = "operator:"  # prefix of the actor of a caller over a Unix socket
+ASSISTANT: Final = "assistant:"  # the same of an assistant there
 PRINCIPAL: Final = "principal"  # in a request's state, set by ``api.door.access``; absent on public routes
 # Scopes that show or change the whole hub; a principal scoped to one user has none of them.
 HUB_WIDE: Final = frozenset({Scope.SETTINGS, Scope.AUDIT, Scope.SYSTEM})
@@ -59,8 +60,8 @@ class Principal:
     """Authenticated caller of a request.
 
     Attributes:
-        actor: name in history and audit: ``operator:UID`` (Unix socket), ``token:ID``, ``agent:ID`` or
-            ``device:ID``.
+        actor: name in history and audit: ``operator:UID`` (Unix socket), ``assistant:UID:NAME`` (the same, by
+            an assistant; without a name ``assistant:UID``), ``token:ID``, ``agent:ID`` or ``device:ID``.
         role: role of an operator; None: an agent or a device, which has no role.
         scopes: permissions; a subset of those of the role.
         user_id: the user whose devices, agents and runs are visible; None: all users'.
@@ -95,7 +96,7 @@ class Principal:
     @property
     def share(self) -> str | None:
         """Return the name that ``Shares`` counts; None: the request came over a Unix socket."""
-        if self.actor.startswith(OPERATOR):
+        if self.actor.startswith((OPERATOR, ASSISTANT)):
             return None
         if self.agent_id is not None:  # agents share one count per user, apart from the user's own requests
             return f"agents:{self.user_id}"

@@ -377,11 +377,15 @@ def names_in(c: sa.Connection, rows: Sequence[AuditRow]) -> dict[str, str]:
 
 
 def names_of_actors(c: sa.Connection, actors: Iterable[str]) -> dict[str, str]:
-    """Return the names of actors, those that have one: of ``token:ID``, and the login of ``operator:UID``."""
+    """Return the names of actors, those that have one: of ``token:ID``, and the login of ``operator:UID``.
+
+    That of ``assistant:UID:NAME`` is ``NAME of LOGIN``.
+    """
     parted = {actor: actor.partition(":") for actor in actors if isinstance(actor, str)}
-    names = names_of(c, {id for kind, _, id in parted.values() if kind != "operator"})
+    names = names_of(c, {id for kind, _, id in parted.values() if kind not in _OF_LOGINS})
     found = {
-        actor: _login(id) if kind == "operator" else names.get(id) for actor, (kind, _, id) in parted.items()
+        actor: _OF_LOGINS[kind](id) if kind in _OF_LOGINS else names.get(id)
+        for actor, (kind, _, id) in parted.items()
     }
     return {actor: name for actor, name in found.items() if name}
 
@@ -395,6 +399,14 @@ def _login(uid: str) -> str | None:
         return None
 
 
+def _assistant(id: str) -> str:
+    uid, _, name = id.partition(":")
+    return f"{name} of {_login(uid) or f'user {uid}'}".strip()
+
+
+_OF_LOGINS: Final[Mapping[str, Callable[[str], str | None]]] = {"operator": _login, "assistant": _assistant}
+
+
 def names_of(c: sa.Connection, ids: Iterable[str]) -> dict[str, str]:
     """Return the present names of ids, those that have one."""
     found: dict[str, str] = {}
@@ -404,7 +416,7 @@ def names_of(c: sa.Connection, ids: Iterable[str]) -> dict[str, str]:
 
 
 def actor_names(c: sa.Connection, actors: Collection[str]) -> dict[str, str]:
-    """Return the display names of actors: ``device desk``, ``operator anna``; others unchanged."""
+    """Return the display names of actors: ``device desk``, ``assistant tidy of anna``; others unchanged."""
     names = names_of_actors(c, actors)
     return {a: f"{a.partition(':')[0]} {names[a]}" if a in names else a for a in actors}
 

@@ -27,6 +27,7 @@ Message = dict[str, Any]
 ADDRESS: Final = "/mcp"
 META_KEY: Final = "hub/idempotency-key"  # as in hub.api.door.assistants
 SCOPES: Final = "hub-scopes"  # header of a request that is made with these scopes alone
+CALLED: Final = "hub-assistant"  # header with the name of the assistant
 WAITS_S: Final = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0)  # before a message is sent again: a hub restarts
 AGAIN_S: Final = 1.0  # before events are followed again
 MOST_ASKED: Final = 64  # requests that wait for the hub, each with a task
@@ -235,7 +236,20 @@ def mcp() -> None:
     """Connect an assistant that speaks MCP with the hub."""
 
 
-@mcp.command(epilog=example("hub mcp stdio --scope read --scope run"))
+def _checked(name: str | None) -> str:
+    """Return the name of an assistant, or an empty text. Raises click.UsageError."""
+    if name is not None and not _NAME.fullmatch(name):
+        raise click.UsageError(f"--name {name}: expected at most 40 letters, digits, blanks, dots and dashes")
+    if name is not None and URL in click.get_current_context().meta:
+        raise click.UsageError("--name: with --url it is that of the token, as 'hub token create' made it")
+    return name or ""
+
+
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,39}")
+_name_option = click.option("--name", help="Name of the assistant in what it proposes, starts and answers.")
+
+
+@mcp.command(epilog=example("hub mcp stdio --name tidy --scope read --scope run"))
 @click.option(
     "--scope",
     "scopes",
@@ -243,7 +257,8 @@ def mcp() -> None:
     help="Let it use this scope; may be repeated [default: read; with --url, all of the token].",
 )
 @hub_option
-def stdio(scopes: tuple[str, ...], state: Path) -> None:
+@_name_option
+def stdio(scopes: tuple[str, ...], state: Path, name: str | None) -> None:
     """Pass the messages of an assistant, on standard input and output, on to the hub.
 
     An assistant starts this command itself: 'hub mcp setup' prints what to write into its settings.
@@ -253,6 +268,7 @@ def stdio(scopes: tuple[str, ...], state: Path) -> None:
     client = lasting_client(state)
     if scopes or URL not in click.get_current_context().meta:
         client.headers[SCOPES] = " ".join(scopes or ("read",))
+    client.headers[CALLED] = _checked(name)
     key = IdFactory(SystemClock(), SystemChance()).fresh()
 
     async def serve() -> None:
@@ -306,15 +322,17 @@ ASSISTANTS: Final = {
 }
 
 
-@mcp.command(epilog=example("hub mcp setup vscode --scope read --scope run"))
+@mcp.command(epilog=example("hub mcp setup vscode --name tidy --scope read --scope run"))
 @click.argument("client", type=click.Choice(list(ASSISTANTS)), required=False)
 @click.option("--scope", "scopes", multiple=True, help="As of 'hub mcp stdio'.")
 @hub_option
-def setup(client: str | None, scopes: tuple[str, ...], state: Path) -> None:
+@_name_option
+def setup(client: str | None, scopes: tuple[str, ...], state: Path, name: str | None) -> None:
     """Print what to write into the settings of an assistant, so that it starts 'hub mcp stdio'.
 
-    Without CLIENT, list the assistants and print the command. With --url and no token, print the address,
-    where an assistant asks its person in a browser to be allowed.
+    Without --name, it is called as CLIENT. Without CLIENT, list the assistants and print the command.
+    With --url and no token, print the address, where an assistant asks its person in a browser to be
+    allowed.
     """
     meta = click.get_current_context().meta
     if URL in meta and TOKEN_FILE not in meta and TOKEN_VARIABLE not in os.environ:
@@ -322,7 +340,7 @@ def setup(client: str | None, scopes: tuple[str, ...], state: Path) -> None:
         show.report("Give the assistant this address; it opens a page of the hub, where you allow it:")
         show.out(meta[URL].rstrip("/") + ADDRESS)
         return
-    words = _words(state, scopes)
+    words = _words(state, scopes, _checked(name) or client or "")
     if client is None:
         rows = ((name, one.name, one.file or "(a command)") for name, one in ASSISTANTS.items())
         show.print_table(("client", "assistant", "settings"), rows)
@@ -342,7 +360,7 @@ def setup(client: str | None, scopes: tuple[str, ...], state: Path) -> None:
     show.out(json.dumps({assistant.key: {"hub": entry}}, indent=2))
 
 
-def _words(state: Path, scopes: tuple[str, ...]) -> list[str]:
+def _words(state: Path, scopes: tuple[str, ...], name: str) -> list[str]:
     """Return the command that an assistant starts, with the hub that this command was given."""
     meta = click.get_current_context().meta
     program = Path(sys.argv[0]).absolute()
@@ -352,6 +370,6 @@ def _words(state: Path, scopes: tuple[str, ...]) -> list[str]:
         words += ["--url", meta[URL]]
         words += ["--token-file", str(Path(meta[TOKEN_FILE]).absolute())] if TOKEN_FILE in meta else []
     else:
-        words += ["--state", str(state)]
+        words += ["--state", str(state)] + (["--name", name] if name else [])
     words += ["--user", meta[USER]] if USER in meta else []
     return [*words, *(part for scope in scopes for part in ("--scope", scope))]

@@ -23,7 +23,7 @@ from hub.api.nouns.tokens import LimitsView, OperatorTokens
 from hub.clock import Clock, epoch_ms
 from hub.log import Channel
 from hub.printable import one_line
-from hub.roles import BY_ALL, PRINCIPAL, PUBLIC, ROLE_SCOPES, Principal, Role, Scope
+from hub.roles import ASSISTANT, BY_ALL, OPERATOR, PRINCIPAL, PUBLIC, ROLE_SCOPES, Principal, Role, Scope
 from hub.tokens import TokenKind
 from protocol.errors import CodedError, ErrorCode, did_you_mean
 from protocol.ids import TokenId, UserId
@@ -47,28 +47,44 @@ Scopes = Annotated[
     | None,
     Header("hub-scopes"),
 ]
+Called = Annotated[
+    Annotated[
+        str,
+        Meta(
+            pattern=r"^(?:[A-Za-z0-9][A-Za-z0-9 ._-]{0,39})?$",
+            description="Name that its person gave to an assistant on the hub's machine.",
+        ),
+    ],
+    Header("hub-assistant"),
+]
 
 
 class Passed(Continued):
     """Response of another application to a request, whose caller has *scopes* alone if they are given.
 
+    Over the Unix socket the caller is an assistant of the user there, and *called* is its name. A token has
+    a name of its own, which the person who made it gave to it.
+
     Args:
         user_id: the user that the caller is limited to; None: it is limited no further.
     """
 
-    def __init__(self, app: ASGIApp | None, user_id: UserId | None, scopes: str | None) -> None:
+    def __init__(self, app: ASGIApp | None, user_id: UserId | None, scopes: str | None, called: str) -> None:
         app = _served(app)
         named = None if scopes is None else {*scopes.split()}
         if unknown := sorted((named or set()) - {*Scope}):
             hints = [did_you_mean(one, Scope) for one in unknown]
             raise bad_request([f"header.hub-scopes: there is no scope {one!r}" for one in unknown], hints)
         super().__init__()
-        self._app, self._user_id, self._scopes = app, user_id, named
+        self._app, self._user_id, self._scopes, self._called = app, user_id, named, called
 
     async def __call__(self, scope: Request, receive: Receive, send: Send) -> None:
         caller: Principal = scope["state"][PRINCIPAL]
         scopes = caller.scopes if self._scopes is None else caller.scopes & self._scopes
-        limited = replace(caller, user_id=self._user_id or caller.user_id, scopes=frozenset(scopes))
+        kind, uid = caller.actor[: len(OPERATOR)], caller.actor[len(OPERATOR) :]
+        actor = f"{ASSISTANT}{uid}:{self._called}".rstrip(":") if kind == OPERATOR else caller.actor
+        user_id = self._user_id or caller.user_id
+        limited = replace(caller, actor=actor, user_id=user_id, scopes=frozenset(scopes))
         scope["state"][PRINCIPAL] = limited
         await self._app(scope, receive, send)
 
@@ -91,23 +107,23 @@ class AssistantMessages(Noun):
 
     @route("POST", "", Scope.READ)
     @audited(NO_CHANGE)
-    async def post(self, app: Assistants, scopes: Scopes = None) -> Passed:
+    async def post(self, app: Assistants, scopes: Scopes = None, called: Called = "") -> Passed:
         """Answer a message of an assistant. A tool is a route of the hub, and needs the scope of that route.
 
         A client of the revision 2025-11-25 opens a session first; one of 2026-07-28 has none.
         """
-        return Passed(app, self.user_id, scopes)
+        return Passed(app, self.user_id, scopes, called)
 
     @route("GET", "", Scope.READ)
-    async def listen(self, app: Assistants, scopes: Scopes = None) -> Passed:
+    async def listen(self, app: Assistants, scopes: Scopes = None, called: Called = "") -> Passed:
         """Send the events of a session."""
-        return Passed(app, self.user_id, scopes)
+        return Passed(app, self.user_id, scopes, called)
 
     @route("DELETE", "", Scope.READ)
     @audited(NO_CHANGE)
-    async def end(self, app: Assistants, scopes: Scopes = None) -> Passed:
+    async def end(self, app: Assistants, scopes: Scopes = None, called: Called = "") -> Passed:
         """End a session."""
-        return Passed(app, self.user_id, scopes)
+        return Passed(app, self.user_id, scopes, called)
 
 
 class AuthorizationView(View):
@@ -238,11 +254,13 @@ class Authorizations(Noun):
         scopes: Annotated[tuple[Scope, ...], _REQUEST],
         limits: Annotated[LimitsView | None, _REQUEST] = None,
         days: Annotated[int, Meta(ge=1, le=90), _REQUEST] = 30,
+        name: Annotated[str, Meta(max_length=100), _REQUEST] = "",
     ) -> Allowed:
         """Allow an assistant to act with some of the caller's rights, for *days*, until it is revoked.
 
-        Only a session of a browser may. The assistant gets an operator's token, which it renews each hour.
-        With ``user``, the token sees only that user's things; with *limits*, only those.
+        *name* is what the person calls it, to which its host is added; what the client calls itself is not
+        taken. Only a session of a browser may. The assistant gets an operator's token, which it renews each
+        hour. With ``user``, the token sees only that user's things; with *limits*, only those.
         """
         _served(app)
         session = await self._session(caller)
@@ -262,7 +280,7 @@ class Authorizations(Noun):
         tokens = self._tokens.seen_by(self.user_id)
         row, _, _ = await tokens.add(
             caller,
-            _called(asked.client.client_name, asked.client.client_id),
+            _called(name, asked.client.client_id),
             next(role for role in Role if granted <= ROLE_SCOPES[role]),
             sorted(granted),
             CODE_S,
@@ -285,7 +303,7 @@ class Authorizations(Noun):
 
 def _called(name: str | None, client_id: str) -> str:
     """Return what a client is called, and the end of the host that answers for it."""
-    called = one_line(name or "").strip()[:MOST_OF_NAME] or "assistant"
     host = urlsplit(client_id).hostname or ""
+    called = one_line(name or "").strip()[:MOST_OF_NAME] or ("assistant" if host else client_id)
     place = host if len(host) <= MOST_OF_HOST else f"…{host[1 - MOST_OF_HOST :]}"
     return f"{called} ({place})" if host else called

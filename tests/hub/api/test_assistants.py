@@ -1,10 +1,12 @@
 """Assistants that speak MCP: their tools and calls, resources and news of them, and the card of an item."""
 
 import json as stdlib_json
+import os
 import re
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from getpass import getuser
 from pathlib import Path
 from typing import Any, cast
 
@@ -34,12 +36,13 @@ from hub import docs
 from hub.api.application import references
 from hub.api.door import assistants
 from hub.api.door.assistants import CARD, DATA, META_KEY, MOST_BYTES, MOST_ROWS, ROWS, all_tools, hint_for
+from hub.cli.mcp import CALLED
 from hub.roles import ROUTES, Role, Scope
 from protocol.errors import CodedError
 from protocol.lifecycles import RunState
 from tests.hub.api.test_items import keep
 from tests.support.families import each
-from tests.support.hub import ServedHub, answer, open_hub, over_tcp, serving
+from tests.support.hub import ServedHub, answer, open_hub, over_tcp, over_unix, serving
 
 REVISIONS = ("legacy", "2026-07-28")  # the first: of 2025-11-25, with a session
 
@@ -565,7 +568,8 @@ async def test_parallel_requests_with_one_id_are_each_answered_or_refused(hub: S
             body = {"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": params}
             answers.append(await client.post("/mcp", json=body, headers=headers))
 
-        for ids in ([7, 7, "7", 7, "7"], [8]):  # the ids are free again once they are answered
+        of_ids: list[list[int | str]] = [[7, 7, "7", 7, "7"], [7]]  # free again once they are answered
+        for ids in of_ids:
             with anyio.fail_after(20):
                 async with anyio.create_task_group() as tasks:
                     for id in ids:
@@ -575,6 +579,59 @@ async def test_parallel_requests_with_one_id_are_each_answered_or_refused(hub: S
             assert is_refused or '"nextCursor"' in answer.text or "next_cursor" in answer.text, answer.text
         assert len(answers) == 6
         assert sum(answer.status_code == 400 for answer in answers) == (4 if mode == REVISIONS[0] else 0)
+
+
+LOGIN = getuser()
+WHO = [
+    ({}, f"assistant:{os.getuid()}", f"assistant of {LOGIN}"),
+    ({CALLED: "tidy"}, f"assistant:{os.getuid()}:tidy", f"assistant tidy of {LOGIN}"),
+    ({CALLED: "my own"}, f"assistant:{os.getuid()}:my own", f"assistant my own of {LOGIN}"),
+]
+
+
+@each(("headers", "actor", "by"), WHO)
+async def test_records_of_an_assistant_on_this_machine_have_its_name_and_never_its_user(
+    tmp_path: Path, headers: dict[str, str], actor: str, by: str
+) -> None:
+    async with serving(tmp_path, assistants=True, body_bytes=100_000) as hub, over_unix(hub) as rest:
+        await fill(hub)
+        await rest.post("/v1/boards", json={"name": "room"})
+        asked = (await rest.post("/v1/boards/room/ask-user", json={"content": "Which colour?"})).json()
+        calls: list[tuple[str, dict[str, Any]]] = [
+            ("proposals_propose", {"proposals": [{"item": "i-4", "verdict": "reject", "why": "Done."}]}),
+            ("agents_start_run", {"name": "notes"}),
+            ("questions_answer", {"question_id": asked["id"], "answer": "Red."}),
+            ("items_give", approve("i-0")),
+        ]
+        async with over_unix(hub) as http:
+            http.headers |= headers
+            transport = streamable_http_client("http://hub/mcp", http_client=http)
+            async with Client(transport, mode="legacy", elicitation_callback=Person(YES)) as client:
+                results = [await client.call_tool(name, arguments) for name, arguments in calls]
+        assert not any(one.is_error for one in results), [told(one) for one in results]
+        given = (await rest.get("/v1/items/i-0")).json()["given"]
+        (proposal,) = (await rest.get("/v1/items/i-4")).json()["proposals"]
+        assert (given["actor"], given["by"]) == (proposal["actor"], proposal["by"]) == (actor, by)
+        assert (await rest.get(f"/v1/questions/{asked['id']}")).json()["answered_by"] == by
+        run = (await rest.get(f"/v1/runs/{json.decode(told(results[1]))['id']}")).json()
+        assert [move["actor"] for move in run["history"]][:1] == [actor]
+        entries = (await rest.get("/v1/audit?limit=50")).json()["entries"]
+        done = {one["event"]: one["actor"] for one in entries}
+        events = ("item.proposed", "run.started", "question.answered", "item.judged")
+        assert [done.get(event) for event in events] == [actor] * 4, done
+        assert proposal["why"] == "Done."
+
+
+async def test_name_of_an_assistant_with_a_token_is_that_of_the_token(hub: ServedHub) -> None:
+    await fill(hub)
+    async with over_tcp(hub, await hub.token()) as http:
+        http.headers[CALLED] = "the owner"
+        transport = streamable_http_client(f"http://{hub.listening.tcp}/mcp", http_client=http)
+        async with Client(transport, mode="legacy") as client:
+            proposed = {"item": "i-4", "verdict": "reject", "why": "Done."}
+            await client.call_tool("proposals_propose", {"proposals": [proposed]})
+        (proposal,) = (await http.get("/v1/items/i-4")).json()["proposals"]
+    assert proposal["actor"].startswith("token:") and "the owner" not in proposal["by"]
 
 
 def _deep(levels: int) -> Any:

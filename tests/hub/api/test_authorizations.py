@@ -574,7 +574,9 @@ async def test_oauth_client_is_identified_by_the_metadata_document(hub: ServedHu
         assert clients.asked == 2
 
 
-async def test_client_with_a_misleading_name_is_shown_with_the_host(hub: ServedHub, tmp_path: Path) -> None:
+async def test_client_with_a_misleading_name_is_shown_with_the_host_and_called_as_its_person_says(
+    hub: ServedHub, tmp_path: Path
+) -> None:
     async with site(hub, tmp_path) as clients, signed_in(hub) as browser:
         name = "The bank\n\u202e" + "x" * 100
         clients.answer = (200, json.dumps(DOCUMENTED | {"client_name": name}).encode(), b"")
@@ -582,7 +584,9 @@ async def test_client_with_a_misleading_name_is_shown_with_the_host(hub: ServedH
         shown = (await browser.get(ADDRESS, params={"query": asked})).json()["name"]
         assert shown == "The bank \\u202e" + "x" * 25 + " (clients.test)"
         await code_of(browser, asked)
-    assert (await hub.noun(OperatorTokens).all(ALL))[-1].name == shown
+        await code_of(browser, asked, name="tidy")
+    names = [one.name for one in await hub.noun(OperatorTokens).all(ALL)]
+    assert {"assistant (clients.test)", "tidy (clients.test)"} <= {*names} and shown not in names
 
 
 def test_long_host_of_a_client_is_shown_by_the_end() -> None:

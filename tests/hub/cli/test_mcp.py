@@ -23,23 +23,40 @@ from tests.hub.cli.conftest import ends
 from tests.support.families import each
 from tests.support.hub import over_tcp, over_unix, serving
 
-WORDS = ["mcp", "stdio", "--state", "/srv/hub", "--user", "anna", "--scope", "read"]
+WORDS = ["--user", "anna", "--scope", "read"]
 
 
 @each("client", ASSISTANTS)
 def test_mcp_setup_entry_of_each_assistant_starts_the_bridge(client: str) -> None:
-    typed = ["mcp", "setup", client, "--state", "/srv/hub", "--user", "anna", "--scope", "read"]
-    done = CliRunner().invoke(program, typed)
-    assert done.exit_code == 0
-    assistant = ASSISTANTS[client]
-    if not assistant.file:
-        words = shlex.split(done.stdout)
-        assert words[words.index("--") :][-len(WORDS) :] == WORDS
-        return
-    read = tomllib.loads if assistant.file.endswith(".toml") else json.loads
-    entry = read(done.stdout)[assistant.key]["hub"]
-    assert [entry["command"], *entry["args"]][-len(WORDS) :] == WORDS
-    assert assistant.file in done.stderr
+    for named, name in (([], client), (["--name", "my tidy one"], "my tidy one")):
+        typed = ["mcp", "setup", client, "--state", "/srv/hub", *named, *WORDS]
+        done = CliRunner().invoke(program, typed)
+        assert done.exit_code == 0
+        words = ["mcp", "stdio", "--state", "/srv/hub", "--name", name, *WORDS]
+        assistant = ASSISTANTS[client]
+        if not assistant.file:
+            assert shlex.split(done.stdout)[-len(words) :] == words
+            continue
+        read = tomllib.loads if assistant.file.endswith(".toml") else json.loads
+        entry = read(done.stdout)[assistant.key]["hub"]
+        assert [entry["command"], *entry["args"]][-len(words) :] == words
+        assert assistant.file in done.stderr
+
+
+@each(
+    ("words", "message"),
+    [
+        (["--name", "a\nb"], "expected"),
+        (["--name", ""], "expected"),
+        (["--name", "x" * 41], "at most 40"),
+        (
+            ["--name", "tidy", "--url", "https://hub.example", "--token-file", "/srv/token"],
+            "that of the token",
+        ),
+    ],
+)
+def test_mcp_setup_refuses_a_name_that_is_none_or_that_a_token_has(words: list[str], message: str) -> None:
+    ends(CliRunner().invoke(program, ["mcp", "setup", "cursor", *words]), Exit.USAGE, message)
 
 
 def test_mcp_setup_without_a_name_lists_all_assistants_with_the_command() -> None:

@@ -32,6 +32,7 @@ function Request({ of, query }: { of: AuthorizationView; query: string }): JSX.E
   const [only, setOnly] = useState<readonly string[]>([]);
   const [roots, setRoots] = useState("");
   const [days, setDays] = useState("30");
+  const [name, setName] = useState("");
   const [refusal, setRefusal] = useState<Refusal | null>(null);
   const known = useReading("/v1/devices", { query: { limit: KNOWN } });
   const tables = useReading("/v1/tables", { query: { limit: KNOWN } });
@@ -39,7 +40,7 @@ function Request({ of, query }: { of: AuthorizationView; query: string }): JSX.E
   async function allow(): Promise<void> {
     const limits = { devices, tables: only, roots: roots.split("\n").map((line) => line.trim()).filter(Boolean) };
     try {
-      const body = { query, scopes: scopes as Scope[], limits, days: Number(days) };
+      const body = { query, scopes: scopes as Scope[], limits, days: Number(days), name: name.trim() };
       location.assign((await ask("post", "/v1/authorizations", { body })).location);
     } catch (error) {
       if (!(error instanceof Refusal)) throw error;
@@ -62,6 +63,7 @@ function Request({ of, query }: { of: AuthorizationView; query: string }): JSX.E
       />
       <Refused refusal={refusal} />
       <Form kind="editor" send={allow}>
+        <Field label="Your name for it, which stands in what it does" isOptional most={40} value={name} change={setName} />
         <Checks
           label="It may read, and may"
           of={of.offered.filter((one) => one !== "read").map((one) => [one, ABOUT[one] ?? one])}
