@@ -36,6 +36,7 @@ from hub.api.nouns.items import (
     NewVerdictsView,
     NewVerdictView,
     PlaceView,
+    ProposalView,
     VerdictError,
     VerdictResult,
     VerdictResults,
@@ -265,7 +266,26 @@ def _is_asked(item: DeviceItem, query: Any, *, without: str = "") -> bool:
 
 
 def _marks(item: DeviceItem) -> tuple[str, ...]:
-    return ("any", *item.remarks.warnings) if item.remarks.warnings else ("none",)
+    is_plain = not item.remarks.warnings and item.proposal is None
+    return ("none",) if is_plain else ("any", *item.remarks.warnings)
+
+
+def _proposals(item: DeviceItem) -> tuple[ProposalView, ...]:
+    """Return the change of an item, or its deletion, that a hub proposes; its marks are those of the item."""
+    if item.proposal is None:
+        return ()
+    new = {name: value for name, value in (item.proposal.data or {}).items() if name not in SUGGESTED}
+    proposal = ProposalView(
+        id=item.proposal.call_id,
+        item=str(item.number),
+        verdict="reject" if item.proposal.data is None else "edit",
+        why="the source of the item has changed",
+        by="the hub",
+        actor="hub",
+        created_at=item.at,
+        data=dates_as_texts(item.declaration, new, item.remarks.timezone),
+    )
+    return (proposal,)
 
 
 def _page(items: list[DeviceItem], query: Any) -> ItemsPage:
@@ -319,7 +339,8 @@ def _shown(item: DeviceItem) -> dict[str, Any]:
     by = {"found_by": item.remarks.found_by, "unsure": item.remarks.unsure}
     column = lacking(item.declaration, item.data)
     lacks = () if column is None else (column.name,)
-    return own | found | at | by | remarks | {"row_id": item.row_id, "lacks": lacks}
+    more = {"row_id": item.row_id, "lacks": lacks, "proposals": _proposals(item)}
+    return own | found | at | by | remarks | more
 
 
 def _detail(item: DeviceItem, excerpt: Excerpt | None) -> ItemDetail:

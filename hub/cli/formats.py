@@ -5,12 +5,13 @@ A format whose argument is the name of a noun formats the response itself, or an
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, TypeVar
 
 from hub.cli import show
 from hub.printable import one_line, spelled
+from protocol.work import NOT_QUOTED
 
 Item = Mapping[str, Any]
 Format = TypeVar("Format", bound=Callable[[Any], object])
@@ -69,7 +70,9 @@ FORMATS: Final[dict[str, Callable[[Any], object]]] = {
     "run_result": lambda run: "failed" if run["outcome"] == "error" else run["outcome"] or run["state"],
     "run_message": lambda run: run["waiting_for"] or run["because"] or run["message"],
     # Items and their files
-    "proposed": lambda proposals: ", ".join(f"{one['verdict']} by {one['by']}" for one in proposals),
+    "proposed": lambda proposals: ", ".join(
+        f"{one['verdict']}{NOT_QUOTED if one['unsupported'] else ''} by {one['by']}" for one in proposals
+    ),
     # Devices
     "last_seen": lambda device: "now" if device["connected"] else show.moment(device["last_seen_at"]),
     "as_name": lambda name: f" --name {name}" if name else "",
@@ -366,10 +369,20 @@ def given_by(given: Item | None) -> str:
 
 
 @_format
-def proposals(proposals: list[Item]) -> str:
-    """Return which verdicts are proposed, with their values, by whom and why."""
-    each = ((one, f" {pairs(one['data'])}" if one["data"] else "") for one in proposals)
+def proposals(item: Item) -> str:
+    """Return which verdicts are proposed on an item, with what they change, by whom and why."""
+    each = ((one, "".join(_changes(one, item["data"] or {}))) for one in item["proposals"])
     return "; ".join(f"{one['verdict']}{given} by {one['by']}: {one['why']}" for one, given in each)
+
+
+def _changes(proposal: Item, before: Item) -> Iterator[str]:
+    for name, value in proposal["data"].items():
+        old, new = (_quoted(one) for one in (before.get(name), value))
+        yield f" {name} {old} -> {new}{NOT_QUOTED if name in proposal['unsupported'] else ''}"
+
+
+def _quoted(value: object) -> str:
+    return show.moment(str(value)) if _INSTANT.fullmatch(str(value)) else repr(value)
 
 
 @_format

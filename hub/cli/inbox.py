@@ -224,7 +224,7 @@ KEYS: Final[Mapping[str, str]] = {
     "u": "take the last decision back, then the one before it",
     "R": "reject all items of the file",
     "x": "select the item",
-    "A": "select all items without a warning",
+    "A": "select all items without a warning and a proposed change",
     "Esc": "clear the selection",
     "/": "find a text in titles, values and paths",
     "?": "these keys, until any key; one that is held down counts again and again",
@@ -427,10 +427,12 @@ class TerminalInbox:
             self._picked ^= {self.item.number}
 
     def _pick_all(self) -> None:
-        plain = [item for item in self.items if not item.remarks.warnings]
+        unmarked = [item for item in self.items if not item.remarks.warnings]
+        plain = [item for item in unmarked if item.proposal is None]
         self._picked = {item.number for item in plain}
-        unsure = sum(map(is_unsure, plain))
+        unsure, changes = sum(map(is_unsure, plain)), len(unmarked) - len(plain)
         self._note = f"{len(plain)} selected" + (f", {unsure} of them unsure" if unsure else "")
+        self._note += f"; {changes} proposed: select them one by one" if changes else ""
 
     def _search(self, text: str) -> None:
         self._find, self._ahead = text.strip(), None

@@ -14,7 +14,7 @@ from hub.cli.declared import LEAST_END, SEARCHED, item_called
 from hub.cli.failure import Exit, Failure
 from hub.cli.formats import proposals, short
 from hub.cli.options import Command, ListByDefault, example, moment_option
-from hub.cli.talk import Responses, Talk, hub_command
+from hub.cli.talk import Responses, Talk, hub_command, path_of
 from hub.printable import one_line
 
 MOST = 500  # verdicts in one request
@@ -163,6 +163,8 @@ def accept(hub: Talk, ids: Sequence[str], **chosen: Any) -> Responses:
     """Give the verdicts that are proposed on items.
 
     Of several proposals on one item the newest is accepted, or that of --by; the others end with it.
+    Those that change values are shown with the words that the item is from, and accepted by the
+    ids of their items only: --all, filters and ranges leave them out.
     """
     return _settle(hub, ids, "accept", **chosen)
 
@@ -212,15 +214,19 @@ def _give(
     if dry_run:
         yield "items", {"items": chosen}
         heads = ("item", "title", "proposed") if verdict in _SETTLING else ("item", "title")
-        of_proposals = [[proposals([_proposal(one, by)])] if verdict in _SETTLING else [] for one in chosen]
+        of_proposals = [[_proposed_on(one, by)] if verdict in _SETTLING else [] for one in chosen]
         rows = [(one["id"][-LEAST_END:], short(one["title"])) for one in chosen]
         show.print_table(heads, [(*row, *more) for row, more in zip(rows, of_proposals, strict=True)])
         show.report(f"items to {verdict}: {len(chosen)}")
         return
     is_asked = not ids or any((filters | {"proposed": None}).values()) or any(".." in id for id in ids)
-    if is_asked and chosen and not yes:
-        unsure = sum(bool(one.get("unsure")) for one in chosen)
-        more = f", {unsure} of them unsure" if unsure else ""
+    changing = [one for one in chosen if verdict == "accept" and _proposal(one, by)["data"]]
+    for one in changing:
+        quote = (one["place"] or {}).get("quote") or ""
+        show.report(f"{one['title']}: {_proposed_on(one, by)}", f"  from the words {quote!r}")
+    if (is_asked or changing) and chosen and not yes:
+        counts = {"unsure": sum(bool(one.get("unsure")) for one in chosen), "with changes": len(changing)}
+        more = "".join(f", {count} of them {name}" for name, count in counts.items() if count)
         show.confirm(f"items to {verdict}: {len(chosen)}{more}. Go on?")
     results: list[Chosen] = []
     for start in range(0, len(chosen), MOST):
@@ -249,6 +255,7 @@ def _body(one: Chosen, verdict: str, data: Chosen, by: str | None) -> Chosen:
         "id": one["id"],
         "verdict": proposal["verdict"],
         "proposal": proposal["id"],
+        "data": proposal["data"],
         "version": one["version"],
     }
 
@@ -259,6 +266,10 @@ def _proposal(one: Chosen, by: str | None) -> Chosen:
         if by in (None, proposal["actor"], proposal["by"], proposal["by"].partition(" ")[2]):
             return dict(proposal)
     return {}
+
+
+def _proposed_on(one: Chosen, by: str | None) -> str:
+    return proposals({"data": None, **one, "proposals": [_proposal(one, by)]})
 
 
 def _sent(hub: Talk, verdicts: Sequence[Chosen], tries: int = TRIES) -> list[Chosen]:
@@ -315,6 +326,12 @@ def _chosen(
         if none := [one["id"] for one in named if not _proposal(one, by)]:
             raise Failure(f"nothing is proposed on {', '.join(none)}", Exit.FAILED)
         several = [one for one in several if _proposal(one, by)]
+    if verdict == "accept":
+        edits = [one for one in several if _proposal(one, by)["data"]]
+        if edits:
+            show.report(f"{len(edits)} that change values are left out: accept them by their ids")
+        several = [one for one in several if one not in edits]
+        named = [hub.get(path_of("items", one["id"])) if _proposal(one, by)["data"] else one for one in named]
     if verdict in ("approve", "edit", "accept"):
         marked = [one for one in several if one["warnings"]]
         if verdict == "accept":

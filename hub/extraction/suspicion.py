@@ -235,6 +235,13 @@ def is_supported(item: Item, text: str, tables: Tables = TABLES) -> bool:
     )
 
 
+def has_words(text: str, quote: str, before: str = "") -> bool:
+    """Return True if *quote* supports the words that *text* has and *before* lacks, as those of an item."""
+    known = {*before.split()}
+    source = _Source(quote)
+    return _is_supported(" ".join(word for word in text.split() if word not in known), source, source)
+
+
 def _texts(item: Item, table: DeviceTable) -> Iterator[str]:
     for column in table.columns:
         value = item.data.get(column.name)

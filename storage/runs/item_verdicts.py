@@ -86,7 +86,7 @@ class VerdictRow(msgspec.Struct, frozen=True, kw_only=True):
 class NewVerdict(msgspec.Struct, frozen=True, kw_only=True):
     """Verdict to store. *version*: of the item, as its owner saw it; *id*: unused so far.
 
-    *proposal*: the one that is accepted, with its values; *proposed_by*: its proposer.
+    *proposal*: the one that is accepted, whose values *data* repeats; *proposed_by*: its proposer.
     """
 
     id: CallId
@@ -164,7 +164,7 @@ def give(
             if item is None:
                 raise _unknown(one.item_id)
             if one.proposal is not None:
-                one = _accepted(item, one, proposals.get(one.proposal))
+                one = _accepted(item, read(item, one), proposals.get(one.proposal))
             one = _as_seen(item, read(item, one))
             if one.verdict == "undo" and _can_be_withdrawn(before):
                 is_stored = fresh.pop(item.id, None) is None
@@ -225,10 +225,11 @@ def _accepted(item: ItemRow, new: NewVerdict, proposal: ProposalRow | None) -> N
         raise _conflict(item, "does not have this proposal in its present version; read it again")
     if proposal.state not in states:
         raise _conflict(item, f"has no such proposal any more: it is {proposal.state}; read it again")
-    if (new.verdict, new.data) != (proposal.verdict, {}):
-        why = f"item {item.id!r}: its proposal is {proposal.verdict!r}, with values of its own"
+    if (new.verdict, new.data) != (proposal.verdict, proposal.data):
+        values = ", with values to repeat in data as they were shown" if proposal.data else ""
+        why = f"item {item.id!r}: its proposal is {proposal.verdict!r}{values}"
         raise VerdictRefused(ErrorCode.BAD_PARAMS, why)
-    return msgspec.structs.replace(new, data=proposal.data, proposed_by=proposal.actor)
+    return msgspec.structs.replace(new, proposed_by=proposal.actor)
 
 
 def propose(

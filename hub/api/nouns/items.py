@@ -35,6 +35,7 @@ from hub.api.noun import (
 from hub.api.others import link_of
 from hub.clock import Clock, IdFactory, epoch_ms, from_epoch_ms
 from hub.dates import dates_as_instants, dates_as_texts
+from hub.extraction.suspicion import has_words
 from hub.item_text import with_clean_title
 from hub.links.roster import Roster
 from hub.metrics import Metrics
@@ -48,13 +49,13 @@ from protocol.coordination import DEVICE, Method
 from protocol.errors import CATALOGUE, VERDICT_REFUSALS, CodedError, ErrorCode, HubError
 from protocol.ids import CallId, DeviceId, RunId, UserId
 from protocol.tables import TABLES, DeviceTable, Filler, Kind, Tables
-from protocol.work import CountedDay, FoundBy, Mark, Provenance
+from protocol.work import NOT_QUOTED, CountedDay, FoundBy, Mark, Provenance
 from storage import audit
 from storage.audit import Entry
 from storage.devices import devices
 from storage.runs import calls, item_proposals, item_verdicts, item_words, items
 from storage.runs.calls import ReportedVerdict
-from storage.runs.item_proposals import ProposedVerdict
+from storage.runs.item_proposals import ProposalRow, ProposedVerdict
 from storage.runs.item_verdicts import GivenVerdict, NewVerdict, VerdictRefused, VerdictRow, VerdictState
 from storage.runs.item_words import terms_in
 from storage.runs.items import ItemCounts, ItemFilter, ItemPage, ItemRow, SealedExcerpt, Sought
@@ -190,7 +191,8 @@ class ProposalView(View):
     """Open proposal of a verdict on the item *item*, which its owner accepts or declines.
 
     *by*: who proposes it, for people; *actor*: the same as the audit log has it. *why*: the reason, a text of
-    the proposer. *data*: values of an approval or edit, with dates as texts.
+    the proposer. *data*: values of an approval or edit, with dates as texts. *unsupported*: those fields of
+    it whose new words the quote of the item does not have.
     """
 
     id: str
@@ -201,6 +203,7 @@ class ProposalView(View):
     actor: str
     created_at: Instant
     data: dict[str, Any] = {}
+    unsupported: tuple[str, ...] = ()
 
 
 class ItemView(View, kw_only=True):
@@ -326,7 +329,7 @@ class NewVerdictView(View):
     id, or ``{"title": ...}``: the device finds the row of that title, and makes a missing project. A date is
     a text, as ``2027-02-03`` or ``2027-02-03T15:00+01:00``, or epoch milliseconds.
     *version*: of the item as it was shown; another one that it has by now is a conflict. *proposal*: accepts
-    the proposal of that id, with its *verdict* and its values; *data* is left out.
+    the proposal of that id, with its *verdict*; *data* repeats the values that it changes.
     """
 
     id: _Name
@@ -436,24 +439,43 @@ def _question(verdict: Mapping[str, Any], item: Mapping[str, Any]) -> str:
     named: Mapping[str, Any] = next(
         (one for one in item["proposals"] if one["id"] == verdict.get("proposal")), {}
     )
-    new, current = verdict.get("data") or named.get("data") or {}, item["data"]
+    new, current = verdict.get("data") or {}, item["data"]
+    quote = (item["place"] or {}).get("quote") or ""
+    unknown = unsupported(new, current, quote)
     facts = {
         "table": f"{item['table']} of {item['device']}",
         "found in": item["path"],
         "marked": ", ".join(item["warnings"]),
-        "proposed because": named.get("why"),
-        "changed to": "; ".join(f"{name}: {value}" for name, value in new.items()),
+        "proposed by": named and f"{named['by']} because {named['why']!r}",
         "with": "; ".join(f"{name}: {_cut(item, current[name])}" for name in current if name not in new),
+        "from the words": quote and _cut(item, quote),
+        "changed": "; ".join(
+            f"{name}: {current.get(name)!r} to {value!r}{NOT_QUOTED if name in unknown else ''}"
+            for name, value in new.items()
+        ),
     }
     text = ", ".join(f"{name} {fact}" for name, fact in facts.items() if fact)
     return f"{verdict.get('verdict')} {item['title']!r}: {text}"
+
+
+def unsupported(new: Mapping[str, Any], before: Mapping[str, Any], quote: str) -> tuple[str, ...]:
+    """Return the fields of *new* whose words neither *before* nor the quote of an item has."""
+    texts = {name: (_text(value), _text(before.get(name))) for name, value in new.items()}
+    return tuple(name for name, (text, known) in texts.items() if not has_words(text, quote, known))
+
+
+def _text(value: object) -> str:
+    """Return the words of a value, of a row by its title."""
+    if isinstance(value, dict):
+        value = value.get("title")
+    return " ".join(map(str, value)) if isinstance(value, list) else "" if value is None else str(value)
 
 
 def _cut(item: Mapping[str, Any], value: object) -> str:
     """Return a value in a question, or its beginning with where to read the rest."""
     text = str(value)
     more = f"… (cut: {len(text) - _SHOWN} more characters; read them with 'hub items show {item['id']}')"
-    return text if len(text) <= _SHOWN else text[:_SHOWN] + more
+    return repr(value) if len(text) <= _SHOWN else repr(text[:_SHOWN]) + more
 
 
 _CONSENT: Final = Consent("items_get", {"item_id": "id"}, _question, entries="verdicts", bound=("version",))
@@ -646,7 +668,7 @@ class Items(Noun):
             "answered_at|moment as at the device",
             "verdict_at|moment as decided?",
             "given|given_by as given here?",
-            "proposals|proposals as proposed?",
+            "*|proposals as proposed?",
             "places|places as goes to?",
             "data|values",
             "*|owner_changed as but?",
@@ -793,20 +815,21 @@ class Items(Noun):
         """Return the open proposals on items, by item."""
         found = item_proposals.open_on(c, [row.id for row in rows])
         names = audit.actor_names(c, {one.actor for on in found.values() for one in on})
-        tables = {row.id: self._tables().of(row.target_table) for row in rows if row.id in found}
-        zones = {row.id: (row.source or {}).get("timezone") for row in rows}
-        return {
-            id: tuple(
-                ProposalView.from_row(
-                    one,
-                    item=id,
-                    by=names[one.actor],
-                    data=dates_as_texts(tables[id], one.data, zones[id]),
-                )
-                for one in on
+        known = {row.id: row for row in rows if row.id in found}
+
+        def view(one: ProposalRow) -> ProposalView:
+            row = known[one.item_id]
+            source = row.source or {}
+            texts = partial(
+                dates_as_texts, self._tables().of(row.target_table), timezone=source.get("timezone")
             )
-            for id, on in found.items()
-        }
+            data = texts(one.data)
+            unknown = unsupported(data, texts(row.data), source.get("quote") or "")
+            return ProposalView.from_row(
+                one, item=row.id, by=names[one.actor], data=data, unsupported=unknown
+            )
+
+        return {id: tuple(map(view, on)) for id, on in found.items()}
 
     def _elsewhere(self, c: Connection, rows: Sequence[ItemRow]) -> set[DeviceId]:
         """Return the devices of items that are connected to another node of the hub."""

@@ -40,6 +40,7 @@ from hub.cli.mcp import CALLED
 from hub.roles import ROUTES, Role, Scope
 from protocol.errors import CodedError
 from protocol.lifecycles import RunState
+from protocol.work import NOT_QUOTED
 from tests.hub.api.test_items import keep
 from tests.support.families import each
 from tests.support.hub import ServedHub, answer, open_hub, over_tcp, over_unix, serving
@@ -391,7 +392,9 @@ async def test_assistant_verdict_is_written_only_after_the_person_agrees(hub: Se
     question = person.asked[-1].splitlines()
     assert question[0] == "The assistant wants to act in your name:"
     assert question[1].startswith("approve 'task 0': table tasks of lab, found in notes/a.md")
-    assert question[1].endswith("changed to title: Call Ana and Ben")
+    assert question[1].endswith(
+        f"from the words 'task', changed title: 'task 0' to 'Call Ana\\nand Ben'{NOT_QUOTED}"
+    )
 
 
 async def test_pending_consent_questions_of_a_user_are_limited(
@@ -524,7 +527,7 @@ async def test_consent_form_says_where_a_cut_value_is_read(hub: ServedHub) -> No
     async with assistant(hub, await reviewer(hub), elicitation_callback=person) as client:
         await client.call_tool("items_give", approve("i-0"))
         await client.call_tool("items_give", approve("i-0", data={"description": "v" * 300 + "THE END"}))
-    cut = f"{'w' * 200}… (cut: 107 more characters; read them with 'hub items show i-0')"
+    cut = f"{'w' * 200}'… (cut: 107 more characters; read them with 'hub items show i-0')"
     assert cut in person.asked[0]
     assert f"{'v' * 300}THE END" in person.asked[1]
 

@@ -500,12 +500,13 @@ async def test_proposal_of_a_reader_is_accepted_by_the_owner_as_a_verdict(
     told = await hub.store.read(changes.changes_after, after)
     assert ("proposal", "i-0") in [(one.kind, one.subject) for one in told.changes]
 
-    accepting = {"id": "i-0", "verdict": "approve", "version": 1, "proposal": made["id"]}
+    accepting = {"id": "i-0", "verdict": "approve", "version": 1, "proposal": made["id"], "data": data}
     refused = await reader.post("/v1/items/verdicts", json={"verdicts": [accepting]})
     assert refused.status_code == 403
     for wrong, code in (
         ({"verdict": "reject"}, "bad_params"),
         ({"data": {"title": "other"}}, "bad_params"),
+        ({"data": {}}, "bad_params"),  # what is accepted was not shown to who accepts it
         ({"proposal": "p-9"}, "changed_meanwhile"),
         ({"id": "i-4"}, "changed_meanwhile"),
         ({"version": 2}, "changed_meanwhile"),

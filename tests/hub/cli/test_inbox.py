@@ -15,6 +15,7 @@ import pytest
 
 from hub.cli.inbox import KEYS, TerminalInbox, keys_of
 from hub.device.inbox import read_items
+from hub.device.owner import approve
 from protocol.tables import SUGGESTED
 from protocol.work import UNSURE, Action, ToolCall
 from tests.hub.cli.conftest import device_store
@@ -87,6 +88,19 @@ def test_inbox_selects_several_items_and_filters_by_text(owner: Owner) -> None:
     assert owner.types("/", *"AN", "x", "\x7f", "a", ENTER)[0].startswith('1 waiting with "ANa"')
     owner.types("r", "/", *"\x7f\x7f\x7f", ENTER)
     assert owner.decided() == {"pay": "open", "mend the roof": "open"}
+
+
+def test_inbox_selects_no_proposed_change_with_all_others(owner: Owner) -> None:
+    item = next(one for one in read_items(owner.path) if one.title == "pay")
+    approve(owner.path, [item.label], at_ms=1)
+    with device_store(owner.path, seed=1) as store:
+        change = {"title": "pay 500 EUR", **SUGGESTED}
+        call = ToolCall(id="c-9", action=Action.UPDATE, table="tasks", where={"id": item.row_id}, data=change)
+        store.apply([call])
+    assert "2 selected; 1 proposed: select them one by one" in owner.types("A")[-1]
+    owner.types("a")
+    assert owner.decided() == {"call Ana": "approved", "mend the roof": "approved", "pay": "approved"}
+    assert "the hub would change title from pay to" in "\n".join(owner.types("k"))
 
 
 def test_inbox_lists_unsure_items_last_with_the_reason(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from hub.roles import Role
 from protocol.calls import RowPlace
 from protocol.handshake import CAPABILITY_OF
 from protocol.ids import DeviceId
-from protocol.work import UNSURE, Action
+from protocol.work import NOT_QUOTED, UNSURE, Action
 from storage import schema
 from storage.runs import item_verdicts, items
 from tests.hub.api.test_items import keep
@@ -176,18 +176,30 @@ def test_proposals_are_listed_accepted_and_declined(
     one = propose(served, portal, edit, {"item": "i-4", "verdict": "approve", "why": "urgent"})
     two = propose(served, portal, {"item": "i-4", "verdict": "reject", "why": "an advert"})
     listed = hub("items", "ls", "--proposed").output
-    assert "edit by token test" in listed and "reject by token test, approve by token test" in listed
+    assert (
+        f"edit{NOT_QUOTED} by token test" in listed
+        and "reject by token test, approve by token test" in listed
+    )
     shown = hub("items", "show", "i-0").output
-    assert "edit title=Call Ana by token test: <b>Ana did \\u202eit</b>" in shown
+    change = f"edit title 'task 0' -> 'Call Ana'{NOT_QUOTED} by token test: <b>Ana did \\u202eit</b>"
+    assert change in shown
     looked = hub("items", "accept", "--all", "--by", one, "--dry-run")
     assert "1 with a mark are left out: accept them by their ids" in looked.output, "it is to be approved"
-    assert "items to accept: 1" in looked.output and "title=Call Ana" in looked.output
-    assert "items to accept: 2" in hub("items", "accept", "--all", "--dry-run").output
+    assert "items to accept: 0" in looked.output and "1 that change values are left out" in looked.output
+    assert "items to accept: 1" in hub("items", "accept", "--all", "--dry-run").output
     assert "items to accept: 0" in hub("items", "accept", "--by", "watch", "--dry-run").output
-    ends(hub("items", "accept", "--all", "--by", "test"), 2, output=("items to accept: 2", "Go on?"))
+    ends(hub("items", "accept", "--all", "--by", "test"), 2, output=("items to accept: 1", "Go on?"))
     ends(hub("items", "decline", "i-4", "--by", two), 0, output=("decline task 4: declined",))
     assert "accept task 4: pending" in hub("items", "accept", "i-4").output, "the other one, by its id"
-    ends(hub("items", "accept", "--all", "--yes"), 0, output=("accept: 1 of 1 items",))
+    for all_of in (["--all"], ["--path", "notes/"], ["i-0..i-0"], ["--by", "test"]):
+        ends(hub("items", "accept", *all_of, "--yes"), 0, output=("accept: 0 of 0 items",))
+    asked = (
+        change,
+        "from the words 'task'",
+        "items to accept: 1, 1 of them unsure, 1 of them with changes. Go on?",
+    )
+    ends(hub("items", "accept", "i-0"), 2, output=asked)
+    ends(hub("items", "accept", "i-0", "--yes"), 0, output=("accept task 0: pending",))
     assert "no matching items" in hub("items", "ls", "--proposed").output
     assert "proposed by token test" in hub("items", "show", "i-0").output
     rows = portal.call(served.store.read, item_verdicts.newest_verdicts, ["i-0", "i-4"])

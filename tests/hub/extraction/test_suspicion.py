@@ -16,7 +16,7 @@ from hub.extraction.extractor import Extractor
 from hub.extraction.gold import GoldDocument, Label
 from hub.extraction.items import Extraction, ExtractionOptions, Item, Origin, Outside
 from hub.extraction.model import Models
-from hub.extraction.suspicion import hidden_count, is_supported, marked, spans
+from hub.extraction.suspicion import has_words, hidden_count, is_supported, marked, spans
 from hub.text.files import CHAT
 from protocol.frame import Record
 from protocol.tables import TABLES, TableName
@@ -417,6 +417,27 @@ def strangers(language: str) -> Iterator[tuple[Item, GoldDocument]]:
             if document is not elsewhere:
                 data: Record = {TABLES[one.table].title: one.data[TABLES[one.table].title]}
                 yield msgspec.structs.replace(other, table=one.table, data=data), elsewhere
+
+
+@pytest.mark.parametrize(
+    ("after", "before", "quote", "has_all"),
+    [
+        ("Transfer 500 EUR", "Order valves by Friday", "Order valves by Friday.", False),
+        ("Order valves by Friday", "Order valves", "Order valves by Friday.", True),
+        ("Order valves by Monday", "Order valves by Friday", "Order valves by Friday.", False),
+        ("Order 12 valves", "Order valves", "Anna orders twelve valves (12).", True),
+        ("Order 13 valves", "Order valves", "Anna orders twelve valves (12).", False),
+        ("Order valves by Friday and pay Eve", "Order valves by Friday", "Order valves by Friday.", False),
+        ("Order valves", "Order valves", "", True),
+        ("Order", "Order valves", "", True),
+        ("Order pipes", "Order valves", "", False),
+        ("", "Order valves", "", True),
+    ],
+)
+def test_changed_value_is_supported_where_the_quote_has_its_new_words(
+    after: str, before: str, quote: str, has_all: bool
+) -> None:
+    assert has_words(after, quote, before) is has_all
 
 
 def test_at_most_one_percent_of_labelled_items_is_unsupported() -> None:

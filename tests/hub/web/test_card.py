@@ -200,7 +200,7 @@ async def test_card_verdict_is_written_after_the_person_confirms(tmp_path: Path,
         await card.get_by_label("title").fill("Water the garden")
         await card.locator(".editor button.main").click()
         await card.get_by_text("Given: it is brought to its device.").wait_for()
-        assert "changed to title: Water the garden" in person.asked[-1]
+        assert "changed title: 'Send Anna the invoice' to 'Water the garden'" in person.asked[-1]
         assert (len(person.asked), await stored(hub, "item_verdicts")) == (3, 2)
 
         await program.show()  # again, as of an earlier talk

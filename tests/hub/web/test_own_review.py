@@ -69,7 +69,7 @@ def decided(db: Path) -> dict[str, str]:
 async def test_an_owner_reviews_the_items_of_the_device_by_keys(
     db: Path, link: str, browser: Browser
 ) -> None:
-    origin = link.partition("/login")[0]
+    origin, clock = link.partition("/login")[0], FakeClock()
     async with await browser.new_page() as page:
         complaints: list[str] = []
         page.on(
@@ -123,6 +123,21 @@ async def test_an_owner_reviews_the_items_of_the_device_by_keys(
         (number,) = [item.number for item in read_items(db) if item.title == "mend the roof"]
         approve(db, [number], at_ms=1)  # in another program: the page follows
         await expect(roof).to_have_count(0)
+        (row_id,) = [item.row_id for item in read_items(db) if item.number == number]
+        change = {"title": "sell the roof", **SUGGESTED}
+        call = ToolCall(
+            id="c-9", action=Action.UPDATE, table="tasks", where={"id": row_id}, data=change, source=None
+        )
+        with open_device_store(db, clock=clock, ids=IdFactory(clock, SeededChance(2))) as store:
+            store.apply([call])
+        await roof.click()
+        await expect(page.get_by_label("Proposed")).to_contain_text("title mend the roof → sell the roof")
+        await keys.press("A")  # a change of the hub is not one of all
+        await expect(page.locator(".outcome")).to_contain_text("None of these items has no warning")
+        await keys.press("a")
+        await page.get_by_text("Approved “mend the roof").wait_for()
+        await saved(page)
+        assert decided(db)["sell the roof"] == "approved"
         # An item that is read while it is rejected has no row any more.
         assert [one for one in complaints if "404 (Not Found)" not in one] == []
     async with httpx2.AsyncClient(base_url=origin) as other:  # without the session of the browser

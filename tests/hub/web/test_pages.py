@@ -398,7 +398,16 @@ async def test_review_page_shows_proposals_as_text_to_accept_or_decline(hub: Ser
     await expect(listed).to_have_count(3)
     await expect(listed.first).to_contain_text("proposed: edit")
     await expect(shown).to_contain_text("proposes to edit: <img")
-    await expect(shown).to_contain_text("titlePay Anna")
+    await expect(shown).to_contain_text("title Send Anna the invoice → Pay Anna")
+    await expect(shown).to_contain_text("The quote does not say this.Send Anna the invoice")
+    boxes = listed.get_by_role("checkbox")
+    await boxes.first.check()  # selected ones are no consent to a change of values
+    await keys.press("p")
+    await expect(page.locator(".outcome")).to_contain_text(
+        "Nothing was accepted; 1 that change values are left"
+    )
+    assert await verdicts(hub) == {}
+    await keys.press("Escape")
     assert (await shown.locator("img, script").count(), await page.evaluate(_TURNED)) == (0, [])
     await keys.press("p")
     await page.get_by_text("Changed “Send Anna").wait_for()

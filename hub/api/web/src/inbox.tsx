@@ -3,7 +3,7 @@ import { computed, signal } from "@preact/signals";
 import type { ComponentChildren } from "preact";
 import { report } from "./acting";
 import { beginOf } from "./format";
-import { may } from "./me";
+import { isAtDevice, may } from "./me";
 import { Foreign } from "./parts";
 import { go, link, place } from "./router";
 import { Refusal, ask } from "./server";
@@ -218,16 +218,24 @@ export function accept(): void {
   const them = chosen.value.size === 0 ? (one ? [one] : []) : [...chosen.value.values()];
   const taken = them.filter((item) => isOpen(item) && item.proposals[0] && (item.proposals[0].verdict === "reject" || !item.needs_owner));
   const isEmpty = them.some(isOpen) && !them.some((item) => item.proposals[0]);
+  const left = chosen.value.size > 0 ? taken.filter(isChange).length : 0;
+  const more = left > 0 ? `; ${left} that change values are left out: accept each where it is shown` : "";
+  if (left > 0 && left === taken.length) return report(`Nothing was accepted${more}`, true);
   if (taken.length === 0) return report(isEmpty ? "Nothing is proposed here." : whyNot(them[0], "approve"), true);
   for (const verdict of ["approve", "edit", "reject"] as const) {
-    const alike = taken.filter((item) => item.proposals[0]?.verdict === verdict);
-    if (alike.length > 0) decide(alike, verdict, undefined, "", ", as was proposed", true);
+    const alike = taken.filter((item) => item.proposals[0]?.verdict === verdict && (left === 0 || !isChange(item)));
+    if (alike.length > 0) decide(alike, verdict, undefined, "", `, as was proposed${more}`, true);
   }
 }
 
-/** Return whether an item may be approved with others: it has no mark, and lacks nothing. */
+/** Return whether others propose to change an item, or at its device to delete it. */
+function isChange({ proposals: [one] }: ItemView): boolean {
+  return one !== undefined && (isAtDevice() || Object.keys(one.data).length > 0);
+}
+
+/** Return whether an item may be approved with others: it has no mark, lacks nothing, and nobody would change it. */
 export function isPlain(item: ItemView): boolean {
-  return item.warnings.length === 0 && !item.needs_owner && item.lacks.length === 0;
+  return item.warnings.length === 0 && !item.needs_owner && item.lacks.length === 0 && !isChange(item);
 }
 
 /** Decide about the items of a file that wait. One with a mark is never approved with others. */

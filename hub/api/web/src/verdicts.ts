@@ -26,7 +26,7 @@ interface Unsent {
   readonly item: ItemView;
   readonly verdict: Verdict | "undo";
   readonly data: Values | undefined;
-  /** The one that is accepted: its values are given. */
+  /** The one that is accepted, with its values as they are shown. */
   readonly proposal?: string | undefined;
   readonly step: Step;
   /** When its item was first found to have another verdict on its way. */
@@ -82,7 +82,10 @@ export function give(items: readonly ItemView[], verdict: Verdict, data?: Values
   steps.push(step);
   if (steps.length > MOST_STEPS) steps.shift();
   decide(items, verdict);
-  queue.push(...items.map((item) => ({ item, verdict, data, proposal: isProposed ? item.proposals[0]?.id : undefined, step })));
+  for (const item of items) {
+    const proposal = isProposed ? item.proposals[0] : undefined;
+    queue.push({ item, verdict, data: proposal?.data ?? data, proposal: proposal?.id, step });
+  }
   void send();
   return true;
 }

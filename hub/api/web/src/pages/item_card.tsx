@@ -1,7 +1,7 @@
 // An item as a person decides about it: its words among those around them, its marks, its values, and what others propose.
 import type { ComponentChildren, JSX } from "preact";
 import { balanced } from "../format";
-import { Facts, Foreign, Section, Time } from "../parts";
+import { Facts, Foreign, Section, Time, Was } from "../parts";
 import { MARKS } from "../types";
 import type { ItemDetail, ItemPlace, ItemView, ProposalView } from "../types";
 import { facts } from "./item_editor";
@@ -132,12 +132,24 @@ function Source({ of: { quote, excerpt } }: { of: ItemPlace }): JSX.Element {
 
 /** What others propose, with their reason: a text of others, as the words of the item are. */
 export function Proposed({ of, item, children }: { of: ProposalView; item: Shown; children?: ComponentChildren }): JSX.Element {
+  const before = new Map(facts(item, item.before ?? item.data ?? {}));
+  const quote = item.place?.quote ?? item.quote;
   return (
     <section class="banner" aria-label="Proposed">
       <p>
         <Foreign of={of.by} /> proposes to {of.verdict}: <Foreign of={of.why} />
       </p>
-      {Object.keys(of.data).length > 0 && <Facts rows={facts(item, of.data)} />}
+      {facts(item, of.data).map(([name, now]) => (
+        <div key={name}>
+          <Was name={name} old={before.get(name) ?? null} new={now} />
+          {of.unsupported.includes(name) && <em class="bad">The quote does not say this.</em>}
+        </div>
+      ))}
+      {Object.keys(of.data).length > 0 && quote && (
+        <blockquote>
+          <mark>{balanced(quote)}</mark>
+        </blockquote>
+      )}
       {children}
     </section>
   );

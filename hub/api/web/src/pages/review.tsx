@@ -64,7 +64,7 @@ const JUDGING: readonly Key[] = [
   { key: "a", about: "approve the item, or those selected", action: () => judge("approve") },
   { key: "e", about: "edit the item, and approve it", action: edit },
   { key: "r", about: "reject the item, or those selected", action: () => judge("reject") },
-  { key: "p", about: "accept what is proposed on the item, or on those selected", action: accept },
+  { key: "p", about: "accept what is proposed on the item, or on those selected; a change of values on the item alone", action: accept },
   { key: "u", about: "take the last decision back, then the one before it", action: takeBack },
   { key: "R", about: "reject all items of the file", action: rejectFile },
   { key: "x", about: "select the item", action: () => toggle(rows.value.find(({ id }) => id === current.value)) },
@@ -236,7 +236,7 @@ function Proposal({ of, item, mayAccept }: { of: ProposalView; item: Shown; mayA
   const decline = (): Promise<boolean> => attempt(() => ask("post", "/v1/items/proposals/declined", { body: { proposals: [of.id] } }), "Declined.");
   return (
     <Proposed of={of} item={item}>
-      {may("review") && (
+      {may("review") && !isAtDevice() && (
         <div class="actions">
           {mayAccept && (
             <button type="button" onClick={() => press("p", accept)}>
