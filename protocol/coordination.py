@@ -69,6 +69,7 @@ class Method(StrEnum):
     SESSIONS_LINK = "sessions.link"
     RECEIPTS_LIST = "receipts.list"
     RECEIPTS_GET = "receipts.get"
+    PROPOSALS_LIST = "proposals.list"
     SIGN_INS_ANSWER = "sign_ins.answer"
     SUBSCRIBE = "subscribe"
     UNSUBSCRIBE = "unsubscribe"

@@ -46,7 +46,7 @@ from hub.api.nouns.system import MeView
 from hub.api.pages import Pages
 from hub.clock import Chance, Clock, epoch_ms, from_epoch_ms
 from hub.dates import dates_as_texts
-from hub.device.inbox import DeviceItem, Inbox, is_unsure, place_of, read_excerpt, waits
+from hub.device.inbox import DeviceItem, Inbox, is_unsure, place_of, proposed_by_others, read_excerpt, waits
 from hub.device.inserts import DeviceFileError
 from hub.device.owner import lacking
 from hub.roles import Scope
@@ -156,7 +156,13 @@ class OwnReview:
         return await self._in_thread(self._choices if part else self._detail, found)
 
     def _detail(self, item: DeviceItem) -> ItemDetail:
-        return _detail(item, read_excerpt(self._inbox.path, item))
+        found = _detail(item, read_excerpt(self._inbox.path, item))
+        others = (
+            ProposalView.from_row(one, id="", item=found.id, actor=one.by)
+            for one in proposed_by_others(self._inbox.path).get(item.row_id, ())
+        )
+        found.proposals = (*found.proposals, *others)
+        return found
 
     def _choices(self, item: DeviceItem) -> ItemChoices:
         fields = [

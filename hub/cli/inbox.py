@@ -12,24 +12,27 @@ import sys
 import textwrap
 from codecs import IncrementalDecoder, getincrementaldecoder
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from select import select
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 import click
 
 from hub.clock import Clock, epoch_ms, from_epoch_ms, moment_text
-from hub.dates import day_at
+from hub.dates import dates_as_texts, day_at
 from hub.device.inbox import (
     DeviceItem,
     Inbox,
     NotDecided,
+    OthersProposal,
     SourceState,
     Verdict,
     is_apart,
     is_unsure,
+    proposed_by_others,
     read_excerpt,
     waits,
 )
@@ -39,7 +42,7 @@ from hub.printable import spelled
 from hub.text.excerpt import Excerpt, lines_around, spoken
 from protocol.frame import Field, Record
 from protocol.tables import SUGGESTED, TABLES, Column, Filler, Kind
-from protocol.work import MARKS, UNSURE, FoundBy, Provenance, ProvenanceOrigin
+from protocol.work import MARKS, NOT_QUOTED, UNSURE, FoundBy, Provenance, ProvenanceOrigin
 
 _INDENT: Final = 4
 _FOLDED: Final = 8  # columns before a continued line, more than before any other line
@@ -63,6 +66,7 @@ def lines_of(
     whole: bool = False,
     with_status: bool = False,
     excerpt: Excerpt | None = None,
+    others: Iterable[OthersProposal] = (),
 ) -> Iterator[str]:
     """Yield the lines of an item for review: its title, fields, quote and warnings.
 
@@ -73,6 +77,7 @@ def lines_of(
         whole: show texts completely.
         with_status: show the decision of the owner, and the project or task of the item.
         excerpt: lines around the quote, to be shown with it.
+        others: what others propose for the item.
     """
     columns = item.declaration.columns
     fields = [
@@ -94,6 +99,7 @@ def lines_of(
         f"{_named(item.source_path) if item.source_path else 'no file'}: {'' if around else quote}".rstrip(),
         *around,
         *(f"! {remark}" for remark in _remarks(item)),
+        *(_others(item, one) for one in others),
     )
     for line in filter(None, below):
         shown = line if whole or len(line) <= _MOST_OF_A_LINE else f"{line[:_MOST_OF_A_LINE]}… (ls --whole)"
@@ -192,6 +198,18 @@ def _proposed(item: DeviceItem, data: Record | None, columns: Mapping[str, Colum
             yield f"the hub would change {name} from {before} to {_spelt(columns.get(name), value, zone)}"
 
 
+def _others(item: DeviceItem, one: OthersProposal) -> str:
+    """Describe the proposal of another caller at the hub, marked where the quote does not support it."""
+    before = dates_as_texts(item.declaration, item.data, item.remarks.timezone)
+    changes = ", ".join(
+        f" {name} {before.get(name)!r} -> {value!r}{NOT_QUOTED if name in one.unsupported else ''}"
+        for name, value in one.data.items()
+    )
+    return (
+        f"? {one.by} proposes to {one.verdict}{changes}: {_quoted(one.why)}; accept it at the hub: hub open"
+    )
+
+
 def _spelt(column: Column | None, value: Field, zone: str | None) -> str:
     """Return a value as people write it; *zone* is where a day without a time begins."""
     if value is None or value == []:
@@ -253,8 +271,14 @@ class TerminalInbox:
         has_ended: True after the key that ends it.
     """
 
-    def __init__(self, inbox: Inbox, clock: Clock) -> None:
+    def __init__(
+        self,
+        inbox: Inbox,
+        clock: Clock,
+        others: Mapping[str, Sequence[OthersProposal]] = MappingProxyType({}),
+    ) -> None:
         self._inbox = inbox
+        self._others = others
         self._clock = clock
         self._ahead: list[int] | None = None  # numbers of the current item and of those below it
         self._picked: set[int] = set()  # numbers of selected items
@@ -335,7 +359,10 @@ class TerminalInbox:
         item = self.item
         found = f' with "{spelled(self._find)}"' if self._find else ""
         head = f"{len(items)} waiting{found}   j k  a e r u  x A  /  ?  q"
-        detail = [] if item is None else list(lines_of(item, width, excerpt=self._excerpt(item)))
+        detail: list[str] = []
+        if item is not None:
+            others = self._others.get(item.row_id, ())
+            detail = [*lines_of(item, width, excerpt=self._excerpt(item), others=others)]
         if item is None and items:
             detail = [self._end_of(items)]
         room = max(LEAST_LISTED, height - len(detail) - 4)
@@ -466,7 +493,7 @@ def show_inbox(inbox: Inbox, clock: Clock) -> None:
     from rich.text import Text
 
     console = Console(highlight=False)
-    shown = TerminalInbox(inbox, clock)
+    shown = TerminalInbox(inbox, clock, proposed_by_others(inbox.path))
     with suppress(KeyboardInterrupt, EOFError), console.screen() as screen:
 
         def draw() -> None:

@@ -4,11 +4,12 @@ import os
 import re
 import sys
 import webbrowser
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -22,7 +23,7 @@ from hub.cli.options import NAME, Command, FilePath, device_state_option, exampl
 from hub.printable import one_line, spelled
 
 if TYPE_CHECKING:
-    from hub.device.inbox import DeviceItem
+    from hub.device.inbox import DeviceItem, OthersProposal
     from hub.device.messages import Question
     from hub.device.owner import Decided
 
@@ -146,7 +147,7 @@ def _serve_pages(path: Path, *, no_open: bool) -> None:
 def list_items(here: _Here, everything: bool, apart: bool, whole: bool, as_json: bool) -> None:
     """List the items that wait for your approval, with the quotes that support them."""
     from hub.cli.inbox import lines_of
-    from hub.device.inbox import is_apart, is_unsure, read_items, waits
+    from hub.device.inbox import is_apart, is_unsure, proposed_by_others, read_items, waits
     from hub.device.inserts import DeviceFileError
 
     db = here()
@@ -155,19 +156,21 @@ def list_items(here: _Here, everything: bool, apart: bool, whole: bool, as_json:
         waiting = [item for item in found if everything or waits(item)]
     except DeviceFileError as error:
         raise Failure(str(error), Exit.FAILED) from error
-    items = [item for item in waiting if is_apart(item) is apart]
+    items, others = [item for item in waiting if is_apart(item) is apart], proposed_by_others(db)
     if as_json:
-        show.print_json("review", {"items": [_as_json(item) for item in items]})
+        show.print_json("review", {"items": [_as_json(item, others) for item in items]})
         return
-    others = len(waiting) - len(items)
-    if others and not apart:
-        noun = "item of an unknown author is" if others == 1 else "items of unknown authors are"
-        show.report(f"{others} {noun} listed apart: hub review ls --apart")
+    left = len(waiting) - len(items)
+    if left and not apart:
+        noun = "item of an unknown author is" if left == 1 else "items of unknown authors are"
+        show.report(f"{left} {noun} listed apart: hub review ls --apart")
     if not items:
-        show.report(f"no items wait in {db}" if apart or not others else "no other items wait")
+        show.report(f"no items wait in {db}" if apart or not left else "no other items wait")
         return
     for item in items:
-        show.out("\n".join(lines_of(item, show.columns(), whole=whole, with_status=everything)))
+        proposed = others.get(item.row_id, ())
+        lines = lines_of(item, show.columns(), whole=whole, with_status=everything, others=proposed)
+        show.out("\n".join(lines))
     show.report(f"approve, edit or reject them by their numbers: hub review approve {items[0].label}")
 
 
@@ -245,7 +248,9 @@ def _decide(decision: Callable[[], "Decided"]) -> None:
         sys.exit(Exit.FAILED)
 
 
-def _as_json(item: "DeviceItem | Question") -> dict[str, Any]:
+def _as_json(
+    item: "DeviceItem | Question", others: "Mapping[str, Sequence[OthersProposal]]" = MappingProxyType({})
+) -> dict[str, Any]:
     import msgspec
 
     from hub.dates import dates_as_texts
@@ -255,6 +260,7 @@ def _as_json(item: "DeviceItem | Question") -> dict[str, Any]:
     if isinstance(item, DeviceItem):
         table, zone = item.declaration, item.remarks.timezone
         del fields["declaration"]  # the columns of the table
+        fields["others"] = msgspec.to_builtins(others.get(item.row_id, ()))
         for one in filter(None, (fields, fields["proposal"])):
             one["data"] = one["data"] and dates_as_texts(table, one["data"], zone)
     return fields

@@ -16,14 +16,14 @@ from enum import StrEnum
 from functools import lru_cache
 from heapq import nlargest
 from pathlib import Path
-from typing import Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 from urllib.parse import quote as quoted_for_url
 
 import msgspec
 
 from hub.clock import from_epoch_ms
 from hub.dates import dates_as_texts, rfc3339
-from hub.device import proposals, rows
+from hub.device import pages, proposals, rows
 from hub.device.inserts import BUSY_TIMEOUT_S, DeviceFileError, check_file, connect_shared
 from hub.device.owner import Decided, approve, edit, reject
 from hub.device.proposals import Proposal
@@ -35,6 +35,7 @@ from hub.text import archives
 from hub.text.decoding import decode
 from hub.text.excerpt import Excerpt, Excerpts
 from hub.text.files import AUDIO, HTML, MAIL, MBOX, OFFICE, PICTURES, NotConvertible, media_type_of
+from protocol.coordination import Method
 from protocol.frame import Record
 from protocol.tables import TABLES, DeviceTable, ExportedItem, ExportedPlace, Tables
 
@@ -188,6 +189,28 @@ class DeviceItem(msgspec.Struct, frozen=True, kw_only=True):
     belongs_to: dict[str, str] = {}
     source_state: SourceState | None = None
     goes_to: list[Destination] = []
+
+
+class OthersProposal(msgspec.Struct, frozen=True):
+    """Verdict that another caller proposes at the hub for the item of a row, as its ``ProposalView`` has it."""
+
+    row_id: str
+    verdict: Literal["approve", "edit", "reject"]
+    why: str
+    by: str
+    created_at: datetime
+    data: dict[str, Any] = {}
+    unsupported: tuple[str, ...] = ()
+
+
+def proposed_by_others(path: Path) -> dict[str, list[OthersProposal]]:
+    """Return what others propose at the hub, by row; nothing while the device is not connected."""
+    try:
+        listed = pages.ask_hub(path.with_suffix(pages.SUFFIX), Method.PROPOSALS_LIST, {}).result
+        proposed = msgspec.convert(listed.get("proposals", []), list[OthersProposal])
+    except (OSError, AttributeError, msgspec.ValidationError):  # some systems have no such sockets
+        return {}
+    return {one.row_id: [other for other in proposed if other.row_id == one.row_id] for one in proposed}
 
 
 def read_items(path: Path) -> list[DeviceItem]:

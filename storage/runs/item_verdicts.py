@@ -28,6 +28,7 @@ from storage.runs.item_proposals import SHOWN, ProposalRow, record
 from storage.runs.item_words import follow
 from storage.runs.items import ITEMS, ItemRow, within
 from storage.schema import devices, item_verdicts, items
+from storage.schema import item_proposals as proposed
 
 GivenVerdict = Literal["approve", "edit", "reject", "undo"]
 VerdictState = Literal["pending", "sent", "done", "refused"]
@@ -110,6 +111,14 @@ class VerdictRefused(HubError):
 VERDICTS = sa.select(*columns_of(VerdictRow, item_verdicts))
 OF_ITEMS = VERDICTS.where(item_verdicts.c.item_id.in_(sa.bindparam("ids", expanding=True)))
 ITEMS_BY_ID = ITEMS.where(items.c.id.in_(sa.bindparam("ids", expanding=True)))
+PROPOSED_AT = (
+    ITEMS.where(
+        items.c.device_id == sa.bindparam("device"),
+        items.c.id.in_(sa.select(proposed.c.item_id).where(sa.text("item_proposals.state = 'open'"))),
+    )
+    .order_by(items.c.created_at.desc(), items.c.id.desc())
+    .limit(sa.bindparam("most", type_=sa.Integer))
+)
 WITHDRAW = sa.delete(item_verdicts).where(
     item_verdicts.c.id == sa.bindparam("given"), sa.text("item_verdicts.state = 'pending'")
 )
@@ -205,6 +214,11 @@ def _known(
         for row in c.execute(query, {"ids": part})
         if user_id in (None, row.user_id)
     }
+
+
+def proposed_at(c: sa.Connection, device_id: DeviceId, limit: int) -> list[ItemRow]:
+    """Return the newest items of a device that have an open proposal."""
+    return fill_each(ItemRow, c.execute(PROPOSED_AT, {"device": device_id, "most": limit}))
 
 
 def _as_seen(item: ItemRow, new: NewVerdict) -> NewVerdict:

@@ -1,4 +1,4 @@
-"""Servers and clients of others that npm has, installed once into a cache folder outside of the repository."""
+"""Servers and clients of others that npm has, installed once into a folder outside of the repository."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""Official clients of assistants (Python, TypeScript, Inspector) at a real hub: only consent does something."""
+"""Official clients of assistants (Python, TypeScript, Inspector) at a real hub: only consent acts."""
 
 import json
 import os

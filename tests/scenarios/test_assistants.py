@@ -1,5 +1,7 @@
 """The official client at a real hub and device: over HTTP in both revisions, and over a pipe."""
 
+import os
+import pwd
 import sys
 from base64 import urlsafe_b64encode
 from collections.abc import AsyncIterator
@@ -19,6 +21,7 @@ from mcp.types import CallToolResult, ElicitResult
 from msgspec import json
 
 from hub.api.door.assistants import ToolOf, all_tools
+from protocol.work import NOT_QUOTED
 from tests.hub.api.test_assistants import told
 from tests.scenarios.scene import Scene, check_boxes, rows, scene
 from tests.scenarios.test_device_calls import _grant as granted
@@ -201,6 +204,35 @@ async def test_an_order_in_a_document_is_shown_as_data_and_cannot_be_obeyed(tmp_
                     assert json.decode(told(refused))["code"] == "forbidden"
         assert rows(tmp_path / "hub.db", "SELECT count(*) FROM item_verdicts") == [(0,)]
         assert len((await play.hub.get("/v1/runs"))["runs"]) == 1
+
+
+async def test_proposals_of_an_assistant_are_shown_to_the_owner_at_the_device(tmp_path: Path) -> None:
+    database = tmp_path / "hub.db"
+    async with found(tmp_path, GRANT) as play:
+        items = [one for one in (await play.hub.get("/v1/items"))["items"] if not one["warnings"]]
+        for name in ("tidy", ""):
+            words = ["--name", name] if name else []
+            data = {"title": f"Transfer 500 EUR{name}"}
+            change = {"item": items[0]["id"], "verdict": "edit", "why": "A price.\x0a\u202e", "data": data}
+            async with over_pipe(play, "legacy", *words) as client:
+                made = await client.call_tool("proposals_propose", {"proposals": [change]})
+                assert json.decode(told(made))["results"][0]["error"] is None
+        device = str(play.device.database)
+        command = [sys.executable, "-m", "hub", "review", "--db", device, "ls"]
+        shown = (await anyio.run_process(command)).stdout.decode()
+        whole = json.decode((await anyio.run_process([*command, "--json"])).stdout)["items"]
+        others = next(one["others"] for one in whole if one["others"])
+        login, title = pwd.getpwuid(os.getuid()).pw_name, items[0]["title"]
+        assert [one["by"] for one in others] == [f"assistant of {login}", f"assistant tidy of {login}"]
+        change = f"edit title {title!r} -> 'Transfer 500 EURtidy'{NOT_QUOTED}"
+        assert f"? assistant tidy of {login} proposes to {change}" in " ".join(shown.split())
+        assert "\u202e" not in shown
+        actors = {row[0] for row in rows(database, "SELECT actor FROM item_proposals")}
+        assert actors == {f"assistant:{os.getuid()}", f"assistant:{os.getuid()}:tidy"}
+        hub = [sys.executable, "-m", "hub", "--state", str(play.folder), "items", "accept", "--all", "--yes"]
+        taken = await anyio.run_process(hub)
+        assert b"1 that change values are left out" in taken.stderr
+        assert rows(database, "SELECT count(*) FROM item_verdicts") == [(0,)]
 
 
 @pytest.mark.parametrize("grant", [GRANT, f"{GRANT}=marked"])

@@ -12,7 +12,7 @@ from msgspec import Meta, Struct
 
 from hub.api.agent_bodies import ids_called
 from hub.api.binding import From
-from hub.api.device import Link
+from hub.api.device import Link, fitting
 from hub.api.noun import (
     ALL,
     MOST_LONG,
@@ -893,6 +893,18 @@ class Items(Noun):
         unknown = len(last) - known
         self._unknown_verdicts.inc(unknown)
         return {"known": known, "unknown": unknown}
+
+    @device(Method.PROPOSALS_LIST, "its own items")
+    async def proposed_at(self, link: Link) -> dict[str, Any]:
+        """List the open proposals on the newest items of a device, each with the id of its row there."""
+
+        def read(c: Connection) -> tuple[list[ItemRow], Proposed]:
+            rows = item_verdicts.proposed_at(c, link.device_id, MOST_LONG)
+            return rows, self._proposed(c, rows)
+
+        rows, found = await self._store.read(read)
+        listed = [{"row_id": row.row_id, **msgspec.to_builtins(one)} for row in rows for one in found[row.id]]
+        return {"proposals": listed[: fitting(listed)]}
 
     @device(Method.PLACES_REPORT, "its own items")
     @audited("item.placed", is_often=True)

@@ -236,6 +236,11 @@ function Proposal({ of, item, mayAccept }: { of: ProposalView; item: Shown; mayA
   const decline = (): Promise<boolean> => attempt(() => ask("post", "/v1/items/proposals/declined", { body: { proposals: [of.id] } }), "Declined.");
   return (
     <Proposed of={of} item={item}>
+      {isAtDevice() && of.actor !== "hub" && (
+        <p class="quiet">
+          It is accepted at the hub: <Command text="hub open" />
+        </p>
+      )}
       {may("review") && !isAtDevice() && (
         <div class="actions">
           {mayAccept && (
