@@ -371,7 +371,11 @@ class TerminalInbox:
         listed = [self._line(one, one.number == number) for one in items[first : first + room]]
         foot = self._note if self._prompt is None else f"{self._prompt.label}: {spelled(self._prompt.text)}_"
         body = [head, *(listed or ["  no item waits"]), "", *detail]
-        return [line[:width] for line in [*body[: height - 2], "", spelled(foot)]]
+        if len(body) > height - 2:
+            body[height - 3 :] = [
+                f"… {len(body) - height + 3} more lines: enlarge the terminal, or q, hub review ls"
+            ]
+        return [line[:width] for line in [*body, "", spelled(foot)]]
 
     def _excerpt(self, item: DeviceItem) -> Excerpt | None:
         version = (item.number, self._inbox.version)

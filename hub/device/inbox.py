@@ -192,7 +192,7 @@ class DeviceItem(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class OthersProposal(msgspec.Struct, frozen=True):
-    """Verdict that another caller proposes at the hub for the item of a row, as its ``ProposalView`` has it."""
+    """Verdict that another caller proposes at the hub for the item of a row, as ``ProposalView`` has it."""
 
     row_id: str
     verdict: Literal["approve", "edit", "reject"]

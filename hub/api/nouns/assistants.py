@@ -304,6 +304,7 @@ class Authorizations(Noun):
 def _called(name: str | None, client_id: str) -> str:
     """Return what a client is called, and the end of the host that answers for it."""
     host = urlsplit(client_id).hostname or ""
-    called = one_line(name or "").strip()[:MOST_OF_NAME] or ("assistant" if host else client_id)
+    called = one_line(name or "").strip() or ("assistant" if host else client_id)
+    called = called if len(called) <= MOST_OF_NAME else f"{called[: MOST_OF_NAME - 1]}…"
     place = host if len(host) <= MOST_OF_HOST else f"…{host[1 - MOST_OF_HOST :]}"
     return f"{called} ({place})" if host else called

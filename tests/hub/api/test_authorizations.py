@@ -582,7 +582,7 @@ async def test_client_with_a_misleading_name_is_shown_with_the_host_and_called_a
         clients.answer = (200, json.dumps(DOCUMENTED | {"client_name": name}).encode(), b"")
         asked = query(hub, client_id=clients.id)
         shown = (await browser.get(ADDRESS, params={"query": asked})).json()["name"]
-        assert shown == "The bank \\u202e" + "x" * 25 + " (clients.test)"
+        assert shown == "The bank \\u202e" + "x" * 24 + "… (clients.test)"
         await code_of(browser, asked)
         await code_of(browser, asked, name="tidy")
     names = [one.name for one in await hub.noun(OperatorTokens).all(ALL)]

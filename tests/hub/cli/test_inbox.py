@@ -42,6 +42,9 @@ class Owner:
             self._shown.press(key)
         return self._shown.lines(80, 24)
 
+    def lines(self, height: int) -> list[str]:
+        return self._shown.lines(80, height)
+
     def decided(self) -> dict[str, str]:
         return {item.title: item.verdict for item in read_items(self.path)}
 
@@ -88,6 +91,16 @@ def test_inbox_selects_several_items_and_filters_by_text(owner: Owner) -> None:
     assert owner.types("/", *"AN", "x", "\x7f", "a", ENTER)[0].startswith('1 waiting with "ANa"')
     owner.types("r", "/", *"\x7f\x7f\x7f", ENTER)
     assert owner.decided() == {"pay": "open", "mend the roof": "open"}
+
+
+def test_inbox_says_how_many_lines_of_an_item_do_not_fit(tmp_path: Path) -> None:
+    owner = Owner(tmp_path, "call Ana", unsure=["call Ana"])
+    whole = owner.lines(40)
+    assert "more lines" not in "".join(whole)
+    small = owner.lines(10)
+    assert small[7].startswith("… ") and "more lines: enlarge the terminal" in small[7]
+    lost = [line for line in whole[:-2] if line not in small]
+    assert small[7].split()[1] == str(len(lost)) and any("unsure" in line for line in lost)
 
 
 def test_inbox_selects_no_proposed_change_with_all_others(owner: Owner) -> None:

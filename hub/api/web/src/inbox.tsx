@@ -338,7 +338,7 @@ export function titled(items: readonly ItemView[]): ComponentChildren {
   if (items.length !== 1 || !one) return `${items.length} items`;
   return (
     <>
-      “<Foreign of={one.title.slice(0, 60)} />”
+      “<Foreign of={one.title.length > 60 ? `${one.title.slice(0, 60)}…` : one.title} />”
     </>
   );
 }
