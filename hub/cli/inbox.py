@@ -20,7 +20,9 @@ from types import MappingProxyType
 from typing import Final, NamedTuple
 
 import click
+import msgspec
 
+from hub.cli.formats import proposals
 from hub.clock import Clock, epoch_ms, from_epoch_ms, moment_text
 from hub.dates import dates_as_texts, day_at
 from hub.device.inbox import (
@@ -42,7 +44,7 @@ from hub.printable import spelled
 from hub.text.excerpt import Excerpt, lines_around, spoken
 from protocol.frame import Field, Record
 from protocol.tables import SUGGESTED, TABLES, Column, Filler, Kind
-from protocol.work import MARKS, NOT_QUOTED, UNSURE, FoundBy, Provenance, ProvenanceOrigin
+from protocol.work import MARKS, UNSURE, FoundBy, Provenance, ProvenanceOrigin
 
 _INDENT: Final = 4
 _FOLDED: Final = 8  # columns before a continued line, more than before any other line
@@ -201,13 +203,8 @@ def _proposed(item: DeviceItem, data: Record | None, columns: Mapping[str, Colum
 def _others(item: DeviceItem, one: OthersProposal) -> str:
     """Describe the proposal of another caller at the hub, marked where the quote does not support it."""
     before = dates_as_texts(item.declaration, item.data, item.remarks.timezone)
-    changes = ", ".join(
-        f" {name} {before.get(name)!r} -> {value!r}{NOT_QUOTED if name in one.unsupported else ''}"
-        for name, value in one.data.items()
-    )
-    return (
-        f"? {one.by} proposes to {one.verdict}{changes}: {_quoted(one.why)}; accept it at the hub: hub open"
-    )
+    proposed = proposals({"data": before, "proposals": [msgspec.to_builtins(one)]})
+    return f"? proposed: {proposed}; accept it at the hub: hub open"
 
 
 def _spelt(column: Column | None, value: Field, zone: str | None) -> str:

@@ -225,7 +225,7 @@ async def test_proposals_of_an_assistant_are_shown_to_the_owner_at_the_device(tm
         login, title = pwd.getpwuid(os.getuid()).pw_name, items[0]["title"]
         assert [one["by"] for one in others] == [f"assistant of {login}", f"assistant tidy of {login}"]
         proposed = f"edit title {title!r} -> 'Transfer 500 EURtidy'{NOT_QUOTED}"
-        assert f"? assistant tidy of {login} proposes to {proposed}" in " ".join(shown.split())
+        assert f"? proposed: {proposed} by assistant tidy of {login}: A price." in " ".join(shown.split())
         assert "\u202e" not in shown
         actors = {row[0] for row in rows(database, "SELECT actor FROM item_proposals")}
         assert actors == {f"assistant:{os.getuid()}", f"assistant:{os.getuid()}:tidy"}
