@@ -1,5 +1,7 @@
-"""Limit of the files and sockets that this process may open, and the files that are kept for other use."""
+"""Files and sockets of this process: their limit, those kept for other use, those kept from its children."""
 
+import os
+from contextlib import suppress
 from typing import Final
 
 SPARE_FILES: Final = 256  # for the database, its backups, the log and the clients of services
@@ -36,3 +38,14 @@ def raise_limit(requested: int) -> int:
 def spared(spare: int, of: int) -> int:
     """Return the number of *of* files that are reserved for other use than connections."""
     return min(spare, of // _FEW)
+
+
+def keep_from_children() -> None:
+    """Make all open descriptors but standard input, output and error not inheritable.
+
+    The parent of this process may have left a pipe or a lock open; a service manager leaves its sockets.
+    """
+    for number in map(int, os.listdir("/dev/fd")):
+        if number > 2:
+            with suppress(OSError):  # the list's own descriptor is closed already
+                os.set_inheritable(number, False)

@@ -31,6 +31,7 @@ from hub.clock import (
 )
 from hub.log import Channel, Log, LogFile, open_log
 from hub.metrics import Metrics
+from hub.open_files import keep_from_children
 from hub.runs.clock_watch import ClockWatch
 from hub.runs.disk import make_room_for_a_start
 from hub.settings.reading import OpenedSettings
@@ -57,6 +58,7 @@ def run(settings: OpenedSettings, state: Path, *, on_ready: Callable[[dict[str, 
     Raises:
         HubError: a resource could not be opened; nothing was served.
     """
+    keep_from_children()
     log_settings = settings.settings.log
     state.mkdir(parents=True, exist_ok=True, mode=0o700)
     opened = open_log(

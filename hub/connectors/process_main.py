@@ -22,6 +22,7 @@ from hub.text import confinement
 
 def main() -> None:
     """Close the jail and run the program of the order; see ``process.Order``."""
+    confinement.close_descriptors()
     order = json.loads(sys.argv[1])
     if "companion" in order:
         order = _companion(order)

@@ -193,6 +193,9 @@ def free_port() -> int:
 
 def main(weights: str, port: str) -> None:
     """Run the child: serve *weights* on loopback until standard input ends."""
+    from hub.text import confinement  # imported here: Windows has no limits of resources
+
+    confinement.close_descriptors()
     import xllamacpp
 
     params = xllamacpp.CommonParams()

@@ -41,6 +41,7 @@ _CALENDAR = (
 
 def main() -> None:
     """Answer requests until the input ends."""
+    confinement.close_descriptors()
     confinement.die_with(int(sys.argv[1]))
     has_no_network = confinement.leave_others()
     zones = _warm()

@@ -4,6 +4,7 @@ An untrusted file may exploit a hole in its parser. So the parsing process irrev
 time, output, descriptors and threads. On Linux, it also gives up everything else (on other systems, it keeps
 its network and file access):
 
+* it has no descriptor of its parent but its input, its output and its errors;
 * it ends with its parent process;
 * no network: an empty network namespace of its own, where the kernel permits that, and on x86-64 and ARM64
   only pairs of its own sockets;
@@ -275,6 +276,18 @@ def limit(*, memory_bytes: int, seconds: float, output_bytes: int) -> None:
         except (OSError, ValueError) as error:
             if kind != resource.RLIMIT_AS or sys.platform == "linux":
                 raise Unconfined("its memory and time cannot be limited") from error
+
+
+def close_descriptors() -> None:
+    """Close all descriptors but standard input, output and error, whatever this process inherited.
+
+    Raises:
+        OSError: the open descriptors cannot be listed.
+    """
+    for number in map(int, os.listdir("/dev/fd")):
+        if number > 2:
+            with contextlib.suppress(OSError):  # the list's own descriptor is closed already
+                os.close(number)
 
 
 def die_with(parent: int) -> None:

@@ -29,6 +29,7 @@ from hub.text.worker import ANSWER_ROOM, DONE, LETTER, REFUSED, Refusal, Task, p
 def main() -> None:
     """Convert the file on standard input and write the answer; see ``Task``."""
     task = msgspec.json.decode(sys.argv[1], type=Task)
+    confinement.close_descriptors()
     confinement.die_with(task.parent)
     try:
         has_no_network = confinement.leave_others()
