@@ -466,6 +466,7 @@ def count_answers(c: sa.Connection, place: Place, *, retained: int, rows: int) -
 # --- messages of mailboxes, posts, sign-ins and failed attempts
 
 prune_seen = Pruning(seen_messages, seen_messages.c.seen_at)
+prune_left_out = Pruning(seen_messages, seen_messages.c.seen_at, sa.text("seen_messages.state = 'left_out'"))
 prune_posted = Pruning(posted, posted.c.settled_at, sa.text("posted.settled_at IS NOT NULL"))
 prune_sign_ins = Pruning(sign_ins, sign_ins.c.expires_at)
 prune_attempts = Pruning(failed_attempts, failed_attempts.c.failed_at)

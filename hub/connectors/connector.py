@@ -31,6 +31,7 @@ from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Final, Literal, TypeVar
 
 import msgspec
+from msgspec import Meta
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationInfo
 
 from hub.clock import Chance, Clock
@@ -155,11 +156,21 @@ class ProviderSettings(BaseModel):
         return None
 
 
+# Bounds of what a stranger sends; those of a message are checked for each connector where a run lists it.
+MAX_KEY_CHARS: Final = 1_000
+MAX_VERSION_CHARS: Final = 128
+MAX_WORD_CHARS: Final = 1_000
+MAX_LINK_CHARS: Final = 2_000  # of an item's source
+MAX_SHOWN_CHARS: Final = 10_000  # of a text for people, which is cut where it is shown or kept
+Word = Annotated[str, Meta(max_length=MAX_WORD_CHARS)]
+Shown = Annotated[str, Meta(max_length=MAX_SHOWN_CHARS)]
+
+
 class Address(msgspec.Struct, frozen=True):
     """Mail address with the owner's name. *email* is in lower case."""
 
-    email: str
-    name: str = ""
+    email: Shown
+    name: Shown = ""
 
     def __str__(self) -> str:
         return f"{self.name} <{self.email}>" if self.name and self.email else self.email or self.name
@@ -168,9 +179,9 @@ class Address(msgspec.Struct, frozen=True):
 class Attachment(msgspec.Struct, frozen=True, kw_only=True):
     """Attachment of a message; only ``read`` fetches it, and only if the filter asks for it."""
 
-    id: str
-    name: str
-    media_type: str
+    id: Word
+    name: Shown
+    media_type: Word
     size_bytes: int
     is_inline: bool = False
 
@@ -194,26 +205,35 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
         fault: why the message has no other metadata, and cannot be read.
     """
 
-    key: str
-    copy: str = ""
-    version: str = ""
+    key: Annotated[str, Meta(min_length=1, max_length=MAX_KEY_CHARS)]
+    copy: Word = ""
+    version: Annotated[str, Meta(max_length=MAX_VERSION_CHARS)] = ""
     place: Any = None
     received_at: datetime | None = None
     sent_at: datetime | None = None
     sender: Address | None = None
-    recipients: tuple[Address, ...] = ()
-    subject: str = ""
-    labels: tuple[str, ...] = ()
-    attachments: tuple[Attachment, ...] = ()
-    headers: dict[str, str] = {}  # headers that a filter may name, in lower case
-    thread: str | None = None
+    recipients: Annotated[tuple[Address, ...], Meta(max_length=1_000)] = ()
+    subject: Shown = ""
+    labels: Annotated[tuple[Word, ...], Meta(max_length=1_000)] = ()
+    attachments: Annotated[tuple[Attachment, ...], Meta(max_length=1_000)] = ()
+    # headers that a filter may name, in lower case
+    headers: Annotated[dict[Word, Shown], Meta(max_length=1_000)] = {}
+    thread: Word | None = None
     size_bytes: int | None = None
     is_bulk: bool = False
     is_sent: bool = False
     is_verified: bool = False
     is_unread: bool | None = None
-    link: str | None = None
-    fault: str = ""
+    link: Annotated[str, Meta(max_length=MAX_LINK_CHARS)] | None = None
+    fault: Shown = ""
+
+    def within_bounds(self) -> "Message":
+        """Return the message, or one with a fault if a field that is kept is longer than its bound."""
+        for name, most in _STORED_BOUNDS.items():
+            if len(getattr(self, name) or "") > most:
+                digest = hashlib.sha256(self.key.encode("utf-8", "replace")).hexdigest()
+                return Message(key=f"broken:{digest}", fault=f"its {name} has more than {most:,} characters")
+        return self
 
     @property
     def seen_key(self) -> str:
@@ -250,7 +270,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
             hidden_parts=hidden_parts,
             guessed=guessed,
             parts=dict(parts or {}),
-            link=self.link,
+            link=self.link if len(self.link or "") <= MAX_LINK_CHARS else None,
             title=self.subject or None,
             provenance=Provenance(origin=origin, author=author, trusted=False),
         )
@@ -259,6 +279,9 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
         """Return a key that includes a digest of the content; it is equal for equal copies of a message."""
         normalized = " ".join(text.split())
         return f"{self.key}\0sha256:{hashlib.sha256(normalized.encode('utf-8', 'replace')).hexdigest()}"
+
+
+_STORED_BOUNDS: Final = {"key": MAX_KEY_CHARS, "copy": MAX_WORD_CHARS, "version": MAX_VERSION_CHARS}
 
 
 class Page(msgspec.Struct, frozen=True, kw_only=True):
@@ -289,8 +312,8 @@ class Unread(msgspec.Struct, frozen=True, kw_only=True):
 class Account(msgspec.Struct, frozen=True, kw_only=True):
     """Account of the hub at the provider. *detail*: for people, as in "INBOX: 1,203 messages"."""
 
-    name: str
-    detail: str = ""
+    name: Shown
+    detail: Shown = ""
 
 
 class Posted(msgspec.Struct, frozen=True, kw_only=True):

@@ -52,7 +52,9 @@ from hub.connectors.connector import (
     Page,
     ProviderSettings,
     SettingsFile,
+    Shown,
     Unread,
+    Word,
 )
 from hub.document import Document
 from hub.log import Channel
@@ -70,12 +72,12 @@ MOST_LINE_BYTES: Final = 2 * 1024 * 1024  # of the program; decoding it takes le
 MOST_BODY_BYTES: Final = 2 * 1024 * 1024  # of an answer to an HTTP request
 MOST_CALL_BYTES: Final = 64 * 1024 * 1024  # of the program's lines in one call
 MOST_CALL_LINES: Final = 2_000
-MOST_CURSOR_BYTES: Final = 64 * 1024
+MOST_CURSOR_BYTES: Final = 64 * 1024  # also of ``next``, and of the place of a message
+MAX_RUN_MESSAGES: Final = 10_000  # listed in one run; each is a row of the database
 MOST_IDLE_PAGES: Final = 100  # without a message that is new in this run, one behind the other
 SILENCE_S: Final = 60.0  # until a line is complete, or is read by the program
 MOST_LOGGED: Final = 200  # lines of standard error in one run
 MOST_REASON_CHARS: Final = 400
-MOST_KEY_CHARS: Final = 1_000
 LAST_WORDS_S: Final = 1.0  # for standard error of a program that was ended
 _NO_LINE: Final = "the connector wrote a line that is none of the protocol"
 _LEAST_SECRET: Final = 6  # characters of a secret that is looked for in answers
@@ -185,7 +187,7 @@ class _SignIn(msgspec.Struct, frozen=True):
     kind: Literal["none", "header", "basic"] = "none"
     header: Annotated[str, Meta(pattern="^[A-Za-z0-9-]{1,64}$")] = "Authorization"
     prefix: Annotated[str, Meta(max_length=100)] = "Bearer "
-    user: str = "username"
+    user: Word = "username"
     required: bool = True
 
 
@@ -216,8 +218,8 @@ class Spec(msgspec.Struct, frozen=True):
     api: tuple[int, int]
     version: Annotated[str, Meta(max_length=100)] = ""
     auth: _SignIn = _SignIn()
-    origins: Annotated[tuple[str, ...], Meta(max_length=20)] = ()
-    methods: Annotated[tuple[str, ...], Meta(max_length=20)] = ("GET",)
+    origins: Annotated[tuple[Word, ...], Meta(max_length=20)] = ()
+    methods: Annotated[tuple[Word, ...], Meta(max_length=20)] = ("GET",)
     settings: Annotated[
         dict[Annotated[str, Meta(pattern="^[a-z][a-z0-9_]{0,63}$")], _Option], Meta(max_length=64)
     ] = {}
@@ -261,11 +263,15 @@ class Spec(msgspec.Struct, frozen=True):
         return found
 
 
+_Long = Annotated[str, Meta(max_length=16_000)]
+_Text = Annotated[str, Meta(max_length=MOST_LINE_BYTES)]
+
+
 class _Failed(msgspec.Struct, frozen=True):
     """Failure by the action that it requires."""
 
-    code: str = "unavailable"
-    message: Annotated[str, Meta(max_length=10_000)] = ""
+    code: Word = "unavailable"
+    message: Shown = ""
     seconds: float | None = None
 
     def failure(self, now: datetime) -> ConnectorFailure:
@@ -299,13 +305,15 @@ _FAILURES: Final[dict[str, type[ConnectorFailure]]] = {
 class _Asked(msgspec.Struct, frozen=True):
     """HTTP request of the program. *accept*: statuses that it handles, in addition to 200 to 299."""
 
-    url: Annotated[str, Meta(max_length=16_000)]
+    url: _Long
     id: int = 0
-    method: str = "GET"
-    query: dict[str, str | list[str]] = {}
-    headers: Annotated[dict[str, str], Meta(max_length=64)] = {}
-    body: str | None = None
-    body_base64: str | None = None
+    method: Word = "GET"
+    query: Annotated[
+        dict[Word, _Long | Annotated[list[_Long], Meta(max_length=1_000)]], Meta(max_length=1_000)
+    ] = {}
+    headers: Annotated[dict[Word, _Long], Meta(max_length=64)] = {}
+    body: _Text | None = None
+    body_base64: _Text | None = None
     accept: Annotated[tuple[int, ...], Meta(max_length=100)] = ()
 
 
@@ -317,7 +325,7 @@ class _Line(msgspec.Struct, frozen=True):
     item: msgspec.Raw = msgspec.Raw()
     error: _Failed | None = None
     http: _Asked | None = None
-    jail: str | None = None
+    jail: Shown | None = None
 
 
 class _Listing(msgspec.Struct, frozen=True):
@@ -325,17 +333,17 @@ class _Listing(msgspec.Struct, frozen=True):
 
     messages: Annotated[list[msgspec.Raw], Meta(max_length=PAGE_MESSAGES)] = []
     cursor: dict[str, Any] | None = None
-    next: Any = None
+    next: msgspec.Raw = msgspec.Raw(b"null")
     is_backfill: bool = False
 
 
 class _Item(msgspec.Struct, frozen=True):
     """Content of a message, as text or HTML, or the reason for none."""
 
-    key: str
-    text: str | None = None
-    html: str | None = None
-    unread: str = ""
+    key: Word
+    text: _Text | None = None
+    html: _Text | None = None
+    unread: Shown = ""
     is_removed: bool = False
     is_final: bool = False
 
@@ -566,6 +574,7 @@ class ProcessConnector(Connector):
         None  # a second program in a jail of its own, joined to the first by pipes
     )
     _jailed: _Jailed | None = None
+    _listed = 0  # messages in this run
 
     @classmethod
     def origin(cls, settings: ProcessSettings) -> str:
@@ -581,7 +590,7 @@ class ProcessConnector(Connector):
         return Account(name=_reason(found.name) or self.context.account, detail=_reason(found.detail))
 
     async def pages(self, cursor: Cursor | None, since: datetime) -> AsyncGenerator[Page]:
-        following: Any = None
+        following: msgspec.Raw | None = None
         idle, is_first, listed = 0, True, set[int]()
         while idle < MOST_IDLE_PAGES:
             params = {"cursor": cursor, "since": since, "next": following}
@@ -591,12 +600,18 @@ class ProcessConnector(Connector):
                 if is_first:
                     raise
                 raise Unavailable(str(lost)) from lost
-            if len(msgspec.json.encode(page.cursor)) > MOST_CURSOR_BYTES:
-                raise Unavailable(f"the connector has a cursor of more than {MOST_CURSOR_BYTES} bytes")
+            for name, value in (("cursor", msgspec.json.encode(page.cursor)), ("next", bytes(page.next))):
+                if len(value) > MOST_CURSOR_BYTES:
+                    raise Unavailable(f"the connector has a {name} of more than {MOST_CURSOR_BYTES} bytes")
+            self._listed += len(page.messages)
+            if self._listed > MAX_RUN_MESSAGES:
+                raise Unavailable(
+                    f"the connector listed more than {MAX_RUN_MESSAGES} messages in one run; the next goes on"
+                )
             messages = tuple(map(_message, page.messages))
             yield Page(messages=messages, cursor=page.cursor, is_backfill=page.is_backfill)
             following, is_first = page.next, False
-            if following is None:
+            if bytes(following) == b"null":
                 return
             known = len(listed)
             listed |= {hash((one.key, one.version)) for one in messages}
@@ -694,8 +709,8 @@ def _message(raw: msgspec.Raw) -> Message:
     """Return a listed message; a broken one with its fault, so that the others of its page are read."""
     try:
         found = msgspec.json.decode(raw, type=Message)
-        if not 0 < len(found.key) <= MOST_KEY_CHARS:
-            raise msgspec.ValidationError(f"Expected a `key` of 1 to {MOST_KEY_CHARS} characters")
+        if len(msgspec.json.encode(found.place)) > MOST_CURSOR_BYTES:
+            raise msgspec.ValidationError(f"Expected a `place` of at most {MOST_CURSOR_BYTES} bytes")
         for at in filter(None, (found.received_at, found.sent_at)):
             if at.tzinfo is None:
                 raise msgspec.ValidationError("Expected an offset in `received_at` and `sent_at`")

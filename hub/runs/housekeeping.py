@@ -223,6 +223,9 @@ class Housekeeping:
             _before(now, max(DELIVERED_DAYS, keep.activity_days)),
         )
         seen, posted = _before(now, keep.seen_messages_days), _before(now, keep.posted_days)
+        # As much shorter as the others above ``most_bytes``: what is listed again is judged again.
+        left_out_days = keep.seen_messages_days * keep.activity_days // self.keep.activity_days
+        left_out = _before(now, max(left_out_days, LEAST_DAYS))
         crowd, counted = await self._store.read(
             retention.count_answers, start.answers, retained=keep.model_answers_kept, rows=COUNTED
         )
@@ -251,6 +254,7 @@ class Housekeeping:
             ("broadcasts", partial(retention.prune_broadcasts, before=messages)),
             ("questions", partial(retention.prune_questions, before=settled)),
             ("seen_messages", partial(retention.prune_seen, before=seen)),
+            ("seen_messages", partial(retention.prune_left_out, before=left_out)),
             ("posted", partial(retention.prune_posted, before=posted)),
             ("sign_ins", partial(retention.prune_sign_ins, before=posted)),
             ("failed_attempts", partial(retention.prune_attempts, before=_before(now, 1))),

@@ -652,7 +652,8 @@ class _Reading:
     async def _take(self, page: Page, start: Callable[..., object]) -> None:
         """Settle a page's messages as far as possible, and move the cursor past the page."""
         order = self._order
-        messages = {message.seen_key: message for message in page.messages}
+        listed = (message.within_bounds() for message in page.messages)
+        messages = {message.seen_key: message for message in listed}
         seen = await self._store.read(seen_messages.seen_of, order.agent_id, list(messages))
         chosen: list[Message] = []
         left_out: list[tuple[str, str, str]] = []
@@ -703,7 +704,14 @@ class _Reading:
 
     async def _read(self, messages: Sequence[Message], start: Callable[..., object]) -> None:
         deleted: list[tuple[str, str, str]] = []
-        async with aclosing(self._connector.read(messages)) as found:
+        for message in messages:
+            if message.fault:
+                self._dealt_with.add(message.seen_key)
+                self.progress += 1
+                await self._fail(message, Unread(reason=message.fault, is_final=True))
+        if not (sound := [message for message in messages if not message.fault]):
+            return
+        async with aclosing(self._connector.read(sound)) as found:
             async for message, result in found:
                 self._dealt_with.add(message.seen_key)
                 self.progress += 1

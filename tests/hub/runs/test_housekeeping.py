@@ -26,6 +26,7 @@ from storage.schema import (
     model_answers,
     schedule_fires,
     schedules,
+    seen_messages,
     unit_ledger,
 )
 from storage.schema import nodes as nodes_table
@@ -149,6 +150,26 @@ async def test_database_above_the_size_limit_shortens_retention_and_logs_the_day
         assert await told(store) == left
         assert ([(fields_of(event) or {})["activity_days"] for event in events], full) == (days, len(days))
     assert await store.read(lambda c: len(c.execute(sa.select(idempotency_keys)).all())) == 1
+
+
+async def test_seen_messages_that_were_left_out_go_earlier_above_the_size_limit_than_planned_ones(
+    store: Store, clock: FakeClock
+) -> None:
+    at = epoch_ms(clock.now() - timedelta(days=250))
+
+    def record(c: sa.Connection) -> None:
+        agent_id = make_agent(c).id
+        for state in ("left_out", "planned"):
+            row = {"agent_id": agent_id, "key_hash": state, "state": state, "seen_at": at}
+            c.execute(sa.insert(seen_messages), row)
+
+    await store.write(record)
+    kept = keeper(store, clock)
+    for most_bytes, left in ((1 << 40, {"left_out", "planned"}), (1, {"planned"})):
+        kept.most_bytes = most_bytes
+        await kept.prune()
+        states = await store.read(lambda c: set(c.execute(sa.select(seen_messages.c.state)).scalars()))
+        assert states == left
 
 
 async def test_a_round_returns_the_number_of_deleted_rows(
