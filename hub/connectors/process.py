@@ -59,6 +59,7 @@ from hub.connectors.connector import (
 from hub.document import Document
 from hub.log import Channel
 from hub.outbound.rules import bounded_wait
+from hub.output_pace import LINES_BYTES_PER_S, LOG_BYTES_PER_S, OutputPace
 from hub.printable import one_line, with_whole_characters
 from hub.text.html import TooTangled, text_of_html
 from protocol.frame import check_value
@@ -364,7 +365,7 @@ def _decoded(data: bytes | msgspec.Raw, kind: type[T]) -> T:
 
 
 def _reason(error: object) -> str:
-    return one_line(str(error))[:MOST_REASON_CHARS]
+    return one_line(str(error)[:MOST_REASON_CHARS])[:MOST_REASON_CHARS]
 
 
 class _Requests:
@@ -454,7 +455,8 @@ class _Jailed:
         self._context = context
         self._requests = requests
         self._buffer = bytearray()
-        self._number = self._logged = 0
+        self._number = self._logged = self._dropped_bytes = 0
+        self._lines_pace, self._errors_pace = OutputPace(LINES_BYTES_PER_S), OutputPace(LOG_BYTES_PER_S)
 
     async def call(
         self, method: str, params: dict[str, Any], kind: type[T], take: Callable[[_Item], object]
@@ -535,6 +537,7 @@ class _Jailed:
             ) from None
         line = bytes(self._buffer[:end])
         del self._buffer[: end + 1]
+        await self._lines_pace.pause(len(line))
         try:
             check_value(line)
         except msgspec.DecodeError as error:
@@ -542,13 +545,16 @@ class _Jailed:
         return line
 
     async def _log_errors(self) -> None:
-        """Log what the program writes to standard error; more than MOST_LOGGED lines are discarded."""
+        """Log what the program writes to standard error; count what is more than MOST_LOGGED lines."""
         with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
             async for piece in self._errors:
-                for line in piece.decode("utf-8", "replace").splitlines():
-                    if self._logged < MOST_LOGGED:
-                        self._logged += 1
-                        log.info("connector.wrote", connector=self._context.account, text=_reason(line))
+                self._dropped_bytes += len(piece)
+                for line in piece.splitlines()[: MOST_LOGGED - self._logged]:
+                    self._logged += 1
+                    self._dropped_bytes -= len(line) + 1
+                    text = _reason(line[:MOST_REASON_CHARS].decode("utf-8", "replace"))
+                    log.info("connector.wrote", connector=self._context.account, text=text)
+                await self._errors_pace.pause(len(piece))
 
     def _kill(self) -> None:
         if self._process.returncode is None:
@@ -560,6 +566,10 @@ class _Jailed:
         with anyio.CancelScope(shield=True):
             self._kill()
             await self._process.aclose()
+        if self._dropped_bytes > 0:
+            log.warning(
+                "connector.wrote_too_much", connector=self._context.account, dropped_bytes=self._dropped_bytes
+            )
 
 
 class ProcessConnector(Connector):

@@ -21,6 +21,7 @@ from hub.extraction.model import ModelUnavailable
 from hub.log import Channel
 from hub.outbound.client import OutboundClient, TransportError
 from hub.outbound.rules import OutboundRules
+from hub.output_pace import LOG_BYTES_PER_S, OutputPace
 from hub.printable import one_line
 from hub.rounds import Turns
 from hub.version import command_to_add
@@ -111,9 +112,10 @@ class EmbeddedModel:
     async def _read_log(self, child: Process) -> None:
         """Keep the end of what the child writes."""
         assert child.stderr is not None
-        self._log = b""
+        self._log, pace = b"", OutputPace(LOG_BYTES_PER_S)
         async for part in child.stderr:
             self._log = (self._log + part)[-8_000:]  # the end of the child's log, which is kept
+            await pace.pause(len(part))
 
     async def _is_ready(self, child: Process) -> bool:
         """Wait until the server answers. Return False if it ended or took too long."""

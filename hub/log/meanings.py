@@ -76,6 +76,7 @@ MEANINGS: Final[Mapping[str, str]] = {
     "connector.sign_in_begun": "signing in to the mailbox was begun",
     "connector.sign_in_failed": "signing in to the mailbox failed",
     "connector.signed_in": "the mailbox has access from now on",
+    "connector.wrote_too_much": "a connector's program wrote more to standard error than is logged of a run",
     "connector.wrote": "a connector's program wrote to standard error; the text is logged with content",
     "connectors.reconciled": "the connectors of hub.toml were applied",
     "database.fails": "the database does not work; runs wait until it does",

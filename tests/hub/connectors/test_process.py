@@ -12,8 +12,10 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
+from time import thread_time
 from typing import Any
 
+import anyio
 import msgspec
 import pytest
 from click.testing import CliRunner
@@ -40,6 +42,7 @@ from hub.connectors.conformance import ConnectorConformance, process_at
 from hub.connectors.connector import Connector
 from hub.connectors.process import ProcessConnector, ProcessSettings
 from hub.document import Document
+from hub.log.channel import fields_of
 from hub.outbound.client import OutboundClient
 from hub.outbound.rules import OutboundRules
 from hub.text.confinement import landlock_version
@@ -64,6 +67,7 @@ pytestmark = [
 ROOT = Path(__file__).parents[3]
 KIT = Path(process.__file__).with_name("sdk")
 SECRET = "tok-4711-secret"
+MAX_HOLD_S = 0.05  # of the event loop
 # A connector that runs the code of its option, and reports what the code got, or which error it met.
 PROBE = """
 import ctypes, json, mmap, os, signal, socket, subprocess, sys, threading
@@ -572,9 +576,58 @@ async def test_standard_error_of_a_connector_process_is_logged_up_to_a_limit(
     caplog.set_level("INFO")
     result = json.dumps({"id": 2, "result": {"name": "me"}})
     source = saying(SPEC, then=f"sys.stderr.write('line\\n' * 100_000); print({result!r}, flush=True)")
-    assert (await write(source + "\nsys.stdin.readline()").check()).name == "me"
-    written = [record for record in caplog.records if record.getMessage() == "connector.wrote"]
-    assert len(written) == 5
+    connector = write(source + "\nsys.stdin.readline()")
+    assert (await connector.check()).name == "me"
+    await connector.aclose()
+    events = [record.getMessage() for record in caplog.records]
+    assert events.count("connector.wrote") == 5
+    (dropped,) = [fields_of(one) for one in caplog.records if one.getMessage() == "connector.wrote_too_much"]
+    assert dropped is not None and dropped["dropped_bytes"] in range(1, 5 * 100_000 - 5 * 5 + 1)
+
+
+FLOODS = {
+    "control characters": b"\x00" * 65_536,
+    "empty lines": b"\n" * 65_536,
+    "no text": b"\xff" * 65_536,
+    "wide characters": "\U0001f4a3\u202e".encode() * 9_000,
+}
+FLOOD = """
+import threading
+def flood():
+    while True:
+        os.write(2, {data!r})
+threading.Thread(target=flood, daemon=True).start()
+ends_at = time.monotonic() + 1.5
+while time.monotonic() < ends_at:
+    print({item!r}, flush=True)
+    time.sleep(0.001)
+print({result!r}, flush=True)
+sys.stdin.readline()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("anyio_backend", [("asyncio", {"use_uvloop": loop}) for loop in (False, True)])
+@pytest.mark.parametrize("flood", FLOODS)
+async def test_flood_of_output_of_a_connector_process_leaves_the_loop_free(write: Write, flood: str) -> None:
+    item = json.dumps({"id": 2, "item": {"key": "a", "text": "x" * 10_000}})
+    result = json.dumps({"id": 2, "result": {"name": "me"}})
+    connector = write(saying(SPEC, then=FLOOD.format(data=FLOODS[flood], item=item, result=result)))
+    held = [0.0]
+
+    async def measure() -> None:
+        before = thread_time()
+        while True:
+            await anyio.sleep(0.001)
+            held[0], before = max(held[0], thread_time() - before), thread_time()
+
+    began = thread_time()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(measure)
+        assert (await connector.check()).name == "me"
+        tasks.cancel_scope.cancel()
+    assert held[0] <= MAX_HOLD_S
+    assert thread_time() - began <= 1.0
 
 
 @pytest.mark.parametrize(
