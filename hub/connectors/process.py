@@ -56,6 +56,7 @@ from hub.connectors.connector import (
     Unread,
     Word,
 )
+from hub.connectors.secret_spellings import SecretSpellings
 from hub.document import Document
 from hub.log import Channel
 from hub.outbound.rules import bounded_wait
@@ -90,11 +91,14 @@ _RUNTIME: Final = (
 )
 _OWN_HEADERS: Final = frozenset(  # of the connection, and of the hub
     {
+        "accept-encoding",
         "connection",
         "content-length",
         "cookie",
         "expect",
         "host",
+        "if-range",  # a part of an answer could have a part of the secret
+        "range",
         "te",
         "trailer",
         "transfer-encoding",
@@ -382,7 +386,8 @@ class _Requests:
             answer = await self._send(asked)
             if len(answer.body) > MOST_BODY_BYTES:
                 raise MessageUnreadable(f"the answer has more than {MOST_BODY_BYTES >> 20} MiB")
-            return {"answer": {"id": asked.id, "status": answer.status, **self._shown(answer)}}
+            shown = await self._shown(answer)
+            return {"answer": {"id": asked.id, "status": answer.status, **shown}}
         except ConnectorFailure as refusal:
             failure = refusal
             if (
@@ -426,13 +431,19 @@ class _Requests:
         sent = b64encode(f"{user}:{secret}".encode()).decode()
         return [f"Basic {sent}", sent, secret]
 
-    def _shown(self, answer: Answer) -> dict[str, Any]:
-        """Return headers and body without the secret, which some servers repeat."""
+    async def _shown(self, answer: Answer) -> dict[str, Any]:
+        """Return headers and body without the secret, which some servers repeat.
+
+        Raises:
+            MessageUnreadable: they have it in another spelling.
+        """
         body, headers = answer.body, {k: v for k, v in answer.headers.items() if k != "set-cookie"}
-        for secret in self._secrets():
-            if len(secret) >= _LEAST_SECRET:
-                body = body.replace(secret.encode(), b"[secret]")
-                headers = {name: value.replace(secret, "[secret]") for name, value in headers.items()}
+        if secrets := [secret for secret in self._secrets() if len(secret) >= _LEAST_SECRET]:
+            spellings = SecretSpellings(secrets)
+            body = spellings.hide(body)
+            headers = {name: spellings.hide(value.encode()).decode() for name, value in headers.items()}
+            if await spellings.are_in(body) or await spellings.are_in(msgspec.json.encode(headers)):
+                raise MessageUnreadable("the answer repeats the secret in another spelling; it is not shown")
         try:
             return {"headers": headers, "body": body.decode()}
         except UnicodeDecodeError:

@@ -14,6 +14,7 @@ from datetime import timedelta
 from pathlib import Path
 from time import thread_time
 from typing import Any
+from urllib.parse import quote
 
 import anyio
 import msgspec
@@ -308,6 +309,30 @@ async def test_the_hub_adds_the_secret_which_the_connector_never_sees(write: Wri
             headers, body = json.loads(detail)
             assert sent.split()[1] not in detail and "[secret]" in headers["x-sent"]
             assert (body["sent"]["host"], body["sent"]["x-own"]) == (url.removeprefix("http://"), "yes")
+
+
+async def test_answer_with_the_secret_in_another_spelling_is_not_shown_and_no_part_is_asked_for(
+    write: Write,
+) -> None:
+    ranges = []
+
+    async def site(scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive)
+        ranges.append({"range", "if-range", "accept-encoding"} & {*request.headers.keys()})
+        escaped = "".join(f"\\u{ord(sign):04x}" for sign in request.headers["authorization"])
+        answer = Response(f'{{"sent": "{escaped}"}}', media_type="application/json")
+        if request.url.path == "/head":
+            answer = Response("", headers={"X-Sent": quote(SECRET.replace("-", "%2D"))})
+        await answer(scope, receive, send)
+
+    async with serving(site) as url:
+        for path in ("/", "/head"):
+            parts = "{'Range': 'bytes=0-9', 'If-Range': 'x', 'Accept-Encoding': 'x-own'}"
+            code = f"got = ask('{url}{path}', headers={parts})"
+            connector = probe(write, code, "header", secret=SECRET, origins=[url])
+            detail = (await connector.check()).detail
+            assert detail == "unreadable: the answer repeats the secret in another spelling; it is not shown"
+    assert ranges == [{"accept-encoding"}] * 2, "the client's own"
 
 
 REFUSALS = {
