@@ -28,10 +28,8 @@ class SecretSpellings:
     """
 
     def __init__(self, secrets: Sequence[str]) -> None:
-        shortest = [
-            secret for secret in secrets if not any(one in secret for one in secrets if one != secret)
-        ]
-        plain = [secret.encode() for secret in shortest]
+        # A text that has another one in it is hidden with that one.
+        plain = [text.encode() for text in secrets if not any(other in text for other in {*secrets} - {text})]
         self._plain = [secret.lower() for secret in plain]
         self._dense = [core.lower() for secret in plain for core in _cores_in_base64(secret)]
         self._hex = [secret.hex().encode() for secret in plain]
@@ -40,7 +38,8 @@ class SecretSpellings:
     def hide(self, data: bytes) -> bytes:
         """Replace the secrets in upper and lower case, up to a number of times."""
         for secret in self._plain:
-            found, pieces, begin = data.lower(), [], 0
+            pieces: list[bytes] = []
+            found, begin = data.lower(), 0
             while (at := found.find(secret, begin)) >= 0 and len(pieces) < _MAX_HIDDEN:
                 pieces.append(data[begin:at])
                 begin = at + len(secret)
@@ -48,7 +47,7 @@ class SecretSpellings:
         return data
 
     async def are_in(self, data: bytes) -> bool:
-        """Return True if data has a secret in JSON's, an address's, HTML's or other escapes, base64 or hex."""
+        """Return True if data has a secret in escapes of JSON, addresses or HTML, in base64 or in hex."""
         if data[:2] == b"\x1f\x8b" or data[:1] == b"\x78":
             with suppress(zlib.error):
                 data += zlib.decompressobj(47).decompress(data, _MAX_UNPACKED)

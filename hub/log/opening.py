@@ -48,6 +48,13 @@ OURS: Final = "hub"  # the hub's root logger; debug and info records of librarie
 A_MINUTE: Final = 10
 WINDOW_S: Final = 60.0
 KEYS: Final = 8_192  # above this number of counters, the subject is ignored
+# Warnings of the event loop about a peer that closed its end, which the writer's code meets as an exception.
+OF_CLOSED_TRANSPORTS: Final = (
+    "socket.send() raised exception.",
+    "socket.sendto() raised exception.",
+    "pipe closed by peer or os.write(pipe, data) raised exception.",
+    "SSL connection is closed",
+)
 ALWAYS_LOGGED: Final = ("debug.", "log.")  # requested by a person, and the counts of this module
 
 _Key = tuple[str, str, str]
@@ -266,6 +273,8 @@ class Log(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Process a record. Never blocks, never raises."""
+        if record.name == "asyncio" and record.msg in OF_CLOSED_TRANSPORTS:
+            return
         try:
             self._log_counts(record.created)
             if self._duplicates.is_logged(record):

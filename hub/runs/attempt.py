@@ -27,7 +27,7 @@ from hub.runs.asking import BatchPending, NoModel, RunAsking
 from hub.runs.delivery import TableRefused, Window
 from hub.runs.run_order import RunOrder
 from hub.runs.sources import DeviceStalled, NotTakenOn, ReadTree
-from protocol.errors import DeliveryError, DeviceOffline, ErrorCode, LinkLost
+from protocol.errors import DeliveryError, DeviceOffline, ErrorCode, HubError, LinkLost
 from protocol.lifecycles import RunEvent, RunOutcome, RunState, UnitState
 from protocol.work import LEFT_OUT
 from storage.devices.devices import NotGranted
@@ -91,6 +91,9 @@ def ending_of(
             if order.attempt < order.max_attempts:
                 return retried(str(exc), order, chance)
             reason = f"given up after {order.attempt} attempts: {exc}"
+            return Ending(event=RunEvent.FAILED, reason=reason, code=exc.code, outcome=RunOutcome.ERROR)
+        case HubError() if exc.code.startswith("unknown_"):
+            reason = f"what the run uses was removed meanwhile: {exc}"
             return Ending(event=RunEvent.FAILED, reason=reason, code=exc.code, outcome=RunOutcome.ERROR)
         case _:
             log.error("run.broke", exc=wordless(exc))

@@ -1,10 +1,13 @@
 """The log: ten a minute of the same event, then a count; callers never wait; unraisable errors are logged."""
 
+import asyncio
 import errno
 import io
 import json
 import logging
+import os
 import re
+import socket
 import ssl
 import sys
 import threading
@@ -88,6 +91,28 @@ def test_repeated_event_loop_errors_with_different_text_are_suppressed(opened: O
         said = f"socket.accept() out of system resource\nsocket: <fd={number}>"
         logging.getLogger("asyncio").error(said, exc_info=OSError(errno.EMFILE, "Too many open files"))
     assert (len(opened.lines()), opened.log.suppressed) == (10, 990)
+
+
+def test_writing_to_a_pipe_or_socket_whose_peer_has_closed_it_is_not_logged(opened: Opened) -> None:
+    reading, writing = os.pipe()
+    end = os.fdopen(writing, "wb")
+
+    async def write() -> None:
+        loop = asyncio.get_running_loop()
+        pipe, _ = await loop.connect_write_pipe(asyncio.BaseProtocol, end)
+        ours, theirs = socket.socketpair()
+        connection, _ = await loop.create_connection(asyncio.Protocol, sock=ours)
+        os.close(reading)
+        theirs.close()
+        for _ in range(100):
+            pipe.write(b"x")
+            connection.write(b"x")
+        pipe.close()
+        connection.close()
+        await asyncio.sleep(0)
+
+    asyncio.run(write())
+    assert events(opened) == []
 
 
 def test_distinct_log_messages_of_one_logger_are_suppressed_beyond_the_table_limit(

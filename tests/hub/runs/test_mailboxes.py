@@ -1,6 +1,7 @@
 """A run over a mailbox: every message is read once and none is passed over, whatever fails in between."""
 
 import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -20,19 +21,20 @@ from hub.connectors.calling import (
     SignInNeeded,
     Unavailable,
 )
-from hub.connectors.connector import Address
+from hub.connectors.connector import Address, Connector, Message
 from hub.extraction.model import Models
 from hub.runs.lifecycle import Interrupt
 from hub.text.files import MAIL
 from protocol.errors import CallTimedOut, LinkLost
 from protocol.handshake import CapabilityName
-from protocol.ids import DeviceId
+from protocol.ids import DeviceId, UserId
 from protocol.lifecycles import PauseReason, RunEvent, RunOutcome, RunState, UnitState
 from protocol.work import Action, Answer, ToolCall
-from storage.agents import agents
+from storage.agents import agents, declared_agents
 from storage.agents.configs import Mailbox as MailboxConfig
 from storage.connectors import connectors, seen_messages
 from storage.connectors.connectors import DeclaredConnector
+from storage.devices.devices import revoke_device
 from storage.runs import items as item_rows
 from storage.runs import run_pauses, runs
 from storage.runs.items import ItemFilter
@@ -779,3 +781,62 @@ async def test_mails_about_an_event_of_an_offline_device_start_no_futile_runs(
         bench.clock.advance(60)
         await bench.run()
     assert (len(desk.calls), len(again.calls), titles(attic)) == (1, 2, [])
+
+
+async def _remove_connector(store: Store) -> None:
+    await store.write(connectors.reconcile_connectors, declared=[], at=2, fresh_ids=[])
+
+
+async def _remove_agent(store: Store) -> None:
+    await store.write(
+        declared_agents.reconcile_declared, user_id=UserId("u"), declared=[], at=2, fresh_ids=[]
+    )
+
+
+async def _revoke_device(store: Store) -> None:
+    (device,) = await store.read(lambda c: c.execute(sa.select(devices.c.id)).scalars().all())
+    await store.write(revoke_device, DeviceId(device), at=2, actor="ana")
+
+
+@pytest.mark.parametrize("remove", [_remove_connector, _remove_agent, _revoke_device])
+@pytest.mark.parametrize("moment", ["open", "read", "close"])
+async def test_run_whose_connector_agent_or_device_is_removed_meanwhile_is_no_fault_of_the_hub(
+    store: Store,
+    mailbox: Mailbox,
+    remove: Callable[[Store], Awaitable[None]],
+    moment: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    bench = await bench_over(store, mailbox)
+    mailbox.add("t1")
+    desk = bench.desk
+    assert isinstance(desk, ListDesk)
+    opened = desk.open
+
+    async def open(connector_id: str, filter: Mapping[str, Any]) -> Connector:
+        if moment == "open":
+            await remove(store)
+            await store.read(connectors.get_connector, connector_id)
+        connector = await opened(connector_id, filter)
+        read = connector.read
+
+        async def removing(messages: Sequence[Message]) -> AsyncIterator[Any]:
+            if moment == "read":
+                await remove(store)
+            async for one in read(messages):
+                yield one
+            if moment == "close":
+                await remove(store)
+
+        connector.read = removing  # type: ignore[method-assign,assignment]
+        return connector
+
+    desk.open = open  # type: ignore[method-assign]
+    row = await bench.run()
+    assert "run.broke" not in [record.getMessage() for record in caplog.records]
+    if remove is _remove_connector and moment == "open":
+        assert (row.state, row.outcome) == (RunState.FAILED, RunOutcome.ERROR)
+        assert [error.code for error in row.errors] == ["unknown_connector"]
+        assert row.reason == "what the run uses was removed meanwhile: there is no connector 'work-id'"
+    else:
+        assert row.state is RunState.PAUSED, "what was found waits for the device"
