@@ -12,7 +12,7 @@ import anyio
 import msgspec
 
 from hub.clock import Clock
-from hub.extraction.completion import Unusable, completion_of, tokens_of
+from hub.extraction.completion import AnswerText, Unusable, completion_of, tokens_of
 from hub.extraction.endpoint import Endpoint, import_openai
 from hub.extraction.model import (
     BATCH_REQUESTS,
@@ -49,14 +49,14 @@ class _Response(msgspec.Struct):
 
 
 class _Error(msgspec.Struct):
-    code: str | None = None
-    message: str | None = None
+    code: AnswerText | None = None
+    message: AnswerText | None = None
 
 
 class _Line(msgspec.Struct):
     """Line of the file of answers, or of the file of errors."""
 
-    custom_id: str
+    custom_id: AnswerText
     response: _Response | None = None
     error: _Error | None = None
 

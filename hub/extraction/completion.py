@@ -7,11 +7,13 @@ Of the forms of a JSON answer, the best that the endpoint supports is used, dete
 
 import re
 from enum import StrEnum
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
+from msgspec import Meta
 
 from hub.extraction.model import Finish, Message, ModelRequest
+from hub.outbound.client import MAX_ANSWER_BYTES
 from hub.outbound.rules import bounded
 from protocol.frame import read_json
 
@@ -152,17 +154,21 @@ class _Counted(msgspec.Struct):
     usage: _Usage | None = None
 
 
+AnswerText = Annotated[str, Meta(max_length=MAX_ANSWER_BYTES)]
+AnswerWord = Annotated[str, Meta(max_length=1_000)]
+
+
 class _Message(msgspec.Struct):
-    content: str | None = None
+    content: AnswerText | None = None
 
 
 class _Choice(msgspec.Struct):
     message: _Message
-    finish_reason: str | None = None
+    finish_reason: AnswerWord | None = None
 
 
 class _Body(msgspec.Struct):
-    choices: list[_Choice] = []
+    choices: Annotated[list[_Choice], Meta(max_length=100)] = []
 
 
 _MOST_TOKENS: Final = 10**8  # of one question; no model takes as many

@@ -12,13 +12,14 @@ An endpoint that refuses ``verbose_json`` returns no times; its text is used as 
 import math
 from collections.abc import Iterator
 from pathlib import PurePosixPath
-from typing import IO, TYPE_CHECKING, Final
+from typing import IO, TYPE_CHECKING, Annotated, Final
 
 import anyio.to_thread
 import msgspec
+from msgspec import Meta
 
 from hub.document import Document
-from hub.extraction.completion import Completion, Dialect, Mode, Tokens, Unusable
+from hub.extraction.completion import AnswerText, Completion, Dialect, Mode, Tokens, Unusable
 from hub.extraction.endpoint import Endpoint, Question
 from hub.extraction.model import Finish, Message, ModelRefused, ModelRequest
 from hub.extraction.outcomes import Disliked
@@ -110,7 +111,7 @@ def _content(file: IO[bytes]) -> bytes:
 
 
 class _Segment(msgspec.Struct):
-    text: str = ""
+    text: AnswerText = ""
     start: float = 0.0
     end: float = 0.0
 
@@ -120,9 +121,9 @@ class _Usage(msgspec.Struct):
 
 
 class _Transcript(msgspec.Struct):
-    text: str
-    duration: float | str | None = None
-    segments: list[_Segment] | None = None
+    text: AnswerText
+    duration: float | AnswerText | None = None
+    segments: Annotated[list[_Segment], Meta(max_length=100_000)] | None = None
     usage: _Usage | None = None
 
     @property

@@ -4,9 +4,10 @@ Sent frames have exactly the known keys, because a gateway refuses others. Readi
 gateway may send more.
 """
 
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
+from msgspec import Meta
 
 from hub.printable import with_whole_characters
 from protocol.frame import check_numbers
@@ -83,12 +84,16 @@ class ConnectParams(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
 
 # --- received frames ---
 
+MAX_LISTED: Final = 10_000  # of a list in an answer
+Word = Annotated[str, Meta(max_length=1_000)]  # an id, a name, a state
+Explanation = Annotated[str, Meta(max_length=100_000)]  # for people, who are shown less
+
 
 class Refusal(msgspec.Struct, frozen=True, rename="camel"):
     """A gateway's refusal. *message* is for people only."""
 
-    code: str = ""
-    message: str = ""
+    code: Word = ""
+    message: Explanation = ""
     details: Any = None
     retryable: bool = False
     retry_after_ms: float | None = None
@@ -109,7 +114,7 @@ class Refusal(msgspec.Struct, frozen=True, rename="camel"):
 class Response(msgspec.Struct, frozen=True, tag_field="type", tag="res"):
     """gateway -> client: the answer to the request with this *id*."""
 
-    id: str
+    id: Word
     ok: bool
     payload: Any = None
     error: Refusal | None = None
@@ -118,7 +123,7 @@ class Response(msgspec.Struct, frozen=True, tag_field="type", tag="res"):
 class Event(msgspec.Struct, frozen=True, tag_field="type", tag="event"):
     """gateway -> client: an event. *seq* grows by one with each event of a connection."""
 
-    event: str
+    event: Word
     payload: Any = None
     seq: int | None = None
 
@@ -126,15 +131,15 @@ class Event(msgspec.Struct, frozen=True, tag_field="type", tag="event"):
 class Challenge(msgspec.Struct, frozen=True):
     """Challenge at the start of a connection, to be signed."""
 
-    nonce: str
+    nonce: Word
     ts: int
 
 
 class ServerInfo(msgspec.Struct, frozen=True, rename="camel"):
     """Identity of the gateway. *boot_id* changes with each start."""
 
-    version: str = ""
-    boot_id: str = ""
+    version: Word = ""
+    boot_id: Word = ""
 
 
 class Policy(msgspec.Struct, frozen=True, rename="camel"):
@@ -147,8 +152,8 @@ class Policy(msgspec.Struct, frozen=True, rename="camel"):
 class Granted(msgspec.Struct, frozen=True, rename="camel"):
     """Granted scopes, and a token with which this device may reconnect."""
 
-    scopes: list[str] = []
-    device_token: str | None = None
+    scopes: Annotated[list[Word], Meta(max_length=MAX_LISTED)] = []
+    device_token: Word | None = None
 
     def __repr__(self) -> str:
         return f"Granted(scopes={self.scopes!r}, ...)"
@@ -168,7 +173,7 @@ class Unreadable(ValueError):
 
 
 class _Kind(msgspec.Struct):
-    type: str
+    type: Word
 
 
 _encoder = msgspec.json.Encoder()

@@ -5,17 +5,20 @@ Nothing is retried here, and messages of errors are never interpreted.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, TypeVar
+from typing import Annotated, Any, Final, TypeVar
 
 import msgspec
+from msgspec import Meta
 
 from hub.openclaw.client import Gateway
 from hub.openclaw.failures import FileConflict, GatewayInvalid, GatewayRefused
+from hub.openclaw.frames import MAX_FRAME_BYTES, MAX_LISTED, Word
 from protocol.coordination import QueueMode
 
 _SPARE_S: Final = 15.0  # additional time for the answer, beyond the gateway's own time limit
 
 T = TypeVar("T")
+Text = Annotated[str, Meta(max_length=MAX_FRAME_BYTES)]
 
 
 class ChatAck(msgspec.Struct, frozen=True, rename="camel"):
@@ -25,8 +28,8 @@ class ChatAck(msgspec.Struct, frozen=True, rename="camel"):
     interprets as its own command is answered without *run_id* and *status*.
     """
 
-    run_id: str
-    status: str
+    run_id: Word
+    status: Word
     interrupted_active_run: bool = False
 
 
@@ -55,9 +58,9 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
 class PendingInput(msgspec.Struct, frozen=True, rename="camel"):
     """An accepted message that no turn has read: *state* is queued, interrupted or cancelled."""
 
-    state: str
-    run_id: str | None = None
-    id: str | None = None
+    state: Word
+    run_id: Word | None = None
+    id: Word | None = None
     accepted_at: float | None = None
 
 
@@ -107,17 +110,17 @@ class RunWait(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Pending(msgspec.Struct, frozen=True, rename="camel"):
-    items: list[PendingInput] = []
+    items: Annotated[list[PendingInput], Meta(max_length=MAX_LISTED)] = []
     next_before: int | None = None
 
 
 class _Receipt(msgspec.Struct, frozen=True, rename="camel"):
-    run_id: str
-    state: str
+    run_id: Word
+    state: Word
 
 
 class _InFlight(msgspec.Struct, frozen=True, rename="camel"):
-    run_id: str | None = None
+    run_id: Word | None = None
 
 
 class _SessionInfo(msgspec.Struct, frozen=True, rename="camel"):
@@ -127,28 +130,28 @@ class _SessionInfo(msgspec.Struct, frozen=True, rename="camel"):
 class _HistoryAnswer(msgspec.Struct, frozen=True, rename="camel"):
     """Wire format of the answer to ``chat.history``."""
 
-    messages: list[dict[str, Any]]
+    messages: Annotated[list[dict[str, Any]], Meta(max_length=MAX_LISTED)]
     pending_inputs: _Pending = _Pending()
     next_offset: int | None = None
-    input_receipts: list[_Receipt] = []
+    input_receipts: Annotated[list[_Receipt], Meta(max_length=MAX_LISTED)] = []
     in_flight_run: _InFlight | None = None
     session_info: _SessionInfo = _SessionInfo()
 
 
 class _Reply(msgspec.Struct, frozen=True):
-    text: str | None = None
+    text: Text | None = None
 
 
 class _WaitAnswer(msgspec.Struct, frozen=True, rename="camel"):
     """Wire format of the answer to ``agent.wait``."""
 
-    run_id: str
-    status: str
+    run_id: Word
+    status: Word
     terminal_reply: _Reply | None = None
     error: Any = None
-    stop_reason: str | None = None
-    timeout_phase: str | None = None
-    liveness_state: str | None = None
+    stop_reason: Word | None = None
+    timeout_phase: Word | None = None
+    liveness_state: Word | None = None
 
 
 def message_text(content: Any) -> str:
@@ -191,13 +194,13 @@ def _text(value: Any) -> str | None:
 class AgentEntry(msgspec.Struct, frozen=True):
     """An agent of a gateway."""
 
-    id: str
+    id: Word
 
 
 class AgentsList(msgspec.Struct, frozen=True):
     """Agents of a gateway."""
 
-    agents: list[AgentEntry]
+    agents: Annotated[list[AgentEntry], Meta(max_length=MAX_LISTED)]
 
     def find(self, agent_id: str) -> AgentEntry | None:
         """Return the agent with this id, or None."""
@@ -207,17 +210,17 @@ class AgentsList(msgspec.Struct, frozen=True):
 class CreatedAgent(msgspec.Struct, frozen=True, rename="camel"):
     """A newly created agent."""
 
-    agent_id: str
+    agent_id: Word
 
 
 class AgentFile(msgspec.Struct, frozen=True, rename="camel"):
     """A file of an agent's workspace. *hash* is the SHA-256 of the content, hex; None if missing."""
 
-    name: str
+    name: Word
     missing: bool = False
     updated_at_ms: float | None = None
-    hash: str | None = None
-    content: str | None = None
+    hash: Word | None = None
+    content: Text | None = None
 
 
 class _FileAnswer(msgspec.Struct, frozen=True):

@@ -11,9 +11,12 @@ from msgspec import inspect
 from hub.connectors import process
 from hub.connectors.conformance import process_at
 from hub.connectors.connector import Account, Connector, Message
-from hub.outbound.client import OutboundClient
+from hub.extraction import batch, completion, transcription
+from hub.openclaw import frames, methods
+from hub.outbound.client import MAX_ANSWER_BYTES, OutboundClient
 from hub.outbound.rules import OutboundRules
 from hub.text.confinement import landlock_version
+from protocol import calls, codec, frame
 from storage.agents.configs import Mailbox as MailboxConfig
 from storage.store import Store, open_store
 from tests.support.clock import FakeClock
@@ -22,17 +25,45 @@ from tests.support.runs import Bench, declare_agent, declare_connector
 from tests.support.runs import store as store
 
 KIT = Path(process.__file__).with_name("sdk")
-PARTS: tuple[type[msgspec.Struct], ...] = (
-    process.Spec,
-    process._Asked,
-    process._Failed,
-    process._Item,
-    process._Line,
-    process._Listing,
-    Account,
-    Message,
-)
-# Values of any form, which are bounded as a whole.
+# Answers of devices to calls: each has ``MAX_RESULT_BYTES`` at most, and so have their fields without a bound.
+ANSWERS = ("ListedRow", "KnownToDevice", "FilePart", "FileExcerpt")
+# What strangers send, by the door where it is decoded.
+PARTS: dict[str, tuple[type, ...]] = {
+    "programs of connectors": (
+        process.Spec,
+        process._Asked,
+        process._Failed,
+        process._Item,
+        process._Line,
+        process._Listing,
+        Account,
+        Message,
+    ),
+    "gateways": (
+        frames.Response,
+        frames.Event,
+        frames.Challenge,
+        frames.HelloOk,
+        frames._Kind,
+        methods.ChatAck,
+        methods._HistoryAnswer,
+        methods._WaitAnswer,
+        methods.AgentsList,
+        methods.CreatedAgent,
+        methods._FileAnswer,
+    ),
+    "models": (
+        completion._Body,
+        completion._Counted,
+        batch._Line,
+        transcription._Transcript,
+    ),
+    "devices": (
+        *codec.FROM_DEVICE,
+        *(kind for name, kind in vars(calls).items() if name in ANSWERS),
+    ),
+}
+# Values of any form, which are bounded as a whole where they are received.
 WHOLE = {
     "_Line.result": process.MOST_LINE_BYTES,
     "_Line.item": process.MOST_LINE_BYTES,
@@ -40,6 +71,24 @@ WHOLE = {
     "_Listing.cursor": process.MOST_CURSOR_BYTES,
     "_Listing.next": process.MOST_CURSOR_BYTES,
     "Message.place": process.MOST_CURSOR_BYTES,
+    "Response.payload": frames.MAX_FRAME_BYTES,
+    "Event.payload": frames.MAX_FRAME_BYTES,
+    "Refusal.details": frames.MAX_FRAME_BYTES,
+    "_HistoryAnswer.messages[]": frames.MAX_FRAME_BYTES,
+    "_WaitAnswer.error": frames.MAX_FRAME_BYTES,
+    "_Response.body": MAX_ANSWER_BYTES,
+    "Request.params": frame.MAX_PARAMS_BYTES,
+    "AgentBeat.resource_usage": frame.MAX_USAGE_BYTES,
+    "ToolResult.result": frame.MAX_RESULT_BYTES,
+    "FilePiece.content": frame.MAX_PIECE_BYTES,
+    "ToolResult.error": frame.MAX_MESSAGE_BYTES,
+    "AgentComplete.error": frame.MAX_MESSAGE_BYTES,
+    "ListedRow.data": frame.MAX_RESULT_BYTES,
+    "KnownToDevice.calls[#]": frame.MAX_RESULT_BYTES,
+    "KnownToDevice.rows[#]": frame.MAX_RESULT_BYTES,
+    "FilePart.content": frame.MAX_RESULT_BYTES,
+    "FileExcerpt.content": frame.MAX_RESULT_BYTES,
+    "RunCheckpoint.state": frame.MAX_MESSAGE_BYTES,
 }
 LISTED_BYTES = 1_000  # of the database, for each message; as the page process-connectors has them
 READ_BYTES = 40_000
@@ -68,11 +117,13 @@ def _bounds(kind: inspect.Type, path: str) -> Iterator[tuple[str, int | None]]:
         yield path, None
 
 
-def test_each_field_of_a_line_has_a_bound() -> None:
-    found = {path: limit for part in PARTS for path, limit in _bounds(inspect.type_info(part), "")}
-    whole = {path for path in found if any(path.startswith(one) for one in WHOLE)}
+@pytest.mark.parametrize("door", PARTS)
+def test_each_field_of_what_strangers_send_has_a_bound(door: str) -> None:
+    parts = [part for part in PARTS[door] if issubclass(part, msgspec.Struct)]
+    found = {path: limit for part in parts for path, limit in _bounds(inspect.type_info(part), "")}
+    whole = {path for path in found if any(path.startswith(value) for value in WHOLE)}
     assert {path for path, limit in found.items() if limit is None} - whole == set()
-    assert all(0 < limit <= process.MOST_LINE_BYTES for limit in WHOLE.values())
+    assert len(found) > len(parts)
 
 
 TOO_LONG: dict[str, Any] = {
