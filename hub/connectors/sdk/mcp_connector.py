@@ -27,6 +27,7 @@ else:  # next to this file, in the jail
 VERSION = "2025-11-25"  # of the Model Context Protocol
 PAGE = 50
 MOST = 1_000  # resources or entries, whose digests fit into a cursor
+MOST_VERSION, MOST_SHOWN = 128, 1_000  # characters
 MOST_PAGES = 200  # of a list
 MOST_MESSAGES = 1_000  # of the server, until it answers a request
 MOST_LINE = 2 * 1024 * 1024  # bytes
@@ -179,10 +180,10 @@ class Mcp(Connector):
     def _message(self, resource: Mapping[str, Any]) -> Message:
         uri, at = resource["uri"], (resource.get("annotations") or {}).get("lastModified")
         try:
-            version = at or digest(json.dumps(self._contents(uri)))
+            version = version_of(at or "") or digest(json.dumps(self._contents(uri)))
         except Refused:  # as reading it will show
             version = ""
-        title = resource.get("title") or resource["name"]
+        title = (resource.get("title") or resource["name"])[:MOST_SHOWN]
         return Message(key=uri, version=version, received_at=at, subject=title, link=uri)
 
     def _contents(self, uri: str) -> list[dict[str, Any]]:
@@ -284,18 +285,23 @@ def entry_of(tool: Mapping[str, Any], entry: Any) -> Message:
     fields = tool["fields"]
     text = entry if isinstance(entry, str) else "\n\n".join(texts_at(entry, fields["text"]))
     key = f"{tool['name']}:{text_at(entry, fields['key']) or digest(text)}"
-    author = text_at(entry, fields["author"])
+    author = text_at(entry, fields["author"])[:MOST_SHOWN]
     texts[key] = text
     return Message(
         key=key,
-        version=text_at(entry, fields["version"]) or digest(json.dumps(entry, sort_keys=True)),
+        version=version_of(text_at(entry, fields["version"])) or digest(json.dumps(entry, sort_keys=True)),
         received_at=moment(text_at(entry, [*fields["modified"], *fields["created"]])),
         sender={"email": author.lower()} if "@" in author else {"email": "", "name": author},
-        subject=text_at(entry, fields["title"]) or text.partition("\n")[0],
-        labels=texts_at(entry, fields["labels"]),
-        thread=text_at(entry, fields["thread"]) or None,
+        subject=(text_at(entry, fields["title"]) or text.partition("\n")[0])[:MOST_SHOWN],
+        labels=[label[:MOST_SHOWN] for label in texts_at(entry, fields["labels"])[:MOST]],
+        thread=text_at(entry, fields["thread"])[:MOST_SHOWN] or None,
         link=link_of(text_at(entry, fields["link"])),
     )
+
+
+def version_of(text: str) -> str:
+    """Return the version, or its digest where it is longer than the hub takes one."""
+    return text if len(text) <= MOST_VERSION else digest(text)
 
 
 def moment(text: str) -> str | None:

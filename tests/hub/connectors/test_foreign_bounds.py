@@ -25,7 +25,7 @@ from tests.support.runs import Bench, declare_agent, declare_connector
 from tests.support.runs import store as store
 
 KIT = Path(process.__file__).with_name("sdk")
-# Answers of devices to calls: each has ``MAX_RESULT_BYTES`` at most, and so have their fields without a bound.
+# Answers of devices to calls: each has ``MAX_RESULT_BYTES`` at most, and so have fields without a bound.
 ANSWERS = ("ListedRow", "KnownToDevice", "FilePart", "FileExcerpt")
 # What strangers send, by the door where it is decoded.
 PARTS: dict[str, tuple[type, ...]] = {

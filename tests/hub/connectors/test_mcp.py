@@ -292,6 +292,19 @@ async def test_mcp_text_results_are_entries_and_a_failing_tool_ends_the_run() ->
             McpSettings.model_validate({"url": "https://wiki.example.com/mcp", "tools": [wrong]})
 
 
+async def test_entry_of_an_mcp_tool_with_long_fields_is_read_with_what_the_hub_takes_of_them() -> None:
+    long = "x" * 20_000
+    fields = {"key": "number", "version": "body", "title": "body", "text": ["body"], "thread": "body"}
+    async with kitchen(has_resources=False) as here:
+        here.texts = {"a": long}
+        tool = TICKETS | {"arguments": {"state": "open"}, "fields": fields | {"labels": ["body"]}}
+        first, found = await here.run(tools=[tool])
+        assert found == {"x" * 1_000: "x" * 12_000}
+        here.texts = {"a": f"{long}, changed"}
+        _, found = await here.run(first, tools=[tool])
+        assert len(found) == 1, "its version is a digest"
+
+
 # --- servers that are programs ---
 
 PACKAGES = Path(sysconfig.get_path("purelib"))
