@@ -76,4 +76,4 @@ def with_whole_characters(data: bytes | str) -> str | None:
         whole = json.dumps(json.loads(text), ensure_ascii=False)
     except (ValueError, RecursionError):
         return None
-    return whole.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return _NO_UTF8.sub("\N{REPLACEMENT CHARACTER}", whole)

@@ -9,7 +9,7 @@ import select
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from time import thread_time
@@ -631,13 +631,9 @@ sys.stdin.readline()
 """
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("anyio_backend", [("asyncio", {"use_uvloop": loop}) for loop in (False, True)])
-@pytest.mark.parametrize("flood", FLOODS)
-async def test_flood_of_output_of_a_connector_process_leaves_the_loop_free(write: Write, flood: str) -> None:
-    item = json.dumps({"id": 2, "item": {"key": "a", "text": "x" * 10_000}})
-    result = json.dumps({"id": 2, "result": {"name": "me"}})
-    connector = write(saying(SPEC, then=FLOOD.format(data=FLOODS[flood], item=item, result=result)))
+@asynccontextmanager
+async def measured_hold() -> AsyncIterator[list[float]]:
+    """Yield the longest time that the block held the event loop so far, in seconds of processor time."""
     held = [0.0]
 
     async def measure() -> None:
@@ -646,13 +642,48 @@ async def test_flood_of_output_of_a_connector_process_leaves_the_loop_free(write
             await anyio.sleep(0.001)
             held[0], before = max(held[0], thread_time() - before), thread_time()
 
-    began = thread_time()
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(measure)
-        assert (await connector.check()).name == "me"
+        yield held
         tasks.cancel_scope.cancel()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("anyio_backend", [("asyncio", {"use_uvloop": loop}) for loop in (False, True)])
+@pytest.mark.parametrize("flood", FLOODS)
+async def test_flood_of_output_of_a_connector_process_leaves_the_loop_free(write: Write, flood: str) -> None:
+    item = json.dumps({"id": 2, "item": {"key": "a", "text": "x" * 10_000}})
+    result = json.dumps({"id": 2, "result": {"name": "me"}})
+    connector = write(saying(SPEC, then=FLOOD.format(data=FLOODS[flood], item=item, result=result)))
+    began = thread_time()
+    async with measured_hold() as held:
+        assert (await connector.check()).name == "me"
     assert held[0] <= MAX_HOLD_S
     assert thread_time() - began <= 1.0
+
+
+LINE_BYTES = process.MOST_LINE_BYTES - 1_000
+HEAVY_LINES = {  # the first has a text, the others are refused
+    "halves of characters": '{"id": 2, "result": {"name": "%s"}}' % ("\\ud83d" * 1_000),
+    "halves of characters in a field that is skipped": '{"id": 2, "result": {"name": "me"}, "x": "%s"}'
+    % ("\\ud83d" * (LINE_BYTES // 6)),
+    "escapes": '{"id": 2, "item": {"key": "a", "text": "%s"}}' % ("\\n" * (LINE_BYTES // 2)),
+    "numbers": '{"id": 2, "result": [%s1]}' % ("1," * (LINE_BYTES // 2)),
+    "an error": '{"id": 2, "error": {"code": "x", "message": "%s"}}' % ("\\u0000" * 9_000),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("line", HEAVY_LINES)
+async def test_heavy_line_of_a_connector_process_leaves_the_loop_free(
+    write: Write, tmp_path: Path, line: str
+) -> None:
+    (tmp_path / "probe" / "line").write_text(HEAVY_LINES[line])
+    connector = write(saying(SPEC, then="print(open('line').read(), flush=True)"))
+    async with measured_hold() as held:
+        with suppress(Unavailable):
+            await connector.check()
+    assert held[0] <= MAX_HOLD_S
 
 
 @pytest.mark.parametrize(
