@@ -3,14 +3,19 @@
 All clients share one loop, so expensive work of one client delays all others. The CPU time of incoming work
 is charged to its cause. While the loop is late, a cause above its share has to wait before more of its data
 is read. It is refused once it has used so much time that waiting does not help.
+
+A request has an account. The steps of its task are charged to it, and so are those of tasks that it starts.
+The account is closed at the end of the request.
 """
 
+import asyncio
 import math
 import time
 import types
 from collections import defaultdict
 from collections.abc import Callable, Coroutine, Generator, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from heapq import nlargest
 from typing import Any, Final, TypeVar
 
@@ -26,6 +31,7 @@ SHARE: Final = 0.1  # of the loop, that one cause may take while others wait
 LATE_S: Final = 0.05  # the loop came round so late: others wait
 MOST_WAIT_S: Final = 5.0  # who had to wait longer is refused instead
 EVERY: Final = 64  # of work that is cheap, one in so many is measured
+MAX_TURN_S: Final = 0.0001  # of the loop's own work for a step: its poll, its timers, answers of threads
 MOST_CAUSES: Final = 1_024  # remembered; beyond it the half that spent least is forgotten
 MOST_REPORTED: Final = 5  # causes in a scrape
 LEAST_REPORTED: Final = 0.01  # minimum share of a reported cause
@@ -37,6 +43,7 @@ class LoopMeter(Collector):
     Attributes:
         lag_s: last delay of the loop that was caused by its own work, not by the machine.
         current: the cause whose work is measured now; empty for none.
+        ended: CPU time of the loop's thread at the end of the last measurement.
         passed_over: number of cheap pieces of work to skip before the next measurement; random, on average
             EVERY - 1.
     """
@@ -49,6 +56,7 @@ class LoopMeter(Collector):
         self.lag_s = 0.0
         self.current = ""
         self.passed_over = 0
+        self.ended = 0.0
 
     def charge(self, cause: str, seconds: float) -> None:
         """Charge *seconds* of the loop's CPU time to *cause*."""
@@ -69,6 +77,7 @@ class LoopMeter(Collector):
         finally:
             ended = time.thread_time_ns()
             self.charge(cause, (ended - began) * times / 1e9)
+            self.ended = ended / 1e9
             self.passed_over = ended % (2 * EVERY - 1)  # the last digits are unpredictable
             self.current = outer
         return self.wait_s(cause)
@@ -133,23 +142,95 @@ class LoopMeter(Collector):
         yield shares
 
 
+class Account:
+    """Account of a request, or of a session, which its work is charged to.
+
+    Attributes:
+        cause: who pays; replaced once the caller is known.
+        is_open: False: tasks that were started for it, and still run, are charged no more.
+    """
+
+    __slots__ = ("cause", "is_open", "meter")
+
+    def __init__(self, meter: LoopMeter, cause: str) -> None:
+        self.meter, self.cause, self.is_open = meter, cause, True
+
+    def run(self, step: Callable[..., T], *values: Any) -> T:
+        """Run a step of a task, and charge its time."""
+        meter = self.meter
+        if not self.is_open or meter.current == self.cause:  # by a step around this one
+            return step(*values)
+        outer, meter.current = meter.current, self.cause
+        began = time.thread_time()
+        led_here = min(max(0.0, began - meter.ended), MAX_TURN_S)
+        try:
+            return step(*values)
+        finally:
+            meter.ended = time.thread_time()
+            meter.charge(self.cause, meter.ended - began + led_here)
+            meter.current = outer
+
+
+ACCOUNT: Final[ContextVar[Account | None]] = ContextVar("account", default=None)
+
+
+class ChargedCoroutine(Coroutine[Any, Any, T]):
+    """Coroutine of a task whose steps are charged to an account."""
+
+    def __init__(self, work: Coroutine[Any, Any, T], account: Account) -> None:
+        self._work, self._account = work, account
+
+    def __getattr__(self, name: str) -> Any:  # its state, and its name in a log
+        return getattr(self._work, name)
+
+    def __await__(self) -> Generator[Any, Any, T]:
+        return self._work.__await__()
+
+    def send(self, value: Any) -> Any:
+        return self._account.run(self._work.send, value)
+
+    def throw(self, *error: Any) -> Any:
+        return self._account.run(self._work.throw, *error)
+
+    def close(self) -> None:
+        self._work.close()
+
+
+def charge_tasks(loop: asyncio.AbstractEventLoop) -> None:
+    """Charge the tasks that are started from now on to the account in their context."""
+
+    def create(loop: asyncio.AbstractEventLoop, work: Any, **options: Any) -> asyncio.Task[Any]:
+        context = options.get("context")
+        account = ACCOUNT.get() if context is None else context.get(ACCOUNT)
+        if account is not None:
+            work = ChargedCoroutine(work, account)
+        return asyncio.Task(work, loop=loop, **options)
+
+    loop.set_task_factory(create)
+
+
 @types.coroutine
-def charged(meter: LoopMeter, cause: str, work: Coroutine[Any, Any, T]) -> Generator[Any, Any, T]:
-    """Run the coroutine *work*, and charge each of its steps on the loop to *cause*."""
+def charged(meter: LoopMeter, payer: str | Account, work: Coroutine[Any, Any, T]) -> Generator[Any, Any, T]:
+    """Run the coroutine *work*, and charge each of its steps on the loop to a cause, or to an account.
+
+    An account is closed at the end, and counts for the tasks that are started meanwhile.
+    """
+    account = Account(meter, payer) if isinstance(payer, str) else payer
+    token = None if isinstance(payer, str) else ACCOUNT.set(account)
     step: Callable[[Any], Any] = work.send
     value: Any = None
-    while True:
-        outer, meter.current = meter.current, cause
-        began = time.thread_time()
-        try:
-            waited_for = step(value)
-        except StopIteration as done:
-            result: T = done.value
-            return result
-        finally:
-            meter.charge(cause, time.thread_time() - began)
-            meter.current = outer
-        try:
-            step, value = work.send, (yield waited_for)
-        except BaseException as error:  # a cancellation, too, goes where it is meant to
-            step, value = work.throw, error
+    try:
+        while True:
+            try:
+                waited_for = account.run(step, value)
+            except StopIteration as done:
+                result: T = done.value
+                return result
+            try:
+                step, value = work.send, (yield waited_for)
+            except BaseException as error:  # a cancellation, too, goes where it is meant to
+                step, value = work.throw, error
+    finally:
+        if token is not None:
+            account.is_open = False
+            ACCOUNT.reset(token)

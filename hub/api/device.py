@@ -38,7 +38,7 @@ from hub.coordination.authority import Caller
 from hub.links.gate import Buckets
 from hub.links.roster import DeviceLink, RequestReceived
 from hub.log import Channel
-from hub.loop_meter import charged
+from hub.loop_meter import Account, charged
 from hub.metrics import Metrics
 from hub.roles import Principal
 from hub.rounds import Turns
@@ -363,17 +363,25 @@ class Requests:
             return
         cause = f"device:{link.device_id}"
         with written_for(cause):
-            answering = _answered(request, partial(method.answer, link, request.params))
-            answer = await charged(self._loop, cause, answering)
+            answering = _answer(link, request, partial(method.answer, link, request.params))
+            answer = await charged(self._loop, Account(self._loop, cause), answering)
             if isinstance(answer, Later):
                 later.start_soon(self._answer_later, cause, link, request, answer)
-            else:
-                await _send(link, answer)
 
     async def _answer_later(self, cause: str, link: DeviceLink, request: Request, later: Later) -> None:
-        response = await charged(self._loop, cause, _answered(request, later.answer))
-        assert isinstance(response, Response)
-        await _send(link, response)
+        answering = _answer(link, request, later.answer)
+        await charged(self._loop, Account(self._loop, cause), answering)
+
+
+async def _answer(
+    link: DeviceLink, request: Request, answer: Callable[[], Awaitable[Parameters | Later]]
+) -> Later | None:
+    """Send the response to a request; return an answer that comes later."""
+    response = await _answered(request, answer)
+    if isinstance(response, Later):
+        return response
+    await _send(link, response)
+    return None
 
 
 async def _answered(

@@ -1,11 +1,13 @@
 """Busy time and lag of the event loop."""
 
+import asyncio
 import sys
 import threading
 from collections.abc import AsyncIterator, Awaitable
 from functools import partial
 
 import anyio
+import anyio.lowlevel
 import pytest
 from prometheus_client import generate_latest
 
@@ -18,7 +20,9 @@ from hub.loop_meter import (
     MOST_WAIT_S,
     OVER_S,
     SHARE,
+    Account,
     LoopMeter,
+    charge_tasks,
     charged,
 )
 from hub.metrics import Metrics
@@ -132,6 +136,36 @@ async def test_charged_coroutine_propagates_errors_and_cancellation(meter: LoopM
         await anyio.wait_all_tasks_blocked()
         tasks.cancel_scope.cancel()
     assert ended == ["cancelled"]
+
+
+async def test_tasks_of_a_request_are_charged_to_its_account_until_it_ends(meter: LoopMeter) -> None:
+    charge_tasks(asyncio.get_running_loop())
+    account, seen = Account(meter, "network:a"), list[str]()
+    is_over, went_on = anyio.Event(), anyio.Event()
+
+    async def note(until: anyio.Event) -> None:
+        seen.append(meter.current)
+        await until.wait()
+        seen.append(meter.current)
+        went_on.set()
+
+    async with anyio.create_task_group() as tasks:
+
+        async def request() -> None:
+            account.cause = "token:a"  # the caller is known
+            is_here = anyio.Event()
+            tasks.start_soon(note, is_here)
+            tasks.start_soon(note, is_over)
+            await anyio.wait_all_tasks_blocked()
+            is_here.set()
+            await went_on.wait()
+
+        await charged(meter, account, request())
+        went_on = anyio.Event()
+        is_over.set()
+        await went_on.wait()
+    assert seen == ["token:a", "token:a", "token:a", ""]
+    assert meter.share("token:a") > 0.0
 
 
 def test_cheap_work_is_measured_by_chance(meter: LoopMeter) -> None:

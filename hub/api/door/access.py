@@ -46,7 +46,7 @@ from hub.links.gate import FailedAttempts, network_of
 from hub.links.hosts import FORWARDING, Hosts, TrustedProxies
 from hub.links.refusals import OTHERS, RefusalSamples
 from hub.log import Channel
-from hub.loop_meter import MOST_WAIT_S, SHARE, LoopMeter, charged
+from hub.loop_meter import MOST_WAIT_S, SHARE, Account, LoopMeter, charged
 from hub.roles import (
     AGENT,
     HUB_WIDE_ROUTES,
@@ -453,6 +453,11 @@ class Access:
     async def __call__(self, scope: Request, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
+        account = Account(self.loop, self._stranger(scope))
+        await charged(self.loop, account, self._serve(scope, receive, send, account))
+
+    async def _serve(self, scope: Request, receive: Receive, send: Send, account: Account) -> None:
+        """Answer a request, whose *account* is that of a stranger until the caller is known."""
         state = scope["state"]
         scope["path"] = _quoted(scope)
         send_page, send = send, _uncached(send)
@@ -471,6 +476,8 @@ class Access:
                     await self._app(scope, receive, send)
                     return
                 principal, network = await self._caller(scope, asked)
+                if principal is not None:
+                    account.cause = principal.actor
                 if asked is not None and not may_ask(principal, asked):
                     raise await self._forbidden(asked, principal, network)
                 share = STRANGER if principal is None else principal.share
@@ -481,14 +488,12 @@ class Access:
                 return
             state |= {PRINCIPAL: principal, ROUTE: asked, BODY: b"", NETWORK: network}
             if principal is None:  # a public route, of which few read a body
-                cause = f"network:{network_of(network)}"
-                await charged(self.loop, cause, self._answer_all(scope, receive, send, has_body))
+                await self._answer_all(scope, receive, send, has_body)
                 return
             if wait_s:
                 await anyio.sleep(wait_s)
             CAUSE.set(principal.actor)  # of this task alone, which the server started for the request
-            work = self._answer(scope, receive, send, principal, asked, has_body)
-            await charged(self.loop, principal.actor, work)
+            await self._answer(scope, receive, send, principal, asked, has_body)
 
     async def ask(self, outer: Request, request: Inner) -> Response:
         """Return the response to a request that is a part of *outer*, whose place and caller it has."""
@@ -523,11 +528,19 @@ class Access:
         else:
             CAUSE.set(principal.actor)
             work = self._answer(scope, receive, send, principal, asked, bool(request.body))
-            is_charged = self.loop.current == principal.actor  # by *outer*, in the same task
-            await (work if is_charged else charged(self.loop, principal.actor, work))
+            await charged(self.loop, Account(self.loop, principal.actor), work)
         start, *parts = messages
         body = b"".join(part.get("body", b"") for part in parts)
         return Response(body, start["status"], Headers(raw=start["headers"]))
+
+    def _stranger(self, scope: Request) -> str:
+        """Return the cause of a request whose caller is not known yet."""
+        if scope["state"].get(PEER_UID) is not None or scope["client"] is None:
+            return "operator:socket"
+        network: str = scope["client"][0]
+        with suppress(HubError):  # a forged header is refused later
+            network = self._client(scope)
+        return f"network:{network_of(network)}"
 
     async def _page(self, scope: Request) -> Response | None:
         if self._pages is None or scope["state"].get(PEER_UID) is not None:
@@ -655,8 +668,7 @@ class Access:
         if uid is None:
             network = self._client(scope)
             with self._requests.taken(STRANGER):
-                cause = f"network:{network_of(network)}"
-                return await charged(self.loop, cause, self._bearer_of(scope, asked, network)), network
+                return await self._bearer_of(scope, asked, network), network
         if uid in self._uids or scope["state"].get(SOCKET_PATH) in self._guarded:
             return Principal.of_uid(uid), ""
         raise CodedError(ErrorCode.FORBIDDEN, f"user {uid} is not the hub's user")

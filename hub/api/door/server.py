@@ -52,7 +52,7 @@ from hub.links.gate import DeadlineWheel, Gate, Place, network_of
 from hub.links.hosts import FORWARDING, Hosts, TrustedProxies
 from hub.links.listener import Acceptor, Make
 from hub.log import Channel
-from hub.loop_meter import LoopMeter, charged
+from hub.loop_meter import Account, LoopMeter, charge_tasks, charged
 from hub.metrics import Metrics
 from hub.rounds import Turns
 from hub.settings.limit_settings import DEFAULTS
@@ -134,6 +134,7 @@ class HttpServer:
         Yields the group of its tasks, which further tasks may join.
         """
         running = anyio.CancelScope(shield=True)
+        charge_tasks(asyncio.get_running_loop())
         async with anyio.create_task_group() as tasks:
             wheel = DeadlineWheel(self._clock)
             await tasks.start(wheel.serve)
@@ -469,6 +470,11 @@ class Hooks:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
+        account = Account(self._metrics.loop, f"network:{network_of(scope['client'][0])}")  # may be a proxy's
+        await charged(self._metrics.loop, account, self._serve(scope, receive, send))
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
         if self._taken >= self.at_once:
             self._metrics.limits_reached.labels("posts_at_once").inc()
             message = f"{self.at_once} posts are being answered, and no further one is now"
@@ -478,8 +484,7 @@ class Hooks:
             return
         self._taken += 1
         try:
-            network = f"network:{network_of(scope['client'][0])}"  # may be a proxy's
-            answer = await charged(self._metrics.loop, network, self._answer(scope, receive))
+            answer = await self._answer(scope, receive)
             if answer is not None:
                 await answer(scope, receive, send)
         finally:
