@@ -34,7 +34,8 @@ from msgspec import json
 
 from hub import docs
 from hub.api.application import references
-from hub.api.door import assistants
+from hub.api.door import assistant_sessions, assistants
+from hub.api.door.assistant_sessions import SESSIONS
 from hub.api.door.assistants import CARD, DATA, META_KEY, MOST_BYTES, MOST_ROWS, ROWS, all_tools, hint_for
 from hub.cli.mcp import CALLED
 from hub.roles import ROUTES, Role, Scope
@@ -267,27 +268,62 @@ async def opened(client: httpx2.AsyncClient) -> httpx2.Response:
     return await client.post("/mcp", json=INITIALIZE, headers=ACCEPT)
 
 
-async def test_mcp_session_belongs_to_one_token_and_is_limited_per_user(
+PING = {"jsonrpc": "2.0", "id": 2, "method": "ping"}
+
+
+async def test_mcp_session_belongs_to_one_token_until_its_client_ends_it(hub: ServedHub) -> None:
+    eve = await hub.user("eve")
+    tokens = [await hub.token(user_id=eve), await hub.token(user_id=eve), await hub.token()]
+    async with (
+        over_tcp(hub, tokens[0]) as one,
+        over_tcp(hub, tokens[1]) as two,
+        over_tcp(hub, tokens[2]) as third,
+    ):
+        headers = ACCEPT | {"mcp-session-id": (await opened(one)).headers["mcp-session-id"]}
+        for thief in (two, third):
+            assert (await thief.post("/mcp", json=PING, headers=headers)).status_code == 404
+        assert (await one.post("/mcp", json=PING, headers=headers)).status_code == 200
+        assert (await one.delete("/mcp", headers=headers)).status_code == 200
+        assert (await one.post("/mcp", json=PING, headers=headers)).status_code == 404
+
+
+async def test_new_mcp_session_of_a_user_ends_the_longest_idle_one_alone(hub: ServedHub) -> None:
+    eve = await hub.user("eve")
+    async with over_tcp(hub, await hub.token(user_id=eve)) as one, over_tcp(hub, await hub.token()) as other:
+
+        async def begun(client: httpx2.AsyncClient) -> dict[str, str]:
+            answer = await opened(client)
+            assert answer.status_code == 200, answer.text
+            return ACCEPT | {"mcp-session-id": answer.headers["mcp-session-id"]}
+
+        async def is_open(client: httpx2.AsyncClient, session: dict[str, str]) -> bool:
+            return (await client.post("/mcp", json=PING, headers=session)).status_code == 200
+
+        foreign, streamed, first = await begun(other), await begun(one), await begun(one)
+        async with one.stream("GET", "/mcp", headers=streamed):
+            later = [await begun(one) for _ in range(SESSIONS - 2)]
+            assert await is_open(one, first)  # used last, and so not the next one to go
+            await begun(one)
+            assert [await is_open(one, session) for session in (later[0], later[1], first)] == [
+                False,
+                True,
+                True,
+            ]
+            for _ in range(100):  # starts of a client that ends none
+                await begun(one)
+            assert await is_open(one, streamed)
+        assert await is_open(other, foreign)
+
+
+async def test_mcp_session_is_refused_while_all_of_the_user_have_open_streams(
     hub: ServedHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(assistants, "SESSIONS", 2)
-    ping = {"jsonrpc": "2.0", "id": 2, "method": "ping"}
-    eve = await hub.user("eve")
-    tokens = await hub.token(user_id=eve), await hub.token(user_id=eve), await hub.token()
-    async with over_tcp(hub, tokens[0]) as one:
-        headers = ACCEPT | {"mcp-session-id": (await opened(one)).headers["mcp-session-id"]}
-        assert (await one.post("/mcp", json=ping, headers=headers)).status_code == 200
-        async with (
-            over_tcp(hub, await hub.token(user_id=eve)) as two,
-            over_tcp(hub, await hub.token()) as third,
-        ):
-            for thief in (two, third):
-                assert (await thief.post("/mcp", json=ping, headers=headers)).status_code == 404
-            assert [(await opened(two)).status_code for _ in range(2)] == [200, 503]
-            assert (await opened(third)).status_code == 200
-        assert (await one.delete("/mcp", headers=headers)).status_code == 200
-        assert (await one.post("/mcp", json=ping, headers=headers)).status_code == 404
-        assert (await opened(one)).status_code == 200
+    monkeypatch.setattr(assistant_sessions, "SESSIONS", 1)
+    async with over_tcp(hub, await hub.token()) as client:
+        session = ACCEPT | {"mcp-session-id": (await opened(client)).headers["mcp-session-id"]}
+        async with client.stream("GET", "/mcp", headers=session):
+            assert (await opened(client)).status_code == 503
+            assert (await client.post("/mcp", json=PING, headers=session)).status_code == 200
 
 
 async def test_mcp_event_stream_ends_when_the_token_of_the_session_is_revoked(hub: ServedHub) -> None:
