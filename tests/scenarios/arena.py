@@ -42,6 +42,7 @@ address = "127.0.0.1:0"
 {listen}
 [listen.operator]
 address = "127.0.0.1:0"
+assistants = true
 [listen.webhooks]
 address = "127.0.0.1:0"
 [limits]

@@ -4,8 +4,8 @@
 once stopped a hub, then those that a seed makes, until the minutes are over. Printed of each: the longest
 callback of the hub's event loop, the CPU time of ``/healthz`` with what it waits for (99 of 100), how long a
 good device's question and ``/healthz`` waited, the hub's growth, and how soon all was quiet again. The first
-two are CPU time of the loop's thread, so that other processes of the machine do not decide. Exit code 1: a
-bound was passed.
+two are CPU time of the loop's thread, so that other processes of the machine do not decide. Then ``charges``
+compares what each request costs with what its caller is charged. Exit code 1: a bound was passed.
 """
 
 import argparse
@@ -27,6 +27,7 @@ import msgspec
 from hub.extraction import answers
 from hub.extraction.completion import Unusable, completion_of
 from tests.bench.machine import TICKS_PER_S, cpu_ticks, pin_to_core
+from tests.scenarios import charges
 from tests.scenarios.arena import END_S, Arena, LimitedHub, Question, arena, asked
 from tests.scenarios.attackers import CORE
 from tests.scenarios.attacks import Attack, Door
@@ -299,7 +300,7 @@ async def main(minutes: float, seed: int, only: str, tell: Callable[[str], None]
                 if "loop.held" in line:
                     tell(f"    {line[:300]}")
     tell(f"{played} of {len(found)} attacks, {bad} with faults; again: --seed {seed}")
-    return int(bool(bad))
+    return int(bool(bad + await charges.main(only, tell)))
 
 
 def _most(answers: dict[str, int]) -> str:

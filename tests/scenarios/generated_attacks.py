@@ -80,6 +80,27 @@ _BODIES: Final = (
     (AGENT, "POST /v1/agent/heartbeat"),
 )
 
+_ABOUT: Final = {"name": "attacker", "version": "1"}
+_NEWER: Final = "2026-07-28"
+_META: Final = {
+    "io.modelcontextprotocol/protocolVersion": _NEWER,
+    "io.modelcontextprotocol/clientInfo": _ABOUT,
+    "io.modelcontextprotocol/clientCapabilities": {},
+}
+_BEGIN: Final = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": _ABOUT}
+_TO_ASSISTANTS: Final = {
+    name: json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": params})
+    for name, method, params in (
+        ("lists of tools", "tools/list", {"_meta": _META}),
+        ("sessions of assistants without an end", "initialize", _BEGIN),
+    )
+}
+_ACCEPT: Final = "Accept: application/json, text/event-stream"
+_OF_ASSISTANT: Final = {
+    "lists of tools": (_ACCEPT, f"Mcp-Protocol-Version: {_NEWER}", "Mcp-Method: tools/list"),
+    "sessions of assistants without an end": (_ACCEPT,),
+}
+
 
 def fixed_attacks(seconds: float) -> Iterator[Attack]:
     """Those that once stopped a hub, as far as they are not attacks on a limit."""
@@ -143,6 +164,15 @@ def fixed_attacks(seconds: float) -> Iterator[Attack]:
         plan=plan(24, head=head_of("GET /v1/openapi.json", SHOWN), again=True),
         must="",
     )
+    for name, said in _TO_ASSISTANTS.items():
+        typed = ("Content-Type: application/json", f"Content-Length: {len(said)}", *_OF_ASSISTANT[name])
+        yield Attack(
+            name=f"{name}, 8 clients",
+            door=Door.OPERATORS,
+            role="viewer",
+            plan=plan(8, head=head_of("POST /mcp", SHOWN, *typed) + said, again=True),
+            must="",
+        )
 
 
 def _unfinished_texts(seconds: float) -> Iterator[Attack]:
