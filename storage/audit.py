@@ -4,10 +4,10 @@ An entry is written in the transaction of the change that it describes. ``check_
 and reordered entries. Two more records help it. The table ``hub`` also has the end of the chain, so that
 missing entries at the end are detected. An entry ``audit.pruned`` names the deleted old entries, so that the
 chain may begin after them. An entry ``audit.erased`` names entries without what they said about an erased
-user: their hashes stay, and it has digests of what is left. Entry 1 records the hub's creation before its
-first use: a hub in use without it has lost its chain. An attacker who can write the database can also
-rewrite the whole chain. Only a copy of its end elsewhere reveals that, such as the log, to which the hub
-writes it daily.
+user, or without names of the user: their hashes stay, and it has digests of what is left. Entry 1 records the
+hub's creation before its first use: a hub in use without it has lost its chain. An attacker who can write the
+database can also rewrite the whole chain. Only a copy of its end elsewhere reveals that, such as the log, to
+which the hub writes it daily.
 
 A large log is checked in small parts over time: ``Checked`` is how far that came, so that a start reads only
 a bounded number of entries (``hub.health.records``).
@@ -97,6 +97,22 @@ class AuditRow(msgspec.Struct, frozen=True):
     detail: str
     prev_hash: bytes
     hash: bytes
+
+
+def detail_of(row: AuditRow) -> dict[str, Any]:
+    """Return the details of an entry: none of an erased one, and those that are unreadable as they are.
+
+    Every reader of details takes them from here, and gets along without any of them.
+    """
+    return read_detail(row.detail)
+
+
+def read_detail(text: str) -> dict[str, Any]:
+    """Return the details of an entry from its text; see ``detail_of``."""
+    try:
+        return msgspec.json.decode(text, type=dict[str, str | int | bool | None])
+    except (msgspec.DecodeError, UnicodeError, TypeError):
+        return {"unreadable": str(text)}
 
 
 class Link(msgspec.Struct, frozen=True):
@@ -548,17 +564,29 @@ def prune_audit(c: sa.Connection, *, before: int, at: int, rows: int = ROWS) -> 
     return went
 
 
-def erase_entries(c: sa.Connection, numbers: Collection[int], *, at: int) -> int:
-    """Take actor, subject and detail of entries away, and record that in the chain. Return their number."""
+def erase_entries(
+    c: sa.Connection, numbers: Collection[int], masked: Iterable[Mapping[str, Any]] = (), *, at: int
+) -> int:
+    """Take what entries say away, and record that in the chain. Return their number.
+
+    Args:
+        numbers: of entries that lose actor, subject and detail.
+        masked: other entries, with the subjects and details that they are to have from now on.
+    """
     _lock_chain(c)
+    whole = _rows(c, ENTRIES.where(audit_log.c.seq.in_(numbers)))
+    left = [msgspec.structs.replace(row, actor=ERASED, subject=None, detail="{}") for row in whole]
+    for one in masked:
+        spelled = {**one, "detail": _canonical(one["detail"])}
+        left.append(_row_in(*(spelled[name] for name in AuditRow.__struct_fields__)))
     digests = []
-    for row in _rows(c, ENTRIES.where(audit_log.c.seq.in_(numbers)).order_by(audit_log.c.seq)):
-        left = msgspec.structs.replace(row, actor=ERASED, subject=None, detail="{}")
-        if left == row:
-            continue
-        emptied = {"actor": left.actor, "subject": None, "detail": left.detail}
-        c.execute(sa.update(audit_log).where(audit_log.c.seq == row.seq).values(emptied))
-        digests.append(_digest_of(left))
+    for row in sorted(left, key=lambda row: row.seq):
+        changed = {"actor": row.actor, "subject": row.subject, "detail": row.detail}
+        is_other = sa.or_(*(audit_log.c[name].is_distinct_from(value) for name, value in changed.items()))
+        if c.execute(
+            sa.update(audit_log).where(audit_log.c.seq == row.seq, is_other).values(changed)
+        ).rowcount:
+            digests.append(_digest_of(row))
     if digests:
         append(c, at=at, actor="hub", event=ERASED, detail={"entries": f" {' '.join(digests)} "})
     return len(digests)
@@ -570,13 +598,13 @@ def _digest_of(left: AuditRow) -> str:
 
 
 def _was_erased(c: sa.Connection, row: AuditRow) -> bool:
-    """Return True if the chain records that the entry lost its content, and it is as it was left."""
+    """Return True if the chain records that the entry lost words, and it is as it was left."""
     later = sa.select(audit_log.c.seq).where(
         audit_log.c.event == ERASED,
         audit_log.c.seq > row.seq,
         audit_log.c.detail.contains(f" {_digest_of(row)} ", autoescape=True),
     )
-    return row.actor == ERASED and c.execute(later.limit(1)).first() is not None
+    return c.execute(later.limit(1)).first() is not None
 
 
 def _wrong_with(c: sa.Connection, row: AuditRow, before: Link) -> Sequence[AuditBreak]:

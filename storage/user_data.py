@@ -4,14 +4,15 @@ A table's rows belong to a user by a column ``user_id``, or by the row that they
 that has neither is named here, or importing this module fails: so a new table cannot be forgotten.
 
 Some tables have rows of all users. Entries of the audit log about a user lose their content. Stored
-responses and old settings that name a thing of the user are deleted.
+responses and old settings that name a thing of the user are deleted. In other entries of the audit log, and
+of the activity log, a name of the user is replaced by MASK.
 
-Nothing of other users is touched. A name that other users have as well is no sign of this one. Erasure is
-refused while others use things of the user, or hub.toml declares some, and for the hub's own user.
+Nothing else of other users is touched. A name that other users have as well is no sign of this one. Erasure
+is refused while others use things of the user, or hub.toml declares some, and for the hub's own user.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -26,6 +27,7 @@ from storage.devices.devices import OWNER, UserRow, find_user_by_name
 from storage.kernel.columns import Key, in_parts, paged
 from storage.schema import (
     LIVE,
+    activity_log,
     agent_templates,
     agents,
     audit_log,
@@ -60,7 +62,9 @@ SECRET: Final = frozenset({"token_hash", "code_hash", "state_hash", "sealed"})  
 _EMPTIED: Final = frozenset({audit.USER_ERASED, audit.ERASED})  # events of entries without content
 _NO_NAMES: Final = frozenset({"actor", "scope", "event", "outcome"})  # columns with words of the hub, and ids
 _ESCAPED: Final = re.compile(r"\\+[nrtbf\"]")  # in JSON, or in JSON in JSON
+_SETTINGS: Final = "settings."  # begins the events of entries about hub.toml
 _WORD: Final = re.compile(r"[\w.@-]+")
+MASK: Final = "[erased]"  # in place of a name
 _LEAST_ID: Final = 16  # characters
 _user: sa.BindParameter[str] = sa.bindparam("user", type_=sa.Text)
 _VIA: Final[Mapping[sa.Table, tuple[str, sa.Column[Any]]]] = {
@@ -252,11 +256,10 @@ def delete_rows(c: sa.Connection, batch: Batch) -> int:
 
 
 class Signs(NamedTuple):
-    """Names by which entries tell of a user: of no other user, and of one word or several."""
+    """Pattern of the names by which entries tell of a user, and of no other one."""
 
     user_id: UserId
-    words: frozenset[str]
-    phrases: tuple[str, ...]
+    names: re.Pattern[str]
 
 
 def signs_of(c: sa.Connection, user_id: UserId) -> Signs:
@@ -266,34 +269,43 @@ def signs_of(c: sa.Connection, user_id: UserId) -> Signs:
         names |= {*c.execute(sa.select(table.c.name).where(OWNED[table]), asked).scalars()}
         elsewhere = sa.select(table.c.name).where(sa.func.coalesce(sa.not_(OWNED[table]), sa.true()))
         others |= {*c.execute(elsewhere, asked).scalars()}
-    own = {name for name in names - others if name}
-    words = frozenset(name for name in own if _WORD.fullmatch(name))
-    return Signs(user_id, words, tuple(own - words))
+    own = sorted((re.escape(name) for name in names - others if name), key=len, reverse=True)
+    # As a whole: also in a key of the settings, and at the end of a sentence. Without any, nothing is found.
+    return Signs(user_id, re.compile(rf"(?<![\w@-])(?:{'|'.join(own)})(?![\w@-])" if own else "(?!)"))
+
+
+class Mentions(NamedTuple):
+    """Rows that tell of a user.
+
+    Attributes:
+        about: rows about the user, or with names of the user and of no other one.
+        naming: rows with a name of the user, which are about others, too, or about the settings of the hub.
+    """
+
+    about: list[dict[str, Any]]
+    naming: list[dict[str, Any]]
 
 
 def find_mentions(
     c: sa.Connection, table: sa.Table, signs: Signs, after: Key | None, *, rows: int = ROWS
-) -> tuple[list[dict[str, Any]], Key | None]:
+) -> tuple[Mentions, Key | None]:
     """Return those of the next *rows* rows that tell of a user, and the key to go on; None at the end."""
     key = [*table.primary_key.columns]
     query = paged(sa.select(table), *key, limit=rows, after=after)
     found = [dict(row) for row in c.execute(query).mappings()]
     texts = [_text_of(row) for row in found]
-    tokens = [{*_WORD.findall(text)} for text in texts]
-    actors = [{*_WORD.findall(row.get("actor") or row.get("scope", ""))} for row in found]
-    ids = {one for each in (*tokens, *actors) for one in each if len(one) >= _LEAST_ID}
+    tokens = [
+        {*_WORD.findall(f"{text} {row.get('actor') or row.get('scope', '')}")}
+        for row, text in zip(found, texts, strict=True)
+    ]
+    ids = {one for each in tokens for one in each if len(one) >= _LEAST_ID}
     owned, others = _owners(c, signs.user_id, ids)
-
-    def is_mention(row: dict[str, Any], text: str, words: set[str], actor: set[str]) -> bool:
-        if row.get("event") in _EMPTIED:
-            return False
-        if (words | actor) & owned:
-            return True
-        is_named = bool(words & signs.words) or any(phrase in text for phrase in signs.phrases)
-        return is_named and not (words | actor) & others
-
-    each = zip(found, texts, tokens, actors, strict=True)
-    mentions = [row for row, text, words, actor in each if is_mention(row, text, words, actor)]
+    mentions = Mentions([], [])
+    for row, text, words in zip(found, texts, tokens, strict=True):
+        is_named, event = signs.names.search(text) is not None, row.get("event", "")
+        is_shared = bool(words & others) or event.startswith(_SETTINGS)
+        if event not in _EMPTIED and (words & owned or is_named):
+            (mentions.about if words & owned or not is_shared else mentions.naming).append(row)
     place = tuple(found[-1][one.name] for one in key) if len(found) == rows else None
     return mentions, place
 
@@ -319,18 +331,39 @@ def _owners(c: sa.Connection, user_id: UserId, tokens: set[str]) -> tuple[set[st
     return owned, others
 
 
-def erase_mentions(c: sa.Connection, table: sa.Table, mentions: Sequence[dict[str, Any]], *, at: int) -> int:
-    """Take the content of entries of the audit log away; delete rows of other tables. Return the number."""
+def erase_mentions(c: sa.Connection, table: sa.Table, mentions: Mentions, signs: Signs, *, at: int) -> int:
+    """Take the user out of rows; delete those of tables that are no log. Return the number of rows."""
+    about, naming = mentions
     if table is audit_log:
-        return audit.erase_entries(c, [one["seq"] for one in mentions], at=at)
+        for row in naming:
+            detail = audit.read_detail(row["detail"])
+            if (subject := _masked(row["subject"], signs)) != row["subject"]:  # what it was, and is, goes
+                detail |= {name: None for name in ("old", "new") if name in detail}
+            row |= {"subject": subject, "detail": _masked(detail, signs)}
+        return audit.erase_entries(c, [one["seq"] for one in about], naming, at=at)
+    if table is activity_log:
+        others = [one for one in (*about, *naming) if one["user_id"] != signs.user_id]
+        for row in others:
+            changed = {name: _masked(row[name], signs) for name in ("message", "data")}
+            c.execute(sa.update(table).where(table.c.id == row["id"]).values(changed))
+        return len(others)
     if table is settings_revisions:  # the newest one counts, and declares nothing of the user
         newest = c.execute(sa.select(sa.func.max(settings_revisions.c.number))).scalar_one()
-        mentions = [one for one in mentions if one["number"] != newest]
+        about = [one for one in about if one["number"] != newest]
     key = [one.name for one in table.primary_key.columns]
-    return delete_rows(c, Batch(table, [{f"key_{name}": one[name] for name in key} for one in mentions]))
+    return delete_rows(c, Batch(table, [{f"key_{name}": one[name] for name in key} for one in about]))
 
 
-MENTIONING: Final = (audit_log, idempotency_keys, settings_revisions)
+def _masked(value: Any, signs: Signs) -> Any:
+    """Return a value without the names of a user; the keys of an object stay."""
+    if isinstance(value, dict):
+        return {key: _masked(one, signs) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_masked(one, signs) for one in value]
+    return signs.names.sub(MASK, value) if isinstance(value, str) else value
+
+
+MENTIONING: Final = (audit_log, activity_log, idempotency_keys, settings_revisions)
 _EXPORTED: Final = {str(table.name): table for table in (*OWNED, audit_log) if table is not changes}
 LEFT_OUT: Final = tuple(
     sorted(f"{table.name}.{one.name}" for table in OWNED for one in table.c if one.name in SECRET)
@@ -361,7 +394,8 @@ def read_rows(c: sa.Connection, name: str, *, limit: int, after: Key | None = No
     table, behind = _EXPORTED[called], tuple(place) or None
     following = [(one,) for one in names[names.index(called) + 1 :]]
     if table is audit_log:
-        found, rest = find_mentions(c, table, signs_of(c, user.id), behind, rows=limit)
+        mentions, rest = find_mentions(c, table, signs_of(c, user.id), behind, rows=limit)
+        found = mentions.about
     else:
         batch, rest = find_rows(c, table, user.id, behind)
         if len(batch.keys) > limit:

@@ -5,7 +5,6 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Final
 
-import msgspec
 from msgspec.structs import astuple
 
 from hub.agents.writing import reconcile
@@ -32,7 +31,7 @@ from storage import audit
 from storage.agents.agent_snapshot import UnknownTemplate
 from storage.agents.config_changes import WouldBreak
 from storage.agents.declared_agents import NameTaken, TooManyDeclared, check_names, check_number
-from storage.audit import AuditRow, Entry
+from storage.audit import Entry
 from storage.connectors import connectors
 from storage.connectors.connectors import UnknownConnector
 from storage.coordination import gateways
@@ -134,13 +133,9 @@ async def last_generation(store: Store, node_id: NodeId) -> int:
     """Return the number of the settings that this node applied last; 1 if no change is known."""
     for node in (node_id, None):  # an earlier release wrote no node
         for entry in await store.read(audit.list_entries, limit=1, event=APPLIED, subject=node):
-            known = _detail(entry).get("generation")
+            known = audit.detail_of(entry).get("generation")
             return known if entry.subject == node and isinstance(known, int) else 1
     return 1
-
-
-def _detail(entry: AuditRow) -> dict[str, str | int | bool | None]:
-    return msgspec.json.decode(entry.detail, type=dict[str, str | int | bool | None])
 
 
 def _entries(
@@ -191,9 +186,9 @@ async def _record(context: Context, revision: Revision) -> bool:
 async def _is_known(context: Context, key: str, old: str | None, new: str | None) -> bool:
     """Return True if the last change of a key at this node in the audit log is this one."""
     entries = await context.store.read(audit.list_entries, limit=50, event=CHANGED, subject=key)
-    details = (_detail(entry) for entry in entries)
+    details = (audit.detail_of(entry) for entry in entries)
     last = next((one for one in details if one.get("node", context.node.id) == context.node.id), None)
-    return last is not None and (last["old"], last["new"]) == (old, new)
+    return last is not None and (last.get("old"), last.get("new")) == (old, new)
 
 
 async def _reconcile(

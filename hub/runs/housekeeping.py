@@ -42,6 +42,7 @@ from storage.agents.measurements import HOUR_MS, MINUTE_MS
 from storage.devices import nodes
 from storage.kernel import database
 from storage.kernel.database import written_for
+from storage.kernel.sqlite import SqliteDatabase
 from storage.retention import DAY_MS, Places
 from storage.runs import item_words
 from storage.runs.units import RENEWED_AFTER_MS
@@ -332,10 +333,17 @@ class Erasures:
         """Delete all rows of every user whose erasure is recorded."""
         for user_id in await note_erased(self._store, self._state, self._clock):
             await self._stop_work(user_id)
-            rows = await self._forget(user_id)
+            signs = await self._store.read(user_data.signs_of, user_id)
+            rows = await self._forget(signs)
             while went := await self._delete(user_id):  # what was written meanwhile is found again
                 rows += went
+            rows += await self._forget(signs)
             log.info("user.erased", user_id=user_id, rows=rows)
+        # Its log has what was deleted, also by a hub that was killed then.
+        database = getattr(self._store, "database", self._store)
+        while isinstance(database, SqliteDatabase) and not await database.empty_log():
+            self.turns.work()
+            await self._clock.sleep(ERASURE_POLL_S)
 
     async def _delete(self, user_id: UserId) -> int:
         """Delete the rows of a user in all tables once. Return their number."""
@@ -366,17 +374,16 @@ class Erasures:
             self.turns.work()
             await self._clock.sleep(ERASURE_PAUSE_S if is_active else ERASURE_POLL_S)
 
-    async def _forget(self, user_id: UserId) -> int:
-        """Take the user out of rows that are of everybody. Return the number of changed rows."""
+    async def _forget(self, signs: user_data.Signs) -> int:
+        """Take a user out of rows that are of everybody. Return the number of changed rows."""
         rows = 0
-        signs = await self._store.read(user_data.signs_of, user_id)
         for table in user_data.MENTIONING:
             place = None
             while True:
                 found, place = await self._store.read(user_data.find_mentions, table, signs, place)
-                if found:
+                if any(found):
                     rows += await self._store.write(
-                        user_data.erase_mentions, table, found, at=now_ms(self._clock)
+                        user_data.erase_mentions, table, found, signs, at=now_ms(self._clock)
                     )
                     await self._pause()
                 if place is None:

@@ -174,6 +174,7 @@ _PRAGMAS = (
     "PRAGMA foreign_keys=on",
     # A row with a trigger can be undone alone: what it changed is kept until it is written, not in a file.
     "PRAGMA temp_store=memory",
+    "PRAGMA secure_delete=on",  # what was deleted is overwritten: an erased person's words are gone
 )
 
 
@@ -322,6 +323,10 @@ class SqliteDatabase:
         assert self.files is not None
         return await self._session.in_thread(self._session.save, self.files, copy)
 
+    async def empty_log(self) -> bool:
+        """Move the log into the file, and truncate it. Return False if a reader needs it."""
+        return await self._session.in_thread(self._session.empty_log)
+
     def close(self) -> None:
         """Refuse new jobs; the queued jobs will still be written."""
         self._is_closed = True
@@ -454,6 +459,17 @@ class _Session:
                 with closing(sqlite3.connect(copy)) as target:
                     driver.backup(target)
         return files.is_lost
+
+    def empty_log(self) -> bool:
+        """Truncate the log, without a wait for readers. Runs in the connection's thread."""
+        driver = self._raw._conn
+        with translation():
+            driver.execute("PRAGMA busy_timeout=0").close()
+            try:
+                (is_busy, _, _) = driver.execute("PRAGMA wal_checkpoint(truncate)").fetchone()
+            finally:
+                driver.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}").close()
+        return not is_busy
 
     def run_batch(self, batch: Sequence[_Job]) -> None:
         """Complete or fail every job; completed jobs are on the disk. Runs in the connection's thread."""

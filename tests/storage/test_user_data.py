@@ -46,7 +46,7 @@ def erase(c: sa.Connection, user_id: UserId) -> int:
         place = None
         while True:
             found, place = user_data.find_mentions(c, table, signs, place, rows=3)
-            user_data.erase_mentions(c, table, found, at=AT)
+            user_data.erase_mentions(c, table, found, signs, at=AT)
             if place is None:
                 break
     deleted = 0

@@ -4,7 +4,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-import msgspec
 from msgspec import Meta
 
 from hub.api.binding import Head
@@ -269,9 +268,13 @@ class Config(Noun):
                 _change(row),
                 row,
                 actor_name=names.get(row.actor),
-                **{name: _detail(row).get(name) for name in ("generation", "source", "node", "revision")},
+                **{
+                    name: audit.detail_of(row).get(name)
+                    for name in ("generation", "source", "node", "revision")
+                },
             )
             for row in page.items
+            if row.actor != audit.ERASED
         )
         return Page(tuple(changes), page.next_cursor)
 
@@ -336,7 +339,7 @@ class Config(Noun):
 
     def _is_own(self, row: AuditRow) -> bool:
         """Return True if an entry is about settings of this node alone. Older entries name no node."""
-        node = row.subject if row.event == APPLIED else _detail(row).get("node")
+        node = row.subject if row.event == APPLIED else audit.detail_of(row).get("node")
         return node in (None, self._node_id) and not (row.event == CHANGED and _shared(row))
 
     async def _between(self, since: int, until: int) -> list[KeyChange]:
@@ -357,7 +360,7 @@ class Config(Noun):
         oldest, after, is_all = 0, None, False
         while not is_all and (rows := await self._entries("settings.", Part(PAGE, after))):
             for row in rows:
-                generation, revision = _detail(row).get("generation", 0), _shared(row)
+                generation, revision = audit.detail_of(row).get("generation", 0), _shared(row)
                 if row.event == APPLIED and self._is_own(row):
                     newest = revision if newest is None and generation <= until else newest
                     if generation <= since:
@@ -424,20 +427,18 @@ def _paths(value: Any, path: KeyPath = ()) -> Iterator[KeyPath]:
             yield path
 
 
-def _detail(row: AuditRow) -> dict[str, Any]:
-    detail: dict[str, Any] = msgspec.json.decode(row.detail)
-    return detail
+_ABOUT: Final = ("generation", "source", "node", "revision")  # details of each change
 
 
 def _shared(row: AuditRow) -> int:
     """Return the revision of the shared settings in an entry; 0 without one."""
-    revision: int = _detail(row).get("revision", 0)
+    revision: int = audit.detail_of(row).get("revision", 0)
     return revision
 
 
 def _change(row: AuditRow) -> KeyChange:
-    detail = _detail(row)
-    return KeyChange(row.subject or "", detail["old"], detail["new"])
+    detail = audit.detail_of(row)
+    return KeyChange(row.subject or "", detail.get("old"), detail.get("new"))
 
 
 def reload_view(done: TakenUp) -> ReloadView:

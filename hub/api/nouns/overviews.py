@@ -213,7 +213,7 @@ class AuditLog(Noun):
 
 
 def _view(row: AuditRow, names: Mapping[str, str]) -> AuditEntryView:
-    detail = _detail(row.detail)
+    detail = audit.detail_of(row)
     is_done = row.outcome == "done"
     return AuditEntryView.from_row(
         row,
@@ -239,14 +239,6 @@ def _changes(row: AuditRow, detail: Mapping[str, object]) -> Iterator[KeyChange]
 
 def _text(value: object) -> str | None:
     return None if value is None else str(value)
-
-
-def _detail(text: str) -> dict[str, str | int | bool | None]:
-    """Return the details of an entry; those that an edit made unreadable as they are."""
-    try:
-        return msgspec.json.decode(text, type=dict[str, str | int | bool | None])
-    except (msgspec.DecodeError, UnicodeError, TypeError):
-        return {"unreadable": str(text)}
 
 
 NEWEST_RUNS: Final = 5

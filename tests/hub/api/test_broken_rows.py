@@ -1,5 +1,6 @@
 """A hub starts over a database with broken rows of every kind, and serves the others over every route."""
 
+import ast
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -8,7 +9,13 @@ from typing import Any, Final
 
 import httpx2
 import pytest
+import sqlalchemy as sa
 
+from hub.app.reload import _is_known, last_generation
+from hub.roles import AUDITED
+from hub.settings.edits import APPLIED, CHANGED
+from protocol.ids import NodeId
+from storage import audit
 from tests.support.broken_rows import Fault, faults, plant
 from tests.support.database import new_database
 from tests.support.hub import ENDLESS, answering, over_unix
@@ -108,3 +115,56 @@ async def test_route_of_a_broken_row_never_answers_500(tmp_path: Path) -> None:
                 if answer.status_code == 500:
                     failed.append((answer.url.path, answer.text[:200]))
     assert failed == []
+
+
+def readers_of_details() -> set[tuple[str, str]]:
+    """Return module and name of each function of the product that reads the details of audit entries."""
+    found = set()
+    for path in [*Path("hub").rglob("*.py"), *Path("storage").rglob("*.py")]:
+        for function in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
+                called = (ast.unparse(one.func) for one in ast.walk(function) if isinstance(one, ast.Call))
+                if not {"audit.detail_of", "audit.read_detail"}.isdisjoint(called):
+                    found.add((path.stem, function.name))
+    return found
+
+
+@pytest.mark.slow
+async def test_erased_audit_entries_of_every_event_fail_no_reader(tmp_path: Path) -> None:
+    new_database(tmp_path / "hub.db")
+    plant(tmp_path / "hub.db", [], whole=[WHOLE])
+    events = {CHANGED, APPLIED, audit.BACKUP_MADE, audit.CREATED, *filter(None, AUDITED.values())}
+
+    def write(c: sa.Connection, node: NodeId) -> None:
+        said: audit.Detail = {"old": "a", "new": "b", "generation": 1, "node": node, "name": "x"}
+        numbers = [
+            audit.append(c, at=1, actor="hub", event=event, subject=node, detail=said)
+            for event in sorted(events)
+            for _ in range(2)
+        ]
+        audit.erase_entries(c, numbers[::2], at=2)
+
+    async with (
+        answering(tmp_path, database=f"sqlite:///{tmp_path}/hub.db") as hub,
+        over_unix(hub) as client,
+    ):
+        node = hub.context.node.id
+        await hub.store.write(write, node)
+        assert await failures(client) == []
+        assert (await client.get("/v1/config/history")).status_code == 200
+        assert (await client.get("/v1/config/diff?since=1&until=1")).status_code == 200
+        assert (await client.post("/v1/config/revert", json={"generation": 1})).status_code < 500
+        assert await last_generation(hub.store, node) == 1
+        assert await _is_known(hub.context, "none", "a", "b") is False
+    # A reader that is not here is to be called above.
+    assert readers_of_details() == {
+        ("config", "history"),
+        ("config", "_is_own"),
+        ("config", "_between"),
+        ("config", "_shared"),
+        ("config", "_change"),
+        ("overviews", "_view"),
+        ("reload", "_is_known"),
+        ("reload", "last_generation"),
+        ("user_data", "erase_mentions"),
+    }
