@@ -183,7 +183,7 @@ def make_nouns(
         Config(reloader, store, context.node.id),
         Revisions(reloader, store),
         Connections(news.events, rotation),
-        Receipts(store),
+        Receipts(store, clock, lambda: reloader.current.retention.activity_days),
         Connectors(store, accounts, sign_ins, clock=clock),
         Costs(store=store, clock=clock),
         Debug(context.debug, audit_log),

@@ -284,6 +284,12 @@ def left_out(counts: Mapping[str, int]) -> str:
 
 
 @_format
+def missing_units(count: int) -> str:
+    """Return a line about files whose rows another program deleted; empty for none."""
+    return f"\n{count} files are missing that the run has counted: another program deleted them" * bool(count)
+
+
+@_format
 def run_reason(run: Item) -> str:
     """Return the state of a run, and why it waits, failed or was partial."""
     ended = {"success": "succeeded", "partial": "partial", "error": "failed"}

@@ -16,6 +16,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 from anyio import to_thread
 
+from hub.clock import SystemClock, now_ms
 from hub.device import pages
 from hub.device.connection import Line
 from hub.device.credentials import fingerprint, is_signed
@@ -36,6 +37,11 @@ _UNEXPECTED: Final = (
 )
 _NEWEST: Final = "SELECT coalesce(max(number), 0) FROM sent"
 _KNOWN: Final = "SELECT id FROM receipts"
+_BEGAN: Final = (
+    "SELECT coalesce(min(at_ms), 0) FROM sent WHERE hub = ? HAVING (SELECT min(number) FROM sent) = 1"
+)
+_COUNTED: Final = "SELECT count(*), coalesce(max({}), 0) FROM {}"
+MIN_RETENTION_MS: Final = 86_400_000  # no hub deletes a receipt sooner, whatever it says
 
 
 class HubAway(Exception):
@@ -46,7 +52,7 @@ class Finding(msgspec.Struct, frozen=True):
     """Difference between the log and what the hub has or signed, or what could not be compared, and why.
 
     Attributes:
-        kind: missing_at_hub, unknown_to_device, different, root, signature, changed, audit, chain, or
+        kind: missing_at_hub, unknown_to_device, different, root, signature, changed, audit, chain, log, or
             not_compared.
         path: of the file; empty for a receipt as a whole.
     """
@@ -162,10 +168,20 @@ class _Reading(NamedTuple):
 
 
 class _AtHub(NamedTuple):
-    """Receipts and their lists of files that the connected hub has now, by id."""
+    """Receipts and their lists of files that the connected hub has now, by id.
+
+    *expired_ms*: the hub has deleted older receipts; None: it does not say, as those of earlier releases.
+    """
 
     listed: Mapping[str, Listed]
     files: Mapping[str, list[SentFile]]
+    expired_ms: int | None
+
+    def has_expired(self, receipt: Receipt) -> bool:
+        """Return True if the hub need not have a receipt any more."""
+        if self.expired_ms is None:
+            return receipt.number < self.ends[0]
+        return receipt.at_ms < self.expired_ms
 
     @property
     def ends(self) -> tuple[int, int]:
@@ -184,15 +200,18 @@ def compare(path: Path, since_ms: int, ask: Ask | None) -> Comparison:
         with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as db:
             readings, findings = _readings(db, since_ms)
             known = {id for (id,) in db.execute(_KNOWN)}
+            hubs = dict.fromkeys([one.hub for one in readings] + ([] if ask is None else [ask.hub]))
+            began = {hub: sum(row[0] for row in db.execute(_BEGAN, (hub,))) for hub in hubs}
+            findings += _lost_rows(db, next(iter(hubs), ""))
     except sqlite3.Error as error:
         raise no_log(path, error) from error
     compared: list[_Reading] = []
-    for hub in dict.fromkeys([one.hub for one in readings] + ([] if ask is None else [ask.hub])):
+    for hub in hubs:
         mine = [one for one in readings if one.hub == hub]
         at_hub, why = None, "the device is not connected to it"
         if ask is not None and hub == ask.hub:
             try:
-                at_hub = _read_hub(ask, mine, 0 if since_ms == 0 and len(known) < MOST_RECEIPTS else since_ms)
+                at_hub = _read_hub(ask, mine, since_ms, is_full=len(known) >= MOST_RECEIPTS)
             except (HubAway, msgspec.ValidationError) as error:
                 why = str(error)
         if at_hub is None:
@@ -209,7 +228,8 @@ def compare(path: Path, since_ms: int, ask: Ask | None) -> Comparison:
             findings += _compare_receipt(reading, receipt, now, at_hub)
             files = None if now is None or at_hub is None else at_hub.files.get(reading.id)
             findings += _compare_files(reading, receipt, files)
-        findings += _compare_chain([one.receipt for one in mine if one.receipt is not None], known, at_hub)
+        stored = [one.receipt for one in mine if one.receipt is not None]
+        findings += _compare_chain(stored, known, at_hub, 0 if since_ms else began[hub])
     return Comparison(
         sum(len(one.files) for one in compared),
         len(compared),
@@ -243,18 +263,36 @@ def _readings(db: sqlite3.Connection, since_ms: int) -> tuple[list[_Reading], li
     return readings, findings
 
 
-def _read_hub(ask: Ask, readings: Sequence[_Reading], since_ms: int) -> _AtHub:
-    """Ask the hub for its receipts since then, for those of the readings, and for their lists of files."""
+def _lost_rows(db: sqlite3.Connection, hub: str) -> Iterator[Finding]:
+    """Find tables of the log in which rows are missing that are not among the oldest."""
+    for table, key, most in (("sent", "number", MOST_SENT), ("receipts", "rowid", MOST_RECEIPTS)):
+        count, newest = db.execute(_COUNTED.format(key, table)).fetchone()
+        if lost := min(newest, most) - count:
+            words = f"{lost} of {lost + count} rows of {table!r} are missing: another program deleted them"
+            yield Finding("log", hub, "", "", words)
+
+
+def _read_hub(ask: Ask, readings: Sequence[_Reading], since_ms: int, *, is_full: bool) -> _AtHub:
+    """Ask the hub for its receipts since then, for those of the readings, and for their lists of files.
+
+    Args:
+        is_full: the device has deleted its oldest receipts, which the hub may have.
+    """
     listed: dict[str, Listed] = {}
+    expired_ms: int | None = None
 
     def read(**params: Any) -> list[Listed]:
-        page = msgspec.convert(ask.request(Method.RECEIPTS_LIST, params).get("receipts"), list[Listed])
+        nonlocal expired_ms
+        answer = ask.request(Method.RECEIPTS_LIST, params)
+        page = msgspec.convert(answer.get("receipts"), list[Listed])
+        expired_ms = msgspec.convert(answer.get("expired_ms"), int | None)
         listed.update({one.receipt.id: one for one in page})
         return page
 
     stored = [one.receipt.number for one in readings if one.receipt is not None]
-    # By number: the clocks of hub and device may differ.
-    page = read(after=min(stored) - 1) if since_ms and stored else read(since_ms=since_ms)
+    # The clocks of hub and device may differ, by less than a day.
+    since_ms = max(0, since_ms - MIN_RETENTION_MS)
+    page = read(after=min(stored) - 1) if is_full and stored else read(since_ms=since_ms)
     while len(page) == MOST_IDS:
         page = read(after=page[-1].receipt.number)
     ids = [one.id for one in readings]
@@ -270,7 +308,9 @@ def _read_hub(ask: Ask, readings: Sequence[_Reading], since_ms: int) -> _AtHub:
             files[part.id] += part.files
             if part.is_whole:
                 waiting.remove(part.id)
-    return _AtHub(listed, files)
+    if expired_ms is not None:
+        expired_ms = min(expired_ms, now_ms(SystemClock()) - MIN_RETENTION_MS)
+    return _AtHub(listed, files, expired_ms)
 
 
 def _compare_receipt(
@@ -281,8 +321,9 @@ def _compare_receipt(
     if receipt.id != reading.id or not is_genuine(receipt, reading.hub):
         yield reading.find("signature", f"{which}: it is not what the hub signed")
     if now is None and at_hub is not None:
-        kind = "missing_at_hub" if receipt.number >= at_hub.ends[0] else NOT_COMPARED
-        yield reading.find(kind, f"{which}: the hub has it no more")
+        is_expired = at_hub.has_expired(receipt)
+        words = f"{which}: the hub has it no more{', as it is old' if is_expired else ''}"
+        yield reading.find(NOT_COMPARED if is_expired else "missing_at_hub", words)
     elif now is not None and now.receipt != receipt:
         yield reading.find("changed", f"{which}: it is another one at the hub now")
     elif now is not None and now.entry_hash not in (None, receipt.entry_hash):
@@ -310,14 +351,27 @@ def _compare_files(reading: _Reading, receipt: Receipt, at_hub: list[SentFile] |
         yield reading.find(NOT_COMPARED if is_open else "root", words)
 
 
-def _compare_chain(stored: Sequence[Receipt], known: set[str], at_hub: _AtHub | None) -> Iterator[Finding]:
-    """Check that each receipt names the one before it, and that the log expects those of the hub."""
+def _compare_chain(
+    stored: Sequence[Receipt], known: set[str], at_hub: _AtHub | None, began_ms: int
+) -> Iterator[Finding]:
+    """Check that each receipt names the one before it, and that the log expects those of the hub.
+
+    Args:
+        began_ms: when the first file was sent to the hub; 0: not known, or later receipts are compared.
+    """
     listed = [] if at_hub is None else [now.receipt for now in at_hub.listed.values()]
     for one in listed:
         if one.id not in known:
             words = f"receipt {one.number}, {one.files} files"
             yield Finding("unknown_to_device", one.hub, one.run_id, "", words)
     chain = sorted({one.id: one for one in [*stored, *listed]}.values(), key=_place)
+    if began_ms and at_hub is not None and at_hub.expired_ms is not None and chain and chain[0].number > 1:
+        is_young = began_ms >= at_hub.expired_ms
+        words = f"the first receipt is {chain[0].number}: those before it "
+        words += (
+            "are missing, and none was old enough to expire" if is_young else "have expired, or are missing"
+        )
+        yield Finding("chain" if is_young else NOT_COMPARED, chain[0].hub, chain[0].run_id, "", words)
     for first, second in pairwise(chain):
         if second.previous != digest_of(first):
             is_gap = at_hub is None and second.number > first.number + 1

@@ -241,7 +241,7 @@ class Housekeeping:
             ("excerpts", partial(retention.prune_excerpts, before=_before(now, keep.excerpts_days))),
             *(("fires", partial(crowds, schedule_ids=part)) for part in _parts(schedule_ids)),
             ("activity", partial(retention.prune_activity, before=activity)),
-            ("receipts", partial(retention.prune_receipts, before=activity)),
+            ("receipts", partial(retention.prune_receipts, before=_before(now, self.keep.activity_days))),
             ("agent_history", partial(retention.prune_agent_history, before=activity)),
             ("config_history", partial(retention.prune_config_history, before=activity)),
             ("answers", partial(retention.prune_idempotency, before=answers)),

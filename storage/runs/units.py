@@ -247,6 +247,20 @@ def list_units(
     return fill_page(c, UnitRow, query, limit)
 
 
+_COUNTED: Final = sa.select(
+    runs.c.units_done
+    + runs.c.units_failed
+    - sa.select(sa.func.count())
+    .where(run_units.c.run_id == runs.c.id, run_units.c.state.in_((UnitState.DONE, UnitState.FAILED)))
+    .scalar_subquery()
+).where(runs.c.id == sa.bindparam("run"))
+
+
+def missing_units(c: sa.Connection, run_id: RunId) -> int:
+    """Return how many units the run has counted as read or failed that have no row any more."""
+    return max(0, int(c.execute(_COUNTED, {"run": run_id}).scalar_one()))
+
+
 @lone
 def find_unit(c: sa.Connection, run_id: RunId, unit_key: str) -> UnitRow | None:
     """Return the unit of the run, if any."""

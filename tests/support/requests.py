@@ -94,7 +94,7 @@ def make_requests(bench: Bench, *nouns: Noun) -> Requests:
             KeyRotation(store, hub_id="h-1", **timed),
         ),
         _connectors(bench),
-        Receipts(store),
+        Receipts(store, bench.clock, lambda: 90),
         Items(store, roster=roster, seals=bench.seals, reporting=lambda _: nullcontext(), **given),
         Locks(store, HeldLocks(store, **given), clock=bench.clock),
         Measurements(store, KeptMeasurements(store, **timed)),

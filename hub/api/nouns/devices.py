@@ -33,7 +33,7 @@ from hub.api.noun import (
 )
 from hub.api.nouns.tokens import IdentityLimits, TokenView
 from hub.api.others import link_of
-from hub.clock import Clock, IdFactory, epoch_ms, from_epoch_ms
+from hub.clock import Clock, IdFactory, epoch_ms, from_epoch_ms, now_ms
 from hub.links import auth
 from hub.links.auth import KeyRotation
 from hub.links.device_events import DeviceEvents
@@ -50,7 +50,7 @@ from protocol.errors import CloseCode, CodedError, ErrorCode, connect_command
 from protocol.handshake import Goodbye
 from protocol.ids import DeviceId, PairingId, UserId
 from protocol.work import MOST_IDS, MOST_PAGE_BYTES, SentFile
-from storage import audit, user_data
+from storage import audit, retention, user_data
 from storage.agents import agent_states, agents
 from storage.agents.agent_states import AgentMove
 from storage.devices import devices, pairings, receipts, tokens
@@ -534,18 +534,24 @@ class Receipts(Noun):
 
     name = "receipts"
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, clock: Clock, retention_days: Callable[[], int]) -> None:
         self._store = store
+        self._clock = clock
+        self._retention_days = retention_days
 
     @device(Method.RECEIPTS_LIST, "its own receipts")
     async def list_receipts(
         self, link: Link, ids: ReceiptIds | None = None, since_ms: Count = 0, after: Count = 0
     ) -> dict[str, Any]:
-        """List receipts by number, at most 100: those of *ids*, or the next ones *after* a number."""
+        """List receipts by number, at most 100: those of *ids*, or the next ones *after* a number.
+
+        Older ones than *expired_ms* were deleted.
+        """
         found = await self._store.read(
             receipts.list_receipts, link.device_id, since=since_ms, after=after, ids=ids or ()
         )
-        return {"receipts": msgspec.to_builtins(found)}
+        expired_ms = now_ms(self._clock) - self._retention_days() * retention.DAY_MS
+        return {"receipts": msgspec.to_builtins(found), "expired_ms": max(0, expired_ms)}
 
     @device(Method.RECEIPTS_GET, "its own receipts")
     async def list_files(self, link: Link, ids: ReceiptIds, after: Count = 0) -> dict[str, Any]:

@@ -67,7 +67,7 @@ from storage.runs.runs import (
     RunRow,
 )
 from storage.runs.spans import KINDS, Span, SpanKind, list_spans
-from storage.runs.units import UnitRow, first_units, list_units
+from storage.runs.units import UnitRow, first_units, list_units, missing_units
 from storage.schedules import fires
 from storage.store import Connection, Store
 
@@ -152,11 +152,15 @@ class UnitView(View):
 
 
 class UnitsPage(View):
-    """A page of a run's files; *next_cursor* leads to the next one."""
+    """A page of a run's files; *next_cursor* leads to the next one.
+
+    *missing*: files that the run has counted, and whose rows another program deleted.
+    """
 
     units: tuple[UnitView, ...]
     next_cursor: str | None = None
     left_out: dict[str, int] = {}  # files of the run that were left out, by reason; not all are listed
+    missing: int = 0
 
 
 class RunCountsView(View):
@@ -452,7 +456,8 @@ class Runs(Noun):
         "runs files RUN_ID",
         example="hub runs files 4e21a9 --only FAILED",
         json="run_units",
-        help="List the files of a run, by path.",
+        help="List the files of a run, by path.\n\n"
+        "Exits with 1 when files are missing that the run has counted: another program deleted them.",
         options={
             "state": "--only: Only those in this state.",
             "limit": "--limit=200: Maximum number of files.",
@@ -466,8 +471,9 @@ class Runs(Noun):
             "settled_at|at as done",
             "error|short as error",
         ),
-        empty="no matching files",
-        message="{left_out|left_out}",
+        empty="no matching files{missing|missing_units}",
+        message="{left_out|left_out}{missing|missing_units}",
+        fails_if="missing",
     )
     @tool()
     @route("GET", "/{run_id}/units", Scope.READ, errors=[ErrorCode.UNKNOWN_RUN])
@@ -479,14 +485,15 @@ class Runs(Noun):
     ) -> UnitsPage:
         """List the files of a run by their paths."""
 
-        def read(c: Connection) -> tuple[RunRow, list[UnitRow]]:
+        def read(c: Connection) -> tuple[RunRow, list[UnitRow], int]:
             row = run_named(c, run_id, self.user_id, self.limited_to.devices)
-            return row, list_units(c, row.id, state=state, limit=paging.part.limit, after=paging.after)
+            units = list_units(c, row.id, state=state, limit=paging.part.limit, after=paging.after)
+            return row, units, missing_units(c, row.id)
 
-        row, units = await self._store.read(read)
+        row, units, missing = await self._store.read(read)
         page = paging.fetched(list(map(_unit_view, units)), key=lambda unit: (unit.path,))
         left_out = (row.result or {}).get("left_out", {})
-        return UnitsPage(units=page.items, next_cursor=page.next_cursor, left_out=left_out)
+        return UnitsPage(page.items, page.next_cursor, left_out, missing)
 
     @tool(resource=Resource("hub://runs/{run_id}", "runs_newest", "runs", "{agent}: {state}", ("run",)))
     @route("GET", "/{run_id}", Scope.READ, errors=[ErrorCode.UNKNOWN_RUN], is_tagged=True)

@@ -33,6 +33,7 @@ from hub.cli.show import took
 from protocol.lifecycles import RunEvent, RunOutcome, RunState
 from protocol.work import AgentComplete, AgentData, SkippedFile
 from storage.runs import run_moves
+from storage.schema import run_units
 from storage.schema import runs as run_table
 from tests.hub.cli.conftest import Hub, Leads, ends
 from tests.support.clock import START, FakeClock
@@ -151,6 +152,22 @@ def test_run_outputs_count_skipped_files_with_reasons(
     shown = hub("runs", "show", run["id"]).stdout
     assert counts in shown and sentence in shown
     assert sentence in hub("runs", "files", run["id"]).stderr
+
+
+@pytest.mark.parametrize("deleted", ["a.md", None])
+def test_runs_files_names_files_whose_rows_another_program_deleted(
+    hub: Hub, served: ServedHub, portal: BlockingPortal, deleted: str | None
+) -> None:
+    with portal.wrap_async_context_manager(served.working(folder(a="- [ ] pay", b="- [ ] call")[0])):
+        id = hub("run", "notes").stdout.strip()
+        portal.call(served.ends, id)
+    whole = hub("runs", "files", id)
+    assert (whole.exit_code, "missing" in whole.stderr) == (0, False)
+    is_row = (run_units.c.unit_key == deleted) if deleted else sa.true()
+    portal.call(served.store.write, lambda c: c.execute(sa.delete(run_units).where(is_row)) and None)
+    left = hub("runs", "files", id)
+    count = 1 if deleted else 2
+    assert (left.exit_code, f"{count} files are missing" in left.stderr) == (1, True)
 
 
 def test_runs_pause_reports_a_pause_that_waits_for_files_in_progress(

@@ -11,7 +11,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from msgspec.structs import replace
 
-from hub.clock import IdFactory
+from hub.clock import IdFactory, SystemClock, epoch_ms
 from hub.device import receipts, sending_log
 from hub.device.credentials import DeviceIdentity, is_signed
 from hub.device.inserts import open_device_store
@@ -84,23 +84,33 @@ class Desktop:
         if receipt is not None:
             await self.book.keep(receipt)
 
-    def compare(self, *at_hub: tuple[Receipt, Sequence[SentFile]]) -> Comparison:
+    def compare(
+        self, *at_hub: tuple[Receipt, Sequence[SentFile]], since_ms: int = 0, expired_ms: int | None = None
+    ) -> Comparison:
         """The comparison with a hub that has these receipts with their lists."""
-        return compare(self.file, 0, Ask(KEY, _Hub(at_hub)))
+        return compare(self.file, since_ms, Ask(KEY, _Hub(at_hub, expired_ms)))
 
 
 class _Hub:
     """A hub that answers as the pages of its lists do: two files in each."""
 
-    def __init__(self, at_hub: Sequence[tuple[Receipt, Sequence[SentFile]]]) -> None:
+    def __init__(
+        self, at_hub: Sequence[tuple[Receipt, Sequence[SentFile]]], expired_ms: int | None = None
+    ) -> None:
+        self._expired_ms = expired_ms
         self._at_hub = {receipt.id: (receipt, list(files)) for receipt, files in at_hub}
 
     def __call__(self, method: Method, params: dict[str, Any]) -> dict[str, Any]:
         ids = params.get("ids", self._at_hub)
         if method is Method.RECEIPTS_LIST:
             found = [Listed(self._at_hub[id][0], "e" * 64) for id in ids if id in self._at_hub]
-            page = [one for one in found if one.receipt.number > params.get("after", 0)]
-            return {"receipts": msgspec.to_builtins(page)}
+            page = [
+                one
+                for one in found
+                if one.receipt.number > params.get("after", 0)
+                and one.receipt.at_ms >= params.get("since_ms", 0)
+            ]
+            return {"receipts": msgspec.to_builtins(page), "expired_ms": self._expired_ms}
         files, after = self._at_hub[ids[0]][1], params["after"]
         part = {"id": ids[0], "files": files[after : after + 2], "is_whole": after + 2 >= len(files)}
         return {"lists": [part]}
@@ -194,8 +204,57 @@ async def test_receipt_comparison_finds_gap_fork_and_early_end_of_the_chain(desk
     assert [one.kind for one in compare(desktop.file, 0, None).differences] == ["root", "chain", "chain"]
     with closing(sqlite3.connect(desktop.file)) as db, db:
         db.execute("DELETE FROM receipts WHERE id IN ('q-2', 'q-9')")
-    assert compare(desktop.file, 0, None).differences == []  # the hub may know why
+    assert [one.kind for one in compare(desktop.file, 0, None).differences] == ["log"]
     assert ("unknown_to_device", "") in kinds(desktop.compare(*every))
+
+
+DAY_MS = 86_400_000
+
+
+async def test_receipts_missing_at_the_hub_are_differences_unless_they_have_expired(
+    desktop: Desktop, clock: FakeClock
+) -> None:
+    now = epoch_ms(clock.now())
+    chain: list[Receipt] = []
+    for number in range(1, 59):
+        before = chain[-1] if chain else None
+        chain.append(signed(replace(receipt_of(number, before=before), at_ms=now)))
+        await desktop.has(chain[-1], number)
+    last = (chain[-1], FILES)
+    for expired_ms, differences in ((0, 57), (now - DAY_MS, 57), (now, 57), (now + 1, 0), (None, 0)):
+        found = desktop.compare(last, expired_ms=expired_ms)
+        assert kinds(found) == [("missing_at_hub", "")] * differences
+        assert sum("as it is old" in one.words for one in found.not_compared) == 57 - differences
+    today = epoch_ms(SystemClock().now())
+    recent = signed(replace(receipt_of(1), at_ms=today))
+    await desktop.book.keep(recent)
+    found = desktop.compare(last, expired_ms=2**53)  # no hub deletes one of today
+    assert ("missing_at_hub", "r-1") in [(one.kind, one.run_id) for one in found.differences]
+
+
+async def test_deleted_rows_of_the_device_log_are_differences(desktop: Desktop, clock: FakeClock) -> None:
+    now = epoch_ms(clock.now())
+    first = signed(replace(receipt_of(1), at_ms=now))
+    second = signed(replace(receipt_of(2, before=first), at_ms=now))
+    await desktop.has(first, 1)
+    await desktop.has(second, 2)
+    every = [(first, FILES), (second, FILES)]
+    assert desktop.compare(*every, since_ms=now, expired_ms=0).differences == []
+    with closing(sqlite3.connect(desktop.file)) as db, db:
+        db.execute("DELETE FROM receipts WHERE id = 'q-1'")
+    assert kinds(compare(desktop.file, now, None)) == [("log", "")]
+    found = desktop.compare(*every, since_ms=now, expired_ms=0)
+    assert kinds(found) == [("log", ""), ("unknown_to_device", "")]
+    found = desktop.compare(every[1], expired_ms=0)  # both sides lack it
+    assert kinds(found) == [("log", ""), ("chain", "")]
+    assert "none was old enough to expire" in found.differences[1].words
+    with closing(sqlite3.connect(desktop.file)) as db, db:
+        db.execute("DELETE FROM sent WHERE receipt = 'q-1'")
+    words = [one.words for one in compare(desktop.file, now, None).differences]
+    assert words == [
+        f"{rows} are missing: another program deleted them"
+        for rows in ("2 of 4 rows of 'sent'", "1 of 2 rows of 'receipts'")
+    ]
 
 
 async def test_reading_older_than_the_sending_log_is_not_compared(
