@@ -225,20 +225,20 @@ def message(method: str, params: Any) -> bytes:
     return json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).encode()
 
 
-async def by_device(rig: Rig, times: int = FRAMES) -> AsyncIterator[Charges]:
-    """Measure each request of devices."""
+async def by_device(rig: Rig, only: str, times: int = FRAMES) -> AsyncIterator[Charges]:
+    """Measure each request of devices whose name has the words *only*."""
     token = await rig.hub.token("desk")
     async with connect(f"ws://{rig.devices}/v1/device", compression=None, open_timeout=END_S) as socket:
         await socket.send(json.dumps({"type": "device_hello", "token": token}))
         while json.loads(await socket.recv())["type"] != "welcome":
             pass
-        for method in DEVICE_REQUESTS:
+        for method in (one for one in DEVICE_REQUESTS if only in f"device {one}"):
             request = json.dumps({"type": "request", "id": "q", "method": method, "params": {"none": 1}})
 
             async def ask(request: str = request) -> str:
                 for _ in range(times // CLIENTS):
-                    for _ in range(CLIENTS):
-                        await socket.send(request)
+                    for number in range(CLIENTS):
+                        await socket.send(request.replace('"q"', f'"q-{number}"'))
                     for _ in range(CLIENTS):
                         while json.loads(await socket.recv())["type"] != "response":
                             pass
@@ -262,9 +262,8 @@ async def all_charges(rig: Rig, only: str = "") -> AsyncIterator[Charges]:
             continue
         await flooded(asked, CLIENTS)  # what is loaded at its first use
         yield await rig.measure(asked.name, partial(flooded, asked))
-    if only in "device":
-        async for charges in by_device(rig):
-            yield charges
+    async for charges in by_device(rig, only):
+        yield charges
 
 
 def _session(rig: Rig, token: str) -> str:
