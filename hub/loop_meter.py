@@ -11,7 +11,6 @@ The account is closed at the end of the request.
 import asyncio
 import math
 import time
-import types
 from collections import defaultdict
 from collections.abc import Callable, Coroutine, Generator, Iterator
 from contextlib import contextmanager
@@ -184,7 +183,10 @@ class ChargedCoroutine(Coroutine[Any, Any, T]):
         return getattr(self._work, name)
 
     def __await__(self) -> Generator[Any, Any, T]:
-        return self._work.__await__()
+        return self  # it has all methods of a generator that are used
+
+    def __next__(self) -> Any:
+        return self.send(None)
 
     def send(self, value: Any) -> Any:
         return self._account.run(self._work.send, value)
@@ -209,28 +211,16 @@ def charge_tasks(loop: asyncio.AbstractEventLoop) -> None:
     loop.set_task_factory(create)
 
 
-@types.coroutine
-def charged(meter: LoopMeter, payer: str | Account, work: Coroutine[Any, Any, T]) -> Generator[Any, Any, T]:
+async def charged(meter: LoopMeter, payer: str | Account, work: Coroutine[Any, Any, T]) -> T:
     """Run the coroutine *work*, and charge each of its steps on the loop to a cause, or to an account.
 
     An account is closed at the end, and counts for the tasks that are started meanwhile.
     """
-    account = Account(meter, payer) if isinstance(payer, str) else payer
-    token = None if isinstance(payer, str) else ACCOUNT.set(account)
-    step: Callable[[Any], Any] = work.send
-    value: Any = None
+    if isinstance(payer, str):
+        return await ChargedCoroutine(work, Account(meter, payer))
+    token = ACCOUNT.set(payer)
     try:
-        while True:
-            try:
-                waited_for = account.run(step, value)
-            except StopIteration as done:
-                result: T = done.value
-                return result
-            try:
-                step, value = work.send, (yield waited_for)
-            except BaseException as error:  # a cancellation, too, goes where it is meant to
-                step, value = work.throw, error
+        return await ChargedCoroutine(work, payer)
     finally:
-        if token is not None:
-            account.is_open = False
-            ACCOUNT.reset(token)
+        payer.is_open = False
+        ACCOUNT.reset(token)

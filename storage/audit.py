@@ -99,16 +99,11 @@ class AuditRow(msgspec.Struct, frozen=True):
     hash: bytes
 
 
-def detail_of(row: AuditRow) -> dict[str, Any]:
+def read_detail(text: str) -> dict[str, Any]:
     """Return the details of an entry: none of an erased one, and those that are unreadable as they are.
 
-    Every reader of details takes them from here, and gets along without any of them.
+    Every reader of details gets them from here, and works without any of them.
     """
-    return read_detail(row.detail)
-
-
-def read_detail(text: str) -> dict[str, Any]:
-    """Return the details of an entry from its text; see ``detail_of``."""
     try:
         return msgspec.json.decode(text, type=dict[str, str | int | bool | None])
     except (msgspec.DecodeError, UnicodeError, TypeError):

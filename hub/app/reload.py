@@ -133,7 +133,7 @@ async def last_generation(store: Store, node_id: NodeId) -> int:
     """Return the number of the settings that this node applied last; 1 if no change is known."""
     for node in (node_id, None):  # an earlier release wrote no node
         for entry in await store.read(audit.list_entries, limit=1, event=APPLIED, subject=node):
-            known = audit.detail_of(entry).get("generation")
+            known = audit.read_detail(entry.detail).get("generation")
             return known if entry.subject == node and isinstance(known, int) else 1
     return 1
 
@@ -186,7 +186,7 @@ async def _record(context: Context, revision: Revision) -> bool:
 async def _is_known(context: Context, key: str, old: str | None, new: str | None) -> bool:
     """Return True if the last change of a key at this node in the audit log is this one."""
     entries = await context.store.read(audit.list_entries, limit=50, event=CHANGED, subject=key)
-    details = (audit.detail_of(entry) for entry in entries)
+    details = (audit.read_detail(entry.detail) for entry in entries)
     last = next((one for one in details if one.get("node", context.node.id) == context.node.id), None)
     return last is not None and (last.get("old"), last.get("new")) == (old, new)
 

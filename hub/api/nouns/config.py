@@ -269,7 +269,7 @@ class Config(Noun):
                 row,
                 actor_name=names.get(row.actor),
                 **{
-                    name: audit.detail_of(row).get(name)
+                    name: audit.read_detail(row.detail).get(name)
                     for name in ("generation", "source", "node", "revision")
                 },
             )
@@ -339,7 +339,7 @@ class Config(Noun):
 
     def _is_own(self, row: AuditRow) -> bool:
         """Return True if an entry is about settings of this node alone. Older entries name no node."""
-        node = row.subject if row.event == APPLIED else audit.detail_of(row).get("node")
+        node = row.subject if row.event == APPLIED else audit.read_detail(row.detail).get("node")
         return node in (None, self._node_id) and not (row.event == CHANGED and _shared(row))
 
     async def _between(self, since: int, until: int) -> list[KeyChange]:
@@ -360,7 +360,7 @@ class Config(Noun):
         oldest, after, is_all = 0, None, False
         while not is_all and (rows := await self._entries("settings.", Part(PAGE, after))):
             for row in rows:
-                generation, revision = audit.detail_of(row).get("generation", 0), _shared(row)
+                generation, revision = audit.read_detail(row.detail).get("generation", 0), _shared(row)
                 if row.event == APPLIED and self._is_own(row):
                     newest = revision if newest is None and generation <= until else newest
                     if generation <= since:
@@ -432,12 +432,12 @@ _ABOUT: Final = ("generation", "source", "node", "revision")  # details of each 
 
 def _shared(row: AuditRow) -> int:
     """Return the revision of the shared settings in an entry; 0 without one."""
-    revision: int = audit.detail_of(row).get("revision", 0)
+    revision: int = audit.read_detail(row.detail).get("revision", 0)
     return revision
 
 
 def _change(row: AuditRow) -> KeyChange:
-    detail = audit.detail_of(row)
+    detail = audit.read_detail(row.detail)
     return KeyChange(row.subject or "", detail.get("old"), detail.get("new"))
 
 

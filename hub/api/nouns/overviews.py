@@ -213,7 +213,7 @@ class AuditLog(Noun):
 
 
 def _view(row: AuditRow, names: Mapping[str, str]) -> AuditEntryView:
-    detail = audit.detail_of(row)
+    detail = audit.read_detail(row.detail)
     is_done = row.outcome == "done"
     return AuditEntryView.from_row(
         row,
