@@ -165,7 +165,8 @@ def fixed_attacks(seconds: float) -> Iterator[Attack]:
         must="",
     )
     for name, said in _TO_ASSISTANTS.items():
-        typed = ("Content-Type: application/json", f"Content-Length: {len(said)}", *_OF_ASSISTANT[name])
+        length = f"Content-Length: {len(said)}"
+        typed = ("Content-Type: application/json", length, "Connection: close", *_OF_ASSISTANT[name])
         yield Attack(
             name=f"{name}, 8 clients",
             door=Door.OPERATORS,
