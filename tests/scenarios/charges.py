@@ -33,6 +33,7 @@ from tests.scenarios.arena import END_S, LimitedHub
 LEAST_CHARGED: Final = 0.7
 REQUESTS: Final = 64
 CLIENTS: Final = 8
+TRIES: Final = 3
 FRAMES: Final = 640  # of a device: one of 64 is measured
 LEAST_MS: Final = 0.3  # of CPU time: what costs less is mostly the system's
 _SETTINGS: Final = """\
@@ -113,7 +114,14 @@ class Rig:
         return sum((await self.hub.metric("hub_loop_seconds_total")).values())
 
     async def measure(self, name: str, ask: Callable[[], Any], times: int = REQUESTS) -> Charges:
-        """Measure what *times* requests cost, which *ask* sends."""
+        """Measure what *times* requests cost, which *ask* sends; again, where the hub did other work."""
+        for _ in range(TRIES):
+            measured = await self._measure(name, ask, times)
+            if measured.is_paid:
+                break
+        return measured
+
+    async def _measure(self, name: str, ask: Callable[[], Any], times: int) -> Charges:
         charged = await self.charged_s()
         spent, began = self.spent_s(), perf_counter()
         answers = await ask()
@@ -151,7 +159,8 @@ def flood(asked: Asked, number: int, times: int, codes: Counter[int]) -> None:
         answer = client.getresponse()
         is_stream = answer.getheader("content-type", "").startswith("text/event-stream")
         if is_stream and asked.method == "GET":
-            client.close()  # it has no end
+            answer.close()  # it has no end
+            client.close()
         else:
             answer.read()
         codes[answer.status] += 1
@@ -277,6 +286,7 @@ def _session(rig: Rig, token: str) -> str:
     body = json.dumps({"jsonrpc": "2.0", "method": "notifications/initialized"}).encode()
     client.request("POST", "/mcp", body, headers | {"mcp-session-id": session})
     assert client.getresponse().status == 202
+    client.close()
     return session
 
 
