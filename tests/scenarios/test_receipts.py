@@ -123,6 +123,7 @@ async def test_log_that_was_edited_is_found_with_the_hub_and_without(tmp_path: P
         )
         found = await verify(play, code=1)
         assert kinds(found) == [
+            ("log", ""),
             ("different", "notes/00000.md"),
             ("unknown_to_device", "notes/00001.md"),
             ("missing_at_hub", "notes/x.md"),
@@ -130,7 +131,7 @@ async def test_log_that_was_edited_is_found_with_the_hub_and_without(tmp_path: P
         await play.kill_hub()
         await play.device.kill()
         found = await verify(play, code=1)
-        assert kinds(found) == [("root", "")]
+        assert kinds(found) == [("log", ""), ("root", "")]
         assert "compared with the receipts that it signed alone" in found["not_compared"][0]["words"]
 
         rows(desk, "UPDATE receipts SET receipt = replace(receipt, '\"files\":40', '\"files\":41')")
