@@ -221,7 +221,7 @@ def others(rig: Rig, viewer: str, session: str) -> Iterator[Asked]:
     yield Asked("mcp initialize", "POST", "/mcp", rig.operators, shown, message("initialize", _INITIALIZE))
     yield Asked("mcp DELETE", "DELETE", "/mcp", rig.operators, shown | {"mcp-session-id": "none"})
     for path in ("/", "/agents", "/none.js"):
-        yield Asked(f"page {path}", "GET", path, rig.operators, {})
+        yield Asked(f"page {path}", "GET", path, rig.operators, {"accept": "text/html"})
     yield Asked("no token", "GET", "/v1/agents", rig.operators, {})
     yield Asked("no permission", "GET", "/v1/config", rig.operators, shown)
     yield Asked("no route", "GET", "/v1/none", rig.operators, shown)
