@@ -111,13 +111,14 @@ class UserSessions:
 
     async def _make_room(self) -> None:
         """End sessions that are idle while there are more than SESSIONS, those idle for longest first."""
-        for session in [one for one in self._sessions if not one.requests]:
-            if len(self._sessions) <= SESSIONS:
+        while len(self._sessions) > SESSIONS:
+            idle = next((session for session in self._sessions if not session.requests), None)
+            if idle is None:
                 return
-            self._forget(session)
+            self._forget(idle)
             scope: Scope = {"type": "http", "method": "DELETE", "path": "/", "query_string": b""}
-            scope["headers"] = [(HEADER.encode(), session.id.encode())]
-            scope["user"] = session.user
+            scope["headers"] = [(HEADER.encode(), idle.id.encode())]
+            scope["user"] = idle.user
             await self._manager.handle_request(scope, _nothing, _dropped)
 
     def _forget(self, session: AssistantSession) -> None:
