@@ -46,7 +46,7 @@ def test_gateway_address_is_accepted_with_tls_or_on_this_machine(tmp_path: Path,
         ('url = "wss://gw.example:70000"', "url: not the address of a gateway"),
         (
             'url = "wss://gw.example/?token=x"',
-            "url: an address has no user, query or fragment in it - write the token",
+            "url: an address has no query or fragment in it - write the token",
         ),
         ('url = "wss://me:pw@gw.example"', "a secret must not be written in this file"),
         ('token = "5f2c"', "token: a secret must not be written in this file - name where it is"),
@@ -89,7 +89,7 @@ def test_too_many_gateways_are_reported(check: Check) -> None:
     [
         ("http://hub.example", "agents' tokens would cross the network unencrypted - use https"),
         ("hub.example", 'not the address of this hub - as in "https://hub.example"'),
-        ("https://hub.example/?a=b", "an address has no user, query or fragment in it - agents show a token"),
+        ("https://hub.example/?a=b", "an address has no query or fragment in it - agents show a token"),
     ],
 )
 def test_a_reply_url_that_exposes_tokens_is_refused(check: Check, url: str, problem: str) -> None:
