@@ -17,6 +17,7 @@ CONTROLS: Final = re.compile(
     "|(?<![^\x00-\x7f\u200c\u200d])[\u200c\u200d]"
 )
 
+NOT_QUOTED: Final = " (the quote does not say this)"  # behind a value that others propose
 _LONG: Final = re.compile(r"""(?<!\w)(?:'[^'\n]{200,}+'|"[^"\n]{200,}+")|\S{201,}+""")
 
 

@@ -561,7 +561,6 @@ Mark = Literal[
     "instruction", "hidden_characters", "approximate_quote", "cut_answer", "unsupported", "outside", "apart"
 ]
 
-NOT_QUOTED: Final = " (the quote does not say this)"  # behind a value that others propose
 # A sentence for the reviewer of each; the handbook, the dashboard and the command line show it.
 MARKS: Final[Mapping[str, str]] = {
     "instruction": "the quoted text contains instructions: check the file before you trust it",

@@ -10,8 +10,7 @@ from datetime import datetime
 from typing import Any, Final, TypeVar
 
 from hub.cli import show
-from hub.printable import one_line, spelled
-from protocol.work import NOT_QUOTED
+from hub.printable import NOT_QUOTED, one_line, spelled
 
 Item = Mapping[str, Any]
 Format = TypeVar("Format", bound=Callable[[Any], object])

@@ -21,7 +21,7 @@ from mcp.types import CallToolResult, ElicitResult
 from msgspec import json
 
 from hub.api.door.assistants import ToolOf, all_tools
-from protocol.work import NOT_QUOTED
+from hub.printable import NOT_QUOTED
 from tests.hub.api.test_assistants import told
 from tests.scenarios.scene import Scene, check_boxes, rows, scene
 from tests.scenarios.test_device_calls import _grant as granted

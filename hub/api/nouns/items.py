@@ -39,6 +39,7 @@ from hub.extraction.suspicion import has_words
 from hub.item_text import with_clean_title
 from hub.links.roster import Roster
 from hub.metrics import Metrics
+from hub.printable import NOT_QUOTED
 from hub.roles import BY_ALL, BY_DEVICE, Scope
 from hub.runs.agreement import RowTitle, choices_of, lacking, problem_with, refused_by
 from hub.runs.delivery import ExcerptSeals
@@ -49,7 +50,7 @@ from protocol.coordination import DEVICE, Method
 from protocol.errors import CATALOGUE, VERDICT_REFUSALS, CodedError, ErrorCode, HubError
 from protocol.ids import CallId, DeviceId, RunId, UserId
 from protocol.tables import TABLES, DeviceTable, Filler, Kind, Tables
-from protocol.work import NOT_QUOTED, CountedDay, FoundBy, Mark, Provenance
+from protocol.work import CountedDay, FoundBy, Mark, Provenance
 from storage import audit
 from storage.audit import Entry
 from storage.devices import devices

@@ -38,10 +38,10 @@ from hub.api.door import assistant_sessions, assistants
 from hub.api.door.assistant_sessions import SESSIONS
 from hub.api.door.assistants import CARD, DATA, META_KEY, MOST_BYTES, MOST_ROWS, ROWS, all_tools, hint_for
 from hub.cli.mcp import CALLED
+from hub.printable import NOT_QUOTED
 from hub.roles import ROUTES, Role, Scope
 from protocol.errors import CodedError
 from protocol.lifecycles import RunState
-from protocol.work import NOT_QUOTED
 from tests.hub.api.test_items import keep
 from tests.support.families import each
 from tests.support.hub import ServedHub, answer, open_hub, over_tcp, over_unix, serving

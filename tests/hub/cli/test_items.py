@@ -10,11 +10,12 @@ import pytest
 import sqlalchemy as sa
 from anyio.from_thread import BlockingPortal
 
+from hub.printable import NOT_QUOTED
 from hub.roles import Role
 from protocol.calls import RowPlace
 from protocol.handshake import CAPABILITY_OF
 from protocol.ids import DeviceId
-from protocol.work import NOT_QUOTED, UNSURE, Action
+from protocol.work import UNSURE, Action
 from storage import schema
 from storage.runs import item_verdicts, items
 from tests.hub.api.test_items import keep
