@@ -269,9 +269,14 @@ def signs_of(c: sa.Connection, user_id: UserId) -> Signs:
         names |= {*c.execute(sa.select(table.c.name).where(OWNED[table]), asked).scalars()}
         elsewhere = sa.select(table.c.name).where(sa.func.coalesce(sa.not_(OWNED[table]), sa.true()))
         others |= {*c.execute(elsewhere, asked).scalars()}
-    own = sorted((re.escape(name) for name in names - others if name), key=len, reverse=True)
-    # As a whole: also in a key of the settings, and at the end of a sentence. Without any, nothing is found.
-    return Signs(user_id, re.compile(rf"(?<![\w@-])(?:{'|'.join(own)})(?![\w@-])" if own else "(?!)"))
+    return Signs(user_id, pattern_of_names(names - others))
+
+
+def pattern_of_names(names: Iterable[str]) -> re.Pattern[str]:
+    """Return a pattern of *names* as wholes: also in a key of the settings, and at the end of a sentence."""
+    spelled = sorted((re.escape(name) for name in names if name), key=len, reverse=True)
+    # Without any name, nothing is found.
+    return re.compile(rf"(?<![\w@-])(?:{'|'.join(spelled)})(?![\w@-])" if spelled else "(?!)")
 
 
 class Mentions(NamedTuple):

@@ -114,6 +114,7 @@ def _build_the_rest(*, has_words: bool) -> dict[Pattern, tuple[str, str]]:
     from hub.extraction.wording.languages import ATTRIBUTES, languages
     from hub.text import letter_text
     from protocol.secret_rules import RedactionRule
+    from storage.user_data import pattern_of_names
 
     named: dict[Pattern, tuple[str, str]] = {}
     for language in languages() if has_words else ():
@@ -129,6 +130,7 @@ def _build_the_rest(*, has_words: bool) -> dict[Pattern, tuple[str, str]]:
     suspicion._dress()
     letter_text.above_quotations()
     list(suspicion._hidden_runs("\u200b" * 99))
+    pattern_of_names(["Anna Rossi", "Anna", "laptop-2"])
     Redaction([RedactionRule(name=name) for name in BUILT_IN], "a@b.example")
     return named
 
