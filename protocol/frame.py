@@ -94,7 +94,10 @@ class ErrorBody(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 _LEAST_BYTES: Final = 6  # "1e300,"
 _VALUE_BYTES: Final = 2  # "1,"
 _CONTAINER_BYTES: Final = 2  # "[]"
+# around texts: a value has at most a name and a text, and a list or object in an object has a name
+_MAX_QUOTES: Final = 4 * MAX_VALUES + 2 * MAX_CONTAINERS
 UNCHECKED_BYTES: Final = _LEAST_BYTES * MAX_EXTREME_NUMBERS  # too few for as many numbers
+_EXPONENT: Final = b"e000"  # in a translation; of signed exponents, those of two digits too
 _SAME_DIGITS: Final = bytes.maketrans(b"123456789E-", b"000000000e+")
 _SAME_SIGNS: Final = bytes.maketrans(b"123456789E+-{", b"000000000e00[")  # all marks in one translation
 
@@ -107,14 +110,14 @@ def check_numbers(data: bytes) -> None:
     """
     if len(data) <= UNCHECKED_BYTES:
         return
-    _check_exponents(data, data.translate(_SAME_SIGNS))
+    if data.translate(_SAME_SIGNS).count(_EXPONENT) > MAX_EXTREME_NUMBERS:
+        _check_exponents(_outside_texts(data))  # texts may contain such numbers
 
 
-def _check_exponents(data: bytes, same: bytes) -> None:
-    """Check the number of extreme numbers in *data*. *same*: its translation."""
-    if same.count(b"e000") <= MAX_EXTREME_NUMBERS:  # of signed exponents, those of two digits too
-        return
-    count = _exponents(_outside_texts(data))  # texts may contain such numbers
+def _check_exponents(outside: bytes) -> None:
+    """Check the number of extreme numbers in a JSON text without its texts."""
+    same = outside.translate(_SAME_DIGITS)
+    count = same.count(_EXPONENT) + same.count(b"e+000")
     if count > MAX_EXTREME_NUMBERS:
         message = f"{count} numbers have an exponent of three digits, the most is {MAX_EXTREME_NUMBERS}"
         raise msgspec.DecodeError(message)
@@ -129,11 +132,15 @@ def check_value(data: bytes) -> None:
     if len(data) <= UNCHECKED_BYTES:
         return
     same = data.translate(_SAME_SIGNS)
-    _check_exponents(data, same)
     are_few = len(data) <= _CONTAINER_BYTES * MAX_CONTAINERS or same.count(b"[") <= MAX_CONTAINERS
-    if are_few and (len(data) <= _VALUE_BYTES * MAX_VALUES or same.count(b",") < MAX_VALUES):
+    are_few = are_few and (len(data) <= _VALUE_BYTES * MAX_VALUES or same.count(b",") < MAX_VALUES)
+    if are_few and same.count(_EXPONENT) <= MAX_EXTREME_NUMBERS:
         return
-    outside = _outside_texts(data)
+    unescaped = _without_escapes(data)
+    if unescaped.count(b'"') > _MAX_QUOTES:
+        raise msgspec.DecodeError(f"texts of more than {MAX_VALUES} values")
+    outside = _without_texts(unescaped)
+    _check_exponents(outside)
     if (count := outside.count(b"[") + outside.count(b"{")) > MAX_CONTAINERS:
         raise msgspec.DecodeError(f"{count} lists and objects, the most is {MAX_CONTAINERS}")
     if (count := outside.count(b",") + 1) > MAX_VALUES:
@@ -154,16 +161,22 @@ def read_json(data: bytes | str) -> Any:
 
 
 def _outside_texts(data: bytes) -> bytes:
-    """Return the JSON text *data* without its texts, in time linear in its length.
+    """Return the JSON text *data* without its texts, in time linear in its length."""
+    return _without_texts(_without_escapes(data))
 
-    A text without an end reaches to the end of *data*. Each step is one pass of C code: escaped backslashes
-    go first, so that each remaining backslash before a quote escapes it. Empty texts go before the split,
-    which else would make a list of a million parts.
+
+def _without_escapes(data: bytes) -> bytes:
+    """Return the JSON text *data* without escaped backslashes and quotes, so that each quote bounds a text.
+
+    Escaped backslashes go first, so that each remaining backslash before a quote escapes it.
     """
-    unescaped = data.replace(rb"\\", b"").replace(rb"\"", b"")
+    return data.replace(rb"\\", b"").replace(rb"\"", b"")
+
+
+def _without_texts(unescaped: bytes) -> bytes:
+    """Return a JSON text without its texts, of which one without an end reaches to the end.
+
+    Each step is one pass of C code. Empty texts go before the split, which else would make a list of a
+    million parts.
+    """
     return b"".join(unescaped.replace(b'""', b"").split(b'"')[::2])
-
-
-def _exponents(data: bytes) -> int:
-    same = data.translate(_SAME_DIGITS)
-    return same.count(b"e000") + same.count(b"e+000")

@@ -15,6 +15,7 @@ from protocol.frame import (
     MAX_CONTAINERS,
     MAX_EXTREME_NUMBERS,
     MAX_RESULT_BYTES,
+    MAX_VALUES,
     Frame,
     check_numbers,
     check_value,
@@ -69,6 +70,21 @@ def test_check_value_finds_the_bounds_of_texts_with_any_escapes() -> None:
             except msgspec.DecodeError:
                 is_refused = True
             assert is_refused == (b"1e308" in outside or b"[" in outside), data
+
+
+def test_check_value_counts_texts_up_to_a_name_and_a_text_of_each_value() -> None:
+    text = ",".join(f'"{number}":"\\"a"' for number in range(MAX_VALUES))
+    check_value(f"{{{text}}}".encode())
+    for more in ('"b":"a",', '"b":1,' * MAX_VALUES):
+        with pytest.raises(msgspec.DecodeError, match="values"):
+            check_value(f"{{{more}{text}}}".encode())
+
+
+def test_check_value_divides_no_text_of_too_many_values_into_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("protocol.frame._without_texts", None)
+    names = ",".join(f'"{number:06}":1' for number in range(180_000))
+    with pytest.raises(msgspec.DecodeError, match="texts of more than 65536 values"):
+        check_value(f"{{{names}}}".encode())
 
 
 # Repeated after many numbers and lists, so that texts are looked for.

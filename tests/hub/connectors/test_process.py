@@ -669,6 +669,7 @@ HEAVY_LINES = {  # the first has a text, the others are refused
     % ("\\ud83d" * (LINE_BYTES // 6)),
     "escapes": '{"id": 2, "item": {"key": "a", "text": "%s"}}' % ("\\n" * (LINE_BYTES // 2)),
     "numbers": '{"id": 2, "result": [%s1]}' % ("1," * (LINE_BYTES // 2)),
+    "names": '{"id": 2, "result": {%s"a":1}}' % ('"name":1,' * (LINE_BYTES // 9)),
     "an error": '{"id": 2, "error": {"code": "x", "message": "%s"}}' % ("\\u0000" * 9_000),
 }
 
