@@ -160,7 +160,7 @@ class Reading:
                 checked,
                 *await self._read_behind(prompt, piece, checked.items, halvings, is_rest=is_rest),
             ]
-        salvaged = self._checking(piece).take_all(records).items
+        salvaged = (await anyio.to_thread.run_sync(self._checking(piece).take_all, records)).items
         if not halves:
             return [self._give_up(piece, request, reply, salvaged)]
         self._counts["halved"] += 1
@@ -200,9 +200,12 @@ class Reading:
         return await self._read_each(prompt, pieces, halvings - 1, is_rest=True)
 
     async def _take(self, prompt: Prompt | LiteralPrompt, piece: Chunk, records: list[object]) -> Checked:
-        """Return the items of a complete answer; unusable records are requested again."""
+        """Return the items of a complete answer; unusable records are requested again.
+
+        Quotes are looked up in a thread: a hundred that the text does not have take more than half a second.
+        """
         checking = self._checking(piece)
-        checked = checking.take_all(records)
+        checked = await anyio.to_thread.run_sync(checking.take_all, records)
         if not isinstance(prompt, Prompt):
             return checked
         items, dropped, failed = list(checked.items), list(checked.dropped), checked.failed
@@ -216,16 +219,13 @@ class Reading:
             requests.append(request)
             self._counts["asked_again"] += len(asked)
             records, unanswered = await self._read_again(prompt, piece, asked, request)
-            again = checking.take_all(records)
+            again = await anyio.to_thread.run_sync(checking.take_all, records)
             self._add(items, again.items, dropped)
             unread += unanswered
             failed = [*later, *again.failed]
-        for one in failed:
-            self._add(items, filter(None, [checking.take_by_title(one)]), dropped)
-        for one in unread:
-            item = checking.take_by_title(one)
-            self._counts["lost"] += item is None
-            self._add(items, filter(None, [item]), dropped)
+        titled = await anyio.to_thread.run_sync(checking.take_by_titles, [*failed, *unread])
+        self._counts["lost"] += titled[len(failed) :].count(None)
+        self._add(items, filter(None, titled), dropped)
         return Checked(items, dropped)
 
     def _add(self, items: list[Item], more: Iterable[Item], dropped: list[Dropped]) -> None:

@@ -454,11 +454,14 @@ class Checking:
                 self._drop("", "not_an_object")
         return Checked(self._items, self._dropped, self._failed)
 
-    def take_by_title(self, failed: FailedRecord) -> Item | None:
-        """Return the item of a record whose quote was never found, if the text has its title once.
+    def take_by_titles(self, failed: Iterable[FailedRecord]) -> list[Item | None]:
+        """Return the item of each record whose quote was never found, if the text has its title once.
 
         The sentence around the title becomes the quote; the item is marked as quoted approximately.
         """
+        return [self._take_by_title(one) for one in failed]
+
+    def _take_by_title(self, failed: FailedRecord) -> Item | None:
         name = failed.record.get("table")
         if not isinstance(name, str) or name not in self._options.data_types:
             return None

@@ -5,6 +5,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
+from threading import get_ident
 
 import msgspec
 import pytest
@@ -23,6 +24,7 @@ from hub.extraction.model import (
     ModelUnavailable,
     Price,
 )
+from hub.extraction.validate import Grounding, Place
 from protocol.errors import ErrorCode
 from protocol.secret_rules import RedactionRule
 from protocol.tables import TableName
@@ -463,6 +465,23 @@ async def test_title_that_is_short_ambiguous_or_elsewhere_is_not_used_as_quote(t
     model = Spoken(first_and(items(task(ANNA), UNQUOTED | {"title": title}), cut("")))
     found = await extract(model, note(f"{BOTH} Eve must oil the door of the shed."))
     assert (quotes(found), found.notes.lost) == ([ANNA], 1)
+
+
+@pytest.mark.parametrize("first", [items(UNQUOTED), cut(items(task(ANNA))[:-2])], ids=["whole", "cut off"])
+async def test_quotes_of_records_are_looked_up_outside_the_thread_of_the_loop(
+    first: str | ModelAnswer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads = []
+    find_places = Grounding.places
+
+    def places(self: Grounding, quote: str, *, is_folded: bool = False) -> Sequence[Place]:
+        threads.append(get_ident())
+        return find_places(self, quote, is_folded=is_folded)
+
+    monkeypatch.setattr(Grounding, "places", places)
+    await extract(Spoken(lambda *_: first), note(BOTH))
+    assert threads
+    assert get_ident() not in threads
 
 
 async def test_answered_question_is_not_repeated() -> None:
