@@ -12,7 +12,9 @@ Of a chain, the first answer counts. An endpoint with an open circuit is skipped
 If none is, it is asked nonetheless, unless its quota is known to be used up.
 """
 
+import gc
 import hashlib
+import sys
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from importlib import import_module
@@ -139,8 +141,19 @@ def estimated_prompt(request: ModelRequest) -> float:
 
 
 async def import_openai() -> None:
-    """Import the client library in a thread: the first time takes 0.3 s."""
-    await anyio.to_thread.run_sync(import_module, "openai")
+    """Import the client library in a thread, without collections of garbage: the first time takes 0.3 s."""
+    if "openai" not in sys.modules:
+        await anyio.to_thread.run_sync(_import_openai)
+
+
+def _import_openai() -> None:
+    """Import the library, and exclude its objects from later collections, as the hub's are excluded."""
+    gc.disable()
+    try:
+        import_module("openai")
+        gc.freeze()
+    finally:
+        gc.enable()
 
 
 class ListFailed(ModelUnavailable):

@@ -1,5 +1,7 @@
 """The client of OpenAI-compatible endpoints, against the oracle and against llmock."""
 
+import gc
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, aclosing
 from functools import partial
@@ -10,6 +12,7 @@ import pytest
 from llmock.pytest_plugin import LLMock
 
 from hub.clock import SystemClock
+from hub.extraction import endpoint
 from hub.extraction.endpoint import MAX_REFUSALS, Chain, Endpoint
 from hub.extraction.model import (
     Finish,
@@ -648,3 +651,20 @@ def test_refused_requests_do_not_open_the_circuit() -> None:
     for _ in range(10):
         breaker.failed(ModelRefused("this request is no good"))
     assert breaker.circuit is Circuit.CLOSED
+
+
+async def test_import_of_the_client_library_leaves_nothing_of_it_to_later_collections(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delitem(sys.modules, "openai", raising=False)
+    loaded = [[str(number)] for number in range(10_000)]
+
+    def load(name: str) -> None:
+        assert name == "openai" and not gc.isenabled()
+
+    monkeypatch.setattr(endpoint, "import_module", load)
+    gc.unfreeze()
+    await endpoint.import_openai()
+    assert gc.isenabled()
+    assert gc.get_freeze_count() > len(loaded)
+    gc.unfreeze()
