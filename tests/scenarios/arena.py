@@ -215,11 +215,14 @@ class Arena:
 
 
 @asynccontextmanager
-async def arena(folder: Path, attack: Attack, make: type[LimitedHub] = LimitedHub) -> AsyncIterator[Arena]:
-    """A hub with the settings of *attack*."""
+async def arena(
+    folder: Path, attack: Attack, make: type[LimitedHub] = LimitedHub, *, more: str = ""
+) -> AsyncIterator[Arena]:
+    """A hub with the settings of *attack*, and *more* of them."""
     timeout_s = min(_LONGEST_TIMEOUT_S, attack.plan.seconds / 2)
     settings = _SETTINGS.format(listen=attack.listen, limits=attack.limits)
     settings += "".join(_AGENT.format(number=number, path="x" * 4_000) for number in range(attack.agents))
+    settings += more
     hub = make(folder, settings=settings, files=attack.files)
     hub.given = (*(f"{name}={timeout_s}" for name in _TIMEOUTS), *attack.given)
     try:

@@ -1,7 +1,8 @@
 """``make attack``: nobody may stop a hub. Each attack on its own, and what others felt of it.
 
-``python -m tests.scenarios.attack_gate [--minutes 5] [--seed N] [--only WORDS]`` plays the attacks that
-once stopped a hub, then those that a seed makes, until the minutes are over. Printed of each: the longest
+``python -m tests.scenarios.attack_gate [--minutes 5] [--seed N] [--only WORDS]`` plays the attacks from
+within, which take two minutes, those that once stopped a hub, and those that a seed makes, until the minutes
+are over. Printed of each: the longest
 callback of the hub's event loop, the CPU time of ``/healthz`` with what it waits for (99 of 100), how long a
 good device's question and ``/healthz`` waited, the hub's growth, and how soon all was quiet again. The first
 two are CPU time of the loop's thread, so that other processes of the machine do not decide. Then ``charges``
@@ -11,18 +12,21 @@ compares what each request costs with what its caller is charged. Exit code 1: a
 import argparse
 import gc
 import json
+import math
 import os
 import random
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from time import monotonic, perf_counter, thread_time
-from typing import Final
+from typing import Any, Final
 
 import anyio
 import httpx2
 import msgspec
+from anyio import to_thread
 
 from hub.extraction import answers
 from hub.extraction.completion import Unusable, completion_of
@@ -32,7 +36,16 @@ from tests.scenarios.arena import END_S, Arena, LimitedHub, Question, arena, ask
 from tests.scenarios.attackers import CORE
 from tests.scenarios.attacks import Attack, Door
 from tests.scenarios.generated_attacks import FILLINGS, fixed_attacks, generated_attacks
+from tests.scenarios.inner_attacks import (
+    InnerAttack,
+    inner_attacks,
+    overgrown,
+    prepare,
+    settings,
+    table_bytes,
+)
 from tests.scenarios.timed_hub import LONG_CALLBACKS, WAITS
+from tests.support.oracle import oracle_process
 
 MOST_CALLBACK_MS: Final = 50.0
 MOST_WAIT_S: Final = 1.0
@@ -61,6 +74,7 @@ class Felt(msgspec.Struct, frozen=True):
     cpu_ms: float = 0.0  # of /healthz, with the loop's work before it
     quiet_cpu_ms: float = 0.0
     unanswered: int = 0  # requests of an operator with a token at the attacker's address, on new connections
+    overgrown: list[str] = []  # tables, in words
 
 
 def faults(felt: Felt) -> list[str]:
@@ -76,7 +90,7 @@ def faults(felt: Felt) -> list[str]:
         (felt.grown_mib, MOST_GROWTH_MIB, f"the hub grew by {felt.grown_mib:.0f} MiB"),
         (felt.quiet_in_s, QUIET_AFTER_S, f"it was quiet again after {felt.quiet_in_s:.1f} s"),
     )
-    return [told for value, most, told in bounds if value > most]
+    return [told for value, most, told in bounds if value > most] + felt.overgrown
 
 
 class TimedHub(LimitedHub):
@@ -119,26 +133,49 @@ class Quiet(msgspec.Struct, frozen=True):
 async def play(arena: Arena, attack: Attack, health: Question, quiet: Quiet) -> Felt:
     """Attack, and look at what others feel."""
     hub = arena.hub
-    assert isinstance(hub, TimedHub)
     plan = await arena.aimed(attack)
+    beside = Beside(arena, attack, await arena.operator_token())
+    run_id = await hub.start_run("agent0") if attack.has_run else None
+    others = [beside.ask] if attack.has_operator_beside else []
+    felt = await felt_of(arena, lambda: arena.attacker.attack(plan), health, quiet, others)
+    if run_id is not None:
+        await hub.ask("POST", f"/v1/runs/{run_id}/cancel")
+    return msgspec.structs.replace(felt, unanswered=beside.unanswered)
+
+
+async def play_inside(arena: Arena, attack: InnerAttack, health: Question, quiet: Quiet) -> Felt:
+    """Let the hub do the work of *attack*, and look at what others feel, and how its tables grew."""
+    folder = arena.hub.folder
+    before = await to_thread.run_sync(table_bytes, folder)
+    felt = await felt_of(arena, lambda: attack.act(arena), health, quiet)
+    after = await to_thread.run_sync(table_bytes, folder)
+    return msgspec.structs.replace(felt, overgrown=overgrown(before, after, attack.growth))
+
+
+async def felt_of(
+    arena: Arena,
+    act: Callable[[], Awaitable[Mapping[str, int]]],
+    health: Question,
+    quiet: Quiet,
+    others: Sequence[Callable[[], Coroutine[Any, Any, None]]] = (),
+) -> Felt:
+    """Return what a good device and ``/healthz`` feel of *act*, beside which *others* ask until its end."""
+    hub = arena.hub
+    assert isinstance(hub, TimedHub)
     before = hub.memory_mib("VmRSS")
     hub.forget_peak()
     hub.long_callbacks()
     hub.wait_ms()
-    beside = Beside(arena, attack, await arena.operator_token())
-    run_id = await hub.start_run("agent0") if attack.has_run else None
     waits: list[list[float]] = [[], []]
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(asked, [arena.device, health], plan.seconds + END_S, waits)
-        if attack.has_operator_beside:
-            tasks.start_soon(beside.ask)
-        answered = await arena.attacker.attack(plan)
+        tasks.start_soon(asked, [arena.device, health], math.inf, waits)
+        for other in others:
+            tasks.start_soon(other)
+        answered = await act()
         ended = perf_counter()
         await _until_answered_soon(arena.device, health, quiet.wait_s)
         quiet_in_s = perf_counter() - ended
         tasks.cancel_scope.cancel()
-    if run_id is not None:
-        await hub.ask("POST", f"/v1/runs/{run_id}/cancel")
     wait_ms = hub.wait_ms()
     callback_ms, what_ran = max(hub.long_callbacks(), default=(0.0, ""))
     call_s, health_s = (max(one, default=END_S) for one in waits)
@@ -151,10 +188,9 @@ async def play(arena: Arena, attack: Attack, health: Question, quiet: Quiet) -> 
         grown,
         quiet_in_s,
         quiet.wait_s,
-        answered,
+        dict(answered),
         cpu_ms=wait_ms + quiet.health_cpu_ms,
         quiet_cpu_ms=quiet.cpu_ms,
-        unanswered=beside.unanswered,
     )
 
 
@@ -259,48 +295,94 @@ async def main(minutes: float, seed: int, only: str, tell: Callable[[str], None]
     if took_ms > MOST_CALLBACK_MS:
         tell(f"    {what}")
         bad += 1
+    inner = [attack for attack in inner_attacks() if only in attack.name]
     found = [*fixed_attacks(SECONDS), *generated_attacks(SECONDS, chance)]
+    base = msgspec.structs.replace(found[0], agents=1)
     found = [attack for attack in found if only in attack.name]
     played = 0
     pin_to_core(CORE)
     with tempfile.TemporaryDirectory() as folder:
         os.environ[LONG_CALLBACKS] = str(Path(folder) / "callbacks")
-        base = msgspec.structs.replace(found[0], agents=1)
-        async with (
-            arena(Path(folder), base, TimedHub) as opened,
-            httpx2.AsyncClient(base_url=f"http://{opened.ports[Door.OPERATORS]}", timeout=END_S) as client,
-        ):
-
-            async def health() -> None:
-                (await client.get("/healthz")).raise_for_status()
-
-            quiet = await felt_quiet(opened, health)
-            tell(f"quiet: /healthz takes {quiet.cpu_ms:.1f} ms of CPU time, and {quiet.wait_s:.2f} s at most")
-            end = monotonic() + 60 * minutes
-            for number, attack in enumerate(found):
-                if monotonic() > end:
-                    break
-                plan = msgspec.structs.replace(attack.plan, subnet=(1 + number % _SUBNETS))
-                attack = msgspec.structs.replace(attack, plan=plan)
-                felt = await play(opened, attack, health, quiet)
-                played += 1
-                tell(
-                    f"{attack.name[:50]:50} {felt.callback_ms:8.1f} {felt.cpu_ms:5.1f}"
-                    f" {felt.call_s:6.2f} {felt.health_s:6.2f}"
-                    f" {felt.grown_mib:5.0f} {felt.quiet_in_s:6.2f}  {_most(felt.answers)}"
-                )
-                wrong = faults(felt)
-                for fault in wrong:
-                    tell(f"    {fault}")
-                bad += bool(wrong)
-            if opened.hub.log().count("watchdog.silent"):
-                tell("    the watchdog was silent")
-                bad += 1
-            for line in opened.hub.log().splitlines():
-                if "loop.held" in line:
-                    tell(f"    {line[:300]}")
-    tell(f"{played} of {len(found)} attacks, {bad} with faults; again: --seed {seed}")
+        if inner:
+            prepare(within := Path(folder) / "within")
+            async with (
+                oracle_process() as model,
+                attacked_hub(within, base, tell, more=settings(model.base_url)) as gate,
+            ):
+                for one in inner:
+                    bad += gate.report(one.name, await play_inside(gate.arena, one, gate.health, gate.quiet))
+            bad += gate.silent
+        if found:
+            (outside := Path(folder) / "outside").mkdir()
+            async with attacked_hub(outside, base, tell) as gate:
+                end = monotonic() + 60 * minutes
+                for number, attack in enumerate(found):
+                    if monotonic() > end:
+                        break
+                    plan = msgspec.structs.replace(attack.plan, subnet=(1 + number % _SUBNETS))
+                    attack = msgspec.structs.replace(attack, plan=plan)
+                    bad += gate.report(attack.name, await play(gate.arena, attack, gate.health, gate.quiet))
+                    played += 1
+            bad += gate.silent
+    tell(
+        f"{played + len(inner)} of {len(found) + len(inner)} attacks, {bad} with faults; again: --seed {seed}"
+    )
     return int(bool(bad + await charges.main(only, tell)))
+
+
+class Gate:
+    """A hub, before which others ask while it is attacked, and what is told of that.
+
+    Attributes:
+        silent: 1 if the watchdog of the hub was silent, which is known at its end.
+    """
+
+    def __init__(self, arena: Arena, health: Question, quiet: Quiet, tell: Callable[[str], None]) -> None:
+        self.arena, self.health, self.quiet = arena, health, quiet
+        self.silent = 0
+        self._tell = tell
+
+    def report(self, name: str, felt: Felt) -> bool:
+        """Print what was felt of an attack; return whether a bound was passed."""
+        self._tell(
+            f"{name[:50]:50} {felt.callback_ms:8.1f} {felt.cpu_ms:5.1f}"
+            f" {felt.call_s:6.2f} {felt.health_s:6.2f}"
+            f" {felt.grown_mib:5.0f} {felt.quiet_in_s:6.2f}  {_most(felt.answers)}"
+        )
+        wrong = faults(felt)
+        for fault in wrong:
+            self._tell(f"    {fault}")
+        return bool(wrong)
+
+    def read_log(self) -> None:
+        """Print what the log of the hub has about its loop."""
+        log = self.arena.hub.log()
+        self.silent = int("watchdog.silent" in log)
+        if self.silent:
+            self._tell("    the watchdog was silent")
+        for line in log.splitlines():
+            if "loop.held" in line:
+                self._tell(f"    {line[:300]}")
+
+
+@asynccontextmanager
+async def attacked_hub(
+    folder: Path, base: Attack, tell: Callable[[str], None], *, more: str = ""
+) -> AsyncIterator[Gate]:
+    """Start a hub, ask it while nothing else happens, and print what its log has at the end."""
+    async with (
+        arena(folder, base, TimedHub, more=more) as opened,
+        httpx2.AsyncClient(base_url=f"http://{opened.ports[Door.OPERATORS]}", timeout=END_S) as client,
+    ):
+
+        async def health() -> None:
+            (await client.get("/healthz")).raise_for_status()
+
+        quiet = await felt_quiet(opened, health)
+        tell(f"quiet: /healthz takes {quiet.cpu_ms:.1f} ms of CPU time, and {quiet.wait_s:.2f} s at most")
+        gate = Gate(opened, health, quiet, tell)
+        yield gate
+        gate.read_log()
 
 
 def _most(answers: dict[str, int]) -> str:

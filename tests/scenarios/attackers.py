@@ -44,7 +44,7 @@ class Plan(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
         sockets: how many; opened one after the other, *again* as soon as one is closed or refused.
         addresses: how many addresses of 127.0.0.0/8 they come from; *subnet* is the third number of them.
         tokens: shown by the sockets in turn, as a hello, once they are WebSockets; none: nothing is said.
-            In *head* one stands for ``{token}``.
+            In *head* one stands for ``{token}``, and four digits of the socket's number for ``{number}``.
         first_key: instead of tokens each socket signs with a key of its own, from this number on.
         head: sent instead of a request for a WebSocket.
         headers: of that request, beside the usual ones.
@@ -116,7 +116,7 @@ class _Socket:
         self.number = number
         self.token = plan.tokens[number % len(plan.tokens)] if plan.tokens else None
         self.answer = ""
-        self.pending = request_of(plan, self.token)
+        self.pending = request_of(plan, self.token, number)
         self.received = b""
         self.calls = 0
         self.is_websocket = False
@@ -230,10 +230,11 @@ class _Socket:
                 self.answer = str(said["code"])
 
 
-def request_of(plan: Plan, token: str | None) -> bytes:
+def request_of(plan: Plan, token: str | None, number: int = 0) -> bytes:
     """What asks for a WebSocket, or is sent in its place."""
     if plan.head is not None:
-        return plan.head.replace("{token}", token or "").encode("latin-1")
+        head = plan.head.replace("{token}", token or "").replace("{number}", f"{number % 10_000:04}")
+        return head.encode("latin-1")
     headers = {
         "Host": "127.0.0.1",
         "Upgrade": "websocket",

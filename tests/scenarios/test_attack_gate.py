@@ -10,6 +10,7 @@ import pytest
 
 from tests.scenarios.attack_gate import FLOOR_MS, MOST_CALLBACK_MS, Felt, faults, slowest_answer
 from tests.scenarios.generated_attacks import fixed_attacks, generated_attacks
+from tests.scenarios.inner_attacks import overgrown
 from tests.scenarios.timed_hub import LEAST_MS, probe_waits, time_callbacks
 
 FELT = Felt(1.0, "", 0.1, 0.1, 1.0, 0.1, 0.05, {})
@@ -25,6 +26,7 @@ FELT = Felt(1.0, "", 0.1, 0.1, 1.0, 0.1, 0.05, {})
         ({"health_s": 1.1}, "/healthz took 1.1 s"),
         ({"grown_mib": 65.0}, "the hub grew by 65 MiB"),
         ({"quiet_in_s": 2.1}, "it was quiet again after 2.1 s"),
+        ({"overgrown": ["table items grew"]}, "table items grew"),
     ],
 )
 def test_each_bound_is_kept(felt: dict[str, object], told: str) -> None:
@@ -54,6 +56,17 @@ def test_the_wait_for_the_loop_is_measured_in_its_own_cpu_time(
 
     asyncio.run(asyncio.wait_for(works(), 30))
     assert wait_ms() >= LEAST_MS
+
+
+def test_table_that_grows_beyond_its_own_figure_or_that_of_all_others_is_named() -> None:
+    before = {"seen_messages": 5, "items": 5}
+    growth = {"seen_messages": 10, "": 20}
+    assert overgrown(before, {"seen_messages": 15, "items": 25}, growth) == []
+    assert overgrown(before, {"seen_messages": 16, "items": 26}, growth) == [
+        "table seen_messages grew by 11 bytes, and 10 are documented",
+        "table items grew by 21 bytes, and 20 are documented",
+    ]
+    assert overgrown(before, {"items": 10**9}, {}) == []
 
 
 def test_a_seed_makes_the_same_attacks_again() -> None:
