@@ -142,16 +142,17 @@ def estimated_prompt(request: ModelRequest) -> float:
 
 async def import_openai() -> None:
     """Import the client library in a thread, without collections of garbage: the first time takes 0.3 s."""
-    if "openai" not in sys.modules:
-        await anyio.to_thread.run_sync(_import_openai)
+    await anyio.to_thread.run_sync(_import_openai)
 
 
 def _import_openai() -> None:
     """Import the library, and exclude its objects from later collections, as the hub's are excluded."""
+    is_first = "openai" not in sys.modules
     gc.disable()
     try:
-        import_module("openai")
-        gc.freeze()
+        import_module("openai")  # waits for another thread that imports it
+        if is_first:
+            gc.freeze()
     finally:
         gc.enable()
 
