@@ -29,6 +29,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack, aclosing, suppress
 from functools import cache
 from http import HTTPStatus
+from itertools import count
 from typing import Any, Final
 from urllib.parse import quote, urlencode
 
@@ -579,6 +580,8 @@ class AssistantServer:
         self._questions = Shares(QUESTIONS, "no further question waits for a person")
         self._sessions: dict[str | None, UserSessions] = {}  # by share
         self._unanswered: set[object] = set()  # requests of sessions: caller, session and id
+        self._numbers = count()  # of questions
+        self._answered: dict[int, tuple[float, object]] = {}  # when, and by a call of which key; oldest first
 
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Hold the sessions until cancelled."""
@@ -719,8 +722,9 @@ class AssistantServer:
         if not _can_ask(context):
             raise CodedError(ErrorCode.FORBIDDEN, "this assistant cannot ask its person", hint=PROPOSE)
         if call.request_state is not None:  # sealed by the server, together with the arguments
-            bound = json.loads(call.request_state)
+            number, bound = json.loads(call.request_state)
             answer = (call.input_responses or {}).get(CONSENT)
+            self._note_answer(number, arguments.get(KEY) if has_agreed(answer) else None)
         else:
             entries = _entries(consent, arguments)
             if (wrong := await self._wrong(context, tool, arguments)) is not None:
@@ -729,7 +733,8 @@ class AssistantServer:
             if context.protocol_version in MODERN_PROTOCOL_VERSIONS:
                 question = ElicitRequestFormParams(message=text, requested_schema=FORM)
                 asked: dict[str, InputRequest] = {CONSENT: ElicitRequest(params=question)}
-                return InputRequiredResult(input_requests=asked, request_state=json.dumps(bound))
+                state = json.dumps([next(self._numbers), bound])
+                return InputRequiredResult(input_requests=asked, request_state=state)
             answer = None
             asking = self._questions.taken(_caller(context).share)
             with asking, self._streams.scope(), anyio.move_on_after(CONSENT_S):
@@ -741,6 +746,25 @@ class AssistantServer:
             return _bound(arguments, bound[0])
         pairs = zip(bound, arguments[consent.entries], strict=True)
         return {**arguments, consent.entries: [_bound(entry, shown) for shown, entry in pairs]}
+
+    def _note_answer(self, number: int, key: object) -> None:
+        """Note that a question is answered.
+
+        Args:
+            key: of a call that may be sent again, as it has one effect; None: there is none.
+
+        Raises:
+            CodedError: the question was answered before, by another call.
+        """
+        now = anyio.current_time()
+        while self._answered and now - next(iter(self._answered.values()))[0] > CONSENT_S:
+            del self._answered[next(iter(self._answered))]  # the package refuses it by now
+        if number in self._answered and (key is None or self._answered[number][1] != key):
+            message = "the person has answered this question already; nothing was done"
+            raise CodedError(
+                ErrorCode.FORBIDDEN, message, hint="call the tool anew, which asks the person again"
+            )
+        self._answered.setdefault(number, (now, key))
 
     async def _wrong(self, context: Context, tool: ToolOf, arguments: Arguments) -> CallToolResult | None:
         """Return the refusal of a call with a wrong argument, before a person is asked about it, or None."""

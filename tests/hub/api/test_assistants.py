@@ -589,6 +589,36 @@ async def test_consent_is_valid_only_for_the_same_call_and_token(hub: ServedHub)
     assert await stored(hub, "item_verdicts") == 1
 
 
+async def test_consent_counts_once_but_for_the_same_call_sent_again(hub: ServedHub) -> None:
+    await fill(hub)
+    no = ElicitResult(action="decline")
+    async with assistant(hub, await reviewer(hub), elicitation_callback=Person(YES)) as client:
+
+        async def told_of(state: str | None, answer: ElicitResult, arguments: dict[str, Any]) -> str:
+            more: dict[str, Any] = {"input_responses": {"consent": answer}, "request_state": state}
+            given = await client.session.call_tool("items_give", arguments, **more)
+            assert isinstance(given, CallToolResult)
+            return told(given) if given.is_error else ""
+
+        async def asked(arguments: dict[str, Any]) -> str | None:
+            found = await client.session.call_tool("items_give", arguments, allow_input_required=True)
+            assert isinstance(found, InputRequiredResult)
+            return found.request_state
+
+        state = await asked(approve("i-0"))
+        assert await told_of(state, YES, approve("i-0")) == ""
+        await fill(hub)  # its owner takes the verdict back
+        assert "has answered this question already" in await told_of(state, YES, approve("i-0"))
+        keyed = approve("i-0") | {"idempotency_key": "once"}
+        refused = await asked(keyed)
+        assert "did not agree" in await told_of(refused, no, keyed)
+        assert "has answered this question already" in await told_of(refused, YES, keyed)
+        assert await stored(hub, "item_verdicts") == 0
+        state = await asked(keyed)
+        assert [await told_of(state, YES, keyed) for _ in range(2)] == ["", ""]  # its response was lost
+    assert await stored(hub, "item_verdicts") == 1
+
+
 @each("mode", REVISIONS)
 async def test_parallel_requests_with_one_id_are_each_answered_or_refused(hub: ServedHub, mode: str) -> None:
     async with over_tcp(hub, await hub.token()) as client:
