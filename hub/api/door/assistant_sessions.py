@@ -78,7 +78,10 @@ class UserSessions:
 
         async def noted(message: Message) -> None:
             if message["type"] == "http.response.start":
-                session.id = Headers(raw=message["headers"]).get(HEADER, session.id)
+                id = Headers(raw=message["headers"]).get(HEADER, session.id)
+                if id != session.id and session not in self._sessions:  # the package read the body otherwise
+                    self._sessions.append(session)
+                session.id = id
                 is_deleted = scope["method"] == "DELETE" and is_accepted(message)
                 is_unknown = message["status"] == HTTPStatus.NOT_FOUND
                 if session in self._sessions and (is_deleted or is_unknown):

@@ -315,6 +315,19 @@ async def test_new_mcp_session_of_a_user_ends_the_longest_idle_one_alone(hub: Se
         assert await is_open(other, foreign)
 
 
+async def test_mcp_session_that_was_opened_by_a_repeated_key_ends_for_a_new_one(
+    hub: ServedHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(assistant_sessions, "SESSIONS", 2)
+    async with over_tcp(hub, await hub.token()) as client:
+        first = (await opened(client)).request.content
+        twice = first.replace(b'"method":', b'"method":"ping","method":', 1)  # the last one counts
+        headers = ACCEPT | {"content-type": "application/json"}
+        assert (await client.post("/mcp", content=twice, headers=headers)).status_code == 200
+        for _ in range(4):
+            assert (await opened(client)).status_code == 200
+
+
 async def test_mcp_session_is_refused_while_all_of_the_user_have_open_streams(
     hub: ServedHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
