@@ -22,12 +22,12 @@ _SIGNS: Final = {"high": "⏫", "low": "🔽"}
 _PRIORITIES: Final = {"🔺": "high", "⏫": "high", "🔼": "medium", "🔽": "low", "⏬": "low"}
 _LEAD: Final = re.compile(r"(?P<lead>[ \t>]*+(?:[-*+]|\d{1,9}[.)])[ \t]++)(?:\[(?P<box>[^\n])\][ \t]++)?")
 _END: Final = re.compile(r"(?<!\\)\^(hub-[a-z0-9]*+)[ \t]*+(?:\n|\Z)")
-_DATE: Final = re.compile(r"📅\ufe0f?[ \t]*(\d{4}-\d\d-\d\d)(?:[ \t]+⏰[ \t]*(\d\d:\d\d))?")
+_DATE: Final = re.compile(r"📅\ufe0f?[ \t]*(\d{4}-\d\d-\d\d)(?:[ \t]+⏰[ \t]*(\d\d:\d\d))?", re.ASCII)
 _INLINE: Final = re.compile(r"\[([A-Za-z][A-Za-z0-9]{0,39}):: ([^\[\]\n]*)\]")
 _PRIORITY: Final = re.compile("[🔺⏫🔼🔽⏬]\ufe0f?")
 # Other signs of the Tasks plug-in, with their values: they stay.
 _OTHERS: Final = re.compile(
-    r"(?:[🛫⏳✅\u2795❌]\ufe0f?[ \t]*\d{4}-\d\d-\d\d"
+    r"(?:[🛫⏳✅\u2795❌]\ufe0f?[ \t]*[0-9]{4}(?:-[0-9]{2}){2}"
     r"|🔁[ \t]*every [a-z0-9 ,]{1,60}?(?=[ \t]*(?:$|[^\w ,])))"
 )
 _BLANKS: Final = re.compile(r"[ \t]+")

@@ -114,6 +114,13 @@ def test_ordinary_words_are_not_escaped(words: str) -> None:
     assert escape(words) == words
 
 
+@pytest.mark.parametrize("sign", "\U0001f4c5\U0001f6eb\u2705")
+def test_day_in_other_digits_stays_in_the_title(sign: str) -> None:
+    words = f"Pay {sign} \u0662\u0660\u0662\u0667-\u0660\u0662-\u0660\u0663"
+    fields = read_back(Markdown(), TABLES["tasks"], {"title": words})
+    assert (fields["title"], fields["dueDate"]) == (words, "")
+
+
 @pytest.mark.parametrize(
     ("words", "written"),
     [
