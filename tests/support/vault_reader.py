@@ -35,7 +35,7 @@ _RAW: Final = {
     "address of an application": re.compile(r"\b(?!https?://)[A-Za-z][\w+.-]*://"),
     "item with a box": re.compile(r"^[ \t>]*(?:(?:[-*+]|\d+[.)])[ \t]+)+\[.\][ \t]", re.MULTILINE),
     "sign of a task": re.compile(
-        "[\U0001f53a⏫\U0001f53c\U0001f53d⏬]|[\U0001f501\U0001f3c1\U0001f194⛔]\ufe0f?[ \t]*[0-9A-Za-z]"
+        "[\U0001f53a⏫\U0001f53c\U0001f53d⏬]|[\U0001f501\U0001f3c1\U0001f194⛔]\ufe0f?[ \t]*[0-9A-Za-z_-]"
         "|[\U0001f4c5\U0001f4c6\U0001f5d3\U0001f6eb⏳⌛✅\u2795❌⏰]\ufe0f?[ \t]*\\d{4}-\\d\\d-\\d\\d"
     ),
     "reminder": re.compile(r"\(@"),
@@ -56,6 +56,7 @@ window.onload = () => {
     if (/^(dataviewjs|templater|button|mermaid|run-.*)$/.test(language ?? "")) run(code.textContent);
     if (language !== undefined) found(`block ${language}`);
     if (code.textContent.trim().startsWith("$=")) run(code.textContent.trim().slice(2));
+    if (code.textContent.trim().startsWith("=")) found("query");
   }
   for (const embed of document.querySelectorAll("[data-embed]")) load(embed.dataset.embed);
   for (const math of document.querySelectorAll("[data-math]")) {
@@ -120,6 +121,8 @@ def active(note: str) -> Iterator[str]:
         waiting += token.children or []
         if token.type in _ELEMENTS:
             yield f"{token.type}: {token.content or token.attrs}"
+        elif token.type == "code_block" and token.content.strip().startswith(("=", "$=")):
+            yield f"query in a block of code: {token.content}"
         elif token.type == "heading_open" and token.markup in ("-", "="):
             yield f"heading of the line above: {token.markup}"
         elif token.type == "obsidian":

@@ -14,6 +14,7 @@ _KEY: Final = r"\^hub-[a-z0-9]*+[ \t]*+(?:\n|\Z)"
 _LINE_END: Final = re.compile(r"\r\n?|[\v\f\x1c-\x1e\x85\u2028\u2029]")
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0e-\x1b\x1f\x7f-\x84\x86-\x9f\ufeff]")
 _MARKS: Final = r"\\!<\[`~$%{#:^&=\-@"
+_BLANK: Final = r" \t\xa0\u1680\u2000-\u200a\u202f\u205f\u3000"
 _URGENCY, _ACTION, _DAY = "🔺⏫🔼🔽⏬", "🔁🏁🆔⛔", "📅📆🗓🛫⏳⌛✅\u2795❌⏰"  # signs of plug-ins for tasks
 _ENTITIES: Final = {f"#x{ord(sign):x}": sign for sign in _URGENCY + _ACTION + _DAY} | {"lt": "<"}
 _NAMES: Final = {sign: name for name, sign in _ENTITIES.items()}
@@ -31,8 +32,9 @@ _ACTIVE: Final = re.compile(
             r"(?<![\w/])#(?=[\w/\-]*[A-Za-z_/\-]|[0-9]*[^\x00-\x7f])",
             r"(?<!\w)\^|\^(?=hub-)",
             r"&(?=#?[0-9A-Za-z]+;)",
-            r"^[ \t]*(?=(?:-+|=+)[ \t]*$)",
-            rf"[{_URGENCY}]|[{_ACTION}](?=\ufe0f?[ \t]*\w)|[{_DAY}](?=\ufe0f?[ \t]*[0-9]{{4}}-)",
+            r"^[ \t]*(?=-+[ \t]*$)|^ ?(?==+[ \t]*$)",
+            rf"(?:(?<=\t)|(?<=[{_BLANK}]{{2}}))=",  # a query, where it begins an indented block of code
+            rf"[{_URGENCY}]|[{_ACTION}](?=\ufe0f?[ \t]*[\w\-])|[{_DAY}](?=\ufe0f?[ \t]*[0-9]{{4}}-)",
         )
     ),
     re.MULTILINE | re.ASCII,

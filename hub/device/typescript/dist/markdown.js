@@ -1,6 +1,7 @@
 // Escaping of words for Markdown as Obsidian and its plug-ins read it: all that they find is text. The reference device
 // has the same patterns, in hub/device/sinks/markdown_escapes.py, and the same examples.
 const MARKS = "\\\\!<\\[`~$%{#:^&=\\-@";
+const BLANK = " \\t\\xa0\\u1680\\u2000-\\u200a\\u202f\\u205f\\u3000";
 const [URGENCY, ACTION, DAY] = ["🔺⏫🔼🔽⏬", "🔁🏁🆔⛔", "📅📆🗓🛫⏳⌛✅➕❌⏰"]; // signs of plug-ins for tasks
 const SIGNS = URGENCY + ACTION + DAY;
 const NAMES = new Map([...SIGNS].map((sign) => [sign, `#x${(sign.codePointAt(0) ?? 0).toString(16)}`])).set("<", "lt");
@@ -18,8 +19,9 @@ const ACTIVE = new RegExp([
     "(?<![\\w\\/])#(?=[\\w\\/\\-]*[A-Za-z_\\/\\-]|[0-9]*[^\\x00-\\x7f])",
     "(?<!\\w)\\^|\\^(?=hub-)",
     "&(?=#?[0-9A-Za-z]+;)",
-    "^[ \\t]*(?=(?:-+|=+)[ \\t]*$)",
-    `[${URGENCY}]|[${ACTION}](?=\\ufe0f?[ \\t]*\\w)|[${DAY}](?=\\ufe0f?[ \\t]*[0-9]{4}-)`,
+    "^[ \\t]*(?=-+[ \\t]*$)|^ ?(?==+[ \\t]*$)",
+    `(?:(?<=\\t)|(?<=[${BLANK}]{2}))=`, // a query, where it begins an indented block of code
+    `[${URGENCY}]|[${ACTION}](?=\\ufe0f?[ \\t]*[\\w\\-])|[${DAY}](?=\\ufe0f?[ \\t]*[0-9]{4}-)`,
 ].join("|"), "gmu");
 const ESCAPED = new RegExp(`\\\\([${MARKS}])|&(${[...ENTITIES.keys()].join("|")});`, "gu");
 /** Words as Markdown that shows them, with line feeds and without other control characters. */

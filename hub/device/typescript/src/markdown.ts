@@ -2,6 +2,7 @@
 // has the same patterns, in hub/device/sinks/markdown_escapes.py, and the same examples.
 
 const MARKS = "\\\\!<\\[`~$%{#:^&=\\-@";
+const BLANK = " \\t\\xa0\\u1680\\u2000-\\u200a\\u202f\\u205f\\u3000";
 const [URGENCY, ACTION, DAY] = ["🔺⏫🔼🔽⏬", "🔁🏁🆔⛔", "📅📆🗓🛫⏳⌛✅➕❌⏰"] as const; // signs of plug-ins for tasks
 const SIGNS = URGENCY + ACTION + DAY;
 const NAMES = new Map([...SIGNS].map((sign) => [sign, `#x${(sign.codePointAt(0) ?? 0).toString(16)}`])).set("<", "lt");
@@ -20,8 +21,9 @@ const ACTIVE = new RegExp(
     "(?<![\\w\\/])#(?=[\\w\\/\\-]*[A-Za-z_\\/\\-]|[0-9]*[^\\x00-\\x7f])",
     "(?<!\\w)\\^|\\^(?=hub-)",
     "&(?=#?[0-9A-Za-z]+;)",
-    "^[ \\t]*(?=(?:-+|=+)[ \\t]*$)",
-    `[${URGENCY}]|[${ACTION}](?=\\ufe0f?[ \\t]*\\w)|[${DAY}](?=\\ufe0f?[ \\t]*[0-9]{4}-)`,
+    "^[ \\t]*(?=-+[ \\t]*$)|^ ?(?==+[ \\t]*$)",
+    `(?:(?<=\\t)|(?<=[${BLANK}]{2}))=`, // a query, where it begins an indented block of code
+    `[${URGENCY}]|[${ACTION}](?=\\ufe0f?[ \\t]*[\\w\\-])|[${DAY}](?=\\ufe0f?[ \\t]*[0-9]{4}-)`,
   ].join("|"),
   "gmu",
 );
