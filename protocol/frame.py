@@ -147,6 +147,10 @@ def check_value(data: bytes) -> None:
         raise msgspec.DecodeError(f"{count} values, the most is {MAX_VALUES}")
 
 
+# of bytes of another party that are no JSON or MessagePack; the last for endless brackets
+NO_JSON: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
 def read_json(data: bytes | str) -> Any:
     """Decode JSON of another party.
 

@@ -48,7 +48,7 @@ from hub.connectors.graph import sign_in_codes, sign_in_failure
 from hub.log import Channel
 from hub.outbound.client import AnswerTooLarge, OutboundClient, TransportError, was_never_sent
 from hub.outbound.rules import AddressRefused, bounded
-from protocol.frame import read_json
+from protocol.frame import NO_JSON, read_json
 from protocol.ids import BootId
 from storage.connectors import connectors, seen_messages
 from storage.connectors.connectors import DETAIL_CHARS, ConnectorRow, CredentialRow, GrantSight
@@ -243,7 +243,7 @@ class Grants:
             return {}
         try:
             document = read_json(body)
-        except msgspec.DecodeError:
+        except NO_JSON:
             document = None
         if status == 200 and isinstance(document, dict):
             return document

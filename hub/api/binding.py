@@ -26,7 +26,6 @@ from starlette.types import Scope
 
 from hub.api.errors import (
     MOST_REFUSALS,
-    NO_JSON,
     Refusal,
     at,
     by_field,
@@ -42,6 +41,7 @@ from hub.clock import from_epoch_ms
 from hub.dates import DAY, begin_of
 from hub.printable import typed_problem
 from protocol.errors import CodedError, ErrorCode, did_you_mean
+from protocol.frame import NO_JSON
 
 MISSING: Final = object()
 MOST_OF_TEXT: Final = 1_000  # characters of a parameter of a path or a query, if it has no limit of its own

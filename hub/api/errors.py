@@ -20,6 +20,7 @@ from starlette.responses import JSONResponse
 from hub.printable import shortened
 from hub.settings import problems as settings
 from protocol.errors import CATALOGUE, ErrorCode, HubError, did_you_mean
+from protocol.frame import NO_JSON
 from protocol.secret_rules import redact_keys
 
 MEDIA_TYPE = "application/problem+json"
@@ -111,8 +112,6 @@ _REMOTE_ID: Final = (
     "not the id of an agent at a gateway; expected small letters, digits, - and _, at most 64 of them"
 )
 _NAME: Final = "expected a name: letters, digits, _ . and -, at most 64 of them; the first no . and no -"
-
-NO_JSON: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)  # the last of endless brackets
 
 MOST_REFUSALS: Final = 50  # of one request: each costs up to a millisecond
 MOST_PARTS: Final = 4_096  # values of a table: pydantic takes up to ten microseconds for each that is invalid

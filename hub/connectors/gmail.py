@@ -85,7 +85,7 @@ from hub.text.letter_text import (
 from hub.text.mime import header_text
 from hub.text.wrapped import flow_of
 from protocol.errors import did_you_mean
-from protocol.frame import read_json
+from protocol.frame import NO_JSON, read_json
 
 AT_ONCE: Final = 4  # concurrent requests of one user
 GET_UNITS: Final = 20.0
@@ -291,14 +291,14 @@ def read_message(answer: Answer, kind: type[T]) -> T:
     """Decode one message. Raises MessageUnreadable if it has an undocumented structure."""
     try:
         return msgspec.json.decode(answer.body, type=kind, strict=False)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except NO_JSON as error:
         raise MessageUnreadable("Gmail gave something else than a message") from error
 
 
 def _read(answer: Answer, kind: type[T]) -> T:
     try:
         return msgspec.json.decode(answer.body, type=kind)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except NO_JSON as error:
         raise Unavailable("Gmail gave an answer of a shape that is not documented") from error
 
 
@@ -311,7 +311,7 @@ def _error_details(answer: Answer) -> tuple[frozenset[str], str]:
         for items in (error.get("errors"), error.get("details")):
             if isinstance(items, list):
                 found += [item.get("reason") for item in items if isinstance(item, dict)]
-    except (msgspec.DecodeError, KeyError, TypeError, AttributeError, RecursionError):
+    except (*NO_JSON, KeyError, TypeError, AttributeError):
         return frozenset(), ""
     return frozenset(str(one).lower() for one in found if one), message
 

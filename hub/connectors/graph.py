@@ -39,7 +39,7 @@ from hub.connectors.connector import Address, Auth, Connector, Context, OAuth, P
 from hub.connectors.mime import Letters
 from hub.text.html import TooTangled, text_of_html
 from hub.text.mime import header_text
-from protocol.frame import read_json
+from protocol.frame import NO_JSON, read_json
 
 _CODE: Final = re.compile(r"AADSTS(\d{4,8})")
 
@@ -335,7 +335,7 @@ def codes_of(answer: Answer) -> frozenset[str]:
     """Return an error's code and the nested codes, in lower case."""
     try:
         body = read_json(answer.body)
-    except msgspec.DecodeError:
+    except NO_JSON:
         return frozenset()
     found = set()
     error = body.get("error") if isinstance(body, dict) else None

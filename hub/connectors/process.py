@@ -63,7 +63,7 @@ from hub.outbound.rules import bounded_wait
 from hub.output_pace import LINES_BYTES_PER_S, LOG_BYTES_PER_S, OutputPace
 from hub.printable import one_line, with_whole_characters
 from hub.text.html import TooTangled, text_of_html
-from protocol.frame import check_value
+from protocol.frame import NO_JSON, check_value
 from protocol.work import ProvenanceOrigin
 
 log = Channel(__name__)
@@ -736,7 +736,7 @@ def _message(raw: msgspec.Raw) -> Message:
             if at.tzinfo is None:
                 raise msgspec.ValidationError("Expected an offset in `received_at` and `sent_at`")
             at.astimezone(UTC)  # raises OverflowError beyond the years 1 to 9999
-    except (msgspec.DecodeError, RecursionError, OverflowError) as error:
+    except (*NO_JSON, OverflowError) as error:
         digest = hashlib.sha256(bytes(raw)).hexdigest()
         return Message(key=f"broken:{digest}", fault=f"the connector listed it wrongly: {_reason(error)}")
     return Message(

@@ -28,6 +28,7 @@ from hub.extraction.outcomes import EndpointRefused, RateLimited, TryEnd, end_of
 from hub.log import Channel
 from hub.outbound.client import AnswerTooLarge
 from hub.outbound.rules import AddressRefused
+from protocol.frame import NO_JSON
 from protocol.work import Usage
 
 if TYPE_CHECKING:
@@ -155,7 +156,7 @@ class BatchClient:
         """Add the result in *line* to the answers or failures; an invalid line is skipped."""
         try:
             read = msgspec.json.decode(line, type=_Line)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except NO_JSON:
             return
         name, response = read.custom_id, read.response
         if response is None or response.status_code != 200:

@@ -15,7 +15,7 @@ from msgspec import Meta
 from hub.extraction.model import Finish, Message, ModelRequest
 from hub.outbound.client import MAX_ANSWER_BYTES
 from hub.outbound.rules import bounded
-from protocol.frame import read_json
+from protocol.frame import NO_JSON, read_json
 
 
 class Mode(StrEnum):
@@ -178,7 +178,7 @@ def tokens_of(body: bytes) -> Tokens | None:
     """Return the token counts in *body*, even if it is otherwise invalid; ``None`` if missing."""
     try:
         usage = msgspec.json.decode(body, type=_Counted).usage
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except NO_JSON:
         return None
     if usage is None:
         return None
@@ -197,7 +197,7 @@ def completion_of(body: bytes) -> Completion:
     """
     try:
         choices = msgspec.json.decode(body, type=_Body).choices
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except NO_JSON:
         raise Unusable("what it sent is no chat completion") from None
     if not choices:
         raise Unusable("what it sent has no choice in it")

@@ -25,6 +25,7 @@ from hub.extraction.ruled import MEMORY_BYTES, Reading, Request, ToRead, ToSort,
 from hub.log import Channel
 from hub.rounds import Turns
 from protocol.errors import ErrorCode
+from protocol.frame import NO_JSON
 
 log = Channel(__name__)
 
@@ -109,7 +110,7 @@ class RulesProcess:
                         )
                     is_answered = True
                     return answer
-                except (OSError, EOFError, msgspec.DecodeError) as error:  # a TimeoutError is an OSError
+                except (OSError, EOFError, *NO_JSON) as error:  # a TimeoutError is an OSError
                     code = process.poll()
                     log.warning("rules.broke", error=type(error).__name__, code=code)
                     if is_last or code == -signal.SIGXCPU or isinstance(error, TimeoutError):
@@ -151,7 +152,7 @@ def _exchange(
     """Send a request and return its answer. Blocks.
 
     Raises:
-        OSError, EOFError, msgspec.DecodeError: the process ended, or its answer is none.
+        OSError, EOFError, NO_JSON: the process ended, or its answer is none.
     """
     assert process.stdin is not None and process.stdout is not None  # both are pipes
     _limit(process.pid, seconds)

@@ -23,6 +23,7 @@ from hub.extraction.completion import AnswerText, Completion, Dialect, Mode, Tok
 from hub.extraction.endpoint import Endpoint, Question
 from hub.extraction.model import Finish, Message, ModelRefused, ModelRequest
 from hub.extraction.outcomes import Disliked
+from protocol.frame import NO_JSON
 
 if TYPE_CHECKING:
     import openai
@@ -137,7 +138,7 @@ class _Transcript(msgspec.Struct):
 def _transcript_in(body: bytes) -> _Transcript:
     try:
         found = msgspec.json.decode(body, type=_Transcript)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except NO_JSON:
         raise Unusable("what it sent is no transcription") from None
     if len(found.text) > 2_000_000:  # about a day of speech
         raise Unusable("what it sent is longer than any speech")

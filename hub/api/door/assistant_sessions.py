@@ -22,6 +22,7 @@ from starlette.datastructures import Headers
 from starlette.types import Message, Receive, Scope, Send
 
 from hub.api.door.access import BODY
+from protocol.frame import NO_JSON
 
 SESSIONS: Final = 16  # of one user at once; each costs three tasks
 SESSION_S: Final = 1_800.0  # a session without a request for so long ends
@@ -106,7 +107,7 @@ class UserSessions:
         session = AssistantSession(id, user)
         try:
             msgspec.json.decode(scope["state"][BODY], type=_Initialize)
-        except msgspec.DecodeError:
+        except NO_JSON:
             return session
         if not id:
             self._sessions.append(session)

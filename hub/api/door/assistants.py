@@ -101,6 +101,7 @@ from hub.roles import Scope as TokenScope
 from hub.tokens import TokenKind
 from hub.version import VERSION
 from protocol.errors import CodedError, ErrorCode, HubError, did_you_mean
+from protocol.frame import NO_JSON
 
 Schema = dict[str, Any]
 Arguments = Mapping[str, Any]
@@ -618,7 +619,7 @@ class AssistantServer:
         shown = Headers(scope=scope).get("authorization", "").partition(" ")[2].strip()
         if not shown.startswith(TokenKind.ASSISTANT) or not scope["state"][BODY]:
             return None
-        with suppress(msgspec.DecodeError):  # the package refuses it
+        with suppress(*NO_JSON):  # the package refuses it
             call = msgspec.json.decode(scope["state"][BODY], type=_ToolCall)
             tool = self._tools.get(call.params.name)
             if tool is not None and (need := ROUTES[tool.asked]) in OFFERED - principal.scopes:
@@ -849,7 +850,7 @@ def _caller(context: Context) -> Principal:
 
 def _asked(scope: Scope) -> _Asked | None:
     """Return the message of a session that is to be answered, or None."""
-    with suppress(msgspec.DecodeError):  # the package refuses it
+    with suppress(*NO_JSON):  # the package refuses it
         return msgspec.json.decode(scope["state"][BODY], type=_Asked) if session_of(scope) else None
     return None
 

@@ -202,11 +202,15 @@ async def test_refused_token_refresh_raises_the_matching_failure_once(
 
 async def test_token_refresh_of_unknown_outcome_is_not_resent_automatically(b: Bench) -> None:
     first = await b.signed_in()
-    b.op.next = [Response(b"<html>", 502), Response(b'{"access_to', 200)]
-    for _ in range(2):
+    b.op.next = [
+        Response(b"<html>", 502),
+        Response(b'{"access_to', 200),
+        Response(b'{"access_token": "\xff"}', 200),
+    ]
+    for _ in range(3):
         with pytest.raises(Unavailable):
             await b.token(rejected=first)
-    assert b.op.posts == 2
+    assert b.op.posts == 3
     assert await b.state_of() == "ok"
     assert await b.token(rejected=first) != first
 

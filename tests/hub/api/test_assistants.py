@@ -271,6 +271,15 @@ async def opened(client: httpx2.AsyncClient) -> httpx2.Response:
 PING = {"jsonrpc": "2.0", "id": 2, "method": "ping"}
 
 
+async def test_mcp_message_that_is_no_utf8_is_refused_and_not_a_fault(hub: ServedHub) -> None:
+    async with over_tcp(hub, await hub.token()) as client:
+        session = {"mcp-session-id": (await opened(client)).headers["mcp-session-id"]}
+        for headers in ({}, session):
+            for body in (b'{"jsonrpc": "2.0", "id": "\xff", "method": "ping"}', b'{"method": "\xff"}'):
+                answer = await client.post("/mcp", content=body, headers=ACCEPT | JSON | headers)
+                assert answer.status_code == 400, answer.text
+
+
 async def test_mcp_session_belongs_to_one_token_until_its_client_ends_it(hub: ServedHub) -> None:
     eve = await hub.user("eve")
     tokens = [await hub.token(user_id=eve), await hub.token(user_id=eve), await hub.token()]

@@ -13,6 +13,7 @@ from hub.connectors.calling import (
     Answer,
     ConnectorFailure,
     CursorLost,
+    MessageUnreadable,
     Misconfigured,
     PermissionMissing,
     ProviderBusy,
@@ -20,7 +21,7 @@ from hub.connectors.calling import (
     Unavailable,
 )
 from hub.connectors.connector import Attachment, Cursor, Unread
-from hub.connectors.gmail import INDEXED_S, Gmail, GmailSettings, judge, next_midnight
+from hub.connectors.gmail import INDEXED_S, Gmail, GmailSettings, judge, next_midnight, read_message
 from hub.document import Document
 from tests.hub.connectors.gmail_rig import WEEK_AGO, Rig, Run, listed, read_all, rig
 from tests.support.clock import START
@@ -184,10 +185,16 @@ def test_time_in_a_google_error_text_sets_the_retry_time() -> None:
     assert isinstance(failure, ProviderBusy) and failure.retry_at == START + timedelta(minutes=90)
 
 
-@each("body", [b"", b"<html>", b"[]", b'{"error": "x"}', b'{"error": {"errors": [7]}}'])
+@each("body", [b"", b"<html>", b"[]", b'{"error": "x"}', b'{"error": {"errors": [7]}}', b'{"a": "\xff"}'])
 def test_google_error_of_unknown_shape_is_judged_by_the_status(body: bytes) -> None:
     assert judge(Answer(503, {}, body, START)) is None
     assert isinstance(judge(Answer(403, {}, body, START)), PermissionMissing)
+
+
+@each("body", [b"<html>", b'{"id": "\xff"}', b'{"a": ' + b"[" * 100_000])
+def test_gmail_answer_that_is_no_message_is_unreadable(body: bytes) -> None:
+    with pytest.raises(MessageUnreadable):
+        read_message(Answer(200, {}, body, START), dict)
 
 
 def test_gmail_daily_quota_resets_at_midnight_in_california() -> None:

@@ -52,6 +52,7 @@ def test_graph_error_is_mapped_to_one_failure_class(
 def test_graph_error_without_json_is_judged_by_the_status() -> None:
     assert isinstance(judge(Answer(403, {}, b"<html>")), PermissionMissing)
     assert judge(Answer(500, {}, b"\xff")) is None
+    assert judge(Answer(500, {}, b'{"error": "\xff"}')) is None
 
 
 @each(

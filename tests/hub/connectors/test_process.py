@@ -363,7 +363,7 @@ def saying(*lines: Any, then: str = "") -> str:
     """Return a program that writes these lines, one for each line that it reads, and then runs code."""
     texts = [line if isinstance(line, str) else json.dumps(line) for line in lines]
     return (
-        f"import os, sys, time\nfor text in {texts!r}:\n"
+        f"import os, sys, time\nsys.stdout.reconfigure(errors='surrogateescape')\nfor text in {texts!r}:\n"
         "    sys.stdin.readline(); sys.stdout.write(text + '\\n'); sys.stdout.flush()\n"
         f"sys.stdin.readline()\n{then}"
     )
@@ -466,19 +466,19 @@ async def test_broken_message_of_a_connector_process_leaves_other_messages_reada
         {"key": "b", "received_at": "2026-01-01T00:00:00"},
         {"key": "d", "received_at": "9999-12-31T23:59:59-12:00"},
         {"subject": "c"},
+        {"key": "e", "subject": "\udcff"},  # written as a byte that is no UTF-8
         5,
     ]
+    page = json.dumps({"id": 2, "result": {"messages": messages}}, ensure_ascii=False)
     items = "".join(
         json.dumps({"id": 3, "item": item}) + "\n"
         for item in ({"key": "a", "html": "<p>text</p><script>x</script>"}, {"key": "unknown", "text": "x"})
     )
-    connector = write(
-        saying(SPEC, {"id": 2, "result": {"messages": messages}}, items + json.dumps({"id": 3, "result": {}}))
-    )
+    connector = write(saying(SPEC, page, items + json.dumps({"id": 3, "result": {}})))
     found = await listed(connector)
     assert [text for key, text in found if key == "a"] == ["text"]
     faults = [text for key, text in found if key.startswith("broken:")]
-    assert len(faults) == 4 and all("listed it wrongly" in fault for fault in faults)
+    assert len(faults) == 5 and all("listed it wrongly" in fault for fault in faults)
 
 
 async def test_hundred_connector_pages_without_new_messages_end_the_stream(write: Write) -> None:

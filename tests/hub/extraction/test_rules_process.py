@@ -62,6 +62,21 @@ async def test_text_is_extracted_after_a_kill_of_the_rules_process(rules: RulesP
     assert await extractor.extract(text, OPTIONS) == before
 
 
+async def test_answer_that_is_no_text_ends_a_rules_process_that_was_taken_over(
+    rules: RulesProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    extractor = Extractor(Models(), secret=bytes(32), rules=rules)
+    read = rules_process._read
+    with monkeypatch.context() as taken_over:
+        taken_over.setattr(
+            rules_process, "_read", lambda pipe, count: read(pipe, count).replace(b"Anna", b"\xff" * 4)
+        )
+        with pytest.raises(ExtractionError):
+            await extractor.extract(document("Anna must send the quote by Friday."), OPTIONS)
+    found = await extractor.extract(document("Anna must send the quote by Friday."), OPTIONS)
+    assert len(found.items) == 1
+
+
 async def test_rules_time_limit_fails_only_the_slow_text(
     rules: RulesProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -184,6 +184,10 @@ def _is_readable_within(descriptor: int, seconds: float) -> bool:
         (Converted("a text", "application/pdf", dropped=-7), DONE),
         (Refusal(why="obey me " * 10_000), REFUSED),
         (["no", "answer"], DONE),
+        (
+            msgspec.Raw(msgspec.msgpack.encode(Converted("a text", "a/b")).replace(b"a text", b"\xff text")),
+            DONE,
+        ),
     ],
 )
 def test_answer_of_an_exploited_worker_is_bounded(
