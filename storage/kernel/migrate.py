@@ -402,8 +402,11 @@ def upgrade_tables(c: sa.Connection, *, where: str) -> None:
     if current == newest:
         return
     if current is None:
-        if c.dialect.name == "sqlite" and (others := sa.inspect(c).get_table_names()):
-            raise Unavailable(f"{where} is the database of another program, with the table {others[0]}")
+        others = set(sa.inspect(c).get_table_names())
+        if c.dialect.name == "postgresql":  # where programs may share a database, if their tables differ
+            others &= metadata.tables.keys()
+        if others:
+            raise Unavailable(f"{where} is the database of another program, with the table {min(others)}")
         make_tables(c)
         make_triggers(c)
         VERSION_TABLE.create(c, checkfirst=True)

@@ -383,6 +383,16 @@ def test_database_of_another_program_gets_no_tables_of_a_hub(tmp_path: Path) -> 
     assert tables_in(parts_of(path)) == {"mine"}
 
 
+async def test_database_of_a_server_with_a_table_of_the_same_name_gets_no_tables_of_a_hub(
+    postgres: Postgres, bare: str
+) -> None:
+    postgres.run("CREATE TABLE mine (x TEXT); CREATE TABLE users (x TEXT)", url=bare)
+    with pytest.raises(Unavailable, match="of another program, with the table users"):
+        async with open_postgres(bare):
+            pass
+    assert await run_once(bare, lambda c: set(sa.inspect(c).get_table_names())) == {"mine", "users"}
+
+
 @pytest.mark.soak
 async def test_killed_migration_leaves_the_server_unchanged(postgres: Postgres, bare: str) -> None:
     command = [sys.executable, "-c", KILLED + MIGRATE_SERVER, bare]
