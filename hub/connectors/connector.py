@@ -218,7 +218,6 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     attachments: Annotated[tuple[Attachment, ...], Meta(max_length=1_000)] = ()
     # headers that a filter may name, in lower case
     headers: Annotated[dict[Word, Shown], Meta(max_length=1_000)] = {}
-    thread: Word | None = None
     size_bytes: int | None = None
     is_bulk: bool = False
     is_sent: bool = False

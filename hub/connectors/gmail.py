@@ -368,7 +368,6 @@ class GmailMessage(msgspec.Struct, frozen=True, rename="camel"):
     """Message in the form full or metadata. *internal_date*: time of receipt, epoch milliseconds."""
 
     id: str
-    thread_id: str = ""
     label_ids: tuple[str, ...] = ()
     internal_date: int | None = None
     size_estimate: int | None = None
@@ -904,9 +903,6 @@ class Gmail(Connector):
 
     def _message(self, one: GmailMessage, names: dict[str, str]) -> Message:
         head = one.head()
-        fields = head.fields()
-        if one.thread_id:
-            fields["thread"] = one.thread_id
         return Message(
             key=message_key(head.message_id, f"gmail:{one.id}"),
             copy=one.id,
@@ -919,7 +915,7 @@ class Gmail(Connector):
             is_verified=head.is_verified(GOOGLE),
             is_unread="UNREAD" in one.label_ids,
             link=self._link(one.id),
-            **fields,
+            **head.fields(),
         )
 
     def _link(self, id: str) -> str:

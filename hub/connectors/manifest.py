@@ -156,7 +156,7 @@ class EntryFields(_Table):
     created: Paths = ("created",)
     modified: Paths = ("modified",)
     link: Paths = ("link",)
-    thread: Paths = ()
+    thread: Paths = ()  # accepted in manifests of earlier releases, and not read
     labels: Paths = ("labels[*]",)
 
 
@@ -684,7 +684,6 @@ class ManifestConnector(Connector):
             sent_at=_instant(text_at(content, fields.created)),
             link=link_of(text_at(content, fields.link)),
             sender=Address("", " ".join(author.split())[:TITLE_CHARS]) if author else None,
-            thread=text_at(content, fields.thread)[:TITLE_CHARS] or None,
         )
         if manifest.is_task:
             text = _todo(

@@ -149,8 +149,6 @@ NEEDED: Final = (
     "cc",
     "subject",
     "date",
-    "references",
-    "in-reply-to",
     "list-id",
     "auto-submitted",
     "precedence",
@@ -173,7 +171,6 @@ class Fields(TypedDict):
     recipients: tuple[Address, ...]
     subject: str
     sent_at: datetime | None
-    thread: str | None
     is_bulk: bool
     headers: dict[str, str]
 
@@ -205,7 +202,6 @@ class Head(msgspec.Struct, frozen=True):
             recipients=self._recipients(),
             subject=self.text("subject"),
             sent_at=date_in(self.raw.get("date", "")),
-            thread=self._thread(),
             is_bulk=is_bulk(self.raw),
             headers=stored,
         )
@@ -222,13 +218,6 @@ class Head(msgspec.Struct, frozen=True):
         if copied := self.raw.get("cc"):
             found += addresses(copied)
         return found[:MOST_RECIPIENTS]
-
-    def _thread(self) -> str | None:
-        """Return the id of the thread's first mail."""
-        for name in ("references", "in-reply-to"):
-            if value := self.raw.get(name):
-                return message_id(value[:MOST_RAW_CHARS])
-        return self.message_id
 
 
 BULK_HEADERS: Final = ("list-id", "auto-submitted", "precedence")

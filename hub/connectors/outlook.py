@@ -86,7 +86,7 @@ from hub.text.mime import is_bulk
 from protocol.errors import did_you_mean
 
 SELECT: Final = (
-    "id,internetMessageId,subject,from,toRecipients,ccRecipients,receivedDateTime,sentDateTime,conversationId"
+    "id,internetMessageId,subject,from,toRecipients,ccRecipients,receivedDateTime,sentDateTime"
     ",hasAttachments,isRead,isDraft,importance,categories,webLink,internetMessageHeaders"
 )
 MOST_FILTERED: Final = 4_500  # of 5,000: messages removed meanwhile may count, too
@@ -351,7 +351,6 @@ class Outlook(GraphConnector):
             labels=categories,
             attachments=(_UNNAMED,) if item.get("hasAttachments") is True else (),
             headers={name: value for name, value in headers.items() if name in BULK_HEADERS},
-            thread=text_field(item, "conversationId") or None,
             is_bulk=is_bulk(headers),
             is_sent=sender is not None and sender.email in me.addresses,
             is_verified=sender is not None and is_verified(headers.get(HEADER, ""), MICROSOFT, sender.email),

@@ -748,7 +748,6 @@ def _message(raw: msgspec.Raw) -> Message:
         sender=found.sender,
         subject=found.subject[:MOST_SUBJECT_CHARS],
         labels=found.labels[:MOST_WORDS],
-        thread=found.thread,
         size_bytes=found.size_bytes,
         is_bulk=found.is_bulk,
         is_sent=found.is_sent,

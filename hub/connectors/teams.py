@@ -362,7 +362,6 @@ class Teams(GraphConnector):
             sent_at=read_time(item.get("createdDateTime")),
             sender=Address("", text_field(user, "displayName")) if user else None,
             subject=text_field(item, "subject"),
-            thread="/".join((*place, str(root or id) if place[0] == "teams" else "")),
             is_sent=is_mine,
             link=web_link(item.get("webUrl")),
         )

@@ -46,7 +46,7 @@ class Message:
     sender: Mapping[str, str] | None = None
     subject: str = ""
     labels: Sequence[str] = ()
-    thread: str | None = None
+    thread: str | None = None  # accepted from programs of earlier releases, and not read
     size_bytes: int | None = None
     is_bulk: bool = False
     is_sent: bool = False

@@ -294,7 +294,6 @@ def entry_of(tool: Mapping[str, Any], entry: Any) -> Message:
         sender={"email": author.lower()} if "@" in author else {"email": "", "name": author},
         subject=(text_at(entry, fields["title"]) or text.partition("\n")[0])[:MOST_SHOWN],
         labels=[label[:MOST_SHOWN] for label in texts_at(entry, fields["labels"])[:MOST]],
-        thread=text_at(entry, fields["thread"])[:MOST_SHOWN] or None,
         link=link_of(text_at(entry, fields["link"])),
     )
 

@@ -130,7 +130,6 @@ TOO_LONG: dict[str, Any] = {
     "key": "x" * 1_001,
     "version": "x" * 129,
     "place": ["x" * 70_000],
-    "thread": "x" * 1_001,
     "subject": "x" * 10_001,
     "labels": ["x"] * 1_001,
     "sender": {"email": "x" * 10_001},
@@ -163,7 +162,7 @@ def message(number):
     is_read = number % 100 == 0
     return {
         "key": f"{number:09}".ljust(1_000, WIDE), "version": f"{number:09}".ljust(128, WIDE),
-        "thread": WIDE * 100, "subject": WIDE * (10_000 if is_read else 10), "labels": [WIDE * 10],
+        "subject": WIDE * (10_000 if is_read else 10), "labels": [WIDE * 10],
         "sender": {"email": "a@b", "name": WIDE * 10_000} if is_read else None,
         "link": "https://a.example/".ljust(2_000, "x"), "is_bulk": not is_read,
     }
