@@ -530,7 +530,7 @@ async def _first(
 ) -> list[tuple[str, ...]]:
     from hub.clock import SystemChance, SystemClock
     from hub.connectors.calling import MOST_ANSWER_BYTES, Caller, Throttle
-    from hub.connectors.connector import Context
+    from hub.connectors.connector import Context, documents_of
     from hub.outbound.client import OutboundClient
 
     clock, chance = SystemClock(), SystemChance()
@@ -549,7 +549,7 @@ async def _first(
         connector: Connector = kind(context, settings, kind.filter_model())
         async with aclosing(connector.pages(None, clock.now() - PERIOD)) as pages:
             async for page in pages:
-                async with aclosing(connector.read(page.messages[: most - len(rows)])) as found:
+                async with aclosing(documents_of(connector, page.messages[: most - len(rows)])) as found:
                     async for message, result in found:
                         text = getattr(result, "text", None) or f"not read: {getattr(result, 'reason', '')}"
                         at = f"{message.received_at:%Y-%m-%d %H:%M}" if message.received_at else show.NOTHING

@@ -20,6 +20,7 @@ never prevents the hub's start.
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -427,7 +428,7 @@ class Connector(ABC):
     def read(self, messages: Sequence[Message]) -> AsyncGenerator[tuple[Message, Document | Unread]]:
         """Yield each message with its text, or with the reason for a missing text; in any order.
 
-        The document's ``unit_key`` is the message's key.
+        No message has a fault (see ``documents_of``). The document's ``unit_key`` is the message's key.
         """
 
     async def wait_for_news(self) -> None:
@@ -442,6 +443,22 @@ ConnectorClass = type[Connector]
 
 
 MOST_SUBJECT_CHARS: Final = 1_000  # of a subject are examined
+
+
+async def documents_of(
+    connector: Connector, messages: Sequence[Message]
+) -> AsyncGenerator[tuple[Message, Document | Unread]]:
+    """Yield the documents of messages as ``Connector.read``, and of those with a fault the fault."""
+    sound: list[Message] = []
+    for message in messages:
+        if message.fault:
+            yield message, Unread(reason=message.fault, is_final=True)
+        else:
+            sound.append(message)
+    if sound:
+        async with aclosing(connector.read(sound)) as found:
+            async for document in found:
+                yield document
 
 
 def read_cursor(stored: Any, kind: type[T]) -> T:

@@ -642,9 +642,6 @@ class Imap(Connector):
         """Yield the documents of messages, folder by folder; mails with equal parts are fetched together."""
         by_folder: dict[tuple[str, int], dict[int, tuple[Message, Place]]] = {}
         for message in messages:
-            if message.fault:
-                yield message, Unread(reason=message.fault, is_final=True)
-                continue
             try:
                 at = msgspec.convert(message.place, Place)
             except msgspec.ValidationError:

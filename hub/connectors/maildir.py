@@ -161,9 +161,6 @@ class Maildir(Connector):
 
     async def read(self, messages: Sequence[Message]) -> AsyncGenerator[tuple[Message, Document | Unread]]:
         for message in messages:
-            if message.fault:
-                yield message, Unread(reason=message.fault, is_final=True)
-                continue
             try:
                 data = await to_thread.run_sync(self._content, msgspec.convert(message.place, Place))
                 letter = None if data is None else await self._letters.in_mail(data)

@@ -488,8 +488,6 @@ class ManifestConnector(Connector):
             yield message, result
 
     async def _document(self, message: Message) -> Document | Unread:
-        if message.fault:
-            return Unread(reason=message.fault, is_final=True)
         if (found := self._here.get(message.key)) is None:
             return Unread(reason="it is not listed any more", is_removed=True)
         text = found.text

@@ -640,12 +640,7 @@ class ProcessConnector(Connector):
         raise Unavailable(f"the connector listed {MOST_IDLE_PAGES} pages without a new message")
 
     async def read(self, messages: Sequence[Message]) -> AsyncGenerator[tuple[Message, Document | Unread]]:
-        waiting = {message.key: message for message in messages if not message.fault}
-        for message in messages:
-            if message.fault:
-                yield message, Unread(reason=message.fault, is_final=True)
-        if not waiting:
-            return
+        waiting = {message.key: message for message in messages}
         items: dict[str, _Item] = {}
         failed: ConnectorFailure | None = None
         asked = [{"key": one.key, "version": one.version, "place": one.place} for one in waiting.values()]

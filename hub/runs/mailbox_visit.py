@@ -54,7 +54,7 @@ from hub.connectors.calling import (
     QuotaSpent,
     Unavailable,
 )
-from hub.connectors.connector import Connector, Message, Page, Unread, why_left_out
+from hub.connectors.connector import Connector, Message, Page, Unread, documents_of, why_left_out
 from hub.document import Document
 from hub.extraction.extractor import Extractor
 from hub.extraction.folding import fold, shown
@@ -404,7 +404,7 @@ class MailboxVisits:
             units: set[str] = set()
             senders = KnownSenders(self.trusted, await self._store.read(approved_authors, order.user_id))
             for begin in range(0, len(chosen), READ_AT_ONCE):
-                async with aclosing(connector.read(chosen[begin : begin + READ_AT_ONCE])) as found:
+                async with aclosing(documents_of(connector, chosen[begin : begin + READ_AT_ONCE])) as found:
                     async for message, result in found:
                         if not isinstance(result, Document):
                             if not result.is_removed:
@@ -704,14 +704,7 @@ class _Reading:
 
     async def _read(self, messages: Sequence[Message], start: Callable[..., object]) -> None:
         deleted: list[tuple[str, str, str]] = []
-        for message in messages:
-            if message.fault:
-                self._dealt_with.add(message.seen_key)
-                self.progress += 1
-                await self._fail(message, Unread(reason=message.fault, is_final=True))
-        if not (sound := [message for message in messages if not message.fault]):
-            return
-        async with aclosing(self._connector.read(sound)) as found:
+        async with aclosing(documents_of(self._connector, messages)) as found:
             async for message, result in found:
                 self._dealt_with.add(message.seen_key)
                 self.progress += 1

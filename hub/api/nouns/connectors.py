@@ -15,7 +15,7 @@ from hub.api.device import Later, Link
 from hub.api.noun import ALL, Actor, Instant, Noun, Part, View, audited, command, device, listed, route, tool
 from hub.clock import Clock, from_epoch_ms
 from hub.connectors.calling import ConnectorFailure
-from hub.connectors.connector import Connector, Message, Page
+from hub.connectors.connector import Connector, Message, Page, documents_of
 from hub.document import Document
 from hub.roles import Scope
 from protocol.coordination import Method
@@ -254,7 +254,7 @@ class Connectors(Noun):
         steps.append(self._step("list", f"{len(page.messages)} messages on the first page", began))
         if page.messages:
             began = self._clock.monotonic()
-            async with aclosing(opened.read(page.messages[:1])) as found:
+            async with aclosing(documents_of(opened, page.messages[:1])) as found:
                 async for message, content in found:
                     steps.append(self._step("read", _shape(message, content), began))
 

@@ -13,7 +13,7 @@ import anyio
 
 from hub.clock import Clock, SystemChance, SystemClock
 from hub.connectors.calling import Caller, Quota, Throttle, Tokens
-from hub.connectors.connector import Context, Cursor, Message, Page, Unread
+from hub.connectors.connector import Context, Cursor, Message, Page, Unread, documents_of
 from hub.connectors.imap import Imap
 from hub.connectors.imap_line import ImapFilter, ImapSettings, Line
 from hub.document import Document
@@ -109,7 +109,7 @@ def last_cursor(found: Sequence[Page]) -> Cursor:
 async def texts(connector: Imap, messages: Sequence[Message]) -> dict[str, Document | Unread]:
     """What ``read`` gives, by key; the connection is closed behind it."""
     try:
-        return {message.key: read async for message, read in connector.read(messages)}
+        return {message.key: read async for message, read in documents_of(connector, messages)}
     finally:
         await connector.aclose()
 

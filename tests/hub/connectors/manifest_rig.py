@@ -14,7 +14,16 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from hub.connectors.calling import Caller, Throttle
-from hub.connectors.connector import Connector, ConnectorClass, Context, Cursor, Message, Unread, find
+from hub.connectors.connector import (
+    Connector,
+    ConnectorClass,
+    Context,
+    Cursor,
+    Message,
+    Unread,
+    documents_of,
+    find,
+)
 from hub.document import Document
 from hub.outbound.client import OutboundClient
 from hub.outbound.rules import OutboundRules
@@ -360,7 +369,7 @@ class Rig:
         async for page in connector.pages(cursor, self.clock.now() - timedelta(days=7)):
             assert len(page.messages) <= 100
             cursor = cursor if page.cursor is None else page.cursor
-            async for message, result in connector.read(page.messages):
+            async for message, result in documents_of(connector, page.messages):
                 assert message.subject not in found, "listed twice"
                 found[message.subject] = message, result
         return cursor, found

@@ -14,7 +14,7 @@ from hub.clock import SystemClock
 from hub.connectors import mime
 from hub.connectors.calling import CursorLost, FileUnusable
 from hub.connectors.conformance import ConnectorConformance, Place
-from hub.connectors.connector import Context, Cursor, Filter, Message, Unread, find
+from hub.connectors.connector import Context, Cursor, Filter, Message, Unread, documents_of, find
 from hub.connectors.maildir import Maildir, MaildirSettings
 from hub.document import Document
 from tests.support.clock import SeededChance
@@ -50,7 +50,7 @@ class Box:
         connector, found = self.open(**settings), {}
         async for page in connector.pages(cursor, self.clock.now() - timedelta(days=7)):
             cursor = page.cursor
-            async for message, result in connector.read(page.messages):
+            async for message, result in documents_of(connector, page.messages):
                 found[message.subject or message.fault] = message, result
         return cursor, found
 

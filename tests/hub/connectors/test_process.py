@@ -40,7 +40,7 @@ from hub.connectors.calling import (
     Unavailable,
 )
 from hub.connectors.conformance import ConnectorConformance, process_at
-from hub.connectors.connector import Connector
+from hub.connectors.connector import Connector, documents_of
 from hub.connectors.process import ProcessConnector, ProcessSettings
 from hub.document import Document
 from hub.log.channel import fields_of
@@ -455,7 +455,7 @@ def test_settings_that_do_not_fit_the_connector_are_refused(
 async def listed(connector: Connector) -> list[tuple[str, str]]:
     found = []
     async for page in connector.pages(None, connector.context.clock.now()):
-        async for message, content in connector.read(page.messages):
+        async for message, content in documents_of(connector, page.messages):
             found.append((message.key, content.text if isinstance(content, Document) else content.reason))
     return found
 
