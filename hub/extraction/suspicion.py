@@ -498,11 +498,6 @@ def _marked(item: Item, text: str, suspicions: Sequence[Span], tables: Tables) -
     return msgspec.structs.replace(item, warnings=tuple(dict.fromkeys(warnings)))
 
 
-def plain_text(text: str) -> str:
-    """Return the normalized *text* that is searched for orders."""
-    return _plain(text)[0]
-
-
 def _passages(text: str, *, is_row: bool) -> Iterator[tuple[int, int, bool]]:
     """Yield passages with orders, and whether the wording is strong; some are repeated."""
     for begin, stop in _windows(text):

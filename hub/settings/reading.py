@@ -188,15 +188,6 @@ class Reading(NamedTuple):
         return self.settings
 
 
-def load_settings(path: Path, *, environ: Mapping[str, str] = os.environ) -> Settings:
-    """Load the settings of a hub that is about to serve: all referenced secrets must exist.
-
-    Raises:
-        SettingsInvalid: the settings are unusable; it has all problems that are errors.
-    """
-    return check_settings(path, environ=environ, serving=True).usable()
-
-
 def check_settings(
     path: Path,
     *,

@@ -522,11 +522,6 @@ def write_metadata(c: sa.Connection, agent_id: AgentId, metadata: dict[str, Any]
     )
 
 
-def agent_history(c: sa.Connection, agent_id: AgentId) -> list[AgentMove]:
-    """Return every state change of the agent, oldest first."""
-    return _moves(c, HISTORY.order_by(agent_state_history.c.seq), {"agent": agent_id})
-
-
 def history_page(
     c: sa.Connection,
     agent_id: AgentId,
@@ -548,8 +543,4 @@ def word_changes(
     """Return the changes of the agent that changed a status word of the orchestrator, newest first."""
     newest = after or (MAX_SEQ,)  # without a bound SQLite would not use the index of these moves
     query = paged(WORD_CHANGES, agent_state_history.c.seq, limit=limit, after=newest, descending=True)
-    return _moves(c, query, {"agent": agent_id})
-
-
-def _moves(c: sa.Connection, query: sa.Select[Any], given: dict[str, Any]) -> list[AgentMove]:
-    return fill_each(AgentMove, c.execute(query, given))
+    return fill_each(AgentMove, c.execute(query, {"agent": agent_id}))

@@ -233,11 +233,6 @@ def _with_value(row: Any) -> tuple[ConfigRow, Any]:
     return config, config.value
 
 
-def configuration_of(c: sa.Connection, agent_id: AgentId) -> dict[str, Any]:
-    """Return the agent's own configs as one object, without the defaults of its template."""
-    return configurations_of(c, [agent_id])[agent_id]
-
-
 def configurations_of(c: sa.Connection, agent_ids: Sequence[AgentId]) -> dict[AgentId, dict[str, Any]]:
     """Return the own configs of several agents; an empty object for agents without any."""
     found: dict[AgentId, dict[str, Any]] = {agent_id: {} for agent_id in agent_ids}

@@ -684,16 +684,6 @@ def key_subject(id: KeyId) -> str:
         return id
 
 
-def revoke_key(c: sa.Connection, id: KeyId, *, at: int, actor: str) -> bool:
-    """Revoke the key. Return True if it was valid."""
-    device_id = c.execute(REVOKE_KEY, {"key": id, "now": at, "next_key": None}).scalar_one_or_none()
-    if device_id is not None:
-        audit.append(
-            c, at=at, actor=actor, event="key.revoked", subject=device_id, detail={"key": key_subject(id)}
-        )
-    return device_id is not None
-
-
 def rotate_key(
     c: sa.Connection,
     device_id: DeviceId,

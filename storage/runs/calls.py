@@ -184,26 +184,20 @@ def check_newest(c: sa.Connection, device_id: DeviceId, epoch: int) -> None:
         raise LinkLost(f"device {device_id} has connected again", dispatched=True)
 
 
-def settle_calls(c: sa.Connection, answers: Sequence[CallAnswer], at: int) -> list[bool | HubError]:
-    """Settle calls by their answers, with as many statements as for one of them.
+def judge_answers(
+    c: sa.Connection, answers: Sequence[CallAnswer]
+) -> tuple[list[bool | HubError], list[SettledCall]]:
+    """Lock the runs of answered calls, with as many statements as for one of them.
 
     An answer counts whatever the state of its run, and resets the run's crash count. ACKED also records in
     the ledger that the device has the item. The units of the calls are settled by ``units``.
 
     Returns:
-        For each answer: True; False if the call was settled before or is unknown; or why nothing of this
-        answer was written: LinkLost if the device has reconnected since, and may have lost the call, which is
-        sent again; IllegalTransition if the call was never marked as sent.
+        The calls to write, behind an outcome for each answer: True; False if the call was settled before or
+        is unknown; or why nothing of this answer is to be written: LinkLost if the device has reconnected
+        since, and may have lost the call, which is sent again; IllegalTransition if the call was never marked
+        as sent.
     """
-    outcomes, settled = judge_answers(c, answers)
-    write_settled(c, settled, at)
-    return outcomes
-
-
-def judge_answers(
-    c: sa.Connection, answers: Sequence[CallAnswer]
-) -> tuple[list[bool | HubError], list[SettledCall]]:
-    """Lock the runs of answered calls. Return the outcomes of ``settle_calls``, and the calls to write."""
     call_ids = sorted({answer.call_id for answer in answers})
     rows = (row for part in in_parts(call_ids) for row in c.execute(CALLS_BY_ID, {"calls": part}))
     open_ = {row.call_id: row for row in rows if row.state in OPEN}

@@ -432,7 +432,7 @@ def settle_answers(
         whole: keys of units of which no part is missing, and nothing waits for a model.
 
     Returns:
-        The outcomes of ``settle_calls``, and the keys of the units that are DONE now.
+        The outcomes of ``judge_answers``, and the keys of the units that are DONE now.
     """
     outcomes, settled = judge_answers(c, answers)
     mine = [

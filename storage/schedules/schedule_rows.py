@@ -213,7 +213,6 @@ SCHEDULES = (
 _PLANNED = sa.text("schedules.enabled AND schedules.due_at IS NOT NULL")
 _UNPLANNED = sa.text("schedules.enabled AND schedules.due_at IS NULL")
 SCHEDULE = SCHEDULES.where(schedules.c.id == sa.bindparam("schedule"))
-ALL_SCHEDULES = SCHEDULES.order_by(agents.c.name, schedules.c.id)
 _OF_AGENT = SCHEDULES.where(schedules.c.agent_id == sa.bindparam("agent"))
 SCHEDULES_OF = _OF_AGENT.where(schedules.c.action == "run").order_by(
     schedules.c.enabled.desc(), schedules.c.created_at.desc(), schedules.c.id.desc()
@@ -283,11 +282,6 @@ def lock_schedule(c: sa.Connection, id: str) -> ScheduleRow:
         CodedError (BAD_PARAMS): no schedule has the id.
     """
     return _found(c, LOCKED_SCHEDULE, id)
-
-
-def list_schedules(c: sa.Connection) -> list[ScheduleRow]:
-    """Return every schedule, by agent name, including slots and those of archived agents."""
-    return schedules_in(c.execute(ALL_SCHEDULES))
 
 
 def page_of_declared(

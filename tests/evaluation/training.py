@@ -29,9 +29,9 @@ from typing import Final, NamedTuple
 from unittest.mock import patch
 
 from hub.app.calibration import Lots
+from hub.extraction import suspicion
 from hub.extraction import suspicion as model
 from hub.extraction.gold import GoldDocument, read_gold
-from hub.extraction.suspicion import plain_text
 from tests.evaluation.opened_orders import opened_orders
 from tests.evaluation.orders import DEMANDS, downloaded, orders
 
@@ -110,7 +110,7 @@ def _found(texts: Iterable[str], weights: "array[int]") -> list[list[str]]:
     """Return the places of each text that a model with *weights* takes for orders."""
     model.weight.cache_clear()
     with patch.object(model, "_weights", lambda: weights):
-        plain = [plain_text(text) for text in texts]
+        plain = [suspicion._plain(text)[0] for text in texts]
         return [[text[start:end] for start, end, _ in model.find_orders(text)] for text in plain]
 
 
@@ -139,7 +139,9 @@ def _learned(examples: Sequence[Example]) -> "array[int]":
 
 @cache
 def _features(text: str) -> list[int]:
-    units = {unit for one in model.sentences_of(plain_text(text[:_MOST_CHARS])) for unit in one.units}
+    units = {
+        unit for one in model.sentences_of(suspicion._plain(text[:_MOST_CHARS])[0]) for unit in one.units
+    }
     (bias,) = model.features(model.BIAS, _COUNT)
     places = [place for unit in sorted(units) for place in model.features(unit, _COUNT)]
     return [place for place in places if place != bias]

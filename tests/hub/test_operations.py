@@ -49,6 +49,7 @@ from storage.devices.pairings import PairingAsk
 from storage.runs import run_moves
 from storage.schedules import schedule_rows, schedules
 from storage.schedules.schedule_rows import DeclaredSchedule
+from tests.support import stored
 from tests.support.clock import START, SeededChance
 from tests.support.coded import coded
 from tests.support.presence import live, open_session
@@ -159,7 +160,7 @@ async def _pass_days(bench: Bench, scheduler: Scheduler, days: int, *, day: time
 
     async def decided() -> None:
         while True:
-            (row,) = await bench.store.read(schedule_rows.list_schedules)
+            (row,) = await bench.store.read(stored.list_schedules)
             if row.next_fire_at is not None and row.next_fire_at > epoch_ms(bench.clock.now()):
                 return
             await anyio.lowlevel.checkpoint()

@@ -16,7 +16,7 @@ from storage.agents.declared_agents import DeclaredAgent
 from storage.connectors.connectors import Reconciled
 from storage.devices import devices
 from storage.runs import plans, run_claims, run_moves, run_pauses, runs
-from storage.runs.calls import CallAnswer, mark_sent, settle_calls
+from storage.runs.calls import CallAnswer, mark_sent
 from storage.runs.items import Decision, PlannedCall
 from storage.runs.plans import UnitPlan
 from storage.runs.run_claims import Gates
@@ -24,6 +24,7 @@ from storage.runs.runs import HeldRun, RunRow
 from storage.runs.units import ledger_entries
 from storage.schema import unit_ledger
 from tests.support.presence import appear
+from tests.support.stored import settle_calls
 
 AT = 1_000_000
 ME = UserId("me")

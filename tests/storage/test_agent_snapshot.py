@@ -30,6 +30,7 @@ from storage.devices import devices
 from storage.schema import agent_states as state_table
 from storage.schema import agents as table
 from tests.storage.rows import AT, ME, declare, some
+from tests.support import stored
 from tests.support.coded import coded
 
 RESEARCHER = WrittenTemplate(
@@ -168,7 +169,7 @@ def test_forced_template_change_puts_broken_agents_in_error_until_valid(
     assert health(c) == ("error", "not set up right: $: missing: owner")
     put(c)
     assert health(c) == ("ok", None)
-    moves = [move for move in agent_states.agent_history(c, AgentId("agent-notes")) if move.axis == "health"]
+    moves = [move for move in stored.agent_history(c, AgentId("agent-notes")) if move.axis == "health"]
     assert [(move.new_value, move.actor) for move in moves] == [("error", "anna"), ("ok", "anna")]
 
 
@@ -268,7 +269,7 @@ def test_check_setup_judges_an_agent_with_the_proposed_configuration(c: sa.Conne
     agent_snapshot.check_setup(c, id, check=needs_a_project)
     with pytest.raises(CodedError, check=coded(ErrorCode.BAD_CONFIG), match="agent notes"):
         agent_snapshot.check_setup(c, id, {}, check=needs_a_project)
-    assert configs.configuration_of(c, id) == {"project": "apollo"}
+    assert stored.configuration_of(c, id) == {"project": "apollo"}
 
 
 RUNS = ((0, 0, 0), (1, 0, 0), (1, 1, 1), (0, 2, 2))  # waiting, executing, running

@@ -36,6 +36,7 @@ from storage.schema import agent_states as states
 from storage.schema import agents as agents_table
 from tests.storage.rows import AT, NEXT_BOOT, claim, declare, make_agent, make_run, some
 from tests.storage.scheduled import make_schedule
+from tests.support import stored
 from tests.support.coded import coded
 
 MINUTE = 60_000
@@ -48,9 +49,7 @@ def axes_of(c: sa.Connection, agent_id: AgentId) -> dict[str, str]:
 
 def history_of(c: sa.Connection, agent_id: AgentId, axis: Axis) -> list[tuple[str | None, str]]:
     return [
-        (move.old_value, move.new_value)
-        for move in agent_states.agent_history(c, agent_id)
-        if move.axis == axis
+        (move.old_value, move.new_value) for move in stored.agent_history(c, agent_id) if move.axis == axis
     ]
 
 
@@ -113,7 +112,7 @@ def test_agent_move_is_recorded_with_actor_reason_and_axes_snapshot(
         c, agent.id, "lifecycle", "maintenance", at=AT + 5, actor="operator:1", reason="new disk"
     )
     assert not agents.move(c, agent.id, "lifecycle", "maintenance", at=AT + 6, actor="operator:1")
-    last = agent_states.agent_history(c, agent.id)[-1]
+    last = stored.agent_history(c, agent.id)[-1]
     assert (last.old_value, last.new_value, last.reason, last.actor, last.at, last.snapshot) == (
         "active",
         "maintenance",
@@ -203,7 +202,7 @@ def test_each_activity_move_of_an_agent_names_the_causing_run(c: sa.Connection, 
         ("processing", "waiting"),
         ("waiting", "idle"),
     ]
-    told = [move for move in agent_states.agent_history(c, agent.id) if move.axis == "activity"]
+    told = [move for move in stored.agent_history(c, agent.id) if move.axis == "activity"]
     assert (told[1].reason, told[-1].reason) == ("run run-1 is RUNNING", "run run-3 is CANCELLED")
     assert all(move.snapshot.activity == move.new_value for move in told)
 

@@ -6,8 +6,7 @@ from protocol.agent_status import AgentType, Lifecycle
 from protocol.errors import CodedError, ErrorCode, LimitReached
 from protocol.ids import AgentId, DeviceId, RunId, UserId
 from protocol.lifecycles import RunState
-from storage.agents import agent_states, agents, config_changes, configs, declared_agents
-from storage.agents.agent_states import agent_history
+from storage.agents import agents, config_changes, declared_agents
 from storage.agents.agents import AgentRow
 from storage.agents.config_changes import Broken, NewConfig
 from storage.agents.declared_agents import AgentLimits, AgentOfFile, DeclaredAgent, NameTaken, Writing
@@ -19,7 +18,9 @@ from storage.schedules import schedule_rows
 from storage.schedules.schedule_rows import DeclaredSchedule
 from storage.schema import agents as agent_table
 from tests.storage.rows import AT, ME, claim, declare, make_agent, make_run, some
+from tests.support import stored
 from tests.support.coded import coded
+from tests.support.stored import agent_history
 
 INBOX = DeclaredAgent(
     name="inbox",
@@ -36,7 +37,7 @@ INBOX = DeclaredAgent(
 def enabled_schedules(c: sa.Connection) -> list[str]:
     return [
         schedule_rows.time_text(row.expr, row.every_ms, row.at_ms)
-        for row in schedule_rows.list_schedules(c)
+        for row in stored.list_schedules(c)
         if row.enabled
     ]
 
@@ -120,9 +121,9 @@ def test_changed_schedule_of_an_agent_raises_its_revision_only(
 
 @pytest.mark.usefixtures("inbox")
 def test_a_changed_prompt_leaves_the_schedule_alone(c: sa.Connection) -> None:
-    before = schedule_rows.list_schedules(c)
+    before = stored.list_schedules(c)
     declare(c, msgspec.structs.replace(INBOX, prompt="Find notes."), at=AT + 1)
-    assert schedule_rows.list_schedules(c) == before
+    assert stored.list_schedules(c) == before
 
 
 @pytest.mark.usefixtures("inbox")
@@ -255,7 +256,7 @@ def edit(c: sa.Connection, agent: DeclaredAgent, *, revision: int | None = None)
 
 
 def lifecycles(c: sa.Connection, id: str = "a-1") -> list[str]:
-    return [move.new_value for move in agent_states.agent_history(c, AgentId(id)) if move.axis == "lifecycle"]
+    return [move.new_value for move in stored.agent_history(c, AgentId(id)) if move.axis == "lifecycle"]
 
 
 @pytest.fixture
@@ -267,9 +268,9 @@ def made(c: sa.Connection) -> AgentRow:
 def test_an_agent_is_created_with_all_declared_fields(c: sa.Connection, made: AgentRow) -> None:
     assert (made.source, made.lifecycle, made.device_name) == ("api", "active", "laptop")
     assert declared_agents.declaration_of(c, made) == msgspec.structs.replace(MAIL, config=())
-    assert configs.configuration_of(c, made.id) == {"depth": 3}
+    assert stored.configuration_of(c, made.id) == {"depth": 3}
     assert lifecycles(c) == ["created", "initializing", "ready", "active"]
-    assert {move.actor for move in agent_states.agent_history(c, made.id)} == {"anna"}
+    assert {move.actor for move in stored.agent_history(c, made.id)} == {"anna"}
 
 
 def test_an_agent_that_is_not_started_is_ready(c: sa.Connection) -> None:
@@ -344,7 +345,7 @@ def test_an_edit_changes_the_given_fields_and_is_a_new_revision(c: sa.Connection
 def test_config_in_an_agent_edit_is_added_to_the_existing_configs(c: sa.Connection) -> None:
     said = declared_agents.declaration_of(c, make(c))
     edit(c, msgspec.structs.replace(said, config=(NewConfig(key="mode", value="fast"),)))
-    assert configs.configuration_of(c, AgentId("a-1")) == {"depth": 3, "mode": "fast"}
+    assert stored.configuration_of(c, AgentId("a-1")) == {"depth": 3, "mode": "fast"}
 
 
 def test_agent_edit_with_an_outdated_revision_is_refused(c: sa.Connection, made: AgentRow) -> None:

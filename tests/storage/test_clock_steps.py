@@ -18,6 +18,7 @@ from storage.schema import runs as run_table
 from tests.storage.rows import AT, make_agent, make_run
 from tests.storage.scheduled import HOUR, fire, make_schedule, told
 from tests.storage.test_schedules import come
+from tests.support import stored
 
 DAY = 24 * HOUR
 ID, INBOX = "schedule-inbox", AgentId("agent-inbox")
@@ -80,7 +81,7 @@ def test_schedules_continue_after_each_clock_step(c: sa.Connection, by: int) -> 
         fire(c, AT + HOUR, schedule_id=f"schedule-{name}")
     before, to = AT + HOUR + 1_000, AT + HOUR + 1_000 + by
     assert step(c, before=before, to=to).schedules == 1 + (by < 0) + (by < -3 * HOUR)
-    found = {row.agent_name: row for row in schedule_rows.list_schedules(c)}
+    found = {row.agent_name: row for row in stored.list_schedules(c)}
     every = found["every"]
     assert (every.cursor_at, every.next_fire_at, every.created_at) == (
         AT + HOUR + by,

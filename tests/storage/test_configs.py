@@ -20,6 +20,7 @@ from storage.agents.declared_agents import DeclaredAgent
 from storage.schema import agent_capabilities
 from tests.storage.rows import AT, LAPTOP, make_agent
 from tests.storage.rows import declare as declare_agents
+from tests.support import stored
 from tests.support.coded import coded
 
 
@@ -39,7 +40,7 @@ def declare(c: sa.Connection, agent: AgentRow, /, at: int = AT, **values: Any) -
 
 
 def now(c: sa.Connection, agent: AgentRow) -> dict[str, Any]:
-    return configs.configuration_of(c, agent.id)
+    return stored.configuration_of(c, agent.id)
 
 
 def test_config_is_stored_with_type_and_value(c: sa.Connection, agent: AgentRow) -> None:

@@ -7,7 +7,6 @@ from protocol.ids import AgentId, BoardId, BootId, DeviceId, InvitationId, KeyId
 from protocol.lifecycles import RunState
 from storage import audit, schema
 from storage.agents import agents, declared_agents
-from storage.agents.agent_states import agent_history
 from storage.agents.agents import AgentRow
 from storage.agents.declared_agents import DeclaredAgent
 from storage.coordination import boards
@@ -24,6 +23,7 @@ from tests.storage.rows import AT, LAPTOP, ME, declare, make_agent, make_run, so
 from tests.storage.scheduled import HOUR, fire, make_schedule
 from tests.support.coded import coded
 from tests.support.presence import BOOT, live, open_session
+from tests.support.stored import agent_history
 
 NEXT = BootId("boot-2")
 HASH = b"\x01" * 32

@@ -30,6 +30,7 @@ from storage.runs import runs
 from storage.runs.run_moves import LivesAtGateway
 from tests.storage.rows import AT, ME, declare, make_agent, make_run, some
 from tests.storage.test_agents import WRITING, make
+from tests.support import stored
 from tests.support.coded import coded
 
 OFFICE = DeclaredGateway(name="office", user_name="me")
@@ -71,7 +72,7 @@ def see(c: sa.Connection, agent: GatewayAgentRow, *seen: Seen, at: int = AT) -> 
 
 def moves(c: sa.Connection, agent: GatewayAgentRow) -> list[str]:
     """Its moves since it was made."""
-    told = agent_states.agent_history(c, agent.agent_id)
+    told = stored.agent_history(c, agent.agent_id)
     return [f"{one.axis}: {one.new_value}" for one in told if one.axis != "lifecycle"]
 
 
@@ -283,7 +284,7 @@ def test_gateway_agent_is_saturated_while_its_turn_runs(c: sa.Connection, row: G
         Seen(agent_id=id, turns=0, because="turn k is over", has_answered=True),
     )
     assert moves(c, row) == ["connectivity: online", "activity: saturated", "activity: idle"]
-    last = agent_states.agent_history(c, id)[-1]
+    last = stored.agent_history(c, id)[-1]
     assert (last.actor, last.reason) == ("gateway:office", "turn k is over")
 
 
@@ -305,7 +306,7 @@ def test_gateway_agent_without_quota_is_exhausted_until_its_next_answer(
     )
     see(c, row, Seen(agent_id=row.agent_id, turns=0, has_answered=True), at=AT + 3_000)
     assert agent_states.find_state(c, row.agent_id).availability == "available"
-    assert agent_states.agent_history(c, row.agent_id)[-1].reason == "a run of it ended well"
+    assert stored.agent_history(c, row.agent_id)[-1].reason == "a run of it ended well"
 
 
 def test_gateway_agent_without_credit_is_probed_after_ten_minutes(

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from protocol.ids import AgentId, RunId
 from protocol.lifecycles import CallEvent, CallState, RunEvent, RunOutcome, RunState
 from storage import audit, retention
-from storage.agents import agent_states, agents
+from storage.agents import agents
 from storage.agents.agents import AgentRow
 from storage.devices import idempotency
 from storage.kernel.sqlite import open_sqlite
@@ -20,6 +20,7 @@ from storage.schema import metadata, run_calls, run_state_history, run_units, sc
 from storage.schema import runs as run_table
 from tests.storage.rows import AT, PROMPT_1, answer, calls, known_units, make_agent, make_run, plan
 from tests.storage.test_statements import plan_of
+from tests.support import stored
 from tests.support.database import new_database
 from tests.support.source import ROOT
 
@@ -288,7 +289,7 @@ def test_old_activity_agent_history_and_idempotency_answers_are_pruned(c: sa.Con
         assert to_the_end(partial(prune_one, c, before=NOW, rows=1)) == went
     assert [entry.id for entry in audit.list_activity(c)] == ["new"]
     # Since when it stands where it stands can be told, however long that is.
-    assert [move.new_value for move in agent_states.agent_history(c, agent.id)] == ["error", "paused"]
+    assert [move.new_value for move in stored.agent_history(c, agent.id)] == ["error", "paused"]
     assert idempotency.find_answer(c, "api", "old") is None
     assert idempotency.find_answer(c, "api", "new") is not None
 

@@ -8,7 +8,6 @@ from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId, BootId, CallId, DeviceId, RunId
 from protocol.lifecycles import PauseReason, RunEvent, RunOutcome, RunState
 from storage.agents import agent_states, agents
-from storage.agents.agent_states import agent_history
 from storage.agents.configs import ModelUse
 from storage.agents.declared_agents import DeclaredAgent
 from storage.runs import run_moves, run_pauses, runs
@@ -18,6 +17,7 @@ from storage.runs.runs import RunRow, StaleRun
 from storage.schema import runs as run_table
 from tests.storage.rows import AT, BOOT, LAPTOP, calls, claim, declare, make_agent, make_run, plan, running
 from tests.support.coded import coded
+from tests.support.stored import agent_history
 
 MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000
 

@@ -23,6 +23,7 @@ from storage.schema import schedules as table
 from storage.schema import wakes as wake_table
 from tests.storage.rows import AT, NEXT_BOOT, declare, make_agent, make_run, some
 from tests.storage.scheduled import HOUR, HOURLY, decision, fire, lead, make_schedule, told
+from tests.support import stored
 from tests.support.coded import coded
 
 INBOX = AgentId("agent-inbox")
@@ -84,7 +85,7 @@ def test_new_schedule_is_unplanned_with_its_cursor_at_creation(c: sa.Connection)
 def test_schedule_edit_keeps_the_row_and_moves_the_cursor_to_now(c: sa.Connection) -> None:
     made = make_schedule(c)
     assert redeclare(c, DeclaredSchedule(kind="cron", expr="0 7 * * *", tz="Asia/Tokyo"), AT + 5)
-    (edited,) = schedule_rows.list_schedules(c)
+    (edited,) = stored.list_schedules(c)
     assert (
         edited.id,
         edited.rev,
@@ -113,9 +114,9 @@ def test_fire_passed_over_by_a_schedule_edit_is_recorded_as_skipped(c: sa.Connec
 @pytest.mark.usefixtures("schedule")
 def test_unchanged_schedule_declaration_changes_nothing_and_leaves_a_pause(c: sa.Connection) -> None:
     schedules.set_enabled(c, ID, False, at=AT + 1, reason=schedule_rows.FAILURES)
-    before = schedule_rows.list_schedules(c)
+    before = stored.list_schedules(c)
     assert not redeclare(c, HOURLY, AT + 2)
-    assert schedule_rows.list_schedules(c) == before
+    assert stored.list_schedules(c) == before
 
 
 @pytest.mark.usefixtures("schedule")
@@ -157,7 +158,7 @@ def test_the_schedule_of_an_agent_that_is_archived_does_not_fire(c: sa.Connectio
     make_schedule(c, "notes", planned=None)
     declare(c, at=AT + 1)
     assert schedule_rows.agenda(c, AT + DAY, 10) == schedule_rows.Agenda((), (), None)
-    assert [(row.is_archived, row.paused_reason) for row in schedule_rows.list_schedules(c)] == [
+    assert [(row.is_archived, row.paused_reason) for row in stored.list_schedules(c)] == [
         (True, "removed")
     ] * 2
 

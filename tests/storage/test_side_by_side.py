@@ -33,6 +33,7 @@ from storage.schema import runs as run_table
 from tests.storage import test_items
 from tests.storage.jobs import at_once, while_the_other_waits
 from tests.storage.rows import AT, PROMPT_1, calls, declare, make_agent, make_run, plan, running, settle_call
+from tests.support import stored
 from tests.support.filling import fill
 from tests.support.postgres import Postgres
 from tests.support.presence import appear, open_session
@@ -303,7 +304,7 @@ async def test_concurrent_config_changes_are_all_stored_with_consecutive_numbers
         for number, hub in enumerate(hubs):
             tasks.start_soon(work, number, hub)
 
-    now = await hubs[0].read(configs.configuration_of, agent.id)
+    now = await hubs[0].read(stored.configuration_of, agent.id)
     assert {key: value for key, value in now.items() if key != "of-all"} == {
         f"of-{number}": EACH - 1 for number in range(HUBS)
     }
@@ -337,7 +338,7 @@ async def test_one_of_several_config_changes_of_the_same_revision_succeeds(hubs:
     async with anyio.create_task_group() as tasks:
         for number, hub in enumerate(hubs):
             tasks.start_soon(work, number, hub)
-    assert (await hubs[0].read(configs.configuration_of, agent.id), len(done)) == ({"who": done[0]}, 1)
+    assert (await hubs[0].read(stored.configuration_of, agent.id), len(done)) == ({"who": done[0]}, 1)
 
 
 KEPT = BucketRetention(minutes_from=0, hours_from=0)

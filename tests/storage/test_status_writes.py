@@ -30,6 +30,7 @@ from storage.agents.status_writes import (
 )
 from storage.devices import devices, sessions
 from tests.storage.rows import AT, declare, make_agent, make_run
+from tests.support import stored
 from tests.support.coded import coded
 from tests.support.presence import BOOT, open_session
 
@@ -55,7 +56,7 @@ def test_one_status_write_moves_several_axes(c: sa.Connection, agent: AgentRow) 
         "no disk",
         "on_call",
     )
-    assert [(move.reason, move.actor) for move in agent_states.agent_history(c, agent.id)[-2:]] == [
+    assert [(move.reason, move.actor) for move in stored.agent_history(c, agent.id)[-2:]] == [
         ("no disk", "operator:1")
     ] * 2
 
@@ -221,7 +222,7 @@ def moves(c: sa.Connection, reporting: AgentRow) -> list[tuple[str, str | None, 
     """Its moves since its device connected: axis, from, to, reason; the newest last."""
     return [
         (move.axis, move.old_value, move.new_value, move.reason)
-        for move in agent_states.agent_history(c, reporting.id)
+        for move in stored.agent_history(c, reporting.id)
         if move.axis != "lifecycle"
     ][1:]
 

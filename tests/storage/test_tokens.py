@@ -23,6 +23,7 @@ from storage.kernel.database import translated
 from storage.kernel.migrate import broken_rows
 from storage.schema import operator_tokens
 from tests.storage.rows import AT, ME, declare, make_agent, some
+from tests.support import stored
 from tests.support.coded import coded
 from tests.support.presence import BOOT, live, open_session
 
@@ -215,8 +216,8 @@ def test_key_opens_a_session_of_its_device_and_records_last_use(c: sa.Connection
 
 
 def test_key_revoked_after_lookup_opens_no_session(c: sa.Connection, device: DeviceRow) -> None:
-    assert tokens.revoke_key(c, OLD, at=AT, actor="operator:0")
-    assert not tokens.revoke_key(c, OLD, at=AT + 1, actor="operator:0")
+    assert stored.revoke_key(c, OLD, at=AT)
+    assert not stored.revoke_key(c, OLD, at=AT + 1)
     with pytest.raises(KeyRevoked):
         use_key(c, device, OLD)
     assert devices.get_device(c, device.id).session_epoch == 0
@@ -258,7 +259,7 @@ def test_key_rotation_by_another_device_or_of_a_revoked_key_is_refused(c: sa.Con
     make_key(c, desk)
     with pytest.raises(KeyRevoked):
         tokens.rotate_key(c, laptop.id, old=OLD, new=NEW, public_key=b"new", at=AT)
-    tokens.revoke_key(c, OLD, at=AT, actor="operator:0")
+    stored.revoke_key(c, OLD, at=AT)
     with pytest.raises(KeyRevoked):
         tokens.rotate_key(c, desk.id, old=OLD, new=NEW, public_key=b"new", at=AT)
     assert tokens.find_key(c, NEW) is None
@@ -296,8 +297,8 @@ def test_recent_revocations_are_listed_with_their_credentials(c: sa.Connection) 
     desk, laptop, phone = make_device(c), make_device(c, "laptop"), make_device(c, "phone")
     make_key(c, desk)
     make_key(c, phone, KeyId("earlier"))
-    tokens.revoke_key(c, KeyId("earlier"), at=AT - 1, actor="operator:0")
-    tokens.revoke_key(c, OLD, at=AT, actor="operator:0")
+    stored.revoke_key(c, KeyId("earlier"), at=AT - 1)
+    stored.revoke_key(c, OLD, at=AT)
     devices.revoke_device(c, laptop.id, at=AT + 1, actor="operator:0")
     make_key(c, phone, NEW)
     tokens.rotate_key(c, phone.id, old=NEW, new=KeyId("newer"), public_key=b"n", at=AT)
@@ -331,7 +332,7 @@ def test_device_count_includes_connected_devices_and_those_with_a_valid_credenti
         if "key" in name:
             make_key(c, device, KeyId(name))
         if name == "with a revoked key":
-            assert tokens.revoke_key(c, KeyId(name), at=AT, actor="operator:0")
+            assert stored.revoke_key(c, KeyId(name), at=AT)
         if "token" in name:
             ends = AT + 9 if "later" in name else AT + 5 if "ended" in name else None
             a_token(device, ends=ends, is_revoked="revoked token" in name)
@@ -343,5 +344,5 @@ def test_device_count_includes_connected_devices_and_those_with_a_valid_credenti
     assert devices.count_devices(c, at=AT + 5, user_id=UserId("otto")) == 0
     live(c)
     use_key(c, devices.get_device(c, DeviceId("d-with a key")), KeyId("with a key"))
-    tokens.revoke_key(c, KeyId("with a key"), at=AT, actor="operator:0")
+    stored.revoke_key(c, KeyId("with a key"), at=AT)
     assert devices.count_devices(c, at=AT + 5) == len(counted), "still connected"

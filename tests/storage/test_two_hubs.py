@@ -13,7 +13,7 @@ from protocol.errors import CodedError, ErrorCode, HubError
 from protocol.ids import AgentId, BoardId, MemoryId, MessageId
 from protocol.lifecycles import RunEvent
 from storage import retention
-from storage.agents import agents, config_changes, configs
+from storage.agents import agents, config_changes
 from storage.agents.agent_snapshot import check_setup
 from storage.agents.config_changes import NewConfig
 from storage.coordination import boards, message_rows, messages, questions
@@ -41,6 +41,7 @@ from tests.storage.test_boards import add
 from tests.storage.test_boards import make as make_board
 from tests.storage.test_questions import BOARD, DAY, WEST, a_board, ask, remembered, reply, said
 from tests.storage.test_run_locks import make_locking_run
+from tests.support import stored
 from tests.support.postgres import Postgres
 
 INBOX = AgentId("agent-inbox")
@@ -323,7 +324,7 @@ async def test_config_write_is_checked_by_a_concurrently_changed_template(
         change_template,
         refusal(ErrorCode.BAD_CONFIG, lambda c: set_config(c, DECLARED, "depth", 3)),
     )
-    assert (await hubs[0].read(configs.configuration_of, DECLARED))["depth"] == 3
+    assert (await hubs[0].read(stored.configuration_of, DECLARED))["depth"] == 3
 
 
 async def test_agent_edit_concurrent_with_another_edit_is_refused(
@@ -365,7 +366,7 @@ async def test_config_revert_undoes_a_concurrent_config_change(
         lambda c: config_changes.change(c, agent.id, [NewConfig(key="b", value=2)], at=AT, actor="ben"),
         lambda c: config_changes.revert(c, agent.id, to=1, at=AT, actor="anna"),
     )
-    assert await hubs[0].read(configs.configuration_of, agent.id) == {"a": 1}
+    assert await hubs[0].read(stored.configuration_of, agent.id) == {"a": 1}
 
 
 async def test_agent_move_does_not_wait_for_an_uncommitted_config_change(hubs: list[Database]) -> None:

@@ -48,6 +48,7 @@ from storage.runs.runs import RunRow
 from storage.schedules import schedule_rows, schedules
 from storage.schedules.schedule_rows import DeclaredSchedule
 from storage.store import ObservedDatabase, open_store
+from tests.support import stored
 from tests.support.clock import FakeClock, SeededChance
 from tests.support.identity import EndedLink, IdentityBench
 from tests.support.link import Replies
@@ -275,7 +276,7 @@ class ServedHub(IdentityBench):
         async def decide() -> None:
             fires = [0]
             while any(at <= self.now_ms for at in fires):
-                rows = await self.store.read(schedule_rows.list_schedules)
+                rows = await self.store.read(stored.list_schedules)
                 enabled = [row for row in rows if row.enabled]
                 fires = [0 if row.first_connect == "due" else row.next_fire_at or 0 for row in enabled]
 

@@ -137,7 +137,7 @@ ALLOWED: Final = {function: reason for reason, functions in _ALLOWED.items() for
 # Functions that may be asked for all rows, without a limit.
 WHOLE: Final = {
     *("coordination.boards.list_boards", "devices.tokens.list_keys", "devices.devices.list_devices"),
-    *("devices.tokens.Tokens.page", "devices.devices.list_users", "schedules.schedule_rows.list_schedules"),
+    *("devices.tokens.Tokens.page", "devices.devices.list_users"),
 }
 
 

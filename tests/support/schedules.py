@@ -23,10 +23,11 @@ from storage.agents.declared_agents import DeclaredAgent
 from storage.devices import devices
 from storage.runs import runs
 from storage.runs.runs import RunRow
-from storage.schedules import fires, schedule_rows
+from storage.schedules import fires
 from storage.schedules.fires import FireRow
 from storage.schedules.schedule_rows import DeclaredSchedule, ScheduleRow
 from storage.store import Store
+from tests.support import stored
 from tests.support.clock import START, FakeClock, SeededChance
 
 P = ParamSpec("P")
@@ -139,7 +140,7 @@ class Desk:
         return epoch_ms(self.hub_clock.now())
 
     async def schedules(self) -> list[ScheduleRow]:
-        return await self.store.read(schedule_rows.list_schedules)
+        return await self.store.read(stored.list_schedules)
 
     async def runs(self) -> list[RunRow]:
         """Oldest fire first."""

@@ -34,6 +34,7 @@ from storage.agents.declared_agents import DeclaredAgent
 from storage.agents.status_writes import AgentReport, Reports
 from storage.kernel.database import Conflict, Unavailable
 from storage.store import ObservedDatabase, Store
+from tests.support import stored
 from tests.support.clock import FakeClock
 from tests.support.coded import coded
 from tests.support.families import each
@@ -242,7 +243,7 @@ async def test_agents_of_a_silent_device_are_offline_until_the_next_heartbeat(de
 async def test_heartbeat_together_with_silence_leaves_the_agent_online(desk: Desk) -> None:
     desk.heartbeats.take(AgentsSilent(desk.link))
     await desk.beats()
-    history = await desk.rows.read(agent_states.agent_history, desk.agent.id)
+    history = await desk.rows.read(stored.agent_history, desk.agent.id)
     assert [move.new_value for move in history if move.axis == "connectivity"] == ["online"]
 
 

@@ -26,6 +26,7 @@ from storage.coordination import boards
 from storage.devices import devices
 from storage.runs import runs
 from storage.runs.runs import RunRow
+from tests.support import stored
 from tests.support.hearing import Hearers
 from tests.support.link import FakeLink
 from tests.support.requests import ask, refused, result
@@ -233,7 +234,7 @@ async def test_status_written_by_a_device_records_the_device_as_actor(bench: Ben
     change = {"health": "error", "reason": "no disk"}
     told = await result(bench, "status.set", agent_id=bench.agent.id, set=change)
     assert told["status"]["health_reason"] == "no disk"
-    last = (await bench.store.read(agent_states.agent_history, bench.agent.id))[-1]
+    last = (await bench.store.read(stored.agent_history, bench.agent.id))[-1]
     assert (last.axis, last.actor) == (Axis.HEALTH, f"device:{bench.agent.device_id}")
 
 
@@ -477,7 +478,7 @@ async def test_device_neither_sees_nor_changes_agents_and_runs_of_another_device
     assert (await ask(bench, "agents.list", FakeLink("another"))).result == {"agents": []}
     assert [row.state for row in await bench.store.read(runs.list_runs)] == [RunState.QUEUED]
     assert (await bench.store.read(agent_states.find_state, bench.agent.id)).health == "ok"
-    assert await bench.store.read(configs.configuration_of, bench.agent.id) == {"limit": 5}
+    assert await bench.store.read(stored.configuration_of, bench.agent.id) == {"limit": 5}
     assert len(await bench.store.read(configs.list_capabilities, bench.agent.id)) == 1
     assert len(await bench.store.read(agents.list_agents)) == 1
 

@@ -15,8 +15,8 @@ from hub.api.application import ANSWERED
 from hub.roles import AGENT
 from protocol.keys import key_id
 from storage.agents import agents
-from storage.schedules import schedule_rows
 from storage.schema import metadata
+from tests.support import stored
 from tests.support.hub import ENDLESS, ServedHub, answering
 from tests.support.postgres import Postgres
 
@@ -273,7 +273,7 @@ ON_SQLITE: Final = pytest.mark.parametrize("hub", ["sqlite"], indirect=True)
 async def whole(hub: ServedHub, client: httpx2.AsyncClient) -> Whole:
     opened = Whole(hub, client, Reads(hub))
     (agent,) = await hub.store.read(agents.list_agents)
-    (schedule,) = await hub.store.read(schedule_rows.list_schedules)
+    (schedule,) = await hub.store.read(stored.list_schedules)
     opened.referred.update(
         {
             "users.id": hub.owner_id,

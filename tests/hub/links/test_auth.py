@@ -19,6 +19,7 @@ from storage import audit
 from storage.devices import devices, pairings, tokens
 from storage.devices.attempts import AttemptLimits
 from storage.devices.tokens import DEVICE_TOKENS
+from tests.support import stored
 from tests.support.families import each
 from tests.support.keys import KeyPair
 from tests.support.presence import appear
@@ -248,7 +249,7 @@ async def test_throttled_network_admits_a_known_key_but_refuses_pairing(port: Po
 async def test_revoked_key_used_from_many_networks_is_rate_limited(port: Port) -> None:
     key = KeyPair(1)
     await keyed_device(port, key)
-    await port.store.write(tokens.revoke_key, key_id(key.public), at=AT_MS, actor="operator:0")
+    await port.store.write(stored.revoke_key, key_id(key.public), at=AT_MS)
     told = [await refused(port, f"192.0.2.{number}", identity=signed_by(key)) for number in range(11)]
     assert told == ["revoked"] * 10 + ["rate_limited"]
 

@@ -16,8 +16,9 @@ from protocol import keys
 from protocol.errors import CloseCode, CodedError, ErrorCode
 from protocol.ids import DeviceId, InvitationId, UserId
 from storage import audit
-from storage.devices import devices, pairings, tokens
+from storage.devices import devices, pairings
 from storage.devices.tokens import INVITATIONS
+from tests.support import stored
 from tests.support.clock import SeededChance
 from tests.support.coded import coded
 from tests.support.families import each
@@ -225,7 +226,7 @@ async def test_revoked_key_ends_the_connection_and_is_refused_afterwards(port: P
     async with port.connect() as device, port.device("laptop") as other:
         await device.greet_with(KEY)
         key_id = keys.key_id(KEY.public)
-        await port.store.write(tokens.revoke_key, key_id, at=now_ms(port), actor="operator:0")
+        await port.store.write(stored.revoke_key, key_id, at=now_ms(port))
         await watch.poll()
         assert (await device.hear(), await device.closed()) == (
             {"type": "goodbye", "reason": "revoked"},
@@ -261,7 +262,7 @@ async def test_revocation_of_another_key_of_the_device_leaves_the_connection(por
     async with port.connect() as device:
         await device.greet_with(KEY)
         other = keys.key_id(KeyPair(2).public)
-        await port.store.write(tokens.revoke_key, other, at=now_ms(port), actor="operator:0")
+        await port.store.write(stored.revoke_key, other, at=now_ms(port))
         await watch.poll()
         assert len(port.roster.connected()) == 1
 

@@ -11,6 +11,7 @@ from protocol.errors import CloseCode, CodedError, ErrorCode
 from protocol.ids import DeviceId, UserId
 from storage.devices import devices, tokens
 from storage.devices.tokens import KeyRevoked, RotatedTooSoon
+from tests.support import stored
 from tests.support.coded import coded
 from tests.support.keys import NOTHING, KeyPair
 from tests.support.presence import BOOT
@@ -82,7 +83,7 @@ async def test_revoked_new_key_ends_the_connection_that_rotated_the_key(
 ) -> None:
     await rotate(port)
     at = int(port.clock.now().timestamp() * 1000)
-    await port.store.write(tokens.revoke_key, keys.key_id(NEW.public), at=at, actor="operator:0")
+    await port.store.write(stored.revoke_key, keys.key_id(NEW.public), at=at)
     await EndsElsewhere(port.store, roster=port.roster, boot_id=BOOT, clock=port.clock).poll()
     assert await device.closed() == CloseCode.REVOKED
 
@@ -103,7 +104,7 @@ async def test_key_rotation_requires_signatures_of_both_keys_for_this_hub(
 async def test_key_rotation_to_a_known_or_by_a_revoked_key_is_refused(port: Port, device: RawDevice) -> None:
     with pytest.raises(CodedError, check=coded(ErrorCode.BAD_PARAMS)):
         await rotate(port, OLD)
-    await port.store.write(tokens.revoke_key, keys.key_id(OLD.public), at=AT_MS, actor="operator:0")
+    await port.store.write(stored.revoke_key, keys.key_id(OLD.public), at=AT_MS)
     with pytest.raises(KeyRevoked):
         await rotate(port)
 

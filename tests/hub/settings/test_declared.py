@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from hub.settings.declared import declared_agent, declared_agents
 from hub.settings.problems import SettingsInvalid
-from hub.settings.reading import check_text, load_settings
+from hub.settings.reading import check_text
 from protocol.configs import ConfigType
 from protocol.ids import UserId
 from storage.agents import agents, config_changes, configs
@@ -18,7 +18,9 @@ from storage.connectors.connectors import Reconciled
 from storage.devices import devices
 from storage.schedules.schedule_rows import DeclaredSchedule
 from storage.store import open_store
+from tests.support import stored
 from tests.support.families import each
+from tests.support.served_settings import load_settings
 
 AGENT = """\
 [[agents]]
@@ -231,7 +233,7 @@ async def test_applying_a_file_changes_only_configs_of_the_file() -> None:
         async def now() -> dict[str, Any]:
             row = await store.read(agents.find_agent_by_name, "notes")
             assert row is not None
-            return await store.read(configs.configuration_of, row.id)
+            return await store.read(stored.configuration_of, row.id)
 
         assert (await store.write(take_up, 1, "config = { a = 1, b = 2 }\n")).created == ("notes",)
         row = await store.read(agents.find_agent_by_name, "notes")

@@ -12,12 +12,12 @@ from hub import docs
 from hub.app.hub import config_of
 from hub.connectors.imap_line import ImapSettings
 from hub.settings.declared import declared_connectors
-from hub.settings.reading import check_settings, load_settings
+from hub.settings.reading import check_settings
 from hub.settings.settings import Settings
 from hub.settings.values import SecretMissing, SecretRef
 from tests.support.certificates import write_certificate
 from tests.support.families import each
-from tests.support.settings import Check
+from tests.support.settings import Check, load_settings
 
 TLS = '[listen.devices]\ntls = { certificate = "hub.crt", key = "hub.key" }\n'
 OPENAI = '[model]\nkind = "openai"\nbase_url = "https://h/v1"\nname = "m"\napi_key = { credential = "llm" }\n'

@@ -11,13 +11,12 @@ from hub.outbound.rules import OutboundRules
 from hub.settings.agent_settings import MOST, CoordinationSettings, GatewaySettings
 from hub.settings.declared import declared_gateways
 from hub.settings.edits import BeyondSettings, check_guarded
-from hub.settings.reading import load_settings
 from hub.settings.reload import Unfit
 from hub.settings.values import SecretRef
 from storage.coordination.gateways import DeclaredGateway
 from tests.support.clock import FakeClock, SeededChance
 from tests.support.families import each
-from tests.support.settings import Check
+from tests.support.settings import Check, load_settings
 
 ROOT = Path(__file__).parents[3]
 OFFICE = '[[gateways]]\nname = "office"\nurl = "ws://127.0.0.1:18789"\n'

@@ -17,13 +17,12 @@ from hub.settings.reading import (
     Reading,
     check_settings,
     keep_last_good,
-    load_settings,
     open_settings,
 )
 from hub.settings.settings import Settings, StorageSettings
 from hub.settings.values import SecretMissing, SecretRef
 from tests.support.families import each
-from tests.support.settings import TEXT, SettingsBench, files_of_at_most
+from tests.support.settings import TEXT, SettingsBench, files_of_at_most, load_settings
 
 BROKEN = "[limits]\nruns = 0\n"
 

@@ -14,7 +14,6 @@ from hub.api.nouns.tokens import OperatorTokens
 from hub.roles import Role, Scope
 from protocol.lifecycles import RunOutcome, RunState
 from storage.agents import agents
-from storage.agents.configs import configuration_of
 from storage.connectors import connectors
 from storage.connectors.connectors import ConnectorRow, get_connector
 from storage.devices.tokens import INVITATIONS
@@ -26,6 +25,7 @@ from tests.support.dovecot import PASSWORD, Dovecot
 from tests.support.hub import NOTES, TEXT, ServedHub, over_unix, serving
 from tests.support.identity import EndedLink
 from tests.support.oauth import CLIENT, OAuthServer
+from tests.support.stored import configuration_of
 
 pytestmark = [
     pytest.mark.skipif(chromium() is None, reason="no Chromium here: apt-get install chromium"),
