@@ -10,7 +10,6 @@ import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import wraps
-from ipaddress import ip_address
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
@@ -299,6 +298,7 @@ def check_address(url: str) -> None:
     import httpx2
 
     from hub.device.addresses import in_brackets
+    from hub.outbound.rules import is_this_machine
 
     try:
         parts = httpx2.URL(url)
@@ -307,7 +307,7 @@ def check_address(url: str) -> None:
         raise Failure(
             f"{url!r} is no address: {error}", Exit.USAGE, next_step=f"as in {corrected}"
         ) from error
-    if parts.scheme != "https" and not (parts.scheme == "http" and _is_here(parts.host)):
+    if parts.scheme != "https" and not (parts.scheme == "http" and is_this_machine(parts.host)):
         raise Failure(
             f"{url} does not use TLS, so others could read the token",
             Exit.USAGE,
@@ -339,14 +339,6 @@ def _token(url: str, file: Path | None) -> str:
     if wrong := tokens.check(token, tokens.TokenKind.OPERATOR):
         raise Failure(f"{path} has no valid operator token: {wrong}", Exit.NOT_PERMITTED)
     return token
-
-
-def _is_here(host: str) -> bool:
-    """Return True if *host* is this machine, so that no other machine can read the traffic."""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"  # any other name may be of another machine, also 127.0.0.1.example
 
 
 def _knock(path: Path) -> None:

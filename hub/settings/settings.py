@@ -38,7 +38,6 @@ from hub.settings.values import (
     IN_THE_OPEN,
     REFER_TO_IT,
     REQUIRED,
-    Address,
     Flag,
     Name,
     Seconds,
@@ -78,7 +77,7 @@ class EndpointAccess(Table):
     @model_validator(mode="after")
     def _is_encrypted_on_its_way(self) -> Self:
         parts = urlsplit(self.base_url)
-        if parts.scheme == "http" and not Address(parts.hostname or "", 0).is_loopback and not self.insecure:
+        if parts.scheme == "http" and not is_this_machine(parts.hostname or "") and not self.insecure:
             raise refusal(
                 "not_encrypted",
                 "documents and key would cross the network unencrypted",

@@ -33,6 +33,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from hub.outbound.addresses import parse_target
+from hub.outbound.rules import is_this_machine
 from protocol.errors import ErrorCode, HubError, did_you_mean
 
 T = TypeVar("T")
@@ -107,12 +108,7 @@ class Address:
     @property
     def is_loopback(self) -> bool:
         """True if only this machine can reach the address."""
-        if self.host == "localhost":
-            return True
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return False  # a name may resolve to any address
+        return is_this_machine(self.host)
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
