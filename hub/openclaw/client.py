@@ -32,7 +32,8 @@ from hub.openclaw.gateway import (
     Reconnected,
     StateChanged,
 )
-from hub.openclaw.identity import GatewayAddress, Identity, Resolve, identity_file, resolve_here
+from hub.openclaw.identity import GatewayAddress, Identity, identity_file
+from hub.outbound.addresses import Resolve, resolve
 from hub.outbound.rules import OutboundRules
 from hub.rounds import Turns
 from storage.coordination.gateways import UnknownGateway
@@ -90,7 +91,7 @@ class Gateway:
         chance: Chance,
         metrics: Metrics,
         version: str,
-        resolve: Resolve = resolve_here,
+        resolve: Resolve = resolve,
     ) -> None:
         address = GatewayAddress.parse(config.url)
         self.config = config
@@ -378,7 +379,7 @@ class Fleet:
         chance: Chance,
         metrics: Metrics,
         version: str,
-        resolve: Resolve = resolve_here,
+        resolve: Resolve = resolve,
     ) -> None:
         self.turns = Turns(clock)
         self._clock = clock

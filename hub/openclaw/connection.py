@@ -49,7 +49,8 @@ from hub.openclaw.frames import (
     encode,
 )
 from hub.openclaw.gateway import GatewayProblem, GatewayState, Need
-from hub.openclaw.identity import GatewayAddress, Identity, Resolve
+from hub.openclaw.identity import GatewayAddress, Identity
+from hub.outbound.addresses import Resolve
 from hub.outbound.rules import OutboundRules
 from hub.tls_faults import ca_file_fault, trusting
 from protocol.errors import Backoff, CodedError, ErrorCode, HubError

@@ -11,7 +11,6 @@ that changes in between has no effect.
 
 import hashlib
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
@@ -25,7 +24,7 @@ from hub.atomic_file import write_atomically
 from hub.clock import Chance
 from hub.log import Channel
 from hub.openclaw.frames import CLIENT_ID, CLIENT_MODE, PLATFORM, ROLE, Challenge, ConnectAuth, DeviceProof
-from hub.outbound.addresses import parse_target, resolve
+from hub.outbound.addresses import Resolve, parse_target, resolve
 from hub.outbound.rules import AddressRefused, OutboundRules, is_this_machine
 from protocol.errors import CodedError, ErrorCode, HubError
 
@@ -218,10 +217,6 @@ def _write(file: Path, stored: _Stored) -> None:
     write_atomically(file, msgspec.json.encode(stored), mode=0o600)
 
 
-Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
-resolve_here: Final[Resolve] = resolve
-
-
 class BadAddress(HubError):
     """The URL cannot be the address of a gateway."""
 
@@ -267,7 +262,7 @@ class GatewayAddress(msgspec.Struct, frozen=True):
         """True if the host can only be this machine."""
         return is_this_machine(self.host)
 
-    async def judged(self, rules: OutboundRules, resolve: Resolve = resolve_here) -> list[str]:
+    async def judged(self, rules: OutboundRules, resolve: Resolve = resolve) -> list[str]:
         """Return the allowed addresses, in the resolver's order.
 
         Raises:
