@@ -28,7 +28,7 @@ import anyio.to_thread
 import msgspec
 from pydantic import ValidationError
 
-from hub.accounts.keys import BadKeys, Key, KeyMissing, Keyring, KeyStore, NotOpened, encoded
+from hub.accounts.keys import BadKeys, Key, KeyMissing, Keyring, KeyStore, NotOpened
 from hub.clock import Chance, Clock, IdFactory, epoch_ms, from_epoch_ms
 from hub.connectors.calling import (
     NEEDS_A_PERSON,
@@ -50,6 +50,7 @@ from hub.outbound.client import AnswerTooLarge, OutboundClient, TransportError, 
 from hub.outbound.rules import AddressRefused, bounded
 from protocol.frame import NO_JSON, read_json
 from protocol.ids import BootId
+from protocol.keys import encode
 from storage.connectors import connectors, seen_messages
 from storage.connectors.connectors import DETAIL_CHARS, ConnectorRow, CredentialRow, GrantSight
 from storage.devices import nodes
@@ -136,7 +137,7 @@ class Pending(Exception):
 
 def fresh_secret(chance: Chance) -> str:
     """Return a random state or verifier of 43 characters."""
-    return encoded(chance.token_bytes(_SECRET_BYTES))
+    return encode(chance.token_bytes(_SECRET_BYTES))
 
 
 def authorize_url(account: AccountConfig, *, redirect_uri: str, state: str, verifier: str) -> str:
@@ -148,7 +149,7 @@ def authorize_url(account: AccountConfig, *, redirect_uri: str, state: str, veri
         "redirect_uri": redirect_uri,
         "scope": " ".join(oauth.scopes),
         "state": state,
-        "code_challenge": encoded(sha256(verifier.encode()).digest()),
+        "code_challenge": encode(sha256(verifier.encode()).digest()),
         "code_challenge_method": "S256",
         **dict(oauth.authorize),
     }

@@ -12,9 +12,9 @@ A file changed by another process is read again.
 
 import os
 import tempfile
-from base64 import b32decode, b32encode, urlsafe_b64decode, urlsafe_b64encode
+from base64 import b32decode, b32encode
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -27,10 +27,10 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
 
+from hub.atomic_file import write_atomically
 from hub.clock import Chance, Clock, now_ms
 from hub.log import Channel
 from hub.rounds import Rounds
-from hub.system.files import sync_folder
 from protocol import keys as spelling
 from protocol.errors import CodedError, ErrorCode, HubError
 from protocol.ids import KeyId, NodeId
@@ -220,7 +220,7 @@ class KeyStore:
             CodedError (BAD_PARAMS): *code* is none of a node.
             BadKeys: the keys cannot be read.
         """
-        lines = "".join(f"{key.id} {encoded(key.secret)}\n" for key in self.ring_now().keys)
+        lines = _spelled(self.ring_now().keys)
         try:
             public = X25519PublicKey.from_public_bytes(b32decode(spelling.read(code) + "===="))
         except ValueError as error:
@@ -251,7 +251,7 @@ class KeyStore:
     def _node_key(self) -> X25519PrivateKey:
         if not self._node_file.exists():
             self._node_file.parent.mkdir(mode=0o700, exist_ok=True)
-            fresh = f"{encoded(self._chance.token_bytes(KEY_BYTES))}\n"
+            fresh = f"{spelling.encode(self._chance.token_bytes(KEY_BYTES))}\n"
             with self._stored(fresh) as made, suppress(FileExistsError):
                 os.link(made, self._node_file)
         try:
@@ -320,7 +320,7 @@ class KeyStore:
     def _make(self) -> None:
         """Create the file with one key, atomically; of concurrent processes, only one succeeds."""
         self._file.parent.mkdir(mode=0o700, exist_ok=True)
-        with self._written([self._fresh()]) as made, suppress(FileExistsError):
+        with self._stored(_HEAD + _spelled([self._fresh()])) as made, suppress(FileExistsError):
             os.link(made, self._file)
 
     def _add(self) -> Key:
@@ -352,12 +352,7 @@ class KeyStore:
             raise BadKeys(f"{self._file} cannot be written: {error.strerror}") from error
 
     def _replace(self, keys: Sequence[Key]) -> None:
-        with self._written(keys) as made:
-            made.replace(self._file)
-        sync_folder(self._file.parent)
-
-    def _written(self, keys: Sequence[Key]) -> AbstractContextManager[Path]:
-        return self._stored(_HEAD + "".join(f"{key.id} {encoded(key.secret)}\n" for key in keys))
+        write_atomically(self._file, (_HEAD + _spelled(keys)).encode(), mode=0o600)
 
     @contextmanager
     def _stored(self, text: str) -> Iterator[Path]:
@@ -377,6 +372,10 @@ class KeyStore:
         return Key(self._chance.token_bytes(6).hex(), self._chance.token_bytes(KEY_BYTES))
 
 
+def _spelled(keys: Sequence[Key]) -> str:
+    return "".join(f"{key.id} {spelling.encode(key.secret)}\n" for key in keys)
+
+
 def _parse(text: str, where: str) -> list[Key]:
     keys = []
     lines = [line.strip() for line in text.splitlines()]
@@ -387,9 +386,7 @@ def _parse(text: str, where: str) -> list[Key]:
         try:
             secret = _decoded(spelled)
         except ValueError:
-            secret = b""
-        if len(secret) != KEY_BYTES:
-            raise BadKeys(f"{where}, line {number}: no id and {KEY_BYTES} bytes in base64url")
+            raise BadKeys(f"{where}, line {number}: no id and {KEY_BYTES} bytes in base64url") from None
         keys.append(Key(id, secret))
     if not keys:
         raise BadKeys(f"{where}: there is no key in it")
@@ -399,18 +396,12 @@ def _parse(text: str, where: str) -> list[Key]:
 
 
 def _decoded(spelled: str) -> bytes:
-    """Return the bytes of a base64url text without padding. Raises ValueError."""
-    spelled = spelled.strip()
-    return urlsafe_b64decode(spelled + "=" * (-len(spelled) % 4))
+    """Return a key of base64url, with or without padding. Raises ValueError."""
+    return spelling.decode(spelled.strip().rstrip("="), KEY_BYTES)
 
 
 def _purpose(node_id: str) -> bytes:
     return b"keys of the hub for node " + node_id.encode()
-
-
-def encoded(secret: bytes) -> str:
-    """Return the base64url form of *secret*, without padding."""
-    return urlsafe_b64encode(secret).rstrip(b"=").decode()
 
 
 log = Channel(__name__)

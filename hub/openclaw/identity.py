@@ -10,7 +10,7 @@ that changes in between has no effect.
 """
 
 import hashlib
-from base64 import urlsafe_b64decode, urlsafe_b64encode
+from base64 import urlsafe_b64decode
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
@@ -27,6 +27,7 @@ from hub.openclaw.frames import CLIENT_ID, CLIENT_MODE, PLATFORM, ROLE, Challeng
 from hub.outbound.addresses import Resolve, parse_target, resolve
 from hub.outbound.rules import AddressRefused, OutboundRules, is_this_machine
 from protocol.errors import CodedError, ErrorCode, HubError
+from protocol.keys import encode
 
 FOLDER: Final = "gateways"  # in the state folder
 _SEED_BYTES: Final = 32  # RFC 8032, 5.1.5
@@ -134,8 +135,8 @@ class Identity:
         )
         proof = DeviceProof(
             id=_device_id(self._key),
-            public_key=_encoded(public),
-            signature=_encoded(self._key.sign("|".join(parts).encode())),
+            public_key=encode(public),
+            signature=encode(self._key.sign("|".join(parts).encode())),
             signed_at=challenge.ts,
             nonce=challenge.nonce,
         )
@@ -183,7 +184,7 @@ class Identity:
             key = Ed25519PrivateKey.from_private_bytes(seed)
         except FileNotFoundError:
             key = Ed25519PrivateKey.from_private_bytes(self._chance.token_bytes(_SEED_BYTES))
-            stored = _Stored(private_key=_encoded(key.private_bytes_raw()))
+            stored = _Stored(private_key=encode(key.private_bytes_raw()))
             try:
                 _write(self._file, stored)
             except OSError as error:
@@ -206,10 +207,6 @@ def identity_file(state_folder: Path, gateway: str) -> Path:
 
 def _device_id(key: Ed25519PrivateKey) -> str:
     return hashlib.sha256(key.public_key().public_bytes_raw()).hexdigest()
-
-
-def _encoded(data: bytes) -> str:
-    return urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
 def _write(file: Path, stored: _Stored) -> None:

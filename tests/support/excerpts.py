@@ -2,12 +2,13 @@
 
 from pathlib import Path
 
-from hub.accounts.keys import KEY_BYTES, VARIABLE, KeyStore, encoded
+from hub.accounts.keys import KEY_BYTES, VARIABLE, KeyStore
 from hub.runs.delivery import ExcerptSeals
+from protocol.keys import encode
 from tests.support.clock import SeededChance
 
 
 def excerpt_seals() -> ExcerptSeals:
     """Return seals with one key."""
-    key = f"k1 {encoded(bytes(KEY_BYTES))}"
+    key = f"k1 {encode(bytes(KEY_BYTES))}"
     return ExcerptSeals(KeyStore(Path("unused"), chance=SeededChance(), environ={VARIABLE: key}))

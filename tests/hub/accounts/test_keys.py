@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from hub.accounts.keys import FILE, NODE_FILE, BadKeys, Key, Keyring, KeyStore, NotOpened, encoded
+from hub.accounts.keys import FILE, NODE_FILE, BadKeys, Key, Keyring, KeyStore, NotOpened
 from protocol.errors import CodedError, ErrorCode
+from protocol.keys import encode
 from tests.support.clock import SeededChance
 from tests.support.coded import coded
 
@@ -101,7 +102,7 @@ def test_shared_keys_open_only_at_the_target_node_beside_the_own_keys(tmp_path: 
     east, west = store(tmp_path / "east", 1), store(tmp_path / "west", 2)
     given, own = east.ring_now().newest, west.ring_now().newest
     sealed = east.seal_for("west", west.code())
-    assert encoded(given.secret).encode() not in sealed
+    assert encode(given.secret).encode() not in sealed
     for node_id, other, bad in (
         ("west", store(tmp_path / "north", 3), sealed),
         ("north", west, sealed),
@@ -120,7 +121,7 @@ def test_shared_keys_open_only_at_the_target_node_beside_the_own_keys(tmp_path: 
 
 def test_keys_are_not_sealed_for_an_invalid_node_code(tmp_path: Path) -> None:
     keys = store(tmp_path)
-    for code in ("", "x", "A" * 55, "ä" * 56, encoded(bytes(32))):
+    for code in ("", "x", "A" * 55, "ä" * 56, encode(bytes(32))):
         with pytest.raises(
             CodedError,
             check=coded(ErrorCode.BAD_PARAMS),
