@@ -869,7 +869,14 @@ def _judge(db: sqlite3.Connection, table: DeviceTable, row: Record, call: ToolCa
         rows.update(db, table, row_id, {**call.data, **_called(db, table, call, at_ms), **flags}, at_ms)
     db.execute(
         "INSERT OR REPLACE INTO remote_reviews VALUES (?, ?, ?, ?, ?, ?)",
-        (table.name, row_id, call.id, _stored(row), _stored(rows.find(db, table, row_id)), at_ms),
+        (
+            table.name,
+            row_id,
+            call.id,
+            rows.json_text(row),
+            rows.json_text(rows.find(db, table, row_id)),
+            at_ms,
+        ),
     )
 
 
@@ -924,10 +931,6 @@ def _undo(
     assert before is not None
     rows.restore(db, table, before)
     db.execute("DELETE FROM remote_reviews WHERE tbl = ? AND row_id = ?", (table.name, row_id))
-
-
-def _stored(row: Record | None) -> str:
-    return msgspec.json.encode(row).decode()
 
 
 def _changed(table: DeviceTable, why: str) -> Refusal:

@@ -21,11 +21,11 @@ from hub.device import grants, messages, proposals, rows
 from hub.device.inserts import DeviceFileError, connect_shared
 from hub.device.messages import Question
 from hub.device.proposals import Proposal
-from hub.device.rows import Refusal, Review, cut, row_called
+from hub.device.rows import Refusal, Review, bad_record, cut, row_called
 from hub.device.schema import transaction
 from protocol.calls import ANSWER_CHARACTERS
 from protocol.coordination import QuestionState
-from protocol.errors import ErrorCode, did_you_mean
+from protocol.errors import did_you_mean
 from protocol.frame import Field, Record
 from protocol.tables import TABLES, Column, DeviceTable, Filler, Kind, plain_choice
 
@@ -64,7 +64,7 @@ def approve(
         proposal = proposals.of_row(db, review.table.name, review.row_id)
         if proposal is not None and proposal.data is None:
             if not deletes:
-                raise _refused("the hub would delete it; to agree, add --deletions")
+                raise bad_record("the hub would delete it; to agree, add --deletions")
             _refuse_referred(db, review)
             proposals.accept(db, review.table, review.row_id, proposal, at_ms)
             return f"deleted: {_title(review)}"
@@ -76,7 +76,7 @@ def approve(
         else:
             assert review.row is not None
             if (column := lacking(review.table, {**review.row, **filled})) is not None:
-                raise _refused(f"it {remedy(column, review.label)}")
+                raise bad_record(f"it {remedy(column, review.label)}")
             rows.update(db, review.table, review.row_id, {**filled, "isApproved": 1}, at_ms)
         return f"approved: {_title(review, filled)}{report}"
 
@@ -117,7 +117,7 @@ def reject(path: Path, numbers: Sequence[int | str], *, deletes: bool = False) -
             proposals.reject(db, review.table, review.row_id)
             return f"stays as it was: {_title(review)}; what the hub proposed is rejected"
         if review.row["isApproved"] and not deletes:
-            raise _refused("you have approved it; to delete it, add --approved")
+            raise bad_record("you have approved it; to delete it, add --approved")
         _refuse_referred(db, review)
         rows.delete(db, review.table, review.row_id)
         return f"{'deleted' if review.row['isApproved'] else 'rejected'}: {_title(review)}"
@@ -155,17 +155,13 @@ def _refuse_referred(db: sqlite3.Connection, review: Review) -> None:
     named = list(dict.fromkeys(labels.get(key, f"{key[0]} of your own") for key in found))
     more = f" and {len(named) - _MOST_NAMED} more" if len(named) > _MOST_NAMED else ""
     listed = ", ".join(named[:_MOST_NAMED]) + more
-    raise _refused(f"{listed} belong to it; reject them with it, or let them belong to another first")
+    raise bad_record(f"{listed} belong to it; reject them with it, or let them belong to another first")
 
 
 def _depth(table: DeviceTable) -> int:
     """Return the depth of *table* in the hierarchy; referring rows are deleted before their targets."""
     above = [TABLES[column.refers_to] for column in table.columns if column.refers_to is not None]
     return max((1 + _depth(one) for one in above), default=0)
-
-
-def _refused(why: str) -> Refusal:
-    return Refusal(ErrorCode.BAD_RECORD, why)
 
 
 def _decide(
@@ -292,9 +288,9 @@ def _column(table: DeviceTable, name: str) -> Column:
     if column is None:
         others = [one.name for one in TABLES.values() if any(c.name == f"{name}Id" for c in one.columns)]
         if others:
-            raise _refused(f"{table.name} belong to no {name}; {', '.join(others)} do")
+            raise bad_record(f"{table.name} belong to no {name}; {', '.join(others)} do")
         hint = did_you_mean(name, known) or f"there are {', '.join(known)}"
-        raise _refused(f"{table.name} have no field {cut(name)}; {hint}")
+        raise bad_record(f"{table.name} have no field {cut(name)}; {hint}")
     return column
 
 
@@ -304,7 +300,7 @@ _FLAGS: Final = {"yes": 1, "true": 1, "1": 1, "no": 0, "false": 0, "0": 0}
 def _value(column: Column, text: str, timezone: str | None) -> Field:
     if not text:
         if column.required or column.required_to_approve or column.default is not None:
-            raise _refused(f"{column.name} cannot be empty")
+            raise bad_record(f"{column.name} cannot be empty")
         return None
     text = _utf8(column, text)
     match column.kind:
@@ -317,17 +313,17 @@ def _value(column: Column, text: str, timezone: str | None) -> Field:
                 problem = (
                     f"{column.name}: expected a time as 2027-02-03 or '2027-02-03 15:00', got {cut(text)}"
                 )
-                raise _refused(problem) from None
+                raise bad_record(problem) from None
         case Kind.NAMES:
             return [name.strip() for name in text.split(",") if name.strip()]
         case Kind.NUMBER:
             try:
                 return float(text)
             except ValueError:
-                raise _refused(f"{column.name}: expected a number as 12.5, got {cut(text)}") from None
+                raise bad_record(f"{column.name}: expected a number as 12.5, got {cut(text)}") from None
         case Kind.FLAG:
             if text.lower() not in _FLAGS:
-                raise _refused(f"{column.name}: expected yes or no, got {cut(text)}")
+                raise bad_record(f"{column.name}: expected yes or no, got {cut(text)}")
             return _FLAGS[text.lower()]
         case _ if column.choices:
             return next((one for one in column.choices if plain_choice(one) == plain_choice(text)), text)
@@ -339,7 +335,7 @@ def _utf8(column: Column, text: str) -> str:
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise _refused(f"{column.name}: this is no UTF-8") from None
+        raise bad_record(f"{column.name}: this is no UTF-8") from None
     return text
 
 

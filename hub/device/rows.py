@@ -316,16 +316,16 @@ def declare(db: sqlite3.Connection, call: ToolCall) -> dict[str, object]:
     """
     declared = call.declares
     if declared is None or declared.name != call.table:
-        raise _refused("expected 'declares' with the name of the table")
+        raise bad_record("expected 'declares' with the name of the table")
     if wrong := [f"{declared.name}.{key}: {message}" for key, message in problems_in(declared)]:
-        raise _refused("; ".join(wrong))
+        raise bad_record("; ".join(wrong))
     tables = tables_of(db)
     known = tables.get(declared.name)
     if known is None:
         if len(tables.own) >= MOST_TABLES:
-            raise _refused(f"{declared.name}: this device has {MOST_TABLES} tables of hubs already")
+            raise bad_record(f"{declared.name}: this device has {MOST_TABLES} tables of hubs already")
         if any(name.lower() == declared.name.lower() for name in tables):
-            raise _refused(f"{declared.name}: this device has a table of this name in other letters")
+            raise bad_record(f"{declared.name}: this device has a table of this name in other letters")
         db.execute(schema.create_own(declared))
         merged = declared
     else:
@@ -352,22 +352,28 @@ def _merged(known: DeviceTable, declared: DeviceTable) -> DeviceTable:
     for before, after in zip(known.fields, fields, strict=True):
         if (before.kind, before.refers_to) != (after.kind, after.refers_to):
             what = f"is a {before.kind} at this device, and not a {after.kind}"
-            raise _refused(f"{known.name}.{before.name}: {what}; give the field another name")
+            raise bad_record(f"{known.name}.{before.name}: {what}; give the field another name")
     taken = {column.name.lower() for column in known.fields}
     for column in declared.fields:
         if known.column(column.name) is not None:
             continue
         if column.name.lower() in taken:
-            raise _refused(f"{known.name}.{column.name}: this device has the field in other letters")
+            raise bad_record(f"{known.name}.{column.name}: this device has the field in other letters")
         fields.append(column)
     if len(fields) > MOST_COLUMNS:
         problem = f"{len(fields)} fields with those that were left out, the most is {MOST_COLUMNS}"
-        raise _refused(f"{known.name}: {problem}")
+        raise bad_record(f"{known.name}: {problem}")
     return msgspec.structs.replace(declared, fields=tuple(fields))
 
 
-def _refused(why: str) -> Refusal:
+def bad_record(why: str) -> Refusal:
+    """Return the refusal of a record."""
     return Refusal(ErrorCode.BAD_RECORD, why)
+
+
+def json_text(value: object) -> str:
+    """Return a value as text of a column of the device's file."""
+    return msgspec.json.encode(value).decode()
 
 
 Word = Literal["approved", "edited", "rejected"]
@@ -605,7 +611,7 @@ def row_called(
         or [row for row in candidates if row[1].casefold() == text.casefold()]
     )
     if len(found) > 1:
-        raise _refused(f"{len(found)} {table.name} are called {cut(text)}: name one by its number or id")
+        raise bad_record(f"{len(found)} {table.name} are called {cut(text)}: name one by its number or id")
     is_made = table.name is TableName.PROJECTS
     if not found and is_made:
         row_id = IdFactory(SystemClock(), SystemChance()).fresh()
@@ -614,7 +620,7 @@ def row_called(
     if not found:
         near = nearest(text, [row[1] for row in candidates])
         hint = f"did you mean {cut(near)}?" if near else "'hub review ls --all' lists those there are"
-        raise _refused(f"{table.name}: there is no {cut(text)}; {hint}")
+        raise bad_record(f"{table.name}: there is no {cut(text)}; {hint}")
     (row,) = found
     if is_made and not row["isApproved"]:
         update(db, table, row["id"], {"isApproved": 1}, at_ms)

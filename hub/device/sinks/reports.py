@@ -11,8 +11,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Final, NamedTuple
 
-import msgspec
-
 from hub.device import rows
 from hub.device.schema import quoted
 from protocol.calls import LINK_CHARACTERS, MOST_PLACES, PlacedRow, PlaceState, RowPlace, place_sentence
@@ -66,7 +64,7 @@ def destinations(
     if db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'sink_states'").fetchone() is None:
         return {}  # a file of an older version, or one whose tables are being made: this is the last one
     chosen = "(SELECT value FROM json_each(:ids))" if ids is not None else ""
-    named = {"ids": _json([*(ids or ())])}
+    named = {"ids": rows.json_text([*(ids or ())])}
     approved: dict[tuple[str, str], int] = {}
     for table in rows.tables_of(db):
         only = f" AND id IN {chosen}" if chosen else ""
@@ -137,10 +135,6 @@ def _known_link(link: str, roots: Sequence[tuple[str, str]]) -> str | None:
     return known if 0 < len(known) <= LINK_CHARACTERS else None
 
 
-def _json(value: object) -> str:
-    return msgspec.json.encode(value).decode()
-
-
 def unreported(db: sqlite3.Connection, hub: str, roots: Mapping[str, str]) -> list[Placed]:
     """Return the rows of a hub whose places are not those that it has confirmed."""
     found = destinations(db)
@@ -149,7 +143,7 @@ def unreported(db: sqlite3.Connection, hub: str, roots: Mapping[str, str]) -> li
         if (tbl, row_id) not in found and confirmed == "[]":
             continue
         places = places_of(found.get((tbl, row_id), ()), roots)
-        if _json(places) != confirmed:
+        if rows.json_text(places) != confirmed:
             changed.append(Placed(tbl, call_id, PlacedRow(row_id, places)))
     return changed
 
@@ -158,7 +152,7 @@ def fitting(report: Sequence[Placed], most: int) -> Sequence[Placed]:
     """Return the first rows of a report, at most *most*, that fit into a request."""
     size = 0
     for count, one in enumerate(report[:most]):
-        size += len(_json(one.row))
+        size += len(rows.json_text(one.row))
         if count and size > _MOST_BYTES:
             return report[:count]
     return report[:most]
@@ -166,5 +160,5 @@ def fitting(report: Sequence[Placed], most: int) -> Sequence[Placed]:
 
 def note_reported(db: sqlite3.Connection, report: Sequence[Placed]) -> None:
     """Store the places that a hub has confirmed."""
-    confirmed = [(one.tbl, one.row.row_id, _json(one.row.places)) for one in report]
+    confirmed = [(one.tbl, one.row.row_id, rows.json_text(one.row.places)) for one in report]
     db.executemany(_CONFIRM, confirmed)

@@ -157,7 +157,7 @@ def synchronize(db: sqlite3.Connection, sink: Sink, now: datetime) -> Synced:
         " (at_ms, problem, why, kind, missing) ="
         " (excluded.at_ms, excluded.problem, excluded.why, excluded.kind, excluded.missing)"
         " WHERE (problem, kind, missing) != (excluded.problem, excluded.kind, excluded.missing)",
-        (sink.name, epoch_ms(now), synced.problem, synced.why, sink.kind, _json(synced.missing)),
+        (sink.name, epoch_ms(now), synced.problem, synced.why, sink.kind, rows.json_text(synced.missing)),
     )
     return synced
 
@@ -434,16 +434,12 @@ def _recorded(db: sqlite3.Connection, sink: str) -> dict[str, _Known]:
 
 
 def _record(db: sqlite3.Connection, sink: Sink, one: _Known, at_ms: int) -> None:
-    base = None if one.base is None else _json(one.base)
+    base = None if one.base is None else rows.json_text(one.base)
     link = sink.target.link(one.place, one.key)
     db.execute(
         "INSERT OR REPLACE INTO sink_rows VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (sink.name, one.key, one.tbl, one.row_id, one.place, base, one.digest, one.is_deleted, at_ms, link),
     )
-
-
-def _json(value: object) -> str:
-    return msgspec.json.encode(value).decode()
 
 
 def _forget(db: sqlite3.Connection, sink: str, key: str) -> None:
@@ -460,7 +456,7 @@ def _note_deleted(db: sqlite3.Connection, sink: Sink, one: _Known, row: _Here, a
 def _note(
     db: sqlite3.Connection, sink: str, one: _Known, at_ms: int, what: str, here: Fields, remote: Fields
 ) -> None:
-    sides = (_json(dict(fields)) for fields in (here, remote))
+    sides = (rows.json_text(dict(fields)) for fields in (here, remote))
     db.execute(
         "INSERT INTO sink_history (at_ms, sink, tbl, row_id, what, local, remote)"
         " VALUES (?, ?, ?, ?, ?, ?, ?)",
