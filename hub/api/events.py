@@ -7,7 +7,7 @@ a disconnected reader is noticed. A stream ends when its token is revoked or exp
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import ExitStack, aclosing, contextmanager
-from typing import Final, TypeVar
+from typing import Any, Final
 
 import anyio
 import msgspec
@@ -22,7 +22,6 @@ BEAT_S: Final = 15.0  # proxies commonly give up after 30 or 60
 RECHECK_S: Final = 0.5  # a revocation has to take effect within a second
 _BEAT: Final = b": still here\n\n"  # a comment, which readers ignore
 
-E = TypeVar("E", bound=msgspec.Struct)
 StillCounts = Callable[[Principal], Awaitable[bool]]
 
 
@@ -83,18 +82,14 @@ class Streams:
             scope.cancel()
 
 
-def named(name: str) -> Callable[[msgspec.Struct], str]:
-    """Return a function that formats every event with the same *name* and JSON data."""
-    return lambda event: f"event: {name}\ndata: {msgspec.json.encode(event).decode()}\n\n"
-
-
 class Continued(Response):
     """Base of responses that are sent as they come, so that no other node can pass them on."""
 
 
 class EventStream(Continued):
-    """Response that streams *events*, formatted by *spell*, and closes the generator at the end.
+    """Response that streams *events* as JSON, and closes the generator at the end.
 
+    All have the same *name*; without one, each names itself by its fields ``id`` and ``event``.
     Where the limit of streams is reached, it is a refusal instead; *events* is not started then.
     """
 
@@ -102,15 +97,14 @@ class EventStream(Continued):
 
     def __init__(
         self,
-        events: AsyncGenerator[E],
+        events: AsyncGenerator[Any],
         *,
-        name: str = "message",
-        spell: Callable[[E], str] | None = None,
+        name: str = "",
         streams: Streams,
     ) -> None:
         super().__init__(headers={"cache-control": "no-store"})
         del self.headers["content-length"]  # the length of a stream is unknown
-        self._texts = _spelled(events, spell or named(name))
+        self._texts = _spelled(events, name)
         self._streams = streams
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -145,10 +139,11 @@ class EventStream(Continued):
                 watch.cancel_scope.cancel()
 
 
-async def _spelled(events: AsyncGenerator[E], spell: Callable[[E], str]) -> AsyncGenerator[bytes]:
+async def _spelled(events: AsyncGenerator[Any], name: str) -> AsyncGenerator[bytes]:
     async with aclosing(events):
         async for event in events:
-            yield spell(event).encode()
+            head = f"event: {name}" if name else f"id: {event.id}\nevent: {event.event}"
+            yield f"{head}\ndata: {msgspec.json.encode(event).decode()}\n\n".encode()
 
 
 async def _beat(send_text: Callable[[bytes], Awaitable[None]], every_s: float) -> None:

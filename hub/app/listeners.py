@@ -211,8 +211,8 @@ def operator_port_limits(limits: Limits) -> PortLimits:
     )
 
 
-def operator_hosts(listen: Listener) -> Hosts:
-    """Return the host names by which operators may connect."""
+def hosts_of(listen: Listener) -> Hosts:
+    """Return the host names by which operators may connect, or others may post."""
     return Hosts((listen.address.host, *listen.hosts))
 
 
@@ -332,7 +332,7 @@ def apply_to_operators(server: OperatorServer, settings: Settings, *, opened: Li
     """Apply settings to new operator requests; *opened* has the settings at the listeners' start."""
     listen = settings.listen.operator
     server.apply(
-        hosts=operator_hosts(listen),
+        hosts=hosts_of(listen),
         proxies=trusted_proxies(listen, opened=opened.operator),
     )
 
@@ -352,7 +352,7 @@ def make_operator_server(
         hub,
         address=listen.address,
         unix_path=context.state / SOCKET,
-        hosts=operator_hosts(listen),
+        hosts=hosts_of(listen),
         proxies=trusted_proxies(listen, opened=listen),
         bearer=BearerTokens(
             context.store,
@@ -406,7 +406,7 @@ class HooksInUse:
             ids=context.ids,
             metrics=context.metrics,
             news=desk.news,
-            hosts=hook_hosts(listen),
+            hosts=hosts_of(listen),
             proxies=trusted_proxies(listen, opened=listen),
         )
         most = PortLimits(  # every client counts as a stranger until its post is verified
@@ -448,12 +448,7 @@ class HooksInUse:
         server.hooks.body_bytes = settings.limits.posted_bytes
         # If the table was removed, the listener closes at the next start.
         if (listen := settings.listen.webhooks) is not None:
-            server.apply(hosts=hook_hosts(listen), proxies=trusted_proxies(listen, opened=self._opened))
-
-
-def hook_hosts(listen: Listener) -> Hosts:
-    """Return the host names by which others may post."""
-    return Hosts((listen.address.host, *listen.hosts))
+            server.apply(hosts=hosts_of(listen), proxies=trusted_proxies(listen, opened=self._opened))
 
 
 def _hook(number: int, one: ConnectorSettings) -> Hook:

@@ -19,7 +19,6 @@ from pathlib import Path
 from types import CodeType, FrameType
 from typing import Annotated, Any, Final, Literal
 
-import msgspec
 from anyio import to_thread
 from msgspec import Meta, structs
 
@@ -291,7 +290,7 @@ class Events(Noun):
             None if agent is None else (await self._store.read(agents.agent_called, agent, self.user_id)).id
         )
         found = self.follow(last_event_id, kinds=kinds, agent_id=agent_id)
-        return EventStream(found, spell=_spelled, streams=streams)
+        return EventStream(found, streams=streams)
 
     async def follow(
         self, after: str | None, *, kinds: Collection[str] = (), agent_id: AgentId | None = None
@@ -377,10 +376,6 @@ def _is_requested(entry: LogEntry, kinds: Collection[str], agent_id: AgentId | N
 def _hides_some(entry: LogEntry) -> bool:
     """Return whether the entry replaces events that were so many that the log only counted them."""
     return entry.event == COUNTED and str(entry.fields.get("of")).partition(".")[0] in SHOWN
-
-
-def _spelled(event: EventView) -> str:
-    return f"id: {event.id}\nevent: {event.event}\ndata: {msgspec.json.encode(event).decode()}\n\n"
 
 
 log = Channel(__name__)

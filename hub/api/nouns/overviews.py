@@ -12,7 +12,6 @@ from functools import partial
 from typing import Annotated, Any, Final, Literal
 
 import anyio
-import msgspec
 from msgspec import Meta
 
 from hub.api.binding import Header
@@ -564,7 +563,7 @@ class Changes(Noun):
         that changed more than once there is the last change only. A change is sent when it is committed, at
         most four times a second.
         """
-        return EventStream(self.follow(last_event_id), spell=_spelled, streams=streams)
+        return EventStream(self.follow(last_event_id), streams=streams)
 
     async def follow(self, after: str | None) -> AsyncGenerator[ChangesView]:
         """Yield the changes from now on, or those behind the event *after*; see ``ChangesView``."""
@@ -594,7 +593,3 @@ class Changes(Noun):
 
     def _view(self, event: str, number: int, found: list[ChangeView] | None = None) -> ChangesView:
         return ChangesView(id=f"{self._boot}-{number}", event=event, changes=found or [])
-
-
-def _spelled(event: ChangesView) -> str:
-    return f"id: {event.id}\nevent: {event.event}\ndata: {msgspec.json.encode(event).decode()}\n\n"

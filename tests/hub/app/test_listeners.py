@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hub.app.listeners import check_reach, operator_hosts, trusted_proxies, upgrade_rules
+from hub.app.listeners import check_reach, hosts_of, trusted_proxies, upgrade_rules
 from hub.links.hosts import BadForwarding
 from hub.settings.limit_settings import DeviceListener, OperatorListener, TlsSettings
 from protocol.errors import CodedError, ErrorCode
@@ -70,6 +70,6 @@ def test_proxy_rules_follow_the_tls_settings_of_the_opened_port_until_restart() 
 
 def test_operator_hosts_include_the_listen_address_and_the_listed_hosts() -> None:
     asked = {"address": "hub.example:8771", "hosts": ["other.example"], "insecure": True}
-    hosts = operator_hosts(OperatorListener.model_validate(asked))
+    hosts = hosts_of(OperatorListener.model_validate(asked))
     assert "hub.example:8771" in hosts and "other.example" in hosts
     assert "evil.example:8771" not in hosts
