@@ -211,16 +211,14 @@ def charge_tasks(loop: asyncio.AbstractEventLoop) -> None:
     loop.set_task_factory(create)
 
 
-async def charged(meter: LoopMeter, payer: str | Account, work: Coroutine[Any, Any, T]) -> T:
-    """Run the coroutine *work*, and charge each of its steps on the loop to a cause, or to an account.
+async def charged(account: Account, work: Coroutine[Any, Any, T]) -> T:
+    """Run the coroutine *work*, and charge each of its steps on the loop to an account.
 
-    An account is closed at the end, and counts for the tasks that are started meanwhile.
+    The account is closed at the end, and counts for the tasks that are started meanwhile.
     """
-    if isinstance(payer, str):
-        return await ChargedCoroutine(work, Account(meter, payer))
-    token = ACCOUNT.set(payer)
+    token = ACCOUNT.set(account)
     try:
-        return await ChargedCoroutine(work, payer)
+        return await ChargedCoroutine(work, account)
     finally:
-        payer.is_open = False
+        account.is_open = False
         ACCOUNT.reset(token)

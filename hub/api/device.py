@@ -364,13 +364,13 @@ class Requests:
         cause = f"device:{link.device_id}"
         with written_for(cause):
             answering = _answer(link, request, partial(method.answer, link, request.params))
-            answer = await charged(self._loop, Account(self._loop, cause), answering)
+            answer = await charged(Account(self._loop, cause), answering)
             if isinstance(answer, Later):
                 later.start_soon(self._answer_later, cause, link, request, answer)
 
     async def _answer_later(self, cause: str, link: DeviceLink, request: Request, later: Later) -> None:
         answering = _answer(link, request, later.answer)
-        await charged(self._loop, Account(self._loop, cause), answering)
+        await charged(Account(self._loop, cause), answering)
 
 
 async def _answer(

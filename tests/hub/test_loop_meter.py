@@ -110,7 +110,7 @@ class Turn:
 
 
 async def test_loop_meter_charges_steps_of_a_coroutine_but_not_waits(meter: LoopMeter) -> None:
-    assert await charged(meter, "device:a", busy(meter, Turn())) == "done"
+    assert await charged(Account(meter, "device:a"), busy(meter, Turn())) == "done"
     assert (meter.share("device:a") > 0.0, meter.current) == (True, "")
 
 
@@ -127,10 +127,10 @@ async def test_charged_coroutine_propagates_errors_and_cancellation(meter: LoopM
             ended.append("cancelled")
 
     async def is_charged() -> None:
-        await charged(meter, "device:a", waits())
+        await charged(Account(meter, "device:a"), waits())
 
     with pytest.raises(LookupError):
-        await charged(meter, "device:a", fails())
+        await charged(Account(meter, "device:a"), fails())
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(is_charged)
         await anyio.wait_all_tasks_blocked()
@@ -160,7 +160,7 @@ async def test_tasks_of_a_request_are_charged_to_its_account_until_it_ends(meter
             is_here.set()
             await went_on.wait()
 
-        await charged(meter, account, request())
+        await charged(account, request())
         went_on = anyio.Event()
         is_over.set()
         await went_on.wait()

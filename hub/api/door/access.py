@@ -454,7 +454,7 @@ class Access:
         if scope["type"] != "http":
             return
         account = Account(self.loop, self._stranger(scope))
-        await charged(self.loop, account, self._serve(scope, receive, send, account))
+        await charged(account, self._serve(scope, receive, send, account))
 
     async def _serve(self, scope: Request, receive: Receive, send: Send, account: Account) -> None:
         """Answer a request, whose *account* is that of a stranger until the caller is known."""
@@ -528,7 +528,7 @@ class Access:
         else:
             CAUSE.set(principal.actor)
             work = self._answer(scope, receive, send, principal, asked, bool(request.body))
-            await charged(self.loop, Account(self.loop, principal.actor), work)
+            await charged(Account(self.loop, principal.actor), work)
         start, *parts = messages
         body = b"".join(part.get("body", b"") for part in parts)
         return Response(body, start["status"], Headers(raw=start["headers"]))

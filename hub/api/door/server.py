@@ -471,7 +471,7 @@ class Hooks:
         if scope["type"] != "http":
             return
         account = Account(self._metrics.loop, f"network:{network_of(scope['client'][0])}")  # may be a proxy's
-        await charged(self._metrics.loop, account, self._serve(scope, receive, send))
+        await charged(account, self._serve(scope, receive, send))
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
