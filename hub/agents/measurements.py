@@ -21,6 +21,7 @@ from hub.clock import Clock, epoch_ms, from_epoch_ms
 from hub.links.gate import Buckets
 from hub.log import Channel
 from hub.metrics import Metrics, value_of
+from hub.name_lists import listed
 from hub.rounds import Rounds
 from hub.settings.limit_settings import RetentionSettings
 from protocol.coordination import MOST_TAGS, MetricType, Sample
@@ -203,12 +204,10 @@ def chosen(rows: Sequence[SeriesRow], question: Question) -> dict[str, str | Non
     found = [row for row in rows if tags <= row.tags.items()]
     if not found:
         known = sorted({f"{name}={value}" for row in rows for name, value in row.tags.items()})
-        more = len(known) - MOST_TAGS_NAMED
-        listed = ", ".join(known[:MOST_TAGS_NAMED]) + (f" and {more} more" if more > 0 else "")
         asked = ", ".join(f"{name}={value}" for name, value in tags)
         raise CodedError(
             ErrorCode.UNKNOWN_METRIC,
-            f"no series of {question.name!r} has {asked}; its tags: {listed or 'none'}",
+            f"no series of {question.name!r} has {asked}; its tags: {listed(known, MOST_TAGS_NAMED) or 'none'}",
         )
     if question.by is None:
         return {row.id: None for row in found}

@@ -14,6 +14,7 @@ from hub.app.listeners import DEVICES, OPERATORS
 from hub.clock import now_ms
 from hub.links.roster import SharedRoots
 from hub.log import Channel
+from hub.name_lists import listed
 from hub.settings.declared import (
     declared_agents,
     declared_connectors,
@@ -145,7 +146,7 @@ def _entries(
     at = now_ms(context.clock)
     about = {"generation": revision.generation, "source": revision.source}
     shared = {} if revision.shared is None else {"revision": revision.shared.number}
-    named = {name: _named(keys) for name, keys in found._asdict().items() if keys}
+    named = {name: listed(keys, MOST_NAMED) for name, keys in found._asdict().items() if keys}
     return (
         *(
             Entry(
@@ -385,8 +386,3 @@ def _bound(address: Address, path: KeyPath) -> ExitStack:
     except CannotListen as error:
         raise Unfit(path, str(error), "choose an address that is free") from error
     return stack
-
-
-def _named(keys: Sequence[str]) -> str:
-    more = len(keys) - MOST_NAMED
-    return ", ".join(keys[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")

@@ -36,6 +36,7 @@ from hub.cli.options import (
 from hub.cli.runs import print_estimate
 from hub.cli.talk import Responses, Talk, agent_names, hub_command, path_of, talk
 from hub.clock import moment_text, offset_text
+from hub.name_lists import listed
 from hub.printable import one_line, spelled
 
 INSTANT = re.compile(r"\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d)?(Z|[+-]\d\d:\d\d)?)?", re.ASCII)
@@ -463,9 +464,7 @@ def _facts(response: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
     yield "locks per run", agent["locks"]
     yield "locks", [_lock(lock, agent["name"]) for lock in response["locks"]]
     yield "capabilities", [f"{one['name']} {one['version']}" for one in response["capabilities"]]
-    keys = response["config"]
-    more = f" and {len(keys) - MAX_KEYS} more" if len(keys) > MAX_KEYS else ""
-    yield "config", f"{', '.join(keys[:MAX_KEYS])}{more}"
+    yield "config", listed(response["config"], MAX_KEYS)
     yield "checkpoints", [_checkpoint(one) for one in response["checkpoints"]]
     yield "spend", _spend(response["spend"])
     yield "metrics", f"{response['series']} series" if response["series"] else None

@@ -40,6 +40,7 @@ from hub.connectors.calling import (
 )
 from hub.connectors.connector import Context, Filter, OAuth, ProviderSettings, SettingsFile, Words
 from hub.connectors.mime import GOOGLE, MICROSOFT
+from hub.name_lists import listed
 from hub.outbound.addresses import connect_to_first, parse_host
 from hub.outbound.rules import is_this_machine
 from hub.tls_faults import ca_file_fault, trusting
@@ -739,11 +740,10 @@ class Line:
             raise Misconfigured(f"the folder {name} holds only other folders, no messages") from refused
         if name in names or name == "INBOX":
             raise failure_of(refused, f"the folder {name} cannot be opened") from refused
-        more = len(names) - _SHOWN_FOLDERS
-        listed = ", ".join(names[:_SHOWN_FOLDERS]) + (f" and {more} more" if more > 0 else "")
         hint = did_you_mean(name, names)
         raise Misconfigured(
-            f"there is no folder {name}{'; ' + hint if hint else '.'} There are: {listed}"
+            f"there is no folder {name}{'; ' + hint if hint else '.'}"
+            f" There are: {listed(names, _SHOWN_FOLDERS)}"
         ) from refused
 
     async def _do(

@@ -23,6 +23,7 @@ from hub.device.messages import Question
 from hub.device.proposals import Proposal
 from hub.device.rows import Refusal, Review, bad_record, cut, row_called
 from hub.device.schema import transaction
+from hub.name_lists import listed
 from protocol.calls import ANSWER_CHARACTERS
 from protocol.coordination import QuestionState
 from protocol.errors import did_you_mean
@@ -153,9 +154,8 @@ def _refuse_referred(db: sqlite3.Connection, review: Review) -> None:
         return
     labels = {(one.table.name, one.row_id): one.label for one in rows.reviews(db)}
     named = list(dict.fromkeys(labels.get(key, f"{key[0]} of your own") for key in found))
-    more = f" and {len(named) - _MOST_NAMED} more" if len(named) > _MOST_NAMED else ""
-    listed = ", ".join(named[:_MOST_NAMED]) + more
-    raise bad_record(f"{listed} belong to it; reject them with it, or let them belong to another first")
+    shown = listed(named, _MOST_NAMED)
+    raise bad_record(f"{shown} belong to it; reject them with it, or let them belong to another first")
 
 
 def _depth(table: DeviceTable) -> int:

@@ -13,6 +13,7 @@ from hub.clock import Clock, epoch_ms, from_epoch_ms, utc_text
 from hub.health.issues import Finding, Fix, error, notice, post, warning
 from hub.links.refusals import OTHERS, RefusedPeer
 from hub.links.roster import DeviceLink, SharedRoots
+from hub.name_lists import listed
 from hub.roles import Scope
 from hub.settings.reload import Reloader
 from protocol.errors import connect_command
@@ -189,7 +190,7 @@ async def check_grants(store: Store, now: datetime) -> Iterable[Finding]:
         warning(
             "device.no_files",
             f"device {row.name} is not granted {Grant.FILES}, so every run fails that reads its files:"
-            f" those of {_names(readers[row.id])}",
+            f" those of {listed(readers[row.id], MOST_NAMED)}",
             fix=f"grant it: hub devices grant {row.name} +{Grant.FILES};"
             " or pause these agents: hub agents pause NAME",
             subject=row.id,
@@ -204,12 +205,6 @@ async def check_grants(store: Store, now: datetime) -> Iterable[Finding]:
         )
         for row in await store.read(devices.devices_of, list(readers))
     ]
-
-
-def _names(of_agents: list[str]) -> str:
-    more = len(of_agents) - MOST_NAMED
-    listed = ", ".join(of_agents[:MOST_NAMED])
-    return f"{listed} and {more} more agents" if more > 0 else listed
 
 
 async def check_flapping(
@@ -395,11 +390,11 @@ async def check_declarations(store: Store, node_id: NodeId, now: datetime) -> It
     for other in known:
         if other.declared is None or other.node_id == node_id:
             continue
-        if other.is_alive and (names := _listed(ours.differing(other.declared))):
+        if other.is_alive and (names := listed(ours.differing(other.declared), MOST_NAMED)):
             explanation = f"node {other.name} declares otherwise than this node: {names}"
             fix = "'hub config push hub.toml' at one of them gives its settings to all nodes"
             found.append(warning("settings.differ", explanation, fix=fix, subject=other.node_id))
-        if not other.is_alive and (names := _listed(other.declared.beyond(living))):
+        if not other.is_alive and (names := listed(other.declared.beyond(living), MOST_NAMED)):
             explanation = f"only node {other.name}, which does not run, declares {names}"
             fix = f"start it; or 'hub nodes rm {other.name}', and the next 'hub reload' archives them"
             found.append(notice("settings.left", explanation, fix=fix, subject=other.node_id))
@@ -426,11 +421,6 @@ async def check_revisions(store: Store, now: datetime) -> Iterable[Finding]:
         and node.settings_number != newest.number
         and (node.settings_refused or not is_fresh)
     ]
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = len(names) - MOST_NAMED
-    return ", ".join(names[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 async def check_listeners(settings: Reloader, now: datetime) -> Iterable[Finding]:

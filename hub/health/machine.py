@@ -4,13 +4,13 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
-from itertools import islice
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from hub.clock import from_epoch_ms, utc_text
 from hub.health.issues import Check, Finding, error, notice, warning
 from hub.loop_meter import LoopMeter
+from hub.name_lists import listed
 from hub.runs.clock_watch import JUMP_S, ClockWatch
 from hub.settings.limit_settings import Limits
 from hub.supervisor import Failures
@@ -354,13 +354,11 @@ async def check_shut_out(
     longest = sorted(waiting(), key=lambda one: -one[1])
     if not longest:
         return []
-    explanation = ", ".join(f"{party} ({wait_s:.0f} s)" for party, wait_s in islice(longest, NAMED))
-    more = len(longest) - NAMED
+    clients = listed([f"{party} ({wait_s:.0f} s)" for party, wait_s in longest], NAMED)
     return [
         warning(
             "attempts.shut_out",
-            f"too many failed sign-in attempts, so these clients have to wait: {explanation}"
-            + (f", and {more} more" if more > 0 else ""),
+            f"too many failed sign-in attempts, so these clients have to wait: {clients}",
             fix="hub audit ls --event auth.refused lists the attempts; a valid key or token is"
             " accepted all the same",
         )

@@ -152,7 +152,7 @@ async def test_throttled_addresses_are_reported_with_the_longest_wait_first() ->
             clock.advance(10)
     (found,) = await look(START)
     assert found.id == "attempts.shut_out"
-    assert "192.0.2.5 (90 s), 192.0.2.4 (80 s), 192.0.2.3 (70 s), and 2 more" in found.explanation
+    assert "192.0.2.5 (90 s), 192.0.2.4 (80 s), 192.0.2.3 (70 s) and 2 more" in found.explanation
     clock.advance(100)
     assert list(await look(START)) == []
 
