@@ -17,7 +17,8 @@ from hub.settings.settings import Settings
 from hub.settings.values import SecretMissing, SecretRef
 from tests.support.certificates import write_certificate
 from tests.support.families import each
-from tests.support.settings import Check, load_settings
+from tests.support.served_settings import load_settings
+from tests.support.settings import Check
 
 TLS = '[listen.devices]\ntls = { certificate = "hub.crt", key = "hub.key" }\n'
 OPENAI = '[model]\nkind = "openai"\nbase_url = "https://h/v1"\nname = "m"\napi_key = { credential = "llm" }\n'

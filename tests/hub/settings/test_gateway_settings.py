@@ -16,7 +16,8 @@ from hub.settings.values import SecretRef
 from storage.coordination.gateways import DeclaredGateway
 from tests.support.clock import FakeClock, SeededChance
 from tests.support.families import each
-from tests.support.settings import Check, load_settings
+from tests.support.served_settings import load_settings
+from tests.support.settings import Check
 
 ROOT = Path(__file__).parents[3]
 OFFICE = '[[gateways]]\nname = "office"\nurl = "ws://127.0.0.1:18789"\n'

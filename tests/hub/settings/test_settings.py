@@ -15,7 +15,8 @@ from hub.settings.settings import LocalModelSettings, ModelTuning, OpenAIModelSe
 from hub.settings.values import Address, Effect, SecretRef, Table
 from protocol.tables import TableName
 from tests.support.families import each
-from tests.support.settings import Check, load_settings
+from tests.support.served_settings import load_settings
+from tests.support.settings import Check
 
 ROOT = Path(__file__).parents[3]
 AGENT = """\

@@ -22,7 +22,8 @@ from hub.settings.reading import (
 from hub.settings.settings import Settings, StorageSettings
 from hub.settings.values import SecretMissing, SecretRef
 from tests.support.families import each
-from tests.support.settings import TEXT, SettingsBench, files_of_at_most, load_settings
+from tests.support.served_settings import load_settings
+from tests.support.settings import TEXT, SettingsBench, files_of_at_most
 
 BROKEN = "[limits]\nruns = 0\n"
 

@@ -19,7 +19,7 @@ from hub.openclaw import (
     Reconnected,
     StateChanged,
 )
-from hub.openclaw.identity import Resolve
+from hub.outbound.addresses import Resolve
 from hub.outbound.rules import OutboundRules
 from tests.support.clock import FakeClock, SeededChance
 from tests.support.gateway.server import FakeGateway
