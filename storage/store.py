@@ -72,13 +72,11 @@ class DatabaseHealth:
     def __init__(
         self,
         monotonic: Callable[[], float],
-        now_ms: Callable[[], int] = machine_now_ms,
         *,
         long_s: float = 0.0,
     ) -> None:
         self.condition: Condition | None = None
         self.on_change: Callable[[], None] = lambda: None
-        self._now_ms = now_ms
         self._monotonic = monotonic
         self._long_s = long_s
         self._busy_since: dict[bool, float] = {}  # of reads, and of writes
@@ -101,7 +99,7 @@ class DatabaseHealth:
             since = self._busy_since.setdefault(is_write, self._monotonic())
             if self._monotonic() - since < self._long_s:
                 return
-        self._change(Condition(trouble, error, self._now_ms(), is_write))
+        self._change(Condition(trouble, error, machine_now_ms(), is_write))
 
     def worked(self, *, is_write: bool) -> None:
         """Note that no other process held the database during a job."""

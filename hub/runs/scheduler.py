@@ -680,16 +680,13 @@ class Wakes:
         clock: Clock,
         ids: IdFactory,
         metrics: Metrics,
-        answer_s: float = ANSWER_S,
     ) -> None:
         """Set up the service.
 
         Args:
             find_link: returns the device's link if it is connected to this hub.
-            answer_s: seconds that a device has to answer before the call is repeated.
         """
         self.turns = Rounds(clock)
-        self.answer_s = answer_s
         self._store = store
         self._find_link = find_link
         self._clock = clock
@@ -740,7 +737,7 @@ class Wakes:
             await self._postpone(wake, "unsupported", NO_LINK_MS)
             return
         at, tries = now_ms(self._clock), wake.sends + 1
-        again = at + round(self.answer_s * 1_000) + _again_ms(tries)
+        again = at + round(ANSWER_S * 1_000) + _again_ms(tries)
         if await self._store.write(schedule_rows.take, wake, at=at, next_at=again):
             self._in_flight.add(wake.id)
             taken = msgspec.structs.replace(wake, state="sent", sends=tries)
@@ -774,7 +771,7 @@ class Wakes:
                 "ends_at": wake.ends_at,
             },
             agent_id=wake.agent_id,
-            deadline_ms=min(rest_ms, round(self.answer_s * 1_000)),
+            deadline_ms=min(rest_ms, round(ANSWER_S * 1_000)),
         )
         try:
             answer = await link.call(frame)

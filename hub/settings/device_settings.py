@@ -119,11 +119,9 @@ def _differently_named(sinks: tuple["AnySink", ...]) -> tuple["AnySink", ...]:
 
 def _server(url: str) -> str:
     parts = url_parts(url, "https", "http")
-    if parts is None:
-        hint = "as in https://HOST/ana/todo/, without a user"
+    if parts is None or parts.query or parts.fragment:
+        hint = "as in https://HOST/ana/todo/, without a user, ? or #"
         raise refusal("url", "an address of a server is expected", hint=hint)
-    if parts.query or parts.fragment:
-        raise refusal("url", "an address has no ? or # here", hint="as in https://HOST/ana/todo/")
     if parts.scheme == "http" and not is_this_machine(parts.hostname or ""):
         raise refusal("url", "others could read the password on its way", hint="write https://")
     return url

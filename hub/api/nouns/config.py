@@ -268,10 +268,7 @@ class Config(Noun):
                 _change(row),
                 row,
                 actor_name=names.get(row.actor),
-                **{
-                    name: audit.read_detail(row.detail).get(name)
-                    for name in ("generation", "source", "node", "revision")
-                },
+                **{name: audit.read_detail(row.detail).get(name) for name in _ABOUT},
             )
             for row in page.items
             if row.actor != audit.ERASED
