@@ -205,9 +205,9 @@ def chosen(rows: Sequence[SeriesRow], question: Question) -> dict[str, str | Non
     if not found:
         known = sorted({f"{name}={value}" for row in rows for name, value in row.tags.items()})
         asked = ", ".join(f"{name}={value}" for name, value in tags)
+        shown = listed(known, MOST_TAGS_NAMED) or "none"
         raise CodedError(
-            ErrorCode.UNKNOWN_METRIC,
-            f"no series of {question.name!r} has {asked}; its tags: {listed(known, MOST_TAGS_NAMED) or 'none'}",
+            ErrorCode.UNKNOWN_METRIC, f"no series of {question.name!r} has {asked}; its tags: {shown}"
         )
     if question.by is None:
         return {row.id: None for row in found}
