@@ -365,8 +365,7 @@ class KeyStore:
                 os.fsync(fd)
             yield Path(name)
         finally:
-            with suppress(FileNotFoundError):
-                Path(name).unlink()
+            Path(name).unlink(missing_ok=True)
 
     def _fresh(self) -> Key:
         return Key(self._chance.token_bytes(6).hex(), self._chance.token_bytes(KEY_BYTES))

@@ -411,11 +411,6 @@ def sentence_at(text: str, start: int, end: int, within: Chunk) -> tuple[int, in
     return (touched[0][0], touched[-1][1]) if touched else (start, end)
 
 
-def readable_chars(text: str, passages: Sequence[Passage]) -> int:
-    """Count the characters of *passages* that are not blank."""
-    return sum(not char.isspace() for passage in passages for char in text[passage.start : passage.end])
-
-
 class _Run:
     """Sentences of adjacent passages, or parts of sentences that are too long."""
 

@@ -504,7 +504,6 @@ class Extractor:
         )
         return msgspec.structs.replace(
             result,
-            ruled_chars=0,
             requests=reading.spent.requests,
             prompt_tokens=reading.spent.prompt_tokens,
             completion_tokens=reading.spent.completion_tokens,

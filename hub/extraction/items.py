@@ -192,7 +192,6 @@ class Extraction(msgspec.Struct, frozen=True, kw_only=True):
         prompt_tokens: tokens counted by the endpoint, including failed requests.
         completion_tokens: likewise.
         chunks: pieces of the document sent to the model.
-        ruled_chars: characters of prose that only rules have read, because no model is configured.
         notes: statistics. If something was *given_up* or *lost*, the unit does not count as completely read.
     """
 
@@ -202,7 +201,6 @@ class Extraction(msgspec.Struct, frozen=True, kw_only=True):
     prompt_tokens: int = 0
     completion_tokens: int = 0
     chunks: int = 0
-    ruled_chars: int = 0
     notes: Notes = Notes()
 
 

@@ -77,8 +77,6 @@ class ToRead(msgspec.Struct, frozen=True, kw_only=True, tag="read"):
 
 class ToSort(msgspec.Struct, frozen=True, kw_only=True, tag="sort"):
     """Request to remove duplicates from the items of a document, and to mark them.
-
-    The answer counts all characters of the prose as read by rules.
     """
 
     document: Document
@@ -108,8 +106,7 @@ class ToSort(msgspec.Struct, frozen=True, kw_only=True, tag="sort"):
             unresolved=sum(len(item.unresolved) for item in items),
             is_cut_off=form.is_cut_off,
         )
-        unread = chunk.readable_chars(document.text, form.prose)
-        return Extraction(items=tuple(items), dropped=dropped, notes=notes, ruled_chars=unread)
+        return Extraction(items=tuple(items), dropped=dropped, notes=notes)
 
     def _finished(self, item: Item) -> Item:
         """Return an item with the reasons of its days, and without keys and passwords in its texts.

@@ -30,7 +30,6 @@ class ChatAck(msgspec.Struct, frozen=True, rename="camel"):
 
     run_id: Word
     status: Word
-    interrupted_active_run: bool = False
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True):
