@@ -76,8 +76,7 @@ class ToRead(msgspec.Struct, frozen=True, kw_only=True, tag="read"):
 
 
 class ToSort(msgspec.Struct, frozen=True, kw_only=True, tag="sort"):
-    """Request to remove duplicates from the items of a document, and to mark them.
-    """
+    """Request to remove duplicates from the items of a document, and to mark them."""
 
     document: Document
     options: ExtractionOptions

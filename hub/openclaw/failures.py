@@ -88,19 +88,7 @@ class GatewayInvalid(GatewayError):
 
 
 class FileConflict(GatewayRefused):
-    """The file has changed since it was read; nothing was written.
-
-    Attributes:
-        current_hash: SHA-256 of the current file, hex; None if the file was deleted.
-    """
-
-    def __init__(
-        self, message: str, *, gateway: str, current_hash: str | None, details: Mapping[str, Any]
-    ) -> None:
-        super().__init__(
-            message, gateway=gateway, dispatched=False, reason="agent_file_conflict", details=details
-        )
-        self.current_hash = current_hash
+    """The file has changed since it was read; nothing was written."""
 
 
 PARKED_S: Final = 60.0  # a pairing request expires at the gateway after 5 min, so retries keep it alive

@@ -276,12 +276,11 @@ async def file_set(
         payload = await gateway.call("agents.files.set", asked, trace=trace, needs="operator.admin")
     except GatewayRefused as refused:
         details = refused.details
-        if details.get("type") != "agent_file_conflict":
+        reason = details.get("type")
+        if reason != "agent_file_conflict":
             raise
-        current = details.get("currentHash")
-        current_hash = current if isinstance(current, str) else None
         raise FileConflict(
-            str(refused), gateway=gateway.name, current_hash=current_hash, details=details
+            str(refused), gateway=gateway.name, dispatched=False, reason=reason, details=details
         ) from refused
     file = _read(gateway, "agents.files.set", payload, _FileAnswer).file
     if file.hash is None:

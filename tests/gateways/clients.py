@@ -84,7 +84,7 @@ async def _soul(gateway: Gateway) -> list[Figure]:
     try:
         await methods.file_set(gateway, _AGENT, SOUL_FILE, "two\n", expected_hash=read.hash)
     except FileConflict as conflict:
-        told = conflict.current_hash or ""
+        told = conflict.details.get("currentHash") or ""
     return [
         exactly(
             "a write over an older SOUL.md is refused with the hash that is there", int(told == first.hash), 1

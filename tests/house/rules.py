@@ -25,6 +25,7 @@ GROUND = {
     "hub.output_pace",
     "hub.document",
     "hub.item_text",
+    "hub.name_lists",
     "hub.printable",
     "hub.tls_faults",
     "hub.version",
@@ -43,6 +44,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "hub.dates": {"hub.clock", "protocol.tables"},
     "hub.log": {"protocol.ids", "protocol.secret_rules", "hub.clock", "hub.printable"},
     "hub.item_text": {"hub.printable", "protocol.frame", "protocol.tables"},
+    "hub.name_lists": set(),
     "hub.printable": set(),
     "hub.tls_faults": set(),
     "hub.metrics": {"hub.loop_meter", "protocol.errors"},
@@ -85,6 +87,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "hub.dates",
         "hub.item_text",
         "hub.log",
+        "hub.name_lists",
         "hub.printable",
         "hub.system",
     }
