@@ -20,8 +20,8 @@ with probability pⁿ.
 import hashlib
 from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence, Set
-from typing import Final
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
+from typing import Final, TypeVar
 
 import anyio
 import anyio.to_thread
@@ -64,6 +64,10 @@ _MAX_BAD_ANSWER_CHARS: Final = 2_000  # of an unreadable answer, quoted to the m
 UNLIKELY: Final = 0.05
 DOUBTFUL: Final = 0.5  # for a text for which an earlier answer was incomplete
 LEAST_CHARS: Final = 40  # of a rest: shorter sentences contain no record
+MAX_CHECKED_HERE: Final = 5  # records of an answer on the event loop
+
+T = TypeVar("T")
+Record = TypeVar("Record")
 
 
 class Reading:
@@ -160,7 +164,7 @@ class Reading:
                 checked,
                 *await self._read_behind(prompt, piece, checked.items, halvings, is_rest=is_rest),
             ]
-        salvaged = (await anyio.to_thread.run_sync(self._checking(piece).take_all, records)).items
+        salvaged = (await _checked(self._checking(piece).take_all, records)).items
         if not halves:
             return [self._give_up(piece, request, reply, salvaged)]
         self._counts["halved"] += 1
@@ -200,12 +204,9 @@ class Reading:
         return await self._read_each(prompt, pieces, halvings - 1, is_rest=True)
 
     async def _take(self, prompt: Prompt | LiteralPrompt, piece: Chunk, records: list[object]) -> Checked:
-        """Return the items of a complete answer; unusable records are requested again.
-
-        Quotes are looked up in a thread: a hundred that the text does not have take more than half a second.
-        """
+        """Return the items of a complete answer; unusable records are requested again."""
         checking = self._checking(piece)
-        checked = await anyio.to_thread.run_sync(checking.take_all, records)
+        checked = await _checked(checking.take_all, records)
         if not isinstance(prompt, Prompt):
             return checked
         items, dropped, failed = list(checked.items), list(checked.dropped), checked.failed
@@ -219,11 +220,11 @@ class Reading:
             requests.append(request)
             self._counts["asked_again"] += len(asked)
             records, unanswered = await self._read_again(prompt, piece, asked, request)
-            again = await anyio.to_thread.run_sync(checking.take_all, records)
+            again = await _checked(checking.take_all, records)
             self._add(items, again.items, dropped)
             unread += unanswered
             failed = [*later, *again.failed]
-        titled = await anyio.to_thread.run_sync(checking.take_by_titles, [*failed, *unread])
+        titled = await _checked(checking.take_by_titles, [*failed, *unread])
         self._counts["lost"] += titled[len(failed) :].count(None)
         self._add(items, filter(None, titled), dropped)
         return Checked(items, dropped)
@@ -338,6 +339,13 @@ class Reading:
                     left.remove(twin)
                     rest.remove(item)
         return rest
+
+
+async def _checked(check: Callable[[Sequence[Record]], T], records: Sequence[Record]) -> T:
+    """Check records of a model, in a thread if they are many: a quote that the text lacks takes 6 ms."""
+    if len(records) <= MAX_CHECKED_HERE:
+        return check(records)
+    return await anyio.to_thread.run_sync(check, records)
 
 
 def _is_whole(reply: ModelAnswer, answer: Answer | None) -> bool:

@@ -466,8 +466,10 @@ async def test_title_that_is_short_ambiguous_or_elsewhere_is_not_used_as_quote(t
     assert (quotes(found), found.notes.lost) == ([ANNA], 1)
 
 
-@pytest.mark.parametrize("first", [items(UNQUOTED), cut(items(task(ANNA))[:-2])], ids=["whole", "cut off"])
-async def test_quotes_of_records_are_looked_up_outside_the_thread_of_the_loop(
+@pytest.mark.parametrize(
+    "first", [items(*[UNQUOTED] * 6), cut(items(*[task(ANNA)] * 7)[:-2])], ids=["whole", "cut off"]
+)
+async def test_quotes_of_many_records_are_looked_up_outside_the_thread_of_the_loop(
     first: str | ModelAnswer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     threads = []
