@@ -80,6 +80,7 @@ from mcp.types import (
 from mcp.types import Resource as Listed
 from mcp.types import Tool as ListedTool
 from mcp.types.version import MODERN_PROTOCOL_VERSIONS
+from pydantic import ValidationError
 from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import Response
@@ -512,6 +513,10 @@ QUESTIONS: Final = 32  # that wait for their persons in sessions; each holds a t
 MOST_ASKED: Final = 10  # objects in one question
 MOST_TEXT: Final = 4_000  # characters of one: a person reads all of it
 UNASKED: Final = "Nothing was done, and the person was not asked: correct what has an error, and call again."
+NO_ANSWER: Final = (
+    MCPError,
+    ValidationError,
+)  # of the client; or one of no known form
 PROPOSE: Final = "propose it with proposals_propose: its owner decides"
 SHOWN: Final = "items_newest"  # tool whose result the card shows
 WAY: Final = "hub/verdicts"  # in the _meta of its result: what becomes of a press in the card
@@ -738,7 +743,7 @@ class AssistantServer:
                 return InputRequiredResult(input_requests=asked, request_state=state)
             answer = None
             asking = self._questions.taken(_caller(context).share)
-            with asking, self._streams.scope(), anyio.move_on_after(CONSENT_S):
+            with asking, self._streams.scope(), anyio.move_on_after(CONSENT_S), suppress(*NO_ANSWER):
                 answer = await context.session.elicit_form(text, FORM, context.request_id)
         if not has_agreed(answer):
             hint = "do not ask again; propose it with proposals_propose if it still seems right"

@@ -25,6 +25,7 @@ from mcp.shared.exceptions import MCPError
 from mcp.types import (
     CallToolResult,
     ElicitResult,
+    ErrorData,
     InputRequiredResult,
     RequestParamsMeta,
     ResourceUpdatedNotification,
@@ -539,6 +540,17 @@ BEYOND = [
     (approve("i-0") | {"dry_run": True}, "there is no such field"),
     ({}, "0 of them"),
 ]
+
+
+async def test_answer_of_no_known_form_and_a_refused_question_are_no_consent(hub: ServedHub) -> None:
+    await fill(hub)
+    nested = ElicitResult.model_construct(action="accept", content={"agrees": True, "more": {"a": 1}})
+    person = Person(cast("ElicitResult", ErrorData(code=-1, message="no window")), nested)
+    async with assistant(hub, await reviewer(hub), "legacy", elicitation_callback=person) as client:
+        for count in (1, 2):
+            refused = await client.call_tool("items_give", approve("i-0"))
+            assert refused.is_error and "the person did not agree" in told(refused)
+            assert (len(person.asked), await stored(hub, "item_verdicts")) == (count, 0)
 
 
 @each(("arguments", "message"), BEYOND)
