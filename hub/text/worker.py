@@ -22,7 +22,6 @@ import msgspec
 from hub.text import office, pictures
 from hub.text.files import MAIL, MBOX, Converted, ConvertLimits, NotConvertible
 from hub.text.letter_text import Body, Enclosure, Letter, LetterOptions
-from protocol.frame import NO_JSON
 
 ANSWER_ROOM: Final = 64 * 1024  # bytes of an answer in addition to the text
 LETTER: Final = "application/vnd.hub.letter"  # the file is a ``Letter`` in MessagePack
@@ -207,7 +206,7 @@ def _answered(answer: IO[bytes], task: Task, limits: ConvertLimits, *, is_done: 
             kind = MAIL if task.kind == LETTER else task.kind
             return replace(found, media_type=kind, dropped=max(0, found.dropped))
         refusal = msgspec.msgpack.decode(data, type=Refusal)
-    except NO_JSON as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise NotConvertible("damaged: its reader gave no answer that could be read") from error
     if refusal.is_out_of_memory:
         raise _broken(-signal.SIGABRT, limits)
