@@ -46,6 +46,7 @@ from storage.kernel.sqlite import SqliteDatabase
 from storage.retention import DAY_MS, Places
 from storage.runs import item_words
 from storage.runs.units import RENEWED_AFTER_MS
+from storage.schema import users
 from storage.store import Store
 
 log = Channel(__name__)
@@ -349,6 +350,11 @@ class Erasures:
         """Delete the rows of a user in all tables once. Return their number."""
         rows = 0
         for table in user_data.ORDER:
+            if table is users:  # the last one: an interrupted erasure begins again
+                begins = True
+                while await self._store.write(item_words.merge_index, begins=begins):
+                    begins = False
+                    await self._pause()
             place = None
             while True:
                 batch, place = await self._store.read(user_data.find_rows, table, user_id, place)

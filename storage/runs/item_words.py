@@ -153,6 +153,9 @@ EARLIER = (
     .order_by(item_words.c.number.desc())
     .limit(IN_LIST)
 )
+MERGED_PAGES: Final = 256  # of the index, in one transaction
+_CHANGES: Final = sa.text("SELECT total_changes()")
+_MERGE: Final = sa.text("INSERT INTO item_search (item_search, rank) VALUES ('merge', :pages)")
 DROP = sa.delete(item_words).where(item_words.c.item_id.in_(sa.bindparam("ids", expanding=True)))
 
 
@@ -163,6 +166,24 @@ def index_earlier(c: sa.Connection) -> int:
         c.execute(DROP, {"ids": ids})
         follow(c, ids)
     return len(ids)
+
+
+def merge_index(c: sa.Connection, *, begins: bool) -> bool:
+    """Merge a part of a file's index, so that words of deleted items leave it.
+
+    Until then such words stay in the index, beside marks that they do not count.
+
+    Args:
+        begins: begin to merge the whole index.
+
+    Returns:
+        False once nothing is left to merge.
+    """
+    if c.dialect.name != "sqlite":
+        return False
+    before = c.scalar(_CHANGES) or 0
+    c.execute(_MERGE, {"pages": -MERGED_PAGES if begins else MERGED_PAGES})
+    return (c.scalar(_CHANGES) or 0) - before > 1  # the command itself is a change
 
 
 class Term(NamedTuple):

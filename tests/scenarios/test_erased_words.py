@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 from websockets.asyncio.client import connect
 
-from storage.schema import items
+from storage.schema import item_words, items
 from tests.storage.rows import AT
 from tests.storage.test_user_data import ANNA
 from tests.support.processes import HubProcess, closing
@@ -19,8 +19,8 @@ WITHIN_S = 20.0
 
 
 def words() -> list[str]:
-    """Words that no program has."""
-    return [f"zq{number:03}wvx" for number in range(WORDS)]
+    """Words that no program has; few begin alike, as an index writes only once how neighbours begin."""
+    return [f"{chr(ord('a') + number % 26)}zq{number:03}wvx" for number in range(WORDS)]
 
 
 def make_items(c: sa.Connection, agent_id: str, named: list[str], user_id: str = ANNA) -> None:
@@ -42,6 +42,12 @@ def make_items(c: sa.Connection, agent_id: str, named: list[str], user_id: str =
         for number, word in enumerate(named * 5)
     ]
     c.execute(sa.insert(items), rows)
+    others = {"user_id": user_id} | dict.fromkeys(("project", "person", "body"), "")
+    indexed = [
+        {"number": number + 1, "item_id": f"item-{number}", "title": f"call {word}"} | others
+        for number, word in enumerate(named * 5)
+    ]
+    c.execute(sa.insert(item_words), indexed)
 
 
 async def act_as_administrator(hub: HubProcess, named: list[str]) -> None:

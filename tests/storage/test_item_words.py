@@ -262,6 +262,20 @@ def test_removal_of_a_user_removes_the_item_words(c: sa.Connection) -> None:
     assert index_of(c) == {}
 
 
+def test_words_of_a_deleted_item_leave_the_file_once_its_index_is_merged(c: sa.Connection) -> None:
+    if c.dialect.name != "sqlite":
+        pytest.skip("the index of a server is a column of the row")
+    make_agent(c)
+    add(c, *(row(f"{number:04}", f"Anna {number}") for number in range(300)), row("leaves", "Quetzalcoatl"))
+    c.execute(sa.delete(item_rows).where(item_rows.c.id == "leaves"))
+    blocks = sa.text("SELECT count(*) FROM item_search_data WHERE instr(block, CAST('quetzalcoatl' AS BLOB))")
+    assert c.scalar(blocks)
+    begins = True
+    while item_words.merge_index(c, begins=begins):
+        begins = False
+    assert (c.scalar(blocks), len(find(c, "anna", limit=400))) == (0, 300)
+
+
 @pytest.mark.usefixtures("made")
 def test_items_older_than_the_word_index_are_indexed_in_parts(c: sa.Connection) -> None:
     """An upgrade leaves rows without words, numbered below zero from the oldest item on."""
