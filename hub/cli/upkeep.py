@@ -83,7 +83,7 @@ def restore(file: Path | None, anew: bool, yes: bool, config: Path, state: Path,
     state folder.
     """
     from hub.clock import SystemClock, epoch_ms
-    from storage.kernel.backup import BackupRefused, restore
+    from storage.kernel.backup import RESTORED, BackupRefused, restore
     from storage.kernel.database import held_alone
 
     if anew is (file is not None):
@@ -97,8 +97,10 @@ def restore(file: Path | None, anew: bool, yes: bool, config: Path, state: Path,
             with held_alone(database):  # refuse before the question; restore checks again after the answer
                 pass
         show.confirm(f"replace the hub's state in {state} by {file}?")
+    unchanged = [SETTINGS] if config.is_file() and config.resolve() == (state / SETTINGS).resolve() else []
     try:
-        manifest, aside = restore(file, state, database=database, at=epoch_ms(SystemClock().now()))
+        at = epoch_ms(SystemClock().now())
+        manifest, aside = restore(file, state, database=database, at=at, unchanged=unchanged)
     except BackupRefused as error:
         raise Failure(str(error), Exit.FAILED, next_step="nothing was changed") from error
     if as_json:
@@ -110,7 +112,8 @@ def restore(file: Path | None, anew: bool, yes: bool, config: Path, state: Path,
     show.report(f"restored: {_shown(manifest)}")
     if SETTINGS in manifest.files:
         if config.is_file():
-            show.report(f"{config} stays as it is; the settings of the backup are in {state / SETTINGS}")
+            restored = state / (SETTINGS + RESTORED * len(unchanged))
+            show.report(f"{config} stays as it is; the settings of the backup are in {restored}")
         else:
             config = state / SETTINGS
     show.report(f"next: hub serve --state {state} --config {config}")

@@ -17,7 +17,7 @@ import sqlite3
 import struct
 import tarfile
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from datetime import UTC, datetime
 from io import BytesIO
@@ -331,10 +331,13 @@ def worded(error: OSError | sqlite3.Error) -> str:
     return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 
+RESTORED: Final = ".restored"
 _LOGS = ("-wal", "-shm")  # files next to a SQLite database that was not closed
 
 
-def restore(file: Path, state: Path, *, database: Path, at: int) -> tuple[Manifest, Path | None]:
+def restore(
+    file: Path, state: Path, *, database: Path, at: int, unchanged: Collection[str] = ()
+) -> tuple[Manifest, Path | None]:
     """Replace the state in the folder *state* with the backup *file*; the old state is copied first.
 
     An interruption is safe: the copy of the old database is complete before the restored one replaces it, in
@@ -343,6 +346,7 @@ def restore(file: Path, state: Path, *, database: Path, at: int) -> tuple[Manife
     Args:
         database: path of the hub's database; the other files go into *state*.
         at: wall time, UTC epoch milliseconds; part of the name of the folder with the previous state.
+        unchanged: names of files in *state* that stay; the file of the backup gets a name with ``RESTORED``.
 
     Returns:
         The backup's manifest, and the folder with the previous state, or None without one.
@@ -355,11 +359,11 @@ def restore(file: Path, state: Path, *, database: Path, at: int) -> tuple[Manife
     with held_alone(database), unpacked(file, state) as (manifest, folder):
         try:
             others = manifest.files.keys() - {DATABASE}
-            aside = _set_aside(state, database, others, at)
+            aside = _set_aside(state, database, others - {*unchanged}, at)
             with open(folder / HUB_ID, "w", encoding="utf-8", opener=_for_us_alone) as written:
                 written.write(manifest.hub_id)
             for name in (*others, HUB_ID):
-                _put(folder / name, state / name, owner=state)
+                _put(folder / name, state / (name + RESTORED if name in unchanged else name), owner=state)
             # The backed-up hub has stopped, so that its next start does not count as a crash.
             with closing(sqlite3.connect(folder / DATABASE)) as copy, copy:
                 copy.execute("UPDATE nodes SET stopped_at = ? WHERE stopped_at IS NULL", (at,))

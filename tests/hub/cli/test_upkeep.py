@@ -73,6 +73,22 @@ def test_a_backup_is_made_checked_and_restored(hub: Hub, known: Path, tmp_path: 
     assert ((known / "hub.toml").read_text(), anyio.run(_people, known)) == (settings.read_text(), ["anna"])
 
 
+def test_restore_leaves_settings_in_the_state_folder_as_they_are(
+    hub: Hub, known: Path, tmp_path: Path
+) -> None:
+    file, settings = tmp_path / "one.hub-backup", known / "hub.toml"
+    settings.write_text('[hub]\nname = "attic"\n')
+    ends(hub("backup", str(file), "--config", str(settings)), 0)
+    settings.write_text('[hub]\nname = "cellar"\n')
+    restored = known / "hub.toml.restored"
+    ends(
+        hub("restore", str(file), "--config", str(settings), "--yes"),
+        0,
+        f"{settings} stays as it is; the settings of the backup are in {restored}",
+    )
+    assert ("cellar" in settings.read_text(), "attic" in restored.read_text()) == (True, True)
+
+
 async def _people(state: Path) -> list[str]:
     async with open_store("sqlite:///hub.db", base=state) as store:
         return [user.name for user in await store.read(devices.list_users)]
