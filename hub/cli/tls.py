@@ -47,6 +47,7 @@ def init(config: Path, names: tuple[str, ...], as_json: bool) -> None:
     the certificate, which lasts 13 months.
     """
     folder, now = config.absolute().parent, show.clock.now()
+    _refuse_links(folder)
     with using(folder, "write into", Exit.CANNOT_CREATE):
         authority, key = _authority(folder, _names(names), now)
         certificate = _signed(folder, authority, key, now)
@@ -68,6 +69,16 @@ def init(config: Path, names: tuple[str, ...], as_json: bool) -> None:
         f'  tls = {{ certificate = "{HUB}.crt", key = "{HUB}.key" }}',
         f"then let desktops and phones trust {made['authority']}, and keep its key here",
     )
+
+
+def _refuse_links(folder: Path) -> None:
+    """Raise Failure if a certificate or key to be written is a link."""
+    pairs = {name: (folder / f"{name}.crt", folder / f"{name}.key") for name in (AUTHORITY, HUB)}
+    if all(file.exists() for file in pairs[AUTHORITY]):
+        del pairs[AUTHORITY]  # it is read
+    for file in (file for pair in pairs.values() for file in pair if file.is_symlink()):
+        next_step = f"remove the link, or make the certificate beside {file.resolve()} by --config"
+        raise Failure(f"cannot write {file}: it is a link", Exit.CANNOT_CREATE, next_step=next_step)
 
 
 def _names(given: Sequence[str]) -> "list[x509.GeneralName]":

@@ -315,6 +315,19 @@ async def test_tls_init_creates_and_renews_a_certificate_of_the_local_authority(
     )
 
 
+@pytest.mark.parametrize("linked", ["hub.crt", "hub.key"])
+def test_tls_init_leaves_a_pair_as_it_is_of_which_a_file_is_a_link(
+    hub: Hub, tmp_path: Path, linked: str
+) -> None:
+    words = ("tls", "init", "--config", str(tmp_path / "hub.toml"), "--name", "hub.home.arpa")
+    ends(hub(*words), 0)
+    (tmp_path / linked).rename(tmp_path / "real")
+    (tmp_path / linked).symlink_to("real")
+    before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+    ends(hub(*words), 73, f"cannot write {tmp_path / linked}: it is a link", f"beside {tmp_path / 'real'}")
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
+
+
 @pytest.mark.parametrize("folder", ["hub", "hub/up"])
 def test_created_state_folder_and_parents_are_private(tmp_path: Path, folder: str) -> None:
     tmp_path.chmod(0o755)
