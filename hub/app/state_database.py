@@ -45,7 +45,8 @@ async def check_database(url: str, state: Path) -> None:
         damage = error
     backups = await anyio.to_thread.run_sync(manifests_in, state / FOLDER)
     known = {_read_hub_id(state)} - {""} or {one.hub_id for one in backups.values() if one} - {""}
-    if found in known or not (known or (found is None and (state / keys.FILE).exists())):
+    is_used = bool(backups) or (state / keys.FILE).exists()  # also where no backup can be read
+    if found in known or not (known or (found is None and is_used)):
         return
     problem = f"the database {where} is of another hub, {found}"
     if found is None:
@@ -55,7 +56,7 @@ async def check_database(url: str, state: Path) -> None:
     restore = "pg_restore --clean --dbname NAME FILE" if is_server else f"hub restore {newest}"
     raise CodedError(
         ErrorCode.BAD_SETTINGS,
-        f"{problem}; {state} belongs to {' or '.join(sorted(known)) or 'a hub, whose keys it has'}",
+        f"{problem}; {state} belongs to {' or '.join(sorted(known)) or 'a hub that left keys or backups'}",
         hint=f"see whether its address and its disk are right; else restore the newest backup: {restore};"
         " or begin anew, without its data: hub restore --anew",
     )

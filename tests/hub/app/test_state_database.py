@@ -110,6 +110,11 @@ async def backups(state: Path, elsewhere: Path) -> None:
     back_up(elsewhere, to=state)
 
 
+async def damaged_backups(state: Path, elsewhere: Path) -> None:
+    (state / FOLDER).mkdir()
+    (state / FOLDER / f"20260103T000000Z{SUFFIX}").write_bytes(bytes(1_000))
+
+
 async def the_id(state: Path, elsewhere: Path) -> None:
     write_hub_id(URL, state, "hub-a")
 
@@ -126,22 +131,22 @@ async def all_of_it(state: Path, elsewhere: Path) -> None:
         await evidence(state, elsewhere)
 
 
-BESIDE: Final = (nothing, keys, backups, the_id, backups_of_both, all_of_it)
+BESIDE: Final = (nothing, keys, damaged_backups, backups, the_id, backups_of_both, all_of_it)
 
 LOST: Final = "is missing or empty"
 DAMAGED: Final = "file is not a database"
 FOREIGN: Final = "is of another hub, hub-b"
-# What is said at a start, by what is beside the database; "" is a start. Where nothing is, or keys of a hub
-# that nothing names, any hub's database may be there.
+# What is said at a start, by what is beside the database; "" is a start. Where nothing is, or keys or
+# backups of a hub that nothing names, any hub's database may be there.
 SAID: Final = {
-    "as_it_was": ("", "", "", "", "", ""),
-    "missing": ("", LOST, LOST, LOST, LOST, LOST),
-    "empty": ("", LOST, LOST, LOST, LOST, LOST),
-    "tables_without_a_hub": ("", LOST, LOST, LOST, LOST, LOST),
-    "garbage": ("", DAMAGED, DAMAGED, DAMAGED, DAMAGED, DAMAGED),
-    "of_another_hub": ("", "", FOREIGN, FOREIGN, "", FOREIGN),
-    "of_another_program": ("", LOST, LOST, LOST, LOST, LOST),
-    "a_folder": ("unable to open",) * 6,
+    "as_it_was": ("",) * 7,
+    "missing": ("", *(LOST,) * 6),
+    "empty": ("", *(LOST,) * 6),
+    "tables_without_a_hub": ("", *(LOST,) * 6),
+    "garbage": ("", *(DAMAGED,) * 6),
+    "of_another_hub": ("", "", "", FOREIGN, FOREIGN, "", FOREIGN),
+    "of_another_program": ("", *(LOST,) * 6),
+    "a_folder": ("unable to open",) * 7,
 }
 # Where no start is refused by what is beside it, the database itself is.
 OPENED: Final = {"garbage": "damaged", "of_another_program": "another program, with the table songs"}
