@@ -14,9 +14,11 @@ _MAX_HIDDEN: Final = 10_000  # places in one answer
 _MAX_UNPACKED: Final = 2 * 1024 * 1024
 _MAX_NESTED: Final = 3  # encodings one in the other
 _MAX_GROWTH: Final = 12  # bytes of a byte's longest spelling
-# Of JSON and JavaScript, addresses (also twice), quoted-printable, HTML; or a backslash before a sign.
+# Of JSON and JavaScript, addresses (also twice), quoted-printable, HTML; or a backslash before a sign. Ends
+# of lines go, which are in the middle of words of quoted-printable and of base64 in JSON.
 _ESCAPE: Final = re.compile(
-    rb"(?:\\u00|\\u\{0*|\\x|%(?:25)*|=|&#x0*)([0-9a-f]{2})[;}]?|&#0*([0-9]{2,3});?|\\(.)", re.IGNORECASE
+    rb"=\r?\n|\\[rn]|(?:\\u00|\\u\{0*|\\x|%(?:25)*|=|&#x0*)([0-9a-f]{2})[;}]?|&#0*([0-9]{2,3});?|\\(.)",
+    re.IGNORECASE,
 )
 
 
@@ -82,7 +84,7 @@ def _sign(escape: re.Match[bytes]) -> bytes:
     digits, number, sign = escape.groups()
     if digits or number:
         return bytes([int(digits, 16) if digits else int(number) & 0xFF])
-    return sign
+    return sign or b""
 
 
 def _cores_in_base64(secret: bytes) -> Iterator[bytes]:

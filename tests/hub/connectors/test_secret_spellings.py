@@ -49,6 +49,10 @@ SPELLINGS: dict[str, bytes] = {
     "zlib": zlib.compress(SECRET.encode()),
     "base64 in JSON": json.dumps(b64encode(SECRET.encode()).decode()).replace("/", "\\/").encode(),
     "base64 in an address": quote(b64encode(SECRET.encode()), safe="").encode(),
+    "quoted-printable in lines": f"{SECRET[:7]}=\r\n{SECRET[7:]}".encode(),
+    "base64 in lines in JSON": json.dumps(
+        {"raw": f"\r\n{b64encode(SECRET.encode()).decode()[:9]}\r\n{b64encode(SECRET.encode()).decode()[9:]}"}
+    ).encode(),
     "base64 in lines": encodebytes(b"x" * 50 + SECRET.encode()),
 } | {
     f"{name} behind {len(before)} characters": coded(encode, before)
