@@ -1,6 +1,7 @@
 """Text files as targets: rows are spliced into their text, and all other bytes stay as they are."""
 
 import errno
+import os
 import re
 import stat
 from codecs import BOM_UTF8
@@ -157,7 +158,7 @@ def content_of(path: Path) -> tuple[bytes | None, int]:
             with open(folder.open_file(path.name), "rb") as file:
                 return file.read(), info.st_mtime_ns // 1_000_000
     except FileNotFoundError:
-        if not path.parent.is_dir():
+        if not os.path.isdir(path.parent):  # False also where a name is too long
             what = f"there is no folder {path.parent}: items follow once it is made, or back"
             raise TargetFailed(what, PlaceProblem.UNREACHABLE) from None
         return None, 0
