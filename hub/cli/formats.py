@@ -376,17 +376,22 @@ def given_by(given: Item | None) -> str:
 @_format
 def proposals(item: Item) -> str:
     """Return which verdicts are proposed on an item, with what they change, by whom and why."""
-    each = ((one, "".join(_changes(one, item["data"] or {}))) for one in item["proposals"])
-    return "; ".join(f"{one['verdict']}{given} by {one['by']}: {one['why']}" for one, given in each)
+    each = ((one, ", ".join(_changes(one, item["data"] or {}))) for one in item["proposals"])
+    return "; ".join(
+        f"{one['verdict']} {changes}".rstrip() + f" by {one['by']}: {one['why']}" for one, changes in each
+    )
 
 
 def _changes(proposal: Item, before: Item) -> Iterator[str]:
     for name, value in proposal["data"].items():
-        old, new = (_quoted(one) for one in (before.get(name), value))
-        yield f" {name} {old} -> {new}{NOT_QUOTED if name in proposal['unsupported'] else ''}"
+        if value != before.get(name):
+            old, new = (_quoted(one) for one in (before.get(name), value))
+            yield f"{name} {old} -> {new}{NOT_QUOTED if name in proposal['unsupported'] else ''}"
 
 
 def _quoted(value: object) -> str:
+    if value is None:
+        return "nothing"
     return show.moment(str(value)) if _INSTANT.fullmatch(str(value)) else repr(value)
 
 

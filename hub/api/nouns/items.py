@@ -440,7 +440,8 @@ def _question(verdict: Mapping[str, Any], item: Mapping[str, Any]) -> str:
     named: Mapping[str, Any] = next(
         (one for one in item["proposals"] if one["id"] == verdict.get("proposal")), {}
     )
-    new, current = verdict.get("data") or {}, item["data"]
+    current = item["data"]
+    new = {name: value for name, value in (verdict.get("data") or {}).items() if value != current.get(name)}
     quote = (item["place"] or {}).get("quote") or ""
     unknown = unsupported(new, current, quote)
     facts = {

@@ -10,6 +10,7 @@ import pytest
 import sqlalchemy as sa
 from anyio.from_thread import BlockingPortal
 
+from hub.cli.formats import proposals
 from hub.printable import NOT_QUOTED
 from hub.roles import Role
 from protocol.calls import RowPlace
@@ -163,6 +164,20 @@ def propose(served: ServedHub, portal: BlockingPortal, *proposed: dict[str, Any]
             return actor
 
     return portal.call(ask)
+
+
+def test_change_is_shown_without_values_that_it_repeats() -> None:
+    data = {"title": "Sell the car", "dueDate": None, "assignee": "Ana"}
+    new = {"title": "Sell the car", "dueDate": "2026-12-10", "assignee": "Ben"}
+    proposal = {
+        "verdict": "edit",
+        "by": "tidy",
+        "why": "it says so",
+        "data": new,
+        "unsupported": ["assignee"],
+    }
+    changes = f"dueDate nothing -> '2026-12-10', assignee 'Ana' -> 'Ben'{NOT_QUOTED}"
+    assert proposals({"data": data, "proposals": [proposal]}) == f"edit {changes} by tidy: it says so"
 
 
 def test_proposals_are_listed_accepted_and_declined(
