@@ -42,6 +42,7 @@ class LeaseKeeper:
         node_id: NodeId,
         boot_id: BootId,
         clock: Clock,
+        lease_ms: int = LEASE_MS,
         every_s: float = RENEW_EVERY_S,
         on_lost: Callable[[], object] = lambda: None,
     ) -> None:
@@ -57,6 +58,7 @@ class LeaseKeeper:
         self._open_own = open_own
         self._node_id = node_id
         self._boot_id = boot_id
+        self._lease_ms = lease_ms
         self._every_s = every_s
         self._stopped = threading.Event()
         self._wake: Callable[[], object] = lambda: None  # ends the wait of the thread
@@ -89,7 +91,7 @@ class LeaseKeeper:
             self.turns.work()  # a server that does not answer times out before this turn is overdue
             try:
                 async with self._open_own() as store:
-                    beat = partial(nodes.beat, ttl_ms=LEASE_MS, is_first=False)
+                    beat = partial(nodes.beat, ttl_ms=self._lease_ms, is_first=False)
                     while not self._stopped.is_set():
                         self.turns.work()
                         await store.write(beat, self._node_id, self._boot_id)
