@@ -64,7 +64,7 @@ _MAX_BAD_ANSWER_CHARS: Final = 2_000  # of an unreadable answer, quoted to the m
 UNLIKELY: Final = 0.05
 DOUBTFUL: Final = 0.5  # for a text for which an earlier answer was incomplete
 LEAST_CHARS: Final = 40  # of a rest: shorter sentences contain no record
-MAX_CHECKED_HERE: Final = 5  # records of an answer on the event loop
+MAX_CHECKED_HERE: Final = 40_000  # records times characters of a piece; some 25 ms of the event loop
 
 T = TypeVar("T")
 Record = TypeVar("Record")
@@ -164,7 +164,7 @@ class Reading:
                 checked,
                 *await self._read_behind(prompt, piece, checked.items, halvings, is_rest=is_rest),
             ]
-        salvaged = (await _checked(self._checking(piece).take_all, records)).items
+        salvaged = (await _checked(self._checking(piece).take_all, records, piece)).items
         if not halves:
             return [self._give_up(piece, request, reply, salvaged)]
         self._counts["halved"] += 1
@@ -206,7 +206,7 @@ class Reading:
     async def _take(self, prompt: Prompt | LiteralPrompt, piece: Chunk, records: list[object]) -> Checked:
         """Return the items of a complete answer; unusable records are requested again."""
         checking = self._checking(piece)
-        checked = await _checked(checking.take_all, records)
+        checked = await _checked(checking.take_all, records, piece)
         if not isinstance(prompt, Prompt):
             return checked
         items, dropped, failed = list(checked.items), list(checked.dropped), checked.failed
@@ -220,11 +220,11 @@ class Reading:
             requests.append(request)
             self._counts["asked_again"] += len(asked)
             records, unanswered = await self._read_again(prompt, piece, asked, request)
-            again = await _checked(checking.take_all, records)
+            again = await _checked(checking.take_all, records, piece)
             self._add(items, again.items, dropped)
             unread += unanswered
             failed = [*later, *again.failed]
-        titled = await _checked(checking.take_by_titles, [*failed, *unread])
+        titled = await _checked(checking.take_by_titles, [*failed, *unread], piece)
         self._counts["lost"] += titled[len(failed) :].count(None)
         self._add(items, filter(None, titled), dropped)
         return Checked(items, dropped)
@@ -341,9 +341,9 @@ class Reading:
         return rest
 
 
-async def _checked(check: Callable[[Sequence[Record]], T], records: Sequence[Record]) -> T:
-    """Check records of a model, in a thread if they are many: a quote that the text lacks takes 6 ms."""
-    if len(records) <= MAX_CHECKED_HERE:
+async def _checked(check: Callable[[Sequence[Record]], T], records: Sequence[Record], piece: Chunk) -> T:
+    """Check records of a model about a piece, in a thread if their quotes take long to be looked up."""
+    if len(records) * (piece.end - piece.start) <= MAX_CHECKED_HERE:
         return check(records)
     return await anyio.to_thread.run_sync(check, records)
 

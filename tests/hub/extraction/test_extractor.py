@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from hub.document import Document
+from hub.extraction import extractor
 from hub.extraction.endpoint import Endpoint
 from hub.extraction.extractor import Extractor
 from hub.extraction.items import Extraction, ExtractionOptions, Notes, Reference
@@ -469,7 +470,7 @@ async def test_title_that_is_short_ambiguous_or_elsewhere_is_not_used_as_quote(t
 @pytest.mark.parametrize(
     "first", [items(*[UNQUOTED] * 6), cut(items(*[task(ANNA)] * 7)[:-2])], ids=["whole", "cut off"]
 )
-async def test_quotes_of_many_records_are_looked_up_outside_the_thread_of_the_loop(
+async def test_quotes_of_records_in_a_long_piece_are_looked_up_outside_the_thread_of_the_loop(
     first: str | ModelAnswer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     threads = []
@@ -480,6 +481,7 @@ async def test_quotes_of_many_records_are_looked_up_outside_the_thread_of_the_lo
         return find_places(self, quote, is_folded=is_folded)
 
     monkeypatch.setattr(Grounding, "places", places)
+    monkeypatch.setattr(extractor, "MAX_CHECKED_HERE", 0)
     await extract(Spoken(lambda *_: first), note(BOTH))
     assert threads
     assert get_ident() not in threads
