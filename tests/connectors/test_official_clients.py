@@ -36,7 +36,7 @@ YES = {"action": "accept", "content": TICK}
 
 
 class Way(NamedTuple):
-    """Where a client finds the hub: an address with a token, or a command."""
+    """Connection of a client to the hub: an address with a token, or a command."""
 
     play: Scene
     url: str

@@ -148,7 +148,7 @@ _PROGRAMS: Final = {
 
 
 class InnerAttack(msgspec.Struct, frozen=True):
-    """One of them.
+    """Attack from within.
 
     Attributes:
         act: does it, and returns what came of it, and how often.

@@ -145,7 +145,7 @@ def page_of(note: str) -> str:
 
 
 class Shown(NamedTuple):
-    """What a browser did that showed a note: addresses that it asked for, scripts, and elements that act."""
+    """Effects of a note in a browser: requested addresses, scripts that ran, and elements that act."""
 
     requests: list[str]
     seen: list[str]
