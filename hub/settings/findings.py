@@ -239,6 +239,7 @@ _KEYS: Final = (
     ("connectors", "client_secret"),
     ("notify", "secret"),
 )
+_SIGNING: Final = ("secret", "previous_secret")
 # Keys whose values differ in all entries of their list.
 _UNIQUE: Final = (
     ("agents", "name", "another agent has this name"),
@@ -276,9 +277,12 @@ def found_in_references(doc: Mapping[str, Any], places: Places, around: Around) 
     missing = report.error if around.is_server else report.warning
     for path, secret, resolve in _secrets(doc, around):
         try:
-            resolve(around.environ)
+            text = resolve(around.environ)
         except SecretMissing as error:
             yield missing(path, str(error))
+        else:
+            if message := _problem_of_secret(value_at(doc, path[:-1]), path, text, around):
+                yield report.error(path, message, f"write another one to {secret.place}")
         if secret.file is not None and is_open_to_others(secret.file):
             yield report.warning(path, f"others may read {secret.file}", f"chmod 600 {secret.file}")
     for name in ("devices", "operator"):
@@ -328,6 +332,24 @@ def _secrets(
         for path in _paths(doc, pattern):
             if (key := _read(SecretRef, value_at(doc, path), around)) is not None:
                 yield path, key, key.resolve
+
+
+def _problem_of_secret(table: Any, path: KeyPath, text: str, around: Around) -> str | None:
+    """Return why the hub would not start with the secret *text* of a table, or None; it is not quoted."""
+    match path[0], table:
+        case "connectors", {"provider": "webhook"} if path[-1] in _SIGNING:
+            from hub.connectors import webhook  # imported here, as below: few settings have such a table
+
+            settings = _read(webhook.WebhookSettings, table.get("settings", {}), around)
+            return None if settings is None else webhook.problem_of(settings.source, text)
+        case "notify", {"kind": "webhook"}:
+            from hub.notify.sending import BadSecret, signatures
+
+            try:
+                signatures(text, "", 0, b"")
+            except BadSecret as error:
+                return str(error)
+    return None
 
 
 def _paths(doc: Mapping[str, Any], pattern: tuple[str, str]) -> Iterator[KeyPath]:

@@ -537,3 +537,42 @@ def test_relative_certificate_path_begins_at_the_settings_folder(check: Check, t
     assert tls is not None
     assert (tls.certificate, tls.key) == (tmp_path / "a/hub.crt", Path("/etc/hub.key"))
     assert any("cannot read" in problem for problem in check(text))
+
+
+HOOK = """\
+[listen.webhooks]
+address = "127.0.0.1:0"
+[[connectors]]
+name = "builds"
+provider = "webhook"
+secret = { file = "pw" }
+settings = { source = "SOURCE" }
+"""
+TARGET = '[[notify]]\nname = "ops"\nkind = "webhook"\nurl = "https://example.org"\nsecret = { file = "pw" }\n'
+
+
+@each(
+    ("text", "secret", "problem"),
+    [
+        (HOOK.replace("SOURCE", "github"), "short", "a webhook's secret has 16 characters at least"),
+        (HOOK.replace("SOURCE", "github"), "whsec_" + "?" * 32, ""),
+        (HOOK.replace("SOURCE", "standard"), "whsec_" + "?" * 32, "the text after whsec_ is not base64"),
+        (HOOK.partition("settings")[0], "whsec_" + "?" * 32, "the text after whsec_ is not base64"),
+        (HOOK.replace("secret =", "previous_secret ="), "short", "16 characters at least"),
+        (TARGET, "plain", "key 1 is neither whsec_ and base64"),
+        (TARGET, "whsec_" + "A" * 32, ""),
+        (TARGET.replace("webhook", "ntfy").replace("org", "org/topic"), "plain", ""),
+    ],
+)
+@each("serving", [True, False])
+def test_content_of_a_secret_with_which_no_hub_starts_is_an_error_without_its_text(
+    check: Check, tmp_path: Path, serving: bool, text: str, secret: str, problem: str
+) -> None:
+    (tmp_path / "pw").write_text(f"{secret}\n")
+    if "previous_secret" in text:
+        (tmp_path / "good").write_text("x" * 16)
+        (tmp_path / "good").chmod(0o600)
+        text = text.replace("SOURCE", "github") + 'secret = { file = "good" }\n'
+    found = check(text, serving=serving)
+    assert len(found) == bool(problem), found
+    assert all(problem in one and "error" in one and secret not in one for one in found)
