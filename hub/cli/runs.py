@@ -16,6 +16,7 @@ from hub.cli.formats import FINAL, left_out, usd
 from hub.cli.options import ListByDefault, default_state, example, hub_option, json_option, object_option
 from hub.cli.talk import Talk, agent_names, path_of, run_ids, talk
 from hub.printable import one_line, spelled
+from hub.text.parts import is_lost
 
 _MOST_TITLES = 10
 NEXT: Final = "next in line"  # a run that begins at once: there is nothing to do for it
@@ -112,7 +113,6 @@ _REMARKS: Final = {
     "undecoded": "{} characters, U+FFFD was read in their place",
     "guessed_encoding": "{} characters, which may be wrong",
 }
-_LOST_NOTHING: Final = (" read", " other form", " signature", " not shown")  # outcomes of the parts of a mail
 
 
 def _notes(run: Mapping[str, Any]) -> Iterator[str]:
@@ -121,7 +121,7 @@ def _notes(run: Mapping[str, Any]) -> Iterator[str]:
         remarks = []
         for name, value in unit["notes"].items():
             parts = value.items() if isinstance(value, dict) else [("", value)]
-            if name == "parts" and all(key.endswith(_LOST_NOTHING) for key, _ in parts):
+            if name == "parts" and not any(is_lost(key) for key, _ in parts):
                 continue
             texts = (" ".join(filter(None, (name, key, str(count)))) for key, count in parts)
             remarks += [_REMARKS.get(name, "{}").format(one.replace("_", " ")) for one in texts]

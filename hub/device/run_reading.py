@@ -19,7 +19,7 @@ from bisect import bisect_left
 from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable, Collection, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from operator import attrgetter
 from typing import Final, TypeVar, TypeVarTuple
 
@@ -84,6 +84,7 @@ class FileText:
         hidden: number of invisible parts left out of the text.
         encoding: "base64" if the hub is to convert the content.
         guessed: encoding of the file, if nothing in the file tells it.
+        parts: number of its parts by type and outcome; empty if all were read.
     """
 
     sha256: str
@@ -93,6 +94,7 @@ class FileText:
     hidden: int = 0
     encoding: str | None = None
     guessed: str | None = None
+    parts: dict[str, int] = field(default_factory=dict)
 
 
 class Contents:
@@ -179,10 +181,15 @@ class Contents:
             sha256=hashlib.sha256(data).hexdigest(),
             modified_ms=max(0, modified_ms),
             media_type=converted.media_type,
-            pieces=cut(converted.text, piece_bytes=piece_bytes, escaped_bytes=escaped_bytes),
+            pieces=cut(
+                converted.text,
+                piece_bytes=piece_bytes,
+                escaped_bytes=escaped_bytes - len(msgspec.json.encode(converted.parts)),
+            ),
             hidden=converted.dropped,
             encoding="base64" if is_raw else None,
             guessed=converted.guessed,
+            parts=converted.parts,
         )
 
 
@@ -554,6 +561,7 @@ class FolderRun:
                     encoding=text.encoding,
                     hidden=text.hidden,
                     guessed=text.guessed,
+                    parts={} if number else text.parts,
                 )
             )
         self._sent += 1

@@ -71,6 +71,7 @@ from hub.runs.leases import is_share_of
 from hub.runs.lifecycle import Interrupt
 from hub.runs.run_order import RunOrder, UndeclaredTable, set_up, settings_of
 from hub.text.files import HTML, MAIL, is_named, media_type_of
+from hub.text.parts import part_key
 from protocol.errors import Backoff, DeliveryError, DeviceOffline, ErrorCode, HubError, LinkLost
 from protocol.frame import Record
 from protocol.handshake import CapabilityName
@@ -789,7 +790,7 @@ class _Reading:
             refusal = "by another"
         if refusal:
             log.info("message.event_unchanged", message=message.key, why=refusal)
-            parts = document.parts | {f"text/calendar {refusal}": 1}
+            parts = document.parts | {part_key("text/calendar", refusal): 1}
             return msgspec.structs.replace(document, effect="none", parts=parts)
         if event.key in self._units:  # its version is on the way to the device
             self.is_held = self.is_full = True

@@ -58,6 +58,7 @@ from hub.text.files import (
     NotConvertible,
     media_type_of,
 )
+from hub.text.parts import known_parts
 from hub.text.worker import Check
 from hub.version import VERSION
 from protocol import keys
@@ -855,7 +856,7 @@ class IncomingFile:
             raise BrokenFile(ErrorCode.NOT_CONVERTIBLE, f"unknown encoding {first.encoding!r}")
         text = "".join(self._parts)
         kind = self._kind_to_read()
-        read = Converted(text, first.media_type or "", first.hidden, guessed=first.guessed)
+        read = Converted(text, first.media_type or "", first.hidden, guessed=first.guessed, parts=first.parts)
         if kind is not None:
             read = convert(
                 text.encode(), path=first.path, media_type=first.media_type, limits=limits, check=check
@@ -892,7 +893,7 @@ class IncomingFile:
             modified_at=modified_at,
             hidden_parts=read.dropped,
             guessed=read.guessed if read.guessed in GUESSED else None,
-            parts=read.parts,
+            parts=known_parts(read.parts),
             began_at=self._began_at,
             provenance=provenance_of(read, self._first.path),
             authors=tuple(

@@ -17,9 +17,8 @@ from dataclasses import replace
 from typing import Final, NamedTuple
 
 from hub.text import chats
-from hub.text.files import CHAT, JSON, MBOX, PLAIN, Converted, NotConvertible
+from hub.text.files import CHAT, JSON, MAIL, MBOX, PLAIN, Converted, NotConvertible
 from hub.text.letter_text import (
-    MOST_NAMED,
     WHOLE,
     Attached,
     is_tame,
@@ -28,6 +27,7 @@ from hub.text.letter_text import (
     text_of_letter,
 )
 from hub.text.mime import letters, on_one_line
+from hub.text.parts import MOST_NAMED, part_key
 
 HEAD_BYTES: Final = 64 * 1024  # examined to detect the kind of a file
 
@@ -138,6 +138,7 @@ def text_of_mbox(data: bytes, *, attached: Attached) -> Converted:
     reason = "not an mbox: it does not begin with a mail"
     for nth, (line, mail) in enumerate(_parsed_mails(data)):
         if nth == MOST_MAILS:
+            unread[part_key(MAIL, "too many")] += 1
             parts.append(f"[not read: the mails after the first {MOST_MAILS:,}]\n\n")
             break
         try:
@@ -148,6 +149,7 @@ def text_of_mbox(data: bytes, *, attached: Attached) -> Converted:
             read += 1
         except NotConvertible as error:
             reason = str(error)
+            unread[part_key(MAIL, "unreadable")] += 1
             text = f"\n[a mail that was not read: {reason}]\n"
         parts += (f"From {line}".rstrip(), "\n", text, "\n")
     if not read:

@@ -76,6 +76,7 @@ from hub.text.mime import (
     text_of,
     undone,
 )
+from hub.text.parts import MOST_NAMED, part_key
 from hub.text.wrapped import (
     ENCRYPTED,
     PGP_NOTE,
@@ -370,10 +371,7 @@ BULK: Final = "Precedence: bulk"  # line of a mail from a list or a machine
 _SHOWN: Final = ("Subject", "From", "To", "Cc", "Date")
 _LEAST_ROOM_CHARS: Final = 100  # for the text of an attachment; shorter texts are useless
 _NO_ROOM: Final = "the mail is long enough without it"
-_READ: Final = " read"
 _MOST_COUNTED: Final = 20  # kinds of parts with different outcomes in one mail
-MOST_NAMED: Final = 64  # in a mail with the mails in it, or in an archive
-_KIND: Final = re.compile(r"[a-z]{1,20}/[a-z0-9.+-]{1,80}")
 
 _STUB: Final = re.compile(
     r"html|browser|online|web ?version|webseite|onlineversion|brows|navegador|navigateur|браузер", re.I
@@ -462,15 +460,15 @@ class _Writing:
             author=_SURROGATES.sub("\ufffd", by_name.get("From", "")).replace("\0", "") or None,
             guessed=self._guessed,
             parts={}
-            if all(part.endswith(_READ) for part in self._parts)
+            if all(name.endswith(" read") for name in self._parts)
             else dict(self._parts.most_common(MOST_NAMED)),
         )
 
     def _count(self, kind: str, outcome: str) -> None:
         """Count a part of the mail by its type, which its sender chose, and what became of it."""
-        part = f"{kind if _KIND.fullmatch(kind) else 'other'} {outcome}"
-        has_room = part in self._parts or len(self._parts) < _MOST_COUNTED
-        self._parts[part if has_room else f"other {outcome}"] += 1
+        name = part_key(kind, outcome)
+        has_room = name in self._parts or len(self._parts) < _MOST_COUNTED
+        self._parts[name if has_room else part_key("", outcome)] += 1
 
     def _unwrapped(self, letter: Letter) -> Letter:
         """Return a letter with one form of its bodies, and with the mail inside of signed data (S/MIME)."""

@@ -245,6 +245,27 @@ def test_file_text_has_the_digest_of_the_original_bytes(folder: _Folder) -> None
     assert text.media_type == "text/markdown"
 
 
+@pytest.mark.parametrize(
+    ("part", "name"),
+    [
+        (
+            "Content-Type: application/pkcs7-mime; name=smime.p7m\n\nMAA=\n",
+            "application/pkcs7-mime unreadable",
+        ),
+        ("Content-Type: multipart/encrypted; boundary=c\n\n--c--\n", "multipart/encrypted encrypted"),
+        ("Content-Type: application/zip; name=a.zip\n\nPK\n", "application/zip no text"),
+    ],
+)
+def test_parts_of_a_mail_that_are_left_out_are_counted_in_its_first_piece(
+    folder: _Folder, part: str, name: str
+) -> None:
+    mail = f"Content-Type: multipart/mixed; boundary=b\n\n--b\n\nCall Ana\n--b\n{part}--b--\n"
+    folder.path.write_text(mail)
+    folder.path.rename(folder.path.with_suffix(".eml"))
+    text = folder.contents.text(folder.named("a.eml"), lambda: None, piece_bytes=400, escaped_bytes=400)
+    assert text.parts == {"text/plain read": 1, name: 1}
+
+
 def test_mail_text_has_the_header_date_and_the_hidden_part_count(folder: _Folder) -> None:
     sent = b"Date: Tue, 3 Jun 2025 10:00:00 +0200\nContent-Type: text/html\n\n<p>Call Ana</p><p hidden>x</p>"
     folder.path.write_bytes(sent)

@@ -452,18 +452,27 @@ def by(author: str) -> Provenance:
 
 async def test_saved_mail_or_page_is_untrusted_and_other_files_are_own() -> None:
     sent = b"From: Support <s@deals.example>\nSubject: Bills\n\nFrom: Eve <eve@example.org>\n"
-    files = {
-        FilePiece(path="a.html", content="<p>Call Anna</p>"): WEB,
-        FilePiece(path="b.eml", content=f"From: Ann <ann@example.org>\n{PAY}"): by("Ann <ann@example.org>"),
-        FilePiece(path="c.eml", content="Pay rent", media_type="text/plain"): MAIL,
-        FilePiece(path="d.txt", content="Call Anna", media_type="text/html"): WEB,
-        FilePiece(path="e.md", content="Call Anna"): OWN,
-        converted("f.eml", sent): by("Support <s@deals.example>"),
-        converted("g.eml", b"Subject: Bills\n\nPay rent\n\nFrom: Eve <eve@example.org>\n"): MAIL,
-    }
-    events, _ = await read(AgentData(run_id="r", files=list(files)), END, capabilities=())
+    files = [
+        (FilePiece(path="a.html", content="<p>Call Anna</p>"), WEB),
+        (FilePiece(path="b.eml", content=f"From: Ann <ann@example.org>\n{PAY}"), by("Ann <ann@example.org>")),
+        (FilePiece(path="c.eml", content="Pay rent", media_type="text/plain"), MAIL),
+        (FilePiece(path="d.txt", content="Call Anna", media_type="text/html"), WEB),
+        (FilePiece(path="e.md", content="Call Anna"), OWN),
+        (converted("f.eml", sent), by("Support <s@deals.example>")),
+        (converted("g.eml", b"Subject: Bills\n\nPay rent\n\nFrom: Eve <eve@example.org>\n"), MAIL),
+    ]
+    data = AgentData(run_id="r", files=[file for file, _ in files])
+    events, _ = await read(data, END, capabilities=())
     found = {event.unit_key: event.provenance for event in events if isinstance(event, Document)}
-    assert found == {file.path: provenance for file, provenance in files.items()}
+    assert found == {file.path: provenance for file, provenance in files}
+
+
+async def test_parts_that_a_device_left_out_are_known_by_their_outcomes() -> None:
+    parts = {"application/pdf encrypted": 2, "VTODO no text": 1, "Pay Bob now": 1, "<b> read": 1, "x": 1}
+    piece = FilePiece(path="a.eml", content="Pay rent", media_type="message/rfc822", parts=parts)
+    events, _ = await read(AgentData(run_id="r", files=[piece]), END, capabilities=())
+    (document,) = [event for event in events if isinstance(event, Document)]
+    assert document.parts == {"application/pdf encrypted": 2, "VTODO no text": 1}
 
 
 async def test_acknowledgement_or_first_frame_yields_one_taken_on_event() -> None:
