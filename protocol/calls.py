@@ -46,6 +46,7 @@ class PlaceProblem(StrEnum):
     UNREADABLE = "unreadable"
     REFUSED = "refused"
     BUSY = "busy"
+    UNCONFIRMED = "unconfirmed"
     FAILED = "failed"
 
 
@@ -58,6 +59,7 @@ PLACE_PROBLEMS: Final[Mapping[str, str]] = {
     PlaceProblem.UNREADABLE: "something in it cannot be read",
     PlaceProblem.REFUSED: "it refuses an item",
     PlaceProblem.BUSY: "it is busy, or another program changes it",
+    PlaceProblem.UNCONFIRMED: "its owner has to agree first",
     PlaceProblem.FAILED: "it fails",
 }
 _PLACE_SENTENCES: Final[Mapping[str, str]] = {

@@ -416,15 +416,22 @@ def sinks(ctx: click.Context, config: Path, as_json: bool) -> None:
 @click.option(
     "--again", is_flag=True, help="Also write items again that were deleted there, or whose file is new."
 )
+@click.option(
+    "--agree",
+    metavar="NAME",
+    multiple=True,
+    help="Agree to what 'hub device sinks' asks about this place; tick_in: about notes with boxes.",
+)
 @settings_option
 @device_state_option
 @click.pass_context
-def sync(ctx: click.Context, again: bool, config: Path) -> None:
+def sync(ctx: click.Context, again: bool, agree: tuple[str, ...], config: Path) -> None:
     """Synchronize approved items with the places of [[sinks]] now, and tick boxes below tick_in.
 
     A running device does both by itself.
     """
     from hub.device.inserts import connect_shared
+    from hub.device.sinks import answers
     from hub.device.sinks.running import tick_sources
     from hub.device.sinks.sync import forget_others, synchronize, write_again
 
@@ -436,6 +443,9 @@ def sync(ctx: click.Context, again: bool, config: Path) -> None:
         raise Failure("this device has no items yet", Exit.USAGE, next_step="start it: hub device run")
     with connect_shared(file) as db:
         forget_others(db, [sink.name for sink in current])
+        for name in agree:
+            if not answers.agree(db, "" if name == "tick_in" else name):
+                show.report(f"{name}: there is nothing to agree to")
         for sink in current:
             if again:
                 write_again(db, sink.name)

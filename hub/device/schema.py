@@ -178,7 +178,8 @@ CREATE TABLE agent_files (
 # is written for the first time. *digest*: of the row's fields at that time. *is_deleted*: deleted there.
 # *link*: its http address there. The history has the fields of both sides before one was changed by the
 # other. The state of a sink has its problem, *why* in a word for hubs, and the places that are *missing* with
-# all their rows. *places*: where a row is, as its hub has confirmed it.
+# all their rows. *places*: where a row is, as its hub has confirmed it. An answer about a place of a sink is
+# that of the place, which is asked what it is before its first row, or of its owner.
 SINKS: Final = (
     """
 CREATE TABLE IF NOT EXISTS sink_rows (
@@ -216,6 +217,15 @@ CREATE TABLE IF NOT EXISTS sink_states (
     why TEXT NOT NULL DEFAULT '',
     kind TEXT NOT NULL DEFAULT '',
     missing TEXT NOT NULL DEFAULT '[]' CHECK (json_valid(missing))
+) STRICT, WITHOUT ROWID
+""",
+    """
+CREATE TABLE IF NOT EXISTS sink_answers (
+    sink TEXT NOT NULL,
+    place TEXT NOT NULL,
+    question TEXT NOT NULL,
+    is_yes INTEGER NOT NULL CHECK (is_yes IN (0, 1)),
+    PRIMARY KEY (sink, place, question)
 ) STRICT, WITHOUT ROWID
 """,
     """

@@ -7,6 +7,7 @@ since the names are translated. All functions block.
 import csv
 import os
 import re
+import stat
 import subprocess
 import sys
 import tempfile
@@ -21,6 +22,7 @@ _PATIENCE_S: Final = 10.0
 _WAITS_S: Final = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 # The system, its administrators, and the owner: they may read each file of a user in any case.
 _TRUSTED: Final = frozenset(("SY", "BA", "OW", "CO", "S-1-5-18", "S-1-5-32-544", "S-1-3-0", "S-1-3-4"))
+_ACCESS_LIST: Final = "system.posix_acl_access"
 _ALLOWED: Final = re.compile(r"\(X?A;[^;]*;[^;]*;[^;]*;[^;]*;([^;)]+)")
 
 
@@ -36,6 +38,44 @@ def replace(source: Path | str, target: Path | str, folder: int | None = None) -
             return move()
         Event().wait(wait_s)
     return move()
+
+
+def copy_access(source: int, target: int) -> list[str]:
+    """Give an open file the owner, group, mode, access list and attributes of another open file.
+
+    Attributes other than the access list are copied as far as the system allows. Windows and macOS have other
+    access lists, which a new file inherits from its folder.
+
+    Returns:
+        What the file does not get of "owner", "group" and "access list".
+
+    Raises:
+        OSError: the mode cannot be set.
+    """
+    if not hasattr(os, "fchown"):
+        return []
+    old = os.fstat(source)
+    for owner in (old.st_uid, -1):  # a member of the group may give a file of its own to it
+        with suppress(OSError):
+            os.fchown(target, owner, old.st_gid)
+            break
+    new, lost = os.fstat(target), list[str]()
+    lost += ["owner"] if new.st_uid != old.st_uid else []
+    lost += ["group"] if new.st_gid != old.st_gid else []
+    for name in _attributes(source):
+        try:
+            os.setxattr(target, name, os.getxattr(source, name))
+        except OSError:
+            lost += ["access list"] if name == _ACCESS_LIST else []
+    os.fchmod(target, stat.S_IMODE(old.st_mode))  # last: a change of the owner takes bits away
+    return lost
+
+
+def _attributes(file: int) -> list[str]:
+    """Return the names of the extended attributes of an open file, where the system has them."""
+    with suppress(OSError, AttributeError):
+        return os.listxattr(file)
+    return []
 
 
 def stamp_of_file(file: Path) -> tuple[int, ...]:

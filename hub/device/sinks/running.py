@@ -17,6 +17,7 @@ import anyio.to_thread
 from hub.clock import Clock, epoch_ms
 from hub.device.inbox import sources_of
 from hub.device.inserts import DeviceFileError, connect_shared
+from hub.device.sinks import answers
 from hub.device.sinks.calendar import Calendar
 from hub.device.sinks.lines import Markdown, TodoTxt
 from hub.device.sinks.records import Csv, JsonLines
@@ -142,21 +143,21 @@ def tick_sources(db: sqlite3.Connection, folders: Collection[Path], now: datetim
     """Mark the boxes of done tasks in files below *folders*; return a problem, or an empty text."""
     problem = ""
     allowed = [folder.resolve() for folder in folders]
-    sources = sources_of(db)
+    sources, agreed = sources_of(db), answers.confirmed(db, _SOURCES)
     for row_id, path, quote, start in db.execute(_DONE).fetchall():
         file = sources.file(path)
         if file is None or not any(file.resolve().is_relative_to(folder) for folder in allowed):
             continue
         try:
-            _tick_box(file, quote, start)
+            _tick_box(file, quote, start, agreed)
         except TargetFailed as error:  # the next look tries again
-            problem = str(error)
+            problem = f"{error}{answers.request_consent(db, _SOURCES, error)}"
             continue
         db.execute(_RECORD, (key_of("tasks", row_id), row_id, str(file), epoch_ms(now)))
     return problem
 
 
-def _tick_box(file: Path, quote: str, start: int | None) -> None:
+def _tick_box(file: Path, quote: str, start: int | None, agreed: Collection[tuple[str, str]]) -> None:
     """Mark the box of the line that has the quote; leave a line without an open box alone.
 
     Raises:
@@ -175,4 +176,4 @@ def _tick_box(file: Path, quote: str, start: int | None) -> None:
     if found is None:
         return
     after = text[: found.start("mark")] + "x" + text[found.end("mark") :]
-    replace_content(file, content, after.encode())
+    replace_content(file, content, after.encode(), agreed)

@@ -21,6 +21,7 @@ from hub.device import rows
 from hub.device.inbox import sources_of
 from hub.device.owner import read_fields, typed
 from hub.device.schema import quoted, transaction
+from hub.device.sinks import answers
 from hub.device.sinks.target import Fields, Found, Put, Snapshot, Target, TargetChanged, TargetFailed
 from hub.item_text import plain_lines, with_clean_title
 from hub.log import Channel
@@ -143,6 +144,7 @@ def synchronize(db: sqlite3.Connection, sink: Sink, now: datetime) -> Synced:
             break
         except TargetFailed as error:
             synced.fail(error)
+            synced.problem += answers.request_consent(db, sink.name, error)
             if not isinstance(error, TargetChanged):
                 break
         except sqlite3.Error:
@@ -255,6 +257,7 @@ def _pass(db: sqlite3.Connection, sink: Sink, now: datetime, synced: Synced) -> 
         for key, merge in merges.items()
     ]
     if puts or removed:
+        snapshot = snapshot._replace(agreed=answers.confirmed(db, sink.name))
         other = sink.target.write(snapshot, puts, removed)
         with transaction(db):
             for put in puts:

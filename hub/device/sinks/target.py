@@ -88,6 +88,7 @@ class Snapshot(NamedTuple):
         contents: the bytes of each file; None for a missing one.
         tables: the tables of all keys.
         unreadable: where a key is, in words, that is in no row: its line was broken.
+        agreed: place and matter of each ``Unconfirmed`` that the owner has agreed to.
     """
 
     found: Mapping[str, Found]
@@ -95,6 +96,7 @@ class Snapshot(NamedTuple):
     contents: Mapping[str, bytes | None]
     tables: Mapping[str, DeviceTable]
     unreadable: Mapping[str, str] = {}
+    agreed: Collection[tuple[str, str]] = ()
 
 
 class TargetFailed(HubError):
@@ -114,6 +116,19 @@ class TargetChanged(TargetFailed):
     """Target that another program changed since it was read; nothing was written."""
 
     why = PlaceProblem.BUSY
+
+
+class Unconfirmed(TargetFailed):
+    """Write that changes more than rows, and waits until the owner of the device agrees to it.
+
+    *place*, *matter*: what the owner agrees to.
+    """
+
+    why = PlaceProblem.UNCONFIRMED
+
+    def __init__(self, place: str, matter: str, message: str) -> None:
+        super().__init__(f"{place}: {message}")
+        self.place, self.matter = place, matter
 
 
 class Target(Protocol):

@@ -6,18 +6,28 @@ import re
 import stat
 from codecs import BOM_UTF8
 from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from hub.dates import DAY
-from hub.device.sinks.target import Fields, Found, Put, Snapshot, TargetChanged, TargetFailed
-from hub.system.files import stamp_of_file
+from hub.device.sinks.target import (
+    Fields,
+    Found,
+    Put,
+    Snapshot,
+    TargetChanged,
+    TargetFailed,
+    Unconfirmed,
+)
+from hub.system.files import copy_access, stamp_of_file
 from hub.system.folders import Folder, enter, without_links
 from protocol.calls import PlaceProblem
 from protocol.tables import DeviceTable
 
+LINKS = "links"  # matters of Unconfirmed
+OWNER = "owner"
 DATE = "{date}"  # in a path: the day on which a row is first written
 _KEY = re.compile(r"hub-[a-z2-7]{16}(?![a-z0-9])")
 _MOST_BYTES = 64 * 1024 * 1024
@@ -138,7 +148,7 @@ class TextFile:
             after = text.replace("\n", newline).encode()
             if (before or b"").startswith(BOM_UTF8):
                 after = BOM_UTF8 + after
-            replace_content(Path(place), before, after)
+            replace_content(Path(place), before, after, snapshot.agreed)
         return {}
 
 
@@ -186,21 +196,38 @@ def _text(place: str, content: bytes | None) -> tuple[str, str]:
     return (plain, "\r\n") if "\n" in plain and plain.replace("\n", "\r\n") == text else (text, "\n")
 
 
-def replace_content(path: Path, before: bytes | None, content: bytes) -> None:
-    """Replace the content of a file, which keeps its mode, but of no link.
+def replace_content(
+    path: Path, before: bytes | None, content: bytes, agreed: Collection[tuple[str, str]] = ()
+) -> None:
+    """Replace the content of a file, but of no link; it keeps its owner, group, mode and access list.
+
+    Args:
+        agreed: place and matter of each ``Unconfirmed`` that the owner has agreed to.
 
     Raises:
         TargetChanged: the file has other content than *before*.
+        Unconfirmed: it would lose its owner, its group or another name.
         TargetFailed: it cannot be written.
     """
     if content_of(path)[0] != before:
         raise TargetChanged(f"{path}: another program changed it just now")
-    mode = 0o600
     try:
-        with _folder_of(path) as folder:
+        with _folder_of(path) as folder, ExitStack() as opened:
+            old: int | None = None
             with suppress(FileNotFoundError):
-                mode = stat.S_IMODE(folder.stat(path.name).st_mode)
+                old = folder.open_file(path.name)
+                opened.callback(os.close, old)
+            info = None if old is None else os.fstat(old)
+            if info is not None and info.st_nlink > 1 and (str(path), LINKS) not in agreed:
+                names = f"it has {info.st_nlink} names (hard links): the others would keep the old text"
+                raise Unconfirmed(str(path), LINKS, names)
+            mode = 0o600 if info is None else stat.S_IMODE(info.st_mode)
             with folder.replacing(path.name, mode=mode) as file:
+                lost = [] if old is None else copy_access(old, file.fileno())
+                opened.close()  # Windows replaces no open file
+                if lost and (str(path), OWNER) not in agreed:
+                    what = f"it would lose its {' and '.join(lost)}: only root, or its owner, can keep that"
+                    raise Unconfirmed(str(path), OWNER, what)
                 file.write(content)
     except OSError as error:
         why = PlaceProblem.FULL if error.errno in _FULL else PlaceProblem.READ_ONLY

@@ -12,7 +12,7 @@ import pytest
 
 from hub.atomic_file import write_atomically
 from hub.device.sinks import text_file
-from hub.device.sinks.text_file import TextFile, replace_content
+from hub.device.sinks.text_file import TextFile
 from hub.system import folders
 from tests.hub.device.sinks.bench import SinkBench
 from tests.hub.device.sinks.places import FILES
@@ -165,15 +165,6 @@ def test_export_to_a_link_is_refused_and_to_a_linked_folder_is_written(link: str
     else:  # a person typed this path now
         write_atomically(vault.place, b"text", mode=0o600)
         assert vault.place.read_text() == "text"
-
-
-def test_other_name_of_a_file_keeps_its_content_when_a_row_is_written(
-    bench: SinkBench, tmp_path: Path
-) -> None:
-    vault = Vault(tmp_path, "csv")
-    vault.place.hardlink_to(vault.start_file)
-    replace_content(vault.place, OWN.encode(), b"rows")
-    assert (vault.place.read_text(), vault.is_unchanged()) == ("rows", True)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs users of POSIX")

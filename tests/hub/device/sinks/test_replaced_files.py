@@ -1,0 +1,177 @@
+"""What a file keeps when its content is replaced, and what its owner is asked before that."""
+
+import os
+import stat
+import struct
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from hub.device.inserts import connect_shared
+from hub.device.sinks import answers
+from hub.device.sinks.running import tick_sources
+from hub.device.sinks.text_file import TextFile, content_of
+from tests.hub.device.sinks.bench import SinkBench
+from tests.hub.device.sinks.places import FILES
+from tests.hub.device.sinks.test_sources import CLOCK, Note
+from tests.support.families import each
+
+USER, OTHER, GROUP = 65_533, 65_532, 65_531
+ACCESS_LIST = "system.posix_acl_access"
+# A user with an entry of his own: owner, user, group, mask, others.
+ENTRIES = ((1, 6, -1), (2, 6, OTHER), (4, 4, -1), (16, 6, -1), (32, 0, -1))
+
+pytestmark = pytest.mark.skipif(
+    sys.platform == "win32" or os.geteuid() != 0, reason="files of several users are made by root"
+)
+
+
+class Written:
+    """File with boxes of others, to which a sink writes a row, or whose own box is ticked."""
+
+    def __init__(self, way: str, base: Path) -> None:
+        self.base, self.way = base, way
+        if way == "tick_in":
+            note = Note(base, "- [ ] Pay\n", "Pay")
+            self.path, self.db, self.sink = note.path, note.db, ""
+            return
+        bench = SinkBench(base)
+        bench.approve({"title": "Pay"})
+        self.bench, self.db, self.sink = bench, bench.path, "there"
+        form, head, tail, _ = FILES[way]
+        self.form, self.path = form, base / f"list.{way}"
+        self.path.write_text(head + tail)
+
+    def write(self) -> str:
+        """Write, and return the problem."""
+        if self.way != "tick_in":
+            return self.bench.synchronize(TextFile(self.path, self.form())).problem
+        with connect_shared(self.db) as db:
+            return tick_sources(db, (self.path.parent,), CLOCK.now())
+
+    def agree(self) -> int:
+        with connect_shared(self.db) as db:
+            return answers.agree(db, self.sink)
+
+
+@contextmanager
+def as_user(base: Path) -> Iterator[None]:
+    """Run the block as a user who is not root, and owns the files below *base*."""
+    for folder in (base, *base.parents):
+        if folder.stat().st_uid == 0 and folder != Path("/tmp"):
+            folder.chmod(0o755)
+    for path in (base, *base.rglob("*")):
+        if path.stat().st_uid == 0:
+            os.chown(path, USER, USER)
+    groups = os.getgroups()
+    os.setgroups([])
+    os.setegid(USER)
+    os.seteuid(USER)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(0)
+        os.setgroups(groups)
+
+
+def set_access_list(path: Path) -> bool:
+    """Give a file an access list; return False on a disk without them."""
+    coded = struct.pack("<I", 2) + b"".join(
+        struct.pack("<HHI", tag, rights, user & 0xFFFF_FFFF) for tag, rights, user in ENTRIES
+    )
+    with suppress(OSError):
+        os.setxattr(path, ACCESS_LIST, coded)
+        return True
+    return False
+
+
+@each("way", [*FILES, "tick_in"])
+def test_replaced_file_keeps_owner_group_mode_access_list_and_attributes(way: str, tmp_path: Path) -> None:
+    base = tmp_path / way
+    base.mkdir()
+    file = Written(way, base)
+    os.chown(file.path, USER, GROUP)
+    file.path.chmod(0o2660)
+    attributes = {}
+    if sys.platform == "linux":
+        set_access_list(file.path)
+        with suppress(OSError):
+            os.setxattr(file.path, "user.note", b"mine")
+        attributes = {name: os.getxattr(file.path, name) for name in os.listxattr(file.path)}
+    before = file.path.stat()
+    assert file.write() == ""
+    after = file.path.stat()
+    assert after.st_ino != before.st_ino  # it was replaced as a whole: a kill leaves the old or the new text
+    assert (after.st_uid, after.st_gid, after.st_mode) == (USER, GROUP, before.st_mode)
+    if sys.platform == "linux":
+        assert {name: os.getxattr(file.path, name) for name in os.listxattr(file.path)} == attributes
+
+
+def link(path: Path) -> None:
+    (path.parent / "second name").hardlink_to(path)
+
+
+def of_other(path: Path) -> None:
+    os.chown(path, OTHER, USER)
+    path.chmod(0o666)
+
+
+def of_group(path: Path) -> None:
+    os.chown(path, USER, GROUP)
+
+
+@each(
+    ("change", "words"),
+    [
+        (link, "it has 2 names (hard links): the others would keep the old text"),
+        (of_other, "it would lose its owner: only root"),
+        (of_group, "it would lose its group: only root"),
+    ],
+)
+@each("way", ["markdown", "csv", "tick_in"])
+def test_file_that_would_lose_an_owner_or_a_name_is_written_only_after_consent(
+    way: str, change: Callable[[Path], None], words: str, tmp_path: Path
+) -> None:
+    base = tmp_path / f"{way}-{change.__name__}"
+    base.mkdir()
+    file = Written(way, base)
+    change(file.path)
+    before = file.path.read_bytes()
+    with as_user(base):
+        info = file.path.stat()
+        for _ in range(2):
+            problem = file.write()
+            assert words in problem and f"{file.path}: " in problem
+            assert f"hub device sync --agree {file.sink or 'tick_in'}" in problem
+        now = file.path.stat()
+        assert (content_of(file.path)[0], now.st_ino, now.st_uid) == (before, info.st_ino, info.st_uid)
+        assert not list(file.path.parent.glob(".*"))
+        assert (file.agree(), file.agree()) == (1, 0)
+        assert file.write() == ""
+        assert content_of(file.path)[0] != before
+        assert stat.S_IMODE(file.path.stat().st_mode) == stat.S_IMODE(info.st_mode)
+
+
+def test_consent_for_a_file_holds_for_no_other_file(tmp_path: Path) -> None:
+    file = Written("markdown", tmp_path)
+    link(file.path)
+    assert "hard links" in file.write()
+    assert file.agree() == 1
+    (tmp_path / "elsewhere").mkdir()
+    file.path = file.path.rename(tmp_path / "elsewhere/list.md")
+    assert f"{file.path}: it has 2 names" in file.write()
+
+
+def test_member_of_a_group_keeps_the_group_of_a_file(tmp_path: Path) -> None:
+    file = Written("markdown", tmp_path)
+    of_group(file.path)
+    with as_user(tmp_path):
+        os.seteuid(0)
+        os.setgroups([GROUP])
+        os.seteuid(USER)
+        assert file.write() == ""
+    assert (file.path.stat().st_uid, file.path.stat().st_gid) == (USER, GROUP)
