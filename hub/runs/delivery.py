@@ -116,9 +116,20 @@ class _Sending:
     """Call of a window. *sends*: attempts of this execution; *why*: what became of the last one.
 
     *is_of_whole*: nothing is missing of its unit. *is_marked*: its plan marked it as sent, just now.
+    *is_withdrawn*: the task that delivers its unit has left, so no task of the window sends it again.
     """
 
-    __slots__ = ("call", "is_done", "is_marked", "is_of_whole", "is_waiting", "payload", "sends", "why")
+    __slots__ = (
+        "call",
+        "is_done",
+        "is_marked",
+        "is_of_whole",
+        "is_waiting",
+        "is_withdrawn",
+        "payload",
+        "sends",
+        "why",
+    )
 
     def __init__(self, call: OpenCall, *, is_of_whole: bool, is_marked: bool) -> None:
         self.call = call
@@ -128,7 +139,7 @@ class _Sending:
         self.sends = 0
         self.why = _NO_ANSWER
         self.is_waiting = True
-        self.is_done = False
+        self.is_done = self.is_withdrawn = False
 
 
 class Window:
@@ -155,12 +166,13 @@ class Window:
 
     @contextmanager
     def planning(self, items: int) -> Iterator[None]:
-        """Count that many items as planned in the block, which writes their plan."""
+        """Count that many items as planned in the block, which writes their plan.
+
+        They are counted for good after an error or a cancellation: the plan may be written all the same.
+        """
         self._in_plans += items
-        try:
-            yield
-        finally:
-            self._in_plans -= items
+        yield
+        self._in_plans -= items
 
     def note_plan(self, plan: UnitPlan) -> None:
         """Count the calls of a plan that was written."""
@@ -187,17 +199,18 @@ class Window:
         return batch
 
     def put_back(self, batch: Sequence[_Sending]) -> None:
-        """Return the unanswered calls of a batch to those that wait."""
+        """Return the unanswered calls of a batch to those that wait, apart from those withdrawn meanwhile."""
         for sending in reversed(batch):
-            if not sending.is_done:
+            if not (sending.is_done or sending.is_withdrawn):
                 sending.is_waiting = True
                 self.waiting.appendleft(sending)
 
     def withdraw(self, calls: Collection[_Sending]) -> None:
-        """Remove calls that wait."""
+        """Mark the calls of a task that leaves. Another task may hold some of them in its batch."""
+        for sending in calls:
+            sending.is_withdrawn = True
         if any(sending.is_waiting and not sending.is_done for sending in calls):
-            own = {id(sending) for sending in calls}
-            self.waiting = deque(sending for sending in self.waiting if id(sending) not in own)
+            self.waiting = deque(sending for sending in self.waiting if not sending.is_withdrawn)
 
     def notify(self) -> None:
         """Wake all tasks that wait for a change."""
@@ -416,7 +429,7 @@ class Delivery:
         await self._settle(order, window, done, settled)
         if lost is not None:
             raise lost
-        return left
+        return [sending for sending in left if not sending.is_withdrawn]
 
     async def _ask(
         self, link: DeviceLink, order: RunOrder, batch: Sequence[_Sending]
@@ -439,6 +452,8 @@ class Delivery:
                 outcomes = await link.call_many(frames)
             except (DeviceSlow, TooManyCalls):
                 outcomes = []
+            except LinkLost as error:  # some of the calls may have been answered before
+                outcomes = [error] * len(frames)
             unsent = frames[len(outcomes) :]
             for frame, outcome in zip(frames, outcomes, strict=False):
                 if isinstance(outcome, DeviceSlow):
@@ -464,21 +479,22 @@ class Delivery:
             whole={sending.call.unit_key for sending in sendings if sending.is_of_whole},
         )
         window.done |= done
-        for sending, answer, outcome in zip(sendings, answers, outcomes, strict=True):
-            if isinstance(outcome, Exception):
-                raise outcome
+        failed = [outcome for outcome in outcomes if isinstance(outcome, Exception)]
+        together = zip(sendings, answers, outcomes, strict=True)
+        written = [(one, answer) for one, answer, outcome in together if not isinstance(outcome, Exception)]
+        for sending, answer in written:
             sending.is_done = True
             error = answer.result["error"]
             # the call's unit fails, and the run's errors report it
             if error is not None and not answer.is_deleted:
                 log.warning("call.refused", call_id=answer.call_id, run_id=order.run_id, code=error["code"])
-        counts = Counter(
-            (sending.call.table, answer.event) for sending, answer in zip(sendings, answers, strict=True)
-        )
+        counts = Counter((sending.call.table, answer.event) for sending, answer in written)
         for (table, event), count in counts.items():
             self._metrics.run_items.labels(table, event.name.lower()).inc(count)
-        if given_up := sum(answer.event is CallEvent.GIVEN_UP for answer in answers):
+        if given_up := sum(answer.event is CallEvent.GIVEN_UP for _, answer in written):
             self._metrics.limits_reached.labels("call_sends").inc(given_up)
+        if failed:
+            raise failed[0]
 
 
 def _settled(one: _Sending, answer: Answer, epoch: int, tables: Tables) -> CallAnswer:
