@@ -13,6 +13,7 @@ import msgspec
 
 from hub.connectors.calling import Unavailable
 from hub.text import webdav
+from hub.text.calendars import unfold_names
 from hub.text.html import text_of_html
 
 MOST_HTML_CHARS: Final = 1024 * 1024  # of one entry
@@ -120,7 +121,7 @@ def calendar_entries(body: bytes) -> list[CalendarEntry]:
     Raises:
         Unavailable: the answer is no calendar.
     """
-    text = body.decode("utf-8-sig", "replace").replace("\r\n", "\n")
+    text = unfold_names(body.decode("utf-8-sig", "replace")).replace("\r\n", "\n")
     if not text.lstrip()[:15].upper().startswith("BEGIN:VCALENDAR"):
         raise Unavailable("the answer is no calendar: it does not begin with BEGIN:VCALENDAR")
     zones: dict[str, str] = {}
@@ -155,6 +156,8 @@ def _components(text: str) -> Iterator[str]:
             if word == f"END:{kind}":
                 yield "".join(lines)
                 kind = ""
+    if kind:
+        yield "".join(lines)
 
 
 def _unfolded(part: str) -> list[str]:

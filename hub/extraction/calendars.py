@@ -13,8 +13,9 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from datetime import UTC, date, datetime
-from typing import TYPE_CHECKING, Final
+from copy import copy
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -24,15 +25,16 @@ from hub.extraction.chunk import Passage
 from hub.extraction.folding import shown
 from hub.extraction.items import Dropped, ExtractionOptions, Form, Item, make_item
 from hub.extraction.when.resolve import date_ms
-from hub.text.calendars import BROKEN, reading_calendar
+from hub.text.calendars import BROKEN, reading_calendar, unfold_names
 from hub.text.mime import in_charset
+from hub.text.parts import part_key
 from protocol.frame import Field
 from protocol.tables import TableName
 
 if TYPE_CHECKING:
     from icalendar.cal import Component
 
-_MORE: Final = r"[^\r\n]*(?:\r?\n[ \t][^\r\n]*)*"  # of a line that goes on below
+_MORE: Final = r"[^\r\n]*(?:[\r\n]++[ \t][^\r\n]*)*"  # of a line that goes on below
 _BEGIN: Final = re.compile(
     r"^BEGIN:(VTODO|VEVENT|VJOURNAL|VTIMEZONE)[ \t]*+\r?\n", re.MULTILINE | re.IGNORECASE
 )
@@ -43,12 +45,16 @@ _ITEM_KINDS: Final = frozenset({"VTODO", "VEVENT", "VJOURNAL"})
 _BORDER: Final = re.compile(
     r"^(BEGIN|END):(VCALENDAR|VTODO|VEVENT|VJOURNAL)[ \t]*+(?=\r?$)", re.MULTILINE | re.IGNORECASE
 )
-_VOID: Final = re.compile(
-    r"^METHOD:(?:CANCEL|REPLY|REFRESH|COUNTER|DECLINECOUNTER)[ \t]*+(?=\r?$)", re.MULTILINE | re.IGNORECASE
+_VOID: Final = re.compile(  # or the end of its calendar
+    r"^(?:END:VCALENDAR|(?P<method>METHOD:(?:CANCEL|REPLY|REFRESH|COUNTER|DECLINECOUNTER)))[ \t]*+(?=\r?$)",
+    re.MULTILINE | re.IGNORECASE,
+)
+_OTHERS: Final = re.compile(
+    r"^BEGIN:(VFREEBUSY|VAVAILABILITY|VPOLL)[ \t]*+(?=\r?$)", re.MULTILINE | re.IGNORECASE
 )
 _PROPERTY: Final = re.compile(
     r"^(?:(?P<telling>DTSTART|DTEND|DUE|ATTENDEE|ORGANIZER)|(?P<text>SUMMARY|DESCRIPTION|LOCATION|COMMENT)"
-    rf"|[A-Z][A-Z0-9-]{{0,40}})(?:;(?:[^:\"\r\n]|\"[^\"\r\n]*\")*)?:(?P<value>{_MORE})",
+    rf"|[A-Z][A-Z0-9-]{{0,40}})(?:;(?:[^:\"\r\n]|\"[^\"\r\n]*\")*)?:(?>(?:[\r\n]++[ \t])*)(?P<value>{_MORE})",
     re.MULTILINE | re.IGNORECASE,
 )
 _TIMES: Final = re.compile(rf"^(?:DTSTART|DTEND|DUE|RRULE)[;:]{_MORE}\r?\n", re.MULTILINE | re.IGNORECASE)
@@ -64,6 +70,7 @@ _STATUS: Final = {
 }
 CANCELLED: Final = "Cancelled: "  # begins the title of an event that was called off
 _ENCLOSED: Final = "BEGIN:VCALENDAR\r\n{}\r\nEND:VCALENDAR"
+_TITLES: Final = ("SUMMARY", "DESCRIPTION", "COMMENT", "LOCATION")  # the first that an entry has
 _DATES: Final = {TableName.TASKS: "dueDate", TableName.TIMELINES: "date"}
 _FIRST_YEAR: Final = 1970  # of the dates that can be stored
 
@@ -72,44 +79,49 @@ _Parse = Callable[[str], "Component"]
 
 def read_calendar(document: Document, options: ExtractionOptions) -> Form | None:
     """Extract the items of a calendar, or of its entries alone; return ``None`` for other text."""
-    if _BORDER.search(document.text[:1000]) is None:
+    text = unfold_names(document.text)
+    if _BORDER.search(text[:1000]) is None:
         return None
     with reading_calendar() as parse:
-        return _read_calendar(document, options, parse)
+        return _read_calendar(document, text, options, parse)
 
 
-def _read_calendar(document: Document, options: ExtractionOptions, parse: _Parse) -> Form:
-    text = document.text
+def _read_calendar(document: Document, text: str, options: ExtractionOptions, parse: _Parse) -> Form:
     has_zones = _parse_zones(text, parse)
     dates = set(document.dates)
     is_cancelled = document.effect == "cancel"
-    is_void = document.effect == "none" or (_VOID.search(text) is not None and not is_cancelled)
+    voids = [(-1, False), *((match.start(), bool(match["method"])) for match in _VOID.finditer(text))]
+    parts = Counter(part_key(match[1].upper(), "no text") for match in _OTHERS.finditer(text))
     items: list[Item] = []
     prose: list[Passage] = []
     blocks: list[Passage] = []
     dropped: list[Dropped] = []
     for kind, start, end in _blocks(text, _ITEM_KINDS):
         blocks.append(Passage(start, end))
-        texts: dict[str, tuple[int, int]] = {}
-        for match in _PROPERTY.finditer(text, start, end):
-            if match["text"] and match["value"].strip():
-                texts.setdefault(match["text"].upper(), match.span("value"))
+        texts = _own_texts(text, start, end)
         component = _parsed(parse, text[start:end], has_zones=has_zones)
         date_of = date_of_series(component) if document.event and kind == "VEVENT" else None
         table, fields = _component_fields(kind, component, options)
         is_off = is_cancelled or bool(date_of and fields["status"] == "cancelled")
         is_known = date_of is not None and date_of not in dates
-        if is_void or is_known or not texts or (fields["status"] == "cancelled" and not is_off):
+        is_void = document.effect == "none" or (
+            voids[bisect_left(voids, (start,)) - 1][1] and not is_cancelled
+        )
+        is_off_before = fields["status"] == "cancelled" and not is_off
+        if is_void or is_known or is_off_before or not texts:
+            name = part_key(kind, "cancelled" if is_void or is_off_before else "no text")
+            parts[name] += not is_known and document.effect != "none"  # which its mail has counted
             continue
         dates.discard(date_of or "")
         if is_off:
             fields["title"] = f"{CANCELLED}{fields['title']}"
-        title = texts.get("SUMMARY") or texts.get("DESCRIPTION") or (start, end)
-        item = make_item(table, fields, text, *title, options)
+        title = next((texts[name] for name in _TITLES if name in texts), (start, end))
+        item = make_item(table, fields, document.text, *title, options)
         if item is None:
             if table in options.data_types:
                 prose.append(Passage(start, end))
                 dropped.append(Dropped(table=table, reason="unresolved_date", start=start, end=end))
+                parts[part_key(kind, "unreadable")] += component.is_empty()
             continue
         when = component.get("due" if kind == "VTODO" else _begin(component))
         at = _moment(when)
@@ -123,6 +135,8 @@ def _read_calendar(document: Document, options: ExtractionOptions, parse: _Parse
                 date_of_series=date_of,
             )
         )
+    if not (blocks or parts):
+        parts[part_key("text/calendar", "empty")] += 1
     authored = _without_names(text, blocks)
     return Form(
         items=items,
@@ -132,8 +146,20 @@ def _read_calendar(document: Document, options: ExtractionOptions, parse: _Parse
         authored=authored,
         apart=[(block.start, block.end) for block in blocks],
         is_cut_off=_lacks_end(text),
+        parts=parts,
         dropped=dropped,
     )
+
+
+def _own_texts(text: str, start: int, end: int) -> dict[str, tuple[int, int]]:
+    """Return the places of the texts of a component by their names, without those of its alarms."""
+    texts: dict[str, tuple[int, int]] = {}
+    depth = 0
+    for match in _PROPERTY.finditer(text, start, end):
+        depth += {"BEGI": 1, "END:": -1}.get(match[0][:4].upper(), 0)
+        if depth == 1 and match["text"] and match["value"].strip():
+            texts.setdefault(match["text"].upper(), match.span("value"))
+    return texts
 
 
 def _parse_zones(text: str, parse: _Parse) -> bool:
@@ -174,8 +200,36 @@ def _parsed(parse: _Parse, text: str, *, has_zones: bool) -> "Component":
     text = _QUOTED.sub(lambda match: re.sub(r"=\r?\n", "", match[0]), text)
     for one in (text, _TIMES.sub("", text), "BEGIN:VTODO\r\nEND:VTODO")[not has_zones :]:
         with suppress(*BROKEN):
-            return parse(_ENCLOSED.format(one)).subcomponents[-1]
+            return _with_due(parse(_ENCLOSED.format(one)).subcomponents[-1])
     raise AssertionError("an empty component is sound")
+
+
+def _with_due(component: "Component") -> "Component":
+    """Add the due time of a to-do that has a start and a duration in its place (RFC 5545, 3.6.2).
+
+    Days are those of the calendar, and hours those of a clock. Other durations stay words for a person.
+    """
+    start, duration = component.get("dtstart"), component.get("duration")
+    if component.name != "VTODO" or "due" in component or start is None or duration is None:
+        return component
+    at, span = _moment(start), _moment(duration)
+    if isinstance(at, date) and isinstance(span, timedelta) and span >= timedelta():
+        with suppress(OverflowError):
+            due: Any = copy(start)  # with its zone
+            due.dt = _after(at, span)
+            component["due"] = due
+            return component
+    component["due"] = " ".join(
+        one if isinstance(one, str) else one.to_ical().decode() for one in (start, duration)
+    )
+    return component
+
+
+def _after(at: date, span: timedelta) -> date:
+    if not isinstance(at, datetime) or at.tzinfo is None:
+        return at + span
+    day = at + timedelta(days=span.days)
+    return (day.astimezone(UTC) + timedelta(seconds=span.seconds)).astimezone(at.tzinfo)
 
 
 def _unresolved(item: Item, at: object, when: object) -> dict[str, str]:
@@ -241,7 +295,8 @@ def _component_fields(
     kind: str, component: "Component", options: ExtractionOptions
 ) -> tuple[TableName, dict[str, Field]]:
     more = _text(component, "description")
-    title = _text(component, "summary").strip() or more.strip().partition("\n")[0]
+    titles = (_text(component, name).strip().partition("\n")[0] for name in _TITLES[1:])
+    title = _text(component, "summary").strip() or next(filter(None, titles), "")
     status = _status(component)
     match kind:
         case "VTODO":

@@ -144,7 +144,7 @@ class Notes(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         hidden_parts: invisible parts of the original, such as hidden paragraphs of a page; left out.
         undecoded: characters that could not be decoded: U+FFFD was read in their place.
         guessed_encoding: characters beyond ASCII, by the encoding that was guessed for them.
-        parts: parts of a mail, by media type and what became of them, if one was not read.
+        parts: parts of a mail, file or calendar, by type and what became of them, if one was not read.
         redacted: number of different values that no model got.
         unresolved: fields whose words could not be converted to a value.
         asked_again: records requested again because they were unusable.
@@ -225,6 +225,7 @@ class Form(msgspec.Struct, frozen=True, kw_only=True):
         apart: places that are texts of their own, such as rows of a table, in order and disjoint.
         tables: places of tables, which are no prose for the rules; a model may read what is left of them.
         is_cut_off: the end of a calendar, or of an entry in it, is missing.
+        parts: entries and attachments of which rules read nothing, by type and outcome.
         dropped: entries that are no items, unless a model makes some of them.
         excluded: places, with the tables of which the rules for prose make no item there.
         by_rules: passages and view for the rules for prose, if they differ from those for a model.
@@ -239,6 +240,7 @@ class Form(msgspec.Struct, frozen=True, kw_only=True):
     apart: Sequence[tuple[int, int]] = ()
     tables: Sequence[tuple[int, int]] = ()
     is_cut_off: bool = False
+    parts: dict[str, int] = {}
     dropped: list[Dropped] = []
     excluded: Sequence[tuple[int, int, frozenset[str]]] = ()
     by_rules: "Form | None" = None

@@ -8,6 +8,7 @@ whole. Mail of lists and machines has no prose, nor has the text of an attached 
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Sequence
 from itertools import groupby
 from typing import Final
@@ -19,8 +20,10 @@ from hub.extraction.calendars import events_in, read_calendar
 from hub.extraction.chunk import Passage
 from hub.extraction.items import ExtractionOptions, Form, Item, Line, Place, blanked, lines_of
 from hub.text.archives import Message, mails_in
+from hub.text.calendars import unfold_names
 from hub.text.files import MBOX, OFFICE
 from hub.text.letter_text import BULK, FEW_CHARS, fields_below, is_forward, lines_above
+from hub.text.parts import part_key
 from protocol.tables import TableName
 
 _NOTE: Final = re.compile(r"^\[(?:attachment: (?P<label>[^\n]*)|\d+ more attachments)\]$", re.MULTILINE)
@@ -75,7 +78,8 @@ def invitation_in(text: str) -> Invitation | None:
     """Return what the first calendar in a mail is about; None for anything but an invitation to one event."""
     notes = (note for note in _NOTE.finditer(text) if set((note["label"] or "").split(", ")) & _CALENDARS)
     start = next((note.end() for note in notes), len(text))
-    calendar = text[start : text.find(_END, start) + 1]
+    calendar = unfold_names(text[start:])
+    calendar = calendar[: calendar.find(_END) + 1]
     method = _METHOD.search(calendar)
     if method is None or not 0 < len(_BEGIN.findall(calendar)) <= MOST_DATES:
         return None
@@ -115,6 +119,7 @@ def read_mail(document: Document, options: ExtractionOptions) -> Form:
             for start, end in one.without_calendars
         ],
         date=document.modified_at,
+        parts=sum((one.parts for one in read), Counter[str]()),
         by_rules=by_rules,
     )
 
@@ -128,6 +133,7 @@ class _Mail:
 
     Attributes:
         hidden: places of what is no prose.
+        parts: entries of its calendars of which nothing is read, by type and outcome.
         without_calendars: places of all but the calendars that rules have read.
         excluded: places with the tables that do not count there.
     """
@@ -135,6 +141,7 @@ class _Mail:
     def __init__(self, document: Document, options: ExtractionOptions, mail: Message) -> None:
         self._text = text = document.text
         self.items: list[Item] = []
+        self.parts = Counter[str]()
         self.prose: list[Passage] = []
         self.hidden: list[Place] = []
         self.excluded: list[tuple[int, int, frozenset[str]]] = []
@@ -159,7 +166,10 @@ class _Mail:
             if kinds & _CALENDARS and not (document.event and has_calendar):  # a copy of the same
                 alone = blanked(text, [(0, note.end()), (end, len(text))])
                 form = read_calendar(msgspec.structs.replace(document, text=alone), options)
+                self.parts[part_key("text/calendar", "unreadable")] += form is None
                 if form is not None:
+                    self.parts.update(form.parts)
+                    self.parts[part_key("text/calendar", "cut off")] += form.is_cut_off
                     self.items += form.items
                     self.without_calendars[-1:] = (self.without_calendars[-1][0], note.end()), (end, mail.end)
                 has_calendar = True

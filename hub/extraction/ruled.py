@@ -101,7 +101,7 @@ class ToSort(msgspec.Struct, frozen=True, kw_only=True, tag="sort"):
             guessed_encoding={document.guessed: sum(char > "\x7f" for char in document.text)}
             if document.guessed
             else {},
-            parts=document.parts,
+            parts=dict(Counter(document.parts) + Counter(form.parts)),
             unresolved=sum(len(item.unresolved) for item in items),
             is_cut_off=form.is_cut_off,
         )

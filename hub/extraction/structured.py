@@ -47,6 +47,7 @@ from hub.extraction.wording.languages import is_line_of, languages_in, script_of
 from hub.text.archives import messages_in
 from hub.text.excerpt import CUE
 from hub.text.files import CHAT, MAIL, MBOX, OFFICE, PLAIN
+from hub.text.parts import part_key
 from protocol.tables import TableName
 
 _BLOCK: Final = re.compile(
@@ -136,7 +137,8 @@ def read(document: Document, options: ExtractionOptions) -> Form:
     elif reader is None and media_type in ("", PLAIN, *OFFICE):
         reader = read_boxes
     form = reader(document, options) if reader else None
-    form = form or Form(prose=[Passage(0, len(document.text))], date=document.modified_at)
+    parts = {part_key("text/calendar", "unreadable"): 1} if reader is read_calendar else {}
+    form = form or Form(prose=[Passage(0, len(document.text))], date=document.modified_at, parts=parts)
     return read_tables(document, form, options)
 
 

@@ -1,5 +1,6 @@
-"""Parser of iCalendar (RFC 5545) for files and for servers."""
+"""Parser of iCalendar (RFC 5545) for files and for servers, and lines whose names are not folded."""
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Lock
@@ -22,6 +23,12 @@ _ZONE_NAMES: Final = {
     "Manitoba Standard Time": "America/Winnipeg",
 }
 
+_FOLDED: Final = re.compile(r"^[^\s:;][^\r\n]*+(?>(?:[\r\n]++[ \t][^\r\n]*+)+)", re.MULTILINE)
+_FOLD: Final = re.compile(r"(?<![\r\n])[\r\n]++[ \t]")
+_NAME: Final = re.compile(
+    r"(?:BEGIN|END|METHOD):.*|[A-Z0-9-]++(?:;(?:[^:\"]|\"[^\"]*\")*)?:", re.IGNORECASE | re.DOTALL
+)
+
 # The library keeps each time zone that a calendar defines, for all calendars of the process.
 _ZONES = Lock()
 
@@ -39,3 +46,21 @@ def reading_calendar() -> Iterator[Callable[[str], "Component"]]:
         icalendar.Todo.ignore_exceptions = icalendar.Journal.ignore_exceptions = True
         # A text without a line end that names a file would be read from that file.
         yield lambda text: icalendar.Calendar.from_ical(f"{text}\r\n")
+
+
+def unfold_names(text: str) -> str:
+    """Return a calendar of the same length, with the folds of a line behind its name and parameters.
+
+    A line may be folded anywhere (RFC 5545, 3.1). The values stay at their places; a single CR ends a line.
+    """
+    return _FOLDED.sub(_unfolded_name, re.sub(r"\A\ufeff|\r(?!\n)", "\n", text))
+
+
+def _unfolded_name(line: re.Match[str]) -> str:
+    head = _NAME.match(_FOLD.sub("", line[0]))
+    end = head.end() if head else 0
+    folds = ""
+    for fold in _FOLD.finditer(line[0]):
+        if fold.start() - len(folds) < end:
+            folds += fold[0]
+    return f"{head[0]}{folds}{line[0][end + len(folds) :]}" if head else line[0]
