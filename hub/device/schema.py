@@ -179,7 +179,8 @@ CREATE TABLE agent_files (
 # *link*: its http address there. The history has the fields of both sides before one was changed by the
 # other. The state of a sink has its problem, *why* in a word for hubs, and the places that are *missing* with
 # all their rows. *places*: where a row is, as its hub has confirmed it. An answer about a place of a sink is
-# that of the place, which is asked what it is before its first row, or of its owner.
+# that of the place, which is asked what it is before its first row, or of its owner. A row of a sink waits
+# alone: the place refused it, or a look missed it, which is no deletion yet. It waits until *until_ms*.
 SINKS: Final = (
     """
 CREATE TABLE IF NOT EXISTS sink_rows (
@@ -226,6 +227,18 @@ CREATE TABLE IF NOT EXISTS sink_answers (
     question TEXT NOT NULL,
     is_yes INTEGER NOT NULL CHECK (is_yes IN (0, 1)),
     PRIMARY KEY (sink, place, question)
+) STRICT, WITHOUT ROWID
+""",
+    """
+CREATE TABLE IF NOT EXISTS sink_waits (
+    sink TEXT NOT NULL,
+    key TEXT NOT NULL,
+    what TEXT NOT NULL CHECK (what IN ('refused', 'missed')),
+    reason TEXT NOT NULL DEFAULT '',
+    tries INTEGER NOT NULL DEFAULT 1,
+    since_ms INTEGER NOT NULL,
+    until_ms INTEGER NOT NULL,
+    PRIMARY KEY (sink, key)
 ) STRICT, WITHOUT ROWID
 """,
     """
