@@ -373,7 +373,7 @@ def log(
 @json_option
 @click.pass_context
 def sinks(ctx: click.Context, config: Path, as_json: bool) -> None:
-    """List the places where approved items go, what waits and why, and what was deleted there.
+    """List the places where approved items go, what waits and why, and what was refused or deleted there.
 
     An item that was deleted there stays here until you decide: 'hub review reject --approved'
     deletes it here, too; 'hub device sync --again' writes all such items again.
@@ -410,11 +410,17 @@ def sinks(ctx: click.Context, config: Path, as_json: bool) -> None:
     for one, state in listed:
         for row in state.deleted:
             show.out(f"deleted in {one.name}: {row.table}  {row.title}")
+        for refused in state.refused:
+            at = show.column_moment(from_epoch_ms(refused.until_ms).isoformat(), seconds=True)
+            until = f"refused {refused.tries} times, tried again from {at}"
+            show.out(f"refused by {one.name}: {refused.table}  {refused.title}: {refused.reason}; {until}")
 
 
 @device.command(epilog=example("hub device sync"))
 @click.option(
-    "--again", is_flag=True, help="Also write items again that were deleted there, or whose file is new."
+    "--again",
+    is_flag=True,
+    help="Also write items again that were deleted or refused there, or whose file is new.",
 )
 @click.option(
     "--agree",
@@ -458,7 +464,8 @@ def sync(ctx: click.Context, again: bool, agree: tuple[str, ...], config: Path) 
             }
             done = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
             has_problem |= bool(synced.problem)
-            show.report(f"{sink.name}: {synced.problem or done or 'nothing has changed'}")
+            summary = "; ".join(filter(None, (done, synced.problem))) or "nothing has changed"
+            show.report(f"{sink.name}: {summary}")
         if settings.tick_in and (problem := tick_sources(db, settings.tick_in, SystemClock().now())):
             has_problem = True
             show.report(f"tick_in: {problem}")

@@ -548,6 +548,9 @@ def connect_shared(path: Path) -> Iterator[sqlite3.Connection]:
             db.row_factory = sqlite3.Row
             check_file(db, path)
             db.execute("PRAGMA foreign_keys = ON")
+            if db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'sink_waits'").fetchone() is None:
+                for statement in schema.SINKS:  # of a file that no device of this version has served yet
+                    db.execute(statement)
             yield db
     except sqlite3.Error as error:
         raise DeviceFileError(f"{path}: {error}") from error

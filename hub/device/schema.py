@@ -180,7 +180,7 @@ CREATE TABLE agent_files (
 # other. The state of a sink has its problem, *why* in a word for hubs, and the places that are *missing* with
 # all their rows. *places*: where a row is, as its hub has confirmed it. An answer about a place of a sink is
 # that of the place, which is asked what it is before its first row, or of its owner. A row of a sink waits
-# alone: the place refused it, or a look missed it, which is no deletion yet. It waits until *until_ms*.
+# alone if the place refused it, or a look missed it, which is no deletion yet. It waits until *until_ms*.
 SINKS: Final = (
     """
 CREATE TABLE IF NOT EXISTS sink_rows (

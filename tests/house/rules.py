@@ -91,7 +91,8 @@ MAY_IMPORT: dict[str, set[str]] = {
         "hub.printable",
         "hub.system",
     }
-    | {"hub.version", "hub.tls_faults", "hub.outbound.addresses", "hub.outbound.rules"},
+    | {"hub.version", "hub.tls_faults"}
+    | {"hub.outbound.addresses", "hub.outbound.rules", "hub.outbound.scopes"},
 }
 # Rooms above all others, the lowest first: each may import from all rooms below it.
 UPPER: Final = (

@@ -5,7 +5,7 @@ and only changed objects of this device are fetched. Each write names the versio
 """
 
 import re
-from collections.abc import Collection, Hashable, Mapping
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from datetime import datetime
 from typing import Final, NamedTuple
 from urllib.parse import urljoin, urlsplit
@@ -14,6 +14,7 @@ from hub.device.sinks.calendar import Calendar, changed_ms
 from hub.device.sinks.target import Fields, Found, Put, Snapshot, TargetFailed
 from hub.device.sinks.text_file import read_back, spliced
 from hub.device.sinks.web import POLL_S, Answer, Polled, Web
+from hub.outbound.scopes import MAX_REFUSALS, Scope
 from hub.text.webdav import (
     CAL,
     DAV,
@@ -58,6 +59,7 @@ class CalDav(Polled):
         self._token = ""
         self._own: dict[str, _Object] = {}
         self._others: set[str] = set()
+        self._left_out: dict[str, str] = {}  # why an object was not fetched, by its key
 
     def fresh_place(self, now: datetime) -> str:
         return self._url
@@ -76,7 +78,8 @@ class CalDav(Polled):
         self._fetch()
         own = ((key, one.found) for key, one in self._own.items() if key in self._tables)
         found = {key: one for key, one in own if one is not None}
-        return Snapshot(found, () if self._own or self._others else self._places, {}, self._tables)
+        missing = () if self._own or self._others else self._places
+        return Snapshot(found, missing, {}, self._tables, self._left_out)
 
     def _list_changes(self) -> None:
         try:
@@ -118,29 +121,51 @@ class CalDav(Polled):
                 self._own.pop(name[1], None)
             case 404:
                 self._others.discard(url)
-            case status if status not in (None, 200, _TRUNCATED):
-                raise self._incomplete()
+            case status if name is not None and status not in (None, 200, _TRUNCATED):
+                self._own[name[1]] = before.get(name[1]) or _Object(url, "")  # fetched, or left out
 
     def _fetch(self) -> None:
-        """Fetch the objects of this device that have changed."""
-        urls = [one.url for key, one in self._own.items() if one.text is None and key in self._tables]
-        for begin in range(0, len(urls), _BATCH):
-            body = multiget([_path(url) for url in urls[begin : begin + _BATCH]])
-            for one in _read(self._report(body, "1")).resources:
-                name, data = _NAME.search(one.href), one.found.get(f"{CAL}calendar-data")
-                if name is None or name[1] not in self._own:
-                    continue
-                if data is None and one.status == 404:
-                    self._own.pop(name[1])
-                elif data is not None:
-                    self._keep(name[1], self._own[name[1]].url, one.text(f"{DAV}getetag"), data.text or "")
-        if any(one.text is None for key, one in self._own.items() if key in self._tables):
-            raise self._incomplete()
+        """Fetch the objects of this device that have changed, and note those that the server leaves out."""
+        self._left_out = {}
+        keys = [key for key, one in self._own.items() if one.text is None and key in self._tables]
+        for begin in range(0, len(keys), _BATCH):
+            self._fetch_some(keys[begin : begin + _BATCH])
 
-    def _incomplete(self) -> TargetFailed:
-        """Return the error of objects that were left out: they are not deleted."""
-        self._forget()
-        return TargetFailed(f"{self._web.host}: answers a part only; the next attempt follows")
+    def _fetch_some(self, keys: Sequence[str]) -> None:
+        """Fetch objects; if the server refuses them together, fetch halves, to isolate the refused ones.
+
+        Raises:
+            TargetFailed: the server refuses all, or is away.
+        """
+        try:
+            listed = _read(self._report(multiget([_path(self._own[key].url) for key in keys]), "1"))
+        except TargetFailed as error:
+            is_of_all = error.scope in (Scope.ACCOUNT, Scope.MOMENT) or error.why is PlaceProblem.MISSING
+            if is_of_all or len(self._left_out) >= MAX_REFUSALS:
+                raise
+            if len(keys) > 1:
+                self._fetch_some(keys[: len(keys) // 2])
+                self._fetch_some(keys[len(keys) // 2 :])
+            else:
+                self._leave_out(keys[0], str(error))
+            return
+        statuses: dict[str, int | None] = {}
+        for one in listed.resources:
+            name, data = _NAME.search(one.href), one.found.get(f"{CAL}calendar-data")
+            if name is None or name[1] not in self._own:
+                continue
+            statuses[name[1]] = one.status
+            if data is None and one.status == 404:
+                self._own.pop(name[1])
+            elif data is not None:
+                self._keep(name[1], self._own[name[1]].url, one.text(f"{DAV}getetag"), data.text or "")
+        for key in keys:
+            if key in self._own and self._own[key].text is None:
+                self._leave_out(key, f"{self._web.host}: leaves it out ({statuses.get(key) or 'no answer'})")
+
+    def _leave_out(self, key: str, reason: str) -> None:
+        """Note an object that is not deleted, and cannot be read; it is fetched again next time."""
+        self._left_out[key] = f"{self._own[key].url}: {reason}; the next attempt follows"
 
     def _keep(self, key: str, url: str, etag: str, text: str) -> None:
         text = text.replace("\r\n", "\n")
@@ -161,6 +186,7 @@ class CalDav(Polled):
         headers = {"Content-Type": "text/calendar; charset=utf-8", **version}
         answer = self._web.ask("PUT", url, text.replace("\n", "\r\n").encode(), headers, accept=(412, 404))
         if answer.status == 412:
+            self._own[put.key] = _Object(url, "")  # fetched again, also where its listing lacks it
             raise self._changed(url)
         if answer.status == 404:
             raise self._vanished()
@@ -180,6 +206,7 @@ class CalDav(Polled):
                 accept=(404, 410, 412),
             )
             if answer.status == 412:
+                self._own[key] = _Object(known.url, "")
                 raise self._changed(known.url)
             del self._own[key]
 

@@ -27,12 +27,18 @@ FROM reviews LEFT JOIN place_reports USING (tbl, row_id) WHERE hub = ? ORDER BY 
 _CONFIRM: Final = """
 INSERT OR REPLACE INTO place_reports SELECT tbl, row_id, ?3 FROM reviews WHERE tbl = ?1 AND row_id = ?2
 """
-# The error of a server that has no calendar any more names no place.
+# The error of a server that has no calendar any more names no place. A refused row has a problem of its own,
+# which is none of the other rows.
 _DESTINATIONS: Final = """
-SELECT tbl, row_id, sink, kind, place, link, base IS NULL AS waits, digest, is_deleted, sink_rows.at_ms,
-    problem, why, sink_states.at_ms AS problem_ms, place IN (SELECT value FROM json_each(missing))
-    OR (why = 'missing' AND missing = '[]') AS is_missing
-FROM sink_rows JOIN sink_states USING (sink)
+SELECT tbl, row_id, sink_rows.sink, kind, place, link, base IS NULL AS waits, digest, is_deleted,
+    sink_rows.at_ms, coalesce(reason, iif(is_of_rows, '', problem)) AS problem,
+    iif(reason IS NULL, iif(is_of_rows, '', why), 'refused') AS why, sink_states.at_ms AS problem_ms,
+    place IN (SELECT value FROM json_each(missing)) OR (why = 'missing' AND missing = '[]') AS is_missing
+FROM sink_rows JOIN
+    (SELECT *, why = 'refused' AND sink IN (SELECT sink FROM sink_waits WHERE what = 'refused') AS is_of_rows
+    FROM sink_states) AS sink_states USING (sink)
+    LEFT JOIN (SELECT sink, key, reason FROM sink_waits WHERE what = 'refused' AND tries > 0) AS refused
+    USING (sink, key)
 """
 
 
@@ -72,7 +78,7 @@ def destinations(
         approved |= {(table, row_id): at_ms for row_id, at_ms in db.execute(query, named)}
     found: dict[tuple[str, str], list[Destination]] = {}
     only = f" WHERE row_id IN {chosen}" if chosen else ""
-    for row in db.execute(f"{_DESTINATIONS}{only} ORDER BY sink", named):
+    for row in db.execute(f"{_DESTINATIONS}{only} ORDER BY sink_rows.sink", named):
         key = (row["tbl"], row["row_id"])
         if (state := _place_state(row, approved.get(key))) is not None:
             found.setdefault(key, []).append(_destination(row, state))

@@ -17,6 +17,7 @@ from hub.clock import epoch_ms
 from hub.device.sinks.manifest import FieldPlace, Manifest, Request
 from hub.device.sinks.target import Fields, Found, Put, Snapshot, TargetFailed, shape_of
 from hub.device.sinks.web import POLL_S, Answer, Polled, Web
+from hub.outbound.scopes import MAX_REFUSALS, Scope
 from protocol.tables import DeviceTable
 
 _KEY: Final = re.compile("hub-[a-z2-7]{16}")
@@ -34,6 +35,7 @@ class Rest(Polled):
         self._items: dict[str, Item] = {}  # by key
         self._done: dict[str, Item] = {}  # items that are not listed, by id; empty: deleted
         self._is_empty = True
+        self._left_out: dict[str, str] = {}  # why an item could not be read, by its place
 
     def fresh_place(self, now: datetime) -> str:
         return self._manifest.url
@@ -57,7 +59,8 @@ class Rest(Polled):
             for key, item in self._items.items()
             if key in self._tables
         }
-        return Snapshot(found, self._places if self._is_empty else (), {}, self._tables)
+        missing = self._places if self._is_empty else ()
+        return Snapshot(found, missing, {}, self._tables, self._left_out)
 
     # --- items ---
 
@@ -77,13 +80,22 @@ class Rest(Polled):
             if more == before:
                 raise TargetFailed(f"{self._web.host}: names one page as the next one again and again")
         is_empty = not items
+        self._left_out = {}
         for item_id in filter(None, (place.partition("#")[2] for place in self._places)):
             if item_id in items:
                 self._done.pop(item_id, None)
                 continue
             one = self._done.get(item_id)
             if one is None:
-                one = self._get(item_id) or {}
+                try:
+                    one = self._get(item_id) or {}
+                except TargetFailed as error:
+                    is_of_all = error.scope in (Scope.ACCOUNT, Scope.MOMENT)
+                    if is_of_all or len(self._left_out) >= MAX_REFUSALS:
+                        raise
+                    place = f"{self._manifest.url}#{item_id}"
+                    self._left_out[place] = f"{place}: {error}"
+                    continue
                 if not one or self._is_done(one):
                     self._done[item_id] = one
             if one:
@@ -92,7 +104,7 @@ class Rest(Polled):
         for one in items.values():
             if (key := self._key(one)) and not _at(one, self._manifest.deleted or ""):
                 self._items.setdefault(key, one)
-        self._is_empty = is_empty and not self._items
+        self._is_empty = is_empty and not self._items and not self._left_out
 
     def _is_done(self, item: Item) -> bool:
         place = self._manifest.fields.get("status")
@@ -175,7 +187,7 @@ class Rest(Polled):
             before = json.dumps(self._items.get(put.key), sort_keys=True)
             same = f"{put.key}\n{put.place}\n{asked.method} {path}\n{put.at_ms}\n{before}\n".encode() + sent
             headers[self._manifest.idempotency_header] = hashlib.sha256(same).hexdigest()[:32]
-        return self._web.ask(asked.method, url, sent, headers, accept)
+        return self._web.ask(asked.method, url, sent, headers, accept, row=put.key if put else "")
 
     # --- fields ---
 

@@ -23,10 +23,20 @@ from hub.device.owner import read_fields, typed
 from hub.device.schema import quoted, transaction
 from hub.device.sinks import answers
 from hub.device.sinks.target import Fields, Found, Put, Snapshot, Target, TargetChanged, TargetFailed
+from hub.device.sinks.waits import (
+    Wait,
+    WaitReason,
+    due_keys,
+    end_wait,
+    end_waits,
+    note_refusals,
+    waits_of,
+)
 from hub.item_text import plain_lines, with_clean_title
 from hub.log import Channel
+from hub.outbound.scopes import Scope
 from protocol.calls import PlaceProblem
-from protocol.tables import DeviceTable
+from protocol.tables import DeviceTable, Tables
 
 log = Channel(__name__)
 MOST_HISTORY: Final = 20_000  # changes that are remembered, of all sinks
@@ -80,6 +90,17 @@ class Deleted(msgspec.Struct, frozen=True):
     title: str
 
 
+class RefusedRow(msgspec.Struct, frozen=True):
+    """Row that its sink refuses, unlike others, with the reason; it is tried again at *until_ms*."""
+
+    table: str
+    id: str
+    title: str
+    reason: str
+    tries: int
+    until_ms: int
+
+
 class State(msgspec.Struct):
     """State of a sink: its problem, and the numbers of rows that are there, and that wait."""
 
@@ -87,6 +108,7 @@ class State(msgspec.Struct):
     rows: int
     waiting: int
     deleted: list[Deleted] = msgspec.field(default_factory=list)
+    refused: list[RefusedRow] = msgspec.field(default_factory=list)
 
 
 class _Here(msgspec.Struct):
@@ -116,11 +138,15 @@ class _Known(msgspec.Struct):
 
 
 class _Merge(msgspec.Struct):
-    """Decision about a row: fields to change here, and those to write to the target, if any."""
+    """Decision about a row: fields to change here, and those to write to the target, if any.
+
+    *expressed*: the fields that the target has after it wrote *put*.
+    """
 
     base: dict[str, str]
     back: dict[str, str]
     put: dict[str, str] | None = None
+    expressed: Fields = {}
     conflict: bool = False
 
 
@@ -137,9 +163,9 @@ def synchronize(db: sqlite3.Connection, sink: Sink, now: datetime) -> Synced:
         sqlite3.Error: the device's file cannot be written.
     """
     synced = Synced()
-    for _ in range(_TRIES):
+    for attempt in range(_TRIES):
         try:
-            _pass(db, sink, now, synced)
+            _pass(db, sink, now, synced, is_last=attempt == _TRIES - 1)
             synced.problem = synced.why = ""
             break
         except TargetFailed as error:
@@ -177,7 +203,20 @@ def states(db: sqlite3.Connection) -> dict[str, State]:
         table = tables.of(name)
         if sink in found and (row := rows.find(db, table, row_id)) is not None:
             found[sink].deleted.append(Deleted(name, row_id, str(row[table.title])))
+    for sink, state in found.items():
+        for wait in waits_of(db, sink, WaitReason.REFUSED).values():
+            state.refused += _refused_row(db, tables, sink, wait)
     return found
+
+
+def _refused_row(db: sqlite3.Connection, tables: Tables, sink: str, wait: Wait) -> Iterable[RefusedRow]:
+    """Return the refused row of a wait, if the sink has it; the title of a deleted row is its id."""
+    query = "SELECT tbl, row_id FROM sink_rows WHERE sink = ? AND key = ?"
+    for name, row_id in db.execute(query, (sink, wait.key)).fetchall() if wait.tries else ():
+        table = tables.of(name)
+        row = rows.find(db, table, row_id)
+        title = row_id if row is None else str(row[table.title])
+        yield RefusedRow(name, row_id, title, wait.reason, wait.tries, wait.until_ms)
 
 
 def forget_others(db: sqlite3.Connection, names: Collection[str]) -> None:
@@ -185,15 +224,17 @@ def forget_others(db: sqlite3.Connection, names: Collection[str]) -> None:
     if db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'sink_states'").fetchone() is not None:
         known = {sink for (sink,) in db.execute("SELECT sink FROM sink_states")}
         db.executemany("DELETE FROM sink_states WHERE sink = ?", [(sink,) for sink in known - {*names}])
+        end_waits(db, known - {*names})
 
 
 def write_again(db: sqlite3.Connection, sink: str) -> int:
     """Mark the rows of a sink to be written again where they are missing; return their number."""
+    end_waits(db, [sink])
     changes = "UPDATE sink_rows SET base = NULL, is_deleted = 0 WHERE sink = ?"
     return db.execute(changes, (sink,)).rowcount
 
 
-def _pass(db: sqlite3.Connection, sink: Sink, now: datetime, synced: Synced) -> None:
+def _pass(db: sqlite3.Connection, sink: Sink, now: datetime, synced: Synced, *, is_last: bool) -> None:
     at_ms, version = epoch_ms(now), _version(db)
     here = _rows(db, sink.tables)
     known = _recorded(db, sink.name)
@@ -221,6 +262,8 @@ def _pass(db: sqlite3.Connection, sink: Sink, now: datetime, synced: Synced) -> 
     synced.missing = sorted(vanished)
     merges: dict[str, _Merge] = {}
     removed: list[str] = []
+    waits = waits_of(db, sink.name, WaitReason.REFUSED)
+    errors: dict[str, TargetFailed] = {}
     problems: list[str] = [
         f"there is no table {name}; there are {', '.join(declared)}"
         for name in sink.tables
@@ -233,10 +276,9 @@ def _pass(db: sqlite3.Connection, sink: Sink, now: datetime, synced: Synced) -> 
             row, remote = here.get(key), snapshot.found.get(key)
             if one.place in vanished:
                 continue
-            if remote is None and key in snapshot.unreadable:
-                problems.append(
-                    f"{snapshot.unreadable[key]}: the key of an item in no item: mend or delete it"
-                )
+            unreadable = snapshot.unreadable.get(key) or snapshot.unreadable.get(one.place)
+            if remote is None and unreadable:
+                problems.append(unreadable)
                 continue
             if row is None:
                 if remote is not None:
@@ -247,23 +289,41 @@ def _pass(db: sqlite3.Connection, sink: Sink, now: datetime, synced: Synced) -> 
                 synced.deleted += not one.is_deleted
                 _note_deleted(db, sink, one, row, at_ms)
             else:
-                merge = _merged(sink, one, row, remote)
+                try:
+                    merge = _merged(sink, one, row, remote)
+                    if merge.put is not None:
+                        merge.expressed = sink.target.expressed(row.table, merge.put)
+                except Exception as error:  # of a format, or of a package of others: it is of this row
+                    reason = f"{error}" if isinstance(error, TargetFailed) else f"it fails: {error!r}"
+                    errors[key] = TargetFailed(reason, PlaceProblem.REFUSED, Scope.ROW)
+                    continue
                 problems += _take_back(db, sink, one, row, remote, merge, at_ms)
                 synced.taken_back += bool(merge.back)
                 if merge.put is not None:
                     merges[key] = merge
+        for key in waits.keys() - merges.keys() - {*removed} - errors.keys():  # the sides agree by now
+            end_wait(db, sink.name, key)
+    due = due_keys(waits, [*merges, *removed, *errors], {key: one.at_ms for key, one in here.items()}, at_ms)
+    errors = {key: error for key, error in errors.items() if key in due}
+    removed = [key for key in due if key in {*removed}]
     puts = [
-        Put(key, here[key].table, merge.put or {}, known[key].place, here[key].at_ms)
-        for key, merge in merges.items()
+        Put(key, here[key].table, merges[key].put or {}, known[key].place, here[key].at_ms)
+        for key in due
+        if key in merges
     ]
     if puts or removed:
         snapshot = snapshot._replace(agreed=answers.confirmed(db, sink.name))
         other = sink.target.write(snapshot, puts, removed)
+        left = {key: result for key, result in other.items() if not isinstance(result, Found)}
+        errors |= {key: error for key, error in left.items() if error is not None}
+        puts = [put for put in puts if put.key not in left]
+        removed = [key for key in removed if key not in left]
         with transaction(db):
             for put in puts:
                 one, row = known[put.key], here[put.key]
-                expressed = sink.target.expressed(put.table, put.fields)
-                stored = other.get(put.key, Found(expressed, one.place, at_ms))
+                expressed = merges[put.key].expressed
+                result = other.get(put.key)
+                stored = result if isinstance(result, Found) else Found(expressed, one.place, at_ms)
                 one.base, one.place = dict(stored.fields), stored.place
                 is_agreed = put.fields == row.fields and stored.fields == expressed
                 one.digest = row.digest if is_agreed else ""
@@ -273,8 +333,21 @@ def _pass(db: sqlite3.Connection, sink: Sink, now: datetime, synced: Synced) -> 
                 if last != before.base:
                     _note(db, sink.name, before, at_ms, "removed", before.base or {}, last)
                 _forget(db, sink.name, key)
+            for key in waits.keys() & {*removed, *(put.key for put in puts)}:
+                end_wait(db, sink.name, key)
         synced.written += len(puts)
         synced.removed += len(removed)
+    tries = {key: waits[key].tries if key in waits else 0 for key in errors}
+    is_again = {key: isinstance(error, TargetChanged) and not tries[key] for key, error in errors.items()}
+    changed = [error for key, error in errors.items() if is_again[key] and not is_last]
+    refused = {key: error for key, error in errors.items() if error not in changed}
+    if refused:
+        with transaction(db):
+            of_place = note_refusals(db, sink.name, waits, refused, bool(puts or removed), at_ms)
+        if of_place is not None:
+            raise of_place
+    if changed:  # the next attempt reads these rows again, and merges
+        raise changed[0]
     if vanished:
         place = min(vanished)
         raise TargetFailed(
@@ -284,6 +357,11 @@ def _pass(db: sqlite3.Connection, sink: Sink, now: datetime, synced: Synced) -> 
     if problems:
         more = f"; and {len(problems) - 1} more" if len(problems) > 1 else ""
         raise TargetFailed(problems[0] + more, PlaceProblem.UNREADABLE)
+    if waits := waits_of(db, sink.name, WaitReason.REFUSED):
+        key, wait = next(iter(waits.items()))
+        title = here[key].fields.get(here[key].table.title, "")[:80] if key in here else known[key].row_id
+        more = f"; and {len(waits) - 1} more items" if len(waits) > 1 else ""
+        raise TargetFailed(f"{title!r}: {wait.reason}{more}", PlaceProblem.REFUSED)
 
 
 def _listed_already(db: sqlite3.Connection, sink: Sink, keys: Collection[str]) -> set[str]:

@@ -6,6 +6,7 @@ from functools import lru_cache
 from importlib.metadata import entry_points
 from typing import Any, Final, NamedTuple, Protocol
 
+from hub.outbound.scopes import Scope
 from protocol.calls import PlaceProblem
 from protocol.errors import HubError, did_you_mean
 from protocol.tables import DeviceTable, Filler, Kind
@@ -87,7 +88,7 @@ class Snapshot(NamedTuple):
         missing: places that are not there, or have no content.
         contents: the bytes of each file; None for a missing one.
         tables: the tables of all keys.
-        unreadable: where a key is, in words, that is in no row: its line was broken.
+        unreadable: why a row is not in *found* though it is there, by its key or its place.
         agreed: place and matter of each ``Unconfirmed`` that the owner has agreed to.
     """
 
@@ -102,18 +103,24 @@ class Snapshot(NamedTuple):
 class TargetFailed(HubError):
     """Target that cannot be read or written now; rows that were written are found again by their keys.
 
-    *why*: the reason that a hub gets; the message stays on this machine.
+    *why*: the reason that a hub gets; the message stays on this machine. *scope*: how far it reaches, if it
+    was raised for one row.
     """
 
     why = PlaceProblem.FAILED
+    scope = Scope.PLACE
 
-    def __init__(self, message: str, why: PlaceProblem | None = None) -> None:
+    def __init__(self, message: str, why: PlaceProblem | None = None, scope: Scope | None = None) -> None:
         super().__init__(message)
         self.why = why or self.why
+        self.scope = scope or self.scope
+
+
+Written = Found | TargetFailed | None  # None: not tried, after refusals of other rows
 
 
 class TargetChanged(TargetFailed):
-    """Target that another program changed since it was read; nothing was written."""
+    """Target, or row, that another program changed since it was read; nothing was written."""
 
     why = PlaceProblem.BUSY
 
@@ -148,7 +155,11 @@ class Target(Protocol):
         """Return the http address at which people find the row of a key; empty if there is none."""
 
     def expressed(self, table: DeviceTable, fields: Fields) -> Fields:
-        """Return the fields that ``read`` returns after ``write`` wrote *fields*."""
+        """Return the fields that ``read`` returns after ``write`` wrote *fields*.
+
+        Raises:
+            TargetFailed: the target cannot express this row.
+        """
 
     def stamp(self, places: Collection[str]) -> Hashable:
         """Return a value that differs once these places have changed; it costs little."""
@@ -160,10 +171,13 @@ class Target(Protocol):
             TargetFailed: the target cannot be read.
         """
 
-    def write(self, snapshot: Snapshot, puts: Sequence[Put], removed: Collection[str]) -> Mapping[str, Found]:
-        """Write rows, replacing those with the same key, and remove others.
+    def write(
+        self, snapshot: Snapshot, puts: Sequence[Put], removed: Collection[str]
+    ) -> Mapping[str, Written]:
+        """Write rows, replacing those with the same key, and remove others, in this order.
 
-        Return those, by key, that have another place, or other fields, which the next synchronization writes.
+        Return those, by key, that have another place, or other fields, which the next synchronization writes;
+        the error of each row that the target refuses, unlike others; and None for rows that were not tried.
 
         Raises:
             TargetChanged: the target is not as in *snapshot*.

@@ -20,6 +20,7 @@ from hub.device.sinks.target import (
     TargetChanged,
     TargetFailed,
     Unconfirmed,
+    Written,
 )
 from hub.system.files import copy_access, stamp_of_file
 from hub.system.folders import Folder, enter, without_links
@@ -131,11 +132,14 @@ class TextFile:
             for key in _KEY.finditer(text):
                 if key[0] in tables and key[0] not in found:
                     line, at = line + text.count("\n", at, key.start()), key.start()
-                    unreadable[key[0]] = f"{place}:{line}"
+                    where = f"{place}:{line}"
+                    unreadable[key[0]] = f"{where}: the key of an item in no item: mend or delete it"
         missing = {place for place, content in contents.items() if not content or not content.strip()}
         return Snapshot(found, missing, contents, tables, unreadable)
 
-    def write(self, snapshot: Snapshot, puts: Sequence[Put], removed: Collection[str]) -> Mapping[str, Found]:
+    def write(
+        self, snapshot: Snapshot, puts: Sequence[Put], removed: Collection[str]
+    ) -> Mapping[str, Written]:
         for place, before in snapshot.contents.items():
             here = [put for put in puts if put.place == place]
             removals = {

@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from base64 import b64encode
 from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import urljoin, urlsplit
@@ -18,9 +19,10 @@ from anyio import from_thread
 
 from hub.clock import Clock, SystemClock
 from hub.device.addresses import is_local
-from hub.device.sinks.target import Found, Put, Snapshot, TargetChanged, TargetFailed
+from hub.device.sinks.target import Put, Snapshot, TargetChanged, TargetFailed, Written
 from hub.outbound.addresses import Target, parse_target
 from hub.outbound.rules import retry_after
+from hub.outbound.scopes import MAX_REFUSALS, PRECONDITIONS, Scope, precondition_in, scope_of_status
 from hub.tls_faults import certificate_fault, certificate_fix
 from protocol.calls import PlaceProblem
 from protocol.tables import DeviceTable
@@ -34,22 +36,33 @@ _MOST_S: Final = 60.0  # for one answer
 _MOST_BYTES: Final = 64 * 1024 * 1024
 _MOST_REDIRECTS: Final = 3
 _MOVED: Final = (301, 302, 307, 308)
-_OF_ONE_ROW: Final = (400, 409, 413, 415, 422)  # statuses by which a server refuses a row, not its writer
 _BUSY: Final = (429, 503)
+_MAX_SUSPECTS: Final = 100  # rows whose latest answer was of the moment, or of the account
+_REFUSED: Final = PlaceProblem.REFUSED
+_PROBLEMS: Final = {
+    401: PlaceProblem.DENIED,
+    403: PlaceProblem.READ_ONLY,
+    429: PlaceProblem.BUSY,
+    503: PlaceProblem.BUSY,
+    507: PlaceProblem.FULL,
+}
+_FULL: Final = ("quota-not-exceeded", "sufficient-disk-space")
+_WORDS: Final = {
+    401: "refuses the user or the password (401); correct them",
+    403: "does not allow it (403); is it read-only for this user?",
+    429: "is busy (429); the next attempt follows when it allows",
+    503: "is busy (503); the next attempt follows when it allows",
+    507: "has no space left (507)",
+}
 _WAIT_S: Final = 30.0  # of a busy server that does not say how long
 _LOCKED_S: Final = 300.0  # before a refused password is tried again, unless it was changed
 
 
-class Refused(TargetFailed):
-    """Row that a server refuses; it takes others."""
-
-    why = PlaceProblem.REFUSED
-
-
 class NoSecret(TargetFailed):
-    """Password or token that cannot be read, or that a server refuses."""
+    """Password or token that cannot be read."""
 
     why = PlaceProblem.DENIED
+    scope = Scope.ACCOUNT
 
 
 class Answer(NamedTuple):
@@ -111,6 +124,8 @@ class Web:
         self._tls: ssl.SSLContext | None = None
         # until when, the error until then, and for which authorization
         self._wait: tuple[float, TargetFailed, str] = (float("-inf"), TargetFailed(""), "")
+        self._accepted = 0  # answers that were no refusals
+        self._suspects: dict[str, int] = {}  # number of accepted answers at the latest wait for each row
 
     @contextmanager
     def connected(self) -> Iterator[None]:
@@ -129,25 +144,34 @@ class Web:
         body: bytes = b"",
         headers: Mapping[str, str] | None = None,
         accept: Collection[int] = (),
+        row: str = "",
     ) -> Answer:
         """Send a request and return its answer: a successful one, or one with an accepted status.
 
+        Args:
+            row: what the request is about, where its address does not say it.
+
         Raises:
-            Refused: the server refuses this row.
-            TargetFailed: all else; the request may have been carried out nevertheless.
+            TargetFailed: the server refuses it, or does not answer; its scope says how far that reaches. The
+                request may have been carried out nevertheless.
         """
+        row = row or url
         with suppress(RuntimeError):  # not in a worker thread
             from_thread.check_cancelled()
         authorization = self._authorization()
         until, error, refused = self._wait
         if self.clock.monotonic() < until and refused in ("", authorization):
-            raise type(error)(str(error), error.why)
+            raise type(error)(str(error), error.why, error.scope)
         sent = {"Authorization": authorization, **(headers or {})}
         for _ in range(_MOST_REDIRECTS):
             if (origin := _origin(url)) is None or origin != self._origin:
                 other = "no address" if origin is None else f"{origin.host}:{origin.port}"
                 raise TargetFailed(f"{self.host} points to {other}: write its address, if you trust it")
-            answer = self._sent(method, url, body, sent)
+            try:
+                answer = self._sent(method, url, body, sent)
+            except TargetFailed as silence:
+                silence.scope = self._narrowed(Scope.MOMENT, row)
+                raise
             if answer.status not in _MOVED:
                 break
             try:
@@ -155,8 +179,19 @@ class Web:
             except ValueError:
                 break  # no address
         if 200 <= answer.status < 300 or answer.status in accept:
+            self._accepted += 1
+            self._suspects.pop(row, None)
             return answer
-        raise self._failure(answer, authorization)
+        raise self._failure(answer, authorization, row)
+
+    def _narrowed(self, scope: Scope, row: str) -> Scope:
+        """Return the scope of a refusal: of the row if the server accepted others since its last refusal."""
+        if scope not in (Scope.ACCOUNT, Scope.MOMENT):
+            return scope
+        if self._suspects.get(row, self._accepted) < self._accepted:
+            return Scope.ROW
+        self._suspects = dict([*self._suspects.items()][-_MAX_SUSPECTS:]) | {row: self._accepted}
+        return scope
 
     def _sent(self, method: str, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
         import httpx2  # imported with the first request: devices without such a sink do without
@@ -181,26 +216,22 @@ class Web:
             reason = _why_not(self.host, error)
         raise TargetFailed(f"{self.host}: {reason}; the next attempt follows", PlaceProblem.UNREACHABLE)
 
-    def _failure(self, answer: Answer, authorization: str) -> TargetFailed:
-        status, now = answer.status, self.clock.monotonic()
-        if status == 401:
-            error: TargetFailed = NoSecret(
-                f"{self.host}: refuses the user or the password (401); correct them"
-            )
+    def _failure(self, answer: Answer, authorization: str, row: str) -> TargetFailed:
+        """Return the error of a refusal; a refused password, and a busy server, are left alone for a time."""
+        now, condition = self.clock.monotonic(), precondition_in(answer.body)
+        status = 507 if condition in _FULL else answer.status
+        scope = self._narrowed(PRECONDITIONS.get(condition) or scope_of_status(status), row)
+        if scope is Scope.ROW:
+            error = TargetFailed(f"{self.host}: refuses it ({condition or status})", _REFUSED, scope)
+        else:
+            what = _WORDS.get(status, f"answers with status {status}; the next attempt follows")
+            error = TargetFailed(f"{self.host}: {what}", _PROBLEMS.get(status), scope)
+        if scope is Scope.ACCOUNT and status == 401:
             self._wait = (now + _LOCKED_S, error, authorization)
-            return error
-        if status in _BUSY:
+        if scope is Scope.MOMENT and status in _BUSY:
             wait = retry_after(answer.headers, self.clock.now())
-            why = f"{self.host}: is busy ({status}); the next attempt follows when it allows"
-            error = TargetFailed(why, PlaceProblem.BUSY)
             self._wait = (now + (_WAIT_S if wait is None else wait.seconds), error, "")
-            return error
-        if status == 403:
-            what = f"{self.host}: does not allow it (403); is it read-only for this user?"
-            return TargetFailed(what, PlaceProblem.READ_ONLY)
-        if status in _OF_ONE_ROW:
-            return Refused(f"{self.host} refuses it ({status})")
-        return TargetFailed(f"{self.host}: answers with status {status}; the next attempt follows")
+        return error
 
 
 def _origin(url: str) -> Target | None:
@@ -248,25 +279,27 @@ class Polled(ABC):
             self._update(places, tables)
             return self._snapshot()
 
-    def write(self, snapshot: Snapshot, puts: Sequence[Put], removed: Collection[str]) -> Mapping[str, Found]:
-        refused = ""
-        other: dict[str, Found] = {}
-        try:
-            with self._web.connected():
-                for put in puts:
-                    try:
-                        if (found := self._put(put)) is not None:
-                            other[put.key] = found
-                    except Refused as error:
-                        refused = refused or f"{put.fields.get(put.table.title, '')[:80]!r}: {error}"
-                for key in removed:
-                    self._remove(key)
-        except TargetFailed:
-            self._forget()
-            raise
-        if refused:
-            raise Refused(refused)
-        return other
+    def write(
+        self, snapshot: Snapshot, puts: Sequence[Put], removed: Collection[str]
+    ) -> Mapping[str, Written]:
+        steps: list[tuple[str, Callable[[], Written]]] = [(put.key, partial(self._put, put)) for put in puts]
+        steps += [(key, partial(self._remove, key)) for key in removed]
+        results: dict[str, Written] = {}
+        in_a_row, is_over = 0, False
+        with self._web.connected():
+            for key, step in steps:
+                if is_over:
+                    results[key] = None
+                    continue
+                try:
+                    if (found := step()) is not None:
+                        results[key] = found
+                    in_a_row = 0
+                except TargetFailed as error:
+                    self._forget()
+                    results[key], in_a_row = error, in_a_row + 1
+                    is_over = in_a_row == MAX_REFUSALS or error.scope in (Scope.ACCOUNT, Scope.MOMENT)
+        return results
 
     def _update(self, places: Collection[str], tables: Mapping[str, DeviceTable]) -> bool:
         """Look at the server if it is time; return True if it was."""
@@ -283,7 +316,7 @@ class Polled(ABC):
 
     def _changed(self, what: str) -> TargetChanged:
         self._forget()
-        return TargetChanged(f"{what}: another program changed it just now")
+        return TargetChanged(f"{what}: another program changed it just now", scope=Scope.ROW)
 
     @abstractmethod
     def _list_changes(self) -> None:
@@ -298,9 +331,9 @@ class Polled(ABC):
         """Return a value that differs once a row has changed."""
 
     @abstractmethod
-    def _put(self, put: Put) -> Found | None:
-        """Write a row; return what the server has then, where it differs."""
+    def _put(self, put: Put) -> Written:
+        """Write a row; return what the server has then, where it differs. Raises TargetFailed."""
 
     @abstractmethod
     def _remove(self, key: str) -> None:
-        """Remove a row."""
+        """Remove a row. Raises TargetFailed."""

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from hub.device.sinks.sync import key_of, write_again
-from hub.device.sinks.target import Found, Put, Snapshot, Target
+from hub.device.sinks.target import Put, Snapshot, Target, Written
 from protocol.tables import DeviceTable
 from tests.hub.device.sinks.bench import SinkBench
 from tests.hub.device.sinks.places import Place
@@ -36,7 +36,9 @@ class Played:
             self._read()
         return snapshot
 
-    def write(self, snapshot: Snapshot, puts: Sequence[Put], removed: Collection[str]) -> Mapping[str, Found]:
+    def write(
+        self, snapshot: Snapshot, puts: Sequence[Put], removed: Collection[str]
+    ) -> Mapping[str, Written]:
         other = self._target.write(snapshot, puts, removed)
         if self._written is not None:
             self._written()

@@ -365,4 +365,7 @@ def test_line_numbers_of_many_broken_rows_are_found_in_linear_time(tmp_path: Pat
     began = process_time()
     read = TextFile(path, Markdown()).read([str(path)], dict.fromkeys(keys, TABLES["tasks"]))
     assert process_time() - began < 1.0
-    assert [read.unreadable[key] for key in (keys[0], keys[-1])] == [f"{path}:1", f"{path}:20000"]
+    assert [read.unreadable[key].partition(": ")[0] for key in (keys[0], keys[-1])] == [
+        f"{path}:1",
+        f"{path}:20000",
+    ]

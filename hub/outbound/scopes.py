@@ -1,0 +1,77 @@
+"""Scopes of a refusal: how far the answer of a server to one request reaches.
+
+A request concerns one row, message or object of a place: a calendar, a list, a mailbox. Its refusal says
+nothing about the others unless its scope does. The statuses are those of RFC 9110, RFC 4918 and RFC 6585;
+the preconditions are the elements in the body of an error of WebDAV and CalDAV (RFC 3744, 4791 and 6638).
+"""
+
+import re
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Final
+
+MAX_REFUSALS: Final = 5  # in a row, after which a place refuses all of its rows
+
+
+class Scope(StrEnum):
+    """Part of a place that a refusal concerns.
+
+    ``PLACE`` is decided by evidence: it is of the row where the place accepts others.
+    """
+
+    ROW = "row"
+    PLACE = "place"
+    ACCOUNT = "account"
+    MOMENT = "moment"
+
+
+SCOPE_MEANINGS: Final[Mapping[Scope, str]] = {
+    Scope.ROW: "this row alone; the next rows follow, and it waits with growing intervals",
+    Scope.PLACE: "the row where the place accepts others, else the place",
+    Scope.ACCOUNT: "all rows until the user, the password or the payment is corrected",
+    Scope.MOMENT: "all rows for now; of the row alone where it is answered so again and others are accepted",
+}
+
+_ROW_STATUSES: Final = (400, 404, 406, 409, 410, 411, 412, 413, 414, 415, 416, 417, 418, 422, 423, 424, 428)
+SCOPES: Final[Mapping[int, Scope]] = (
+    dict.fromkeys((*_ROW_STATUSES, 431, 451), Scope.ROW)
+    | dict.fromkeys((401, 402, 407), Scope.ACCOUNT)
+    | dict.fromkeys((408, 425, 429, 502, 503, 504, 509), Scope.MOMENT)
+    | dict.fromkeys((403, 405, 421, 426, 500, 501, 505, 506, 507, 508, 510, 511), Scope.PLACE)
+)
+PRECONDITIONS: Final[Mapping[str, Scope]] = dict.fromkeys(
+    (
+        "valid-calendar-data",
+        "valid-calendar-object-resource",
+        "supported-calendar-data",
+        "supported-calendar-component",
+        "no-uid-conflict",
+        "max-resource-size",
+        "min-date-time",
+        "max-date-time",
+        "max-instances",
+        "max-attendees-per-instance",
+        "unique-scheduling-object-resource",
+        "same-organizer-in-all-components",
+        "allowed-organizer-scheduling-object-change",
+        "lock-token-submitted",
+    ),
+    Scope.ROW,
+) | dict.fromkeys(
+    ("need-privileges", "calendar-collection-location-ok", "quota-not-exceeded", "sufficient-disk-space"),
+    Scope.PLACE,
+)
+_PRECONDITION: Final = re.compile(rf"<(?:[\w.-]+:)?({'|'.join(PRECONDITIONS)})\b".encode())
+
+
+def scope_of_status(status: int) -> Scope:
+    """Return the scope of a refusal by its HTTP status; that of an unknown one by its class."""
+    if (known := SCOPES.get(status)) is not None:
+        return known
+    return Scope.ROW if 400 <= status < 500 else Scope.PLACE if status >= 500 else Scope.MOMENT
+
+
+def precondition_in(body: bytes) -> str:
+    """Return the precondition that an error of WebDAV names in its first 4,000 bytes, or an empty text."""
+    found = _PRECONDITION.search(body[:4_000])
+    return found[1].decode() if found else ""
