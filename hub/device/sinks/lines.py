@@ -193,7 +193,8 @@ class TodoTxt:
         if shape.date is not None:
             fields[shape.date] = " ".join(filter(None, due.groups())) if due else ""
         letter = row["letter"]
-        fields["priority"] = "medium" if letter in (None, "B") else "high" if letter == "A" else "low"
+        if letter or not row["lead"]:  # programs take the letter from a done task
+            fields["priority"] = "medium" if letter in (None, "B") else "high" if letter == "A" else "low"
         title = _TODO_ESCAPED.sub("", _words_on(row))
         known = {name: value for name, value in fields.items() if table.column(name) is not None}
         return known | ({table.title: title} if title else {})

@@ -308,6 +308,21 @@ def test_title_words_resembling_todo_txt_marks_are_escaped(
     assert (bench.row(row)["title"], bench.row(row)["status"]) == (title, "done")
 
 
+def test_todo_txt_task_marked_as_done_without_its_letter_keeps_the_priority(
+    bench: SinkBench, tmp_path: Path
+) -> None:
+    path = tmp_path / "todo.txt"
+    target = TextFile(path, TodoTxt())
+    row = bench.approve({"title": "Call Ana", "priority": "high"})
+    bench.synchronize(target)
+    path.write_text(path.read_text().replace("(A) ", "x 2026-01-05 "))
+    bench.synchronize(target)
+    assert (bench.row(row)["status"], bench.row(row)["priority"]) == ("done", "high")
+    bench.change(row, {"status": "todo"})
+    bench.synchronize(target)
+    assert path.read_text().startswith("(A) Call Ana")
+
+
 @pytest.mark.parametrize("name", ["todo", "todo.txt", "list.MD"])
 def test_sink_rows_are_blanked_for_the_hub_under_any_file_name(
     name: str, file: FilePlace, bench: SinkBench
