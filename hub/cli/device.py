@@ -461,6 +461,7 @@ def sync(ctx: click.Context, again: bool, agree: tuple[str, ...], config: Path) 
                 "removed": synced.removed,
                 "taken back": synced.taken_back,
                 "deleted there": synced.deleted,
+                "not found: sync again in 10 seconds": synced.missed,
             }
             done = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
             has_problem |= bool(synced.problem)

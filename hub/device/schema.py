@@ -180,7 +180,8 @@ CREATE TABLE agent_files (
 # other. The state of a sink has its problem, *why* in a word for hubs, and the places that are *missing* with
 # all their rows. *places*: where a row is, as its hub has confirmed it. An answer about a place of a sink is
 # that of the place, which is asked what it is before its first row, or of its owner. A row of a sink waits
-# alone if the place refused it, or a look missed it, which is no deletion yet. It waits until *until_ms*.
+# alone if the place refused it, or a look missed it, which is no deletion yet. It waits until *until_ms*. A
+# row that its owner moved out of the sink's file belongs to the sink as long as its former place, its *home*.
 SINKS: Final = (
     """
 CREATE TABLE IF NOT EXISTS sink_rows (
@@ -238,6 +239,14 @@ CREATE TABLE IF NOT EXISTS sink_waits (
     tries INTEGER NOT NULL DEFAULT 1,
     since_ms INTEGER NOT NULL,
     until_ms INTEGER NOT NULL,
+    PRIMARY KEY (sink, key)
+) STRICT, WITHOUT ROWID
+""",
+    """
+CREATE TABLE IF NOT EXISTS sink_moves (
+    sink TEXT NOT NULL,
+    key TEXT NOT NULL,
+    home TEXT NOT NULL,
     PRIMARY KEY (sink, key)
 ) STRICT, WITHOUT ROWID
 """,

@@ -21,7 +21,7 @@ from hub.device.sinks import answers
 from hub.device.sinks.calendar import Calendar
 from hub.device.sinks.lines import Markdown, TodoTxt
 from hub.device.sinks.records import Csv, JsonLines
-from hub.device.sinks.sync import Sink, Synced, forget_others, key_of, synchronize
+from hub.device.sinks.sync import Sink, Synced, current_places, forget_others, key_of, synchronize
 from hub.device.sinks.target import TargetFailed
 from hub.device.sinks.text_file import Format, content_of, replace_content
 
@@ -108,7 +108,8 @@ class Sinks:
         seen, at = self._seen.get(sink.name, (None, float("-inf")))
         now = self._clock.monotonic()
         stamp = self._stamp(db, sink, last)
-        if stamp == seen and (not last.problem or now - at < _RETRY_S):
+        is_decided = not last.again_ms or epoch_ms(self._clock.now()) < last.again_ms
+        if stamp == seen and is_decided and (not last.problem or now - at < _RETRY_S):
             return
         synced = synchronize(db, sink, self._clock.now())
         self._last[sink.name], self._seen[sink.name] = synced, (stamp, now)
@@ -136,7 +137,8 @@ class Sinks:
     def _stamp(self, db: sqlite3.Connection, sink: Sink, last: Synced) -> Hashable:
         """Return what differs once either side has changed."""
         (version,) = db.execute("PRAGMA data_version").fetchone()
-        return sink, version, sink.target.stamp(last.places)
+        places = current_places(sink, last.places, self._clock.now())
+        return sink, version, sink.target.stamp(places)
 
 
 def tick_sources(db: sqlite3.Connection, folders: Collection[Path], now: datetime) -> str:

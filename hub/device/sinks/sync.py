@@ -10,7 +10,7 @@ import hashlib
 import re
 import sqlite3
 from base64 import b32encode
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -22,13 +22,24 @@ from hub.device.inbox import sources_of
 from hub.device.owner import read_fields, typed
 from hub.device.schema import quoted, transaction
 from hub.device.sinks import answers
-from hub.device.sinks.target import Fields, Found, Put, Snapshot, Target, TargetChanged, TargetFailed
+from hub.device.sinks.target import (
+    Fields,
+    Found,
+    Put,
+    SearchingTarget,
+    Snapshot,
+    Target,
+    TargetChanged,
+    TargetFailed,
+    is_archived,
+)
 from hub.device.sinks.waits import (
     Wait,
     WaitReason,
     due_keys,
     end_wait,
     end_waits,
+    missed_until,
     note_refusals,
     waits_of,
 )
@@ -40,7 +51,16 @@ from protocol.tables import DeviceTable, Tables
 
 log = Channel(__name__)
 MOST_HISTORY: Final = 20_000  # changes that are remembered, of all sinks
-_AGAIN: Final = "hub device sync --again"
+_ROWS: Final = """
+SELECT key, tbl, row_id, place, base, digest, is_deleted, coalesce(home, '') AS home
+FROM sink_rows LEFT JOIN sink_moves USING (sink, key) WHERE sink = ? ORDER BY key
+"""
+# Done rows in an archive stay there.
+_AGAIN: Final = """
+UPDATE sink_rows SET base = NULL, is_deleted = 0 WHERE sink = ?1
+AND NOT (coalesce(json_extract(base, '$.status'), '') = 'done'
+    AND key IN (SELECT key FROM sink_moves WHERE sink = ?1))
+"""
 _TRIES: Final = 5  # of a target that another program changes at the same time
 _KEY_BYTES: Final = 10
 _LISTED: Final = re.compile(r"[ \t>]*(?:[-*+]|\d{1,9}[.)])[ \t]")
@@ -64,12 +84,15 @@ class Synced(msgspec.Struct):
     """Result of a synchronization: numbers of rows, the places of all rows, and a problem, if any.
 
     *why*: the problem in a word that hubs may know; *missing*: places that vanished with all their rows.
+    *missed*: rows that were not found, which another look at *again_ms* (epoch ms) decides.
     """
 
     written: int = 0
     removed: int = 0
     taken_back: int = 0
     deleted: int = 0
+    missed: int = 0
+    again_ms: int = 0
     problem: str = ""
     places: frozenset[str] = frozenset()
     why: str = ""
@@ -126,7 +149,10 @@ class _Here(msgspec.Struct):
 
 
 class _Known(msgspec.Struct):
-    """Row as it was recorded; without a *base* it is being written for the first time."""
+    """Row as it was recorded; without a *base* it is being written for the first time.
+
+    *home*: place of the sink that the row had before its owner moved it to another file.
+    """
 
     key: str
     tbl: str
@@ -135,6 +161,7 @@ class _Known(msgspec.Struct):
     base: dict[str, str] | None
     digest: str
     is_deleted: bool
+    home: str = ""
 
 
 class _Merge(msgspec.Struct):
@@ -190,6 +217,12 @@ def synchronize(db: sqlite3.Connection, sink: Sink, now: datetime) -> Synced:
     return synced
 
 
+def current_places(sink: Sink, places: Collection[str], now: datetime) -> frozenset[str]:
+    """Return the places to read: those of rows, and the newest one, to which rows may have been moved."""
+    newest = {sink.target.fresh_place(now)} if places and isinstance(sink.target, SearchingTarget) else set()
+    return frozenset({*places, *newest})
+
+
 def states(db: sqlite3.Connection) -> dict[str, State]:
     """Return the state of each sink that was synchronized, by name."""
     query = (
@@ -230,8 +263,7 @@ def forget_others(db: sqlite3.Connection, names: Collection[str]) -> None:
 def write_again(db: sqlite3.Connection, sink: str) -> int:
     """Mark the rows of a sink to be written again where they are missing; return their number."""
     end_waits(db, [sink])
-    changes = "UPDATE sink_rows SET base = NULL, is_deleted = 0 WHERE sink = ?"
-    return db.execute(changes, (sink,)).rowcount
+    return db.execute(_AGAIN, (sink,)).rowcount
 
 
 def _pass(db: sqlite3.Connection, sink: Sink, now: datetime, synced: Synced, *, is_last: bool) -> None:
@@ -239,7 +271,7 @@ def _pass(db: sqlite3.Connection, sink: Sink, now: datetime, synced: Synced, *, 
     here = _rows(db, sink.tables)
     known = _recorded(db, sink.name)
     # Of a row whose place is no longer in the settings, what was written before is the owner's.
-    fresh = [key for key in here if key not in known or not sink.target.owns(known[key].place)]
+    fresh = [key for key, row in here.items() if key not in known or _leaves(sink, known[key], row)]
     listed = _listed_already(db, sink, fresh)
     for key in listed & known.keys():
         _forget(db, sink.name, key)
@@ -254,9 +286,9 @@ def _pass(db: sqlite3.Connection, sink: Sink, now: datetime, synced: Synced, *, 
                 _record(db, sink, known[key], at_ms)
     declared = rows.tables_of(db)
     tables = {key: declared.of(one.tbl) for key, one in known.items()}
-    synced.places = frozenset(one.place for one in known.values())
-    snapshot = sink.target.read(synced.places, tables)
-    vanished = _vanished(known.values(), snapshot)
+    synced.places = current_places(sink, {one.place for one in known.values()}, now)
+    snapshot, lost = _searched(db, sink, known, sink.target.read(synced.places, tables))
+    vanished = _vanished(sink, known.values(), snapshot)
     if vanished and synced.places <= {*snapshot.missing}:  # then new rows wait, too
         vanished = {*snapshot.missing}
     synced.missing = sorted(vanished)
@@ -264,33 +296,50 @@ def _pass(db: sqlite3.Connection, sink: Sink, now: datetime, synced: Synced, *, 
     removed: list[str] = []
     waits = waits_of(db, sink.name, WaitReason.REFUSED)
     errors: dict[str, TargetFailed] = {}
+    settled: set[str] = set()
     problems: list[str] = [
         f"there is no table {name}; there are {', '.join(declared)}"
         for name in sink.tables
         if name not in declared
     ]
+    problems += [
+        f"{first.place}:{first.line} and {other.place}:{other.line} are one item,"
+        f" {here[key].fields[here[key].table.title]!r}: remove its key from one of the lines;"
+        f" until then the first one in {snapshot.found[key].place} counts"
+        for key, (first, other, *_) in snapshot.copies.items()
+        if key in here and key in snapshot.found
+    ]
     with transaction(db):
         if _version(db) != version:  # what was read may be older than an edit of the owner
             raise TargetChanged("the device's file is being changed; the next synchronization follows")
+        lost = [key for key in lost if key in here and known[key].place not in vanished]
+        missed = missed_until(db, sink.name, lost, at_ms)
+        synced.missed, synced.again_ms = len(missed), min(missed.values(), default=0)
+        held = {known[key].place for key in missed}
         for key, one in known.items():
             row, remote = here.get(key), snapshot.found.get(key)
-            if one.place in vanished:
+            place, fields = (one.place, one.base or {}) if remote is None else (remote.place, remote.fields)
+            if place in vanished or place in held or key in missed:
                 continue
             unreadable = snapshot.unreadable.get(key) or snapshot.unreadable.get(one.place)
             if remote is None and unreadable:
                 problems.append(unreadable)
                 continue
+            settled.add(key)
+            is_history = is_archived(sink.target, place, fields)
             if row is None:
-                if remote is not None:
+                if remote is not None and not is_history:
                     removed.append(key)
                 else:
                     _forget(db, sink.name, key)
             elif remote is None and one.base is not None:
-                synced.deleted += not one.is_deleted
-                _note_deleted(db, sink, one, row, at_ms)
+                if not is_history:
+                    synced.deleted += not one.is_deleted
+                    _note_deleted(db, sink, one, row, at_ms)
             else:
                 try:
                     merge = _merged(sink, one, row, remote)
+                    merge.put = None if is_history else merge.put
                     if merge.put is not None:
                         merge.expressed = sink.target.expressed(row.table, merge.put)
                 except Exception as error:  # of a format, or of a package of others: it is of this row
@@ -301,8 +350,11 @@ def _pass(db: sqlite3.Connection, sink: Sink, now: datetime, synced: Synced, *, 
                 synced.taken_back += bool(merge.back)
                 if merge.put is not None:
                     merges[key] = merge
-        for key in waits.keys() - merges.keys() - {*removed} - errors.keys():  # the sides agree by now
+        for key in waits.keys() & settled - merges.keys() - errors.keys() - {
+            *removed
+        }:  # the sides agree by now
             end_wait(db, sink.name, key)
+    synced.places |= {one.place for one in known.values()}
     due = due_keys(waits, [*merges, *removed, *errors], {key: one.at_ms for key, one in here.items()}, at_ms)
     errors = {key: error for key, error in errors.items() if key in due}
     removed = [key for key in due if key in {*removed}]
@@ -389,9 +441,60 @@ def _version(db: sqlite3.Connection) -> int:
     return int(version)
 
 
-def _vanished(known: Iterable[_Known], snapshot: Snapshot) -> set[str]:
-    """Return the places that are missing though rows were written to them."""
-    written = {one.place for one in known if one.base is not None and not one.is_deleted}
+def _leaves(sink: Sink, one: _Known, row: _Here) -> bool:
+    """Return True if a row leaves its place: it was reopened in an archive, or the settings changed."""
+    if sink.target.owns(one.place):
+        return False
+    was_done, is_done = (fields.get("status") == "done" for fields in (one.base or {}, row.fields))
+    is_reopened = was_done and not is_done and row.digest != one.digest
+    return is_reopened or not sink.target.owns(one.home)
+
+
+def _searched(
+    db: sqlite3.Connection, sink: Sink, known: Mapping[str, _Known], snapshot: Snapshot
+) -> tuple[Snapshot, list[str]]:
+    """Return the snapshot with the rows that were moved, and the keys of rows that another look decides.
+
+    Of several lines of a row that at its recorded place counts. A row that is being written was not moved to
+    an archive: a line there is older. An open row in a file that is none of the sink's is not certain: that
+    file may be a copy of one that is being written just now, or was lost.
+    """
+    found: dict[str, Found] = {}
+    for key, one in known.items():
+        lines = snapshot.copies.get(key, ())
+        line = next((line for line in lines if line.place == one.place), snapshot.found.get(key))
+        if line and not (one.base is None and is_archived(sink.target, line.place, line.fields)):
+            found[key] = line
+    snapshot = snapshot._replace(found=found)
+    written = {key for key, one in known.items() if one.base is not None and not one.is_deleted}
+    lost = written - found.keys() - snapshot.unreadable.keys()
+    if not lost or not isinstance(sink.target, SearchingTarget):
+        return snapshot, []
+    query = "SELECT DISTINCT place FROM sink_rows WHERE sink NOT IN (?, '')"
+    others = {place for (place,) in db.execute(query, (sink.name,))}
+    wider = sink.target.search(snapshot, lost, others)
+    undecided: list[str] = []
+    for key in sorted(lost):
+        one, line = known[key], wider.found.get(key)
+        if line and (sink.target.owns(line.place) or is_archived(sink.target, line.place, line.fields)):
+            found[key] = line
+        elif not is_archived(sink.target, one.place, one.base or {}):
+            undecided.append(key)
+            if line and one.place not in snapshot.missing:
+                found[key] = line
+    return wider._replace(found=found), undecided
+
+
+def _vanished(sink: Sink, known: Iterable[_Known], snapshot: Snapshot) -> set[str]:
+    """Return the places that are missing though rows were written to them, and are nowhere else."""
+    written = {
+        one.place
+        for one in known
+        if one.base is not None
+        and not one.is_deleted
+        and one.key not in snapshot.found
+        and not is_archived(sink.target, one.place, one.base)
+    }
     return {place for place in snapshot.missing if place in written}
 
 
@@ -455,6 +558,7 @@ def _take_back(
     row.fields = row.fields | taken
     is_agreed = merge.put is None and not refusals
     digest = row.digest if is_agreed else ""
+    one.home = one.place if sink.target.owns(one.place) else one.home
     is_moved, one.place = one.place != remote.place, remote.place
     if is_moved or merge.base != one.base or digest != one.digest or one.is_deleted:
         one.base, one.digest, one.is_deleted = merge.base, digest, False
@@ -497,9 +601,6 @@ def _titles(db: sqlite3.Connection, table: DeviceTable) -> dict[str, str]:
 
 
 def _recorded(db: sqlite3.Connection, sink: str) -> dict[str, _Known]:
-    query = (
-        "SELECT key, tbl, row_id, place, base, digest, is_deleted FROM sink_rows WHERE sink = ? ORDER BY key"
-    )
     return {
         row["key"]: _Known(
             row["key"],
@@ -509,8 +610,9 @@ def _recorded(db: sqlite3.Connection, sink: str) -> dict[str, _Known]:
             None if row["base"] is None else msgspec.json.decode(row["base"]),
             row["digest"],
             bool(row["is_deleted"]),
+            row["home"],
         )
-        for row in db.execute(query, (sink,))
+        for row in db.execute(_ROWS, (sink,))
     }
 
 
@@ -521,10 +623,15 @@ def _record(db: sqlite3.Connection, sink: Sink, one: _Known, at_ms: int) -> None
         "INSERT OR REPLACE INTO sink_rows VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (sink.name, one.key, one.tbl, one.row_id, one.place, base, one.digest, one.is_deleted, at_ms, link),
     )
+    if one.home and not sink.target.owns(one.place):
+        db.execute("INSERT OR REPLACE INTO sink_moves VALUES (?, ?, ?)", (sink.name, one.key, one.home))
+    else:
+        db.execute("DELETE FROM sink_moves WHERE sink = ? AND key = ?", (sink.name, one.key))
 
 
 def _forget(db: sqlite3.Connection, sink: str, key: str) -> None:
-    db.execute("DELETE FROM sink_rows WHERE sink = ? AND key = ?", (sink, key))
+    for table in ("sink_rows", "sink_moves"):
+        db.execute(f"DELETE FROM {table} WHERE sink = ? AND key = ?", (sink, key))
 
 
 def _note_deleted(db: sqlite3.Connection, sink: Sink, one: _Known, row: _Here, at_ms: int) -> None:

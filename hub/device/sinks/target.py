@@ -4,7 +4,7 @@ from collections.abc import Collection, Hashable, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
 from importlib.metadata import entry_points
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol, runtime_checkable
 
 from hub.outbound.scopes import Scope
 from protocol.calls import PlaceProblem
@@ -72,12 +72,14 @@ class Found(NamedTuple):
         place: the file or resource that has it.
         at_ms: when the place was last changed.
         former: the fields if a former release wrote them, where words are spelled in another way since.
+        line: the number of its line, if the place has the key of the row on several lines.
     """
 
     fields: Fields
     place: str
     at_ms: int
     former: Mapping[str, str] = {}
+    line: int = 0
 
 
 class Snapshot(NamedTuple):
@@ -90,6 +92,7 @@ class Snapshot(NamedTuple):
         tables: the tables of all keys.
         unreadable: why a row is not in *found* though it is there, by its key or its place.
         agreed: place and matter of each ``Unconfirmed`` that the owner has agreed to.
+        copies: the lines of each key that is on several ones; the first is also in *found*.
     """
 
     found: Mapping[str, Found]
@@ -98,6 +101,7 @@ class Snapshot(NamedTuple):
     tables: Mapping[str, DeviceTable]
     unreadable: Mapping[str, str] = {}
     agreed: Collection[tuple[str, str]] = ()
+    copies: Mapping[str, Sequence[Found]] = {}
 
 
 class TargetFailed(HubError):
@@ -183,6 +187,23 @@ class Target(Protocol):
             TargetChanged: the target is not as in *snapshot*.
             TargetFailed: the target cannot be written.
         """
+
+
+@runtime_checkable
+class SearchingTarget(Target, Protocol):
+    """Target whose rows people and programs move to other places, where they are searched."""
+
+    def search(self, snapshot: Snapshot, keys: Collection[str], others: Collection[str]) -> Snapshot:
+        """Return the snapshot with those rows of *keys* that are at places near this target.
+
+        Args:
+            others: places of other sinks, which have rows with the same keys.
+        """
+
+
+def is_archived(target: Target, place: str, fields: Fields) -> bool:
+    """Return True for a done row at a place that is none of the target's: such an archive is not written."""
+    return not target.owns(place) and fields.get("status") == "done"
 
 
 def target_of_package(provider: str, options: Mapping[str, Any]) -> Target:

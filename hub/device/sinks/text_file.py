@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from hub.dates import DAY
+from hub.device.sinks.near_files import files_near
 from hub.device.sinks.target import (
     Fields,
     Found,
@@ -21,6 +22,7 @@ from hub.device.sinks.target import (
     TargetFailed,
     Unconfirmed,
     Written,
+    is_archived,
 )
 from hub.system.files import copy_access, stamp_of_file
 from hub.system.folders import Folder, enter, without_links
@@ -120,14 +122,32 @@ class TextFile:
         return tuple(stamp_of_file(Path(place)) for place in sorted(places))
 
     def read(self, places: Collection[str], tables: Mapping[str, DeviceTable]) -> Snapshot:
+        """Return the rows, of the file and of the newest day first; see ``Target.read``.
+
+        A place to which rows were moved, and that cannot be read, counts as missing.
+        """
         found: dict[str, Found] = {}
+        copies: dict[str, list[Found]] = {}
         contents: dict[str, bytes | None] = {}
         unreadable: dict[str, str] = {}
-        for place in sorted(places):
-            contents[place], at_ms = content_of(Path(place))
-            text = _text(place, contents[place])[0]
+        begins: dict[str, tuple[str, int]] = {}
+        for place in sorted(places, key=lambda place: (self.owns(place), place), reverse=True):
+            try:
+                contents[place], at_ms = content_of(Path(place))
+                text = _text(place, contents[place])[0]
+            except TargetFailed:
+                if self.owns(place):
+                    raise
+                contents[place], at_ms, text = None, 0, ""
             for piece in self._form.pieces(text, tables):
-                found.setdefault(piece.key, Found(piece.fields, place, at_ms, piece.former))
+                row = Found(piece.fields, place, at_ms, piece.former)
+                before = found.get(piece.key)
+                if before is None or is_archived(self, before.place, before.fields):  # a later line of it
+                    found[piece.key], begins[piece.key] = row, (text, piece.start)
+                elif not self._is_outdated(row, before):
+                    first = before._replace(line=_line_at(*begins[piece.key]))
+                    other = row._replace(line=_line_at(text, piece.start))
+                    copies.setdefault(piece.key, [first]).append(other)
             line, at = 1, 0
             for key in _KEY.finditer(text):
                 if key[0] in tables and key[0] not in found:
@@ -135,7 +155,44 @@ class TextFile:
                     where = f"{place}:{line}"
                     unreadable[key[0]] = f"{where}: the key of an item in no item: mend or delete it"
         missing = {place for place, content in contents.items() if not content or not content.strip()}
-        return Snapshot(found, missing, contents, tables, unreadable)
+        return Snapshot(found, missing, contents, tables, unreadable, copies=copies)
+
+    def _is_outdated(self, row: Found, newer: Found) -> bool:
+        """Return True for a line of an archive, or of an earlier day, whose row has another line since."""
+        is_earlier = self.owns(row.place) and self.owns(newer.place) and row.place != newer.place
+        return is_earlier or is_archived(self, row.place, row.fields)
+
+    def search(self, snapshot: Snapshot, keys: Collection[str], others: Collection[str]) -> Snapshot:
+        """Return the snapshot with rows of *keys* in files near the file; see ``SearchingTarget.search``.
+
+        A file in which most rows are still at their own places is a copy: no row was moved there.
+        """
+        lost, found, contents = {*keys}, {**snapshot.found}, {**snapshot.contents}
+        near = files_near(Path(f"{self._path.partition(DATE)[0]}_").parent, Path(self._path).suffix)
+        days = sorted(filter(self.owns, near), reverse=True)
+        for place in dict.fromkeys([*days, *near]):
+            if not lost or place in contents or place in others:
+                continue
+            with suppress(TargetFailed):
+                content, at_ms = content_of(Path(place))
+                text = _text(place, content)[0]
+                if lost.isdisjoint(_KEY.findall(text)):
+                    continue
+                rows = {
+                    piece.key: Found(piece.fields, place, at_ms, piece.former)
+                    for piece in self._form.pieces(text, snapshot.tables)
+                }
+                moved = lost & rows.keys()
+                stays = [
+                    key
+                    for key in rows.keys() & snapshot.found.keys()
+                    if not is_archived(self, place, rows[key].fields)
+                ]
+                if self.owns(place) or len(stays) <= len(moved):
+                    found |= {key: rows[key] for key in moved}
+                    contents[place] = content
+                    lost -= moved
+        return snapshot._replace(found=found, contents=contents)
 
     def write(
         self, snapshot: Snapshot, puts: Sequence[Put], removed: Collection[str]
@@ -154,6 +211,10 @@ class TextFile:
                 after = BOM_UTF8 + after
             replace_content(Path(place), before, after, snapshot.agreed)
         return {}
+
+
+def _line_at(text: str, at: int) -> int:
+    return text.count("\n", 0, at) + 1
 
 
 def content_of(path: Path) -> tuple[bytes | None, int]:

@@ -1,7 +1,7 @@
 """Rows of a sink that wait alone: the place refused them, or a look missed them."""
 
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from enum import StrEnum
 from typing import Final
 
@@ -10,6 +10,7 @@ import msgspec
 from hub.device.sinks.target import TargetFailed
 from hub.outbound.scopes import MAX_REFUSALS, Scope
 
+MISSED_MS: Final = 10_000  # from the first look that misses a row to the one by which it counts as deleted
 _BASE_MS: Final = 30_000  # before the second attempt; doubled after each one
 _CAP_MS: Final = 6 * 3_600_000
 
@@ -118,3 +119,22 @@ def note_refusals(
 
 def _delay_ms(tries: int) -> int:
     return min(_BASE_MS << min(max(tries - 1, 0), 20), _CAP_MS)
+
+
+def missed_until(db: sqlite3.Connection, sink: str, keys: Collection[str], at_ms: int) -> dict[str, int]:
+    """Return until when rows wait that were not found at *at_ms*, in epoch ms, without those that need not.
+
+    The first look that misses a row is stored; a row that is found again waits no more.
+    """
+    missed = waits_of(db, sink, WaitReason.MISSED)
+    for key in missed.keys() - set(keys):
+        end_wait(db, sink, key)
+    waiting: dict[str, int] = {}
+    for key in keys:
+        wait = missed.get(key)
+        if wait is None or at_ms < wait.since_ms:  # the clock was set back
+            wait = Wait(key, WaitReason.MISSED, at_ms, at_ms + MISSED_MS)
+            store_wait(db, sink, wait)
+        if at_ms < wait.until_ms:
+            waiting[key] = wait.until_ms
+    return waiting

@@ -10,7 +10,7 @@ from hub.device.sinks.sync import key_of, write_again
 from hub.device.sinks.target import Put, Snapshot, Target, Written
 from protocol.tables import DeviceTable
 from tests.hub.device.sinks.bench import SinkBench
-from tests.hub.device.sinks.places import Place
+from tests.hub.device.sinks.places import FilePlace, Place
 
 DAY_MS = 1_796_083_200_000  # 2026-12-01
 
@@ -141,7 +141,10 @@ def test_row_deleted_at_the_place_is_rewritten_only_on_request(place: Place, ben
     bench.synchronize(place.target)
     place.restore(saved)
     whole = place.text
-    assert [bench.synchronize(place.target).deleted for _ in range(2)] == [2, 0]
+    bench.synchronize(place.target)
+    bench.clock.advance(60)  # a row of a file is missed by two looks before it counts as deleted
+    deleted = [bench.synchronize(place.target).deleted for _ in range(2)]
+    assert deleted == [2 if isinstance(place, FilePlace) else 0, 0]
     assert (place.text, bench.state(row)) == (whole, "deleted")
     with bench.open() as db:
         write_again(db, "there")
