@@ -46,6 +46,7 @@ class PlaceProblem(StrEnum):
     UNREADABLE = "unreadable"
     REFUSED = "refused"
     BUSY = "busy"
+    WRONG = "wrong"
     UNCONFIRMED = "unconfirmed"
     FAILED = "failed"
 
@@ -59,6 +60,7 @@ PLACE_PROBLEMS: Final[Mapping[str, str]] = {
     PlaceProblem.UNREADABLE: "something in it cannot be read",
     PlaceProblem.REFUSED: "it refuses an item",
     PlaceProblem.BUSY: "it is busy, or another program changes it",
+    PlaceProblem.WRONG: "it is a place of another kind",
     PlaceProblem.UNCONFIRMED: "its owner has to agree first",
     PlaceProblem.FAILED: "it fails",
 }

@@ -1,6 +1,7 @@
-"""Answers about the places of sinks: what the owner of a device has agreed to.
+"""Answers about the places of sinks: whether a place fits its rows, and what its owner has agreed to.
 
-The boxes of ``tick_in`` have the sink ``""``.
+A place is asked before its first row is written, and again when the kind or the tables of its sink have
+changed. The boxes of ``tick_in`` have the sink ``""``.
 """
 
 import sqlite3
@@ -12,6 +13,11 @@ _STORE: Final = """
 INSERT INTO sink_answers VALUES (?, ?, ?, ?)
 ON CONFLICT (sink, place, question) DO UPDATE SET is_yes = max(is_yes, excluded.is_yes)
 """
+
+
+def confirm(db: sqlite3.Connection, sink: str, *answers: tuple[str, str]) -> None:
+    """Store places with questions about them that were answered with yes."""
+    db.executemany(_STORE, [(sink, place, question, 1) for place, question in answers])
 
 
 def request_consent(db: sqlite3.Connection, sink: str, error: TargetFailed) -> str:

@@ -10,7 +10,8 @@ from datetime import datetime
 from typing import Final, NamedTuple
 from urllib.parse import urljoin, urlsplit
 
-from hub.device.sinks.calendar import Calendar, changed_ms
+from hub.device.sinks.calendar import Calendar, changed_ms, component_kind
+from hub.device.sinks.calendar_collections import XML, examine_collection
 from hub.device.sinks.target import Fields, Found, Put, Snapshot, TargetFailed
 from hub.device.sinks.text_file import read_back, spliced
 from hub.device.sinks.web import POLL_S, Answer, Polled, Web
@@ -32,7 +33,6 @@ _NAME: Final = re.compile(r"/(hub-[a-z2-7]{16})(?:\.ics)?$")
 _BATCH: Final = 100  # objects that are fetched at once
 _NOT_LISTED: Final = (400, 403, 405, 409, 410, 412, 415, 501)  # the token is old, or there are no tokens
 _TRUNCATED: Final = 507
-_XML: Final = {"Content-Type": "application/xml; charset=utf-8"}
 
 
 class _Object(NamedTuple):
@@ -73,6 +73,10 @@ class CalDav(Polled):
 
     def expressed(self, table: DeviceTable, fields: Fields) -> Fields:
         return read_back(self._form, table, fields)
+
+    def examine(self, place: str, tables: Collection[DeviceTable], agreed: Collection[str]) -> None:
+        with self._web.connected():
+            examine_collection(self._web, self._url, sorted({component_kind(table) for table in tables}))
 
     def _snapshot(self) -> Snapshot:
         self._fetch()
@@ -213,7 +217,7 @@ class CalDav(Polled):
     def _report(
         self, body: bytes, depth: str, method: str = "REPORT", accept: Collection[int] = ()
     ) -> Answer:
-        answer = self._web.ask(method, self._url, body, {**_XML, "Depth": depth}, accept=(*accept, 404))
+        answer = self._web.ask(method, self._url, body, {**XML, "Depth": depth}, accept=(*accept, 404))
         if answer.status == 404:
             raise self._vanished()
         return answer

@@ -36,6 +36,8 @@ _PRIORITIES: Final = {"high": 1, "medium": 5, "low": 9}
 class Calendar:
     """Components of a calendar file."""
 
+    kind = "ics"
+
     def pieces(self, text: str, tables: Mapping[str, DeviceTable]) -> Iterator[Piece]:
         for start, end in _components(text):
             key = _KEY.search(text, start, end)
@@ -132,7 +134,7 @@ def text_of(put: Put, before: "Component | None") -> str:
     """Return the component of a row, with the other properties of the one *before*."""
     import icalendar
 
-    kind = _kind_of(put.table)
+    kind = component_kind(put.table)
     with reading_calendar():
         classes = {"VTODO": icalendar.Todo, "VEVENT": icalendar.Event, "VJOURNAL": icalendar.Journal}
         component: Any = classes[kind]() if before is None else before
@@ -167,7 +169,8 @@ def _literal(text: str) -> str:
     return text.replace("\\N", f"\\{_APART}N")
 
 
-def _kind_of(table: DeviceTable) -> str:
+def component_kind(table: DeviceTable) -> str:
+    """Return the name of the component that is a row of a table."""
     shape = shape_of(table)
     return "VTODO" if shape.has_status else "VEVENT" if shape.date else "VJOURNAL"
 

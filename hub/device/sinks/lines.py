@@ -72,6 +72,8 @@ def _rows(text: str, start: int = 0, stop: int | None = None) -> Iterator[_Row]:
 class Markdown:
     """Lists of a Markdown file."""
 
+    kind = "markdown"
+
     def pieces(self, text: str, tables: Mapping[str, DeviceTable]) -> Iterator[Piece]:
         for row in _rows(text):
             if (table := tables.get(row.key)) is not None:
@@ -179,6 +181,8 @@ _TODO_ESCAPED: Final = re.compile(
 
 class TodoTxt:
     """Tasks of a todo.txt, one a line. A project stays here: its words would become part of a title."""
+
+    kind = "todo.txt"
 
     def pieces(self, text: str, tables: Mapping[str, DeviceTable]) -> Iterator[Piece]:
         for row in _TODO.finditer(text):

@@ -27,6 +27,8 @@ _RECORD: Final = {
 class Csv:
     """Table with a header line, which may have more columns, in any order."""
 
+    kind = "csv"
+
     def pieces(self, text: str, tables: Mapping[str, DeviceTable]) -> Iterator[Piece]:
         header, at = _header(text)
         delimiter = _delimiter(text)
@@ -92,6 +94,8 @@ def _cells(record: str, delimiter: str) -> list[str]:
 
 class JsonLines:
     """An object in each line, with ``id`` and ``table``; keys of others in it stay."""
+
+    kind = "jsonl"
 
     def pieces(self, text: str, tables: Mapping[str, DeviceTable]) -> Iterator[Piece]:
         at = 0

@@ -15,7 +15,7 @@ from urllib.parse import quote, urlencode
 
 from hub.clock import epoch_ms
 from hub.device.sinks.manifest import FieldPlace, Manifest, Request
-from hub.device.sinks.target import Fields, Found, Put, Snapshot, TargetFailed, shape_of
+from hub.device.sinks.target import Fields, Found, Put, Snapshot, TargetFailed, WrongPlace, shape_of
 from hub.device.sinks.web import POLL_S, Answer, Polled, Web
 from hub.outbound.scopes import MAX_REFUSALS, Scope
 from protocol.tables import DeviceTable
@@ -34,6 +34,7 @@ class Rest(Polled):
         self._manifest = manifest
         self._items: dict[str, Item] = {}  # by key
         self._done: dict[str, Item] = {}  # items that are not listed, by id; empty: deleted
+        self._listed: Collection[Item] = ()  # also items of others
         self._is_empty = True
         self._left_out: dict[str, str] = {}  # why an item could not be read, by its place
 
@@ -52,6 +53,13 @@ class Rest(Polled):
         for column, place in self._columns(table):
             _set(item, place.path, _written(place, fields.get(column, "")))
         return self._fields(item, table)
+
+    def examine(self, place: str, tables: Collection[DeviceTable], agreed: Collection[str]) -> None:
+        with self._web.connected():
+            self._list_changes()
+        title = self._manifest.fields.get("title")
+        if title and any(_at(item, title.path) is None for item in self._listed):
+            raise WrongPlace(f"{place} lists something else: an item has no {title.path}")
 
     def _snapshot(self) -> Snapshot:
         found = {
@@ -72,14 +80,14 @@ class Rest(Polled):
             page = _json(self._ask(asked, query=more))
             listed = _at(page, asked.items)
             if not isinstance(listed, list):
-                raise TargetFailed(f"{self._web.host}: its answer has no list at {asked.items}")
+                raise WrongPlace(f"{self._web.host}: its answer has no list at {asked.items}")
             items |= {self._id(one): one for one in listed}
             if not (cursor := _at(page, asked.cursor or "")):
                 break
             before, more = more, {asked.cursor_query: str(cursor)}
             if more == before:
                 raise TargetFailed(f"{self._web.host}: names one page as the next one again and again")
-        is_empty = not items
+        is_empty, self._listed = not items, [*items.values()]
         self._left_out = {}
         for item_id in filter(None, (place.partition("#")[2] for place in self._places)):
             if item_id in items:
@@ -230,7 +238,7 @@ class Rest(Polled):
     def _id(self, item: object) -> str:
         found = _at(item, self._manifest.id)
         if found is None:
-            raise TargetFailed(f"{self._web.host}: an item has no id at {self._manifest.id}")
+            raise WrongPlace(f"{self._web.host}: an item has no id at {self._manifest.id}")
         return str(found)
 
     def _place(self, item: Item) -> str:
@@ -273,5 +281,5 @@ def _json(answer: Answer) -> Item:
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
-        raise TargetFailed("the server's answer is no object of JSON; is the address right?")
+        raise WrongPlace("the server's answer is no object of JSON; is the address right?")
     return found

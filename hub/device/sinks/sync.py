@@ -287,6 +287,11 @@ def _pass(db: sqlite3.Connection, sink: Sink, now: datetime, synced: Synced, *, 
     declared = rows.tables_of(db)
     tables = {key: declared.of(one.tbl) for key, one in known.items()}
     synced.places = current_places(sink, {one.place for one in known.values()}, now)
+    of_sink = [declared[name] for name in sink.tables if name in declared]
+    refusals = _refusals(db, sink, known.values(), of_sink, now)
+    known = {key: one for key, one in known.items() if one.base is not None or one.place not in refusals}
+    if refusals and not known:
+        raise min(refusals.items())[1]
     snapshot, lost = _searched(db, sink, known, sink.target.read(synced.places, tables))
     vanished = _vanished(sink, known.values(), snapshot)
     if vanished and synced.places <= {*snapshot.missing}:  # then new rows wait, too
@@ -406,6 +411,8 @@ def _pass(db: sqlite3.Connection, sink: Sink, now: datetime, synced: Synced, *, 
             f"{place} is missing or empty: put it back, or write all again: hub device sync --again",
             PlaceProblem.MISSING,
         )
+    if refusals:
+        raise min(refusals.items())[1]
     if problems:
         more = f"; and {len(problems) - 1} more" if len(problems) > 1 else ""
         raise TargetFailed(problems[0] + more, PlaceProblem.UNREADABLE)
@@ -433,6 +440,34 @@ def _listed_already(db: sqlite3.Connection, sink: Sink, keys: Collection[str]) -
             if line is None or _LISTED.match(line):
                 found.add(key)
     return found
+
+
+def _refusals(
+    db: sqlite3.Connection,
+    sink: Sink,
+    known: Collection[_Known],
+    tables: Collection[DeviceTable],
+    now: datetime,
+) -> dict[str, TargetFailed]:
+    """Ask each place to which a row is written for the first time what it is; return the errors by place."""
+    examine = getattr(sink.target, "examine", None)  # targets of packages may have none
+    question = f"{sink.kind} with {', '.join(sorted(sink.tables))}"
+    confirmed = answers.confirmed(db, sink.name)
+    is_used = any(
+        one.base is not None and not one.is_deleted and sink.target.owns(one.place) for one in known
+    )
+    if is_used and not confirmed:  # a place of a release that did not ask
+        confirmed = frozenset({(sink.target.fresh_place(now), question)})
+        answers.confirm(db, sink.name, *confirmed)
+    refusals: dict[str, TargetFailed] = {}
+    for place in {one.place for one in known if one.base is None}:
+        if examine is not None and (place, question) not in confirmed:
+            try:
+                examine(place, tables, [matter for at, matter in confirmed if at == place])
+                answers.confirm(db, sink.name, (place, question))
+            except TargetFailed as error:
+                refusals[place] = error
+    return refusals
 
 
 def _version(db: sqlite3.Connection) -> int:

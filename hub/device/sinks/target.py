@@ -129,6 +129,12 @@ class TargetChanged(TargetFailed):
     why = PlaceProblem.BUSY
 
 
+class WrongPlace(TargetFailed):
+    """Place of another kind than the settings say; the message names the right one if it is known."""
+
+    why = PlaceProblem.WRONG
+
+
 class Unconfirmed(TargetFailed):
     """Write that changes more than rows, and waits until the owner of the device agrees to it.
 
@@ -163,6 +169,20 @@ class Target(Protocol):
 
         Raises:
             TargetFailed: the target cannot express this row.
+        """
+
+    def examine(self, place: str, tables: Collection[DeviceTable], agreed: Collection[str]) -> None:
+        """Check that a place can have rows of *tables*, before the first one is written to it.
+
+        Targets without this method are not examined.
+
+        Args:
+            agreed: the matters of ``Unconfirmed`` about this place that the owner has agreed to.
+
+        Raises:
+            WrongPlace: it is a place of another kind.
+            Unconfirmed: the owner has to agree first.
+            TargetFailed: it cannot be examined now.
         """
 
     def stamp(self, places: Collection[str]) -> Hashable:

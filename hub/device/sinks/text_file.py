@@ -13,6 +13,7 @@ from typing import NamedTuple, Protocol
 
 from hub.dates import DAY
 from hub.device.sinks.near_files import files_near
+from hub.device.sinks.recognition import other_format
 from hub.device.sinks.target import (
     Fields,
     Found,
@@ -22,6 +23,7 @@ from hub.device.sinks.target import (
     TargetFailed,
     Unconfirmed,
     Written,
+    WrongPlace,
     is_archived,
 )
 from hub.system.files import copy_access, stamp_of_file
@@ -31,6 +33,7 @@ from protocol.tables import DeviceTable
 
 LINKS = "links"  # matters of Unconfirmed
 OWNER = "owner"
+FORMAT = "format"
 DATE = "{date}"  # in a path: the day on which a row is first written
 _KEY = re.compile(r"hub-[a-z2-7]{16}(?![a-z0-9])")
 _MOST_BYTES = 64 * 1024 * 1024
@@ -51,7 +54,9 @@ class Piece(NamedTuple):
 
 
 class Format(Protocol):
-    """Form of the rows in a text. Line ends are line feeds."""
+    """Form of the rows in a text. Line ends are line feeds. *kind*: the kind of its sinks."""
+
+    kind: str
 
     def pieces(self, text: str, tables: Mapping[str, DeviceTable]) -> Iterator[Piece]:
         """Yield the rows of the keys of *tables*, in order; all else belongs to others."""
@@ -117,6 +122,11 @@ class TextFile:
 
     def expressed(self, table: DeviceTable, fields: Fields) -> Fields:
         return read_back(self._form, table, fields)
+
+    def examine(self, place: str, tables: Collection[DeviceTable], agreed: Collection[str]) -> None:
+        text, _ = _text(place, content_of(Path(place))[0])
+        if FORMAT not in agreed and (what := other_format(text, self._form.kind)):
+            raise Unconfirmed(place, FORMAT, what)
 
     def stamp(self, places: Collection[str]) -> Hashable:
         return tuple(stamp_of_file(Path(place)) for place in sorted(places))
@@ -226,6 +236,9 @@ def content_of(path: Path) -> tuple[bytes | None, int]:
     try:
         with _folder_of(path) as folder:
             info = folder.stat(path.name)
+            if stat.S_ISDIR(info.st_mode):
+                what = f"{path}: is a folder: write the path of a file in it"
+                raise WrongPlace(what)
             if not stat.S_ISREG(info.st_mode) or info.st_size > _MOST_BYTES:
                 raise TargetFailed(
                     f"{path}: is no file of at most {_MOST_BYTES >> 20} MiB", PlaceProblem.UNREADABLE

@@ -193,4 +193,4 @@ class Proxy:
             there.close()
 
 
-_KEPT = ("etag", "content-type", "content-encoding")
+_KEPT = ("etag", "content-type", "content-encoding", "location")

@@ -18,7 +18,8 @@ from tests.hub.device.sinks.bench import SinkBench
 from tests.hub.device.sinks.places import FILES
 from tests.support.families import each
 
-OWN = "id,title,export PATH\n"  # of a file that nobody named as a place
+# Files that nobody named as a place, by the kind of the place.
+OWN = {kind: head + tail for kind, (_, head, tail, _) in FILES.items()}
 
 
 class Vault:
@@ -26,6 +27,7 @@ class Vault:
 
     def __init__(self, base: Path, kind: str) -> None:
         self.base = base = Path(mkdtemp(dir=base))
+        self.own = OWN[kind]
         self.folder = base / "vault"
         self.place = self.folder / "notes" / f"list.{kind}"
         self.home = base / "home"
@@ -33,7 +35,7 @@ class Vault:
         self.place.parent.mkdir()
         self.home.mkdir()
         self.start_file = self.home / self.place.name
-        self.start_file.write_text(OWN)
+        self.start_file.write_text(self.own)
 
     def link(self, to: str | Path) -> None:
         self.place.symlink_to(to)
@@ -50,13 +52,13 @@ class Vault:
     def above(self) -> None:
         os.rename(self.folder, self.base / "moved")
         (self.home / "notes").mkdir()
-        (self.home / "notes" / self.place.name).write_text(OWN)
+        (self.home / "notes" / self.place.name).write_text(self.own)
         self.folder.symlink_to(self.home)
 
     def is_unchanged(self) -> bool:
         """Return True if all files of the owner's folder are as they were."""
         files = [path for path in self.home.rglob("*") if path.is_file()]
-        return bool(files) and {path.read_text() for path in files} == {OWN}
+        return bool(files) and {path.read_text() for path in files} == {self.own}
 
 
 LINKS: dict[str, Callable[[Vault], None]] = {

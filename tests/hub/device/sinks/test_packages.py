@@ -59,7 +59,7 @@ def test_sink_of_a_package_writes_approved_rows(package: Path) -> None:
 def test_exception_in_a_sink_package_is_a_problem_of_the_sink(package: Path) -> None:
     bench = SinkBench(package)
     bench.approve({"title": "Call Ana"})
-    target = target_of_package("pinboard", {"path": "x", "is_broken": True})
+    target = target_of_package("pinboard", {"path": package / "x", "is_broken": True})
     assert bench.synchronize(target).problem == "AssertionError: no such board"
 
 

@@ -135,7 +135,7 @@ def test_row_moved_to_another_daily_note_is_updated_in_that_note(bench: SinkBenc
 
 def test_rows_go_to_the_new_file_of_a_sink_whose_path_was_changed(bench: SinkBench, tmp_path: Path) -> None:
     row = bench.approve({"title": "Call Ana"})
-    assert "is no file" in bench.synchronize(TextFile(tmp_path, Markdown())).problem
+    assert "is a folder" in bench.synchronize(TextFile(tmp_path, Markdown())).problem
     for name in ("a.md", "b.md"):
         synced = bench.synchronize(TextFile(tmp_path / name, Markdown()))
         assert (synced.written, synced.problem) == (1, "")
@@ -225,7 +225,7 @@ def test_row_key_within_a_description_is_read_as_text(bench: SinkBench, tmp_path
         (Csv(), 'id,title,priority\n1,5" pipe,a\n2,"of ""others""",b\n'),
         (Csv(), f"id,title,priority\n1,{'B' * 140_000},a\n"),
         (Csv(), "\n\nid;title;priority\n1;a,b;c\n"),
-        (JsonLines(), "[" * 100_000 + "\n"),
+        (JsonLines(), '{"id": 1}\n' + "[" * 100_000 + "\n"),
     ],
 )
 def test_malformed_foreign_records_are_preserved_and_hide_no_sink_row(

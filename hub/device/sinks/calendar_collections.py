@@ -1,0 +1,99 @@
+"""What the address of a CalDAV sink is, and which calendars its user can write to (RFC 4791, 5397, 6764)."""
+
+from collections.abc import Collection, Iterator
+from contextlib import suppress
+from typing import Final
+from urllib.parse import urljoin, urlsplit
+
+from hub.device.sinks.target import TargetFailed, WrongPlace
+from hub.device.sinks.web import Web
+from hub.text.webdav import CAL, DAV, NotWebDav, Resource, multistatus, propfind
+
+XML: Final = {"Content-Type": "application/xml; charset=utf-8"}
+_ASKED: Final = propfind(
+    "d:resourcetype",
+    "d:displayname",
+    "d:current-user-privilege-set",
+    "d:current-user-principal",
+    "c:supported-calendar-component-set",
+    "c:calendar-home-set",
+)
+_TYPES: Final = f"{DAV}resourcetype"
+_COMPONENTS: Final = f"{CAL}supported-calendar-component-set"
+_PRIVILEGES: Final = f"{DAV}current-user-privilege-set"
+_WRITING: Final = ("all", "write", "bind", "write-content")
+_REFUSALS: Final = (400, 403, 404, 405, 406, 409, 410, 415, 500, 501)
+_OTHER_TYPES: Final = {  # by the element in resourcetype
+    f"{DAV}principal": "a user's own address (principal)",
+    "{urn:ietf:params:xml:ns:carddav}addressbook": "an address book",
+    "{http://calendarserver.org/ns/}subscribed": "a subscribed calendar, which another server fills",
+    f"{CAL}schedule-inbox": "an inbox of invitations",
+    f"{CAL}schedule-outbox": "an outbox of invitations",
+    f"{DAV}collection": "a folder of calendars",
+}
+_PRINCIPAL: Final = f"{DAV}current-user-principal"
+_MAX_NAMED: Final = 8
+
+
+def examine_collection(web: Web, url: str, kinds: Collection[str]) -> None:
+    """Check that an address is a calendar to which its user can write components of these *kinds*.
+
+    Raises:
+        WrongPlace: it is none; the message names the calendars that are.
+        TargetFailed: the server cannot be asked now.
+    """
+    here = next(iter(_properties(web, url)), None)
+    problem = "is no calendar that this user can see" if here is None else _problem_of(here, kinds)
+    if problem:
+        fitting: dict[str, None] = {}
+        with suppress(TargetFailed):  # then those before it are named
+            for calendar in _calendars(web, url, here, kinds):
+                fitting[calendar] = None
+        hint = (
+            f"write as url: {' or '.join([*fitting][:_MAX_NAMED])}"
+            if fitting
+            else "no calendar there can be written to"
+        )
+        raise WrongPlace(f"{url} {problem}; {hint}")
+
+
+def _properties(web: Web, url: str, depth: str = "0") -> list[Resource]:
+    """Return the properties of a resource, or of those in it; none if the address is no WebDAV."""
+    answer = web.ask("PROPFIND", url, _ASKED, {**XML, "Depth": depth}, accept=_REFUSALS)
+    try:
+        return multistatus(answer.body).resources if answer.status == 207 else []
+    except NotWebDav:
+        return []
+
+
+def _problem_of(resource: Resource, kinds: Collection[str]) -> str:
+    """Return why a resource cannot be the place of a sink; empty if it can."""
+    if _TYPES in resource.found and not resource.has(_TYPES, f"{CAL}calendar"):
+        named = (words for name, words in _OTHER_TYPES.items() if resource.has(_TYPES, name))
+        return f"is {next(named, 'a single object')}, no calendar"
+    components = resource.found.get(_COMPONENTS)
+    taken = {} if components is None else {one.get("name", "").upper() for one in components}
+    if missing := [kind for kind in kinds if taken and kind not in taken]:
+        return f"has {', '.join(sorted(taken))} alone, no {' or '.join(missing)}"
+    privileges = resource.found.get(_PRIVILEGES)
+    is_listed = privileges is not None and len(privileges) > 0
+    if is_listed and not any(resource.has(_PRIVILEGES, f"{DAV}privilege/{DAV}{name}") for name in _WRITING):
+        return "is read-only for this user"
+    return ""
+
+
+def _calendars(web: Web, url: str, here: Resource | None, kinds: Collection[str]) -> Iterator[str]:
+    """Yield the addresses of the calendars that a user can write to, or of their folder at another host."""
+    for start in (url, urljoin(url, "/"), urljoin(url, "/.well-known/caldav")):
+        found = _properties(web, start) if here is None or start != url else [here]
+        principals = [urljoin(start, href) for one in found for href in one.hrefs(_PRINCIPAL)]
+        own = [*found, *(one for principal in principals for one in _properties(web, principal))]
+        homes = {urljoin(start, href) for one in own for href in one.hrefs(f"{CAL}calendar-home-set")}
+        for home in sorted(homes) or ([start] if found else []):
+            if urlsplit(home)[:2] != urlsplit(url)[:2]:  # it gets no password unless the owner writes it
+                yield home
+            for one in _properties(web, home, "1"):
+                if one.has(_TYPES, f"{CAL}calendar") and not _problem_of(one, kinds):
+                    yield urljoin(home, one.href)
+        if homes:
+            return
