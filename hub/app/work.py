@@ -11,6 +11,7 @@ from hub.agents.measurements import Measurements
 from hub.app.boot import Boot, Context
 from hub.app.model import ModelsInUse
 from hub.backups import Backups
+from hub.device.sinks.own_rows import without_own_rows
 from hub.extraction.extractor import Extractor
 from hub.extraction.model import Models
 from hub.links.roster import DeviceLink, Roster
@@ -28,6 +29,7 @@ from hub.runs.housekeeping import Housekeeping
 from hub.runs.leases import LeaseKeeper
 from hub.runs.lifecycle import POLL_S, Lifecycle, RunWatch
 from hub.runs.mailbox_visit import MailboxVisits, Watching
+from hub.runs.own_rows import OwnRows
 from hub.runs.previewing import Estimator, Previews
 from hub.runs.runner import Runner
 from hub.runs.scheduler import Scheduler, Wakes
@@ -103,6 +105,7 @@ class Work:
         self._asking, self.extractor = asking, extractor
         self.model_gates = asking.gates
         self.model_gates.on_back = self.recheck
+        own_rows = OwnRows(store, clock, without_own_rows)
         self._runner = Runner(
             store=store,
             lifecycle=lifecycle,
@@ -112,6 +115,7 @@ class Work:
             delivery=self._delivery,
             find_link=self._agreeing,
             watch=self.watch,
+            own_rows=own_rows,
             clock=clock,
             chance=chance,
             metrics=metrics,
@@ -171,6 +175,7 @@ class Work:
             asking=asking,
             locks=self.locks,
             mailboxes=self._mailboxes,
+            own_rows=own_rows,
             clock=clock,
             ids=ids,
             limits=limits,

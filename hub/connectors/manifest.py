@@ -71,7 +71,15 @@ from hub.connectors.connector import (
     shipped,
 )
 from hub.connectors.feeds import CalendarEntry, calendar_entries, feed_entries, plain
-from hub.connectors.sdk.json_paths import link_of, steps_of, text_at, texts_at, values_at
+from hub.connectors.sdk.json_paths import (
+    link_of,
+    row_key_in,
+    steps_of,
+    text_at,
+    texts_at,
+    values_at,
+    with_row_key,
+)
 from hub.document import Document
 from hub.outbound.rules import finite_number
 from hub.text.html import TooTangled
@@ -674,21 +682,23 @@ class ManifestConnector(Connector):
             (title, _), (text, hidden) = plain(title), plain(text)
         title = " ".join(title.split())[:TITLE_CHARS]
         author = text_at(content, fields.author)
+        labels = texts_at(content, fields.labels)
+        row_key = row_key_in(content, [text, *labels])
         message = self._message(
             entry,
             subject=title,
-            labels=tuple(label[:TITLE_CHARS] for label in texts_at(content, fields.labels)[:20]),
+            labels=tuple(label[:TITLE_CHARS] for label in labels[:20]),
             received_at=entry.changed_at,
             sent_at=_instant(text_at(content, fields.created)),
             link=link_of(text_at(content, fields.link)),
             sender=Address("", " ".join(author.split())[:TITLE_CHARS]) if author else None,
         )
         if manifest.is_task:
-            text = _todo(
-                entry.id, title, text[: self.filter.max_chars], text_at(content, fields.due), is_done
-            )
-        elif title not in text:
-            text = f"{title}\n\n{text}".strip()
+            text = text[: self.filter.max_chars]
+            uid = row_key or _digest(entry.id)[:32]
+            text = _todo(uid, title, text, text_at(content, fields.due), is_done)
+        else:
+            text = with_row_key(text if title in text else f"{title}\n\n{text}".strip(), row_key)
         return message, self._made(message, text, hidden)
 
     def _made(self, message: Message, text: str, hidden: int = 0) -> Document:
@@ -776,7 +786,7 @@ def _with(request: Request, parameter: str, value: str, position: int) -> Reques
     return Request(request.url, request.query | {parameter: value}, None, position)
 
 
-def _todo(id: str, title: str, text: str, due: str, is_done: bool) -> str:
+def _todo(uid: str, title: str, text: str, due: str, is_done: bool) -> str:
     """Return a task as a to-do of iCalendar, which rules read."""
     when = f"DUE:{due.translate(_ESCAPES)}"  # words stay for a person
     with suppress(ValueError):
@@ -785,7 +795,7 @@ def _todo(id: str, title: str, text: str, due: str, is_done: bool) -> str:
         at = at if at.tzinfo is None else at.astimezone(UTC)
         when = f"DUE:{at:%Y%m%dT%H%M%S}{zone}" if due[10:] else f"DUE;VALUE=DATE:{at:%Y%m%d}"
     lines = [
-        f"UID:{_digest(id)[:32]}",
+        f"UID:{uid}",
         f"SUMMARY:{title.translate(_ESCAPES)}",
         *([f"DESCRIPTION:{text.translate(_ESCAPES)}"] if text else []),
         *([when] if due else []),

@@ -38,7 +38,7 @@ from hub.connectors.connector import (
     Unread,
     Words,
 )
-from hub.connectors.sdk.json_paths import link_of, text_at, text_of
+from hub.connectors.sdk.json_paths import link_of, row_key_in, text_at, text_of, with_row_key
 from hub.document import Document
 from protocol.frame import read_json
 from protocol.work import ProvenanceOrigin
@@ -274,6 +274,7 @@ def read(body: bytes, media_type: str, source: Source, paths: Mapping[str, str |
     text = at("text") or "\n".join(_lines(found))
     title = at("title").replace("\n", " ")[:TITLE_CHARS]
     whole = f"{title}\n\n{text}" if title and title not in text else text
+    whole = with_row_key(whole, row_key_in(found, [text]))
     return Content(title, whole, link_of(at("link")), at("sender")[:TITLE_CHARS], at("event")[:TITLE_CHARS])
 
 

@@ -358,6 +358,7 @@ class Explainer:
         """Return the reasons of all sentences and items with their places, in the order of the text."""
         order, extractor, models = preview.order, self._previews.extractor, preview.asking.models
         options = await preview.options()
+        document = await self._previews.own_rows.blank(order.user_id, document)
         unit = preview.asking.about(document.unit_key)
         try:
             found = await extractor.extract(

@@ -41,6 +41,7 @@ from hub.runs.delivery import can_update, missing_of
 from hub.runs.found_items import MAX_VALUE_CHARACTERS, found_items
 from hub.runs.mailbox_visit import MailboxVisits, run_extraction_config
 from hub.runs.matching import decide
+from hub.runs.own_rows import OwnRows
 from hub.runs.run_order import RunOrder, RunSettings, config_of, set_up, settings_of
 from hub.runs.sources import (
     ACK_TIMEOUT_S,
@@ -219,6 +220,7 @@ class Previews:
         asking: Asking,
         locks: Locks,
         mailboxes: MailboxVisits | None,
+        own_rows: OwnRows,
         clock: Clock,
         ids: IdFactory,
         limits: Limits,
@@ -230,6 +232,7 @@ class Previews:
         self.asking = asking
         self.locks = locks
         self.mailboxes = mailboxes
+        self.own_rows = own_rows
         self.clock = clock
         self.ids = ids
         self.limits = limits
@@ -506,6 +509,7 @@ class Preview:
         unit = self.asking.about(document.unit_key)
         path = document.unit_key
         try:
+            document = await self._previews.own_rows.blank(self.order.user_id, document)
             found = await self._previews.extractor.extract(
                 document, await self.options(), through=unit.through, models=self.asking.models
             )

@@ -27,6 +27,7 @@ from hub.runs.budget import BudgetReached
 from hub.runs.delivery import NOT_READ, POSTPONED, Delivery, TableRefused, Window, declare, missing_of
 from hub.runs.lifecycle import Interrupt, Lifecycle, RunWatch
 from hub.runs.mailbox_visit import MailboxVisits, MessageWork, run_extraction_config
+from hub.runs.own_rows import OwnRows
 from hub.runs.run_order import RunOrder
 from hub.runs.sources import (
     DeviceSource,
@@ -87,6 +88,7 @@ class Runner:
         delivery: Delivery,
         find_link: Callable[[DeviceId], DeviceLink | None],
         watch: RunWatch,
+        own_rows: OwnRows,
         clock: Clock,
         chance: Chance,
         metrics: Metrics,
@@ -102,6 +104,7 @@ class Runner:
         self._delivery = delivery
         self._find_link = find_link
         self._watch = watch
+        self._own_rows = own_rows
         self._unread_units: dict[tuple[str, str], str] = {}  # messages of files that could not be read
         self._clock = clock
         self._chance = chance
@@ -383,7 +386,8 @@ class Runner:
                     models = reading.asking.models
                     if document.recording is not None:
                         document = await unit.transcribed(document)
-                        reading = reading._replace(document=document)
+                    document = await self._own_rows.blank(order.user_id, document)
+                    reading = reading._replace(document=document)
                     found = await self._extractor.extract(
                         document, reading.extraction_config, through=unit.through, models=models
                     )

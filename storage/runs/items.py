@@ -531,6 +531,16 @@ def items_of_rows(c: sa.Connection, device_id: DeviceId, row_ids: Sequence[str])
     return {row.row_id: fill(ItemRow, row) for row in found}
 
 
+ROWS_OF_USER = sa.select(items.c.target_table, items.c.row_id).where(
+    items.c.user_id == sa.bindparam("user"), items.c.row_id.is_not(None)
+)
+
+
+def rows_of_user(c: sa.Connection, user_id: UserId) -> Iterator[tuple[str, str]]:
+    """Yield table and row id of each item that a device of the user has, or had."""
+    yield from map(tuple, c.execute(ROWS_OF_USER, {"user": user_id}))
+
+
 PLACED = sa.select(items.c.id, items.c.row_id, items.c.places).where(*_OF_ROWS)
 PLACE = (
     sa.update(items)

@@ -23,6 +23,7 @@ from hub.app.hub import Router, exchange_hints
 from hub.clock import IdFactory, epoch_ms
 from hub.cluster.bus import Bus, Member
 from hub.cluster.messages import NodeUnreachable, Request
+from hub.device.sinks.own_rows import without_own_rows
 from hub.extraction.extractor import Extractor
 from hub.extraction.model import Models
 from hub.links.auth import Admission, Authenticator, Knock
@@ -49,6 +50,7 @@ from hub.runs.dispatcher import Dispatcher
 from hub.runs.housekeeping import Housekeeping
 from hub.runs.leases import LEASE_MS, RENEW_EVERY_S
 from hub.runs.lifecycle import Lifecycle, RunWatch
+from hub.runs.own_rows import OwnRows
 from hub.runs.runner import Runner
 from hub.runs.scheduler import Scheduler, Wakes
 from hub.runs.sources import DeviceSource
@@ -279,6 +281,7 @@ class SimHub:
             device_grace_s=limits.device_grace_s,
             find_link=self._agreeing,
             watch=watch,
+            own_rows=OwnRows(store, clock, without_own_rows),
             clock=clock,
             chance=chance,
             metrics=METRICS,

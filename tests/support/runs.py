@@ -9,6 +9,7 @@ import pytest
 
 from hub.agents.locks import Locks
 from hub.clock import IdFactory
+from hub.device.sinks.own_rows import without_own_rows
 from hub.extraction.extractor import Extractor
 from hub.extraction.model import Batches, Finish, ModelAnswer, ModelRequest, Models, Price
 from hub.extraction.rules_process import Rules, RulesHere
@@ -21,6 +22,7 @@ from hub.runs.delivery import Delivery, ExcerptSeals
 from hub.runs.dispatcher import Dispatcher
 from hub.runs.lifecycle import Interrupt, Lifecycle, RunWatch
 from hub.runs.mailbox_visit import Desk, MailboxVisits
+from hub.runs.own_rows import OwnRows
 from hub.runs.previewing import Estimator, Previews
 from hub.runs.run_order import RunOrder, order_of
 from hub.runs.runner import Runner
@@ -185,6 +187,7 @@ class Bench:
             if self.desk is None
             else MailboxVisits(self.store, self.desk, clock=self.clock, chance=chance, ids=self.ids)
         )
+        own_rows = OwnRows(self.store, self.clock, without_own_rows)
         self.runner = Runner(
             store=self.store,
             lifecycle=self.lifecycle,
@@ -194,6 +197,7 @@ class Bench:
             delivery=self.delivery,
             find_link=self.links.get,
             watch=self.watch,
+            own_rows=own_rows,
             clock=self.clock,
             chance=chance,
             metrics=self.metrics,
@@ -218,6 +222,7 @@ class Bench:
             asking=self.asking,
             locks=self.locks,
             mailboxes=self.mailboxes,
+            own_rows=own_rows,
             clock=self.clock,
             ids=self.ids,
             limits=self.limits,

@@ -4,12 +4,14 @@ A path has keys with dots between; a number is a place in a list. ``[*]`` means 
 table; ``[+]`` too, and the values behind it become one text.
 """
 
+import re
 from collections.abc import Sequence
 from functools import cache
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 LINK_CHARS: Final = 2_000
+_ROW_KEY: Final = re.compile(r"^[ \t]*+(hub-[a-z2-7]{16})[ \t]*+\r?$", re.MULTILINE)
 _ALL, _JOINED = "[*]", "[+]"
 
 
@@ -54,6 +56,26 @@ def text_of(value: Any) -> str:
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return ""
     return str(value)
+
+
+def row_key_in(entry: Any, texts: Sequence[str]) -> str:
+    """Return the key that the sink of a device gave an entry, or an empty text.
+
+    It is a value of the entry, one of a list there, or a line of a text; what is nested is of other entries.
+
+    Args:
+        texts: other texts of the entry.
+    """
+    values = [*entry.values()] if isinstance(entry, dict) else []
+    lists = [one for value in values if isinstance(value, list) for one in value]
+    found = (_ROW_KEY.search(one) for one in (*texts, *values, *lists) if isinstance(one, str))
+    return next((key[1] for key in found if key), "")
+
+
+def with_row_key(text: str, key: str) -> str:
+    """Return the text of an entry with a row's key, if any, in its second line, where no limit cuts it."""
+    first, end, rest = text.partition("\n")
+    return f"{first}\n{key}{end or chr(10)}{rest}" if key else text
 
 
 def link_of(text: str) -> str | None:

@@ -19,10 +19,18 @@ from typing import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING or __package__:
     from hub.connectors.sdk.hub_connector import Connector, Failure, Message, Page, run
-    from hub.connectors.sdk.json_paths import link_of, steps_of, text_at, texts_at, values_at
+    from hub.connectors.sdk.json_paths import (
+        link_of,
+        row_key_in,
+        steps_of,
+        text_at,
+        texts_at,
+        values_at,
+        with_row_key,
+    )
 else:  # next to this file, in the jail
     from hub_connector import Connector, Failure, Message, Page, run
-    from json_paths import link_of, steps_of, text_at, texts_at, values_at
+    from json_paths import link_of, row_key_in, steps_of, text_at, texts_at, values_at, with_row_key
 
 VERSION = "2025-11-25"  # of the Model Context Protocol
 PAGE = 50
@@ -286,14 +294,15 @@ def entry_of(tool: Mapping[str, Any], entry: Any) -> Message:
     text = entry if isinstance(entry, str) else "\n\n".join(texts_at(entry, fields["text"]))
     key = f"{tool['name']}:{text_at(entry, fields['key']) or digest(text)}"
     author = text_at(entry, fields["author"])[:MOST_SHOWN]
-    texts[key] = text
+    labels = texts_at(entry, fields["labels"])
+    texts[key] = with_row_key(text, row_key_in(entry, [text, *labels]))
     return Message(
         key=key,
         version=version_of(text_at(entry, fields["version"])) or digest(json.dumps(entry, sort_keys=True)),
         received_at=moment(text_at(entry, [*fields["modified"], *fields["created"]])),
         sender={"email": author.lower()} if "@" in author else {"email": "", "name": author},
         subject=(text_at(entry, fields["title"]) or text.partition("\n")[0])[:MOST_SHOWN],
-        labels=[label[:MOST_SHOWN] for label in texts_at(entry, fields["labels"])[:MOST]],
+        labels=[label[:MOST_SHOWN] for label in labels[:MOST]],
         link=link_of(text_at(entry, fields["link"])),
     )
 

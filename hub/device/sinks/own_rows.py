@@ -1,6 +1,7 @@
-"""Rows of sinks in files that are shared: hubs do not read them, since they are made of what hubs found."""
+"""Rows of sinks in texts that agents read: they are no news, since they are made of what hubs found."""
 
 import re
+from collections.abc import Collection
 from pathlib import PurePosixPath
 from typing import Final
 
@@ -8,9 +9,9 @@ from hub.device.sinks.calendar import Calendar
 from hub.device.sinks.lines import Markdown, TodoTxt
 from hub.device.sinks.records import Csv, JsonLines
 from hub.device.sinks.text_file import Format
+from hub.text.row_keys import ROW_KEY
 from protocol.tables import TABLES, DeviceTable, TableName
 
-_KEY: Final = re.compile(r"hub-[a-z2-7]{16}")
 _FORMATS: Final[dict[str, Format]] = {
     ".md": Markdown(),
     ".markdown": Markdown(),
@@ -20,29 +21,56 @@ _FORMATS: Final[dict[str, Format]] = {
     ".ics": Calendar(),
 }
 _VISIBLE: Final = re.compile(r"[^\s]")
+# Label of an attachment in the text of a mail, as in ``plan.csv, text/csv, 2 KB``.
+_ENCLOSED: Final = re.compile(r"^\[attachment: ([^\n]*)\]\n", re.MULTILINE)
 
 
-class _EveryKey(dict[str, DeviceTable]):
-    """Table of any key: one with a long text, so that the lines below a row belong to it."""
+class _AnyTable(dict[str, DeviceTable]):
+    """Table of a key: one with a long text, so that the lines below a row belong to it.
+
+    *keys*: those of the rows; None: each key is one of a row.
+    """
+
+    def __init__(self, keys: Collection[str] | None) -> None:
+        super().__init__()
+        self._keys = keys
 
     def get(self, key: str, default: object = None) -> DeviceTable | None:  # type: ignore[override]
-        return TABLES[TableName.NOTES] if _KEY.fullmatch(key) else None
+        is_own = ROW_KEY.fullmatch(key) is not None if self._keys is None else key in self._keys
+        return TABLES[TableName.NOTES] if is_own else None
 
 
-def without_own_rows(text: str, path: str) -> str:
-    """Return the text of a file with the rows of sinks as blanks, so that places of other text stay.
+def without_own_rows(
+    text: str, path: str, keys: Collection[str] | None = None, *, is_entry: bool = False
+) -> str:
+    """Return a text with the rows of sinks as blanks, so that places of other text stay.
 
-    A sink may have a file of any name: the form that its ending suggests is tried first.
+    All that a key covers is its own row: a line, a component, a record. Only the text of one entry of a
+    service belongs as a whole to a key that is a line of it.
+
+    Args:
+        keys: keys of the rows; None: each key is one of a row.
+        is_entry: the text is one entry of a service.
     """
-    if _KEY.search(text) is None:
-        return text
+    tables = _AnyTable(keys)
+    if is_entry and any(tables.get(line.strip()) for line in text.splitlines()):
+        return _VISIBLE.sub(" ", text)
+    own, *enclosed = _ENCLOSED.split(text)
+    parts = [_blanked(own, path, tables)]
+    for label, part in zip(enclosed[::2], enclosed[1::2], strict=True):
+        parts += [f"[attachment: {label}]\n", _blanked(part, label.partition(",")[0], tables)]
+    return "".join(parts)
+
+
+def _blanked(text: str, path: str, tables: _AnyTable) -> str:
+    """Return the text of a file without its rows; the form that its ending suggests is tried first."""
     form = _FORMATS.get(PurePosixPath(path).suffix.lower())
     for one in _FORMATS.values() if form is None else (form, *_FORMATS.values()):
+        if not any(map(tables.get, ROW_KEY.findall(text))):
+            break
         parts, at = [], 0
-        for piece in one.pieces(text.replace("\r\n", " \n"), _EveryKey()):
+        for piece in one.pieces(text.replace("\r\n", " \n"), tables):
             parts += [text[at : piece.start], _VISIBLE.sub(" ", text[piece.start : piece.end])]
             at = piece.end
         text = "".join([*parts, text[at:]])
-        if _KEY.search(text) is None:
-            break
     return text

@@ -21,9 +21,10 @@ from hub.device.sinks import answers
 from hub.device.sinks.calendar import Calendar
 from hub.device.sinks.lines import Markdown, TodoTxt
 from hub.device.sinks.records import Csv, JsonLines
-from hub.device.sinks.sync import Sink, Synced, current_places, forget_others, key_of, synchronize
+from hub.device.sinks.sync import Sink, Synced, current_places, forget_others, synchronize
 from hub.device.sinks.target import TargetFailed
 from hub.device.sinks.text_file import Format, content_of, replace_content
+from hub.text.row_keys import key_of
 
 FORMATS: Final[Mapping[str, Callable[[], Format]]] = {
     "markdown": Markdown,

@@ -9,7 +9,6 @@ meanwhile, ``_TRIES`` attempts are made.
 import hashlib
 import re
 import sqlite3
-from base64 import b32encode
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Final
@@ -46,6 +45,7 @@ from hub.device.sinks.waits import (
 from hub.item_text import plain_lines, with_clean_title
 from hub.log import Channel
 from hub.outbound.scopes import Scope
+from hub.text.row_keys import key_of
 from protocol.calls import PlaceProblem
 from protocol.tables import DeviceTable, Tables
 
@@ -62,7 +62,6 @@ AND NOT (coalesce(json_extract(base, '$.status'), '') = 'done'
     AND key IN (SELECT key FROM sink_moves WHERE sink = ?1))
 """
 _TRIES: Final = 5  # of a target that another program changes at the same time
-_KEY_BYTES: Final = 10
 _LISTED: Final = re.compile(r"[ \t>]*(?:[-*+]|\d{1,9}[.)])[ \t]")
 _SOURCES: Final = """
 SELECT reviews.tbl, reviews.row_id, source_path, quote, quote_start FROM reviews JOIN calls USING (call_id)
@@ -175,12 +174,6 @@ class _Merge(msgspec.Struct):
     put: dict[str, str] | None = None
     expressed: Fields = {}
     conflict: bool = False
-
-
-def key_of(table: str, row_id: str) -> str:
-    """Return the key of a row at every target."""
-    digest = hashlib.sha256(f"{table}:{row_id}".encode()).digest()
-    return f"hub-{b32encode(digest[:_KEY_BYTES]).decode().lower()}"
 
 
 def synchronize(db: sqlite3.Connection, sink: Sink, now: datetime) -> Synced:

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from hub.device.sinks.sync import key_of, write_again
+from hub.device.sinks.sync import write_again
 from hub.device.sinks.target import Put, Snapshot, Target, Written
+from hub.text.row_keys import key_of
 from protocol.tables import DeviceTable
 from tests.hub.device.sinks.bench import SinkBench
 from tests.hub.device.sinks.places import FilePlace, Place

@@ -15,9 +15,9 @@ import pytest
 
 from hub.device.sinks.manifest import KeyPlace
 from hub.device.sinks.rest import Rest
-from hub.device.sinks.sync import key_of
 from hub.device.sinks.target import TargetFailed
 from hub.device.sinks.web import Web, secret_in
+from hub.text.row_keys import key_of
 from tests.hub.device.sinks.bench import SinkBench
 from tests.hub.device.sinks.conftest import caldav_place, rest_place
 from tests.hub.device.sinks.places import CalDavPlace, RestPlace, manifest_at

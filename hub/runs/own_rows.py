@@ -1,0 +1,72 @@
+"""Rows of devices in what agents read, such as a calendar that is also a sink: they are not suggested again.
+
+A row is recognized by its key, which is computed from the items of its user: whatever becomes of an item,
+its row stays known. The key of another user's row counts as text: a row in a calendar that people share, or
+in a mail of a colleague, is news here. No sender can hide a text by a key that no device of the user has.
+"""
+
+from collections.abc import Collection
+from typing import Final, Protocol
+
+import anyio.to_thread
+import msgspec
+
+from hub.clock import Clock
+from hub.document import Document
+from hub.text.row_keys import ROW_KEY, key_of
+from protocol.ids import UserId
+from protocol.work import ProvenanceOrigin
+from storage.runs.items import rows_of_user
+from storage.store import Store
+
+MAX_USERS: Final = 16  # whose keys are cached
+FRESH_S: Final = 1.0  # the keys of a user are read at most once in this time
+
+
+class Blanking(Protocol):
+    """Function that replaces rows with these keys by blanks; see ``hub.device.sinks.own_rows``."""
+
+    def __call__(
+        self, text: str, path: str, keys: Collection[str] | None = None, *, is_entry: bool = False
+    ) -> str: ...
+
+
+class OwnRows:
+    """Rows of the devices of users."""
+
+    def __init__(self, store: Store, clock: Clock, blanking: Blanking) -> None:
+        self._store = store
+        self._clock = clock
+        self._blanking = blanking
+        self._keys: dict[UserId, tuple[float, frozenset[str]]] = {}
+
+    async def blank(self, user_id: UserId, document: Document) -> Document:
+        """Return a document with the rows of the user's devices as blanks; places of other text stay."""
+        if "hub-" not in document.text:
+            return document
+        named = frozenset(await anyio.to_thread.run_sync(ROW_KEY.findall, document.text))
+        own = named & await self._keys_of(user_id, named) if named else named
+        if not own:
+            return document
+        provenance = document.provenance
+        is_entry = provenance is not None and provenance.origin is ProvenanceOrigin.WEB
+        text = await anyio.to_thread.run_sync(
+            lambda: self._blanking(document.text, document.unit_key, own, is_entry=is_entry)
+        )
+        return msgspec.structs.replace(document, text=text)
+
+    async def _keys_of(self, user_id: UserId, named: Collection[str]) -> frozenset[str]:
+        """Return the keys of the user's rows, read again if one of *named* is not among the cached ones."""
+        now = self._clock.monotonic()
+        read_at, keys = self._keys.pop(user_id, (float("-inf"), frozenset()))
+        if not keys.issuperset(named) and now - read_at >= FRESH_S:
+            read_at, keys = (
+                now,
+                await self._store.read(
+                    lambda c: frozenset(key_of(table, row_id) for table, row_id in rows_of_user(c, user_id))
+                ),
+            )
+        self._keys[user_id] = read_at, keys
+        if len(self._keys) > MAX_USERS:
+            del self._keys[next(iter(self._keys))]
+        return keys
