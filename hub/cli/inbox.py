@@ -182,7 +182,8 @@ def _remarks(item: DeviceItem) -> list[str]:
     if item.proposal is not None:
         lines += _proposed(item, item.proposal.data, columns)
     if item.source_state is not None:
-        lines.append(_LOST[item.source_state])
+        named = " or ".join(map(_named, item.source_candidates))
+        lines.append(_LOST[item.source_state] + (f"; it may be {named}" if named else ""))
     if remarks.replaces is not None:
         lines.append(f"replaces the row {remarks.replaces}")
     return lines

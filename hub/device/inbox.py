@@ -8,6 +8,7 @@ The device compares suggestions with their files, not the hub: the files are on 
 block. Files over 4 MiB are not compared.
 """
 
+import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -25,6 +26,7 @@ from hub.clock import from_epoch_ms
 from hub.dates import dates_as_texts, rfc3339
 from hub.device import pages, proposals, rows
 from hub.device.inserts import BUSY_TIMEOUT_S, DeviceFileError, check_file, connect_shared
+from hub.device.moved_files import MovedFiles
 from hub.device.owner import Decided, approve, edit, reject
 from hub.device.proposals import Proposal
 from hub.device.rows import Refusal, Remarks, Review, ReviewState
@@ -58,11 +60,20 @@ class Sources:
 
     Args:
         roots: folders by their names on the wire.
+        db: the device's file, which knows the files that were moved.
     """
 
-    def __init__(self, roots: Mapping[str, Path]) -> None:
+    def __init__(self, roots: Mapping[str, Path], db: sqlite3.Connection | None = None) -> None:
         self._roots = roots
         self._text = lru_cache(maxsize=MOST_CACHED)(_text)
+        self._moved = None if db is None else MovedFiles(db, roots, self._plain)
+
+    def moved(self, path: str | None) -> tuple[str, ...]:
+        """Return the files that a missing file may be, by its source path: one if it is certain."""
+        root, file = self._place(path)
+        if self._moved is None or path is None or root is None or not root.is_dir():
+            return ()  # a folder that is not there may be on a disk that is away
+        return () if os.path.lexists(file) else self._moved.find(path)
 
     def state(self, path: str | None, quote: str | None) -> SourceState | None:
         """Return what is missing: the file *path* or *quote* in it. None: nothing, or unknown."""
@@ -168,6 +179,7 @@ class DeviceItem(msgspec.Struct, frozen=True, kw_only=True):
             change, if it has a quote.
         belongs_to: titles of the rows that this row refers to, by column.
         source_state: for a suggestion, how its source file has changed, if this machine can tell.
+        source_candidates: files that its source may be now; *source_path* follows a single one.
         goes_to: the places of the approved row outside of the device's file.
     """
 
@@ -188,6 +200,7 @@ class DeviceItem(msgspec.Struct, frozen=True, kw_only=True):
     proposal: Proposal | None = None
     belongs_to: dict[str, str] = {}
     source_state: SourceState | None = None
+    source_candidates: list[str] = []
     goes_to: list[Destination] = []
 
 
@@ -364,7 +377,7 @@ def read_excerpt(path: Path, item: DeviceItem) -> Excerpt | None:
 
 def sources_of(db: sqlite3.Connection) -> Sources:
     """Return the files of the shared folders that a device's file knows."""
-    return Sources({name: Path(root) for root, name in db.execute("SELECT path, name FROM roots")})
+    return Sources({name: Path(root) for root, name in db.execute("SELECT path, name FROM roots")}, db)
 
 
 def _item(
@@ -381,6 +394,9 @@ def _item(
         (review.call_id, None if proposal is None else proposal.call_id),
     ).fetchone()
     own = ("id", "createdAt", "updatedAt")
+    path, is_open = call["source_path"], not row["isApproved"] and proposal is None
+    candidates = sources.moved(path) if is_open else ()
+    path = candidates[0] if len(candidates) == 1 else path
     belongs_to: dict[str, str] = {}
     for column in review.table.columns:
         if column.refers_to is not None and (id := row.get(column.name)) is not None:
@@ -395,7 +411,7 @@ def _item(
         row_id=review.row_id,
         title=str(row[review.table.title]),
         data={name: value for name, value in row.items() if value is not None and name not in own},
-        source_path=call["source_path"],
+        source_path=path,
         quote=call["quote"],
         start=call["quote_start"],
         end=call["quote_end"],
@@ -404,9 +420,8 @@ def _item(
         remarks=rows.read_remarks(call["remarks"]),
         proposal=proposal,
         belongs_to=belongs_to,
-        source_state=None
-        if row["isApproved"] or proposal is not None
-        else sources.state(call["source_path"], call["quote"]),
+        source_state=sources.state(path, call["quote"]) if is_open else None,
+        source_candidates=list(candidates) if len(candidates) > 1 else [],
         goes_to=places.get((review.table.name, review.row_id), []),
     )
 

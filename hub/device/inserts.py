@@ -36,7 +36,7 @@ import msgspec
 
 from hub.atomic_file import write_atomically
 from hub.clock import Clock, IdFactory, epoch_ms, now_ms
-from hub.device import addresses, grants, messages, proposals, rows, schema, sending_log, shared
+from hub.device import addresses, grants, messages, moved_files, proposals, rows, schema, sending_log, shared
 from hub.device.messages import Reply
 from hub.device.proposals import Proposal
 from hub.device.rows import Refusal, Verdict, row_called
@@ -337,6 +337,8 @@ class DeviceStore:
                 (counter, call.table, call.where["id"]),
             )
         source = call.source
+        if source is not None and answer.error is None:
+            moved_files.note_source(self._db, source.path)
         self._db.execute(
             "INSERT INTO calls VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
@@ -595,6 +597,8 @@ def _prepare(db: sqlite3.Connection, path: Path) -> None:
         CREATE,
         rows.CREATE,
         *schema.SINKS,
+        moved_files.CREATE,
+        moved_files.CREATE_INDEX,
     ):  # also in older files; older versions ignore them
         db.execute(table)
     sending_log.prepare(db)

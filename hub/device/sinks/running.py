@@ -148,11 +148,18 @@ def tick_sources(db: sqlite3.Connection, folders: Collection[Path], now: datetim
     allowed = [folder.resolve() for folder in folders]
     sources, agreed = sources_of(db), answers.confirmed(db, _SOURCES)
     for row_id, path, quote, start in db.execute(_DONE).fetchall():
-        file = sources.file(path)
+        moved = sources.moved(path)
+        file = sources.file(moved[0] if len(moved) == 1 else path)
         if file is None or not any(file.resolve().is_relative_to(folder) for folder in allowed):
             continue
+        if len(moved) > 1:
+            problem = (
+                f"{path} is missing, no box is ticked: it may be {' or '.join(moved)}; remove all but one"
+            )
+            continue
         try:
-            _tick_box(file, quote, start, agreed)
+            if not _tick_box(file, quote, start, agreed) and not file.exists():
+                problem = f"{path} is missing, no box is ticked there"
         except TargetFailed as error:  # the next look tries again
             problem = f"{error}{answers.request_consent(db, _SOURCES, error)}"
             continue
@@ -160,8 +167,8 @@ def tick_sources(db: sqlite3.Connection, folders: Collection[Path], now: datetim
     return problem
 
 
-def _tick_box(file: Path, quote: str, start: int | None, agreed: Collection[tuple[str, str]]) -> None:
-    """Mark the box of the line that has the quote; leave a line without an open box alone.
+def _tick_box(file: Path, quote: str, start: int | None, agreed: Collection[tuple[str, str]]) -> bool:
+    """Mark the box of the line that has the quote; leave a line without an open box alone, and return False.
 
     Raises:
         TargetFailed: the file cannot be read or written now.
@@ -170,13 +177,14 @@ def _tick_box(file: Path, quote: str, start: int | None, agreed: Collection[tupl
     try:
         text = (content or b"").decode()
     except UnicodeDecodeError:
-        return
+        return False
     if start is None or not text.startswith(quote, start):
         start = text.find(quote)
         if start < 0 or text.find(quote, start + 1) >= 0:
-            return  # the line was changed, or could be another one
+            return False  # the line was changed, or could be another one
     found = _BOX.match(text, text.rfind("\n", 0, start) + 1)
     if found is None:
-        return
+        return False
     after = text[: found.start("mark")] + "x" + text[found.end("mark") :]
     replace_content(file, content, after.encode(), agreed)
+    return True
