@@ -5,8 +5,8 @@ its row stays known. The key of another user's row counts as text: a row in a ca
 in a mail of a colleague, is news here. No sender can hide a text by a key that no device of the user has.
 """
 
-from collections.abc import Collection
-from typing import Final, Protocol
+from collections.abc import Callable, Collection
+from typing import Final
 
 import anyio.to_thread
 import msgspec
@@ -23,12 +23,8 @@ MAX_USERS: Final = 16  # whose keys are cached
 FRESH_S: Final = 1.0  # the keys of a user are read at most once in this time
 
 
-class Blanking(Protocol):
-    """Function that replaces rows with these keys by blanks; see ``hub.device.sinks.own_rows``."""
-
-    def __call__(
-        self, text: str, path: str, keys: Collection[str] | None = None, *, is_entry: bool = False
-    ) -> str: ...
+# Replaces the rows with these keys in a text of a path by blanks; True: the text is one entry of a service.
+Blanking = Callable[[str, str, Collection[str], bool], str]
 
 
 class OwnRows:
@@ -48,25 +44,19 @@ class OwnRows:
         own = named & await self._keys_of(user_id, named) if named else named
         if not own:
             return document
-        provenance = document.provenance
-        is_entry = provenance is not None and provenance.origin is ProvenanceOrigin.WEB
-        text = await anyio.to_thread.run_sync(
-            lambda: self._blanking(document.text, document.unit_key, own, is_entry=is_entry)
-        )
+        is_entry = getattr(document.provenance, "origin", None) is ProvenanceOrigin.WEB
+        text = await anyio.to_thread.run_sync(self._blanking, document.text, document.unit_key, own, is_entry)
         return msgspec.structs.replace(document, text=text)
 
     async def _keys_of(self, user_id: UserId, named: Collection[str]) -> frozenset[str]:
         """Return the keys of the user's rows, read again if one of *named* is not among the cached ones."""
         now = self._clock.monotonic()
-        read_at, keys = self._keys.pop(user_id, (float("-inf"), frozenset()))
+        read_at, keys = self._keys.get(user_id, (float("-inf"), frozenset[str]()))
         if not keys.issuperset(named) and now - read_at >= FRESH_S:
-            read_at, keys = (
-                now,
-                await self._store.read(
-                    lambda c: frozenset(key_of(table, row_id) for table, row_id in rows_of_user(c, user_id))
-                ),
+            keys = await self._store.read(
+                lambda c: frozenset(key_of(table, row_id) for table, row_id in rows_of_user(c, user_id))
             )
-        self._keys[user_id] = read_at, keys
-        if len(self._keys) > MAX_USERS:
-            del self._keys[next(iter(self._keys))]
+            self._keys[user_id] = now, keys
+            if len(self._keys) > MAX_USERS:
+                del self._keys[next(iter(self._keys))]
         return keys

@@ -41,7 +41,7 @@ class _AnyTable(dict[str, DeviceTable]):
 
 
 def without_own_rows(
-    text: str, path: str, keys: Collection[str] | None = None, *, is_entry: bool = False
+    text: str, path: str, keys: Collection[str] | None = None, is_entry: bool = False
 ) -> str:
     """Return a text with the rows of sinks as blanks, so that places of other text stay.
 
