@@ -13,9 +13,10 @@ from hub.device.sinks.calendar import Calendar
 from hub.device.sinks.lines import Markdown, TodoTxt
 from hub.device.sinks.near_files import files_near
 from hub.device.sinks.records import Csv, JsonLines
-from hub.device.sinks.sync import Synced, key_of, write_again
+from hub.device.sinks.sync import Synced, write_again
 from hub.device.sinks.text_file import Format, TextFile
 from hub.device.sinks.waits import MISSED_MS
+from hub.text.row_keys import key_of
 from protocol.tables import TABLES
 from tests.hub.device.sinks.bench import SinkBench
 

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from hub.device.sinks.lines import Markdown
-from hub.device.sinks.sync import State, key_of, states, write_again
+from hub.device.sinks.sync import State, states, write_again
 from hub.device.sinks.target import Fields, Put, Snapshot, TargetFailed, Written
 from hub.device.sinks.text_file import TextFile
 from hub.outbound.scopes import MAX_REFUSALS, Scope
+from hub.text.row_keys import key_of
 from protocol.tables import DeviceTable
 from tests.hub.device.sinks.bench import SinkBench
 from tests.hub.device.sinks.conftest import caldav_place, rest_place
