@@ -1,6 +1,7 @@
 """The inbox of a device's owner: decisions on items, taken back while nothing else has changed them."""
 
 from collections.abc import Collection
+from datetime import timedelta
 from pathlib import Path
 
 import httpx2
@@ -119,7 +120,8 @@ def test_approved_inbox_item_shows_the_sink_place_or_the_problem(tmp_path: Path)
         assert place.sentence == (f"in todo: {path}" if path.exists() else problem)
     (tmp_path / "todo.md").write_text("# Mine\n")
     with connect_shared(tmp_path / "desk.db") as db:
-        synchronize(db, sink, FakeClock().now())
+        for moment in (FakeClock().now(), FakeClock().now() + timedelta(minutes=1)):
+            synchronize(db, sink, moment)  # the first look that misses a row is no deletion
     item = shown(inbox)["call Ana"]
     assert [place.sentence for place in item.goes_to] == ["deleted in todo"]
     assert "deleted in todo" in "\n".join(cli_inbox.lines_of(item, 80))

@@ -306,7 +306,7 @@ PAGES: dict[str, tuple[Reply, str]] = {
     "page": (Reply(200, b"<!doctype html><title>Sign in</title>"), "no object of JSON"),
     "login": (Reply(302, headers={"location": "/login"}), "no object of JSON"),
     "other host": (Reply(302, headers={"location": "http://127.0.0.1:9/"}), "points to 127.0.0.1:9"),
-    "missing": (Reply(404), "answers with status 404"),
+    "missing": (Reply(404), "refuses it (404)"),
     "method": (Reply(405), "answers with status 405"),
     "array": (Reply(200, json.dumps([ITEM]).encode()), "no object of JSON"),
     "no list": (Reply(200, b'{"results": {}}'), "no list at results"),
