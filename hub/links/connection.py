@@ -184,7 +184,7 @@ class OpenLink:
                 outcome = "cancelled"
                 answer = await pending
             except BaseException:  # an answer closes its call by itself
-                self._calls.close(frame.id)
+                self._calls.close(frame.id, pending)
                 raise
             outcome = "answered" if answer.error is None else "refused"
             return answer
@@ -226,8 +226,8 @@ class OpenLink:
             self._metrics.limits_reached.labels("pending_calls").inc()
             raise
         finally:
-            for frame in frames[:opened]:
-                self._calls.close(frame.id)
+            for frame, place in zip(frames[:opened], batch.places, strict=False):
+                self._calls.close(frame.id, place)
             took_s = clock.monotonic() - began
             for index, frame in enumerate(frames):
                 outcome = unfinished if outcomes is None else _name_of(outcomes[index])
@@ -385,7 +385,7 @@ class PendingCalls:
         return len(self._open)
 
     def open(self, call_id: str, began: float, timeout_s: float) -> asyncio.Future[Answer]:
-        """Return the future of the answer to *call_id*; ``close`` the call if there was none.
+        """Return the future of the answer to *call_id*; ``close`` the call with it if there was none.
 
         The future raises CallTimedOut *timeout_s* after *began* (monotonic seconds), and LinkLost when the
         connection ends.
@@ -415,11 +415,17 @@ class PendingCalls:
         if deadline < self._due_at:
             self._wait_until(deadline)
 
-    def close(self, call_id: str) -> None:
-        """Forget a call without an answer; a later answer to it is unknown."""
-        call = self._open.pop(call_id, None)  # None: cancelled in the same turn in which it was answered
-        if call is not None and call[0].done() and not call[0].cancelled():
-            call[0].exception()  # mark it as retrieved, so that asyncio does not log it
+    def close(self, call_id: str, future: "asyncio.Future[Answer] | _Place") -> None:
+        """Forget a call without an answer; a later answer to it is unknown.
+
+        An answered call is closed already, and its id may be that of a call that was opened after it.
+        """
+        call = self._open.get(call_id)
+        if call is None or call[0] is not future:
+            return
+        del self._open[call_id]
+        if future.done() and not future.cancelled():
+            future.exception()  # mark it as retrieved, so that asyncio does not log it
 
     def settle(self, call_id: str, answer: Answer) -> bool:
         """Deliver *answer* to its call. Return False if no open call has this id."""

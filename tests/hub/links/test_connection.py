@@ -446,7 +446,7 @@ def opened(calls: PendingCalls, call_id: str, clock: FakeClock | None = None) ->
     try:
         yield answer
     finally:
-        calls.close(call_id)
+        calls.close(call_id, answer)
 
 
 async def test_answer_is_given_to_the_call_with_the_same_id() -> None:
@@ -501,14 +501,14 @@ async def test_batch_calls_time_out_separately_with_one_wheel_entry() -> None:
     answered = calls.open("c-2", began, 2)
     assert len(wheel) == 1
     calls.settle("c-2", DONE)
-    calls.close("c-2")
+    calls.close("c-2", answered)
     for passed_s, timed_out in ((3, []), (3, [early]), (20, [early]), (5, [early, late])):
         clock.advance(passed_s)
         wheel.turn()
         assert [call for call in (early, late) if call.done()] == timed_out
     assert await answered == DONE
-    calls.close("c-5")
-    calls.close("c-30")
+    calls.close("c-5", early)
+    calls.close("c-30", late)
     assert len(wheel) == 0
 
 
@@ -543,6 +543,15 @@ async def test_call_beyond_the_pending_limit_is_refused_until_another_is_settled
             pass
     with opened(calls, "c-3"):
         assert len(calls) == 1
+
+
+async def test_leaving_an_answered_call_keeps_a_later_call_with_the_same_id_open() -> None:
+    calls, _ = pending_calls()
+    with opened(calls, "c-1"):
+        assert calls.settle("c-1", DONE)
+        again = calls.open("c-1", 0.0, 30)
+    assert calls.settle("c-1", DONE)
+    assert await again == DONE
 
 
 async def test_call_id_may_be_reused_over_a_newer_connection() -> None:
