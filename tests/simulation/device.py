@@ -117,6 +117,9 @@ PAGING: Final = MODERN | {"agent_manifest.pages"}  # a device that sends a diges
 BATCHING: Final = PAGING | {"tool_calls"}
 LATE_S: Final = 600.0  # so late, at most, a frozen hub answers a hello
 REDIAL_S: Final = (0.2, 6.0)  # until the next attempt to connect
+AT_ONCE_S: Final = (0.01, 0.4)  # the same for an app that is started again at once
+HELD_S: Final = (0.5, 3.0)  # so long an app that is about to die answers no call, twice
+ANSWERED_S: Final = 0.05  # until the death, in which most of its last answers arrive
 REPORT_S: Final = 3.0  # until a report is repeated that its hub could not take
 FIRST_DAYS: Final = frozenset[str]()  # a device that sends everything at once and knows no credit
 
@@ -184,6 +187,9 @@ class SimDevice:
         self.is_wanted = True  # whether it is to be connected
         self.is_welcome = False
         self.dies_in = 0  # inserts until it dies in the middle of one; 0: never
+        self.dies_answering = (
+            False  # after the next calls, with some of them answered; then it is back at once
+        )
         self.crashes = 0
         self.sent_away = 0
         self._unanswered_until = 0.0  # a hello that is answered late replaces the connection made after it
@@ -201,6 +207,8 @@ class SimDevice:
         self._runs: dict[str, DeviceRun] = {}
         self._leftovers: list[AgentData | AgentComplete] = []
         self._redialling = False
+        self._held: list[ToolCall] = []  # calls that it answers later, while it is dying
+        self._is_dying = False
 
     # --- its store ---
 
@@ -255,15 +263,20 @@ class SimDevice:
         if self._wire is not None:
             self._wire.cut(hub_after_s=hub_after_s, device_after_s=0.0)
 
-    def crash(self) -> None:
-        """Stop the app without its unsaved state, and cut the connection."""
+    def crash(self, *, hub_after_s: float | None = None) -> None:
+        """Stop the app without its unsaved state, and cut the connection.
+
+        Args:
+            hub_after_s: seconds until the hub detects the end; None: some time.
+        """
         self.crashes += 1
         for run in self._runs.values():
             run.is_over = True
         self._runs.clear()
         self._leftovers.clear()
         if self._wire is not None:
-            self._wire.cut(hub_after_s=self.dice.uniform(0.0, 2.0), device_after_s=0.0)
+            after_s = self.dice.uniform(0.0, 2.0) if hub_after_s is None else hub_after_s
+            self._wire.cut(hub_after_s=after_s, device_after_s=0.0)
 
     def lost(self, wire: Wire) -> None:
         """Process the end of a connection."""
@@ -281,11 +294,14 @@ class SimDevice:
                 self._leftovers += run.rest()
         self._runs.clear()
         if self.is_wanted:
-            self._redial()
+            self._redial(AT_ONCE_S if self._is_dying else self._redial_s)
+        self._is_dying = False
+        self._held.clear()
 
-    def _redial(self) -> None:
+    def _redial(self, within_s: tuple[float, float] | None = None) -> None:
         self._redialling = True
-        self._loop.call_later(self.dice.uniform(*self._redial_s), self._dial_again, context=self.context)
+        again_s = self.dice.uniform(*(within_s or self._redial_s))
+        self._loop.call_later(again_s, self._dial_again, context=self.context)
 
     def _dial_again(self) -> None:
         self._redialling = False
@@ -359,6 +375,14 @@ class SimDevice:
         """Execute the calls of a frame in one transaction, and answer them together."""
         if wire is not self._wire:
             return  # the app that accepted it has ended
+        if self.dies_answering:
+            if not self._held and not self._is_dying:
+                self._is_dying = True
+                self._loop.call_later(
+                    self.dice.uniform(*HELD_S), self._answer_half, wire, context=self.context
+                )
+            self._held += calls
+            return
         if self.dies_in:
             self.dies_in = max(0, self.dies_in - len(calls))
             if self.dies_in == 0:
@@ -384,6 +408,31 @@ class SimDevice:
             wire.up(AnsweredTogether(together), lane)
         elif together:
             wire.up(Answered(*together[0]), lane)
+
+    def _answer_half(self, wire: Wire) -> None:
+        """Answer the older half of the held calls; the hub sends further ones then."""
+        if wire is self._wire:
+            half = (len(self._held) + 1) // 2
+            for call in self._held[:half]:
+                self._answer_alone(wire, call)
+            del self._held[:half]
+            self._loop.call_later(self.dice.uniform(*HELD_S), self._die_answering, wire, context=self.context)
+
+    def _die_answering(self, wire: Wire) -> None:
+        """Execute the held calls, answer some of them, and die once most of the answers have arrived."""
+        if wire is self._wire:
+            self.dies_answering = False
+            for call in self._held:
+                if self.dice.says(0.5):
+                    self._answer_alone(wire, call)
+            self._loop.call_later(ANSWERED_S, self._die_on, wire, context=self.context)
+
+    def _answer_alone(self, wire: Wire, call: ToolCall) -> None:
+        wire.up(Answered(CallId(call.id), self.do(call)), f"call {call.id} {self.calls}")
+
+    def _die_on(self, wire: Wire) -> None:
+        if wire is self._wire:
+            self.crash(hub_after_s=0.0)
 
     def do(self, call: ToolCall) -> Answer:
         """Execute a call, and return its answer; a repeated call gets the same answer."""

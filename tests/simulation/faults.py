@@ -30,6 +30,7 @@ class Faults:
         self._world = world
         self._dice = world.dice.fork("faults")
         self._bus_dice = world.dice.fork("faults of the bus")
+        self._answer_dice = world.dice.fork("half-answered calls")
         self._requests = 0
         self._people = People(world, world.dice.fork("people"))
         self._owners = Owners(world)
@@ -103,6 +104,7 @@ class Faults:
                 self._world.at(at_s, partial(self._at_a_moment, strike))
             else:
                 self._world.at(at_s, strike)
+        self._plan_half_answers()
         self._files_change()
         self._owners.plan()
         if self._world.scene.is_shared and self._world.nats.is_there:
@@ -122,6 +124,12 @@ class Faults:
             if self._bus_dice.says(0.5):
                 strike = partial(self._world.during_work, strike)
             self._world.at(at_s, strike)
+
+    def _plan_half_answers(self) -> None:
+        """Let devices with many changed files die with some of their calls answered; of their own dice."""
+        for _ in range(self._answer_dice.between(2, 8)):
+            at_s = self._answer_dice.uniform(10.0, self._world.scene.tempo.span_s)
+            self._world.at(at_s, partial(self._strike, self._device_dies_answering))
 
     def _strike(self, kind: Callable[[], None]) -> None:
         self._world.say("fault", kind.__name__.strip("_").replace("_", " "))
@@ -273,6 +281,11 @@ class Faults:
             device.dies_in = self._dice.between(1, 6)
         else:
             device.crash()
+
+    def _device_dies_answering(self) -> None:
+        device = self._answer_dice.choice(self._world.devices)
+        device.folder.change_many()
+        device.dies_answering = True
 
     def _device_is_cut(self) -> None:
         device = self._device()

@@ -10,6 +10,7 @@ from tests.simulation.dice import Dice
 
 MARK = re.compile(r"(\S+\.(?:txt|md)) edition (\d+)")  # in a line of each question, so that it tells its file
 MOST_FILES = 5
+NEW_AT_ONCE = 8  # files that another program writes together
 OTHER_WORDS = " once more"  # added by a model that rephrases
 REFUSED_WORD = "unwelcome"  # a device refuses an item with it, for good
 
@@ -68,6 +69,7 @@ class Folder:
 
     def __init__(self, device: str, dice: Dice) -> None:
         self._dice = dice
+        self._device = device
         self._names = [f"{device}/{number}.txt" for number in range(MOST_FILES)]
         self._numbers: dict[str, int] = {}
         self._newest: dict[str, int] = {}
@@ -84,6 +86,12 @@ class Folder:
             self._numbers[name] = self._dice.between(1, newest)
         else:
             self._newest[name] = self._numbers[name] = newest + 1
+
+    def change_many(self) -> None:
+        """Write new editions of many files at once, as an import does."""
+        for number in range(NEW_AT_ONCE):
+            name = f"{self._device}/import-{number}.txt"
+            self._newest[name] = self._numbers[name] = self._newest.get(name, 0) + 1
 
     def files(self) -> list[Edition]:
         """Return the current files by name."""

@@ -5,7 +5,9 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from unittest.mock import patch
 
+from hub.runs import runner
 from protocol.errors import HubError
 from storage.kernel.database import StorageError
 from tests.simulation.dice import Dice
@@ -51,9 +53,11 @@ def simulate(seed: int, *, say: Say | None = None, ways: Ways | None = None) -> 
         ways: replacements for the hubs' database and links; see ``Ways``.
     """
     dice = Dice(f"loop {seed}")
+    ways = ways or Ways()
     gc.disable()  # the time of a collection does not depend on the seed
     try:
-        return run(lambda: _simulate(seed, say, ways or Ways()), dice)
+        with patch.object(runner, "Window", ways.window):
+            return run(lambda: _simulate(seed, say, ways), dice)
     finally:
         gc.enable()
 

@@ -22,6 +22,7 @@ from anyio.abc import TaskGroup
 
 from hub.links.connection import OpenLink
 from hub.runs.agreement import Agreements
+from hub.runs.delivery import Window
 from hub.tokens import hash_token
 from protocol.errors import HubError
 from protocol.ids import DeviceId, TokenId, UserId
@@ -99,6 +100,7 @@ class Ways:
         door_of: wraps each hub's door to the disk.
         link: class of its links.
         agreements: class of the reconciliation between hub and device.
+        window: class of the calls of an execution of a run.
         hubs: number of hubs on the database, instead of the seed's.
         only: required text of a reported violation, because others would hide it.
     """
@@ -106,6 +108,7 @@ class Ways:
     door_of: "Callable[[Store, World], Store]" = lambda door, world: door
     link: type[OpenLink] = OpenLink
     agreements: type[Agreements] = Agreements
+    window: type[Window] = Window
     hubs: int | None = None
     only: str | None = None
 
@@ -509,6 +512,7 @@ class World:
         for device in self.devices:
             device.habits.mend()
             device.dies_in = 0
+            device.dies_answering = False
             if device.wire is not None and device.wire.is_mute:
                 device.wire.cut(hub_after_s=0.0, device_after_s=0.0)
             self.after(1.0, device.connect)
