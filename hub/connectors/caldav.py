@@ -49,6 +49,7 @@ from hub.connectors.calling import (
     Answer,
     ConnectorFailure,
     CursorLost,
+    MessageRefused,
     Misconfigured,
     general,
     origin_of,
@@ -71,6 +72,7 @@ from hub.connectors.connector import (
 from hub.connectors.mime import message_key
 from hub.connectors.sdk.json_paths import link_of
 from hub.document import Document
+from hub.outbound.scopes import Scope
 from protocol.work import ProvenanceOrigin
 
 KINDS: Final = ("VTODO", "VEVENT")
@@ -249,6 +251,7 @@ class _Object(msgspec.Struct, frozen=True):
     etag: str
     text: str
     known: Known
+    refusal: MessageRefused | None = None
 
 
 class CalDav(Connector):
@@ -343,9 +346,9 @@ class CalDav(Connector):
             place = places[calendar.url]
             changes = await self._since(calendar, place.token)
             # A truncated answer has this status in the entry of the calendar itself (RFC 6578, 3.6).
-            is_whole = all(one.status != _TRUNCATED for one in changes.resources)
+            is_whole = not any(_is_cut(one, calendar) for one in changes.resources)
             changed = [
-                one.href for one in changes.resources if one.status is None and f"{DAV}getetag" in one.found
+                one.href for one in changes.resources if _is_listed(one) and not _is_cut(one, calendar)
             ]
             async for objects in self._objects(calendar, changed):
                 nearby = [one for one in objects if one.known.touches(since, until)]
@@ -379,6 +382,10 @@ class CalDav(Connector):
         self._here = {}
         messages = []
         for one in objects:
+            if one.refusal is not None:
+                digest = hashlib.sha256(one.url.encode("utf-8", "replace")).hexdigest()
+                messages.append(Message.refused(f"caldav:{digest}.ics", one.refusal, place=one.url))
+                continue
             if one.known.kind is not None and one.known.kind not in self.filter.kinds:
                 continue
             message = _message(one)
@@ -387,11 +394,41 @@ class CalDav(Connector):
         return tuple(messages)
 
     async def _objects(self, calendar: Calendar, hrefs: Sequence[str]) -> AsyncGenerator[list[_Object]]:
-        """Fetch the objects that still exist, in batches."""
+        """Fetch the objects that still exist, in batches, with the refusals of others."""
         for begin in range(0, len(hrefs), PAGE):
-            asked = multiget(hrefs[begin : begin + PAGE])
-            answer = await self._report(calendar.url, asked)
-            yield await to_thread.run_sync(_read_objects, calendar.url, answer.resources)
+            resources, refused = await self._fetched(calendar, hrefs[begin : begin + PAGE])
+            yield await to_thread.run_sync(_read_objects, calendar.url, resources) + refused
+
+    async def _fetched(
+        self, calendar: Calendar, hrefs: Sequence[str]
+    ) -> tuple[list[Resource], list[_Object]]:
+        """Fetch objects; where one of them fails the report of all, fetch them one by one."""
+        resources: list[Resource] = []
+        refused: list[_Object] = []
+
+        async def fetch(href: str) -> list[Resource]:
+            return (await self._report(calendar.url, multiget([href]))).resources
+
+        try:
+            resources += (await self._report(calendar.url, multiget(hrefs))).resources
+        except ConnectorFailure as failure:
+            if failure.scope in (Scope.ACCOUNT, Scope.MOMENT) or len(hrefs) == 1:
+                raise
+            async for href, found in self.refusals.each(hrefs, fetch):
+                if isinstance(found, MessageRefused):
+                    refused.append(_Object(joined(calendar.url, href), "", "", Known(), found))
+                else:
+                    resources += found
+        answered = {_path(calendar.url, one.href) for one in resources}
+        left = {_path(calendar.url, one.url) for one in refused} | answered
+        resources += [Resource(href, 0, {}) for href in hrefs if _path(calendar.url, href) not in left]
+        whole: list[Resource] = []
+        async for one, outcome in self.refusals.each(resources, _whole):
+            if isinstance(outcome, MessageRefused):
+                refused.append(_Object(joined(calendar.url, one.href), "", "", Known(), outcome))
+            else:
+                whole.append(one)
+        return whole, refused
 
     # --- requests ---
 
@@ -406,7 +443,9 @@ class CalDav(Connector):
 
     async def _queried(self, calendar: Calendar, body: bytes) -> list[str]:
         answer = await self._report(calendar.url, body)
-        return [one.href for one in answer.resources if f"{DAV}getetag" in one.found]
+        if any(_is_cut(one, calendar) for one in answer.resources):
+            raise Unavailable("the server answers a part of what it was asked for")
+        return [one.href for one in answer.resources if _is_listed(one)]
 
     async def _between(self, calendar: Calendar, start: datetime, end: datetime) -> list[str]:
         return await self._queried(calendar, query("VEVENT", _stamp(start), _stamp(end)))
@@ -415,11 +454,7 @@ class CalDav(Connector):
         answer = await self._ask("REPORT", url, body, depth="1", accept=(207, 404))
         if answer.status == 404:
             raise Unavailable("a calendar was removed while it was read")
-        report = multistatus(answer.body)
-        # Only 404 means deleted; an object left out for another reason would be lost for good.
-        if any(one.status not in (None, 200, 404) for one in report.resources):
-            raise Unavailable("the server answers a part of what it was asked for")
-        return report
+        return multistatus(answer.body)
 
     async def _properties(self, url: str, *names: str, depth: str = "0") -> tuple[str, list[Resource]]:
         """Return properties, and the final address after redirects."""
@@ -537,6 +572,29 @@ def _cursor(places: dict[str, Place]) -> Cursor:
 
 def _stamp(at: datetime) -> str:
     return at.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
+
+
+def _is_listed(one: Resource) -> bool:
+    """Return True if an object exists; one that the server leaves out of a list is fetched by its address."""
+    if one.status in (None, 200):
+        return f"{DAV}getetag" in one.found
+    return one.status != 404
+
+
+def _is_cut(one: Resource, calendar: Calendar) -> bool:
+    """Return True for the entry of the calendar itself by which a server says that it has more."""
+    return one.status == _TRUNCATED and _path(calendar.url, one.href) == _path(calendar.url, "")
+
+
+def _path(base: str, href: str) -> str:
+    """Return the path of a reference without its escapes, as servers spell it in several ways."""
+    return unquote(urlsplit(joined(base, href)).path).rstrip("/")
+
+
+async def _whole(one: Resource) -> None:
+    """Raise Unavailable for an object that the server leaves out of its answer: it would be lost for good."""
+    if one.status not in (None, 200, 404):  # only 404 means deleted
+        raise Unavailable(f"the server leaves it out of its answer ({one.status or 'no status'})")
 
 
 def _read_objects(base: str, resources: Sequence[Resource]) -> list[_Object]:

@@ -13,7 +13,7 @@ retry. The message is for a person, and contains neither secrets nor mail conten
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Final, Protocol, TypeVar
+from typing import Annotated, Any, ClassVar, Final, NamedTuple, Protocol, TypeVar
 
 import anyio
 import msgspec
@@ -29,15 +29,20 @@ from hub.outbound.client import (
     TransportError,
 )
 from hub.outbound.rules import AddressRefused, bounded_wait, is_this_machine, retry_after
+from hub.outbound.scopes import MAX_REFUSALS, Scope
 from hub.printable import with_whole_characters
 from protocol.errors import ErrorCode, HubError
 from protocol.frame import check_numbers, read_json
 
 
 class ConnectorFailure(HubError):
-    """Base of all failures that a connector raises deliberately."""
+    """Base of all failures that a connector raises deliberately.
+
+    *scope*: how far the failure of a request for one message reaches.
+    """
 
     code = ErrorCode.PROVIDER_UNAVAILABLE
+    scope: ClassVar[Scope] = Scope.PLACE
 
 
 class SignInNeeded(ConnectorFailure):
@@ -48,6 +53,7 @@ class SignInNeeded(ConnectorFailure):
     """
 
     code = ErrorCode.SIGN_IN_NEEDED
+    scope = Scope.ACCOUNT
 
     def __init__(self, message: str, *, version: int = 0) -> None:
         super().__init__(message)
@@ -64,10 +70,13 @@ class Misconfigured(ConnectorFailure):
     """Settings in hub.toml that do not fit the provider: a deleted folder, or an invalid query."""
 
     code = ErrorCode.BAD_CONNECTOR
+    scope = Scope.ROW  # the settings fitted the request for the list
 
 
 class FileUnusable(Misconfigured):
     """File that the settings name and this node cannot use; another node may have it."""
+
+    scope = Scope.ACCOUNT
 
 
 class ProviderBusy(ConnectorFailure):
@@ -78,6 +87,7 @@ class ProviderBusy(ConnectorFailure):
     """
 
     code = ErrorCode.PROVIDER_BUSY
+    scope = Scope.MOMENT
 
     def __init__(self, message: str, *, retry_at: datetime | None = None) -> None:
         super().__init__(message)
@@ -88,12 +98,14 @@ class QuotaSpent(ConnectorFailure):
     """Paid quota that is used up; waiting alone may not help."""
 
     code = ErrorCode.PROVIDER_QUOTA
+    scope = Scope.ACCOUNT
 
 
 class CursorLost(ConnectorFailure):
     """Cursor that the provider has forgotten: the stream starts anew, with an overlap."""
 
     code = ErrorCode.CURSOR_LOST
+    scope = Scope.ROW  # a message has no cursor
 
 
 class Unavailable(ConnectorFailure):
@@ -105,6 +117,8 @@ class Unavailable(ConnectorFailure):
 class Elsewhere(Unavailable):
     """Key or file that this node lacks and another node may have: that node can read the connector."""
 
+    scope = Scope.ACCOUNT
+
 
 NEEDS_A_PERSON: Final = (SignInNeeded, PermissionMissing, Misconfigured)
 
@@ -113,6 +127,7 @@ class MessageUnreadable(ConnectorFailure):
     """Message that cannot be read, unlike the others."""
 
     code = ErrorCode.MESSAGE_UNREADABLE
+    scope = Scope.ROW
 
 
 TRIES: Final = 4
@@ -169,29 +184,70 @@ class Throttle:
         self._held_until = max(self._held_until, self._clock.monotonic() + seconds)
 
 
-async def each(items: Sequence[T], ask: Callable[[T], Awaitable[R]]) -> AsyncGenerator[tuple[T, R]]:
-    """Apply *ask* to all items concurrently, limited by the throttle; yield items and results in order.
+class MessageRefused(NamedTuple):
+    """Refusal of one message, unlike others. *is_passing*: a later run tries it again, however often."""
 
-    Raises:
-        ConnectorFailure: the first failure, after the results so far; the other calls are cancelled.
-    """
-    found: dict[int, R] = {}
-    failed: list[ConnectorFailure] = []
+    reason: str
+    is_passing: bool
 
-    async def one(at: int, item: T) -> None:
-        try:
-            found[at] = await ask(item)
-        except ConnectorFailure as failure:
-            failed.append(failure)
-            tasks.cancel_scope.cancel()
 
-    async with anyio.create_task_group() as tasks:
-        for at, item in enumerate(items):
-            tasks.start_soon(one, at, item)
-    for at in sorted(found):
-        yield items[at], found[at]
-    if failed:
-        raise failed[0]
+class Refusals:
+    """Refusals of single messages in one run, and the evidence that they are not of the provider."""
+
+    def __init__(self) -> None:
+        self.accepted = 0  # messages of this run
+        self._in_a_row = 0  # refusals since the latest accepted message
+
+    async def each(
+        self, items: Sequence[T], ask: Callable[[T], Awaitable[R]], *, at_once: int = 100
+    ) -> AsyncGenerator[tuple[T, R | MessageRefused]]:
+        """Apply *ask* to all items, limited by the throttle; yield items and results in order.
+
+        The failure of an item is its result if the provider accepted others in this run, or if it is of the
+        item by its scope.
+
+        Args:
+            at_once: items that are asked for concurrently.
+
+        Raises:
+            ConnectorFailure: the first failure, after the results so far, if it is of the provider.
+        """
+        found: dict[int, R | ConnectorFailure] = {}
+        places = anyio.Semaphore(at_once)
+
+        async def ask_one(at: int, item: T) -> None:
+            async with places:
+                if self._are_all_refused([*found.values()]):
+                    return
+                try:
+                    found[at] = await ask(item)
+                except ConnectorFailure as failure:
+                    found[at] = failure
+
+        async with anyio.create_task_group() as tasks:
+            for at, item in enumerate(items):
+                tasks.start_soon(ask_one, at, item)
+        self.accepted += sum(not isinstance(result, ConnectorFailure) for result in found.values())
+        failures = [found[at] for at in sorted(found) if isinstance(found[at], ConnectorFailure)]
+        is_over = self._are_all_refused([*found.values()])
+        self._in_a_row = self._in_a_row + len(failures) if len(failures) == len(found) else 0
+        raised: ConnectorFailure | None = None
+        for at in sorted(found):
+            result = found[at]
+            if not isinstance(result, ConnectorFailure):
+                yield items[at], result
+            elif is_over or not (self.accepted or result.scope is Scope.ROW):
+                raised = raised or result
+            else:
+                is_passing = not self.accepted or result.scope in (Scope.ACCOUNT, Scope.MOMENT)
+                yield items[at], MessageRefused(str(result), is_passing)
+        if raised is not None:
+            raise raised
+
+    def _are_all_refused(self, results: Sequence[object]) -> bool:
+        """Return True if so many messages in a row were refused that the provider refuses all."""
+        are_failures = [isinstance(result, ConnectorFailure) for result in results]
+        return bool(results) and all(are_failures) and self._in_a_row + len(results) >= MAX_REFUSALS
 
 
 class Tokens(Protocol):

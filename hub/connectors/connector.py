@@ -36,7 +36,16 @@ from msgspec import Meta
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationInfo
 
 from hub.clock import Chance, Clock
-from hub.connectors.calling import Answer, Caller, ConnectorFailure, CursorLost, Quota, Tokens
+from hub.connectors.calling import (
+    Answer,
+    Caller,
+    ConnectorFailure,
+    CursorLost,
+    MessageRefused,
+    Quota,
+    Refusals,
+    Tokens,
+)
 from hub.connectors.sdk.json_paths import steps_of
 from hub.document import Document
 from hub.extraction.patterns import BadPattern, pattern_of
@@ -187,6 +196,20 @@ class Attachment(msgspec.Struct, frozen=True, kw_only=True):
     is_inline: bool = False
 
 
+class Unread(msgspec.Struct, frozen=True, kw_only=True):
+    """Reason for a message that could not be read.
+
+    *is_removed*: it was removed meanwhile, which is no fault. *is_final*: it can never be read, so that no
+    later run tries it again. *is_passing*: it may not be the message's fault, so that later runs try it again
+    however often.
+    """
+
+    reason: Shown
+    is_removed: bool = False
+    is_final: bool = False
+    is_passing: bool = False
+
+
 class Message(msgspec.Struct, frozen=True, kw_only=True):
     """Metadata of a message before it is read.
 
@@ -204,6 +227,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
         is_verified: the mailbox's own server verified the domain of *sender*.
         link: opens the message in the provider's application.
         fault: why the message has no other metadata, and cannot be read.
+        refusal: in addition to a fault that a later run may not meet.
     """
 
     key: Annotated[str, Meta(min_length=1, max_length=MAX_KEY_CHARS)]
@@ -226,6 +250,14 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     is_unread: bool | None = None
     link: Annotated[str, Meta(max_length=MAX_LINK_CHARS)] | None = None
     fault: Shown = ""
+    refusal: Unread | None = None
+
+    @classmethod
+    def refused(cls, key: str, refusal: MessageRefused | str, **place: Any) -> "Message":
+        """Return a message whose metadata the provider refuses now, unlike those of others."""
+        reason, is_passing = refusal if isinstance(refusal, MessageRefused) else (refusal, False)
+        unread = Unread(reason=reason, is_passing=is_passing)
+        return cls(key=key, fault=reason, refusal=unread, **place)
 
     def within_bounds(self) -> "Message":
         """Return the message, or one with a fault if a field that is kept is longer than its bound."""
@@ -297,18 +329,6 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
     is_backfill: bool = False
 
 
-class Unread(msgspec.Struct, frozen=True, kw_only=True):
-    """Reason for a message that could not be read.
-
-    *is_removed*: it was removed meanwhile, which is no fault. *is_final*: it can never be read, so that no
-    later run tries it again.
-    """
-
-    reason: str
-    is_removed: bool = False
-    is_final: bool = False
-
-
 class Account(msgspec.Struct, frozen=True, kw_only=True):
     """Account of the hub at the provider. *detail*: for people, as in "INBOX: 1,203 messages"."""
 
@@ -374,6 +394,7 @@ class Connector(ABC):
         self.context = context
         self.settings = settings
         self.filter = filter
+        self.refusals = Refusals()
 
     @classmethod
     def variant(cls, provider: str, settings: Mapping[str, Any], folder: Path) -> "type[Connector]":
@@ -431,6 +452,26 @@ class Connector(ABC):
         No message has a fault (see ``documents_of``). The document's ``unit_key`` is the message's key.
         """
 
+    async def read_each(
+        self,
+        messages: Sequence[Message],
+        read: Callable[[Message], Awaitable[Document | Unread]],
+        *,
+        at_once: int = PAGE_MESSAGES,
+    ) -> AsyncGenerator[tuple[Message, Document | Unread]]:
+        """Yield the documents of messages that are requested one by one, in order.
+
+        A message that the provider refuses, unlike others, is unread.
+
+        Raises:
+            ConnectorFailure: the provider refuses all messages, or the account.
+        """
+        async for message, found in self.refusals.each(messages, read, at_once=at_once):
+            if isinstance(found, MessageRefused):
+                yield message, Unread(reason=found.reason, is_passing=found.is_passing)
+            else:
+                yield message, found
+
     async def wait_for_news(self) -> None:
         """Wait until new messages may exist, for at most half an hour. Only if ``can_push``."""
         raise NotImplementedError
@@ -452,7 +493,7 @@ async def documents_of(
     sound: list[Message] = []
     for message in messages:
         if message.fault:
-            yield message, Unread(reason=message.fault, is_final=True)
+            yield message, message.refusal or Unread(reason=message.fault, is_final=True)
         else:
             sound.append(message)
     if sound:

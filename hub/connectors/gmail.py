@@ -41,6 +41,7 @@ from hub.connectors.calling import (
     Caller,
     ConnectorFailure,
     CursorLost,
+    MessageRefused,
     MessageUnreadable,
     Misconfigured,
     Params,
@@ -49,7 +50,6 @@ from hub.connectors.calling import (
     Quota,
     SignInNeeded,
     Unavailable,
-    each,
     origin_of,
 )
 from hub.connectors.connector import (
@@ -842,20 +842,20 @@ class Gmail(Connector):
         stream = Stream(self._api, self.context.clock, labels, self._filter.q.strip())
         async with aclosing(stream.steps(cursor, since)) as steps:
             async for step in steps:
-                found = [one async for _, one in each(step.ids, self._got)]
-                messages = [
+                found = [one async for one in self.refusals.each(step.ids, self._got)]
+                refused = [(id, one) for id, one in found if isinstance(one, MessageRefused)]
+                messages = [Message.refused(f"gmail:{id}", one, copy=id, place=id) for id, one in refused] + [
                     self._message(one, names)
-                    for one in found
-                    if one is not None
+                    for _, one in found
+                    if isinstance(one, GmailMessage)
                     and labels.selects(one.label_ids)
                     and (step.after is None or one.internal_date is None or one.internal_date >= step.after)
                 ]
                 yield Page(messages=tuple(messages), cursor=step.cursor, is_backfill=step.is_backfill)
 
     async def read(self, messages: Sequence[Message]) -> AsyncGenerator[tuple[Message, Document | Unread]]:
-        for start in range(0, len(messages), AT_ONCE):
-            async for message, outcome in each(messages[start : start + AT_ONCE], self._document):
-                yield message, outcome
+        async for message, outcome in self.read_each(messages, self._document, at_once=AT_ONCE):
+            yield message, outcome
 
     async def _labels(self) -> tuple[Labels, dict[str, str]]:
         """Return the label rules of the filter, and the names of labels by id."""

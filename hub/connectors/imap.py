@@ -28,7 +28,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from hub.connectors.calling import Misconfigured, Unavailable
+from hub.connectors.calling import MessageRefused, Misconfigured, Unavailable
 from hub.connectors.connector import (
     PAGE_MESSAGES,
     Account,
@@ -51,6 +51,7 @@ from hub.connectors.imap_line import (
     ImapSettings,
     Line,
     Lost,
+    Refused,
     Value,
     Wire,
     day,
@@ -62,6 +63,7 @@ from hub.connectors.imap_line import (
 )
 from hub.connectors.mime import NEEDED, Head, Letters, headers_of, letter_in, message_key, mid_link, read_head
 from hub.document import Document
+from hub.outbound.scopes import MAX_REFUSALS
 from hub.text.files import HTML, MAIL, MIB, PLAIN, NotConvertible
 from hub.text.letter_text import (
     PARTS,
@@ -102,6 +104,7 @@ class Fetched(msgspec.Struct, frozen=True):
         sections: content by the name in the brackets of BODY[...].
         is_whole: True if no section was NIL.
         fault: parse error, because of which no other data are known.
+        refusal: why the server does not show it, unlike others; no other data are known.
     """
 
     uid: int
@@ -112,6 +115,7 @@ class Fetched(msgspec.Struct, frozen=True):
     sections: dict[str, bytes] = {}
     is_whole: bool = True
     fault: str = ""
+    refusal: str = ""
 
     @classmethod
     def faulty(cls, uid: int, fault: str) -> "Fetched | str":
@@ -594,6 +598,7 @@ class Imap(Connector):
         self._line = line or Line(self.settings, context)
         self._heads = _asked(self.filter)
         self._letters = Letters(self.filter)
+        self._broken = 0  # messages in a row for which the connection broke
         self._waited_at: int | None = None  # UIDNEXT of the first folder at the last wait for news
 
     @classmethod
@@ -652,7 +657,7 @@ class Imap(Connector):
             for orders in rounds([at for _, at in group.values()], self._letters.options):
                 uids = sorted({uid for order in orders for uid in order.uids})
                 fetch = partial(_bodies, orders)
-                got = await self._in_halves(folder, uidvalidity, uids, fetch, Fetched.faulty)
+                got = await self._in_halves(folder, uidvalidity, uids, fetch, Fetched.faulty, _reason)
                 for uid in (uid for order in orders for uid in order.uids):
                     message, at = group[uid]
                     yield message, await self._document(message, at, got.get(uid))
@@ -722,20 +727,30 @@ class Imap(Connector):
                 fault=f"UID {uid} in {name}: {fault}",
             )
 
+        def refused(uid: int, refusal: str) -> Message:
+            """Return a message with only its place and the reason of the server."""
+            key = message_key(None, f"imap:{name}/{status.uidvalidity}/{uid}")
+            reason = f"UID {uid} in {name}: {refusal}"
+            answer = MessageRefused(reason, is_passing=not self.refusals.accepted)
+            return Message.refused(key, answer, place=place(name, status.uidvalidity, uid, ()))
+
         def fetch(wire: Wire, uids: Sequence[int]) -> dict[int, Message]:
             shown = fetch_all(wire, uids, self._heads)
+            self.refusals.accepted += sum(not one.refusal for one in shown.values())
             faults = {uid: faulty(uid, one.fault) for uid, one in shown.items() if one.fault}
+            faults |= {uid: refused(uid, one.refusal) for uid, one in shown.items() if one.refusal}
             ones = [shown[uid] for uid in uids if uid in shown and uid not in faults]
             heads = {one.uid: read_head(one.sections.get("HEADER", b"")) for one in ones}
             nameless = [one.uid for one in ones if not heads[one.uid].message_id]
             whole = fetch_all(wire, nameless, b"(UID BODY.PEEK[HEADER])") if nameless else {}
+            faults |= {uid: refused(uid, one.refusal) for uid, one in whole.items() if one.refusal}
             return faults | {
                 one.uid: self._message(name, status, one, heads[one.uid], whole.get(one.uid), is_sent=is_sent)
                 for one in ones
-                if self._is_selected(one, heads[one.uid], found.window.since)
+                if one.uid not in faults and self._is_selected(one, heads[one.uid], found.window.since)
             }
 
-        listed = await self._in_halves(name, status.uidvalidity, found.uids, fetch, faulty)
+        listed = await self._in_halves(name, status.uidvalidity, found.uids, fetch, faulty, refused)
         return tuple(listed[uid] for uid in found.uids if uid in listed)
 
     async def _in_halves(
@@ -745,17 +760,33 @@ class Imap(Connector):
         uids: Sequence[int],
         fetch: Callable[[Wire, Sequence[int]], Mapping[int, T]],
         faulty: Callable[[int, str], T],
+        refused: Callable[[int, str], T],
     ) -> Mapping[int, T]:
-        """Fetch messages; if the answer is too long, fetch halves, to isolate the message that causes it."""
+        """Fetch messages; if the answer is too long, or the connection breaks, fetch halves.
+
+        So the message that causes it is isolated.
+
+        Raises:
+            Unavailable: the connection breaks for each of several messages, or no other was shown.
+        """
         await self._line.enter(name, uidvalidity)
         try:
-            return await self._line.work(lambda wire: fetch(wire, uids))
+            found = await self._line.work(lambda wire: fetch(wire, uids))
         except AnswerTooLong as error:
             if len(uids) == 1:
                 return {uids[0]: faulty(uids[0], str(error))}
+        except Unavailable as error:
+            self._broken += len(uids) == 1
+            if self._broken >= MAX_REFUSALS or (len(uids) == 1 and not self.refusals.accepted):
+                raise
+            if len(uids) == 1:
+                return {uids[0]: refused(uids[0], str(error))}
+        else:
+            self._broken = 0
+            return found
         half = len(uids) // 2
-        first = await self._in_halves(name, uidvalidity, uids[:half], fetch, faulty)
-        return {**first, **await self._in_halves(name, uidvalidity, uids[half:], fetch, faulty)}
+        first = await self._in_halves(name, uidvalidity, uids[:half], fetch, faulty, refused)
+        return {**first, **await self._in_halves(name, uidvalidity, uids[half:], fetch, faulty, refused)}
 
     def _is_selected(self, one: Fetched, head: Head, since: datetime | None) -> bool:
         """Check conditions that the server was not asked for, or applies only roughly."""
@@ -804,7 +835,8 @@ class Imap(Connector):
         if outcome is None:
             return Unread(reason="it was removed", is_removed=True)
         if isinstance(outcome, str):
-            return Unread(reason=outcome)
+            reason = f"UID {at.uid} in {at.folder}: {outcome}"
+            return Unread(reason=reason, is_passing=not self.refusals.accepted)
         if outcome.fault:
             return Unread(reason=f"UID {at.uid} in {at.folder}: {outcome.fault}", is_final=True)
         work = partial(letter_of, message, at, outcome.sections, self._letters.options)
@@ -815,9 +847,13 @@ class Imap(Connector):
     async def _as_sent(self, at: Place) -> bytes | None:
         """Fetch the beginning of a whole mail; None if it was removed, or cannot be shown."""
         fetch = partial(_bodies, [Order((Part("", MAIL, size=_MOST_MAIL_BYTES),), (at.uid,))])
-        got = await self._in_halves(at.folder, at.uidvalidity, [at.uid], fetch, Fetched.faulty)
+        got = await self._in_halves(at.folder, at.uidvalidity, [at.uid], fetch, Fetched.faulty, _reason)
         found = got.get(at.uid)
         return found.sections.get("") if isinstance(found, Fetched) else None
+
+
+def _reason(uid: int, reason: str) -> Fetched | str:
+    return reason
 
 
 def _bodies(orders: Sequence[Order], wire: Wire, uids: Sequence[int]) -> dict[int, Fetched | str]:
@@ -874,7 +910,11 @@ def _searched(answer: Answer, window: Segment) -> list[int]:
 
 
 def fetch_all(wire: Wire, uids: Sequence[int], asked: bytes) -> dict[int, Fetched]:
-    """Fetch messages by UID; removed ones are omitted, and one that the server cannot show is empty."""
+    """Fetch messages by UID; removed ones are omitted, and one that the server cannot show has a refusal.
+
+    Raises:
+        Refused: the server shows none of several.
+    """
     found: dict[int, Fetched] = {}
     doubtful: list[int] = []
     # Several commands are sent at once: one answer is parsed while the server prepares the next.
@@ -886,14 +926,23 @@ def fetch_all(wire: Wire, uids: Sequence[int], asked: bytes) -> dict[int, Fetche
         doubtful += _doubtful(answer, part, found, fault)
     for uid in doubtful:
         found.pop(uid, None)
+    refused: dict[int, Answer] = {}
+    for uid in doubtful:
         alone = _alone(wire, uid, asked)
-        if alone is not None:
-            found[uid] = Fetched(uid) if isinstance(alone, str) else alone
-    return found
+        if isinstance(alone, Answer):
+            refused[uid] = alone
+            _check_refusals(refused, has_others=bool(found))
+        elif alone is not None:
+            found[uid] = alone
+    return found | {uid: Fetched(uid, refusal=_refusal(one)) for uid, one in refused.items()}
 
 
 def fetch_bodies(wire: Wire, orders: Sequence[Order]) -> dict[int, Fetched | str]:
-    """Fetch bodies by UID; a string is a failure's reason. All commands are sent before the first answer."""
+    """Fetch bodies by UID; a string is a failure's reason. All commands are sent before the first answer.
+
+    Raises:
+        Refused: the server shows none of several.
+    """
     found: dict[int, Fetched] = {}
     tags = [wire.send(b"UID", b"FETCH", *order.words()) for order in orders]
     answers = [wire.finish(tag, may_refuse=True) for tag in tags]
@@ -901,12 +950,29 @@ def fetch_bodies(wire: Wire, orders: Sequence[Order]) -> dict[int, Fetched | str
     for answer in answers:  # data of one command may arrive with the answer to another
         fault = _take(answer, {uid for order in orders for uid in order.uids}, found) or fault
     outcomes: dict[int, Fetched | str] = {**found}
+    refused: dict[int, Answer] = {}
     for order, answer in zip(orders, answers, strict=True):
         for uid in _doubtful(answer, order.uids, found, fault):
             outcomes.pop(uid, None)
-            if (alone := _alone(wire, uid, order.words()[1])) is not None:
+            alone = _alone(wire, uid, order.words()[1])
+            if isinstance(alone, Answer):
+                refused[uid] = alone
+                _check_refusals(refused, has_others=bool(outcomes))
+            elif alone is not None:
                 outcomes[uid] = alone
-    return outcomes
+    return outcomes | {uid: _refusal(one) for uid, one in refused.items()}
+
+
+def _check_refusals(refused: Mapping[int, Answer], *, has_others: bool) -> None:
+    """Raise Refused if the server shows none of several messages."""
+    if len(refused) >= MAX_REFUSALS and not has_others:
+        answer = list(refused.values())[-1]
+        raise Refused(answer.status, answer.code, answer.text)
+
+
+def _refusal(answer: Answer) -> str:
+    code = f" [{answer.code[:40]}]" if answer.code else ""
+    return f"the server cannot show it ({answer.status}{code})"
 
 
 def _doubtful(answer: Answer, uids: Sequence[int], found: dict[int, Fetched], fault: str) -> list[int]:
@@ -915,8 +981,8 @@ def _doubtful(answer: Answer, uids: Sequence[int], found: dict[int, Fetched], fa
     return [uid for uid in uids if (not found[uid].is_whole if uid in found else is_missing)]
 
 
-def _alone(wire: Wire, uid: int, asked: bytes) -> Fetched | str | None:
-    """Fetch one message; return a string if the server cannot show it, None if it was removed."""
+def _alone(wire: Wire, uid: int, asked: bytes) -> Fetched | Answer | None:
+    """Fetch one message; return the answer if the server cannot show it, None if it was removed."""
     answer = wire.finish(wire.send(b"UID", b"FETCH", b"%d" % uid, asked), may_refuse=True)
     found: dict[int, Fetched] = {}
     fault = _take(answer, {uid}, found)
@@ -924,7 +990,7 @@ def _alone(wire: Wire, uid: int, asked: bytes) -> Fetched | str | None:
         return found[uid]
     if fault:
         return Fetched(uid, fault=fault)
-    return None if answer.status == "OK" or answer.code == _EXPUNGED else "the server cannot show it"
+    return None if answer.status == "OK" or answer.code == _EXPUNGED else answer
 
 
 def _take(answer: Answer, uids: set[int], found: dict[int, Fetched]) -> str:

@@ -236,7 +236,7 @@ class Wire:
         """Read the answer to a command.
 
         Args:
-            may_refuse: accept NO as an answer.
+            may_refuse: accept NO and BAD as answers.
             first: a response that was read already.
         """
         untagged = []
@@ -255,7 +255,7 @@ class Wire:
     def _judged(self, match: re.Match[bytes], untagged: list[list[bytes]], *, may_refuse: bool) -> Answer:
         status = match[2].decode().upper()
         code = (match[3] or b"").decode("ascii", "replace").partition(" ")[0].upper()
-        if status == "BAD" or (status == "NO" and not may_refuse):
+        if status != "OK" and not may_refuse:
             raise Refused(status, code, _line(match[4]))
         return Answer(untagged, status, code, _line(match[4]))
 

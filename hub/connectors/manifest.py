@@ -45,7 +45,6 @@ from hub.connectors.calling import (
     Quota,
     SignInNeeded,
     Unavailable,
-    each,
     origin_of,
     server_address,
 )
@@ -492,7 +491,7 @@ class ManifestConnector(Connector):
         raise Unavailable(f"{self.provider}: the provider lists more than {MOST_ANSWERS} pages")
 
     async def read(self, messages: Sequence[Message]) -> AsyncGenerator[tuple[Message, Document | Unread]]:
-        async for message, result in each(messages, self._document):
+        async for message, result in self.read_each(messages, self._document):
             yield message, result
 
     async def _document(self, message: Message) -> Document | Unread:

@@ -35,12 +35,12 @@ from hub.clock import Clock
 from hub.connectors import graph as graph_rules
 from hub.connectors.calling import (
     CursorLost,
+    MessageRefused,
     MessageUnreadable,
     Misconfigured,
     PermissionMissing,
     Quota,
     Unavailable,
-    each,
 )
 from hub.connectors.connector import (
     Account,
@@ -287,8 +287,8 @@ class Outlook(GraphConnector):
                 async for step in steps:
                     states[name] = step.state
                     first = read_time(step.state.since)
-                    items = await self._whole(step.items)
-                    found = [self._message(item, me, first) for item in items]
+                    items, refused = await self._whole(step.items)
+                    found = [*(self._message(item, me, first) for item in items), *refused]
                     yield Page(
                         messages=_in_order(message for message in found if message is not None),
                         cursor={"folders": {key: msgspec.to_builtins(one) for key, one in states.items()}},
@@ -296,14 +296,13 @@ class Outlook(GraphConnector):
                     )
 
     async def read(self, messages: Sequence[Message]) -> AsyncGenerator[tuple[Message, Document | Unread]]:
-        for start in range(0, len(messages), AT_ONCE):
-            async for message, outcome in each(messages[start : start + AT_ONCE], self._document):
-                yield message, outcome
+        async for message, outcome in self.read_each(messages, self._document, at_once=AT_ONCE):
+            yield message, outcome
 
     # --- metadata ---
 
-    async def _whole(self, items: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Return *items* with all selected fields.
+    async def _whole(self, items: Sequence[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[Message]]:
+        """Return *items* with all selected fields, and messages for those that Microsoft refuses.
 
         For a message that was only changed, for example marked as read, a round contains only the changed
         fields, without the Message-ID. Such messages are fetched individually, unless the filter excludes
@@ -313,9 +312,14 @@ class Outlook(GraphConnector):
         parts = [item for item in items if _is_part(item)]
         if self._filter.unread_only:
             parts = [item for item in parts if item.get("isRead") is not True]
-        async for _, found in each(parts, self._head_of):
-            heads += found
-        return heads
+        refused: list[Message] = []
+        async for part, found in self.refusals.each(parts, self._head_of):
+            if isinstance(found, MessageRefused):
+                id = str(part.get("id"))
+                refused.append(Message.refused(f"outlook:{id}", found, copy=id, place=id))
+            else:
+                heads += found
+        return heads, refused
 
     async def _head_of(self, part: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Fetch the metadata of a message; empty if it was removed."""

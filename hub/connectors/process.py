@@ -60,6 +60,7 @@ from hub.connectors.secret_spellings import SecretSpellings
 from hub.document import Document
 from hub.log import Channel
 from hub.outbound.rules import bounded_wait
+from hub.outbound.scopes import Scope
 from hub.output_pace import LINES_BYTES_PER_S, LOG_BYTES_PER_S, OutputPace
 from hub.printable import one_line, with_whole_characters
 from hub.text.html import TooTangled, text_of_html
@@ -653,10 +654,22 @@ class ProcessConnector(Connector):
         for key, item in items.items():
             if (known := waiting.pop(key, None)) is not None:
                 yield known, await self._content(known, item)
-        if failed is not None:
+        self.refusals.accepted += len(items)
+        if failed is not None and (failed.scope in (Scope.ACCOUNT, Scope.MOMENT) or len(messages) == 1):
             raise failed
+        if failed is not None:  # by one of the messages that are left
+            async for message, outcome in self.read_each([*waiting.values()], self._read_alone, at_once=1):
+                yield message, outcome
+            return
         for message in waiting.values():
             yield message, Unread(reason="the connector gave no text for it")
+
+    async def _read_alone(self, message: Message) -> Document | Unread:
+        items: list[_Item] = []
+        asked = {"key": message.key, "version": message.version, "place": message.place}
+        await self._call("read", {"messages": [asked]}, dict[str, Any], items.append)
+        found = next((item for item in items if item.key == message.key), _Item(message.key))
+        return await self._content(message, found)
 
     async def aclose(self) -> None:
         if self._jailed is not None:

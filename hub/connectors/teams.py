@@ -13,12 +13,13 @@ from collections import OrderedDict
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
 import msgspec
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from hub.connectors.calling import CursorLost, Misconfigured, Quota, Unavailable
+from hub.connectors.calling import CursorLost, MessageRefused, Misconfigured, Quota, Unavailable
 from hub.connectors.connector import (
     Account,
     Address,
@@ -48,6 +49,7 @@ from hub.text.letter_text import Body, Letter
 
 _NEVER: Final = datetime.min.replace(tzinfo=UTC)
 OVERLAP: Final = timedelta(minutes=5)  # clocks of Microsoft's machines differ
+AT_ONCE: Final = 2  # concurrent requests
 _PAGE: Final = 50  # the maximum
 _MOST_CHATS: Final = 2_000  # examined in one round
 _MOST_PAGES: Final = 400  # of one chat in one round
@@ -160,7 +162,7 @@ class Teams(GraphConnector):
 
     @classmethod
     def quota(cls, settings: TeamsSettings) -> Quota:
-        return Quota(units_per_min=240.0, at_once=2)  # one team allows four per second
+        return Quota(units_per_min=240.0, at_once=AT_ONCE)  # one team allows four per second
 
     async def check(self) -> Account:
         self._may_read_channels()
@@ -190,8 +192,8 @@ class Teams(GraphConnector):
                     )
 
     async def read(self, messages: Sequence[Message]) -> AsyncGenerator[tuple[Message, Document | Unread]]:
-        for message in messages:
-            yield message, await self._document(message)
+        async for message, outcome in self.read_each(messages, self._document, at_once=AT_ONCE):
+            yield message, outcome
 
     def _may_read_channels(self) -> None:
         if self._filter.channels and not self.settings.channels:
@@ -207,16 +209,19 @@ class Teams(GraphConnector):
         if state.top is None:
             spoken = [at for _, at in chats if at is not None]
             state = msgspec.structs.replace(state, top=max(spoken, default=state.floor))
-        for chat, spoke_at in reversed(chats):
-            done = state.done.get(chat)
-            if done is not None and spoke_at is not None and spoke_at <= done:
-                continue
-            items = await self._changed(chat, (done or state.floor) - OVERLAP)
-            for start in range(0, len(items), _PAGE):
-                piece = items[start : start + _PAGE]
-                until = read_time(piece[-1].get("lastModifiedDateTime"))
-                state = state if until is None else state.with_chat(chat, until)
-                yield state, self._messages(piece, state.first, ("chats", chat))
+        since = {chat: state.done.get(chat) for chat, _ in chats}
+        new = [chat for chat, at in reversed(chats) if at is None or at > (since[chat] or _NEVER)]
+        ask = partial(self._changed_since, since, state.floor)
+        for begin in range(0, len(new), AT_ONCE):
+            async for chat, items in self.refusals.each(new[begin : begin + AT_ONCE], ask):
+                if isinstance(items, MessageRefused):
+                    yield state, (Message.refused(f"teams:chats/{chat}", items),)
+                    continue
+                for start in range(0, len(items), _PAGE):
+                    piece = items[start : start + _PAGE]
+                    until = read_time(piece[-1].get("lastModifiedDateTime"))
+                    state = state if until is None else state.with_chat(chat, until)
+                    yield state, self._messages(piece, state.first, ("chats", chat))
         yield state.ended(keep_done=not isinstance(self._filter.chats, str)), ()
 
     async def _speaking(self, state: TeamsState) -> list[tuple[str, datetime | None]]:
@@ -245,6 +250,11 @@ class Teams(GraphConnector):
             # The whole page is examined, because chats with nearly equal times may be out of order.
             url = page.next if new or not spoke else None
         return sorted(found, key=lambda one: one[1] or _NEVER, reverse=True)
+
+    async def _changed_since(
+        self, since: Mapping[str, datetime | None], floor: datetime, chat: str
+    ) -> list[dict[str, Any]]:
+        return await self._changed(chat, (since[chat] or floor) - OVERLAP)
 
     async def _changed(self, chat: str, after: datetime) -> list[dict[str, Any]]:
         """Return the messages of a chat that changed after a time, oldest change first."""

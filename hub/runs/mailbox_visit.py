@@ -835,7 +835,7 @@ class _Reading:
             size_bytes=message.size_bytes,
             error=unread.reason,
             code=ErrorCode.MESSAGE_UNREADABLE,
-            is_its_fault=True,
+            is_its_fault=not unread.is_passing,
             is_final=unread.is_final,
             at=self._visits.at(),
         )

@@ -39,6 +39,7 @@ MOST_VERSION, MOST_SHOWN = 128, 1_000  # characters
 MOST_PAGES = 200  # of a list
 MOST_MESSAGES = 1_000  # of the server, until it answers a request
 MOST_LINE = 2 * 1024 * 1024  # bytes
+MOST_REFUSED = 5  # resources in a row, after which the server refuses all
 NOT_FOUND, UNKNOWN_METHOD = -32002, -32601
 
 session: dict[str, str] = {}  # headers of the session, and the server's name, once it was begun
@@ -47,6 +48,7 @@ texts: dict[str, str] = {}  # of entries, by key
 numbers = [0]  # of the last request
 methods = [""]  # of the last request
 pipes: list[IO[bytes]] = []  # from and to a server beside this program
+reads = {"accepted": 0, "refused": 0}  # resources that were read in this run, and refusals since the last one
 
 
 class Refused(Failure):
@@ -108,18 +110,25 @@ class Mcp(Connector):
             yield from self._texts(keys) if self._tools else self._read(keys)
 
     def _read(self, keys: Sequence[str]) -> Iterable[Mapping[str, Any]]:
+        failures: dict[str, Failure] = {}
         for key in keys:
-            try:
-                found = self._contents(key)
-            except Refused as error:
-                yield {"key": key, "unread": error.message, "is_removed": error.number == NOT_FOUND}
+            found = self._contents_or_failure(key)
+            if isinstance(found, Refused):
+                yield {"key": key, "unread": found.message, "is_removed": found.number == NOT_FOUND}
                 continue
-            text = "\n\n".join(one["text"] for one in found if "text" in one)
+            if isinstance(found, Failure):
+                failures[key] = found
+                continue
+            text = "\n\n".join(one["text"] for one in found if one.get("text"))
             is_page = any((one.get("mimeType") or "").startswith("text/html") for one in found)
             if text:
                 yield {"key": key, "html" if is_page else "text": text}
             else:
                 yield {"key": key, "unread": "it has no text", "is_final": True}
+        if failures and not reads["accepted"]:
+            raise next(iter(failures.values()))
+        for key, failure in failures.items():
+            yield {"key": key, "unread": failure.message}
 
     def _begin(self) -> str:
         """Begin the session, once for each program, and return the server's name."""
@@ -187,15 +196,29 @@ class Mcp(Connector):
 
     def _message(self, resource: Mapping[str, Any]) -> Message:
         uri, at = resource["uri"], (resource.get("annotations") or {}).get("lastModified")
-        try:
-            version = version_of(at or "") or digest(json.dumps(self._contents(uri)))
-        except Refused:  # as reading it will show
-            version = ""
+        version = version_of(at or "")
+        if not version and not isinstance(found := self._contents_or_failure(uri), Failure):
+            version = digest(json.dumps(found))  # a refused one has none, as reading it will show
         title = (resource.get("title") or resource["name"])[:MOST_SHOWN]
         return Message(key=uri, version=version, received_at=at, subject=title, link=uri)
 
-    def _contents(self, uri: str) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = self._call("resources/read", {"uri": uri})["contents"]
+    def _contents_or_failure(self, uri: str) -> list[dict[str, Any]] | Failure:
+        """Return the contents of a resource, or why the server refuses it, unlike others.
+
+        Raises:
+            Failure: the server has ended, or refuses all resources.
+        """
+        try:
+            with shaped():
+                found: list[dict[str, Any]] = self._call("resources/read", {"uri": uri})["contents"]
+                for one in found:  # raises for another form
+                    (one.get("text") or "") + (one.get("mimeType") or "")
+        except Failure as failure:
+            reads["refused"] += not isinstance(failure, Refused)
+            if failure is ENDED or reads["refused"] >= MOST_REFUSED:
+                raise
+            return failure
+        reads["accepted"], reads["refused"] = reads["accepted"] + 1, 0
         return found
 
     def _call(self, method: str, params: Mapping[str, Any]) -> Any:
