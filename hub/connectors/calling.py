@@ -203,8 +203,8 @@ class Refusals:
     ) -> AsyncGenerator[tuple[T, R | MessageRefused]]:
         """Apply *ask* to all items, limited by the throttle; yield items and results in order.
 
-        The failure of an item is its result if the provider accepted others in this run, or if it is of the
-        item by its scope.
+        The failure of an item is its result if the provider accepted others in this run. So is a failure
+        whose scope is the row.
 
         Args:
             at_once: items that are asked for concurrently.

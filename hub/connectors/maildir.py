@@ -206,7 +206,10 @@ class Maildir(Connector):
     def _faulty(self, one: Listed, error: OSError) -> Message:
         why = "a link, which is not followed" if error.errno == errno.ELOOP else error.strerror
         name = one.file.encode("utf-8", "replace").decode()
-        return Message(key=f"maildir:name:{one.mark}", fault=f"{one.part}/{name[:200]}: {why}".lstrip("/"))
+        key, fault = f"maildir:name:{one.mark}", f"{one.part}/{name[:200]}: {why}".lstrip("/")
+        if error.errno in (errno.ELOOP, errno.EINVAL):  # a link, or no file
+            return Message(key=key, fault=fault)
+        return Message.refused(key, fault, place=msgspec.to_builtins(Place(one.part, one.file, one.name)))
 
     def _content(self, place: Place, most: int = MOST_BYTES + 1) -> bytes | None:
         """Return the content of a mail under its present name, or None if it was removed."""

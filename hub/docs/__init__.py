@@ -36,7 +36,7 @@ PARTS: Final[Mapping[str, tuple[str, ...]]] = {
             "write-a-device",
         ),
     ),
-    "Reference": ("settings", "cli", "rest", "errors", "metrics", "log-events", "vocabularies"),
+    "Reference": ("settings", "cli", "rest", "errors", "scopes", "metrics", "log-events", "vocabularies"),
     "Explanation": (
         "architecture",
         "modules",

@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Final
 
 MAX_REFUSALS: Final = 5  # in a row, after which a place refuses all of its rows
+DELETED_STATUSES: Final = (404, 410)  # statuses of an object that does not exist: one to remove is removed
 
 
 class Scope(StrEnum):

@@ -19,6 +19,7 @@ from tests.support.device_types import device_types
 from tests.support.issue_page import issue_list
 from tests.support.protocol_page import Notes, notes_in, rewrite, sections
 from tests.support.protocol_schema import asyncapi, export_schema, json_schema
+from tests.support.scopes_page import page as scopes
 from tests.support.source import ROOT, LoggedEvent, facts, modules_of_the_product
 from tests.support.vocabulary_page import page as vocabularies
 from tests.support.web_types import TYPES, types
@@ -99,6 +100,7 @@ def documents() -> dict[Path, str]:
         HANDBOOK / "cli.md": references.cli_page(),
         HANDBOOK / "rest.md": references.rest_page(),
         HANDBOOK / "errors.md": references.errors_page(),
+        HANDBOOK / "scopes.md": scopes(),
         HANDBOOK / "metrics.md": references.metrics_page(),
         HANDBOOK / "log-events.md": references.log_events_page(events()),
         HANDBOOK / "vocabularies.md": vocabularies(),

@@ -15,7 +15,7 @@ from hub.device.sinks.calendar_collections import XML, examine_collection
 from hub.device.sinks.target import Fields, Found, Put, Snapshot, TargetFailed
 from hub.device.sinks.text_file import read_back, spliced
 from hub.device.sinks.web import POLL_S, Answer, Polled, Web
-from hub.outbound.scopes import MAX_REFUSALS, Scope
+from hub.outbound.scopes import DELETED_STATUSES, MAX_REFUSALS, Scope
 from hub.text.webdav import (
     CAL,
     DAV,
@@ -207,7 +207,7 @@ class CalDav(Polled):
                 "DELETE",
                 known.url,
                 headers=known.version,
-                accept=(404, 410, 412),
+                accept=(*DELETED_STATUSES, 412),
             )
             if answer.status == 412:
                 self._own[key] = _Object(known.url, "")

@@ -17,12 +17,11 @@ from hub.clock import epoch_ms
 from hub.device.sinks.manifest import FieldPlace, Manifest, Request
 from hub.device.sinks.target import Fields, Found, Put, Snapshot, TargetFailed, WrongPlace, shape_of
 from hub.device.sinks.web import POLL_S, Answer, Polled, Web
-from hub.outbound.scopes import MAX_REFUSALS, Scope
+from hub.outbound.scopes import DELETED_STATUSES, MAX_REFUSALS, Scope
 from protocol.tables import DeviceTable
 
 _KEY: Final = re.compile("hub-[a-z2-7]{16}")
 _MOST_PAGES: Final = 1_000
-_LOST: Final = (404, 410)
 Item = dict[str, Any]
 
 
@@ -119,8 +118,8 @@ class Rest(Polled):
         return place is not None and _is_same(_at(item, place.path), place.values.get("done"))
 
     def _get(self, item_id: str) -> Item | None:
-        answer = self._ask(self._manifest.get, item_id, accept=_LOST)
-        return None if answer.status in _LOST else _json(answer)
+        answer = self._ask(self._manifest.get, item_id, accept=DELETED_STATUSES)
+        return None if answer.status in DELETED_STATUSES else _json(answer)
 
     def _state(self) -> Hashable:
         own = [one for key, one in sorted(self._items.items()) if key in self._tables]
@@ -163,7 +162,7 @@ class Rest(Polled):
     def _remove(self, key: str) -> None:
         item = self._items.get(key)
         if item is not None:
-            self._ask(self._manifest.delete, self._id(self._unchanged(item)), accept=_LOST)
+            self._ask(self._manifest.delete, self._id(self._unchanged(item)), accept=DELETED_STATUSES)
             del self._items[key]
             self._done.pop(self._id(item), None)
 
