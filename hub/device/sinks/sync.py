@@ -484,7 +484,8 @@ def _searched(
     """Return the snapshot with the rows that were moved, and the keys of rows that another look decides.
 
     Of several lines of a row that at its recorded place counts. A row that is being written was not moved to
-    an archive: a line there is older. An open row in a file that is none of the sink's is not certain: that
+    an archive: a line there is older. A line in the note of an earlier day is a copy that was left behind, if
+    the row is anywhere else. An open row in a file that is none of the sink's is not certain: that
     file may be a copy of one that is being written just now, or was lost.
     """
     found: dict[str, Found] = {}
@@ -494,23 +495,41 @@ def _searched(
         if line and not (one.base is None and is_archived(sink.target, line.place, line.fields)):
             found[key] = line
     snapshot = snapshot._replace(found=found)
+    if not isinstance(sink.target, SearchingTarget):
+        return snapshot, []
     written = {key for key, one in known.items() if one.base is not None and not one.is_deleted}
-    lost = written - found.keys() - snapshot.unreadable.keys()
-    if not lost or not isinstance(sink.target, SearchingTarget):
+    earlier = {
+        key: found.pop(key)
+        for key in written & found.keys()
+        if found[key].place != known[key].place and _is_earlier(sink, known[key], found[key])
+    }
+    lost = {key: _home(sink, known[key]) for key in written - found.keys() - snapshot.unreadable.keys()}
+    if not lost:
         return snapshot, []
     query = "SELECT DISTINCT place FROM sink_rows WHERE sink NOT IN (?, '')"
     others = {place for (place,) in db.execute(query, (sink.name,))}
     wider = sink.target.search(snapshot, lost, others)
     undecided: list[str] = []
     for key in sorted(lost):
-        one, line = known[key], wider.found.get(key)
-        if line and (sink.target.owns(line.place) or is_archived(sink.target, line.place, line.fields)):
-            found[key] = line
-        elif not is_archived(sink.target, one.place, one.base or {}):
+        one, line = known[key], wider.found.get(key) or earlier.get(key)
+        is_own = line is not None and sink.target.owns(line.place)
+        is_archive = line is not None and is_archived(sink.target, line.place, line.fields)
+        is_certain = is_archive or (line is not None and is_own and not _is_earlier(sink, one, line))
+        if not is_certain and not is_archived(sink.target, one.place, one.base or {}):
             undecided.append(key)
-            if line and one.place not in snapshot.missing:
-                found[key] = line
+        if line is not None and (is_own or is_archive or one.place not in snapshot.missing):
+            found[key] = line
     return wider._replace(found=found), undecided
+
+
+def _is_earlier(sink: Sink, one: _Known, line: Found) -> bool:
+    """Return True for a line in the note of an earlier day than the last one that had the row."""
+    return line.place < _home(sink, one) and sink.target.owns(line.place)
+
+
+def _home(sink: Sink, one: _Known) -> str:
+    """Return the last place of the sink that a row had."""
+    return one.place if sink.target.owns(one.place) else one.home
 
 
 def _vanished(sink: Sink, known: Iterable[_Known], snapshot: Snapshot) -> set[str]:
@@ -586,7 +605,7 @@ def _take_back(
     row.fields = row.fields | taken
     is_agreed = merge.put is None and not refusals
     digest = row.digest if is_agreed else ""
-    one.home = one.place if sink.target.owns(one.place) else one.home
+    one.home = _home(sink, one)
     is_moved, one.place = one.place != remote.place, remote.place
     if is_moved or merge.base != one.base or digest != one.digest or one.is_deleted:
         one.base, one.digest, one.is_deleted = merge.base, digest, False

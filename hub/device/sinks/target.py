@@ -213,10 +213,11 @@ class Target(Protocol):
 class SearchingTarget(Target, Protocol):
     """Target whose rows people and programs move to other places, where they are searched."""
 
-    def search(self, snapshot: Snapshot, keys: Collection[str], others: Collection[str]) -> Snapshot:
-        """Return the snapshot with those rows of *keys* that are at places near this target.
+    def search(self, snapshot: Snapshot, lost: Mapping[str, str], others: Collection[str]) -> Snapshot:
+        """Return the snapshot with those rows of *lost* that are at places near this target.
 
         Args:
+            lost: the last place of this target that each row had, by key.
             others: places of other sinks, which have rows with the same keys.
         """
 

@@ -172,27 +172,33 @@ class TextFile:
         is_earlier = self.owns(row.place) and self.owns(newer.place) and row.place != newer.place
         return is_earlier or is_archived(self, row.place, row.fields)
 
-    def search(self, snapshot: Snapshot, keys: Collection[str], others: Collection[str]) -> Snapshot:
-        """Return the snapshot with rows of *keys* in files near the file; see ``SearchingTarget.search``.
+    def search(self, snapshot: Snapshot, lost: Mapping[str, str], others: Collection[str]) -> Snapshot:
+        """Return the snapshot with *lost* rows that are in files near the file; see ``SearchingTarget``.
 
-        A file in which most rows are still at their own places is a copy: no row was moved there.
+        A file in which most rows are still at their own places is a copy: no row was moved there. The notes
+        of days earlier than that of a row are searched last.
         """
-        lost, found, contents = {*keys}, {**snapshot.found}, {**snapshot.contents}
-        near = files_near(Path(f"{self._path.partition(DATE)[0]}_").parent, Path(self._path).suffix)
-        days = sorted(filter(self.owns, near), reverse=True)
-        for place in dict.fromkeys([*days, *near]):
-            if not lost or place in contents or place in others:
+        left, found, contents = {*lost}, {**snapshot.found}, {**snapshot.contents}
+        folder = Path(f"{self._path.partition(DATE)[0]}_").parent
+        near = files_near(folder, Path(self._path).suffix)
+        near.sort(key=lambda place: place if self.owns(place) else "", reverse=True)
+        for number, place in enumerate([*near, *filter(self.owns, near)]):
+            if not left or place in others or (place in snapshot.contents and self.owns(place)):
                 continue
             with suppress(TargetFailed):
                 content, at_ms = content_of(Path(place))
                 text = _text(place, content)[0]
-                if lost.isdisjoint(_KEY.findall(text)):
+                if left.isdisjoint(_KEY.findall(text)):
                     continue
                 rows = {
                     piece.key: Found(piece.fields, place, at_ms, piece.former)
                     for piece in self._form.pieces(text, snapshot.tables)
                 }
-                moved = lost & rows.keys()
+                moved = {
+                    key
+                    for key in left & rows.keys()
+                    if number >= len(near) or not self.owns(place) or place > lost[key]
+                }
                 stays = [
                     key
                     for key in rows.keys() & snapshot.found.keys()
@@ -201,7 +207,7 @@ class TextFile:
                 if self.owns(place) or len(stays) <= len(moved):
                     found |= {key: rows[key] for key in moved}
                     contents[place] = content
-                    lost -= moved
+                    left -= moved
         return snapshot._replace(found=found, contents=contents)
 
     def write(

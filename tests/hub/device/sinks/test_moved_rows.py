@@ -2,10 +2,14 @@
 
 import os
 import shutil
-from collections.abc import Callable
+import subprocess
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
+from shutil import which
 from typing import Final, NamedTuple
 
+import anyio
 import pytest
 
 from hub.device.sinks import near_files, text_file
@@ -13,7 +17,8 @@ from hub.device.sinks.calendar import Calendar
 from hub.device.sinks.lines import Markdown, TodoTxt
 from hub.device.sinks.near_files import files_near
 from hub.device.sinks.records import Csv, JsonLines
-from hub.device.sinks.sync import Synced, write_again
+from hub.device.sinks.running import Sinks
+from hub.device.sinks.sync import Sink, Synced, write_again
 from hub.device.sinks.text_file import Format, TextFile
 from hub.device.sinks.waits import MISSED_MS
 from hub.text.row_keys import key_of
@@ -214,6 +219,25 @@ def test_row_copied_to_a_file_with_moved_rows_is_a_problem_or_a_later_day(desk: 
     assert (desk.look().problem, desk.status(1)) == ("", "todo")
 
 
+@pytest.mark.parametrize("is_ticked", [False, True])
+def test_row_moved_from_the_later_of_two_days_is_not_the_copy_in_the_earlier(
+    is_ticked: bool, tmp_path: Path
+) -> None:
+    desk = Desk(KINDS["daily notes"], tmp_path)
+    archive = desk.own.with_name("done.md")
+    desk.bench.clock.advance(86_400)
+    shutil.copy(desk.own, desk.other)
+    desk.look()
+    desk.paste(desk.cut(1, desk.other), ticked=is_ticked, file=archive)
+    assert results(desk.looks()) == (0, is_ticked, 0, {""})
+    assert (desk.status(1), desk.state(1)) == ("done" if is_ticked else "todo", "arrived")
+    assert (desk.link(1) or "").endswith("/done.md")
+    desk.cut(3, desk.other)
+    looks = desk.looks()
+    assert (results(looks)[:3], (desk.link(3) or "").endswith(desk.own.name)) == ((0, 0, 0), True)
+    assert (f"{archive}:" in looks[-1].problem) is not is_ticked  # of two open lines
+
+
 def test_row_reopened_in_review_is_written_anew_and_its_archive_stays(desk: Desk) -> None:
     for number in (1, 2):
         desk.paste(desk.cut(number), ticked=True)
@@ -324,3 +348,66 @@ def test_search_for_nothing_is_not_made(desk: Desk, monkeypatch: pytest.MonkeyPa
     desk.cut(3)
     desk.look()
     assert len(searched) == 1
+
+
+async def test_running_sink_decides_a_missed_row_without_another_change(tmp_path: Path) -> None:
+    desk, reported = Desk(KINDS["todo.txt and done.txt"], tmp_path), list[str]()
+    async with running(desk, reported):
+        desk.cut(1)
+        await desk.bench.clock.pass_time(MISSED_MS / 1_000 - LOOK_S)
+        assert (reported, desk.state(1)) == ([], "arrived")
+        await desk.bench.clock.pass_time(2 * LOOK_S)
+        assert (len(reported), desk.state(1)) == (1, "deleted")
+
+
+async def test_running_sink_sees_a_row_copied_to_the_note_of_the_next_day(tmp_path: Path) -> None:
+    desk, reported = Desk(KINDS["daily notes"], tmp_path), list[str]()
+    async with running(desk, reported):
+        desk.bench.clock.advance(86_400)
+        await desk.bench.clock.pass_time(LOOK_S)
+        before = desk.own.read_text()
+        desk.other.write_text(before.replace("[ ] Call 1", "[x] Call 1"))
+        await desk.bench.clock.pass_time(LOOK_S)
+        assert (desk.status(1), desk.status(2), reported) == ("done", "todo", [])
+        assert desk.own.read_text() == before
+
+
+@asynccontextmanager
+async def running(desk: Desk, reported: list[str]) -> AsyncIterator[None]:
+    """Run the sink of a desk as a device does, after the first look."""
+    sinks = Sinks(desk.bench.path, desk.bench.clock, reported.append)
+    sink = Sink("there", desk.target, ("tasks",))
+    async with anyio.create_task_group() as group:
+        group.start_soon(sinks.serve, lambda: ([sink], ()))
+        await desk.bench.clock.pass_time(LOOK_S)
+        yield
+        group.cancel_scope.cancel()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(which("emacs") is None, reason="no emacs here: apt-get install emacs-nox")
+@pytest.mark.parametrize(
+    "command",
+    [
+        "(org-archive-subtree)",
+        "(org-archive-to-archive-sibling)",
+        '(let ((org-archive-location "::* Archive")) (org-archive-subtree))',
+    ],
+)
+def test_rows_of_a_tree_that_emacs_archives_are_done(command: str, tmp_path: Path) -> None:
+    desk = Desk(KINDS["an archive of Org"], tmp_path)
+    rows = desk.own.read_text().splitlines(keepends=True)
+    trees = [f"* Trip {number}\n** Before\n{rows[number]}{rows[number + 3]}" for number in range(3)]
+    desk.own.write_text("".join(["* Inbox\n", *trees]))
+    for number in range(3):
+        text = desk.own.read_text()
+        for row in (number, number + 3):
+            text = text.replace(f"[ ] Call {row}", f"[X] Call {row}")
+        desk.own.write_text(text)
+        find = f'(re-search-forward "^\\\\* Trip {number}$") (beginning-of-line)'
+        code = f'(find-file "{desk.own}") {find} {command} (org-save-all-org-buffers)'
+        code = f"(progn (require (quote org-archive)) {code})"
+        subprocess.run(["emacs", "--batch", "-Q", "--eval", code], check=True, capture_output=True)
+        assert desk.look().taken_back == 2
+    assert results(desk.looks()) == (0, 0, 0, {""})
+    assert [desk.status(number) for number in range(6)] == ["done"] * 6
