@@ -46,7 +46,7 @@ def examine_collection(web: Web, url: str, kinds: Collection[str]) -> None:
     problem = "is no calendar that this user can see" if here is None else _problem_of(here, kinds)
     if problem:
         fitting: dict[str, None] = {}
-        with suppress(TargetFailed):  # then those before it are named
+        with suppress(TargetFailed, ValueError):  # then those before it are named
             for calendar in _calendars(web, url, here, kinds):
                 fitting[calendar] = None
         hint = (
@@ -61,7 +61,8 @@ def _properties(web: Web, url: str, depth: str = "0") -> list[Resource]:
     """Return the properties of a resource, or of those in it; none if the address is no WebDAV."""
     answer = web.ask("PROPFIND", url, _ASKED, {**XML, "Depth": depth}, accept=_REFUSALS)
     try:
-        return multistatus(answer.body).resources if answer.status == 207 else []
+        listed = multistatus(answer.body).resources if answer.status == 207 else []
+        return [one for one in listed if one.status in (None, 200)]
     except NotWebDav:
         return []
 
@@ -70,7 +71,7 @@ def _problem_of(resource: Resource, kinds: Collection[str]) -> str:
     """Return why a resource cannot be the place of a sink; empty if it can."""
     if _TYPES in resource.found and not resource.has(_TYPES, f"{CAL}calendar"):
         named = (words for name, words in _OTHER_TYPES.items() if resource.has(_TYPES, name))
-        return f"is {next(named, 'a single object')}, no calendar"
+        return f"is {next(named, 'something else')}, no calendar"
     components = resource.found.get(_COMPONENTS)
     taken = {} if components is None else {one.get("name", "").upper() for one in components}
     if missing := [kind for kind in kinds if taken and kind not in taken]:
@@ -90,10 +91,12 @@ def _calendars(web: Web, url: str, here: Resource | None, kinds: Collection[str]
         own = [*found, *(one for principal in principals for one in _properties(web, principal))]
         homes = {urljoin(start, href) for one in own for href in one.hrefs(f"{CAL}calendar-home-set")}
         for home in sorted(homes) or ([start] if found else []):
-            if urlsplit(home)[:2] != urlsplit(url)[:2]:  # it gets no password unless the owner writes it
+            is_here = urlsplit(home)[:2] == urlsplit(url)[:2]
+            if not is_here:  # that host gets no password unless the owner writes its address
                 yield home
-            for one in _properties(web, home, "1"):
+            for one in _properties(web, home, "1") if is_here else ():
                 if one.has(_TYPES, f"{CAL}calendar") and not _problem_of(one, kinds):
-                    yield urljoin(home, one.href)
+                    name = one.text(f"{DAV}displayname")
+                    yield urljoin(home, one.href) + (f" ({name!r})" if name else "")
         if homes:
             return

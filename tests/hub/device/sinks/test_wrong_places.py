@@ -203,10 +203,12 @@ class Server:
                 principal = (
                     f"<d:current-user-principal><d:href>/{self.user}/</d:href></d:current-user-principal>"
                 )
+                status = f"HTTP/1.1 {'200 OK' if properties else '404 Not Found'}"
                 body = (
                     '<d:multistatus xmlns:d="DAV:" xmlns:c="urn:ietf:params:xml:ns:caldav"><d:response>'
-                    f"<d:href>{path}</d:href><d:propstat><d:prop>{properties}{principal}</d:prop>"
-                    "<d:status>HTTP/1.1 200 OK</d:status></d:propstat></d:response></d:multistatus>"
+                    f"<d:href>{path}</d:href><d:status>{status}</d:status>"
+                    f"<d:propstat><d:prop>{properties}{principal}</d:prop></d:propstat>"
+                    "</d:response></d:multistatus>"
                 )
                 return Reply(207, body.encode(), {"content-type": "application/xml"})
             return there(asked)
@@ -233,12 +235,14 @@ ADDRESSES: dict[str, tuple[str, str]] = {
     "page": ("/.web/", "is no calendar that this user can see"),
     "read-only": ("/USER/shared/", "is read-only for this user"),
     "subscribed": ("/USER/holidays/", "is a subscribed calendar, which another server fills, no calendar"),
+    "missing in the list": ("/USER/lost/", "is no calendar that this user can see"),
     "inbox": ("/USER/inbox/", "is an inbox of invitations, no calendar"),
 }
 SHAPES = {
     "read-only": f"{CALENDAR}<d:current-user-privilege-set>{READ}</d:current-user-privilege-set>",
     "subscribed": f"<d:resourcetype>{SUBSCRIBED}</d:resourcetype>",
     "inbox": f"<d:resourcetype>{INBOX}</d:resourcetype>",
+    "missing in the list": "",
 }
 
 
