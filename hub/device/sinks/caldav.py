@@ -174,7 +174,7 @@ class CalDav(Polled):
     def _keep(self, key: str, url: str, etag: str, text: str) -> None:
         text = text.replace("\r\n", "\n")
         for piece in self._form.pieces(text, {key: self._tables[key]}):
-            found = Found(piece.fields, self._url, changed_ms(text[piece.start : piece.end]))
+            found = Found(piece.fields, self._url, changed_ms(text), source=text)
             self._own[key] = _Object(url, etag, text, found)
             return
         self._own[key] = _Object(url, etag, "")  # the object of another program by this name

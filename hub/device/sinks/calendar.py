@@ -8,10 +8,11 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, date, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from hub.clock import epoch_ms, from_epoch_ms
-from hub.device.sinks.target import Put, shape_of
+from hub.device.sinks.target import LateFields, Put, shape_of
 from hub.device.sinks.text_file import Piece, with_line
 from hub.item_text import plain_lines, title_line
 from hub.text.calendars import BROKEN, reading_calendar
@@ -24,6 +25,9 @@ _BORDER: Final = re.compile(
     r"^(?P<border>BEGIN|END):(?P<kind>VTODO|VEVENT|VJOURNAL)[ \t]*+(?:\n|\Z)", re.MULTILINE | re.IGNORECASE
 )
 _KEY: Final = re.compile(r"^UID(?:;[^:\n]*)?:(hub-[a-z0-9]*)[ \t]*$", re.MULTILINE | re.IGNORECASE)
+_CHANGED: Final = re.compile(
+    r"^(LAST-MODIFIED|DTSTAMP)(?:;[^:\n]*)?:([0-9]{8}T[0-9]{6})", re.MULTILINE | re.IGNORECASE
+)
 _END: Final = re.compile(r"^END:VCALENDAR[ \t]*$", re.MULTILINE | re.IGNORECASE)
 _APART: Final = "\x1a"  # a character that no text of an item has
 _TAIL: Final = 200  # characters of a file in which its end is, as a rule
@@ -42,7 +46,8 @@ class Calendar:
         for start, end in _components(text):
             key = _KEY.search(text, start, end)
             if key is not None and (table := tables.get(key[1])) is not None:
-                yield Piece(key[1], start, end, fields_in(text[start:end], table))
+                fields = LateFields(partial(fields_in, text[start:end], table))
+                yield Piece(key[1], start, end, fields)
 
     def rendered(self, put: Put, text: str, piece: Piece | None) -> str:
         before = None if piece is None else component_of(text[piece.start : piece.end])
@@ -91,11 +96,10 @@ def fields_in(text: str, table: DeviceTable) -> dict[str, str]:
 
 def changed_ms(text: str) -> int:
     """Return when the component of a text was changed last, in epoch ms; 0 if it does not say."""
-    component = component_of(text)
-    for name in ("LAST-MODIFIED", "DTSTAMP"):
-        at = getattr(None if component is None else component.get(name), "dt", None)
-        if isinstance(at, datetime):
-            return epoch_ms(at if at.tzinfo else at.replace(tzinfo=UTC))
+    times = {name.upper(): at for name, at in _CHANGED.findall(text)}
+    with suppress(ValueError):
+        at = times.get("LAST-MODIFIED") or times.get("DTSTAMP", "")
+        return epoch_ms(datetime.fromisoformat(at).replace(tzinfo=UTC))
     return 0
 
 

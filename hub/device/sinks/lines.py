@@ -9,10 +9,11 @@ are its title.
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Final, NamedTuple
 
 from hub.device.sinks.markdown_escapes import escape, unescape, unescape_former
-from hub.device.sinks.target import Put, Shape, shape_of
+from hub.device.sinks.target import LateFields, Put, Shape, shape_of
 from hub.device.sinks.text_file import Piece, with_line
 from protocol.tables import Column, DeviceTable
 
@@ -79,9 +80,9 @@ class Markdown:
             if (table := tables.get(row.key)) is not None:
                 shape = shape_of(table)
                 below, end = _below(text, row.end, row.indent) if shape.text else ("", row.end)
-                fields = self._fields(shape, row, below, unescape)
-                former = self._fields(shape, row, below, unescape_former)
-                yield Piece(row.key, row.start, end, fields, former)
+                words = partial(self._fields, shape, row, below)
+                fields = LateFields(partial(words, unescape))
+                yield Piece(row.key, row.start, end, fields, LateFields(partial(words, unescape_former)))
 
     def _fields(self, shape: Shape, row: _Row, below: str, words: Callable[[str], str]) -> dict[str, str]:
         """Return the fields of a row; *words* removes the escapes of Markdown."""
@@ -188,7 +189,8 @@ class TodoTxt:
         for row in _TODO.finditer(text):
             key = _TODO_KEY.search(row["rest"])
             if key is not None and (table := tables.get(key[1])) is not None:
-                yield Piece(key[1], row.start(), row.end(), self._fields(table, row))
+                fields = LateFields(partial(self._fields, table, row))
+                yield Piece(key[1], row.start(), row.end(), fields)
 
     def _fields(self, table: DeviceTable, row: re.Match[str]) -> dict[str, str]:
         shape = shape_of(table)

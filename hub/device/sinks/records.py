@@ -36,7 +36,7 @@ class Csv:
             cells = dict(zip(header, _cells(text[start:end], delimiter), strict=False))
             if (table := tables.get(cells.get(_KEY, ""))) is not None:
                 fields = {name: as_read(cells[name]) for name in shape_of(table).names if name in cells}
-                yield Piece(cells[_KEY], start, end, fields)
+                yield Piece(cells[_KEY], start, end, fields, context=text[:at])
 
     def rendered(self, put: Put, text: str, piece: Piece | None) -> str:
         header, _ = _header(text)

@@ -10,12 +10,22 @@ import re
 from collections.abc import Collection, Hashable, Mapping
 from contextlib import suppress
 from datetime import datetime
+from functools import partial
 from typing import Any, Final
 from urllib.parse import quote, urlencode
 
 from hub.clock import epoch_ms
 from hub.device.sinks.manifest import FieldPlace, Manifest, Request
-from hub.device.sinks.target import Fields, Found, Put, Snapshot, TargetFailed, WrongPlace, shape_of
+from hub.device.sinks.target import (
+    Fields,
+    Found,
+    LateFields,
+    Put,
+    Snapshot,
+    TargetFailed,
+    WrongPlace,
+    shape_of,
+)
 from hub.device.sinks.web import POLL_S, Answer, Polled, Web
 from hub.outbound.scopes import DELETED_STATUSES, MAX_REFUSALS, Scope
 from protocol.tables import DeviceTable
@@ -31,6 +41,7 @@ class Rest(Polled):
     def __init__(self, web: Web, manifest: Manifest, poll_s: float = POLL_S) -> None:
         super().__init__(web, poll_s)
         self._manifest = manifest
+        self._source = hashlib.sha256(manifest.model_dump_json().encode()).hexdigest()
         self._items: dict[str, Item] = {}  # by key
         self._done: dict[str, Item] = {}  # items that are not listed, by id; empty: deleted
         self._listed: Collection[Item] = ()  # also items of others
@@ -61,18 +72,21 @@ class Rest(Polled):
             raise WrongPlace(f"{place} lists something else: an item has no {title.path}")
 
     def _snapshot(self) -> Snapshot:
-        found = {
-            key: Found(self._fields(item, self._tables[key]), self._place(item), self._changed_ms(item))
-            for key, item in self._items.items()
-            if key in self._tables
-        }
+        tables, items = self._tables, self._items
+        found = {key: self._found(items[key], tables[key]) for key in items.keys() & tables.keys()}
         missing = self._places if self._is_empty else ()
-        return Snapshot(found, missing, {}, self._tables, self._left_out)
+        return Snapshot(found, missing, {}, tables, self._left_out)
+
+    def _found(self, item: Item, table: DeviceTable) -> Found:
+        fields = LateFields(partial(self._fields, item, table))
+        source = self._source + json.dumps(item)
+        return Found(fields, self._place(item), self._changed_ms(item), source=source)
 
     # --- items ---
 
     def _list_changes(self) -> None:
-        items: dict[str, Item] = {}  # by id
+        items: dict[str, Item] = {}  # by id; those of *before* stay, and what is equal to them is freed
+        before = {self._id(one): one for one in self._items.values()}
         asked = self._manifest.list
         more: dict[str, str] = {}
         for _ in range(_MOST_PAGES):
@@ -80,11 +94,13 @@ class Rest(Polled):
             listed = _at(page, asked.items)
             if not isinstance(listed, list):
                 raise WrongPlace(f"{self._web.host}: its answer has no list at {asked.items}")
-            items |= {self._id(one): one for one in listed}
+            for one in listed:
+                item_id = self._id(one)
+                items[item_id] = before[item_id] if before.get(item_id) == one else one
             if not (cursor := _at(page, asked.cursor or "")):
                 break
-            before, more = more, {asked.cursor_query: str(cursor)}
-            if more == before:
+            last, more = more, {asked.cursor_query: str(cursor)}
+            if more == last:
                 raise TargetFailed(f"{self._web.host}: names one page as the next one again and again")
         is_empty, self._listed = not items, [*items.values()]
         self._left_out = {}

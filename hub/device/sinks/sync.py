@@ -9,8 +9,10 @@ meanwhile, ``_TRIES`` attempts are made.
 import hashlib
 import re
 import sqlite3
+import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
+from functools import cached_property
 from typing import Final
 
 import msgspec
@@ -47,6 +49,7 @@ from hub.log import Channel
 from hub.outbound.scopes import Scope
 from hub.text.row_keys import key_of
 from protocol.calls import PlaceProblem
+from protocol.frame import Field, Record
 from protocol.tables import DeviceTable, Tables
 
 log = Channel(__name__)
@@ -62,6 +65,7 @@ AND NOT (coalesce(json_extract(base, '$.status'), '') = 'done'
     AND key IN (SELECT key FROM sink_moves WHERE sink = ?1))
 """
 _TRIES: Final = 5  # of a target that another program changes at the same time
+_DIGEST: Final = 32  # characters
 _LISTED: Final = re.compile(r"[ \t>]*(?:[-*+]|\d{1,9}[.)])[ \t]")
 _SOURCES: Final = """
 SELECT reviews.tbl, reviews.row_id, source_path, quote, quote_start FROM reviews JOIN calls USING (call_id)
@@ -133,23 +137,70 @@ class State(msgspec.Struct):
     refused: list[RefusedRow] = msgspec.field(default_factory=list)
 
 
-class _Here(msgspec.Struct):
-    """Approved row of the device."""
+class _Here:
+    """Approved row of the device.
 
-    table: DeviceTable
-    row_id: str
-    fields: dict[str, str]
-    at_ms: int
-    timezone: str | None
+    Args:
+        stored: its columns, in the order of *names*.
+        titles: titles of rows by column of *table* that refers to them, and by id.
+    """
+
+    def __init__(
+        self,
+        table: DeviceTable,
+        names: Sequence[str],
+        stored: tuple[str | int | float | None, ...],
+        remarks: str | None,
+        titles: Mapping[str, Mapping[Field, str]],
+    ) -> None:
+        self.table, self._names, self._stored = table, names, stored
+        self._remarks, self._titles = remarks, titles
+
+    @property
+    def row_id(self) -> str:
+        return str(self._row["id"])
+
+    @property
+    def at_ms(self) -> int:
+        return int(str(self._row["updatedAt"]))
+
+    @property
+    def timezone(self) -> str | None:
+        return rows.read_remarks(self._remarks).timezone
+
+    @property
+    def _row(self) -> Record:
+        return dict(zip(self._names, self._stored, strict=True))
+
+    @property
+    def _referred(self) -> Record:
+        row = self._row if self._titles else {}
+        return {name: titles.get(row[name]) for name, titles in self._titles.items()}
+
+    @cached_property
+    def fields(self) -> dict[str, str]:
+        """Fields as texts."""
+        row = with_clean_title(self.table, rows.on_the_wire(self.table, self._row)) | self._referred
+        timezone = self.timezone
+        return {
+            column.name: plain_lines(typed(column, row.get(column.name), timezone))
+            for column in self.table.fields
+        }
 
     @property
     def digest(self) -> str:
-        return hashlib.sha256(msgspec.json.encode(self.fields)).hexdigest()[:32]
+        return _digest(msgspec.json.encode(self.fields))
+
+    def digest_with(self, source: str) -> str:
+        """Return a digest of all that decides the fields here, and at a target with this *source*."""
+        here = msgspec.json.encode((self._stored, self._remarks, self._referred, time.tzname))
+        return _digest(here + source.encode("utf-8", "surrogatepass"))
 
 
 class _Known(msgspec.Struct):
     """Row as it was recorded; without a *base* it is being written for the first time.
 
+    *digest*: of the fields that both sides have, then of their sources; empty if they differ.
     *home*: place of the sink that the row had before its owner moved it to another file.
     """
 
@@ -157,10 +208,20 @@ class _Known(msgspec.Struct):
     tbl: str
     row_id: str
     place: str
-    base: dict[str, str] | None
+    base_text: str | None
     digest: str
     is_deleted: bool
     home: str = ""
+
+    @property
+    def base(self) -> dict[str, str] | None:
+        return None if self.base_text is None else msgspec.json.decode(self.base_text)
+
+    def is_current(self, row: _Here, remote: Found) -> bool:
+        """Return True if both sides are as they were when this was recorded."""
+        is_written = self.base_text is not None and not self.is_deleted and self.place == remote.place
+        is_comparable = is_written and remote.source != ""
+        return is_comparable and self.digest[_DIGEST:] == row.digest_with(remote.source)
 
 
 class _Merge(msgspec.Struct):
@@ -174,6 +235,10 @@ class _Merge(msgspec.Struct):
     put: dict[str, str] | None = None
     expressed: Fields = {}
     conflict: bool = False
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:_DIGEST]
 
 
 def synchronize(db: sqlite3.Connection, sink: Sink, now: datetime) -> Synced:
@@ -261,8 +326,8 @@ def write_again(db: sqlite3.Connection, sink: str) -> int:
 
 def _pass(db: sqlite3.Connection, sink: Sink, now: datetime, synced: Synced, *, is_last: bool) -> None:
     at_ms, version = epoch_ms(now), _version(db)
-    here = _rows(db, sink.tables)
     known = _recorded(db, sink.name)
+    here = _rows(db, sink.tables, {(one.tbl, one.row_id): key for key, one in known.items()})
     # Of a row whose place is no longer in the settings, what was written before is the owner's.
     fresh = [key for key, row in here.items() if key not in known or _leaves(sink, known[key], row)]
     listed = _listed_already(db, sink, fresh)
@@ -282,7 +347,7 @@ def _pass(db: sqlite3.Connection, sink: Sink, now: datetime, synced: Synced, *, 
     synced.places = current_places(sink, {one.place for one in known.values()}, now)
     of_sink = [declared[name] for name in sink.tables if name in declared]
     refusals = _refusals(db, sink, known.values(), of_sink, now)
-    known = {key: one for key, one in known.items() if one.base is not None or one.place not in refusals}
+    known = {key: one for key, one in known.items() if one.base_text is not None or one.place not in refusals}
     if refusals and not known:
         raise min(refusals.items())[1]
     snapshot, lost = _searched(db, sink, known, sink.target.read(synced.places, tables))
@@ -330,11 +395,11 @@ def _pass(db: sqlite3.Connection, sink: Sink, now: datetime, synced: Synced, *, 
                     removed.append(key)
                 else:
                     _forget(db, sink.name, key)
-            elif remote is None and one.base is not None:
+            elif remote is None and one.base_text is not None:
                 if not is_history:
                     synced.deleted += not one.is_deleted
                     _note_deleted(db, sink, one, row, at_ms)
-            else:
+            elif remote is None or not one.is_current(row, remote):
                 try:
                     merge = _merged(sink, one, row, remote)
                     merge.put = None if is_history else merge.put
@@ -353,7 +418,8 @@ def _pass(db: sqlite3.Connection, sink: Sink, now: datetime, synced: Synced, *, 
         }:  # the sides agree by now
             end_wait(db, sink.name, key)
     synced.places |= {one.place for one in known.values()}
-    due = due_keys(waits, [*merges, *removed, *errors], {key: one.at_ms for key, one in here.items()}, at_ms)
+    changed_ms = {key: here[key].at_ms for key in waits.keys() & here.keys()}
+    due = due_keys(waits, [*merges, *removed, *errors], changed_ms, at_ms)
     errors = {key: error for key, error in errors.items() if key in due}
     removed = [key for key in due if key in {*removed}]
     puts = [
@@ -374,7 +440,7 @@ def _pass(db: sqlite3.Connection, sink: Sink, now: datetime, synced: Synced, *, 
                 expressed = merges[put.key].expressed
                 result = other.get(put.key)
                 stored = result if isinstance(result, Found) else Found(expressed, one.place, at_ms)
-                one.base, one.place = dict(stored.fields), stored.place
+                one.base_text, one.place = rows.json_text(dict(stored.fields)), stored.place
                 is_agreed = put.fields == row.fields and stored.fields == expressed
                 one.digest = row.digest if is_agreed else ""
                 _record(db, sink, one, at_ms)
@@ -447,13 +513,13 @@ def _refusals(
     question = f"{sink.kind} with {', '.join(sorted(sink.tables))}"
     confirmed = answers.confirmed(db, sink.name)
     is_used = any(
-        one.base is not None and not one.is_deleted and sink.target.owns(one.place) for one in known
+        one.base_text is not None and not one.is_deleted and sink.target.owns(one.place) for one in known
     )
     if is_used and not confirmed:  # a place of a release that did not ask
         confirmed = frozenset({(sink.target.fresh_place(now), question)})
         answers.confirm(db, sink.name, *confirmed)
     refusals: dict[str, TargetFailed] = {}
-    for place in {one.place for one in known if one.base is None}:
+    for place in {one.place for one in known if one.base_text is None}:
         if examine is not None and (place, question) not in confirmed:
             try:
                 examine(place, tables, [matter for at, matter in confirmed if at == place])
@@ -474,7 +540,7 @@ def _leaves(sink: Sink, one: _Known, row: _Here) -> bool:
     if sink.target.owns(one.place):
         return False
     was_done, is_done = (fields.get("status") == "done" for fields in (one.base or {}, row.fields))
-    is_reopened = was_done and not is_done and row.digest != one.digest
+    is_reopened = was_done and not is_done and row.digest != one.digest[:_DIGEST]
     return is_reopened or not sink.target.owns(one.home)
 
 
@@ -492,12 +558,12 @@ def _searched(
     for key, one in known.items():
         lines = snapshot.copies.get(key, ())
         line = next((line for line in lines if line.place == one.place), snapshot.found.get(key))
-        if line and not (one.base is None and is_archived(sink.target, line.place, line.fields)):
+        if line and not (one.base_text is None and is_archived(sink.target, line.place, line.fields)):
             found[key] = line
     snapshot = snapshot._replace(found=found)
     if not isinstance(sink.target, SearchingTarget):
         return snapshot, []
-    written = {key for key, one in known.items() if one.base is not None and not one.is_deleted}
+    written = {key for key, one in known.items() if one.base_text is not None and not one.is_deleted}
     earlier = {
         key: found.pop(key)
         for key in written & found.keys()
@@ -537,10 +603,10 @@ def _vanished(sink: Sink, known: Iterable[_Known], snapshot: Snapshot) -> set[st
     written = {
         one.place
         for one in known
-        if one.base is not None
+        if one.base_text is not None
         and not one.is_deleted
         and one.key not in snapshot.found
-        and not is_archived(sink.target, one.place, one.base)
+        and not is_archived(sink.target, one.place, one.base or {})
     }
     return {place for place in snapshot.missing if place in written}
 
@@ -549,7 +615,7 @@ def _merged(sink: Sink, one: _Known, row: _Here, remote: Found | None) -> _Merge
     if remote is None:
         return _Merge({}, {}, row.fields)
     base = one.base or {}
-    is_unchanged = one.base is not None and row.digest == one.digest
+    is_unchanged = one.base_text is not None and row.digest == one.digest[:_DIGEST]
     own = base if is_unchanged else sink.target.expressed(row.table, row.fields)
     merge = _Merge({}, {})
     remote_edits: dict[str, str] = {}
@@ -603,21 +669,23 @@ def _take_back(
         what = "conflict" if merge.conflict else "taken back"
         _note(db, sink.name, one, at_ms, what, row.fields, remote.fields)
     row.fields = row.fields | taken
-    is_agreed = merge.put is None and not refusals
-    digest = row.digest if is_agreed else ""
+    digest = row.digest if merge.put is None and not refusals else ""
+    if digest and remote.source and not taken:
+        digest += row.digest_with(remote.source)
     one.home = _home(sink, one)
     is_moved, one.place = one.place != remote.place, remote.place
     if is_moved or merge.base != one.base or digest != one.digest or one.is_deleted:
-        one.base, one.digest, one.is_deleted = merge.base, digest, False
+        one.base_text, one.digest, one.is_deleted = rows.json_text(merge.base), digest, False
         _record(db, sink, one, at_ms)
     return refusals
 
 
-def _rows(db: sqlite3.Connection, names: Sequence[str]) -> dict[str, _Here]:
-    """Return the approved rows of these tables by key, with their fields as texts."""
+def _rows(
+    db: sqlite3.Connection, names: Sequence[str], keys: Mapping[tuple[str, str], str]
+) -> dict[str, _Here]:
+    """Return the approved rows of these tables by key. *keys*: those known, by table and id."""
     found: dict[str, _Here] = {}
     declared = rows.tables_of(db)
-    titles: dict[str, dict[str, str]] = {}
     for table in (declared[name] for name in names if name in declared):
         zones = dict(
             db.execute(
@@ -626,49 +694,44 @@ def _rows(db: sqlite3.Connection, names: Sequence[str]) -> dict[str, _Here]:
                 (table.name,),
             ).fetchall()
         )
-        for stored in db.execute(f"SELECT * FROM {quoted(table.name)} WHERE isApproved = 1"):
-            row = with_clean_title(table, rows.on_the_wire(table, stored))
-            row_id, timezone = str(row["id"]), rows.read_remarks(zones.get(row["id"])).timezone
-            fields = {}
-            for column in table.fields:
-                value = row.get(column.name)
-                if column.refers_to is not None and value is not None:
-                    if column.refers_to not in titles:
-                        titles[column.refers_to] = _titles(db, declared[column.refers_to])
-                    value = titles[column.refers_to].get(str(value))
-                fields[column.name] = plain_lines(typed(column, value, timezone))
-            at_ms = row["updatedAt"]
-            assert isinstance(at_ms, int)
-            found[key_of(table.name, row_id)] = _Here(table, row_id, fields, at_ms, timezone)
+        referring = {one.name: one.refers_to for one in table.fields if one.refers_to is not None}
+        titles = {name: _titles(db, declared[other]) for name, other in referring.items()}
+        cursor = db.cursor()
+        cursor.row_factory = None
+        cursor.execute(f"SELECT * FROM {quoted(table.name)} WHERE isApproved = 1")
+        names = [name for name, *_ in cursor.description]
+        at = names.index("id")
+        for stored in cursor:
+            row_id = stored[at]
+            key = keys.get((table.name, row_id)) or key_of(table.name, row_id)
+            found[key] = _Here(table, names, stored, zones.get(row_id), titles)
     return found
 
 
-def _titles(db: sqlite3.Connection, table: DeviceTable) -> dict[str, str]:
+def _titles(db: sqlite3.Connection, table: DeviceTable) -> dict[Field, str]:
     return dict(db.execute(f"SELECT id, {quoted(table.title)} FROM {quoted(table.name)}").fetchall())
 
 
 def _recorded(db: sqlite3.Connection, sink: str) -> dict[str, _Known]:
-    return {
-        row["key"]: _Known(
-            row["key"],
-            row["tbl"],
-            row["row_id"],
-            row["place"],
-            None if row["base"] is None else msgspec.json.decode(row["base"]),
-            row["digest"],
-            bool(row["is_deleted"]),
-            row["home"],
-        )
-        for row in db.execute(_ROWS, (sink,))
-    }
+    return {row["key"]: _Known(*row) for row in db.execute(_ROWS, (sink,))}
 
 
 def _record(db: sqlite3.Connection, sink: Sink, one: _Known, at_ms: int) -> None:
-    base = None if one.base is None else rows.json_text(one.base)
     link = sink.target.link(one.place, one.key)
     db.execute(
         "INSERT OR REPLACE INTO sink_rows VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (sink.name, one.key, one.tbl, one.row_id, one.place, base, one.digest, one.is_deleted, at_ms, link),
+        (
+            sink.name,
+            one.key,
+            one.tbl,
+            one.row_id,
+            one.place,
+            one.base_text,
+            one.digest,
+            one.is_deleted,
+            at_ms,
+            link,
+        ),
     )
     if one.home and not sink.target.owns(one.place):
         db.execute("INSERT OR REPLACE INTO sink_moves VALUES (?, ?, ?)", (sink.name, one.key, one.home))

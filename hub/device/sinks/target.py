@@ -1,8 +1,8 @@
 """Interface of a target of approved rows. Fields are texts by column, as an owner types them."""
 
-from collections.abc import Collection, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from datetime import datetime
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from importlib.metadata import entry_points
 from typing import Any, Final, NamedTuple, Protocol, runtime_checkable
 
@@ -64,6 +64,26 @@ def shape_of(table: DeviceTable) -> Shape:
     return Shape(table)
 
 
+class LateFields(Mapping[str, str]):
+    """Fields that are parsed when they are first used."""
+
+    def __init__(self, parse: Callable[[], Fields]) -> None:
+        self._parse = parse
+
+    @cached_property
+    def _parsed(self) -> Fields:
+        return self._parse()
+
+    def __getitem__(self, name: str) -> str:
+        return self._parsed[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._parsed)
+
+    def __len__(self) -> int:
+        return len(self._parsed)
+
+
 class Found(NamedTuple):
     """Row as a target has it.
 
@@ -73,6 +93,8 @@ class Found(NamedTuple):
         at_ms: when the place was last changed.
         former: the fields if a former release wrote them, where words are spelled in another way since.
         line: the number of its line, if the place has the key of the row on several lines.
+        source: the text from which the fields are parsed. While it and the row of the device are as they were
+            recorded, the fields are not used. Empty: they are always used.
     """
 
     fields: Fields
@@ -80,6 +102,7 @@ class Found(NamedTuple):
     at_ms: int
     former: Mapping[str, str] = {}
     line: int = 0
+    source: str = ""
 
 
 class Snapshot(NamedTuple):

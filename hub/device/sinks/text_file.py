@@ -17,6 +17,7 @@ from hub.device.sinks.recognition import other_format
 from hub.device.sinks.target import (
     Fields,
     Found,
+    LateFields,
     Put,
     Snapshot,
     TargetChanged,
@@ -43,7 +44,8 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 class Piece(NamedTuple):
     """Part of a text that is one row: its place from *start* to *end*, with the end of its line.
 
-    *former*: the fields as former releases wrote them, if they spelled words in another way.
+    *former*: the fields as former releases wrote them, if they spelled words in another way. *context*: text
+    elsewhere, as a header, that decides what the fields are.
     """
 
     key: str
@@ -51,6 +53,7 @@ class Piece(NamedTuple):
     end: int
     fields: Fields
     former: Mapping[str, str] = {}
+    context: str = ""
 
 
 class Format(Protocol):
@@ -89,10 +92,10 @@ def spliced(
     """Return the text with rows in place of those with the same keys, or at its end, and without others."""
     waiting = {put.key: put for put in puts}
     parts, at = [], 0
-    for piece in form.pieces(text, tables):
-        put = waiting.pop(piece.key, None)
-        if put is None and piece.key not in removals:
-            continue
+    changed = {key: tables[key] for key in (*waiting, *removals) if key in tables}
+    for piece in form.pieces(text, changed):
+        if (put := waiting.pop(piece.key, None)) is None and piece.key not in removals:
+            continue  # a copy of the row
         parts += [text[at : piece.start], "" if put is None else form.rendered(put, text, piece)]
         at = piece.end
     text = "".join([*parts, text[at:]])
@@ -150,7 +153,8 @@ class TextFile:
                     raise
                 contents[place], at_ms, text = None, 0, ""
             for piece in self._form.pieces(text, tables):
-                row = Found(piece.fields, place, at_ms, piece.former)
+                source = piece.context + text[piece.start : piece.end]
+                row = self._found(piece.key, tables[piece.key], source, place, at_ms)
                 before = found.get(piece.key)
                 if before is None or is_archived(self, before.place, before.fields):  # a later line of it
                     found[piece.key], begins[piece.key] = row, (text, piece.start)
@@ -166,6 +170,13 @@ class TextFile:
                     unreadable[key[0]] = f"{where}: the key of an item in no item: mend or delete it"
         missing = {place for place, content in contents.items() if not content or not content.strip()}
         return Snapshot(found, missing, contents, tables, unreadable, copies=copies)
+
+    def _found(self, key: str, table: DeviceTable, source: str, place: str, at_ms: int) -> Found:
+        def piece() -> Piece:
+            return next(iter(self._form.pieces(source, {key: table})))
+
+        fields, former = LateFields(lambda: piece().fields), LateFields(lambda: piece().former)
+        return Found(fields, place, at_ms, former, source=source)
 
     def _is_outdated(self, row: Found, newer: Found) -> bool:
         """Return True for a line of an archive, or of an earlier day, whose row has another line since."""

@@ -1,0 +1,102 @@
+"""Rows that are as they were recorded: neither their text at the place nor their fields here are parsed."""
+
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+
+import pytest
+
+from hub.device.sinks import sync
+from hub.device.sinks.records import JsonLines
+from hub.device.sinks.target import Fields, LateFields, Target
+from hub.device.sinks.text_file import TextFile
+from tests.hub.device.sinks.bench import SinkBench
+from tests.hub.device.sinks.places import Place
+
+ROWS = 30
+
+
+@pytest.fixture
+def parsed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Sides whose rows were parsed, in order."""
+    sides: list[str] = []
+    parse: Callable[[LateFields], Fields] = vars(LateFields)["_parsed"].func
+    fields: Callable[[sync._Here], dict[str, str]] = vars(sync._Here)["fields"].func
+
+    def at_the_place(late: LateFields) -> Fields:
+        sides.append("there")
+        return parse(late)
+
+    def at_the_device(row: sync._Here) -> dict[str, str]:
+        sides.append("here")
+        return fields(row)
+
+    for owner, name, counted in (
+        (LateFields, "_parsed", cached_property(at_the_place)),
+        (sync._Here, "fields", cached_property(at_the_device)),
+    ):
+        counted.__set_name__(owner, name)
+        monkeypatch.setattr(owner, name, counted)
+    return sides
+
+
+def test_only_changed_rows_are_parsed_also_by_a_new_process(
+    place: Place, bench: SinkBench, parsed: list[str]
+) -> None:
+    ids = [bench.approve({"title": f"Call {number}"}) for number in range(100, 100 + ROWS)]
+
+    def parsed_by(target: Target = place.target) -> tuple[int, int]:
+        parsed.clear()
+        bench.clock.advance(60)
+        assert bench.synchronize(target).problem == ""
+        return parsed.count("there"), parsed.count("here")
+
+    parsed_by()
+    assert parsed_by()[0] >= ROWS  # what was written is read once
+    assert parsed_by() == (0, 0)
+    assert parsed_by(place.open()) == (0, 0)
+    bench.change(ids[3], {"title": "Ring Ana"})
+    there, here = parsed_by()
+    assert (there < ROWS // 2, here) == (True, 1)
+    parsed_by()
+    place.rename("Call 107", "Call Bo")
+    there, here = parsed_by()
+    assert bench.row(ids[7])["title"] == "Call Bo"
+    assert (there < ROWS // 2, here <= 2) == (True, True)
+    parsed_by()
+    assert parsed_by() == (0, 0)
+
+
+def test_row_changed_by_a_program_that_stamps_no_time_is_written(place: Place, bench: SinkBench) -> None:
+    row = bench.approve({"title": "Call Ana"})
+    for _ in range(3):
+        bench.synchronize(place.target)
+    with bench.open() as db:
+        db.execute("UPDATE tasks SET title = 'Call Bo' WHERE id = ?", (row,))
+    bench.synchronize(place.target)
+    assert ("Call Bo" in place.text, "Call Ana" in place.text) == (True, False)
+
+
+def test_renamed_project_of_an_unchanged_task_is_written(tmp_path: Path, bench: SinkBench) -> None:
+    project = bench.approve({"name": "House"}, "projects")
+    row = bench.approve({"title": "Paint"})
+    bench.change(row, {"projectId": project})
+    target = TextFile(tmp_path / "there.jsonl", JsonLines())
+    for _ in range(3):
+        bench.synchronize(target)
+    bench.change(project, {"name": "Garden"}, "projects")
+    bench.synchronize(target)
+    assert '"projectId": "Garden"' in (tmp_path / "there.jsonl").read_text()
+
+
+def test_row_recorded_by_a_former_release_is_neither_written_nor_changed(
+    place: Place, bench: SinkBench
+) -> None:
+    bench.approve({"title": "Call Ana", "description": "about"})
+    for _ in range(3):
+        bench.synchronize(place.target)
+    before = place.text
+    with bench.open() as db:
+        db.execute("UPDATE sink_rows SET digest = substr(digest, 1, 32)")
+    synced = bench.synchronize(place.target)
+    assert (synced.written, synced.taken_back, synced.problem, place.text) == (0, 0, "", before)
