@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from hub.clock import epoch_ms, from_epoch_ms
 from hub.device.sinks.target import LateFields, Put, shape_of
-from hub.device.sinks.text_file import Piece, with_line
+from hub.device.sinks.text_file import Format, Piece, with_line
 from hub.item_text import plain_lines, title_line
 from hub.text.calendars import BROKEN, reading_calendar
 from protocol.tables import DeviceTable
@@ -37,10 +37,11 @@ _NAMES: Final = {"NEEDS-ACTION": "todo", "IN-PROCESS": "in_progress", "COMPLETED
 _PRIORITIES: Final = {"high": 1, "medium": 5, "low": 9}
 
 
-class Calendar:
+class Calendar(Format):
     """Components of a calendar file."""
 
     kind = "ics"
+    newline = "\r\n"
 
     def pieces(self, text: str, tables: Mapping[str, DeviceTable]) -> Iterator[Piece]:
         for start, end in _components(text):

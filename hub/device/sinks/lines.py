@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 
 from hub.device.sinks.markdown_escapes import escape, unescape, unescape_former
 from hub.device.sinks.target import LateFields, Put, Shape, shape_of
-from hub.device.sinks.text_file import Piece, with_line
+from hub.device.sinks.text_file import Format, Piece, with_line
 from protocol.tables import Column, DeviceTable
 
 _BOXES: Final = {"todo": " ", "in_progress": "/", "done": "x"}
@@ -70,7 +70,7 @@ def _rows(text: str, start: int = 0, stop: int | None = None) -> Iterator[_Row]:
             yield _Row(begin, end.end(), lead["lead"], lead["box"], rest, end[1])
 
 
-class Markdown:
+class Markdown(Format):
     """Lists of a Markdown file."""
 
     kind = "markdown"
@@ -180,7 +180,7 @@ _TODO_ESCAPED: Final = re.compile(
 )
 
 
-class TodoTxt:
+class TodoTxt(Format):
     """Tasks of a todo.txt, one a line. A project stays here: its words would become part of a title."""
 
     kind = "todo.txt"

@@ -57,9 +57,13 @@ class Piece(NamedTuple):
 
 
 class Format(Protocol):
-    """Form of the rows in a text. Line ends are line feeds. *kind*: the kind of its sinks."""
+    """Form of the rows in a text, whose line ends are line feeds here.
+
+    *kind*: the kind of its sinks; *newline*: how the lines of a new file end.
+    """
 
     kind: str
+    newline: str = "\n"
 
     def pieces(self, text: str, tables: Mapping[str, DeviceTable]) -> Iterator[Piece]:
         """Yield the rows of the keys of *tables*, in order; all else belongs to others."""
@@ -127,7 +131,7 @@ class TextFile:
         return read_back(self._form, table, fields)
 
     def examine(self, place: str, tables: Collection[DeviceTable], agreed: Collection[str]) -> None:
-        text, _ = _text(place, content_of(Path(place))[0])
+        text = _text(place, content_of(Path(place))[0], self._form.newline)[0]
         if FORMAT not in agreed and (what := other_format(text, self._form.kind)):
             raise Unconfirmed(place, FORMAT, what)
 
@@ -147,7 +151,7 @@ class TextFile:
         for place in sorted(places, key=lambda place: (self.owns(place), place), reverse=True):
             try:
                 contents[place], at_ms = content_of(Path(place))
-                text = _text(place, contents[place])[0]
+                text = _text(place, contents[place], self._form.newline)[0]
             except TargetFailed:
                 if self.owns(place):
                     raise
@@ -198,7 +202,7 @@ class TextFile:
                 continue
             with suppress(TargetFailed):
                 content, at_ms = content_of(Path(place))
-                text = _text(place, content)[0]
+                text = _text(place, content, self._form.newline)[0]
                 if left.isdisjoint(_KEY.findall(text)):
                     continue
                 rows = {
@@ -231,7 +235,7 @@ class TextFile:
             }
             if not here and not removals:
                 continue
-            text, newline = _text(place, before)
+            text, newline = _text(place, before, self._form.newline)
             text = spliced(self._form, text, here, removals, snapshot.tables)
             after = text.replace("\n", newline).encode()
             if (before or b"").startswith(BOM_UTF8):
@@ -276,8 +280,8 @@ def _folder_of(path: Path) -> Folder:
     return enter(str(Path(without_links(str(path))).parent), lists=False)
 
 
-def _text(place: str, content: bytes | None) -> tuple[str, str]:
-    """Return a text with line feeds and without its byte order mark, and how its lines end.
+def _text(place: str, content: bytes | None, newline: str) -> tuple[str, str]:
+    """Return a text with line feeds and without its byte order mark, and how its lines end, or *newline*.
 
     A carriage return that ends no line, or some lines only, stays in the text: other bytes never change.
     """
@@ -288,7 +292,9 @@ def _text(place: str, content: bytes | None) -> tuple[str, str]:
         what = f"{place}:{line}: is not UTF-8; nothing is written there"
         raise TargetFailed(what, PlaceProblem.UNREADABLE) from None
     plain = text.replace("\r\n", "\n")
-    return (plain, "\r\n") if "\n" in plain and plain.replace("\n", "\r\n") == text else (text, "\n")
+    if "\n" not in plain:
+        return text, newline
+    return (plain, "\r\n") if plain.replace("\n", "\r\n") == text else (text, "\n")
 
 
 def replace_content(

@@ -1,5 +1,6 @@
 """Files as targets: what each kind writes, and what it keeps."""
 
+import csv
 import re
 from base64 import b32encode
 from codecs import BOM_UTF8
@@ -7,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from time import process_time
 
+import icalendar
 import pytest
 
 from hub.device.sinks.calendar import Calendar
@@ -18,6 +20,8 @@ from hub.device.sinks.text_file import Format, TextFile
 from protocol.tables import TABLES
 from tests.hub.device.sinks.bench import SinkBench
 from tests.hub.device.sinks.places import FILES, FilePlace
+
+vobject = pytest.importorskip("vobject")  # comes with the calendar server of the tests
 
 
 @pytest.fixture(params=FILES)
@@ -74,13 +78,62 @@ def test_row_edit_leaves_foreign_marks_of_a_markdown_line(bench: SinkBench, tmp_
     assert path.read_text().startswith("  * [-] Call Ana #work ⏫ ⏳ 2026-11-30 ^hub-")
 
 
-def test_written_rows_have_the_line_ends_of_the_file(bench: SinkBench, tmp_path: Path) -> None:
-    bench.approve({"title": "Call Ana"})
-    path = tmp_path / "T.md"
-    path.write_bytes(b"\xef\xbb\xbf# Mine\r\n\r\nlast")
-    bench.synchronize(TextFile(path, Markdown()))
-    assert path.read_bytes().startswith(b"\xef\xbb\xbf# Mine\r\n\r\nlast\r\n- [ ] Call Ana ^hub-")
-    assert path.read_bytes().count(b"\n") == path.read_bytes().count(b"\r\n")
+CALENDAR = b"BEGIN:VCALENDAR\nVERSION:2.0\nEND:VCALENDAR\n"
+CRLF, LF = "\r\n", "\n"
+
+
+@pytest.mark.parametrize(
+    ("form", "before", "newline"),
+    [
+        (Calendar(), None, CRLF),  # RFC 5545, section 3.1
+        (Calendar(), b"", CRLF),
+        (Calendar(), CALENDAR, LF),
+        (Calendar(), CALENDAR.replace(b"\n", b"\r\n"), CRLF),
+        (Csv(), None, LF),
+        (Csv(), b"id,title", LF),
+        (Csv(), b"id,title\r\n", CRLF),
+        (JsonLines(), None, LF),
+        (TodoTxt(), None, LF),
+        (Markdown(), None, LF),
+        (Markdown(), b"# Mine", LF),
+        (Markdown(), b"\xef\xbb\xbf# Mine\r\n\r\nlast", CRLF),
+    ],
+)
+def test_written_rows_have_the_line_ends_of_the_file_or_of_the_format(
+    form: Format, before: bytes | None, newline: str, bench: SinkBench, tmp_path: Path
+) -> None:
+    row = bench.approve({"title": "Call Ana", "description": "one\ntwo" * 30})
+    path = tmp_path / "there"
+    if before is not None:
+        path.write_bytes(before)
+    for title in ("Call Ana", "Call Bo"):
+        bench.change(row, {"title": title})
+        assert bench.synchronize(TextFile(path, form)).problem == ""
+    written = path.read_bytes().decode()
+    of_cells = {CRLF: written, LF: written.replace(CRLF, LF)}[newline]  # the text of a cell has its own
+    assert of_cells.count("\n") == (of_cells.count("\r\n") if newline == CRLF else written.count("\n"))
+    assert ("\r" in written) == (newline == CRLF)
+    assert written.startswith((before or b"").decode().partition("END:")[0])
+    assert "Call Bo" in written
+
+
+def test_new_calendar_and_table_are_read_by_other_programs(bench: SinkBench, tmp_path: Path) -> None:
+    bench.approve({"title": "Call Ana", "description": "one\ntwo"})
+    path, table = tmp_path / "T.ics", tmp_path / "T.csv"
+    bench.synchronize(TextFile(path, Calendar()), sink="calendar")
+    bench.synchronize(TextFile(table, Csv()), sink="table")
+    written = path.read_bytes()
+    assert written.splitlines(keepends=True) == [line + b"\r\n" for line in written.split(b"\r\n")[:-1]]
+    (todo,) = icalendar.Calendar.from_ical(written).subcomponents
+    other = vobject.readOne(written.decode()).vtodo
+    with table.open(newline="") as file:
+        (record,) = csv.DictReader(file)
+    found = [
+        (str(todo["SUMMARY"]), str(todo["DESCRIPTION"])),
+        (other.summary.value, other.description.value),
+        (record["title"], record["description"]),
+    ]
+    assert found == [("Call Ana", "one\ntwo")] * 3
 
 
 def test_rows_are_written_to_the_daily_note_of_the_approval(bench: SinkBench, tmp_path: Path) -> None:
