@@ -4,11 +4,12 @@ import csv
 import io
 import json
 import re
-from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import lru_cache, partial
+from typing import Any, Final, NamedTuple
 
-from hub.device.sinks.target import Put, TargetFailed, shape_of
-from hub.device.sinks.text_file import Piece, with_line
+from hub.device.sinks.target import LateFields, Put, TargetFailed, shape_of
+from hub.device.sinks.text_file import Format, Piece, with_line
 from hub.printable import printable_json
 from hub.text.csv_lines import as_read, as_text, csv_line
 from protocol.calls import PlaceProblem
@@ -16,6 +17,14 @@ from protocol.tables import DeviceTable
 
 _KEY: Final = "id"
 _TABLE: Final = "table"
+# Names of columns in lists of tasks, without blanks and signs, by what a field is.
+USUAL_NAMES: Final[Mapping[str, Collection[str]]] = {
+    "title": {"task", "taskname", "name", "summary", "subject"},
+    "date": {"due", "duedate", "deadline", "date"},
+    "text": {"notes", "note", "description", "details", "content"},
+    "status": {"state"},
+    "assignee": {"owner", "assignees", "assignedto", "responsible"},
+}
 _DELIMITERS: Final = ",;\t"
 # A cell that begins with a quote may contain line feeds and doubled quotes; in others a quote is a letter.
 _CELL: Final = r'(?>(?:"(?>(?:[^"]|"")*)(?:"|\Z)[^{0}\n]*+|[^"{0}\n][^{0}\n]*+)?)'
@@ -24,61 +33,105 @@ _RECORD: Final = {
 }
 
 
-class Csv:
-    """Table with a header line, which may have more columns, in any order."""
+class Csv(Format):
+    """Table with a header line, which may have more columns, in any order and by names of their owner."""
 
     kind = "csv"
 
     def pieces(self, text: str, tables: Mapping[str, DeviceTable]) -> Iterator[Piece]:
-        header, at = _header(text)
-        delimiter = _delimiter(text)
-        for start, end in _records(text, at):
-            cells = dict(zip(header, _cells(text[start:end], delimiter), strict=False))
-            if (table := tables.get(cells.get(_KEY, ""))) is not None:
-                fields = {name: as_read(cells[name]) for name in shape_of(table).names if name in cells}
-                yield Piece(cells[_KEY], start, end, fields, context=text[:at])
+        header = _header_of(text)
+        for start, end in _records(text, header.start, header.delimiter):
+            if header.key is None or text.find("hub-", start, end) < 0:
+                continue
+            cells = _cells(text[start:end], header.delimiter)
+            key = cells[header.key] if header.key < len(cells) else ""
+            if (table := tables.get(key)) is not None:
+                fields = LateFields(partial(_fields, cells, header, table))
+                yield Piece(key, start, end, fields, context=text[: header.start])
 
     def rendered(self, put: Put, text: str, piece: Piece | None) -> str:
-        header, _ = _header(text)
-        delimiter = _delimiter(text)
-        cells = (
-            {}
-            if piece is None
-            else dict(zip(header, _cells(text[piece.start : piece.end], delimiter), strict=False))
-        )
-        cells |= {_KEY: put.key, **{name: as_text(value) for name, value in put.fields.items()}}
-        names = header or [_KEY, *shape_of(put.table).names]
-        return csv_line((cells.get(name, "") for name in names), delimiter)
+        header = _header_of(text)
+        cells = [] if piece is None else _cells(text[piece.start : piece.end], header.delimiter)
+        cells += [""] * (len(header.names) - len(cells))
+        for name, at in columns_of(header.names, put.table).items():
+            if name == _KEY or name in put.fields:
+                cells[at] = put.key if name == _KEY else as_text(put.fields[name])
+        return csv_line(cells, header.delimiter)
 
     def insert(self, text: str, put: Put) -> str:
         text = text if text.strip("\ufeff \n") else csv_line([_KEY, *shape_of(put.table).names])
-        if _KEY not in _header(text)[0]:  # without its key, an item would count as deleted there
-            why = f"its first line has no column {_KEY!r}: add one, at any place"
-            raise TargetFailed(why, PlaceProblem.UNREADABLE)
+        columns = columns_of(_header_of(text).names, put.table)
+        for name in (_KEY, put.table.title):  # without its key, an item would count as deleted there
+            if name not in columns:
+                why = f"its first line has no column {name!r}: add one, at any place"
+                raise TargetFailed(why, PlaceProblem.UNREADABLE)
         return with_line(text, self.rendered(put, text, None))
 
 
-def _header(text: str) -> tuple[list[str], int]:
-    """Return the names of the columns, and where the records begin."""
-    start = _start(text)
-    end = next((end for _, end in _records(text, start)), 0)
-    return _cells(text[start:end], _delimiter(text)) if end else [], end
+def column_remark(text: str, table: DeviceTable) -> str:
+    """Return a sentence on columns that are no field and fields without a column, or an empty one."""
+    names = _header_of(text).names
+    columns = columns_of(names, table)
+    others = [repr(name) for at, name in enumerate(names) if name and at not in columns.values()]
+    missing = [name for name in shape_of(table).names if names and name not in columns]
+    remarks = (
+        f"columns without a field of {table.name} stay as they are: {', '.join(others)}" if others else "",
+        f"fields without a column are not written: {', '.join(missing)}" if missing else "",
+    )
+    return "; ".join(filter(None, remarks))
 
 
-def _start(text: str) -> int:
-    return len(text) - len(text.lstrip("\ufeff \n"))
+class _Header(NamedTuple):
+    """First line of a table. *key*: the column of keys, if any; *start*: where its records begin."""
+
+    names: tuple[str, ...]
+    delimiter: str
+    key: int | None
+    start: int
 
 
-def _delimiter(text: str) -> str:
-    start = _start(text)
+def _header_of(text: str) -> _Header:
+    start = len(text) - len(text.lstrip("\ufeff \n"))
     end = text.find("\n", start)
-    return max(_DELIMITERS, key=text[start : len(text) if end < 0 else end].count)
+    delimiter = max(_DELIMITERS, key=text[start : len(text) if end < 0 else end].count)
+    end = next((end for _, end in _records(text, start, delimiter)), 0)
+    names = tuple(_cells(text[start:end], delimiter)) if end else ()
+    return _Header(names, delimiter, names.index(_KEY) if _KEY in names else None, end)
 
 
-def _records(text: str, at: int) -> Iterator[tuple[int, int]]:
-    record = _RECORD[_delimiter(text)]
+def _plain(name: str) -> str:
+    """Return the name of a column without case, blanks and signs."""
+    return "".join(filter(str.isalnum, name.casefold()))
+
+
+@lru_cache(maxsize=64)
+def columns_of(names: tuple[str, ...], table: DeviceTable) -> dict[str, int]:
+    """Return the place of the column of each field of *table*: one of its own name, else of a usual name."""
+    shape = shape_of(table)
+    kinds = {shape.title: "title", shape.date: "date", shape.text: "text"}
+    plain = [*map(_plain, names)]
+    found: dict[str, int] = {}
+    for name in (_KEY, *shape.names):
+        if name in names:
+            found[name] = names.index(name)
+    own = {name: {_plain(name), _plain(name.removesuffix("Id"))} for name in shape.names}
+    usual = {name: USUAL_NAMES.get(kinds.get(name, name), ()) for name in shape.names}
+    for accepted in (own, usual):
+        for name in shape.names:
+            free = (at for at, one in enumerate(plain) if one in accepted[name] and at not in found.values())
+            if name not in found and (at := next(free, None)) is not None:
+                found[name] = at
+    return found
+
+
+def _fields(cells: Sequence[str], header: _Header, table: DeviceTable) -> dict[str, str]:
+    columns = columns_of(header.names, table).items()
+    return {name: as_read(cells[at]) for name, at in columns if name != _KEY and at < len(cells)}
+
+
+def _records(text: str, at: int, delimiter: str) -> Iterator[tuple[int, int]]:
     while at < len(text):
-        found = record.match(text, at)
+        found = _RECORD[delimiter].match(text, at)
         assert found is not None
         yield at, found.end()
         at = found.end()
@@ -92,7 +145,7 @@ def _cells(record: str, delimiter: str) -> list[str]:
         return []
 
 
-class JsonLines:
+class JsonLines(Format):
     """An object in each line, with ``id`` and ``table``; keys of others in it stay."""
 
     kind = "jsonl"
