@@ -113,6 +113,8 @@ class Sinks:
         if stamp == seen and is_decided and (not last.problem or now - at < _RETRY_S):
             return
         synced = synchronize(db, sink, self._clock.now())
+        if synced.taken_back:  # for other sinks of this connection, whose version stays
+            self._seen.clear()
         self._last[sink.name], self._seen[sink.name] = synced, (stamp, now)
         if synced.problem and synced.problem != last.problem:
             self._on_status(f"sink {sink.name}: {synced.problem}")

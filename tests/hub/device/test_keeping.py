@@ -296,6 +296,17 @@ async def test_device_reconnects_after_a_sleep_and_after_a_network_change(
     assert len(desk.runs) == runs + 3
 
 
+async def test_change_at_a_place_goes_on_to_the_other_places(desk: Desk, tmp_path: Path) -> None:
+    bench = SinkBench(tmp_path)
+    bench.approve({"title": "Call Ana"})
+    first, second = tmp_path / "1.md", tmp_path / "2.md"
+    sinks = [Sink(path.stem, TextFile(path, Markdown()), ("tasks",)) for path in (second, first)]
+    desk.change(replace(desk.plan, sinks=tuple(sinks)))
+    await desk.until(lambda: first.exists() and second.exists())
+    first.write_text(first.read_text().replace("[ ]", "[x]"))
+    await desk.until(lambda: "[x]" in second.read_text())
+
+
 async def test_device_file_unreadable_by_sinks_is_reported_once(tmp_path: Path, clock: FakeClock) -> None:
     desk = Desk(tmp_path, clock)
     desk.plan.options.db.write_bytes(b"no database" * 100)
