@@ -3,7 +3,7 @@
 import json
 import math
 import sys
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -29,6 +29,8 @@ from hub.cli.options import (
 from hub.clock import SystemClock, epoch_ms, from_epoch_ms
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from hub.device.autostart import Entry
     from hub.device.keeping import Plan
     from hub.device.sending_log import Day, HeldBack, Sent
@@ -302,6 +304,7 @@ def status(ctx: click.Context, config: Path, as_json: bool) -> None:
         "roots": [str(root) for root in options.roots if root.is_dir()],
         "missing_roots": [str(root) for root in options.roots if not root.is_dir()],
         "faults": read_faults(options.db),
+        "remarks": _remarks(options.db, plan.sinks),
     }
     if as_json:
         show.print_json("device.status", facts)
@@ -389,13 +392,14 @@ def sinks(ctx: click.Context, config: Path, as_json: bool) -> None:
     if db.exists():
         with connect_shared(db) as opened:
             found = states(opened)
+    remarks = _remarks(db, _sinks_of(config, db, settings))
     listed = [(one, found.get(one.name, State("was not synchronized yet", 0, 0))) for one in settings.sinks]
     if as_json:
         facts = [
             {"name": one.name, "kind": one.kind, "path": one.place, **msgspec.to_builtins(state)}
             for one, state in listed
         ]
-        show.print_json("device.sinks", {"sinks": facts})
+        show.print_json("device.sinks", {"sinks": facts, "remarks": remarks})
         return
     if not listed:
         show.report(f"none: name places in [[sinks]] of {config}")
@@ -414,6 +418,8 @@ def sinks(ctx: click.Context, config: Path, as_json: bool) -> None:
             at = show.column_moment(from_epoch_ms(refused.until_ms).isoformat(), seconds=True)
             until = f"refused {refused.tries} times, tried again from {at}"
             show.out(f"refused by {one.name}: {refused.table}  {refused.title}: {refused.reason}; {until}")
+    for remark in remarks:
+        show.out(remark)
 
 
 @device.command(epilog=example("hub device sync"))
@@ -574,6 +580,15 @@ def _plan(ctx: click.Context, config: Path, settings: "DeviceSettings") -> "Plan
     )
     sinks = _sinks_of(config, options.db, settings)
     return Plan(options, settings.when, settings.notify, sinks, settings.tick_in)
+
+
+def _remarks(db: Path, sinks: "Sequence[Sink]") -> list[str]:
+    from hub.device.inserts import DeviceFileError, connect_shared
+    from hub.device.sinks.remarks import remarks_on
+
+    with suppress(DeviceFileError), connect_shared(db) as opened:
+        return [*remarks_on(opened, sinks, SystemClock().now()).values()]
+    return []
 
 
 def _sinks_of(config: Path, db: Path, settings: "DeviceSettings") -> "tuple[Sink, ...]":

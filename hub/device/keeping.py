@@ -179,8 +179,8 @@ class Keeper:
         async with anyio.create_task_group() as tasks:
             for at_server in (False, True):  # files do not wait for servers, nor all for the hub
                 sinks = Sinks(written.options.db, self.clock, self.on_status)
-                names = (lambda: None) if at_server else self._names_of_sinks
-                tasks.start_soon(sinks.serve, partial(self._places_of_rows, at_server), names)
+                every = (lambda: None) if at_server else (lambda: self._plan.sinks)
+                tasks.start_soon(sinks.serve, partial(self._places_of_rows, at_server), every)
             changed: Plan | None = written
             while changed is not None:
                 code, changed = await self._until_changed(changed)
@@ -232,9 +232,6 @@ class Keeper:
         """Return the sinks at servers, or those in files and the folders whose notes are changed."""
         sinks = [one for one in self._plan.sinks if isinstance(one.target, Polled) == at_server]
         return sinks, () if at_server else self._plan.tick_in
-
-    def _names_of_sinks(self) -> list[str]:
-        return [sink.name for sink in self._plan.sinks]
 
     def _reloaded(self, plan: Plan) -> Plan:
         """Return the plan of the file, or the one in use if it has not changed or is wrong."""

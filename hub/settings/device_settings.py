@@ -134,12 +134,15 @@ def _manifest_file(path: Path) -> Path:
     return found
 
 
+OF_CALENDARS: Final = ("tasks", "timelines")
+
+
 class SinkSettings(Table):
     """Place where approved rows go."""
 
     name: Name = live(REQUIRED, "Name of the place.")
     tables: Annotated[tuple[str, ...], Field(min_length=1)] = live(
-        ("tasks",), "Tables whose approved rows go there."
+        ("tasks",), "Tables whose approved rows go there; by default those of a calendar are more."
     )
     back: Flag = live(True, "What is ticked, renamed or dated there is changed here, too.")
 
@@ -156,6 +159,12 @@ class FileSink(SinkSettings):
     path: Annotated[SettingsPath, AfterValidator(_of_days)] = live(
         REQUIRED, "The file; in one of Markdown, {date} becomes the day of the approval."
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_tables_of_calendars(cls, written: Any) -> Any:
+        is_calendar = isinstance(written, Mapping) and written.get("kind") == "ics"
+        return {"tables": list(OF_CALENDARS), **written} if is_calendar else written
 
     @model_validator(mode="after")
     def _has_tables_of_its_kind(self) -> Self:
@@ -190,6 +199,9 @@ class AtServer(SinkSettings):
 class CalDavSink(AtServer):
     """Calendar or task list at a CalDAV server."""
 
+    tables: Annotated[tuple[str, ...], Field(min_length=1)] = live(
+        OF_CALENDARS, "Tables whose approved rows go there."
+    )
     kind: Literal["caldav"] = live(REQUIRED, "A calendar at a server.")
     url: Annotated[str, AfterValidator(_server)] = live(REQUIRED, "Address of the calendar itself.")
     user: Annotated[str, Field(pattern=r"^[^:\r\n]+$(?!\n)")] = live(REQUIRED, "Name of the user there.")

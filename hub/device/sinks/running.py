@@ -21,6 +21,7 @@ from hub.device.sinks import answers
 from hub.device.sinks.calendar import Calendar
 from hub.device.sinks.lines import Markdown, TodoTxt
 from hub.device.sinks.records import Csv, JsonLines
+from hub.device.sinks.remarks import remarks_on
 from hub.device.sinks.sync import Sink, Synced, current_places, forget_others, synchronize
 from hub.device.sinks.target import TargetFailed
 from hub.device.sinks.text_file import Format, content_of, replace_content
@@ -62,38 +63,42 @@ class Sinks:
         self._fault = ""
         self._seen: dict[str, tuple[Hashable, float]] = {}
         self._last: dict[str, Synced] = {}
-        self._named: Collection[str] | None = None  # whose states were kept
+        self._known: Sequence[Sink] | None = None  # whose states were kept
+        self._remarked: Hashable = None  # what remarks were made of
+        self._remarks: set[str] = set()
 
     async def serve(
         self,
         current: Callable[[], tuple[Sequence[Sink], Collection[Path]]],
-        names: Callable[[], Collection[str] | None] = lambda: None,
+        every: Callable[[], Sequence[Sink] | None] = lambda: None,
     ) -> None:
         """Synchronize the current sinks, and tick boxes in the current folders, until cancelled.
 
         Args:
-            names: returns the names of all sinks; what is known of others is forgotten. None: nothing is.
+            every: returns all sinks. What is known of others is forgotten, and each remark on these is
+                reported once. None: neither.
         """
         try:
             while True:
-                (sinks, folders), named = current(), names()
-                if sinks or folders or named != self._named:
-                    await anyio.to_thread.run_sync(self._check_all, sinks, folders, named)
+                (sinks, folders), known = current(), every()
+                if sinks or folders or known != self._known:
+                    await anyio.to_thread.run_sync(self._check_all, sinks, folders, known)
                 await self._clock.sleep(INTERVAL_S)
         finally:
             self._opened.close()
 
     def _check_all(
-        self, sinks: Sequence[Sink], folders: Collection[Path], named: Collection[str] | None
+        self, sinks: Sequence[Sink], folders: Collection[Path], known: Sequence[Sink] | None
     ) -> None:
         try:
             if self._db is None:
                 self._db = self._opened.enter_context(connect_shared(self._path))
-            if named is not None and named != self._named:
-                forget_others(self._db, named)
-                self._named = named
+            if known is not None and known != self._known:
+                forget_others(self._db, [sink.name for sink in known])
+                self._known = known
             for sink in sinks:
                 self._synchronize(self._db, sink)
+            self._report_remarks(self._db, known or ())
             if folders:
                 self._tick(self._db, folders)
             self._fault = ""
@@ -123,6 +128,15 @@ class Sinks:
                 f"sink {sink.name}: {synced.deleted} items were deleted there and stay here:"
                 " hub device sinks lists them"
             )
+
+    def _report_remarks(self, db: sqlite3.Connection, sinks: Sequence[Sink]) -> None:
+        stamp = tuple(sink.name for sink in sinks), *db.execute("PRAGMA data_version"), *self._seen.values()
+        if stamp != self._remarked:
+            remarks = remarks_on(db, sinks, self._clock.now())
+            for name in remarks.keys() - self._remarks:
+                self._on_status(remarks[name])
+            self._remarks |= remarks.keys()
+            self._remarked = stamp
 
     def _tick(self, db: sqlite3.Connection, folders: Collection[Path]) -> None:
         (version,) = db.execute("SELECT total_changes()").fetchone()

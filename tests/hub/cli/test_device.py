@@ -256,6 +256,29 @@ def test_device_sync_writes_items_to_a_configured_server_sink(
     ends(hub("device", "sinks"), 0, stdout=[kind, "other users can read it"])
 
 
+def test_items_without_a_place_and_columns_without_a_field_are_named(hub: Hub, home: Path) -> None:
+    file = installed(hub, home)
+    (home / "state/devices").mkdir(parents=True)
+    bench = SinkBench(home / "state/devices")
+    bench.approve({"title": "Call Ana"})
+    bench.approve({"title": "Fair", "date": bench.at_ms}, "timelines")
+    path = home / "list.csv"
+    path.write_text("id,title,status,priority,Due,notes,owner,project,Fällig\n")
+    sinks = f"\n[[sinks]]\nname = 'list'\nkind = 'csv'\npath = '{path}'\n"
+    file.write_text(file.read_text() + sinks)
+    remarks = [
+        '1 approved timelines go to no place: add "timelines" to tables of a sink in device.toml',
+        f"{path}: columns without a field of tasks stay as they are: 'Fällig'",
+    ]
+    assert status(hub)["remarks"] == remarks
+    ends(hub("device", "sync"), 0, "list: 1 written")
+    assert json.loads(hub("device", "sinks", "--json").stdout)["remarks"] == remarks
+    ends(hub("device", "sinks"), 0, stdout=["1 approved timelines go to no place", "'Fällig'"])
+    file.write_text(f"{file.read_text()}\n[[sinks]]\nname = 'all'\nkind = 'ics'\npath = '{home}/all.ics'\n")
+    ends(hub("device", "sync"), 0, "all: 2 written")
+    assert status(hub)["remarks"] == remarks[1:]
+
+
 def test_device_sinks_lists_places_and_sync_rewrites_items(hub: Hub, home: Path) -> None:
     file = installed(hub, home)
     ends(hub("device", "sinks"), 0, "name places in [[sinks]]")

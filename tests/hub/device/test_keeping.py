@@ -296,6 +296,23 @@ async def test_device_reconnects_after_a_sleep_and_after_a_network_change(
     assert len(desk.runs) == runs + 3
 
 
+async def test_rows_of_a_table_without_a_sink_are_reported_once(desk: Desk, tmp_path: Path) -> None:
+    bench = SinkBench(tmp_path)
+    bench.approve({"title": "Fair", "date": bench.at_ms}, "timelines")
+    desk.change(
+        replace(desk.plan, sinks=(Sink("todo", TextFile(tmp_path / "T.md", Markdown()), ("tasks",)),))
+    )
+    await desk.until(lambda: any("go to no place" in one for one in desk.said))
+    bench.approve({"title": "Call Ana"})
+    bench.approve({"title": "Market", "date": bench.at_ms}, "timelines")
+    await desk.until((tmp_path / "T.md").exists)
+    for _ in range(3):
+        await desk.look()
+    assert [one for one in desk.said if "go to no place" in one] == [
+        '1 approved timelines go to no place: add "timelines" to tables of a sink in device.toml'
+    ]
+
+
 async def test_change_at_a_place_goes_on_to_the_other_places(desk: Desk, tmp_path: Path) -> None:
     bench = SinkBench(tmp_path)
     bench.approve({"title": "Call Ana"})

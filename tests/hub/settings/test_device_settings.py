@@ -167,6 +167,35 @@ def test_notification_is_daily_unless_its_time_is_empty() -> None:
     assert NotifySettings(daily="").at is None
 
 
+@each(
+    ("kind", "place", "tables"),
+    [
+        ("markdown", "path = 'T.md'", ("tasks",)),
+        ("todo.txt", "path = 'T.txt'", ("tasks",)),
+        ("csv", "path = 'T.csv'", ("tasks",)),
+        ("jsonl", "path = 'T.jsonl'", ("tasks",)),
+        ("ics", "path = 'T.ics'", ("tasks", "timelines")),
+        ("ics", "path = 'T.ics'\ntables = ['notes']", ("notes",)),
+        (
+            "caldav",
+            "url = 'https://h/ana/todo/'\nuser = 'ana'\npassword_env = 'SECRET'",
+            ("tasks", "timelines"),
+        ),
+        ("rest", "manifest = 'todoist.toml'\npassword_env = 'SECRET'", ("tasks",)),
+        ("package", "provider = 'there'", ("tasks",)),
+    ],
+)
+def test_sink_has_the_tables_of_its_kind_by_default(
+    kind: str, place: str, tables: tuple[str, ...], tmp_path: Path
+) -> None:
+    file = tmp_path / "device.toml"
+    (tmp_path / "notes").mkdir(exist_ok=True)
+    text = f"hub = ['wss://h']\nroots = ['notes']\n[[sinks]]\nname = 'there'\nkind = '{kind}'\n{place}\n"
+    file.write_text(text)
+    (sink,) = check_device_file(file).usable().sinks
+    assert sink.tables == tables
+
+
 def test_new_file_is_valid_and_has_every_setting_with_its_default(tmp_path: Path) -> None:
     file = tmp_path / "device.toml"
     name = 'quote " and \\ backslash'
