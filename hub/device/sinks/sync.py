@@ -220,8 +220,7 @@ class _Known(msgspec.Struct):
     def is_current(self, row: _Here, remote: Found) -> bool:
         """Return True if both sides are as they were when this was recorded."""
         is_written = self.base_text is not None and not self.is_deleted and self.place == remote.place
-        is_comparable = is_written and remote.source != ""
-        return is_comparable and self.digest[_DIGEST:] == row.digest_with(remote.source)
+        return is_written and self.digest[_DIGEST:] == row.digest_with(remote.source)
 
 
 class _Merge(msgspec.Struct):
