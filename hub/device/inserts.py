@@ -597,8 +597,7 @@ def _prepare(db: sqlite3.Connection, path: Path) -> None:
         CREATE,
         rows.CREATE,
         *schema.SINKS,
-        moved_files.CREATE,
-        moved_files.CREATE_INDEX,
+        *moved_files.CREATE,
     ):  # also in older files; older versions ignore them
         db.execute(table)
     sending_log.prepare(db)

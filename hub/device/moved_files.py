@@ -17,29 +17,32 @@ from typing import Final
 from hub.device.exclusion import why_private
 from hub.device.shared import stamp_of
 
-CREATE: Final = """
+CREATE: Final = (
+    """
 CREATE TABLE IF NOT EXISTS source_files (
     path TEXT PRIMARY KEY,
     size INTEGER NOT NULL,
     modified_ns INTEGER NOT NULL,
     inode INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID
-"""
-CREATE_INDEX: Final = "CREATE INDEX IF NOT EXISTS calls_source ON calls (source_path)"
+""",
+    "CREATE INDEX IF NOT EXISTS calls_source ON calls (source_path)",
+    "CREATE INDEX IF NOT EXISTS digests_content ON digests (sha256)",
+)
 MAX_WALKED: Final = 50_000  # files that are compared; a third of a second
 MAX_NAMED: Final = 5  # candidates
 _IDENTITIES: Final = """
 SELECT size, modified_ns, inode FROM source_files WHERE path = :path
 UNION SELECT size, modified_ns, inode FROM digests WHERE folder = :folder AND name = :name
 """
+_CONTENTS: Final = """
+SELECT source_sha256, quote FROM calls WHERE source_path = :path
+UNION SELECT hex(sha256), NULL FROM digests WHERE folder = :folder AND name = :name
+"""
 _SAME_CONTENT: Final = """
 SELECT size, modified_ns, inode FROM digests
-WHERE (
-    lower(hex(sha256)) IN (SELECT source_sha256 FROM calls WHERE source_path = :path)
-    OR sha256 IN (SELECT sha256 FROM digests WHERE folder = :folder AND name = :name)
-) AND inode NOT IN (SELECT inode FROM source_files WHERE path != :path)
+WHERE sha256 = ? AND inode NOT IN (SELECT inode FROM source_files WHERE path != ?)
 """
-_QUOTES: Final = "SELECT DISTINCT quote FROM calls WHERE source_path = :path AND quote != ''"
 Identity = tuple[int, int, int]  # size, modification time in nanoseconds, inode
 
 
@@ -73,13 +76,19 @@ class MovedFiles:
             return ()  # a file of an older version
         file = self._file(path)
         sought = {"path": path, "folder": file.parent.as_posix(), "name": file.name}
-        quotes = [quote for (quote,) in self._db.execute(_QUOTES, sought)]
+        contents = self._db.execute(_CONTENTS, sought).fetchall()
+        quotes = [quote for _, quote in contents if quote]
         listed, by_inode = self._walked
         known = {(size, at, inode) for size, at, inode in self._db.execute(_IDENTITIES, sought)}
         moved = {other for _, _, inode in known for other in by_inode.get(inode, ())}
         found = {one for one in moved if listed[one] in known or self._is_changed(path, one, quotes)}
         if len(found) != 1:
-            same = {(size, at, inode) for size, at, inode in self._db.execute(_SAME_CONTENT, sought)}
+            digests = {(bytes.fromhex(sha256), path) for sha256, _ in contents if sha256}
+            same = {
+                (size, at, inode)
+                for one in digests
+                for size, at, inode in self._db.execute(_SAME_CONTENT, one)
+            }
             found |= {one for _, _, inode in same for one in by_inode.get(inode, ()) if listed[one] in same}
         return tuple(sorted(found)[:MAX_NAMED])
 
