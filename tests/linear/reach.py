@@ -35,7 +35,7 @@ MODULES: Final = {
     "hub.connectors.mime": Reach("headers of mails"),
     "hub.dates": Reach(_REQUEST),
     "hub.device": Reach(_OPERATOR),
-    "hub.device.sinks": Reach("files of the owner, and answers of their servers"),
+    "hub.device.sinks": Reach("files of the owner, answers of their servers, and texts that agents read"),
     "hub.document": Reach(_FILES),
     "hub.extraction": Reach(_FILES),
     "hub.extraction.answers": Reach(_MODEL),
