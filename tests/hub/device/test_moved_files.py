@@ -9,6 +9,7 @@ from typing import Final
 
 import pytest
 
+from hub.cli.inbox import lines_of
 from hub.clock import IdFactory
 from hub.device.inbox import DeviceItem, read_excerpt, read_items
 from hub.device.inserts import connect_shared, open_device_store
@@ -187,6 +188,9 @@ def test_source_follows_a_moved_file_only_where_the_new_place_is_certain(case: s
     item = desk.item
     assert (item.source_path, item.source_state, item.source_candidates) == (source, state, candidates)
     assert (read_excerpt(desk.db, item) is None) is (source == OLD)
+    shown = " ".join(" ".join(lines_of(item, 200)).split())
+    assert (f"; it may be {' or '.join(candidates)}" in shown) is bool(candidates)
+    assert ("deleted, moved or renamed" in shown) is (state == "file_gone")
     problem = desk.tick()
     ticked = [path for path in tmp_path.rglob("*.md") if "[x] Pay the rent" in path.read_text()]
     assert ticked == ([] if source == OLD else [tmp_path / source])
