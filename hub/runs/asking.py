@@ -284,9 +284,9 @@ class Collection:
             except DayBudgetReached:
                 self.is_out_of_budget = True
                 raise
+            self._reservations.append(reservation)  # released even if the database fails now
             await reservation.promise()
             self._model = model
-            self._reservations.append(reservation)
             self._noted[question] = unit_key, request
             self._bytes += sum(len(message.content) for message in request.messages)
         return ModelAnswer(text=_NOTHING_FOUND, finish=Finish.WHOLE, usage=Usage())
@@ -695,12 +695,12 @@ class RunAsking:
                 await collection.hand_in()
             raise
         finally:
-            if collection is not None:
-                await collection.drop()
             asking.in_use[self._of_runs] -= 1
             if not asking.in_use[self._of_runs]:
                 del asking.in_use[self._of_runs]
                 asking.on_released()
+            if collection is not None:
+                await collection.drop()
 
     def about(self, unit_key: str) -> "UnitAsking":
         """Return the access to models for the questions about one unit."""

@@ -1,6 +1,6 @@
 """Agents that have time: their questions are handed in together, and nothing is handed in twice."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import anyio
 import anyio.lowlevel
@@ -16,13 +16,15 @@ from hub.extraction.model import (
     Price,
 )
 from hub.runs.asking import LEAST_WAIT_S, MOST_WAIT_S
+from hub.runs.budget import Account
 from hub.settings.limit_settings import BudgetSettings
 from protocol.lifecycles import RunOutcome, RunState
 from protocol.work import Usage
 from storage.agents.agents import AgentRow
 from storage.agents.configs import ModelUse
+from storage.kernel.database import Unavailable
 from storage.runs import model_calls
-from storage.runs.model_calls import BatchState
+from storage.runs.model_calls import BatchState, Drawn, Spent
 from storage.runs.runs import RunRow
 from storage.store import Store
 from tests.support.runs import Bench, declare_agent, folder
@@ -225,3 +227,28 @@ async def test_budget_promised_for_a_batch_not_submitted_is_released(bench: Benc
                 await anyio.lowlevel.checkpoint()
         lost.cut()
     assert (desk_of(bench).batches, day.promised.tokens) == ({}, 0)
+
+
+async def test_database_failure_as_a_question_is_promised_leaves_no_budget_promised_and_no_model_in_use(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    holds = [True, False, False]  # for the reservation, for the promise, and for its release
+
+    async def hold(accounts: Sequence[Account]) -> list[tuple[Account, Drawn]]:
+        if not holds.pop(0):
+            raise Unavailable("the database cannot be reached")
+        return []
+
+    bench.budgets.limits = BudgetSettings(day_usd=1.0)
+    monkeypatch.setattr(bench.budgets, "hold", hold)
+    bench.connect()
+    await bench.control.submit(bench.agent)
+    asking = await bench.asking.open(await bench.claim())
+    assert asking.collection is not None
+    request = ModelRequest(messages=(), schema={}, max_tokens=100)
+    with pytest.raises(Unavailable):
+        async with asking.opened():
+            await asking.collection.note("large", Price(1, 1), "a.md", "question", request)
+    day = await bench.budgets.day_of_hub()
+    assert (day.reserved, day.promised, holds) == (Spent(), Spent(), [])
+    assert not bench.asking.in_use
