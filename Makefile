@@ -96,6 +96,7 @@ soak: $(VENV)/.dev  ## the slow proofs: what CI leaves out, large folders, kills
 	@$(BIN)/python -m tests.scenarios.deaths
 	@$(BIN)/python -m tests.scenarios.recovery
 	@$(BIN)/python -m tests.scenarios.flapping
+	@$(BIN)/python -m tests.scenarios.half_answers --kills 200
 	@$(BIN)/python -m tests.scenarios.crowds --way come_back
 	@$(BIN)/python -m tests.scenarios.ninety_days
 	@$(BIN)/python -m tests.scenarios.quiet_day --hours 1
