@@ -21,7 +21,9 @@ from protocol.work import SkippedFile
 from tests.hub.cli.conftest import Hub, device_store, ends
 from tests.hub.device.sinks.bench import SinkBench
 from tests.hub.device.sinks.conftest import place_of
-from tests.hub.device.sinks.places import sink_text
+from tests.hub.device.sinks.places import RestPlace, sink_text
+from tests.hub.device.sinks.servers import Reply
+from tests.hub.device.sinks.test_refused_rows import about, refusing
 from tests.support.clock import FakeClock
 from tests.support.programs import ending, read_until
 
@@ -277,6 +279,28 @@ def test_items_without_a_place_and_columns_without_a_field_are_named(hub: Hub, h
     file.write_text(f"{file.read_text()}\n[[sinks]]\nname = 'all'\nkind = 'ics'\npath = '{home}/all.ics'\n")
     ends(hub("device", "sync"), 0, "all: 2 written")
     assert status(hub)["remarks"] == remarks[1:]
+
+
+def test_item_refused_by_a_server_is_listed_with_the_reason_and_written_again_on_request(
+    hub: Hub, home: Path, request: pytest.FixtureRequest
+) -> None:
+    file = installed(hub, home)
+    (home / "state/devices").mkdir(parents=True)
+    bench = SinkBench(home / "state/devices")
+    rows = {title: bench.approve({"title": title}) for title in ("Call Ana", "Pay", "Go")}
+    with place_of("rest", request, home) as place:
+        assert isinstance(place, RestPlace)
+        file.write_text(f"{file.read_text()}\n{sink_text('todo', place.settings())}")
+        with refusing(place, about(place, rows["Pay"], "POST"), Reply(413)):
+            ends(hub("device", "sync"), Exit.FAILED, "todo: 2 written; 'Pay': 127.0.0.1")
+        words = ["refused by todo: tasks  Pay: ", "refuses it (413); refused 1 times, tried again from "]
+        ends(hub("device", "sinks"), 0, stdout=words)
+        (state,) = json.loads(hub("device", "sinks", "--json").stdout)["sinks"]
+        assert [(one["title"], one["tries"]) for one in state["refused"]] == [("Pay", 1)]
+        ends(hub("device", "sync", "--again"), 0, "todo: ")
+        assert [place.text.count(title) for title in rows] == [1, 1, 1]
+    (state,) = json.loads(hub("device", "sinks", "--json").stdout)["sinks"]
+    assert (state["refused"], state["problem"]) == ([], "")
 
 
 def test_device_sinks_lists_places_and_sync_rewrites_items(hub: Hub, home: Path) -> None:
