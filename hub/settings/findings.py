@@ -271,7 +271,8 @@ class Around(NamedTuple):
 def found_in_references(doc: Mapping[str, Any], places: Places, around: Around) -> Iterator[Problem]:
     """Yield the problems of all references in *doc*, valid or not.
 
-    An unreadable target is an error only for a process that will serve; an invalid target is always an error.
+    A secret that is missing, or with which no hub starts, is an error only for a process that will serve: a
+    hub elsewhere may have another one. An invalid certificate is always an error.
     """
     report = Reporter(places)
     missing = report.error if around.is_server else report.warning
@@ -282,7 +283,7 @@ def found_in_references(doc: Mapping[str, Any], places: Places, around: Around) 
             yield missing(path, str(error))
         else:
             if message := _problem_of_secret(value_at(doc, path[:-1]), path, text, around):
-                yield report.error(path, message, f"write another one to {secret.place}")
+                yield missing(path, message, f"write another one to {secret.place}")
         if secret.file is not None and is_open_to_others(secret.file):
             yield report.warning(path, f"others may read {secret.file}", f"chmod 600 {secret.file}")
     for name in ("devices", "operator"):

@@ -565,7 +565,7 @@ TARGET = '[[notify]]\nname = "ops"\nkind = "webhook"\nurl = "https://example.org
     ],
 )
 @each("serving", [True, False])
-def test_content_of_a_secret_with_which_no_hub_starts_is_an_error_without_its_text(
+def test_content_of_a_secret_with_which_no_hub_starts_is_reported_without_its_text(
     check: Check, tmp_path: Path, serving: bool, text: str, secret: str, problem: str
 ) -> None:
     (tmp_path / "pw").write_text(f"{secret}\n")
@@ -575,4 +575,5 @@ def test_content_of_a_secret_with_which_no_hub_starts_is_an_error_without_its_te
         text = text.replace("SOURCE", "github") + 'secret = { file = "good" }\n'
     found = check(text, serving=serving)
     assert len(found) == bool(problem), found
-    assert all(problem in one and "error" in one and secret not in one for one in found)
+    severity = "error" if serving else "warning"  # a hub elsewhere may have another secret
+    assert all(problem in line and severity in line and secret not in line for line in found)
