@@ -12,7 +12,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Final
 
-from hub.system.folders import enter, is_hidden, is_link, without_links
+from hub.system.folders import enter, is_hidden, without_links
 
 MAX_NAMES: Final = 20_000  # that are listed
 MAX_FILES: Final = 1_000
@@ -43,9 +43,9 @@ def _files_below(top: Path, endings: set[str]) -> Iterator[tuple[int, int, str]]
                 path = folder / name
                 with suppress(FileNotFoundError):  # another program removed it just now
                     info = opened.stat(name)
-                    if name.startswith(".") or is_link(info) or is_hidden(info) or path == top:
+                    if name.startswith(".") or is_hidden(info) or path == top:
                         continue
-                    if stat.S_ISDIR(info.st_mode):
+                    if stat.S_ISDIR(info.st_mode):  # a junction of Windows is refused when it is entered
                         folders.append(path)
                     elif stat.S_ISREG(info.st_mode) and path.suffix.lower() in endings:
                         yield info.st_mtime_ns, info.st_size, str(path)
