@@ -31,6 +31,7 @@ _OTHER_TYPES: Final = {  # by the element in resourcetype
     f"{CAL}schedule-outbox": "an outbox of invitations",
     f"{DAV}collection": "a folder of calendars",
 }
+_HOMES: Final = f"{CAL}calendar-home-set"
 _PRINCIPAL: Final = f"{DAV}current-user-principal"
 _MAX_NAMED: Final = 8
 
@@ -49,11 +50,8 @@ def examine_collection(web: Web, url: str, kinds: Collection[str]) -> None:
         with suppress(TargetFailed, ValueError):  # then those before it are named
             for calendar in _calendars(web, url, here, kinds):
                 fitting[calendar] = None
-        hint = (
-            f"write as url: {' or '.join([*fitting][:_MAX_NAMED])}"
-            if fitting
-            else "no calendar there can be written to"
-        )
+        named = " or ".join([*fitting][:_MAX_NAMED])
+        hint = f"write as url: {named}" if named else "no calendar there can be written to"
         raise WrongPlace(f"{url} {problem}; {hint}")
 
 
@@ -62,7 +60,7 @@ def _properties(web: Web, url: str, depth: str = "0") -> list[Resource]:
     answer = web.ask("PROPFIND", url, _ASKED, {**XML, "Depth": depth}, accept=_REFUSALS)
     try:
         listed = multistatus(answer.body).resources if answer.status == 207 else []
-        return [one for one in listed if one.status in (None, 200)]
+        return [resource for resource in listed if resource.status in (None, 200)]
     except NotWebDav:
         return []
 
@@ -73,9 +71,9 @@ def _problem_of(resource: Resource, kinds: Collection[str]) -> str:
         named = (words for name, words in _OTHER_TYPES.items() if resource.has(_TYPES, name))
         return f"is {next(named, 'something else')}, no calendar"
     components = resource.found.get(_COMPONENTS)
-    taken = {} if components is None else {one.get("name", "").upper() for one in components}
-    if missing := [kind for kind in kinds if taken and kind not in taken]:
-        return f"has {', '.join(sorted(taken))} alone, no {' or '.join(missing)}"
+    accepted = {} if components is None else {element.get("name", "").upper() for element in components}
+    if missing := [kind for kind in kinds if accepted and kind not in accepted]:
+        return f"has {', '.join(sorted(accepted))} alone, no {' or '.join(missing)}"
     privileges = resource.found.get(_PRIVILEGES)
     is_listed = privileges is not None and len(privileges) > 0
     if is_listed and not any(resource.has(_PRIVILEGES, f"{DAV}privilege/{DAV}{name}") for name in _WRITING):
@@ -87,16 +85,17 @@ def _calendars(web: Web, url: str, here: Resource | None, kinds: Collection[str]
     """Yield the addresses of the calendars that a user can write to, or of their folder at another host."""
     for start in (url, urljoin(url, "/"), urljoin(url, "/.well-known/caldav")):
         found = _properties(web, start) if here is None or start != url else [here]
-        principals = [urljoin(start, href) for one in found for href in one.hrefs(_PRINCIPAL)]
-        own = [*found, *(one for principal in principals for one in _properties(web, principal))]
-        homes = {urljoin(start, href) for one in own for href in one.hrefs(f"{CAL}calendar-home-set")}
+        principals = [urljoin(start, href) for resource in found for href in resource.hrefs(_PRINCIPAL)]
+        for principal in principals:
+            found += _properties(web, principal)
+        homes = {urljoin(start, href) for resource in found for href in resource.hrefs(_HOMES)}
         for home in sorted(homes) or ([start] if found else []):
             is_here = urlsplit(home)[:2] == urlsplit(url)[:2]
             if not is_here:  # that host gets no password unless the owner writes its address
                 yield home
-            for one in _properties(web, home, "1") if is_here else ():
-                if one.has(_TYPES, f"{CAL}calendar") and not _problem_of(one, kinds):
-                    name = one.text(f"{DAV}displayname")
-                    yield urljoin(home, one.href) + (f" ({name!r})" if name else "")
+            for resource in _properties(web, home, "1") if is_here else ():
+                if resource.has(_TYPES, f"{CAL}calendar") and not _problem_of(resource, kinds):
+                    name = resource.text(f"{DAV}displayname")
+                    yield urljoin(home, resource.href) + (f" ({name!r})" if name else "")
         if homes:
             return

@@ -346,7 +346,7 @@ def _pass(db: sqlite3.Connection, sink: Sink, now: datetime, synced: Synced, *, 
     synced.places = current_places(sink, {one.place for one in known.values()}, now)
     of_sink = [declared[name] for name in sink.tables if name in declared]
     refusals = _refusals(db, sink, known.values(), of_sink, now)
-    known = {key: one for key, one in known.items() if one.base_text is not None or one.place not in refusals}
+    known = {key: row for key, row in known.items() if row.base_text is not None or row.place not in refusals}
     if refusals and not known:
         raise min(refusals.items())[1]
     snapshot, lost = _searched(db, sink, known, sink.target.read(synced.places, tables))
@@ -511,14 +511,13 @@ def _refusals(
     examine = getattr(sink.target, "examine", None)  # targets of packages may have none
     question = f"{sink.kind} with {', '.join(sorted(sink.tables))}"
     confirmed = answers.confirmed(db, sink.name)
-    is_used = any(
-        one.base_text is not None and not one.is_deleted and sink.target.owns(one.place) for one in known
-    )
+    arrived = (row for row in known if row.base_text is not None and not row.is_deleted)
+    is_used = any(sink.target.owns(row.place) for row in arrived)
     if is_used and not confirmed:  # a place of a release that did not ask
         confirmed = frozenset({(sink.target.fresh_place(now), question)})
         answers.confirm(db, sink.name, *confirmed)
     refusals: dict[str, TargetFailed] = {}
-    for place in {one.place for one in known if one.base_text is None}:
+    for place in {row.place for row in known if row.base_text is None}:
         if examine is not None and (place, question) not in confirmed:
             try:
                 examine(place, tables, [matter for at, matter in confirmed if at == place])

@@ -14,8 +14,10 @@ from hub.device.inserts import connect_shared
 from hub.device.sinks import answers
 from hub.device.sinks.running import tick_sources
 from hub.device.sinks.text_file import TextFile, content_of
+from hub.system import folders
 from tests.hub.device.sinks.bench import SinkBench
 from tests.hub.device.sinks.places import FILES
+from tests.hub.device.sinks.test_links import WAYS
 from tests.hub.device.sinks.test_sources import CLOCK, Note
 from tests.support.families import each
 
@@ -89,9 +91,13 @@ def set_access_list(path: Path) -> bool:
     return False
 
 
+@each("reached", WAYS)
 @each("way", [*FILES, "tick_in"])
-def test_replaced_file_keeps_owner_group_mode_access_list_and_attributes(way: str, tmp_path: Path) -> None:
-    base = tmp_path / way
+def test_replaced_file_keeps_owner_group_mode_access_list_and_attributes(
+    way: str, reached: type[folders.Folder], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folders, "way", reached)
+    base = tmp_path / f"{way}-{reached.__name__}"
     base.mkdir()
     file = Written(way, base)
     os.chown(file.path, USER, GROUP)
