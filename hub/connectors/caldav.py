@@ -180,7 +180,8 @@ def _labels(part: "Component") -> tuple[str, ...]:
 
 
 def _instant(part: "Component", name: str) -> datetime | None:
-    value = getattr(part.get(name), "dt", None)
+    found = part.get(name)
+    value = None if isinstance(found, str) else getattr(found, "dt", None)  # a string: what is broken
     if isinstance(value, datetime):
         return value.astimezone(UTC) if value.tzinfo is not None else value.replace(tzinfo=UTC)
     return datetime(value.year, value.month, value.day, tzinfo=UTC) if isinstance(value, date) else None

@@ -50,6 +50,7 @@ from hub.connectors.sdk.json_paths import steps_of
 from hub.document import Document
 from hub.extraction.patterns import BadPattern, pattern_of
 from hub.text.files import MAIL
+from hub.text.parts import cut_parts
 from protocol.errors import ErrorCode, HubError, did_you_mean
 from protocol.work import MAX_AUTHOR_CHARS, Provenance, ProvenanceOrigin
 
@@ -290,18 +291,23 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
         guessed: str | None = None,
         parts: Mapping[str, int] | None = None,
         origin: ProvenanceOrigin = ProvenanceOrigin.MAIL,
+        max_chars: int | None = None,
     ) -> Document:
-        """Return the document of this message with its *text*; whether its sender is known, a run decides."""
+        """Return the document of this message with its *text*; whether its sender is known, a run decides.
+
+        Args:
+            max_chars: limit of the text; a longer one is cut, which counts among the *parts*.
+        """
         author = str(self.sender)[:MAX_AUTHOR_CHARS] if self.sender else None
         return Document(
             unit_key=self.key,
-            text=text,
+            text=text[:max_chars],
             content_hash=content_hash,
             media_type=media_type,
             modified_at=self.written_at,
             hidden_parts=hidden_parts,
             guessed=guessed,
-            parts=dict(parts or {}),
+            parts=dict(parts or {}) | cut_parts(media_type, text, max_chars),
             link=self.link if len(self.link or "") <= MAX_LINK_CHARS else None,
             title=self.subject or None,
             provenance=Provenance(origin=origin, author=author, trusted=False),

@@ -16,6 +16,9 @@ from hub.text import webdav
 from hub.text.calendars import unfold_names
 from hub.text.html import text_of_html
 
+_BEGINS: Final = frozenset(
+    f"BEGIN:{kind}" for kind in ("VEVENT", "VTODO", "VJOURNAL", "VFREEBUSY", "VTIMEZONE")
+)
 MOST_HTML_CHARS: Final = 1024 * 1024  # of one entry
 MOST_ZONE_CHARS: Final = 32 * 1024
 _SPACES: Final = {  # namespaces whose elements are read, by the prefix that feeds write
@@ -25,7 +28,7 @@ _SPACES: Final = {  # namespaces whose elements are read, by the prefix that fee
 
 
 class CalendarEntry(msgspec.Struct, frozen=True):
-    """Event or to-do of a calendar, with its exceptions.
+    """Entry of a calendar, such as an event, with its exceptions.
 
     Attributes:
         zones: definitions of the time zones that it names.
@@ -116,7 +119,7 @@ def _local(element: Element) -> str:
 
 
 def calendar_entries(body: bytes) -> list[CalendarEntry]:
-    """Return the events and to-dos of a calendar by their UIDs, in the order of the calendar.
+    """Return the entries of a calendar by their UIDs, in the order of the calendar.
 
     Raises:
         Unavailable: the answer is no calendar.
@@ -147,7 +150,7 @@ def _components(text: str) -> Iterator[str]:
     kind, lines = "", list[str]()
     for line in text.split("\n"):
         word = line.strip().upper()
-        if word in ("BEGIN:VEVENT", "BEGIN:VTODO", "BEGIN:VTIMEZONE"):
+        if word in _BEGINS:
             if kind:
                 yield "".join(lines)
             kind, lines = word.removeprefix("BEGIN:"), []

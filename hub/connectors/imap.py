@@ -199,12 +199,13 @@ def _is_words(part: Part) -> bool:
 
 
 def _walk(body: list[Value], number: str, way: int, depth: int, found: list[Part]) -> None:
-    if len(found) >= MOST_PARTS or not body:
+    if len(found) > MOST_PARTS or not body:
+        return
+    if len(found) == MOST_PARTS or (depth == _MOST_DEPTH and isinstance(body[0], list)):
+        found.append(Part("", "multipart/mixed"))  # for all parts beyond the limit
         return
     if not isinstance(body[0], list):
         found.append(_leaf(body, number or "1", way))
-        return
-    if depth == _MOST_DEPTH:
         return
     subtype = next((_text(part).lower() for part in body if not isinstance(part, list)), "")
     if subtype == "alternative":

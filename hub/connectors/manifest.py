@@ -35,7 +35,7 @@ from pydantic import (
     model_validator,
 )
 
-from hub.connectors.caldav import KINDS, MOST_CHARS, Line, joined, read_metadata
+from hub.connectors.caldav import MOST_CHARS, Line, joined, read_metadata
 from hub.connectors.calling import (
     Answer,
     ConnectorFailure,
@@ -83,6 +83,7 @@ from hub.document import Document
 from hub.outbound.rules import finite_number
 from hub.text.html import TooTangled
 from hub.text.mime import date_in
+from hub.text.parts import cut_parts
 from protocol.work import ProvenanceOrigin
 
 OVERLAP: Final = timedelta(minutes=10)  # providers list some changes late
@@ -507,9 +508,11 @@ class ManifestConnector(Connector):
             if answer.status == 404:
                 return Unread(reason="it was deleted", is_removed=True)
             text = "\n".join(part for part in (text, *texts_at(answer.json(), detail.text)) if part)
+        parts = found.parts
         if self.needs_model:
+            parts = parts | cut_parts(found.media_type or "", text, self.filter.max_chars)
             text = text[: self.filter.max_chars] or "(empty)"
-        return msgspec.structs.replace(found, text=text, content_hash=_digest(text))
+        return msgspec.structs.replace(found, text=text, content_hash=_digest(text), parts=parts)
 
     # --- requests ---
 
@@ -641,13 +644,11 @@ class ManifestConnector(Connector):
         return tuple(messages)
 
     def _event(self, entry: Entry, since: datetime, is_first: bool) -> Made | None:
-        """Return the message of an event or to-do, or None if it is not listed now. Raises ValueError."""
+        """Return the message of a calendar's entry, or None if it is not listed now. Raises ValueError."""
         text = entry.content.text
         if len(text) > MOST_CHARS:
             raise ValueError(f"it has more than {MOST_CHARS} characters")
         known = read_metadata(text)
-        if known.kind not in KINDS:
-            raise ValueError("no iCalendar")
         until = self.context.clock.now() + timedelta(days=getattr(self.filter, "window_days", 0))
         if (is_first and known.is_done) or not known.touches(since, _NEVER):
             return None
@@ -692,19 +693,24 @@ class ManifestConnector(Connector):
             link=link_of(text_at(content, fields.link)),
             sender=Address("", " ".join(author.split())[:TITLE_CHARS]) if author else None,
         )
+        cut = cut_parts("text/calendar", text, self.filter.max_chars) if manifest.is_task else {}
         if manifest.is_task:
             text = text[: self.filter.max_chars]
             uid = row_key or _digest(entry.id)[:32]
             text = _todo(uid, title, text, text_at(content, fields.due), is_done)
         else:
             text = with_row_key(text if title in text else f"{title}\n\n{text}".strip(), row_key)
-        return message, self._made(message, text, hidden)
+        return message, self._made(message, text, hidden, cut)
 
-    def _made(self, message: Message, text: str, hidden: int = 0) -> Document:
+    def _made(
+        self, message: Message, text: str, hidden: int = 0, parts: Mapping[str, int] | None = None
+    ) -> Document:
         media_type, origin = "text/markdown", ProvenanceOrigin.WEB
         if not self.needs_model:
             media_type, origin = "text/calendar", ProvenanceOrigin.CALENDAR
-        return message.document(text, "", media_type=media_type, hidden_parts=hidden, origin=origin)
+        return message.document(
+            text, "", media_type=media_type, hidden_parts=hidden, origin=origin, parts=parts
+        )
 
     def _message(self, entry: Entry, **fields: Any) -> Message:
         # The hash prevents names chosen by others: rules consider the names of files.

@@ -64,6 +64,7 @@ from hub.outbound.scopes import Scope
 from hub.output_pace import LINES_BYTES_PER_S, LOG_BYTES_PER_S, OutputPace
 from hub.printable import one_line, with_whole_characters
 from hub.text.html import TooTangled, text_of_html
+from hub.text.parts import known_parts
 from protocol.frame import NO_JSON, check_value
 from protocol.work import ProvenanceOrigin
 
@@ -344,7 +345,7 @@ class _Listing(msgspec.Struct, frozen=True):
 
 
 class _Item(msgspec.Struct, frozen=True):
-    """Content of a message, as text or HTML, or the reason for none."""
+    """Content of a message, as text or HTML, with the counts of its other *parts*, or the reason for none."""
 
     key: Word
     text: _Text | None = None
@@ -352,6 +353,7 @@ class _Item(msgspec.Struct, frozen=True):
     unread: Shown = ""
     is_removed: bool = False
     is_final: bool = False
+    parts: dict[str, int] = {}
 
 
 def _decoded(data: bytes | msgspec.Raw, kind: type[T]) -> T:
@@ -689,11 +691,13 @@ class ProcessConnector(Connector):
             return Unread(reason=reason, is_removed=item.is_removed, is_final=item.is_final)
         digest = hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()
         return message.document(
-            text[: self.filter.max_chars],
+            text,
             digest,
             media_type="text/markdown",
             hidden_parts=hidden,
+            parts=known_parts(item.parts),
             origin=ProvenanceOrigin.WEB,
+            max_chars=self.filter.max_chars,
         )
 
     async def _call(

@@ -378,10 +378,16 @@ class Webhook(Connector):
             if not _is_selected(message.labels, self.filter.events):
                 yield message, Unread(reason="it is about something else", is_removed=True)
                 continue
-            text, digest = content.text[: self.filter.max_chars], hashlib.sha256(post.body).hexdigest()
+            digest, most = hashlib.sha256(post.body).hexdigest(), self.filter.max_chars
             yield (
                 message,
-                message.document(text, digest, media_type="text/markdown", origin=ProvenanceOrigin.WEB),
+                message.document(
+                    content.text,
+                    digest,
+                    media_type="text/markdown",
+                    origin=ProvenanceOrigin.WEB,
+                    max_chars=most,
+                ),
             )
 
     async def _waiting(self, after: str) -> Sequence[Posted]:

@@ -135,7 +135,8 @@ def _read_calendar(document: Document, text: str, options: ExtractionOptions, pa
                 date_of_series=date_of,
             )
         )
-    if not (blocks or parts):
+    is_cut_off = _lacks_end(text)
+    if not (blocks or parts or is_cut_off):
         parts[part_key("text/calendar", "empty")] += 1
     authored = _without_names(text, blocks)
     return Form(
@@ -145,7 +146,7 @@ def _read_calendar(document: Document, text: str, options: ExtractionOptions, pa
         view=authored if prose else None,
         authored=authored,
         apart=[(block.start, block.end) for block in blocks],
-        is_cut_off=_lacks_end(text),
+        is_cut_off=is_cut_off,
         parts=parts,
         dropped=dropped,
     )

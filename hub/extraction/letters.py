@@ -18,7 +18,7 @@ import msgspec
 from hub.document import Document
 from hub.extraction.calendars import events_in, read_calendar
 from hub.extraction.chunk import Passage
-from hub.extraction.items import ExtractionOptions, Form, Item, Line, Place, blanked, lines_of
+from hub.extraction.items import Dropped, ExtractionOptions, Form, Item, Line, Place, blanked, lines_of
 from hub.text.archives import Message, mails_in
 from hub.text.calendars import unfold_names
 from hub.text.files import MBOX, OFFICE
@@ -120,6 +120,7 @@ def read_mail(document: Document, options: ExtractionOptions) -> Form:
         ],
         date=document.modified_at,
         parts=sum((one.parts for one in read), Counter[str]()),
+        dropped=[note for one in read for note in one.dropped],
         by_rules=by_rules,
     )
 
@@ -134,6 +135,7 @@ class _Mail:
     Attributes:
         hidden: places of what is no prose.
         parts: entries of its calendars of which nothing is read, by type and outcome.
+        dropped: entries of its calendars that are no items.
         without_calendars: places of all but the calendars that rules have read.
         excluded: places with the tables that do not count there.
     """
@@ -142,6 +144,7 @@ class _Mail:
         self._text = text = document.text
         self.items: list[Item] = []
         self.parts = Counter[str]()
+        self.dropped: list[Dropped] = []
         self.prose: list[Passage] = []
         self.hidden: list[Place] = []
         self.excluded: list[tuple[int, int, frozenset[str]]] = []
@@ -168,6 +171,7 @@ class _Mail:
                 form = read_calendar(msgspec.structs.replace(document, text=alone), options)
                 self.parts[part_key("text/calendar", "unreadable")] += form is None
                 if form is not None:
+                    self.dropped += form.dropped
                     self.parts.update(form.parts)
                     self.parts[part_key("text/calendar", "cut off")] += form.is_cut_off
                     self.items += form.items

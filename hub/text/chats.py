@@ -104,6 +104,17 @@ _NOTICE: Final = re.compile(
 _EDITED: Final = re.compile(r"\s?\u200e?<[^<>\n]{1,60}>\s*$")
 
 
+_OMITTED: Final = re.compile(
+    rf": [{_INVISIBLE}]?(?:<[^<>\n]{{1,60}}>|\S{{1,120}}\.\w{{2,4}} \([^()\n]{{1,40}}\))[ \t\r]*$",
+    re.MULTILINE,
+)
+
+
+def count_media(text: str) -> int:
+    """Return how many pictures and recordings a copied or exported chat only marks, as WhatsApp does."""
+    return len(_OMITTED.findall(text))
+
+
 def _is_whatsapp(head: str) -> bool:
     lines = head.split("\n")
     first = next((line for line in lines if line.strip()), "")

@@ -42,6 +42,7 @@ from hub.text.letter_text import (
     shown_headers,
     text_of_letter,
 )
+from hub.text.parts import part_key
 from hub.text.worker import LETTER, Check, packed, read_apart
 from hub.text.wrapped import SMIME
 
@@ -250,11 +251,13 @@ def _by_kind(data: bytes, kind: str, attached: Attached) -> Converted:
         return text_of_mbox(data, attached=attached)
     text, guessed = decode_or_guess(data, is_page=kind == HTML)
     if kind == CHAT:
-        return Converted(chats.text_of_export(text), kind, guessed=guessed)
+        parts = {part_key("", "elsewhere"): count} if (count := chats.count_media(text)) else {}
+        return Converted(chats.text_of_export(text), kind, guessed=guessed, parts=parts)
     if kind == HTML:
         try:
             page = text_of_html(text)
         except TooTangled as error:
             raise NotConvertible(str(error)) from error
-        return Converted(page.text, kind, page.dropped, guessed=guessed)
+        parts = {} if page.text.strip() else {part_key(kind, "empty"): 1}
+        return Converted(page.text, kind, page.dropped, guessed=guessed, parts=parts)
     return Converted(text, kind, guessed=guessed)

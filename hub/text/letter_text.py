@@ -41,7 +41,13 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from email import message_from_bytes
-from email.errors import MessageError
+from email.errors import (
+    CloseBoundaryNotFoundDefect,
+    InvalidBase64CharactersDefect,
+    InvalidBase64LengthDefect,
+    MessageError,
+    StartBoundaryNotFoundDefect,
+)
 from email.message import Message
 from fnmatch import fnmatchcase
 from functools import cache
@@ -70,6 +76,7 @@ from hub.text.mime import (
     file_name,
     header_text,
     in_charset_or_guess,
+    is_broken,
     is_bulk,
     name_of,
     parameter_of,
@@ -111,6 +118,7 @@ class Body:
             UTF-8 is tried first, then the charset. Otherwise the charset is tried first.
         guessed: encoding in which text was read, if nothing tells it.
         flow: how its program wrapped plain text, see ``flow_of``.
+        is_damaged: its transfer encoding was broken, and is undone.
     """
 
     data: bytes | str
@@ -120,6 +128,7 @@ class Body:
     is_normalised: bool = False
     guessed: str | None = None
     flow: str = ""
+    is_damaged: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -222,6 +231,9 @@ _TAME_FIELDS: Final = 2 * MOST_PARTS
 
 # Matches in bodies do no harm. The library parses parameters in quadratic time.
 _FIELD: Final = re.compile(rb"^content-(?:type|disposition)[ \t]*:[^\n]*(?:\n[ \t][^\n]*)*", re.M | re.I)
+_NOT_WHOLE: Final = {"message/external-body": "elsewhere", "message/partial": "cut off"}
+_DAMAGED: Final = (InvalidBase64CharactersDefect, InvalidBase64LengthDefect)
+_CUT_OFF: Final = (CloseBoundaryNotFoundDefect, StartBoundaryNotFoundDefect)
 _READ_HEADERS: Final = frozenset(("subject", "from", "to", "cc", "date", *BULK_HEADERS))
 
 
@@ -280,9 +292,11 @@ class _Taking:
             inner = part.get_payload() if part.is_multipart() else None
             if kind == MAIL:
                 enclosures.append(self._mail_inside(part, depth))
-            elif kind in ENCRYPTED:
-                enclosures.append(Enclosure(media_type=kind))
+            elif kind in ENCRYPTED or kind in _NOT_WHOLE:  # of both types of PGP, mailboxes know one
+                enclosures.append(Enclosure(media_type=min(ENCRYPTED) if kind in ENCRYPTED else kind))
             elif isinstance(inner, list):
+                if any(isinstance(defect, _CUT_OFF) for defect in part.defects):
+                    enclosures.append(Enclosure(media_type=kind))
                 children = [child for child in inner if isinstance(child, Message)]
                 ways = _chosen(children) if kind == "multipart/alternative" else children
                 todo += [(child, level + 1) for child in reversed(ways)]
@@ -291,7 +305,10 @@ class _Taking:
             elif _is_body(part, kind):
                 text, guessed = text_of(part)
                 flow = flow_of(*(parameter_of(part, name) for name in ("format", "delsp")))
-                bodies.append(Body(data=text, media_type=kind, guessed=guessed, flow=flow))
+                is_damaged = any(isinstance(defect, _DAMAGED) for defect in part.defects)
+                bodies.append(
+                    Body(data=text, media_type=kind, guessed=guessed, flow=flow, is_damaged=is_damaged)
+                )
             else:
                 enclosures.append(self._enclosure(part, kind))
         return Letter(
@@ -449,7 +466,10 @@ class _Writing:
             sections.append(f"[{more} more attachments]")
         for kind in (*letter.others, *(one.media_type for one in letter.enclosures[MOST_PARTS:])):
             self._count(kind, "other form" if kind in letter.others else "too many")
-        sections += [f"[{note}]" for note in dict.fromkeys((*letter.notes, *self._notes))]
+        notes = dict.fromkeys((*letter.notes, *self._notes))
+        sections += [f"[{note}]" for note in notes]
+        for _ in notes:
+            self._count(MAIL, "cut off")
         text = "\n\n".join(filter(None, sections)) + "\n"
         return Converted(
             # Databases reject lone surrogates and NULs.
@@ -517,6 +537,9 @@ class _Writing:
         self._guessed = self._guessed or guessed
         text = self._page(text) if body.media_type == HTML else unarmoured(unflowed(text, body.flow))
         outcome = "encrypted" if text.strip() == PGP_NOTE else "read" if text.strip() else "empty"
+        data = body.data if isinstance(body.data, bytes) else b""
+        if body.is_damaged or is_broken(data, body.transfer_encoding):
+            outcome = "damaged"
         self._count(body.media_type, outcome)
         text = text.strip("\r\n")
         most = self._options.max_body_chars
@@ -545,6 +568,7 @@ class _Writing:
         self._room -= len(shown)
         if len(shown) == len(text):
             return shown
+        self._count(MAIL, "cut off")
         return f"{shown}\n\n[cut here: {len(text) - len(shown):,} more characters were left out]".lstrip("\n")
 
     def _enclosure(self, enclosure: Enclosure) -> str:
@@ -553,17 +577,19 @@ class _Writing:
         if kind in SIGNATURES:
             self._count(kind, "signature")
             return ""
-        is_shown = name or kind == MAIL or kind.startswith("text/") or kind in SMIME | ENCRYPTED
-        if not is_shown:  # an embedded image or signature without a name
+        if not name and kind.startswith("image/"):  # embedded in the page
             self._count(kind, "not shown")
             return ""
         shown = name or ("a mail" if kind == MAIL else "")
         label = ", ".join(filter(None, (shown, "" if kind == MAIL else kind, _size(enclosure.size_bytes))))
         if enclosure.letter is not None:
             return self._mail_inside(enclosure.letter, label)
-        if enclosure.why_not or kind in ENCRYPTED:
-            outcome = "encrypted" if enclosure.why_not in ("", "encrypted") else "unreadable"
-            return self._unread(kind, label, outcome, enclosure.why_not or outcome)
+        why_not = enclosure.why_not or ("encrypted" if kind in ENCRYPTED else _NOT_WHOLE.get(kind, ""))
+        if not why_not and not name and kind.startswith("multipart/"):
+            why_not = "cut off"  # a list of parts whose end is missing, or beyond a limit
+        if why_not:
+            outcome = why_not if why_not in ("encrypted", "elsewhere", "cut off") else "unreadable"
+            return self._unread(kind, label, outcome, why_not)
         if enclosure.content is None:
             most = self._options.max_attachment_bytes
             if (enclosure.size_bytes or 0) > most and self._options.selects(kind, name=name):

@@ -47,6 +47,13 @@ def undone(data: bytes, transfer_encoding: str) -> bytes:
             return data
 
 
+def is_broken(data: bytes, transfer_encoding: str) -> bool:
+    """Return True for base64 with foreign characters, or whose last group is not whole."""
+    text = b"".join(data.split()).rstrip(b"=")
+    is_base64 = transfer_encoding.strip().lower() == "base64"
+    return is_base64 and (len(text) % 4 == 1 or re.search(rb"[^A-Za-z0-9+/]", text) is not None)
+
+
 def header_text(raw: str) -> str:
     """Decode a raw header to one line of limited length."""
     return on_one_line(decoded(raw))

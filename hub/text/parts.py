@@ -15,14 +15,14 @@ OUTCOMES: Final = {
     "not shown": "a picture in a page, without a name or text",
     "cancelled": "a calendar entry that is cancelled, or answers an invitation",
     "encrypted": "neither hub nor device has its keys",
-    "elsewhere": "the mail only says where its content is",
+    "elsewhere": "only named or marked here; its content is elsewhere",
     "cut off": "its end is missing, or beyond a limit; what comes before was read",
     "damaged": "characters of its encoding are missing or invalid; the others were read",
     "unreadable": "damaged, locked, nested too deeply, or beyond a limit of conversion",
     "too large": "larger than the filter or a limit permits",
     "too many": "beyond the number of parts that are read",
     "no room": "the mail was long enough without it",
-    "no text": "a type without text that is read, or nothing in it that names an item",
+    "no text": "a type whose text is not read, or an entry without any text",
     "empty": "nothing to be seen in it, such as a page that needs its scripts",
     "not requested": "the filter does not ask for it",
     "by another": "sent by neither the organizer of its event nor who sent the invitation",
@@ -40,6 +40,11 @@ def part_key(kind: str, outcome: str) -> str:
     if outcome not in OUTCOMES:
         raise ValueError(f"{outcome!r} is no outcome of a part; they are in hub.text.parts")
     return f"{kind if _TYPE.fullmatch(kind) else 'other'} {outcome}"
+
+
+def cut_parts(kind: str, text: str, max_chars: int | None) -> dict[str, int]:
+    """Return the count of a text that is longer than its limit, and is cut; empty for others."""
+    return {} if max_chars is None or len(text) <= max_chars else {part_key(kind, "cut off"): 1}
 
 
 def is_lost(name: str) -> bool:

@@ -12,7 +12,7 @@ from hub.cli.app import hub
 from hub.docs import contents
 from hub.runs.explaining import REASONS
 from protocol.work import MARKS, UNSURE
-from tests.support import references
+from tests.support import left_out, references
 from tests.support.commands import command_list, commands
 from tests.support.device_types import TYPES as DEVICE_TYPES
 from tests.support.device_types import device_types
@@ -86,6 +86,7 @@ def documents() -> dict[Path, str]:
     """Each generated document, as it should stand now."""
     extraction = HANDBOOK / "extraction.md"
     with_marks = _with_section(extraction, "marks", meanings("mark", MARKS))
+    with_parts = _with_section(extraction, "parts", f"\n{left_out.table()}\n", with_marks)
     return {
         PROTOCOL / "schema.json": json_schema(),
         PROTOCOL / "asyncapi.json": asyncapi(),
@@ -111,7 +112,7 @@ def documents() -> dict[Path, str]:
         ),
         HANDBOOK / "service.md": _with_section(HANDBOOK / "service.md", "issues", issue_list()),
         HANDBOOK / "why.md": _with_section(HANDBOOK / "why.md", "reasons", reasons()),
-        extraction: _with_section(extraction, "unsure", meanings("kind", UNSURE), with_marks),
+        extraction: _with_section(extraction, "unsure", meanings("kind", UNSURE), with_parts),
     }
 
 

@@ -122,7 +122,8 @@ class Connector:
 
         The content is ``{"key": ..., "text": ...}`` or ``{"key": ..., "html": ...}``, or a reason for none:
         ``{"key": ..., "unread": ...}`` with ``"is_removed": True`` if the message was deleted, and
-        ``"is_final": True`` if it can never be read.
+        ``"is_final": True`` if it can never be read. ``"parts": {"image/png no text": 1}`` counts what is not
+        in the text.
         """
         raise NotImplementedError
 

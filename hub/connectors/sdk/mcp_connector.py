@@ -121,8 +121,10 @@ class Mcp(Connector):
                 continue
             text = "\n\n".join(one["text"] for one in found if one.get("text"))
             is_page = any((one.get("mimeType") or "").startswith("text/html") for one in found)
+            kinds = [one.get("mimeType") or "application/octet-stream" for one in found if "text" not in one]
             if text:
-                yield {"key": key, "html" if is_page else "text": text}
+                parts = {f"{kind} no text": kinds.count(kind) for kind in kinds}
+                yield {"key": key, "html" if is_page else "text": text, "parts": parts}
             else:
                 yield {"key": key, "unread": "it has no text", "is_final": True}
         if failures and not reads["accepted"]:

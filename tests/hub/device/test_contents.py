@@ -252,7 +252,7 @@ def test_file_text_has_the_digest_of_the_original_bytes(folder: _Folder) -> None
             "Content-Type: application/pkcs7-mime; name=smime.p7m\n\nMAA=\n",
             "application/pkcs7-mime unreadable",
         ),
-        ("Content-Type: multipart/encrypted; boundary=c\n\n--c--\n", "multipart/encrypted encrypted"),
+        ("Content-Type: multipart/encrypted; boundary=c\n\n--c--\n", "application/pgp-encrypted encrypted"),
         ("Content-Type: application/zip; name=a.zip\n\nPK\n", "application/zip no text"),
     ],
 )

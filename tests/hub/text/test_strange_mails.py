@@ -187,7 +187,7 @@ PGP: list[Case] = [
             part("Version: 1", "application/pgp-encrypted"),
             part(SECRET, "application/octet-stream"),
         ),
-        "[attachment: multipart/encrypted, not read: encrypted]",
+        "[attachment: application/pgp-encrypted, not read: encrypted]",
     ),
 ]
 
