@@ -124,6 +124,21 @@ def test_runs_show_names_the_mail_parts_if_a_part_was_not_read(
     assert unit["notes"]["parts"]["text/plain read"] == 1
 
 
+def test_runs_show_names_the_parts_that_a_device_did_not_read(
+    hub: Hub, served: ServedHub, portal: BlockingPortal
+) -> None:
+    (frames,) = folder(a="- [ ] x")
+    (data,) = (frame for frame in frames if isinstance(frame, AgentData))
+    (piece,) = data.files
+    parts = {"application/pkcs7-mime encrypted": 1}
+    sent = msgspec.structs.replace(piece, content="Subject: Rent\n", media_type="message/rfc822", parts=parts)
+    frames[frames.index(data)] = msgspec.structs.replace(data, files=[sent])
+    with portal.wrap_async_context_manager(served.working(frames)):
+        id = hub("run", "notes").stdout.strip()
+        portal.call(served.ends, id)
+    assert "a.md: parts application/pkcs7-mime encrypted 1" in hub("runs", "show", id).stdout
+
+
 def test_a_partial_run_shows_failed_and_remaining_files(hub: Hub, partial_run: str) -> None:
     note = "2 failed: 1 unreadable, 1 changed; first: "
     assert f"3/7    2      {note}" in hub("runs").stdout
