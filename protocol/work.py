@@ -195,7 +195,11 @@ class AgentFetch(Frame, frozen=True, kw_only=True, tag="agent_fetch"):
     last: bool = True
 
 
-Parts = Annotated[dict[Annotated[str, Meta(max_length=120)], Count], Meta(max_length=100)]
+class PartCount(msgspec.Struct, frozen=True, kw_only=True):
+    """Number of parts of a file with one type and outcome, as in ``application/pdf encrypted``."""
+
+    name: Annotated[str, Meta(max_length=120)]
+    count: Count = 1
 
 
 class FilePiece(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -211,7 +215,7 @@ class FilePiece(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     modified_ms: EpochMs | None = None  # of a mail: when it was sent
     hidden: Count = 0  # number of invisible parts that the device left out of the text
     guessed: Name | None = None  # encoding in which the device read the file, if nothing in the file tells it
-    parts: Parts = {}  # of the first piece: number of parts by type and outcome, if a part was not read
+    parts: Annotated[list[PartCount], Meta(max_length=100)] = []  # of the first piece, if a part was not read
 
 
 class AgentData(Frame, frozen=True, kw_only=True, tag="agent_data"):

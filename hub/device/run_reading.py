@@ -63,6 +63,7 @@ from protocol.work import (
     FilePiece,
     ManifestFile,
     ManifestTree,
+    PartCount,
     RunMode,
     Sent,
     SkippedFile,
@@ -94,7 +95,7 @@ class FileText:
     hidden: int = 0
     encoding: str | None = None
     guessed: str | None = None
-    parts: dict[str, int] = field(default_factory=dict)
+    parts: list[PartCount] = field(default_factory=list)
 
 
 class Contents:
@@ -174,6 +175,7 @@ class Contents:
         path = "" if is_raw or kind in OFFICE | PICTURES else file.path
         if (secret := next(find_secrets(searched, path), None)) is not None:
             raise Unreadable(SkipReason.SECRET, f"{secret.rule} in line {secret.line}")
+        parts = [PartCount(name=name, count=count) for name, count in converted.parts.items()]
         modified_ms = info.st_mtime_ns // 1_000_000
         if converted.date is not None:
             modified_ms = epoch_ms(converted.date)
@@ -184,12 +186,12 @@ class Contents:
             pieces=cut(
                 converted.text,
                 piece_bytes=piece_bytes,
-                escaped_bytes=escaped_bytes - len(msgspec.json.encode(converted.parts)),
+                escaped_bytes=escaped_bytes - len(msgspec.json.encode(parts)),
             ),
             hidden=converted.dropped,
             encoding="base64" if is_raw else None,
             guessed=converted.guessed,
-            parts=converted.parts,
+            parts=parts,
         )
 
 
@@ -561,7 +563,7 @@ class FolderRun:
                     encoding=text.encoding,
                     hidden=text.hidden,
                     guessed=text.guessed,
-                    parts={} if number else text.parts,
+                    parts=[] if number else text.parts,
                 )
             )
         self._sent += 1

@@ -856,7 +856,8 @@ class IncomingFile:
             raise BrokenFile(ErrorCode.NOT_CONVERTIBLE, f"unknown encoding {first.encoding!r}")
         text = "".join(self._parts)
         kind = self._kind_to_read()
-        read = Converted(text, first.media_type or "", first.hidden, guessed=first.guessed, parts=first.parts)
+        parts = {part.name: part.count for part in first.parts}
+        read = Converted(text, first.media_type or "", first.hidden, guessed=first.guessed, parts=parts)
         if kind is not None:
             read = convert(
                 text.encode(), path=first.path, media_type=first.media_type, limits=limits, check=check

@@ -31,7 +31,7 @@ from hub.cli.runs import (
 )
 from hub.cli.show import took
 from protocol.lifecycles import RunEvent, RunOutcome, RunState
-from protocol.work import AgentComplete, AgentData, SkippedFile
+from protocol.work import AgentComplete, AgentData, PartCount, SkippedFile
 from storage.runs import run_moves
 from storage.schema import run_units
 from storage.schema import runs as run_table
@@ -130,7 +130,7 @@ def test_runs_show_names_the_parts_that_a_device_did_not_read(
     (frames,) = folder(a="- [ ] x")
     (data,) = (frame for frame in frames if isinstance(frame, AgentData))
     (piece,) = data.files
-    parts = {"application/pkcs7-mime encrypted": 1}
+    parts = [PartCount(name="application/pkcs7-mime encrypted")]
     sent = msgspec.structs.replace(piece, content="Subject: Rent\n", media_type="message/rfc822", parts=parts)
     frames[frames.index(data)] = msgspec.structs.replace(data, files=[sent])
     with portal.wrap_async_context_manager(served.working(frames)):

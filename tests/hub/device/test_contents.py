@@ -263,7 +263,7 @@ def test_parts_of_a_mail_that_are_left_out_are_counted_in_its_first_piece(
     folder.path.write_text(mail)
     folder.path.rename(folder.path.with_suffix(".eml"))
     text = folder.contents.text(folder.named("a.eml"), lambda: None, piece_bytes=400, escaped_bytes=400)
-    assert text.parts == {"text/plain read": 1, name: 1}
+    assert {part.name: part.count for part in text.parts} == {"text/plain read": 1, name: 1}
 
 
 def test_mail_text_has_the_header_date_and_the_hidden_part_count(folder: _Folder) -> None:

@@ -80,7 +80,7 @@ async def of_desktop(path: str, data: bytes, folder: Path) -> str:
             piece=nth,
             pieces=len(text.pieces),
             media_type=text.media_type,
-            parts={} if nth else text.parts,
+            parts=[] if nth else text.parts,
         )
         for nth, content in enumerate(text.pieces)
     ]

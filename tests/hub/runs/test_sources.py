@@ -42,6 +42,7 @@ from protocol.work import (
     FilePiece,
     ManifestFile,
     ManifestTree,
+    PartCount,
     Provenance,
     ProvenanceOrigin,
     RunLimits,
@@ -469,7 +470,8 @@ async def test_saved_mail_or_page_is_untrusted_and_other_files_are_own() -> None
 
 async def test_parts_that_a_device_left_out_are_known_by_their_outcomes() -> None:
     parts = {"application/pdf encrypted": 2, "VTODO no text": 1, "Pay Bob now": 1, "<b> read": 1, "x": 1}
-    piece = FilePiece(path="a.eml", content="Pay rent", media_type="message/rfc822", parts=parts)
+    counts = [PartCount(name=name, count=count) for name, count in parts.items()]
+    piece = FilePiece(path="a.eml", content="Pay rent", media_type="message/rfc822", parts=counts)
     events, _ = await read(AgentData(run_id="r", files=[piece]), END, capabilities=())
     (document,) = [event for event in events if isinstance(event, Document)]
     assert document.parts == {"application/pdf encrypted": 2, "VTODO no text": 1}

@@ -102,7 +102,9 @@ export type ManifestTree = { "digest": string; "files": number };
 /** device -> hub: pieces of files. Each entry of *files* takes one credit. */
 export type AgentData = { "type": "agent_data"; "trace"?: (string) | (null); "run_id": string; "fence"?: (number) | (null); "seq"?: number; "files"?: readonly (FilePiece)[] };
 /** Part of a file: piece *piece* of *pieces*, in order; small files are one piece. */
-export type FilePiece = { "path": string; "content"?: string; "sha256"?: (string) | (null); "piece"?: number; "pieces"?: number; "encoding"?: (string) | (null); "media_type"?: (string) | (null); "modified_ms"?: (number) | (null); "hidden"?: number; "guessed"?: (string) | (null); "parts"?: { readonly [name: string]: number } };
+export type FilePiece = { "path": string; "content"?: string; "sha256"?: (string) | (null); "piece"?: number; "pieces"?: number; "encoding"?: (string) | (null); "media_type"?: (string) | (null); "modified_ms"?: (number) | (null); "hidden"?: number; "guessed"?: (string) | (null); "parts"?: readonly (PartCount)[] };
+/** Number of parts of a file with one type and outcome, as in ``application/pdf encrypted``. */
+export type PartCount = { "name": string; "count"?: number };
 /** device -> hub: the last frame of a run. A cancelled run has ``error.code = "cancelled"``. */
 export type AgentComplete = { "type": "agent_complete"; "trace"?: (string) | (null); "run_id": string; "fence"?: (number) | (null); "files"?: (number) | (null); "skipped"?: readonly (SkippedFile)[]; "error"?: (string) | (ErrorBody) | (null); "sent"?: (Sent) | (null) };
 /** File that the device did not send; an entry of the path ``*`` counts *files* without their names. */
