@@ -18,14 +18,15 @@ from hub.connectors.calling import Quota, Throttle
 from hub.extraction.outcomes import Limiter
 from hub.links.connection import PendingCalls
 from hub.links.gate import DeadlineWheel
-from hub.links.roster import SpoolFailed
+from hub.links.roster import Roster, SpoolFailed
 from hub.links.streams import RunStreams
 from hub.loop_meter import Account, LoopMeter, charged
 from hub.metrics import Metrics
 from hub.runs.asking import Asking
 from hub.runs.lifecycle import RunWatch
 from hub.together import Together
-from protocol.errors import CodedError, LinkLost
+from protocol.errors import CloseCode, CodedError, LinkLost
+from protocol.handshake import DeviceHello, Goodbye
 from protocol.ids import AgentId, CallId, RunId, UserId
 from protocol.work import AgentComplete, AgentData, AgentRun, Answer, FilePiece, RunConfig
 from storage.agents import agents, locks
@@ -40,6 +41,7 @@ from tests.support.unwinding import GatedStore, Tasks, orders_of, play
 
 DONE = Answer(result={"ok": True})
 NAMES = ("a", "b", "c")
+PARTING = Goodbye(reason="replaced")
 
 
 class Alone:
@@ -367,6 +369,60 @@ class DeviceLocks:
         assert lock is None or lock.holder is None or lock.holder.kind == "device"
 
 
+class Link(FakeLink):
+    """Link of this process, whose end the roster learns once, as from a connection."""
+
+    expires_at: int | None = None
+    pending_calls = buffered_bytes = 0
+
+    def __init__(self, roster: Roster, epoch: int) -> None:
+        super().__init__("desk", epoch=epoch)
+        self._roster = roster
+
+    def end(self, goodbye: Goodbye = PARTING, close: CloseCode = CloseCode.REPLACED) -> None:
+        if not self.gone.is_set():
+            self.cut()
+            self._roster.leave(self, "ended")
+
+    async def wait_closed(self) -> None:
+        await self.gone.wait()
+
+
+class Connections:
+    """Connections of one device, of which the newest counts, and a task that waits for one."""
+
+    def __init__(self) -> None:
+        self._roster = Roster(lambda event: None, metrics=Metrics())
+        self._links = {epoch: Link(self._roster, epoch) for epoch in (1, 2)}
+        self.events: dict[str, Callable[[], object]] = {
+            "the first is welcome": partial(self._welcome, 1),
+            "the second is welcome": partial(self._welcome, 2),
+            "the first ends": self._links[1].end,
+            "the second ends": self._links[2].end,
+        }
+
+    def _welcome(self, epoch: int) -> None:
+        link = self._links[epoch]
+        if not link.gone.is_set() and self._roster.supersede(link.device_id, epoch):
+            self._roster.enter(link, DeviceHello())
+            found = self._roster.find(link.device_id)
+            assert found is not None and found.epoch == epoch
+
+    def start(self, tasks: Tasks) -> None:
+        tasks.start("waiter", self._roster.wait_for_link)
+
+    async def finish(self) -> None:
+        if not len(self._roster):
+            self._links[3] = Link(self._roster, 3)
+            self._welcome(3)
+
+    async def check(self) -> None:
+        assert [self._links[link.epoch].gone.is_set() for link in self._roster.connected()] == [False]
+        for link in self._links.values():
+            link.end()
+        assert len(self._roster) == 0
+
+
 SCENES: dict[str, Callable[[], Any]] = {
     "limiter of a model": limiter,
     "throttle of a provider": throttle,
@@ -375,6 +431,7 @@ SCENES: dict[str, Callable[[], Any]] = {
     "places of a server": database_places,
     "calls of a connection": Calls,
     "streams of a connection": Streams,
+    "connections of a device": Connections,
     "joined writes": Joined,
     "watchers of a run": Watched,
     "accounts of the loop": Accounts,
