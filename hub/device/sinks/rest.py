@@ -79,7 +79,7 @@ class Rest(Polled):
 
     def _found(self, item: Item, table: DeviceTable) -> Found:
         fields = LateFields(partial(self._fields, item, table))
-        source = self._source + json.dumps(item)
+        source = f"{self._source}{item!r}"
         return Found(fields, self._place(item), self._changed_ms(item), source=source)
 
     # --- items ---
