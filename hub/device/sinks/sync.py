@@ -579,7 +579,9 @@ def _searched(
         is_own = line is not None and sink.target.owns(line.place)
         is_archive = line is not None and is_archived(sink.target, line.place, line.fields)
         is_certain = is_archive or (line is not None and is_own and not _is_earlier(sink, one, line))
-        if not is_certain and not is_archived(sink.target, one.place, one.base or {}):
+        if not is_certain and is_archived(sink.target, one.place, one.base or {}):
+            continue  # what an archive has lost is no copy in an earlier note
+        if not is_certain:
             undecided.append(key)
         if line is not None and (is_own or is_archive or one.place not in snapshot.missing):
             found[key] = line
