@@ -159,7 +159,7 @@ class Place:
             old.unlink()
         for page in range(FILES):
             tasks = int(self._chance.uniform(1, MOST_TASKS + 1))
-            titles = [f"Paint door {number}-{page}-{task}" for task in range(tasks)]
+            titles = [f"Paint door {number}x{page}x{task}" for task in range(tasks)]  # which are no dates
             text = "".join(f"- [ ] {title}\n" for title in titles)
             (self._device.notes / f"{number}-{page}.md").write_text(text)
             self._planted += titles
