@@ -65,7 +65,7 @@ from hub.output_pace import LINES_BYTES_PER_S, LOG_BYTES_PER_S, OutputPace
 from hub.printable import one_line, with_whole_characters
 from hub.text.html import TooTangled, text_of_html
 from hub.text.parts import known_parts
-from protocol.frame import NO_JSON, check_value
+from protocol.frame import NO_JSON, Count, check_value
 from protocol.work import ProvenanceOrigin
 
 log = Channel(__name__)
@@ -78,6 +78,7 @@ MOST_CALL_BYTES: Final = 64 * 1024 * 1024  # of the program's lines in one call
 MOST_CALL_LINES: Final = 2_000
 MOST_CURSOR_BYTES: Final = 64 * 1024  # also of ``next``, and of the place of a message
 MAX_RUN_MESSAGES: Final = 10_000  # listed in one run; each is a row of the database
+MAX_PARTS: Final = 256  # types of parts of a message with their outcomes
 MOST_IDLE_PAGES: Final = 100  # without a message that is new in this run, one behind the other
 SILENCE_S: Final = 60.0  # until a line is complete, or is read by the program
 MOST_LOGGED: Final = 200  # lines of standard error in one run
@@ -353,7 +354,7 @@ class _Item(msgspec.Struct, frozen=True):
     unread: Shown = ""
     is_removed: bool = False
     is_final: bool = False
-    parts: dict[str, int] = {}
+    parts: Annotated[dict[Word, Count], Meta(max_length=MAX_PARTS)] = {}
 
 
 def _decoded(data: bytes | msgspec.Raw, kind: type[T]) -> T:
