@@ -414,11 +414,14 @@ class Delivery:
         done = list(given_up)
         lost: LinkLost | None = None
         for sending, answer in zip(asked, await self._ask(link, order, asked), strict=True):
+            if isinstance(answer, LinkLost):  # it ends each task of the window, and counts for none of them
+                left.append(sending)
+                lost = answer
+                continue
             sending.sends += 1
             if isinstance(answer, DeliveryError):
                 sending.why = _NO_ANSWER
                 left.append(sending)
-                lost = answer if isinstance(answer, LinkLost) else lost
             elif may_change(answer):
                 assert answer.error is not None
                 sending.why = f"at last: {answer.error.code}: {answer.error.message}"

@@ -118,6 +118,7 @@ class Delivering:
             metrics=self._bench.metrics,
             limits=self._bench.limits,
             seals=self._bench.seals,
+            max_sends=1,  # a lost link is no attempt: another task sends the calls on the same link
         )
         self._window = Window()
         self._device = Device()
