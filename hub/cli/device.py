@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from hub.device.autostart import Entry
     from hub.device.keeping import Plan
     from hub.device.sending_log import Day, HeldBack, Sent
-    from hub.device.sinks.sync import Sink
+    from hub.device.sinks.sink import Sink
     from hub.device.sinks.target import Target
     from hub.settings.device_settings import AnySink, DeviceSettings
 
@@ -384,7 +384,7 @@ def sinks(ctx: click.Context, config: Path, as_json: bool) -> None:
     import msgspec
 
     from hub.device.inserts import connect_shared
-    from hub.device.sinks.sync import State, states
+    from hub.device.sinks.states import State, states
 
     settings = _settings(config)
     db = database(ctx, config)
@@ -444,8 +444,10 @@ def sync(ctx: click.Context, again: bool, agree: tuple[str, ...], config: Path) 
     """
     from hub.device.inserts import connect_shared
     from hub.device.sinks import answers
+    from hub.device.sinks.recorded_rows import write_again
     from hub.device.sinks.running import tick_sources
-    from hub.device.sinks.sync import forget_others, synchronize, write_again
+    from hub.device.sinks.states import forget_others
+    from hub.device.sinks.sync import synchronize
 
     has_problem = False
     file = database(ctx, config)
@@ -592,7 +594,7 @@ def _remarks(db: Path, sinks: "Sequence[Sink]") -> list[str]:
 
 
 def _sinks_of(config: Path, db: Path, settings: "DeviceSettings") -> "tuple[Sink, ...]":
-    from hub.device.sinks.sync import Sink
+    from hub.device.sinks.sink import Sink
     from hub.settings.device_settings import FileSink
     from hub.settings.problems import Problem, SettingsInvalid
 

@@ -25,7 +25,7 @@ from hub.device.app import DeviceOptions, serve_device
 from hub.device.conditions import is_metered, is_on_power, own_addresses
 from hub.device.notices import Digests
 from hub.device.sinks.running import Sinks
-from hub.device.sinks.sync import Sink
+from hub.device.sinks.sink import Sink
 from hub.device.sinks.web import Polled
 from hub.system.files import stamp_of_file
 from protocol.errors import HubError

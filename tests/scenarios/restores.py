@@ -18,7 +18,8 @@ from hub.device.inserts import connect_shared
 from hub.device.owner import approve
 from hub.device.sinks.lines import Markdown
 from hub.device.sinks.reports import destinations
-from hub.device.sinks.sync import Sink, synchronize
+from hub.device.sinks.sink import Sink
+from hub.device.sinks.sync import synchronize
 from hub.device.sinks.text_file import TextFile
 from protocol.lifecycles import CallState
 from storage import retention

@@ -5,9 +5,14 @@ changed. The boxes of ``tick_in`` have the sink ``""``.
 """
 
 import sqlite3
+from collections.abc import Collection
+from datetime import datetime
 from typing import Final
 
+from hub.device.sinks.recorded_rows import RecordedRow
+from hub.device.sinks.sink import Sink
 from hub.device.sinks.target import TargetFailed, Unconfirmed
+from protocol.tables import DeviceTable
 
 _STORE: Final = """
 INSERT INTO sink_answers VALUES (?, ?, ?, ?)
@@ -38,3 +43,29 @@ def confirmed(db: sqlite3.Connection, sink: str) -> frozenset[tuple[str, str]]:
     """Return place and question of all that was answered with yes about the places of a sink."""
     query = "SELECT place, question FROM sink_answers WHERE sink = ? AND is_yes"
     return frozenset((place, question) for place, question in db.execute(query, (sink,)))
+
+
+def refusals_of_places(
+    db: sqlite3.Connection,
+    sink: Sink,
+    recorded: Collection[RecordedRow],
+    tables: Collection[DeviceTable],
+    now: datetime,
+) -> dict[str, TargetFailed]:
+    """Ask each place to which a row is written for the first time what it is; return the errors by place."""
+    examine = getattr(sink.target, "examine", None)  # targets of packages may have none
+    question = f"{sink.kind} with {', '.join(sorted(sink.tables))}"
+    agreed = confirmed(db, sink.name)
+    is_used = any(sink.target.owns(row.place) for row in recorded if row.is_written)
+    if is_used and not agreed:  # a place of a release that did not ask
+        agreed = frozenset({(sink.target.fresh_place(now), question)})
+        confirm(db, sink.name, *agreed)
+    refusals: dict[str, TargetFailed] = {}
+    for place in {row.place for row in recorded if row.base_text is None}:
+        if examine is not None and (place, question) not in agreed:
+            try:
+                examine(place, tables, [matter for at, matter in agreed if at == place])
+                confirm(db, sink.name, (place, question))
+            except TargetFailed as error:
+                refusals[place] = error
+    return refusals

@@ -9,7 +9,7 @@ from pathlib import Path
 from hub.device import rows
 from hub.device.schema import quoted
 from hub.device.sinks.records import column_remark
-from hub.device.sinks.sync import Sink
+from hub.device.sinks.sink import Sink
 from hub.device.sinks.target import TargetFailed
 from hub.device.sinks.text_file import content_of
 from protocol.tables import Tables

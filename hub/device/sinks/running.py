@@ -22,7 +22,9 @@ from hub.device.sinks.calendar import Calendar
 from hub.device.sinks.lines import Markdown, TodoTxt
 from hub.device.sinks.records import Csv, JsonLines
 from hub.device.sinks.remarks import remarks_on
-from hub.device.sinks.sync import Sink, Synced, current_places, forget_others, synchronize
+from hub.device.sinks.sink import Sink
+from hub.device.sinks.states import forget_others
+from hub.device.sinks.sync import Synced, synchronize
 from hub.device.sinks.target import TargetFailed
 from hub.device.sinks.text_file import Format, content_of, replace_content
 from hub.text.row_keys import key_of
@@ -154,7 +156,7 @@ class Sinks:
     def _stamp(self, db: sqlite3.Connection, sink: Sink, last: Synced) -> Hashable:
         """Return what differs once either side has changed."""
         (version,) = db.execute("PRAGMA data_version").fetchone()
-        places = current_places(sink, last.places, self._clock.now())
+        places = sink.places_to_read(last.places, self._clock.now())
         return sink, version, sink.target.stamp(places)
 
 

@@ -92,7 +92,7 @@ class Found(NamedTuple):
         place: the file or resource that has it.
         at_ms: when the place was last changed.
         former: the fields if a former release wrote them, where words are spelled in another way since.
-        line: the number of its line, if the place has the key of the row on several lines.
+        line: the number of its line, where a place has lines.
         source: the text from which the fields are parsed. While it and the row of the device are as they were
             recorded, the fields are not used. Empty: they are always used.
     """
@@ -115,7 +115,7 @@ class Snapshot(NamedTuple):
         tables: the tables of all keys.
         unreadable: why a row is not in *found* though it is there, by its key or its place.
         agreed: place and matter of each ``Unconfirmed`` that the owner has agreed to.
-        copies: the lines of each key that is on several ones; the first is also in *found*.
+        copies: all lines of each key that is on several ones; the first is also in *found*.
     """
 
     found: Mapping[str, Found]

@@ -143,11 +143,9 @@ class TextFile:
 
         A place to which rows were moved, and that cannot be read, counts as missing.
         """
-        found: dict[str, Found] = {}
-        copies: dict[str, list[Found]] = {}
+        lines: dict[str, list[Found]] = {}
         contents: dict[str, bytes | None] = {}
         unreadable: dict[str, str] = {}
-        begins: dict[str, tuple[str, int]] = {}
         for place in sorted(places, key=lambda place: (self.owns(place), place), reverse=True):
             try:
                 contents[place], at_ms = content_of(Path(place))
@@ -156,49 +154,46 @@ class TextFile:
                 if self.owns(place):
                     raise
                 contents[place], at_ms, text = None, 0, ""
+            line, at = 1, 0
             for piece in self._form.pieces(text, tables):
+                line, at = line + text.count("\n", at, piece.start), piece.start
                 source = piece.context + text[piece.start : piece.end]
-                row = self._found(piece.key, tables[piece.key], source, place, at_ms)
-                before = found.get(piece.key)
-                if before is None or is_archived(self, before.place, before.fields):  # a later line of it
-                    found[piece.key], begins[piece.key] = row, (text, piece.start)
-                elif not self._is_outdated(row, before):
-                    first = before._replace(line=_line_at(*begins[piece.key]))
-                    other = row._replace(line=_line_at(text, piece.start))
-                    copies.setdefault(piece.key, [first]).append(other)
+                fields, former = self._late_fields(piece.key, tables[piece.key], source)
+                row = Found(fields, place, at_ms, former, line, source)
+                lines.setdefault(piece.key, []).append(row)
             line, at = 1, 0
             for key in _KEY.finditer(text):
-                if key[0] in tables and key[0] not in found:
+                if key[0] in tables and key[0] not in lines:
                     line, at = line + text.count("\n", at, key.start()), key.start()
                     where = f"{place}:{line}"
                     unreadable[key[0]] = f"{where}: the key of an item in no item: mend or delete it"
+        found = {key: several[0] for key, several in lines.items()}
+        copies = {key: several for key, several in lines.items() if len(several) > 1}
         missing = {place for place, content in contents.items() if not content or not content.strip()}
         return Snapshot(found, missing, contents, tables, unreadable, copies=copies)
 
-    def _found(self, key: str, table: DeviceTable, source: str, place: str, at_ms: int) -> Found:
+    def _late_fields(self, key: str, table: DeviceTable, source: str) -> tuple[LateFields, LateFields]:
+        """Return the fields of a row, and as former releases wrote them, parsed by need."""
+
         def piece() -> Piece:
             return next(iter(self._form.pieces(source, {key: table})))
 
-        fields, former = LateFields(lambda: piece().fields), LateFields(lambda: piece().former)
-        return Found(fields, place, at_ms, former, source=source)
-
-    def _is_outdated(self, row: Found, newer: Found) -> bool:
-        """Return True for a line of an archive, or of an earlier day, whose row has another line since."""
-        is_earlier = self.owns(row.place) and self.owns(newer.place) and row.place != newer.place
-        return is_earlier or is_archived(self, row.place, row.fields)
+        return LateFields(lambda: piece().fields), LateFields(lambda: piece().former)
 
     def search(self, snapshot: Snapshot, lost: Mapping[str, str], others: Collection[str]) -> Snapshot:
         """Return the snapshot with *lost* rows that are in files near the file; see ``SearchingTarget``.
 
         A file in which most rows are still at their own places is a copy: no row was moved there. The notes
-        of days earlier than that of a row are searched last.
+        of days earlier than that of a row count last.
         """
-        left, found, contents = {*lost}, {**snapshot.found}, {**snapshot.contents}
+        left, found, contents = {*lost}, dict[str, Found](), {**snapshot.contents}
+        earlier: dict[str, Found] = {}
         folder = Path(f"{self._path.partition(DATE)[0]}_").parent
         near = files_near(folder, Path(self._path).suffix)
         near.sort(key=lambda place: place if self.owns(place) else "", reverse=True)
-        for number, place in enumerate([*near, *filter(self.owns, near)]):
-            if not left or place in others or (place in snapshot.contents and self.owns(place)):
+        for place in near:
+            is_own = self.owns(place)
+            if not left or place in others or (place in snapshot.contents and is_own):
                 continue
             with suppress(TargetFailed):
                 content, at_ms = content_of(Path(place))
@@ -209,21 +204,16 @@ class TextFile:
                     piece.key: Found(piece.fields, place, at_ms, piece.former)
                     for piece in self._form.pieces(text, snapshot.tables)
                 }
-                moved = {
-                    key
-                    for key in left & rows.keys()
-                    if number >= len(near) or not self.owns(place) or place > lost[key]
-                }
-                stays = [
-                    key
-                    for key in rows.keys() & snapshot.found.keys()
-                    if not is_archived(self, place, rows[key].fields)
-                ]
-                if self.owns(place) or len(stays) <= len(moved):
-                    found |= {key: rows[key] for key in moved}
+                moved = left & rows.keys()
+                here = rows.keys() & snapshot.found.keys()
+                stays = [key for key in here if not is_archived(self, place, rows[key].fields)]
+                if is_own or len(stays) <= len(moved):
                     contents[place] = content
-                    left -= moved
-        return snapshot._replace(found=found, contents=contents)
+                    of_earlier = {key for key in moved if is_own and place < lost[key]}
+                    earlier = {key: rows[key] for key in of_earlier} | earlier
+                    found |= {key: rows[key] for key in moved - of_earlier}
+                    left -= found.keys()
+        return snapshot._replace(found={**snapshot.found, **earlier, **found}, contents=contents)
 
     def write(
         self, snapshot: Snapshot, puts: Sequence[Put], removed: Collection[str]
@@ -242,10 +232,6 @@ class TextFile:
                 after = BOM_UTF8 + after
             replace_content(Path(place), before, after, snapshot.agreed)
         return {}
-
-
-def _line_at(text: str, at: int) -> int:
-    return text.count("\n", 0, at) + 1
 
 
 def content_of(path: Path) -> tuple[bytes | None, int]:

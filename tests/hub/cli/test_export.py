@@ -24,7 +24,8 @@ from hub.cli import export, show
 from hub.device.inserts import connect_shared
 from hub.device.owner import approve
 from hub.device.sinks.lines import Markdown
-from hub.device.sinks.sync import Sink, synchronize
+from hub.device.sinks.sink import Sink
+from hub.device.sinks.sync import synchronize
 from hub.device.sinks.text_file import TextFile
 from hub.item_text import title_line
 from hub.text.csv_lines import as_read

@@ -15,7 +15,8 @@ from hub.device.inbox import DeviceItem, Inbox, NotDecided
 from hub.device.inserts import connect_shared, open_device_store
 from hub.device.owner import approve
 from hub.device.sinks.lines import Markdown
-from hub.device.sinks.sync import Sink, synchronize
+from hub.device.sinks.sink import Sink
+from hub.device.sinks.sync import synchronize
 from hub.device.sinks.text_file import TextFile
 from protocol.tables import SUGGESTED
 from protocol.work import Action, CountedDay, ItemSource, ToolCall

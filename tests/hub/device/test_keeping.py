@@ -16,7 +16,7 @@ from hub.device.keeping import Keeper, Plan, last_message, pause, resume, why_pa
 from hub.device.notices import Digests
 from hub.device.sinks import running
 from hub.device.sinks.lines import Markdown
-from hub.device.sinks.sync import Sink
+from hub.device.sinks.sink import Sink
 from hub.device.sinks.text_file import TextFile
 from protocol.errors import HubError
 from tests.hub.device.sinks.bench import SinkBench

@@ -18,7 +18,8 @@ from hub.device.owner import approve, edit, reject
 from hub.device.rows import Remarks, Verdict
 from hub.device.sending_log import Order, open_sending_log, read_faults
 from hub.device.sinks.lines import Markdown
-from hub.device.sinks.sync import Sink, synchronize
+from hub.device.sinks.sink import Sink
+from hub.device.sinks.sync import synchronize
 from hub.device.sinks.text_file import TextFile
 from protocol.coordination import Method, Request, Response
 from protocol.errors import ErrorCode

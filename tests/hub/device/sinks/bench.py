@@ -9,7 +9,8 @@ from hub.clock import IdFactory, epoch_ms
 from hub.device import rows
 from hub.device.inserts import connect_shared, open_device_store
 from hub.device.sinks.reports import destinations, places_of
-from hub.device.sinks.sync import Sink, Synced, synchronize
+from hub.device.sinks.sink import Sink
+from hub.device.sinks.sync import Synced, synchronize
 from hub.device.sinks.target import Target
 from protocol.calls import RowPlace
 from protocol.frame import Record

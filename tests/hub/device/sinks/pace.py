@@ -18,7 +18,8 @@ from typing import Final
 from hub.device import rows
 from hub.device.sinks.caldav import CalDav
 from hub.device.sinks.rest import Rest
-from hub.device.sinks.sync import Sink, Synced, synchronize
+from hub.device.sinks.sink import Sink
+from hub.device.sinks.sync import Synced, synchronize
 from hub.device.sinks.target import Target
 from hub.device.sinks.text_file import TextFile
 from hub.device.sinks.web import Web, basic_authorization

@@ -6,7 +6,7 @@ import pytest
 
 from hub.device.sinks.records import Csv, columns_of
 from hub.device.sinks.remarks import remarks_on
-from hub.device.sinks.sync import Sink
+from hub.device.sinks.sink import Sink
 from hub.device.sinks.text_file import TextFile
 from protocol.tables import TABLES
 from tests.hub.device.sinks.bench import SinkBench

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from hub.device.sinks.sync import write_again
+from hub.device.sinks.recorded_rows import write_again
 from hub.device.sinks.target import Put, Snapshot, Target, Written
 from hub.text.row_keys import key_of
 from protocol.tables import DeviceTable

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from hub.device.sinks.lines import Markdown
-from hub.device.sinks.sync import State, states, write_again
+from hub.device.sinks.recorded_rows import write_again
+from hub.device.sinks.states import State, states
 from hub.device.sinks.target import Fields, Put, Snapshot, TargetFailed, Written
 from hub.device.sinks.text_file import TextFile
 from hub.outbound.scopes import MAX_REFUSALS, Scope

@@ -9,7 +9,8 @@ from hub.device.inserts import DeviceStore, connect_shared
 from hub.device.owner import approve, reject
 from hub.device.sinks.lines import Markdown
 from hub.device.sinks.reports import Destination, places_of
-from hub.device.sinks.sync import Sink, synchronize
+from hub.device.sinks.sink import Sink
+from hub.device.sinks.sync import synchronize
 from hub.device.sinks.target import Found, Put, Snapshot, TargetFailed
 from hub.device.sinks.text_file import TextFile
 from protocol.calls import LINK_CHARACTERS, MOST_PLACES, PlaceProblem, PlaceState

@@ -11,7 +11,8 @@ from hub.device.owner import approve, edit
 from hub.device.sinks.lines import Markdown, TodoTxt
 from hub.device.sinks.reports import destinations
 from hub.device.sinks.running import tick_sources
-from hub.device.sinks.sync import Sink, synchronize
+from hub.device.sinks.sink import Sink
+from hub.device.sinks.sync import synchronize
 from hub.device.sinks.text_file import Format, TextFile
 from protocol.tables import SUGGESTED
 from protocol.work import Action, ItemSource, ToolCall

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hub.device.sinks import sync
+from hub.device.sinks.approved_rows import ApprovedRow
 from hub.device.sinks.records import JsonLines
 from hub.device.sinks.target import Fields, LateFields, Target
 from hub.device.sinks.text_file import TextFile
@@ -21,19 +21,19 @@ def parsed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Sides whose rows were parsed, in order."""
     sides: list[str] = []
     parse: Callable[[LateFields], Fields] = vars(LateFields)["_parsed"].func
-    fields: Callable[[sync._Here], dict[str, str]] = vars(sync._Here)["fields"].func
+    fields: Callable[[ApprovedRow], dict[str, str]] = vars(ApprovedRow)["fields"].func
 
     def at_the_place(late: LateFields) -> Fields:
         sides.append("there")
         return parse(late)
 
-    def at_the_device(row: sync._Here) -> dict[str, str]:
+    def at_the_device(row: ApprovedRow) -> dict[str, str]:
         sides.append("here")
         return fields(row)
 
     for owner, name, counted in (
         (LateFields, "_parsed", cached_property(at_the_place)),
-        (sync._Here, "fields", cached_property(at_the_device)),
+        (ApprovedRow, "fields", cached_property(at_the_device)),
     ):
         counted.__set_name__(owner, name)
         monkeypatch.setattr(owner, name, counted)

@@ -1,0 +1,35 @@
+"""Items that were found in the files of a sink itself: there they are already, and are not written again."""
+
+import re
+import sqlite3
+from collections.abc import Collection
+from typing import Final
+
+from hub.device.inbox import sources_of
+from hub.device.sinks.sink import Sink
+from hub.text.row_keys import key_of
+
+_LISTED: Final = re.compile(r"[ \t>]*(?:[-*+]|\d{1,9}[.)])[ \t]")
+_SOURCES: Final = """
+SELECT reviews.tbl, reviews.row_id, source_path, quote, quote_start FROM reviews JOIN calls USING (call_id)
+WHERE source_path IS NOT NULL
+"""
+
+
+def listed_already(db: sqlite3.Connection, sink: Sink, keys: Collection[str]) -> set[str]:
+    """Return those of *keys* whose rows were found in the target's own files.
+
+    What is changed or deleted there later stays so. In Markdown this holds for lists: out of prose, a row
+    becomes a line.
+    """
+    found: set[str] = set()
+    sources, own = sources_of(db), dict[str, bool]()
+    for table, row_id, path, quote, start in db.execute(_SOURCES) if keys else ():
+        if path not in own:
+            file = sources.file(path)
+            own[path] = file is not None and any(map(sink.target.owns, {str(file), str(file.resolve())}))
+        if own[path] and (key := key_of(table, row_id)) in keys:
+            line = sources.line(path, quote, start) if sink.kind == "markdown" else None
+            if line is None or _LISTED.match(line):
+                found.add(key)
+    return found

@@ -1,0 +1,100 @@
+"""Rows as they were recorded when a sink and its target last agreed, and the history of their changes."""
+
+import sqlite3
+from typing import Final
+
+import msgspec
+
+from hub.device import rows
+from hub.device.sinks.approved_rows import DIGEST_CHARS, ApprovedRow
+from hub.device.sinks.sink import Sink
+from hub.device.sinks.target import Fields, Found
+from hub.device.sinks.waits import end_waits
+
+MAX_HISTORY: Final = 20_000  # changes that are remembered, of all sinks
+_ROWS: Final = """
+SELECT key, tbl, row_id, place, base, digest, is_deleted, coalesce(home, '') AS home
+FROM sink_rows LEFT JOIN sink_moves USING (sink, key) WHERE sink = ? ORDER BY key
+"""
+_RECORD: Final = "INSERT OR REPLACE INTO sink_rows VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_NOTE: Final = """
+INSERT INTO sink_history (at_ms, sink, tbl, row_id, what, local, remote) VALUES (?, ?, ?, ?, ?, ?, ?)
+"""
+_FORGET_NOTES: Final = "DELETE FROM sink_history WHERE number <= (SELECT max(number) FROM sink_history) - ?"
+# Done rows in an archive stay there.
+_AGAIN: Final = """
+UPDATE sink_rows SET base = NULL, is_deleted = 0 WHERE sink = ?1
+AND NOT (coalesce(json_extract(base, '$.status'), '') = 'done'
+    AND key IN (SELECT key FROM sink_moves WHERE sink = ?1))
+"""
+
+
+class RecordedRow(msgspec.Struct):
+    """Row as it was recorded; without a *base* it is being written for the first time.
+
+    *digest*: of the fields that both sides have, then of their sources; empty if they differ.
+    *home*: place of the sink that the row had before its owner moved it to another file.
+    """
+
+    key: str
+    tbl: str
+    row_id: str
+    place: str
+    base_text: str | None = None
+    digest: str = ""
+    is_deleted: bool = False
+    home: str = ""
+
+    @property
+    def base(self) -> dict[str, str]:
+        return {} if self.base_text is None else msgspec.json.decode(self.base_text)
+
+    @property
+    def is_written(self) -> bool:
+        return self.base_text is not None and not self.is_deleted
+
+    def is_unchanged(self, approved: ApprovedRow) -> bool:
+        """Return True if the fields of the row here are as they were when this was recorded."""
+        return self.base_text is not None and approved.digest == self.digest[:DIGEST_CHARS]
+
+    def is_current(self, approved: ApprovedRow, found: Found) -> bool:
+        """Return True if both sides are as they were when this was recorded."""
+        is_same = self.is_written and self.place == found.place
+        return is_same and self.digest[DIGEST_CHARS:] == approved.digest_with(found.source)
+
+
+def recorded_rows(db: sqlite3.Connection, sink: str) -> dict[str, RecordedRow]:
+    """Return the recorded rows of a sink by key."""
+    return {row["key"]: RecordedRow(*row) for row in db.execute(_ROWS, (sink,))}
+
+
+def record(db: sqlite3.Connection, sink: Sink, row: RecordedRow, at_ms: int) -> None:
+    """Store a row as it is now, in place of what was recorded before."""
+    state = (row.place, row.base_text, row.digest, row.is_deleted, at_ms)
+    link = sink.target.link(row.place, row.key)
+    db.execute(_RECORD, (sink.name, row.key, row.tbl, row.row_id, *state, link))
+    if row.home and not sink.target.owns(row.place):
+        db.execute("INSERT OR REPLACE INTO sink_moves VALUES (?, ?, ?)", (sink.name, row.key, row.home))
+    else:
+        db.execute("DELETE FROM sink_moves WHERE sink = ? AND key = ?", (sink.name, row.key))
+
+
+def forget(db: sqlite3.Connection, sink: str, key: str) -> None:
+    """Forget that a row is at a sink."""
+    for table in ("sink_rows", "sink_moves"):
+        db.execute(f"DELETE FROM {table} WHERE sink = ? AND key = ?", (sink, key))
+
+
+def write_again(db: sqlite3.Connection, sink: str) -> int:
+    """Mark the rows of a sink to be written again where they are missing; return their number."""
+    end_waits(db, [sink])
+    return db.execute(_AGAIN, (sink,)).rowcount
+
+
+def note_change(
+    db: sqlite3.Connection, sink: str, row: RecordedRow, at_ms: int, what: str, local: Fields, remote: Fields
+) -> None:
+    """Add a change of a row to the history, with its fields on both sides."""
+    sides = (rows.json_text(dict(fields)) for fields in (local, remote))
+    db.execute(_NOTE, (at_ms, sink, row.tbl, row.row_id, what, *sides))
+    db.execute(_FORGET_NOTES, (MAX_HISTORY,))

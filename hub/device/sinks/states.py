@@ -1,0 +1,76 @@
+"""States of the sinks of a device: what a synchronization has stored, for their owner."""
+
+import sqlite3
+from collections.abc import Collection, Iterable
+
+import msgspec
+
+from hub.device import rows
+from hub.device.sinks.waits import Wait, WaitReason, end_waits, waits_of
+from protocol.tables import Tables
+
+
+class Deleted(msgspec.Struct, frozen=True):
+    """Row that was deleted at a target, and is still here."""
+
+    table: str
+    id: str
+    title: str
+
+
+class RefusedRow(msgspec.Struct, frozen=True):
+    """Row that its sink refuses, unlike others, with the reason; it is tried again at *until_ms*."""
+
+    table: str
+    id: str
+    title: str
+    reason: str
+    tries: int
+    until_ms: int
+
+
+class State(msgspec.Struct):
+    """State of a sink: its problem, and the numbers of rows that are there, and that wait."""
+
+    problem: str
+    rows: int
+    waiting: int
+    deleted: list[Deleted] = msgspec.field(default_factory=list)
+    refused: list[RefusedRow] = msgspec.field(default_factory=list)
+
+
+def states(db: sqlite3.Connection) -> dict[str, State]:
+    """Return the state of each sink that was synchronized, by name."""
+    query = (
+        "SELECT sink_states.sink, problem, count(base) - sum(is_deleted), count(key) - count(base)"
+        " FROM sink_states LEFT JOIN sink_rows USING (sink) GROUP BY sink_states.sink"
+    )
+    deleted = "SELECT sink, tbl, row_id FROM sink_rows WHERE is_deleted ORDER BY sink, key"
+    found = {sink: State(problem, rows or 0, new or 0) for sink, problem, rows, new in db.execute(query)}
+    tables = rows.tables_of(db)
+    for sink, name, row_id in db.execute(deleted).fetchall():
+        table = tables.of(name)
+        if sink in found and (row := rows.find(db, table, row_id)) is not None:
+            found[sink].deleted.append(Deleted(name, row_id, str(row[table.title])))
+    for sink, state in found.items():
+        for wait in waits_of(db, sink, WaitReason.REFUSED).values():
+            state.refused += _refused_row(db, tables, sink, wait)
+    return found
+
+
+def _refused_row(db: sqlite3.Connection, tables: Tables, sink: str, wait: Wait) -> Iterable[RefusedRow]:
+    """Return the refused row of a wait, if the sink has it; the title of a deleted row is its id."""
+    query = "SELECT tbl, row_id FROM sink_rows WHERE sink = ? AND key = ?"
+    for name, row_id in db.execute(query, (sink, wait.key)).fetchall() if wait.tries else ():
+        table = tables.of(name)
+        row = rows.find(db, table, row_id)
+        title = row_id if row is None else str(row[table.title])
+        yield RefusedRow(name, row_id, title, wait.reason, wait.tries, wait.until_ms)
+
+
+def forget_others(db: sqlite3.Connection, names: Collection[str]) -> None:
+    """Forget that rows are at other sinks than these; what was written there stays."""
+    if db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'sink_states'").fetchone() is not None:
+        known = {sink for (sink,) in db.execute("SELECT sink FROM sink_states")}
+        db.executemany("DELETE FROM sink_states WHERE sink = ?", [(sink,) for sink in known - {*names}])
+        end_waits(db, known - {*names})
