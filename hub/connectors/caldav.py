@@ -49,8 +49,8 @@ from hub.connectors.calling import (
     Answer,
     ConnectorFailure,
     CursorLost,
-    MessageRefused,
     Misconfigured,
+    Unread,
     general,
     origin_of,
     server_address,
@@ -65,7 +65,6 @@ from hub.connectors.connector import (
     Message,
     Page,
     ProviderSettings,
-    Unread,
     Words,
     read_cursor,
 )
@@ -252,7 +251,7 @@ class _Object(msgspec.Struct, frozen=True):
     etag: str
     text: str
     known: Known
-    refusal: MessageRefused | None = None
+    refusal: Unread | None = None
 
 
 class CalDav(Connector):
@@ -404,32 +403,33 @@ class CalDav(Connector):
         self, calendar: Calendar, hrefs: Sequence[str]
     ) -> tuple[list[Resource], list[_Object]]:
         """Fetch objects; where one of them fails the report of all, fetch them one by one."""
-        resources: list[Resource] = []
-        refused: list[_Object] = []
-
-        async def fetch(href: str) -> list[Resource]:
-            return (await self._report(calendar.url, multiget([href]))).resources
-
+        listed: dict[str, Resource] | None = None
         try:
-            resources += (await self._report(calendar.url, multiget(hrefs))).resources
+            report = await self._report(calendar.url, multiget(hrefs))
+            listed = {_path(calendar.url, one.href): one for one in report.resources}
         except ConnectorFailure as failure:
             if failure.scope in (Scope.ACCOUNT, Scope.MOMENT) or len(hrefs) == 1:
                 raise
-            async for href, found in self.refusals.each(hrefs, fetch):
-                if isinstance(found, MessageRefused):
-                    refused.append(_Object(joined(calendar.url, href), "", "", Known(), found))
-                else:
-                    resources += found
-        answered = {_path(calendar.url, one.href) for one in resources}
-        left = {_path(calendar.url, one.url) for one in refused} | answered
-        resources += [Resource(href, 0, {}) for href in hrefs if _path(calendar.url, href) not in left]
-        whole: list[Resource] = []
-        async for one, outcome in self.refusals.each(resources, _whole):
-            if isinstance(outcome, MessageRefused):
-                refused.append(_Object(joined(calendar.url, one.href), "", "", Known(), outcome))
+
+        async def resource_of(href: str) -> Resource:
+            """Return an object. Raises Unavailable if the server leaves it out: it would be lost for good."""
+            found = listed
+            if found is None:
+                report = await self._report(calendar.url, multiget([href]))
+                found = {_path(calendar.url, one.href): one for one in report.resources}
+            one = found.get(_path(calendar.url, href), Resource(href, 0, {}))
+            if one.status not in (None, 200, 404):  # only 404 means deleted
+                raise Unavailable(f"the server leaves it out of its answer ({one.status or 'no status'})")
+            return one
+
+        resources: list[Resource] = []
+        refused: list[_Object] = []
+        async for href, found in self.refusals.each(hrefs, resource_of):
+            if isinstance(found, Unread):
+                refused.append(_Object(joined(calendar.url, href), "", "", Known(), found))
             else:
-                whole.append(one)
-        return whole, refused
+                resources.append(found)
+        return resources, refused
 
     # --- requests ---
 
@@ -590,12 +590,6 @@ def _is_cut(one: Resource, calendar: Calendar) -> bool:
 def _path(base: str, href: str) -> str:
     """Return the path of a reference without its escapes, as servers spell it in several ways."""
     return unquote(urlsplit(joined(base, href)).path).rstrip("/")
-
-
-async def _whole(one: Resource) -> None:
-    """Raise Unavailable for an object that the server leaves out of its answer: it would be lost for good."""
-    if one.status not in (None, 200, 404):  # only 404 means deleted
-        raise Unavailable(f"the server leaves it out of its answer ({one.status or 'no status'})")
 
 
 def _read_objects(base: str, resources: Sequence[Resource]) -> list[_Object]:

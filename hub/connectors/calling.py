@@ -13,7 +13,7 @@ retry. The message is for a person, and contains neither secrets nor mail conten
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, ClassVar, Final, NamedTuple, Protocol, TypeVar
+from typing import Annotated, Any, ClassVar, Final, Protocol, TypeVar
 
 import anyio
 import msgspec
@@ -184,11 +184,22 @@ class Throttle:
         self._held_until = max(self._held_until, self._clock.monotonic() + seconds)
 
 
-class MessageRefused(NamedTuple):
-    """Refusal of one message, unlike others. *is_passing*: a later run tries it again, however often."""
+MAX_SHOWN_CHARS: Final = 10_000  # of a text for people, which is cut where it is shown or kept
+Shown = Annotated[str, msgspec.Meta(max_length=MAX_SHOWN_CHARS)]
 
-    reason: str
-    is_passing: bool
+
+class Unread(msgspec.Struct, frozen=True, kw_only=True):
+    """Reason for a message that could not be read.
+
+    *is_removed*: it was removed meanwhile, which is no fault. *is_final*: it can never be read, so that no
+    later run tries it again. *is_passing*: it may not be the message's fault, so that later runs try it again
+    however often.
+    """
+
+    reason: Shown
+    is_removed: bool = False
+    is_final: bool = False
+    is_passing: bool = False
 
 
 class Refusals:
@@ -200,7 +211,7 @@ class Refusals:
 
     async def each(
         self, items: Sequence[T], ask: Callable[[T], Awaitable[R]], *, at_once: int = 100
-    ) -> AsyncGenerator[tuple[T, R | MessageRefused]]:
+    ) -> AsyncGenerator[tuple[T, R | Unread]]:
         """Apply *ask* to all items, limited by the throttle; yield items and results in order.
 
         The failure of an item is its result if the provider accepted others in this run. So is a failure
@@ -240,7 +251,7 @@ class Refusals:
                 raised = raised or result
             else:
                 is_passing = not self.accepted or result.scope in (Scope.ACCOUNT, Scope.MOMENT)
-                yield items[at], MessageRefused(str(result), is_passing)
+                yield items[at], Unread(reason=str(result), is_passing=is_passing)
         if raised is not None:
             raise raised
 

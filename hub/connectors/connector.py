@@ -41,10 +41,11 @@ from hub.connectors.calling import (
     Caller,
     ConnectorFailure,
     CursorLost,
-    MessageRefused,
     Quota,
     Refusals,
+    Shown,
     Tokens,
+    Unread,
 )
 from hub.connectors.sdk.json_paths import steps_of
 from hub.document import Document
@@ -172,9 +173,7 @@ MAX_KEY_CHARS: Final = 1_000
 MAX_VERSION_CHARS: Final = 128
 MAX_WORD_CHARS: Final = 1_000
 MAX_LINK_CHARS: Final = 2_000  # of an item's source
-MAX_SHOWN_CHARS: Final = 10_000  # of a text for people, which is cut where it is shown or kept
 Word = Annotated[str, Meta(max_length=MAX_WORD_CHARS)]
-Shown = Annotated[str, Meta(max_length=MAX_SHOWN_CHARS)]
 
 
 class Address(msgspec.Struct, frozen=True):
@@ -195,20 +194,6 @@ class Attachment(msgspec.Struct, frozen=True, kw_only=True):
     media_type: Word
     size_bytes: int
     is_inline: bool = False
-
-
-class Unread(msgspec.Struct, frozen=True, kw_only=True):
-    """Reason for a message that could not be read.
-
-    *is_removed*: it was removed meanwhile, which is no fault. *is_final*: it can never be read, so that no
-    later run tries it again. *is_passing*: it may not be the message's fault, so that later runs try it again
-    however often.
-    """
-
-    reason: Shown
-    is_removed: bool = False
-    is_final: bool = False
-    is_passing: bool = False
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True):
@@ -254,11 +239,9 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     refusal: Unread | None = None
 
     @classmethod
-    def refused(cls, key: str, refusal: MessageRefused | str, **place: Any) -> "Message":
+    def refused(cls, key: str, refusal: Unread, **place: Any) -> "Message":
         """Return a message whose metadata the provider refuses now, unlike those of others."""
-        reason, is_passing = refusal if isinstance(refusal, MessageRefused) else (refusal, False)
-        unread = Unread(reason=reason, is_passing=is_passing)
-        return cls(key=key, fault=reason, refusal=unread, **place)
+        return cls(key=key, fault=refusal.reason, refusal=refusal, **place)
 
     def within_bounds(self) -> "Message":
         """Return the message, or one with a fault if a field that is kept is longer than its bound."""
@@ -457,26 +440,6 @@ class Connector(ABC):
 
         No message has a fault (see ``documents_of``). The document's ``unit_key`` is the message's key.
         """
-
-    async def read_each(
-        self,
-        messages: Sequence[Message],
-        read: Callable[[Message], Awaitable[Document | Unread]],
-        *,
-        at_once: int = PAGE_MESSAGES,
-    ) -> AsyncGenerator[tuple[Message, Document | Unread]]:
-        """Yield the documents of messages that are requested one by one, in order.
-
-        A message that the provider refuses, unlike others, is unread.
-
-        Raises:
-            ConnectorFailure: the provider refuses all messages, or the account.
-        """
-        async for message, found in self.refusals.each(messages, read, at_once=at_once):
-            if isinstance(found, MessageRefused):
-                yield message, Unread(reason=found.reason, is_passing=found.is_passing)
-            else:
-                yield message, found
 
     async def wait_for_news(self) -> None:
         """Wait until new messages may exist, for at most half an hour. Only if ``can_push``."""

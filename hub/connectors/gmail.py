@@ -41,7 +41,6 @@ from hub.connectors.calling import (
     Caller,
     ConnectorFailure,
     CursorLost,
-    MessageRefused,
     MessageUnreadable,
     Misconfigured,
     Params,
@@ -50,6 +49,7 @@ from hub.connectors.calling import (
     Quota,
     SignInNeeded,
     Unavailable,
+    Unread,
     origin_of,
 )
 from hub.connectors.connector import (
@@ -64,7 +64,6 @@ from hub.connectors.connector import (
     OAuth,
     Page,
     ProviderSettings,
-    Unread,
     Words,
     read_cursor,
 )
@@ -843,7 +842,7 @@ class Gmail(Connector):
         async with aclosing(stream.steps(cursor, since)) as steps:
             async for step in steps:
                 found = [one async for one in self.refusals.each(step.ids, self._got)]
-                refused = [(id, one) for id, one in found if isinstance(one, MessageRefused)]
+                refused = [(id, one) for id, one in found if isinstance(one, Unread)]
                 messages = [Message.refused(f"gmail:{id}", one, copy=id, place=id) for id, one in refused] + [
                     self._message(one, names)
                     for _, one in found
@@ -854,7 +853,7 @@ class Gmail(Connector):
                 yield Page(messages=tuple(messages), cursor=step.cursor, is_backfill=step.is_backfill)
 
     async def read(self, messages: Sequence[Message]) -> AsyncGenerator[tuple[Message, Document | Unread]]:
-        async for message, outcome in self.read_each(messages, self._document, at_once=AT_ONCE):
+        async for message, outcome in self.refusals.each(messages, self._document, at_once=AT_ONCE):
             yield message, outcome
 
     async def _labels(self) -> tuple[Labels, dict[str, str]]:

@@ -28,7 +28,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from hub.connectors.calling import MessageRefused, Misconfigured, Unavailable
+from hub.connectors.calling import Misconfigured, Unavailable, Unread
 from hub.connectors.connector import (
     PAGE_MESSAGES,
     Account,
@@ -40,7 +40,6 @@ from hub.connectors.connector import (
     Message,
     OAuth,
     Page,
-    Unread,
     read_cursor,
 )
 from hub.connectors.imap_line import (
@@ -117,10 +116,9 @@ class Fetched(msgspec.Struct, frozen=True):
     fault: str = ""
     refusal: str = ""
 
-    @classmethod
-    def faulty(cls, uid: int, fault: str) -> "Fetched | str":
-        """Return a message that cannot be parsed."""
-        return cls(uid, fault=fault)
+    @property
+    def is_unread(self) -> bool:
+        return bool(self.fault or self.refusal)
 
 
 UNKNOWN: Final = 0  # in place of a UID: no message has it (RFC 9051, 2.3.1.1)
@@ -658,7 +656,7 @@ class Imap(Connector):
             for orders in rounds([at for _, at in group.values()], self._letters.options):
                 uids = sorted({uid for order in orders for uid in order.uids})
                 fetch = partial(_bodies, orders)
-                got = await self._in_halves(folder, uidvalidity, uids, fetch, Fetched.faulty, _reason)
+                got = await self._in_halves(folder, uidvalidity, uids, fetch, _as_it_is)
                 for uid in (uid for order in orders for uid in order.uids):
                     message, at = group[uid]
                     yield message, await self._document(message, at, got.get(uid))
@@ -720,38 +718,27 @@ class Imap(Connector):
         if not found.uids:
             return ()
 
-        def faulty(uid: int, fault: str) -> Message:
-            """Return a message with only its place and the fault."""
-            return Message(
-                key=message_key(None, f"imap:{name}/{status.uidvalidity}/{uid}"),
-                place=place(name, status.uidvalidity, uid, ()),
-                fault=f"UID {uid} in {name}: {fault}",
-            )
-
-        def refused(uid: int, refusal: str) -> Message:
-            """Return a message with only its place and the reason of the server."""
-            key = message_key(None, f"imap:{name}/{status.uidvalidity}/{uid}")
-            reason = f"UID {uid} in {name}: {refusal}"
-            answer = MessageRefused(reason, is_passing=not self.refusals.accepted)
-            return Message.refused(key, answer, place=place(name, status.uidvalidity, uid, ()))
+        def unread(one: Fetched) -> Message:
+            """Return a message with only its place, and why it has no other data."""
+            key = message_key(None, f"imap:{name}/{status.uidvalidity}/{one.uid}")
+            at = place(name, status.uidvalidity, one.uid, ())
+            return Message.refused(key, self._unread(one, name), place=at)
 
         def fetch(wire: Wire, uids: Sequence[int]) -> dict[int, Message]:
             shown = fetch_all(wire, uids, self._heads)
             self.refusals.accepted += sum(not one.refusal for one in shown.values())
-            faults = {uid: faulty(uid, one.fault) for uid, one in shown.items() if one.fault}
-            faults |= {uid: refused(uid, one.refusal) for uid, one in shown.items() if one.refusal}
-            ones = [shown[uid] for uid in uids if uid in shown and uid not in faults]
+            ones = [shown[uid] for uid in uids if uid in shown and not shown[uid].is_unread]
             heads = {one.uid: read_head(one.sections.get("HEADER", b"")) for one in ones}
             nameless = [one.uid for one in ones if not heads[one.uid].message_id]
             whole = fetch_all(wire, nameless, b"(UID BODY.PEEK[HEADER])") if nameless else {}
-            faults |= {uid: refused(uid, one.refusal) for uid, one in whole.items() if one.refusal}
-            return faults | {
+            faults = {uid: one for uid, one in (shown | whole).items() if one.is_unread}
+            return {uid: unread(one) for uid, one in faults.items()} | {
                 one.uid: self._message(name, status, one, heads[one.uid], whole.get(one.uid), is_sent=is_sent)
                 for one in ones
                 if one.uid not in faults and self._is_selected(one, heads[one.uid], found.window.since)
             }
 
-        listed = await self._in_halves(name, status.uidvalidity, found.uids, fetch, faulty, refused)
+        listed = await self._in_halves(name, status.uidvalidity, found.uids, fetch, unread)
         return tuple(listed[uid] for uid in found.uids if uid in listed)
 
     async def _in_halves(
@@ -760,8 +747,7 @@ class Imap(Connector):
         uidvalidity: int,
         uids: Sequence[int],
         fetch: Callable[[Wire, Sequence[int]], Mapping[int, T]],
-        faulty: Callable[[int, str], T],
-        refused: Callable[[int, str], T],
+        unread: Callable[[Fetched], T],
     ) -> Mapping[int, T]:
         """Fetch messages; if the answer is too long, or the connection breaks, fetch halves.
 
@@ -775,19 +761,19 @@ class Imap(Connector):
             found = await self._line.work(lambda wire: fetch(wire, uids))
         except AnswerTooLong as error:
             if len(uids) == 1:
-                return {uids[0]: faulty(uids[0], str(error))}
+                return {uids[0]: unread(Fetched(uids[0], fault=str(error)))}
         except Unavailable as error:
             self._broken += len(uids) == 1
             if self._broken >= MAX_REFUSALS or (len(uids) == 1 and not self.refusals.accepted):
                 raise
             if len(uids) == 1:
-                return {uids[0]: refused(uids[0], str(error))}
+                return {uids[0]: unread(Fetched(uids[0], refusal=str(error)))}
         else:
             self._broken = 0
             return found
         half = len(uids) // 2
-        first = await self._in_halves(name, uidvalidity, uids[:half], fetch, faulty, refused)
-        return {**first, **await self._in_halves(name, uidvalidity, uids[half:], fetch, faulty, refused)}
+        first = await self._in_halves(name, uidvalidity, uids[:half], fetch, unread)
+        return {**first, **await self._in_halves(name, uidvalidity, uids[half:], fetch, unread)}
 
     def _is_selected(self, one: Fetched, head: Head, since: datetime | None) -> bool:
         """Check conditions that the server was not asked for, or applies only roughly."""
@@ -830,34 +816,35 @@ class Imap(Connector):
             **fields,
         )
 
-    async def _document(
-        self, message: Message, at: Place, outcome: Fetched | str | None
-    ) -> Document | Unread:
-        if outcome is None:
+    async def _document(self, message: Message, at: Place, one: Fetched | None) -> Document | Unread:
+        if one is None:
             return Unread(reason="it was removed", is_removed=True)
-        if isinstance(outcome, str):
-            reason = f"UID {at.uid} in {at.folder}: {outcome}"
-            return Unread(reason=reason, is_passing=not self.refusals.accepted)
-        if outcome.fault:
-            return Unread(reason=f"UID {at.uid} in {at.folder}: {outcome.fault}", is_final=True)
-        work = partial(letter_of, message, at, outcome.sections, self._letters.options)
+        if one.is_unread:
+            return self._unread(one, at.folder)
+        work = partial(letter_of, message, at, one.sections, self._letters.options)
         letter = await self._line.apart(work)
-        content_hash = fingerprint(message, at, outcome.sections)
+        content_hash = fingerprint(message, at, one.sections)
         return await self._letters.document(message, letter, content_hash, whole=partial(self._as_sent, at))
+
+    def _unread(self, one: Fetched, folder: str) -> Unread:
+        """Return why a message has no data: it cannot be parsed, or the server does not show it."""
+        reason = f"UID {one.uid} in {folder}: {one.fault or one.refusal}"
+        is_passing = not one.fault and not self.refusals.accepted
+        return Unread(reason=reason, is_final=bool(one.fault), is_passing=is_passing)
 
     async def _as_sent(self, at: Place) -> bytes | None:
         """Fetch the beginning of a whole mail; None if it was removed, or cannot be shown."""
         fetch = partial(_bodies, [Order((Part("", MAIL, size=_MOST_MAIL_BYTES),), (at.uid,))])
-        got = await self._in_halves(at.folder, at.uidvalidity, [at.uid], fetch, Fetched.faulty, _reason)
+        got = await self._in_halves(at.folder, at.uidvalidity, [at.uid], fetch, _as_it_is)
         found = got.get(at.uid)
-        return found.sections.get("") if isinstance(found, Fetched) else None
+        return None if found is None else found.sections.get("")
 
 
-def _reason(uid: int, reason: str) -> Fetched | str:
-    return reason
+def _as_it_is(one: Fetched) -> Fetched:
+    return one
 
 
-def _bodies(orders: Sequence[Order], wire: Wire, uids: Sequence[int]) -> dict[int, Fetched | str]:
+def _bodies(orders: Sequence[Order], wire: Wire, uids: Sequence[int]) -> dict[int, Fetched]:
     requested = set(uids)
     some = [Order(order.parts, tuple(uid for uid in order.uids if uid in requested)) for order in orders]
     return fetch_bodies(wire, [order for order in some if order.uids])
@@ -925,21 +912,11 @@ def fetch_all(wire: Wire, uids: Sequence[int], asked: bytes) -> dict[int, Fetche
         answer = wire.finish(tag, may_refuse=True)
         fault = _take(answer, set(uids), found)
         doubtful += _doubtful(answer, part, found, fault)
-    for uid in doubtful:
-        found.pop(uid, None)
-    refused: dict[int, Answer] = {}
-    for uid in doubtful:
-        alone = _alone(wire, uid, asked)
-        if isinstance(alone, Answer):
-            refused[uid] = alone
-            _check_refusals(refused, has_others=bool(found))
-        elif alone is not None:
-            found[uid] = alone
-    return found | {uid: Fetched(uid, refusal=_refusal(one)) for uid, one in refused.items()}
+    return _fetched_alone(wire, dict.fromkeys(doubtful, asked), found)
 
 
-def fetch_bodies(wire: Wire, orders: Sequence[Order]) -> dict[int, Fetched | str]:
-    """Fetch bodies by UID; a string is a failure's reason. All commands are sent before the first answer.
+def fetch_bodies(wire: Wire, orders: Sequence[Order]) -> dict[int, Fetched]:
+    """Fetch bodies by UID, as ``fetch_all`` does. All commands are sent before the first answer.
 
     Raises:
         Refused: the server shows none of several.
@@ -950,30 +927,12 @@ def fetch_bodies(wire: Wire, orders: Sequence[Order]) -> dict[int, Fetched | str
     fault = ""
     for answer in answers:  # data of one command may arrive with the answer to another
         fault = _take(answer, {uid for order in orders for uid in order.uids}, found) or fault
-    outcomes: dict[int, Fetched | str] = {**found}
-    refused: dict[int, Answer] = {}
-    for order, answer in zip(orders, answers, strict=True):
-        for uid in _doubtful(answer, order.uids, found, fault):
-            outcomes.pop(uid, None)
-            alone = _alone(wire, uid, order.words()[1])
-            if isinstance(alone, Answer):
-                refused[uid] = alone
-                _check_refusals(refused, has_others=bool(outcomes))
-            elif alone is not None:
-                outcomes[uid] = alone
-    return outcomes | {uid: _refusal(one) for uid, one in refused.items()}
-
-
-def _check_refusals(refused: Mapping[int, Answer], *, has_others: bool) -> None:
-    """Raise Refused if the server shows none of several messages."""
-    if len(refused) >= MAX_REFUSALS and not has_others:
-        answer = list(refused.values())[-1]
-        raise Refused(answer.status, answer.code, answer.text)
-
-
-def _refusal(answer: Answer) -> str:
-    code = f" [{answer.code[:40]}]" if answer.code else ""
-    return f"the server cannot show it ({answer.status}{code})"
+    doubtful = {
+        uid: order.words()[1]
+        for order, answer in zip(orders, answers, strict=True)
+        for uid in _doubtful(answer, order.uids, found, fault)
+    }
+    return _fetched_alone(wire, doubtful, found)
 
 
 def _doubtful(answer: Answer, uids: Sequence[int], found: dict[int, Fetched], fault: str) -> list[int]:
@@ -982,16 +941,30 @@ def _doubtful(answer: Answer, uids: Sequence[int], found: dict[int, Fetched], fa
     return [uid for uid in uids if (not found[uid].is_whole if uid in found else is_missing)]
 
 
-def _alone(wire: Wire, uid: int, asked: bytes) -> Fetched | Answer | None:
-    """Fetch one message; return the answer if the server cannot show it, None if it was removed."""
-    answer = wire.finish(wire.send(b"UID", b"FETCH", b"%d" % uid, asked), may_refuse=True)
-    found: dict[int, Fetched] = {}
-    fault = _take(answer, {uid}, found)
-    if uid in found:
-        return found[uid]
-    if fault:
-        return Fetched(uid, fault=fault)
-    return None if answer.status == "OK" or answer.code == _EXPUNGED else answer
+def _fetched_alone(
+    wire: Wire, doubtful: Mapping[int, bytes], found: dict[int, Fetched]
+) -> dict[int, Fetched]:
+    """Fetch messages one by one, by UID and what is asked of each, instead of what was *found* of them.
+
+    Raises:
+        Refused: the server shows none of several.
+    """
+    for uid in doubtful:
+        found.pop(uid, None)
+    refused: dict[int, Fetched] = {}
+    for uid, asked in doubtful.items():
+        answer = wire.finish(wire.send(b"UID", b"FETCH", b"%d" % uid, asked), may_refuse=True)
+        fault = _take(answer, {uid}, found)
+        if uid in found:
+            continue
+        if fault:
+            found[uid] = Fetched(uid, fault=fault)
+        elif answer.status != "OK" and answer.code != _EXPUNGED:
+            code = f" [{answer.code[:40]}]" if answer.code else ""
+            refused[uid] = Fetched(uid, refusal=f"the server cannot show it ({answer.status}{code})")
+            if len(refused) >= MAX_REFUSALS and not found:
+                raise Refused(answer.status, answer.code, answer.text)
+    return found | refused
 
 
 def _take(answer: Answer, uids: set[int], found: dict[int, Fetched]) -> str:

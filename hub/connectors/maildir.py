@@ -22,7 +22,7 @@ import msgspec
 from anyio import to_thread
 from pydantic import Field
 
-from hub.connectors.calling import FileUnusable
+from hub.connectors.calling import FileUnusable, Unread
 from hub.connectors.connector import (
     PAGE_MESSAGES,
     Account,
@@ -34,7 +34,6 @@ from hub.connectors.connector import (
     Page,
     ProviderSettings,
     SettingsFile,
-    Unread,
     read_cursor,
 )
 from hub.connectors.mime import MOST_BYTES, Letters, message_key, mid_link, read_head
@@ -209,7 +208,8 @@ class Maildir(Connector):
         key, fault = f"maildir:name:{one.mark}", f"{one.part}/{name[:200]}: {why}".lstrip("/")
         if error.errno in (errno.ELOOP, errno.EINVAL):  # a link, or no file
             return Message(key=key, fault=fault)
-        return Message.refused(key, fault, place=msgspec.to_builtins(Place(one.part, one.file, one.name)))
+        place = msgspec.to_builtins(Place(one.part, one.file, one.name))
+        return Message.refused(key, Unread(reason=fault), place=place)
 
     def _content(self, place: Place, most: int = MOST_BYTES + 1) -> bytes | None:
         """Return the content of a mail under its present name, or None if it was removed."""

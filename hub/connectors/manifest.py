@@ -45,6 +45,7 @@ from hub.connectors.calling import (
     Quota,
     SignInNeeded,
     Unavailable,
+    Unread,
     origin_of,
     server_address,
 )
@@ -64,7 +65,6 @@ from hub.connectors.connector import (
     Page,
     ProviderSettings,
     UnknownProvider,
-    Unread,
     Words,
     read_cursor,
     shipped,
@@ -492,7 +492,7 @@ class ManifestConnector(Connector):
         raise Unavailable(f"{self.provider}: the provider lists more than {MOST_ANSWERS} pages")
 
     async def read(self, messages: Sequence[Message]) -> AsyncGenerator[tuple[Message, Document | Unread]]:
-        async for message, result in self.read_each(messages, self._document):
+        async for message, result in self.refusals.each(messages, self._document):
             yield message, result
 
     async def _document(self, message: Message) -> Document | Unread:

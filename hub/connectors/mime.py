@@ -26,7 +26,8 @@ from urllib.parse import quote
 import msgspec
 from anyio import CapacityLimiter, from_thread, to_thread
 
-from hub.connectors.connector import Address, Filter, Message, Unread
+from hub.connectors.calling import Unread
+from hub.connectors.connector import Address, Filter, Message
 from hub.document import Document
 from hub.text.convert import read_letter
 from hub.text.files import MIB, NotConvertible

@@ -35,12 +35,12 @@ from hub.clock import Clock
 from hub.connectors import graph as graph_rules
 from hub.connectors.calling import (
     CursorLost,
-    MessageRefused,
     MessageUnreadable,
     Misconfigured,
     PermissionMissing,
     Quota,
     Unavailable,
+    Unread,
 )
 from hub.connectors.connector import (
     Account,
@@ -52,7 +52,6 @@ from hub.connectors.connector import (
     Message,
     OAuth,
     Page,
-    Unread,
     Words,
     read_cursor,
 )
@@ -296,7 +295,7 @@ class Outlook(GraphConnector):
                     )
 
     async def read(self, messages: Sequence[Message]) -> AsyncGenerator[tuple[Message, Document | Unread]]:
-        async for message, outcome in self.read_each(messages, self._document, at_once=AT_ONCE):
+        async for message, outcome in self.refusals.each(messages, self._document, at_once=AT_ONCE):
             yield message, outcome
 
     # --- metadata ---
@@ -314,7 +313,7 @@ class Outlook(GraphConnector):
             parts = [item for item in parts if item.get("isRead") is not True]
         refused: list[Message] = []
         async for part, found in self.refusals.each(parts, self._head_of):
-            if isinstance(found, MessageRefused):
+            if isinstance(found, Unread):
                 id = str(part.get("id"))
                 refused.append(Message.refused(f"outlook:{id}", found, copy=id, place=id))
             else:

@@ -34,8 +34,10 @@ from hub.connectors.calling import (
     PermissionMissing,
     ProviderBusy,
     QuotaSpent,
+    Shown,
     SignInNeeded,
     Unavailable,
+    Unread,
     origin_of,
     server_address,
 )
@@ -52,8 +54,6 @@ from hub.connectors.connector import (
     Page,
     ProviderSettings,
     SettingsFile,
-    Shown,
-    Unread,
     Word,
 )
 from hub.connectors.secret_spellings import SecretSpellings
@@ -661,7 +661,9 @@ class ProcessConnector(Connector):
         if failed is not None and (failed.scope in (Scope.ACCOUNT, Scope.MOMENT) or len(messages) == 1):
             raise failed
         if failed is not None:  # by one of the messages that are left
-            async for message, outcome in self.read_each([*waiting.values()], self._read_alone, at_once=1):
+            async for message, outcome in self.refusals.each(
+                [*waiting.values()], self._read_alone, at_once=1
+            ):
                 yield message, outcome
             return
         for message in waiting.values():

@@ -19,7 +19,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal, Self
 import msgspec
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from hub.connectors.calling import CursorLost, MessageRefused, Misconfigured, Quota, Unavailable
+from hub.connectors.calling import CursorLost, Misconfigured, Quota, Unavailable, Unread
 from hub.connectors.connector import (
     Account,
     Address,
@@ -29,7 +29,6 @@ from hub.connectors.connector import (
     Message,
     OAuth,
     Page,
-    Unread,
     read_cursor,
 )
 from hub.connectors.graph import (
@@ -192,7 +191,7 @@ class Teams(GraphConnector):
                     )
 
     async def read(self, messages: Sequence[Message]) -> AsyncGenerator[tuple[Message, Document | Unread]]:
-        async for message, outcome in self.read_each(messages, self._document, at_once=AT_ONCE):
+        async for message, outcome in self.refusals.each(messages, self._document, at_once=AT_ONCE):
             yield message, outcome
 
     def _may_read_channels(self) -> None:
@@ -214,7 +213,7 @@ class Teams(GraphConnector):
         ask = partial(self._changed_since, since, state.floor)
         for begin in range(0, len(new), AT_ONCE):
             async for chat, items in self.refusals.each(new[begin : begin + AT_ONCE], ask):
-                if isinstance(items, MessageRefused):
+                if isinstance(items, Unread):
                     yield state, (Message.refused(f"teams:chats/{chat}", items),)
                     continue
                 for start in range(0, len(items), _PAGE):

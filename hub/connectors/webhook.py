@@ -22,7 +22,7 @@ from urllib.parse import parse_qsl
 import msgspec
 from pydantic import Field
 
-from hub.connectors.calling import Misconfigured
+from hub.connectors.calling import Misconfigured, Unread
 from hub.connectors.connector import (
     Account,
     Address,
@@ -35,7 +35,6 @@ from hub.connectors.connector import (
     Page,
     Posted,
     ProviderSettings,
-    Unread,
     Words,
 )
 from hub.connectors.sdk.json_paths import link_of, row_key_in, text_at, text_of, with_row_key

@@ -53,8 +53,9 @@ from hub.connectors.calling import (
     ProviderBusy,
     QuotaSpent,
     Unavailable,
+    Unread,
 )
-from hub.connectors.connector import Connector, Message, Page, Unread, documents_of, why_left_out
+from hub.connectors.connector import Connector, Message, Page, documents_of, why_left_out
 from hub.document import Document
 from hub.extraction.extractor import Extractor
 from hub.extraction.folding import fold, shown

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from hub.clock import Clock
-from hub.connectors.calling import ConnectorFailure, CursorLost, Elsewhere, FileUnusable
+from hub.connectors.calling import ConnectorFailure, CursorLost, Elsewhere, FileUnusable, Unread
 from hub.connectors.connector import (
     Account,
     Auth,
@@ -17,7 +17,6 @@ from hub.connectors.connector import (
     Message,
     Page,
     ProviderSettings,
-    Unread,
 )
 from hub.document import Document
 

@@ -7,8 +7,8 @@ from datetime import timedelta
 from typing import Any
 
 from hub.connectors.caldav import CalDav, CalDavFilter, CalDavSettings
-from hub.connectors.calling import Caller, Throttle
-from hub.connectors.connector import Context, Cursor, Message, Unread
+from hub.connectors.calling import Caller, Throttle, Unread
+from hub.connectors.connector import Context, Cursor, Message
 from hub.document import Document
 from hub.outbound.client import OutboundClient
 from hub.outbound.rules import OutboundRules

@@ -8,8 +8,8 @@ from datetime import datetime, timedelta
 import anyio.lowlevel
 from starlette.types import ASGIApp
 
-from hub.connectors.calling import Caller, Throttle
-from hub.connectors.connector import Context, Cursor, Message, Page, Unread
+from hub.connectors.calling import Caller, Throttle, Unread
+from hub.connectors.connector import Context, Cursor, Message, Page
 from hub.connectors.gmail import Gmail, GmailFilter, GmailSettings
 from hub.document import Document
 from hub.outbound.client import OutboundClient

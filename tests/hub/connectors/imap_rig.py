@@ -12,8 +12,8 @@ from typing import Any
 import anyio
 
 from hub.clock import Clock, SystemChance, SystemClock
-from hub.connectors.calling import Caller, Quota, Throttle, Tokens
-from hub.connectors.connector import Context, Cursor, Message, Page, Unread, documents_of
+from hub.connectors.calling import Caller, Quota, Throttle, Tokens, Unread
+from hub.connectors.connector import Context, Cursor, Message, Page, documents_of
 from hub.connectors.imap import Imap
 from hub.connectors.imap_line import ImapFilter, ImapSettings, Line
 from hub.document import Document

@@ -13,17 +13,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from hub.connectors.calling import Caller, Throttle
-from hub.connectors.connector import (
-    Connector,
-    ConnectorClass,
-    Context,
-    Cursor,
-    Message,
-    Unread,
-    documents_of,
-    find,
-)
+from hub.connectors.calling import Caller, Throttle, Unread
+from hub.connectors.connector import Connector, ConnectorClass, Context, Cursor, Message, documents_of, find
 from hub.document import Document
 from hub.outbound.client import OutboundClient
 from hub.outbound.rules import OutboundRules

@@ -12,8 +12,15 @@ from starlette.types import Receive, Scope, Send
 
 from hub.connectors import caldav
 from hub.connectors.caldav import PAGE, CalDavSettings
-from hub.connectors.calling import ConnectorFailure, CursorLost, Misconfigured, SignInNeeded, Unavailable
-from hub.connectors.connector import Cursor, Unread
+from hub.connectors.calling import (
+    ConnectorFailure,
+    CursorLost,
+    Misconfigured,
+    SignInNeeded,
+    Unavailable,
+    Unread,
+)
+from hub.connectors.connector import Cursor
 from hub.document import Document
 from hub.text import webdav
 from tests.hub.connectors.caldav_rig import Rig, rig

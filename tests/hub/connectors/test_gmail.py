@@ -19,8 +19,9 @@ from hub.connectors.calling import (
     ProviderBusy,
     SignInNeeded,
     Unavailable,
+    Unread,
 )
-from hub.connectors.connector import Attachment, Cursor, Unread
+from hub.connectors.connector import Attachment, Cursor
 from hub.connectors.gmail import INDEXED_S, Gmail, GmailSettings, judge, next_midnight, read_message
 from hub.document import Document
 from tests.hub.connectors.gmail_rig import WEEK_AGO, Rig, Run, listed, read_all, rig

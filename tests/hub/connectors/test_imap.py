@@ -27,8 +27,8 @@ from hub.connectors.calling import (
     ProviderBusy,
     SignInNeeded,
     Unavailable,
+    Unread,
 )
-from hub.connectors.connector import Unread
 from hub.connectors.imap_line import MOST_LITERAL_BYTES, ImapFilter, ImapSettings
 from hub.document import Document
 from tests.hub.connectors.imap_rig import (

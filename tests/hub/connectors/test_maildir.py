@@ -12,9 +12,9 @@ import pytest
 
 from hub.clock import SystemClock
 from hub.connectors import mime
-from hub.connectors.calling import CursorLost, FileUnusable
+from hub.connectors.calling import CursorLost, FileUnusable, Unread
 from hub.connectors.conformance import ConnectorConformance, Place
-from hub.connectors.connector import Context, Cursor, Filter, Message, Unread, documents_of, find
+from hub.connectors.connector import Context, Cursor, Filter, Message, documents_of, find
 from hub.connectors.maildir import Maildir, MaildirSettings
 from hub.document import Document
 from tests.support.clock import SeededChance

@@ -19,8 +19,9 @@ from hub.connectors.calling import (
     ProviderBusy,
     SignInNeeded,
     Unavailable,
+    Unread,
 )
-from hub.connectors.connector import Auth, UnknownProvider, Unread, find
+from hub.connectors.connector import Auth, UnknownProvider, find
 from hub.connectors.feeds import calendar_entries
 from hub.connectors.manifest import load
 from hub.connectors.sdk.json_paths import steps_of, values_at

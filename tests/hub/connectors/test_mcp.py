@@ -19,9 +19,17 @@ from starlette.types import Receive, Scope, Send
 
 from hub.clock import SystemChance, SystemClock
 from hub.connectors import process
-from hub.connectors.calling import Caller, FileUnusable, Misconfigured, SignInNeeded, Throttle, Unavailable
+from hub.connectors.calling import (
+    Caller,
+    FileUnusable,
+    Misconfigured,
+    SignInNeeded,
+    Throttle,
+    Unavailable,
+    Unread,
+)
 from hub.connectors.conformance import ConnectorConformance, Place
-from hub.connectors.connector import Context, Cursor, Filter, Unread
+from hub.connectors.connector import Context, Cursor, Filter
 from hub.connectors.mcp import McpConnector, McpSettings
 from hub.connectors.process import ProgramSettings
 from hub.document import Document

@@ -6,8 +6,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from hub.connectors import outlook
-from hub.connectors.calling import Misconfigured, Unavailable
-from hub.connectors.connector import Unread
+from hub.connectors.calling import Misconfigured, Unavailable, Unread
 from hub.document import Document
 from hub.extraction.letters import invitation_in
 from tests.hub.text.test_strange_mails import multipart, part

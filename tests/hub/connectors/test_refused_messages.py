@@ -15,7 +15,6 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from hub.connectors.calling import (
     Caller,
     ConnectorFailure,
-    MessageRefused,
     Misconfigured,
     PermissionMissing,
     ProviderBusy,
@@ -23,8 +22,9 @@ from hub.connectors.calling import (
     SignInNeeded,
     Throttle,
     Unavailable,
+    Unread,
 )
-from hub.connectors.connector import Connector, Context, Filter, Unread, documents_of, find
+from hub.connectors.connector import Connector, Context, Filter, documents_of, find
 from hub.connectors.mcp import McpConnector, McpSettings
 from hub.document import Document
 from hub.outbound.client import OutboundClient
@@ -322,7 +322,7 @@ async def test_refusal_is_of_the_message_only_where_others_are_accepted(failures
     found = ""
     try:
         async for _, one in Refusals().each(failures, ask):
-            found += ("p" if one.is_passing else "n") if isinstance(one, MessageRefused) else one
+            found += ("p" if one.is_passing else "n") if isinstance(one, Unread) else one
     except ConnectorFailure as failure:
         found = f"raises {type(failure).__name__}"
     assert found == result.replace("okoo", "onoo")

@@ -5,8 +5,8 @@ from datetime import timedelta
 
 import pytest
 
-from hub.connectors.calling import Misconfigured
-from hub.connectors.connector import Message, Unread
+from hub.connectors.calling import Misconfigured, Unread
+from hub.connectors.connector import Message
 from hub.connectors.graph import NotReadable, text_of_chat
 from hub.connectors.teams import Teams, TeamsSettings
 from hub.document import Document

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from hub.connectors.calling import Misconfigured
-from hub.connectors.connector import Context, Message, Posted, Unread, find
+from hub.connectors.calling import Misconfigured, Unread
+from hub.connectors.connector import Context, Message, Posted, find
 from hub.connectors.webhook import (
     PAGE,
     Delivery,

@@ -9,7 +9,7 @@ import pytest
 from starlette.requests import Request
 from starlette.responses import Response
 
-from hub.connectors.connector import Unread
+from hub.connectors.calling import Unread
 from hub.connectors.imap_line import ImapFilter
 from hub.device.run_reading import Contents
 from hub.device.shared import Root, SharedFile, SharedFolders, Unreadable

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from hub.connectors.caldav import CalDav
-from hub.connectors.connector import Connector, Message, Unread
+from hub.connectors.calling import Unread
+from hub.connectors.connector import Connector, Message
 from hub.document import Document
 from hub.extraction.model import Models
 from protocol.handshake import CapabilityName

@@ -7,8 +7,8 @@ from typing import Any
 
 from starlette.types import ASGIApp
 
-from hub.connectors.calling import Caller, Throttle
-from hub.connectors.connector import Connector, Context, Cursor, Message, Page, Unread
+from hub.connectors.calling import Caller, Throttle, Unread
+from hub.connectors.connector import Connector, Context, Cursor, Message, Page
 from hub.connectors.outlook import Outlook
 from hub.connectors.teams import Teams
 from hub.document import Document
