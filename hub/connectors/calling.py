@@ -238,22 +238,20 @@ class Refusals:
         async with anyio.create_task_group() as tasks:
             for at, item in enumerate(items):
                 tasks.start_soon(ask_one, at, item)
-        self.accepted += sum(not isinstance(result, ConnectorFailure) for result in found.values())
-        failures = [found[at] for at in sorted(found) if isinstance(found[at], ConnectorFailure)]
+        results = [(items[at], found[at]) for at in sorted(found)]
+        failures = [result for _, result in results if isinstance(result, ConnectorFailure)]
+        self.accepted += len(results) - len(failures)
         is_over = self._are_all_refused([*found.values()])
-        self._in_a_row = self._in_a_row + len(failures) if len(failures) == len(found) else 0
-        raised: ConnectorFailure | None = None
-        for at in sorted(found):
-            result = found[at]
+        self._in_a_row = self._in_a_row + len(failures) if len(failures) == len(results) else 0
+        of_all = [one for one in failures if is_over or not (self.accepted or one.scope is Scope.ROW)]
+        for item, result in results:
             if not isinstance(result, ConnectorFailure):
-                yield items[at], result
-            elif is_over or not (self.accepted or result.scope is Scope.ROW):
-                raised = raised or result
-            else:
+                yield item, result
+            elif result not in of_all:
                 is_passing = not self.accepted or result.scope in (Scope.ACCOUNT, Scope.MOMENT)
-                yield items[at], Unread(reason=str(result), is_passing=is_passing)
-        if raised is not None:
-            raise raised
+                yield item, Unread(reason=str(result), is_passing=is_passing)
+        if of_all:
+            raise of_all[0]
 
     def _are_all_refused(self, results: Sequence[object]) -> bool:
         """Return True if so many messages in a row were refused that the provider refuses all."""

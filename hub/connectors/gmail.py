@@ -852,9 +852,8 @@ class Gmail(Connector):
                 ]
                 yield Page(messages=tuple(messages), cursor=step.cursor, is_backfill=step.is_backfill)
 
-    async def read(self, messages: Sequence[Message]) -> AsyncGenerator[tuple[Message, Document | Unread]]:
-        async for message, outcome in self.refusals.each(messages, self._document, at_once=AT_ONCE):
-            yield message, outcome
+    def read(self, messages: Sequence[Message]) -> AsyncGenerator[tuple[Message, Document | Unread]]:
+        return self.refusals.each(messages, self._document, at_once=AT_ONCE)
 
     async def _labels(self) -> tuple[Labels, dict[str, str]]:
         """Return the label rules of the filter, and the names of labels by id."""

@@ -491,9 +491,8 @@ class ManifestConnector(Connector):
                     request = base = again
         raise Unavailable(f"{self.provider}: the provider lists more than {MOST_ANSWERS} pages")
 
-    async def read(self, messages: Sequence[Message]) -> AsyncGenerator[tuple[Message, Document | Unread]]:
-        async for message, result in self.refusals.each(messages, self._document):
-            yield message, result
+    def read(self, messages: Sequence[Message]) -> AsyncGenerator[tuple[Message, Document | Unread]]:
+        return self.refusals.each(messages, self._document)
 
     async def _document(self, message: Message) -> Document | Unread:
         if (found := self._here.get(message.key)) is None:

@@ -294,9 +294,8 @@ class Outlook(GraphConnector):
                         is_backfill=step.is_backfill,
                     )
 
-    async def read(self, messages: Sequence[Message]) -> AsyncGenerator[tuple[Message, Document | Unread]]:
-        async for message, outcome in self.refusals.each(messages, self._document, at_once=AT_ONCE):
-            yield message, outcome
+    def read(self, messages: Sequence[Message]) -> AsyncGenerator[tuple[Message, Document | Unread]]:
+        return self.refusals.each(messages, self._document, at_once=AT_ONCE)
 
     # --- metadata ---
 

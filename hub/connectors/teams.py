@@ -190,9 +190,8 @@ class Teams(GraphConnector):
                         is_backfill=is_backfill,
                     )
 
-    async def read(self, messages: Sequence[Message]) -> AsyncGenerator[tuple[Message, Document | Unread]]:
-        async for message, outcome in self.refusals.each(messages, self._document, at_once=AT_ONCE):
-            yield message, outcome
+    def read(self, messages: Sequence[Message]) -> AsyncGenerator[tuple[Message, Document | Unread]]:
+        return self.refusals.each(messages, self._document, at_once=AT_ONCE)
 
     def _may_read_channels(self) -> None:
         if self._filter.channels and not self.settings.channels:

@@ -15,7 +15,7 @@ from hub.device.sinks.calendar_collections import XML, examine_collection
 from hub.device.sinks.target import Fields, Found, Put, Snapshot, TargetFailed
 from hub.device.sinks.text_file import read_back, spliced
 from hub.device.sinks.web import POLL_S, Answer, Polled, Web
-from hub.outbound.scopes import DELETED_STATUSES, MAX_REFUSALS, Scope
+from hub.outbound.scopes import DELETED_STATUSES
 from hub.text.webdav import (
     CAL,
     DAV,
@@ -59,7 +59,6 @@ class CalDav(Polled):
         self._token = ""
         self._own: dict[str, _Object] = {}
         self._others: set[str] = set()
-        self._left_out: dict[str, str] = {}  # why an object was not fetched, by its key
 
     def fresh_place(self, now: datetime) -> str:
         return self._url
@@ -144,14 +143,13 @@ class CalDav(Polled):
         try:
             listed = _read(self._report(multiget([_path(self._own[key].url) for key in keys]), "1"))
         except TargetFailed as error:
-            is_of_all = error.scope in (Scope.ACCOUNT, Scope.MOMENT) or error.why is PlaceProblem.MISSING
-            if is_of_all or len(self._left_out) >= MAX_REFUSALS:
+            if error.why is PlaceProblem.MISSING or (error.is_of_all and len(keys) > 1):
                 raise
-            if len(keys) > 1:
+            if len(keys) == 1:
+                self._leave_out(keys[0], self._own[keys[0]].url, error)
+            else:
                 self._fetch_some(keys[: len(keys) // 2])
                 self._fetch_some(keys[len(keys) // 2 :])
-            else:
-                self._leave_out(keys[0], str(error))
             return
         statuses: dict[str, int | None] = {}
         for one in listed.resources:
@@ -165,11 +163,8 @@ class CalDav(Polled):
                 self._keep(name[1], self._own[name[1]].url, one.text(f"{DAV}getetag"), data.text or "")
         for key in keys:
             if key in self._own and self._own[key].text is None:
-                self._leave_out(key, f"{self._web.host}: leaves it out ({statuses.get(key) or 'no answer'})")
-
-    def _leave_out(self, key: str, reason: str) -> None:
-        """Note an object that is not deleted, and cannot be read; it is fetched again next time."""
-        self._left_out[key] = f"{self._own[key].url}: {reason}; the next attempt follows"
+                why = f"{self._web.host}: leaves it out ({statuses.get(key) or 'no answer'})"
+                self._left_out[key] = f"{self._own[key].url}: {why}; the next attempt follows"
 
     def _keep(self, key: str, url: str, etag: str, text: str) -> None:
         text = text.replace("\r\n", "\n")

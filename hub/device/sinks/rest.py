@@ -27,7 +27,7 @@ from hub.device.sinks.target import (
     shape_of,
 )
 from hub.device.sinks.web import POLL_S, Answer, Polled, Web
-from hub.outbound.scopes import DELETED_STATUSES, MAX_REFUSALS, Scope
+from hub.outbound.scopes import DELETED_STATUSES
 from protocol.tables import DeviceTable
 
 _KEY: Final = re.compile("hub-[a-z2-7]{16}")
@@ -46,7 +46,6 @@ class Rest(Polled):
         self._done: dict[str, Item] = {}  # items that are not listed, by id; empty: deleted
         self._listed: Collection[Item] = ()  # also items of others
         self._is_empty = True
-        self._left_out: dict[str, str] = {}  # why an item could not be read, by its place
 
     def fresh_place(self, now: datetime) -> str:
         return self._manifest.url
@@ -113,11 +112,8 @@ class Rest(Polled):
                 try:
                     one = self._get(item_id) or {}
                 except TargetFailed as error:
-                    is_of_all = error.scope in (Scope.ACCOUNT, Scope.MOMENT)
-                    if is_of_all or len(self._left_out) >= MAX_REFUSALS:
-                        raise
                     place = f"{self._manifest.url}#{item_id}"
-                    self._left_out[place] = f"{place}: {error}"
+                    self._leave_out(place, place, error)
                     continue
                 if not one or self._is_done(one):
                     self._done[item_id] = one

@@ -106,7 +106,7 @@ class _Pass:
         self._approved = approved_rows(db, sink.tables, keys)
         self._waits = waits_of(db, sink.name, WaitReason.REFUSED)
         self._merges: dict[str, Merge] = {}
-        self._removed: list[str] = []
+        self._removed: dict[str, None] = {}
         self._errors: dict[str, TargetFailed] = {}  # of single rows
         self._problems: list[str] = []
 
@@ -227,7 +227,7 @@ class _Pass:
         if approved is None and (found is None or is_history):
             forget(self._db, self._sink.name, row.key)
         elif approved is None:
-            self._removed.append(row.key)
+            self._removed[row.key] = None
             return False
         elif found is None and row.base_text is not None:
             if not is_history and not row.is_deleted:
@@ -265,49 +265,44 @@ class _Pass:
         keys = [*self._merges, *self._removed, *self._errors]
         due = due_keys(self._waits, keys, changed_ms, self._at_ms)
         self._errors = {key: error for key, error in self._errors.items() if key in due}
-        puts = [self._put(key, merge) for key in due if (merge := self._merges.get(key)) is not None]
-        removed = [key for key in due if key in {*self._removed}]
+        puts = {key: self._put(key, self._merges[key]) for key in due if key in self._merges}
+        removed = [key for key in due if key in self._removed]
         if not puts and not removed:
             return False
-        snapshot = snapshot._replace(agreed=answers.confirmed(self._db, self._sink.name))
-        results = self._sink.target.write(snapshot, puts, removed)
+        agreed = answers.confirmed(self._db, self._sink.name)
+        results = self._sink.target.write(snapshot._replace(agreed=agreed), [*puts.values()], removed)
         left = {key: result for key, result in results.items() if not isinstance(result, Found)}
         self._errors |= {key: error for key, error in left.items() if error is not None}
-        written = [put for put in puts if put.key not in left]
-        removed = [key for key in removed if key not in left]
+        accepted = [key for key in (*puts, *removed) if key not in left]
         with transaction(self._db):
-            for put in written:
-                self._record_written(put, results.get(put.key))
-            for key in removed:
-                self._record_removed(self._recorded[key], snapshot.found[key])
-            for key in self._waits.keys() & {*removed, *(put.key for put in written)}:
+            for key in accepted:
+                if key in puts:
+                    self._record_written(puts[key], results.get(key))
+                else:
+                    self._record_removed(self._recorded[key], snapshot.found[key])
                 end_wait(self._db, self._sink.name, key)
-        self._synced.written += len(written)
-        self._synced.removed += len(removed)
-        return bool(written or removed)
+        return bool(accepted)
 
     def _put(self, key: str, merge: Merge) -> Put:
-        approved = self._approved[key]
-        place = self._recorded[key].place
+        approved, place = self._approved[key], self._recorded[key].place
         return Put(key, approved.table, merge.written or {}, place, approved.at_ms)
 
     def _record_written(self, put: Put, result: object) -> None:
         """Record a row that the target has, with its place and fields there where they differ."""
-        row, approved, expressed = (
-            self._recorded[put.key],
-            self._approved[put.key],
-            self._merges[put.key].expressed,
-        )
+        row, approved = self._recorded[put.key], self._approved[put.key]
+        expressed = self._merges[put.key].expressed
         stored = result if isinstance(result, Found) else Found(expressed, row.place, self._at_ms)
         row.base_text, row.place = rows.json_text(dict(stored.fields)), stored.place
         is_agreed = put.fields == approved.fields and stored.fields == expressed
         row.digest = approved.digest if is_agreed else ""
         record(self._db, self._sink, row, self._at_ms)
+        self._synced.written += 1
 
     def _record_removed(self, row: RecordedRow, last: Found) -> None:
         if last.fields != row.base:
             note_change(self._db, self._sink.name, row, self._at_ms, "removed", row.base, last.fields)
         forget(self._db, self._sink.name, row.key)
+        self._synced.removed += 1
 
     def _handle_errors(self, *, has_accepted: bool) -> None:
         """Store the refusals of single rows.

@@ -142,6 +142,11 @@ class TargetFailed(HubError):
         self.why = why or self.why
         self.scope = scope or self.scope
 
+    @property
+    def is_of_all(self) -> bool:
+        """True if other rows would have the same answer now."""
+        return self.scope in (Scope.ACCOUNT, Scope.MOMENT)
+
 
 Written = Found | TargetFailed | None  # None: not tried, after refusals of other rows
 

@@ -263,6 +263,7 @@ class Polled(ABC):
         self._version: Hashable = None
         self._tables: Mapping[str, DeviceTable] = {}
         self._places: Collection[str] = ()
+        self._left_out: dict[str, str] = {}  # why a row could not be read, by its key or place
 
     def stamp(self, places: Collection[str]) -> Hashable:
         if places:
@@ -298,7 +299,7 @@ class Polled(ABC):
                 except TargetFailed as error:
                     self._forget()
                     results[key], in_a_row = error, in_a_row + 1
-                    is_over = in_a_row == MAX_REFUSALS or error.scope in (Scope.ACCOUNT, Scope.MOMENT)
+                    is_over = in_a_row == MAX_REFUSALS or error.is_of_all
         return results
 
     def _update(self, places: Collection[str], tables: Mapping[str, DeviceTable]) -> bool:
@@ -313,6 +314,16 @@ class Polled(ABC):
     def _forget(self) -> None:
         """Look again before the next synchronization."""
         self._looked_at = float("-inf")
+
+    def _leave_out(self, row: str, what: str, error: TargetFailed) -> None:
+        """Note a row, by its key or place, that the server does not show, unlike others.
+
+        Raises:
+            TargetFailed: the *error*, if it is of all rows.
+        """
+        if error.is_of_all or len(self._left_out) >= MAX_REFUSALS:
+            raise error
+        self._left_out[row] = f"{what}: {error}"
 
     def _changed(self, what: str) -> TargetChanged:
         self._forget()
