@@ -5,6 +5,7 @@ Where both sides were changed, the later change counts.
 """
 
 import sqlite3
+from collections.abc import Collection
 
 import msgspec
 
@@ -20,7 +21,8 @@ from hub.device.sinks.target import Fields, Found, is_archived
 class Merge(msgspec.Struct):
     """Decision about a row: fields to change here, and those to write to the target, if any.
 
-    *expressed*: the fields that the target has after it wrote *written*.
+    *expressed*: the fields that the target has after it wrote *written*. *unsettled*: fields that the target
+    has for the first time, with other words than here; both sides keep theirs.
     """
 
     base: dict[str, str]
@@ -28,6 +30,7 @@ class Merge(msgspec.Struct):
     written: dict[str, str] | None = None
     expressed: Fields = {}
     conflict: bool = False
+    unsettled: Collection[str] = ()
 
 
 def merge_row(sink: Sink, recorded: RecordedRow, approved: ApprovedRow, found: Found | None) -> Merge:
@@ -40,13 +43,18 @@ def merge_row(sink: Sink, recorded: RecordedRow, approved: ApprovedRow, found: F
         expressed = sink.target.expressed(approved.table, approved.fields)
         return Merge({}, {}, approved.fields, expressed)
     base = recorded.base
-    is_unchanged = recorded.is_unchanged(approved)
+    new = set() if recorded.base_text is None else found.fields.keys() - base.keys()  # as a column that is new
+    is_unchanged = recorded.is_unchanged(approved) and not new
     own = base if is_unchanged else sink.target.expressed(approved.table, approved.fields)
-    merge = Merge({}, {})
+    unsettled = {name for name in new if "" != found.fields[name] != own.get(name, "") != ""}
+    merge = Merge({}, {}, unsettled=unsettled)
     remote_edits: dict[str, str] = {}
     is_written = False
     for name, theirs in found.fields.items():
-        ours, before = own.get(name, ""), base.get(name)
+        if name in unsettled:
+            remote_edits[name] = theirs
+            continue
+        ours, before = own.get(name, ""), base.get(name, "" if name in new else None)
         if before is not None and found.former.get(name) == before:
             theirs = before  # unchanged since a former release wrote it
         merge.base[name] = theirs
@@ -77,7 +85,11 @@ def apply_merge(
 ) -> list[str]:
     """Change the row as it was changed at the target, and record what both have now; return the refusals."""
     changed: dict[str, str] = {}
-    refusals: list[str] = []
+    refusals = [
+        f"{found.place}: {approved.title}: {name}: there is {found.fields[name][:40]!r}, here is"
+        f" {approved.fields.get(name, '')[:40]!r}: empty one of the two; until then both stay"
+        for name in sorted(merge.unsettled)
+    ]
     for name, text in merge.back.items():
         db.execute("SAVEPOINT one_field")
         try:

@@ -290,9 +290,11 @@ class _Pass:
     def _record_written(self, put: Put, result: object) -> None:
         """Record a row that the target has, with its place and fields there where they differ."""
         row, approved = self._recorded[put.key], self._approved[put.key]
-        expressed = self._merges[put.key].expressed
+        merge = self._merges[put.key]
+        expressed = merge.expressed
         stored = result if isinstance(result, Found) else Found(expressed, row.place, self._at_ms)
-        row.base_text, row.place = rows.json_text(dict(stored.fields)), stored.place
+        base = {name: text for name, text in stored.fields.items() if name not in merge.unsettled}
+        row.base_text, row.place = rows.json_text(base), stored.place
         is_agreed = put.fields == approved.fields and stored.fields == expressed
         row.digest = approved.digest if is_agreed else ""
         record(self._db, self._sink, row, self._at_ms)

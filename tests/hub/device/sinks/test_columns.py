@@ -69,6 +69,52 @@ def test_row_in_a_file_with_columns_of_its_owner_is_written_and_read_by_their_me
     assert path.read_text().splitlines()[2].split(";")[1:] == ["Call Cy", "", "7", "8", "9", "beyond"]
 
 
+# Cell of a column that is a field by now, description here; then both, or both as they were, with a problem.
+NEW_CELLS = [("", "", ""), ("of mine", "", "of mine"), ("", "about", "about"), ("of mine", "about", None)]
+
+
+@pytest.mark.parametrize("edit", ["none", "title here", "title there"])
+@pytest.mark.parametrize(("cell", "text", "both"), NEW_CELLS)
+def test_column_that_becomes_a_field_replaces_no_words_on_either_side(
+    cell: str, text: str, both: str | None, edit: str, bench: SinkBench, tmp_path: Path
+) -> None:
+    path = tmp_path / "list.csv"
+    path.write_text("id,title,mine\n")
+    target = TextFile(path, Csv())
+    row = bench.approve({"title": "Call Ana", "description": text})
+    bench.synchronize(target)
+    bench.synchronize(target)
+    bench.clock.advance(60)
+    (key,) = (line.split(",")[0] for line in path.read_text().splitlines()[1:])
+    title = "Call Bo" if edit == "title there" else "Call Ana"
+    path.write_text(f"id,title,Notes\n{key},{title},{cell}\n")
+    if edit == "title here":
+        bench.change(row, {"title": "Call Bo"})
+    results = [bench.synchronize(target) for _ in range(3)]
+    words = path.read_text().splitlines()[1].split(",")[1:], bench.row(row)["description"] or ""
+    title = "Call Ana" if edit == "none" else "Call Bo"
+    assert words == ([title, cell if both is None else both], text if both is None else both)
+    problem = f"{path}: {title}: description: there is 'of mine', here is 'about': empty one of the two;"
+    assert results[-1].problem.startswith(problem) if both is None else not results[-1].problem
+    assert not both or bench.history() in ([], ["taken back"])
+
+
+def test_words_of_a_new_field_follow_once_one_side_is_empty(bench: SinkBench, tmp_path: Path) -> None:
+    path = tmp_path / "list.csv"
+    path.write_text("id,title,mine\n")
+    target = TextFile(path, Csv())
+    row = bench.approve({"title": "Call Ana", "description": "about"})
+    bench.synchronize(target)
+    bench.synchronize(target)
+    empty = path.read_text().replace("mine", "Notes")
+    path.write_text(empty.replace("Ana,", "Ana,of mine"))
+    assert bench.synchronize(target).problem
+    path.write_text(empty)
+    assert not bench.synchronize(target).problem
+    assert path.read_text() == empty.replace("Ana,", "Ana,about")
+    assert bench.row(row)["description"] == "about"
+
+
 def test_file_without_a_column_of_titles_is_refused(bench: SinkBench, tmp_path: Path) -> None:
     path = tmp_path / "list.csv"
     path.write_text("id,Aufgabe\n")
