@@ -75,7 +75,8 @@ class CalDav(Polled):
 
     def examine(self, place: str, tables: Collection[DeviceTable], agreed: Collection[str]) -> None:
         with self._web.connected():
-            examine_collection(self._web, self._url, sorted({component_kind(table) for table in tables}))
+            kinds = {table.name: component_kind(table) for table in tables}
+            examine_collection(self._web, self._url, kinds)
 
     def _snapshot(self) -> Snapshot:
         self._fetch()

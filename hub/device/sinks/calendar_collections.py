@@ -1,6 +1,7 @@
 """What the address of a CalDAV sink is, and which calendars its user can write to (RFC 4791, 5397, 6764)."""
 
-from collections.abc import Collection, Iterator
+import json
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from typing import Final
 from urllib.parse import urljoin, urlsplit
@@ -36,23 +37,33 @@ _PRINCIPAL: Final = f"{DAV}current-user-principal"
 _MAX_NAMED: Final = 8
 
 
-def examine_collection(web: Web, url: str, kinds: Collection[str]) -> None:
+def examine_collection(web: Web, url: str, kinds: Mapping[str, str]) -> None:
     """Check that an address is a calendar to which its user can write components of these *kinds*.
 
+    Args:
+        kinds: kinds of components by the names of the tables whose rows they are.
+
     Raises:
-        WrongPlace: it is none; the message names the calendars that are.
+        WrongPlace: it is none; the message names the calendars that are, or those for some of the tables.
         TargetFailed: the server cannot be asked now.
     """
     here = next(iter(_properties(web, url)), None)
-    problem = "is no calendar that this user can see" if here is None else _problem_of(here, kinds)
+    problem = "is no calendar that this user can see" if here is None else _problem_of(here, kinds.values())
     if problem:
         fitting: dict[str, None] = {}
+        for_some: dict[str, None] = {}
         with suppress(TargetFailed, ValueError):  # then those before it are named
-            for calendar in _calendars(web, url, here, kinds):
-                fitting[calendar] = None
-        named = " or ".join([*fitting][:_MAX_NAMED])
-        hint = f"write as url: {named}" if named else "no calendar there can be written to"
-        raise WrongPlace(f"{url} {problem}; {hint}")
+            for calendar, resource in _calendars(web, url, here):
+                if resource is None or not _problem_of(resource, kinds.values()):
+                    fitting[calendar] = None
+                elif tables := _tables_of(resource, kinds):
+                    for_some[f"{calendar} with {tables}"] = None
+        here_tables = "" if here is None else _tables_of(here, kinds)
+        others = fitting or ({} if here_tables else for_some)
+        named = " or ".join([*others][:_MAX_NAMED])
+        hints = [f"write as url: {named}"] if named else []
+        hints += [f"write {here_tables}"] if here_tables else []
+        raise WrongPlace(f"{url} {problem}; {', or '.join(hints) or 'no calendar there can be written to'}")
 
 
 def _properties(web: Web, url: str, depth: str = "0") -> list[Resource]:
@@ -72,7 +83,7 @@ def _problem_of(resource: Resource, kinds: Collection[str]) -> str:
         return f"is {next(named, 'something else')}, no calendar"
     components = resource.found.get(_COMPONENTS)
     accepted = {} if components is None else {element.get("name", "").upper() for element in components}
-    if missing := [kind for kind in kinds if accepted and kind not in accepted]:
+    if missing := sorted({kind for kind in kinds if accepted and kind not in accepted}):
         return f"has {', '.join(sorted(accepted))} alone, no {' or '.join(missing)}"
     privileges = resource.found.get(_PRIVILEGES)
     is_listed = privileges is not None and len(privileges) > 0
@@ -81,8 +92,14 @@ def _problem_of(resource: Resource, kinds: Collection[str]) -> str:
     return ""
 
 
-def _calendars(web: Web, url: str, here: Resource | None, kinds: Collection[str]) -> Iterator[str]:
-    """Yield the addresses of the calendars that a user can write to, or of their folder at another host."""
+def _tables_of(resource: Resource, kinds: Mapping[str, str]) -> str:
+    """Return the setting with those tables whose rows a calendar takes; empty if there is none."""
+    fitting = [name for name, kind in kinds.items() if not _problem_of(resource, [kind])]
+    return f"tables = {json.dumps(fitting)}" if fitting else ""
+
+
+def _calendars(web: Web, url: str, here: Resource | None) -> Iterator[tuple[str, Resource | None]]:
+    """Yield address and properties of a user's calendars, or the address of their folder at another host."""
     for start in (url, urljoin(url, "/"), urljoin(url, "/.well-known/caldav")):
         found = _properties(web, start) if here is None or start != url else [here]
         principals = [urljoin(start, href) for resource in found for href in resource.hrefs(_PRINCIPAL)]
@@ -92,10 +109,10 @@ def _calendars(web: Web, url: str, here: Resource | None, kinds: Collection[str]
         for home in sorted(homes) or ([start] if found else []):
             is_here = urlsplit(home)[:2] == urlsplit(url)[:2]
             if not is_here:  # that host gets no password unless the owner writes its address
-                yield home
+                yield home, None
             for resource in _properties(web, home, "1") if is_here else ():
-                if resource.has(_TYPES, f"{CAL}calendar") and not _problem_of(resource, kinds):
+                if resource.has(_TYPES, f"{CAL}calendar"):
                     name = resource.text(f"{DAV}displayname")
-                    yield urljoin(home, resource.href) + (f" ({name!r})" if name else "")
+                    yield urljoin(home, resource.href) + (f" ({name!r})" if name else ""), resource
         if homes:
             return

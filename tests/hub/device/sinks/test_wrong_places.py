@@ -294,6 +294,28 @@ def test_calendar_is_asked_once_and_again_when_the_tables_of_its_sink_change(
         assert (synced.written, times()) == (1, 4)  # rows that are there go on
 
 
+TO_DO, OF_DATES = 'tables = ["tasks"]', 'tables = ["timelines"]'
+# Address, and what to write, where no calendar takes to-dos and events.
+SOME_TABLES = {
+    "to-dos alone": ("/USER/todo/", f"write {TO_DO}"),
+    "events alone": ("/USER/dates/", f"write {OF_DATES}"),
+    "home": ("/USER/", f"as url: ROOT/USER/dates/ with {OF_DATES} or ROOT/USER/todo/ with {TO_DO}"),
+}
+
+
+@each("name", SOME_TABLES)
+def test_calendar_that_takes_rows_of_some_tables_is_refused_with_their_names(
+    name: str, radicale: Radicale, bench: SinkBench
+) -> None:
+    with serving(radicale) as server:
+        path, hint = (words.replace("USER", server.user) for words in SOME_TABLES[name])
+        bench.approve({"title": "Pay the rent"})
+        problem = bench.synchronize(server.target(path), "tasks", "timelines").problem
+        named = re.sub(r" \('.*?'\)", "", problem.partition("; ")[2])
+        assert named.endswith(hint.replace("ROOT", f"http://127.0.0.1:{server.port}"))
+        assert not bench.synchronize(server.target(f"/{server.user}/todo/"), "tasks").problem
+
+
 def test_home_at_another_host_is_named_and_gets_no_password(bench: SinkBench, radicale: Radicale) -> None:
     with serving(radicale) as server:
         home = "http://127.0.0.1:9/123/calendars/"
