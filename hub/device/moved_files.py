@@ -1,9 +1,9 @@
 """Files that were moved or renamed since items were found in them, by their identity or by their content.
 
-The identity of a file is noted when an item of it is inserted: size, modification time and inode, which a
-move keeps. A changed file with that inode is the same one if it has kept its folder or name, and a quote. The
-content is known from the digests (``hub.device.shared``), once an agent has listed the new place. A file in
-which items were found, too, is no moved one. Functions block.
+The identity of a file is noted when an item of it is inserted, and when this device replaces it: size,
+modification time and inode, which a move keeps. A changed file with that inode is the same one if it has kept
+its folder or name, and a quote. The content is known from the digests (``hub.device.shared``), once an agent
+has listed the new place. A file in which items were found, too, is no moved one. Functions block.
 """
 
 import os
@@ -52,6 +52,22 @@ def note_source(db: sqlite3.Connection, path: str) -> None:
     for (root,) in db.execute("SELECT path FROM roots WHERE name = ?", (name,)).fetchall():
         if (identity := _identity_at(os.path.join(root, below))) is not None:
             db.execute("INSERT OR REPLACE INTO source_files VALUES (?, ?, ?, ?)", (path, *identity))
+
+
+def note_replaced(db: sqlite3.Connection, file: str, *paths: str) -> None:
+    """Note the identity of a file that this device has replaced, for *paths* and for its own source path."""
+    if not db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'source_files'").fetchone():
+        return  # a file of an older version
+    own = {
+        Path(name, os.path.relpath(file, root)).as_posix()
+        for name, root in db.execute("SELECT name, path FROM roots")
+        if file.startswith(os.path.join(root, ""))
+    }
+    known = "SELECT 1 FROM calls WHERE source_path = ?"
+    sources = {*paths, *(path for path in own if db.execute(known, (path,)).fetchone())}
+    if sources and (identity := _identity_at(file)) is not None:
+        rows = [(path, *identity) for path in sources]
+        db.executemany("INSERT OR REPLACE INTO source_files VALUES (?, ?, ?, ?)", rows)
 
 
 class MovedFiles:

@@ -43,7 +43,8 @@ def merge_row(sink: Sink, recorded: RecordedRow, approved: ApprovedRow, found: F
         expressed = sink.target.expressed(approved.table, approved.fields)
         return Merge({}, {}, approved.fields, expressed)
     base = recorded.base
-    new = set() if recorded.base_text is None else found.fields.keys() - base.keys()  # as a column that is new
+    # Such as a column that became that of a field.
+    new = set() if recorded.base_text is None else found.fields.keys() - base.keys()
     is_unchanged = recorded.is_unchanged(approved) and not new
     own = base if is_unchanged else sink.target.expressed(approved.table, approved.fields)
     unsettled = {name for name in new if "" != found.fields[name] != own.get(name, "") != ""}

@@ -17,6 +17,7 @@ import anyio.to_thread
 from hub.clock import Clock, epoch_ms
 from hub.device.inbox import sources_of
 from hub.device.inserts import DeviceFileError, connect_shared
+from hub.device.moved_files import note_replaced
 from hub.device.sinks import answers
 from hub.device.sinks.calendar import Calendar
 from hub.device.sinks.lines import Markdown, TodoTxt
@@ -176,7 +177,9 @@ def tick_sources(db: sqlite3.Connection, folders: Collection[Path], now: datetim
             )
             continue
         try:
-            if not _tick_box(file, quote, start, agreed) and not file.exists():
+            if _tick_box(file, quote, start, agreed):
+                note_replaced(db, str(file), path)
+            elif not file.exists():
                 problem = f"{path} is missing, no box is ticked there"
         except TargetFailed as error:  # the next look tries again
             problem = f"{error}{answers.request_consent(db, _SOURCES, error)}"

@@ -14,6 +14,7 @@ import msgspec
 
 from hub.clock import epoch_ms
 from hub.device import rows
+from hub.device.moved_files import note_replaced
 from hub.device.schema import transaction
 from hub.device.sinks import answers
 from hub.device.sinks.approved_rows import ApprovedRow, approved_rows
@@ -274,7 +275,10 @@ class _Pass:
         left = {key: result for key, result in results.items() if not isinstance(result, Found)}
         self._errors |= {key: error for key, error in left.items() if error is not None}
         accepted = [key for key in (*puts, *removed) if key not in left]
+        places = {puts[key].place if key in puts else snapshot.found[key].place for key in accepted}
         with transaction(self._db):
+            for place in places:
+                note_replaced(self._db, place)
             for key in accepted:
                 if key in puts:
                     self._record_written(puts[key], results.get(key))

@@ -15,7 +15,10 @@ from hub.device.inbox import DeviceItem, read_excerpt, read_items
 from hub.device.inserts import connect_shared, open_device_store
 from hub.device.owner import approve, edit
 from hub.device.shared import open_digests, stamp_of
+from hub.device.sinks.lines import Markdown
 from hub.device.sinks.running import tick_sources
+from hub.device.sinks.sync import Sink, synchronize
+from hub.device.sinks.text_file import TextFile
 from protocol.tables import SUGGESTED
 from protocol.work import Action, ItemSource, ToolCall
 from tests.support.clock import FakeClock, SeededChance
@@ -48,7 +51,9 @@ class Desk:
             sha256, start = hashlib.sha256(data).hexdigest(), data.decode().find(quote)
             source = ItemSource(path=path, quote=quote, start=start, end=start + len(quote), sha256=sha256)
             fields = {"title": quote, **SUGGESTED}
-            call = ToolCall(id=f"c{number}", action=Action.INSERT, table="tasks", data=fields, source=source)
+            call = ToolCall(
+                id=f"{title}{number}", action=Action.INSERT, table="tasks", data=fields, source=source
+            )
             calls.append(call)
         with open_device_store(self.db, clock=CLOCK, ids=IdFactory(CLOCK, SeededChance())) as store:
             store.name_roots([str(root) for root in self.roots])
@@ -212,3 +217,40 @@ def test_three_hundred_moved_notes_have_no_warning_and_are_ticked_at_the_new_pla
     assert {item.source_path for item in items} == {path.replace("old", "archive") for path in paths}
     assert desk.tick() == ""
     assert sum("[x]" in file.read_text() for file in tmp_path.rglob("*.md")) == 300
+
+
+@pytest.mark.parametrize("is_moved_before", [False, True])
+def test_note_is_followed_to_further_places_after_its_boxes_were_ticked(
+    is_moved_before: bool, tmp_path: Path
+) -> None:
+    desk = Desk(tmp_path)
+    file = desk.write(OLD, NOTE)
+    desk.find(OLD)
+    desk.find(OLD, title="Ana")
+    if is_moved_before:
+        file = file.rename(tmp_path / "notes/first.md")
+    first, second = [item.label for item in read_items(desk.db)]
+    for label, path in ((first, "work/second.md"), (second, "work/old/third.md")):
+        approve(desk.db, [label], at_ms=AT)
+        edit(desk.db, [label], {"status": "done"}, at_ms=AT)
+        with connect_shared(desk.db) as db:
+            assert tick_sources(db, desk.roots, CLOCK.now()) == ""
+        file = file.rename(tmp_path / path)
+        if label == first:
+            assert read_items(desk.db)[1].source_path == path
+    assert file.read_text().count("[x]") == 2
+
+
+def test_note_is_followed_after_a_row_of_a_sink_was_written_to_the_note(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    file = desk.write(OLD, NOTE + "\nCall Cy as well\n")
+    desk.find(OLD, title="Cy")
+    label = desk.item.label
+    desk.find(OLD)
+    approve(desk.db, [label], at_ms=AT)
+    with connect_shared(desk.db) as db:
+        sink = Sink("there", TextFile(file, Markdown()), ("tasks",), kind="markdown")
+        synced = synchronize(db, sink, CLOCK.now())
+    assert (synced.written, "^hub-" in file.read_text()) == (1, True)
+    file.rename(tmp_path / "work/second.md")
+    assert read_items(desk.db)[1].source_path == "work/second.md"
