@@ -39,6 +39,8 @@ DATE = "{date}"  # in a path: the day on which a row is first written
 _KEY = re.compile(r"hub-[a-z2-7]{16}(?![a-z0-9])")
 _MOST_BYTES = 64 * 1024 * 1024
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# Who can give a new file the owner or the group of the old one, besides root.
+_RIGHTS = {"owner": "this owner", "group": "a member of this group"}
 
 
 class Piece(NamedTuple):
@@ -313,7 +315,8 @@ def replace_content(
                 lost = [] if old is None else copy_access(old, file.fileno())
                 opened.close()  # Windows replaces no open file
                 if lost and (str(path), OWNER) not in agreed:
-                    what = f"it would lose its {' and '.join(lost)}: only root, or its owner, can keep that"
+                    able = " who is ".join(_RIGHTS[name] for name in lost)
+                    what = f"it would lose its {' and '.join(lost)}: only root, or {able}, can keep that"
                     raise Unconfirmed(str(path), OWNER, what)
                 file.write(content)
     except OSError as error:

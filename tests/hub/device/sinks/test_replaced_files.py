@@ -130,12 +130,18 @@ def of_group(path: Path) -> None:
     os.chown(path, USER, GROUP)
 
 
+def of_both(path: Path) -> None:
+    os.chown(path, OTHER, GROUP)
+    path.chmod(0o666)
+
+
 @each(
     ("change", "words"),
     [
         (link, "it has 2 names (hard links): the others would keep the old text"),
-        (of_other, "it would lose its owner: only root"),
-        (of_group, "it would lose its group: only root"),
+        (of_other, "it would lose its owner: only root, or this owner, can keep that"),
+        (of_group, "it would lose its group: only root, or a member of this group, can keep that"),
+        (of_both, "owner and group: only root, or this owner who is a member of this group, can keep that"),
     ],
 )
 @each("way", ["markdown", "csv", "tick_in"])
