@@ -8,6 +8,7 @@ from urllib.parse import urljoin, urlsplit
 
 from hub.device.sinks.target import TargetFailed, WrongPlace
 from hub.device.sinks.web import Web
+from hub.printable import shortened
 from hub.text.webdav import CAL, DAV, NotWebDav, Resource, multistatus, propfind
 
 XML: Final = {"Content-Type": "application/xml; charset=utf-8"}
@@ -35,6 +36,8 @@ _OTHER_TYPES: Final = {  # by the element in resourcetype
 _HOMES: Final = f"{CAL}calendar-home-set"
 _PRINCIPAL: Final = f"{DAV}current-user-principal"
 _MAX_NAMED: Final = 8
+_MAX_FOLLOWED: Final = 4  # addresses of principals, and of homes, in one answer
+_MAX_CHARS: Final = 2_000  # of an address that is named
 
 
 def examine_collection(web: Web, url: str, kinds: Mapping[str, str]) -> None:
@@ -54,13 +57,17 @@ def examine_collection(web: Web, url: str, kinds: Mapping[str, str]) -> None:
         for_some: dict[str, None] = {}
         with suppress(TargetFailed, ValueError):  # then those before it are named
             for calendar, resource in _calendars(web, url, here):
+                if len(fitting) == _MAX_NAMED:
+                    break
+                if len(calendar) > _MAX_CHARS:
+                    continue
                 if resource is None or not _problem_of(resource, kinds.values()):
                     fitting[calendar] = None
-                elif tables := _tables_of(resource, kinds):
+                elif len(for_some) < _MAX_NAMED and (tables := _tables_of(resource, kinds)):
                     for_some[f"{calendar} with {tables}"] = None
         here_tables = "" if here is None else _tables_of(here, kinds)
         others = fitting or ({} if here_tables else for_some)
-        named = " or ".join([*others][:_MAX_NAMED])
+        named = " or ".join(others)
         hints = [f"write as url: {named}"] if named else []
         hints += [f"write {here_tables}"] if here_tables else []
         raise WrongPlace(f"{url} {problem}; {', or '.join(hints) or 'no calendar there can be written to'}")
@@ -84,7 +91,8 @@ def _problem_of(resource: Resource, kinds: Collection[str]) -> str:
     components = resource.found.get(_COMPONENTS)
     accepted = {} if components is None else {element.get("name", "").upper() for element in components}
     if missing := sorted({kind for kind in kinds if accepted and kind not in accepted}):
-        return f"has {', '.join(sorted(accepted))} alone, no {' or '.join(missing)}"
+        has = shortened(", ".join(sorted(accepted)[:_MAX_NAMED]))
+        return f"has {has} alone, no {' or '.join(missing)}"
     privileges = resource.found.get(_PRIVILEGES)
     is_listed = privileges is not None and len(privileges) > 0
     if is_listed and not any(resource.has(_PRIVILEGES, f"{DAV}privilege/{DAV}{name}") for name in _WRITING):
@@ -102,11 +110,11 @@ def _calendars(web: Web, url: str, here: Resource | None) -> Iterator[tuple[str,
     """Yield address and properties of a user's calendars, or the address of their folder at another host."""
     for start in (url, urljoin(url, "/"), urljoin(url, "/.well-known/caldav")):
         found = _properties(web, start) if here is None or start != url else [here]
-        principals = [urljoin(start, href) for resource in found for href in resource.hrefs(_PRINCIPAL)]
-        for principal in principals:
+        principals = {urljoin(start, href) for resource in found for href in resource.hrefs(_PRINCIPAL)}
+        for principal in sorted(principals)[:_MAX_FOLLOWED]:
             found += _properties(web, principal)
         homes = {urljoin(start, href) for resource in found for href in resource.hrefs(_HOMES)}
-        for home in sorted(homes) or ([start] if found else []):
+        for home in sorted(homes)[:_MAX_FOLLOWED] or ([start] if found else []):
             is_here = urlsplit(home)[:2] == urlsplit(url)[:2]
             if not is_here:  # that host gets no password unless the owner writes its address
                 yield home, None

@@ -326,6 +326,32 @@ def test_home_at_another_host_is_named_and_gets_no_password(bench: SinkBench, ra
         assert home in problem and f"/{server.user}/todo/" in problem
 
 
+@each("name", ("current-user-principal", "c:calendar-home-set", "c:supported-calendar-component-set"))
+def test_answer_with_countless_addresses_or_names_costs_few_requests_and_words(
+    name: str, bench: SinkBench
+) -> None:
+    element = name if name.startswith("c:") else f"d:{name}"
+    values = "".join(f'<d:href>/{at}/</d:href><c:comp name="{at}{"X" * 400}"/>' for at in range(1_000))
+    paths: list[str] = []
+
+    def answer(asked: Asked) -> Reply:
+        paths.append(asked.path)
+        kind = CALENDAR if "component" in name else "<d:resourcetype><d:collection/></d:resourcetype>"
+        body = (
+            '<d:multistatus xmlns:d="DAV:" xmlns:c="urn:ietf:params:xml:ns:caldav"><d:response>'
+            f"<d:href>{asked.path}</d:href><d:propstat><d:prop>{kind}<{element}>{values}</{element}></d:prop>"
+            "</d:propstat></d:response></d:multistatus>"
+        )
+        return Reply(207, body.encode())
+
+    with answering(answer) as port:
+        url = f"http://127.0.0.1:{port}/tasks/"
+        bench.approve({"title": "Pay the rent"})
+        problem = bench.synchronize(CalDav(Web(url, lambda: "Basic x"), url)).problem
+    assert "no calendar" in problem or "no VTODO" in problem
+    assert len(paths) < 50 and len(problem) < 2_000
+
+
 # --- REST ---
 
 ITEM = {"id": "1", "content": "of others", "description": ""}
