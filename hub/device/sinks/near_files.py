@@ -8,7 +8,6 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import suppress
-from itertools import accumulate
 from pathlib import Path
 from typing import Final
 
@@ -26,9 +25,13 @@ def files_near(folder: Path, ending: str) -> list[str]:
     No link is followed; hidden files and folders, and what cannot be read, are left out.
     """
     endings = {ending.lower(), f"{ending.lower()}_archive"}
-    found = sorted(_files_below(folder, endings), reverse=True)[:MAX_FILES]
-    sums = accumulate(size for _, size, _ in found)
-    return [path for (_, _, path), size in zip(found, sums, strict=True) if size <= MAX_BYTES]
+    paths: list[str] = []
+    left = MAX_BYTES
+    for _, size, path in sorted(_files_below(folder, endings), reverse=True)[:MAX_FILES]:
+        if size <= left:  # a larger one hides none of those behind it
+            paths.append(path)
+            left -= size
+    return paths
 
 
 def _files_below(top: Path, endings: set[str]) -> Iterator[tuple[int, int, str]]:

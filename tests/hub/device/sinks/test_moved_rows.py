@@ -336,6 +336,14 @@ def test_search_ends_at_the_limits_of_names_files_and_bytes(
             assert len(files_near(tmp_path, ".md")) == count
 
 
+def test_file_beyond_the_limit_of_bytes_hides_no_other_file(tmp_path: Path) -> None:
+    (tmp_path / "done.txt").write_text("x Call\n")
+    with (tmp_path / "export.txt").open("wb") as file:
+        file.truncate(near_files.MAX_BYTES + 1)
+    os.utime(tmp_path / "export.txt", (2**31, 2**31))  # the latest of all
+    assert files_near(tmp_path, ".txt") == [str(tmp_path / "done.txt")]
+
+
 def test_search_for_nothing_is_not_made(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     searched: list[Path] = []
 
