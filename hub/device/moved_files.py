@@ -30,6 +30,7 @@ CREATE TABLE IF NOT EXISTS source_files (
     "CREATE INDEX IF NOT EXISTS digests_content ON digests (sha256)",
 )
 MAX_WALKED: Final = 50_000  # files that are compared; a third of a second
+MAX_FOLDERS: Final = 10_000  # that are walked
 MAX_NAMED: Final = 5  # candidates
 _IDENTITIES: Final = """
 SELECT size, modified_ns, inode FROM source_files WHERE path = :path
@@ -125,12 +126,15 @@ class MovedFiles:
         listed: dict[str, Identity] = {}
         by_inode: dict[int, list[str]] = {}
         roots = {str(place): name for name, place in self._roots.items()}
+        left = MAX_FOLDERS
         for top in roots:
             for folder, folders, names in os.walk(top):
+                if (left := left - 1) < 0:
+                    break
                 offered = [name for name in folders if why_private(name) is None]
                 folders[:] = [name for name in offered if os.path.join(folder, name) not in roots]
                 above = Path(roots[top], os.path.relpath(folder, top)).as_posix()
-                for name in names if len(listed) < MAX_WALKED else ():
+                for name in names[: MAX_WALKED - len(listed)]:
                     identity = _identity_at(os.path.join(folder, name))
                     if identity is not None and why_private(name) is None:
                         listed[f"{above}/{name}"] = identity

@@ -11,6 +11,7 @@ import pytest
 
 from hub.cli.inbox import lines_of
 from hub.clock import IdFactory
+from hub.device import moved_files
 from hub.device.inbox import DeviceItem, read_excerpt, read_items
 from hub.device.inserts import connect_shared, open_device_store
 from hub.device.owner import approve, edit
@@ -203,6 +204,23 @@ def test_source_follows_a_moved_file_only_where_the_new_place_is_certain(case: s
         state == "file_gone" or case == "away"
     )
     assert all(name in problem for name in candidates if state == "file_gone")
+
+
+@pytest.mark.parametrize("limit", ["MAX_WALKED", "MAX_FOLDERS"])
+def test_search_for_a_moved_file_ends_at_the_limits_of_files_and_folders(
+    limit: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk = Desk(tmp_path)
+    desk.write(OLD, NOTE)
+    desk.find(OLD)
+    for number in range(20):
+        desk.write(f"notes/{number}/{number}.md", NOTE)
+    seen: list[str] = []
+    monkeypatch.setattr(moved_files, "why_private", seen.append)
+    monkeypatch.setattr(moved_files, limit, 5)
+    (tmp_path / OLD).unlink()
+    assert desk.item.source_state == "file_gone"
+    assert sum(name.endswith(".md") for name in seen) <= 5
 
 
 def test_three_hundred_moved_notes_have_no_warning_and_are_ticked_at_the_new_place(tmp_path: Path) -> None:
