@@ -50,6 +50,8 @@ Identity = tuple[int, int, int]  # size, modification time in nanoseconds, inode
 def note_source(db: sqlite3.Connection, path: str) -> None:
     """Note the identity of the file at a source path, if it is one of a shared folder."""
     name, _, below = path.partition("/")
+    if below.startswith("/") or ".." in below.split("/"):
+        return  # a hub's attempt to probe other paths
     for (root,) in db.execute("SELECT path FROM roots WHERE name = ?", (name,)).fetchall():
         if (identity := _identity_at(os.path.join(root, below))) is not None:
             db.execute("INSERT OR REPLACE INTO source_files VALUES (?, ?, ?, ?)", (path, *identity))

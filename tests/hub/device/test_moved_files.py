@@ -223,6 +223,15 @@ def test_search_for_a_moved_file_ends_at_the_limits_of_files_and_folders(
     assert sum(name.endswith(".md") for name in seen) <= 5
 
 
+def test_source_that_a_hub_names_outside_of_the_folders_is_not_looked_at(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    private = desk.write("private.md", NOTE)
+    desk.find("notes/../private.md")
+    with connect_shared(desk.db) as db:
+        moved_files.note_source(db, f"notes/{private}")
+        assert db.execute("SELECT * FROM source_files").fetchall() == []
+
+
 def test_three_hundred_moved_notes_have_no_warning_and_are_ticked_at_the_new_place(tmp_path: Path) -> None:
     desk = Desk(tmp_path)
     paths = [f"notes/old/{number}.md" for number in range(300)]
