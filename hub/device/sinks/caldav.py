@@ -33,6 +33,7 @@ _NAME: Final = re.compile(r"/(hub-[a-z2-7]{16})(?:\.ics)?$")
 _BATCH: Final = 100  # objects that are fetched at once
 _NOT_LISTED: Final = (400, 403, 405, 409, 410, 412, 415, 501)  # the token is old, or there are no tokens
 _TRUNCATED: Final = 507
+_MOST_PAGES: Final = 1_000  # of changes
 
 
 class _Object(NamedTuple):
@@ -87,8 +88,8 @@ class CalDav(Polled):
 
     def _list_changes(self) -> None:
         try:
-            while not self._list():
-                pass
+            if not any(self._list() for _ in range(_MOST_PAGES)):
+                raise TargetFailed(f"{self._web.host}: lists changes without end")
         except TargetFailed:
             self._token = ""
             raise

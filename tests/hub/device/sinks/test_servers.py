@@ -13,6 +13,8 @@ import anyio
 import anyio.to_thread
 import pytest
 
+from hub.device.sinks import caldav
+from hub.device.sinks.caldav import CalDav
 from hub.device.sinks.manifest import KeyPlace
 from hub.device.sinks.rest import Rest
 from hub.device.sinks.target import TargetFailed
@@ -353,3 +355,23 @@ async def test_device_that_is_stopped_ends_a_synchronization_after_one_request(
     assert (scope.cancelled_caught, server.text.count("Call ")) == (True, 1)
     server.proxy.on_request = lambda: None
     assert (bench.synchronize(server.open()).problem, server.text.count("Call ")) == ("", 3)
+
+
+def test_calendar_whose_list_of_changes_never_ends_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Asked] = []
+
+    def answer(one: Asked) -> Reply | None:
+        asked.append(one)
+        body = (
+            '<d:multistatus xmlns:d="DAV:"><d:response><d:href>/tasks/</d:href>'
+            f"<d:status>HTTP/1.1 507 More</d:status></d:response><d:sync-token>{len(asked)}</d:sync-token>"
+            "</d:multistatus>"
+        )
+        return Reply(207, body.encode()) if len(asked) < 50 else None
+
+    monkeypatch.setattr(caldav, "_MOST_PAGES", 10)
+    with answering(answer) as port:
+        url = f"http://127.0.0.1:{port}/tasks/"
+        with pytest.raises(TargetFailed, match="without end"):
+            CalDav(Web(url, lambda: "Basic x"), url).read([url], {})
+    assert len(asked) == 10
