@@ -13,6 +13,7 @@ import msgspec
 
 from hub.clock import Clock
 from hub.document import Document
+from hub.text.files import HTML, media_type_of
 from hub.text.row_keys import ROW_KEY, key_of
 from protocol.ids import UserId
 from protocol.work import ProvenanceOrigin
@@ -44,7 +45,8 @@ class OwnRows:
         own = named & await self._keys_of(user_id, named) if named else named
         if not own:
             return document
-        is_entry = getattr(document.provenance, "origin", None) is ProvenanceOrigin.WEB
+        is_page = HTML in (document.media_type, media_type_of(document.unit_key))  # with text of others
+        is_entry = getattr(document.provenance, "origin", None) is ProvenanceOrigin.WEB and not is_page
         text = await anyio.to_thread.run_sync(self._blanking, document.text, document.unit_key, own, is_entry)
         return msgspec.structs.replace(document, text=text)
 

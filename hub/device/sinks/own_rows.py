@@ -46,14 +46,16 @@ def without_own_rows(
     """Return a text with the rows of sinks as blanks, so that places of other text stay.
 
     All that a key covers is its own row: a line, a component, a record. Only the text of one entry of a
-    service belongs as a whole to a key that is a line of it.
+    service belongs as a whole to a key that is its second or last line; a list has several keys, or others.
 
     Args:
         keys: keys of the rows; None: each key is one of a row.
         is_entry: the text is one entry of a service.
     """
     tables = _AnyTable(keys)
-    if is_entry and any(tables.get(line.strip()) for line in text.splitlines()):
+    lines = [line for line in map(str.strip, text.splitlines()) if line] if is_entry else []
+    named = {*filter(ROW_KEY.fullmatch, lines)}
+    if len(named) == 1 and named & {*lines[:2], *lines[-1:]} and any(map(tables.get, named)):
         return _VISIBLE.sub(" ", text)
     own, *enclosed = _ENCLOSED.split(text)
     parts = [_blanked(own, path, tables)]

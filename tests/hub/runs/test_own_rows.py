@@ -201,6 +201,21 @@ async def test_mail_that_names_a_key_outside_of_a_row_keeps_its_text(text: str, 
     assert found == text
 
 
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("notes/board.html", f"Call Ana\n{KEY}"),
+        ("mcp:tasks", f"Board\n\nCall Ana\n{KEY}\n\nPay the rent"),
+        ("mcp:tasks", f"Call Ana\n{KEY}\n\nPay the rent\n{OTHER}"),
+    ],
+)
+async def test_page_or_list_of_others_that_has_a_key_on_a_line_keeps_its_text(
+    path: str, text: str, store: Store
+) -> None:
+    found = await blanked(store, Document(**about(WEB), unit_key=path, text=text, content_hash=""))
+    assert found == text
+
+
 def about(origin: ProvenanceOrigin) -> Any:
     return {"provenance": Provenance(origin=origin, author=None, trusted=False)}
 
