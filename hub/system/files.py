@@ -22,6 +22,7 @@ _PATIENCE_S: Final = 10.0
 _WAITS_S: Final = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 # The system, its administrators, and the owner: they may read each file of a user in any case.
 _TRUSTED: Final = frozenset(("SY", "BA", "OW", "CO", "S-1-5-18", "S-1-5-32-544", "S-1-3-0", "S-1-3-4"))
+_ACCESS_LIST: Final = "system.posix_acl_access"
 _ALLOWED: Final = re.compile(r"\(X?A;[^;]*;[^;]*;[^;]*;[^;]*;([^;)]+)")
 
 
@@ -46,7 +47,8 @@ def copy_access(source: int, target: int) -> list[str]:
     access lists, which a new file inherits from its folder.
 
     Returns:
-        What the file does not get of "owner" and "group".
+        What the file does not get of "owner", "group" and "access list": without its list, a mode may allow
+        the group more than before.
 
     Raises:
         OSError: the mode cannot be set.
@@ -58,14 +60,20 @@ def copy_access(source: int, target: int) -> list[str]:
         with suppress(OSError):
             os.fchown(target, owner, old.st_gid)
             break
+    lost: list[str] = []
     with suppress(OSError, AttributeError):  # a disk, or a system, without attributes
-        for name in os.listxattr(source):
-            with suppress(PermissionError):
+        names = os.listxattr(source)
+        if _ACCESS_LIST not in names and _ACCESS_LIST in os.listxattr(target):  # which its folder gave it
+            os.removexattr(target, _ACCESS_LIST)
+        for name in names:
+            try:
                 os.setxattr(target, name, os.getxattr(source, name))
+            except OSError:  # of this one: others follow
+                lost += ["access list"] if name == _ACCESS_LIST else []
     os.fchmod(target, stat.S_IMODE(old.st_mode))  # last: a change of the owner takes bits away
     new = os.fstat(target)
     is_same = {"owner": new.st_uid == old.st_uid, "group": new.st_gid == old.st_gid}
-    return [name for name in is_same if not is_same[name]]
+    return [name for name in is_same if not is_same[name]] + lost
 
 
 def stamp_of_file(file: Path) -> tuple[int, ...]:

@@ -1,5 +1,6 @@
 """What a file keeps when its content is replaced, and what its owner is asked before that."""
 
+import errno
 import os
 import stat
 import struct
@@ -80,13 +81,13 @@ def as_user(base: Path) -> Iterator[None]:
         os.setgroups(groups)
 
 
-def set_access_list(path: Path) -> bool:
-    """Give a file an access list; return False on a disk without them."""
+def set_access_list(path: Path, name: str = ACCESS_LIST) -> bool:
+    """Give a file an access list, or a folder one for new files; return False on a disk without them."""
     coded = struct.pack("<I", 2) + b"".join(
         struct.pack("<HHI", tag, rights, user & 0xFFFF_FFFF) for tag, rights, user in ENTRIES
     )
     with suppress(OSError):
-        os.setxattr(path, ACCESS_LIST, coded)
+        os.setxattr(path, name, coded)
         return True
     return False
 
@@ -115,6 +116,41 @@ def test_replaced_file_keeps_owner_group_mode_access_list_and_attributes(
     assert (after.st_uid, after.st_gid, after.st_mode) == (USER, GROUP, before.st_mode)
     if sys.platform == "linux":
         assert {name: os.getxattr(file.path, name) for name in os.listxattr(file.path)} == attributes
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="access lists are attributes")
+def test_replaced_file_without_an_access_list_gets_none_of_its_folder(tmp_path: Path) -> None:
+    file = Written("markdown", tmp_path)
+    file.path.chmod(0o660)
+    if not set_access_list(file.path.parent, "system.posix_acl_default"):
+        pytest.skip("this disk has no access lists")
+    assert file.write() == ""
+    assert ACCESS_LIST not in os.listxattr(file.path)
+    assert stat.S_IMODE(file.path.stat().st_mode) == 0o660
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="access lists are attributes")
+@pytest.mark.parametrize(
+    ("broken", "problem"), [("user.note", ""), (ACCESS_LIST, "it would lose its access list: only root")]
+)
+def test_attribute_that_cannot_be_copied_takes_no_access_list_away(
+    broken: str, problem: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = Written("markdown", tmp_path)
+    if not set_access_list(file.path):
+        pytest.skip("this disk has no access lists")
+    os.setxattr(file.path, "user.note", b"mine")
+    names, content, copy = os.listxattr(file.path), os.getxattr(file.path, ACCESS_LIST), os.setxattr
+
+    def fail(target: int, name: str, value: bytes) -> None:
+        if name == broken:
+            raise OSError(errno.EINVAL, "no such attribute here")
+        copy(target, name, value)
+
+    monkeypatch.setattr(os, "listxattr", lambda path: sorted(names, reverse=True))
+    monkeypatch.setattr(os, "setxattr", fail)
+    assert problem in file.write() and bool(problem) is ("Pay" not in file.path.read_text())
+    assert os.getxattr(file.path, ACCESS_LIST) == content
 
 
 def link(path: Path) -> None:
