@@ -116,6 +116,8 @@ class TextFile:
     def __init__(self, path: Path, form: Format) -> None:
         self._path = str(path)
         self._form = form
+        # keys that a file near this one did not have, and its stamp then, by its path
+        self._without: dict[str, tuple[Hashable, frozenset[str]]] = {}
 
     def fresh_place(self, now: datetime) -> str:
         return self._path.replace(DATE, now.astimezone().date().isoformat())
@@ -193,14 +195,20 @@ class TextFile:
         folder = Path(f"{self._path.partition(DATE)[0]}_").parent
         near = files_near(folder, Path(self._path).suffix)
         near.sort(key=lambda place: place if self.owns(place) else "", reverse=True)
+        self._without = {place: self._without[place] for place in self._without.keys() & {*near}}
         for place in near:
             is_own = self.owns(place)
             if not left or place in others or (place in snapshot.contents and is_own):
+                continue
+            stamp = stamp_of_file(Path(place))
+            seen, without = self._without.get(place, (None, frozenset[str]()))
+            if seen == stamp and left <= without:
                 continue
             with suppress(TargetFailed):
                 content, at_ms = content_of(Path(place))
                 text = _text(place, content, self._form.newline)[0]
                 if left.isdisjoint(_KEY.findall(text)):
+                    self._without[place] = stamp, frozenset(left)
                     continue
                 rows = {
                     piece.key: Found(piece.fields, place, at_ms, piece.former)

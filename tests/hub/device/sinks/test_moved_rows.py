@@ -362,6 +362,28 @@ def test_search_for_nothing_is_not_made(desk: Desk, monkeypatch: pytest.MonkeyPa
     assert len(searched) == 1
 
 
+def test_files_near_a_list_are_read_again_only_once_changed_for_a_row_that_its_archive_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk, read = Desk(KINDS["todo.txt and done.txt"], tmp_path), list[Path]()
+    desk.paste(row := desk.cut(0), ticked=True)
+    (other := desk.own.with_name("other.txt")).write_text("Pay\n")
+    desk.look()
+    desk.other.write_text("")
+
+    def content_of(path: Path) -> tuple[bytes | None, int]:
+        read.append(path)
+        return text_file_content(path)
+
+    text_file_content = text_file.content_of
+    monkeypatch.setattr(text_file, "content_of", content_of)
+    desk.looks()
+    assert read.count(other) == 0  # the first look has read all
+    desk.paste(row, ticked=True, file=other)
+    desk.looks()
+    assert read.count(other) > 0
+
+
 async def test_running_sink_decides_a_missed_row_without_another_change(tmp_path: Path) -> None:
     desk, reported = Desk(KINDS["todo.txt and done.txt"], tmp_path), list[str]()
     async with running(desk, reported):
