@@ -15,6 +15,7 @@ from hub.system.folders import enter, is_hidden, without_links
 
 MAX_NAMES: Final = 20_000  # that are listed
 MAX_FILES: Final = 1_000
+MAX_DEPTH: Final = 32  # of folders: each is entered from the top
 MAX_BYTES: Final = 64 * 1024 * 1024  # of all files
 _VAULT: Final = ".obsidian"  # folder at the top of a vault
 
@@ -38,6 +39,7 @@ def _files_below(top: Path, endings: set[str]) -> Iterator[tuple[int, int, str]]
     """Yield time (ns), size (bytes) and path of the files in a folder, in those below and in its vault."""
     vaults = [parent for parent in top.parents if os.path.isdir(parent / _VAULT)]
     folders, left = [top, *vaults[:1]], MAX_NAMES
+    deepest = len(folders[-1].parts) + MAX_DEPTH
     for folder in folders:  # which grows
         with suppress(OSError), enter(without_links(str(folder))) as opened:
             names = opened.names()[:left]
@@ -49,6 +51,6 @@ def _files_below(top: Path, endings: set[str]) -> Iterator[tuple[int, int, str]]
                     if name.startswith(".") or is_hidden(info) or path == top:
                         continue
                     if stat.S_ISDIR(info.st_mode):  # a junction of Windows is refused when it is entered
-                        folders.append(path)
+                        folders += [path] if len(path.parts) <= deepest else []
                     elif stat.S_ISREG(info.st_mode) and path.suffix.lower() in endings:
                         yield info.st_mtime_ns, info.st_size, str(path)

@@ -336,6 +336,16 @@ def test_search_ends_at_the_limits_of_names_files_and_bytes(
             assert len(files_near(tmp_path, ".md")) == count
 
 
+def test_folders_below_the_limit_of_depth_are_not_entered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(near_files, "MAX_DEPTH", 3)
+    (tmp_path / "1/2/3/4").mkdir(parents=True)
+    for file in (paths := [tmp_path / "1/2/3/done.txt", tmp_path / "1/2/3/4/done.txt"]):
+        file.write_text("x Call\n")
+    assert files_near(tmp_path, ".txt") == [str(paths[0])]
+
+
 def test_file_beyond_the_limit_of_bytes_hides_no_other_file(tmp_path: Path) -> None:
     (tmp_path / "done.txt").write_text("x Call\n")
     with (tmp_path / "export.txt").open("wb") as file:
