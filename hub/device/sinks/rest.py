@@ -27,7 +27,8 @@ from hub.device.sinks.target import (
     shape_of,
 )
 from hub.device.sinks.web import POLL_S, Answer, Polled, Web
-from hub.outbound.scopes import DELETED_STATUSES
+from hub.outbound.scopes import DELETED_STATUSES, Scope
+from protocol.calls import PlaceProblem
 from protocol.tables import DeviceTable
 
 _KEY: Final = re.compile("hub-[a-z2-7]{16}")
@@ -131,7 +132,10 @@ class Rest(Polled):
 
     def _get(self, item_id: str) -> Item | None:
         answer = self._ask(self._manifest.get, item_id, accept=DELETED_STATUSES)
-        return None if answer.status in DELETED_STATUSES else _json(answer)
+        if answer.status in DELETED_STATUSES:
+            return None
+        self._id(item := _json(answer))  # a server may say with status 200 that it failed
+        return item
 
     def _state(self) -> Hashable:
         own = [one for key, one in sorted(self._items.items()) if key in self._tables]
@@ -164,7 +168,8 @@ class Rest(Polled):
         if manifest.key.form == "line" and manifest.key.path.partition(".")[0] in body:
             body = self._with_key(body, put.key)
         if body:
-            self._ask(manifest.update, item_id, body, put)
+            answer = self._ask(manifest.update, item_id, body, put)
+            self._check_changed(answer, before, body)
         if is_done != was_done and manifest.close and manifest.reopen:
             self._ask(manifest.close if is_done else manifest.reopen, item_id, {}, put)
         self._done.pop(item_id, None)
@@ -177,6 +182,21 @@ class Rest(Polled):
             self._ask(self._manifest.delete, self._id(self._unchanged(item)), accept=DELETED_STATUSES)
             del self._items[key]
             self._done.pop(self._id(item), None)
+
+    def _check_changed(self, answer: Answer, before: Item, body: Item) -> None:
+        """Check that an item was changed, where the answer is none: it may be an error with status 200.
+
+        Raises:
+            TargetFailed: all fields that were sent are as before.
+        """
+        with suppress(WrongPlace):
+            self._id(_json(answer))
+            return
+        now = self._get(self._id(before)) if answer.body.strip() else None
+        sent = [one for one in self._manifest.fields.values() if _sends(body, one)]
+        if now is not None and sent and all(_at(now, one.path) == _at(before, one.path) for one in sent):
+            reason = f"{self._web.host}: answers with success, and changes nothing"
+            raise TargetFailed(reason, PlaceProblem.REFUSED, Scope.ROW)
 
     def _unchanged(self, item: Item) -> Item:
         """Return an item if no other program has changed it since it was read."""
@@ -266,6 +286,11 @@ def _at(value: object, path: str) -> Any:
     for name in path.split("."):
         value = value.get(name) if isinstance(value, dict) else None
     return value
+
+
+def _sends(body: Item, place: FieldPlace) -> bool:
+    """Return True if a request has a value for a field, or removes it."""
+    return _at(body, place.write or place.path) is not None or any(name in body for name in place.clear)
 
 
 def _set(item: Item, path: str, value: object) -> None:

@@ -1,0 +1,76 @@
+"""Servers that answer with success although they failed, list strange things, or have weak ETags."""
+
+from pathlib import Path
+
+import pytest
+
+from hub.text.row_keys import key_of
+from tests.hub.device.sinks.bench import SinkBench
+from tests.hub.device.sinks.conftest import rest_place
+from tests.hub.device.sinks.servers import Asked, Reply
+
+TITLES = ("Call Ana", "Pay", "Write")
+FAILED = [Reply(200, b'{"error": "try later"}'), Reply(200, b"<html>"), Reply(200, b"[]")]
+
+
+@pytest.mark.parametrize("failed", FAILED)
+def test_edit_answered_by_an_error_with_status_200_is_kept_and_written_later(
+    tmp_path: Path, bench: SinkBench, failed: Reply
+) -> None:
+    with rest_place(tmp_path) as place:
+        ids = [bench.approve({"title": title}) for title in TITLES]
+        for _ in range(2):
+            bench.synchronize(place.target)
+        bench.change(ids[0], {"title": "Ring Ana"})
+        bench.change(ids[1], {"title": "Pay all"})
+        forward = place.proxy._forward
+        place.proxy._forward = lambda asked: failed if b"Ring" in asked.body else forward(asked)  # type: ignore[method-assign]
+        for _ in range(2):
+            assert "'Ring Ana': " in bench.synchronize(place.target).problem
+        assert [bench.state(row) for row in ids] == ["outdated refused", "arrived", "arrived"]
+        place.proxy._forward = forward  # type: ignore[method-assign]
+        bench.clock.advance(7 * 3_600)
+        for _ in range(2):
+            assert bench.synchronize(place.target).problem == ""
+        assert [bench.row(row)["title"] for row in ids] == ["Ring Ana", "Pay all", "Write"]
+        assert (place.text.count("Ring Ana"), place.text.count("Call Ana")) == (1, 0)
+
+
+def test_edit_carried_out_and_answered_without_the_item_is_written_once(
+    tmp_path: Path, bench: SinkBench
+) -> None:
+    with rest_place(tmp_path) as place:
+        row = bench.approve({"title": "Call Ana"})
+        for _ in range(2):
+            bench.synchronize(place.target)
+        bench.change(row, {"title": "Ring Ana"})
+        forward = place.proxy._forward
+
+        def answer(asked: Asked) -> Reply:
+            reply = forward(asked)
+            return Reply(200, b'{"ok": true}') if b"Ring" in asked.body else reply
+
+        place.proxy._forward = answer  # type: ignore[method-assign]
+        assert [bench.synchronize(place.target).written for _ in range(2)] == [1, 0]
+        assert (bench.row(row)["title"], bench.state(row)) == ("Ring Ana", "arrived")
+
+
+@pytest.mark.parametrize("failed", FAILED)
+def test_done_item_answered_by_an_error_with_status_200_is_not_deleted(
+    tmp_path: Path, bench: SinkBench, failed: Reply
+) -> None:
+    with rest_place(tmp_path) as place:
+        row = bench.approve({"title": "Call Ana"})
+        bench.approve({"title": "Pay"})
+        for _ in range(2):
+            bench.synchronize(place.target)
+        key = key_of("tasks", row)
+        (task_id,) = (one for one, task in place.tasks.tasks.items() if key in task["description"])
+        place.tasks.change(task_id, {"checked": True})
+        forward = place.proxy._forward
+        place.proxy._forward = lambda asked: failed if asked.path.endswith(task_id) else forward(asked)  # type: ignore[method-assign]
+        synced = bench.synchronize(place.target)
+        assert (synced.deleted, task_id in synced.problem, bench.state(row)) == (0, True, "arrived")
+        place.proxy._forward = forward  # type: ignore[method-assign]
+        assert bench.synchronize(place.target).problem == ""
+        assert bench.row(row)["status"] == "done"
