@@ -47,6 +47,7 @@ class Rest(Polled):
         self._done: dict[str, Item] = {}  # items that are not listed, by id; empty: deleted
         self._listed: Collection[Item] = ()  # also items of others
         self._is_empty = True
+        self._has_strange = False  # something without an id is listed, too
 
     def fresh_place(self, now: datetime) -> str:
         return self._manifest.url
@@ -67,6 +68,8 @@ class Rest(Polled):
     def examine(self, place: str, tables: Collection[DeviceTable], agreed: Collection[str]) -> None:
         with self._web.connected():
             self._list_changes()
+        if self._has_strange:
+            raise WrongPlace(f"{place} lists something else: an item has no {self._manifest.id}")
         title = self._manifest.fields.get("title")
         if title and any(_at(item, title.path) is None for item in self._listed):
             raise WrongPlace(f"{place} lists something else: an item has no {title.path}")
@@ -89,12 +92,16 @@ class Rest(Polled):
         before = {self._id(one): one for one in self._items.values()}
         asked = self._manifest.list
         more: dict[str, str] = {}
+        self._has_strange = False
         for _ in range(_MOST_PAGES):
             page = _json(self._ask(asked, query=more))
             listed = _at(page, asked.items)
             if not isinstance(listed, list):
                 raise WrongPlace(f"{self._web.host}: its answer has no list at {asked.items}")
             for one in listed:
+                if _at(one, self._manifest.id) is None:
+                    self._has_strange = True
+                    continue
                 item_id = self._id(one)
                 items[item_id] = before[item_id] if before.get(item_id) == one else one
             if not (cursor := _at(page, asked.cursor or "")):
@@ -102,6 +109,8 @@ class Rest(Polled):
             last, more = more, {asked.cursor_query: str(cursor)}
             if more == last:
                 raise TargetFailed(f"{self._web.host}: names one page as the next one again and again")
+        if self._has_strange and not items:
+            raise WrongPlace(f"{self._web.host}: an item has no id at {self._manifest.id}")
         is_empty, self._listed = not items, [*items.values()]
         self._left_out = {}
         for item_id in filter(None, (place.partition("#")[2] for place in self._places)):

@@ -1,5 +1,6 @@
 """Servers that answer with success although they failed, list strange things, or have weak ETags."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -74,3 +75,24 @@ def test_done_item_answered_by_an_error_with_status_200_is_not_deleted(
         place.proxy._forward = forward  # type: ignore[method-assign]
         assert bench.synchronize(place.target).problem == ""
         assert bench.row(row)["status"] == "done"
+
+
+@pytest.mark.parametrize("strange", [None, "text", {"content": "of others"}])
+def test_listed_thing_without_an_id_is_left_out_alone(
+    tmp_path: Path, bench: SinkBench, strange: object
+) -> None:
+    with rest_place(tmp_path) as place:
+        row = bench.approve({"title": "Call Ana"})
+        bench.synchronize(place.target)
+        forward = place.proxy._forward
+
+        def answer(asked: Asked) -> Reply:
+            reply = forward(asked)
+            if asked.method != "GET" or b"results" not in reply.body:
+                return reply
+            page = json.loads(reply.body)
+            return reply._replace(body=json.dumps(page | {"results": [strange, *page["results"]]}).encode())
+
+        place.proxy._forward = answer  # type: ignore[method-assign]
+        bench.change(row, {"title": "Ring Ana"})
+        assert (bench.synchronize(place.target).problem, place.text.count("Ring Ana")) == ("", 1)
