@@ -45,9 +45,12 @@ class _Object(NamedTuple):
     found: Found | None = None
 
     @property
-    def version(self) -> Mapping[str, str]:
-        """Header of a write that replaces this version; a proxy that compresses weakens its ETag."""
-        return {"If-Match": self.etag.removeprefix("W/")}
+    def versions(self) -> Sequence[Mapping[str, str]]:
+        """Headers of a write that replaces this version, each for servers that refuse the one before it.
+
+        A proxy that compresses weakens the ETag; a server with weak ETags compares them as they are.
+        """
+        return [{"If-Match": one} for one in dict.fromkeys((self.etag.removeprefix("W/"), self.etag))]
 
 
 class CalDav(Polled):
@@ -183,9 +186,9 @@ class CalDav(Polled):
         known = self._own.get(put.key)
         text = spliced(self._form, (known and known.text) or "", [put], (), {put.key: put.table})
         url = known.url if known else f"{self._url}{put.key}.ics"
-        version = known.version if known else {"If-None-Match": "*"}
-        headers = {"Content-Type": "text/calendar; charset=utf-8", **version}
-        answer = self._web.ask("PUT", url, text.replace("\n", "\r\n").encode(), headers, accept=(412, 404))
+        versions = known.versions if known else [{"If-None-Match": "*"}]
+        kind = {"Content-Type": "text/calendar; charset=utf-8"}
+        answer = self._replace("PUT", url, text.replace("\n", "\r\n").encode(), kind, versions, (412, 404))
         if answer.status == 412:
             self._own[put.key] = _Object(url, "")  # fetched again, also where its listing lacks it
             raise self._changed(url)
@@ -200,16 +203,27 @@ class CalDav(Polled):
     def _remove(self, key: str) -> None:
         known = self._own.get(key)
         if known is not None:
-            answer = self._web.ask(
-                "DELETE",
-                known.url,
-                headers=known.version,
-                accept=(*DELETED_STATUSES, 412),
-            )
+            answer = self._replace("DELETE", known.url, b"", {}, known.versions, (*DELETED_STATUSES, 412))
             if answer.status == 412:
                 self._own[key] = _Object(known.url, "")
                 raise self._changed(known.url)
             del self._own[key]
+
+    def _replace(
+        self,
+        method: str,
+        url: str,
+        body: bytes,
+        headers: Mapping[str, str],
+        versions: Sequence[Mapping[str, str]],
+        accept: Collection[int],
+    ) -> Answer:
+        """Write or remove an object of one of these versions, and return the last answer."""
+        for version in versions:
+            answer = self._web.ask(method, url, body, {**headers, **version}, accept)
+            if answer.status != 412:
+                break
+        return answer
 
     def _report(
         self, body: bytes, depth: str, method: str = "REPORT", accept: Collection[int] = ()

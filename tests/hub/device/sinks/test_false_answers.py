@@ -1,14 +1,16 @@
 """Servers that answer with success although they failed, list strange things, or have weak ETags."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
 from hub.text.row_keys import key_of
 from tests.hub.device.sinks.bench import SinkBench
-from tests.hub.device.sinks.conftest import rest_place
+from tests.hub.device.sinks.conftest import caldav_place, rest_place
 from tests.hub.device.sinks.servers import Asked, Reply
+from tests.support.radicale import Radicale
 
 TITLES = ("Call Ana", "Pay", "Write")
 FAILED = [Reply(200, b'{"error": "try later"}'), Reply(200, b"<html>"), Reply(200, b"[]")]
@@ -96,3 +98,36 @@ def test_listed_thing_without_an_id_is_left_out_alone(
         place.proxy._forward = answer  # type: ignore[method-assign]
         bench.change(row, {"title": "Ring Ana"})
         assert (bench.synchronize(place.target).problem, place.text.count("Ring Ana")) == ("", 1)
+
+
+@pytest.mark.parametrize("compares", ["as they are", "without the mark"])
+def test_object_with_a_weak_etag_is_changed_and_removed(
+    radicale: Radicale, tmp_path: Path, bench: SinkBench, compares: str
+) -> None:
+    with caldav_place(radicale, tmp_path) as place:
+        forward = place.proxy._forward
+
+        def answer(asked: Asked) -> Reply:
+            version = asked.headers.get("if-match", "")
+            if version.startswith("W/") != (compares == "as they are") and version:
+                return Reply(412)
+            headers = {**asked.headers, "accept-encoding": "identity"}
+            reply = forward(
+                asked._replace(headers=headers | ({"if-match": version[-66:]} if version else {}))
+            )
+            weak = {
+                name: f"W/{value}" if name.lower() == "etag" else value
+                for name, value in reply.headers.items()
+            }
+            body = re.sub(rb'(getetag>)("|&quot;)', rb"\1W/\2", reply.body)
+            return reply._replace(headers=weak, body=body)
+
+        place.proxy._forward = answer  # type: ignore[method-assign]
+        ids = [bench.approve({"title": title}) for title in TITLES]
+        bench.synchronize(place.target)
+        for target in (place.target, place.open()):
+            bench.change(ids[0], {"title": f"{bench.row(ids[0])['title']} now"})
+            assert bench.synchronize(target).problem == ""
+        bench.delete(ids[1])
+        assert bench.synchronize(place.target).problem == ""
+        assert [place.text.count(words) for words in ("Call Ana now now", "Pay", "Write")] == [1, 0, 1]
