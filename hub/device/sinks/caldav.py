@@ -15,7 +15,7 @@ from hub.device.sinks.calendar_collections import XML, examine_collection
 from hub.device.sinks.target import Fields, Found, Put, Snapshot, TargetFailed
 from hub.device.sinks.text_file import read_back, spliced
 from hub.device.sinks.web import POLL_S, Answer, Polled, Web
-from hub.outbound.scopes import DELETED_STATUSES
+from hub.outbound.scopes import DELETED_STATUSES, scope_of_status
 from hub.text.webdav import (
     CAL,
     DAV,
@@ -218,11 +218,19 @@ class CalDav(Polled):
         versions: Sequence[Mapping[str, str]],
         accept: Collection[int],
     ) -> Answer:
-        """Write or remove an object of one of these versions, and return the last answer."""
+        """Write or remove an object of one of these versions, and return the last answer.
+
+        Raises:
+            TargetFailed: the server refuses it, also in an answer of several statuses.
+        """
         for version in versions:
             answer = self._web.ask(method, url, body, {**headers, **version}, accept)
             if answer.status != 412:
                 break
+        for one in _read(answer).resources if answer.status == 207 else ():
+            if one.status is not None and one.status >= 400 and one.status not in accept:
+                reason = f"{self._web.host}: refuses it ({one.status})"
+                raise TargetFailed(reason, PlaceProblem.REFUSED, scope_of_status(one.status))
         return answer
 
     def _report(

@@ -131,3 +131,32 @@ def test_object_with_a_weak_etag_is_changed_and_removed(
         bench.delete(ids[1])
         assert bench.synchronize(place.target).problem == ""
         assert [place.text.count(words) for words in ("Call Ana now now", "Pay", "Write")] == [1, 0, 1]
+
+
+_STATUS = b"<response><href>/x</href><status>HTTP/1.1 %d No</status></response>"
+_MANY = b'<multistatus xmlns="DAV:">' + _STATUS + b"</multistatus>"
+
+
+@pytest.mark.parametrize("status", [403, 423, 500, 507])
+@pytest.mark.parametrize("method", ["PUT", "DELETE"])
+def test_object_refused_in_an_answer_of_several_statuses_waits_alone(
+    radicale: Radicale, tmp_path: Path, bench: SinkBench, method: str, status: int
+) -> None:
+    with caldav_place(radicale, tmp_path) as place:
+        ids = [bench.approve({"title": title}) for title in TITLES]
+        key, forward = key_of("tasks", ids[1]), place.proxy._forward
+
+        def answer(asked: Asked) -> Reply:
+            is_refused = asked.method == method and key in asked.path
+            return Reply(207, _MANY % status) if is_refused else forward(asked)
+
+        place.proxy._forward = answer  # type: ignore[method-assign]
+        bench.synchronize(place.target)
+        if method == "DELETE":
+            bench.delete(ids[1])
+        assert f"({status})" in bench.synchronize(place.target).problem
+        assert [place.text.count(title) for title in TITLES] == [1, int(method == "DELETE"), 1]
+        place.proxy._forward = forward  # type: ignore[method-assign]
+        bench.clock.advance(7 * 3_600)
+        assert bench.synchronize(place.target).problem == ""
+        assert [place.text.count(title) for title in TITLES] == [1, int(method == "PUT"), 1]
