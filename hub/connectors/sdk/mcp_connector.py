@@ -39,6 +39,7 @@ MOST_VERSION, MOST_SHOWN = 128, 1_000  # characters
 MOST_PAGES = 200  # of a list
 MOST_MESSAGES = 1_000  # of the server, until it answers a request
 MOST_LINE = 2 * 1024 * 1024  # bytes
+MOST_PIECES = 100  # of a longer line, which is not read
 MOST_REFUSED = 5  # resources in a row, after which the server refuses all
 NOT_FOUND, UNKNOWN_METHOD = -32002, -32601
 
@@ -48,6 +49,7 @@ texts: dict[str, str] = {}  # of entries, by key
 numbers = [0]  # of the last request
 methods = [""]  # of the last request
 pipes: list[IO[bytes]] = []  # from and to a server beside this program
+has_ended: list[str] = []  # resource whose reading ended the server beside this program
 reads = {"accepted": 0, "refused": 0}  # resources that were read in this run, and refusals since the last one
 
 
@@ -85,22 +87,22 @@ class Mcp(Connector):
         return list({one.key: one for one in found}.values())
 
     def page(self, cursor: Mapping[str, Any] | None, since: str, next: Any) -> Page:
-        if next is None:
-            known = (cursor or {"known": {}}).get("known")
-            if not isinstance(known, dict):
-                raise Failure("cursor_lost", "the cursor is of another release")
+        known = (next or cursor or {"known": {}}).get("known")
+        if not isinstance(known, dict):
+            raise Failure("cursor_lost", "the cursor is of another release")
+        run = next["run"] if next else digest(json.dumps(known, sort_keys=True))  # another one in each run
+        begin = next["begin"] if next else 0
+        if next is None or not listed:  # in a program that was started in the middle of a run: what is left
             with shaped():
                 self._begin()
                 tools = self._tools
-                found = self._listed() if tools else [self._message(one) for one in self._resources()]
-            listed[:] = [one for one in found if known.get(digest(one.key)) != digest(one.version)]
-            next = {"begin": 0, "known": digests(one for one in found if one not in listed)}
-        elif not listed:
-            raise Failure("unavailable", "the first pages were listed by another program")
-        end = next["begin"] + PAGE
-        messages = listed[next["begin"] : end]
-        known = next["known"] | digests(messages)
-        following = {"begin": end, "known": known} if end < len(listed) else None
+                found = self._listed() if tools else [self._message(one, run) for one in self._resources()]
+            begin, listed[:] = 0, [one for one in found if known.get(digest(one.key)) != digest(one.version)]
+            known = digests(one for one in found if one not in listed) if next is None else known
+        end = begin + PAGE
+        messages = listed[begin:end]
+        known = known | digests(messages)
+        following = {"begin": end, "known": known, "run": run} if end < len(listed) else None
         return Page(messages=messages, cursor={"known": known}, next=following)
 
     def read(self, messages: Sequence[Mapping[str, Any]]) -> Iterable[Mapping[str, Any]]:
@@ -196,11 +198,20 @@ class Mcp(Connector):
         most = f"{MOST} resources, or {MOST_PAGES} pages of them"
         raise Failure("bad_settings", f"the server has more than {most}: choose some by prefix")
 
-    def _message(self, resource: Mapping[str, Any]) -> Message:
+    def _message(self, resource: Mapping[str, Any], run: str) -> Message:
         uri, at = resource["uri"], (resource.get("annotations") or {}).get("lastModified")
         version = version_of(at or "")
-        if not version and not isinstance(found := self._contents_or_failure(uri), Failure):
-            version = digest(json.dumps(found))  # a refused one has none, as reading it will show
+        if not version and has_ended:
+            version = run  # read it in each run, until the one before it ends no server any more
+        elif not version:
+            try:
+                found = self._contents_or_failure(uri)
+                # a refused one has none, as reading it will show
+                version = "" if isinstance(found, Failure) else digest(json.dumps(found))
+            except Failure as failure:
+                if failure is not ENDED:
+                    raise
+                has_ended.append(uri)
         title = (resource.get("title") or resource["name"])[:MOST_SHOWN]
         return Message(key=uri, version=version, received_at=at, subject=title, link=uri)
 
@@ -286,6 +297,10 @@ def exchange(request: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
         if not line:
             raise ENDED
         if len(line) > MOST_LINE:
+            for _ in range(MOST_PIECES):  # the next answer is behind it
+                if not line or line.endswith(b"\n"):
+                    break
+                line = pipes[0].readline(MOST_LINE)
             raise Failure("unavailable", f"the server wrote a line of more than {MOST_LINE} bytes")
         try:
             message = json.loads(line)

@@ -5,7 +5,7 @@ import sysconfig
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import anyio
 import mcp
@@ -491,6 +491,52 @@ async def test_hostile_mcp_server_ends_the_run_with_a_reason(
         else:
             with pytest.raises((Unavailable, Misconfigured), match=words):
                 await pantry.run()
+
+
+SHELF = """
+import json, os, sys
+def say(**message):
+    print(json.dumps({"jsonrpc": "2.0", **message}), flush=True)
+for line in sys.stdin:
+    request = json.loads(line)
+    if request["method"] == "initialize":
+        about = {"name": "x", "version": "1"}
+        result = {"protocolVersion": "2025-11-25", "capabilities": {"resources": {}}, "serverInfo": about}
+    elif request["method"] == "resources/list":
+        uris = [f"note://{number}" for number in range(120)]
+        result = {"resources": [{"uri": uri, "name": uri, %s} for uri in uris]}
+    elif "id" in request:
+        uri = request["params"]["uri"]
+        if uri == "note://3":
+            %s
+        result = {"contents": [{"uri": uri, "text": f"text of {uri}"}]}
+    if "id" in request:
+        say(id=request["id"], result=result)
+"""
+TIMED: Final = '"annotations": {"lastModified": "2026-05-01T07:00:00Z"}'
+
+
+@pytest.mark.parametrize("more", [TIMED, '"title": None'])
+@pytest.mark.parametrize(
+    ("does", "words"),
+    [
+        ("os._exit(1)", "the server's program ended"),
+        ('say(id=request["id"], result="x" * 9_000_000)', "more than 2097152 bytes"),
+    ],
+)
+async def test_resource_at_which_a_program_ends_or_too_large_is_left_out_alone(
+    tmp_path: Path, does: str, words: str, more: str
+) -> None:
+    pantry = Pantry(tmp_path, SHELF % (more, does))
+    with anyio.fail_after(60):
+        cursor, found = await pantry.run()
+    assert len(found) == 120
+    assert words in found.pop("note://3")
+    assert found == {uri: f"text of {uri}" for uri in found}
+    (pantry.folder / "server.py").write_text(SHELF % (more, "pass"))
+    with anyio.fail_after(60):
+        _, later = await pantry.run(cursor)
+    assert later.get("note://3") == (None if more is TIMED else "text of note://3")
 
 
 FORGING = """
