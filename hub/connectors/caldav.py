@@ -499,14 +499,16 @@ class CalDav(Connector):
         ]
         if not found:
             raise Misconfigured("there is no calendar there: write the address of the calendars as url")
-        if without := [one.name for one in found if not one.token]:
-            raise Misconfigured(f"{without[0]}: the server does not list changes (RFC 6578)")
         selected = self.filter.calendars
         for name in selected:
             if not any(_is_called(one, name) for one in found):
                 names = ", ".join(repr(one.name) for one in found)
                 raise Misconfigured(f"there is no calendar {name!r}; there are {names}")
         chosen = [one for one in found if not selected or any(_is_called(one, name) for name in selected)]
+        if without := [one.name for one in chosen if not one.token]:
+            others = [one.name for one in found if one.token]
+            hint = f"; select others by filter.calendars: {', '.join(map(repr, others))}" if others else ""
+            raise Misconfigured(f"{without[0]}: the server does not list changes (RFC 6578){hint}")
         return sorted(chosen, key=lambda one: (one.name, one.url))[:MOST_CALENDARS]
 
     async def _discovered(self) -> list[Calendar]:

@@ -259,6 +259,24 @@ async def test_a_server_without_sync_tokens_is_reported() -> None:
     assert "does not list changes" in str(await failure_of(Script(propfind=multistatus(bare))))
 
 
+async def test_calendar_without_sync_tokens_beside_the_selected_ones_is_not_reported() -> None:
+    kind, name = "<resourcetype><C:calendar/></resourcetype>", "<displayname>{}</displayname>"
+    bare = response("/holidays/", kind + name.format("Holidays"))
+    whole = response("/work/", kind + name.format("Work") + "<sync-token>t1</sync-token>")
+    home = response("/", "<C:calendar-home-set><href>/</href></C:calendar-home-set>")
+    answers = [multistatus(home), multistatus(bare + whole)] * 2
+
+    async def site(scope: Scope, receive: Receive, send: Send) -> None:
+        body = (await Request(scope, receive).body()).decode()
+        await (answers.pop(0) if "propfind" in body else multistatus(""))(scope, receive, send)
+
+    async with serving(site) as url, rig(url, "ana") as made:
+        with pytest.raises(Misconfigured, match=r"Holidays: .*by filter\.calendars: 'Work'"):
+            await made.run()
+        cursor, _ = await made.run(calendars=["Work"])
+    assert cursor is not None
+
+
 async def test_truncated_caldav_change_list_is_continued_with_the_new_token() -> None:
     part = "<response><href>/cal/</href><status>HTTP/1.1 507 Insufficient Storage</status></response>"
     script = Script(sync_collection=multistatus(f"{part}<sync-token>t2</sync-token>"))
