@@ -173,14 +173,15 @@ class Rest(Polled):
             if is_done:  # the next synchronization closes it: if that failed here, it would count as reopened
                 fields |= {"status": "todo"}
             return Found(fields, self._place(item), 0)
-        item_id = self._id(self._unchanged(before))
+        item_id = self._id(now := self._unchanged(before))
         if manifest.key.form == "line" and manifest.key.path.partition(".")[0] in body:
             body = self._with_key(body, put.key)
         if body:
             answer = self._ask(manifest.update, item_id, body, put)
-            self._check_changed(answer, before, body)
+            self._check_changed(answer, now)
         if is_done != was_done and manifest.close and manifest.reopen:
-            self._ask(manifest.close if is_done else manifest.reopen, item_id, {}, put)
+            answer = self._ask(manifest.close if is_done else manifest.reopen, item_id, {}, put)
+            self._check_changed(answer, now)
         self._done.pop(item_id, None)
         self._forget()  # the server has another time of the change
         return None
@@ -188,22 +189,23 @@ class Rest(Polled):
     def _remove(self, key: str) -> None:
         item = self._items.get(key)
         if item is not None:
-            self._ask(self._manifest.delete, self._id(self._unchanged(item)), accept=DELETED_STATUSES)
+            now = self._unchanged(item)
+            answer = self._ask(self._manifest.delete, self._id(now), accept=DELETED_STATUSES)
+            if answer.status not in DELETED_STATUSES:
+                self._check_changed(answer, now)
             del self._items[key]
             self._done.pop(self._id(item), None)
 
-    def _check_changed(self, answer: Answer, before: Item, body: Item) -> None:
+    def _check_changed(self, answer: Answer, before: Item) -> None:
         """Check that an item was changed, where the answer is none: it may be an error with status 200.
 
         Raises:
-            TargetFailed: all fields that were sent are as before.
+            TargetFailed: the item is as before.
         """
         with suppress(WrongPlace):
             self._id(_json(answer))
             return
-        now = self._get(self._id(before)) if answer.body.strip() else None
-        sent = [one for one in self._manifest.fields.values() if _sends(body, one)]
-        if now is not None and sent and all(_at(now, one.path) == _at(before, one.path) for one in sent):
+        if answer.body.strip() and self._get(self._id(before)) == before:
             reason = f"{self._web.host}: answers with success, and changes nothing"
             raise TargetFailed(reason, PlaceProblem.REFUSED, Scope.ROW)
 
@@ -295,11 +297,6 @@ def _at(value: object, path: str) -> Any:
     for name in path.split("."):
         value = value.get(name) if isinstance(value, dict) else None
     return value
-
-
-def _sends(body: Item, place: FieldPlace) -> bool:
-    """Return True if a request has a value for a field, or removes it."""
-    return _at(body, place.write or place.path) is not None or any(name in body for name in place.clear)
 
 
 def _set(item: Item, path: str, value: object) -> None:

@@ -39,6 +39,33 @@ def test_edit_answered_by_an_error_with_status_200_is_kept_and_written_later(
         assert (place.text.count("Ring Ana"), place.text.count("Call Ana")) == (1, 0)
 
 
+@pytest.mark.parametrize("action", ["close", "delete"])
+@pytest.mark.parametrize("failed", FAILED)
+def test_closing_or_removal_answered_by_an_error_with_status_200_is_done_later(
+    tmp_path: Path, bench: SinkBench, failed: Reply, action: str
+) -> None:
+    with rest_place(tmp_path) as place:
+        ids = [bench.approve({"title": title}) for title in TITLES]
+        for _ in range(2):
+            bench.synchronize(place.target)
+        bench.change(ids[0], {"status": "done"}) if action == "close" else bench.delete(ids[0])
+        forward = place.proxy._forward
+
+        def answer(asked: Asked) -> Reply:
+            return failed if asked.method == "DELETE" or asked.path.endswith("close") else forward(asked)
+
+        place.proxy._forward = answer  # type: ignore[method-assign]
+        for _ in range(2):
+            assert "changes nothing" in bench.synchronize(place.target).problem
+        place.proxy._forward = forward  # type: ignore[method-assign]
+        bench.clock.advance(7 * 3_600)
+        for _ in range(2):
+            assert bench.synchronize(place.target).problem == ""
+        there = [task for task in place.tasks.tasks.values() if task["content"] == "Call Ana"]
+        assert [task["checked"] for task in there] == ([True] if action == "close" else [])
+        assert action == "delete" or bench.row(ids[0])["status"] == "done"
+
+
 def test_edit_carried_out_and_answered_without_the_item_is_written_once(
     tmp_path: Path, bench: SinkBench
 ) -> None:
