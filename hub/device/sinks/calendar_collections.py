@@ -24,7 +24,7 @@ _TYPES: Final = f"{DAV}resourcetype"
 _COMPONENTS: Final = f"{CAL}supported-calendar-component-set"
 _PRIVILEGES: Final = f"{DAV}current-user-privilege-set"
 _WRITING: Final = ("all", "write", "bind", "write-content")
-_REFUSALS: Final = (400, 403, 404, 405, 406, 409, 410, 415, 500, 501)
+_REFUSALS: Final = (400, 403, 404, 405, 406, 409, 410, 415, 501)  # of what is no WebDAV
 _OTHER_TYPES: Final = {  # by the element in resourcetype
     f"{DAV}principal": "a user's own address (principal)",
     "{urn:ietf:params:xml:ns:carddav}addressbook": "an address book",
@@ -50,7 +50,7 @@ def examine_collection(web: Web, url: str, kinds: Mapping[str, str]) -> None:
         WrongPlace: it is none; the message names the calendars that are, or those for some of the tables.
         TargetFailed: the server cannot be asked now.
     """
-    here = next(iter(_properties(web, url)), None)
+    here = next(iter(_properties(web, url, accept=_REFUSALS)), None)
     problem = "is no calendar that this user can see" if here is None else _problem_of(here, kinds.values())
     if problem:
         fitting: dict[str, None] = {}
@@ -73,14 +73,16 @@ def examine_collection(web: Web, url: str, kinds: Mapping[str, str]) -> None:
         raise WrongPlace(f"{url} {problem}; {', or '.join(hints) or 'no calendar there can be written to'}")
 
 
-def _properties(web: Web, url: str, depth: str = "0") -> list[Resource]:
+def _properties(
+    web: Web, url: str, depth: str = "0", accept: Collection[int] = (*_REFUSALS, 500)
+) -> list[Resource]:
     """Return the properties of a resource, or of those in it; none if the address is no WebDAV."""
-    answer = web.ask("PROPFIND", url, _ASKED, {**XML, "Depth": depth}, accept=_REFUSALS)
+    answer = web.ask("PROPFIND", url, _ASKED, {**XML, "Depth": depth}, accept)
     try:
         listed = multistatus(answer.body).resources if answer.status == 207 else []
         return [resource for resource in listed if resource.status in (None, 200)]
-    except NotWebDav:
-        return []
+    except NotWebDav as error:
+        raise TargetFailed(f"{web.host} answers wrongly: {error}; the next attempt follows") from error
 
 
 def _problem_of(resource: Resource, kinds: Collection[str]) -> str:

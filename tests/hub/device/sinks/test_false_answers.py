@@ -187,3 +187,15 @@ def test_object_refused_in_an_answer_of_several_statuses_waits_alone(
         bench.clock.advance(7 * 3_600)
         assert bench.synchronize(place.target).problem == ""
         assert [place.text.count(title) for title in TITLES] == [1, int(method == "PUT"), 1]
+
+
+@pytest.mark.parametrize("reply", [Reply(500), Reply(207, b"<multistatus"), Reply(207)])
+def test_calendar_whose_server_fails_is_not_named_as_another_kind_of_place(
+    radicale: Radicale, tmp_path: Path, bench: SinkBench, reply: Reply
+) -> None:
+    with caldav_place(radicale, tmp_path) as place:
+        row = bench.approve({"title": "Call Ana"})
+        place.proxy.faults = [reply]
+        assert "the next attempt follows" in bench.synchronize(place.target).problem
+        assert bench.state(row) == "waiting failed"
+        assert (bench.synchronize(place.target).problem, bench.state(row)) == ("", "arrived")
