@@ -323,8 +323,9 @@ def replace_content(
                 lost = [] if old is None else copy_access(old, file.fileno())
                 opened.close()  # Windows replaces no open file
                 if lost and (str(path), OWNER) not in agreed:
-                    able = " who is ".join(_RIGHTS[name] for name in lost)
-                    what = f"it would lose its {' and '.join(lost)}: only root, or {able}, can keep that"
+                    able = " who is ".join(_RIGHTS[name] for name in lost if name in _RIGHTS)
+                    keepers = f"root, or {able}," if able else "root"
+                    what = f"it would lose its {' and '.join(lost)}: only {keepers} can keep that"
                     raise Unconfirmed(str(path), OWNER, what)
                 file.write(content)
     except OSError as error:

@@ -18,7 +18,8 @@ from hub.device.owner import approve, edit
 from hub.device.shared import open_digests, stamp_of
 from hub.device.sinks.lines import Markdown
 from hub.device.sinks.running import tick_sources
-from hub.device.sinks.sync import Sink, synchronize
+from hub.device.sinks.sink import Sink
+from hub.device.sinks.sync import synchronize
 from hub.device.sinks.text_file import TextFile
 from protocol.tables import SUGGESTED
 from protocol.work import Action, ItemSource, ToolCall
