@@ -5,7 +5,6 @@ Where both sides were changed, the later change counts.
 """
 
 import sqlite3
-from collections.abc import Collection
 
 import msgspec
 
@@ -21,8 +20,9 @@ from hub.device.sinks.target import Fields, Found, is_archived
 class Merge(msgspec.Struct):
     """Decision about a row: fields to change here, and those to write to the target, if any.
 
-    *expressed*: the fields that the target has after it wrote *written*. *unsettled*: fields that the target
-    has for the first time, with other words than here; both sides keep theirs.
+    *expressed*: the fields that the target has after it wrote *written*. *unsettled*: fields of which
+    both sides keep what they have: refused ones, and those that the target has for the first time, with other
+    words than here.
     """
 
     base: dict[str, str]
@@ -30,7 +30,7 @@ class Merge(msgspec.Struct):
     written: dict[str, str] | None = None
     expressed: Fields = {}
     conflict: bool = False
-    unsettled: Collection[str] = ()
+    unsettled: frozenset[str] = frozenset()
 
 
 def merge_row(sink: Sink, recorded: RecordedRow, approved: ApprovedRow, found: Found | None) -> Merge:
@@ -48,7 +48,7 @@ def merge_row(sink: Sink, recorded: RecordedRow, approved: ApprovedRow, found: F
     is_unchanged = recorded.is_unchanged(approved) and not new
     own = base if is_unchanged else sink.target.expressed(approved.table, approved.fields)
     unsettled = {name for name in new if "" != found.fields[name] != own.get(name, "") != ""}
-    merge = Merge({}, {}, unsettled=unsettled)
+    merge = Merge({}, {}, unsettled=frozenset(unsettled))
     remote_edits: dict[str, str] = {}
     is_written = False
     for name, theirs in found.fields.items():
@@ -101,6 +101,7 @@ def apply_merge(
             db.execute("ROLLBACK TO one_field")
             refusals.append(f"{found.place}: {approved.title}: {refusal}")
             merge.base[name] = recorded.base.get(name, "")
+            merge.unsettled |= {name}
         db.execute("RELEASE one_field")
     if changed or merge.conflict:
         what = "conflict" if merge.conflict else "taken back"

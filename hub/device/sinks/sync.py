@@ -298,6 +298,7 @@ class _Pass:
         expressed = merge.expressed
         stored = result if isinstance(result, Found) else Found(expressed, row.place, self._at_ms)
         base = {name: text for name, text in stored.fields.items() if name not in merge.unsettled}
+        base |= {name: merge.base[name] for name in merge.unsettled & merge.base.keys()}
         row.base_text, row.place = rows.json_text(base), stored.place
         is_agreed = put.fields == approved.fields and stored.fields == expressed
         row.digest = approved.digest if is_agreed else ""

@@ -115,6 +115,24 @@ def test_words_of_a_new_field_follow_once_one_side_is_empty(bench: SinkBench, tm
     assert bench.row(row)["description"] == "about"
 
 
+def test_refused_date_stays_in_its_cell_where_another_field_is_written(
+    bench: SinkBench, tmp_path: Path
+) -> None:
+    path = tmp_path / "list.csv"
+    path.write_text("id,title,due\n")
+    target = TextFile(path, Csv())
+    row = bench.approve({"title": "Call Ana", "dueDate": bench.at_ms})
+    bench.synchronize(target)
+    bench.synchronize(target)
+    bench.clock.advance(60)
+    key, *_ = path.read_text().splitlines()[1].split(",")
+    path.write_text(f"id,title,due\n{key},Call Ana,24.12.2026\n")
+    bench.change(row, {"title": "Call Bo"})
+    problems = [bench.synchronize(target).problem for _ in range(3)]
+    assert path.read_text() == f"id,title,due\n{key},Call Bo,24.12.2026\n"
+    assert all("dueDate: expected a time" in problem for problem in problems)
+
+
 def test_file_without_a_column_of_titles_is_refused(bench: SinkBench, tmp_path: Path) -> None:
     path = tmp_path / "list.csv"
     path.write_text("id,Aufgabe\n")
