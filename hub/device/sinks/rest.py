@@ -6,7 +6,6 @@ listed, is read by its id: it is done, or it was deleted.
 
 import hashlib
 import json
-import re
 from collections.abc import Collection, Hashable, Mapping
 from contextlib import suppress
 from datetime import datetime
@@ -28,10 +27,10 @@ from hub.device.sinks.target import (
 )
 from hub.device.sinks.web import POLL_S, Answer, Polled, Web
 from hub.outbound.scopes import DELETED_STATUSES, Scope
+from hub.text.row_keys import ROW_KEY
 from protocol.calls import PlaceProblem
 from protocol.tables import DeviceTable
 
-_KEY: Final = re.compile("hub-[a-z2-7]{16}")
 _MOST_PAGES: Final = 1_000
 Item = dict[str, Any]
 
@@ -257,7 +256,7 @@ class Rest(Polled):
             else:
                 text = "" if value is None else str(value)
                 if place.path == self._manifest.key.path and self._manifest.key.form == "line":
-                    lines = [line for line in text.splitlines() if not _KEY.fullmatch(line.strip())]
+                    lines = [line for line in text.splitlines() if not ROW_KEY.fullmatch(line.strip())]
                     text = "\n".join(lines).strip("\n")
                 text = text[:10] if place.is_day else text
             if text or (text == "" and column != table.title):
@@ -267,7 +266,7 @@ class Rest(Polled):
     def _key(self, item: Item) -> str:
         value = _at(item, self._manifest.key.path)
         words = value if isinstance(value, list) else str(value or "").splitlines()
-        return next((found[0] for word in words if (found := _KEY.fullmatch(str(word).strip()))), "")
+        return next((found[0] for word in words if (found := ROW_KEY.fullmatch(str(word).strip()))), "")
 
     def _with_key(self, body: Item, key: str) -> Item:
         place = self._manifest.key
