@@ -9,7 +9,7 @@ from hub.device import rows
 from hub.device.sinks.approved_rows import DIGEST_CHARS, ApprovedRow
 from hub.device.sinks.sink import Sink
 from hub.device.sinks.target import Fields, Found
-from hub.device.sinks.waits import end_waits
+from hub.device.sinks.waits import end_waits, waits_of
 
 MAX_HISTORY: Final = 20_000  # changes that are remembered, of all sinks
 _ROWS: Final = """
@@ -87,7 +87,7 @@ def forget(db: sqlite3.Connection, sink: str, key: str) -> None:
 
 def write_again(db: sqlite3.Connection, sink: str) -> int:
     """Mark the rows of a sink to be written again where they are missing; return their number."""
-    end_waits(db, [sink])
+    end_waits(db, sink, waits_of(db, sink))
     return db.execute(_AGAIN, (sink,)).rowcount
 
 

@@ -110,10 +110,7 @@ def columns_of(names: tuple[str, ...], table: DeviceTable) -> dict[str, int]:
     shape = shape_of(table)
     kinds = {shape.title: "title", shape.date: "date", shape.text: "text"}
     plain = [*map(_plain, names)]
-    found: dict[str, int] = {}
-    for name in (_KEY, *shape.names):
-        if name in names:
-            found[name] = names.index(name)
+    found = {name: names.index(name) for name in (_KEY, *shape.names) if name in names}
     own = {name: {_plain(name), _plain(name.removesuffix("Id"))} for name in shape.names}
     usual = {name: USUAL_NAMES.get(kinds.get(name, name), ()) for name in shape.names}
     for accepted in (own, usual):

@@ -72,5 +72,6 @@ def forget_others(db: sqlite3.Connection, names: Collection[str]) -> None:
     """Forget that rows are at other sinks than these; what was written there stays."""
     if db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'sink_states'").fetchone() is not None:
         known = {sink for (sink,) in db.execute("SELECT sink FROM sink_states")}
-        db.executemany("DELETE FROM sink_states WHERE sink = ?", [(sink,) for sink in known - {*names}])
-        end_waits(db, known - {*names})
+        for sink in known - {*names}:
+            db.execute("DELETE FROM sink_states WHERE sink = ?", (sink,))
+            end_waits(db, sink, waits_of(db, sink))

@@ -24,7 +24,7 @@ from hub.device.sinks.moved_rows import leaves_place, locate_rows, vanished_plac
 from hub.device.sinks.recorded_rows import RecordedRow, forget, note_change, record, recorded_rows
 from hub.device.sinks.sink import Sink
 from hub.device.sinks.target import Found, Put, Snapshot, TargetChanged, TargetFailed, is_archived
-from hub.device.sinks.waits import WaitReason, due_keys, end_wait, missed_until, note_refusals, waits_of
+from hub.device.sinks.waits import WaitReason, due_keys, end_waits, missed_until, note_refusals, waits_of
 from hub.log import Channel
 from hub.outbound.scopes import Scope
 from protocol.calls import PlaceProblem
@@ -218,8 +218,7 @@ class _Pass:
                 self._problems.append(unreadable)
             elif self._compare_row(row, self._approved.get(key), found):
                 agreed.add(key)
-        for key in self._waits.keys() & agreed:
-            end_wait(self._db, self._sink.name, key)
+        end_waits(self._db, self._sink.name, self._waits.keys() & agreed)
 
     def _compare_row(self, row: RecordedRow, approved: ApprovedRow | None, found: Found | None) -> bool:
         """Compare both sides of a row; return True if there is nothing to write to the target."""
@@ -284,7 +283,7 @@ class _Pass:
                     self._record_written(puts[key], results.get(key))
                 else:
                     self._record_removed(self._recorded[key], snapshot.found[key])
-                end_wait(self._db, self._sink.name, key)
+            end_waits(self._db, self._sink.name, self._waits.keys() & {*accepted})
         return bool(accepted)
 
     def _put(self, key: str, merge: Merge) -> Put:

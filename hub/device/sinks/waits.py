@@ -60,14 +60,9 @@ def store_wait(db: sqlite3.Connection, sink: str, wait: Wait) -> None:
     )
 
 
-def end_wait(db: sqlite3.Connection, sink: str, key: str) -> None:
-    """Forget that a row waits."""
-    db.execute("DELETE FROM sink_waits WHERE sink = ? AND key = ?", (sink, key))
-
-
-def end_waits(db: sqlite3.Connection, sinks: Iterable[str]) -> None:
-    """Forget all waits of sinks."""
-    db.executemany("DELETE FROM sink_waits WHERE sink = ?", [(sink,) for sink in sinks])
+def end_waits(db: sqlite3.Connection, sink: str, keys: Iterable[str]) -> None:
+    """Forget that rows wait."""
+    db.executemany("DELETE FROM sink_waits WHERE sink = ? AND key = ?", [(sink, key) for key in keys])
 
 
 def due_keys(
@@ -127,8 +122,7 @@ def missed_until(db: sqlite3.Connection, sink: str, keys: Collection[str], at_ms
     The first look that misses a row is stored; a row that is found again waits no more.
     """
     missed = waits_of(db, sink, WaitReason.MISSED)
-    for key in missed.keys() - set(keys):
-        end_wait(db, sink, key)
+    end_waits(db, sink, missed.keys() - set(keys))
     waiting: dict[str, int] = {}
     for key in keys:
         wait = missed.get(key)
