@@ -223,7 +223,7 @@ OF_THE_ACCOUNT = {"calendar_report": (401, 429)}  # a report of all objects
 
 @pytest.mark.parametrize("status", STATUSES)
 @pytest.mark.parametrize("provider", PROVIDERS)
-async def test_all_messages_but_the_refused_one_are_read_and_the_refused_one_is_named(
+async def test_refused_message_is_named_and_all_others_are_read(
     provider: str, status: int, tmp_path: Path
 ) -> None:
     async with PROVIDERS[provider](status, tmp_path) as connector:

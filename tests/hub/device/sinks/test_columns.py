@@ -99,7 +99,7 @@ def test_column_that_becomes_a_field_replaces_no_words_on_either_side(
     assert not both or bench.history() in ([], ["taken back"])
 
 
-def test_words_of_a_new_field_follow_once_one_side_is_empty(bench: SinkBench, tmp_path: Path) -> None:
+def test_words_of_a_new_field_follow_once_a_side_is_empty(bench: SinkBench, tmp_path: Path) -> None:
     path = tmp_path / "list.csv"
     path.write_text("id,title,mine\n")
     target = TextFile(path, Csv())

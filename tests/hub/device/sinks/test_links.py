@@ -18,7 +18,7 @@ from tests.hub.device.sinks.bench import SinkBench
 from tests.hub.device.sinks.places import FILES
 from tests.support.families import each
 
-# Files that nobody named as a place, by the kind of the place.
+# Files that are no intended place, by the kind of the place.
 OWN = {kind: head + tail for kind, (_, head, tail, _) in FILES.items()}
 
 

@@ -197,7 +197,7 @@ def test_read_only_place_is_tried_with_few_requests_and_named_as_a_place(
     assert bench.synchronize(timed.target).written == 20
 
 
-def test_refused_row_waits_twice_as_long_after_each_attempt_until_it_is_edited(
+def test_refused_row_waits_twice_as_long_after_each_attempt_until_an_edit(
     timed: Server, bench: SinkBench
 ) -> None:
     row = bench.approve({"title": "Call Ana"})

@@ -248,7 +248,7 @@ SHAPES = {
 
 
 @each("name", ADDRESSES)
-def test_address_that_is_no_calendar_for_rows_is_refused_with_the_one_that_is(
+def test_address_of_no_calendar_for_rows_is_refused_with_the_right_address(
     name: str, radicale: Radicale, tmp_path: Path
 ) -> None:
     with serving(radicale) as server:
