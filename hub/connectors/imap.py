@@ -20,6 +20,7 @@ only if the filter asks for them.
 
 import hashlib
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import decode_params
@@ -630,7 +631,10 @@ class Imap(Connector):
                 continue
             for segment in round.segments:
                 async for found in self._found(name, status, segment):
-                    messages = await self._list(name, status, found, is_sent=is_sent)
+                    messages, failure = await self._list(name, status, found, is_sent=is_sent)
+                    if failure is not None:
+                        yield Page(messages=messages)  # the cursor stays before what was not listed
+                        raise failure
                     if segment.moves:
                         states[name] = round.behind(segment, found)
                     # Until the first page of a resumable segment, the cursor cannot be stored.
@@ -656,10 +660,13 @@ class Imap(Connector):
             for orders in rounds([at for _, at in group.values()], self._letters.options):
                 uids = sorted({uid for order in orders for uid in order.uids})
                 fetch = partial(_bodies, orders)
-                got = await self._in_halves(folder, uidvalidity, uids, fetch, _as_it_is)
+                got, failure = await self._in_halves(folder, uidvalidity, uids, fetch, _as_it_is)
                 for uid in (uid for order in orders for uid in order.uids):
                     message, at = group[uid]
-                    yield message, await self._document(message, at, got.get(uid))
+                    if uid in got or failure is None:
+                        yield message, await self._document(message, at, got.get(uid))
+                if failure is not None:
+                    raise failure
 
     async def wait_for_news(self) -> None:
         """Wait in the first folder (IDLE). Return at once if mail came since the previous wait.
@@ -714,9 +721,10 @@ class Imap(Connector):
 
     async def _list(
         self, name: str, status: FolderStatus, found: Found, *, is_sent: bool
-    ) -> tuple[Message, ...]:
+    ) -> tuple[tuple[Message, ...], Unavailable | None]:
+        """Return the messages of a page, or those before a failure, and the failure."""
         if not found.uids:
-            return ()
+            return (), None
 
         def unread(one: Fetched) -> Message:
             """Return a message with only its place, and why it has no other data."""
@@ -738,8 +746,8 @@ class Imap(Connector):
                 if one.uid not in faults and self._is_selected(one, heads[one.uid], found.window.since)
             }
 
-        listed = await self._in_halves(name, status.uidvalidity, found.uids, fetch, unread)
-        return tuple(listed[uid] for uid in found.uids if uid in listed)
+        listed, failure = await self._in_halves(name, status.uidvalidity, found.uids, fetch, unread)
+        return tuple(listed[uid] for uid in found.uids if uid in listed), failure
 
     async def _in_halves(
         self,
@@ -748,32 +756,65 @@ class Imap(Connector):
         uids: Sequence[int],
         fetch: Callable[[Wire, Sequence[int]], Mapping[int, T]],
         unread: Callable[[Fetched], T],
-    ) -> Mapping[int, T]:
+    ) -> tuple[Mapping[int, T], Unavailable | None]:
         """Fetch messages; if the answer is too long, or the connection breaks, fetch halves.
 
-        So the message that causes it is isolated.
+        So the message that causes it is isolated. Where the connection breaks for several messages in a row,
+        or before any was shown, another message decides: if the server shows it, the others are fetched.
 
-        Raises:
-            Unavailable: the connection breaks for each of several messages, or no other was shown.
+        Returns:
+            what was fetched up to the last message that was shown, and the failure of the server after it.
         """
+        found: dict[int, T] = {}
+        left, shown = [uids], 0
+        while left:
+            some = left.pop()
+            is_single = len(some) == 1
+            try:
+                found.update(await self._fetch(name, uidvalidity, some, fetch))
+            except AnswerTooLong as error:
+                one = Fetched(some[0], fault=str(error))
+            except Unavailable as error:
+                one = Fetched(some[0], refusal=str(error))
+                self._broken += is_single
+                others = {uids[-1], shown} - {some[0], 0}
+                is_doubtful = self._broken >= MAX_REFUSALS or not self.refusals.accepted
+                if is_single and is_doubtful and not await self._shows(name, uidvalidity, others, fetch):
+                    return {uid: item for uid, item in found.items() if uid <= shown}, error
+            else:
+                self._broken, shown = 0, some[-1]
+                continue
+            if is_single:
+                found[some[0]] = unread(one)
+            else:
+                left += [some[len(some) // 2 :], some[: len(some) // 2]]
+        return found, None
+
+    async def _fetch(
+        self,
+        name: str,
+        uidvalidity: int,
+        uids: Sequence[int],
+        fetch: Callable[[Wire, Sequence[int]], Mapping[int, T]],
+    ) -> Mapping[int, T]:
         await self._line.enter(name, uidvalidity)
-        try:
-            found = await self._line.work(lambda wire: fetch(wire, uids))
-        except AnswerTooLong as error:
-            if len(uids) == 1:
-                return {uids[0]: unread(Fetched(uids[0], fault=str(error)))}
-        except Unavailable as error:
-            self._broken += len(uids) == 1
-            if self._broken >= MAX_REFUSALS or (len(uids) == 1 and not self.refusals.accepted):
-                raise
-            if len(uids) == 1:
-                return {uids[0]: unread(Fetched(uids[0], refusal=str(error)))}
-        else:
-            self._broken = 0
-            return found
-        half = len(uids) // 2
-        first = await self._in_halves(name, uidvalidity, uids[:half], fetch, unread)
-        return {**first, **await self._in_halves(name, uidvalidity, uids[half:], fetch, unread)}
+        return await self._line.work(lambda wire: fetch(wire, uids))
+
+    async def _shows(
+        self,
+        name: str,
+        uidvalidity: int,
+        uids: Iterable[int],
+        fetch: Callable[[Wire, Sequence[int]], Mapping[int, T]],
+    ) -> bool:
+        """Return True if the server shows one of these messages, so that it refuses only some."""
+        for uid in uids:
+            before = self.refusals.accepted
+            with suppress(Unavailable):
+                if await self._fetch(name, uidvalidity, [uid], fetch) or self.refusals.accepted > before:
+                    self._broken = 0
+                    return True
+        return False
 
     def _is_selected(self, one: Fetched, head: Head, since: datetime | None) -> bool:
         """Check conditions that the server was not asked for, or applies only roughly."""
@@ -835,7 +876,9 @@ class Imap(Connector):
     async def _as_sent(self, at: Place) -> bytes | None:
         """Fetch the beginning of a whole mail; None if it was removed, or cannot be shown."""
         fetch = partial(_bodies, [Order((Part("", MAIL, size=_MOST_MAIL_BYTES),), (at.uid,))])
-        got = await self._in_halves(at.folder, at.uidvalidity, [at.uid], fetch, _as_it_is)
+        got, failure = await self._in_halves(at.folder, at.uidvalidity, [at.uid], fetch, _as_it_is)
+        if failure is not None:
+            raise failure
         found = got.get(at.uid)
         return None if found is None else found.sections.get("")
 

@@ -5,6 +5,7 @@ comes to be with its first login or delivery. Mails are laid into the Maildir, t
 """
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -173,6 +174,18 @@ class Dovecot:
         _, told = client.status(f'"{folder}"', f"({what})")
         client.logout()
         return int(bytes(told[0]).rstrip(b")").rsplit(b" ", 1)[1])
+
+    def hide(self, user: str, numbers: Iterable[int]) -> None:
+        """Make the files of messages of INBOX unreadable for the server, which hangs up where it needs them.
+
+        *numbers*: in the order of delivery, from 1.
+        """
+        files = sorted(
+            (file for part in ("new", "cur") for file in (self._place(user, INBOX) / part).iterdir()),
+            key=lambda file: [int(number) for number in re.findall(r"\d+", file.name)],
+        )
+        for number in numbers:
+            files[number - 1].chmod(0)
 
     def _place(self, user: str, folder: str) -> Path:
         place = self._folder / "mail" / user

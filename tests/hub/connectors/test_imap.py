@@ -29,9 +29,13 @@ from hub.connectors.calling import (
     Unavailable,
     Unread,
 )
+from hub.connectors.connector import Page, documents_of
+from hub.connectors.imap import Imap
 from hub.connectors.imap_line import MOST_LITERAL_BYTES, ImapFilter, ImapSettings
 from hub.document import Document
+from hub.runs.mailbox_visit import READ_AT_ONCE
 from tests.hub.connectors.imap_rig import (
+    LONG_AGO,
     imap,
     last_cursor,
     listed,
@@ -572,3 +576,68 @@ def scripted(answers: Mapping[str, Sequence[str]]) -> Iterator[ImapSettings]:
                 one.shutdown(socket.SHUT_RDWR)
         door.close()
         thread.join()
+
+
+@pytest.mark.parametrize(
+    ("hidden", "arriving"),
+    [
+        ([*range(31, 37)], {*range(1, 39)} - {*range(31, 37)}),
+        ([*range(1, 7)], {*range(7, 39)}),
+        ([*range(31, 39)], {*range(1, 31)}),
+        ([*range(6, 18), *range(33, 39)], {*range(1, 6), *range(18, 33)}),
+    ],
+    ids=["near the end", "at the begin", "at the end", "in between and at the end"],
+)
+async def test_imap_messages_at_which_the_server_hangs_up_are_named_and_all_others_arrive(
+    settings: ImapSettings, user: str, dovecot: Dovecot, hidden: Sequence[int], arriving: set[int]
+) -> None:
+    dovecot.deliver(user, [mail(number) for number in range(1, 39)])
+    dovecot.hide(user, hidden)
+    found = await listed_and_read(imap(settings))
+    assert {key for key, one in found.items() if isinstance(one, Document)} == {
+        f"mid:{number}@example.org" for number in arriving
+    }
+    assert sum(isinstance(one, Unread) and not one.is_removed for one in found.values()) == len(hidden)
+
+
+async def test_imap_server_that_hangs_up_at_each_message_is_asked_for_few(
+    user: str, dovecot: Dovecot
+) -> None:
+    dovecot.deliver(user, [mail(number) for number in range(1, 39)])
+    dovecot.hide(user, range(1, 39))
+    with wire_to(dovecot.port) as wire:
+        with pytest.raises(Unavailable):
+            await listed_and_read(imap(settings_of(dovecot, user, port=wire.port)))
+        assert wire.asked.count(b" FETCH ") < 10
+
+
+async def test_imap_messages_before_the_failure_of_the_server_are_yielded_without_a_cursor() -> None:
+    answers: Mapping[str, Sequence[str]] = {
+        "STATUS": ["* STATUS INBOX (UIDVALIDITY 7 UIDNEXT 11 MESSAGES 10)", _OK],
+        "EXAMINE": ["* OK [UIDVALIDITY 7] ok", _OK],
+        "UID SEARCH": ["* SEARCH 1 2 3 4 5 6 7 8 9 10", _OK],
+    }
+    # Messages 1 to 5 are shown once, and nothing after that.
+    head = "* {n} FETCH (UID {n} BODY[HEADER.FIELDS (X)] {{21}}\r\nMessage-ID: <{n}@x>\r\n\r\n)"
+    shown = [head.replace("{n}", str(number)) for number in range(1, 6)]
+    with scripted({**answers, "UID FETCH 1:5 ": [*shown, _OK], "UID FETCH": ["* BYE no"]}) as settings:
+        connector, found = imap(settings), list[Page]()
+        with pytest.raises(Unavailable):
+            async for page in connector.pages(None, SystemClock().now() - LONG_AGO):
+                found.append(page)
+        await connector.aclose()
+    assert [one.key for one in listed(found)] == [f"mid:{number}@x" for number in range(1, 6)]
+    assert [page.cursor for page in found] == [None]
+
+
+async def listed_and_read(connector: Imap) -> dict[str, Document | Unread]:
+    """Return what a run reads of each message, by key."""
+    found: dict[str, Document | Unread] = {}
+    try:
+        async for page in connector.pages(None, SystemClock().now() - LONG_AGO):
+            for begin in range(0, len(page.messages), READ_AT_ONCE):
+                some = page.messages[begin : begin + READ_AT_ONCE]
+                found |= {message.key: read async for message, read in documents_of(connector, some)}
+    finally:
+        await connector.aclose()
+    return found
