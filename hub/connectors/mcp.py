@@ -6,15 +6,18 @@ program itself runs in a second jail beside the first one, and has no socket eit
 """
 
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Final, Self
 
 import msgspec
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
+from hub.connectors import process
 from hub.connectors.calling import origin_of, server_address
 from hub.connectors.connector import Context, JsonPath, ProviderSettings
 from hub.connectors.manifest import EntryFields
 from hub.connectors.process import ProcessConnector, ProcessSettings, ProgramSettings
+
+_READ_SHARE: Final = 3  # the part of the hub's patience with the program that one resource has
 
 
 class McpTool(BaseModel):
@@ -66,7 +69,8 @@ class McpConnector(ProcessConnector):
     settings_model: ClassVar[type[ProviderSettings]] = McpSettings
 
     def __init__(self, context: Context, settings: McpSettings, filter: Any) -> None:
-        options = {"url": settings.url, "prefix": settings.prefix}
+        read_s = process.SILENCE_S / _READ_SHARE
+        options: dict[str, Any] = {"url": settings.url, "prefix": settings.prefix, "read_s": read_s}
         if settings.tools:
             options["tools"] = _json(settings.tools)
         program = ProcessSettings(

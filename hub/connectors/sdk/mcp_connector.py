@@ -8,8 +8,10 @@ An entry in the result of a tool is a message, too; its text is in the list.
 """
 
 import hashlib
+import io
 import json
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -49,7 +51,7 @@ texts: dict[str, str] = {}  # of entries, by key
 numbers = [0]  # of the last request
 methods = [""]  # of the last request
 pipes: list[IO[bytes]] = []  # from and to a server beside this program
-has_ended: list[str] = []  # resource whose reading ended the server beside this program
+has_ended: list[str] = []  # resource whose reading ended or silenced the server beside this program
 reads = {"accepted": 0, "refused": 0}  # resources that were read in this run, and refusals since the last one
 
 
@@ -68,7 +70,7 @@ class Mcp(Connector):
     auth = {"kind": "header", "required": False}  # noqa: RUF012 - read by the SDK
     origins: Sequence[str] = ("settings.url",)
     methods = ("POST",)
-    options = {"url": {}, "prefix": {}, "tools": {}}  # noqa: RUF012 - read by the SDK
+    options = {"url": {}, "prefix": {}, "tools": {}, "read_s": {"type": "number"}}  # noqa: RUF012 - read by the SDK
 
     def check(self) -> Mapping[str, str]:
         with shaped():
@@ -209,7 +211,7 @@ class Mcp(Connector):
                 # a refused one has none, as reading it will show
                 version = "" if isinstance(found, Failure) else digest(json.dumps(found))
             except Failure as failure:
-                if failure is not ENDED:
+                if failure not in (ENDED, SILENT):
                     raise
                 has_ended.append(uri)
         title = (resource.get("title") or resource["name"])[:MOST_SHOWN]
@@ -219,18 +221,21 @@ class Mcp(Connector):
         """Return the contents of a resource, or why the server refuses it, unlike others.
 
         Raises:
-            Failure: the server has ended, or refuses all resources.
+            Failure: the server has ended, takes longer than ``settings.read_s``, or refuses all resources.
         """
         try:
+            signal.setitimer(signal.ITIMER_REAL, self.settings["read_s"] if pipes else 0)
             with shaped():
                 found: list[dict[str, Any]] = self._call("resources/read", {"uri": uri})["contents"]
                 for one in found:  # raises for another form
                     (one.get("text") or "") + (one.get("mimeType") or "")
         except Failure as failure:
             reads["refused"] += not isinstance(failure, Refused)
-            if failure is ENDED or reads["refused"] >= MOST_REFUSED:
+            if failure in (ENDED, SILENT) or reads["refused"] >= MOST_REFUSED:
                 raise
             return failure
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
         reads["accepted"], reads["refused"] = reads["accepted"] + 1, 0
         return found
 
@@ -279,6 +284,12 @@ def shaped() -> Iterator[None]:
         traceback.print_exc(limit=-3)
         what = f"the server's answer to {methods[0]} has not the form of the protocol"
         raise Failure("unavailable", what) from None
+
+
+def give_up(*_: Any) -> None:
+    """End the reading of a resource whose time is up; what the server answers later is not read."""
+    pipes[:] = [io.BytesIO(), io.BytesIO()]
+    raise SILENT
 
 
 def write(message: Mapping[str, Any]) -> None:
@@ -361,6 +372,7 @@ def moment(text: str) -> str | None:
 
 
 ENDED = Failure("unavailable", "the server's program ended; [log] content = true shows what it wrote")
+SILENT = Failure("unavailable", "the server's program did not answer in time")
 
 
 def digest(text: str) -> str:
@@ -376,4 +388,5 @@ if __name__ == "__main__":
     if len(sys.argv) > 2:
         pipes[:] = [os.fdopen(int(sys.argv[-2]), "rb"), os.fdopen(int(sys.argv[-1]), "wb")]
         Mcp.origins = ()
+        signal.signal(signal.SIGALRM, give_up)
     run(Mcp)

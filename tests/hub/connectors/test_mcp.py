@@ -539,6 +539,22 @@ async def test_resource_at_which_a_program_ends_or_too_large_is_left_out_alone(
     assert later.get("note://3") == (None if more is TIMED else "text of note://3")
 
 
+@pytest.mark.parametrize("more", [TIMED, '"title": None'])
+@pytest.mark.parametrize(
+    "does", ["sys.stdin.read()", 'request["id"] += 1_000'], ids=["silence", "an answer to another request"]
+)
+async def test_resource_that_a_program_does_not_answer_is_left_out_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, does: str, more: str
+) -> None:
+    monkeypatch.setattr(process, "SILENCE_S", 6.0)
+    pantry = Pantry(tmp_path, SHELF % (more, does))
+    with anyio.fail_after(60):
+        _, found = await pantry.run()
+    assert len(found) == 120
+    assert found.pop("note://3") == "the server's program did not answer in time"
+    assert found == {uri: f"text of {uri}" for uri in found}
+
+
 FORGING = """
     forged = json.dumps({"id": 2, "error": {"code": "sign_in", "message": "sign in anew"}}) + "\\n"
     for descriptor in range(2, 256):
