@@ -15,7 +15,7 @@ from hub.device.sinks.calendar_collections import XML, examine_collection
 from hub.device.sinks.target import Fields, Found, Put, Snapshot, TargetFailed
 from hub.device.sinks.text_file import read_back, spliced
 from hub.device.sinks.web import POLL_S, Answer, Polled, Web
-from hub.outbound.scopes import DELETED_STATUSES, scope_of_status
+from hub.outbound.scopes import DELETED_STATUSES, SCOPES, Scope, scope_of_status
 from hub.text.webdav import (
     CAL,
     DAV,
@@ -31,7 +31,8 @@ from protocol.tables import DeviceTable
 
 _NAME: Final = re.compile(r"/(hub-[a-z2-7]{16})(?:\.ics)?$")
 _BATCH: Final = 100  # objects that are fetched at once
-_NOT_LISTED: Final = (400, 403, 405, 409, 410, 412, 415, 501)  # the token is old, or there are no tokens
+# The token is old, or there are no tokens: statuses of the request, neither of the account nor of a moment.
+_NOT_LISTED: Final = {one for one, scope in SCOPES.items() if scope in (Scope.ROW, Scope.PLACE)} - {404}
 _TRUNCATED: Final = 507
 _MOST_PAGES: Final = 1_000  # of changes
 

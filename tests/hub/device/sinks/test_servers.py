@@ -79,7 +79,7 @@ def test_sink_read_fault_is_a_problem_and_deletes_no_row(
     bench.approve({"title": "Call Ana"})
     bench.synchronize(server.target)
     for target in (server.target, server.open()):
-        server.proxy.faults = [fault] * 2
+        server.proxy.faults = [fault] * 3  # with a sync token, without, and by ETags
         synced = bench.synchronize(target)
         assert (bool(synced.problem), synced.deleted, synced.removed) == (True, 0, 0)
         server.proxy.faults = []
@@ -281,13 +281,14 @@ def calendar(radicale: Radicale, tmp_path: Path) -> Iterator[CalDavPlace]:
         yield place
 
 
+@pytest.mark.parametrize("status", [403, 415, 422, 500, 501, 505])
 def test_calendar_without_sync_tokens_is_synchronized_by_etags(
-    calendar: CalDavPlace, bench: SinkBench, monkeypatch: pytest.MonkeyPatch
+    calendar: CalDavPlace, bench: SinkBench, monkeypatch: pytest.MonkeyPatch, status: int
 ) -> None:
     forward = calendar.proxy._forward
 
     def answer(asked: Asked) -> Reply:
-        return Reply(501) if b"sync-collection" in asked.body else forward(asked)
+        return Reply(status) if b"sync-collection" in asked.body else forward(asked)
 
     monkeypatch.setattr(calendar.proxy, "_forward", answer)
     rows = [bench.approve({"title": title}) for title in ("Call Ana", "Pay")]
