@@ -80,8 +80,8 @@ def record(db: sqlite3.Connection, sink: Sink, row: RecordedRow, at_ms: int) -> 
 
 
 def forget(db: sqlite3.Connection, sink: str, key: str) -> None:
-    """Forget that a row is at a sink."""
-    for table in ("sink_rows", "sink_moves"):
+    """Forget that a row is at a sink, or waits for it."""
+    for table in ("sink_rows", "sink_moves", "sink_waits"):
         db.execute(f"DELETE FROM {table} WHERE sink = ? AND key = ?", (sink, key))
 
 

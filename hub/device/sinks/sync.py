@@ -218,7 +218,8 @@ class _Pass:
                 self._problems.append(unreadable)
             elif self._compare_row(row, self._approved.get(key), found):
                 agreed.add(key)
-        end_waits(self._db, self._sink.name, self._waits.keys() & agreed)
+        known = self._recorded.keys() | self._approved.keys()
+        end_waits(self._db, self._sink.name, self._waits.keys() & agreed | self._waits.keys() - known)
 
     def _compare_row(self, row: RecordedRow, approved: ApprovedRow | None, found: Found | None) -> bool:
         """Compare both sides of a row; return True if there is nothing to write to the target."""
@@ -346,7 +347,8 @@ class _Pass:
         if waits := waits_of(self._db, self._sink.name, WaitReason.REFUSED):
             key, wait = next(iter(waits.items()))
             approved = self._approved.get(key)
-            title = self._recorded[key].row_id if approved is None else approved.title[:80]
+            row_id = self._recorded[key].row_id if key in self._recorded else key
+            title = row_id if approved is None else approved.title[:80]
             more = f"; and {len(waits) - 1} more items" if len(waits) > 1 else ""
             raise TargetFailed(f"{title!r}: {wait.reason}{more}", PlaceProblem.REFUSED)
 

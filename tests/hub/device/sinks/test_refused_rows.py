@@ -11,6 +11,7 @@ from hub.device.sinks.recorded_rows import write_again
 from hub.device.sinks.states import State, states
 from hub.device.sinks.target import Fields, Put, Snapshot, TargetFailed, Written
 from hub.device.sinks.text_file import TextFile
+from hub.device.sinks.waits import Wait, WaitReason, store_wait
 from hub.outbound.scopes import MAX_REFUSALS, Scope
 from hub.text.row_keys import key_of
 from protocol.tables import DeviceTable
@@ -251,3 +252,18 @@ def test_row_refused_or_not_expressed_by_a_package_waits_alone(bench: SinkBench,
         "no plus, please",
         "it fails: ValueError('Call: Ana')",
     }
+
+
+def test_wait_of_a_row_that_neither_side_knows_ends_at_the_next_synchronization(
+    bench: SinkBench, tmp_path: Path
+) -> None:
+    target = TextFile(tmp_path / "there.md", Markdown())
+    row = bench.approve({"title": "Pay"})
+    bench.synchronize(target)
+    for key in (key_of("tasks", "unknown"), key_of("tasks", row)):
+        with bench.open() as db:
+            store_wait(db, "there", Wait(key, WaitReason.REFUSED, 0, 2**53, "no"))
+        bench.delete(row)
+        assert bench.synchronize(target).problem == ""
+        with bench.open() as db:
+            assert db.execute("SELECT count(*) FROM sink_waits").fetchone()[0] == 0
