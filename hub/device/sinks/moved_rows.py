@@ -43,18 +43,21 @@ def locate_rows(
     lost = {
         key: last_place(sink, recorded[key]) for key in written - found.keys() - snapshot.unreadable.keys()
     }
-    if not lost:
+    # A release that searched no archives took archived rows for deleted ones.
+    deleted = {key: last_place(sink, row) for key, row in recorded.items() if row.is_deleted}
+    deleted = {key: deleted[key] for key in deleted.keys() - found.keys() - snapshot.unreadable.keys()}
+    if not lost and target.was_searched(deleted):
         return snapshot, []
     query = "SELECT DISTINCT place FROM sink_rows WHERE sink NOT IN (?, '')"
     others = {place for (place,) in db.execute(query, (sink.name,))}
-    wider = target.search(snapshot, lost, others)
+    wider = target.search(snapshot, deleted | lost, others)
     undecided: list[str] = []
-    for key in sorted(lost):
+    for key in sorted(deleted | lost):
         row, line = recorded[key], wider.found.get(key) or earlier.get(key)
         is_own = line is not None and target.owns(line.place)
         is_archive = line is not None and is_archived(target, line.place, line.fields)
         is_certain = is_archive or (line is not None and is_own and not _is_earlier(sink, row, line))
-        if not is_certain and is_archived(target, row.place, row.base):
+        if not is_certain and (key in deleted or is_archived(target, row.place, row.base)):
             continue  # what an archive has lost is no copy in an earlier note
         if not is_certain:
             undecided.append(key)

@@ -249,6 +249,9 @@ class SearchingTarget(Target, Protocol):
             others: places of other sinks, which have rows with the same keys.
         """
 
+    def was_searched(self, keys: Collection[str]) -> bool:
+        """Return True if the last search was for *keys*, too, and the places that it read are unchanged."""
+
 
 def is_archived(target: Target, place: str, fields: Fields) -> bool:
     """Return True for a done row at a place that is none of the target's: such an archive is not written."""

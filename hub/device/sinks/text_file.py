@@ -118,6 +118,8 @@ class TextFile:
         self._form = form
         # keys that a file near this one did not have, and its stamp then, by its path
         self._without: dict[str, tuple[Hashable, frozenset[str]]] = {}
+        # keys that the last search did not find for certain, and the files that it read, with their stamp
+        self._not_found: tuple[frozenset[str], Collection[str], Hashable] = (frozenset(), (), None)
 
     def fresh_place(self, now: datetime) -> str:
         return self._path.replace(DATE, now.astimezone().date().isoformat())
@@ -195,6 +197,8 @@ class TextFile:
         folder = Path(f"{self._path.partition(DATE)[0]}_").parent
         near = files_near(folder, Path(self._path).suffix)
         near.sort(key=lambda place: place if self.owns(place) else "", reverse=True)
+        searched = {*near} - {*others, *filter(self.owns, snapshot.contents)}
+        stamp_before = self.stamp(searched)
         self._without = {place: self._without[place] for place in self._without.keys() & {*near}}
         for place in near:
             is_own = self.owns(place)
@@ -214,16 +218,26 @@ class TextFile:
                     piece.key: Found(piece.fields, place, at_ms, piece.former)
                     for piece in self._form.pieces(text, snapshot.tables)
                 }
-                moved = left & rows.keys()
+                lost_here = left & rows.keys()
                 here = rows.keys() & snapshot.found.keys()
                 stays = [key for key in here if not is_archived(self, place, rows[key].fields)]
-                if is_own or len(stays) <= len(moved):
+                if is_own or len(stays) <= len(lost_here):
                     contents[place] = content
-                    of_earlier = {key for key in moved if is_own and place < lost[key]}
+                    of_earlier = {key for key in lost_here if is_own and place < lost[key]}
                     earlier = {key: rows[key] for key in of_earlier} | earlier
-                    found |= {key: rows[key] for key in moved - of_earlier}
+                    found |= {key: rows[key] for key in lost_here - of_earlier}
                     left -= found.keys()
+        moved = {
+            key
+            for key, row in found.items()
+            if self.owns(row.place) or is_archived(self, row.place, row.fields)
+        }
+        self._not_found = frozenset(lost.keys() - moved), searched, stamp_before
         return snapshot._replace(found={**snapshot.found, **earlier, **found}, contents=contents)
+
+    def was_searched(self, keys: Collection[str]) -> bool:
+        not_found, searched, stamp = self._not_found
+        return not keys or (not_found.issuperset(keys) and self.stamp(searched) == stamp)
 
     def write(
         self, snapshot: Snapshot, puts: Sequence[Put], removed: Collection[str]

@@ -159,6 +159,38 @@ def test_row_cut_at_one_look_and_pasted_at_the_next_is_not_deleted(desk: Desk) -
     assert results(desk.looks()) == (0, 0, 0, {""})
 
 
+def test_archived_row_that_a_former_release_called_deleted_is_done(desk: Desk) -> None:
+    desk.paste(desk.cut(1), ticked=True)
+    desk.cut(2)
+    with desk.bench.open() as db:
+        db.execute("UPDATE sink_rows SET is_deleted = 1 WHERE row_id IN (?, ?)", desk.ids[1:3])
+    assert (desk.look().taken_back, desk.status(1), desk.state(1)) == (1, "done", "arrived")
+    assert results(desk.looks()) == (0, 0, 0, {""})
+    assert (desk.state(2), desk.status(2)) == ("deleted", "todo")
+
+
+def test_deleted_row_is_searched_again_only_once_a_file_near_has_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk, searched = Desk(KINDS["todo.txt and done.txt"], tmp_path), list[Path]()
+    desk.paste(row := desk.cut(1), file=desk.own.with_name("other.txt"))  # open elsewhere: perhaps a copy
+    desk.other.write_text("x Pay\n")
+    with desk.bench.open() as db:
+        db.execute("UPDATE sink_rows SET is_deleted = 1 WHERE row_id = ?", (desk.ids[1],))
+
+    def search(folder: Path, ending: str) -> list[str]:
+        searched.append(folder)
+        return files_near(folder, ending)
+
+    monkeypatch.setattr(text_file, "files_near", search)
+    for number in range(3):
+        desk.bench.change(desk.ids[3], {"title": f"Ring {number}"})
+        assert (desk.look().written, desk.state(1)) == (1, "deleted")
+    assert len(searched) == 1
+    desk.paste(row, ticked=True)
+    assert (desk.look().taken_back, desk.status(1), len(searched)) == (1, "done", 2)
+
+
 def test_row_moved_back_is_a_row_of_the_file_again(desk: Desk) -> None:
     desk.paste(desk.cut(1), ticked=True)
     desk.looks()
