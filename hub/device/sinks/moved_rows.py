@@ -40,17 +40,17 @@ def locate_rows(
         for key in written & found.keys()
         if found[key].place != recorded[key].place and _is_earlier(sink, recorded[key], found[key])
     }
-    lost = {
-        key: last_place(sink, recorded[key]) for key in written - found.keys() - snapshot.unreadable.keys()
-    }
+    gone = {key: row for key, row in recorded.items() if key not in found and key not in snapshot.unreadable}
+    lost = {key: last_place(sink, row) for key, row in gone.items() if row.is_written}
+    again = {key: last_place(sink, row) for key, row in gone.items() if row.is_again}
     # A release that searched no archives took archived rows for deleted ones.
-    deleted = {key: last_place(sink, row) for key, row in recorded.items() if row.is_deleted}
-    deleted = {key: deleted[key] for key in deleted.keys() - found.keys() - snapshot.unreadable.keys()}
-    if not lost and target.was_searched(deleted):
+    deleted = {key: last_place(sink, row) for key, row in gone.items() if row.is_deleted}
+    if not lost and not again and target.was_searched(deleted):
         return snapshot, []
     query = "SELECT DISTINCT place FROM sink_rows WHERE sink NOT IN (?, '')"
     others = {place for (place,) in db.execute(query, (sink.name,))}
-    wider = target.search(snapshot, deleted | lost, others)
+    wider = target.search(snapshot, deleted | again | lost, others)
+    found |= {key: wider.found[key] for key in again.keys() & wider.found.keys()}
     undecided: list[str] = []
     for key in sorted(deleted | lost):
         row, line = recorded[key], wider.found.get(key) or earlier.get(key)

@@ -21,9 +21,10 @@ _NOTE: Final = """
 INSERT INTO sink_history (at_ms, sink, tbl, row_id, what, local, remote) VALUES (?, ?, ?, ?, ?, ?, ?)
 """
 _FORGET_NOTES: Final = "DELETE FROM sink_history WHERE number <= (SELECT max(number) FROM sink_history) - ?"
+AGAIN: Final = "again"  # digest of a row that is searched before it is written again
 # Done rows in an archive stay there.
-_AGAIN: Final = """
-UPDATE sink_rows SET base = NULL, is_deleted = 0 WHERE sink = ?1
+_AGAIN: Final = f"""
+UPDATE sink_rows SET base = NULL, is_deleted = 0, digest = '{AGAIN}' WHERE sink = ?1
 AND NOT (coalesce(json_extract(base, '$.status'), '') = 'done'
     AND key IN (SELECT key FROM sink_moves WHERE sink = ?1))
 """
@@ -32,7 +33,7 @@ AND NOT (coalesce(json_extract(base, '$.status'), '') = 'done'
 class RecordedRow(msgspec.Struct):
     """Row as it was recorded; without a *base* it is being written for the first time.
 
-    *digest*: of the fields that both sides have, then of their sources; empty if they differ.
+    *digest*: of the fields that both sides have, then of their sources; empty if they differ; ``AGAIN``.
     *home*: place of the sink that the row had before its owner moved it to another file.
     """
 
@@ -52,6 +53,11 @@ class RecordedRow(msgspec.Struct):
     @property
     def is_written(self) -> bool:
         return self.base_text is not None and not self.is_deleted
+
+    @property
+    def is_again(self) -> bool:
+        """True if the row was written once, and is to be written again where it is nowhere else."""
+        return self.base_text is None and self.digest == AGAIN
 
     def is_unchanged(self, approved: ApprovedRow) -> bool:
         """Return True if the fields of the row here are as they were when this was recorded."""
@@ -86,7 +92,7 @@ def forget(db: sqlite3.Connection, sink: str, key: str) -> None:
 
 
 def write_again(db: sqlite3.Connection, sink: str) -> int:
-    """Mark the rows of a sink to be written again where they are missing; return their number."""
+    """Mark the rows of a sink to be written again where they are nowhere else; return their number."""
     end_waits(db, sink, waits_of(db, sink))
     return db.execute(_AGAIN, (sink,)).rowcount
 

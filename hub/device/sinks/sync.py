@@ -6,7 +6,7 @@ meanwhile, ``_TRIES`` attempts are made.
 """
 
 import sqlite3
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence, Set
 from datetime import datetime
 from typing import Final
 
@@ -43,7 +43,7 @@ class Synced(msgspec.Struct):
     """Result of a synchronization: numbers of rows, the places of all rows, and a problem, if any.
 
     *why*: the problem in a word that hubs may know; *missing*: places that vanished with all their rows.
-    *missed*: rows that were not found, which another look at *again_ms* (epoch ms) decides.
+    *missed*: rows and places that were not found, which another look at *again_ms* (epoch ms) decides.
     """
 
     written: int = 0
@@ -129,10 +129,12 @@ class _Pass:
             if _version(self._db) != self._version:  # what was read may be older than an edit of the owner
                 raise TargetChanged("the device's file is being changed; the next synchronization follows")
             lost = [key for key in lost if self._recorded[key].place not in vanished]
-            self._compare(snapshot, vanished, self._missed(lost))
+            missed = self._missed([*lost, *vanished])
+            self._compare(snapshot, vanished, missed)
+        self._synced.missing = sorted(vanished - missed)
         self._synced.places |= {row.place for row in self._recorded.values()}
         self._handle_errors(has_accepted=self._write(snapshot))
-        self._report(vanished, refusals)
+        self._report(refusals)
 
     def _record_new_rows(self) -> None:
         """Record new rows before they are written: a process that dies in between finds them there."""
@@ -178,7 +180,6 @@ class _Pass:
         vanished = vanished_places(self._sink, self._recorded.values(), snapshot)
         if vanished and self._synced.places <= {*snapshot.missing}:
             vanished = {*snapshot.missing}
-        self._synced.missing = sorted(vanished)
         return vanished
 
     def _describe(self, snapshot: Snapshot) -> None:
@@ -198,15 +199,15 @@ class _Pass:
             if key in self._approved and key in snapshot.found
         ]
 
-    def _missed(self, lost: Collection[str]) -> Collection[str]:
-        """Return those of the *lost* rows that wait for another look."""
+    def _missed(self, lost: Collection[str]) -> Set[str]:
+        """Return those of the *lost* rows, by their keys, and places that wait for another look."""
         missed = missed_until(self._db, self._sink.name, lost, self._at_ms)
         self._synced.missed, self._synced.again_ms = len(missed), min(missed.values(), default=0)
         return missed.keys()
 
     def _compare(self, snapshot: Snapshot, vanished: Collection[str], missed: Collection[str]) -> None:
         """Change the rows here as they were changed at the target, and decide what is written there."""
-        held = {self._recorded[key].place for key in missed}
+        held = {row.place for key, row in self._recorded.items() if key in missed}
         agreed: set[str] = set()
         for key, row in self._recorded.items():
             found = snapshot.found.get(key)
@@ -334,11 +335,11 @@ class _Pass:
         for error in changed.values():  # the next attempt reads these rows again, and merges
             raise error
 
-    def _report(self, vanished: Collection[str], refusals: Mapping[str, TargetFailed]) -> None:
+    def _report(self, refusals: Mapping[str, TargetFailed]) -> None:
         """Raise the most important problem that is left, if any."""
-        if vanished:
+        if missing := self._synced.missing:
             remedy = "put it back, or write all again: hub device sync --again"
-            raise TargetFailed(f"{min(vanished)} is missing or empty: {remedy}", PlaceProblem.MISSING)
+            raise TargetFailed(f"{missing[0]} is missing or empty: {remedy}", PlaceProblem.MISSING)
         if refusals:
             raise min(refusals.items())[1]
         if self._problems:

@@ -329,6 +329,9 @@ def test_device_sinks_lists_places_and_sync_rewrites_items(hub: Hub, home: Path)
     (state,) = json.loads(hub("device", "sinks", "--json").stdout)["sinks"]
     assert (state["rows"], state["waiting"], len(state["deleted"])) == (1, 0, 1)
     path.unlink()
+    ends(hub("device", "sync"), 0, "todo: 1 not found: sync again in 10 seconds")
+    with bench.open() as db:
+        db.execute("UPDATE sink_waits SET until_ms = since_ms")
     ends(hub("device", "sync"), Exit.FAILED, f"{path} is missing or empty")
     text = file.read_text()
     file.write_text(text.replace(str(path), str(home / "state/devices/desk.db")))

@@ -304,12 +304,37 @@ def test_removed_archive_neither_deletes_rows_nor_is_a_problem(desk: Desk, does_
         assert (desk.other.read_text() == archived) is not desk.kind.is_own
     desk.other.unlink()
     _, _, written, problems = results(desk.looks())
-    assert (written, all("is missing" in problem for problem in problems)) == (0, desk.kind.is_own)
+    assert (written, any("is missing" in problem for problem in problems)) == (0, desk.kind.is_own)
     assert desk.state(2) == ("missing missing" if desk.kind.is_own else "arrived")
     with desk.bench.open() as db:
         write_again(db, "there")
     desk.looks()
     assert desk.count(2) == desk.kind.is_own
+
+
+def test_renamed_file_is_reported_at_the_second_look_and_its_rows_are_written_nowhere_again(
+    desk: Desk,
+) -> None:
+    desk.own.rename(renamed := desk.own.with_stem("Renamed"))
+    assert [(desk.look().problem, desk.state(1)) for _ in range(2)] == [("", "arrived")] * 2
+    assert f"{desk.own} is missing or empty" in desk.look(DECIDED_S).problem
+    assert desk.state(1) == "missing missing"
+    with desk.bench.open() as db:
+        write_again(db, "there")
+    assert (results(desk.looks()), desk.own.exists()) == ((0, 0, 0, {""}), False)
+    desk.bench.change(desk.ids[1], {"title": "Ring Ana"})
+    assert (desk.look().written, renamed.read_text().count("Ring Ana")) == (1, 1)
+    renamed.write_text(renamed.read_text().replace("Call 2", "Call 2 now", 1))
+    assert (desk.look().taken_back, desk.bench.row(desk.ids[2])["title"]) == (1, "Call 2 now")
+
+
+def test_archived_row_is_not_written_again(desk: Desk) -> None:
+    desk.paste(desk.cut(1), ticked=True)
+    with desk.bench.open() as db:
+        db.execute("UPDATE sink_rows SET is_deleted = 1 WHERE row_id = ?", (desk.ids[1],))
+        write_again(db, "there")
+    desk.looks()
+    assert (desk.count(1), desk.state(1)) == (1, "arrived")
 
 
 def test_last_row_moved_leaves_no_problem_for_the_empty_file(desk: Desk) -> None:
