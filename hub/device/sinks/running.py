@@ -27,7 +27,7 @@ from hub.device.sinks.sink import Sink
 from hub.device.sinks.states import forget_others
 from hub.device.sinks.sync import Synced, synchronize
 from hub.device.sinks.target import TargetFailed
-from hub.device.sinks.text_file import Format, content_of, replace_content
+from hub.device.sinks.text_file import Format, content_of, replace_content, require_writable
 from hub.text.row_keys import key_of
 
 FORMATS: Final[Mapping[str, Callable[[], Format]]] = {
@@ -127,9 +127,10 @@ class Sinks:
         if synced.problem and synced.problem != last.problem:
             self._on_status(f"sink {sink.name}: {synced.problem}")
         if synced.deleted:
+            deleted = "item was" if synced.deleted == 1 else "items were"
             self._on_status(
-                f"sink {sink.name}: {synced.deleted} items were deleted there and stay here:"
-                " hub device sinks lists them"
+                f"sink {sink.name}: {synced.deleted} {deleted} deleted there and kept here:"
+                " hub device sinks says what to do"
             )
 
     def _report_remarks(self, db: sqlite3.Connection, sinks: Sequence[Sink]) -> None:
@@ -206,6 +207,7 @@ def _tick_box(file: Path, quote: str, start: int | None, agreed: Collection[tupl
     found = _BOX.match(text, text.rfind("\n", 0, start) + 1)
     if found is None:
         return False
+    require_writable(file, agreed)
     after = text[: found.start("mark")] + "x" + text[found.end("mark") :]
     replace_content(file, content, after.encode(), agreed)
     return True

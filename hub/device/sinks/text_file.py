@@ -32,8 +32,9 @@ from hub.system.folders import Folder, enter, without_links
 from protocol.calls import PlaceProblem
 from protocol.tables import DeviceTable
 
-LINKS = "links"  # matters of Unconfirmed
+LINKS = "links"  # matters of Unconfirmed, this with the number of names and the inode
 OWNER = "owner"
+MODE = "mode"
 FORMAT = "format"
 DATE = "{date}"  # in a path: the day on which a row is first written
 _KEY = re.compile(r"hub-[a-z2-7]{16}(?![a-z0-9])")
@@ -138,6 +139,7 @@ class TextFile:
 
     def examine(self, place: str, tables: Collection[DeviceTable], agreed: Collection[str]) -> None:
         text = _text(place, content_of(Path(place))[0], self._form.newline)[0]
+        require_writable(Path(place), {(place, matter) for matter in agreed})
         if FORMAT not in agreed and (what := other_format(text, self._form.kind)):
             raise Unconfirmed(place, FORMAT, what)
 
@@ -270,10 +272,11 @@ def content_of(path: Path) -> tuple[bytes | None, int]:
             if stat.S_ISDIR(info.st_mode):
                 what = f"{path}: is a folder: write the path of a file in it"
                 raise WrongPlace(what)
-            if not stat.S_ISREG(info.st_mode) or info.st_size > _MOST_BYTES:
-                raise TargetFailed(
-                    f"{path}: is no file of at most {_MOST_BYTES >> 20} MiB", PlaceProblem.UNREADABLE
-                )
+            if not stat.S_ISREG(info.st_mode):
+                raise WrongPlace(f"{path}: is a pipe or a device: write the path of a file")
+            if info.st_size > _MOST_BYTES:
+                what = f"{path}: is larger than {_MOST_BYTES >> 20} MiB: write the path of a smaller file"
+                raise TargetFailed(what, PlaceProblem.UNREADABLE)
             with open(folder.open_file(path.name), "rb") as file:
                 return file.read(), info.st_mtime_ns // 1_000_000
     except FileNotFoundError:
@@ -283,6 +286,18 @@ def content_of(path: Path) -> tuple[bytes | None, int]:
         return None, 0
     except OSError as error:
         raise TargetFailed(f"{path}: {error.strerror}", PlaceProblem.UNREADABLE) from error
+
+
+def require_writable(path: Path, agreed: Collection[tuple[str, str]]) -> None:
+    """Check that a file is no write-protected one, before it is replaced for the first time.
+
+    Raises:
+        Unconfirmed: it is, and its owner has not agreed.
+    """
+    with suppress(OSError):
+        mode = path.stat().st_mode
+        if not mode & 0o222 and (str(path), MODE) not in agreed:
+            raise Unconfirmed(str(path), MODE, f"it is write-protected (mode {stat.S_IMODE(mode):04o})")
 
 
 def _folder_of(path: Path) -> Folder:
@@ -329,9 +344,11 @@ def replace_content(
                 old = folder.open_file(path.name)
                 opened.callback(os.close, old)
             info = None if old is None else os.fstat(old)
-            if info is not None and info.st_nlink > 1 and (str(path), LINKS) not in agreed:
+            # The consent is for these names of this file.
+            links = "" if info is None else f"{LINKS} {info.st_nlink} {info.st_ino}"
+            if info is not None and info.st_nlink > 1 and (str(path), links) not in agreed:
                 names = f"it has {info.st_nlink} names (hard links): the others would keep the old text"
-                raise Unconfirmed(str(path), LINKS, names)
+                raise Unconfirmed(str(path), links, names)
             mode = 0o600 if info is None else stat.S_IMODE(info.st_mode)
             with folder.replacing(path.name, mode=mode) as file:
                 lost = [] if old is None else copy_access(old, file.fileno())

@@ -325,7 +325,7 @@ def test_device_sinks_lists_places_and_sync_rewrites_items(hub: Hub, home: Path)
     with bench.open() as db:
         db.execute("UPDATE sink_waits SET until_ms = since_ms")
     ends(hub("device", "sync"), 0, "todo: 1 deleted there")
-    ends(hub("device", "sinks"), 0, stdout=["deleted in todo: tasks  "])
+    ends(hub("device", "sinks"), 0, stdout=["deleted in todo: tasks  ", "reject --approved", "sync --again"])
     (state,) = json.loads(hub("device", "sinks", "--json").stdout)["sinks"]
     assert (state["rows"], state["waiting"], len(state["deleted"])) == (1, 0, 1)
     path.unlink()

@@ -459,6 +459,7 @@ async def test_running_sink_decides_a_missed_row_without_another_change(tmp_path
         assert (reported, desk.state(1)) == ([], "arrived")
         await desk.bench.clock.pass_time(2 * LOOK_S)
         assert (len(reported), desk.state(1)) == (1, "deleted")
+        assert "1 item was deleted there and kept here" in reported[0]
 
 
 async def test_running_sink_sees_a_row_copied_to_the_note_of_the_next_day(tmp_path: Path) -> None:

@@ -214,6 +214,39 @@ def test_consent_for_a_file_holds_for_no_other_file(tmp_path: Path) -> None:
     assert f"{file.path}: it has 2 names" in file.write()
 
 
+def test_consent_for_hard_links_does_not_hold_for_later_links(tmp_path: Path) -> None:
+    file = Written("markdown", tmp_path)
+    link(file.path)
+    assert "hard links" in file.write()
+    (tmp_path / "third name").hardlink_to(file.path)
+    assert file.agree() == 1
+    assert "it has 3 names" in file.write()
+    assert (file.agree(), file.write()) == (1, "")
+    (tmp_path / "later name").hardlink_to(file.path)
+    (tmp_path / "last name").hardlink_to(file.path)
+    file.bench.approve({"title": "Write"})
+    assert "it has 3 names" in file.write()
+
+
+@each("way", ["markdown", "csv", "tick_in"])
+def test_write_protected_file_is_written_only_after_consent(way: str, tmp_path: Path) -> None:
+    (base := tmp_path / way).mkdir()
+    file = Written(way, base)
+    file.path.chmod(0o444)
+    before = file.path.read_bytes()
+    assert "it is write-protected (mode 0444); if that is meant: hub device sync --agree" in file.write()
+    assert (file.path.read_bytes(), file.agree(), file.write()) == (before, 1, "")
+    assert (file.path.read_bytes() == before, stat.S_IMODE(file.path.stat().st_mode)) == (False, 0o444)
+
+
+def test_write_protected_file_that_has_rows_is_written(tmp_path: Path) -> None:
+    file = Written("markdown", tmp_path)
+    assert file.write() == ""
+    file.path.chmod(0o444)
+    file.bench.approve({"title": "Write"})
+    assert (file.write(), "Write" in file.path.read_text()) == ("", True)
+
+
 def test_member_of_a_group_keeps_the_group_of_a_file(tmp_path: Path) -> None:
     file = Written("markdown", tmp_path)
     of_group(file.path)
