@@ -4,6 +4,7 @@ The boxes of tasks in the notes that they were found in are ticked once the task
 agrees. Only the mark in the box changes, only once, and only while the line is the one that was quoted.
 """
 
+import os
 import re
 import sqlite3
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
@@ -39,6 +40,7 @@ FORMATS: Final[Mapping[str, Callable[[], Format]]] = {
 }
 INTERVAL_S: Final = 2.0  # between two looks at both sides
 _RETRY_S: Final = 30.0  # after a problem
+_SEARCH_MS: Final = 600_000  # between two searches for the same missing file
 _SOURCES: Final = ""  # no sink of the settings has this name
 _BOX: Final = re.compile(r"[ \t>]*(?:[-*+]|\d{1,9}[.)])[ \t]+\[(?P<mark> )\][ \t]")
 _DONE: Final = """
@@ -66,6 +68,7 @@ class Sinks:
         self._fault = ""
         self._seen: dict[str, tuple[Hashable, float]] = {}
         self._last: dict[str, Synced] = {}
+        self._searches: dict[str, tuple[int, Sequence[str]]] = {}  # for missing files with boxes
         self._known: Sequence[Sink] | None = None  # whose states were kept
         self._remarked: Hashable = None  # what remarks were made of
         self._remarks: set[str] = set()
@@ -150,7 +153,7 @@ class Sinks:
         now = self._clock.monotonic()
         if stamp == seen and (not last.problem or now - at < _RETRY_S):
             return
-        problem = tick_sources(db, folders, self._clock.now())
+        problem = tick_sources(db, folders, self._clock.now(), self._searches)
         if problem and problem != last.problem:
             self._on_status(problem)
         self._last[_SOURCES], self._seen[_SOURCES] = Synced(problem=problem), (stamp, now)
@@ -162,15 +165,39 @@ class Sinks:
         return sink, version, sink.target.stamp(places)
 
 
-def tick_sources(db: sqlite3.Connection, folders: Collection[Path], now: datetime) -> str:
-    """Mark the boxes of done tasks in files below *folders*; return a problem, or an empty text."""
-    problem = ""
+def tick_sources(
+    db: sqlite3.Connection,
+    folders: Collection[Path],
+    now: datetime,
+    searches: dict[str, tuple[int, Sequence[str]]] | None = None,
+) -> str:
+    """Mark the boxes of done tasks in files below *folders*; return a problem, or an empty text.
+
+    Args:
+        searches: when each missing file was searched, in epoch ms, and what was found, by its path; a search
+            is repeated after ``_SEARCH_MS``, and once a found file is gone.
+    """
+    problem, at_ms = "", epoch_ms(now)
     allowed = [folder.resolve() for folder in folders]
     sources, agreed = sources_of(db), answers.confirmed(db, _SOURCES)
+    searches = {} if searches is None else searches
+
+    def is_allowed(file: Path | None) -> bool:
+        return file is not None and any(file.resolve().is_relative_to(folder) for folder in allowed)
+
     for row_id, path, quote, start in db.execute(_DONE).fetchall():
-        moved = sources.moved(path)
-        file = sources.file(moved[0] if len(moved) == 1 else path)
-        if file is None or not any(file.resolve().is_relative_to(folder) for folder in allowed):
+        file = sources.file(path)
+        if file is None or not is_allowed(file):
+            continue
+        searched_ms, moved = searches.get(path, (-_SEARCH_MS, ()))
+        are_there = all(os.path.lexists(sources.file(other) or "") for other in moved)
+        if os.path.lexists(file):
+            moved = ()
+        elif not are_there or not 0 <= at_ms - searched_ms < _SEARCH_MS:
+            moved = sources.moved(path)
+            searches[path] = at_ms, moved
+        file = sources.file(moved[0]) if len(moved) == 1 else file
+        if file is None or not is_allowed(file):
             continue
         if len(moved) > 1:
             problem = (
@@ -185,7 +212,7 @@ def tick_sources(db: sqlite3.Connection, folders: Collection[Path], now: datetim
         except TargetFailed as error:  # the next look tries again
             problem = f"{error}{answers.request_consent(db, _SOURCES, error)}"
             continue
-        db.execute(_RECORD, (key_of("tasks", row_id), row_id, str(file), epoch_ms(now)))
+        db.execute(_RECORD, (key_of("tasks", row_id), row_id, str(file), at_ms))
     return problem
 
 

@@ -3,7 +3,8 @@
 import hashlib
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
@@ -222,6 +223,34 @@ def test_search_for_a_moved_file_ends_at_the_limits_of_files_and_folders(
     (tmp_path / OLD).unlink()
     assert desk.item.source_state == "file_gone"
     assert sum(name.endswith(".md") for name in seen) <= 5
+
+
+def test_missing_note_is_searched_once_and_only_below_the_folders_with_boxes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk, seen, searches = Desk(tmp_path), list[str](), dict[str, tuple[int, Sequence[str]]]()
+    file = desk.write(OLD, NOTE)
+    desk.find(OLD)
+    (elsewhere := tmp_path / "elsewhere").mkdir()
+    copied(desk, file)
+    desk.list_files()
+    approve(desk.db, [desk.item.label], at_ms=AT)
+    edit(desk.db, [1], {"status": "done"}, at_ms=AT)
+    monkeypatch.setattr(moved_files, "why_private", seen.append)
+
+    def searched(folder: Path, seconds: int) -> tuple[bool, bool]:
+        """Return whether files were looked at, and whether there is a problem."""
+        seen.clear()
+        with connect_shared(desk.db) as db:
+            problem = tick_sources(db, [folder], CLOCK.now() + timedelta(seconds=seconds), searches)
+        return bool(seen), problem != ""
+
+    assert searched(elsewhere, 0) == (False, False)
+    looks = [searched(desk.roots[0], seconds) for seconds in (0, 30, 599, 601)]
+    assert looks == [(True, True), (False, True), (False, True), (True, True)]
+    file.with_name("a.md").unlink()
+    assert searched(desk.roots[0], 602) == (True, False)
+    assert "[x] Pay the rent" in file.with_name("b.md").read_text()
 
 
 def test_source_that_a_hub_names_outside_of_the_folders_is_not_looked_at(tmp_path: Path) -> None:
