@@ -6,12 +6,12 @@ in a mail of a colleague, is news here. No sender can hide a text by a key that 
 """
 
 from collections.abc import Callable, Collection
-from typing import Final
+from typing import Final, NamedTuple
 
 import anyio.to_thread
 import msgspec
 
-from hub.clock import Clock
+from hub.clock import Clock, epoch_ms
 from hub.document import Document
 from hub.text.files import HTML, media_type_of
 from hub.text.row_keys import ROW_KEY, key_of
@@ -21,11 +21,22 @@ from storage.runs.items import rows_of_user
 from storage.store import Store
 
 MAX_USERS: Final = 16  # whose keys are cached
-FRESH_S: Final = 1.0  # the keys of a user are read at most once in this time
+FRESH_S: Final = 1.0  # the keys of new rows of a user are read at most once in this time
+FULL_S: Final = 60.0  # those of all rows: devices report earlier changes, too, once a hub was restored
+OVERLAP_MS: Final = 10_000  # a change is stored some time after it was dated
 
 
 # Replaces the rows with these keys in a text of a path by blanks; True: the text is one entry of a service.
 Blanking = Callable[[str, str, Collection[str], bool], str]
+
+
+class _Keys(NamedTuple):
+    """Keys of a user's rows, and when new ones and all were read, by the monotonic clock and in epoch ms."""
+
+    keys: frozenset[str] = frozenset()
+    new_at: float = float("-inf")
+    all_at: float = float("-inf")
+    new_ms: int = 0
 
 
 class OwnRows:
@@ -35,7 +46,7 @@ class OwnRows:
         self._store = store
         self._clock = clock
         self._blanking = blanking
-        self._keys: dict[UserId, tuple[float, frozenset[str]]] = {}
+        self._keys: dict[UserId, _Keys] = {}
 
     async def blank(self, user_id: UserId, document: Document) -> Document:
         """Return a document with the rows of the user's devices as blanks; places of other text stay."""
@@ -51,14 +62,17 @@ class OwnRows:
         return msgspec.structs.replace(document, text=text)
 
     async def _keys_of(self, user_id: UserId, named: Collection[str]) -> frozenset[str]:
-        """Return the keys of the user's rows, read again if one of *named* is not among the cached ones."""
-        now = self._clock.monotonic()
-        read_at, keys = self._keys.get(user_id, (float("-inf"), frozenset[str]()))
-        if not keys.issuperset(named) and now - read_at >= FRESH_S:
-            keys = await self._store.read(
-                lambda c: frozenset(key_of(table, row_id) for table, row_id in rows_of_user(c, user_id))
+        """Return the keys of the user's rows; new ones are read if one of *named* is not among them."""
+        now, at_ms = self._clock.monotonic(), epoch_ms(self._clock.now())
+        known = self._keys.get(user_id, _Keys())
+        if not known.keys.issuperset(named) and now - known.new_at >= FRESH_S:
+            reads_all = now - known.all_at >= FULL_S
+            since_ms = 0 if reads_all else known.new_ms - OVERLAP_MS
+            new = await self._store.read(
+                lambda c: {key_of(table, row_id) for table, row_id in rows_of_user(c, user_id, since_ms)}
             )
-            self._keys[user_id] = now, keys
+            known = _Keys(known.keys | new, now, now if reads_all else known.all_at, at_ms)
+            self._keys[user_id] = known
             if len(self._keys) > MAX_USERS:
                 del self._keys[next(iter(self._keys))]
-        return keys
+        return known.keys

@@ -532,13 +532,15 @@ def items_of_rows(c: sa.Connection, device_id: DeviceId, row_ids: Sequence[str])
 
 
 ROWS_OF_USER = sa.select(items.c.target_table, items.c.row_id).where(
-    items.c.user_id == sa.bindparam("user"), items.c.row_id.is_not(None)
+    items.c.user_id == sa.bindparam("user"),
+    items.c.row_id.is_not(None),
+    items.c.updated_at >= sa.bindparam("since", type_=Int),
 )
 
 
-def rows_of_user(c: sa.Connection, user_id: UserId) -> Iterator[tuple[str, str]]:
-    """Yield table and row id of each item that a device of the user has, or had."""
-    yield from map(tuple, c.execute(ROWS_OF_USER, {"user": user_id}))
+def rows_of_user(c: sa.Connection, user_id: UserId, since_ms: int = 0) -> Iterator[tuple[str, str]]:
+    """Yield table and row id of each item, changed since then, that a device of the user has, or had."""
+    yield from map(tuple, c.execute(ROWS_OF_USER, {"user": user_id, "since": since_ms}))
 
 
 PLACED = sa.select(items.c.id, items.c.row_id, items.c.places).where(*_OF_ROWS)

@@ -22,6 +22,7 @@ from hub.document import Document
 from hub.extraction.model import Models
 from hub.outbound.client import OutboundClient
 from hub.outbound.rules import OutboundRules
+from hub.runs import own_rows
 from hub.runs.own_rows import OwnRows
 from hub.text.row_keys import key_of
 from protocol.tables import TABLES
@@ -214,6 +215,43 @@ async def test_page_or_list_of_others_that_has_a_key_on_a_line_keeps_its_text(
 ) -> None:
     found = await blanked(store, Document(**about(WEB), unit_key=path, text=text, content_hash=""))
     assert found == text
+
+
+async def test_unknown_keys_of_strangers_read_only_new_rows_for_a_minute(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, hashed = FakeClock(), list[str]()
+    bench, ids = Bench(store, await declare_agent(store), clock=clock), iter(("row-1", "row-2"))
+
+    def answer(call: ToolCall) -> Answer:
+        return Answer(result={"id": next(ids)})
+
+    bench.connect(answers=answer, runs=folder(a="- [ ] call Ana\n"))
+    await bench.run()
+    rows = OwnRows(store, clock, without_own_rows)
+
+    def counted_key(table: str, row_id: str) -> str:
+        hashed.append(row_id)
+        return key_of(table, row_id)
+
+    monkeypatch.setattr(own_rows, "key_of", counted_key)
+
+    async def read(key: str, seconds: float) -> tuple[int, bool]:
+        """Return how many rows were read for a text with a key, and whether it is blank."""
+        clock.advance(seconds)
+        hashed.clear()
+        document = Document(**about(MAIL), unit_key="a.md", text=f"- [ ] Call ^{key}", content_hash="")
+        blanked = await rows.blank(bench.agent.user_id, document)
+        return len(hashed), "Call" not in blanked.text
+
+    strangers = [f"hub-{letter * 16}" for letter in "abcde"]
+    assert [await read(key, 20) for key in strangers[:3]] == [(1, False), (0, False), (0, False)]
+    assert await read(key_of("tasks", "row-1"), 1) == (0, True)
+    bench.connect(answers=answer, runs=folder(b="- [ ] call Bo\n"))
+    await bench.run()
+    assert await read(key_of("tasks", "row-2"), 1) == (1, True)
+    assert await read(strangers[3], 1) == (1, False)
+    assert await read(strangers[4], 60) == (2, False)
 
 
 def about(origin: ProvenanceOrigin) -> Any:
