@@ -417,6 +417,12 @@ export type FilePiece = {
     "modified_ms"?: (number) | (null);
     "hidden"?: number;
     "guessed"?: (string) | (null);
+    "parts"?: readonly (PartCount)[];
+};
+/** Number of parts of a file with one type and outcome, as in ``application/pdf encrypted``. */
+export type PartCount = {
+    "name": string;
+    "count"?: number;
 };
 /** device -> hub: the last frame of a run. A cancelled run has ``error.code = "cancelled"``. */
 export type AgentComplete = {
