@@ -137,8 +137,8 @@ async def test_hub_survives_a_failure_of_every_non_vital_service(
                 await until(all_others_wait)
             metric = base.metrics.registry.get_sample_value
             assert metric("hub_service_restarts_total", {"service": "backups"}) == 1
-        made = sorted(file.name for file in (base.state / FOLDER).iterdir())
-        assert [name[:8] for name in made] == ["20260105", "20260106"]
+            days = ["20260105", "20260106"]
+            await until(lambda: sorted(file.name[:8] for file in (base.state / FOLDER).iterdir()) == days)
 
 
 async def test_issues_of_a_running_hub_include_reached_limits(tmp_path: Path) -> None:
