@@ -193,13 +193,15 @@ class Unread(msgspec.Struct, frozen=True, kw_only=True):
 
     *is_removed*: it was removed meanwhile, which is no fault. *is_final*: it can never be read, so that no
     later run tries it again. *is_passing*: it may not be the message's fault, so that later runs try it again
-    however often.
+    however often. *is_busy*: the provider wants a pause for it and accepts others, so that more runs than for
+    another fault try it again.
     """
 
     reason: Shown
     is_removed: bool = False
     is_final: bool = False
     is_passing: bool = False
+    is_busy: bool = False
 
 
 class Refusals:
@@ -215,7 +217,8 @@ class Refusals:
         """Apply *ask* to all items, limited by the throttle; yield items and results in order.
 
         The failure of an item is its result if the provider accepted others in this run. So is a failure
-        whose scope is the row.
+        whose scope is the row. The last item is asked for first: if it is accepted, refusals in a row of
+        others are not of the provider.
 
         Args:
             at_once: items that are asked for concurrently.
@@ -236,8 +239,8 @@ class Refusals:
                     found[at] = failure
 
         async with anyio.create_task_group() as tasks:
-            for at, item in enumerate(items):
-                tasks.start_soon(ask_one, at, item)
+            for at in [*range(len(items))[-1:], *range(len(items) - 1)]:
+                tasks.start_soon(ask_one, at, items[at])
         results = [(items[at], found[at]) for at in sorted(found)]
         failures = [result for _, result in results if isinstance(result, ConnectorFailure)]
         self.accepted += len(results) - len(failures)
@@ -248,8 +251,9 @@ class Refusals:
             if not isinstance(result, ConnectorFailure):
                 yield item, result
             elif result not in of_all:
+                is_busy = result.scope is Scope.MOMENT and len(failures) < len(results)
                 is_passing = not self.accepted or result.scope in (Scope.ACCOUNT, Scope.MOMENT)
-                yield item, Unread(reason=str(result), is_passing=is_passing)
+                yield item, Unread(reason=str(result), is_passing=is_passing and not is_busy, is_busy=is_busy)
         if of_all:
             raise of_all[0]
 

@@ -995,8 +995,9 @@ def _fetched_alone(
     for uid in doubtful:
         found.pop(uid, None)
     refused: dict[int, Fetched] = {}
-    for uid, asked in doubtful.items():
-        answer = wire.finish(wire.send(b"UID", b"FETCH", b"%d" % uid, asked), may_refuse=True)
+    uids = [*doubtful]
+    for uid in (*uids[-1:], *uids[:-1]):  # if the last one is shown, the others are refused alone
+        answer = wire.finish(wire.send(b"UID", b"FETCH", b"%d" % uid, doubtful[uid]), may_refuse=True)
         fault = _take(answer, {uid}, found)
         if uid in found:
             continue

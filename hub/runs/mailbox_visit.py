@@ -837,6 +837,7 @@ class _Reading:
             error=unread.reason,
             code=ErrorCode.MESSAGE_UNREADABLE,
             is_its_fault=not unread.is_passing,
+            most_tries=seen_messages.MOST_BUSY_TRIES if unread.is_busy else seen_messages.MOST_TRIES,
             is_final=unread.is_final,
             at=self._visits.at(),
         )

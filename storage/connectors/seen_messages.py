@@ -27,6 +27,7 @@ from storage.runs.runs import HeldRun, check_held
 from storage.schema import agents, connector_cursors, connectors, posted, seen_messages
 
 MOST_TRIES: Final = 3
+MOST_BUSY_TRIES: Final = 10  # runs in which the provider wants a pause for one message and accepts others
 SETTLED: Final = frozenset({"planned", "left_out", "dead"})  # states that the cursor may pass
 
 State = Literal["planned", "left_out", "failed", "dead"]
@@ -129,9 +130,10 @@ def note_failed(
     reason: str,
     at: int,
     counts: bool = True,
+    most_tries: int = MOST_TRIES,
     is_final: bool = False,
 ) -> State:
-    """Record a failed read or extraction: *failed*, or *dead* from the third run on.
+    """Record a failed read or extraction: *failed*, or *dead* from the run *most_tries* on.
 
     *is_final*: no run can ever read it: *dead* at once. Several failures in one run count once. A failure
     that does not count as an attempt leaves it *failed*.
@@ -143,7 +145,7 @@ def note_failed(
         if before.state == "failed" and before.run_id == run_id:
             return "failed"
         attempts += before.attempts
-    state: State = "dead" if is_final or attempts >= MOST_TRIES else "failed"
+    state: State = "dead" if is_final or attempts >= most_tries else "failed"
     values = {"edition": version, "after": state, "tries": attempts, "why": reason}
     _write(c, agent_id, digest, values | {"subject": digest_of(subject), "run": run_id, "now": at})
     return state

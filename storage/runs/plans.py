@@ -465,12 +465,13 @@ def fail_message(
     error: str,
     code: str,
     is_its_fault: bool,
+    most_tries: int = seen_messages.MOST_TRIES,
     is_final: bool = False,
     at: int,
     began_at: int | None = None,
     read_at: int | None = None,
 ) -> State:
-    """Fail a mailbox message like ``fail_unit``. After the third run it is dead, and the cursor may pass it.
+    """Fail a mailbox message like ``fail_unit``. After *most_tries* runs it is dead: the cursor may pass it.
 
     Args:
         is_its_fault: false if a budget, a limit or another run prevented it: retries are unlimited.
@@ -501,6 +502,7 @@ def fail_message(
         reason=error if is_final else code,
         at=at,
         counts=is_its_fault,
+        most_tries=most_tries,
         is_final=is_final,
     )
 

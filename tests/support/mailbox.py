@@ -28,6 +28,7 @@ class Mailbox:
         page: messages on one page.
         failures: raised in turn, before the page (a number, from 0) or the message (its key) they stand for.
         unreadable: keys of messages that cannot be read.
+        busy: keys of messages at which the provider asks for a pause.
         listed: how often each message was listed; *read*: how often its text was asked for.
     """
 
@@ -36,6 +37,7 @@ class Mailbox:
         self.page = page
         self.failures: dict[int | str, list[ConnectorFailure]] = {}
         self.unreadable: set[str] = set()
+        self.busy: set[str] = set()
         self.gone: set[str] = set()
         self.texts: dict[str, str] = {}
         self.media_type = "text/markdown"
@@ -100,6 +102,9 @@ class ListedMailbox(Connector):
             box.read.append(message.key)
             if message.key in box.unreadable:
                 yield message, Unread(reason="it cannot be read")
+                continue
+            if message.key in box.busy:
+                yield message, Unread(reason="it wants a pause", is_busy=True)
                 continue
             text = box.texts[message.key]
             digest = hashlib.sha256(text.encode()).hexdigest()

@@ -55,7 +55,8 @@ does with the others decides: after {most} refusals in a row without an accepted
 
 An item at a place is tried again after 30 seconds, then after twice as long each time, at most six hours
 (`hub device sinks`). A message is tried again by the next runs; where others were accepted, the third failure
-sets it aside (`hub runs show`). The cursor does not pass a message before it is settled.
+sets it aside, or the tenth that is of the moment (`hub runs show`). The cursor does not pass a message before
+it is settled.
 """
 
 

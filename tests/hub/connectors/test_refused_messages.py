@@ -296,7 +296,8 @@ async def test_imap_message_refused_in_each_way_is_named_and_the_others_are_list
     [
         ("okoo", "okoo"),
         ("osoo", "opoo"),  # passing: a later run tries it again, however often
-        ("obob", "opop"),
+        ("obob", "obob"),  # busy: of the message after more runs than another fault
+        ("bbb", "raises ProviderBusy"),
         ("m", "p"),
         ("u", "raises Unavailable"),
         ("k", "raises PermissionMissing"),
@@ -322,7 +323,8 @@ async def test_refusal_is_of_the_message_only_where_others_are_accepted(failures
     found = ""
     try:
         async for _, one in Refusals().each(failures, ask):
-            found += ("p" if one.is_passing else "n") if isinstance(one, Unread) else one
+            shown = {(True, False): "p", (False, True): "b", (False, False): "n"}
+            found += shown[one.is_passing, one.is_busy] if isinstance(one, Unread) else one
     except ConnectorFailure as failure:
         found = f"raises {type(failure).__name__}"
     assert found == result.replace("okoo", "onoo")
@@ -341,4 +343,27 @@ async def test_provider_that_refuses_five_messages_after_others_is_named_as_a_wh
     with pytest.raises(Unavailable):
         async for _ in refusals.each(range(1, 100), ask, at_once=1):
             pass
-    assert asked == [0, 1, 2, 3, 4, 5]
+    assert asked == [0, 99, 1, 2, 3, 4]
+
+
+async def test_seven_refused_messages_in_a_row_are_left_out_where_the_last_message_is_accepted() -> None:
+    async def ask(number: int) -> int:
+        if number < 7:
+            raise Unavailable("away")
+        return number
+
+    found = [one async for _, one in Refusals().each(range(10), ask, at_once=1)]
+    assert ([isinstance(one, Unread) for one in found], found[7:]) == ([True] * 7 + [False] * 3, [7, 8, 9])
+
+
+async def test_imap_server_that_forbids_six_messages_in_a_row_and_shows_the_last_is_read() -> None:
+    answers: Mapping[str, Sequence[str]] = {
+        "STATUS": ["* STATUS INBOX (UIDVALIDITY 7 UIDNEXT 8 MESSAGES 7)", _OK],
+        "EXAMINE": ["* OK [UIDVALIDITY 7] ok", _OK],
+        "UID SEARCH": ["* SEARCH 1 2 3 4 5 6 7", _OK],
+        "UID FETCH 7 ": [HEAD.replace("{n}", "7"), _OK],
+        "UID FETCH": ["{tag} NO [NOPERM] no"],
+    }
+    with scripted(answers) as settings:
+        found = [message for page in await imap_pages(imap(settings)) for message in page.messages]
+    assert [bool(one.fault) for one in found] == [True] * 6 + [False]

@@ -174,6 +174,20 @@ async def test_unreadable_message_is_dead_after_three_runs_and_the_cursor_advanc
     assert (mailbox.read.count("t1"), titles(link)) == (3, ["t2"])
 
 
+async def test_message_that_alone_needs_a_pause_is_dead_after_ten_runs_and_the_cursor_advances(
+    bench: Bench, mailbox: Mailbox
+) -> None:
+    mailbox.add("t1")
+    mailbox.busy.add("t1")
+    link = bench.connect()
+    for number in range(2, 12):
+        assert await cursor(bench) is None
+        mailbox.add(f"t{number}")
+        await bench.run()
+    assert (await state_of(bench, "t1"), await cursor(bench)) == (("dead", 10), {"at": 11})
+    assert (mailbox.read.count("t1"), titles(link)) == (10, [f"t{number}" for number in range(2, 12)])
+
+
 @pytest.mark.parametrize(
     ("failure", "at"),
     [(SignInNeeded("x"), "open"), (PermissionMissing("x"), "page"), (Misconfigured("x"), "open")],
