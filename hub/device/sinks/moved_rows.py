@@ -40,11 +40,13 @@ def locate_rows(
         for key in written & found.keys()
         if found[key].place != recorded[key].place and _is_earlier(sink, recorded[key], found[key])
     }
-    gone = {key: row for key, row in recorded.items() if key not in found and key not in snapshot.unreadable}
-    lost = {key: last_place(sink, row) for key, row in gone.items() if row.is_written}
-    again = {key: last_place(sink, row) for key, row in gone.items() if row.is_again}
+    absent = {
+        key: row for key, row in recorded.items() if key not in found and key not in snapshot.unreadable
+    }
+    lost = {key: last_place(sink, row) for key, row in absent.items() if row.is_written}
+    again = {key: last_place(sink, row) for key, row in absent.items() if row.is_again}
     # A release that searched no archives took archived rows for deleted ones.
-    deleted = {key: last_place(sink, row) for key, row in gone.items() if row.is_deleted}
+    deleted = {key: last_place(sink, row) for key, row in absent.items() if row.is_deleted}
     if not lost and not again and target.was_searched(deleted):
         return snapshot, []
     query = "SELECT DISTINCT place FROM sink_rows WHERE sink NOT IN (?, '')"

@@ -175,7 +175,7 @@ def tick_sources(
 
     Args:
         searches: when each missing file was searched, in epoch ms, and what was found, by its path; a search
-            is repeated after ``_SEARCH_MS``, and once a found file is gone.
+            is repeated after ``_SEARCH_MS``, and once a found file is missing.
     """
     problem, at_ms = "", epoch_ms(now)
     allowed = [folder.resolve() for folder in folders]
@@ -190,10 +190,10 @@ def tick_sources(
         if file is None or not is_allowed(file):
             continue
         searched_ms, moved = searches.get(path, (-_SEARCH_MS, ()))
-        are_there = all(os.path.lexists(sources.file(other) or "") for other in moved)
+        is_found_still = all(os.path.lexists(sources.file(other) or "") for other in moved)
         if os.path.lexists(file):
             moved = ()
-        elif not are_there or not 0 <= at_ms - searched_ms < _SEARCH_MS:
+        elif not is_found_still or not 0 <= at_ms - searched_ms < _SEARCH_MS:
             moved = sources.moved(path)
             searches[path] = at_ms, moved
         file = sources.file(moved[0]) if len(moved) == 1 else file
