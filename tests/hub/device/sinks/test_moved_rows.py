@@ -59,6 +59,10 @@ KINDS: Final = {
     "ics": Kind(Calendar, "there.ics", "done.ics", ("NEEDS-ACTION", "COMPLETED")),
 }
 
+# Before each commit; the other kinds are run with the slow tests.
+QUICK_KINDS: Final = ("todo.txt and done.txt", "daily notes", "an archive below", "csv")
+CASES: Final = [kind if kind in QUICK_KINDS else pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS]
+
 
 class Desk:
     """Place of a kind with the rows ``Call 0`` to ``Call 5``, between lines of others."""
@@ -117,7 +121,7 @@ class Desk:
         return "".join(texts).count(self.keys[number])
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(params=CASES)
 def desk(request: pytest.FixtureRequest, tmp_path: Path) -> Desk:
     return Desk(KINDS[request.param], tmp_path)
 

@@ -23,7 +23,11 @@ from tests.support.clock import FakeClock
 from tests.support.radicale import Radicale
 
 Server = CalDavPlace | RestPlace
-STATUSES = (400, 401, 403, 404, 409, 410, 412, 413, 415, 429, 500, 503, 507)
+# Those of each scope before each commit; all with the slow tests.
+STATUSES = [
+    status if status in (401, 403, 412, 413, 429) else pytest.param(status, marks=pytest.mark.slow)
+    for status in (400, 401, 403, 404, 409, 410, 412, 413, 415, 429, 500, 503, 507)
+]
 TITLES = ("Call Ana", "Pay", "Write", "Go", "Read")
 
 
