@@ -30,7 +30,7 @@ AND NOT (coalesce(json_extract(base, '$.status'), '') = 'done'
 """
 
 
-class RecordedRow(msgspec.Struct):
+class RecordedRow(msgspec.Struct, gc=False):  # it has texts alone
     """Row as it was recorded; without a *base* it is being written for the first time.
 
     *digest*: of the fields that both sides have, then of their sources; empty if they differ; ``AGAIN``.

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from datetime import datetime
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from importlib.metadata import entry_points
 from typing import Any, Final, NamedTuple, Protocol, runtime_checkable
 
@@ -65,14 +65,19 @@ def shape_of(table: DeviceTable) -> Shape:
 
 
 class LateFields(Mapping[str, str]):
-    """Fields that are parsed when they are first used."""
+    """Fields that are parsed when they are first used. A place has thousands of them: they are small."""
+
+    __slots__ = ("_fields", "_parse")
 
     def __init__(self, parse: Callable[[], Fields]) -> None:
         self._parse = parse
+        self._fields: Fields | None = None
 
-    @cached_property
+    @property
     def _parsed(self) -> Fields:
-        return self._parse()
+        if self._fields is None:
+            self._fields = self._parse()
+        return self._fields
 
     def __getitem__(self, name: str) -> str:
         return self._parsed[name]

@@ -5,9 +5,10 @@ import os
 import re
 import stat
 from codecs import BOM_UTF8
-from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -111,6 +112,19 @@ def spliced(
     return text
 
 
+def _first_piece(form: Format, source: str, key: str, table: DeviceTable) -> Piece:
+    """Return the row of a key in its own text, which is parsed by need and not kept."""
+    return next(iter(form.pieces(source, {key: table})))
+
+
+def _fields_of(read: Callable[[], Piece]) -> Fields:
+    return read().fields
+
+
+def _former_of(read: Callable[[], Piece]) -> Fields:
+    return read().former
+
+
 class TextFile:
     """Target that is one file, or one for each day."""
 
@@ -166,7 +180,10 @@ class TextFile:
             for piece in self._form.pieces(text, tables):
                 line, at = line + text.count("\n", at, piece.start), piece.start
                 source = piece.context + text[piece.start : piece.end]
-                fields, former = self._late_fields(piece.key, tables[piece.key], source)
+                read_again = partial(_first_piece, self._form, source, piece.key, tables[piece.key])
+                fields = LateFields(partial(_fields_of, read_again))
+                has_former = isinstance(piece.former, LateFields)
+                former = LateFields(partial(_former_of, read_again)) if has_former else piece.former
                 row = Found(fields, place, at_ms, former, line, source)
                 lines.setdefault(piece.key, []).append(row)
             line, at = 1, 0
@@ -179,14 +196,6 @@ class TextFile:
         copies = {key: several for key, several in lines.items() if len(several) > 1}
         missing = {place for place, content in contents.items() if not content or not content.strip()}
         return Snapshot(found, missing, contents, tables, unreadable, copies=copies)
-
-    def _late_fields(self, key: str, table: DeviceTable, source: str) -> tuple[LateFields, LateFields]:
-        """Return the fields of a row, and as former releases wrote them, parsed by need."""
-
-        def piece() -> Piece:
-            return next(iter(self._form.pieces(source, {key: table})))
-
-        return LateFields(lambda: piece().fields), LateFields(lambda: piece().former)
 
     def search(self, snapshot: Snapshot, lost: Mapping[str, str], others: Collection[str]) -> Snapshot:
         """Return the snapshot with *lost* rows that are in files near the file; see ``SearchingTarget``.

@@ -20,23 +20,24 @@ ROWS = 30
 def parsed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Sides whose rows were parsed, in order."""
     sides: list[str] = []
-    parse: Callable[[LateFields], Fields] = vars(LateFields)["_parsed"].func
+    keep = LateFields.__init__
     fields: Callable[[ApprovedRow], dict[str, str]] = vars(ApprovedRow)["fields"].func
 
-    def at_the_place(late: LateFields) -> Fields:
-        sides.append("there")
-        return parse(late)
+    def keep_counted(late: LateFields, parse: Callable[[], Fields]) -> None:
+        def parse_counted() -> Fields:
+            sides.append("there")
+            return parse()
+
+        keep(late, parse_counted)
 
     def at_the_device(row: ApprovedRow) -> dict[str, str]:
         sides.append("here")
         return fields(row)
 
-    for owner, name, counted in (
-        (LateFields, "_parsed", cached_property(at_the_place)),
-        (ApprovedRow, "fields", cached_property(at_the_device)),
-    ):
-        counted.__set_name__(owner, name)
-        monkeypatch.setattr(owner, name, counted)
+    counted = cached_property(at_the_device)
+    counted.__set_name__(ApprovedRow, "fields")
+    monkeypatch.setattr(ApprovedRow, "fields", counted)
+    monkeypatch.setattr(LateFields, "__init__", keep_counted)
     return sides
 
 
