@@ -1,4 +1,4 @@
-"""What the address of a CalDAV sink is, and which calendars its user can write to (RFC 4791, 5397, 6764)."""
+"""Calendar at the address of a CalDAV sink, and calendars its user can write to (RFC 4791, 5397, 6764)."""
 
 import json
 from collections.abc import Collection, Iterator, Mapping

@@ -588,7 +588,7 @@ def scripted(answers: Mapping[str, Sequence[str]]) -> Iterator[ImapSettings]:
     ],
     ids=["near the end", "at the begin", "at the end", "in between and at the end"],
 )
-async def test_imap_messages_at_which_the_server_hangs_up_are_named_and_all_others_arrive(
+async def test_imap_messages_with_a_lost_connection_are_named_and_all_others_arrive(
     settings: ImapSettings, user: str, dovecot: Dovecot, hidden: Sequence[int], arriving: set[int]
 ) -> None:
     dovecot.deliver(user, [mail(number) for number in range(1, 39)])
@@ -600,7 +600,7 @@ async def test_imap_messages_at_which_the_server_hangs_up_are_named_and_all_othe
     assert sum(isinstance(one, Unread) and not one.is_removed for one in found.values()) == len(hidden)
 
 
-async def test_imap_server_that_hangs_up_at_each_message_is_asked_for_few(
+async def test_imap_server_without_any_readable_message_gets_few_requests(
     user: str, dovecot: Dovecot
 ) -> None:
     dovecot.deliver(user, [mail(number) for number in range(1, 39)])

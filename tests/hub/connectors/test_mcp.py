@@ -524,7 +524,7 @@ TIMED: Final = '"annotations": {"lastModified": "2026-05-01T07:00:00Z"}'
         ('say(id=request["id"], result="x" * 9_000_000)', "more than 2097152 bytes"),
     ],
 )
-async def test_resource_at_which_a_program_ends_or_too_large_is_left_out_alone(
+async def test_resource_that_ends_a_program_or_is_too_large_is_left_out_alone(
     tmp_path: Path, does: str, words: str, more: str
 ) -> None:
     pantry = Pantry(tmp_path, SHELF % (more, does))

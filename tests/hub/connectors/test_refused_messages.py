@@ -1,4 +1,4 @@
-"""One message, object or resource that a provider refuses in every way: the others arrive, it is named."""
+"""Messages, objects and resources that a provider refuses in every way: all others arrive, each is named."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""What a file keeps when its content is replaced, and what its owner is asked before that."""
+"""Access rights and names of a file whose content is replaced, and the consent of its owner."""
 
 import errno
 import os
