@@ -40,6 +40,7 @@ from storage.kernel.database import (
     Conflict,
     StorageError,
     Unavailable,
+    address_of,
     check_in_place,
     file_of,
     held_alone,
@@ -149,7 +150,7 @@ def note(database: Path, entry: Entry) -> None:
     Raises:
         Busy, Unavailable: the entry was not written.
     """
-    engine = sa.create_engine(f"sqlite:///{database}", poolclass=sa.NullPool, connect_args={"timeout": 30.0})
+    engine = sa.create_engine(address_of(database), poolclass=sa.NullPool, connect_args={"timeout": 30.0})
     sa.event.listen(engine, "connect", lambda driver, _: setattr(driver, "isolation_level", None))
     sa.event.listen(engine, "begin", lambda c: c.exec_driver_sql("BEGIN IMMEDIATE"))
     with translation(), engine.begin() as c:

@@ -345,6 +345,11 @@ def file_of(url: str, base: Path | None = None) -> Path | None:
     return ((base or Path.cwd()) / name[1:]).resolve()
 
 
+def address_of(path: Path) -> sa.URL:
+    """Return the address of a SQLite file, in whose name no character has another meaning."""
+    return sa.URL.create("sqlite", database=str(path))
+
+
 @contextmanager
 def held_alone(path: Path, otherwise: str = "") -> Iterator[None]:
     """Lock the file against every other hub, until the block ends or the process dies.

@@ -31,7 +31,7 @@ import sqlalchemy as sa
 
 from storage.changes import drop_triggers, make_triggers
 from storage.kernel.columns import FIRST_INSTANT, LAST_INSTANT, Doc, Flag, is_instant, now_ms
-from storage.kernel.database import FromTheFuture, Unavailable, sqlstate, translation
+from storage.kernel.database import FromTheFuture, Unavailable, address_of, sqlstate, translation
 from storage.schema import metadata
 
 _COLUMNS: Final = "title, project, person, body"
@@ -363,7 +363,7 @@ def change_file(path: Path, change: Callable[[sa.Connection], None]) -> None:
     Raises:
         Busy, Unavailable: the database cannot be opened or written.
     """
-    engine = sa.create_engine(f"sqlite:///{path}", poolclass=sa.NullPool)
+    engine = sa.create_engine(address_of(path), poolclass=sa.NullPool)
     sa.event.listen(engine, "connect", _prepare)
     sa.event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
     with translation(), engine.begin() as connection:

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from storage.changes import make_triggers, trigger_names
 from storage.devices.nodes import find_hub_id
 from storage.kernel.address import SERVER
-from storage.kernel.database import Unavailable, file_of, translation
+from storage.kernel.database import Unavailable, address_of, file_of, translation
 from storage.kernel.migrate import (
     VERSION_TABLE,
     BrokenRow,
@@ -110,7 +110,7 @@ async def _read_once(url: str, read: Callable[[sa.Connection], T | None], base: 
 
 
 def _read_file(path: Path, read: Callable[[sa.Connection], T]) -> T:
-    engine = sa.create_engine(f"sqlite:///{path}", poolclass=sa.NullPool)
+    engine = sa.create_engine(address_of(path), poolclass=sa.NullPool)
     with translation(), engine.connect() as connection:
         return read(connection)
 
