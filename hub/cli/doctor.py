@@ -7,7 +7,7 @@ import platform
 import stat
 import tarfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -127,7 +127,8 @@ def of_nodes(found: Sequence[Mapping[str, Any]]) -> Iterator[Issue]:
 
 def _seen_without_it(state: Path, config: Path) -> Iterator[Issue]:
     from hub.health.machine import exposed_in
-    from hub.settings.reading import check_settings
+    from hub.settings.problems import SettingsInvalid
+    from hub.settings.reading import SettingsFile, check_settings, open_settings
 
     reading = check_settings(config)
     for problem in reading.problems:
@@ -141,8 +142,9 @@ def _seen_without_it(state: Path, config: Path) -> Iterator[Issue]:
         yield _issue(
             "folder.open", explanation, fix="hub doctor --fix", severity="warning", subject=str(exposed.path)
         )
-    if reading.settings is not None:
-        yield from _database_faults(reading.settings.storage, state)
+    with suppress(SettingsInvalid):  # already listed
+        opened = open_settings(SettingsFile(config, serving=False), state, only_reads=True)
+        yield from _database_faults(opened.settings.storage, state)
 
 
 def _database_faults(storage: "StorageSettings", state: Path) -> Iterator[Issue]:

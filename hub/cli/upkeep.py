@@ -128,7 +128,7 @@ def _begin_anew(config: Path, state: Path, *, yes: bool, as_json: bool) -> None:
     if not yes:
         show.confirm(f"begin anew in {state}, as a hub that no device knows?")
     make_folder(state)
-    hub_id, aside = anyio.run(begin_anew, _address(config, None), state, SystemClock())
+    hub_id, aside = anyio.run(begin_anew, _address(config, state), state, SystemClock())
     if as_json:
         show.print_json("restore_anew", {"aside": aside and str(aside), "hub_id": hub_id})
         return
@@ -144,7 +144,7 @@ def _back_up(file: Path, config: Path, state: Path) -> "Manifest":
     from storage.kernel import backup as backups
     from storage.kernel.database import StorageError
 
-    database, at = _database(config, state), epoch_ms(SystemClock().now())
+    database, at = _database(config, state, only_reads=True), epoch_ms(SystemClock().now())
     if not database.is_file():
         raise Failure(
             f"there is no database {database}, so there is nothing to back up",
@@ -175,7 +175,7 @@ def _record(file: Path, config: Path, state: Path) -> int | None:
     from storage.kernel.database import StorageError, file_of
     from storage.store import open_store
 
-    address = _address(config, None)
+    address = _address(config, state, only_reads=True)
     size_bytes = file.stat().st_size if file.is_file() else None
     entry = audit.Entry(
         at=now_ms(SystemClock()),
@@ -207,11 +207,11 @@ def _record(file: Path, config: Path, state: Path) -> int | None:
     return size_bytes
 
 
-def _database(config: Path, state: Path) -> Path:
+def _database(config: Path, state: Path, *, only_reads: bool = False) -> Path:
     from storage.kernel.database import StorageError, file_of
 
     try:
-        database = file_of(settings_of(config).storage.resolved(), state)
+        database = file_of(_address(config, state, only_reads=only_reads), state)
     except StorageError:
         database = None
     if database is None:
@@ -224,12 +224,20 @@ def _database(config: Path, state: Path) -> Path:
     return database
 
 
-def settings_of(config: Path) -> "Settings":
-    """Return the settings of the file, or the defaults without a file. Secrets may be missing here."""
-    from hub.settings.reading import check_settings
+def settings_of(config: Path, state: Path, *, only_reads: bool = False) -> "Settings":
+    """Return the settings of the file, else the last good ones, else the defaults if there is no file.
+
+    Secrets may be missing here. See ``open_settings``.
+    """
+    from hub.settings.reading import SettingsFile, last_good, open_settings
     from hub.settings.settings import Settings
 
-    return check_settings(config).usable() if config.is_file() else Settings()
+    if not config.is_file() and not (only_reads and last_good(state)):
+        return Settings()
+    opened = open_settings(SettingsFile(config, serving=False), state, only_reads=only_reads)
+    if opened.refused:
+        show.report(f"warning: {opened.refused[0]}", "the last good settings of the hub are used instead")
+    return opened.settings
 
 
 def _as_json(manifest: "Manifest") -> dict[str, Any]:
@@ -284,7 +292,7 @@ def status(ctx: click.Context, config: Path, url: str | None, state: Path, as_js
 
     from storage.kernel.migrate import oldest_supported, words_of
 
-    tables = _tables_of(_address(config, url), state)
+    tables = _tables_of(_address(config, state, url, only_reads=True), state)
     if as_json:
         fields = {
             "current": tables.current,
@@ -324,7 +332,7 @@ def up(ctx: click.Context, config: Path, url: str | None, state: Path, as_json: 
     from storage.kernel.verify import Verified, verify
     from storage.store import open_store
 
-    address = _address(config, url)
+    address = _address(config, state, url)
     if not address.startswith(SERVER):
         make_folder(state)
 
@@ -385,7 +393,7 @@ def copy_tables(config: Path, url: str | None, state: Path, target: str, *, as_j
         if table.rows and not as_json:
             show.report(f"{table.table}: {table.rows:,} rows, equal")
 
-    anyio.run(lambda: copy_database(_address(config, url), target, base=state, on_table=report))
+    anyio.run(lambda: copy_database(_address(config, state, url), target, base=state, on_table=report))
     rows = sum(table.rows for table in copied)
     if as_json:
         tables = {table.table: {"rows": table.rows, "digest": table.digest} for table in copied}
@@ -409,7 +417,7 @@ def verify_tables(ctx: click.Context, config: Path, url: str | None, state: Path
 
     from storage.kernel.verify import verify
 
-    address = _address(config, url)
+    address = _address(config, state, url, only_reads=True)
     tables = _tables_of(address, state)
     if tables.current is None:
         raise Failure(
@@ -473,5 +481,5 @@ def _tables_of(address: str, state: Path) -> "SchemaVersion":
     return anyio.run(partial(schema_version_of, address, base=state))
 
 
-def _address(config: Path, url: str | None) -> str:
-    return settings_of(config).storage.resolved() if url is None else url
+def _address(config: Path, state: Path, url: str | None = None, *, only_reads: bool = False) -> str:
+    return settings_of(config, state, only_reads=only_reads).storage.resolved() if url is None else url

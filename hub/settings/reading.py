@@ -376,12 +376,14 @@ class SettingsFile:
     Attributes:
         given: overrides of the command line, which take precedence over all others.
         environ: environment; its ``HUB__`` variables override the file.
+        serving: as for ``check_text``.
     """
 
     path: Path
     given: Sequence[Override] = ()
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
     clock: Clock = _CLOCK
+    serving: bool = True
 
     def read(self, shared: Shared | None = None) -> Reading:
         """Read the file, with a revision of the shared settings, and report all problems."""
@@ -389,7 +391,7 @@ class SettingsFile:
             self.path,
             environ=self.environ,
             given=self.given,
-            serving=True,
+            serving=self.serving,
             clock=self.clock,
             shared=shared,
         )
@@ -410,7 +412,7 @@ class SettingsFile:
             name=name,
             environ=self.environ,
             given=self.given,
-            serving=True,
+            serving=self.serving,
             clock=self.clock,
             shared=shared,
         )
@@ -448,7 +450,9 @@ class OpenedSettings(NamedTuple):
         return self.reading.usable()
 
 
-def open_settings(file: SettingsFile, state: Path, *, strict: bool = False) -> OpenedSettings:
+def open_settings(
+    file: SettingsFile, state: Path, *, strict: bool = False, only_reads: bool = False
+) -> OpenedSettings:
     """Return the settings for the hub's start: those of *file*, else the last good ones.
 
     A broken file whose lines about the database differ from the last good ones is not replaced by them: the
@@ -457,6 +461,8 @@ def open_settings(file: SettingsFile, state: Path, *, strict: bool = False) -> O
     Args:
         state: folder of the last good settings.
         strict: do not fall back to the last good settings.
+        only_reads: the caller writes nothing to the database: the last good one is used in any case, as a
+            running hub does.
 
     Raises:
         SettingsInvalid: neither is usable; it has the problems of *file*.
@@ -466,11 +472,10 @@ def open_settings(file: SettingsFile, state: Path, *, strict: bool = False) -> O
         return OpenedSettings(file, reading)
     refused = SettingsInvalid(problem for problem in reading.problems if problem.severity == "error")
     stored = last_good(state)
-    if (
-        strict or stored is None or not file.path.exists()
-    ):  # a missing file suggests a start in the wrong folder
+    is_missing = not file.path.exists()  # which suggests a start in the wrong folder
+    if strict or stored is None or (is_missing and not only_reads):
         raise refused
-    if not file.sets_storage() and (other := _other_storage(file, stored)):
+    if not (only_reads or file.sets_storage()) and (other := _other_storage(file, stored)):
         raise SettingsInvalid([*refused.problems, other])
     reading = file.read_text(stored, name=str(state / LAST_GOOD))
     if reading.settings is None:
