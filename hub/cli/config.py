@@ -396,16 +396,16 @@ def check(
     ctx.exit(Exit.DONE if is_ok else Exit.SETTINGS)
 
 
-@click.command(epilog=example("hub reload --wait"))
-@click.option("--wait", is_flag=True, help="Wait for a reload in progress instead of failing.")
+@click.command(epilog=example("hub reload"))
+@click.option("--wait", is_flag=True, expose_value=False, hidden=True)  # of earlier releases
 @hub_command
-def reload(hub: Talk, wait: bool) -> Responses:
+def reload(hub: Talk) -> Responses:
     """Apply the changed settings file to the running hub.
 
     Applies all changes or none: if the file has an error, the hub keeps its settings and this
     exits with 78. Lists each change and whether it applies at once or needs a restart.
     """
-    response = hub.send("POST", "/v1/reload", {"wait": wait})
+    response = hub.post("/v1/reload")
     yield "reload", response
     report_reloaded(response)
 

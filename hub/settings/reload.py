@@ -51,6 +51,7 @@ from hub.settings.reading import (
 from hub.settings.schema import effect_of
 from hub.settings.settings import Settings
 from hub.settings.values import Effect, Table
+from hub.together import Together
 from protocol.errors import CodedError, ErrorCode, HubError
 from storage.devices.nodes import PublishedMeanwhile
 from storage.kernel.database import StorageError
@@ -185,6 +186,7 @@ class Parts:
 
 log = Channel(__name__)
 
+MAX_JOINED: Final = 1_000  # callers of one reload
 REMEMBERED: Final = 8  # texts of earlier generations, to show differences to editors with stale settings
 
 
@@ -255,6 +257,7 @@ class Reloader:
         self._reading = opened.reading
         self._started = opened.settings
         self._lock = anyio.Lock()
+        self._reloads = Together[str, TakenUp](self._reload_once, most=MAX_JOINED)
         self._parts: Parts | None = None
         self._is_begun = False
         self._earlier: deque[tuple[str, str]] = deque(maxlen=REMEMBERED)
@@ -324,6 +327,9 @@ class Reloader:
     async def reload(self, *, actor: str, wait: bool = True) -> TakenUp:
         """Apply the current content of the file.
 
+        Callers that come during a reload share the one that follows it, since the file may have changed
+        after it was read.
+
         Args:
             actor: initiator of the reload, for the audit log.
             wait: wait for a reload in progress; otherwise the call is refused.
@@ -334,11 +340,16 @@ class Reloader:
         """
         if not wait and self._lock.locked():
             raise CodedError(ErrorCode.OVERLOADED, "another reload is under way")
+        return await self._reloads.run(actor)
+
+    async def _reload_once(self, actors: Sequence[str]) -> Sequence[TakenUp]:
+        """Apply the content of the file once for all callers; the audit log names the first person."""
+        actor = next((one for one in actors if one != ACTOR), ACTOR)
         async with self._lock:
             with self._around():
                 newest = None if self._parts is None else await self._parts.newest(None)
                 reading = await anyio.to_thread.run_sync(self._file.read, newest)
-                return await self._attempt(reading, actor, "file")
+                return [await self._attempt(reading, actor, "file")] * len(actors)
 
     def begin_with(self, shared: Shared) -> None:
         """Use a revision of the shared settings from the hub's start on.

@@ -19,6 +19,7 @@ from hub.settings.reload import (
     Edit,
     Remark,
     SettingsWatch,
+    TakenUp,
     Unfit,
 )
 from protocol.errors import CodedError, ErrorCode, HubError
@@ -187,6 +188,31 @@ async def test_a_second_reload_waits_for_the_first_or_is_refused(bench: Settings
         await anyio.lowlevel.checkpoint()
         tasks.start_soon(second)
     assert seen == ["refused", "reconciled", "reconciled", "waited"]
+
+
+async def test_reloads_during_a_reload_share_the_next_one_and_get_the_newest_text(
+    bench: SettingsBench,
+) -> None:
+    readings: list[str] = []
+    results: list[TakenUp] = []
+
+    async def call(actor: str) -> None:
+        results.append(await bench.reloader.reload(actor=actor))
+
+    def edit_again() -> None:
+        readings.append(bench.path.read_text())
+        if len(readings) == 1:  # the first reload has read the file
+            bench.path.write_text(TEXT.replace("4", "6"))
+            for actor in ("hub", ME, "operator:8", "hub"):
+                tasks.start_soon(call, actor)
+
+    bench.path.write_text(TEXT.replace("4", "5"))
+    async with anyio.create_task_group() as tasks:
+        bench.hub.before_reconcile = edit_again
+        tasks.start_soon(call, "hub")
+    assert [result.generation for result in results] == [2, 3, 3, 3, 3]
+    assert len(readings) == 2
+    assert bench.reloader.current.limits.runs == 6
 
 
 async def test_reload_of_a_starting_hub_is_refused_as_overloaded(tmp_path: Path) -> None:
