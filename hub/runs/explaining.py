@@ -124,6 +124,11 @@ REASONS: Final[Mapping[str, tuple[str, str]]] = {
     "too_deep": ("its path is too long, or its folder too deep", "move it up"),
     "too_large": ("it is too large: {detail}", "split it into parts"),
     "missing": ("{device} has no such file{detail}", "name a file that is there: hub runs files {run}"),
+    "not_sent": (
+        "{device} sends no file whose path ends so, and its program does not say why{detail}; {last}",
+        "on {device}, see whether it is there, in the paths of agent {agent}; hub connect names the reason",
+    ),
+    "ambiguous": ("{device} has several files whose paths end so: {detail}", "name more of its path"),
     "gone": (
         "{device} has no such file any more; {last}",
         "hub items ls --path {quoted} has its items; if it was moved, name its new path",
@@ -324,6 +329,10 @@ class Explainer:
                 code, detail = found.code, found.message.partition(": ")[2] or found.message
             else:
                 code = "message" if link is None else "other_extension" if found is None else "recording"
+                endings = tuple(ending.lower() for ending in agent.file_extensions) or ("",)
+                is_explained = link is None or link.can("agent_run.only") or not key.lower().endswith(endings)
+                if found is None and not is_explained:
+                    code = "not_sent"
         except TimeoutError:
             code, detail = "too_long" if top else "busy", f"it took more than {within_s:.1f} s"
         except HubError as exc:
@@ -333,7 +342,7 @@ class Explainer:
         file = file or _File(agent, key, *await self._store.read(_past, agent, key))
         if code == "missing" and file.was_read:
             code = "gone"
-        elif code == "missing":
+        elif code in ("missing", "not_sent"):
             names = {
                 unit_key.rpartition("/")[2]: unit_key
                 for unit_key in await self._store.read(units.unit_keys, agent.id)

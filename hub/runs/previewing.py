@@ -53,6 +53,7 @@ from hub.runs.sources import (
     NotTakenOn,
     SeenUnits,
     UnreadUnit,
+    plain_path,
 )
 from hub.settings.limit_settings import Limits
 from hub.text.files import OFFICE, media_type_of
@@ -266,6 +267,7 @@ class Previews:
         Raises:
             CannotRun, LivesAtGateway, NoDevice, CodedError, BadPrompt: it could not run with these settings.
             DeviceOffline: the agent's device is not connected.
+            CallUnsupported: the newest files are requested of a device that does not list its files.
             NotGranted: the device does not share its files with the hub.
             NoModel: the agent may not use any configured model.
             CodedError (BUSY): another preview of the agent is made, or too many of others.
@@ -279,6 +281,11 @@ class Previews:
         if settings.mailbox is None:
             if link is None:
                 raise DeviceOffline(f"the device of {agent.name} is not connected, so no file can be read")
+            if requested.newest is not None and not link.can("agent_manifest"):
+                raise CallUnsupported(
+                    f"the device of {agent.name} does not say which of its files are the newest; leave their"
+                    " number out to preview all of them"
+                )
             await self.store.read(devices.require_grant, link.device_id, Grant.FILES)
         device_id = await self.store.read(place_of, agent)
         order = RunOrder(
@@ -459,7 +466,8 @@ class Preview:
     async def find(self, path: str) -> Document | UnreadUnit | None:
         """Read one file, settled or not, as a run does; None: its device names no reason why it does not.
 
-        A recording comes without its sound, and an agent that reads a mailbox has no files.
+        A device that cannot look up a file sends all of them; of those whose paths end in *path*, the only
+        one is returned. A recording comes without its sound, and an agent that reads a mailbox has no files.
         """
         if self._link is None:
             return None
@@ -471,22 +479,30 @@ class Preview:
             self._link,
             self.order,
             ledger,
-            newest=1,
             only=path,
             can_transcribe=can_transcribe,
             reader=self._reader(),
         )
+        first: Document | None = None
+        paths: list[str] = []
         self._previews.previewed.add(self._agent.id)
         try:
             async with aclosing(read) as events:
                 async for event in events:
-                    if isinstance(event, Document) and event.recording is not None:
-                        event.recording.close()
-                    if isinstance(event, Document | UnreadUnit):
+                    if isinstance(event, UnreadUnit):
                         return event
+                    if isinstance(event, Document):
+                        if event.recording is not None:
+                            event.recording.close()
+                        if plain_path(event.unit_key) == plain_path(path):
+                            return event
+                        first = first or event
+                        paths.append(event.unit_key)
         finally:
             self._previews.previewed.discard(self._agent.id)
-        return None
+        if len(paths) > 1:
+            return UnreadUnit(path, "ambiguous", f"{paths[0]} and {paths[1]}")
+        return first
 
     def _reader(self) -> str:
         return self._previews.extractor.reader(self.order.extraction_config, self.asking.models)
@@ -796,7 +812,10 @@ class Estimator:
         if link is None:
             raise DeviceOffline(f"the device of {agent.name} is not connected, so its files cannot be listed")
         if not link.can("agent_manifest"):
-            raise CallUnsupported(f"the device of {agent.name} cannot list its files without sending them")
+            raise CallUnsupported(
+                f"the device of {agent.name} cannot list its files without sending them;"
+                f" hub agents preview {agent.name} reads them"
+            )
         settings = settings_of(agent, self._extractor, await set_up(self._store, agent), models=models)
         listed = await self._list_files(agent, link, settings)
         unread = listed.unread

@@ -361,8 +361,8 @@ class DeviceSource:
             checkpoint: checkpoint from which the agent may continue, sent to the device.
             newest: read at most this number of files, those that were changed last, in place of the order of
                 runs. Files beyond it are not reported.
-            only: path of the only file to read. A device that cannot look it up within the agent's paths
-                reads it wherever it is shared.
+            only: path of the only file to read. A device that cannot look it up is asked as by a run, and
+                only files whose paths end in this one are read.
             can_transcribe: True if recordings are read, which the agent must name by their extensions.
             reader: who reads the texts, for the device's log of what it has sent.
 
@@ -372,15 +372,13 @@ class DeviceSource:
             DeviceStalled: no frame arrived for too long.
         """
         has_manifest = link.can("agent_manifest")
-        config = order.config
-        if only is not None and not link.can("agent_run.only"):
-            config, only = msgspec.structs.replace(config, paths=[only]), None
+        has_lookup = link.can("agent_run.only")
         named = {media_type_of(f"x{_dotted(ending)}") for ending in order.config.file_extensions}
         frame = AgentRun(
             run_id=order.run_id,
             fence=order.fence,
             agent_id=order.agent_id,
-            config=config,
+            config=order.config,
             mode=RunMode.MANIFEST if has_manifest else RunMode.STREAM,
             paged=has_manifest and link.can("agent_manifest.pages"),
             tree=has_manifest and link.can("agent_manifest.pages"),
@@ -400,7 +398,7 @@ class DeviceSource:
             context=order.context,
             checkpoint=checkpoint,
             locks=dict(order.locks),
-            only=only,
+            only=only if has_lookup else None,
             reader=reader,
             receipt=None if self._receipts is None else self._receipts.promise(link),
             trace=traceparent(order.run_id, "agent_run", str(order.fence)),
@@ -416,6 +414,7 @@ class DeviceSource:
                 limits=self.limits,
                 taken=taken,
                 newest=newest,
+                only=None if has_lookup else only,
                 converting=self.converting,
                 metrics=self._metrics,
                 clock=self._clock,
@@ -481,11 +480,13 @@ class _Reading:
         limits: RunLimits,
         taken: int,
         newest: int | None,
+        only: str | None,
         converting: ConvertLimits,
         metrics: Metrics,
         clock: Clock,
     ) -> None:
         self._stream = stream
+        self._only = only and plain_path(only)
         self._arrived = arrived
         self._order = order
         self._ledger = ledger
@@ -541,7 +542,8 @@ class _Reading:
                 yield SettledTree(self._tree.files)
                 await self._stream.fetch([], last=True)
                 return
-            yield await self._sort_out(frame.files, is_last=frame.last)
+            files = [file for file in frame.files if self._is_asked_for(file.path)]
+            yield await self._sort_out(files, is_last=frame.last)
             if frame.last:
                 self._is_listed = True
                 self._choose()
@@ -554,8 +556,9 @@ class _Reading:
         elif isinstance(frame, AgentData):
             for piece in frame.files:
                 self._arrived.add(piece)
-            await self._read_entries(frame)
-            for piece in frame.files:
+            pieces = [piece for piece in frame.files if self._is_asked_for(piece.path)]
+            await self._read_entries(pieces)
+            for piece in pieces:
                 found = await self._piece(piece)
                 if found is not None:
                     yield found
@@ -565,6 +568,10 @@ class _Reading:
                 # Granted after the pieces were processed: the next pieces are in flight during extraction.
                 await self._stream.grant(len(frame.files))
 
+    def _is_asked_for(self, path: str) -> bool:
+        """Return True if the file at *path* is the only one to read, or if all are read."""
+        return self._only is None or f"/{plain_path(path)}".endswith(f"/{self._only}")
+
     async def _has_settled_tree(self, frame: AgentManifest) -> bool:
         """Return True if the first frame is a tree without files, and all of them are settled."""
         if self._is_opened:
@@ -573,12 +580,12 @@ class _Reading:
         is_alone = self._is_paged and not frame.files and not frame.last
         return await self._ledger.has_settled(frame.tree if is_alone else None)
 
-    async def _read_entries(self, frame: AgentData) -> None:
+    async def _read_entries(self, pieces: Sequence[FilePiece]) -> None:
         """Read the ledger's entries of files that come without a manifest."""
         if not self._is_opened:
             self._is_opened = True
             await self._ledger.has_settled(None)
-        new = {file.path for file in frame.files if file.path not in self._hashes} - self._entries.keys()
+        new = {piece.path for piece in pieces if piece.path not in self._hashes} - self._entries.keys()
         if new:
             entries = await self._ledger.entries(list(new))
             self._entries |= {path: entries.get(path, NO_ENTRY) for path in new}
@@ -725,6 +732,8 @@ class _Reading:
             yield TakenOn()
         unlisted = 0
         for skipped in frame.skipped:
+            if not self._is_asked_for(skipped.path):
+                continue
             if was_fetched := skipped.path in self._awaited:
                 del self._awaited[skipped.path]
             elif skipped.path not in self._closed and skipped.path != MANY:
@@ -746,6 +755,11 @@ class _Reading:
             yield UnreadUnit("", error.code, f"the device ended the run early: {error.message or error.code}")
         elif self._tree is not None and self._is_listed and self.left is None and not missing:
             yield ReadTree(self._tree, self._hashes)
+
+
+def plain_path(path: str) -> str:
+    """Return a path as it is compared with another one: with slashes, without those around it."""
+    return path.replace("\\", "/").removeprefix("~/").removeprefix("./").strip("/")
 
 
 def _unread(skipped: SkippedFile, *, was_fetched: bool) -> UnreadUnit:

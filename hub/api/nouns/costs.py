@@ -203,7 +203,12 @@ MOST_AGENTS: Final = 5  # explained in one answer: each reads the file
 WITHIN_S: Final = 20.0  # for an answer; a command line waits for 30 s
 _PLACE: Final = re.compile(r"(?P<path>.+?):(?P<line>[1-9]\d{0,8})")
 _NO_PLACE: Final = re.compile(r".+\.\w{1,8}:([^./]*)")  # no line follows the ending of a file
-_ELSEWHERE: Final = ("missing", "outside_paths", "outside_shared")  # of no use beside another agent's answer
+_ELSEWHERE: Final = (
+    "missing",
+    "not_sent",
+    "outside_paths",
+    "outside_shared",
+)  # of no use beside another agent's answer
 
 
 class Reasons(View):
