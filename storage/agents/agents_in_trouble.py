@@ -125,9 +125,16 @@ OVERDUE = (
     .order_by(schedules.c.due_at)
     .limit(MOST)
 )
-_listed = runs.c.units_total + runs.c.units_skipped
+# A device without a manifest announces no number of files: those that it sent count.
+_found = (
+    runs.c.units_total
+    + runs.c.units_done
+    + runs.c.units_failed
+    + runs.c.units_skipped
+    + runs.c.units_unchanged
+)
 _newest_listing = (
-    sa.select(_listed)
+    sa.select(_found)
     .where(
         runs.c.agent_id == agents.c.id,
         sa.text("runs.completed_at IS NOT NULL"),
@@ -136,7 +143,7 @@ _newest_listing = (
     .order_by(runs.c.completed_at.desc())
     .limit(1)
 )
-_last_listing = _newest_listing.with_only_columns(runs.c.completed_at).where(_listed > 0)
+_last_listing = _newest_listing.with_only_columns(runs.c.completed_at).where(_found > 0)
 EMPTIED = (
     sa.select(
         agents.c.id,
@@ -284,7 +291,7 @@ def reading_without_grant(c: sa.Connection) -> list[AgentRow]:
 
 
 def emptied(c: sa.Connection) -> list[tuple[AgentRow, int | None]]:
-    """Return agents that read files once and now list none, and the end of the last run that listed some."""
+    """Return agents that read files once and now find none, and the end of the last run that found some."""
     # Files that were left out unnamed are no units of the run.
     until = {row.id: row.until for row in c.execute(EMPTIED) if not (row.result or {}).get("unlisted")}
     return [(row, until[row.id]) for row in rows_of(c, until)]
