@@ -179,8 +179,9 @@ def took(seconds: float) -> str:
 
 
 def settled(run: Mapping[str, Any]) -> str:
-    """Count the settled files of a run: ``12/20``."""
-    return f"{run['units_done'] + run['units_skipped'] + run['units_failed']}/{run['units_total']}"
+    """Count the settled files of a run: ``12/20``, or ``12`` while their number is not known."""
+    settled, total = run["units_done"] + run["units_skipped"] + run["units_failed"], run["units_total"]
+    return f"{settled}/{total}" if total >= settled else str(settled)
 
 
 def progress_of(run: Mapping[str, Any]) -> str:

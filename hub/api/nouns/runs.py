@@ -104,7 +104,7 @@ class RunView(View, kw_only=True):
     missed: int = 0  # fires that it covers in addition to its own
     missed_because: str | None = None  # a sentence: how many, and why they had no run
     attempt: int = 1
-    units_total: int = 0
+    units_total: int = 0  # 0 while their number is not known
     units_done: int = 0
     units_skipped: int = 0  # known from an earlier run, or left out on purpose
     left_out: dict[str, int] = {}  # of them, those that were left out, by reason; see PROTOCOL.md
@@ -732,7 +732,8 @@ def _run_view(
     unlisted = result.get("unlisted", 0)
     skipped = row.units_skipped + unlisted
     settled = row.units_done + skipped + row.units_failed
-    total = max(row.units_total + unlisted, settled)
+    is_listed = row.units_total > 0 or RUN.is_final(row.state)  # else more files may come
+    total = max(row.units_total + unlisted, settled if is_listed else 0)
     because = describe_reason(row.reason, within_s=_within_s(row))
     if row.outcome in (RunOutcome.PARTIAL, RunOutcome.ERROR):
         errors = describe_errors(
