@@ -18,10 +18,11 @@ export function itemsOf({ id }: RunView): string {
 }
 
 export function Done({ of }: { of: RunView }): JSX.Element {
-  const text = `${count(of.units_done + of.units_skipped)} of ${count(of.units_total)}`;
+  const done = of.units_done + of.units_skipped;
+  const text = of.units_total < done ? count(done) : `${count(done)} of ${count(of.units_total)}`; // else not known yet
   return (
     <span class="done">
-      {of.units_total > 0 && <progress max={of.units_total} value={of.units_done + of.units_skipped} aria-label={text} />}
+      {of.units_total > 0 && <progress max={of.units_total} value={done} aria-label={text} />}
       {text}
     </span>
   );
