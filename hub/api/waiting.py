@@ -114,6 +114,9 @@ class Waiting:
             mailboxes=dispatcher.limits.connector_runs,
             has_place=gates.has_place,
             connector=_wanting(gates) if gates.reads_mailbox else None,
+            unanswered_since=None
+            if gates.unanswered_since is None
+            else from_epoch_ms(gates.unanswered_since),
             is_draining=dispatcher.is_draining,
             stopped=dispatcher.why_stopped(),
             hold=self._hold if waits_for_calm else None,

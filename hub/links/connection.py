@@ -31,6 +31,7 @@ from hub.links.gate import LEAST_WAIT_S, DeadlineWheel, LinkLimits, Place, Slot,
 from hub.links.roster import (
     ALWAYS,
     ALWAYS_ACTIONS,
+    IDEMPOTENT,
     AgentsSilent,
     HeartbeatReceived,
     RequestReceived,
@@ -98,6 +99,8 @@ from protocol.work import (
     ToolResults,
 )
 
+MAX_SENT_CALLS: Final = 1_000  # of a device that may not keep ids: many times the open calls of a run
+
 
 class OpenLink:
     """A ``LocalLink``. See ``DeviceLink`` for the contract of its methods."""
@@ -106,7 +109,9 @@ class OpenLink:
         "_calls",
         "_carrier",
         "_clock",
+        "_is_idempotent",
         "_metrics",
+        "_sent",
         "_streams",
         "capabilities",
         "client",
@@ -152,7 +157,11 @@ class OpenLink:
         self._clock = clock
         self._metrics = metrics
         self._calls = PendingCalls(wheel, clock, most=limits.pending_calls)
-        self.settle = self._calls.settle  # for the connection
+        # Calls to a device that may not keep ids, by id, with their answers; None: without one so far.
+        self._sent: dict[str, Answer | None] = {}
+        self._is_idempotent = not IDEMPOTENT.isdisjoint(offers)
+        # for the connection
+        self.settle = self._calls.settle if self._is_idempotent else self._keep_and_settle
         self._streams = RunStreams(
             send=carrier.send_now,
             has_credit=CapabilityName.AGENT_DATA_CREDIT in offers,
@@ -202,7 +211,11 @@ class OpenLink:
             self._metrics.frames.calls.observe((frame.action, outcome), monotonic() - began)
 
     async def call_many(self, frames: Sequence[ToolCall]) -> list[Answer | DeliveryError]:
-        """Send calls, in one frame if the device can take it, and return what became of each."""
+        """Send calls, in one frame if the device can take it, and return what became of each.
+
+        To a device that may not keep the ids of calls none is sent twice on its connection: a repeated call
+        waits for the answer to the first, or gets it at once.
+        """
         for frame in frames:
             self._check(frame)
         clock = self._clock
@@ -238,12 +251,30 @@ class OpenLink:
     def _send_each(self, frames: Sequence[ToolCall], batch: "_Batch") -> None:
         """Send calls in frames of their own; those after a full buffer, or after the end, are not sent."""
         for index, frame in enumerate(frames):
+            if frame.id in self._sent:
+                answer = self._sent[frame.id]
+                if answer is not None:
+                    self._calls.settle(frame.id, answer)
+                continue
             try:
                 self._carrier.send_now(frame)
             except (DeviceSlow, LinkLost) as error:
                 for place in batch.places[index:]:
                     place.set_exception(error)
                 return
+            if not self._is_idempotent:
+                self._sent[frame.id] = None
+                if len(self._sent) > MAX_SENT_CALLS:
+                    del self._sent[next(iter(self._sent))]
+
+    def _keep_and_settle(self, call_id: str, answer: Answer) -> bool:
+        """Keep *answer* if ``call_many`` sent its call, also if no caller waits. Return False if unknown."""
+        is_first = call_id in self._sent and self._sent[call_id] is None
+        if is_first and answer.error is None:
+            self._sent[call_id] = answer
+        elif is_first:
+            del self._sent[call_id]  # what was refused may be sent again
+        return self._calls.settle(call_id, answer) or is_first
 
     def _check(self, frame: ToolCall) -> None:
         if frame.action not in ALWAYS_ACTIONS and CAPABILITY_OF[frame.action] not in self.capabilities:

@@ -62,6 +62,9 @@ TAKEOVER_WAIT_S: Final = 300.0
 ALWAYS_ACTIONS: Final = (Action.INSERT, Action.UPDATE, Action.DELETE, Action.QUERY)
 ALWAYS: Final = frozenset[str]({*ALWAYS_ACTIONS, *(CAPABILITY_OF[action] for action in ALWAYS_ACTIONS)})
 
+# Capabilities of devices that answer a repeated call as before, by its id; others may do it again.
+IDEMPOTENT: Final = frozenset[str]({CapabilityName.TOOL_INSERT, CapabilityName.TOOL_CALLS})
+
 RunFrame = AgentAck | AgentManifest | AgentData | AgentComplete
 
 
@@ -191,7 +194,7 @@ class DeviceLink(Protocol):
         """Send calls together, and wait until each is answered, or its deadline has passed.
 
         A device that can take several calls in a frame gets one frame; the calls' texts fit into it
-        (``batches_of``).
+        (``batches_of``). A device that may not keep the ids of calls gets none twice on its connection.
 
         Returns:
             For each call the answer, or CallTimedOut, LinkLost or DeviceSlow, as ``call`` raises them.

@@ -24,7 +24,7 @@ from hub.clock import Clock, now_ms
 from hub.connectors.connector import Message
 from hub.document import Document
 from hub.extraction.items import Extraction, Notes
-from hub.links.roster import ALWAYS_ACTIONS, DeviceLink
+from hub.links.roster import ALWAYS_ACTIONS, IDEMPOTENT, DeviceLink
 from hub.log import Channel
 from hub.metrics import Metrics
 from hub.runs.found_items import CallPayload, found_items, frame_of
@@ -95,7 +95,9 @@ SINGLE_CALLS: Final = 16  # in a batch of a device that takes one call in a fram
 _CHARACTERS_AROUND: Final = 2_000  # of a call beside its texts: ids, names, numbers
 _NO_ANSWER: Final = "no answer came"
 MAX_SENDS = 5  # afterwards the effect is unknown and a person must check
-CALL_TIMEOUT_MS = 30_000  # then the call is sent again with its id; a device writes a row in milliseconds
+# Then the call is sent again with its id; a device writes a row in milliseconds. A device that may not keep
+# ids has the time of the run, because it could write the row twice.
+CALL_TIMEOUT_MS = 30_000
 SLOW_DEVICE_WAIT_S = 0.5  # within seconds the write buffer drains, or the connection is cut
 # backoff between attempts of a call that the device refused temporarily
 REFUSED_BASE_S, REFUSED_CAP_S = 0.5, 30.0
@@ -438,6 +440,7 @@ class Delivery:
         self, link: DeviceLink, order: RunOrder, batch: Sequence[_Sending]
     ) -> list[Answer | DeliveryError]:
         """Return for each call the device's answer, CallTimedOut or LinkLost."""
+        is_idempotent = not IDEMPOTENT.isdisjoint(link.capabilities)
         frames = [
             frame_of(
                 sending.call.call_id,
@@ -445,7 +448,7 @@ class Delivery:
                 sending.payload,
                 run_id=order.run_id,
                 agent_id=order.agent_id,
-                deadline_ms=CALL_TIMEOUT_MS,
+                deadline_ms=CALL_TIMEOUT_MS if is_idempotent else int(order.timeout_s * 1000),
             )
             for sending in batch
         ]
@@ -525,7 +528,13 @@ def _unknown(one: _Sending) -> CallAnswer:
 
 
 def most_in_batch(link: DeviceLink) -> int:
-    """Return the number of calls that the device takes at once."""
+    """Return the number of calls that the device takes at once.
+
+    It is 1 for a device that may not keep ids: each answer is stored at once, so that the end of a connection
+    leaves few calls that may have been done.
+    """
+    if IDEMPOTENT.isdisjoint(link.capabilities):
+        return 1
     return MAX_BATCH_CALLS if CapabilityName.TOOL_CALLS in link.capabilities else SINGLE_CALLS
 
 

@@ -33,6 +33,7 @@ _LIFECYCLES: Final = {
 }
 
 
+SLOW_ANSWER: Final = timedelta(seconds=30)
 PAUSING: Final = "pauses when the files in hand are done"
 
 
@@ -87,6 +88,7 @@ class WaitFacts(msgspec.Struct, frozen=True, kw_only=True):
         unmet: requirements that neither the run's device nor its agent meets.
         lock: first of the run's locks that it cannot acquire yet.
         has_place: False if the agent has no device, and its user none that is admitted.
+        unanswered_since: when the oldest of the calls that its device has not answered was sent.
         connector: connector that the run reads instead of its device; the device may be disconnected then.
     """
 
@@ -126,6 +128,7 @@ class WaitFacts(msgspec.Struct, frozen=True, kw_only=True):
     mailboxes: int = 8
     has_place: bool = True
     connector: Wanting | None = None
+    unanswered_since: datetime | None = None
     is_draining: bool = False
     stopped: str | None = None  # why the hub starts no run
     hold: Hold | None = None
@@ -144,6 +147,9 @@ def why_waiting(facts: WaitFacts, zone: tzinfo | None = None) -> str | None:
     if facts.state in EXECUTING_RUN_STATES:
         if facts.is_cancelling:
             return f"is being cancelled: device {facts.device} has to let go"
+        since = facts.unanswered_since
+        if since is not None and facts.now - since >= SLOW_ANSWER:
+            return f"device {facts.device} has not answered a call of {describe_time(since, facts.now, zone)}"
         return PAUSING if facts.is_pausing else None
     return (
         _held_by_a_person(facts)

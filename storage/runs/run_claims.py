@@ -18,6 +18,7 @@ from storage.devices.nodes import is_online
 from storage.kernel.columns import Int, fill, in_parts, listed, now_ms, readable, sparing, texts
 from storage.kernel.database import UnreadableRow, lone
 from storage.runs import run_locks
+from storage.runs.calls import IS_OPEN
 from storage.runs.run_locks import (
     WAITS_FOR_LOCKS,
     LockInTheWay,
@@ -40,6 +41,7 @@ from storage.schema import (
     connectors,
     credentials,
     devices,
+    run_calls,
     runs,
     schedules,
 )
@@ -563,6 +565,7 @@ class RunWait(msgspec.Struct, frozen=True, kw_only=True):
         has_place: the agent has a device, or its user has one that is admitted.
         is_granted: a person signs in to it; otherwise its secret is in hub.toml.
         lock: the first lock that it waits for.
+        unanswered_since: when the oldest call that its device has not answered was sent first.
     """
 
     run_id: RunId
@@ -592,6 +595,7 @@ class RunWait(msgspec.Struct, frozen=True, kw_only=True):
     connector_retry_at: int | None = None
     is_granted: bool = False
     has_place: bool = True
+    unanswered_since: int | None = None
 
 
 _executing = sa.select(sa.func.count()).where(_executes(_other)).select_from(_other)
@@ -629,6 +633,10 @@ WAITS = (
         _executing.where(_here).scalar_subquery().label("on_hub"),
         _executing.where(_here, _by_mailboxes).scalar_subquery().label("of_mailboxes"),
         (agents.c.executor == "connector").label("reads_mailbox"),
+        sa.select(sa.func.min(run_calls.c.sent_at))
+        .where(run_calls.c.run_id == runs.c.id, IS_OPEN)
+        .scalar_subquery()
+        .label("unanswered_since"),
         sa.or_(sa.not_(roams()), has_place(agents.c.user_id)).label("has_place"),
         connectors.c.name.label("connector"),
         connectors.c.state.label("connector_state"),

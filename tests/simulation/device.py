@@ -112,6 +112,7 @@ def _read(record: Record, written: Row) -> Row:
 
 MODERN: Final = frozenset(
     {"agent_manifest", "agent_data.credit", "agent_ack", "agent.wake", "rows.list", "rows.known"}
+    | {"tool.insert", "tool.update"}
 )
 PAGING: Final = MODERN | {"agent_manifest.pages"}  # a device that sends a digest of its whole manifest too
 BATCHING: Final = PAGING | {"tool_calls"}

@@ -56,7 +56,7 @@ from tests.support.excerpts import excerpt_seals
 from tests.support.link import FakeLink
 from tests.support.presence import appear
 
-MODERN = ("agent_manifest", "agent_data.credit", "agent_ack")
+MODERN = ("agent_manifest", "agent_data.credit", "agent_ack", "tool.insert", "tool.update")
 PAGED = (*MODERN, "agent_manifest.pages")
 BOOT = BootId("boot-1")
 TAKEN = Answer(result={"id": "row"})

@@ -42,7 +42,7 @@ from tests.support.link import FakeLink
 from tests.support.runs import MODERN, Bench, KeywordModel
 from tests.support.wire import until
 
-CAN = (*MODERN, "tool.insert", "tool.update", "rows.list", "rows.known")
+CAN = (*MODERN, "rows.list", "rows.known")
 _SENTENCE = re.compile(r"We must .+?\.")
 
 HOUR = timedelta(hours=1)

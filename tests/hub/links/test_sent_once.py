@@ -1,0 +1,103 @@
+"""Calls to a device that may not keep their ids: none is sent twice while its connection lives."""
+
+from contextlib import AbstractAsyncContextManager
+
+import anyio
+import pytest
+
+from protocol.errors import CallTimedOut, DeliveryError
+from protocol.work import Answer
+from tests.hub.links.test_batches import asking
+from tests.support.wire import Port, RawDevice, until
+
+ROW = Answer(result={"row": "r-1"})
+LONG_MS = 3_600_000
+
+
+async def ask_and_give_up(port: Port, device: RawDevice) -> None:
+    """Send c-1, and leave before it is answered."""
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(_ask, asking(port, "c-1"))
+        assert (await device.hear())["id"] == "c-1"
+        tasks.cancel_scope.cancel()
+
+
+async def _ask(asked: AbstractAsyncContextManager[object]) -> None:
+    async with asked:
+        pass
+
+
+async def has_nothing_else(port: Port, device: RawDevice) -> None:
+    """Check that the next frame of the device is that of the next call."""
+    async with asking(port, "c-last"):
+        assert (await device.hear())["id"] == "c-last"
+        await device.say(type="tool_result", id="c-last", result={})
+
+
+@pytest.mark.parametrize("seconds", [35, 300])
+async def test_repeated_call_waits_for_the_answer_of_a_slow_device(port: Port, seconds: float) -> None:
+    async with port.device() as device:
+        outcomes: list[Answer | DeliveryError]
+        async with asking(port, "c-1", wait_ms=30_000) as outcomes:
+            await device.hear()
+            await port.clock.pass_time(30.5)
+        assert isinstance(outcomes[0], CallTimedOut)
+        async with asking(port, "c-1", wait_ms=LONG_MS) as outcomes:
+            await until(lambda: port.link().pending_calls == 1)  # type: ignore[attr-defined]
+            await port.clock.pass_time(seconds - 30.5)
+            await device.say(type="tool_result", id="c-1", result={"row": "r-1"})
+        assert outcomes == [ROW]
+        await has_nothing_else(port, device)
+
+
+async def test_answer_that_no_caller_waits_for_is_kept_for_the_repeated_call(port: Port) -> None:
+    async with port.device() as device:
+        await ask_and_give_up(port, device)
+        await device.say(type="tool_result", id="c-1", result={"row": "r-1"})
+        await until(lambda: port.count("hub_frames_total", direction="in", type="tool_result") == 1)
+        for _ in range(2):
+            async with asking(port, "c-1") as outcomes:
+                pass
+            assert outcomes == [ROW]
+        await has_nothing_else(port, device)
+        assert port.count("hub_frames_dropped_total", reason="unknown_call") == 0
+
+
+async def test_second_answer_to_a_call_is_dropped(port: Port) -> None:
+    async with port.device() as device:
+        async with asking(port, "c-1"):
+            await device.hear()
+            for row in ("r-1", "r-2"):
+                await device.say(type="tool_result", id="c-1", result={"row": row})
+        await until(lambda: port.count("hub_frames_dropped_total", reason="unknown_call") == 1)
+        async with asking(port, "c-1") as outcomes:
+            pass
+        assert outcomes == [ROW]
+
+
+async def test_refused_call_is_sent_again(port: Port) -> None:
+    async with port.device() as device:
+        for answer in ({"error": "busy"}, {"result": {"row": "r-1"}}):
+            async with asking(port, "c-1") as outcomes:
+                assert (await device.hear())["id"] == "c-1"
+                await device.say(type="tool_result", id="c-1", **answer)
+        assert outcomes == [ROW]
+
+
+@pytest.mark.parametrize("capability", ["tool.insert", "tool_calls"])
+async def test_call_is_sent_again_to_a_device_that_keeps_ids(port: Port, capability: str) -> None:
+    async with port.device(capabilities=(capability,)) as device:
+        for _ in range(2):
+            async with asking(port, "c-1", wait_ms=2_000):
+                frame = await device.hear()
+                assert [call["id"] for call in frame.get("calls", [frame])] == ["c-1"]
+                await port.clock.pass_time(2.5)
+
+
+async def test_unanswered_call_is_sent_again_on_the_next_connection(port: Port) -> None:
+    async with port.device() as device:
+        await ask_and_give_up(port, device)
+    async with port.device() as device, asking(port, "c-1") as outcomes:
+        assert (await device.hear())["id"] == "c-1"
+        await device.say(type="tool_result", id="c-1", result={"row": "r-1"})
+    assert outcomes == [ROW]
