@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -27,19 +26,37 @@ LETTERS, LETTER_TITLES = sentences(2)
 SEED_TITLES = BOX_TITLES + LETTER_TITLES
 
 
+KINDS = ("oldest", "handbook")  # the device of the first description, and that of the handbook
+
+
 @asynccontextmanager
-async def connected(play: Scene) -> AsyncIterator[Path]:
-    """The seed's device as a process of its own; its database."""
-    database = play.folder / "seed.db"
-    url = f"{await play.hub.device_url()}/v1/device"
-    command = [
-        *(sys.executable, str(seed_device.__file__), url, await play.hub.token()),
-        *(str(play.folder / "notes"), str(database)),
-    ]
-    async with await anyio.open_process(command, stdin=DEVNULL, stdout=None, stderr=None) as process:
-        with ending(process):
-            await play.has_connected()
-            yield database
+async def connected(play: Scene, kind: str = "oldest") -> AsyncIterator[Path]:
+    """A device of *kind* as a process of its own; the file in which it keeps its rows, or prints them."""
+    kept = play.folder / f"{kind}.rows"
+    url, token = f"{await play.hub.device_url()}/v1/device", await play.hub.token()
+    notes = str(play.folder / "notes")
+    if kind == "oldest":
+        command = [sys.executable, str(seed_device.__file__), url, token, notes, str(kept)]
+    else:
+        program, own = play.folder / "device.py", play.folder / "own.token"
+        program.write_text(device_program())
+        own.write_text(token)
+        command = [sys.executable, "-u", str(program), url, str(own), notes]
+    printed = os.open(kept if kind == "handbook" else os.devnull, os.O_CREAT | os.O_WRONLY)
+    try:
+        async with await anyio.open_process(command, stdin=DEVNULL, stdout=printed, stderr=None) as process:
+            with ending(process):
+                await play.has_connected()
+                yield kept
+    finally:
+        os.close(printed)
+
+
+def titles_of(kind: str, kept: Path) -> list[str]:
+    """Titles of the tasks that a device has, one for each row."""
+    if kind == "oldest":
+        return [json.loads(data)["title"] for (data,) in rows(kept, "SELECT data FROM tasks")]
+    return re.findall(r"^insert tasks .*'title': '([^']+)'", kept.read_text(), re.MULTILINE)
 
 
 @pytest.mark.soak
@@ -67,30 +84,100 @@ async def test_device_with_a_token_alone_gets_each_item_once(tmp_path: Path) -> 
 LONGEST_LINES = 24
 
 
-async def test_device_of_the_handbook_keeps_each_item_of_a_run_once(tmp_path: Path) -> None:
-    async with scene(tmp_path, {"today.md": "- [ ] Water the plants\n- [ ] Call Anna\n"}) as play:
-        url = f"{await play.hub.device_url()}/v1/device"
-        token = tmp_path / "own.token"
-        token.write_text(await play.hub.token())
-        command = [sys.executable, "-", url, str(token), str(tmp_path / "notes")]
-        async with await anyio.open_process(command, stderr=subprocess.STDOUT) as device:
-            assert device.stdin is not None
-            await device.stdin.send(device_program().encode())
-            await device.stdin.aclose()
-            await play.has_connected()
+PAGES = {
+    "today.md": "# Today\n\n- [ ] Water the plants\n- [x] Buy bread\n\nIt rained on the roof.\n",
+    "one/same.md": "- [ ] Call Anna\n",
+    "two/same.md": "- [ ] Send the quote\n",
+    "two/gone.md": "- [ ] Order tiles\n",
+    "empty.md": "",
+    "picture.png": "no text",
+}
+PAGE_TITLES = ["Call Anna", "Order tiles", "Send the quote", "Water the plants"]
+ENDINGS = 'file_extensions = [".md"]\n'
+# A question, and the codes of its answer; the first one is about the file.
+BEFORE = {
+    "today.md:3": ["unread", "new"],
+    "notes/today.md:4": ["unread", "done"],
+    "one/same.md:1": ["unread", "new"],
+    "same.md": ["ambiguous"],
+    "three/same.md": ["not_sent"],
+    "y.md": ["not_sent"],
+    "missing.md:1": ["not_sent"],
+    "picture.png": ["other_extension"],
+    "missing.png": ["other_extension"],
+}
+AFTER = {
+    "today.md:3": ["settled", "item"],
+    "today.md:6": ["settled", "no_rule"],
+    "today.md:99": ["settled", "no_line"],
+    "two/same.md:1": ["settled", "item"],
+    "same.md:1": ["ambiguous"],
+    "empty.md": ["settled", "empty"],
+    "missing.md": ["not_sent"],
+}
+LATER = {
+    "one/same.md:2": ["changed", "new"],
+    "two/gone.md": ["not_sent"],
+    "late.md:1": ["unread", "new"],
+}
 
-            first = await play.hub.ended(await play.hub.start_run())
-            second = await play.hub.ended(await play.hub.start_run())
-            assert await play.stop_hub() == 0
 
-            assert device.stdout is not None
-            told = b"".join([part async for part in device.stdout]).decode().splitlines()
-        assert device.returncode == 0
+async def wrong_answers(play: Scene, questions: dict[str, list[str]]) -> list[object]:
+    """Ask why of each path and line; return the answers that are not about it, or not as expected."""
+    wrong: list[object] = []
+    for place, codes in questions.items():
+        reasons = (await play.hub.get(f"/v1/why?path={place}"))["reasons"]
+        path = place.partition(":")[0]
+        is_about = all(f"/{one['path']}".endswith(f"/{path}") for one in reasons)
+        if not is_about or [one["code"] for one in reasons] != codes:
+            wrong.append((place, [(one["path"], one["code"]) for one in reasons]))
+    return wrong
 
-    assert (first["outcome"], first["items_created"]) == ("success", 2)
-    assert (second["outcome"], second["items_created"]) == ("success", 0)
-    titles = [re.findall(r"^insert tasks .*'title': '([^']+)'", line) for line in told]
-    assert sorted(title for found in titles for title in found) == ["Call Anna", "Water the plants"]
+
+async def emptied(play: Scene) -> list[str]:
+    """Run the checks of the doctor; return what they say of empty folders."""
+    issues = (await play.hub.get("/v1/issues?anew=true"))["issues"]
+    return [one["explanation"] for one in issues if one["id"] == "folder.empty"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+async def test_answers_about_a_simple_device_are_about_the_file_that_was_asked(
+    tmp_path: Path, kind: str
+) -> None:
+    notes = tmp_path / "notes"
+    async with scene(tmp_path, PAGES, settings=ENDINGS) as play, connected(play, kind) as kept:
+        assert await wrong_answers(play, BEFORE) == []
+        for path, body in (("estimate", {}), ("preview", {"newest": 2})):
+            refused = await play.hub.ask("POST", f"/v1/agents/notes/{path}", json=body)
+            assert (refused.status_code, refused.json()["code"]) == (409, "call_unsupported")
+
+        run = await play.hub.ended(await play.hub.start_run())
+        assert (run["outcome"], run["units_total"], run["units_done"], run["items_created"]) == (
+            *("success", 5, 5),
+            len(PAGE_TITLES),
+        )
+        assert sorted(titles_of(kind, kept)) == PAGE_TITLES
+        assert await wrong_answers(play, AFTER) == []
+        assert await emptied(play) == []
+
+        (notes / "one" / "same.md").write_text("- [ ] Call Anna\n- [ ] Call Ben\n")
+        (notes / "late.md").write_text("- [ ] Pay the rent\n")
+        (notes / "two" / "gone.md").unlink()
+        assert await wrong_answers(play, LATER) == []
+        run = await play.hub.ended(await play.hub.start_run())
+        assert (run["units_total"], run["units_done"], run["units_skipped"]) == (5, 2, 3)
+        run = await play.hub.ended(await play.hub.start_run())
+        assert (run["units_total"], run["units_done"], run["units_skipped"]) == (5, 0, 5)
+        assert await emptied(play) == []
+        assert sorted(titles_of(kind, kept)) == sorted([*PAGE_TITLES, "Call Ben", "Pay the rent"])
+
+        for file in list(notes.rglob("*.md")):
+            file.unlink()
+        await play.hub.ended(await play.hub.start_run())
+        (sentence,) = await emptied(play)
+        assert "and finds none there" in sentence
+        assert await wrong_answers(play, {"today.md": ["not_sent"]}) == []
 
 
 def test_device_of_the_handbook_imports_nothing_of_the_project() -> None:
