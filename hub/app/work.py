@@ -98,7 +98,6 @@ class Work:
             clock=clock,
             chance=chance,
             ids=ids,
-            on_more=self.recheck,
             trusted=context.settings.trust.senders,
         )
         asking = Asking(store, models=models, budgets=self.budgets, clock=clock, ids=ids, metrics=metrics)
@@ -118,6 +117,7 @@ class Work:
             own_rows=own_rows,
             clock=clock,
             chance=chance,
+            ids=ids,
             metrics=metrics,
             mailboxes=self._mailboxes,
             device_grace_s=limits.device_grace_s,

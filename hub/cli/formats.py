@@ -268,7 +268,8 @@ def price_note(total: Item) -> str:
 def run_note(run: Item) -> str:
     """Return the reason why a run waits or failed, the missed times that it covers, and the files left."""
     why = run["because"] if run["state"] in FINAL else run["waiting_for"]
-    left = f"{run['units_left']} files left for the next runs" if run["units_left"] else None
+    reader = f"to run {show.short_id(run['followed_by'])}" if run["followed_by"] else "for the next runs"
+    left = f"{run['units_left']} files left {reader}" if run["units_left"] else None
     return "; ".join(filter(None, (why, run["missed_because"], left)))
 
 

@@ -39,13 +39,14 @@ def runs() -> None:
 def show_run(ctx: click.Context, id: str, follow: bool, state: Path, as_json: bool) -> None:
     """Show a run: its steps with their durations, files, errors and state changes.
 
-    With --follow, exits with 1 when the run does not complete.
+    With --follow, exits with 1 when the run does not complete. A run that reads
+    at once what this one left is followed, too, and shown.
     """
     with talk(state) as hub:
         response = hub.get(path_of("runs", id))
-        if follow and response["state"] not in FINAL:
-            follow_to_end(ctx, hub, response, as_json=as_json)
-            response = hub.get(path_of("runs", response["id"]))
+        if follow and (response["state"] not in FINAL or response["followed_by"]):
+            ended = follow_to_end(ctx, hub, response, as_json=as_json)
+            response = hub.get(path_of("runs", ended["id"]))
     if not as_json:
         _show(response)
     elif not follow:
@@ -184,8 +185,9 @@ def run(
 ) -> None:
     """Start a run of an agent.
 
-    With --follow, exits with 1 when the run does not complete. Ctrl-C stops
-    following; the run goes on.
+    With --follow, exits with 1 when the run does not complete. A run that reads
+    at once what this one left is followed, too. Ctrl-C stops following; the run
+    goes on.
     """
     with talk(state) as hub:
         if estimate:
@@ -245,7 +247,7 @@ def print_started(run: Mapping[str, Any], *, as_json: bool) -> None:
 def follow_to_end(
     ctx: click.Context, hub: Talk, run: Mapping[str, Any], *, as_json: bool
 ) -> Mapping[str, Any]:
-    """Show the progress of a run until it ends, and return it.
+    """Show the progress of a run, and of those that follow it, until the last one ends, and return that one.
 
     Ctrl-C ends the command, but not the run.
 
@@ -280,7 +282,11 @@ def follow_to_end(
             Exit.TRY_AGAIN,
             next_step=f"then show it: {command}",
         )
-    return last
+    if last["followed_by"] is None:
+        return last
+    if not as_json:
+        sum_up(hub.get(path_of("runs", last["id"])))
+    return follow_to_end(ctx, hub, hub.get(path_of("runs", last["followed_by"])), as_json=as_json)
 
 
 def sum_up(run: Mapping[str, Any]) -> None:
@@ -322,7 +328,8 @@ def files_of(run: Mapping[str, Any]) -> str:
     why = ", ".join(f"{count} {reason.replace('_', ' ')}" for reason, count in reasons.items())
     skipped = f"{run['units_skipped']} skipped{f' ({why})' if why else ''}"
     counts = f"{run['units_done']} read, {skipped}, {run['units_failed']} failed"
-    return f"{counts}, {run['units_left']} left for the next runs" if run["units_left"] else counts
+    reader = f"to run {show.short_id(run['followed_by'])}" if run["followed_by"] else "for the next runs"
+    return f"{counts}, {run['units_left']} left {reader}" if run["units_left"] else counts
 
 
 def also_found(run: Mapping[str, Any]) -> str:

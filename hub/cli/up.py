@@ -409,10 +409,12 @@ def _first_run(
     gives_up_at = clock.monotonic() + RUN_S
     while runs:
         run: dict[str, Any] = hub.get(path_of("runs", runs[0]["id"]))
-        if run["state"] in FINAL:
+        if run["state"] in FINAL and run["followed_by"] is None:
             return run
+        runs[0] = {"id": run["followed_by"] or run["id"]}
         if clock.monotonic() > gives_up_at:
-            show.report(f"the first run goes on: hub runs show {show.short_id(run['id'])} --follow")
+            command = f"hub runs show {show.short_id(run['id'])} --follow"
+            show.report(f"the first run goes on, {show.progress_of(run)} so far: {command}")
             break
         Event().wait(_POLL_S)
     return None

@@ -261,7 +261,7 @@ MEANINGS: Final[Mapping[str, str]] = {
     "run.cancel_unsent": "the device was not told that the run is cancelled",
     "run.device_back": "the device is connected again, and the run goes on",
     "run.followed": "the waiting run takes the new settings of its agent",
-    "run.goes_on": "the mailbox has more than one run reads; another run was queued",
+    "run.goes_on": "more is left than one run reads, and another run reads on at once",
     "run.lost": "the run was handed out anew meanwhile, and this attempt ends without effect",
     "run.moved": "the run moved to another state",
     "run.not_ended": "the end of the run could not be stored; it is tried again",

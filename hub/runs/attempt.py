@@ -26,7 +26,7 @@ from hub.log import Channel
 from hub.runs.asking import BatchPending, NoModel, RunAsking
 from hub.runs.delivery import TableRefused, Window
 from hub.runs.run_order import RunOrder
-from hub.runs.sources import DeviceStalled, NotTakenOn, ReadTree
+from hub.runs.sources import DeviceStalled, NotTakenOn, ReadTree, UnreadUnit
 from protocol.errors import DeliveryError, DeviceOffline, ErrorCode, HubError, LinkLost
 from protocol.lifecycles import RunEvent, RunOutcome, RunState, UnitState
 from protocol.work import LEFT_OUT
@@ -46,7 +46,7 @@ class Ending(msgspec.Struct, frozen=True, kw_only=True):
     """End of an attempt: the run is moved by *event*.
 
     *error*: what went wrong, if the run is tried again; a run that only waits has none. *code*: stable word
-    for the reason, if it failed.
+    for the reason, if it failed. *is_followed*: another run reads at once what this one left.
     """
 
     event: RunEvent
@@ -56,6 +56,7 @@ class Ending(msgspec.Struct, frozen=True, kw_only=True):
     outcome: RunOutcome | None = None
     wait_s: float | None = None
     exhausted: ModelExhausted | None = None
+    is_followed: bool = False
 
 
 def ending_of(
@@ -170,6 +171,9 @@ class Attempt:
         self.left_out: Counter[str] = Counter()  # files of this run that are left out on purpose, by reason
         self.unlisted = 0  # of them, those without a name
         self.tree: ReadTree | None = None  # the manifest, if the visit read all of it
+        self.left: UnreadUnit | None = None  # files that this visit leaves to the next runs
+        self.unread = 0  # files beyond the largest number of items that no run of its fire tried
+        self.is_broke = False  # reached the budget of a run
         # only for a run that reads a mailbox, while its device is connected
         self.link: DeviceLink | None = None
 
@@ -186,7 +190,7 @@ class Attempt:
             if unit.state is UnitState.SKIPPED and unit.error is not None:
                 self.leave_out(unit.error.partition(":")[0])
         self.unchanged = self.unlisted = 0
-        self.tree = None
+        self.tree = self.left = None
 
     def leave_out(self, code: str, files: int = 1) -> None:
         """Count files that are left out on purpose."""

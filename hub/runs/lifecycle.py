@@ -179,6 +179,7 @@ class Lifecycle:
         wait_s: float | None = None,
         agent_id: AgentId | None = None,
         device_id: DeviceId | None = None,
+        follow_up: run_moves.FollowUp | None = None,
     ) -> HeldRun:
         """Move a run by *event*.
 
@@ -186,6 +187,7 @@ class Lifecycle:
             error: what ended the attempt, if the run is tried again; of FAILED it is the *reason*.
             code: stable word for it, if the run failed.
             wait_s: seconds from now before which the run is not eligible again.
+            follow_up: run to queue in the same transaction; see ``run_moves.move``.
 
         Raises:
             IllegalTransition: the table has no such transition; nothing was written.
@@ -204,6 +206,7 @@ class Lifecycle:
             eligible_at=None if wait_s is None else at + int(wait_s * 1000),
             error=reason if event is RunEvent.FAILED else error,
             code=code,
+            follow_up=follow_up,
         )
         _log_move(after, event, reason, outcome)
         if after.state in FINAL_RUN_STATES:

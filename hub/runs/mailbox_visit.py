@@ -89,6 +89,7 @@ from storage.devices import nodes
 from storage.runs import calls, plans, run_moves, runs
 from storage.runs.calls import OpenCall
 from storage.runs.items import DAY_MS, ItemRow, Verdict, approved_authors, newest_judged
+from storage.runs.run_moves import FollowUp
 from storage.runs.units import AT_ANOTHER_DEVICE, device_of_unit, ledger_entries, skip_units, units_of
 from storage.store import Store
 
@@ -278,7 +279,6 @@ ELSEWHERE_S: Final = 10.0  # until a run that only another node can execute is r
 CIRCUIT_CAP_S: Final = 6 * 3_600.0
 # separates the connector's origin from the time of the sign-in in a cursor's origin
 _BY: Final = " granted at "
-MORE: Final = "wake"  # trigger of a run that continues where this run stopped
 
 
 class KnownSenders:
@@ -342,7 +342,6 @@ class MailboxVisits:
         clock: Clock,
         chance: Chance,
         ids: IdFactory,
-        on_more: Callable[[], None] = lambda: None,
         trusted: Collection[str] = (),
     ) -> None:
         self.trusted = trusted  # senders that hub.toml names
@@ -351,7 +350,6 @@ class MailboxVisits:
         self._clock = clock
         self._chance = chance
         self._ids = ids
-        self._on_more = on_more
 
     async def visit(self, attempt: Attempt, interrupt: Interrupt, work: MessageWork) -> Ending | None:
         """Read new messages. Return the ending of the attempt, or None if everything was read.
@@ -379,7 +377,8 @@ class MailboxVisits:
         if interrupt.event is None:
             at = self.at()
             await self._store.write(connectors.note_success, row.id, at=at)
-            if reading.is_full and reading.progress > reading.elsewhere:  # another run would get further
+            if reading.is_full and reading.progress + len(reading.settled) > reading.elsewhere:
+                # another run would get further
                 await self._go_on(attempt)
             elif not (reading.is_held or reading.is_full):  # reading restarts from here if the cursor is lost
                 await self._store.write(seen_messages.note_end_of_stream, order.agent_id, at=at)
@@ -460,21 +459,12 @@ class MailboxVisits:
 
     async def _go_on(self, attempt: Attempt) -> None:
         """Queue another run at once, because messages are left over the limit of one run."""
-        order = attempt.order
-        agent = await self._store.read(agents.get_agent, order.agent_id)
-        await self._store.write(
-            run_moves.create_run,
-            id=RunId(self._ids.fresh()),
-            agent=agent,
-            fire_key=f"more:{order.run_id}",
-            at=self.at(),
-            config_fingerprint=order.settings.config_fingerprint,
-            settings=msgspec.to_builtins(order.settings),
-            trigger_kind=MORE,
-            timeout_ms=int(order.timeout_s * 1_000),
-        )
-        log.info("run.goes_on", run_id=order.run_id)
-        self._on_more()
+        settings = attempt.order.settings
+        builtins = msgspec.to_builtins(settings)
+        follow_up = FollowUp(RunId(self._ids.fresh()), settings.config_fingerprint, builtins)
+        run = await self._store.read(runs.get_run, attempt.order.run_id)
+        await self._store.write(run_moves.follow, run, follow_up, self.at())
+        log.info("run.goes_on", run_id=run.id)
 
     async def _ending(self, row: ConnectorRow, failure: ConnectorFailure) -> Ending:
         """Return the ending of a run whose connector failed; the run is queued again or paused."""
@@ -543,6 +533,7 @@ class _Reading:
         is_full: True if the limit of messages per run is reached, and messages are left.
         is_held: True if an earlier message is not settled, so the cursor may not move past it.
         progress: number of messages that were dealt with.
+        settled: units of earlier attempts of this run.
         elsewhere: number of these that were left to runs for other devices.
     """
 
@@ -569,7 +560,7 @@ class _Reading:
         self.is_held = False
         self._without: dict[str, str] = {}  # versions by key, of pages without a cursor since the last cursor
         self._dealt_with: set[str] = set()  # by this attempt, with any result
-        self._settled: set[str] = set()  # units of earlier attempts of this run
+        self.settled: set[str] = set()
         # keys of this run's units; ``_contents`` has the content keys of its mails
         self._units: set[str] = set()
         self._contents: set[str] = set()
@@ -586,12 +577,12 @@ class _Reading:
         authors = await self._store.read(approved_authors, order.user_id)
         self._senders = KnownSenders(self._visits.trusted, authors)
         units = await self._store.read(units_of, order.run_id)
-        self._settled = {
+        self.settled = {
             unit.unit_key
             for unit in units
             if unit.state is not UnitState.PENDING and not (unit.error or "").startswith(AT_ANOTHER_DEVICE)
         }
-        self._units = set(self._settled)
+        self._units = set(self.settled)
         failed: ConnectorFailure | None = None
         async with anyio.create_task_group() as tasks:
             with interrupt.reading:
@@ -608,7 +599,7 @@ class _Reading:
         in_vain = 0
         while True:
             before, self.is_full = self.progress, False
-            self._room = self._connector.filter.max_messages - len(self._settled) - len(self._dealt_with)
+            self._room = self._connector.filter.max_messages - len(self.settled) - len(self._dealt_with)
             try:
                 async with aclosing(self._pages()) as pages:
                     async for page in pages:
@@ -667,7 +658,7 @@ class _Reading:
                 and known.state in seen_messages.SETTLED
             ):
                 continue
-            is_dealt_with = key in self._dealt_with or message.key in self._settled
+            is_dealt_with = key in self._dealt_with or message.key in self.settled
             if is_dealt_with and (known is None or known.version == message.version):
                 continue
             reason = None if message.fault else why_left_out(message, self._connector.filter)

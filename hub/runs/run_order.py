@@ -175,6 +175,7 @@ class RunOrder(msgspec.Struct, frozen=True, kw_only=True):
     parameters: dict[str, Any] = {}
     context: dict[str, Any] = {}
     created_at: int = 0  # in epoch milliseconds
+    fire_at: int = 0  # nominal time, in epoch milliseconds; a run that follows another one has its time
     locks: Mapping[str, int] = {}  # locks held by the run, with their fences
 
     def held(self, state: RunState) -> HeldRun:
@@ -231,6 +232,7 @@ def order_of(run: RunRow, *, locks: Mapping[str, int] | None = None) -> RunOrder
         parameters=run.parameters,
         context=run.context,
         created_at=run.created_at,
+        fire_at=run.fire_at,
         locks=locks or {},
     )
 

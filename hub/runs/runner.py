@@ -11,9 +11,10 @@ from contextlib import aclosing
 from functools import partial
 
 import anyio
+import msgspec
 
 from hub.agents.capabilities import checkpoint_to_run_from
-from hub.clock import Chance, Clock, now_ms
+from hub.clock import Chance, Clock, IdFactory, now_ms
 from hub.document import Document
 from hub.extraction.extractor import Extractor
 from hub.extraction.items import ExtractionOptions, Notes
@@ -28,7 +29,7 @@ from hub.runs.delivery import NOT_READ, POSTPONED, Delivery, TableRefused, Windo
 from hub.runs.lifecycle import Interrupt, Lifecycle, RunWatch
 from hub.runs.mailbox_visit import MailboxVisits, MessageWork, run_extraction_config
 from hub.runs.own_rows import OwnRows
-from hub.runs.run_order import RunOrder
+from hub.runs.run_order import RunOrder, set_up, settings_of
 from hub.runs.sources import (
     DeviceSource,
     Ledger,
@@ -39,17 +40,20 @@ from hub.runs.sources import (
     UnreadUnit,
     digest_of,
 )
-from protocol.errors import DeviceOffline, ErrorCode, IllegalTransition, LinkLost
-from protocol.ids import DeviceId, trace_id_of
+from protocol.errors import DeviceOffline, ErrorCode, HubError, IllegalTransition, LinkLost
+from protocol.ids import DeviceId, RunId, trace_id_of
 from protocol.lifecycles import RunEvent, RunOutcome, RunState, UnitState, outcome_of
 from protocol.work import SkipReason
+from storage.agents import agents
 from storage.devices import devices
 from storage.devices.devices import Grant
 from storage.kernel.database import Conflict, StorageError, written_for
 from storage.runs import plans, runs
 from storage.runs.calls import OpenCall, open_calls
-from storage.runs.runs import StaleRun
+from storage.runs.run_moves import FollowUp
+from storage.runs.runs import RunRow, StaleRun
 from storage.runs.units import (
+    NO_ENTRY,
     RENEWED_AFTER_MS,
     StillOpen,
     UnitRow,
@@ -91,6 +95,7 @@ class Runner:
         own_rows: OwnRows,
         clock: Clock,
         chance: Chance,
+        ids: IdFactory,
         metrics: Metrics,
         mailboxes: MailboxVisits | None = None,
         units_in_flight: int = 8,
@@ -108,6 +113,7 @@ class Runner:
         self._unread_units: dict[tuple[str, str], str] = {}  # messages of files that could not be read
         self._clock = clock
         self._chance = chance
+        self._ids = ids
         self._limits_reached = metrics.limits_reached
         self._mailboxes = mailboxes
         self._units_in_flight = units_in_flight
@@ -148,6 +154,7 @@ class Runner:
             event=RunEvent.FAILED,
             reason=f"deadline: not done after {attempt.order.timeout_s:g} s",
             outcome=RunOutcome.ERROR,
+            is_followed=True,
         )
 
     async def _work(self, attempt: Attempt, interrupt: Interrupt) -> Ending:
@@ -326,6 +333,9 @@ class Runner:
     async def _unread(self, attempt: Attempt, unread: UnreadUnit) -> None:
         order = attempt.order
         held, at = order.held(RunState.RUNNING), now_ms(self._clock)
+        if unread.limit is not None:
+            attempt.left = unread  # an error only if no run follows at once
+            return
         if not unread.is_failure:
             attempt.leave_out(unread.code, unread.files)
             if not unread.unit_key:
@@ -379,7 +389,9 @@ class Runner:
         try:
             if attempt.is_full:  # all its items would be left out, so reading it would only cost money
                 self._limits_reached.labels("items_per_run").inc()
-                await self._fail(order, reading, ErrorCode.LIMIT_REACHED, NOT_READ)
+                entries = await Ledger(self._store, order, self._clock).entries([document.unit_key])
+                attempt.unread += entries.get(document.unit_key, NO_ENTRY).tried_at < order.fire_at
+                await self._fail(order, reading, ErrorCode.LIMIT_REACHED, NOT_READ, is_tried=False)
                 return
             try:
                 with interrupt.thinking() as thinking:
@@ -394,6 +406,7 @@ class Runner:
                 if thinking.cancelled_caught or unit.is_waiting:
                     return
             except BudgetReached as exc:
+                attempt.is_broke = True
                 await self._fail(order, reading, exc.code, str(exc))
                 return
             except ModelUnavailable as exc:
@@ -485,9 +498,11 @@ class Runner:
                     raise
                 attempt.link = None
 
-    async def _fail(self, order: RunOrder, reading: Reading, code: ErrorCode, error: str) -> None:
+    async def _fail(
+        self, order: RunOrder, reading: Reading, code: ErrorCode, error: str, *, is_tried: bool = True
+    ) -> None:
         document, message = reading.document, reading.message
-        fail: Callable[..., object] = fail_unit
+        fail: Callable[..., object] = partial(fail_unit, is_tried=is_tried)
         if message is not None:
             fail = partial(
                 plans.fail_message,
@@ -597,13 +612,33 @@ class Runner:
         if (read := attempt.tree) is not None:
             await self._store.write(settle_tree, held, digest_of(read.tree), read.units)
         row = await self._store.read(runs.get_run, order.run_id)
+        is_followed = _goes_on(attempt, row)
+        if attempt.left is not None and not is_followed:
+            self._limits_reached.labels(attempt.left.limit).inc()
+            await self._unread(attempt, msgspec.structs.replace(attempt.left, limit=None))
+            row = await self._store.read(runs.get_run, order.run_id)
         settled = row.units_done + row.units_skipped  # known units count as done
         overcome = len(row.errors) - len(row.lasting_errors)
         errors = row.error_count - overcome
         outcome = outcome_of(units_done=settled, items_created=row.items_created, errors=errors)
         if outcome is RunOutcome.ERROR:
             return Ending(event=RunEvent.FAILED, outcome=outcome)  # the errors of its units give the reasons
-        return Ending(event=RunEvent.FINISHED, outcome=outcome)
+        return Ending(event=RunEvent.FINISHED, outcome=outcome, is_followed=is_followed)
+
+    async def _follow_up(self, order: RunOrder) -> FollowUp | None:
+        """Return the run that reads what *order* left, or None if the agent's settings are invalid now."""
+        try:
+            agent = await self._store.read(agents.get_agent, order.agent_id)
+            setup = await set_up(self._store, agent)
+            settings = settings_of(agent, self._extractor, setup, order.parameters)
+        except StorageError:
+            raise
+        except HubError as problem:
+            log.warning("agent.not_read", detail=str(problem))
+            return None
+        log.info("run.goes_on")
+        builtins = msgspec.to_builtins(settings)
+        return FollowUp(RunId(self._ids.fresh()), settings.config_fingerprint, builtins)
 
     async def _end_surely(self, attempt: Attempt, ending: Ending, interrupt: Interrupt) -> None:
         """Move the run, retrying while the database is unavailable: a RUNNING run occupies its device."""
@@ -649,4 +684,14 @@ class Runner:
             wait_s=ending.wait_s,
             agent_id=order.agent_id,
             device_id=order.device_id,
+            follow_up=await self._follow_up(order) if ending.is_followed else None,
         )
+
+
+def _goes_on(attempt: Attempt, row: RunRow) -> bool:
+    """Return True if another run would read at once what this one left, within the same budgets.
+
+    Runs for the same fire try each file once, so that files that always fail or change do not keep them busy.
+    """
+    has_fresh = attempt.unread or (attempt.left is not None and attempt.left.fresh)
+    return bool(has_fresh and row.units_done and not attempt.is_broke)

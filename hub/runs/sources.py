@@ -263,6 +263,8 @@ class UnreadUnit(msgspec.Struct, frozen=True):
         is_failure: False if the file was left out on purpose, for example because it is not shared or not
             text.
         was_fetched: True if the device was asked for the file by its path.
+        limit: name of the limit for which files are left to the next runs.
+        fresh: number of these files that no run tried since the time of this run's fire.
     """
 
     unit_key: str
@@ -271,6 +273,8 @@ class UnreadUnit(msgspec.Struct, frozen=True):
     is_failure: bool = True
     was_fetched: bool = False
     files: int = 1
+    limit: str | None = None
+    fresh: int = 0
 
 
 SourceEvent = TakenOn | SeenUnits | SettledTree | ReadTree | Document | UnreadUnit
@@ -440,8 +444,13 @@ class DeviceSource:
                         yield event
                     if reading.left is not None and not is_reported:
                         is_reported = True
-                        self._metrics.limits_reached.labels(reading.limit).inc()
-                        yield UnreadUnit("", ErrorCode.LIMIT_REACHED, reading.left)
+                        yield UnreadUnit(
+                            "",
+                            ErrorCode.LIMIT_REACHED,
+                            reading.left,
+                            limit=reading.limit,
+                            fresh=reading.fresh,
+                        )
                     if reading.is_over:
                         return
 
@@ -465,6 +474,8 @@ class _Reading:
     Attributes:
         left: message about files that this run does not read; None if there are none so far.
         limit: name of the limit that was reached.
+        fresh: number of files to read that no run tried since the time of this run's fire; at the end those
+            that this run does not read.
         is_over: True if the device sends more than allowed, so that reading stops.
     """
 
@@ -507,7 +518,7 @@ class _Reading:
         self.limit = "run_files"
         self.is_over = False
         self._taken_on = False
-        self._listed = self._to_read = self._too_large = 0
+        self._listed = self._to_read = self._too_large = self.fresh = 0
         # time tried, time modified, position, path, bytes, digest
         self._offered: list[tuple[int, int, int, str, int, str]] = []
         self._awaited: dict[str, None] = {}
@@ -607,6 +618,7 @@ class _Reading:
                 self._too_large += 1
             else:
                 order = entries.get(file.path, NO_ENTRY).tried_at, file.modified_ms or 0, place
+                self.fresh += order[0] < self._order.fire_at
                 if self._newest is not None:
                     order = 0, -(file.modified_ms or 0), place
                 self._offered.append((*order, file.path, file.size_bytes, file.sha256))
@@ -622,8 +634,9 @@ class _Reading:
     def _choose(self) -> None:
         """Select the offered files that fit the limits of a run."""
         left_bytes = self._limits.bytes
-        for *_, path, size_bytes, sha256 in sorted(self._offered):
+        for tried_at, *_, path, size_bytes, sha256 in sorted(self._offered):
             if size_bytes <= left_bytes and self._takes(path):
+                self.fresh -= tried_at < self._order.fire_at
                 self._awaited[path] = None
                 self._hashes[path] = sha256
                 left_bytes -= size_bytes
@@ -695,6 +708,8 @@ class _Reading:
         if path not in self._taken:
             if len(self._taken) >= self._room:
                 if self._newest is None or self._newest > self._room:
+                    if not self._is_listed:
+                        self.fresh = int(self._entries.get(path, NO_ENTRY).tried_at < self._order.fire_at)
                     self.left = self.left or f"{self._reached}: the device has more files"
                 return False
             self._taken.add(path)

@@ -121,15 +121,27 @@ def spent_since(c: sa.Connection, since: int, *, agent_id: AgentId | None = None
     return Spent(tokens=int(tokens), cost_nanos=int(cost))
 
 
+_run = runs.alias("run")
+SPENT_BY_FIRE = (
+    sa.select(
+        sa.func.coalesce(sa.func.sum(runs.c.prompt_tokens + runs.c.completion_tokens), 0),
+        sa.func.coalesce(sa.func.sum(runs.c.cost_nanos), 0),
+    )
+    .join_from(_run, runs, runs.c.agent_id == _run.c.agent_id)
+    .where(
+        _run.c.id == sa.bindparam("run"),
+        runs.c.fire_at == _run.c.fire_at,
+        runs.c.schedule_id.is_not_distinct_from(_run.c.schedule_id),
+        sa.or_(runs.c.id == _run.c.id, runs.c.completed_at >= _run.c.fire_at),
+    )
+)
+
+
 @lone
 def spent_by_run(c: sa.Connection, run_id: RunId) -> Spent:
-    """Return tokens and cost of the run so far."""
-    row = c.execute(
-        sa.select(runs.c.prompt_tokens + runs.c.completion_tokens, runs.c.cost_nanos).where(
-            runs.c.id == run_id
-        )
-    ).one_or_none()
-    return Spent() if row is None else Spent(tokens=int(row[0]), cost_nanos=int(row[1]))
+    """Return tokens and cost so far of the run, and of the runs that it follows for the same fire."""
+    tokens, cost = c.execute(SPENT_BY_FIRE, {"run": run_id}).one()
+    return Spent(tokens=int(tokens), cost_nanos=int(cost))
 
 
 DAY_MS = 86_400_000

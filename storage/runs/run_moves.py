@@ -74,6 +74,7 @@ from storage.schema import (
 from storage.schema import agents as agent_table
 
 FIRED: Final = frozenset({"schedule", "catchup"})  # triggers of runs that a schedule started
+FOLLOWED: Final = "wake"  # trigger of runs that continue where another run stopped
 MOVES: Final = 4  # of a run without a detour: queued, claimed, taken on, completed
 BECAUSE: Final = "run {} is "  # begins the reason of an agent's move that follows from a move of the run
 HOUR_MS: Final = 3_600_000
@@ -275,6 +276,8 @@ def create_run(
     rerun_of: RunId | None = None,
     actor: str = "hub",
     eligible_at: int | None = None,
+    schedule_id: str | None = None,
+    fire_at: int | None = None,
     timeout_ms: int = RUN_TIMEOUT_MS,
     max_attempts: int = 5,
 ) -> RunRow:
@@ -286,6 +289,7 @@ def create_run(
         parameters, context: the requester's values and description of the run.
         needs, locks: of this run, in addition to those of its agent.
         eligible_at: earliest time of the claim; by default *at*.
+        fire_at: nominal time; by default *at*.
         timeout_ms: maximum time of one execution.
 
     Raises:
@@ -312,7 +316,8 @@ def create_run(
         "device_id": agent.device_id,
         "trigger_kind": trigger_kind,
         "fire_key": fire_key,
-        "fire_at": at,
+        "schedule_id": schedule_id,
+        "fire_at": at if fire_at is None else fire_at,
         "eligible_at": at if eligible_at is None else eligible_at,
         "timeout_ms": timeout_ms,
         "rerun_of": rerun_of,
@@ -332,6 +337,59 @@ def create_run(
     c.execute(sa.insert(runs), row)
     remember_move(c, id, agent.id, RunMove(1, None, RunState.QUEUED, 1, 0, None, actor, at))
     return get_run(c, id)
+
+
+class FollowUp(msgspec.Struct, frozen=True):
+    """Run that reads at once what another run left. *settings*: the current ones of its agent."""
+
+    id: RunId
+    config_fingerprint: str
+    settings: dict[str, Any]
+
+
+WAITING = (
+    sa.select(runs.c.id)
+    .where(
+        runs.c.agent_id == sa.bindparam("agent"),
+        sa.text("runs.state = 'QUEUED'"),
+        runs.c.fence == 0,
+        runs.c.config_fingerprint == sa.bindparam("fingerprint"),
+    )
+    .order_by(runs.c.eligible_at, runs.c.id)
+    .limit(1)
+)
+
+
+def follow(c: sa.Connection, run: RunRow, follow_up: FollowUp, at: int) -> RunId | None:
+    """Queue the run that reads what *run* left, and return its id; None: its agent starts no run any more.
+
+    It belongs to the same fire, with the requester's values. If a run of the agent waits with the same
+    settings, that one reads the rest, and its id is returned.
+    """
+    sought = {"agent": run.agent_id, "fingerprint": follow_up.config_fingerprint}
+    if (waiting := c.execute(WAITING, sought).scalar_one_or_none()) is not None:
+        return RunId(waiting)
+    try:
+        return create_run(
+            c,
+            id=follow_up.id,
+            agent=agents.get_agent(c, run.agent_id),
+            fire_key=f"more:{run.id}",
+            at=at,
+            config_fingerprint=follow_up.config_fingerprint,
+            settings=follow_up.settings,
+            parameters=run.parameters,
+            context=run.context,
+            needs=run.needs,
+            locks=run.locks,
+            trigger_kind=FOLLOWED,
+            schedule_id=run.schedule_id,
+            fire_at=run.fire_at,
+            timeout_ms=run.timeout_ms,
+            max_attempts=run.max_attempts,
+        ).id
+    except (CodedError, LivesAtGateway):
+        return None
 
 
 def remember_move(c: sa.Connection, run_id: RunId, agent_id: AgentId, made: RunMove) -> None:
@@ -392,6 +450,7 @@ MOVE = (
         runs.c.fence,
         runs.c.cancel_requested_at,
         runs.c.cancel_reason,
+        runs.c.units_done,
         runs.c.locks,
     )
 )
@@ -419,6 +478,7 @@ def move(
     eligible_at: int | None = None,
     error: str | None = None,
     code: str = "run_failed",
+    follow_up: FollowUp | None = None,
 ) -> HeldRun:
     """Move a run by *event*, record the move and count it. Return the held run for the next comparison.
 
@@ -433,6 +493,8 @@ def move(
         eligible_at: earliest time of the next claim.
         error: what ended the attempt; recorded as an error of the run as a whole, with *code* if the run
             failed. A completed run does not count those that a later attempt overcame.
+        follow_up: run to queue in the same transaction if this one ends now and settled something, unless a
+            person cancelled it.
 
     Raises:
         IllegalTransition: the state table does not allow the event.
@@ -483,7 +545,10 @@ def move(
     if moved.schedule_id is not None and after in FINAL_RUN_STATES and moved.trigger_kind in FIRED:
         schedules.count_outcome(c, moved.schedule_id, ends_as, at)
     if after in FINAL_RUN_STATES:
-        keep_result(c, held.id)
+        followed_by: RunId | None = None
+        if follow_up is not None and moved.units_done and moved.cancel_requested_at is None:
+            followed_by = follow(c, get_run(c, held.id), follow_up, at)
+        keep_result(c, held.id, followed_by=followed_by)
     if ends_as is RunOutcome.SUCCESS and moved.state_seq == MOVES and moved.trigger_kind in FIRED:
         fold(c, moved.agent_id)
     waiting = HeldRun(held.id, after, moved.fence)

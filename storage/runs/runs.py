@@ -701,10 +701,13 @@ def check_context(context: dict[str, Any], most: int) -> None:
         )
 
 
-def keep_result(c: sa.Connection, run_id: RunId) -> None:
+def keep_result(c: sa.Connection, run_id: RunId, *, followed_by: RunId | None = None) -> None:
     """Store the result of a run that has just ended: outcome, counts, items by table, files left out.
 
     A run that never started has no result.
+
+    Args:
+        followed_by: the run that reads at once what this one left.
     """
     tally = c.execute(
         sa.select(
@@ -746,6 +749,7 @@ def keep_result(c: sa.Connection, run_id: RunId) -> None:
         },
         "errors": tally.error_count,
         **(tally.result or {}),
+        **({} if followed_by is None else {"followed_by": followed_by}),
     }
     c.execute(
         sa.update(runs)

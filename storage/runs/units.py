@@ -545,11 +545,12 @@ def fail_unit(
     at: int,
     began_at: int | None = None,
     read_at: int | None = None,
+    is_tried: bool = True,
 ) -> None:
     """Mark a unit as FAILED that could not be read or extracted, and record the error with *code*.
 
     Planned calls that were never sent are dropped. A unit that is FAILED already stays unchanged, so the call
-    may be repeated.
+    may be repeated. *is_tried*: it was read, so later runs try other units first.
 
     Raises:
         StaleRun: the run has another fence, or has ended.
@@ -569,7 +570,7 @@ def fail_unit(
     _, _, counts = count_calls(c, held.id, unit_key)
     if sent := counts.get(CallState.SENT):
         raise StillOpen(unit_key, sent)
-    _fail(c, held, unit, error, [(code, error)], at)
+    _fail(c, held, unit, error, [(code, error)], at, is_tried=is_tried)
 
 
 def _fail(
@@ -579,6 +580,8 @@ def _fail(
     message: str,
     errors: Sequence[tuple[str, str]],
     at: int,
+    *,
+    is_tried: bool = True,
 ) -> UnitState:
     """Fail a unit, and record each of these errors, which are codes and messages."""
     after = UNIT.after(unit.state, UnitEvent.FAILED)
@@ -587,7 +590,8 @@ def _fail(
     c.execute(MOVE_UNIT, here | {"after": after, "wrong": message, "dropped": dropped})
     for code, text in errors:
         record_error(c, held.id, unit.unit_key, code, text, at)
-    _note_tried(c, held.id, unit.unit_key, at)
+    if is_tried:
+        _note_tried(c, held.id, unit.unit_key, at)
     advance(c, held, at=at, failed=1)
     return after
 

@@ -284,6 +284,7 @@ class SimHub:
             own_rows=OwnRows(store, clock, without_own_rows),
             clock=clock,
             chance=chance,
+            ids=self.ids,
             metrics=METRICS,
         )
         self.dispatcher = Dispatcher(

@@ -200,6 +200,7 @@ class Bench:
             own_rows=own_rows,
             clock=self.clock,
             chance=chance,
+            ids=self.ids,
             metrics=self.metrics,
             mailboxes=self.mailboxes,
             units_in_flight=self.units_in_flight,

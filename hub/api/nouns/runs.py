@@ -93,7 +93,9 @@ class RunView(View, kw_only=True):
     id: str
     agent: str
     device: str
-    trigger: str = "manual"  # the cause: schedule, catchup, backfill, manual, rerun
+    trigger: str = (
+        "manual"  # the cause: schedule, catchup, backfill, manual, rerun, wake (news, or *followed_by*)
+    )
     state: RunState
     outcome: RunOutcome | None = None
     reason: str | None = None  # why it is paused, failed or cancelled: a stable word, or a text
@@ -110,6 +112,7 @@ class RunView(View, kw_only=True):
     left_out: dict[str, int] = {}  # of them, those that were left out, by reason; see PROTOCOL.md
     units_failed: int = 0
     units_left: int = 0  # of a run that has ended: files left to the next runs
+    followed_by: str | None = None  # id of the run that reads them at once
     items_created: int = 0
     error_count: int = 0  # so far; a completed run does not count what a later attempt overcame
     model_requests: int = 0
@@ -761,6 +764,7 @@ def _run_view(
         units_skipped=skipped,
         left_out=result.get("left_out", {}),
         units_left=total - settled if RUN.is_final(row.state) else 0,
+        followed_by=result.get("followed_by"),
         model_requests=row.usage.requests,
         usd=row.usage.cost_nanos / NANOS,
         message=row.status_message,

@@ -10,10 +10,11 @@ import sqlalchemy as sa
 
 from hub.clock import epoch_ms
 from hub.extraction.model import ExtractionError, Finish, ModelExhausted, ModelUnavailable
+from hub.links.roster import RunFrame
 from hub.runs.delivery import SINGLE_CALLS
 from hub.runs.lifecycle import Interrupt
-from hub.runs.run_order import RunOrder
-from hub.settings.limit_settings import Limits
+from hub.runs.run_order import RunOptions, RunOrder
+from hub.settings.limit_settings import BudgetSettings, Limits
 from protocol.errors import CallTimedOut, ErrorCode, LinkLost, TooManyCalls
 from protocol.frame import ErrorBody
 from protocol.ids import trace_id_of
@@ -26,6 +27,7 @@ from protocol.work import (
     AgentManifest,
     Answer,
     FilePiece,
+    ManifestFile,
     ManifestTree,
     RunLimits,
     SkippedFile,
@@ -44,7 +46,7 @@ from storage.schema import unit_ledger
 from storage.store import Store
 from tests.storage.rows import calls, known_units, plan
 from tests.support.log import opened_log
-from tests.support.runs import PAGED, TAKEN, Bench, folder, titles
+from tests.support.runs import PAGED, TAKEN, Bench, declare_agent, digest, folder, titles
 
 
 async def test_each_item_is_inserted_as_a_suggestion_with_the_quote(bench: Bench) -> None:
@@ -172,7 +174,8 @@ async def test_files_of_all_attempts_count_for_the_file_limit_of_a_run(store: St
 
     run = await bench.run()
 
-    assert (titles(lost), titles(back), run.outcome, run.units_done) == (["one"], [], RunOutcome.PARTIAL, 1)
+    assert (titles(lost), titles(back), run.outcome, run.units_done) == (["one"], [], RunOutcome.SUCCESS, 1)
+    assert (run.result or {})["followed_by"] is not None
 
 
 REFUSAL = Answer(error=ErrorBody(code=ErrorCode.BAD_RECORD, message="tasks.title: is required"))
@@ -783,3 +786,151 @@ async def test_log_entries_of_a_run_have_the_trace_id(bench: Bench) -> None:
     told = [entry for entry in opened.log.ring.since(0) if entry.fields.get("run_id") == done.id]
     assert [entry.event for entry in told] == ["run.queued", "run.moved", "run.moved"]
     assert {entry.fields["trace_id"] for entry in told} == {trace_id_of(done.id)}
+
+
+def part(listed: dict[str, str], *sent: str, last: bool = True) -> list[RunFrame | Exception]:
+    """Frames of a device that lists files, with a letter for the content of each, and sends some of them."""
+    files = [ManifestFile(path=f"{name}.md", size_bytes=9, sha256=digest(of)) for name, of in listed.items()]
+    pieces = [
+        FilePiece(path=f"{name}.md", content=f"- [ ] {name}{listed[name]}", sha256=digest(listed[name]))
+        for name in sent
+    ]
+    data = [AgentData(run_id="r", files=[piece]) for piece in pieces]
+    return [AgentManifest(run_id="r", files=files), *data, *([AgentComplete(run_id="r")] if last else ())]
+
+
+ALL = {name: name for name in "abcde"}
+
+
+async def test_run_that_leaves_files_is_followed_at_once_until_none_is_left(
+    store: Store, agent: AgentRow
+) -> None:
+    bench = Bench(store, agent, run_limits=RunLimits(files=2))
+    link = bench.connect(runs=[part(ALL, "a", "b"), part(ALL, "c", "d"), part(ALL, "e")])
+    first = await bench.control.submit(
+        agent, options=RunOptions(parameters={"x": 1}, context={"task_id": "t"})
+    )
+
+    runs_made = [await bench.run() for _ in range(3)]
+
+    assert titles(link) == ["aa", "bb", "cc", "dd", "ee"]
+    assert [(run.outcome, run.error_count, run.units_total, run.progress) for run in runs_made] == [
+        (RunOutcome.SUCCESS, 0, 5, 100.0)
+    ] * 3
+    assert [run.units_skipped for run in runs_made] == [0, 2, 4]
+    followed_by = [(run.result or {}).get("followed_by") for run in runs_made]
+    assert followed_by == [runs_made[1].id, runs_made[2].id, None]
+    assert [run.trigger_kind for run in runs_made] == ["manual", "wake", "wake"]
+    for run in runs_made:
+        assert (run.fire_at, run.task_id, run.parameters) == (first.fire_at, "t", {"x": 1})
+    assert await store.read(runs.count_runs, 9) == 3
+    assert bench.metrics.registry.get_sample_value("hub_limits_reached_total", {"limit": "run_files"}) is None
+
+
+async def test_follow_up_has_the_current_settings_of_its_agent(store: Store, agent: AgentRow) -> None:
+    bench = Bench(store, agent, run_limits=RunLimits(files=2))
+    bench.connect(runs=[part(ALL, "a", "b")])
+    await bench.control.submit(agent)
+    await declare_agent(store, prompt="Find other tasks.")
+
+    await bench.run()
+
+    (follow_up,) = await store.read(runs.list_runs, states=[RunState.QUEUED])
+    assert follow_up.settings["prompt"] == "Find other tasks."
+
+
+async def test_waiting_run_with_the_same_settings_reads_what_a_run_left(
+    store: Store, agent: AgentRow
+) -> None:
+    bench = Bench(store, agent, run_limits=RunLimits(files=2))
+    bench.connect(runs=[part(ALL, "a", "b")])
+    first = await bench.control.submit(agent)
+    order = await bench.claim()
+    waiting = await bench.control.submit(agent)
+
+    await bench.runner.run(order, Interrupt())
+
+    assert ((await bench.row(first.id)).result or {})["followed_by"] == waiting.id
+    assert await store.read(runs.count_runs, 9) == 2
+
+
+UNREAD = AgentComplete(run_id="r", skipped=[SkippedFile(path=f"{n}.md", reason="unreadable") for n in "ab"])
+# Frames of a run for two of five files, and the budget in tokens.
+UNFOLLOWED: dict[str, tuple[list[RunFrame | Exception], int | None]] = {
+    "each file fails": ([*part(ALL, last=False), UNREAD], None),
+    "the budget of a run is reached": (part(ALL, "a", "b"), 1),
+}
+
+
+@pytest.mark.parametrize("case", UNFOLLOWED)
+async def test_run_that_settles_nothing_or_meets_a_budget_is_not_followed(
+    store: Store, agent: AgentRow, case: str
+) -> None:
+    frames, tokens = UNFOLLOWED[case]
+    bench = Bench(store, agent, run_limits=RunLimits(files=2))
+    if tokens:
+        frames[1] = AgentData(run_id="r", files=[FilePiece(path="a.md", content="Pay.", sha256=digest("a"))])
+    bench.budgets.limits = BudgetSettings(run_tokens=tokens)
+    bench.connect(runs=[frames])
+
+    run = await bench.run()
+
+    assert run.error_count >= 2
+    assert (run.result or {}).get("followed_by") is None
+    assert await store.read(runs.count_runs, 9) == 1
+
+
+async def test_cancelled_run_is_not_followed(store: Store, agent: AgentRow) -> None:
+    bench = Bench(store, agent, run_limits=RunLimits(files=2))
+    bench.connect(runs=[part(ALL, "a", "b")])
+    await bench.control.submit(agent)
+    order = await bench.claim()
+    await store.write(run_pauses.request_cancel, order.run_id, reason="stop", at=bench.now_ms, actor="anna")
+
+    await bench.runner.run(order, Interrupt())  # the request is found by its end only
+
+    assert (await bench.row(order.run_id)).state in (RunState.COMPLETED, RunState.CANCELLED)
+    assert await store.read(runs.count_runs, 9) == 1
+
+
+async def test_runs_of_one_fire_try_each_file_once_although_files_change_constantly(
+    store: Store, agent: AgentRow
+) -> None:
+    bench = Bench(store, agent, run_limits=RunLimits(files=2))
+    changed = [dict.fromkeys("abc", letter) for letter in "123"]
+    bench.connect(runs=[part(changed[0], "a", "b"), part(changed[1], "c", "a"), part(changed[2])])
+
+    first = await bench.run()
+    bench.clock.advance(60)
+    second = await bench.run()
+
+    assert ((first.result or {})["followed_by"], first.outcome) == (second.id, RunOutcome.SUCCESS)
+    assert ((second.result or {}).get("followed_by"), second.outcome) == (None, RunOutcome.PARTIAL)
+    assert [error.code for error in second.errors] == [ErrorCode.LIMIT_REACHED]
+    assert await store.read(runs.count_runs, 9) == 2
+
+
+async def test_run_that_is_not_done_in_time_is_followed_if_it_settled_a_file(
+    store: Store, agent: AgentRow
+) -> None:
+    bench = Bench(store, agent)
+    bench.connect(runs=[part(ALL, "a", last=False)])
+    bench.control.run_timeout_s = 0.5
+    run = await bench.run()
+
+    assert (run.state, run.units_done) == (RunState.FAILED, 1)
+    assert (run.result or {})["followed_by"] is not None
+
+
+async def test_files_beyond_the_most_items_of_a_run_are_read_by_the_next_at_once(
+    store: Store, agent: AgentRow
+) -> None:
+    bench = Bench(store, agent, limits=Limits(items_per_run=1), units_in_flight=1)
+    three = {name: name for name in "abc"}
+    link = bench.connect(runs=[part(three, "a", "b", "c"), part(three, "c", "b")])
+
+    first, second = [await bench.run() for _ in range(2)]
+
+    assert (titles(link), second.units_done) == (["aa", "cc"], 1)
+    followed_by = [(run.result or {}).get("followed_by") for run in (first, second)]
+    assert followed_by == [second.id, None]

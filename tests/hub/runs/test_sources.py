@@ -260,21 +260,21 @@ READ: dict[
         {"run_files": 5},
         dict.fromkeys(MANY[:5], "x"),
         LIMITED,
-        {"run_files": 1},
+        {},
     ),
     "more files than a run may read, without one": (
         [*(piece(path, "x") for path in MANY), END],
         {"run_files": 5, **SIMPLE},
         dict.fromkeys(MANY[:5], "x"),
         LIMITED,
-        {"run_files": 1},
+        {},
     ),
     "more files than a run may read, only begun": (
         [*(piece(path, "x", 0, 2) for path in MANY[:9]), END],
         {"run_files": 5, **SIMPLE},
         {},
         LIMITED,
-        {"run_files": 1},
+        {},
     ),
     "settled files use nothing up": (
         [piece("old.md", "1"), piece("new.md", "2"), piece("old2.md", "3"), END],
@@ -288,7 +288,7 @@ READ: dict[
         {"run_files": 1, "known": {"changed.md": digest("b")}, **SIMPLE},
         {"new.md": "1"},
         LIMITED,
-        {"run_files": 1},
+        {},
     ),
     **{
         f"no text: {content}, {encoding}": (
@@ -408,16 +408,11 @@ FETCHED: dict[
 @each("case", FETCHED)
 async def test_required_files_are_fetched_and_only_a_fully_read_tree_is_reported(case: str) -> None:
     frames, options, fetched, tree = FETCHED[case]
-    metrics = Metrics()
-    events, link = await read(*frames, metrics=metrics, **options)
+    events, link = await read(*frames, **options)
     assert link.streams[0].fetched == fetched
     trees = [event for event in events if isinstance(event, ReadTree | SettledTree)]
     assert trees == [tree] * (tree is not None) == events[-1:] * (tree is not None)
-    is_limited = "run_files" in options
-    assert (LIMITED[0] in unread(events), limits(metrics)) == (
-        is_limited,
-        {"run_files": 1} if is_limited else {},
-    )
+    assert (LIMITED[0] in unread(events)) == ("run_files" in options)
     if isinstance(tree, SettledTree):
         assert [type(event) for event in events] == [TakenOn, SettledTree]
 
@@ -660,7 +655,6 @@ async def test_only_a_device_with_paged_manifests_is_asked_for_each_page() -> No
 
 
 async def test_run_reads_up_to_run_bytes_and_reports_the_files_left() -> None:
-    metrics = Metrics()
     events, link = await read(
         page(
             listed("a.md", size_bytes=60),
@@ -673,14 +667,13 @@ async def test_run_reads_up_to_run_bytes_and_reports_the_files_left() -> None:
         piece("c.md", "2"),
         END,
         run_bytes=100,
-        metrics=metrics,
     )
     assert link.streams[0].fetched[-1] == (("a.md", "c.md"), True)
     (told,) = messages(events)
     assert "2 of 4 files are left" in told
     assert "1 of them are larger" in told
     assert unread(events) == [("", ErrorCode.LIMIT_REACHED)]
-    assert metrics.registry.get_sample_value("hub_limits_reached_total", {"limit": "run_bytes"}) == 1
+    assert [event.limit for event in events if isinstance(event, UnreadUnit)] == ["run_bytes"]
 
 
 async def test_endless_manifest_ends_with_limit_reached(monkeypatch: pytest.MonkeyPatch) -> None:
