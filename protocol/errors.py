@@ -114,6 +114,8 @@ class ErrorCode(StrEnum):
     MODEL_EXHAUSTED = "model_exhausted"
     MODEL_ANSWER_INVALID = "model_answer_invalid"
     MODEL_ANSWER_CUT_OFF = "model_answer_cut_off"
+    MODEL_DECLINED = "model_declined"
+    MODEL_CONTEXT_EXCEEDED = "model_context_exceeded"
     BUDGET_REACHED = "budget_reached"
     UNKNOWN_EFFECT = "unknown_effect"
     FORBIDDEN = "forbidden"
@@ -315,6 +317,12 @@ CATALOGUE: dict[ErrorCode, CodeInfo] = {
         _P, True, 502, "the model's answer could not be read; nothing was taken from it"
     ),
     _E.MODEL_ANSWER_CUT_OFF: CodeInfo(_P, True, 502, "the model's answer was cut off at its token limit"),
+    _E.MODEL_DECLINED: CodeInfo(
+        _P, False, 422, "the model or a filter refuses this text; name another model, or leave the text out"
+    ),
+    _E.MODEL_CONTEXT_EXCEEDED: CodeInfo(
+        _P, False, 413, "give the model a larger context at its endpoint, or lower chunk_tokens in [model]"
+    ),
     _E.BUDGET_REACHED: CodeInfo(
         _O, True, 429, "raise it in [budget] or at the agent in hub.toml, or wait until it begins anew"
     ),

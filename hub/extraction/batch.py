@@ -24,7 +24,7 @@ from hub.extraction.model import (
     ModelRequest,
     ModelUnavailable,
 )
-from hub.extraction.outcomes import EndpointRefused, RateLimited, TryEnd, end_of, meaning_of
+from hub.extraction.outcomes import EndpointRefused, RateLimited, TryEnd, end_of
 from hub.log import Channel
 from hub.outbound.client import AnswerTooLarge
 from hub.outbound.rules import AddressRefused
@@ -201,7 +201,7 @@ class BatchClient:
             return ModelRefused(
                 f"the model endpoint {place.base_url} has no batches, or not this one any more"
             )
-        match meaning_of(error, place, self._clock.now()):
+        match self._endpoint.meaning_of(error.response):
             case ModelError() as meaning:
                 return meaning
             case RateLimited() as limited:

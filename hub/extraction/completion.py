@@ -12,7 +12,8 @@ from typing import Annotated, Any, Final
 import msgspec
 from msgspec import Meta
 
-from hub.extraction.model import Finish, Message, ModelRequest
+from hub.extraction.model import REFUSED, Finish, Message, ModelRequest
+from hub.log import foreign_words
 from hub.outbound.client import MAX_ANSWER_BYTES
 from hub.outbound.rules import bounded
 from protocol.frame import NO_JSON, read_json
@@ -56,17 +57,27 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
                 pass
         return body
 
-    def after_refusal(self, param: str | None, message: str = "", *, max_tokens: int = 0) -> "Dialect | None":
+    def within_limit(self, message: str, max_tokens: int) -> "Dialect | None":
+        """Return the dialect for the limit of an answer that *message* names, or None if it names none.
+
+        Args:
+            message: of the endpoint.
+            max_tokens: limit that the refused request asked for.
+        """
+        message = message[:1_000]  # characters of a refusal
+        below = min(max_tokens, self.answer_tokens or max_tokens)
+        numbers = (int(re.sub(r"[,_]", "", found)) for found in _NUMBER.findall(message))
+        # With less than 256, no chunk could be answered.
+        limit = max((number for number in numbers if 256 <= number < below), default=None)
+        is_limit = limit is not None and _ABOUT_LIMIT.search(message) is not None
+        return msgspec.structs.replace(self, answer_tokens=limit) if is_limit else None
+
+    def after_refusal(self, param: str | None) -> "Dialect | None":
         """Return a simpler dialect after a refusal, or None if none exists.
 
         Args:
             param: refused parameter, if the endpoint names it.
-            message: message of the endpoint, which may name its own limit of an answer.
-            max_tokens: limit that the refused request asked for.
         """
-        limit = _limit_in(message, below=min(max_tokens, self.answer_tokens or max_tokens))
-        if limit is not None:
-            return msgspec.structs.replace(self, answer_tokens=limit)
         if param == "temperature" and self.has_temperature:
             return msgspec.structs.replace(self, has_temperature=False)
         if param == "max_tokens" and self.limit_field == "max_tokens":
@@ -80,7 +91,7 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
 
         Some servers accept a schema, but do not enforce it: the model has not even seen it then.
         """
-        is_held = text.lstrip()[:1] in ("", "{")
+        is_held = text.lstrip()[:1] in ("", "{") or text.startswith(REFUSED)
         if is_held or self.mode is not Mode.JSON_SCHEMA:
             return self
         return msgspec.structs.replace(self, mode=Mode.JSON_OBJECT)
@@ -104,18 +115,10 @@ _NUMBER: Final = re.compile(
 )  # none of a model's name or a date
 
 
-def _limit_in(message: str, *, below: int) -> int | None:
-    """Return the limit of an answer's tokens that a refusal names, if it is less than the refused one."""
-    message = message[:1_000]  # characters of a refusal
-    if _ABOUT_LIMIT.search(message) is None:
-        return None
-    numbers = (int(re.sub(r"[,_]", "", found)) for found in _NUMBER.findall(message))
-    # With less than 256, no chunk could be answered.
-    return max((number for number in numbers if 256 <= number < below), default=None)
-
-
-# Finish reasons of truncated answers. An answer ended by a filter is incomplete, too.
-_CUT_OFF: Final = frozenset({"length", "max_tokens", "model_length", "content_filter"})
+_CUT_OFF: Final = frozenset({"length", "max_tokens", "model_length"})  # finish reasons of truncated answers
+_FILTERED: Final = re.compile(  # finish reasons of refused ones, behind which a provider may name its own
+    "content.?filter|safety|refus|sensitive|prohibited|blocklist|recitation|guardrail", re.I
+)
 _ENDLESS: Final = 400  # trailing characters that are blank or periodic
 _ROUNDS: Final = 6  # repetitions; six equal items are not a plausible list
 _LONGEST_ROUND: Final = 400  # characters: an item
@@ -138,11 +141,13 @@ class Completion(msgspec.Struct, frozen=True):
 
     Attributes:
         is_runaway: the answer would not have ended: endless blanks, or endless repetition.
+        filtered: finish reason of an answer that a filter ended.
     """
 
     text: str
     finish: Finish
     is_runaway: bool = False
+    filtered: str = ""
 
 
 class _Usage(msgspec.Struct):
@@ -160,11 +165,13 @@ AnswerWord = Annotated[str, Meta(max_length=1_000)]
 
 class _Message(msgspec.Struct):
     content: AnswerText | None = None
+    refusal: AnswerText | None = None
 
 
 class _Choice(msgspec.Struct):
-    message: _Message
+    message: _Message = msgspec.field(default_factory=_Message)
     finish_reason: AnswerWord | None = None
+    error: Any = None
 
 
 class _Body(msgspec.Struct):
@@ -201,13 +208,18 @@ def completion_of(body: bytes) -> Completion:
         raise Unusable("what it sent is no chat completion") from None
     if not choices:
         raise Unusable("what it sent has no choice in it")
+    if choices[0].error:
+        raise Unusable("what it sent is an error")
     reason = choices[0].finish_reason
     if not reason:
         raise Unusable("what it sent does not say how the answer ended")
-    text = choices[0].message.content or ""
+    text, refusal = choices[0].message.content or "", choices[0].message.refusal
+    filtered = foreign_words(reason) if _FILTERED.search(reason) else ""
+    if refusal or (filtered and not text):
+        return Completion(REFUSED + foreign_words(refusal or filtered), Finish.WHOLE)
     is_runaway = runs_away(text)
-    is_cut = is_runaway or reason in _CUT_OFF or len(text) > MOST_CHARS
-    return Completion(text[:MOST_CHARS], Finish.CUT_OFF if is_cut else Finish.WHOLE, is_runaway)
+    is_cut = is_runaway or filtered or reason in _CUT_OFF or len(text) > MOST_CHARS
+    return Completion(text[:MOST_CHARS], Finish.CUT_OFF if is_cut else Finish.WHOLE, is_runaway, filtered)
 
 
 def runs_away(text: str) -> bool:

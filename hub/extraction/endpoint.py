@@ -25,7 +25,9 @@ import msgspec
 
 from hub.clock import Chance, Clock
 from hub.extraction.completion import Completion, Dialect, Tokens, Unusable, completion_of, tokens_of
+from hub.extraction.error_bodies import ReportedError, reported_error
 from hub.extraction.model import (
+    REFUSED,
     Finish,
     ModelAnswer,
     ModelError,
@@ -58,6 +60,7 @@ from protocol.errors import Backoff
 from protocol.work import Usage
 
 if TYPE_CHECKING:
+    import httpx
     import openai
 
 CHUNK_TOKENS: Final = 1_500  # long enough for context, short enough that a model overlooks nothing
@@ -335,7 +338,7 @@ class Endpoint:
         except openai.APIStatusError as error:
             if error.status_code in (404, 405, 501):  # the endpoint answers, but has no list of models
                 return None
-            meaning = meaning_of(error, self.place, self._clock.now())
+            meaning = self.meaning_of(error.response)
             if isinstance(meaning, ModelError):
                 return meaning
             if isinstance(meaning, Trouble):
@@ -382,10 +385,8 @@ class Endpoint:
                 except RateLimited as refusal:
                     wait_s = self._sit_out(question, turn, refusal)
                 except Disliked as dislike:
-                    if dislike.is_too_long:
-                        return ModelAnswer(
-                            text="", finish=Finish.TOO_LONG, usage=question.spent, model=self.name
-                        )
+                    if (answer := self._refused_text(question, dislike.error)) is not None:
+                        return answer
                     wait_s = self._ask_simpler(question, dislike)
                 else:
                     # Stored only after a success: a request that always fails must not degrade the dialect
@@ -431,12 +432,16 @@ class Endpoint:
         except Unusable as error:
             question.unusable += 1
             self.counting.tried(TryEnd.UNUSABLE)
-            raise Trouble(str(error)) from None
+            raise self.meaning_of(reply.response, str(error)) from None
         self.counting.tried(end_of(completion))
         if not self._is_proved and completion.finish is Finish.WHOLE:
             self._speak(question, self._dialect_after(question, completion))
         return ModelAnswer(
-            text=completion.text, finish=completion.finish, usage=question.spent, model=self.name
+            text=completion.text,
+            finish=completion.finish,
+            usage=question.spent,
+            model=self.name,
+            words=completion.filtered,
         )
 
     def _tokens_of(self, question: Question, body: bytes) -> Tokens | None:
@@ -468,7 +473,7 @@ class Endpoint:
                 f"the model endpoint {self.place.base_url} may not be called: {error}"
             ) from None
         except openai.APIStatusError as error:
-            raise meaning_of(error, self.place, self._clock.now()) from None
+            raise self.meaning_of(error.response) from None
         except openai.APIConnectionError as error:
             raise Trouble(f"{error.message} {type(error.__cause__).__name__}") from None
 
@@ -485,6 +490,23 @@ class Endpoint:
             content=body,
             options={"headers": {"Idempotency-Key": question.key}},
         )
+
+    def meaning_of(
+        self, response: "httpx.Response", problem: str = ""
+    ) -> Trouble | RateLimited | Disliked | ModelError:
+        """Return the exception for a response without an answer; *problem*: of one that reports no error."""
+        error = reported_error(response.content, response.status_code, secret=self.api_key or "")
+        if error is None:
+            return Trouble(problem)
+        return meaning_of(error, response.headers, self.place, self._clock.now())
+
+    def _refused_text(self, question: Question, error: ReportedError) -> ModelAnswer | None:
+        """Return the answer to a question whose text was refused, for its length or content; else None."""
+        text, finish = (REFUSED + error.words, Finish.WHOLE) if error.is_declined else ("", Finish.TOO_LONG)
+        is_limit = question.dialect.within_limit(error.words, question.request.max_tokens) is not None
+        if not error.is_declined and (is_limit or not error.is_too_long):
+            return None
+        return ModelAnswer(text=text, finish=finish, usage=question.spent, model=self.name, words=error.words)
 
     def _wait_s(self, question: Question, trouble: Trouble) -> float:
         """Return the wait before the next attempt. Raises ModelUnavailable after the last one."""
@@ -519,9 +541,9 @@ class Endpoint:
 
     def _ask_simpler(self, question: Question, dislike: Disliked) -> float:
         """Switch to a simpler dialect at once. Raises ModelRefused if none exists."""
-        simpler = question.dialect.after_refusal(
-            dislike.param, dislike.message, max_tokens=question.request.max_tokens
-        )
+        dialect, error = question.dialect, dislike.error
+        simpler = dialect.within_limit(error.words, question.request.max_tokens)
+        simpler = simpler or dialect.after_refusal(error.param)
         if simpler is None:
             raise ModelRefused(
                 f"the model endpoint {self.place.base_url} refused the request ({dislike}): "

@@ -50,6 +50,7 @@ from hub.extraction.redaction import Redaction
 from hub.extraction.ruled import ToRead, ToSort
 from hub.extraction.rules_process import Rules, RulesHere
 from hub.extraction.validate import Checked, Checking, FailedRecord, Material
+from hub.log import foreign_words
 from protocol.errors import ErrorCode
 from protocol.tables import TABLES, DeviceTable, TableName, Tables
 from protocol.work import Usage
@@ -87,6 +88,7 @@ class Reading:
         self._hopeless: ExtractionError | None = None  # raised if nothing can be read
         self._read = 0  # pieces with a complete answer
         self._counts: Counter[str] = Counter()
+        self._declined = ""  # words of the first refusal
         self._shared: set[tuple[int, int]] = set()  # places that two pieces have in common
 
     async def read(self, prompt: Prompt | LiteralPrompt, pieces: Sequence[Chunk]) -> None:
@@ -122,7 +124,7 @@ class Reading:
 
     def noted(self, notes: Notes, *, redacted: int) -> Notes:
         """Return *notes* with the statistics of the reading."""
-        return msgspec.structs.replace(notes, redacted=redacted, **self._counts)
+        return msgspec.structs.replace(notes, redacted=redacted, declined=self._declined, **self._counts)
 
     def _in_order(self) -> Iterator[Checked]:
         for piece in sorted(self._found, key=lambda piece: piece.start):
@@ -156,7 +158,7 @@ class Reading:
         halvings -= _UNREADABLE_COSTS if is_corrected else 0
         records = self._restored(answer)
         is_whole = _is_whole(reply, answer)
-        halves = chunk.halve(self._text, piece) if halvings > 0 else []
+        halves = chunk.halve(self._text, piece) if halvings > 0 and not reply.refusal else []
         if is_whole and not (halves and prompt.may_hide_more(piece, len(records))):
             self._read += 1
             checked = await self._take(prompt, piece, records)
@@ -265,15 +267,10 @@ class Reading:
         marked = [msgspec.structs.replace(item, warnings=(*item.warnings, "cut_answer")) for item in salvaged]
         chars = piece.end - piece.start
         self._counts += Counter(given_up=1, given_up_chars=chars, salvaged=len(marked))
-        self._hopeless = self._hopeless or (
-            ExtractionError(f"the model's answer about {chars} characters of text could not be read, twice")
-            if reply.finish is Finish.WHOLE
-            else ExtractionError(
-                f"the model's answer about {chars} characters of text was cut off "
-                f"at its limit of {request.max_tokens} tokens",
-                code=ErrorCode.MODEL_ANSWER_CUT_OFF,
-            )
-        )
+        unread = _unread(reply, chars, request.max_tokens)
+        self._hopeless = self._hopeless or unread
+        if unread.code is ErrorCode.MODEL_DECLINED:
+            self._declined = self._declined or reply.refusal or reply.words
         # A model is unsuitable that could read none of the first three pieces.
         if self._counts["given_up"] >= 3 and not self._has_anything():
             raise self._hopeless
@@ -286,7 +283,7 @@ class Reading:
         """Return an answer, its records, and whether the question had to be repeated for it."""
         reply = await self._ask(request)
         answer = await self._answer_in(reply)
-        if answer is not None or reply.finish is not Finish.WHOLE:
+        if answer is not None or reply.finish is not Finish.WHOLE or reply.refusal:
             return reply, answer, False
         turns = (
             *request.messages,
@@ -346,6 +343,23 @@ async def _checked(check: Callable[[Sequence[Record]], T], records: Sequence[Rec
     if len(records) * (piece.end - piece.start) <= MAX_CHECKED_HERE:
         return check(records)
     return await anyio.to_thread.run_sync(check, records)
+
+
+def _unread(reply: ModelAnswer, chars: int, most_tokens: int) -> ExtractionError:
+    """Return the error about *chars* characters of text without a whole answer, with the endpoint's words."""
+    about, tokens = f"the model's answer about {chars} characters of text", reply.usage.completion_tokens
+    code = ErrorCode.MODEL_ANSWER_CUT_OFF
+    message = f"{about} was cut off at its limit of {most_tokens} tokens"
+    if words := reply.refusal or (reply.words if reply.finish is Finish.CUT_OFF else ""):
+        code, message = ErrorCode.MODEL_DECLINED, f"the model refused {chars} characters of text: {words}"
+    elif reply.finish is Finish.WHOLE:
+        words = "" if "{" in reply.text else f"; it says: {foreign_words(reply.text)}"
+        code, message = ErrorCode.MODEL_ANSWER_INVALID, f"{about} could not be read, twice{words}"
+    elif reply.finish is Finish.TOO_LONG or 0 < tokens < most_tokens:
+        ended = f"{about} ended after {tokens} tokens, before its limit of {most_tokens}"
+        code = ErrorCode.MODEL_CONTEXT_EXCEEDED
+        message = f"{reply.words or ended}; the model's context is too small for {chars} characters of text"
+    return ExtractionError(message, code=code)
 
 
 def _is_whole(reply: ModelAnswer, answer: Answer | None) -> bool:

@@ -136,7 +136,7 @@ class Dropped(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Notes(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Statistics of reading a document: numbers only, without any of its text.
+    """Statistics of reading a document: numbers, without any of its text.
 
     Attributes:
         dropped: number of rejected parts of answers, by reason.
@@ -154,6 +154,7 @@ class Notes(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         salvaged: items from truncated answers that no half returned again.
         given_up: pieces without any complete answer: the document is partially read.
         given_up_chars: number of their characters.
+        declined: words with which the model refused one of them for its content; the only text here.
         left_out: new items beyond a limit, by its name; added by the run.
         is_cut_off: the end of a calendar or of its entry is missing: the document is partially read.
         awaits_model: only rules were applied: the model is to read the rest when it answers.
@@ -175,6 +176,7 @@ class Notes(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     salvaged: int = 0
     given_up: int = 0
     given_up_chars: int = 0
+    declined: str = ""
     left_out: dict[str, int] = {}
     is_cut_off: bool = False
     awaits_model: bool = False

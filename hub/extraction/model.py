@@ -19,6 +19,7 @@ from protocol.work import Usage
 
 JsonSchema = dict[str, object]
 
+REFUSED: Final = "The model refuses this text: "  # begin of an answer that is none, as the journal keeps it
 BATCH_REQUESTS: Final = 1_000  # in one batch: its answers are loaded at once, a few MiB
 
 
@@ -73,6 +74,12 @@ class ModelAnswer(msgspec.Struct, frozen=True, kw_only=True):
     finish: Finish
     usage: Usage
     model: str = ""  # the endpoint of a chain that answered
+    words: str = ""  # of the endpoint about an answer that is not whole; no journal keeps them
+
+    @property
+    def refusal(self) -> str:
+        """Words with which the model refused the text for its content; empty if it did not."""
+        return self.text.removeprefix(REFUSED) if self.text.startswith(REFUSED) else ""
 
 
 class LanguageModel(Protocol):

@@ -23,21 +23,19 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, asynccontextmanager
 from datetime import datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final, Generic, Literal, TypeVar
+from typing import Final, Generic, Literal, TypeVar
 
 import anyio
 import msgspec
 
 from hub.clock import Clock, wait_for_event
 from hub.extraction.completion import Completion
+from hub.extraction.error_bodies import ReportedError
 from hub.extraction.model import Finish, ModelError, ModelExhausted, ModelRefused, ModelUnavailable
 from hub.metrics import Metrics
 from hub.outbound.rules import finite_number, retry_after
 from protocol.errors import Backoff
 from protocol.work import Usage
-
-if TYPE_CHECKING:
-    import openai  # takes 0.3 s and 20 MB: loaded with the first question
 
 FAILURES: Final = 3  # consecutive questions, each with all its retries
 # An agent without quota retries after 10 min; the circuit must not wait longer.
@@ -133,9 +131,8 @@ class Breaker:
         self._until, self._cause = self._clock.monotonic() + seconds, error
 
 
-_RETRIED: Final = frozenset({408, 409})
+_RETRIED: Final = frozenset({200, 408, 409})  # 200: an error, or a page of a proxy, in place of an answer
 _SPENT_QUOTA: Final = frozenset({"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"})
-_TOO_LONG: Final = frozenset({"context_length_exceeded", "exceed_context_size_error"})  # OpenAI, llama.cpp
 
 _PARTS: Final = re.compile(r"(?<!\d)(\d++(?>(?:\.\d++)?))(ms|h|m|s)")
 _UNITS_S: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3_600.0}
@@ -176,43 +173,37 @@ class RateLimited(Exception):
 
 
 class Disliked(Exception):
-    """Refusal of this form of the question.
+    """Refusal of this question, or of its form: *error* says which."""
 
-    Attributes:
-        param: refused parameter, or None.
-        message: message of the endpoint.
-    """
-
-    def __init__(self, why: str, param: str | None, *, is_too_long: bool, message: str = "") -> None:
-        super().__init__(why)
-        self.param = param
-        self.message = message
-        self.is_too_long = is_too_long
+    def __init__(self, error: ReportedError) -> None:
+        super().__init__(str(error))
+        self.error = error
 
 
 def meaning_of(
-    error: "openai.APIStatusError", place: Place, now: datetime
+    error: ReportedError, headers: Mapping[str, str], place: Place, now: datetime
 ) -> Trouble | RateLimited | Disliked | ModelError:
     """Convert *error* to an exception that the caller raises. *now*: wall time, aware."""
-    status, code = error.status_code, str(error.code or "")
-    reason = f"HTTP {status} {code}".rstrip()
-    if status == 402 or code in _SPENT_QUOTA or error.type in _SPENT_QUOTA:
+    status, reason = error.status, str(error)
+    if error.is_too_long or error.is_declined:
+        return Disliked(error)
+    if status == 402 or not _SPENT_QUOTA.isdisjoint(error.codes):
         return ModelExhausted(
-            f"the account behind {place.name} has no quota left ({code or status}): look at its plan "
+            f"the account behind {place.name} has no quota left ({reason}): look at its plan "
             f"and billing, or name another model in {place.table} of hub.toml",
             reason="billing",
         )
-    headers = error.response.headers
     if status == 429 or status in _RETRIED or status >= 500:
         wait = retry_after(headers, now)
         after_s, reason = (None, reason) if wait is None else (wait.seconds, reason + wait.note)
         if status == 429:
             return RateLimited(reason, after_s, headers)
         return Trouble(reason, after_s=after_s)
+    words = f"; it says: {error.words}" if error.words else ""
     if status in (401, 403):
         return EndpointRefused(
             f"the model endpoint {place.base_url} refused our key (HTTP {status}): "
-            f"correct api_key in {place.table} of hub.toml"
+            f"correct api_key in {place.table} of hub.toml{words}"
         )
     if 300 <= status < 400:
         return EndpointRefused(
@@ -222,10 +213,9 @@ def meaning_of(
     if status == 404:
         return EndpointRefused(
             f"the model endpoint {place.base_url} has no model {place.name!r} (HTTP 404): "
-            f"correct name or base_url in {place.table} of hub.toml"
+            f"correct name or base_url in {place.table} of hub.toml{words}"
         )
-    is_too_long = error.code in _TOO_LONG or error.type in _TOO_LONG
-    return Disliked(reason, error.param, is_too_long=is_too_long, message=error.message)
+    return Disliked(error)
 
 
 class ReportedQuota(msgspec.Struct, frozen=True):
@@ -327,7 +317,7 @@ def end_of(result: Exception | Completion) -> TryEnd:
             return TryEnd.WHOLE
         case RateLimited():
             return TryEnd.RATE_LIMITED
-        case Disliked(is_too_long=True):
+        case Disliked(error=ReportedError(is_too_long=True)):
             return TryEnd.TOO_LONG
         case Disliked():
             return TryEnd.DISLIKED

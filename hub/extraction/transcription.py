@@ -21,7 +21,8 @@ from msgspec import Meta
 from hub.document import Document
 from hub.extraction.completion import AnswerText, Completion, Dialect, Mode, Tokens, Unusable
 from hub.extraction.endpoint import Endpoint, Question
-from hub.extraction.model import Finish, Message, ModelRefused, ModelRequest
+from hub.extraction.error_bodies import ReportedError
+from hub.extraction.model import Finish, Message, ModelAnswer, ModelRefused, ModelRequest
 from hub.extraction.outcomes import Disliked
 from protocol.frame import NO_JSON
 
@@ -94,6 +95,9 @@ class Transcriber(Endpoint):
 
     def _dialect_after(self, question: Question, completion: Completion) -> Dialect:
         return question.dialect
+
+    def _refused_text(self, question: Question, error: ReportedError) -> ModelAnswer | None:
+        return None  # a refused recording has no words: it is an error
 
     def _ask_simpler(self, question: Question, dislike: Disliked) -> float:
         """Ask without times once. Raises ModelRefused if that is refused, too."""

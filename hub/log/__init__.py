@@ -5,7 +5,17 @@ document text, token or personal address; any that slip in are redacted.
 """
 
 from hub.log.channel import Channel, bind
-from hub.log.lines import LogEntry, LogFile, Ring, learn_names
+from hub.log.lines import LogEntry, LogFile, Ring, foreign_words, learn_names
 from hub.log.opening import Log, open_log
 
-__all__ = ["Channel", "Log", "LogEntry", "LogFile", "Ring", "bind", "learn_names", "open_log"]
+__all__ = [
+    "Channel",
+    "Log",
+    "LogEntry",
+    "LogFile",
+    "Ring",
+    "bind",
+    "foreign_words",
+    "learn_names",
+    "open_log",
+]

@@ -33,7 +33,7 @@ import msgspec
 
 from hub.clock import from_epoch_ms, moment_text
 from hub.log.meanings import MEANINGS
-from hub.printable import spelled
+from hub.printable import one_line, spelled
 from protocol.secret_rules import REDACTED, SECRET_FIELD, redact_secrets
 
 ENTRIES: Final = 2_000  # some minutes of a busy hub; about 1 MiB
@@ -256,6 +256,7 @@ def _entries(lines: Iterable[bytes]) -> Iterator[LogEntry]:
 
 
 MAX_TEXT: Final = 2_000  # characters of one value
+MAX_FOREIGN_CHARS: Final = 400  # of a message of another program
 _MOST_READ: Final = 65_536  # characters of one value; the middle of a longer one is never shown
 
 # Names of fields with document content, logged only with log.content = true.
@@ -272,6 +273,18 @@ def redact(text: str, *, content: bool = False) -> str:
     """Return *text* without secrets; also without content that an error quotes, unless *content*."""
     text = redact_secrets(text)
     return text if content or "input_value=" not in text else _QUOTED_INPUT.sub(rf"\1{REDACTED}", text)
+
+
+def foreign_words(text: str, *, secret: str = "") -> str:
+    """Return a message of another program as one printable line of bounded length without secrets.
+
+    Args:
+        secret: of the connection to that program, which may have any form.
+    """
+    text = text[: 10 * MAX_FOREIGN_CHARS]  # half a secret would not be recognized
+    text = text.replace(secret, REDACTED) if len(secret) > 5 else text
+    text = one_line(redact_secrets(text)).strip()
+    return text if len(text) <= MAX_FOREIGN_CHARS else f"{text[:MAX_FOREIGN_CHARS]}…"
 
 
 def redact_fields(fields: Mapping[str, object], *, content: bool = False) -> dict[str, object]:

@@ -778,7 +778,9 @@ class RunModel:
         self._unit.asked.add(question)
         async with self._asking.alone(self._order.agent_id, question):
             answer = await self._journaled(question) or await self._note_or_ask(question, request)
-        if answer.finish is not Finish.WHOLE or not is_whole(answer.text):
+        if answer.refusal:  # the same question would have the same answer, and cost as much again
+            self._unit.asked.discard(question)
+        elif answer.finish is not Finish.WHOLE or not is_whole(answer.text):
             self._unit.useless.add(question)
         return answer
 

@@ -578,8 +578,9 @@ def missing_of(notes: Notes) -> tuple[ErrorCode, str] | None:
     """Return the code and message of what the notes on the reading say is missing; None: nothing is."""
     if notes.given_up_chars:
         return (
-            ErrorCode.MODEL_ANSWER_CUT_OFF,
-            f"no whole answer could be had about {notes.given_up_chars} characters of it; the rest was read",
+            ErrorCode.MODEL_DECLINED if notes.declined else ErrorCode.MODEL_ANSWER_CUT_OFF,
+            f"no whole answer could be had about {notes.given_up_chars} characters of it; the rest was read"
+            + (f"; the model refused: {notes.declined}" if notes.declined else ""),
         )
     if notes.lost:
         return (

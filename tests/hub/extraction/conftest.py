@@ -51,7 +51,8 @@ def calls_of(work: Callable[[], object]) -> int:
 def model_at(base_url: str, **options: object) -> Endpoint:
     """The hub's own client; tests say only what they are about."""
     settings: dict[str, object] = {"clock": SystemClock(), "chance": SeededChance()} | options
-    return Endpoint(base_url, str(settings.pop("name", MODEL_NAME)), "key", **settings)  # type: ignore[arg-type]
+    settings = {"name": MODEL_NAME, "api_key": "key"} | settings
+    return Endpoint(base_url, **settings)  # type: ignore[arg-type]
 
 
 @pytest.fixture

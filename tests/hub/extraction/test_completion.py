@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from hub.extraction.completion import (
     MOST_CHARS,
     Dialect,
-    Mode,
     Tokens,
     Unusable,
     completion_of,
@@ -146,9 +145,7 @@ def test_endlessly_nested_response_body_is_unusable() -> None:
     ],
 )
 def test_answer_token_limit_is_learned_from_the_refusal_text(message: str, limit: int | None) -> None:
-    simpler = Dialect().after_refusal(None, message, max_tokens=16_384)
-    assert simpler is not None
-    assert simpler.answer_tokens == limit
-    again = simpler.after_refusal(None, message, max_tokens=16_384)
-    assert again is not None  # the same refusal again: it was about something else
-    assert again.mode is not Mode.JSON_SCHEMA
+    smaller = Dialect().within_limit(message, 16_384)
+    assert (smaller and smaller.answer_tokens) == limit
+    # The same refusal again: it was about something else.
+    assert (smaller or Dialect()).within_limit(message, 16_384) is None

@@ -232,7 +232,7 @@ def whole(text: str, finish: Finish = Finish.WHOLE) -> ModelAnswer:
 
 
 def cut(text: str) -> ModelAnswer:
-    return whole(text, Finish.CUT_OFF)
+    return msgspec.structs.replace(whole(text, Finish.CUT_OFF), usage=Usage(1, 10, 20_000))
 
 
 def task(quote: str, **more: object) -> dict[str, object]:

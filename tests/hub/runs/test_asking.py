@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from hub.clock import epoch_ms, from_epoch_ms
 from hub.extraction.model import (
+    REFUSED,
     Finish,
     LanguageModel,
     Message,
@@ -308,6 +309,17 @@ async def test_next_run_asks_only_questions_without_a_whole_answer(store: Store,
 
     assert second.outcome is RunOutcome.SUCCESS
     assert model.asked == 1
+
+
+async def test_refused_text_is_asked_about_once_over_two_runs_and_other_files_are_read(bench: Bench) -> None:
+    bench.model.said = f"{REFUSED}I cannot assist with that."
+    for made in (["good"], []):
+        link = bench.connect(runs=folder(a="A zebra came.", b="- [ ] good"))
+        run = await bench.run()
+        (error,) = run.errors
+        assert (error.unit_key, error.code) == ("a.md", ErrorCode.MODEL_DECLINED)
+        assert "I cannot assist with that." in error.message
+        assert (bench.model.asked, titles(link)) == (1, made)
 
 
 # --- a model that gives no answers: rules read on, runs wait for the rest, and go on by themselves ---

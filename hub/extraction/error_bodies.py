@@ -1,0 +1,90 @@
+"""Errors in the bodies of endpoints, in the forms that providers, servers and proxies use. Pure.
+
+Known forms: ``error`` as an object or a text, in the body, in its first choice, or in a list; the fields
+of an error at the top; ``detail``; a page of a proxy; plain text.
+"""
+
+import re
+from typing import Any, Final
+
+import msgspec
+
+from hub.log import foreign_words
+from protocol.frame import NO_JSON
+
+# Of the codes and words of an error: the text is too long for the model, or was refused for its content.
+_TOO_LONG: Final = re.compile(
+    r"context[ _-]?(?:length|window|size|limit)|(?:prompt|input) is too (?:long|large)|input token count"
+    r"|too many (?:input )?tokens|request too large for",
+    re.I,
+)
+_DECLINED: Final = re.compile(
+    r"content[ _-]?(?:management[ _-]?)?(?:filter|polic)|responsibleai|data_inspection|moderation|flagged"
+    r"|usage polic|safety system|guardrail",
+    re.I,
+)
+_OF_ACCOUNT: Final = frozenset({401, 402, 429})  # with these, no word is about the text
+_TAG: Final = re.compile(r"<[^<>]*+>")
+
+
+class ReportedError(msgspec.Struct, frozen=True, kw_only=True):
+    """Error that an endpoint reports.
+
+    Attributes:
+        status: of the response; of an error in a 200 the one that it names, if it does.
+        codes: its code and type, and those inside of it.
+        param: refused parameter, if it names one.
+        words: its message, printable and bounded, without secrets.
+        is_too_long: the text was too long: it may be asked about in parts, and waiting does not help.
+        is_declined: the text was refused for its content: the same question has the same answer.
+    """
+
+    status: int
+    codes: list[str]
+    param: Any
+    words: str
+    is_too_long: bool
+    is_declined: bool
+
+    def __str__(self) -> str:
+        code = " ".join((f"HTTP {self.status}", *self.codes[:1]))
+        return f"{code}: {self.words}" if self.words else code
+
+
+def reported_error(body: bytes, status: int, *, secret: str = "") -> ReportedError | None:
+    """Return the error in *body*; None for a 200 without one.
+
+    Args:
+        secret: key of the endpoint, which its words may repeat.
+    """
+    try:
+        top = msgspec.json.decode(body)
+    except NO_JSON:
+        top = {"error": _TAG.sub(" ", body[:8_192].decode("utf-8", "replace"))}  # of a page, its first words
+    top = top[0] if isinstance(top, list) and top else top
+    choices = _member(top, "choices")
+    error = _member(top, "error") or (isinstance(choices, list) and choices and _member(choices[0], "error"))
+    if status == 200 and not error:
+        return None
+    error = error or top
+    message = _member(error, "message") or _member(error, "detail") or error
+    codes = [_member(error, "code"), _member(error, "type"), _member(_member(error, "innererror"), "code")]
+    if status == 200 and codes[0] in range(400, 600):
+        status = codes[0]
+    parts = (message, _member(_member(error, "metadata"), "raw") or "")
+    texts = [one if isinstance(one, str) else msgspec.json.encode(one).decode() for one in parts if one]
+    words = foreign_words(" ".join(" ".join(texts).split()), secret=secret)
+    names = [foreign_words(code) for code in codes if isinstance(code, str)]
+    known = " ".join((*names, words))
+    return ReportedError(
+        status=status,
+        codes=names,
+        param=_member(error, "param"),
+        words=words,
+        is_too_long=_TOO_LONG.search(known) is not None,
+        is_declined=status not in _OF_ACCOUNT and _DECLINED.search(known) is not None,
+    )
+
+
+def _member(value: Any, name: str) -> Any:
+    return value.get(name) if isinstance(value, dict) else None
