@@ -36,26 +36,31 @@ class Clock(Protocol):
         """Return seconds that never decrease; comparable within this process only."""
         ...
 
+    def uptime_s(self) -> float:
+        """Return seconds like ``monotonic``, with the time that the machine was suspended: for leases."""
+        ...
+
     async def sleep(self, seconds: float) -> None:
         """Wait for *seconds* of monotonic time; a negative number is treated as 0."""
         ...
+
+
+def machine_uptime_s() -> float:
+    """Return seconds since the start of this machine, with the time that it was suspended."""
+    return time.monotonic() if _UPTIME is None else time.clock_gettime(_UPTIME)
 
 
 class SystemClock:
     """Clock of the machine."""
 
     monotonic = staticmethod(time.monotonic)  # itself: it is asked four times for each call to a device
+    uptime_s = staticmethod(machine_uptime_s)
 
     def now(self) -> datetime:
         return datetime.now(UTC)
 
     async def sleep(self, seconds: float) -> None:
         await anyio.sleep(max(0.0, seconds))
-
-
-def machine_uptime_s() -> float:
-    """Return seconds since the start of this machine, with the time that it was suspended."""
-    return time.monotonic() if _UPTIME is None else time.clock_gettime(_UPTIME)
 
 
 def machine_start() -> str:

@@ -427,7 +427,10 @@ class TokenBook:
 
     async def _lease(self, row: CredentialRow) -> bool:
         lease = partial(connectors.lease_credential, version=row.version, owner=self._owner, ttl_ms=LEASE_MS)
-        return await self._store.write(lease, row.connector_id)
+        asked_at = self._clock.uptime_s()
+        is_leased = await self._store.write(lease, row.connector_id)
+        # An answer that came late leaves no time for a refresh; then the lease ends by itself.
+        return is_leased and self._clock.uptime_s() - asked_at < LEASE_MS / 1_000 - ANSWER_S
 
     async def _refresh(self, row: CredentialRow, tokens: SealedTokens, account: AccountConfig) -> str | None:
         """Return the new token after storing it, or None if another grant was stored meanwhile."""

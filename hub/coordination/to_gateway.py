@@ -304,8 +304,8 @@ async def find(
 log = Channel(__name__)
 
 MAX_ATTEMPTS: Final = 8  # keys per message; more interruptions have another cause
-# between committing SENT and sending: a hub that was suspended looks the message up instead
-STALE_S: Final = 60.0
+# between committing SENT and sending, less than a node's lease: a suspended hub looks the message up instead
+STALE_S: Final = 20.0
 CONFLICT: Final = "chat-request-conflict"
 
 LOOKUP_MS, LOOKUP_CAP_MS = 400, 15_000  # interval of lookups of an acknowledged message; events arrive sooner
@@ -420,7 +420,7 @@ class ToGateway:
         if stored_letter is None:
             stored_letter = await self._write_letter(seen)
             proof["letter"] = msgspec.to_builtins(stored_letter)
-        began = self._clock.monotonic()
+        began = self._clock.uptime_s()
         # A gateway may answer unreadably without recording the message, any number of times.
         after_ms = max(self.paces.lookup_ms, self._again_ms(seen.sends) if seen.sends else 0)
         sent = await self._moving.move(
@@ -431,7 +431,7 @@ class ToGateway:
             boot_id=self._boot_id,
             gateway_id=seen.home_gateway_id,
         )
-        if sent is None or self._clock.monotonic() - began > STALE_S:
+        if sent is None or self._clock.uptime_s() - began > STALE_S:
             return
         key = attempt_key(sent.id, sent.attempt)
         try:

@@ -164,7 +164,7 @@ class _Service:
         self._term: Term | None = None
         self._row: TargetRow | None = None
         self._cursor = 0
-        self._renewed = self._saved = 0.0
+        self._renewed = self._saved = 0.0  # uptime
 
     async def serve(self) -> None:
         """Collect and send until cancelled, then release the lease."""
@@ -195,7 +195,7 @@ class _Service:
 
     async def _is_held(self) -> bool:
         """Return True while this hub has the target; take or renew its lease if due. Raises LostLease."""
-        now, name = self._clock.monotonic(), self._target.name
+        now, name = self._clock.uptime_s(), self._target.name
         if self._term is None:
             ttl_ms = LEASE_MS if self._store.is_shared else nodes.ALONE_MS
             term = await self._store.write(
@@ -227,7 +227,7 @@ class _Service:
     async def _collect(self) -> bool:
         """Make deliveries of what changed. Return True if there is more."""
         assert self._term is not None and self._row is not None
-        target, at, now = self._target, now_ms(self._clock), self._clock.monotonic()
+        target, at, now = self._target, now_ms(self._clock), self._clock.uptime_s()
         news = await self._store.read(
             deliveries.read_news,
             self._row,

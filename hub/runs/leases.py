@@ -148,12 +148,12 @@ class Leadership:
         ttl_s, self._renew_s = times_s or by_default
         self._ttl_ms = int(ttl_s * 1000)
         self._term: Term | None = None
-        self._renew_at = 0.0  # monotonic
+        self._renew_at = 0.0  # uptime
 
     @property
     def renewed_in_s(self) -> float:
         """Seconds until ``keep`` must be called again."""
-        return max(0.0, self._renew_at - self._clock.monotonic())
+        return max(0.0, self._renew_at - self._clock.uptime_s())
 
     async def take(self) -> Term:
         """Wait until this hub holds the lease.
@@ -174,7 +174,7 @@ class Leadership:
     async def acquire(self) -> Term | None:
         """Take the lease unless another hub holds it."""
         # The next renewal is counted from before the request: its answer may be late.
-        self._renew_at = self._clock.monotonic() + self._renew_s
+        self._renew_at = self._clock.uptime_s() + self._renew_s
         self._term = await self._store.write(
             nodes.acquire_lease, self._name, self._boot_id, ttl_ms=self._ttl_ms
         )
@@ -182,10 +182,10 @@ class Leadership:
 
     async def is_held(self) -> bool:
         """Return True if this hub holds the lease; renew it if due."""
-        while self._term is not None and (began := self._clock.monotonic()) >= self._renew_at:
-            if await self._store.write(nodes.renew_lease, self._term, ttl_ms=self._ttl_ms):
-                self._renew_at = began + self._renew_s
-            else:
+        while self._term is not None and (began := self._clock.uptime_s()) >= self._renew_at:
+            is_renewed = await self._store.write(nodes.renew_lease, self._term, ttl_ms=self._ttl_ms)
+            self._renew_at = began + self._renew_s
+            if not is_renewed or self.renewed_in_s == 0.0:  # a hub that is so slow leaves it to another one
                 self.lose()
         return self._term is not None
 

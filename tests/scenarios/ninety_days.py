@@ -101,6 +101,8 @@ class HandClock:
     def monotonic(self) -> float:
         return self._file.at / 1_000
 
+    uptime_s = monotonic
+
     async def sleep(self, seconds: float) -> None:
         await anyio.lowlevel.checkpoint()
 

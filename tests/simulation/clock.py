@@ -56,6 +56,10 @@ class SimClock:
     def monotonic(self) -> float:
         return self.time.awake_s + START_S
 
+    def uptime_s(self) -> float:
+        """Return ``monotonic``: leases do not expire while the world sleeps; see ``DatabaseClock``."""
+        return self.monotonic()
+
     async def sleep(self, seconds: float) -> None:
         await anyio.sleep(seconds)
 

@@ -43,6 +43,7 @@ class FakeClock:
     def __init__(self, start: datetime = START) -> None:
         self._now = start
         self._monotonic = _FIRST_TICK
+        self.suspended_s = 0.0  # that the machine was suspended: ``uptime_s`` alone counts it
         self._sleepers: list[tuple[float, int, anyio.Event]] = []
         self._turn = count()
 
@@ -51,6 +52,9 @@ class FakeClock:
 
     def monotonic(self) -> float:
         return self._monotonic
+
+    def uptime_s(self) -> float:
+        return self._monotonic + self.suspended_s
 
     async def sleep(self, seconds: float) -> None:
         if seconds <= 0:

@@ -65,6 +65,8 @@ class FastClock:
         FastClock._seen_s = seen_s
         return FastClock._passed_s * self._fast
 
+    uptime_s = monotonic
+
     async def sleep(self, seconds: float) -> None:
         left_s, until_s = max(seconds, 0.0), self.monotonic() + seconds
         while left_s >= 0:

@@ -6,9 +6,10 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
+import pytest
 
 from hub.rounds import WORK_S
-from hub.runs.leases import LEASE_MS, RENEW_EVERY_S, LeaseKeeper
+from hub.runs.leases import LEASE_MS, RENEW_EVERY_S, RENEW_S, TTL_S, Leadership, LeaseKeeper
 from protocol.ids import BootId, NodeId
 from storage.devices import nodes
 from storage.store import Store, open_store
@@ -55,3 +56,46 @@ async def test_lease_keeper_with_a_hanging_database_is_late() -> None:
         assert keeper.turns.is_late
         hangs.clear()
         tasks.cancel_scope.cancel()
+
+
+A_SECOND = 1.0
+
+
+@pytest.mark.parametrize("suspended_s", [0.0, 2 * TTL_S])
+async def test_leader_that_was_suspended_asks_before_it_leads_on(suspended_s: float) -> None:
+    clock = FakeClock()
+    async with open_store("sqlite://") as store:
+        lead = Leadership(store, "task", BootId("a"), clock=clock, times_s=(TTL_S, RENEW_S))
+        await lead.take()
+        await store.write(nodes.end_others, BootId("b"))  # as if the lease had expired
+        await store.write(nodes.acquire_lease, "task", BootId("b"), ttl_ms=LEASE_MS)
+        clock.suspended_s += suspended_s
+        assert await lead.is_held() is not bool(suspended_s)
+
+
+async def test_leader_whose_renewal_took_too_long_leaves_the_task_to_another() -> None:
+    clock = FakeClock()
+    async with open_store("sqlite://") as store:
+        slow = SlowStore(store, clock)
+        lead = Leadership(slow, "task", BootId("a"), clock=clock, times_s=(TTL_S, RENEW_S))  # type: ignore[arg-type]
+        await lead.take()
+        clock.advance(RENEW_S)
+        assert await lead.is_held()
+        slow.takes_s = clock_s = RENEW_S + A_SECOND
+        clock.advance(clock_s)
+        assert not await lead.is_held()
+
+
+class SlowStore:
+    """A store whose writes take *takes_s*."""
+
+    is_shared = True
+
+    def __init__(self, store: Store, clock: FakeClock) -> None:
+        self._store = store
+        self._clock = clock
+        self.takes_s = 0.0
+
+    async def write(self, *args: Any, **kwargs: Any) -> Any:
+        self._clock.advance(self.takes_s)
+        return await self._store.write(*args, **kwargs)
