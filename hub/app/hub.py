@@ -20,7 +20,7 @@ from hub.accounts.desk import AccountConfig, Accounts, waiting_posts
 from hub.accounts.keys import KeyStore
 from hub.accounts.sign_in import SignIns
 from hub.app.boot import Boot, Context
-from hub.cluster.messages import DeviceTaken, Hint, RunChanged, RunsWaiting
+from hub.cluster.messages import RENEWALS, DeviceTaken, Hint, NodeRenewed, RunChanged, RunsWaiting
 from hub.connectors.calling import MOST_ANSWER_BYTES, SignInNeeded
 from hub.connectors.connector import UnknownProvider, find
 from hub.links.auth import Authenticator
@@ -28,12 +28,14 @@ from hub.links.roster import Roster
 from hub.outbound.client import OutboundClient
 from hub.outbound.rules import OutboundRules
 from hub.runs.control import RunControl
+from hub.runs.leases import NodeLease
 from hub.runs.lifecycle import RunWatch
 from hub.settings.agent_settings import ConnectorSettings
 from hub.settings.reload import Commit, Unfit
 from hub.settings.settings import Settings
 from hub.settings.values import SecretMissing, SecretRef
 from protocol.errors import CodedError, ErrorCode
+from protocol.ids import BootId
 
 if TYPE_CHECKING:
     from hub.cluster.bus import Bus  # needs an optional extra
@@ -213,11 +215,16 @@ def exchange_hints(
     recheck: Callable[[], None],
     roster: Roster,
     authenticator: Authenticator,
+    lease: NodeLease,
+    boot_id: BootId,
+    address: str | None = None,
 ) -> None:
     """Send hints of what happens at this node to the others, and follow theirs.
 
     Args:
         recheck: looks for runs and schedules that other nodes have changed.
+        lease: of this node.
+        address: of this node for devices, if it has one.
     """
 
     def follow(hint: Hint) -> None:
@@ -228,8 +235,13 @@ def exchange_hints(
                 recheck()
             case DeviceTaken(device_id, epoch):
                 roster.supersede(device_id, epoch)
+            case NodeRenewed():
+                lease.other_renewed(hint.boot_id, hint.steady_s, devices=hint.devices, address=hint.address)
 
     bus.on_hint = follow
+    lease.on_renewed = lambda steady_s: bus.hint(
+        NodeRenewed(boot_id, steady_s, len(roster), address), RENEWALS
+    )
     watch.on_moved = lambda run_id: bus.hint(RunChanged(run_id))
     control.wake_others = lambda: bus.hint(RunsWaiting())
     authenticator.on_taken = lambda device_id, epoch, boot: bus.hint(DeviceTaken(device_id, epoch), boot)
@@ -400,6 +412,7 @@ class Hub:
         self.judges = judges = Judges(context, roster=roster)
         ends = EndsElsewhere(context.store, roster=roster, boot_id=context.boot_id, clock=context.clock)
         self.bus = bus = make_bus(context, start)
+        lease = NodeLease(context.clock)
         disk = DiskGuard(context.state, clock=context.clock, ballast=Ballast(context.state))
         database = DatabaseWatch(context.store, boot.make_beat(context), clock=context.clock)
 
@@ -509,6 +522,9 @@ class Hub:
                 recheck=work.recheck,
                 roster=roster,
                 authenticator=judges.of_devices,
+                lease=lease,
+                boot_id=context.boot_id,
+                address=context.settings.cluster.address,
             )
         hooks = None
         if (webhooks := context.settings.listen.webhooks) is not None:
@@ -537,7 +553,9 @@ class Hub:
         if bus is not None:
             add("bus", bus, turns=bus.turns)
         if context.store.is_shared:
-            leases = make_lease_keeper(context)
+            leases = make_lease_keeper(context, lease)
+            roster.may_send = lambda: lease.is_valid
+            lease.on_given_up, roster.is_cut_off = devices.send_away, lambda: lease.is_given_up
             add("leases", leases, turns=leases.turns)
             add("keys", sharing, turns=sharing.turns)
         add("models", models_in_use, turns=models_in_use.turns)

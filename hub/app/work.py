@@ -26,7 +26,7 @@ from hub.runs.control import RunControl
 from hub.runs.delivery import Delivery, ExcerptSeals
 from hub.runs.dispatcher import Dispatcher
 from hub.runs.housekeeping import Housekeeping
-from hub.runs.leases import LeaseKeeper
+from hub.runs.leases import LeaseKeeper, NodeLease
 from hub.runs.lifecycle import POLL_S, Lifecycle, RunWatch
 from hub.runs.mailbox_visit import MailboxVisits, Watching
 from hub.runs.own_rows import OwnRows
@@ -298,14 +298,15 @@ def prepare_targets(notifier: Notifier, settings: Settings) -> Commit:
     return partial(notifier.apply, settings.notify)
 
 
-def make_lease_keeper(context: Context) -> LeaseKeeper:
-    """Create the service that renews this node's lease in a shared database."""
+def make_lease_keeper(context: Context, lease: NodeLease) -> LeaseKeeper:
+    """Create the service that renews this node's *lease* in a shared database."""
     url, boot_id = context.settings.storage.resolved(), context.boot_id
     return LeaseKeeper(
         lambda: open_store(url, boot_id=boot_id),
         node_id=context.node.id,
         boot_id=boot_id,
         clock=context.clock,
+        lease=lease,
         on_lost=context.drain.begin,
     )
 

@@ -24,7 +24,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from hub.clock import Chance, Clock
-from hub.cluster.messages import Hint, Message, NodeUnreachable, Reply, Request
+from hub.cluster.messages import RENEWALS, Hint, Message, NodeUnreachable, Reply, Request
 from hub.log import Channel
 from hub.rounds import Turns
 from protocol.ids import BootId
@@ -217,7 +217,7 @@ class Bus:
                     except Exception as error:  # a hint never ends the connection
                         log.error("bus.hint_failed", exc=error)
 
-        for subject in (self._own, self._member.everybody):
+        for subject in (self._own, self._member.everybody, self._member.subject_of(RENEWALS)):
             await client.subscribe(subject, cb=receive, pending_msgs_limit=MOST_WAITING)
         await reach_server(client)
 

@@ -1,12 +1,12 @@
 """Messages of the bus. A field is added with a default, never renamed: nodes may be of two releases."""
 
 from collections.abc import Mapping
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from msgspec import Struct
 
 from protocol.errors import ErrorCode, HubError
-from protocol.ids import DeviceId, RunId
+from protocol.ids import BootId, DeviceId, RunId
 
 
 class NodeUnreachable(HubError):
@@ -59,5 +59,24 @@ class DeviceTaken(Struct, frozen=True, tag="device_taken"):
     epoch: int
 
 
-Hint: TypeAlias = RunChanged | RunsWaiting | DeviceTaken
-Message: TypeAlias = Request | Reply | RunChanged | RunsWaiting | DeviceTaken
+# In the place of a process: all that subscribe to it, which those of release 0.2.0 do not.
+RENEWALS: Final = BootId("renewals")
+
+
+class NodeRenewed(Struct, frozen=True, tag="node_renewed"):
+    """Hint: the process that sends this has renewed its lease, each time soon enough.
+
+    Attributes:
+        steady_s: duration for which that holds.
+        devices: number of devices that are connected to it.
+        address: its own for devices, if it has one.
+    """
+
+    boot_id: BootId
+    steady_s: float
+    devices: int
+    address: str | None
+
+
+Hint: TypeAlias = RunChanged | RunsWaiting | DeviceTaken | NodeRenewed
+Message: TypeAlias = Request | Reply | RunChanged | RunsWaiting | DeviceTaken | NodeRenewed

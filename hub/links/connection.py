@@ -503,6 +503,7 @@ class PendingCalls:
 log = Channel(__name__)
 
 LAST_WORDS_S: Final = 1.0  # for the closing handshake of a device that does not read
+_WORK: Final = frozenset((ToolCall, ToolCalls, AgentRun))  # not sent by a node whose lease is over
 CHEAP_BYTES: Final = 512  # of messages up to this size, one in EVERY is measured, and counts EVERY times
 
 
@@ -701,6 +702,8 @@ class Connection:
         if self._transport.is_full():
             self._full()
             raise DeviceSlow(f"{self._transport.buffered()} bytes are unsent; the device does not read")
+        if type(frame) in _WORK and not self._roster.may_send():
+            raise DeviceSlow("the lease of this node is over: another one may serve the device meanwhile")
         data = self._session.encode(frame)
         frames = self._metrics.frames
         frames.sent[type(frame)] += 1

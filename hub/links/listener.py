@@ -49,7 +49,7 @@ from hub.links.gate import (
 )
 from hub.links.hosts import TrustedProxies
 from hub.links.refusals import Peer, Refusal
-from hub.links.roster import DRAIN_S, Roster
+from hub.links.roster import DRAIN_S, LocalLink, Roster
 from hub.links.transport import DeviceSocket, RequestRefused, UpgradeRules, bearer
 from hub.log import Channel
 from hub.log.lines import readable
@@ -419,6 +419,17 @@ class DeviceListener:
         self.farewell = STOPPING  # may be replaced before the stop
         self.find_others: Callable[[], Awaitable[list[tuple[int, str]]]] | None = None
 
+    def send_away(self, nodes: Iterable[tuple[int, str]]) -> None:
+        """Send all devices to other nodes.
+
+        Args:
+            nodes: number of devices and address of each node; without any, devices find one by themselves.
+        """
+        others = Elsewhere(nodes)
+        peers: list[Connection | LocalLink] = [*self._greeting, *self._roster.local()]
+        for peer in peers:
+            peer.end(CUT_OFF.to_one_of(len(peers), self._chance, to=others.next()), CUT_OFF.close)
+
     @property
     def sockets(self) -> int:
         """Number of open connections, authenticated or not."""
@@ -576,6 +587,8 @@ class DeviceListener:
             socket.dialled = self._rules.dialled(request, socket.local_address[:2])
             if self._roster.is_draining:
                 raise RequestRefused(ErrorCode.STOPPING, "the hub stops")
+            if self._roster.is_cut_off():
+                raise RequestRefused(ErrorCode.DATABASE_UNAVAILABLE, CUT_OFF.message, retry_s=CUT_OFF_RETRY_S)
             if socket.place.network is None:  # the client's address came from a proxy just now
                 socket.place.name(network_of(socket.address))
         except TurnedAway as turned:
@@ -724,10 +737,11 @@ EACH_MS: Final = 2  # 10,000 devices connected in 8 s on two cores, so they are 
 
 @dataclass(frozen=True, slots=True)
 class Farewell:
-    """Reason and close code of the hub's stop."""
+    """Reason and close code with which the hub ends all connections, and a message for the person."""
 
     reason: str
     close: CloseCode
+    message: str = ""
 
     def to_one_of(self, connections: int, chance: Chance, *, to: str | None = None) -> Goodbye:
         """Return the goodbye of one out of *connections*, with a random time for its reconnect.
@@ -737,8 +751,14 @@ class Farewell:
         """
         longest_ms = max(LONGEST_MS, EACH_MS * connections)
         wait_ms = round(chance.uniform(SHORTEST_MS, longest_ms))
-        return Goodbye(reason=self.reason, retry_after_ms=wait_ms, to=to)
+        return Goodbye(reason=self.reason, retry_after_ms=wait_ms, message=self.message or None, to=to)
 
 
 STOPPING: Final = Farewell("stopping", CloseCode.STOPPING)
 RESTARTING: Final = Farewell("restarting", CloseCode.RESTARTING)
+CUT_OFF: Final = Farewell(
+    "cut_off",
+    CloseCode.RESTARTING,
+    "this node does not reach its database, and another one does: connect to that one",
+)
+CUT_OFF_RETRY_S: Final = 10.0

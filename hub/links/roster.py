@@ -412,6 +412,10 @@ class Roster:
         self._expiring: list[tuple[int, DeviceId, int]] = []
         self._entered = anyio.Event()
         self.is_draining = False
+        # while the lease of this node is over, no work is sent to devices
+        self.may_send: Callable[[], bool] = lambda: True
+        # while this node has given its devices to others, none is accepted
+        self.is_cut_off: Callable[[], bool] = lambda: False
         self.hubs: Sequence[str] = ()  # addresses of all nodes, for the welcome
         self._outdated: list[LocalLink] = []  # devices that know other addresses
         metrics.pending_calls.set_function(lambda: sum(link.pending_calls for link in self._links.values()))

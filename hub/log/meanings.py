@@ -221,6 +221,7 @@ MEANINGS: Final[Mapping[str, str]] = {
     "model.dialect_changed": "the model's endpoint speaks another dialect, which is used from now on",
     "model.passed_over": "the model is not available, and the next one is asked",
     "model.retried": "a request to the model is repeated",
+    "node.cut_off": "this node does not reach its database, others do, and its devices are sent to them",
     "node.removed": "a node was removed from the hub",
     "node.request_failed": "a request of another node failed by a fault in this one",
     "node.superseded": "another process runs as this node; this one stops",

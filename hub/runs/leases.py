@@ -1,4 +1,7 @@
-"""Leases on a shared database: of a node (30 s, renewed every 5 s), and of the leader of a task.
+"""Leases on a shared database: of a node (30 s, renewed every 4 s), and of the leader of a task.
+
+A holder counts its lease from the sending of the last confirmed renewal, by ``Clock.uptime_s``, which counts
+suspensions.
 
 A node renews its lease in a thread with its own event loop and connection. If the hub's main loop is starved
 for a while, its runs are not handed to another node while it still executes them.
@@ -27,9 +30,69 @@ from storage.store import Store
 
 log = Channel(__name__)
 
-RENEW_EVERY_S: Final = 5.0
+RENEW_EVERY_S: Final = 4.0
 LEASE_MS: Final = 30_000  # after this, other nodes take over the runs of a dead node
 RETRY_S: Final = 1.0
+CHECK_S: Final = 0.5
+WELL_S: Final = 5.5  # the last renewal of a node that reaches the database was sent at most so long ago
+# More than WELL_S + RENEW_EVERY_S: if all nodes lost the database at once, none is well by then.
+GIVE_UP_S: Final = 10.0
+# A node that has renewed for so long is not just the first one that a database came back for.
+STEADY_S: Final = 10.0
+
+
+class NodeLease:
+    """Lease of this node on its devices and runs, and its end in favour of nodes that renew theirs.
+
+    If this node cannot renew its lease, and another one can, it gives its devices up long before the others
+    take them. If no other node reports a renewal, the devices stay.
+
+    Attributes:
+        is_given_up: True from then on until a renewal is confirmed soon enough.
+        on_renewed: called with the seconds for which each renewal has been confirmed soon enough.
+        on_given_up: called with the number of devices and the address of each node that renews its lease.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self.is_given_up = False
+        self.on_renewed: Callable[[float], object] = lambda steady_s: None
+        self.on_given_up: Callable[[list[tuple[int, str]]], object] = lambda nodes: None
+        self._clock = clock
+        # uptime at the sending of the last confirmed renewal, of the first since the last gap, and of the
+        # last one that was reported
+        self._renewed_at = self._steady_from = self._reported = clock.uptime_s()
+        # uptime of the last report, number of devices, and address
+        self._others: dict[BootId, tuple[float, int, str | None]] = {}
+
+    @property
+    def is_valid(self) -> bool:
+        """True as long as no other node can have taken over the runs of this one."""
+        return self._clock.uptime_s() - self._renewed_at < LEASE_MS / 1_000
+
+    def renewed(self, sent_at: float) -> None:
+        """Count the lease from *sent_at*, the uptime at which a confirmed renewal was sent. Thread-safe."""
+        if sent_at - self._renewed_at > WELL_S:
+            self._steady_from = sent_at
+        self._renewed_at = sent_at
+
+    def other_renewed(self, boot_id: BootId, steady_s: float, *, devices: int, address: str | None) -> None:
+        """Note that another node has renewed its lease."""
+        if steady_s >= STEADY_S:
+            self._others[boot_id] = self._clock.uptime_s(), devices, address
+
+    def check(self) -> None:
+        """Report a renewal; give the devices up if only other nodes can renew their leases."""
+        now, renewed_at = self._clock.uptime_s(), self._renewed_at
+        self._others = {boot: other for boot, other in self._others.items() if now - other[0] <= WELL_S}
+        if now - renewed_at <= WELL_S:
+            self.is_given_up = False
+            if renewed_at != self._reported:
+                self._reported = renewed_at
+                self.on_renewed(renewed_at - self._steady_from)
+        elif now - renewed_at > GIVE_UP_S and self._others and not self.is_given_up:
+            self.is_given_up = True
+            log.error("node.cut_off", not_renewed_s=round(now - renewed_at, 1), others=len(self._others))
+            self.on_given_up([(number, url) for _, number, url in self._others.values() if url is not None])
 
 
 class LeaseKeeper:
@@ -42,6 +105,7 @@ class LeaseKeeper:
         node_id: NodeId,
         boot_id: BootId,
         clock: Clock,
+        lease: NodeLease | None = None,
         lease_ms: int = LEASE_MS,
         every_s: float = RENEW_EVERY_S,
         on_lost: Callable[[], object] = lambda: None,
@@ -54,6 +118,8 @@ class LeaseKeeper:
                 node was removed.
         """
         self._on_lost = on_lost
+        self._clock = clock
+        self._lease = lease or NodeLease(clock)
         self.turns = Turns(clock)
         self._open_own = open_own
         self._node_id = node_id
@@ -73,7 +139,10 @@ class LeaseKeeper:
             tasks.start_soon(anyio.to_thread.run_sync, self._keep)
             task_status.started()
             try:
-                await self._lost.wait()
+                while not self._lost.is_set():
+                    self._lease.check()
+                    with anyio.move_on_after(CHECK_S):
+                        await self._lost.wait()
                 self._on_lost()
                 await anyio.sleep_forever()
             finally:
@@ -94,8 +163,10 @@ class LeaseKeeper:
                     beat = partial(nodes.beat, ttl_ms=self._lease_ms, is_first=False)
                     while not self._stopped.is_set():
                         self.turns.work()
+                        sent_at = self._clock.uptime_s()
                         await store.write(beat, self._node_id, self._boot_id)
-                        await self._wait(stopped, self._every_s)
+                        self._lease.renewed(sent_at)
+                        await self._wait(stopped, sent_at + self._every_s - self._clock.uptime_s())
             except LostLease as exc:
                 log.error("node.superseded", exc=exc)
                 self.turns.wait()

@@ -42,6 +42,8 @@ class Gate:
 
     Attributes:
         port: of the listener.
+        delay_s: of each packet, in both directions.
+        is_refusing: new connections are ended at once.
     """
 
     def __init__(self, target: int) -> None:
@@ -49,6 +51,14 @@ class Gate:
         self._target = target
         self._opened = anyio.Event()
         self._opened.set()
+        self._carried: set[anyio.CancelScope] = set()
+        self.delay_s = 0.0
+        self.is_refusing = False
+
+    def cut(self) -> None:
+        """End the connections there are."""
+        for scope in self._carried:
+            scope.cancel()
 
     def shut(self) -> None:
         """Let nothing pass from now on."""
@@ -59,16 +69,24 @@ class Gate:
         self._opened.set()
 
     async def _carry(self, client: SocketStream) -> None:
-        await self._opened.wait()
-        server = await anyio.connect_tcp("127.0.0.1", self._target)
-        async with server, anyio.create_task_group() as both:
-            both.start_soon(self._pump, client, server, both.cancel_scope)
-            both.start_soon(self._pump, server, client, both.cancel_scope)
+        if self.is_refusing:
+            return
+        with anyio.CancelScope() as scope:
+            self._carried.add(scope)
+            try:
+                await self._opened.wait()
+                server = await anyio.connect_tcp("127.0.0.1", self._target)
+                async with server, anyio.create_task_group() as both:
+                    both.start_soon(self._pump, client, server, both.cancel_scope)
+                    both.start_soon(self._pump, server, client, both.cancel_scope)
+            finally:
+                self._carried.discard(scope)
 
     async def _pump(self, source: ByteStream, target: ByteStream, ends: anyio.CancelScope) -> None:
         try:
             while True:
                 data = await source.receive(CHUNK)
+                await anyio.sleep(self.delay_s)
                 await self._opened.wait()
                 await target.send(data)
         except (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError):
@@ -117,6 +135,7 @@ _BUS = """\
 [cluster]
 bus = "nats://127.0.0.1:{port}"
 node = "{node}"
+address = "ws://127.0.0.1:{own}"
 """
 _AGENT = """\
 [[agents]]
@@ -304,7 +323,8 @@ async def open_cluster(
             bus_gate = None
             if nats is not None:
                 bus_gate = await opened.enter_async_context(open_gate(nats.port))
-                settings += _BUS.format(port=bus_gate.port if uses_gates else nats.port, node=state.name)
+                bus_port = bus_gate.port if uses_gates else nats.port
+                settings += _BUS.format(port=bus_port, node=state.name, own=port)
             settings += model + "".join(_AGENT.format(name=name) for name in names)
             hub = make_hub(state, settings)
             opened.push_async_callback(hub.close)

@@ -29,6 +29,7 @@ from hub.extraction.model import Models
 from hub.links.auth import Admission, Authenticator, Knock
 from hub.links.connection import Connection, OpenLink
 from hub.links.gate import DeadlineWheel, LinkLimits, Slot, Timed
+from hub.links.listener import CUT_OFF
 from hub.links.refusals import Refusal
 from hub.links.roster import (
     DeviceLink,
@@ -48,7 +49,7 @@ from hub.runs.control import RunControl
 from hub.runs.delivery import Delivery
 from hub.runs.dispatcher import Dispatcher
 from hub.runs.housekeeping import Housekeeping
-from hub.runs.leases import LEASE_MS, RENEW_EVERY_S
+from hub.runs.leases import CHECK_S, LEASE_MS, RENEW_EVERY_S, NodeLease
 from hub.runs.lifecycle import Lifecycle, RunWatch
 from hub.runs.own_rows import OwnRows
 from hub.runs.runner import Runner
@@ -158,6 +159,7 @@ class SimHub:
         self.watch = ClockWatch(store, self.clock, ids=self.ids, metrics=METRICS, machine=started)
         self.watch.reference = self._wall_time
         self.watch.on_step = self._clock_stepped
+        self.lease = NodeLease(machine.source)
         self.node_id = NodeId(machine.name)
         self.user_id = UserId("")
         self.listener: SimListener | None = None  # once it is built
@@ -355,6 +357,8 @@ class SimHub:
         self._supervisor.add("model gates", asking.gates)
         if store.is_shared:
             self._supervisor.add("leases", SimLeaseKeeper(self, store))
+            self.roster.may_send = lambda: self.lease.is_valid
+            self.lease.on_given_up = self.listener.send_away
             ends = EndsElsewhere(store, roster=self.roster, boot_id=self.boot_id, clock=clock)
             self._supervisor.add("ends elsewhere", ends)
             if self._nats.is_there:
@@ -377,6 +381,8 @@ class SimHub:
             recheck=self.dispatcher.recheck,
             roster=self.roster,
             authenticator=self.listener.authenticator,
+            lease=self.lease,
+            boot_id=self.boot_id,
         )
         return self.bus
 
@@ -425,10 +431,19 @@ class SimLeaseKeeper:
         """Renew leases until cancelled."""
         self._hub.keeper.enter()
         task_status.started()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._check)
+            while True:
+                sent_at = self._hub.machine.source.uptime_s()
+                with suppress(StorageError):
+                    await self._store.write(nodes.beat, self._hub.node_id, self._hub.boot_id, ttl_ms=LEASE_MS)
+                    self._hub.lease.renewed(sent_at)
+                await self._hub.clock.sleep(RENEW_EVERY_S)
+
+    async def _check(self) -> None:
         while True:
-            with suppress(StorageError):
-                await self._store.write(nodes.beat, self._hub.node_id, self._hub.boot_id, ttl_ms=LEASE_MS)
-            await self._hub.clock.sleep(RENEW_EVERY_S)
+            self._hub.lease.check()
+            await self._hub.clock.sleep(CHECK_S)
 
 
 class SimListener:
@@ -436,6 +451,7 @@ class SimListener:
 
     def __init__(self, hub: SimHub, store: Store, traffic: Traffic, chance: Dice) -> None:
         self._hub = hub
+        self._chance = chance
         self._traffic = traffic
         self.authenticator = Authenticator(
             store, clock=hub.clock, chance=chance, metrics=METRICS, boot_id=hub.boot_id
@@ -459,9 +475,14 @@ class SimListener:
                 for wire in self.wires:
                     wire.end(STOPPING, CloseCode.STOPPING)
 
+    def send_away(self, nodes: list[tuple[int, str]]) -> None:
+        """Send all devices to other hubs."""
+        for link in self._hub.roster.local():
+            link.end(CUT_OFF.to_one_of(1, self._chance), CUT_OFF.close)
+
     def knock(self, device: SimDevice) -> Wire | None:
         """Connect a device, or return None if the listener accepts no connections."""
-        if self._tasks is None or self._hub.roster.is_draining:
+        if self._tasks is None or self._hub.roster.is_draining or self._hub.lease.is_given_up:
             return None
         wire = Wire(
             device,

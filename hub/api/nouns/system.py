@@ -47,7 +47,7 @@ from hub.api.others import not_alive
 from hub.api.pages import HEADERS, asset
 from hub.backups import Backups
 from hub.clock import Clock
-from hub.health.issues import Finding, notice
+from hub.health.issues import Finding, error, notice
 from hub.health.issues import Issues as FoundIssues
 from hub.links.roster import Roster
 from hub.log import Channel
@@ -392,6 +392,13 @@ class System(Noun):
         if self._is_draining:
             explanation = "the hub is stopping: it starts no run, and ends when those in progress are paused"
             yield notice("hub.draining", explanation, fix="start it again: hub serve", is_stop=True)
+        elif self._roster.is_cut_off():
+            yield error(
+                "node.cut_off",
+                "this node does not reach its database, and others do: its devices were sent to them",
+                fix="see what keeps it from the database: hub logs --level error; it goes on by itself",
+                is_stop=True,
+            )
         elif self._where() is None:
             explanation, fix = "the hub is starting: it does not listen yet", "wait; see hub logs"
             yield notice("hub.starting", explanation, fix=fix, is_stop=True)

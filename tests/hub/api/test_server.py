@@ -45,12 +45,14 @@ async def test_every_noun_can_be_read_over_both_sockets(hub: ServedHub) -> None:
             assert "hub_runs_total" in (await client.get("/metrics")).text
 
 
-async def test_health_and_readiness_routes_answer_503_when_stuck_or_draining(
+async def test_health_and_readiness_routes_answer_503_when_stuck_cut_off_or_draining(
     hub: ServedHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with over_tcp(hub) as client:
         assert (await client.get("/healthz")).status_code == 200
         assert (await client.get("/readyz")).json()["ready"] is True
+        hub.roster.is_cut_off = lambda: True
+        assert [one["id"] for one in (await client.get("/readyz")).json()["issues"]] == ["node.cut_off"]
         hub.drain.begin()
         monkeypatch.setattr(LoopLag, "is_stuck", True)
         assert (await client.get("/healthz")).status_code == 503

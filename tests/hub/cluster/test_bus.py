@@ -10,7 +10,7 @@ from nats.aio.msg import Msg
 
 from hub.clock import SystemClock
 from hub.cluster.bus import MOST_BYTES, Bus, Member, reach_server
-from hub.cluster.messages import Hint, NodeUnreachable, Reply, Request, RunChanged
+from hub.cluster.messages import RENEWALS, Hint, NodeRenewed, NodeUnreachable, Reply, Request, RunChanged
 from protocol.ids import BootId, RunId
 from tests.support.clock import FakeClock, SeededChance
 from tests.support.nats import Nats, running_nats
@@ -58,7 +58,8 @@ async def test_bus_request_to_another_process_returns_the_answer(nats: Nats) -> 
 
 
 async def test_bus_hint_reaches_all_other_processes_or_the_addressed_process(nats: Nats) -> None:
-    first, second, last = (RunChanged(RunId(id)) for id in ("r-1", "r-2", "r-3"))
+    first, second, third = (RunChanged(RunId(id)) for id in ("r-1", "r-2", "r-3"))
+    last = NodeRenewed(EAST, 12.0, 3, "ws://east")
     async with (
         on_bus(nats.url, EAST) as east,
         on_bus(nats.url, WEST) as west,
@@ -66,9 +67,14 @@ async def test_bus_hint_reaches_all_other_processes_or_the_addressed_process(nat
     ):
         east.bus.hint(first)
         east.bus.hint(second, WEST)
-        east.bus.hint(last)
-        await until(lambda: last in north.hints and len(west.hints) == 3)
-        assert (set(west.hints), north.hints, east.hints) == ({first, second, last}, [first, last], [])
+        east.bus.hint(third)
+        east.bus.hint(last, RENEWALS)
+        await until(lambda: last in north.hints and len(west.hints) == 4)
+        assert (set(west.hints), north.hints, east.hints) == (
+            {first, second, third, last},
+            [first, third, last],
+            [],
+        )
 
 
 async def test_bus_request_to_a_disconnected_process_is_refused_at_once(nats: Nats) -> None:

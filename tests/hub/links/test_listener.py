@@ -5,6 +5,7 @@ import json
 import logging
 import socket
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -17,13 +18,14 @@ from hub.links.auth import Admission, Authenticator, Knock
 from hub.links.gate import PortLimits
 from hub.links.listener import RESTARTING
 from protocol.codec import MSGPACK
-from protocol.errors import CloseCode
+from protocol.errors import CloseCode, DeviceSlow
 from protocol.handshake import Challenge, DeviceHello, Goodbye, Welcome
+from protocol.work import AgentCancel
 from storage.kernel.database import Busy
 from storage.store import Store
 from tests.support.clock import SeededChance
 from tests.support.families import each
-from tests.support.wire import Port, RawDevice, call_answered_by, open_port, until
+from tests.support.wire import Port, RawDevice, call_answered_by, make_call, open_port, until
 
 
 async def refused(
@@ -110,6 +112,38 @@ async def test_compression_is_negotiated_only_if_enabled() -> None:
         assert "server_no_context_takeover" in agreed
         assert "client_no_context_takeover" in agreed
         assert "server_max_window_bits=10" in agreed and "client_max_window_bits=10" in agreed
+        assert (await call_answered_by(device, port.link())).result == {"ok": True}
+
+
+async def test_devices_of_a_cut_off_node_are_sent_to_others_and_refused_until_it_is_back(port: Port) -> None:
+    is_cut_off = False
+    port.roster.is_cut_off = lambda: is_cut_off
+    async with AsyncExitStack() as opened:
+        devices = [await opened.enter_async_context(port.device(name)) for name in ("laptop", "phone")]
+        stranger = await opened.enter_async_context(port.connect())
+        await stranger.hear()
+        is_cut_off = True
+        port.listener.send_away([(7, "ws://far.example"), (0, "ws://near.example")])
+        goodbyes = [await device.hear() for device in (*devices, stranger)]
+        assert {(one["type"], one["reason"], one["to"]) for one in goodbyes} == {
+            ("goodbye", "cut_off", "ws://near.example")
+        }
+        assert [await device.closed() for device in devices] == [CloseCode.RESTARTING] * 2
+        status, body = await refused(port, port.url)
+        assert (status, body["error"]["code"]) == (503, "database_unavailable")
+        is_cut_off = False
+        await opened.enter_async_context(port.device())
+
+
+async def test_device_gets_no_call_while_the_lease_of_its_node_is_over(port: Port) -> None:
+    async with port.device() as device:
+        has_lease = False
+        port.roster.may_send = lambda: has_lease
+        with pytest.raises(DeviceSlow, match="lease"):
+            await port.link().call(make_call())
+        await port.link().send(AgentCancel(run_id="r-1", fence=1, reason="over"))
+        assert (await device.hear())["type"] == "agent_cancel"
+        has_lease = True
         assert (await call_answered_by(device, port.link())).result == {"ok": True}
 
 

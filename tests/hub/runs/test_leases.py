@@ -1,4 +1,4 @@
-"""A node says that it lives, from a thread of its own; the watchdog hears when that hangs."""
+"""Leases: a node says that it lives, from a thread of its own; a node that cannot gives its devices up."""
 
 import threading
 from collections.abc import AsyncIterator
@@ -9,7 +9,18 @@ import anyio
 import pytest
 
 from hub.rounds import WORK_S
-from hub.runs.leases import LEASE_MS, RENEW_EVERY_S, RENEW_S, TTL_S, Leadership, LeaseKeeper
+from hub.runs.leases import (
+    GIVE_UP_S,
+    LEASE_MS,
+    RENEW_EVERY_S,
+    RENEW_S,
+    STEADY_S,
+    TTL_S,
+    WELL_S,
+    Leadership,
+    LeaseKeeper,
+    NodeLease,
+)
 from protocol.ids import BootId, NodeId
 from storage.devices import nodes
 from storage.store import Store, open_store
@@ -59,6 +70,91 @@ async def test_lease_keeper_with_a_hanging_database_is_late() -> None:
 
 
 A_SECOND = 1.0
+
+
+class Neighbour:
+    """The lease of a node and the reports of another node, with what the lease decided."""
+
+    def __init__(self) -> None:
+        self.clock = FakeClock()
+        self.lease = NodeLease(self.clock)
+        self.decisions: list[object] = []
+        self.lease.on_given_up = self.decisions.append
+
+    def pass_time(self, seconds: float, *, renews: bool, other: float | None) -> None:
+        """Let time pass, in which both nodes renew or do not; *other*: what the other node reports."""
+        for second in range(round(seconds)):
+            if second % RENEW_EVERY_S == 0:
+                if renews:
+                    self.lease.renewed(self.clock.uptime_s())
+                if other is not None:
+                    self.lease.other_renewed(BootId("o"), other, devices=3, address="ws://o")
+            self.clock.advance(A_SECOND)
+            self.lease.check()
+
+
+@pytest.fixture
+def near() -> Neighbour:
+    neighbour = Neighbour()
+    neighbour.pass_time(30, renews=True, other=60.0)
+    return neighbour
+
+
+@pytest.mark.parametrize(
+    ("other", "decided"),
+    [
+        pytest.param(60.0, [[(3, "ws://o")]], id="another node renews"),
+        pytest.param(None, [], id="no node is heard of"),
+        pytest.param(STEADY_S - 1, [], id="another node has just begun again"),
+    ],
+)
+def test_node_without_renewals_gives_its_devices_up_if_another_renews(
+    near: Neighbour, other: float | None, decided: list[object]
+) -> None:
+    near.pass_time(60, renews=False, other=other)
+    assert near.decisions == decided
+
+
+def test_node_has_given_up_and_stopped_sending_before_others_take_its_runs(near: Neighbour) -> None:
+    near.pass_time(GIVE_UP_S + A_SECOND, renews=False, other=60.0)
+    assert near.lease.is_given_up
+    assert near.lease.is_valid, "others do not take over yet"
+
+
+def test_node_that_lost_the_database_with_all_others_stays_until_all_renew_again(near: Neighbour) -> None:
+    near.pass_time(60, renews=False, other=None)
+    near.pass_time(STEADY_S, renews=False, other=STEADY_S - RENEW_EVERY_S)  # is back first
+    near.pass_time(30, renews=True, other=60.0)
+    assert near.decisions == []
+
+
+def test_node_has_devices_again_after_a_renewal_that_was_confirmed_soon(near: Neighbour) -> None:
+    near.pass_time(20, renews=False, other=60.0)
+    sent_at = near.clock.uptime_s()
+    near.pass_time(WELL_S + A_SECOND, renews=False, other=60.0)
+    near.lease.renewed(sent_at)
+    near.lease.check()
+    assert near.lease.is_given_up, "the answer came too late: the database is slow"
+    near.pass_time(A_SECOND, renews=True, other=60.0)
+    assert not near.lease.is_given_up
+
+
+def test_lease_of_a_suspended_node_is_over_until_it_renews(near: Neighbour) -> None:
+    near.clock.suspended_s += LEASE_MS / 1_000
+    assert not near.lease.is_valid
+    near.lease.check()
+    assert near.decisions == [], "reports of the others are as old"
+    near.lease.renewed(near.clock.uptime_s())
+    assert near.lease.is_valid
+
+
+def test_renewals_in_time_are_reported_with_their_duration(near: Neighbour) -> None:
+    steady: list[float] = []
+    near.lease.on_renewed = steady.append
+    near.pass_time(2 * RENEW_EVERY_S + A_SECOND, renews=True, other=None)
+    near.pass_time(2 * WELL_S, renews=False, other=None)
+    near.pass_time(A_SECOND, renews=True, other=None)
+    assert [one - steady[0] for one in steady] == [0.0, RENEW_EVERY_S, 2 * RENEW_EVERY_S, -steady[0]]
 
 
 @pytest.mark.parametrize("suspended_s", [0.0, 2 * TTL_S])
