@@ -147,6 +147,7 @@ class Work:
             run_timeout_s=limits.run_wall_s,
             on_recovered=on_recovered,
         )
+        self.control.on_requested = self.model_gates.try_now
         self.capabilities = Capabilities(
             store, clock=clock, metrics=metrics, on_changed=self.dispatcher.recheck
         )

@@ -400,6 +400,10 @@ class ModelGate:
         for scope in self._asking:  # each would wait for all its attempts, one after the other
             scope.cancel()
 
+    def try_now(self) -> None:
+        """End the delay of the next probe at a person's request, if the model is away."""
+        self._due, self._is_awaited = 0.0, self._is_awaited or self.away is not None
+
     def release(self) -> None:
         """Release the runs that wait for another model."""
         self._is_released = True
@@ -454,6 +458,12 @@ class ModelGates:
         for gate in self._gates.values():
             gate.release()
         self.on_back()
+
+    def try_now(self) -> None:
+        """Probe the models that are away at once, at a person's request."""
+        for gate in self._gates.values():
+            gate.try_now()
+        self.turns.wake()
 
     def find(self, *, allow_cloud: bool) -> ModelGate | None:
         """Return the gate of the model used with this setting, or None if no model fits."""

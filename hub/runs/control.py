@@ -45,6 +45,7 @@ class RunControl:
 
     Attributes:
         wake_others: called when a run was queued or is to be cancelled, which another node may have to do.
+        on_requested: called when a run was requested, to end the delays of models that are away.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class RunControl:
         self._metrics = metrics
         self._on_recovered = on_recovered
         self.wake_others: Callable[[], None] = lambda: None
+        self.on_requested: Callable[[], None] = lambda: None
         self.run_timeout_s = run_timeout_s
         self.limits = limits or run_claims.WaitingLimits()
         self.context_bytes = 16 * 1024  # largest context of a run, as JSON
@@ -89,13 +91,15 @@ class RunControl:
 
         Args:
             options: further requirements, locks, parameters and context of the run.
-            key: idempotency key; if the actor has started a run with this key, that run is returned.
+            key: idempotency key; if the actor has started a run with this key, that run is returned. Without
+                a key and a context, an equal run that waits and has read nothing yet is returned.
             rerun_of: the run that this one repeats.
 
         Raises:
             CodedError (UNKNOWN_AGENT): the agent was removed; nothing was queued.
             CodedError (LIMIT_REACHED): too many manually started runs are waiting; nothing was queued.
             CodedError: the parameters or the context are invalid; nothing was queued.
+            NoDevice: the agent's device has never connected, or was revoked; nothing was queued.
         """
         run_id = RunId(self._ids.fresh())
         fire_key = f"m:{run_id if key is None else f'{actor}:{key}'}"
@@ -114,6 +118,7 @@ class RunControl:
                 agent=agent,
                 fire_key=fire_key,
                 limits=self.limits,
+                joins=key is None and not context,
                 at=now_ms(self._clock),
                 config_fingerprint=settings.config_fingerprint,
                 settings=msgspec.to_builtins(settings),
@@ -127,6 +132,7 @@ class RunControl:
                 actor=actor,
             )
         log.info("run.queued", run_id=row.id, agent_id=agent.id)
+        self.on_requested()
         self._dispatcher.recheck()
         self.wake_others()
         return row

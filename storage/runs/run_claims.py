@@ -23,15 +23,15 @@ from storage.runs.run_locks import (
     WAITS_FOR_LOCKS,
     LockInTheWay,
     RunToLock,
+    check_place,
     has_place,
     let_go,
     locks_in_the_way,
-    place_of,
     place_runs,
     take_locks,
     waits_alone,
 )
-from storage.runs.run_moves import MOVED_FOR, RUN_BY_FIRE, CannotRun, create_run, remember_moves
+from storage.runs.run_moves import MOVED_FOR, CannotRun, create_run, remember_moves
 from storage.runs.runs import RunMove, RunRow, get_run
 from storage.schema import (
     EXECUTING,
@@ -699,26 +699,27 @@ def start_run(
     /,
     *,
     agent: AgentRow,
-    fire_key: str,
     limits: WaitingLimits = DEFAULT_WAITING_LIMITS,
     **made: Any,
 ) -> RunRow:
-    """Create a requested run within the limits; *made*: the other arguments of ``create_run``.
+    """Create a requested run within the limits, or return the one that ``create_run`` finds.
+
+    *made*: the other arguments of ``create_run``.
 
     Raises:
         CodedError (LIMIT_REACHED): the agent or its device has too many waiting runs; nothing was written.
         CodedError (UNKNOWN_AGENT): the agent does not exist or was archived; nothing was written.
-        CannotRun, NoDevice: the agent lacks settings that runs need, or a device; nothing was written.
+        CannotRun, NoDevice: the agent lacks settings that runs need, or a device that can connect; nothing
+            was written.
     """
     c.execute(LOCK_AGENT, {"agent": agent.id})
-    is_known = c.execute(RUN_BY_FIRE, {"agent": agent.id, "fire": fire_key}).first() is not None
-    if not is_known:
-        _check_room(c, agent, limits)
-    row = create_run(c, agent=agent, fire_key=fire_key, **made)
-    if not is_known and (missing := get_agent(c, agent.id).missing_for_runs):
+    row = create_run(c, agent=agent, **made)
+    if row.id != made["id"]:
+        return row
+    _check_room(c, agent, limits)
+    if missing := get_agent(c, agent.id).missing_for_runs:
         raise CannotRun(agent, missing)
-    if not is_known:
-        place_of(c, agent)
+    check_place(c, agent)
     return row
 
 
@@ -726,13 +727,10 @@ _REMEDY: Final = ": wait until one has started, or cancel some"
 
 
 def _check_room(c: sa.Connection, agent: AgentRow, limits: WaitingLimits) -> None:
-    most = limits.waiting_manual_runs
-    if c.execute(WAITING_OF_AGENT, {"agent": agent.id}).scalar_one() >= most:
-        message = f"{most} runs of {agent.name!r} wait that were started by hand (waiting_manual_runs)"
-        raise CodedError(ErrorCode.LIMIT_REACHED, message + _REMEDY, limit="waiting_manual_runs")
-    most = limits.waiting_manual_runs_per_device
-    if c.execute(WAITING_OF_DEVICE, {"device": agent.device_id}).scalar_one() >= most:
-        message = (
-            f"{most} runs of this device wait that were started by hand (waiting_manual_runs_per_device)"
-        )
-        raise CodedError(ErrorCode.LIMIT_REACHED, message + _REMEDY, limit="waiting_manual_runs_per_device")
+    for limit, whose, waiting, row in (
+        ("waiting_manual_runs", f"of {agent.name!r}", WAITING_OF_AGENT, {"agent": agent.id}),
+        ("waiting_manual_runs_per_device", "of this device", WAITING_OF_DEVICE, {"device": agent.device_id}),
+    ):
+        if c.execute(waiting, row).scalar_one() > (most := getattr(limits, limit)):
+            message = f"{most} runs {whose} wait that were started by hand ({limit})"
+            raise CodedError(ErrorCode.LIMIT_REACHED, message + _REMEDY, limit=limit)

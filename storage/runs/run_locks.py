@@ -21,7 +21,7 @@ from typing import Any, Final
 import msgspec
 import sqlalchemy as sa
 
-from protocol.errors import ErrorCode, HubError
+from protocol.errors import ErrorCode, HubError, connect_command
 from protocol.handshake import ALWAYS_OFFERED
 from protocol.ids import AgentId, BootId, DeviceId, RunId, UserId
 from protocol.lifecycles import FINAL_RUN_STATES, CallState, PauseReason
@@ -44,6 +44,7 @@ from storage.agents.locks import (
     locks_named,
     take,
 )
+from storage.devices.devices import get_device
 from storage.devices.nodes import is_online
 from storage.kernel.columns import in_parts, spelled, texts
 from storage.runs.units import AT_ANOTHER_DEVICE
@@ -253,9 +254,14 @@ class NoDevice(HubError):
     code = ErrorCode.BAD_CONFIG
     hint = ADMIT
 
-    def __init__(self, agent: AgentRow) -> None:
-        whose = agent.user_name
-        super().__init__(f"agent {agent.name!r} has no device, and no device of {whose} is admitted")
+    def __init__(self, agent: AgentRow, device: str | None = None, *, is_revoked: bool = False) -> None:
+        problem = f"has no device, and no device of {agent.user_name} is admitted"
+        if device is not None:
+            problem = (
+                f"works on device {device}, which {'was revoked' if is_revoked else 'has never connected'}"
+            )
+            self.hint = f"on that device: {connect_command(device, anew=is_revoked)}; then here: hub pair"
+        super().__init__(f"agent {agent.name!r} {problem}")
 
 
 def _is_admitted(rows: Any) -> sa.ColumnElement[bool]:
@@ -343,6 +349,17 @@ def place_runs(c: sa.Connection, run_ids: Collection[RunId], boot_id: BootId) ->
     for row in c.execute(ROAMING, {"runs": list(run_ids)}).all():
         given = {"agent": row.agent_id, "user": row.user_id, "boot": boot_id}
         c.execute(SET_PLACE, {"run": row.id, "device": c.execute(PLACE, given).scalar_one()})
+
+
+def check_place(c: sa.Connection, agent: AgentRow) -> None:
+    """Check that the device of the agent's next run can connect, or is needed only later, for the items.
+
+    Raises:
+        NoDevice: nothing can bring that device to the run but a person.
+    """
+    device = get_device(c, place_of(c, agent))
+    if agent.executor == "device" and (device.last_seen_at is None or device.revoked_at is not None):
+        raise NoDevice(agent, device.name, is_revoked=device.revoked_at is not None)
 
 
 def place_of(c: sa.Connection, agent: AgentRow) -> DeviceId:

@@ -236,6 +236,31 @@ RUN_BY_FIRE = sa.select(runs.c.id).where(
 )
 
 
+# A run that has begun to read may have passed a file that was changed afterwards: it is not joined.
+_SAME = (
+    *("agent_id", "trigger_kind", "rerun_of", "config_rev", "config_fingerprint"),
+    *("needs", "locks", "parameters", "context"),
+)
+UNREAD = (
+    sa.select(runs.c.id)
+    .where(
+        sa.text("runs.state IN ('QUEUED', 'PAUSED')"),
+        runs.c.started_at.is_(None),
+        runs.c.cancel_requested_at.is_(None),
+        *(runs.c[name].is_not_distinct_from(sa.bindparam(name, type_=runs.c[name].type)) for name in _SAME),
+    )
+    .order_by(runs.c.id)
+)
+
+
+# of a run that its device or its connector has sent back
+END_WAIT = (
+    sa.update(runs)
+    .where(runs.c.id == sa.bindparam("run"), runs.c.eligible_at > sa.bindparam("now"))
+    .values(eligible_at=sa.bindparam("now"))
+)
+
+
 class LivesAtGateway(HubError):
     """Error: the agent works at a gateway, and only devices execute runs. Nothing was written."""
 
@@ -280,10 +305,12 @@ def create_run(
     fire_at: int | None = None,
     timeout_ms: int = RUN_TIMEOUT_MS,
     max_attempts: int = 5,
+    joins: bool = False,
 ) -> RunRow:
     """Create a run in the queue, or return the one with the same fire key of this agent.
 
     Args:
+        joins: return also an equal run that waits and has read nothing yet.
         fire_key: identity of the trigger; an agent has at most one run for each key.
         settings: of the agent.
         parameters, context: the requester's values and description of the run.
@@ -334,6 +361,9 @@ def create_run(
         "created_at": at,
         "updated_at": at,
     }
+    if joins and (equal := c.execute(UNREAD, row).scalars().first()) is not None:
+        c.execute(END_WAIT, {"run": equal, "now": at})
+        return get_run(c, RunId(equal))
     c.execute(sa.insert(runs), row)
     remember_move(c, id, agent.id, RunMove(1, None, RunState.QUEUED, 1, 0, None, actor, at))
     return get_run(c, id)

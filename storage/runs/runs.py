@@ -191,9 +191,6 @@ RUNS_BY_END = (
     .order_by(runs.c.id)
     .limit(sa.bindparam("most", type_=sa.Integer))
 )
-RUN_BY_FIRE = sa.select(runs.c.id).where(
-    runs.c.agent_id == sa.bindparam("agent"), runs.c.fire_key == sa.bindparam("fire")
-)
 
 
 def get_run(c: sa.Connection, id: RunId) -> RunRow:

@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 import sqlalchemy as sa
 
@@ -8,9 +10,11 @@ from storage.agents import agents
 from storage.agents.agents import AgentRow
 from storage.runs import run_claims, run_moves, run_pauses, runs
 from storage.runs.run_claims import MOVES_AT_ONCE, Gates, WaitingLimits
+from storage.runs.run_locks import NoDevice
 from storage.runs.runs import RunRow
 from storage.schema import agent_states as state_table
 from storage.schema import agents as agent_table
+from storage.schema import devices as device_table
 from storage.schema import runs as run_table
 from storage.schema import schedules, users
 from tests.storage.rows import AT, BOOT, claim, make_agent, make_run, some
@@ -265,7 +269,16 @@ def test_begun_run_is_claimed_before_a_new_run(c: sa.Connection) -> None:
 LIMITS = WaitingLimits(waiting_manual_runs=2, waiting_manual_runs_per_device=3)
 
 
-def start(c: sa.Connection, agent: AgentRow, key: str, *, trigger: str = "manual") -> RunRow:
+def start(
+    c: sa.Connection,
+    agent: AgentRow,
+    key: str,
+    *,
+    trigger: str = "manual",
+    seen: int | None = AT,
+    **other: Any,
+) -> RunRow:
+    c.execute(sa.update(device_table).values(last_seen_at=seen))
     return run_claims.start_run(
         c,
         agent=agent,
@@ -275,7 +288,84 @@ def start(c: sa.Connection, agent: AgentRow, key: str, *, trigger: str = "manual
         at=AT,
         config_fingerprint="",
         trigger_kind=trigger,
+        **other,
     )
+
+
+JOINED: dict[str, tuple[dict[str, Any], dict[str, Any], bool]] = {
+    "equal": ({}, {}, True),
+    "equal in all": (
+        {"needs": ["a"], "locks": ["x", "b"], "parameters": {"n": [1]}},
+        {"needs": ["a"], "locks": ["b", "x"], "parameters": {"n": [1]}},
+        True,
+    ),
+    "another need": ({}, {"needs": ["a"]}, False),
+    "another lock": ({"locks": ["a"]}, {"locks": ["b"]}, False),
+    "other parameters": ({"parameters": {"n": 1}}, {"parameters": {"n": 2}}, False),
+    "a context": ({}, {"context": {"task_id": "t"}}, False),
+    "another trigger": ({"trigger": "rerun", "rerun_of": RunId("a")}, {}, False),
+    "reruns of two runs": (
+        {"trigger": "rerun", "rerun_of": RunId("a")},
+        {"trigger": "rerun", "rerun_of": RunId("b")},
+        False,
+    ),
+}
+
+
+@pytest.mark.parametrize(("first", "second", "is_joined"), JOINED.values(), ids=JOINED)
+def test_request_joins_an_equal_run_that_has_read_nothing(
+    c: sa.Connection, agent: AgentRow, first: dict[str, Any], second: dict[str, Any], *, is_joined: bool
+) -> None:
+    known = start(c, agent, "a", joins=True, **first)
+    assert (start(c, agent, "b", joins=True, **second).id == known.id) is is_joined
+
+
+@pytest.mark.parametrize(
+    ("change_of_run", "is_joined"),
+    [
+        ({"fence": 1}, True),  # a device has sent it back
+        ({"state": RunState.PAUSED, "pause_reason": "user"}, True),
+        ({"started_at": AT}, False),
+        ({"state": RunState.PAUSED, "pause_reason": "device_offline", "started_at": AT}, False),
+        ({"cancel_requested_at": AT}, False),
+    ],
+)
+def test_request_is_followed_by_another_run_once_the_equal_one_has_begun(
+    c: sa.Connection, agent: AgentRow, change_of_run: dict[str, Any], *, is_joined: bool
+) -> None:
+    first = start(c, agent, "a", joins=True)
+    change(c, first, **change_of_run)
+    follower = start(c, agent, "b", joins=True)
+    assert (follower.id == first.id) is is_joined
+    assert start(c, agent, "c", joins=True).id == follower.id
+
+
+def test_request_that_joins_a_run_ends_its_delay(c: sa.Connection, agent: AgentRow) -> None:
+    change(c, start(c, agent, "a", joins=True), eligible_at=AT + 60_000)
+    assert start(c, agent, "b", joins=True).eligible_at == AT
+
+
+def test_equal_requests_beyond_the_limit_of_waiting_runs_join(c: sa.Connection, agent: AgentRow) -> None:
+    start(c, agent, "a", parameters={"n": 1})
+    known = start(c, agent, "b", joins=True)
+    assert {start(c, agent, str(number), joins=True).id for number in range(5)} == {known.id}
+
+
+def test_run_on_a_device_that_has_never_connected_is_refused(c: sa.Connection, agent: AgentRow) -> None:
+    with pytest.raises(NoDevice, match="works on device laptop, which has never connected") as refused:
+        start(c, agent, "a", seen=None)
+    assert (
+        refused.value.hint == "on that device: hub connect URL --root DIR --name laptop; then here: hub pair"
+    )
+
+
+def test_run_on_a_revoked_device_is_refused_with_the_command_for_a_new_key(
+    c: sa.Connection, agent: AgentRow
+) -> None:
+    c.execute(sa.update(device_table).values(revoked_at=AT))
+    with pytest.raises(NoDevice, match="works on device laptop, which was revoked") as refused:
+        start(c, agent, "a")
+    assert "--new-key" in refused.value.hint
 
 
 def test_the_waiting_runs_of_an_agent_are_limited(c: sa.Connection, agent: AgentRow) -> None:
@@ -288,7 +378,6 @@ def test_the_waiting_runs_of_an_agent_are_limited(c: sa.Connection, agent: Agent
     ) as caught:
         start(c, agent, "c")
     assert (caught.value.code, caught.value.limit) == (ErrorCode.LIMIT_REACHED, "waiting_manual_runs")
-    assert runs.find_run(c, RunId("run-inbox-c")) is None
 
 
 def test_waiting_manual_runs_are_limited_for_each_device(c: sa.Connection) -> None:

@@ -21,7 +21,14 @@ def live(c: sa.Connection, boot: BootId = BOOT) -> None:
 
 def appear(c: sa.Connection, device_ids: Iterable[DeviceId], boot: BootId = BOOT) -> None:
     """Let the hub process of *boot* have the connections of these devices; it need not live."""
-    c.execute(sa.update(devices).where(devices.c.id.in_(list(device_ids))).values(boot_id=boot))
+    seen_at = sa.func.coalesce(devices.c.last_seen_at, 1)
+    values = {"boot_id": boot, "last_seen_at": seen_at}
+    c.execute(sa.update(devices).where(devices.c.id.in_(list(device_ids))).values(values))
+
+
+def have_connected(c: sa.Connection) -> None:
+    """Let every device have been connected once."""
+    appear(c, c.execute(sa.select(devices.c.id)).scalars())
 
 
 def open_session(

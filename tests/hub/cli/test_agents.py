@@ -30,6 +30,7 @@ from tests.hub.cli.conftest import Hub, ends
 from tests.support.clock import START
 from tests.support.families import each
 from tests.support.hub import WEEKDAYS, ServedHub
+from tests.support.presence import have_connected
 
 NIGHTLY = DeclaredSchedule(kind="cron", expr="30 2 * * *", tz="Europe/Berlin")
 
@@ -626,6 +627,7 @@ def test_agents_config_commands_print_json_with_the_schema_name(
 def inbox(served: ServedHub, portal: BlockingPortal) -> ServedHub:
     """A hub with an agent of that name, which can read files."""
     portal.call(partial(served.store.write, an_agent))
+    portal.call(partial(served.store.write, have_connected))
     return served
 
 

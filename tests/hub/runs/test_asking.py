@@ -541,6 +541,18 @@ async def test_model_gate_is_probed_with_growing_waits_only_while_runs_wait() ->
     assert gate.away is None
 
 
+async def test_request_of_a_person_ends_the_wait_for_a_model_only_while_the_model_is_away() -> None:
+    model = KeywordModel()
+    gate = ModelGate(model, FakeClock())
+    gate.try_now()
+    assert (await gate.probe(), model.reached) == (False, 0)
+    gate.close(str(AWAY))
+    gate.let_through()
+    assert not await gate.probe()  # too early
+    gate.try_now()
+    assert (await gate.probe(), gate.away, gate.let_through()) == (True, None, True)
+
+
 async def test_model_gate_releases_runs_ever_more_slowly_if_only_probes_are_answered() -> None:
     clock = FakeClock()
     gate = ModelGate(KeywordModel(), clock)

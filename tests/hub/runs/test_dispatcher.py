@@ -77,7 +77,7 @@ async def test_a_device_works_on_one_run_at_a_time(bench: Bench) -> None:
     async with served(bench):
         first = await bench.control.submit(bench.agent)
         bench.clock.advance(0.001)
-        second = await bench.control.submit(bench.agent)
+        second = await bench.control.submit(bench.agent, key="second")
         await until(bench, first.id, lambda row: row.state is RunState.RUNNING)
 
         assert bench.dispatcher.executing == 1
@@ -319,7 +319,7 @@ async def test_run_of_an_exhausted_agent_resumes_at_the_recovery_time(bench: Ben
 async def test_runs_resumed_after_an_exhaustion_have_staggered_start_times(
     bench: Bench,
 ) -> None:
-    waiting = [await bench.control.submit(bench.agent) for _ in range(3)]
+    waiting = [await bench.control.submit(bench.agent, key=key) for key in "abc"]
     for run in waiting:
         await bench.store.write(
             set_columns, run.id, state=RunState.PAUSED, pause_reason=PauseReason.EXHAUSTED
@@ -349,7 +349,7 @@ async def test_run_past_the_start_deadline_or_paused_too_long_is_ended(bench: Be
     gone = LinkLost("the connection was cut", dispatched=True)
     bench.clock.advance(0.5)
     bench.connect(runs=[[folder(a="- [ ] one")[0][0], gone]])
-    left = await bench.control.submit(bench.agent)
+    left = await bench.control.submit(bench.agent, key="left")
     await bench.store.write(set_columns, left.id, priority=1)
     await bench.run()
     bench.links.clear()

@@ -38,7 +38,7 @@ from storage.schema import schedules as schedule_table
 from storage.store import Store, open_store
 from tests.support.clock import START, FakeClock, SeededChance
 from tests.support.coded import coded
-from tests.support.presence import open_session
+from tests.support.presence import have_connected, open_session
 from tests.support.runs import Bench
 from tests.support.schedules import BOOT, DAILY, HOUR_S, HOURLY, OTHER_BOOT, Desk, Shared, hours
 
@@ -808,6 +808,7 @@ async def declared(store: Store, agent: DeclaredAgent = NOTES) -> AgentRow:
         at=1,
         fresh_ids=["a", "b", "c", "d"],
     )
+    await store.write(have_connected)
     (row,) = await store.read(agents.list_agents)
     return row
 
