@@ -324,7 +324,7 @@ class Reloader:
                 self.generation += 1
         await self._keep()
 
-    async def reload(self, *, actor: str, wait: bool = True) -> TakenUp:
+    async def reload(self, *, actor: str) -> TakenUp:
         """Apply the current content of the file.
 
         Callers that come during a reload share the one that follows it, since the file may have changed
@@ -332,14 +332,11 @@ class Reloader:
 
         Args:
             actor: initiator of the reload, for the audit log.
-            wait: wait for a reload in progress; otherwise the call is refused.
 
         Raises:
             SettingsInvalid: all problems of the file; the hub continues with the old settings.
-            CodedError (OVERLOADED): another reload is in progress; the file was not read.
+            CodedError (OVERLOADED): the hub is starting; nothing was applied.
         """
-        if not wait and self._lock.locked():
-            raise CodedError(ErrorCode.OVERLOADED, "another reload is under way")
         return await self._reloads.run(actor)
 
     async def _reload_once(self, actors: Sequence[str]) -> Sequence[TakenUp]:

@@ -393,10 +393,10 @@ class Config(Noun):
         self,
         actor: Actor,
         head: Head,
-        wait: Annotated[bool, Meta(description="For a reload that is under way; else it is refused.")] = True,
+        wait: Annotated[bool, Meta(description="Of earlier releases; it has no effect.")] = True,
     ) -> ReloadView:
         """Apply hub.toml as it is now, all or nothing."""
-        done = await self.reloader.reload(actor=actor, wait=wait)
+        done = await self.reloader.reload(actor=actor)
         head.headers["etag"] = self.reloader.tag
         return reload_view(done)
 

@@ -1,7 +1,6 @@
 """Reloads of the settings: edits, a watched file, and settings that all nodes share."""
 
 from collections.abc import AsyncIterator
-from functools import partial
 from pathlib import Path
 
 import anyio
@@ -169,25 +168,6 @@ async def test_metrics_report_success_and_time_of_the_last_reload(bench: Setting
     bench.path.write_text(TEXT + "# more\n")
     await bench.reloader.reload(actor=ME)
     assert told() == [2, 1, began + 60]
-
-
-async def test_a_second_reload_waits_for_the_first_or_is_refused(bench: SettingsBench) -> None:
-    seen: list[str] = []
-    bench.path.write_text(TEXT.replace("4", "5"))
-
-    async def second() -> None:
-        with pytest.raises(CodedError, check=coded(ErrorCode.OVERLOADED)):
-            await bench.reloader.reload(actor=ME, wait=False)
-        seen.append("refused")
-        await bench.reloader.reload(actor=ME)
-        seen.append("waited")
-
-    async with anyio.create_task_group() as tasks:
-        bench.hub.before_reconcile = lambda: seen.append("reconciled")
-        tasks.start_soon(partial(bench.reloader.reload, actor=ME))
-        await anyio.lowlevel.checkpoint()
-        tasks.start_soon(second)
-    assert seen == ["refused", "reconciled", "reconciled", "waited"]
 
 
 async def test_reloads_during_a_reload_share_the_next_one_and_get_the_newest_text(
