@@ -85,8 +85,8 @@ class Limits(Table):
     runs: Whole = live(32, "Concurrent runs.", "per node")
     runs_per_device: Whole = live(1, "Concurrent runs on one device.", "per cluster")
     connector_runs: Whole = live(8, "Concurrent runs that read connectors.", "per node")
-    run_files: Whole = live(2_000, "Files read in one run; the next run reads the others.")
-    run_bytes: Whole = live(64 * 1024 * 1024, "Bytes read in one run; the next run reads the others.")
+    run_files: Whole = live(2_000, "Files read in one run; another run reads the others at once.")
+    run_bytes: Whole = live(64 * 1024 * 1024, "Bytes read in one run; another run reads the others at once.")
     items_per_file: Whole = live(
         2_000, "New items of one file; with more, the others are left out and the file fails."
     )

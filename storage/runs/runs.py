@@ -704,7 +704,7 @@ def keep_result(c: sa.Connection, run_id: RunId, *, followed_by: RunId | None = 
     A run that never started has no result.
 
     Args:
-        followed_by: the run that reads at once what this one left.
+        followed_by: the run that reads at once what this one left; the progress stays that of all files.
     """
     tally = c.execute(
         sa.select(
@@ -748,11 +748,9 @@ def keep_result(c: sa.Connection, run_id: RunId, *, followed_by: RunId | None = 
         **(tally.result or {}),
         **({} if followed_by is None else {"followed_by": followed_by}),
     }
+    is_whole = sa.text("runs.state = 'COMPLETED'") if followed_by is None else sa.false()
     c.execute(
         sa.update(runs)
         .where(runs.c.id == run_id)
-        .values(
-            result=message,
-            progress=sa.case((sa.text("runs.state = 'COMPLETED'"), 100.0), else_=runs.c.progress),
-        )
+        .values(result=message, progress=sa.case((is_whole, 100.0), else_=runs.c.progress))
     )

@@ -4,15 +4,16 @@
 figures and fails when the memory grows beyond its limit; the suite does it small.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 import msgspec
 
 from tests.scenarios.program import Verdict, run
-from tests.scenarios.scene import Scene, are_there_once, check_boxes, scene, write
+from tests.scenarios.scene import Point, Scene, are_there_once, check_boxes, scene
 from tests.support.oracle import Oracle, plant
 
 MAX_GROWTH_MIB = 64.0
@@ -76,25 +77,59 @@ async def measured(folder: Path, count: int, size: int, *, with_model: bool) -> 
 
 
 async def read_over_runs(folder: Path, count: int, *, most_files: int) -> AsyncIterator[tuple[int, float]]:
-    """Run over *count* files, *most_files* a run, until none is left: nothing is lost or doubled.
+    """Start one run over *count* files, *most_files* a run: nothing is lost or doubled by those that follow.
 
-    One of the files changes between the runs. Yields how many files each run left, and by how many MiB the
-    hub's memory has grown.
+    Yields how many files each run left, and by how many MiB the hub's memory has grown.
     """
     files, titles = check_boxes(count, each=1)
     async with scene(folder, files, settings=f"[limits]\nrun_files = {most_files}\n") as play:
         await play.device.start()
         await play.has_connected()
         before = memory_mib(play, "VmRSS")
-        left, done = count, 0
-        while left:
-            run = await play.hub.ended(await play.hub.start_run(), within_s=RUN_TIMEOUT_S)
+        run_id: str | None = await play.hub.start_run()
+        while run_id is not None:
+            run = await play.hub.ended(run_id, within_s=RUN_TIMEOUT_S)
             assert 0 < run["units_done"] <= most_files, run
-            left = run["units_left"]
-            done += 1
-            write(folder, {"page000.md": f"{files['page000.md']}\nWritten {done} times.\n"})
-            yield left, memory_mib(play, "VmHWM") - before
+            run_id = run["followed_by"]
+            yield run["units_left"], memory_mib(play, "VmHWM") - before
         are_there_once(play.items(), titles)
+
+
+# Each is met by a run that follows another one, or by one that is to be followed.
+_BREAKS = (
+    ("kill_hub", Point("the end of the first run", "to_hub", "agent_complete")),
+    ("kill_hub", Point("the beginning of the next run", "to_device", "agent_run", nth=2)),
+    ("stop_hub", Point("the listing of a run", "to_hub", "agent_manifest")),
+    ("restart_device", Point("the end of a run", "to_hub", "agent_complete")),
+    ("stop_hub", Point("the end of another run", "to_hub", "agent_complete")),
+)
+
+
+async def read_over_breaks(folder: Path, count: int, *, most_files: int) -> list[Mapping[str, Any]]:
+    """Start one run over *count* files, and kill and stop hub and device at the ends of its parts.
+
+    Nothing is lost or doubled. Returns the runs, the first one first.
+    """
+    files, titles = check_boxes(count, each=1)
+    limits = f"[limits]\nrun_files = {most_files}\nrestart_hold_s = 0.0\n"
+    async with scene(folder, files, settings=limits) as play:
+        await play.device.start()
+        await play.has_connected()
+        run_id: str | None = None
+        for fault, point in _BREAKS:
+            play.at(point, getattr(play, fault))
+            run_id = run_id or await play.hub.start_run()
+            await play.happened()
+            if fault != "restart_device":
+                await play.start_hub()
+        runs = []
+        while run_id is not None:
+            runs.append(await play.hub.ended(run_id, within_s=RUN_TIMEOUT_S))
+            run_id = runs[-1]["followed_by"]
+        listed = (await play.hub.get("/v1/runs"))["runs"]
+        assert {one["id"] for one in listed} == {one["id"] for one in runs}
+        are_there_once(play.items(), titles)
+        return runs
 
 
 async def _run(play: Scene, count: int, *, done: int) -> float:

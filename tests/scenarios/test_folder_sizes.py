@@ -2,10 +2,18 @@
 
 from pathlib import Path
 
-from tests.scenarios.folders import read_over_runs
+import pytest
+
+from tests.scenarios.folders import read_over_breaks, read_over_runs
 
 
-async def test_a_folder_of_more_files_than_one_run_reads_is_read_over_several_runs(tmp_path: Path) -> None:
-    """Each run reads the files that none has read before one that changes all the time."""
+async def test_folder_of_more_files_than_one_run_reads_is_read_by_runs_that_follow(tmp_path: Path) -> None:
     left = [left async for left, _ in read_over_runs(tmp_path, 12, most_files=5)]
-    assert left == [7, 3, 0]
+    assert left == [7, 2, 0]
+
+
+@pytest.mark.slow
+async def test_killed_hub_and_device_read_a_large_folder_once(tmp_path: Path) -> None:
+    runs = await read_over_breaks(tmp_path, 24, most_files=4)
+    assert [run["units_left"] for run in runs] == [20, 16, 12, 8, 4, 0]
+    assert [run["outcome"] for run in runs] == ["success"] * 6

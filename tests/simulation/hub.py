@@ -276,7 +276,9 @@ class SimHub:
         runner = Runner(
             store=store,
             lifecycle=lifecycle,
-            source=DeviceSource(limits=RunLimits(), credit=2, metrics=METRICS, clock=clock),
+            source=DeviceSource(
+                limits=RunLimits(files=self.settings.total), credit=2, metrics=METRICS, clock=clock
+            ),
             extractor=extractor,
             asking=asking,
             delivery=Delivery(store, clock=clock, metrics=METRICS, limits=limits, seals=seals),

@@ -1,5 +1,6 @@
 """Laws I2, I3, I4, I5, I9, I10 and I12, about runs after each commit."""
 
+import json
 from collections import Counter
 from typing import Any
 
@@ -110,6 +111,7 @@ class Moves(Law):
                     self.findings.add("I4", f"run {run.id} was {_ending(before)} and is {_ending(run)}")
             elif run.is_final:
                 self._outcome(run)
+                self._follow_up(run)
             if before is None or before.state_seq != run.state_seq or before.state != run.state:
                 self._history(run)
 
@@ -126,6 +128,18 @@ class Moves(Law):
                 )
         elif run.outcome != ("error" if run.state == "FAILED" else None):
             self.findings.add("I4", f"run {run.id} is {run.state} with outcome {run.outcome}")
+
+    def _follow_up(self, run: RunFacts) -> None:
+        """The commit that ends a run has queued the run that follows it; a cancelled run has none."""
+        disk = self.facts.disk
+        (result,) = disk.one("SELECT result FROM runs WHERE id = ?", run.id)
+        named = json.loads(result or "{}").get("followed_by")
+        queued = [id for (id,) in disk.rows("SELECT id FROM runs WHERE fire_key = ?", f"more:{run.id}")]
+        (waits,) = disk.one("SELECT count(*) FROM runs WHERE id = ? AND state = 'QUEUED'", named)
+        if waits != (named is not None) or not set(queued) <= {named}:
+            self.findings.add("I4", f"run {run.id} is followed by {named}, and {queued} were queued")
+        if run.state == "CANCELLED" and named is not None:
+            self.findings.add("I4", f"run {run.id} was cancelled, and is followed by {named}")
 
     def _history(self, run: RunFacts) -> None:
         seq, state, fence = self._read.get(run.id, (0, None, 0))
