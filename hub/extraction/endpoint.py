@@ -60,7 +60,7 @@ from protocol.errors import Backoff
 from protocol.work import Usage
 
 if TYPE_CHECKING:
-    import httpx
+    import httpx2
     import openai
 
 CHUNK_TOKENS: Final = 1_500  # long enough for context, short enough that a model overlooks nothing
@@ -385,8 +385,8 @@ class Endpoint:
                 except RateLimited as refusal:
                     wait_s = self._sit_out(question, turn, refusal)
                 except Disliked as dislike:
-                    if (answer := self._refused_text(question, dislike.error)) is not None:
-                        return answer
+                    if (refused := self._refused_text(question, dislike.error)) is not None:
+                        return refused
                     wait_s = self._ask_simpler(question, dislike)
                 else:
                     # Stored only after a success: a request that always fails must not degrade the dialect
@@ -492,7 +492,7 @@ class Endpoint:
         )
 
     def meaning_of(
-        self, response: "httpx.Response", problem: str = ""
+        self, response: "httpx2.Response", problem: str = ""
     ) -> Trouble | RateLimited | Disliked | ModelError:
         """Return the exception for a response without an answer; *problem*: of one that reports no error."""
         error = reported_error(response.content, response.status_code, secret=self.api_key or "")
