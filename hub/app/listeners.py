@@ -424,7 +424,7 @@ class HooksInUse:
             address=listen.address,
             gate=gate,
             tls=tls,
-            on_refusal=lambda code: context.metrics.webhook_refusals.labels(code).inc(),
+            on_refusal=hooks.note_refusal,
             loop=context.metrics.loop,
             clock=context.clock,
         )

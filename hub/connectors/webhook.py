@@ -16,6 +16,7 @@ import hmac
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from functools import partial
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
@@ -131,20 +132,23 @@ def judge(
 
 
 def _fits(source: Source | None, secret: str, claim: _Claim) -> bool:
-    made = hmac.new(_key(source, secret), claim.signed, hashlib.sha256).digest()
+    made = [hmac.new(key, claim.signed, hashlib.sha256).digest() for key in _keys(source, secret)]
     fits = False
     for shown in claim.shown[:MOST_SIGNATURES]:
-        fits |= hmac.compare_digest(made, shown)
+        for one in made:
+            fits |= hmac.compare_digest(one, shown)
     if source is Source.GENERIC:
         ours, theirs = (hashlib.sha256(text.encode()).digest() for text in (secret, claim.token or ""))
         return hmac.compare_digest(ours, theirs) and claim.token is not None
     return fits
 
 
-def _key(source: Source | None, secret: str) -> bytes:
-    if source is Source.STANDARD and secret.startswith(_PREFIX):
-        return base64.b64decode(secret.removeprefix(_PREFIX))
-    return secret.encode()
+def _keys(source: Source | None, secret: str) -> Sequence[bytes]:
+    """Return the keys of a secret; of Standard Webhooks also as base64, with its prefix or without."""
+    if source not in (None, Source.STANDARD):
+        return (secret.encode(),)
+    decoded = _bytes_of(secret.removeprefix(_PREFIX), partial(base64.b64decode, validate=True))
+    return decoded or secret.encode(), secret.encode()
 
 
 def _standard(headers: Mapping[str, str], body: bytes) -> _Claim:

@@ -164,6 +164,7 @@ MEANINGS: Final[Mapping[str, str]] = {
     "heartbeats.refused": "heartbeats of devices could not be stored by a fault in the hub",
     "heartbeats.unwritten": "heartbeats of devices are not stored, because the database does not answer",
     "hook.news_not_told": "a webhook was taken, but its mailbox was not told of news; schedules read it",
+    "hook.refused": "a post to a webhook was refused; its sender was answered with this code",
     "hook.posted": "a webhook arrived for the connector",
     "housekeeping.pruned": "old rows were deleted, as the retention settings say",
     "housekeeping.put_off": "nothing old is deleted for now",

@@ -571,13 +571,18 @@ class Hooks:
             raise Refused(ErrorCode.TOO_LARGE, f"a body has at most {self.body_bytes} bytes")
         return name
 
+    def note_refusal(self, code: str, reason: str = "") -> None:
+        """Count and log a refused post: its sender may show nobody the response."""
+        self._metrics.webhook_refusals.labels(code).inc()
+        log.info("hook.refused", code=code, why=reason)
+
     def _refuse(self, refusal: Refused) -> Response:
-        self._metrics.webhook_refusals.labels(refusal.reason).inc()
+        self.note_refusal(refusal.reason, str(refusal))
         return refusal.answer
 
     def _problem(self, error: HubError) -> Response:
         """Return the response for an error of the database or of a body."""
-        self._metrics.webhook_refusals.labels(error.code).inc()
+        self.note_refusal(error.code, str(error))
         answer = Problem.of(error)
         if answer.status_code == 503:
             answer.headers.setdefault("retry-after", str(BUSY_S))

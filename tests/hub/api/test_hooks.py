@@ -1,6 +1,7 @@
 """Webhooks over their real listener: believed, kept once, answered; and everybody else kept out cheaply."""
 
 import json
+import logging
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -66,6 +67,10 @@ class Door:
         self.hooks.use([Hook(name, source, (SECRET, OLD)) for name, source in SOURCES.items()])
         self.at = Address("127.0.0.1", 0)
 
+    def refuse(self, code: str) -> None:
+        self.refused.append(code)
+        self.hooks.note_refusal(code)
+
     async def hear(self, connector_id: str) -> None:
         self.told.append(connector_id)
 
@@ -83,7 +88,7 @@ class Door:
             address=Address("127.0.0.1", 0),
             gate=gate,
             head_s=head_s,
-            on_refusal=self.refused.append,
+            on_refusal=self.refuse,
             clock=self.clock,
             **options,
         )
@@ -223,6 +228,44 @@ async def test_webhook_body_too_long_or_compressed_is_refused_and_counted(
     counted = here.metrics.registry.get_sample_value
     assert counted("hub_limits_reached_total", {"limit": "posted_bytes"}) == 1
     assert counted("hub_webhook_refusals_total", {"code": "too_large"}) == 1
+
+
+# A key of Standard Webhooks, as senders show it, and as their libraries use it.
+TEXT_OF_KEY, BASE64 = "twenty-four bytes of key", "dHdlbnR5LWZvdXIgYnl0ZXMgb2Yga2V5"
+LONG: Final = {"content-length": "6000000"}
+CHUNKED: Final = {"transfer-encoding": "chunked"}
+# Secret of the hub, headers of the sender, begin of the body, and status and code of the response.
+POSTS: Final[dict[str, tuple[str, dict[str, str], bytes, int, str]]] = {
+    "chunked": (SECRET, standard() | CHUNKED, b"11\r\n" + BODY + b"\r\n0\r\n\r\n", 411, "bad_params"),
+    "6 MB in chunks": (SECRET, standard() | CHUNKED, b"5b8d80\r\n" + b"x" * 9_000, 411, "bad_params"),
+    "6 MB": (SECRET, standard() | LONG, b"x" * 9_000, 413, "too_large"),
+    "secret with its prefix": (f"whsec_{BASE64}", standard(secret=TEXT_OF_KEY), BODY, 202, ""),
+    "secret without its prefix": (BASE64, standard(secret=TEXT_OF_KEY), BODY, 202, ""),
+    "secret as text": (BASE64, standard(secret=BASE64), BODY, 202, ""),
+    "another secret": (BASE64, standard(secret=WRONG), BODY, 401, "bad_signature"),
+    "signed with an empty key": (SECRET, standard(secret=""), BODY, 401, "bad_signature"),
+}
+
+
+@pytest.mark.parametrize("kind", POSTS)
+async def test_odd_webhook_post_is_answered_logged_and_counted_by_its_code(
+    here: Door, caplog: pytest.LogCaptureFixture, kind: str
+) -> None:
+    caplog.set_level(logging.INFO)
+    secret, headers, body, status, code = POSTS[kind]
+    here.hooks.use([Hook("builds", Source.STANDARD, (secret,))])
+    length = {} if "transfer-encoding" in headers else {"content-length": str(len(body))}
+    lines = [f"{name}: {value}" for name, value in ({"host": str(here.at)} | length | headers).items()]
+    head = "\r\n".join(["POST /hooks/builds HTTP/1.1", *lines, "", ""])
+    async with await anyio.connect_tcp("127.0.0.1", here.at.port) as stream:
+        await stream.send(head.encode() + body)
+        answer = await stream.receive()
+    assert answer.startswith(f"HTTP/1.1 {status} ".encode())
+    assert (f'"code":"{code}"'.encode() in answer) == bool(code)
+    logged = [str(vars(record)) for record in caplog.records if "hook.refused" in str(vars(record))]
+    assert [code in line for line in logged] == [True] * bool(code)
+    refusals = here.metrics.registry.get_sample_value("hub_webhook_refusals_total", {"code": code})
+    assert (refusals, len(await here.rows())) == (1 if code else None, 0 if code else 1)
 
 
 async def test_webhook_with_a_foreign_host_or_forwarded_header_is_refused(other: httpx2.AsyncClient) -> None:
