@@ -58,7 +58,7 @@ from hub.connectors.connector import (
 )
 from hub.connectors.secret_spellings import SecretSpellings
 from hub.document import Document
-from hub.log import Channel
+from hub.log import Channel, foreign_words
 from hub.outbound.rules import bounded_wait
 from hub.outbound.scopes import Scope
 from hub.output_pace import LINES_BYTES_PER_S, LOG_BYTES_PER_S, OutputPace
@@ -84,6 +84,8 @@ SILENCE_S: Final = 60.0  # until a line is complete, or is read by the program
 MOST_LOGGED: Final = 200  # lines of standard error in one run
 MOST_REASON_CHARS: Final = 400
 LAST_WORDS_S: Final = 1.0  # for standard error of a program that was ended
+_LAST_BYTES: Final = 4_096  # of it, in which a line may name the error
+_WROTE: Final = "[log] content = true shows what it wrote"  # in reasons of the hub, and of the bridge of MCP
 _NO_LINE: Final = "the connector wrote a line that is none of the protocol"
 _LEAST_SECRET: Final = 6  # characters of a secret that is looked for in answers
 
@@ -470,6 +472,7 @@ class _Jailed:
         self._context = context
         self._requests = requests
         self._buffer = bytearray()
+        self._last = b""  # end of standard error
         self._number = self._logged = self._dropped_bytes = 0
         self._lines_pace, self._errors_pace = OutputPace(LINES_BYTES_PER_S), OutputPace(LOG_BYTES_PER_S)
 
@@ -493,6 +496,11 @@ class _Jailed:
                 failed.append(failure)
                 self._kill()  # ends its standard error, too, which is logged up to its end
                 tasks.cancel_scope.deadline = anyio.current_time() + LAST_WORDS_S
+        if failed and self._last.strip():
+            lines = [line for line in self._last.decode("utf-8", "replace").splitlines() if line.strip()]
+            named = [line for line in lines if "error" in line.lower()] or lines
+            last_words = f"it wrote: {foreign_words(named[-1])}; {_WROTE}"
+            failed[0].args = (str(failed[0]).replace(_WROTE, last_words),)
         if failed:
             raise failed[0]
         return found[0]
@@ -547,9 +555,7 @@ class _Jailed:
         except (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError):
             self._kill()
             code = await self._process.wait()
-            raise Unavailable(
-                f"the connector's program ended ({code}); [log] content = true shows what it wrote"
-            ) from None
+            raise Unavailable(f"the connector's program ended ({code}); {_WROTE}") from None
         line = bytes(self._buffer[:end])
         del self._buffer[: end + 1]
         await self._lines_pace.pause(len(line))
@@ -564,6 +570,7 @@ class _Jailed:
         with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
             async for piece in self._errors:
                 self._dropped_bytes += len(piece)
+                self._last = (self._last + piece)[-_LAST_BYTES:]
                 for line in piece.splitlines()[: MOST_LOGGED - self._logged]:
                     self._logged += 1
                     self._dropped_bytes -= len(line) + 1

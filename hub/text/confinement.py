@@ -45,7 +45,9 @@ _LANDLOCK_FILES: Final = {1: 13, 2: 14, 3: 15, 4: 15}  # number of rights on fil
 _LANDLOCK_READ: Final = 0b0101  # run and read a file
 _LANDLOCK_LIST: Final = 0b1000  # list a folder
 
-_MOST_DESCRIPTORS: Final = 64  # pipes and sockets hold memory of the kernel, which no other limit counts
+# The usual limit, which runtimes expect: Node opens all modules that one imports at once, 100 for a small
+# server. Pipes and sockets hold memory of the kernel, which no other limit counts: 200 MB at most.
+_MOST_DESCRIPTORS: Final = 1_024
 _MOST_THREADS: Final = 64  # binding if the process is not root outside
 
 # struct seccomp_data: the call's number, the architecture, then six arguments of 8 bytes, low half first on

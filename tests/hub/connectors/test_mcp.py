@@ -1,6 +1,7 @@
 """Resources of MCP servers as messages, read from a server of the package mcp."""
 
 import json
+import re
 import sysconfig
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -37,6 +38,7 @@ from hub.outbound.client import OutboundClient
 from hub.outbound.rules import OutboundRules
 from tests.hub.connectors.test_handbook_plugin import SINCE
 from tests.support.asgi import serving
+from tests.support.programs import CannotInstall, cache_folder, npm_packages
 
 pytestmark = pytest.mark.anyio
 NOT_FOUND = -32002
@@ -368,6 +370,8 @@ class Pantry(Kitchen):
 
     def __init__(self, folder: Path, program: str = SERVER) -> None:
         super().__init__("", OutboundClient(OutboundRules()))
+        self.command: tuple[str, ...] = ("python", "server.py")
+        self.runtime = PACKAGES
         self.folder = folder / "server"
         self.folder.mkdir()
         secret = folder / "hub.toml"
@@ -380,7 +384,7 @@ class Pantry(Kitchen):
         (self.folder / "notes.json").write_text(json.dumps(texts))
 
     def open(self, secret: str = "", **settings: Any) -> McpConnector:
-        program = ProgramSettings(command=("python", "server.py"), folder=self.folder, runtime=(PACKAGES,))
+        program = ProgramSettings(command=self.command, folder=self.folder, runtime=(self.runtime,))
         return super().open(secret, server=program, **settings)
 
 
@@ -390,6 +394,47 @@ async def test_third_party_mcp_server_is_read_over_pipes_in_a_jail(tmp_path: Pat
     assert mcp.__file__.startswith(str(PACKAGES))
     _, found = await pantry.run()
     assert found == {"milk": "buy milk", "reach": "reached: "}
+
+
+# The smallest server of the official SDK for Node, as its documentation begins.
+NODE_SERVER = """
+import { McpServer } from "@modelcontextprotocol/sdk/server/mcp.js";
+import { StdioServerTransport } from "@modelcontextprotocol/sdk/server/stdio.js";
+const server = new McpServer({ name: "notes", version: "1.0.0" });
+const milk = { uri: "note://milk", text: "buy" };
+server.registerResource("milk", milk.uri, {}, () => ({ contents: [milk] }));
+await server.connect(new StdioServerTransport());
+"""
+
+
+@pytest.mark.slow
+async def test_server_of_the_official_node_sdk_is_read_in_a_jail(tmp_path: Path) -> None:
+    try:
+        packages = npm_packages(cache_folder("mcp-sdk-for-node"), "@modelcontextprotocol/sdk@1.32.2")
+    except CannotInstall as error:
+        pytest.skip(str(error))
+    pantry = Pantry(tmp_path)
+    (pantry.folder / "server.mjs").write_text(NODE_SERVER)
+    (pantry.folder / "node_modules").symlink_to(packages / "node_modules")
+    pantry.command, pantry.runtime = ("node", "server.mjs"), packages
+    assert (await pantry.run())[1] == {"milk": "buy"}
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("raise KeyError('no such shelf')", "it wrote: KeyError: 'no such shelf'; [log]"),
+        ("import sys; sys.exit('token: ghp_abcdefghijklmnopqrstuvwxyz0123456789')", "[redacted]"),
+        ("import os; os.write(2, b'\x1b[2Jbye'); os._exit(3)", r"it wrote: \x1b[2Jbye; [log]"),
+        ("import os; os._exit(3)", "the server's program ended; [log]"),
+    ],
+)
+async def test_last_words_of_an_ended_mcp_server_are_part_of_the_reason(
+    tmp_path: Path, source: str, words: str
+) -> None:
+    with pytest.raises(Unavailable, match=re.escape(words)) as caught:
+        await Pantry(tmp_path, source).run()
+    assert "ghp_" not in str(caught.value)
 
 
 HEAD = """
