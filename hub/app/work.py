@@ -27,7 +27,7 @@ from hub.runs.delivery import Delivery, ExcerptSeals
 from hub.runs.dispatcher import Dispatcher
 from hub.runs.housekeeping import Housekeeping
 from hub.runs.leases import LeaseKeeper, NodeLease
-from hub.runs.lifecycle import POLL_S, Lifecycle, RunWatch
+from hub.runs.lifecycle import POLL_S, QUIET_POLL_S, Lifecycle, RunWatch
 from hub.runs.mailbox_visit import MailboxVisits, Watching
 from hub.runs.own_rows import OwnRows
 from hub.runs.previewing import Estimator, Previews
@@ -67,7 +67,7 @@ class Work:
         limits = context.settings.limits
         store, metrics, boot_id = context.store, context.metrics, context.boot_id
         clock, ids, chance = context.clock, context.ids, context.chance
-        self.watch = RunWatch(poll_s=POLL_S if store.is_shared else None)
+        self.watch = RunWatch(poll_s=POLL_S if store.is_shared else QUIET_POLL_S)
         self.lifecycle = lifecycle = Lifecycle(store, clock=clock, ids=ids, metrics=metrics, watch=self.watch)
         self.spans = _make_span_export(context)
         if self.spans is not None:

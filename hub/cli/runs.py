@@ -317,7 +317,10 @@ def show_found(hub: Talk, run: Mapping[str, Any], state: Path) -> None:
         show.out(f"  ... and {count - len(found)} more")
     is_here = state != default_state() and (state / "devices" / f"{run['device']}.db").exists()
     where = f" --state {shlex.quote(str(state))} --name {run['device']}" if is_here else ""
-    show.report(f"they wait for review on {run['device']}; run there: hub review{where}")
+    device = hub.get(f"/v1/devices/{run['device']}")
+    is_foreign = device["connected"] and not device["capabilities"] and not is_here
+    command = "in its own program" if is_foreign else f"run there: hub review{where}"
+    show.report(f"they wait for review on {run['device']}; {command}")
 
 
 def files_of(run: Mapping[str, Any]) -> str:

@@ -87,7 +87,7 @@ REASONS: Final[Mapping[str, tuple[str, str]]] = {
     "waits_for_model": ("run {run} waits for the model: {detail}", "hub doctor says what the model lacks"),
     "device_away": (
         "device {device} is not connected, so the file cannot be read now; {last}",
-        "connect the device: hub connect, on the device",
+        "start the program of the device there, as hub connect",
     ),
     "elsewhere": (
         "{detail}, so the file cannot be read here; {last}",
@@ -163,7 +163,7 @@ REASONS: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "not_delivered": (
         "it became item {item} of {table}, which the device has not confirmed so far",
-        "connect the device; then: hub run {agent}",
+        "hub runs show {run} says if the device refused it; else connect the device, then: hub run {agent}",
     ),
     "approved": ("it became item {item} of {table}, approved on {at} by {by}", "hub items undo {item}"),
     "edited": ("it became item {item} of {table}, changed on {at} by {by}", "hub items undo {item}"),

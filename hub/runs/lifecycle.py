@@ -38,6 +38,7 @@ _SENTENCES = {
 
 
 POLL_S: Final = 1.0  # of a watched run that another hub process may execute
+QUIET_POLL_S: Final = 5.0  # of one of this process: it may wait for an answer, and change nothing
 
 
 class RunWatch:

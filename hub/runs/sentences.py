@@ -33,7 +33,6 @@ _LIFECYCLES: Final = {
 }
 
 
-SLOW_ANSWER: Final = timedelta(seconds=30)
 PAUSING: Final = "pauses when the files in hand are done"
 
 
@@ -148,7 +147,7 @@ def why_waiting(facts: WaitFacts, zone: tzinfo | None = None) -> str | None:
         if facts.is_cancelling:
             return f"is being cancelled: device {facts.device} has to let go"
         since = facts.unanswered_since
-        if since is not None and facts.now - since >= SLOW_ANSWER:
+        if since is not None and facts.now - since >= timedelta(seconds=30):
             return f"device {facts.device} has not answered a call of {describe_time(since, facts.now, zone)}"
         return PAUSING if facts.is_pausing else None
     return (

@@ -67,6 +67,19 @@ class SmallHub:
             await socket.send(data.decode() if session.codec.is_text else data)
 
 
+async def live(hub: SmallHub, folder: Path) -> tuple[str, list[Answered]]:
+    """Run the device until the hub says goodbye; return what it printed, and its answers."""
+    with anyio.fail_after(20):
+        async with serve(hub.talk, "127.0.0.1", 0, subprotocols=SUBPROTOCOLS) as server:  # type: ignore[arg-type]
+            port = next(iter(server.sockets)).getsockname()[1]
+            url = f"ws://127.0.0.1:{port}/v1/device"
+            command = [sys.executable, *(str(folder / name) for name in ("device.py", "desk.token", "notes"))]
+            command.insert(2, url)
+            done = await anyio.run_process(command, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+    return done.stdout.decode(), [event for event in hub.heard if isinstance(event, Answered)]
+
+
 async def test_example_device_reads_files_and_inserts_an_item_once(tmp_path: Path) -> None:
     (tmp_path / "notes").mkdir()
     note = tmp_path / "notes" / "week.MD"
@@ -77,26 +90,15 @@ async def test_example_device_reads_files_and_inserts_an_item_once(tmp_path: Pat
     (tmp_path / "desk.token").write_text("hub_dev_secret\n")
 
     hub = SmallHub()
-    with anyio.fail_after(20):
-        async with serve(hub.talk, "127.0.0.1", 0, subprotocols=SUBPROTOCOLS) as server:  # type: ignore[arg-type]
-            port = next(iter(server.sockets)).getsockname()[1]
-            command = [
-                sys.executable,
-                str(device),
-                f"ws://127.0.0.1:{port}/v1/device",
-                str(tmp_path / "desk.token"),
-                str(note.parent),
-            ]
-            done = await anyio.run_process(command, check=False)
-
+    printed, answers = await live(hub, tmp_path)
     assert hub.token == "hub_dev_secret"
     said: list[Frame] = [event.frame for event in hub.heard if isinstance(event, Received)]
     content = FilePiece(path=str(note), content="- [ ] Send the invoice\n")
     assert said == [AgentData(run_id="r-1", fence=3, files=[content]), AgentComplete(run_id="r-1", fence=3)]
     answered = Answered(CallId("c-1"), Answer(result={"id": "row-1"}))
-    assert [event for event in hub.heard if isinstance(event, Answered)] == [answered, answered]
-    assert done.stdout.decode().splitlines() == ["insert tasks {'title': 'Send the invoice'}"]
-    assert done.returncode == 0, done.stderr.decode()
+    assert answers == [answered, answered]
+    assert printed.splitlines() == ["insert tasks {'title': 'Send the invoice'}"]
+    assert await live(SmallHub(), tmp_path) == ("", [answered, answered]), "after a new start"
 
 
 def test_example_device_has_at_most_24_lines() -> None:

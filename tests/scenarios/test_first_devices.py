@@ -106,6 +106,14 @@ BEFORE = {
     "picture.png": ["other_extension"],
     "missing.png": ["other_extension"],
 }
+BEYOND: dict[str, dict[str, object]] = {  # requests that the devices cannot answer
+    "agents/notes/estimate": {},
+    "agents/notes/preview": {"newest": 2},
+    "devices/desk/resync": {},
+    "devices/desk/calls": {"table": "tasks"},
+    "devices/desk/calls/list-files": {},
+    "devices/desk/calls/read-file": {"path": "notes/today.md"},
+}
 AFTER = {
     "today.md:3": ["settled", "item"],
     "today.md:6": ["settled", "no_rule"],
@@ -148,9 +156,9 @@ async def test_answers_about_a_simple_device_are_about_the_file_that_was_asked(
     notes = tmp_path / "notes"
     async with scene(tmp_path, PAGES, settings=ENDINGS) as play, connected(play, kind) as kept:
         assert await wrong_answers(play, BEFORE) == []
-        for path, body in (("estimate", {}), ("preview", {"newest": 2})):
-            refused = await play.hub.ask("POST", f"/v1/agents/notes/{path}", json=body)
-            assert (refused.status_code, refused.json()["code"]) == (409, "call_unsupported")
+        for path, body in BEYOND.items():
+            refused = await play.hub.ask("POST", f"/v1/{path}", json=body)
+            assert (path, refused.status_code, refused.json()["code"]) == (path, 409, "call_unsupported")
 
         run = await play.hub.ended(await play.hub.start_run())
         assert (run["outcome"], run["units_total"], run["units_done"], run["items_created"]) == (
@@ -184,7 +192,7 @@ def test_device_of_the_handbook_imports_nothing_of_the_project() -> None:
     assert f"```python\n{device_program()}```" in docs.page("write-a-device")
     assert len([line for line in device_program().splitlines() if line.strip()]) <= LONGEST_LINES
     imported = re.findall(r"^(?:import|from) (.*?)(?: import .*)?$", device_program(), re.MULTILINE)
-    assert imported == ["json, pathlib, sys", "websockets.sync.client"]
+    assert imported == ["json, pathlib, shelve, sys", "websockets.sync.client"]
 
 
 MODEL = """\

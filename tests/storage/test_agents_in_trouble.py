@@ -1,5 +1,7 @@
 """Queries of the checks of each minute, on both databases: they return rows with a finding, and no others."""
 
+from typing import Any
+
 import sqlalchemy as sa
 
 from protocol.lifecycles import RunOutcome, RunState
@@ -146,7 +148,8 @@ def test_agent_that_read_files_is_emptied_when_its_newest_run_lists_none(c: sa.C
     c.execute(sa.insert(unit_ledger), entry | {"run_id": run.id, "done_at": AT})
     ((agent, until),) = agents_in_trouble.emptied(c)
     assert (agent.name, until) == ("inbox", None)
-    found = [{f"units_{name}": 1} for name in ("total", "skipped", "done", "failed", "unchanged")]
+    names = ("total", "skipped", "done", "failed", "unchanged")
+    found: list[dict[str, Any]] = [{f"units_{name}": 1} for name in names]
     for values in (*found, {"result": {"unlisted": 3}}):
         with undone(c):
             c.execute(sa.update(runs).values(values))

@@ -42,9 +42,9 @@ _E: Final = ErrorCode
 _REFUSED: Final = (_E.BAD_RECORD, _E.UNKNOWN_TABLE, _E.RESULT_TOO_LARGE, _E.UNKNOWN_FILE, _E.TOO_MANY_CALLS)
 _OF_CALLS: Final = (
     *(_E.UNKNOWN_DEVICE, _E.DEVICE_OFFLINE, _E.NOT_GRANTED, _E.CALL_TIMED_OUT, _E.DEVICE_ERROR),
-    *(_E.TOO_MANY_CALLS, _E.RESULT_TOO_LARGE),
+    *(_E.TOO_MANY_CALLS, _E.RESULT_TOO_LARGE, _E.CALL_UNSUPPORTED),
 )
-_OF_FILES: Final = (*_OF_CALLS, _E.UNKNOWN_FILE, _E.CALL_UNSUPPORTED)
+_OF_FILES: Final = (*_OF_CALLS, _E.UNKNOWN_FILE)
 T = TypeVar("T")
 _Name = Annotated[str, Meta(max_length=64)]
 _Number = Annotated[int, Meta(ge=-(2**53), le=2**53)]
@@ -357,6 +357,9 @@ class DeviceCalls(Noun):
         link = await link_of(self._store, self._roster, device.id, device.name)
         if link is None:
             raise CodedError(_E.DEVICE_OFFLINE, f"device {device.name!r} is not connected to this hub")
+        if not link.capabilities:
+            message = f"the program of device {device.name!r} cannot let this hub read rows or files"
+            raise CodedError(_E.CALL_UNSUPPORTED, message, hint="connect it by another one, as hub connect")
         if wait_s := self._rate.take(caller.actor, self._clock.monotonic(), at_once=AT_ONCE, per_s=PER_S):
             message = f"more than {AT_ONCE} calls at once, or {PER_S:g} a second; wait {wait_s:.1f} s"
             raise CodedError(_E.RATE_LIMITED, message, retry_after_s=wait_s)
