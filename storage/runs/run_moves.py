@@ -237,7 +237,7 @@ RUN_BY_FIRE = sa.select(runs.c.id).where(
 
 
 # A run that has begun to read may have passed a file that was changed afterwards: it is not joined.
-_SAME = (
+_COMPARED: Final = (
     *("agent_id", "trigger_kind", "rerun_of", "config_rev", "config_fingerprint"),
     *("needs", "locks", "parameters", "context"),
 )
@@ -247,7 +247,10 @@ UNREAD = (
         sa.text("runs.state IN ('QUEUED', 'PAUSED')"),
         runs.c.started_at.is_(None),
         runs.c.cancel_requested_at.is_(None),
-        *(runs.c[name].is_not_distinct_from(sa.bindparam(name, type_=runs.c[name].type)) for name in _SAME),
+        *(
+            runs.c[name].is_not_distinct_from(sa.bindparam(name, type_=runs.c[name].type))
+            for name in _COMPARED
+        ),
     )
     .order_by(runs.c.id)
 )
