@@ -698,17 +698,19 @@ class Backoff(msgspec.Struct, frozen=True, kw_only=True):
         return longest * draw
 
     def after_close(
-        self, code: int | None, attempt: int, draw: float, retry_after_ms: int | None = None
+        self, code: int | None, away_s: float, draw: float, retry_after_ms: int | None = None
     ) -> float | None:
         """Return the seconds to wait after a connection ended, or ``None``: do not reconnect by itself.
 
-        A restarting hub (1012) is no failed attempt: the wait is spread over its *retry_after_ms*, and the
-        caller keeps its count of attempts. The same holds while a person has to type this device's pairing
-        code (4510 with *retry_after_ms*): the wait is one to two times that long. In other cases
+        A wait is at most as long as the hub has been away, so a device is back after twice that time. After a
+        restart (1012) it is spread over the *retry_after_ms* of the hub. While a person has to type this
+        device's pairing code (4510 with *retry_after_ms*), it is one to two times that long. In other cases
         *retry_after_ms* is the minimum wait. It counts up to MOST_WAIT_S.
 
         Args:
             code: close code; ``None``: the connection broke without one.
+            away_s: seconds since the last connection that lasted, or the last answer of a hub that restarts
+                or waits for a pairing.
         """
         requested_s = requested_wait_s(retry_after_ms)
         if code == CloseCode.PAIRING_REQUIRED and requested_s:
@@ -717,4 +719,4 @@ class Backoff(msgspec.Struct, frozen=True, kw_only=True):
             return None
         if code == CloseCode.RESTARTING:
             return max(_LEAST_SPREAD_S, requested_s) * draw
-        return requested_s + self.delay(attempt, draw)
+        return requested_s + min(self.cap_s, max(self.base_s, away_s)) * draw

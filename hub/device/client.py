@@ -71,7 +71,7 @@ _PING_S: Final = 15.0  # a ping, and the same time for its pong: a dead connecti
 _PING_OF_SEVERAL_S: Final = 5.0  # the same where another address of the hub can take over
 _TURN_S: Final = 0.5  # most seconds before the next address is tried; spreads the devices of a hub that died
 _CLOSE_TIMEOUT_S: Final = 2.0
-_STEADY_S: Final = 30.0  # a connection that lasted this long resets the retry counter
+_STEADY_S: Final = 30.0  # the hub was away since the last connection that lasted this long
 _NONCE_BYTES: Final = 32
 _LATE_S: Final = 600.0  # a hub that did not answer a hello, as it was frozen, may do so within this time
 _HANG_UP_S: Final = 5.0  # wait for the hub's close code after its goodbye
@@ -185,7 +185,7 @@ class Client:
         """
         if self._is_in_clear:
             self._on_status("warning: the line to this hub is not encrypted; wss:// is")
-        attempt = 0
+        away_since = self._clock.monotonic()
         unanswered_until = 0.0  # a hello that is answered late replaces the connection made after it
         while True:
             began = self._clock.monotonic()
@@ -197,14 +197,15 @@ class Client:
                 self._on_status(f"warning: {visit.distrust}; this address is not tried again")
             if visit.was_welcome:
                 task_status = anyio.TASK_STATUS_IGNORED
-                if self._clock.monotonic() - began >= _STEADY_S:
-                    attempt = 0
+            now = self._clock.monotonic()
             if visit.is_unanswered:
-                unanswered_until = self._clock.monotonic() + _LATE_S
-            elif visit.close == CloseCode.REPLACED and self._clock.monotonic() < unanswered_until:
+                unanswered_until = now + _LATE_S
+            elif visit.close == CloseCode.REPLACED and now < unanswered_until:
                 visit.close = CloseCode.RESTARTING
+            if visit.close in _NO_FAILED_TRY or (visit.was_welcome and now - began >= _STEADY_S):
+                away_since = now
             draw = self._chance.uniform(0.0, 1.0)
-            wait_s = self._backoff.after_close(visit.close, attempt, draw, visit.retry_after_ms)
+            wait_s = self._backoff.after_close(visit.close, now - away_since, draw, visit.retry_after_ms)
             if wait_s is None:
                 is_revoked = visit.close == CloseCode.REVOKED
                 if visit.close in _MAY_BE_THE_KEY and (
@@ -221,8 +222,6 @@ class Client:
             elif visit.close != CloseCode.PAIRING_REQUIRED and self._route.turn():
                 wait_s = _TURN_S * draw
                 where = f" at {dialled(self._route.current)}"
-            elif visit.close not in _NO_FAILED_TRY:
-                attempt += 1
             log.info("device.connection.lost", close=visit.close, wait_s=round(wait_s, 1))
             if visit.close == CloseCode.PAIRING_REQUIRED:
                 self._show_code(visit.pairing_code)

@@ -160,13 +160,11 @@ class Device:
 
     async def live(self) -> None:
         """Until cancelled."""
-        attempt = 0
         while True:
             code, retry_after_ms = None, None
             try:
                 async with connect(self._url, compression=None, open_timeout=60) as socket:
                     await self._enter(socket)
-                    attempt = 0
                     try:
                         retry_after_ms = await self._hear(socket)
                     finally:
@@ -181,9 +179,9 @@ class Device:
                 self._stay.broken += 1
             code = None if code == 1006 else code
             draw = self._chance.uniform(0.0, 1.0)
-            wait_s = Backoff().after_close(code, attempt, draw, retry_after_ms)
+            away_s = 0.0 if self._lost_at is None else perf_counter() - self._lost_at
+            wait_s = Backoff().after_close(code, away_s, draw, retry_after_ms)
             assert wait_s is not None, code
-            attempt += 1
             await anyio.sleep(wait_s)
 
     async def _enter(self, socket: ClientConnection) -> None:

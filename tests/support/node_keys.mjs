@@ -7,7 +7,8 @@ const { challenge, hello, nonce } = JSON.parse(readFileSync(0, "utf8"));
 const { address, public_key, signed_at_ms } = hello.identity;
 const waits = [
   [null, 0, 1],
-  [1006, 40, 1],
+  [null, 5_000, 1],
+  [1006, 90_000, 1],
   [4510, 9, 0.5, 2000],
   [1012, 9, 1],
   [1012, 9, 1, 5000],

@@ -393,11 +393,11 @@ async def test_device_with_several_hub_addresses_switches_to_the_next_after_a_cu
 @pytest.mark.parametrize(
     ("hubs", "expected"),
     [
-        (1, [0.5, 1.0, 2.0, 4.0, 7.9, 15.8, 31.7, 59.4, 59.4]),
-        (3, [0.5, 0.5, 0.5, 0.5, 0.5, 1.0, 0.5, 0.5, 2.0]),
+        (1, [0.5, 0.6, 1.3, 2.7, 5.4, 10.9, 21.8, 43.5, 59.4]),
+        (3, [0.5, 0.5, 1.2, 0.5, 0.5, 3.7, 0.5, 0.5, 8.6]),
     ],
 )
-async def test_reconnect_wait_grows_only_after_all_hub_addresses_failed(
+async def test_reconnect_wait_grows_with_the_time_for_which_all_hub_addresses_failed(
     tmp_path: Path, clock: FakeClock, hubs: int, expected: list[float]
 ) -> None:
     async with AsyncExitStack() as opened:
@@ -407,7 +407,7 @@ async def test_reconnect_wait_grows_only_after_all_hub_addresses_failed(
         for _ in range(9):
             told = await _away(device, clock)
             waits.append(float(told.rpartition("next try in ")[2].split(" s")[0]))
-            clock.advance(60)
+            clock.advance(waits[-1] + 0.1)
     assert waits == expected
 
 
@@ -519,9 +519,9 @@ async def test_a_hub_cannot_send_a_device_to_a_hub_with_another_key(
         clock.advance(0.6)
         assert await (await stranger.guest()).challenged() == CloseCode.NORMAL
         await _away(device, clock)
-        clock.advance(60)
+        clock.advance(1)
         guest = await hub.welcomed(hubs=[stranger.url])  # named again, and not tried again
-        assert (await _cut(guest, device, clock)).endswith("next try in 0.2 s")
+        assert (await _cut(guest, device, clock)).endswith("next try in 0.3 s")
         assert "is not the one that named this address" in "".join(device.told)
 
 

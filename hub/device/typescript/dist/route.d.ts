@@ -9,10 +9,10 @@ export declare function dialled(url: string): string;
  * Milliseconds to wait before the next try, or null: stay away.
  *
  * @param code of the close; null: the connection broke.
- * @param attempt number of failed tries since the last welcome.
+ * @param awayMs milliseconds since the last connection that lasted: a wait is at most as long.
  * @param draw a random number from 0 to 1.
  */
-export declare function waitAfter(code: number | null, attempt: number, draw: number, retryAfterMs?: number | null): number | null;
+export declare function waitAfter(code: number | null, awayMs: number, draw: number, retryAfterMs?: number | null): number | null;
 /** Addresses of one hub, and the one to connect to next. */
 export declare class Route {
     #private;

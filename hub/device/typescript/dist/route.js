@@ -34,10 +34,10 @@ export function dialled(url) {
  * Milliseconds to wait before the next try, or null: stay away.
  *
  * @param code of the close; null: the connection broke.
- * @param attempt number of failed tries since the last welcome.
+ * @param awayMs milliseconds since the last connection that lasted: a wait is at most as long.
  * @param draw a random number from 0 to 1.
  */
-export function waitAfter(code, attempt, draw, retryAfterMs) {
+export function waitAfter(code, awayMs, draw, retryAfterMs) {
     const requested = Math.min(retryAfterMs ?? 0, MOST_WAIT_MS);
     if (code === PAIRING && requested)
         return requested * (1 + draw);
@@ -45,7 +45,7 @@ export function waitAfter(code, attempt, draw, retryAfterMs) {
         return null;
     if (code === RESTARTING)
         return Math.max(1000, requested) * draw;
-    return requested + Math.min(60_000, 500 * 2 ** attempt) * draw;
+    return requested + Math.min(60_000, Math.max(500, awayMs)) * draw;
 }
 /** Addresses of one hub, and the one to connect to next. */
 export class Route {

@@ -280,7 +280,7 @@ export class Device {
     if (isInClear(this.#route.current)) {
       this.#emit("warning", { message: "the line to this hub is not encrypted; wss:// is" });
     }
-    let attempt = 0;
+    let awaySince = Date.now();
     let unansweredUntil = 0; // a hello that is answered late replaces the connection made after it
     while (!this.#isClosed) {
       const began = Date.now();
@@ -305,30 +305,29 @@ export class Device {
         if (!this.#route.leaveOut()) throw new TurnedAway(null, end.reason);
         this.#emit("warning", { message: `${end.reason}; this address is not tried again` });
       }
-      if (end.wasWelcome && Date.now() - began >= STEADY_MS) attempt = 0;
       if (end.isUnanswered) unansweredUntil = Date.now() + LATE_MS;
       else if (end.code === REPLACED && Date.now() < unansweredUntil) end.code = RESTARTING;
-      const waitMs = this.#waitAfter(end, attempt);
-      if (waitMs.isFailedTry) attempt += 1;
+      const isNoFailedTry = end.code === RESTARTING || end.code === PAIRING;
+      if (isNoFailedTry || (end.wasWelcome && Date.now() - began >= STEADY_MS)) awaySince = Date.now();
+      const waitMs = this.#waitAfter(end, Date.now() - awaySince);
       if (end.code === PAIRING) await this.#showCode(end.pairingCode ?? "");
-      else this.#emit("disconnected", { reason: farewell(end), waitMs: Math.round(waitMs.waitMs) });
+      else this.#emit("disconnected", { reason: farewell(end), waitMs: Math.round(waitMs) });
       await new Promise<void>((resolve) => {
-        const timer = setTimeout(resolve, waitMs.waitMs);
+        const timer = setTimeout(resolve, waitMs);
         this.#stop = () => (clearTimeout(timer), resolve());
       });
     }
     welcomed(); // closed before it was: nothing waits for it any more
   }
 
-  #waitAfter(end: End, attempt: number): { waitMs: number; isFailedTry: boolean } {
+  #waitAfter(end: End, awayMs: number): number {
     const draw = Math.random();
-    const waitMs = waitAfter(end.code, attempt, draw, end.retryAfterMs);
+    const waitMs = waitAfter(end.code, awayMs, draw, end.retryAfterMs);
     if (waitMs === null) throw new TurnedAway(end.code, farewell(end));
     if (end.to !== undefined && this.#route.turnTo(end.to)) {
-      return { waitMs: Math.max(Math.min(end.retryAfterMs ?? 0, 86_400_000), TURN_MS * draw), isFailedTry: false };
+      return Math.max(Math.min(end.retryAfterMs ?? 0, 86_400_000), TURN_MS * draw);
     }
-    if (end.code !== PAIRING && this.#route.turn()) return { waitMs: TURN_MS * draw, isFailedTry: false };
-    return { waitMs, isFailedTry: end.code !== RESTARTING && end.code !== PAIRING };
+    return end.code !== PAIRING && this.#route.turn() ? TURN_MS * draw : waitMs;
   }
 
   async #showCode(code: string): Promise<void> {

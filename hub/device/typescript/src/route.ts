@@ -36,12 +36,12 @@ export function dialled(url: string): string {
  * Milliseconds to wait before the next try, or null: stay away.
  *
  * @param code of the close; null: the connection broke.
- * @param attempt number of failed tries since the last welcome.
+ * @param awayMs milliseconds since the last connection that lasted: a wait is at most as long.
  * @param draw a random number from 0 to 1.
  */
 export function waitAfter(
   code: number | null,
-  attempt: number,
+  awayMs: number,
   draw: number,
   retryAfterMs?: number | null,
 ): number | null {
@@ -49,7 +49,7 @@ export function waitAfter(
   if (code === PAIRING && requested) return requested * (1 + draw);
   if (code !== null && code >= DO_NOT_RETURN) return null;
   if (code === RESTARTING) return Math.max(1000, requested) * draw;
-  return requested + Math.min(60_000, 500 * 2 ** attempt) * draw;
+  return requested + Math.min(60_000, Math.max(500, awayMs)) * draw;
 }
 
 /** Addresses of one hub, and the one to connect to next. */
