@@ -802,14 +802,14 @@ def words_of(vocabulary: str) -> Vocabulary:
     """Return the vocabulary with that name.
 
     Raises:
-        CodedError (BAD_PARAMS): no vocabulary has that name.
+        CodedError (UNKNOWN_NAME): no vocabulary has that name.
     """
     try:
         return Vocabulary(vocabulary)
     except ValueError:
         known = ", ".join(Vocabulary)
         raise CodedError(
-            ErrorCode.BAD_PARAMS, f"there is no vocabulary {vocabulary!r}; vocabularies: {known}"
+            ErrorCode.UNKNOWN_NAME, f"there is no vocabulary {vocabulary!r}; vocabularies: {known}"
         ) from None
 
 

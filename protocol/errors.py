@@ -93,6 +93,7 @@ class ErrorCode(StrEnum):
     UNKNOWN_USER = "unknown_user"
     UNKNOWN_PAIRING = "unknown_pairing"
     UNKNOWN_INVITATION = "unknown_invitation"
+    UNKNOWN_NAME = "unknown_name"
     LIMIT_REACHED = "limit_reached"
     NAME_TAKEN = "name_taken"
     MANAGED_BY_FILE = "managed_by_file"
@@ -280,6 +281,7 @@ CATALOGUE: dict[ErrorCode, CodeInfo] = {
         _O, False, 404, "give the code that the device shows now, or the id that 'hub pair' lists"
     ),
     _E.UNKNOWN_INVITATION: CodeInfo(_O, False, 404, "'hub pair invitations' lists the invitations there are"),
+    _E.UNKNOWN_NAME: CodeInfo(_O, False, 404, "the message names those there are, or the command that does"),
     _E.LIMIT_REACHED: CodeInfo(
         _O, False, 409, "remove what is not needed; a limit that is in [limits] of hub.toml can be raised"
     ),

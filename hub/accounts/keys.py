@@ -332,7 +332,8 @@ class KeyStore:
     def _remove(self, key_id: str) -> None:
         with self._changing() as keys:
             if key_id not in [key.id for key in keys]:
-                raise BadKeys(f"there is no key {key_id}")
+                message = f"there is no key {key_id}; 'hub keys ls' lists all"
+                raise CodedError(ErrorCode.UNKNOWN_NAME, message)
             if key_id == keys[0].id:
                 raise BadKeys(f"{key_id} is the key that seals: 'hub keys rotate' makes another one")
             self._replace([key for key in keys if key.id != key_id])

@@ -891,14 +891,14 @@ def paged_table(vocabulary: Vocabulary, name: str, filters: Mapping[str, str]) -
     """Return a table that is read in pages.
 
     Raises:
-        CodedError (BAD_PARAMS): the vocabulary has no such table, the table no such filter, or that filter
-            no such word.
+        CodedError (UNKNOWN_NAME, BAD_PARAMS): the vocabulary has no such table; the table has no such filter,
+            or that filter no such word.
     """
     paged = {table.name: (table, table.rows) for table in TABLES[vocabulary] if table.rows is not None}
     if name not in paged:
         known = f"tables: {', '.join(paged)}" if paged else "it has none"
         raise CodedError(
-            ErrorCode.BAD_PARAMS, f"{vocabulary} has no table {name!r} that is read in pages; {known}"
+            ErrorCode.UNKNOWN_NAME, f"{vocabulary} has no table {name!r} that is read in pages; {known}"
         )
     table, rows = paged[name]
     for column, value in filters.items():

@@ -149,6 +149,7 @@ class Value:
         name: as the request spells it; of the body, the name of the parameter.
         kind: type of the value, with its limits.
         default: value where the request has none; MISSING: it is required.
+        is_time: whether it is a time of a query: text of RFC 3339, and no number of seconds.
         most: characters that a text in a path or a query may have.
         table, struct: the table of hub.toml, or the struct, that the value is, if it is one.
         aliases: of the fields of the struct, see ``View``.
@@ -156,6 +157,7 @@ class Value:
 
     def __init__(self, place: str, name: str, kind: Any, default: Any) -> None:
         self.place, self.name, self.kind, self.default = place, name, kind, default
+        self.is_time = place == "query" and _has(kind, shapes.DateTimeType)
         self.is_list = place == "query" and _has(kind, shapes.ListType | shapes.VarTupleType)
         self.most = _most_of(kind) if place in ("path", "query") else MOST_OF_TEXT
         self.table = _class_in(kind, BaseModel)
@@ -180,7 +182,7 @@ class Value:
             wrong.append((f"{call.where(self)}: it {problem}", ""))
             return None
         try:
-            return msgspec.convert(given, self.kind, strict=call.is_strict)
+            return msgspec.convert(given, self.kind, strict=call.is_strict or self.is_time)
         except msgspec.ValidationError as error:
             wrong.append((sentence(str(error), self.kind, given, call.where(self)), ""))
             return None
@@ -271,9 +273,7 @@ class Binding:
         queries = [part.name for part in self.parts if part.place == "query"]
         self._queries = [*queries, "user"]  # which has no effect where nothing belongs to a user
         self.body = next((part for part in self.parts if part.place == "body"), None)
-        self._times = {
-            part.name for part in self.parts if part.place == "query" and _has(part.kind, shapes.DateTimeType)
-        }
+        self._times = {part.name for part in self.parts if part.is_time}
 
     def _add(self, function: Callable[..., Any], own: Mapping[str, Any]) -> list[Value]:
         """Add the steps up to the call of a function, and return the parts that they read."""

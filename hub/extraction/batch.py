@@ -201,7 +201,7 @@ class BatchClient:
             return ModelRefused(
                 f"the model endpoint {place.base_url} has no batches, or not this one any more"
             )
-        match self._endpoint.meaning_of(error.response):
+        match self._endpoint.meaning_of(error):
             case ModelError() as meaning:
                 return meaning
             case RateLimited() as limited:

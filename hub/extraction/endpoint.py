@@ -60,7 +60,6 @@ from protocol.errors import Backoff
 from protocol.work import Usage
 
 if TYPE_CHECKING:
-    import httpx2
     import openai
 
 CHUNK_TOKENS: Final = 1_500  # long enough for context, short enough that a model overlooks nothing
@@ -338,7 +337,7 @@ class Endpoint:
         except openai.APIStatusError as error:
             if error.status_code in (404, 405, 501):  # the endpoint answers, but has no list of models
                 return None
-            meaning = self.meaning_of(error.response)
+            meaning = self.meaning_of(error)
             if isinstance(meaning, ModelError):
                 return meaning
             if isinstance(meaning, Trouble):
@@ -432,7 +431,7 @@ class Endpoint:
         except Unusable as error:
             question.unusable += 1
             self.counting.tried(TryEnd.UNUSABLE)
-            raise self.meaning_of(reply.response, str(error)) from None
+            raise self.meaning_of(reply, str(error)) from None
         self.counting.tried(end_of(completion))
         if not self._is_proved and completion.finish is Finish.WHOLE:
             self._speak(question, self._dialect_after(question, completion))
@@ -473,7 +472,7 @@ class Endpoint:
                 f"the model endpoint {self.place.base_url} may not be called: {error}"
             ) from None
         except openai.APIStatusError as error:
-            raise self.meaning_of(error.response) from None
+            raise self.meaning_of(error) from None
         except openai.APIConnectionError as error:
             raise Trouble(f"{error.message} {type(error.__cause__).__name__}") from None
 
@@ -492,13 +491,14 @@ class Endpoint:
         )
 
     def meaning_of(
-        self, response: "httpx2.Response", problem: str = ""
+        self, response: "openai.APIStatusError | openai.HttpxBinaryResponseContent", problem: str = ""
     ) -> Trouble | RateLimited | Disliked | ModelError:
         """Return the exception for a response without an answer; *problem*: of one that reports no error."""
-        error = reported_error(response.content, response.status_code, secret=self.api_key or "")
+        raw = response.response
+        error = reported_error(raw.content, raw.status_code, secret=self.api_key or "")
         if error is None:
             return Trouble(problem)
-        return meaning_of(error, response.headers, self.place, self._clock.now())
+        return meaning_of(error, raw.headers, self.place, self._clock.now())
 
     def _refused_text(self, question: Question, error: ReportedError) -> ModelAnswer | None:
         """Return the answer to a question whose text was refused, for its length or content; else None."""

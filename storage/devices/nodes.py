@@ -556,7 +556,7 @@ def find_revision(c: sa.Connection, number: int) -> SettingsRevision:
     row = c.execute(_REVISIONS.where(settings_revisions.c.number == number)).one_or_none()
     if row is None:
         raise CodedError(
-            ErrorCode.BAD_PARAMS,
+            ErrorCode.UNKNOWN_NAME,
             f"no revision {number} of the settings is kept; hub config revisions lists all",
         )
     return fill(SettingsRevision, row)

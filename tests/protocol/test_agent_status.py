@@ -362,11 +362,13 @@ def test_an_unknown_word_is_refused_with_the_words_that_exist() -> None:
             r"orchestrator\.status has no value 'idle'; values: INACTIVE",
             lambda: write_pair("idle", None, WELL),
         ),
-        ("there is no vocabulary 'klingon'; vocabularies: calendar", lambda: words_of("klingon")),
     ]
     for message, write in refusals:
         with pytest.raises(CodedError, check=coded(ErrorCode.BAD_PARAMS), match=message):
             write()
+    message = "there is no vocabulary 'klingon'; vocabularies: calendar"
+    with pytest.raises(CodedError, check=coded(ErrorCode.UNKNOWN_NAME), match=message):
+        words_of("klingon")
 
 
 def test_every_reason_for_exhaustion_has_a_calendar_reason() -> None:

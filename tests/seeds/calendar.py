@@ -233,7 +233,7 @@ async def agents_of_a_status_are_read_in_one_question(walk: Walk) -> None:
     known = "values: idle, on_call, busy, exhausted, offline"
     await walk.refusals(
         *(
-            ("GET", wrong, None, 422, says)
+            ("GET", wrong, None, 404 if "no vocabulary" in says else 422, says)
             for wrong, says in (
                 ("agents?status=asleep", f"calendar.status has no value 'asleep'; {known}"),
                 ("agents/as/calendar?status=asleep", known),

@@ -213,13 +213,13 @@ async def the_histories_of_an_agent_and_of_its_executions_are_complete_after_six
         *(
             ("GET", wrong, None, status, says)
             for wrong, status, says in (
-                (f"{NOTES}/agent_state_histories", 422, "tables: agent_state_history, agent_execution"),
+                (f"{NOTES}/agent_state_histories", 404, "tables: agent_state_history, agent_execution"),
                 (
                     "agents/notes/as/calendar/agents",
-                    422,
+                    404,
                     "calendar has no table 'agents' that is read in pages",
                 ),
-                ("agents/notes/as/klingon/agent_execution", 422, "there is no vocabulary 'klingon'"),
+                ("agents/notes/as/klingon/agent_execution", 404, "there is no vocabulary 'klingon'"),
                 (f"{path}?limit=0", 422, "query.limit"),
                 (f"{path}?cursor=x", 422, "take it from next_cursor"),
                 (

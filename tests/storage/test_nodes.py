@@ -134,7 +134,7 @@ def test_old_settings_revisions_are_pruned_unless_used_by_a_node(c: sa.Connectio
     assert numbers == [*range(REVISIONS + 2, 2, -1), 1]
     assert some(nodes.revision_of(c, EAST)).number == 1
     with pytest.raises(
-        CodedError, check=coded(ErrorCode.BAD_PARAMS), match="no revision 2 of the settings is kept"
+        CodedError, check=coded(ErrorCode.UNKNOWN_NAME), match="no revision 2 of the settings is kept"
     ):
         nodes.find_revision(c, 2)
 

@@ -572,7 +572,7 @@ class Hooks:
         return name
 
     def note_refusal(self, code: str, reason: str = "") -> None:
-        """Count and log a refused post: its sender may show nobody the response."""
+        """Count and log a refused post: its sender may not show the response."""
         self._metrics.webhook_refusals.labels(code).inc()
         log.info("hook.refused", code=code, why=reason)
 

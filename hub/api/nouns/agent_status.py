@@ -324,7 +324,7 @@ class AgentStatuses(Noun):
         rows, names = await self._store.read(read)
         return paging.fetched([_move_view(row, names) for row in rows], key=lambda move: (move.seq,))
 
-    @route("GET", "/as/{vocabulary}", Scope.READ)
+    @route("GET", "/as/{vocabulary}", Scope.READ, errors=[ErrorCode.UNKNOWN_NAME])
     async def document(self, name: str, vocabulary: str) -> dict[str, Any]:
         """Return an agent in the terms of a vocabulary.
 
@@ -333,7 +333,7 @@ class AgentStatuses(Noun):
         find = partial(agents.agent_called, name=name, user_id=self.user_id)
         return await self._document(words_of(vocabulary), find)
 
-    @route("GET", "/as/{vocabulary}/{table}", Scope.READ)
+    @route("GET", "/as/{vocabulary}/{table}", Scope.READ, errors=[ErrorCode.UNKNOWN_NAME])
     async def rows(
         self, name: str, vocabulary: str, table: str, paging: Paging, filters: RowFilters
     ) -> dict[str, Any]:
@@ -353,7 +353,7 @@ class AgentStatuses(Noun):
             "next_cursor": page.next_cursor,
         }
 
-    @route("PATCH", "/as/{vocabulary}", Scope.RUN, errors=[*_REFUSED, *_SET])
+    @route("PATCH", "/as/{vocabulary}", Scope.RUN, errors=[*_REFUSED, *_SET, ErrorCode.UNKNOWN_NAME])
     @audited("agent.status_set")
     async def change_document(
         self, name: str, vocabulary: str, change: dict[str, Any], caller: Caller
@@ -477,7 +477,7 @@ class AgentDocuments(Noun):
         self._store = store
         self._last_heartbeat = last_heartbeat
 
-    @route("GET", "", Scope.READ)
+    @route("GET", "", Scope.READ, errors=[ErrorCode.UNKNOWN_NAME])
     async def all(self, vocabulary: str, paging: Paging, filters: AgentFilters) -> dict[str, Any]:
         """List the agents in the terms of a vocabulary, by name, without their long tables.
 

@@ -506,7 +506,7 @@ class Revisions(Noun):
         rows = await self._store.read(nodes.list_revisions, limit=part.limit, after=part.after)
         return [_revision(row, text=None) for row in rows]
 
-    @route("GET", "/{number}", Scope.SETTINGS, errors=[ErrorCode.BAD_PARAMS])
+    @route("GET", "/{number}", Scope.SETTINGS, errors=[ErrorCode.UNKNOWN_NAME])
     async def get(self, number: Annotated[int, Meta(ge=1, le=2**53)], head: Head) -> RevisionView:
         """Return a revision of the shared settings with its text."""
         head.headers["etag"] = revision_tag(number)

@@ -532,7 +532,7 @@ class Keys(Noun):
         confirm="delete the key {key_id}? sign-ins in older backups are lost with it",
         **_SHOWN,
     )
-    @route("DELETE", "/{key_id}", Scope.SYSTEM)
+    @route("DELETE", "/{key_id}", Scope.SYSTEM, errors=[ErrorCode.UNKNOWN_NAME])
     @audited("keys.removed", is_noted=True)
     async def remove(self, key_id: str, actor: Actor) -> SealingKeysView:
         """Delete a key that seals nothing. What only it opens, as in old backups, is lost."""

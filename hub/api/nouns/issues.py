@@ -130,7 +130,7 @@ class Issues(Noun):
         options={"reason": "Why, for others.", "until": "When it is shown again."},
         message="issue {key} is muted",
     )
-    @route("POST", "/{key}/mute", Scope.RUN, errors=[ErrorCode.LIMIT_REACHED])
+    @route("POST", "/{key}/mute", Scope.RUN, errors=[ErrorCode.LIMIT_REACHED, ErrorCode.UNKNOWN_NAME])
     @audited("issue.muted")
     async def mute(
         self,
@@ -147,7 +147,7 @@ class Issues(Noun):
         issue = next((one for one in self._issues.current if one.found.key == key), None)
         is_elsewhere = issue is None and self._store.is_shared and self.user_id is None  # at another node
         if not is_elsewhere and (issue is None or not self._is_seen(issue)):
-            raise CodedError(ErrorCode.BAD_PARAMS, f"there is no issue {key} now; hub issues ls lists all")
+            raise CodedError(ErrorCode.UNKNOWN_NAME, f"there is no issue {key} now; hub issues ls lists all")
         owner = None if issue is None else issue.found.user_id
         row = IssueMute(key, owner, reason, actor, now, ends_at)
         await self._store.write(deliveries.mute, row)
@@ -161,16 +161,15 @@ class Issues(Noun):
         help="Show a muted issue again.",
         message="issue {key} is shown again",
     )
-    @route("POST", "/{key}/unmute", Scope.RUN)
+    @route("POST", "/{key}/unmute", Scope.RUN, errors=[ErrorCode.UNKNOWN_NAME])
     @audited("issue.unmuted")
     async def unmute(self, key: Annotated[str, Meta(pattern=KEY)], actor: Actor) -> IssueMuteView:
         """Show a muted issue again. Returns the mute that has ended."""
         now = self._now
         row = (await self._store.read(deliveries.list_mutes, now)).get(key)
         if row is None or self.user_id not in (None, row.user_id):
-            raise CodedError(
-                ErrorCode.BAD_PARAMS, f"issue {key} is not muted; hub issues ls --muted lists those that are"
-            )
+            message = f"issue {key} is not muted; hub issues ls --muted lists those that are"
+            raise CodedError(ErrorCode.UNKNOWN_NAME, message)
         await self._store.write(deliveries.unmute, key, at=now, actor=actor)
         await self._issues.refresh_muted()
         return (await self._store.read(_named, [row]))[key]

@@ -6,9 +6,11 @@ from urllib.parse import quote
 
 import httpx2
 import pytest
+from msgspec import inspect
 
 from hub.api.application import ANSWERED, RouteOf
 from hub.api.binding import MOST_OF_TEXT
+from hub.roles import Asked
 from tests.support.hub import ServedHub
 
 REFUSED: Final = {
@@ -73,6 +75,85 @@ async def test_empty_blank_or_unprintable_query_parameter_is_refused_by_name(
             response = await client.get(_path(route, "", ""), params=asked)
             said = response.json().get("detail", "") if asked else ""
             assert [name for name in asked if f"query.{name}: " not in said] == [], (route.asked, said)
+
+
+# Times that no documentation allows: epoch seconds above all, which a year looks like.
+NO_TIMES: Final = (
+    *("2027", "1700000000", "1700000000000", "1.5", "-5", "1e9", "20270101", "2027-13-01", "2027-02-30"),
+    *("2027-1-1", "2027-W01-1", "2027-01-01T00:00", "2027-01-01T25:00:00Z", "07/02/2027", "now", "yesterday"),
+)
+# Routes that write or check what a name stands for from then on.
+OF_NEW_NAMES: Final = (Asked("PUT", "/v1/templates/{name}"), Asked("POST", "/v1/templates/{name}/validate"))
+
+
+async def test_time_of_a_query_in_an_undocumented_form_is_refused_by_name(client: httpx2.AsyncClient) -> None:
+    times = [
+        (route, part.name)
+        for route in ROUTES
+        for part in route.binding.parts
+        if part.is_time and route.asked.method == "GET"
+    ]
+    accepted = []
+    for route, name in times:
+        for time in NO_TIMES:
+            response = await client.get(_path(route, "", ""), params={name: time})
+            if response.status_code != 422 or f"query.{name}: " not in response.text:
+                accepted.append((route.asked, name, time, response.status_code))
+    assert (len(times) > 20, accepted) == (True, [])
+
+
+async def test_unknown_part_of_a_path_is_404_with_a_code_of_something_unknown(
+    client: httpx2.AsyncClient,
+) -> None:
+    wrong = []
+    for route in ROUTES:
+        if not route.path or route.asked in OF_NEW_NAMES:
+            continue
+        body = _body(route)
+        more = {} if body is None else {"json": body}
+        response = await client.request(route.asked.method, _path(route, "", ""), **more)
+        code = response.json().get("code", "")
+        if response.status_code != 404 or not code.startswith("unknown_"):
+            wrong.append(f"{route.asked} {body} {response.text[:200]}")
+    assert not wrong, "\n".join(wrong)
+
+
+def _body(route: RouteOf) -> Any:
+    """Return a body with what a route requires, or None."""
+    part = route.binding.body
+    if part is None:
+        return None
+    if part.struct is None:
+        return {}
+    fields = inspect.type_info(part.struct).fields
+    return {field.encode_name: _any_of(field.type) for field in fields if field.required}
+
+
+def _any_of(kind: inspect.Type) -> Any:
+    match kind:
+        case inspect.StrType():
+            return "x" * (kind.min_length or 1)
+        case inspect.IntType() | inspect.FloatType():
+            return kind.ge or 1
+        case inspect.BoolType():
+            return True
+        case inspect.ListType() | inspect.VarTupleType():
+            return [_any_of(kind.item_type)]
+        case inspect.DictType():
+            return {"x": _any_of(kind.value_type)}
+        case inspect.EnumType():
+            return next(iter(kind.cls)).value
+        case inspect.LiteralType():
+            return kind.values[0]
+        case inspect.DateTimeType():
+            return "2027-01-01T00:00:00Z"
+        case inspect.UnionType():
+            return _any_of(kind.types[0])
+        case inspect.Metadata():
+            return _any_of(kind.type)
+        case inspect.StructType():
+            return {one.encode_name: _any_of(one.type) for one in kind.fields if one.required}
+    return None
 
 
 async def _ask(client: httpx2.AsyncClient, route: RouteOf, name: str, value: str) -> httpx2.Response:

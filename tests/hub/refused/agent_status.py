@@ -212,7 +212,7 @@ ROWS = (
     Refused(
         "a-vocabulary-that-there-is-not",
         Rest("GET", "/v1/agents/notes/as/klingon"),
-        "bad_params",
+        "unknown_name",
         ("there is no vocabulary 'klingon'", "calendar, orchestrator, foundation, runlog, coordination"),
     ),
     Refused(
