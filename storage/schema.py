@@ -520,6 +520,7 @@ agent_configs = table(
 )
 
 _exhausted = waits("availability = 'exhausted'")
+_DETAILS = ("CREATED", "INITIALIZING", "READY", "ACTIVE")  # as words finer than the axes
 agent_states = table(
     "agent_states",
     key("agent_id", of="agents.id"),
@@ -546,7 +547,7 @@ agent_states = table(
     number("updated_at"),
     *(one_of(axis, words) for axis, words in VALUES_OF_AXIS.items() if axis != "activity"),
     one_of("reported_connectivity", VALUES_OF_AXIS["connectivity"], or_null=True),
-    one_of("state_detail", ("CREATED", "INITIALIZING", "READY", "ACTIVE"), or_null=True),
+    one_of("state_detail", _DETAILS, or_null=True),
     one_of("exhaust_reason", ("rate_limit", "billing", "budget"), or_null=True),
     sa.CheckConstraint("runs_waiting >= 0", name="runs_waiting"),
     sa.CheckConstraint("runs_executing >= 0", name="runs_executing"),
@@ -577,6 +578,7 @@ agent_state_history = table(
     one_of("axis", VALUES_OF_AXIS),
     sa.CheckConstraint(_value_of_axis("new_value"), name="new_value"),
     sa.CheckConstraint(f"old_value IS NULL OR {_value_of_axis('old_value')}", name="old_value"),
+    one_of("old_detail", _DETAILS, or_null=True),
     index("agent_state_history_at", "at"),
     index(
         "agent_state_history_axis",
@@ -1318,6 +1320,7 @@ run_state_history = table(
     sa.Column("reason", Reported),
     text("actor"),
     number("at"),
+    one_of("old_state", RunState, or_null=True),
     one_of("new_state", RunState),
     rowid=False,
 )

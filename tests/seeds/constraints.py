@@ -74,6 +74,16 @@ ORCHESTRATOR: Final = [
         "UPDATE run_state_history SET new_state = 'LOST'",
     ),
     Constraint(
+        "execution_state_history_previous_state_check",
+        "run_state_history.old_state",
+        "UPDATE run_state_history SET old_state = 'LOST' WHERE old_state IS NOT NULL",
+    ),
+    Constraint(
+        "agent_state_history_previous_state_detail_check",
+        "agent_state_history.old_detail",
+        "UPDATE agent_state_history SET old_detail = 'ASLEEP'",
+    ),
+    Constraint(
         "agent_state_history_new_status_check",
         "agent_state_history.axis",
         "UPDATE agent_state_history SET axis = 'mood'",
