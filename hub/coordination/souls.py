@@ -665,7 +665,7 @@ class Souls:
     async def write(
         self, caller: Caller, board: str, agent: str, request: SoulRequest, *, wait_s: float = 0.0
     ) -> SoulWriteRow:
-        """Write a soul. Return the write in its state after *wait_s*.
+        """Write a soul without blanks around it. Return the write in its state after *wait_s*.
 
         A write that waits for its gateway or device continues in the background. While another write of the
         same soul is open, this write waits for it.
@@ -677,14 +677,15 @@ class Souls:
             CodedError: the write has failed.
         """
         found, target = await self._store.read(authority.target, caller, Verb.SOUL_WRITE, board, agent)
-        self._check(request.content)
+        content = request.content.strip()
+        self._check(content)
         self._homes.check(await self._writer.place_of(target.id))
         id = SoulWriteId(self._ids.fresh())
         new = NewSoulWrite(
             id=id,
             agent_id=target.id,
             board_id=found.id,
-            content=request.content,
+            content=content,
             expected_sha256=request.expected_sha256,
             reason=request.reason,
             source_url=request.source_url,
@@ -738,7 +739,7 @@ class Souls:
         return await self._store.read(_of_target, caller, board, agent, souls.get_version, seq)
 
     def _check(self, content: str) -> None:
-        if not content.strip():
+        if not content:
             raise CodedError(ErrorCode.BAD_PARAMS, "content: a soul may not be empty")
         if any(sign < " " and sign not in "\t\n\r" for sign in content):
             raise CodedError(ErrorCode.BAD_PARAMS, "content: a soul is text, without control characters")

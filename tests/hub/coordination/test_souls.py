@@ -37,12 +37,12 @@ async def test_soul_write_with_the_read_hash_is_done_recorded_and_notified(
     write = await bench.put("# Kind\n", AS_IT_WAS, reason="be kind")
 
     assert write.state is SoulWriteState.DONE
-    assert (there(gateway), gateway.count(SETS), write.sends) == ("# Kind\n", 1, 1)
+    assert (there(gateway), gateway.count(SETS), write.sends) == ("# Kind", 1, 1)
     assert gateway.asked[-1].params["expectedHash"] == AS_IT_WAS
     assert gateway.asked[-1].traceparent is not None and write.trace_id in gateway.asked[-1].traceparent
     assert await bench.history() == [
         ("seen", DEFAULT_SOUL, "gateway:west"),
-        ("written", "# Kind\n", "operator:1000"),
+        ("written", "# Kind", "operator:1000"),
     ]
     (told,) = await bench.store.read(audit.list_activity, agent_id=WORKER)
     entries = await bench.store.read(audit.list_entries, limit=1, event="soul.updated")
