@@ -503,6 +503,7 @@ def remember(
 
 DEFAULT_TAGS: Final = ("gateway_main", "lead_reply")  # tags of a lead's answer in the board's memory
 DEFAULT_SOURCE: Final = "lead_to_gateway_main"
+MAX_COMPARED: Final = 100  # newest messages to an agent that an item without reply_to may answer
 REMEMBERED: Final = (MessageKind.QUESTION, MessageKind.HANDOFF)
 BY_PERSON: Final = (MessageKind.ASK_USER, MessageKind.ANSWER)  # only people answer these
 
@@ -515,9 +516,10 @@ def answer_by_memory(c: sa.Connection, memory: MemoryRow, *, at: int) -> Message
     """Answer the message that a new memory item replies to; ``None`` if it answers none.
 
     Called in the transaction that adds the item. Only the agent that got the message, or a person, can answer
-    it; the first answer stays.
+    it; the first answer stays. An item of an agent without *reply_to* answers the only message to it that is
+    open and asked for its tags and source.
     """
-    seen = None if memory.reply_to is None else find_message(c, memory.reply_to)
+    seen = _asked_for(c, memory) if memory.reply_to is None else find_message(c, memory.reply_to)
     if seen is None or seen.board_id != memory.board_id or seen.kind in BY_PERSON:
         return None
     c.execute(LOCK_MESSAGE, {"message": seen.id})  # waits for a concurrent move
@@ -536,6 +538,32 @@ def answer_by_memory(c: sa.Connection, memory: MemoryRow, *, at: int) -> Message
         answer=memory.content,
         memory_id=memory.id,
     )
+
+
+def _asked_for(c: sa.Connection, memory: MemoryRow) -> MessageRow | None:
+    """Return the only open message to the writer of an item that asked for its tags and source, if any."""
+    query = MESSAGES.where(
+        messages.c.to_agent_id == memory.agent_id,
+        messages.c.board_id == memory.board_id,
+        messages.c.kind.in_(REMEMBERED),
+        messages.c.memory_id.is_(None),
+        listed_keys(messages),
+    ).order_by(messages.c.created_at.desc(), messages.c.id.desc())
+    found = [
+        row
+        for row in fill_each(MessageRow, c.execute(query.limit(MAX_COMPARED)))
+        if MESSAGE.allows(row.state, MessageEvent.ANSWERED)
+        and is_as_asked(
+            memory, row.reply_tags or DEFAULT_TAGS, row.reply_source or DEFAULT_SOURCE, row.correlation_id
+        )
+    ]
+    return found[0] if len(found) == 1 else None
+
+
+def is_as_asked(memory: MemoryRow, tags: Sequence[str], source: str, correlation_id: str | None) -> bool:
+    """Return True for an item with these tags and this source, and with no other correlation id."""
+    is_named = {*memory.tags} == {*tags} and memory.source == source
+    return is_named and not memory.is_chat and memory.correlation_id in (None, correlation_id)
 
 
 def answer_message(

@@ -505,8 +505,8 @@ def answer_by_memory(
     """Answer the question that a new item of a board's memory replies to; ``None`` if none.
 
     Called in the transaction that adds the item. An item of the gateway's main agent without *reply_to*
-    answers the only open question with the same correlation id. Only a person and the main agent of the
-    board's gateway can answer; a reply to a settled question is only an item.
+    answers the only open question with the same correlation id, or with its tags and source. Only a person
+    and the main agent of the board's gateway can answer; a reply to a settled question is only an item.
 
     Args:
         activity_id, message_id, message_expires_at: as in ``NewAnswer``.
@@ -524,18 +524,19 @@ def answer_by_memory(
                 )
             )
         )
-    elif item.correlation_id is not None and main is not None:
+    elif main is not None:
         # Only open questions: a correlation id may be used again later.
-        rows = list(
-            c.execute(
-                QUESTIONS.where(
-                    questions.c.board_id == item.board_id,
-                    questions.c.correlation_id == item.correlation_id,
-                    listed_keys(questions),
-                    sa.text(IS_OPEN),
-                ).limit(2)
-            )
+        query = QUESTIONS.where(
+            questions.c.board_id == item.board_id, listed_keys(questions), sa.text(IS_OPEN)
         )
+        rows = [
+            row
+            for row in c.execute(query)
+            if (item.correlation_id is not None and item.correlation_id == row.correlation_id)
+            or message_rows.is_as_asked(
+                item, row.reply_tags or DEFAULT_TAGS, row.reply_source or DEFAULT_SOURCE, row.correlation_id
+            )
+        ]
     if len(rows) != 1:
         return None
     given = NewAnswer(

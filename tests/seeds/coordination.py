@@ -410,6 +410,44 @@ async def an_item_of_the_boards_memory_answers_the_letter(walk: Walk, gateway: F
 
 
 @in_garden(
+    'Body: {"content":"...","tags":{tags_json},"source":"{source}"}',
+    lives="board_memory, messages.answer, questions.answer",
+)
+async def the_memory_body_of_the_letter_answers_the_open_message_and_question(
+    walk: Walk, gateway: FakeGateway
+) -> None:
+    board = (await walk.get("boards/garden"))["id"]
+    gateway.hold(f"agent:lead-{board}:main")
+    body = {"content": "done", "tags": ["gateway_main", "lead_reply"], "source": "lead_to_gateway_main"}
+    said = (await walk.post(LEAD, {"content": "a"}))["message"]
+    chat = await by(walk, "garden-lead", "POST", "boards/garden/memory", body | {"is_chat": True})
+    other = await by(walk, "garden-lead", "POST", "boards/garden/memory", body | {"tags": ["beds"]})
+    foreign = await by(walk, "digger", "POST", "boards/garden/memory", body)
+    assert [one.json()["answered_message"] for one in (chat, other, foreign)] == [None] * 3
+    answer = await by(walk, "garden-lead", "POST", "boards/garden/memory", body)
+    assert (answer.status_code, answer.json()["answered_message"]) == (201, said["id"]), answer.text
+    assert (await walk.get(f"messages/{said['id']}"))["answer"] == "done"
+    again = await by(walk, "garden-lead", "POST", "boards/garden/memory", body)
+    assert again.json()["answered_message"] is None
+    gateway.release(f"agent:lead-{board}:main")
+    asked = await walk.post(ASK, {"content": "Which hedge?"})
+    reply = {
+        "content": "The left.",
+        "tags": ["gateway_main", "user_reply"],
+        "source": "user_via_gateway_main",
+    }
+    foreign = await by(walk, "digger", "POST", "boards/garden/memory", reply)
+    assert foreign.json()["answered_question"] is None
+    answer = await by(walk, "office-main", "POST", "boards/garden/memory", reply)
+    assert answer.json()["answered_question"] == asked["id"], answer.text
+    assert (await walk.get(f"questions/{asked['id']}"))["answer"] == "The left."
+    for _ in range(2):
+        await walk.post(ASK, {"content": "Which hedge?"})
+    answer = await by(walk, "office-main", "POST", "boards/garden/memory", reply)
+    assert (answer.status_code, answer.json()["answered_question"]) == (201, None), "it could be of either"
+
+
+@in_garden(
     "require_gateway_main_actor: 403 Only the dedicated gateway agent may call this endpoint.",
     lives="refusal not_gateway_main",
 )
