@@ -766,6 +766,7 @@ class Wakes:
             data={
                 "wake_id": wake.id,
                 "agent_id": wake.agent_id,
+                "external_id": wake.external_id,
                 "label": wake.label,
                 "starts_at": wake.fire_at,
                 "ends_at": wake.ends_at,

@@ -473,12 +473,14 @@ class WakeSight(WakeRow, frozen=True, kw_only=True):
     """Open wake that can be processed, with everything that determines how.
 
     Attributes:
+        external_id: what another program calls the agent.
         is_removed: its slot or its agent was removed.
         recovery_at: known recovery time of an exhausted agent.
     """
 
     user_id: UserId
     device_id: DeviceId | None
+    external_id: str | None
     lifecycle: str
     availability: str
     connectivity: str

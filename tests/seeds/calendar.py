@@ -5,8 +5,10 @@ from typing import Final
 import anyio
 
 from protocol.lifecycles import AgentStatus, RunState
+from protocol.work import Answer
 from tests.seeds.walk import OF_WALK, Document, Walk
 from tests.support.hub import over_tcp
+from tests.support.wire import until
 
 calendar = Document("calendar")
 AS: Final = "agents/notes/as/calendar"
@@ -169,6 +171,24 @@ async def slots_of_an_agent_are_listed_with_the_reason_why_it_is_not_woken(walk:
     assert "2100-01-01" in str(await walk.get("agents/mail/slots"))
     over = {"name": "late", "device": "desk", "slots": [slot | {"at": "2001-01-01T08:00:00+00:00"}]} | OF_WALK
     await walk.refused("POST", "agents", over, status=422, says="slots.0.at: it is in the past")
+
+
+@calendar("agent_id: $AGENT_ID, by which an agent is woken", lives="agent.wake, agents.external_id")
+async def a_wake_names_the_agent_as_its_program_does(walk: Walk) -> None:
+    slot = {"label": "standup", "every_s": 3600, "duration_s": 900}
+    given = {"name": "mail", "device": "desk", "external_id": "claw-7", "slots": [slot]}
+    mail = await walk.post("agents", given | OF_WALK)
+    yes = Answer(result={"woken": True})
+    link = await walk.hub.connect(await walk.hub.device("desk"), capabilities=["agent.wake"], answers=[yes])
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(walk.hub.work.wakes.serve)
+        await walk.hub.pass_days(1)
+        walk.hub.work.wakes.recheck()
+        await until(lambda: bool(link.calls))
+        tasks.cancel_scope.cancel()
+    (call,) = link.calls[:1]
+    named = {name: call.data[name] for name in ("external_id", "agent_id")}
+    assert (call.action, named) == ("agent.wake", {"external_id": "claw-7", "agent_id": mail["id"]})
 
 
 @calendar(

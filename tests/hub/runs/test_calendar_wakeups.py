@@ -159,6 +159,7 @@ async def test_device_is_woken_at_slot_start_and_the_answer_acknowledges_the_wak
     assert call.data == {
         "wake_id": wake.id,
         "agent_id": calendar.agent_id,
+        "external_id": None,
         "label": "standup",
         "starts_at": hours(1),
         "ends_at": hours(1) + 600_000,
@@ -322,6 +323,7 @@ SIGHT = WakeSight(
     id="w",
     schedule_id="s",
     agent_id=AgentId("a"),
+    external_id=None,
     label="standup",
     fire_at=1_000,
     ends_at=61_000,
