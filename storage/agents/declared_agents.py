@@ -144,6 +144,10 @@ def update_agent(
         all_agents.follow_limit(c, old.id, old.max_concurrent_runs, at=at, actor=actor)
     if old.archived_at is not None:
         all_agents.move_if_legal(c, old.id, "lifecycle", "active", at=at, actor=actor, reason=back_because)
+        if "api" in (old.source, source):  # it was deleted: what it has read and done stays known, no more
+            c.execute(sa.delete(schema.checkpoints).where(schema.checkpoints.c.agent_id == old.id))
+            agent_states.write_metadata(c, old.id, {}, at=at)
+            config_changes.change(c, old.id, replaces=True, at=at, actor=actor)
     # A terminated agent stays offline, and one that has had no device is as its heartbeats say.
     if (device is not None or old.device_id is not None) and old.lifecycle != "terminated":
         connectivity = "offline" if device is None else device.connectivity

@@ -274,6 +274,15 @@ async def the_rows_of_an_agent_go_with_its_row(walk: Walk) -> None:
     assert await walk.sql("SELECT deleted_at IS NOT NULL FROM agents WHERE name = 'mail'") == [(1,)]
     for table in tables:
         assert await walk.sql(f"SELECT count(*) > 0 FROM {table}") == [(1,)]
+    kept = "SELECT count(*) FROM agent_state_history WHERE agent_id = :id"
+    (old,) = await walk.sql("SELECT id FROM agents WHERE name = 'mail'")
+    await walk.sql('UPDATE agent_states SET metadata = \'{"of": "before"}\' WHERE agent_id = :id', id=old[0])
+    await walk.post("agents", {"name": "mail", "device": "desk", "config": {"depth": 2}} | OF_WALK)
+    again = await walk.get("agents/mail/as/foundation")
+    assert ([one["config_key"] for one in again["agent_configs"]], again["metadata"]) == (["depth"], {})
+    assert again["agent_capabilities"] == []
+    assert (await walk.get("agents/mail/as/orchestrator"))["agent_checkpoint"] is None
+    assert again["agent_id"] == old[0] and await walk.sql(kept, id=old[0]) != [(0,)], "its history stays"
     await walk.sql("DELETE FROM agents WHERE name = 'mail'")
     for table in tables:
         orphans = f"SELECT count(*) FROM {table} WHERE agent_id NOT IN (SELECT id FROM agents)"
