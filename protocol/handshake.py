@@ -291,6 +291,7 @@ class CapabilityName(StrEnum):
     ROWS_LIST = "rows.list"
     ROWS_KNOWN = "rows.known"
     AGENT_WAKE = "agent.wake"
+    AGENT_WORK = "agent.work"  # runs in the mode work
     TABLE_DECLARE = "table.declare"
     FILES_LIST = "files.list"
     FILES_READ = "files.read"

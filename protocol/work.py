@@ -41,10 +41,11 @@ MANY: Final = "*"  # path of a ``SkippedFile`` that counts files
 
 
 class RunMode(StrEnum):
-    """Reading mode of a run."""
+    """Mode of a run."""
 
     STREAM = "stream"  # all files at once, no manifest: the older behaviour
     MANIFEST = "manifest"  # digests first, then the files that the hub fetches
+    WORK = "work"  # no files: a task, for a device that lists agent.work
 
 
 class Action(StrEnum):
@@ -107,7 +108,7 @@ class Usage(msgspec.Struct, frozen=True):
 
 
 class AgentRun(Frame, frozen=True, kw_only=True, tag="agent_run"):
-    """hub -> device: read files for a run.
+    """hub -> device: read files for a run, or do a task.
 
     Answered by ``agent_ack`` where the device supports it, then by ``agent_manifest`` or ``agent_data``, and
     at the end by exactly one ``agent_complete``.

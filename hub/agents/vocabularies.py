@@ -47,8 +47,8 @@ from storage.agents.locks import LockRow
 from storage.agents.status_writes import BadWrite, StatusWrite
 from storage.audit import Activity, list_activity
 from storage.kernel.columns import Key
-from storage.runs import runs
-from storage.runs.runs import ATTEMPT_FAILED, MoveOfRun, RunRow
+from storage.runs import runs, units
+from storage.runs.runs import ANSWER, ATTEMPT_FAILED, MoveOfRun, RunRow
 from storage.store import Connection
 
 HUB: Final = "by the hub only"
@@ -470,7 +470,13 @@ AGENT_EXECUTION: Final = Table(
         _column("context", "runs.context", written=RUN_START),
         _column("progress_percentage", "runs.progress", "progress", "as stored, 0 to 100", RUN_REPORT),
         _column("status_message", "runs.status_message", written=RUN_REPORT),
-        _column("result", "runs.result", written="the end of the run"),
+        _column(
+            "result",
+            "runs.result",
+            lambda run: (run.result or {}).get(ANSWER, run.result),
+            "that of a task as its device reported it; else counts of what was read and found",
+            "the end of the run",
+        ),
         _column(
             "error_message",
             "runs.errors",

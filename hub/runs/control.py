@@ -124,6 +124,7 @@ class RunControl:
                 settings=msgspec.to_builtins(settings),
                 parameters=parameters,
                 context=context,
+                task_id=options.task_id,
                 needs=options.needs,
                 locks=options.locks,
                 trigger_kind="manual" if rerun_of is None else "rerun",
@@ -149,7 +150,13 @@ class RunControl:
         """
         old = await self._store.read(runs.get_run, run_id)
         agent = await self._store.read(agents.get_agent, old.agent_id)
-        options = RunOptions(needs=old.needs, locks=old.locks, parameters=old.parameters, context=old.context)
+        options = RunOptions(
+            needs=old.needs,
+            locks=old.locks,
+            parameters=old.parameters,
+            context=old.context,
+            task_id=old.task_id,
+        )
         return await self.submit(agent, actor=actor, options=options, rerun_of=run_id)
 
     async def cancel(self, run_id: RunId, *, actor: str, reason: str) -> RunRow:
@@ -287,10 +294,12 @@ class RunControl:
 
         Raises:
             StaleRun: the run executes under another fence, or no longer; nothing was written.
-            CodedError: the context is invalid; nothing was written.
+            CodedError: the context or the result is invalid; nothing was written.
         """
         if report.context is not None:
             report = msgspec.structs.replace(report, context=self._checked("context", report.context))
+        if report.result is not None:
+            report = msgspec.structs.replace(report, result=self._checked("result", report.result))
         held = HeldRun(run_id, RunState.RUNNING, fence)
         with self._metrics.count_limits():
             row = await self._store.write(

@@ -23,7 +23,7 @@ from protocol.tables import TABLES, DeviceTable, Tables, tables_with
 from protocol.work import RunConfig
 from storage.agents import agent_snapshot
 from storage.agents.agent_snapshot import Setup
-from storage.agents.agents import AgentRow
+from storage.agents.agents import AgentRow, is_worker
 from storage.agents.configs import Mailbox
 from storage.agents.declared_agents import DeclaredAgent
 from storage.runs.runs import TASK, HeldRun, RunRow
@@ -56,6 +56,11 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
     learn: bool = False
     mailbox: Mailbox | None = None  # read instead of files
     own_tables: tuple[DeviceTable, ...] = ()  # declarations of the tables that are not built in
+
+    @property
+    def is_task(self) -> bool:
+        """True for a run of a worker, which reads nothing."""
+        return is_worker(self.paths, self.mailbox, self.data_types)
 
 
 # what has the settings of an agent that are copied into its runs
@@ -230,7 +235,7 @@ def order_of(run: RunRow, *, locks: Mapping[str, int] | None = None) -> RunOrder
         settings=msgspec.convert(run.settings, RunSettings),
         config_rev=run.config_rev,
         parameters=run.parameters,
-        context=run.context,
+        context=run.context if run.task_id is None else run.context | {TASK: run.task_id},
         created_at=run.created_at,
         fire_at=run.fire_at,
         locks=locks or {},
@@ -244,13 +249,14 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Capabilities and locks of a run in addition to its agent's, its parameters, and its context.
 
     The parameters are values of the prompt's variables, in place of the agent's configs of the same names.
-    Both are stored with the run and sent to its device; the context may have a ``task_id``.
+    Both are stored with the run and sent to its device; *task_id* overrides that of the context.
     """
 
     needs: tuple[str, ...] = ()
     locks: tuple[str, ...] = ()
     parameters: dict[str, Any] = {}
     context: dict[str, Any] = {}
+    task_id: str | None = None
 
 
 NO_OPTIONS: Final = RunOptions()
@@ -264,7 +270,7 @@ def run_options(
     context: Mapping[str, Any] | None = None,
     task_id: str | None = None,
 ) -> RunOptions:
-    """Return the validated additions; *task_id* overrides the context's.
+    """Return the validated additions.
 
     Raises:
         BadRequirement: a need cannot be parsed, or there are more than ``MOST_NEEDS``.
@@ -272,10 +278,10 @@ def run_options(
     """
     if len(needs) > MOST_NEEDS:
         raise BadRequirement(f"needs: a run has at most {MOST_NEEDS}, not {len(needs)}")
-    values = dict(context or {})
     return RunOptions(
         needs=tuple(str(parse_requirement(need)) for need in needs),
         locks=lock_names(locks),
         parameters=dict(parameters or {}),
-        context=values if task_id is None else values | {TASK: task_id},
+        context=dict(context or {}),
+        task_id=task_id,
     )

@@ -162,7 +162,8 @@ class Runner:
         if attempt.order.settings.mailbox is not None:
             return await self._visit_mailbox(attempt, interrupt)
         device_id = attempt.order.device_id
-        await self._store.read(devices.require_grant, device_id, Grant.FILES)
+        if not attempt.order.settings.is_task:
+            await self._store.read(devices.require_grant, device_id, Grant.FILES)
         link = self._find_link(device_id)
         while link is not None:
             try:

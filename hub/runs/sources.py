@@ -221,6 +221,12 @@ class DeviceStalled(HubError):
     code = ErrorCode.CALL_TIMED_OUT
 
 
+class TaskNotDone(DeviceStalled):
+    """The device could not do a task, and another attempt may succeed."""
+
+    code = ErrorCode.DEVICE_ERROR
+
+
 class TakenOn(msgspec.Struct, frozen=True):
     """The device has accepted the run, by its acknowledgement or its first frame."""
 
@@ -375,7 +381,14 @@ class DeviceSource:
             LinkLost: the connection ended; all yielded files are complete.
             DeviceStalled: no frame arrived for too long.
         """
-        has_manifest = link.can("agent_manifest")
+        is_task = order.settings.is_task
+        if is_task and not link.can(CapabilityName.AGENT_WORK):
+            raise NotTakenOn(
+                f"the agent reads nothing, and its device does no tasks ({CapabilityName.AGENT_WORK})",
+                busy=False,
+                reason=ErrorCode.CALL_UNSUPPORTED,
+            )
+        has_manifest = link.can("agent_manifest") and not is_task
         has_lookup = link.can("agent_run.only")
         named = {media_type_of(f"x{_dotted(ending)}") for ending in order.config.file_extensions}
         frame = AgentRun(
@@ -383,7 +396,7 @@ class DeviceSource:
             fence=order.fence,
             agent_id=order.agent_id,
             config=order.config,
-            mode=RunMode.MANIFEST if has_manifest else RunMode.STREAM,
+            mode=RunMode.WORK if is_task else RunMode.MANIFEST if has_manifest else RunMode.STREAM,
             paged=has_manifest and link.can("agent_manifest.pages"),
             tree=has_manifest and link.can("agent_manifest.pages"),
             credit=self._credit,
@@ -425,7 +438,7 @@ class DeviceSource:
             )
             with closing(reading):
                 is_reported = False
-                timeout_s = ACK_TIMEOUT_S if link.can("agent_ack") else self._piece_timeout_s
+                timeout_s = ACK_TIMEOUT_S if is_task or link.can("agent_ack") else self._piece_timeout_s
                 while True:
                     try:
                         with anyio.move_on_after(timeout_s) as waiting:
@@ -439,7 +452,7 @@ class DeviceSource:
                         raise DeviceStalled(f"nothing came of the run for {timeout_s:g} s")
                     if received is None:
                         return
-                    timeout_s = self._piece_timeout_s
+                    timeout_s = order.timeout_s if is_task else self._piece_timeout_s
                     async for event in reading.take(received):
                         yield event
                     if reading.left is not None and not is_reported:
@@ -745,6 +758,8 @@ class _Reading:
             )
         if not self._taken_on:
             yield TakenOn()
+        if error is not None and error.retryable and self._order.settings.is_task:
+            raise TaskNotDone(error.message or error.code)
         unlisted = 0
         for skipped in frame.skipped:
             if not self._is_asked_for(skipped.path):

@@ -123,9 +123,13 @@ def missing_for_runs(
 ) -> tuple[str, ...]:
     """Return the names in ``NEEDED_BY_RUNS`` of the settings that an agent lacks.
 
+    A worker, which has nothing to read and no records to find, only needs a device.
+
     Args:
         prompt: its own, else its template's.
     """
+    if is_worker(paths, mailbox, data_types):
+        return () if device else ("device",)
     present = {
         "device": device or mailbox,
         "paths": paths or mailbox,
@@ -133,6 +137,11 @@ def missing_for_runs(
         "prompt": prompt,
     }
     return tuple(name for name in NEEDED_BY_RUNS if not present[name])
+
+
+def is_worker(paths: object, mailbox: object, data_types: Sequence[str]) -> bool:
+    """Return True for an agent that reads nothing: each of its runs is a task for a program on its device."""
+    return not (paths or mailbox or data_types)
 
 
 def spell_missing(names: Iterable[str]) -> str:

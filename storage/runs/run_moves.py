@@ -45,6 +45,7 @@ from storage.kernel.database import end_sessions
 from storage.runs.calls import count_calls
 from storage.runs.run_locks import IS_ENDED, IS_LEFT, let_go
 from storage.runs.runs import (
+    ANSWER,
     HeldRun,
     RunMove,
     RunRow,
@@ -98,6 +99,7 @@ NEWEST = (
             runs.c.state_seq == MOVES,
             runs.c.status_message.is_(None),
             sa.cast(runs.c.context, sa.Text) == "{}",
+            sa.not_(sa.func.coalesce(sa.cast(runs.c.result, sa.Text), "").contains(f'"{ANSWER}"')),
         ).label("has_no_news"),
     )
     .where(runs.c.agent_id == sa.bindparam("agent"), runs.c.completed_at.is_not(None))
@@ -298,6 +300,7 @@ def create_run(
     settings: dict[str, Any] | None = None,
     parameters: dict[str, Any] | None = None,
     context: dict[str, Any] | None = None,
+    task_id: str | None = None,
     needs: Sequence[str] = (),
     locks: Sequence[str] = (),
     trigger_kind: str = "manual",
@@ -317,6 +320,7 @@ def create_run(
         fire_key: identity of the trigger; an agent has at most one run for each key.
         settings: of the agent.
         parameters, context: the requester's values and description of the run.
+        task_id: its task; by default the one that the context names.
         needs, locks: of this run, in addition to those of its agent.
         eligible_at: earliest time of the claim; by default *at*.
         fire_at: nominal time; by default *at*.
@@ -360,7 +364,7 @@ def create_run(
         "settings": settings or {},
         "parameters": parameters or {},
         "context": context or {},
-        "task_id": task_in(context or {}),
+        "task_id": task_in(context or {}) if task_id is None else task_id,
         "created_at": at,
         "updated_at": at,
     }

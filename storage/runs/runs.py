@@ -615,6 +615,7 @@ MAX_MESSAGE_CHARS: Final = 1_000
 
 
 TASK: Final = "task_id"  # key in the context of a run
+ANSWER: Final = "answer"  # key of what its device reports, in the result of a run
 TASK_CHARACTERS: Final = 128
 
 
@@ -634,14 +635,16 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         progress: 0 to 100; used until the hub knows the number of units and counts itself.
         context: merged into the previous context; a key with the value ``None`` is removed.
+        result: what came of a task.
     """
 
     progress: Annotated[float, msgspec.Meta(ge=0, le=100)] | None = None
     message: Annotated[str, msgspec.Meta(max_length=MAX_MESSAGE_CHARS, pattern="^[^\0]*$")] | None = None
     context: dict[str, Any] | None = None
+    result: dict[str, Any] | None = None
 
 
-CONTEXT = sa.select(runs.c.context).where(*is_held).with_for_update()
+CONTEXT = sa.select(runs.c.context, runs.c.task_id, runs.c.result).where(*is_held).with_for_update()
 REPORT = (
     sa.update(runs)
     .where(*is_held)
@@ -653,6 +656,7 @@ REPORT = (
         status_message=sa.func.coalesce(sa.bindparam("said", type_=sa.Text), runs.c.status_message),
         context=sa.bindparam("about"),
         task_id=sa.bindparam("task"),
+        result=sa.bindparam("answered"),
         updated_at=sa.bindparam("now"),
     )
 )
@@ -671,9 +675,9 @@ def report(c: sa.Connection, held: HeldRun, reported: Report, *, at: int, contex
     row = c.execute(CONTEXT, {"run": held.id, "held": held.fence}).one_or_none()
     if row is None:
         raise stale(held)
-    context = {
-        name: value for name, value in (row.context | (reported.context or {})).items() if value is not None
-    }
+    news = reported.context or {}
+    context = {name: value for name, value in row.context.items() if name not in news}
+    context |= {name: value for name, value in news.items() if value is not None}
     check_context(context, context_bytes)
     written = {
         "run": held.id,
@@ -681,7 +685,8 @@ def report(c: sa.Connection, held: HeldRun, reported: Report, *, at: int, contex
         "done": reported.progress,
         "said": None if reported.message is None else reported.message[:MAX_MESSAGE_CHARS],
         "about": context,
-        "task": task_in(context),
+        "task": task_in(context) if TASK in news else row.task_id,
+        "answered": row.result if reported.result is None else {ANSWER: reported.result},
         "now": at,
     }
     c.execute(REPORT, written)

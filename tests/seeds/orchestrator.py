@@ -1,12 +1,18 @@
 """The orchestrator document: agents with templates, executions and checkpoints."""
 
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
+from hub.links.roster import RunFrame
+from protocol.frame import ErrorBody
 from protocol.lifecycles import RunState
+from protocol.work import AgentAck, AgentComplete
 from tests.seeds.columns import furnish
 from tests.seeds.walk import OF_WALK, Document, Walk
 from tests.support.hub import over_tcp
+from tests.support.identity import EndedLink
 from tests.support.runs import folder
 
 orchestrator = Document("orchestrator")
@@ -465,12 +471,12 @@ async def an_agent_that_reads_no_files_needs_neither_device_nor_prompt(walk: Wal
     lives="POST /v1/agents/{name}/runs, POST /v1/agents/{name}/validate",
 )
 async def a_run_names_what_its_agent_lacks(walk: Walk) -> None:
-    await walk.post("agents", {"name": "planner"})
+    await walk.post("agents", {"name": "planner", "data_types": ["tasks"]})
     says = "cannot run without device (the device that the agent works on), paths"
     await walk.refused("POST", "agents/planner/runs", status=422, says=says)
-    await walk.cli_refused("run", "planner", says="add device, paths, data_types, prompt")
+    await walk.cli_refused("run", "planner", says="add device, paths, prompt")
     verdict = await walk.post("agents/planner/validate")
-    assert verdict["ok"] and len(verdict["missing_for_runs"]) == 4
+    assert verdict["ok"] and len(verdict["missing_for_runs"]) == 3
     words = "schedule: its runs cannot start without device"
     cron = {"schedule": {"cron": "0 7 * * *"}}
     await walk.refusals(
@@ -646,6 +652,135 @@ async def a_new_execution_is_queued_and_has_not_begun(walk: Walk, _made: None) -
         ("POST", "agents/mail/runs", {"context": 7}, 422, "context"),
         ("POST", "agents/nobody/runs", None, 404, "nobody"),
     )
+
+
+WORKER: Final = "agents/worker/as/orchestrator"
+DOES_TASKS: Final = ("agent_ack", "agent.work")
+
+
+async def _worker(walk: Walk) -> None:
+    given = {"name": "worker", "device": "desk", "type": "PLANNER", "prompt": "Plan {{ what }}."}
+    await walk.post("agents", given | {"config": {"what": "the week"}})
+
+
+@orchestrator.after(
+    _worker,
+    "AgentExecution: task_id, parameters and context of an agent that reads nothing",
+    lives="POST /v1/agents/{name}/runs, agent_run in the mode work",
+)
+@orchestrator.after(
+    _worker,
+    "progress_percentage, status_message, result of an execution",
+    lives="runs.report of the device, runs.result",
+)
+async def a_worker_does_a_task_and_reports_progress_and_result(walk: Walk, _made: None) -> None:
+    assert (await walk.post("agents/worker/validate"))["missing_for_runs"] == []
+    asked = {"task_id": "t-1", "parameters": {"what": "the day"}, "context": {"room": 7}}
+    plan = {"plan": ["rise", "rest"]}
+    async with _works(walk, [AgentAck(run_id="r")]) as link:
+        run = (await walk.post("agents/worker/runs", asked))["id"]
+        await walk.hub.comes_to(run, RunState.RUNNING)
+        frame = link.streams[0].run
+        assert (frame.mode, frame.config.paths, frame.config.prompt_template) == ("work", [], "Plan the day.")
+        assert (frame.parameters, frame.context) == (asked["parameters"], {"room": 7, "task_id": "t-1"})
+        held = {"run_id": run, "fence": frame.fence}
+        await walk.ask("runs.report", progress=40, message="half of it", **held)
+        (execution,) = (await walk.get(WORKER))["agent_execution"]
+        assert (execution["state"], execution["progress_percentage"]) == ("RUNNING", 40.0)
+        assert (execution["status_message"], execution["result"]) == ("half of it", None)
+        await walk.ask_refused("runs.report", result={"plan": "nul\0"}, says="result: a null", **held)
+        await walk.ask_refused("runs.report", result={"plan": "x" * 20_000}, says="16384", **held)
+        await walk.ask("runs.report", result=plan, **held)
+        link.cut()
+        await walk.hub.comes_to(run, RunState.PAUSED, RunState.QUEUED)
+    async with _works(walk, [AgentAck(run_id="r"), AgentComplete(run_id="r")]) as link:
+        await walk.hub.ends(run)
+    assert [(one.run.run_id, one.run.fence > frame.fence) for one in link.streams] == [(run, True)]
+    (execution,) = (await walk.get(WORKER))["agent_execution"]
+    assert (execution["state"], execution["progress_percentage"], execution["retry_count"]) == (
+        *("COMPLETED", 100.0, 0),
+    )
+    assert (execution["result"], execution["error_message"]) == (plan, None)
+    (logged,) = (await walk.get("agents/worker/as/runlog"))["agent_run_log"]
+    assert (logged["status"], logged["items_created"], logged["items_processed"]) == ("success", 0, 0)
+    states = (await walk.get(WORKER))["execution_state_history"]
+    assert [one["new_state"] for one in states][::-1][:3] == ["QUEUED", "PREPARING", "RUNNING"]
+    assert (await walk.cli("runs", "show", run))["result"]["answer"] == plan
+
+
+@orchestrator.after(
+    _worker, "error_message, retry_count of an execution", lives="agent_complete.error, runs.errors"
+)
+@orchestrator.after(
+    _worker, "ExecutionState.FAILED, ExecutionState.CANCELLED", lives="runs.state, runs.timeout_ms"
+)
+async def a_task_fails_is_tried_again_and_cancelled(walk: Walk, _made: None) -> None:
+    def ends(**error: Any) -> list[RunFrame | Exception]:
+        return [AgentAck(run_id="r"), AgentComplete(run_id="r", error=ErrorBody(**error))]
+
+    away = ends(code="away", message="no ladder yet", retryable=True)
+    no = ends(code="no_ladder", message="there is no ladder")
+    async with _works(walk, away, no, [AgentAck(run_id="r")]) as link:
+        run = (await walk.post("agents/worker/runs"))["id"]
+        await walk.hub.comes_to(run, RunState.RUNNING)
+        await walk.hub.comes_to(run, RunState.QUEUED)
+        walk.hub.clock.advance(60)
+        await walk.hub.ends(run)
+        called_off = (await walk.post("agents/worker/runs"))["id"]
+        await walk.hub.comes_to(called_off, RunState.RUNNING)
+        await walk.post(f"runs/{called_off}/cancel", {"reason": "it rains"})
+        await walk.hub.ends(called_off)
+        assert not link.streams[-1].is_open
+    executions = {one["id"]: one for one in (await walk.get(WORKER))["agent_execution"]}
+    ends_as = [(executions[id]["state"], executions[id]["retry_count"]) for id in (run, called_off)]
+    assert ends_as == [("FAILED", 1), ("CANCELLED", 0)]
+    assert executions[run]["error_message"] == "no ladder yet"
+    errors = [one["message"] for one in (await walk.get(f"runs/{run}"))["errors"]]
+    assert errors == ["no ladder yet", "the device ended the run early: there is no ladder"]
+    await walk.hub.disconnect(await walk.hub.device("desk"))
+    late = (await walk.post("agents/worker/runs"))["id"]
+    await walk.sql("UPDATE runs SET timeout_ms = 50 WHERE id = :id", id=late)
+    async with _works(walk, [AgentAck(run_id="r")]):
+        await walk.hub.ends(late)
+    assert "deadline: not done after 0.05 s" in (await walk.get(f"runs/{late}"))["reason"]
+    async with walk.hub.working(*folder(a="- [ ] one")) as link:
+        run = (await walk.post("agents/worker/runs"))["id"]
+        await walk.hub.ends(run)
+    assert link.streams == [], "a device that does not list agent.work is asked nothing"
+    (execution,) = (await walk.get(f"{WORKER}/agent_execution", state="FAILED", limit=1))["agent_execution"]
+    assert "its device does no tasks (agent.work)" in execution["error_message"]
+    says = "cannot run without"
+    await walk.refused("POST", "agents/worker/preview", status=422, says=says)
+    await walk.refused("POST", "agents/worker/estimate", status=422, says=says)
+
+
+@asynccontextmanager
+async def _works(walk: Walk, *visits: Sequence[RunFrame | Exception]) -> AsyncIterator[EndedLink]:
+    """Execute runs in the block, while the device ``desk`` does tasks and sends these frames for each."""
+    async with walk.hub.working(*visits, capabilities=DOES_TASKS) as link:
+        yield link
+
+
+@with_agent("agent_execution.context: JSON, task_id beside it", lives="runs.context, runs.task_id")
+async def the_context_of_an_execution_is_read_as_it_was_given(walk: Walk, _made: None) -> None:
+    context = {"room": 7, "floor": None, "of": {"a": [None]}}
+    run = await walk.post("agents/mail/runs", {"context": context, "task_id": "t-1"})
+    (execution,) = (await walk.get(AS))["agent_execution"]
+    shown = await walk.get(f"runs/{run['id']}")
+    assert (execution["context"], execution["task_id"], shown["context"]) == (context, "t-1", context)
+    await walk.hub.disconnect(await walk.hub.device("desk"))
+    async with walk.hub.working(*folder(a="- [ ] one")) as link:
+        await walk.hub.ends(run["id"])
+    assert link.streams[0].run.context == context | {"task_id": "t-1"}, "its device reads both together"
+    again = await walk.post(f"runs/{run['id']}/rerun")
+    shown = await walk.get(f"runs/{again['id']}")
+    assert (shown["context"], shown["task_id"]) == (context, "t-1")
+    await walk.hub.move(again["id"], RunState.RUNNING)
+    fence = (await walk.sql("SELECT fence FROM runs WHERE id = :id", id=again["id"]))[0][0]
+    await walk.ask("runs.report", run_id=again["id"], fence=fence, context={"room": None, "step": 2})
+    (execution,) = (await walk.get(f"{AS}/agent_execution", state="RUNNING"))["agent_execution"]
+    left = {name: value for name, value in context.items() if name != "room"} | {"step": 2}
+    assert (execution["context"], execution["task_id"]) == (left, "t-1")
 
 
 @orchestrator(

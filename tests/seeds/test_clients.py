@@ -10,7 +10,9 @@ import httpx2
 import pytest
 from pydantic import BaseModel
 
+from hub.links.roster import RunFrame
 from protocol.agent_status import AgentType, OrchestratorStatus, StateDetail
+from protocol.work import AgentAck, AgentComplete
 from tests.seeds.orchestrator import APOLLO
 from tests.seeds.walk import OF_WALK, Walk, walking
 from tests.support.hub import over_tcp
@@ -159,6 +161,34 @@ async def test_a_client_creates_updates_and_executes_an_agent_and_reads_its_hist
                 ("BUSY", "ACTIVE"),
                 ("ACTIVE", "READY"),
             ]
+
+
+async def test_a_client_executes_an_agent_that_reads_nothing(tmp_path: Path) -> None:
+    async with walking(tmp_path) as walk:
+        token = (await walk.post("operator-tokens", {"name": "orchestrator", "role": "operator"}))["token"]
+        async with over_tcp(walk.hub, token) as http:
+            client = Orchestrator(http)
+            made = await client.create(name="Planner", type="PLANNER", project_id=APOLLO, configuration=TONE)
+            id = made["id"]
+            await walk.patch(f"agents/{id}", {"device": "desk"})
+            await client.update(id, status="ACTIVE")
+            acks: list[RunFrame] = [AgentAck(run_id="r")]
+            ends: list[RunFrame] = [*acks, AgentComplete(run_id="r")]
+            async with walk.hub.working(acks, capabilities=["agent.work"]) as link:
+                await client.execute(id, task_id=TASK, parameters={"days": 2})
+                execution: Row = {}
+                with anyio.fail_after(30):
+                    while execution.get("state") != "RUNNING":
+                        (execution,) = await client.rows(id, "agent_execution", task_id=TASK)
+                told = {"run_id": execution["id"], "fence": link.streams[0].run.fence}
+                await walk.ask("runs.report", result={"plan": "rest"}, **told)
+                link.cut()
+            async with walk.hub.working(ends, capabilities=["agent.work"]):
+                with anyio.fail_after(30):
+                    while execution.get("state") != "COMPLETED":
+                        (execution,) = await client.rows(id, "agent_execution", task_id=TASK)
+            assert (execution["parameters"], execution["context"]) == ({"days": 2}, {})
+            assert (execution["result"], execution["progress_percentage"]) == ({"plan": "rest"}, 100.0)
 
 
 async def _executes(walk: Walk, client: Orchestrator, id: str) -> None:

@@ -4,7 +4,7 @@ import atexit
 import io
 import os
 import zlib
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, closing, contextmanager
 from functools import cache
 from pathlib import Path
@@ -294,10 +294,11 @@ class ServedHub(IdentityBench):
         self,
         *visits: Sequence[RunFrame | Exception],
         answers: Replies = lambda call: TAKEN,
+        capabilities: Iterable[str] = MODERN,
     ) -> AsyncIterator[EndedLink]:
         """Execute runs in the block; the device ``desk`` sends these frames, for each run in turn."""
         device = await self.device("desk")
-        link = await self.connect(device, capabilities=MODERN, answers=answers, runs=visits)
+        link = await self.connect(device, capabilities=capabilities, answers=answers, runs=visits)
         async with anyio.create_task_group() as tasks:
             await tasks.start(self.work.dispatcher.serve)
             yield link

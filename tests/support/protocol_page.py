@@ -98,6 +98,7 @@ _CAPABILITIES = {
     CapabilityName.AGENT_MANIFEST: "answers `mode: manifest` with digests; an unchanged folder is one frame",
     CapabilityName.AGENT_MANIFEST_PAGES: "lists all its files in a `paged` run, a frame for each question",
     CapabilityName.AGENT_RUN_ONLY: "lists the one file that `only` names, or says why it is left out",
+    CapabilityName.AGENT_WORK: "does tasks: takes `agent_run` with the mode `work`",
     CapabilityName.AGENT_CONFIG: "hears by the event of this name how its agents are configured",
     CapabilityName.TOOL_CALLS: "takes several calls on rows in one frame, and answers them together",
     CapabilityName.HUBS: "hears by the frame of this name when a node of the hub was added or removed",

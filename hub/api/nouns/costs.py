@@ -286,7 +286,8 @@ class Why(Noun):
             if agent_id is not None:
                 return [agents.get_agent(c, agent_id)]
             found = agents.list_agents(c, user_id=self.user_id, device_id=device_id)
-            return [one for one in found if not one.missing_for_runs and one.gateway is None]
+            readers = (one for one in found if one.data_types and one.gateway is None)
+            return [one for one in readers if not one.missing_for_runs]
 
         rows = (await self._store.read(read))[:MOST_EXAMINED]
         knowing = {row.id for row in rows if len(rows) > 1 and await self._explainer.known(row, path)}
@@ -394,7 +395,7 @@ class AgentPreviews(Noun):
         if row.gateway is not None:
             raise LivesAtGateway(row)
         requested = body.request()
-        agent = requested.applied_to(row) if body != PreviewBody() else row
+        agent = requested.applied_to(row)
         models = self._previews.models_of(requested)
         found = await self._estimator.estimate(agent, link, models=models, newest=requested.newest)
         return estimate_view(found, row.name)

@@ -241,6 +241,7 @@ run_record = object_of(
         "progress",
         "status_message as message",
         "context",
+        "task_id",
         "result",
     ),
 )

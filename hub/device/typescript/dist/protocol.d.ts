@@ -75,7 +75,7 @@ export type Hubs = {
     "trace"?: (string) | (null);
     "hubs": readonly (string)[];
 };
-/** hub -> device: read files for a run. */
+/** hub -> device: read files for a run, or do a task. */
 export type AgentRun = {
     "type": "agent_run";
     "trace"?: (string) | (null);
@@ -111,8 +111,8 @@ export type RunConfig = {
     "prompt_template"?: string;
     "data_types"?: readonly (string)[];
 };
-/** Reading mode of a run. */
-export type RunMode = "manifest" | "stream";
+/** Mode of a run. */
+export type RunMode = "manifest" | "stream" | "work";
 /** Limits of one run's reading. */
 export type RunLimits = {
     "files"?: number;

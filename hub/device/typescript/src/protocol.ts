@@ -19,12 +19,12 @@ export type Error = { "type": "error"; "trace"?: (string) | (null); "code": stri
 export type Goodbye = { "type": "goodbye"; "trace"?: (string) | (null); "reason": string; "retry_after_ms"?: (number) | (null); "message"?: (string) | (null); "to"?: (string) | (null) };
 /** hub -> device: the addresses of all nodes, in place of those of the welcome. */
 export type Hubs = { "type": "hubs"; "trace"?: (string) | (null); "hubs": readonly (string)[] };
-/** hub -> device: read files for a run. */
+/** hub -> device: read files for a run, or do a task. */
 export type AgentRun = { "type": "agent_run"; "trace"?: (string) | (null); "run_id": string; "fence": number; "agent_id": string; "config": RunConfig; "mode"?: RunMode; "paged"?: boolean; "tree"?: boolean; "credit"?: number; "limits"?: RunLimits; "config_rev"?: (number) | (null); "reads"?: readonly (string)[]; "parameters"?: { readonly [name: string]: unknown }; "context"?: { readonly [name: string]: unknown }; "checkpoint"?: (RunCheckpoint) | (null); "locks"?: { readonly [name: string]: number }; "only"?: (string) | (null); "reader"?: string; "receipt"?: (string) | (null) };
 /** Files that an agent reads. The device intersects *paths* with its owner's shared folders. */
 export type RunConfig = { "paths"?: readonly (string)[]; "file_extensions"?: readonly (string)[]; "prompt_template"?: string; "data_types"?: readonly (string)[] };
-/** Reading mode of a run. */
-export type RunMode = "manifest" | "stream";
+/** Mode of a run. */
+export type RunMode = "manifest" | "stream" | "work";
 /** Limits of one run's reading. */
 export type RunLimits = { "files"?: number; "bytes"?: number };
 /** Checkpoint ``agent`` of the run's agent; its program may continue from it. */
