@@ -22,6 +22,7 @@ from hub.clock import epoch_ms, from_epoch_ms
 from protocol.agent_status import (
     TYPE_NAMES,
     Axes,
+    Axis,
     CalendarExhaustReason,
     Kind,
     Lifecycle,
@@ -706,11 +707,34 @@ RUN_LOG: Final = Table(
         ),
         _column("user_id", "agents.user_id", "agent.user_id"),
         _AGENT_TYPE,
+        _column(
+            "enabled",
+            "agent_states.lifecycle",
+            lambda facts: facts.state.axes.lifecycle is Lifecycle.ACTIVE,
+            "lifecycle is active",
+            "PATCH of `enabled` moves lifecycle -> active or paused",
+        ),
+        _setting(
+            "provider",
+            "connectors.provider agents.connector_id",
+            "provider",
+            "the provider of the connector that a cloud agent reads; written by the name of the connector",
+            key="connector",
+            may_be_null=True,
+        ),
+        _setting(
+            "filter_config",
+            "agent_configs.config_value",
+            lambda facts: None if facts.agent.mailbox is None else facts.agent.mailbox.filter,
+            "`filter` of a cloud agent",
+            key="filter",
+            may_be_null=True,
+        ),
         _setting(
             "device_id",
             "agents.device_id",
             "agent.device_id",
-            "as stored; the name of a device may be written too",
+            "as stored; the name of a device may be written too; a cloud agent needs none",
             key="device",
             is_required=True,
         ),
@@ -718,7 +742,7 @@ RUN_LOG: Final = Table(
             "directory_paths",
             "agent_configs.config_value",
             lambda facts: list(facts.agent.paths),
-            "`paths` of the agent",
+            "`paths` of the agent; a cloud agent has none",
             key="paths",
             is_required=True,
         ),
@@ -756,7 +780,9 @@ RUN_LOG: Final = Table(
 def _logged_runs(
     c: Connection, agent_id: AgentId, *, status: RunLogStatus | None = None, **part: Any
 ) -> list[RunRow]:
-    return runs.list_runs(c, agent_id=agent_id, logged_as=status, **part)
+    logged = runs.list_runs(c, agent_id=agent_id, logged_as=status, **part)
+    empty = units.empty_units(c, [run.id for run in logged])
+    return [msgspec.structs.replace(run, units_done=run.units_done - empty.get(run.id, 0)) for run in logged]
 
 
 AGENT_RUN_LOG: Final = Table(
@@ -775,9 +801,9 @@ AGENT_RUN_LOG: Final = Table(
         ),
         _column(
             "items_processed",
-            "runs.units_done runs.units_failed",
+            "runs.units_done runs.units_failed run_units.size_bytes",
             lambda run: run.units_done + run.units_failed,
-            "their sum",
+            "their sum, without those that have no text",
             RUN_MOVES,
         ),
         _column("items_created", "runs.items_created", written=RUN_MOVES),
@@ -925,6 +951,7 @@ def columns_of(vocabulary: Vocabulary) -> dict[str, str]:
 
 
 REASON: Final = "reason"  # not a column; text for the history
+LOCAL: Final = ("device_id", "directory_paths")  # columns of an agent that reads files
 METADATA_BYTES: Final = 65_536
 TEXT_CHARACTERS: Final = 1_000  # limit of each text, because the history stores it
 
@@ -963,7 +990,11 @@ def change_of(vocabulary: Vocabulary, change: Mapping[str, Any], now: Document) 
     def is_same(name: str) -> bool:
         return name in now and is_same_value(change[name], now[name], columns.get(name))
 
-    words = {name: value for name, value in change.items() if _is_word(name, columns)}
+    words = {
+        name: value
+        for name, value in change.items()
+        if _is_word(name, columns) and not (name == "enabled" and is_same(name))
+    }
     others = {name: value for name, value in change.items() if name not in words and not is_same(name)}
     if any(name not in columns or columns[name].setting is None for name in change.keys() - words.keys()):
         words = {name: value for name, value in words.items() if not is_same(name)}
@@ -972,16 +1003,19 @@ def change_of(vocabulary: Vocabulary, change: Mapping[str, Any], now: Document) 
     return _change(vocabulary, others, words)
 
 
-def creation_of(vocabulary: Vocabulary, given: Mapping[str, Any]) -> Change:
-    """Return the settings and the first words of a new agent.
+def creation_of(vocabulary: Vocabulary, given: Mapping[str, Any], owner_id: str) -> Change:
+    """Return the settings and the first words of a new agent of the user *owner_id*, who may be named.
 
     Raises:
         BadWrite: a column is missing; or as ``write_of``.
     """
     required = _required(vocabulary)
+    given = {name: value for name, value in given.items() if (name, value) != ("user_id", owner_id)}
     if not required:
         able = ", ".join(one for one in Vocabulary if _required(one))
         raise BadWrite(f"{vocabulary} has no columns of a new agent; create it as one of: {able}")
+    if given.get("provider") is not None:  # a cloud agent
+        required = [name for name in required if name not in LOCAL]
     if missing := [name for name in required if given.get(name) is None]:
         raise BadWrite("; ".join(f"{name}: missing" for name in missing))
     columns = {column.name: column for column in TABLES[vocabulary][0].columns}
@@ -1029,7 +1063,7 @@ def _setting_of(column: str, setting: Setting, value: Any) -> Any:
     if value is None:
         if not setting.may_be_null:
             raise BadWrite(f"{column}: may not be null")
-        return {} if setting.key == "config" else None
+        return {} if setting.key in ("config", "filter") else None
     return setting.convert(value)
 
 
@@ -1072,9 +1106,13 @@ def write_of(vocabulary: Vocabulary, change: Mapping[str, Any]) -> StatusWrite:
             fields[column] = instant_of(column, value)
         elif vocabulary is Vocabulary.FOUNDATION and column == "metadata":
             fields[column] = _metadata(value)
+        elif vocabulary is Vocabulary.RUN_LOG and column == "enabled":
+            if not isinstance(value, bool):
+                raise BadWrite("enabled: expected true or false")
+            fields["axes"] = {Axis.LIFECYCLE: Lifecycle.ACTIVE if value else Lifecycle.PAUSED}
         else:
             raise BadWrite(_not_written(vocabulary, column))
-    return StatusWrite(vocabulary=vocabulary, words=words, **fields)
+    return StatusWrite(vocabulary=None if "axes" in fields else vocabulary, words=words, **fields)
 
 
 def writable(vocabulary: Vocabulary) -> tuple[str, ...]:

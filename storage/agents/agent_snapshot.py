@@ -422,6 +422,7 @@ class AgentFacts(msgspec.Struct, frozen=True, kw_only=True):
         locks: locks that its runs or its device hold for it.
         cron: expression of its first cron schedule.
         last_run_at: newest end of a run.
+        provider: of the connector that it reads.
         place: its board and its gateway.
     """
 
@@ -434,6 +435,7 @@ class AgentFacts(msgspec.Struct, frozen=True, kw_only=True):
     live_runs: tuple[RunId, ...]
     cron: str | None
     last_run_at: int | None
+    provider: str | None
     place: BoardPlace
 
 
@@ -445,9 +447,14 @@ _newest_end = (
     .limit(1)
     .scalar_subquery()
 )
-STAMPS = sa.select(
-    agents.c.id, agents.c.created_at, agents.c.updated_at, _newest_end.label("last_run_at")
-).where(agents.c.id.in_(_listed))
+STAMPS = (
+    sa.select(
+        *(agents.c.id, agents.c.created_at, agents.c.updated_at),
+        *(_newest_end.label("last_run_at"), schema.connectors.c.provider),
+    )
+    .outerjoin_from(agents, schema.connectors, schema.connectors.c.id == agents.c.connector_id)
+    .where(agents.c.id.in_(_listed))
+)
 # Unordered: to sort, SQLite would scan all runs.
 LIVE = sa.select(schema.runs.c.agent_id, schema.runs.c.id).where(
     schema.runs.c.agent_id.in_(_listed), sa.text(f"runs.{schema.LIVE}")

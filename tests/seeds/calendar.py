@@ -208,6 +208,23 @@ async def identifiers_are_written(walk: Walk) -> None:
             ("PATCH", AS, {name: "nul\0"}, 422, f"{name}: a text has no character"),
         )
     await walk.refused("PATCH", AS, {"user_id": "eve"}, status=422, says="user_id is not written here")
+    assert (await walk.patch(AS, {"user_id": read["user_id"]}))["user_id"] == read["user_id"]
+
+
+@calendar(
+    "user_id = Column(ForeignKey, nullable=False): an agent is created with its user",
+    lives="agents.user_id, POST /v1/agents/as/calendar",
+)
+async def an_agent_is_created_with_the_user_of_the_caller(walk: Walk) -> None:
+    own = {"user_id": (await walk.get(AS))["user_id"]}
+    given = own | {"agent_id": "claw-8", "claw_identifier": "server-1"}
+    assert (await walk.post("agents/as/calendar", given)).items() >= given.items()
+    asked = given | {"agent_id": "claw-9", "as": "calendar"}
+    assert (await walk.ask("agents.create", **asked))["agent"]["user_id"] == own["user_id"]
+    other = given | {"agent_id": "claw-10", "user_id": await walk.hub.user("eve")}
+    says = "user_id is not written here"
+    await walk.refused("POST", "agents/as/calendar", other, status=422, says=says)
+    await walk.ask_refused("agents.create", says=says, **other | {"as": "calendar"})
 
 
 @calendar("an agent is written as it was read", lives=PATCH)

@@ -241,17 +241,16 @@ async def an_agent_inserts_nothing_of_other_kinds(walk: Walk) -> None:
 
 
 @run_log(
-    "if not content: continue, before items_processed += 1",
-    lives="runs.units_done",
-    changed="a file without text counts as read, so that the progress of a run gets to 100 %",
+    "if not content: continue, before items_processed += 1", lives="runs.units_done, run_units.size_bytes"
 )
-async def an_empty_file_is_read_and_gives_no_item(walk: Walk) -> None:
-    async with walk.hub.working(*folder(a="- [ ] one", b=""), answers=lambda _: TAKEN):
+async def an_empty_file_is_read_and_not_counted_as_processed(walk: Walk) -> None:
+    async with walk.hub.working(*folder(a="- [ ] one", b="", c=""), answers=lambda _: TAKEN):
         run = (await walk.post("agents/notes/runs"))["id"]
         await walk.hub.ends(run)
     assert (await walk.get(f"runs/{run}"))["progress"] == 100.0
     (logged,) = (await walk.get(AS))["agent_run_log"]
-    assert (logged["items_processed"], logged["items_created"]) == (2, 1)
+    assert (logged["items_processed"], logged["items_created"]) == (1, 1)
+    assert (await walk.get(f"{AS}/agent_run_log"))["agent_run_log"] == [logged]
 
 
 @run_log("errors and items_created == 0: error", lives="runs.error_count, GET /v1/agents/{name}/as/runlog")
@@ -283,9 +282,32 @@ async def a_run_waits_for_its_device_and_is_executed_there_alone(walk: Walk) -> 
     assert (outcome, len(other.streams), len(link.streams)) == ("success", 0, 1)
 
 
+@run_log("LocalAgentConfig.enabled, CloudAgentConfig.enabled", lives=f"agent_states.lifecycle, {PATCH}")
+async def an_agent_is_enabled_and_disabled_in_the_words_of_the_document(walk: Walk) -> None:
+    assert (await walk.get(AS))["enabled"] is True
+    for enabled, lifecycle in ((False, "paused"), (False, "paused"), (True, "active"), (True, "active")):
+        assert (await walk.patch(AS, {"enabled": enabled}))["enabled"] is enabled
+        assert (await walk.get("agents/notes"))["lifecycle"] == lifecycle
+    both = {"enabled": False, "name": "Notes of mine"}
+    assert (await walk.patch(AS, both)).items() >= both.items()
+    read = await walk.get(AS)
+    assert await walk.patch(AS, read | {"enabled": True}) == read | {"enabled": True}
+    await walk.refusals(
+        *(
+            ("PATCH", AS, {"enabled": wrong}, 422, "enabled: expected true or false")
+            for wrong in (1, "no", None)
+        )
+    )
+    given = {name: read[name] for name in ("device_id", "directory_paths", "data_types", "prompt_template")}
+    off = given | {"name": "Off", "enabled": False}
+    assert (await walk.post("agents/as/runlog", off)).items() >= off.items()
+    own = {"agent_id": "notes", "as": "runlog", "set": {"enabled": False}}
+    assert (await walk.ask("status.set", **own))["agent"]["enabled"] is False
+
+
 @run_log("enabled == True", lives="agent_states.lifecycle, POST /v1/agents/{name}/pause")
 async def a_paused_agent_is_not_run_by_its_schedule(walk: Walk) -> None:
-    await walk.post("agents/notes/pause", {})
+    await walk.patch(AS, {"enabled": False})
     await walk.hub.pass_days(3)
     assert {run["state"] for run in (await walk.get("runs"))["runs"]} <= {"QUEUED", "CANCELLED", "PAUSED"}
     assert (await walk.get(AS))["last_run_at"] is None
@@ -528,6 +550,55 @@ async def an_agent_with_a_connector_is_of_the_cloud(walk: Walk) -> None:
     await walk.refusals(
         ("POST", "reload", None, 422, "there is no provider 'pigeon'"),
         ("PATCH", "agents/mail/as/runlog", {"directory_paths": ["~/a"]}, 409, "hub.toml"),
+    )
+
+
+@run_log("CloudAgentConfig.provider, CloudAgentConfig.filter_config", lives=f"agents.connector_id, {PATCH}")
+async def an_agent_of_the_cloud_is_created_and_changed_in_the_words_of_the_document(walk: Walk) -> None:
+    await _cloud(walk)
+    document = await walk.get("agents/mail/as/runlog")
+    assert (document["provider"], document["filter_config"]) == ("gmail", {})
+    local = await walk.get(AS)
+    assert (local["agent_type"], local["provider"], local["filter_config"]) == ("local", None, None)
+    assert await walk.patch(AS, local) == local
+    given = {
+        "name": "Mail of mine",
+        "enabled": True,
+        "filter_config": {"lookback_days": 7},
+        "data_types": ["tasks", "notes"],
+        "prompt_template": "Find what I promised.",
+        "schedule_cron": "0 7 * * *",
+    }
+    made = await walk.post("agents/as/runlog", given | {"provider": "work"})
+    assert made.items() >= (given | {"provider": "gmail", "agent_type": "cloud", "device_id": None}).items()
+    path = f"agents/{made['id']}/as/runlog"
+    assert await walk.patch(path, made) == made
+    assert (await walk.patch(path, {"filter_config": {}}))["filter_config"] == {}
+    assert (await walk.patch(path, {"filter_config": None}))["filter_config"] == {}
+    assert [one["provider"] for one in (await walk.get("agents/as/runlog"))["agents"]] == [
+        "gmail",
+        "gmail",
+        None,
+    ]
+    await walk.refusals(
+        ("POST", "agents/as/runlog", given | {"provider": "pigeon"}, 404, "pigeon"),
+        ("POST", "agents/as/runlog", given, 422, "device_id: missing; directory_paths: missing"),
+        ("PATCH", path, {"provider": "pigeon"}, 404, "pigeon"),
+        ("PATCH", path, {"filter_config": "all"}, 422, "filter_config: "),
+        ("PATCH", AS, {"filter_config": {"lookback_days": 7}}, 422, "it reads no connector"),
+    )
+    asked = given | {"as": "runlog", "provider": "work", "name": "Mail of the desk"}
+    desk = (await walk.hub.device("desk")).id
+    await walk.sql("UPDATE devices SET grants = '[\"agents\"]' WHERE id = :id", id=desk)
+    await walk.ask_refused("agents.create", says="connectors", **asked)
+    await walk.sql('UPDATE devices SET grants = \'["agents", "connectors"]\' WHERE id = :id', id=desk)
+    own = (await walk.ask("agents.create", **asked))["agent"]
+    assert (own["provider"], own["device_id"]) == ("gmail", desk)
+    await walk.ask_refused(
+        "status.set",
+        agent_id=own["id"],
+        **{"as": "runlog", "set": {"filter_config": {}}},
+        says="agents.update",
     )
 
 

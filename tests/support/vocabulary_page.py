@@ -97,6 +97,52 @@ _REQUESTS: Final[tuple[tuple[str, str, type[View]], ...]] = (
     ("soul_writes", "`PUT /v1/boards/{board}/agents/{agent}/soul`", NewSoul),
 )
 
+# Limits of texts, in characters or in bytes; a value that is an object counts with its JSON.
+LIMITS: Final[dict[str, tuple[int, str]]] = {
+    "agents.agent_id": (128, "characters"),
+    "agents.claw_identifier": (128, "characters"),
+    "agent.name": (100, "characters"),
+    "agent.description": (4_096, "characters"),
+    "agent.prompt_template": (32_768, "characters"),
+    "agent_template.name": (50, "characters"),
+    "agent_template.description": (4_096, "characters"),
+    "agent_template.prompt_template": (32_768, "characters"),
+    "agent_state_history.reason": (1_000, "characters"),
+    "agent_checkpoint.state_data": (65_536, "bytes"),
+    "agent_execution.task_id": (128, "characters"),
+    "agent_execution.parameters": (16_384, "bytes"),
+    "agent_execution.context": (16_384, "bytes"),
+    "agent_states.metadata": (65_536, "bytes"),
+    "agent_configs.config_key": (255, "characters"),
+    "agent_configs.config_value": (65_536, "bytes"),
+    "agent_configs.description": (4_096, "characters"),
+    "agent_capabilities.capability_name": (255, "characters"),
+    "agent_capabilities.capability_version": (50, "characters"),
+    "agent_capabilities.config": (16_384, "bytes"),
+    "agent_capabilities.description": (4_096, "characters"),
+    "agent_metrics.metric_name": (255, "characters"),
+    "config.name": (100, "characters"),
+    "config.prompt_template": (32_768, "characters"),
+    "content of a message": (32_768, "bytes"),
+    "content of a soul": (262_144, "bytes"),
+    "content of a memory item": (65_536, "bytes"),
+    "correlation_id": (128, "characters"),
+    "preferred_channel": (128, "characters"),
+    "reply_source": (128, "characters"),
+    "each of reply_tags": (64, "characters"),
+    "reason of a soul": (1_000, "characters"),
+    "source_url of a soul": (2_000, "characters"),
+}
+_LIMITS_HEAD: Final = """
+## Limits of texts
+
+A longer text is refused, and the refusal names the limit. An object counts with the bytes of its JSON. Where
+the hub itself writes, it cuts: an error of a run and what its device says have at most 1,000 characters.
+
+| text | at most |
+|---|---|"""
+
+
 Row = tuple[str, str, str, str]  # name, columns that store it, how it is read, how it is written
 
 
@@ -132,6 +178,8 @@ def _lines() -> Iterator[str]:
             yield from _table(f"{table.name}: columns", rows)
             if table.rows is not None:
                 yield from ("", *_pages(vocabulary, table.name, table.rows))
+    yield _LIMITS_HEAD
+    yield from (f"| {name} | {limit:,} {unit} |" for name, (limit, unit) in LIMITS.items())
 
 
 def _table(title: str, rows: Sequence[Row]) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Final, Literal, TypeAlias
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType, field
@@ -59,6 +59,10 @@ from storage.store import Connection, Store
 
 _REFUSED = (ErrorCode.BAD_STATUS, ErrorCode.BAD_PARAMS, ErrorCode.MANAGED_BY_FILE)
 _SET = (ErrorCode.NAME_TAKEN, ErrorCode.UNKNOWN_DEVICE, ErrorCode.UNKNOWN_TEMPLATE, ErrorCode.BAD_CONFIG)
+# Settings of its agents that a device does not change in the words of a vocabulary.
+_FIXED: Final = {"device": "a device keeps its agents"} | dict.fromkeys(
+    ("connector", "filter"), "a device changes it by agents.update"
+)
 
 Word = Annotated[str, Meta(max_length=200, pattern=r"^[!-~]+$(?!\n)")] | None
 EventWord = Annotated[
@@ -393,8 +397,8 @@ class AgentStatuses(Noun):
             await self._control.write_status(agent, asked, actor=actor)
         else:
             change = await self._asked(agent, words_of(request.vocabulary), request.values)
-            if "device" in change.settings:
-                raise bad_request([f"set.{change.columns['device']}: a device keeps its agents"])
+            if fixed := change.columns.keys() & _FIXED:
+                raise bad_request([f"set.{change.columns[key]}: {_FIXED[key]}" for key in sorted(fixed)])
             await self._write_document(agent, change, actor=actor)
         return await self.get_own(agent, request)
 

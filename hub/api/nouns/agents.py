@@ -550,7 +550,8 @@ class Agents(Noun):
         Its name is made out of that in *given*; the answer is its document.
         """
         words = words_of(vocabulary)
-        return await self._created(words, creation_of(words, given), await self._owner(None), actor)
+        owner_id = await self._owner(None)
+        return await self._created(words, creation_of(words, given, owner_id), owner_id, actor)
 
     async def _created(self, words: Vocabulary, asked: Change, user_id: UserId, actor: str) -> dict[str, Any]:
         """Create an agent of the user as *asked*, and return its document."""
@@ -772,7 +773,10 @@ class Agents(Noun):
         if asked.vocabulary is not None:
             words = words_of(asked.vocabulary)
             given = {"device_id": device.id} | params if words is Vocabulary.RUN_LOG else params
-            change = creation_of(words, {key: value for key, value in given.items() if key != "as"})
+            given = {key: value for key, value in given.items() if key != "as"}
+            change = creation_of(words, given, device.user_id)
+            if "connector" in change.settings:
+                await self._store.read(devices.require_grant, link.device_id, Grant.CONNECTORS)
             if change.settings.setdefault("device", device.id) != device.id:
                 raise bad_request(["device_id: a device makes agents which work on it; leave it out"])
             return {"agent": await self._created(words, change, device.user_id, actor)}
