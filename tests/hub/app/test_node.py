@@ -16,7 +16,7 @@ from hub.app import boot
 from hub.app.boot import FILE, Context, Node
 from hub.clock import IdFactory
 from hub.health.doors import check_declarations
-from hub.runs.leases import LEASE_MS, LeaseKeeper
+from hub.runs.leases import LEASE_MS, RENEW_EVERY_S, RETRY_S, LeaseKeeper
 from protocol.ids import BootId
 from storage import audit
 from storage.agents import agents
@@ -124,7 +124,7 @@ async def test_copied_state_folder_starts_after_the_lease_of_the_original_expire
         with closing(Node(_copied(original), ids)) as copy:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(copy.claim, store, clock)
-                for _ in range(6):
+                for _ in range(round(RENEW_EVERY_S + RETRY_S)):
                     await until(lambda: clock.sleeping == 1)
                     clock.advance(1)
             assert not copy.is_moved
