@@ -118,6 +118,31 @@ async def test_refusal_of_an_older_credential_does_not_block_a_new_sign_in(b: Be
     assert await b.state_of() == "sign_in"
 
 
+async def test_token_is_not_refreshed_under_a_lease_that_a_suspension_outlasted(
+    b: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = await b.signed_in()
+    lease = connectors.lease_credential
+
+    def suspended(*args: Any, **kwargs: Any) -> bool:
+        b.clock.suspended_s += 60.0  # another process may have refreshed the token meanwhile
+        return lease(*args, **kwargs)
+
+    monkeypatch.setattr(connectors, "lease_credential", suspended)
+    async with anyio.create_task_group() as tasks:
+
+        async def ask() -> None:
+            with pytest.raises(Unavailable):
+                await b.token(rejected=first)
+            tasks.cancel_scope.cancel()
+
+        tasks.start_soon(ask)
+        while True:
+            await anyio.sleep(0.01)
+            b.clock.advance(5.0)
+    assert b.op.refreshes == []
+
+
 async def test_sign_in_during_a_token_refresh_wins_over_the_refresh(b: Bench) -> None:
     first = await b.signed_in()
     b.op.hold = anyio.Event()
