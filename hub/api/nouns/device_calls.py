@@ -357,7 +357,7 @@ class DeviceCalls(Noun):
         link = await link_of(self._store, self._roster, device.id, device.name)
         if link is None:
             raise CodedError(_E.DEVICE_OFFLINE, f"device {device.name!r} is not connected to this hub")
-        if not link.capabilities:
+        if not link.capabilities and not link.owner_grants:
             message = f"the program of device {device.name!r} cannot let this hub read rows or files"
             raise CodedError(_E.CALL_UNSUPPORTED, message, hint="connect it by another one, as hub connect")
         if wait_s := self._rate.take(caller.actor, self._clock.monotonic(), at_once=AT_ONCE, per_s=PER_S):
