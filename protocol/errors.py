@@ -453,7 +453,7 @@ CATALOGUE: dict[ErrorCode, CodeInfo] = {
 
 VERDICT_REFUSALS: Mapping[str, str] = {  # why a device did not apply a verdict from the hub, and what to do
     _E.NOT_GRANTED: "its owner does not grant it; on the device: hub grants +review.remote",
-    _E.CALL_UNSUPPORTED: "its device takes no verdicts from a hub; decide there, with hub review or its own program",
+    _E.CALL_UNSUPPORTED: "its device takes no verdicts from a hub; decide there: hub review, or its program",
     _E.CHANGED_MEANWHILE: "its owner decided otherwise, or the item has changed since",
     _E.REVOKED: f"its device was revoked; let it in again: {connect_command(anew=True)}",
 }
