@@ -384,16 +384,11 @@ class FollowUp(msgspec.Struct, frozen=True):
     settings: dict[str, Any]
 
 
-WAITING = (
-    sa.select(runs.c.id)
-    .where(
-        runs.c.agent_id == sa.bindparam("agent"),
-        sa.text("runs.state = 'QUEUED'"),
-        runs.c.fence == 0,
-        runs.c.config_fingerprint == sa.bindparam("fingerprint"),
-    )
-    .order_by(runs.c.eligible_at, runs.c.id)
-    .limit(1)
+WAITING = sa.select(sa.func.min(runs.c.id)).where(
+    runs.c.agent_id == sa.bindparam("agent"),
+    sa.text(f"runs.{schema.LIVE} AND runs.state = 'QUEUED'"),
+    runs.c.fence == 0,
+    runs.c.config_fingerprint == sa.bindparam("fingerprint"),
 )
 
 
@@ -404,7 +399,7 @@ def follow(c: sa.Connection, run: RunRow, follow_up: FollowUp, at: int) -> RunId
     settings, that one reads the rest, and its id is returned.
     """
     sought = {"agent": run.agent_id, "fingerprint": follow_up.config_fingerprint}
-    if (waiting := c.execute(WAITING, sought).scalar_one_or_none()) is not None:
+    if (waiting := c.execute(WAITING, sought).scalar_one()) is not None:
         return RunId(waiting)
     try:
         return create_run(

@@ -122,7 +122,7 @@ async def read_over_breaks(folder: Path, count: int, *, most_files: int) -> list
             await play.happened()
             if fault != "restart_device":
                 await play.start_hub()
-        runs = []
+        runs: list[Mapping[str, Any]] = []
         while run_id is not None:
             runs.append(await play.hub.ended(run_id, within_s=RUN_TIMEOUT_S))
             run_id = runs[-1]["followed_by"]

@@ -5,7 +5,7 @@ import sqlalchemy as sa
 
 from protocol.errors import CodedError, ErrorCode
 from protocol.ids import DeviceId, RunId, UserId
-from protocol.lifecycles import RunEvent, RunState
+from protocol.lifecycles import RunEvent, RunOutcome, RunState
 from storage.agents import agents
 from storage.agents.agents import AgentRow
 from storage.runs import run_claims, run_moves, run_pauses, runs
@@ -17,7 +17,7 @@ from storage.schema import agents as agent_table
 from storage.schema import devices as device_table
 from storage.schema import runs as run_table
 from storage.schema import schedules, users
-from tests.storage.rows import AT, BOOT, claim, make_agent, make_run, some
+from tests.storage.rows import AT, BOOT, claim, make_agent, make_run, running, some
 from tests.support.coded import coded
 from tests.support.presence import appear, live, open_session
 
@@ -414,3 +414,16 @@ def test_scheduled_begun_or_ended_runs_do_not_count_as_waiting_manual_runs(
     start(c, agent, "c")
     with pytest.raises(CodedError, check=coded(ErrorCode.LIMIT_REACHED)):
         start(c, agent, "d")
+
+
+def test_run_that_follows_another_is_claimed_after_runs_that_waited_before(c: sa.Connection) -> None:
+    agent, other = make_agent(c, "first"), make_agent(c, "second")
+    held = running(c, agent=agent)
+    c.execute(sa.update(run_table).values(units_done=1))
+    make_run(c, "run-2", agent=other, at=AT + 1)
+    follow_up = run_moves.FollowUp(RunId("run-3"), "f", {})
+    ended = RunOutcome.SUCCESS
+    run_moves.move(c, held, RunEvent.FINISHED, at=AT + 2, actor="hub", outcome=ended, follow_up=follow_up)
+    make_run(c, "run-4", agent=other, at=AT + 3)
+    claimed = [some(claim(c, at=AT + 9, per_device=9)).id for _ in range(2)]
+    assert claimed == ["run-2", "run-3"]

@@ -17,9 +17,10 @@ from protocol.lifecycles import (
 from storage.agents import agents
 from storage.devices import nodes
 from storage.runs import run_moves, run_pauses, runs, units
-from storage.runs.run_moves import CRASH_LIMIT, Recovered
+from storage.runs.run_moves import CRASH_LIMIT, FollowUp, Recovered
 from storage.runs.runs import HeldRun, Report, RunRow, StaleRun
 from storage.runs.units import fail_unit, settle_unit
+from storage.schema import agents as agent_table
 from storage.schema import runs as run_table
 from tests.storage.rows import (
     AT,
@@ -483,3 +484,42 @@ def test_repeated_plan_does_not_count_as_progress_after_crashes(c: sa.Connection
     held = run_on(c)
     plan(c, held, of=calls("call-1"))
     assert runs.get_run(c, held.id).crash_count == 1
+
+
+FOLLOW_UP = FollowUp(RunId("run-2"), "f", {"prompt": "new"})
+# Changes of a running run before its end, its last move, and whether another run follows it.
+FOLLOWED: dict[str, tuple[dict[str, int], RunEvent, bool]] = {
+    "completed": ({"units_done": 1}, RunEvent.FINISHED, True),
+    "failed": ({"units_done": 1}, RunEvent.FAILED, True),
+    "settled nothing": ({"units_done": 0, "units_failed": 3}, RunEvent.FINISHED, False),
+    "to be cancelled": ({"units_done": 1, "cancel_requested_at": AT}, RunEvent.FINISHED, False),
+    "cancelled": ({"units_done": 1}, RunEvent.CANCELLED, False),
+    "returned to the queue": ({"units_done": 1}, RunEvent.SENT_BACK, False),
+}
+
+
+@each("case", FOLLOWED)
+def test_end_of_a_run_queues_the_run_that_follows(c: sa.Connection, case: str) -> None:
+    changes, event, is_followed = FOLLOWED[case]
+    with undone(c):
+        held = running(c)
+        c.execute(sa.update(run_table).values(changes))
+        outcome = outcome_for(event)
+        run_moves.move(c, held, event, at=AT + 5, actor="hub", outcome=outcome, follow_up=FOLLOW_UP)
+        ended, found = runs.get_run(c, held.id), runs.find_run(c, FOLLOW_UP.id)
+        assert ((ended.result or {}).get("followed_by") == FOLLOW_UP.id, found is not None) == (
+            is_followed,
+            is_followed,
+        )
+        if found is not None:
+            assert (found.state, found.fire_key, found.fire_at) == ("QUEUED", "more:run-1", ended.fire_at)
+            assert (found.settings, found.schedule_id) == ({"prompt": "new"}, ended.schedule_id)
+
+
+def test_run_of_a_removed_agent_ends_and_is_not_followed(c: sa.Connection) -> None:
+    held = running(c)
+    c.execute(sa.update(run_table).values(units_done=1))
+    c.execute(sa.update(agent_table).values(deleted_at=AT))
+    ended = RunOutcome.SUCCESS
+    run_moves.move(c, held, RunEvent.FINISHED, at=AT, actor="hub", outcome=ended, follow_up=FOLLOW_UP)
+    assert runs.find_run(c, FOLLOW_UP.id) is None

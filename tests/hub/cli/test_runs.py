@@ -31,7 +31,7 @@ from hub.cli.runs import (
 )
 from hub.cli.show import took
 from protocol.lifecycles import RunEvent, RunOutcome, RunState
-from protocol.work import AgentComplete, AgentData, PartCount, SkippedFile
+from protocol.work import AgentComplete, AgentData, PartCount, RunLimits, SkippedFile
 from storage.runs import run_moves
 from storage.schema import run_units
 from storage.schema import runs as run_table
@@ -467,3 +467,22 @@ def test_long_failure_reason_is_wrapped_below_the_file_line() -> None:
     lines = file_lines(_run(failed, moves={"RUNNING": 0}, ended=10), 80)
     assert " ".join(line.strip() for line in [line for line in lines if line.startswith("    ")]) == reason
     assert all(len(line) <= 80 for line in lines)
+
+
+def test_run_with_follow_goes_on_with_the_runs_that_follow(
+    hub: Hub, served: ServedHub, portal: BlockingPortal
+) -> None:
+    ((manifest, first, second, end),) = folder(a="- [ ] call Ann", b="- [ ] pay")
+    served.work._source.limits = RunLimits(files=1)
+    served.work.dispatcher.arrivals.settle_s = 0.0
+    with portal.wrap_async_context_manager(served.working([manifest, first, end], [manifest, second, end])):
+        result = hub("run", "notes", "--follow")
+    listed = json.loads(hub("runs", "--json").stdout)["runs"]
+    before, last = sorted(listed, key=lambda run: str(run["trigger"]))
+    assert (before["followed_by"], last["followed_by"]) == (last["id"], None)
+    summed_up = [line for line in result.stdout.splitlines() if line.startswith("success")]
+    assert summed_up == [
+        f"success: 1 read, 0 skipped, 0 failed, 1 left to run {last['id'][-8:]}, 1 items, 0 model requests",
+        "success: 1 read, 1 skipped, 0 failed, 1 items, 0 model requests",
+    ]
+    assert f"1 files left to run {last['id'][-8:]}" in hub("runs").stdout
