@@ -14,6 +14,7 @@ import anyio
 import msgspec
 
 from hub.agents.capabilities import checkpoint_to_run_from
+from hub.agents.prompts import BadPrompt
 from hub.clock import Chance, Clock, IdFactory, now_ms
 from hub.document import Document
 from hub.extraction.extractor import Extractor
@@ -29,7 +30,7 @@ from hub.runs.delivery import NOT_READ, POSTPONED, Delivery, TableRefused, Windo
 from hub.runs.lifecycle import Interrupt, Lifecycle, RunWatch
 from hub.runs.mailbox_visit import MailboxVisits, MessageWork, run_extraction_config
 from hub.runs.own_rows import OwnRows
-from hub.runs.run_order import RunOrder, set_up, settings_of
+from hub.runs.run_order import RunOrder, UndeclaredTable, set_up, settings_of
 from hub.runs.sources import (
     DeviceSource,
     Ledger,
@@ -40,7 +41,7 @@ from hub.runs.sources import (
     UnreadUnit,
     digest_of,
 )
-from protocol.errors import DeviceOffline, ErrorCode, HubError, IllegalTransition, LinkLost
+from protocol.errors import DeviceOffline, ErrorCode, IllegalTransition, LinkLost
 from protocol.ids import DeviceId, RunId, trace_id_of
 from protocol.lifecycles import RunEvent, RunOutcome, RunState, UnitState, outcome_of
 from protocol.work import SkipReason
@@ -628,18 +629,15 @@ class Runner:
 
     async def _follow_up(self, order: RunOrder) -> FollowUp | None:
         """Return the run that reads what *order* left, or None if the agent's settings are invalid now."""
+        agent = await self._store.read(agents.get_agent, order.agent_id)
         try:
-            agent = await self._store.read(agents.get_agent, order.agent_id)
-            setup = await set_up(self._store, agent)
-            settings = settings_of(agent, self._extractor, setup, order.parameters)
-        except StorageError:
-            raise
-        except HubError as problem:
+            settings = settings_of(agent, self._extractor, await set_up(self._store, agent), order.parameters)
+        except (BadPrompt, UndeclaredTable) as problem:
             log.warning("agent.not_read", detail=str(problem))
             return None
         log.info("run.goes_on")
-        builtins = msgspec.to_builtins(settings)
-        return FollowUp(RunId(self._ids.fresh()), settings.config_fingerprint, builtins)
+        run_id = RunId(self._ids.fresh())
+        return FollowUp(run_id, settings.config_fingerprint, msgspec.to_builtins(settings))
 
     async def _end_surely(self, attempt: Attempt, ending: Ending, interrupt: Interrupt) -> None:
         """Move the run, retrying while the database is unavailable: a RUNNING run occupies its device."""

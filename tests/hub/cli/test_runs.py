@@ -6,6 +6,7 @@ import os
 import pwd
 import re
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -30,6 +31,7 @@ from hub.cli.runs import (
     stage_lines,
 )
 from hub.cli.show import took
+from hub.cli.talk import Talk
 from protocol.lifecycles import RunEvent, RunOutcome, RunState
 from protocol.work import AgentComplete, AgentData, PartCount, RunLimits, SkippedFile
 from storage.runs import run_moves
@@ -470,11 +472,18 @@ def test_long_failure_reason_is_wrapped_below_the_file_line() -> None:
 
 
 def test_run_with_follow_goes_on_with_the_runs_that_follow(
-    hub: Hub, served: ServedHub, portal: BlockingPortal
+    hub: Hub, served: ServedHub, portal: BlockingPortal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ((manifest, first, second, end),) = folder(a="- [ ] call Ann", b="- [ ] pay")
     served.work._source.limits = RunLimits(files=1)
-    served.work.dispatcher.arrivals.settle_s = 0.0
+    follow = Talk.follow
+
+    def after_settling(self: Talk, path: str) -> Iterator[Any]:
+        served.clock.advance(60)
+        portal.call(served.work.dispatcher.recheck)
+        yield from follow(self, path)
+
+    monkeypatch.setattr(Talk, "follow", after_settling)
     with portal.wrap_async_context_manager(served.working([manifest, first, end], [manifest, second, end])):
         result = hub("run", "notes", "--follow")
     listed = json.loads(hub("runs", "--json").stdout)["runs"]
