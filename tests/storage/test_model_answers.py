@@ -7,7 +7,7 @@ import pytest
 import sqlalchemy as sa
 
 from protocol.ids import AgentId, RunId, UserId
-from protocol.lifecycles import RunState
+from protocol.lifecycles import RunEvent, RunOutcome, RunState
 from protocol.work import Usage
 from storage import retention
 from storage.agents import agent_states
@@ -16,6 +16,7 @@ from storage.runs.model_calls import ANSWERED, CostsBy, JournaledAnswer, Lately,
 from storage.runs.runs import HeldRun
 from storage.schema import model_answers as answers_table
 from storage.schema import model_calls as calls_table
+from storage.schema import runs as run_table
 from tests.storage.rows import AT, ME, make_agent, make_run, plan, running, some
 
 DAY = 86_400_000
@@ -68,6 +69,16 @@ def test_the_cost_of_a_call_is_added_to_its_run_under_any_holder(c: sa.Connectio
         requests=4, prompt_tokens=200, completion_tokens=14, cost_nanos=3_000
     )
     assert model_calls.spent_by_run(c, held.id) == Spent(tokens=214, cost_nanos=3_000)
+
+
+def test_runs_of_one_fire_share_the_budget_of_a_run(c: sa.Connection, held: HeldRun) -> None:
+    model_calls.record_answer(c, call(), SAID)
+    c.execute(sa.update(run_table).values(units_done=1))
+    follow_up, ended = run_moves.FollowUp(RunId("run-2"), "f", {}), RunOutcome.SUCCESS
+    run_moves.move(c, held, RunEvent.FINISHED, at=AT + 5, actor="hub", outcome=ended, follow_up=follow_up)
+    make_run(c, "run-3", agent=make_agent(c), at=AT + 9)
+    spent = [model_calls.spent_by_run(c, RunId(id)).tokens for id in (held.id, "run-2", "run-3")]
+    assert spent == [107, 107, 0]
 
 
 @pytest.mark.usefixtures("held")
