@@ -6,6 +6,10 @@ Of equal events ten a minute are logged, and the others are counted. Events are 
 (run, schedule, agent or device). So events of many devices are all logged, while one flapping device is
 suppressed. Events of strangers have no subject and share one count.
 
+A fault that passes by itself (a database that refuses, a peer that does not answer) is logged by its cause,
+without a traceback. The first such event of a minute is logged, whatever its subject, and the others are
+counted.
+
 Callers are never blocked: a thread writes the queued entries. If the stream is not read, the queue fills up,
 and further entries are dropped and counted.
 
@@ -165,7 +169,7 @@ def is_taken(stream: TextIO) -> bool:
 
 
 class Suppressed(NamedTuple):
-    """Number of suppressed events within one window. *about* is the subject's id, or empty."""
+    """Number of suppressed events within one window. *about*: id of the subject, class of a fault, or ''."""
 
     event: str
     channel: str
@@ -175,10 +179,11 @@ class Suppressed(NamedTuple):
 
 
 class _Window:
-    __slots__ = ("began", "level", "seen")
+    __slots__ = ("began", "level", "most", "seen")
 
-    def __init__(self, began: float) -> None:
+    def __init__(self, began: float, most: int) -> None:
         self.began = began
+        self.most = most
         self.seen = 0
         self.level = 0
 
@@ -201,10 +206,11 @@ class Duplicates:
         window = self._windows.get(key)
         if window is None or not 0.0 <= record.created - window.began < WINDOW_S:
             self._windows.pop(key, None)
-            window = self._windows[key] = _Window(record.created)
+            most = 1 if passing_fault(record) else self._most
+            window = self._windows[key] = _Window(record.created, most)
         window.seen += 1
         window.level = max(window.level, record.levelno)
-        return window.seen <= self._most
+        return window.seen <= window.most
 
     def ended(self, now: float) -> Iterator[Suppressed]:
         """Yield and forget the counts of windows that ended by *now* with suppressed events."""
@@ -213,18 +219,31 @@ class Duplicates:
             if 0.0 <= now - window.began < WINDOW_S:
                 return
             del self._windows[key]
-            if window.seen > self._most:
+            if window.seen > window.most:
                 channel, event, about = key
-                yield Suppressed(event, channel, about, window.level, window.seen - self._most)
+                yield Suppressed(event, channel, about, window.level, window.seen - window.most)
 
     def _key(self, record: logging.LogRecord) -> _Key:
         fields = fields_of(record)
         event = str(record.msg).partition("\n")[0]
-        about = "" if fields is None else _about(fields)
+        cause = passing_fault(record).partition(":")[0]
+        about = cause or ("" if fields is None else _about(fields))
         key = (record.name, event, about)
         if len(self._windows) < KEYS or key in self._windows:
             return key
         return (record.name, "" if fields is None else event, "")
+
+
+def passing_fault(record: logging.LogRecord) -> str:
+    """Return class and message of a record's error that passes by itself, or an empty string.
+
+    Such is the error of a server that is away, of a busy database, or of a limit in time.
+    """
+    error = record.exc_info[1] if record.exc_info else None
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    is_passing = isinstance(error, ConnectionError | TimeoutError) or getattr(error, "retryable", False)
+    return f"{type(error).__name__}: {error}" if is_passing else ""
 
 
 def _about(fields: Mapping[str, object]) -> str:
@@ -331,7 +350,9 @@ class Log(logging.Handler):
             event, redacted = record.getMessage(), redact_fields(fields, content=self.content)
             if "run_id" in redacted and "trace_id" not in redacted:
                 redacted["trace_id"] = trace_id_of(RunId(str(redacted["run_id"])))
-        if record.exc_info:
+        if cause := passing_fault(record):
+            redacted["why"] = shortened(redact(cause, content=self.content))
+        elif record.exc_info:
             trace = redact(self._formatter.formatException(record.exc_info), content=self.content)
             redacted["traceback"] = shortened(trace, 8_000)
             linecache.clearcache()  # it has read the source of every module in the traceback, for good

@@ -19,6 +19,7 @@ import pytest
 from hub.certificates import Certificates
 from hub.log import Channel, LogEntry
 from hub.log.opening import Writer
+from storage.kernel.database import Busy, Conflict
 from tests.support.certificates import write_certificate
 from tests.support.log import Opened
 
@@ -60,6 +61,36 @@ def test_eleventh_event_of_a_minute_is_counted_and_not_logged(opened: Opened, at
     counted = lines[10]
     assert (counted["of"], counted["count"], counted["level"]) == ("device.refused", 15, "warning")
     assert opened.log.suppressed == 15
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Busy("it is held"),
+        ConnectionRefusedError("it is held"),
+        ExceptionGroup("", [TimeoutError("it is held")]),
+    ],
+    ids=lambda fault: type(fault).__name__,
+)
+def test_fault_that_passes_by_itself_is_one_line_a_minute_without_traceback(
+    opened: Opened, at: At, fault: Exception
+) -> None:
+    for second in range(120):
+        at(second)
+        log.error("round.database", exc=fault, agent_id=f"a-{second % 7}")
+    at(121)
+    log.info("hub.ready")
+    lines = [json.loads(line) for line in opened.lines()]
+    assert [line["event"] for line in lines] == [*["round.database", "log.suppressed"] * 2, "hub.ready"]
+    assert [line.get("count") for line in lines] == [None, 59, None, 59, None]
+    for line in lines[::2][:2]:
+        assert line["why"].endswith(": it is held") and "traceback" not in line
+
+
+def test_repeated_error_of_another_kind_keeps_its_traceback(opened: Opened, at: At) -> None:
+    for fault in (ValueError("a bug"), Conflict("a row twice")):
+        log.error("round.broke", exc=fault)
+    assert all("traceback" in json.loads(line) for line in opened.lines())
 
 
 def test_suppressed_event_is_logged_again_in_the_next_minute(opened: Opened, at: At) -> None:
