@@ -213,6 +213,7 @@ _CODES: dict[int, tuple[Callable[[str], StorageError], str]] = {
     sqlite3.SQLITE_NOLFS: _FAILING,
     sqlite3.SQLITE_NOTADB: _DAMAGED,
 }
+POOLED: Final = "if this is PgBouncer in transaction mode, add the option pgbouncer=true to the address"
 # PostgreSQL's SQLSTATEs: complete ones, or the class in the first two characters.
 _STATES: dict[str, tuple[Callable[[str], StorageError], str]] = {
     "08": (Unavailable, "the connection to the database was lost"),
@@ -222,11 +223,17 @@ _STATES: dict[str, tuple[Callable[[str], StorageError], str]] = {
         "the database cannot be written here",
     ),  # in a read, or on a standby
     "25P03": (Unavailable, "the connection to the database was lost"),  # idle in a transaction
+    "26": (Unavailable, f"the database has lost a prepared statement; {POOLED}"),
     "28": (Unavailable, "the database lets this hub not in"),
-    "3D": (Unavailable, "the database is not there"),
+    "3D": (Unavailable, "the database is not there; create it, or correct its name in the address"),
     "40": (Busy, "others write the same rows"),  # serialization failure, deadlock
+    "42P05": (Unavailable, f"the database has that prepared statement already; {POOLED}"),
     "42501": (Unavailable, "the database lets this hub not do that"),
     "53": (Busy, "the database has no room for more"),
+    "53300": (
+        Busy,
+        "the database has no connection free; raise its max_connections, or put PgBouncer between",
+    ),
     "53100": (_in_trouble["full"], "the disk of the database is full"),
     "55P03": (Busy, "another hub holds the row"),  # lock_timeout
     "57014": (Busy, "the database took too long"),  # statement_timeout

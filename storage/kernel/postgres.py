@@ -22,7 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from storage.kernel.address import fault_of, shown, without_pooler
 from storage.kernel.columns import json_text
-from storage.kernel.database import CAUSE, Busy, Unavailable, is_lone, sqlstate, translated
+from storage.kernel.database import CAUSE, POOLED, Busy, Unavailable, is_lone, sqlstate, translated
 from storage.kernel.migrate import upgrade_tables
 
 P = ParamSpec("P")
@@ -153,9 +153,13 @@ class PostgresDatabase:
     async def _run(self, engine: AsyncEngine, call: Callable[[sa.Connection], T], *, is_write: bool) -> T:
         self._check_open()
         await self._places.take()  # a caller that is cancelled while it waits has begun no transaction
+        # Cancelling a statement costs its connection, and leaves the outcome unknown: the job goes on alone.
+        return await asyncio.shield(self._finish(engine, call, is_write=is_write))
+
+    async def _finish(self, engine: AsyncEngine, call: Callable[[sa.Connection], T], *, is_write: bool) -> T:
+        """Run a job in its place to its end, whatever becomes of its caller."""
         try:
             self._check_open()
-            # Cancelling a statement costs its connection, and leaves the outcome unknown.
             with anyio.move_on_after(JOB_S, shield=True):
                 return await _run_again(engine, call, is_write=is_write)
             raise Unavailable(
@@ -336,8 +340,7 @@ async def _connect(*args: Any, **options: Any) -> Any:
     except asyncpg.ProtocolViolationError as error:
         if "startup parameter" not in str(error):
             raise
-        fault = f"{error}: if this is PgBouncer, add the option pgbouncer=true to the address"
-        raise _cannot_open(url, fault) from error
+        raise _cannot_open(url, f"{POOLED}: {error}") from error
     except ssl.SSLCertVerificationError as error:
         fault = f"the server's certificate is not trusted ({error.verify_message})"
         raise _cannot_open(url, f"{fault}; sslrootcert=FILE names the authority that signed it") from error

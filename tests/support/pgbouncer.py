@@ -23,6 +23,7 @@ auth_type = any
 pool_mode = transaction
 default_pool_size = {connections}
 server_reset_query =
+ignore_startup_parameters = {ignored}
 """
 _DEBIAN: Final = "/usr/sbin/pgbouncer"
 
@@ -33,8 +34,12 @@ def why_no_pgbouncer() -> str | None:
 
 
 @contextmanager
-def running_pgbouncer(server: Postgres, *, connections: int = 2) -> Iterator[str]:
-    """Run PgBouncer with *connections* to each database of *server*. Yield the start of its addresses."""
+def running_pgbouncer(server: Postgres, *, connections: int = 2, ignored: str = "") -> Iterator[str]:
+    """Run PgBouncer with *connections* to each database of *server*. Yield the start of its addresses.
+
+    Args:
+        ignored: startup parameters that it ignores, rather than refuse the connection.
+    """
     binary = _binary()
     assert binary is not None, why_no_pgbouncer()
     with TemporaryDirectory(prefix="hub-pgbouncer-") as name:
@@ -42,7 +47,13 @@ def running_pgbouncer(server: Postgres, *, connections: int = 2) -> Iterator[str
         folder.chmod(0o755)
         file = folder / "pgbouncer.ini"
         port = free_port()
-        settings = {"server": server.port, "user": USER, "port": port, "connections": connections}
+        settings = {
+            "server": server.port,
+            "user": USER,
+            "port": port,
+            "connections": connections,
+            "ignored": ignored,
+        }
         file.write_text(_SETTINGS.format(**settings))
         command = ["setpriv", "--pdeathsig", "KILL", binary, str(file)]
         ids: dict[str, Any] = {}
