@@ -5,6 +5,7 @@ asked that has the device or the run: ``AtAnotherNode`` names its process.
 """
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any, Final, Self
 from urllib.parse import unquote
 
@@ -18,6 +19,7 @@ from protocol.errors import AtAnotherNode, CodedError, ErrorCode
 from protocol.ids import BootId, DeviceId, NodeId
 from storage.devices import nodes
 from storage.devices.nodes import NodeRow
+from storage.kernel.database import StorageError
 from storage.store import Store
 
 HEADER: Final = "hub-node"
@@ -26,6 +28,7 @@ TO_ANOTHER_NODE: Final = "ask that node, or give the nodes a bus: 'hub help clus
 ALL: Final = "all"  # in place of a node: each node answers
 WITHIN_S: Final = 25.0  # a command line waits for 30 s
 EACH_WITHIN_S: Final = 5.0  # where all nodes are asked
+READ_S: Final = 1.0  # for the database, before the nodes of the last time are asked
 MOST_NODES: Final = 100  # that are asked together
 
 Ask = Callable[[BootId, Request, float], Awaitable[Reply]]
@@ -73,10 +76,18 @@ class Others:
         self._store = store
         self._here = here
         self._ask = ask
+        self._nodes: list[NodeRow] = []
 
     def can_answer(self, boot_id: BootId) -> bool:
         """Return whether *boot_id* is the process of another node, and there is a bus to it."""
         return self._ask is not None and boot_id != self._here
+
+    async def list_nodes(self) -> list[NodeRow]:
+        """Return the nodes of a shared database, or those of the last time if it gives no answer."""
+        if self._store.is_shared:
+            with suppress(StorageError), anyio.move_on_after(READ_S):
+                self._nodes = await self._store.read(nodes.list_nodes, limit=MOST_NODES)
+        return self._nodes
 
     async def named(self, header: str | None) -> BootId | None:
         """Return the process of the node that a request names; None: it is this one, or none is named.
@@ -87,7 +98,10 @@ class Others:
         """
         if header is None:
             return None
-        node = await self._store.read(nodes.node_called, unquote(header))
+        called = unquote(header)
+        known, length = await self.list_nodes(), max(len(called), nodes.LEAST_END)
+        found = [one for one in known if called in (one.id, one.id[-length:], one.name)]
+        node = found[0] if len(found) == 1 else await self._store.read(nodes.node_called, called)
         if node.boot_id == self._here:
             return None
         if node.expires_at is None:
@@ -106,8 +120,7 @@ class Others:
         Args:
             own: reply of this node.
         """
-        rows = await self._store.read(nodes.list_nodes, limit=MOST_NODES)
-        alive = [row for row in rows if row.expires_at is not None]
+        alive = [row for row in await self.list_nodes() if row.expires_at is not None]
         replies: dict[str, Reply] = {}
 
         async def ask(row: NodeRow) -> None:

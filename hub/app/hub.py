@@ -592,7 +592,8 @@ class Hub:
             accounts=accounts,
             spans=work.spans,
             notifier=notifier,
-            bus_lost=lambda: (None, "") if bus is None else (bus.lost_since, bus.problem),
+            bus=bus,
+            database=database,
         )
         add("issues", issues, turns=issues.turns)
         housekeeping = make_housekeeping(context)

@@ -3,8 +3,9 @@
 Registration of all checks for issues, with the facts that they examine.
 """
 
+import math
 import os
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import cache, partial
 from typing import TYPE_CHECKING, Final
@@ -48,11 +49,12 @@ from hub.app.listeners import Identity, Tls
 from hub.app.model import ModelsInUse, shown_model
 from hub.app.work import Work
 from hub.backups import FOLDER, Backups
-from hub.clock import Clock, epoch_ms, now_ms
+from hub.clock import epoch_ms
 from hub.health import doors, external, machine, records, work
 from hub.health.doors import Arrived
 from hub.health.issues import Check, Finding, Source, lasting
 from hub.health.issues import Issues as FoundIssues
+from hub.health.records import DatabaseWatch
 from hub.links.auth import KeyRotation
 from hub.links.refusals import RefusedPeer
 from hub.links.roster import DeviceLink, Roster, SharedRoots, Takeovers
@@ -69,7 +71,7 @@ from hub.settings.settings import Settings
 from hub.settings.values import Address
 from hub.supervisor import Failures
 from protocol.ids import UserId
-from storage import changes, deliveries
+from storage import changes
 from storage.deliveries import OpenIssue
 from storage.kernel.address import shown
 from storage.runs.run_locks import Offered
@@ -77,6 +79,7 @@ from storage.store import Store
 
 if TYPE_CHECKING:
     from hub.api.door.authorization import Authorization
+    from hub.cluster.bus import Bus
 
 
 def make_nouns(
@@ -154,6 +157,7 @@ def make_nouns(
         clock=clock,
     )
     others = Others(store, context.boot_id, ask)
+    issues.add("nodes", partial(records.check_nodes, others.list_nodes))
     hub = Hub(store, clock, others)
     hub.add(
         *identity.nouns,
@@ -294,7 +298,8 @@ def watch_for_issues(
     accounts: Accounts,
     spans: SpanExport | None,
     notifier: Notifier,
-    bus_lost: Callable[[], tuple[datetime | None, str]],
+    bus: "Bus | None",
+    database: DatabaseWatch,
 ) -> None:
     """Register every check in *issues*.
 
@@ -309,10 +314,10 @@ def watch_for_issues(
         away: returns why no model is asked.
         notifier: sends events to the targets of the settings.
         spans: sends spans of runs to a receiver; None: the settings name none.
-        bus_lost: returns since when the bus between the nodes is away, and why.
+        bus: connection between the nodes; None: the settings name none.
+        database: says whether the database answers.
     """
     store = context.store
-    issues.read_muted = partial(_muted, store, context.clock)
     issues.note_changes = partial(_note_changes, store)
     issues.on_found = partial(_notify, notifier, issues)
     in_use = context.watch_settings.reloader
@@ -324,6 +329,9 @@ def watch_for_issues(
     ]
     if context.clock_watch is not None:
         sources.append(partial(machine.check_clock, context.clock_watch))
+    if bus is not None:
+        sources.append(lambda now: external.check_bus(bus.lost_since, bus.problem))
+        issues.add("bus", partial(_ask_server, bus.check))
     for source in sources:
         issues.watch(source)
     manager, fleet, monitor = context.manager, coordination.fleet, coordination.monitor
@@ -337,7 +345,6 @@ def watch_for_issues(
         "restart": partial(doors.check_waiting, in_use),
         "settings": partial(doors.check_warnings, in_use),
         "declarations": partial(doors.check_declarations, store, context.node.id),
-        "nodes": partial(records.check_nodes, store),
         "revisions": partial(doors.check_revisions, store),
         "listeners": partial(doors.check_listeners, in_use),
         "certificates": partial(doors.check_certificates, tls.in_use),
@@ -364,6 +371,7 @@ def watch_for_issues(
         "needs": partial(work.check_needs, store, offered),
         "silent agents": partial(work.check_silence, store, offered),
         "budgets": partial(work.check_budgets, store, reached_budgets),
+        "answers of the database": partial(_ask_server, partial(database.probe, math.inf)),
         "database": partial(records.check_wal, store),
         "backups": partial(records.check_backup, store),
         "other backups": partial(records.check_other_backups, store, context.state / FOLDER),
@@ -378,7 +386,6 @@ def watch_for_issues(
         "files of connectors": partial(external.check_files, store, accounts),
         "connectors": partial(external.check_connectors, store, accounts.way_in),
         "models": partial(external.check_models, store, models_in_use.breakers, away),
-        "bus": partial(external.check_bus, bus_lost),
         "targets": partial(external.check_targets, store, notifier),
     }
     if spans is not None:
@@ -388,8 +395,10 @@ def watch_for_issues(
     issues.add("endpoints of models", partial(external.check_reach, models_in_use.reach), online=True)
 
 
-async def _muted(store: Store, clock: Clock) -> Collection[str]:
-    return (await store.read(deliveries.list_mutes, now_ms(clock))).keys()
+async def _ask_server(ask: Callable[[], Awaitable[None]], now: datetime) -> Iterable[Finding]:
+    """Ask a server whether it answers; a source has the finding if it does not."""
+    await ask()
+    return []
 
 
 async def _note_changes(store: Store, changed: Iterable[tuple[str, UserId | None]]) -> None:

@@ -35,6 +35,7 @@ CONNECT_S: Final = 5.0
 CLOSE_S: Final = 1.0
 RETRY_S: Final = 1.0  # and up to twice as long
 PING_S: Final = 5  # a connection whose two last pings have no answer is closed
+REACH_S: Final = 2  # for the answer to a ping, before a request and at each check
 MOST_BYTES: Final = 1_000_000  # of a message; a server of NATS takes 1 MiB by default
 MOST_HINTS: Final = 1_000  # that wait to be sent; the oldest ones are dropped
 MOST_WAITING: Final = 1_000  # messages that wait to be read; further ones are dropped
@@ -136,9 +137,13 @@ class Bus:
         Raises:
             NodeUnreachable: there is no connection, or no answer in time.
         """
+        await self.check()
         client, subject = self._client, self._member.subject_of(to)
         if client is None:
-            raise NodeUnreachable("the bus between the nodes is away, so the other node cannot be asked")
+            raise NodeUnreachable(
+                "the bus between the nodes is away, so the other node cannot be asked:"
+                f" {self.problem or 'it is not connected yet'}"
+            )
         sealed = self._seal(request, subject)
         if len(sealed) > MOST_BYTES:
             raise NodeUnreachable(f"the request has more than the {MOST_BYTES} bytes that the bus takes")
@@ -156,9 +161,24 @@ class Bus:
             raise NodeUnreachable("the other node did not answer with a reply")
         return reply
 
+    async def check(self) -> None:
+        """Check that the server answers a ping, and end a connection over which no answer comes."""
+        if self._client is not None:
+            try:
+                await self._client.flush(REACH_S)
+            except (nats.errors.Error, OSError) as error:
+                self._lose(f"its server gives no answer within {REACH_S} s ({type(error).__name__})")
+
+    def _lose(self, why: str) -> None:
+        if self._client is not None:
+            self._client, self.lost_since, self.problem = None, self._clock.now(), why
+            self._hints.clear()
+            log.warning("bus.lost", why=why)
+        self._ended.set()
+
     async def _serve_once(self) -> None:
         """Connect and work until the connection ends."""
-        ended = anyio.Event()
+        ended = self._ended = anyio.Event()
 
         async def report_end() -> None:
             ended.set()
@@ -186,13 +206,10 @@ class Bus:
                 tasks.start_soon(self._send_hints, client)
                 self._client, self.lost_since, self.problem = client, None, ""
                 log.info("bus.connected")
-                await ended.wait()
+                await self._ended.wait()
                 tasks.cancel_scope.cancel()
         finally:
-            if self._client is not None:
-                self._client, self.lost_since = None, self._clock.now()
-                self._hints.clear()
-                log.warning("bus.lost")
+            self._lose("the connection to its server was lost")
             with anyio.move_on_after(CLOSE_S, shield=True):
                 await client.close()
 

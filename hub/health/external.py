@@ -39,8 +39,6 @@ FAILURES: Final = 3  # in a row; shorter series are treated as transient
 
 AWAY_FOR: Final = timedelta(minutes=5)  # a gateway that drains and restarts is connected again by then
 
-BUS_AWAY_FOR: Final = timedelta(seconds=30)  # a restart of NATS takes less
-
 DROPPED_SPANS_REPORTED: Final = timedelta(hours=1)  # after the last one
 
 FAILS_FOR: Final = timedelta(hours=1)  # a receiver that is updated is back by then
@@ -48,16 +46,15 @@ FAILS_FOR: Final = timedelta(hours=1)  # a receiver that is updated is back by t
 _CHECK_S: Final = "hub gateways show {name}"
 
 
-async def check_bus(lost: Callable[[], tuple[datetime | None, str]], now: datetime) -> Iterable[Finding]:
-    """Find a bus between the nodes that is away; *lost* returns since when, and why."""
-    since, why = lost()
-    if since is None or now - since < BUS_AWAY_FOR:
+def check_bus(since: datetime | None, why: str) -> Iterable[Finding]:
+    """Find a bus between the nodes that is away *since* then; empty *why*: it connects for the first time."""
+    if since is None or not why:
         return []
     return [
         warning(
             "bus.away",
-            "no connection to the NATS server of [cluster] bus, so what needs another node is refused"
-            + (f": {why}" if why else ""),
+            "no connection to the NATS server of [cluster] bus, so what needs another node is refused:"
+            f" {why}",
             fix="start it, or correct the address in hub.toml; all else goes on",
             since=since,
         )

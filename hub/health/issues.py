@@ -11,7 +11,8 @@ the issues are, so that status, doctor, readiness and metrics say the same at th
 import hashlib
 import math
 from collections import Counter
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -25,10 +26,11 @@ from anyio.abc import TaskStatus
 from hub.clock import Clock, epoch_ms
 from hub.log import Channel
 from hub.metrics import Metrics
+from hub.name_lists import listed
 from hub.roles import Scope
 from hub.rounds import Rounds
 from protocol.ids import UserId
-from storage.kernel.database import StorageError
+from storage.kernel.database import StorageError, written_for
 
 log = Channel(__name__)
 
@@ -36,7 +38,8 @@ EVERY_S: Final = 60.0
 FRESH_S: Final = 5.0  # a caller that asks again within this time gets the previous findings
 ONLINE_LIFETIME_S: Final = 300.0  # lifetime of findings about other machines
 WOKEN_S: Final = 1.0  # least time between two runs of the checks without a request
-CHECK_S: Final = 10.0  # time limit of one check
+CHECK_S: Final = 2.5  # time limit of each check; all begin at once, and a doctor waits no longer
+NAMED: Final = 5  # checks without an answer in time that an issue names
 
 
 class Severity(StrEnum):
@@ -134,7 +137,6 @@ Check = Callable[[datetime], Awaitable[Iterable[Finding]]]  # called with the cu
 Source = Callable[[datetime], Iterable[Finding]]
 _Key = tuple[str, str]  # id and subject of a finding
 _ORDER: Final = list(Severity)
-_SLOW: Final = ("busy", "away")  # each job waits before it fails
 
 
 def lasting(check: Check, clock: Clock, for_s: float) -> Check:
@@ -163,16 +165,15 @@ class Issues:
         self._now: dict[_Key, Finding] = {}  # of the sources
         self._checked: dict[_Key, Finding] = {}  # of the last run
         self._unnoted: list[Finding] = []  # opened or closed since the last run
-        self._found_online: dict[_Key, Finding] = {}
         self._found: dict[str, list[Finding]] = {}  # by the check
         self._issues: dict[_Key, Issue] = {}
         self._ran_at = -math.inf  # monotonic time of the last run
         self._asked_at = -math.inf  # monotonic time of the last run of online checks
         self._running = anyio.Lock()
-        self.muted: Collection[str] = ()  # keys, as of the last run
-        self.read_muted: Callable[[], Awaitable[Collection[str]]] = _none_muted
-        self.note_changes: Callable[[Iterable[tuple[str, UserId | None]]], Awaitable[None]] = _note_nothing
-        self.on_found: Callable[[], Awaitable[None]] = _do_nothing  # after each run of the checks
+        self.muted: Mapping[str, Any] = {}  # mutes by the key of an issue, as of the last run
+        self.read_muted: Callable[[], Awaitable[Mapping[str, Any]]] = _nothing
+        self.note_changes: Callable[[Iterable[tuple[str, UserId | None]]], Awaitable[None]] = _nothing
+        self.on_found: Callable[[], Awaitable[None]] = _nothing  # after each run of the checks
         metrics.issues.follow(self.counts)
 
     def add(self, name: str, check: Check, *, online: bool = False) -> None:
@@ -228,48 +229,70 @@ class Issues:
             online: also run the checks that contact other machines, at most every FRESH_S seconds.
             anew: run the checks even if the last findings are younger than FRESH_S seconds.
         """
-        now = self._clock.monotonic()
-        is_due = online and now - self._asked_at >= FRESH_S
-        if is_due or anew or now - self._ran_at >= FRESH_S:
-            await self.run_checks(online=is_due)
+        is_due = online and self._clock.monotonic() - self._asked_at >= FRESH_S
+        if is_due or anew or self._is_old:
+            async with self._running:
+                if is_due or anew or self._is_old:  # else the run that was waited for is new enough
+                    await self._check(online=is_due)
         return self.current
 
-    async def run_checks(self, *, online: bool = False) -> None:
-        """Run every check; the checks that contact other machines only if *online*."""
-        async with self._running:
-            now = self._clock.now()
-            found = await self._run_all(self._checks, now)
-            if online:
-                self._asked_at = self._clock.monotonic()
-                self._found_online = await self._run_all(self._online, now)
-            elif self._clock.monotonic() - self._asked_at >= ONLINE_LIFETIME_S:
-                self._found_online = {}
-            self._checked = found | self._found_online
-            self._read_sources()
-            self._ran_at = self._clock.monotonic()
-            try:
-                await self.refresh_muted()
-                while self._unnoted:
-                    changed, self._unnoted = self._unnoted, []
-                    await self.note_changes([(finding.key, finding.user_id) for finding in changed])
-                await self.on_found()
-            except StorageError as exc:  # the next run reads them; an issue says that the database is away
-                log.warning("issue.not_noted", code=exc.code)
+    @property
+    def _is_old(self) -> bool:
+        return self._clock.monotonic() - self._ran_at >= FRESH_S
 
-    async def _run_all(self, checks: Mapping[str, Check], now: datetime) -> dict[_Key, Finding]:
-        for name, check in checks.items():
+    async def run_checks(self, *, online: bool = False) -> None:
+        """Run every check, those that contact other machines only if *online*, and report the changes."""
+        async with self._running:
+            await self._check(online=online)
+        try:
+            while self._unnoted:
+                changed, self._unnoted = self._unnoted, []
+                await self.note_changes([(finding.key, finding.user_id) for finding in changed])
+            await self.on_found()
+        except StorageError as exc:  # the next run reads them; an issue says that the database is away
+            log.warning("issue.not_noted", code=exc.code)
+
+    async def _check(self, *, online: bool) -> None:
+        """Run every check, and keep what each found; a check without an answer keeps what it found last."""
+        if online:
+            self._asked_at = self._clock.monotonic()
+        elif self._clock.monotonic() - self._asked_at >= ONLINE_LIFETIME_S:
+            for name in self._online:
+                self._found.pop(name, None)
+        checks = self._checks | (self._online if online else {})
+        late = dict.fromkeys(checks)
+        now = self._clock.now()
+
+        async def run(name: str, check: Check) -> None:
             try:
-                self._found[name] = await _run(name, check, now)
-            except StorageError as exc:  # an issue of its own; what the check found last may still hold
-                log.warning("issue.not_checked", check=name, code=exc.code)
-                if exc.trouble in _SLOW:  # the others would wait as long
-                    break
-        checks = {name: check for name, check in checks.items() if name in self._found}
-        return {(finding.id, finding.subject): finding for name in checks for finding in self._found[name]}
+                self._found[name] = list(await check(now))
+            except Exception as exc:  # a failing check must not prevent the others
+                if isinstance(exc, StorageError) and exc.trouble is not None:  # an issue of its own
+                    log.warning("issue.not_checked", check=name, code=exc.code)
+                else:
+                    self._found[name] = [_failed(name, exc)]
+            del late[name]
+
+        with written_for("issues"), anyio.move_on_after(CHECK_S):
+            async with anyio.create_task_group() as running:
+                running.start_soon(self.refresh_muted)
+                for name, check in checks.items():
+                    running.start_soon(run, name, check)
+        unanswered = warning(
+            "check.late",
+            f"no answer within {CHECK_S:g} s, so what these checks found before is shown:"
+            f" {listed(list(late), NAMED)}",
+            fix="see whether the database and the bus answer: hub logs --level warning",
+        )
+        self._found[""] = [unanswered] if late else []
+        self._checked = {(one.id, one.subject): one for found in self._found.values() for one in found}
+        self._read_sources()
+        self._ran_at = self._clock.monotonic()
 
     async def refresh_muted(self) -> None:
-        """Read anew which issues are muted."""
-        self.muted = await self.read_muted()
+        """Read anew which issues are muted, if the database can be read."""
+        with suppress(StorageError):
+            self.muted = await self.read_muted()
 
     def _read_sources(self) -> None:
         """Keep the findings of the last run and of the sources; run the checks soon if one is new or over."""
@@ -298,26 +321,8 @@ class Issues:
         return changed
 
 
-async def _none_muted() -> Collection[str]:
-    return ()
-
-
-async def _note_nothing(changed: Iterable[tuple[str, UserId | None]]) -> None:
-    pass
-
-
-async def _do_nothing() -> None:
-    pass
-
-
-async def _run(name: str, check: Check, now: datetime) -> list[Finding]:
-    try:
-        with anyio.fail_after(CHECK_S):
-            return list(await check(now))
-    except Exception as exc:  # a failing check must not prevent the others
-        if isinstance(exc, StorageError) and exc.trouble is not None:
-            raise
-        return [_failed(name, exc)]
+async def _nothing(*_: object) -> Any:
+    return {}
 
 
 def _failed(name: str, exc: Exception) -> Finding:

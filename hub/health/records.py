@@ -1,7 +1,7 @@
 """Checks of stored data and of the database: files, pages, backups, audit log, devices' stores."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
@@ -20,7 +20,7 @@ from storage import audit
 from storage.audit import AuditBreak, Checked, Link
 from storage.devices import devices, nodes
 from storage.devices.devices import DeviceRow
-from storage.devices.nodes import LostLease
+from storage.devices.nodes import LostLease, NodeRow
 from storage.kernel import database
 from storage.kernel.database import StorageError, Trouble
 from storage.kernel.migrate import FIRST_PLACE, SHOWN, BrokenRow, Place, broken_from
@@ -29,7 +29,6 @@ from storage.runs import agreement
 from storage.runs.agreement import StoreRow
 from storage.store import Connection, ObservedDatabase, Store
 
-MOST_NODES: Final = 1_000
 WAL_BYTES: Final = 256 * 1024 * 1024  # the hub's own checkpoints keep the log far smaller
 BACKUP_AGE: Final = timedelta(days=8)
 AGREEMENT_REPORTED: Final = timedelta(days=1)  # for so long a restored agreement is reported
@@ -39,10 +38,10 @@ ROWS_EVERY: Final = timedelta(hours=1)
 ROWS_PAUSE: Final = 4
 
 
-async def check_nodes(store: Store, now: datetime) -> Iterable[Finding]:
+async def check_nodes(
+    list_nodes: Callable[[], Awaitable[Iterable[NodeRow]]], now: datetime
+) -> Iterable[Finding]:
     """Find nodes that ended without a stop, or do not reach the database."""
-    if not store.is_shared:
-        return []
     return [
         warning(
             "node.dead",
@@ -60,7 +59,7 @@ async def check_nodes(store: Store, now: datetime) -> Iterable[Finding]:
                 ),
             ),
         )
-        for node in await store.read(nodes.list_nodes, limit=MOST_NODES)
+        for node in await list_nodes()
         if node.expires_at is None and node.stopped_at is None
     ]
 
@@ -258,7 +257,8 @@ EVERY_S: Final = 5.0
 WRITE_EVERY_S: Final = 15.0  # an idle hub writes, to learn whether it can
 ANSWER_S: Final = 0.03  # of the 50 ms that a load balancer waits for readiness
 FRESH_S: Final = 1.0  # its route is public: the database is asked at most this often
-VALID_S: Final = 30.0  # for so long a write may go without an answer, as on a busy machine
+SILENT_S: Final = 2.0  # a write that has no answer for so long is an issue
+VALID_S: Final = 30.0  # and for so long the hub takes work all the same, as on a busy machine
 PAGES_EVERY_S: Final = 10.0
 NAMED: Final = 5  # damaged tables
 PAGES_REST: Final = 50  # times as long as all pages took to read: 2 % of one core at most
@@ -318,22 +318,25 @@ class DatabaseWatch:
 
     @property
     def _silence(self) -> Finding | None:
-        if self._silent is None or (asked_s := self._clock.monotonic() - self._silent[0]) < VALID_S:
+        if self._silent is None or (asked_s := self._clock.monotonic() - self._silent[0]) < SILENT_S:
             return None
         return error(
             "database.silent",
             f"the database has not answered a write for {asked_s:.0f} s",
             fix="see whether its disk or server hangs: hub logs --level error; the hub continues by itself",
             since=self._silent[1],
-            is_stop=True,
+            is_stop=asked_s >= VALID_S,
         )
 
-    async def probe(self) -> None:
-        """Write once, within the time of a load balancer, unless the database has answered just now."""
+    async def probe(self, within_s: float | None = None) -> None:
+        """Write once, within the time of a load balancer, unless the database has answered just now.
+
+        While there is no answer, ``finding`` says so.
+        """
         health = self._store.health
         if health.condition is None and self._clock.monotonic() - self._answered_at >= FRESH_S:
             try:
-                with anyio.move_on_after(ANSWER_S):
+                with anyio.move_on_after(within_s or ANSWER_S):
                     await self._ask(nodes.touch)
             except StorageError as exc:
                 health.failed(exc, is_write=True)

@@ -1,7 +1,6 @@
 """Issues: problems that a person has to resolve, with fixes for each; those that are muted are apart."""
 
 from collections.abc import Collection, Iterable, Mapping
-from contextlib import suppress
 from datetime import datetime
 from typing import Annotated, Final, Literal
 
@@ -18,10 +17,9 @@ from protocol.errors import CodedError, ErrorCode
 from storage import audit, deliveries
 from storage.deliveries import IssueMute
 from storage.kernel.columns import Key
-from storage.kernel.database import StorageError
 from storage.store import Connection, Store
 
-CHECK_S: Final = 2.0  # time for checks of which the worst and the numbers are asked
+CHECK_S: Final = 2.0  # time for checks of which the worst and the numbers are asked, and for other numbers
 KEY: Final = r"^[\w.-]{1,200}$(?!\n)"
 
 
@@ -86,6 +84,7 @@ class Issues(Noun):
         self._issues = issues
         self._store = store
         self._clock = clock
+        issues.read_muted = self._read_mutes
 
     @command(
         "issues ls",
@@ -113,11 +112,9 @@ class Issues(Noun):
         part: Part = ALL,
     ) -> list[IssueView]:
         """Check settings, certificates, disk, tokens, devices, agents, backups and the audit log."""
-        found = await self._issues.fresh(online=online, anew=anew)
-        mutes: dict[str, IssueMuteView] = {}
-        with suppress(StorageError):  # one of the issues says why
-            now = self._now
-            mutes = await self._store.read(lambda c: _named(c, deliveries.list_mutes(c, now).values()))
+        # A doctor counts the muted ones after it had the others checked.
+        found = self._issues.current if muted else await self._issues.fresh(online=online, anew=anew)
+        mutes = self._issues.muted
         shown = [issue for issue in found if self._is_seen(issue) and (issue.found.key in mutes) == muted]
         return part.of([_view(issue, mutes) for issue in shown], _key)
 
@@ -173,6 +170,10 @@ class Issues(Noun):
         await self._store.write(deliveries.unmute, key, at=now, actor=actor)
         await self._issues.refresh_muted()
         return (await self._store.read(_named, [row]))[key]
+
+    async def _read_mutes(self) -> dict[str, IssueMuteView]:
+        now = self._now
+        return await self._store.read(lambda c: _named(c, deliveries.list_mutes(c, now).values()))
 
     async def counts(self, since: datetime | None = None) -> IssueCounts:
         """Return the number of issues, or of those that began since then, by severity."""

@@ -15,6 +15,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
+import anyio
 import msgspec
 from anyio import to_thread
 from msgspec import field
@@ -41,7 +42,7 @@ from hub.api.noun import (
     tool,
 )
 from hub.api.nouns.gateways import Gateways
-from hub.api.nouns.issues import IssueCounts, Issues, IssueView
+from hub.api.nouns.issues import CHECK_S, IssueCounts, Issues, IssueView
 from hub.api.nouns.tokens import LimitsView
 from hub.api.others import not_alive
 from hub.api.pages import HEADERS, asset
@@ -348,16 +349,17 @@ class System(Noun):
         at = self._now
         numbers = None
         try:
-            numbers = await self._store.read(
-                lambda c: (
-                    devices.count_devices(c, at=at, user_id=mine),
-                    devices.count_connected(c, user_id=mine) if is_shared else here,
-                    gateways.list_gateways(c, user_id=mine),
-                    agents.count_agents(c, user_id=mine),
-                    runs.count_live(c, user_id=mine),
-                    pairings.list_pairings(c, at=at) if mine is None else (),
+            with anyio.move_on_after(CHECK_S):
+                numbers = await self._store.read(
+                    lambda c: (
+                        devices.count_devices(c, at=at, user_id=mine),
+                        devices.count_connected(c, user_id=mine) if is_shared else here,
+                        gateways.list_gateways(c, user_id=mine),
+                        agents.count_agents(c, user_id=mine),
+                        runs.count_live(c, user_id=mine),
+                        pairings.list_pairings(c, at=at) if mine is None else (),
+                    )
                 )
-            )
         except StorageError:
             if not any(issue.found.is_stop for issue in self._issues.known):  # else they are shown
                 raise

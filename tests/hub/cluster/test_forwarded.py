@@ -11,6 +11,7 @@ import httpx2
 import pytest
 
 from hub.api.nouns.runs import Runs
+from hub.api.others import Others
 from hub.health.records import check_nodes
 from hub.roles import Role
 from hub.runs.lifecycle import Interrupt
@@ -126,10 +127,11 @@ async def test_request_with_a_hub_node_header_is_answered_by_the_named_node(pair
     assert (dead.status_code, dead.json()["hint"]) == (503, GONE)
     assert " is dead: it ended without a word" in dead.json()["detail"]
     assert (await pair.client.post("/v1/nodes/node-east/drain")).json()["hint"] == GONE
-    (found,) = await check_nodes(pair.west.store, START)
+    list_nodes = Others(pair.west.store, pair.west.boot_id, None).list_nodes
+    (found,) = await check_nodes(list_nodes, START)
     assert (found.id, found.fix) == ("node.dead", GONE)
     await pair.east.store.write(nodes.end_boot, NodeId("node-east"), pair.east.boot_id, 1)
-    assert await check_nodes(pair.west.store, START) == [], "it was stopped on purpose"
+    assert await check_nodes(list_nodes, START) == [], "it was stopped on purpose"
     stopped = await pair.client.get("/v1/status", headers={"hub-node": "node-east"})
     assert stopped.json()["detail"].endswith(" is stopped")
 

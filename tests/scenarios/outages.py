@@ -1,0 +1,272 @@
+"""Outages of the database and of the bus of two hubs: what ``hub doctor`` says, and the log's length.
+
+``python -m tests.scenarios.outages`` plays each outage with real processes, and prints a line for each: after
+how many seconds which doctor named it, and how many bytes a minute the logs of both hubs grew.
+"""
+
+import json
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from pathlib import Path
+from subprocess import PIPE
+from tempfile import TemporaryDirectory
+from time import monotonic
+from typing import Any, Final, Literal, NamedTuple
+
+import anyio
+import anyio.lowlevel
+from anyio.abc import ByteStream, SocketAttribute, SocketStream
+from rich.console import Console
+
+from tests.support.device import open_device
+from tests.support.nats import running_nats
+from tests.support.postgres import running_postgres
+from tests.support.processes import ROOT, HubProcess
+
+WITHIN_S: Final = 5.0  # until the first doctor has named the outage
+MOST_BYTES: Final = 20_000  # of log in a minute
+SLOW_S: Final = 5.0  # for each packet
+CHUNK: Final = 65_536
+Mode = Literal["open", "held", "refused", "slow", "half open"]
+
+_SETTINGS: Final = """\
+[hub]
+name = "{side}"
+[storage]
+url = "postgresql://hub@127.0.0.1:{database}/{name}"
+[cluster]
+bus = "nats://127.0.0.1:{bus}"
+node = "{side}"
+[listen.devices]
+address = "127.0.0.1:0"
+[listen.operator]
+address = "127.0.0.1:0"
+[limits]
+connections_per_network = 100
+connections_per_user = 100
+"""
+_AGENT: Final = """\
+[[agents]]
+name = "{name}"
+device = "{name}"
+paths = ["notes"]
+data_types = ["tasks"]
+prompt = "Find the tasks that a person has to do."
+schedule = "* * * * *"
+"""
+
+
+class Line:
+    """Listener on loopback before a server, whose connections an outage cuts, holds or slows.
+
+    Held: no byte passes either way, and none is lost. Half open: connections are accepted, what the client
+    sends arrives, and no answer comes back. Refused: connections are reset, and nothing listens.
+
+    Attributes:
+        port: of the listener.
+    """
+
+    def __init__(self, target: int) -> None:
+        self.port = 0
+        self._target = target
+        self._mode: Mode = "open"
+        self._changed = anyio.Event()
+        self._carried: set[anyio.CancelScope] = set()
+
+    async def change(self, mode: Mode) -> None:
+        """Let connections be as *mode* says from now on."""
+        self._mode = mode
+        self._changed.set()
+        self._changed = anyio.Event()
+        if mode == "refused":
+            for scope in list(self._carried):
+                scope.cancel()
+        await anyio.lowlevel.checkpoint()
+
+    async def serve(self) -> None:
+        """Listen, but not while connections are refused."""
+        while True:
+            with anyio.CancelScope() as listening:
+                async with (
+                    await anyio.create_tcp_listener(local_host="127.0.0.1", local_port=self.port) as listener,
+                    anyio.create_task_group() as tasks,
+                ):
+                    self.port = listener.extra(SocketAttribute.local_port)
+                    tasks.start_soon(self._until_refused, listening)
+                    await listener.serve(self._carry)
+            while self._mode == "refused":
+                await self._changed.wait()
+
+    async def _until_refused(self, listening: anyio.CancelScope) -> None:
+        while self._mode != "refused":
+            await self._changed.wait()
+        listening.cancel()
+
+    async def _carry(self, client: SocketStream) -> None:
+        with anyio.CancelScope() as scope, suppress(OSError):
+            self._carried.add(scope)
+            try:
+                async with client:
+                    await self._passes()
+                    server = await anyio.connect_tcp("127.0.0.1", self._target)
+                    async with server, anyio.create_task_group() as both:
+                        both.start_soon(self._pump, client, server, both.cancel_scope, False)
+                        both.start_soon(self._pump, server, client, both.cancel_scope, True)
+            finally:
+                self._carried.discard(scope)
+
+    async def _passes(self) -> None:
+        while self._mode == "held":
+            await self._changed.wait()
+
+    async def _pump(
+        self, source: ByteStream, target: ByteStream, ends: anyio.CancelScope, is_answer: bool
+    ) -> None:
+        with suppress(anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError):
+            while True:
+                data = await source.receive(CHUNK)
+                await self._passes()
+                if self._mode == "slow":
+                    await anyio.sleep(SLOW_S)
+                if self._mode != "half open" or not is_answer:
+                    await target.send(data)
+        ends.cancel()
+
+
+class Doctor(NamedTuple):
+    """What a doctor said of an outage, and after how many seconds."""
+
+    seconds: float
+    issues: list[str]
+    explanations: list[str]
+    words: str
+
+    def names(self, expected: str) -> bool:
+        """Return True if it named the outage in time."""
+        return self.seconds <= WITHIN_S and any(one.startswith(expected) for one in self.issues)
+
+
+class Outages:
+    """Two hubs, their database and their bus, each behind a line."""
+
+    def __init__(self, hubs: Sequence[HubProcess], database: Line, bus: Line) -> None:
+        self.east, self.west = hubs
+        self.database = database
+        self.bus = bus
+
+    async def doctor(self, hub: HubProcess, *options: str) -> Doctor:
+        """Type ``hub doctor`` at a hub, in a process of its own."""
+        began = monotonic()
+        words = [*options, "doctor", "--state", str(hub.folder), "--json"]
+        done = await anyio.run_process(
+            [sys.executable, "-m", "hub", *words], check=False, stdout=PIPE, stderr=PIPE, cwd=ROOT
+        )
+        seconds = round(monotonic() - began, 1)
+        with suppress(ValueError):
+            issues = json.loads(done.stdout)["issues"]
+            named = [one["id"] for one in issues]
+            return Doctor(seconds, named, [one["explanation"] for one in issues], done.stderr.decode())
+        return Doctor(seconds, [], [], done.stderr.decode())
+
+    async def log_bytes_a_minute(self, seconds: float) -> dict[str, int]:
+        """Return the bytes by which the logs grow in a minute, by hub."""
+        hubs = {"east": self.east, "west": self.west}
+        before = {name: len(hub.log()) for name, hub in hubs.items()}
+        await anyio.sleep(seconds)
+        return {name: int((len(hub.log()) - before[name]) * 60 / seconds) for name, hub in hubs.items()}
+
+
+@asynccontextmanager
+async def two_hubs_behind_lines(folder: Path, *, devices: int = 4) -> AsyncIterator[Outages]:
+    """Run two hubs with devices and runs each minute; the database and the bus of the east have lines."""
+    async with AsyncExitStack() as opened:
+        postgres = opened.enter_context(running_postgres())
+        url = opened.enter_context(postgres.bare_database())
+        nats = opened.enter_context(running_nats())
+        tasks = await opened.enter_async_context(anyio.create_task_group())
+        opened.callback(tasks.cancel_scope.cancel)
+        database, bus = Line(postgres.port), Line(nats.port)
+        for line in (database, bus):
+            tasks.start_soon(line.serve)
+            while not line.port:
+                await anyio.sleep(0.01)
+        names = [f"desk-{number}" for number in range(devices)]
+        hubs = []
+        for side in ("east", "west"):
+            (folder / side).mkdir()
+            ports = {"database": database.port, "bus": bus.port}
+            if side == "west":
+                ports = {"database": postgres.port, "bus": nats.port}
+            settings = _SETTINGS.format(side=side, name=url.rpartition("/")[2], **ports)
+            settings += "".join(_AGENT.format(name=name) for name in names)
+            hub = HubProcess(folder / side, settings=settings)
+            opened.push_async_callback(hub.close)
+            await hub.start()
+            hubs.append(hub)
+        addresses = [await hub.device_url() for hub in hubs]
+        for number, name in enumerate(names):
+            (folder / name).mkdir()
+            token = await hubs[0].token(name)
+            device = open_device(addresses[number % 2], folder / name, token)
+            running = await opened.enter_async_context(device)
+            running.write("a.md", "- [ ] call Anna by 2027-01-05\n")
+        await anyio.sleep(5.0)  # the devices are connected, and have registered their capabilities
+        for hub in hubs:
+            await hub.get("/v1/issues?anew=true")  # as each minute: since then each knows the other
+        yield Outages(hubs, database, bus)
+
+
+CASES: Final = [
+    *(("database", mode) for mode in ("held", "refused", "slow", "half open")),
+    *(("bus", mode) for mode in ("refused", "held")),
+]
+
+
+async def play(folder: Path, what: str, mode: Any, *, log_s: float = 60.0) -> dict[str, Any]:
+    """Let an outage happen, and return what the first doctor said and how much was logged."""
+    async with two_hubs_behind_lines(folder) as hubs:
+        line = hubs.database if what == "database" else hubs.bus
+        await line.change(mode)
+        await anyio.sleep(0.5)
+        first = await hubs.doctor(hubs.east)
+        other = await hubs.doctor(hubs.west, "--node", "east")
+        away = await hubs.doctor(hubs.east, "--node", "west")
+        ready = (await hubs.east.ask("GET", "/readyz")).json()
+        grown = await hubs.log_bytes_a_minute(log_s)
+        later = await hubs.doctor(hubs.east)
+        await line.change("open")
+        began, issues = monotonic(), ["not yet"]
+        while issues and monotonic() - began < 90.0:
+            issues = [one for one in (await hubs.doctor(hubs.east)).issues if one.startswith(what)]
+        return {
+            "outage": f"{what} {mode}",
+            "first": first,
+            "of east, at west": other,
+            "of west, at east": away,
+            "ready": ready,
+            "bytes a minute": grown,
+            "later": later,
+            "over after s": round(monotonic() - began, 1),
+            "log": hubs.east.log(),
+        }
+
+
+def main(chosen: Sequence[str]) -> int:
+    """Play the outages whose names begin with a word of *chosen*; 0 if each was named in time."""
+    console = Console(highlight=False, soft_wrap=True)
+    is_right = True
+    for what, mode in CASES:
+        if chosen and not any(f"{what} {mode}".startswith(word) for word in chosen):
+            continue
+        with TemporaryDirectory() as folder:
+            seen = anyio.run(play, Path(folder), what, mode)
+        Path(f"/tmp/outage-{what}-{mode}.log".replace(" ", "-")).write_text(seen.pop("log"))
+        is_right &= seen["first"].names(what) and max(seen["bytes a minute"].values()) <= MOST_BYTES
+        for name, value in seen.items():
+            console.print(f"{name}: {value}")
+    return 0 if is_right else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
