@@ -12,6 +12,7 @@ from hub.clock import SystemClock
 from hub.cluster.bus import MOST_BYTES, Bus, Member, reach_server
 from hub.cluster.messages import RENEWALS, Hint, NodeRenewed, NodeUnreachable, Reply, Request, RunChanged
 from protocol.ids import BootId, RunId
+from tests.scenarios.cluster import open_gate
 from tests.support.clock import FakeClock, SeededChance
 from tests.support.nats import Nats, running_nats
 from tests.support.services import running
@@ -81,6 +82,19 @@ async def test_bus_request_to_a_disconnected_process_is_refused_at_once(nats: Na
     async with on_bus(nats.url, EAST) as east:
         with pytest.raises(NodeUnreachable, match="not connected to the bus"):
             await east.bus.ask(WEST, ASKED, within_s=WITHIN_S)
+
+
+async def test_bus_that_holds_what_is_sent_is_named_by_a_check_and_by_a_request(nats: Nats) -> None:
+    async with open_gate(nats.port) as gate, on_bus(f"nats://127.0.0.1:{gate.port}", EAST) as east:
+        await east.bus.check()
+        assert (east.bus.lost_since, east.bus.problem) == (None, "")
+        gate.shut()
+        with anyio.fail_after(WITHIN_S), pytest.raises(NodeUnreachable, match=r"bus .* is away.*within 2 s"):
+            await east.bus.ask(WEST, ASKED, within_s=10 * WITHIN_S)
+        assert east.bus.lost_since is not None and "no answer" in east.bus.problem
+        gate.open()
+        await until(lambda: east.bus.lost_since is None)
+        assert east.bus.problem == ""
 
 
 async def test_bus_request_without_an_answer_is_refused_after_the_time_limit(nats: Nats) -> None:

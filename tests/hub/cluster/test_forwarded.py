@@ -136,6 +136,24 @@ async def test_request_with_a_hub_node_header_is_answered_by_the_named_node(pair
     assert stopped.json()["detail"].endswith(" is stopped")
 
 
+async def test_named_node_answers_though_the_database_of_the_asked_node_hangs(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert (await pair.client.get("/v1/issues", headers={"hub-node": "all"})).status_code == 200
+
+    async def hang(*_: object, **__: object) -> None:
+        await anyio.sleep_forever()
+
+    for store in (pair.west.store, pair.west.store.database):
+        monkeypatch.setattr(store, "read", hang)
+        monkeypatch.setattr(store, "write", hang)
+    with anyio.fail_after(5.0):
+        answer = await pair.client.get("/v1/status", headers={"hub-node": "node-east"})
+        assert (answer.status_code, answer.json()["devices_here"]) == (200, 1)
+        found = (await pair.client.get("/v1/issues")).json()["issues"]
+    assert "check.late" in [one["id"] for one in found]
+
+
 async def test_a_caller_has_the_same_rights_at_the_other_node(pair: Pair) -> None:
     anna = await pair.west.user("anna")
     token = await pair.west.token(Role.OPERATOR, user_id=anna)

@@ -1,0 +1,56 @@
+"""Outages of the database and the bus are named by the first doctor, and do not fill the log."""
+
+from pathlib import Path
+
+import anyio
+import pytest
+
+from storage.kernel.database import POOLED
+from tests.scenarios.outages import CASES, Mode, faults_of, play
+from tests.support.nats import why_no_nats
+from tests.support.pgbouncer import running_pgbouncer, why_no_pgbouncer
+from tests.support.postgres import Postgres
+from tests.support.processes import POLL_S, HubProcess
+
+IGNORED = (
+    "statement_timeout,lock_timeout,idle_in_transaction_session_timeout,jit,extra_float_digits,"
+    "tcp_keepalives_idle,tcp_keepalives_interval,tcp_keepalives_count"
+)
+SETTINGS = """\
+[storage]
+url = "{url}"
+[listen.devices]
+address = "127.0.0.1:0"
+[listen.operator]
+address = "127.0.0.1:0"
+"""
+
+
+@pytest.mark.soak
+@pytest.mark.skipif(why_no_nats() is not None, reason="no NATS server on this machine")
+@pytest.mark.parametrize(("what", "mode"), CASES, ids=[f"{what} {mode}" for what, mode in CASES])
+async def test_first_doctor_names_an_outage_and_the_log_stays_short(
+    tmp_path: Path, what: str, mode: Mode
+) -> None:
+    assert faults_of(await play(tmp_path, what, mode), what) == []
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(why_no_pgbouncer() is not None, reason="no PgBouncer on this machine")
+async def test_hub_behind_pgbouncer_without_its_option_runs_and_names_the_option(
+    tmp_path: Path, postgres: Postgres
+) -> None:
+    with postgres.database() as url, running_pgbouncer(postgres, connections=4, ignored=IGNORED) as address:
+        hub = HubProcess(tmp_path, settings=SETTINGS.format(url=f"{address}/{url.rpartition('/')[2]}"))
+        try:
+            await hub.start()
+            said: list[str] = []
+            with anyio.fail_after(60):
+                while not any(POOLED in one for one in said):
+                    await anyio.sleep(POLL_S)
+                    issues = (await hub.get("/v1/issues?anew=true"))["issues"]
+                    said = [one["explanation"] for one in issues if one["id"] == "database.away"]
+            assert POOLED in hub.log()
+            assert hub.is_running and "Traceback" not in hub.log()
+        finally:
+            await hub.close()
