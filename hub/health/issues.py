@@ -35,7 +35,7 @@ from storage.kernel.database import StorageError, written_for
 log = Channel(__name__)
 
 EVERY_S: Final = 60.0
-FRESH_S: Final = 5.0  # a caller that asks again within this time gets the previous findings
+FRESH_S: Final = 1.0  # a caller that asks again within this time gets the previous findings
 ONLINE_LIFETIME_S: Final = 300.0  # lifetime of findings about other machines
 WOKEN_S: Final = 1.0  # least time between two runs of the checks without a request
 CHECK_S: Final = 2.5  # time limit of each check; all begin at once, and a doctor waits no longer

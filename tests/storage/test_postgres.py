@@ -17,7 +17,16 @@ from protocol.ids import UserId
 from storage.devices import nodes
 from storage.devices.devices import ensure_user
 from storage.kernel import postgres as module
-from storage.kernel.database import Busy, Conflict, Database, Unavailable, lone, written_for
+from storage.kernel.database import (
+    POOLED,
+    Busy,
+    Conflict,
+    Database,
+    Unavailable,
+    lone,
+    translated,
+    written_for,
+)
 from storage.kernel.postgres import CONNECTIONS, WAITS_S, open_postgres
 from storage.schema import idempotency_keys, users
 from storage.store import open_store
@@ -150,10 +159,29 @@ async def test_cancelled_callers_lose_no_postgresql_connection(
                 for _ in range(n % 7):
                     await anyio.lowlevel.checkpoint()
                 scope.cancel()
-    begun = await database.read(names)
-    assert len(begun) >= 4  # some had begun, and then were finished
+    with anyio.fail_after(10):
+        while len(await database.read(names)) < 4:  # some had begun, and are finished without their callers
+            pass
     assert len(pids) <= CONNECTIONS  # none was thrown away and made anew
     assert postgres.sessions(url) == len(pids)
+
+
+async def test_cancelled_caller_leaves_a_job_that_has_no_answer_at_once(database: Database) -> None:
+    is_running, may_go_on = anyio.Event(), anyio.Event()
+
+    def slow(c: sa.Connection) -> None:
+        add(c, "slow")
+        is_running.set()
+        await_only(may_go_on.wait())
+
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as callers:
+            callers.start_soon(database.write, slow)
+            await is_running.wait()
+            callers.cancel_scope.cancel()  # the job goes on only after its caller has left
+        may_go_on.set()
+        while await database.read(names) != ["slow"]:
+            pass
 
 
 async def test_begun_job_is_finished_although_its_caller_is_cancelled(database: Database) -> None:
@@ -580,6 +608,15 @@ async def test_statement_timeouts_behind_pgbouncer_apply_to_their_own_hub_only(
 def _statement_limit(c: sa.Connection, *, wait_s: float = 0.0) -> str:
     c.execute(sa.select(sa.func.pg_sleep(wait_s)))
     return str(c.execute(sa.text("SHOW statement_timeout")).scalar_one())
+
+
+@each("state", ["26000", "42P05"])
+def test_lost_prepared_statement_is_a_condition_that_names_the_option(state: str) -> None:
+    lost = Exception('prepared statement "__asyncpg_stmt_1__" does not exist')
+    lost.sqlstate = state  # type: ignore[attr-defined]
+    found = translated(sa.exc.DBAPIError("SELECT 1", (), lost))
+    assert isinstance(found, Unavailable) and found.trouble == "away"
+    assert POOLED in str(found) and "__asyncpg_stmt_1__" in str(found)
 
 
 async def test_pgbouncer_without_its_option_is_detected_and_the_option_named(pooled_url: str) -> None:
