@@ -35,6 +35,7 @@ from hub.cli.options import (
 )
 from hub.cli.runs import print_estimate
 from hub.cli.talk import Responses, Talk, agent_names, hub_command, path_of, talk
+from hub.cli.waiting import waits_for
 from hub.clock import moment_text, offset_text
 from hub.name_lists import listed
 from hub.printable import one_line, spelled
@@ -319,7 +320,8 @@ def preview(
         if estimate:
             print_estimate(hub.post(path_of("agents", name, "estimate"), body), as_json=as_json)
             return
-        found = _whole(hub.follow(path_of("agents", name, "preview"), body=body), as_json=as_json)
+        with waits_for(f"the first documents of agent {name}"):
+            found = _whole(hub.follow(path_of("agents", name, "preview"), body=body), as_json=as_json)
     if as_json:
         show.print_json("preview", found)
     else:

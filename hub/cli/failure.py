@@ -142,6 +142,8 @@ def as_failure(error: Exception) -> Failure:
     while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]  # the only error of a task group
     match error:
+        case Failure():  # the end of a wait in a task
+            return error
         case CannotListen():
             return Failure(str(error), Exit.UNAVAILABLE, next_step=error.hint)
         case HubError():

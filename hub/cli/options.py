@@ -14,6 +14,7 @@ import click
 from click.core import ParameterSource
 
 from hub.cli.failure import Exit, Failure, using
+from hub.cli.waiting import set_alarm
 from hub.printable import typed_problem
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -199,13 +200,6 @@ device_state_option = _remembered("--state", STATE, "DIR", "The state folder, wi
 node_option = _remembered("--node", NODE, "NODE", "Ask this node of the hub.", NAME)
 
 
-def hub_option(command: Command) -> Command:
-    """Add the options that select hub, user and node."""
-    for option in (node_option, user_option, token_file_option, url_option, state_option):
-        command = option(command)
-    return command
-
-
 class Duration(click.ParamType[float]):
     """Option type for durations, as in ``90d``, ``12h``, ``10m``; converts them to seconds."""
 
@@ -227,6 +221,23 @@ def _seconds(text: str) -> float | None:
     """Parse a duration, as in ``90d``; None: *text* is none."""
     found = _DURATION.fullmatch(text.strip().lower())
     return None if found is None else float(int(found[1]) * _UNITS_S[found[2]])
+
+
+timeout_option = click.option(
+    "--timeout",
+    type=Duration(),
+    metavar="TIME",
+    expose_value=False,
+    callback=set_alarm,
+    help="End the command with exit code 75 after this time, as in 30s, 10m or 2h.",
+)
+
+
+def hub_option(command: Command) -> Command:
+    """Add the options that select hub, user and node, and ``--timeout``."""
+    for option in (timeout_option, node_option, user_option, token_file_option, url_option, state_option):
+        command = option(command)
+    return command
 
 
 class ListByDefault(click.Group):

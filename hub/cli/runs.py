@@ -273,6 +273,10 @@ def follow_to_end(
                             f"Ctrl-C ends only this command, then: {command}"
                         )
                     is_paused = last["state"] == "PAUSED"
+    except Failure as failure:
+        state = ", ".join(filter(None, (last["state"], last["waiting_for"])))
+        next_step = f"the run continues; show it: {command}"
+        raise Failure(f"{failure.message}; {state}", Exit(failure.exit_code), next_step=next_step) from None
     except KeyboardInterrupt:
         show.report(f"the run continues; show it: {command}")
         ctx.exit(Exit.FAILED)

@@ -33,6 +33,7 @@ from hub.cli.options import (
     secret_in,
     state_folder,
 )
+from hub.cli.waiting import waits_for
 from hub.tls_faults import certificate_fault, certificate_fix
 
 if TYPE_CHECKING:
@@ -99,7 +100,10 @@ class Talk:
     ) -> Any:
         """Send a request and return the JSON body of the response."""
         timeout = _TIMEOUT_S + query.get("wait_s", 0)
-        answer = self._client.request(verb, path, params=query, json=body, headers=headers, timeout=timeout)
+        with waits_for(f"the hub's answer to {verb} {path}, at most {timeout:g} s"):
+            answer = self._client.request(
+                verb, path, params=query, json=body, headers=headers, timeout=timeout
+            )
         self._check(answer)
         return answer.json()
 

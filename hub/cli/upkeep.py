@@ -10,7 +10,17 @@ import click
 from hub.cli import show
 from hub.cli.daemon import make_folder
 from hub.cli.failure import Exit, Failure
-from hub.cli.options import SETTINGS, Command, FilePath, config_option, example, json_option, state_option
+from hub.cli.options import (
+    SETTINGS,
+    Command,
+    FilePath,
+    config_option,
+    example,
+    json_option,
+    state_option,
+    timeout_option,
+)
+from hub.cli.waiting import WAITS_FOR, waits_for
 from hub.printable import one_line
 
 if TYPE_CHECKING:
@@ -29,6 +39,7 @@ if TYPE_CHECKING:
 )
 @config_option
 @state_option
+@timeout_option
 @json_option
 def backup(file: Path, verify: bool, record: bool, config: Path, state: Path, as_json: bool) -> None:
     """Write the hub's state into one new file, or verify such a file.
@@ -75,6 +86,7 @@ def backup(file: Path, verify: bool, record: bool, config: Path, state: Path, as
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @config_option
 @state_option
+@timeout_option
 @json_option
 def restore(file: Path | None, anew: bool, yes: bool, config: Path, state: Path, as_json: bool) -> None:
     """Restore the hub's state from a backup file.
@@ -96,7 +108,8 @@ def restore(file: Path | None, anew: bool, yes: bool, config: Path, state: Path,
         if database.is_file():
             with held_alone(database):  # refuse before the question; restore checks again after the answer
                 pass
-        show.confirm(f"replace the hub's state in {state} by {file}?")
+        with waits_for(""):  # a person sees the question
+            show.confirm(f"replace the hub's state in {state} by {file}?")
     unchanged = [SETTINGS] if config.is_file() and config.resolve() == (state / SETTINGS).resolve() else []
     try:
         at = epoch_ms(SystemClock().now())
@@ -270,7 +283,7 @@ def _database_options(command: Command) -> Command:
         help="Address of the database, as in postgresql://user@host/name or sqlite:////var/lib/hub/hub.db;"
         " the settings are not read. Put a password into $PGPASSWORD.",
     )
-    for option in (json_option, state_option, which, config_option):
+    for option in (json_option, timeout_option, state_option, which, config_option):
         command = option(command)
     return command
 
@@ -482,4 +495,8 @@ def _tables_of(address: str, state: Path) -> "SchemaVersion":
 
 
 def _address(config: Path, state: Path, url: str | None = None, *, only_reads: bool = False) -> str:
-    return settings_of(config, state, only_reads=only_reads).storage.resolved() if url is None else url
+    from storage.kernel.address import shown
+
+    address = settings_of(config, state, only_reads=only_reads).storage.resolved() if url is None else url
+    click.get_current_context().meta[WAITS_FOR] = f"the database {shown(address)}"  # until the command ends
+    return address

@@ -22,7 +22,7 @@ from protocol.errors import CATALOGUE
 from tests.support.source import LoggedEvent, modules_of_the_product
 
 WIDTH: Final = 116
-WHICH_HUB: Final = ("state", "url", "token_file", "user")  # options that most commands share
+WHICH_HUB: Final = ("state", "url", "token_file", "user", "timeout")  # options that most commands share
 NOTE: Final = "<!-- Generated from the code: make documents -->"
 Schema = Mapping[str, Any]
 
@@ -150,7 +150,9 @@ def cli_page() -> str:
         "Every command with its options, and the exit codes.",
         """
         `hub COMMAND --help` prints the same text. Every command that reads has `--json`. "Also" names the
-        options that say which hub is asked; they are explained under `hub`.
+        options that say which hub is asked; they are explained under `hub`. A command that takes longer than
+        a second says what it waits for. `--timeout TIME`, as in 30s, 10m or 2h, ends it with exit code 75
+        after that time; what it has begun in the hub goes on.
         """,
         f"## Exit codes\n\n| code | meaning |\n|---|---|\n{codes}",
         *_commands(hub, click.Context(hub, info_name="hub", terminal_width=100, max_content_width=100)),
