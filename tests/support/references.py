@@ -19,6 +19,7 @@ from hub.metrics import Metrics
 from hub.roles import AGENT, DEVICE_REQUESTS, PUBLIC, ROLE_SCOPES, ROUTES, Asked, Need, Role, Scope
 from hub.settings.schema import settings_schema
 from protocol.errors import CATALOGUE
+from tests.support import outcome_doors
 from tests.support.source import LoggedEvent, modules_of_the_product
 
 WIDTH: Final = 116
@@ -257,6 +258,7 @@ def errors_page() -> str:
 | provider | a model endpoint or a mail provider |
 
 *Retryable* means that the same request may succeed later.""",
+        outcome_doors.table(),
         "## Codes\n\n" + "\n".join(codes),
     )
 

@@ -125,8 +125,7 @@ def _body(route: RouteOf) -> Any:
         return None
     if part.struct is None:
         return {}
-    fields = inspect.type_info(part.struct).fields
-    return {field.encode_name: _any_of(field.type) for field in fields if field.required}
+    return _any_of(inspect.type_info(part.struct))
 
 
 def _any_of(kind: inspect.Type) -> Any:
