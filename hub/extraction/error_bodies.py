@@ -24,6 +24,7 @@ _DECLINED: Final = re.compile(
     re.I,
 )
 _OF_ACCOUNT: Final = frozenset({401, 402, 429})  # with these, no word is about the text
+_MAX_BYTES: Final = 65_536  # of an error; only the first words of a longer body are read
 _TAG: Final = re.compile(r"<[^<>]*+>")
 
 
@@ -58,7 +59,7 @@ def reported_error(body: bytes, status: int, *, secret: str = "") -> ReportedErr
         secret: key of the endpoint, which its words may repeat.
     """
     try:
-        top = msgspec.json.decode(body)
+        top = msgspec.json.decode(body[:_MAX_BYTES])
     except NO_JSON:
         top = {"error": _TAG.sub(" ", body[:8_192].decode("utf-8", "replace"))}  # of a page, its first words
     top = top[0] if isinstance(top, list) and top else top
