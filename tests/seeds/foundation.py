@@ -78,7 +78,7 @@ async def configs_capabilities_and_metrics_are_read_in_pages(walk: Walk) -> None
         assert ([row[column] for row in rows], rows) == (expected, document[table])
         await walk.refused("GET", f"{AS}/{table}?state=x", status=422, says=f"{table} is not filtered by it")
     says = "tables: agent_configs, agent_capabilities, agent_metrics"
-    await walk.refused("GET", f"{AS}/agent_states", status=422, says=says)
+    await walk.refused("GET", f"{AS}/agent_states", status=404, says=says)
 
 
 @foundation(

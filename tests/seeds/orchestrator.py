@@ -554,7 +554,7 @@ async def an_agent_is_created_with_its_first_words_or_refused_for_what_it_misses
         ),
         ("POST", "agents/as/orchestrator", CREATE | {"template_id": HERMES}, 404, ""),
         ("POST", "agents/as/foundation", {"name": "x"}, 422, "calendar, orchestrator"),
-        ("POST", "agents/as/telepathy", CREATE, 422, "vocabularies: "),
+        ("POST", "agents/as/telepathy", CREATE, 404, "vocabularies: "),
     )
     assert [one["name"] for one in (await walk.get("agents"))["agents"]] == ["notes"]
     for status, detail in (("ACTIVE", "READY"), ("INACTIVE", "CREATED"), ("MAINTENANCE", "PAUSED")):
