@@ -26,7 +26,6 @@ from protocol.agent_status import (
     CalendarExhaustReason,
     Kind,
     Lifecycle,
-    Pair,
     RunLogStatus,
     Vocabulary,
     calendar_reason,
@@ -42,14 +41,13 @@ from protocol.ids import AgentId
 from protocol.lifecycles import RunOutcome, RunState
 from storage.agents import agent_snapshot, agent_states, checkpoints, configs, measurements
 from storage.agents.agent_snapshot import AgentFacts
-from storage.agents.agent_states import AgentMove
 from storage.agents.agents import AgentRow
 from storage.agents.locks import LockRow
 from storage.agents.status_writes import BadWrite, StatusWrite
-from storage.audit import Activity, list_activity
+from storage.audit import list_activity
 from storage.kernel.columns import Key
 from storage.runs import runs, units
-from storage.runs.runs import ANSWER, ATTEMPT_FAILED, MoveOfRun, RunRow
+from storage.runs.runs import ANSWER, ATTEMPT_FAILED, RunRow
 from storage.store import Connection
 
 HUB: Final = "by the hub only"
@@ -314,20 +312,13 @@ CALENDAR: Final = Table(
 )
 
 
-def _pair_before(move: AgentMove) -> Pair | None:
-    return None if (axes := move.axes_before) is None else pair_of(axes)
-
-
-def _pair_after(move: AgentMove) -> Pair:
-    return pair_of(move.snapshot)
-
-
-def _history_word(name: str, read: Callable[[AgentMove], Pair | None]) -> Column:
-    word = attrgetter(name.partition("_")[2])
+def _history_word(name: str, axes: str) -> Column:
+    """Return the column of a word; *axes*: attribute of the axes that it is read from."""
+    word, get = attrgetter(name.partition("_")[2]), attrgetter(axes)
     return _column(
         name,
         "agent_state_history.snapshot agent_state_history.old_value agent_state_history.old_detail",
-        lambda move: None if (pair := read(move)) is None else str(word(pair)),
+        lambda move: None if (found := get(move)) is None else str(word(pair_of(found))),
         "by the rules above; transitions that changed neither word are left out",
         TRANSITIONS,
     )
@@ -431,10 +422,10 @@ AGENT_STATE_HISTORY: Final = Table(
     (
         _joined("agent_state_history.agent_id agent_state_history.seq", "seq"),
         _owner("agent_state_history"),
-        _history_word("previous_status", _pair_before),
-        _history_word("new_status", _pair_after),
-        _history_word("previous_state_detail", _pair_before),
-        _history_word("new_state_detail", _pair_after),
+        _history_word("previous_status", "axes_before"),
+        _history_word("new_status", "snapshot"),
+        _history_word("previous_state_detail", "axes_before"),
+        _history_word("new_state_detail", "snapshot"),
         _column("reason", "agent_state_history.reason", written="`reason` of a write"),
         _instant("timestamp", "agent_state_history.at", "at"),
     ),
@@ -507,12 +498,6 @@ AGENT_EXECUTION: Final = Table(
 )
 
 
-def _moves_of_runs(
-    c: Connection, agent_id: AgentId, *, execution_id: str | None = None, **part: Any
-) -> list[MoveOfRun]:
-    return runs.moves_of_runs(c, agent_id, run_id=execution_id, **part)
-
-
 EXECUTION_STATE_HISTORY: Final = Table(
     "execution_state_history",
     (
@@ -529,7 +514,7 @@ EXECUTION_STATE_HISTORY: Final = Table(
         _instant("timestamp", "run_state_history.at", "at"),
     ),
     rows=Rows(
-        _moves_of_runs,
+        lambda c, id, execution_id=None, **part: runs.moves_of_runs(c, id, run_id=execution_id, **part),
         lambda move: (move.run_created_at, move.run_id, move.seq),
         "those of the newest execution first, the newest of each first",
         filters={"execution_id": ()},
@@ -868,12 +853,6 @@ SOUL: Final = Table(
 )
 
 
-def _events(
-    c: Connection, agent_id: AgentId, *, event_type: str | None = None, **part: Any
-) -> list[Activity]:
-    return list_activity(c, agent_id=agent_id, event=event_type, **part)
-
-
 ACTIVITY_EVENTS: Final = Table(
     "activity_events",
     (
@@ -882,7 +861,12 @@ ACTIVITY_EVENTS: Final = Table(
         _owner("activity_log", "the agent that acted, else the one that it is about"),
         _instant("created_at", "activity_log.at", "at"),
     ),
-    rows=Rows(_events, lambda entry: (entry.at, entry.id), "the newest first", filters={"event_type": ()}),
+    rows=Rows(
+        lambda c, id, event_type=None, **part: list_activity(c, agent_id=id, event=event_type, **part),
+        lambda entry: (entry.at, entry.id),
+        "the newest first",
+        filters={"event_type": ()},
+    ),
 )
 TABLES: Final[Mapping[Vocabulary, tuple[Table, ...]]] = {
     Vocabulary.CALENDAR: (CALENDAR,),
@@ -1014,9 +998,8 @@ def creation_of(vocabulary: Vocabulary, given: Mapping[str, Any], owner_id: str)
     if not required:
         able = ", ".join(one for one in Vocabulary if _required(one))
         raise BadWrite(f"{vocabulary} has no columns of a new agent; create it as one of: {able}")
-    if given.get("provider") is not None:  # a cloud agent
-        required = [name for name in required if name not in LOCAL]
-    if missing := [name for name in required if given.get(name) is None]:
+    elsewhere = LOCAL if given.get("provider") is not None else ()  # of a cloud agent
+    if missing := [name for name in required if given.get(name) is None and name not in elsewhere]:
         raise BadWrite("; ".join(f"{name}: missing" for name in missing))
     columns = {column.name: column for column in TABLES[vocabulary][0].columns}
     words = {name: value for name, value in given.items() if _is_word(name, columns)}

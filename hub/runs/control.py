@@ -296,10 +296,9 @@ class RunControl:
             StaleRun: the run executes under another fence, or no longer; nothing was written.
             CodedError: the context or the result is invalid; nothing was written.
         """
-        if report.context is not None:
-            report = msgspec.structs.replace(report, context=self._checked("context", report.context))
-        if report.result is not None:
-            report = msgspec.structs.replace(report, result=self._checked("result", report.result))
+        for name in ("context", "result"):
+            if (given := getattr(report, name)) is not None:
+                report = msgspec.structs.replace(report, **{name: self._checked(name, given)})
         held = HeldRun(run_id, RunState.RUNNING, fence)
         with self._metrics.count_limits():
             row = await self._store.write(

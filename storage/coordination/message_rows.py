@@ -562,8 +562,12 @@ def _asked_for(c: sa.Connection, memory: MemoryRow) -> MessageRow | None:
 
 def is_as_asked(memory: MemoryRow, tags: Sequence[str], source: str, correlation_id: str | None) -> bool:
     """Return True for an item with these tags and this source, and with no other correlation id."""
-    is_named = {*memory.tags} == {*tags} and memory.source == source
-    return is_named and not memory.is_chat and memory.correlation_id in (None, correlation_id)
+    return (
+        not memory.is_chat
+        and {*memory.tags} == {*tags}
+        and memory.source == source
+        and memory.correlation_id in (None, correlation_id)
+    )
 
 
 def answer_message(

@@ -676,8 +676,9 @@ def report(c: sa.Connection, held: HeldRun, reported: Report, *, at: int, contex
     if row is None:
         raise stale(held)
     news = reported.context or {}
-    context = {name: value for name, value in row.context.items() if name not in news}
-    context |= {name: value for name, value in news.items() if value is not None}
+    context = {
+        name: value for name, value in (row.context | news).items() if value is not None or name not in news
+    }
     check_context(context, context_bytes)
     written = {
         "run": held.id,

@@ -264,8 +264,11 @@ def missing_units(c: sa.Connection, run_id: RunId) -> int:
 @lone
 def empty_units(c: sa.Connection, run_ids: Collection[RunId]) -> dict[RunId, int]:
     """Return the number of units without text that were read in these runs; runs without any are left out."""
-    is_empty = run_units.c.size_bytes == 0, run_units.c.state.in_((UnitState.DONE, UnitState.FAILED))
-    query = sa.select(run_units.c.run_id, sa.func.count()).where(run_units.c.run_id.in_(run_ids), *is_empty)
+    query = sa.select(run_units.c.run_id, sa.func.count()).where(
+        run_units.c.run_id.in_(run_ids),
+        run_units.c.size_bytes == 0,
+        run_units.c.state.in_((UnitState.DONE, UnitState.FAILED)),
+    )
     return {RunId(row[0]): row[1] for row in c.execute(query.group_by(run_units.c.run_id))}
 
 

@@ -286,8 +286,7 @@ class Why(Noun):
             if agent_id is not None:
                 return [agents.get_agent(c, agent_id)]
             found = agents.list_agents(c, user_id=self.user_id, device_id=device_id)
-            readers = (one for one in found if one.data_types and one.gateway is None)
-            return [one for one in readers if not one.missing_for_runs]
+            return [one for one in found if one.data_types and not (one.missing_for_runs or one.gateway)]
 
         rows = (await self._store.read(read))[:MOST_EXAMINED]
         knowing = {row.id for row in rows if len(rows) > 1 and await self._explainer.known(row, path)}
