@@ -70,7 +70,7 @@ from protocol.work import (
     RunLimits,
     RunMode,
 )
-from storage.agents.agents import NEEDED_BY_RUNS, AgentRow, is_worker
+from storage.agents.agents import AgentRow, is_worker
 from storage.agents.locks import Holder
 from storage.devices import devices
 from storage.devices.devices import Grant
@@ -128,8 +128,8 @@ class PreviewRequest(msgspec.Struct, frozen=True, kw_only=True):
             changes["data_types"] = tuple(self.data_types)
         changed = msgspec.structs.replace(agent, **changes)
         reads_nothing = is_worker(changed.paths, changed.mailbox, changed.data_types)
-        if missing := NEEDED_BY_RUNS if reads_nothing else changed.missing_for_runs:
-            raise CannotRun(changed, [*missing])
+        if missing := ("paths", "data_types") if reads_nothing else changed.missing_for_runs:
+            raise CannotRun(changed, missing)
         return changed
 
 
