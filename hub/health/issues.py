@@ -278,7 +278,7 @@ class Issues:
                 running.start_soon(self.refresh_muted)
                 for name, check in checks.items():
                     running.start_soon(run, name, check)
-        unanswered = warning(
+        unanswered = notice(  # a busy machine is slow as well; that a server is silent is an issue of its own
             "check.late",
             f"no answer within {CHECK_S:g} s, so what these checks found before is shown:"
             f" {listed(list(late), NAMED)}",

@@ -116,7 +116,7 @@ def test_status_ends_with_the_worst_problems_and_the_count_of_others(hub: Hub, s
     assert "1 error, 3 warnings, 1 notice; list them: hub doctor" in screen
     *_, first, fix, _, _, _, _, more = screen.splitlines()
     assert (first, fix, more) == (
-        "error: it is broken (a.b, since 2026-01-05 09:00:05 UTC)",
+        "error: it is broken (a.b, since 2026-01-05 09:00:01 UTC)",
         "  hub mend",
         "and 1 more: hub doctor",
     )

@@ -144,7 +144,7 @@ async def test_named_node_answers_though_the_database_of_the_asked_node_hangs(
     async def hang(*_: object, **__: object) -> None:
         await anyio.sleep_forever()
 
-    for store in (pair.west.store, pair.west.store.database):
+    for store in (pair.west.store, pair.west.store.database):  # type: ignore[attr-defined]
         monkeypatch.setattr(store, "read", hang)
         monkeypatch.setattr(store, "write", hang)
     with anyio.fail_after(5.0):
