@@ -144,9 +144,9 @@ ROWS = (
     ),
     Refused(
         "runs-that-a-device-schedules-of-nothing",
-        Device("agents.create", {"name": "mail", "schedule": {"every_s": 60}}),
+        Device("agents.create", {"name": "mail", "data_types": ["tasks"], "schedule": {"every_s": 60}}),
         "bad_config",
-        ("schedule", "paths", "data_types"),
+        ("schedule", "paths", "prompt"),
     ),
     Refused(
         "a-change-by-a-device-of-an-agent-of-the-file",
