@@ -48,7 +48,7 @@ from hub.api.noun import (
     audit_of,
     operator,
 )
-from hub.api.others import ALL, HEADER, Others
+from hub.api.others import ALL, HEADER, READ_WITHIN_S, WITHIN_S, Others
 from hub.cluster.messages import Reply, Request
 from hub.coordination.authority import Caller
 from hub.log import Channel
@@ -240,6 +240,7 @@ async def _answer(route: RouteOf, call: Call) -> Response:
     if named == ALL:
         return await _answer_of_all(route, call, others)
     boot_id = await others.named(named)
+    is_read_there = boot_id is not None and route.declared.verb == "GET"
     if boot_id is None:
         try:
             return await route.answer(call)
@@ -247,7 +248,9 @@ async def _answer(route: RouteOf, call: Call) -> Response:
             boot_id = error.boot_id
             if boot_id is None or not others.can_answer(boot_id):
                 raise
-    reply = await others.ask(boot_id, _request(call))
+    # Other requests may wait there for a device.
+    within_s = READ_WITHIN_S if is_read_there else WITHIN_S
+    reply = await others.ask(boot_id, _request(call), within_s)
     return Response(reply.body, reply.status, reply.headers)
 
 

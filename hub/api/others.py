@@ -1,4 +1,4 @@
-"""Other nodes of this hub: one answers what this node cannot, or all are asked (5 s for each, at most 100).
+"""Other nodes of this hub: one answers what this node cannot, or all are asked (at most 100).
 
 A request names a node with the header ``Hub-Node``, or all of them with ``all``. Without it, the node is
 asked that has the device or the run: ``AtAnotherNode`` names its process.
@@ -27,7 +27,7 @@ JSON: Final = "application/json"
 TO_ANOTHER_NODE: Final = "ask that node, or give the nodes a bus: 'hub help cluster'"
 ALL: Final = "all"  # in place of a node: each node answers
 WITHIN_S: Final = 25.0  # a command line waits for 30 s
-EACH_WITHIN_S: Final = 5.0  # where all nodes are asked
+READ_WITHIN_S: Final = 4.0  # of a node that the request names, or of all: an operator asks in an outage
 READ_S: Final = 1.0  # for the database, before the nodes of the last time are asked
 MOST_NODES: Final = 100  # that are asked together
 
@@ -108,7 +108,7 @@ class Others:
             raise not_alive(node)
         return node.boot_id
 
-    async def ask(self, boot_id: BootId, request: Request, within_s: float = WITHIN_S) -> Reply:
+    async def ask(self, boot_id: BootId, request: Request, within_s: float) -> Reply:
         """Return the reply of another process. Raises NodeUnreachable."""
         if self._ask is None:
             raise NodeUnreachable("this hub has no bus to its other nodes: [cluster] bus of hub.toml")
@@ -125,7 +125,7 @@ class Others:
 
         async def ask(row: NodeRow) -> None:
             try:
-                replies[row.id] = await self.ask(row.boot_id, request, EACH_WITHIN_S)
+                replies[row.id] = await self.ask(row.boot_id, request, READ_WITHIN_S)
             except NodeUnreachable as error:
                 body = msgspec.json.encode({"code": error.code, "detail": str(error)})
                 replies[row.id] = Reply(status=503, headers={"content-type": JSON}, body=body)

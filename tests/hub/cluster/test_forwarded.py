@@ -11,7 +11,7 @@ import httpx2
 import pytest
 
 from hub.api.nouns.runs import Runs
-from hub.api.others import Others
+from hub.api.others import READ_WITHIN_S, WITHIN_S, Others
 from hub.health.records import check_nodes
 from hub.roles import Role
 from hub.runs.lifecycle import Interrupt
@@ -114,6 +114,27 @@ async def test_request_for_another_node_without_the_bus_is_refused_as_node_unrea
     assert (refused.status_code, refused.json()["code"]) == (503, "node_unreachable")
     assert pair.link.ended is None
     assert (await pair.client.get("/v1/status")).json()["devices_connected"] == 1
+
+
+async def test_read_of_a_named_node_ends_sooner_than_a_change_there(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits: list[float] = []
+
+    async def give_no_answer(_: str, __: bytes, **limit: float) -> None:
+        limits.append(limit["timeout"] / 2)
+        raise TimeoutError
+
+    assert pair.west.app.bus is not None
+    monkeypatch.setattr(pair.west.app.bus._client, "request", give_no_answer)
+    for verb, path, headers in (
+        ("GET", "/v1/issues", {"hub-node": "node-east"}),
+        ("GET", "/v1/issues", {"hub-node": "all"}),
+        ("POST", "/v1/reload", {"hub-node": "node-east"}),
+        ("POST", "/v1/devices/desk/kick", {}),
+    ):
+        await pair.client.request(verb, path, headers=headers)
+    assert limits == [READ_WITHIN_S, READ_WITHIN_S, WITHIN_S, WITHIN_S]
 
 
 async def test_request_with_a_hub_node_header_is_answered_by_the_named_node(pair: Pair) -> None:
