@@ -330,6 +330,8 @@ TOKEN_PARAMETER: Final = "token"  # reserved: no query parameter has it in its n
 _NAMED_TOKEN: Final = re.compile(rf"(?:^|&)[^=&]*{TOKEN_PARAMETER}")
 STRANGER: Final = ""  # a share of the places: a caller over TCP that is not authenticated yet
 UNIX: Final = None  # a share of the places: a caller over a Unix socket
+# How long a refused body is dropped: a stranger sends 7.5 MiB in this time; and without a byte of it.
+_DROP_S, _SILENCE_S = 30.0, 1.0
 _MOST_OF_ONE: Final = 2  # half of the places
 _RESERVED: Final = 4  # a quarter of the places
 TOKENS: Final = tuple(TokenKind)
@@ -484,7 +486,7 @@ class Access:
                 places.enter_context(self._requests.taken(share))
                 wait_s = 0.0 if principal is None else self._wait_s(principal)
             except HubError as refusal:
-                await self._refuse(refusal, scope, receive, send)
+                await self._refuse(refusal, scope, receive, send, before_body=True)
                 return
             state |= {PRINCIPAL: principal, ROUTE: asked, BODY: b"", NETWORK: network}
             if principal is None:  # a public route, of which few read a body
@@ -547,18 +549,23 @@ class Access:
             return None
         return await self._pages.find(scope["method"], scope["path"], Headers(scope=scope))
 
-    async def _refuse(self, refusal: HubError, scope: Request, receive: Receive, send: Send) -> None:
+    async def _refuse(
+        self, refusal: HubError, scope: Request, receive: Receive, send: Send, *, before_body: bool = False
+    ) -> None:
         self._on_refusal(refusal.code)
         problem = Problem.of(refusal)
         if self.authorizes and scope["path"] == ASSISTANTS and refusal.code is ErrorCode.AUTH_FAILED:
             problem.headers["www-authenticate"] = challenge(scope, scope=Scope.READ)
-        await problem(scope, receive, send)
+        if before_body:
+            await answer_before_body(problem, scope, receive, send)
+        else:
+            await problem(scope, receive, send)
 
     async def _answer_all(self, scope: Request, receive: Receive, send: Send, has_body: bool) -> None:
         """Answer a request to a public route."""
         if has_body and scope["path"] in FORMS:
             try:
-                body = await read_body(receive, within_s=self._body_s)
+                body = await read_body(receive, within_s=self._body_s, max_bytes=self.body_bytes)
             except HubError as refusal:
                 await self._refuse(refusal, scope, receive, send)
                 return
@@ -580,7 +587,7 @@ class Access:
         body = b""
         if has_body:
             try:
-                received = await read_body(receive, within_s=self._body_s)
+                received = await read_body(receive, within_s=self._body_s, max_bytes=self.body_bytes)
                 async with self._checks:  # one in a turn of the loop: that of a MiB takes up to 20 ms
                     _check_body(received or b"")
                     await anyio.lowlevel.checkpoint()
@@ -742,13 +749,11 @@ def challenge(request: Request, **params: str) -> str:
     return "Bearer " + ", ".join(f'{name}="{value}"' for name, value in params.items())
 
 
-async def read_body(receive: Receive, *, within_s: float) -> bytes | None:
+async def read_body(receive: Receive, *, within_s: float, max_bytes: int) -> bytes | None:
     """Return the whole body, or None if the peer left before its end.
 
-    Its length is limited before: a request declares it in its head (``hub.api.door.sockets``).
-
     Raises:
-        CodedError: the body was not received *within_s* seconds.
+        CodedError: the body was not received *within_s* seconds, or is longer than *max_bytes*.
     """
     body = bytearray()
     with anyio.move_on_after(within_s):
@@ -757,9 +762,31 @@ async def read_body(receive: Receive, *, within_s: float) -> bytes | None:
             if message["type"] != "http.request":
                 return None
             body += message.get("body", b"")
+            if len(body) > max_bytes:  # one that comes in chunks declares no length
+                raise CodedError(ErrorCode.TOO_LARGE, f"a body has at most {max_bytes} bytes")
             if not message.get("more_body", False):
                 return bytes(body)
     raise CodedError(ErrorCode.HELLO_TIMEOUT, f"the body was not here within {within_s:g} s")
+
+
+async def answer_before_body(response: ASGIApp, scope: Request, receive: Receive, send: Send) -> None:
+    """Send a response to a request whose body was not read, then read and drop the body for a while.
+
+    If the connection ended at once, its reset would take the response from a peer that still sends.
+    """
+
+    async def send_part(message: Message) -> None:
+        is_body = message["type"] == "http.response.body"
+        await send({**message, "more_body": True} if is_body else message)
+
+    await response(scope, receive, send_part)
+    is_sending = True
+    with anyio.move_on_after(_DROP_S):
+        while is_sending:
+            with anyio.move_on_after(_SILENCE_S) as silence:
+                is_sending = (await receive()).get("more_body", False)
+            is_sending = is_sending and not silence.cancelled_caught
+    await send({"type": "http.response.body", "body": b""})
 
 
 def _let_in(scope: Request, principal: Principal) -> Principal:

@@ -38,6 +38,7 @@ from hub.api.door.access import (
     NO_PROXIES,
     Access,
     BearerTokens,
+    answer_before_body,
     read_body,
 )
 from hub.api.door.idempotency import Replays
@@ -94,6 +95,7 @@ class HttpServer:
         on_refusal: called with the error code of every refused connection.
         loop: meter that is charged with the loop time of connections.
         liveness_places: connections over the limit that may ask whether the hub lives.
+        allows_chunks: a body may come in chunks; *application* limits it.
     """
 
     def __init__(
@@ -107,6 +109,7 @@ class HttpServer:
         on_refusal: Callable[[str], None],
         loop: LoopMeter,
         liveness_places: int = 0,
+        allows_chunks: bool = False,
         clock: Clock,
     ) -> None:
         self.turns = Turns(clock)
@@ -119,6 +122,7 @@ class HttpServer:
         self._loop = loop
         self._clock = clock
         self._liveness_places = liveness_places
+        self._allows_chunks = allows_chunks
         self._acceptor: Acceptor | None = None
 
     def apply(self, *, hosts: Hosts, proxies: TrustedProxies) -> None:
@@ -179,6 +183,7 @@ class HttpServer:
                 head_s=self._head_s,
                 on_refusal=self._on_refusal,
                 loop=self._loop,
+                allows_chunks=self._allows_chunks,
             ),
             ws="none",
             lifespan="off",
@@ -482,24 +487,28 @@ class Hooks:
                 scope, receive, send
             )
             return
+        try:
+            name = self._check_shape(scope)
+        except HubError as refusal:
+            await answer_before_body(self._refuse(refusal), scope, receive, send)
+            return
         self._taken += 1
         try:
-            answer = await self._answer(scope, receive)
+            answer = await self._answer(scope, receive, name)
             if answer is not None:
                 await answer(scope, receive, send)
         finally:
             self._taken -= 1
 
-    async def _answer(self, scope: Scope, receive: Receive) -> Response | None:
+    async def _answer(self, scope: Scope, receive: Receive, name: str) -> Response | None:
         """Return the response; None: the peer disconnected."""
         try:
-            name = self._check_shape(scope)
-            body = await read_body(receive, within_s=self._body_s)
+            body = await read_body(receive, within_s=self._body_s, max_bytes=self.body_bytes)
             return None if body is None else await self._take(scope, name, body)
-        except Refused as refusal:
-            return self._refuse(refusal)
         except HubError as refusal:
-            return self._problem(refusal)
+            if refusal.code is ErrorCode.TOO_LARGE:
+                self._metrics.limits_reached.labels("posted_bytes").inc()
+            return self._refuse(refusal)
 
     async def _take(self, scope: Scope, name: str, body: bytes) -> Response:
         """Verify and store a post. Raises Refused if the signature is bad or too many posts are unsettled."""
@@ -576,12 +585,11 @@ class Hooks:
         self._metrics.webhook_refusals.labels(code).inc()
         log.info("hook.refused", code=code, why=reason)
 
-    def _refuse(self, refusal: Refused) -> Response:
-        self.note_refusal(refusal.reason, str(refusal))
-        return refusal.answer
-
-    def _problem(self, error: HubError) -> Response:
-        """Return the response for an error of the database or of a body."""
+    def _refuse(self, error: HubError) -> Response:
+        """Count and log a refusal, also one of the database, and return its response."""
+        if isinstance(error, Refused):
+            self.note_refusal(error.reason, str(error))
+            return error.answer
         self.note_refusal(error.code, str(error))
         answer = Problem.of(error)
         if answer.status_code == 503:
@@ -658,6 +666,7 @@ class HookServer(HttpServer):
             tls=tls,
             on_refusal=on_refusal,
             loop=loop or LoopMeter(),
+            allows_chunks=True,
             clock=clock,
         )
 

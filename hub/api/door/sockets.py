@@ -5,7 +5,8 @@ webhooks' listener, is limited before its peer is authenticated.
 
 The parser is httptools', in C: parsing costs the loop about as much as reading the bytes. A connection
 has an intake budget like that of a device. It sends one request at a time, and declares the length of
-a body before sending it: a chunked body is refused (411), and so are too many or too long headers (431).
+a body before sending it: a chunked body is refused (411), except by the webhooks' listener, whose peers
+cannot be configured, and so are too many or too long headers (431).
 """
 
 import asyncio
@@ -159,7 +160,12 @@ class _Pipelined(Exception):
 
 
 def connection_factory(
-    *, most_local: int, head_s: float, on_refusal: Callable[[str], None], loop: LoopMeter
+    *,
+    most_local: int,
+    head_s: float,
+    on_refusal: Callable[[str], None],
+    loop: LoopMeter,
+    allows_chunks: bool,
 ) -> type[asyncio.Protocol]:
     """Return the protocol class that uvicorn instantiates for each connection.
 
@@ -170,6 +176,7 @@ def connection_factory(
             request began.
         on_refusal: called with the code of each refusal.
         loop: meter that is charged with the loop time of reading.
+        allows_chunks: a body may come in chunks; the application limits it.
     """
     made = partial(
         BoundedConnection,
@@ -178,6 +185,7 @@ def connection_factory(
         head_s=head_s,
         on_refusal=on_refusal,
         meter=loop,
+        allows_chunks=allows_chunks,
     )
     return cast(type[asyncio.Protocol], made)
 
@@ -198,12 +206,14 @@ class BoundedConnection(HttpToolsProtocol):
         head_s: float,
         on_refusal: Callable[[str], None],
         meter: LoopMeter,
+        allows_chunks: bool,
         place: Place | None = None,
         **options: Any,
     ) -> None:
         super().__init__(*args, **options)
         self._on_refusal = on_refusal
         self._meter = meter
+        self._allows_chunks = allows_chunks
         self._local, self._most_local = local, most_local
         self._place = place
         self._is_known = place is None
@@ -279,11 +289,11 @@ class BoundedConnection(HttpToolsProtocol):
         self._headers += 1
         if self._headers > HEADERS:
             raise _Refused(ErrorCode.TOO_LARGE, f"a request has at most {HEADERS} headers", 431)
-        if (
-            name.lower() == b"transfer-encoding"
-        ):  # a body without a declared length cannot be limited before it is read
+        if name.lower() == b"transfer-encoding" and not self._allows_chunks:
+            # a body without a declared length cannot be limited before it is read
             raise _Refused(ErrorCode.BAD_PARAMS, "say how long the body is: Content-Length", 411)
-        super().on_header(name, value)
+        if self._is_in_head:  # what follows a chunked body was in no check of the head
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > HEADER_BYTES:
