@@ -83,10 +83,9 @@ class Others:
         return self._ask is not None and boot_id != self._here
 
     async def list_nodes(self) -> list[NodeRow]:
-        """Return the nodes of a shared database, or those of the last time if it gives no answer."""
-        if self._store.is_shared:
-            with suppress(StorageError), anyio.move_on_after(READ_S):
-                self._nodes = await self._store.read(nodes.list_nodes, limit=MOST_NODES)
+        """Return the nodes of the database, or those of the last time if it gives no answer."""
+        with suppress(StorageError), anyio.move_on_after(READ_S):
+            self._nodes = await self._store.read(nodes.list_nodes, limit=MOST_NODES)
         return self._nodes
 
     async def named(self, header: str | None) -> BootId | None:

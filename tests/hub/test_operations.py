@@ -52,7 +52,7 @@ from storage.schedules.schedule_rows import DeclaredSchedule
 from tests.support import stored
 from tests.support.clock import START, SeededChance
 from tests.support.coded import coded
-from tests.support.presence import live, open_session
+from tests.support.presence import live, never_connect, open_session
 from tests.support.runs import BOOT, Bench, agent, bench, folder, store
 from tests.support.services import running
 from tests.support.settings import SettingsBench
@@ -229,7 +229,7 @@ async def test_run_is_found_by_an_unambiguous_end_of_the_run_id(bench: Bench, op
 
 async def test_waiting_run_reports_the_cause_of_the_wait(bench: Bench, operations: Hub) -> None:
     run = await operations.noun(Agents).start_run("notes", RunRequest(), "me")
-    assert run.waiting_for == "device desk has not connected yet"
+    assert run.waiting_for == "device desk is offline, last seen 1970-01-01 00:00 UTC"
 
     await operations.noun(Agents).pause("notes", actor="me")
     assert (await operations.noun(Runs).get(run.id)).waiting_for == "agent is paused"
@@ -301,6 +301,7 @@ async def test_pairing_device_is_named_by_runs_and_status_until_code_expiry(
     bench: Bench, operations: Hub
 ) -> None:
     run = await operations.noun(Agents).start_run("notes", RunRequest(), "me")
+    await bench.store.write(never_connect)
     await shows_code(bench, "desk", until=epoch_ms(bench.clock.now()) + 600_000)
     waiting_for = "device desk waits for pairing: hub pair approve CODE, as the device shows it"
     assert (await operations.noun(Runs).get(run.id)).waiting_for == waiting_for
@@ -418,7 +419,7 @@ async def test_past_fire_without_a_run_reports_the_reason(
     ]
     (waiting,) = await operations.noun(Runs).newest()
     assert (waiting.missed, waiting.missed_because) == (2, "2 missed: device desk was offline")
-    assert waiting.waiting_for == "device desk has not connected yet"
+    assert waiting.waiting_for == "device desk is offline, last seen 1970-01-01 00:00 UTC"
 
 
 async def test_returning_device_gets_one_run_for_all_missed_fires_within_six_seconds(

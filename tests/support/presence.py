@@ -26,6 +26,11 @@ def appear(c: sa.Connection, device_ids: Iterable[DeviceId], boot: BootId = BOOT
     c.execute(sa.update(devices).where(devices.c.id.in_(list(device_ids))).values(values))
 
 
+def never_connect(c: sa.Connection) -> None:
+    """Let no device have been connected so far."""
+    c.execute(sa.update(devices).values(last_seen_at=None))
+
+
 def have_connected(c: sa.Connection) -> None:
     """Let every device have been connected once."""
     appear(c, c.execute(sa.select(devices.c.id)).scalars())

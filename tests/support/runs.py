@@ -301,6 +301,7 @@ class Bench:
         """Queue a run, or take the one that waits, and execute it to the end of this attempt."""
         await self.probe_models()
         if not await self.store.read(runs.list_runs, states=[RunState.QUEUED]):
+            await self.store.write(appear, frozenset(self.links), BOOT)
             await self.control.submit(self.agent)
         order = await self.claim()
         await self.runner.run(order, interrupt or Interrupt())

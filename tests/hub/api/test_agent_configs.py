@@ -16,6 +16,7 @@ from storage.agents.configs import Capability
 from storage.agents.declared_agents import DeclaredAgent
 from storage.devices import devices
 from tests.support.hub import ServedHub
+from tests.support.presence import have_connected
 
 CAPABILITIES = "/v1/agents/inbox/capabilities"
 
@@ -100,8 +101,9 @@ async def test_checkpoint_is_written_read_and_deleted_over_the_api(client: httpx
 
 
 async def test_started_run_has_needs_locks_context_and_task_of_the_request(
-    client: httpx2.AsyncClient,
+    hub: ServedHub, client: httpx2.AsyncClient
 ) -> None:
+    await hub.store.write(have_connected)
     wanted = {
         "needs": ["file.read>=1.2"],
         "locks": ["mailbox:anna", "box", "box"],
@@ -113,7 +115,7 @@ async def test_started_run_has_needs_locks_context_and_task_of_the_request(
     assert (started.status_code, plain.status_code) == (202, 202)
     run = (await client.get(f"/v1/runs/{started.json()['id']}")).json()
     assert (run["needs"], run["locks"]) == (["file.read >= 1.2"], ["box", "mailbox:anna"])
-    assert (run["context"], run["task_id"]) == ({"why": "asked", "task_id": "t-7"}, "t-7")
+    assert (run["context"], run["task_id"]) == ({"why": "asked"}, "t-7")
     run = (await client.get(f"/v1/runs/{plain.json()['id']}")).json()
     assert (run["needs"], run["locks"], run["context"]) == ([], [], {})
 

@@ -303,8 +303,8 @@ async def test_device_run_beyond_the_waiting_limit_needs_a_known_key(
 ) -> None:
     bench.control.limits = run_claims.WaitingLimits(waiting_manual_runs=2)
     first = await result(bench, "runs.start", agent_id="notes", idempotency_key="k")
-    await result(bench, "runs.start", agent_id="notes")
-    error = await refused(bench, "runs.start", agent_id="notes")
+    await result(bench, "runs.start", agent_id="notes", idempotency_key="l")
+    error = await refused(bench, "runs.start", agent_id="notes", idempotency_key="m")
     assert error.code == ErrorCode.LIMIT_REACHED and "waiting_manual_runs" in error.message
     assert await result(bench, "runs.start", agent_id="notes", idempotency_key="k") == first
     assert len(await bench.store.read(runs.list_runs)) == 2

@@ -77,6 +77,7 @@ WHOLE = {
     "_HistoryAnswer.messages[]": frames.MAX_FRAME_BYTES,
     "_WaitAnswer.error": frames.MAX_FRAME_BYTES,
     "_Response.body": MAX_ANSWER_BYTES,
+    "_Choice.error": MAX_ANSWER_BYTES,
     "Request.params": frame.MAX_PARAMS_BYTES,
     "AgentBeat.resource_usage": frame.MAX_USAGE_BYTES,
     "ToolResult.result": frame.MAX_RESULT_BYTES,

@@ -24,7 +24,7 @@ from storage.store import open_store
 from tests.storage.rows import ME
 from tests.storage.test_questions import DAY, a_board, ask, said
 from tests.support.clock import START
-from tests.support.presence import live, open_session
+from tests.support.presence import live, never_connect, open_session
 from tests.support.runs import Bench, agent, bench, folder, store
 from tests.support.schedules import HOUR_S, HOURLY, Desk
 
@@ -221,6 +221,7 @@ async def test_absent_device_is_reported_with_time_waiting_runs_and_commands(ben
     assert bench.agent.device_id is not None
     look = partial(doors.check_absence, bench.store)
     await bench.control.submit(bench.agent)
+    await bench.store.write(never_connect)
     soon, later = START + timedelta(minutes=10), START + timedelta(days=3)
     assert list(await look(soon - timedelta(seconds=1))) == []
     for at, severity in ((soon, "notice"), (later - timedelta(seconds=1), "notice"), (later, "warning")):
