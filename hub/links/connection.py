@@ -25,6 +25,8 @@ from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequen
 from contextlib import asynccontextmanager, suppress
 from typing import Final
 
+import msgspec
+
 from hub.clock import Clock, now_ms
 from hub.links.auth import Admission
 from hub.links.gate import LEAST_WAIT_S, DeadlineWheel, LinkLimits, Place, Slot, TurnedAway
@@ -100,6 +102,7 @@ from protocol.work import (
 )
 
 MAX_SENT_CALLS: Final = 1_000  # of a device that may not keep ids: many times the open calls of a run
+MAX_STORED_BYTES: Final = 1_024  # of an answer; of a longer one only the id of its row is kept
 
 
 class OpenLink:
@@ -157,8 +160,8 @@ class OpenLink:
         self._clock = clock
         self._metrics = metrics
         self._calls = PendingCalls(wheel, clock, most=limits.pending_calls)
-        # Calls to a device that may not keep ids, by id, with their answers; None: without one so far.
-        self._sent: dict[str, Answer | None] = {}
+        # Calls to a device that may not keep ids, by id, with packed answers; None: without one so far.
+        self._sent: dict[str, bytes | None] = {}
         self._is_idempotent = not IDEMPOTENT.isdisjoint(offers)
         # for the connection
         self.settle = self._calls.settle if self._is_idempotent else self._keep_and_settle
@@ -252,9 +255,9 @@ class OpenLink:
         """Send calls in frames of their own; those after a full buffer, or after the end, are not sent."""
         for index, frame in enumerate(frames):
             if frame.id in self._sent:
-                answer = self._sent[frame.id]
-                if answer is not None:
-                    self._calls.settle(frame.id, answer)
+                stored = self._sent[frame.id]
+                if stored is not None:
+                    self._calls.settle(frame.id, msgspec.msgpack.decode(stored, type=Answer))
                 continue
             try:
                 self._carrier.send_now(frame)
@@ -265,13 +268,14 @@ class OpenLink:
             if not self._is_idempotent:
                 self._sent[frame.id] = None
                 if len(self._sent) > MAX_SENT_CALLS:
-                    del self._sent[next(iter(self._sent))]
+                    answered = (id for id, stored in self._sent.items() if stored is not None)
+                    del self._sent[next(answered, next(iter(self._sent)))]
 
     def _keep_and_settle(self, call_id: str, answer: Answer) -> bool:
         """Keep *answer* if ``call_many`` sent its call, also if no caller waits. Return False if unknown."""
         is_first = call_id in self._sent and self._sent[call_id] is None
         if is_first and answer.error is None:
-            self._sent[call_id] = answer
+            self._sent[call_id] = _stored(answer)
         elif is_first:
             del self._sent[call_id]  # what was refused may be sent again
         return self._calls.settle(call_id, answer) or is_first
@@ -338,6 +342,16 @@ class OpenLink:
         """End all calls and streams because the connection has ended."""
         self._calls.end(reason)
         self._streams.end(reason)
+
+
+def _stored(answer: Answer) -> bytes:
+    """Return an answer as it is stored for a repeated call: open values take up to 20 times their bytes."""
+    stored = msgspec.msgpack.encode(answer)
+    if len(stored) <= MAX_STORED_BYTES:
+        return stored
+    row = answer.result.get("id") if isinstance(answer.result, dict) else None
+    is_short = isinstance(row, str) and len(row) <= MAX_STORED_BYTES
+    return msgspec.msgpack.encode(Answer(result={"id": row} if is_short else None, counter=answer.counter))
 
 
 def _name_of(outcome: Answer | DeliveryError) -> str:

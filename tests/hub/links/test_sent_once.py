@@ -5,6 +5,8 @@ from contextlib import AbstractAsyncContextManager
 import anyio
 import pytest
 
+from hub.links import connection
+from hub.links.connection import MAX_STORED_BYTES
 from protocol.errors import CallTimedOut, DeliveryError
 from protocol.work import Answer
 from tests.hub.links.test_batches import asking
@@ -101,3 +103,31 @@ async def test_unanswered_call_is_sent_again_on_the_next_connection(port: Port) 
         assert (await device.hear())["id"] == "c-1"
         await device.say(type="tool_result", id="c-1", result={"row": "r-1"})
     assert outcomes == [ROW]
+
+
+async def test_long_answer_is_kept_with_the_id_of_its_row_alone(port: Port) -> None:
+    long = {"id": "r-1", "text": "x" * MAX_STORED_BYTES}
+    async with port.device() as device:
+        async with asking(port, "c-1") as first:
+            await device.hear()
+            await device.say(type="tool_result", id="c-1", result=long)
+        async with asking(port, "c-1") as repeated:
+            pass
+        assert (first, repeated) == ([Answer(result=long)], [Answer(result={"id": "r-1"})])
+
+
+async def test_call_without_an_answer_is_sent_once_although_many_others_follow(
+    port: Port, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "MAX_SENT_CALLS", 2)
+    async with port.device() as device:
+        await ask_and_give_up(port, device)
+        for id in ("c-2", "c-3", "c-4"):
+            async with asking(port, id):
+                await device.hear()
+                await device.say(type="tool_result", id=id, result={})
+        async with asking(port, "c-1") as outcomes:
+            await until(lambda: port.link().pending_calls == 1)  # type: ignore[attr-defined]
+            await device.say(type="tool_result", id="c-1", result={"row": "r-1"})
+        assert outcomes == [ROW]
+        await has_nothing_else(port, device)
