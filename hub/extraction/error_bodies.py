@@ -13,9 +13,10 @@ from hub.log import foreign_words
 from protocol.frame import NO_JSON
 
 # Of the codes and words of an error: the text is too long for the model, or was refused for its content.
+_TOO_LARGE: Final = "request too large for"  # of a rate limit: it could never be kept
 _TOO_LONG: Final = re.compile(
     r"context[ _-]?(?:length|window|size|limit)|(?:prompt|input) is too (?:long|large)|input token count"
-    r"|too many (?:input )?tokens|request too large for",
+    rf"|too many (?:input )?tokens|{_TOO_LARGE}",
     re.I,
 )
 _DECLINED: Final = re.compile(
@@ -23,7 +24,7 @@ _DECLINED: Final = re.compile(
     r"|usage polic|safety system|guardrail",
     re.I,
 )
-_OF_ACCOUNT: Final = frozenset({401, 402, 429})  # with these, no word is about the text
+_OF_ACCOUNT: Final = frozenset({401, 402, 429})  # with these, few words are about the text
 _MAX_BYTES: Final = 65_536  # of an error; only the first words of a longer body are read
 _TAG: Final = re.compile(r"<[^<>]*+>")
 
@@ -58,6 +59,7 @@ def reported_error(body: bytes, status: int, *, secret: str = "") -> ReportedErr
     Args:
         secret: key of the endpoint, which its words may repeat.
     """
+    is_page = body.lstrip()[:1] == b"<"  # of a proxy, which knows no text
     try:
         top = msgspec.json.decode(body[:_MAX_BYTES])
     except NO_JSON:
@@ -76,14 +78,16 @@ def reported_error(body: bytes, status: int, *, secret: str = "") -> ReportedErr
     texts = [one if isinstance(one, str) else msgspec.json.encode(one).decode() for one in parts if one]
     words = foreign_words(" ".join(" ".join(texts).split()), secret=secret)
     names = [foreign_words(code) for code in codes if isinstance(code, str)]
-    known = " ".join((*names, words))
+    known = "" if is_page else " ".join((*names, words))
+    is_about_text = status not in (*_OF_ACCOUNT, 404, 408) and status < 500  # not a filter that is away
+    is_too_large = _TOO_LARGE in known.lower()
     return ReportedError(
         status=status,
         codes=names,
         param=_member(error, "param"),
         words=words,
-        is_too_long=_TOO_LONG.search(known) is not None,
-        is_declined=status not in _OF_ACCOUNT and _DECLINED.search(known) is not None,
+        is_too_long=is_too_large or (status not in _OF_ACCOUNT and _TOO_LONG.search(known) is not None),
+        is_declined=is_about_text and _DECLINED.search(known) is not None,
     )
 
 

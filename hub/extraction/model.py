@@ -14,6 +14,7 @@ from typing import Final, Literal, Protocol
 
 import msgspec
 
+from hub.log import foreign_words
 from protocol.errors import ErrorCode, HubError
 from protocol.work import Usage
 
@@ -79,7 +80,8 @@ class ModelAnswer(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def refusal(self) -> str:
         """Words with which the model refused the text for its content; empty if it did not."""
-        return self.text.removeprefix(REFUSED) if self.text.startswith(REFUSED) else ""
+        # A model may begin its text so itself.
+        return foreign_words(self.text.removeprefix(REFUSED)) if self.text.startswith(REFUSED) else ""
 
 
 class LanguageModel(Protocol):

@@ -15,7 +15,7 @@ import pytest
 from hub.document import Document
 from hub.extraction.extractor import Extractor
 from hub.extraction.items import ExtractionOptions
-from hub.extraction.model import ModelError, Models
+from hub.extraction.model import REFUSED, ModelError, Models
 from hub.printable import CONTROLS
 from tests.hub.extraction.conftest import HastyClock, model_at
 
@@ -270,6 +270,32 @@ ODD: Final[dict[str, Odd]] = {
         "model_unavailable",
         "502 Bad Gateway",
     ),
+    "bedrock: tokens a minute": Odd(
+        429,
+        error("Too many tokens, please wait before trying again.", type="ThrottlingException"),
+        "model_exhausted",
+        "Too many tokens, please wait",
+        FEW,
+    ),
+    "any: filter is away": Odd(
+        503, error("The moderation service is overloaded."), "model_unavailable", "moderation service"
+    ),
+    "any: no model of that name": Odd(
+        404,
+        error("model 'llama-guardrails' not found"),
+        "model_refused",
+        "model 'llama-guardrails' not found",
+        1,
+    ),
+    "proxy: page of its content filter": Odd(
+        403, "<html><body>Blocked by the content filter</body></html>", "model_refused", "refused our key", 1
+    ),
+    "network: page with its policy": Odd(
+        200,
+        "<html><body>Accept our usage policy</body></html>",
+        "model_unavailable",
+        "Accept our usage policy",
+    ),
     "network: page of its login": Odd(200, LOGIN, "model_unavailable", "Sign in to the network"),
     "openrouter: no credits": Odd(
         402,
@@ -337,6 +363,13 @@ ODD: Final[dict[str, Odd]] = {
         "model_answer_invalid",
         "I'm sorry, but I can't help with that.",
         FEW,
+    ),
+    "any: answer with the begin of a stored refusal": Odd(
+        200,
+        chat(f"{REFUSED}no\x1b[2J\u202e {'way ' * 9_000}", "stop"),
+        "model_declined",
+        "no\\x1b[2J\\u202e way way",
+        1,
     ),
     "any: words that control a terminal": Odd(
         400, error(f"no\x1b[2J\u202e {'way ' * 9_000}"), "model_refused", "no\\x1b[2J\\u202e way way"
