@@ -254,6 +254,16 @@ def follow_to_end(
     Raises:
         Failure: the hub stopped before the run ended; the run continues later.
     """
+    last = _follow_one(ctx, hub, run, as_json=as_json)
+    while last["followed_by"] is not None:
+        if not as_json:
+            sum_up(hub.get(path_of("runs", last["id"])))
+        last = _follow_one(ctx, hub, hub.get(path_of("runs", last["followed_by"])), as_json=as_json)
+    return last
+
+
+def _follow_one(ctx: click.Context, hub: Talk, run: Mapping[str, Any], *, as_json: bool) -> Mapping[str, Any]:
+    """Show the progress of a run until it ends, and return it."""
     command = f"hub runs show {show.short_id(run['id'])}"
     last, is_paused, reason = run, False, None
     try:
@@ -286,11 +296,7 @@ def follow_to_end(
             Exit.TRY_AGAIN,
             next_step=f"then show it: {command}",
         )
-    if last["followed_by"] is None:
-        return last
-    if not as_json:
-        sum_up(hub.get(path_of("runs", last["id"])))
-    return follow_to_end(ctx, hub, hub.get(path_of("runs", last["followed_by"])), as_json=as_json)
+    return last
 
 
 def sum_up(run: Mapping[str, Any]) -> None:

@@ -5,6 +5,7 @@ import json
 import os
 import pwd
 import re
+import sys
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -12,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import click
 import msgspec
 import pytest
 import sqlalchemy as sa
@@ -28,6 +30,7 @@ from hub.cli.runs import (
     Span,
     bar,
     file_lines,
+    follow_to_end,
     stage_lines,
 )
 from hub.cli.show import took
@@ -495,3 +498,26 @@ def test_run_with_follow_goes_on_with_the_runs_that_follow(
         "success: 1 read, 1 skipped, 0 failed, 1 items, 0 model requests",
     ]
     assert f"1 files left to run {last['id'][-8:]}" in hub("runs").stdout
+
+
+class ChainedRuns:
+    """A hub in which *most* runs follow one another."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+
+    def get(self, path: str) -> dict[str, Any]:
+        number = int(path.rpartition("/")[2])
+        followed_by = str(number + 1) if number < self._most else None
+        return {"id": str(number), "state": "COMPLETED", "waiting_for": None, "followed_by": followed_by}
+
+    def follow(self, path: str) -> Iterator[Any]:
+        yield {"run": self.get(path.removesuffix("/events"))}
+
+
+def test_follow_ends_with_the_last_of_many_chained_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    most = 2 * sys.getrecursionlimit()
+    chained: Any = ChainedRuns(most)
+    with click.Context(click.Command("show")) as ctx:
+        last = follow_to_end(ctx, chained, chained.get("/v1/runs/1"), as_json=True)
+    assert last["id"] == str(most)
