@@ -378,8 +378,9 @@ class MailboxVisits:
             at = self.at()
             await self._store.write(connectors.note_success, row.id, at=at)
             if reading.is_full and reading.progress + len(reading.settled) > reading.elsewhere:
-                # another run would get further
-                await self._go_on(attempt)
+                # another run would get further, but has the same budget
+                if not attempt.is_broke:
+                    await self._go_on(attempt)
             elif not (reading.is_held or reading.is_full):  # reading restarts from here if the cursor is lost
                 await self._store.write(seen_messages.note_end_of_stream, order.agent_id, at=at)
         return None

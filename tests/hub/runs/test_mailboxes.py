@@ -24,8 +24,9 @@ from hub.connectors.calling import (
 from hub.connectors.connector import Address, Connector, Message
 from hub.extraction.model import Models
 from hub.runs.lifecycle import Interrupt
+from hub.settings.limit_settings import BudgetSettings
 from hub.text.files import MAIL
-from protocol.errors import CallTimedOut, LinkLost
+from protocol.errors import CallTimedOut, ErrorCode, LinkLost
 from protocol.handshake import CapabilityName
 from protocol.ids import DeviceId, UserId
 from protocol.lifecycles import PauseReason, RunEvent, RunOutcome, RunState, UnitState
@@ -447,6 +448,19 @@ async def test_run_at_max_messages_is_followed_by_another_run_at_once(store: Sto
         ended.append(shown(await bench.run()))
     assert (ended, sorted(map(str, titles(link)))) == ([DONE] * 3, [f"t{number}" for number in range(1, 8)])
     assert len(mailbox.read) == 7
+
+
+async def test_mailbox_run_that_meets_its_budget_at_max_messages_is_not_followed(
+    store: Store, mailbox: Mailbox
+) -> None:
+    bench = await bench_over(store, mailbox, max_messages=2)
+    bench.budgets.limits = BudgetSettings(run_tokens=1)
+    for number in range(1, 4):
+        mailbox.add(f"t{number}", "Please pay the bill until Sunday.\n")
+    bench.connect()
+    run = await bench.run()
+    assert {error.code for error in run.errors} == {ErrorCode.BUDGET_REACHED}
+    assert await store.read(runs.count_runs, 9) == 1
 
 
 # --- the device is away ---
