@@ -172,6 +172,7 @@ class Attempt:
         self.unlisted = 0  # of them, those without a name
         self.tree: ReadTree | None = None  # the manifest, if the visit read all of it
         self.left: UnreadUnit | None = None  # files that this visit leaves to the next runs
+        self.fresh: set[str] = set()  # paths of the chosen files that no run of its fire tried
         self.unread = 0  # files beyond the largest number of items that no run of its fire tried
         self.is_broke = False  # reached the budget of a run
         # only for a run that reads a mailbox, while its device is connected

@@ -155,7 +155,7 @@ class Runner:
             event=RunEvent.FAILED,
             reason=f"deadline: not done after {attempt.order.timeout_s:g} s",
             outcome=RunOutcome.ERROR,
-            is_followed=True,
+            is_followed=not attempt.is_broke,
         )
 
     async def _work(self, attempt: Attempt, interrupt: Interrupt) -> Ending:
@@ -213,6 +213,7 @@ class Runner:
                         Ledger(self._store, order, self._clock),
                         dealt_with=dealt_with,
                         taken=sum(state is not UnitState.SKIPPED for state in dealt_with.values()),
+                        fresh=attempt.fresh,
                         checkpoint=checkpoint,
                         can_transcribe=asking.can_transcribe,
                         reader=self._extractor.reader(order.extraction_config, asking.models),
@@ -614,7 +615,7 @@ class Runner:
         if (read := attempt.tree) is not None:
             await self._store.write(settle_tree, held, digest_of(read.tree), read.units)
         row = await self._store.read(runs.get_run, order.run_id)
-        is_followed = _goes_on(attempt, row)
+        is_followed = _goes_on(attempt, row) and await self._has_news(attempt)
         if attempt.left is not None and not is_followed:
             self._limits_reached.labels(attempt.left.limit).inc()
             await self._unread(attempt, msgspec.structs.replace(attempt.left, limit=None))
@@ -627,8 +628,24 @@ class Runner:
             return Ending(event=RunEvent.FAILED, outcome=outcome)  # the errors of its units give the reasons
         return Ending(event=RunEvent.FINISHED, outcome=outcome, is_followed=is_followed)
 
-    async def _follow_up(self, order: RunOrder) -> FollowUp | None:
-        """Return the run that reads what *order* left, or None if the agent's settings are invalid now."""
+    async def _has_news(self, attempt: Attempt) -> bool:
+        """Return True if the run settled a file that no run of its fire tried before it.
+
+        Else a device that sends changing files in an order of its own would keep runs busy without end.
+        """
+        order = attempt.order
+        if order.settings.mailbox is not None or order.fence > 1:  # earlier attempts had their own choice
+            return True
+        done = [
+            unit for unit in await self._store.read(units_of, order.run_id) if unit.state is UnitState.DONE
+        ]
+        return any(unit.unit_key in attempt.fresh for unit in done)
+
+    async def _follow_up(self, attempt: Attempt) -> FollowUp | None:
+        """Return the run that reads what the attempt left, or None if none would read more or can start."""
+        order = attempt.order
+        if not await self._has_news(attempt):
+            return None
         agent = await self._store.read(agents.get_agent, order.agent_id)
         try:
             settings = settings_of(agent, self._extractor, await set_up(self._store, agent), order.parameters)
@@ -683,7 +700,7 @@ class Runner:
             wait_s=ending.wait_s,
             agent_id=order.agent_id,
             device_id=order.device_id,
-            follow_up=await self._follow_up(order) if ending.is_followed else None,
+            follow_up=await self._follow_up(attempt) if ending.is_followed else None,
         )
 
 

@@ -357,6 +357,7 @@ class DeviceSource:
         *,
         dealt_with: Collection[str] = (),
         taken: int = 0,
+        fresh: set[str] | None = None,
         checkpoint: RunCheckpoint | None = None,
         newest: int | None = None,
         only: str | None = None,
@@ -369,6 +370,7 @@ class DeviceSource:
             dealt_with: units that earlier attempts of this run settled; their content may be newer now.
             taken: number of files that earlier attempts of the run read; they count towards the limit.
             checkpoint: checkpoint from which the agent may continue, sent to the device.
+            fresh: gets the paths of the chosen files that no run tried since the time of this run's fire.
             newest: read at most this number of files, those that were changed last, in place of the order of
                 runs. Files beyond it are not reported.
             only: path of the only file to read. A device that cannot look it up is asked as by a run, and
@@ -430,6 +432,7 @@ class DeviceSource:
                 is_paged=frame.paged,
                 limits=self.limits,
                 taken=taken,
+                fresh=set() if fresh is None else fresh,
                 newest=newest,
                 only=None if has_lookup else only,
                 converting=self.converting,
@@ -503,6 +506,7 @@ class _Reading:
         is_paged: bool,
         limits: RunLimits,
         taken: int,
+        fresh: set[str],
         newest: int | None,
         only: str | None,
         converting: ConvertLimits,
@@ -527,6 +531,7 @@ class _Reading:
         if newest is not None:
             self._room = min(self._room, newest)
         self._taken: set[str] = set()  # paths that use up room
+        self._fresh = fresh
         self.left: str | None = None
         self.limit = "run_files"
         self.is_over = False
@@ -649,7 +654,9 @@ class _Reading:
         left_bytes = self._limits.bytes
         for tried_at, *_, path, size_bytes, sha256 in sorted(self._offered):
             if size_bytes <= left_bytes and self._takes(path):
-                self.fresh -= tried_at < self._order.fire_at
+                if tried_at < self._order.fire_at:
+                    self.fresh -= 1
+                    self._fresh.add(path)
                 self._awaited[path] = None
                 self._hashes[path] = sha256
                 left_bytes -= size_bytes
@@ -719,13 +726,17 @@ class _Reading:
     def _takes(self, path: str) -> bool:
         """Return True if the run may read the file at *path*, and count it."""
         if path not in self._taken:
+            entry = None if self._is_listed else self._entries.get(path, NO_ENTRY)
+            is_fresh = entry is not None and entry.tried_at < self._order.fire_at
             if len(self._taken) >= self._room:
                 if self._newest is None or self._newest > self._room:
-                    if not self._is_listed:
-                        self.fresh = int(self._entries.get(path, NO_ENTRY).tried_at < self._order.fire_at)
+                    if entry is not None:
+                        self.fresh = int(is_fresh)
                     self.left = self.left or f"{self._reached}: the device has more files"
                 return False
             self._taken.add(path)
+            if is_fresh:
+                self._fresh.add(path)
         return True
 
     def close(self) -> None:

@@ -911,6 +911,39 @@ async def test_runs_of_one_fire_try_each_file_once_although_files_change_constan
     assert await store.read(runs.count_runs, 9) == 2
 
 
+async def test_device_without_a_list_that_sends_changed_files_first_ends_the_runs_of_a_fire(
+    store: Store, agent: AgentRow
+) -> None:
+    bench = Bench(store, agent, run_limits=RunLimits(files=2))
+    sent = [part(dict.fromkeys("abc", of), *"abc")[1:] for of in "123"]
+    bench.connect(runs=sent, capabilities=())
+
+    first = await bench.run()
+    bench.clock.advance(60)
+    second = await bench.run()
+
+    assert (first.units_done, second.units_done) == (2, 2)
+    assert ((first.result or {})["followed_by"], first.outcome) == (second.id, RunOutcome.SUCCESS)
+    assert ((second.result or {}).get("followed_by"), second.outcome) == (None, RunOutcome.PARTIAL)
+
+
+async def test_run_that_is_not_done_in_time_is_followed_only_if_it_settled_another_file(
+    store: Store, agent: AgentRow
+) -> None:
+    bench = Bench(store, agent)
+    changed = [part(dict.fromkeys("ab", of), "a", last=False) for of in "12"]
+    bench.connect(runs=changed)
+    bench.control.run_timeout_s = 0.5
+
+    first = await bench.run()
+    bench.clock.advance(60)
+    second = await bench.run()
+
+    assert (first.units_done, second.units_done) == (1, 1)
+    followed_by = [(run.result or {}).get("followed_by") for run in (first, second)]
+    assert followed_by == [second.id, None]
+
+
 async def test_run_that_is_not_done_in_time_is_followed_if_it_settled_a_file(
     store: Store, agent: AgentRow
 ) -> None:
