@@ -555,6 +555,10 @@ class _Reading:
             raise NotTakenOn(
                 f"{_NOT_TAKEN_ON}: {_advised(reason)}", busy=reason == ErrorCode.BUSY, reason=reason
             )
+        if self._order.settings.is_task and isinstance(frame, AgentManifest | AgentData):
+            raise NotTakenOn(
+                "the device sends files for a task, which reads none", busy=False, reason=ErrorCode.BAD_FRAME
+            )
         if isinstance(frame, AgentComplete):
             self._arrived.end = frame
             async for event in self._complete(frame):

@@ -17,6 +17,7 @@ from hub.runs.run_order import RunOptions, RunOrder
 from hub.settings.limit_settings import BudgetSettings, Limits
 from protocol.errors import CallTimedOut, ErrorCode, LinkLost, TooManyCalls
 from protocol.frame import ErrorBody
+from protocol.handshake import CapabilityName
 from protocol.ids import trace_id_of
 from protocol.lifecycles import EXECUTING_RUN_STATES, PauseReason, RunEvent, RunOutcome, RunState, UnitState
 from protocol.work import (
@@ -909,6 +910,20 @@ async def test_runs_of_one_fire_try_each_file_once_although_files_change_constan
     assert ((second.result or {}).get("followed_by"), second.outcome) == (None, RunOutcome.PARTIAL)
     assert [error.code for error in second.errors] == [ErrorCode.LIMIT_REACHED]
     assert await store.read(runs.count_runs, 9) == 2
+
+
+@pytest.mark.parametrize("frame", [part(ALL, last=False)[0], part(ALL, "a")[1]], ids=["list", "content"])
+async def test_task_for_which_a_device_sends_files_fails_and_reads_none(
+    store: Store, frame: RunFrame | Exception
+) -> None:
+    worker = await declare_agent(store, paths=(), data_types=())
+    bench = Bench(store, worker)
+    bench.connect(runs=[[frame, AgentComplete(run_id="r")]], capabilities=(CapabilityName.AGENT_WORK,))
+
+    run = await bench.run()
+
+    assert (run.state, run.units_total, run.units_done) == (RunState.FAILED, 0, 0)
+    assert run.reason is not None and "sends files for a task" in run.reason
 
 
 async def test_device_without_a_list_that_sends_changed_files_first_ends_the_runs_of_a_fire(
