@@ -246,7 +246,7 @@ _COMPARED: Final = (
 UNREAD = (
     sa.select(runs.c.id)
     .where(
-        sa.text("runs.state IN ('QUEUED', 'PAUSED')"),
+        sa.text(f"runs.{schema.LIVE} AND runs.state IN ('QUEUED', 'PAUSED')"),
         runs.c.started_at.is_(None),
         runs.c.cancel_requested_at.is_(None),
         *(

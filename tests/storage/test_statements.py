@@ -123,6 +123,14 @@ def test_a_table_can_be_made_on_postgresql(name: str) -> None:
         ("items.QUOTED", {"user": "u", "device": "d", "unit": "x", "quotes": ["a", "b"]}, "items_quote"),
         ("agreement.PLANNED", {"calls": ["a", "b"]}, "call_id=?"),
         ("audit.LAST_BACKUP", {}, "audit_log_event"),
+        (
+            "run_moves.UNREAD",
+            {"agent_id": "a", "trigger_kind": "manual", "rerun_of": None, "config_rev": 1}
+            | {"config_fingerprint": "f", "needs": [], "locks": [], "parameters": {}, "context": {}},
+            "runs_live_agent",
+        ),
+        ("run_moves.WAITING", {"agent": "a", "fingerprint": "f"}, "runs_live_agent"),
+        ("model_calls.SPENT_BY_FIRE", {"run": "r"}, "runs_history"),
         ("fires.MISSED", {"runs": ["r-1", "r-2"]}, "schedule_fires_run"),
     ],
 )
