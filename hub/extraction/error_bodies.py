@@ -63,6 +63,8 @@ def reported_error(body: bytes, status: int, *, secret: str = "") -> ReportedErr
     try:
         top = msgspec.json.decode(body[:_MAX_BYTES])
     except NO_JSON:
+        if status == 200 and body.lstrip()[:1] in (b"{", b"["):
+            return None  # a long or broken answer, whose words are of a document
         top = {"error": _TAG.sub(" ", body[:8_192].decode("utf-8", "replace"))}  # of a page, its first words
     top = top[0] if isinstance(top, list) and top else top
     choices = _member(top, "choices")
@@ -70,7 +72,7 @@ def reported_error(body: bytes, status: int, *, secret: str = "") -> ReportedErr
     if status == 200 and not error:
         return None
     error = error or top
-    message = _member(error, "message") or _member(error, "detail") or error
+    message = _member(error, "message") or _without_input(_member(error, "detail")) or error
     codes = [_member(error, "code"), _member(error, "type"), _member(_member(error, "innererror"), "code")]
     if status == 200 and codes[0] in range(400, 600):
         status = codes[0]
@@ -89,6 +91,13 @@ def reported_error(body: bytes, status: int, *, secret: str = "") -> ReportedErr
         is_too_long=is_too_large or (status not in _OF_ACCOUNT and _TOO_LONG.search(known) is not None),
         is_declined=is_about_text and _DECLINED.search(known) is not None,
     )
+
+
+def _without_input(detail: Any) -> Any:
+    """Return what a server says of invalid fields, without their values, which may be a document."""
+    if not isinstance(detail, list):
+        return detail
+    return [{"loc": _member(one, "loc"), "msg": _member(one, "msg")} for one in detail if _member(one, "msg")]
 
 
 def _member(value: Any, name: str) -> Any:

@@ -357,6 +357,15 @@ ODD: Final[dict[str, Odd]] = {
         "model_refused",
         "Field required",
     ),
+    "fastapi: other fields, with the text": Odd(
+        422,
+        {"detail": [{"loc": ["body"], "msg": "Field required", "input": "Our content policy"}]},
+        "model_refused",
+        '[{"loc":["body"],"msg":"Field required"}]',
+    ),
+    "any: long answer that does not say how it ended": Odd(
+        200, chat("Our content policy. " * 4_000, None), "model_unavailable", "what it sent does not say how"
+    ),
     "any: refusal in prose": Odd(
         200,
         chat("I'm sorry, but I can't help with that.", "stop", 11),
