@@ -205,7 +205,9 @@ def completion_of(body: bytes) -> Completion:
     try:
         choices = msgspec.json.decode(body, type=_Body).choices
     except NO_JSON:
-        raise Unusable("what it sent is no chat completion") from None
+        is_stream = body.lstrip()[:5] == b"data:"
+        what = "a stream, which was not asked for" if is_stream else "no chat completion"
+        raise Unusable(f"what it sent is {what}") from None
     if not choices:
         raise Unusable("what it sent has no choice in it")
     if choices[0].error:

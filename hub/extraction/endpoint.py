@@ -15,6 +15,7 @@ If none is, it is asked nonetheless, unless its quota is known to be used up.
 import gc
 import hashlib
 import sys
+from codecs import BOM_UTF8
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from importlib import import_module
@@ -416,8 +417,9 @@ class Endpoint:
             self.counting.tried(end_of(error))
             self.limiter.failed(turn)
             raise
+        body = reply.content.removeprefix(BOM_UTF8)
         with self.counting.reading():
-            counted = self._tokens_of(question, reply.content)
+            counted = self._tokens_of(question, body)
         if counted is not None:
             usage = self.price_of(counted.prompt, counted.completion)
             question.spent += usage
@@ -427,7 +429,7 @@ class Endpoint:
         self.limiter.answered(turn, total, reply.response.headers)
         try:
             with self.counting.reading():
-                completion = self._completion_of(reply.content)
+                completion = self._completion_of(body)
         except Unusable as error:
             question.unusable += 1
             self.counting.tried(TryEnd.UNUSABLE)

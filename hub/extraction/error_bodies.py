@@ -5,6 +5,7 @@ of an error at the top; ``detail``; a page of a proxy; plain text.
 """
 
 import re
+from codecs import BOM_UTF8
 from typing import Any, Final
 
 import msgspec
@@ -26,7 +27,8 @@ _DECLINED: Final = re.compile(
 )
 _OF_ACCOUNT: Final = frozenset({401, 402, 429})  # with these, few words are about the text
 _MAX_BYTES: Final = 65_536  # of an error; only the first words of a longer body are read
-_TAG: Final = re.compile(r"<[^<>]*+>")
+_TAG: Final = re.compile(r"<style\b.*?(?:</style|\Z)[^<>]*+>?|<[^<>]*+>", re.I | re.S)  # a style is no text
+_PAGE: Final = re.compile(r"\s*+<(?:!doctype|html|head|body|title)\b", re.I)
 
 
 class ReportedError(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,16 +58,21 @@ class ReportedError(msgspec.Struct, frozen=True, kw_only=True):
 def reported_error(body: bytes, status: int, *, secret: str = "") -> ReportedError | None:
     """Return the error in *body*; None for a 200 without one.
 
+    Of a 200 without JSON, a page is an error. Another body may be an answer with the text of a document, as a
+    stream or a part of JSON has it: its words are no error, and are shown nowhere.
+
     Args:
         secret: key of the endpoint, which its words may repeat.
     """
+    body = body.removeprefix(BOM_UTF8)
     is_page = body.lstrip()[:1] == b"<"  # of a proxy, which knows no text
     try:
         top = msgspec.json.decode(body[:_MAX_BYTES])
     except NO_JSON:
-        if status == 200 and body.lstrip()[:1] in (b"{", b"["):
-            return None  # a long or broken answer, whose words are of a document
-        top = {"error": _TAG.sub(" ", body[:8_192].decode("utf-8", "replace"))}  # of a page, its first words
+        page = body[:8_192].decode("utf-8", "replace")
+        if status == 200 and not _PAGE.match(page):
+            return None
+        top = {"error": _TAG.sub(" ", page)}  # its first words
     top = top[0] if isinstance(top, list) and top else top
     choices = _member(top, "choices")
     error = _member(top, "error") or (isinstance(choices, list) and choices and _member(choices[0], "error"))

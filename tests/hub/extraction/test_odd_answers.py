@@ -55,7 +55,11 @@ def chat(content: str | None, finish: str | None, tokens: int = 300, **message: 
 AZURE: Final = (
     "The response was filtered due to the prompt triggering Azure OpenAI's content management policy."
 )
-LOGIN: Final = "<html><head><title>Wi-Fi</title></head><body><h1>Sign in to the network</h1></body></html>"
+ANSWER: Final = json.dumps(chat('{"items": [{"quote": "Anna must send the quote"}]}', "stop"))
+LOGIN: Final = (
+    "<html><head><title>Wi-Fi</title><style>h1 {color: red}</style></head>"
+    "<body><h1>Sign in to the network</h1></body></html>"
+)
 FEW: Final = 70  # questions about ever smaller pieces
 ODD: Final[dict[str, Odd]] = {
     "azure: filtered prompt": Odd(
@@ -296,7 +300,20 @@ ODD: Final[dict[str, Odd]] = {
         "model_unavailable",
         "Accept our usage policy",
     ),
-    "network: page of its login": Odd(200, LOGIN, "model_unavailable", "Sign in to the network"),
+    "network: page of its login": Odd(200, LOGIN, "model_unavailable", "200: Wi-Fi Sign in to the network"),
+    "any: stream that was not asked for": Odd(
+        200, f"data: {ANSWER}\n\ndata: [DONE]\n\n", "model_unavailable", "a stream, which was not asked for"
+    ),
+    "any: part of an answer": Odd(200, ANSWER[:-9], "model_unavailable", "is no chat completion"),
+    "any: long answer without its end": Odd(
+        200,
+        ANSWER.replace('"stop"', '"", "more": "' + "more " * 20_000 + '"'),
+        "model_unavailable",
+        "how the answer",
+    ),
+    "any: error behind a byte order mark": Odd(
+        400, f"\ufeff{json.dumps(error('no such field'))}", "model_refused", "(HTTP 400: no such field)"
+    ),
     "openrouter: no credits": Odd(
         402,
         error("This request requires more credits, or fewer max_tokens.", code=402),
@@ -432,4 +449,5 @@ async def test_odd_answer_of_an_endpoint_has_its_code_and_words_after_few_questi
     message = str(caught.value)
     assert (caught.value.code, odd.words in message) == (odd.code, True), message
     assert len(asked) <= odd.most
+    assert "Anna must" not in message
     assert KEY not in message and not CONTROLS.search(message) and len(message) < 1_000
