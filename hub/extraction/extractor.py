@@ -353,7 +353,9 @@ def _unread(reply: ModelAnswer, chars: int, most_tokens: int) -> ExtractionError
     if words := reply.refusal or (reply.words if reply.finish is Finish.CUT_OFF else ""):
         code, message = ErrorCode.MODEL_DECLINED, f"the model refused {chars} characters of text: {words}"
     elif reply.finish is Finish.WHOLE:
-        words = "" if "{" in reply.text else f"; it says: {foreign_words(reply.text)}"
+        words = (
+            "" if "{" in reply.text or not reply.text.strip() else f"; it says: {foreign_words(reply.text)}"
+        )
         code, message = ErrorCode.MODEL_ANSWER_INVALID, f"{about} could not be read, twice{words}"
     elif reply.finish is Finish.TOO_LONG or 0 < tokens < most_tokens:
         ended = f"{about} ended after {tokens} tokens, before its limit of {most_tokens}"
