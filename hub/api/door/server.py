@@ -19,6 +19,7 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from functools import partial
+from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
@@ -175,13 +176,17 @@ class HttpServer:
         )
         return self._acceptor
 
+    def _note_refusal(self, code: str, reason: str) -> None:
+        """Report a request that was refused before the application had it."""
+        self._on_refusal(code)
+
     def _config(self) -> uvicorn.Config:
         return uvicorn.Config(
             self._application,
             http=connection_factory(
                 most_local=self._connections,
                 head_s=self._head_s,
-                on_refusal=self._on_refusal,
+                on_refusal=self._note_refusal,
                 loop=self._loop,
                 allows_chunks=self._allows_chunks,
             ),
@@ -495,10 +500,12 @@ class Hooks:
         self._taken += 1
         try:
             answer = await self._answer(scope, receive, name)
-            if answer is not None:
-                await answer(scope, receive, send)
         finally:
             self._taken -= 1
+        if answer is not None and answer.status_code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+            await answer_before_body(answer, scope, receive, send)
+        elif answer is not None:
+            await answer(scope, receive, send)
 
     async def _answer(self, scope: Scope, receive: Receive, name: str) -> Response | None:
         """Return the response; None: the peer disconnected."""
@@ -580,7 +587,7 @@ class Hooks:
             raise Refused(ErrorCode.TOO_LARGE, f"a body has at most {self.body_bytes} bytes")
         return name
 
-    def note_refusal(self, code: str, reason: str = "") -> None:
+    def note_refusal(self, code: str, reason: str) -> None:
         """Count and log a refused post: its sender may not show the response."""
         self._metrics.webhook_refusals.labels(code).inc()
         log.info("hook.refused", code=code, why=reason)
@@ -640,7 +647,11 @@ class NewsDesk:
 
 
 class HookServer(HttpServer):
-    """Service that listens for webhook posts. Its arguments are those of ``HttpServer``."""
+    """Service that listens for webhook posts. Its arguments are those of ``HttpServer``.
+
+    Args:
+        on_refusal: called with the code and the reason of each refusal.
+    """
 
     def __init__(
         self,
@@ -651,24 +662,28 @@ class HookServer(HttpServer):
         gate: Gate,
         head_s: float = HEAD_S,
         tls: ssl.SSLContext | None = None,
-        on_refusal: Callable[[str], None] = lambda _: None,
+        on_refusal: Callable[[str, str], None] = lambda *_: None,
         loop: LoopMeter | None = None,
         clock: Clock,
     ) -> None:
         self.hooks = hooks
         self._news = news
         self._address = address
+        self._on_refused_post = on_refusal
         super().__init__(
             hooks,
             gate=gate,
             connections=0,
             head_s=head_s,
             tls=tls,
-            on_refusal=on_refusal,
+            on_refusal=lambda code: on_refusal(code, "its connection was refused"),
             loop=loop or LoopMeter(),
             allows_chunks=True,
             clock=clock,
         )
+
+    def _note_refusal(self, code: str, reason: str) -> None:
+        self._on_refused_post(code, reason)
 
     async def serve(self, *, task_status: TaskStatus[Address] = anyio.TASK_STATUS_IGNORED) -> None:
         """Serve until cancelled, then finish requests in progress, in bounded time.

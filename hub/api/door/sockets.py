@@ -163,7 +163,7 @@ def connection_factory(
     *,
     most_local: int,
     head_s: float,
-    on_refusal: Callable[[str], None],
+    on_refusal: Callable[[str, str], None],
     loop: LoopMeter,
     allows_chunks: bool,
 ) -> type[asyncio.Protocol]:
@@ -174,7 +174,7 @@ def connection_factory(
             before, at the gate.
         head_s: time limit for receiving a request's head, in seconds since the connection opened or the
             request began.
-        on_refusal: called with the code of each refusal.
+        on_refusal: called with the code and the reason of each refusal.
         loop: meter that is charged with the loop time of reading.
         allows_chunks: a body may come in chunks; the application limits it.
     """
@@ -204,7 +204,7 @@ class BoundedConnection(HttpToolsProtocol):
         local: set[HttpToolsProtocol],
         most_local: int,
         head_s: float,
-        on_refusal: Callable[[str], None],
+        on_refusal: Callable[[str, str], None],
         meter: LoopMeter,
         allows_chunks: bool,
         place: Place | None = None,
@@ -258,7 +258,7 @@ class BoundedConnection(HttpToolsProtocol):
         if self._is_deaf or self.transport.is_closing():
             return
         super().data_received(data)
-        if self._is_in_head:
+        if self._is_in_head and not self._is_deaf:  # not refused yet
             self._count_head(len(data))
 
     def send_400_response(self, msg: str) -> None:
@@ -384,7 +384,7 @@ class BoundedConnection(HttpToolsProtocol):
         status: int | None = None,
         headers: dict[str, str] = _LAST,
     ) -> None:
-        self._on_refusal(code)
+        self._on_refusal(code, detail)
         self._is_deaf = True
         if self.cycle is None or self.cycle.response_complete:  # no other response is half written
             self.transport.write(_spelled(Problem(code, detail, status=status, headers=headers)))

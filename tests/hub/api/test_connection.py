@@ -135,7 +135,7 @@ async def test_unauthenticated_connection_is_read_at_a_limited_rate() -> None:
         local=set(),
         most_local=0,
         head_s=60.0,
-        on_refusal=lambda _: None,
+        on_refusal=lambda *_: None,
         meter=LoopMeter(),
         allows_chunks=False,
         place=_gate().enter("127.0.0.1"),

@@ -67,9 +67,9 @@ class Door:
         self.hooks.use([Hook(name, source, (SECRET, OLD)) for name, source in SOURCES.items()])
         self.at = Address("127.0.0.1", 0)
 
-    def refuse(self, code: str) -> None:
+    def refuse(self, code: str, reason: str) -> None:
         self.refused.append(code)
-        self.hooks.note_refusal(code)
+        self.hooks.note_refusal(code, reason)
 
     async def hear(self, connector_id: str) -> None:
         self.told.append(connector_id)
@@ -269,7 +269,7 @@ async def test_odd_webhook_post_is_answered_logged_and_counted_by_its_code(
     assert answer.startswith(f"HTTP/1.1 {status} ".encode())
     assert (f'"code":"{code}"'.encode() in answer) == bool(code)
     logged = [str(vars(record)) for record in caplog.records if "hook.refused" in str(vars(record))]
-    assert [code in line for line in logged] == [True] * bool(code)
+    assert [code in line and "'why': ''" not in line for line in logged] == [True] * bool(code)
     refusals = here.metrics.registry.get_sample_value("hub_webhook_refusals_total", {"code": code})
     assert (refusals, len(await here.rows())) == (1 if code else None, 0 if code else 1)
 
