@@ -278,10 +278,7 @@ def _follow_one(ctx: click.Context, hub: Talk, run: Mapping[str, Any], *, as_jso
                         reason = last["waiting_for"]
                         show.report(f"it waits: {reason}; Ctrl-C ends only this command, then: {command}")
                     if last["state"] == "PAUSED" and not is_paused:
-                        show.report(
-                            "the run resumes by itself; what is wrong: hub doctor --online; "
-                            f"Ctrl-C ends only this command, then: {command}"
-                        )
+                        show.report(f"{_resumption(last)}; Ctrl-C ends only this command, then: {command}")
                     is_paused = last["state"] == "PAUSED"
     except Failure as failure:
         state = ", ".join(filter(None, (last["state"], last["waiting_for"])))
@@ -297,6 +294,13 @@ def _follow_one(ctx: click.Context, hub: Talk, run: Mapping[str, Any], *, as_jso
             next_step=f"then show it: {command}",
         )
     return last
+
+
+def _resumption(paused: Mapping[str, Any]) -> str:
+    """Return what resumes a paused run."""
+    if paused["reason"] == "user":
+        return f"the run was paused by hand; resume it: hub runs resume {show.short_id(paused['id'])}"
+    return "the run resumes by itself; what is wrong: hub doctor --online"
 
 
 def sum_up(run: Mapping[str, Any]) -> None:

@@ -164,6 +164,17 @@ def test_a_followed_run_shows_each_state_and_ends_with_a_summary(
     assert result.stdout == "cancelled: 0 read, 0 skipped, 0 failed, 0 items, 0 model requests\n"
 
 
+def test_follow_of_a_run_paused_by_hand_names_the_command_that_resumes_the_run(
+    hub: Hub, served: ServedHub, leads: Leads
+) -> None:
+    id = hub("run", "notes").stdout.strip()
+    hub("runs", "pause", id)
+    leads(RunState.CANCELLED)
+    said = hub("runs", "show", id, "--follow").stderr
+    assert f"the run was paused by hand; resume it: hub runs resume {id[-8:]}" in said
+    assert "by itself" not in said
+
+
 def test_a_followed_run_ends_with_titles_and_the_next_command(
     hub: Hub, served: ServedHub, portal: BlockingPortal
 ) -> None:
