@@ -61,8 +61,8 @@ def logs(
         raise click.UsageError("--follow goes on from now; leave out --since and --until")
     filters = {"run": run, "device": device, "level": level, "limit": limit}
     with talk(state) as hub:
-        if not as_json:
-            for noun in ("agents", "devices"):
+        with suppress(Failure):  # names are in the database, and the log is needed most while that is away
+            for noun in () if as_json else ("agents", "devices"):
                 learn_names({item["id"]: item["name"] for item in hub.get_all(f"/v1/{noun}", noun)[noun]})
         if follow and all_nodes:
             with suppress(KeyboardInterrupt):

@@ -18,6 +18,7 @@ from hub.cli.doctor import of_nodes
 from hub.cli.failure import Exit
 from hub.cli.logs import merged
 from hub.log import LogEntry, LogFile, Ring
+from storage.kernel.database import Unavailable
 from tests.hub.cli.conftest import Hub, ends
 from tests.support.hub import ServedHub, serving
 
@@ -39,6 +40,19 @@ def test_logs_command_prints_events_in_order_with_fields(hub: Hub, served: Serve
     first, second = result.stdout.splitlines()
     assert first.endswith(" info    hub.ready: the hub is ready")
     assert second.endswith(f" run.moved: the run moved to another state; run_id={RUN[-8:]} state=RUNNING")
+
+
+def test_logs_command_prints_events_while_the_database_is_away(
+    hub: Hub, served: ServedHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(*_: object, **__: object) -> None:
+        raise Unavailable("the database did not answer in time")
+
+    append_event(served, "run.moved", run_id=RUN)
+    with monkeypatch.context() as away:
+        away.setattr(served.store, "read", refuse)
+        ends(hub("agents"), Exit.TRY_AGAIN, "the database did not answer in time")
+        assert "run.moved" in hub("logs").stdout
 
 
 def test_logs_command_filters_by_run_level_or_device(hub: Hub, served: ServedHub) -> None:
