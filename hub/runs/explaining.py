@@ -25,7 +25,7 @@ from hub.extraction.items import Extraction, merged
 from hub.extraction.model import ModelAnswer, ModelError, ModelRequest, ModelUnavailable
 from hub.extraction.ruled import Reading
 from hub.links.roster import DeviceLink
-from hub.runs.asking import NoModel, RunModel
+from hub.runs.asking import NoModel, RunModel, question_of
 from hub.runs.found_items import found_items, quote_hash_of
 from hub.runs.matching import decide
 from hub.runs.previewing import Preview, PreviewRequest, Previews
@@ -281,8 +281,11 @@ class Reason(msgspec.Struct, kw_only=True):
 class _Recalled(RunModel):
     """A model that answers from the journal alone."""
 
-    async def _note_or_ask(self, question: str, request: ModelRequest) -> ModelAnswer:
-        raise ModelUnavailable("the journal has no answer")
+    async def answer(self, request: ModelRequest) -> ModelAnswer:
+        # Not alone with the question: a run that asks it holds it for as long as the model thinks.
+        if (answer := await self._journaled(question_of(self.name, request))) is None:
+            raise ModelUnavailable("the journal has no answer")
+        return answer
 
 
 class Explainer:
