@@ -99,7 +99,7 @@ REASONS: Final[Mapping[str, tuple[str, str]]] = {
         "hub items ls --path {quoted} has its items; to explain a line, ask about a shorter file with it",
     ),
     "not_granted": ("the hub may not read files of {device}", "hub devices grant {device} +files"),
-    "cannot_run": ("agent {agent} has no runs: {detail}", "hub agents validate {agent}"),
+    "cannot_run": ("no run of agent {agent} reads it: {detail}", "hub agents validate {agent}"),
     "no_model": ("{detail}", "name a local model in [model] of hub.toml: hub help models"),
     "unknown": ("{detail}", "hub runs show {run}"),
     # what the device leaves out

@@ -282,7 +282,9 @@ class CannotRun(HubError):
     code = ErrorCode.BAD_CONFIG
 
     def __init__(self, agent: agents.AgentRow, missing: Sequence[str]) -> None:
-        super().__init__(f"agent {agent.name!r} cannot run without {agents.spell_missing(missing)}")
+        is_task = "paths" in missing and agents.is_worker(agent.paths, agent.mailbox, agent.data_types)
+        without = agents.spell_missing(missing)
+        super().__init__(f"agent {agent.name!r} cannot {'read' if is_task else 'run'} without {without}")
         keys = ", ".join(missing)
         self.hint = f"add {keys}: hub agents edit {agent.name} --help, or PATCH /v1/agents/{agent.name}"
         if agent.source == "file":

@@ -749,7 +749,7 @@ async def a_task_fails_is_tried_again_and_cancelled(walk: Walk, _made: None) -> 
     assert link.streams == [], "a device that does not list agent.work is asked nothing"
     (execution,) = (await walk.get(f"{WORKER}/agent_execution", state="FAILED", limit=1))["agent_execution"]
     assert "its device does no tasks (agent.work)" in execution["error_message"]
-    says = "cannot run without"
+    says = "cannot read without paths"
     await walk.refused("POST", "agents/worker/preview", status=422, says=says)
     await walk.refused("POST", "agents/worker/estimate", status=422, says=says)
 
