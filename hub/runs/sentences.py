@@ -536,6 +536,10 @@ FAILURES: Final[Mapping[str, Failure]] = {
     "unknown_table": Failure(
         "{where}{message}", "update device {device}, or let the agent write another table"
     ),
+    "call_unsupported": Failure(
+        "{where}{message}",
+        "on {device}, start a program that can do it: hub help write-a-device; or change agent {agent}",
+    ),
     "run_failed": Failure("{where}{message}", "hub runs show {run} has all of it"),
     "attempt_failed": Failure("{where}{message}", "hub runs show {run} has all of it"),
     "crash_loop": Failure("the hub ended again and again while the run was under way", _REPORT),

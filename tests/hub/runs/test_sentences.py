@@ -387,5 +387,7 @@ async def test_device_error_code_is_explained_with_detail_and_remedy_command(
     assert missing.remedy == "correct the paths: hub config set 'agents.notes.paths=[\"PATH\"]'"
     locked = explain(RunError("my notes", "unreadable", "unreadable", 1), run, "desk")
     assert locked.remedy == "on desk: chmod u+r 'my notes'; for a folder: chmod u+rx 'my notes'"
+    undone = explain(RunError(None, "call_unsupported", "its device does no tasks", 1), run, "desk")
+    assert undone.remedy.startswith("on desk, start a program that can do it")
     large = explain(RunError("a.pdf", "too_large", "too_large: 5 bytes, at most 2 are read", 1), run, "desk")
     assert large.sentence == "a.pdf is too large: 5 bytes, at most 2 are read"
