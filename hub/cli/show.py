@@ -185,7 +185,9 @@ def settled(run: Mapping[str, Any]) -> str:
 
 
 def progress_of(run: Mapping[str, Any]) -> str:
-    """Describe the progress of a run: settled files and items."""
+    """Describe the progress of a run: settled files and items, or of a task what its program reports."""
+    if run["message"] and not run["units_total"]:
+        return f"{run['progress']:.0f} %, {run['message']}"
     return f"{settled(run)} files, {run['items_created']} items"
 
 
@@ -196,15 +198,15 @@ def following() -> Iterator[Callable[[Mapping[str, Any]], None]]:
         with _bar() as show_step:
             yield show_step
         return
-    last = ""
+    last: tuple[str, str | None] = ("", None)
 
     def show_line(step: Mapping[str, Any]) -> None:
         nonlocal last
         run = step["run"]
         now = ", ".join(filter(None, (run["state"], run["waiting_for"])))
-        if now != last:
+        if (now, run["message"]) != last:
             report(f"{now}: {progress_of(run)}")
-        last = now
+        last = (now, run["message"])
 
     yield show_line
 

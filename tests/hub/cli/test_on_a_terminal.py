@@ -121,12 +121,21 @@ def test_followed_run_on_a_terminal_ends_with_the_summary(
     assert "success: 1 read, 0 skipped, 0 failed, 2 items, 0 model requests" in printed
 
 
+def test_follow_of_a_task_prints_each_report_of_its_program_once(capsys: pytest.CaptureFixture[str]) -> None:
+    run = {"state": "RUNNING", "waiting_for": None, "units_total": 0}
+    reports = ((10.0, "fetched"), (10.0, "fetched"), (50.0, "sorted"))
+    with show.following() as show_step:
+        for progress, message in reports:
+            show_step({"run": run | {"progress": progress, "message": message}})
+    assert capsys.readouterr().err.splitlines() == ["RUNNING: 10 %, fetched", "RUNNING: 50 %, sorted"]
+
+
 def test_report_line_of_a_followed_run_is_printed_above_the_progress_bar() -> None:
     program = """
 from hub.cli import show
 counts = dict.fromkeys(("units_done", "units_skipped", "units_failed", "units_total", "items_created"), 0)
 with show.following() as step:
-    step({"run": {**counts, "waiting_for": None, "state": "RUNNING"}, "working_on": "a.md"})
+    step({"run": {**counts, "message": None, "waiting_for": None, "state": "RUNNING"}, "working_on": "a.md"})
     show.report("it waits: the device is away")
 """
     shown = [line.rpartition("\x1b[2K")[2] for line in _told([sys.executable, "-c", program]).split("\r\n")]
