@@ -7,7 +7,7 @@ settled units are not read again, and planned calls are sent with their old ids.
 """
 
 from collections.abc import Callable, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from functools import partial
 
 import anyio
@@ -43,7 +43,7 @@ from hub.runs.sources import (
 )
 from protocol.errors import DeviceOffline, ErrorCode, IllegalTransition, LinkLost
 from protocol.ids import DeviceId, RunId, trace_id_of
-from protocol.lifecycles import RunEvent, RunOutcome, RunState, UnitState, outcome_of
+from protocol.lifecycles import CallState, RunEvent, RunOutcome, RunState, UnitState, outcome_of
 from protocol.work import SkipReason
 from storage.agents import agents
 from storage.devices import devices
@@ -151,9 +151,14 @@ class Runner:
         if interrupt.event is not None:
             return Ending(event=interrupt.event, reason=interrupt.reason)
         self._limits_reached.labels("run_wall_s").inc()
+        unanswered = 0
+        with suppress(StorageError):  # it is asked for a message only
+            calls = await self._store.read(open_calls, attempt.order.run_id)
+            unanswered = sum(call.state is CallState.SENT for call in calls)
+        waited = f"; calls that the device has not answered: {unanswered}" if unanswered else ""
         return Ending(
             event=RunEvent.FAILED,
-            reason=f"deadline: not done after {attempt.order.timeout_s:g} s",
+            reason=f"deadline: not done after {attempt.order.timeout_s:g} s{waited}",
             outcome=RunOutcome.ERROR,
             is_followed=not attempt.is_broke,
         )
