@@ -95,9 +95,11 @@ SINGLE_CALLS: Final = 16  # in a batch of a device that takes one call in a fram
 _CHARACTERS_AROUND: Final = 2_000  # of a call beside its texts: ids, names, numbers
 _NO_ANSWER: Final = "no answer came"
 MAX_SENDS = 5  # afterwards the effect is unknown and a person must check
-# Then the call is sent again with its id; a device writes a row in milliseconds. A device that may not keep
-# ids has the time of the run, because it could write the row twice.
+# Then the call is sent again with its id; a device writes a row in milliseconds.
 CALL_TIMEOUT_MS = 30_000
+# Of a device that may not keep ids, which gets no call again: after MAX_SENDS of them, in ten minutes, the file
+# fails and gives its place to others. A later answer is kept for the next run on the same connection.
+SLOW_CALL_TIMEOUT_MS = 120_000
 SLOW_DEVICE_WAIT_S = 0.5  # within seconds the write buffer drains, or the connection is cut
 # backoff between attempts of a call that the device refused temporarily
 REFUSED_BASE_S, REFUSED_CAP_S = 0.5, 30.0
@@ -448,7 +450,7 @@ class Delivery:
                 sending.payload,
                 run_id=order.run_id,
                 agent_id=order.agent_id,
-                deadline_ms=CALL_TIMEOUT_MS if is_idempotent else int(order.timeout_s * 1000),
+                deadline_ms=CALL_TIMEOUT_MS if is_idempotent else SLOW_CALL_TIMEOUT_MS,
             )
             for sending in batch
         ]
@@ -521,7 +523,7 @@ def _unknown(one: _Sending) -> CallAnswer:
     """Return the answer in place of the one that did not come."""
     error = ErrorBody(
         code=ErrorCode.UNKNOWN_EFFECT,
-        message=f"sent {one.sends} times without an answer that settles it; {one.why}",
+        message=f"tried {one.sends} times without an answer that settles it; {one.why}",
     )
     result = {"result": None, "error": msgspec.to_builtins(error)}
     return CallAnswer(call_id=one.call.call_id, event=CallEvent.GIVEN_UP, result=result)
