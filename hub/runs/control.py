@@ -99,7 +99,7 @@ class RunControl:
             CodedError (UNKNOWN_AGENT): the agent was removed; nothing was queued.
             CodedError (LIMIT_REACHED): too many manually started runs are waiting; nothing was queued.
             CodedError: the parameters or the context are invalid; nothing was queued.
-            NoDevice: the agent's device has never connected, or was revoked; nothing was queued.
+            NoDevice: the device of the agent has no credential, or was revoked; nothing was queued.
         """
         run_id = RunId(self._ids.fresh())
         fire_key = f"m:{run_id if key is None else f'{actor}:{key}'}"

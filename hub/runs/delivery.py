@@ -97,8 +97,8 @@ _NO_ANSWER: Final = "no answer came"
 MAX_SENDS = 5  # afterwards the effect is unknown and a person must check
 # Then the call is sent again with its id; a device writes a row in milliseconds.
 CALL_TIMEOUT_MS = 30_000
-# Of a device that may not keep ids, which gets no call again: after MAX_SENDS of them, in ten minutes, the file
-# fails and gives its place to others. A later answer is kept for the next run on the same connection.
+# Of a device that may not keep ids, which gets no call again. After MAX_SENDS of them, in ten minutes, the
+# file fails and gives its place to others; a later answer is kept for the next run on the same connection.
 SLOW_CALL_TIMEOUT_MS = 120_000
 SLOW_DEVICE_WAIT_S = 0.5  # within seconds the write buffer drains, or the connection is cut
 # backoff between attempts of a call that the device refused temporarily

@@ -44,7 +44,6 @@ from storage.agents.locks import (
     locks_named,
     take,
 )
-from storage.devices.devices import get_device
 from storage.devices.nodes import is_online
 from storage.kernel.columns import in_parts, spelled, texts
 from storage.runs.units import AT_ANOTHER_DEVICE
@@ -257,9 +256,7 @@ class NoDevice(HubError):
     def __init__(self, agent: AgentRow, device: str | None = None, *, is_revoked: bool = False) -> None:
         problem = f"has no device, and no device of {agent.user_name} is admitted"
         if device is not None:
-            problem = (
-                f"works on device {device}, which {'was revoked' if is_revoked else 'has never connected'}"
-            )
+            problem = f"works on device {device}, which {'was revoked' if is_revoked else 'was never paired'}"
             self.hint = f"on that device: {connect_command(device, anew=is_revoked)}; then here: hub pair"
         super().__init__(f"agent {agent.name!r} {problem}")
 
@@ -276,6 +273,10 @@ def _is_admitted(rows: Any) -> sa.ColumnElement[bool]:
         ),
     )
 
+
+ADMISSION = sa.select(devices.c.name, devices.c.revoked_at, _is_admitted(devices).label("is_admitted")).where(
+    devices.c.id == sa.bindparam("device", type_=sa.Text)
+)
 
 _place = devices.alias("place")
 
@@ -357,8 +358,8 @@ def check_place(c: sa.Connection, agent: AgentRow) -> None:
     Raises:
         NoDevice: nothing can bring that device to the run but a person.
     """
-    device = get_device(c, place_of(c, agent))
-    if agent.executor == "device" and (device.last_seen_at is None or device.revoked_at is not None):
+    device = c.execute(ADMISSION, {"device": place_of(c, agent)}).one()
+    if agent.executor == "device" and not device.is_admitted:
         raise NoDevice(agent, device.name, is_revoked=device.revoked_at is not None)
 
 

@@ -351,8 +351,8 @@ def test_equal_requests_beyond_the_limit_of_waiting_runs_join(c: sa.Connection, 
     assert {start(c, agent, str(number), joins=True).id for number in range(5)} == {known.id}
 
 
-def test_run_on_a_device_that_has_never_connected_is_refused(c: sa.Connection, agent: AgentRow) -> None:
-    with pytest.raises(NoDevice, match="works on device laptop, which has never connected") as refused:
+def test_run_on_a_device_that_was_never_paired_is_refused(c: sa.Connection, agent: AgentRow) -> None:
+    with pytest.raises(NoDevice, match="works on device laptop, which was never paired") as refused:
         start(c, agent, "a", seen=None)
     assert (
         refused.value.hint == "on that device: hub connect URL --root DIR --name laptop; then here: hub pair"
