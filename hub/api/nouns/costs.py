@@ -5,6 +5,7 @@ For ``hub why`` the agents are selected here, and a line is read from its path (
 """
 
 import re
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import Annotated, Final, Literal
@@ -203,12 +204,18 @@ MOST_AGENTS: Final = 5  # explained in one answer: each reads the file
 WITHIN_S: Final = 20.0  # for an answer; a command line waits for 30 s
 _PLACE: Final = re.compile(r"(?P<path>.+?):(?P<line>[1-9]\d{0,8})")
 _NO_PLACE: Final = re.compile(r".+\.\w{1,8}:([^./]*)")  # no line follows the ending of a file
-_ELSEWHERE: Final = (
-    "missing",
-    "not_sent",
-    "outside_paths",
-    "outside_shared",
-)  # of no use beside another agent's answer
+# Of no use beside another agent's answer about the file; such is not one of those that could not look.
+_ELSEWHERE: Final = ("missing", "not_sent", "outside_paths", "outside_shared")
+_NOT_LOOKED: Final = ("busy", "cannot_run", "device_away", "elsewhere", "not_granted")
+
+
+def informative(found: Sequence[Sequence[Reason]]) -> Iterator[Reason]:
+    """Yield the reasons of each agent, without those of files elsewhere if an agent looked at the file."""
+    codes = {reasons[0].code for reasons in found}
+    hidden = _ELSEWHERE if codes.difference(_ELSEWHERE, _NOT_LOOKED) else ()
+    for reasons in found:
+        if reasons[0].code not in hidden:
+            yield from reasons
 
 
 class Reasons(View):
@@ -298,8 +305,7 @@ class Why(Noun):
         for row in rows:  # a slow agent leaves the others their share
             within_s = (ends_at - anyio.current_time()) / (len(rows) - len(found))
             found.append(await self._explain(row, path, line, None if len(rows) == 1 else caller, within_s))
-        useful = [one for one in found if one[0].code not in _ELSEWHERE]
-        return Reasons(tuple(reason for one in useful or found for reason in one))
+        return Reasons(tuple(informative(found)))
 
     async def _explain(
         self, row: AgentRow, path: str, line: int | None, caller: Principal | None, within_s: float

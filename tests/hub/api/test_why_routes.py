@@ -1,9 +1,12 @@
 """Reasons of files over REST: whose they are, and what they say while no device is connected."""
 
 import httpx2
+import pytest
 import sqlalchemy as sa
 
+from hub.api.nouns.costs import informative
 from hub.clock import utc_text
+from hub.runs.explaining import Reason
 from protocol.ids import RunId
 from protocol.lifecycles import RunOutcome, RunState
 from storage.agents import agents
@@ -56,3 +59,22 @@ async def test_why_of_an_offline_device_file_reports_the_last_result(
     for place in ("0", "abc", "-1", ""):
         refused = await client.get("/v1/why", params={"path": f"notes/a.md:{place}"})
         assert (refused.status_code, f"'{place}' is no line" in refused.text) == (422, True), place
+
+
+@pytest.mark.parametrize(
+    ("codes", "shown"),
+    [
+        ("settled missing outside_paths", "settled"),
+        ("settled device_away", "settled device_away"),
+        ("not_sent device_away", "not_sent device_away"),
+        ("missing busy elsewhere cannot_run not_granted", "missing busy elsewhere cannot_run not_granted"),
+        ("missing outside_shared", "missing outside_shared"),
+        ("unread not_sent busy", "unread busy"),
+    ],
+)
+def test_agent_that_could_not_look_hides_no_answer_about_the_file(codes: str, shown: str) -> None:
+    found = [
+        [Reason(agent="a", device="d", path="b.md", code=code, because="", remedy="")]
+        for code in codes.split()
+    ]
+    assert [reason.code for reason in informative(found)] == shown.split()
