@@ -49,7 +49,7 @@ from storage.agents import agents
 from storage.devices import devices
 from storage.devices.devices import Grant
 from storage.kernel.database import Conflict, StorageError, written_for
-from storage.runs import plans, runs
+from storage.runs import model_calls, plans, runs
 from storage.runs.calls import OpenCall, open_calls
 from storage.runs.run_moves import FollowUp
 from storage.runs.runs import RunRow, StaleRun
@@ -74,6 +74,7 @@ log = Channel(__name__)
 
 MODEL_WAIT_S = 86_400.0  # an older run does not wait for its model; its files fail with an error message
 MOST_UNREAD = 10_000  # files, so that each is logged once until it changes
+MAX_RUNS_OF_FIRE = 1_000  # 2 million files, if each run reads 2,000; the next fire goes on
 END_AGAIN_CAP_S = 10.0  # between attempts to write the end of a run
 # These errors may not occur in the next run, so they are not permanent faults of a message.
 _NOT_ITS_FAULT = frozenset({ErrorCode.LIMIT_REACHED, ErrorCode.BUDGET_REACHED, ErrorCode.BUSY})
@@ -636,9 +637,12 @@ class Runner:
     async def _has_news(self, attempt: Attempt) -> bool:
         """Return True if the run settled a file that no run of its fire tried before it.
 
-        Else a device that sends changing files in an order of its own would keep runs busy without end.
+        Else a device that sends changing files in an order of its own would keep runs busy without end. A
+        device that has new files at each listing is left to the next fire after MAX_RUNS_OF_FIRE runs.
         """
         order = attempt.order
+        if (await self._store.read(model_calls.spent_by_run, order.run_id)).runs >= MAX_RUNS_OF_FIRE:
+            return False
         if order.settings.mailbox is not None or order.fence > 1:  # earlier attempts had their own choice
             return True
         done = [

@@ -69,6 +69,12 @@ class Spent(msgspec.Struct, frozen=True, kw_only=True):
     cost_nanos: int = 0
 
 
+class SpentByFire(Spent, frozen=True, kw_only=True):
+    """Tokens and cost of the *runs* of one fire, which follow one another."""
+
+    runs: int
+
+
 ADD_CALL = sa.insert(model_calls)
 COUNT_SPENT = (
     sa.update(runs)
@@ -126,6 +132,7 @@ SPENT_BY_FIRE = (
     sa.select(
         sa.func.coalesce(sa.func.sum(runs.c.prompt_tokens + runs.c.completion_tokens), 0),
         sa.func.coalesce(sa.func.sum(runs.c.cost_nanos), 0),
+        sa.func.count(),
     )
     .join_from(_run, runs, runs.c.agent_id == _run.c.agent_id)
     .where(
@@ -138,10 +145,10 @@ SPENT_BY_FIRE = (
 
 
 @lone
-def spent_by_run(c: sa.Connection, run_id: RunId) -> Spent:
+def spent_by_run(c: sa.Connection, run_id: RunId) -> SpentByFire:
     """Return tokens and cost so far of the run, and of the runs that it follows for the same fire."""
-    tokens, cost = c.execute(SPENT_BY_FIRE, {"run": run_id}).one()
-    return Spent(tokens=int(tokens), cost_nanos=int(cost))
+    tokens, cost, count = c.execute(SPENT_BY_FIRE, {"run": run_id}).one()
+    return SpentByFire(tokens=int(tokens), cost_nanos=int(cost), runs=count)
 
 
 DAY_MS = 86_400_000

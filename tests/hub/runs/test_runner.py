@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from hub.clock import epoch_ms
 from hub.extraction.model import ExtractionError, Finish, ModelExhausted, ModelUnavailable
 from hub.links.roster import RunFrame
+from hub.runs import runner
 from hub.runs.delivery import SINGLE_CALLS
 from hub.runs.lifecycle import Interrupt
 from hub.runs.run_order import RunOptions, RunOrder
@@ -953,6 +954,23 @@ async def test_device_without_a_list_that_sends_changed_files_first_ends_the_run
     assert (first.units_done, second.units_done) == (2, 2)
     assert ((first.result or {})["followed_by"], first.outcome) == (second.id, RunOutcome.SUCCESS)
     assert ((second.result or {}).get("followed_by"), second.outcome) == (None, RunOutcome.PARTIAL)
+
+
+async def test_device_with_new_files_at_each_listing_ends_the_runs_of_a_fire_at_their_limit(
+    store: Store, agent: AgentRow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "MAX_RUNS_OF_FIRE", 2)
+    bench = Bench(store, agent, run_limits=RunLimits(files=1))
+    listed = [dict.fromkeys(names, "1") for names in ("ab", "cd", "ef")]
+    bench.connect(runs=[part(files, min(files)) for files in listed])
+
+    first = await bench.run()
+    bench.clock.advance(60)
+    second = await bench.run()
+
+    assert ((first.result or {})["followed_by"], first.outcome) == (second.id, RunOutcome.SUCCESS)
+    assert ((second.result or {}).get("followed_by"), second.outcome) == (None, RunOutcome.PARTIAL)
+    assert [error.code for error in second.errors] == [ErrorCode.LIMIT_REACHED]
 
 
 async def test_run_that_is_not_done_in_time_is_followed_only_if_it_settled_another_file(
