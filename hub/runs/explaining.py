@@ -10,6 +10,7 @@ import shlex
 from bisect import bisect_right
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
+from pathlib import PureWindowsPath
 from typing import Final
 
 import anyio
@@ -29,7 +30,7 @@ from hub.runs.asking import NoModel, RunModel, question_of
 from hub.runs.found_items import found_items, quote_hash_of
 from hub.runs.matching import decide
 from hub.runs.previewing import Preview, PreviewRequest, Previews
-from hub.runs.sources import UnreadUnit
+from hub.runs.sources import UnreadUnit, plain_path
 from protocol.errors import DeviceOffline, HubError, LinkLost
 from protocol.ids import RunId
 from protocol.lifecycles import FINAL_RUN_STATES, RunOutcome, UnitState
@@ -317,7 +318,11 @@ class Explainer:
         try:
             with anyio.fail_after(within_s):
                 preview = await self._previews.open(agent, PreviewRequest(), link)
-                found = await preview.find(key)
+                found = await preview.find(path)
+                if key != path and (
+                    found is None or (isinstance(found, UnreadUnit) and found.code == "missing")
+                ):
+                    found = await preview.find(key)
                 if isinstance(found, Document) and found.recording is None:
                     file = _File(agent, found.unit_key, *await self._store.read(_past, agent, found.unit_key))
                     top = [file.of_document(found, preview.order.settings.config_fingerprint)]
@@ -342,6 +347,7 @@ class Explainer:
             code, detail = _CODES.get(type(exc), "busy"), str(exc)
             if away and code == "device_away":
                 code, detail = "elsewhere", away
+        key = path if code == "outside_shared" else key
         file = file or _File(agent, key, *await self._store.read(_past, agent, key))
         if code == "missing" and file.was_read:
             code = "gone"
@@ -355,13 +361,19 @@ class Explainer:
         return [*top, file.reason(code, detail=detail)]
 
     async def known(self, agent: AgentRow, path: str) -> str | None:
-        """Return the longest end of a path that the agent knows, or its only file that ends so."""
-        parts = path.strip("/").split("/")[-MOST_PARTS:]
-        ends = ["/".join(parts[nth:]) for nth in range(len(parts))]
-        if known := await self._store.read(units.past_units, agent.id, ends):
-            return max(known, key=len)
+        """Return the path as the agent knows it, or its only file whose path ends so; None: it knows none.
+
+        A device need not send what is before its shared folder, so a whole path may lack its first parts.
+        """
+        plain = plain_path(path)
+        is_whole = path.startswith("~") or PureWindowsPath(path).anchor  # also of Linux and macOS
+        parts = plain.split("/")[-MOST_PARTS:] if is_whole else []
+        ends = [path, plain, *("/".join(parts[nth:]) for nth in range(len(parts)))]
+        known = await self._store.read(units.past_units, agent.id, ends)
+        if known:
+            return next(end for end in ends if end in known)
         keys = await self._store.read(units.unit_keys, agent.id)
-        inside = [key for key in keys if key.endswith(f"/{ends[0]}")]
+        inside = [key for key in keys if key.endswith(f"/{plain}")]
         return inside[0] if len(inside) == 1 else None
 
     async def _sentences(

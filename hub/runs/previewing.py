@@ -485,6 +485,7 @@ class Preview:
             reader=self._reader(),
         )
         first: Document | None = None
+        same: Document | None = None  # at the path, apart from how it is written
         paths: list[str] = []
         self._previews.previewed.add(self._agent.id)
         try:
@@ -495,15 +496,17 @@ class Preview:
                     if isinstance(event, Document):
                         if event.recording is not None:
                             event.recording.close()
-                        if plain_path(event.unit_key) == plain_path(path):
+                        if event.unit_key == path:
                             return event
+                        if plain_path(event.unit_key) == plain_path(path):
+                            same = same or event
                         first = first or event
                         paths.append(event.unit_key)
         finally:
             self._previews.previewed.discard(self._agent.id)
-        if len(paths) > 1:
+        if same is None and len(paths) > 1:
             return UnreadUnit(path, "ambiguous", f"{paths[0]} and {paths[1]}")
-        return first
+        return same or first
 
     def _reader(self) -> str:
         return self._previews.extractor.reader(self.order.extraction_config, self.asking.models)

@@ -255,7 +255,7 @@ class Why(Noun):
         rows="reasons",
         table=(
             "agent as agent?",
-            "path as file?",
+            "path as file",
             "lines as lines?",
             "title|short as title?",
             "found_by as found by?",

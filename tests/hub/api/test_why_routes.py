@@ -28,11 +28,16 @@ async def test_why_of_an_offline_device_file_reports_the_last_result(
     row = {"run_id": "r-1", "unit_key": "notes/a.md", "content_hash": "h", "state": "FAILED"}
     stored: dict[str, object] = {**row, "error": "it is locked", "updated_at": 9_000_000_000_000}
     await hub.store.write(lambda c: c.execute(sa.insert(run_units), [stored]).rowcount)
-    for path in ("notes/a.md", "/home/owner/notes/a.md", "notes/a.md:7"):
+    written = ("notes/a.md", "./notes/a.md", "notes/a.md:7")
+    whole = ("/home/owner/notes/a.md", "~/shared/notes/a.md", r"C:\shared\notes\a.md")
+    for path in written + whole:
         asked = {"path": path, "user": "owner"}
         (reason,) = (await client.get("/v1/why", params=asked)).json()["reasons"]
         assert (reason["agent"], reason["path"], reason["code"]) == ("notes", "notes/a.md", "device_away")
         assert "it is locked" in reason["because"] and "hub connect" in reason["remedy"]
+    for path in ("x/notes/a.md", "q/r/notes/a.md", "x/a.md"):
+        (reason,) = (await client.get("/v1/why", params={"path": path, "user": "owner"})).json()["reasons"]
+        assert (reason["path"], "it is locked" in reason["because"]) == (path, False)
     # Another run ended well after the failure, which is over; the entry was tried later than by its run.
     notes = await hub.store.read(agents.agent_called, "notes", None)
     tried = {"config_fingerprint": "f", "done_at": 9_000_000_000_000}

@@ -14,7 +14,7 @@ from hub.settings.limit_settings import NANOS, BudgetSettings, Limits
 from protocol.errors import CodedError, DeviceOffline, ErrorCode
 from protocol.ids import AgentId
 from protocol.tables import TableName
-from protocol.work import Usage
+from protocol.work import AgentComplete, AgentData, FilePiece, Usage
 from storage.agents import locks
 from storage.agents.agents import AgentRow
 from storage.agents.configs import Mailbox as MailboxConfig
@@ -330,3 +330,15 @@ async def test_preview_of_a_mailbox_reads_the_newest_messages_and_leaves_the_cur
     assert (found.last.known, found.last.removed, found.last.failure) == (1, 0, None)
     assert (await store.read(seen_messages.find_cursor, agent.id), await contents(bench)) == (cursor, before)
     assert mailbox.opened == mailbox.closed
+
+
+async def test_file_at_the_exact_path_is_found_after_another_spelling_of_the_path(bench: Bench) -> None:
+    files = [FilePiece(path=path, content="Pay.") for path in ("~/b.md", "x/b.md", "b.md")]
+    sent = [AgentData(run_id="r", files=files), AgentComplete(run_id="r")]
+    link = bench.connect(runs=[sent] * 3, capabilities=())
+    found = []
+    for path in ("b.md", "~/b.md", "./x/b.md"):
+        preview = await bench.previews.open(bench.agent, PreviewRequest(), link)
+        document = await preview.find(path)
+        found.append(document and document.unit_key)
+    assert found == ["b.md", "~/b.md", "x/b.md"]
