@@ -147,8 +147,11 @@ def why_waiting(facts: WaitFacts, zone: tzinfo | None = None) -> str | None:
         if facts.is_cancelling:
             return f"is being cancelled: device {facts.device} has to let go"
         since = facts.unanswered_since
-        if since is not None and facts.now - since >= timedelta(seconds=30):
-            return f"device {facts.device} has not answered a call of {describe_time(since, facts.now, zone)}"
+        if since is not None and (facts.is_pausing or facts.now - since >= timedelta(seconds=30)):
+            silent = (
+                f"device {facts.device} has not answered a call of {describe_time(since, facts.now, zone)}"
+            )
+            return f"pauses when its calls are answered: {silent}" if facts.is_pausing else silent
         return PAUSING if facts.is_pausing else None
     return (
         _held_by_a_person(facts)

@@ -609,7 +609,8 @@ class Runs(Noun):
         """Queue a run again that an operator paused."""
         row = await self._run(run_id)
         if self._is_pausing(row):
-            raise IllegalTransition(f"run {row.id} is not paused yet: it {PAUSING}; resume it then")
+            until = (await self.view(row)).waiting_for or PAUSING
+            raise IllegalTransition(f"run {row.id} is not paused yet: it {until}; resume it then")
         return await self.view(await self._control.resume(row.id, actor=actor))
 
     @command(

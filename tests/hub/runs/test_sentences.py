@@ -170,6 +170,10 @@ def _why(**facts: object) -> str | None:
         ({"state": RunState.RUNNING, "unanswered_since": START - timedelta(seconds=29)}, None),
         ({"state": RunState.RUNNING, "is_pausing": True}, "pauses when the files in hand are done"),
         (
+            {"state": RunState.RUNNING, "is_pausing": True, "unanswered_since": START - timedelta(seconds=5)},
+            "pauses when its calls are answered: device desk has not answered a call of 08:59 UTC",
+        ),
+        (
             {"state": RunState.RUNNING, "is_pausing": True, "is_cancelling": True},
             "is being cancelled: device desk has to let go",
         ),
