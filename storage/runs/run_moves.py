@@ -241,7 +241,7 @@ RUN_BY_FIRE = sa.select(runs.c.id).where(
 # A run that has begun to read may have passed a file that was changed afterwards: it is not joined.
 _COMPARED: Final = (
     *("agent_id", "trigger_kind", "rerun_of", "config_rev", "config_fingerprint"),
-    *("needs", "locks", "parameters", "context"),
+    *("needs", "locks", "parameters", "context", "task_id"),
 )
 UNREAD = (
     sa.select(runs.c.id)

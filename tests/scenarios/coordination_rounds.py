@@ -234,7 +234,7 @@ async def a_lead(round: Round) -> None:
 
 async def a_soul(round: Round) -> None:
     content = f"# Soul of round {round.number}\n"
-    round.said.souls.append((WORKER, content))
+    round.said.souls.append((WORKER, content.strip()))
     await round.stage.souls.write(OPERATOR, BOARD, WORKER, SoulRequest(content=content), wait_s=0.0)
 
 

@@ -33,7 +33,6 @@ from tests.support.processes import POLL_S, DeviceProcess, HubProcess, model_at
 
 EACH: Final = 10  # sentences of a reason
 _CAP: Final = 40  # items of a file
-_FILES: Final = 120  # of a run
 SETTINGS: Final = """\
 [hub]
 name = "test"
@@ -43,7 +42,6 @@ address = "127.0.0.1:0"
 address = "127.0.0.1:0"
 [limits]
 items_per_file = {cap}
-run_files = {files}
 {model}
 """
 AGENT: Final = """\
@@ -89,7 +87,6 @@ REMEDIES: Final = {
     "unread": "hub run",
     "other_settings": "hub run",
     "paused": "hub agents resume work",
-    "left": "hub run many",
     "failed": "hub runs rerun",
     "waits_for_model": "hub doctor",
     "device_away": "hub connect",
@@ -301,7 +298,7 @@ async def world(
             tasks = await opened.enter_async_context(anyio.create_task_group())
             opened.callback(tasks.cancel_scope.cancel)
             model = model_at(await tasks.start(oracle.serve))
-        settings = SETTINGS.format(model=model, cap=_CAP, files=_FILES) + shared
+        settings = SETTINGS.format(model=model, cap=_CAP) + shared
         hub = asked = HubProcess(folder, settings=settings + agents)
         opened.push_async_callback(hub.close)
         await hub.start()
@@ -425,20 +422,15 @@ def of_files(code: str, name: str, each: int) -> list[Case]:
 
 async def by_rules(folder: Path, each: int, typed: int, shared: str = "") -> World:
     """A world without a model."""
-    names = {"work": WORK, "many": "", "any": ""}
+    names = {"work": WORK, "any": ""}
     agents = "".join(AGENT.format(name=name) + more for name, more in names.items())
-    work, many, others = (Planter(folder, name) for name in names)
+    work, others = (Planter(folder, name) for name in names)
     plant_first(work, each)
     plant_left_out(work, each)
-    now = 1_780_000_000
-    for i in range(_FILES + each):
-        is_left = i >= _FILES
-        path = many.file(f"many/page{i:03}.md", [f"- [ ] Read page {i}"], of_file="left" if is_left else "")
-        os.utime(path, (now + i, now + i))
     for i in range(each):
         others.file(f"any/file{i}{'.png' if i % 2 else '.zip'}", ["PK"], of_file="not_convertible")
     async with world(folder, agents, shared=shared) as play:
-        await play.run("work", "many", "any")
+        await play.run("work", "any")
         ids = await play.items()
         await play.judge("approve", [ids[f"Approved parcel {i}"] for i in range(each)])
         await play.judge("reject", [ids[f"Rejected parcel {i}"] for i in range(each)])
@@ -453,9 +445,9 @@ async def by_rules(folder: Path, each: int, typed: int, shared: str = "") -> Wor
             work.file(f"work/new{i}.md", [f"- [ ] Plant tree {i}"], ["new"], of_file="unread")
             later = [f"- [ ] Read letter {i}", f"- [ ] Answer letter {i}"]
             work.file(f"work/page{i}.md", later, ["", "new"], of_file="changed")
-        await play.check([*work.cases, *many.cases, *others.cases])
+        await play.check([*work.cases, *others.cases])
         await play.check(of_files("settled", "twice{}", each))
-        sample = {case.code: case for case in (*work.cases, *many.cases)}
+        sample = {case.code: case for case in work.cases}
         asked = await play.check_typed([*sample.values()][:typed])
         print(f"asked by the command: {asked}")  # noqa: T201  # figures of the proof
         gone = of_files("gone", "rain{}", min(each, len(_RAIN)))

@@ -145,7 +145,7 @@ async def test_settings_that_the_asked_node_cannot_use_are_not_published(pair: P
         refused = await pair.push(text)
         assert (refused.status_code, refused.json()["code"]) == (422, "bad_settings")
         assert refused.json()["detail"].startswith("pushed.toml:")
-    assert (await pair.push(revision=1)).json()["code"] == "bad_params"
+    assert (await pair.push(revision=1)).json()["code"] == "unknown_name"
     assert (await pair.client.get("/v1/config/revisions")).json()["revisions"] == []
     await follow(pair.west)
     assert await pair.nodes() == [(None, None), (None, None)]

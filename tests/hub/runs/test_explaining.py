@@ -4,9 +4,10 @@ import anyio
 
 from hub.extraction.model import ModelAnswer, ModelRequest
 from hub.runs.explaining import Explainer
+from protocol.work import AgentComplete, AgentManifest, ManifestFile, RunLimits, SkippedFile
 from storage.agents.agents import AgentRow
 from storage.store import Store
-from tests.support.runs import Bench, KeywordModel, folder
+from tests.support.runs import Bench, KeywordModel, digest, folder
 
 FILES = {"a": "A riddle to read."}
 
@@ -36,3 +37,18 @@ async def test_file_is_explained_while_the_model_of_a_run_thinks(store: Store, a
         reasons = await explainer.explain(agent, "a.md", None, link, within_s=5.0)
         model.released.set()
     assert [(reason.code, reason.lines) for reason in reasons] == [("under_way", ""), ("not_asked", "1")]
+
+
+async def test_file_that_a_run_without_a_follower_left_is_explained_by_the_limit(
+    store: Store, agent: AgentRow
+) -> None:
+    bench = Bench(store, agent, run_limits=RunLimits(files=2))
+    listed = [ManifestFile(path=f"{name}.md", size_bytes=9, sha256=digest(name)) for name in "abc"]
+    unread = [SkippedFile(path=f"{name}.md", reason="unreadable") for name in "ab"]
+    bench.connect(runs=[[AgentManifest(run_id="r", files=listed), AgentComplete(run_id="r", skipped=unread)]])
+    await bench.run()
+    link = bench.connect(runs=folder(c="- [ ] c"))
+
+    (reason, *_) = await Explainer(bench.previews).explain(agent, "c.md", None, link, within_s=5.0)
+
+    assert (reason.code, "run_files" in reason.because) == ("left", True)
