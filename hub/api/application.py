@@ -240,7 +240,7 @@ async def _answer(route: RouteOf, call: Call) -> Response:
     if named == ALL:
         return await _answer_of_all(route, call, others)
     boot_id = await others.named(named)
-    is_read_there = boot_id is not None and route.declared.verb == "GET"
+    is_read = boot_id is not None and route.declared.verb == "GET"
     if boot_id is None:
         try:
             return await route.answer(call)
@@ -249,7 +249,7 @@ async def _answer(route: RouteOf, call: Call) -> Response:
             if boot_id is None or not others.can_answer(boot_id):
                 raise
     # Other requests may wait there for a device.
-    within_s = READ_WITHIN_S if is_read_there else WITHIN_S
+    within_s = READ_WITHIN_S if is_read else WITHIN_S
     reply = await others.ask(boot_id, _request(call), within_s)
     return Response(reply.body, reply.status, reply.headers)
 

@@ -47,7 +47,7 @@ CASES: Final = [(fault, at) for at in ("one node", "all nodes") for fault in FAU
 
 
 class Row(NamedTuple):
-    """What became of the devices at a fault.
+    """Outcome of a fault for the devices.
 
     Attributes:
         here: devices at the node, or at all.

@@ -136,7 +136,7 @@ class Line:
 
 
 class Doctor(NamedTuple):
-    """What a doctor said of an outage, and after how many seconds."""
+    """Findings of a doctor in an outage, and the seconds until its answer."""
 
     seconds: float
     issues: list[str]

@@ -11,7 +11,7 @@ from tests.support.postgres import why_no_postgres
 
 @pytest.mark.soak
 @pytest.mark.skipif(bool(why_no_postgres() or why_no_nats()), reason="needs PostgreSQL and NATS")
-async def test_devices_of_a_node_without_database_work_elsewhere_and_stay_if_no_node_has_it(
+async def test_devices_of_a_node_without_database_work_elsewhere_and_stay_if_no_node_has_a_database(
     tmp_path: Path,
 ) -> None:
     rows = await meet_all(tmp_path)

@@ -330,7 +330,7 @@ def test_request_joins_an_equal_run_that_has_read_nothing(
         ({"cancel_requested_at": AT}, False),
     ],
 )
-def test_request_is_followed_by_another_run_once_the_equal_one_has_begun(
+def test_request_is_followed_by_another_run_once_the_equal_run_has_begun(
     c: sa.Connection, agent: AgentRow, change_of_run: dict[str, Any], *, is_joined: bool
 ) -> None:
     first = start(c, agent, "a", joins=True)

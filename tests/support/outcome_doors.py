@@ -1,4 +1,4 @@
-"""What a model or its endpoint said about a file, and where its words are shown: the rows of the handbook."""
+"""Words of a model or its endpoint about a file, and the places that show them: rows of the handbook."""
 
 from typing import Final, NamedTuple
 

@@ -5,8 +5,8 @@ webhooks' listener, is limited before its peer is authenticated.
 
 The parser is httptools', in C: parsing costs the loop about as much as reading the bytes. A connection
 has an intake budget like that of a device. It sends one request at a time, and declares the length of
-a body before sending it: a chunked body is refused (411), except by the webhooks' listener, whose peers
-cannot be configured, and so are too many or too long headers (431).
+a body before sending it: a chunked body is refused (411), and so are too many or too long headers (431).
+The listener of webhooks takes chunks, because its peers cannot be configured.
 """
 
 import asyncio

@@ -276,7 +276,7 @@ async def test_weekly_connector_sign_in_is_reported_from_the_fifth_day(
         assert [one.id for one in await connector_findings(store, clock)] == ["connector.ends_soon"] * is_told
 
 
-def test_lost_bus_is_reported_at_once_and_not_while_it_connects_first() -> None:
+def test_lost_bus_is_reported_at_once_and_not_during_its_first_connection() -> None:
     assert list(check_bus(None, "")) == []
     assert list(check_bus(START, "")) == []
     (found,) = check_bus(START, "not authorized")

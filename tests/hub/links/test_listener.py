@@ -115,7 +115,9 @@ async def test_compression_is_negotiated_only_if_enabled() -> None:
         assert (await call_answered_by(device, port.link())).result == {"ok": True}
 
 
-async def test_devices_of_a_cut_off_node_are_sent_to_others_and_refused_until_it_is_back(port: Port) -> None:
+async def test_devices_of_a_cut_off_node_are_sent_to_others_and_refused_until_the_node_is_back(
+    port: Port,
+) -> None:
     is_cut_off = False
     port.roster.is_cut_off = lambda: is_cut_off
     async with AsyncExitStack() as opened:

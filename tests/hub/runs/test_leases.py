@@ -139,7 +139,7 @@ def test_node_has_devices_again_after_a_renewal_that_was_confirmed_soon(near: Ne
     assert not near.lease.is_given_up
 
 
-def test_lease_of_a_suspended_node_is_over_until_it_renews(near: Neighbour) -> None:
+def test_lease_of_a_suspended_node_is_over_until_its_renewal(near: Neighbour) -> None:
     near.clock.suspended_s += LEASE_MS / 1_000
     assert not near.lease.is_valid
     near.lease.check()

@@ -973,7 +973,7 @@ async def test_device_with_new_files_at_each_listing_ends_the_runs_of_a_fire_at_
     assert [error.code for error in second.errors] == [ErrorCode.LIMIT_REACHED]
 
 
-async def test_run_that_is_not_done_in_time_is_followed_only_if_it_settled_another_file(
+async def test_run_not_done_in_time_is_followed_only_after_another_settled_file(
     store: Store, agent: AgentRow
 ) -> None:
     bench = Bench(store, agent)
@@ -990,9 +990,7 @@ async def test_run_that_is_not_done_in_time_is_followed_only_if_it_settled_anoth
     assert followed_by == [second.id, None]
 
 
-async def test_run_that_is_not_done_in_time_is_followed_if_it_settled_a_file(
-    store: Store, agent: AgentRow
-) -> None:
+async def test_run_not_done_in_time_is_followed_after_a_settled_file(store: Store, agent: AgentRow) -> None:
     bench = Bench(store, agent)
     bench.connect(runs=[part(ALL, "a", last=False)])
     bench.control.run_timeout_s = 0.5

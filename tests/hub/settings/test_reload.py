@@ -170,7 +170,7 @@ async def test_metrics_report_success_and_time_of_the_last_reload(bench: Setting
     assert told() == [2, 1, began + 60]
 
 
-async def test_reloads_during_a_reload_share_the_next_one_and_get_the_newest_text(
+async def test_reloads_during_a_reload_share_the_following_reload_and_get_the_newest_text(
     bench: SettingsBench,
 ) -> None:
     readings: list[str] = []
