@@ -11,6 +11,7 @@ have a request answered that it saw before.
 import hmac
 from collections import deque
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from datetime import datetime
 from typing import Final, NamedTuple
 
@@ -35,6 +36,7 @@ CONNECT_S: Final = 5.0
 CLOSE_S: Final = 1.0
 RETRY_S: Final = 1.0  # and up to twice as long
 PING_S: Final = 5  # a connection whose two last pings have no answer is closed
+LAG_S: Final = 0.5  # beyond a time limit, from which on this process was late itself
 REACH_S: Final = 2  # for the answer to a ping, before a request and at each check
 MOST_BYTES: Final = 1_000_000  # of a message; a server of NATS takes 1 MiB by default
 MOST_HINTS: Final = 1_000  # that wait to be sent; the oldest ones are dropped
@@ -163,11 +165,25 @@ class Bus:
 
     async def check(self) -> None:
         """Check that the server answers a ping, and end a connection over which no answer comes."""
-        if self._client is not None:
-            try:
-                await self._client.flush(REACH_S)
-            except (nats.errors.Error, OSError) as error:
-                self._lose(f"its server gives no answer within {REACH_S} s ({type(error).__name__})")
+        client = self._client
+        if client is None:
+            return
+        answered, began = anyio.Event(), self._clock.monotonic()
+
+        async def ping() -> None:
+            with suppress(nats.errors.Error, OSError):
+                await client.flush(2 * (REACH_S + int(CONNECT_S)))
+                answered.set()
+            tasks.cancel_scope.cancel()
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(ping)
+            await anyio.sleep(REACH_S)
+            if self._clock.monotonic() - began > REACH_S + LAG_S:
+                await anyio.sleep(REACH_S)  # this process was late, so the answer may be there already
+            tasks.cancel_scope.cancel()
+        if not answered.is_set():
+            self._lose(f"its server gives no answer within {REACH_S} s")
 
     def _lose(self, why: str) -> None:
         if self._client is not None:

@@ -1,5 +1,7 @@
 """Hints and requests between hub processes over a real NATS server."""
 
+import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -95,6 +97,17 @@ async def test_bus_that_holds_what_is_sent_is_named_by_a_check_and_by_a_request(
         gate.open()
         await until(lambda: east.bus.lost_since is None)
         assert east.bus.problem == ""
+
+
+async def test_bus_is_kept_if_the_process_itself_was_late_for_the_answer_to_a_check(
+    nats: Nats, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hub.cluster.bus.REACH_S", 0.2)
+    monkeypatch.setattr("hub.cluster.bus.LAG_S", 0.1)
+    async with open_gate(nats.port) as gate, on_bus(f"nats://127.0.0.1:{gate.port}", EAST) as east:
+        asyncio.get_running_loop().call_soon(time.sleep, 0.5)  # noqa: TID251 - the gate is late as well
+        await east.bus.check()
+        assert east.bus.lost_since is None
 
 
 async def test_bus_request_without_an_answer_is_refused_after_the_time_limit(nats: Nats) -> None:
