@@ -53,7 +53,7 @@ from hub.connectors.webhook import Delivery, Source, judge, value_of
 from hub.links.gate import DeadlineWheel, Gate, Place, network_of
 from hub.links.hosts import FORWARDING, Hosts, TrustedProxies
 from hub.links.listener import Acceptor, Make
-from hub.log import Channel
+from hub.log import Channel, bind
 from hub.loop_meter import Account, LoopMeter, charge_tasks, charged
 from hub.metrics import Metrics
 from hub.rounds import Turns
@@ -481,7 +481,9 @@ class Hooks:
         if scope["type"] != "http":
             return
         account = Account(self._metrics.loop, f"network:{network_of(scope['client'][0])}")  # may be a proxy's
-        await charged(account, self._serve(scope, receive, send))
+        name = scope["path"].removeprefix(_PLACE)
+        with bind(**({"connector": name} if name in self.hooks else {})):
+            await charged(account, self._serve(scope, receive, send))
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""

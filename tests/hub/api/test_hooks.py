@@ -269,7 +269,9 @@ async def test_odd_webhook_post_is_answered_logged_and_counted_by_its_code(
     assert answer.startswith(f"HTTP/1.1 {status} ".encode())
     assert (f'"code":"{code}"'.encode() in answer) == bool(code)
     logged = [str(vars(record)) for record in caplog.records if "hook.refused" in str(vars(record))]
-    assert [code in line and "'why': ''" not in line for line in logged] == [True] * bool(code)
+    assert [
+        code in line and "'connector': 'builds'" in line and "'why': ''" not in line for line in logged
+    ] == [True] * bool(code)
     refusals = here.metrics.registry.get_sample_value("hub_webhook_refusals_total", {"code": code})
     assert (refusals, len(await here.rows())) == (1 if code else None, 0 if code else 1)
 
