@@ -58,7 +58,7 @@ from hub.connectors.connector import (
 )
 from hub.connectors.secret_spellings import SecretSpellings
 from hub.document import Document
-from hub.log import Channel, foreign_words
+from hub.log import LAST_WORDS, Channel, foreign_words
 from hub.outbound.rules import bounded_wait
 from hub.outbound.scopes import Scope
 from hub.output_pace import LINES_BYTES_PER_S, LOG_BYTES_PER_S, OutputPace
@@ -499,7 +499,7 @@ class _Jailed:
         if failed and self._last.strip():
             lines = [line for line in self._last.decode("utf-8", "replace").splitlines() if line.strip()]
             named = [line for line in lines if "error" in line.lower()] or lines
-            last_words = f"it wrote: {foreign_words(named[-1])}; {_WROTE}"
+            last_words = f"{_WROTE}{LAST_WORDS}{foreign_words(named[-1])}"
             failed[0].args = (str(failed[0]).replace(_WROTE, last_words),)
         if failed:
             raise failed[0]

@@ -5,10 +5,11 @@ document text, token or personal address; any that slip in are redacted.
 """
 
 from hub.log.channel import Channel, bind
-from hub.log.lines import LogEntry, LogFile, Ring, foreign_words, learn_names
+from hub.log.lines import LAST_WORDS, LogEntry, LogFile, Ring, foreign_words, learn_names
 from hub.log.opening import Log, open_log
 
 __all__ = [
+    "LAST_WORDS",
     "Channel",
     "Log",
     "LogEntry",

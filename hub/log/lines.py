@@ -264,6 +264,7 @@ CONTENT_FIELDS: Final = frozenset(
     {"completion", "content", "data", "document", "item", "items_found", "prompt", "quote", "text"}
 )
 
+LAST_WORDS: Final = "; its last words: "  # of a program that reads documents: before them in a message
 _ID: Final = re.compile(r"[0-9a-f-]{1,40}\Z")  # most values are ids, and no secret has this form
 # Pydantic's quotation of invalid input.
 _QUOTED_INPUT: Final = re.compile(r"(input_value=).*?(?=, input_type=|\]$|\Z)", re.DOTALL)
@@ -272,6 +273,8 @@ _QUOTED_INPUT: Final = re.compile(r"(input_value=).*?(?=, input_type=|\]$|\Z)", 
 def redact(text: str, *, content: bool = False) -> str:
     """Return *text* without secrets; also without content that an error quotes, unless *content*."""
     text = redact_secrets(text)
+    before, mark, words = text.partition(LAST_WORDS)
+    text = f"{before}{mark}{REDACTED}" if words and not content else text
     return text if content or "input_value=" not in text else _QUOTED_INPUT.sub(rf"\1{REDACTED}", text)
 
 

@@ -423,9 +423,9 @@ async def test_server_of_the_official_node_sdk_is_read_in_a_jail(tmp_path: Path)
 @pytest.mark.parametrize(
     ("source", "words"),
     [
-        ("raise KeyError('no such shelf')", "it wrote: KeyError: 'no such shelf'; [log]"),
+        ("raise KeyError('no such shelf')", "; its last words: KeyError: 'no such shelf'"),
         ("import sys; sys.exit('token: ghp_abcdefghijklmnopqrstuvwxyz0123456789')", "[redacted]"),
-        ("import os; os.write(2, b'\x1b[2Jbye'); os._exit(3)", r"it wrote: \x1b[2Jbye; [log]"),
+        ("import os; os.write(2, b'\x1b[2Jbye'); os._exit(3)", r"it wrote; its last words: \x1b[2Jbye"),
         ("import os; os._exit(3)", "the server's program ended; [log]"),
     ],
 )

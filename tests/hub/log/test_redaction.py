@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from hub.log import Channel
+from hub.log import LAST_WORDS, Channel
 from hub.log.lines import MAX_TEXT, redact
 from tests.hub.log.secret_texts import SECRET_TEXTS
 from tests.support.families import each
@@ -122,6 +122,7 @@ def test_document_text_is_logged_only_when_enabled(fresh: Callable[..., Opened])
 
     def say() -> None:
         log.info("unit.read", prompt=said, text=said, item={"title": said}, path="a.md")
+        log.info("connector.failed", detail=f"it ended{LAST_WORDS}{said}")
         try:
             Reading.model_validate({"done": said})
         except ValidationError as exc:
@@ -130,12 +131,13 @@ def test_document_text_is_logged_only_when_enabled(fresh: Callable[..., Opened])
     closed = fresh()
     say()
     lines = closed.lines()
-    assert len(lines) == 2
+    assert len(lines) == 3
     assert not any(said in line for line in lines)
+    assert json.loads(lines[1])["detail"] == "it ended; its last words: [redacted]"
     assert json.loads(lines[0])["path"] == "a.md"
     told = fresh(content=True)
     say()
-    assert [line.count(said) for line in told.lines()] == [3, 1]
+    assert [line.count(said) for line in told.lines()] == [3, 1, 1]
 
 
 def test_a_long_text_is_cut_in_the_middle(opened: Opened) -> None:
