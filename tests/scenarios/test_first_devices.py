@@ -124,6 +124,8 @@ AFTER = {
     "same.md:1": ["ambiguous"],
     "empty.md": ["settled", "empty"],
     "missing.md": ["not_sent"],
+    "x/notes/today.md:3": ["not_sent"],
+    "q/r/today.md": ["not_sent"],
 }
 LATER = {
     "one/same.md:2": ["changed", "new"],
