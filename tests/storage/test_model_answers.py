@@ -12,7 +12,15 @@ from protocol.work import Usage
 from storage import retention
 from storage.agents import agent_states
 from storage.runs import model_calls, run_moves, runs, units
-from storage.runs.model_calls import ANSWERED, CostsBy, JournaledAnswer, Lately, ModelCall, Spent
+from storage.runs.model_calls import (
+    ANSWERED,
+    CostsBy,
+    JournaledAnswer,
+    Lately,
+    ModelCall,
+    Spent,
+    SpentByFire,
+)
 from storage.runs.runs import HeldRun
 from storage.schema import model_answers as answers_table
 from storage.schema import model_calls as calls_table
@@ -68,7 +76,7 @@ def test_the_cost_of_a_call_is_added_to_its_run_under_any_holder(c: sa.Connectio
     assert runs.get_run(c, held.id).usage == Usage(
         requests=4, prompt_tokens=200, completion_tokens=14, cost_nanos=3_000
     )
-    assert model_calls.spent_by_run(c, held.id) == Spent(tokens=214, cost_nanos=3_000)
+    assert model_calls.spent_by_run(c, held.id) == SpentByFire(tokens=214, cost_nanos=3_000, runs=1)
 
 
 def test_runs_of_one_fire_share_the_budget_of_a_run(c: sa.Connection, held: HeldRun) -> None:
@@ -90,7 +98,7 @@ def test_the_costs_of_a_day_are_reported_by_agent_and_in_all(c: sa.Connection) -
     assert model_calls.spent_since(c, AT, agent_id=AgentId("agent-inbox")) == Spent(
         tokens=107, cost_nanos=1_500
     )
-    assert model_calls.spent_by_run(c, RunId("no-such-run")) == Spent()
+    assert model_calls.spent_by_run(c, RunId("no-such-run")) == SpentByFire(runs=0)
 
 
 def test_model_answer_resets_the_exhaustion_count_of_the_agent(c: sa.Connection) -> None:

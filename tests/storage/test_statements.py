@@ -126,7 +126,8 @@ def test_a_table_can_be_made_on_postgresql(name: str) -> None:
         (
             "run_moves.UNREAD",
             {"agent_id": "a", "trigger_kind": "manual", "rerun_of": None, "config_rev": 1}
-            | {"config_fingerprint": "f", "needs": [], "locks": [], "parameters": {}, "context": {}},
+            | {"config_fingerprint": "f", "needs": [], "locks": [], "parameters": {}, "context": {}}
+            | {"task_id": None},
             "runs_live_agent",
         ),
         ("run_moves.WAITING", {"agent": "a", "fingerprint": "f"}, "runs_live_agent"),

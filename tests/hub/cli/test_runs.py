@@ -199,7 +199,8 @@ def test_runs_pause_reports_a_pause_that_waits_for_files_in_progress(
         paused = hub("runs", "pause", id)
         as_json = json.loads(hub("runs", "pause", id, "--json").stdout)
         portal.call(link.cut)
-    assert paused.stderr.endswith("of notes: RUNNING, pauses when the files in hand are done\n")
+    waits = "of notes: RUNNING, pauses when its calls are answered: device desk has not answered a call of "
+    assert waits in paused.stderr
     assert as_json["is_pausing"] is True
 
 
