@@ -1,4 +1,4 @@
-"""Where the words of a model about a file are shown: the run, ``hub why`` and the doctor, but no log."""
+"""Places that show the words of a model about a file: the run, ``hub why`` and the doctor, but no log."""
 
 import logging
 
