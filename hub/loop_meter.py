@@ -28,12 +28,12 @@ T = TypeVar("T")
 OVER_S: Final = 3.0  # over which shares are taken: what was spent counts 1/e after so long
 SHARE: Final = 0.1  # of the loop, that one cause may take while others wait
 LATE_S: Final = 0.05  # the loop came round so late: others wait
-MOST_WAIT_S: Final = 5.0  # who had to wait longer is refused instead
+MAX_WAIT_S: Final = 5.0  # who had to wait longer is refused instead
 EVERY: Final = 64  # of work that is cheap, one in so many is measured
 MAX_TURN_S: Final = 0.0001  # of the loop's own work for a step: its poll, its timers, answers of threads
-MOST_CAUSES: Final = 1_024  # remembered; beyond it the half that spent least is forgotten
-MOST_REPORTED: Final = 5  # causes in a scrape
-LEAST_REPORTED: Final = 0.01  # minimum share of a reported cause
+MAX_CAUSES: Final = 1_024  # remembered; beyond it the half that spent least is forgotten
+MAX_REPORTED: Final = 5  # causes in a scrape
+MIN_REPORTED: Final = 0.01  # minimum share of a reported cause
 
 
 class LoopMeter(Collector):
@@ -63,8 +63,8 @@ class LoopMeter(Collector):
         spent, at = self._spent.get(cause, (0.0, now))
         self._spent[cause] = (spent * math.exp((at - now) / OVER_S) + seconds, now)
         self._seconds[cause.partition(":")[0]] += seconds
-        if len(self._spent) > MOST_CAUSES:
-            longest = nlargest(MOST_CAUSES // 2, self._spent, key=self.share)
+        if len(self._spent) > MAX_CAUSES:
+            longest = nlargest(MAX_CAUSES // 2, self._spent, key=self.share)
             self._spent = {one: self._spent[one] for one in longest}
 
     def run(self, cause: str, work: Callable[[Any], None], value: Any, times: int = 1) -> float:
@@ -106,15 +106,15 @@ class LoopMeter(Collector):
             return 0.0
         self._slowed.pop(cause, None)
         self._slowed[cause] = (share, self._monotonic())
-        if len(self._slowed) > MOST_REPORTED:
+        if len(self._slowed) > MAX_REPORTED:
             del self._slowed[next(iter(self._slowed))]
         return OVER_S * math.log(share / SHARE)
 
     def top(self) -> list[tuple[str, float]]:
-        """Return the causes with the largest recent shares, at most MOST_REPORTED."""
+        """Return the causes with the largest recent shares, at most MAX_REPORTED."""
         shares = ((cause, self.share(cause)) for cause in self._spent)
         return nlargest(
-            MOST_REPORTED, (one for one in shares if one[1] >= LEAST_REPORTED), key=lambda one: one[1]
+            MAX_REPORTED, (one for one in shares if one[1] >= MIN_REPORTED), key=lambda one: one[1]
         )
 
     def slowed(self, within_s: float) -> list[tuple[str, float]]:
@@ -133,7 +133,7 @@ class LoopMeter(Collector):
         shares = GaugeMetricFamily(
             "hub_loop_share",
             f"Part of the event loop's time over the last {OVER_S:g} s,"
-            f" of the {MOST_REPORTED} that took most.",
+            f" of the {MAX_REPORTED} that took most.",
             labels=["cause"],
         )
         for cause, share in self.top():

@@ -7,8 +7,8 @@ import anyio.lowlevel
 
 LOG_BYTES_PER_S: Final = 1 << 20  # of standard error
 LINES_BYTES_PER_S: Final = 16 << 20  # of standard output
-LEAST_BYTES: Final = 1 << 10  # that a part counts, which bounds the parts in a second, too
-_LEAST_PAUSE_S: Final = 0.01
+MIN_BYTES: Final = 1 << 10  # that a part counts, which bounds the parts in a second, too
+_MIN_PAUSE_S: Final = 0.01
 
 
 class OutputPace:
@@ -20,8 +20,8 @@ class OutputPace:
 
     async def pause(self, size: int) -> None:
         """Pause after a part of *size* bytes; many small parts share a pause, but others run after each."""
-        self._owed_s += max(size, LEAST_BYTES) / self._bytes_per_s
-        if self._owed_s < _LEAST_PAUSE_S:
+        self._owed_s += max(size, MIN_BYTES) / self._bytes_per_s
+        if self._owed_s < _MIN_PAUSE_S:
             await anyio.lowlevel.checkpoint()
         else:
             owed_s, self._owed_s = self._owed_s, 0.0

@@ -72,8 +72,8 @@ _PLACE_SENTENCES: Final[Mapping[str, str]] = {
     PlaceState.MISSING: "no longer in {}",
     PlaceState.LEAVING: "still in {}",
 }
-MOST_PLACES: Final = 8  # of a row, in a report
-MOST_PLACED: Final = 100  # rows in one report
+MAX_PLACES: Final = 8  # of a row, in a report
+MAX_PLACED: Final = 100  # rows in one report
 LINK_CHARACTERS: Final = 500
 
 
@@ -101,7 +101,7 @@ class PlacedRow(msgspec.Struct, frozen=True):
     """Row with all its places, which replace those of the report before."""
 
     row_id: Id
-    places: Annotated[list[RowPlace], Meta(max_length=MOST_PLACES)]
+    places: Annotated[list[RowPlace], Meta(max_length=MAX_PLACES)]
 
 
 def place_sentence(name: str, state: str, why: str = "") -> str:
@@ -143,7 +143,7 @@ class ListedRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     end: Count = 0
     timezone: Name | None = None
     data: Record = {}
-    places: Annotated[list[RowPlace], Meta(max_length=MOST_PLACES)] | None = None
+    places: Annotated[list[RowPlace], Meta(max_length=MAX_PLACES)] | None = None
 
 
 class RowsPage(msgspec.Struct, frozen=True, kw_only=True):
@@ -221,7 +221,7 @@ class FileStored(msgspec.Struct, frozen=True, kw_only=True):
 
 # Shared files, for programs that the owner lets read them: ``files.list`` and ``files.read``
 
-MOST_LINES: Final = 10_000  # of one answer
+MAX_LINES: Final = 10_000  # of one answer
 
 
 class FilesList(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -261,7 +261,7 @@ class FilesRead(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     path: Path
     line: Annotated[int, Meta(ge=1, le=2**53)] = 1
     offset: Count = 0
-    lines: Annotated[int, Meta(ge=1, le=MOST_LINES)] = MOST_LINES
+    lines: Annotated[int, Meta(ge=1, le=MAX_LINES)] = MAX_LINES
     reader: Name = ""
 
 

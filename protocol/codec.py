@@ -147,7 +147,7 @@ LargeHeartbeat: type[Heartbeat] = msgspec.defstruct(  # type: ignore[assignment]
 # Frames of files have no open value, and the decoder only skips an unknown field. Of several ``type`` it
 # takes the first, and refuses others that differ.
 _begins_without_values = re.compile(rb'\s*\{\s*"type"\s*:\s*"agent_').match
-_MOST_NAMES = MAX_PARAMS + MAX_PARAMS_BYTES // 3  # in JSON: names of parameters, and texts as short as ,""
+_MAX_NAMES = MAX_PARAMS + MAX_PARAMS_BYTES // 3  # in JSON: names of parameters, and texts as short as ,""
 _RawParams = Annotated[dict[str, msgspec.Raw], Meta(max_length=MAX_PARAMS)]
 
 
@@ -253,7 +253,7 @@ class Codec:
         if type(request) is Request:
             return request
         raw: Any = request.params
-        if raw is not UNSET and self.is_text and _names(bytes(raw)) > _MOST_NAMES:
+        if raw is not UNSET and self.is_text and _names(bytes(raw)) > _MAX_NAMES:
             raise TooLargeValue(f"a request has at most {MAX_PARAMS} parameters, and not so many values")
         try:
             views = (

@@ -153,8 +153,8 @@ class Event(Frame, frozen=True, kw_only=True, tag="event"):
 # Measurements of agents as devices report them. A sample belongs to a series: an agent, a name, and tags.
 # All series of an agent with one name have one type.
 
-MOST_SAMPLES: Final = 500  # in one report: one transaction of about 10 ms
-MOST_TAGS: Final = 8  # of a series
+MAX_SAMPLES: Final = 500  # in one report: one transaction of about 10 ms
+MAX_TAGS: Final = 8  # of a series
 
 
 class MetricType(StrEnum):
@@ -184,8 +184,8 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
 # request for a name creates its lock. Each user has a separate namespace.
 
 LOCK_CHARACTERS: Final = 255
-MOST_LOCKS: Final = 16  # acquired together by one request
-MOST_OF_RUN: Final = 2 * MOST_LOCKS  # those of its agent, and its own
+MAX_LOCKS: Final = 16  # acquired together by one request
+MAX_OF_RUN: Final = 2 * MAX_LOCKS  # those of its agent, and its own
 _LOCK: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]*", re.ASCII)
 
 
@@ -193,7 +193,7 @@ def lock_names(given: Iterable[str]) -> tuple[str, ...]:
     """Validate and sort the names without duplicates, in the order in which locks are acquired.
 
     Raises:
-        CodedError (BAD_PARAMS): a name is invalid, or there are more than ``MOST_LOCKS``.
+        CodedError (BAD_PARAMS): a name is invalid, or there are more than ``MAX_LOCKS``.
     """
     names = tuple(sorted(set(given)))
     for name in names:
@@ -204,9 +204,9 @@ def lock_names(given: Iterable[str]) -> tuple[str, ...]:
                 f"{shown!r} cannot be the name of a lock: expected 1 to {LOCK_CHARACTERS} characters, "
                 "a letter or digit first, then letters, digits and . _ : / @ + -, as in 'mailbox:anna'",
             )
-    if len(names) > MOST_LOCKS:
+    if len(names) > MAX_LOCKS:
         raise CodedError(
-            ErrorCode.BAD_PARAMS, f"{len(names)} locks at once; at most {MOST_LOCKS} can be taken together"
+            ErrorCode.BAD_PARAMS, f"{len(names)} locks at once; at most {MAX_LOCKS} can be taken together"
         )
     return names
 

@@ -645,8 +645,8 @@ class CallUnsupported(DeliveryError):
     code = ErrorCode.CALL_UNSUPPORTED
 
 
-MOST_SIMILAR: Final = 64  # characters of a word: names are shorter, and comparing costs their product
-MOST_COMPARED: Final = 500  # names that a word is compared with: 5 us each
+MAX_SIMILAR: Final = 64  # characters of a word: names are shorter, and comparing costs their product
+MAX_COMPARED: Final = 500  # names that a word is compared with: 5 us each
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
@@ -662,26 +662,26 @@ def nearest(word: str, known: Iterable[str]) -> str:
     """
     from difflib import get_close_matches
 
-    if len(word) > MOST_SIMILAR:
+    if len(word) > MAX_SIMILAR:
         return ""
     word = word.lower()
     spelled = {name.lower(): name for name in sorted(known, reverse=True)}
     names = sorted(spelled)
-    if len(names) > MOST_COMPARED:
+    if len(names) > MAX_COMPARED:
         place = bisect(names, word)
-        names = names[max(0, place - MOST_COMPARED // 2) : place + MOST_COMPARED // 2]
+        names = names[max(0, place - MAX_COMPARED // 2) : place + MAX_COMPARED // 2]
     near = get_close_matches(word, names, n=1)
     return spelled[near[0]] if near else ""
 
 
-MOST_WAIT_S: Final = 86_400.0  # seconds that a peer may have another one wait; afterwards it is asked again
-_LEAST_SPREAD_S = 1.0  # seconds; spreads reconnects after a restart without retry_after_ms
+MAX_WAIT_S: Final = 86_400.0  # seconds that a peer may have another one wait; afterwards it is asked again
+_MIN_SPREAD_S = 1.0  # seconds; spreads reconnects after a restart without retry_after_ms
 _DO_NOT_RETURN = 4500  # lowest close code after which a device does not reconnect by itself
 
 
 def requested_wait_s(retry_after_ms: int | None) -> float:
-    """Return the seconds that a hub requested, at most MOST_WAIT_S."""
-    return min((retry_after_ms or 0) / 1000, MOST_WAIT_S)
+    """Return the seconds that a hub requested, at most MAX_WAIT_S."""
+    return min((retry_after_ms or 0) / 1000, MAX_WAIT_S)
 
 
 class Backoff(msgspec.Struct, frozen=True, kw_only=True):
@@ -707,7 +707,7 @@ class Backoff(msgspec.Struct, frozen=True, kw_only=True):
         A wait is at most as long as the hub has been away, so a device is back after twice that time. After a
         restart (1012) it is spread over the *retry_after_ms* of the hub. While a person has to type this
         device's pairing code (4510 with *retry_after_ms*), it is one to two times that long. In other cases
-        *retry_after_ms* is the minimum wait. It counts up to MOST_WAIT_S.
+        *retry_after_ms* is the minimum wait. It counts up to MAX_WAIT_S.
 
         Args:
             code: close code; ``None``: the connection broke without one.
@@ -720,5 +720,5 @@ class Backoff(msgspec.Struct, frozen=True, kw_only=True):
         if code is not None and code >= _DO_NOT_RETURN:
             return None
         if code == CloseCode.RESTARTING:
-            return max(_LEAST_SPREAD_S, requested_s) * draw
+            return max(_MIN_SPREAD_S, requested_s) * draw
         return requested_s + min(self.cap_s, max(self.base_s, away_s)) * draw

@@ -91,12 +91,12 @@ class ErrorBody(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 # Decoding of foreign JSON. msgspec takes 17 us to read a number with a three-digit exponent, such as
 # ``1e308``, instead of 40 ns: 64 KiB of them would take 170 ms.
 
-_LEAST_BYTES: Final = 6  # "1e300,"
+_MIN_BYTES: Final = 6  # "1e300,"
 _VALUE_BYTES: Final = 2  # "1,"
 _CONTAINER_BYTES: Final = 2  # "[]"
 # around texts: a value has at most a name and a text, and a list or object in an object has a name
 _MAX_QUOTES: Final = 4 * MAX_VALUES + 2 * MAX_CONTAINERS
-UNCHECKED_BYTES: Final = _LEAST_BYTES * MAX_EXTREME_NUMBERS  # too few for as many numbers
+UNCHECKED_BYTES: Final = _MIN_BYTES * MAX_EXTREME_NUMBERS  # too few for as many numbers
 _EXPONENT: Final = b"e000"  # in a translation; of signed exponents, those of two digits too
 _SAME_DIGITS: Final = bytes.maketrans(b"123456789E-", b"000000000e+")
 _SAME_SIGNS: Final = bytes.maketrans(b"123456789E+-{", b"000000000e00[")  # all marks in one translation

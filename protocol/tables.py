@@ -46,7 +46,7 @@ class Filler(StrEnum):
     PERSON = "person"  # the owner, at the latest when approving
 
 
-MOST_NUMBER = 1e300  # JSON has neither infinity nor NaN
+MAX_NUMBER = 1e300  # JSON has neither infinity nor NaN
 
 
 class Column(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -324,8 +324,8 @@ def problem_of(column: Column, value: Field) -> str | None:
         case Kind.NUMBER:
             if isinstance(value, bool) or not isinstance(value, int | float):
                 return f"expected a number, got {type(value).__name__}"
-            if not -MOST_NUMBER <= value <= MOST_NUMBER:
-                return f"expected a number from -{MOST_NUMBER:g} to {MOST_NUMBER:g}"
+            if not -MAX_NUMBER <= value <= MAX_NUMBER:
+                return f"expected a number from -{MAX_NUMBER:g} to {MAX_NUMBER:g}"
         case Kind.EPOCH_MS:
             if isinstance(value, bool) or not isinstance(value, int):
                 return f"expected a whole number, got {type(value).__name__}"
@@ -334,9 +334,9 @@ def problem_of(column: Column, value: Field) -> str | None:
     return None
 
 
-MOST_TABLES: Final = 10  # with the built-in ones as many as a run names in one frame
-MOST_FIELDS: Final = 24  # each costs tokens in every question
-MOST_CHOICES: Final = 32
+MAX_TABLES: Final = 10  # with the built-in ones as many as a run names in one frame
+MAX_FIELDS: Final = 24  # each costs tokens in every question
+MAX_CHOICES: Final = 32
 MAX_CHOICE_CHARS: Final = 60
 MAX_ABOUT_CHARS: Final = 300  # of a description: part of every question
 MAX_TEXT_CHARS: Final = 100_000
@@ -377,8 +377,8 @@ def problems_in(table: DeviceTable) -> Iterator[tuple[str, str]]:
     if len(table.about) > MAX_ABOUT_CHARS:
         yield "description", f"at most {MAX_ABOUT_CHARS} characters are expected"
     own = [column for column in table.fields if column not in REFERENCES.values()]
-    if not 1 <= len(own) <= MOST_FIELDS:
-        yield "fields", f"a table has 1 to {MOST_FIELDS} fields"
+    if not 1 <= len(own) <= MAX_FIELDS:
+        yield "fields", f"a table has 1 to {MAX_FIELDS} fields"
     known: set[str] = set()
     for number, column in enumerate(own):
         if column.name.lower() in known:
@@ -404,8 +404,8 @@ def _problems_of(column: Column) -> Iterator[tuple[str, str]]:
         yield "max_length", f"1 to {MAX_TEXT_CHARS} characters are expected"
     if column.choices and column.kind is not Kind.TEXT:
         yield "choices", "only a text has choices"
-    if len(column.choices) > MOST_CHOICES:
-        yield "choices", f"at most {MOST_CHOICES} choices are expected"
+    if len(column.choices) > MAX_CHOICES:
+        yield "choices", f"at most {MAX_CHOICES} choices are expected"
     for choice in column.choices:
         if not 1 <= len(choice) <= MAX_CHOICE_CHARS or choice != " ".join(choice.split()):
             yield "choices", f"a choice has 1 to {MAX_CHOICE_CHARS} characters, without line feeds"

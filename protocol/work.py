@@ -14,7 +14,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 from msgspec.structs import astuple
 
-from protocol.coordination import MOST_OF_RUN
+from protocol.coordination import MAX_OF_RUN
 from protocol.frame import (
     CREDIT_PIECES,
     MAX_BATCH_CALLS,
@@ -129,7 +129,7 @@ class AgentRun(Frame, frozen=True, kw_only=True, tag="agent_run"):
     parameters: Values = {}  # the requester's values for this run, over the agent's configuration
     context: Values = {}  # the requester's description, such as task_id, and values that the device reported
     checkpoint: RunCheckpoint | None = None  # the agent's, if it has a recoverable one
-    locks: Annotated[dict[Text, Fence], Meta(max_length=MOST_OF_RUN)] = {}  # fences, by lock name
+    locks: Annotated[dict[Text, Fence], Meta(max_length=MAX_OF_RUN)] = {}  # fences, by lock name
     only: Path | None = None  # list this file alone, or say why config leaves it out
     reader: Text = ""  # who reads the texts: rules, or "local" or "cloud" and the name of a model
     receipt: Id | None = None  # id of the receipt that the hub sends at the end; see agent_receipt
@@ -252,9 +252,9 @@ class SkippedFile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
 
 RECEIPT_HEADER: Final = "hub-receipt-v1"
 SENT_HEADER: Final = "hub-sent-v1"
-MOST_FILES: Final = 400_000  # of one receipt: as many as a device's log keeps
-MOST_IDS: Final = 100  # receipts that one request names, or one response contains
-MOST_PAGE_BYTES: Final = 256 * 1024  # of paths and digests in one response
+MAX_FILES: Final = 400_000  # of one receipt: as many as a device's log keeps
+MAX_IDS: Final = 100  # receipts that one request names, or one response contains
+MAX_PAGE_BYTES: Final = 256 * 1024  # of paths and digests in one response
 
 PublicKey = Annotated[str, Meta(max_length=64)]  # base64url without padding
 Signature = Annotated[str, Meta(max_length=128)]  # likewise

@@ -21,7 +21,7 @@ from protocol.ids import UserId
 from storage.kernel.columns import Int
 from storage.schema import changes, hub
 
-MOST_CHANGES: Final = (
+MAX_CHANGES: Final = (
     100_000  # subjects; a reader that has not read for so many changes reads everything again
 )
 PRUNED_AT_ONCE: Final = 5_000
@@ -254,8 +254,8 @@ PRUNE = sa.delete(changes).where(sa.tuple_(changes.c.source, changes.c.subject).
 
 
 def prune(c: sa.Connection) -> int:
-    """Delete the oldest changes beyond ``MOST_CHANGES``. Return their number; call it again until it is 0."""
-    until = c.execute(_newest_dropped, {"kept": MOST_CHANGES}).scalar_one_or_none()
+    """Delete the oldest changes beyond ``MAX_CHANGES``. Return their number; call it again until it is 0."""
+    until = c.execute(_newest_dropped, {"kept": MAX_CHANGES}).scalar_one_or_none()
     if until is None:
         return 0
     if c.execute(MISSING).first() is None:

@@ -6,7 +6,7 @@ after a restore, makes no second one. The holder of the lease of a target collec
 so each transaction about a delivery checks the term. Issues are found by each hub, and are written by all of
 them.
 
-A target that is away costs MOST_WAITING rows: further events are counted, and one event says how many.
+A target that is away costs MAX_WAITING rows: further events are counted, and one event says how many.
 
 An event names things by id and name, and has no text of a document: it may go to a machine that is not the
 operator's. Titles are added for targets that ask for them.
@@ -168,9 +168,9 @@ def name_of_subject(c: sa.Connection, issue: str, subject: str) -> dict[str, str
 
 
 DAY_MS: Final = 86_400_000
-MOST_WAITING: Final = 1_000  # deliveries of a target
+MAX_WAITING: Final = 1_000  # deliveries of a target
 NEWS_MS: Final = 3 * DAY_MS  # an older event is not sent any more
-MOST_REFUSALS: Final = 8  # of one delivery by its receiver
+MAX_REFUSALS: Final = 8  # of one delivery by its receiver
 FEW: Final = 9
 AT_ONCE: Final = 200  # waiting deliveries that are examined for the next one
 GAP: Final = "notify.gap"
@@ -443,7 +443,7 @@ def settle(
     row = _locked(c, name, retry_at=at + wait_ms)
     for one in sent:
         attempts = one.attempts + 1
-        is_lost = outcome == "refused" and attempts >= MOST_REFUSALS
+        is_lost = outcome == "refused" and attempts >= MAX_REFUSALS
         state = "delivered" if outcome == "delivered" else "failed" if is_lost else "waiting"
         values = {"state": state, "attempts": attempts, "answer": answer, "due_at": at + due_ms}
         # One that was dropped meanwhile is not tried again.
@@ -453,7 +453,7 @@ def settle(
     left_out, since = row.left_out + expired, row.left_out_since or at
     if outcome == "delivered":
         _update(c, name, failures=0, failing_since=None, problem=None, delivered_at=at)
-        if left_out and row.waiting - expired <= MOST_WAITING // 2:
+        if left_out and row.waiting - expired <= MAX_WAITING // 2:
             _add_gap(c, name, {"left_out": left_out, "since": since}, key=f"{since}", at=at)
             left_out = 0
     else:
@@ -524,8 +524,8 @@ def _update(c: sa.Connection, name: str, **values: Any) -> None:
 
 def _add(c: sa.Connection, row: TargetRow, new: Sequence[HubEvent], *, at: int) -> None:
     """Add deliveries as far as there is a place, and count the others."""
-    is_behind = row.left_out and row.waiting > MOST_WAITING // 2
-    place = 0 if is_behind or row.disabled_at is not None else max(0, MOST_WAITING - row.waiting)
+    is_behind = row.left_out and row.waiting > MAX_WAITING // 2
+    place = 0 if is_behind or row.disabled_at is not None else max(0, MAX_WAITING - row.waiting)
     known = _known(c, [_id(row.name, one) for one in new])
     missing = [one for one in new if _id(row.name, one) not in known]
     _insert(c, row.name, missing[:place], at=at)
@@ -560,7 +560,7 @@ def _id(name: str, one: HubEvent) -> str:
     return f"msg_{hashlib.sha256(spelled.encode()).hexdigest()[:32]}"
 
 
-MOST_MUTES: Final = 1_000
+MAX_MUTES: Final = 1_000
 
 
 class IssueMute(msgspec.Struct, frozen=True):
@@ -590,10 +590,10 @@ def list_mutes(c: sa.Connection, now: int) -> dict[str, IssueMute]:
 def mute(c: sa.Connection, new: IssueMute) -> None:
     """Write a mute, in place of the one before, with its audit entry. Raises CodedError."""
     c.execute(sa.delete(issue_mutes).where(_of_issue), {"of": new.key})
-    if c.execute(sa.select(sa.func.count()).select_from(issue_mutes)).scalar_one() >= MOST_MUTES:
+    if c.execute(sa.select(sa.func.count()).select_from(issue_mutes)).scalar_one() >= MAX_MUTES:
         raise CodedError(
             ErrorCode.LIMIT_REACHED,
-            f"{MOST_MUTES} issues are muted already; hub issues ls --muted lists them",
+            f"{MAX_MUTES} issues are muted already; hub issues ls --muted lists them",
         )
     c.execute(sa.insert(issue_mutes), msgspec.structs.asdict(new))
     detail = {"reason": new.reason, "ends_at": new.ends_at}

@@ -65,7 +65,7 @@ _ESCAPED: Final = re.compile(r"\\+[nrtbf\"]")  # in JSON, or in JSON in JSON
 _SETTINGS: Final = "settings."  # begins the events of entries about hub.toml
 _WORD: Final = re.compile(r"[\w.@-]+")
 MASK: Final = "[erased]"  # in place of a name
-_LEAST_ID: Final = 16  # characters
+_MIN_ID: Final = 16  # characters
 _user: sa.BindParameter[str] = sa.bindparam("user", type_=sa.Text)
 _VIA: Final[Mapping[sa.Table, tuple[str, sa.Column[Any]]]] = {
     run_calls: ("run_id", runs.c.id),
@@ -141,7 +141,7 @@ _DECLARED: Final = (
         for table in (connectors, gateways)
     ),
 )
-_MOST_NAMED: Final = 10
+_MAX_NAMED: Final = 10
 
 
 def get_user(c: sa.Connection, name: str) -> UserRow:
@@ -170,12 +170,12 @@ def begin_erasing(c: sa.Connection, name: str, *, at: int, actor: str) -> UserRo
     asked = {"user": user.id}
     using = [f"{kind} {thing!r} of {of!r}" for q in _USING for kind, thing, of in c.execute(q, asked)]
     if using:
-        others = ", ".join(using[:_MOST_NAMED])
+        others = ", ".join(using[:_MAX_NAMED])
         hint = "give each of them another device, connector, board or gateway first"
         raise CodedError(ErrorCode.ILLEGAL_TRANSITION, f"others use things of {name!r}: {others}", hint=hint)
     declared = [f"{kind} {thing!r}" for q in _DECLARED for kind, thing in c.execute(q, asked)]
     if declared:
-        listed = ", ".join(declared[:_MOST_NAMED])
+        listed = ", ".join(declared[:_MAX_NAMED])
         hint = "take them out of hub.toml, and run: hub reload"
         raise CodedError(ErrorCode.ILLEGAL_TRANSITION, f"hub.toml declares for {name!r}: {listed}", hint=hint)
     shut_out(c, user.id, at=at, actor=actor)
@@ -303,7 +303,7 @@ def find_mentions(
         {*_WORD.findall(f"{text} {row.get('actor') or row.get('scope', '')}")}
         for row, text in zip(found, texts, strict=True)
     ]
-    ids = {one for each in tokens for one in each if len(one) >= _LEAST_ID}
+    ids = {one for each in tokens for one in each if len(one) >= _MIN_ID}
     owned, others = _owners(c, signs.user_id, ids)
     mentions = Mentions([], [])
     for row, text, words in zip(found, texts, tokens, strict=True):

@@ -38,7 +38,7 @@ from storage.store import Store
 
 LIFE_MS: Final = 600_000
 PASTE_PORT: Final = 53_699  # an unused port: the browser shows the address, which the person pastes
-MOST_PAUSE_S: Final = 120.0
+MAX_PAUSE_S: Final = 120.0
 INTERRUPTED: Final = "it was interrupted; begin again"
 _REFUSED: Final = {"access_denied": "it was not allowed", "consent_required": "consent is missing"}
 
@@ -301,7 +301,7 @@ class SignIns:
             except Pending as pending:
                 pause_s += 5.0 if pending.slower else 0.0  # RFC 8628, 3.5
             except Unavailable:
-                pause_s = min(MOST_PAUSE_S, pause_s * 2)
+                pause_s = min(MAX_PAUSE_S, pause_s * 2)
             except ConnectorFailure as failure:
                 await self._fail(row, str(failure))
 

@@ -13,7 +13,7 @@ sends heartbeats too often, one per second is processed.
 
 Translation of one agent's part of a heartbeat into this project's words. Pure functions. Unknown words are
 ignored and reported by name, so that they can be counted. So a device of a newer release still keeps its
-agents online. An exhaustion ends at most 31 days from now (``MOST_RECOVERY_MS``).
+agents online. An exhaustion ends at most 31 days from now (``MAX_RECOVERY_MS``).
 """
 
 from collections.abc import Mapping, Sequence
@@ -58,7 +58,7 @@ SILENT: Final = f"no heartbeat for {SILENT_S:g} s"
 DeviceFact = DeviceReady | DeviceLost | HeartbeatReceived | AgentsSilent
 
 
-MOST_RECOVERY_MS: Final = 31 * 86_400_000  # no quota lasts longer than a month
+MAX_RECOVERY_MS: Final = 31 * 86_400_000  # no quota lasts longer than a month
 WHY_CHARACTERS: Final = 500  # longest stored text of an agent's error
 NO_REASON: Final = "its device reports an error"
 _ERROR: Final = "ERROR"
@@ -90,7 +90,7 @@ class Doubt(msgspec.Struct, frozen=True):
 def read_beat(beat: AgentBeat, at: int, *, usage_bytes: int) -> tuple[AgentReport, tuple[Doubt, ...]]:
     """Return the report in *beat* at the time *at* (epoch ms), and the parts that were ignored.
 
-    An exhaustion whose end has passed is ignored. An end later than ``MOST_RECOVERY_MS`` from now is moved to
+    An exhaustion whose end has passed is ignored. An end later than ``MAX_RECOVERY_MS`` from now is moved to
     that time.
 
     Args:
@@ -111,7 +111,7 @@ def read_beat(beat: AgentBeat, at: int, *, usage_bytes: int) -> tuple[AgentRepor
         if recovery_at is not None and recovery_at <= at:
             availability = None
         elif recovery_at is not None:
-            recovery_at = min(recovery_at, at + MOST_RECOVERY_MS)
+            recovery_at = min(recovery_at, at + MAX_RECOVERY_MS)
     usage = beat.resource_usage or None
     encoded = b"" if usage is None else msgspec.json.encode(usage)
     if len(encoded) > usage_bytes:

@@ -24,11 +24,11 @@ log = Channel(__name__)
 POLL_S: Final = 2.0  # maximum delay for a waiting run after its holder died
 REST_S: Final = 30.0  # between two rounds while no request waits, and only this hub could add one
 WAITING_POLL_S: Final = 0.25  # the same for a device that waits here, and after the end of a run
-LEAST_WAIT_S: Final = 0.01  # between two rounds
+MIN_WAIT_S: Final = 0.01  # between two rounds
 TTL_MS: Final = 60_000
-LEAST_TTL_MS: Final = 1_000  # less would mostly cover the round trip
-MOST_TTL_MS: Final = 86_400_000
-MOST_WAIT_MS: Final = 600_000
+MIN_TTL_MS: Final = 1_000  # less would mostly cover the round trip
+MAX_TTL_MS: Final = 86_400_000
+MAX_WAIT_MS: Final = 600_000
 
 
 class Turn:
@@ -278,7 +278,7 @@ class Locks:
         is_due = bool(self._waiting or found.users_due or found.next_due_ms is not None)
         self.is_resting = self._can_rest and not (is_due or has_written or self._has_written)
         wait_s = WAITING_POLL_S if self._waiting else REST_S if self.is_resting else POLL_S
-        return wait_s if found.next_due_ms is None else min(wait_s, found.next_due_ms / 1_000 + LEAST_WAIT_S)
+        return wait_s if found.next_due_ms is None else min(wait_s, found.next_due_ms / 1_000 + MIN_WAIT_S)
 
     def _hand_out(self, handed: Iterable[locks.Grant]) -> None:
         for grant in handed:

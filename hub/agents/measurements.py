@@ -24,7 +24,7 @@ from hub.metrics import Metrics, value_of
 from hub.name_lists import listed
 from hub.rounds import Rounds
 from hub.settings.limit_settings import RetentionSettings
-from protocol.coordination import MOST_TAGS, MetricType, Sample
+from protocol.coordination import MAX_TAGS, MetricType, Sample
 from protocol.errors import CodedError, ErrorCode, HubError
 from protocol.ids import AgentId, NodeId
 from storage.agents import measurements
@@ -43,10 +43,10 @@ from storage.kernel.columns import Key
 from storage.store import Store
 
 DAY_MS: Final = 24 * HOUR_MS
-# The default step is the first of these with at most MOST_POINTS points.
+# The default step is the first of these with at most MAX_POINTS points.
 STEPS_MS: Final = (MINUTE_MS, 5 * MINUTE_MS, 15 * MINUTE_MS, HOUR_MS, 6 * HOUR_MS, DAY_MS)
-MOST_POINTS: Final = 120
-MOST_TAGS_NAMED: Final = 20  # tags listed in the error for an unknown tag
+MAX_POINTS: Final = 120
+MAX_TAGS_NAMED: Final = 20  # tags listed in the error for an unknown tag
 
 # Allowed aggregates by type, the default first; a histogram also allows any percentile.
 AGGREGATES: Final[Mapping[MetricType, tuple[str, ...]]] = {
@@ -176,7 +176,7 @@ def _moment(at: int) -> str:
 
 def _suitable(since: int, until: int, minutes_from: int) -> int:
     fine = STEPS_MS if since >= minutes_from else STEPS_MS[STEPS_MS.index(HOUR_MS) :]
-    return next((step for step in fine if until - since <= step * MOST_POINTS), DAY_MS)
+    return next((step for step in fine if until - since <= step * MAX_POINTS), DAY_MS)
 
 
 def _aggregate(question: Question, type: MetricType) -> tuple[str, float | None]:
@@ -205,7 +205,7 @@ def chosen(rows: Sequence[SeriesRow], question: Question) -> dict[str, str | Non
     if not found:
         known = sorted({f"{name}={value}" for row in rows for name, value in row.tags.items()})
         asked = ", ".join(f"{name}={value}" for name, value in tags)
-        shown = listed(known, MOST_TAGS_NAMED) or "none"
+        shown = listed(known, MAX_TAGS_NAMED) or "none"
         raise CodedError(
             ErrorCode.UNKNOWN_METRIC, f"no series of {question.name!r} has {asked}; its tags: {shown}"
         )
@@ -319,7 +319,7 @@ AT_ONCE: Final = 500  # buckets per read: some milliseconds of the loop
 NAME_CHARACTERS: Final = 255
 TAG_CHARACTERS: Final = 64  # of a tag's name
 TAG_VALUE_CHARACTERS: Final = 128
-MOST_HUB_POINTS: Final = 744  # of each series of the hub: the hours of 31 days
+MAX_HUB_POINTS: Final = 744  # of each series of the hub: the hours of 31 days
 SLOT_MS: Final = 300_000  # each node is sampled once in it
 # The default step of the hub's series is the first of these with at most 60 points.
 HUB_STEPS_MS: Final = (SLOT_MS, 3 * SLOT_MS, HOUR_MS, 6 * HOUR_MS)
@@ -545,7 +545,7 @@ class Measurements:
                 type,
                 now_ms=now_ms,
                 minutes_from=retained.minutes_from,
-                most_points=MOST_HUB_POINTS,
+                most_points=MAX_HUB_POINTS,
                 lines=1,
             )
 
@@ -692,9 +692,9 @@ def _check_value(value: float, where: str) -> None:
 
 
 def _check_tags(tags: Mapping[str, str], where: str) -> None:
-    if len(tags) > MOST_TAGS:
+    if len(tags) > MAX_TAGS:
         raise CodedError(
-            ErrorCode.BAD_PARAMS, f"{where}.tags: expected at most {MOST_TAGS} tags, not {len(tags)}"
+            ErrorCode.BAD_PARAMS, f"{where}.tags: expected at most {MAX_TAGS} tags, not {len(tags)}"
         )
     for name, value in sorted(tags.items()):
         _check_tag(name, value, where)

@@ -6,7 +6,7 @@ than the standard, to keep validation linear in time:
 - A reference leads to ``#/$defs/NAME`` of the same schema, without cycles.
 - A pattern must be matchable in linear time: matches of 1 to 512 characters, without backreferences and
   lookarounds (``hub.extraction.patterns``).
-- A schema that expands to more than ``MOST_PARTS`` is refused.
+- A schema that expands to more than ``MAX_PARTS`` is refused.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -30,10 +30,10 @@ from protocol.errors import CodedError
 from protocol.frame import MAX_RESULT_DEPTH, Parameters
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
-MOST_BYTES: Final = 65_536  # of a schema, and of its defaults, as JSON
-MOST_LEVELS: Final = 32
-MOST_PARTS: Final = 10_000  # subschemas, counted at each reference to them
-MOST_PROBLEMS: Final = 10  # problems listed per configuration
+MAX_BYTES: Final = 65_536  # of a schema, and of its defaults, as JSON
+MAX_LEVELS: Final = 32
+MAX_PARTS: Final = 10_000  # subschemas, counted at each reference to them
+MAX_PROBLEMS: Final = 10  # problems listed per configuration
 _REFERENCE: Final = "#/$defs/"
 _ONE: Final = (
     *("not", "if", "then", "else", "items", "contains", "additionalProperties"),
@@ -92,10 +92,10 @@ def check_schema(schema: Mapping[str, Any], defaults: Mapping[str, Any]) -> None
     import jsonschema  # imported here, because it loads many libraries
 
     for name, value in (("configuration_schema", schema), ("default_configuration", defaults)):
-        if len(msgspec.json.encode(value)) > MOST_BYTES:
-            raise BadSchema(f"{name}: longer than {MOST_BYTES:,} bytes as JSON")
-        if levels_of(value) > MOST_LEVELS:
-            raise BadSchema(f"{name}: deeper than {MOST_LEVELS} levels")
+        if len(msgspec.json.encode(value)) > MAX_BYTES:
+            raise BadSchema(f"{name}: longer than {MAX_BYTES:,} bytes as JSON")
+        if levels_of(value) > MAX_LEVELS:
+            raise BadSchema(f"{name}: deeper than {MAX_LEVELS} levels")
     if (dialect := schema.get("$schema", DIALECT)) not in (DIALECT, f"{DIALECT}#"):
         raise BadSchema(f"configuration_schema: $.$schema: {dialect!r} is not {DIALECT}")
     try:
@@ -127,8 +127,8 @@ def problems_in(
         if is_whole or error.absolute_path or error.validator not in ("required", "minProperties"):
             found[f"{error.json_path}: {_describe(error)}"] = None
     problems = list(found)
-    more = len(problems) - MOST_PROBLEMS
-    return problems[:MOST_PROBLEMS] + ([f"and {more} more"] if more > 0 else [])
+    more = len(problems) - MAX_PROBLEMS
+    return problems[:MAX_PROBLEMS] + ([f"and {more} more"] if more > 0 else [])
 
 
 @lru_cache(maxsize=1)
@@ -182,8 +182,8 @@ class _Parts:
 
     def count(self) -> None:
         """Check references and size of the schema. Raises BadSchema."""
-        if self._count(self._schema, "$") > MOST_PARTS:
-            self._refuse("$", f"unfolds to more than {MOST_PARTS:,} parts")
+        if self._count(self._schema, "$") > MAX_PARTS:
+            self._refuse("$", f"unfolds to more than {MAX_PARTS:,} parts")
         for name in self._defined:
             self._follow(name, f"$.$defs.{name}")
 
@@ -276,7 +276,7 @@ def _json(value: Any) -> str:
 def levels_of(value: Any) -> int:
     """Return the depth of a JSON value; a text has depth 1. Stops at the limit."""
     level, here = 0, [value]
-    while here and level <= MOST_LEVELS:
+    while here and level <= MAX_LEVELS:
         level += 1
         here = [
             inner

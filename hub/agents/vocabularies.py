@@ -17,7 +17,7 @@ from uuid import UUID
 
 import msgspec
 
-from hub.agents.schemas import MOST_LEVELS, NUL, levels_of
+from hub.agents.schemas import MAX_LEVELS, NUL, levels_of
 from hub.clock import epoch_ms, from_epoch_ms
 from protocol.agent_status import (
     TYPE_NAMES,
@@ -579,7 +579,7 @@ def _stamps(table: str) -> tuple[Column, Column]:
     return _instant("created_at", f"{table}.created_at"), _instant("updated_at", f"{table}.updated_at")
 
 
-MOST_NAMED: Final = 1_000  # configs, capabilities and series in a document
+MAX_NAMED: Final = 1_000  # configs, capabilities and series in a document
 
 
 AGENT_CONFIGS: Final = Table(
@@ -598,7 +598,7 @@ AGENT_CONFIGS: Final = Table(
         _column("description", "agent_configs.description", written=CONFIG),
         *_stamps("agent_configs"),
     ),
-    rows=Rows(configs.list_configs, lambda config: (config.key,), "by key", in_document=MOST_NAMED),
+    rows=Rows(configs.list_configs, lambda config: (config.key,), "by key", in_document=MAX_NAMED),
 )
 AGENT_CAPABILITIES: Final = Table(
     "agent_capabilities",
@@ -620,7 +620,7 @@ AGENT_CAPABILITIES: Final = Table(
         ),
         *_stamps("agent_capabilities"),
     ),
-    rows=Rows(configs.capabilities_page, configs.key_of, "by name and version", in_document=MOST_NAMED),
+    rows=Rows(configs.capabilities_page, configs.key_of, "by name and version", in_document=MAX_NAMED),
 )
 AGENT_METRICS: Final = Table(
     "agent_metrics",
@@ -643,7 +643,7 @@ AGENT_METRICS: Final = Table(
         measurements.list_series,
         lambda series: (series.name, measurements.tags_key(series.tags)),
         "by name and tags",
-        in_document=MOST_NAMED,
+        in_document=MAX_NAMED,
     ),
 )
 _AGENT_TYPE: Final = Column(
@@ -1153,8 +1153,8 @@ def bounded_metadata(metadata: dict[str, Any]) -> dict[str, Any]:
     Raises:
         BadWrite: it is too large or too deep, or has a null character.
     """
-    if levels_of(metadata) > MOST_LEVELS:
-        raise BadWrite(f"metadata: deeper than {MOST_LEVELS} levels")
+    if levels_of(metadata) > MAX_LEVELS:
+        raise BadWrite(f"metadata: deeper than {MAX_LEVELS} levels")
     encoded = msgspec.json.encode(metadata)
     if NUL in encoded:
         raise BadWrite("metadata: a null character, which cannot be kept; leave it out")

@@ -288,7 +288,7 @@ def _entry(writing: Writing, event: str, *names: str) -> Callable[[AgentRow], En
     return entry
 
 
-MOST_KEYS: Final = 20  # in the audit log; the history has all keys
+MAX_KEYS: Final = 20  # in the audit log; the history has all keys
 
 
 _Job = Callable[..., ConfigsChanged]  # function of the store that takes the agent's id
@@ -352,11 +352,11 @@ class AgentConfigs:
                 return None
             detail: dict[str, str | int] = {
                 "agent": agent.name,
-                "keys": ", ".join(done.keys[:MOST_KEYS]),
+                "keys": ", ".join(done.keys[:MAX_KEYS]),
                 "rev": done.rev,
             }
-            if len(done.keys) > MOST_KEYS:
-                detail["more"] = len(done.keys) - MOST_KEYS
+            if len(done.keys) > MAX_KEYS:
+                detail["more"] = len(done.keys) - MAX_KEYS
             return Entry(at=at, actor=actor, event="agent.configured", subject=agent.id, detail=detail)
 
         try:

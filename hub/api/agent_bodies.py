@@ -14,7 +14,7 @@ from msgspec import UNSET, Meta
 from pydantic import BeforeValidator, Field, ValidationError
 
 from hub.api.binding import From, bad_request
-from hub.api.errors import MOST_REFUSALS, refused_parts, table_refusals
+from hub.api.errors import MAX_REFUSALS, refused_parts, table_refusals
 from hub.api.noun import View
 from hub.extraction.redaction import problem_of
 from hub.settings.agent_settings import AgentSettings, ScheduleSettings, SlotTable, tables_of, unknown_tables
@@ -182,7 +182,7 @@ def changed_by(
     Raises:
         CodedError (BAD_PARAMS): a key is unknown or cannot be changed, or the changed agent is invalid.
     """
-    unknown = sorted(set(changes) - set(AgentChanges.__struct_fields__))[:MOST_REFUSALS]
+    unknown = sorted(set(changes) - set(AgentChanges.__struct_fields__))[:MAX_REFUSALS]
     if unknown:
         known = ", ".join(AgentChanges.__struct_fields__)
         wrong = [f"{key}: there is no such field" for key in unknown]

@@ -25,7 +25,7 @@ from starlette.datastructures import Headers
 from starlette.types import Scope
 
 from hub.api.errors import (
-    MOST_REFUSALS,
+    MAX_REFUSALS,
     Refusal,
     at,
     by_field,
@@ -44,7 +44,7 @@ from protocol.errors import CodedError, ErrorCode, did_you_mean
 from protocol.frame import NO_JSON
 
 MISSING: Final = object()
-MOST_OF_TEXT: Final = 1_000  # characters of a parameter of a path or a query, if it has no limit of its own
+MAX_OF_TEXT: Final = 1_000  # characters of a parameter of a path or a query, if it has no limit of its own
 T = TypeVar("T")
 _KEYWORD: Final = inspect.Parameter.KEYWORD_ONLY
 
@@ -159,7 +159,7 @@ class Value:
         self.place, self.name, self.kind, self.default = place, name, kind, default
         self.is_time = place == "query" and _has(kind, shapes.DateTimeType)
         self.is_list = place == "query" and _has(kind, shapes.ListType | shapes.VarTupleType)
-        self.most = _most_of(kind) if place in ("path", "query") else MOST_OF_TEXT
+        self.most = _most_of(kind) if place in ("path", "query") else MAX_OF_TEXT
         self.table = _class_in(kind, BaseModel)
         self.struct = _class_in(kind, msgspec.Struct)
         self.aliases: Mapping[str, str] = getattr(self.struct, "aliases", {})
@@ -327,7 +327,7 @@ class Binding:
             for name in singles
             if names.count(name) > 1
         ]
-        unknown = [*dict.fromkeys(name for name in names if name not in self._queries)][:MOST_REFUSALS]
+        unknown = [*dict.fromkeys(name for name in names if name not in self._queries)][:MAX_REFUSALS]
         wrong += [
             (f"query.{name}: there is no such parameter", did_you_mean(name, self._queries))
             for name in unknown
@@ -422,4 +422,4 @@ def _instant(given: str, zone: str | None) -> str:
 def _most_of(kind: Any) -> int:
     """Return how many characters a text may have; a type with a smaller limit refuses it by itself."""
     texts = (one for one in parts_of(kind) if isinstance(one, shapes.StrType))
-    return max(MOST_OF_TEXT, *(one.max_length or 0 for one in texts), 0)
+    return max(MAX_OF_TEXT, *(one.max_length or 0 for one in texts), 0)

@@ -246,7 +246,7 @@ async def _caller(call: Call, agent_id: AgentIdOrName | None = None) -> Caller:
     return Caller(caller.actor, agent.user_id, agent.id)
 
 
-def _page(limit: Annotated[int, Meta(ge=1, le=noun.MOST_LONG)] = ITEMS, cursor: str | None = None) -> PageOf:
+def _page(limit: Annotated[int, Meta(ge=1, le=noun.MAX_LONG)] = ITEMS, cursor: str | None = None) -> PageOf:
     return FittingPage(limit=limit, cursor=cursor)
 
 

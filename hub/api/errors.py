@@ -113,10 +113,10 @@ _REMOTE_ID: Final = (
 )
 _NAME: Final = "expected a name: letters, digits, _ . and -, at most 64 of them; the first no . and no -"
 
-MOST_REFUSALS: Final = 50  # of one request: each costs up to a millisecond
-MOST_PARTS: Final = 4_096  # values of a table: pydantic takes up to ten microseconds for each that is invalid
-MOST_KEYS: Final = 1_000  # of a mapping, in which refusals are looked for
-_MOST_OF_KEY: Final = 128  # characters of a key in a refusal
+MAX_REFUSALS: Final = 50  # of one request: each costs up to a millisecond
+MAX_PARTS: Final = 4_096  # values of a table: pydantic takes up to ten microseconds for each that is invalid
+MAX_KEYS: Final = 1_000  # of a mapping, in which refusals are looked for
+_MAX_OF_KEY: Final = 128  # characters of a key in a refusal
 Refusal = tuple[str, str]  # what is wrong at which place, and a hint that may be empty
 
 
@@ -165,8 +165,8 @@ def refused_body(body: bytes, kind: Any, where: str) -> list[Refusal]:
 
 
 def refusals(given: Any, kind: Any, where: str) -> list[Refusal]:
-    """Return what keeps *given* from being of this *kind*, key by key; at most MOST_REFUSALS."""
-    return list(islice(_refusals(given, kind, where), MOST_REFUSALS))
+    """Return what keeps *given* from being of this *kind*, key by key; at most MAX_REFUSALS."""
+    return list(islice(_refusals(given, kind, where), MAX_REFUSALS))
 
 
 def _refusals(given: Any, kind: Any, where: str) -> Iterator[Refusal]:
@@ -181,7 +181,7 @@ def _refusals(given: Any, kind: Any, where: str) -> Iterator[Refusal]:
         if isinstance(one, type) and issubclass(one, msgspec.Struct):
             wrong = _refused_keys(given, one, where)
         elif get_origin(one) in (dict, Mapping):
-            few = islice(given.items(), MOST_KEYS)
+            few = islice(given.items(), MAX_KEYS)
             wrong = (
                 found for key, value in few for found in _refusals(value, get_args(one)[1], at(where, key))
             )
@@ -222,27 +222,27 @@ def _refused_keys(given: Mapping[str, Any], struct: type[msgspec.Struct], where:
 
 def at(where: str, key: object) -> str:
     spelled = str(key)
-    if len(spelled) > _MOST_OF_KEY:
-        spelled = f"{spelled[:_MOST_OF_KEY]}..."
+    if len(spelled) > _MAX_OF_KEY:
+        spelled = f"{spelled[:_MAX_OF_KEY]}..."
     return f"{where}.{spelled}" if where else spelled
 
 
 def refused_parts(table: object, where: str) -> list[Refusal]:
-    """Return a refusal if a table of hub.toml has more than MOST_PARTS values in its lists and tables."""
+    """Return a refusal if a table of hub.toml has more than MAX_PARTS values in its lists and tables."""
     waiting, count = [table], 0
-    while waiting and count <= MOST_PARTS:
+    while waiting and count <= MAX_PARTS:
         one = waiting.pop()
         parts = one.values() if isinstance(one, Mapping) else one if isinstance(one, list | tuple) else ()
         count += len(parts)
         waiting.extend(parts)
-    return [(f"{where}: at most {MOST_PARTS} values are expected, in all lists and objects", "")] * (
-        count > MOST_PARTS
+    return [(f"{where}: at most {MAX_PARTS} values are expected, in all lists and objects", "")] * (
+        count > MAX_PARTS
     )
 
 
 def table_refusals(error: ValidationError, where: str = "") -> list[Refusal]:
     """Return every key of a table of hub.toml that pydantic refuses."""
-    listed = error.errors(include_url=False)[:MOST_REFUSALS]
+    listed = error.errors(include_url=False)[:MAX_REFUSALS]
     wrong: list[Refusal] = []
     for found in listed:
         place = found["loc"]

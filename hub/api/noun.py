@@ -542,7 +542,7 @@ def _has_time(hint: object) -> bool:
 
 DEFAULT_LIMIT: Final = 100
 MOST: Final = 1_000
-MOST_LONG: Final = 200  # of items with a text that may be long
+MAX_LONG: Final = 200  # of items with a text that may be long
 
 
 class Page(NamedTuple, Generic[T]):
@@ -633,7 +633,7 @@ def _is_bearable(part: str | int) -> bool:
 
 AnyNoun = TypeVar("AnyNoun", bound=Noun)
 DAY_S: Final = 86_400.0
-MOST_ENTRIES: Final = 10_000  # frequent requests whose last entry is remembered
+MAX_ENTRIES: Final = 10_000  # frequent requests whose last entry is remembered
 
 
 class Hub:
@@ -683,7 +683,7 @@ class Hub:
             await self._store.write(owed.append)
             owed.is_paid = True
         if declared.is_often and owed.is_paid:
-            if len(self._entries) >= MOST_ENTRIES:
+            if len(self._entries) >= MAX_ENTRIES:
                 self._entries.clear()
             self._entries[key] = at
         owed.is_paid = True  # for tasks that the work has started

@@ -29,7 +29,7 @@ ALL: Final = "all"  # in place of a node: each node answers
 WITHIN_S: Final = 25.0  # a command line waits for 30 s
 READ_WITHIN_S: Final = 4.0  # of a node that the request names, or of all: an operator asks in an outage
 READ_S: Final = 1.0  # for the database, before the nodes of the last time are asked
-MOST_NODES: Final = 100  # that are asked together
+MAX_NODES: Final = 100  # that are asked together
 
 Ask = Callable[[BootId, Request, float], Awaitable[Reply]]
 
@@ -85,7 +85,7 @@ class Others:
     async def list_nodes(self) -> list[NodeRow]:
         """Return the nodes of the database, or those of the last time if it gives no answer."""
         with suppress(StorageError), anyio.move_on_after(READ_S):
-            self._nodes = await self._store.read(nodes.list_nodes, limit=MOST_NODES)
+            self._nodes = await self._store.read(nodes.list_nodes, limit=MAX_NODES)
         return self._nodes
 
     async def named(self, header: str | None) -> BootId | None:
@@ -98,7 +98,7 @@ class Others:
         if header is None:
             return None
         called = unquote(header)
-        known, length = await self.list_nodes(), max(len(called), nodes.LEAST_END)
+        known, length = await self.list_nodes(), max(len(called), nodes.MIN_END)
         found = [one for one in known if called in (one.id, one.id[-length:], one.name)]
         node = found[0] if len(found) == 1 else await self._store.read(nodes.node_called, called)
         if node.boot_id == self._here:

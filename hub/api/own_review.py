@@ -58,7 +58,7 @@ from protocol.errors import CATALOGUE, ErrorCode
 from protocol.tables import SUGGESTED, TABLES, Column, Kind
 
 LINK_S: Final = 60.0
-MOST_BODY: Final = 1 << 20
+MAX_BODY: Final = 1 << 20
 POLL_S: Final = 1.0
 LIMIT, MOST = 50, 1_000  # items in a page
 _FOLDERS: Final = 50
@@ -183,8 +183,8 @@ class OwnReview:
         body = bytearray()
         async for part in request.stream():
             body += part
-            if len(body) > MOST_BODY:
-                return Problem(ErrorCode.TOO_LARGE, f"a body has at most {MOST_BODY} bytes")
+            if len(body) > MAX_BODY:
+                return Problem(ErrorCode.TOO_LARGE, f"a body has at most {MAX_BODY} bytes")
         try:
             given = msgspec.json.decode(body, type=NewVerdictsView)
         except msgspec.DecodeError as error:

@@ -44,7 +44,7 @@ _FINE: Final = 1.05  # ratio of the scales that are tried around the best one
 _FINE_STEPS: Final = range(-5, 6)
 _STEPS: Final = 20  # of the search for the base
 _EQUALLY: Final = 1e-6  # likely
-_LEAST_SHARE: Final = 1e-9  # of a label that was found nonetheless
+_MIN_SHARE: Final = 1e-9  # of a label that was found nonetheless
 
 
 class Observation(NamedTuple):
@@ -115,8 +115,7 @@ def _best_base(bins: Sequence[_Bin], fading: Sequence[float]) -> float:
     for _ in range(_STEPS):
         middle = (low + high) / 2
         slope = sum(
-            one.found / max(middle, _LEAST_SHARE)
-            - one.overlooked * share / max(1 - middle * share, _LEAST_SHARE)
+            one.found / max(middle, _MIN_SHARE) - one.overlooked * share / max(1 - middle * share, _MIN_SHARE)
             for one, share in zip(bins, fading, strict=True)
         )
         low, high = (middle, high) if slope > 0 else (low, middle)
@@ -125,15 +124,15 @@ def _best_base(bins: Sequence[_Bin], fading: Sequence[float]) -> float:
 
 def _likelihood(bins: Sequence[_Bin], fading: Sequence[float], base: float) -> float:
     return sum(
-        one.found * math.log(max(base * share, _LEAST_SHARE))
-        + one.overlooked * math.log(max(1 - base * share, _LEAST_SHARE))
+        one.found * math.log(max(base * share, _MIN_SHARE))
+        + one.overlooked * math.log(max(1 - base * share, _MIN_SHARE))
         for one, share in zip(bins, fading, strict=True)
     )
 
 
 SIZES: Final = (500, 1_000, 2_000, 4_000, 8_000)  # tokens of text in a question; none beyond is chosen
 TOLERANCE: Final = 0.01  # of the best share found
-MOST_CUT: Final = 0.02  # of the answers
+MAX_CUT: Final = 0.02  # of the answers
 _STEP: Final = 1.05  # ratio of the sizes between which is chosen
 _ROUNDED: Final = 10  # tokens
 _CLEARLY: Final = 0.1  # of the best share: with so many labels fewer, larger sizes are not measured
@@ -399,7 +398,7 @@ def _chosen(
         here = sum(map(curve.share, lengths)) / len(lengths)
         best = max(best, here)
         cut = sum(_ANSWER_TOKENS + count * record_tokens > answer_tokens for count in counts) / len(counts)
-        if tokens > SIZES[0] and (here < (1 - TOLERANCE) * best or (answer_tokens and cut > MOST_CUT)):
+        if tokens > SIZES[0] and (here < (1 - TOLERANCE) * best or (answer_tokens and cut > MAX_CUT)):
             break
         chosen, share = tokens, here
     return chosen, share, best

@@ -46,10 +46,10 @@ from protocol.work import Usage
 from storage.runs.model_calls import Spent
 
 _SECRET_BYTES: Final = 32
-MOST_STORED: Final = 20  # of an agent
+MAX_STORED: Final = 20  # of an agent
 FOLDER: Final = "evaluations"
 _AT_ONCE: Final = 4  # documents; one document often has fewer questions than an endpoint's concurrency
-MOST_SHOWN_CHARS: Final = 300  # of a sentence: a text without full stops is one sentence
+MAX_SHOWN_CHARS: Final = 300  # of a sentence: a text without full stops is one sentence
 
 
 class Means(NamedTuple):
@@ -215,10 +215,10 @@ def _sentence(text: str, sentences: Sequence[tuple[int, int]], start: int, end: 
     behind = bisect_left(sentences, end, key=lambda place: place[0])
     begin, stop = (sentences[first][0], sentences[max(first, behind - 1)][1]) if sentences else (start, end)
     begin, stop = min(begin, start), max(stop, end)
-    if stop - begin <= MOST_SHOWN_CHARS:
+    if stop - begin <= MAX_SHOWN_CHARS:
         return text[begin:stop]
-    start = max(begin, min(start, stop - MOST_SHOWN_CHARS))
-    stop = min(stop, start + MOST_SHOWN_CHARS)
+    start = max(begin, min(start, stop - MAX_SHOWN_CHARS))
+    stop = min(stop, start + MAX_SHOWN_CHARS)
     return f"{'…' * (start > begin)}{text[start:stop]}…"
 
 
@@ -260,9 +260,9 @@ class EvaluationFile:
         return msgspec.json.decode(data, type=list[StoredEvaluation])
 
     def write(self, evaluations: list[StoredEvaluation]) -> None:
-        """Write the last MOST_STORED of *evaluations*. Raises OSError."""
+        """Write the last MAX_STORED of *evaluations*. Raises OSError."""
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        data = msgspec.json.format(msgspec.json.encode(evaluations[-MOST_STORED:]), indent=1)
+        data = msgspec.json.format(msgspec.json.encode(evaluations[-MAX_STORED:]), indent=1)
         write_atomically(self.path, data, mode=0o600)
 
 

@@ -21,7 +21,7 @@ from hub.accounts.keys import KeyStore
 from hub.accounts.sign_in import SignIns
 from hub.app.boot import Boot, Context
 from hub.cluster.messages import RENEWALS, DeviceTaken, Hint, NodeRenewed, RunChanged, RunsWaiting
-from hub.connectors.calling import MOST_ANSWER_BYTES, SignInNeeded
+from hub.connectors.calling import MAX_ANSWER_BYTES, SignInNeeded
 from hub.connectors.connector import UnknownProvider, find
 from hub.links.auth import Authenticator
 from hub.links.roster import Roster
@@ -171,7 +171,7 @@ async def make_accounts(context: Context, resources: AsyncExitStack) -> Accounts
     client = OutboundClient(
         OutboundRules.parse(context.settings.outbound.allow),
         connections=CONNECTIONS,
-        max_answer_bytes=MOST_ANSWER_BYTES,
+        max_answer_bytes=MAX_ANSWER_BYTES,
     )
     await resources.enter_async_context(client)
     return Accounts(

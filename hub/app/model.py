@@ -45,7 +45,7 @@ from storage.store import Store
 log = Channel(__name__)
 
 SHARED_EVERY_S: Final = 5.0
-LEAST_DEMAND: Final = 0.5  # in questions, of a hub that asks none
+MIN_DEMAND: Final = 0.5  # in questions, of a hub that asks none
 TRIES_BEFORE_ANOTHER = 3  # of a question that another endpoint can answer, instead of waiting half a minute
 
 
@@ -275,7 +275,7 @@ class ModelShares:
             return
         mine = sum(limiter.demand for limiter in limited)
         others = await self._store.write(nodes.share_demand, self._boot_id, mine)
-        demands = [max(demand, LEAST_DEMAND) for demand in (mine, *others)]
+        demands = [max(demand, MIN_DEMAND) for demand in (mine, *others)]
         for limiter in limited:
             limiter.use_share(demands[0] / sum(demands))
 

@@ -45,7 +45,7 @@ from storage.store import Connection, Store
 log = Channel(__name__)
 
 NOTHING_CHANGED: Final = Changes()
-MOST_NAMED = 20  # keys of a change named in the audit log
+MAX_NAMED = 20  # keys of a change named in the audit log
 
 
 def make_parts(
@@ -146,7 +146,7 @@ def _entries(
     at = now_ms(context.clock)
     about = {"generation": revision.generation, "source": revision.source}
     shared = {} if revision.shared is None else {"revision": revision.shared.number}
-    named = {name: listed(keys, MOST_NAMED) for name, keys in found._asdict().items() if keys}
+    named = {name: listed(keys, MAX_NAMED) for name, keys in found._asdict().items() if keys}
     return (
         *(
             Entry(

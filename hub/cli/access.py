@@ -529,13 +529,13 @@ async def _first(
     kind: "ConnectorClass", settings: object, token: str, rules: "OutboundRules", most: int
 ) -> list[tuple[str, ...]]:
     from hub.clock import SystemChance, SystemClock
-    from hub.connectors.calling import MOST_ANSWER_BYTES, Caller, Throttle
+    from hub.connectors.calling import MAX_ANSWER_BYTES, Caller, Throttle
     from hub.connectors.connector import Context, documents_of
     from hub.outbound.client import OutboundClient
 
     clock, chance = SystemClock(), SystemChance()
     rows: list[tuple[str, ...]] = []
-    async with OutboundClient(rules, max_answer_bytes=MOST_ANSWER_BYTES) as client:
+    async with OutboundClient(rules, max_answer_bytes=MAX_ANSWER_BYTES) as client:
         caller = Caller(
             client,
             tokens=None,

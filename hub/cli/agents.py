@@ -268,7 +268,7 @@ _PROMPT_IS_IGNORED: Final = (
     "the prompt changes nothing: no model of this agent follows one, and neither do rules or the small model;"
     " set an endpoint in [model] of hub.toml (hub help models)"
 )
-_MOST_CHARACTERS: Final = 300  # of a quote or a value
+_MAX_CHARACTERS: Final = 300  # of a quote or a value
 
 
 @agents.command(epilog=example("hub agents preview notes --prompt new.txt --files 50"))
@@ -393,7 +393,7 @@ def _lines(item: Mapping[str, Any]) -> Iterator[str]:
 
 def _short(value: object) -> str:
     text = one_line("-" if value is None else str(value))
-    return text if len(text) <= _MOST_CHARACTERS else f"{text[:_MOST_CHARACTERS]}…"
+    return text if len(text) <= _MAX_CHARACTERS else f"{text[:_MAX_CHARACTERS]}…"
 
 
 # As in protocol.agent_status

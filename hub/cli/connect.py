@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 TOKEN_VARIABLE: Final = "HUB_DEVICE_TOKEN"
 _NAME: Final = re.compile(r"^\w[\w.-]{0,63}$")  # as in the hub's settings; the name is also a file's name
 _File = FilePath(dir_okay=False)
-_MOST_NAMED: Final = 5  # files of one reason
+_MAX_NAMED: Final = 5  # files of one reason
 _NAMED: Final = (
     "key_in_text",
     "bad_ignore_file",
@@ -233,7 +233,7 @@ def _reasons(stays: "Sequence[Stays]") -> Iterator[tuple[int, str, str]]:
         by_reason.setdefault(one.reason, []).append(one)
     for reason in sorted(by_reason, key=lambda reason: (reason not in _NAMED, reason)):
         ones = sorted(by_reason[reason], key=lambda one: (-one.files, one.path))
-        most = len(ones) if reason in _NAMED else _MOST_NAMED
+        most = len(ones) if reason in _NAMED else _MAX_NAMED
         shown = reason.replace("_", " ")
         for one in ones[:most]:
             yield one.files, f"{shown}: {one.detail}" if one.detail else shown, one.path

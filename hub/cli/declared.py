@@ -18,7 +18,7 @@ from hub.cli import show
 from hub.cli.failure import Exit, Failure
 from hub.cli.formats import FORMATS, IN_ZONE
 from hub.cli.options import (
-    MOST_OF_TEXT,
+    MAX_OF_TEXT,
     NAME,
     TEXT,
     Duration,
@@ -41,7 +41,7 @@ Step = tuple[str, list[str]]  # a word of a command, and the names of its argume
 
 _FIELD: Final = re.compile(r"\{([\w.*]+(?:\|\w+)?)\}")
 _FILE: Final = FilePath(exists=True, dir_okay=False)
-LEAST_END: Final = 6  # characters at the end of an id that identify it
+MIN_END: Final = 6  # characters at the end of an id that identify it
 SEARCHED: Final = 1_000  # first items of a list that are searched for the end of an id
 GIVEN: Final = "hub.given"  # key of ctx.meta: arguments of the groups around a command
 
@@ -196,7 +196,7 @@ def _type(spec: Spec) -> click.ParamType[Any]:
         case "object":
             return JsonObject()
         case _:
-            return Text(spec["max"] or MOST_OF_TEXT)
+            return Text(spec["max"] or MAX_OF_TEXT)
 
 
 def _run(spec: Spec, values: dict[str, Any], state: Path, *, as_json: bool) -> None:
@@ -218,9 +218,7 @@ def _run(spec: Spec, values: dict[str, Any], state: Path, *, as_json: bool) -> N
 
 def item_called(items: Sequence[Values], id: str) -> Values | None:
     """Return the only item whose id is *id* or ends in it. Raises Failure: several ids do."""
-    found = [
-        one for one in items if one["id"] == id or (len(id) >= LEAST_END and str(one["id"]).endswith(id))
-    ]
+    found = [one for one in items if one["id"] == id or (len(id) >= MIN_END and str(one["id"]).endswith(id))]
     if len(found) > 1:
         raise Failure(
             f"several ids end in {id!r}",

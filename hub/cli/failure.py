@@ -44,8 +44,8 @@ _EXIT_CODES: Final = {  # by code of an error
 }
 
 
-MOST_OF_MESSAGE: Final = 4_000  # characters
-_MOST_LINES: Final = 6  # of a log
+MAX_OF_MESSAGE: Final = 4_000  # characters
+_MAX_LINES: Final = 6  # of a log
 ANOTHER: Final = "name another file"
 _FILE_PROBLEMS: Final = {  # by errno: what is wrong with the path, and what to do
     errno.EEXIST: ("it exists already", "name another file, or remove this one first"),
@@ -82,7 +82,7 @@ def repeatable(message: str) -> str:
     from protocol.secret_rules import redact_keys
 
     text = printable(shortened(redact_keys(message)))
-    return text if len(text) <= MOST_OF_MESSAGE else f"{text[:MOST_OF_MESSAGE]}… ({len(text)} characters)"
+    return text if len(text) <= MAX_OF_MESSAGE else f"{text[:MAX_OF_MESSAGE]}… ({len(text)} characters)"
 
 
 @contextmanager
@@ -103,7 +103,7 @@ def log_ending(log: Path) -> str:
     lines = list(filter(None, map(str.strip, log.read_text("utf-8", "replace").splitlines())))
     lines = [line for line in lines if not line.startswith(("Usage: ", "Try '"))]
     texts = [line for line in lines if not line.startswith("{")] or lines[-1:]
-    return one_line("; ".join(texts[-_MOST_LINES:]).removeprefix("Error: ")) or "its log is empty"
+    return one_line("; ".join(texts[-_MAX_LINES:]).removeprefix("Error: ")) or "its log is empty"
 
 
 def _file_failure(

@@ -19,7 +19,7 @@ Format = TypeVar("Format", bound=Callable[[Any], object])
 IN_ZONE: Final = ("at", "at_second", "since_at", "next_at", "began_at", "last_run_at")
 COLUMNS: Final = ("▁▂▃▄▅▆▇█", "_-~=+*%#")  # from low to high; without Unicode
 GAPS: Final = ("·", ".")
-MOST_SHOWN: Final = 80  # characters of a text in a table
+MAX_SHOWN: Final = 80  # characters of a text in a table
 FINAL: Final = frozenset({"COMPLETED", "FAILED", "CANCELLED"})  # states of runs
 _INSTANT: Final = re.compile(r"\d{4}-\d\d-\d\dT[\d:.]{5,15}(Z|[+-]\d\d:\d\d)", re.ASCII)
 _UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -125,7 +125,7 @@ def _format(function: Format) -> Format:
 
 
 @_format
-def short(text: str | None, most: int = MOST_SHOWN) -> str:
+def short(text: str | None, most: int = MAX_SHOWN) -> str:
     """Return the beginning of a text, on one line."""
     line = " ".join((text or "").split())
     return line if len(line) <= most else f"{line[: most - 3]}..."

@@ -48,9 +48,9 @@ from protocol.work import MARKS, UNSURE, FoundBy, Provenance, ProvenanceOrigin
 
 _INDENT: Final = 4
 _FOLDED: Final = 8  # columns before a continued line, more than before any other line
-_MOST_LINES: Final = 5  # of a text, unless it is shown whole
-_MOST_CHARACTERS: Final = 400
-_MOST_OF_A_LINE: Final = 1_000
+_MAX_LINES: Final = 5  # of a text, unless it is shown whole
+_MAX_CHARACTERS: Final = 400
+_MAX_OF_A_LINE: Final = 1_000
 _LONG: Final = 2_000  # a column that allows more may have many lines
 _LINE: Final = 120
 _PLAIN: Final = re.compile(r"[\w.@+/-]+")  # needs no quotation marks
@@ -104,7 +104,7 @@ def lines_of(
         *(_others(item, one) for one in others),
     )
     for line in filter(None, below):
-        shown = line if whole or len(line) <= _MOST_OF_A_LINE else f"{line[:_MOST_OF_A_LINE]}… (ls --whole)"
+        shown = line if whole or len(line) <= _MAX_OF_A_LINE else f"{line[:_MAX_OF_A_LINE]}… (ls --whole)"
         yield from _lines(" " * _INDENT + shown, width)
 
 
@@ -149,7 +149,7 @@ def _texts(item: DeviceItem, *, whole: bool) -> Iterator[str]:
         text = str(item.data.get(column.name, "")).rstrip().replace("\r\n", "\n").expandtabs(4)
         if column.name in _SHOWN or not text or text == _title(item):
             continue
-        shown = text if whole else "\n".join(text[:_MOST_CHARACTERS].split("\n")[:_MOST_LINES])
+        shown = text if whole else "\n".join(text[:_MAX_CHARACTERS].split("\n")[:_MAX_LINES])
         yield from (f"| {line}" for line in shown.split("\n"))
         if len(shown) < len(text):
             yield f"| … {len(text) - len(shown)} more characters: hub review ls --whole"
@@ -230,8 +230,8 @@ def _quoted(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)
 
 
-LEAST_LISTED: Final = 3  # lines of the list
-MOST_STEPS: Final = 1_000  # decisions to take back, each on one item or several
+MIN_LISTED: Final = 3  # lines of the list
+MAX_STEPS: Final = 1_000  # decisions to take back, each on one item or several
 KEYS: Final[Mapping[str, str]] = {
     "j, k": "next and previous item",
     "a": "approve the item, or those selected",
@@ -282,7 +282,7 @@ class TerminalInbox:
         self._picked: set[int] = set()  # numbers of selected items
         self._find = ""
         self._note = ""
-        self._steps = deque[list[int]](maxlen=MOST_STEPS)
+        self._steps = deque[list[int]](maxlen=MAX_STEPS)
         self._prompt: _Prompt | None = None
         self._is_help_shown = False
         self._shown: tuple[object, Excerpt | None] | None = None
@@ -363,7 +363,7 @@ class TerminalInbox:
             detail = [*lines_of(item, width, excerpt=self._excerpt(item), others=others)]
         if item is None and items:
             detail = [self._end_of(items)]
-        room = max(LEAST_LISTED, height - len(detail) - 4)
+        room = max(MIN_LISTED, height - len(detail) - 4)
         first = max(0, min(self._place(items) - room // 2, len(items) - room))
         number = None if item is None else item.number
         listed = [self._line(one, one.number == number) for one in items[first : first + room]]

@@ -10,7 +10,7 @@ import anyio
 import click
 
 from hub.cli import show
-from hub.cli.declared import LEAST_END, SEARCHED, item_called
+from hub.cli.declared import MIN_END, SEARCHED, item_called
 from hub.cli.failure import Exit, Failure
 from hub.cli.formats import proposals, short
 from hub.cli.options import Command, ListByDefault, example, moment_option
@@ -88,7 +88,7 @@ def find(hub: Talk, words: Sequence[str], **asked: Any) -> Responses:
     for one in found["items"]:
         due = next((one["data"][name] for name in ("dueDate", "date") if one["data"].get(name)), None)
         due = show.moment(due) if due and "T" in due else due
-        facts = (due and f"due {due}", one["verdict"], one["path"], one["id"][-LEAST_END:])
+        facts = (due and f"due {due}", one["verdict"], one["path"], one["id"][-MIN_END:])
         show.out(one_line(short(one["title"])))
         show.out("  " + one_line(" · ".join(fact for fact in facts if fact)))
         if one["quote"]:
@@ -215,7 +215,7 @@ def _give(
         yield "items", {"items": chosen}
         heads = ("item", "title", "proposed") if verdict in _SETTLING else ("item", "title")
         of_proposals = [[_proposed_on(one, by)] if verdict in _SETTLING else [] for one in chosen]
-        rows = [(one["id"][-LEAST_END:], short(one["title"])) for one in chosen]
+        rows = [(one["id"][-MIN_END:], short(one["title"])) for one in chosen]
         show.print_table(heads, [(*row, *more) for row, more in zip(rows, of_proposals, strict=True)])
         show.report(f"items to {verdict}: {len(chosen)}")
         return

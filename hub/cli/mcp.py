@@ -30,7 +30,7 @@ SCOPES: Final = "hub-scopes"  # header of a request that is made with these scop
 CALLED: Final = "hub-assistant"  # header with the name of the assistant
 WAITS_S: Final = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0)  # before a message is sent again: a hub restarts
 AGAIN_S: Final = 1.0  # before events are followed again
-MOST_ASKED: Final = 64  # requests that wait for the hub, each with a task
+MAX_ASKED: Final = 64  # requests that wait for the hub, each with a task
 FAILED: Final = -32603  # code of JSON-RPC: internal error
 INVALID: Final = -32600
 UNREADABLE: Final = -32700
@@ -91,8 +91,8 @@ class Bridge:
             key = str(message["id"])
             if key in self._asked:
                 await self._reply(message["id"], f"the request {key!r} is not answered yet", INVALID)
-            elif len(self._asked) >= MOST_ASKED:
-                await self._reply(message["id"], f"{MOST_ASKED} requests wait for the hub: ask again later")
+            elif len(self._asked) >= MAX_ASKED:
+                await self._reply(message["id"], f"{MAX_ASKED} requests wait for the hub: ask again later")
             else:
                 self._asked[key] = anyio.CancelScope()
                 tasks.start_soon(self._ask, message, self._asked[key])

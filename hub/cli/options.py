@@ -27,10 +27,10 @@ STATE: Final = "hub.state"
 NODE: Final = "hub.node"
 
 EXTERNAL: Final = "external:"  # before the identifier of an agent in another program: any characters
-MOST_OF_NAME: Final = 255  # characters
-MOST_OF_TEXT: Final = 100_000  # characters; a system passes 128 KiB in one argument
-MOST_OF_PATH: Final = 4_095  # bytes; as PATH_MAX of Linux
-MOST_OF_FILE: Final = 255  # bytes of each name in a path; as NAME_MAX of Linux
+MAX_OF_NAME: Final = 255  # characters
+MAX_OF_TEXT: Final = 100_000  # characters; a system passes 128 KiB in one argument
+MAX_OF_PATH: Final = 4_095  # bytes; as PATH_MAX of Linux
+MAX_OF_FILE: Final = 255  # bytes of each name in a path; as NAME_MAX of Linux
 _DURATION: Final = re.compile(r"(\d+)\s*(s|m|min|h|d|w)")
 _UNITS_S: Final = {"s": 1, "m": 60, "min": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 FORMS: Final = "2h, today 09:00, yesterday 18:00, 2026-11-20, '2026-11-20 18:00', 2026-11-20T18:00+01:00"
@@ -43,7 +43,7 @@ class Text(click.ParamType[str]):
     name = "text"
     expected = "a text"
 
-    def __init__(self, most: int = MOST_OF_TEXT, blanks: str = "\n\r\t") -> None:
+    def __init__(self, most: int = MAX_OF_TEXT, blanks: str = "\n\r\t") -> None:
         self.most, self.blanks = most, blanks
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
@@ -79,9 +79,9 @@ class FilePath(click.Path):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         text = str(value)
         typed = os.fsencode(text).decode("latin-1")  # a name may have any bytes
-        problem = typed_problem(typed, MOST_OF_PATH, blanks=typed.replace("\0", ""))
-        if not problem and any(len(os.fsencode(part)) > MOST_OF_FILE for part in text.split("/")):
-            problem = f"has a name of more than {MOST_OF_FILE} bytes"
+        problem = typed_problem(typed, MAX_OF_PATH, blanks=typed.replace("\0", ""))
+        if not problem and any(len(os.fsencode(part)) > MAX_OF_FILE for part in text.split("/")):
+            problem = f"has a name of more than {MAX_OF_FILE} bytes"
         if problem := problem or _option_problem(text, param, ctx):
             self.fail(f"it {problem}; expected a path", param, ctx)
         return super().convert(value, param, ctx)
@@ -95,7 +95,7 @@ def _option_problem(value: str, param: click.Parameter | None, ctx: click.Contex
     return f"is {value}, another option of this command" if value in flags else ""
 
 
-NAME: Final = Name(MOST_OF_NAME, blanks="")
+NAME: Final = Name(MAX_OF_NAME, blanks="")
 TEXT: Final = Text()
 
 

@@ -18,7 +18,7 @@ from hub.cli.talk import Talk, agent_names, path_of, run_ids, talk
 from hub.printable import one_line, spelled
 from hub.text.parts import is_lost
 
-_MOST_TITLES = 10
+_MAX_TITLES = 10
 NEXT: Final = "next in line"  # a run that begins at once: there is nothing to do for it
 
 
@@ -324,7 +324,7 @@ def show_found(hub: Talk, run: Mapping[str, Any], state: Path) -> None:
     count = run["items_created"] + run["items_updated"]
     if not count:
         return
-    found = hub.get("/v1/items", run=run["id"], limit=_MOST_TITLES)["items"]
+    found = hub.get("/v1/items", run=run["id"], limit=_MAX_TITLES)["items"]
     for item in found:
         show.out(f"  {item['table']}  {spelled(item['title'])}")
     if count > len(found):
@@ -369,8 +369,8 @@ def report_errors(run: Mapping[str, Any]) -> None:
 # Durations in a run, as bars of text: two pictures, each with its own scale. The states show the whole life
 # of the run, which may include days of waiting. The files show the time since the run first started.
 
-MOST_FILES: Final = 40  # the slowest ones; --json has all
-LEAST_BAR: Final = 10  # columns
+MAX_FILES: Final = 40  # the slowest ones; --json has all
+MIN_BAR: Final = 10  # columns
 WIDE: Final = 80  # columns of redirected output with bars
 BELOW: Final = "    "
 STAGE, READING, EXTRACTING, DELIVERING = "#", ".", "-", "="
@@ -412,7 +412,7 @@ def stage_lines(run: Mapping[str, Any], width: int | None) -> list[str]:
     start, end = stages[0][1].start, stages[-1][1].end
     rows = [(name, show.took(span.seconds), span) for name, span in stages]
     names, times = max(len(name) for name, _, _ in rows), max(len(time) for _, time, _ in rows)
-    columns = max(LEAST_BAR, (width or WIDE) - names - times - 6)
+    columns = max(MIN_BAR, (width or WIDE) - names - times - 6)
     return [
         f"{name.ljust(names)}  {time.rjust(times)}  |{bar([span], start, end, columns)}|"
         for name, time, span in rows
@@ -432,7 +432,7 @@ def file_lines(run: Mapping[str, Any], width: int | None) -> list[str]:
     start = min((spans[0].start for _, spans in shown if spans), default=_at(run["as_of"]))
     end = max((spans[-1].end for _, spans in shown if spans), default=start)
     paths = min(max(4, *(len(unit["path"]) for unit, _ in shown)), max(16, (width or WIDE) // 3))
-    columns = max(LEAST_BAR, (width or WIDE) - paths - 9 - 5 - 9 - 10)
+    columns = max(MIN_BAR, (width or WIDE) - paths - 9 - 5 - 9 - 10)
     lines = [f"{'file'.ljust(paths)}  {'state':<9}  {'items':>5}  {'took':>9}"]
     for unit, spans in shown:
         time = show.took(spans[-1].end.timestamp() - spans[0].start.timestamp()) if spans else "-"
@@ -500,7 +500,7 @@ _File = tuple[Mapping[str, Any], list[Span]]
 
 
 def _longest(files: Sequence[_File]) -> list[_File]:
-    """Select MOST_FILES files: failed ones, then the slowest ones. Order them by their ends."""
+    """Select MAX_FILES files: failed ones, then the slowest ones. Order them by their ends."""
 
     def weight(file: _File) -> tuple[bool, float]:
         unit, spans = file
@@ -510,7 +510,7 @@ def _longest(files: Sequence[_File]) -> list[_File]:
         unit, spans = file
         return spans[-1].end.timestamp() if spans else 0.0, unit["path"]
 
-    return sorted(sorted(files, key=weight)[:MOST_FILES], key=order)
+    return sorted(sorted(files, key=weight)[:MAX_FILES], key=order)
 
 
 def _cut(path: str, columns: int) -> str:

@@ -38,11 +38,11 @@ RETRY_S: Final = 1.0  # and up to twice as long
 PING_S: Final = 5  # a connection whose two last pings have no answer is closed
 LAG_S: Final = 0.5  # beyond a time limit, from which on this process was late itself
 REACH_S: Final = 2  # for the answer to a ping, before a request and at each check
-MOST_BYTES: Final = 1_000_000  # of a message; a server of NATS takes 1 MiB by default
-MOST_HINTS: Final = 1_000  # that wait to be sent; the oldest ones are dropped
-MOST_WAITING: Final = 1_000  # messages that wait to be read; further ones are dropped
-MOST_REQUESTS: Final = 64  # of other nodes that are answered at once
-MOST_KNOWN: Final = 100_000  # requests by their nonces: none of them is answered again
+MAX_BYTES: Final = 1_000_000  # of a message; a server of NATS takes 1 MiB by default
+MAX_HINTS: Final = 1_000  # that wait to be sent; the oldest ones are dropped
+MAX_WAITING: Final = 1_000  # messages that wait to be read; further ones are dropped
+MAX_REQUESTS: Final = 64  # of other nodes that are answered at once
+MAX_KNOWN: Final = 100_000  # requests by their nonces: none of them is answered again
 NONCE_BYTES: Final = 12
 
 
@@ -104,7 +104,7 @@ class Bus:
         self._chance = chance
         self._make_client = client
         self._client: Client | None = None
-        self._hints: deque[tuple[str, Hint]] = deque(maxlen=MOST_HINTS)
+        self._hints: deque[tuple[str, Hint]] = deque(maxlen=MAX_HINTS)
         self._has_hints = anyio.Event()
         self._answering = 0
         self._known: dict[bytes, None] = {}  # nonces of requests, the oldest first
@@ -147,8 +147,8 @@ class Bus:
                 f" {self.problem or 'it is not connected yet'}"
             )
         sealed = self._seal(request, subject)
-        if len(sealed) > MOST_BYTES:
-            raise NodeUnreachable(f"the request has more than the {MOST_BYTES} bytes that the bus takes")
+        if len(sealed) > MAX_BYTES:
+            raise NodeUnreachable(f"the request has more than the {MAX_BYTES} bytes that the bus takes")
         try:
             with anyio.fail_after(within_s):
                 answer = await client.request(subject, sealed, timeout=2 * within_s)
@@ -240,7 +240,7 @@ class Bus:
                 log.warning("bus.refused", why=str(error))
                 return
             match opened:
-                case Request() if self._answering < MOST_REQUESTS:
+                case Request() if self._answering < MAX_REQUESTS:
                     tasks.start_soon(self._answer, client, message, opened)
                 case Request() | Reply():
                     pass  # the other process gets no answer
@@ -251,14 +251,14 @@ class Bus:
                         log.error("bus.hint_failed", exc=error)
 
         for subject in (self._own, self._member.everybody, self._member.subject_of(RENEWALS)):
-            await client.subscribe(subject, cb=receive, pending_msgs_limit=MOST_WAITING)
+            await client.subscribe(subject, cb=receive, pending_msgs_limit=MAX_WAITING)
         await reach_server(client)
 
     def _take_once(self, nonce: bytes) -> None:
         if nonce in self._known:
             raise Forged("a request was sent again by somebody who saw it")
         self._known[nonce] = None
-        if len(self._known) > MOST_KNOWN:
+        if len(self._known) > MAX_KNOWN:
             del self._known[next(iter(self._known))]
 
     async def _answer(self, client: Client, message: Msg, request: Request) -> None:
@@ -269,7 +269,7 @@ class Bus:
             reply = await self.on_request(request)
             about = _reply_to(message.subject, message.data)
             sealed = self._seal(reply, about)
-            if len(sealed) > MOST_BYTES:
+            if len(sealed) > MAX_BYTES:
                 sealed = self._seal(msgspec.structs.replace(reply, status=507, body=b""), about)
             await client.publish(message.reply, sealed)
         except nats.errors.Error as error:

@@ -187,16 +187,16 @@ def _instant(part: "Component", name: str) -> datetime | None:
 
 
 PAGE: Final = 50  # objects that are requested and held at once
-MOST_CHARS: Final = 256 * 1024  # of one object
-MOST_CALENDARS: Final = 100
-MOST_REDIRECTS: Final = 3
+MAX_CHARS: Final = 256 * 1024  # of one object
+MAX_CALENDARS: Final = 100
+MAX_REDIRECTS: Final = 3
 _REFUSED: Final = (400, 403, 409, 410, 412)  # statuses by which servers refuse an expired token
 _MOVED: Final = (301, 302, 307, 308)
 _TRUNCATED: Final = 507
 _DAY: Final = timedelta(days=1)
 
 Line = Annotated[str, StringConstraints(min_length=1, max_length=1_000, pattern=r"^[^\r\n\x00]+$")]
-MOST_DAYS: Final = 3_650
+MAX_DAYS: Final = 3_650
 
 
 class CalDavSettings(ProviderSettings):
@@ -225,7 +225,7 @@ class CalDavFilter(Filter):
     window_days: int = Field(
         default=90,
         ge=1,
-        le=MOST_DAYS,
+        le=MAX_DAYS,
         description="How far ahead events are read; later ones, when it is time.",
     )
 
@@ -293,8 +293,8 @@ class CalDav(Connector):
             found = self._here.get(message.key)
             if found is None:
                 yield message, Unread(reason="it was removed from the calendar", is_removed=True)
-            elif len(found.text) > MOST_CHARS:
-                yield message, Unread(reason=f"it has more than {MOST_CHARS} characters")
+            elif len(found.text) > MAX_CHARS:
+                yield message, Unread(reason=f"it has more than {MAX_CHARS} characters")
             else:
                 digest = hashlib.sha256(found.text.encode("utf-8", "replace")).hexdigest()
                 yield (
@@ -459,7 +459,7 @@ class CalDav(Connector):
 
     async def _properties(self, url: str, *names: str, depth: str = "0") -> tuple[str, list[Resource]]:
         """Return properties, and the final address after redirects."""
-        for _ in range(MOST_REDIRECTS):
+        for _ in range(MAX_REDIRECTS):
             answer = await self._ask("PROPFIND", url, propfind(*names), depth=depth, accept=(207, *_MOVED))
             if answer.status == 207:
                 return url, multistatus(answer.body).resources
@@ -509,7 +509,7 @@ class CalDav(Connector):
             others = [one.name for one in found if one.token]
             hint = f"; select others by filter.calendars: {', '.join(map(repr, others))}" if others else ""
             raise Misconfigured(f"{without[0]}: the server does not list changes (RFC 6578){hint}")
-        return sorted(chosen, key=lambda one: (one.name, one.url))[:MOST_CALENDARS]
+        return sorted(chosen, key=lambda one: (one.name, one.url))[:MAX_CALENDARS]
 
     async def _discovered(self) -> list[Calendar]:
         asked = ("d:resourcetype", "d:current-user-principal", "c:calendar-home-set", *_OF_CALENDARS)
@@ -599,7 +599,7 @@ def _read_objects(base: str, resources: Sequence[Resource]) -> list[_Object]:
     for one in resources:
         element = one.found.get(f"{CAL}calendar-data")
         if element is not None and (text := element.text):
-            known = read_metadata(text) if len(text) <= MOST_CHARS else Known()
+            known = read_metadata(text) if len(text) <= MAX_CHARS else Known()
             objects.append(_Object(joined(base, one.href), one.text(f"{DAV}getetag"), text, known))
     return objects
 

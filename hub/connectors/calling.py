@@ -131,10 +131,10 @@ class MessageUnreadable(ConnectorFailure):
 
 
 TRIES: Final = 4
-LEAST_WAIT_S: Final = 1.0
-MOST_WAIT_S: Final = 30.0  # between two attempts without a wait requested by the provider
+MIN_WAIT_S: Final = 1.0
+MAX_WAIT_S: Final = 30.0  # between two attempts without a wait requested by the provider
 PATIENCE_S: Final = 60.0  # a longer requested wait ends the run, which continues later
-MOST_ANSWER_BYTES: Final = 32 * 1024 * 1024
+MAX_ANSWER_BYTES: Final = 32 * 1024 * 1024
 
 _PASSING: Final = frozenset({408, 425, 500, 502, 503, 504})
 
@@ -499,7 +499,7 @@ class Caller:
                 raise failure
         else:
             # Full jitter: clients refused together do not retry together.
-            wait_s = self._chance.uniform(LEAST_WAIT_S, min(MOST_WAIT_S, 2.0**attempt))
+            wait_s = self._chance.uniform(MIN_WAIT_S, min(MAX_WAIT_S, 2.0**attempt))
         await self._clock.sleep(wait_s)
 
 

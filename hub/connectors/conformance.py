@@ -30,7 +30,7 @@ from hub.connectors.process import ProcessConnector, ProcessSettings
 from hub.document import Document
 from hub.outbound.client import OutboundClient
 
-MOST_CURSOR_BYTES: Final = 64 * 1024
+MAX_CURSOR_BYTES: Final = 64 * 1024
 _SUBJECTS: Final = ("the first", "the second", "the third")
 
 
@@ -88,7 +88,7 @@ class ConnectorConformance(ABC):
             assert {one.subject for one in _messages(pages)} == set(_SUBJECTS)
             for page in pages:
                 assert len(page.messages) <= PAGE_MESSAGES
-                assert len(msgspec.json.encode(page.cursor)) <= MOST_CURSOR_BYTES
+                assert len(msgspec.json.encode(page.cursor)) <= MAX_CURSOR_BYTES
                 json.dumps(page.cursor)  # raises for values that are not plain JSON, such as a date
             assert not place.has_cursors or pages[-1].cursor is not None
 

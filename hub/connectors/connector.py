@@ -63,9 +63,9 @@ JsonPath = Annotated[
     AfterValidator(lambda path: steps_of(path) and path),
 ]
 
-MOST_WORDS: Final = 100
+MAX_WORDS: Final = 100
 Words = Annotated[
-    tuple[Annotated[str, StringConstraints(min_length=1, max_length=300)], ...], Field(max_length=MOST_WORDS)
+    tuple[Annotated[str, StringConstraints(min_length=1, max_length=300)], ...], Field(max_length=MAX_WORDS)
 ]
 
 
@@ -452,7 +452,7 @@ class Connector(ABC):
 ConnectorClass = type[Connector]
 
 
-MOST_SUBJECT_CHARS: Final = 1_000  # of a subject are examined
+MAX_SUBJECT_CHARS: Final = 1_000  # of a subject are examined
 
 
 async def documents_of(
@@ -494,7 +494,7 @@ def why_left_out(message: Message, filter: Filter) -> str | None:
         return "sender"
     if filter.not_from and _is_from(message, filter.not_from):
         return "sender"
-    subject = message.subject[:MOST_SUBJECT_CHARS]
+    subject = message.subject[:MAX_SUBJECT_CHARS]
     if filter.subject_any and not any(word.casefold() in subject.casefold() for word in filter.subject_any):
         return "subject"
     if filter.subject_regex is not None and not any(pattern_of(filter.subject_regex).find(subject)):

@@ -19,8 +19,8 @@ from hub.text.html import text_of_html
 _BEGINS: Final = frozenset(
     f"BEGIN:{kind}" for kind in ("VEVENT", "VTODO", "VJOURNAL", "VFREEBUSY", "VTIMEZONE")
 )
-MOST_HTML_CHARS: Final = 1024 * 1024  # of one entry
-MOST_ZONE_CHARS: Final = 32 * 1024
+MAX_HTML_CHARS: Final = 1024 * 1024  # of one entry
+MAX_ZONE_CHARS: Final = 32 * 1024
 _SPACES: Final = {  # namespaces whose elements are read, by the prefix that feeds write
     "http://purl.org/rss/1.0/modules/content/": "content:",
     "http://purl.org/dc/elements/1.1/": "dc:",
@@ -44,7 +44,7 @@ class CalendarEntry(msgspec.Struct, frozen=True):
     def text(self) -> str:
         """Return the entry as a calendar of its own."""
         zones = "".join(self.zones)
-        zones = zones if len(zones) <= MOST_ZONE_CHARS else ""  # they are parsed with each entry
+        zones = zones if len(zones) <= MAX_ZONE_CHARS else ""  # they are parsed with each entry
         return f"BEGIN:VCALENDAR\nVERSION:2.0\n{zones}{''.join(self.parts)}END:VCALENDAR\n"
 
 
@@ -52,7 +52,7 @@ def plain(html: str) -> tuple[str, int]:
     """Return the visible text of *html*, and the number of hidden parts. Raises TooTangled."""
     if "<" not in html and "&" not in html:
         return html.strip(), 0
-    page = text_of_html(html[:MOST_HTML_CHARS])
+    page = text_of_html(html[:MAX_HTML_CHARS])
     return page.text, page.dropped
 
 

@@ -71,9 +71,9 @@ from hub.connectors.mime import GOOGLE, Head, Letters, message_key, read_head
 from hub.document import Document
 from hub.text.files import HTML, MAIL, MIB, PLAIN
 from hub.text.letter_text import (
-    MOST_BYTES,
-    MOST_DEPTH,
-    MOST_PARTS,
+    MAX_BYTES,
+    MAX_DEPTH,
+    MAX_PARTS,
     PARTS,
     Body,
     Enclosure,
@@ -326,7 +326,7 @@ def _named_time(text: str) -> datetime | None:
 
 
 _PARAMETER: Final = re.compile(r"\b(charset|format|delsp)\s*=\s*[\"']?([^\"';\s]+)", re.IGNORECASE)
-_MOST_MAILS: Final = 3  # nested in each other
+_MAX_MAILS: Final = 3  # nested in each other
 
 
 class Header(msgspec.Struct, frozen=True):
@@ -395,7 +395,7 @@ def sort(payload: Part) -> Sorted:
     while todo:
         part, depth, is_shown = todo.pop()
         seen += 1
-        if seen > MOST_PARTS or depth > MOST_DEPTH:
+        if seen > MAX_PARTS or depth > MAX_DEPTH:
             found.notes.append("parts of this mail were left out: there are too many")
             break
         if part.kind == MAIL:
@@ -432,13 +432,13 @@ def to_fetch(payload: Part, options: LetterOptions, depth: int = 0) -> Iterator[
     """Yield the ids of parts to fetch: large bodies, and selected attachments."""
     parted = sort(payload)
     for part in parted.bodies:
-        if part.body.attachment_id and not part.body.data and part.body.size <= MOST_BYTES:
+        if part.body.attachment_id and not part.body.data and part.body.size <= MAX_BYTES:
             yield part.body.attachment_id
     for part in parted.files:
         if part.body.attachment_id and not part.body.data and _is_selected(part, options):
             yield part.body.attachment_id
     for part in parted.mails:
-        if part.parts and depth < _MOST_MAILS:
+        if part.parts and depth < _MAX_MAILS:
             yield from to_fetch(part.parts[0], options, depth + 1)
 
 
@@ -528,7 +528,7 @@ def _file(part: Part, options: LetterOptions, fetched: Mapping[str, str | None])
 
 def _mail(part: Part, options: LetterOptions, fetched: Mapping[str, str | None], depth: int) -> Enclosure:
     inside = (
-        letter_of(part.parts[0], options, fetched, depth + 1) if part.parts and depth < _MOST_MAILS else None
+        letter_of(part.parts[0], options, fetched, depth + 1) if part.parts and depth < _MAX_MAILS else None
     )
     return Enclosure(
         name=part.filename,

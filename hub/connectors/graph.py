@@ -110,7 +110,7 @@ def sign_in_failure(codes: Iterable[int]) -> ConnectorFailure | None:
     return None
 
 
-MOST_LINK_CHARS: Final = 3_000  # links are stored in the cursor
+MAX_LINK_CHARS: Final = 3_000  # links are stored in the cursor
 T = TypeVar("T")
 _SAFE: Final = "$,:()/'"
 
@@ -248,7 +248,7 @@ class Graph:
         link = body.get(name)
         if link is None:
             return None
-        if not isinstance(link, str) or len(link) > MOST_LINK_CHARS:
+        if not isinstance(link, str) or len(link) > MAX_LINK_CHARS:
             raise Unavailable("Microsoft Graph answered a link that is none")
         try:
             is_its_own = origin_of(link) == origin_of(self._base_url)
@@ -392,7 +392,7 @@ def web_link(value: object) -> str | None:
 
 _WORD: Final = re.compile(r"\S+")
 
-MOST_HTML_CHARS: Final = 1_000_000
+MAX_HTML_CHARS: Final = 1_000_000
 _AT: Final = re.compile(r"<at\b[^<>]{0,200}>([^<]{0,500})</at>", re.IGNORECASE | re.DOTALL)
 _ATTACHMENT: Final = re.compile(
     r"<attachment\b[^<>]{0,200}?\bid=\"([^\"<]{0,200})\"[^<>]{0,200}>(?:\s{0,10}</attachment>)?",
@@ -401,7 +401,7 @@ _ATTACHMENT: Final = re.compile(
 _EMOJI: Final = re.compile(
     r"<emoji\b[^<>]{0,300}?\balt=\"([^\"<]{0,40})\"[^<>]{0,300}>(?:</emoji>)?", re.IGNORECASE
 )
-_MOST_NAME_CHARS: Final = 120
+_MAX_NAME_CHARS: Final = 120
 
 
 def with_marks(whole: str, new: str) -> str:
@@ -439,8 +439,8 @@ def text_of_chat(item: Mapping[str, Any]) -> str:
     content = body.get("content") if isinstance(body, dict) else None
     if not isinstance(content, str):
         content = ""
-    if len(content) > MOST_HTML_CHARS:
-        raise NotReadable(f"longer than {MOST_HTML_CHARS} characters")
+    if len(content) > MAX_HTML_CHARS:
+        raise NotReadable(f"longer than {MAX_HTML_CHARS} characters")
     hanging = _hanging(item)
     if isinstance(body, dict) and body.get("contentType") == "text":
         return "\n".join([content.strip(), *hanging.values()]).strip()
@@ -488,5 +488,5 @@ def _quoted(one: Mapping[str, Any]) -> str:
 
 def _name(one: Mapping[str, Any]) -> str:
     given = one.get("name") or one.get("contentType") or "something"
-    name = " ".join(str(given).split())[:_MOST_NAME_CHARS]
+    name = " ".join(str(given).split())[:_MAX_NAME_CHARS]
     return name.replace("[", "(").replace("]", ")")

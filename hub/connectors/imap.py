@@ -76,8 +76,8 @@ from hub.text.letter_text import (
 from hub.text.mime import date_in, file_name, header_text, in_charset, parameter, undone
 from hub.text.wrapped import flow_of
 
-MOST_PARTS: Final = 100  # examined in one mail
-_MOST_DEPTH: Final = 20
+MAX_PARTS: Final = 100  # examined in one mail
+_MAX_DEPTH: Final = 20
 # Shorter plain text may be empty, or only point to the page (``is_stub``, in base64).
 _TOO_FEW: Final = 400
 _NOTHING: Final[list[Value]] = [None] * 7
@@ -198,9 +198,9 @@ def _is_words(part: Part) -> bool:
 
 
 def _walk(body: list[Value], number: str, way: int, depth: int, found: list[Part]) -> None:
-    if len(found) > MOST_PARTS or not body:
+    if len(found) > MAX_PARTS or not body:
         return
-    if len(found) == MOST_PARTS or (depth == _MOST_DEPTH and isinstance(body[0], list)):
+    if len(found) == MAX_PARTS or (depth == _MAX_DEPTH and isinstance(body[0], list)):
         found.append(Part("", "multipart/mixed"))  # for all parts beyond the limit
         return
     if not isinstance(body[0], list):
@@ -273,10 +273,10 @@ def _bytes(value: Value) -> bytes:
 
 
 # Of one encoded part: the maximum text of a mail (64 KiB, for a page 1 MiB), in base64.
-_MOST_TEXT_BYTES: Final = 96 * 1024
-_MOST_PAGE_BYTES: Final = 1408 * 1024
-_MOST_MAIL_BYTES: Final = 512 * 1024  # of an attached mail
-_MOST_NAMED: Final = 50  # attachments of one mail
+_MAX_TEXT_BYTES: Final = 96 * 1024
+_MAX_PAGE_BYTES: Final = 1408 * 1024
+_MAX_MAIL_BYTES: Final = 512 * 1024  # of an attached mail
+_MAX_NAMED: Final = 50  # attachments of one mail
 _ROUND_BYTES: Final = 8 * MIB  # held at once
 _OF_FOUR: Final = 0.73  # ratio of a file's size to its base64 form with line ends
 
@@ -296,7 +296,7 @@ def place(folder: str, uidvalidity: int, uid: int, parts: Sequence[Part]) -> Any
     """Create a message's ``place``."""
     texts, files = chosen(parts), attached(parts)
     others = tuple(part.media_type for part in parts if part not in texts and part not in files)
-    return msgspec.to_builtins(Place(folder, uidvalidity, uid, texts, files[:_MOST_NAMED], others))
+    return msgspec.to_builtins(Place(folder, uidvalidity, uid, texts, files[:_MAX_NAMED], others))
 
 
 class Order(msgspec.Struct, frozen=True):
@@ -372,10 +372,10 @@ def _orders(alike: dict[tuple[Part, ...], list[int]]) -> list[Order]:
 
 def _most(part: Part) -> int:
     if part.media_type == MAIL:
-        return _MOST_MAIL_BYTES
+        return _MAX_MAIL_BYTES
     if part.is_attached or part.name or part.media_type not in (PLAIN, HTML):
         return max(1, part.size)
-    return _MOST_PAGE_BYTES if part.media_type == HTML else _MOST_TEXT_BYTES
+    return _MAX_PAGE_BYTES if part.media_type == HTML else _MAX_TEXT_BYTES
 
 
 def _ways(texts: Sequence[Part], sections: Mapping[str, bytes]) -> Iterator[Part]:
@@ -430,7 +430,7 @@ _WINDOW: Final = 50_000
 _OVERLAP: Final = timedelta(days=1)  # of a recreated folder with its previous content
 _A_DAY: Final = timedelta(days=1)  # SEARCH SINCE has only dates, in the server's time zone
 _FEW: Final = 100  # so few numbers are fetched without a search
-_MOST_SENDERS: Final = 10  # in one SEARCH
+_MAX_SENDERS: Final = 10  # in one SEARCH
 
 
 class Known(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -558,11 +558,7 @@ def search_words(window: Segment, filter: ImapFilter) -> list[bytes] | None:
 def _from_words(filter: ImapFilter) -> list[bytes]:
     """Return conditions for senders, if all are addresses or domains; names may be encoded on the server."""
     senders = filter.from_any
-    if (
-        not senders
-        or len(senders) > _MOST_SENDERS
-        or not all("@" in one and one.isascii() for one in senders)
-    ):
+    if not senders or len(senders) > _MAX_SENDERS or not all("@" in one and one.isascii() for one in senders):
         return []
     try:
         # A domain includes its subdomains.
@@ -875,7 +871,7 @@ class Imap(Connector):
 
     async def _as_sent(self, at: Place) -> bytes | None:
         """Fetch the beginning of a whole mail; None if it was removed, or cannot be shown."""
-        fetch = partial(_bodies, [Order((Part("", MAIL, size=_MOST_MAIL_BYTES),), (at.uid,))])
+        fetch = partial(_bodies, [Order((Part("", MAIL, size=_MAX_MAIL_BYTES),), (at.uid,))])
         got, failure = await self._in_halves(at.folder, at.uidvalidity, [at.uid], fetch, _as_it_is)
         if failure is not None:
             raise failure

@@ -46,10 +46,10 @@ from hub.outbound.rules import is_this_machine
 from hub.tls_faults import ca_file_fault, trusting
 from protocol.errors import did_you_mean
 
-MOST_LITERAL_BYTES: Final = 32 * 1024 * 1024  # of one literal; same limit as for a provider's answers
-_MOST_DEPTH: Final = 60  # of parentheses; a valid mail is not nested deeper
-_MOST_CHALLENGES: Final = 5
-_MOST_DIGITS: Final = 18  # below 2**63
+MAX_LITERAL_BYTES: Final = 32 * 1024 * 1024  # of one literal; same limit as for a provider's answers
+_MAX_DEPTH: Final = 60  # of parentheses; a valid mail is not nested deeper
+_MAX_CHALLENGES: Final = 5
+_MAX_DIGITS: Final = 18  # below 2**63
 _LITERAL: Final = re.compile(rb"\{(\d+)\+?\}\r?\n$")
 _TAGGED: Final = re.compile(rb"(\S+) (OK|NO|BAD)(?: \[([^\]]*)\])? ?(.*)", re.IGNORECASE | re.DOTALL)
 _TOKEN: Final = re.compile(
@@ -271,7 +271,7 @@ class Wire:
             if not pieces[0].startswith(b"+"):
                 return self.finish(tag, first=pieces)
             asked += 1
-            if asked > _MOST_CHALLENGES:
+            if asked > _MAX_CHALLENGES:
                 raise Lost("the server asks without end")
             self.send_line(todo.pop(0) if todo else b"")
 
@@ -298,8 +298,8 @@ class Wire:
             raise Lost(f"the connection ended: {type(error).__name__}") from error
 
     def _literal(self, size: int) -> bytes:
-        if size > MOST_LITERAL_BYTES:
-            raise TooLong(f"the server wants to send {size} bytes at once, {MOST_LITERAL_BYTES} are taken")
+        if size > MAX_LITERAL_BYTES:
+            raise TooLong(f"the server wants to send {size} bytes at once, {MAX_LITERAL_BYTES} are taken")
         data = self._imap.read(size) if size else b""
         if len(data) != size:
             raise Lost("the connection ended")
@@ -331,8 +331,8 @@ def values(pieces: Sequence[bytes]) -> list[Value]:
                 inner: list[Value] = []
                 stack[-1].append(inner)
                 stack.append(inner)
-                if len(stack) > _MOST_DEPTH:
-                    raise Lost(f"the server's answer nests deeper than {_MOST_DEPTH} levels")
+                if len(stack) > _MAX_DEPTH:
+                    raise Lost(f"the server's answer nests deeper than {_MAX_DEPTH} levels")
             elif sign:
                 stack.pop()
                 if not stack:
@@ -352,7 +352,7 @@ def number_of(value: Value) -> int | None:
     """
     if not isinstance(value, bytes):
         return None
-    if not value.isdigit() or len(value) > _MOST_DIGITS:
+    if not value.isdigit() or len(value) > _MAX_DIGITS:
         raise Lost("the server's answer cannot be understood")
     return int(value)
 

@@ -36,12 +36,12 @@ from hub.connectors.connector import (
     SettingsFile,
     read_cursor,
 )
-from hub.connectors.mime import MOST_BYTES, Letters, message_key, mid_link, read_head
+from hub.connectors.mime import MAX_BYTES, Letters, message_key, mid_link, read_head
 from hub.document import Document
 from hub.text.files import NotConvertible
 
-MOST_KNOWN: Final = 3_500  # digests in a cursor
-MOST_HEAD_BYTES: Final = 256 * 1024
+MAX_KNOWN: Final = 3_500  # digests in a cursor
+MAX_HEAD_BYTES: Final = 256 * 1024
 OVERLAP: Final = timedelta(days=1)
 _NEW, _CUR = "new", "cur"
 _MAIL: Final = ".eml"
@@ -155,7 +155,7 @@ class Maildir(Connector):
             passed |= {one.mark: one.changed for one in some}
             at = min(now, max([at, *(one.changed for one in some)]))
             names = sorted((changed, mark) for mark, changed in passed.items() if changed >= at - overlap)
-            known = Known(at, start.since, tuple(mark for _, mark in names[-MOST_KNOWN:]))
+            known = Known(at, start.since, tuple(mark for _, mark in names[-MAX_KNOWN:]))
             yield Page(messages=messages, cursor=msgspec.to_builtins(known), is_backfill=cursor is None)
 
     async def read(self, messages: Sequence[Message]) -> AsyncGenerator[tuple[Message, Document | Unread]]:
@@ -179,7 +179,7 @@ class Maildir(Connector):
         found = []
         for one in listed:
             try:
-                head = self._content(Place(one.part, one.file, one.name), MOST_HEAD_BYTES)
+                head = self._content(Place(one.part, one.file, one.name), MAX_HEAD_BYTES)
             except OSError as error:
                 found.append(self._faulty(one, error))
                 continue
@@ -211,7 +211,7 @@ class Maildir(Connector):
         place = msgspec.to_builtins(Place(one.part, one.file, one.name))
         return Message.refused(key, Unread(reason=fault), place=place)
 
-    def _content(self, place: Place, most: int = MOST_BYTES + 1) -> bytes | None:
+    def _content(self, place: Place, most: int = MAX_BYTES + 1) -> bytes | None:
         """Return the content of a mail under its present name, or None if it was removed."""
         folder = self.settings.path
         with suppress(FileNotFoundError):

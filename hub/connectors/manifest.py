@@ -35,7 +35,7 @@ from pydantic import (
     model_validator,
 )
 
-from hub.connectors.caldav import MOST_CHARS, Line, joined, read_metadata
+from hub.connectors.caldav import MAX_CHARS, Line, joined, read_metadata
 from hub.connectors.calling import (
     Answer,
     ConnectorFailure,
@@ -87,11 +87,11 @@ from hub.text.parts import cut_parts
 from protocol.work import ProvenanceOrigin
 
 OVERLAP: Final = timedelta(minutes=10)  # providers list some changes late
-MOST_KNOWN: Final = 3_500  # digests in a cursor
-MOST_ENTRIES: Final = 50_000  # of one answer
-MOST_ANSWERS: Final = 1_000  # of one listing
-MOST_REPEATS: Final = 2  # answers without an entry that is not listed yet
-MOST_REDIRECTS: Final = 3
+MAX_KNOWN: Final = 3_500  # digests in a cursor
+MAX_ENTRIES: Final = 50_000  # of one answer
+MAX_ANSWERS: Final = 1_000  # of one listing
+MAX_REPEATS: Final = 2  # answers without an entry that is not listed yet
+MAX_REDIRECTS: Final = 3
 TITLE_CHARS: Final = 500
 HEADER_CHARS: Final = 2_000
 _MOVED: Final = (301, 302, 307, 308)
@@ -458,7 +458,7 @@ class ManifestConnector(Connector):
         request = first = base = self._request(since if place.since is None else place.since - OVERLAP)
         headers = place.headers if place.asked == first.digest else {}
         has_late, repeats = False, 0
-        for _ in range(MOST_ANSWERS):
+        for _ in range(MAX_ANSWERS):
             answer = await self._ask(request, headers if request is first else {})
             if answer.status == 304:
                 yield Page(cursor=cursor)
@@ -466,7 +466,7 @@ class ManifestConnector(Connector):
             listed, following = await to_thread.run_sync(self._decoded, answer, request)
             new = list({one.mark: one for one in listed if one.mark not in observed}.values())
             repeats = 0 if new or not listed else repeats + 1
-            if repeats > MOST_REPEATS:
+            if repeats > MAX_REPEATS:
                 raise Unavailable(f"{self.provider}: the provider lists the same entries again and again")
             newest = max([newest, *(min(one.changed_at, now) for one in new if one.changed_at)])
             observed |= {one.mark: one.changed_at for one in new}
@@ -489,7 +489,7 @@ class ManifestConnector(Connector):
                 again = self._request(min(max(times), now) - timedelta(seconds=1))
                 if again.digest != base.digest:
                     request = base = again
-        raise Unavailable(f"{self.provider}: the provider lists more than {MOST_ANSWERS} pages")
+        raise Unavailable(f"{self.provider}: the provider lists more than {MAX_ANSWERS} pages")
 
     def read(self, messages: Sequence[Message]) -> AsyncGenerator[tuple[Message, Document | Unread]]:
         return self.refusals.each(messages, self._document)
@@ -534,7 +534,7 @@ class ManifestConnector(Connector):
         address = request.address
         body = None if request.body is None else msgspec.json.encode(request.body)
         asked = {**self._headers(), **headers}
-        for _ in range(MOST_REDIRECTS):
+        for _ in range(MAX_REDIRECTS):
             method = "GET" if body is None else "POST"
             answer = await self.context.caller.ask(
                 method, address, headers=asked, body=body, accept=(*accept, 304, *_MOVED)
@@ -585,8 +585,8 @@ class ManifestConnector(Connector):
         return read, self._following(answer, found, len(listed), request)
 
     def _bounded(self, entries: list[Any]) -> list[Any]:
-        if len(entries) > MOST_ENTRIES:
-            raise Misconfigured(f"{self.file}: an answer has more than {MOST_ENTRIES} entries")
+        if len(entries) > MAX_ENTRIES:
+            raise Misconfigured(f"{self.file}: an answer has more than {MAX_ENTRIES} entries")
         return entries
 
     def _entry(self, content: Any) -> Entry:
@@ -645,8 +645,8 @@ class ManifestConnector(Connector):
     def _event(self, entry: Entry, since: datetime, is_first: bool) -> Made | None:
         """Return the message of a calendar's entry, or None if it is not listed now. Raises ValueError."""
         text = entry.content.text
-        if len(text) > MOST_CHARS:
-            raise ValueError(f"it has more than {MOST_CHARS} characters")
+        if len(text) > MAX_CHARS:
+            raise ValueError(f"it has more than {MAX_CHARS} characters")
         known = read_metadata(text)
         until = self.context.clock.now() + timedelta(days=getattr(self.filter, "window_days", 0))
         if (is_first and known.is_done) or not known.touches(since, _NEVER):
@@ -728,7 +728,7 @@ class ManifestConnector(Connector):
         tags = {name: _header(shown.get(tag, "")) for name, tag in _CONDITIONS.items()}
         place = Place(
             since=None if is_whole else newest,
-            known=tuple(again[:MOST_KNOWN] if is_whole else again[-MOST_KNOWN:]),
+            known=tuple(again[:MAX_KNOWN] if is_whole else again[-MAX_KNOWN:]),
             headers={name: value for name, value in tags.items() if value},
             asked=first.digest,
         )

@@ -32,15 +32,15 @@ from hub.document import Document
 from hub.text.convert import read_letter
 from hub.text.files import MIB, NotConvertible
 from hub.text.letter_text import Letter, LetterOptions, is_tame, letter_of_mail
-from hub.text.mime import MOST_RAW_CHARS, date_in, header_text, is_bulk, letters, on_one_line
+from hub.text.mime import MAX_RAW_CHARS, date_in, header_text, is_bulk, letters, on_one_line
 
-MOST_BYTES: Final = 50 * MIB  # of a whole mail
+MAX_BYTES: Final = 50 * MIB  # of a whole mail
 GOOGLE: Final = "mx.google.com"
 MICROSOFT: Final = ""  # without a name
 HEADER: Final = "authentication-results"
 
-_MOST_CHARS: Final = 8_000  # longer ones are none of a server's
-_MOST_DEPTH: Final = 10  # of comments in comments
+_MAX_CHARS: Final = 8_000  # longer ones are none of a server's
+_MAX_DEPTH: Final = 10  # of comments in comments
 _NO_FAULT: Final = ("pass", "none", "bestguesspass")
 _RESULT_TOKEN: Final = re.compile(r'\\.|"(?:[^"\\]|\\.)*"|[^\s()";=\\]+|[()";=\\]')
 _VALUES: Final = ("header.from", "header.d", "header.i", "smtp.mailfrom")
@@ -62,7 +62,7 @@ def is_verified(header: str, authserv_id: str | None, address: str) -> bool:
         authserv_id: name of the mailbox's server; empty: it writes none; None: unknown, so nothing counts.
     """
     domain = address.rpartition("@")[2].lower()
-    if authserv_id is None or not header or not domain or len(header) > _MOST_CHARS:
+    if authserv_id is None or not header or not domain or len(header) > _MAX_CHARS:
         return False
     name, results = _parsed(header)
     if name != authserv_id.lower():
@@ -118,7 +118,7 @@ def _parts(header: str) -> list[list[str]]:
         elif depth == 0:
             parts[-1].append(token)
         # An open quotation mark, or one in a comment, which readers understand in different ways.
-        if depth > _MOST_DEPTH or token == '"' or (depth and token.startswith('"')):
+        if depth > _MAX_DEPTH or token == '"' or (depth and token.startswith('"')):
             return []
     return parts if depth == 0 else []
 
@@ -136,11 +136,11 @@ def _result(part: list[str]) -> Result:
     return Result(method, result, values)
 
 
-MOST_KEY_CHARS: Final = 1_000
-MOST_RECIPIENTS: Final = 100
-_MOST_TOKENS: Final = 10 * MOST_RECIPIENTS
+MAX_KEY_CHARS: Final = 1_000
+MAX_RECIPIENTS: Final = 100
+_MAX_TOKENS: Final = 10 * MAX_RECIPIENTS
 _READERS: Final = 2  # threads that convert the mails of one account
-_MOST_FIELDS: Final = 1_000  # in one header; only an attack has more
+_MAX_FIELDS: Final = 1_000  # in one header; only an attack has more
 
 # Headers that ``fields`` uses, and which must be fetched.
 NEEDED: Final = (
@@ -218,7 +218,7 @@ class Head(msgspec.Struct, frozen=True):
         found = addresses(self.raw.get("to", ""))
         if copied := self.raw.get("cc"):
             found += addresses(copied)
-        return found[:MOST_RECIPIENTS]
+        return found[:MAX_RECIPIENTS]
 
 
 BULK_HEADERS: Final = ("list-id", "auto-submitted", "precedence")
@@ -235,7 +235,7 @@ def read_head(given: bytes | Mapping[str, str] | Iterable[tuple[str, str]]) -> H
     raw: dict[str, str] = {}
     for name, value in given.items() if isinstance(given, Mapping) else given:
         raw.setdefault(name.strip().lower(), value)
-        if len(raw) == _MOST_FIELDS:
+        if len(raw) == _MAX_FIELDS:
             break
     return Head(raw)
 
@@ -249,7 +249,7 @@ def message_key(message_id: str | None, fallback: str) -> str:
     """
     bare = _id(message_id)
     key = f"mid:{bare}" if bare else fallback
-    if len(key) <= MOST_KEY_CHARS:
+    if len(key) <= MAX_KEY_CHARS:
         return key
     return f"{key.partition(':')[0]}:sha256:{hashlib.sha256(key.encode('utf-8', 'replace')).hexdigest()}"
 
@@ -262,7 +262,7 @@ def message_id(spelled: str | None) -> str | None:
 def mid_link(message_id: str | None) -> str | None:
     """Return a ``mid:`` URL (RFC 2392), which opens the mail in the user's mail program."""
     bare = _id(message_id)
-    return f"mid:{quote(bare, safe='@')}" if bare and len(bare) <= MOST_KEY_CHARS else None
+    return f"mid:{quote(bare, safe='@')}" if bare and len(bare) <= MAX_KEY_CHARS else None
 
 
 def headers_of(message: Message) -> dict[str, str]:
@@ -278,8 +278,8 @@ def headers_of(message: Message) -> dict[str, str]:
 
 def letter_in(data: bytes, options: LetterOptions) -> Letter:
     """Parse a whole mail (RFC 822), in a worker thread. Raises NotConvertible."""
-    if len(data) > MOST_BYTES:
-        raise NotConvertible(f"a mail of more than {MOST_BYTES // MIB} MiB")
+    if len(data) > MAX_BYTES:
+        raise NotConvertible(f"a mail of more than {MAX_BYTES // MIB} MiB")
     if not is_tame(data):
         raise NotConvertible("too tangled")
     return letter_of_mail(data, options)
@@ -330,7 +330,7 @@ class Letters:
 
 def addresses(raw: str) -> tuple[Address, ...]:
     """Parse the addresses of a raw From, To or Cc field; invalid ones are skipped."""
-    return _addresses(raw[:MOST_RAW_CHARS])
+    return _addresses(raw[:MAX_RAW_CHARS])
 
 
 @lru_cache(maxsize=128)  # nearly all mails of a mailbox are to its owner, and many by the same senders
@@ -339,7 +339,7 @@ def _addresses(raw: str) -> tuple[Address, ...]:
     raw = letters(raw)
     reader = _AddressReader()
     at = 0
-    for _ in range(_MOST_TOKENS):
+    for _ in range(_MAX_TOKENS):
         if (match := _TOKEN.search(raw, at)) is None:
             break
         at = match.end()
@@ -349,7 +349,7 @@ def _addresses(raw: str) -> tuple[Address, ...]:
         else:
             reader.take(match[0])
     reader.end()
-    return tuple(reader.found[:MOST_RECIPIENTS])
+    return tuple(reader.found[:MAX_RECIPIENTS])
 
 
 class _AddressReader:
@@ -427,7 +427,7 @@ def _split(data: bytes) -> dict[str, str]:
         data = data[:end]
     raw: dict[str, str] = {}
     for line in (
-        _FOLD.sub(b" ", data).decode("ascii", "surrogateescape").split("\n", _MOST_FIELDS)[:_MOST_FIELDS]
+        _FOLD.sub(b" ", data).decode("ascii", "surrogateescape").split("\n", _MAX_FIELDS)[:_MAX_FIELDS]
     ):
         name, colon, value = line.partition(":")
         if colon:
@@ -439,6 +439,6 @@ def _split(data: bytes) -> dict[str, str]:
 def _id(spelled: str | None) -> str:
     if not spelled:
         return ""
-    spelled = spelled[:MOST_RAW_CHARS]
+    spelled = spelled[:MAX_RAW_CHARS]
     bracketed = _ID.search(spelled)
-    return on_one_line("".join((bracketed[1] if bracketed else spelled).split()), MOST_RAW_CHARS)
+    return on_one_line("".join((bracketed[1] if bracketed else spelled).split()), MAX_RAW_CHARS)

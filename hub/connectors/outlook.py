@@ -72,8 +72,8 @@ from hub.connectors.graph import (
 from hub.connectors.mime import (
     BULK_HEADERS,
     HEADER,
+    MAX_RECIPIENTS,
     MICROSOFT,
-    MOST_RECIPIENTS,
     headers_of,
     is_verified,
     message_key,
@@ -88,9 +88,9 @@ SELECT: Final = (
     "id,internetMessageId,subject,from,toRecipients,ccRecipients,receivedDateTime,sentDateTime"
     ",hasAttachments,isRead,isDraft,importance,categories,webLink,internetMessageHeaders"
 )
-MOST_FILTERED: Final = 4_500  # of 5,000: messages removed meanwhile may count, too
+MAX_FILTERED: Final = 4_500  # of 5,000: messages removed meanwhile may count, too
 OVERLAP: Final = timedelta(days=1)  # before the last complete round, when its end was forgotten
-_MOST_LOSSES: Final = 4  # in succession; more have another cause
+_MAX_LOSSES: Final = 4  # in succession; more have another cause
 
 
 class FolderState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -149,7 +149,7 @@ class FolderStream:
                 page = await self._graph.page(url, is_stream=True)
             except CursorLost as lost:
                 losses += 1
-                if losses > _MOST_LOSSES:
+                if losses > _MAX_LOSSES:
                     raise Unavailable("Microsoft forgets each time how far we were") from lost
                 if state.next is not None:  # the round starts anew
                     state = msgspec.structs.replace(state, next=None, began_at=None, listed=0)
@@ -172,7 +172,7 @@ class FolderStream:
         began_at = state.began_at if state.next is not None else self._clock.now()
         listed = state.listed + len(page.items) if state.delta is None else 0
         if page.delta is not None:
-            is_cut = listed >= MOST_FILTERED
+            is_cut = listed >= MAX_FILTERED
             return msgspec.structs.replace(
                 state,
                 delta=page.delta,
@@ -204,7 +204,7 @@ class FolderStream:
             url = page.next
 
 
-_MOST_HEADER_CHARS: Final = 10_000
+_MAX_HEADER_CHARS: Final = 10_000
 AT_ONCE: Final = 4  # concurrent requests that a mailbox allows an application
 _PREFER: Final = ("odata.maxpagesize=50", 'outlook.body-content-type="text"', 'IdType="ImmutableId"')
 _UNNAMED: Final = Attachment(id="", name="", media_type="application/octet-stream", size_bytes=0)
@@ -223,7 +223,7 @@ WELL_KNOWN: Final = frozenset(
     )
 )
 _ID_CHARS: Final = 80  # ids are longer than folder names
-_MOST_PAGES: Final = 20  # of 100 folders each
+_MAX_PAGES: Final = 20  # of 100 folders each
 
 
 class OutlookFilter(Filter):
@@ -435,7 +435,7 @@ def _list(item: Mapping[str, Any], name: str) -> list[Any]:
 
 def _recipients(item: Mapping[str, Any]) -> tuple[Address, ...]:
     entries = _list(item, "toRecipients") + _list(item, "ccRecipients")
-    found = [read_address(one) for one in entries[:MOST_RECIPIENTS]]
+    found = [read_address(one) for one in entries[:MAX_RECIPIENTS]]
     return tuple(one for one in found if one is not None)
 
 
@@ -444,7 +444,7 @@ def _headers(item: Mapping[str, Any]) -> dict[str, str]:
     for one in _list(item, "internetMessageHeaders"):
         if isinstance(one, dict):
             found.setdefault(
-                str(one.get("name") or "").lower(), str(one.get("value") or "")[:_MOST_HEADER_CHARS]
+                str(one.get("name") or "").lower(), str(one.get("value") or "")[:_MAX_HEADER_CHARS]
             )
     return found
 
@@ -528,7 +528,7 @@ async def _children(graph: Graph, parent: str | None) -> list[tuple[str, str]]:
     path = ("me", "mailFolders") if parent is None else ("me", "mailFolders", parent, "childFolders")
     url: str | None = graph.url(*path, query={"$select": "id,displayName", "$top": "100"})
     found: list[tuple[str, str]] = []
-    for _ in range(_MOST_PAGES):
+    for _ in range(_MAX_PAGES):
         if url is None:
             break
         page = await graph.page(url)

@@ -42,8 +42,8 @@ from hub.connectors.calling import (
     server_address,
 )
 from hub.connectors.connector import (
-    MOST_SUBJECT_CHARS,
-    MOST_WORDS,
+    MAX_SUBJECT_CHARS,
+    MAX_WORDS,
     PAGE_MESSAGES,
     Account,
     Auth,
@@ -72,22 +72,22 @@ log = Channel(__name__)
 T = TypeVar("T")
 
 API: Final = 1  # version of the lines
-MOST_LINE_BYTES: Final = 2 * 1024 * 1024  # of the program; decoding it takes less than 50 ms of the loop
-MOST_BODY_BYTES: Final = 2 * 1024 * 1024  # of an answer to an HTTP request
-MOST_CALL_BYTES: Final = 64 * 1024 * 1024  # of the program's lines in one call
-MOST_CALL_LINES: Final = 2_000
-MOST_CURSOR_BYTES: Final = 64 * 1024  # also of ``next``, and of the place of a message
+MAX_LINE_BYTES: Final = 2 * 1024 * 1024  # of the program; decoding it takes less than 50 ms of the loop
+MAX_BODY_BYTES: Final = 2 * 1024 * 1024  # of an answer to an HTTP request
+MAX_CALL_BYTES: Final = 64 * 1024 * 1024  # of the program's lines in one call
+MAX_CALL_LINES: Final = 2_000
+MAX_CURSOR_BYTES: Final = 64 * 1024  # also of ``next``, and of the place of a message
 MAX_RUN_MESSAGES: Final = 10_000  # listed in one run; each is a row of the database
 MAX_PARTS: Final = 256  # types of parts of a message with their outcomes
-MOST_IDLE_PAGES: Final = 100  # without a message that is new in this run, one behind the other
+MAX_IDLE_PAGES: Final = 100  # without a message that is new in this run, one behind the other
 SILENCE_S: Final = 60.0  # until a line is complete, or is read by the program
-MOST_LOGGED: Final = 200  # lines of standard error in one run
-MOST_REASON_CHARS: Final = 400
+MAX_LOGGED: Final = 200  # lines of standard error in one run
+MAX_REASON_CHARS: Final = 400
 LAST_WORDS_S: Final = 1.0  # for standard error of a program that was ended
 _LAST_BYTES: Final = 4_096  # of it, in which a line may name the error
 _WROTE: Final = "[log] content = true shows what it wrote"  # in reasons of the hub, and of the bridge of MCP
 _NO_LINE: Final = "the connector wrote a line that is none of the protocol"
-_LEAST_SECRET: Final = 6  # characters of a secret that is looked for in answers
+_MIN_SECRET: Final = 6  # characters of a secret that is looked for in answers
 
 _MAIN: Final = Path(__file__).with_name("process_main.py")
 _RUNTIME: Final = (
@@ -274,7 +274,7 @@ class Spec(msgspec.Struct, frozen=True):
 
 
 _Long = Annotated[str, Meta(max_length=16_000)]
-_Text = Annotated[str, Meta(max_length=MOST_LINE_BYTES)]
+_Text = Annotated[str, Meta(max_length=MAX_LINE_BYTES)]
 
 
 class _Failed(msgspec.Struct, frozen=True):
@@ -375,7 +375,7 @@ def _decoded(data: bytes | msgspec.Raw, kind: type[T]) -> T:
 
 
 def _reason(error: object) -> str:
-    return one_line(str(error)[:MOST_REASON_CHARS])[:MOST_REASON_CHARS]
+    return one_line(str(error)[:MAX_REASON_CHARS])[:MAX_REASON_CHARS]
 
 
 class _Requests:
@@ -390,8 +390,8 @@ class _Requests:
         """Send a request of the program and return the line with its answer."""
         try:
             answer = await self._send(asked)
-            if len(answer.body) > MOST_BODY_BYTES:
-                raise MessageUnreadable(f"the answer has more than {MOST_BODY_BYTES >> 20} MiB")
+            if len(answer.body) > MAX_BODY_BYTES:
+                raise MessageUnreadable(f"the answer has more than {MAX_BODY_BYTES >> 20} MiB")
             shown = await self._shown(answer)
             return {"answer": {"id": asked.id, "status": answer.status, **shown}}
         except ConnectorFailure as refusal:
@@ -444,7 +444,7 @@ class _Requests:
             MessageUnreadable: they have it in another spelling.
         """
         body, headers = answer.body, {k: v for k, v in answer.headers.items() if k != "set-cookie"}
-        if secrets := [secret for secret in self._secrets() if len(secret) >= _LEAST_SECRET]:
+        if secrets := [secret for secret in self._secrets() if len(secret) >= _MIN_SECRET]:
             spellings = SecretSpellings(secrets)
             body = spellings.hide(body)
             headers = {name: spellings.hide(value.encode()).decode() for name, value in headers.items()}
@@ -508,9 +508,9 @@ class _Jailed:
     async def _exchange(
         self, method: str, params: dict[str, Any], take: Callable[[_Item], object]
     ) -> msgspec.Raw:
-        left = MOST_CALL_BYTES
+        left = MAX_CALL_BYTES
         await self._write({"id": self._number, "method": method, "params": params})
-        for _ in range(MOST_CALL_LINES):
+        for _ in range(MAX_CALL_LINES):
             data = await self._read_line()
             left -= len(data)
             line = _decoded(data, _Line)
@@ -547,8 +547,8 @@ class _Jailed:
             with anyio.fail_after(SILENCE_S):
                 while (end := self._buffer.find(b"\n", searched)) < 0:
                     searched = len(self._buffer)
-                    if searched > MOST_LINE_BYTES:
-                        raise Unavailable(f"the connector wrote a line of more than {MOST_LINE_BYTES} bytes")
+                    if searched > MAX_LINE_BYTES:
+                        raise Unavailable(f"the connector wrote a line of more than {MAX_LINE_BYTES} bytes")
                     self._buffer += await self._from.receive()
         except TimeoutError:
             raise Unavailable(f"the connector did not answer within {SILENCE_S:.0f} s") from None
@@ -566,15 +566,15 @@ class _Jailed:
         return line
 
     async def _log_errors(self) -> None:
-        """Log what the program writes to standard error; count what is more than MOST_LOGGED lines."""
+        """Log what the program writes to standard error; count what is more than MAX_LOGGED lines."""
         with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
             async for piece in self._errors:
                 self._dropped_bytes += len(piece)
                 self._last = (self._last + piece)[-_LAST_BYTES:]
-                for line in piece.splitlines()[: MOST_LOGGED - self._logged]:
+                for line in piece.splitlines()[: MAX_LOGGED - self._logged]:
                     self._logged += 1
                     self._dropped_bytes -= len(line) + 1
-                    text = _reason(line[:MOST_REASON_CHARS].decode("utf-8", "replace"))
+                    text = _reason(line[:MAX_REASON_CHARS].decode("utf-8", "replace"))
                     log.info("connector.wrote", connector=self._context.account, text=text)
                 await self._errors_pace.pause(len(piece))
 
@@ -624,7 +624,7 @@ class ProcessConnector(Connector):
     async def pages(self, cursor: Cursor | None, since: datetime) -> AsyncGenerator[Page]:
         following: msgspec.Raw | None = None
         idle, is_first, listed = 0, True, set[int]()
-        while idle < MOST_IDLE_PAGES:
+        while idle < MAX_IDLE_PAGES:
             params = {"cursor": cursor, "since": since, "next": following}
             try:
                 page = await self._call("pages", params, _Listing)
@@ -633,8 +633,8 @@ class ProcessConnector(Connector):
                     raise
                 raise Unavailable(str(lost)) from lost
             for name, value in (("cursor", msgspec.json.encode(page.cursor)), ("next", bytes(page.next))):
-                if len(value) > MOST_CURSOR_BYTES:
-                    raise Unavailable(f"the connector has a {name} of more than {MOST_CURSOR_BYTES} bytes")
+                if len(value) > MAX_CURSOR_BYTES:
+                    raise Unavailable(f"the connector has a {name} of more than {MAX_CURSOR_BYTES} bytes")
             self._listed += len(page.messages)
             if self._listed > MAX_RUN_MESSAGES:
                 raise Unavailable(
@@ -648,7 +648,7 @@ class ProcessConnector(Connector):
             known = len(listed)
             listed |= {hash((one.key, one.version)) for one in messages}
             idle = 0 if len(listed) > known else idle + 1
-        raise Unavailable(f"the connector listed {MOST_IDLE_PAGES} pages without a new message")
+        raise Unavailable(f"the connector listed {MAX_IDLE_PAGES} pages without a new message")
 
     async def read(self, messages: Sequence[Message]) -> AsyncGenerator[tuple[Message, Document | Unread]]:
         waiting = {message.key: message for message in messages}
@@ -752,8 +752,8 @@ def _message(raw: msgspec.Raw) -> Message:
     """Return a listed message; a broken one with its fault, so that the others of its page are read."""
     try:
         found = msgspec.json.decode(raw, type=Message)
-        if len(msgspec.json.encode(found.place)) > MOST_CURSOR_BYTES:
-            raise msgspec.ValidationError(f"Expected a `place` of at most {MOST_CURSOR_BYTES} bytes")
+        if len(msgspec.json.encode(found.place)) > MAX_CURSOR_BYTES:
+            raise msgspec.ValidationError(f"Expected a `place` of at most {MAX_CURSOR_BYTES} bytes")
         for at in filter(None, (found.received_at, found.sent_at)):
             if at.tzinfo is None:
                 raise msgspec.ValidationError("Expected an offset in `received_at` and `sent_at`")
@@ -768,8 +768,8 @@ def _message(raw: msgspec.Raw) -> Message:
         received_at=found.received_at,
         sent_at=found.sent_at,
         sender=found.sender,
-        subject=found.subject[:MOST_SUBJECT_CHARS],
-        labels=found.labels[:MOST_WORDS],
+        subject=found.subject[:MAX_SUBJECT_CHARS],
+        labels=found.labels[:MAX_WORDS],
         size_bytes=found.size_bytes,
         is_bulk=found.is_bulk,
         is_sent=found.is_sent,

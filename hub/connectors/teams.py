@@ -50,13 +50,13 @@ _NEVER: Final = datetime.min.replace(tzinfo=UTC)
 OVERLAP: Final = timedelta(minutes=5)  # clocks of Microsoft's machines differ
 AT_ONCE: Final = 2  # concurrent requests
 _PAGE: Final = 50  # the maximum
-_MOST_CHATS: Final = 2_000  # examined in one round
-_MOST_PAGES: Final = 400  # of one chat in one round
+_MAX_CHATS: Final = 2_000  # examined in one round
+_MAX_PAGES: Final = 400  # of one chat in one round
 _CACHED: Final = 300  # bodies from lists, cached for ``read`` within one run
 
 Id = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 
-MOST_DONE = 300  # chats stored in a round; a forgotten chat is read again
+MAX_DONE = 300  # chats stored in a round; a forgotten chat is read again
 
 
 class ChannelState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -95,7 +95,7 @@ class TeamsState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, 
     def with_chat(self, chat: str, until: datetime) -> Self:
         """Record that the chat was read up to *until*."""
         done = {name: at for name, at in self.done.items() if name != chat} | {chat: until}
-        return msgspec.structs.replace(self, done=dict(list(done.items())[-MOST_DONE:]))
+        return msgspec.structs.replace(self, done=dict(list(done.items())[-MAX_DONE:]))
 
     def ended(self, *, keep_done: bool) -> Self:
         """Record the end of a round. *keep_done*: each chat continues from its own time."""
@@ -236,7 +236,7 @@ class Teams(GraphConnector):
         }
         url: str | None = self._graph.url("me", "chats", query=query)
         found: list[tuple[str, datetime | None]] = []
-        while url is not None and len(found) < _MOST_CHATS:
+        while url is not None and len(found) < _MAX_CHATS:
             page = await self._graph.page(url)
             spoke = [
                 (item, at)
@@ -263,7 +263,7 @@ class Teams(GraphConnector):
         }
         url: str | None = self._graph.url("chats", chat, "messages", query=query)
         found: list[dict[str, Any]] = []
-        for _ in range(_MOST_PAGES):
+        for _ in range(_MAX_PAGES):
             if url is None:
                 break
             page = await self._graph.page(url)
@@ -330,7 +330,7 @@ class Teams(GraphConnector):
             if isinstance(reply, dict):
                 yield {**reply, "replyToId": item.get("id")}
         url = item.get("replies@odata.nextLink")
-        for _ in range(_MOST_PAGES):
+        for _ in range(_MAX_PAGES):
             if not isinstance(url, str):
                 return
             page = await self._graph.page(url)

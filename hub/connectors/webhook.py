@@ -45,9 +45,9 @@ from protocol.work import ProvenanceOrigin
 
 # Between the sender's clock and the hub's; also between two possible copies.
 WINDOW: Final = timedelta(minutes=5)
-LEAST_SECRET_CHARS: Final = 16
+MIN_SECRET_CHARS: Final = 16
 SECRETS: Final = 2  # tried each time, even if fewer exist
-MOST_SIGNATURES: Final = 8  # in one header
+MAX_SIGNATURES: Final = 8  # in one header
 _EVENT_CHARS: Final = 200
 _PREFIX: Final = "whsec_"
 
@@ -90,8 +90,8 @@ class _Claim(msgspec.Struct):
 
 def problem_of(source: Source, secret: str) -> str | None:
     """Return the problem of a secret without quoting it, or None if it is valid."""
-    if len(secret) < LEAST_SECRET_CHARS:
-        return f"a webhook's secret has {LEAST_SECRET_CHARS} characters at least"
+    if len(secret) < MIN_SECRET_CHARS:
+        return f"a webhook's secret has {MIN_SECRET_CHARS} characters at least"
     if source is Source.STANDARD and secret.startswith(_PREFIX):
         try:
             base64.b64decode(secret.removeprefix(_PREFIX), validate=True)
@@ -134,7 +134,7 @@ def judge(
 def _fits(source: Source | None, secret: str, claim: _Claim) -> bool:
     made = [hmac.new(key, claim.signed, hashlib.sha256).digest() for key in _keys(source, secret)]
     fits = False
-    for shown in claim.shown[:MOST_SIGNATURES]:
+    for shown in claim.shown[:MAX_SIGNATURES]:
         for one in made:
             fits |= hmac.compare_digest(one, shown)
     if source is Source.GENERIC:
@@ -208,9 +208,9 @@ def _instant(seconds: str) -> datetime | None:
 
 PAGE: Final = 20  # posts held at once, with their bodies
 
-MOST_LINES: Final = 500  # of a post without a known text field
-MOST_DEPTH: Final = 12
-MOST_FIELDS: Final = 1_000
+MAX_LINES: Final = 500  # of a post without a known text field
+MAX_DEPTH: Final = 12
+MAX_FIELDS: Final = 1_000
 TITLE_CHARS: Final = 500
 
 Paths = Mapping[
@@ -289,7 +289,7 @@ def value_of(body: bytes, media_type: str) -> Any:
     if found is not text or kind != "application/x-www-form-urlencoded":
         return found
     try:
-        fields = dict(parse_qsl(text, keep_blank_values=True, max_num_fields=MOST_FIELDS))
+        fields = dict(parse_qsl(text, keep_blank_values=True, max_num_fields=MAX_FIELDS))
     except ValueError:
         return text
     if not any(fields.values()):  # not a form, but text from a program that declares all bodies as forms
@@ -310,13 +310,13 @@ def _lines(found: Any) -> Iterator[str]:
     """Yield ``path: value`` for all values with text, up to a limit."""
     waiting: list[tuple[str, Any, int]] = [("", found, 0)]
     count = looked = 0
-    while waiting and count < MOST_LINES and looked < 20 * MOST_LINES:
+    while waiting and count < MAX_LINES and looked < 20 * MAX_LINES:
         path, value, depth = waiting.pop()
         looked += 1
         if isinstance(value, dict | list):
             inner = value.items() if isinstance(value, dict) else enumerate(value)
             parts = [(f"{path}.{name}" if path else str(name), one, depth + 1) for name, one in inner]
-            if depth < MOST_DEPTH:
+            if depth < MAX_DEPTH:
                 waiting += reversed(parts)
         elif words := text_of(value).strip():
             count += 1

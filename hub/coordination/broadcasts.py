@@ -17,7 +17,7 @@ from hub.coordination import authority
 from hub.coordination.authority import Caller
 from hub.coordination.courier import Courier
 from hub.coordination.message_transitions import Waiters
-from hub.coordination.messages import MOST_WAIT_S, WAIT_S, Messages, ToLead
+from hub.coordination.messages import MAX_WAIT_S, WAIT_S, Messages, ToLead
 from hub.log import Channel
 from hub.metrics import Metrics
 from hub.rounds import Rounds
@@ -321,7 +321,7 @@ class Broadcasts:
 
         row = await self._waiters.wait(
             id,
-            min(MOST_WAIT_S, max(0.0, wait_s)),
+            min(MAX_WAIT_S, max(0.0, wait_s)),
             read,
             lambda row: row.settled_at is not None,
             poll_s=1.0,

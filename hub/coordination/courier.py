@@ -30,7 +30,7 @@ from anyio.abc import TaskGroup, TaskStatus
 
 from hub.clock import Chance, Clock, IdFactory
 from hub.coordination.message_transitions import Homes, Listener, Moving, is_delivered_or_over
-from hub.coordination.to_gateway import MOST_ROWS, PAGES, OnText, Paces, ToGateway, older
+from hub.coordination.to_gateway import MAX_ROWS, PAGES, OnText, Paces, ToGateway, older
 from hub.links.roster import DeviceLink
 from hub.log import Channel
 from hub.metrics import Metrics
@@ -57,7 +57,7 @@ from storage.kernel.database import StorageError
 from storage.store import Store
 
 MOST: Final = 5_000  # limit of collected sessions
-MOST_TEXTS: Final = 200  # limit of collected texts; a person's answer is also found in the history later
+MAX_TEXTS: Final = 200  # limit of collected texts; a person's answer is also found in the history later
 ANSWER: Final = "ANSWER "  # prefix of a line in which a main agent reports a person's answer
 _ENDS: Final = ("final", "error", "aborted")
 _PHASES: Final = ("start", "end", "error")
@@ -81,7 +81,7 @@ class ActiveSessions:
             return False
         if event.name == "chat" and payload.get("state") == "final":
             text = _text(payload.get("message"))
-            if ANSWER in text and len(self._texts) < MOST_TEXTS:
+            if ANSWER in text and len(self._texts) < MAX_TEXTS:
                 self._texts.append((event.gateway, session, text))
         known = self._sessions.setdefault(event.gateway, set())
         if session not in known:
@@ -176,9 +176,7 @@ class MissedAnswers:
         found: list[Message] = []
         offset: int | None = None
         for _ in range(PAGES):
-            history: History = await methods.chat_history(
-                gateway, session_key, limit=MOST_ROWS, offset=offset
-            )
+            history: History = await methods.chat_history(gateway, session_key, limit=MAX_ROWS, offset=offset)
             texts = [row for row in history.messages if row.role == "assistant" and ANSWER in row.text]
             found = [*texts, *found]
             offset = older(history, since)
@@ -290,7 +288,7 @@ def _may_change(error: ErrorBody) -> bool:
 
 POLL_S: Final = 1.0  # while a message is open: another hub may have added or settled one
 REST_S: Final = 30.0  # while no message is open; the sender wakes the courier
-LEAST_S: Final = 0.02  # minimum between two rounds, so that wake-ups in between are handled together
+MIN_S: Final = 0.02  # minimum between two rounds, so that wake-ups in between are handled together
 PER_GATEWAY: Final = 16  # messages in progress per gateway
 AT_DEVICES: Final = 200  # messages in progress at all devices together
 PAGE: Final = 100  # rows per read, for messages without a home or past their time
@@ -396,7 +394,7 @@ class Courier:
                 tasks.start_soon(self._listen, inbox)
                 task_status.started()
                 await self.turns.serve(
-                    partial(self._poll, tasks), of="messages", every_s=self._poll_s, least_s=LEAST_S
+                    partial(self._poll, tasks), of="messages", every_s=self._poll_s, least_s=MIN_S
                 )
         finally:
             end_listening()

@@ -55,7 +55,7 @@ _FEW: Final = 1  # rows of a history, because only the state is needed, not the 
 
 
 _UNMADE: Final = (gateway_agents.REQUESTED, gateway_agents.CREATING)
-MOST_DELAY_MS: Final = 31 * 86_400_000  # no quota lasts longer than a month
+MAX_DELAY_MS: Final = 31 * 86_400_000  # no quota lasts longer than a month
 
 _REASONS: Final = {"rate_limit": ExhaustReason.RATE_LIMIT, "billing": ExhaustReason.BILLING}
 
@@ -117,7 +117,7 @@ def _of_agent(payload: Mapping[str, Any], remote_id: str, run_id: str) -> Fact |
             return _failed(remote_id, run_id, turn, data.get("errorObservation"))
         case "run_status", "retrying":
             cause, delay = _REASONS.get(str(data.get("reason"))), data.get("delayMs")
-            is_delay = isinstance(delay, int | float) and 0 <= delay <= MOST_DELAY_MS
+            is_delay = isinstance(delay, int | float) and 0 <= delay <= MAX_DELAY_MS
             return Fact(
                 remote_id=remote_id,
                 run_id=run_id,

@@ -22,7 +22,7 @@ log = Channel(__name__)
 
 Listener = Callable[[MessageRow], None]
 
-MOST_WORDS = 500  # of a foreign error text that is stored and shown
+MAX_WORDS = 500  # of a foreign error text that is stored and shown
 ANSWER_CHARACTERS = 65_536  # of a stored answer; the agent's own history has the whole text
 # Kinds whose recipient answers in its own chat; a question to a person is answered by the person.
 ANSWERABLE = (MessageKind.NUDGE, MessageKind.QUESTION, MessageKind.HANDOFF)
@@ -214,7 +214,7 @@ def is_delivered_or_over(row: MessageRow) -> bool:
 def shortened(words: str) -> str:
     """Return a foreign text on one line, truncated."""
     line = " ".join(words.split())
-    return line if len(line) <= MOST_WORDS else f"{line[: MOST_WORDS - 3]}..."
+    return line if len(line) <= MAX_WORDS else f"{line[: MAX_WORDS - 3]}..."
 
 
 class Homes:

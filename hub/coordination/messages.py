@@ -54,7 +54,7 @@ from storage.store import Connection, Store
 
 EXPIRES_S: Final = 86_400.0
 WAIT_S: Final = 10.0  # for delivery, before the message's state is returned
-MOST_WAIT_S: Final = 120.0
+MAX_WAIT_S: Final = 120.0
 _ANSWERED: Final = (MessageKind.NUDGE, MessageKind.QUESTION, MessageKind.HANDOFF)
 
 
@@ -178,7 +178,7 @@ class Messages:
         Raises:
             CodedError (GATEWAY_REFUSED): the message has failed.
         """
-        row = await self._courier.settled_or(id, min(MOST_WAIT_S, max(0.0, wait_s)))
+        row = await self._courier.settled_or(id, min(MAX_WAIT_S, max(0.0, wait_s)))
         if row.state is MessageState.FAILED:
             raise CodedError(
                 ErrorCode(row.reason_code or ErrorCode.GATEWAY_REFUSED),
@@ -377,7 +377,7 @@ class Leads:
         home = await self._store.read(gateway_agents.find_gateway_agent, led.lead.agent_id)
         if home is not None:
             try:
-                with anyio.move_on_after(min(MOST_WAIT_S, max(0.0, wait_s))):
+                with anyio.move_on_after(min(MAX_WAIT_S, max(0.0, wait_s))):
                     await self._made_ready(home, is_asked=True)
             except HubError as error:
                 if not (isinstance(error, GatewayError) and error.retryable):

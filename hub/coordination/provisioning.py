@@ -55,7 +55,7 @@ from storage.kernel.database import StorageError
 from storage.store import Store
 
 QUIET_S: Final = 5.0  # a real gateway needs 4 to 7 s to begin the first turn of an agent
-MOST_S: Final = 120.0  # limit of the wait, so that an agent that cannot be created does not block letters
+MAX_S: Final = 120.0  # limit of the wait, so that an agent that cannot be created does not block letters
 CONFIG_POLL_S: Final = 1.0  # interval of checks while agents are created
 CHANGED: Final = "config.changed"
 
@@ -106,7 +106,7 @@ class Quiet:
         if spell.is_over(now):
             del self._spells[gateway]
             return 0.0
-        if now >= spell.began_at + MOST_S:
+        if now >= spell.began_at + MAX_S:
             return 0.0
         return max(CONFIG_POLL_S if spell.making else 0.0, spell.last_at + QUIET_S - now)
 

@@ -53,7 +53,7 @@ from storage.store import Connection, Store
 
 log = Channel(__name__)
 
-MOST_TAGS: Final = 16
+MAX_TAGS: Final = 16
 TAG_CHARACTERS: Final = 64
 WORD_CHARACTERS: Final = 128  # of a source, a correlation id, a reply_to
 
@@ -203,8 +203,8 @@ def checked_tags(tags: Sequence[str]) -> tuple[str, ...]:
         CodedError (BAD_PARAMS): a tag is empty or too long, or the list has too many tags.
     """
     unique = tuple(dict.fromkeys(tag.strip() for tag in tags))
-    if len(unique) > MOST_TAGS:
-        raise CodedError(ErrorCode.BAD_PARAMS, f"tags: {len(unique)} are more than {MOST_TAGS}")
+    if len(unique) > MAX_TAGS:
+        raise CodedError(ErrorCode.BAD_PARAMS, f"tags: {len(unique)} are more than {MAX_TAGS}")
     for tag in unique:
         if not tag or len(tag) > TAG_CHARACTERS or not tag.isprintable():
             raise CodedError(
@@ -228,9 +228,9 @@ def checked_word(name: str, word: str | None) -> str | None:
 
 
 EXPIRES_S: Final = 7 * 86_400.0
-MOST_OPEN: Final = 200  # per user
+MAX_OPEN: Final = 200  # per user
 EXPIRED_AT_ONCE: Final = 100
-MOST_ANSWERS: Final = 1_000  # answers per chat text
+MAX_ANSWERS: Final = 1_000  # answers per chat text
 Listener = Callable[[QuestionRow], None]
 
 
@@ -263,7 +263,7 @@ class Questions:
     """
 
     def __init__(self, store: Store, *, clock: Clock, ids: IdFactory, metrics: Metrics) -> None:
-        self.most = MOST_OPEN
+        self.most = MAX_OPEN
         self.expires_s = EXPIRES_S
         self.answer_expires_s = EXPIRES_S
         self.message_limits = MessageLimits()
@@ -370,7 +370,7 @@ class Questions:
         other text is ignored.
         """
         count = 0
-        for id, answer in answers_in(text)[:MOST_ANSWERS]:
+        for id, answer in answers_in(text)[:MAX_ANSWERS]:
             asked = await self._store.read(questions.find_question, id)
             if asked is None or asked.board_id is None:
                 continue

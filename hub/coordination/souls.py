@@ -68,7 +68,7 @@ VERSIONS: Final = 200  # of a soul, and of settled writes, that are kept
 READY_S: Final = 5.0  # for a gateway that is reconnecting, before the caller gets an error
 ANSWER_MS: Final = 30_000  # per call to a device
 CONFLICT: Final = "agent_file_conflict"  # error type of gateways
-MOST_BYTES: Final = 4 * 1024 * 1024  # of a soul on a device, by any author
+MAX_BYTES: Final = 4 * 1024 * 1024  # of a soul on a device, by any author
 
 T = TypeVar("T")
 
@@ -193,7 +193,7 @@ class DeviceHome:
                 return None
             content = part.content
             while part.next_offset is not None and part.sha256 == first.sha256:
-                if part.next_offset != len(content) or len(content) > MOST_BYTES:
+                if part.next_offset != len(content) or len(content) > MAX_BYTES:
                     raise DeviceRefused(f"{self.place}: its parts of {SOUL_FILE} do not make a text")
                 part = await self._part(part.next_offset, trace)
                 content += part.content
@@ -592,7 +592,7 @@ def _again_ms(age_ms: int, error: HomeError) -> int:
 P = ParamSpec("P")
 
 WAIT_S: Final = 10.0  # for the write to complete, before it is returned in its waiting state
-MOST_WAIT_S: Final = 120.0
+MAX_WAIT_S: Final = 120.0
 
 
 class SoulSight(msgspec.Struct, frozen=True, kw_only=True):

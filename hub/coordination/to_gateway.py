@@ -250,7 +250,7 @@ def _history_proof(row: Message | PendingInput) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if name != "text" and value is not None}
 
 
-ROWS, MOST_ROWS = 200, 1_000  # of a history's newest page, and of older ones
+ROWS, MAX_ROWS = 200, 1_000  # of a history's newest page, and of older ones
 PAGES: Final = 20  # a message with 19,200 later rows cannot be found, and fails
 SKEW_MS: Final = 600_000  # maximum difference between the gateway's clock and the hub's
 RESET: Final = "reset"  # kind of the row that a reset of the session leaves in place of all rows before it
@@ -282,7 +282,7 @@ async def find(
         history = await methods.chat_history(
             gateway,
             session_key,
-            limit=ROWS if offset is None else MOST_ROWS,
+            limit=ROWS if offset is None else MAX_ROWS,
             offset=offset,
             about=(key,),
             pending_before=before,

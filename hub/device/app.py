@@ -83,7 +83,7 @@ from hub.system.files import is_open_to_others, restricting
 from hub.system.processes import wait_for_stop
 from hub.version import VERSION
 from protocol import keys
-from protocol.calls import MOST_PLACED
+from protocol.calls import MAX_PLACED
 from protocol.codec import JSON, MSGPACK
 from protocol.coordination import AgentBeat, Event, EventName, Heartbeat, Method, Response
 from protocol.errors import Backoff, CloseCode, ErrorCode, connect_command
@@ -112,12 +112,12 @@ from protocol.work import (
 )
 
 MOST: Final = 8  # concurrent listeners
-MOST_LIFE_MS: Final = 600_000
+MAX_LIFE_MS: Final = 600_000
 POLL_S: Final = 0.25  # poll interval of the listener thread, and for its result
 REQUEST_S: Final = 10.0  # timeout of a browser's request
 AGAIN_S: Final = 3.0
 SHOWN_A_MINUTE: Final = 4  # addresses; a person signs in to one account at a time
-MOST_CHARACTERS: Final = 2_048  # of an address
+MAX_CHARACTERS: Final = 2_048  # of an address
 _ACCOUNT_CHARACTERS: Final = 80
 # The host needs a dot and a last label that starts with a letter, which excludes IP addresses in any
 # notation. After the host, blanks, quotes and backslashes are excluded; browsers read a backslash as a slash.
@@ -135,7 +135,7 @@ class _OpenRequest(msgspec.Struct, frozen=True, kw_only=True):
 
     sign_in_id: str
     account: str = ""
-    expires_ms: int = MOST_LIFE_MS
+    expires_ms: int = MAX_LIFE_MS
     listen: bool = False
     state: str = ""
     url: str = ""
@@ -156,7 +156,7 @@ class Door:
         self.url: str | None = None
         self._state = state
         self._clock = clock
-        self._until = clock.monotonic() + min(life_ms, MOST_LIFE_MS) / 1_000
+        self._until = clock.monotonic() + min(life_ms, MAX_LIFE_MS) / 1_000
         self._is_answered = Flag()
         self._words = "The hub was not reached yet; it will be informed. You may close this window."
         self._server = HTTPServer(("127.0.0.1", 0), self._handler())
@@ -333,9 +333,9 @@ def why_not_shown(url: str) -> str | None:
 
     The owner is shown exactly the address that the browser opens: an ambiguous address is refused.
     """
-    found = _ADDRESS.fullmatch(url) if len(url) <= MOST_CHARACTERS else None
+    found = _ADDRESS.fullmatch(url) if len(url) <= MAX_CHARACTERS else None
     if found is None:
-        return f"the address is not https to a name, in ASCII, of at most {MOST_CHARACTERS} characters"
+        return f"the address is not https to a name, in ASCII, of at most {MAX_CHARACTERS} characters"
     if found["host"].lower().endswith(_NEAR):
         return "the address is one of this machine or of a private network"
     return None
@@ -475,7 +475,7 @@ VERDICTS: Final = Outbox[Verdict](
 PLACES: Final = Outbox[Placed](
     "places",
     Method.PLACES_REPORT,
-    MOST_PLACED,
+    MAX_PLACED,
     DeviceStore.unreported_places,
     lambda report: {"rows": [msgspec.to_builtins(one.row) for one in report]},
     DeviceStore.note_places,
@@ -579,7 +579,7 @@ CAPABILITIES: Final = (
     CapabilityName.FILES_READ,
     *ACTIONS.values(),
 )
-_LEAST_HEARTBEAT_S: Final = 1.0  # lower bound of the interval that a hub may request
+_MIN_HEARTBEAT_S: Final = 1.0  # lower bound of the interval that a hub may request
 
 EXIT_DONE: Final = 0
 EXIT_FAILED: Final = 1
@@ -860,7 +860,7 @@ class ReferenceDevice:
         await tools.on_file(DeviceStore.keep_addresses, named, address, otherwise=None)
 
     async def _send_heartbeats(self, line: Line, readings: Readings) -> None:
-        interval_s = max(_LEAST_HEARTBEAT_S, line.welcome.heartbeat_interval_ms / 1000)
+        interval_s = max(_MIN_HEARTBEAT_S, line.welcome.heartbeat_interval_ms / 1000)
         while True:
             beats = [AgentBeat(agent_id=agent_id, status="busy") for agent_id in readings.agents]
             await line.send(Heartbeat(agents=beats))

@@ -410,7 +410,7 @@ def _farewell(visit: _Visit) -> str:
 
 
 PROBLEM: Final = "application/problem+json"  # used only by the operators' interface
-_MOST_REASON_CHARACTERS: Final = 300  # characters of a hub's reason
+_MAX_REASON_CHARACTERS: Final = 300  # characters of a hub's reason
 SETTING: Final = "[listen.devices] in the hub's hub.toml says where it listens for devices"
 _SEVERAL: Final = "Multiple exceptions: "  # of asyncio, where the addresses of one name fail each for itself
 
@@ -456,7 +456,7 @@ def _why_not_let_in(where: str, error: InvalidStatus) -> str:
 def _reason(body: bytes | bytearray | None) -> str:
     """Return the reason in a hub's error body, or an empty string if *body* is not a hub's."""
     try:
-        return msgspec.json.decode(body or b"", type=_Refusal).error.message[:_MOST_REASON_CHARACTERS]
+        return msgspec.json.decode(body or b"", type=_Refusal).error.message[:_MAX_REASON_CHARACTERS]
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return ""
 

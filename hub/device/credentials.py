@@ -360,7 +360,7 @@ class Rotation:
 
 
 SUFFIX: Final = ".hubs"
-MOST_BYTES: Final = 1024 * 1024
+MAX_BYTES: Final = 1024 * 1024
 _HEAD: Final = (
     "# Hubs that this device knows: address, key of the hub, file of this device's key there\n"
     "# Of several lines of one address the last one counts; the others are hubs that were there before.\n"
@@ -504,13 +504,13 @@ class KnownHubs:
         """
         try:
             with self._file.open("rb") as opened:
-                text = opened.read(MOST_BYTES + 1).decode()
+                text = opened.read(MAX_BYTES + 1).decode()
         except FileNotFoundError:
             return []
         except (OSError, UnicodeDecodeError) as error:
             raise BadKnownHubs(f"cannot read the known hubs in {self._file}: {error}") from error
-        if len(text) > MOST_BYTES:
-            raise BadKnownHubs(f"{self._file} is longer than {MOST_BYTES} bytes: no list of known hubs")
+        if len(text) > MAX_BYTES:
+            raise BadKnownHubs(f"{self._file} is longer than {MAX_BYTES} bytes: no list of known hubs")
         lines = [(number, line.strip()) for number, line in enumerate(text.splitlines(), 1)]
         return [self._parse(number, line) for number, line in lines if line and not line.startswith("#")]
 

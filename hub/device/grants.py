@@ -14,7 +14,7 @@ from protocol.calls import MARKED, OwnerGrant
 from protocol.errors import ErrorCode, HubError
 from protocol.tables import TABLES
 
-MOST_FOLDERS: Final = 16  # of a grant in a hello
+MAX_FOLDERS: Final = 16  # of a grant in a hello
 _tables: Final = msgspec.json.Decoder(list[str])
 
 
@@ -77,9 +77,9 @@ def changed(
             raise BadGrant(f"{change!r}: name the tables that may be read, of {', '.join(existing)}")
         if sign == "+" and name == OwnerGrant.FILES_READ:
             known = tables if folders is None else folders
-            if not 0 < len(tables) <= MOST_FOLDERS or not {*tables} <= {*known}:
+            if not 0 < len(tables) <= MAX_FOLDERS or not {*tables} <= {*known}:
                 listed = ", ".join(known) or "none yet: run 'hub connect' once"
-                raise BadGrant(f"{change!r}: name 1 to {MOST_FOLDERS} of the shared folders: {listed}")
+                raise BadGrant(f"{change!r}: name 1 to {MAX_FOLDERS} of the shared folders: {listed}")
         after.pop(name, None)
         if sign == "+":
             after[name] = list(dict.fromkeys(tables))

@@ -42,7 +42,7 @@ from protocol.frame import Record
 from protocol.tables import TABLES, DeviceTable, ExportedItem, ExportedPlace, Tables
 
 MAX_BYTES: Final = 4 << 20  # of a file that is searched for a quote; the state of larger files is unknown
-MOST_CACHED: Final = 16  # files whose text is cached
+MAX_CACHED: Final = 16  # files whose text is cached
 _CONVERTED: Final = (
     OFFICE | AUDIO | PICTURES | {HTML, MAIL, MBOX}
 )  # media types whose bytes are not their text
@@ -65,7 +65,7 @@ class Sources:
 
     def __init__(self, roots: Mapping[str, Path], db: sqlite3.Connection | None = None) -> None:
         self._roots = roots
-        self._text = lru_cache(maxsize=MOST_CACHED)(_text)
+        self._text = lru_cache(maxsize=MAX_CACHED)(_text)
         self._moved = None if db is None else MovedFiles(db, roots, self._plain)
 
     def moved(self, path: str | None) -> tuple[str, ...]:
@@ -161,7 +161,7 @@ JOIN calls ON calls.call_id = coalesce(proposed.call_id, reviews.call_id)
 WHERE reviews.tbl = ? AND (NOT row."isApproved" OR NOT is_rejected)
 AND NOT EXISTS (SELECT 1 FROM json_each(calls.remarks, '$.warnings') WHERE value = 'apart')
 """
-_MOST_TITLES: Final = 3  # of a notification
+_MAX_TITLES: Final = 3  # of a notification
 
 
 class DeviceItem(msgspec.Struct, frozen=True, kw_only=True):
@@ -290,7 +290,7 @@ def count_waiting(path: Path) -> Waiting:
             found.extend(map(tuple, db.execute(waiting, (table.name,))))
     sources = {source for _, _, source in found if source is not None}
     files = sum(source.partition("/")[0] in roots for source in sources)
-    newest = nlargest(_MOST_TITLES, found)
+    newest = nlargest(_MAX_TITLES, found)
     return Waiting(len(found), files, len(sources) - files, [title for _, title, _ in newest])
 
 
@@ -427,8 +427,8 @@ def _item(
 
 
 Verdict = Literal["approve", "edit", "reject"]
-MOST_SAVED: Final = 10_000  # decisions that can be taken back
-MOST_TITLES: Final = 200  # rows that an item may be put under
+MAX_SAVED: Final = 10_000  # decisions that can be taken back
+MAX_TITLES: Final = 200  # rows that an item may be put under
 
 
 class NotDecided(DeviceFileError):
@@ -486,7 +486,7 @@ class Inbox:
         self._known = None
         if before is not None and item.proposal is None and decided.done:
             self._saved[item.number] = _Saved(table, before, self._row(table, item.row_id))
-            if len(self._saved) > MOST_SAVED:
+            if len(self._saved) > MAX_SAVED:
                 del self._saved[next(iter(self._saved))]
         return _sentence(decided)
 
@@ -522,7 +522,7 @@ class Inbox:
             " ORDER BY createdAt DESC LIMIT ?"
         )
         with connect_shared(self.path) as db:
-            return [(row[0], row[1]) for row in db.execute(query, (MOST_TITLES,))]
+            return [(row[0], row[1]) for row in db.execute(query, (MAX_TITLES,))]
 
     def _row(self, table: DeviceTable, row_id: str) -> Record | None:
         with connect_shared(self.path) as db:

@@ -610,7 +610,7 @@ def _fresh_name(path: Path, taken: set[str]) -> str:
     return next(name for name in candidates if name not in taken)
 
 
-_MOST_DATA_BYTES: Final = 8_192  # of one row; a longer row is listed without its fields
+_MAX_DATA_BYTES: Final = 8_192  # of one row; a longer row is listed without its fields
 
 _LISTED: Final = """
 SELECT calls.*, reviews.tbl AS written_tbl, reviews.row_id AS written_row, reviews.written,
@@ -752,7 +752,7 @@ def _shown(db: sqlite3.Connection, table: DeviceTable, row: Record, *, is_open: 
     content = {column.name for column in table.columns if column.filler in (Filler.MODEL, Filler.PERSON)}
     visible = content & {*proposals.seen_fields(table, row, is_open=is_open)}
     shown: Record = {name: value for name, value in row.items() if value is not None and name in visible}
-    return shown if len(msgspec.json.encode(shown)) <= _MOST_DATA_BYTES else {}
+    return shown if len(msgspec.json.encode(shown)) <= _MAX_DATA_BYTES else {}
 
 
 # Newest verdict on a row that a hub brought, with the row before and after it; *after* is null where the

@@ -31,7 +31,7 @@ from protocol.frame import Field, Record
 from protocol.tables import TABLES, Column, DeviceTable, Filler, Kind, plain_choice
 
 _TITLE_CHARACTERS: Final = 120  # of an item's title in a sentence
-_MOST_NAMED: Final = 8  # items in a sentence
+_MAX_NAMED: Final = 8  # items in a sentence
 
 
 class Decided(msgspec.Struct, frozen=True):
@@ -154,7 +154,7 @@ def _refuse_referred(db: sqlite3.Connection, review: Review) -> None:
         return
     labels = {(one.table.name, one.row_id): one.label for one in rows.reviews(db)}
     named = list(dict.fromkeys(labels.get(key, f"{key[0]} of your own") for key in found))
-    shown = listed(named, _MOST_NAMED)
+    shown = listed(named, _MAX_NAMED)
     raise bad_record(f"{shown} belong to it; reject them with it, or let them belong to another first")
 
 

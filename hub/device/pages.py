@@ -33,7 +33,7 @@ from protocol.errors import ErrorCode
 SUFFIX: Final = ".sock"  # next to the device's file
 ANSWER_S: Final = 10.0
 QUESTION_S: Final = 1.0  # to wait for the question of a program
-MOST_BYTES: Final = 64 * 1024  # of a question, in one message; and of a part of an answer
+MAX_BYTES: Final = 64 * 1024  # of a question, in one message; and of a part of an answer
 METHODS: Final = frozenset(
     {Method.SESSIONS_LINK, Method.RECEIPTS_LIST, Method.RECEIPTS_GET, Method.PROPOSALS_LIST}
 )
@@ -136,7 +136,7 @@ async def _answer(asking: socket.socket, line: Line, address: str, hub: str, sec
         question = Question()
         with anyio.move_on_after(QUESTION_S):
             await anyio.wait_readable(asking)
-            question = msgspec.json.decode(asking.recv(MOST_BYTES) or b"{}", type=Question)
+            question = msgspec.json.decode(asking.recv(MAX_BYTES) or b"{}", type=Question)
         if question.method not in METHODS or not hmac.compare_digest(
             question.secret.encode(), secret.encode()
         ):
@@ -190,7 +190,7 @@ def _ask(path: Path, question: Question) -> bytes:
     asking, secret = _connected(path)
     with asking:
         asking.sendall(msgspec.json.encode(msgspec.structs.replace(question, secret=secret)))
-        return b"".join(iter(lambda: asking.recv(MOST_BYTES), b""))
+        return b"".join(iter(lambda: asking.recv(MAX_BYTES), b""))
 
 
 def _connected(path: Path) -> tuple[socket.socket, str]:

@@ -16,7 +16,7 @@ from hub.device.shared import MAX_FILE_BYTES, LeftOut, Root, SharedFile, SharedF
 from hub.text.files import OFFICE
 from protocol.work import MANY, RunConfig
 
-_MOST_COUNTED: Final = 100_000  # files below a folder that stays
+_MAX_COUNTED: Final = 100_000  # files below a folder that stays
 _ANY_BYTES: Final = 1 << 40
 
 
@@ -148,6 +148,6 @@ def _files_below(path: str) -> int:
     count = 0
     for _, _, names in os.walk(path):
         count += len(names)
-        if count >= _MOST_COUNTED:
+        if count >= _MAX_COUNTED:
             break
     return count

@@ -20,10 +20,10 @@ from hub.clock import SystemClock, now_ms
 from hub.device import pages
 from hub.device.connection import Line
 from hub.device.credentials import fingerprint, is_signed
-from hub.device.sending_log import MOST_RECEIPTS, MOST_SENT, SendingLog, no_log
+from hub.device.sending_log import MAX_RECEIPTS, MAX_SENT, SendingLog, no_log
 from hub.log import Channel
 from protocol.coordination import Method
-from protocol.work import MOST_IDS, Receipt, SentFile, digest_of, receipt_text, root_of, sorted_files
+from protocol.work import MAX_IDS, Receipt, SentFile, digest_of, receipt_text, root_of, sorted_files
 
 log = Channel(__name__)
 
@@ -211,7 +211,7 @@ def compare(path: Path, since_ms: int, ask: Ask | None) -> Comparison:
         at_hub, why = None, "the device is not connected to it"
         if ask is not None and hub == ask.hub:
             try:
-                at_hub = _read_hub(ask, mine, since_ms, is_full=len(known) >= MOST_RECEIPTS)
+                at_hub = _read_hub(ask, mine, since_ms, is_full=len(known) >= MAX_RECEIPTS)
             except (HubAway, msgspec.ValidationError) as error:
                 why = str(error)
         if at_hub is None:
@@ -254,7 +254,7 @@ def _readings(db: sqlite3.Connection, since_ms: int) -> tuple[list[_Reading], li
     readings: list[_Reading] = []
     for id, hub, run_id, first, spelled in expected:
         reading = _Reading(id, hub, run_id, sorted_files(files[id]), None)
-        if first <= newest - MOST_SENT:
+        if first <= newest - MAX_SENT:
             findings.append(reading.find(NOT_COMPARED, "its files are too old for this log"))
             continue
         with suppress(msgspec.MsgspecError, TypeError):  # edited: as if it had not come
@@ -265,7 +265,7 @@ def _readings(db: sqlite3.Connection, since_ms: int) -> tuple[list[_Reading], li
 
 def _lost_rows(db: sqlite3.Connection, hub: str) -> Iterator[Finding]:
     """Find tables of the log in which rows are missing that are not among the oldest."""
-    for table, key, most in (("sent", "number", MOST_SENT), ("receipts", "rowid", MOST_RECEIPTS)):
+    for table, key, most in (("sent", "number", MAX_SENT), ("receipts", "rowid", MAX_RECEIPTS)):
         count, newest = db.execute(_COUNTED.format(key, table)).fetchone()
         if lost := min(newest, most) - count:
             words = f"{lost} of {lost + count} rows of {table!r} are missing: another program deleted them"
@@ -293,16 +293,16 @@ def _read_hub(ask: Ask, readings: Sequence[_Reading], since_ms: int, *, is_full:
     # The clocks of hub and device may differ, by less than a day.
     since_ms = max(0, since_ms - MIN_RETENTION_MS)
     page = read(after=min(stored) - 1) if is_full and stored else read(since_ms=since_ms)
-    while len(page) == MOST_IDS:
+    while len(page) == MAX_IDS:
         page = read(after=page[-1].receipt.number)
     ids = [one.id for one in readings]
-    for start in range(0, len(ids), MOST_IDS):
-        if missing := [id for id in ids[start : start + MOST_IDS] if id not in listed]:
+    for start in range(0, len(ids), MAX_IDS):
+        if missing := [id for id in ids[start : start + MAX_IDS] if id not in listed]:
             read(ids=missing)
     files: dict[str, list[SentFile]] = defaultdict(list)
     waiting = [id for id in ids if id in listed]
     while waiting:
-        params = {"ids": waiting[:MOST_IDS], "after": len(files[waiting[0]])}
+        params = {"ids": waiting[:MAX_IDS], "after": len(files[waiting[0]])}
         found = ask.request(Method.RECEIPTS_GET, params).get("lists")
         for part in msgspec.convert(found, list[_Files]):
             files[part.id] += part.files

@@ -48,7 +48,7 @@ from protocol.work import Changed, CountedDay, FoundBy, ItemSource, Provenance, 
 
 # Fields that a hub may write: extracted values, flags, and decisions that a person made elsewhere.
 _FILLERS: Final = frozenset({Filler.MODEL, Filler.HUB, Filler.PERSON})
-_MOST_PROBLEMS: Final = 20  # in one message
+_MAX_PROBLEMS: Final = 20  # in one message
 _ROOM: Final = 1024  # for the parts of an answer around its rows
 
 
@@ -256,7 +256,7 @@ def _condition(table: DeviceTable, where: Record) -> tuple[str, tuple[str | int 
 def _refuse(problems: Iterable[str]) -> None:
     listed = list(problems)
     if listed:
-        raise Refusal(ErrorCode.BAD_RECORD, "; ".join(listed[:_MOST_PROBLEMS]))
+        raise Refusal(ErrorCode.BAD_RECORD, "; ".join(listed[:_MAX_PROBLEMS]))
 
 
 @contextmanager
@@ -271,8 +271,8 @@ def _refusals() -> Iterator[None]:
         raise Refusal(ErrorCode.BAD_RECORD, message) from error
 
 
-MOST_TABLES: Final = 32  # of all hubs; each is listed in every review
-MOST_COLUMNS: Final = 64  # with those that hubs have left out since
+MAX_TABLES: Final = 32  # of all hubs; each is listed in every review
+MAX_COLUMNS: Final = 64  # with those that hubs have left out since
 
 CREATE: Final = """
 CREATE TABLE IF NOT EXISTS own_tables (
@@ -322,8 +322,8 @@ def declare(db: sqlite3.Connection, call: ToolCall) -> dict[str, object]:
     tables = tables_of(db)
     known = tables.get(declared.name)
     if known is None:
-        if len(tables.own) >= MOST_TABLES:
-            raise bad_record(f"{declared.name}: this device has {MOST_TABLES} tables of hubs already")
+        if len(tables.own) >= MAX_TABLES:
+            raise bad_record(f"{declared.name}: this device has {MAX_TABLES} tables of hubs already")
         if any(name.lower() == declared.name.lower() for name in tables):
             raise bad_record(f"{declared.name}: this device has a table of this name in other letters")
         db.execute(schema.create_own(declared))
@@ -360,8 +360,8 @@ def _merged(known: DeviceTable, declared: DeviceTable) -> DeviceTable:
         if column.name.lower() in taken:
             raise bad_record(f"{known.name}.{column.name}: this device has the field in other letters")
         fields.append(column)
-    if len(fields) > MOST_COLUMNS:
-        problem = f"{len(fields)} fields with those that were left out, the most is {MOST_COLUMNS}"
+    if len(fields) > MAX_COLUMNS:
+        problem = f"{len(fields)} fields with those that were left out, the most is {MAX_COLUMNS}"
         raise bad_record(f"{known.name}: {problem}")
     return msgspec.structs.replace(declared, fields=tuple(fields))
 

@@ -236,19 +236,19 @@ def _blocks(descriptor: int, before: os.stat_result, check: Check) -> Iterator[b
 
 REMIND_S: Final = 30.0  # between two frames while a file is converted; a hub waits 120 s for one
 MAX_RUNS: Final = 4  # concurrent runs; a hub assigns one by default
-_MOST_FENCES: Final = 4_096
+_MAX_FENCES: Final = 4_096
 
 log = Channel(__name__)
 
 
 _FRAME_ROOM: Final = 1024  # for the parts of a frame around its entries
 _BATCH_BYTES: Final = 256 * 1024  # of small files in one frame: as much as one large piece
-_MOST_ENTRIES: Final = 10_000  # of a manifest frame, by the protocol
+_MAX_ENTRIES: Final = 10_000  # of a manifest frame, by the protocol
 _OPENED_AT_ONCE: Final = 200  # files hashed between two checks of the manifest's size
 _PAGE_BYTES: Final = 256 * 1024 * 1024  # hashed for one frame of a manifest, because the hub waits for it
-_MOST_EARLY: Final = 1_000  # files hashed before the first frame of a manifest
-_MOST_SKIPPED: Final = 9_000  # listed individually, of 10,000 by the protocol; the rest is counted
-_LEAST_PIECE_BYTES: Final = 64  # a hub that requests less gets an error
+_MAX_EARLY: Final = 1_000  # files hashed before the first frame of a manifest
+_MAX_SKIPPED: Final = 9_000  # listed individually, of 10,000 by the protocol; the rest is counted
+_MIN_PIECE_BYTES: Final = 64  # a hub that requests less gets an error
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -272,7 +272,7 @@ class Skipped:
             self._counts[skipped.reason] += skipped.files
             return
         size = len(msgspec.json.encode(skipped)) + 1
-        if len(self._listed) >= _MOST_SKIPPED or size > self._room_bytes:
+        if len(self._listed) >= _MAX_SKIPPED or size > self._room_bytes:
             self._counts[reason] += 1
         else:
             self._listed[skipped.path] = skipped
@@ -373,7 +373,7 @@ class FolderRun:
         if not places and self.frame.only is None:
             await self.refuse(ErrorCode.NOTHING_SHARED, "none of these folders is shared")
             return
-        if self._piece_bytes < _LEAST_PIECE_BYTES:
+        if self._piece_bytes < _MIN_PIECE_BYTES:
             await self.refuse(ErrorCode.BAD_PARAMS, f"pieces of {self._piece_bytes} bytes are too small")
             return
         await self._send(AgentAck(run_id=self.frame.run_id, fence=self.frame.fence))
@@ -453,7 +453,7 @@ class FolderRun:
         """Send the manifest, unless the hub has settled the whole tree."""
         has_tree = self.frame.paged and self.frame.tree
         unread = [file.size_bytes for file in files if file.sha256 is None]
-        is_early = has_tree and len(unread) <= _MOST_EARLY and sum(unread) <= _PAGE_BYTES
+        is_early = has_tree and len(unread) <= _MAX_EARLY and sum(unread) <= _PAGE_BYTES
         if is_early:
             await self._in_thread(self._digest, files, 0, len(files))
             await self._send_manifest([], last=False, tree=await self._in_thread(self._tree_of, files))
@@ -472,7 +472,7 @@ class FolderRun:
                 modified_ms=file.modified_ms,
             )
             length = len(msgspec.json.encode(entry)) + 1  # MessagePack is shorter
-            is_full = size + length > self._frame_bytes or len(entries) == _MOST_ENTRIES
+            is_full = size + length > self._frame_bytes or len(entries) == _MAX_ENTRIES
             if entries and (is_full or read_bytes > _PAGE_BYTES):
                 if not await self._send_manifest(entries, last=False):
                     return
@@ -592,7 +592,7 @@ class FolderRun:
 
     def _read(self, file: SharedFile) -> FileText:
         around = len(msgspec.json.encode(file.path)) + _FRAME_ROOM
-        if self._frame_bytes - around < _LEAST_PIECE_BYTES:
+        if self._frame_bytes - around < _MIN_PIECE_BYTES:
             raise Unreadable(SkipReason.TOO_DEEP, "its path fills a frame")
         return self._library.contents.text(
             file,
@@ -673,7 +673,7 @@ class Library:
             return True
         self._fences[run_id] = fence
         self._fences.move_to_end(run_id)
-        if len(self._fences) > _MOST_FENCES:
+        if len(self._fences) > _MAX_FENCES:
             self._fences.popitem(last=False)
         return False
 

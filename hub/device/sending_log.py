@@ -1,7 +1,7 @@
 """Log of what a device has sent, and of what it held back, in the device's own file.
 
 A file is logged before its first piece is sent; while the log cannot be written, nothing is. What is held
-back has one entry for each file and hub, with the latest reason. Beyond MOST_SENT and MOST_HELD_BACK the
+back has one entry for each file and hub, with the latest reason. Beyond MAX_SENT and MAX_HELD_BACK the
 oldest entries are deleted: some 100 MB at most. While it cannot be written, a file next to the device's file
 says so to other programs of the owner.
 """
@@ -18,11 +18,11 @@ import msgspec
 from hub.clock import Clock, epoch_ms
 from hub.device.schema import transaction
 from protocol.errors import CodedError, ErrorCode
-from protocol.work import MANY, MOST_FILES, MOST_IDS, Receipt, SentFile, SkippedFile, root_of, sorted_files
+from protocol.work import MANY, MAX_FILES, MAX_IDS, Receipt, SentFile, SkippedFile, root_of, sorted_files
 
-MOST_SENT: Final = MOST_FILES
-MOST_RECEIPTS: Final = 20_000
-MOST_HELD_BACK: Final = 20_000
+MAX_SENT: Final = MAX_FILES
+MAX_RECEIPTS: Final = 20_000
+MAX_HELD_BACK: Final = 20_000
 _BUSY_TIMEOUT_S: Final = 5.0
 # Files that are there while the log, or the device's file, cannot be written, and what that means.
 _FAULTS: Final = {
@@ -169,7 +169,7 @@ class SendingLog:
                 self._expect(order.receipt, hub, run_id, at)
             self._db.executemany(_INSERT, [(*head, *file) for file in files])
             self._db.executemany(_LET_GO, [(order.hub, path) for path, _, _ in files])
-            self._db.execute(_PRUNE, (MOST_SENT,))
+            self._db.execute(_PRUNE, (MAX_SENT,))
 
     def held_back(self, order: Order, skipped: Collection[SkippedFile]) -> None:
         """Log the files of a run that were named and not sent."""
@@ -177,7 +177,7 @@ class SendingLog:
         rows = [(order.hub, one.path, one.reason, at) for one in skipped if one.path != MANY]
         with self._writing(_HELD_FAULT):
             self._db.executemany(_HOLD, rows)
-            self._db.execute(_PRUNE_HELD, (MOST_HELD_BACK,))
+            self._db.execute(_PRUNE_HELD, (MAX_HELD_BACK,))
 
     def files(self, receipt_id: str) -> list[SentFile]:
         """Return the files that a receipt has to be about, sorted."""
@@ -192,13 +192,13 @@ class SendingLog:
         return root_of(self.files(receipt.id)) == receipt.root
 
     def lacking(self, hub: str) -> list[str]:
-        """Return the newest ids of receipts that *hub* has not given, at most MOST_IDS."""
+        """Return the newest ids of receipts that *hub* has not given, at most MAX_IDS."""
         with self._lock:
-            return [id for (id,) in self._db.execute(_LACKING, (hub, MOST_IDS))]
+            return [id for (id,) in self._db.execute(_LACKING, (hub, MAX_IDS))]
 
     def _expect(self, receipt_id: str, hub: str, run_id: str, at: int) -> None:
         self._db.execute(_EXPECT, (receipt_id, hub, run_id, at))
-        self._db.execute(_PRUNE_RECEIPTS, (MOST_RECEIPTS,))
+        self._db.execute(_PRUNE_RECEIPTS, (MAX_RECEIPTS,))
 
     @contextmanager
     def _writing(self, fault: str) -> Iterator[None]:

@@ -280,9 +280,9 @@ def _row_kind(line: str) -> tuple[str, int]:
 
 
 CHARS_PER_TOKEN: Final = 3.5  # in alphabetic scripts; scripts without blanks need about a token per character
-LEAST_CHARS: Final = 80  # shorter pieces are not halved
+MIN_CHARS: Final = 80  # shorter pieces are not halved
 
-_LEAST_SHARE: Final = 4  # minimum size of a chunk, as a fraction of the maximum
+_MIN_SHARE: Final = 4  # minimum size of a chunk, as a fraction of the maximum
 
 
 class Passage(msgspec.Struct, frozen=True):
@@ -337,7 +337,7 @@ def most_tokens(chunk_tokens: int) -> int:
 
 def halve(text: str, piece: Chunk) -> list[Chunk]:
     """Split *piece* near its middle, before a sentence or a line; return an empty list if it is too short."""
-    if piece.end - piece.start <= LEAST_CHARS:
+    if piece.end - piece.start <= MIN_CHARS:
         return []
     middle = (piece.start + piece.end) // 2
     spans = list(sentences(text, piece.start, piece.end))
@@ -372,7 +372,7 @@ def _most_shared(tokens: int) -> int:
 
     So a statement at the cut is whole in one of both chunks.
     """
-    return min(60, tokens // _LEAST_SHARE)  # of two chunks cut inside a sentence: about forty words
+    return min(60, tokens // _MIN_SHARE)  # of two chunks cut inside a sentence: about forty words
 
 
 def _shared_from(text: str, before: tuple[int, int], start: int, tokens: int) -> int:
@@ -445,7 +445,7 @@ class _Run:
         """
         order = sorted(range(1, len(self)), key=self._marks().__getitem__, reverse=True)
         cuts = [0, len(self)]
-        for least in (most // _LEAST_SHARE, 0):
+        for least in (most // _MIN_SHARE, 0):
             for nth in order:
                 at = bisect_right(cuts, nth)
                 first, last = cuts[at - 1], cuts[at]

@@ -122,7 +122,7 @@ _FILTERED: Final = re.compile(  # finish reasons of refused ones, behind which a
 _ENDLESS: Final = 400  # trailing characters that are blank or periodic
 _ROUNDS: Final = 6  # repetitions; six equal items are not a plausible list
 _LONGEST_ROUND: Final = 400  # characters: an item
-MOST_CHARS: Final = 65_536  # four for each of the 16,384 tokens of the largest request
+MAX_CHARS: Final = 65_536  # four for each of the 16,384 tokens of the largest request
 
 
 class Unusable(Exception):
@@ -178,7 +178,7 @@ class _Body(msgspec.Struct):
     choices: Annotated[list[_Choice], Meta(max_length=100)] = []
 
 
-_MOST_TOKENS: Final = 10**8  # of one question; no model takes as many
+_MAX_TOKENS: Final = 10**8  # of one question; no model takes as many
 
 
 def tokens_of(body: bytes) -> Tokens | None:
@@ -190,7 +190,7 @@ def tokens_of(body: bytes) -> Tokens | None:
     if usage is None:
         return None
     prompt, completion = (
-        int(bounded(count, least=0, most=_MOST_TOKENS, default=0))
+        int(bounded(count, least=0, most=_MAX_TOKENS, default=0))
         for count in (usage.prompt_tokens, usage.completion_tokens)
     )
     return Tokens(prompt, completion)
@@ -220,8 +220,8 @@ def completion_of(body: bytes) -> Completion:
     if refusal or (filtered and not text):
         return Completion(REFUSED + foreign_words(refusal or filtered), Finish.WHOLE)
     is_runaway = runs_away(text)
-    is_cut = is_runaway or filtered or reason in _CUT_OFF or len(text) > MOST_CHARS
-    return Completion(text[:MOST_CHARS], Finish.CUT_OFF if is_cut else Finish.WHOLE, is_runaway, filtered)
+    is_cut = is_runaway or filtered or reason in _CUT_OFF or len(text) > MAX_CHARS
+    return Completion(text[:MAX_CHARS], Finish.CUT_OFF if is_cut else Finish.WHOLE, is_runaway, filtered)
 
 
 def runs_away(text: str) -> bool:

@@ -36,7 +36,7 @@ from protocol.work import CountedDay, EvidenceKind
 
 _LINE_CHARS: Final = 200  # examined in a line
 # Different lines parsed by the lexicon, 2 ms each; dates in further lines are ignored.
-_MOST_READ: Final = 2_000
+_MAX_READ: Final = 2_000
 _DAY: Final = timedelta(days=1)
 
 _HEADING: Final = re.compile(r" {0,3}(#{1,6}|={1,6})[ \t]+(?=\S)(|.*?(?<![#= \t]))[#= \t]*+$")
@@ -159,7 +159,7 @@ class PassageDates(msgspec.Struct, frozen=True):
         places: list[int] = [0]
         dates: list[tuple[Anchor | None, Evidence]] = [(None, Evidence("message"))]
         stamps: list[tuple[int, int]] = []
-        left = _MOST_READ
+        left = _MAX_READ
         for message in messages:
             if document.media_type == CHAT:
                 places.append(message.start)
@@ -264,7 +264,7 @@ class _Reader:
         date: datetime | None,
         timezone: str,
         *,
-        most_read: int = _MOST_READ,
+        most_read: int = _MAX_READ,
         by: Evidence | None = None,
     ) -> None:
         self._most_read = most_read

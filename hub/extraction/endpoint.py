@@ -79,7 +79,7 @@ log = Channel("hub.extraction.endpoint")
 BYTES_PER_TOKEN: Final = 3.5  # of UTF-8: 3.5 Latin letters per token, or about one Chinese character
 
 _LEARNT: Final = 0.2  # weight of the newest answer in the ratio
-_LEAST_RATIO, _MOST_RATIO = 0.2, 5.0  # bounds for any endpoint
+_MIN_RATIO, _MAX_RATIO = 0.2, 5.0  # bounds for any endpoint
 _SPARE: Final = 1.05  # initial margin, since tokenizers differ
 
 
@@ -133,7 +133,7 @@ class Sizer:
     def learn(self, request: ModelRequest, prompt_tokens: int) -> None:
         """Correct the ratio by the endpoint's count for *request*."""
         if prompt_tokens > 0:
-            ratio = min(_MOST_RATIO, max(_LEAST_RATIO, prompt_tokens / estimated_prompt(request)))
+            ratio = min(_MAX_RATIO, max(_MIN_RATIO, prompt_tokens / estimated_prompt(request)))
             self._ratio += _LEARNT * (ratio - self._ratio)
 
 

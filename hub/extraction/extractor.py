@@ -10,7 +10,7 @@ The next question depends only on the last answer. After a truncated, unreadable
 the piece is split and asked about again; a piece that is too small for that is given up, and reported. If an
 answer ends long before its text, a question about the rest follows. Unusable records are requested again, at
 most twice, in a question as short as the first. Those without a readable answer are lost, which is also
-reported. ``MOST_HALVINGS`` limits the depth of the splits.
+reported. ``MAX_HALVINGS`` limits the depth of the splits.
 
 Some models return the first few records of a long list and end. Records are distributed about evenly in a
 text, so many records at its start and none in the rest are unlikely: all n records lie in the first part p
@@ -45,7 +45,7 @@ from hub.extraction.model import (
     Models,
     Through,
 )
-from hub.extraction.prompt import CORRECTION, MOST_ASKED_AGAIN, LiteralPrompt, Prompt
+from hub.extraction.prompt import CORRECTION, MAX_ASKED_AGAIN, LiteralPrompt, Prompt
 from hub.extraction.redaction import Redaction
 from hub.extraction.ruled import ToRead, ToSort
 from hub.extraction.rules_process import Rules, RulesHere
@@ -55,8 +55,8 @@ from protocol.errors import ErrorCode
 from protocol.tables import TABLES, DeviceTable, TableName, Tables
 from protocol.work import Usage
 
-MOST_HALVINGS: Final = 5  # nested; a runaway model is asked at most 63 times about a chunk
-MOST_ASKINGS_AGAIN: Final = 2  # for unusable records; further attempts rarely help
+MAX_HALVINGS: Final = 5  # nested; a runaway model is asked at most 63 times about a chunk
+MAX_ASKINGS_AGAIN: Final = 2  # for unusable records; further attempts rarely help
 
 _UNREADABLE_COSTS: Final = 2  # halvings: the size matters little to a model that cannot write JSON
 _MAX_BAD_ANSWER_CHARS: Final = 2_000  # of an unreadable answer, quoted to the model
@@ -64,7 +64,7 @@ _MAX_BAD_ANSWER_CHARS: Final = 2_000  # of an unreadable answer, quoted to the m
 # Also the share of correct answers with two or more records whose rest is asked for in vain.
 UNLIKELY: Final = 0.05
 DOUBTFUL: Final = 0.5  # for a text for which an earlier answer was incomplete
-LEAST_CHARS: Final = 40  # of a rest: shorter sentences contain no record
+MIN_CHARS: Final = 40  # of a rest: shorter sentences contain no record
 MAX_CHECKED_HERE: Final = 40_000  # records times characters of a piece; some 25 ms of the event loop
 
 T = TypeVar("T")
@@ -135,7 +135,7 @@ class Reading:
     ) -> None:
         for piece in todo:
             try:
-                found = await self._read_piece(prompt, piece, MOST_HALVINGS)
+                found = await self._read_piece(prompt, piece, MAX_HALVINGS)
             except ModelError as error:
                 self._failed = self._failed or error
                 self.spent += error.spent
@@ -214,8 +214,8 @@ class Reading:
         items, dropped, failed = list(checked.items), list(checked.dropped), checked.failed
         unread: list[FailedRecord] = []
         requests: list[ModelRequest] = []
-        while failed and len(requests) < MOST_ASKINGS_AGAIN:
-            asked, later = failed[:MOST_ASKED_AGAIN], failed[MOST_ASKED_AGAIN:]
+        while failed and len(requests) < MAX_ASKINGS_AGAIN:
+            asked, later = failed[:MAX_ASKED_AGAIN], failed[MAX_ASKED_AGAIN:]
             request = prompt.ask_again(piece, asked)
             if request in requests:  # a repeated mistake: the same question has the same answer
                 break
@@ -421,7 +421,7 @@ def rest_of(text: str, piece: Chunk, places: Set[tuple[int, int]], doubt: float)
         return None
     spans = list(sentences(text, piece.start, piece.end))
     nth = next((nth for nth, (start, _) in enumerate(spans) if start >= last), None)
-    if nth is None or piece.end - spans[nth][0] < LEAST_CHARS:
+    if nth is None or piece.end - spans[nth][0] < MIN_CHARS:
         return None
     before = spans[nth - 1] if nth else (0, 0)
     return chunk.part_of(text, piece, spans[nth][0], piece.end, before=before)
@@ -429,7 +429,7 @@ def rest_of(text: str, piece: Chunk, places: Set[tuple[int, int]], doubt: float)
 
 EXTRACTOR_VERSION: Final = 31  # incremented when a document may yield other items than before
 
-MOST_REFERENCES: Final = 50  # each costs the tokens of its title in every question
+MAX_REFERENCES: Final = 50  # each costs the tokens of its title in every question
 
 _LETTERS: Final[dict[str, str]] = {TableName.PROJECTS: "P", TableName.TASKS: "T"}
 
@@ -650,7 +650,7 @@ def labelled(references: Iterable[Reference], tables: Sequence[DeviceTable]) -> 
     rows: dict[str, Reference] = {}
     counts: dict[str, int] = {}
     for row in references:
-        if row.table in pointed_at and row.table in _LETTERS and len(rows) < MOST_REFERENCES:
+        if row.table in pointed_at and row.table in _LETTERS and len(rows) < MAX_REFERENCES:
             counts[row.table] = counts.get(row.table, 0) + 1
             rows[f"{_LETTERS[row.table]}{counts[row.table]}"] = row
     return rows

@@ -53,8 +53,8 @@ LabelValue = str | float | list[str]
 Place = tuple[int, int]
 Declared = Mapping[str, DeviceTable]  # by name
 
-_LEAST_ALIKE: Final = 0.5  # of the shorter one's words; a sentence of ten words names its task in five
-_LEAST_SHARED: Final = 2  # "the report" and "the weather" share a word, too
+_MIN_ALIKE: Final = 0.5  # of the shorter one's words; a sentence of ten words names its task in five
+_MIN_SHARED: Final = 2  # "the report" and "the weather" share a word, too
 _DAY_CHARS: Final = len("2026-03-06")
 
 
@@ -232,7 +232,7 @@ def _likeness(label: Label, item: Item, tables: Declared) -> tuple[float, float]
     one, other = _main_words(table, label.data), _main_words(table, item.data)
     shorter = min(one.total(), other.total())
     shared = (one & other).total()
-    is_alike = shared == shorter or (shared >= _LEAST_SHARED and shared >= _LEAST_ALIKE * shorter)
+    is_alike = shared == shorter or (shared >= _MIN_SHARED and shared >= _MIN_ALIKE * shorter)
     if not (shorter and is_alike):
         return None
     return shared / shorter, 2 * shared / (one.total() + other.total())

@@ -207,7 +207,7 @@ class Extraction(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _BY_RULE: Final = frozenset({Filler.MODEL})  # a rule fills the same fields as a model
-MOST_NAMES: Final = 50  # a longer list does not name assignees
+MAX_NAMES: Final = 50  # a longer list does not name assignees
 Place = tuple[int, int]
 _LINE: Final = re.compile(r"([^\r\n]*)(\r\n|\r|\n|$)")
 _FRONT_FIELD: Final = re.compile(r"([A-Za-z][\w -]*+)[ \t]*+:[ \t]++(.+)")
@@ -332,7 +332,7 @@ def make_item(
 
 def _clean(value: Field) -> Field:
     if isinstance(value, list):
-        return value[:MOST_NAMES]
+        return value[:MAX_NAMES]
     return shown(value).strip() if isinstance(value, str) else value
 
 

@@ -55,7 +55,7 @@ _OF_EVENT: Final = re.compile(
 _METHOD: Final = re.compile(r"^METHOD:(REQUEST|CANCEL)[ \t]*+(?=\r?$)", re.MULTILINE | re.IGNORECASE)
 _BEGIN: Final = re.compile(r"^BEGIN:VEVENT[ \t]*+(?=\r?$)", re.MULTILINE | re.IGNORECASE)
 _END: Final = "END:VCALENDAR"
-MOST_DATES: Final = 500  # of one event; more of them are no invitation
+MAX_DATES: Final = 500  # of one event; more of them are no invitation
 
 
 class Invitation(msgspec.Struct, frozen=True):
@@ -81,7 +81,7 @@ def invitation_in(text: str) -> Invitation | None:
     calendar = unfold_names(text[start:])
     calendar = calendar[: calendar.find(_END) + 1]
     method = _METHOD.search(calendar)
-    if method is None or not 0 < len(_BEGIN.findall(calendar)) <= MOST_DATES:
+    if method is None or not 0 < len(_BEGIN.findall(calendar)) <= MAX_DATES:
         return None
     stamps: dict[str, str] = {}
     about = set[tuple[str, str]]()

@@ -331,7 +331,7 @@ def end_of(result: Exception | Completion) -> TryEnd:
 
 SHRINK: Final = 0.6  # of the pace after a refusal; a half would leave too much of a quota unused
 GROWTH: Final = 0.05  # of the pace, with each answer
-LEAST_PACE: Final = 0.05
+MIN_PACE: Final = 0.05
 UNORDERED_S: Final = 0.5  # questions sent within this time may arrive in any order
 
 
@@ -635,7 +635,7 @@ class Limiter:
         self.shut(after_s)
         self._apply_headers(turn, headers)
         if turn.number > self._shrunk_at:  # concurrent requests carry no new information
-            self._pace = max(LEAST_PACE, self._pace * SHRINK)
+            self._pace = max(MIN_PACE, self._pace * SHRINK)
             self._shrunk_at = self._numbers
         now = self._clock.monotonic()
         for own, amount in (

@@ -15,8 +15,8 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Final, NamedTuple, TypeVar
 
-_MOST_CHARS: Final = 1_000  # of a pattern
-_MOST_REPEATS: Final = 200
+_MAX_CHARS: Final = 1_000  # of a pattern
+_MAX_REPEATS: Final = 200
 
 _REPEAT: Final = re.compile(r"\*|\+|\?|\{(\d{1,9})(?:(,)(\d{1,9})?)?\}")
 _ONE_OF: Final = re.compile(r"\[\^?\]?(?:[^\]\\]|\\.)*\]", re.DOTALL)
@@ -149,8 +149,8 @@ class _Parser:
         self._states: list[_State] = [_State(None, "end", [])]
 
     def parse(self) -> tuple[list[_State], int]:
-        if len(self._source) > _MOST_CHARS:
-            raise BadPattern(f"longer than {_MOST_CHARS} characters")
+        if len(self._source) > _MAX_CHARS:
+            raise BadPattern(f"longer than {_MAX_CHARS} characters")
         if self._source.startswith("(?i)"):
             self._flags, self._at = re.IGNORECASE, 4
         tree = self._choice()
@@ -178,8 +178,8 @@ class _Parser:
         if counted[1] is not None:
             least = int(counted[1])
             most = (int(counted[3]) if counted[3] else None) if counted[2] else least
-        if max(least, most or 0) > _MOST_REPEATS or (most is not None and most < least):
-            raise self._bad(f"a count must be from 0 to {_MOST_REPEATS}, the smaller first")
+        if max(least, most or 0) > _MAX_REPEATS or (most is not None and most < least):
+            raise self._bad(f"a count must be from 0 to {_MAX_REPEATS}, the smaller first")
         if isinstance(part, _Edge):
             raise self._bad("an edge cannot be repeated")
         self._at = counted.end()
@@ -207,7 +207,7 @@ class _Parser:
         self._at += 1
         if self._has("?") and not self._has(":"):
             raise self._bad("only ( and (?: open a group; looking ahead or back is not possible here")
-        if self._source.count("(", 0, opened) > _MOST_REPEATS:
+        if self._source.count("(", 0, opened) > _MAX_REPEATS:
             raise self._bad("too many groups")
         inner = self._choice()
         if not self._has(")"):

@@ -131,16 +131,16 @@ def _with_ends(schema: JsonSchema, chars: int) -> JsonSchema:
 CORRECTION: Final = (
     "That cannot be read. Answer again: one JSON object with the field items and nothing around it."
 )
-MOST_ASKED_AGAIN: Final = 8  # records in one question, which stays as short as the first
+MAX_ASKED_AGAIN: Final = 8  # records in one question, which stays as short as the first
 
 # An answer may have at least 4,096 tokens, which every hosted model allows; about a larger chunk, twice its
 # own tokens, up to 16,384. An endpoint that allows less says so in a refusal, and is believed from then on.
 _ANSWER_TOKENS: Final = 4_096
 _DENSE_ANSWER: Final = 2  # tokens of an answer for each of the text, in a list of tasks
 _MAX_ANSWER_TOKENS: Final = 16_384
-_LEAST_ANSWER_TOKENS: Final = 256
+_MIN_ANSWER_TOKENS: Final = 256
 _ANSWER_PER_TOKEN: Final = 6  # a sentence of ten tokens yields a record of sixty
-_LEAST_ITEMS: Final = 3  # of the limit of a chunk
+_MIN_ITEMS: Final = 3  # of the limit of a chunk
 _TOKENS_PER_ITEM: Final = 12  # a meaningful sentence is not shorter
 _MAX_CONTEXT_CHARS: Final = 200  # of a heading, a previous sentence, a repeated quote
 _MAX_TITLE_CHARS: Final = 100
@@ -376,12 +376,12 @@ class Prompt:
     def ask(self, piece: Chunk) -> ModelRequest:
         """Return the question about one chunk."""
         text = self._shown(piece.start, piece.end)
-        self._most[piece] = _power_of_two(_LEAST_ITEMS + estimated_tokens(text) // _TOKENS_PER_ITEM)
+        self._most[piece] = _power_of_two(_MIN_ITEMS + estimated_tokens(text) // _TOKENS_PER_ITEM)
         return self._request(piece, self._fenced(piece, text), self._most[piece])
 
     def ask_again(self, piece: Chunk, failed: Sequence[FailedRecord]) -> ModelRequest:
         """Return the question about the first few unusable records of a chunk."""
-        lines = [f"{nth}. {self._failed_line(one)}" for nth, one in enumerate(failed[:MOST_ASKED_AGAIN], 1)]
+        lines = [f"{nth}. {self._failed_line(one)}" for nth, one in enumerate(failed[:MAX_ASKED_AGAIN], 1)]
         asked = "\n".join((self._fenced(piece, self._shown(piece.start, piece.end)), "", _AGAIN, *lines))
         return self._request(piece, asked, _power_of_two(len(lines)))
 
@@ -398,7 +398,7 @@ class Prompt:
         return ModelRequest(
             messages=(*self._before, Message("user", asked)),
             schema=schema_of(self._tables, max_items, self._labels),
-            max_tokens=min(most, _LEAST_ANSWER_TOKENS + _ANSWER_PER_TOKEN * tokens),
+            max_tokens=min(most, _MIN_ANSWER_TOKENS + _ANSWER_PER_TOKEN * tokens),
         )
 
     def _fenced(self, piece: Chunk, text: str) -> str:
@@ -505,7 +505,7 @@ class LiteralPrompt:
         return ModelRequest(
             messages=(*self._before, Message("user", text)),
             schema=literal_schema_of(self._table, self._fields, len(text)),
-            max_tokens=2 * _LEAST_ANSWER_TOKENS + len(text),  # not reached: the schema limits all lengths
+            max_tokens=2 * _MIN_ANSWER_TOKENS + len(text),  # not reached: the schema limits all lengths
         )
 
     def may_hide_more(self, piece: Chunk, count: int) -> bool:

@@ -54,7 +54,7 @@ _NUMBERING: Final = re.compile(
     r"^[\d.)\s]+|^[\u4e00\u4e8c\u4e09\u56db\u4e94\u516d\u4e03\u516b\u4e5d\u5341]+\u3001"
 )
 _NO_TOPIC: Final = re.compile(r"\d|[.!?,;\u2026\u3002\uff01\uff1f]\s*$")
-_MOST_LEADING: Final = 2  # words dropped before a date
+_MAX_LEADING: Final = 2  # words dropped before a date
 _TWO: Final = 2  # people of a chat, one of whom asks the other; clauses of a row: its day and its event
 _COPULAS: Final = frozenset(("is", "are", "ist", "sind", "est"))  # which date words may include
 _VALUE_END: Final = re.compile("[,;(\uff0c\u2013-]")
@@ -382,7 +382,7 @@ def days_in(clause: str, lexicon: Lexicon, anchor: Anchor | None, timezone: str)
             continue
         at, begin = end, start
         moment = None if words in unknown else _resolved(words, anchor, timezone)
-        for _ in range(_MOST_LEADING):  # "start on 18 May" is no edge of May
+        for _ in range(_MAX_LEADING):  # "start on 18 May" is no edge of May
             first, _, rest = words.partition(" ")
             # Of a date with a wrong weekday, neither counts.
             if moment is not None or not rest or words in unknown or dates_in(first) or not dates_in(rest):

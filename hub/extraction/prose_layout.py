@@ -20,7 +20,7 @@ from hub.extraction.when.language import has_han
 from hub.extraction.wording.languages import Lexicon, is_label, is_line_of, languages, languages_in, script_of
 from protocol.work import Unsure
 
-_MOST_CHARS: Final = 400  # of a sentence; a longer one is read in pieces
+_MAX_CHARS: Final = 400  # of a sentence; a longer one is read in pieces
 FEW_SENTENCES: Final = 3
 _WORD: Final = re.compile(r"[^\W\d_]+(?:['\u2019][^\W\d_]+)?")
 _QUOTED: Final = re.compile(r"(?:[ \t]*>)+[ \t]*")
@@ -51,8 +51,8 @@ EDGES: Final = (
     "\u3001\u3002\uff01\uff08\uff09\uff0c\uff1a\uff1b\uff1f"
 )
 ENDS: Final = (".", "!", "?", "\u2026", "\u3002", "\uff01", "\uff1f")
-_LEAST_SIGNS: Final = 3  # of another language, in a passage without any of its own
-_LEAST_TITLES: Final = 2
+_MIN_SIGNS: Final = 3  # of another language, in a passage without any of its own
+_MIN_TITLES: Final = 2
 _TICKET: Final = re.compile(
     r"(?:[A-Z]{2,8}-\d+[:.]?|[^\W\d_]\w+ (?:#|\u2116 ?)?\d[\w/-]*\s?[:.\u2013\u2014-])\s+\S"
 )
@@ -125,7 +125,7 @@ def _joined(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
     for first, last in sentences(text, start, end):
         begin = first if begin is None else begin
         is_title = _TITLE.search(text, max(last - _TITLE_CHARS, begin), last) is not None
-        if not is_title or last - begin > _MOST_CHARS:
+        if not is_title or last - begin > _MAX_CHARS:
             yield from _after_numbers(text, begin, last)
             begin = None
     if begin is not None:
@@ -153,9 +153,9 @@ def _after_numbers(text: str, start: int, end: int) -> Iterator[tuple[int, int]]
 
 def _pieces(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
     """Yield a sentence, or pieces of one that is too long, cut at blanks."""
-    while end - start > _MOST_CHARS:
-        at = max(text.rfind(mark, start + _MOST_CHARS // 2, start + _MOST_CHARS) for mark in " ,\uff0c")
-        at = at + 1 if at > 0 else start + _MOST_CHARS
+    while end - start > _MAX_CHARS:
+        at = max(text.rfind(mark, start + _MAX_CHARS // 2, start + _MAX_CHARS) for mark in " ,\uff0c")
+        at = at + 1 if at > 0 else start + _MAX_CHARS
         yield start, at
         start = at
     if start < end:
@@ -216,9 +216,7 @@ class About:
         bullets = sum(line.is_bullet for line in firsts)
         self.has_bullets = bullets > 1
         # Rows of names of films and books: no sentence has capital letters in "Me" or "Your".
-        self.has_titles = (
-            sum(line.is_bullet and _is_title_case(line.text) for line in firsts) >= _LEAST_TITLES
-        )
+        self.has_titles = sum(line.is_bullet and _is_title_case(line.text) for line in firsts) >= _MIN_TITLES
         ended = sum(line.text.rstrip().endswith(ENDS) for line in firsts)
         has_greeting = firsts[0].text.rstrip().endswith((",", "!", "\uff0c", "\uff1a", ":"))
         self.sentences = lines
@@ -292,7 +290,7 @@ def _is_title_case(row: str) -> bool:
     return any(word.istitle() and len(word) > 1 and word.lower() in english for word in row.split()[1:])
 
 
-def lexicon_in(text: str, known: Lexicon | None, least: int = _LEAST_SIGNS) -> Lexicon | None:
+def lexicon_in(text: str, known: Lexicon | None, least: int = _MIN_SIGNS) -> Lexicon | None:
     """Return the lexicon of the language with the most common words, else *known*."""
     lexicons = languages_in(script_of(text))
     if len(lexicons) == 1:
@@ -362,7 +360,7 @@ _SPOKEN: Final = re.compile(
     "|\u00ab[^\u00ab\u00bb\r\n]{15,400}\u00bb|\u300c[^\u300c\u300d\r\n]{8,400}\u300d)"
 )
 
-_MOST_HEAD: Final = 16  # lines of the head of a letter, or of its foot
+_MAX_HEAD: Final = 16  # lines of the head of a letter, or of its foot
 _SENTENCE_END: Final = re.compile(r"[^\W\d_]{3}[.!?]$|^[A-Z][\w-]{1,12}: ")
 _LONG: Final = 56  # characters of a line that a program may have wrapped
 _ENDED: Final = re.compile("[.!?\u2026\u3002\uff01\uff1f:\uff1a;][\"'\u2019\u201d\u00bb)\\]*_]{0,4}$")
@@ -390,11 +388,11 @@ def view_of_prose(text: str) -> str:
 def _letter_parts(text: str) -> Iterator[tuple[int, int]]:
     """Yield the lines of the head of a letter, and those of its last words and below them."""
     lines = [line for line in lines_of(text) if line.text.strip()]
-    at = next((nth for nth, line in enumerate(lines[:_MOST_HEAD]) if is_line_of("salutations", line.text)), 0)
+    at = next((nth for nth, line in enumerate(lines[:_MAX_HEAD]) if is_line_of("salutations", line.text)), 0)
     if all(_is_of_head(line.text) for line in lines[:at]):
         yield from ((line.start, line.end) for line in lines[:at])
     foot = list(dropwhile(lambda line: not is_line_of("closings", line.text), lines[at + 1 :]))
-    has_text = len(foot) > _MOST_HEAD or not all(_is_of_head(line.text) for line in foot[1:])
+    has_text = len(foot) > _MAX_HEAD or not all(_is_of_head(line.text) for line in foot[1:])
     yield from ((line.start, line.end) for line in (foot[:1] if has_text else foot))
 
 

@@ -33,7 +33,7 @@ IDLE_S: Final = 60.0
 _START_S: Final = 5.0  # of processor time
 _FREE_S: Final = 30.0
 _CHARS_PER_S: Final = 5_000  # of the texts that take longest, on a slow machine
-_MOST_ANSWER_BYTES: Final = 256 << 20
+_MAX_ANSWER_BYTES: Final = 256 << 20
 _MAIN: Final = Path(__file__).with_name("rules_main.py")
 
 _Answer = TypeVar("_Answer", Reading, Extraction)
@@ -160,7 +160,7 @@ def _exchange(
     process.stdin.write(struct.pack("=Q", len(data)) + data)
     process.stdin.flush()
     (length,) = struct.unpack("=Q", _read(process.stdout, 8))
-    if length > _MOST_ANSWER_BYTES:
+    if length > _MAX_ANSWER_BYTES:
         raise EOFError("an answer that is too long")
     return msgspec.msgpack.decode(_read(process.stdout, length), type=kind)
 

@@ -272,7 +272,7 @@ _ALIGNED: Final = re.compile(  # two lines with three columns, or a frame
 )
 _GAPS: Final = {_TABLE: _PIPE, _TABBED: re.compile("\t"), _ALIGNED: re.compile("[\u2500-\u257f]| {3,}")}
 _MAY_BE_TABLE: Final = re.compile("[|\t\u2500-\u257f]| {3}")
-_MOST_DATES: Final = 1_000  # different words for dates in one file that are parsed, 2 ms each
+_MAX_DATES: Final = 1_000  # different words for dates in one file that are parsed, 2 ms each
 _FIGURES: Final = re.compile(r"(?<![\d/-])(\d{1,2})([/-])(\d{1,2})\2(?:20)?(\d\d)(?![\d/-])")
 _NAMED_MONTH: Final = re.compile(r"(?<!\w)(\d{1,2})[/-]([^\W\d_]{3,12}\.?)[/-](?:20)?(\d\d)(?!\d)")
 _MIDNIGHT: Final = re.compile(r"(?<=\d),?[ \t](?:12:00(?::00)? AM|00:00(?::00)?)$", re.IGNORECASE)
@@ -654,7 +654,7 @@ class _Dates:
             cell = _FIGURES.sub(r"\1.\3.20\4" if self._is_day_first else r"\3.\1.20\4", cell)
         in_figures = date_ms(cell, self._timezone)
         key = (cell, is_due, self.anchor)
-        if in_figures is not None or not cell or (key not in self._known and len(self._known) >= _MOST_DATES):
+        if in_figures is not None or not cell or (key not in self._known and len(self._known) >= _MAX_DATES):
             return in_figures
         if key not in self._known:
             moment = resolve(cell, anchor=self.anchor, timezone=self._timezone, is_due=is_due)

@@ -219,7 +219,7 @@ def _at(item: Item, places: Sequence[int], text: str) -> Item:
 
 # --- texts of reference ---
 
-_LEAST_CLAUSES: Final = 3
+_MIN_CLAUSES: Final = 3
 _LONG: Final = 1_500  # characters
 _PAGES: Final = frozenset(
     {".htm", ".html", ".xhtml", ".rst"}
@@ -270,7 +270,7 @@ def is_reference(name: str, text: str, passages: Sequence[Passage], *, has_day: 
     in_order = sum(
         (first, int(nth) + 1) == (other, int(next_)) for (first, nth), (other, next_) in pairwise(clauses)
     )
-    return found >= 2 or in_order >= _LEAST_CLAUSES - 1  # of sections that stand in such texts alone
+    return found >= 2 or in_order >= _MIN_CLAUSES - 1  # of sections that stand in such texts alone
 
 
 def is_invoice(text: str) -> bool:

@@ -56,7 +56,7 @@ _WEIGHTS: Final = Path(__file__).with_name("orders.weights")  # a byte for each 
 BIAS: Final = ""  # a feature of every sentence
 SCALE: Final = 16  # of the weights: logits are multiplied by it and rounded
 _STRONG: Final = 2 * SCALE  # people do not write so to each other
-_MOST_WORDS: Final = 40  # of a sentence; a text without punctuation is cut
+_MAX_WORDS: Final = 40  # of a sentence; a text without punctuation is cut
 _DIGEST: Final = r"\b(?=[a-f]{0,40}\d)[a-f\d]{12,128}\b"
 _WORD: Final = re.compile(
     rf"{_DIGEST}|[\u2e80-\u9fff]{{1,80}}|[^\W\d_\u2e80-\u9fff]{{1,40}}|\d{{1,40}}|[^\w\s]{{1,3}}"
@@ -133,8 +133,8 @@ def sentences_of(plain: str) -> Iterator[Sentence]:
     begin = 0
     for end in (*(match.end() for match in _SENTENCE_END.finditer(plain)), len(plain)):
         words = list(_WORD.finditer(plain, begin, end))
-        for first in range(0, len(words), _MOST_WORDS):
-            some = words[first : first + _MOST_WORDS]
+        for first in range(0, len(words), _MAX_WORDS):
+            some = words[first : first + _MAX_WORDS]
             start, stop = some[0].start(), some[-1].end()
             yield Sentence(start, stop, units_of([word[0] for word in some]))
         begin = end
@@ -175,11 +175,11 @@ def features(unit: str, count: int) -> list[int]:
 
 
 # Measured on the gold set by ``python -m tests.evaluation injection``.
-_LEAST_QUOTED: Final = 0.2  # share of a field that the quote must support
-_LEAST_IN_CONTEXT: Final = 0.44  # by the quote and the text before it
-_LEAST_IDEOGRAPHS: Final = 0.52  # of a text in ideographs, which have no inflection
+_MIN_QUOTED: Final = 0.2  # share of a field that the quote must support
+_MIN_IN_CONTEXT: Final = 0.44  # by the quote and the text before it
+_MIN_IDEOGRAPHS: Final = 0.52  # of a text in ideographs, which have no inflection
 _CONTEXT_CHARS: Final = 200
-_LEAST_COMMON_CHARS: Final = 3
+_MIN_COMMON_CHARS: Final = 3
 _SAME_CONSONANTS: Final = 0.7  # share of a word whose consonants are those of another
 _IDEOGRAPH_WEIGHT: Final = 2
 _ELSEWHERE: Final = frozenset({"author"})  # people are often named elsewhere, as assignees are
@@ -288,8 +288,8 @@ def _is_supported(value: str, quoted: "_Source", around: "_Source") -> bool:
     if any(not around.share_of(name) for match in names if (name := _name(match[0]))):
         return False
     total = sum(map(_weight, words))
-    in_all = _LEAST_IDEOGRAPHS if any(map(is_unspaced, value)) else _LEAST_IN_CONTEXT
-    needs = ((quoted, _LEAST_QUOTED), (around, in_all))
+    in_all = _MIN_IDEOGRAPHS if any(map(is_unspaced, value)) else _MIN_IN_CONTEXT
+    needs = ((quoted, _MIN_QUOTED), (around, in_all))
     return all(
         sum(_weight(word) * of.share_of(word) for word in words) >= least * total for of, least in needs
     )
@@ -324,7 +324,7 @@ class _Source:
     def _begun(self, word: str) -> float:
         common = self._common(word)
         share = common / len(word)
-        return share if common >= _LEAST_COMMON_CHARS and share >= 0.5 else 0.0  # of a word's letters
+        return share if common >= _MIN_COMMON_CHARS and share >= 0.5 else 0.0  # of a word's letters
 
     def _common(self, word: str) -> int:
         common = len(word)
@@ -391,7 +391,7 @@ Span = tuple[int, int]
 
 _WINDOW_CHARS: Final = 16_384  # searched at a time: 40 ms
 _OVERLAP_CHARS: Final = 600  # longer than any wording
-_MOST_ORDERS: Final = 1_000
+_MAX_ORDERS: Final = 1_000
 _HONEST: Final = -4 * SCALE  # of a sentence, whatever address it names
 _REACH_CHARS: Final = 400  # maximum extent of the suspected paragraph on both sides of an order
 _PARAGRAPH_END: Final = re.compile(r"\n[ \t>|]*+(?:\r?\n[ \t>|]*+)+|\r[ \t>]*+\r")
@@ -417,7 +417,7 @@ _ALWAYS_SUSPECT: Final = re.compile("[\u202d\u202e]|\U0001f3f4?[\U000e0001-\U000
 _BLACK_FLAG: Final = "\U0001f3f4"  # tag characters after it spell a region (Unicode TR 51)
 
 _BLOB: Final = re.compile(r"[A-Za-z0-9+/]{32,}+={0,2}")
-_MOST_BLOBS: Final = 200
+_MAX_BLOBS: Final = 200
 
 
 def spans(text: str, apart: Sequence[Span] = (), *, is_row: bool = False) -> tuple[Span, ...]:
@@ -431,8 +431,8 @@ def spans(text: str, apart: Sequence[Span] = (), *, is_row: bool = False) -> tup
             no other text suspect, but a suspect paragraph around them does so with them.
         is_row: *text* is such a row.
     """
-    passages = list(islice(_passages(_covered(text, apart), is_row=is_row), _MOST_ORDERS + 1))
-    if len(passages) > _MOST_ORDERS:
+    passages = list(islice(_passages(_covered(text, apart), is_row=is_row), _MAX_ORDERS + 1))
+    if len(passages) > _MAX_ORDERS:
         return ((0, len(text)),)
     found = [_widened(text, start, end, is_strong) for start, end, is_strong in passages]
     for begin, stop in apart:
@@ -585,7 +585,7 @@ def _hidden_runs(text: str) -> Iterator[Span]:
 def _blobs(text: str) -> Iterator[Span]:
     """Yield base64 strings that contain text."""
     for nth, match in enumerate(_BLOB.finditer(text)):
-        if nth == _MOST_BLOBS:
+        if nth == _MAX_BLOBS:
             return
         blob = match.group()[:8_000].rstrip("=")
         try:

@@ -24,7 +24,7 @@ from hub.document import Document
 from hub.extraction.blocks import COVER, PLACEHOLDER, view_of_markdown, view_of_org
 from hub.extraction.chunk import Passage
 from hub.extraction.items import (
-    MOST_NAMES,
+    MAX_NAMES,
     ExtractionOptions,
     Form,
     Item,
@@ -155,7 +155,7 @@ def _note(parsed: ParsedLine, mark: Mark, value: str) -> bool:
         case Sense.GIVEN_UP:
             parsed.is_given_up = True
         case Sense.PERSON:
-            parsed.people += [] if value in parsed.people or len(parsed.people) == MOST_NAMES else [value]
+            parsed.people += [] if value in parsed.people or len(parsed.people) == MAX_NAMES else [value]
         case Sense.CUT:
             pass
         case _:
@@ -718,7 +718,7 @@ class _Reading:
             marks = MARKDOWN.read(line)
             parsed.due = parsed.due or marks.due
             parsed.priority = parsed.priority or marks.priority
-            parsed.people = list(dict.fromkeys([*parsed.people, *marks.people]))[:MOST_NAMES]
+            parsed.people = list(dict.fromkeys([*parsed.people, *marks.people]))[:MAX_NAMES]
             description += [line] if marks.title else marks.unmapped
         sections = [_state_of(heading) for _, heading in self._headings]
         is_over = state.is_given_up or parsed.is_given_up or any(map(_is_over, sections))

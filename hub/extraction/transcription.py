@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     import openai
 
 # A voice needs more; so a recording of so many bytes takes no longer than this.
-_LEAST_BYTES_PER_S: Final = 1_000
-_LEAST_WAVE_BYTES_PER_S: Final = 8_000
+_MIN_BYTES_PER_S: Final = 1_000
+_MIN_WAVE_BYTES_PER_S: Final = 8_000
 _SENTENCE_ENDS: Final = (".", "!", "?", "…", "。", "！", "？", "।", "؟")  # noqa: RUF001
 
 
@@ -52,7 +52,7 @@ def recording_of(document: Document) -> Recording:
     assert document.recording is not None
     size = document.recording.seek(0, 2)
     name = f"recording{PurePosixPath(document.unit_key).suffix.lower()}"
-    rate = _LEAST_WAVE_BYTES_PER_S if name.endswith(".wav") else _LEAST_BYTES_PER_S
+    rate = _MIN_WAVE_BYTES_PER_S if name.endswith(".wav") else _MIN_BYTES_PER_S
     return Recording(
         messages=(Message("user", f"recording {document.content_hash}"),),
         schema={},

@@ -56,12 +56,12 @@ from protocol.tables import (
     problems_of,
 )
 
-LEAST_QUOTE_CHARS: Final = 12  # shorter quotes are ambiguous: the whole sentence is shown
+MIN_QUOTE_CHARS: Final = 12  # shorter quotes are ambiguous: the whole sentence is shown
 
 # Characters that models put around quotes.
 _ASIDE: Final = "\"'\u201c\u201d\u2018\u2019\u201e\u00ab\u00bb.\u2026 \t\r\n"
-_MOST_QUOTE_CHARS: Final = 400  # twice the limit of a quote; a longer one is no typo
-_MOST_SEEDS: Final = 64  # positions of its words that are examined
+_MAX_QUOTE_CHARS: Final = 400  # twice the limit of a quote; a longer one is no typo
+_MAX_SEEDS: Final = 64  # positions of its words that are examined
 # Part of a word: a typo in a long word leaves its other parts unchanged.
 _PART: Final = re.compile(
     r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\u9fff]|[^\W\u0e00-\u9fff]{1,5}|\w"
@@ -105,7 +105,7 @@ class Grounding:
         if not is_readable(bare):
             return []
         for words in (quote.strip(), bare):
-            found = [] if is_folded or len(words) < LEAST_QUOTE_CHARS else self._to_the_letter(words)
+            found = [] if is_folded or len(words) < MIN_QUOTE_CHARS else self._to_the_letter(words)
             if found := found or list(self._folded.find(words)):
                 return self._placed(found, is_near=False)
         return self._placed(self._with_gaps(bare) or self._with_slips(folded_alone(bare)), is_near=True)
@@ -150,7 +150,7 @@ class Grounding:
 
     def _with_slips(self, quote: str) -> list[tuple[int, int]]:
         most = len(quote) // 10  # a similarity of 0.9 at least
-        if not most or len(quote) > _MOST_QUOTE_CHARS:
+        if not most or len(quote) > _MAX_QUOTE_CHARS:
             return []
         letters = self._folded.letters
         checked: list[tuple[int, int]] = []
@@ -175,7 +175,7 @@ class Grounding:
         ]
         begins: list[tuple[int, float]] = []  # start of the quote, and the weight of the part
         for places, at in sorted(parts, key=lambda part: len(part[0])):
-            begins += [(place - at, 1 / len(places)) for place in places[: _MOST_SEEDS - len(begins)]]
+            begins += [(place - at, 1 / len(places)) for place in places[: _MAX_SEEDS - len(begins)]]
         windows: list[tuple[float, int, int]] = []  # with the first and the last start
         for begin, weight in sorted(begins):
             if windows and begin - windows[-1][1] <= slips:
@@ -471,7 +471,7 @@ class Checking:
         if len(places) != 1 or places[0].is_near:
             return None
         start, end = sentence_at(self._text, places[0].start, places[0].end, self._piece)
-        if end - start > _MOST_QUOTE_CHARS:
+        if end - start > _MAX_QUOTE_CHARS:
             start, end = places[0].start, places[0].end
         found = self.take_all([failed.record | {"quote": self._text[start:end]}]).items
         return msgspec.structs.replace(found[0], warnings=("approximate_quote",)) if found else None
@@ -572,7 +572,7 @@ class Checking:
 
     def _shown(self, place: Place) -> Place:
         """Return the place to show for a quote: if it is too short, its sentence."""
-        if place.end - place.start < LEAST_QUOTE_CHARS:
+        if place.end - place.start < MIN_QUOTE_CHARS:
             start, end = sentence_at(self._text, place.start, place.end, self._piece)
             return Place(start, end, place.is_near)
         return place
@@ -634,8 +634,8 @@ def _is_name(text: str, words: set[str]) -> bool:
 
 
 _NEIGHBOURS: Final = 10  # compared on either side; one sentence has fewer items
-_LEAST_STEM_CHARS: Final = 4
-_MOST_ENDING_CHARS: Final = 3  # "send" and "sending", "Angebot" and "Angebote"
+_MIN_STEM_CHARS: Final = 4
+_MAX_ENDING_CHARS: Final = 3  # "send" and "sending", "Angebot" and "Angebote"
 _CYRILLIC: Final = "\u0400"
 _SMALL_WORDS: Final = (
     "a an the to of for on at in and please must should will has have be is do"
@@ -808,8 +808,8 @@ def _is_like(word: str, other: str) -> bool:
     if word == other:
         return True
     stem = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(word, other, strict=False)))
-    if stem < _LEAST_STEM_CHARS or not (word.isalpha() and other.isalpha()):
+    if stem < _MIN_STEM_CHARS or not (word.isalpha() and other.isalpha()):
         return False
     # Russian replaces endings, other languages add them: otherwise "Marie" would equal "Maria".
     is_added = stem == min(len(word), len(other)) or word[-1] >= _CYRILLIC
-    return is_added and max(len(word), len(other)) - stem <= _MOST_ENDING_CHARS
+    return is_added and max(len(word), len(other)) - stem <= _MAX_ENDING_CHARS

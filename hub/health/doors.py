@@ -33,7 +33,7 @@ ABSENT_LONG: Final = timedelta(days=3)  # longer than a weekend
 FLAPS: Final = 15  # connections of one device within WITHIN_S
 WITHIN_S: Final = 900.0
 REMEMBERED: Final = 10_000  # devices whose connection times are kept
-MOST_NAMED: Final = 5  # agents named in one sentence
+MAX_NAMED: Final = 5  # agents named in one sentence
 
 
 async def check_tokens(store: Store, now: datetime) -> Iterable[Finding]:
@@ -190,7 +190,7 @@ async def check_grants(store: Store, now: datetime) -> Iterable[Finding]:
         warning(
             "device.no_files",
             f"device {row.name} is not granted {Grant.FILES}, so every run fails that reads its files:"
-            f" those of {listed(readers[row.id], MOST_NAMED)}",
+            f" those of {listed(readers[row.id], MAX_NAMED)}",
             fix=f"grant it: hub devices grant {row.name} +{Grant.FILES};"
             " or pause these agents: hub agents pause NAME",
             subject=row.id,
@@ -259,8 +259,8 @@ async def check_versions(
             by_skew.setdefault(link.skew, []).append(link.device_id)
     found = []
     for skew, ids in by_skew.items():
-        named = [row.name for row in await store.read(devices.devices_of, ids[:MOST_NAMED])]
-        more = f" and {len(ids) - MOST_NAMED} others" if len(ids) > MOST_NAMED else ""
+        named = [row.name for row in await store.read(devices.devices_of, ids[:MAX_NAMED])]
+        more = f" and {len(ids) - MAX_NAMED} others" if len(ids) > MAX_NAMED else ""
         versions, _, fix = skew.partition(": ")
         explanation = f"of {', '.join(named)}{more}: {versions}"
         found.append(notice("device.version", explanation, fix=fix, subject=versions))
@@ -329,7 +329,7 @@ async def check_takeovers(
     ]
 
 
-MOST_NODES: Final = 1_000
+MAX_NODES: Final = 1_000
 RELOAD: Final = post("Read the file anew", "hub reload", "/v1/reload", Scope.SETTINGS)
 _WITH_A_CHECK: Final = (".insecure", ".tls.certificate")  # keys whose warnings have a check of their own
 REVISION_TAKES: Final = timedelta(seconds=30)  # at most, until every node uses a new one
@@ -390,11 +390,11 @@ async def check_declarations(store: Store, node_id: NodeId, now: datetime) -> It
     for other in known:
         if other.declared is None or other.node_id == node_id:
             continue
-        if other.is_alive and (names := listed(ours.differing(other.declared), MOST_NAMED)):
+        if other.is_alive and (names := listed(ours.differing(other.declared), MAX_NAMED)):
             explanation = f"node {other.name} declares otherwise than this node: {names}"
             fix = "'hub config push hub.toml' at one of them gives its settings to all nodes"
             found.append(warning("settings.differ", explanation, fix=fix, subject=other.node_id))
-        if not other.is_alive and (names := listed(other.declared.beyond(living), MOST_NAMED)):
+        if not other.is_alive and (names := listed(other.declared.beyond(living), MAX_NAMED)):
             explanation = f"only node {other.name}, which does not run, declares {names}"
             fix = f"start it; or 'hub nodes rm {other.name}', and the next 'hub reload' archives them"
             found.append(notice("settings.left", explanation, fix=fix, subject=other.node_id))
@@ -416,7 +416,7 @@ async def check_revisions(store: Store, now: datetime) -> Iterable[Finding]:
             fix=fix,
             subject=node.id,
         )
-        for node in await store.read(nodes.list_nodes, limit=MOST_NODES)
+        for node in await store.read(nodes.list_nodes, limit=MAX_NODES)
         if node.expires_at is not None
         and node.settings_number != newest.number
         and (node.settings_refused or not is_fresh)

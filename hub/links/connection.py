@@ -29,7 +29,7 @@ import msgspec
 
 from hub.clock import Clock, now_ms
 from hub.links.auth import Admission
-from hub.links.gate import LEAST_WAIT_S, DeadlineWheel, LinkLimits, Place, Slot, TurnedAway
+from hub.links.gate import MIN_WAIT_S, DeadlineWheel, LinkLimits, Place, Slot, TurnedAway
 from hub.links.roster import (
     ALWAYS,
     ALWAYS_ACTIONS,
@@ -45,7 +45,7 @@ from hub.links.roster import (
 from hub.links.streams import RunStreams
 from hub.links.transport import DeviceSocket
 from hub.log import Channel
-from hub.loop_meter import EVERY, MOST_WAIT_S, SHARE
+from hub.loop_meter import EVERY, MAX_WAIT_S, SHARE
 from hub.metrics import Metrics
 from protocol.calls import refused_by_owner
 from protocol.coordination import Heartbeat, Request
@@ -850,10 +850,10 @@ class Connection:
         if not wait_s or self._left is not None:
             return
         self._metrics.limits_reached.labels("loop_share").inc()
-        if wait_s <= MOST_WAIT_S:
+        if wait_s <= MAX_WAIT_S:
             intake = self._transport.intake
             intake.frames_left = min(intake.frames_left, -1)  # the rest of this read waits too
-            self._transport.slow_down(max(wait_s, LEAST_WAIT_S))
+            self._transport.slow_down(max(wait_s, MIN_WAIT_S))
             return
         share = self._metrics.loop.share(self._cause)
         log.warning("device.too_dear", connection_id=self.connection_id, cause=self._cause, share=share)
@@ -869,10 +869,10 @@ class Connection:
             self._full()
         elif wait_s:
             self._metrics.limits_reached.labels(limit).inc()
-            self._metrics.throttled_seconds.inc(max(wait_s, LEAST_WAIT_S))
+            self._metrics.throttled_seconds.inc(max(wait_s, MIN_WAIT_S))
         else:
             return
-        self._transport.slow_down(max(wait_s, LEAST_WAIT_S))
+        self._transport.slow_down(max(wait_s, MIN_WAIT_S))
 
     # --- deadlines ---
 

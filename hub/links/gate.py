@@ -541,8 +541,8 @@ class DeadlineWheel:
 
 STRANGER_FRAMES: Final = 32  # a hello, possibly in fragments; pings count too
 HELLO_ROOM: Final = 4  # times the longest hello, so that a hello that is too long gets an error message
-LEAST_WAIT_S: Final = 0.05  # pausing and resuming a socket for each frame would cost more than the frames
-MOST_WAIT_S: Final = 5.0  # less than the time limit of a pong, so that a slowed device is not considered dead
+MIN_WAIT_S: Final = 0.05  # pausing and resuming a socket for each frame would cost more than the frames
+MAX_WAIT_S: Final = 5.0  # less than the time limit of a pong, so that a slowed device is not considered dead
 
 
 class Intake:
@@ -593,7 +593,7 @@ class Intake:
         self.frames_left = min(frames, self.frames_left + passed_s * frames)
         self.bytes_left = min(octets, self.bytes_left + passed_s * octets)
         wait_s = max(-self.frames_left / frames, -self.bytes_left / octets)
-        return min(wait_s, MOST_WAIT_S) if wait_s > 0 else 0.0
+        return min(wait_s, MAX_WAIT_S) if wait_s > 0 else 0.0
 
     @property
     def limit(self) -> str:

@@ -56,8 +56,8 @@ class RefusalSamples:
 
 
 REMEMBERED_S: Final = 86_400.0
-MOST_PEERS: Final = 500  # devices, and networks of unknown ones
-MOST_OF_ONE: Final = 10  # distinct refusals of one device or network; more are counted together
+MAX_PEERS: Final = 500  # devices, and networks of unknown ones
+MAX_OF_ONE: Final = 10  # distinct refusals of one device or network; more are counted together
 SHOWN: Final = 20  # peers that a person sees one by one
 LONGEST: Final = 300  # characters of a message
 # Reasons that a person ends, at the hub or at the device; others end by themselves, or have an issue.
@@ -128,7 +128,7 @@ class RefusedPeers:
         subject = peer.device_id or peer.network
         reasons = self._peers.pop(subject, {})
         of = (code, peer.credential or peer.name)
-        if of not in reasons and len(reasons) >= MOST_OF_ONE:
+        if of not in reasons and len(reasons) >= MAX_OF_ONE:
             peer, of = Peer(network=peer.network, device_id=peer.device_id), (code, "")
         refused = RefusedPeer(
             peer,
@@ -141,7 +141,7 @@ class RefusedPeers:
         )
         _add(reasons, of, refused)
         self._peers[subject] = reasons  # at the end, so that the first is the one that tried longest ago
-        if len(self._peers) > MOST_PEERS:
+        if len(self._peers) > MAX_PEERS:
             crowds = Counter(map(_neighbourhood, self._peers))
             victim = max(self._peers, key=lambda one: crowds[_neighbourhood(one)])
             _add_to_others(self._others, self._peers.pop(victim).values())

@@ -44,7 +44,7 @@ from protocol.work import (
 # Data in flight of a device with credit, in base64 and with names, stays in memory.
 MEMORY_BYTES: Final = CREDIT_PIECES * MAX_PIECE_BYTES * 3 // 2
 ENTRY_BYTES: Final = 128  # overhead of a frame or of an entry
-LEAST_ROOM_BYTES: Final = 64 * 1024  # for names and framing, if the limit is small
+MIN_ROOM_BYTES: Final = 64 * 1024  # for names and framing, if the limit is small
 FETCH_BYTES: Final = MAX_MESSAGE_BYTES // 4  # of paths per agent_fetch; escaping may double a path's length
 FETCH_PATHS: Final = 1_000
 
@@ -164,7 +164,7 @@ class Stream:
         self._credit = credit
         self._pages = 1  # allowed frames of a paged manifest: one is in memory at a time
         # Enough for a conforming device: a quarter more than the text, for names and framing.
-        self._room_bytes = run.limits.bytes + max(run.limits.bytes // 4, LEAST_ROOM_BYTES)
+        self._room_bytes = run.limits.bytes + max(run.limits.bytes // 4, MIN_ROOM_BYTES)
         self._failed: DeliveryError | None = None
         self._arrived: anyio.Event | None = None
 

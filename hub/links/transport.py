@@ -193,10 +193,10 @@ _HEADER_64: Final = Struct("!BBQ").pack
 
 PART_BYTES: Final = 512  # 85 pings at most: about a millisecond
 CHECKED_BYTES: Final = 2_048  # after which the time of a read is checked, which costs as much as a frame
-MOST_PART_BYTES: Final = 32 * 1024  # of a read with few frames
+MAX_PART_BYTES: Final = 32 * 1024  # of a read with few frames
 _FEW_FRAMES: Final = 64  # average bytes per frame above which parts may be larger
 _JUDGED, _SLOWED, _YIELDED = 1, 2, 4  # reasons for a pause of reading; can be combined
-MOST_TURN_S: Final = 0.01  # CPU time for long reads of all devices in a turn of the loop; the rest waits
+MAX_TURN_S: Final = 0.01  # CPU time for long reads of all devices in a turn of the loop; the rest waits
 
 _JOINED_BYTES: Final = 65_536  # always joined into one write
 _PIECE_BYTES: Final = 4_096  # average size of headers and data above which separate writes are cheaper
@@ -222,7 +222,7 @@ class _Turn:
         """Begin a long read; return True if others used up the share of this turn."""
         if self._loop is loop:
             return thread_time() > self.until
-        self._loop, self.until = loop, thread_time() + MOST_TURN_S
+        self._loop, self.until = loop, thread_time() + MAX_TURN_S
         loop.call_soon(self._end)
         return False
 
@@ -611,12 +611,12 @@ class DeviceSocket(ServerConnection):
             if intake.frames_left < 0 and at < len(view):
                 self._unread = bytes(view[at:])
                 return
-            if at < len(view) and thread_time() - began > MOST_TURN_S:
+            if at < len(view) and thread_time() - began > MAX_TURN_S:
                 self._unread = bytes(view[at:])
                 self._yield()
                 return
             is_sparse = (before - intake.frames_left) * _FEW_FRAMES <= size
-            size = min(2 * size, MOST_PART_BYTES) if is_sparse else PART_BYTES
+            size = min(2 * size, MAX_PART_BYTES) if is_sparse else PART_BYTES
 
     def _give_way(self, turned: TurnedAway) -> bool:
         """Refuse a request that has not arrived, and close. Return False if it has."""

@@ -257,7 +257,7 @@ def _entries(lines: Iterable[bytes]) -> Iterator[LogEntry]:
 
 MAX_TEXT: Final = 2_000  # characters of one value
 MAX_FOREIGN_CHARS: Final = 400  # of a message of another program
-_MOST_READ: Final = 65_536  # characters of one value; the middle of a longer one is never shown
+_MAX_READ: Final = 65_536  # characters of one value; the middle of a longer one is never shown
 
 # Names of fields with document content, logged only with log.content = true.
 CONTENT_FIELDS: Final = frozenset(
@@ -337,4 +337,4 @@ def _plain(value: object, content: bool) -> object:
 
 def _short(text: str, content: bool) -> str:
     """Return *text* redacted, and then shortened, as half a secret would not be recognized."""
-    return shortened(redact(shortened(text, _MOST_READ), content=content))
+    return shortened(redact(shortened(text, _MAX_READ), content=content))

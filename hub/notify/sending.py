@@ -38,11 +38,11 @@ from storage.deliveries import DeliveryRow
 
 TIMEOUT_S: Final = 20.0  # of an attempt, from the first byte to the last
 SILENCE_S: Final = 10.0  # of a mail server
-MOST_ANSWER_BYTES: Final = 64 * 1024  # its status says all
+MAX_ANSWER_BYTES: Final = 64 * 1024  # its status says all
 BODY_S: Final = 2.0  # in which an answer's body ends, or the connection is not used again
 IN_A_MAIL: Final = 50  # events
 SECRET_BYTES: Final = range(24, 65)  # as Standard Webhooks has them
-MOST_TEXT: Final = 200  # characters of an answer, or a subject
+MAX_TEXT: Final = 200  # characters of an answer, or a subject
 SERVER_ERRORS: Final = 500
 _MAY_PASS: Final = frozenset({408, 425, 429})
 
@@ -113,7 +113,7 @@ class Sender:
         self._pages = pages
         self._tls = tls
         self._client = OutboundClient(
-            rules, connections=1, max_answer_bytes=MOST_ANSWER_BYTES, body_s=BODY_S, tls=tls
+            rules, connections=1, max_answer_bytes=MAX_ANSWER_BYTES, body_s=BODY_S, tls=tls
         )
         self._thread = anyio.CapacityLimiter(1)
 
@@ -161,7 +161,7 @@ class Sender:
         try:
             answer = await self._client.request(method, url, content=body, headers=headers)
         except (TransportError, InvalidURL) as exc:
-            return Answer("later", f"{urlsplit(url).hostname}: {exc}"[:MOST_TEXT])
+            return Answer("later", f"{urlsplit(url).hostname}: {exc}"[:MAX_TEXT])
         status, wait = answer.status_code, retry_after(answer.headers, self._clock.now())
         text = f"status {status}"
         if 200 <= status < 300:
@@ -191,14 +191,14 @@ class Sender:
         except smtplib.SMTPResponseException as exc:
             return Answer("later", f"SMTP {exc.smtp_code}{_SMTP.get(type(exc), '')}")
         except (OSError, smtplib.SMTPException, ValueError) as exc:
-            return Answer("later", f"{host}: {_why(exc)}"[:MOST_TEXT])
+            return Answer("later", f"{host}: {_why(exc)}"[:MAX_TEXT])
         refusals = f", refused by {refused} of {len(target.to)} addresses" if refused else ""
         return Answer("delivered", f"mail with {len(sent)} events{refusals}")
 
     def _message(self, sent: Sequence[DeliveryRow]) -> EmailMessage:
         target, message = self._target, EmailMessage(policy=SMTP)
         about = sentence(sent[0]) if len(sent) == 1 else f"{len(sent)} events"
-        message["Subject"] = f"hub {self._hub}: {about}"[:MOST_TEXT]
+        message["Subject"] = f"hub {self._hub}: {about}"[:MAX_TEXT]
         message["From"], message["To"] = target.sender, ", ".join(target.to)
         message["Date"] = format_datetime(self._clock.now())
         message["Message-ID"] = f"<{sent[0].id}@{(target.sender or '').rpartition('@')[2]}>"

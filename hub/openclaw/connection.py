@@ -59,7 +59,7 @@ MAX_IN_FLIGHT: Final = 64  # a gateway refuses every third of 400 concurrent req
 MAX_UNSENT_BYTES: Final = 8 * 1024 * 1024  # eight files of a size beyond manual editing
 TICKS: Final = 2  # of silence or unread data, after which a gateway counts as dead
 CLOSE_S: Final = 1.0  # for the closing handshake
-_LEAST_TICK_S, _MOST_TICK_S = 1.0, 120.0  # limits for the tick interval announced by the gateway
+_MIN_TICK_S, _MAX_TICK_S = 1.0, 120.0  # limits for the tick interval announced by the gateway
 
 log = Channel(__name__)
 
@@ -258,7 +258,7 @@ class Connection:
         except Unreadable as error:
             raise Refused(failures.of_opening("the gateway", error)) from None
         self._max_payload = hello.policy.max_payload
-        self._tick_s = min(max(hello.policy.tick_interval_ms / 1000, _LEAST_TICK_S), _MOST_TICK_S)
+        self._tick_s = min(max(hello.policy.tick_interval_ms / 1000, _MIN_TICK_S), _MAX_TICK_S)
         return hello
 
     async def _challenge(self) -> Challenge:
@@ -440,7 +440,7 @@ STEADY_S: Final = 30.0  # a connection that lasted this long resets the backoff
 IDLE_S: Final = 60.0  # idle time after which a connection on demand closes
 ASK_AGAIN_S: Final = 5.0  # a person who has just approved the hub need not wait for the next attempt
 BACKOFF: Final = Backoff(base_s=1.0, cap_s=30.0)  # values of the reference client
-_LEAST_DRAW: Final = 0.8  # 24 to 30 s at the cap
+_MIN_DRAW: Final = 0.8  # 24 to 30 s at the cap
 
 
 class NoConnection(Exception):
@@ -597,7 +597,7 @@ class Line:
         least_s = ending.wait_s * self._around.chance.uniform(1.0, 1.2)
         if ending.state != "waiting":
             return least_s
-        return max(least_s, BACKOFF.delay(attempt, self._around.chance.uniform(_LEAST_DRAW, 1.0)))
+        return max(least_s, BACKOFF.delay(attempt, self._around.chance.uniform(_MIN_DRAW, 1.0)))
 
     # --- one connection ---
 

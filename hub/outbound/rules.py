@@ -23,7 +23,7 @@ from typing import Any, Final, NamedTuple, Self
 
 import msgspec
 
-from protocol.errors import MOST_WAIT_S, ErrorCode, HubError
+from protocol.errors import MAX_WAIT_S, ErrorCode, HubError
 
 Ip = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
@@ -248,12 +248,12 @@ def _is_name(text: str) -> bool:
     )
 
 
-_LEAST_EPOCH_S: Final = 1e9  # more seconds than this are an instant after 2001, and no duration
-_MOST_CHARACTERS: Final = 64  # of a number or a date in a header
+_MIN_EPOCH_S: Final = 1e9  # more seconds than this are an instant after 2001, and no duration
+_MAX_CHARACTERS: Final = 64  # of a number or a date in a header
 
 
 class Wait(NamedTuple):
-    """Wait in seconds that another party requested, at most MOST_WAIT_S.
+    """Wait in seconds that another party requested, at most MAX_WAIT_S.
 
     *note*: what it had requested, if that was more; else empty. To be appended to the message for a person.
     """
@@ -263,11 +263,11 @@ class Wait(NamedTuple):
 
 
 def bounded_wait(seconds: float) -> Wait:
-    """Return a wait of *seconds*, within 0 and MOST_WAIT_S."""
-    if seconds <= MOST_WAIT_S:
+    """Return a wait of *seconds*, within 0 and MAX_WAIT_S."""
+    if seconds <= MAX_WAIT_S:
         return Wait(max(0.0, seconds))
     note = f" (a wait of {seconds / 86_400:.3g} days was requested; the next attempt is after a day)"
-    return Wait(MOST_WAIT_S, note)
+    return Wait(MAX_WAIT_S, note)
 
 
 def retry_after(headers: Mapping[str, str], now: datetime) -> Wait | None:
@@ -284,9 +284,9 @@ def retry_after(headers: Mapping[str, str], now: datetime) -> Wait | None:
             seconds = number * unit
             if seconds < 0:
                 return None
-            return bounded_wait(seconds - now.timestamp() if seconds > _LEAST_EPOCH_S else seconds)
+            return bounded_wait(seconds - now.timestamp() if seconds > _MIN_EPOCH_S else seconds)
     try:
-        at = parsedate_to_datetime(headers["retry-after"][:_MOST_CHARACTERS])
+        at = parsedate_to_datetime(headers["retry-after"][:_MAX_CHARACTERS])
         return bounded_wait((at - now).total_seconds())
     except (KeyError, ValueError, TypeError, OverflowError):  # a TypeError for a date without a time zone
         return None
@@ -295,7 +295,7 @@ def retry_after(headers: Mapping[str, str], now: datetime) -> Wait | None:
 def finite_number(text: str | None) -> float | None:
     """Parse a number of a header, or return None."""
     try:
-        number = float((text or "")[:_MOST_CHARACTERS])
+        number = float((text or "")[:_MAX_CHARACTERS])
     except ValueError:
         return None
     return number if math.isfinite(number) else None

@@ -72,7 +72,7 @@ SENT_AT_ONCE: Final = 16
 DEADLINE_MS: Final = 30_000
 AGAIN_BASE_S, AGAIN_CAP_S = 1.0, 60.0  # backoff between attempts with a device that answers wrongly
 SLOW_DEVICE_WAIT_S: Final = 0.5
-MOST_LISTINGS: Final = 20  # of one page in a row, while its device reports decisions
+MAX_LISTINGS: Final = 20  # of one page in a row, while its device reports decisions
 
 
 class _Visit:
@@ -356,7 +356,7 @@ class Agreements:
                 if self._pending.get(link.device_id) is not visit:
                     raise LinkLost("the connection ended while the device listed its rows", dispatched=True)
                 if visit.reports != reports:  # the page may have older decisions
-                    if listings == MOST_LISTINGS:
+                    if listings == MAX_LISTINGS:
                         raise CodedError(
                             ErrorCode.DEVICE_ERROR,
                             f"{Action.ROWS_LIST}: the device reported decisions all the while",
@@ -462,9 +462,9 @@ ANSWER_MS: Final = 30_000
 AGAIN_MS: Final = 5_000  # after a call that was not answered
 # one call in each frame: the texts of a verdict may be as long as those of an item
 DELIVERIES_AT_ONCE: Final = 16
-MOST_PROBLEMS: Final = 20  # in one message
-MOST_TITLE: Final = 500  # characters
-MOST_CHOICES: Final = 200  # rows that an item may be put under
+MAX_PROBLEMS: Final = 20  # in one message
+MAX_TITLE: Final = 500  # characters
+MAX_CHOICES: Final = 200  # rows that an item may be put under
 CHOICE_MS: Final = 10_000
 
 
@@ -621,7 +621,7 @@ async def choices_of(link: DeviceLink, table: DeviceTable, *, call_id: str) -> l
         table=table.name,
         where={"isApproved": 1},
         data={"newest_first": True, "fields": ["id", table.title]},
-        limit=MOST_CHOICES,
+        limit=MAX_CHOICES,
         deadline_ms=CHOICE_MS,
     )
     try:
@@ -653,8 +653,8 @@ def _problems_with_titles(table: DeviceTable, data: dict[str, Any]) -> list[str]
             problems.append(f"{table.name}.{name}: refers to no row, and takes no title")
         elif value.keys() != {"title"} or not isinstance(title, str) or not title.strip():
             problems.append(f'{table.name}.{name}: expected an id, or {{"title": "..."}}')
-        elif len(title) > MOST_TITLE:
-            problems.append(f"{table.name}.{name}: a title has at most {MOST_TITLE} characters")
+        elif len(title) > MAX_TITLE:
+            problems.append(f"{table.name}.{name}: a title has at most {MAX_TITLE} characters")
     return problems
 
 
@@ -684,7 +684,7 @@ def problem_with(item: ItemRow, new: NewVerdict, tables: Tables) -> str | None:
     ]
     lacks = lacking(table, item.data | new.data) if new.verdict == "approve" else ()
     problems += [f"{table.name}.{name}: is required" for name in (*emptied, *lacks)]
-    return "; ".join(problems[:MOST_PROBLEMS]) or None
+    return "; ".join(problems[:MAX_PROBLEMS]) or None
 
 
 def _answer_of(verdict: DueVerdict, answer: Answer) -> VerdictAnswer | None:

@@ -70,8 +70,8 @@ from storage.store import Store
 
 log = Channel(__name__)
 
-LEAST_WAIT_S: Final = 30.0
-MOST_WAIT_S: Final = 1_800.0
+MIN_WAIT_S: Final = 30.0
+MAX_WAIT_S: Final = 1_800.0
 _NOTED_BYTES: Final = 32 * 1024 * 1024  # of questions held in memory; submitted above this
 _AT_ONCE: Final = 200  # answers per transaction
 _NOTHING_FOUND: Final = '{"items": []}'  # placeholder for an answer that a batch will bring
@@ -133,7 +133,7 @@ class Batching:
     def wait_s(self, waiting: list[BatchRow]) -> float:
         """Return the seconds until the next check of a batch, longer for older batches."""
         age_s = (now_ms(self._clock) - waiting[0].created_at) / 1_000
-        return min(MOST_WAIT_S, max(LEAST_WAIT_S, age_s / 4))
+        return min(MAX_WAIT_S, max(MIN_WAIT_S, age_s / 4))
 
     async def _is_over(self, order: RunOrder, batches: Batches, row: BatchRow) -> bool:
         """Check a batch. Return True if it is complete, with its answers in the journal."""
@@ -312,7 +312,7 @@ class Collection:
         """
         await self.hand_in()
         if self._has_handed_in:
-            raise BatchPending("its questions were handed in as a batch", wait_s=LEAST_WAIT_S)
+            raise BatchPending("its questions were handed in as a batch", wait_s=MIN_WAIT_S)
         if self._is_awaiting:
             raise BatchPending(
                 "its questions are in a batch of an earlier run", wait_s=self._batching.wait_s(self._left)

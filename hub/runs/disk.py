@@ -26,8 +26,8 @@ BALLAST_BYTES: Final = 32 * 1024 * 1024
 # freed at once: the database's log (4 MiB), its index, and a start of the hub
 PORTION_BYTES: Final = 8 * 1024 * 1024
 SCARCE_BYTES: Final = 2 * 1024 * 1024  # with less free space, the hub's next writes may fail
-LEAST_SHARE: Final = 0.05
-LEAST_BYTES: Final = 200_000_000
+MIN_SHARE: Final = 0.05
+MIN_BYTES: Final = 200_000_000
 # factor by which free space must exceed the limit before the disk counts as free again
 HYSTERESIS: Final = 1.2
 
@@ -155,7 +155,7 @@ class DiskGuard:
             log.error("disk.unknown", exc=exc)
             return
         free = found.f_bavail * found.f_frsize
-        least = max(LEAST_BYTES, int(LEAST_SHARE * found.f_blocks * found.f_frsize))
+        least = max(MIN_BYTES, int(MIN_SHARE * found.f_blocks * found.f_frsize))
         was_full, self._free_bytes, self._required_bytes = self._is_full, free, int(least * HYSTERESIS)
         self._is_full = free < (self._required_bytes if was_full else least)
         if self._ballast is not None and free < SCARCE_BYTES:

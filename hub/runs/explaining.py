@@ -46,11 +46,11 @@ from storage.runs.runs import RunRow
 from storage.runs.units import PastUnit
 from storage.store import Connection
 
-MOST_REASONS: Final = 1_000  # in an answer about one agent
-MOST_PLACES: Final = 12  # of one reason that are named; the others are counted
-MOST_PARTS: Final = 48  # of a path, as deep as a device lists
-MOST_TEXT: Final = 100_000  # characters whose sentences are explained: an answer has seconds
-MOST_LIKELY: Final = 3  # paths that a wrong one may mean
+MAX_REASONS: Final = 1_000  # in an answer about one agent
+MAX_PLACES: Final = 12  # of one reason that are named; the others are counted
+MAX_PARTS: Final = 48  # of a path, as deep as a device lists
+MAX_TEXT: Final = 100_000  # characters whose sentences are explained: an answer has seconds
+MAX_LIKELY: Final = 3  # paths that a wrong one may mean
 _NEW_LINE: Final = re.compile(r"\r\n|\r|\n")
 
 # The hub takes back a verdict that it gave, and none of the device's.
@@ -328,11 +328,11 @@ class Explainer:
                     top = [file.of_document(found, preview.order.settings.config_fingerprint)]
                     if not found.text.strip():
                         return [*top, file.reason("empty")]
-                    if len(found.text) <= MOST_TEXT:
+                    if len(found.text) <= MAX_TEXT:
                         rows = await self._sentences(preview, found, file)
                         return [*top, *_grouped(file, found.text, rows, line)]
             if isinstance(found, Document) and top:
-                code, detail = "too_long", f"it has more than {MOST_TEXT:,} characters"
+                code, detail = "too_long", f"it has more than {MAX_TEXT:,} characters"
             elif isinstance(found, UnreadUnit):
                 code, detail = found.code, found.message.partition(": ")[2] or found.message
             else:
@@ -356,7 +356,7 @@ class Explainer:
                 unit_key.rpartition("/")[2]: unit_key
                 for unit_key in await self._store.read(units.unit_keys, agent.id)
             }
-            likely = [names[name] for name in get_close_matches(path.rpartition("/")[2], names, MOST_LIKELY)]
+            likely = [names[name] for name in get_close_matches(path.rpartition("/")[2], names, MAX_LIKELY)]
             detail = f"; did you mean {' or '.join(likely)}?" if likely else ""
         return [*top, file.reason(code, detail=detail)]
 
@@ -367,7 +367,7 @@ class Explainer:
         """
         plain = plain_path(path)
         is_whole = path.startswith("~") or PureWindowsPath(path).anchor  # also of Linux and macOS
-        parts = plain.split("/")[-MOST_PARTS:] if is_whole else []
+        parts = plain.split("/")[-MAX_PARTS:] if is_whole else []
         ends = [path, plain, *("/".join(parts[nth:]) for nth in range(len(parts)))]
         known = await self._store.read(units.past_units, agent.id, ends)
         if known:
@@ -665,11 +665,11 @@ def _grouped(
             _, places = grouped.setdefault(key, (reason, []))
             places.append(str(first) if first == last else f"{first}-{last}")
     for reason, places in grouped.values():
-        beyond = f" and {len(places) - MOST_PLACES} more" if len(places) > MOST_PLACES else ""
-        reason.lines = ", ".join(dict.fromkeys(places[:MOST_PLACES])) + beyond
+        beyond = f" and {len(places) - MAX_PLACES} more" if len(places) > MAX_PLACES else ""
+        reason.lines = ", ".join(dict.fromkeys(places[:MAX_PLACES])) + beyond
         reason.title = reason.title if len(places) == 1 else ""
     if line is not None and not grouped:
         reason = file.reason("blank" if line <= number else "no_line", detail=number)
         reason.lines = str(line)
         return [reason]
-    return [reason for reason, _ in grouped.values()][:MOST_REASONS]
+    return [reason for reason, _ in grouped.values()][:MAX_REASONS]

@@ -32,7 +32,7 @@ from protocol.work import Action, Changed, FoundBy, ItemSource, ToolCall, Unreso
 from storage.runs.items import TAKEN, FoundItem, ItemRow, KnownItem, unknown_likeness
 
 MAX_QUOTE_CHARS: Final = 2_000  # limit of ItemSource
-MOST_WARNINGS = MOST_UNRESOLVED = 16  # limits of ItemSource
+MAX_WARNINGS = MAX_UNRESOLVED = 16  # limits of ItemSource
 MAX_VALUE_CHARACTERS: Final = 2_000  # of a changed value, before and after: a note's text may be long
 _AROUND_CHARS: Final = 400  # before and after a quote, to find its sentence
 
@@ -187,12 +187,12 @@ def source_of(document: Document, item: Item, timezone: str | None = None) -> di
         start=item.start,
         end=min(item.end, item.start + MAX_QUOTE_CHARS),
         sha256=document.content_hash,
-        warnings=[str(warning) for warning in item.warnings[:MOST_WARNINGS]],
+        warnings=[str(warning) for warning in item.warnings[:MAX_WARNINGS]],
         unresolved=[
             Unresolved(field=field, words=words[:MAX_VALUE_CHARACTERS])
-            for field, words in list(item.unresolved.items())[:MOST_UNRESOLVED]
+            for field, words in list(item.unresolved.items())[:MAX_UNRESOLVED]
         ],
-        counted=list(item.counted[:MOST_UNRESOLVED]),
+        counted=list(item.counted[:MAX_UNRESOLVED]),
         unsure=item.unsure,
         link=document.link,
         timezone=timezone,
@@ -249,7 +249,7 @@ def _shortened(value: Field) -> Field:
     return value[:MAX_VALUE_CHARACTERS] if isinstance(value, str) else value
 
 
-MOST_COMPARED: Final = 200_000  # pairs of places per unit; above this, only quotes are compared
+MAX_COMPARED: Final = 200_000  # pairs of places per unit; above this, only quotes are compared
 
 _Span = tuple[int, int]
 
@@ -317,7 +317,7 @@ def pair_by_place(
     rows = {known_item.row.id: known_item for known_item in known if is_taken(known_item.row)}
     for alike in (_has_the_same_content, _has_the_same_words) if rows else ():
         _pair(items, rows, alike, pairs)
-    if rows and len(items) * len(rows) <= MOST_COMPARED:
+    if rows and len(items) * len(rows) <= MAX_COMPARED:
         _pair(items, rows, _touching(document), pairs)
     return pairs
 

@@ -69,7 +69,7 @@ SHORTENED: Final = (
     "questions_days",
 )
 DELIVERED_DAYS: Final = 4  # at least: an event is delivered once, and is news for three days
-LEAST_DAYS: Final = 2  # budgets count the requests of a day
+MIN_DAYS: Final = 2  # budgets count the requests of a day
 COUNTED_AFTER_S: Final = 2.0  # when a server's figures tell of deleted rows
 # A run believes a tree that old, and the run that listed its files let entries become that old.
 RENEWED_DAYS: Final = 2 * RENEWED_AFTER_MS // DAY_MS
@@ -160,7 +160,7 @@ class Housekeeping:
         if used <= self.most_bytes:
             return None
         before = {name: getattr(keep, name) for name in SHORTENED}
-        days = {name: min(of, max(LEAST_DAYS, of // 2)) for name, of in before.items()}
+        days = {name: min(of, max(MIN_DAYS, of // 2)) for name, of in before.items()}
         self._on_full()
         log.warning("housekeeping.shortened", used_bytes=used, database_bytes=self.most_bytes, **days)
         return None if days == before else keep.model_copy(update=days)
@@ -227,7 +227,7 @@ class Housekeeping:
         seen, posted = _before(now, keep.seen_messages_days), _before(now, keep.posted_days)
         # As much shorter as the others above ``most_bytes``: what is listed again is judged again.
         left_out_days = keep.seen_messages_days * keep.activity_days // self.keep.activity_days
-        left_out = _before(now, max(left_out_days, LEAST_DAYS))
+        left_out = _before(now, max(left_out_days, MIN_DAYS))
         crowd, counted = await self._store.read(
             retention.count_answers, start.answers, retained=keep.model_answers_kept, rows=COUNTED
         )

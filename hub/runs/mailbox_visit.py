@@ -60,7 +60,7 @@ from hub.document import Document
 from hub.extraction.extractor import Extractor
 from hub.extraction.folding import fold, shown
 from hub.extraction.items import ExtractionOptions, JudgedTitle, Reference
-from hub.extraction.letters import MOST_DATES, Invitation, invitation_in
+from hub.extraction.letters import MAX_DATES, Invitation, invitation_in
 from hub.extraction.model import ModelExhausted
 from hub.links.roster import DeviceLink
 from hub.log import Channel
@@ -95,8 +95,8 @@ from storage.store import Store
 
 log = Channel(__name__)
 
-MOST_ROWS: Final = 50  # of all tables together: each title costs tokens in every question
-MOST_JUDGED: Final = 8  # titles kept, and as many rejected: each costs tokens in every question
+MAX_ROWS: Final = 50  # of all tables together: each title costs tokens in every question
+MAX_JUDGED: Final = 8  # titles kept, and as many rejected: each costs tokens in every question
 _VERDICTS: Final[Mapping[bool, tuple[Verdict, ...]]] = {True: ("approved", "edited"), False: ("rejected",)}
 _TITLE_CHARS: Final = 120  # enough to recognize the row
 _DEADLINE_MS: Final = 10_000  # without an answer by then, the run continues without references
@@ -182,7 +182,7 @@ async def judged_titles(store: Store, order: RunOrder) -> tuple[JudgedTitle, ...
     day = order.created_at - order.created_at % DAY_MS
     found: dict[tuple[bool, str], JudgedTitle] = {}
     for is_approved, verdicts in _VERDICTS.items():
-        left = MOST_JUDGED
+        left = MAX_JUDGED
         for row in await store.read(newest_judged, order.user_id, order.agent_id, verdicts, day):
             table = order.extraction_config.tables.get(row.target_table)
             title = "" if table is None else " ".join(str(row.data.get(table.title) or "").split())
@@ -229,7 +229,7 @@ async def references_of(link: DeviceLink, order: RunOrder) -> tuple[Reference, .
     found: list[Reference] = []
     for table in tables:
         try:
-            found += await _newest(link, order, table, MOST_ROWS // len(tables))
+            found += await _newest(link, order, table, MAX_ROWS // len(tables))
         except (LinkLost, DeviceOffline):
             raise
         except (DeliveryError, msgspec.ValidationError) as exc:
@@ -272,7 +272,7 @@ def _reference(table: str, row_id: object, title: object) -> Reference | None:
 
 CLOSE_S: Final = 5.0  # longest time to close a connector
 READ_AT_ONCE: Final = 16  # messages whose text is requested together
-LEAST_LOOKBACK_DAYS: Final = 7  # of a preview
+MIN_LOOKBACK_DAYS: Final = 7  # of a preview
 OVERLAP: Final = timedelta(hours=24)  # listed again if a cursor is lost
 CIRCUIT_BASE_S: Final = 30.0  # after a temporary error; doubled each time
 ELSEWHERE_S: Final = 10.0  # until a run that only another node can execute is ready again
@@ -420,7 +420,7 @@ class MailboxVisits:
 
     async def _newest_of(self, connector: Connector, most: int) -> list[Message]:
         """Return the newest messages of the time that a first run looks back, seven days at least."""
-        since = self.now() - timedelta(days=max(LEAST_LOOKBACK_DAYS, connector.filter.lookback_days))
+        since = self.now() - timedelta(days=max(MIN_LOOKBACK_DAYS, connector.filter.lookback_days))
         newest: dict[str, Message] = {}
         async with aclosing(connector.pages(None, since)) as pages:
             async for page in pages:
@@ -777,7 +777,7 @@ class _Reading:
         off = known.get(_CALLED_OFF, "")
         newer = {date: at for date, at in event.stamps.items() if at > max(known.get(date, ""), off)}
         refusal = "" if newer else "not newer"
-        if len(known | newer) > MOST_DATES:
+        if len(known | newer) > MAX_DATES:
             refusal = "of too many dates"
         if sender not in (organizer, first):
             refusal = "by another"
@@ -829,7 +829,7 @@ class _Reading:
             error=unread.reason,
             code=ErrorCode.MESSAGE_UNREADABLE,
             is_its_fault=not unread.is_passing,
-            most_tries=seen_messages.MOST_BUSY_TRIES if unread.is_busy else seen_messages.MOST_TRIES,
+            most_tries=seen_messages.MAX_BUSY_TRIES if unread.is_busy else seen_messages.MAX_TRIES,
             is_final=unread.is_final,
             at=self._visits.at(),
         )

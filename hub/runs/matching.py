@@ -63,8 +63,8 @@ SAME_TITLE: Final = 0.7
 # minimum length of a title that another title extends: too many titles begin with the same word
 CONTINUED_WORDS: Final = 2
 UNWANTED_TIMES: Final = 3  # that an agent's owner has rejected a title, for an agent that learns
-MOST_COMPARED: Final = 1_000  # pairs of titles per unit; above this, a changed title is a new item
-MOST_READ: Final = 40  # titles per unit in which dates are searched, at 2 ms each
+MAX_COMPARED: Final = 1_000  # pairs of titles per unit; above this, a changed title is a new item
+MAX_READ: Final = 40  # titles per unit in which dates are searched, at 2 ms each
 COMPARED_CHARS: Final = 160  # of a title; a comparison takes up to 0.3 ms in the database's single writer
 
 
@@ -303,8 +303,8 @@ class _Pairing:
             for item in self._found.values()
             for known_item in rows.get((item.table, key(item)), ())
         )
-        candidates = list(islice(pairs, MOST_COMPARED + 1))
-        if len(candidates) > MOST_COMPARED:
+        candidates = list(islice(pairs, MAX_COMPARED + 1))
+        if len(candidates) > MAX_COMPARED:
             return
         scored = [(-measure(item, one.row), place) for place, (item, one) in enumerate(candidates)]
         for score, place in sorted(scored):
@@ -363,7 +363,7 @@ class _Moved:
     """Similarity of two titles with different dates, measured as if both had the same date.
 
     The result is 0.0 unless one title has all other words of the other, because an equal date alone would
-    make them similar. Dates are parsed for at most MOST_READ titles.
+    make them similar. Dates are parsed for at most MAX_READ titles.
     """
 
     def __init__(self) -> None:
@@ -386,8 +386,8 @@ class _Moved:
         return _likeness(main.replace(day, before, 1), other)
 
     def _day(self, main: str) -> str | None:
-        """Return the longest date phrase of a title, or None. Returns None after MOST_READ titles."""
-        if main not in self._days and len(self._days) < MOST_READ:
+        """Return the longest date phrase of a title, or None. Returns None after MAX_READ titles."""
+        if main not in self._days and len(self._days) < MAX_READ:
             phrases = (date.words for date in dates_in(main) if date.words in main)
             self._days[main] = max(phrases, key=len, default=None)
         return self._days.get(main)
@@ -598,7 +598,7 @@ def _shared_decision(
     return Decision(before=row, after=after, call=_call(item, after, can_update), elsewhere=row)
 
 
-MOST_LOOKED_AT: Final = 200  # limit of compared candidates
+MAX_LOOKED_AT: Final = 200  # limit of compared candidates
 _DAY_IN_NAME: Final = re.compile(r"(?<!\d)(\d{4})[-_.]?(\d{2})[-_.]?(\d{2})(?!\d)")
 MIN_SPECIFIC_WORDS: Final = 2  # a title of one word is too unspecific to match across sources
 
@@ -641,7 +641,7 @@ class Elsewhere:
 
     def find(self, item: FoundItem) -> KnownItem | None:
         """Return a known item that contains everything the new item says, or None."""
-        alike = islice(self._candidates(item), MOST_LOOKED_AT)
+        alike = islice(self._candidates(item), MAX_LOOKED_AT)
         found = next((known_item for known_item in alike if _covers(item, known_item.row)), None)
         return found or self._of_same_words(item)
 

@@ -3,7 +3,7 @@
 A preview reads and extracts as a run does, and compares the items with the ledger. It has no row, moves no
 cursor, settles no unit and sends no call to the device, so its end leaves nothing behind. Its questions are
 paid by the budgets of the agent and of the hub. Their answers are stored in the agent's journal, where the
-run that follows finds them. One hub makes ``MOST_PREVIEWS`` at once, and refuses another as busy.
+run that follows finds them. One hub makes ``MAX_PREVIEWS`` at once, and refuses another as busy.
 
 Items of one document are compared with those that the preview found in others before, as the plans of a run
 are. So an item that two files have is added once.
@@ -45,7 +45,7 @@ from hub.runs.own_rows import OwnRows
 from hub.runs.run_order import RunOrder, RunSettings, config_of, set_up, settings_of
 from hub.runs.sources import (
     ACK_TIMEOUT_S,
-    MOST_LISTED,
+    MAX_LISTED,
     PIECE_TIMEOUT_S,
     DeviceSource,
     DeviceStalled,
@@ -98,9 +98,9 @@ log = Channel(__name__)
 
 Change = Literal["added", "removed", "changed"]
 
-MOST_PREVIEWS: Final = 2  # at once in one hub: each reads documents as a run does
+MAX_PREVIEWS: Final = 2  # at once in one hub: each reads documents as a run does
 UNITS_IN_FLIGHT: Final = 8
-MOST_PASSED_ON: Final = 2_000  # items and errors that are passed on; the numbers are of all
+MAX_PASSED_ON: Final = 2_000  # items and errors that are passed on; the numbers are of all
 STEP_ITEMS: Final = 100  # in one step
 STEP_S: Final = 0.2  # between two steps
 NEWEST_MESSAGES: Final = 50  # of a mailbox, if no number is given
@@ -257,9 +257,9 @@ class Previews:
         """Check that another preview of this agent may be made. Raises CodedError."""
         if agent.id in self.previewed:
             raise CodedError(ErrorCode.BUSY, f"another preview of {agent.name} is made; wait for its end")
-        if len(self.previewed) >= MOST_PREVIEWS:
+        if len(self.previewed) >= MAX_PREVIEWS:
             raise CodedError(
-                ErrorCode.BUSY, f"{MOST_PREVIEWS} previews are made, the most at once; try again later"
+                ErrorCode.BUSY, f"{MAX_PREVIEWS} previews are made, the most at once; try again later"
             )
 
     async def open(self, agent: AgentRow, requested: PreviewRequest, link: DeviceLink | None) -> "Preview":
@@ -664,7 +664,7 @@ class Preview:
 
     def _has_room(self) -> bool:
         self._passed_on += 1
-        if self._passed_on > MOST_PASSED_ON:
+        if self._passed_on > MAX_PASSED_ON:
             self._counts["unlisted"] += 1
             return False
         return True
@@ -735,7 +735,7 @@ def _shortened(data: Record) -> Record:
 
 LATELY_MS: Final = 90 * 86_400_000
 ENOUGH_FILES: Final = 5  # read recently, to estimate from them
-_LEAST_SPREAD, _MOST_SPREAD = 0.15, 0.6  # relative spread of an estimate from recent files
+_MIN_SPREAD, _MAX_SPREAD = 0.15, 0.6  # relative spread of an estimate from recent files
 _CHARS_PER_TOKEN: Final = 3.5
 _SHARE_OF_TEXT: Final = (0.02, 0.5)  # text in pdf and office files; pictures and fonts are not read
 _ASKING_TOKENS: Final = (400, 1_500)  # of a question without its text: minimum and maximum
@@ -873,8 +873,8 @@ class Estimator:
                         raise NotTakenOn(f"the device does not list its files: {received.reason}", busy=True)
                     case AgentManifest():
                         await self._compare(agent, settings, received.files, listed)
-                        if listed.files > MOST_LISTED:
-                            message = f"the device lists more than {MOST_LISTED} files; share fewer"
+                        if listed.files > MAX_LISTED:
+                            message = f"the device lists more than {MAX_LISTED} files; share fewer"
                             raise NotTakenOn(message, busy=False)
                         if received.last or frame.paged:
                             await stream.fetch([], last=received.last)
@@ -933,7 +933,7 @@ def _from_files(
     used = lately.usage
     repeats = max(1.0, used.requests / max(lately.files, math.ceil(lately.size / piece_chars)))
     asking = max(0.0, used.prompt_tokens - lately.size / _CHARS_PER_TOKEN * repeats) / used.requests
-    spread = max(_LEAST_SPREAD, min(_MOST_SPREAD, 1 / math.sqrt(lately.files)))
+    spread = max(_MIN_SPREAD, min(_MAX_SPREAD, 1 / math.sqrt(lately.files)))
     ends: list[tuple[float, float, float]] = []
     for load, either, wide in zip(
         _loads(files, piece_chars), (min, max), (1 - spread, 1 + spread), strict=True

@@ -242,7 +242,7 @@ def order_of(run: RunRow, *, locks: Mapping[str, int] | None = None) -> RunOrder
     )
 
 
-MOST_NEEDS: Final = 32
+MAX_NEEDS: Final = 32
 
 
 class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -273,11 +273,11 @@ def run_options(
     """Return the validated additions.
 
     Raises:
-        BadRequirement: a need cannot be parsed, or there are more than ``MOST_NEEDS``.
+        BadRequirement: a need cannot be parsed, or there are more than ``MAX_NEEDS``.
         CodedError (BAD_PARAMS): a lock has an invalid name.
     """
-    if len(needs) > MOST_NEEDS:
-        raise BadRequirement(f"needs: a run has at most {MOST_NEEDS}, not {len(needs)}")
+    if len(needs) > MAX_NEEDS:
+        raise BadRequirement(f"needs: a run has at most {MAX_NEEDS}, not {len(needs)}")
     return RunOptions(
         needs=tuple(str(parse_requirement(need)) for need in needs),
         locks=lock_names(locks),

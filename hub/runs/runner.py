@@ -73,7 +73,7 @@ from storage.store import Store
 log = Channel(__name__)
 
 MODEL_WAIT_S = 86_400.0  # an older run does not wait for its model; its files fail with an error message
-MOST_UNREAD = 10_000  # files, so that each is logged once until it changes
+MAX_UNREAD = 10_000  # files, so that each is logged once until it changes
 MAX_RUNS_OF_FIRE = 1_000  # 2 million files, if each run reads 2,000; the next fire goes on
 END_AGAIN_CAP_S = 10.0  # between attempts to write the end of a run
 # These errors may not occur in the next run, so they are not permanent faults of a message.
@@ -360,7 +360,7 @@ class Runner:
         if self._unread_units.pop(key, None) != unread.message:  # once for each change, not at every run
             log.warning("unit.unread", unit=unread.unit_key, code=unread.code, why=unread.message)
         self._unread_units[key] = unread.message
-        if len(self._unread_units) > MOST_UNREAD:
+        if len(self._unread_units) > MAX_UNREAD:
             del self._unread_units[next(iter(self._unread_units))]
         if not unread.unit_key:
             code, message = unread.code, unread.message

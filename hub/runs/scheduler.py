@@ -38,7 +38,7 @@ from hub.runs.leases import Leadership
 from hub.runs.run_order import RunSettings, UndeclaredTable, settings_of, setups_of_due
 from hub.schedules.cron import BadSchedule
 from hub.schedules.trigger import (
-    MOST_WALKED,
+    MAX_WALKED,
     Trigger,
     Upcoming,
     offset_ms,
@@ -195,7 +195,7 @@ def fires_between(schedule: ScheduleRow, first_at: int, last_at: int) -> tuple[i
         return ()
     if missed.is_capped:
         raise CodedError(
-            ErrorCode.BAD_PARAMS, f"the range has more than {MOST_WALKED} fires; ask for a shorter one"
+            ErrorCode.BAD_PARAMS, f"the range has more than {MAX_WALKED} fires; ask for a shorter one"
         )
     return missed.fires
 

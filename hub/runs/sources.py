@@ -71,7 +71,7 @@ from protocol.work import (
     LEFT_OUT,
     MANY,
     MAX_AUTHOR_CHARS,
-    MOST_FILES,
+    MAX_FILES,
     AgentAck,
     AgentComplete,
     AgentData,
@@ -102,7 +102,7 @@ from storage.store import Store
 
 ACK_TIMEOUT_S = 15.0  # for a device that lists agent_ack
 PIECE_TIMEOUT_S = 120.0  # between two frames of a run
-MOST_LISTED = 1_000_000  # files that a device may list in one run
+MAX_LISTED = 1_000_000  # files that a device may list in one run
 
 
 def _dotted(ending: str) -> str:
@@ -130,7 +130,7 @@ class Received:
         size = (self._open.pop(piece.path, 0) if piece.piece else 0) + len(piece.content.encode())
         if piece.piece + 1 < piece.pieces:
             self._open[piece.path] = size
-        elif len(self.files) < MOST_FILES:
+        elif len(self.files) < MAX_FILES:
             self.files.append((piece.path, size, piece.sha256 or ""))
 
 
@@ -581,9 +581,9 @@ class _Reading:
                 self._is_listed = True
                 self._choose()
                 await self._stream.fetch(list(self._awaited), last=True)
-            elif self._listed > MOST_LISTED:
+            elif self._listed > MAX_LISTED:
                 self.is_over = True
-                self.left = f"the device lists more than {MOST_LISTED} files: nothing was read; share fewer"
+                self.left = f"the device lists more than {MAX_LISTED} files: nothing was read; share fewer"
             elif self._is_paged:
                 await self._stream.fetch([], last=False)
         elif isinstance(frame, AgentData):

@@ -36,8 +36,8 @@ from storage.store import Connection, Store
 
 log = Channel(__name__)
 
-MOST_RUNS: Final = 1_000  # that wait for the receiver
-MOST_SPANS: Final = 10_000  # of a run
+MAX_RUNS: Final = 1_000  # that wait for the receiver
+MAX_SPANS: Final = 10_000  # of a run
 AT_ONCE: Final = 500  # spans in a request
 TIMEOUT_S: Final = 10.0
 GIVE_UP_S: Final = 300.0  # how long a request is repeated
@@ -92,8 +92,8 @@ class SpanExport:
 
     def run_ended(self, run_id: RunId) -> None:
         """Send the spans of this run soon. Without a place in the queue they are dropped."""
-        if len(self._waiting) >= MOST_RUNS:
-            self._drop(1, f"{MOST_RUNS} runs wait for the receiver")
+        if len(self._waiting) >= MAX_RUNS:
+            self._drop(1, f"{MAX_RUNS} runs wait for the receiver")
         else:
             self._waiting.append(run_id)
             self.turns.wake()
@@ -120,7 +120,7 @@ class SpanExport:
             return runs.find_run(c, run_id), list_spans(c, run_id, limit=AT_ONCE, after=after)
 
         after: Key | None = None
-        for _ in range(0, MOST_SPANS, AT_ONCE):
+        for _ in range(0, MAX_SPANS, AT_ONCE):
             run, spans = await self._store.read(read, after)
             if run is None or not spans:
                 return
@@ -133,7 +133,7 @@ class SpanExport:
             if len(spans) < AT_ONCE:
                 return
             after = spans[-1].key
-        self._drop(1, f"a run has more than {MOST_SPANS} spans")
+        self._drop(1, f"a run has more than {MAX_SPANS} spans")
 
     async def _send(self, client: OutboundClient, spans: Sequence[Mapping[str, Any]]) -> int:
         """Send spans until the receiver has them. Return the number that it refused.

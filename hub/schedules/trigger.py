@@ -37,13 +37,13 @@ MINUTE_MS: Final = 60_000
 SHORTEST_INTERVAL_MS: Final = 5_000  # half of it is the shortest delay that can be recognized as late
 
 # As in Debian's cron: a larger setback is not a change of season, and the day starts over.
-_MOST_REPEATED: Final = 180  # minutes
-_MOST_TRIGGERS: Final = 16_384  # more than the 10,000 schedules that must be supported
+_MAX_REPEATED: Final = 180  # minutes
+_MAX_TRIGGERS: Final = 16_384  # more than the 10,000 schedules that must be supported
 # In the year 9889, so that a search over 40 years stays within datetime's range.
 _LAST_MS: Final = 249_900_000_000_000
 
 _PAGE: Final = 400 * DAY  # computed together: 0.3 ms
-_MOST_PAGES: Final = 4_096  # enough for all zones over a few years
+_MAX_PAGES: Final = 4_096  # enough for all zones over a few years
 _ONE_MINUTE: Final = timedelta(minutes=1)
 
 _EPOCH: Final = datetime(1970, 1, 1)  # noqa: DTZ001 - a reading has no zone
@@ -91,7 +91,7 @@ class CronTrigger:
         calendar = self.cron.calendar
         stretch = stretch_at(self.zone, minute)
         reading = minute + stretch.offset
-        if -_MOST_REPEATED <= stretch.jump < 0:
+        if -_MAX_REPEATED <= stretch.jump < 0:
             last_shown = stretch.starts_at - 1 + stretch.offset - stretch.jump
             reading = max(reading, last_shown)
         found = calendar.next_after(reading)
@@ -101,7 +101,7 @@ class CronTrigger:
                 return max(found - stretch.offset, stretch.starts_at)
             border = stretch.ends_at
             stretch = stretch_at(self.zone, border)
-            if stretch.jump < -_MOST_REPEATED:
+            if stretch.jump < -_MAX_REPEATED:
                 found = calendar.next_after(border + stretch.offset - 1)
         return None
 
@@ -186,7 +186,7 @@ def offset_ms(schedule_id: str, jitter_ms: int) -> int:
     return int.from_bytes(digest, "big") % (jitter_ms + 1)
 
 
-@lru_cache(maxsize=_MOST_TRIGGERS)
+@lru_cache(maxsize=_MAX_TRIGGERS)
 def _cron_trigger(expr: str, tz: str) -> CronTrigger:
     try:
         zone = ZoneInfo(tz)
@@ -233,7 +233,7 @@ def tzdata_digest() -> str:
     return digest.hexdigest()
 
 
-@lru_cache(maxsize=_MOST_PAGES)
+@lru_cache(maxsize=_MAX_PAGES)
 def _page(zone: ZoneInfo, number: int) -> tuple[Stretch, ...]:
     """Return the stretches of a page and of the day before it."""
     starts_at, end = number * _PAGE - DAY, (number + 1) * _PAGE
@@ -363,7 +363,7 @@ def _moment(reading: int) -> datetime:
     return _EPOCH + timedelta(minutes=reading)
 
 
-MOST_WALKED: Final = 1_000
+MAX_WALKED: Final = 1_000
 # maximum age of a fire processed in time: a round waits 30 s at most, and another node takes over within 15 s
 TICK_LATE_MS: Final = 60_000
 
@@ -372,7 +372,7 @@ _DAY_MS: Final = 24 * 60 * 60 * 1_000
 
 def describe_count(fires: int) -> str:
     """Return a number of fires in words; one that may be a lower bound as ``2000 or more``."""
-    return f"{fires} or more" if fires >= MOST_WALKED else str(fires)
+    return f"{fires} or more" if fires >= MAX_WALKED else str(fires)
 
 
 # Policy for several missed fires: which of them get a run.
@@ -414,7 +414,7 @@ class Missed:
     @property
     def has_hole(self) -> bool:
         """True if some fires were not enumerated."""
-        return len(self.earlier) > MOST_WALKED
+        return len(self.earlier) > MAX_WALKED
 
 
 @dataclass(frozen=True)
@@ -458,7 +458,7 @@ def walk(trigger: Trigger, after_ms: int, until_ms: int) -> Missed | None:
     fires: list[int] = []
     at = trigger.next_after(after_ms)
     while at is not None and at <= until_ms:
-        if len(fires) == MOST_WALKED:
+        if len(fires) == MAX_WALKED:
             return _newest_day(trigger, tuple(fires), until_ms)
         fires.append(at)
         at = trigger.next_after(at)
@@ -506,11 +506,11 @@ def _newest_day(trigger: Trigger, first: tuple[int, ...], until_ms: int) -> Miss
     """Return the newest fires up to *until_ms*, given the *first* fires of the period."""
     newest = _last_fire(trigger, first[-1], until_ms)
     start = _last_fire(trigger, first[-1], max(first[-1], newest - _DAY_MS))
-    fires: deque[int] = deque(maxlen=MOST_WALKED)
+    fires: deque[int] = deque(maxlen=MAX_WALKED)
     before = start
     at = trigger.next_after(start)
     while at is not None and at <= until_ms:
-        if len(fires) == MOST_WALKED:
+        if len(fires) == MAX_WALKED:
             before = fires[0]
         fires.append(at)
         at = trigger.next_after(at)

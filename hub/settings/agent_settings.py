@@ -47,10 +47,10 @@ from protocol.coordination import lock_names
 from protocol.errors import did_you_mean
 from protocol.requirements import CAPABILITY, parse_requirement, parse_version
 from protocol.tables import (
+    MAX_FIELDS,
+    MAX_TABLES,
     MAX_TEXT_CHARS,
     MAX_TITLE_CHARS,
-    MOST_FIELDS,
-    MOST_TABLES,
     REFERENCES,
     Column,
     DeviceTable,
@@ -510,7 +510,7 @@ class TemplateSettings(TemplateTable):
     name: Annotated[Name, StringConstraints(max_length=50)] = live(REQUIRED, "Name.")
 
 
-MOST_CONNECTORS: Final = 200  # each needs a client and a rate limiter in memory
+MAX_CONNECTORS: Final = 200  # each needs a client and a rate limiter in memory
 
 Provider = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,63}$(?!\n)")]
 ClientId = Annotated[str, StringConstraints(min_length=1, max_length=1_000)]
@@ -548,7 +548,7 @@ class ConnectorSettings(Table):
         return self._folder
 
 
-Connectors = Annotated[tuple[ConnectorSettings, ...], Field(max_length=MOST_CONNECTORS)]
+Connectors = Annotated[tuple[ConnectorSettings, ...], Field(max_length=MAX_CONNECTORS)]
 
 
 MOST: Final = 100  # each needs up to two sockets, and memory
@@ -674,13 +674,13 @@ class TableSettings(Table):
 
     name: _Name = live(REQUIRED, 'Name, as in "contacts".')
     description: str = live(REQUIRED, "What a row is, for the model and for people.")
-    fields: Annotated[tuple[FieldSettings, ...], Field(min_length=1, max_length=MOST_FIELDS)] = live(
+    fields: Annotated[tuple[FieldSettings, ...], Field(min_length=1, max_length=MAX_FIELDS)] = live(
         REQUIRED, "What a row has."
     )
-    key: Annotated[tuple[str, ...], Field(min_length=1, max_length=MOST_FIELDS)] = live(
+    key: Annotated[tuple[str, ...], Field(min_length=1, max_length=MAX_FIELDS)] = live(
         REQUIRED, "Fields that make two rows the same; the first one is a text that names a row."
     )
-    needs: Annotated[tuple[str, ...], Field(max_length=MOST_FIELDS)] = live(
+    needs: Annotated[tuple[str, ...], Field(max_length=MAX_FIELDS)] = live(
         (), "What an approval needs: fields, or project or task, which the owner chooses."
     )
 
@@ -706,7 +706,7 @@ class TableSettings(Table):
         )
 
 
-DeclaredTables = Annotated[tuple[TableSettings, ...], Field(max_length=MOST_TABLES)]
+DeclaredTables = Annotated[tuple[TableSettings, ...], Field(max_length=MAX_TABLES)]
 
 
 def tables_of(declared: Sequence[TableSettings]) -> Tables:

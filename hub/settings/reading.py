@@ -150,7 +150,7 @@ def _parts(text: str) -> Iterator[tuple[int, int, str]]:
 
 
 _CLOCK: Final = SystemClock()
-MOST_LEVELS: Final = 64  # of tables and lists in each other; the code behind walks them by recursion
+MAX_LEVELS: Final = 64  # of tables and lists in each other; the code behind walks them by recursion
 
 
 class Reading(NamedTuple):
@@ -285,14 +285,14 @@ def parsed(text: str, file: str) -> dict[str, Any] | Problem:
         return Problem(file, 1, 1, "", "the file is empty", hint)
     try:
         doc = tomllib.loads(text)
-        too_deep = next(_deeper(doc, MOST_LEVELS), None)
+        too_deep = next(_deeper(doc, MAX_LEVELS), None)
     except ValueError as error:
         found = str(error) if isinstance(error, tomllib.TOMLDecodeError) else "a number has too many digits"
         return found_by_parser(found, file=file, text=text)
     except RecursionError:
         too_deep = "a value"
     if too_deep is not None:
-        message = f"{too_deep} is nested more than {MOST_LEVELS} levels deep"
+        message = f"{too_deep} is nested more than {MAX_LEVELS} levels deep"
         return Problem(file, 1, 1, "", message, "no setting needs as many")
     return doc
 
@@ -314,7 +314,7 @@ def _deeper(value: object, levels: int) -> Iterator[str]:
     elif isinstance(value, dict):
         for name, inner in value.items():
             found = _deeper(inner, levels - 1)
-            yield from (f"[{name}]" if levels == MOST_LEVELS else deep for deep in found)
+            yield from (f"[{name}]" if levels == MAX_LEVELS else deep for deep in found)
     elif isinstance(value, list):
         for inner in value:
             yield from _deeper(inner, levels - 1)

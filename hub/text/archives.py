@@ -27,7 +27,7 @@ from hub.text.letter_text import (
     text_of_letter,
 )
 from hub.text.mime import letters, on_one_line
-from hub.text.parts import MOST_NAMED, part_key
+from hub.text.parts import MAX_NAMED, part_key
 
 HEAD_BYTES: Final = 64 * 1024  # examined to detect the kind of a file
 
@@ -112,7 +112,7 @@ def _chat(text: str) -> Iterator[Message]:
         yield Message(match.start(), match.end(), end, match["author"], match["at"])
 
 
-MOST_MAILS: Final = 100_000
+MAX_MAILS: Final = 100_000
 
 # A blank line, the separator, and a header field: "From here on ..." in a mail is no separator.
 _SEPARATOR: Final = re.compile(
@@ -137,9 +137,9 @@ def text_of_mbox(data: bytes, *, attached: Attached) -> Converted:
     guessed: str | None = None
     reason = "not an mbox: it does not begin with a mail"
     for nth, (line, mail) in enumerate(_parsed_mails(data)):
-        if nth == MOST_MAILS:
+        if nth == MAX_MAILS:
             unread[part_key(MAIL, "too many")] += 1
-            parts.append(f"[not read: the mails after the first {MOST_MAILS:,}]\n\n")
+            parts.append(f"[not read: the mails after the first {MAX_MAILS:,}]\n\n")
             break
         try:
             converted = _converted(mail, attached)
@@ -155,7 +155,7 @@ def text_of_mbox(data: bytes, *, attached: Attached) -> Converted:
     if not read:
         raise NotConvertible(reason)
     return Converted(
-        "".join(parts), MBOX, dropped, guessed=guessed, parts=dict(unread.most_common(MOST_NAMED))
+        "".join(parts), MBOX, dropped, guessed=guessed, parts=dict(unread.most_common(MAX_NAMED))
     )
 
 

@@ -29,7 +29,7 @@ from hub.text.mime import date_in, on_one_line
 # Beginning of a message in the text.
 BEGINNING: Final = re.compile(r"^\[(?P<at>[^\]\n]{1,40})\] (?P<author>[^:\n]{1,80}):(?: |$)", re.MULTILINE)
 
-_MOST_NAME_CHARS: Final = 60
+_MAX_NAME_CHARS: Final = 60
 _NOT_TEXT: Final = re.compile("[\0\ud800-\udfff]")
 
 
@@ -67,7 +67,7 @@ def text_of_export(text: str) -> str:
 
 
 def _lines(written_at: str, author: str | None, content: str) -> str:
-    name = on_one_line(author or "", _MOST_NAME_CHARS).replace(":", " ").strip() or "unknown"
+    name = on_one_line(author or "", _MAX_NAME_CHARS).replace(":", " ").strip() or "unknown"
     content = _NOT_TEXT.sub("\ufffd", content).replace("\r\n", "\n").replace("\r", "\n").strip("\n")
     first, *others = content.split("\n")
     return "\n".join([f"[{written_at}] {name}: {first}", *(f"  {line}".rstrip() for line in others)]).rstrip()
@@ -85,7 +85,7 @@ _WHATSAPP: Final = (
 )
 # A message of people, in contrast to a notice of the program.
 _AUTHOR: Final = re.compile(
-    rf"(?>(?:[~{_INVISIBLE}]|[^\S\n])*)(?P<name>[^:\"“”„«»\n]{{1,{_MOST_NAME_CHARS}}}):(?!//|\d)\s?"
+    rf"(?>(?:[~{_INVISIBLE}]|[^\S\n])*)(?P<name>[^:\"“”„«»\n]{{1,{_MAX_NAME_CHARS}}}):(?!//|\d)\s?"
 )
 # "<Media omitted>" in any language; "IMG-1.jpg (file attached)"; what iOS marks as its own words.
 _MEDIA: Final = re.compile(
@@ -296,7 +296,7 @@ def _telegram(text: str) -> Iterator[str]:
     for chat in (export, *export.chats.chats, *export.left_chats.chats):
         lines = [line for raw in chat.messages if (line := _of_telegram(raw))]
         if lines:
-            yield f"# {on_one_line(chat.name or 'Chat', _MOST_NAME_CHARS)}"
+            yield f"# {on_one_line(chat.name or 'Chat', _MAX_NAME_CHARS)}"
             yield from lines
 
 

@@ -47,8 +47,8 @@ _LANDLOCK_LIST: Final = 0b1000  # list a folder
 
 # The usual limit, which runtimes expect: Node opens all modules that one imports at once, 100 for a small
 # server. Pipes and sockets hold memory of the kernel, which no other limit counts: 200 MB at most.
-_MOST_DESCRIPTORS: Final = 1_024
-_MOST_THREADS: Final = 64  # binding if the process is not root outside
+_MAX_DESCRIPTORS: Final = 1_024
+_MAX_THREADS: Final = 64  # binding if the process is not root outside
 
 # struct seccomp_data: the call's number, the architecture, then six arguments of 8 bytes, low half first on
 # both machines.
@@ -270,7 +270,7 @@ def limit(*, memory_bytes: int, seconds: float, output_bytes: int) -> None:
         (resource.RLIMIT_CORE, 0),
         (resource.RLIMIT_FSIZE, output_bytes),
         (resource.RLIMIT_CPU, cpu),
-        (resource.RLIMIT_NOFILE, _MOST_DESCRIPTORS),
+        (resource.RLIMIT_NOFILE, _MAX_DESCRIPTORS),
         (resource.RLIMIT_AS, memory_bytes),
     ):
         try:
@@ -320,7 +320,7 @@ def leave_others() -> bool:
     libc = _libc()
     is_apart = bool(libc.unshare(_CLONE_NEWUSER | _CLONE_NEWNET) == 0)
     # The count is of this user namespace; in the one outside it is of all the user's.
-    most = _MOST_THREADS + (0 if is_apart else _threads_of(os.getuid()))
+    most = _MAX_THREADS + (0 if is_apart else _threads_of(os.getuid()))
     with contextlib.suppress(ValueError):  # a limit below is in force already
         resource.setrlimit(resource.RLIMIT_NPROC, (most, most))
     version = landlock_version()

@@ -32,7 +32,7 @@ from hub.text.files import (
 )
 from hub.text.html import TooTangled, text_of_html
 from hub.text.letter_text import (
-    MOST_BYTES,
+    MAX_BYTES,
     WHOLE,
     Attached,
     Body,
@@ -115,7 +115,7 @@ def prepare() -> None:
     """Unpack the pdf library while its folder is writable; no effect without the extra ``[files]``."""
     if office.is_installed():
         with contextlib.suppress(NotConvertible):
-            convert(office.LEAST_PDF, path="", media_type=PDF)
+            convert(office.MIN_PDF, path="", media_type=PDF)
 
 
 def read_letter(
@@ -135,8 +135,8 @@ def read_letter(
     """
     options, limits = options or LetterOptions(), ConvertLimits()
     bodies = list(_bodies(letter))
-    if sum(len(body.data) for body in bodies) > MOST_BYTES:
-        raise NotConvertible(f"a mail of more than {MOST_BYTES >> 20} MiB")
+    if sum(len(body.data) for body in bodies) > MAX_BYTES:
+        raise NotConvertible(f"a mail of more than {MAX_BYTES >> 20} MiB")
     pages = sum(len(body.data) for body in bodies if body.media_type == HTML)
     signed = sum(len(one.content or b"") for one in letter.enclosures if one.media_type in SMIME)
     # Larger pages, and more signed data, are read in another process.

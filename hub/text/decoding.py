@@ -44,8 +44,8 @@ _CONTROLS: Final = re.compile(rb"[\x01-\x08\x0b\x0e-\x1a\x1c-\x1f]")
 _RUN: Final = re.compile(rb"([\x80-\xff])\1{2,}")  # such as a line of a frame, which no word has
 _HIGH: Final = re.compile(rb"[\x80-\xff]")
 _SAMPLE_BYTES: Final = 64 * 1024
-_MOST_BROKEN: Final = 0.05  # share of what is no UTF-8 in a text that is UTF-8 but for it
-_MOST_CHAOS: Final = 0.3
+_MAX_BROKEN: Final = 0.05  # share of what is no UTF-8 in a text that is UTF-8 but for it
+_MAX_CHAOS: Final = 0.3
 _FOREIGN_WORTH: Final = 0.75  # of a letter that only other languages have
 _WIDE_CHARS: Final = re.compile(
     "[\t\r\n -~\u00a0-\u024f\u0400-\u04ff\u2010-\u2bff\u3000-\u9fff\uff00-\uffee\U0001f300-\U0001faff]"
@@ -146,7 +146,7 @@ def decode_or_guess(
             return text, None
     if b"\0" in data:
         wide = max(_read_as(data, _WIDE), key=lambda one: _share_of_wide(one[0]), default=("", None))
-        if _share_of_wide(wide[0]) < 1 - _MOST_BROKEN:
+        if _share_of_wide(wide[0]) < 1 - _MAX_BROKEN:
             raise NotConvertible("binary: it contains NUL bytes")
         return wide
     try:
@@ -160,7 +160,7 @@ def decode_or_guess(
             is_utf8 = len(replaced) - len(replaced.encode("ascii", "ignore")) >= 2 * broken
             if not is_utf8 and (guessed := _guessed(data)) is not None:
                 return guessed
-            if broken <= len(data) * _MOST_BROKEN:
+            if broken <= len(data) * _MAX_BROKEN:
                 return replaced, None
         raise NotConvertible("in no encoding that could be detected with confidence") from error
 
@@ -169,7 +169,7 @@ def _with_few_broken(data: bytes, codec: str) -> str | None:
     """Decode *data*, with U+FFFD in the place of broken bytes; None if these are too many."""
     with suppress(UnicodeError, LookupError):
         text = data.decode(codec, "replace")
-        if text.count("\ufffd") <= len(data) * _MOST_BROKEN:
+        if text.count("\ufffd") <= len(data) * _MAX_BROKEN:
             return text
     return None
 
@@ -183,7 +183,7 @@ def _guessed(data: bytes) -> tuple[str, str] | None:
         sample = sample[: sample.rfind(b"\n") + 1] or sample
     encodings = _OLD_MAC if b"\r" in data and b"\n" not in data else _DOS if b"\r\n" in data else _EIGHT_BIT
     matches = from_bytes(
-        _RUN.sub(rb"\1", sample), threshold=_MOST_CHAOS, cp_isolation=list(encodings), enable_fallback=False
+        _RUN.sub(rb"\1", sample), threshold=_MAX_CHAOS, cp_isolation=list(encodings), enable_fallback=False
     )
     possible = {name for match in matches for name in match.could_be_from_charset}
     worth = {name: _plausibility(text) for text, name in _read_as(sample, encodings) if name in possible}

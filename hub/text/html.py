@@ -17,7 +17,7 @@ from hub.text.styles import Element, Style, Styles
 
 # Number of tags times nesting depth: the parser's worst-case work. It grows with the page at most. A real
 # page needs two for each character; 200,000 nested divs (1 MB, measured: 77 s) need 40,000 million.
-_MOST_STEPS: Final = 8_000_000
+_MAX_STEPS: Final = 8_000_000
 
 _TAG: Final = re.compile(r"<(/?)([a-zA-Z][a-zA-Z0-9:-]*)")
 
@@ -40,9 +40,9 @@ _BULLET: Final = "- "
 _HEADINGS: Final = {f"h{level}": f"{'#' * level} " for level in range(1, 7)}
 _LISTS: Final = frozenset(("ul", "ol"))
 _INDENT: Final = "  "
-_MOST_LISTS: Final = 8
+_MAX_LISTS: Final = 8
 _QUOTE: Final = "blockquote"
-_MOST_QUOTES: Final = 5
+_MAX_QUOTES: Final = 5
 
 _SPACE: Final = re.compile(r"[ \t\n\r\f]+")
 _SPACES: Final = re.compile(" {2,}")
@@ -96,7 +96,7 @@ def _refuse_a_bomb(page: str) -> None:
         elif is_open[name]:
             is_open[name] -= 1
             depth -= 1
-    if tags * deepest > min(100_000 + 8 * len(page), _MOST_STEPS):  # 15 ms
+    if tags * deepest > min(100_000 + 8 * len(page), _MAX_STEPS):  # 15 ms
         raise TooTangled(f"nested too deeply: {deepest} levels over {tags} tags")
 
 
@@ -152,7 +152,7 @@ class _Lines:
         if is_link and not (self._sign or self.lists or "\t" in line):
             line = f"[{line}]"  # a button
         if line:
-            depth = min(self.lists - (self._sign == _BULLET), _MOST_LISTS)
+            depth = min(self.lists - (self._sign == _BULLET), _MAX_LISTS)
             line = f"{_INDENT * depth}{self._sign}{line}"
             self._sign = ""
         if line or even_if_empty:
@@ -163,7 +163,7 @@ class _Lines:
 
     def _add_line(self, line: str) -> None:
         # Only some levels of nested quotes are marked: a thousand levels would be all marks and no text.
-        self._done.append(self._quote_mark * min(self.quotes, _MOST_QUOTES) + line)
+        self._done.append(self._quote_mark * min(self.quotes, _MAX_QUOTES) + line)
 
     def text(self) -> str:
         self.end_line()

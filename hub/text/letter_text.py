@@ -59,7 +59,7 @@ from mailparser_reply import EmailReplyParser
 from hub.text.files import (
     HTML,
     MAIL,
-    MAX_BYTES,
+    MAX_LETTER_BYTES,
     MIB,
     PLAIN,
     Converted,
@@ -83,7 +83,7 @@ from hub.text.mime import (
     text_of,
     undone,
 )
-from hub.text.parts import MOST_NAMED, part_key
+from hub.text.parts import MAX_NAMED, part_key
 from hub.text.wrapped import (
     ENCRYPTED,
     PGP_NOTE,
@@ -96,9 +96,9 @@ from hub.text.wrapped import (
     unflowed,
 )
 
-MOST_BYTES: Final = 25 * MIB  # of one mail; no large provider accepts more
-MOST_PARTS: Final = 100
-MOST_DEPTH: Final = 20  # of nested parts
+MAX_BYTES: Final = 25 * MIB  # of one mail; no large provider accepts more
+MAX_PARTS: Final = 100
+MAX_DEPTH: Final = 20  # of nested parts
 CONTEXT_CHARS: Final = 2_000  # of quoted text
 FEW_CHARS: Final = 40  # "ok, do it": incomprehensible without the mail that it answers
 
@@ -208,7 +208,11 @@ class LetterOptions:
 
 # A mail in a file is converted completely.
 WHOLE: Final = LetterOptions(
-    quoted="whole", max_chars=MAX_BYTES, max_body_chars=MAX_BYTES, fetch=True, max_attachment_bytes=MAX_BYTES
+    quoted="whole",
+    max_chars=MAX_LETTER_BYTES,
+    max_body_chars=MAX_LETTER_BYTES,
+    fetch=True,
+    max_attachment_bytes=MAX_LETTER_BYTES,
 )
 
 
@@ -224,10 +228,10 @@ def kind_of_enclosure(media_type: str, name: str) -> str:
     return media_type_of(name) if kind in _UNSAID and "." in name else kind
 
 
-_MOST_MAILS: Final = 3  # nested in each other
-_MOST_READ: Final = 20  # attachments whose content is read
-_MOST_FIELD_BYTES: Final = 8 * 1024  # of a header with parameters; a file name of 255 characters takes 3 KB
-_TAME_FIELDS: Final = 2 * MOST_PARTS
+_MAX_MAILS: Final = 3  # nested in each other
+_MAX_READ: Final = 20  # attachments whose content is read
+_MAX_FIELD_BYTES: Final = 8 * 1024  # of a header with parameters; a file name of 255 characters takes 3 KB
+_TAME_FIELDS: Final = 2 * MAX_PARTS
 
 # Matches in bodies do no harm. The library parses parameters in quadratic time.
 _FIELD: Final = re.compile(rb"^content-(?:type|disposition)[ \t]*:[^\n]*(?:\n[ \t][^\n]*)*", re.M | re.I)
@@ -242,7 +246,7 @@ def is_tame(data: bytes) -> bool:
     nests = 0
     for fields, field in enumerate(_FIELD.finditer(data), start=1):
         nests += b"multipart/" in field.group()[:200].lower()
-        if fields > _TAME_FIELDS or nests > 10 or len(field.group()) > _MOST_FIELD_BYTES:
+        if fields > _TAME_FIELDS or nests > 10 or len(field.group()) > _MAX_FIELD_BYTES:
             return False
     return True
 
@@ -253,12 +257,12 @@ def letter_of_mail(data: bytes, options: LetterOptions) -> Letter:
     Raises:
         NotConvertible: not a mail, or too damaged.
     """
-    if any(len(field.group()) > _MOST_FIELD_BYTES for field in _FIELD.finditer(data)):
-        raise NotConvertible(f"damaged: a Content header of more than {_MOST_FIELD_BYTES >> 10} KiB")
+    if any(len(field.group()) > _MAX_FIELD_BYTES for field in _FIELD.finditer(data)):
+        raise NotConvertible(f"damaged: a Content header of more than {_MAX_FIELD_BYTES >> 10} KiB")
     try:
         return _Taking(options).apart(message_from_bytes(data), depth=0)
     except RecursionError as error:
-        raise NotConvertible(f"parts in parts, more than {MOST_DEPTH} deep") from error
+        raise NotConvertible(f"parts in parts, more than {MAX_DEPTH} deep") from error
     except (MessageError, TypeError) as error:  # a TypeError for parameters that ``name_of`` knows
         raise NotConvertible("damaged, or not really a mail") from error
 
@@ -268,7 +272,7 @@ class _Taking:
 
     def __init__(self, options: LetterOptions) -> None:
         self._options = options
-        self._most_parts = 2 * MOST_PARTS if options.quoted == "whole" else MOST_PARTS
+        self._most_parts = 2 * MAX_PARTS if options.quoted == "whole" else MAX_PARTS
         self._parts = 0
         self._read = 0
 
@@ -284,8 +288,8 @@ class _Taking:
             if self._parts > self._most_parts:
                 notes.append(_omitted(self._options, f"the mail has more than {self._most_parts} parts"))
                 break
-            if level > MOST_DEPTH:
-                notes.append(_omitted(self._options, f"parts in parts, more than {MOST_DEPTH} deep"))
+            if level > MAX_DEPTH:
+                notes.append(_omitted(self._options, f"parts in parts, more than {MAX_DEPTH} deep"))
                 continue
             kind = part.get_content_type()
             # a part that is no list would be decoded here, by a charset that may be no text at all
@@ -330,10 +334,10 @@ class _Taking:
         if self._options.selects(kind, size_bytes, name=name) and _is_readable(
             kind_of_enclosure(kind, name), name
         ):
-            if self._read < _MOST_READ:
+            if self._read < _MAX_READ:
                 content = bytes_of(part)
             else:
-                why_not = f"the mail has more than {_MOST_READ}"
+                why_not = f"the mail has more than {_MAX_READ}"
             self._read += 1
         return Enclosure(
             name=name,
@@ -348,7 +352,7 @@ class _Taking:
         inner = part.get_payload() if part.is_multipart() else None
         message = inner[0] if isinstance(inner, list) and inner else None
         name = name_of(part) or "a mail"
-        if not isinstance(message, Message) or depth == _MOST_MAILS:
+        if not isinstance(message, Message) or depth == _MAX_MAILS:
             return Enclosure(name=name, media_type=MAIL, why_not="mails inside mails, too deep")
         return Enclosure(name=name, media_type=MAIL, letter=self.apart(message, depth=depth + 1))
 
@@ -386,9 +390,9 @@ def _chosen(ways: list[Message]) -> list[Message]:
 
 BULK: Final = "Precedence: bulk"  # line of a mail from a list or a machine
 _SHOWN: Final = ("Subject", "From", "To", "Cc", "Date")
-_LEAST_ROOM_CHARS: Final = 100  # for the text of an attachment; shorter texts are useless
+_MIN_ROOM_CHARS: Final = 100  # for the text of an attachment; shorter texts are useless
 _NO_ROOM: Final = "the mail is long enough without it"
-_MOST_COUNTED: Final = 20  # kinds of parts with different outcomes in one mail
+_MAX_COUNTED: Final = 20  # kinds of parts with different outcomes in one mail
 
 _STUB: Final = re.compile(
     r"html|browser|online|web ?version|webseite|onlineversion|brows|navegador|navigateur|браузер", re.I
@@ -461,10 +465,10 @@ class _Writing:
         head = [f"{name}: {value}" for name, value in headers]
         head += [BULK] if self._options.quoted == "whole" and _is_bulk(letter) else []
         sections = ["\n".join(head), self._fitted(marked)]
-        sections += map(self._enclosure, letter.enclosures[:MOST_PARTS])
-        if (more := len(letter.enclosures) - MOST_PARTS) > 0:
+        sections += map(self._enclosure, letter.enclosures[:MAX_PARTS])
+        if (more := len(letter.enclosures) - MAX_PARTS) > 0:
             sections.append(f"[{more} more attachments]")
-        for kind in (*letter.others, *(one.media_type for one in letter.enclosures[MOST_PARTS:])):
+        for kind in (*letter.others, *(one.media_type for one in letter.enclosures[MAX_PARTS:])):
             self._count(kind, "other form" if kind in letter.others else "too many")
         notes = dict.fromkeys((*letter.notes, *self._notes))
         sections += [f"[{note}]" for note in notes]
@@ -481,13 +485,13 @@ class _Writing:
             guessed=self._guessed,
             parts={}
             if all(name.endswith(" read") for name in self._parts)
-            else dict(self._parts.most_common(MOST_NAMED)),
+            else dict(self._parts.most_common(MAX_NAMED)),
         )
 
     def _count(self, kind: str, outcome: str) -> None:
         """Count a part of the mail by its type, which its sender chose, and what became of it."""
         name = part_key(kind, outcome)
-        has_room = name in self._parts or len(self._parts) < _MOST_COUNTED
+        has_room = name in self._parts or len(self._parts) < _MAX_COUNTED
         self._parts[name if has_room else part_key("", outcome)] += 1
 
     def _unwrapped(self, letter: Letter) -> Letter:
@@ -502,7 +506,7 @@ class _Writing:
         enclosures: list[Enclosure] = []
         notes = list(letter.notes)
         todo = list(letter.enclosures[::-1])
-        left = _MOST_MAILS
+        left = _MAX_MAILS
         while todo:
             enclosure = todo.pop()
             kind = kind_of_enclosure(enclosure.media_type, enclosure.name)
@@ -598,7 +602,7 @@ class _Writing:
             return self._unread(kind, label, "no text" if is_asked else "not requested")
         if not _is_readable(kind, name):
             return self._unread(kind, label, "no text")
-        if self._room < _LEAST_ROOM_CHARS:
+        if self._room < _MIN_ROOM_CHARS:
             return self._unread(kind, label, "no room", _NO_ROOM)
         try:
             read = self._attached(enclosure.content, kind)
@@ -620,7 +624,7 @@ class _Writing:
         return f"[attachment: {label}{f', not read: {why}' if why else ''}]"
 
     def _mail_inside(self, letter: Letter, label: str) -> str:
-        if self._room < _LEAST_ROOM_CHARS:
+        if self._room < _MIN_ROOM_CHARS:
             return self._unread(MAIL, label, "no room", _NO_ROOM)
         quoted: Final = "whole" if self._options.quoted == "whole" else "keep"
         options = replace(self._options, quoted=quoted, max_chars=self._room)
@@ -781,7 +785,7 @@ ANSWERED: Final = "[the mail that is answered]"
 FORWARDED: Final = "[the mail that is forwarded]"
 
 _LEFT_OUT: Final = "> […]"
-_LEAST_SHARE_CHARS: Final = 120  # of a quoted passage between two answers: the question
+_MIN_SHARE_CHARS: Final = 120  # of a quoted passage between two answers: the question
 _EXAMINED_CHARS: Final = 160  # examined in a line
 _SIGNATURE_CHARS: Final = 1_500
 
@@ -949,7 +953,7 @@ def _shortened(passages: list[_Passage]) -> list[_Passage]:
     sizes = [len(passage.text) for passage in passages if passage.is_quoted]
     if sum(sizes) <= CONTEXT_CHARS:
         return passages
-    share = max(_LEAST_SHARE_CHARS, CONTEXT_CHARS // len(sizes))
+    share = max(_MIN_SHARE_CHARS, CONTEXT_CHARS // len(sizes))
     room = CONTEXT_CHARS
     left = []
     for at, passage in enumerate(passages):
@@ -967,7 +971,7 @@ def _some(lines: tuple[str, ...], most_chars: int, *, from_end: bool) -> tuple[s
     chosen: list[str] = []
     for line in reversed(lines) if from_end else lines:
         if len(line) + 1 > most_chars:
-            if not chosen and most_chars > _LEAST_SHARE_CHARS // 2:
+            if not chosen and most_chars > _MIN_SHARE_CHARS // 2:
                 chosen.append(f"{line[: most_chars - 2]}…")
             break
         most_chars -= len(line) + 1

@@ -19,9 +19,9 @@ from typing import Final
 from hub.text.decoding import decode_or_guess
 from hub.text.files import HTML, NotConvertible
 
-MOST_HEADER_CHARS: Final = 1_000  # about a hundred addressees
-MOST_RAW_CHARS: Final = 20 * MOST_HEADER_CHARS  # before decoding
-MOST_NAME_CHARS: Final = 120
+MAX_HEADER_CHARS: Final = 1_000  # about a hundred addressees
+MAX_RAW_CHARS: Final = 20 * MAX_HEADER_CHARS  # before decoding
+MAX_NAME_CHARS: Final = 120
 _SPACE: Final = re.compile(r"\s+")
 # Encoded word, which ends before the next one begins: no text is scanned twice.
 _WORD: Final = re.compile(r"=\?([^\s?=]{1,60})\?([bBqQ])\?((?>(?:[^?=]++|=(?!\?(?!=))|\?(?!=))*))\?=")
@@ -61,7 +61,7 @@ def header_text(raw: str) -> str:
 
 def decoded(raw: str) -> str:
     """Decode encoded words (RFC 2047) and bare 8-bit characters; a long header is cut."""
-    raw = letters(raw[:MOST_RAW_CHARS])
+    raw = letters(raw[:MAX_RAW_CHARS])
     if "=?" not in raw:
         return raw
     pieces: list[str | tuple[str, bytes]] = []
@@ -106,7 +106,7 @@ def _word(way: str, text: str) -> bytes | None:
         return None
 
 
-def on_one_line(text: str, most_chars: int = MOST_HEADER_CHARS) -> str:
+def on_one_line(text: str, most_chars: int = MAX_HEADER_CHARS) -> str:
     """Remove line ends and invisible characters from *text*, and cut it to *most_chars*."""
     if not (text.isascii() and text.isprintable() and "  " not in text):
         visible = _SPACE.sub(" ", text)[: 4 * most_chars]
@@ -143,7 +143,7 @@ def parameter(value: str | tuple[str | None, str | None, str]) -> str:
 
 def file_name(given: str) -> str:
     """Make a name safe for use in square brackets: short, on one line."""
-    return on_one_line(given, MOST_NAME_CHARS).replace("[", "(").replace("]", ")")
+    return on_one_line(given, MAX_NAME_CHARS).replace("[", "(").replace("]", ")")
 
 
 def bytes_of(part: Message) -> bytes:

@@ -26,7 +26,7 @@ _TO_ADD_FILES: Final = command_to_add("files")  # read at import: a confined pro
 # Below $TMPDIR, where kreuzberg unpacks the library.
 _LIBRARY: Final = Path("kreuzberg-pdfium", "libpdfium.so")
 # Smallest file that makes kreuzberg load its pdf library; whether the page is valid does not matter.
-LEAST_PDF: Final = (
+MIN_PDF: Final = (
     b"%PDF-1.4\n1 0 obj<</Type/Catalog/Pages 2 0 R>>endobj 2 0 obj<</Type/Pages/Kids[3 0 R]/Count 1>>endobj "
     b"3 0 obj<</Type/Page/Parent 2 0 R/MediaBox[0 0 9 9]>>endobj\ntrailer<</Root 1 0 R>>"
 )
@@ -129,7 +129,7 @@ def warm(media_type: str) -> None:
     require()
     if media_type == PDF or media_type not in OFFICE:
         with contextlib.suppress(NotConvertible):
-            read(LEAST_PDF, PDF)
+            read(MIN_PDF, PDF)
 
 
 def library_folder() -> Path:

@@ -30,7 +30,7 @@ OUTCOMES: Final = {
     "of too many dates": "about more dates of a series than are kept",
 }
 LOST_NOTHING: Final = frozenset({"read", "other form", "signature", "not shown", "cancelled"})
-MOST_NAMED: Final = 64  # kinds of parts with their outcomes, of a mail with the mails in it, or an archive
+MAX_NAMED: Final = 64  # kinds of parts with their outcomes, of a mail with the mails in it, or an archive
 
 _TYPE: Final = re.compile(r"[a-z]{1,20}/[a-z0-9.+-]{1,80}|V[A-Z]{3,15}")
 
@@ -53,6 +53,6 @@ def is_lost(name: str) -> bool:
 
 
 def known_parts(counts: Mapping[str, int]) -> dict[str, int]:
-    """Return the counts that another program may name, at most ``MOST_NAMED``; others are ignored."""
+    """Return the counts that another program may name, at most ``MAX_NAMED``; others are ignored."""
     named = [name for name in counts if name.partition(" ")[2] in OUTCOMES]
-    return {name: counts[name] for name in named[:MOST_NAMED] if part_key(*name.split(" ", 1)) == name}
+    return {name: counts[name] for name in named[:MAX_NAMED] if part_key(*name.split(" ", 1)) == name}

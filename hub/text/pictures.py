@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 MEMORY_BYTES: Final = 1_536 * MIB  # address space of the libraries, models and a page, beside Python itself
 SECONDS_FACTOR: Final = 5.0  # a page takes seconds; so a scan may take as much longer than other files
 
-_MOST_PAGES: Final = 500
-_MOST_PIXELS: Final = 100_000_000  # of one picture; a page at 600 dpi has 35 million
-_MOST_SIDE: Final = 2_400  # pixels; larger pictures are reduced
+_MAX_PAGES: Final = 500
+_MAX_PIXELS: Final = 100_000_000  # of one picture; a page at 600 dpi has 35 million
+_MAX_SIDE: Final = 2_400  # pixels; larger pictures are reduced
 _DPI: Final = 150
-_LEAST_CHARS: Final = 8  # of the text layer of a page; a scan may have a stamp or a page number
+_MIN_CHARS: Final = 8  # of the text layer of a page; a scan may have a stamp or a page number
 _MODULES: Final = ("rapidocr", "onnxruntime", "pypdfium2")
 TO_ADD_OCR: Final = command_to_add("ocr")  # read at import: a confined process cannot
 
@@ -87,14 +87,14 @@ def read(data: bytes) -> str:
 
     try:
         with Image.open(io.BytesIO(data)) as picture:
-            if picture.width * picture.height > _MOST_PIXELS:
+            if picture.width * picture.height > _MAX_PIXELS:
                 raise Image.DecompressionBombError
             frames = getattr(picture, "n_frames", 1)
-            if frames > _MOST_PAGES:
-                raise NotConvertible(f"more than {_MOST_PAGES} pages")
+            if frames > _MAX_PAGES:
+                raise NotConvertible(f"more than {_MAX_PAGES} pages")
             pages = [_text(ImageOps.exif_transpose(frame)) for frame in ImageSequence.Iterator(picture)]
     except Image.DecompressionBombError as error:
-        most = _MOST_PIXELS // 1_000_000
+        most = _MAX_PIXELS // 1_000_000
         raise NotConvertible(f"a picture of more than {most} million pixels") from error
     except (OSError, ValueError, SyntaxError, EOFError) as error:
         raise NotConvertible("damaged, or not really a picture") from error
@@ -114,10 +114,10 @@ def read_scans(data: bytes) -> str:
         with contextlib.closing(pypdfium2.PdfDocument(data)) as document:
             for number in range(len(document)):
                 page = document[number]
-                if page.get_textpage().count_chars() < _LEAST_CHARS:
-                    if len(pages) == _MOST_PAGES:
-                        raise NotConvertible(f"more than {_MOST_PAGES} scanned pages")
-                    scale = min(_DPI / 72, _MOST_SIDE / max(page.get_size()))
+                if page.get_textpage().count_chars() < _MIN_CHARS:
+                    if len(pages) == _MAX_PAGES:
+                        raise NotConvertible(f"more than {_MAX_PAGES} scanned pages")
+                    scale = min(_DPI / 72, _MAX_SIDE / max(page.get_size()))
                     pages[number + 1] = _text(page.render(scale=scale, grayscale=True).to_pil())
                 page.close()
     except pypdfium2.PdfiumError as error:
@@ -170,7 +170,7 @@ def _text(picture: "Image") -> str:
     from PIL import Image
 
     picture = picture.convert("RGB")
-    picture.thumbnail((_MOST_SIDE, _MOST_SIDE), Image.Resampling.LANCZOS)
+    picture.thumbnail((_MAX_SIDE, _MAX_SIDE), Image.Resampling.LANCZOS)
     lines = _lines(picture)
     if lines and sum(line.is_vertical for line in lines) * 2 > len(lines):
         picture = picture.transpose(Image.Transpose.ROTATE_90)
@@ -243,7 +243,7 @@ def _engine() -> Any:
         params={
             "Global.log_level": "critical",
             "Global.use_cls": False,
-            "Global.max_side_len": _MOST_SIDE,
+            "Global.max_side_len": _MAX_SIDE,
             "Det.limit_side_len": 960,
             "Det.limit_type": "max",
             f"{engine}.intra_op_num_threads": 1,

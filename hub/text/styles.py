@@ -17,11 +17,11 @@ from tinycss2.color4 import parse_color
 
 # Of all style sheets and different inline styles of a page: two seconds of parsing. After them, text is
 # uncertain.
-MOST_STYLE_CHARS: Final = 512 * 1024
+MAX_STYLE_CHARS: Final = 512 * 1024
 # Comparisons of an element with a selector in one page: half a second. After them, text is uncertain.
-MOST_STEPS: Final = 400_000
-_MOST_VALUE_CHARS: Final = 4_000
-_MOST_SCOPES: Final = 50  # elements in each other that define custom properties
+MAX_STEPS: Final = 400_000
+_MAX_VALUE_CHARS: Final = 4_000
+_MAX_SCOPES: Final = 50  # elements in each other that define custom properties
 
 _SCREEN_PX: Final = 1_024.0
 _AWAY_PX: Final = -500.0  # no element is moved that far to be seen
@@ -67,7 +67,7 @@ _NO_AREA: Final = re.compile(
     r"inset\(\s*(?:100|[5-9]\d)(?:\.\d*)?%|(?:circle|ellipse)\(\s*0|polygon\([\s,0px%]*\)"
 )
 _SCALED: Final = re.compile(r"(?:scale(?:x|y|3d)?|matrix)\(\s*(\d+(?:\.\d*)?|\.\d+)")
-_LEAST_SCALE: Final = 0.05
+_MIN_SCALE: Final = 0.05
 _MOVED: Final = re.compile(r"translate(?:x|y|3d)?\(([^()]*)\)")
 _FAINT_FILTER: Final = re.compile(r"opacity\(\s*0(?:\.0\d*)?%?\s*\)")
 _VARIABLE: Final = re.compile(r"var\(\s*(--[\w-]{1,60})\s*(?:,([^()]*))?\)")
@@ -172,9 +172,9 @@ class Styles:
         """Initialize with pairs of a sheet's media and its text."""
         self._by_key: defaultdict[str, list[_Rule]] = defaultdict(list)
         self._nth = 0
-        self._steps = MOST_STEPS
+        self._steps = MAX_STEPS
         self._is_whole = True
-        self._room = MOST_STYLE_CHARS
+        self._room = MAX_STYLE_CHARS
         self._inline = {"": _NOTHING}
         for media, text in sheets:
             if self._has_room(text):
@@ -417,7 +417,7 @@ def _declared(content: Sequence[Any]) -> _Declarations | None:
         name = one.name if one.name.startswith("--") else one.lower_name
         if name in _READ or name.startswith("--"):
             (important if one.important else normal)[name] = tinycss2.serialize(one.value).strip()[
-                :_MOST_VALUE_CHARS
+                :_MAX_VALUE_CHARS
             ]
     return _Declarations(normal, important) if normal or important else None
 
@@ -457,7 +457,7 @@ def _cascaded(hints: Declared, rules: Sequence[_Declarations], inline: _Declarat
 def _computed(declared: dict[str, str], parent: Style, *, is_cell: bool) -> Style:
     own = {name: value for name, value in declared.items() if name.startswith("--")}
     names = parent.names
-    if len(names.maps) < _MOST_SCOPES and any(names.get(name) != value for name, value in own.items()):
+    if len(names.maps) < _MAX_SCOPES and any(names.get(name) != value for name, value in own.items()):
         names = names.new_child(own)
     values = {
         name: _resolved(value, names).lower() for name, value in declared.items() if not name.startswith("--")
@@ -572,7 +572,7 @@ class _Box:
     def _is_transformed_away(self) -> bool:
         transform = self._values.get("transform", "")
         scales = (float(match[1]) for match in _SCALED.finditer(transform))
-        if any(scale < _LEAST_SCALE for scale in (*scales, self.number("scale", 1.0))):
+        if any(scale < _MIN_SCALE for scale in (*scales, self.number("scale", 1.0))):
             return True
         shifts = (shift.strip() for match in _MOVED.finditer(transform) for shift in match[1].split(","))
         return any(
@@ -618,7 +618,7 @@ def _resolved(value: str, names: Mapping[str, str]) -> str:
     if "var(" not in value:
         return value
     resolved = _VARIABLE.sub(lambda match: names.get(match[1], match[2] or "").strip(), value)
-    return resolved[:_MOST_VALUE_CHARS]
+    return resolved[:_MAX_VALUE_CHARS]
 
 
 @lru_cache(maxsize=4_096)

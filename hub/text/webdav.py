@@ -11,8 +11,8 @@ import msgspec
 
 DAV: Final = "{DAV:}"
 CAL: Final = "{urn:ietf:params:xml:ns:caldav}"
-MOST_DEPTH: Final = 32
-MOST_ELEMENTS: Final = 500_000
+MAX_DEPTH: Final = 32
+MAX_ELEMENTS: Final = 500_000
 _HEAD: Final = '<?xml version="1.0" encoding="utf-8"?>'
 _NAMES: Final = 'xmlns:d="DAV:" xmlns:c="urn:ietf:params:xml:ns:caldav"'
 
@@ -69,7 +69,7 @@ def read(body: bytes) -> Element:
     def start(name: str, attributes: dict[str, str]) -> None:
         nonlocal depth, elements
         depth, elements = depth + 1, elements + 1
-        if depth > MOST_DEPTH or elements > MOST_ELEMENTS:
+        if depth > MAX_DEPTH or elements > MAX_ELEMENTS:
             raise NotWebDav("the server's answer is nested too deep, or too long")
         builder.start(_spelled(name), attributes)
 

@@ -84,7 +84,7 @@ def flow_of(format: str, delsp: str) -> str:
 _SIGNED_DATA: Final = bytes.fromhex("2a864886f70d010702")  # 1.2.840.113549.1.7.2
 _SEQUENCE, _OCTETS, _EXPLICIT = 0x30, 0x04, 0xA0
 _CONSTRUCTED: Final = 0x20
-_MOST_DEPTH: Final = 16
+_MAX_DEPTH: Final = 16
 
 
 class NotSigned(ValueError):
@@ -127,7 +127,7 @@ def _children(data: bytes, most: int = 10) -> list[_Value]:
 def _octets(data: bytes, depth: int) -> Iterator[bytes]:
     """Yield the pieces of an octet string, which may be in pieces (BER)."""
     for nth, (tag, value) in enumerate(_values(data, 0)):
-        if depth > _MOST_DEPTH or nth > 100_000:  # of a content that its program wrote while it was read
+        if depth > _MAX_DEPTH or nth > 100_000:  # of a content that its program wrote while it was read
             raise NotSigned("damaged")
         if tag & _CONSTRUCTED:
             yield from _octets(value, depth + 1)
@@ -148,7 +148,7 @@ def _values(data: bytes, depth: int) -> Iterator[_Value]:
 
 def _span(data: bytes, at: int, depth: int) -> tuple[int, int, int, int]:
     """Return the tag of a value, the start and end of its content, and the place after it."""
-    if depth > _MOST_DEPTH:
+    if depth > _MAX_DEPTH:
         raise NotSigned("damaged")
     tag, length, start = data[at], data[at + 1], at + 2
     if length == 0x80:

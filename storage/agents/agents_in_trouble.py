@@ -190,7 +190,7 @@ ABSENT = (
 
 FAILED_IN_A_ROW: Final = 3  # runs, of which none succeeded; fewer, if none did for a day
 DAY_MS: Final = 86_400_000
-MOST_COUNTED: Final = 1_000  # runs of one agent
+MAX_COUNTED: Final = 1_000  # runs of one agent
 _ended = (
     sa.select(runs.c.id, runs.c.outcome, runs.c.completed_at)
     .where(runs.c.completed_at.is_not(None), runs.c.outcome.is_not(None))
@@ -210,7 +210,7 @@ WITHOUT_SUCCESS = _STATES.where(
     _newest != RunOutcome.SUCCESS,
     sa.or_(_of_agent.with_only_columns(runs.c.units_failed).limit(1).scalar_subquery() > 0, ~_succeeded),
 ).limit(MOST)
-NEWEST_FIRST = _ended.where(runs.c.agent_id == sa.bindparam("agent")).limit(MOST_COUNTED)
+NEWEST_FIRST = _ended.where(runs.c.agent_id == sa.bindparam("agent")).limit(MAX_COUNTED)
 
 
 class FailingAgent(msgspec.Struct, frozen=True):
@@ -219,7 +219,7 @@ class FailingAgent(msgspec.Struct, frozen=True):
     Attributes:
         run: the newest one.
         since: when the first one after the last success ended, epoch milliseconds.
-        count: number of these runs, at most MOST_COUNTED.
+        count: number of these runs, at most MAX_COUNTED.
         alike: number of those that ended as the newest did.
     """
 

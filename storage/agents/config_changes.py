@@ -30,7 +30,7 @@ from storage.schema import agent_states as states
 
 SET_UP_WRONG: Final = "not set up right: "  # prefix of the reason of an agent that is in error for its set-up
 RIGHT_AGAIN: Final = "set up right again"
-MOST_NAMED: Final = 10  # agents in one refusal
+MAX_NAMED: Final = 10  # agents in one refusal
 
 
 class Broken(msgspec.Struct, frozen=True):
@@ -54,8 +54,8 @@ class WouldBreak(HubError):
     hint = "set those agents right first, or insist with force: they are in error then; nothing was changed"
 
     def __init__(self, broken: Sequence[Broken]) -> None:
-        more = len(broken) - MOST_NAMED
-        parts = [one.text for one in broken[:MOST_NAMED]] + ([f"and {more} more agents"] if more > 0 else [])
+        more = len(broken) - MAX_NAMED
+        parts = [one.text for one in broken[:MAX_NAMED]] + ([f"and {more} more agents"] if more > 0 else [])
         super().__init__("; ".join(parts))
         self.broken = tuple(broken)
 
@@ -153,8 +153,8 @@ def remove_template(c: sa.Connection, name: str) -> TemplateRow:
     if old.source == "file":
         raise TemplateOfFile(f"template {name!r} is managed by hub.toml")
     if users := agent_snapshot.setups_with(c, old.id):
-        named = ", ".join([one.name for one in users.values()][:MOST_NAMED])
-        more = f" and {len(users) - MOST_NAMED} more" if len(users) > MOST_NAMED else ""
+        named = ", ".join([one.name for one in users.values()][:MAX_NAMED])
+        more = f" and {len(users) - MAX_NAMED} more" if len(users) > MAX_NAMED else ""
         raise CodedError(ErrorCode.TEMPLATE_IN_USE, f"template {name!r} is used by {named}{more}")
     c.execute(DELETE_TEMPLATE, {"template": old.id})
     return old

@@ -14,7 +14,7 @@ The magnitude of a value selects its bin: bin *i* holds values in ``(BASE**(i-1)
 a bin differs by at most ``ERROR`` of the value, however many values there are and however they spread.
 Negative values have separate bins. Merging two sketches adds their bins, in any order, with the same result.
 
-A sketch has at most ``MOST_BINS`` bins. A sketch that would need more joins all its bins in pairs and becomes
+A sketch has at most ``MAX_BINS`` bins. A sketch that would need more joins all its bins in pairs and becomes
 coarser: its ``level`` grows, and ``error`` returns the new bound. That happens only for values that lie
 densely over seven powers of ten.
 """
@@ -39,7 +39,7 @@ from storage.schema import agent_metrics, agents, items, metric_series, model_ca
 
 ERROR: Final = 1 / 128  # relative, at level 0
 BASE: Final = (1 + ERROR) / (1 - ERROR)
-MOST_BINS: Final = 1_024  # a row of about 8 kB at worst
+MAX_BINS: Final = 1_024  # a row of about 8 kB at worst
 TINY: Final = 1e-100  # smaller magnitudes count as zero
 
 _LOG_BASE: Final = math.log(BASE)
@@ -137,7 +137,7 @@ class Sketch:
             yield math.exp(bin * log_base) * middle, self._positive[bin]
 
     def _fit(self) -> None:
-        while len(self) > MOST_BINS:
+        while len(self) > MAX_BINS:
             self._coarsen(self.level + 1)
 
     def _coarsen(self, level: int) -> None:
@@ -177,7 +177,7 @@ def _unpacked(packed: Sequence[int]) -> Counter[int]:
 
 OWN: Final = "hub."  # prefix of the names of the hub's own metrics
 VERDICTS: Final = "hub.verdicts"
-MOST_OF_HUB: Final = 500  # series of the hub as a whole: one for each outcome, model and node
+MAX_OF_HUB: Final = 500  # series of the hub as a whole: one for each outcome, model and node
 MINUTE_MS: Final = 60_000
 HOUR_MS: Final = 3_600_000
 SIZES_MS: Final = (MINUTE_MS, HOUR_MS)
@@ -401,7 +401,7 @@ def _types(rows: Iterable[sa.Row[Any]]) -> dict[_Key, MetricType]:
 
 def _with_room(samples: Sequence[SampleRow], known: Collection[_Key]) -> tuple[Sequence[SampleRow], int]:
     """Return the samples for which the hub has a series or room for one, and the number of the others."""
-    room = MOST_OF_HUB - len(known)
+    room = MAX_OF_HUB - len(known)
     fresh: set[_Key] = set()
     accepted = []
     for sample in samples:

@@ -1,7 +1,7 @@
 """Messages that an agent has seen, with their state, so that no message is read twice or skipped.
 
 A message is *planned* in the transaction that plans its items, or *left_out* by the filter. It is *failed* if
-it could not be read or extracted; the cursor waits, so the next run meets it again. After ``MOST_TRIES`` runs
+it could not be read or extracted; the cursor waits, so the next run meets it again. After ``MAX_TRIES`` runs
 it is *dead*. Keys and subjects are stored only as digests.
 
 A cursor is the position up to which an agent has settled the changes of its connector. It is moved in the
@@ -26,8 +26,8 @@ from storage.kernel.columns import columns_of, fill, fill_each, in_parts
 from storage.runs.runs import HeldRun, check_held
 from storage.schema import agents, connector_cursors, connectors, posted, seen_messages
 
-MOST_TRIES: Final = 3
-MOST_BUSY_TRIES: Final = 10  # runs in which the provider wants a pause for one message and accepts others
+MAX_TRIES: Final = 3
+MAX_BUSY_TRIES: Final = 10  # runs in which the provider wants a pause for one message and accepts others
 SETTLED: Final = frozenset({"planned", "left_out", "dead"})  # states that the cursor may pass
 
 State = Literal["planned", "left_out", "failed", "dead"]
@@ -130,7 +130,7 @@ def note_failed(
     reason: str,
     at: int,
     counts: bool = True,
-    most_tries: int = MOST_TRIES,
+    most_tries: int = MAX_TRIES,
     is_final: bool = False,
 ) -> State:
     """Record a failed read or extraction: *failed*, or *dead* from the run *most_tries* on.
@@ -173,7 +173,7 @@ def _write(c: sa.Connection, agent_id: AgentId, digest: str, values: Mapping[str
         c.execute(ADD, {"agent_id": agent_id, "key_hash": digest} | row)
 
 
-MOST_BYTES: Final = 64 * 1024
+MAX_BYTES: Final = 64 * 1024
 
 
 class CursorRow(msgspec.Struct, frozen=True):
@@ -221,8 +221,8 @@ def move_cursor(
     """
     check_held(c, held)
     values = msgspec.json.encode(cursor)
-    if len(values) > MOST_BYTES:
-        raise CodedError(ErrorCode.TOO_LARGE, f"a cursor of {len(values)} bytes, and {MOST_BYTES} are kept")
+    if len(values) > MAX_BYTES:
+        raise CodedError(ErrorCode.TOO_LARGE, f"a cursor of {len(values)} bytes, and {MAX_BYTES} are kept")
     versions = {digest_of(key): version for key, version in keys}
     settled = {
         row.key_hash: row.version

@@ -249,7 +249,7 @@ def moves_of(c: sa.Connection, id: str) -> list[MessageMove]:
     return fill_each(MessageMove, c.execute(MOVES, {"message": id}))
 
 
-MOST_AGENTS: Final = 10  # whose messages are read page by page; of more agents they are sorted
+MAX_AGENTS: Final = 10  # whose messages are read page by page; of more agents they are sorted
 
 
 def list_messages(
@@ -280,7 +280,7 @@ def list_messages(
     if agent_ids is not None:
         ends = (of.to_agent_id, of.from_agent_id)
         parts = [end.in_(agent_ids) for end in ends]
-        if not only and len(agent_ids) <= MOST_AGENTS:
+        if not only and len(agent_ids) <= MAX_AGENTS:
             parts = [end == id for id in agent_ids for end in ends]
         if user_id is not None:
             only.append(unindexed(of.user_id) == user_id)

@@ -217,7 +217,7 @@ def add_version(c: sa.Connection, new: NewVersion, *, most_versions: int) -> int
 ABSENT: Final = ""  # in place of a hash: there must be no soul yet
 OPEN: Final = "soul_writes.state = 'waiting'"  # as text, so that the partial index is used
 UPDATED: Final = "soul.updated"  # event in the audit log
-LEAST_WRITES: Final = 50  # minimum number kept for each agent, because a caller may still ask for the result
+MIN_WRITES: Final = 50  # minimum number kept for each agent, because a caller may still ask for the result
 SoulEnd = Literal[SoulWriteState.DONE, SoulWriteState.CONFLICT, SoulWriteState.FAILED]
 _EVENTS: Final = {
     SoulWriteState.DONE: "agent.soul.updated",
@@ -422,7 +422,7 @@ def settle(
 
     Args:
         write: the row while it was open, with its text.
-        most_versions: number of versions of its agent that stay, and of writes, at least LEAST_WRITES.
+        most_versions: number of versions of its agent that stay, and of writes, at least MIN_WRITES.
     """
     found = None if end.to != SoulWriteState.CONFLICT else ABSENT if end.found is None else digest(end.found)
     settled = _if_open(write).values(
@@ -469,7 +469,7 @@ def settle(
     audit.append(
         c, at=end.at, actor=write.actor, event=UPDATED, subject=write.agent_id, outcome=outcome, detail=detail
     )
-    c.execute(FORGET_WRITES, {"agent": write.agent_id, "kept": max(most_versions, LEAST_WRITES)})
+    c.execute(FORGET_WRITES, {"agent": write.agent_id, "kept": max(most_versions, MIN_WRITES)})
     return get_write(c, write.id)
 
 

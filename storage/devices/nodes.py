@@ -369,8 +369,8 @@ class NodeRow(msgspec.Struct, frozen=True):
     address: str | None
 
 
-MOST_ADDRESSES: Final = 64  # in a welcome
-LEAST_END: Final = 6  # characters at the end of an id that identify it
+MAX_ADDRESSES: Final = 64  # in a welcome
+MIN_END: Final = 6  # characters at the end of an id that identify it
 _alive = sa.and_(
     leases.c.name == sa.literal(_NODE) + nodes.c.id,
     leases.c.holder_boot_id == nodes.c.boot_id,
@@ -409,7 +409,7 @@ def node_called(c: sa.Connection, called: str, *, user_id: UserId | None = None)
     Raises:
         CodedError: there is none, or several.
     """
-    is_end = nodes.c.id.endswith(called, autoescape=True) if len(called) >= LEAST_END else sa.false()
+    is_end = nodes.c.id.endswith(called, autoescape=True) if len(called) >= MIN_END else sa.false()
     query = _nodes(user_id).where(sa.or_(nodes.c.id == called, nodes.c.name == called, is_end)).limit(2)
     found = c.execute(query).all()
     if not found:
@@ -424,7 +424,7 @@ ADDRESSES = sa.select(nodes.c.address).where(nodes.c.address.is_not(None)).order
 
 def addresses(c: sa.Connection) -> list[str]:
     """Return the addresses of all nodes for devices, those of dead nodes too, as they may come back."""
-    return list(dict.fromkeys(c.execute(ADDRESSES.limit(MOST_ADDRESSES)).scalars()))
+    return list(dict.fromkeys(c.execute(ADDRESSES.limit(MAX_ADDRESSES)).scalars()))
 
 
 def others_with_room(c: sa.Connection, boot_id: BootId) -> list[tuple[int, str]]:

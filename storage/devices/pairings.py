@@ -354,8 +354,8 @@ def _why_spent(invitation: InvitationRow, at: int) -> str:
     return "the invitation was used as often as it may be"
 
 
-_MOST_NAMED: Final = 8
-_MOST_COMPARED: Final = 20  # names of one list, where each may cost some milliseconds
+_MAX_NAMED: Final = 8
+_MAX_COMPARED: Final = 20  # names of one list, where each may cost some milliseconds
 
 
 class DeviceNames(msgspec.Struct, frozen=True):
@@ -384,7 +384,7 @@ class DeviceNames(msgspec.Struct, frozen=True):
     def hints(self, names: Iterable[tuple[str, UserId | None]]) -> list[str]:
         """Return the hint of each name; after the first 20 the names are no longer compared."""
         return [
-            self.hint(name, user_id, is_compared=number < _MOST_COMPARED)
+            self.hint(name, user_id, is_compared=number < _MAX_COMPARED)
             for number, (name, user_id) in enumerate(names)
         ]
 
@@ -445,5 +445,5 @@ def _has(names: list[str], name: str) -> bool:
 
 
 def _listed(names: list[str]) -> str:
-    more = len(names) - _MOST_NAMED
-    return ", ".join(names[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
+    more = len(names) - _MAX_NAMED
+    return ", ".join(names[:_MAX_NAMED]) + (f" and {more} more" if more > 0 else "")

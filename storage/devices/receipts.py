@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from msgspec.structs import replace
 
 from protocol.ids import DeviceId
-from protocol.work import MOST_IDS, Receipt, SentFile, digest_of, receipt_text
+from protocol.work import MAX_IDS, Receipt, SentFile, digest_of, receipt_text
 from storage import audit
 from storage.kernel.columns import readable, reader
 from storage.schema import audit_log, receipts
@@ -85,7 +85,7 @@ def list_receipts(
     since: int = 0,
     after: int = 0,
     ids: Collection[str] = (),
-    limit: int = MOST_IDS,
+    limit: int = MAX_IDS,
 ) -> list[ListedReceipt]:
     """Return receipts of a device by number, without unreadable ones.
 

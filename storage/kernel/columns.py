@@ -650,7 +650,7 @@ def fill_page(
 
 
 _Bind = tuple[str, Callable[[Any], Any] | None, Any]
-_MOST_ROWS: Final = 256  # statements in one shape of their parameters; there are about ten
+_MAX_ROWS: Final = 256  # statements in one shape of their parameters; there are about ten
 
 
 def execute_for_each(c: sa.Connection, statement: sa.UpdateBase, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -688,7 +688,7 @@ def put_first(table: sa.Table) -> postgresql.Insert:
     return postgresql.insert(table).on_conflict_do_nothing(index_elements=[*table.primary_key])
 
 
-@lru_cache(maxsize=_MOST_ROWS)
+@lru_cache(maxsize=_MAX_ROWS)
 def _compiled(
     statement: sa.UpdateBase, dialect: sa.Dialect, keys: tuple[str, ...]
 ) -> tuple[str, tuple[_Bind, ...]]:

@@ -36,7 +36,7 @@ from storage.schema import agents, device_stores, items, run_calls, unit_ledger
 
 Cause = Literal["first", "store_older", "store_replaced", "hub_older", "asked"]
 
-MOST_VERSIONS: Final = 50  # of an item, in a row, which its device may have refused
+MAX_VERSIONS: Final = 50  # of an item, in a row, which its device may have refused
 FROM_THE_START: Final = ""  # value of *resend_after*: less than every call id
 
 
@@ -565,7 +565,7 @@ def _change_older_row(c: sa.Connection, item: ItemRow, one: ItemRow) -> None:
 def _has_before(item: ItemRow, one: ItemRow) -> bool:
     """Return True if a row was written by the call that brought *before*, which came before some others."""
     content = content_of(item.before or {})
-    versions = range(max(item.version - MOST_VERSIONS, 1), item.version)
+    versions = range(max(item.version - MAX_VERSIONS, 1), item.version)
     calls = (derive_call_id(item_id=item.id, version=version, content=content) for version in versions)
     return one.call_id in calls
 

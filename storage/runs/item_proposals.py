@@ -20,8 +20,8 @@ from storage.schema import item_proposals, items
 
 ProposedVerdict = Literal["approve", "edit", "reject"]
 ProposalState = Literal["open", "accepted", "declined", "withdrawn"]
-MOST_OPEN: Final = 1_000  # of a proposer
-MOST_OF_ITEM: Final = 5  # open
+MAX_OPEN: Final = 1_000  # of a proposer
+MAX_OF_ITEM: Final = 5  # open
 SHOWN: Final = 6  # last characters of an item's id, by which commands name it
 _IS_OPEN: Final = sa.text("item_proposals.state = 'open'")  # as text, so that the partial indexes are used
 
@@ -107,10 +107,10 @@ class Open:
         """Add a proposal. Return its row, or an older one that says the same, or why there are too many."""
         before = self._of_actor.get(new.item_id)
         if before is None:
-            if self._count >= MOST_OPEN:
-                return f"you have {MOST_OPEN} open proposals: withdraw some, or wait until they are decided"
-            if self._on_items[new.item_id] >= MOST_OF_ITEM:
-                return f"item {new.item_id!r} has {MOST_OF_ITEM} open proposals: wait until its owner decides"
+            if self._count >= MAX_OPEN:
+                return f"you have {MAX_OPEN} open proposals: withdraw some, or wait until they are decided"
+            if self._on_items[new.item_id] >= MAX_OF_ITEM:
+                return f"item {new.item_id!r} has {MAX_OF_ITEM} open proposals: wait until its owner decides"
             self._count += 1
             self._on_items[new.item_id] += 1
         elif (before.verdict, before.data, before.why) == (new.verdict, new.data, new.why):

@@ -21,10 +21,10 @@ from protocol.tables import TABLES
 from storage.kernel.columns import FIRST_INSTANT, IN_LIST, LAST_INSTANT, execute_for_each, in_parts
 from storage.schema import item_verdicts, item_words, items
 
-MOST_WORDS: Final = 10_000  # of one column of an item; a server knows no places behind 16,383
-MOST_LETTERS: Final = 64  # of one word
-MOST_TERMS: Final = 50  # of one question
-LEAST_BEGIN: Final = 3  # letters of a word that is the beginning of others, too
+MAX_WORDS: Final = 10_000  # of one column of an item; a server knows no places behind 16,383
+MAX_LETTERS: Final = 64  # of one word
+MAX_TERMS: Final = 50  # of one question
+MIN_BEGIN: Final = 3  # letters of a word that is the beginning of others, too
 APART: Final = "ꙮ"  # a letter of no language between the texts of an item, which no phrase leads across
 
 # Scripts without blanks: each letter is a word.
@@ -50,9 +50,9 @@ _NOT_WORDS: Final = {one.name for table in TABLES.values() for one in table.colu
 def words_in(text: str) -> list[str]:
     """Return the words of a text, without case and without marks on letters."""
     if text.isascii():
-        return [word[:MOST_LETTERS] for word in _PLAIN.findall(text.lower())]
+        return [word[:MAX_LETTERS] for word in _PLAIN.findall(text.lower())]
     plain = "".join(one for one in normalize("NFKD", text).casefold() if not combining(one))
-    return [word[:MOST_LETTERS] for word in _WORD.findall(plain)]
+    return [word[:MAX_LETTERS] for word in _WORD.findall(plain)]
 
 
 def words_of(item: Any, edited: Mapping[str, Any] = {}) -> dict[str, Any]:
@@ -73,7 +73,7 @@ def words_of(item: Any, edited: Mapping[str, Any] = {}) -> dict[str, Any]:
     )
     found_day = None if edited.keys() & _DAYS else item.date_ms
     return {"item_id": item.id, "user_id": item.user_id, "due": next(days, found_day)} | {
-        name: " ".join(islice(chain.from_iterable([*words_in(one), APART] for one in found), MOST_WORDS))
+        name: " ".join(islice(chain.from_iterable([*words_in(one), APART] for one in found), MAX_WORDS))
         for name, found in texts.items()
     }
 
@@ -208,11 +208,11 @@ def terms_in(question: str, column: Column | None = None, *, name: str = "q") ->
         is_phrase = place % 2 == 1
         for text in [part] if is_phrase else part.split():
             if words := tuple(words_in(text)):
-                is_begin = not is_phrase and len(words[-1]) >= LEAST_BEGIN
+                is_begin = not is_phrase and len(words[-1]) >= MIN_BEGIN
                 terms.append(Term(words, column, is_begin))
-    if not terms or sum(len(term.words) for term in terms) > MOST_TERMS:
+    if not terms or sum(len(term.words) for term in terms) > MAX_TERMS:
         why = (
-            f"has more than {MOST_TERMS} words; ask for fewer"
+            f"has more than {MAX_TERMS} words; ask for fewer"
             if terms
             else (f'has no words: {question[:40]!r}; write words to look for, as: offer "by friday"')
         )

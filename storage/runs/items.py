@@ -4,7 +4,7 @@ An item has one row as long as its device may have it (``orphans``): if a later 
 source finds it again, nothing is sent. ``storage.runs.plans`` writes the row in the transaction that plans a
 unit. A pure function that is passed in makes the decisions (``hub.runs.matching``). ``known_items`` selects
 the rows that it compares: of the unit, of the same name or quote, and of the same days. Days are left out if
-the unit has more than ``MOST_DAYS``.
+the unit has more than ``MAX_DAYS``.
 
 Lines around the quotes of items that wait for a verdict, sealed by a key that is not in the database.
 
@@ -16,8 +16,8 @@ device is revoked, and by its age.
 Lists of items: pages of those that a filter lets through, and the number of items of each value.
 
 A page is read in the order of an index. A filter that no index has is checked item by item, of
-``MOST_EXAMINED`` items at most: the next page goes on behind them. Counts are of the newest
-``MOST_COUNTED`` items.
+``MAX_EXAMINED`` items at most: the next page goes on behind them. Counts are of the newest
+``MAX_COUNTED`` items.
 """
 
 from collections import Counter
@@ -170,8 +170,8 @@ VERDICTS: Final[tuple[Verdict, ...]] = get_args(Verdict)
 CallAction = Literal["insert", "update"]
 
 DAY_MS = 86_400_000
-MOST_OF_A_DAY = 200  # items of one table and day that are compared with a new item
-MOST_DAYS = 100  # of one unit: a unit with more days is a calendar and no forwarded mail
+MAX_OF_A_DAY = 200  # items of one table and day that are compared with a new item
+MAX_DAYS = 100  # of one unit: a unit with more days is a calendar and no forwarded mail
 
 
 class FoundItem(msgspec.Struct, frozen=True, kw_only=True):
@@ -408,10 +408,10 @@ def known_items(c: sa.Connection, finder: Finder, found: Iterable[FoundItem]) ->
         for part in (1, 2):
             elsewhere |= {one.row.id: one for one in _in_order(row for row in rows if row.part == part)}
     days = sorted({(item.table, item.date_ms // DAY_MS) for item in found if item.date_ms is not None})
-    for table, day in days if len(days) <= MOST_DAYS else ():
+    for table, day in days if len(days) <= MAX_DAYS else ():
         # A day in the user's time zone may overlap the UTC days before and after.
         about = {"table": table, "since": (day - 1) * DAY_MS, "until": (day + 2) * DAY_MS}
-        near = c.execute(OF_DAY, mine | about | {"most": MOST_OF_A_DAY})
+        near = c.execute(OF_DAY, mine | about | {"most": MAX_OF_A_DAY})
         elsewhere |= {row.id: _known(row) for row in near}
     return Known(finder=finder, here=tuple(here), elsewhere=tuple(elsewhere.values()))
 
@@ -575,7 +575,7 @@ UNANSWERED = (
 )
 
 
-MOST_APPROVED: Final = 1_000  # of a user are examined for their senders
+MAX_APPROVED: Final = 1_000  # of a user are examined for their senders
 
 
 def approved_authors(c: sa.Connection, user_id: UserId) -> set[str]:
@@ -587,7 +587,7 @@ def approved_authors(c: sa.Connection, user_id: UserId) -> set[str]:
             .where(items.c.user_id == user_id, items.c.verdict == verdict)
             .where(items.c.verdict_at.is_not(None), listed_keys(items))
             .order_by(items.c.verdict_at.desc())
-            .limit(MOST_APPROVED)
+            .limit(MAX_APPROVED)
         )
         for (source,) in c.execute(query):
             author = ((source or {}).get("provenance") or {}).get("author")
@@ -609,12 +609,12 @@ _NAMED: Final = (
     .outerjoin(devices, devices.c.id == items.c.device_id)
     .outerjoin(*configs.joined("timezone"))
 )
-MOST_COUNTED_OPEN: Final = 1_000  # of the review queue, which is counted four times a minute
+MAX_COUNTED_OPEN: Final = 1_000  # of the review queue, which is counted four times a minute
 _waiting = (
     sa.select(sa.literal_column("1", sa.Integer))
     .select_from(items)
     .where(sa.text("items.verdict = 'open' AND items.row_id IS NOT NULL"))
-    .limit(MOST_COUNTED_OPEN)
+    .limit(MAX_COUNTED_OPEN)
 )
 REVIEW_QUEUE = sa.select(sa.func.count()).select_from(_waiting.subquery())
 
@@ -692,14 +692,14 @@ def count_with_verdicts(
 
 
 def count_open(c: sa.Connection) -> int:
-    """Return the number of items at their devices without a verdict; MOST_COUNTED_OPEN if there are more."""
+    """Return the number of items at their devices without a verdict; MAX_COUNTED_OPEN if there are more."""
     return c.execute(REVIEW_QUEUE).scalar_one()
 
 
-MOST_EXAMINED: Final = 10_000
-MOST_COUNTED: Final = 10_000
-MOST_JUDGED: Final = 500
-MOST_VALUES: Final = 50
+MAX_EXAMINED: Final = 10_000
+MAX_COUNTED: Final = 10_000
+MAX_JUDGED: Final = 500
+MAX_VALUES: Final = 50
 ANY, NONE = "any", "none"  # items with some warning, or without one
 _FEW: Final = (items.c.target_table, items.c.device_id, items.c.agent_id, items.c.unit_key, items.c.warnings)
 
@@ -827,7 +827,7 @@ def find_items(
     """Return a page of items with certain words: first those with all of them in their titles.
 
     Within both parts the newest are first. Rejected items are only found if *chosen* asks for them. The words
-    alone are asked of the index; of ``MOST_EXAMINED`` items at most the rest is checked.
+    alone are asked of the index; of ``MAX_EXAMINED`` items at most the rest is checked.
 
     Args:
         after: ``key`` of the last item of the previous page.
@@ -862,7 +862,7 @@ def find_items(
         part, behind = (part, min(numbers.values())) if len(numbers) == many else (part + 1, _FIRST)
         if len(found) >= limit:
             return ItemPage(found[:limit])
-        if examined >= MOST_EXAMINED:
+        if examined >= MAX_EXAMINED:
             return ItemPage(found, (part, behind))
         many = IN_LIST
     return ItemPage(found)
@@ -884,7 +884,7 @@ _DECIDED: Final = (
         sa.text("items.verdict_at IS NOT NULL AND length(items.id) > 0"),
     )
     .order_by(items.c.verdict_at.desc(), items.c.id.desc())
-    .limit(MOST_JUDGED)
+    .limit(MAX_JUDGED)
 )
 
 
@@ -893,7 +893,7 @@ def newest_judged(
 ) -> list[ItemRow]:
     """Return the items of an agent with one of these verdicts, the newest verdict first.
 
-    Only the newest ``MOST_JUDGED`` items of its user with each verdict are examined.
+    Only the newest ``MAX_JUDGED`` items of its user with each verdict are examined.
 
     Args:
         before: only verdicts before this instant, in epoch milliseconds.
@@ -978,7 +978,7 @@ def _last_examined(
             after=after,
             descending=True,
             only=[*only, part],
-        ).offset(MOST_EXAMINED - 1)
+        ).offset(MAX_EXAMINED - 1)
         keys += [(row.created_at, row.id) for row in c.execute(query)]
     return max(keys, default=None)
 
@@ -1009,7 +1009,7 @@ def count_items(c: sa.Connection, chosen: ItemFilter) -> ItemCounts:
         columns = (*columns, _is_proposed.label("is_proposed"))
     newest = paged(
         *(sa.select(*columns), items.c.created_at, items.c.id),
-        limit=MOST_COUNTED,
+        limit=MAX_COUNTED,
         descending=True,
         only=indexed,
         parts=parts,
@@ -1038,7 +1038,7 @@ def count_items(c: sa.Connection, chosen: ItemFilter) -> ItemCounts:
         ):
             key = (row.target_table, row.device_id, row.device, row.agent, row.unit_key)
             found[*key, tuple(texts(row.warnings))] += row.items
-    return _counts(found, chosen, is_complete=counted < MOST_COUNTED)
+    return _counts(found, chosen, is_complete=counted < MAX_COUNTED)
 
 
 def _counts(found: Mapping[Any, int], chosen: ItemFilter, *, is_complete: bool) -> ItemCounts:
@@ -1073,7 +1073,7 @@ def _counts(found: Mapping[Any, int], chosen: ItemFilter, *, is_complete: bool) 
         for name, all_values in values.items():
             if failed in ([], [name]):
                 counted[name].update({value: count for value in all_values if isinstance(value, str)})
-    most = {name: dict(sorted(values.most_common(MOST_VALUES))) for name, values in counted.items()}
+    most = {name: dict(sorted(values.most_common(MAX_VALUES))) for name, values in counted.items()}
     return ItemCounts(total=total, is_complete=is_complete, **most)
 
 

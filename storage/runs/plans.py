@@ -465,7 +465,7 @@ def fail_message(
     error: str,
     code: str,
     is_its_fault: bool,
-    most_tries: int = seen_messages.MOST_TRIES,
+    most_tries: int = seen_messages.MAX_TRIES,
     is_final: bool = False,
     at: int,
     began_at: int | None = None,

@@ -277,7 +277,7 @@ class RunFilter(TypedDict, total=False):
     text: str | None
 
 
-MOST_EXAMINED: Final = 10_000  # newest runs that are counted, and searched for a text
+MAX_EXAMINED: Final = 10_000  # newest runs that are counted, and searched for a text
 
 
 def list_runs(
@@ -312,7 +312,7 @@ class EndCount(NamedTuple):
 
 
 def count_by_end(c: sa.Connection, **of: Unpack[RunFilter]) -> list[EndCount]:
-    """Return the numbers of the newest ``MOST_EXAMINED`` runs, and of those that they represent."""
+    """Return the numbers of the newest ``MAX_EXAMINED`` runs, and of those that they represent."""
     columns = runs.c.state, runs.c.outcome
     found = _newest(_filtered(sa.select(*columns, runs.c.folded).join_from(runs, agents), of)).subquery()
     ends = found.c.state, found.c.outcome
@@ -321,7 +321,7 @@ def count_by_end(c: sa.Connection, **of: Unpack[RunFilter]) -> list[EndCount]:
 
 
 def _newest(query: sa.Select[Any]) -> sa.Select[Any]:
-    return query.order_by(runs.c.created_at.desc(), runs.c.id.desc()).limit(MOST_EXAMINED)
+    return query.order_by(runs.c.created_at.desc(), runs.c.id.desc()).limit(MAX_EXAMINED)
 
 
 def _has_text(text: str) -> sa.ColumnElement[bool]:

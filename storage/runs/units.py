@@ -139,7 +139,7 @@ UNIT_STATES = sa.select(run_units.c.unit_key, run_units.c.state).where(
 
 
 LATE_RUNS: Final = 50  # of an agent, in which a unit is looked up
-MOST_KEYS: Final = 5_000  # of an agent's ledger, among which similar ones are looked up
+MAX_KEYS: Final = 5_000  # of an agent's ledger, among which similar ones are looked up
 _late = (
     sa.select(runs.c.id, runs.c.created_at)
     .where(runs.c.agent_id == sa.bindparam("agent"))
@@ -171,7 +171,7 @@ KEYS = (
     sa.select(unit_ledger.c.unit_key)
     .where(unit_ledger.c.agent_id == sa.bindparam("agent"))
     .order_by(unit_ledger.c.unit_key)
-    .limit(MOST_KEYS)
+    .limit(MAX_KEYS)
 )
 
 
@@ -187,7 +187,7 @@ def past_units(c: sa.Connection, agent_id: AgentId, unit_keys: Sequence[str]) ->
 
 
 def unit_keys(c: sa.Connection, agent_id: AgentId) -> list[str]:
-    """Return the first MOST_KEYS keys of an agent's ledger."""
+    """Return the first MAX_KEYS keys of an agent's ledger."""
     return list(c.execute(KEYS, {"agent": agent_id}).scalars())
 
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from tests.bench.rounds import Ratio
 
-MOST_SPREAD = 2.0  # of one row's rounds; they agree within a third unless the machine's host is busy too
+MAX_SPREAD = 2.0  # of one row's rounds; they agree within a third unless the machine's host is busy too
 
 
 class Verdict(StrEnum):
@@ -78,7 +78,7 @@ class Row(NamedTuple):
         if self.is_timed and not self.reached.is_quiet:
             return Verdict.NO_VERDICT
         least, middle, most = self.reached.spread
-        if self.is_timed and most > MOST_SPREAD * least:
+        if self.is_timed and most > MAX_SPREAD * least:
             return Verdict.NO_VERDICT
         if self.goal.is_missed_by(middle):
             return Verdict.FAIL

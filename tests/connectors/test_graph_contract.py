@@ -29,7 +29,7 @@ async def refereed(folder: Path) -> AsyncIterator[Account]:
 async def test_outlook_requests_conform_to_the_graph_api_description(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(outlook_stream, "MOST_FILTERED", 5)
+    monkeypatch.setattr(outlook_stream, "MAX_FILTERED", 5)
     async with refereed(tmp_path) as here:
         mail = here.fake.mail
         mail.page_most = 3

@@ -23,7 +23,7 @@ from tests.support import odd_files
 from tests.support.programs import ending
 
 _MIB: Final = 1024 * 1024
-_MOST_MIB: Final = 50.0
+_MAX_MIB: Final = 50.0
 _RUN_S: Final = 600.0
 _DONE: Final = "DONE"
 
@@ -97,10 +97,7 @@ async def _measured(name: str, connected: "Connected", told: Told) -> list[Figur
         told(f"NOT MARKED {path}: {states.get(path)}")
     return [
         only(f"{name}: how the run ended", f"{run['state']}/{run['outcome']}"),
-        *(
-            at_most(f"{name}: memory of the {who} grew by, MiB", grown[who], _MOST_MIB, ".1f")
-            for who in grown
-        ),
+        *(at_most(f"{name}: memory of the {who} grew by, MiB", grown[who], _MAX_MIB, ".1f") for who in grown),
         exactly(f"{name}: files built to hurt that were not marked, of {len(BUILT_TO_HURT)}", len(taken)),
         exactly(f"{name}: files that are well and were not read, of {len(LATER)}", len(unread)),
         exactly(f"{name}: files nobody heard of again, damaged ones too", _missing(states, damaged)),

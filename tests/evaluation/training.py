@@ -52,13 +52,13 @@ _TALKS: Final = "english", "german", "french", "spanish", "russian", "chinese", 
 _TALK: Final = re.compile(r"\s*-? ?-\s+[\"']?(.{8,}?)[\"']?\s*")
 _CHOICE: Final = re.compile(r"\(([^()]*\|[^()]*)\)")
 _VARIANTS: Final = 12  # of a wording
-_MOST_CHARS: Final = 300  # of an example
-_LEAST_BYTES: Final = 45  # of a sentence of an order
+_MAX_CHARS: Final = 300  # of an example
+_MIN_BYTES: Final = 45  # of a sentence of an order
 _COUNT: Final = 1 << 22
 _ROUNDS: Final = 3
 _RATE, _DECAY, _BIAS_RATE, _FIRST_BIAS = 0.15, 1e-3, 0.02, -2.0
 _LEAST: Final = -0.125  # of a weight: honest words around an order hide it little
-_LEAST_STEPS: Final = 2  # of a weight that is kept: smaller ones say nothing
+_MIN_STEPS: Final = 2  # of a weight that is kept: smaller ones say nothing
 _SHIFT: Final = 1.25  # of the bias; under one in a hundred honest documents kept apart has an order then
 _OWN_HONEST: Final = 72.0  # importance of texts like those that a hub reads
 
@@ -131,7 +131,7 @@ def _learned(examples: Sequence[Example]) -> "array[int]":
                 values[place] = max(_LEAST, values[place] - _RATE * step / math.sqrt(squares[place]))
             bias -= _BIAS_RATE * error
     steps = (max(-127, min(127, round(value * model.SCALE))) for value in values)
-    weights = array("b", (step if abs(step) >= _LEAST_STEPS else 0 for step in steps))
+    weights = array("b", (step if abs(step) >= _MIN_STEPS else 0 for step in steps))
     (place,) = model.features(model.BIAS, _COUNT)
     weights[place] = max(-127, round((bias + _SHIFT) * model.SCALE))
     return weights
@@ -139,9 +139,7 @@ def _learned(examples: Sequence[Example]) -> "array[int]":
 
 @cache
 def _features(text: str) -> list[int]:
-    units = {
-        unit for one in model.sentences_of(suspicion._plain(text[:_MOST_CHARS])[0]) for unit in one.units
-    }
+    units = {unit for one in model.sentences_of(suspicion._plain(text[:_MAX_CHARS])[0]) for unit in one.units}
     (bias,) = model.features(model.BIAS, _COUNT)
     places = [place for unit in sorted(units) for place in model.features(unit, _COUNT)]
     return [place for place in places if place != bias]
@@ -175,7 +173,7 @@ def _of_orders(texts: Iterable[str], importance: float = 3.0) -> Iterator[Exampl
         yield Example(text, True, importance)
         windows = _windows(text)
         if len(windows) > 3:
-            long = [window for window in windows[:6] if len(window.encode()) >= _LEAST_BYTES]
+            long = [window for window in windows[:6] if len(window.encode()) >= _MIN_BYTES]
             yield from (Example(window, True, importance / 3) for window in long)
 
 

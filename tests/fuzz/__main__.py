@@ -22,7 +22,7 @@ from typing import Any, Final
 from tests.fuzz.targets import TARGETS, Target
 
 _HUNG: Final = 10  # times the bound
-_MOST_SHOWN: Final = 3
+_MAX_SHOWN: Final = 3
 
 
 class Hung(BaseException):
@@ -56,7 +56,7 @@ async def attack(
                 refused += 1
             except (Exception, Hung):
                 crashes += 1
-                if crashes <= _MOST_SHOWN:
+                if crashes <= _MAX_SHOWN:
                     print(f"CRASH {name!r}, seed {seed}, case {number}: {case!r:.300}")
                     traceback.print_exc(-4, sys.stdout)
             finally:

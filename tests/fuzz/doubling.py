@@ -27,10 +27,10 @@ from protocol.secret_rules import RedactionRule
 from protocol.tables import TABLES
 from protocol.work import Provenance, ProvenanceOrigin
 
-MOST_RATIO: Final = 2.2  # of the CPU time of twice the text
-_LEAST_S: Final = 0.02  # of the smallest size
+MAX_RATIO: Final = 2.2  # of the CPU time of twice the text
+_MIN_S: Final = 0.02  # of the smallest size
 _FIRST_CHARS: Final = 4_096
-_MOST_CHARS: Final = 1_048_576
+_MAX_CHARS: Final = 1_048_576
 _HUNG_S: Final = 30.0
 _ATTEMPTS: Final = 3  # of a pair that seems to be slow
 _OPTIONS: Final = ExtractionOptions(
@@ -258,7 +258,7 @@ class Growth(NamedTuple):
         """Mean factor of a doubling; infinite if a size took too long."""
         if len(self.seconds) < 3:
             return float("inf")
-        if self.seconds[0] < _LEAST_S and self.seconds[-1] < 8 * _LEAST_S:
+        if self.seconds[0] < _MIN_S and self.seconds[-1] < 8 * _MIN_S:
             return 1.0  # too short to be measured, though it has millions of characters
         return prod(after / max(before, 1e-4) for before, after in pairwise(self.seconds)) ** 0.5
 
@@ -270,10 +270,10 @@ def growth(reader: Reader, shape: Shape) -> Growth:
     """
     chars = _FIRST_CHARS
     try:
-        while _cost(reader, shape, chars) < _LEAST_S and chars < _MOST_CHARS:
+        while _cost(reader, shape, chars) < _MIN_S and chars < _MAX_CHARS:
             chars *= 2
         found = _growth_from(reader, shape, chars)
-        return found if found.ratio <= MOST_RATIO else _growth_from(reader, shape, 4 * chars)
+        return found if found.ratio <= MAX_RATIO else _growth_from(reader, shape, 4 * chars)
     except Hung:
         return Growth(chars, ())
 
@@ -282,7 +282,7 @@ def _growth_from(reader: Reader, shape: Shape, chars: int) -> Growth:
     """Measure three sizes; again if they seem to be slow, as other processes may have been in the way."""
     found = [_cost(reader, shape, chars << nth) for nth in range(3)]
     for _ in range(_ATTEMPTS):
-        if Growth(chars, tuple(found)).ratio <= MOST_RATIO:
+        if Growth(chars, tuple(found)).ratio <= MAX_RATIO:
             break
         found = [min(known, _cost(reader, shape, chars << nth)) for nth, known in enumerate(found)]
     return Growth(chars, tuple(found))
@@ -305,7 +305,7 @@ def main() -> int:
             if grown.seconds:
                 per_kb = 1e3 * grown.seconds[-1] / (4 * grown.chars / 1024)
                 dearest = max(dearest, (per_kb, shape))
-            if grown.ratio > MOST_RATIO:
+            if grown.ratio > MAX_RATIO:
                 shown = " ".join(f"{seconds:.3f}" for seconds in grown.seconds)
                 slow.append(f"{name} x {shape}: from {grown.chars:,} characters {shown} s")
                 print(f"SLOW {slow[-1]}", flush=True)

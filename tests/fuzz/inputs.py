@@ -11,8 +11,8 @@ import msgspec
 from protocol.codec import FROM_DEVICE, FROM_HUB
 from tests.support.protocol_examples import CONVERSATIONS
 
-MOST_BYTES: Final = 64 * 1024
-_MOST_COPIES: Final = 2_000
+MAX_BYTES: Final = 64 * 1024
+_MAX_COPIES: Final = 2_000
 _DOCS: Final = Path(__file__).parents[2] / "hub" / "docs"
 
 _FRAMES: Final = [frame for talk in CONVERSATIONS for frame in talk.frames]
@@ -241,7 +241,7 @@ def bent(chance: random.Random, examples: Sequence[bytes]) -> bytes:
             case 1:
                 del data[at:end]
             case 2:
-                data[at:at] = data[at:end] * chance.choice((1, 3, 50, _MOST_COPIES))
+                data[at:at] = data[at:end] * chance.choice((1, 3, 50, _MAX_COPIES))
             case 3:
                 data[at:at] = chance.choice(_TOKENS)
             case 4:
@@ -254,7 +254,7 @@ def bent(chance: random.Random, examples: Sequence[bytes]) -> bytes:
                 other = chance.choice(examples)
                 start = chance.randint(0, len(other))
                 data[at:at] = other[start : start + chance.choice((5, 50, 5_000))]
-        del data[MOST_BYTES:]
+        del data[MAX_BYTES:]
     return bytes(data)
 
 

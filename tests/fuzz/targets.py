@@ -43,7 +43,7 @@ from protocol.ids import ConnectionId, DeviceId, UserId
 from protocol.session import DeviceSession, HubSession, Session
 from protocol.tables import TableName
 from tests.fuzz import inputs
-from tests.fuzz.inputs import FROM_DEVICES, MOST_BYTES, bent, bent_frame
+from tests.fuzz.inputs import FROM_DEVICES, MAX_BYTES, bent, bent_frame
 from tests.hub.extraction.conftest import material_of
 from tests.support.clock import FakeClock, SeededChance
 from tests.support.hub import ENDLESS, over_unix, serving
@@ -93,7 +93,7 @@ _HEADERS: Final = (
 async def http(folder: Path) -> AsyncIterator[Callable[[random.Random], Awaitable[None]]]:
     """Serve a hub, and give a function that sends it one random request."""
     logging.disable()  # or each bad request is a line
-    async with serving(folder, body_bytes=MOST_BYTES) as hub:
+    async with serving(folder, body_bytes=MAX_BYTES) as hub:
         async with over_unix(hub) as client:
             document = (await client.get("/v1/openapi.json")).json()
         operations = [

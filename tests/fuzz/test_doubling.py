@@ -15,10 +15,10 @@ _ONCE_SLOW = (
     ("Markdown", "people in a line"),
     ("HTML", "open formats"),
 )
-_MOST_RATIO = 3.0  # between the double and the fourfold work
+_MAX_RATIO = 3.0  # between the double and the fourfold work
 
 
 def test_reader_time_grows_at_most_2_2_times_for_double_text() -> None:
     asyncio.run(read(READERS["prose"], "Anna must pay by Friday."))
     ratios = {pair: growth(READERS[pair[0]], SHAPES[pair[1]]).ratio for pair in _ONCE_SLOW}
-    assert {pair: ratio for pair, ratio in ratios.items() if ratio > _MOST_RATIO} == {}
+    assert {pair: ratio for pair, ratio in ratios.items() if ratio > _MAX_RATIO} == {}

@@ -106,8 +106,8 @@ UPPER: Final = (
 )
 TOP: Final = {room for rooms in UPPER for room in rooms}
 OWN: Final = {"protocol", "storage", "hub"}
-MOST_IMPORTS: Final = 40  # own modules that one module imports
-MOST_IMPORTS_OF_ALL: Final = 8.4  # mean of all modules
+MAX_IMPORTS: Final = 40  # own modules that one module imports
+MAX_IMPORTS_OF_ALL: Final = 8.4  # mean of all modules
 COMPOSED: Final = {"hub.app"}  # where all parts meet
 
 STANDS_IN: dict[str, set[str]] = {
@@ -187,16 +187,16 @@ def rooms_keep_to_their_floor(modules: Collection[Module]) -> Iterator[str]:
 
 
 def modules_import_few_others(modules: Collection[Module]) -> Iterator[str]:
-    """A module imports at most MOST_IMPORTS others, unless it composes the hub; so does the mean of all."""
+    """A module imports at most MAX_IMPORTS others, unless it composes the hub; so does the mean of all."""
     names = {module.name for module in modules}
     edges = 0
     for module in modules:
         targets = {target for target, _ in imports_of(module, names) if target.partition(".")[0] in OWN}
         edges += len(targets)
-        if len(targets) > MOST_IMPORTS and not _within(module.name, COMPOSED):
-            yield f"{module.name}: imports {len(targets)} modules, more than {MOST_IMPORTS}"
-    if edges > MOST_IMPORTS_OF_ALL * len(names):
-        yield f"modules import {edges / len(names):.1f} others on average, more than {MOST_IMPORTS_OF_ALL}"
+        if len(targets) > MAX_IMPORTS and not _within(module.name, COMPOSED):
+            yield f"{module.name}: imports {len(targets)} modules, more than {MAX_IMPORTS}"
+    if edges > MAX_IMPORTS_OF_ALL * len(names):
+        yield f"modules import {edges / len(names):.1f} others on average, more than {MAX_IMPORTS_OF_ALL}"
 
 
 def libraries_stand_in_their_rooms(modules: Collection[Module]) -> Iterator[str]:

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 from tests.support.source import ROOT, Module, facts, modules_of_the_product
 
-MOST_WORDS: Final = 25  # of a sentence
+MAX_WORDS: Final = 25  # of a sentence
 
 # Words in place of a noun, and everyday words in place of a term.
 BANNED: Final = re.compile(
@@ -41,7 +41,7 @@ REMEDIES: Final = {
     "verb": "begin with a verb of verbs.txt",
     "noun": "begin with a noun that names the subject",
     "word": "name who or what it is",
-    "long": f"write sentences of at most {MOST_WORDS} words",
+    "long": f"write sentences of at most {MAX_WORDS} words",
 }
 VERBS: Final = frozenset((ROOT / "tests" / "house" / "verbs.txt").read_text(encoding="utf-8").split())
 NO_NOUN: Final = re.compile(
@@ -120,7 +120,7 @@ def _prose(path: Path, line: int, words: str) -> Iterator[Finding]:
     if match := BANNED.search(words):
         yield Finding(path, line, "word", match[0])
     for sentence in re.split(r"(?<=[.;:!?])\s|\n\s*\n", words):
-        if len(sentence.split()) > MOST_WORDS:
+        if len(sentence.split()) > MAX_WORDS:
             yield Finding(path, line, "long", sentence)
 
 

@@ -15,9 +15,9 @@ from hub.health.machine import LATELY, check_loop
 from hub.loop_lag import DEEPEST, EVERY_S, HELD_S, IDLE_EVERY_S, STUCK_S, LoopLag, calls_of
 from hub.loop_meter import (
     LATE_S,
-    MOST_CAUSES,
-    MOST_REPORTED,
-    MOST_WAIT_S,
+    MAX_CAUSES,
+    MAX_REPORTED,
+    MAX_WAIT_S,
     OVER_S,
     SHARE,
     Account,
@@ -55,17 +55,17 @@ def test_cause_above_the_share_waits_only_while_the_loop_is_late(meter: LoopMete
     meter.lag_s = LATE_S
     assert [meter.wait_s(cause) for cause in ("device:fair", "device:unknown")] == [0.0, 0.0]
     wait_s = meter.wait_s("device:dear")
-    assert 0.0 < wait_s < MOST_WAIT_S
+    assert 0.0 < wait_s < MAX_WAIT_S
     clock.advance(wait_s + 0.01)
     assert meter.wait_s("device:dear") == 0.0
 
 
 def test_loop_meter_remembers_only_the_most_expensive_causes(meter: LoopMeter) -> None:
     meter.charge("device:dear", 0.3 * OVER_S)
-    for number in range(10 * MOST_CAUSES):
+    for number in range(10 * MAX_CAUSES):
         meter.charge(f"network:{number}", 1e-7)
     assert meter.share("device:dear") == pytest.approx(0.3)
-    assert len(meter._spent) <= MOST_CAUSES
+    assert len(meter._spent) <= MAX_CAUSES
 
 
 def test_metrics_scrape_reports_only_the_most_expensive_loop_causes() -> None:
@@ -73,7 +73,7 @@ def test_metrics_scrape_reports_only_the_most_expensive_loop_causes() -> None:
     for number in range(100):
         metrics.loop.charge(f"device:{number:02}", number * OVER_S / 1_000)
     told = generate_latest(metrics.registry).decode()
-    assert told.count("hub_loop_share{") == MOST_REPORTED
+    assert told.count("hub_loop_share{") == MAX_REPORTED
     assert 'hub_loop_share{cause="device:99"} 0.09' in told
     assert 'hub_loop_seconds_total{kind="device"} 14.' in told
 
@@ -84,7 +84,7 @@ async def test_doctor_names_the_causes_throttled_within_the_last_hour(
     check = partial(check_loop, meter)
     assert list(await check(clock.now())) == []
     meter.lag_s = LATE_S
-    for number in range(MOST_REPORTED + 1):
+    for number in range(MAX_REPORTED + 1):
         meter.charge(f"device:{number}", 0.5 * OVER_S)
         meter.wait_s(f"device:{number}")
     (finding,) = await check(clock.now())

@@ -2,7 +2,7 @@
 
 from typing import Final, NamedTuple
 
-from hub.extraction.prose_layout import _MOST_CHARS as SENTENCE_CHARS
+from hub.extraction.prose_layout import _MAX_CHARS as SENTENCE_CHARS
 from hub.text.letter_text import _LINE_CHARS as LINE_CHARS
 
 

@@ -28,7 +28,7 @@ _KINDS: Final[dict[Any, str]] = {
     sre.CATEGORY_NOT_WORD: " -.\n\xa0",
 }
 _EXAMPLES: Final = "a1 -.\n\t\"'<(:,@\\x\u00e9\u65e5"
-_MOST_SAMPLES: Final = 12  # of one part
+_MAX_SAMPLES: Final = 12  # of one part
 _MOST: Final = 60  # of each kind
 
 _T = TypeVar("_T")
@@ -129,7 +129,7 @@ def _samples(items: Sequence[Any]) -> list[str]:
     for item in items:
         following = _of_one(item) or [""]
         texts = (
-            [text + one for text in texts for one in following][:_MOST_SAMPLES]
+            [text + one for text in texts for one in following][:_MAX_SAMPLES]
             if len(texts) == 1
             else [text + following[at % len(following)] for at, text in enumerate(texts)]
         )
@@ -152,7 +152,7 @@ def _of_one(item: Any) -> list[str]:
             times = min(max(least, 1), 8)
             return [one * times for one in _samples(list(body))] + ([""] if least == 0 else [])
         case sre.BRANCH:
-            return [one for branch in argument[1] for one in _samples(list(branch))[:3]][:_MOST_SAMPLES]
+            return [one for branch in argument[1] for one in _samples(list(branch))[:3]][:_MAX_SAMPLES]
         case sre.SUBPATTERN:
             return _samples(list(argument[3]))
         case sre.ATOMIC_GROUP:
@@ -171,7 +171,7 @@ def _of_class(members: Sequence[Any]) -> list[str]:
             for char in dict.fromkeys(_EXAMPLES + _BLANKS)
             if not any(_is_in(char, one) for one in members[1:])
         ]
-        return probe[:_MOST_SAMPLES] or ["a"]
+        return probe[:_MAX_SAMPLES] or ["a"]
     found: list[str] = []
     for operator, argument in members:
         match operator:
@@ -181,7 +181,7 @@ def _of_class(members: Sequence[Any]) -> list[str]:
                 found.append(chr(argument[0]))
             case sre.CATEGORY:
                 found += _KINDS[argument]
-    return found[:_MOST_SAMPLES]
+    return found[:_MAX_SAMPLES]
 
 
 def _is_in(char: str, member: Any) -> bool:
@@ -201,12 +201,12 @@ def _is_in(char: str, member: Any) -> bool:
 KIB_64: Final = 65_536
 _FEW: Final = 512  # characters with which every text is tried
 _TIMES: Final = 4  # factor between two lengths of one text
-_MOST_GROWTH: Final = 8.0  # of the time for that factor; sixteen is quadratic, four is linear
-_MOST_SUSPECTS: Final = 5  # texts of one expression whose growth is followed
+_MAX_GROWTH: Final = 8.0  # of the time for that factor; sixteen is quadratic, four is linear
+_MAX_SUSPECTS: Final = 5  # texts of one expression whose growth is followed
 _SUSPECT_S: Final = 0.000_06
 _SURE_S: Final = 0.002  # of the longer text, before its growth counts
 _ENDLESS_S: Final = 1.0
-_MOST_SCANS: Final = 8.0  # plain scans of 64 K characters that one bounded text may cost
+_MAX_SCANS: Final = 8.0  # plain scans of 64 K characters that one bounded text may cost
 
 
 class TooLong(Exception):
@@ -240,10 +240,10 @@ def worst_of(pattern: re.Pattern[Any], ways: frozenset[str], *, bound: int | Non
     chars = min(_FEW, bound or _FEW)
     timed = sorted(((_cpu_s(work, text, chars), text) for text in near_misses(pattern)), reverse=True)
     if bound is not None:
-        most = _MOST_SCANS * plain_s(KIB_64)
+        most = _MAX_SCANS * plain_s(KIB_64)
         took, text = max((_least_cpu_s(work, text, bound, most), text) for _, text in timed[:3])
         return Worst(text, took / plain_s(bound), took <= most)
-    for took, text in timed[:_MOST_SUSPECTS]:
+    for took, text in timed[:_MAX_SUSPECTS]:
         if took > _SUSPECT_S and not _is_linear(work, text, most_chars):
             return Worst(text, _cpu_s(work, text, 8 * _FEW) / plain_s(8 * _FEW), is_linear=False)
     return Worst(timed[0][1], _cpu_s(work, timed[0][1], 32 * _FEW) / plain_s(32 * _FEW), is_linear=True)
@@ -257,11 +257,11 @@ def _is_linear(work: Work, text: NearMiss, most_chars: int) -> bool:
         chars *= _TIMES
         after = _cpu_s(work, text, chars)
         for _ in range(3):
-            if after < _MOST_GROWTH * before:
+            if after < _MAX_GROWTH * before:
                 break
             before = max(before, _cpu_s(work, text, chars // _TIMES))
             after = min(after, _cpu_s(work, text, chars))
-        if after == _ENDLESS_S or after >= max(_SURE_S, _MOST_GROWTH * before):
+        if after == _ENDLESS_S or after >= max(_SURE_S, _MAX_GROWTH * before):
             return False
         if after > 5 * _SURE_S and chars < most_chars < KIB_64:
             return True

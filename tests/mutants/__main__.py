@@ -27,7 +27,7 @@ ROOT = Path(__file__).parents[2]
 LIST = Path(__file__).with_name("mutants.json")
 LONGEST_S = 1800.0  # for the tests of a package without a fault
 _TIMES, _MORE_S = 3, 60.0  # of that time, and more: a fault that makes the tests take longer is found
-MOST_BYTES = 4 << 30  # of memory: so is one that makes them grow
+MAX_BYTES = 4 << 30  # of memory: so is one that makes them grow
 PASSED, NOT_RUN = 0, (2, 3, 4, 5)  # exit codes of pytest: of the latter none has to do with a test
 GENERATED = "tests/house/test_generated_documents.py"  # what is made from the code is a test of it
 
@@ -122,7 +122,7 @@ def run(tests: Sequence[str], tree: Path, longest_s: float = LONGEST_S) -> str:
             capture_output=True,
             text=True,
             timeout=longest_s,
-            preexec_fn=partial(resource.setrlimit, resource.RLIMIT_DATA, (MOST_BYTES, MOST_BYTES)),
+            preexec_fn=partial(resource.setrlimit, resource.RLIMIT_DATA, (MAX_BYTES, MAX_BYTES)),
         )
     except subprocess.TimeoutExpired:
         return f"found: the tests hang for {longest_s:.0f} s"

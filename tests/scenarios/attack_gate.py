@@ -47,12 +47,12 @@ from tests.scenarios.inner_attacks import (
 from tests.scenarios.timed_hub import LONG_CALLBACKS, WAITS
 from tests.support.oracle import oracle_process
 
-MOST_CALLBACK_MS: Final = 50.0
-MOST_WAIT_S: Final = 1.0
-MOST_TIMES_QUIET: Final = 10.0
-MOST_TIMES_QUIET_CPU: Final = 2.0
+MAX_CALLBACK_MS: Final = 50.0
+MAX_WAIT_S: Final = 1.0
+MAX_TIMES_QUIET: Final = 10.0
+MAX_TIMES_QUIET_CPU: Final = 2.0
 FLOOR_MS: Final = 40.0  # of CPU time: reads of all devices in a turn (10 ms), and a frame or body of a MiB
-MOST_GROWTH_MIB: Final = 64.0
+MAX_GROWTH_MIB: Final = 64.0
 QUIET_AFTER_S: Final = 2.0
 SECONDS: Final = 1.0  # of one attack
 ANSWERS: Final = 400  # of models
@@ -79,15 +79,15 @@ class Felt(msgspec.Struct, frozen=True):
 
 def faults(felt: Felt) -> list[str]:
     """Which bounds were passed, in words."""
-    most_s = max(MOST_WAIT_S, MOST_TIMES_QUIET * felt.quiet_s)
-    most_cpu_ms = max(FLOOR_MS, MOST_TIMES_QUIET_CPU * felt.quiet_cpu_ms)
+    most_s = max(MAX_WAIT_S, MAX_TIMES_QUIET * felt.quiet_s)
+    most_cpu_ms = max(FLOOR_MS, MAX_TIMES_QUIET_CPU * felt.quiet_cpu_ms)
     bounds = (
-        (felt.callback_ms, MOST_CALLBACK_MS, f"a callback took {felt.callback_ms:.0f} ms: {felt.what_ran}"),
+        (felt.callback_ms, MAX_CALLBACK_MS, f"a callback took {felt.callback_ms:.0f} ms: {felt.what_ran}"),
         (felt.cpu_ms, most_cpu_ms, f"/healthz took {felt.cpu_ms:.1f} ms of CPU time with its wait"),
         (felt.unanswered, 0, f"an operator at the same address got no answer to {felt.unanswered} requests"),
         (felt.call_s, most_s, f"a good device waited {felt.call_s:.1f} s"),
         (felt.health_s, most_s, f"/healthz took {felt.health_s:.1f} s"),
-        (felt.grown_mib, MOST_GROWTH_MIB, f"the hub grew by {felt.grown_mib:.0f} MiB"),
+        (felt.grown_mib, MAX_GROWTH_MIB, f"the hub grew by {felt.grown_mib:.0f} MiB"),
         (felt.quiet_in_s, QUIET_AFTER_S, f"it was quiet again after {felt.quiet_in_s:.1f} s"),
     )
     return [told for value, most, told in bounds if value > most] + felt.overgrown
@@ -234,7 +234,7 @@ async def _until_answered_soon(call: Question, health: Question, quiet_s: float)
         while True:
             began = perf_counter()
             await health()
-            if perf_counter() - began < max(0.1, MOST_TIMES_QUIET * quiet_s):
+            if perf_counter() - began < max(0.1, MAX_TIMES_QUIET * quiet_s):
                 return
 
 
@@ -286,13 +286,13 @@ def slowest_answer(chance: random.Random) -> tuple[float, str]:
 async def main(minutes: float, seed: int, only: str, tell: Callable[[str], None]) -> int:
     """Play, print, and return the exit code."""
     chance = random.Random(seed)
-    tell(f"seed {seed}; bounds: callback {MOST_CALLBACK_MS:g} ms, waits {MOST_WAIT_S:g} s or")
-    tell(f"{MOST_TIMES_QUIET:g} x quiet, growth {MOST_GROWTH_MIB:g} MiB, quiet after {QUIET_AFTER_S:g} s")
+    tell(f"seed {seed}; bounds: callback {MAX_CALLBACK_MS:g} ms, waits {MAX_WAIT_S:g} s or")
+    tell(f"{MAX_TIMES_QUIET:g} x quiet, growth {MAX_GROWTH_MIB:g} MiB, quiet after {QUIET_AFTER_S:g} s")
     tell(f"{'attack':50} {'callback':>8} {'cpu':>5} {'call':>6} {'health':>6} {'MiB':>5} {'quiet':>6}")
     bad = 0
     took_ms, what = slowest_answer(chance)
     tell(f"{f'{ANSWERS} answers of a model':50} {took_ms:8.1f}")
-    if took_ms > MOST_CALLBACK_MS:
+    if took_ms > MAX_CALLBACK_MS:
         tell(f"    {what}")
         bad += 1
     inner = [attack for attack in inner_attacks() if only in attack.name]

@@ -2,7 +2,7 @@
 
 ``python -m tests.scenarios.charges [--only WORDS]`` sends REQUESTS of each route and method of the tables, of
 assistants, pages, webhooks and devices to a hub, one after the other, and prints both times of each. Exit
-code 1: of one less than LEAST_CHARGED was charged. ``make attack`` does the same.
+code 1: of one less than MIN_CHARGED was charged. ``make attack`` does the same.
 
 Spent is the time of the loop's thread, less what an idle hub takes; charged is what ``/metrics`` counts.
 """
@@ -30,12 +30,12 @@ from hub.app import nouns as _nouns  # noqa: F401  # the classes of nouns declar
 from hub.roles import AGENT, DEVICE_REQUESTS, ROUTES
 from tests.scenarios.arena import END_S, LimitedHub
 
-LEAST_CHARGED: Final = 0.7
+MIN_CHARGED: Final = 0.7
 REQUESTS: Final = 64
 CLIENTS: Final = 8
 TRIES: Final = 3
 FRAMES: Final = 640  # of a device: one of 64 is measured
-LEAST_MS: Final = 0.3  # of CPU time: what costs less is mostly the system's
+MIN_MS: Final = 0.3  # of CPU time: what costs less is mostly the system's
 _SETTINGS: Final = """\
 [listen.devices]
 address = "127.0.0.1:0"
@@ -87,7 +87,7 @@ class Charges(msgspec.Struct, frozen=True):
     @property
     def is_paid(self) -> bool:
         """Return True if the caller paid enough."""
-        return self.spent_ms < LEAST_MS or self.charged_ms >= LEAST_CHARGED * self.spent_ms
+        return self.spent_ms < MIN_MS or self.charged_ms >= MIN_CHARGED * self.spent_ms
 
 
 class Rig:
@@ -303,7 +303,7 @@ async def main(only: str, tell: Callable[[str], None]) -> int:
                     f"  {one.answers}{'' if one.is_paid else '  NOT CHARGED'}"
                 )
                 bad += not one.is_paid
-    tell(f"{bad} with less than {LEAST_CHARGED:.0%} charged")
+    tell(f"{bad} with less than {MIN_CHARGED:.0%} charged")
     return int(bool(bad))
 
 

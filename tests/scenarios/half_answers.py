@@ -26,7 +26,7 @@ from tests.support.processes import ROOT, SETTINGS
 BACK_S: Final = 0.4  # from its death until the device is welcome again, mostly
 DEATHS_AT: Final = (3, 5)  # the batch at which it dies, of about eight of a run
 FILES: Final = 12  # of a run
-MOST_TASKS: Final = 60  # of a file: together two batches have calls of four files or more
+MAX_TASKS: Final = 60  # of a file: together two batches have calls of four files or more
 RUN_TIMEOUT_S: Final = 90.0
 _NOTHING_SETTLES: Final = ("--given", "hub.runs.dispatcher:FLAP_SETTLE_S=0.0")
 _AT_ONCE: Final = "[limits]\nconnected_s = 0.0\n"
@@ -158,7 +158,7 @@ class Place:
         for old in self._device.notes.iterdir():
             old.unlink()
         for page in range(FILES):
-            tasks = int(self._chance.uniform(1, MOST_TASKS + 1))
+            tasks = int(self._chance.uniform(1, MAX_TASKS + 1))
             titles = [f"Paint door {number}x{page}x{task}" for task in range(tasks)]  # which are no dates
             text = "".join(f"- [ ] {title}\n" for title in titles)
             (self._device.notes / f"{number}-{page}.md").write_text(text)

@@ -56,7 +56,7 @@ RUDE = 20  # commands, of which the last one ends the connection
 SECRET = "what both of them know"  # of the webhook
 _END_S = 300.0  # for all that is left to do when the kills are over: a failed try waits 30 s at first
 _DUE_DAYS = 500  # over which the items of mails are spread: a plan is compared with all of its day
-_LEAST_PER_S = 10.0  # items, of what is left then
+_MIN_PER_S = 10.0  # items, of what is left then
 _FINAL = ("COMPLETED", "FAILED", "CANCELLED")
 _NO_SPREAD = (
     "--given",
@@ -216,7 +216,7 @@ class Place(ABC):
         await self.until(lambda: not self.ask(live), lambda: f"these runs do not end: {self.ask(live)}")
 
     async def until(self, is_so: Callable[[], bool], otherwise: Callable[[], str]) -> None:
-        with anyio.move_on_after(_END_S + self.planted.total() / _LEAST_PER_S):
+        with anyio.move_on_after(_END_S + self.planted.total() / _MIN_PER_S):
             while not is_so():
                 await anyio.sleep(self.order_every_s)
             return

@@ -32,7 +32,7 @@ TTL_MS: Final = 1_500
 WAIT_MS: Final = 15_000
 LOOK_S: Final = 0.05  # and the longer it waits, the longer between two looks
 LONGEST_LOOK_S: Final = 0.5
-MOST_WORK_S: Final = 0.02  # with a lock in hand and no transaction open
+MAX_WORK_S: Final = 0.02  # with a lock in hand and no transaction open
 LIMITS: Final = LockLimits(lock_waits=1_000)
 
 metadata = sa.MetaData()
@@ -205,7 +205,7 @@ class Worker:
         write = self._database.write
         try:
             if self._chance.uniform(0, 1) < 0.5:
-                self._is_over.wait(self._chance.uniform(0, MOST_WORK_S))
+                self._is_over.wait(self._chance.uniform(0, MAX_WORK_S))
                 write(write_protected, grant)
             write(last_write, grant)
         except LockLost:  # it was stopped for longer than its time

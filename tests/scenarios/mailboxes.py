@@ -104,9 +104,9 @@ class SignedInMailbox(Mailbox):
     given = (  # or few runs would begin or end between two kills
         *(
             "--given",
-            "hub.connectors.calling:LEAST_WAIT_S=0.05",
+            "hub.connectors.calling:MIN_WAIT_S=0.05",
             "--given",
-            "hub.connectors.calling:MOST_WAIT_S=0.2",
+            "hub.connectors.calling:MAX_WAIT_S=0.2",
         ),
         *("--given", "hub.runs.mailbox_visit:CIRCUIT_BASE_S=0.2"),
     )

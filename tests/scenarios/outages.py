@@ -26,7 +26,7 @@ from tests.support.processes import ROOT, HubProcess
 
 WITHIN_S: Final = 5.0  # until a doctor has named the outage
 QUIET_S: Final = 1.0  # for a doctor without an outage, on a machine that does nothing else
-MOST_BYTES: Final = 20_000  # of log in a minute
+MAX_BYTES: Final = 20_000  # of log in a minute
 SLOW_S: Final = 5.0  # for each packet
 CHUNK: Final = 65_536
 Mode = Literal["open", "held", "refused", "slow", "half open"]
@@ -236,7 +236,7 @@ def faults_of(seen: dict[str, Any], what: str) -> list[str]:
             faults.append(f"{at}: after {doctor.seconds} s, {patience_s:.1f} s are allowed")
     if seen["of west, at east"].names("database"):
         faults.append(f"the west is well: {seen['of west, at east']}")
-    faults += [f"{hub}: {grown} bytes" for hub, grown in seen["bytes a minute"].items() if grown > MOST_BYTES]
+    faults += [f"{hub}: {grown} bytes" for hub, grown in seen["bytes a minute"].items() if grown > MAX_BYTES]
     return faults
 
 

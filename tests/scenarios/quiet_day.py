@@ -1,7 +1,7 @@
 """A day of agents that find nothing new: twenty of them, each every ten seconds.
 
 ``python -m tests.scenarios.quiet_day`` (``make soak``: an hour) prints what each table takes at the end, and
-fails when a run without news costs more than MOST_BYTES. One process, the functions of ``storage`` and
+fails when a run without news costs more than MAX_BYTES. One process, the functions of ``storage`` and
 ``hub.runs.housekeeping`` on a real file, time by hand: each run is fired, claimed, meets a folder that is as
 it was, ends, is told of and measured.
 """
@@ -26,7 +26,7 @@ from tests.scenarios.program import Verdict, run
 EVERY_MS = 10_000
 MEASURED_EVERY = 2  # periods: the hub measures every 15 s
 FILES = 5
-MOST_BYTES = 200.0
+MAX_BYTES = 200.0
 
 
 class Tables(msgspec.Struct, frozen=True):
@@ -110,8 +110,8 @@ async def play(folder: Path, *, agents: int = 20, hours: float = 24.0) -> Verdic
     told += [f"  {name:24}{size:14,} bytes more" for name, size in ordered if size]
     each = sum(grown.values()) / (after.runs - before.runs)
     a_day = each * agents * DAY_MS / EVERY_MS / 1e6
-    told.append(f"{each:.0f} bytes a run, {a_day:.1f} MB a day; at most {MOST_BYTES:.0f} a run")
-    return "\n".join(told), each <= MOST_BYTES
+    told.append(f"{each:.0f} bytes a run, {a_day:.1f} MB a day; at most {MAX_BYTES:.0f} a run")
+    return "\n".join(told), each <= MAX_BYTES
 
 
 if __name__ == "__main__":

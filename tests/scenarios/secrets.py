@@ -7,7 +7,7 @@ from urllib.parse import parse_qs, quote
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-LEAST_CHARS = 8  # of a secret: shorter ones are found by chance
+MIN_CHARS = 8  # of a secret: shorter ones are found by chance
 _FORM = ("code", "code_verifier", "refresh_token", "device_code", "client_secret", "token")
 
 
@@ -20,7 +20,7 @@ class Secrets:
 
     def plant(self, name: str, secret: str) -> str:
         """Look for it from now on, in whatever spelling; gives it back."""
-        assert len(secret) >= LEAST_CHARS, name
+        assert len(secret) >= MIN_CHARS, name
         self.names.append(name)
         for form in _spellings(secret.encode()):
             self._forms[form] = name
@@ -65,7 +65,7 @@ class Listener:
         await self._app(scope, heard, send)
 
     def _plant(self, kind: str, secret: str) -> None:
-        if len(secret) >= LEAST_CHARS:
+        if len(secret) >= MIN_CHARS:
             self._number += 1
             self._secrets.plant(f"{kind} no. {self._number}", secret)
 

@@ -1,7 +1,7 @@
 """Approved items at each kind of place, and what the same costs by hand.
 
 ``python -m tests.scenarios.sinks`` (``make soak``: 1,000 items) prints seconds and CPU of a sink beside those
-of the plainest program that writes the same, and fails where a server takes MOST_TIMES as long.
+of the plainest program that writes the same, and fails where a server takes MAX_TIMES as long.
 """
 
 import http.client
@@ -20,8 +20,8 @@ from tests.hub.device.sinks.places import FILES, CalDavPlace, FilePlace, Place, 
 from tests.scenarios.program import Verdict, run
 from tests.support.radicale import running_radicale
 
-MOST_TIMES = 3.0
-MOST_FILE_S = 20.0  # for a file, which is one write by hand
+MAX_TIMES = 3.0
+MAX_FILE_S = 20.0  # for a file, which is one write by hand
 
 
 class Cost(NamedTuple):
@@ -93,7 +93,7 @@ async def play(folder: Path, *, items: int = 1_000) -> Verdict:
             hand = cost_of(by_hand(place, folder))
             times = first.seconds / hand.seconds
             lines.append(f"  {kind:9}{first}; once more {again}; by hand {hand}: {times:.1f} times as long")
-            is_cheap = first.seconds < MOST_FILE_S if kind in FILES else times < MOST_TIMES
+            is_cheap = first.seconds < MAX_FILE_S if kind in FILES else times < MAX_TIMES
             is_good &= is_whole and is_cheap
     return "\n".join([f"{items} items:", *lines]), is_good
 

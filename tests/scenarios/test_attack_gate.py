@@ -8,10 +8,10 @@ from time import thread_time
 import msgspec
 import pytest
 
-from tests.scenarios.attack_gate import FLOOR_MS, MOST_CALLBACK_MS, Felt, faults, slowest_answer
+from tests.scenarios.attack_gate import FLOOR_MS, MAX_CALLBACK_MS, Felt, faults, slowest_answer
 from tests.scenarios.generated_attacks import fixed_attacks, generated_attacks
 from tests.scenarios.inner_attacks import overgrown
-from tests.scenarios.timed_hub import LEAST_MS, probe_waits, time_callbacks
+from tests.scenarios.timed_hub import MIN_MS, probe_waits, time_callbacks
 
 FELT = Felt(1.0, "", 0.1, 0.1, 1.0, 0.1, 0.05, {})
 
@@ -48,14 +48,14 @@ def test_the_wait_for_the_loop_is_measured_in_its_own_cpu_time(
         return max(map(float, (tmp_path / "waits").read_text().splitlines()), default=0.0)
 
     async def works() -> None:
-        while wait_ms() < LEAST_MS:
+        while wait_ms() < MIN_MS:
             began = thread_time()
-            while thread_time() - began < 10 * LEAST_MS / 1e3:
+            while thread_time() - began < 10 * MIN_MS / 1e3:
                 pass
             await asyncio.sleep(0)
 
     asyncio.run(asyncio.wait_for(works(), 30))
-    assert wait_ms() >= LEAST_MS
+    assert wait_ms() >= MIN_MS
 
 
 def test_table_that_grows_beyond_its_own_figure_or_that_of_all_others_is_named() -> None:
@@ -82,15 +82,15 @@ def test_long_callback_is_recorded_with_its_place(tmp_path: Path, monkeypatch: p
 
     async def works() -> None:
         began = thread_time()
-        while thread_time() - began < 2 * LEAST_MS / 1e3:
+        while thread_time() - began < 2 * MIN_MS / 1e3:
             pass
 
     asyncio.run(works())
     took, _, what = (tmp_path / "long").read_text().splitlines()[0].partition(" ")
-    assert float(took) >= 2 * LEAST_MS
+    assert float(took) >= 2 * MIN_MS
     assert "works" in what
 
 
 def test_no_answer_of_a_model_holds_the_loop() -> None:
     took_ms, what = slowest_answer(random.Random(7))
-    assert took_ms < MOST_CALLBACK_MS, what
+    assert took_ms < MAX_CALLBACK_MS, what

@@ -15,7 +15,7 @@ from tests.scenarios.attacks import Attack, attacks
 
 SECONDS = 0.7
 MAX_GROWTH_MIB = 24.0
-MOST_PAUSED_LINES = 10  # of the log, that nothing is accepted
+MAX_PAUSED_LINES = 10  # of the log, that nothing is accepted
 
 
 def settings_of(attack: Attack) -> tuple[str, str, tuple[str, ...], int, int]:
@@ -55,7 +55,7 @@ async def faults(arena: Arena, attack: Attack) -> list[str]:
         and reached.get(attack.limit, 0.0) <= reached_before.get(attack.limit, 0.0),
         "no device was found not to read": attack.is_slow and slow <= slow_before,
         f"{grown_mib:.1f} MiB more": grown_mib > MAX_GROWTH_MIB,
-        f"{paused} log lines": paused > MOST_PAUSED_LINES,
+        f"{paused} log lines": paused > MAX_PAUSED_LINES,
     }
     return [fault for fault, is_so in wrong.items() if is_so]
 

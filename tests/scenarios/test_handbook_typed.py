@@ -63,7 +63,7 @@ MAIL: Final = {("mailboxes", "hub connectors test"), ("mailboxes", "hub run mail
 TYPED_ALONE: Final = {README, FIRST_RUN}
 LONG: Final = docs.FOLDER / "evaluate.md"  # hundreds of questions
 SHORT: Final = [page for page in WRITTEN if page not in {*TYPED_ALONE, LONG}]
-LEAST_TYPED: Final = 0.65
+MIN_TYPED: Final = 0.65
 # What a program prints that goes on until it is stopped, by its first words.
 LASTING: Final = {
     "hub connect ": "connected as|its pairing code is",
@@ -367,7 +367,7 @@ def test_each_block_of_the_handbook_is_typed_or_parsed_with_a_reason() -> None:
     rows = [f"{why_not_typed(block) or 'typed':70} {name_of(block)}\n" for block in found]
     typed = sum(not why_not_typed(block) for block in found) / len(found)
     sys.stdout.write("".join([*rows, f"{typed:.0%} of {len(found)} blocks are typed\n"]))
-    assert typed > LEAST_TYPED or why_no_dovecot()
+    assert typed > MIN_TYPED or why_no_dovecot()
 
     declared = [block for block in found if key_of(block) is not None]
     assert sorted(key_of(block) or () for block in declared) == sorted([*DECLARED, *MAIL])

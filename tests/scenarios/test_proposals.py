@@ -22,7 +22,7 @@ pytestmark = [
     pytest.mark.skipif(chromium() is None, reason="no Chromium here: apt-get install chromium"),
     pytest.mark.soak,  # a browser, two programs, and some hundred items
 ]
-MOST_REASON = 500
+MAX_REASON = 500
 
 
 class Assistant:
@@ -91,7 +91,7 @@ async def test_planted_orders_reach_no_verdict_and_twenty_keys_accept_twenty_pro
             taken = 0
             for number, order in enumerate(orders):
                 about = listed[2 * number : 2 * number + 2]
-                reason = order[:MOST_REASON].replace("\r", " ")
+                reason = order[:MAX_REASON].replace("\r", " ")
                 taken += await gullible.propose(
                     [{"item": item, "verdict": "approve", "why": reason} for item in about]
                 )

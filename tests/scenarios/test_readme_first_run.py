@@ -23,12 +23,12 @@ CALENDAR = (
     "DTSTAMP:20261101T090000Z\r\nDTSTART:20270203T150000Z\r\nSUMMARY:Opening party\r\nEND:VEVENT\r\n"
     "END:VCALENDAR\r\n"
 )
-MOST_COMMANDS = 7
+MAX_COMMANDS = 7
 FIRST_RUN = docs.FOLDER / "first-run.md"
 
 
 def test_the_first_run_takes_seven_commands_at_most() -> None:
-    assert 0 < sum(line.startswith("hub ") for line in first_run(README)) <= MOST_COMMANDS
+    assert 0 < sum(line.startswith("hub ") for line in first_run(README)) <= MAX_COMMANDS
 
 
 @pytest.mark.skipif(which("bash") is None, reason="no bash here")

@@ -86,7 +86,7 @@ prompt = "Find the tasks that a person has to do."
 """
 SOON = [
     word
-    for name in ("LEAST_WAIT_S", "MOST_WAIT_S")  # whoever is refused tries again at once
+    for name in ("MIN_WAIT_S", "MAX_WAIT_S")  # whoever is refused tries again at once
     for word in ("--given", f"hub.connectors.calling:{name}=0.01")
 ]
 AGENTS = ("post", "wrong", "builds", "google")

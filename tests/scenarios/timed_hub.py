@@ -22,7 +22,7 @@ from tests.support.faulty_hub import main
 
 LONG_CALLBACKS: Final = "LONG_CALLBACKS"
 WAITS: Final = ".waits"
-LEAST_MS: Final = 5.0
+MIN_MS: Final = 5.0
 PROBED_S: Final = 0.01
 
 
@@ -35,7 +35,7 @@ def what_ran(callback: Any) -> str:
 
 
 def time_callbacks(path: Path) -> None:
-    """Write each callback of at least LEAST_MS to *path* from now on."""
+    """Write each callback of at least MIN_MS to *path* from now on."""
     run_callback = asyncio.Handle._run
 
     def timed(handle: asyncio.Handle) -> None:
@@ -43,7 +43,7 @@ def time_callbacks(path: Path) -> None:
         began = thread_time()
         run_callback(handle)
         took_ms = (thread_time() - began) * 1e3
-        if took_ms >= LEAST_MS:
+        if took_ms >= MIN_MS:
             with path.open("a") as told:
                 told.write(f"{took_ms:.1f} {what_ran(callback)}\n")
 

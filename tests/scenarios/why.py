@@ -22,7 +22,7 @@ import msgspec
 
 from hub.device import owner
 from hub.device.inbox import read_items
-from hub.runs.explaining import MOST_TEXT
+from hub.runs.explaining import MAX_TEXT
 from hub.text.convert import convert
 from hub.text.files import ConvertLimits
 from tests.support.oracle import Oracle, order, plant
@@ -362,7 +362,7 @@ def plant_first(work: Planter, each: int) -> None:
     file("work/lists.csv", ["Task,Who", "Rake leaves,Ben"], ["not_prose", "item"])
     for i in n:
         work.cases.append(Case("no_line", "work", "notes/work/house.md", 4 * each + 1 + i))
-    file("work/long.md", ["x" * (MOST_TEXT + 1)], ["too_long"])
+    file("work/long.md", ["x" * (MAX_TEXT + 1)], ["too_long"])
     for i in n:
         mail = [f"From: Zoe <zoe{i}@example.org>", "To: me@example.org", f"Subject: Door {i}"]
         mail += ["Date: Tue, 03 Nov 2026 10:00:00 +0000", "", f"Please send quote 9{i} to Ben by 2027-03-02."]

@@ -20,7 +20,7 @@ from tests.simulation.breaks import BREAKS
 from tests.simulation.simulate import Report, Stuck, simulate
 from tests.simulation.world import Ways
 
-MOST_SHOWN: Final = 40  # violations; the rest is a number
+MAX_SHOWN: Final = 40  # violations; the rest is a number
 
 
 def main() -> int:
@@ -115,7 +115,7 @@ def _summary(told: Sequence[Told], broken: str | None) -> int:
     for name, count in totals.items():
         print(f"  {name:16} {count:12.2f}" if isinstance(count, float) else f"  {name:16} {count:9}")
     found = [(one.seed, text) for one in told for text in one.violations]
-    for seed, text in found[:MOST_SHOWN]:
+    for seed, text in found[:MAX_SHOWN]:
         print(f"seed {seed}: {text}")
     seeds = len({seed for seed, _ in found})
     print(f"{len(found)} violations in {seeds} seeds")

@@ -9,7 +9,7 @@ from functools import cache
 from tests.simulation.dice import Dice
 
 MARK = re.compile(r"(\S+\.(?:txt|md)) edition (\d+)")  # in a line of each question, so that it tells its file
-MOST_FILES = 5
+MAX_FILES = 5
 NEW_AT_ONCE = 8  # files that another program writes together
 OTHER_WORDS = " once more"  # added by a model that rephrases
 REFUSED_WORD = "unwelcome"  # a device refuses an item with it, for good
@@ -70,7 +70,7 @@ class Folder:
     def __init__(self, device: str, dice: Dice) -> None:
         self._dice = dice
         self._device = device
-        self._names = [f"{device}/{number}.txt" for number in range(MOST_FILES)]
+        self._names = [f"{device}/{number}.txt" for number in range(MAX_FILES)]
         self._numbers: dict[str, int] = {}
         self._newest: dict[str, int] = {}
         for _ in range(dice.between(1, 3)):

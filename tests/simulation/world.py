@@ -76,7 +76,7 @@ class Agenda:
 
 
 OWNER = UserId("owner")
-LEAST_STEP_S = 0.001  # less is below the precision of a float
+MIN_STEP_S = 0.001  # less is below the precision of a float
 LOOK_EVERY_S = 2.0  # awake: how often the world looks at itself
 WAKE_EARLY_S = 1.5  # before the next thing that happens, the world is awake again
 STILL_S = 1.5  # nothing was committed for so long: the world may sleep
@@ -281,7 +281,7 @@ class World:
             next_s = min(until_s, self._agenda.next_s)
             if self._is_still():
                 self._sleep(next_s)
-            await anyio.sleep(max(LEAST_STEP_S, min(next_s - self.time.now_s, LOOK_EVERY_S)))
+            await anyio.sleep(max(MIN_STEP_S, min(next_s - self.time.now_s, LOOK_EVERY_S)))
 
     def at(self, second: float, step: Step) -> None:
         """Schedule *step* for a second of the world; a past step is run at once."""
@@ -595,13 +595,13 @@ class World:
             wire.cut(hub_after_s=self.dice.choice(LATE_S), device_after_s=0.0, is_read=True)
 
 
-MOST_TOLD = 160  # characters of an argument
+MAX_TOLD = 160  # characters of an argument
 
 
 def given(commit: Commit) -> str:
     """Format the arguments of a job, shortened to fit a line."""
     given = [*commit.args, *(f"{name}={_told_value(value)}" for name, value in commit.kwargs.items())]
-    return ", ".join(_told_value(value)[:MOST_TOLD] for value in given)
+    return ", ".join(_told_value(value)[:MAX_TOLD] for value in given)
 
 
 def _told_value(value: object) -> str:

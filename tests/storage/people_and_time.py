@@ -30,7 +30,7 @@ AGENTS = {"anna": "desk-1", "bruno": "desk-1", "clara": "desk-2"}
 DEVICES = ("desk-1", "desk-2")
 OVERLAPS: tuple[Overlap, ...] = ("skip", "queue_one", "queue_all", "cancel_running", "allow")
 PAUSED_MS = 7 * DAY
-MOST_QUEUED = 6
+MAX_QUEUED = 6
 
 
 class PeopleAndTime(Steps):
@@ -99,7 +99,7 @@ class PeopleAndTime(Steps):
         with self.hub.transaction() as c:
             rows.declare(c, *self.declared.values(), at=self.at)
 
-    @step(3, when=lambda self: self.declared and len(self.world.live("QUEUED")) < MOST_QUEUED)
+    @step(3, when=lambda self: self.declared and len(self.world.live("QUEUED")) < MAX_QUEUED)
     def somebody_asks_for_a_run(self, choose: Choose) -> None:
         self._ask_for_a_run(choose.among(sorted(self.declared)))
 

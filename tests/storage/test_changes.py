@@ -117,7 +117,7 @@ def test_changes_of_an_open_transaction_are_read_after_its_commit(postgres: Post
 def test_reader_of_pruned_changes_is_notified_of_a_gap(
     engine: sa.Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(changes, "MOST_CHANGES", 3)
+    monkeypatch.setattr(changes, "MAX_CHANGES", 3)
     for number in range(5):
         with engine.begin() as c:
             make_agent(c, f"agent-{number}")

@@ -11,7 +11,7 @@ from protocol.errors import CodedError, ErrorCode
 from protocol.ids import BootId, NodeId, UserId
 from protocol.lifecycles import RunEvent, RunOutcome
 from storage import deliveries, retention
-from storage.deliveries import MOST_REFUSALS, NEWS_MS, DeliveryRow, OpenIssue, TargetRow
+from storage.deliveries import MAX_REFUSALS, NEWS_MS, DeliveryRow, OpenIssue, TargetRow
 from storage.devices import nodes
 from storage.devices.nodes import LostLease, Term
 from storage.runs import run_moves
@@ -210,7 +210,7 @@ def test_delivery_fails_after_repeated_refusals_or_days_without_delivery(
     term = opened(c)
     ask(c, "q-1", "q-2")
     collect(c, term)
-    for _ in range(MOST_REFUSALS):
+    for _ in range(MAX_REFUSALS):
         settle(c, term, due(c), "refused")
     assert listed(c)[0][2] == "failed"
     settle(c, term, due(c), "later", at=AT + NEWS_MS + 1)
@@ -226,7 +226,7 @@ def test_events_beyond_the_queue_of_a_target_make_one_gap_event(
     c: sa.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     most = 100
-    monkeypatch.setattr(deliveries, "MOST_WAITING", most)
+    monkeypatch.setattr(deliveries, "MAX_WAITING", most)
     make_agent(c)
     term = opened(c)
     ask(c, *(f"q-{number:04}" for number in range(most + 7)))

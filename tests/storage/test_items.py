@@ -339,8 +339,8 @@ def test_an_owners_verdict_is_stored_and_may_be_reported_twice(c: sa.Connection,
 
 
 def test_count_open_counts_open_items_up_to_a_limit(c: sa.Connection) -> None:
-    fill(c, {"users": 1, "devices": 1, "agents": 1, "runs": 1, "items": 2 * items.MOST_COUNTED_OPEN})
-    assert items.count_open(c) == items.MOST_COUNTED_OPEN == 1_000
+    fill(c, {"users": 1, "devices": 1, "agents": 1, "runs": 1, "items": 2 * items.MAX_COUNTED_OPEN})
+    assert items.count_open(c) == items.MAX_COUNTED_OPEN == 1_000
 
 
 @pytest.mark.usefixtures("delivered")
@@ -406,7 +406,7 @@ def test_items_are_listed_newest_first_in_pages_and_by_filter(
 def test_few_items_among_many_are_found_over_pages_of_limited_work(
     c: sa.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(items, "MOST_EXAMINED", 10)
+    monkeypatch.setattr(items, "MAX_EXAMINED", 10)
     plan(c, running(c), as_new(*(item(f"Überweisung {n}") for n in range(25))))
     sought = ItemFilter(text="ÜBERWEISUNG 2", verdict="open")
     pages = [items.list_items(c, sought, limit=50)]

@@ -17,8 +17,8 @@ from storage.agents.agents import AgentRow
 from storage.agents.measurements import (
     ERROR,
     HOUR_MS,
+    MAX_BINS,
     MINUTE_MS,
-    MOST_BINS,
     SETTLED_MS,
     BucketRetention,
     SampleRow,
@@ -284,7 +284,7 @@ def test_sketch_of_seven_decades_has_full_precision() -> None:
 def test_sketch_of_twenty_decades_has_coarser_percentiles_of_a_known_error() -> None:
     values = spread(9_000, decades=20)
     sketch = Sketch.of(values)
-    assert len(sketch) <= MOST_BINS
+    assert len(sketch) <= MAX_BINS
     assert sketch.level == 2
     assert ERROR * 3.9 < sketch.error < ERROR * 4.1
     assert max(error_of(sketch, values, percent) for percent in PERCENTS) <= sketch.error + 1e-9
@@ -377,7 +377,7 @@ def test_item_verdicts_are_measured_once_after_a_settling_minute(c: sa.Connectio
 
 
 def test_hub_series_beyond_the_limit_are_left_out(c: sa.Connection, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(measurements, "MOST_OF_HUB", 1)
+    monkeypatch.setattr(measurements, "MAX_OF_HUB", 1)
     for n, outcome in enumerate((RunState.CANCELLED, RunState.FAILED, RunState.CANCELLED)):
         make_run(c, f"run-{n}", state=outcome)
     measured = measurements.measure(c, at=AT, retention=EVERYTHING)

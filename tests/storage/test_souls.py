@@ -245,7 +245,7 @@ def test_soul_text_with_a_nul_character_is_not_recorded(c: sa.Connection) -> Non
 def test_newest_soul_versions_and_writes_are_retained(
     c: sa.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(souls, "LEAST_WRITES", 4)
+    monkeypatch.setattr(souls, "MIN_WRITES", 4)
     make_agent(c)
     for number in range(1, 8):
         write = ask(c, f"text {number}", number, at=AT + number)

@@ -24,12 +24,12 @@ _OF_DATABASE: Final = {
 }
 _OF_THREADS: Final = {anyio.to_thread.run_sync.__code__, asyncio.BaseEventLoop.getaddrinfo.__code__}
 _SOON_S: Final = 0.001  # of the machine's time: so long the database may take as well
-_MOST_WAITS: Final = 30  # of that, for threads: one may wait for what the test does next
+_MAX_WAITS: Final = 30  # of that, for threads: one may wait for what the test does next
 # Of the machine's time. uvicorn looks around every 0.1 s, and the two must not stay in step.
 _AGAIN_S: Final = 0.07
 # Turns of the loop in a row. A task that ends wakes the group that waits for it one turn later.
 _TURNS: Final = 3
-_MOST_TURNS: Final = 100  # of work in a row: then the machine's time passes, too
+_MAX_TURNS: Final = 100  # of work in a row: then the machine's time passes, too
 _FIRST_TICK = 1_000.0  # not zero: code that takes 0.0 for "never" is found out
 
 
@@ -115,10 +115,10 @@ async def _settle() -> None:
         seen += 1
         if not all(map(_is_blocked, others)):
             seen, busy, threads = 0, busy + 1, 0
-            rest = 0.0 if busy % _MOST_TURNS else _AGAIN_S
+            rest = 0.0 if busy % _MAX_TURNS else _AGAIN_S
         elif any(_waits_for(_OF_DATABASE, task.get_coro()) for task in others):
             seen, rest = 0, _SOON_S
-        elif threads < _MOST_WAITS and any(_waits_for(_OF_THREADS, task.get_coro()) for task in others):
+        elif threads < _MAX_WAITS and any(_waits_for(_OF_THREADS, task.get_coro()) for task in others):
             seen, threads, rest = 0, threads + 1, _SOON_S
         else:
             rest = 0.0

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from hub.text.files import media_type_of
-from hub.text.office import LEAST_PDF
+from hub.text.office import MIN_PDF
 from hub.text.parts import LOST_NOTHING, OUTCOMES
 
 DESKTOP, MAILBOX, ATTACHMENT = "file of a desktop", "mailbox", "attachment"
@@ -233,7 +233,7 @@ PARTS: Final = (
     Part(
         "pdf without a text layer",
         "a.pdf",
-        LEAST_PDF,
+        MIN_PDF,
         _three("application/pdf unreadable") | {DESKTOP: "refused: no text could be found in it"},
     ),
     Part(

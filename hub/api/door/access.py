@@ -46,7 +46,7 @@ from hub.links.gate import FailedAttempts, network_of
 from hub.links.hosts import FORWARDING, Hosts, TrustedProxies
 from hub.links.refusals import OTHERS, RefusalSamples
 from hub.log import Channel
-from hub.loop_meter import MOST_WAIT_S, SHARE, Account, LoopMeter, charged
+from hub.loop_meter import MAX_WAIT_S, SHARE, Account, LoopMeter, charged
 from hub.roles import (
     AGENT,
     HUB_WIDE_ROUTES,
@@ -332,7 +332,7 @@ STRANGER: Final = ""  # a share of the places: a caller over TCP that is not aut
 UNIX: Final = None  # a share of the places: a caller over a Unix socket
 # How long a refused body is dropped: a stranger sends 7.5 MiB in this time; and without a byte of it.
 _DROP_S, _SILENCE_S = 30.0, 1.0
-_MOST_OF_ONE: Final = 2  # half of the places
+_MAX_OF_ONE: Final = 2  # half of the places
 _RESERVED: Final = 4  # a quarter of the places
 TOKENS: Final = tuple(TokenKind)
 LIVENESS: Final = "/healthz"  # asks for no place: a hub that is full lives
@@ -377,7 +377,7 @@ class Shares:
             NoPlace: no place is free for *who*.
         """
         most = self.limit - self.limit // _RESERVED
-        half = max(1, self.limit // _MOST_OF_ONE)
+        half = max(1, self.limit // _MAX_OF_ONE)
         if self._taken >= self.limit:
             raise NoPlace(f"{self._full}: all {self.limit} are taken")
         if who is not UNIX and self._over_tcp.total() >= most:
@@ -647,7 +647,7 @@ class Access:
         """
         actor = principal.actor
         wait_s = 0.0 if principal.share is UNIX else self.loop.wait_s(actor)
-        if wait_s > MOST_WAIT_S:
+        if wait_s > MAX_WAIT_S:
             share = self.loop.share(actor)
             message = f"your requests take {share:.0%} of the hub's time, and others wait: {SHARE:.0%} may"
             raise CodedError(ErrorCode.OVERLOADED, message, hint=f"ask again in {wait_s:.0f} s")

@@ -107,9 +107,9 @@ from protocol.frame import NO_JSON
 Schema = dict[str, Any]
 Arguments = Mapping[str, Any]
 
-MOST_ROWS: Final = 50  # of a list in one result
+MAX_ROWS: Final = 50  # of a list in one result
 ROWS: Final = 20  # of a list in one result, where the call has no limit
-MOST_BYTES: Final = 64 * 1024  # of a result: assistants commonly cut what is longer
+MAX_BYTES: Final = 64 * 1024  # of a result: assistants commonly cut what is longer
 KEY: Final = "idempotency_key"  # argument of a tool that changes something
 _LIMIT: Final = "limit"
 CHECK: Final = "dry_run"  # parameter of the route of a tool that asks: only check the call
@@ -203,14 +203,14 @@ class ToolOf:
         if not self.is_list:
             return dict(arguments)
         limit = arguments.get(_LIMIT, ROWS)
-        return {**arguments, _LIMIT: min(limit, MOST_ROWS) if isinstance(limit, int) else limit}
+        return {**arguments, _LIMIT: min(limit, MAX_ROWS) if isinstance(limit, int) else limit}
 
     def shorter(self, arguments: Arguments, taken: int) -> dict[str, Any] | None:
         """Return arguments for fewer rows, as a result took *taken* bytes, or None if none are fewer."""
         limit = arguments.get(_LIMIT, 1)
         if not self.is_list or limit <= 1:
             return None
-        return {**arguments, _LIMIT: max(1, min(limit // 2, limit * MOST_BYTES // taken))}
+        return {**arguments, _LIMIT: max(1, min(limit // 2, limit * MAX_BYTES // taken))}
 
     def _arguments(self, operation: Schema) -> Schema:
         properties: dict[str, Schema] = {}
@@ -225,7 +225,7 @@ class ToolOf:
             properties[name] = about | part["schema"]
             required += [name] if part.get("required") else []
         if _LIMIT in properties:
-            properties[_LIMIT] |= {"default": ROWS, "maximum": MOST_ROWS}
+            properties[_LIMIT] |= {"default": ROWS, "maximum": MAX_ROWS}
         if body := operation.get("requestBody"):
             schema = self._resolved(body["content"]["application/json"]["schema"], "schemas")
             fields = {name: one for name, one in schema["properties"].items() if ALIAS not in one}
@@ -305,8 +305,8 @@ _CSP: Final[dict[str, list[str]]] = {
     "baseUriDomains": [],
 }
 _OF_CARD: Final[dict[str, Any]] = {"ui": {"csp": _CSP, "prefersBorder": True}}
-MOST_SUBSCRIBERS: Final = 1_000  # sessions with subscriptions; beyond, the oldest loses its own
-MOST_SUBSCRIBED: Final = 100  # resources of one session
+MAX_SUBSCRIBERS: Final = 1_000  # sessions with subscriptions; beyond, the oldest loses its own
+MAX_SUBSCRIBED: Final = 100  # resources of one session
 _CHANGES: Final = Asked("GET", "/v1/changes")
 
 Result = Callable[[Context, ToolOf, Arguments], Awaitable[CallToolResult]]
@@ -347,7 +347,7 @@ class Resources:
         if kind not in kinds:
             raise MCPError(INVALID_PARAMS, "cursor: take it from nextCursor of the page before")
         declared = self._kinds[kind]
-        asked = {"limit": MOST_ROWS} | ({"cursor": after} if after else {})
+        asked = {"limit": MAX_ROWS} | ({"cursor": after} if after else {})
         found = await self._read(context, declared.listed, asked)
         rest = [*kinds[kinds.index(kind) + 1 :], None]
         listed = [
@@ -424,8 +424,8 @@ class Resources:
         """Notify the session of changes of a resource from now on."""
         principal = self._subscriber(context)
         subscriber = self._of_session(session_of(_scope(context)))
-        if len(subscriber.uris) >= MOST_SUBSCRIBED:
-            raise MCPError(INVALID_PARAMS, f"a session subscribes to {MOST_SUBSCRIBED} resources at most")
+        if len(subscriber.uris) >= MAX_SUBSCRIBED:
+            raise MCPError(INVALID_PARAMS, f"a session subscribes to {MAX_SUBSCRIBED} resources at most")
         if subscriber.after is None:
             async with aclosing(self._changes(principal).follow(None)) as events:
                 subscriber.after = (await anext(events)).id
@@ -457,7 +457,7 @@ class Resources:
     def _of_session(self, session: str) -> Subscriber:
         subscriber = self._subscribers.setdefault(session, Subscriber())
         self._subscribers.move_to_end(session)
-        if len(self._subscribers) > MOST_SUBSCRIBERS:
+        if len(self._subscribers) > MAX_SUBSCRIBERS:
             self._subscribers.popitem(last=False)
         return subscriber
 
@@ -510,8 +510,8 @@ FORM: Final[dict[str, Any]] = {
     "required": [AGREES],
 }
 QUESTIONS: Final = 32  # that wait for their persons in sessions; each holds a task
-MOST_ASKED: Final = 10  # objects in one question
-MOST_TEXT: Final = 4_000  # characters of one: a person reads all of it
+MAX_ASKED: Final = 10  # objects in one question
+MAX_TEXT: Final = 4_000  # characters of one: a person reads all of it
 UNASKED: Final = "Nothing was done, and the person was not asked: correct what has an error, and call again."
 NO_ANSWER: Final = (
     MCPError,
@@ -803,8 +803,8 @@ class AssistantServer:
             texts.append(one_line(consent.text(entry, shown)))
             bound.append({field: shown[field] for field in consent.bound})
         text = "\n".join(["The assistant wants to act in your name:", *texts])
-        if len(text) > MOST_TEXT:
-            message = f"the question to the person has {len(text)} characters, and {MOST_TEXT} at most"
+        if len(text) > MAX_TEXT:
+            message = f"the question to the person has {len(text)} characters, and {MAX_TEXT} at most"
             raise CodedError(ErrorCode.TOO_LARGE, message, hint="call the tool for fewer objects at once")
         return text, bound
 
@@ -831,12 +831,12 @@ class AssistantServer:
             body = bytes(answer.body)
             if answer.status_code >= 400:
                 return self._refused(answer)
-            if len(body) <= MOST_BYTES or not tool.is_reading:
+            if len(body) <= MAX_BYTES or not tool.is_reading:
                 data = msgspec.json.decode(body)
                 texts = [TextContent(text=DATA), TextContent(text=body.decode())]
                 return CallToolResult(content=[*texts], structured_content=data)
             asked = tool.shorter(asked, len(body))
-        message = f"the result has {len(body)} bytes; a tool returns {MOST_BYTES} at most"
+        message = f"the result has {len(body)} bytes; a tool returns {MAX_BYTES} at most"
         raise CodedError(ErrorCode.TOO_LARGE, message, hint="ask for a smaller part, or over REST")
 
     async def _ask(self, context: Context, request: Inner) -> Response:
@@ -891,8 +891,8 @@ def _entries(consent: Consent, arguments: Arguments) -> Sequence[Arguments]:
     entries = arguments.get(consent.entries, []) if consent.entries else [arguments]
     if not isinstance(entries, list) or not all(isinstance(one, dict) for one in entries):
         raise CodedError(ErrorCode.BAD_PARAMS, f"{consent.entries}: expected a list of objects")
-    if not 0 < len(entries) <= MOST_ASKED:
-        message = f"{consent.entries}: {len(entries)} of them; a person is asked about 1 to {MOST_ASKED}"
+    if not 0 < len(entries) <= MAX_ASKED:
+        message = f"{consent.entries}: {len(entries)} of them; a person is asked about 1 to {MAX_ASKED}"
         raise CodedError(ErrorCode.BAD_PARAMS, message)
     return entries
 

@@ -10,7 +10,7 @@ The listener of webhooks: ``POST /hooks/{name}``, and nothing else.
 A webhook post is verified, stored, and answered with 202. A delivery is committed before its response is
 sent, so an acknowledged sender need not repeat it. A sender without a response may: the same delivery is
 stored once. An unknown webhook and a bad signature get the same response after the same work. If an agent has
-``MOST_WAITING`` posts of it to read, the sender is asked to return after a minute (429).
+``MAX_WAITING`` posts of it to read, the sender is asked to return after a minute (429).
 """
 
 import asyncio
@@ -398,7 +398,7 @@ def _assistants(hub: Hub, streams: Streams) -> "AssistantServer":
 
 
 AT_ONCE: Final = 32  # each holds a body in memory while its signature is checked
-MOST_WAITING: Final = 1_000  # of one webhook, whose agent reads them a run at a time
+MAX_WAITING: Final = 1_000  # of one webhook, whose agent reads them a run at a time
 _BODY_S: Final = 10.0  # time limit for receiving a body; senders have the whole body before they begin
 BUSY_S: Final = 1  # Retry-After when all places are taken
 FULL_S: Final = 60  # Retry-After when an agent has to process posts first
@@ -457,7 +457,7 @@ class Hooks:
         body_bytes: int = DEFAULTS.posted_bytes,
         body_s: float = _BODY_S,
         at_once: int = AT_ONCE,
-        most_waiting: int = MOST_WAITING,
+        most_waiting: int = MAX_WAITING,
     ) -> None:
         self._store = store
         self._clock = clock

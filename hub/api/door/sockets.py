@@ -27,7 +27,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from hub.api.door.access import LET_IN, LIVENESS, PEER_UID, SOCKET_PATH
 from hub.api.errors import Problem
-from hub.links.gate import LEAST_WAIT_S, MOST_WAIT_S, Intake, LivenessPlace, Place, TurnedAway
+from hub.links.gate import MAX_WAIT_S, MIN_WAIT_S, Intake, LivenessPlace, Place, TurnedAway
 from hub.loop_meter import LoopMeter
 from hub.settings.values import Address
 from protocol.errors import ErrorCode, HubError
@@ -252,7 +252,7 @@ class BoundedConnection(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         cause = "operator:socket" if self._place is None else f"network:{self._place.network}"
         wait_s = self._meter.run(cause, self._read, data)
-        self._charge(len(data), 0.0 if self._place is None else min(wait_s, MOST_WAIT_S))
+        self._charge(len(data), 0.0 if self._place is None else min(wait_s, MAX_WAIT_S))
 
     def _read(self, data: bytes) -> None:
         if self._is_deaf or self.transport.is_closing():
@@ -346,7 +346,7 @@ class BoundedConnection(HttpToolsProtocol):
             wait_s = max(wait_s, intake.refill(self.loop.time()))
         if wait_s and not self.transport.is_closing():
             self.transport.pause_reading()
-            self.loop.call_later(max(wait_s, LEAST_WAIT_S), self._read_on)
+            self.loop.call_later(max(wait_s, MIN_WAIT_S), self._read_on)
 
     def _read_on(self) -> None:
         if not self.transport.is_closing() and not self.flow.read_paused:

@@ -48,7 +48,7 @@ from storage.runs import runs
 from storage.runs.runs import HeldRun
 from storage.store import Connection, Store
 
-MOST_KEYS: Final = 1_000  # of configs in one request of a device
+MAX_KEYS: Final = 1_000  # of configs in one request of a device
 _REFUSED = (
     ErrorCode.UNKNOWN_CONFIG,
     ErrorCode.BAD_CONFIG,
@@ -125,12 +125,12 @@ class AgentConfigEdit(View):
 class ConfigsWrite(Struct, frozen=True):
     """Configs that a device writes, by key. *types*: of those that are to have another type."""
 
-    values: Annotated[dict[str, Any], Meta(min_length=1, max_length=MOST_KEYS)]
+    values: Annotated[dict[str, Any], Meta(min_length=1, max_length=MAX_KEYS)]
     types: dict[str, ConfigType] = {}
     rev: int | None = None
 
 
-Keys = Annotated[list[str], Meta(min_length=1, max_length=MOST_KEYS)]
+Keys = Annotated[list[str], Meta(min_length=1, max_length=MAX_KEYS)]
 _RECORD = object_of("key", "type", "value", "description", "source")
 
 

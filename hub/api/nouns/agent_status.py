@@ -22,7 +22,7 @@ from hub.api.agent_bodies import AgentFilters
 from hub.api.binding import OPTIONAL, Body, From, bad_request
 from hub.api.device import OwnAgent, converted
 from hub.api.noun import (
-    MOST_LONG,
+    MAX_LONG,
     Actor,
     Caller,
     Instant,
@@ -346,7 +346,7 @@ class AgentStatuses(Noun):
         A filter that the table does not have is refused: *task_id* and *state* are those of executions,
         *execution_id* that of their history, *status* that of the run log, *event_type* that of activity.
         """
-        paging.limit = min(paging.limit, MOST_LONG)
+        paging.limit = min(paging.limit, MAX_LONG)
         declared, rows = paged_table(words_of(vocabulary), table, filters)
         agent, found = await self._store.read(
             agents.with_agent, name, self.user_id, rows.read, **paging.part._asdict(), **filters
@@ -487,7 +487,7 @@ class AgentDocuments(Noun):
 
         The parameters are those of the list of agents; *status* and *state_detail* are in the same terms.
         """
-        paging.limit = min(paging.limit, MOST_LONG)
+        paging.limit = min(paging.limit, MAX_LONG)
         words = words_of(vocabulary)
         filter = filters.filter(words)
 

@@ -57,13 +57,13 @@ from hub.links.roster import DeviceLink
 from hub.log import Channel
 from hub.roles import BY_DEVICE, Scope
 from hub.runs.control import RunControl
-from hub.runs.run_order import MOST_NEEDS, RunOptions, run_options
+from hub.runs.run_order import MAX_NEEDS, RunOptions, run_options
 from hub.schedules.trigger import Upcoming
 from hub.settings.agent_settings import TemplateSettings, TemplateTable
 from hub.settings.declared import written_template
 from hub.settings.reading import FileLines
 from protocol.agent_status import Kind, Lifecycle, Vocabulary, words_of
-from protocol.coordination import MOST_LOCKS, Method
+from protocol.coordination import MAX_LOCKS, Method
 from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId, DeviceId, UserId
 from protocol.lifecycles import RunOutcome
@@ -365,8 +365,8 @@ class RunRequest(View):
     run; *task_id* becomes part of it. Both are kept with the run and sent to its device.
     """
 
-    needs: Annotated[tuple[Need, ...], Meta(max_length=MOST_NEEDS)] = ()
-    locks: Annotated[tuple[Lock, ...], Meta(max_length=MOST_LOCKS)] = ()
+    needs: Annotated[tuple[Need, ...], Meta(max_length=MAX_NEEDS)] = ()
+    locks: Annotated[tuple[Lock, ...], Meta(max_length=MAX_LOCKS)] = ()
     parameters: dict[str, Any] = {}
     context: dict[str, Any] = {}
     task_id: Annotated[str, Meta(min_length=1, max_length=128, pattern=r"^[^\x00]*$")] | None = None

@@ -39,8 +39,8 @@ OFFERED: Final = frozenset(
     {Scope.READ, Scope.RUN, Scope.REVIEW, Scope.ANSWER}
 )  # of tools; a session has no rows
 CODE_S: Final = 60.0  # in which a client exchanges its code
-MOST_OF_NAME: Final = 40  # characters that a client calls itself
-MOST_OF_HOST: Final = 20  # characters of its host; the last ones say whose it is
+MAX_OF_NAME: Final = 40  # characters that a client calls itself
+MAX_OF_HOST: Final = 20  # characters of its host; the last ones say whose it is
 
 Scopes = Annotated[
     Annotated[str, Meta(max_length=200, description="Act with these scopes alone, with blanks between them.")]
@@ -305,6 +305,6 @@ def _called(name: str | None, client_id: str) -> str:
     """Return what a client is called, and the end of the host that answers for it."""
     host = urlsplit(client_id).hostname or ""
     called = one_line(name or "").strip() or ("assistant" if host else client_id)
-    called = called if len(called) <= MOST_OF_NAME else f"{called[: MOST_OF_NAME - 1]}…"
-    place = host if len(host) <= MOST_OF_HOST else f"…{host[1 - MOST_OF_HOST :]}"
+    called = called if len(called) <= MAX_OF_NAME else f"{called[: MAX_OF_NAME - 1]}…"
+    place = host if len(host) <= MAX_OF_HOST else f"…{host[1 - MAX_OF_HOST :]}"
     return f"{called} ({place})" if host else called

@@ -9,7 +9,7 @@ from hub.api.binding import Body, From
 from hub.api.device import object_of
 from hub.api.noun import (
     ALL,
-    MOST_LONG,
+    MAX_LONG,
     Instant,
     Name,
     Noun,
@@ -556,7 +556,7 @@ class BoardMemories(Noun):
         self, caller: Caller, board: str, paging: Paging, requested: Annotated[MemoryFilter, From(_requested)]
     ) -> Page[MemoryView]:
         """List the items of a board's memory, the newest first."""
-        paging.limit = min(paging.limit, MOST_LONG)
+        paging.limit = min(paging.limit, MAX_LONG)
         rows, names = await self._memory.page(
             caller, board, requested, limit=paging.limit + 1, after=paging.after
         )

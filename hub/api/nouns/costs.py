@@ -198,9 +198,9 @@ def _view(row: CostRow, by: CostsBy, *, key: str | None = None) -> CostView:
     )
 
 
-MOST_EXAMINED: Final = 100  # agents, by name, among which those that know the file are looked up
-MOST_LINE: Final = 999_999_999
-MOST_AGENTS: Final = 5  # explained in one answer: each reads the file
+MAX_EXAMINED: Final = 100  # agents, by name, among which those that know the file are looked up
+MAX_LINE: Final = 999_999_999
+MAX_AGENTS: Final = 5  # explained in one answer: each reads the file
 WITHIN_S: Final = 20.0  # for an answer; a command line waits for 30 s
 _PLACE: Final = re.compile(r"(?P<path>.+?):(?P<line>[1-9]\d{0,8})")
 _NO_PLACE: Final = re.compile(r".+\.\w{1,8}:([^./]*)")  # no line follows the ending of a file
@@ -271,7 +271,7 @@ class Why(Noun):
         path: Annotated[
             str, Meta(min_length=1, max_length=4096, description="Of a file; ``:LINE`` may follow.")
         ],
-        line: Annotated[int, Meta(ge=1, le=MOST_LINE, description="Only this line; then ``path`` has none.")]
+        line: Annotated[int, Meta(ge=1, le=MAX_LINE, description="Only this line; then ``path`` has none.")]
         | None = None,
         agent: Annotated[str, Meta(max_length=200)] | None = None,
         device: Annotated[str, Meta(max_length=200, description="A device's name or id.")] | None = None,
@@ -295,9 +295,9 @@ class Why(Noun):
             found = agents.list_agents(c, user_id=self.user_id, device_id=device_id)
             return [one for one in found if one.data_types and not (one.missing_for_runs or one.gateway)]
 
-        rows = (await self._store.read(read))[:MOST_EXAMINED]
+        rows = (await self._store.read(read))[:MAX_EXAMINED]
         knowing = {row.id for row in rows if len(rows) > 1 and await self._explainer.known(row, path)}
-        rows = sorted(rows, key=lambda row: row.id not in knowing)[:MOST_AGENTS]
+        rows = sorted(rows, key=lambda row: row.id not in knowing)[:MAX_AGENTS]
         if not rows:
             raise CodedError(ErrorCode.UNKNOWN_AGENT, "no agent reads files here; make one: hub help agents")
         found: list[list[Reason]] = []
@@ -343,7 +343,7 @@ class Why(Noun):
         return await self._explainer.explain(row, path, line, link, within_s=within_s, away=away)
 
 
-MOST_NEWEST: Final = 100_000  # documents; a run reads fewer
+MAX_NEWEST: Final = 100_000  # documents; a run reads fewer
 _REFUSED: Final = (
     ErrorCode.UNKNOWN_AGENT,
     ErrorCode.BAD_CONFIG,
@@ -363,7 +363,7 @@ class PreviewBody(View):
     prompt: Annotated[str, Meta(min_length=1, max_length=32_768, pattern=r"^[^\x00]*$")] | None = None
     data_types: Annotated[tuple[str, ...], Meta(min_length=1, max_length=16)] | None = None
     model: Annotated[str, Meta(min_length=1, max_length=200)] | None = None
-    newest: Annotated[int, Meta(ge=1, le=MOST_NEWEST)] | None = None
+    newest: Annotated[int, Meta(ge=1, le=MAX_NEWEST)] | None = None
 
     def request(self) -> PreviewRequest:
         """Return the request for a preview."""

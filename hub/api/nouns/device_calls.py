@@ -30,9 +30,9 @@ from storage.runs import items
 from storage.runs.items import ItemRow
 from storage.store import Store
 
-MOST_ROWS: Final = 100  # of an answer; all of them fit into MAX_RESULT_BYTES, or the device refuses
-MOST_FILES: Final = 200  # of an answer
-MOST_LINES: Final = 2_000  # of an answer
+MAX_ROWS: Final = 100  # of an answer; all of them fit into MAX_RESULT_BYTES, or the device refuses
+MAX_FILES: Final = 200  # of an answer
+MAX_LINES: Final = 2_000  # of an answer
 DEADLINE_MS: Final = 10_000
 FILE_DEADLINE_MS: Final = 20_000  # a folder is walked, or a file converted
 AT_ONCE: Final = 10  # calls of a caller
@@ -62,7 +62,7 @@ class DeviceQuery(View):
     where: Annotated[dict[_Name, _Compared], Meta(max_length=16)] = {}
     fields: Annotated[tuple[_Name, ...], Meta(max_length=64)] = ()
     newest_first: bool = True
-    limit: Annotated[int, Meta(ge=1, le=MOST_ROWS)] = 50
+    limit: Annotated[int, Meta(ge=1, le=MAX_ROWS)] = 50
 
 
 class CalledRow(View):
@@ -88,7 +88,7 @@ class CalledRows(View):
 
 
 class _Rows(msgspec.Struct):
-    rows: Annotated[list[Record], Meta(max_length=MOST_ROWS)]
+    rows: Annotated[list[Record], Meta(max_length=MAX_ROWS)]
 
 
 class FilesAsked(View):
@@ -100,7 +100,7 @@ class FilesAsked(View):
 
     folder: Text = ""
     cursor: Text = ""
-    limit: Annotated[int, Meta(ge=1, le=MOST_FILES)] = 50
+    limit: Annotated[int, Meta(ge=1, le=MAX_FILES)] = 50
 
 
 class CalledFile(View):
@@ -130,7 +130,7 @@ class FileAsked(View):
     path: Path
     line: Annotated[int, Meta(ge=1, le=2**31)] = 1
     offset: Annotated[int, Meta(ge=0, le=2**31)] = 0
-    lines: Annotated[int, Meta(ge=1, le=MOST_LINES)] = 500
+    lines: Annotated[int, Meta(ge=1, le=MAX_LINES)] = 500
 
 
 class CalledText(View):

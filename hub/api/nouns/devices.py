@@ -16,7 +16,7 @@ from hub.api.binding import Body
 from hub.api.device import Link
 from hub.api.noun import (
     ALL,
-    MOST_LONG,
+    MAX_LONG,
     Actor,
     Instant,
     Name,
@@ -49,7 +49,7 @@ from protocol.coordination import EventName, Method
 from protocol.errors import CloseCode, CodedError, ErrorCode, connect_command
 from protocol.handshake import Goodbye
 from protocol.ids import DeviceId, PairingId, UserId
-from protocol.work import MOST_IDS, MOST_PAGE_BYTES, SentFile
+from protocol.work import MAX_IDS, MAX_PAGE_BYTES, SentFile
 from storage import audit, retention, user_data
 from storage.agents import agent_states, agents
 from storage.agents.agent_states import AgentMove
@@ -76,7 +76,7 @@ RESYNCED: Final = Goodbye(
 
 
 SHOWN: Final = timedelta(days=14)
-MOST_MOVES: Final = 1_000  # of the connection, each way
+MAX_MOVES: Final = 1_000  # of the connection, each way
 
 
 class RoundTripView(View):
@@ -297,11 +297,11 @@ class Devices(Noun):
             first = agents.first_agent_on(c, device.id)
             if first is None:
                 return None, [], False
-            moves = agent_states.history_page(c, first[0], axis=Axis.CONNECTIVITY, limit=MOST_MOVES)
+            moves = agent_states.history_page(c, first[0], axis=Axis.CONNECTIVITY, limit=MAX_MOVES)
             return first[1], moves, device.connectivity == "online"
 
         known_since, moves, is_online = await self._store.read(read)
-        found, is_cut = [], len(moves) == MOST_MOVES
+        found, is_cut = [], len(moves) == MAX_MOVES
         end: int | None = None
         for move in moves:
             if move.new_value == "online":
@@ -491,12 +491,12 @@ def _instant(at: int | None) -> datetime | None:
     return None if at is None else from_epoch_ms(at)
 
 
-MOST_NAMES: Final = 2 * len(EventName)
-Names = Annotated[list[str], Meta(max_length=MOST_NAMES)]  # as in ["agent.moved", "run.*"]
+MAX_NAMES: Final = 2 * len(EventName)
+Names = Annotated[list[str], Meta(max_length=MAX_NAMES)]  # as in ["agent.moved", "run.*"]
 KeyText = Annotated[str, Meta(min_length=1)]
 Count = Annotated[int, Meta(ge=0, le=2**53)]
 ReceiptId = Annotated[str, Meta(min_length=1, max_length=128)]
-ReceiptIds = Annotated[list[ReceiptId], Meta(max_length=MOST_IDS)]
+ReceiptIds = Annotated[list[ReceiptId], Meta(max_length=MAX_IDS)]
 FILE_BYTES: Final = 100  # of a file in a response, without its path
 
 
@@ -561,7 +561,7 @@ class Receipts(Noun):
             after: files of the first receipt that an earlier page had.
         """
         lists: list[dict[str, Any]] = []
-        room = MOST_PAGE_BYTES
+        room = MAX_PAGE_BYTES
         for id in ids:
             files = await self._store.read(receipts.find_files, link.device_id, id)
             page: list[SentFile] = []
@@ -886,7 +886,7 @@ class Users(Noun):
     @audited("user.exported", is_act=True, is_often=True)
     async def rows(self, name: str, paging: Paging) -> UserRows:
         """Return all rows of a user, table by table, with the audit entries about the user."""
-        paging.limit = min(paging.limit, MOST_LONG)
+        paging.limit = min(paging.limit, MAX_LONG)
         found = await self._store.read(user_data.read_rows, name, limit=paging.limit, after=paging.after)
         page = paging.fetched(found.rows, key=lambda one: (one[0],), rest=found.rest)
         views = tuple(UserRowView(table, row) for table, row in page.items)

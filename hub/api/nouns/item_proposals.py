@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from msgspec import Meta
 
 from hub.api.noun import Actor, Noun, View, audited, route, tool
-from hub.api.nouns.items import MOST_VERDICTS, VerdictError, error_of, with_stored_values
+from hub.api.nouns.items import MAX_VERDICTS, VerdictError, error_of, with_stored_values
 from hub.clock import Clock, IdFactory
 from hub.printable import typed_problem
 from hub.roles import BY_ALL, Scope
@@ -21,7 +21,7 @@ from storage.runs.item_verdicts import NewVerdict
 from storage.runs.items import ItemRow
 from storage.store import Store
 
-MOST_REASON = 500
+MAX_REASON = 500
 _Id = Annotated[str, Meta(max_length=200)]
 
 
@@ -41,13 +41,13 @@ class NewProposalView(View):
 class NewProposalsView(View):
     """Proposals to make; the owners of the items decide about them."""
 
-    proposals: Annotated[list[NewProposalView], Meta(max_length=MOST_VERDICTS)]
+    proposals: Annotated[list[NewProposalView], Meta(max_length=MAX_VERDICTS)]
 
 
 class ProposalIds(View):
     """Ids of proposals."""
 
-    proposals: Annotated[list[_Id], Meta(max_length=MOST_VERDICTS)]
+    proposals: Annotated[list[_Id], Meta(max_length=MAX_VERDICTS)]
 
 
 class ProposalResult(View):
@@ -148,7 +148,7 @@ class ItemProposals(Noun):
 
 def _problem_with_reason(why: str) -> str | None:
     """Return why a text is no reason that its reader sees, or None."""
-    problem = typed_problem(why, MOST_REASON, blanks="\n\t")
+    problem = typed_problem(why, MAX_REASON, blanks="\n\t")
     if not problem and not any(char.isprintable() and not char.isspace() for char in why):
         problem = "has no visible character"
     return f"why: {problem}" if problem else None

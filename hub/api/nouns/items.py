@@ -15,7 +15,7 @@ from hub.api.binding import From
 from hub.api.device import Link, fitting
 from hub.api.noun import (
     ALL,
-    MOST_LONG,
+    MAX_LONG,
     Actor,
     Consent,
     DryRun,
@@ -45,7 +45,7 @@ from hub.runs.agreement import RowTitle, choices_of, lacking, problem_with, refu
 from hub.runs.delivery import ExcerptSeals
 from hub.settings.agent_settings import unknown_tables
 from hub.text.excerpt import Excerpt
-from protocol.calls import MOST_PLACED, PLACE_PROBLEMS, PlacedRow, RowPlace, place_sentence
+from protocol.calls import MAX_PLACED, PLACE_PROBLEMS, PlacedRow, RowPlace, place_sentence
 from protocol.coordination import DEVICE, Method
 from protocol.errors import CATALOGUE, VERDICT_REFUSALS, CodedError, ErrorCode, HubError
 from protocol.ids import CallId, DeviceId, RunId, UserId
@@ -146,12 +146,12 @@ _OF_OWNER: Final = (
     "it has a mark: its owner approves or changes it on the device (hub review), or grants it to this hub"
     " there: hub grants +review.remote=marked"
 )
-MOST_DETAIL_BYTES: Final = 256 * 1024  # of the quotes and excerpts in a page
-MOST_VERDICTS: Final = 500  # in one report: as many as one write may look up
+MAX_DETAIL_BYTES: Final = 256 * 1024  # of the quotes and excerpts in a page
+MAX_VERDICTS: Final = 500  # in one report: as many as one write may look up
 _Name = Annotated[str, Meta(max_length=200)]
 Edits = Mapping[str, Mapping[str, Any]]  # values by item
-Verdicts = Annotated[list[ReportedVerdict], Meta(max_length=MOST_VERDICTS)]
-PlacedRows = Annotated[list[PlacedRow], Meta(max_length=MOST_PLACED)]
+Verdicts = Annotated[list[ReportedVerdict], Meta(max_length=MAX_VERDICTS)]
+PlacedRows = Annotated[list[PlacedRow], Meta(max_length=MAX_PLACED)]
 ItemVerdict = Literal["open", "approved", "edited", "rejected"]
 ItemWarning = Literal["any", "none", Mark]
 
@@ -343,7 +343,7 @@ class NewVerdictView(View):
 class NewVerdictsView(View):
     """Verdicts to give; the devices of the items decide whether they take them."""
 
-    verdicts: Annotated[list[NewVerdictView], Meta(max_length=MOST_VERDICTS)]
+    verdicts: Annotated[list[NewVerdictView], Meta(max_length=MAX_VERDICTS)]
 
 
 class VerdictError(View):
@@ -566,7 +566,7 @@ class Items(Noun):
         words or days lists items with all words in their titles first, and rejected ones only by ``verdict``.
         """
         if values or detail:
-            paging.limit = min(paging.limit, MOST_LONG)
+            paging.limit = min(paging.limit, MAX_LONG)
 
         def read(
             c: Connection,
@@ -901,7 +901,7 @@ class Items(Noun):
         """List the open proposals on the newest items of a device, each with the id of its row there."""
 
         def read(c: Connection) -> tuple[list[ItemRow], Proposed]:
-            rows = item_verdicts.proposed_at(c, link.device_id, MOST_LONG)
+            rows = item_verdicts.proposed_at(c, link.device_id, MAX_LONG)
             return rows, self._proposed(c, rows)
 
         rows, found = await self._store.read(read)
@@ -929,7 +929,7 @@ def _fitting(rows: Sequence[ItemRow], sealed: Mapping[str, SealedExcerpt]) -> in
     for number, row in enumerate(rows):
         quote = str((row.source or {}).get("quote", ""))
         size += len(quote.encode()) + (len(sealed[row.id].sealed) if row.id in sealed else 0)
-        if size > MOST_DETAIL_BYTES:
+        if size > MAX_DETAIL_BYTES:
             return max(1, number)
     return max(1, len(rows))
 

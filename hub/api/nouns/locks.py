@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final, Literal
 
 from msgspec import Meta, Struct
 
-from hub.agents.locks import LEAST_TTL_MS, MOST_TTL_MS, MOST_WAIT_MS, TTL_MS, Turn, holder_of, itself
+from hub.agents.locks import MAX_TTL_MS, MAX_WAIT_MS, MIN_TTL_MS, TTL_MS, Turn, holder_of, itself
 from hub.agents.locks import Locks as HeldLocks
 from hub.api.binding import Body, bad_request
 from hub.api.device import Later, Link, OwnAgent, object_of
@@ -15,7 +15,7 @@ from hub.clock import Clock, from_epoch_ms
 from hub.log import Channel
 from hub.roles import Scope
 from protocol.agent_status import Lifecycle
-from protocol.coordination import LOCK_CHARACTERS, MOST_LOCKS, Method, lock_names
+from protocol.coordination import LOCK_CHARACTERS, MAX_LOCKS, Method, lock_names
 from protocol.errors import CodedError, ErrorCode
 from protocol.frame import Fence
 from protocol.ids import UserId
@@ -61,7 +61,7 @@ class LockView(View):
 _RELEASE: Final = Body("Release", "The lock to release; *fence*: only if its holder still has this fence.")
 
 
-TtlMs = Annotated[int, Meta(ge=LEAST_TTL_MS, le=MOST_TTL_MS)]
+TtlMs = Annotated[int, Meta(ge=MIN_TTL_MS, le=MAX_TTL_MS)]
 
 
 class Acquisition(Struct, frozen=True):
@@ -70,13 +70,13 @@ class Acquisition(Struct, frozen=True):
     resource: str | None = None
     resources: tuple[str, ...] = ()
     ttl_ms: TtlMs = TTL_MS
-    wait_ms: Annotated[int, Meta(ge=0, le=MOST_WAIT_MS)] = 0
+    wait_ms: Annotated[int, Meta(ge=0, le=MAX_WAIT_MS)] = 0
 
     def names(self) -> tuple[str, ...]:
         """Return the names of the requested locks. Raises CodedError."""
         given = [*self.resources, *([] if self.resource is None else [self.resource])]
         if not given:
-            raise bad_request([f"resources: expected the names of 1 to {MOST_LOCKS} locks"])
+            raise bad_request([f"resources: expected the names of 1 to {MAX_LOCKS} locks"])
         return lock_names(given)
 
 
@@ -90,7 +90,7 @@ class HeldLocksBody(View):
     """Locks that an agent holds itself: the fence of each, by name. *ttl_ms*: of a renewal."""
 
     fences: Annotated[
-        dict[str, Fence], Meta(min_length=1, max_length=MOST_LOCKS, examples=[{"mailbox:anna": 7}])
+        dict[str, Fence], Meta(min_length=1, max_length=MAX_LOCKS, examples=[{"mailbox:anna": 7}])
     ]
     ttl_ms: TtlMs = TTL_MS
 
@@ -111,7 +111,7 @@ class ReleasedLocksView(View):
 class HeldFences(Struct, frozen=True):
     """The fences of locks that an agent of a device holds, by name."""
 
-    fences: Annotated[dict[str, Fence], Meta(min_length=1, max_length=MOST_LOCKS)]
+    fences: Annotated[dict[str, Fence], Meta(min_length=1, max_length=MAX_LOCKS)]
     ttl_ms: TtlMs = TTL_MS
 
 
@@ -236,9 +236,7 @@ class Locks(Noun):
         self,
         name: str,
         resources: Annotated[
-            Annotated[
-                tuple[str, ...], Meta(min_length=1, max_length=MOST_LOCKS, examples=[["mailbox:anna"]])
-            ],
+            Annotated[tuple[str, ...], Meta(min_length=1, max_length=MAX_LOCKS, examples=[["mailbox:anna"]])],
             _LOCK_REQUEST_BODY,
         ],
         ttl_ms: Annotated[TtlMs, _LOCK_REQUEST_BODY] = TTL_MS,

@@ -53,7 +53,7 @@ from storage.kernel.columns import Key
 from storage.store import Store
 
 LEVELS: Final = ("debug", "info", "warning", "error")
-LEAST_OF_ID: Final = 6  # characters of a run's id that name it
+MIN_OF_ID: Final = 6  # characters of a run's id that name it
 
 LogLevel = Literal["debug", "info", "warning", "error"]
 RunName = (
@@ -193,7 +193,7 @@ class Logs(Noun):
 
 
 def _is_run(name: str, run_id: object) -> bool:
-    is_end = len(name) >= LEAST_OF_ID and isinstance(run_id, str) and run_id.endswith(name)
+    is_end = len(name) >= MIN_OF_ID and isinstance(run_id, str) and run_id.endswith(name)
     return run_id == name or is_end
 
 
@@ -380,8 +380,8 @@ def _hides_some(entry: LogEntry) -> bool:
 
 log = Channel(__name__)
 
-MOST_CONNECTIONS: Final = 200  # of a dump; those with the most unanswered and unread
-MOST_NAMES: Final = 5  # of tasks that wait at the same place
+MAX_CONNECTIONS: Final = 200  # of a dump; those with the most unanswered and unread
+MAX_NAMES: Final = 5  # of tasks that wait at the same place
 DEEPEST: Final = 40  # calls of one stack
 _HOUSE: Final = str(Path(__file__).parents[3])
 _LIBRARIES: Final = (sysconfig.get_path("purelib"), sysconfig.get_path("stdlib"), _HOUSE)
@@ -455,7 +455,7 @@ class Dumper:
             connected=len(connections),
             pending_calls=sum(one.pending_calls for one in connections),
             unsent_bytes=sum(one.unsent_bytes for one in connections),
-            connections=tuple(connections[:MOST_CONNECTIONS]),
+            connections=tuple(connections[:MAX_CONNECTIONS]),
             tasks=tuple(_tasks()),
             threads=tuple(_threads()),
         )
@@ -517,7 +517,7 @@ def _tasks() -> Iterator[TaskView]:
     for task in asyncio.all_tasks():
         by_stack[tuple(_awaits(task.get_coro()))].append(task.get_name())
     for stack, names in sorted(by_stack.items(), key=lambda one: (-len(one[1]), one[0])):
-        yield TaskView(count=len(names), names=tuple(sorted(names)[:MOST_NAMES]), stack=stack)
+        yield TaskView(count=len(names), names=tuple(sorted(names)[:MAX_NAMES]), stack=stack)
 
 
 def _awaits(awaited: Any) -> Iterator[str]:

@@ -12,7 +12,7 @@ from hub.api.device import Link, OwnAgent, object_of
 from hub.api.noun import ALL, Instant, Noun, Part, View, audited, command, device, listed, route
 from hub.clock import epoch_ms
 from hub.roles import Scope
-from protocol.coordination import MOST_SAMPLES, MOST_TAGS, Method, Sample
+from protocol.coordination import MAX_SAMPLES, MAX_TAGS, Method, Sample
 from protocol.errors import CodedError, ErrorCode
 from protocol.frame import Count, Id
 from storage.agents import agents, measurements
@@ -21,7 +21,7 @@ from storage.devices import nodes
 from storage.kernel.columns import fill
 from storage.store import Store
 
-MOST_LINES: Final = 60  # of a page; a day of them is read by the minute within the limit of buckets
+MAX_LINES: Final = 60  # of a page; a day of them is read by the minute within the limit of buckets
 MeasurementType = Literal["counter", "gauge", "histogram"]
 
 
@@ -120,7 +120,7 @@ class ReportedView(View):
 class Report(Struct, frozen=True):
     """Samples of the agents of a device. *report_id*: a report that is known is not stored again."""
 
-    samples: Annotated[list[Sample], Meta(max_length=MOST_SAMPLES)]
+    samples: Annotated[list[Sample], Meta(max_length=MAX_SAMPLES)]
     report_id: Id | None = None
 
 
@@ -179,7 +179,7 @@ class Measurements(Noun):
     async def write(
         self,
         name: str,
-        samples: Annotated[list[SampleRequest], Meta(max_length=MOST_SAMPLES), _REPORT_REQUEST],
+        samples: Annotated[list[SampleRequest], Meta(max_length=MAX_SAMPLES), _REPORT_REQUEST],
         report_id: Annotated[Id | None, _REPORT_REQUEST] = None,
     ) -> ReportedView:
         """Store samples of an agent, all or none, by the rules and limits of reports of a device."""
@@ -256,7 +256,7 @@ class Measurements(Noun):
         | None = None,
         tag: Annotated[
             list[str],
-            Meta(max_length=MOST_TAGS, description="Of series with this tag alone: ``name=value``."),
+            Meta(max_length=MAX_TAGS, description="Of series with this tag alone: ``name=value``."),
         ]
         | None = None,
         by: Annotated[str, Meta(max_length=64, description="A tag, with a line for each of its values.")]
@@ -305,7 +305,7 @@ class HubSeries(Noun):
         ),
         empty="nothing was measured yet",
     )
-    @listed("", Scope.READ, key=lambda series: (series.name, tags_key(series.tags)), most=MOST_LINES)
+    @listed("", Scope.READ, key=lambda series: (series.name, tags_key(series.tags)), most=MAX_LINES)
     async def all(
         self,
         since: Annotated[Instant, Meta(description="24 hours before *until* by default.")] | None = None,

@@ -8,7 +8,7 @@ from msgspec import Meta, structs
 from hub.api.device import Link, OwnAgents, fitting, object_of
 from hub.api.noun import (
     ALL,
-    MOST_LONG,
+    MAX_LONG,
     Instant,
     Noun,
     Paging,
@@ -26,7 +26,7 @@ from hub.clock import epoch_ms
 from hub.coordination.authority import Caller
 from hub.coordination.broadcasts import Broadcasts as BroadcastService
 from hub.coordination.broadcasts import BroadcastStatus
-from hub.coordination.messages import MOST_WAIT_S, WAIT_S, LeadMessages, Nudge, ToLead
+from hub.coordination.messages import MAX_WAIT_S, WAIT_S, LeadMessages, Nudge, ToLead
 from hub.coordination.messages import Leads as LeadService
 from hub.coordination.messages import Messages as MessageService
 from hub.roles import AGENT, Scope
@@ -47,7 +47,7 @@ _E = ErrorCode
 _Word = Annotated[str, Meta(max_length=128)]
 _Wait = Annotated[
     float,
-    Meta(ge=0, le=MOST_WAIT_S, description="So many seconds the answer waits for the message's delivery."),
+    Meta(ge=0, le=MAX_WAIT_S, description="So many seconds the answer waits for the message's delivery."),
 ]
 _NUDGING: Final = (
     _E.UNKNOWN_BOARD,
@@ -261,7 +261,7 @@ class Messages(Noun):
         Scope.READ,
         key=lambda message: (epoch_ms(message.created_at), message.id),
         errors=[_E.UNKNOWN_BOARD, _E.UNKNOWN_AGENT],
-        most=MOST_LONG,
+        most=MAX_LONG,
     )
     async def page(
         self,
@@ -418,7 +418,7 @@ def _names(c: Connection, rows: Sequence[MessageRow]) -> tuple[dict[str, str], d
 
 
 Wait = Annotated[
-    float, Meta(ge=0, le=MOST_WAIT_S, description="So many seconds the answer waits for what was asked for.")
+    float, Meta(ge=0, le=MAX_WAIT_S, description="So many seconds the answer waits for what was asked for.")
 ]
 _SENDING: Final = (
     _E.UNKNOWN_BOARD,
@@ -580,9 +580,9 @@ class Leads(Noun):
         )
 
 
-MOST_RESULTS: Final = 1_000  # in the response to the sender; the others are read by the broadcast's id
-MOST_BROADCASTS: Final = 100  # in one page, as each may be long
-MOST_NAMED: Final = 10_000  # boards in one request; the limit of a broadcast is boards_per_broadcast
+MAX_RESULTS: Final = 1_000  # in the response to the sender; the others are read by the broadcast's id
+MAX_BROADCASTS: Final = 100  # in one page, as each may be long
+MAX_NAMED: Final = 10_000  # boards in one request; the limit of a broadcast is boards_per_broadcast
 _WAIT_HELP: Final = "Time to wait until all leads have received it."
 ResultWord = Literal[
     "waiting",
@@ -656,7 +656,7 @@ class BroadcastBody(LeadMessageBody):
     boards: (
         Annotated[
             tuple[Annotated[str, Meta(min_length=1, max_length=200)], ...],
-            Meta(min_length=1, max_length=MOST_NAMED, examples=[["roadmap", "garden"]]),
+            Meta(min_length=1, max_length=MAX_NAMED, examples=[["roadmap", "garden"]]),
         ]
         | None
     ) = None
@@ -723,8 +723,8 @@ class Broadcasts(Noun):
         ),
         empty="no broadcasts",
     )
-    @listed("/v1/broadcasts", Scope.READ, key=_key, most=MOST_BROADCASTS)
-    @listed("/v1/agent/broadcasts", AGENT, key=_key, errors=[_E.NOT_GATEWAY_MAIN], most=MOST_BROADCASTS)
+    @listed("/v1/broadcasts", Scope.READ, key=_key, most=MAX_BROADCASTS)
+    @listed("/v1/agent/broadcasts", AGENT, key=_key, errors=[_E.NOT_GATEWAY_MAIN], most=MAX_BROADCASTS)
     async def page(self, caller: Caller, part: Part = ALL) -> list[BroadcastView]:
         """List broadcasts, the newest first; for the main agent of a gateway, its own."""
         found = await self._broadcasts.page(caller, limit=part.limit, after=part.after)
@@ -776,9 +776,9 @@ class Broadcasts(Noun):
         )
 
     async def _with_first_results(self, found: BroadcastStatus) -> BroadcastDetail:
-        rows = await self._broadcasts.results(found.row.id, limit=MOST_RESULTS + 1)
-        first = rows[:MOST_RESULTS]
-        cursor = cursor_of((first[-1].message_id,)) if len(rows) > MOST_RESULTS else None
+        rows = await self._broadcasts.results(found.row.id, limit=MAX_RESULTS + 1)
+        first = rows[:MAX_RESULTS]
+        cursor = cursor_of((first[-1].message_id,)) if len(rows) > MAX_RESULTS else None
         return await self._detail(found, found.row.refused, first, cursor)
 
     async def _detail(

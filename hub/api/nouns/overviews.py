@@ -47,7 +47,7 @@ from storage.store import Connection, Store
 
 log = Channel(__name__)
 
-MOST_BREAKS: Final = 100  # listed
+MAX_BREAKS: Final = 100  # listed
 NOTE_S: Final = 1.0
 
 
@@ -206,8 +206,8 @@ class AuditLog(Noun):
             first_seq=first[0].seq if first else None,
             last_seq=None if end is None else end.seq,
             last_hash=None if end is None else end.hash.hex(),
-            breaks=tuple(breaks[:MOST_BREAKS]),
-            more_breaks=max(0, len(breaks) - MOST_BREAKS),
+            breaks=tuple(breaks[:MAX_BREAKS]),
+            more_breaks=max(0, len(breaks) - MAX_BREAKS),
         )
 
 
@@ -377,8 +377,8 @@ class ActivityLog(Noun):
 
 
 LATELY: Final = timedelta(days=1)
-MOST_COUNTED: Final = 1_000  # of each kind, in the order of an index
-MOST_CALLS: Final = 10_000  # of models, whose costs are summed up
+MAX_COUNTED: Final = 1_000  # of each kind, in the order of an index
+MAX_CALLS: Final = 10_000  # of models, whose costs are summed up
 
 
 class RunCounts(View):
@@ -470,21 +470,21 @@ class Summaries(Noun):
         issues = await self._hub.noun(Issues, user_id).counts(since=begin)
 
         def read(c: Connection) -> SummaryView:
-            usage, calls = model_calls.newest_costs(c, MOST_CALLS, since=at, user_id=user_id)
-            waiting = [] if user_id else pairings.list_pairings(c, at=epoch_ms(until), limit=MOST_COUNTED)
+            usage, calls = model_calls.newest_costs(c, MAX_CALLS, since=at, user_id=user_id)
+            waiting = [] if user_id else pairings.list_pairings(c, at=epoch_ms(until), limit=MAX_COUNTED)
             return SummaryView(
                 since=begin.astimezone(UTC),
                 until=until,
                 runs=_runs(c, at, user_id),
                 items=_items(c, at, user_id),
                 questions=QuestionCounts(
-                    asked=questions.count_questions(c, MOST_COUNTED, since=at, user_id=user_id),
-                    open=questions.count_questions(c, MOST_COUNTED, user_id=user_id),
+                    asked=questions.count_questions(c, MAX_COUNTED, since=at, user_id=user_id),
+                    open=questions.count_questions(c, MAX_COUNTED, user_id=user_id),
                 ),
                 pairings=len(waiting),
                 issues=issues,
                 costs=SpentView(
-                    requests=usage.requests, usd=usage.cost_nanos / NANOS, is_part=calls == MOST_CALLS
+                    requests=usage.requests, usd=usage.cost_nanos / NANOS, is_part=calls == MAX_CALLS
                 ),
             )
 
@@ -493,7 +493,7 @@ class Summaries(Noun):
 
 def _runs(c: Connection, since: int, user_id: UserId | None) -> RunCounts:
     def count(outcome: RunOutcome | None = None, states: set[RunState] | None = None) -> int:
-        return runs.count_runs(c, MOST_COUNTED, outcome=outcome, states=states, since=since, user_id=user_id)
+        return runs.count_runs(c, MAX_COUNTED, outcome=outcome, states=states, since=since, user_id=user_id)
 
     return RunCounts(
         success=count(RunOutcome.SUCCESS),
@@ -504,7 +504,7 @@ def _runs(c: Connection, since: int, user_id: UserId | None) -> RunCounts:
 
 
 def _items(c: Connection, since: int, user_id: UserId | None) -> ItemCounts:
-    count = partial(items.count_with_verdicts, c, most=MOST_COUNTED, user_id=user_id)
+    count = partial(items.count_with_verdicts, c, most=MAX_COUNTED, user_id=user_id)
     return ItemCounts(
         found=count(verdicts=VERDICTS, found_since=since),
         approved=count(verdicts=("approved", "edited"), decided_since=since),

@@ -8,7 +8,7 @@ from msgspec import Meta, structs
 from hub.api.binding import Body
 from hub.api.device import person
 from hub.api.noun import (
-    MOST_LONG,
+    MAX_LONG,
     Consent,
     DryRun,
     Instant,
@@ -209,7 +209,7 @@ class Questions(Noun):
         correlation_id: Annotated[str, Meta(max_length=128)] | None = None,
     ) -> Page[QuestionView]:
         """List the questions to people, the newest first."""
-        paging.limit = min(paging.limit, MOST_LONG)
+        paging.limit = min(paging.limit, MAX_LONG)
 
         def read(c: Connection) -> tuple[list[QuestionRow], dict[str, str]]:
             rows = questions.list_questions(

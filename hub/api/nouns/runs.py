@@ -74,7 +74,7 @@ from storage.store import Connection, Store
 LONGEST_WAIT_S: Final = 60  # proxies commonly give up then
 LISTED_RUNS: Final = 50  # in an answer to a device
 LISTED_ERRORS: Final = 20  # of a run in an answer to a device, the newest
-MOST_UNITS: Final = 2_000  # shown of one run; its counts are of all
+MAX_UNITS: Final = 2_000  # shown of one run; its counts are of all
 SUFFIX: Final = re.compile(r"[0-9a-f-]{6,35}")  # of a UUID: its end is chance, its beginning is the time
 OutcomeWord = Literal["success", "partial", "failed", "cancelled"]
 _OUTCOMES: Final[Mapping[OutcomeWord | None, RunOutcome]] = {
@@ -430,7 +430,7 @@ class Runs(Noun):
             total=states.total(),
             states={state: count for state, count in states.items() if isinstance(state, RunState)},
             outcomes=dict(outcomes),
-            is_complete=examined < runs.MOST_EXAMINED,
+            is_complete=examined < runs.MAX_EXAMINED,
         )
 
     def _filter(self, c: Connection, asked: AskedRuns) -> RunFilter:
@@ -512,7 +512,7 @@ class Runs(Noun):
 
         def read(c: Connection) -> tuple[RunFacts, list[UnitRow], list[RunMove], dict[str, str]]:
             row = run_named(c, run_id, self.user_id, self.limited_to.devices)
-            units, moves = first_units(c, row.id, MOST_UNITS), runs.run_history(c, row.id)
+            units, moves = first_units(c, row.id, MAX_UNITS), runs.run_history(c, row.id)
             names = audit.names_of_actors(c, {move.actor for move in moves})
             return read_facts(c, [row], offered), units, moves, names
 

@@ -1,7 +1,7 @@
 """Schedules and slots of agents, and a calendar of all planned work: future and past fires, backfills, wakes.
 
 A schedule starts runs. At the times of a slot, which an agent's calendar has, its device is asked to wake it.
-``MOST_PLANS`` limits a page of the calendar.
+``MAX_PLANS`` limits a page of the calendar.
 """
 
 from collections import defaultdict
@@ -30,8 +30,8 @@ from storage.schedules.fires import FireRow
 from storage.schedules.schedule_rows import ScheduleRow
 from storage.store import Connection, Store
 
-MOST_PLANS: Final = 25  # schedules in a page of the calendar
-MOST_FIRES: Final = 100  # past, and next, of each of them
+MAX_PLANS: Final = 25  # schedules in a page of the calendar
+MAX_FIRES: Final = 100  # past, and next, of each of them
 WEEK: Final = timedelta(days=7)
 NEXT_FIRES: Final = 5  # of a schedule or a slot, and of all schedules of an agent
 
@@ -313,7 +313,7 @@ class Plans(Noun):
         self._clock = clock
 
     @tool()
-    @listed("", Scope.READ, key=lambda plan: (plan.id,), most=MOST_PLANS)
+    @listed("", Scope.READ, key=lambda plan: (plan.id,), most=MAX_PLANS)
     async def all(
         self,
         since: Annotated[Instant, Meta(description="Start of the range; now by default.")] | None = None,
@@ -332,7 +332,7 @@ class Plans(Noun):
                 (
                     row,
                     named.get(row.device_id, "") if row.device_id else "",
-                    fires.newest_within(c, row.id, first, last, MOST_FIRES + 1),
+                    fires.newest_within(c, row.id, first, last, MAX_FIRES + 1),
                 )
                 for row in rows
             ]
@@ -345,15 +345,15 @@ class Plans(Noun):
         coming: list[Upcoming] = []
         if row.enabled:
             with suppress(BadSchedule):  # the scheduler finds it too, and pauses it as broken
-                coming = self._scheduler.forecast(row, count=MOST_FIRES + 1, since_ms=first, until_ms=last)
+                coming = self._scheduler.forecast(row, count=MAX_FIRES + 1, since_ms=first, until_ms=last)
         return PlanView.from_row(
             _times(row),
             row,
             agent=row.agent_name,
             times=schedule_rows.time_text(row.expr, row.every_ms, row.at_ms),
-            past_fires=tuple(_decision_view(fire, device) for fire in past[:MOST_FIRES]),
-            next_fires=tuple(coming[:MOST_FIRES]),
-            is_cut=max(len(past), len(coming)) > MOST_FIRES,
+            past_fires=tuple(_decision_view(fire, device) for fire in past[:MAX_FIRES]),
+            next_fires=tuple(coming[:MAX_FIRES]),
+            is_cut=max(len(past), len(coming)) > MAX_FIRES,
         )
 
 

@@ -7,7 +7,7 @@ from msgspec import Meta
 from hub.api.binding import Head
 from hub.api.noun import Instant, Match, Matching, Noun, Paging, View, audited, route
 from hub.coordination.authority import Caller
-from hub.coordination.souls import MOST_WAIT_S, WAIT_S, SoulRequest
+from hub.coordination.souls import MAX_WAIT_S, WAIT_S, SoulRequest
 from hub.coordination.souls import Souls as SoulService
 from hub.roles import AGENT, Scope
 from protocol.coordination import SoulWriteState
@@ -31,7 +31,7 @@ _VERSION: Final = "/history/{seq}"
 Number = Annotated[int, Meta(ge=1, le=2**53 - 1)]
 _Wait = Annotated[
     float,
-    Meta(ge=0, le=MOST_WAIT_S, description="So many seconds the answer waits for the soul to be there."),
+    Meta(ge=0, le=MAX_WAIT_S, description="So many seconds the answer waits for the soul to be there."),
 ]
 # In the example: of the text "test".
 Hash = Annotated[

@@ -37,12 +37,12 @@ else:  # next to this file, in the jail
 VERSION = "2025-11-25"  # of the Model Context Protocol
 PAGE = 50
 MOST = 1_000  # resources or entries, whose digests fit into a cursor
-MOST_VERSION, MOST_SHOWN = 128, 1_000  # characters
-MOST_PAGES = 200  # of a list
-MOST_MESSAGES = 1_000  # of the server, until it answers a request
-MOST_LINE = 2 * 1024 * 1024  # bytes
-MOST_PIECES = 100  # of a longer line, which is not read
-MOST_REFUSED = 5  # resources in a row, after which the server refuses all
+MAX_VERSION, MAX_SHOWN = 128, 1_000  # characters
+MAX_PAGES = 200  # of a list
+MAX_MESSAGES = 1_000  # of the server, until it answers a request
+MAX_LINE = 2 * 1024 * 1024  # bytes
+MAX_PIECES = 100  # of a longer line, which is not read
+MAX_REFUSED = 5  # resources in a row, after which the server refuses all
 NOT_FOUND, UNKNOWN_METHOD = -32002, -32601
 
 session: dict[str, str] = {}  # headers of the session, and the server's name, once it was begun
@@ -153,7 +153,7 @@ class Mcp(Connector):
         """Return what a tool lists, page by page."""
         name, arguments = tool["name"], dict(tool["arguments"])
         found: list[Message] = []
-        for _ in range(MOST_PAGES):
+        for _ in range(MAX_PAGES):
             result = self._call("tools/call", {"name": name, "arguments": arguments})
             data = data_in(result)
             if result.get("isError"):
@@ -169,7 +169,7 @@ class Mcp(Connector):
             arguments[tool["cursor"]] = following
             if len(found) > MOST:
                 break
-        most = f"{MOST} entries, or {MOST_PAGES} pages of them"
+        most = f"{MOST} entries, or {MAX_PAGES} pages of them"
         raise Failure("bad_settings", f"the tool {name} lists more than {most}: choose by its arguments")
 
     def _texts(self, keys: Sequence[str]) -> Iterable[Mapping[str, Any]]:
@@ -186,7 +186,7 @@ class Mcp(Connector):
     def _resources(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []
         params: dict[str, str] = {}
-        for _ in range(MOST_PAGES):
+        for _ in range(MAX_PAGES):
             part = self._call("resources/list", params)
             prefix = self.settings.get("prefix") or ""
             found += [one for one in part["resources"] if one["uri"].startswith(prefix)]
@@ -197,7 +197,7 @@ class Mcp(Connector):
             params = {"cursor": part["nextCursor"]}
             if len(found) > MOST:
                 break
-        most = f"{MOST} resources, or {MOST_PAGES} pages of them"
+        most = f"{MOST} resources, or {MAX_PAGES} pages of them"
         raise Failure("bad_settings", f"the server has more than {most}: choose some by prefix")
 
     def _message(self, resource: Mapping[str, Any], run: str) -> Message:
@@ -214,7 +214,7 @@ class Mcp(Connector):
                 if failure not in (ENDED, SILENT):
                     raise
                 has_ended.append(uri)
-        title = (resource.get("title") or resource["name"])[:MOST_SHOWN]
+        title = (resource.get("title") or resource["name"])[:MAX_SHOWN]
         return Message(key=uri, version=version, received_at=at, subject=title, link=uri)
 
     def _contents_or_failure(self, uri: str) -> list[dict[str, Any]] | Failure:
@@ -231,7 +231,7 @@ class Mcp(Connector):
                     (one.get("text") or "") + (one.get("mimeType") or "")
         except Failure as failure:
             reads["refused"] += not isinstance(failure, Refused)
-            if failure in (ENDED, SILENT) or reads["refused"] >= MOST_REFUSED:
+            if failure in (ENDED, SILENT) or reads["refused"] >= MAX_REFUSED:
                 raise
             return failure
         finally:
@@ -303,16 +303,16 @@ def write(message: Mapping[str, Any]) -> None:
 def exchange(request: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
     """Send a request to the program of a server, and yield the messages that it writes. Raises Failure."""
     write(request)
-    for _ in range(MOST_MESSAGES):
-        line = pipes[0].readline(MOST_LINE + 1)
+    for _ in range(MAX_MESSAGES):
+        line = pipes[0].readline(MAX_LINE + 1)
         if not line:
             raise ENDED
-        if len(line) > MOST_LINE:
-            for _ in range(MOST_PIECES):  # the next answer is behind it
+        if len(line) > MAX_LINE:
+            for _ in range(MAX_PIECES):  # the next answer is behind it
                 if not line or line.endswith(b"\n"):
                     break
-                line = pipes[0].readline(MOST_LINE)
-            raise Failure("unavailable", f"the server wrote a line of more than {MOST_LINE} bytes")
+                line = pipes[0].readline(MAX_LINE)
+            raise Failure("unavailable", f"the server wrote a line of more than {MAX_LINE} bytes")
         try:
             message = json.loads(line)
         except ValueError:
@@ -322,7 +322,7 @@ def exchange(request: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
         if "jail" in message:
             raise Failure("bad_settings", f"settings.server: {message['jail']}")
         yield message
-    raise Failure("unavailable", f"the server wrote {MOST_MESSAGES} messages and no answer")
+    raise Failure("unavailable", f"the server wrote {MAX_MESSAGES} messages and no answer")
 
 
 def data_in(result: Mapping[str, Any]) -> Any:
@@ -344,7 +344,7 @@ def entry_of(tool: Mapping[str, Any], entry: Any) -> Message:
     fields = tool["fields"]
     text = entry if isinstance(entry, str) else "\n\n".join(texts_at(entry, fields["text"]))
     key = f"{tool['name']}:{text_at(entry, fields['key']) or digest(text)}"
-    author = text_at(entry, fields["author"])[:MOST_SHOWN]
+    author = text_at(entry, fields["author"])[:MAX_SHOWN]
     labels = texts_at(entry, fields["labels"])
     texts[key] = with_row_key(text, row_key_in(entry, [text, *labels]))
     return Message(
@@ -352,15 +352,15 @@ def entry_of(tool: Mapping[str, Any], entry: Any) -> Message:
         version=version_of(text_at(entry, fields["version"])) or digest(json.dumps(entry, sort_keys=True)),
         received_at=moment(text_at(entry, [*fields["modified"], *fields["created"]])),
         sender={"email": author.lower()} if "@" in author else {"email": "", "name": author},
-        subject=(text_at(entry, fields["title"]) or text.partition("\n")[0])[:MOST_SHOWN],
-        labels=[label[:MOST_SHOWN] for label in labels[:MOST]],
+        subject=(text_at(entry, fields["title"]) or text.partition("\n")[0])[:MAX_SHOWN],
+        labels=[label[:MAX_SHOWN] for label in labels[:MOST]],
         link=link_of(text_at(entry, fields["link"])),
     )
 
 
 def version_of(text: str) -> str:
     """Return the version, or its digest where it is longer than the hub takes one."""
-    return text if len(text) <= MOST_VERSION else digest(text)
+    return text if len(text) <= MAX_VERSION else digest(text)
 
 
 def moment(text: str) -> str | None:

@@ -34,7 +34,7 @@ _BATCH: Final = 100  # objects that are fetched at once
 # The token is old, or there are no tokens: statuses of the request, neither of the account nor of a moment.
 _NOT_LISTED: Final = {one for one, scope in SCOPES.items() if scope in (Scope.ROW, Scope.PLACE)} - {404}
 _TRUNCATED: Final = 507
-_MOST_PAGES: Final = 1_000  # of changes
+_MAX_PAGES: Final = 1_000  # of changes
 
 
 class _Object(NamedTuple):
@@ -92,7 +92,7 @@ class CalDav(Polled):
 
     def _list_changes(self) -> None:
         try:
-            if not any(self._list() for _ in range(_MOST_PAGES)):
+            if not any(self._list() for _ in range(_MAX_PAGES)):
                 raise TargetFailed(f"{self._web.host}: lists changes without end")
         except TargetFailed:
             self._token = ""

@@ -13,9 +13,9 @@ from typing import Final, NamedTuple
 
 from hub.device import rows
 from hub.device.schema import quoted
-from protocol.calls import LINK_CHARACTERS, MOST_PLACES, PlacedRow, PlaceState, RowPlace, place_sentence
+from protocol.calls import LINK_CHARACTERS, MAX_PLACES, PlacedRow, PlaceState, RowPlace, place_sentence
 
-_MOST_BYTES: Final = 64 * 1024  # of the rows of a report
+_MAX_BYTES: Final = 64 * 1024  # of the rows of a report
 _HTTP: Final = re.compile(r"https?://[^\s/@]+(/\S*)?")
 _WITH_LINK: Final = (PlaceState.ARRIVED, PlaceState.OUTDATED, PlaceState.LEAVING)
 _HIDDEN: Final = re.compile(r"(^|/)\.")
@@ -126,7 +126,7 @@ def places_of(found: Iterable[Destination], roots: Mapping[str, str]) -> list[Ro
             problem=one.why or None,
             link=_known_link(one.link, shared) if one.state in _WITH_LINK else None,
         )
-        for one in list(found)[:MOST_PLACES]
+        for one in list(found)[:MAX_PLACES]
     ]
 
 
@@ -159,7 +159,7 @@ def fitting(report: Sequence[Placed], most: int) -> Sequence[Placed]:
     size = 0
     for count, one in enumerate(report[:most]):
         size += len(rows.json_text(one.row))
-        if count and size > _MOST_BYTES:
+        if count and size > _MAX_BYTES:
             return report[:count]
     return report[:most]
 

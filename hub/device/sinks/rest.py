@@ -31,7 +31,7 @@ from hub.text.row_keys import ROW_KEY
 from protocol.calls import PlaceProblem
 from protocol.tables import DeviceTable
 
-_MOST_PAGES: Final = 1_000
+_MAX_PAGES: Final = 1_000
 Item = dict[str, Any]
 
 
@@ -92,7 +92,7 @@ class Rest(Polled):
         asked = self._manifest.list
         more: dict[str, str] = {}
         self._has_strange = False
-        for _ in range(_MOST_PAGES):
+        for _ in range(_MAX_PAGES):
             page = _json(self._ask(asked, query=more))
             listed = _at(page, asked.items)
             if not isinstance(listed, list):

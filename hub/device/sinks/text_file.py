@@ -39,7 +39,7 @@ MODE = "mode"
 FORMAT = "format"
 DATE = "{date}"  # in a path: the day on which a row is first written
 _KEY = re.compile(r"hub-[a-z2-7]{16}(?![a-z0-9])")
-_MOST_BYTES = 64 * 1024 * 1024
+_MAX_BYTES = 64 * 1024 * 1024
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # Who can give a new file the owner or the group of the old one, besides root.
 _RIGHTS = {"owner": "this owner", "group": "a member of this group"}
@@ -283,8 +283,8 @@ def content_of(path: Path) -> tuple[bytes | None, int]:
                 raise WrongPlace(what)
             if not stat.S_ISREG(info.st_mode):
                 raise WrongPlace(f"{path}: is a pipe or a device: write the path of a file")
-            if info.st_size > _MOST_BYTES:
-                what = f"{path}: is larger than {_MOST_BYTES >> 20} MiB: write the path of a smaller file"
+            if info.st_size > _MAX_BYTES:
+                what = f"{path}: is larger than {_MAX_BYTES >> 20} MiB: write the path of a smaller file"
                 raise TargetFailed(what, PlaceProblem.UNREADABLE)
             with open(folder.open_file(path.name), "rb") as file:
                 return file.read(), info.st_mtime_ns // 1_000_000

@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 
 POLL_S: Final = 60.0  # between two looks at a server that nothing is written to
 SILENCE_S: Final = 15.0  # of a server, after which a request ends
-_MOST_S: Final = 60.0  # for one answer
-_MOST_BYTES: Final = 64 * 1024 * 1024
-_MOST_REDIRECTS: Final = 3
+_MAX_S: Final = 60.0  # for one answer
+_MAX_BYTES: Final = 64 * 1024 * 1024
+_MAX_REDIRECTS: Final = 3
 _MOVED: Final = (301, 302, 307, 308)
 _BUSY: Final = (429, 503)
 _MAX_SUSPECTS: Final = 100  # rows whose latest answer was of the moment, or of the account
@@ -163,7 +163,7 @@ class Web:
         if self.clock.monotonic() < until and refused in ("", authorization):
             raise type(error)(str(error), error.why, error.scope)
         sent = {"Authorization": authorization, **(headers or {})}
-        for _ in range(_MOST_REDIRECTS):
+        for _ in range(_MAX_REDIRECTS):
             if (origin := _origin(url)) is None or origin != self._origin:
                 other = "no address" if origin is None else f"{origin.host}:{origin.port}"
                 raise TargetFailed(f"{self.host} points to {other}: write its address, if you trust it")
@@ -201,13 +201,13 @@ class Web:
             self._client = httpx2.Client(
                 verify=self._tls, timeout=self._silence_s, trust_env=not self._is_local
             )
-        end = self.clock.monotonic() + _MOST_S
+        end = self.clock.monotonic() + _MAX_S
         read = bytearray()
         try:
             with self._client.stream(method, url, content=body, headers=headers) as response:
                 for piece in response.iter_bytes():
                     read += piece
-                    if len(read) > _MOST_BYTES or self.clock.monotonic() > end:
+                    if len(read) > _MAX_BYTES or self.clock.monotonic() > end:
                         raise TargetFailed(f"{self.host}: its answer is too long, or too slow")
                 return Answer(response.status_code, response.headers, bytes(read))
         except httpx2.TimeoutException:

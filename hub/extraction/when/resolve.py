@@ -439,13 +439,13 @@ def date_ms(text: str, timezone: str) -> int | None:
 
 
 Anchor = datetime | date  # aware; a plain date is a day in the reader's time zone
-MOST_CHARS: Final = 120  # longer than any informal date; bounds the cost of hostile text
-MOST_SENTENCE_CHARS: Final = 400
+MAX_CHARS: Final = 120  # longer than any informal date; bounds the cost of hostile text
+MAX_SENTENCE_CHARS: Final = 400
 _SUFFICIENT: Final = frozenset({"weekday", "days", "shift", "figures"})
 _SHORT: Final = 3  # "in the sun", "el mar": such short names of days have other meanings
 _SECONDS: Final[Mapping[str, int]] = {"hour": 3600, "minute": 60}
 
-_MOST_UNSURE_HOUR: Final = 7
+_MAX_UNSURE_HOUR: Final = 7
 _NOON: Final = 12
 # Possible hours of the 12-hour clock in a part of the day, and the number to add.
 _HALVES: Final[Mapping[str, tuple[range, int]]] = {
@@ -505,7 +505,7 @@ def resolve(words: str, *, anchor: Anchor | None, timezone: str, is_due: bool = 
     Raises:
         zoneinfo.ZoneInfoNotFoundError: the time zone is unknown.
     """
-    if len(words) > MOST_CHARS:
+    if len(words) > MAX_CHARS:
         return None
     if moment := read_iso(words, timezone):
         return moment
@@ -528,7 +528,7 @@ def days_in(text: str, *, anchor: Anchor | None, timezone: str, is_due: bool = F
     with a month, or a distance.
     """
     found: dict[date, Moment] = {}
-    for run, _ in _expressions_in(fold(text[:MOST_SENTENCE_CHARS])):
+    for run, _ in _expressions_in(fold(text[:MAX_SENTENCE_CHARS])):
         if moment := resolve(run, anchor=anchor, timezone=timezone, is_due=is_due):
             found.setdefault(local_day(moment.at, ZoneInfo(timezone)), moment)
     return list(found.values())
@@ -540,7 +540,7 @@ def dates_in(text: str, *, has_spans: bool = False) -> list[DateWords]:
     Args:
         has_spans: also return words for the next week or month.
     """
-    folded = fold(text[:MOST_SENTENCE_CHARS])
+    folded = fold(text[:MAX_SENTENCE_CHARS])
     found: dict[str, DateWords] = {}
     for run, parts in _expressions_in(folded, has_spans=has_spans):
         before, _, after = folded.partition(run)
@@ -632,7 +632,7 @@ def find_time(parts: DateParts) -> int | None:
         return None
     if parts.half is not None:
         hour = _hour_in(parts.half, hour)
-    elif 1 <= hour - bool(parts.less) <= _MOST_UNSURE_HOUR and not parts.is_sure:
+    elif 1 <= hour - bool(parts.less) <= _MAX_UNSURE_HOUR and not parts.is_sure:
         hour = None
     return None if hour is None else 60 * hour + minute - (parts.less or 0)
 

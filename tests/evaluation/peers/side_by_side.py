@@ -110,8 +110,8 @@ _DOCUMENTS: Final = 40
 _OURS: Final = "ours, not calibrated"
 _CALIBRATED: Final = "ours, calibrated"
 _WHOLE: Final = "Instructor 1.17.0"  # a whole document in each question
-_MOST_REQUESTS: Final = 3.0  # times those of Instructor, on a good day, once calibrated
-_MOST_TOKENS: Final = 1.3
+_MAX_REQUESTS: Final = 3.0  # times those of Instructor, on a good day, once calibrated
+_MAX_TOKENS: Final = 1.3
 _CALIBRATED_IN: Final = 4  # documents
 _CALIBRATED_SEED: Final = 9  # of their facts, which are others than those of the table
 _DAYS: Final[dict[str, dict[str, Any]]] = {
@@ -252,6 +252,6 @@ def _costs(table: Sequence[Row]) -> list[Figure]:
     return [
         only(f"{_OURS}: requests, in those of Instructor", times[_OURS, "requests"], ".2f"),
         only(f"{_OURS}: tokens, likewise", times[_OURS, "tokens"], ".2f"),
-        at_most(f"{_CALIBRATED}: requests, likewise", times[_CALIBRATED, "requests"], _MOST_REQUESTS, ".2f"),
-        at_most(f"{_CALIBRATED}: tokens, likewise", times[_CALIBRATED, "tokens"], _MOST_TOKENS, ".2f"),
+        at_most(f"{_CALIBRATED}: requests, likewise", times[_CALIBRATED, "requests"], _MAX_REQUESTS, ".2f"),
+        at_most(f"{_CALIBRATED}: tokens, likewise", times[_CALIBRATED, "tokens"], _MAX_TOKENS, ".2f"),
     ]

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from hub.agents.heartbeats import (
     BEATS_AT_ONCE,
-    MOST_RECOVERY_MS,
+    MAX_RECOVERY_MS,
     NO_REASON,
     SAVE_MS,
     SILENT_S,
@@ -516,7 +516,7 @@ def test_error_status_of_a_heartbeat_is_read_with_the_reason(
         (None, None, Availability.EXHAUSTED),
         (AT + MINUTE, AT + MINUTE, Availability.EXHAUSTED),
         (AT, None, None),
-        (2**53 - 1, AT + MOST_RECOVERY_MS, Availability.EXHAUSTED),
+        (2**53 - 1, AT + MAX_RECOVERY_MS, Availability.EXHAUSTED),
     ],
     ids=["untold", "told", "over", "never"],
 )

@@ -311,7 +311,7 @@ async def test_a_node_is_sampled_once_in_five_minutes(bench: Bench) -> None:
 async def test_hub_metric_series_beyond_the_limit_are_dropped_and_counted(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(measurements, "MOST_OF_HUB", 1)
+    monkeypatch.setattr(measurements, "MAX_OF_HUB", 1)
     await bench.node("n-1").measure_node()
     await bench.store.write(cancelled_run, "run-1", bench.now)
     await bench.measurements.measure_work()

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from hub.agents.schemas import MOST_PROBLEMS, BadSchema, check_schema, problems_in
+from hub.agents.schemas import MAX_PROBLEMS, BadSchema, check_schema, problems_in
 from tests.support.families import each
 
 SCHEMA: dict[str, Any] = {
@@ -65,7 +65,7 @@ def test_schema_problems_do_not_repeat_configuration_values() -> None:
 
 def test_schema_problems_beyond_the_limit_are_summarized_by_count() -> None:
     told = problems_in({"additionalProperties": {"type": "string"}}, {f"k{n:02}": n for n in range(30)})
-    assert (len(told), told[-1]) == (MOST_PROBLEMS + 1, f"and {30 - MOST_PROBLEMS} more")
+    assert (len(told), told[-1]) == (MAX_PROBLEMS + 1, f"and {30 - MAX_PROBLEMS} more")
 
 
 @each(

@@ -9,14 +9,14 @@ import pytest
 from msgspec import inspect
 
 from hub.api.application import ANSWERED, RouteOf
-from hub.api.binding import MOST_OF_TEXT
+from hub.api.binding import MAX_OF_TEXT
 from hub.roles import Asked
 from tests.support.hub import ServedHub
 
 REFUSED: Final = {
     " ": "it is blank",
     "a\x1b[2J": "it has control characters",
-    "x" * (MOST_OF_TEXT + 100): "characters",
+    "x" * (MAX_OF_TEXT + 100): "characters",
 }
 WHOLE: Final = ("a/b", "../../status", "..", "a?limit=1#x", "a%2Fb")
 ROUTES: Final = [route for route in ANSWERED.values() if not route.asked.path.startswith("/v1/agent/")]
@@ -70,7 +70,7 @@ async def test_empty_blank_or_unprintable_query_parameter_is_refused_by_name(
     for route in ROUTES:
         parts = [part for part in route.binding.parts if part.place == "query" and part.name != "cursor"]
         for value in ("", *REFUSED) if route.asked.method == "GET" else ():
-            is_long = len(value) > MOST_OF_TEXT
+            is_long = len(value) > MAX_OF_TEXT
             asked = {part.name: "x" * (part.most + 100) if is_long else value for part in parts}
             response = await client.get(_path(route, "", ""), params=asked)
             said = response.json().get("detail", "") if asked else ""

@@ -37,7 +37,7 @@ from hub import docs
 from hub.api.application import references
 from hub.api.door import assistant_sessions, assistants
 from hub.api.door.assistant_sessions import SESSIONS
-from hub.api.door.assistants import CARD, DATA, META_KEY, MOST_BYTES, MOST_ROWS, ROWS, all_tools, hint_for
+from hub.api.door.assistants import CARD, DATA, MAX_BYTES, MAX_ROWS, META_KEY, ROWS, all_tools, hint_for
 from hub.cli.mcp import CALLED
 from hub.printable import NOT_QUOTED
 from hub.roles import ROUTES, Role, Scope
@@ -361,14 +361,14 @@ async def test_mcp_event_stream_ends_when_the_token_of_the_session_is_revoked(hu
 
 
 async def test_tool_result_is_limited_in_rows_and_in_bytes(hub: ServedHub) -> None:
-    for number in range(MOST_ROWS + 5):
+    for number in range(MAX_ROWS + 5):
         await hub.agent(f"agent-{number:03}", prompt="Find it. " * 400)
     async with assistant(hub, await hub.token()) as client:
-        for asked, most in (({}, ROWS), ({"limit": 1_000}, MOST_ROWS)):
+        for asked, most in (({}, ROWS), ({"limit": 1_000}, MAX_ROWS)):
             page = (await client.call_tool("agents_all", asked)).structured_content
             assert page is not None
             assert 0 < len(page["agents"]) <= most
-            assert len(json.encode(page)) <= MOST_BYTES + 1_000
+            assert len(json.encode(page)) <= MAX_BYTES + 1_000
             after = await client.call_tool("agents_all", {"limit": 2, "cursor": page["next_cursor"]})
             assert after.structured_content is not None
             assert after.structured_content["agents"][0]["name"] > page["agents"][-1]["name"]
@@ -864,7 +864,7 @@ async def listed(client: Client) -> list[str]:
 async def test_item_and_run_resources_are_listed_in_pages_and_read_by_uri(
     hub: ServedHub, mode: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(assistants, "MOST_ROWS", 2)
+    monkeypatch.setattr(assistants, "MAX_ROWS", 2)
     token = await hub.token(Role.VIEWER)
     async with over_tcp(hub, token) as rest, assistant(hub, token, mode) as client:
         templates = (await client.list_resource_templates()).resource_templates
@@ -910,7 +910,7 @@ async def test_unknown_resource_uri_is_refused(hub: ServedHub, uri: str, message
 async def test_resource_beyond_the_size_limit_is_refused_with_the_limit(
     hub: ServedHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(assistants, "MOST_BYTES", 100)
+    monkeypatch.setattr(assistants, "MAX_BYTES", 100)
     async with assistant(hub, await hub.token(Role.VIEWER)) as client:
         with pytest.raises(MCPError, match="a tool returns 100 at most"):
             await client.read_resource("hub://items/i-0")
@@ -969,7 +969,7 @@ async def _notified(hub: ServedHub, receive: MemoryObjectReceiveStream[str]) -> 
 async def test_unauthorized_requests_end_no_resource_subscription(
     hub: ServedHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(assistants, "MOST_SUBSCRIBERS", 2)
+    monkeypatch.setattr(assistants, "MAX_SUBSCRIBERS", 2)
     send, receive = anyio.create_memory_object_stream[str](10)
     sessions = set[str]()
 

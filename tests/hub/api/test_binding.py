@@ -9,7 +9,7 @@ from msgspec import Meta
 
 from hub.api import binding, errors
 from hub.api.binding import OPTIONAL, Binding, Call, From, Head, Header
-from hub.api.errors import MOST_REFUSALS
+from hub.api.errors import MAX_REFUSALS
 from hub.api.noun import Instant, Name, View
 from hub.settings.agent_settings import TemplateTable
 from protocol.errors import CodedError, ErrorCode
@@ -286,4 +286,4 @@ async def test_refusal_of_very_many_wrong_keys_is_short(
         monkeypatch.setattr(module, "did_you_mean", compare)
     with pytest.raises(CodedError, check=coded(ErrorCode.BAD_PARAMS)) as refused:
         await bound(function, a_call(query, body.encode(), name="notes"))
-    assert len(compared) <= MOST_REFUSALS and len(str(refused.value)) < MOST_REFUSALS * 300
+    assert len(compared) <= MAX_REFUSALS and len(str(refused.value)) < MAX_REFUSALS * 300

@@ -210,7 +210,7 @@ async def test_open_item_shows_the_excerpt_and_lists_only_with_detail(
         "i-0": ("task", place["excerpt"], None),
         "i-3": (None, None, None),
     }
-    monkeypatch.setattr(item_nouns, "MOST_DETAIL_BYTES", 3)
+    monkeypatch.setattr(item_nouns, "MAX_DETAIL_BYTES", 3)
     found, asked = [], {"detail": "true"}
     for _ in range(5):  # each page has one item, however long
         page = (await client.get("/v1/items", params=asked)).json()
@@ -591,15 +591,15 @@ async def test_proposer_has_one_open_proposal_per_item_and_withdraws_only_own_on
 async def test_proposals_are_limited_per_proposer_and_per_item(
     monkeypatch: pytest.MonkeyPatch, reader: httpx2.AsyncClient, other: httpx2.AsyncClient
 ) -> None:
-    monkeypatch.setattr(item_proposals, "MOST_OPEN", 1)
+    monkeypatch.setattr(item_proposals, "MAX_OPEN", 1)
     assert (await propose(reader, "i-0", "reject"))["state"] == "open"
     error = (await propose(reader, "i-4", "reject"))["error"]
     assert (error["code"], error["status"]) == ("limit_reached", 409)
     assert "withdraw some" in error["message"]
     assert (await propose(reader, "i-0", "approve"))["state"] == "open", "in place of the one before"
     assert (await propose(other, "i-4", "reject"))["state"] == "open"
-    monkeypatch.setattr(item_proposals, "MOST_OPEN", 9)
-    monkeypatch.setattr(item_proposals, "MOST_OF_ITEM", 1)
+    monkeypatch.setattr(item_proposals, "MAX_OPEN", 9)
+    monkeypatch.setattr(item_proposals, "MAX_OF_ITEM", 1)
     error = (await propose(other, "i-0", "reject"))["error"]
     assert (error["code"], "has 1 open proposals" in error["message"]) == ("limit_reached", True)
 

@@ -11,7 +11,7 @@ import anyio
 import httpx2
 import pytest
 
-from hub.api.nouns.logs import MOST_CONNECTIONS, Dumper, LogLevel, Logs
+from hub.api.nouns.logs import MAX_CONNECTIONS, Dumper, LogLevel, Logs
 from hub.links.roster import LocalLink
 from hub.log import Ring
 from protocol.ids import DeviceId, UserId
@@ -144,7 +144,7 @@ async def test_debug_dump_lists_the_connections_with_the_largest_backlog(debug: 
     debug.links = lambda: links
     dump = debug.dump()
     assert [one.device_id for one in dump.connections[:2]] == ["d-5000", "d-5001"]
-    assert len(dump.connections) == MOST_CONNECTIONS
+    assert len(dump.connections) == MAX_CONNECTIONS
     assert (dump.connected, dump.pending_calls, dump.unsent_bytes) == (1_002, 3, 70_000)
 
 

@@ -205,7 +205,7 @@ async def test_broadcast_without_boards_reaches_all_boards(client: httpx2.AsyncC
 async def test_broadcast_results_are_listed_in_pages(
     client: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(messages, "MOST_RESULTS", 1)
+    monkeypatch.setattr(messages, "MAX_RESULTS", 1)
     told = await broadcast(client)
     assert [one["board"] for one in told["results"]] == ["shed", "garden"]
     path = f"/v1/broadcasts/{told['id']}"

@@ -291,8 +291,8 @@ async def test_summary_counts_only_rows_of_the_requested_user(
 async def test_summary_counts_and_costs_stop_at_a_limit(
     hub: ServedHub, client: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(overviews, "MOST_COUNTED", 1)
-    monkeypatch.setattr(overviews, "MOST_CALLS", 2)
+    monkeypatch.setattr(overviews, "MAX_COUNTED", 1)
+    monkeypatch.setattr(overviews, "MAX_CALLS", 2)
     found = await summary(client, hub, hours=3)
     assert (found["runs"]["failed"], found["items"]["found"], found["items"]["waiting"]) == (1, 1, 1)
     assert found["costs"] == {"requests": 2, "usd": 0.5, "is_part": True}
@@ -367,7 +367,7 @@ async def test_changes_reader_with_an_outdated_position_receives_a_reset(
             known = (await anext(events)).id
         async with _following(client, after=known) as events:
             assert (await anext(events)).event == "open"
-        monkeypatch.setattr(changes, "MOST_CHANGES", 0)
+        monkeypatch.setattr(changes, "MAX_CHANGES", 0)
         await hub.context.store.write(_describe, "new")
         assert await hub.context.store.write(changes.prune)
         async with _following(client, after=known) as events:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from hub.api.application import ANSWERED, openapi_document
 from hub.api.nouns import questions
-from hub.cli.declared import LEAST_END, item_called, present
+from hub.cli.declared import MIN_END, item_called, present
 from hub.cli.failure import Exit, Failure
 from hub.cli.formats import FORMATS
 from hub.clock import epoch_ms
@@ -143,7 +143,7 @@ def test_cut_list_names_the_option_to_continue(hub: Hub, board: str) -> None:
 def test_list_command_with_a_large_limit_reads_several_pages(
     hub: Hub, board: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(questions, "MOST_LONG", 2)
+    monkeypatch.setattr(questions, "MAX_LONG", 2)
     asked = {json.loads(hub("ask", "user", board, text, "--json").stdout)["id"] for text in "abcde"}
     for limit in range(1, 7):
         listed = json.loads(hub("ask", "ls", "--limit", str(limit), "--json").stdout)
@@ -155,15 +155,15 @@ def test_list_command_with_a_large_limit_reads_several_pages(
 
 def test_commands_find_a_question_by_the_end_of_the_id(hub: Hub, board: str) -> None:
     first, second = (json.loads(hub("ask", "user", board, text, "--json").stdout)["id"] for text in "ab")
-    assert hub("ask", "show", first[-LEAST_END:]).stdout.splitlines()[0].split() == ["question", first]
-    unknown = hub("ask", "show", second[-LEAST_END + 1 :])
+    assert hub("ask", "show", first[-MIN_END:]).stdout.splitlines()[0].split() == ["question", first]
+    unknown = hub("ask", "show", second[-MIN_END + 1 :])
     assert unknown.exit_code == Exit.FAILED  # too short an end is not searched for
-    assert f"there is no question {second[-LEAST_END + 1 :]}" in unknown.stderr
+    assert f"there is no question {second[-MIN_END + 1 :]}" in unknown.stderr
 
 
 @given(st.lists(st.text("ab", min_size=7, max_size=9), unique=True), st.text("ab", min_size=1, max_size=9))
 def test_item_is_found_by_id_end_unless_the_end_is_ambiguous(ids: Sequence[str], end: str) -> None:
-    called = [id for id in ids if id == end or (len(end) >= LEAST_END and id.endswith(end))]
+    called = [id for id in ids if id == end or (len(end) >= MIN_END and id.endswith(end))]
     items = [{"id": id} for id in ids]
     if len(called) > 1:
         with pytest.raises(Failure, match="several ids end in") as several:

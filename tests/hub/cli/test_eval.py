@@ -12,7 +12,7 @@ from anyio.from_thread import BlockingPortal
 from selectolax.lexbor import LexborHTMLParser
 
 from hub.app.calibration import planted_documents
-from hub.app.evaluation import MOST_SHOWN_CHARS, MOST_STORED, sign_test
+from hub.app.evaluation import MAX_SHOWN_CHARS, MAX_STORED, sign_test
 from hub.cli import evaluate
 from hub.cli.failure import Exit
 from hub.extraction.embedded import free_port
@@ -126,8 +126,8 @@ def test_eval_stores_the_last_twenty_evaluations(hub: Hub, folder: Path, state: 
     hub(*words_for(folder))
     file = state / "evaluations" / "owner" / "notes.json"
     first = json.loads(file.read_text())
-    file.write_text(json.dumps(first * (MOST_STORED + 3)))
-    assert (hub(*words_for(folder)).exit_code, len(json.loads(file.read_text()))) == (0, MOST_STORED)
+    file.write_text(json.dumps(first * (MAX_STORED + 3)))
+    assert (hub(*words_for(folder)).exit_code, len(json.loads(file.read_text()))) == (0, MAX_STORED)
     assert file.stat().st_mode & 0o777 == 0o600
 
 
@@ -238,7 +238,7 @@ def test_eval_misses_cuts_a_text_without_sentences(hub: Hub, folder: Path) -> No
     write_gold(folder, [{"id": "long", "text": text, "items": [label]}])
     (missed,) = json.loads(hub(*words_for(folder, "--misses", "--json")).stdout)["missed"]
     assert "call the mayor" in missed["sentence"]
-    assert len(missed["sentence"]) == MOST_SHOWN_CHARS + 2
+    assert len(missed["sentence"]) == MAX_SHOWN_CHARS + 2
 
 
 def test_eval_html_report_is_self_contained_and_escapes_hostile_texts(hub: Hub, folder: Path) -> None:

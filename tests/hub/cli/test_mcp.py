@@ -205,12 +205,12 @@ async def test_mcp_bridge_refuses_requests_beyond_the_waiting_limit(pipe: Pipe) 
         anyio.create_task_group() as tasks,
     ):
         await bridged(client, pipe, tasks)
-        for number in range(mcp.MOST_ASKED):
+        for number in range(mcp.MAX_ASKED):
             await pipe.says(id=number, method="ping", params={})
         refused = await pipe.asks(-1, "ping")
-        assert f"{mcp.MOST_ASKED} requests wait for the hub" in refused["error"]["message"]
+        assert f"{mcp.MAX_ASKED} requests wait for the hub" in refused["error"]["message"]
         held.set()
-        for _ in range(mcp.MOST_ASKED):
+        for _ in range(mcp.MAX_ASKED):
             assert (await pipe.receive.receive())["result"] == {}
         for _ in range(3):
             await pipe.says(method="notifications/initialized")

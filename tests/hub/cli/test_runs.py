@@ -25,7 +25,7 @@ from hub.cli.runs import (
     DELIVERING,
     EXTRACTING,
     LEGEND,
-    MOST_FILES,
+    MAX_FILES,
     READING,
     Span,
     bar,
@@ -445,11 +445,11 @@ def test_file_lines_omit_known_files_and_show_the_reason_of_skipped_files() -> N
 
 
 def test_file_lines_are_limited_to_failed_and_slowest_files() -> None:
-    quick = [_unit(f"quick-{n:03}.md", 1, 2, 3 + n / 1_000) for n in range(MOST_FILES)]
+    quick = [_unit(f"quick-{n:03}.md", 1, 2, 3 + n / 1_000) for n in range(MAX_FILES)]
     slow = _unit("slow.md", 1, 2, 90)
     failed = _unit("failed.md", state="FAILED", error="gone")
     told = file_lines(_run(*quick, slow, failed, moves={"RUNNING": 0, "COMPLETED": 95}, ended=95), 80)
-    assert len(told) == MOST_FILES + 3
+    assert len(told) == MAX_FILES + 3
     assert any("slow.md" in line for line in told)
     assert any("failed.md" in line for line in told)
     assert "and 2 more files" in told[-2]

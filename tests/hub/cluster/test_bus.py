@@ -11,7 +11,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from hub.clock import SystemClock
-from hub.cluster.bus import MOST_BYTES, Bus, Member, reach_server
+from hub.cluster.bus import MAX_BYTES, Bus, Member, reach_server
 from hub.cluster.messages import RENEWALS, Hint, NodeRenewed, NodeUnreachable, Reply, Request, RunChanged
 from protocol.ids import BootId, RunId
 from tests.scenarios.cluster import open_gate
@@ -119,7 +119,7 @@ async def test_bus_request_without_an_answer_is_refused_after_the_time_limit(nat
 
 async def test_bus_answer_above_the_size_limit_is_an_error_of_the_request(nats: Nats) -> None:
     async with on_bus(nats.url, EAST) as east, on_bus(nats.url, WEST) as west:
-        west.body = b"x" * MOST_BYTES
+        west.body = b"x" * MAX_BYTES
         assert (await east.bus.ask(WEST, ASKED, within_s=WITHIN_S)).status == 507
 
 

@@ -24,7 +24,7 @@ from tests.support.clock import SeededChance
 
 SECRET = "tok-en-5c0e"
 TEXT = "Anna must send the contract by Friday."
-MOST_BYTES = 2 * 1024 * 1024
+MAX_BYTES = 2 * 1024 * 1024
 
 
 class Entry:
@@ -373,6 +373,6 @@ async def rig(
     provider = provider or PROVIDERS[name]()
     async with (
         serving(provider) as url,
-        OutboundClient(OutboundRules(), max_answer_bytes=MOST_BYTES) as client,
+        OutboundClient(OutboundRules(), max_answer_bytes=MAX_BYTES) as client,
     ):
         yield Rig(kind or find(name), provider, url, client)

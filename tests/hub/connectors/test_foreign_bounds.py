@@ -65,12 +65,12 @@ PARTS: dict[str, tuple[type, ...]] = {
 }
 # Values of any form, which are bounded as a whole where they are received.
 WHOLE = {
-    "_Line.result": process.MOST_LINE_BYTES,
-    "_Line.item": process.MOST_LINE_BYTES,
-    "_Listing.messages[]": process.MOST_LINE_BYTES,
-    "_Listing.cursor": process.MOST_CURSOR_BYTES,
-    "_Listing.next": process.MOST_CURSOR_BYTES,
-    "Message.place": process.MOST_CURSOR_BYTES,
+    "_Line.result": process.MAX_LINE_BYTES,
+    "_Line.item": process.MAX_LINE_BYTES,
+    "_Listing.messages[]": process.MAX_LINE_BYTES,
+    "_Listing.cursor": process.MAX_CURSOR_BYTES,
+    "_Listing.next": process.MAX_CURSOR_BYTES,
+    "Message.place": process.MAX_CURSOR_BYTES,
     "Response.payload": frames.MAX_FRAME_BYTES,
     "Event.payload": frames.MAX_FRAME_BYTES,
     "Refusal.details": frames.MAX_FRAME_BYTES,

@@ -31,7 +31,7 @@ from hub.connectors.calling import (
 )
 from hub.connectors.connector import Page, documents_of
 from hub.connectors.imap import Imap
-from hub.connectors.imap_line import MOST_LITERAL_BYTES, ImapFilter, ImapSettings
+from hub.connectors.imap_line import MAX_LITERAL_BYTES, ImapFilter, ImapSettings
 from hub.document import Document
 from hub.runs.mailbox_visit import READ_AT_ONCE
 from tests.hub.connectors.imap_rig import (
@@ -510,13 +510,13 @@ async def test_imap_literals_of_100_mb_are_skipped_with_a_reason_and_bounded_mem
         read = await texts(connector, messages)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    why = f"the server wants to send {size} bytes at once, {MOST_LITERAL_BYTES} are taken"
+    why = f"the server wants to send {size} bytes at once, {MAX_LITERAL_BYTES} are taken"
     assert [message.fault for message in messages] == ["", f"UID 2 in INBOX: {why}", ""]
     first, second, third = (read[message.key] for message in messages)
     assert isinstance(first, Document) and first.text.endswith("Call Ana.\n")
     assert second == Unread(reason=f"UID 2 in INBOX: {why}", is_final=True)
     assert third == Unread(reason=f"UID 3 in INBOX: {why}", is_final=True)
-    assert peak < MOST_LITERAL_BYTES / 4
+    assert peak < MAX_LITERAL_BYTES / 4
 
 
 async def test_imap_wait_for_news_without_idle_support_is_not_implemented() -> None:

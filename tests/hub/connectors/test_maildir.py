@@ -205,7 +205,7 @@ async def test_a_folder_of_eml_files_is_read_and_one_that_is_missing_is_named(tm
 async def test_unreadable_maildir_mail_is_reported_as_unread(
     box: Box, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mime, "MOST_BYTES", 1_000)
+    monkeypatch.setattr(mime, "MAX_BYTES", 1_000)
     box.put("large", content=MAIL % (b"large", b"large") + b"x" * 1_000)
     box.put("tangled", content=MAIL.replace(b"\n\n", b"\n" + b"Content-Type: multipart/x\n" * 200 + b"\n"))
     _, found = await box.run()

@@ -138,7 +138,7 @@ async def test_removed_outlook_mails_and_drafts_are_not_listed(here: Account) ->
 async def test_mails_beyond_a_filtered_round_are_listed_by_date(
     here: Account, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(outlook, "MOST_FILTERED", 20)
+    monkeypatch.setattr(outlook, "MAX_FILTERED", 20)
     here.fake.mail.most_filtered = 20
     here.fake.mail.page_most = 6
     expected = {f"mail {number:03}" for number in range(70)}

@@ -597,7 +597,7 @@ def test_connector_process_ends_when_the_hub_is_killed(tmp_path: Path) -> None:
 async def test_standard_error_of_a_connector_process_is_logged_up_to_a_limit(
     write: Write, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(process, "MOST_LOGGED", 5)
+    monkeypatch.setattr(process, "MAX_LOGGED", 5)
     caplog.set_level("INFO")
     result = json.dumps({"id": 2, "result": {"name": "me"}})
     source = saying(SPEC, then=f"sys.stderr.write('line\\n' * 100_000); print({result!r}, flush=True)")
@@ -662,7 +662,7 @@ async def test_flood_of_output_of_a_connector_process_leaves_the_loop_free(write
     assert thread_time() - began <= 1.0
 
 
-LINE_BYTES = process.MOST_LINE_BYTES - 1_000
+LINE_BYTES = process.MAX_LINE_BYTES - 1_000
 HEAVY_LINES = {  # the first has a text, the others are refused
     "halves of characters": '{"id": 2, "result": {"name": "%s"}}' % ("\\ud83d" * 1_000),
     "halves of characters in a field that is skipped": '{"id": 2, "result": {"name": "me"}, "x": "%s"}'

@@ -16,7 +16,7 @@ from hub.clock import Clock, IdFactory, epoch_ms
 from hub.coordination.authority import Caller
 from hub.coordination.broadcasts import Broadcasts
 from hub.coordination.courier import Courier
-from hub.coordination.messages import MOST_WAIT_S, Ensured, LeadMessages, Leads, Messages
+from hub.coordination.messages import MAX_WAIT_S, Ensured, LeadMessages, Leads, Messages
 from hub.coordination.provisioning import Provisioning, Quiet
 from hub.links.roster import DeviceLink
 from hub.metrics import Metrics
@@ -109,7 +109,7 @@ class LeadingHub:
 
     async def lead(self) -> Ensured:
         """The lead of the board garden, as a person asks for it."""
-        return await self.leads.see_to(OPERATOR, "garden", wait_s=MOST_WAIT_S)
+        return await self.leads.see_to(OPERATOR, "garden", wait_s=MAX_WAIT_S)
 
     async def gateway_agents(self) -> Sequence[GatewayAgentRow]:
         """All agents of all gateways that are no main agents."""

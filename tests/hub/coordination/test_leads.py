@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from hub.coordination.messages import ToLead
-from hub.coordination.provisioning import CHANGED, CONFIG_POLL_S, MOST_S, QUIET_S, Quiet
+from hub.coordination.provisioning import CHANGED, CONFIG_POLL_S, MAX_S, QUIET_S, Quiet
 from hub.openclaw import GatewayEvent, GatewayRefused, Reconnected
 from protocol.coordination import MessageState
 from protocol.errors import CodedError, ErrorCode
@@ -421,7 +421,7 @@ def test_messages_are_held_for_a_limited_time_during_agent_creation() -> None:
     clock = FakeClock()
     quiet = Quiet(clock)
     with quiet.making(WEST):
-        clock.advance(MOST_S)
+        clock.advance(MAX_S)
         assert quiet.held_s(WEST) == 0
     assert quiet.held_s(WEST) == 0
     quiet.changed(WEST)

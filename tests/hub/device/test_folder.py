@@ -393,7 +393,7 @@ async def test_tree_digest_changes_with_content_names_and_converter_version(
 async def test_tree_of_a_slow_folder_is_sent_in_the_last_manifest(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hub.device.run_reading._MOST_EARLY", 1)
+    monkeypatch.setattr("hub.device.run_reading._MAX_EARLY", 1)
     desk.write(a="one", b="two")
     manifest = await tree_of(desk)
 
@@ -419,7 +419,7 @@ async def test_unreadable_file_is_skipped_with_the_reason_and_other_files_are_se
 async def test_skipped_files_beyond_the_name_limit_are_reported_as_a_count(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run_reading, "_MOST_SKIPPED", 100)
+    monkeypatch.setattr(run_reading, "_MAX_SKIPPED", 100)
     for number in range(110):
         (desk.notes / f"{number}.md").symlink_to("/nowhere")
     desk.run(RunMode.STREAM)

@@ -261,7 +261,7 @@ async def test_reading_older_than_the_sending_log_is_not_compared(
     desktop: Desktop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for module in (sending_log, receipts):
-        monkeypatch.setattr(module, "MOST_SENT", 3)
+        monkeypatch.setattr(module, "MAX_SENT", 3)
     first = receipt_of(1)
     second = receipt_of(2, before=first)
     await desktop.has(first, 1)

@@ -78,8 +78,8 @@ def test_log_has_files_by_day_hub_and_reader_and_their_latest_reason(
 def test_sending_log_retains_only_the_newest_entries(
     file: Path, log: SendingLog, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sending_log, "MOST_SENT", 3)
-    monkeypatch.setattr(sending_log, "MOST_HELD_BACK", 2)
+    monkeypatch.setattr(sending_log, "MAX_SENT", 3)
+    monkeypatch.setattr(sending_log, "MAX_HELD_BACK", 2)
     for number in range(5):
         clock.advance(1)
         log.sent(ORDER, [(f"{number}.md", 1, "00")])

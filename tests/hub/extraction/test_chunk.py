@@ -140,7 +140,7 @@ def test_repeated_halving_ends_at_the_least_chunk_size() -> None:
     pieces = [Chunk(0, len(text))]
     for _ in range(12):
         pieces = [half for piece in pieces for half in (chunk.halve(text, piece) or [piece])]
-    assert all(piece.end - piece.start <= chunk.LEAST_CHARS for piece in pieces)
+    assert all(piece.end - piece.start <= chunk.MIN_CHARS for piece in pieces)
 
 
 def test_endless_sentence_is_split_without_loss() -> None:

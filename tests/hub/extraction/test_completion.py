@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hub.extraction.completion import (
-    MOST_CHARS,
+    MAX_CHARS,
     Dialect,
     Tokens,
     Unusable,
@@ -117,7 +117,7 @@ def test_token_estimate_counts_about_one_token_per_chinese_character() -> None:
 
 def test_an_answer_longer_than_any_that_was_asked_for_is_cut_off() -> None:
     completion = completion_of(body(", ".join(f"[{number}]" for number in range(20_000))))
-    assert (len(completion.text), completion.finish) == (MOST_CHARS, Finish.CUT_OFF)
+    assert (len(completion.text), completion.finish) == (MAX_CHARS, Finish.CUT_OFF)
 
 
 @pytest.mark.parametrize("text", ["[" * 50_000, '{"a":' * 5_000 + " " * 5_000])

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hub.extraction.when.resolve import MOST_CHARS, days_in, resolve
+from hub.extraction.when.resolve import MAX_CHARS, days_in, resolve
 from tests.support.families import each
 
 GROUPS: list[dict[str, Any]] = json.loads(
@@ -108,7 +108,7 @@ def test_date_resolves_to_local_midnight_in_every_time_zone(zone: str) -> None:
 
 @given(
     words=st.one_of(
-        st.text(max_size=MOST_CHARS + 10),
+        st.text(max_size=MAX_CHARS + 10),
         st.lists(st.sampled_from(WORDS), max_size=12).map(" ".join),
         st.lists(st.sampled_from(WORDS), max_size=12).map("".join),
     ),

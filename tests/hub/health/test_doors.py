@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from hub.health import doors
-from hub.health.doors import FLAPS, MOST_NAMED, WITHIN_S, Arrived, Certificate
+from hub.health.doors import FLAPS, MAX_NAMED, WITHIN_S, Arrived, Certificate
 from hub.health.issues import Severity
 from hub.links.roster import SharedRoots
 from hub.settings.problems import SettingsInvalid
@@ -234,7 +234,7 @@ async def test_flapping_device_is_reported_to_the_owner(bench: IdentityBench) ->
 
 
 async def test_devices_of_another_version_are_reported_together(bench: IdentityBench) -> None:
-    links = [FakeLink((await bench.device(f"desk{n}")).id) for n in range(MOST_NAMED + 2)]
+    links = [FakeLink((await bench.device(f"desk{n}")).id) for n in range(MAX_NAMED + 2)]
     look = partial(doors.check_versions, bench.store, lambda: links)
     assert list(await look(START)) == []
     for link in links:

@@ -404,7 +404,7 @@ async def test_a_device_that_uses_far_too_much_time_is_disconnected_with_the_rea
 async def test_long_read_continues_in_a_later_loop_turn_in_order(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(transport, "MOST_TURN_S", -1.0)
+    monkeypatch.setattr(transport, "MAX_TURN_S", -1.0)
     async with open_port(limits=UNHURRIED) as port, port.device("a") as device, port.device("b") as other:
         for name, one in (("a", device), ("b", other)):
             frames = [_masked(f"{name}-{number}", 400_000 if number == 30 else 200) for number in range(60)]
@@ -418,7 +418,7 @@ async def test_long_read_continues_in_a_later_loop_turn_in_order(
 async def test_time_of_long_reads_is_shared_by_devices_in_a_loop_turn(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(transport, "MOST_TURN_S", -1.0)
+    monkeypatch.setattr(transport, "MAX_TURN_S", -1.0)
     turn, loop = transport._Turn(), asyncio.get_running_loop()
     for _ in range(2):
         assert [turn.is_spent(loop) for _ in range(3)] == [False, True, True]

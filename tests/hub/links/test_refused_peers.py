@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import anyio.to_thread
 
 from hub.health.doors import check_refused
-from hub.links.refusals import MOST_OF_ONE, MOST_PEERS, OTHERS, REMEMBERED_S, SHOWN, Peer, RefusedPeers
+from hub.links.refusals import MAX_OF_ONE, MAX_PEERS, OTHERS, REMEMBERED_S, SHOWN, Peer, RefusedPeers
 from hub.links.transport import UpgradeRules
 from protocol.errors import ErrorCode
 from protocol.ids import DeviceId
@@ -132,13 +132,13 @@ async def test_flood_of_refused_peers_is_bounded_and_displaces_no_other_peer(net
         known = Peer(network="10.0.0.1", device_id=LAPTOP, credential="key:old")
         for peer in (known, *honest):
             peers.note(peer, ErrorCode.REVOKED, "the key was revoked")
-        flood = MOST_PEERS + MOST_PEERS // 4
+        flood = MAX_PEERS + MAX_PEERS // 4
         for number in range(flood):
             peer = Peer(network=networks.format(number // 256, number % 256), name=f"name-{number}")
             peers.note(peer, ErrorCode.AUTH_FAILED, "this token is unknown")
         kept, current = peers._peers, peers.current()
-        assert len(kept) <= MOST_PEERS
-        assert all(len(one) <= MOST_OF_ONE + 1 for one in kept.values())
+        assert len(kept) <= MAX_PEERS
+        assert all(len(one) <= MAX_OF_ONE + 1 for one in kept.values())
         assert {(peer.device_id or peer.network) for peer in (known, *honest)} <= kept.keys()
         assert current[0].peer == known
         assert len(current) <= SHOWN + 2

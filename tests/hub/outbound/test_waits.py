@@ -15,10 +15,10 @@ from hub.extraction.outcomes import Quota, reported_quota
 from hub.openclaw.failures import REFUSED_S, of_answer, of_opening, of_refusal
 from hub.openclaw.frames import Refusal
 from hub.outbound.rules import bounded, bounded_wait, retry_after
-from protocol.errors import MOST_WAIT_S, Backoff, CloseCode, requested_wait_s
+from protocol.errors import MAX_WAIT_S, Backoff, CloseCode, requested_wait_s
 from tests.support.clock import START
 
-DAY_S = MOST_WAIT_S
+DAY_S = MAX_WAIT_S
 IN_2099 = START.replace(year=2099)
 # What a header may say, the wait that it means, and whether it was shortened.
 SAID: list[tuple[str, float | None, bool]] = [

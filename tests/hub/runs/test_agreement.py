@@ -17,7 +17,7 @@ from hub.device.inbox import read_items
 from hub.device.inserts import DeviceStore
 from hub.device.owner import approve, edit, reject
 from hub.links.roster import Roster
-from hub.runs.agreement import MOST_LISTINGS, Agreements, VerdictDelivery
+from hub.runs.agreement import MAX_LISTINGS, Agreements, VerdictDelivery
 from protocol.errors import ErrorCode, LinkLost
 from protocol.frame import ErrorBody
 from protocol.handshake import StoreMark
@@ -522,7 +522,7 @@ async def test_device_reporting_verdicts_at_each_listing_is_given_up_after_the_l
             while (problem := (await bench.store.read(store_of_device)).problem) is None:
                 await anyio.lowlevel.checkpoint()
         assert "reported decisions" in problem
-        assert owner.edits == MOST_LISTINGS
+        assert owner.edits == MAX_LISTINGS
 
 
 async def test_agreement_result_is_stored_with_cause_and_counts_of_rows(lived: Past) -> None:

@@ -15,7 +15,7 @@ from hub.extraction.model import (
     ModelUnavailable,
     Price,
 )
-from hub.runs.asking import LEAST_WAIT_S, MOST_WAIT_S
+from hub.runs.asking import MAX_WAIT_S, MIN_WAIT_S
 from hub.runs.budget import Account
 from hub.settings.limit_settings import BudgetSettings
 from protocol.lifecycles import RunOutcome, RunState
@@ -101,7 +101,7 @@ async def test_questions_are_submitted_as_one_batch_and_complete_the_run(bench: 
     assert (len(requests), bench.model.asked) == (2, 0), "the rules have read the rest"
 
     desk_of(bench).is_done = True
-    run = await go(bench, after_s=LEAST_WAIT_S)
+    run = await go(bench, after_s=MIN_WAIT_S)
 
     assert (run.state, run.outcome, run.units_done) == (RunState.COMPLETED, RunOutcome.SUCCESS, 3)
     assert (bench.model.asked, run.usage.requests, run.usage.cost_nanos) == (0, 2, 100)
@@ -111,10 +111,10 @@ async def test_questions_are_submitted_as_one_batch_and_complete_the_run(bench: 
 
 async def test_waits_between_polls_of_a_batch_grow_up_to_the_maximum(bench: Bench) -> None:
     waits = []
-    for after_s in (0.0, LEAST_WAIT_S, 3_600.0, 36_000.0):
+    for after_s in (0.0, MIN_WAIT_S, 3_600.0, 36_000.0):
         run = await go(bench, after_s=after_s)
         waits.append(round((run.eligible_at - bench.now_ms) / 1_000))
-    assert (waits, run.attempt) == ([LEAST_WAIT_S, LEAST_WAIT_S, 908, MOST_WAIT_S], 1)
+    assert (waits, run.attempt) == ([MIN_WAIT_S, MIN_WAIT_S, 908, MAX_WAIT_S], 1)
     assert len(desk_of(bench).batches) == 1
 
 
@@ -165,7 +165,7 @@ async def test_batch_of_a_cancelled_run_is_reused_by_the_next_run(bench: Bench) 
     first = await go(bench)
     await bench.control.cancel(first.id, actor="test", reason="not now")
 
-    waiting = await go(bench, after_s=LEAST_WAIT_S)
+    waiting = await go(bench, after_s=MIN_WAIT_S)
 
     assert waiting.id != first.id
     assert (waiting.state, len(desk_of(bench).batches)) == (RunState.QUEUED, 1)
@@ -202,7 +202,7 @@ async def test_finished_batch_replaces_the_promised_tokens_of_the_day_by_spent_t
     assert (day.spent.tokens, day.promised.tokens > 200) == (0, True)
 
     desk_of(bench).is_done = True
-    assert (await go(bench, after_s=LEAST_WAIT_S)).outcome is RunOutcome.SUCCESS
+    assert (await go(bench, after_s=MIN_WAIT_S)).outcome is RunOutcome.SUCCESS
 
     day = await bench.budgets.day_of_hub()
     assert (day.spent.tokens, day.promised.tokens, day.reserved.tokens) == (2 * 110, 0, 0)

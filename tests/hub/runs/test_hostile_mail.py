@@ -267,7 +267,7 @@ async def test_hostile_mails_are_read_or_reported_and_hold_the_loop_no_longer_th
 
 FIRST, LATER = 30, 10  # mails
 HOUR_S: Final = 3_600
-MOST_RUNS: Final = 30
+MAX_RUNS: Final = 30
 
 
 class Provider(ABC):
@@ -516,7 +516,7 @@ async def bench_at(store: Store, provider: Provider) -> tuple[Bench, dict[str, s
 
 async def read_all(bench: Bench, taken: Mapping[str, str], mails: int) -> None:
     """Let runs read until one finds nothing; then each mail is one row."""
-    for _ in range(MOST_RUNS):
+    for _ in range(MAX_RUNS):
         run = await bench.run()
         if (run.state, run.units_total) == (RunState.COMPLETED, 0):
             break

@@ -14,7 +14,7 @@ from hub.extraction.validate import significant_words
 from hub.runs import matching
 from hub.runs import matching as elsewhere_of_device
 from hub.runs.found_items import found_items
-from hub.runs.matching import MOST_COMPARED, decide
+from hub.runs.matching import MAX_COMPARED, decide
 from protocol.ids import AgentId, DeviceId, RunId, UserId, derive_item_id
 from protocol.lifecycles import CallState
 from protocol.tables import TABLES, TableName
@@ -327,7 +327,7 @@ def test_title_similar_to_an_item_with_a_present_sentence_is_inserted() -> None:
 
 
 def test_similarity_comparison_of_titles_is_bounded() -> None:
-    many = int(MOST_COMPARED**0.5) + 1
+    many = int(MAX_COMPARED**0.5) + 1
     here = [known(item(f"task number {n}", f"Old sentence {n}.")) for n in range(many)]
     decided = decisions(*(item(f"task numbers {n}", f"New sentence {n}.") for n in range(many)), here=here)
     assert {sent(decision)[0] for decision in decided} == {"insert"}

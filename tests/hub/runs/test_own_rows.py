@@ -31,7 +31,7 @@ from storage.agents.agents import find_agent_by_name
 from storage.agents.configs import Mailbox as MailboxConfig
 from storage.store import Store
 from tests.hub.connectors.caldav_rig import rig as calendar_rig
-from tests.hub.connectors.manifest_rig import MOST_BYTES, PROVIDERS, Rig
+from tests.hub.connectors.manifest_rig import MAX_BYTES, PROVIDERS, Rig
 from tests.hub.device.sinks.bench import SinkBench
 from tests.hub.device.sinks.conftest import caldav_place, rest_place
 from tests.hub.device.sinks.places import CalDavPlace, Place, RestPlace
@@ -92,7 +92,7 @@ async def reader_of(place: Place) -> AsyncIterator[Any]:
         else:
             assert isinstance(place, RestPlace)
             client = await opened.enter_async_context(
-                OutboundClient(OutboundRules(), max_answer_bytes=MOST_BYTES)
+                OutboundClient(OutboundRules(), max_answer_bytes=MAX_BYTES)
             )
             rest = Rig(find("todoist"), PROVIDERS["todoist"](), "", client)
             rest.secret = TOKEN

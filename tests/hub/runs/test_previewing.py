@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from hub.extraction.model import Finish, ModelAnswer, ModelRequest, Models, ModelUnavailable, Price
-from hub.runs.previewing import MOST_PREVIEWS, PreviewItem, PreviewProblem, PreviewRequest, PreviewStep
+from hub.runs.previewing import MAX_PREVIEWS, PreviewItem, PreviewProblem, PreviewRequest, PreviewStep
 from hub.settings.limit_settings import NANOS, BudgetSettings, Limits
 from protocol.errors import CodedError, DeviceOffline, ErrorCode
 from protocol.ids import AgentId
@@ -274,7 +274,7 @@ async def test_preview_is_refused_while_the_agent_or_hub_has_the_maximum(bench: 
     bench.previews.previewed = {bench.agent.id}
     with pytest.raises(CodedError, check=coded(ErrorCode.BUSY), match="another preview of notes"):
         await bench.previews.open(bench.agent, ABOUT_MEETINGS, bench.connect())
-    bench.previews.previewed = {AgentId(f"a-{number}") for number in range(MOST_PREVIEWS)}
+    bench.previews.previewed = {AgentId(f"a-{number}") for number in range(MAX_PREVIEWS)}
     with pytest.raises(CodedError, check=coded(ErrorCode.BUSY), match="the most at once"):
         await bench.previews.open(bench.agent, ABOUT_MEETINGS, bench.connect())
 

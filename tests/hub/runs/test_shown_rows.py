@@ -11,7 +11,7 @@ from hub.clock import epoch_ms
 from hub.extraction.folding import fold
 from hub.runs.found_items import likeness_of
 from hub.runs.lifecycle import Interrupt
-from hub.runs.mailbox_visit import MOST_JUDGED, MOST_ROWS, judged_titles, references_of
+from hub.runs.mailbox_visit import MAX_JUDGED, MAX_ROWS, judged_titles, references_of
 from hub.runs.run_order import RunOrder
 from protocol.errors import CallTimedOut, ErrorCode, LinkLost
 from protocol.frame import ErrorBody
@@ -59,7 +59,7 @@ async def test_a_run_asks_for_the_newest_approved_projects(order: RunOrder) -> N
         ("projects", "p-2", "Long walk"),
     ]
     (call,) = link.calls
-    assert (call.table, call.where, call.limit) == ("projects", {"isApproved": 1}, MOST_ROWS)
+    assert (call.table, call.where, call.limit) == ("projects", {"isApproved": 1}, MAX_ROWS)
     assert call.data == {"newest_first": True, "fields": ["id", "name"]}
 
 
@@ -98,8 +98,8 @@ async def test_reference_queries_for_comments_ask_tasks_and_share_the_row_limit(
     link = link_that(rows())
     await references_of(link, about(order, TableName.TASK_COMMENTS, TableName.NOTES))
     assert [(call.table, call.limit) for call in link.calls] == [
-        ("tasks", MOST_ROWS // 2),
-        ("projects", MOST_ROWS // 2),
+        ("tasks", MAX_ROWS // 2),
+        ("projects", MAX_ROWS // 2),
     ]
 
 
@@ -130,8 +130,8 @@ async def test_malformed_query_answer_drops_the_references_and_not_the_run(
 
 
 async def test_query_rows_beyond_the_limit_are_dropped(order: RunOrder) -> None:
-    many = [{"id": f"p-{n}", "name": f"Project {n}"} for n in range(3 * MOST_ROWS)]
-    assert len(await references_of(link_that(rows(*many)), order)) == MOST_ROWS
+    many = [{"id": f"p-{n}", "name": f"Project {n}"} for n in range(3 * MAX_ROWS)]
+    assert len(await references_of(link_that(rows(*many)), order)) == MAX_ROWS
 
 
 async def test_the_end_of_a_connection_is_reported(order: RunOrder) -> None:
@@ -217,7 +217,7 @@ async def test_the_newest_titles_of_each_verdict_are_shown_and_no_more(bench: Be
         await decided(bench, f"call person {number:02} of the house", verdict, at=number + 1)
     found = await judged_titles(bench.store, order)
     kept = [one.title for one in found if one.is_approved]
-    assert (len(kept), len(found), kept[-1]) == (MOST_JUDGED, 2 * MOST_JUDGED, "call person 18 of the house")
+    assert (len(kept), len(found), kept[-1]) == (MAX_JUDGED, 2 * MAX_JUDGED, "call person 18 of the house")
     assert all(one.table == TableName.TASKS for one in found)
 
 

@@ -677,7 +677,7 @@ async def test_run_reads_up_to_run_bytes_and_reports_the_files_left() -> None:
 
 
 async def test_endless_manifest_ends_with_limit_reached(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hub.runs.sources.MOST_LISTED", 3)
+    monkeypatch.setattr("hub.runs.sources.MAX_LISTED", 3)
     endless = (page(listed(f"{number}.md"), listed(f"{number}.txt"), last=False) for number in range(100))
     events, link = await read(*endless, capabilities=PAGED)
     assert (link.streams[0].taken, unread(events)) == (2, [("", ErrorCode.LIMIT_REACHED)])

@@ -30,7 +30,7 @@ from tests.support.processes import POLL_S
 from tests.support.programs import free_port
 from tests.support.runs import Bench, agent, bench, folder, store
 
-MOST_S: Final = 30.0  # a busy machine
+MAX_S: Final = 30.0  # a busy machine
 
 
 def why_no_collector() -> str | None:
@@ -53,7 +53,7 @@ class Collector:
 
     def wait_for(self, text: str) -> None:
         """Wait until it has printed *text*."""
-        for _ in range(int(MOST_S / POLL_S)):
+        for _ in range(int(MAX_S / POLL_S)):
             if text in self.text:
                 return
             with suppress(subprocess.TimeoutExpired):
@@ -226,7 +226,7 @@ async def test_hub_with_traces_otlp_setting_sends_spans_to_the_receiver(tmp_path
 
 
 async def test_the_queue_of_runs_is_bounded(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(span_export, "MOST_RUNS", 2)
+    monkeypatch.setattr(span_export, "MAX_RUNS", 2)
     async with exporting(bench, "http://127.0.0.1:9") as export:
         for number in range(3):
             export.run_ended(RunId(f"r-{number}"))

@@ -32,7 +32,7 @@ from tests.support.runs import Bench, declare_agent, digest
 from tests.support.unwinding import GatedStore, Tasks, orders_of, play
 
 FILES = {"a": 3, "b": 2, "c": 1}  # tasks in each: the batches of two tasks have calls of two files
-MOST_IN_BATCH = 2
+MAX_IN_BATCH = 2
 
 
 class Device:
@@ -189,7 +189,7 @@ EVENTS = [
 async def test_delivery_tasks_leaving_in_any_order_leave_no_call_open_or_sent_twice(
     events: Sequence[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(delivery, "SINGLE_CALLS", MOST_IN_BATCH)
+    monkeypatch.setattr(delivery, "SINGLE_CALLS", MAX_IN_BATCH)
     planned = await plan_run()
     for order in orders_of(events):
         try:

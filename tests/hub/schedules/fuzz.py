@@ -25,7 +25,7 @@ from tests.support.clock import SeededChance
 
 FIRST_YEAR: Final = 2008
 LAST_YEAR: Final = 2037
-MOST_FIRES: Final = 8  # of the resolver, in each case
+MAX_FIRES: Final = 8  # of the resolver, in each case
 CASES_EACH: Final = 3  # of one transition: its clock is the model's most expensive part
 
 _HOUR: Final = 60
@@ -168,13 +168,13 @@ def _of_the_model(case: Case, shown: list[int]) -> list[int]:
     start = case.transition.at - _BEFORE
     all_of_them = [(start + at) * MINUTE_MS for at in fires(Job(case.expression), shown)]
     first = bisect_right(all_of_them, case.after_ms)
-    return all_of_them[first : first + MOST_FIRES]
+    return all_of_them[first : first + MAX_FIRES]
 
 
 def _of_the_resolver(case: Case, resolve: Resolver) -> Iterator[int | None]:
     trigger = resolve(case.expression, case.transition.zone)
     at: int | None = case.after_ms
-    for _ in range(MOST_FIRES):
+    for _ in range(MAX_FIRES):
         at = trigger.next_after(at) if at is not None else None
         yield at
         if at is None or not _is_within(case, at):

@@ -10,9 +10,9 @@ from hub.settings.agent_settings import tables_of
 from hub.settings.reading import check_settings
 from protocol.tables import (
     DEVICE_OWN,
-    MOST_CHOICES,
-    MOST_FIELDS,
-    MOST_TABLES,
+    MAX_CHOICES,
+    MAX_FIELDS,
+    MAX_TABLES,
     NAME,
     TABLES,
     Column,
@@ -85,9 +85,9 @@ def test_the_table_and_agent_of_the_handbook_are_right(check: Check) -> None:
 
 def test_table_limits_of_the_handbook_equal_those_of_the_hub() -> None:
     page = docs.page("tables")
-    for row in (f"| tables | {MOST_TABLES} |", f"| fields of a table | {MOST_FIELDS} |"):
+    for row in (f"| tables | {MAX_TABLES} |", f"| fields of a table | {MAX_FIELDS} |"):
         assert row in page
-    assert f"| choices of a field | {MOST_CHOICES} |" in page
+    assert f"| choices of a field | {MAX_CHOICES} |" in page
 
 
 def with_fields(fields: str, key: str = '["a"]') -> str:
@@ -157,11 +157,11 @@ A = '{ name = "a" }'
         ),
         (CONTACTS.replace("200", "200_000"), "8:36: error: tables.contacts.fields.company.max_length: "),
         (
-            with_fields(", ".join(f'{{ name = "f{n}" }}' for n in range(MOST_FIELDS + 1)), '["f0"]'),
+            with_fields(", ".join(f'{{ name = "f{n}" }}' for n in range(MAX_FIELDS + 1)), '["f0"]'),
             "5:10: error",
         ),
         (
-            "".join(with_fields(A).replace('"t"', f'"t{n}"') for n in range(MOST_TABLES + 1)),
+            "".join(with_fields(A).replace('"t"', f'"t{n}"') for n in range(MAX_TABLES + 1)),
             "tables: more than 10 are given",
         ),
         (

@@ -16,7 +16,7 @@ from tests.support.families import each
 
 MIB = 1024 * 1024
 # What one mail may take of the process that asks: the mail itself, and a little beside.
-MOST_GROWTH = 60 * MIB
+MAX_GROWTH = 60 * MIB
 LIMITS = ConvertLimits(seconds=30.0)
 
 
@@ -117,7 +117,7 @@ def test_hostile_mail_is_read_or_refused_within_memory_limits(make: Callable[[],
     except NotConvertible as refusal:
         assert refusal.limit is None, "it was not refused for what it is, but ran into a limit"
         assert "Ana" not in str(refusal)
-    assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 < MOST_GROWTH
+    assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 < MAX_GROWTH
 
 
 @each("make", HOSTILE.values())

@@ -11,9 +11,9 @@ import type { ItemDetail, ItemView, ItemsPage } from "./types";
 import { MOST, type Values, type Verdict, give, isUndecided, isUndoable, note, undo, whenFailed } from "./verdicts";
 
 export const ROWS = 100; // of which more are read while fewer are ahead
-const MOST_ROWS = 1_000; // of one page
+const MAX_ROWS = 1_000; // of one page
 const AHEAD = ROWS / 2; // so that a list that was just read is not read again at once
-const MOST_TYPED = 1_000;
+const MAX_TYPED = 1_000;
 export const DONE = { approve: "Approved", edit: "Changed", reject: "Rejected" } as const;
 
 interface List {
@@ -129,13 +129,13 @@ function merged(before: readonly ItemView[], now: readonly ItemView[]): readonly
 function grow(): void {
   const at = rows.value.findIndex(({ id }) => id === current.value);
   const ahead = rows.value.slice(at + 1).filter(isOpen).length;
-  if (list.value.next && ahead < AHEAD && size.value < MOST_ROWS && list.value.listed.size >= size.value) size.value += ROWS;
+  if (list.value.next && ahead < AHEAD && size.value < MAX_ROWS && list.value.listed.size >= size.value) size.value += ROWS;
 }
 
 /** Press a key: it acts once all before it have acted, on the items that they leave. */
 export function press(key: string, action: Typed["action"]): void {
   if (edited.value !== undefined && edited.value === current.value) early += key.length === 1 ? key : "";
-  else if (typed.length < MOST_TYPED) typed.push({ key, action });
+  else if (typed.length < MAX_TYPED) typed.push({ key, action });
   void act();
 }
 
@@ -175,7 +175,7 @@ function advance(): void {
   const next = here && isOpen(here) ? here : rows.value.slice(at + 1).find(isOpen);
   isAtEnd = next === undefined && typeof list.value.next === "string";
   if (next && next !== here) show(next.id);
-  if (isAtEnd && size.value >= MOST_ROWS) {
+  if (isAtEnd && size.value >= MAX_ROWS) {
     const query = Object.fromEntries(place.value.query);
     go(link(["review"], { ...query, item: undefined, cursor: list.value.next ?? undefined }));
   }

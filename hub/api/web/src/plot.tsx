@@ -33,7 +33,7 @@ const WHOLE = [1, 2, 5].flatMap((digit) => Array.from({ length: 12 }, (_, zeros)
 
 const darkness = matchMedia("(prefers-color-scheme: dark)");
 const HEIGHT = 180;
-const LEAST_WIDTH = 200;
+const MIN_WIDTH = 200;
 const STROKE = 2; // a thinner line has no pixel of its full colour
 const POINT = 5;
 // Strokes differ in their colour and in their pattern.
@@ -61,7 +61,7 @@ export function Plot({ times: all, series: lines, written, runs }: PlotProps): J
     const first = Math.max(0, (measured[0] as number) - 1);
     const times = all.slice(first);
     const series = lines.map(({ values, ...line }) => ({ ...line, values: values.slice(first) }));
-    const width = (): number => Math.max(LEAST_WIDTH, element.clientWidth);
+    const width = (): number => Math.max(MIN_WIDTH, element.clientWidth);
     let plot = drawn();
     function drawn(): uPlot {
       const style = getComputedStyle(document.documentElement);

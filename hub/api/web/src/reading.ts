@@ -26,7 +26,7 @@ interface Options<P extends Path<"get">> {
   readonly every?: number;
 }
 
-const MOST_KNOWN = 40;
+const MAX_KNOWN = 40;
 const REST_MS = 500; // between two readings of the same, however often it changes
 const AGAIN_MS = 3_000; // until what the hub did not answer is read again
 const SAME_MS = 50; // in which components that read the same address share one request
@@ -117,5 +117,5 @@ function remember(url: string, reading: Known): void {
   known.delete(url);
   known.set(url, reading);
   const [oldest] = known.keys();
-  if (known.size > MOST_KNOWN && oldest !== undefined) known.delete(oldest);
+  if (known.size > MAX_KNOWN && oldest !== undefined) known.delete(oldest);
 }

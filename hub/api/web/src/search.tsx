@@ -7,7 +7,7 @@ import { useReading } from "./reading";
 import { place, refine } from "./router";
 
 const PAUSE_MS = 300; // between the last key and the request
-const MOST_NAMES = 50;
+const MAX_NAMES = 50;
 const NAMED = { agent: "/v1/agents", board: "/v1/boards", device: "/v1/devices" } as const;
 const DAYS = 7; // that are offered
 const TEXT = "text";
@@ -34,7 +34,7 @@ function labelOf({ label, name }: SearchField): string {
 
 /** Return the names that there are, once they are needed, as offers of a field. */
 function useNames(name: keyof typeof NAMED, when: boolean): Readonly<Record<string, string>> {
-  const read = useReading(NAMED[name], { query: { limit: MOST_NAMES }, when });
+  const read = useReading(NAMED[name], { query: { limit: MAX_NAMES }, when });
   const lists: readonly unknown[] = read.data ? Object.values(read.data) : [];
   const names = lists.filter(Array.isArray).flatMap((list: readonly { readonly name: string }[]) => list.map((one) => one.name));
   return Object.fromEntries(names.map((one) => [one, ""]));

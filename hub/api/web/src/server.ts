@@ -1,7 +1,7 @@
 // Requests to the hub. A path that the hub does not have, or a query that it does not take, fails the build.
 import type { Delete, Get, Patch, Post, Problem, Put } from "./types";
 
-const MOST_OUTLIVING = 30_000; // bytes of a body; of all such requests together, browsers take 64 KiB
+const MAX_OUTLIVING = 30_000; // bytes of a body; of all such requests together, browsers take 64 KiB
 
 interface Routes {
   get: Get;
@@ -89,7 +89,7 @@ export async function answered<M extends Method, P extends Path<M>>(
     headers.set("content-type", "application/json");
     options.body = JSON.stringify(asked.body);
     // What is longer would not be sent at all.
-    options.keepalive = (asked.outlives ?? false) && options.body.length < MOST_OUTLIVING;
+    options.keepalive = (asked.outlives ?? false) && options.body.length < MAX_OUTLIVING;
   }
   const response = await reached(address(path, asked.params, asked.query), options);
   if (!response.ok) throw await refusal(response);

@@ -80,7 +80,7 @@ function Shown(): JSX.Element {
   return <Found key={place.value.path.join("/")} name={rest[0]} />;
 }
 
-const MOST_COUNTED = 1_000; // by the hub, of each kind
+const MAX_COUNTED = 1_000; // by the hub, of each kind
 const ISSUES = "to see to";
 
 /** Return what waits on each view, and what it is. */
@@ -178,7 +178,7 @@ function Waiting({ of: [number, name] = [0, ""] }: { of: readonly [number, strin
   return (
     <span class={name === ISSUES ? "count bad" : "count"} title={name}>
       {count(number)}
-      {number >= MOST_COUNTED && "+"} <span class="unseen">{name}</span>
+      {number >= MAX_COUNTED && "+"} <span class="unseen">{name}</span>
     </span>
   );
 }

@@ -6,10 +6,10 @@ import type { ItemView, NewVerdictView, VerdictResult } from "./types";
 
 export const MOST = 500; // items of one request
 const AT_ONCE = 200; // verdicts of one request
-const MOST_LEFT = 30_000; // bytes that are sent while the page ends, besides the request on its way
-const MOST_STEPS = 1_000; // that can be undone
-const MOST_UNSENT = 5_000;
-const MOST_KEPT = 5_000; // of what was decided, or refused
+const MAX_LEFT = 30_000; // bytes that are sent while the page ends, besides the request on its way
+const MAX_STEPS = 1_000; // that can be undone
+const MAX_UNSENT = 5_000;
+const MAX_KEPT = 5_000; // of what was decided, or refused
 const BETWEEN_MS = 200; // requests: what is decided meanwhile shares the next one
 const AGAIN_MS = 1_000;
 const ANSWER_MS = 20_000; // for a device to answer to the verdict before
@@ -77,10 +77,10 @@ export function isUndecided(item: ItemView): boolean {
 
 /** Decide about items, by their newest proposals or not. Return false if too many verdicts wait for the hub already. */
 export function give(items: readonly ItemView[], verdict: Verdict, data?: Values, isProposed = false): boolean {
-  if (queue.length + items.length > MOST_UNSENT) return false;
+  if (queue.length + items.length > MAX_UNSENT) return false;
   const step = { verdict, items };
   steps.push(step);
-  if (steps.length > MOST_STEPS) steps.shift();
+  if (steps.length > MAX_STEPS) steps.shift();
   decide(items, verdict);
   for (const item of items) {
     const proposal = isProposed ? item.proposals[0] : undefined;
@@ -132,7 +132,7 @@ export function isUndoable(id: string): boolean {
 
 function decide(items: readonly ItemView[], verdict: Verdict): void {
   const mine = items.map(({ id, version, given }) => [id, { verdict, version, after: given?.created_at }] as const);
-  decided.value = new Map([...decided.value, ...mine].slice(-MOST_KEPT));
+  decided.value = new Map([...decided.value, ...mine].slice(-MAX_KEPT));
   failures.value = new Map([...failures.value].filter(([id]) => !items.some((item) => item.id === id)));
 }
 
@@ -216,7 +216,7 @@ function fail(failed: readonly (readonly [Unsent, string])[]): void {
     steps.push({ verdict: step.verdict, items: [item] });
   }
   const reasons = missed.map(([{ item, data }, why]) => [item.id, { why, data }] as const);
-  failures.value = new Map([...failures.value, ...reasons].slice(-MOST_KEPT));
+  failures.value = new Map([...failures.value, ...reasons].slice(-MAX_KEPT));
   if (missed[0]) onFailed(missed.map(([{ item }]) => item), missed[0][1]);
 }
 
@@ -240,6 +240,6 @@ addEventListener("pagehide", () => {
 });
 /** Ask before what waits for the hub would be lost. */
 addEventListener("beforeunload", (event) => {
-  const isMuch = JSON.stringify(queue.slice(sending.length).map(body)).length > MOST_LEFT;
+  const isMuch = JSON.stringify(queue.slice(sending.length).map(body)).length > MAX_LEFT;
   if (isMuch || (queue.length > 0 && delay.value)) event.preventDefault();
 });

@@ -10,9 +10,9 @@ const STEADY_MS = 30_000; // a connection of this length makes the next try the 
 const TURN_MS = 500; // before the next address of the hub is tried
 const LATE_MS = 600_000; // in which a frozen hub may answer an older hello
 const REPORT_AGAIN_MS = 60_000;
-const MOST_VERDICTS = 500; // of one report
+const MAX_VERDICTS = 500; // of one report
 const MAX_RUNS = 4;
-const MOST_FENCES = 4_096;
+const MAX_FENCES = 4_096;
 const OF_ROWS = [
     "tool.insert",
     "tool.update",
@@ -480,7 +480,7 @@ export class Device {
         this.#fences.delete(id);
         this.#fences.set(id, fence);
         const [oldest] = this.#fences.keys();
-        if (this.#fences.size > MOST_FENCES && oldest !== undefined)
+        if (this.#fences.size > MAX_FENCES && oldest !== undefined)
             this.#fences.delete(oldest);
         before?.abandon();
         const { files } = this.#options;
@@ -502,7 +502,7 @@ export class Device {
         });
     }
 }
-const verdicts = (rows) => rows.unreported().slice(0, MOST_VERDICTS);
+const verdicts = (rows) => rows.unreported().slice(0, MAX_VERDICTS);
 function farewell(end) {
     const meaning = end.code === null ? "" : (CLOSE_MEANINGS[end.code] ?? "");
     return ([end.reason, meaning].filter((one, at, all) => one !== "" && all.indexOf(one) === at).join(": ") ||

@@ -9,7 +9,7 @@ const KEEP_MS = 30 * 86_400_000; // answers of calls that changed nothing
 const MAX_PAGE_BYTES = (MAX_RESULT_BYTES * 3) / 4;
 const MAX_DATA_BYTES = 8_192; // of one listed row
 const MAX_ASKED = 500;
-const MOST_TABLES = 32;
+const MAX_TABLES = 32;
 /** Rows and answers in memory, each change written to the store before it counts. */
 export class Records {
     #entries = new Map();
@@ -289,8 +289,8 @@ export class Records {
         }
         const before = this.get(`table/${name}`);
         const own = [...this.#entries.keys()].filter((key) => key.startsWith("table/"));
-        if (before === undefined && own.length >= MOST_TABLES) {
-            throw new Refusal("bad_record", `${name}: this device has ${MOST_TABLES} tables of hubs already`);
+        if (before === undefined && own.length >= MAX_TABLES) {
+            throw new Refusal("bad_record", `${name}: this device has ${MAX_TABLES} tables of hubs already`);
         }
         const fresh = new Map(declared.fields.map((one) => [one.name, one]));
         const fields = (before?.fields ?? []).map((one) => {

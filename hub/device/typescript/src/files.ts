@@ -62,8 +62,8 @@ const MEDIA_TYPES: Readonly<Record<string, string>> = {
 };
 const MAX_FILE_BYTES = 32 * 1024 * 1024;
 const PAGE_BYTES = 256 * 1024 * 1024; // hashed for one frame of a manifest, because the hub waits for it
-const MOST_ENTRIES = 5_000; // of a manifest frame
-const MOST_SKIPPED = 5_000; // listed by name
+const MAX_ENTRIES = 5_000; // of a manifest frame
+const MAX_SKIPPED = 5_000; // listed by name
 const PART_BYTES = 48 * 1024; // of an answer with files, or a part of one
 const FRAME_ROOM = 1_024;
 const REMIND_MS = 30_000; // a hub waits 120 s for the next frame
@@ -228,7 +228,7 @@ export class Run {
         modified_ms: Math.max(0, Math.trunc(file.modifiedMs)),
       };
       size += bytesOf(entry) + 1;
-      if (entries.length > 0 && (size > this.#frameBytes || entries.length === MOST_ENTRIES || read > PAGE_BYTES)) {
+      if (entries.length > 0 && (size > this.#frameBytes || entries.length === MAX_ENTRIES || read > PAGE_BYTES)) {
         if (!(await this.#page(entries.splice(0), false))) return;
         size = bytesOf(entry) + 1;
         read = 0;
@@ -344,7 +344,7 @@ export class Run {
 
   #skip(path: string, reason: string): void {
     if (this.#skipped.has(path)) return;
-    if (this.#skipped.size < MOST_SKIPPED && path.length <= 1024) this.#skipped.set(path, { path, reason });
+    if (this.#skipped.size < MAX_SKIPPED && path.length <= 1024) this.#skipped.set(path, { path, reason });
     else this.#count(reason);
   }
 

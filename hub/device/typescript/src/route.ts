@@ -3,7 +3,7 @@
 const PATH = "/v1/device";
 // Names of this machine as `URL` spells them, whatever was written.
 const LOCAL = /^(?:(?:.*\.)?localhost\.?|127\..*|0\.0\.0\.0|\[::1?\]|\[::ffff:(?:7f[0-9a-f]{2}:.*|0:0)\])$/;
-const MOST_WAIT_MS = 86_400_000;
+const MAX_WAIT_MS = 86_400_000;
 const DO_NOT_RETURN = 4500; // lowest close code after which a device stays away
 export const RESTARTING = 1012;
 export const REPLACED = 4509;
@@ -45,7 +45,7 @@ export function waitAfter(
   draw: number,
   retryAfterMs?: number | null,
 ): number | null {
-  const requested = Math.min(retryAfterMs ?? 0, MOST_WAIT_MS);
+  const requested = Math.min(retryAfterMs ?? 0, MAX_WAIT_MS);
   if (code === PAIRING && requested) return requested * (1 + draw);
   if (code !== null && code >= DO_NOT_RETURN) return null;
   if (code === RESTARTING) return Math.max(1000, requested) * draw;

@@ -13,7 +13,7 @@ from hub.device.sinks.sink import Sink
 from hub.device.sinks.sync import synchronize
 from hub.device.sinks.target import Found, Put, Snapshot, TargetFailed
 from hub.device.sinks.text_file import TextFile
-from protocol.calls import LINK_CHARACTERS, MOST_PLACES, PlaceProblem, PlaceState
+from protocol.calls import LINK_CHARACTERS, MAX_PLACES, PlaceProblem, PlaceState
 from protocol.frame import MAX_PARAMS_BYTES
 from protocol.tables import SUGGESTED
 from protocol.work import Action, ToolCall
@@ -137,15 +137,15 @@ def test_place_report_and_row_list_are_bounded_for_many_places(
     store.name_roots([str(tmp_path)])
     store.apply([insert(f"c-{number}") for number in range(60)])
     approve(db, range(1, 61), at_ms=5)
-    to(db, *(TextFile(folder / f"{'a' * 100}-{number}.md", Markdown()) for number in range(MOST_PLACES + 2)))
+    to(db, *(TextFile(folder / f"{'a' * 100}-{number}.md", Markdown()) for number in range(MAX_PLACES + 2)))
     report = store.unreported_places(60)
     size = sum(len(repr(one.row).encode()) for one in report)
-    assert ({len(one.row.places) for one in report}, 0 < len(report) < 60) == ({MOST_PLACES}, True)
+    assert ({len(one.row.places) for one in report}, 0 < len(report) < 60) == ({MAX_PLACES}, True)
     assert size < MAX_PARAMS_BYTES
     while store.unreported_places(60):
         reported(store, 60)
     page = listed(store)
-    assert [len(row.places or ()) for row in page.rows] == [MOST_PLACES] * len(page.rows)
+    assert [len(row.places or ()) for row in page.rows] == [MAX_PLACES] * len(page.rows)
     assert page.more
 
 

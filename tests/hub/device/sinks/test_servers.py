@@ -370,7 +370,7 @@ def test_calendar_whose_list_of_changes_never_ends_is_a_problem(monkeypatch: pyt
         )
         return Reply(207, body.encode()) if len(asked) < 50 else None
 
-    monkeypatch.setattr(caldav, "_MOST_PAGES", 10)
+    monkeypatch.setattr(caldav, "_MAX_PAGES", 10)
     with answering(answer) as port:
         url = f"http://127.0.0.1:{port}/tasks/"
         with pytest.raises(TargetFailed, match="without end"):

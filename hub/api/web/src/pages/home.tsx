@@ -14,7 +14,7 @@ import { RunTable } from "./run_parts";
 
 const SHOWN = 6;
 const FOLDED = 20; // runs that are read: those without news are one row
-const MOST_COUNTED = 1_000; // by the hub, of each kind
+const MAX_COUNTED = 1_000; // by the hub, of each kind
 
 export function Home(): JSX.Element {
   const status = useReading("/v1/status", { kinds: ["agent", "device", "issue", "run"] });
@@ -74,7 +74,7 @@ type Tile = readonly [value: string, name: string, href?: string];
 /** Return a tile of a number; none of a zero. */
 function tile(number: number | null | undefined, one: string, many: string, href?: string): readonly Tile[] {
   if (number === 0) return [];
-  const value = number === null || number === undefined ? "?" : `${count(number)}${number < MOST_COUNTED ? "" : "+"}`;
+  const value = number === null || number === undefined ? "?" : `${count(number)}${number < MAX_COUNTED ? "" : "+"}`;
   const name = number === 1 ? one : many;
   return [href ? [value, name, href] : [value, name]];
 }

@@ -29,7 +29,7 @@ const RANGES: Readonly<Record<string, Range>> = {
   "30 days": { since: "30d", step: "6h", span_s: 720 * HOUR_S, step_s: 6 * HOUR_S },
 };
 const FIRST = "24 hours";
-const LEAST_DAYS = 7; // of the heat map: a shorter time shows no habit
+const MIN_DAYS = 7; // of the heat map: a shorter time shows no habit
 
 interface Topic {
   readonly title: string;
@@ -86,7 +86,7 @@ export function Metrics(): JSX.Element {
           <Chart key={topic.metric} topic={topic} range={range} />
         ))}
       </div>
-      <HeatMap days={Math.max(LEAST_DAYS, range.span_s / (24 * HOUR_S))} />
+      <HeatMap days={Math.max(MIN_DAYS, range.span_s / (24 * HOUR_S))} />
     </Page>
   );
 }
