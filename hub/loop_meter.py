@@ -114,7 +114,7 @@ class LoopMeter(Collector):
         """Return the causes with the largest recent shares, at most MAX_REPORTED."""
         shares = ((cause, self.share(cause)) for cause in self._spent)
         return nlargest(
-            MAX_REPORTED, (one for one in shares if one[1] >= MIN_REPORTED), key=lambda one: one[1]
+            MAX_REPORTED, (share for share in shares if share[1] >= MIN_REPORTED), key=lambda one: one[1]
         )
 
     def slowed(self, within_s: float) -> list[tuple[str, float]]:

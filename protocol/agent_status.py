@@ -689,7 +689,7 @@ def write_pair(status: str | None, state_detail: str | None, axes: Axes) -> Axes
         inactive = pair_of(msgspec.structs.replace(axes, health=_H.OK)).state_detail
         candidates = ((new_status, detail) for detail in (present.state_detail, inactive))
         default = (new_status, _DETAIL_OF_STATUS.get(new_status, _D.ACTIVE))
-        pair = next((one for one in candidates if one in PAIRS), default)
+        pair = next((candidate for candidate in candidates if candidate in PAIRS), default)
     else:
         pair = (new_status, new_detail)
     found = PAIRS.get(pair)

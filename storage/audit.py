@@ -325,7 +325,7 @@ def list_entries(
     """
     query = paged(ENTRIES, audit_log.c.seq, limit=limit, after=after, descending=not oldest_first)
     if event is not None:
-        aliases = [one for one in EVENT_ALIASES if _is_called(one.name, event)]
+        aliases = [alias for alias in EVENT_ALIASES if _is_called(alias.name, event)]
         query = query.where(sa.or_(_called(audit_log.c.event, event), *map(_of_alias, aliases)))
     if actor is not None:
         query = query.where(audit_log.c.actor == actor)

@@ -92,7 +92,7 @@ def _owner(table: sa.Table) -> sa.ColumnElement[Any]:
 OWNED: Final = {table: _owner(table) == _user for table in metadata.sorted_tables if table not in NOT_OWNED}
 # Rows that refer to others first, the user last.
 ORDER: Final = sorted(
-    [one for one in reversed(metadata.sorted_tables) if one in OWNED],
+    [table for table in reversed(metadata.sorted_tables) if table in OWNED],
     key=lambda table: (table is users, bool(table.foreign_keys)),
 )
 _REFERRED: Final = frozenset(
@@ -355,7 +355,7 @@ def erase_mentions(c: sa.Connection, table: sa.Table, mentions: Mentions, signs:
     if table is settings_revisions:  # the newest one counts, and declares nothing of the user
         newest = c.execute(sa.select(sa.func.max(settings_revisions.c.number))).scalar_one()
         about = [one for one in about if one["number"] != newest]
-    key = [one.name for one in table.primary_key.columns]
+    key = [column.name for column in table.primary_key.columns]
     return delete_rows(c, Batch(table, [{f"key_{name}": one[name] for name in key} for one in about]))
 
 

@@ -186,9 +186,9 @@ class _Source:
         """Return True if the rows of the device's agents must be read before *beat* can be compared."""
         if not self.is_read:
             return True
-        for one in beat.agents:
-            known = self.agents.get(AgentId(one.agent_id))
-            if known is None and one.agent_id not in self.ignored:
+        for agent in beat.agents:
+            known = self.agents.get(AgentId(agent.agent_id))
+            if known is None and agent.agent_id not in self.ignored:
                 return True
             if known is not None and not known.is_settled:
                 return True
@@ -485,7 +485,7 @@ class Heartbeats:
             rows: rows of the device's agents, or None if they were not read.
         """
         device = share.source
-        listed = {AgentId(one.agent_id): one for one in beat.agents}
+        listed = {AgentId(agent.agent_id): agent for agent in beat.agents}
         by_agent = {row.agent_id: row for row in rows or ()}
         if rows is not None:
             device.agents = {agent_id: device.agents.get(agent_id) or _Known() for agent_id in by_agent}

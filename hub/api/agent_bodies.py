@@ -201,7 +201,7 @@ def changed_by(
         if "schedule" not in changes and now.schedule is not None:
             changed["schedule"] = msgspec.structs.replace(now.schedule, tz=new.timezone)
         if "slots" not in changes:
-            changed["slots"] = tuple(msgspec.structs.replace(one, tz=new.timezone) for one in now.slots)
+            changed["slots"] = tuple(msgspec.structs.replace(slot, tz=new.timezone) for slot in now.slots)
     changed.setdefault("config", ())
     return msgspec.structs.replace(now, **changed)
 

@@ -565,7 +565,7 @@ def _operation(route: RouteOf, parts: _Components) -> dict[str, Any]:
     if route.asked.method == "POST":
         parameters.append(_KEY)
     if parameters:
-        operation["parameters"] = [parts.parameter(one, route.noun.name) for one in parameters]
+        operation["parameters"] = [parts.parameter(parameter, route.noun.name) for parameter in parameters]
     if body := route.binding.body:
         schema = parts.schema(body.kind) if body.table is None else parts.table(body.table)
         operation["requestBody"] = {"required": True} if body.default is MISSING else {}

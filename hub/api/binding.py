@@ -354,8 +354,8 @@ def _parted(annotation: Any) -> tuple[Any, tuple[Any, ...]]:
     if get_origin(annotation) is not Annotated:
         return annotation, ()
     kind, *metas = get_args(annotation)
-    marks = tuple(one for one in metas if isinstance(one, Header | From | Body | MayBeLeftOut))
-    limits = [one for one in metas if one not in marks]
+    marks = tuple(meta for meta in metas if isinstance(meta, Header | From | Body | MayBeLeftOut))
+    limits = [meta for meta in metas if meta not in marks]
     for limit in limits:
         kind = Annotated[kind, limit]
     return kind, marks
@@ -401,12 +401,12 @@ def _value(one: inspect.Parameter, kind: Any, marks: tuple[Any, ...], path: Coll
 def _class_in(kind: Any, base: type[T]) -> type[T] | None:
     """Return the subclass of *base* that a type is, or a member of its union; None: it has none."""
     members = (kind, *get_args(kind))
-    return next((one for one in members if isinstance(one, type) and issubclass(one, base)), None)
+    return next((member for member in members if isinstance(member, type) and issubclass(member, base)), None)
 
 
 def _has(kind: Any, shape: Any) -> bool:
     """Return whether a type has a part of this shape."""
-    return any(isinstance(one, shape) for one in parts_of(kind))
+    return any(isinstance(part, shape) for part in parts_of(kind))
 
 
 def _instant(given: str, zone: str | None) -> str:
@@ -421,5 +421,5 @@ def _instant(given: str, zone: str | None) -> str:
 
 def _most_of(kind: Any) -> int:
     """Return how many characters a text may have; a type with a smaller limit refuses it by itself."""
-    texts = (one for one in parts_of(kind) if isinstance(one, shapes.StrType))
-    return max(MAX_OF_TEXT, *(one.max_length or 0 for one in texts), 0)
+    texts = (part for part in parts_of(kind) if isinstance(part, shapes.StrType))
+    return max(MAX_OF_TEXT, *(text.max_length or 0 for text in texts), 0)

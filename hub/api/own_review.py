@@ -190,7 +190,7 @@ class OwnReview:
         except msgspec.DecodeError as error:
             return Problem(ErrorCode.BAD_PARAMS, str(error))
         return _json(
-            VerdictResults(tuple([await self._in_thread(self._judge, one) for one in given.verdicts]))
+            VerdictResults(tuple([await self._in_thread(self._judge, verdict) for verdict in given.verdicts]))
         )
 
     def _judge(self, given: NewVerdictView) -> VerdictResult:
@@ -366,15 +366,15 @@ def _detail(item: DeviceItem, excerpt: Excerpt | None) -> ItemDetail:
         reasons=tuple(day.sentence for day in item.remarks.counted),
         places=tuple(
             PlaceView(
-                name=one.name,
-                kind=one.kind,
-                state=one.state,
-                since=from_epoch_ms(one.at_ms),
-                sentence=place_sentence(one.name, one.state, one.problem),
-                problem=one.why or None,
-                link=one.link,
+                name=destination.name,
+                kind=destination.kind,
+                state=destination.state,
+                since=from_epoch_ms(destination.at_ms),
+                sentence=place_sentence(destination.name, destination.state, destination.problem),
+                problem=destination.why or None,
+                link=destination.link,
             )
-            for one in item.goes_to
+            for destination in item.goes_to
         ),
         fields=fields_of(item.declaration),
     )

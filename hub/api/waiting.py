@@ -98,7 +98,14 @@ class Waiting:
             lifecycle=gates.lifecycle,
             is_exhausted=gates.availability == "exhausted",
             exhaust_reason=gates.exhaust_reason,
-            budget=next((one.setting for one in self._reached_budgets() if one.holds(run.agent_id)), None),
+            budget=next(
+                (
+                    reached_budget.setting
+                    for reached_budget in self._reached_budgets()
+                    if reached_budget.holds(run.agent_id)
+                ),
+                None,
+            ),
             recovery_at=None if gates.recovery_at is None else from_epoch_ms(gates.recovery_at),
             is_healthy=gates.health == "ok",
             follows=gates.follows,

@@ -333,7 +333,7 @@ def model_to_calibrate(settings: Settings) -> OpenAIModelSettings:
 
 def _cases(documents: Sequence[GoldDocument], options: ExtractionOptions) -> list[_Case]:
     return [
-        _Case(gold, tuple(one for one in gold.labels if one.table in options.data_types), options)
+        _Case(gold, tuple(label for label in gold.labels if label.table in options.data_types), options)
         for gold in documents
     ]
 
@@ -357,7 +357,7 @@ def _measured(
 ) -> Measured:
     """Count the labels of one size, and add them to the observations."""
     labels = found = 0
-    missed_by_id = {one.id: set(one.missed) for one in evaluated.documents}
+    missed_by_id = {document.id: set(document.missed) for document in evaluated.documents}
     for case in cases:
         missed = missed_by_id[case.gold.id]
         for number, length in enumerate(case.lengths(case.chunks(size))):

@@ -270,7 +270,9 @@ class ModelShares:
         await anyio.sleep_forever()
 
     async def _share(self) -> None:
-        limited = [one.limiter for one in self._models.opened.endpoints if one.limiter.has_limits]
+        limited = [
+            endpoint.limiter for endpoint in self._models.opened.endpoints if endpoint.limiter.has_limits
+        ]
         if not limited:
             return
         mine = sum(limiter.demand for limiter in limited)

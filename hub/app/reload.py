@@ -176,7 +176,9 @@ async def _record(context: Context, revision: Revision) -> bool:
     It has it where the hub was killed after it had applied a change, and before it kept the text.
     """
     try:
-        if revision.changes and all([await _is_known(context, *astuple(one)) for one in revision.changes]):
+        if revision.changes and all(
+            [await _is_known(context, *astuple(change)) for change in revision.changes]
+        ):
             return False
         await context.store.write(audit.append_entries, _entries(context, ACTOR, revision))
     except StorageError as error:  # the hub works with the settings all the same
@@ -188,7 +190,9 @@ async def _is_known(context: Context, key: str, old: str | None, new: str | None
     """Return True if the last change of a key at this node in the audit log is this one."""
     entries = await context.store.read(audit.list_entries, limit=50, event=CHANGED, subject=key)
     details = (audit.read_detail(entry.detail) for entry in entries)
-    last = next((one for one in details if one.get("node", context.node.id) == context.node.id), None)
+    last = next(
+        (detail for detail in details if detail.get("node", context.node.id) == context.node.id), None
+    )
     return last is not None and (last.get("old"), last.get("new")) == (old, new)
 
 

@@ -174,7 +174,7 @@ def _introduce(roots: Sequence[Path], db: Path) -> None:
         return
     if not can_ask():
         found = preview_of(new, 0)
-        files, stay = sum(one.files for one in found.offered), sum(one.files for one in found.stays)
+        files, stay = sum(part.files for part in found.offered), sum(part.files for part in found.stays)
         words = " ".join(f"--root {shlex.quote(str(root))}" for root in new)
         show.report(
             f"new to this device: {files} files, and {stay} that stay here: hub device preview {words}"
@@ -220,7 +220,7 @@ def show_preview(found: "Preview") -> None:
         show.print_table(["folder", "files", "size", "endings"], rows)
     if found.stays:
         show.out()
-        show.out(f"files that stay here: {sum(one.files for one in found.stays)}")
+        show.out(f"files that stay here: {sum(part.files for part in found.stays)}")
         show.print_table(["files", "why", "where"], _reasons(found.stays))
     if found.unsearched:
         rest = f"{found.unsearched} files were not searched for keys and passwords yet"

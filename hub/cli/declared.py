@@ -110,7 +110,7 @@ def _group_of_one(name: str, argument: str, spec: Spec) -> click.Group:
 
 
 def _command(spec: Spec, name: str, arguments: Sequence[str]) -> click.Command:
-    params: list[click.Parameter] = [_argument(one, spec["params"]) for one in arguments]
+    params: list[click.Parameter] = [_argument(argument, spec["params"]) for argument in arguments]
     if spec["file"]:
         params.append(click.Option(["--file"], type=_FILE, required=True, metavar="FILE", help=spec["file"]))
     for parameter in (spec["params"] or {}).values():
@@ -121,7 +121,7 @@ def _command(spec: Spec, name: str, arguments: Sequence[str]) -> click.Command:
     if spec["confirm"]:
         params.append(click.Option(["--yes"], is_flag=True, help="Do not ask."))
     help = spec["help"]
-    if text := next((one for one in arguments if one.endswith("...")), ""):
+    if text := next((argument for argument in arguments if argument.endswith("...")), ""):
         help += f"\n\n{text.removesuffix('...')} of - is read from standard input."
 
     @click.command(name, params=params, help=help, epilog=example(spec["example"]))
@@ -218,7 +218,9 @@ def _run(spec: Spec, values: dict[str, Any], state: Path, *, as_json: bool) -> N
 
 def item_called(items: Sequence[Values], id: str) -> Values | None:
     """Return the only item whose id is *id* or ends in it. Raises Failure: several ids do."""
-    found = [one for one in items if one["id"] == id or (len(id) >= MIN_END and str(one["id"]).endswith(id))]
+    found = [
+        item for item in items if item["id"] == id or (len(id) >= MIN_END and str(item["id"]).endswith(id))
+    ]
     if len(found) > 1:
         raise Failure(
             f"several ids end in {id!r}",

@@ -393,7 +393,9 @@ def sinks(ctx: click.Context, config: Path, as_json: bool) -> None:
         with connect_shared(db) as opened:
             found = states(opened)
     remarks = _remarks(db, _sinks_of(config, db, settings))
-    listed = [(one, found.get(one.name, State("was not synchronized yet", 0, 0))) for one in settings.sinks]
+    listed = [
+        (sink, found.get(sink.name, State("was not synchronized yet", 0, 0))) for sink in settings.sinks
+    ]
     if as_json:
         facts = [
             {"name": one.name, "kind": one.kind, "path": one.place, **msgspec.to_builtins(state)}

@@ -238,7 +238,7 @@ def _settings(config: Path, shared: "Shared | None") -> "Settings":
 
 
 def _agent(settings: "Settings", name: str, user: str | None) -> "AgentSettings":
-    found = [one for one in settings.agents if one.name == name and user in (None, one.user)]
+    found = [agent for agent in settings.agents if agent.name == name and user in (None, agent.user)]
     if len(found) == 1:
         return found[0]
     if found:
@@ -246,7 +246,7 @@ def _agent(settings: "Settings", name: str, user: str | None) -> "AgentSettings"
         raise Failure(
             f"several users have an agent {name}: {users}", Exit.USAGE, next_step="choose one: --user NAME"
         )
-    names = ", ".join(one.name for one in settings.agents) or "none"
+    names = ", ".join(agent.name for agent in settings.agents) or "none"
     raise Failure(f"there is no agent {name} in the settings; agents: {names}", Exit.USAGE)
 
 
@@ -278,7 +278,9 @@ def _with_model(settings: "Settings", name: str) -> "Settings":
     from hub.settings.settings import OpenAIModelSettings
 
     models = in_order(settings)
-    known = next((one for one in models if isinstance(one, OpenAIModelSettings) and one.name == name), None)
+    known = next(
+        (model for model in models if isinstance(model, OpenAIModelSettings) and model.name == name), None
+    )
     first = models[0] if models else None
     if known is None and isinstance(first, OpenAIModelSettings):
         known = first.model_copy(update={"name": name})
@@ -328,7 +330,10 @@ def _declared(settings: "Settings", agent: "AgentSettings", *, prompt: str | Non
     declared = declared_agent(
         agent, run_wall_s=settings.limits.run_wall_s, patterns=settings.redaction.patterns
     )
-    setup = setup_in(declared, {one.name: one for one in declared_templates(settings)})
+    setup = setup_in(
+        declared,
+        {declared_template.name: declared_template for declared_template in declared_templates(settings)},
+    )
     if declared.template is not None and setup.template is None:
         raise Failure(
             f"the template {declared.template} is not in the settings, so its prompt is unknown",
@@ -723,15 +728,17 @@ def _lists(report: Report) -> "Iterator[tuple[str, Iterable[tuple[str, Shown]]]]
 
 
 def _missed(side: Side) -> "Iterator[tuple[str, Shown]]":
-    return ((one.id, one.labels[number]) for one in side.documents for number in one.missed)
+    return (
+        (document.id, document.labels[number]) for document in side.documents for number in document.missed
+    )
 
 
 def _false(side: Side) -> "Iterator[tuple[str, Shown]]":
-    return ((one.id, shown) for one in side.documents for shown in one.false)
+    return ((document.id, shown) for document in side.documents for shown in document.false)
 
 
 def _wrong(side: Side) -> "Iterator[tuple[str, WrongField]]":
-    return ((one.id, wrong) for one in side.documents for wrong in one.wrong)
+    return ((document.id, wrong) for document in side.documents for wrong in document.wrong)
 
 
 def _places_json(places: "Iterable[tuple[str, Shown]]", *, has_text: bool = True) -> list[dict[str, str]]:

@@ -65,13 +65,13 @@ def export(
     device itself: hub review export.
     """
     with talk(state) as hub:
-        fields = [field["name"] for one in _tables(hub, filters["table"]) for field in one["fields"]]
+        fields = [field["name"] for table in _tables(hub, filters["table"]) for field in table["fields"]]
         write(file, format, fields, _of_hub(hub, VERDICTS[verdict] if verdict else (None,), filters))
 
 
 def _tables(hub: Talk, name: str | None) -> list[Mapping[str, Any]]:
     tables = hub.get_all("/v1/tables", "tables")["tables"]
-    return [one for one in tables if name in (None, one["name"])]
+    return [table for table in tables if name in (None, table["name"])]
 
 
 def _of_hub(
@@ -123,7 +123,7 @@ def review_export(
             if table is not None and table not in tables:
                 known = f"this device has {', '.join(tables)}"
                 raise Failure(f"there is no table {table!r}", Exit.USAGE, next_step=known)
-            fields = [one.name for name in tables if table in (None, name) for one in tables[name].fields]
+            fields = [field.name for name in tables if table in (None, name) for field in tables[name].fields]
             write(file, format, fields, items)
     except DeviceFileError as error:
         raise Failure(str(error), Exit.FAILED) from error

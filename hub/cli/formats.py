@@ -157,9 +157,11 @@ def pairs(fields: Item) -> str:
 def entry_details(entry: Item) -> str:
     """Format the changed values of an entry, then its other details."""
     changes, shown = entry["changes"], {"old", "new"} if entry["event"] == "settings.changed" else set()
-    shown |= {name for one in changes for name in (one["key"], f"{one['key']}.old")}
+    shown |= {name for change in changes for name in (change["key"], f"{change['key']}.old")}
     rest = pairs({name: value for name, value in entry["detail"].items() if name not in shown})
-    values = (f"{one['key']}: {one['old'] or 'none'} -> {one['new'] or 'none'}" for one in changes)
+    values = (
+        f"{change['key']}: {change['old'] or 'none'} -> {change['new'] or 'none'}" for change in changes
+    )
     return ", ".join(filter(None, (*values, rest)))
 
 
@@ -240,7 +242,9 @@ def chain_note(last_seq: int | None) -> str:
 
 @_format
 def setting_changes(changes: Sequence[Item]) -> str:
-    signed = [(sign, one["key"], one[age]) for one in changes for sign, age in (("-", "old"), ("+", "new"))]
+    signed = [
+        (sign, change["key"], change[age]) for change in changes for sign, age in (("-", "old"), ("+", "new"))
+    ]
     return "\n".join(f"{sign} {key} = {value}" for sign, key, value in signed if value is not None)
 
 
@@ -399,14 +403,17 @@ def _quoted(value: object) -> str:
 @_format
 def place_states(places: list[Item]) -> str:
     """Return the names of the places of an item, with the state where it has not arrived."""
-    named = (one["name"] if one["state"] == "arrived" else f"{one['name']}: {one['state']}" for one in places)
+    named = (
+        place["name"] if place["state"] == "arrived" else f"{place['name']}: {place['state']}"
+        for place in places
+    )
     return ", ".join(named)
 
 
 @_format
 def places(places: list[Item]) -> str:
     """Return where an item is outside of its device's file since when, or why it is not there."""
-    linked = ((one, f", {one['link']}" if one["link"] else "") for one in places)
+    linked = ((place, f", {place['link']}" if place["link"] else "") for place in places)
     return "; ".join(f"{one['sentence']}{link} ({show.moment(one['since'])})" for one, link in linked)
 
 
@@ -663,5 +670,7 @@ def counts(broadcast: Item) -> str:
 @_format
 def errors(results: Sequence[Item]) -> str:
     return "".join(
-        f"\n  {one['board'] or one['board_id']}: {short(one['error'])}" for one in results if one["error"]
+        f"\n  {result['board'] or result['board_id']}: {short(result['error'])}"
+        for result in results
+        if result["error"]
     )

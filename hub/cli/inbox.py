@@ -101,7 +101,7 @@ def lines_of(
         f"{_named(item.source_path) if item.source_path else 'no file'}: {'' if around else quote}".rstrip(),
         *around,
         *(f"! {remark}" for remark in _remarks(item)),
-        *(_others(item, one) for one in others),
+        *(_others(item, other) for other in others),
     )
     for line in filter(None, below):
         shown = line if whole or len(line) <= _MAX_OF_A_LINE else f"{line[:_MAX_OF_A_LINE]}… (ls --whole)"

@@ -236,7 +236,7 @@ def _give(
             results += hub.post("/v1/items/proposals/declined", asked)["results"]
         else:
             results += _sent(hub, [_body(one, verdict, data or {}, by) for one in part])
-    failed = [one for one in results if one["error"]]
+    failed = [result for result in results if result["error"]]
     yield "verdicts", {"results": results}, Exit.FAILED if failed else Exit.DONE
     for item, one in zip(chosen, results, strict=True):
         state = one["error"]["message"] if one["error"] else one["state"]

@@ -125,7 +125,7 @@ def _notes(run: Mapping[str, Any]) -> Iterator[str]:
             if name == "parts" and not any(is_lost(key) for key, _ in parts):
                 continue
             texts = (" ".join(filter(None, (name, key, str(count)))) for key, count in parts)
-            remarks += [_REMARKS.get(name, "{}").format(one.replace("_", " ")) for one in texts]
+            remarks += [_REMARKS.get(name, "{}").format(text.replace("_", " ")) for text in texts]
         if remarks:
             yield one_line(f"{unit['path']}: {', '.join(remarks)}")
 

@@ -386,7 +386,7 @@ def _first_run(
     """Make an agent for folders that none reads, and run what never ran; return a run that has ended."""
     everything = hub.get_all("/v1/agents", "agents")["agents"]
     agents = [one for one in everything if one["device"] == device and one["paths"]]
-    read = [Path(real_path(path)) for one in agents for path in one["paths"]]
+    read = [Path(real_path(path)) for agent in agents for path in agent["paths"]]
     chosen = shared or ([] if agents else roots)
     new = [folder for folder in chosen if not any(folder.is_relative_to(path) for path in read)]
     if new:
@@ -404,7 +404,9 @@ def _first_run(
         }
         agents.append(hub.post("/v1/agents", body))
         show.report(f"agent {name} reads {', '.join(map(str, new))} every hour: hub agents show {name}")
-    runs = [hub.post(path_of("agents", one["name"], "runs")) for one in agents if one["last_run"] is None]
+    runs = [
+        hub.post(path_of("agents", agent["name"], "runs")) for agent in agents if agent["last_run"] is None
+    ]
     clock = SystemClock()
     gives_up_at = clock.monotonic() + RUN_S
     while runs:

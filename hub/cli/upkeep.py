@@ -268,7 +268,7 @@ def _as_json(manifest: "Manifest") -> dict[str, Any]:
 
 def _shown(manifest: "Manifest") -> str:
     fields = _as_json(manifest)
-    size = sum(one["bytes"] for one in fields["files"].values())
+    size = sum(field["bytes"] for field in fields["files"].values())
     return (
         f"hub {manifest.version}, tables {manifest.revision},"
         f" of {show.moment(fields['made_at'])}, {size:,} bytes in {len(fields['files'])} files"

@@ -346,9 +346,11 @@ class CalDav(Connector):
             place = places[calendar.url]
             changes = await self._since(calendar, place.token)
             # A truncated answer has this status in the entry of the calendar itself (RFC 6578, 3.6).
-            is_whole = not any(_is_cut(one, calendar) for one in changes.resources)
+            is_whole = not any(_is_cut(resource, calendar) for resource in changes.resources)
             changed = [
-                one.href for one in changes.resources if _is_listed(one) and not _is_cut(one, calendar)
+                resource.href
+                for resource in changes.resources
+                if _is_listed(resource) and not _is_cut(resource, calendar)
             ]
             async for objects in self._objects(calendar, changed):
                 nearby = [one for one in objects if one.known.touches(since, until)]
@@ -406,7 +408,7 @@ class CalDav(Connector):
         listed: dict[str, Resource] | None = None
         try:
             report = await self._report(calendar.url, multiget(hrefs))
-            listed = {_path(calendar.url, one.href): one for one in report.resources}
+            listed = {_path(calendar.url, resource.href): resource for resource in report.resources}
         except ConnectorFailure as failure:
             if failure.scope in (Scope.ACCOUNT, Scope.MOMENT) or len(hrefs) == 1:
                 raise
@@ -416,7 +418,7 @@ class CalDav(Connector):
             found = listed
             if found is None:
                 report = await self._report(calendar.url, multiget([href]))
-                found = {_path(calendar.url, one.href): one for one in report.resources}
+                found = {_path(calendar.url, resource.href): resource for resource in report.resources}
             one = found.get(_path(calendar.url, href), Resource(href, 0, {}))
             if one.status not in (None, 200, 404):  # only 404 means deleted
                 raise Unavailable(f"the server leaves it out of its answer ({one.status or 'no status'})")
@@ -444,9 +446,9 @@ class CalDav(Connector):
 
     async def _queried(self, calendar: Calendar, body: bytes) -> list[str]:
         answer = await self._report(calendar.url, body)
-        if any(_is_cut(one, calendar) for one in answer.resources):
+        if any(_is_cut(resource, calendar) for resource in answer.resources):
             raise Unavailable("the server answers a part of what it was asked for")
-        return [one.href for one in answer.resources if _is_listed(one)]
+        return [resource.href for resource in answer.resources if _is_listed(resource)]
 
     async def _between(self, calendar: Calendar, start: datetime, end: datetime) -> list[str]:
         return await self._queried(calendar, query("VEVENT", _stamp(start), _stamp(end)))
@@ -526,12 +528,18 @@ class CalDav(Connector):
         homes = here.hrefs(f"{CAL}calendar-home-set")
         for principal in () if homes else here.hrefs(f"{DAV}current-user-principal"):
             at, resources = await self._at(url, principal, "c:calendar-home-set")
-            homes += [joined(at, home) for one in resources for home in one.hrefs(f"{CAL}calendar-home-set")]
+            homes += [
+                joined(at, home)
+                for resource in resources
+                for home in resource.hrefs(f"{CAL}calendar-home-set")
+            ]
         found: list[Calendar] = []
         for home in homes or [url]:
             at, resources = await self._at(url, home, "d:resourcetype", *_OF_CALENDARS, depth="1")
             found += [
-                _calendar(at, one) for one in resources if one.has(f"{DAV}resourcetype", f"{CAL}calendar")
+                _calendar(at, resource)
+                for resource in resources
+                if resource.has(f"{DAV}resourcetype", f"{CAL}calendar")
             ]
         return found
 
@@ -596,11 +604,11 @@ def _path(base: str, href: str) -> str:
 
 def _read_objects(base: str, resources: Sequence[Resource]) -> list[_Object]:
     objects = []
-    for one in resources:
-        element = one.found.get(f"{CAL}calendar-data")
+    for resource in resources:
+        element = resource.found.get(f"{CAL}calendar-data")
         if element is not None and (text := element.text):
             known = read_metadata(text) if len(text) <= MAX_CHARS else Known()
-            objects.append(_Object(joined(base, one.href), one.text(f"{DAV}getetag"), text, known))
+            objects.append(_Object(joined(base, resource.href), resource.text(f"{DAV}getetag"), text, known))
     return objects
 
 

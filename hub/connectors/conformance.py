@@ -85,7 +85,7 @@ class ConnectorConformance(ABC):
     async def test_what_has_arrived_is_listed_with_plain_cursors_on_pages_of_bounded_size(self) -> None:
         async with self._three() as place:
             pages = await _pages(place)
-            assert {one.subject for one in _messages(pages)} == set(_SUBJECTS)
+            assert {message.subject for message in _messages(pages)} == set(_SUBJECTS)
             for page in pages:
                 assert len(page.messages) <= PAGE_MESSAGES
                 assert len(msgspec.json.encode(page.cursor)) <= MAX_CURSOR_BYTES
@@ -112,7 +112,7 @@ class ConnectorConformance(ABC):
             for subject in sorted(subjects):
                 await place.arrive(subject)
             pages = await _pages(place)
-            assert {one.subject for one in _messages(pages)} == subjects
+            assert {message.subject for message in _messages(pages)} == subjects
             assert all(len(page.messages) <= PAGE_MESSAGES for page in pages)
             first = next((number for number, page in enumerate(pages) if page.cursor is not None), None)
             if first is not None:
@@ -126,7 +126,7 @@ class ConnectorConformance(ABC):
             cursor = (await _pages(place))[-1].cursor
             await place.arrive("the latest")
             pages = await _pages(place, cursor)
-            assert "the latest" in {one.subject for one in _messages(pages)}
+            assert "the latest" in {message.subject for message in _messages(pages)}
             cursors = [page.cursor for page in pages if page.cursor is not None]
             assert _messages(await _pages(place, cursors[-1])) == []
 
@@ -151,7 +151,7 @@ class ConnectorConformance(ABC):
                     pages = await _pages(place, foreign)
                 except CursorLost:
                     continue
-                assert {one.subject for one in _messages(pages)} == set(_SUBJECTS)
+                assert {message.subject for message in _messages(pages)} == set(_SUBJECTS)
 
     async def test_a_check_names_the_account_and_closing_twice_does_no_harm(self) -> None:
         async with self._three() as place, _opened(place) as connector:

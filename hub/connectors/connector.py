@@ -499,7 +499,7 @@ def why_left_out(message: Message, filter: Filter) -> str | None:
         return "subject"
     if filter.subject_regex is not None and not any(pattern_of(filter.subject_regex).find(subject)):
         return "subject"
-    has_attachment = any(not one.is_inline for one in message.attachments)
+    has_attachment = any(not attachment.is_inline for attachment in message.attachments)
     if filter.has_attachment is not None and has_attachment is not filter.has_attachment:
         return "attachment"
     return None

@@ -84,7 +84,7 @@ def _entry(item: Element) -> dict[str, Any]:
         return next((text for name in names for one in parts.get(name, ()) if (text := _html(one))), "")
 
     links = parts.get("link", [])
-    hrefs = [one.get("href") for one in links if one.get("rel", "alternate") == "alternate"]
+    hrefs = [link.get("href") for link in links if link.get("rel", "alternate") == "alternate"]
     authors = [name for one in parts.get("author", ()) if (name := _author(one))]
     return {
         "id": first("id", "guid"),

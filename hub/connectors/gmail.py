@@ -71,8 +71,8 @@ from hub.connectors.mime import GOOGLE, Head, Letters, message_key, read_head
 from hub.document import Document
 from hub.text.files import HTML, MAIL, MIB, PLAIN
 from hub.text.letter_text import (
-    MAX_BYTES,
     MAX_DEPTH,
+    MAX_LETTER_BYTES,
     MAX_PARTS,
     PARTS,
     Body,
@@ -355,7 +355,7 @@ class Part(msgspec.Struct, frozen=True, rename="camel"):
         return self.mime_type.lower()
 
     def header(self, name: str) -> str:
-        return next((one.value for one in self.headers if one.name.lower() == name), "")
+        return next((header.value for header in self.headers if header.name.lower() == name), "")
 
     @property
     def is_inline(self) -> bool:
@@ -373,7 +373,7 @@ class GmailMessage(msgspec.Struct, frozen=True, rename="camel"):
     payload: Part = Part()
 
     def head(self) -> Head:
-        return read_head([(one.name, one.value) for one in self.payload.headers])
+        return read_head([(header.name, header.value) for header in self.payload.headers])
 
 
 @dataclass
@@ -432,7 +432,7 @@ def to_fetch(payload: Part, options: LetterOptions, depth: int = 0) -> Iterator[
     """Yield the ids of parts to fetch: large bodies, and selected attachments."""
     parted = sort(payload)
     for part in parted.bodies:
-        if part.body.attachment_id and not part.body.data and part.body.size <= MAX_BYTES:
+        if part.body.attachment_id and not part.body.data and part.body.size <= MAX_LETTER_BYTES:
             yield part.body.attachment_id
     for part in parted.files:
         if part.body.attachment_id and not part.body.data and _is_selected(part, options):
@@ -470,7 +470,7 @@ def letter_of(
     enclosures = [_file(part, options, fetched) for part in parted.files]
     enclosures += [_mail(part, options, fetched, depth) for part in parted.mails]
     return Letter(
-        headers=[(one.name, one.value) for one in payload.headers],
+        headers=[(header.name, header.value) for header in payload.headers],
         bodies=tuple(bodies),
         enclosures=tuple(enclosures),
         are_alternatives=False,  # one of the alternatives was chosen above
@@ -724,7 +724,7 @@ class Stream:
             if not page.next_page_token:
                 break
             token = _unseen(page.next_page_token, seen)
-        recent = tuple(one for one in points if one.at >= begin.at) if self._q else ()
+        recent = tuple(point for point in points if point.at >= begin.at) if self._q else ()
         behind = recent if len(recent) < _POINTS else (recent[0], *recent[2 - _POINTS :])
         yield Step((), msgspec.to_builtins(_State(history_id=reported or reached, at=now, behind=behind)))
 
@@ -732,7 +732,7 @@ class Stream:
         """Return the start of the history: with a search, a point whose messages are all indexed."""
         if not self._q:
             return points[-1]
-        return next((one for one in reversed(points) if one.at <= now - INDEXED_S), points[0])
+        return next((point for point in reversed(points) if point.at <= now - INDEXED_S), points[0])
 
     async def _chunks(
         self, records: Sequence[Record], begin: Point
@@ -858,7 +858,7 @@ class Gmail(Connector):
     async def _labels(self) -> tuple[Labels, dict[str, str]]:
         """Return the label rules of the filter, and the names of labels by id."""
         selection = self._filter
-        hidden = frozenset(f"CATEGORY_{one.upper()}" for one in selection.exclude_categories)
+        hidden = frozenset(f"CATEGORY_{category.upper()}" for category in selection.exclude_categories)
         if not selection.labels_any and not selection.labels_none:
             return Labels(none=hidden, sent=selection.include_sent), {}
         found = await self._api.labels()

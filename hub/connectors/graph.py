@@ -466,9 +466,9 @@ def _hanging(item: Mapping[str, Any]) -> dict[str, str]:
     """Return the replacement texts of attachments by id."""
     attachments = item.get("attachments")
     found: dict[str, str] = {}
-    for one in attachments if isinstance(attachments, list) else []:
-        if isinstance(one, dict):
-            found[str(one.get("id"))] = _quoted(one) or f"[attachment: {_name(one)}]"
+    for attachment in attachments if isinstance(attachments, list) else []:
+        if isinstance(attachment, dict):
+            found[str(attachment.get("id"))] = _quoted(attachment) or f"[attachment: {_name(attachment)}]"
     return found
 
 

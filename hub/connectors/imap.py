@@ -558,11 +558,15 @@ def search_words(window: Segment, filter: ImapFilter) -> list[bytes] | None:
 def _from_words(filter: ImapFilter) -> list[bytes]:
     """Return conditions for senders, if all are addresses or domains; names may be encoded on the server."""
     senders = filter.from_any
-    if not senders or len(senders) > _MAX_SENDERS or not all("@" in one and one.isascii() for one in senders):
+    if (
+        not senders
+        or len(senders) > _MAX_SENDERS
+        or not all("@" in sender and sender.isascii() for sender in senders)
+    ):
         return []
     try:
         # A domain includes its subdomains.
-        spelled = [b"FROM " + quoted(one.removeprefix("@")) for one in senders]
+        spelled = [b"FROM " + quoted(sender.removeprefix("@")) for sender in senders]
     except ValueError:
         return []
     return [*[b"OR"] * (len(spelled) - 1), *spelled]

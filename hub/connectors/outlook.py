@@ -365,7 +365,7 @@ class Outlook(GraphConnector):
         if filter.importance is not None and item.get("importance") != filter.importance:
             return False
         asked = {one.casefold() for one in filter.categories_any}
-        return not asked or any(one.casefold() in asked for one in categories)
+        return not asked or any(category.casefold() in asked for category in categories)
 
     # --- bodies ---
 
@@ -400,7 +400,7 @@ class Outlook(GraphConnector):
             enclosures = await attachments_of(self._graph, str(message.place), self._letters.options)
         letter = Letter(headers=headers_of(message), bodies=(body,), enclosures=enclosures)
         is_meeting = str(item.get("@odata.type")).startswith("#microsoft.graph.eventMessage")
-        if is_meeting or any(one.media_type == _SIGNED for one in enclosures):
+        if is_meeting or any(enclosure.media_type == _SIGNED for enclosure in enclosures):
             letter = Letter(
                 headers=letter.headers
             )  # only the mail has the calendar, or the text that was signed
@@ -435,7 +435,7 @@ def _list(item: Mapping[str, Any], name: str) -> list[Any]:
 
 def _recipients(item: Mapping[str, Any]) -> tuple[Address, ...]:
     entries = _list(item, "toRecipients") + _list(item, "ccRecipients")
-    found = [read_address(one) for one in entries[:MAX_RECIPIENTS]]
+    found = [read_address(entry) for entry in entries[:MAX_RECIPIENTS]]
     return tuple(one for one in found if one is not None)
 
 

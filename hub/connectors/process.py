@@ -646,7 +646,7 @@ class ProcessConnector(Connector):
             if bytes(following) == b"null":
                 return
             known = len(listed)
-            listed |= {hash((one.key, one.version)) for one in messages}
+            listed |= {hash((message.key, message.version)) for message in messages}
             idle = 0 if len(listed) > known else idle + 1
         raise Unavailable(f"the connector listed {MAX_IDLE_PAGES} pages without a new message")
 

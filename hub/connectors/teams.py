@@ -299,7 +299,7 @@ class Teams(GraphConnector):
                 here = ChannelState(after=here.newest - OVERLAP, newest=here.newest)
                 is_backfill = True
                 continue
-            items = [one for item in page.items async for one in self._with_replies(channel, item)]
+            items = [message for item in page.items async for message in self._with_replies(channel, item)]
             items.sort(key=_changed_at)
             link = page.delta or page.next
             if link is None:
@@ -407,6 +407,6 @@ def _changed_at(item: Mapping[str, Any]) -> datetime:
 def _names(item: Mapping[str, Any], me: str) -> bool:
     mentions = item.get("mentions")
     return any(
-        isinstance(one, dict) and bool(me) and inner(one, "mentioned", "user").get("id") == me
-        for one in (mentions if isinstance(mentions, list) else [])
+        isinstance(mention, dict) and bool(me) and inner(mention, "mentioned", "user").get("id") == me
+        for mention in (mentions if isinstance(mentions, list) else [])
     )

@@ -148,7 +148,7 @@ class FileCalls:
         files, skipped = self._files(self._places(path, roots))
         if inside and any(is_hard_link(one) for one in skipped):  # other names may be in the shared folder
             files, skipped = self._files(self._places(root, roots))
-            files = [one for one in files if f"{one.path}/".startswith(f"{path}/")]
+            files = [file for file in files if f"{file.path}/".startswith(f"{path}/")]
         return files, skipped
 
     def _places(self, path: str, roots: Collection[str]) -> list[Place]:

@@ -357,14 +357,14 @@ def _exported(table: DeviceTable, row: sqlite3.Row, places: Iterable[Destination
         found_at=rfc3339(int(str(record["createdAt"]))),
         places=[
             ExportedPlace(
-                name=one.name,
-                kind=one.kind,
-                state=one.state.value,
-                since=rfc3339(one.at_ms),
-                problem=one.why or None,
-                link=one.link,
+                name=place.name,
+                kind=place.kind,
+                state=place.state.value,
+                since=rfc3339(place.at_ms),
+                problem=place.why or None,
+                link=place.link,
             )
-            for one in places
+            for place in places
         ],
     )
 

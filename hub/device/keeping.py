@@ -230,7 +230,7 @@ class Keeper:
 
     def _places_of_rows(self, at_server: bool) -> tuple[list[Sink], tuple[Path, ...]]:
         """Return the sinks at servers, or those in files and the folders whose notes are changed."""
-        sinks = [one for one in self._plan.sinks if isinstance(one.target, Polled) == at_server]
+        sinks = [sink for sink in self._plan.sinks if isinstance(sink.target, Polled) == at_server]
         return sinks, () if at_server else self._plan.tick_in
 
     def _reloaded(self, plan: Plan) -> Plan:

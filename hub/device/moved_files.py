@@ -105,8 +105,8 @@ class MovedFiles:
             digests = {(bytes.fromhex(sha256), path) for sha256, _ in contents if sha256}
             same = {
                 (size, at, inode)
-                for one in digests
-                for size, at, inode in self._db.execute(_SAME_CONTENT, one)
+                for digest in digests
+                for size, at, inode in self._db.execute(_SAME_CONTENT, digest)
             }
             found |= {one for _, _, inode in same for one in by_inode.get(inode, ()) if listed[one] in same}
         return tuple(sorted(found)[:MAX_NAMED])

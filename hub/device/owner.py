@@ -326,7 +326,9 @@ def _value(column: Column, text: str, timezone: str | None) -> Field:
                 raise bad_record(f"{column.name}: expected yes or no, got {cut(text)}")
             return _FLAGS[text.lower()]
         case _ if column.choices:
-            return next((one for one in column.choices if plain_choice(one) == plain_choice(text)), text)
+            return next(
+                (choice for choice in column.choices if plain_choice(choice) == plain_choice(text)), text
+            )
         case _:
             return text
 
@@ -362,12 +364,12 @@ def answer(path: Path, number: int, text: str, *, at_ms: int) -> Question:
     if len(content) > ANSWER_CHARACTERS:
         raise DeviceFileError(f"an answer has at most {ANSWER_CHARACTERS} characters, not {len(content)}")
     with connect_shared(path) as db, transaction(db):
-        known = {one.number: one for one in messages.list_questions(db)}
+        known = {question.number: question for question in messages.list_questions(db)}
         if number not in known:
             raise DeviceFileError(f"there is no question {number}; 'hub answer' lists those there are")
         if not messages.write_answer(db, number, content, at_ms):
             raise DeviceFileError(f"question {number} {_why_not(known[number])}")
-        return next(one for one in messages.list_questions(db) if one.number == number)
+        return next(question for question in messages.list_questions(db) if question.number == number)
 
 
 def _why_not(question: Question) -> str:

@@ -233,8 +233,8 @@ def compare(path: Path, since_ms: int, ask: Ask | None) -> Comparison:
     return Comparison(
         sum(len(one.files) for one in compared),
         len(compared),
-        [one for one in findings if one.kind != NOT_COMPARED],
-        [one for one in findings if one.kind == NOT_COMPARED],
+        [finding for finding in findings if finding.kind != NOT_COMPARED],
+        [finding for finding in findings if finding.kind == NOT_COMPARED],
     )
 
 
@@ -289,13 +289,13 @@ def _read_hub(ask: Ask, readings: Sequence[_Reading], since_ms: int, *, is_full:
         listed.update({one.receipt.id: one for one in page})
         return page
 
-    stored = [one.receipt.number for one in readings if one.receipt is not None]
+    stored = [reading.receipt.number for reading in readings if reading.receipt is not None]
     # The clocks of hub and device may differ, by less than a day.
     since_ms = max(0, since_ms - MIN_RETENTION_MS)
     page = read(after=min(stored) - 1) if is_full and stored else read(since_ms=since_ms)
     while len(page) == MAX_IDS:
         page = read(after=page[-1].receipt.number)
-    ids = [one.id for one in readings]
+    ids = [reading.id for reading in readings]
     for start in range(0, len(ids), MAX_IDS):
         if missing := [id for id in ids[start : start + MAX_IDS] if id not in listed]:
             read(ids=missing)

@@ -390,7 +390,7 @@ class FolderRun:
             paths = {one.path for one in left_out}  # its other names may be in what the agent reads
             listed, others = await self._in_thread(list_files, covered)
             files = [one for one in listed if one.path in paths]
-            left_out = [one for one in others if one.path in paths]
+            left_out = [other for other in others if other.path in paths]
         for skipped in left_out:
             self._skipped.add(skipped)
         if self.frame.mode is RunMode.MANIFEST:

@@ -422,7 +422,7 @@ class _Reader:
         is_alone = nth == self._first == self._head
         if nth > self._head or _SENTENCE.search(text):
             return False
-        return is_alone or any(one.has("minutes", text) for one in languages_in(script_of(text)))
+        return is_alone or any(language.has("minutes", text) for language in languages_in(script_of(text)))
 
     def _end_of_head(self) -> int:
         """Return the last line of the first lines of a text, up to a blank one or to fields; -1: a list."""

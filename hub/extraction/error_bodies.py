@@ -84,7 +84,7 @@ def reported_error(body: bytes, status: int, *, secret: str = "") -> ReportedErr
     if status == 200 and codes[0] in range(400, 600):
         status = codes[0]
     parts = (message, _member(_member(error, "metadata"), "raw") or "")
-    texts = [one if isinstance(one, str) else msgspec.json.encode(one).decode() for one in parts if one]
+    texts = [part if isinstance(part, str) else msgspec.json.encode(part).decode() for part in parts if part]
     words = foreign_words(" ".join(" ".join(texts).split()), secret=secret)
     names = [foreign_words(code) for code in codes if isinstance(code, str)]
     known = "" if is_page else " ".join((*names, words))

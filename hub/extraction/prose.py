@@ -289,7 +289,7 @@ class _Reader:
 
     def is_offered_to(self, who: str) -> bool:
         """Return True if the sentence before names work without a person, and another one wrote it."""
-        tasks = [one for one in self._items[slice(*self.offered)] if one.table == TableName.TASKS]
+        tasks = [item for item in self._items[slice(*self.offered)] if item.table == TableName.TASKS]
         is_others = not who or who != self.offered_by
         return is_others and any(not task.data.get("assignee") for task in tasks)
 
@@ -968,7 +968,7 @@ class _Sentence:
             title = f"{title} ({task.to})"
         if is_brief or lexicon.match("pronouns", title):
             # "Lena to bring it": the clause before says what.
-            before = next((one for one in reversed(clauses) if one.start < task.start), None)
+            before = next((clause for clause in reversed(clauses) if clause.start < task.start), None)
             if before is not None:
                 title = f"{title} ({self._shown(before.start, before.end)})"
                 task = task._replace(start=before.start)

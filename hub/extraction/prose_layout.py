@@ -143,7 +143,8 @@ def _after_numbers(text: str, start: int, end: int) -> Iterator[tuple[int, int]]
         # Behind "bis 27.11." a noun goes on with the sentence; another word begins one.
         due = _DUE_DAY.search(text[max(match.start() - _DUE_CHARS, begin) : match.end()])
         is_noun = due is not None and (
-            due["row"] is not None or not any(first in one.other_words for one in languages_in("latin"))
+            due["row"] is not None
+            or not any(first in language.other_words for language in languages_in("latin"))
         )
         if not (is_ordinal or is_noun):
             yield begin, match.start("gap")
@@ -320,7 +321,7 @@ def section_of(lexicon: Lexicon | None, heading: str) -> Section | None:
         ("talk", Section.TALK),
     ):
         # A short list has no words that tell its language but those of its heading.
-        if any(one.match(attribute, bare) for one in languages_in(lexicon.script)):
+        if any(language.match(attribute, bare) for language in languages_in(lexicon.script)):
             return section
     return None
 
@@ -483,7 +484,9 @@ def _goes_on(row: _Row, following: _Row) -> bool:
 def _is_open(words: str) -> bool:
     """Return True if a line ends with a comma, or with a word that needs another one behind it."""
     last = words.rpartition(" ")[2]
-    is_joint = len(last) <= _LONGEST_JOINT and any(last in one.common.split() for one in languages())
+    is_joint = len(last) <= _LONGEST_JOINT and any(
+        last in language.common.split() for language in languages()
+    )
     return is_joint or words.endswith(",")
 
 

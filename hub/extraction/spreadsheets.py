@@ -410,7 +410,7 @@ def read_tables(document: Document, form: Form, options: ExtractionOptions) -> F
 def _tables(text: str, passage: Passage) -> Iterator[tuple[Table, re.Pattern[str]]]:
     """Yield the tables in a passage with pipes, tabs or columns of blanks, except in blocks of code."""
     fences = [match.start() for match in _FENCE.finditer(text, passage.start, passage.end)]
-    found = [match for one in _GAPS for match in one.finditer(text, passage.start, passage.end)]
+    found = [match for gap in _GAPS for match in gap.finditer(text, passage.start, passage.end)]
     for match in sorted(found, key=re.Match.start):
         if not bisect_right(fences, match.start()) % 2:
             yield Table(match.start(), match.start(), match.end()), match.re
@@ -491,7 +491,9 @@ def _read_rows(
 def _is_list(header: _Row, columns: _Columns, rows: Sequence[_Row], dates: "_Dates") -> bool:
     """Return False for rows longer than their headings, and for states and dates that most are none."""
     values = (
-        [] if columns.places.get("work") else [one for row in rows for one in _values(columns, row, dates)]
+        []
+        if columns.places.get("work")
+        else [value for row in rows for value in _values(columns, row, dates)]
     )
     is_longer = any(any(row.cells[len(header.cells) :]) for row in rows)
     return not is_longer and 2 * values.count(None) <= len(values)
@@ -735,7 +737,9 @@ def _own_value(column: Column, cell: str, dates: _Dates) -> Field:
         case Kind.EPOCH_MS:
             return dates.at_ms(cell, is_due=False)
         case _ if column.choices:
-            return next((one for one in column.choices if plain_choice(one) == plain_choice(cell)), None)
+            return next(
+                (choice for choice in column.choices if plain_choice(choice) == plain_choice(cell)), None
+            )
         case _:
             return cell or None
 

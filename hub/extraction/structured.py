@@ -168,7 +168,9 @@ def _days_of(item: Item, anchor: Anchor | None, timezone: str) -> Iterator[tuple
         yield (moment.at, moment.has_time, words) if moment else (None, False, words)
         return
     title = _ADDRESS.sub(lambda address: " " * len(address[0]), str(item.data["title"]))
-    has_day = any(one.has("dated", title) for one in languages_in(script_of(title))) or DIGIT.search(title)
+    has_day = any(
+        language.has("dated", title) for language in languages_in(script_of(title))
+    ) or DIGIT.search(title)
     lines = list(lines_in(title, Passage(0, len(title)))) if has_day else []
     lexicon = About(lines).lexicon if lines else None
     zone = ZoneInfo(timezone)
@@ -277,8 +279,8 @@ def is_invoice(text: str) -> bool:
     """Return True if one of the first lines is the title of an invoice, and another one its sum."""
     lines = [line.strip(_MARKS) for line in text.splitlines()[:60]]  # of an invoice
     return any(
-        all(any(map(pattern.match, lines)) for pattern in one.patterns("invoices"))
-        for one in languages_in(script_of(text))
+        all(any(map(pattern.match, lines)) for pattern in language.patterns("invoices"))
+        for language in languages_in(script_of(text))
     )
 
 

@@ -110,15 +110,17 @@ def _weights() -> "array[int]":
 def find_orders(plain: str) -> Iterator[tuple[int, int, bool]]:
     """Yield the places in *plain* that may be orders; True if people would not write so to each other."""
     before: Sentence | None = None
-    for one in sentences_of(plain):
-        score = sum(map(weight, one.units))
+    for sentence in sentences_of(plain):
+        score = sum(map(weight, sentence.units))
         if score + weight(BIAS) > 0:
-            yield one.start, one.end, score + weight(BIAS) > _STRONG
-        elif before and not plain[before.end : one.start].strip("\n") and before.end + 1 >= one.start:
-            both = score + sum(weight(unit) for unit in before.units - one.units) + weight(BIAS)
+            yield sentence.start, sentence.end, score + weight(BIAS) > _STRONG
+        elif (
+            before and not plain[before.end : sentence.start].strip("\n") and before.end + 1 >= sentence.start
+        ):
+            both = score + sum(weight(unit) for unit in before.units - sentence.units) + weight(BIAS)
             if both > 0:
-                yield before.start, one.end, both > _STRONG
-        before = one
+                yield before.start, sentence.end, both > _STRONG
+        before = sentence
     for dress in _dress():
         yield from ((*match.span(), True) for match in dress.finditer(plain))
 
@@ -538,7 +540,7 @@ def _is_of_neighbours(plain: str) -> bool:
 def _is_of_address(plain: str) -> bool:
     """Return True for words that are honest by far, but for an address of a page in them."""
     words = _ADDRESS.sub(" ", plain)
-    return len(words) < len(plain) and all(score_of(one) < _HONEST for one in sentences_of(words))
+    return len(words) < len(plain) and all(score_of(sentence) < _HONEST for sentence in sentences_of(words))
 
 
 def _plain(text: str) -> tuple[str, list[int]]:

@@ -134,7 +134,11 @@ class _Transcript(msgspec.Struct):
     @property
     def seconds(self) -> float | None:
         """Duration of the recording, if the endpoint reports it."""
-        given = [self.duration, self.usage and self.usage.seconds, *(one.end for one in self.segments or ())]
+        given = [
+            self.duration,
+            self.usage and self.usage.seconds,
+            *(segment.end for segment in self.segments or ()),
+        ]
         known = [float(one) for one in given if isinstance(one, float | int)]
         return max((one for one in known if 0 < one < 1e6), default=None)
 

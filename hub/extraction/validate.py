@@ -340,7 +340,7 @@ class Reading:
                 read.data[column.name] = days[0].at_ms
                 _drop(read, table, "wrong_date", column.name)
             elif not days and anchor is None:
-                relative = [one.words for one in dates_in(shown(quote)) if not one.is_full]
+                relative = [date.words for date in dates_in(shown(quote)) if not date.is_full]
                 if relative:
                     del read.data[column.name]
                     read.unresolved[column.name] = relative[0]
@@ -352,7 +352,7 @@ class Reading:
         match column.kind:
             case Kind.TEXT if isinstance(raw, str):
                 value = shown(raw).strip()
-                same = (one for one in column.choices if plain_choice(one) == plain_choice(value))
+                same = (choice for choice in column.choices if plain_choice(choice) == plain_choice(value))
                 return next(same, value)
             case Kind.NAMES:
                 return self._names(raw)
@@ -591,7 +591,7 @@ class Checking:
     def _words(self) -> list[tuple[Place, set[str]]]:
         """Words of each sentence."""
         places = sentences(self._text, self._piece.start, self._piece.end)
-        return [(Place(*one), set(words_of(self._text[slice(*one)]))) for one in places]
+        return [(Place(*place), set(words_of(self._text[slice(*place)]))) for place in places]
 
     def _drop(self, table: str, reason: DropReason, detail: str = "", *, at: Place | None = None) -> None:
         start, end, _ = at or _NOWHERE

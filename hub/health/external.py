@@ -298,7 +298,7 @@ async def check_gateway_agents(
     found: list[Finding] = []
     for row in await store.read(gateways.list_gateways):
         members = await store.read(gateway_agents.list_gateway_agents, row.id)
-        found += [_not_made(one, row) for one in members if one.state == gateway_agents.FAILED]
+        found += [_not_made(member, row) for member in members if member.state == gateway_agents.FAILED]
     if reply_url() is None and await store.read(gateway_agents.has_tokens, epoch_ms(now)):
         found.append(
             notice(

@@ -130,7 +130,7 @@ async def check_agents(
 
 
 def _about_agent(row: AgentRow, budgets: Iterable[Reached]) -> Iterator[Finding]:
-    is_reported = row.exhaust_reason == "budget" and any(one.holds(row.id) for one in budgets)
+    is_reported = row.exhaust_reason == "budget" and any(budget.holds(row.id) for budget in budgets)
     if row.availability == "exhausted" and not is_reported:
         what, fix = _EXHAUSTED.get(row.exhaust_reason or "", _EXHAUSTED["rate_limit"])
         again = ""
@@ -221,20 +221,20 @@ async def check_budgets(
 ) -> Iterable[Finding]:
     """Find daily budgets that are used up, so that runs wait for the next day."""
     budgets = list(reached())
-    named = [one.agent_id for one in budgets if one.agent_id is not None]
+    named = [budget.agent_id for budget in budgets if budget.agent_id is not None]
     owners = {row.id: row for row in await store.read(agents_in_trouble.rows_of, named)}
     found = []
-    for one in budgets:
-        agent = None if one.agent_id is None else owners.get(one.agent_id)
+    for budget in budgets:
+        agent = None if budget.agent_id is None else owners.get(budget.agent_id)
         whose = "" if agent is None else f"agent {agent.name}: "
         name = "NAME" if agent is None else agent.name
-        until = "" if one.until is None else f"; runs go on at {one.until:%Y-%m-%d %H:%M} UTC"
+        until = "" if budget.until is None else f"; runs go on at {budget.until:%Y-%m-%d %H:%M} UTC"
         found.append(
             warning(
                 "budget.reached",
-                f"{whose}{one.message}{until}",
+                f"{whose}{budget.message}{until}",
                 fix=f"see hub costs; raise it in hub.toml, then hub agents resume {name}",
-                subject=one.setting if agent is None else agent.id,
+                subject=budget.setting if agent is None else agent.id,
                 user_id=None if agent is None else agent.user_id,
             )
         )

@@ -775,7 +775,7 @@ class Connection:
                     frames.dropped["unknown_call"] += 1
             elif type(event) is AnsweredTogether:
                 frames.received[ToolResults] += 1
-                unknown = sum(not self._settle(*one) for one in event.answers)
+                unknown = sum(not self._settle(*answer) for answer in event.answers)
                 if unknown:  # then the whole frame counts as unasked
                     frames.dropped["unknown_call"] += unknown
                 else:

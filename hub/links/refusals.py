@@ -163,7 +163,9 @@ class RefusedPeers:
         Those after the first SHOWN are counted together by their reasons.
         """
         since = self._clock.monotonic() - REMEMBERED_S
-        found = [one for reasons in self._peers.values() for one in reasons.values() if one.last >= since]
+        found = [
+            reason for reasons in self._peers.values() for reason in reasons.values() if reason.last >= since
+        ]
         found.sort(key=lambda one: (one.peer.device_id is None, -one.last))
         others = {of: one for of, one in self._others.items() if one.last >= since}
         _add_to_others(others, found[SHOWN:])

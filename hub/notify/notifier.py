@@ -81,8 +81,8 @@ class Notifier:
 
     def apply(self, targets: Sequence[NotifySettings]) -> None:
         """Serve these targets from now on; each goes on from the database."""
-        digests = {one.digest for one in targets}
-        changed = [one.name for one in self.targets if one.digest not in digests]
+        digests = {target.digest for target in targets}
+        changed = [target.name for target in self.targets if target.digest not in digests]
         if not changed and len(targets) == len(self.targets):
             return
         self.targets, self._synced = tuple(targets), None
@@ -98,7 +98,7 @@ class Notifier:
         async with anyio.create_task_group() as tasks:
             while True:
                 self._changed = anyio.Event()
-                for name in [one.name for one in self.targets if one.name not in self._served]:
+                for name in [target.name for target in self.targets if target.name not in self._served]:
                     self._served[name] = anyio.CancelScope()
                     tasks.start_soon(self._serve, name)
                 await self._changed.wait()
@@ -106,7 +106,7 @@ class Notifier:
     async def _serve(self, name: str) -> None:
         """Serve a target until the settings name it no more, anew with each change of it."""
         try:
-            while targets := [one for one in self.targets if one.name == name]:
+            while targets := [target for target in self.targets if target.name == name]:
                 with anyio.CancelScope() as self._served[name]:
                     await _Service(self, targets[0]).serve()
         finally:

@@ -43,14 +43,14 @@ def declared_agents(settings: Settings) -> list[DeclaredAgent]:
 def declared_gateways(settings: Settings) -> list[DeclaredGateway]:
     """Convert the gateways of hub.toml to their rows, which contain neither address nor token."""
     return [
-        DeclaredGateway(name=one.name, user_name=one.user, main_agent=one.main_agent)
-        for one in settings.gateways
+        DeclaredGateway(name=gateway.name, user_name=gateway.user, main_agent=gateway.main_agent)
+        for gateway in settings.gateways
     ]
 
 
 def declared_connectors(settings: Settings) -> list[DeclaredConnector]:
     """Convert the connectors of hub.toml to their rows, which contain no secret or reference to a secret."""
-    return [_declared_connector(one, settings.plugins.connectors) for one in settings.connectors]
+    return [_declared_connector(connector, settings.plugins.connectors) for connector in settings.connectors]
 
 
 def _declared_connector(one: ConnectorSettings, plugins: Collection[str]) -> DeclaredConnector:

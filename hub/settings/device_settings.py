@@ -304,7 +304,7 @@ def check_device_file(path: Path) -> DeviceReading:
         if isinstance(one, FileSink) and one.path.resolve() == path.resolve()
     ]
     wrong = own + [
-        problem for one in settings.sinks if isinstance(one, RestSink) for problem in one.read()[1]
+        problem for sink in settings.sinks if isinstance(sink, RestSink) for problem in sink.read()[1]
     ]
     return DeviceReading(None if wrong else settings, wrong)  # a folder may be missing for a while
 

@@ -393,8 +393,8 @@ def key_changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[Ke
 def combined(changes: Iterable[KeyChange]) -> tuple[KeyChange, ...]:
     """Return one change for each key, by key; *changes*: from the oldest to the newest."""
     found: dict[str, KeyChange] = {}
-    for one in changes:
-        found[one.key] = KeyChange(one.key, found.get(one.key, one).old, one.new)
+    for change in changes:
+        found[change.key] = KeyChange(change.key, found.get(change.key, change).old, change.new)
     return tuple(found[key] for key in sorted(found) if found[key].old != found[key].new)
 
 

@@ -32,7 +32,7 @@ from hub.text.files import (
 )
 from hub.text.html import TooTangled, text_of_html
 from hub.text.letter_text import (
-    MAX_BYTES,
+    MAX_LETTER_BYTES,
     WHOLE,
     Attached,
     Body,
@@ -135,10 +135,12 @@ def read_letter(
     """
     options, limits = options or LetterOptions(), ConvertLimits()
     bodies = list(_bodies(letter))
-    if sum(len(body.data) for body in bodies) > MAX_BYTES:
-        raise NotConvertible(f"a mail of more than {MAX_BYTES >> 20} MiB")
+    if sum(len(body.data) for body in bodies) > MAX_LETTER_BYTES:
+        raise NotConvertible(f"a mail of more than {MAX_LETTER_BYTES >> 20} MiB")
     pages = sum(len(body.data) for body in bodies if body.media_type == HTML)
-    signed = sum(len(one.content or b"") for one in letter.enclosures if one.media_type in SMIME)
+    signed = sum(
+        len(enclosure.content or b"") for enclosure in letter.enclosures if enclosure.media_type in SMIME
+    )
     # Larger pages, and more signed data, are read in another process.
     if pages + signed <= 256 * 1024:
         return text_of_letter(letter, options, attached=_attached(limits, check))

@@ -59,7 +59,7 @@ from mailparser_reply import EmailReplyParser
 from hub.text.files import (
     HTML,
     MAIL,
-    MAX_LETTER_BYTES,
+    MAX_BYTES,
     MIB,
     PLAIN,
     Converted,
@@ -96,7 +96,7 @@ from hub.text.wrapped import (
     unflowed,
 )
 
-MAX_BYTES: Final = 25 * MIB  # of one mail; no large provider accepts more
+MAX_LETTER_BYTES: Final = 25 * MIB  # of one mail; no large provider accepts more
 MAX_PARTS: Final = 100
 MAX_DEPTH: Final = 20  # of nested parts
 CONTEXT_CHARS: Final = 2_000  # of quoted text
@@ -209,10 +209,10 @@ class LetterOptions:
 # A mail in a file is converted completely.
 WHOLE: Final = LetterOptions(
     quoted="whole",
-    max_chars=MAX_LETTER_BYTES,
-    max_body_chars=MAX_LETTER_BYTES,
+    max_chars=MAX_BYTES,
+    max_body_chars=MAX_BYTES,
     fetch=True,
-    max_attachment_bytes=MAX_LETTER_BYTES,
+    max_attachment_bytes=MAX_BYTES,
 )
 
 
@@ -468,7 +468,7 @@ class _Writing:
         sections += map(self._enclosure, letter.enclosures[:MAX_PARTS])
         if (more := len(letter.enclosures) - MAX_PARTS) > 0:
             sections.append(f"[{more} more attachments]")
-        for kind in (*letter.others, *(one.media_type for one in letter.enclosures[MAX_PARTS:])):
+        for kind in (*letter.others, *(enclosure.media_type for enclosure in letter.enclosures[MAX_PARTS:])):
             self._count(kind, "other form" if kind in letter.others else "too many")
         notes = dict.fromkeys((*letter.notes, *self._notes))
         sections += [f"[{note}]" for note in notes]

@@ -281,7 +281,7 @@ def _is_like(part: _Compound, element: Element) -> bool:
         part.tag in ("", element.tag)
         and (not part.id or part.id == (own.get("id") or "").lower())
         and part.classes <= element.classes
-        and all(_has(own, *one) for one in part.attributes)
+        and all(_has(own, *attribute) for attribute in part.attributes)
     )
 
 
@@ -411,12 +411,12 @@ def _declared(content: Sequence[Any]) -> _Declarations | None:
     """Return the declarations that may hide text, or None."""
     normal: dict[str, str] = {}
     important: dict[str, str] = {}
-    for one in tinycss2.parse_blocks_contents(content, skip_comments=True, skip_whitespace=True):
-        if one.type != "declaration":
+    for block in tinycss2.parse_blocks_contents(content, skip_comments=True, skip_whitespace=True):
+        if block.type != "declaration":
             continue
-        name = one.name if one.name.startswith("--") else one.lower_name
+        name = block.name if block.name.startswith("--") else block.lower_name
         if name in _READ or name.startswith("--"):
-            (important if one.important else normal)[name] = tinycss2.serialize(one.value).strip()[
+            (important if block.important else normal)[name] = tinycss2.serialize(block.value).strip()[
                 :_MAX_VALUE_CHARS
             ]
     return _Declarations(normal, important) if normal or important else None
@@ -445,8 +445,8 @@ def _hints(element: Element) -> Declared:
 
 def _cascaded(hints: Declared, rules: Sequence[_Declarations], inline: _Declarations) -> dict[str, str]:
     found = dict(hints)
-    layers = [*(one.normal for one in rules), inline.normal]
-    layers += [*(one.important for one in rules), inline.important]
+    layers = [*(rule.normal for rule in rules), inline.normal]
+    layers += [*(rule.important for rule in rules), inline.important]
     for layer in layers:
         for name, value in layer.items():
             found.pop(name, None)  # shorthands and their parts count in their order
@@ -631,7 +631,7 @@ def _color(value: str) -> tuple[float, float, float, float] | None:
             return next(filter(None, (_color(words[0]) for words in mixed if words)), None)
         if found is None or isinstance(found, str):
             return None
-        first, second, third = (one or 0.0 for one in found.coordinates)
+        first, second, third = (coordinate or 0.0 for coordinate in found.coordinates)
         if found.space in ("lab", "lch", "oklab", "oklch"):  # only lightness hides text
             light = first if found.space.startswith("ok") else (first + 16) / 116
             first = second = third = _within(light) ** (3 / 2.2)

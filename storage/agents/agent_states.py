@@ -90,7 +90,11 @@ def words_in_sql(vocabulary: Vocabulary, axes: Columns, slots: sa.ColumnElement[
     activity = axes[Axis.ACTIVITY]
     is_alone = sa.and_(slots == 1, activity == str(Activity.SATURATED))
     one_slot = {str(Axis.ACTIVITY): sa.case((is_alone, str(Activity.PROCESSING)), else_=activity)}
-    return {one.column: _read(one, {**axes, **one_slot}) for one in READINGS if one.vocabulary is vocabulary}
+    return {
+        reading.column: _read(reading, {**axes, **one_slot})
+        for reading in READINGS
+        if reading.vocabulary is vocabulary
+    }
 
 
 def _read(reading: Reading, axes: Columns) -> sa.ColumnElement[str]:

@@ -418,7 +418,7 @@ def list_agents(
 
 def usual_timezone(c: sa.Connection, user_id: UserId) -> str | None:
     """Return the time zone that most agents of a user have, of the first hundred; None without an agent."""
-    zones = Counter(one.timezone for one in list_agents(c, user_id=user_id, limit=100))
+    zones = Counter(agent.timezone for agent in list_agents(c, user_id=user_id, limit=100))
     return max(zones, key=zones.__getitem__, default=None)
 
 

@@ -153,7 +153,7 @@ def remove_template(c: sa.Connection, name: str) -> TemplateRow:
     if old.source == "file":
         raise TemplateOfFile(f"template {name!r} is managed by hub.toml")
     if users := agent_snapshot.setups_with(c, old.id):
-        named = ", ".join([one.name for one in users.values()][:MAX_NAMED])
+        named = ", ".join([user.name for user in users.values()][:MAX_NAMED])
         more = f" and {len(users) - MAX_NAMED} more" if len(users) > MAX_NAMED else ""
         raise CodedError(ErrorCode.TEMPLATE_IN_USE, f"template {name!r} is used by {named}{more}")
     c.execute(DELETE_TEMPLATE, {"template": old.id})
@@ -198,9 +198,9 @@ def let_go_templates(
     """
     named = set(declared)
     undeclared = [
-        one
-        for one in agent_snapshot.list_templates(c)
-        if one.source == "file" and one.name not in named and not is_elsewhere(one.name)
+        template
+        for template in agent_snapshot.list_templates(c)
+        if template.source == "file" and template.name not in named and not is_elsewhere(template.name)
     ]
     used = agent_snapshot.uses_of_templates(c)
     for one in undeclared:

@@ -78,9 +78,9 @@ class Elsewhere:
     """
 
     def __init__(self, others: Sequence[NodeDeclarations] = (), ids: Mapping[str, UserId] = NO_IDS) -> None:
-        known = [one.declared for one in others if one.declared is not None]
+        known = [other.declared for other in others if other.declared is not None]
         # While such a node lives, it may have declared whatever is there.
-        self._is_known = not any(one.is_alive and one.declared is None for one in others)
+        self._is_known = not any(other.is_alive and other.declared is None for other in others)
         agents = (name.partition("/") for one in known for name in one.agents)
         self._agents = {(ids[user], name) for user, _, name in agents if user in ids}
         self._known = known
@@ -107,7 +107,7 @@ def declarations_of(
 ) -> Declarations:
     """Return the digests of the declarations of a hub.toml."""
     return Declarations(
-        agents={f"{one.user_name or devices.OWNER}/{one.name}": _digest(one) for one in agents},
+        agents={f"{agent.user_name or devices.OWNER}/{agent.name}": _digest(agent) for agent in agents},
         templates=_digests(templates),
         gateways=_digests(gateways),
         connectors=_digests(connectors),
@@ -130,7 +130,7 @@ def list_declarations(c: sa.Connection) -> list[NodeDeclarations]:
 
 def declared_elsewhere(c: sa.Connection, node_id: NodeId) -> Elsewhere:
     """Return what other nodes declare, whether they are alive or not."""
-    others = [one for one in list_declarations(c) if one.node_id != node_id]
+    others = [declaration for declaration in list_declarations(c) if declaration.node_id != node_id]
     return Elsewhere(others, {user.name: user.id for user in devices.list_users(c)})
 
 
@@ -257,7 +257,7 @@ def take_up(
     )
     followed = run_pauses.follow_agents(c, at, actor=ACTOR)
     orphaned = run_pauses.cancel_orphans(c, UNDECLARED, at, actor=ACTOR)
-    named = {one.name for one in templates}
+    named = {template.name for template in templates}
     stays = partial(elsewhere.has, "templates")
     let_go = config_changes.let_go_templates(c, named, at=at, is_elsewhere=stays)
     broken = config_changes.settle(c, check, at=at, actor=ACTOR, force=force)

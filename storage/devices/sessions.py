@@ -173,12 +173,14 @@ def open_sessions(
             same moment may exceed it by their number.
     """
     valid = {
-        is_key: _use(c, is_key, [one.credential for one in openings if one.is_key is is_key], at)
+        is_key: _use(c, is_key, [opening.credential for opening in openings if opening.is_key is is_key], at)
         for is_key in (False, True)
     }
-    asked = sorted({one.device_id for one in openings if one.credential in valid[one.is_key]})
+    asked = sorted({opening.device_id for opening in openings if opening.credential in valid[opening.is_key]})
     present = {row.id: row for row in c.execute(PRESENT, {"ids": asked})} if asked else {}
-    marked = {one.device_id for one in openings if one.mark is not None and one.device_id in present}
+    marked = {
+        opening.device_id for opening in openings if opening.mark is not None and opening.device_id in present
+    }
     stores = agreement.find_stores(c, marked) if marked else {}
     online: Counter[str] = Counter()
     if per_user is not None and present:
@@ -188,13 +190,13 @@ def open_sessions(
     epochs = {device_id: row.session_epoch for device_id, row in present.items()}
     changes: list[dict[str, Any]] = []
     opened: list[Opened | HubError] = []
-    for one in openings:
-        row = present.get(one.device_id)
-        if one.credential not in valid[one.is_key]:
-            opened.append(_revoked(one))
+    for opening in openings:
+        row = present.get(opening.device_id)
+        if opening.credential not in valid[opening.is_key]:
+            opened.append(_revoked(opening))
         elif row is None:
-            opened.append(UnknownDevice(f"device {one.device_id} is unknown or revoked"))
-        elif row.copies is not None and msgspec.json.decode(row.copies, type=Copy).refuses(one.origin):
+            opened.append(UnknownDevice(f"device {opening.device_id} is unknown or revoked"))
+        elif row.copies is not None and msgspec.json.decode(row.copies, type=Copy).refuses(opening.origin):
             opened.append(KeyRevoked(COPIED))
         elif per_user is not None and row.id not in connected and online[row.user_id] >= per_user:
             message = f"{online[row.user_id]} devices of this user are connected, and no more may be"
@@ -203,23 +205,23 @@ def open_sessions(
             if row.id not in connected:
                 connected.add(row.id)
                 online[row.user_id] += 1
-            epoch = epochs[one.device_id] = epochs[one.device_id] + 1
-            platform = row.platform if one.platform is None else one.platform
+            epoch = epochs[opening.device_id] = epochs[opening.device_id] + 1
+            platform = row.platform if opening.platform is None else opening.platform
             before = None if row.boot_id == boot_id else row.boot_id
             changes.append(
                 {
-                    "device": one.device_id,
+                    "device": opening.device_id,
                     "epoch": epoch,
                     "boot": boot_id,
                     "before": before,
                     "runs_on": platform,
-                    "came_from": msgspec.json.encode(one.origin).decode(),
+                    "came_from": msgspec.json.encode(opening.origin).decode(),
                     "now": at,
                 }
             )
-            known = stores.get(one.device_id)
-            if one.mark is not None and agreement.is_to_compare(known, one.mark):
-                agreement.greet(c, one.device_id, one.mark, at)
+            known = stores.get(opening.device_id)
+            if opening.mark is not None and agreement.is_to_compare(known, opening.mark):
+                agreement.greet(c, opening.device_id, opening.mark, at)
             mark = None if known is None else agreement.mark_of(known)
             opened.append(Opened(epoch, mark, before))
     if changes:

@@ -449,11 +449,17 @@ def take_rows(
     ledger = _Ledger(c, device_id, reported)
     taken = sum(_take(c, row, ledger, {*lost}, rowless, at) for row in reported)
     reported_items = [row.item for row in reported]
-    words = [ReportedVerdict(one.call_id, one.verdict) for one in reported_items if one.verdict != "open"]
+    words = [
+        ReportedVerdict(reported_item.call_id, reported_item.verdict)
+        for reported_item in reported_items
+        if reported_item.verdict != "open"
+    ]
     record_verdicts(c, device_id, words, at)
     placed = {one.item.row_id: one.places for one in reported if one.places is not None}
     note_places(c, device_id, {row_id: places for row_id, places in placed.items() if row_id is not None})
-    item_verdicts.note_listed(c, device_id, {one.call_id: one.version for one in reported_items})
+    item_verdicts.note_listed(
+        c, device_id, {reported_item.call_id: reported_item.version for reported_item in reported_items}
+    )
     _note_taken(c, device_id, mark, taken, is_last=is_last, at=at)
     return taken
 

@@ -320,7 +320,7 @@ def record_verdicts(
     Verdicts about items of other devices, and about replaced versions, are ignored. A repeated report does no
     harm.
     """
-    reported = {one.call_id: one.verdict for one in verdicts}
+    reported = {verdict.call_id: verdict.verdict for verdict in verdicts}
     query = {"device": device_id}
     known = [
         row for part in in_parts(sorted(reported)) for row in c.execute(VERDICTS, query | {"calls": part})

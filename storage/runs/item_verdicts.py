@@ -547,7 +547,7 @@ def overtake(c: sa.Connection, device_id: DeviceId, reports: Sequence[ReportedVe
     The answer of the device settles a verdict on an older version. The device reports no verdict that a hub
     brought. So a report is newer than a verdict that it has applied, and makes it refuse any other.
     """
-    reported = {one.call_id: one.verdict for one in reports}
+    reported = {report.call_id: report.verdict for report in reports}
     for part in in_parts(sorted(reported)):
         found = fill_each(VerdictRow, c.execute(OF_CALLS, {"device": device_id, "calls": part}))
         for row in sorted(found, key=lambda row: row.id):

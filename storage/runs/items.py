@@ -443,15 +443,23 @@ CHANGE_ITEM = (
 
 def write_items(c: sa.Connection, decisions: Sequence[Decision]) -> None:
     """Write the decided rows to the ledger."""
-    fresh = [one.after for one in decisions if one.after is not None and one.before is None]
-    changed = [one.after for one in decisions if one.after is not None and one.before is not None]
+    fresh = [
+        decision.after for decision in decisions if decision.after is not None and decision.before is None
+    ]
+    changed = [
+        decision.after for decision in decisions if decision.after is not None and decision.before is not None
+    ]
     execute_for_each(c, ADD_ITEMS, [values_of(item, items) for item in fresh])
     add_words(c, fresh)
     execute_for_each(c, CHANGE_ITEM, [change_of(item) for item in changed])
     follow(c, [item.id for item in changed])
     if changed:  # in a newer version, for which nothing is proposed yet
-        newer = {one.after.call_id for one in decisions if one.after is not None and one.before is not None}
-        same = {one.before.call_id for one in decisions if one.before is not None}
+        newer = {
+            decision.after.call_id
+            for decision in decisions
+            if decision.after is not None and decision.before is not None
+        }
+        same = {decision.before.call_id for decision in decisions if decision.before is not None}
         withdraw(c, sorted(newer - same), changed[0].updated_at)
 
 

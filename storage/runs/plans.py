@@ -217,12 +217,12 @@ def plan_unit(
     decisions = decide(known_items(c, finder, found))
     left_out: dict[str, int] = {}
     planned_before: int | None = None
-    if caps is not None and any(one.is_new for one in decisions):
+    if caps is not None and any(decision.is_new for decision in decisions):
         planned = planned_at_most
         if planned is None or planned + len(decisions) > caps.items_per_run:
             planned = planned_before = c.execute(PLANNED_IN_RUN, {"run": held.id}).scalar_one()
         decisions, left_out = capped(decisions, caps, planned=planned)
-    calls = [one.call for one in decisions if one.call is not None]
+    calls = [decision.call for decision in decisions if decision.call is not None]
     adopted = _of_earlier_runs(c, held, decisions)
     is_new = before is None and not adopted
     unit = {
@@ -230,15 +230,15 @@ def plan_unit(
         "size_bytes": size_bytes,
         "state": UnitState.EXTRACTED,
         "notes": dict(notes or {}) | ({"left_out": left_out} if left_out else {}) or None,
-        "awaits": sorted({one.awaits for one in decisions if one.awaits is not None}),
-        "is_behind": int(any(one.is_behind for one in decisions)),
+        "awaits": sorted({decision.awaits for decision in decisions if decision.awaits is not None}),
+        "is_behind": int(any(decision.is_behind for decision in decisions)),
         "error": None,
         "began_at": began_at,
         "read_at": read_at,
         "planned_at": at,
         "updated_at": at,
     }
-    without_call = [one for one in decisions if one.call is None]
+    without_call = [decision for decision in decisions if decision.call is None]
     present: set[str] = set()
     if is_new:
         known = _count_known(c, held, without_call, present, 0)
@@ -332,7 +332,7 @@ def capped(
         planned: number of calls that the run has planned for other units; a higher one does, if there is room
             for all *decisions*.
     """
-    fresh = [one for one in decisions if one.is_new]
+    fresh = [decision for decision in decisions if decision.is_new]
     in_unit = caps.items_per_file - (len(decisions) - len(fresh))
     in_run = caps.items_per_run - planned
     room = max(0, min(in_unit, in_run))
@@ -341,19 +341,21 @@ def capped(
         return decisions, {}
     cap = "items_per_file" if in_unit <= in_run else "items_per_run"
     without = {id(one) for one in beyond}
-    return [one for one in decisions if id(one) not in without], {cap: len(beyond)}
+    return [decision for decision in decisions if id(decision) not in without], {cap: len(beyond)}
 
 
 def _write_excerpts(c: sa.Connection, decisions: Sequence[Decision], seal: Seal, at: int) -> None:
     """Store the excerpts of items whose place is new and that wait for a verdict, or will."""
     rows = [
-        one.after
-        for one in decisions
-        if one.after is not None
-        and (one.before is None or one.before.source != one.after.source)
-        and (one.after.verdict == "open" or one.after.answered_at is None)
+        decision.after
+        for decision in decisions
+        if decision.after is not None
+        and (decision.before is None or decision.before.source != decision.after.source)
+        and (decision.after.verdict == "open" or decision.after.answered_at is None)
     ]
-    fresh = [one.after.id for one in decisions if one.after is not None and one.before is None]
+    fresh = [
+        decision.after.id for decision in decisions if decision.after is not None and decision.before is None
+    ]
     put_excerpts(c, {row.id: seal(row) for row in rows}, at=at, fresh=fresh)
 
 
@@ -377,8 +379,12 @@ def _of_earlier_runs(c: sa.Connection, held: HeldRun, decisions: Sequence[Decisi
     Raises:
         Conflict: one of the runs has not ended, and will deliver its plan itself.
     """
-    ids = {one.call.call_id for one in decisions if one.call is not None}
-    of_new = {one.after.call_id for one in decisions if one.after is not None and one.before is None}
+    ids = {decision.call.call_id for decision in decisions if decision.call is not None}
+    of_new = {
+        decision.after.call_id
+        for decision in decisions
+        if decision.after is not None and decision.before is None
+    }
     rows = [row for part in in_parts(sorted(ids | of_new)) for row in c.execute(STORED, {"calls": part})]
     lost = {row.call_id for row in rows if row.state is CallState.ACKED and row.call_id in of_new}
     for part in in_parts(sorted(lost)):

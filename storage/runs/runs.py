@@ -585,7 +585,7 @@ def record_failed_attempt(c: sa.Connection, run_id: RunId, attempt: int, message
 def discount_overcome(c: sa.Connection, run_id: RunId, at: int) -> None:
     """Take the errors that a later attempt overcame out of the count of a completed run; they stay stored."""
     count, errors, attempt = c.execute(ERRORS, {"run": run_id}).one()
-    overcome = sum(_is_overcome(msgspec.convert(one, RunError), attempt) for one in errors)
+    overcome = sum(_is_overcome(msgspec.convert(error, RunError), attempt) for error in errors)
     if overcome:
         _keep_errors(c, run_id, errors, count - overcome, at)
 

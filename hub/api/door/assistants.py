@@ -261,8 +261,8 @@ def hint_for(hint: str, tools: Mapping[str, ToolOf]) -> str:
 
     A command that is no tool is one for the person at the hub, or for whom the hint names.
     """
-    commands = {one.command: one.name for one in tools.values() if one.command}
-    routes = {one.asked: one.name for one in tools.values()}
+    commands = {tool.command: tool.name for tool in tools.values() if tool.command}
+    routes = {tool.asked: tool.name for tool in tools.values()}
 
     def named(found: re.Match[str]) -> str:
         words = found[1].removesuffix(" ls")
@@ -286,7 +286,7 @@ def all_tools() -> Mapping[str, ToolOf]:
     marked = [(route, found) for route, found in marked if isinstance(route.declared.need, TokenScope)]
     document = openapi_document([route for route, _ in marked])
     tools = [ToolOf(route, declared, document) for route, declared in marked]
-    return {one.name: one for one in sorted(tools, key=lambda one: one.name)}
+    return {tool.name: tool for tool in sorted(tools, key=lambda one: one.name)}
 
 
 def _spelled(value: Any) -> str:
@@ -390,7 +390,7 @@ class Resources:
                     TextResourceContents(uri=uri, mime_type=JSON, text=text),
                 ]
                 return ReadResourceResult(contents=[*parts])
-        templates = ", ".join(one.uri for one in self._kinds.values())
+        templates = ", ".join(kind.uri for kind in self._kinds.values())
         raise MCPError(INVALID_PARAMS, f"there is no resource {uri!r}; resources are {templates}")
 
     async def listen(
@@ -475,7 +475,7 @@ class Resources:
         """Return those of *uris* that an event is about: all, if changes may be missing."""
         if event.event == RESET:
             return [*uris]
-        found = ((self._changing.get(one.kind), one.id) for one in event.changes)
+        found = ((self._changing.get(change.kind), change.id) for change in event.changes)
         changed = {declared.uri_of(id) for declared, id in found if declared is not None}
         return changed & {*uris}
 
@@ -675,14 +675,16 @@ class AssistantServer:
 
     def _usable(self, context: Context) -> tuple[str | bool, ...]:
         """Return the names of the tools that a caller may use, behind whether it shows cards."""
-        names = (one.name for one in self._tools.values() if _is_usable(context, one))
+        names = (tool.name for tool in self._tools.values() if _is_usable(context, tool))
         return client_supports_apps(context), *names
 
     async def _list_tools(self, context: Context, _: PaginatedRequestParams | None) -> ListToolsResult:
-        tools = [self._listed[one.name] for one in self._tools.values() if _is_usable(context, one)]
+        tools = [self._listed[tool.name] for tool in self._tools.values() if _is_usable(context, tool)]
         if client_supports_apps(context):
             shown = {"ui": {"resourceUri": CARD}}
-            tools = [one.model_copy(update={"meta": shown}) if one.name == SHOWN else one for one in tools]
+            tools = [
+                tool.model_copy(update={"meta": shown}) if tool.name == SHOWN else tool for tool in tools
+            ]
         return ListToolsResult(tools=tools)
 
     async def _call_tool(
@@ -889,7 +891,7 @@ def has_agreed(answer: object) -> bool:
 def _entries(consent: Consent, arguments: Arguments) -> Sequence[Arguments]:
     """Return the parts of a call that are each about one object. Raises CodedError if they are too many."""
     entries = arguments.get(consent.entries, []) if consent.entries else [arguments]
-    if not isinstance(entries, list) or not all(isinstance(one, dict) for one in entries):
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise CodedError(ErrorCode.BAD_PARAMS, f"{consent.entries}: expected a list of objects")
     if not 0 < len(entries) <= MAX_ASKED:
         message = f"{consent.entries}: {len(entries)} of them; a person is asked about 1 to {MAX_ASKED}"

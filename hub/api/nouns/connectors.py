@@ -195,9 +195,9 @@ class Connectors(Noun):
             row = connectors.get_connector(c, connector, user_id=self.user_id)
             readers = agents.agents_by(c, "connector_id", [row.id])
             unread = [
-                _unread(name, one)
+                _unread(name, failed_message)
                 for agent_id, name in readers[row.id].items()
-                for one in seen_messages.failed_messages(c, agent_id, most=UNREAD)
+                for failed_message in seen_messages.failed_messages(c, agent_id, most=UNREAD)
             ]
             return row, readers, unread
 

@@ -255,10 +255,10 @@ class DeviceCalls(Noun):
         page = _result(
             await link.call(frame), FilesPage, device, OwnerGrant.FILES_READ, root_in(folder), roots
         )
-        files = [one for one in page.files if root_in(one.path) in roots]
+        files = [file for file in page.files if root_in(file.path) in roots]
         shown = tuple(
-            CalledFile(one.path, one.size_bytes, from_epoch_ms(one.modified_ms), _marks_of(one.path))
-            for one in files
+            CalledFile(file.path, file.size_bytes, from_epoch_ms(file.modified_ms), _marks_of(file.path))
+            for file in files
         )
         return CalledFiles(device.name, shown, next_cursor=files[-1].path if page.more and files else None)
 
@@ -384,7 +384,7 @@ class DeviceCalls(Noun):
     def _table(self, name: str) -> DeviceTable:
         """Return the declaration of a table. Raises CodedError if there is none within the limits."""
         limits, tables = self.limited_to.tables, self._tables()
-        names = [one for one in tables if not limits or one in limits]
+        names = [table for table in tables if not limits or table in limits]
         if name not in names:
             hint = did_you_mean(name, names)
             raise CodedError(_E.UNKNOWN_TABLE, f"there is no table {name!r}; {hint}".rstrip("; "))

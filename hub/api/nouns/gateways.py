@@ -182,7 +182,9 @@ class Gateways(Noun):
         )
         _, residents, axes = found
         members = tuple(
-            GatewayAgentView.from_row(one, axes[one.agent_id]) for one in residents if one.agent_id in axes
+            GatewayAgentView.from_row(resident, axes[resident.agent_id])
+            for resident in residents
+            if resident.agent_id in axes
         )
         return GatewayDetail.from_row(self._view(found), members=members)
 
@@ -287,7 +289,7 @@ class Gateways(Noun):
             log.info("gateway.not_asked", gateway=row.name, code=error.code)
             return
         if remote_agents.find(remote_id) is None:
-            known = ", ".join(sorted(one.id for one in remote_agents.agents)[:_NAMED])
+            known = ", ".join(sorted(agent.id for agent in remote_agents.agents)[:_NAMED])
             raise CodedError(
                 ErrorCode.UNKNOWN_AGENT,
                 f"gateway {row.name!r} has no agent {remote_id!r}; it has: {known}",
@@ -305,8 +307,8 @@ class Gateways(Noun):
             if client is None
             else client.health()
         )
-        online = sum(one.connectivity is Connectivity.ONLINE for one in axes.values())
-        main = next((one.agent_name for one in members if one.role == gateway_agents.MAIN), None)
+        online = sum(agent_axes.connectivity is Connectivity.ONLINE for agent_axes in axes.values())
+        main = next((member.agent_name for member in members if member.role == gateway_agents.MAIN), None)
         return GatewayView.from_row(
             health,
             row,

@@ -88,12 +88,12 @@ class ItemProposals(Noun):
         new = [
             NewVerdict(
                 id=CallId(self._ids.fresh()),
-                item_id=one.item,
-                verdict=one.verdict,
-                data=one.data,
-                version=one.version,
+                item_id=proposal.item,
+                verdict=proposal.verdict,
+                data=proposal.data,
+                version=proposal.version,
             )
-            for one in given.proposals
+            for proposal in given.proposals
         ]
         tables = self._tables()
         why = {one.id: view.why for one, view in zip(new, given.proposals, strict=True)}
@@ -133,7 +133,7 @@ class ItemProposals(Noun):
     async def decline(self, given: ProposalIds, actor: Actor) -> ProposalResults:
         """Refuse proposals, as the owner of their items, which go on waiting."""
         results = await self._close(given.proposals, "declined", actor)
-        return ProposalResults(results=tuple(_result(one, "declined") for one in results))
+        return ProposalResults(results=tuple(_result(result, "declined") for result in results))
 
     async def _close(self, ids: Sequence[str], state: Any, actor: str) -> list[ProposalRow | HubError]:
         return await self._store.write(

@@ -577,7 +577,7 @@ class Items(Noun):
             if sought is not None:
                 find = partial(items.find_items, sought=sought)
             page = find(c, chosen, limit=paging.limit + 1, after=paging.after)
-            rows = [one.row for one in page.items]
+            rows = [item.row for item in page.items]
             newest, proposals = _given(c, [row.id for row in rows]), self._proposed(c, rows)
             owners = devices.user_names(c, {row.user_id for row in rows}) if values else {}
             edits, elsewhere = item_words.edited_values(c, rows), self._elsewhere(c, rows)
@@ -587,7 +587,7 @@ class Items(Noun):
 
         found, newest, proposals, edits, elsewhere, owners, sealed = await self._store.read(read)
         if detail:
-            paging.limit = min(paging.limit, _fitting([one.row for one in found.items], sealed))
+            paging.limit = min(paging.limit, _fitting([item.row for item in found.items], sealed))
         page = paging.fetched(found.items, key=lambda one: one.key, rest=found.rest)
         is_empty = not page.items and not page.next_cursor
         # items outlive the declaration of a table; to a limited token, a hint would name other tables
@@ -595,7 +595,7 @@ class Items(Noun):
             for _, (message, hint) in unknown_tables([asked.table], self._tables()):
                 raise CodedError(ErrorCode.BAD_PARAMS, f"query.table: {message}; {hint}")
         excerpts = await self._seals.open(
-            {one.row.id: sealed[one.row.id] for one in page.items if one.row.id in sealed}
+            {item.row.id: sealed[item.row.id] for item in page.items if item.row.id in sealed}
         )
         return ItemsPage(
             items=tuple(
@@ -610,7 +610,7 @@ class Items(Noun):
                     if values
                     else None,
                 )
-                for one, row in ((one, _edited(one.row, edits)) for one in page.items)
+                for one, row in ((item, _edited(item.row, edits)) for item in page.items)
             ),
             next_cursor=page.next_cursor,
         )
@@ -876,7 +876,7 @@ class Items(Noun):
     @audited("item.judged")
     async def report(self, link: Link, verdicts: Verdicts) -> dict[str, Any]:
         """Store what the owner of a device decided about items that it was sent."""
-        last = list({one.call_id: one for one in verdicts}.values())
+        last = list({verdict.call_id: verdict for verdict in verdicts}.values())
         at = self._now
 
         def write(c: Connection) -> dict[CallId, bool]:
@@ -912,7 +912,7 @@ class Items(Noun):
     @audited("item.placed", is_often=True)
     async def place(self, link: Link, rows: PlacedRows) -> dict[str, Any]:
         """Store where a device has put approved items outside of its file."""
-        found = {one.row_id: one.places for one in rows}
+        found = {row.row_id: row.places for row in rows}
 
         def write(c: Connection) -> int:
             calls.check_newest(c, link.device_id, link.epoch)

@@ -172,7 +172,7 @@ class Measurements(Noun):
             limit=part.limit,
             after=part.after,
         )
-        return [SeriesView.from_row(one, tags=dict(one.tags)) for one in rows]
+        return [SeriesView.from_row(row, tags=dict(row.tags)) for row in rows]
 
     @route("POST", "", Scope.RUN, errors=[ErrorCode.LIMIT_REACHED, ErrorCode.RATE_LIMITED])
     @audited("metrics.reported", is_often=True)

@@ -179,7 +179,7 @@ class Notify(Noun):
 
     def check(self, row: TargetRow | None, name: str) -> None:
         """Refuse a target that does not exist, or is another user's. Raises CodedError."""
-        is_known = row is not None or any(one.name == name for one in self._notifier.targets)
+        is_known = row is not None or any(target.name == name for target in self._notifier.targets)
         if not is_known or not self._is_seen(row):
             raise _unknown(name)
 

@@ -217,7 +217,10 @@ def _view(row: AuditRow, names: Mapping[str, str]) -> AuditEntryView:
     return AuditEntryView.from_row(
         row,
         detail=detail,
-        alias=next((one.name for one in EVENT_ALIASES if is_done and one.fits(row.event, detail)), None),
+        alias=next(
+            (alias.name for alias in EVENT_ALIASES if is_done and alias.fits(row.event, detail)),
+            None,
+        ),
         prev_hash=row.prev_hash.hex(),
         hash=row.hash.hex(),
         actor_name=names.get(row.actor),
@@ -295,9 +298,9 @@ class Overviews(Noun):
             slots=tuple(await hub.noun(Slots, mine).of_agent(name)),
             runs=tuple(await hub.noun(Runs, mine).newest(AskedRuns(agent=name), Part(NEWEST_RUNS))),
             locks=tuple(await hub.noun(Locks, mine).all(agent=name)),
-            capabilities=tuple(one for one in capabilities if one.enabled),
+            capabilities=tuple(capability for capability in capabilities if capability.enabled),
             config=tuple(sorted(configuration.configuration)),
-            checkpoints=tuple(CheckpointBrief.from_row(one) for one in checkpoints),
+            checkpoints=tuple(CheckpointBrief.from_row(checkpoint) for checkpoint in checkpoints),
             spend=await hub.noun(Costs, mine).of_agent(name),
             series=len(await hub.noun(Measurements, mine).series(name)),
         )
@@ -579,7 +582,9 @@ class Changes(Noun):
                 yield self._view(RESET, number)
             if found.changes:
                 yield self._view(
-                    CHANGE, number, [ChangeView(one.kind, one.subject, one.version) for one in found.changes]
+                    CHANGE,
+                    number,
+                    [ChangeView(change.kind, change.subject, change.version) for change in found.changes],
                 )
             if not found.has_more:
                 await self._clock.sleep(EVERY_S)

@@ -526,7 +526,7 @@ class Runs(Noun):
             crashes=row.crash_count,
             trace_id=trace_id_of(row.id),
             units=tuple(map(_unit_view, units)),
-            errors=tuple(RunErrorView.from_row(one, path=one.unit_key) for one in row.errors),
+            errors=tuple(RunErrorView.from_row(error, path=error.unit_key) for error in row.errors),
             history=tuple(_move_view(move, row, names) for move in moves),
         )
 

@@ -68,7 +68,7 @@ def row_key_in(entry: Any, texts: Sequence[str]) -> str:
     """
     values = [*entry.values()] if isinstance(entry, dict) else []
     lists = [one for value in values if isinstance(value, list) for one in value]
-    found = (_ROW_KEY.search(one) for one in (*texts, *values, *lists) if isinstance(one, str))
+    found = (_ROW_KEY.search(text) for text in (*texts, *values, *lists) if isinstance(text, str))
     return next((key[1] for key in found if key), "")
 
 

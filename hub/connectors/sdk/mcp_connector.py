@@ -85,7 +85,7 @@ class Mcp(Connector):
         return found
 
     def _listed(self) -> list[Message]:
-        found = [one for tool in self._tools for one in self._entries(tool)]
+        found = [entry for tool in self._tools for entry in self._entries(tool)]
         return list({one.key: one for one in found}.values())
 
     def page(self, cursor: Mapping[str, Any] | None, since: str, next: Any) -> Page:
@@ -98,7 +98,11 @@ class Mcp(Connector):
             with shaped():
                 self._begin()
                 tools = self._tools
-                found = self._listed() if tools else [self._message(one, run) for one in self._resources()]
+                found = (
+                    self._listed()
+                    if tools
+                    else [self._message(resource, run) for resource in self._resources()]
+                )
             begin, listed[:] = 0, [one for one in found if known.get(digest(one.key)) != digest(one.version)]
             known = digests(one for one in found if one not in listed) if next is None else known
         end = begin + PAGE
@@ -381,7 +385,7 @@ def digest(text: str) -> str:
 
 def digests(messages: Iterable[Message]) -> dict[str, str]:
     """Return the digests of versions by those of keys."""
-    return {digest(one.key): digest(one.version) for one in messages}
+    return {digest(message.key): digest(message.version) for message in messages}
 
 
 if __name__ == "__main__":

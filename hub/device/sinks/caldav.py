@@ -51,7 +51,7 @@ class _Object(NamedTuple):
 
         A proxy that compresses weakens the ETag; a server with weak ETags compares them as they are.
         """
-        return [{"If-Match": one} for one in dict.fromkeys((self.etag.removeprefix("W/"), self.etag))]
+        return [{"If-Match": etag} for etag in dict.fromkeys((self.etag.removeprefix("W/"), self.etag))]
 
 
 class CalDav(Polled):
@@ -109,9 +109,9 @@ class CalDav(Polled):
         listed, before = _read(answer), self._own
         if not self._token:
             self._own, self._others = {}, set()
-        for one in listed.resources:
-            self._note(one, before)
-        is_whole = all(one.status != _TRUNCATED for one in listed.resources)
+        for resource in listed.resources:
+            self._note(resource, before)
+        is_whole = all(resource.status != _TRUNCATED for resource in listed.resources)
         is_whole |= listed.sync_token in ("", self._token)
         self._token = listed.sync_token
         return is_whole
@@ -158,15 +158,15 @@ class CalDav(Polled):
                 self._fetch_some(keys[len(keys) // 2 :])
             return
         statuses: dict[str, int | None] = {}
-        for one in listed.resources:
-            name, data = _NAME.search(one.href), one.found.get(f"{CAL}calendar-data")
+        for resource in listed.resources:
+            name, data = _NAME.search(resource.href), resource.found.get(f"{CAL}calendar-data")
             if name is None or name[1] not in self._own:
                 continue
-            statuses[name[1]] = one.status
-            if data is None and one.status == 404:
+            statuses[name[1]] = resource.status
+            if data is None and resource.status == 404:
                 self._own.pop(name[1])
             elif data is not None:
-                self._keep(name[1], self._own[name[1]].url, one.text(f"{DAV}getetag"), data.text or "")
+                self._keep(name[1], self._own[name[1]].url, resource.text(f"{DAV}getetag"), data.text or "")
         for key in keys:
             if key in self._own and self._own[key].text is None:
                 why = f"{self._web.host}: leaves it out ({statuses.get(key) or 'no answer'})"
@@ -228,10 +228,10 @@ class CalDav(Polled):
             answer = self._web.ask(method, url, body, {**headers, **version}, accept)
             if answer.status != 412:
                 break
-        for one in _read(answer).resources if answer.status == 207 else ():
-            if one.status is not None and one.status >= 400 and one.status not in accept:
-                reason = f"{self._web.host}: refuses it ({one.status})"
-                raise TargetFailed(reason, PlaceProblem.REFUSED, scope_of_status(one.status))
+        for resource in _read(answer).resources if answer.status == 207 else ():
+            if resource.status is not None and resource.status >= 400 and resource.status not in accept:
+                reason = f"{self._web.host}: refuses it ({resource.status})"
+                raise TargetFailed(reason, PlaceProblem.REFUSED, scope_of_status(resource.status))
         return answer
 
     def _report(
@@ -252,8 +252,8 @@ class CalDav(Polled):
 def _read(answer: Answer) -> Multistatus:
     try:
         listed = multistatus(answer.body)
-        for one in listed.resources:
-            urlsplit(one.href)
+        for resource in listed.resources:
+            urlsplit(resource.href)
     except ValueError as error:  # also for what is no address
         raise TargetFailed(f"the server answers wrongly: {error}") from error
     return listed

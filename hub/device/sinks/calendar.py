@@ -132,7 +132,7 @@ def _values_of(component: "Component", name: str) -> list[Any]:
 
 
 def _texts_of(component: "Component", name: str) -> list[str]:
-    return [str(one) for one in _values_of(component, name)]
+    return [str(value) for value in _values_of(component, name)]
 
 
 def text_of(put: Put, before: "Component | None") -> str:

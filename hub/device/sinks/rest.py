@@ -88,7 +88,7 @@ class Rest(Polled):
 
     def _list_changes(self) -> None:
         items: dict[str, Item] = {}  # by id; those of *before* stay, and what is equal to them is freed
-        before = {self._id(one): one for one in self._items.values()}
+        before = {self._id(item): item for item in self._items.values()}
         asked = self._manifest.list
         more: dict[str, str] = {}
         self._has_strange = False
@@ -211,7 +211,7 @@ class Rest(Polled):
     def _unchanged(self, item: Item) -> Item:
         """Return an item if no other program has changed it since it was read."""
         now = self._get(self._id(item))
-        places = [one.path for one in self._manifest.fields.values()]
+        places = [field.path for field in self._manifest.fields.values()]
         if now is None or any(_at(now, path) != _at(item, path) for path in places):
             self._done.pop(self._id(item), None)
             raise self._changed(self._place(item))

@@ -39,7 +39,9 @@ class Shape:
     """
 
     def __init__(self, table: DeviceTable) -> None:
-        columns = {one.name: one for one in table.fields if one.filler in (Filler.MODEL, Filler.PERSON)}
+        columns = {
+            field.name: field for field in table.fields if field.filler in (Filler.MODEL, Filler.PERSON)
+        }
         self.title = table.title
         self.has_status = "status" in columns and "done" in columns["status"].choices
         self.has_priority = "priority" in columns and {"high", "low"} <= {*columns["priority"].choices}
@@ -55,7 +57,9 @@ class Shape:
     def names(self) -> list[str]:
         """Names of all these columns, the title first."""
         named = [self.title, "status" if self.has_status else None, "priority" if self.has_priority else None]
-        return [name for name in (*named, self.date, self.text) if name] + [one.name for one in self.others]
+        return [name for name in (*named, self.date, self.text) if name] + [
+            other.name for other in self.others
+        ]
 
 
 @lru_cache(maxsize=64)

@@ -581,7 +581,7 @@ def _denotes_day(parts: DateParts, run: str) -> bool:
 def _languages_of(text: str) -> Sequence[Language]:
     script = script_of(text)
     is_without_letters = script == "latin" and not has_latin(text)
-    return [one.time for one in (languages() if is_without_letters else languages_in(script))]
+    return [language.time for language in (languages() if is_without_letters else languages_in(script))]
 
 
 def _read(
