@@ -29,7 +29,10 @@ import msgspec
 from pydantic import ValidationError
 
 from hub.accounts.keys import BadKeys, Key, KeyMissing, Keyring, KeyStore, NotOpened
-from hub.clock import Chance, Clock, IdFactory, epoch_ms, from_epoch_ms
+from hub.base.clock import Chance, Clock, IdFactory, epoch_ms, from_epoch_ms
+from hub.base.log import Channel
+from hub.base.outbound.client import AnswerTooLarge, OutboundClient, TransportError, was_never_sent
+from hub.base.outbound.rules import AddressRefused, bounded
 from hub.connectors.calling import (
     NEEDS_A_PERSON,
     Caller,
@@ -45,9 +48,6 @@ from hub.connectors.calling import (
 )
 from hub.connectors.connector import Auth, Connector, Context, Inbox, OAuth, Posted, ProviderSettings
 from hub.connectors.graph import sign_in_codes, sign_in_failure
-from hub.log import Channel
-from hub.outbound.client import AnswerTooLarge, OutboundClient, TransportError, was_never_sent
-from hub.outbound.rules import AddressRefused, bounded
 from protocol.frame import NO_JSON, read_json
 from protocol.ids import BootId
 from protocol.keys import encode

@@ -27,10 +27,10 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
 
-from hub.atomic_file import write_atomically
-from hub.clock import Chance, Clock, now_ms
-from hub.log import Channel
-from hub.rounds import Rounds
+from hub.base.atomic_file import write_atomically
+from hub.base.clock import Chance, Clock, now_ms
+from hub.base.log import Channel
+from hub.base.periodic_loop import Rounds
 from protocol import keys as spelling
 from protocol.errors import CodedError, ErrorCode, HubError
 from protocol.ids import KeyId, NodeId

@@ -23,11 +23,11 @@ from anyio.abc import TaskStatus
 
 from hub.accounts.desk import AccountConfig, Accounts, Pending, authorize_url, fresh_secret
 from hub.accounts.keys import KeyMissing, NotOpened
-from hub.clock import Chance, Clock, IdFactory, epoch_ms
+from hub.base.clock import Chance, Clock, IdFactory, epoch_ms
+from hub.base.log import Channel
+from hub.base.periodic_loop import Turns
 from hub.connectors.calling import ConnectorFailure, Unavailable
 from hub.links.roster import DeviceLink
-from hub.log import Channel
-from hub.rounds import Turns
 from protocol.errors import DeliveryError, ErrorCode, HubError
 from protocol.frame import Record
 from protocol.ids import CallId, DeviceId

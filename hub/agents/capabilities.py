@@ -9,9 +9,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from hub.agents.schemas import document
-from hub.clock import Clock, now_ms
-from hub.log import Channel
-from hub.metrics import Metrics
+from hub.base.clock import Clock, now_ms
+from hub.base.log import Channel
+from hub.base.metrics import Metrics
 from protocol.coordination import DEVICE
 from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId

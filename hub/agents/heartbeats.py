@@ -24,12 +24,12 @@ import msgspec
 from anyio.abc import TaskStatus
 
 from hub.agents.schemas import NUL
-from hub.clock import Clock, now_ms
+from hub.base.clock import Clock, now_ms
+from hub.base.log import Channel
+from hub.base.metrics import Metrics
+from hub.base.periodic_loop import Turns
 from hub.links.gate import Buckets
 from hub.links.roster import AgentsSilent, DeviceLost, DeviceReady, HeartbeatReceived
-from hub.log import Channel
-from hub.metrics import Metrics
-from hub.rounds import Turns
 from protocol.agent_status import AgentMoved, Availability, Axis, ExhaustReason
 from protocol.coordination import AgentBeat, Heartbeat
 from protocol.errors import CodedError, ErrorCode

@@ -7,11 +7,11 @@ from typing import Final
 import anyio
 from anyio.abc import TaskStatus
 
-from hub.clock import Clock, IdFactory
+from hub.base.clock import Clock, IdFactory
+from hub.base.log import Channel
+from hub.base.metrics import Metrics
+from hub.base.periodic_loop import Turns
 from hub.links.roster import DeviceLink
-from hub.log import Channel
-from hub.metrics import Metrics
-from hub.rounds import Turns
 from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId, DeviceId, UserId
 from storage.agents import locks

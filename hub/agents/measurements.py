@@ -17,12 +17,12 @@ import anyio
 import msgspec
 from anyio.abc import TaskStatus
 
-from hub.clock import Clock, epoch_ms, from_epoch_ms
+from hub.base.clock import Clock, epoch_ms, from_epoch_ms
+from hub.base.log import Channel
+from hub.base.metrics import Metrics, value_of
+from hub.base.name_lists import listed
+from hub.base.periodic_loop import Rounds
 from hub.links.gate import Buckets
-from hub.log import Channel
-from hub.metrics import Metrics, value_of
-from hub.name_lists import listed
-from hub.rounds import Rounds
 from hub.settings.limit_settings import RetentionSettings
 from protocol.coordination import MAX_TAGS, MetricType, Sample
 from protocol.errors import CodedError, ErrorCode, HubError

@@ -18,7 +18,7 @@ from uuid import UUID
 import msgspec
 
 from hub.agents.schemas import MAX_LEVELS, NUL, levels_of
-from hub.clock import epoch_ms, from_epoch_ms
+from hub.base.clock import epoch_ms, from_epoch_ms
 from protocol.agent_status import (
     TYPE_NAMES,
     Axes,

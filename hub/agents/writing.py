@@ -22,12 +22,12 @@ from anyio.abc import TaskStatus
 
 from hub.agents.prompts import BadPrompt, problems_in
 from hub.agents.schemas import BadSchema, check_agent, check_schema, problems_of
-from hub.clock import Clock, IdFactory, now_ms
+from hub.base.clock import Clock, IdFactory, now_ms
+from hub.base.log import Channel, learn_names
+from hub.base.metrics import Metrics
+from hub.base.periodic_loop import Rounds
 from hub.links.device_events import DeviceEvents
 from hub.links.roster import DeviceLink, Roster
-from hub.log import Channel, learn_names
-from hub.metrics import Metrics
-from hub.rounds import Rounds
 from hub.settings.limit_settings import Limits
 from protocol.agent_status import AgentMoved, Lifecycle
 from protocol.coordination import EventName

@@ -49,12 +49,23 @@ from hub.api.noun import (
     operator,
 )
 from hub.api.others import ALL, HEADER, READ_WITHIN_S, WITHIN_S, Others
+from hub.base.log import Channel
+from hub.base.printable import spelled
+from hub.base.roles import (
+    AGENT,
+    PRINCIPAL,
+    PUBLIC,
+    ROLE_SCOPES,
+    Asked,
+    Need,
+    Principal,
+    Scope,
+    may_ask,
+    rows_of,
+)
+from hub.base.version import VERSION
 from hub.cluster.messages import Reply, Request
 from hub.coordination.authority import Caller
-from hub.log import Channel
-from hub.printable import spelled
-from hub.roles import AGENT, PRINCIPAL, PUBLIC, ROLE_SCOPES, Asked, Need, Principal, Scope, may_ask, rows_of
-from hub.version import VERSION
 from protocol.errors import CATALOGUE, AtAnotherNode, CodedError, ErrorCode, HubError
 from storage.devices.devices import NO_LIMITS
 from storage.kernel.database import CAUSE

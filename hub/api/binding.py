@@ -37,9 +37,9 @@ from hub.api.errors import (
     sentence,
     table_refusals,
 )
-from hub.clock import from_epoch_ms
-from hub.dates import DAY, begin_of
-from hub.printable import typed_problem
+from hub.base.clock import from_epoch_ms
+from hub.base.dates import DAY, begin_of
+from hub.base.printable import typed_problem
 from protocol.errors import CodedError, ErrorCode, did_you_mean
 from protocol.frame import NO_JSON
 

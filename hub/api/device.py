@@ -33,15 +33,15 @@ from hub.api import noun
 from hub.api.binding import MISSING, Binding, Call, From, Value, bad_request
 from hub.api.errors import Refusal, refusals
 from hub.api.noun import ALL, DeviceRequest, Endpoint, Hub, Noun, Page, PageOf, Part, audit_of
-from hub.clock import Clock, epoch_ms
+from hub.base.clock import Clock, epoch_ms
+from hub.base.log import Channel
+from hub.base.loop_meter import Account, charged
+from hub.base.metrics import Metrics
+from hub.base.periodic_loop import Turns
+from hub.base.roles import Principal
 from hub.coordination.authority import Caller
 from hub.links.gate import Buckets
 from hub.links.roster import DeviceLink, RequestReceived
-from hub.log import Channel
-from hub.loop_meter import Account, charged
-from hub.metrics import Metrics
-from hub.roles import Principal
-from hub.rounds import Turns
 from hub.settings.limit_settings import DEFAULTS, Limits
 from protocol.coordination import Request, Response
 from protocol.errors import CATALOGUE, CodedError, DeliveryError, ErrorCode, HubError, LocalProtocolError

@@ -17,7 +17,7 @@ from msgspec import inspect as shapes
 from pydantic import ValidationError
 from starlette.responses import JSONResponse
 
-from hub.printable import shortened
+from hub.base.printable import shortened
 from hub.settings import problems as settings
 from protocol.errors import CATALOGUE, ErrorCode, HubError, did_you_mean
 from protocol.frame import NO_JSON

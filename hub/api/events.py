@@ -16,7 +16,7 @@ from starlette.types import Receive, Scope, Send
 
 from hub.api.door.access import NoPlace, Shares
 from hub.api.errors import Problem
-from hub.roles import PRINCIPAL, Principal
+from hub.base.roles import PRINCIPAL, Principal
 
 BEAT_S: Final = 15.0  # proxies commonly give up after 30 or 60
 RECHECK_S: Final = 0.5  # a revocation has to take effect within a second

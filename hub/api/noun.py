@@ -55,9 +55,9 @@ from hub.api.binding import Call, From, Head, Header
 from hub.api.errors import Refusal
 from hub.api.events import Streams
 from hub.api.others import Others
-from hub.clock import Clock, epoch_ms, from_epoch_ms
+from hub.base.clock import Clock, epoch_ms, from_epoch_ms
+from hub.base.roles import AGENT, DeviceNeed, Need, Principal, declare, declare_request
 from hub.coordination import authority
-from hub.roles import AGENT, DeviceNeed, Need, Principal, declare, declare_request
 from protocol import coordination
 from protocol.errors import CodedError, ErrorCode
 from protocol.ids import UserId

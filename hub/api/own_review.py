@@ -22,7 +22,6 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import Receive, Send
 from starlette.types import Scope as Connection
 
-from hub import tokens
 from hub.api.door.access import MARK, cookie_of, spelled_cookie
 from hub.api.errors import Problem
 from hub.api.nouns.items import (
@@ -44,15 +43,16 @@ from hub.api.nouns.items import (
 )
 from hub.api.nouns.system import MeView
 from hub.api.pages import Pages
-from hub.clock import Chance, Clock, epoch_ms, from_epoch_ms
-from hub.dates import dates_as_texts
+from hub.base import tokens
+from hub.base.clock import Chance, Clock, epoch_ms, from_epoch_ms
+from hub.base.dates import dates_as_texts
+from hub.base.roles import Scope
+from hub.base.tokens import TokenKind
 from hub.device.inbox import DeviceItem, Inbox, is_unsure, place_of, proposed_by_others, read_excerpt, waits
 from hub.device.inserts import DeviceFileError
 from hub.device.owner import lacking
-from hub.roles import Scope
 from hub.runs.agreement import RowTitle
 from hub.text.excerpt import Excerpt
-from hub.tokens import TokenKind
 from protocol.calls import place_sentence
 from protocol.errors import CATALOGUE, ErrorCode
 from protocol.tables import SUGGESTED, TABLES, Column, Kind

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from hub.clock import Clock, epoch_ms, from_epoch_ms
+from hub.base.clock import Clock, epoch_ms, from_epoch_ms
 from hub.runs.budget import Reached
 from hub.runs.dispatcher import Dispatcher
 from hub.runs.sentences import Hold, WaitFacts, Wanting, why_waiting

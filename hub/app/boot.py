@@ -24,10 +24,12 @@ from hub.agents.writing import Moves, reconcile
 from hub.api.door.sockets import AnotherHub
 from hub.api.nouns.logs import Dumper
 from hub.app.systemd import ServiceManager
-from hub.clock import Chance, Clock, IdFactory, from_epoch_ms, now_ms
+from hub.base.clock import Chance, Clock, IdFactory, from_epoch_ms, now_ms
+from hub.base.log import Channel, Log
+from hub.base.metrics import Metrics
+from hub.base.supervisor import Drain
+from hub.base.version import VERSION
 from hub.links.auth import HubKey
-from hub.log import Channel, Log
-from hub.metrics import Metrics
 from hub.runs.clock_watch import ClockWatch
 from hub.runs.housekeeping import log_audit_head, note_erased
 from hub.runs.leases import LEASE_MS, RENEW_EVERY_S, RETRY_S
@@ -35,8 +37,6 @@ from hub.runs.sentences import Hold
 from hub.settings.declared import declared_agents, declared_connectors, declared_gateways, declared_templates
 from hub.settings.reload import SettingsWatch
 from hub.settings.settings import Settings
-from hub.supervisor import Drain
-from hub.version import VERSION
 from protocol.ids import BootId, NodeId, UserId
 from storage import audit
 from storage.devices import devices, nodes

@@ -17,6 +17,9 @@ from hub.api.nouns.messages import Messages as MessageNoun
 from hub.api.nouns.questions import Questions as QuestionNoun
 from hub.api.nouns.souls import Souls as SoulNoun
 from hub.app.boot import Boot, Context
+from hub.base.outbound.rules import OutboundRules
+from hub.base.supervisor import Supervisor
+from hub.base.version import VERSION
 from hub.coordination.broadcasts import Broadcasts
 from hub.coordination.courier import Courier
 from hub.coordination.gateway_watch import GatewayMonitor
@@ -26,14 +29,11 @@ from hub.coordination.questions import BoardMemory, QuestionDelivery, Questions
 from hub.coordination.souls import SoulHomes, Souls, SoulWriter
 from hub.links.roster import Roster
 from hub.openclaw import BadAddress, Fleet, GatewayAddress, GatewayConfig
-from hub.outbound.rules import OutboundRules
 from hub.runs.leases import Leadership
 from hub.settings.agent_settings import GatewaySettings
 from hub.settings.reload import Commit, Unfit
 from hub.settings.settings import Settings
 from hub.settings.values import SecretMissing
-from hub.supervisor import Supervisor
-from hub.version import VERSION
 from protocol.ids import DeviceId
 from storage.coordination.message_rows import MessageRow
 

@@ -19,8 +19,7 @@ from hub.app.listeners import DEVICES
 from hub.app.reload import begin_with_revision
 from hub.app.state_database import check_database, write_hub_id
 from hub.app.systemd import ServiceManager, serve_signals
-from hub.backups import backup_before_upgrade
-from hub.clock import (
+from hub.base.clock import (
     HubClock,
     IdFactory,
     SystemChance,
@@ -29,15 +28,16 @@ from hub.clock import (
     machine_uptime_s,
     now_ms,
 )
-from hub.log import Channel, Log, LogFile, open_log
-from hub.metrics import Metrics
-from hub.open_files import keep_from_children
+from hub.base.log import Channel, Log, LogFile, open_log
+from hub.base.metrics import Metrics
+from hub.base.open_files import keep_from_children
+from hub.base.supervisor import Drain
+from hub.base.version import VERSION
+from hub.health.backups import backup_before_upgrade
 from hub.runs.clock_watch import ClockWatch
 from hub.runs.disk import make_room_for_a_start
 from hub.settings.reading import OpenedSettings
 from hub.settings.reload import Reloader, SettingsWatch
-from hub.supervisor import Drain
-from hub.version import VERSION
 from protocol.ids import BootId
 from storage.devices import nodes
 from storage.store import ObservedDatabase, open_store

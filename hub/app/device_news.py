@@ -15,12 +15,12 @@ from anyio.abc import TaskStatus
 
 from hub.agents.writing import AgentConfigs, ConfigDelivery
 from hub.app.boot import Context
-from hub.clock import Clock
+from hub.base.clock import Clock
+from hub.base.log import Channel, LogEntry, Ring
+from hub.base.periodic_loop import Turns
+from hub.base.supervisor import Supervisor
 from hub.links.device_events import DeviceEvents
 from hub.links.roster import Roster
-from hub.log import Channel, LogEntry, Ring
-from hub.rounds import Turns
-from hub.supervisor import Supervisor
 from protocol.coordination import EventName
 from protocol.frame import Values
 from storage.connectors.connectors import ConnectorRow

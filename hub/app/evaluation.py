@@ -17,8 +17,10 @@ import anyio
 import msgspec
 
 from hub.app.model import asks_small_model, open_embedded, open_models
-from hub.atomic_file import write_atomically
-from hub.clock import Chance, Clock
+from hub.base.atomic_file import write_atomically
+from hub.base.clock import Chance, Clock
+from hub.base.metrics import Metrics
+from hub.base.supervisor import Supervisor
 from hub.extraction import answers, chunk
 from hub.extraction.answers import Unreadable
 from hub.extraction.extractor import Extractor
@@ -34,14 +36,12 @@ from hub.extraction.model import (
     ModelRefused,
     ModelRequest,
 )
-from hub.metrics import Metrics
 from hub.runs.asking import model_for
 from hub.runs.budget import Account, BudgetReached, Densities, Reservation
 from hub.runs.run_order import AgentConfig, extraction_config_of
 from hub.settings.agent_settings import tables_of
 from hub.settings.limit_settings import BudgetSettings
 from hub.settings.settings import Settings
-from hub.supervisor import Supervisor
 from protocol.work import Usage
 from storage.runs.model_calls import Spent
 

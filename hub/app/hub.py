@@ -20,13 +20,13 @@ from hub.accounts.desk import AccountConfig, Accounts, waiting_posts
 from hub.accounts.keys import KeyStore
 from hub.accounts.sign_in import SignIns
 from hub.app.boot import Boot, Context
+from hub.base.outbound.client import OutboundClient
+from hub.base.outbound.rules import OutboundRules
 from hub.cluster.messages import RENEWALS, DeviceTaken, Hint, NodeRenewed, RunChanged, RunsWaiting
 from hub.connectors.calling import MAX_ANSWER_BYTES, SignInNeeded
 from hub.connectors.connector import UnknownProvider, find
 from hub.links.auth import Authenticator
 from hub.links.roster import Roster
-from hub.outbound.client import OutboundClient
-from hub.outbound.rules import OutboundRules
 from hub.runs.control import RunControl
 from hub.runs.leases import NodeLease
 from hub.runs.lifecycle import RunWatch
@@ -81,7 +81,13 @@ from hub.app.work import (
     make_notifier,
     prepare_targets,
 )
-from hub.clock import Clock, now_ms
+from hub.base.clock import Clock, now_ms
+from hub.base.log import Channel, Log
+from hub.base.loop_lag import LoopLag
+from hub.base.metrics import Metrics
+from hub.base.periodic_loop import Rounds
+from hub.base.supervisor import Supervisor
+from hub.base.version import command_to_add
 from hub.extraction.extractor import Extractor
 from hub.extraction.rules_process import RulesProcess
 from hub.health import machine
@@ -99,17 +105,11 @@ from hub.links.roster import (
     SharedRoots,
     Takeovers,
 )
-from hub.log import Channel, Log
-from hub.loop_lag import LoopLag
-from hub.metrics import Metrics
-from hub.rounds import Rounds
 from hub.runs.disk import Ballast, DiskGuard
 from hub.runs.dispatcher import Dispatcher
 from hub.runs.housekeeping import Erasures
 from hub.settings.agent_settings import tables_of
 from hub.settings.reading import FileLines
-from hub.supervisor import Supervisor
-from hub.version import command_to_add
 from storage import audit
 from storage.coordination import questions
 from storage.devices import nodes, pairings

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
-from hub import open_files
 from hub.api.door.access import BearerTokens
 from hub.api.door.idempotency import Replays
 from hub.api.door.server import Hook, Hooks, HookServer, NewsDesk, OperatorServer
@@ -33,8 +32,12 @@ from hub.api.nouns.tokens import (
     Tokens,
 )
 from hub.app.boot import Boot, Context
-from hub.certificates import Certificates, CertificateUnusable, Pair, load_pair
-from hub.clock import Chance, Clock, IdFactory
+from hub.base import open_files
+from hub.base.certificates import Certificates, CertificateUnusable, Pair, load_pair
+from hub.base.clock import Chance, Clock, IdFactory
+from hub.base.log import Channel
+from hub.base.metrics import Metrics
+from hub.base.open_files import SPARE_FILES
 from hub.connectors.webhook import WebhookSettings, problem_of
 from hub.health.doors import Certificate
 from hub.links.auth import Authenticator, HubKey
@@ -43,9 +46,6 @@ from hub.links.hosts import Hosts, TrustedProxies
 from hub.links.listener import DeviceListener
 from hub.links.roster import Roster
 from hub.links.transport import UpgradeRules
-from hub.log import Channel
-from hub.metrics import Metrics
-from hub.open_files import SPARE_FILES
 from hub.settings.agent_settings import ConnectorSettings
 from hub.settings.limit_settings import DeviceListener as DeviceSettings
 from hub.settings.limit_settings import Limits, Listen, Listener, TlsSettings

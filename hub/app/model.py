@@ -13,7 +13,12 @@ import anyio
 import msgspec
 from anyio.abc import TaskStatus
 
-from hub.clock import Chance, Clock
+from hub.base.clock import Chance, Clock
+from hub.base.log import Channel
+from hub.base.metrics import Metrics
+from hub.base.outbound.rules import OutboundRules
+from hub.base.periodic_loop import Rounds
+from hub.base.supervisor import Supervisor
 from hub.extraction.batch import BatchClient
 from hub.extraction.embedded import CHUNK_TOKENS as EMBEDDED_CHUNK_TOKENS
 from hub.extraction.embedded import MODEL_NAME, EmbeddedModel
@@ -22,10 +27,6 @@ from hub.extraction.model import Models, Price
 from hub.extraction.outcomes import Breaker
 from hub.extraction.transcription import Transcriber
 from hub.health.external import Reach
-from hub.log import Channel
-from hub.metrics import Metrics
-from hub.outbound.rules import OutboundRules
-from hub.rounds import Rounds
 from hub.settings.problems import KeyPath
 from hub.settings.reload import Commit, Unfit
 from hub.settings.settings import (
@@ -37,7 +38,6 @@ from hub.settings.settings import (
     TranscriptionSettings,
 )
 from hub.settings.values import SecretMissing, SecretRef
-from hub.supervisor import Supervisor
 from protocol.ids import BootId
 from storage.devices import nodes
 from storage.store import Store

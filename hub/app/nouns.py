@@ -10,7 +10,6 @@ from datetime import datetime
 from functools import cache, partial
 from typing import TYPE_CHECKING, Final
 
-from hub import open_files
 from hub.accounts.desk import Accounts
 from hub.accounts.keys import KeySharing
 from hub.accounts.sign_in import SignIns
@@ -48,9 +47,14 @@ from hub.app.device_news import DeviceNews
 from hub.app.listeners import Identity, Tls
 from hub.app.model import ModelsInUse, shown_model
 from hub.app.work import Work
-from hub.backups import FOLDER, Backups
-from hub.clock import epoch_ms
+from hub.base import open_files
+from hub.base.clock import epoch_ms
+from hub.base.loop_lag import LoopLag
+from hub.base.outbound.client import OutboundClient
+from hub.base.outbound.rules import OutboundRules
+from hub.base.supervisor import Failures
 from hub.health import doors, external, machine, records, work
+from hub.health.backups import FOLDER, Backups
 from hub.health.doors import Arrived
 from hub.health.issues import Check, Finding, Source, lasting
 from hub.health.issues import Issues as FoundIssues
@@ -58,10 +62,7 @@ from hub.health.records import DatabaseWatch
 from hub.links.auth import KeyRotation
 from hub.links.refusals import RefusedPeer
 from hub.links.roster import DeviceLink, Roster, SharedRoots, Takeovers
-from hub.loop_lag import LoopLag
 from hub.notify.notifier import Notifier
-from hub.outbound.client import OutboundClient
-from hub.outbound.rules import OutboundRules
 from hub.runs.budget import Reached
 from hub.runs.explaining import Explainer
 from hub.runs.sentences import describe_hold
@@ -69,7 +70,6 @@ from hub.runs.span_export import SpanExport
 from hub.settings.reading import FileLines
 from hub.settings.settings import Settings
 from hub.settings.values import Address
-from hub.supervisor import Failures
 from protocol.ids import UserId
 from storage import changes
 from storage.deliveries import OpenIssue

@@ -11,10 +11,10 @@ from hub.agents.writing import reconcile
 from hub.api.door.sockets import CannotListen, listen_on_tcp
 from hub.app.boot import Boot, Context
 from hub.app.listeners import DEVICES, OPERATORS
-from hub.clock import now_ms
+from hub.base.clock import now_ms
+from hub.base.log import Channel
+from hub.base.name_lists import listed
 from hub.links.roster import SharedRoots
-from hub.log import Channel
-from hub.name_lists import listed
 from hub.settings.declared import (
     declared_agents,
     declared_connectors,

@@ -11,9 +11,9 @@ from pathlib import Path
 import anyio.to_thread
 
 from hub.accounts import keys
-from hub.atomic_file import write_atomically
-from hub.backups import FOLDER, manifests_in
-from hub.clock import Clock, IdFactory, SystemChance, epoch_ms
+from hub.base.atomic_file import write_atomically
+from hub.base.clock import Clock, IdFactory, SystemChance, epoch_ms
+from hub.health.backups import FOLDER, manifests_in
 from protocol.errors import CodedError, ErrorCode
 from storage.devices.nodes import ensure_hub_id
 from storage.kernel import backup

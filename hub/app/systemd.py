@@ -18,9 +18,9 @@ from typing import Final
 import anyio
 from anyio.abc import TaskStatus
 
-from hub.clock import Clock
-from hub.log import Channel
-from hub.supervisor import Drain
+from hub.base.clock import Clock
+from hub.base.log import Channel
+from hub.base.supervisor import Drain
 from protocol.errors import HubError
 
 log = Channel(__name__)

@@ -10,15 +10,15 @@ from hub.agents.locks import Locks
 from hub.agents.measurements import Measurements
 from hub.app.boot import Boot, Context
 from hub.app.model import ModelsInUse
-from hub.backups import Backups
+from hub.base.loop_lag import LoopLag
+from hub.base.outbound.rules import OutboundRules
 from hub.device.sinks.own_rows import without_own_rows
 from hub.extraction.extractor import Extractor
 from hub.extraction.model import Models
+from hub.health.backups import Backups
 from hub.links.roster import DeviceLink, Roster
-from hub.loop_lag import LoopLag
 from hub.notify.notifier import Notifier
 from hub.notify.sending import BadSecret, signatures
-from hub.outbound.rules import OutboundRules
 from hub.runs.agreement import Agreements, VerdictDelivery
 from hub.runs.asking import Asking
 from hub.runs.budget import Budgets

@@ -291,7 +291,7 @@ def revoke_token(hub: Talk, id: str, yes: bool) -> Responses:
 
 def _narrowed(token: Mapping[str, Any]) -> str:
     """Return the scopes of a token in brackets, unless its role brings them by itself, and its limits."""
-    from hub.roles import Role, scopes_of
+    from hub.base.roles import Role, scopes_of
 
     own = {str(scope) for scope in scopes_of(Role(token["role"]), ())}
     scopes = "" if own == set(token["scopes"]) else f" ({' '.join(token['scopes'])})"
@@ -444,8 +444,8 @@ def login(hub: Talk, connector: str, way: str | None, answer: str | None) -> Res
 
 
 if TYPE_CHECKING:
+    from hub.base.outbound.rules import OutboundRules
     from hub.connectors.connector import Connector, ConnectorClass
-    from hub.outbound.rules import OutboundRules
 
 REMEDY: Final = "correct the manifest, --set or --secret; see: hub help manifests"
 PERIOD: Final = timedelta(days=30)  # in which a check looks for messages
@@ -490,9 +490,9 @@ def check(
     import anyio
     from pydantic import ValidationError
 
+    from hub.base.outbound.rules import OutboundRules
     from hub.connectors.connector import find, shipped
     from hub.connectors.manifest import kind_of_file
-    from hub.outbound.rules import OutboundRules
 
     given = dict(text.partition("=")[::2] for text in assignments)
     is_own = manifest not in shipped()
@@ -528,10 +528,10 @@ def _of_manifest() -> Iterator[None]:
 async def _first(
     kind: "ConnectorClass", settings: object, token: str, rules: "OutboundRules", most: int
 ) -> list[tuple[str, ...]]:
-    from hub.clock import SystemChance, SystemClock
+    from hub.base.clock import SystemChance, SystemClock
+    from hub.base.outbound.client import OutboundClient
     from hub.connectors.calling import MAX_ANSWER_BYTES, Caller, Throttle
     from hub.connectors.connector import Context, documents_of
-    from hub.outbound.client import OutboundClient
 
     clock, chance = SystemClock(), SystemChance()
     rows: list[tuple[str, ...]] = []

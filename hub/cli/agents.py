@@ -13,6 +13,9 @@ from zoneinfo import ZoneInfo
 
 import click
 
+from hub.base.clock import moment_text, offset_text
+from hub.base.name_lists import listed
+from hub.base.printable import one_line, spelled
 from hub.cli import show
 from hub.cli.access import revoke_agent_token
 from hub.cli.declared import GIVEN, present
@@ -36,9 +39,6 @@ from hub.cli.options import (
 from hub.cli.runs import print_estimate
 from hub.cli.talk import Responses, Talk, agent_names, hub_command, path_of, talk
 from hub.cli.waiting import waits_for
-from hub.clock import moment_text, offset_text
-from hub.name_lists import listed
-from hub.printable import one_line, spelled
 
 INSTANT = re.compile(r"\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d)?(Z|[+-]\d\d:\d\d)?)?", re.ASCII)
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import click
 
+from hub.base.clock import SystemClock
 from hub.cli import show
 from hub.cli.daemon import make_folder
 from hub.cli.failure import Exit, Failure
@@ -26,13 +27,12 @@ from hub.cli.options import (
     secret_in,
     state_folder,
 )
-from hub.clock import SystemClock
 from protocol import keys
 from protocol.ids import KeyId
 
 if TYPE_CHECKING:
+    from hub.base.log import Log
     from hub.device.preview import Preview, Stays
-    from hub.log import Log
     from hub.settings.device_settings import DeviceSettings
 
 TOKEN_VARIABLE: Final = "HUB_DEVICE_TOKEN"
@@ -123,10 +123,10 @@ def connect(
     db = db or device_file(ctx, name)
     make_folder(db.parent)
 
+    from hub.base.log import open_log
+    from hub.base.system.processes import can_ask
     from hub.device.app import DeviceOptions, run_device
     from hub.device.grants import BadGrant, changed
-    from hub.log import open_log
-    from hub.system.processes import can_ask
 
     try:
         changed({}, grants)
@@ -164,9 +164,9 @@ def _introduce(roots: Sequence[Path], db: Path) -> None:
     Raises:
         Failure: the owner does not consent, or a folder cannot be shared.
     """
+    from hub.base.system.folders import real_path
+    from hub.base.system.processes import can_ask
     from hub.device.preview import known_roots
-    from hub.system.folders import real_path
-    from hub.system.processes import can_ask
 
     known = known_roots(db)
     new = [root for root in roots if Path(real_path(str(root))) not in known]
@@ -294,7 +294,7 @@ def _fingerprint(text: str) -> KeyId:
 
 async def _ask(opened: "Log", question: str) -> bool:
     """Ask at the terminal, without a time limit. Can be cancelled."""
-    from hub.system.processes import read_line
+    from hub.base.system.processes import read_line
 
     with opened.asking(f"{question} [y/N] "):
         line = await read_line()
@@ -308,7 +308,7 @@ def device_name(chosen: str | None) -> str:
         Failure: the name is invalid.
     """
     name = chosen or re.sub(r"[^\w.-]", "-", platform.node()).strip("-.") or "device"
-    from hub.system.folders import is_reserved
+    from hub.base.system.folders import is_reserved
 
     if not _NAME.match(name) or is_reserved(name):
         next_step = "use letters, digits, _ . and -, at most 64; Windows has con, nul and others of its own"
@@ -353,7 +353,7 @@ def _token(file: Path | None) -> str | Path | None:
 
 def _check_secret(name: Literal["token", "invitation"], file: Path | None, text: str) -> None:
     """Check a token or invitation for copying errors, before a hub counts it as a failed attempt."""
-    from hub.tokens import TokenKind, check
+    from hub.base.tokens import TokenKind, check
 
     kind = TokenKind.DEVICE if name == "token" else TokenKind.INVITATION
     made_by = "hub token create --device NAME" if name == "token" else "hub pair invite"

@@ -156,7 +156,7 @@ def demo(ctx: click.Context, folder: Path) -> None:
 
 def check_system() -> None:
     """Check that a hub can run here. Raises Failure: the system lacks what it needs."""
-    from hub.system import missing_for_hub
+    from hub.base.system import missing_for_hub
 
     if missing := missing_for_hub():
         message = f"a hub runs on Linux; here is no {', '.join(missing)}"

@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 import click
 
+from hub.base.printable import one_line
 from hub.cli import show
 from hub.cli.failure import Exit, Failure
 from hub.cli.formats import FORMATS, IN_ZONE
@@ -34,7 +35,6 @@ from hub.cli.options import (
     table_in,
 )
 from hub.cli.talk import FIELD_PREFIX, Talk, names_of, talk
-from hub.printable import one_line
 
 Values = Mapping[str, Any]
 Step = tuple[str, list[str]]  # a word of a command, and the names of its arguments

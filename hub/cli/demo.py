@@ -21,18 +21,18 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from hub.atomic_file import write_atomically
+from hub.base.atomic_file import write_atomically
+from hub.base.clock import SystemClock
+from hub.base.version import command_to_add
 from hub.cli import show
 from hub.cli.failure import Exit, Failure, log_ending, using
 from hub.cli.formats import FINAL
 from hub.cli.options import machine_zone
 from hub.cli.runs import show_found, sum_up
 from hub.cli.talk import Talk, hub_status, talk
-from hub.clock import SystemClock
 from hub.device.inbox import DeviceItem, read_items
 from hub.extraction.embedded import find_weights
 from hub.extraction.model import ModelUnavailable
-from hub.version import command_to_add
 
 Found = TypeVar("Found")
 

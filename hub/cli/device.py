@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 import click
 import platformdirs
 
+from hub.base.clock import SystemClock, epoch_ms, from_epoch_ms
 from hub.cli import show
 from hub.cli.connect import device_file, device_name, file_here, preview_of, show_preview, size_text
 from hub.cli.daemon import make_folder
@@ -26,7 +27,6 @@ from hub.cli.options import (
     json_option,
     moment_option,
 )
-from hub.clock import SystemClock, epoch_ms, from_epoch_ms
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -136,10 +136,10 @@ def run(ctx: click.Context, config: Path, log_level: str) -> None:
     """
     import anyio
 
+    from hub.base.log import open_log
     from hub.device.app import until_signal
     from hub.device.inserts import RUN_LOCK, DeviceFileError, held
     from hub.device.keeping import Keeper
-    from hub.log import open_log
     from hub.settings.device_settings import check_device_file
 
     def load() -> "Plan":
@@ -639,8 +639,8 @@ def _target_of(sink: "AnySink") -> "Target":
 
 def _entry(ctx: click.Context, config: Path) -> "Entry":
     """Return what starts the device at login on this system."""
+    from hub.base.system.processes import user_name
     from hub.device.autostart import entry_of
-    from hub.system.processes import user_name
 
     state = ctx.meta.get(STATE) or ctx.find_root().params.get("state")
     options = ["--config", str(config.absolute()), *(["--state", str(state)] if state else [])]

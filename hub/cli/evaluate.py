@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import click
 
+from hub.base.printable import printable
 from hub.cli import show
 from hub.cli.failure import Exit, Failure, using
 from hub.cli.options import (
@@ -25,7 +26,6 @@ from hub.cli.options import (
     user_option,
 )
 from hub.cli.talk import talk
-from hub.printable import printable
 
 if TYPE_CHECKING:
     from hub.app.calibration import Calibration, Measured
@@ -133,7 +133,7 @@ def eval(
     A calibration reads them several times, within the budget of one run, and states its costs before.
     """
     from hub.app.evaluation import EvaluationFile, compare
-    from hub.atomic_file import write_atomically
+    from hub.base.atomic_file import write_atomically
 
     shared = _shared(config, state)
     settings = _settings(config, shared)
@@ -347,9 +347,9 @@ def _declared(settings: "Settings", agent: "AgentSettings", *, prompt: str | Non
 def _means_of(settings: "Settings") -> "Means":
     """Return the dependencies of an evaluation with *settings*."""
     from hub.app.evaluation import Means
-    from hub.clock import SystemChance, SystemClock
-    from hub.metrics import Metrics
-    from hub.version import VERSION
+    from hub.base.clock import SystemChance, SystemClock
+    from hub.base.metrics import Metrics
+    from hub.base.version import VERSION
 
     return Means(settings, SystemClock(), SystemChance(), Metrics(VERSION))
 

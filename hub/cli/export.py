@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 import click
 
+from hub.base.printable import printable, printable_json
 from hub.cli import show
 from hub.cli.failure import Exit, Failure, using
 from hub.cli.options import Command, FilePath, ListByDefault, example, hub_option, moment_option
 from hub.cli.talk import Responses, Talk, agent_names, device_names, hub_command, path_of, talk
-from hub.printable import printable, printable_json
 from hub.text.csv_lines import as_text, csv_line
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def review_export(
 
     Needs no hub. Your own rows are among them; rejected items are not: the device has deleted them.
     """
-    from hub.clock import epoch_ms
+    from hub.base.clock import epoch_ms
     from hub.device.inbox import exported
     from hub.device.inserts import DeviceFileError
 
@@ -148,7 +148,7 @@ def export_user(name: str, file: Path, state: Path) -> None:
     from itertools import groupby
     from zipfile import ZIP_DEFLATED, ZipFile
 
-    from hub.atomic_file import replaced
+    from hub.base.atomic_file import replaced
 
     tables: dict[str, Any] = {}
     manifest: dict[str, Any] = {"schema": "hub.user_export/1", "user": name, "tables": tables}
@@ -233,7 +233,7 @@ def _target(file: Path | None) -> Iterator[Callable[[str], object]]:
         is_terminal = sys.stdout.isatty()
         yield lambda text: sys.stdout.write(printable(text.replace("\r\n", "\n")) if is_terminal else text)
         return
-    from hub.atomic_file import replaced
+    from hub.base.atomic_file import replaced
 
     with using(file, "write", Exit.CANNOT_CREATE), replaced(file, mode=0o600) as opened:
         yield lambda text: opened.write(text.encode())
@@ -279,7 +279,7 @@ def _cell(value: Any) -> str:
 
 def _entry(item: "ExportedItem", _: Sequence[str]) -> str | None:
     """Return the entry of a calendar: of a task with a date, or a timeline."""
-    from hub.clock import epoch_ms
+    from hub.base.clock import epoch_ms
     from hub.device.sinks.calendar import text_of
     from hub.device.sinks.target import Put
     from protocol.tables import TABLES

@@ -10,7 +10,7 @@ from typing import Final
 
 import click
 
-from hub.printable import one_line, printable, shortened
+from hub.base.printable import one_line, printable, shortened
 
 WHERE: Final = "see [listen.operator] in hub.toml"
 AS_WHOM: Final = "run this as the hub's own user, or as a member of the group hub-operators"

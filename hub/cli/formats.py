@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, TypeVar
 
+from hub.base.printable import NOT_QUOTED, one_line, spelled
 from hub.cli import show
-from hub.printable import NOT_QUOTED, one_line, spelled
 
 Item = Mapping[str, Any]
 Format = TypeVar("Format", bound=Callable[[Any], object])

@@ -8,10 +8,10 @@ import click
 from click.shell_completion import get_completion_class
 
 from hub import docs
+from hub.base.printable import printable
 from hub.cli import show
 from hub.cli.failure import Exit, Failure
 from hub.cli.options import NAME, example, json_option
-from hub.printable import printable
 
 
 @click.command("help", epilog=example("hub help schedules"))
@@ -59,7 +59,7 @@ def routes(as_json: bool) -> None:
     from msgspec import to_builtins
 
     from hub.api.nouns.system import routes_view
-    from hub.roles import BY_ALL, IN_NAME_OF_OWNERS, Role
+    from hub.base.roles import BY_ALL, IN_NAME_OF_OWNERS, Role
 
     import_module("hub.api.application")  # its nouns enter their routes in the table
     table = routes_view()

@@ -22,9 +22,10 @@ from typing import Final, NamedTuple
 import click
 import msgspec
 
+from hub.base.clock import Clock, epoch_ms, from_epoch_ms, moment_text
+from hub.base.dates import dates_as_texts, day_at
+from hub.base.printable import spelled
 from hub.cli.formats import proposals
-from hub.clock import Clock, epoch_ms, from_epoch_ms, moment_text
-from hub.dates import dates_as_texts, day_at
 from hub.device.inbox import (
     DeviceItem,
     Inbox,
@@ -40,7 +41,6 @@ from hub.device.inbox import (
 )
 from hub.device.inserts import DeviceFileError
 from hub.device.owner import lacking, remedy
-from hub.printable import spelled
 from hub.text.excerpt import Excerpt, lines_around, spoken
 from protocol.frame import Field, Record
 from protocol.tables import SUGGESTED, TABLES, Column, Filler, Kind

@@ -9,13 +9,13 @@ from typing import Any, Final
 import anyio
 import click
 
+from hub.base.printable import one_line
 from hub.cli import show
 from hub.cli.declared import MIN_END, SEARCHED, item_called
 from hub.cli.failure import Exit, Failure
 from hub.cli.formats import proposals, short
 from hub.cli.options import Command, ListByDefault, example, moment_option
 from hub.cli.talk import Responses, Talk, hub_command, path_of
-from hub.printable import one_line
 
 MOST = 500  # verdicts in one request
 TRIES, PAUSE_S = 20, 0.25  # while a device has not answered to the verdict before

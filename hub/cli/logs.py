@@ -12,11 +12,11 @@ from typing import Any, Final, TextIO
 import anyio
 import click
 
+from hub.base.printable import printable_json
 from hub.cli import show
 from hub.cli.failure import Exit, Failure, using
 from hub.cli.options import NAME, FilePath, ListByDefault, example, hub_option, json_option, moment_option
 from hub.cli.talk import Talk, talk
-from hub.printable import printable_json
 
 POLL_S: Final = 1.0  # of the logs of all nodes
 
@@ -55,7 +55,7 @@ def logs(
     The running process keeps its last 2,000 events. With --since, the events in the state folder are shown
     too, of which the newest are kept (log_bytes).
     """
-    from hub.log import learn_names
+    from hub.base.log import learn_names
 
     if follow and (since or until):
         raise click.UsageError("--follow goes on from now; leave out --since and --until")
@@ -118,8 +118,8 @@ def print_entry(entry: Mapping[str, Any], *, as_json: bool) -> None:
     if as_json:
         show.print_json("log", entry, on_one_line=True)
         return
-    from hub.log import LogEntry
-    from hub.log.lines import short_line
+    from hub.base.log import LogEntry
+    from hub.base.log.lines import short_line
 
     at = int(datetime.fromisoformat(entry["at"]).timestamp() * 1000)
     shown = LogEntry(

@@ -263,7 +263,7 @@ def stdio(scopes: tuple[str, ...], state: Path, name: str | None) -> None:
 
     An assistant starts this command itself: 'hub mcp setup' prints what to write into its settings.
     """
-    from hub.clock import IdFactory, SystemChance, SystemClock
+    from hub.base.clock import IdFactory, SystemChance, SystemClock
 
     client = lasting_client(state)
     if scopes or URL not in click.get_current_context().meta:

@@ -13,9 +13,9 @@ from zoneinfo import available_timezones
 import click
 from click.core import ParameterSource
 
+from hub.base.printable import typed_problem
 from hub.cli.failure import Exit, Failure, using
 from hub.cli.waiting import set_alarm
-from hub.printable import typed_problem
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -121,7 +121,7 @@ def state_folder(chosen: str | None = None) -> Path:
     """
     folder = Path(os.path.expanduser(chosen)).absolute() if chosen else default_state()
     if folder is None:
-        from hub.system.processes import user_name
+        from hub.base.system.processes import user_name
 
         message = f"{user_name()} has no home folder, so the state folder is not known"
         raise Failure(message, Exit.USAGE, next_step="name it: --state DIR")

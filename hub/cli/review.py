@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from hub.base.printable import one_line, spelled
 from hub.cli import show
 from hub.cli.connect import file_here
 from hub.cli.export import review_export
 from hub.cli.failure import Exit, Failure
 from hub.cli.formats import short
 from hub.cli.options import NAME, Command, FilePath, device_state_option, example, json_option
-from hub.printable import one_line, spelled
 
 if TYPE_CHECKING:
     from hub.device.inbox import DeviceItem, OthersProposal
@@ -111,8 +111,8 @@ def _serve_pages(path: Path, *, no_open: bool) -> None:
     import anyio
 
     from hub.api.own_review import OwnReview, serve
+    from hub.base.clock import SystemChance, SystemClock
     from hub.cli.access import has_display
-    from hub.clock import SystemChance, SystemClock
     from hub.device.inbox import Inbox
     from hub.device.inserts import DeviceFileError
 
@@ -188,7 +188,7 @@ def approve_items(
     \b
     Example: hub review approve 3 4 5 --project House
     """
-    from hub.clock import epoch_ms
+    from hub.base.clock import epoch_ms
     from hub.device.owner import approve
 
     options = {"project": project, "task": task}
@@ -209,7 +209,7 @@ def edit_items(here: _Here, words: tuple[str, ...], stays_open: bool) -> None:
     \b
     Example: hub review edit 7 title="call Ana" dueDate=2027-02-03 project=House
     """
-    from hub.clock import epoch_ms
+    from hub.base.clock import epoch_ms
     from hub.device.owner import approve, edit
 
     numbers = tuple(_LABEL.sub(r"\1\2", word) for word in words if _LABEL.fullmatch(word))
@@ -253,7 +253,7 @@ def _as_json(
 ) -> dict[str, Any]:
     import msgspec
 
-    from hub.dates import dates_as_texts
+    from hub.base.dates import dates_as_texts
     from hub.device.inbox import DeviceItem
 
     fields: dict[str, Any] = msgspec.to_builtins(item)
@@ -289,7 +289,7 @@ def answer(
     Uses the database of a device on this machine, even if 'hub connect' does not run.
     Only the first answer to a question counts. TEXT of - is read from standard input.
     """
-    from hub.clock import epoch_ms
+    from hub.base.clock import epoch_ms
     from hub.device.inserts import DeviceFileError
     from hub.device.owner import answer as write_answer
     from hub.device.owner import read_questions
@@ -326,7 +326,7 @@ def _list(known: "list[Question]", everything: bool, as_json: bool) -> None:
 
 
 def _lines(one: "Question") -> list[str]:
-    from hub.clock import from_epoch_ms, moment_text
+    from hub.base.clock import from_epoch_ms, moment_text
 
     asker = one.asked_by or "unknown sender"
     where = f" ({one.board})" if one.board else ""

@@ -9,13 +9,13 @@ from typing import Any, Final, NamedTuple
 
 import click
 
+from hub.base.printable import one_line, spelled
 from hub.cli import show
 from hub.cli.declared import present
 from hub.cli.failure import Exit, Failure
 from hub.cli.formats import FINAL, left_out, usd
 from hub.cli.options import ListByDefault, default_state, example, hub_option, json_option, object_option
 from hub.cli.talk import Talk, agent_names, path_of, run_ids, talk
-from hub.printable import one_line, spelled
 from hub.text.parts import is_lost
 
 _MAX_TITLES = 10

@@ -17,9 +17,9 @@ from typing import Any, Final
 
 import click
 
+from hub.base.clock import Clock, SystemClock, moment_text
+from hub.base.printable import one_line, printable, printable_json
 from hub.cli.failure import Exit, Failure
-from hub.clock import Clock, SystemClock, moment_text
-from hub.printable import one_line, printable, printable_json
 
 NOTHING = "-"
 INDENT: Final = 4  # columns before quoted text

@@ -18,6 +18,7 @@ from urllib.parse import quote
 import click
 from click.shell_completion import CompletionItem
 
+from hub.base.tls_faults import certificate_fault, certificate_fix
 from hub.cli import show
 from hub.cli.failure import AS_WHOM, WHERE, Exit, Failure
 from hub.cli.options import (
@@ -34,7 +35,6 @@ from hub.cli.options import (
     state_folder,
 )
 from hub.cli.waiting import waits_for
-from hub.tls_faults import certificate_fault, certificate_fix
 
 if TYPE_CHECKING:
     import httpx2  # imported with the first request, so that --help stays fast
@@ -301,8 +301,8 @@ def check_address(url: str) -> None:
     """
     import httpx2
 
+    from hub.base.outbound.rules import is_this_machine
     from hub.device.addresses import in_brackets
-    from hub.outbound.rules import is_this_machine
 
     try:
         parts = httpx2.URL(url)
@@ -327,7 +327,7 @@ def _token(url: str, file: Path | None) -> str:
     Raises:
         Failure: there is no token, it is mistyped, or *url* is no address for one.
     """
-    from hub import tokens
+    from hub.base import tokens
 
     check_address(url)
     named = file or os.environ.get(TOKEN_VARIABLE)

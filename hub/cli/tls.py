@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from hub.atomic_file import write_atomically
+from hub.base.atomic_file import write_atomically
 from hub.cli import show
 from hub.cli.failure import Exit, Failure, using
 from hub.cli.options import config_option, example, json_option

@@ -23,7 +23,10 @@ from typing import IO, TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from hub.atomic_file import write_atomically
+from hub.base.atomic_file import write_atomically
+from hub.base.clock import SystemClock
+from hub.base.system.folders import real_path
+from hub.base.version import command_to_add
 from hub.cli import show
 from hub.cli.access import listener_address
 from hub.cli.connect import device_file, device_name
@@ -37,9 +40,6 @@ from hub.cli.options import SETTINGS, STATE, FilePath, default_state, example, m
 from hub.cli.review import open_page
 from hub.cli.runs import show_found, sum_up
 from hub.cli.talk import Talk, hub_status, path_of, talk
-from hub.clock import SystemClock
-from hub.system.folders import real_path
-from hub.version import command_to_add
 
 if TYPE_CHECKING:
     from hub.settings.device_settings import DeviceSettings

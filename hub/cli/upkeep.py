@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from hub.base.printable import one_line
 from hub.cli import show
 from hub.cli.daemon import make_folder
 from hub.cli.failure import Exit, Failure
@@ -21,7 +22,6 @@ from hub.cli.options import (
     timeout_option,
 )
 from hub.cli.waiting import WAITS_FOR, waits_for
-from hub.printable import one_line
 
 if TYPE_CHECKING:
     from hub.settings.settings import Settings
@@ -94,7 +94,7 @@ def restore(file: Path | None, anew: bool, yes: bool, config: Path, state: Path,
     The backup is verified first. Refuses while a hub runs. The previous state is kept in the
     state folder.
     """
-    from hub.clock import SystemClock, epoch_ms
+    from hub.base.clock import SystemClock, epoch_ms
     from storage.kernel.backup import RESTORED, BackupRefused, restore
     from storage.kernel.database import held_alone
 
@@ -136,7 +136,7 @@ def _begin_anew(config: Path, state: Path, *, yes: bool, as_json: bool) -> None:
     import anyio
 
     from hub.app.state_database import begin_anew
-    from hub.clock import SystemClock
+    from hub.base.clock import SystemClock
 
     if not yes:
         show.confirm(f"begin anew in {state}, as a hub that no device knows?")
@@ -151,9 +151,9 @@ def _begin_anew(config: Path, state: Path, *, yes: bool, as_json: bool) -> None:
 
 
 def _back_up(file: Path, config: Path, state: Path) -> "Manifest":
-    from hub.backups import ALONG, entry_of, files_along, made_at
-    from hub.clock import SystemClock, epoch_ms
-    from hub.version import VERSION
+    from hub.base.clock import SystemClock, epoch_ms
+    from hub.base.version import VERSION
+    from hub.health.backups import ALONG, entry_of, files_along, made_at
     from storage.kernel import backup as backups
     from storage.kernel.database import StorageError
 
@@ -181,7 +181,7 @@ def _record(file: Path, config: Path, state: Path) -> int | None:
     """Write a backup that another program made into the audit log. Return its size, if it is a file."""
     import anyio
 
-    from hub.clock import SystemClock, now_ms
+    from hub.base.clock import SystemClock, now_ms
     from storage import audit
     from storage.kernel import backup as backups
     from storage.kernel.address import SERVER
@@ -254,7 +254,7 @@ def settings_of(config: Path, state: Path, *, only_reads: bool = False) -> "Sett
 
 
 def _as_json(manifest: "Manifest") -> dict[str, Any]:
-    from hub.clock import from_epoch_ms
+    from hub.base.clock import from_epoch_ms
 
     return {
         "made_at": from_epoch_ms(manifest.made_at).isoformat(),
@@ -339,8 +339,8 @@ def up(ctx: click.Context, config: Path, url: str | None, state: Path, as_json: 
     """
     import anyio
 
-    from hub.backups import backup_before_upgrade
-    from hub.clock import SystemClock
+    from hub.base.clock import SystemClock
+    from hub.health.backups import backup_before_upgrade
     from storage.kernel.address import SERVER
     from storage.kernel.verify import Verified, verify
     from storage.store import open_store

@@ -24,10 +24,10 @@ from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from hub.clock import Chance, Clock
+from hub.base.clock import Chance, Clock
+from hub.base.log import Channel
+from hub.base.periodic_loop import Turns
 from hub.cluster.messages import RENEWALS, Hint, Message, NodeUnreachable, Reply, Request
-from hub.log import Channel
-from hub.rounds import Turns
 from protocol.ids import BootId
 
 log = Channel(__name__)

@@ -45,6 +45,7 @@ from urllib.parse import unquote
 from anyio import to_thread
 from pydantic import AfterValidator, Field, StringConstraints, field_validator
 
+from hub.base.outbound.scopes import Scope
 from hub.connectors.calling import (
     Answer,
     ConnectorFailure,
@@ -71,7 +72,6 @@ from hub.connectors.connector import (
 from hub.connectors.mime import message_key
 from hub.connectors.sdk.json_paths import link_of
 from hub.document import Document
-from hub.outbound.scopes import Scope
 from protocol.work import ProvenanceOrigin
 
 KINDS: Final = ("VTODO", "VEVENT")

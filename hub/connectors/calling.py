@@ -19,18 +19,12 @@ import anyio
 import msgspec
 from pydantic import AfterValidator
 
-from hub.clock import Chance, Clock
-from hub.outbound.addresses import parse_target
-from hub.outbound.client import (
-    AnswerTooLarge,
-    DecodingError,
-    InvalidURL,
-    OutboundClient,
-    TransportError,
-)
-from hub.outbound.rules import AddressRefused, bounded_wait, is_this_machine, retry_after
-from hub.outbound.scopes import MAX_REFUSALS, Scope
-from hub.printable import with_whole_characters
+from hub.base.clock import Chance, Clock
+from hub.base.outbound.addresses import parse_target
+from hub.base.outbound.client import AnswerTooLarge, DecodingError, InvalidURL, OutboundClient, TransportError
+from hub.base.outbound.rules import AddressRefused, bounded_wait, is_this_machine, retry_after
+from hub.base.outbound.scopes import MAX_REFUSALS, Scope
+from hub.base.printable import with_whole_characters
 from protocol.errors import ErrorCode, HubError
 from protocol.frame import check_numbers, read_json
 

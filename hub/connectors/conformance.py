@@ -23,12 +23,12 @@ from typing import Any, Final
 import msgspec
 from pydantic import ValidationError
 
-from hub.clock import SystemChance, SystemClock
+from hub.base.clock import SystemChance, SystemClock
+from hub.base.outbound.client import OutboundClient
 from hub.connectors.calling import Caller, CursorLost, Throttle
 from hub.connectors.connector import PAGE_MESSAGES, Connector, Context, Cursor, Filter, Message, Page
 from hub.connectors.process import ProcessConnector, ProcessSettings
 from hub.document import Document
-from hub.outbound.client import OutboundClient
 
 MAX_CURSOR_BYTES: Final = 64 * 1024
 _SUBJECTS: Final = ("the first", "the second", "the third")

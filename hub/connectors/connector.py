@@ -35,7 +35,7 @@ import msgspec
 from msgspec import Meta
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationInfo
 
-from hub.clock import Chance, Clock
+from hub.base.clock import Chance, Clock
 from hub.connectors.calling import (
     Answer,
     Caller,

@@ -34,7 +34,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 from pydantic import Field
 
-from hub.clock import Clock, epoch_ms, from_epoch_ms
+from hub.base.clock import Clock, epoch_ms, from_epoch_ms
 from hub.connectors.calling import (
     Answer,
     BaseUrl,

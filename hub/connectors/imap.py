@@ -29,6 +29,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
+from hub.base.outbound.scopes import MAX_REFUSALS
 from hub.connectors.calling import Misconfigured, Unavailable, Unread
 from hub.connectors.connector import (
     PAGE_MESSAGES,
@@ -63,7 +64,6 @@ from hub.connectors.imap_line import (
 )
 from hub.connectors.mime import NEEDED, Head, Letters, headers_of, letter_in, message_key, mid_link, read_head
 from hub.document import Document
-from hub.outbound.scopes import MAX_REFUSALS
 from hub.text.files import HTML, MAIL, MIB, PLAIN, NotConvertible
 from hub.text.letter_text import (
     PARTS,

@@ -28,6 +28,10 @@ import msgspec
 from anyio import CapacityLimiter, to_thread
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
+from hub.base.name_lists import listed
+from hub.base.outbound.addresses import connect_to_first, parse_host
+from hub.base.outbound.rules import is_this_machine
+from hub.base.tls_faults import ca_file_fault, trusting
 from hub.connectors.calling import (
     ConnectorFailure,
     FileUnusable,
@@ -40,10 +44,6 @@ from hub.connectors.calling import (
 )
 from hub.connectors.connector import Context, Filter, OAuth, ProviderSettings, SettingsFile, Words
 from hub.connectors.mime import GOOGLE, MICROSOFT
-from hub.name_lists import listed
-from hub.outbound.addresses import connect_to_first, parse_host
-from hub.outbound.rules import is_this_machine
-from hub.tls_faults import ca_file_fault, trusting
 from protocol.errors import did_you_mean
 
 MAX_LITERAL_BYTES: Final = 32 * 1024 * 1024  # of one literal; same limit as for a provider's answers

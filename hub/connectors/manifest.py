@@ -35,6 +35,7 @@ from pydantic import (
     model_validator,
 )
 
+from hub.base.outbound.rules import finite_number
 from hub.connectors.caldav import MAX_CHARS, Line, joined, read_metadata
 from hub.connectors.calling import (
     Answer,
@@ -80,7 +81,6 @@ from hub.connectors.sdk.json_paths import (
     with_row_key,
 )
 from hub.document import Document
-from hub.outbound.rules import finite_number
 from hub.text.html import TooTangled
 from hub.text.mime import date_in
 from hub.text.parts import cut_parts

@@ -31,7 +31,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 import msgspec
 from pydantic import Field, StringConstraints
 
-from hub.clock import Clock
+from hub.base.clock import Clock
 from hub.connectors import graph as graph_rules
 from hub.connectors.calling import (
     CursorLost,

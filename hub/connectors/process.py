@@ -24,6 +24,11 @@ from anyio.abc import Process
 from msgspec import Meta
 from pydantic import AfterValidator, Field, StringConstraints, ValidationInfo
 
+from hub.base.log import LAST_WORDS, Channel, foreign_words
+from hub.base.outbound.rules import bounded_wait
+from hub.base.outbound.scopes import Scope
+from hub.base.output_pace import LINES_BYTES_PER_S, LOG_BYTES_PER_S, OutputPace
+from hub.base.printable import one_line, with_whole_characters
 from hub.connectors.calling import (
     Answer,
     ConnectorFailure,
@@ -58,11 +63,6 @@ from hub.connectors.connector import (
 )
 from hub.connectors.secret_spellings import SecretSpellings
 from hub.document import Document
-from hub.log import LAST_WORDS, Channel, foreign_words
-from hub.outbound.rules import bounded_wait
-from hub.outbound.scopes import Scope
-from hub.output_pace import LINES_BYTES_PER_S, LOG_BYTES_PER_S, OutputPace
-from hub.printable import one_line, with_whole_characters
 from hub.text.html import TooTangled, text_of_html
 from hub.text.parts import known_parts
 from protocol.frame import NO_JSON, Count, check_value

@@ -12,15 +12,15 @@ import anyio
 import msgspec
 from anyio.abc import TaskStatus
 
-from hub.clock import Clock, IdFactory, now_ms
+from hub.base.clock import Clock, IdFactory, now_ms
+from hub.base.log import Channel
+from hub.base.metrics import Metrics
+from hub.base.periodic_loop import Rounds
 from hub.coordination import authority
 from hub.coordination.authority import Caller
 from hub.coordination.courier import Courier
 from hub.coordination.message_transitions import Waiters
 from hub.coordination.messages import MAX_WAIT_S, WAIT_S, Messages, ToLead
-from hub.log import Channel
-from hub.metrics import Metrics
-from hub.rounds import Rounds
 from protocol.errors import CodedError, ErrorCode, LimitReached
 from protocol.ids import BroadcastId, GatewayId, MessageId, RunId, UserId, trace_id_of
 from storage import audit

@@ -28,12 +28,13 @@ from typing import Any, Final, Protocol
 import anyio
 from anyio.abc import TaskGroup, TaskStatus
 
-from hub.clock import Chance, Clock, IdFactory
+from hub.base.clock import Chance, Clock, IdFactory
+from hub.base.log import Channel
+from hub.base.metrics import Metrics
+from hub.base.periodic_loop import Rounds
 from hub.coordination.message_transitions import Homes, Listener, Moving, is_delivered_or_over
 from hub.coordination.to_gateway import MAX_ROWS, PAGES, OnText, Paces, ToGateway, older
 from hub.links.roster import DeviceLink
-from hub.log import Channel
-from hub.metrics import Metrics
 from hub.openclaw import (
     Fleet,
     Gateway,
@@ -45,7 +46,6 @@ from hub.openclaw import (
     methods,
 )
 from hub.openclaw.methods import History, Message
-from hub.rounds import Rounds
 from protocol.coordination import MessageEvent, MessageState
 from protocol.errors import CATALOGUE, Backoff, CallTimedOut, DeliveryError, ErrorCode, HubError, LinkLost
 from protocol.frame import ErrorBody, Record

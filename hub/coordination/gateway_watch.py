@@ -18,8 +18,9 @@ import anyio
 import msgspec
 from anyio.abc import TaskGroup, TaskStatus
 
-from hub.clock import Clock, now_ms, wait_for_event
-from hub.log import Channel
+from hub.base.clock import Clock, now_ms, wait_for_event
+from hub.base.log import Channel
+from hub.base.periodic_loop import Turns
 from hub.openclaw import (
     Fleet,
     Gateway,
@@ -30,7 +31,6 @@ from hub.openclaw import (
     StateChanged,
 )
 from hub.openclaw.methods import agents_list, chat_history
-from hub.rounds import Turns
 from protocol.agent_status import ExhaustReason
 from storage.coordination import gateway_agents, gateways
 from storage.coordination.gateway_agents import GatewayAgentRow

@@ -6,10 +6,10 @@ from typing import Any, TypeVar
 
 import anyio
 
-from hub.clock import Clock, IdFactory, now_ms, wait_for_event
+from hub.base.clock import Clock, IdFactory, now_ms, wait_for_event
+from hub.base.log import Channel
+from hub.base.metrics import Metrics
 from hub.coordination.questions import memory_added
-from hub.log import Channel
-from hub.metrics import Metrics
 from protocol.coordination import MessageEvent, MessageKind
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId, BoardId, MemoryId

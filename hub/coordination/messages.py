@@ -20,14 +20,14 @@ from typing import Final, NamedTuple
 import anyio
 import msgspec
 
-from hub.clock import Clock, IdFactory, now_ms
+from hub.base.clock import Clock, IdFactory, now_ms
+from hub.base.log import Channel
+from hub.base.metrics import Metrics
 from hub.coordination import authority
 from hub.coordination.authority import Caller
 from hub.coordination.courier import Courier
 from hub.coordination.provisioning import Provisioning
 from hub.coordination.questions import checked_tags, checked_word
-from hub.log import Channel
-from hub.metrics import Metrics
 from hub.openclaw import GatewayError
 from protocol.agent_status import Health
 from protocol.coordination import MESSAGE, MessageEvent, MessageKind, MessageState, QueueMode, Verb

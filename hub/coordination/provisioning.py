@@ -25,10 +25,11 @@ import anyio
 import msgspec
 from anyio.abc import TaskGroup, TaskStatus
 
-from hub.clock import Clock, IdFactory, now_ms
+from hub.base.clock import Clock, IdFactory, now_ms
+from hub.base.log import Channel
+from hub.base.metrics import Metrics
+from hub.base.periodic_loop import Rounds
 from hub.coordination.message_transitions import shortened
-from hub.log import Channel
-from hub.metrics import Metrics
 from hub.openclaw import (
     FileConflict,
     Fleet,
@@ -44,7 +45,6 @@ from hub.openclaw import (
     Reconnected,
     methods,
 )
-from hub.rounds import Rounds
 from protocol.errors import CodedError, ErrorCode, HubError
 from protocol.ids import AgentId, BootId, RunId, trace_id_of, traceparent_of
 from storage.coordination import boards, gateway_agents, gateways, messages

@@ -22,13 +22,13 @@ import anyio
 import msgspec
 from anyio.abc import TaskGroup, TaskStatus
 
-from hub.clock import Clock, IdFactory, now_ms
+from hub.base.clock import Clock, IdFactory, now_ms
+from hub.base.log import Channel
+from hub.base.metrics import Metrics
+from hub.base.periodic_loop import Rounds
 from hub.coordination import authority
 from hub.coordination.authority import Caller
 from hub.links.roster import DeviceLink
-from hub.log import Channel
-from hub.metrics import Metrics
-from hub.rounds import Rounds
 from protocol.calls import (
     ANSWER_CHARACTERS,
     CHANNEL_CHARACTERS,

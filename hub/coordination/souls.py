@@ -22,14 +22,15 @@ import anyio
 import msgspec
 from anyio.abc import TaskGroup, TaskStatus
 
-from hub.clock import Clock, IdFactory, now_ms
+from hub.base.clock import Clock, IdFactory, now_ms
+from hub.base.log import Channel
+from hub.base.metrics import Metrics
+from hub.base.periodic_loop import Rounds
 from hub.coordination import authority
 from hub.coordination.authority import Caller
 from hub.coordination.message_transitions import Waiters
 from hub.coordination.messages import NoSession
 from hub.links.roster import DeviceLink
-from hub.log import Channel
-from hub.metrics import Metrics
 from hub.openclaw import (
     FileConflict,
     Gateway,
@@ -41,7 +42,6 @@ from hub.openclaw import (
     Reconnected,
 )
 from hub.openclaw.methods import AgentFile, file_get, file_set
-from hub.rounds import Rounds
 from protocol.calls import FileGet, FilePart, FilePut, FileStored
 from protocol.coordination import SOUL_FILE, SoulWriteState, Verb
 from protocol.errors import CodedError, DeliveryError, DeviceOffline, ErrorCode, HubError

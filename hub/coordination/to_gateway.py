@@ -26,9 +26,9 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from hub.clock import Chance, Clock, epoch_ms
+from hub.base.clock import Chance, Clock, epoch_ms
+from hub.base.log import Channel
 from hub.coordination.message_transitions import ANSWERABLE, Moving, shortened
-from hub.log import Channel
 from hub.openclaw import Gateway, GatewayError, GatewayForbidden, GatewayRefused, GatewayUnreachable, methods
 from hub.openclaw.methods import History, Message, PendingInput
 from protocol.calls import without_answers

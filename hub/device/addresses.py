@@ -16,9 +16,9 @@ from urllib.parse import urlsplit, urlunsplit
 
 import anyio.to_thread
 
-from hub.clock import Chance
-from hub.outbound.addresses import connect_to_first, parse_target, resolve
-from hub.outbound.rules import is_here, leads_here
+from hub.base.clock import Chance
+from hub.base.outbound.addresses import connect_to_first, parse_target, resolve
+from hub.base.outbound.rules import is_here, leads_here
 from protocol.errors import ErrorCode, HubError
 from protocol.frame import PATH
 

@@ -44,7 +44,11 @@ import anyio.to_thread
 import msgspec
 from anyio.abc import TaskGroup, TaskStatus
 
-from hub.clock import Chance, Clock, IdFactory, SystemChance, SystemClock, wait_for_event
+from hub.base.clock import Chance, Clock, IdFactory, SystemChance, SystemClock, wait_for_event
+from hub.base.log import Channel
+from hub.base.system.files import is_open_to_others, restricting
+from hub.base.system.processes import wait_for_stop
+from hub.base.version import VERSION
 from hub.device import pages
 from hub.device.addresses import BadAddress, address_of
 from hub.device.client import Client, Handler, TurnedAway
@@ -78,10 +82,6 @@ from hub.device.shared import (
     settle,
 )
 from hub.device.sinks.reports import Placed
-from hub.log import Channel
-from hub.system.files import is_open_to_others, restricting
-from hub.system.processes import wait_for_stop
-from hub.version import VERSION
 from protocol import keys
 from protocol.calls import MAX_PLACED
 from protocol.codec import JSON, MSGPACK

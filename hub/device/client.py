@@ -29,7 +29,9 @@ from websockets.proxy import get_proxy
 from websockets.typing import Subprotocol
 from websockets.uri import parse_uri
 
-from hub.clock import Chance, Clock
+from hub.base.clock import Chance, Clock
+from hub.base.log import Channel
+from hub.base.tls_faults import certificate_fault, certificate_fix
 from hub.device.addresses import Route, address_of, connect_elsewhere, is_local
 from hub.device.connection import Line
 from hub.device.credentials import (
@@ -40,8 +42,6 @@ from hub.device.credentials import (
     check_proof,
     dialled,
 )
-from hub.log import Channel
-from hub.tls_faults import certificate_fault, certificate_fix
 from protocol import keys
 from protocol.codec import Codec, for_subprotocol
 from protocol.errors import (

@@ -17,8 +17,8 @@ from anyio import to_thread
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
+from hub.base.log import Channel
 from hub.device.inserts import DeviceStore
-from hub.log import Channel
 from protocol.coordination import Method, Request, Response
 from protocol.errors import CATALOGUE, ErrorCode, LocalProtocolError
 from protocol.frame import MAX_PENDING_CALLS, ErrorBody, Frame, Parameters

@@ -30,11 +30,11 @@ from cryptography.hazmat.primitives.serialization import (
 from websockets.headers import build_host
 from websockets.uri import parse_uri
 
-from hub.atomic_file import write_atomically
-from hub.clock import Chance, Clock, now_ms
+from hub.base.atomic_file import write_atomically
+from hub.base.clock import Chance, Clock, now_ms
+from hub.base.log import Channel
+from hub.base.system.files import create_private, publish, replace
 from hub.device.connection import Line
-from hub.log import Channel
-from hub.system.files import create_private, publish, replace
 from protocol import keys
 from protocol.coordination import Method
 from protocol.errors import ErrorCode, HubError

@@ -22,7 +22,7 @@ from typing import Final, NamedTuple
 import pathspec
 import re2
 
-from hub.system.folders import Folder, enter, slashed
+from hub.base.system.folders import Folder, enter, slashed
 from protocol.work import SkipReason
 
 _VERSION_CONTROL: Final = frozenset((".git", ".hg", ".svn", ".bzr", ".jj", "cvs", "_darcs", "sccs"))

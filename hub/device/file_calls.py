@@ -13,13 +13,13 @@ from typing import Final
 import msgspec
 from anyio import from_thread, to_thread
 
+from hub.base.log import Channel
 from hub.device.connection import Line, Tools, refusal
 from hub.device.inserts import DeviceStore
 from hub.device.rows import Refusal
 from hub.device.run_reading import Library, cut
 from hub.device.sending_log import Order
 from hub.device.shared import Place, SharedFile, Unreadable, is_hard_link
-from hub.log import Channel
 from hub.text import pictures
 from hub.text.files import PICTURES
 from protocol.calls import (

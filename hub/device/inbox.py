@@ -22,8 +22,9 @@ from urllib.parse import quote as quoted_for_url
 
 import msgspec
 
-from hub.clock import from_epoch_ms
-from hub.dates import dates_as_texts, rfc3339
+from hub.base.clock import from_epoch_ms
+from hub.base.dates import dates_as_texts, rfc3339
+from hub.base.system.files import stamp_of_file
 from hub.device import pages, proposals, rows
 from hub.device.inserts import BUSY_TIMEOUT_S, DeviceFileError, check_file, connect_shared
 from hub.device.moved_files import MovedFiles
@@ -32,7 +33,6 @@ from hub.device.proposals import Proposal
 from hub.device.rows import Refusal, Remarks, Review, ReviewState
 from hub.device.schema import quoted, transaction
 from hub.device.sinks.reports import Destination, destinations
-from hub.system.files import stamp_of_file
 from hub.text import archives
 from hub.text.decoding import decode
 from hub.text.excerpt import Excerpt, Excerpts

@@ -34,8 +34,8 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from hub.atomic_file import write_atomically
-from hub.clock import Clock, IdFactory, epoch_ms, now_ms
+from hub.base.atomic_file import write_atomically
+from hub.base.clock import Clock, IdFactory, epoch_ms, now_ms
 from hub.device import addresses, grants, messages, moved_files, proposals, rows, schema, sending_log, shared
 from hub.device.messages import Reply
 from hub.device.proposals import Proposal

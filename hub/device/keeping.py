@@ -18,8 +18,9 @@ from typing import Final, Protocol
 import anyio
 import anyio.to_thread
 
-from hub.atomic_file import write_atomically
-from hub.clock import Clock
+from hub.base.atomic_file import write_atomically
+from hub.base.clock import Clock
+from hub.base.system.files import stamp_of_file
 from hub.device.addresses import is_local
 from hub.device.app import DeviceOptions, serve_device
 from hub.device.conditions import is_metered, is_on_power, own_addresses
@@ -27,7 +28,6 @@ from hub.device.notices import Digests
 from hub.device.sinks.running import Sinks
 from hub.device.sinks.sink import Sink
 from hub.device.sinks.web import Polled
-from hub.system.files import stamp_of_file
 from protocol.errors import HubError
 
 INTERVAL_S: Final = 1.0

@@ -19,8 +19,8 @@ from html import escape
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from hub.atomic_file import write_atomically
-from hub.clock import Clock
+from hub.base.atomic_file import write_atomically
+from hub.base.clock import Clock
 from hub.device.conditions import output_of
 from hub.device.inbox import Waiting, count_waiting
 from hub.device.inserts import DeviceFileError

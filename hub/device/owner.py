@@ -15,15 +15,15 @@ from typing import Final
 
 import msgspec
 
-from hub.clock import epoch_ms, from_epoch_ms
-from hub.dates import DAY, begin_of, day_at
+from hub.base.clock import epoch_ms, from_epoch_ms
+from hub.base.dates import DAY, begin_of, day_at
+from hub.base.name_lists import listed
 from hub.device import grants, messages, proposals, rows
 from hub.device.inserts import DeviceFileError, connect_shared
 from hub.device.messages import Question
 from hub.device.proposals import Proposal
 from hub.device.rows import Refusal, Review, bad_record, cut, row_called
 from hub.device.schema import transaction
-from hub.name_lists import listed
 from protocol.calls import ANSWER_CHARACTERS
 from protocol.coordination import QuestionState
 from protocol.errors import did_you_mean

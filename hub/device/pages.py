@@ -22,11 +22,11 @@ import anyio
 import msgspec
 from msgspec import Meta
 
-from hub.clock import Chance
+from hub.base.clock import Chance
+from hub.base.log import Channel
+from hub.base.system.files import create_private
 from hub.device.addresses import is_local
 from hub.device.connection import Line
-from hub.log import Channel
-from hub.system.files import create_private
 from protocol.coordination import Method, Response
 from protocol.errors import ErrorCode
 

@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from hub.clock import Clock
+from hub.base.clock import Clock
 from hub.device.run_reading import Contents
 from hub.device.shared import MAX_FILE_BYTES, LeftOut, Root, SharedFile, SharedFolders, Unreadable, declare
 from hub.text.files import OFFICE

@@ -16,12 +16,12 @@ from typing import Any, Final, NamedTuple
 import msgspec
 from anyio import to_thread
 
-from hub.clock import SystemClock, now_ms
+from hub.base.clock import SystemClock, now_ms
+from hub.base.log import Channel
 from hub.device import pages
 from hub.device.connection import Line
 from hub.device.credentials import fingerprint, is_signed
 from hub.device.sending_log import MAX_RECEIPTS, MAX_SENT, SendingLog, no_log
-from hub.log import Channel
 from protocol.coordination import Method
 from protocol.work import MAX_IDS, Receipt, SentFile, digest_of, receipt_text, root_of, sorted_files
 

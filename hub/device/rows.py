@@ -24,10 +24,10 @@ from typing import Final, Literal
 
 import msgspec
 
-from hub.clock import IdFactory, SystemChance, SystemClock
+from hub.base.clock import IdFactory, SystemChance, SystemClock
 from hub.device import schema
 from hub.device.schema import quoted
-from hub.item_text import with_clean_title
+from hub.text.item_text import with_clean_title
 from protocol.errors import ErrorCode, HubError, nearest
 from protocol.frame import MAX_RESULT_BYTES, Field, Record
 from protocol.tables import (

@@ -28,7 +28,9 @@ import msgspec
 from anyio import from_thread, to_thread
 from anyio.abc import TaskGroup
 
-from hub.clock import Clock, epoch_ms
+from hub.base.clock import Clock, epoch_ms
+from hub.base.log import Channel, bind
+from hub.base.version import VERSION
 from hub.device.secret_scan import find_secrets, xml_text
 from hub.device.sending_log import Order, SendingLog
 from hub.device.shared import (
@@ -42,11 +44,9 @@ from hub.device.shared import (
     stamp_of,
 )
 from hub.device.sinks.own_rows import without_own_rows
-from hub.log import Channel, bind
 from hub.text import office, pictures
 from hub.text.convert import convert
 from hub.text.files import AUDIO, OFFICE, PICTURES, Converted, NotConvertible, media_type_of
-from hub.version import VERSION
 from protocol.errors import ErrorCode
 from protocol.frame import ErrorBody, Frame
 from protocol.handshake import Limits

@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from hub.clock import Clock, epoch_ms
+from hub.base.clock import Clock, epoch_ms
 from hub.device.schema import transaction
 from protocol.errors import CodedError, ErrorCode
 from protocol.work import MANY, MAX_FILES, MAX_IDS, Receipt, SentFile, SkippedFile, root_of, sorted_files

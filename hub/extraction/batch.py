@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING, Final
 import anyio
 import msgspec
 
-from hub.clock import Clock
+from hub.base.clock import Clock
+from hub.base.log import Channel
+from hub.base.outbound.client import AnswerTooLarge
+from hub.base.outbound.rules import AddressRefused
 from hub.extraction.completion import AnswerText, Unusable, completion_of, tokens_of
 from hub.extraction.endpoint import Endpoint, import_openai
 from hub.extraction.model import (
@@ -25,9 +28,6 @@ from hub.extraction.model import (
     ModelUnavailable,
 )
 from hub.extraction.outcomes import EndpointRefused, RateLimited, TryEnd, end_of
-from hub.log import Channel
-from hub.outbound.client import AnswerTooLarge
-from hub.outbound.rules import AddressRefused
 from protocol.frame import NO_JSON
 from protocol.work import Usage
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from hub.clock import epoch_ms
+from hub.base.clock import epoch_ms
 from hub.document import Document
 from hub.extraction.chunk import Passage
 from hub.extraction.folding import shown

@@ -12,10 +12,10 @@ from typing import Annotated, Any, Final
 import msgspec
 from msgspec import Meta
 
+from hub.base.log import foreign_words
+from hub.base.outbound.client import MAX_ANSWER_BYTES
+from hub.base.outbound.rules import bounded
 from hub.extraction.model import REFUSED, Finish, Message, ModelRequest
-from hub.log import foreign_words
-from hub.outbound.client import MAX_ANSWER_BYTES
-from hub.outbound.rules import bounded
 from protocol.frame import NO_JSON, read_json
 
 

@@ -23,7 +23,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from hub.clock import from_epoch_ms
+from hub.base.clock import from_epoch_ms
 from hub.document import Document
 from hub.extraction.items import Item, front_matter, lines_of
 from hub.extraction.when.resolve import Anchor, DateWords, dates_in, local_day, read_date, resolve

@@ -16,15 +16,15 @@ from typing import Final
 import anyio
 from anyio.abc import Process, TaskStatus
 
-from hub.clock import Chance, Clock
+from hub.base.clock import Chance, Clock
+from hub.base.log import Channel
+from hub.base.outbound.client import OutboundClient, TransportError
+from hub.base.outbound.rules import OutboundRules
+from hub.base.output_pace import LOG_BYTES_PER_S, OutputPace
+from hub.base.periodic_loop import Turns
+from hub.base.printable import one_line
+from hub.base.version import command_to_add
 from hub.extraction.model import ModelUnavailable
-from hub.log import Channel
-from hub.outbound.client import OutboundClient, TransportError
-from hub.outbound.rules import OutboundRules
-from hub.output_pace import LOG_BYTES_PER_S, OutputPace
-from hub.printable import one_line
-from hub.rounds import Turns
-from hub.version import command_to_add
 from protocol.errors import Backoff
 
 MODEL_NAME: Final = "smollm2-135m-instruct"

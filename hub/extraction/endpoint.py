@@ -24,7 +24,11 @@ from typing import TYPE_CHECKING, Final
 import anyio.to_thread
 import msgspec
 
-from hub.clock import Chance, Clock
+from hub.base.clock import Chance, Clock
+from hub.base.log import Channel
+from hub.base.metrics import Metrics
+from hub.base.outbound.client import MAX_ANSWER_BYTES, AnswerTooLarge, OutboundClient
+from hub.base.outbound.rules import AddressRefused, OutboundRules
 from hub.extraction.completion import Completion, Dialect, Tokens, Unusable, completion_of, tokens_of
 from hub.extraction.error_bodies import ReportedError, reported_error
 from hub.extraction.model import (
@@ -53,10 +57,6 @@ from hub.extraction.outcomes import (
     end_of,
     meaning_of,
 )
-from hub.log import Channel
-from hub.metrics import Metrics
-from hub.outbound.client import MAX_ANSWER_BYTES, AnswerTooLarge, OutboundClient
-from hub.outbound.rules import AddressRefused, OutboundRules
 from protocol.errors import Backoff
 from protocol.work import Usage
 

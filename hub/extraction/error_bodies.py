@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
-from hub.log import foreign_words
+from hub.base.log import foreign_words
 from protocol.frame import NO_JSON
 
 # Of the codes and words of an error: the text is too long for the model, or was refused for its content.

@@ -27,6 +27,7 @@ import anyio
 import anyio.to_thread
 import msgspec
 
+from hub.base.log import foreign_words
 from hub.document import Document
 from hub.extraction import answers, chunk, ruled
 from hub.extraction.answers import Answer, Unreadable
@@ -50,7 +51,6 @@ from hub.extraction.redaction import Redaction
 from hub.extraction.ruled import ToRead, ToSort
 from hub.extraction.rules_process import Rules, RulesHere
 from hub.extraction.validate import Checked, Checking, FailedRecord, Material
-from hub.log import foreign_words
 from protocol.errors import ErrorCode
 from protocol.tables import TABLES, DeviceTable, TableName, Tables
 from protocol.work import Usage

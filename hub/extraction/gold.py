@@ -33,7 +33,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from hub.clock import from_epoch_ms
+from hub.base.clock import from_epoch_ms
 from hub.document import Document
 from hub.extraction.folding import fold, words_of
 from hub.extraction.items import Item

@@ -14,7 +14,7 @@ from typing import Final, Literal, Protocol
 
 import msgspec
 
-from hub.log import foreign_words
+from hub.base.log import foreign_words
 from protocol.errors import ErrorCode, HubError
 from protocol.work import Usage
 

@@ -28,12 +28,12 @@ from typing import Final, Generic, Literal, TypeVar
 import anyio
 import msgspec
 
-from hub.clock import Clock, wait_for_event
+from hub.base.clock import Clock, wait_for_event
+from hub.base.metrics import Metrics
+from hub.base.outbound.rules import finite_number, retry_after
 from hub.extraction.completion import Completion
 from hub.extraction.error_bodies import ReportedError
 from hub.extraction.model import Finish, ModelError, ModelExhausted, ModelRefused, ModelUnavailable
-from hub.metrics import Metrics
-from hub.outbound.rules import finite_number, retry_after
 from protocol.errors import Backoff
 from protocol.work import Usage
 

@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from hub.clock import epoch_ms
+from hub.base.clock import epoch_ms
 from hub.extraction.chunk import Passage
 from hub.extraction.items import ExtractionOptions, Item, make_item
 from hub.extraction.outline import known_people, people_above

@@ -18,12 +18,12 @@ import anyio.to_thread
 import msgspec
 from anyio.abc import TaskStatus
 
-from hub.clock import Clock, SystemClock
+from hub.base.clock import Clock, SystemClock
+from hub.base.log import Channel
+from hub.base.periodic_loop import Turns
 from hub.extraction.items import Extraction
 from hub.extraction.model import ExtractionError
 from hub.extraction.ruled import MEMORY_BYTES, Reading, Request, ToRead, ToSort, encode
-from hub.log import Channel
-from hub.rounds import Turns
 from protocol.errors import ErrorCode
 from protocol.frame import NO_JSON
 

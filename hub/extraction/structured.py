@@ -22,7 +22,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from hub.clock import epoch_ms
+from hub.base.clock import epoch_ms
 from hub.document import Document
 from hub.extraction import prose
 from hub.extraction.blocks import COVER, STRUCK, STRUCK_WORDS, is_code, view_of_rst

@@ -34,7 +34,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from hub.clock import from_epoch_ms
+from hub.base.clock import from_epoch_ms
 from hub.document import Document
 from hub.extraction.chunk import Chunk, is_readable, sentence_at, sentences
 from hub.extraction.dating import PassageDates

@@ -1,20 +1,20 @@
 """Checks of access (tokens, pairings, devices, shared paths, grants), and of hub.toml and its listeners.
 
 Checks of hub.toml: refused or pending changes, insecure listeners and expiring certificates. How long before
-its end a certificate is reported is decided in ``hub.certificates``.
+its end a certificate is reported is decided in ``hub.base.certificates``.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
-from hub.certificates import RENEW, ending
-from hub.clock import Clock, epoch_ms, from_epoch_ms, utc_text
+from hub.base.certificates import RENEW, ending
+from hub.base.clock import Clock, epoch_ms, from_epoch_ms, utc_text
+from hub.base.name_lists import listed
+from hub.base.roles import Scope
 from hub.health.issues import Finding, Fix, error, notice, post, warning
 from hub.links.refusals import OTHERS, RefusedPeer
 from hub.links.roster import DeviceLink, SharedRoots
-from hub.name_lists import listed
-from hub.roles import Scope
 from hub.settings.reload import Reloader
 from protocol.errors import connect_command
 from protocol.ids import DeviceId, NodeId

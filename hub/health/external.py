@@ -9,12 +9,12 @@ import anyio
 
 from hub.accounts.desk import Accounts
 from hub.accounts.keys import BadKeys
-from hub.clock import epoch_ms, from_epoch_ms
+from hub.base.clock import epoch_ms, from_epoch_ms
+from hub.base.roles import Scope
 from hub.extraction.outcomes import Breaker, Circuit
 from hub.health.issues import Finding, Fix, Severity, error, notice, post, warning
 from hub.notify.notifier import Notifier
 from hub.openclaw import GatewayHealth, GatewayProblem
-from hub.roles import Scope
 from hub.runs.sentences import describe_time
 from hub.runs.span_export import SpanExport
 from hub.settings.notify_settings import NotifySettings

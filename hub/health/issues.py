@@ -23,12 +23,12 @@ import anyio
 import msgspec
 from anyio.abc import TaskStatus
 
-from hub.clock import Clock, epoch_ms
-from hub.log import Channel
-from hub.metrics import Metrics
-from hub.name_lists import listed
-from hub.roles import Scope
-from hub.rounds import Rounds
+from hub.base.clock import Clock, epoch_ms
+from hub.base.log import Channel
+from hub.base.metrics import Metrics
+from hub.base.name_lists import listed
+from hub.base.periodic_loop import Rounds
+from hub.base.roles import Scope
 from protocol.ids import UserId
 from storage.kernel.database import StorageError, written_for
 

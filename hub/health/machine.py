@@ -7,13 +7,13 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from hub.clock import from_epoch_ms, utc_text
+from hub.base.clock import from_epoch_ms, utc_text
+from hub.base.loop_meter import LoopMeter
+from hub.base.name_lists import listed
+from hub.base.supervisor import Failures
 from hub.health.issues import Check, Finding, error, notice, warning
-from hub.loop_meter import LoopMeter
-from hub.name_lists import listed
 from hub.runs.clock_watch import JUMP_S, ClockWatch
 from hub.settings.limit_settings import Limits
-from hub.supervisor import Failures
 from storage.kernel.database import REMEDIES
 
 SCARCE_FILES: Final = 0.8  # share of the files that the process may open

@@ -10,12 +10,12 @@ import anyio
 import anyio.to_thread
 from anyio.abc import TaskStatus
 
-from hub.backups import sort_backups
-from hub.clock import Clock, epoch_ms, from_epoch_ms, now_ms
+from hub.base.clock import Clock, epoch_ms, from_epoch_ms, now_ms
+from hub.base.log import Channel
+from hub.base.periodic_loop import Rounds
+from hub.base.roles import Scope
+from hub.health.backups import sort_backups
 from hub.health.issues import Check, Finding, Fix, error, notice, warning
-from hub.log import Channel
-from hub.roles import Scope
-from hub.rounds import Rounds
 from storage import audit
 from storage.audit import AuditBreak, Checked, Link
 from storage.devices import devices, nodes

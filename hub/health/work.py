@@ -9,9 +9,9 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Final
 
-from hub.clock import epoch_ms, from_epoch_ms, utc_text
+from hub.base.clock import epoch_ms, from_epoch_ms, utc_text
+from hub.base.roles import Scope
 from hub.health.issues import Finding, Fix, Severity, error, notice, post, warning
-from hub.roles import Scope
 from hub.runs.budget import Reached
 from hub.runs.sentences import describe_reason, describe_unmet, explain
 from protocol.ids import AgentId, DeviceId, UserId

@@ -32,15 +32,15 @@ from typing import Final
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from hub.clock import Chance, Clock, IdFactory, now_ms
+from hub.base.call_coalescer import Together
+from hub.base.clock import Chance, Clock, IdFactory, now_ms
+from hub.base.log import Channel, learn_names
+from hub.base.metrics import Metrics
+from hub.base.tokens import hash_token
 from hub.links.gate import RETRY_S, FailedAttempts, network_of
 from hub.links.refusals import Peer, Refusal, RefusalSamples, RefusedPeers
 from hub.links.roster import DeviceLink
-from hub.log import Channel, learn_names
-from hub.metrics import Metrics
 from hub.settings.limit_settings import DEFAULTS
-from hub.together import Together
-from hub.tokens import hash_token
 from protocol import keys
 from protocol.errors import CloseCode, CodedError, ErrorCode, HubError, connect_command
 from protocol.handshake import (

@@ -27,7 +27,10 @@ from typing import Final
 
 import msgspec
 
-from hub.clock import Clock, now_ms
+from hub.base.clock import Clock, now_ms
+from hub.base.log import Channel
+from hub.base.loop_meter import EVERY, MAX_WAIT_S, SHARE
+from hub.base.metrics import Metrics
 from hub.links.auth import Admission
 from hub.links.gate import MIN_WAIT_S, DeadlineWheel, LinkLimits, Place, Slot, TurnedAway
 from hub.links.roster import (
@@ -44,9 +47,6 @@ from hub.links.roster import (
 )
 from hub.links.streams import RunStreams
 from hub.links.transport import DeviceSocket
-from hub.log import Channel
-from hub.loop_meter import EVERY, MAX_WAIT_S, SHARE
-from hub.metrics import Metrics
 from protocol.calls import refused_by_owner
 from protocol.coordination import Heartbeat, Request
 from protocol.errors import (

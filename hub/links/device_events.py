@@ -15,11 +15,11 @@ from typing import Final
 import anyio
 from anyio.abc import TaskStatus
 
-from hub.clock import Clock
+from hub.base.clock import Clock
+from hub.base.log import Channel
+from hub.base.metrics import Metrics
+from hub.base.periodic_loop import Rounds
 from hub.links.roster import DeviceLink, Roster
-from hub.log import Channel
-from hub.metrics import Metrics
-from hub.rounds import Rounds
 from protocol.coordination import Event, EventName
 from protocol.errors import CodedError, DeliveryError, ErrorCode, LinkLost, LocalProtocolError
 from protocol.frame import Parameters

@@ -39,15 +39,15 @@ from typing import Final, Generic, Protocol, TypeVar
 import anyio
 from anyio.abc import TaskStatus
 
-from hub import open_files
-from hub.clock import Clock, now_ms
+from hub.base import open_files
+from hub.base.call_coalescer import Together
+from hub.base.clock import Clock, now_ms
+from hub.base.log import Channel
+from hub.base.metrics import Metrics
+from hub.base.open_files import SPARE_FILES
+from hub.base.periodic_loop import Rounds
 from hub.links.streams import MEMORY_BYTES
-from hub.log import Channel
-from hub.metrics import Metrics
-from hub.open_files import SPARE_FILES
-from hub.rounds import Rounds
 from hub.settings.limit_settings import DEFAULTS
-from hub.together import Together
 from protocol.errors import ErrorCode, HubError
 from protocol.frame import HELLO_TIMEOUT_S, MAX_HELLO_BYTES, MAX_MESSAGE_BYTES, MAX_PENDING_CALLS
 from storage.devices import attempts

@@ -31,8 +31,11 @@ from websockets.protocol import OPEN
 from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
 
-from hub import open_files
-from hub.clock import Chance, Clock, IdFactory, now_ms, utc_text
+from hub.base import open_files
+from hub.base.clock import Chance, Clock, IdFactory, now_ms, utc_text
+from hub.base.log import Channel
+from hub.base.log.lines import readable
+from hub.base.metrics import Metrics
 from hub.links.auth import Admission, Authenticator, HubKey, Knock
 from hub.links.connection import Connection
 from hub.links.gate import (
@@ -51,9 +54,6 @@ from hub.links.hosts import TrustedProxies
 from hub.links.refusals import Peer, Refusal
 from hub.links.roster import DRAIN_S, LocalLink, Roster
 from hub.links.transport import DeviceSocket, RequestRefused, UpgradeRules, bearer
-from hub.log import Channel
-from hub.log.lines import readable
-from hub.metrics import Metrics
 from hub.settings.limit_settings import DEFAULTS
 from protocol.codec import SUBPROTOCOLS, for_subprotocol
 from protocol.errors import CloseCode, DeliveryError, ErrorCode, HubError

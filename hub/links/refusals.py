@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
-from hub.clock import Clock
-from hub.printable import one_line
+from hub.base.clock import Clock
+from hub.base.printable import one_line
 from protocol.errors import CATALOGUE, CloseCode, ErrorCode, HubError
 from protocol.handshake import Error
 from protocol.ids import DeviceId

@@ -32,10 +32,10 @@ from typing import Final, NamedTuple, Protocol
 import anyio.lowlevel
 from anyio.abc import TaskStatus
 
-from hub.clock import Clock, now_ms
-from hub.log import Channel
-from hub.metrics import Metrics
-from hub.rounds import Rounds
+from hub.base.clock import Clock, now_ms
+from hub.base.log import Channel
+from hub.base.metrics import Metrics
+from hub.base.periodic_loop import Rounds
 from protocol.coordination import Heartbeat, Request
 from protocol.errors import CloseCode, DeliveryError, DeviceSlow, ErrorCode, LinkLost
 from protocol.frame import Frame

@@ -11,12 +11,12 @@ from typing import Final
 import anyio
 from anyio.abc import TaskStatus
 
-from hub.clock import Chance, Clock, now_ms
-from hub.log import Channel
-from hub.metrics import Metrics
+from hub.base.clock import Chance, Clock, now_ms
+from hub.base.log import Channel
+from hub.base.metrics import Metrics
+from hub.base.outbound.rules import OutboundRules
+from hub.base.periodic_loop import Rounds
 from hub.notify.sending import IN_A_MAIL, TEST, Answer, Sender
-from hub.outbound.rules import OutboundRules
-from hub.rounds import Rounds
 from hub.settings.notify_settings import NotifySettings
 from protocol.errors import Backoff, CodedError
 from protocol.ids import BootId

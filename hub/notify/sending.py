@@ -21,18 +21,13 @@ import anyio.to_thread
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from hub.clock import Clock, from_epoch_ms, utc_text
-from hub.outbound.addresses import connect_to_first, parse_target
-from hub.outbound.client import (
-    InvalidURL,
-    OutboundClient,
-    TransportError,
-    trust_store,
-)
-from hub.outbound.rules import OutboundRules, is_this_machine, retry_after
+from hub.base.clock import Clock, from_epoch_ms, utc_text
+from hub.base.outbound.addresses import connect_to_first, parse_target
+from hub.base.outbound.client import InvalidURL, OutboundClient, TransportError, trust_store
+from hub.base.outbound.rules import OutboundRules, is_this_machine, retry_after
+from hub.base.tls_faults import certificate_fix
+from hub.base.version import VERSION
 from hub.settings.notify_settings import NotifySettings
-from hub.tls_faults import certificate_fix
-from hub.version import VERSION
 from protocol.errors import HubError
 from storage.deliveries import DeliveryRow
 

@@ -15,9 +15,12 @@ import anyio
 import msgspec
 from anyio.abc import TaskGroup, TaskStatus
 
-from hub.clock import Chance, Clock
-from hub.log import Channel
-from hub.metrics import Metrics
+from hub.base.clock import Chance, Clock
+from hub.base.log import Channel
+from hub.base.metrics import Metrics
+from hub.base.outbound.addresses import Resolve, resolve
+from hub.base.outbound.rules import OutboundRules
+from hub.base.periodic_loop import Turns
 from hub.openclaw.connection import BACKOFF, STEADY_S, Alarms, Around, Line, NoConnection, NotSent, Sending
 from hub.openclaw.failures import GatewayError, GatewayForbidden, GatewayTimedOut, GatewayUnreachable
 from hub.openclaw.frames import MAX_TRACEPARENT, Event
@@ -33,9 +36,6 @@ from hub.openclaw.gateway import (
     StateChanged,
 )
 from hub.openclaw.identity import GatewayAddress, Identity, identity_file
-from hub.outbound.addresses import Resolve, resolve
-from hub.outbound.rules import OutboundRules
-from hub.rounds import Turns
 from storage.coordination.gateways import UnknownGateway
 
 MAX_WAITING: Final = 1_000  # concurrent requests per gateway, including those that wait for their turn

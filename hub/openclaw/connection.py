@@ -25,9 +25,12 @@ from anyio.abc import TaskGroup
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, WebSocketException
 
-from hub.clock import Chance, Clock
-from hub.log import Channel
-from hub.metrics import Metrics
+from hub.base.clock import Chance, Clock
+from hub.base.log import Channel
+from hub.base.metrics import Metrics
+from hub.base.outbound.addresses import Resolve
+from hub.base.outbound.rules import OutboundRules
+from hub.base.tls_faults import ca_file_fault, trusting
 from hub.openclaw import failures
 from hub.openclaw.failures import Ending, GatewayError, GatewayInvalid, GatewayRefused, GatewayUnreachable
 from hub.openclaw.frames import (
@@ -50,9 +53,6 @@ from hub.openclaw.frames import (
 )
 from hub.openclaw.gateway import GatewayProblem, GatewayState, Need
 from hub.openclaw.identity import GatewayAddress, Identity
-from hub.outbound.addresses import Resolve
-from hub.outbound.rules import OutboundRules
-from hub.tls_faults import ca_file_fault, trusting
 from protocol.errors import Backoff, CodedError, ErrorCode, HubError
 
 MAX_IN_FLIGHT: Final = 64  # a gateway refuses every third of 400 concurrent requests

@@ -13,10 +13,10 @@ from typing import Any, Final
 import msgspec
 from websockets.exceptions import InvalidHandshake, InvalidMessage, InvalidStatus
 
+from hub.base.outbound.rules import bounded, bounded_wait
+from hub.base.tls_faults import certificate_fault, certificate_fix
 from hub.openclaw.frames import Refusal, Unreadable
 from hub.openclaw.gateway import GatewayProblem, GatewayState
-from hub.outbound.rules import bounded, bounded_wait
-from hub.tls_faults import certificate_fault, certificate_fix
 from protocol.errors import CATALOGUE, ErrorCode, HubError
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final
 import msgspec
 from msgspec import Meta
 
-from hub.printable import with_whole_characters
+from hub.base.printable import with_whole_characters
 from protocol.frame import check_numbers
 
 PROTOCOL: Final = 4  # operators must offer exactly this version

@@ -20,12 +20,12 @@ import anyio.to_thread
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from hub.atomic_file import write_atomically
-from hub.clock import Chance
-from hub.log import Channel
+from hub.base.atomic_file import write_atomically
+from hub.base.clock import Chance
+from hub.base.log import Channel
+from hub.base.outbound.addresses import Resolve, parse_target, resolve
+from hub.base.outbound.rules import AddressRefused, OutboundRules, is_this_machine
 from hub.openclaw.frames import CLIENT_ID, CLIENT_MODE, PLATFORM, ROLE, Challenge, ConnectAuth, DeviceProof
-from hub.outbound.addresses import Resolve, parse_target, resolve
-from hub.outbound.rules import AddressRefused, OutboundRules, is_this_machine
 from protocol.errors import CodedError, ErrorCode, HubError
 from protocol.keys import encode
 

@@ -29,10 +29,10 @@ import anyio
 import msgspec
 from anyio.abc import TaskGroup, TaskStatus
 
-from hub.clock import Clock, IdFactory, now_ms
+from hub.base.clock import Clock, IdFactory, now_ms
+from hub.base.log import Channel
+from hub.base.periodic_loop import Rounds
 from hub.links.roster import DeviceLink
-from hub.log import Channel
-from hub.rounds import Rounds
 from hub.runs.attempt import gravest
 from hub.runs.delivery import TableRefused, declare, is_row_deleted, may_change, row_id_of
 from hub.runs.found_items import CallPayload, frame_of, taken_item

@@ -34,7 +34,10 @@ import anyio
 import msgspec
 from anyio.abc import TaskStatus
 
-from hub.clock import Clock, IdFactory, now_ms
+from hub.base.clock import Clock, IdFactory, now_ms
+from hub.base.log import Channel
+from hub.base.metrics import Metrics
+from hub.base.periodic_loop import Rounds
 from hub.document import Document
 from hub.extraction.answers import is_whole
 from hub.extraction.model import (
@@ -54,9 +57,6 @@ from hub.extraction.model import (
 )
 from hub.extraction.outcomes import OPEN
 from hub.extraction.transcription import Recording, recording_of
-from hub.log import Channel
-from hub.metrics import Metrics
-from hub.rounds import Rounds
 from hub.runs.budget import Budgets, DayBudgetReached, Reservation, RunBudget
 from hub.runs.run_order import RunOrder
 from protocol.errors import Backoff, ErrorCode, HubError

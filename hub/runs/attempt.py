@@ -16,13 +16,13 @@ import anyio
 import msgspec
 from anyio.abc import TaskGroup
 
-from hub.clock import Chance
+from hub.base.clock import Chance
+from hub.base.log import Channel
 from hub.connectors.connector import Message
 from hub.document import Document
 from hub.extraction.items import ExtractionOptions
 from hub.extraction.model import ModelExhausted, ModelUnavailable
 from hub.links.roster import DeviceLink
-from hub.log import Channel
 from hub.runs.asking import BatchPending, NoModel, RunAsking
 from hub.runs.delivery import TableRefused, Window
 from hub.runs.run_order import RunOrder

@@ -18,9 +18,9 @@ from zoneinfo import ZoneInfo
 import anyio
 import msgspec
 
-from hub.clock import Clock, epoch_ms
+from hub.base.clock import Clock, epoch_ms
+from hub.base.metrics import Metrics
 from hub.extraction.model import ModelError, ModelExhausted, ModelRequest, Price
-from hub.metrics import Metrics
 from hub.runs.run_order import RunOrder
 from hub.settings.limit_settings import NANOS as NANOS
 from hub.settings.limit_settings import BudgetSettings

@@ -19,10 +19,10 @@ import anyio
 from anyio.abc import TaskStatus
 from msgspec.structs import replace
 
-from hub.clock import HubClock, IdFactory, now_ms
-from hub.log import Channel
-from hub.metrics import Metrics
-from hub.rounds import Rounds
+from hub.base.clock import HubClock, IdFactory, now_ms
+from hub.base.log import Channel
+from hub.base.metrics import Metrics
+from hub.base.periodic_loop import Rounds
 from hub.schedules.cron import BadSchedule, parse_cron
 from storage import clock_steps
 from storage.clock_steps import ClockBase

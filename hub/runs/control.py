@@ -10,10 +10,10 @@ from typing import Any
 import msgspec
 
 from hub.agents.schemas import document
-from hub.clock import Clock, IdFactory, now_ms
+from hub.base.clock import Clock, IdFactory, now_ms
+from hub.base.log import Channel
+from hub.base.metrics import Metrics
 from hub.extraction.extractor import Extractor
-from hub.log import Channel
-from hub.metrics import Metrics
 from hub.runs.dispatcher import Dispatcher
 from hub.runs.lifecycle import Lifecycle
 from hub.runs.run_order import NO_OPTIONS, RunOptions, set_up, settings_of

@@ -20,13 +20,13 @@ import anyio.to_thread
 import msgspec
 
 from hub.accounts.keys import BadKeys, Keyring, KeyStore, NotOpened
-from hub.clock import Clock, now_ms
+from hub.base.clock import Clock, now_ms
+from hub.base.log import Channel
+from hub.base.metrics import Metrics
 from hub.connectors.connector import Message
 from hub.document import Document
 from hub.extraction.items import Extraction, Notes
 from hub.links.roster import ALWAYS_ACTIONS, IDEMPOTENT, DeviceLink
-from hub.log import Channel
-from hub.metrics import Metrics
 from hub.runs.found_items import CallPayload, found_items, frame_of
 from hub.runs.lifecycle import Interrupt
 from hub.runs.matching import decide

@@ -19,11 +19,11 @@ from typing import Final
 import anyio
 from anyio.abc import TaskGroup, TaskStatus
 
-from hub.clock import Chance, Clock, now_ms
+from hub.base.clock import Chance, Clock, now_ms
+from hub.base.log import Channel
+from hub.base.metrics import Metrics
+from hub.base.periodic_loop import Turns
 from hub.links.roster import DeviceLink
-from hub.log import Channel
-from hub.metrics import Metrics
-from hub.rounds import Turns
 from hub.runs.leases import LEASE_MS, RENEW_EVERY_S
 from hub.runs.lifecycle import Interrupt, Lifecycle
 from hub.runs.run_order import order_of

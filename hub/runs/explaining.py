@@ -18,7 +18,7 @@ import anyio.to_thread
 import msgspec
 
 from hub.agents.prompts import BadPrompt
-from hub.clock import utc_text
+from hub.base.clock import utc_text
 from hub.document import Document
 from hub.extraction import chunk
 from hub.extraction.folding import fold

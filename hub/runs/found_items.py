@@ -17,13 +17,13 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from hub.clock import epoch_ms, from_epoch_ms
-from hub.dates import day_at
+from hub.base.clock import epoch_ms, from_epoch_ms
+from hub.base.dates import day_at
 from hub.document import Document
 from hub.extraction.chunk import sentences
 from hub.extraction.folding import fold
 from hub.extraction.items import Item
-from hub.item_text import with_clean_title
+from hub.text.item_text import with_clean_title
 from protocol.calls import ListedRow
 from protocol.frame import Field, Record
 from protocol.ids import CallId, DeviceId, RunId, UserId, content_of, derive_taken_item_id, traceparent

@@ -28,10 +28,10 @@ from anyio import TASK_STATUS_IGNORED
 from anyio.abc import TaskStatus
 from msgspec.structs import replace
 
-from hub.atomic_file import write_atomically
-from hub.clock import Clock, epoch_ms, now_ms
-from hub.log import Channel
-from hub.rounds import Rounds
+from hub.base.atomic_file import write_atomically
+from hub.base.clock import Clock, epoch_ms, now_ms
+from hub.base.log import Channel
+from hub.base.periodic_loop import Rounds
 from hub.runs.leases import Leadership
 from hub.settings.limit_settings import AuditSettings, Limits, RetentionSettings
 from protocol.errors import CodedError

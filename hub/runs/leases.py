@@ -19,9 +19,9 @@ import anyio
 import anyio.to_thread
 from anyio.abc import TaskStatus
 
-from hub.clock import Clock
-from hub.log import Channel
-from hub.rounds import Turns
+from hub.base.clock import Clock
+from hub.base.log import Channel
+from hub.base.periodic_loop import Turns
 from protocol.ids import BootId, NodeId
 from storage.devices import nodes
 from storage.devices.nodes import LostLease, Term

@@ -15,10 +15,10 @@ from typing import Final
 
 import anyio
 
-from hub.clock import Clock, IdFactory, now_ms
+from hub.base.clock import Clock, IdFactory, now_ms
+from hub.base.log import Channel
+from hub.base.metrics import Metrics
 from hub.extraction.model import ModelExhausted
-from hub.log import Channel
-from hub.metrics import Metrics
 from protocol.ids import AgentId, DeviceId, RunId
 from protocol.lifecycles import FINAL_RUN_STATES, RunEvent, RunOutcome, RunState
 from storage import audit

@@ -44,7 +44,10 @@ import msgspec
 from anyio.abc import TaskGroup, TaskStatus
 
 from hub.agents.prompts import BadPrompt
-from hub.clock import Chance, Clock, IdFactory, from_epoch_ms, now_ms
+from hub.base.clock import Chance, Clock, IdFactory, from_epoch_ms, now_ms
+from hub.base.log import Channel
+from hub.base.outbound.rules import bounded_wait
+from hub.base.periodic_loop import Rounds
 from hub.connectors.calling import (
     NEEDS_A_PERSON,
     ConnectorFailure,
@@ -63,9 +66,6 @@ from hub.extraction.items import ExtractionOptions, JudgedTitle, Reference
 from hub.extraction.letters import MAX_DATES, Invitation, invitation_in
 from hub.extraction.model import ModelExhausted
 from hub.links.roster import DeviceLink
-from hub.log import Channel
-from hub.outbound.rules import bounded_wait
-from hub.rounds import Rounds
 from hub.runs.asking import NoModel, RunAsking
 from hub.runs.attempt import Attempt, Ending, Reading
 from hub.runs.leases import is_share_of

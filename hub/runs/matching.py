@@ -36,8 +36,8 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from hub.clock import from_epoch_ms
-from hub.dates import dates_as_texts
+from hub.base.clock import from_epoch_ms
+from hub.base.dates import dates_as_texts
 from hub.document import Document
 from hub.extraction.calendars import CANCELLED
 from hub.extraction.folding import fold, words_of

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 import anyio.to_thread
 import msgspec
 
-from hub.clock import Clock, epoch_ms
+from hub.base.clock import Clock, epoch_ms
 from hub.document import Document
 from hub.text.files import HTML, media_type_of
 from hub.text.row_keys import ROW_KEY, key_of

@@ -26,14 +26,14 @@ import anyio.to_thread
 import msgspec
 
 from hub.agents.locks import Locks
-from hub.clock import Clock, IdFactory, now_ms
-from hub.dates import dates_as_texts
+from hub.base.clock import Clock, IdFactory, now_ms
+from hub.base.dates import dates_as_texts
+from hub.base.log import Channel
 from hub.document import Document
 from hub.extraction.extractor import Extractor
 from hub.extraction.items import Extraction, ExtractionOptions
 from hub.extraction.model import ExtractionError, LanguageModel, ModelError, Models
 from hub.links.roster import DeviceLink
-from hub.log import Channel
 from hub.runs.asking import Asking, NoModel, RunAsking
 from hub.runs.attempt import gravest, wordless
 from hub.runs.budget import NANOS, BudgetReached, Budgets

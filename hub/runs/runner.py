@@ -15,14 +15,14 @@ import msgspec
 
 from hub.agents.capabilities import checkpoint_to_run_from
 from hub.agents.prompts import BadPrompt
-from hub.clock import Chance, Clock, IdFactory, now_ms
+from hub.base.clock import Chance, Clock, IdFactory, now_ms
+from hub.base.log import Channel, bind
+from hub.base.metrics import Metrics
 from hub.document import Document
 from hub.extraction.extractor import Extractor
 from hub.extraction.items import ExtractionOptions, Notes
 from hub.extraction.model import ExtractionError, ModelError, ModelUnavailable
 from hub.links.roster import DeviceLink
-from hub.log import Channel, bind
-from hub.metrics import Metrics
 from hub.runs.asking import Asking
 from hub.runs.attempt import Attempt, Ending, Reading, ending_of, gravest, retried, unit_tasks, wordless
 from hub.runs.budget import BudgetReached

@@ -28,12 +28,12 @@ import msgspec
 from anyio.abc import TaskGroup, TaskStatus
 
 from hub.agents.prompts import BadPrompt
-from hub.clock import Clock, IdFactory, now_ms, wait_for_event
+from hub.base.clock import Clock, IdFactory, now_ms, wait_for_event
+from hub.base.log import Channel
+from hub.base.metrics import Metrics
+from hub.base.periodic_loop import Rounds, Turns
 from hub.extraction.extractor import Extractor
 from hub.links.roster import DeviceLink
-from hub.log import Channel
-from hub.metrics import Metrics
-from hub.rounds import Rounds, Turns
 from hub.runs.leases import Leadership
 from hub.runs.run_order import RunSettings, UndeclaredTable, settings_of, setups_of_due
 from hub.schedules.cron import BadSchedule

@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from hub.clock import from_epoch_ms, offset_text
+from hub.base.clock import from_epoch_ms, offset_text
 from hub.schedules.trigger import describe_count
 from protocol.errors import CATALOGUE, ErrorCode, connect_command
 from protocol.lifecycles import EXECUTING_RUN_STATES, FINAL_RUN_STATES, PauseReason, RunState

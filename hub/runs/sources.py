@@ -35,12 +35,13 @@ import anyio.to_thread
 import msgspec
 from anyio import from_thread, to_thread
 
-from hub.clock import Clock, IdFactory, from_epoch_ms, now_ms
+from hub.base.clock import Clock, IdFactory, from_epoch_ms, now_ms
+from hub.base.log import Channel
+from hub.base.metrics import Metrics
+from hub.base.version import VERSION
 from hub.document import Document
 from hub.links.auth import BadProof, HubKey, check_signature
 from hub.links.roster import DeviceLink, RunStream, RunTooLarge
-from hub.log import Channel
-from hub.metrics import Metrics
 from hub.runs.run_order import RunOrder
 from hub.text import archives, office, pictures
 from hub.text.convert import convert, convert_file
@@ -60,7 +61,6 @@ from hub.text.files import (
 )
 from hub.text.parts import known_parts
 from hub.text.worker import Check
-from hub.version import VERSION
 from protocol import keys
 from protocol.errors import CATALOGUE, DeliveryError, ErrorCode, HubError, LocalProtocolError
 from protocol.frame import ErrorBody

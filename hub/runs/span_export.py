@@ -15,14 +15,14 @@ import anyio
 import msgspec
 from anyio.abc import TaskStatus
 
-from hub.clock import Chance, Clock
-from hub.log import Channel
-from hub.metrics import Metrics
-from hub.outbound.client import AnswerTooLarge, DecodingError, OutboundClient, TransportError
-from hub.outbound.rules import AddressRefused, OutboundRules, retry_after
-from hub.rounds import Rounds
+from hub.base.clock import Chance, Clock
+from hub.base.log import Channel
+from hub.base.metrics import Metrics
+from hub.base.outbound.client import AnswerTooLarge, DecodingError, OutboundClient, TransportError
+from hub.base.outbound.rules import AddressRefused, OutboundRules, retry_after
+from hub.base.periodic_loop import Rounds
+from hub.base.version import VERSION
 from hub.runs.budget import NANOS
-from hub.version import VERSION
 from protocol.errors import Backoff
 from protocol.ids import RunId, trace_id_of
 from protocol.lifecycles import CallState, RunOutcome, UnitState

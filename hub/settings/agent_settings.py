@@ -18,8 +18,8 @@ from pydantic import (
     model_validator,
 )
 
-from hub.outbound.rules import is_this_machine
-from hub.printable import spelled
+from hub.base.outbound.rules import is_this_machine
+from hub.base.printable import spelled
 from hub.schedules.cron import BadSchedule, parse_cron
 from hub.schedules.trigger import Trigger, check_reading, trigger_of
 from hub.settings.values import (

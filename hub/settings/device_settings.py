@@ -12,9 +12,9 @@ import tomlkit
 from pydantic import AfterValidator, BaseModel, Field, ValidationError, ValidationInfo, model_validator
 from pydantic_core import PydanticCustomError
 
+from hub.base.outbound.rules import is_this_machine
 from hub.device.exclusion import is_pattern
 from hub.device.sinks.manifest import SHIPPED, Manifest
-from hub.outbound.rules import is_this_machine
 from hub.settings.problems import (
     Located,
     Places,

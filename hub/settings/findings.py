@@ -27,15 +27,15 @@ from pathlib import Path
 from typing import Final, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
-from hub import open_files
-from hub.open_files import SPARE_FILES
-from hub.outbound.rules import AddressRefused, OutboundRules
+from hub.base import open_files
+from hub.base.open_files import SPARE_FILES
+from hub.base.outbound.rules import AddressRefused, OutboundRules
+from hub.base.system.files import is_open_to_others
 from hub.settings.agent_settings import TriggerTable, unknown_tables
 from hub.settings.limit_settings import ClusterSettings, TlsSettings
 from hub.settings.problems import Places, is_secret_like, value_at
 from hub.settings.settings import IN_MEMORY, ModelSettings, OpenAIModelSettings, StorageSettings
 from hub.settings.values import IN_THE_OPEN, REFER_TO_IT, SecretMissing, SecretRef
-from hub.system.files import is_open_to_others
 from protocol.tables import TABLES
 
 
@@ -299,7 +299,7 @@ def _found_in_certificate(
     missing: Callable[[KeyPath, str], Problem],
     now: datetime,
 ) -> Iterator[Problem]:
-    from hub.certificates import (  # imported here: it needs a library
+    from hub.base.certificates import (  # imported here: it needs a library
         RENEW,
         CertificateUnread,
         CertificateUnusable,

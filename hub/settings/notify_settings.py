@@ -7,8 +7,8 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
-from hub.outbound.addresses import parse_target
-from hub.outbound.rules import is_this_machine
+from hub.base.outbound.addresses import parse_target
+from hub.base.outbound.rules import is_this_machine
 from hub.settings.values import REQUIRED, Flag, Name, SecretRef, Table, live, refusal, shaped
 
 Event = Literal[

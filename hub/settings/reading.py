@@ -23,8 +23,8 @@ from typing import Any, Final, NamedTuple
 
 from pydantic import ValidationError
 
-from hub.atomic_file import write_atomically
-from hub.clock import Clock, SystemClock
+from hub.base.atomic_file import write_atomically
+from hub.base.clock import Clock, SystemClock
 from hub.settings.findings import (
     Around,
     drop_removed,

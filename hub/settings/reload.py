@@ -19,10 +19,11 @@ import anyio
 import anyio.to_thread
 from anyio.abc import TaskStatus
 
-from hub.clock import Clock, now_ms
-from hub.log import Channel
-from hub.metrics import Metrics
-from hub.rounds import Turns
+from hub.base.call_coalescer import Together
+from hub.base.clock import Clock, now_ms
+from hub.base.log import Channel
+from hub.base.metrics import Metrics
+from hub.base.periodic_loop import Turns
 from hub.settings.agent_settings import AgentSettings
 from hub.settings.edits import (
     BeyondSettings,
@@ -51,7 +52,6 @@ from hub.settings.reading import (
 from hub.settings.schema import effect_of
 from hub.settings.settings import Settings
 from hub.settings.values import Effect, Table
-from hub.together import Together
 from protocol.errors import CodedError, ErrorCode, HubError
 from storage.devices.nodes import PublishedMeanwhile
 from storage.kernel.database import StorageError

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Discriminator, Field, StringConstraints, Tag, model_validator
 
-from hub.outbound.rules import OutboundRules, is_this_machine
+from hub.base.outbound.rules import OutboundRules, is_this_machine
 from hub.settings.agent_settings import (
     AgentSettings,
     Connectors,

@@ -32,8 +32,8 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from hub.outbound.addresses import parse_target
-from hub.outbound.rules import is_this_machine
+from hub.base.outbound.addresses import parse_target
+from hub.base.outbound.rules import is_this_machine
 from protocol.errors import ErrorCode, HubError, did_you_mean
 
 T = TypeVar("T")

@@ -18,9 +18,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
+from hub.base.version import command_to_add
 from hub.text.files import OFFICE, PDF, NotConvertible, kind_of
 from hub.text.pictures import TO_ADD_OCR
-from hub.version import command_to_add
 
 _TO_ADD_FILES: Final = command_to_add("files")  # read at import: a confined process cannot
 # Below $TMPDIR, where kreuzberg unpacks the library.

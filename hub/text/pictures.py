@@ -19,8 +19,8 @@ from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from hub.base.version import command_to_add
 from hub.text.files import MIB, PDF, PICTURES, ConvertLimits, NotConvertible
-from hub.version import command_to_add
 
 if TYPE_CHECKING:
     from PIL.Image import Image

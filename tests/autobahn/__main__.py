@@ -23,14 +23,14 @@ import anyio
 from websockets.frames import BINARY, TEXT, CloseCode
 from websockets.protocol import OPEN
 
-from hub.clock import SystemChance, SystemClock
+from hub.base.clock import SystemChance, SystemClock
+from hub.base.metrics import Metrics
 from hub.links import listener
 from hub.links.auth import Authenticator, HubKey
 from hub.links.gate import LinkLimits, PortLimits
 from hub.links.listener import DeviceListener
 from hub.links.roster import Roster
 from hub.links.transport import DeviceSocket
-from hub.metrics import Metrics
 from protocol.frame import PATH
 from protocol.ids import BootId
 from storage.store import open_store

@@ -12,7 +12,7 @@ import msgspec
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
-from hub.tokens import hash_token
+from hub.base.tokens import hash_token
 from protocol.frame import PATH
 from tests.bench.driver import run_server
 from tests.bench.payloads import token_of

@@ -22,8 +22,8 @@ import sqlalchemy as sa
 from anyio.abc import TaskGroup
 from websockets.asyncio.client import ClientConnection, connect
 
-from hub.clock import SystemClock, epoch_ms
-from hub.tokens import hash_token
+from hub.base.clock import SystemClock, epoch_ms
+from hub.base.tokens import hash_token
 from storage import schema
 from storage.schema import agent_states, device_tokens, users
 from tests.bench.machine import TICKS_PER_S, Load, allow_open_files, cpu_ticks

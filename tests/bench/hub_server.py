@@ -15,16 +15,16 @@ import anyio
 import msgspec
 import sqlalchemy as sa
 
-from hub.clock import SystemChance, SystemClock
+from hub.base.clock import SystemChance, SystemClock
+from hub.base.log import Channel, open_log
+from hub.base.metrics import Durations, Metrics
+from hub.base.tokens import hash_token
 from hub.links.auth import Authenticator, HubKey
 from hub.links.connection import PendingCalls
 from hub.links.gate import LinkLimits, PortLimits
 from hub.links.listener import DeviceListener
 from hub.links.roster import DeviceLink, DeviceReady, LinkEvent, Roster
 from hub.links.transport import DeviceSocket
-from hub.log import Channel, open_log
-from hub.metrics import Durations, Metrics
-from hub.tokens import hash_token
 from protocol.ids import BootId, DeviceId, TokenId, UserId
 from protocol.work import Action, AgentData, AgentRun, RunConfig, RunLimits, ToolCall
 from storage.devices import devices

@@ -16,7 +16,7 @@ from typing import Final
 
 import anyio
 
-from hub.clock import SystemClock
+from hub.base.clock import SystemClock
 from hub.connectors.connector import Cursor, Message
 from hub.connectors.mime import NEEDED
 from tests.bench.machine import forget_peak_rss, peak_rss_bytes, rss_bytes

@@ -14,7 +14,7 @@ from typing import Final
 import anyio
 import sqlalchemy as sa
 
-from hub.tokens import hash_token
+from hub.base.tokens import hash_token
 from storage.schema import device_tokens, devices, users
 from tests.bench.bare_server import BareConfig
 from tests.bench.client import PAUSE_MS, ClientConfig

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Mapping
 from statistics import median
 from typing import NamedTuple
 
-from hub.clock import SystemChance
+from hub.base.clock import SystemChance
 from tests.bench.machine import Load
 
 ROUNDS = 5

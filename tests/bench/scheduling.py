@@ -13,10 +13,10 @@ from typing import Any, Final
 import anyio
 import sqlalchemy as sa
 
-from hub.clock import Clock, IdFactory, SystemChance, SystemClock, epoch_ms
+from hub.base.clock import Clock, IdFactory, SystemChance, SystemClock, epoch_ms
+from hub.base.metrics import Metrics
 from hub.extraction.extractor import Extractor
 from hub.extraction.model import Models
-from hub.metrics import Metrics
 from hub.runs.scheduler import BATCH, Scheduler
 from hub.schedules.trigger import trigger_of
 from protocol.ids import BootId

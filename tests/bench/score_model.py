@@ -21,7 +21,7 @@ import msgspec
 import openai
 
 from hub.app.calibration import Lots
-from hub.clock import SystemChance, SystemClock
+from hub.base.clock import SystemChance, SystemClock
 from hub.document import Document
 from hub.extraction.embedded import CHUNK_TOKENS, MODEL_NAME, EmbeddedModel
 from hub.extraction.endpoint import Endpoint

@@ -8,9 +8,9 @@ import anyio
 
 from hub.accounts.desk import AccountConfig, Accounts
 from hub.accounts.keys import KeyStore
-from hub.clock import IdFactory, SystemChance, SystemClock
-from hub.outbound.client import OutboundClient
-from hub.outbound.rules import OutboundRules
+from hub.base.clock import IdFactory, SystemChance, SystemClock
+from hub.base.outbound.client import OutboundClient
+from hub.base.outbound.rules import OutboundRules
 from storage.store import open_store
 from tests.connectors.oidc import OidcMail
 from tests.hub.accounts.bench import ID, Mail, Where

@@ -12,12 +12,12 @@ from urllib.parse import parse_qs, urlsplit
 import httpx2
 import pytest
 
+from hub.base.outbound.client import OutboundClient
+from hub.base.outbound.rules import OutboundRules
 from hub.connectors.calling import Caller, CursorLost, SignInNeeded, Throttle
 from hub.connectors.connector import Context, Cursor, Message
 from hub.connectors.gmail import Gmail, GmailFilter, GmailSettings
 from hub.document import Document
-from hub.outbound.client import OutboundClient
-from hub.outbound.rules import OutboundRules
 from tests.connectors.emulate import (
     CLIENT_ID,
     CLIENT_SECRET,

@@ -9,9 +9,9 @@ import httpx2
 import pytest
 
 from hub.accounts.sign_in import SignInFailed
+from hub.base.outbound.client import OutboundClient
+from hub.base.outbound.rules import OutboundRules
 from hub.connectors.calling import SignInNeeded
-from hub.outbound.client import OutboundClient
-from hub.outbound.rules import OutboundRules
 from storage.connectors import connectors
 from storage.connectors.connectors import DeclaredConnector
 from storage.store import open_store

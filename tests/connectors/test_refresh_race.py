@@ -9,9 +9,9 @@ from pathlib import Path
 import anyio
 import pytest
 
-from hub.clock import SystemChance, SystemClock
-from hub.outbound.client import OutboundClient
-from hub.outbound.rules import OutboundRules
+from hub.base.clock import SystemChance, SystemClock
+from hub.base.outbound.client import OutboundClient
+from hub.base.outbound.rules import OutboundRules
 from storage.connectors import connectors
 from storage.connectors.connectors import DeclaredConnector
 from storage.store import open_store

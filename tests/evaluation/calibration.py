@@ -22,12 +22,12 @@ from hub.app.calibration import (
     planted_documents,
 )
 from hub.app.evaluation import Means, evaluate
-from hub.clock import SystemChance, SystemClock
+from hub.base.clock import SystemChance, SystemClock
+from hub.base.metrics import Metrics
 from hub.extraction.chunk import estimated_tokens
 from hub.extraction.extractor import first_questions
 from hub.extraction.gold import GoldDocument
 from hub.extraction.model import Price
-from hub.metrics import Metrics
 from hub.runs.run_order import AgentConfig, extraction_config_of
 from hub.settings.declared import declared_agent
 from hub.settings.settings import Settings

@@ -14,7 +14,7 @@ import anyio
 
 from hub.app.calibration import Lots
 from hub.app.evaluation import CountedModel, Evaluation
-from hub.clock import SystemChance, SystemClock
+from hub.base.clock import SystemChance, SystemClock
 from hub.extraction.embedded import CHUNK_TOKENS, MODEL_NAME, EmbeddedModel
 from hub.extraction.endpoint import Endpoint
 from hub.extraction.extractor import Extractor

@@ -20,8 +20,8 @@ import msgspec
 import sqlalchemy as sa
 
 from hub.agents.measurements import Measurements, Question
-from hub.clock import epoch_ms
-from hub.metrics import Metrics
+from hub.base.clock import epoch_ms
+from hub.base.metrics import Metrics
 from hub.runs.housekeeping import Housekeeping
 from protocol.coordination import MAX_SAMPLES, MetricType, Sample
 from protocol.ids import AgentId, BootId

@@ -9,7 +9,7 @@ from typing import Any, Final
 import anyio
 import msgspec
 
-from hub.clock import SystemChance, SystemClock
+from hub.base.clock import SystemChance, SystemClock
 from hub.document import Document
 from hub.extraction.endpoint import Endpoint
 from hub.extraction.extractor import Extractor

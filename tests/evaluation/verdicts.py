@@ -19,7 +19,8 @@ import anyio
 import msgspec
 
 from hub.app.calibration import Lots
-from hub.clock import SystemChance, SystemClock
+from hub.base.clock import SystemChance, SystemClock
+from hub.base.metrics import Metrics
 from hub.document import Document
 from hub.extraction.embedded import MODEL_NAME, EmbeddedModel
 from hub.extraction.endpoint import Endpoint
@@ -27,7 +28,6 @@ from hub.extraction.extractor import Extractor
 from hub.extraction.folding import fold
 from hub.extraction.items import ExtractionOptions, JudgedTitle
 from hub.extraction.model import Message, ModelAnswer, ModelRequest, Models
-from hub.metrics import Metrics
 from hub.runs.matching import UNWANTED_TIMES
 from protocol.tables import TableName
 from tests.evaluation.figures import Figure, Told, only

@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from hub.clock import epoch_ms
+from hub.base.clock import epoch_ms
 from hub.connectors.caldav import joined, multistatus, read_metadata
 from hub.connectors.calling import Answer, Misconfigured, Unavailable
 from hub.connectors.connector import Context, find

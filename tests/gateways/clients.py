@@ -8,9 +8,11 @@ from typing import Final
 
 import anyio
 
-from hub.clock import SystemChance, SystemClock
+from hub.base.clock import SystemChance, SystemClock
+from hub.base.metrics import Metrics
+from hub.base.outbound.rules import OutboundRules
+from hub.base.version import VERSION
 from hub.coordination.to_gateway import find
-from hub.metrics import Metrics
 from hub.openclaw import (
     FileConflict,
     Fleet,
@@ -24,8 +26,6 @@ from hub.openclaw import (
     Reconnected,
     methods,
 )
-from hub.outbound.rules import OutboundRules
-from hub.version import VERSION
 from protocol.coordination import SOUL_FILE, QueueMode
 from tests.evaluation.figures import Figure, at_most, exactly, only
 from tests.gateways.place import NAME, Place, until

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import anyio
 
-from hub.clock import SystemChance
+from hub.base.clock import SystemChance
 from tests.bench.machine import rss_bytes
 from tests.gateways.scripted_model import MODEL, ScriptedModel
 from tests.gateways.software import Software

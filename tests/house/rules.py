@@ -12,25 +12,9 @@ from tests.support.source import Module, facts, imports_of
 
 GROUND = {
     "protocol",
-    "hub.clock",
-    "hub.dates",
-    "hub.log",
-    "hub.metrics",
-    "hub.loop_meter",
-    "hub.together",
-    "hub.rounds",
-    "hub.atomic_file",
-    "hub.system",
-    "hub.open_files",
-    "hub.output_pace",
+    "hub.base",
     "hub.document",
-    "hub.item_text",
-    "hub.name_lists",
-    "hub.printable",
-    "hub.tls_faults",
-    "hub.version",
-    "hub.tokens",
-    "hub.outbound",
+    "hub.text.item_text",
     "hub.settings.notify_settings",
     "hub.settings.limit_settings",  # groups of settings are handed to their users as they are
 }
@@ -40,32 +24,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "storage": {"protocol"},
     "storage.kernel.migrations.versions": set(),  # a revision must not change when the code does
     "hub": set(),  # the package itself; what is in it has rows of its own
-    "hub.clock": {"protocol.ids"},
-    "hub.dates": {"hub.clock", "protocol.tables"},
-    "hub.log": {"protocol.ids", "protocol.secret_rules", "hub.clock", "hub.printable"},
-    "hub.item_text": {"hub.printable", "protocol.frame", "protocol.tables"},
-    "hub.name_lists": set(),
-    "hub.printable": set(),
-    "hub.tls_faults": set(),
-    "hub.metrics": {"hub.loop_meter", "protocol.errors"},
-    "hub.loop_meter": {"hub.clock"},
-    "hub.loop_lag": {"hub.clock", "hub.log", "hub.metrics", "hub.rounds"},
-    "hub.rounds": {"hub.clock", "hub.log", "storage.kernel.database"},
-    "hub.together": {"protocol.errors"},
-    "hub.atomic_file": {"hub.system"},
-    "hub.system": set(),
-    "hub.open_files": set(),
-    "hub.output_pace": set(),
     "hub.document": {"protocol.work"},
-    "hub.version": set(),
     "hub.docs": {"protocol.errors"},
-    "hub.tokens": {"hub.clock"},
-    "hub.certificates": {"protocol.errors"},
-    "hub.roles": {"protocol", "storage.devices.devices"},
-    "hub.supervisor": {"protocol", "hub.clock", "hub.log", "hub.metrics", "hub.rounds"},
-    "hub.outbound": {"protocol"},
-    "hub.text": {"hub.version"},
-    "hub.schedules": {"protocol", "hub.clock"},
+    "hub.base": {"protocol", "storage.devices.devices", "storage.kernel.database"},
+    "hub.text": {"protocol.frame", "protocol.tables", "hub.base.printable", "hub.base.version"},
+    "hub.schedules": {"protocol", "hub.base"},
     "hub.extraction": GROUND | {"hub.text"},
     "hub.links": GROUND | {"storage"},
     "hub.cluster": GROUND,
@@ -79,25 +42,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     | {"storage", "hub.links", "hub.agents", "hub.extraction", "hub.text", "hub.schedules"}
     | {"hub.connectors", "hub.accounts"},
     "hub.coordination": GROUND | {"storage", "hub.links", "hub.openclaw", "hub.agents"},
-    "hub.device": {
-        "protocol",
-        "hub.text",
-        "hub.atomic_file",
-        "hub.clock",
-        "hub.dates",
-        "hub.item_text",
-        "hub.log",
-        "hub.name_lists",
-        "hub.printable",
-        "hub.system",
-    }
-    | {"hub.version", "hub.tls_faults"}
-    | {"hub.outbound.addresses", "hub.outbound.rules", "hub.outbound.scopes"},
+    "hub.device": {"protocol", "hub.text", "hub.base"},
 }
 # Rooms above all others, the lowest first: each may import from all rooms below it.
 UPPER: Final = (
     {"hub.settings"},
-    {"hub.backups"},
     {"hub.health"},
     {"hub.api"},
     {"hub.app"},
@@ -122,9 +71,9 @@ STANDS_IN: dict[str, set[str]] = {
     "openai": {"hub.extraction"},
     "nats": {"hub.cluster"},
     "websockets": {"hub.links", "hub.device", "hub.openclaw"},
-    "httpcore2": {"hub.outbound"},
-    # The hub calls nobody but by the rules of hub.outbound; a device calls the servers that its owner named.
-    "httpx2": {"hub.outbound", "hub.cli", "hub.device.sinks.web"},
+    "httpcore2": {"hub.base.outbound"},
+    # The hub calls others by the rules of hub.base.outbound; a device calls the servers that its owner named.
+    "httpx2": {"hub.base.outbound", "hub.cli", "hub.device.sinks.web"},
 }
 # All that the protocol may stand on: nothing here opens, waits, reads a clock or draws a lot.
 PURE = {
@@ -163,7 +112,7 @@ CLOCKS = {
 NO_MODULES: Final = {"hub.connectors.manifests"}
 QUOTED_NAME: Final = re.compile(r"``([a-z_]+(?:\.[a-z_]+)*)``")
 # SQLite is a library: the database's own clock, which a server has, stands in storage.kernel.sqlite.
-TIME_AND_CHANCE_COME_IN_AT = {"hub.clock", "storage.kernel.sqlite"}
+TIME_AND_CHANCE_COME_IN_AT = {"hub.base.clock", "storage.kernel.sqlite"}
 
 
 Rule = Callable[[Collection[Module]], Iterator[str]]
@@ -246,7 +195,7 @@ def tasks_have_an_owner(modules: Collection[Module]) -> Iterator[str]:
 
 
 def time_and_chance_are_handed_in(modules: Collection[Module]) -> Iterator[str]:
-    """Only hub.clock looks at a clock or draws a lot; the database has a clock of its own."""
+    """Only hub.base.clock looks at a clock or draws a lot; the database has a clock of its own."""
     for module in modules:
         if module.name in TIME_AND_CHANCE_COME_IN_AT:
             continue

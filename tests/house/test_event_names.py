@@ -2,7 +2,7 @@
 
 import re
 
-from hub.log.meanings import MEANINGS
+from hub.base.log.meanings import MEANINGS
 from tests.support.documents import events
 from tests.support.source import Module, facts
 

@@ -27,15 +27,15 @@ def test_source_tree_breaks_no_layer_rule(rule: Rule) -> None:
 
 def test_layer_rules_are_applied_to_all_packages() -> None:
     names = {module.name for module in HOUSE}
-    assert {"protocol.session", "storage", "hub", "hub.clock", "hub.links"} <= names
+    assert {"protocol.session", "storage", "hub", "hub.base.clock", "hub.links"} <= names
 
 
 PLANTED: list[tuple[Rule, str, str]] = [
     (rooms_keep_to_their_floor, "protocol.frame", "import storage.store"),
-    (rooms_keep_to_their_floor, "protocol.frame", "from hub.clock import Clock"),
+    (rooms_keep_to_their_floor, "protocol.frame", "from hub.base.clock import Clock"),
     (rooms_keep_to_their_floor, "storage.runs.runs", "from hub import clock"),
     (rooms_keep_to_their_floor, "storage.kernel.migrations.versions.0001_first", "import storage.schema"),
-    (rooms_keep_to_their_floor, "hub.clock", "from protocol.session import HubSession"),
+    (rooms_keep_to_their_floor, "hub.base.clock", "from hub.links.roster import DeviceLink"),
     (rooms_keep_to_their_floor, "hub.text.letter_text", "from hub.document import Document"),
     (rooms_keep_to_their_floor, "hub.links.auth", "from hub.runs.runner import Runner"),
     (rooms_keep_to_their_floor, "hub.links.auth", "from ..runs import runner"),
@@ -45,7 +45,7 @@ PLANTED: list[tuple[Rule, str, str]] = [
     (rooms_keep_to_their_floor, "hub.runs.runner", "from hub.app.hub import Router"),
     (rooms_keep_to_their_floor, "hub.device.client", "from hub.links.roster import DeviceLink"),
     (rooms_keep_to_their_floor, "hub.extraction.endpoint", "from storage.store import Store"),
-    (rooms_keep_to_their_floor, "hub", "from hub.clock import Clock"),
+    (rooms_keep_to_their_floor, "hub", "from hub.base.clock import Clock"),
     (rooms_keep_to_their_floor, "hub.utils", "x = 1"),
     (rooms_keep_to_their_floor, "hub.health.work", "from hub.api.noun import Noun"),
     (rooms_keep_to_their_floor, "hub.settings.reload", "from hub.health.issues import Issues"),
@@ -117,11 +117,11 @@ def test_unknown_module_in_a_package_docstring_is_found(name: str, is_known: boo
 ALLOWED: list[tuple[str, str]] = [
     ("protocol.session", "from protocol.codec import Codec\nimport msgspec"),
     ("storage.runs.runs", "import sqlalchemy as sa\nfrom protocol.ids import RunId\nfrom . import database"),
-    ("hub.clock", "import random, secrets, time\nfrom protocol.ids import spell_id\ntime.time()"),
+    ("hub.base.clock", "import random, secrets, time\nfrom protocol.ids import spell_id\ntime.time()"),
     ("hub.links.auth", "from storage.store import Store\nfrom hub.links.roster import DeviceLink"),
     ("hub.links.listener", "from websockets.asyncio.server import serve"),
     ("hub.runs.runner", "from datetime import datetime\ndatetime.fromtimestamp(0, UTC)\ngroup.start_soon(f)"),
-    ("hub.device.client", "import aiosqlite\nimport websockets\nfrom hub.log import Channel"),
+    ("hub.device.client", "import aiosqlite\nimport websockets\nfrom hub.base.log import Channel"),
     ("hub.app.daemon", "from hub.api.door.server import OperatorServer\nfrom hub.runs.runner import Runner"),
     ("hub.api.door.server", "import uvicorn\nfrom hub.health.issues import Issues"),
 ]
@@ -147,7 +147,7 @@ def test_import_cycle_among_modules_is_found() -> None:
     [
         (Module("hub.links.auth", "from .roster import DeviceLink"), "hub.links.roster"),
         (Module("hub.links.auth", "from . import roster"), "hub.links.roster"),
-        (Module("hub.links.auth", "from ..clock import Clock"), "hub.clock"),
+        (Module("hub.links.auth", "from ..base.clock import Clock"), "hub.base.clock"),
         (Module("hub.links", "from .roster import DeviceLink", is_package=True), "hub.links.roster"),
         (Module("hub.links", "from . import roster", is_package=True), "hub.links.roster"),
         (Module("hub.links.auth", "from hub.links import roster"), "hub.links.roster"),
@@ -156,4 +156,4 @@ def test_import_cycle_among_modules_is_found() -> None:
     ids=str,
 )
 def test_import_is_found_in_each_spelling(module: Module, target: str) -> None:
-    assert list(imports_of(module, {"hub.links.roster", "hub.clock"})) == [Import(target, 1)]
+    assert list(imports_of(module, {"hub.links.roster", "hub.base.clock"})) == [Import(target, 1)]

@@ -14,8 +14,8 @@ def test_changed_module_selects_the_tests_of_the_package_and_the_house() -> None
 
 
 def test_changed_top_level_hub_module_selects_the_tests_beside_the_packages() -> None:
-    found = covering(["hub/clock.py"])
-    assert "tests/hub/test_dates.py" in found
+    found = covering(["hub/document.py"])
+    assert "tests/hub/test_operations.py" in found
     assert not any(Path(ROOT, name).is_dir() for name in found if name != "tests/house")
 
 
@@ -25,5 +25,5 @@ def test_data_file_of_a_package_selects_the_tests_of_the_package() -> None:
 
 
 def test_changed_test_file_selects_only_that_file_and_a_deleted_one_none() -> None:
-    changed = ["tests/hub/test_dates.py", "tests/hub/test_gone.py", "tests/support/clock.py"]
-    assert covering(changed) == ["tests/house", "tests/hub/test_dates.py"]
+    changed = ["tests/hub/base/test_dates.py", "tests/hub/test_gone.py", "tests/support/clock.py"]
+    assert covering(changed) == ["tests/house", "tests/hub/base/test_dates.py"]

@@ -92,4 +92,4 @@ def test_device_is_tested_on_each_system_and_everything_on_linux() -> None:
 def test_device_tests_list_names_existing_paths() -> None:
     paths = (ROOT / ".ci/device-tests").read_text("utf-8").split()
     assert [path for path in paths if not (ROOT / path).exists()] == []
-    assert {"tests/hub/device", "tests/hub/system"} <= set(paths)
+    assert {"tests/hub/device", "tests/hub/base/system"} <= set(paths)

@@ -21,7 +21,10 @@ from hub.api.nouns.runs import AskedRuns, Runs
 from hub.api.nouns.schedules import Schedules
 from hub.api.nouns.system import About, Readiness, System, Where
 from hub.api.waiting import Waiting
-from hub.clock import epoch_ms, from_epoch_ms
+from hub.base.clock import epoch_ms, from_epoch_ms
+from hub.base.loop_lag import LoopLag
+from hub.base.outbound.rules import OutboundRules
+from hub.base.supervisor import Drain
 from hub.coordination.gateway_watch import GatewayMonitor
 from hub.extraction.extractor import Extractor
 from hub.extraction.model import Models
@@ -30,15 +33,12 @@ from hub.health.issues import Issues as FoundIssues
 from hub.health.machine import full_disk
 from hub.health.work import check_hold
 from hub.links.roster import Roster
-from hub.loop_lag import LoopLag
 from hub.openclaw import Fleet
-from hub.outbound.rules import OutboundRules
 from hub.runs.leases import Leadership
 from hub.runs.scheduler import Scheduler
 from hub.runs.sentences import Hold, describe_hold
 from hub.settings.reading import FileLines
 from hub.settings.values import Address
-from hub.supervisor import Drain
 from protocol.errors import CodedError, ErrorCode, IllegalTransition
 from protocol.ids import ConnectionId, KeyId, PairingId, RunId, UserId, trace_id_of
 from protocol.lifecycles import RunOutcome, RunState

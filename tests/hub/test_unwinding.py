@@ -13,18 +13,18 @@ import pytest
 
 from hub.agents.locks import Locks, itself
 from hub.api.door.idempotency import Replays
-from hub.clock import IdFactory, epoch_ms
+from hub.base.call_coalescer import Together
+from hub.base.clock import IdFactory, epoch_ms
+from hub.base.loop_meter import Account, LoopMeter, charged
+from hub.base.metrics import Metrics
 from hub.connectors.calling import Quota, Throttle
 from hub.extraction.outcomes import Limiter
 from hub.links.connection import PendingCalls
 from hub.links.gate import DeadlineWheel
 from hub.links.roster import Roster, SpoolFailed
 from hub.links.streams import RunStreams
-from hub.loop_meter import Account, LoopMeter, charged
-from hub.metrics import Metrics
 from hub.runs.asking import Asking
 from hub.runs.lifecycle import RunWatch
-from hub.together import Together
 from protocol.errors import CloseCode, CodedError, LinkLost
 from protocol.handshake import DeviceHello, Goodbye
 from protocol.ids import AgentId, CallId, RunId, UserId

@@ -18,7 +18,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Final
 
-from hub.version import VERSION
+from hub.base.version import VERSION
 from tests.release.build import (
     NAME,
     PACKAGES,

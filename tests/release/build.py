@@ -14,7 +14,7 @@ from typing import Final
 
 from trove_classifiers import classifiers
 
-from hub.version import VERSION
+from hub.base.version import VERSION
 from tests.release.cut import PACKAGE
 
 NAME: Final = f"device_hub-{VERSION}"

@@ -295,7 +295,10 @@ async def alone(engine: Engine, folder: Path) -> None:
         os.kill(hub.pid, signal.SIGCONT)
         started = perf_counter()
         code = await hub.stop()
-        must(code == 0 and "hub.stopped" in hub.log(), f"SIGTERM ended it with {code}: {hub.log()[-2000:]}")
+        must(
+            code == 0 and "hub.stopped" in hub.log(),
+            f"SIGTERM ended it with {code}: {hub.log()[-2000:]}",
+        )
         told(f"stopped in good order after {perf_counter() - started:.1f} s")
     anew = Container(engine, "hub-check", folder / "restored", options)
     mounts = [f"--volume={anew.folder}:/data", f"--volume={hub.folder}/now.backup:/hub.backup:ro"]

@@ -28,7 +28,7 @@ RELEASES: Final = "storage/kernel/releases.json"
 PACKAGE: Final = "hub/device/typescript"
 # Each place that names the version, and how often.
 PLACES: Final = {
-    "hub/version.py": (r'(VERSION: Final = ")[^"]+', 1),
+    "hub/base/version.py": (r'(VERSION: Final = ")[^"]+', 1),
     ".container/Containerfile": (r'(^ARG VERSION=")[^"]+', 1),
     f"{PACKAGE}/package.json": (r'(^  "version": ")[^"]+', 1),
     f"{PACKAGE}/package-lock.json": (r'("name": "device-hub",\s+"version": ")[^"]+', 2),

@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from hub.clock import SystemClock
+from hub.base.clock import SystemClock
 from tests.release.weights import PACKAGE as WEIGHTS
 from tests.release.weights import build_weights
 from tests.support.programs import cache_folder, installed
@@ -120,7 +120,7 @@ class Place:
 
     def offered(self, extra: str) -> str:
         """Return the command that the installed hub names for an extra."""
-        code = f"from hub.version import command_to_add; print(command_to_add({extra!r}))"
+        code = f"from hub.base.version import command_to_add; print(command_to_add({extra!r}))"
         return self.run(shlex.join((self.python, "-c", code))).strip()
 
     def add(self, extra: str) -> None:

@@ -21,7 +21,7 @@ from packageurl import PackageURL
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from hub.version import VERSION
+from hub.base.version import VERSION
 from tests.release.build import Failed
 from tests.release.locked import Locked
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hub.version import VERSION
+from hub.base.version import VERSION
 from tests.release.build import (
     NAME,
     Failed,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hub.version import VERSION
+from hub.base.version import VERSION
 from storage.kernel.migrate import revisions
 from tests.release.cut import (
     CHANGES,
@@ -89,7 +89,7 @@ def test_place_without_the_version_is_named_before_anything_is_written(root: Pat
     manifest.write_text("{}", "utf-8")
     with pytest.raises(NotCut, match=r"manifest\.json has the version 0 times, not 1"):
         cut(root, next_version(), DAY)
-    assert dict(versions_in(ROOT))["hub/version.py"] in (root / "hub/version.py").read_text("utf-8")
+    assert dict(versions_in(ROOT))["hub/base/version.py"] in (root / "hub/base/version.py").read_text("utf-8")
 
 
 def test_commit_of_the_release_is_recorded_in_full(root: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from hub.version import VERSION
+from hub.base.version import VERSION
 from tests.release.licences import EXCEPTIONS, is_allowed, licence_of, licences, not_allowed
 from tests.release.locked import DEVELOPMENT, OPTIONAL, RUNTIME, Locked, bundled, locked
 from tests.release.parts import delivered, parts

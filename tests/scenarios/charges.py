@@ -27,7 +27,7 @@ from anyio import to_thread
 from websockets.asyncio.client import connect
 
 from hub.app import nouns as _nouns  # noqa: F401  # the classes of nouns declare the routes
-from hub.roles import AGENT, DEVICE_REQUESTS, ROUTES
+from hub.base.roles import AGENT, DEVICE_REQUESTS, ROUTES
 from tests.scenarios.arena import END_S, LimitedHub
 
 MIN_CHARGED: Final = 0.7

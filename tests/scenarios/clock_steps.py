@@ -24,7 +24,7 @@ from typing import Any, Final
 
 import anyio
 
-from hub.clock import SystemClock
+from hub.base.clock import SystemClock
 from hub.schedules.cron import parse_cron
 from hub.schedules.trigger import trigger_of
 from storage.schedules.schedules import REPEATED_MS

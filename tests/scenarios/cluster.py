@@ -21,7 +21,7 @@ import asyncpg
 from anyio.abc import ByteStream, SocketAttribute, SocketStream
 from rich.console import Console
 
-from hub.clock import SystemClock, now_ms
+from hub.base.clock import SystemClock, now_ms
 from tests.scenarios.deaths import TITLES
 from tests.scenarios.scene import rows
 from tests.support.device import RunningDevice, open_device

@@ -23,7 +23,9 @@ from typing import Any, Final
 import anyio
 from anyio.abc import TaskGroup
 
-from hub.clock import IdFactory, epoch_ms
+from hub.base.clock import IdFactory, epoch_ms
+from hub.base.metrics import Metrics
+from hub.base.outbound.rules import OutboundRules
 from hub.coordination.authority import Caller
 from hub.coordination.broadcasts import Broadcasts
 from hub.coordination.courier import Courier
@@ -31,9 +33,7 @@ from hub.coordination.messages import Leads, Messages, ToLead
 from hub.coordination.provisioning import Provisioning
 from hub.coordination.questions import Asked, Questions
 from hub.coordination.souls import SoulHomes, SoulRequest, Souls, SoulWriter
-from hub.metrics import Metrics
 from hub.openclaw import Fleet, GatewayConfig
-from hub.outbound.rules import OutboundRules
 from protocol.coordination import MESSAGE, MessageKind, MessageState
 from protocol.ids import AgentId, BoardId, BootId
 from storage.coordination import boards, gateway_agents, message_rows, questions, souls

@@ -20,8 +20,8 @@ import sqlalchemy as sa
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from hub.clock import SystemClock, epoch_ms
-from hub.tokens import hash_token
+from hub.base.clock import SystemClock, epoch_ms
+from hub.base.tokens import hash_token
 from storage import schema
 from tests.bench.machine import allow_open_files
 from tests.scenarios.program import Verdict, run

@@ -15,7 +15,7 @@ from typing import Any, get_args
 import anyio
 import httpx2
 
-from hub.clock import SystemChance
+from hub.base.clock import SystemChance
 from tests.scenarios.program import Verdict, run
 from tests.scenarios.scene import are_there_once, rows
 from tests.support.device import RunningDevice, open_device

@@ -15,7 +15,7 @@ import msgspec
 from websockets.asyncio.client import connect
 from websockets.exceptions import WebSocketException
 
-from hub.clock import Chance
+from hub.base.clock import Chance
 from tests.scenarios.deaths import TITLES, Impatient
 from tests.scenarios.fires import EVERY_5_S, each_was_decided_once
 from tests.scenarios.program import Verdict, run

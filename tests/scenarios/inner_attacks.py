@@ -24,7 +24,7 @@ import msgspec
 import sqlalchemy as sa
 from anyio import to_thread
 
-from hub.clock import SystemClock, now_ms
+from hub.base.clock import SystemClock, now_ms
 from protocol.work import Receipt
 from storage.schema import metadata
 from tests.scenarios.arena import END_S, Arena

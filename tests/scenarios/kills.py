@@ -31,7 +31,7 @@ import anyio
 import httpx2
 import msgspec
 
-from hub.clock import SystemClock
+from hub.base.clock import SystemClock
 from hub.text.files import MIB
 from tests.bench.machine import TICKS_PER_S, Load, cpu_ticks, peak_rss_bytes
 from tests.bench.rounds import NOISY

@@ -21,7 +21,7 @@ from typing import Final, NamedTuple
 
 import sqlalchemy as sa
 
-from hub.clock import Chance
+from hub.base.clock import Chance
 from storage.agents import locks
 from storage.agents.locks import database_now
 from storage.devices import devices

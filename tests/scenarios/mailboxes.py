@@ -16,7 +16,7 @@ from starlette.applications import Starlette
 from starlette.responses import Response
 from starlette.routing import Mount
 
-from hub.clock import SystemClock
+from hub.base.clock import SystemClock
 from tests.hub.connectors.imap_rig import wire_to
 from tests.support.asgi import serving
 from tests.support.dovecot import PASSWORD, Dovecot, running_dovecot

@@ -24,7 +24,7 @@ import anyio.lowlevel
 import msgspec
 import sqlalchemy as sa
 
-from hub.clock import from_epoch_ms
+from hub.base.clock import from_epoch_ms
 from hub.runs.housekeeping import Housekeeping
 from hub.settings.limit_settings import RetentionSettings
 from protocol.ids import CallId, DeviceId, RunId

@@ -14,7 +14,7 @@ import anyio
 import msgspec
 import sqlalchemy as sa
 
-from hub.clock import SystemClock, epoch_ms
+from hub.base.clock import SystemClock, epoch_ms
 from protocol.lifecycles import CallState, PauseReason, RunState, UnitState
 from storage import schema
 from storage.schema import agent_states, devices, run_calls, run_state_history, run_units, runs, users

@@ -12,7 +12,7 @@ from typing import Final
 import anyio
 import sqlalchemy as sa
 
-from hub.clock import SystemClock
+from hub.base.clock import SystemClock
 from hub.device.inbox import read_items
 from hub.device.inserts import connect_shared
 from hub.device.owner import approve

@@ -16,7 +16,7 @@ import httpx2
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
 
-from hub.clock import SystemClock
+from hub.base.clock import SystemClock
 from hub.device.inbox import read_items
 from hub.device.owner import approve, reject
 from protocol.ids import RunId, trace_id_of

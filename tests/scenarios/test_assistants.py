@@ -21,7 +21,7 @@ from mcp.types import CallToolResult, ElicitResult
 from msgspec import json
 
 from hub.api.door.assistants import ToolOf, all_tools
-from hub.printable import NOT_QUOTED
+from hub.base.printable import NOT_QUOTED
 from tests.hub.api.test_assistants import told
 from tests.scenarios.scene import Scene, check_boxes, rows, scene
 from tests.scenarios.test_device_calls import _grant as granted
@@ -279,7 +279,7 @@ async def test_a_reader_of_resources_is_notified_over_http_and_over_a_pipe(tmp_p
 
 
 def need(tool: ToolOf) -> str:
-    from hub.roles import ROUTES
+    from hub.base.roles import ROUTES
 
     return str(ROUTES[tool.asked].value)
 

@@ -221,7 +221,7 @@ async def test_hub_with_relative_paths_writes_its_backups(
     monkeypatch.chdir(ROOT)  # where the hub is started
     folder = Path(os.path.relpath(tmp_path, ROOT))  # noqa: ASYNC240 - of names alone
     hub = FaultyHub(folder, settings=SETTINGS.format(model=MODEL), is_forked=False)
-    hub.faults = ("--given", "hub.backups:FIRST_AFTER_S=0.0")
+    hub.faults = ("--given", "hub.health.backups:FIRST_AFTER_S=0.0")
     async with closing(hub):
         await hub.start()
         await hub.says('"backup.made"')

@@ -16,13 +16,13 @@ from click.testing import CliRunner, Result
 from websockets.asyncio.client import connect
 
 from hub.accounts.keys import KeyStore
+from hub.base.clock import IdFactory
+from hub.base.printable import printable
 from hub.cli import show
 from hub.cli.app import hub as command
-from hub.clock import IdFactory
 from hub.device.credentials import KnownHub, KnownHubs
 from hub.device.inserts import open_device_store
 from hub.links.auth import HubKey
-from hub.printable import printable
 from hub.text.excerpt import Excerpt
 from protocol.frame import Record
 from protocol.work import Action, ToolCall

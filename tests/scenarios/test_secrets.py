@@ -17,10 +17,10 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from hub.accounts.keys import FILE
-from hub.clock import SystemClock
+from hub.base.clock import SystemClock
 from hub.connectors.calling import TRIES
 from protocol.secret_rules import SECRET_RULES
-from tests.hub.log.secret_texts import SECRET_TEXTS
+from tests.hub.base.log.secret_texts import SECRET_TEXTS
 from tests.scenarios.mailboxes import TOKEN_S
 from tests.scenarios.secrets import Listener, Secrets, process_words
 from tests.support.asgi import serving

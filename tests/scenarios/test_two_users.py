@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 import hub.api.application  # noqa: F401 - enters the routes of nouns in the table
-from hub.roles import AGENT, HUB_WIDE, HUB_WIDE_ROUTES, LIMITED, PUBLIC, ROUTES, Asked, Scope
+from hub.base.roles import AGENT, HUB_WIDE, HUB_WIDE_ROUTES, LIMITED, PUBLIC, ROUTES, Asked, Scope
 from storage.schema import agents, items, runs
 from tests.support.hub import ENDLESS
 from tests.support.processes import PATIENCE_S, POLL_S, HubProcess, closing

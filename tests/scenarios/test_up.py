@@ -17,7 +17,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from hub.version import command_to_add
+from hub.base.version import command_to_add
 from tests.scenarios.first_run import SHORT
 from tests.scenarios.scene import rows
 from tests.support.handbook import README, blocks
@@ -253,7 +253,7 @@ def test_folder_that_cannot_be_shared_is_named_with_a_remedy(
             "state/hub/hub.toml",
             "[hub]\nnmae = 1\n",
             69,
-            ("the hub has ended", "hub.nmae: unknown key", "hub.log"),
+            ("the hub has ended", "hub.nmae: unknown key", "hub.base.log"),
         ),
         ("state/hub/hub.db", "", 78, ("its settings elsewhere", "hub up --config FILE")),
         (

@@ -22,7 +22,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from hub.app.systemd import this_installation, unit_files
-from hub.tokens import hash_token
+from hub.base.tokens import hash_token
 from protocol.errors import Backoff
 from protocol.ids import DeviceId, TokenId, UserId
 from storage.devices import devices
@@ -242,7 +242,7 @@ async def _until(is_so: Callable[[], bool], folder: Path) -> None:
         while not is_so():
             await anyio.sleep(POLL_S)
         return
-    log = folder / "hub.log"
+    log = folder / "hub.base.log"
     raise AssertionError(f"the devices are not back\n{log.read_text()[-4000:] if log.exists() else ''}")
 
 

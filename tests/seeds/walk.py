@@ -15,8 +15,8 @@ from anyio.abc import TaskGroup
 from click.testing import CliRunner
 
 from hub.api.device import Requests
+from hub.base.supervisor import Supervisor
 from hub.cli.app import hub as command
-from hub.supervisor import Supervisor
 from protocol.coordination import Response
 from storage.agents import agents
 from storage.agents.agents import AgentRow

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 
 import anyio
 
-from hub.clock import HubClock, epoch_ms
+from hub.base.clock import HubClock, epoch_ms
 from hub.runs.clock_watch import JUMP_S
 from tests.simulation.loop import START_S
 
@@ -44,7 +44,7 @@ class WorldTime:
 
 
 class SimClock:
-    """Implementation of ``hub.clock.Clock`` for a machine; its wall clock can be wrong, and jump."""
+    """Implementation of ``hub.base.clock.Clock`` for a machine; its wall clock can be wrong, and jump."""
 
     def __init__(self, time: WorldTime) -> None:
         self.time = time

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Collection
 from typing import Any, Final
 
-from hub.log.channel import bound
+from hub.base.log.channel import bound
 from hub.runs.found_items import quote_hash_of
 from storage.runs.runs import HeldRun
 from tests.simulation.device import SimDevice

@@ -10,7 +10,7 @@ _MASK = 2**64 - 1
 
 
 class Dice:
-    """Deterministic stream of random numbers; implements ``hub.clock.Chance``.
+    """Deterministic stream of random numbers; implements ``hub.base.clock.Chance``.
 
     ``fork`` returns an independent stream, so that an additional draw in one place does not change the draws
     in another.

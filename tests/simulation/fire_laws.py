@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from hub.clock import epoch_ms
+from hub.base.clock import epoch_ms
 from storage.schedules.fires import FIRE_KEY
 from storage.schedules.schedule_rows import WakeRow
 from storage.schedules.schedules import REPEATED_MS

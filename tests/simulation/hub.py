@@ -20,7 +20,9 @@ from hub.api.device import Requests
 from hub.api.noun import Hub
 from hub.api.nouns.items import Items
 from hub.app.hub import Router, exchange_hints
-from hub.clock import IdFactory, epoch_ms
+from hub.base.clock import IdFactory, epoch_ms
+from hub.base.metrics import Metrics
+from hub.base.supervisor import Supervisor
 from hub.cluster.bus import Bus, Member
 from hub.cluster.messages import NodeUnreachable, Request
 from hub.device.sinks.own_rows import without_own_rows
@@ -40,7 +42,6 @@ from hub.links.roster import (
     RequestReceived,
     Roster,
 )
-from hub.metrics import Metrics
 from hub.runs.agreement import Agreements, VerdictDelivery
 from hub.runs.asking import Asking
 from hub.runs.budget import Budgets
@@ -56,7 +57,6 @@ from hub.runs.runner import Runner
 from hub.runs.scheduler import Scheduler, Wakes
 from hub.runs.sources import DeviceSource
 from hub.settings.limit_settings import Limits
-from hub.supervisor import Supervisor
 from protocol.errors import CloseCode, HubError
 from protocol.handshake import SPOKEN, Capability, Challenge, DeviceHello, Goodbye, GrantOfOwner, Welcome
 from protocol.ids import BootId, ConnectionId, DeviceId, NodeId, UserId

@@ -10,8 +10,8 @@ import pytest
 import sqlalchemy as sa
 
 from hub.api.nouns.items import NewVerdictsView, NewVerdictView
+from hub.base.log import bind
 from hub.extraction.model import Message, ModelRequest
-from hub.log import bind
 from hub.runs.asking import question_of
 from protocol.handshake import DeviceHello
 from protocol.ids import AgentId, RunId

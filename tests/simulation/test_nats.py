@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import anyio
 
-from hub.clock import Clock
+from hub.base.clock import Clock
 from hub.cluster.bus import Bus, Member
 from hub.cluster.messages import Hint, RunChanged
 from protocol.ids import BootId, RunId

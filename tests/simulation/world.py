@@ -20,10 +20,10 @@ from typing import Any
 import anyio
 from anyio.abc import TaskGroup
 
+from hub.base.tokens import hash_token
 from hub.links.connection import OpenLink
 from hub.runs.agreement import Agreements
 from hub.runs.delivery import Window
-from hub.tokens import hash_token
 from protocol.errors import HubError
 from protocol.ids import DeviceId, TokenId, UserId
 from storage.devices import devices, nodes

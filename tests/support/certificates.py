@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from hub.clock import SystemClock
+from hub.base.clock import SystemClock
 
 
 class Files(NamedTuple):

@@ -1,4 +1,4 @@
-"""Time and chance by hand: what ``hub.clock`` asks of the machine, decided by the test."""
+"""Time and chance by hand: what ``hub.base.clock`` asks of the machine, decided by the test."""
 
 import asyncio
 import hashlib
@@ -34,7 +34,7 @@ _FIRST_TICK = 1_000.0  # not zero: code that takes 0.0 for "never" is found out
 
 
 class FakeClock:
-    """A ``hub.clock.Clock`` that stands still until it is told to move.
+    """A ``hub.base.clock.Clock`` that stands still until it is told to move.
 
     Both clocks move together. ``advance`` is for code that looks at the time,
     ``pass_time`` for tasks that sleep and then go on.
@@ -139,7 +139,7 @@ def _waits_for(calls: Set[CodeType], waiting: Coroutine[Any, Any, Any] | Any) ->
 
 
 class SeededChance:
-    """A ``hub.clock.Chance`` that gives the same bytes and numbers for the same seed."""
+    """A ``hub.base.clock.Chance`` that gives the same bytes and numbers for the same seed."""
 
     def __init__(self, seed: int = 0) -> None:
         self._seed = seed

@@ -18,8 +18,8 @@ import sqlalchemy as sa
 from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
 
 from hub.accounts.keys import KeyStore
+from hub.base.roles import ROLE_SCOPES, Role, Scope
 from hub.health.issues import Finding, notice, post, warning
-from hub.roles import ROLE_SCOPES, Role, Scope
 from hub.text.excerpt import Excerpt
 from protocol.coordination import MetricType
 from protocol.handshake import CAPABILITY_OF

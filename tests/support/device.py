@@ -7,7 +7,7 @@ from typing import Literal
 
 import anyio
 
-from hub.clock import Chance, Clock, SystemChance, SystemClock
+from hub.base.clock import Chance, Clock, SystemChance, SystemClock
 from hub.device.app import DeviceOptions, ReferenceDevice
 from hub.device.credentials import Credential, KnownHubs, TokenCredential
 from hub.device.inbox import DeviceItem, read_items

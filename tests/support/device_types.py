@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import msgspec
 
-from hub.version import VERSION
+from hub.base.version import VERSION
 from protocol.errors import CLOSE_MEANINGS, CloseCode
 from protocol.frame import MAX_RESULT_BYTES
 from protocol.tables import TABLES

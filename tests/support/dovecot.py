@@ -17,7 +17,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Event
 
-from hub.clock import SystemClock
+from hub.base.clock import SystemClock
 from tests.support.certificates import Files, write_certificate
 from tests.support.programs import free_port
 

@@ -23,7 +23,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine.default import DefaultDialect
 
 from hub.app import daemon
-from hub.clock import SystemClock
+from hub.base.clock import SystemClock
 from hub.links.connection import Connection
 from hub.links.transport import DeviceSocket
 from protocol.frame import Frame

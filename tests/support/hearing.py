@@ -7,9 +7,9 @@ from typing import Protocol
 import anyio
 from anyio.abc import TaskStatus
 
+from hub.base.metrics import Metrics
 from hub.links.device_events import DeviceEvents
 from hub.links.roster import LocalLink, Roster
-from hub.metrics import Metrics
 from protocol.coordination import Event
 from protocol.errors import CloseCode, DeviceSlow
 from protocol.frame import Frame

@@ -26,17 +26,17 @@ from hub.app.boot import FILE, Context, Node
 from hub.app.hub import Hub
 from hub.app.reload import begin_with_revision
 from hub.app.systemd import ServiceManager
-from hub.clock import Clock, IdFactory
+from hub.base.clock import Clock, IdFactory
+from hub.base.log import Log, Ring
+from hub.base.log.opening import Duplicates, Writer
+from hub.base.metrics import Metrics
+from hub.base.supervisor import Drain
 from hub.extraction.rules_process import RulesProcess
 from hub.links.gate import FailedAttempts, Gate, PortLimits
 from hub.links.roster import RunFrame
-from hub.log import Log, Ring
-from hub.log.opening import Duplicates, Writer
-from hub.metrics import Metrics
 from hub.settings.reading import SettingsFile, open_settings
 from hub.settings.reload import Reloader, SettingsWatch
 from hub.settings.values import Address
-from hub.supervisor import Drain
 from protocol.ids import BootId, RunId, UserId
 from protocol.lifecycles import FINAL_RUN_STATES, RunEvent, RunOutcome, RunState
 from storage.agents import agents

@@ -10,7 +10,7 @@ import sys
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from hub.clock import SystemClock
+from hub.base.clock import SystemClock
 from tests.support.processes import HubProcess, Running, spawn
 
 

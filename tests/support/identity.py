@@ -9,11 +9,11 @@ import anyio.lowlevel
 
 from hub.api.nouns.tokens import IdentityLimits
 from hub.app.listeners import Identity
-from hub.clock import IdFactory, epoch_ms
+from hub.base.clock import IdFactory, epoch_ms
+from hub.base.metrics import Metrics
+from hub.base.roles import Principal, Role, Scope
 from hub.links import auth
 from hub.links.roster import Roster
-from hub.metrics import Metrics
-from hub.roles import Principal, Role, Scope
 from protocol.handshake import DeviceHello
 from protocol.ids import AgentId, BootId, ConnectionId, DeviceId, PairingId, UserId
 from protocol.keys import key_id

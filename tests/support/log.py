@@ -5,7 +5,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from hub.log import Log, LogFile, open_log
+from hub.base.log import Log, LogFile, open_log
 
 
 class Opened:

@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from hub.clock import Clock
+from hub.base.clock import Clock
 from hub.connectors.calling import ConnectorFailure, CursorLost, Elsewhere, FileUnusable, Unread
 from hub.connectors.connector import (
     Account,

@@ -19,8 +19,8 @@ from rich._export_format import CONSOLE_SVG_FORMAT
 from rich.console import Console
 from rich.text import Text
 
+from hub.base.clock import SystemClock
 from hub.cli.inbox import TerminalInbox
-from hub.clock import SystemClock
 from hub.device.inbox import Inbox
 from tests.support.browser import chromium
 from tests.support.programs import free_port

@@ -16,7 +16,7 @@ from typing import IO, AnyStr, Protocol
 
 import pytest
 
-from hub.system import missing_for_hub
+from hub.base.system import missing_for_hub
 
 _LOOK_S = 0.02
 _LOG_CHARS = 4_000

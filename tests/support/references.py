@@ -12,11 +12,11 @@ import click
 from prometheus_client.metrics_core import Metric
 
 from hub.api.application import ANSWERED, RouteOf
+from hub.base.log.meanings import MEANINGS
+from hub.base.metrics import Metrics
+from hub.base.roles import AGENT, DEVICE_REQUESTS, PUBLIC, ROLE_SCOPES, ROUTES, Asked, Need, Role, Scope
 from hub.cli.app import hub
 from hub.cli.failure import Exit
-from hub.log.meanings import MEANINGS
-from hub.metrics import Metrics
-from hub.roles import AGENT, DEVICE_REQUESTS, PUBLIC, ROLE_SCOPES, ROUTES, Asked, Need, Role, Scope
 from hub.settings.schema import settings_schema
 from protocol.errors import CATALOGUE
 from tests.support import outcome_doors

@@ -34,6 +34,9 @@ from hub.api.nouns.runs import Runs
 from hub.api.nouns.schedules import Schedules
 from hub.api.nouns.tokens import IdentityLimits, Sessions
 from hub.api.waiting import Waiting
+from hub.base.metrics import Metrics
+from hub.base.outbound.client import OutboundClient
+from hub.base.outbound.rules import OutboundRules
 from hub.coordination.courier import Courier
 from hub.coordination.messages import Messages as SentMessages
 from hub.coordination.questions import BoardMemory
@@ -43,10 +46,7 @@ from hub.extraction.model import Models
 from hub.links.auth import KeyRotation
 from hub.links.device_events import DeviceEvents
 from hub.links.roster import RequestReceived, Roster
-from hub.metrics import Metrics
 from hub.openclaw import Fleet
-from hub.outbound.client import OutboundClient
-from hub.outbound.rules import OutboundRules
 from hub.runs.scheduler import Scheduler
 from hub.settings.reading import FileLines, Reading
 from protocol.coordination import Request, Response

@@ -8,13 +8,13 @@ import anyio
 import pytest
 
 from hub.agents.locks import Locks
-from hub.clock import IdFactory
+from hub.base.clock import IdFactory
+from hub.base.metrics import Metrics
 from hub.device.sinks.own_rows import without_own_rows
 from hub.extraction.extractor import Extractor
 from hub.extraction.model import Batches, Finish, ModelAnswer, ModelRequest, Models, Price
 from hub.extraction.rules_process import Rules, RulesHere
 from hub.links.roster import DeviceLink, RunFrame
-from hub.metrics import Metrics
 from hub.runs.asking import Asking
 from hub.runs.budget import Budgets
 from hub.runs.control import RunControl

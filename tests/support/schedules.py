@@ -10,10 +10,10 @@ import anyio
 import anyio.lowlevel
 import sqlalchemy as sa
 
-from hub.clock import HubClock, IdFactory, epoch_ms
+from hub.base.clock import HubClock, IdFactory, epoch_ms
+from hub.base.metrics import Metrics
 from hub.extraction.extractor import Extractor
 from hub.extraction.model import Models
-from hub.metrics import Metrics
 from hub.runs.scheduler import Scheduler
 from protocol.ids import BootId, RunId, UserId
 from storage import audit

@@ -3,10 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
-from hub.connectors.calling import Answer, ConnectorFailure, general
-from hub.connectors.connector import BUILT_IN, Connector, find, shipped
-from hub.connectors.imap_line import Refused, failure_of
-from hub.outbound.scopes import (
+from hub.base.outbound.scopes import (
     DELETED_STATUSES,
     MAX_REFUSALS,
     PRECONDITIONS,
@@ -15,6 +12,9 @@ from hub.outbound.scopes import (
     Scope,
     scope_of_status,
 )
+from hub.connectors.calling import Answer, ConnectorFailure, general
+from hub.connectors.connector import BUILT_IN, Connector, find, shipped
+from hub.connectors.imap_line import Refused, failure_of
 from tests.support.references import NOTE
 
 WITHOUT_SERVER: Final = {

@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 
 import anyio
 
-from hub.supervisor import Service
+from hub.base.supervisor import Service
 
 
 @asynccontextmanager

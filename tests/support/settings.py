@@ -7,7 +7,7 @@ from pathlib import Path
 
 import anyio
 
-from hub.metrics import Metrics
+from hub.base.metrics import Metrics
 from hub.settings.edits import Revision
 from hub.settings.reading import OpenedSettings, SettingsFile, Shared, open_settings
 from hub.settings.reload import Changes, Commit, Parts, Reloader, Remark

@@ -11,12 +11,12 @@ from anyio.abc import TaskStatus
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
+from hub.base.metrics import Metrics
+from hub.base.tokens import hash_token
 from hub.links.auth import Authenticator, HubKey
 from hub.links.gate import LinkLimits
 from hub.links.listener import DeviceListener
 from hub.links.roster import DeviceLink, LinkEvent, Roster, Takeovers
-from hub.metrics import Metrics
-from hub.tokens import hash_token
 from protocol.ids import DeviceId, TokenId, UserId
 from protocol.work import Action, Answer, ToolCall
 from storage.devices import devices

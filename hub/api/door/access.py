@@ -41,13 +41,10 @@ from starlette.types import Scope as Request
 from hub.api.door.idempotency import Replays
 from hub.api.errors import Problem
 from hub.api.pages import Pages
-from hub.clock import Clock, epoch_ms
-from hub.links.gate import FailedAttempts, network_of
-from hub.links.hosts import FORWARDING, Hosts, TrustedProxies
-from hub.links.refusals import OTHERS, RefusalSamples
-from hub.log import Channel
-from hub.loop_meter import MAX_WAIT_S, SHARE, Account, LoopMeter, charged
-from hub.roles import (
+from hub.base.clock import Clock, epoch_ms
+from hub.base.log import Channel
+from hub.base.loop_meter import MAX_WAIT_S, SHARE, Account, LoopMeter, charged
+from hub.base.roles import (
     AGENT,
     HUB_WIDE_ROUTES,
     LIMITED,
@@ -63,7 +60,10 @@ from hub.roles import (
     may_ask,
     rows_of,
 )
-from hub.tokens import TokenKind
+from hub.base.tokens import TokenKind
+from hub.links.gate import FailedAttempts, network_of
+from hub.links.hosts import FORWARDING, Hosts, TrustedProxies
+from hub.links.refusals import OTHERS, RefusalSamples
 from protocol.errors import CodedError, ErrorCode, HubError
 from protocol.frame import check_value
 from protocol.ids import TokenId

@@ -95,12 +95,12 @@ from hub.api.noun import Consent, Hub, Resource, Tool, command_of, tool_of
 from hub.api.nouns.assistants import OFFERED
 from hub.api.nouns.overviews import OPEN, RESET, Changes, ChangesView
 from hub.api.pages import BUNDLE
-from hub.loop_meter import ACCOUNT, Account
-from hub.printable import one_line
-from hub.roles import PRINCIPAL, ROUTES, Asked, Principal, may_ask, rows_of
-from hub.roles import Scope as TokenScope
-from hub.tokens import TokenKind
-from hub.version import VERSION
+from hub.base.loop_meter import ACCOUNT, Account
+from hub.base.printable import one_line
+from hub.base.roles import PRINCIPAL, ROUTES, Asked, Principal, may_ask, rows_of
+from hub.base.roles import Scope as TokenScope
+from hub.base.tokens import TokenKind
+from hub.base.version import VERSION
 from protocol.errors import CodedError, ErrorCode, HubError, did_you_mean
 from protocol.frame import NO_JSON
 

@@ -35,16 +35,16 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Message
 
-from hub import tokens
 from hub.api.binding import bad_request
 from hub.api.door.access import ASSISTANTS, REVOKE, TOKEN
-from hub.clock import Chance, Clock, epoch_ms
-from hub.log import Channel
-from hub.outbound.addresses import parse_target
-from hub.outbound.client import AnswerTooLarge, DecodingError, InvalidURL, OutboundClient, TransportError
-from hub.outbound.rules import is_this_machine, leads_here
-from hub.printable import one_line
-from hub.tokens import TokenKind, hash_token
+from hub.base import tokens
+from hub.base.clock import Chance, Clock, epoch_ms
+from hub.base.log import Channel
+from hub.base.outbound.addresses import parse_target
+from hub.base.outbound.client import AnswerTooLarge, DecodingError, InvalidURL, OutboundClient, TransportError
+from hub.base.outbound.rules import is_this_machine, leads_here
+from hub.base.printable import one_line
+from hub.base.tokens import TokenKind, hash_token
 from storage.devices.tokens import FRESH_MS, OPERATOR_TOKENS, GrantRow, find_client, find_grant, renew
 from storage.store import Store
 

@@ -18,7 +18,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hub.api.errors import Problem
-from hub.clock import Clock, epoch_ms
+from hub.base.clock import Clock, epoch_ms
 from protocol.errors import ErrorCode, HubError
 from storage.devices import idempotency
 from storage.devices.idempotency import StoredResponse

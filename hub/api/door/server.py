@@ -48,18 +48,18 @@ from hub.api.errors import Problem
 from hub.api.events import BEAT_S, Streams
 from hub.api.noun import Hub, Served
 from hub.api.pages import Pages
-from hub.clock import Clock, IdFactory, epoch_ms, wait_for_event
+from hub.base.clock import Clock, IdFactory, epoch_ms, wait_for_event
+from hub.base.log import Channel, bind
+from hub.base.loop_meter import Account, LoopMeter, charge_tasks, charged
+from hub.base.metrics import Metrics
+from hub.base.periodic_loop import Turns
+from hub.base.version import command_to_add
 from hub.connectors.webhook import Delivery, Source, judge, value_of
 from hub.links.gate import DeadlineWheel, Gate, Place, network_of
 from hub.links.hosts import FORWARDING, Hosts, TrustedProxies
 from hub.links.listener import Acceptor, Make
-from hub.log import Channel, bind
-from hub.loop_meter import Account, LoopMeter, charge_tasks, charged
-from hub.metrics import Metrics
-from hub.rounds import Turns
 from hub.settings.limit_settings import DEFAULTS
 from hub.settings.values import Address
-from hub.version import command_to_add
 from protocol.errors import CodedError, ErrorCode, HubError
 from storage.connectors import connectors, seen_messages
 from storage.connectors.connectors import UnknownConnector

@@ -27,8 +27,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from hub.api.door.access import LET_IN, LIVENESS, PEER_UID, SOCKET_PATH
 from hub.api.errors import Problem
+from hub.base.loop_meter import LoopMeter
 from hub.links.gate import MAX_WAIT_S, MIN_WAIT_S, Intake, LivenessPlace, Place, TurnedAway
-from hub.loop_meter import LoopMeter
 from hub.settings.values import Address
 from protocol.errors import ErrorCode, HubError
 

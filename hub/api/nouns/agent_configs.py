@@ -29,7 +29,7 @@ from hub.api.noun import (
     route,
     tag_of,
 )
-from hub.roles import Scope
+from hub.base.roles import Scope
 from hub.settings.reading import FileLines
 from protocol.configs import ConfigType, value_in
 from protocol.coordination import Method

@@ -37,9 +37,9 @@ from hub.api.noun import (
     route,
 )
 from hub.api.nouns.agents import Agents, VocabularyQuery, faults_of, managed
-from hub.clock import Clock, epoch_ms
+from hub.base.clock import Clock, epoch_ms
+from hub.base.roles import AGENT, Scope, creation_of
 from hub.health.issues import Finding
-from hub.roles import AGENT, Scope, creation_of
 from hub.runs.control import RunControl
 from hub.settings.reading import FileLines
 from protocol.agent_status import FINAL, STORED_AXES, Axis, Lifecycle, Vocabulary, legal_moves, words_of

@@ -51,11 +51,11 @@ from hub.api.noun import (
 )
 from hub.api.nouns.runs import Preferred, RunFacts, Runs, RunView, read_facts, run_record
 from hub.api.nouns.schedules import NEXT_FIRES, Schedules, ScheduleView
+from hub.base.log import Channel
+from hub.base.roles import BY_DEVICE, Scope
 from hub.health.issues import Finding
 from hub.health.work import about_failing
 from hub.links.roster import DeviceLink
-from hub.log import Channel
-from hub.roles import BY_DEVICE, Scope
 from hub.runs.control import RunControl
 from hub.runs.run_order import MAX_NEEDS, RunOptions, run_options
 from hub.schedules.trigger import Upcoming

@@ -20,11 +20,11 @@ from hub.api.door.access import ASSISTANTS, AUTHORIZES, NEW_LINK, PROTECTED, REV
 from hub.api.events import Continued
 from hub.api.noun import NO_CHANGE, Assistants, Caller, Noun, View, audited, route
 from hub.api.nouns.tokens import LimitsView, OperatorTokens
-from hub.clock import Clock, epoch_ms
-from hub.log import Channel
-from hub.printable import one_line
-from hub.roles import ASSISTANT, BY_ALL, OPERATOR, PRINCIPAL, PUBLIC, ROLE_SCOPES, Principal, Role, Scope
-from hub.tokens import TokenKind
+from hub.base.clock import Clock, epoch_ms
+from hub.base.log import Channel
+from hub.base.printable import one_line
+from hub.base.roles import ASSISTANT, BY_ALL, OPERATOR, PRINCIPAL, PUBLIC, ROLE_SCOPES, Principal, Role, Scope
+from hub.base.tokens import TokenKind
 from protocol.errors import CodedError, ErrorCode, did_you_mean
 from protocol.ids import TokenId, UserId
 from storage.devices.tokens import DAY_MS, SESSIONS, BrowserSessionRow, create_grant

@@ -24,13 +24,13 @@ from hub.api.noun import (
     listed,
     route,
 )
-from hub.clock import Clock, IdFactory
+from hub.base.clock import Clock, IdFactory
+from hub.base.log import Channel
+from hub.base.metrics import Metrics
+from hub.base.roles import AGENT, Scope
 from hub.coordination import authority
 from hub.coordination.authority import Caller
 from hub.coordination.questions import BoardMemory
-from hub.log import Channel
-from hub.metrics import Metrics
-from hub.roles import AGENT, Scope
 from protocol.coordination import Method, Role, Verb
 from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId, BoardId, GatewayId, UserId

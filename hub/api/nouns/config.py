@@ -24,7 +24,7 @@ from hub.api.noun import (
     listed,
     route,
 )
-from hub.roles import BY_ALL, Scope
+from hub.base.roles import BY_ALL, Scope
 from hub.settings.edits import (
     APPLIED,
     CHANGED,

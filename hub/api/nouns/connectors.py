@@ -13,11 +13,11 @@ from hub.accounts.sign_in import SignInFailed, SignIns
 from hub.api.binding import Body
 from hub.api.device import Later, Link
 from hub.api.noun import ALL, Actor, Instant, Noun, Part, View, audited, command, device, listed, route, tool
-from hub.clock import Clock, from_epoch_ms
+from hub.base.clock import Clock, from_epoch_ms
+from hub.base.roles import Scope
 from hub.connectors.calling import ConnectorFailure
 from hub.connectors.connector import Connector, Message, Page, documents_of
 from hub.document import Document
-from hub.roles import Scope
 from protocol.coordination import Method
 from protocol.errors import ErrorCode
 from protocol.ids import AgentId

@@ -20,11 +20,11 @@ from hub.api.binding import OPTIONAL, bad_request
 from hub.api.events import EventStream
 from hub.api.noun import NO_CHANGE, Caller, Instant, Noun, OpenStreams, View, audited, command, route, tool
 from hub.api.others import Others, link_of
-from hub.clock import Clock, epoch_ms, from_epoch_ms
+from hub.base.clock import Clock, epoch_ms, from_epoch_ms
+from hub.base.printable import one_line
+from hub.base.roles import Principal, Scope
 from hub.cluster.messages import NodeUnreachable, Request
 from hub.links.roster import DeviceLink, Roster
-from hub.printable import one_line
-from hub.roles import Principal, Scope
 from hub.runs.budget import NANOS
 from hub.runs.explaining import Explainer, Reason
 from hub.runs.previewing import Estimate, Estimator, PreviewRequest, Previews

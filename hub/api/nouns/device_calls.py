@@ -10,12 +10,12 @@ from msgspec import Meta
 
 from hub.api.noun import Caller, Instant, Noun, Resource, RetryKey, View, audited, command, route, tool
 from hub.api.others import link_of
-from hub.clock import Clock, IdFactory, from_epoch_ms
-from hub.dates import dates_as_instants, dates_as_texts
+from hub.base.clock import Clock, IdFactory, from_epoch_ms
+from hub.base.dates import dates_as_instants, dates_as_texts
+from hub.base.roles import BY_ALL, Principal, Scope
 from hub.extraction.suspicion import hidden_count, spans
 from hub.links.gate import Buckets
 from hub.links.roster import DeviceLink, Roster
-from hub.roles import BY_ALL, Principal, Scope
 from hub.runs.sources import provenance_of
 from hub.text.files import Converted
 from protocol.calls import FileExcerpt, FilesList, FilesPage, FilesRead, OwnerGrant, root_in

@@ -33,15 +33,15 @@ from hub.api.noun import (
 )
 from hub.api.nouns.tokens import IdentityLimits, TokenView
 from hub.api.others import link_of
-from hub.clock import Clock, IdFactory, epoch_ms, from_epoch_ms, now_ms
+from hub.base.clock import Clock, IdFactory, epoch_ms, from_epoch_ms, now_ms
+from hub.base.log import Channel
+from hub.base.metrics import Metrics
+from hub.base.roles import BY_ALL, BY_DEVICE, Scope
 from hub.links import auth
 from hub.links.auth import KeyRotation
 from hub.links.device_events import DeviceEvents
 from hub.links.gate import FailedAttempts
 from hub.links.roster import DeviceLink, Roster
-from hub.log import Channel
-from hub.metrics import Metrics
-from hub.roles import BY_ALL, BY_DEVICE, Scope
 from protocol import keys
 from protocol.agent_status import Axis
 from protocol.calls import MARKED

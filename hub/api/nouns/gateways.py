@@ -8,13 +8,13 @@ from msgspec import Meta
 from hub.api.binding import Body
 from hub.api.noun import ALL, Actor, Instant, Name, Noun, Part, View, audited, command, listed, route
 from hub.api.nouns.agents import AgentView
-from hub.clock import Clock, IdFactory
+from hub.base.clock import Clock, IdFactory
+from hub.base.log import Channel
+from hub.base.metrics import Metrics
+from hub.base.roles import Scope
 from hub.coordination.gateway_watch import GatewayMonitor
-from hub.log import Channel
-from hub.metrics import Metrics
 from hub.openclaw import Fleet, GatewayError, GatewayHealth, GatewayProblem
 from hub.openclaw.methods import agents_list
-from hub.roles import Scope
 from protocol.agent_status import Axes, Connectivity
 from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId

@@ -9,10 +9,10 @@ from msgspec import Meta
 
 from hub.api.binding import Body
 from hub.api.noun import ALL, Actor, Instant, Noun, Part, View, audited, command, listed, route, tool
-from hub.clock import Clock, epoch_ms
+from hub.base.clock import Clock, epoch_ms
+from hub.base.roles import Scope
 from hub.health.issues import Fix, Issue, Severity, place
 from hub.health.issues import Issues as FoundIssues
-from hub.roles import Scope
 from protocol.errors import CodedError, ErrorCode
 from storage import audit, deliveries
 from storage.deliveries import IssueMute

@@ -8,9 +8,9 @@ from msgspec import Meta
 
 from hub.api.noun import Actor, Noun, View, audited, route, tool
 from hub.api.nouns.items import MAX_VERDICTS, VerdictError, error_of, with_stored_values
-from hub.clock import Clock, IdFactory
-from hub.printable import typed_problem
-from hub.roles import BY_ALL, Scope
+from hub.base.clock import Clock, IdFactory
+from hub.base.printable import typed_problem
+from hub.base.roles import BY_ALL, Scope
 from hub.runs.agreement import problem_with
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import CallId

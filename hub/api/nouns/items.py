@@ -33,18 +33,18 @@ from hub.api.noun import (
     tool,
 )
 from hub.api.others import link_of
-from hub.clock import Clock, IdFactory, epoch_ms, from_epoch_ms
-from hub.dates import dates_as_instants, dates_as_texts
+from hub.base.clock import Clock, IdFactory, epoch_ms, from_epoch_ms
+from hub.base.dates import dates_as_instants, dates_as_texts
+from hub.base.metrics import Metrics
+from hub.base.printable import NOT_QUOTED
+from hub.base.roles import BY_ALL, BY_DEVICE, Scope
 from hub.extraction.suspicion import has_words
-from hub.item_text import with_clean_title
 from hub.links.roster import Roster
-from hub.metrics import Metrics
-from hub.printable import NOT_QUOTED
-from hub.roles import BY_ALL, BY_DEVICE, Scope
 from hub.runs.agreement import RowTitle, choices_of, lacking, problem_with, refused_by
 from hub.runs.delivery import ExcerptSeals
 from hub.settings.agent_settings import unknown_tables
 from hub.text.excerpt import Excerpt
+from hub.text.item_text import with_clean_title
 from protocol.calls import MAX_PLACED, PLACE_PROBLEMS, PlacedRow, RowPlace, place_sentence
 from protocol.coordination import DEVICE, Method
 from protocol.errors import CATALOGUE, VERDICT_REFUSALS, CodedError, ErrorCode, HubError

@@ -11,9 +11,9 @@ from hub.agents.locks import Locks as HeldLocks
 from hub.api.binding import Body, bad_request
 from hub.api.device import Later, Link, OwnAgent, object_of
 from hub.api.noun import ALL, Actor, Instant, Noun, Part, View, audited, command, device, listed, route
-from hub.clock import Clock, from_epoch_ms
-from hub.log import Channel
-from hub.roles import Scope
+from hub.base.clock import Clock, from_epoch_ms
+from hub.base.log import Channel
+from hub.base.roles import Scope
 from protocol.agent_status import Lifecycle
 from protocol.coordination import LOCK_CHARACTERS, MAX_LOCKS, Method, lock_names
 from protocol.errors import CodedError, ErrorCode

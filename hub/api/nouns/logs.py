@@ -39,11 +39,11 @@ from hub.api.noun import (
     route,
 )
 from hub.api.nouns.overviews import AuditLog
-from hub.clock import Clock, epoch_ms
+from hub.base.clock import Clock, epoch_ms
+from hub.base.log import Channel, LogEntry, LogFile, Ring
+from hub.base.log.meanings import MEANINGS
+from hub.base.roles import Scope
 from hub.links.roster import LocalLink
-from hub.log import Channel, LogEntry, LogFile, Ring
-from hub.log.meanings import MEANINGS
-from hub.roles import Scope
 from protocol.errors import ErrorCode
 from protocol.ids import AgentId, BootId, UserId
 from storage.agents import agents

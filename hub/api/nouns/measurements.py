@@ -10,8 +10,8 @@ from hub.agents.measurements import Measurements as MeasurementStore
 from hub.api.binding import Body
 from hub.api.device import Link, OwnAgent, object_of
 from hub.api.noun import ALL, Instant, Noun, Part, View, audited, command, device, listed, route
-from hub.clock import epoch_ms
-from hub.roles import Scope
+from hub.base.clock import epoch_ms
+from hub.base.roles import Scope
 from protocol.coordination import MAX_SAMPLES, MAX_TAGS, Method, Sample
 from protocol.errors import CodedError, ErrorCode
 from protocol.frame import Count, Id

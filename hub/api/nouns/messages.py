@@ -22,14 +22,14 @@ from hub.api.noun import (
     listed,
     route,
 )
-from hub.clock import epoch_ms
+from hub.base.clock import epoch_ms
+from hub.base.roles import AGENT, Scope
 from hub.coordination.authority import Caller
 from hub.coordination.broadcasts import Broadcasts as BroadcastService
 from hub.coordination.broadcasts import BroadcastStatus
 from hub.coordination.messages import MAX_WAIT_S, WAIT_S, LeadMessages, Nudge, ToLead
 from hub.coordination.messages import Leads as LeadService
 from hub.coordination.messages import Messages as MessageService
-from hub.roles import AGENT, Scope
 from protocol.calls import REPLY_TAGS
 from protocol.coordination import DELIVERED, MessageKind, MessageState, Method, QueueMode, attempt_key
 from protocol.errors import ErrorCode

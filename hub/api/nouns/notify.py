@@ -20,9 +20,9 @@ from hub.api.noun import (
     listed,
     route,
 )
-from hub.clock import Clock, IdFactory
+from hub.base.clock import Clock, IdFactory
+from hub.base.roles import Scope
 from hub.notify.notifier import Notifier
-from hub.roles import Scope
 from hub.settings.notify_settings import Kind, NotifySettings
 from protocol.errors import CodedError, ErrorCode
 from storage import deliveries

@@ -26,9 +26,9 @@ from hub.api.nouns.locks import Locks, LockView
 from hub.api.nouns.measurements import Measurements
 from hub.api.nouns.runs import AskedRuns, Runs, RunView
 from hub.api.nouns.schedules import Slots, SlotView
-from hub.clock import Clock, epoch_ms
-from hub.log import Channel
-from hub.roles import Scope
+from hub.base.clock import Clock, epoch_ms
+from hub.base.log import Channel
+from hub.base.roles import Scope
 from hub.runs.budget import NANOS
 from hub.settings.edits import CHANGED, KeyChange
 from protocol.agent_status import EVENT_ALIASES

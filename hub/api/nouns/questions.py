@@ -24,12 +24,12 @@ from hub.api.noun import (
     tool,
 )
 from hub.api.nouns.messages import SentView
-from hub.clock import epoch_ms
+from hub.base.clock import epoch_ms
+from hub.base.roles import AGENT, Scope
 from hub.coordination import authority
 from hub.coordination.authority import Caller
 from hub.coordination.questions import Asked, seen_question
 from hub.coordination.questions import Questions as QuestionService
-from hub.roles import AGENT, Scope
 from protocol.calls import ANSWER_CHARACTERS, CHANNEL_CHARACTERS, REPLY_TAGS, QuestionToUser
 from protocol.coordination import Method, QuestionState, Verb
 from protocol.errors import ErrorCode

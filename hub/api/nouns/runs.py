@@ -35,8 +35,8 @@ from hub.api.noun import (
     tool,
 )
 from hub.api.waiting import Waiting, Waits, read_waits
-from hub.clock import Clock, epoch_ms, from_epoch_ms
-from hub.roles import BY_DEVICE, Principal, Scope
+from hub.base.clock import Clock, epoch_ms, from_epoch_ms
+from hub.base.roles import BY_DEVICE, Principal, Scope
 from hub.runs.budget import NANOS
 from hub.runs.control import RunControl
 from hub.runs.dispatcher import Dispatcher

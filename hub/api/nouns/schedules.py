@@ -14,8 +14,8 @@ from msgspec import Meta
 
 from hub.api.binding import Body
 from hub.api.noun import ALL, Actor, Instant, Noun, Page, Paging, Part, View, audited, listed, route, tool
-from hub.clock import Clock, epoch_ms, from_epoch_ms
-from hub.roles import Scope
+from hub.base.clock import Clock, epoch_ms, from_epoch_ms
+from hub.base.roles import Scope
 from hub.runs.scheduler import Scheduler, offset_of, trigger_for
 from hub.runs.sentences import describe_decision, describe_pause, describe_wake
 from hub.schedules.cron import BadSchedule

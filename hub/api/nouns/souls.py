@@ -6,10 +6,10 @@ from msgspec import Meta
 
 from hub.api.binding import Head
 from hub.api.noun import Instant, Match, Matching, Noun, Paging, View, audited, route
+from hub.base.roles import AGENT, Scope
 from hub.coordination.authority import Caller
 from hub.coordination.souls import MAX_WAIT_S, WAIT_S, SoulRequest
 from hub.coordination.souls import Souls as SoulService
-from hub.roles import AGENT, Scope
 from protocol.coordination import SoulWriteState
 from protocol.errors import CodedError, ErrorCode
 

@@ -46,14 +46,10 @@ from hub.api.nouns.issues import CHECK_S, IssueCounts, Issues, IssueView
 from hub.api.nouns.tokens import LimitsView
 from hub.api.others import not_alive
 from hub.api.pages import HEADERS, asset
-from hub.backups import Backups
-from hub.clock import Clock
-from hub.health.issues import Finding, error, notice
-from hub.health.issues import Issues as FoundIssues
-from hub.links.roster import Roster
-from hub.log import Channel
-from hub.loop_lag import LoopLag
-from hub.roles import (
+from hub.base.clock import Clock
+from hub.base.log import Channel
+from hub.base.loop_lag import LoopLag
+from hub.base.roles import (
     AUDITED,
     BY_ALL,
     DEVICE_REQUESTS,
@@ -65,11 +61,15 @@ from hub.roles import (
     Scope,
     roles_that_may,
 )
+from hub.base.supervisor import Drain
+from hub.base.version import VERSION
+from hub.health.backups import Backups
+from hub.health.issues import Finding, error, notice
+from hub.health.issues import Issues as FoundIssues
+from hub.links.roster import Roster
 from hub.runs.dispatcher import Dispatcher
 from hub.settings.reload import Reloader
 from hub.settings.values import Address
-from hub.supervisor import Drain
-from hub.version import VERSION
 from protocol.errors import AtAnotherNode, CodedError, ErrorCode, HubError
 from protocol.ids import NodeId
 from protocol.lifecycles import RunState

@@ -11,7 +11,6 @@ import msgspec
 from msgspec import Meta
 from msgspec.structs import asdict
 
-from hub import tokens
 from hub.api.binding import Body, Call, Head
 from hub.api.device import Link
 from hub.api.door.access import NEW_LINK, spelled_cookie
@@ -30,12 +29,13 @@ from hub.api.noun import (
     listed,
     route,
 )
-from hub.clock import Chance, Clock, IdFactory, epoch_ms, from_epoch_ms
+from hub.base import tokens
+from hub.base.clock import Chance, Clock, IdFactory, epoch_ms, from_epoch_ms
+from hub.base.log import Channel
+from hub.base.metrics import Metrics
+from hub.base.roles import AT_DEVICES, BY_ALL, Principal, Role, Scope, scopes_of
+from hub.base.tokens import TokenKind
 from hub.links.roster import Roster
-from hub.log import Channel
-from hub.metrics import Metrics
-from hub.roles import AT_DEVICES, BY_ALL, Principal, Role, Scope, scopes_of
-from hub.tokens import TokenKind
 from protocol.coordination import DEVICE, Method
 from protocol.errors import CodedError, ErrorCode
 from protocol.ids import DeviceId, TokenId, UserId

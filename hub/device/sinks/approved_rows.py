@@ -12,7 +12,7 @@ import msgspec
 from hub.device import rows
 from hub.device.owner import typed
 from hub.device.schema import quoted
-from hub.item_text import plain_lines, with_clean_title
+from hub.text.item_text import plain_lines, with_clean_title
 from hub.text.row_keys import key_of
 from protocol.frame import Field, Record
 from protocol.tables import DeviceTable

@@ -10,12 +10,12 @@ from datetime import datetime
 from typing import Final, NamedTuple
 from urllib.parse import urljoin, urlsplit
 
+from hub.base.outbound.scopes import DELETED_STATUSES, SCOPES, Scope, scope_of_status
 from hub.device.sinks.calendar import Calendar, changed_ms, component_kind
 from hub.device.sinks.calendar_collections import XML, examine_collection
 from hub.device.sinks.target import Fields, Found, Put, Snapshot, TargetFailed
 from hub.device.sinks.text_file import read_back, spliced
 from hub.device.sinks.web import POLL_S, Answer, Polled, Web
-from hub.outbound.scopes import DELETED_STATUSES, SCOPES, Scope, scope_of_status
 from hub.text.webdav import (
     CAL,
     DAV,

@@ -6,9 +6,9 @@ from contextlib import suppress
 from typing import Final
 from urllib.parse import urljoin, urlsplit
 
+from hub.base.printable import shortened
 from hub.device.sinks.target import TargetFailed, WrongPlace
 from hub.device.sinks.web import Web
-from hub.printable import shortened
 from hub.text.webdav import CAL, DAV, NotWebDav, Resource, multistatus, propfind
 
 XML: Final = {"Content-Type": "application/xml; charset=utf-8"}

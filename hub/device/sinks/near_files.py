@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from hub.system.folders import enter, is_hidden, without_links
+from hub.base.system.folders import enter, is_hidden, without_links
 
 MAX_NAMES: Final = 20_000  # that are listed
 MAX_FILES: Final = 1_000

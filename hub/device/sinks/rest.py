@@ -13,7 +13,8 @@ from functools import partial
 from typing import Any, Final
 from urllib.parse import quote, urlencode
 
-from hub.clock import epoch_ms
+from hub.base.clock import epoch_ms
+from hub.base.outbound.scopes import DELETED_STATUSES, Scope
 from hub.device.sinks.manifest import FieldPlace, Manifest, Request
 from hub.device.sinks.target import (
     Fields,
@@ -26,7 +27,6 @@ from hub.device.sinks.target import (
     shape_of,
 )
 from hub.device.sinks.web import POLL_S, Answer, Polled, Web
-from hub.outbound.scopes import DELETED_STATUSES, Scope
 from hub.text.row_keys import ROW_KEY
 from protocol.calls import PlaceProblem
 from protocol.tables import DeviceTable

@@ -15,7 +15,7 @@ from typing import Final
 
 import anyio.to_thread
 
-from hub.clock import Clock, epoch_ms
+from hub.base.clock import Clock, epoch_ms
 from hub.device.inbox import sources_of
 from hub.device.inserts import DeviceFileError, connect_shared
 from hub.device.moved_files import note_replaced

@@ -12,7 +12,9 @@ from typing import Final
 
 import msgspec
 
-from hub.clock import epoch_ms
+from hub.base.clock import epoch_ms
+from hub.base.log import Channel
+from hub.base.outbound.scopes import Scope
 from hub.device import rows
 from hub.device.moved_files import note_replaced
 from hub.device.schema import transaction
@@ -25,8 +27,6 @@ from hub.device.sinks.recorded_rows import RecordedRow, forget, note_change, rec
 from hub.device.sinks.sink import Sink
 from hub.device.sinks.target import Found, Put, Snapshot, TargetChanged, TargetFailed, is_archived
 from hub.device.sinks.waits import WaitReason, due_keys, end_waits, missed_until, note_refusals, waits_of
-from hub.log import Channel
-from hub.outbound.scopes import Scope
 from protocol.calls import PlaceProblem
 
 log = Channel(__name__)

@@ -6,7 +6,7 @@ from functools import lru_cache
 from importlib.metadata import entry_points
 from typing import Any, Final, NamedTuple, Protocol, runtime_checkable
 
-from hub.outbound.scopes import Scope
+from hub.base.outbound.scopes import Scope
 from protocol.calls import PlaceProblem
 from protocol.errors import HubError, did_you_mean
 from protocol.tables import DeviceTable, Filler, Kind

@@ -12,7 +12,9 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from hub.dates import DAY
+from hub.base.dates import DAY
+from hub.base.system.files import copy_access, stamp_of_file
+from hub.base.system.folders import Folder, enter, without_links
 from hub.device.sinks.near_files import files_near
 from hub.device.sinks.recognition import other_format
 from hub.device.sinks.target import (
@@ -28,8 +30,6 @@ from hub.device.sinks.target import (
     WrongPlace,
     is_archived,
 )
-from hub.system.files import copy_access, stamp_of_file
-from hub.system.folders import Folder, enter, without_links
 from protocol.calls import PlaceProblem
 from protocol.tables import DeviceTable
 

@@ -7,8 +7,8 @@ from typing import Final
 
 import msgspec
 
+from hub.base.outbound.scopes import MAX_REFUSALS, Scope
 from hub.device.sinks.target import TargetFailed
-from hub.outbound.scopes import MAX_REFUSALS, Scope
 
 MISSED_MS: Final = 10_000  # from the first look that misses a row to the one by which it counts as deleted
 _BASE_MS: Final = 30_000  # before the second attempt; doubled after each one

@@ -17,13 +17,13 @@ from urllib.parse import urljoin, urlsplit
 
 from anyio import from_thread
 
-from hub.clock import Clock, SystemClock
+from hub.base.clock import Clock, SystemClock
+from hub.base.outbound.addresses import Target, parse_target
+from hub.base.outbound.rules import retry_after
+from hub.base.outbound.scopes import MAX_REFUSALS, PRECONDITIONS, Scope, precondition_in, scope_of_status
+from hub.base.tls_faults import certificate_fault, certificate_fix
 from hub.device.addresses import is_local
 from hub.device.sinks.target import Put, Snapshot, TargetChanged, TargetFailed, Written
-from hub.outbound.addresses import Target, parse_target
-from hub.outbound.rules import retry_after
-from hub.outbound.scopes import MAX_REFUSALS, PRECONDITIONS, Scope, precondition_in, scope_of_status
-from hub.tls_faults import certificate_fault, certificate_fix
 from protocol.calls import PlaceProblem
 from protocol.tables import DeviceTable
 

@@ -42,7 +42,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from hub.clock import epoch_ms
+from hub.base.clock import epoch_ms
 from hub.extraction.when.language import (
     Ambiguous,
     DateParts,

@@ -9,11 +9,11 @@ from typing import Any
 from hub.accounts.desk import AccountConfig, Accounts, Granted
 from hub.accounts.keys import KeyStore
 from hub.accounts.sign_in import SignIns
-from hub.clock import Chance, Clock, IdFactory, epoch_ms
+from hub.base.clock import Chance, Clock, IdFactory, epoch_ms
+from hub.base.outbound.client import OutboundClient
+from hub.base.outbound.rules import OutboundRules
 from hub.connectors.connector import Account, Auth, Connector, Cursor, Message, OAuth, Page, ProviderSettings
 from hub.links.roster import DeviceLink
-from hub.outbound.client import OutboundClient
-from hub.outbound.rules import OutboundRules
 from storage.connectors import connectors
 from storage.connectors.connectors import ConnectorRow, DeclaredConnector
 from storage.store import Store, open_store

@@ -10,7 +10,7 @@ import pytest
 from hub.api.device import Later, requests_of
 from hub.api.noun import Hub
 from hub.api.nouns.connectors import Connectors
-from hub.clock import SystemClock
+from hub.base.clock import SystemClock
 from hub.device.app import Browser
 from protocol.coordination import Method, Response
 from protocol.errors import HubError

@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse, Response
 from hub.accounts import desk
 from hub.accounts.desk import AccountConfig, Accounts
 from hub.accounts.keys import FILE, BadKeys, KeySharing
-from hub.clock import SystemClock
+from hub.base.clock import SystemClock
 from hub.connectors.calling import (
     Elsewhere,
     FileUnusable,

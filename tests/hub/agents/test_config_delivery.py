@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from hub.agents.writing import POLL_S, RETRY_S, AgentConfigs, AgentWriter, ConfigDelivery, reconcile
-from hub.clock import IdFactory, epoch_ms
+from hub.base.clock import IdFactory, epoch_ms
 from hub.links.device_events import UNSENT_BYTES
 from protocol.agent_status import AgentType
 from protocol.coordination import EventName

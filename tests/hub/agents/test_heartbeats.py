@@ -19,9 +19,9 @@ from hub.agents.heartbeats import (
     read_beat,
 )
 from hub.agents.writing import Moves
-from hub.clock import epoch_ms
+from hub.base.clock import epoch_ms
+from hub.base.metrics import Metrics
 from hub.links.roster import AgentsSilent, DeviceLost, DeviceReady, HeartbeatReceived
-from hub.metrics import Metrics
 from protocol.agent_status import Availability, Axis, ExhaustReason
 from protocol.coordination import AgentBeat, Heartbeat
 from protocol.errors import CodedError, ErrorCode

@@ -21,8 +21,8 @@ from hub.agents.measurements import (
     chosen,
     plan,
 )
-from hub.clock import epoch_ms
-from hub.metrics import Metrics
+from hub.base.clock import epoch_ms
+from hub.base.metrics import Metrics
 from protocol.coordination import MetricType, Sample
 from protocol.errors import CodedError, ErrorCode, HubError
 from protocol.ids import AgentId, NodeId

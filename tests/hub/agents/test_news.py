@@ -6,8 +6,8 @@ import sqlalchemy as sa
 
 from hub.agents.writing import reconcile
 from hub.app.device_news import News
-from hub.clock import IdFactory, epoch_ms
-from hub.log import Ring
+from hub.base.clock import IdFactory, epoch_ms
+from hub.base.log import Ring
 from protocol.coordination import Event, EventName
 from protocol.frame import Values
 from protocol.ids import BoardId, RunId, UserId

@@ -13,9 +13,9 @@ from starlette.types import Message, Receive, Scope, Send
 
 from hub.api.door.access import PEER_UID, SOCKET_PATH, Access
 from hub.api.door.sockets import peer_uid
+from hub.base.loop_meter import LATE_S, OVER_S, SHARE, LoopMeter
+from hub.base.roles import Role
 from hub.links.hosts import Hosts, TrustedProxies
-from hub.loop_meter import LATE_S, OVER_S, SHARE, LoopMeter
-from hub.roles import Role
 from protocol.errors import ErrorCode
 from protocol.frame import MAX_VALUES
 from storage import audit

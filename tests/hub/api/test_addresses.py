@@ -10,7 +10,7 @@ from msgspec import inspect
 
 from hub.api.application import ANSWERED, RouteOf
 from hub.api.binding import MAX_OF_TEXT
-from hub.roles import Asked
+from hub.base.roles import Asked
 from tests.support.hub import ServedHub
 
 REFUSED: Final = {

@@ -8,7 +8,7 @@ import pytest
 
 from hub.api.noun import PageOf, cursor_of
 from hub.api.nouns.agent_status import AgentStatuses, StatusChange
-from hub.roles import Principal
+from hub.base.roles import Principal
 from protocol.agent_status import Vocabulary
 from protocol.errors import CodedError, ErrorCode
 from protocol.ids import UserId

@@ -38,9 +38,9 @@ from hub.api.application import references
 from hub.api.door import assistant_sessions, assistants
 from hub.api.door.assistant_sessions import SESSIONS
 from hub.api.door.assistants import CARD, DATA, MAX_BYTES, MAX_ROWS, META_KEY, ROWS, all_tools, hint_for
+from hub.base.printable import NOT_QUOTED
+from hub.base.roles import ROUTES, Role, Scope
 from hub.cli.mcp import CALLED
-from hub.printable import NOT_QUOTED
-from hub.roles import ROUTES, Role, Scope
 from protocol.errors import CodedError
 from protocol.lifecycles import RunState
 from tests.hub.api.test_items import keep

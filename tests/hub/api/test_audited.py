@@ -9,7 +9,7 @@ from typing import Any, Final
 import httpx2
 import sqlalchemy as sa
 
-from hub.roles import AGENT, AUDITED, ROUTES, Asked
+from hub.base.roles import AGENT, AUDITED, ROUTES, Asked
 from storage import audit
 from storage.audit import AuditRow
 from tests.hub.api.test_items import keep

@@ -28,11 +28,11 @@ from hub.api.nouns.assistants import CODE_S, Authorizations, _called
 from hub.api.nouns.devices import Devices
 from hub.api.nouns.tokens import DAY_S, IdentityLimits, OperatorTokens
 from hub.api.pages import HEADERS
+from hub.base.outbound.client import OutboundClient
+from hub.base.outbound.rules import OutboundRules
+from hub.base.roles import Role, Scope
 from hub.health.doors import check_tokens
 from hub.links.hosts import Hosts, TrustedProxies
-from hub.outbound.client import OutboundClient
-from hub.outbound.rules import OutboundRules
-from hub.roles import Role, Scope
 from protocol.coordination import Method
 from storage import audit
 from storage.devices.tokens import FRESH_MS

@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from hub.api.door.access import BearerTokens
+from hub.base.roles import Principal, Role, Scope
 from hub.links.gate import FailedAttempts
-from hub.roles import Principal, Role, Scope
 from protocol.errors import CodedError, ErrorCode
 from protocol.ids import TokenId
 from storage import audit

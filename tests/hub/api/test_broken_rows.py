@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from hub.app.reload import _is_known, last_generation
-from hub.roles import AUDITED
+from hub.base.roles import AUDITED
 from hub.settings.edits import APPLIED, CHANGED
 from protocol.ids import NodeId
 from storage import audit

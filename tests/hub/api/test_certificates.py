@@ -14,10 +14,10 @@ from cryptography import x509
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidHandshake
 
-from hub.certificates import Certificates, CertificateUnusable, load_pair
-from hub.clock import SystemClock
+from hub.base.certificates import Certificates, CertificateUnusable, load_pair
+from hub.base.clock import SystemClock
+from hub.base.metrics import Metrics
 from hub.links.gate import Gate
-from hub.metrics import Metrics
 from tests.support.certificates import Files, write_certificate
 from tests.support.clock import FakeClock
 from tests.support.hub import ROOMY, serving

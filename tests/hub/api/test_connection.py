@@ -19,10 +19,10 @@ from uvicorn.server import ServerState
 
 from hub.api.door.access import LIVENESS_PLACES
 from hub.api.door.sockets import STRANGER_READS_PER_S, BoundedConnection
+from hub.base.loop_meter import LoopMeter
+from hub.base.metrics import Metrics
+from hub.base.roles import Role
 from hub.links.gate import Gate
-from hub.loop_meter import LoopMeter
-from hub.metrics import Metrics
-from hub.roles import Role
 from tests.support.clock import FakeClock
 from tests.support.hub import ROOMY, ServedHub, over_tcp, over_unix, serving
 

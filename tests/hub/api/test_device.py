@@ -8,8 +8,8 @@ import sqlalchemy as sa
 
 from hub.api import device as service
 from hub.api.nouns import agents as agents_noun
-from hub.clock import epoch_ms
-from hub.roles import DEVICE_REQUESTS
+from hub.base.clock import epoch_ms
+from hub.base.roles import DEVICE_REQUESTS
 from hub.settings.limit_settings import Limits
 from protocol.coordination import Method, Response
 from protocol.errors import ErrorCode

@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 
 from hub.api.nouns.device_calls import AT_ONCE
-from hub.roles import Role, Scope
+from hub.base.roles import Role, Scope
 from protocol.errors import CallTimedOut
 from protocol.frame import ErrorBody
 from protocol.work import Action, Answer, ToolCall

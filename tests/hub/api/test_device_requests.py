@@ -9,7 +9,7 @@ from hub.agents.writing import AgentConfigs
 from hub.api import device
 from hub.api.nouns.agent_configs import AgentConfigs as ConfigsNoun
 from hub.api.nouns.devices import Connections
-from hub.clock import epoch_ms
+from hub.base.clock import epoch_ms
 from hub.links.auth import KeyRotation
 from protocol.agent_status import Axis
 from protocol.codec import JSON

@@ -7,7 +7,7 @@ import httpx2
 import pytest
 
 from hub.api.application import ANSWERED, EVERY, WITH_TOKEN, openapi_document
-from hub.roles import AGENT, PUBLIC, ROUTES
+from hub.base.roles import AGENT, PUBLIC, ROUTES
 from protocol.errors import CATALOGUE, ErrorCode
 
 

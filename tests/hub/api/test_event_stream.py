@@ -11,9 +11,9 @@ import pytest
 
 from hub.api.events import Streams
 from hub.api.nouns.logs import Events
-from hub.clock import epoch_ms
-from hub.log import Ring
-from hub.roles import Role
+from hub.base.clock import epoch_ms
+from hub.base.log import Ring
+from hub.base.roles import Role
 from protocol.ids import UserId
 from storage.agents import agents
 from tests.hub.api.test_agent_configs import an_agent

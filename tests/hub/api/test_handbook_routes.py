@@ -4,7 +4,7 @@ import httpx2
 from selectolax.lexbor import LexborHTMLParser as HTMLParser
 
 from hub import docs
-from hub.roles import Role
+from hub.base.roles import Role
 from tests.support.hub import ServedHub, over_tcp
 
 

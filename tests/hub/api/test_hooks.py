@@ -15,12 +15,12 @@ import pytest
 import sqlalchemy as sa
 
 from hub.api.door.server import Hook, Hooks, HookServer, NewsDesk
-from hub.certificates import Certificates
-from hub.clock import IdFactory
+from hub.base.certificates import Certificates
+from hub.base.clock import IdFactory
+from hub.base.metrics import Metrics
 from hub.connectors.webhook import Source
 from hub.links.gate import Gate, PortLimits
 from hub.links.hosts import Hosts, TrustedProxies
-from hub.metrics import Metrics
 from hub.settings.values import Address
 from storage.connectors import connectors
 from storage.connectors.connectors import DeclaredConnector

@@ -7,12 +7,12 @@ from functools import partial
 import anyio
 import pytest
 
-from hub import tokens
 from hub.api.nouns.tokens import (
     IdentityLimits,
 )
-from hub.roles import Principal, Role, Scope, scopes_of
-from hub.tokens import TokenKind
+from hub.base import tokens
+from hub.base.roles import Principal, Role, Scope, scopes_of
+from hub.base.tokens import TokenKind
 from protocol.errors import CloseCode, CodedError, ErrorCode, HubError
 from protocol.handshake import StoreMark
 from storage import audit

@@ -8,10 +8,10 @@ from typing import Any
 import httpx2
 
 from hub.api.nouns.issues import IssueCounts, Issues
+from hub.base.metrics import Metrics
+from hub.base.roles import Role
 from hub.health.issues import FRESH_S, Finding, error, notice, warning
 from hub.health.issues import Issues as FoundIssues
-from hub.metrics import Metrics
-from hub.roles import Role
 from protocol.ids import UserId
 from storage import changes
 from tests.support.clock import START, FakeClock

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from hub.accounts.keys import FILE, KeyStore
 from hub.api.nouns import items as item_nouns
-from hub.roles import Role, Scope
+from hub.base.roles import Role, Scope
 from hub.text.excerpt import Excerpt
 from protocol.calls import RowPlace
 from protocol.errors import ErrorCode

@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from hub.api.application import ANSWERED
-from hub.roles import LIMITED, PUBLIC, ROUTES, Asked, Scope, roles_that_may
+from hub.base.roles import LIMITED, PUBLIC, ROUTES, Asked, Scope, roles_that_may
 from protocol.ids import AgentId, CallId, DeviceId, RunId
 from protocol.lifecycles import RunState
 from storage.agents import agents, declared_agents

@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from hub.api.application import ANSWERED
-from hub.roles import AGENT
+from hub.base.roles import AGENT
 from protocol.keys import key_id
 from storage.agents import agents
 from storage.schema import metadata

@@ -12,8 +12,8 @@ import httpx2
 import pytest
 
 from hub.api.nouns.logs import MAX_CONNECTIONS, Dumper, LogLevel, Logs
+from hub.base.log import Ring
 from hub.links.roster import LocalLink
-from hub.log import Ring
 from protocol.ids import DeviceId, UserId
 from storage.devices import devices
 from storage.devices.devices import UnknownDevice

@@ -7,7 +7,7 @@ import pytest
 import sqlalchemy as sa
 
 from hub.api.nouns.measurements import HubSeries
-from hub.clock import epoch_ms
+from hub.base.clock import epoch_ms
 from protocol.coordination import MetricType
 from protocol.ids import AgentId, UserId
 from protocol.lifecycles import RunState

@@ -11,7 +11,7 @@ import httpx2
 import pytest
 
 from hub.api.nouns.runs import Runs
-from hub.version import VERSION
+from hub.base.version import VERSION
 from protocol.ids import NodeId
 from protocol.lifecycles import RunOutcome, RunState
 from storage.devices import nodes

@@ -14,8 +14,8 @@ import sqlalchemy as sa
 
 from hub.api.nouns import overviews
 from hub.api.nouns.overviews import EVERY_S, ChangesView
+from hub.base.roles import Role
 from hub.health.issues import Check, Finding, error, notice, warning
-from hub.roles import Role
 from protocol.ids import AgentId, UserId
 from protocol.lifecycles import RunOutcome, RunState
 from storage import audit, changes

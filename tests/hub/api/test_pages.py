@@ -8,7 +8,7 @@ from starlette.datastructures import Headers
 from starlette.responses import Response
 
 from hub.api.pages import BUNDLE, NO_PAGES, Pages
-from hub.roles import ROUTES
+from hub.base.roles import ROUTES
 from tests.support.hub import ServedHub, over_tcp, over_unix
 
 BROWSER = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8"}

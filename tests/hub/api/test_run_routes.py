@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from hub.api.binding import Call
 from hub.api.events import StillCounts, Streams
 from hub.api.nouns.runs import Patience
-from hub.roles import Principal
+from hub.base.roles import Principal
 from protocol.errors import CodedError
 from protocol.ids import RunId
 from protocol.lifecycles import RunOutcome, RunState

@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 
 from hub.api.nouns.schedules import Slots
-from hub.clock import epoch_ms
+from hub.base.clock import epoch_ms
 from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId, UserId
 from storage.agents import declared_agents

@@ -12,8 +12,8 @@ import pytest
 
 from hub.api.door.sockets import AnotherHub, CannotListen, listen_on_unix
 from hub.api.errors import Problem
-from hub.loop_lag import LoopLag
-from hub.roles import Role
+from hub.base.loop_lag import LoopLag
+from hub.base.roles import Role
 from protocol.errors import CATALOGUE, ErrorCode, HubError
 from protocol.lifecycles import RunState
 from tests.support.hub import ServedHub, over_tcp, over_unix, serving

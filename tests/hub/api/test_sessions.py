@@ -11,9 +11,9 @@ from hub.api import events
 from hub.api.device import requests_of
 from hub.api.door.access import is_encrypted, spelled_cookie
 from hub.api.nouns.tokens import IdentityLimits, Sessions
-from hub.certificates import Certificates
+from hub.base.certificates import Certificates
+from hub.base.roles import Role
 from hub.health.machine import check_limits
-from hub.roles import Role
 from hub.settings.limit_settings import Limits
 from protocol.coordination import Method
 from storage.devices import devices

@@ -13,9 +13,7 @@ from starlette.types import Scope as Request
 from hub.api.application import ANSWERED
 from hub.api.door.access import Access, BearerTokens
 from hub.api.nouns.system import routes_view
-from hub.links.gate import FailedAttempts
-from hub.links.hosts import Hosts
-from hub.roles import (
+from hub.base.roles import (
     AGENT,
     DEVICE_REQUESTS,
     HUB_WIDE,
@@ -29,6 +27,8 @@ from hub.roles import (
     Scope,
     rows_of,
 )
+from hub.links.gate import FailedAttempts
+from hub.links.hosts import Hosts
 from protocol.coordination import Method
 from tests.support.families import each
 from tests.support.hub import ServedHub, over_tcp, serving

@@ -5,7 +5,7 @@ import pytest
 import sqlalchemy as sa
 
 from hub.api.nouns.costs import informative
-from hub.clock import utc_text
+from hub.base.clock import utc_text
 from hub.runs.explaining import Reason
 from protocol.ids import RunId
 from protocol.lifecycles import RunOutcome, RunState

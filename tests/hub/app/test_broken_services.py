@@ -17,12 +17,12 @@ from hub.api.binding import Head
 from hub.api.nouns.issues import Issues
 from hub.api.nouns.system import System
 from hub.app.hub import EVERY_S, VITAL, Gauges, Hub
-from hub.backups import FOLDER
-from hub.clock import epoch_ms
-from hub.log import Channel
-from hub.metrics import Metrics
+from hub.base.clock import epoch_ms
+from hub.base.log import Channel
+from hub.base.metrics import Metrics
+from hub.base.supervisor import Service, Supervisor
+from hub.health.backups import FOLDER
 from hub.runs.disk import DiskGuard
-from hub.supervisor import Service, Supervisor
 from protocol.ids import BootId, ConnectionId, KeyId, PairingId
 from protocol.lifecycles import RunEvent, RunState
 from storage import audit

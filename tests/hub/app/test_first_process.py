@@ -18,7 +18,7 @@ PATIENCE_S = 30.0
 SIGNALS = """
 import anyio
 from hub.app.systemd import serve_signals
-from hub.supervisor import Drain
+from hub.base.supervisor import Drain
 
 async def serve():
     async with anyio.create_task_group() as tasks:

@@ -14,10 +14,10 @@ from hub.app.model import (
     open_models,
     shown_model,
 )
+from hub.base.supervisor import Supervisor
 from hub.extraction.endpoint import Chain
 from hub.extraction.model import LanguageModel, Models, Price
 from hub.extraction.outcomes import Limiter
-from hub.supervisor import Supervisor
 from protocol.ids import BootId, NodeId
 from storage.devices import nodes
 from storage.store import open_store

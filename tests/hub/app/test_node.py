@@ -14,7 +14,7 @@ from hub.api.door.sockets import AnotherHub
 from hub.api.nouns.overviews import AuditCheckView, AuditLog
 from hub.app import boot
 from hub.app.boot import FILE, Context, Node
-from hub.clock import IdFactory
+from hub.base.clock import IdFactory
 from hub.health.doors import check_declarations
 from hub.runs.leases import LEASE_MS, RENEW_EVERY_S, RETRY_S, LeaseKeeper
 from protocol.ids import BootId

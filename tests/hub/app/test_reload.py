@@ -15,9 +15,9 @@ from sqlalchemy import Connection, insert, text
 from hub.api.door.sockets import listen_on_tcp
 from hub.app.boot import Context
 from hub.app.hub import Hub
-from hub.clock import SystemClock
+from hub.base.clock import SystemClock
+from hub.base.metrics import Metrics
 from hub.links.roster import DeviceReady
-from hub.metrics import Metrics
 from hub.settings.edits import Revision
 from hub.settings.problems import KeyPath, SettingsInvalid
 from hub.settings.reading import check_text

@@ -13,8 +13,8 @@ from typing import Final
 import pytest
 
 from hub.app.state_database import begin_anew, check_database, write_hub_id
-from hub.backups import DAILY, FOLDER, SUFFIX, Backups, sort_backups
-from hub.clock import epoch_ms
+from hub.base.clock import epoch_ms
+from hub.health.backups import DAILY, FOLDER, SUFFIX, Backups, sort_backups
 from hub.health.records import check_other_backups
 from protocol.errors import CodedError, ErrorCode
 from storage import audit

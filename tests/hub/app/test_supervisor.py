@@ -5,9 +5,9 @@ import anyio.lowlevel
 import pytest
 from anyio.abc import TaskStatus
 
-from hub.metrics import Metrics
-from hub.rounds import WORK_S, Rounds, Turns
-from hub.supervisor import Failures, Supervisor
+from hub.base.metrics import Metrics
+from hub.base.periodic_loop import WORK_S, Rounds, Turns
+from hub.base.supervisor import Failures, Supervisor
 from protocol.errors import Backoff, CodedError, ErrorCode
 from tests.support.clock import FakeClock, SeededChance
 from tests.support.coded import coded

@@ -26,19 +26,19 @@ from hub.api.door.server import OperatorServer
 from hub.api.noun import Hub as NounHub
 from hub.app.hub import VITAL, Hub
 from hub.app.systemd import ServiceManager, Watchdog
-from hub.clock import IdFactory
+from hub.base.clock import IdFactory
+from hub.base.loop_lag import LoopLag
+from hub.base.metrics import Metrics
+from hub.base.periodic_loop import WORK_S, Turns
+from hub.base.supervisor import Service, Supervisor
 from hub.extraction.extractor import Extractor
 from hub.extraction.model import Models
 from hub.links.gate import DeadlineWheel, Gate, PortLimits
 from hub.links.roster import DeviceReady
-from hub.loop_lag import LoopLag
-from hub.metrics import Metrics
-from hub.rounds import WORK_S, Turns
 from hub.runs.disk import DiskGuard
 from hub.runs.housekeeping import Housekeeping
 from hub.runs.scheduler import Scheduler
 from hub.settings.values import Address
-from hub.supervisor import Service, Supervisor
 from protocol.handshake import DeviceHello, HeldRun
 from protocol.ids import BootId
 from storage.devices import nodes

@@ -8,8 +8,8 @@ import anyio
 import pytest
 
 from hub.app.listeners import Tls
-from hub.certificates import CertificateUnusable
-from hub.metrics import Metrics
+from hub.base.certificates import CertificateUnusable
+from hub.base.metrics import Metrics
 from hub.settings.limit_settings import DeviceListener, Listen, TlsSettings
 from hub.settings.reload import POLL_S, SettingsWatch, Unfit
 from hub.settings.settings import ReloadSettings, Settings

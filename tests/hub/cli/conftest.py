@@ -11,10 +11,10 @@ import pytest
 from anyio.from_thread import BlockingPortal
 from click.testing import CliRunner, Result
 
+from hub.base.clock import IdFactory
 from hub.cli import show
 from hub.cli.app import hub as command
 from hub.cli.talk import Talk
-from hub.clock import IdFactory
 from hub.device.inserts import DeviceStore, open_device_store
 from protocol.lifecycles import RunState
 from tests.support.clock import FakeClock, SeededChance

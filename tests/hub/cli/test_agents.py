@@ -18,8 +18,8 @@ from hub.api.nouns.locks import LockHolderView, LockView
 from hub.api.nouns.overviews import AgentOverview, CheckpointBrief
 from hub.api.nouns.runs import RunView
 from hub.api.nouns.schedules import ScheduleView
+from hub.base.clock import epoch_ms
 from hub.cli.agents import _facts, print_overview
-from hub.clock import epoch_ms
 from hub.docs import page
 from hub.schedules.trigger import Upcoming
 from protocol.lifecycles import RunOutcome, RunState

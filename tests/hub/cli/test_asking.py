@@ -11,8 +11,8 @@ import pytest
 import sqlalchemy as sa
 from anyio.from_thread import BlockingPortal
 
+from hub.base.clock import epoch_ms
 from hub.cli.talk import Talk
-from hub.clock import epoch_ms
 from protocol.ids import BootId, NodeId
 from protocol.lifecycles import RunState
 from protocol.work import AgentComplete, SkippedFile

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from hub.base.system import processes
+from hub.base.tokens import TokenKind, make
 from hub.cli.failure import Exit
-from hub.system import processes
-from hub.tokens import TokenKind, make
 from tests.hub.cli.conftest import Hub, device_store, ends
 from tests.support.clock import SeededChance
 from tests.support.families import each

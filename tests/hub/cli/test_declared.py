@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from hub.api.application import ANSWERED, openapi_document
 from hub.api.nouns import questions
+from hub.base.clock import epoch_ms
 from hub.cli.declared import MIN_END, item_called, present
 from hub.cli.failure import Exit, Failure
 from hub.cli.formats import FORMATS
-from hub.clock import epoch_ms
 from protocol.ids import AgentId, UserId
 from protocol.work import Usage
 from storage.agents import declared_agents

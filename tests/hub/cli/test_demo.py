@@ -13,10 +13,10 @@ from typing import NamedTuple
 import pytest
 from rich.console import Console
 
+from hub.base.version import command_to_add
 from hub.cli import demo
 from hub.cli.failure import Exit, log_ending
 from hub.extraction.model import ModelUnavailable
-from hub.version import command_to_add
 from tests.hub.cli.conftest import Hub
 
 LACKING = Path(__file__).parents[2] / "support" / "lacking"
@@ -173,7 +173,7 @@ def test_second_demo_in_the_same_folder_exits_with_75(hub: Hub, tmp_path: Path) 
 
 
 def test_log_ending_omits_usage_lines(tmp_path: Path) -> None:
-    log = tmp_path / "hub.log"
+    log = tmp_path / "hub.base.log"
     log.write_text(
         "Usage: hub serve [OPTIONS]\nTry 'hub serve --help' for help.\n\nError: hub.toml is not readable.\n"
     )

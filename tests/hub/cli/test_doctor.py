@@ -14,10 +14,10 @@ from anyio.from_thread import BlockingPortal
 from hub.api.binding import Head
 from hub.api.noun import DEFAULT_LIMIT
 from hub.api.nouns.system import WORST, System
+from hub.base.roles import Scope
 from hub.cli import show
 from hub.health import machine
 from hub.health.issues import FRESH_S, Finding, Severity, error, notice, post, warning
-from hub.roles import Scope
 from storage import audit
 from tests.hub.cli.conftest import Hub, ends
 from tests.support.broken_rows import faults, plant

@@ -13,12 +13,12 @@ from selectolax.lexbor import LexborHTMLParser
 
 from hub.app.calibration import planted_documents
 from hub.app.evaluation import MAX_SHOWN_CHARS, MAX_STORED, sign_test
+from hub.base.printable import printable
 from hub.cli import evaluate
 from hub.cli.failure import Exit
 from hub.extraction.embedded import free_port
 from hub.extraction.endpoint import CHUNK_TOKENS
 from hub.extraction.gold import GoldDocument
-from hub.printable import printable
 from protocol.errors import Backoff
 from tests.hub.cli.conftest import Hub, ends
 from tests.support.families import each

@@ -27,8 +27,8 @@ from hub.device.sinks.lines import Markdown
 from hub.device.sinks.sink import Sink
 from hub.device.sinks.sync import synchronize
 from hub.device.sinks.text_file import TextFile
-from hub.item_text import title_line
 from hub.text.csv_lines import as_read
+from hub.text.item_text import title_line
 from protocol.calls import RowPlace
 from protocol.frame import Record
 from protocol.ids import DeviceId

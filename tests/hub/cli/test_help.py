@@ -12,9 +12,9 @@ from click.testing import CliRunner
 
 from hub import docs
 from hub.api.application import DECLARED
+from hub.base.roles import DEVICE_REQUESTS, ROUTES
 from hub.cli.app import hub
 from hub.cli.app import hub as command
-from hub.roles import DEVICE_REQUESTS, ROUTES
 from tests.hub.cli.conftest import Hub, ends
 from tests.support.families import each
 from tests.support.hub import ServedHub

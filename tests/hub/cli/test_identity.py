@@ -14,11 +14,11 @@ import pytest
 import segno
 from anyio.from_thread import BlockingPortal
 
-from hub import tokens
+from hub.base import tokens
+from hub.base.tokens import TokenKind
 from hub.cli.access import GRANTS, has_display
 from hub.cli.failure import Exit
 from hub.links.roster import RoundTrip
-from hub.tokens import TokenKind
 from storage.devices import tokens as credentials
 from storage.devices.devices import Grant
 from tests.hub.cli.conftest import Hub, ends
@@ -64,7 +64,7 @@ def test_devices_watch_lists_devices_again_when_a_device_connects(
         (["pair", "invitations"], "hub.invitations/1"),
         (["users"], "hub.users/1"),
         (["users", "create", "anna"], "hub.user/1"),
-        (["token"], "hub.tokens/1"),
+        (["token"], "hub.base.tokens/1"),
         (["token", "create", "--device", "lab"], "hub.token/1"),
         (["token", "create", "--role", "viewer"], "hub.token/1"),
         (["devices", "revoke", "lab", "--yes"], "hub.device/1"),

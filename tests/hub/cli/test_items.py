@@ -10,9 +10,9 @@ import pytest
 import sqlalchemy as sa
 from anyio.from_thread import BlockingPortal
 
+from hub.base.printable import NOT_QUOTED
+from hub.base.roles import Role
 from hub.cli.formats import proposals
-from hub.printable import NOT_QUOTED
-from hub.roles import Role
 from protocol.calls import RowPlace
 from protocol.handshake import CAPABILITY_OF
 from protocol.ids import DeviceId

@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 from hub.app.systemd import is_out_of_reach, unit_files
-from hub.certificates import Certificates
+from hub.base.certificates import Certificates
 from hub.cli.app import hub as command
 from hub.cli.daemon import make_folder
 from hub.cli.options import machine_zone

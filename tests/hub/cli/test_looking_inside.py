@@ -13,11 +13,11 @@ import pytest
 from anyio.from_thread import BlockingPortal
 
 from hub.api.nouns.logs import Logs
+from hub.base.log import LogEntry, LogFile, Ring
 from hub.cli import logs
 from hub.cli.doctor import of_nodes
 from hub.cli.failure import Exit
 from hub.cli.logs import merged
-from hub.log import LogEntry, LogFile, Ring
 from storage.kernel.database import Unavailable
 from tests.hub.cli.conftest import Hub, ends
 from tests.support.hub import ServedHub, serving

@@ -9,10 +9,10 @@ import pytest
 from anyio.from_thread import BlockingPortal
 from click.testing import CliRunner, Result
 
+from hub.base.tokens import TokenKind, make
 from hub.cli import talk
 from hub.cli.app import hub as command
 from hub.cli.failure import Exit, as_failure
-from hub.tokens import TokenKind, make
 from tests.hub.cli.conftest import Hub, ends
 from tests.support.clock import SeededChance
 from tests.support.hub import ServedHub

@@ -11,7 +11,7 @@ import pytest
 from anyio.from_thread import BlockingPortal
 from click.testing import Result
 
-from hub.supervisor import Drain
+from hub.base.supervisor import Drain
 from protocol.ids import UserId
 from storage import audit
 from storage.devices import devices

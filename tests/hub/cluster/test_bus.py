@@ -10,7 +10,7 @@ import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from hub.clock import SystemClock
+from hub.base.clock import SystemClock
 from hub.cluster.bus import MAX_BYTES, Bus, Member, reach_server
 from hub.cluster.messages import RENEWALS, Hint, NodeRenewed, NodeUnreachable, Reply, Request, RunChanged
 from protocol.ids import BootId, RunId

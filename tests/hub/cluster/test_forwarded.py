@@ -12,8 +12,8 @@ import pytest
 
 from hub.api.nouns.runs import Runs
 from hub.api.others import READ_WITHIN_S, WITHIN_S, Others
+from hub.base.roles import Role
 from hub.health.records import check_nodes
-from hub.roles import Role
 from hub.runs.lifecycle import Interrupt
 from protocol.errors import CloseCode, CodedError, ErrorCode
 from protocol.ids import NodeId, RunId

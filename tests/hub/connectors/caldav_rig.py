@@ -6,12 +6,12 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
 
+from hub.base.outbound.client import OutboundClient
+from hub.base.outbound.rules import OutboundRules
 from hub.connectors.caldav import CalDav, CalDavFilter, CalDavSettings
 from hub.connectors.calling import Caller, Throttle, Unread
 from hub.connectors.connector import Context, Cursor, Message
 from hub.document import Document
-from hub.outbound.client import OutboundClient
-from hub.outbound.rules import OutboundRules
 from tests.hub.connectors.gmail_rig import HastyClock
 from tests.support.clock import SeededChance
 from tests.support.radicale import PASSWORD

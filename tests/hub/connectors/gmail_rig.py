@@ -8,12 +8,12 @@ from datetime import datetime, timedelta
 import anyio.lowlevel
 from starlette.types import ASGIApp
 
+from hub.base.outbound.client import OutboundClient
+from hub.base.outbound.rules import OutboundRules
 from hub.connectors.calling import Caller, Throttle, Unread
 from hub.connectors.connector import Context, Cursor, Message, Page
 from hub.connectors.gmail import Gmail, GmailFilter, GmailSettings
 from hub.document import Document
-from hub.outbound.client import OutboundClient
-from hub.outbound.rules import OutboundRules
 from tests.support.asgi import serving
 from tests.support.clock import START, FakeClock, SeededChance
 from tests.support.gmail import FakeGmail

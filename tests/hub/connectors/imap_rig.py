@@ -11,14 +11,14 @@ from typing import Any
 
 import anyio
 
-from hub.clock import Clock, SystemChance, SystemClock
+from hub.base.clock import Clock, SystemChance, SystemClock
+from hub.base.outbound.client import OutboundClient
+from hub.base.outbound.rules import OutboundRules
 from hub.connectors.calling import Caller, Quota, Throttle, Tokens, Unread
 from hub.connectors.connector import Context, Cursor, Message, Page, documents_of
 from hub.connectors.imap import Imap
 from hub.connectors.imap_line import ImapFilter, ImapSettings, Line
 from hub.document import Document
-from hub.outbound.client import OutboundClient
-from hub.outbound.rules import OutboundRules
 from tests.support.dovecot import PASSWORD, Dovecot
 
 LONG_AGO = timedelta(days=365)

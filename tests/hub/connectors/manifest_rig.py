@@ -13,11 +13,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
+from hub.base.outbound.client import OutboundClient
+from hub.base.outbound.rules import OutboundRules
 from hub.connectors.calling import Caller, Throttle, Unread
 from hub.connectors.connector import Connector, ConnectorClass, Context, Cursor, Message, documents_of, find
 from hub.document import Document
-from hub.outbound.client import OutboundClient
-from hub.outbound.rules import OutboundRules
 from tests.hub.connectors.gmail_rig import HastyClock
 from tests.support.asgi import serving
 from tests.support.clock import SeededChance

@@ -12,6 +12,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from hub.base.outbound.client import OutboundClient
+from hub.base.outbound.rules import OutboundRules
 from hub.connectors.calling import (
     PATIENCE_S,
     TRIES,
@@ -29,8 +31,6 @@ from hub.connectors.calling import (
     Unavailable,
     origin_of,
 )
-from hub.outbound.client import OutboundClient
-from hub.outbound.rules import OutboundRules
 from tests.support.asgi import serving
 from tests.support.clock import FakeClock, SeededChance
 from tests.support.families import each

@@ -7,7 +7,7 @@ from itertools import count
 
 import pytest
 
-from hub.clock import SystemClock
+from hub.base.clock import SystemClock
 from hub.connectors.conformance import ConnectorConformance, Place
 from tests.hub.connectors import caldav_rig, gmail_rig, imap_rig, manifest_rig, test_webhook
 from tests.support.dovecot import PASSWORD, Dovecot

@@ -8,13 +8,13 @@ import msgspec
 import pytest
 from msgspec import inspect
 
+from hub.base.outbound.client import MAX_ANSWER_BYTES, OutboundClient
+from hub.base.outbound.rules import OutboundRules
 from hub.connectors import process
 from hub.connectors.conformance import process_at
 from hub.connectors.connector import Account, Connector, Message
 from hub.extraction import batch, completion, transcription
 from hub.openclaw import frames, methods
-from hub.outbound.client import MAX_ANSWER_BYTES, OutboundClient
-from hub.outbound.rules import OutboundRules
 from hub.text.confinement import landlock_version
 from protocol import calls, codec, frame
 from storage.agents.configs import Mailbox as MailboxConfig

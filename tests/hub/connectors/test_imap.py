@@ -17,7 +17,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from hub.clock import SystemClock
+from hub.base.clock import SystemClock
 from hub.connectors import imap as imap_module
 from hub.connectors.calling import (
     ConnectorFailure,

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from hub.clock import SystemClock
+from hub.base.clock import SystemClock
 from hub.connectors import mime
 from hub.connectors.calling import CursorLost, FileUnusable, Unread
 from hub.connectors.conformance import ConnectorConformance, Place

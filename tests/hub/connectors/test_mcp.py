@@ -18,7 +18,9 @@ from mcp.shared.exceptions import MCPError
 from pydantic import ValidationError
 from starlette.types import Receive, Scope, Send
 
-from hub.clock import SystemChance, SystemClock
+from hub.base.clock import SystemChance, SystemClock
+from hub.base.outbound.client import OutboundClient
+from hub.base.outbound.rules import OutboundRules
 from hub.connectors import process
 from hub.connectors.calling import (
     Caller,
@@ -34,8 +36,6 @@ from hub.connectors.connector import Context, Cursor, Filter
 from hub.connectors.mcp import McpConnector, McpSettings
 from hub.connectors.process import ProgramSettings
 from hub.document import Document
-from hub.outbound.client import OutboundClient
-from hub.outbound.rules import OutboundRules
 from tests.hub.connectors.test_handbook_plugin import SINCE
 from tests.support.asgi import serving
 from tests.support.programs import CannotInstall, cache_folder, npm_packages

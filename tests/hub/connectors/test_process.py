@@ -25,6 +25,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import Receive, Scope, Send
 
+from hub.base.log.channel import fields_of
+from hub.base.outbound.client import OutboundClient
+from hub.base.outbound.rules import OutboundRules
 from hub.cli.access import connectors as command
 from hub.connectors import process
 from hub.connectors.calling import (
@@ -43,9 +46,6 @@ from hub.connectors.conformance import ConnectorConformance, process_at
 from hub.connectors.connector import Connector, documents_of
 from hub.connectors.process import ProcessConnector, ProcessSettings
 from hub.document import Document
-from hub.log.channel import fields_of
-from hub.outbound.client import OutboundClient
-from hub.outbound.rules import OutboundRules
 from hub.text.confinement import landlock_version
 from storage.agents.configs import Mailbox as MailboxConfig
 from storage.store import Store

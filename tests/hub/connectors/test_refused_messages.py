@@ -12,6 +12,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from hub.base.outbound.client import OutboundClient
+from hub.base.outbound.rules import OutboundRules
 from hub.connectors.calling import (
     Caller,
     ConnectorFailure,
@@ -27,8 +29,6 @@ from hub.connectors.calling import (
 from hub.connectors.connector import Connector, Context, Filter, documents_of, find
 from hub.connectors.mcp import McpConnector, McpSettings
 from hub.document import Document
-from hub.outbound.client import OutboundClient
-from hub.outbound.rules import OutboundRules
 from tests.hub.connectors import caldav_rig, gmail_rig, manifest_rig
 from tests.hub.connectors.gmail_rig import WEEK_AGO, HastyClock
 from tests.hub.connectors.imap_rig import imap

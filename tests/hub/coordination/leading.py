@@ -12,16 +12,16 @@ from typing import Any
 import anyio
 from anyio.abc import TaskGroup
 
-from hub.clock import Clock, IdFactory, epoch_ms
+from hub.base.clock import Clock, IdFactory, epoch_ms
+from hub.base.metrics import Metrics
+from hub.base.outbound.rules import OutboundRules
 from hub.coordination.authority import Caller
 from hub.coordination.broadcasts import Broadcasts
 from hub.coordination.courier import Courier
 from hub.coordination.messages import MAX_WAIT_S, Ensured, LeadMessages, Leads, Messages
 from hub.coordination.provisioning import Provisioning, Quiet
 from hub.links.roster import DeviceLink
-from hub.metrics import Metrics
 from hub.openclaw import Fleet, GatewayConfig
-from hub.outbound.rules import OutboundRules
 from protocol.coordination import MessageState
 from protocol.ids import AgentId, BoardId, BootId, DeviceId, GatewayId, MessageId, NodeId, UserId
 from storage.coordination import boards, gateway_agents, gateways, message_rows

@@ -12,13 +12,13 @@ from typing import Any
 import anyio
 from anyio.abc import TaskGroup
 
-from hub.clock import Clock, IdFactory, epoch_ms
+from hub.base.clock import Clock, IdFactory, epoch_ms
+from hub.base.metrics import Metrics
+from hub.base.outbound.rules import OutboundRules
 from hub.coordination.courier import Courier
 from hub.coordination.messages import Messages
 from hub.links.roster import DeviceLink
-from hub.metrics import Metrics
 from hub.openclaw import Fleet, GatewayConfig
-from hub.outbound.rules import OutboundRules
 from protocol.coordination import MessageKind, MessageState
 from protocol.ids import AgentId, BootId, DeviceId, GatewayId, MessageId
 from storage.coordination import gateway_agents, message_rows, messages

@@ -13,13 +13,13 @@ from pathlib import Path
 import anyio
 from anyio.abc import TaskGroup
 
-from hub.clock import Clock, IdFactory, epoch_ms
+from hub.base.clock import Clock, IdFactory, epoch_ms
+from hub.base.metrics import Metrics
+from hub.base.outbound.rules import OutboundRules
 from hub.coordination.authority import Caller
 from hub.coordination.souls import SoulHomes, SoulRequest, Souls, SoulWriter
 from hub.links.roster import DeviceLink
-from hub.metrics import Metrics
 from hub.openclaw import Fleet, GatewayConfig
-from hub.outbound.rules import OutboundRules
 from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId, BoardId, DeviceId, GatewayId, UserId
 from storage.agents import declared_agents

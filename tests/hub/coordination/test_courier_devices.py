@@ -10,7 +10,7 @@ import pytest
 from hub.api.device import requests_of
 from hub.api.noun import Hub
 from hub.api.nouns.messages import Messages
-from hub.tokens import hash_token
+from hub.base.tokens import hash_token
 from protocol.coordination import MessageKind, MessageState, Method
 from protocol.errors import CallTimedOut, CodedError, ErrorCode, LinkLost, TooManyCalls
 from protocol.frame import ErrorBody, Parameters

@@ -9,12 +9,12 @@ import anyio
 import pytest
 
 from hub.app.coordination import STATUS_LEASE
-from hub.clock import epoch_ms
+from hub.base.clock import epoch_ms
+from hub.base.metrics import Metrics
+from hub.base.outbound.rules import OutboundRules
 from hub.coordination.gateway_watch import GRACE_S, MISSING_S, Fact, GatewayMonitor, Turn, read_fact
-from hub.metrics import Metrics
 from hub.openclaw import Fleet, GatewayConfig, GatewayEvent
 from hub.openclaw.methods import chat_send
-from hub.outbound.rules import OutboundRules
 from hub.runs.leases import Leadership
 from protocol.agent_status import AgentMoved, ExhaustReason
 from protocol.ids import AgentId, BootId, GatewayId, UserId

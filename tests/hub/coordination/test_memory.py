@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from hub.clock import IdFactory
+from hub.base.clock import IdFactory
+from hub.base.log import Ring
+from hub.base.metrics import Metrics
 from hub.coordination.questions import BoardMemory
-from hub.log import Ring
-from hub.metrics import Metrics
 from protocol.coordination import MessageEvent, MessageKind, MessageState
 from protocol.errors import CodedError, ErrorCode
 from protocol.ids import MessageId

@@ -10,10 +10,10 @@ import anyio.lowlevel
 import pytest
 import sqlalchemy as sa
 
-from hub.clock import IdFactory
+from hub.base.clock import IdFactory
+from hub.base.metrics import Metrics
 from hub.coordination.authority import Caller
 from hub.coordination.questions import AGAIN_S, POLL_S, Asked, QuestionDelivery, Questions, seen_question
-from hub.metrics import Metrics
 from protocol.calls import question_in
 from protocol.coordination import QuestionState, Verb
 from protocol.errors import CallTimedOut, CodedError, ErrorCode

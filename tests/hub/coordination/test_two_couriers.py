@@ -7,10 +7,10 @@ from typing import Any
 import anyio
 import pytest
 
+from hub.base.metrics import Metrics
+from hub.base.outbound.rules import OutboundRules
 from hub.coordination.courier import Courier
-from hub.metrics import Metrics
 from hub.openclaw import Fleet, GatewayConfig
-from hub.outbound.rules import OutboundRules
 from protocol.coordination import MessageState
 from protocol.ids import BootId, NodeId
 from storage.coordination import messages

@@ -20,7 +20,7 @@ import anyio.to_thread
 import httpx2
 import pytest
 
-from hub.clock import SystemClock
+from hub.base.clock import SystemClock
 from hub.device.app import SHOWN_A_MINUTE, Browser, DeviceOptions, ReferenceDevice, run_device, serve_device
 from hub.device.credentials import KnownHubs, TokenCredential, dialled
 from protocol.coordination import Event, EventName, Method, Request, Response

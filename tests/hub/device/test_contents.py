@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hub.clock import IdFactory
+from hub.base.clock import IdFactory
 from hub.device import run_reading
 from hub.device.inserts import open_device_store
 from hub.device.run_reading import Contents, FileText, cut

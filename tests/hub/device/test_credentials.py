@@ -21,7 +21,8 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
 )
 
-from hub.clock import SystemChance
+from hub.base.clock import SystemChance
+from hub.base.system.files import is_open_to_others
 from hub.device import app
 from hub.device.client import TurnedAway
 from hub.device.credentials import (
@@ -42,7 +43,6 @@ from hub.device.owner import change_grants
 from hub.links import auth
 from hub.links.auth import HubKey, KeyRotation
 from hub.links.roster import RequestReceived
-from hub.system.files import is_open_to_others
 from protocol import keys
 from protocol.codec import JSON
 from protocol.coordination import Response

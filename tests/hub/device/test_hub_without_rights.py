@@ -12,7 +12,7 @@ import msgspec
 import pytest
 from websockets.asyncio.server import ServerConnection, serve
 
-from hub.clock import IdFactory
+from hub.base.clock import IdFactory
 from hub.device.inserts import open_device_store
 from hub.device.owner import approve, change_grants
 from hub.links.auth import HubKey

@@ -9,8 +9,8 @@ import pytest
 
 from hub.api.door.access import MARK
 from hub.api.own_review import OwnReview
+from hub.base.clock import IdFactory
 from hub.cli import inbox as cli_inbox
-from hub.clock import IdFactory
 from hub.device.inbox import DeviceItem, Inbox, NotDecided
 from hub.device.inserts import connect_shared, open_device_store
 from hub.device.owner import approve

@@ -21,7 +21,7 @@ from typing import Any, get_args
 import msgspec
 import pytest
 
-from hub.clock import IdFactory
+from hub.base.clock import IdFactory
 from hub.device.inbox import DeviceItem, read_items
 from hub.device.inserts import (
     KEEP_CALLS,
@@ -371,7 +371,7 @@ def test_shared_folder_retains_the_name_if_folders_of_equal_name_are_added(
 _CALLS_UNTIL_KILLED = """
 import sys
 from pathlib import Path
-from hub.clock import IdFactory, SystemChance, SystemClock
+from hub.base.clock import IdFactory, SystemChance, SystemClock
 from hub.device.inserts import open_device_store
 from protocol.work import Action, ReviewVerdict, RowReview, ToolCall
 

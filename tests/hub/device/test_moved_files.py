@@ -10,8 +10,8 @@ from typing import Final
 
 import pytest
 
+from hub.base.clock import IdFactory
 from hub.cli.inbox import lines_of
-from hub.clock import IdFactory
 from hub.device import moved_files
 from hub.device.inbox import DeviceItem, read_excerpt, read_items
 from hub.device.inserts import connect_shared, open_device_store

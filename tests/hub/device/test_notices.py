@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from hub.clock import IdFactory
+from hub.base.clock import IdFactory
 from hub.device import notices
 from hub.device.inbox import Waiting, count_waiting, is_apart, read_items, waits
 from hub.device.inserts import open_device_store

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from hub.clock import IdFactory
+from hub.base.clock import IdFactory
 from hub.device import grants, rows
 from hub.device.inbox import read_items
 from hub.device.inserts import DeviceStore, open_device_store

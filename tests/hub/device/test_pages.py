@@ -9,9 +9,9 @@ import anyio.to_thread
 import msgspec
 import pytest
 
+from hub.base.system.files import is_open_to_others
 from hub.device.connection import Line
 from hub.device.pages import Answer, ask_link, serve_links
-from hub.system.files import is_open_to_others
 from protocol.coordination import Response
 from tests.support.clock import SeededChance
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from hub.clock import Clock
+from hub.base.clock import Clock
 from hub.device.preview import Preview, preview
 from protocol.handshake import Limits
 from protocol.work import MANY, AgentComplete, AgentData, RunMode

@@ -11,7 +11,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from msgspec.structs import replace
 
-from hub.clock import IdFactory, SystemClock, epoch_ms
+from hub.base.clock import IdFactory, SystemClock, epoch_ms
 from hub.device import receipts, sending_log
 from hub.device.credentials import DeviceIdentity, is_signed
 from hub.device.inserts import open_device_store

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hub.clock import IdFactory
+from hub.base.clock import IdFactory
 from hub.device import sending_log
 from hub.device.inserts import open_device_store
 from hub.device.sending_log import (

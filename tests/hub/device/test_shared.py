@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from hub.base.version import command_to_add
 from hub.device.shared import (
     NO_TEXT,
     Root,
@@ -23,7 +24,6 @@ from hub.device.shared import (
     settle,
 )
 from hub.text.files import AUDIO, PICTURES, PLAIN, media_type_of
-from hub.version import command_to_add
 from protocol.work import MANY, RunConfig, RunLimits, SkipReason
 from tests.hub.device.test_secret_scan import PLANTED, Maker
 from tests.support.families import each

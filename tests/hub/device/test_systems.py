@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from hub.system import missing_for_hub
+from hub.base.system import missing_for_hub
 from protocol.work import SkipReason
 from tests.scenarios.lacking import LACKING, NAMES, WINDOWS, without
 

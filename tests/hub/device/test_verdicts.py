@@ -10,7 +10,7 @@ import anyio
 import msgspec
 import pytest
 
-from hub.clock import IdFactory
+from hub.base.clock import IdFactory
 from hub.device.app import POLL_EVERY_S
 from hub.device.inbox import read_items
 from hub.device.inserts import DeviceFileError, DeviceStore, connect_shared, open_device_store

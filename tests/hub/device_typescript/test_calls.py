@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from hub.clock import IdFactory
+from hub.base.clock import IdFactory
 from hub.device import rows
 from hub.device.inserts import DeviceStore, connect_shared
 from hub.device.owner import approve, edit, reject

@@ -8,7 +8,7 @@ from datetime import datetime
 import anyio
 import pytest
 
-from hub.clock import SystemClock
+from hub.base.clock import SystemClock
 from hub.document import Document
 from hub.extraction.dating import PassageDates
 from hub.extraction.endpoint import Endpoint

@@ -8,6 +8,7 @@ import pytest
 from llmock.pytest_plugin import LLMock
 from llmock.routers import batch as llmock_batches
 
+from hub.base.metrics import Metrics
 from hub.extraction.batch import BatchClient
 from hub.extraction.endpoint import Endpoint
 from hub.extraction.model import (
@@ -19,7 +20,6 @@ from hub.extraction.model import (
     ModelUnavailable,
     Price,
 )
-from hub.metrics import Metrics
 from tests.hub.extraction.conftest import model_at
 from tests.hub.extraction.test_endpoint import question
 from tests.support.clock import FakeClock

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from hub.app.calibration import Lots
-from hub.clock import epoch_ms
+from hub.base.clock import epoch_ms
 from hub.document import Document
 from hub.extraction import chunk, structured
 from hub.extraction.dating import PassageDates

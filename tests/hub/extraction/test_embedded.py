@@ -13,7 +13,8 @@ import anyio
 import httpx2
 import pytest
 
-from hub.clock import SystemChance, SystemClock
+from hub.base.clock import SystemChance, SystemClock
+from hub.base.version import command_to_add
 from hub.document import Document
 from hub.extraction import embedded
 from hub.extraction.embedded import CHUNK_TOKENS, MODEL_NAME, EmbeddedModel, find_weights
@@ -21,7 +22,6 @@ from hub.extraction.endpoint import Endpoint
 from hub.extraction.extractor import Extractor
 from hub.extraction.items import ExtractionOptions
 from hub.extraction.model import Models, ModelUnavailable
-from hub.version import command_to_add
 from protocol.tables import TableName
 from tests.support.processes import children
 

@@ -11,7 +11,10 @@ import anyio
 import pytest
 from llmock.pytest_plugin import LLMock
 
-from hub.clock import SystemClock
+from hub.base.clock import SystemClock
+from hub.base.metrics import Metrics
+from hub.base.outbound.client import MAX_ANSWER_BYTES
+from hub.base.outbound.rules import OutboundRules
 from hub.extraction import endpoint
 from hub.extraction.endpoint import MAX_REFUSALS, Chain, Endpoint
 from hub.extraction.model import (
@@ -27,9 +30,6 @@ from hub.extraction.model import (
 )
 from hub.extraction.outcomes import FAILURES, OPEN, Breaker, Circuit, EndpointRefused
 from hub.extraction.prompt import schema_of
-from hub.metrics import Metrics
-from hub.outbound.client import MAX_ANSWER_BYTES
-from hub.outbound.rules import OutboundRules
 from protocol.errors import ErrorCode
 from protocol.tables import TABLES
 from tests.hub.extraction.conftest import HastyClock, model_at

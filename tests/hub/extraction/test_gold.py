@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from hub.clock import epoch_ms
+from hub.base.clock import epoch_ms
 from hub.extraction.gold import (
     BadGold,
     GoldDocument,

@@ -12,11 +12,11 @@ import anyio
 import anyio.abc
 import pytest
 
+from hub.base.printable import CONTROLS
 from hub.document import Document
 from hub.extraction.extractor import Extractor
 from hub.extraction.items import ExtractionOptions
 from hub.extraction.model import REFUSED, ModelError, Models
-from hub.printable import CONTROLS
 from tests.hub.extraction.conftest import HastyClock, model_at
 
 KEY: Final = "gsk-0a9b8c7d6e5f"

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from hub.clock import from_epoch_ms
+from hub.base.clock import from_epoch_ms
 from hub.document import Document
 from hub.extraction import structured
 from hub.extraction.chunk import Passage

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from icalendar.timezone.windows_to_olson import WINDOWS_TO_OLSON
 
-from hub.clock import epoch_ms
+from hub.base.clock import epoch_ms
 from hub.document import Document
 from hub.extraction import chunk, structured
 from hub.extraction.endpoint import Endpoint

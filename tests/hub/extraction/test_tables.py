@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from hub.clock import from_epoch_ms
+from hub.base.clock import from_epoch_ms
 from hub.document import Document
 from hub.extraction.items import ExtractionOptions, Item
 from hub.extraction.ruled import ToRead

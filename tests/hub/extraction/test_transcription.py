@@ -7,10 +7,10 @@ from contextlib import aclosing
 import anyio
 import pytest
 
+from hub.base.metrics import Metrics
 from hub.document import Document
 from hub.extraction.model import ModelAnswer, ModelExhausted, ModelRefused, ModelUnavailable, Price
 from hub.extraction.transcription import Transcriber, recording_of
-from hub.metrics import Metrics
 from tests.hub.extraction.conftest import HastyClock
 from tests.support.clock import SeededChance
 from tests.support.speech import Transcriptions, recording

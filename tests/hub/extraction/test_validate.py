@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hub.clock import epoch_ms
+from hub.base.clock import epoch_ms
 from hub.extraction import validate
 from hub.extraction.chunk import Chunk
 from hub.extraction.folding import Folded, fold

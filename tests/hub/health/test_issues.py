@@ -8,6 +8,7 @@ from functools import partial
 import anyio
 import pytest
 
+from hub.base.metrics import Metrics
 from hub.health.issues import (
     EVERY_S,
     FRESH_S,
@@ -20,7 +21,6 @@ from hub.health.issues import (
     notice,
     warning,
 )
-from hub.metrics import Metrics
 from protocol.ids import UserId
 from storage.kernel.database import Busy
 from tests.support.clock import START, FakeClock

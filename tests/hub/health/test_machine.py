@@ -4,13 +4,13 @@ from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
+from hub.base.metrics import Metrics
+from hub.base.supervisor import Failures
 from hub.health import machine
 from hub.health.issues import Severity
 from hub.health.machine import LATELY, check_services
 from hub.links.gate import FailedAttempts
-from hub.metrics import Metrics
 from hub.settings.limit_settings import Limits
-from hub.supervisor import Failures
 from storage.devices.attempts import AttemptLimits
 from storage.store import open_store
 from tests.support.clock import START, FakeClock

@@ -8,8 +8,8 @@ from typing import Any
 
 import yaml
 
+from hub.base.metrics import Metrics
 from hub.health.issues import Severity
-from hub.metrics import Metrics
 from tests.support.families import each
 
 FOLDER = files("hub.health")

@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 import sqlalchemy as sa
 
-from hub.clock import epoch_ms
+from hub.base.clock import epoch_ms
 from hub.health import records
 from hub.health.issues import Check, Severity
 from protocol.handshake import StoreMark

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from hub.clock import epoch_ms
+from hub.base.clock import epoch_ms
 from hub.health import doors, work
 from hub.health.issues import Severity
 from hub.health.work import check_questions

@@ -7,10 +7,10 @@ import anyio
 import msgspec
 import pytest
 
-from hub.clock import epoch_ms
+from hub.base.clock import epoch_ms
+from hub.base.log.channel import fields_of
 from hub.links.auth import Knock
 from hub.links.refusals import Refusal
-from hub.log.channel import fields_of
 from protocol.errors import CATALOGUE, CloseCode, ErrorCode
 from protocol.handshake import SPOKEN, Challenge, DeviceHello
 from protocol.ids import BootId, ConnectionId, DeviceId, TokenId

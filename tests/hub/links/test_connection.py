@@ -14,6 +14,7 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 from websockets.frames import Frame, Opcode
 
+from hub.base.loop_meter import LATE_S, OVER_S, SHARE
 from hub.links import transport
 from hub.links.connection import PendingCalls
 from hub.links.gate import DeadlineWheel, LinkLimits
@@ -25,7 +26,6 @@ from hub.links.roster import (
     HeartbeatReceived,
     RequestReceived,
 )
-from hub.loop_meter import LATE_S, OVER_S, SHARE
 from protocol.coordination import Response
 from protocol.errors import (
     CallNotGranted,

@@ -7,6 +7,7 @@ import anyio
 import pytest
 import sqlalchemy as sa
 
+from hub.base.metrics import Metrics
 from hub.links.gate import (
     Buckets,
     DeadlineWheel,
@@ -18,7 +19,6 @@ from hub.links.gate import (
     network_of,
 )
 from hub.links.refusals import ENTRIES, OTHERS, RefusalSamples
-from hub.metrics import Metrics
 from protocol.errors import ErrorCode
 from storage.devices.attempts import AttemptLimits
 from storage.schema import failed_attempts
@@ -151,21 +151,21 @@ def test_lowered_connection_limit_refuses_only_new_connections() -> None:
 
 
 def test_gate_limits_connections_to_the_open_file_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hub.open_files.limit", lambda: 1_000)
+    monkeypatch.setattr("hub.base.open_files.limit", lambda: 1_000)
     gate, _ = make_gate(replace(ROOMY, connections=10_000, spare_files=256))
     assert gate.most == 1_000 - 250  # of few files a quarter is spared
-    monkeypatch.setattr("hub.open_files.limit", lambda: 4)
+    monkeypatch.setattr("hub.base.open_files.limit", lambda: 4)
     full, metrics = make_gate(replace(ROOMY, connections=3))
     for _ in range(3):
         full.enter("10.0.0.1").vouch()
     assert turned_away(full).limit == "connections"
-    monkeypatch.setattr("hub.open_files.limit", lambda: 2)
+    monkeypatch.setattr("hub.base.open_files.limit", lambda: 2)
     assert turned_away(full).limit == "connections"
     for label in ("connections", "open_files"):
         assert metrics.registry.get_sample_value("hub_limits_reached_total", {"limit": label}) == 1, label
-    monkeypatch.setattr("hub.open_files.limit", lambda: 20_000)
+    monkeypatch.setattr("hub.base.open_files.limit", lambda: 20_000)
     assert gate.most == 10_000
-    monkeypatch.setattr("hub.open_files.limit", lambda: 8_000)
+    monkeypatch.setattr("hub.base.open_files.limit", lambda: 8_000)
     assert gate.most == 8_000 - 256
 
 

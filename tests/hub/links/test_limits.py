@@ -334,7 +334,7 @@ async def test_listener_pauses_near_the_open_file_limit_and_resumes(
 ) -> None:
     async with port.device("first"):
         with monkeypatch.context() as few:
-            few.setattr("hub.open_files.limit", lambda: 12)  # this process has more open than that
+            few.setattr("hub.base.open_files.limit", lambda: 12)  # this process has more open than that
             for _ in range(5):
                 with raw_socket(port) as connection:
                     assert b"too_many_connections" in await all_of(connection)

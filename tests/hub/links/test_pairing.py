@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hub.base.tokens import TokenKind, hash_token, last4, make
 from hub.links import auth
 from hub.links.auth import ALPHABET, BadCode, BadProof, hash_code, read, read_key
 from hub.links.roster import EndsElsewhere
-from hub.tokens import TokenKind, hash_token, last4, make
 from protocol import keys
 from protocol.errors import CloseCode, CodedError, ErrorCode
 from protocol.ids import DeviceId, InvitationId, UserId

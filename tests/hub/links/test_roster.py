@@ -5,6 +5,7 @@ import anyio
 import pytest
 import sqlalchemy as sa
 
+from hub.base.metrics import Metrics
 from hub.links.roster import (
     COMPARE_EVERY_S,
     FROZEN,
@@ -17,7 +18,6 @@ from hub.links.roster import (
     SharedRoots,
     Takeovers,
 )
-from hub.metrics import Metrics
 from protocol.errors import CloseCode
 from protocol.handshake import DeviceHello, Goodbye, Hubs
 from protocol.ids import BootId, DeviceId, NodeId, UserId

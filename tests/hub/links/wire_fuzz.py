@@ -15,10 +15,10 @@ from websockets.protocol import OPEN
 from websockets.server import ServerProtocol
 from websockets.speedups import apply_mask
 
-from hub.clock import SystemClock
+from hub.base.clock import SystemClock
+from hub.base.metrics import Metrics
 from hub.links.gate import Gate, LinkLimits, PortLimits
 from hub.links.transport import DeviceSocket
-from hub.metrics import Metrics
 
 MOST: Final = 70_000  # bytes of a message
 LIMITS: Final = LinkLimits(message_bytes=MOST, frames_per_s=50)

@@ -9,9 +9,9 @@ from typing import Any, Final
 import anyio
 import sqlalchemy as sa
 
-from hub.metrics import Metrics
+from hub.base.metrics import Metrics
+from hub.base.outbound.rules import OutboundRules
 from hub.notify.notifier import EVERY_S, Notifier
-from hub.outbound.rules import OutboundRules
 from hub.settings.notify_settings import NotifySettings
 from protocol.ids import BootId, UserId
 from storage import deliveries

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from hub.base.outbound.client import OutboundClient
+from hub.base.outbound.rules import OutboundRules
 from hub.notify.sending import Sender
-from hub.outbound.client import OutboundClient
-from hub.outbound.rules import OutboundRules
 from hub.settings.notify_settings import NotifySettings
 from tests.hub.notify.bench import opened
 from tests.hub.notify.test_plain_targets import delivery, mail

@@ -13,7 +13,7 @@ import anyio
 import pytest
 import sqlalchemy as sa
 
-from hub.clock import SystemClock, now_ms
+from hub.base.clock import SystemClock, now_ms
 from storage.schema import agents, items, runs
 from tests.hub.notify.bench import KEY
 from tests.support.processes import POLL_S, SETTINGS, HubProcess, closing

@@ -6,10 +6,10 @@ from typing import Any
 import anyio
 import pytest
 
+from hub.base.outbound.addresses import Resolve, resolve
+from hub.base.outbound.client import OutboundClient
+from hub.base.outbound.rules import OutboundRules
 from hub.notify.sending import Answer, Sender
-from hub.outbound.addresses import Resolve, resolve
-from hub.outbound.client import OutboundClient
-from hub.outbound.rules import OutboundRules
 from hub.settings.notify_settings import NotifySettings
 from storage.deliveries import DeliveryRow
 from tests.hub.notify.bench import opened, trusting

@@ -10,10 +10,10 @@ import anyio
 import httpx2
 import pytest
 
+from hub.base.roles import Role
 from hub.health.external import check_targets
 from hub.health.issues import Finding, warning
 from hub.notify.notifier import SETTLED_S
-from hub.roles import Role
 from hub.settings.problems import SettingsInvalid
 from protocol.lifecycles import RunState
 from storage import audit

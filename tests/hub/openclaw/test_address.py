@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from hub.base.outbound.rules import AddressRefused, OutboundRules
 from hub.openclaw import BadAddress, GatewayAddress
-from hub.outbound.rules import AddressRefused, OutboundRules
 from tests.support.certificates import write_certificate
 from tests.support.families import each
 from tests.support.gateway import FakeGateway, fake_gateway

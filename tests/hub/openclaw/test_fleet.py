@@ -8,7 +8,8 @@ from typing import Any
 import anyio
 import pytest
 
-from hub.metrics import Metrics
+from hub.base.metrics import Metrics
+from hub.base.outbound.rules import OutboundRules
 from hub.openclaw import (
     BadAddress,
     Fleet,
@@ -17,7 +18,6 @@ from hub.openclaw import (
     GatewayEvent,
     GatewayNews,
 )
-from hub.outbound.rules import OutboundRules
 from storage.coordination.gateways import UnknownGateway
 from tests.support.clock import FakeClock, SeededChance
 from tests.support.gateway import FakeGateway, fake_gateway

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import anyio
 
-from hub.clock import IdFactory
+from hub.base.clock import IdFactory
 from hub.device.inbox import read_items
 from hub.device.inserts import DeviceStore, open_device_store
 from hub.extraction.model import Finish, ModelAnswer, ModelRequest

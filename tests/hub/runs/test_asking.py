@@ -9,7 +9,7 @@ import msgspec
 import pytest
 import sqlalchemy as sa
 
-from hub.clock import epoch_ms, from_epoch_ms
+from hub.base.clock import epoch_ms, from_epoch_ms
 from hub.extraction.model import (
     REFUSED,
     Finish,

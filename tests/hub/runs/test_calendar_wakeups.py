@@ -10,7 +10,7 @@ import anyio.lowlevel
 import msgspec
 import pytest
 
-from hub.metrics import Metrics
+from hub.base.metrics import Metrics
 from hub.runs.scheduler import ANSWER_S, WAKEUPS_POLL_S, Over, Wakes, fate_of
 from protocol.errors import CallTimedOut, CodedError, ErrorCode, LinkLost
 from protocol.frame import ErrorBody

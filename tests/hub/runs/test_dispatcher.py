@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from hub.agents.capabilities import Capabilities
 from hub.agents.writing import reconcile
 from hub.api.waiting import Waiting, read_waits
-from hub.clock import epoch_ms
+from hub.base.clock import epoch_ms
 from hub.extraction.model import ModelExhausted
 from hub.health import work
 from hub.health.issues import Severity

@@ -9,7 +9,7 @@ import anyio.lowlevel
 import pytest
 import sqlalchemy as sa
 
-from hub.clock import epoch_ms
+from hub.base.clock import epoch_ms
 from hub.runs.housekeeping import ERASED_FILE, Erasures, note_erased
 from protocol.ids import RunId
 from storage import audit, user_data

@@ -10,8 +10,8 @@ import pytest
 import sqlalchemy as sa
 from anyio.abc import TaskGroup
 
-from hub.clock import epoch_ms
-from hub.log.channel import fields_of
+from hub.base.clock import epoch_ms
+from hub.base.log.channel import fields_of
 from hub.runs import housekeeping
 from hub.runs.housekeeping import EVERY_S, FIRST_AFTER_S, HEAD_EVERY_S, LEASE, Housekeeping
 from hub.settings.limit_settings import RetentionSettings

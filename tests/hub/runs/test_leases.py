@@ -8,7 +8,7 @@ from typing import Any
 import anyio
 import pytest
 
-from hub.rounds import WORK_S
+from hub.base.periodic_loop import WORK_S
 from hub.runs.leases import (
     GIVE_UP_S,
     LEASE_MS,

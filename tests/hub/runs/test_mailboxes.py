@@ -9,7 +9,7 @@ import anyio
 import pytest
 import sqlalchemy as sa
 
-from hub.clock import epoch_ms
+from hub.base.clock import epoch_ms
 from hub.connectors.calling import (
     ConnectorFailure,
     Elsewhere,

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from hub.dates import begin_of
+from hub.base.dates import begin_of
 from hub.document import Document
 from hub.extraction.items import ExtractionOptions, Item
 from hub.extraction.structured import read

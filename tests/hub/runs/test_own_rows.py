@@ -10,6 +10,8 @@ from typing import Any
 import anyio.to_thread
 import pytest
 
+from hub.base.outbound.client import OutboundClient
+from hub.base.outbound.rules import OutboundRules
 from hub.connectors.connector import find
 from hub.connectors.webhook import Source
 from hub.connectors.webhook import read as read_post
@@ -20,8 +22,6 @@ from hub.device.sinks.records import Csv, JsonLines
 from hub.device.sinks.target import Put
 from hub.document import Document
 from hub.extraction.model import Models
-from hub.outbound.client import OutboundClient
-from hub.outbound.rules import OutboundRules
 from hub.runs import own_rows
 from hub.runs.own_rows import OwnRows
 from hub.text.row_keys import key_of

@@ -7,7 +7,7 @@ import pytest
 import sqlalchemy as sa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from hub.clock import IdFactory
+from hub.base.clock import IdFactory
 from hub.device.credentials import DeviceIdentity
 from hub.links.auth import HubKey, check_signature
 from hub.runs.sources import Receipts, Received

@@ -7,7 +7,7 @@ from typing import Any
 import anyio
 import pytest
 
-from hub.clock import SystemClock
+from hub.base.clock import SystemClock
 from hub.extraction.model import Models, Price
 from hub.extraction.transcription import Transcriber
 from hub.links.roster import RunFrame

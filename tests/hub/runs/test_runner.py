@@ -8,7 +8,7 @@ import anyio.lowlevel
 import pytest
 import sqlalchemy as sa
 
-from hub.clock import epoch_ms
+from hub.base.clock import epoch_ms
 from hub.extraction.model import ExtractionError, Finish, ModelExhausted, ModelUnavailable
 from hub.links.roster import RunFrame
 from hub.runs import runner

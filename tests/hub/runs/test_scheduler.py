@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hub.agents.prompts import BadPrompt
-from hub.clock import IdFactory, epoch_ms
+from hub.base.clock import IdFactory, epoch_ms
 from hub.runs import scheduler
 from hub.runs.run_order import RunSettings
 from protocol.agent_status import Axis, Lifecycle

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from hub.clock import epoch_ms
+from hub.base.clock import epoch_ms
 from hub.runs.sentences import (
     FAILURES,
     Hold,

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 import sqlalchemy as sa
 
-from hub.clock import epoch_ms
+from hub.base.clock import epoch_ms
 from hub.extraction.folding import fold
 from hub.runs.found_items import likeness_of
 from hub.runs.lifecycle import Interrupt

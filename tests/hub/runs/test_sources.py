@@ -11,9 +11,9 @@ from typing import Any
 import msgspec
 import pytest
 
+from hub.base.metrics import Metrics
 from hub.document import Document
 from hub.links.roster import RunFrame, RunTooLarge
-from hub.metrics import Metrics
 from hub.runs.run_order import RunOrder, RunSettings
 from hub.runs.sources import (
     DeviceSource,

@@ -15,10 +15,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from hub.clock import Clock
+from hub.base.clock import Clock
+from hub.base.outbound.rules import OutboundRules
+from hub.base.periodic_loop import Rounds
 from hub.health.external import DROPPED_SPANS_REPORTED, check_spans
-from hub.outbound.rules import OutboundRules
-from hub.rounds import Rounds
 from hub.runs import span_export
 from hub.runs.span_export import SpanExport
 from protocol.ids import RunId, span_id_of, trace_id_of

@@ -8,7 +8,7 @@ from typing import NamedTuple, cast
 import anyio
 import pytest
 
-from hub.clock import epoch_ms
+from hub.base.clock import epoch_ms
 from hub.document import Document
 from hub.extraction.items import ExtractionOptions
 from hub.links.auth import Admission

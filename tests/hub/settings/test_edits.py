@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from hub.roles import Role, Scope
+from hub.base.roles import Role, Scope
 from hub.settings.edits import (
     GUARDED,
     BeyondSettings,

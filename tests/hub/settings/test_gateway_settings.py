@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from hub.app.coordination import GatewaySettingsInUse, config_of
-from hub.metrics import Metrics
+from hub.base.metrics import Metrics
+from hub.base.outbound.rules import OutboundRules
 from hub.openclaw import Fleet, GatewayAddress
-from hub.outbound.rules import OutboundRules
 from hub.settings.agent_settings import MOST, CoordinationSettings, GatewaySettings
 from hub.settings.declared import declared_gateways
 from hub.settings.edits import BeyondSettings, check_guarded

@@ -12,14 +12,14 @@ import pytest
 from hub.api.door.access import BODY_BYTES, BODY_S
 from hub.api.door.sockets import HEAD_S
 from hub.api.nouns.tokens import IdentityLimits
+from hub.base.log.lines import ENTRIES
+from hub.base.log.opening import A_MINUTE, QUEUE
+from hub.base.metrics import Metrics
 from hub.health.machine import COUNSEL
 from hub.links.auth import PAIRING_TTL_S, PAIRINGS, PAIRINGS_PER_NETWORK
 from hub.links.gate import LinkLimits, PortLimits
 from hub.links.listener import OPEN_S
 from hub.links.roster import TAKEOVER_WAIT_S, TAKEOVER_WINDOW_S, TAKEOVERS
-from hub.log.lines import ENTRIES
-from hub.log.opening import A_MINUTE, QUEUE
-from hub.metrics import Metrics
 from hub.settings.edits import CannotEdit, edited
 from hub.settings.findings import REMOVED
 from hub.settings.limit_settings import Limits

@@ -6,7 +6,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from hub.rounds import WORK_S
+from hub.base.periodic_loop import WORK_S
 from hub.settings.edits import CannotEdit
 from hub.settings.problems import Problem, SettingsInvalid
 from hub.settings.reading import Shared, revision_text

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from hub.atomic_file import write_atomically
+from hub.base.atomic_file import write_atomically
 from hub.settings.problems import NotAnOverride, Place, SettingsInvalid, on_command_line, value_of
 from hub.settings.reading import (
     LAST_GOOD,

@@ -13,7 +13,7 @@ from mcp.types import TextResourceContents
 from playwright.async_api import Browser, Frame, Page, Route, expect
 
 from hub.api.door.assistants import CARD
-from hub.roles import Role, Scope
+from hub.base.roles import Role, Scope
 from storage.schema import items
 from tests.hub.api.test_assistants import APPS, NO, YES, Person, assistant, stored
 from tests.hub.web.test_pages import VIOLATIONS

@@ -11,7 +11,7 @@ import httpx2
 import pytest
 from playwright.async_api import Browser, expect
 
-from hub.clock import IdFactory
+from hub.base.clock import IdFactory
 from hub.device.inbox import read_items
 from hub.device.inserts import open_device_store
 from hub.device.owner import approve

@@ -18,11 +18,11 @@ import sqlalchemy as sa
 from click.testing import CliRunner
 from playwright.async_api import Browser, Page, Route, expect
 
+from hub.base.dates import begin_of
+from hub.base.roles import Role
 from hub.cli.app import hub as cli
-from hub.dates import begin_of
 from hub.health.issues import error, notice, warning
 from hub.links.roster import RoundTrip
-from hub.roles import Role
 from hub.settings.limit_settings import Limits
 from protocol.calls import RowPlace
 from protocol.ids import CallId
@@ -33,7 +33,7 @@ from storage.runs.item_verdicts import VerdictAnswer
 from storage.runs.items import Decision
 from storage.schema import items as item_rows
 from storage.schema import model_calls, runs
-from tests.hub.test_dates import ZONES
+from tests.hub.base.test_dates import ZONES
 from tests.support.browser import chromium
 from tests.support.clock import START
 from tests.support.dashboard import (

@@ -11,7 +11,7 @@ from playwright.async_api import Browser, Page, expect
 
 from hub.api.noun import ALL
 from hub.api.nouns.tokens import OperatorTokens
-from hub.roles import Role, Scope
+from hub.base.roles import Role, Scope
 from protocol.lifecycles import RunOutcome, RunState
 from storage.agents import agents
 from storage.connectors import connectors

@@ -20,7 +20,7 @@ from websockets.asyncio.server import Server, ServerConnection, broadcast, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
-from hub.clock import Clock
+from hub.base.clock import Clock
 from tests.support.gateway import handshake, requests
 from tests.support.gateway.chat import Answer, Answering, Chat, Outcome, Refusal
 from tests.support.gateway.faults import Asked, Fault, Faults, When

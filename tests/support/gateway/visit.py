@@ -8,7 +8,9 @@ from typing import Any, TypeVar
 
 import anyio
 
-from hub.metrics import Metrics
+from hub.base.metrics import Metrics
+from hub.base.outbound.addresses import Resolve
+from hub.base.outbound.rules import OutboundRules
 from hub.openclaw import (
     Gateway,
     GatewayConfig,
@@ -19,8 +21,6 @@ from hub.openclaw import (
     Reconnected,
     StateChanged,
 )
-from hub.outbound.addresses import Resolve
-from hub.outbound.rules import OutboundRules
 from tests.support.clock import FakeClock, SeededChance
 from tests.support.gateway.server import FakeGateway
 from tests.support.wire import PATIENCE_S, until

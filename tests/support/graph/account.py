@@ -7,13 +7,13 @@ from typing import Any
 
 from starlette.types import ASGIApp
 
+from hub.base.outbound.client import OutboundClient
+from hub.base.outbound.rules import OutboundRules
 from hub.connectors.calling import Caller, Throttle, Unread
 from hub.connectors.connector import Connector, Context, Cursor, Message, Page
 from hub.connectors.outlook import Outlook
 from hub.connectors.teams import Teams
 from hub.document import Document
-from hub.outbound.client import OutboundClient
-from hub.outbound.rules import OutboundRules
 from tests.support.clock import START, FakeClock, SeededChance
 from tests.support.graph.server import FakeGraph
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from hub.clock import IdFactory, epoch_ms
+from hub.base.clock import IdFactory, epoch_ms
 from hub.device import rows
 from hub.device.inserts import connect_shared, open_device_store
 from hub.device.sinks.reports import destinations, places_of

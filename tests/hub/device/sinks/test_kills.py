@@ -10,7 +10,7 @@ from subprocess import DEVNULL
 
 import pytest
 
-from hub.clock import Chance
+from hub.base.clock import Chance
 from tests.hub.device.sinks.bench import SinkBench
 from tests.hub.device.sinks.conftest import place_of
 from tests.hub.device.sinks.places import KINDS, CalDavPlace, Place, RestPlace, sink_text

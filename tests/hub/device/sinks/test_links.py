@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from hub.atomic_file import write_atomically
+from hub.base.atomic_file import write_atomically
+from hub.base.system import folders
 from hub.device.sinks import text_file
 from hub.device.sinks.text_file import TextFile
-from hub.system import folders
 from tests.hub.device.sinks.bench import SinkBench
 from tests.hub.device.sinks.places import FILES
 from tests.support.families import each
@@ -182,7 +182,7 @@ def test_link_is_followed_only_where_an_administrator_alone_can_change_it(tmp_pa
 
     def resolved(user: int) -> str:
         """Return how a process of *user* resolves the path, or why it does not."""
-        code = f"import os, hub.system.folders as f; os.setuid({user}); print(f.without_links({way!r}))"
+        code = f"import os, hub.base.system.folders as f; os.setuid({user}); print(f.without_links({way!r}))"
         run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
         return (run.stdout or run.stderr.splitlines()[-1]).strip()
 

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from hub.base.outbound.scopes import MAX_REFUSALS, Scope
 from hub.device.sinks.lines import Markdown
 from hub.device.sinks.recorded_rows import write_again
 from hub.device.sinks.states import State, states
 from hub.device.sinks.target import Fields, Put, Snapshot, TargetFailed, Written
 from hub.device.sinks.text_file import TextFile
 from hub.device.sinks.waits import Wait, WaitReason, store_wait
-from hub.outbound.scopes import MAX_REFUSALS, Scope
 from hub.text.row_keys import key_of
 from protocol.tables import DeviceTable
 from tests.hub.device.sinks.bench import SinkBench

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from hub.base.system import folders
 from hub.device.inserts import connect_shared
 from hub.device.sinks import answers
 from hub.device.sinks.running import tick_sources
 from hub.device.sinks.text_file import TextFile, content_of
-from hub.system import folders
 from tests.hub.device.sinks.bench import SinkBench
 from tests.hub.device.sinks.places import FILES
 from tests.hub.device.sinks.test_links import WAYS

@@ -10,7 +10,7 @@ from signal import SIGKILL
 import anyio
 import pytest
 
-from hub.clock import IdFactory
+from hub.base.clock import IdFactory
 from hub.device.inbox import read_items
 from hub.device.inserts import open_device_store
 from hub.device.owner import approve

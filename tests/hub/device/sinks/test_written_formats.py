@@ -13,7 +13,7 @@ from hub.device.sinks.lines import TodoTxt
 from hub.device.sinks.records import Csv, JsonLines
 from hub.device.sinks.target import Put
 from hub.device.sinks.text_file import Format, TextFile, read_back
-from hub.item_text import plain_lines, title_line
+from hub.text.item_text import plain_lines, title_line
 from protocol.tables import TABLES
 from tests.hub.device.sinks.bench import SinkBench
 from tests.support.active_texts import random_texts

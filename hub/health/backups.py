@@ -1,0 +1,238 @@
+"""Daily backups of the hub's database, in a folder of its state.
+
+The newest backup of each recent day and week is kept. These backups are on the same disk as the database:
+``hub backup FILE`` writes one elsewhere.
+"""
+
+import hashlib
+from collections.abc import Collection, Iterable
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import anyio
+import anyio.to_thread
+from anyio.abc import TaskStatus
+
+from hub.base.clock import Clock, epoch_ms
+from hub.base.log import Channel
+from hub.base.periodic_loop import Turns
+from hub.base.version import VERSION
+from hub.settings.limit_settings import BackupSettings
+from protocol.errors import HubError
+from storage import audit
+from storage.devices import nodes
+from storage.kernel import backup
+from storage.kernel.address import SERVER
+from storage.kernel.backup import BackupRefused, Manifest
+from storage.kernel.database import file_of
+from storage.kernel.verify import schema_version_of
+from storage.store import Connection, Store
+
+log = Channel(__name__)
+
+FOLDER: Final = "backups"
+SUFFIX: Final = ".hub-backup"
+ALONG: Final = ("node_id", "last-good.toml")  # small files of the state folder, as far as they are there
+DAILY: Final = timedelta(hours=24)
+FIRST_AFTER_S: Final = 600.0  # a hub that starts has other things to do
+CHECK_EVERY_S: Final = 3_600.0
+_NAMED: Final = "%Y%m%dT%H%M%SZ"
+
+
+class Made(NamedTuple):
+    """Completed backup. *sha256* is the digest of the file."""
+
+    path: Path
+    manifest: Manifest
+    size_bytes: int
+    sha256: str
+
+
+class Backups:
+    """Service that makes backups, one at a time.
+
+    Args:
+        database: the database file, or None if the database is not a file of this hub.
+
+    Attributes:
+        keep: retention; may be changed at any time.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        state: Path,
+        database: Path | None,
+        *,
+        clock: Clock,
+        keep: BackupSettings | None = None,
+    ) -> None:
+        self.keep = keep or BackupSettings()
+        self.turns = Turns(clock)
+        self._store = store
+        self._folder = state / FOLDER
+        self._along = [state / name for name in ALONG]
+        self._database = database
+        self._clock = clock
+        self._one_at_a_time = anyio.Lock()
+
+    async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Make one backup a day until cancelled."""
+        task_status.started()
+        wait_s = FIRST_AFTER_S
+        while True:
+            self.turns.wait(wait_s)
+            await self._clock.sleep(wait_s)
+            wait_s = CHECK_EVERY_S
+            self.turns.wait()  # a large database takes its time, in a thread
+            try:
+                if await self._is_due():
+                    await self.make(actor="hub")
+            except (HubError, OSError) as exc:
+                log.error("backup.failed", exc=exc)  # tried again with the next look
+
+    async def make(self, *, actor: str) -> Made:
+        """Make a backup now, and remove expired ones. The hub continues to work meanwhile.
+
+        Raises:
+            BackupRefused: there is no file to back up, or it is damaged.
+            Unavailable: there is no room.
+        """
+        database = self._database
+        if database is None:
+            raise BackupRefused("the database is not a file of this hub; back it up where it is (pg_dump)")
+        async with self._one_at_a_time:
+            now = self._clock.now()
+            target = _free_name(self._folder, now)
+            made = await anyio.to_thread.run_sync(
+                partial(_make, target, database, epoch_ms(now), self._along)
+            )
+            own, _ = await sort_backups(self._store, self._folder)
+            for old in superfluous(own, keep=self.keep, now=now):
+                old.unlink(missing_ok=True)
+        broken = made.manifest.has_broken_rows
+        log.info("backup.made", file=target.name, size_bytes=made.size_bytes, has_broken_rows=broken)
+        await self._store.write(audit.append_entry, entry_of(made, actor=actor))
+        return made
+
+    async def _is_due(self) -> bool:
+        own, _ = await sort_backups(self._store, self._folder)
+        now, made = self._clock.now(), filter(None, map(made_when, own))
+        newest = max((when for when in made if when <= now), default=None)
+        is_old = newest is None or now - newest >= DAILY
+        return self.keep.daily and self._database is not None and is_old
+
+
+async def sort_backups(store: Store, folder: Path) -> tuple[list[Path], list[Path]]:
+    """Return the backups in a folder that its database continues, and the others, each newest first.
+
+    The others are of another hub or of days that the database does not know, or damaged.
+    """
+    manifests = await anyio.to_thread.run_sync(manifests_in, folder)
+
+    def find_own(c: Connection) -> list[Path]:
+        hub_id = nodes.find_hub_id(c)
+        return [
+            file
+            for file, one in manifests.items()
+            if one is not None and one.hub_id == hub_id and audit.continues(c, one.audit_seq, one.audit_hash)
+        ]
+
+    own = await store.read(find_own)
+    return own, [file for file in manifests if file not in own]
+
+
+def manifests_in(folder: Path) -> dict[Path, Manifest | None]:
+    """Return the manifests of the backups in a folder, the newest first by their names; None: damaged."""
+    files = sorted(folder.glob(f"*{SUFFIX}"), reverse=True)
+    return {file: backup.read_manifest(file) for file in files}
+
+
+async def backup_before_upgrade(url: str, *, state: Path, clock: Clock) -> Made | None:
+    """Back up the database at *url* if it is a file with tables of an older release.
+
+    The file lies with the daily backups of the state folder.
+
+    Raises:
+        BackupRefused, Unavailable: see ``Backups.make``; nothing was upgraded.
+    """
+    version = await schema_version_of(url, base=state)
+    if version.current is None or not version.missing:
+        return None
+    database = None if url.startswith(SERVER) else file_of(url, state)
+    if database is None:
+        return None
+    now = clock.now()
+    target = _free_name(state / FOLDER, now)
+    along = [state / name for name in ALONG]
+    made = await anyio.to_thread.run_sync(partial(_make, target, database, epoch_ms(now), along))
+    log.warning(
+        "database.upgrading",
+        revision=version.current,
+        missing=list(version.missing),
+        backup=str(made.path),
+    )
+    return made
+
+
+def _free_name(folder: Path, now: datetime) -> Path:
+    """Return the name of a backup of this time, which is that of a later second if it is taken."""
+    while (target := folder / f"{now.astimezone(UTC):{_NAMED}}{SUFFIX}").exists():
+        now += timedelta(seconds=1)
+    return target
+
+
+def _make(target: Path, database: Path, at: int, along: Iterable[Path]) -> Made:
+    target.parent.mkdir(mode=0o700, exist_ok=True)
+    others = files_along(along)
+    manifest = backup.make(target, database=database, others=others, at=at, version=VERSION)
+    return made_at(target, manifest)
+
+
+def made_at(path: Path, manifest: Manifest) -> Made:
+    """Return the description of the backup at *path*."""
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return Made(path, manifest, path.stat().st_size, digest)
+
+
+def entry_of(made: Made, *, actor: str) -> audit.Entry:
+    """Return the audit entry of a backup."""
+    return audit.Entry(
+        at=made.manifest.made_at,
+        actor=actor,
+        event="backup.made",
+        subject=made.path.name,
+        detail={"sha256": made.sha256, "size_bytes": made.size_bytes},
+    )
+
+
+def files_along(files: Iterable[Path]) -> dict[str, bytes]:
+    """Return the contents of those *files* that exist, by name."""
+    return {file.name: file.read_bytes() for file in files if file.is_file()}
+
+
+def superfluous(files: Collection[Path], *, keep: BackupSettings, now: datetime) -> set[Path]:
+    """Return the backups that need not be kept, ignoring files with other names.
+
+    Those that a clock ahead has named later than *now* count as the oldest.
+    """
+    ours = {file: when for file in files if (when := made_when(file)) is not None}
+    newest_first = sorted(ours, key=lambda file: (ours[file] <= now, ours[file]), reverse=True)
+    by_day: dict[object, Path] = {}
+    by_week: dict[object, Path] = {}
+    for file in newest_first:
+        by_day.setdefault(ours[file].date(), file)
+        by_week.setdefault(ours[file].isocalendar()[:2], file)
+    retained = {*list(by_day.values())[: keep.keep_days], *list(by_week.values())[: keep.keep_weeks]}
+    return set(newest_first[1:]) - retained
+
+
+def made_when(file: Path) -> datetime | None:
+    """Return when a backup was made according to its name, or None if it is not a backup's name."""
+    try:
+        return datetime.strptime(file.name.removesuffix(SUFFIX), _NAMED).replace(tzinfo=UTC)
+    except ValueError:
+        return None

@@ -1,0 +1,103 @@
+"""Calls that are made at the same time are joined into one."""
+
+from collections.abc import Sequence
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from hub.base.call_coalescer import Together
+from protocol.errors import ErrorCode, HubError
+
+
+class Odd(HubError):
+    """Error of an odd number."""
+
+    code = ErrorCode.BAD_PARAMS
+
+
+class Halves:
+    """Halves numbers in sets, once it may."""
+
+    def __init__(self) -> None:
+        self.sets: list[list[int]] = []
+        self.may = anyio.Event()
+        self.together = Together[int, int](self._halve, most=3)
+
+    async def _halve(self, numbers: Sequence[int]) -> list[int | HubError]:
+        self.sets.append(list(numbers))
+        await self.may.wait()
+        return [Odd(f"{number} is odd") if number % 2 else number // 2 for number in numbers]
+
+
+async def test_joined_callers_share_a_set_and_each_gets_the_matching_result() -> None:
+    halves, found = Halves(), dict[int, int]()
+    halves.may.set()
+
+    async def halve(number: int) -> None:
+        found[number] = await halves.together.run(number)
+
+    async with anyio.create_task_group() as callers:
+        for number in (2, 4, 6, 8):
+            callers.start_soon(halve, number)
+    assert (found, halves.sets) == ({2: 1, 4: 2, 6: 3, 8: 4}, [[2, 4, 6], [8]])
+
+
+async def test_calls_during_a_set_form_the_next_set() -> None:
+    halves = Halves()
+    async with anyio.create_task_group() as callers:
+        callers.start_soon(halves.together.run, 2)
+        await anyio.lowlevel.checkpoint()
+        await anyio.lowlevel.checkpoint()
+        for number in (4, 6):
+            callers.start_soon(halves.together.run, number)
+        await anyio.lowlevel.checkpoint()
+        halves.may.set()
+    assert halves.sets == [[2], [4, 6]]
+
+
+async def test_error_of_one_item_is_raised_only_to_the_matching_caller() -> None:
+    halves = Halves()
+    halves.may.set()
+    async with anyio.create_task_group() as callers:
+        callers.start_soon(halves.together.run, 2)
+        with pytest.raises(Odd):
+            await halves.together.run(3)
+    assert len(halves.sets) == 1
+
+
+async def test_cancelled_caller_of_a_set_does_not_block_other_callers() -> None:
+    halves = Halves()
+    async with anyio.create_task_group() as callers:
+        with anyio.CancelScope() as first:
+            callers.start_soon(_cancel_soon, first, halves)
+            await halves.together.run(2)
+        halves.may.set()
+        assert await halves.together.run(4) == 2
+    assert (halves.sets[0], halves.sets[1:]) == ([2], [[4]])
+
+
+async def _cancel_soon(scope: anyio.CancelScope, halves: Halves) -> None:
+    while not halves.sets:
+        await anyio.lowlevel.checkpoint()
+    scope.cancel()
+
+
+async def test_error_of_a_set_is_raised_to_all_callers_of_the_set() -> None:
+    async def fail(numbers: Sequence[int]) -> list[int | HubError]:
+        raise RuntimeError("a fault")
+
+    together = Together[int, int](fail, most=3)
+    broken = 0
+
+    async def run(number: int) -> None:
+        nonlocal broken
+        try:
+            await together.run(number)
+        except RuntimeError:
+            broken += 1
+
+    async with anyio.create_task_group() as callers:
+        for number in range(3):
+            callers.start_soon(run, number)
+    assert broken == 3

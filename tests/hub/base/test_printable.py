@@ -1,0 +1,58 @@
+"""Text of others drives no terminal, hides nothing and adds no line."""
+
+import json
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hub.base.printable import one_line, printable, printable_json, shortened, spelled
+from tests.support.written_forms import active_texts, obeyed_by_a_terminal
+
+TITLE = "\x1b]0;a title\x07"  # OSC: sets the title of the window
+ORDER = "\u202egpj.exe"  # right to left: reads exe.jpg
+
+
+def test_control_characters_of_terminals_are_escaped() -> None:
+    assert printable(f"a{TITLE}b\x9b2J{ORDER}\rc\nd") == "a\\x1b]0;a title\\x07b\\x9b2J\\u202egpj.exe\\rc\nd"
+    assert (one_line("a\nb\tc"), spelled("a\nb\tc")) == ("a b c", "a\\nb\\tc")
+
+
+def test_characters_without_width_are_escaped() -> None:
+    for hidden in ("\u00ad", "\u200b", "\u2060", "\u2063", "\ufeff", "\u3164", "\U000e0041", "\U000e01ef"):
+        told = hidden.encode("unicode_escape").decode()
+        assert printable(f"pay{hidden}pal") == f"pay{told}pal"
+    assert printable("pay\u00ad\u200dpal") == "pay\\xad\\u200dpal"
+    assert printable("pay\u200dpal \U0001f469\u200d\u200d") == "pay\\u200dpal \U0001f469\u200d\\u200d"
+
+
+def test_printable_leaves_letters_joiners_and_emoji_unchanged() -> None:
+    for text in (
+        "Zażółć gęślą jaźń",
+        "\U0001f469\u200d\U0001f52c",
+        "\u0646\u0645\u06cc\u200c\u062e",
+        "日本語",
+        "\u2764\ufe0f",
+    ):
+        assert printable(text) == one_line(text) == spelled(text) == text
+
+
+@given(st.text())
+def test_printable_json_parses_to_the_same_text_without_control_characters(text: str) -> None:
+    shown = printable_json(json.dumps({"it": text}, ensure_ascii=False))
+    assert (json.loads(shown), printable(shown)) == ({"it": text}, shown)
+
+
+def test_shortened_cuts_only_long_quotations_and_words() -> None:
+    message = f"the hub's agent 'a' {'is away, ' * 40} and the device's too"
+    assert (shortened(message), shortened("x" * 200)) == (message, "x" * 200)
+    for long in ("x" * 5_000, "'" + "x y " * 1_250 + "'", '"' + "it's " * 1_000 + '"'):
+        cut = shortened(f"there is no agent {long} here")
+        assert len(cut) < 200 and cut.endswith(f" ({len(long)} characters) here"), cut
+
+
+def test_generated_texts_drive_no_terminal_and_add_no_line() -> None:
+    for one in active_texts():
+        shown, line = printable(one.text), one_line(one.text)
+        assert obeyed_by_a_terminal(shown) == [], ascii(one.text)
+        assert len(shown.splitlines()) <= one.text.count("\n") + 1, ascii(one.text)
+        assert (obeyed_by_a_terminal(line), len(line.splitlines())) == ([], 1), ascii(one.text)
