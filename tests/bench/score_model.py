@@ -20,7 +20,6 @@ import anyio
 import msgspec
 import openai
 
-from hub.app.calibration import Lots
 from hub.base.clock import SystemChance, SystemClock
 from hub.document import Document
 from hub.extraction.embedded import CHUNK_TOKENS, MODEL_NAME, EmbeddedModel
@@ -29,6 +28,7 @@ from hub.extraction.extractor import Extractor
 from hub.extraction.folding import fold
 from hub.extraction.items import ExtractionOptions
 from hub.extraction.model import Models
+from hub.lab.calibration import Lots
 from protocol.tables import TableName
 
 _NAMES: Final = (

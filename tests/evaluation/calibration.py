@@ -11,7 +11,12 @@ from typing import Any, Final, NamedTuple
 
 import anyio
 
-from hub.app.calibration import (
+from hub.base.clock import SystemChance, SystemClock
+from hub.base.metrics import Metrics
+from hub.extraction.chunk import estimated_tokens
+from hub.extraction.extractor import first_questions
+from hub.extraction.model import Price
+from hub.lab.calibration import (
     MAX_CUT,
     SIZES,
     TOLERANCE,
@@ -21,13 +26,8 @@ from hub.app.calibration import (
     plan,
     planted_documents,
 )
-from hub.app.evaluation import Means, evaluate
-from hub.base.clock import SystemChance, SystemClock
-from hub.base.metrics import Metrics
-from hub.extraction.chunk import estimated_tokens
-from hub.extraction.extractor import first_questions
-from hub.extraction.gold import GoldDocument
-from hub.extraction.model import Price
+from hub.lab.evaluation import Means, evaluate
+from hub.lab.gold import GoldDocument
 from hub.runs.run_order import AgentConfig, extraction_config_of
 from hub.settings.declared import declared_agent
 from hub.settings.settings import Settings

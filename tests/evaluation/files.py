@@ -13,15 +13,15 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from hub.app.evaluation import Evaluation
 from hub.document import Document
 from hub.extraction import structured
 from hub.extraction.dating import PassageDates
 from hub.extraction.extractor import Extractor
-from hub.extraction.gold import EXPECTED, GoldDocument, Tally, in_all, judge, read_folder
 from hub.extraction.items import Extraction, ExtractionOptions, lines_of
 from hub.extraction.model import Models
 from hub.extraction.when.resolve import local_day
+from hub.lab.evaluation import Evaluation
+from hub.lab.gold import EXPECTED, GoldDocument, Tally, in_all, judge, read_folder
 from protocol.tables import TABLES
 from tests.evaluation.figures import Figure, Told, at_least, only
 

@@ -12,15 +12,15 @@ from typing import Final
 
 import anyio
 
-from hub.app.calibration import Lots
-from hub.app.evaluation import CountedModel, Evaluation
 from hub.base.clock import SystemChance, SystemClock
 from hub.extraction.embedded import CHUNK_TOKENS, MODEL_NAME, EmbeddedModel
 from hub.extraction.endpoint import Endpoint
 from hub.extraction.extractor import Extractor
-from hub.extraction.gold import GoldDocument, Tally, added, in_all, read_gold
 from hub.extraction.items import ExtractionOptions
 from hub.extraction.model import Models
+from hub.lab.calibration import Lots
+from hub.lab.evaluation import CountedModel, Evaluation
+from hub.lab.gold import GoldDocument, Tally, added, in_all, read_gold
 from hub.settings.limit_settings import BudgetSettings
 from protocol.tables import TABLES
 from tests.evaluation.figures import Figure, Told, exactly, only

@@ -7,12 +7,12 @@ from pathlib import Path
 from time import process_time
 from typing import Final
 
-from hub.app.evaluation import Evaluation
 from hub.extraction.chunk import sentences
 from hub.extraction.extractor import Extractor
-from hub.extraction.gold import Tally, in_all, read_gold
 from hub.extraction.items import ExtractionOptions
 from hub.extraction.model import Models
+from hub.lab.evaluation import Evaluation
+from hub.lab.gold import Tally, in_all, read_gold
 from protocol.tables import TABLES
 from tests.evaluation.figures import Figure, Told, at_least, only
 

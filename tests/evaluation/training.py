@@ -28,10 +28,10 @@ from pathlib import Path
 from typing import Final, NamedTuple
 from unittest.mock import patch
 
-from hub.app.calibration import Lots
 from hub.extraction import suspicion
 from hub.extraction import suspicion as model
-from hub.extraction.gold import GoldDocument, read_gold
+from hub.lab.calibration import Lots
+from hub.lab.gold import GoldDocument, read_gold
 from tests.evaluation.opened_orders import opened_orders
 from tests.evaluation.orders import DEMANDS, downloaded, orders
 

@@ -18,7 +18,6 @@ from typing import Final, NamedTuple
 import anyio
 import msgspec
 
-from hub.app.calibration import Lots
 from hub.base.clock import SystemChance, SystemClock
 from hub.base.metrics import Metrics
 from hub.document import Document
@@ -28,6 +27,7 @@ from hub.extraction.extractor import Extractor
 from hub.extraction.folding import fold
 from hub.extraction.items import ExtractionOptions, JudgedTitle
 from hub.extraction.model import Message, ModelAnswer, ModelRequest, Models
+from hub.lab.calibration import Lots
 from hub.runs.matching import UNWANTED_TIMES
 from protocol.tables import TableName
 from tests.evaluation.figures import Figure, Told, only

@@ -15,9 +15,9 @@ from typing import Any, Final
 import anyio.to_thread
 import msgspec
 
-from hub.app.calibration import calibrate, plan
-from hub.extraction.gold import GoldDocument, Label
 from hub.extraction.model import Price
+from hub.lab.calibration import calibrate, plan
+from hub.lab.gold import GoldDocument, Label
 from protocol.tables import TableName
 from tests.evaluation import documents, ours
 from tests.evaluation.calibration import means_at

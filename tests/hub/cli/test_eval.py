@@ -11,14 +11,14 @@ import pytest
 from anyio.from_thread import BlockingPortal
 from selectolax.lexbor import LexborHTMLParser
 
-from hub.app.calibration import planted_documents
-from hub.app.evaluation import MAX_SHOWN_CHARS, MAX_STORED, sign_test
 from hub.base.printable import printable
-from hub.cli import evaluate
 from hub.cli.failure import Exit
 from hub.extraction.embedded import free_port
 from hub.extraction.endpoint import CHUNK_TOKENS
-from hub.extraction.gold import GoldDocument
+from hub.lab import command
+from hub.lab.calibration import planted_documents
+from hub.lab.evaluation import MAX_SHOWN_CHARS, MAX_STORED, sign_test
+from hub.lab.gold import GoldDocument
 from protocol.errors import Backoff
 from tests.hub.cli.conftest import Hub, ends
 from tests.support.families import each
@@ -620,7 +620,7 @@ def test_calibration_does_not_write_a_shared_model_into_the_node_file(
 def test_calibration_without_a_gold_file_uses_built_in_documents(
     hub: Hub, planted: Path, reader_with: ReaderWith, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hub.app.calibration.SIZES", (4_000, 8_000))
+    monkeypatch.setattr("hub.lab.calibration.SIZES", (4_000, 8_000))
     write_settings(planted, reader_with().base_url)
     told = json.loads(hub(*calibrates(planted, "--limit", "1", "--json", has_gold=False)).stdout)
     assert [one["labels"] for one in told["measured"]] == [100] * 2
@@ -674,8 +674,8 @@ def test_calibration_is_refused_for_the_local_model_and_without_a_model(
 
 def test_generated_texts_are_only_text_in_a_report_page() -> None:
     texts = [one.text for one in active_texts()]
-    body = evaluate._table(("text",), [(text,) for text in texts])
-    page = LexborHTMLParser(evaluate._PAGE.format(title=evaluate._text(texts[0]), body=body))
+    body = command._table(("text",), [(text,) for text in texts])
+    page = LexborHTMLParser(command._PAGE.format(title=command._text(texts[0]), body=body))
     assert {node.tag for node in page.css("body *")} == {"h1", "table", "tbody", "tr", "th", "td"}
     assert [node.attributes for node in page.css("td") if node.attributes] == []
     assert [node.text() for node in page.css("td")] == [printable(text) for text in texts]

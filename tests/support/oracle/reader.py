@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from hub.extraction.gold import GoldDocument
+from hub.lab.gold import GoldDocument
 from protocol.tables import TableName
 from tests.support.oracle.asker import most_records_of, text_of
 from tests.support.oracle.planted import Record, task

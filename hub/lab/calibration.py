@@ -24,13 +24,13 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, NamedTuple, TypeVar
 
-from hub.app.evaluation import Evaluated, Means, evaluate
 from hub.extraction.chunk import Chunk, estimated_tokens
 from hub.extraction.endpoint import estimated_prompt
 from hub.extraction.extractor import first_questions
-from hub.extraction.gold import GoldDocument, Label, LabelValue
 from hub.extraction.items import ExtractionOptions
 from hub.extraction.model import Price
+from hub.lab.evaluation import Evaluated, Means, evaluate
+from hub.lab.gold import GoldDocument, Label, LabelValue
 from hub.runs.run_order import AgentConfig, extraction_config_of
 from hub.settings.limit_settings import NANOS
 from hub.settings.settings import OpenAIModelSettings, Settings

@@ -28,8 +28,8 @@ from hub.cli.options import (
 from hub.cli.talk import talk
 
 if TYPE_CHECKING:
-    from hub.app.calibration import Calibration, Measured
-    from hub.app.evaluation import (
+    from hub.lab.calibration import Calibration, Measured
+    from hub.lab.evaluation import (
         Comparison,
         DocumentResult,
         EvaluationFile,
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
         StoredEvaluation,
         WrongField,
     )
-    from hub.extraction.gold import GoldDocument, Tally
+    from hub.lab.gold import GoldDocument, Tally
     from hub.runs.run_order import AgentConfig
     from hub.settings.agent_settings import AgentSettings
     from hub.settings.reading import Shared
@@ -132,8 +132,8 @@ def eval(
     With another prompt or model, the documents are read twice, each time within the budget of a run.
     A calibration reads them several times, within the budget of one run, and states its costs before.
     """
-    from hub.app.evaluation import EvaluationFile, compare
     from hub.base.atomic_file import write_atomically
+    from hub.lab.evaluation import EvaluationFile, compare
 
     shared = _shared(config, state)
     settings = _settings(config, shared)
@@ -156,7 +156,7 @@ def eval(
     if write and not calibrate:
         raise Failure("--write is for --calibrate", Exit.USAGE)
     if calibrate:
-        from hub.app.calibration import planted_documents
+        from hub.lab.calibration import planted_documents
 
         labelled = planted_documents() if gold is None else _documents(gold, settings)[0]
         run_calibration(
@@ -252,7 +252,7 @@ def _agent(settings: "Settings", name: str, user: str | None) -> "AgentSettings"
 
 def _documents(gold: Path, settings: "Settings") -> tuple[list["GoldDocument"], str]:
     """Return the documents of a gold file or folder, and its digest. Print its problems, if any, and exit."""
-    from hub.extraction.gold import BadGold, gold_digest, read_folder, read_gold
+    from hub.lab.gold import BadGold, gold_digest, read_folder, read_gold
     from hub.settings.agent_settings import tables_of
 
     tables = tables_of(settings.tables)
@@ -303,7 +303,7 @@ def _evaluated(
 ) -> "Side":
     import anyio
 
-    from hub.app.evaluation import StoredEvaluation, evaluate
+    from hub.lab.evaluation import StoredEvaluation, evaluate
 
     def on_read(count: int) -> None:
         if count % 10 == 0:
@@ -346,10 +346,10 @@ def _declared(settings: "Settings", agent: "AgentSettings", *, prompt: str | Non
 
 def _means_of(settings: "Settings") -> "Means":
     """Return the dependencies of an evaluation with *settings*."""
-    from hub.app.evaluation import Means
     from hub.base.clock import SystemChance, SystemClock
     from hub.base.metrics import Metrics
     from hub.base.version import VERSION
+    from hub.lab.evaluation import Means
 
     return Means(settings, SystemClock(), SystemChance(), Metrics(VERSION))
 
@@ -404,8 +404,8 @@ def run_calibration(
     """
     import anyio
 
-    from hub.app.calibration import CannotCalibrate, calibrate, model_to_calibrate, plan
     from hub.app.model import price_of
+    from hub.lab.calibration import CannotCalibrate, calibrate, model_to_calibrate, plan
 
     model = model_to_calibrate(means.settings)
     planned = plan(documents, agent, means.settings, price_of(model))
@@ -638,7 +638,7 @@ def evaluation_json(stored: "StoredEvaluation") -> dict[str, Any]:
 
 def in_all(stored: "StoredEvaluation") -> "Tally":
     """Return the sum over all tables."""
-    from hub.extraction import gold
+    from hub.lab import gold
 
     return gold.in_all(stored.evaluation.tallies)
 

@@ -9,19 +9,9 @@ from typing import Any
 import pytest
 
 from hub.base.clock import epoch_ms
-from hub.extraction.gold import (
-    BadGold,
-    GoldDocument,
-    Label,
-    LabelValue,
-    Tally,
-    added,
-    in_all,
-    read_gold,
-    score,
-)
 from hub.extraction.items import Item
 from hub.extraction.when.resolve import resolve
+from hub.lab.gold import BadGold, GoldDocument, Label, LabelValue, Tally, added, in_all, read_gold, score
 from protocol.frame import Field
 from protocol.tables import TABLES, Column, DeviceTable, Kind, TableName, tables_with
 

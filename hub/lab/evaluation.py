@@ -25,7 +25,6 @@ from hub.extraction import answers, chunk
 from hub.extraction.answers import Unreadable
 from hub.extraction.extractor import Extractor
 from hub.extraction.folding import words_of
-from hub.extraction.gold import GoldDocument, Tally, added, in_all, judge, scored, wrong_fields
 from hub.extraction.items import Extraction, ExtractionOptions
 from hub.extraction.model import (
     ExtractionError,
@@ -36,6 +35,7 @@ from hub.extraction.model import (
     ModelRefused,
     ModelRequest,
 )
+from hub.lab.gold import GoldDocument, Tally, added, in_all, judge, scored, wrong_fields
 from hub.runs.asking import model_for
 from hub.runs.budget import Account, BudgetReached, Densities, Reservation
 from hub.runs.run_order import AgentConfig, extraction_config_of
