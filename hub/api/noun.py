@@ -175,7 +175,7 @@ class Consent(NamedTuple):
     bound: tuple[str, ...] = ()
 
 
-class Resource(NamedTuple):
+class AddressedResource(NamedTuple):
     """Objects with an address, which the tool of a method returns by the parts of it.
 
     Attributes:
@@ -220,7 +220,7 @@ class Tool(NamedTuple):
     is_destructive: bool = False
     is_repeatable: bool = False
     consent: Consent | None = None
-    resource: Resource | None = None
+    resource: AddressedResource | None = None
     help: str = ""
 
 

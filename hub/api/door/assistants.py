@@ -91,7 +91,7 @@ from hub.api.door.access import BODY, Access, Inner, Shares, challenge
 from hub.api.door.assistant_sessions import ToolLists, UserSessions, is_accepted, session_of
 from hub.api.errors import Problem
 from hub.api.events import Streams, cancel_when_revoked
-from hub.api.noun import Consent, Hub, Resource, Tool, command_of, tool_of
+from hub.api.noun import AddressedResource, Consent, Hub, Tool, command_of, tool_of
 from hub.api.nouns.assistants import OFFERED
 from hub.api.nouns.overviews import OPEN, RESET, Changes, ChangesView
 from hub.api.pages import BUNDLE
@@ -331,8 +331,8 @@ class Resources:
 
     def __init__(self, hub: Hub, streams: Streams, tools: Mapping[str, ToolOf], result: Result) -> None:
         self._hub, self._streams, self._tools, self._result = hub, streams, tools, result
-        self._kinds: dict[str, Resource] = {}  # by the tool that reads them
-        self._changing: dict[str, Resource] = {}  # by a kind of changes
+        self._kinds: dict[str, AddressedResource] = {}  # by the tool that reads them
+        self._changing: dict[str, AddressedResource] = {}  # by a kind of changes
         for tool in tools.values():
             if (declared := tool.declared.resource) is not None:
                 self._kinds[tool.name] = declared

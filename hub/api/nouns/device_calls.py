@@ -8,7 +8,18 @@ import anyio.to_thread
 import msgspec
 from msgspec import Meta
 
-from hub.api.noun import Caller, Instant, Noun, Resource, RetryKey, View, audited, command, route, tool
+from hub.api.noun import (
+    AddressedResource,
+    Caller,
+    Instant,
+    Noun,
+    RetryKey,
+    View,
+    audited,
+    command,
+    route,
+    tool,
+)
 from hub.api.others import link_of
 from hub.base.clock import Clock, IdFactory, from_epoch_ms
 from hub.base.dates import dates_as_instants, dates_as_texts
@@ -171,7 +182,7 @@ class DeviceCalls(Noun):
         self._tables = tables  # returns the declarations in use
         self._rate = Buckets[str]()
 
-    @tool(is_reading=True, resource=Resource("hub://devices/{device_id}/tables/{table}"))
+    @tool(is_reading=True, resource=AddressedResource("hub://devices/{device_id}/tables/{table}"))
     @route(
         "POST",
         "/{device_id}/calls",

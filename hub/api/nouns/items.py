@@ -17,13 +17,13 @@ from hub.api.noun import (
     ALL,
     MAX_LONG,
     Actor,
+    AddressedResource,
     Consent,
     DryRun,
     Instant,
     Noun,
     Paging,
     Part,
-    Resource,
     View,
     audited,
     command,
@@ -483,7 +483,7 @@ def _cut(item: Mapping[str, Any], value: object) -> str:
 _CONSENT: Final = Consent("items_get", {"item_id": "id"}, _question, entries="verdicts", bound=("version",))
 
 
-_RESOURCE: Final = Resource(
+_RESOURCE: Final = AddressedResource(
     "hub://items/{item_id}", "items_newest", "items", "{table}: {title}", ("item", "verdict", "proposal")
 )
 

@@ -20,12 +20,12 @@ from hub.api.events import EventStream, Streams
 from hub.api.noun import (
     ALL,
     Actor,
+    AddressedResource,
     Instant,
     Noun,
     OpenStreams,
     Paging,
     Part,
-    Resource,
     View,
     audited,
     command,
@@ -499,7 +499,9 @@ class Runs(Noun):
         left_out = (row.result or {}).get("left_out", {})
         return UnitsPage(page.items, page.next_cursor, left_out, missing)
 
-    @tool(resource=Resource("hub://runs/{run_id}", "runs_newest", "runs", "{agent}: {state}", ("run",)))
+    @tool(
+        resource=AddressedResource("hub://runs/{run_id}", "runs_newest", "runs", "{agent}: {state}", ("run",))
+    )
     @route("GET", "/{run_id}", Scope.READ, errors=[ErrorCode.UNKNOWN_RUN], is_tagged=True)
     async def get(self, run_id: str, patience: Preferred = None) -> RunDetail:
         """Return one run with its files, errors and moves. The last six characters of its id suffice.
