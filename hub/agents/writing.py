@@ -34,7 +34,7 @@ from protocol.coordination import EventName
 from protocol.frame import Values
 from protocol.ids import AgentId, DeviceId, NodeId, TemplateId, UserId
 from storage import audit
-from storage.agents import agent_snapshot, agents, config_changes, declared_agents, declaring
+from storage.agents import agent_snapshot, agents, config_changes, declared_agents
 from storage.agents.agent_snapshot import EffectiveConfig, Setup, TemplateRow, WrittenTemplate
 from storage.agents.agents import AgentFields, AgentRow
 from storage.agents.config_changes import (
@@ -51,6 +51,7 @@ from storage.connectors.connectors import DeclaredConnector, Reconciled
 from storage.coordination import gateways
 from storage.coordination.gateways import DeclaredGateway
 from storage.devices import devices
+from storage.effects import declaring
 from storage.store import Connection, Store
 
 log = Channel(__name__)

@@ -18,11 +18,12 @@ from hub.links.roster import DeviceLink, SharedRoots
 from hub.settings.reload import Reloader
 from protocol.errors import connect_command
 from protocol.ids import DeviceId, NodeId
-from storage.agents import agents_in_trouble, declaring
+from storage.agents import agents_in_trouble
 from storage.agents.agents_in_trouble import AbsentDevice
 from storage.devices import devices, nodes, pairings
 from storage.devices.devices import DeviceRow, Grant
 from storage.devices.tokens import DEVICE_TOKENS, OPERATOR_TOKENS
+from storage.effects import declaring
 from storage.store import Store
 
 REPORTED_BEFORE_EXPIRY: Final = timedelta(days=14)  # before a token expires

@@ -55,12 +55,13 @@ from protocol.handshake import (
 )
 from protocol.ids import BootId, ConnectionId, DeviceId, KeyId, PairingId, TokenId, UserId
 from storage import audit
-from storage.devices import devices, pairings, sessions, tokens
+from storage.devices import devices, pairings, tokens
 from storage.devices.attempts import AttemptLimits
 from storage.devices.devices import Copy, Origin, TokenRevoked, UnknownDevice
 from storage.devices.pairings import Asked, BadInvitation, PairingAsk, TooManyPairings
-from storage.devices.sessions import Opened, Opening, Owner, TooManyDevices
 from storage.devices.tokens import DeviceTokenRow, KeyOwner, KeyRevoked, RotatedTooSoon
+from storage.effects import sessions
+from storage.effects.sessions import Opened, Opening, Owner, TooManyDevices
 from storage.kernel.database import Conflict, StorageError
 from storage.store import Store
 

@@ -51,8 +51,9 @@ from protocol.work import (
     Answer,
     ToolCall,
 )
-from storage.devices import devices, nodes, sessions
-from storage.devices.sessions import Taken
+from storage.devices import devices, nodes
+from storage.effects import sessions
+from storage.effects.sessions import Taken
 from storage.store import Store
 
 # Actions and capabilities of every device: early devices list nothing.

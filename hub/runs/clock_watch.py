@@ -2,7 +2,7 @@
 
 A step is a difference between the wall clock and the uptime of the machine, which goes on during a
 suspension. The hub's own time goes on as before until every stored instant is judged again
-(``storage.clock_steps``). On a shared database all hubs go by the clock of its server.
+(``storage.effects.clock_steps``). On a shared database all hubs go by the clock of its server.
 
 Across a restart of the hub the uptime is compared, too. If the machine itself was restarted, a clock that is
 behind the newest stored instant was set back; how long the machine was off is then unknown. A machine often
@@ -24,8 +24,8 @@ from hub.base.log import Channel
 from hub.base.metrics import Metrics
 from hub.base.periodic_loop import Rounds
 from hub.schedules.cron import BadSchedule, parse_cron
-from storage import clock_steps
-from storage.clock_steps import ClockBase
+from storage.effects import clock_steps
+from storage.effects.clock_steps import ClockBase
 from storage.kernel.database import StorageError
 from storage.store import Store
 

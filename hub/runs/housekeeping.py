@@ -36,14 +36,15 @@ from hub.runs.leases import Leadership
 from hub.settings.limit_settings import AuditSettings, Limits, RetentionSettings
 from protocol.errors import CodedError
 from protocol.ids import BootId, RunId, UserId
-from storage import audit, changes, clock_steps, retention, user_data
+from storage import audit, changes
 from storage.agents import measurements
 from storage.agents.measurements import HOUR_MS, MINUTE_MS
 from storage.devices import nodes
+from storage.effects import clock_steps, retention, user_data
+from storage.effects.retention import DAY_MS, Places
 from storage.kernel import database
 from storage.kernel.database import written_for
 from storage.kernel.sqlite import SqliteDatabase
-from storage.retention import DAY_MS, Places
 from storage.runs import item_words
 from storage.runs.units import RENEWED_AFTER_MS
 from storage.schema import users

@@ -285,7 +285,7 @@ def text(name: str, default: str | None = None) -> sa.Column[str]:
     return sa.Column(name, sa.Text, nullable=False, server_default=server_default)
 
 
-# Effect of a step of the hub's clock on an instant; see ``storage.clock_steps``.
+# Effect of a step of the hub's clock on an instant; see ``storage.effects.clock_steps``.
 # ``HAPPENED``, where nothing else is declared: the time of an event. One later than now was written by a
 # clock that was ahead, and moves back with it. ``WAITS``: a time counted from the moment of its writing,
 # which moves with the clock. ``EXPIRES``: the end of a right, which stays; but what has ended does not come

@@ -13,8 +13,8 @@ from typing import Final
 import anyio
 
 from protocol.ids import BootId, DeviceId, RunId, TokenId
-from storage.devices import sessions
-from storage.devices.sessions import Opened, Opening
+from storage.effects import sessions
+from storage.effects.sessions import Opened, Opening
 from storage.runs import run_claims, run_moves
 from storage.runs.run_claims import Gates
 from storage.store import Store, open_store

@@ -114,7 +114,7 @@ def _build_the_rest(*, has_words: bool) -> dict[Pattern, tuple[str, str]]:
     from hub.extraction.wording.languages import ATTRIBUTES, languages
     from hub.text import letter_text
     from protocol.secret_rules import RedactionRule
-    from storage.user_data import pattern_of_names
+    from storage.effects.user_data import pattern_of_names
 
     named: dict[Pattern, tuple[str, str]] = {}
     for language in languages() if has_words else ():

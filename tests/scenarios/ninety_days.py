@@ -31,8 +31,9 @@ from protocol.ids import CallId, DeviceId, RunId
 from protocol.lifecycles import CallEvent, RunEvent, RunOutcome
 from storage import audit
 from storage.agents.declared_agents import DeclaredAgent
-from storage.devices import nodes, sessions
+from storage.devices import nodes
 from storage.devices.nodes import Term
+from storage.effects import sessions
 from storage.kernel.migrate import upgrade
 from storage.runs import plans, run_claims, run_moves, run_pauses, runs, units
 from storage.runs.calls import mark_sent

@@ -22,7 +22,7 @@ from hub.device.sinks.sink import Sink
 from hub.device.sinks.sync import synchronize
 from hub.device.sinks.text_file import TextFile
 from protocol.lifecycles import CallState
-from storage import retention
+from storage.effects import retention
 from storage.schema import run_calls
 from tests.scenarios.scene import Scene, rows
 from tests.support.processes import POLL_S

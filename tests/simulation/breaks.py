@@ -35,9 +35,8 @@ from protocol.calls import RowState
 from protocol.errors import DeliveryError
 from protocol.ids import CallId, RunId
 from protocol.work import Answer, ToolCall
-from storage import clock_steps
-from storage.devices import sessions
 from storage.devices.nodes import Term
+from storage.effects import clock_steps, sessions
 from storage.runs import agreement, calls, item_verdicts, model_calls, plans, run_claims, units
 from storage.runs.item_verdicts import DueVerdict, GivenVerdict, VerdictAnswer
 from storage.runs.items import Decide, Decision, Known

@@ -9,11 +9,11 @@ import sqlalchemy as sa
 from protocol.errors import AtAnotherNode, IllegalTransition
 from protocol.ids import AgentId, RunId
 from protocol.lifecycles import RunEvent
-from storage import clock_steps, retention
 from storage.agents import agents
 from storage.agents.agents import get_agent
 from storage.agents.declared_agents import DeclaredAgent
 from storage.devices import nodes
+from storage.effects import clock_steps, retention
 from storage.runs import run_moves, run_pauses
 from storage.schedules import fires, schedule_rows, schedules
 from storage.schedules.fires import Covered, FreshRun

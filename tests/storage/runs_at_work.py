@@ -6,7 +6,7 @@ from protocol.errors import IllegalTransition
 from protocol.ids import AgentId, CallId, DeviceId
 from protocol.lifecycles import CallEvent, PauseReason, RunEvent, RunOutcome
 from storage.agents import agent_states
-from storage.devices import sessions
+from storage.effects import sessions
 from storage.kernel.database import Conflict
 from storage.runs import plans, run_claims, run_moves, run_pauses, units
 from storage.runs.calls import CallAnswer, mark_sent

@@ -20,13 +20,14 @@ from protocol.agent_status import (
 from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId, TemplateId
 from protocol.requirements import parse_requirement, parse_version
-from storage.agents import agent_snapshot, agent_states, agents, config_changes, configs, declaring
+from storage.agents import agent_snapshot, agent_states, agents, config_changes, configs
 from storage.agents.agent_snapshot import AgentFilter, Setup, UnknownTemplate, WrittenTemplate, conditions_of
 from storage.agents.agent_states import AgentState, states_of
 from storage.agents.config_changes import NewConfig, Put, TemplateOfFile, WouldBreak
 from storage.agents.configs import Capability
 from storage.agents.declared_agents import DeclaredAgent
 from storage.devices import devices
+from storage.effects import declaring
 from storage.schema import agent_states as state_table
 from storage.schema import agents as table
 from tests.storage.rows import AT, ME, declare, some

@@ -9,11 +9,12 @@ import sqlalchemy as sa
 from protocol.coordination import MessageEvent, MessageKind, MessageState
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import BoardId, BootId, BroadcastId, GatewayId, MessageId
-from storage import audit, retention
+from storage import audit
 from storage.coordination import boards, message_rows, messages
 from storage.coordination.boards import create_board, remove_board
 from storage.coordination.message_rows import MessageRow
 from storage.coordination.messages import Aim, BroadcastRow, Hand, MessageLimits, NewBroadcast, Refused, Tally
+from storage.effects import retention
 from tests.storage.rows import AT, ME, some
 from tests.storage.test_gateways import OFFICE, put
 from tests.support.coded import coded

@@ -7,9 +7,10 @@ import pytest
 import sqlalchemy as sa
 
 from protocol.ids import AgentId, RunId
-from storage import audit, clock_steps
+from storage import audit
 from storage.agents import agent_states
-from storage.clock_steps import DOUBTED_MS, ClockStep
+from storage.effects import clock_steps
+from storage.effects.clock_steps import DOUBTED_MS, ClockStep
 from storage.kernel.columns import Instant, instants, is_instant, metadata
 from storage.runs import runs
 from storage.schedules import schedule_rows

@@ -11,12 +11,12 @@ from protocol.configs import BadConfig, ConfigType
 from protocol.errors import CodedError, ErrorCode, HubError, LimitReached
 from protocol.ids import AgentId
 from protocol.requirements import parse_version
-from storage import retention
 from storage.agents import agents, config_changes, configs
 from storage.agents.agents import AgentRow
 from storage.agents.config_changes import ConfigLimits, ConfigOfFile, ConfigsChanged, NewConfig
 from storage.agents.configs import Capability, CapabilityRow, DeclaredCapability, Registered, Source
 from storage.agents.declared_agents import DeclaredAgent
+from storage.effects import retention
 from storage.schema import agent_capabilities
 from tests.storage.rows import AT, LAPTOP, make_agent
 from tests.storage.rows import declare as declare_agents

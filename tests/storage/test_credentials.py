@@ -5,9 +5,10 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from storage import audit, retention
+from storage import audit
 from storage.connectors import connectors
 from storage.connectors.connectors import DeclaredConnector, SignInRow, state_hash
+from storage.effects import retention
 from tests.storage.rows import AT, some
 
 TTL = 60_000

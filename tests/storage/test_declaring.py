@@ -9,17 +9,18 @@ import sqlalchemy as sa
 from protocol.ids import BootId, NodeId, UserId
 from protocol.lifecycles import RunState
 from storage import audit
-from storage.agents import agent_snapshot, agents, declared_agents, declaring
+from storage.agents import agent_snapshot, agents, declared_agents
 from storage.agents.agent_snapshot import WrittenTemplate
 from storage.agents.agents import list_agents
 from storage.agents.declared_agents import DeclaredAgent, NameTaken
-from storage.agents.declaring import TakenUp
 from storage.audit import Entry
 from storage.connectors import connectors
 from storage.connectors.connectors import DeclaredConnector, Reconciled
 from storage.coordination import gateways
 from storage.coordination.gateways import DeclaredGateway
 from storage.devices import devices, nodes
+from storage.effects import declaring
+from storage.effects.declaring import TakenUp
 from storage.runs import runs
 from storage.schema import agents as agent_table
 from storage.schema import nodes as node_table

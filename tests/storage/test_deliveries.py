@@ -10,10 +10,11 @@ import sqlalchemy as sa
 from protocol.errors import CodedError, ErrorCode
 from protocol.ids import BootId, NodeId, UserId
 from protocol.lifecycles import RunEvent, RunOutcome
-from storage import deliveries, retention
+from storage import deliveries
 from storage.deliveries import MAX_REFUSALS, NEWS_MS, DeliveryRow, OpenIssue, TargetRow
 from storage.devices import nodes
 from storage.devices.nodes import LostLease, Term
+from storage.effects import retention
 from storage.runs import run_moves
 from storage.schema import items, notify_targets, questions, users
 from tests.storage.rows import AT, ME, make_agent, running, some

@@ -10,11 +10,12 @@ from storage.agents import agents, declared_agents
 from storage.agents.agents import AgentRow
 from storage.agents.declared_agents import DeclaredAgent
 from storage.coordination import boards
-from storage.devices import devices, pairings, sessions, tokens
+from storage.devices import devices, pairings, tokens
 from storage.devices.devices import DeviceRow, Grant, NotGranted, UnknownDevice, UserRow
 from storage.devices.pairings import BadInvitation
-from storage.devices.sessions import Taken, TooManyDevices
 from storage.devices.tokens import DEVICE_TOKENS, INVITATIONS
+from storage.effects import sessions
+from storage.effects.sessions import Taken, TooManyDevices
 from storage.kernel.columns import now_ms
 from storage.runs import runs
 from storage.schedules import fires, schedule_rows, schedules

@@ -12,9 +12,9 @@ from protocol.handshake import StoreMark
 from protocol.ids import AgentId, CallId, DeviceId, RunId, UserId
 from protocol.lifecycles import CallEvent, CallState, RunEvent, RunState, UnitState
 from protocol.tables import TABLES
-from storage import retention
 from storage.agents.agents import AgentRow
 from storage.devices.devices import Limits
+from storage.effects import retention
 from storage.kernel.database import Database
 from storage.runs import (
     agreement,

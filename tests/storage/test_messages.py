@@ -8,12 +8,13 @@ import sqlalchemy as sa
 from protocol.coordination import MESSAGE, MessageEvent, MessageKind, MessageState
 from protocol.errors import CodedError, ErrorCode, IllegalTransition, LimitReached
 from protocol.ids import AgentId, BoardId, BootId, BroadcastId, DeviceId, GatewayId, MemoryId, MessageId
-from storage import audit, retention
+from storage import audit
 from storage.coordination import boards, gateway_agents, message_rows, messages
 from storage.coordination.boards import MemoryFilter, MemoryRow, NewMemory, add_memory, list_memory
 from storage.coordination.message_rows import MessageRow, UnknownMessage
 from storage.coordination.messages import Hand, MessageLimits, NewMessage
 from storage.devices.nodes import beat
+from storage.effects import retention
 from storage.schema import broadcasts, gateways
 from storage.schema import messages as message_table
 from tests.storage.rows import AT, BOOT, ME, NEXT_BOOT, make_agent, seeded, some, undone

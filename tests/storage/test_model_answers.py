@@ -9,8 +9,8 @@ import sqlalchemy as sa
 from protocol.ids import AgentId, RunId, UserId
 from protocol.lifecycles import RunEvent, RunOutcome, RunState
 from protocol.work import Usage
-from storage import retention
 from storage.agents import agent_states
+from storage.effects import retention
 from storage.runs import model_calls, run_moves, runs, units
 from storage.runs.model_calls import (
     ANSWERED,

@@ -9,7 +9,8 @@ from protocol.lifecycles import RunState
 from storage.agents import agent_states, status_writes
 from storage.agents.agents import AgentRow
 from storage.agents.status_writes import AgentReport, Reports, Silence
-from storage.devices import devices, sessions
+from storage.devices import devices
+from storage.effects import sessions
 from storage.runs import run_claims, run_moves
 from storage.runs.run_claims import Gates
 from tests.storage.rows import AT, NEXT_BOOT, claim, make_agent, make_run, some

@@ -10,13 +10,14 @@ import sqlalchemy as sa
 from protocol.coordination import MessageKind, MessageState, QuestionState
 from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId, BoardId, DeviceId, GatewayId, MemoryId, MessageId, QuestionId
-from storage import audit, retention
+from storage import audit
 from storage.agents.agents import AgentRow
 from storage.coordination import boards, gateway_agents, message_rows, messages, questions
 from storage.coordination.boards import MemoryRow, NewMemory
 from storage.coordination.message_rows import MessageRow
 from storage.coordination.messages import MessageLimits
 from storage.coordination.questions import NewAnswer, NewQuestion, QuestionRow, ReplyIds, add_reply
+from storage.effects import retention
 from storage.schema import devices, gateways
 from tests.storage.rows import AT, LAPTOP, ME, make_agent, seeded, some
 from tests.support.coded import coded

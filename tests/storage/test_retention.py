@@ -9,10 +9,11 @@ import sqlalchemy as sa
 
 from protocol.ids import AgentId, RunId
 from protocol.lifecycles import CallEvent, CallState, RunEvent, RunOutcome, RunState
-from storage import audit, retention
+from storage import audit
 from storage.agents import agents
 from storage.agents.agents import AgentRow
 from storage.devices import idempotency
+from storage.effects import retention
 from storage.kernel.sqlite import open_sqlite
 from storage.runs import run_moves, runs, units
 from storage.runs.calls import open_calls

@@ -16,7 +16,8 @@ from storage.agents.declared_agents import DeclaredAgent
 from storage.agents.locks import Grant, Holder, LockLimits, LockRequest
 from storage.connectors import connectors
 from storage.connectors.connectors import NOT_YET, DeclaredConnector
-from storage.devices import devices, sessions
+from storage.devices import devices
+from storage.effects import sessions
 from storage.runs import run_claims, run_locks, run_moves, run_pauses, runs, units
 from storage.runs.run_claims import READY, Gates
 from storage.runs.run_locks import NoDevice

@@ -9,11 +9,12 @@ import sqlalchemy as sa
 from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId, DeviceId
 from protocol.lifecycles import RunOutcome
-from storage import audit, retention
+from storage import audit
 from storage.agents import agent_states, agents
 from storage.agents.configs import UnreadableConfig
 from storage.devices import nodes
 from storage.devices.nodes import LostLease
+from storage.effects import retention
 from storage.schedules import fires, schedule_rows, schedules
 from storage.schedules.schedule_rows import DeclaredSchedule, ScheduleRow, WakeRow, WakeSight, time_text
 from storage.schedules.schedules import NextFire, Passed

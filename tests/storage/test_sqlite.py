@@ -15,7 +15,8 @@ import sqlalchemy as sa
 
 from protocol.ids import CallId
 from protocol.lifecycles import CallEvent, RunEvent, RunOutcome, RunState, UnitState
-from storage import audit, retention
+from storage import audit
+from storage.effects import retention
 from storage.kernel import sqlite
 from storage.kernel.database import Busy, Database, Unavailable, written_for
 from storage.kernel.sqlite import BATCH, QUEUE, open_sqlite

@@ -28,7 +28,8 @@ from storage.agents.status_writes import (
     Written,
     write_status,
 )
-from storage.devices import devices, sessions
+from storage.devices import devices
+from storage.effects import sessions
 from tests.storage.rows import AT, declare, make_agent, make_run
 from tests.support import stored
 from tests.support.coded import coded

@@ -12,7 +12,6 @@ from protocol.coordination import MessageEvent, MessageKind, MessageState
 from protocol.errors import CodedError, ErrorCode, HubError
 from protocol.ids import AgentId, BoardId, MemoryId, MessageId
 from protocol.lifecycles import RunEvent
-from storage import retention
 from storage.agents import agents, config_changes
 from storage.agents.agent_snapshot import check_setup
 from storage.agents.config_changes import NewConfig
@@ -22,6 +21,7 @@ from storage.coordination.message_rows import MessageRow
 from storage.coordination.messages import NewMessage
 from storage.coordination.questions import Replied, ReplyIds, add_reply
 from storage.devices.tokens import TooManyAgentTokens, list_agent_tokens
+from storage.effects import retention
 from storage.kernel.database import Database
 from storage.runs import run_moves
 from storage.runs.calls import mark_sent

@@ -8,8 +8,8 @@ import sqlalchemy as sa
 
 from protocol.ids import AgentId, RunId
 from protocol.lifecycles import RunEvent, RunOutcome, RunState
-from storage import retention
 from storage.agents.agents import AgentRow, get_agent
+from storage.effects import retention
 from storage.runs import agreement, calls, run_moves, run_pauses, units
 from storage.runs.calls import ReportedVerdict
 from storage.runs.runs import HeldRun, StaleRun

@@ -7,12 +7,13 @@ import sqlalchemy as sa
 
 from protocol.errors import CodedError
 from protocol.ids import UserId
-from storage import audit, user_data
+from storage import audit
 from storage.agents import declared_agents
 from storage.agents.agents import find_agent_by_name
 from storage.agents.declared_agents import DeclaredAgent
 from storage.audit import Entry
 from storage.devices import devices, idempotency
+from storage.effects import user_data
 from storage.schema import (
     agent_locks,
     agents,

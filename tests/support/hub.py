@@ -40,8 +40,9 @@ from hub.settings.values import Address
 from protocol.ids import BootId, RunId, UserId
 from protocol.lifecycles import FINAL_RUN_STATES, RunEvent, RunOutcome, RunState
 from storage.agents import agents
-from storage.devices import devices, sessions
+from storage.devices import devices
 from storage.devices.devices import DeviceRow
+from storage.effects import sessions
 from storage.runs import run_claims, run_moves, runs
 from storage.runs.run_claims import Gates
 from storage.runs.runs import RunRow

@@ -7,8 +7,9 @@ import sqlalchemy as sa
 
 from protocol.errors import HubError
 from protocol.ids import BootId, DeviceId, KeyId, NodeId, TokenId
-from storage.devices import nodes, sessions
-from storage.devices.sessions import Opening
+from storage.devices import nodes
+from storage.effects import sessions
+from storage.effects.sessions import Opening
 from storage.schema import device_tokens, devices
 
 BOOT: Final = BootId("boot-1")

@@ -50,7 +50,7 @@ from protocol.errors import CloseCode, CodedError, ErrorCode, connect_command
 from protocol.handshake import Goodbye
 from protocol.ids import DeviceId, PairingId, UserId
 from protocol.work import MAX_IDS, MAX_PAGE_BYTES, SentFile
-from storage import audit, retention, user_data
+from storage import audit
 from storage.agents import agent_states, agents
 from storage.agents.agent_states import AgentMove
 from storage.devices import devices, pairings, receipts, tokens
@@ -58,6 +58,7 @@ from storage.devices.attempts import AttemptLimits
 from storage.devices.devices import DeviceRow, Grant
 from storage.devices.pairings import PairingRow
 from storage.devices.tokens import DEVICE_TOKENS
+from storage.effects import retention, user_data
 from storage.runs import agreement, item_verdicts, items
 from storage.store import Connection, Store
 

@@ -17,10 +17,11 @@ from protocol.errors import ErrorCode
 from protocol.handshake import CAPABILITY_OF
 from protocol.ids import AgentId, CallId, DeviceId, RunId, UserId
 from protocol.work import Action
-from storage import changes, retention
+from storage import changes
 from storage.agents import declared_agents
 from storage.agents.declared_agents import DeclaredAgent
 from storage.devices import devices
+from storage.effects import retention
 from storage.runs import calls, item_proposals, items
 from storage.runs.calls import ReportedVerdict
 from storage.runs.items import ITEMS, Decision, ItemRow, SealedExcerpt

@@ -21,7 +21,8 @@ from hub.links.roster import (
 from protocol.errors import CloseCode
 from protocol.handshake import DeviceHello, Goodbye, Hubs
 from protocol.ids import BootId, DeviceId, NodeId, UserId
-from storage.devices import devices, nodes, sessions
+from storage.devices import devices, nodes
+from storage.effects import sessions
 from storage.store import Store, open_store
 from tests.support.clock import FakeClock
 from tests.support.families import each

@@ -7,7 +7,7 @@ import pytest
 
 from hub.health.machine import check_clock
 from hub.runs.clock_watch import DOUBT_S, JUMP_S, ClockWatch
-from storage import clock_steps
+from storage.effects import clock_steps
 from storage.schedules.schedule_rows import DeclaredSchedule
 from storage.store import open_store
 from tests.scenarios.clock_steps import DAY_S, HOUR_S, Expected

@@ -12,8 +12,9 @@ import sqlalchemy as sa
 from hub.base.clock import epoch_ms
 from hub.runs.housekeeping import ERASED_FILE, Erasures, note_erased
 from protocol.ids import RunId
-from storage import audit, user_data
+from storage import audit
 from storage.devices import devices
+from storage.effects import user_data
 from storage.kernel import backup
 from storage.runs import run_pauses
 from storage.schema import devices as device_rows

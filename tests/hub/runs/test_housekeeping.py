@@ -16,8 +16,9 @@ from hub.runs import housekeeping
 from hub.runs.housekeeping import EVERY_S, FIRST_AFTER_S, HEAD_EVERY_S, LEASE, Housekeeping
 from hub.settings.limit_settings import RetentionSettings
 from protocol.ids import BootId, NodeId
-from storage import audit, retention
+from storage import audit
 from storage.devices import nodes
+from storage.effects import retention
 from storage.kernel.database import measure_used
 from storage.schema import (
     agents,

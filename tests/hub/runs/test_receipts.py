@@ -26,8 +26,8 @@ from protocol.work import (
     root_of,
     sent_text,
 )
-from storage import retention
 from storage.devices import devices, receipts
+from storage.effects import retention
 from storage.schema import audit_log
 from storage.store import Store, open_store
 from tests.support.clock import FakeClock, SeededChance

@@ -84,7 +84,7 @@ def _owner(table: sa.Table) -> sa.ColumnElement[Any]:
     deleted_with = ((key.parent.name, key.column) for key in keys if key.ondelete == "CASCADE")
     via = _VIA.get(table) or next(deleted_with, None)
     if via is None:
-        raise TypeError(f"whose are the rows of {table.name}? name the table in storage.user_data")
+        raise TypeError(f"whose are the rows of {table.name}? name the table in storage.effects.user_data")
     name, target = via
     return sa.select(_owner(target.table)).where(target == table.c[name]).correlate(table).scalar_subquery()
 
