@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from starlette.responses import JSONResponse
 
 from hub.base.printable import shortened
-from hub.settings import problems as settings
+from hub.base.toml import problems as settings
 from protocol.errors import CATALOGUE, ErrorCode, HubError, did_you_mean
 from protocol.frame import NO_JSON
 from protocol.secret_rules import redact_keys

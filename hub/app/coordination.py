@@ -19,6 +19,7 @@ from hub.api.nouns.souls import Souls as SoulNoun
 from hub.app.boot import Boot, Context
 from hub.base.outbound.rules import OutboundRules
 from hub.base.supervisor import Supervisor
+from hub.base.toml.values import SecretMissing
 from hub.base.version import VERSION
 from hub.coordination.broadcasts import Broadcasts
 from hub.coordination.courier import Courier
@@ -33,7 +34,6 @@ from hub.runs.leases import Leadership
 from hub.settings.agent_settings import GatewaySettings
 from hub.settings.reload import Commit, Unfit
 from hub.settings.settings import Settings
-from hub.settings.values import SecretMissing
 from protocol.ids import DeviceId
 from storage.coordination.message_rows import MessageRow
 

@@ -22,6 +22,7 @@ from hub.accounts.sign_in import SignIns
 from hub.app.boot import Boot, Context
 from hub.base.outbound.client import OutboundClient
 from hub.base.outbound.rules import OutboundRules
+from hub.base.toml.values import SecretMissing, SecretRef
 from hub.cluster.messages import RENEWALS, DeviceTaken, Hint, NodeRenewed, RunChanged, RunsWaiting
 from hub.connectors.calling import MAX_ANSWER_BYTES, SignInNeeded
 from hub.connectors.connector import UnknownProvider, find
@@ -33,7 +34,6 @@ from hub.runs.lifecycle import RunWatch
 from hub.settings.agent_settings import ConnectorSettings
 from hub.settings.reload import Commit, Unfit
 from hub.settings.settings import Settings
-from hub.settings.values import SecretMissing, SecretRef
 from protocol.errors import CodedError, ErrorCode
 from protocol.ids import BootId
 

@@ -38,6 +38,7 @@ from hub.base.clock import Chance, Clock, IdFactory
 from hub.base.log import Channel
 from hub.base.metrics import Metrics
 from hub.base.open_files import SPARE_FILES
+from hub.base.toml.values import Address, SecretMissing
 from hub.connectors.webhook import WebhookSettings, problem_of
 from hub.health.doors import Certificate
 from hub.links.auth import Authenticator, HubKey
@@ -51,7 +52,6 @@ from hub.settings.limit_settings import DeviceListener as DeviceSettings
 from hub.settings.limit_settings import Limits, Listen, Listener, TlsSettings
 from hub.settings.reload import Commit, Unfit
 from hub.settings.settings import Settings
-from hub.settings.values import Address, SecretMissing
 from protocol.errors import CodedError, ErrorCode
 from protocol.ids import UserId
 from storage.connectors import seen_messages

@@ -19,6 +19,8 @@ from hub.base.metrics import Metrics
 from hub.base.outbound.rules import OutboundRules
 from hub.base.periodic_loop import Rounds
 from hub.base.supervisor import Supervisor
+from hub.base.toml.problems import KeyPath
+from hub.base.toml.values import SecretMissing, SecretRef
 from hub.extraction.batch import BatchClient
 from hub.extraction.embedded import CHUNK_TOKENS as EMBEDDED_CHUNK_TOKENS
 from hub.extraction.embedded import MODEL_NAME, EmbeddedModel
@@ -27,7 +29,6 @@ from hub.extraction.model import Models, Price
 from hub.extraction.outcomes import Breaker
 from hub.extraction.transcription import Transcriber
 from hub.health.external import Reach
-from hub.settings.problems import KeyPath
 from hub.settings.reload import Commit, Unfit
 from hub.settings.settings import (
     EndpointAccess,
@@ -37,7 +38,6 @@ from hub.settings.settings import (
     Settings,
     TranscriptionSettings,
 )
-from hub.settings.values import SecretMissing, SecretRef
 from protocol.ids import BootId
 from storage.devices import nodes
 from storage.store import Store

@@ -53,6 +53,7 @@ from hub.base.loop_lag import LoopLag
 from hub.base.outbound.client import OutboundClient
 from hub.base.outbound.rules import OutboundRules
 from hub.base.supervisor import Failures
+from hub.base.toml.values import Address
 from hub.health import doors, external, machine, records, work
 from hub.health.backups import FOLDER, Backups
 from hub.health.doors import Arrived
@@ -69,7 +70,6 @@ from hub.runs.sentences import describe_hold
 from hub.runs.span_export import SpanExport
 from hub.settings.reading import FileLines
 from hub.settings.settings import Settings
-from hub.settings.values import Address
 from protocol.ids import UserId
 from storage import changes
 from storage.deliveries import OpenIssue

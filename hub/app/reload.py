@@ -14,6 +14,8 @@ from hub.app.listeners import DEVICES, OPERATORS
 from hub.base.clock import now_ms
 from hub.base.log import Channel
 from hub.base.name_lists import listed
+from hub.base.toml.problems import KeyPath, SettingsInvalid
+from hub.base.toml.values import Address
 from hub.links.roster import SharedRoots
 from hub.settings.declared import (
     declared_agents,
@@ -22,11 +24,9 @@ from hub.settings.declared import (
     declared_templates,
 )
 from hub.settings.edits import APPLIED, CHANGED, Revision
-from hub.settings.problems import KeyPath, SettingsInvalid
 from hub.settings.reading import Shared
 from hub.settings.reload import ACTOR, Changes, Commit, Parts, Prepare, Reloader, Remark, Unfit
 from hub.settings.settings import Settings
-from hub.settings.values import Address
 from protocol.ids import NodeId
 from storage import audit
 from storage.agents.agent_snapshot import UnknownTemplate

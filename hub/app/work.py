@@ -12,6 +12,7 @@ from hub.app.boot import Boot, Context
 from hub.app.model import ModelsInUse
 from hub.base.loop_lag import LoopLag
 from hub.base.outbound.rules import OutboundRules
+from hub.base.toml.values import SecretMissing
 from hub.device.sinks.own_rows import without_own_rows
 from hub.extraction.extractor import Extractor
 from hub.extraction.model import Models
@@ -38,7 +39,6 @@ from hub.runs.span_export import SpanExport
 from hub.settings.limit_settings import BudgetSettings, Limits
 from hub.settings.reload import Commit, Unfit
 from hub.settings.settings import Settings, TrustSettings
-from hub.settings.values import SecretMissing
 from hub.text.files import ConvertLimits
 from protocol.frame import CREDIT_PIECES
 from protocol.ids import DeviceId

@@ -368,7 +368,7 @@ def _listener(hub: Talk, name: str) -> Mapping[str, Any]:
 
 def _is_for_others(address: str) -> bool:
     """Return whether other machines reach the address of a listener."""
-    from hub.settings.values import Address
+    from hub.base.toml.values import Address
 
     return not Address.parse(address).is_loopback
 

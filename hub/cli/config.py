@@ -17,7 +17,7 @@ from hub.cli.options import URL, FilePath, config_option, example, hub_option, j
 from hub.cli.talk import Responses, Talk, hub_command, setting_keys, talk
 
 if TYPE_CHECKING:
-    from hub.settings.problems import KeyPath, Problem
+    from hub.base.toml.problems import KeyPath, Problem
 
 
 PATH: Final = "/v1/config"
@@ -82,7 +82,7 @@ def set_(hub: Talk, assignments: tuple[str, ...], check: bool) -> Responses:
     As in limits.runs=40, agents.notes.priority=3, hub.name=home. KEY= removes the key from
     the file, so that its default applies. Comments and order stay.
     """
-    from hub.settings.problems import value_of
+    from hub.base.toml.problems import value_of
     from hub.settings.schema import is_text
 
     values: dict[str, Any] = {}
@@ -455,7 +455,7 @@ def report_changes(response: Mapping[str, Sequence[str]], *, nothing: str) -> No
 
 def _problem(response: Mapping[str, Any], file: Path | None = None) -> "Problem":
     """Convert a problem of the hub's response; *file* replaces the path of the settings file."""
-    from hub.settings.problems import Problem
+    from hub.base.toml.problems import Problem
 
     problem = Problem(**response)
     return problem if file is None or not problem.line else problem._replace(file=str(file))

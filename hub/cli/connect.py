@@ -33,7 +33,7 @@ from protocol.ids import KeyId
 if TYPE_CHECKING:
     from hub.base.log import Log
     from hub.device.preview import Preview, Stays
-    from hub.settings.device_settings import DeviceSettings
+    from hub.device.settings import DeviceSettings
 
 TOKEN_VARIABLE: Final = "HUB_DEVICE_TOKEN"
 _NAME: Final = re.compile(r"^\w[\w.-]{0,63}$")  # as in the hub's settings; the name is also a file's name

@@ -34,9 +34,9 @@ if TYPE_CHECKING:
     from hub.device.autostart import Entry
     from hub.device.keeping import Plan
     from hub.device.sending_log import Day, HeldBack, Sent
+    from hub.device.settings import AnySink, DeviceSettings
     from hub.device.sinks.sink import Sink
     from hub.device.sinks.target import Target
-    from hub.settings.device_settings import AnySink, DeviceSettings
 
 SETTINGS: Final = "device.toml"
 _SCHEMA: Final = "device.schema.json"  # named in the first line of the settings
@@ -98,7 +98,7 @@ def preview(
     import msgspec
 
     from hub.device.preview import known_roots
-    from hub.settings.device_settings import check_device_file
+    from hub.device.settings import check_device_file
 
     settings = None if db or name else check_device_file(config).settings
     if settings is None and config.exists() and not (db or name):
@@ -140,7 +140,7 @@ def run(ctx: click.Context, config: Path, log_level: str) -> None:
     from hub.device.app import until_signal
     from hub.device.inserts import RUN_LOCK, DeviceFileError, held
     from hub.device.keeping import Keeper
-    from hub.settings.device_settings import check_device_file
+    from hub.device.settings import check_device_file
 
     def load() -> "Plan":
         return _plan(ctx, config, check_device_file(config).usable())
@@ -186,7 +186,7 @@ def install(
     task of Windows, and starts it.
     """
     from hub.device import autostart
-    from hub.settings.device_settings import check_device_file, device_text
+    from hub.device.settings import check_device_file, device_text
 
     entry = _entry(ctx, config)
     text = None if config.exists() else device_text(*_of_last_device(ctx, urls, roots, name))
@@ -215,7 +215,7 @@ def install(
 def write_settings(ctx: click.Context, config: Path, text: str) -> None:
     """Write a new device.toml, and its schema next to it. Raises Failure: it cannot be written."""
     from hub.device.inserts import forget_settings
-    from hub.settings.device_settings import device_schema
+    from hub.device.settings import device_schema
 
     make_folder(config.parent)
     forget_settings(device_file(ctx, SETTINGS).parent, config.absolute())
@@ -548,7 +548,7 @@ def _notification(plan: "Plan") -> str:
 
 def database(ctx: click.Context, config: Path, db: Path | None = None, name: str | None = None) -> Path:
     """Return the database that was named, else that of device.toml, else the only one on this machine."""
-    from hub.settings.device_settings import check_device_file
+    from hub.device.settings import check_device_file
 
     settings = None if db or name else check_device_file(config).settings
     if settings is not None:
@@ -565,7 +565,7 @@ def _database(ctx: click.Context, config: Path, name: str) -> Path:
 
 
 def _settings(config: Path) -> "DeviceSettings":
-    from hub.settings.device_settings import check_device_file
+    from hub.device.settings import check_device_file
 
     return check_device_file(config).usable()
 
@@ -599,9 +599,9 @@ def _remarks(db: Path, sinks: "Sequence[Sink]") -> list[str]:
 
 
 def _sinks_of(config: Path, db: Path, settings: "DeviceSettings") -> "tuple[Sink, ...]":
+    from hub.base.toml.problems import Problem, SettingsInvalid
+    from hub.device.settings import FileSink
     from hub.device.sinks.sink import Sink
-    from hub.settings.device_settings import FileSink
-    from hub.settings.problems import Problem, SettingsInvalid
 
     own = db.parent.resolve()
     for sink in settings.sinks:
@@ -612,17 +612,17 @@ def _sinks_of(config: Path, db: Path, settings: "DeviceSettings") -> "tuple[Sink
 
 
 def _target_of(sink: "AnySink") -> "Target":
+    from hub.device.settings import CalDavSink, FileSink, PackageSink
     from hub.device.sinks.running import FORMATS
     from hub.device.sinks.target import target_of_package
     from hub.device.sinks.text_file import TextFile
-    from hub.settings.device_settings import CalDavSink, FileSink, PackageSink
 
     if isinstance(sink, FileSink):
         return TextFile(sink.path, FORMATS[sink.kind]())
     if isinstance(sink, PackageSink):
         return target_of_package(sink.provider, sink.options)
+    from hub.base.toml.problems import SettingsInvalid
     from hub.device.sinks.web import Web, basic_authorization, secret_in
-    from hub.settings.problems import SettingsInvalid
 
     secret = partial(secret_in, sink.password_file, sink.password_env)
     if isinstance(sink, CalDavSink):

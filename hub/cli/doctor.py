@@ -126,8 +126,8 @@ def of_nodes(found: Sequence[Mapping[str, Any]]) -> Iterator[Issue]:
 
 
 def _seen_without_it(state: Path, config: Path) -> Iterator[Issue]:
+    from hub.base.toml.problems import SettingsInvalid
     from hub.health.machine import exposed_in
-    from hub.settings.problems import SettingsInvalid
     from hub.settings.reading import SettingsFile, check_settings, open_settings
 
     reading = check_settings(config)
@@ -149,7 +149,7 @@ def _seen_without_it(state: Path, config: Path) -> Iterator[Issue]:
 
 def _database_faults(storage: "StorageSettings", state: Path) -> Iterator[Issue]:
     from hub.app.state_database import check_database
-    from hub.settings.values import SecretMissing
+    from hub.base.toml.values import SecretMissing
     from protocol.errors import CodedError
     from storage.kernel.address import SERVER
     from storage.kernel.backup import BackupRefused, checked

@@ -42,7 +42,7 @@ from hub.cli.runs import show_found, sum_up
 from hub.cli.talk import Talk, hub_status, path_of, talk
 
 if TYPE_CHECKING:
-    from hub.settings.device_settings import DeviceSettings
+    from hub.device.settings import DeviceSettings
 
 Found = TypeVar("Found")
 
@@ -174,7 +174,7 @@ def up(
     check_system()
     from hub.device.inserts import RUN_LOCK, is_in_use
     from hub.device.keeping import why_paused
-    from hub.settings.device_settings import check_device_file
+    from hub.device.settings import check_device_file
 
     ctx.meta[STATE] = str(state)
     shared = _checked(folders, state)
@@ -323,7 +323,7 @@ def _device_roots(
     import tomlkit
 
     from hub.device.credentials import dialled
-    from hub.settings.device_settings import device_text
+    from hub.device.settings import device_text
 
     if settings is None:
         known = list(device_file(ctx, DEVICE_SETTINGS).parent.glob("*.db"))

@@ -226,7 +226,7 @@ def _shared(config: Path, state: Path) -> "Shared | None":
 
 
 def _settings(config: Path, shared: "Shared | None") -> "Settings":
-    from hub.settings.problems import SettingsInvalid
+    from hub.base.toml.problems import SettingsInvalid
     from hub.settings.reading import check_settings
 
     try:

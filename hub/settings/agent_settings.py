@@ -20,9 +20,7 @@ from pydantic import (
 
 from hub.base.outbound.rules import is_this_machine
 from hub.base.printable import spelled
-from hub.schedules.cron import BadSchedule, parse_cron
-from hub.schedules.trigger import Trigger, check_reading, trigger_of
-from hub.settings.values import (
+from hub.base.toml.values import (
     REQUIRED,
     WEEK_S,
     YEAR_S,
@@ -42,6 +40,8 @@ from hub.settings.values import (
     shaped,
     url_parts,
 )
+from hub.schedules.cron import BadSchedule, parse_cron
+from hub.schedules.trigger import Trigger, check_reading, trigger_of
 from protocol.configs import BadConfig, check_key, text_of, type_of
 from protocol.coordination import lock_names
 from protocol.errors import did_you_mean

@@ -18,11 +18,20 @@ import tomlkit
 from tomlkit.exceptions import TOMLKitError
 from tomlkit.items import InlineTable
 
+from hub.base.toml.problems import (
+    KeyPath,
+    Located,
+    Places,
+    Problem,
+    document,
+    is_secret_like,
+    spell,
+    value_at,
+)
+from hub.base.toml.values import Table
 from hub.settings.findings import removed_value
-from hub.settings.problems import KeyPath, Located, Places, Problem, document, is_secret_like, spell, value_at
 from hub.settings.reading import SHARED, Shared
 from hub.settings.schema import tables_at
-from hub.settings.values import Table
 from protocol.errors import ErrorCode, HubError
 
 NAMED: Final = (

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
 
+from hub.base.toml.problems import KeyPath, Problem, Reporter, sentence
 from hub.settings.agent_settings import AgentSettings
-from hub.settings.problems import KeyPath, Problem, Reporter, sentence
 from hub.settings.settings import Settings
 from protocol.errors import did_you_mean
 from protocol.tables import REFERENCES, problems_in
@@ -31,11 +31,11 @@ from hub.base import open_files
 from hub.base.open_files import SPARE_FILES
 from hub.base.outbound.rules import AddressRefused, OutboundRules
 from hub.base.system.files import is_open_to_others
+from hub.base.toml.problems import Places, is_secret_like, value_at
+from hub.base.toml.values import IN_THE_OPEN, REFER_TO_IT, SecretMissing, SecretRef
 from hub.settings.agent_settings import TriggerTable, unknown_tables
 from hub.settings.limit_settings import ClusterSettings, TlsSettings
-from hub.settings.problems import Places, is_secret_like, value_at
 from hub.settings.settings import IN_MEMORY, ModelSettings, OpenAIModelSettings, StorageSettings
-from hub.settings.values import IN_THE_OPEN, REFER_TO_IT, SecretMissing, SecretRef
 from protocol.tables import TABLES
 
 

@@ -17,7 +17,7 @@ from pydantic import (
     model_validator,
 )
 
-from hub.settings.values import (
+from hub.base.toml.values import (
     IN_THE_OPEN,
     REFER_TO_IT,
     REQUIRED,

@@ -25,15 +25,7 @@ from pydantic import ValidationError
 
 from hub.base.atomic_file import write_atomically
 from hub.base.clock import Clock, SystemClock
-from hub.settings.findings import (
-    Around,
-    drop_removed,
-    found_beyond,
-    found_by_looking,
-    found_in_references,
-    removed_value,
-)
-from hub.settings.problems import (
+from hub.base.toml.problems import (
     PREFIX,
     KeyPath,
     Located,
@@ -49,6 +41,14 @@ from hub.settings.problems import (
     in_order,
     overlaid,
     spell,
+)
+from hub.settings.findings import (
+    Around,
+    drop_removed,
+    found_beyond,
+    found_by_looking,
+    found_in_references,
+    removed_value,
 )
 from hub.settings.schema import default_at, is_text, names_at
 from hub.settings.settings import Settings

@@ -24,6 +24,8 @@ from hub.base.clock import Clock, now_ms
 from hub.base.log import Channel
 from hub.base.metrics import Metrics
 from hub.base.periodic_loop import Turns
+from hub.base.toml.problems import KeyPath, Problem, Reporter, SettingsInvalid, in_order, spell
+from hub.base.toml.values import Effect, Table
 from hub.settings.agent_settings import AgentSettings
 from hub.settings.edits import (
     BeyondSettings,
@@ -37,7 +39,6 @@ from hub.settings.edits import (
     written_in_vain,
     wrong_by_itself,
 )
-from hub.settings.problems import KeyPath, Problem, Reporter, SettingsInvalid, in_order, spell
 from hub.settings.reading import (
     SHARED,
     OpenedSettings,
@@ -51,7 +52,6 @@ from hub.settings.reading import (
 )
 from hub.settings.schema import effect_of
 from hub.settings.settings import Settings
-from hub.settings.values import Effect, Table
 from protocol.errors import CodedError, ErrorCode, HubError
 from storage.devices.nodes import PublishedMeanwhile
 from storage.kernel.database import StorageError

@@ -9,9 +9,9 @@ from pydantic.fields import FieldInfo
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
-from hub.settings.problems import KeyPath
+from hub.base.toml.problems import KeyPath
+from hub.base.toml.values import EFFECT, Address, Effect
 from hub.settings.settings import Settings
-from hub.settings.values import EFFECT, Address, Effect
 
 
 class Leaf(NamedTuple):

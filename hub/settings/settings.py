@@ -16,6 +16,24 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Discriminator, Field, StringConstraints, Tag, model_validator
 
 from hub.base.outbound.rules import OutboundRules, is_this_machine
+from hub.base.toml.values import (
+    IN_THE_OPEN,
+    REFER_TO_IT,
+    REQUIRED,
+    Flag,
+    Name,
+    Seconds,
+    SecretMissing,
+    SecretRef,
+    Table,
+    Usd,
+    Whole,
+    live,
+    refusal,
+    restart,
+    shaped,
+    url_parts,
+)
 from hub.settings.agent_settings import (
     AgentSettings,
     Connectors,
@@ -34,24 +52,6 @@ from hub.settings.limit_settings import (
     RetentionSettings,
 )
 from hub.settings.notify_settings import NotifyTargets
-from hub.settings.values import (
-    IN_THE_OPEN,
-    REFER_TO_IT,
-    REQUIRED,
-    Flag,
-    Name,
-    Seconds,
-    SecretMissing,
-    SecretRef,
-    Table,
-    Usd,
-    Whole,
-    live,
-    refusal,
-    restart,
-    shaped,
-    url_parts,
-)
 from storage.kernel.address import SERVER, SQLITE, fault_of, has_password
 
 

@@ -7,7 +7,7 @@ import click
 import pytest
 
 from hub import docs
-from hub.settings.device_settings import check_device_file
+from hub.device.settings import check_device_file
 from hub.settings.reading import check_settings
 from tests.support.families import each
 from tests.support.handbook import (

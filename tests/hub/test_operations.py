@@ -25,6 +25,7 @@ from hub.base.clock import epoch_ms, from_epoch_ms
 from hub.base.loop_lag import LoopLag
 from hub.base.outbound.rules import OutboundRules
 from hub.base.supervisor import Drain
+from hub.base.toml.values import Address
 from hub.coordination.gateway_watch import GatewayMonitor
 from hub.extraction.extractor import Extractor
 from hub.extraction.model import Models
@@ -38,7 +39,6 @@ from hub.runs.leases import Leadership
 from hub.runs.scheduler import Scheduler
 from hub.runs.sentences import Hold, describe_hold
 from hub.settings.reading import FileLines
-from hub.settings.values import Address
 from protocol.errors import CodedError, ErrorCode, IllegalTransition
 from protocol.ids import ConnectionId, KeyId, PairingId, RunId, UserId, trace_id_of
 from protocol.lifecycles import RunOutcome, RunState

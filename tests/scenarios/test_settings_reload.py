@@ -15,8 +15,8 @@ import anyio.to_thread
 import pytest
 
 from hub.api.door.sockets import listen_on_tcp
+from hub.base.toml.values import Address
 from hub.settings.reading import LAST_GOOD
-from hub.settings.values import Address
 from tests.scenarios.scene import are_there_once, is_asked, scene, sentences, write
 from tests.support.certificates import write_certificate
 from tests.support.oracle import Oracle

@@ -31,12 +31,12 @@ from hub.base.log import Log, Ring
 from hub.base.log.opening import Duplicates, Writer
 from hub.base.metrics import Metrics
 from hub.base.supervisor import Drain
+from hub.base.toml.values import Address
 from hub.extraction.rules_process import RulesProcess
 from hub.links.gate import FailedAttempts, Gate, PortLimits
 from hub.links.roster import RunFrame
 from hub.settings.reading import SettingsFile, open_settings
 from hub.settings.reload import Reloader, SettingsWatch
-from hub.settings.values import Address
 from protocol.ids import BootId, RunId, UserId
 from protocol.lifecycles import FINAL_RUN_STATES, RunEvent, RunOutcome, RunState
 from storage.agents import agents

@@ -53,13 +53,13 @@ from hub.base.log import Channel, bind
 from hub.base.loop_meter import Account, LoopMeter, charge_tasks, charged
 from hub.base.metrics import Metrics
 from hub.base.periodic_loop import Turns
+from hub.base.toml.values import Address
 from hub.base.version import command_to_add
 from hub.connectors.webhook import Delivery, Source, judge, value_of
 from hub.links.gate import DeadlineWheel, Gate, Place, network_of
 from hub.links.hosts import FORWARDING, Hosts, TrustedProxies
 from hub.links.listener import Acceptor, Make
 from hub.settings.limit_settings import DEFAULTS
-from hub.settings.values import Address
 from protocol.errors import CodedError, ErrorCode, HubError
 from storage.connectors import connectors, seen_messages
 from storage.connectors.connectors import UnknownConnector

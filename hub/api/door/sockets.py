@@ -28,8 +28,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from hub.api.door.access import LET_IN, LIVENESS, PEER_UID, SOCKET_PATH
 from hub.api.errors import Problem
 from hub.base.loop_meter import LoopMeter
+from hub.base.toml.values import Address
 from hub.links.gate import MAX_WAIT_S, MIN_WAIT_S, Intake, LivenessPlace, Place, TurnedAway
-from hub.settings.values import Address
 from protocol.errors import ErrorCode, HubError
 
 _MAX_PATH_BYTES = 107  # sun_path of Linux, less its closing zero

@@ -25,6 +25,7 @@ from hub.api.noun import (
     route,
 )
 from hub.base.roles import BY_ALL, Scope
+from hub.base.toml.problems import KeyPath, Problem, document, spell
 from hub.settings.edits import (
     APPLIED,
     CHANGED,
@@ -35,7 +36,6 @@ from hub.settings.edits import (
     combined,
     undone,
 )
-from hub.settings.problems import KeyPath, Problem, document, spell
 from hub.settings.reading import revision_tag
 from hub.settings.reload import Edit, Reloader, TakenUp
 from hub.settings.schema import settings_schema

@@ -62,6 +62,7 @@ from hub.base.roles import (
     roles_that_may,
 )
 from hub.base.supervisor import Drain
+from hub.base.toml.values import Address
 from hub.base.version import VERSION
 from hub.health.backups import Backups
 from hub.health.issues import Finding, error, notice
@@ -69,7 +70,6 @@ from hub.health.issues import Issues as FoundIssues
 from hub.links.roster import Roster
 from hub.runs.dispatcher import Dispatcher
 from hub.settings.reload import Reloader
-from hub.settings.values import Address
 from protocol.errors import AtAnotherNode, CodedError, ErrorCode, HubError
 from protocol.ids import NodeId
 from protocol.lifecycles import RunState

@@ -18,10 +18,10 @@ from hub.api.door.server import Hook, Hooks, HookServer, NewsDesk
 from hub.base.certificates import Certificates
 from hub.base.clock import IdFactory
 from hub.base.metrics import Metrics
+from hub.base.toml.values import Address
 from hub.connectors.webhook import Source
 from hub.links.gate import Gate, PortLimits
 from hub.links.hosts import Hosts, TrustedProxies
-from hub.settings.values import Address
 from storage.connectors import connectors
 from storage.connectors.connectors import DeclaredConnector
 from storage.schema import posted as table

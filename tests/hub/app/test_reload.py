@@ -17,14 +17,14 @@ from hub.app.boot import Context
 from hub.app.hub import Hub
 from hub.base.clock import SystemClock
 from hub.base.metrics import Metrics
+from hub.base.toml.problems import KeyPath, SettingsInvalid
+from hub.base.toml.values import Address, Table
 from hub.links.roster import DeviceReady
 from hub.settings.edits import Revision
-from hub.settings.problems import KeyPath, SettingsInvalid
 from hub.settings.reading import check_text
 from hub.settings.reload import Changes, Edit, Parts, Reloader, Unfit
 from hub.settings.schema import leaves
 from hub.settings.settings import Settings
-from hub.settings.values import Address, Table
 from protocol.handshake import DeviceHello
 from protocol.ids import AgentId, DeviceId, UserId
 from storage import audit

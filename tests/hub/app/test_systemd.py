@@ -31,6 +31,7 @@ from hub.base.loop_lag import LoopLag
 from hub.base.metrics import Metrics
 from hub.base.periodic_loop import WORK_S, Turns
 from hub.base.supervisor import Service, Supervisor
+from hub.base.toml.values import Address
 from hub.extraction.extractor import Extractor
 from hub.extraction.model import Models
 from hub.links.gate import DeadlineWheel, Gate, PortLimits
@@ -38,7 +39,6 @@ from hub.links.roster import DeviceReady
 from hub.runs.disk import DiskGuard
 from hub.runs.housekeeping import Housekeeping
 from hub.runs.scheduler import Scheduler
-from hub.settings.values import Address
 from protocol.handshake import DeviceHello, HeldRun
 from protocol.ids import BootId
 from storage.devices import nodes

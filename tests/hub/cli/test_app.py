@@ -11,12 +11,12 @@ import click
 import pytest
 
 from hub.api.door.sockets import AnotherHub, CannotListen, listen_on_tcp, listen_on_unix
+from hub.base.toml.values import Address
 from hub.cli.agents import CONFIG_TYPES, VOCABULARIES
 from hub.cli.app import COMMANDS, LazyGroup
 from hub.cli.failure import Exit, as_failure
 from hub.cli.options import state_folder
 from hub.cli.show import duration
-from hub.settings.values import Address
 from protocol.agent_status import Vocabulary
 from protocol.configs import ConfigType
 from protocol.errors import CATALOGUE, ErrorCode, HubError

@@ -15,7 +15,7 @@ from hub.cli.failure import Exit
 from hub.device.credentials import fingerprint
 from hub.device.inserts import RUN_LOCK, held
 from hub.device.sending_log import Order, open_sending_log
-from hub.settings.device_settings import check_device_file
+from hub.device.settings import check_device_file
 from protocol import keys
 from protocol.work import SkippedFile
 from tests.hub.cli.conftest import Hub, device_store, ends

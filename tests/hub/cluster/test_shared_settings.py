@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import httpx2
 import pytest
 
+from hub.base.toml.problems import SettingsInvalid
 from hub.health.doors import check_revisions
-from hub.settings.problems import SettingsInvalid
 from storage import audit
 from storage.agents import agents
 from tests.support.clock import START

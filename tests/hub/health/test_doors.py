@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from hub.base.toml.problems import SettingsInvalid
 from hub.health import doors
 from hub.health.doors import FLAPS, MAX_NAMED, WITHIN_S, Arrived, Certificate
 from hub.health.issues import Severity
 from hub.links.roster import SharedRoots
-from hub.settings.problems import SettingsInvalid
 from hub.settings.reload import Reloader
 from protocol.ids import DeviceId, TokenId
 from storage.agents import agents, declared_agents

@@ -11,10 +11,10 @@ import httpx2
 import pytest
 
 from hub.base.roles import Role
+from hub.base.toml.problems import SettingsInvalid
 from hub.health.external import check_targets
 from hub.health.issues import Finding, warning
 from hub.notify.notifier import SETTLED_S
-from hub.settings.problems import SettingsInvalid
 from protocol.lifecycles import RunState
 from storage import audit
 from tests.hub.notify.bench import KEY

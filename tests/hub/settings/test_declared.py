@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from hub.base.toml.problems import SettingsInvalid
 from hub.settings.declared import declared_agent, declared_agents
-from hub.settings.problems import SettingsInvalid
 from hub.settings.reading import check_text
 from protocol.configs import ConfigType
 from protocol.ids import UserId

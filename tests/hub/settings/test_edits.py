@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from hub.base.roles import Role, Scope
+from hub.base.toml.problems import KeyPath, document
+from hub.base.toml.values import SecretRef
 from hub.settings.edits import (
     GUARDED,
     BeyondSettings,
@@ -24,9 +26,7 @@ from hub.settings.edits import (
     key_changes,
     undone,
 )
-from hub.settings.problems import KeyPath, document
 from hub.settings.settings import Settings
-from hub.settings.values import SecretRef
 from storage import audit
 from tests.support.families import each
 from tests.support.hub import TEXT, answering, over_tcp, over_unix

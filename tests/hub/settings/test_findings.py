@@ -10,11 +10,11 @@ import pytest
 
 from hub import docs
 from hub.app.hub import config_of
+from hub.base.toml.values import SecretMissing, SecretRef
 from hub.connectors.imap_line import ImapSettings
 from hub.settings.declared import declared_connectors
 from hub.settings.reading import check_settings
 from hub.settings.settings import Settings
-from hub.settings.values import SecretMissing, SecretRef
 from tests.support.certificates import write_certificate
 from tests.support.families import each
 from tests.support.served_settings import load_settings

@@ -7,12 +7,12 @@ import pytest
 from hub.app.coordination import GatewaySettingsInUse, config_of
 from hub.base.metrics import Metrics
 from hub.base.outbound.rules import OutboundRules
+from hub.base.toml.values import SecretRef
 from hub.openclaw import Fleet, GatewayAddress
 from hub.settings.agent_settings import MOST, CoordinationSettings, GatewaySettings
 from hub.settings.declared import declared_gateways
 from hub.settings.edits import BeyondSettings, check_guarded
 from hub.settings.reload import Unfit
-from hub.settings.values import SecretRef
 from storage.coordination.gateways import DeclaredGateway
 from tests.support.clock import FakeClock, SeededChance
 from tests.support.families import each

@@ -13,13 +13,13 @@ import tomlkit
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hub.base.toml.problems import KeyPath, Located, Position
+from hub.base.toml.values import SecretRef
 from hub.settings.agent_settings import AgentSettings, ScheduleTable
 from hub.settings.limit_settings import TlsSettings
-from hub.settings.problems import KeyPath, Located, Position
 from hub.settings.reading import check_text
 from hub.settings.schema import leaves
 from hub.settings.settings import LocalModelSettings, OpenAIModelSettings
-from hub.settings.values import SecretRef
 from tests.support.families import each
 
 BARE = st.text("abcz09_-", min_size=1, max_size=4)

@@ -7,8 +7,8 @@ import anyio
 import pytest
 
 from hub.base.periodic_loop import WORK_S
+from hub.base.toml.problems import Problem, SettingsInvalid
 from hub.settings.edits import CannotEdit
-from hub.settings.problems import Problem, SettingsInvalid
 from hub.settings.reading import Shared, revision_text
 from hub.settings.reload import (
     POLL_S,

@@ -6,13 +6,13 @@ from typing import get_args
 import pytest
 from pydantic import BaseModel
 
+from hub.base.toml.problems import KeyPath, Problem, SettingsInvalid
+from hub.base.toml.values import Address, Effect, SecretRef, Table
 from hub.settings.agent_settings import AgentSettings, ScheduleTable
 from hub.settings.limit_settings import DeviceListener, Listener
-from hub.settings.problems import KeyPath, Problem, SettingsInvalid
 from hub.settings.reading import check_settings
 from hub.settings.schema import leaves, names_at, tables_at
 from hub.settings.settings import LocalModelSettings, ModelTuning, OpenAIModelSettings, Settings
-from hub.settings.values import Address, Effect, SecretRef, Table
 from protocol.tables import TableName
 from tests.support.families import each
 from tests.support.served_settings import load_settings

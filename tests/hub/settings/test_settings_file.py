@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from hub.base.atomic_file import write_atomically
-from hub.settings.problems import NotAnOverride, Place, SettingsInvalid, on_command_line, value_of
+from hub.base.toml.problems import NotAnOverride, Place, SettingsInvalid, on_command_line, value_of
+from hub.base.toml.values import SecretMissing, SecretRef
 from hub.settings.reading import (
     LAST_GOOD,
     OpenedSettings,
@@ -20,7 +21,6 @@ from hub.settings.reading import (
     open_settings,
 )
 from hub.settings.settings import Settings, StorageSettings
-from hub.settings.values import SecretMissing, SecretRef
 from tests.support.families import each
 from tests.support.served_settings import load_settings
 from tests.support.settings import TEXT, SettingsBench, files_of_at_most

@@ -59,7 +59,7 @@ def main(folder: Path) -> dict[str, object]:
         import_module(module.name)
     for name in COMMANDS:
         import_module(f"hub.cli.{name}")
-    import_module("hub.settings.device_settings")
+    import_module("hub.device.settings")
     file, notes, clock = folder / "desk.db", folder / "notes", SystemClock()
     insert = ToolCall(id="c-1", action=Action.INSERT, table="tasks", data={"title": "call Ana"})
     ids = IdFactory(clock, Chance())  # type: ignore[arg-type]

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from hub.cli.device import _target_of
+from hub.device.settings import check_device_file
 from hub.device.sinks.target import target_of_package
-from hub.settings.device_settings import check_device_file
 from protocol.errors import HubError
 from tests.hub.device.sinks.bench import SinkBench
 

@@ -128,7 +128,7 @@ class Table(BaseModel):
 
 
 def refusal(kind: str, message: str, **context: str) -> PydanticCustomError:
-    """Return a validation error; ``hub.settings.problems`` describes the possible *context*."""
+    """Return a validation error; ``hub.base.toml.problems`` describes the possible *context*."""
     # With the message as a field, braces in it are not placeholders.
     return PydanticCustomError(kind, "{message}", {"message": message, **context})
 
