@@ -5,7 +5,7 @@ than the standard, to keep validation linear in time:
 
 - A reference leads to ``#/$defs/NAME`` of the same schema, without cycles.
 - A pattern must be matchable in linear time: matches of 1 to 512 characters, without backreferences and
-  lookarounds (``hub.extraction.patterns``).
+  lookarounds (``hub.text.patterns``).
 - A schema that expands to more than ``MAX_PARTS`` is refused.
 """
 
@@ -17,7 +17,7 @@ import msgspec
 
 from hub.agents.prompts import problems_in as problems_in_prompt
 from hub.agents.prompts import variables_of
-from hub.extraction.patterns import BadPattern, pattern_of
+from hub.text.patterns import BadPattern, pattern_of
 from protocol.errors import ErrorCode, HubError
 from storage.agents import agent_snapshot
 from storage.agents.agent_snapshot import Setup

@@ -17,10 +17,10 @@ from hub.api.binding import From, bad_request
 from hub.api.errors import MAX_REFUSALS, refused_parts, table_refusals
 from hub.api.noun import View
 from hub.base.toml.values import Flag, Name, live
-from hub.extraction.redaction import problem_of
 from hub.settings.agent_settings import AgentSettings, ScheduleSettings, SlotTable, tables_of, unknown_tables
 from hub.settings.declared import declared_agent
 from hub.settings.settings import Settings
+from hub.text.redaction import problem_of
 from protocol.agent_status import (
     TYPE_NAMES,
     Activity,

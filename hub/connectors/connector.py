@@ -49,9 +49,9 @@ from hub.connectors.calling import (
 )
 from hub.connectors.sdk.json_paths import steps_of
 from hub.document import Document
-from hub.extraction.patterns import BadPattern, pattern_of
 from hub.text.files import MAIL
 from hub.text.parts import cut_parts
+from hub.text.patterns import BadPattern, pattern_of
 from protocol.errors import ErrorCode, HubError, did_you_mean
 from protocol.work import MAX_AUTHOR_CHARS, Provenance, ProvenanceOrigin
 

@@ -22,10 +22,10 @@ import msgspec
 from hub.base.clock import epoch_ms
 from hub.document import Document
 from hub.extraction.chunk import Passage
-from hub.extraction.folding import shown
 from hub.extraction.items import Dropped, ExtractionOptions, Form, Item, make_item
 from hub.extraction.when.resolve import date_ms
 from hub.text.calendars import BROKEN, reading_calendar, unfold_names
+from hub.text.folding import shown
 from hub.text.mime import in_charset
 from hub.text.parts import part_key
 from protocol.frame import Field

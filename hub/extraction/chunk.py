@@ -23,9 +23,9 @@ from typing import Final
 
 import msgspec
 
-from hub.extraction.folding import is_unspaced, splits
 from hub.extraction.outline import Outline
 from hub.extraction.wording.languages import languages
+from hub.text.folding import is_unspaced, splits
 
 _ENDS: Final = ".!?\u2026\u203d\u061f\u06d4\u0589\u0964\u0965\u1362\u17d4\u104b"  # a blank must follow
 _WIDE_ENDS: Final = "\u3002\uff01\uff1f\uff61\uff0e"  # nothing needs to follow

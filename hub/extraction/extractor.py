@@ -33,7 +33,6 @@ from hub.extraction import answers, chunk, ruled
 from hub.extraction.answers import Answer, Unreadable
 from hub.extraction.chunk import Chunk, sentences
 from hub.extraction.dating import PassageDates
-from hub.extraction.folding import fold
 from hub.extraction.items import Dropped, Extraction, ExtractionOptions, Form, Item, Notes, Reference, merged
 from hub.extraction.model import (
     ExtractionError,
@@ -47,10 +46,11 @@ from hub.extraction.model import (
     Through,
 )
 from hub.extraction.prompt import CORRECTION, MAX_ASKED_AGAIN, LiteralPrompt, Prompt
-from hub.extraction.redaction import Redaction
 from hub.extraction.ruled import ToRead, ToSort
 from hub.extraction.rules_process import Rules, RulesHere
 from hub.extraction.validate import Checked, Checking, FailedRecord, Material
+from hub.text.folding import fold
+from hub.text.redaction import Redaction
 from protocol.errors import ErrorCode
 from protocol.tables import TABLES, DeviceTable, TableName, Tables
 from protocol.work import Usage

@@ -12,7 +12,7 @@ from typing import Final, Literal
 import msgspec
 
 from hub.extraction.chunk import Passage
-from hub.extraction.folding import shown
+from hub.text.folding import shown
 from protocol.frame import Field, Record
 from protocol.secret_rules import RedactionRule
 from protocol.tables import DeviceTable, Filler, TableName, Tables, problem_of, problems_of, tables_with

@@ -14,10 +14,10 @@ from itertools import chain, dropwhile, pairwise
 from typing import Final, NamedTuple
 
 from hub.extraction.chunk import Passage, mail_fields, sentences
-from hub.extraction.folding import is_unspaced
 from hub.extraction.items import blanked, lines_of
 from hub.extraction.when.language import has_han
 from hub.extraction.wording.languages import Lexicon, is_label, is_line_of, languages, languages_in, script_of
+from hub.text.folding import is_unspaced
 from protocol.work import Unsure
 
 _MAX_CHARS: Final = 400  # of a sentence; a longer one is read in pieces

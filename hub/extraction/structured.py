@@ -29,7 +29,6 @@ from hub.extraction.blocks import COVER, STRUCK, STRUCK_WORDS, is_code, view_of_
 from hub.extraction.calendars import read_calendar
 from hub.extraction.chunk import Passage
 from hub.extraction.dating import PassageDates
-from hub.extraction.folding import asides
 from hub.extraction.items import ExtractionOptions, Form, Item, blanked, lines_of, merged
 from hub.extraction.letters import read_mail
 from hub.extraction.prose_layout import DIGIT, About, lines_in
@@ -47,6 +46,7 @@ from hub.extraction.wording.languages import is_line_of, languages_in, script_of
 from hub.text.archives import messages_in
 from hub.text.excerpt import CUE
 from hub.text.files import CHAT, MAIL, MBOX, OFFICE, PLAIN
+from hub.text.folding import asides
 from hub.text.parts import part_key
 from protocol.tables import TableName
 

@@ -47,8 +47,8 @@ import msgspec
 
 from hub.document import Document
 from hub.extraction.chunk import sentences
-from hub.extraction.folding import clusters, is_hidden, is_plain, is_unspaced, words_of
 from hub.extraction.items import Dropped, Item, Outside, merged
+from hub.text.folding import clusters, is_hidden, is_plain, is_unspaced, words_of
 from protocol.tables import TABLES, DeviceTable, Filler, Kind, Tables
 from protocol.work import Mark
 

@@ -38,10 +38,10 @@ from hub.base.clock import from_epoch_ms
 from hub.document import Document
 from hub.extraction.chunk import Chunk, is_readable, sentence_at, sentences
 from hub.extraction.dating import PassageDates
-from hub.extraction.folding import Folded, fold, folded_alone, occurs_in, shown, splits, words_of
 from hub.extraction.items import Dropped, DropReason, ExtractionOptions, Item, Reference
-from hub.extraction.redaction import Redaction
 from hub.extraction.when.resolve import Anchor, dates_in, days_in, local_day, read_date, resolve
+from hub.text.folding import Folded, fold, folded_alone, occurs_in, shown, splits, words_of
+from hub.text.redaction import Redaction
 from protocol.frame import Field, Record
 from protocol.tables import (
     TABLES,

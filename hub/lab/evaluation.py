@@ -24,7 +24,6 @@ from hub.base.supervisor import Supervisor
 from hub.extraction import answers, chunk
 from hub.extraction.answers import Unreadable
 from hub.extraction.extractor import Extractor
-from hub.extraction.folding import words_of
 from hub.extraction.items import Extraction, ExtractionOptions
 from hub.extraction.model import (
     ExtractionError,
@@ -42,6 +41,7 @@ from hub.runs.run_order import AgentConfig, extraction_config_of
 from hub.settings.agent_settings import tables_of
 from hub.settings.limit_settings import BudgetSettings
 from hub.settings.settings import Settings
+from hub.text.folding import words_of
 from protocol.work import Usage
 from storage.runs.model_calls import Spent
 

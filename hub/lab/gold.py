@@ -35,10 +35,10 @@ import msgspec
 
 from hub.base.clock import from_epoch_ms
 from hub.document import Document
-from hub.extraction.folding import fold, words_of
 from hub.extraction.items import Item
 from hub.text.convert import convert
 from hub.text.files import Converted, NotConvertible
+from hub.text.folding import fold, words_of
 from protocol.errors import ErrorCode, HubError
 from protocol.frame import Field
 from protocol.tables import TABLES, Column, DeviceTable, Filler, Kind, TableName, problem_of

@@ -21,7 +21,6 @@ from hub.agents.prompts import BadPrompt
 from hub.base.clock import utc_text
 from hub.document import Document
 from hub.extraction import chunk
-from hub.extraction.folding import fold
 from hub.extraction.items import Extraction, merged
 from hub.extraction.model import ModelAnswer, ModelError, ModelRequest, ModelUnavailable
 from hub.extraction.ruled import Reading
@@ -31,6 +30,7 @@ from hub.runs.found_items import found_items, quote_hash_of
 from hub.runs.matching import decide
 from hub.runs.previewing import Preview, PreviewRequest, Previews
 from hub.runs.sources import UnreadUnit, plain_path
+from hub.text.folding import fold
 from protocol.errors import DeviceOffline, HubError, LinkLost
 from protocol.ids import RunId
 from protocol.lifecycles import FINAL_RUN_STATES, RunOutcome, UnitState

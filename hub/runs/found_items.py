@@ -21,8 +21,8 @@ from hub.base.clock import epoch_ms, from_epoch_ms
 from hub.base.dates import day_at
 from hub.document import Document
 from hub.extraction.chunk import sentences
-from hub.extraction.folding import fold
 from hub.extraction.items import Item
+from hub.text.folding import fold
 from hub.text.item_text import with_clean_title
 from protocol.calls import ListedRow
 from protocol.frame import Field, Record

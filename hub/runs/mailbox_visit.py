@@ -61,7 +61,6 @@ from hub.connectors.calling import (
 from hub.connectors.connector import Connector, Message, Page, documents_of, why_left_out
 from hub.document import Document
 from hub.extraction.extractor import Extractor
-from hub.extraction.folding import fold, shown
 from hub.extraction.items import ExtractionOptions, JudgedTitle, Reference
 from hub.extraction.letters import MAX_DATES, Invitation, invitation_in
 from hub.extraction.model import ModelExhausted
@@ -72,6 +71,7 @@ from hub.runs.leases import is_share_of
 from hub.runs.lifecycle import Interrupt
 from hub.runs.run_order import RunOrder, UndeclaredTable, set_up, settings_of
 from hub.text.files import HTML, MAIL, is_named, media_type_of
+from hub.text.folding import fold, shown
 from hub.text.parts import part_key
 from protocol.errors import Backoff, DeliveryError, DeviceOffline, ErrorCode, HubError, LinkLost
 from protocol.frame import Record

@@ -40,7 +40,6 @@ from hub.base.clock import from_epoch_ms
 from hub.base.dates import dates_as_texts
 from hub.document import Document
 from hub.extraction.calendars import CANCELLED
-from hub.extraction.folding import fold, words_of
 from hub.extraction.validate import are_alike, significant_words
 from hub.extraction.when.resolve import dates_in, local_day
 from hub.runs.found_items import (
@@ -52,6 +51,7 @@ from hub.runs.found_items import (
     payload_of,
     place_of_date,
 )
+from hub.text.folding import fold, words_of
 from protocol.frame import Field, Record
 from protocol.ids import content_of, derive_call_id, derive_item_id, is_taken_item_id
 from protocol.lifecycles import CallState

@@ -493,7 +493,7 @@ def _found_in_model(settings: Settings, report: Reporter) -> Iterator[Problem]:
 
 def _found_in_redaction(settings: Settings, report: Reporter) -> Iterator[Problem]:
     """Yield invalid patterns, and names that match no pattern."""
-    from hub.extraction.redaction import BUILT_IN, problem_of
+    from hub.text.redaction import BUILT_IN, problem_of
     from protocol.secret_rules import RedactionRule  # imported here: the CLI reads settings without it
 
     patterns = settings.redaction.patterns

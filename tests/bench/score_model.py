@@ -25,10 +25,10 @@ from hub.document import Document
 from hub.extraction.embedded import CHUNK_TOKENS, MODEL_NAME, EmbeddedModel
 from hub.extraction.endpoint import Endpoint
 from hub.extraction.extractor import Extractor
-from hub.extraction.folding import fold
 from hub.extraction.items import ExtractionOptions
 from hub.extraction.model import Models
 from hub.lab.calibration import Lots
+from hub.text.folding import fold
 from protocol.tables import TableName
 
 _NAMES: Final = (

@@ -17,11 +17,11 @@ from typing import Any, Final, NamedTuple
 
 from hub.document import Document
 from hub.extraction.extractor import Extractor
-from hub.extraction.folding import fold
 from hub.extraction.items import Extraction, ExtractionOptions, Item
 from hub.extraction.model import Finish, ModelAnswer, ModelRequest, Models, Price
 from hub.extraction.suspicion import spans
 from hub.lab.gold import GoldDocument, read_gold
+from hub.text.folding import fold
 from protocol.tables import TABLES
 from protocol.work import Provenance, ProvenanceOrigin, Usage
 from tests.evaluation.figures import Figure, Told, at_least, at_most, exactly, only

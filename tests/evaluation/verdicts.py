@@ -24,11 +24,11 @@ from hub.document import Document
 from hub.extraction.embedded import MODEL_NAME, EmbeddedModel
 from hub.extraction.endpoint import Endpoint
 from hub.extraction.extractor import Extractor
-from hub.extraction.folding import fold
 from hub.extraction.items import ExtractionOptions, JudgedTitle
 from hub.extraction.model import Message, ModelAnswer, ModelRequest, Models
 from hub.lab.calibration import Lots
 from hub.runs.matching import UNWANTED_TIMES
+from hub.text.folding import fold
 from protocol.tables import TableName
 from tests.evaluation.figures import Figure, Told, only
 

@@ -20,9 +20,9 @@ from hub.document import Document
 from hub.extraction.extractor import Extractor, first_questions
 from hub.extraction.items import ExtractionOptions
 from hub.extraction.model import Models
-from hub.extraction.redaction import BUILT_IN
 from hub.text import convert as reading
 from hub.text.files import CHAT, HTML, MAIL, MBOX, NotConvertible, media_type_of
+from hub.text.redaction import BUILT_IN
 from protocol.secret_rules import RedactionRule
 from protocol.tables import TABLES
 from protocol.work import Provenance, ProvenanceOrigin

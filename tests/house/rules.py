@@ -34,10 +34,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "hub.cluster": GROUND,
     "hub.openclaw": GROUND | {"storage"},
     "hub.notify": GROUND | {"storage"},
-    "hub.connectors": GROUND | {"hub.text", "hub.extraction.patterns"},
+    "hub.connectors": GROUND | {"hub.text", "hub.text.patterns"},
     "hub.accounts": GROUND | {"storage", "hub.links", "hub.connectors"},
     # The patterns of schemas and of filters are looked for as those of redaction are: in linear time.
-    "hub.agents": GROUND | {"storage", "hub.links", "hub.extraction.patterns"},
+    "hub.agents": GROUND | {"storage", "hub.links", "hub.text.patterns"},
     "hub.runs": GROUND
     | {"storage", "hub.links", "hub.agents", "hub.extraction", "hub.text", "hub.schedules"}
     | {"hub.connectors", "hub.accounts"},

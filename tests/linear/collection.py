@@ -23,7 +23,7 @@ _CALLED: Final = re.compile(rf"\.(?:{'|'.join(_FUNCTIONS)})\b")
 # Modules with calls whose expression is made of an argument: of escaped text, or of our own.
 AT_RUN_TIME: Final = {
     "hub.api.binding": "re.escape of a parameter's name",
-    "hub.extraction.patterns": "one character of an owner's expression",
+    "hub.text.patterns": "one character of an owner's expression",
     "hub.extraction.validate": "re.escape of a quote",
     "hub.extraction.when.language": "built for every language below",
     "hub.extraction.wording.languages": "built for every language below",
@@ -110,9 +110,9 @@ def _names() -> Iterator[str]:
 def _build_the_rest(*, has_words: bool) -> dict[Pattern, tuple[str, str]]:
     """Build the expressions that the product compiles when they are first used; return their names."""
     from hub.extraction import chunk, suspicion
-    from hub.extraction.redaction import BUILT_IN, Redaction
     from hub.extraction.wording.languages import ATTRIBUTES, languages
     from hub.text import letter_text
+    from hub.text.redaction import BUILT_IN, Redaction
     from protocol.secret_rules import RedactionRule
     from storage.effects.user_data import pattern_of_names
 

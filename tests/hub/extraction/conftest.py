@@ -12,10 +12,10 @@ from hub.base.clock import SystemClock
 from hub.document import Document
 from hub.extraction.dating import PassageDates
 from hub.extraction.endpoint import Endpoint
-from hub.extraction.folding import fold
 from hub.extraction.items import ExtractionOptions, Reference
-from hub.extraction.redaction import Redaction
 from hub.extraction.validate import Material
+from hub.text.folding import fold
+from hub.text.redaction import Redaction
 from tests.support.clock import FakeClock, SeededChance
 from tests.support.oracle import MODEL_NAME, Oracle
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from hub.extraction.folding import fold, is_hidden, shown
 from hub.extraction.validate import Grounding, Place
+from hub.text.folding import fold, is_hidden, shown
 from tests.hub.extraction.conftest import calls_of
 
 TEXT = (

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from hub.base.clock import epoch_ms
 from hub.extraction import validate
 from hub.extraction.chunk import Chunk
-from hub.extraction.folding import Folded, fold
 from hub.extraction.items import ExtractionOptions, Item, Reference
 from hub.extraction.validate import Checked, Checking
+from hub.text.folding import Folded, fold
 from protocol.frame import Field
 from protocol.tables import TableName
 from tests.hub.extraction.conftest import material_of

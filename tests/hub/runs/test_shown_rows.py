@@ -8,11 +8,11 @@ import pytest
 import sqlalchemy as sa
 
 from hub.base.clock import epoch_ms
-from hub.extraction.folding import fold
 from hub.runs.found_items import likeness_of
 from hub.runs.lifecycle import Interrupt
 from hub.runs.mailbox_visit import MAX_JUDGED, MAX_ROWS, judged_titles, references_of
 from hub.runs.run_order import RunOrder
+from hub.text.folding import fold
 from protocol.errors import CallTimedOut, ErrorCode, LinkLost
 from protocol.frame import ErrorBody
 from protocol.handshake import CapabilityName

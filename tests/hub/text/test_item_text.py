@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hub.extraction.folding import fold
+from hub.text.folding import fold
 from hub.text.item_text import plain_lines, title_line, with_clean_title
 from protocol.frame import Record
 from protocol.tables import TABLES

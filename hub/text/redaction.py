@@ -14,8 +14,8 @@ from ipaddress import ip_address
 from operator import itemgetter
 from typing import Final
 
-from hub.extraction.folding import PlainForm, shown
-from hub.extraction.patterns import BadPattern, Pattern, pattern_of
+from hub.text.folding import PlainForm, shown
+from hub.text.patterns import BadPattern, Pattern, pattern_of
 from protocol.secret_rules import RedactionRule
 
 # The patterns match text in plain form. Each starts at a boundary and has no ambiguous repetition, so that

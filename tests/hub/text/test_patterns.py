@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hub.extraction.patterns import BadPattern, Pattern, pattern_of
+from hub.text.patterns import BadPattern, Pattern, pattern_of
 from tests.support.families import each
 
 

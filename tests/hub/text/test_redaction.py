@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hub.extraction.folding import Folded, PlainForm, shown
-from hub.extraction.patterns import BadPattern
-from hub.extraction.redaction import BUILT_IN, Redaction, problem_of
+from hub.text.folding import Folded, PlainForm, shown
+from hub.text.patterns import BadPattern
+from hub.text.redaction import BUILT_IN, Redaction, problem_of
 from protocol.secret_rules import RedactionRule
 from tests.hub.extraction.value_forms import FORMS, HONEST, WRITTEN, generated
 
