@@ -14,7 +14,7 @@ The way of a document: ``extractor`` is called by runs, previews and evaluations
    passage. ``outline`` and ``wording.names`` say whose a list is.
 4. ``validate`` removes doubles, and ``suspicion`` marks items whose text gives orders to a machine.
 
-With a model, step 2 is its: ``chunk`` cuts the passages, ``redaction`` hides values, ``prompt`` asks,
+With a model, step 2 is its: ``chunk`` cuts the passages, ``hub.text.redaction`` hides values, ``prompt`` asks,
 ``endpoint`` or ``embedded`` answers, ``answers`` and ``validate`` make items; a second request does step 4.
 
 Items carry their place in the text and its quote. Nothing is kept between two documents but the compiled
