@@ -1,10 +1,5 @@
-"""Frames at the start and end of a session: challenge, device_hello, welcome, error, goodbye.
+"""Frames at the start and end of a session, and the negotiation of the protocol version."""
 
-Also the negotiation of the protocol version between two peers, and names of device capabilities.
-"""
-
-from collections.abc import Mapping
-from enum import StrEnum
 from typing import Annotated
 
 import msgspec
@@ -26,7 +21,6 @@ from protocol.frame import (
     Text,
 )
 from protocol.keys import signed_lines
-from protocol.work import Action
 
 SharedRoot = Annotated[str, Meta(min_length=1, max_length=1024)]
 # shown in a command line: no other characters
@@ -265,48 +259,6 @@ def signed_text(challenge: Challenge, hello: DeviceHello, signed_at_ms: int, *, 
 # Versions and capabilities
 
 SPOKEN = VersionRange(min=1, max=1)  # supported by this code, on either side
-
-
-class CapabilityName(StrEnum):
-    """Capabilities that a device may list in its hello. Unknown names are kept and ignored."""
-
-    AGENT_DATA_CREDIT = "agent_data.credit"
-    AGENT_MANIFEST = "agent_manifest"
-    AGENT_MANIFEST_PAGES = "agent_manifest.pages"
-    AGENT_RUN_ONLY = "agent_run.only"
-    AGENT_ACK = "agent_ack"
-    AGENT_RECEIPT = "agent_receipt"
-    AGENT_CONFIG = "agent.config"
-    TOOL_INSERT = "tool.insert"
-    TOOL_UPDATE = "tool.update"
-    TOOL_DELETE = "tool.delete"
-    TOOL_QUERY = "tool.query"
-    ITEM_REVIEW = "item.review"
-    ITEM_PLACES = "item.places"  # the device reports where approved items are outside of its file
-    FILE_GET = "file.get"
-    FILE_PUT = "file.put"
-    MESSAGE_DELIVER = "message.deliver"
-    USER_ASK = "user.ask"
-    BROWSER_OPEN = "browser.open"
-    ROWS_LIST = "rows.list"
-    ROWS_KNOWN = "rows.known"
-    AGENT_WAKE = "agent.wake"
-    AGENT_WORK = "agent.work"  # runs in the mode work
-    TABLE_DECLARE = "table.declare"
-    FILES_LIST = "files.list"
-    FILES_READ = "files.read"
-    TOOL_CALLS = "tool_calls"  # several calls in one frame
-    HUBS = "hubs"
-
-
-CAPABILITY_OF = {
-    action: CapabilityName.ITEM_REVIEW
-    if action is Action.REVIEW_APPLY
-    else CapabilityName(action if "." in action else f"tool.{action}")
-    for action in Action
-}
-ALWAYS_ALLOWED = frozenset({Action.INSERT, Action.UPDATE, Action.DELETE, Action.QUERY})  # listed or not
-ALWAYS_OFFERED: Mapping[str, str] = {CAPABILITY_OF[action]: "1.0.0" for action in sorted(ALWAYS_ALLOWED)}
 
 
 class VersionMismatch(ProtocolError):

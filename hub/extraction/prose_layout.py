@@ -1,23 +1,19 @@
-"""Lines of a text, and the kind of text that their layout tells: a list, a chat, minutes, a ticket.
+"""Lines of a text, and the kind of text that their layout shows: a list, a chat, minutes, a ticket.
 
-The rules of prose read a view of the text, of the same length, so that places in it are places in the text:
-one line for a wrapped sentence, and blanks for what is none. Numbers that are no days and no times have signs
-for their figures: versions, addresses, prices, telephones, ids. Published texts and invoices are recognized
-in ``structured``.
+``prose_view`` makes the view that is divided here. Published texts and invoices are recognized in ``text_kinds``.
 """
 
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from enum import Enum, auto
-from itertools import chain, dropwhile, pairwise
+from itertools import chain
 from typing import Final, NamedTuple
 
 from hub.extraction.chunk import Passage, mail_fields, sentences
-from hub.extraction.items import blanked, lines_of
+from hub.extraction.items import lines_of
 from hub.extraction.when.language import has_han
 from hub.extraction.wording.languages import Lexicon, is_label, is_line_of, languages, languages_in, script_of
-from hub.text.folding import is_unspaced
 from protocol.work import Unsure
 
 _MAX_CHARS: Final = 400  # of a sentence; a longer one is read in pieces
@@ -324,208 +320,3 @@ def section_of(lexicon: Lexicon | None, heading: str) -> Section | None:
         if any(language.match(attribute, bare) for language in languages_in(lexicon.script)):
             return section
     return None
-
-
-_LEVEL: Final = "(?:TRACE|DEBUG|INFO|NOTICE|WARN|WARNING|ERROR|FATAL|CRITICAL)"
-# The line above a message that was copied from a chat: "Ann Lee  10:42 AM", "Ann Lee  Today at 10:42 AM".
-_STAMPED: Final = (
-    r"[^\W\d_][\w.'\u2019-]{0,30}+(?: [^\W\d_][\w.'\u2019-]{0,30}+){0,3}"
-    r"(?::[\w+-]{1,40}+:[ \t]++|[ \t]{2,9}+|\t|[ \t](?=[\[(]))[\[(]?"
-    r"(?:[^\s\d][^\r\n\d:]{2,20}(?:\d{1,2}(?:st|nd|rd|th)?(?:,? \d{4})?(?: [^\W\d_]{1,4})?)? "
-    r"|\d{1,2}\.? [^\r\n\d:]{2,20})?"
-    r"\d{1,2}[:.]\d\d(?:[ \u202f]?(?:[AP]M|Uhr|h))?[\])]?[ \t]*+"
-)
-# Written by machines, for machines, or a part of a link that is not shown.
-_MACHINE: Final = re.compile(
-    r"(?<=\])\([^()\s]{0,1000}+(?:\([^()\s]{0,200}\)[^()\s]{0,200})?"  # the target of a link
-    r"(?:[ \t]++(?:\"[^\"\r\n]{0,200}\"|'[^'\r\n]{0,200}'))?[ \t]*+\)"
-    r"|^[ \t>]{0,8}\[[^\]\r\n:]{1,80}+\]:[ \t]++\S[^\r\n]*+"  # what a link or a footnote refers to
-    r"|(?<![\w`])`[^`\s]{0,80}+[ \t][^`\r\n]{0,300}+`"  # a command
-    rf"|^[ \t>]*+\[?\d{{4}}-\d\d-\d\d[T ]\d\d:\d\d[^\s]*+[ \t]++[^\s\w]?{_LEVEL}\b[^\r\n]*+"
-    r"|^[ \t>]*+[\w.:-]{3,60}+ \S{1,60}+ \S{1,60}+ \[\d\d?/[^\r\n]*+"  # a request of a web server
-    r"|^[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d \S{1,80}+ [^\s:]{1,80}+: [^\r\n]*+"  # of syslog
-    r"|^Traceback \(most [^\r\n]*+(?>(?:\r?\n[ \t][^\r\n]*+)*)|^[\w.]{1,80}(?:Error|Exception): [^\r\n]*+"
-    r"|^[ \t]++(?:at [\w.$<>/]{1,200}+\(|File \")[^\r\n]*+|^[ \t]*+\$ [^\r\n]*+"
-    r"|^[^\s\u4e00-\u9fff]{40,}+$"  # encoded files
-    r"|^[^\r\n]{1,120}+\r?\n={3,}[ \t]*+$"  # a title
-    r"|^[ \t>]*+\[(?:[^\s\[\]:]{1,40}+[ \t]){0,4}[^\s\[\]:]{2,40}+\][ \t]*+$"  # a button of a page
-    rf"|^{_STAMPED}$(?=\r?\n[^\r\n]*\S)(?!\r?\n{_STAMPED}$)"
-    r"|!\[\[[^\]\r\n]{1,200}\]\]"  # another file
-    r"|^[ \t]*+>[ \t]?>[^\r\n]*+"  # an earlier mail, quoted in a quoted one
-    r"|^--[ ]?\r?\n(?:[^\r\n]*\S[^\r\n]*(?:\r?\n|\Z)){1,8}",  # the signature of a mail
-    re.MULTILINE,
-)
-_SPOKEN: Final = re.compile(
-    '(?:[^\\s:.!?"][^\r\n:.!?"]{0,40}:[ \t]*+)?(?P<said>"[^"\r\n]{1,400}"'
-    "|\u201c[^\u201c\u201d\r\n]{15,400}\u201d|\u201e[^\u201e\u201c\u201d\r\n]{15,400}[\u201c\u201d]"
-    "|\u00ab[^\u00ab\u00bb\r\n]{15,400}\u00bb|\u300c[^\u300c\u300d\r\n]{8,400}\u300d)"
-)
-
-_MAX_HEAD: Final = 16  # lines of the head of a letter, or of its foot
-_SENTENCE_END: Final = re.compile(r"[^\W\d_]{3}[.!?]$|^[A-Z][\w-]{1,12}: ")
-_LONG: Final = 56  # characters of a line that a program may have wrapped
-_ENDED: Final = re.compile("[.!?\u2026\u3002\uff01\uff1f:\uff1a;][\"'\u2019\u201d\u00bb)\\]*_]{0,4}$")
-_QUOTE_MARKS: Final = re.compile(r"[ \t]*+(?:>[ \t]?)*[ \t]*+")
-# What begins a line of its own: marks of lists, headings and tables, labels, and stamps of messages.
-_OPENER: Final = re.compile(
-    r"[-*+\u2022\u2023\u25e6\u25aa\u2013\u2014\u2610\u2611|#~=<@:\[]|\(?\d{1,3}[.)]\s|[a-z][.)]\s|TOP \d"
-    r"|[\u4e00\u4e8c\u4e09\u56db\u4e94\u516d\u4e03\u516b\u4e5d\u5341]{1,3}[\u3001\uff0e.]|\d{1,2}\u3001"
-    r"|[^\W\d_][^:\uff1a.!?,;]{0,40}[:\uff1a](?:\s|$)|(?:[\d./-]{6,10},?\s+)?\d{1,2}[:.]\d\d\b"
-)
-_ITEM: Final = re.compile(r"(?:[-*+\u2022]|\(?\d{1,3}[.)]|TOP \d+)\s")
-_DAY: Final = re.compile(r"\d{1,2}\.\s|\d{1,2}[./-]\d")
-_SENTENCES: Final = re.compile(r"[^\W\d_][.!?] ")
-_APART: Final = re.compile(r"[|#=~<]|[-*_=~ \t]+$")
-_LONGEST_JOINT: Final = 4  # letters of a word that ends no line, such as "on", "zum", "le"
-
-
-def view_of_prose(text: str) -> str:
-    """Return *text* with blanks for texts of machines, for quoted speech, and for line ends in sentences."""
-    text = blanked(text, (match.span() for match in _MACHINE.finditer(text)))
-    text = unwrapped(blanked(text, _letter_parts(text)))
-    return blanked(text, (match.span() for match in _SPOKEN.finditer(text) if _is_speech(match["said"])))
-
-
-def _letter_parts(text: str) -> Iterator[tuple[int, int]]:
-    """Yield the lines of the head of a letter, and those of its last words and below them."""
-    lines = [line for line in lines_of(text) if line.text.strip()]
-    at = next((nth for nth, line in enumerate(lines[:_MAX_HEAD]) if is_line_of("salutations", line.text)), 0)
-    if all(_is_of_head(line.text) for line in lines[:at]):
-        yield from ((line.start, line.end) for line in lines[:at])
-    foot = list(dropwhile(lambda line: not is_line_of("closings", line.text), lines[at + 1 :]))
-    has_text = len(foot) > _MAX_HEAD or not all(_is_of_head(line.text) for line in foot[1:])
-    yield from ((line.start, line.end) for line in (foot[:1] if has_text else foot))
-
-
-def _is_of_head(line: str) -> bool:
-    """Return True for a short line without the end of a sentence, and no field of a mail."""
-    return len(line.strip()) < _LONG and not _SENTENCE_END.search(line.strip())
-
-
-def _is_speech(quoted: str) -> bool:
-    """Return True for quoted words that are a sentence, and not a name."""
-    # Fewer words without a mark at their end are a name.
-    return (len(quoted) >= 17 or has_han(quoted)) and (  # characters with the marks
-        quoted[-2] in ".!?,\u2026\u3002\uff01\uff1f\uff0c" or len(quoted.split()) >= 7
-    )
-
-
-class _Row(NamedTuple):
-    """Words of a line, and the marks of quotations and blanks before them."""
-
-    text: str
-    marks: str
-    start: int
-    end: int
-
-
-def unwrapped(text: str) -> str:
-    """Return *text* with blanks in place of line ends inside of sentences.
-
-    A paragraph is wrapped if it ends with a full stop, or is a row of a list with deeper lines. Each of its
-    lines is long, or goes on in small letters or with a number.
-    """
-    view, at = list[str](), 0
-    for paragraph in _paragraphs(text):
-        pairs = [pair for pair in pairwise(paragraph) if not _ENDED.search(pair[0].text)]
-        if _is_sentence(paragraph) and all(_goes_on(*pair) for pair in pairs):
-            for row, following in pairs:
-                view += (text[at : row.end], " " * (following.start - row.end))
-                at = following.start
-    return "".join([*view, text[at:]])
-
-
-def _paragraphs(text: str) -> Iterator[list[_Row]]:
-    """Yield the rows between blank lines and those that begin anew."""
-    paragraph: list[_Row] = []
-    for line in lines_of(text):
-        marks = _QUOTE_MARKS.match(line.text)
-        start = marks.end() if marks else 0
-        words = line.text[start:].rstrip()
-        row = _Row(words, line.text[:start], line.start + start, line.start + start + len(words))
-        is_apart = not words or _APART.match(words) is not None
-        if paragraph and (is_apart or _opens(paragraph[-1], row)):
-            yield paragraph
-            paragraph = []
-        if not is_apart:
-            paragraph.append(row)
-    if paragraph:
-        yield paragraph
-
-
-def _opens(row: _Row, following: _Row) -> bool:
-    """Return True if *following* begins anew; a number after "until the" is a day, and no mark of a list."""
-    words = following.text
-    # A short row above a paragraph is its head.
-    is_head = _ITEM.match(row.text) is not None and len(row.text) < 40 and words[0].isupper()
-    is_day = _DAY.match(words) is not None and _is_open(row.text)
-    is_new = row.text.endswith((":", "\uff1a")) or (_OPENER.match(words) is not None and not is_day)
-    return is_head or is_new or row.marks.count(">") != following.marks.count(">")
-
-
-def _is_sentence(paragraph: Sequence[_Row]) -> bool:
-    """Return True for a row of a list with deeper ones, and for a paragraph that ends with a full stop.
-
-    Rows in small letters are no sentence, although the last one may have a mark at its end.
-    """
-    first, text = paragraph[0], " ".join(row.text for row in paragraph)
-    if _ITEM.match(first.text):
-        return all(len(row.marks) > len(first.marks) for row in paragraph[1:])
-    is_list = first.text[0].islower() and not _SENTENCES.search(text)
-    return _ENDED.search(text) is not None and not is_list
-
-
-def _goes_on(row: _Row, following: _Row) -> bool:
-    begin = following.text[0]
-    is_long = len(row.text) >= _LONG or begin.islower() or begin.isdigit() or _is_open(row.text)
-    return is_long and not is_unspaced(row.text[-1])
-
-
-def _is_open(words: str) -> bool:
-    """Return True if a line ends with a comma, or with a word that needs another one behind it."""
-    last = words.rpartition(" ")[2]
-    is_joint = len(last) <= _LONGEST_JOINT and any(
-        last in language.common.split() for language in languages()
-    )
-    return is_joint or words.endswith(",")
-
-
-_COUNTED: Final = """
-version v vers fassung release rev build stand section abschnitt kapitel chapter no nr ref réf dossier isbn
-iban ip port tel fax código numéro número версия номер заказ версии 版本 版 订单号 单号 编号 电话 号码 地址
-"""
-_UNITS: Final = """
-€ $ £ ¥ eur usd gbp chf euro euros rub руб kg g mg km cm mm m l ml bar nm kwh mb gb tb °c % pounds dollars 元
-"""
-_LABEL: Final = rf"(?:\b(?:{'|'.join(_COUNTED.split())})|\xa7|n[\xb0\xba]|\u2116)[\s.:#]{{0,3}}"
-_UNIT: Final = rf"(?:{'|'.join(map(re.escape, _UNITS.split()))})(?![^\W\d_])"
-_FULL_DATE: Final = r"\d{1,2}[./-]\d{1,2}[./-]\d{4}(?!\d)|\d{4}[-./]\d"
-# Each begins at a figure, or at a sign or letters before it, and ends at the end of a run of figures.
-_OTHER: Final = re.compile(
-    r"(?:https?|ftp)://\S{1,2000}+|(?<![\w.])(?:"
-    r"\d{1,9}(?:\.\d{1,9}){3,9}"  # 10.12.20.26
-    r"|\d{1,4}\.\d{1,4}\.(?:\d|\d{3})(?![\d.])|\d{4}\.\d{3,4}\.\d{1,4}"  # 4.2.1
-    r"|\d{1,4}(?:\.\d{1,4}){1,3},\d{1,2}(?![\d:.])"  # 30.11.26,4
-    rf"|{_LABEL}(?!{_FULL_DATE})\d{{1,9}}(?:[./-]\d{{1,9}}){{1,9}}"
-    r"|[a-z]{1,6}-\d[\w./-]{3,40}|[a-z\d]{1,6}-\d{4}-\d[\w-]{1,40}"  # BX-2026-11-30
-    r"|\d[\d./-]{1,20}[/-][a-z]{1,3}\b(?![\d:])|\d{3,12}[/-]\d{3,12}(?:[/-]\w{1,12})*"  # 2026/118-C
-    r"|\d{1,4}[./]\d{1,2}[./]\d{1,4}-\d{1,4}(?![\d./])|\d{7,20}"  # 04.12.20-77
-    r"|\+\d[\d ()/.-]{6,20}\d|\(?0\d{1,5}\)?[ /-]{1,3}\d[\d /-]{4,20}\d"  # of a telephone
-    r"|\d{1,5}(?:[ -]\d{2,5}){2,6}(?![\d:.-])"
-    r"|\d{1,9}(?:[.,'\u00a0\u202f]\d{3}){1,4}(?:[.,]\d{1,3})?(?![\d.])|\d{1,9},\d{1,3}(?![\d:])"  # 1.204,26
-    rf"|\d{{1,9}}(?:[.,]\d{{1,4}})?\s?{_UNIT}|[€$£¥]\s?\d[\d.,]{{0,12}}"
-    r")",
-    re.IGNORECASE,
-)
-_ISO: Final = re.compile(r"\d{4}-\d\d-\d\d(?:[t ]\d\d:\d\d|\b)(?!-\d)", re.IGNORECASE)
-_FIGURES: Final = re.compile(r"\d")
-
-
-def without_other_numbers(text: str) -> str:
-    """Return *text* with signs in place of the figures of numbers that are no days and no times."""
-    return _OTHER.sub(_covered, text) if _FIGURES.search(text) else text
-
-
-def _covered(match: re.Match[str]) -> str:
-    found = match.group()
-    return found if _ISO.match(found) else _FIGURES.sub("#", found)

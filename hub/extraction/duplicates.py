@@ -1,0 +1,214 @@
+"""Removal of duplicates, so that each statement of a document yields one suggestion. Pure.
+
+Two items are equal if they are of the same table, overlap in the text, have similar titles, and do not
+contradict each other: "call Bob" on Monday and on Tuesday are two items, as are items for Anna and Ben. The
+same words at another place are another item: a list may contain "call Bob" twice on purpose. Titles are
+similar if each word of one has a similar word in the other. An additional word is a difference, except for
+stop words and the names of the assignees.
+"""
+
+from bisect import bisect_left, bisect_right, insort
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from itertools import takewhile
+from typing import Final
+
+from hub.extraction.items import Dropped, Item
+from hub.text.folding import fold, words_of
+from protocol.tables import (
+    TABLES,
+    DeviceTable,
+    Kind,
+    Tables,
+)
+
+_NEIGHBOURS: Final = 10  # compared on either side; one sentence has fewer items
+
+
+_MIN_STEM_CHARS: Final = 4
+
+
+_MAX_ENDING_CHARS: Final = 3  # "send" and "sending", "Angebot" and "Angebote"
+
+
+_CYRILLIC: Final = "\u0400"
+
+
+_SMALL_WORDS: Final = (
+    "a an the to of for on at in and please must should will has have be is do"
+    " der die das den dem des ein eine einen einem einer zu zum zur und bitte muss soll wird"
+    " le la les l un une des du de d et il faut doit el los las una y por favor debe hay que"
+    " и в на к по для надо нужно пожалуйста должен должна 请 要 把 的 需 必 须"
+)
+
+
+_SMALL: Final = frozenset(_SMALL_WORDS.split())
+
+
+def once(items: Iterable[Item], tables: Tables = TABLES) -> tuple[tuple[Item, ...], tuple[Dropped, ...]]:
+    """Return the first of equal items, in the given order, and a note for every other.
+
+    A later item with more fields replaces an equal item of a model.
+    """
+    unique: list[Item] = []
+    doubles: list[Dropped] = []
+    same: defaultdict[tuple[str, ...], _Places] = defaultdict(_Places)
+    near: defaultdict[str, _Neighbours] = defaultdict(_Neighbours)
+    for item in items:
+        neighbours, table = near[item.table], tables.of(item.table)
+        title = fold(_title(item, table))
+        words = significant_words(title, item.data.get("assignee"))
+        deciding = _deciding(table)
+        is_new = same[_meaning(item, title, deciding)].take(item.start, item.end)
+        alike = neighbours.find_alike(item, words, unique, deciding) if is_new else None
+        if not is_new or alike is not None:
+            doubles.append(_double(item))
+            if (
+                alike is not None
+                and unique[alike].origin == "model"
+                and len(item.data) > len(unique[alike].data)
+            ):
+                unique[alike] = item
+            continue
+        neighbours.add(item.start, words, len(unique))
+        unique.append(item)
+    return _once_by_key(unique, doubles, tables), tuple(doubles)
+
+
+def _once_by_key(unique: Iterable[Item], doubles: list[Dropped], tables: Tables) -> tuple[Item, ...]:
+    """Remove items of an operator's tables that say no more than another one with the same key.
+
+    Such a table declares what makes two rows the same, wherever a document has them.
+    """
+    distinct: dict[int, Item] = {}
+    same: defaultdict[tuple[str, ...], list[int]] = defaultdict(list)
+    for number, item in enumerate(unique):
+        if item.table in TABLES:
+            distinct[number] = item
+            continue
+        key = (item.table, *(fold(str(item.data.get(name) or "")) for name in tables.of(item.table).key))
+        known = same[key][-_NEIGHBOURS:]
+        if any(_has_all_of(distinct[other], item) for other in known):
+            doubles.append(_double(item))
+            continue
+        less = [other for other in known if _has_all_of(item, distinct[other])]
+        for other in less:
+            doubles.append(_double(distinct[other]))
+            del distinct[other]
+        same[key][len(same[key]) - len(known) :] = [*(one for one in known if one not in less), number]
+        distinct[number] = item
+    return tuple(distinct.values())
+
+
+def _double(item: Item) -> Dropped:
+    return Dropped(table=item.table, reason="duplicate", start=item.start, end=item.end)
+
+
+def _has_all_of(one: Item, other: Item) -> bool:
+    """Return True if *one* has every value of *other*, without regard to spelling."""
+    values = [(one.data.get(name), value) for name, value in other.data.items()]
+    return other.unresolved.items() <= one.unresolved.items() and all(
+        mine is not None and fold(str(mine)) == fold(str(value)) for mine, value in values
+    )
+
+
+class _Places:
+    """Ordered, non-overlapping places: only a neighbour can overlap a new one.
+
+    A table may repeat a value in each of its 20,000 rows; comparing all pairs would take seconds.
+    """
+
+    def __init__(self) -> None:
+        self._starts: list[int] = []
+        self._ends: list[int] = []
+
+    def take(self, start: int, end: int) -> bool:
+        """Add a place. Return False, without adding it, if it overlaps an existing one."""
+        at = bisect_right(self._ends, start)
+        if at < len(self._starts) and self._starts[at] < end:
+            return False
+        self._starts.insert(at, start)
+        self._ends.insert(at, end)
+        return True
+
+
+class _Neighbours:
+    """Kept items of one table, by start position."""
+
+    def __init__(self) -> None:
+        self._begins: list[tuple[int, int, tuple[str, ...]]] = []  # start, index of the kept item, its words
+
+    def add(self, start: int, words: tuple[str, ...], number: int) -> None:
+        insort(self._begins, (start, number, words))
+
+    def find_alike(
+        self, item: Item, words: tuple[str, ...], unique: Sequence[Item], deciding: Sequence[str]
+    ) -> int | None:
+        """Return the index of a kept item with nearly the same title at the same place, or None."""
+        at = bisect_left(self._begins, (item.start, 0))
+        for start, number, others in self._begins[max(at - _NEIGHBOURS, 0) : at + _NEIGHBOURS]:
+            other = unique[number]
+            is_here = start < item.end and item.start < other.end
+            if is_here and are_alike(words, others) and not _contradict(item, other, deciding):
+                return number
+        return None
+
+
+def _meaning(item: Item, title: str, deciding: Sequence[str]) -> tuple[str, ...]:
+    """Return a key that is equal for items with the same folded title, dates and people."""
+    values = [item.data.get(column) for column in deciding]
+    return item.table, title, *("" if value is None else fold(str(value)) for value in values)
+
+
+def _deciding(table: DeviceTable) -> list[str]:
+    """Return the columns by which items with similar titles differ: dates, people, and the table's key."""
+    return [
+        column.name
+        for column in table.columns
+        if column.kind in (Kind.EPOCH_MS, Kind.NAMES)
+        or (column.name in table.key and column.name != table.title)
+    ]
+
+
+def _contradict(one: Item, other: Item, deciding: Sequence[str]) -> bool:
+    for column in deciding:
+        first, second = one.data.get(column), other.data.get(column)
+        if first is None or second is None:
+            continue
+        if isinstance(first, list) and isinstance(second, list):
+            if not set(map(fold, first)) & set(map(fold, second)):
+                return True
+        elif fold(str(first)) != fold(str(second)):
+            return True
+    return any(
+        fold(words) != fold(other.unresolved.get(column, words)) for column, words in one.unresolved.items()
+    )
+
+
+def _title(item: Item, table: DeviceTable) -> str:
+    title = item.data.get(table.title)
+    return title if isinstance(title, str) else ""
+
+
+def significant_words(title: str, people: object = None) -> tuple[str, ...]:
+    """Return the significant words of a title, sorted and unique, without stop words and *people*."""
+    aside = set(words_of(" ".join(map(str, people)))) if isinstance(people, list) else set()
+    words = set(words_of(title))
+    return tuple(sorted(words - _SMALL - aside or words))
+
+
+def are_alike(one: Sequence[str], other: Sequence[str]) -> bool:
+    """Return True if two titles with these significant words are similar; the counts must be equal."""
+    return len(one) == len(other) and all(map(_is_like, one, other))
+
+
+def _is_like(word: str, other: str) -> bool:
+    """Return True for equal words or other forms of a word, such as "send" and "sends"; not for numbers."""
+    if word == other:
+        return True
+    stem = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(word, other, strict=False)))
+    if stem < _MIN_STEM_CHARS or not (word.isalpha() and other.isalpha()):
+        return False
+    # Russian replaces endings, other languages add them: otherwise "Marie" would equal "Maria".
+    is_added = stem == min(len(word), len(other)) or word[-1] >= _CYRILLIC
+    return is_added and max(len(word), len(other)) - stem <= _MAX_ENDING_CHARS

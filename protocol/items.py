@@ -1,0 +1,181 @@
+"""Properties of items on the wire: origin, warnings, evidence, and the review of them."""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Annotated, Final, Literal
+
+import msgspec
+from msgspec import Meta
+
+from protocol.frame import (
+    Count,
+    Field,
+    Id,
+    Name,
+    Path,
+    Sha256,
+    Text,
+)
+
+
+class Unresolved(msgspec.Struct, frozen=True, kw_only=True):
+    """Words of the text that could not be converted to a field's value, as "some day next spring"."""
+
+    field: Name
+    words: Text
+
+
+class CountedDay(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Words of the text that a field's day counts from another day, as "by Friday", and that other day.
+
+    Attributes:
+        since: the day from which the words count, ISO 8601.
+        by: what tells that day: a key of ``EVIDENCE``.
+        evidence: the line of the text that tells it, or the file's name.
+    """
+
+    field: Name
+    words: Text
+    since: Name
+    by: Name
+    evidence: Text = ""
+
+    @property
+    def sentence(self) -> str:
+        """Sentence for a reviewer: why the field has its day."""
+        place = EVIDENCE.get(self.by, self.by.replace("_", " "))
+        evidence = f' "{self.evidence}"' if self.evidence else ""
+        return f'{self.field}: "{self.words}", counted from {self.since}, {place}{evidence}'
+
+
+class Changed(msgspec.Struct, frozen=True, kw_only=True):
+    """Field of a row whose source has changed."""
+
+    field: Name
+    before: Field
+    after: Field
+
+
+MAX_AUTHOR_CHARS: Final = 320  # the longest mail address
+
+
+class ProvenanceOrigin(StrEnum):
+    """Kind of source that an item is from."""
+
+    OWN = "own"  # a file of the owner
+    SHARED = "shared"  # a folder in which others write, too
+    MAIL = "mail"  # a message that others sent; also one saved as a file
+    CHAT = "chat"  # a message of a chat, saved as a file
+    WEB = "web"  # a web page, also a saved one, or a call of a webhook
+    ATTACHMENT = "attachment"
+    CALENDAR = "calendar"
+
+
+class Provenance(msgspec.Struct, frozen=True, kw_only=True):
+    """Authorship of the text that an item is from.
+
+    Attributes:
+        author: author by the text's own account, unverified unless *trusted*.
+        trusted: the owner wrote it, or a sender that the owner knows.
+    """
+
+    origin: ProvenanceOrigin
+    author: Annotated[str, Meta(max_length=MAX_AUTHOR_CHARS)] | None = None
+    trusted: bool
+
+
+class FoundBy(StrEnum):
+    """Finder of an item: a rule of the hub, or a language model."""
+
+    RULE = "rule"
+    MODEL = "model"
+
+
+class ItemSource(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Place of an item: ``text[start:end] == quote``, counted in code points of the file's text."""
+
+    path: Path
+    quote: Annotated[str, Meta(max_length=2_000)]
+    start: Count
+    end: Count
+    sha256: Sha256 | None = None
+    warnings: Annotated[list[Name], Meta(max_length=16)] = []  # notes for a reviewer: see PROTOCOL.md
+    unresolved: Annotated[list[Unresolved], Meta(max_length=16)] = []
+    changed: Annotated[list[Changed], Meta(max_length=16)] = []  # update: fields that differ from the row
+    replaces: Id | None = None  # the row that this one replaces, at a device that cannot update
+    link: Annotated[str, Meta(max_length=2_000)] | None = None  # opens the message that contains it
+    timezone: Name | None = None  # time zone of dates that have no time; an IANA name
+    provenance: Provenance | None = None
+    found_by: FoundBy | None = None  # None: an older hub
+    counted: Annotated[list[CountedDay], Meta(max_length=16)] = []  # why fields have their days
+    unsure: Name | None = None  # why a rule may be wrong: see PROTOCOL.md
+
+
+class ReviewVerdict(StrEnum):
+    """Decision about a row that the owner took elsewhere."""
+
+    APPROVE = "approve"  # with the values of *data*, if any
+    EDIT = "edit"  # the values of *data*, without approval
+    REJECT = "reject"
+    UNDO = "undo"  # of the verdict before: the row is open again
+
+
+class RowReview(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Verdict of ``review.apply``, and the state of the row that the owner saw.
+
+    *seen*: the call that last wrote the row or proposed its change; to undo, the call of the undone verdict.
+    *titles*: of rows that fields of an approval or edit refer to; a project that is not there is made.
+    """
+
+    verdict: ReviewVerdict
+    seen: Id
+    titles: Annotated[dict[Name, Text], Meta(max_length=16)] = {}
+
+
+Mark = Literal[
+    "instruction", "hidden_characters", "approximate_quote", "cut_answer", "unsupported", "outside", "apart"
+]
+
+
+# A sentence for the reviewer of each; the handbook, the dashboard and the command line show it.
+MARKS: Final[Mapping[str, str]] = {
+    "instruction": "the quoted text contains instructions: check the file before you trust it",
+    "hidden_characters": "the quoted text contains invisible characters, or may be invisible",
+    "approximate_quote": "the quote of the model differs from the text of the file",
+    "cut_answer": "the answer of the model was cut off; the file may contain more",
+    "unsupported": "the quote does not say this: compare the item with the file",
+    "outside": "the author of the text is not known, or not verified: expect anything",
+    "apart": "the agent lists items of unknown authors apart",
+}
+
+
+Unsure = Literal["chat", "letter", "running_text", "loose_lines", "task_list"]
+
+
+# Kinds of text in which rules are often wrong, likewise. Such an item is approved as any other one.
+UNSURE: Final[Mapping[str, str]] = {
+    "chat": "a rule took it from a chat, and it names neither a person nor a day",
+    "letter": "a rule took it from a letter, and it names neither a person nor a day",
+    "running_text": "a rule took it from running text, and it names neither a person nor a day",
+    "loose_lines": "a rule took it from loose lines, and it names neither a person nor a day",
+    "task_list": "a rule took it for work because of its list: its own words ask for nothing",
+}
+
+
+EvidenceKind = Literal[
+    "heading", "title", "line", "field", "entry", "message", "front_matter", "file_name", "file_time"
+]
+
+
+# What tells the day of a passage, likewise.
+EVIDENCE: Final[Mapping[str, str]] = {
+    "heading": "the heading",
+    "title": "the title",
+    "line": "the line",
+    "field": "the field",
+    "entry": "the entry",
+    "message": "the message",
+    "front_matter": "the front matter",
+    "file_name": "the name of the file",
+    "file_time": "the time of the file",
+}
