@@ -8,7 +8,7 @@ from typing import IO, Final, Literal
 
 import msgspec
 
-from protocol.work import Provenance, ProvenanceOrigin
+from protocol.items import Provenance, ProvenanceOrigin
 
 _ENCLOSED: Final = "\n[attachment: "  # begins the texts of a mail's attachments, which follow its own
 _QUOTED: Final = re.compile(r"^>[^\n]*", re.MULTILINE)

@@ -13,7 +13,6 @@ import msgspec
 from protocol.errors import CodedError, ErrorCode, IllegalTransition
 from protocol.lifecycles import Table
 
-
 # States
 
 

@@ -9,7 +9,8 @@ from typing import Annotated, Final, Literal
 import msgspec
 from msgspec import Meta
 
-from protocol.coordination import SOUL_FILE, QuestionState
+from protocol.agent_messages import QuestionState
+from protocol.coordination import SOUL_FILE
 from protocol.frame import MAX_RESULT_BYTES, Count, EpochMs, Id, Name, Path, Record, Sha256, Text
 from protocol.handshake import StoreMark
 from protocol.ids import CallId

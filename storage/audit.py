@@ -23,9 +23,9 @@ from typing import Any, Concatenate, Final, Literal, ParamSpec, TypeVar
 import msgspec
 import sqlalchemy as sa
 
-from protocol.agent_status import EVENT_ALIASES, EventAlias
 from protocol.ids import AgentId, DeviceId, RunId, UserId, trace_id_of
 from protocol.secret_rules import redact_secrets
+from protocol.status_vocabularies import EVENT_ALIASES, EventAlias
 from storage.kernel.columns import Key, columns_of, fill_page, in_parts, narrowed, now_ms, paged, unindexed
 from storage.schema import (
     activity_log,

@@ -9,7 +9,8 @@ from typing import Any, Literal, get_args
 
 import sqlalchemy as sa
 
-from protocol.coordination import MessageKind, MessageState, QuestionState, QueueMode, SoulWriteState
+from protocol.agent_messages import MessageKind, MessageState, QuestionState, QueueMode
+from protocol.coordination import SoulWriteState
 from protocol.lifecycles import CallState, PauseReason, RunOutcome, RunState, UnitState
 from storage.kernel.columns import (
     HAPPENED,

@@ -19,26 +19,21 @@ import msgspec
 
 from hub.agents.schemas import MAX_LEVELS, NUL, levels_of
 from hub.base.clock import epoch_ms, from_epoch_ms
-from protocol.agent_status import (
-    TYPE_NAMES,
-    Axes,
-    Axis,
+from protocol.agent_status import Axes, Axis, Lifecycle
+from protocol.agent_types import TYPE_NAMES, Kind, kind_of, own_type
+from protocol.errors import CodedError, ErrorCode
+from protocol.ids import AgentId
+from protocol.lifecycles import RunOutcome, RunState
+from protocol.status_vocabularies import (
     CalendarExhaustReason,
-    Kind,
-    Lifecycle,
     RunLogStatus,
     Vocabulary,
     calendar_reason,
-    kind_of,
-    own_type,
     pair_of,
     run_log_agent_type,
     run_log_status,
     status_words,
 )
-from protocol.errors import CodedError, ErrorCode
-from protocol.ids import AgentId
-from protocol.lifecycles import RunOutcome, RunState
 from storage.agents import agent_snapshot, agent_states, checkpoints, configs, measurements
 from storage.agents.agent_snapshot import AgentFacts
 from storage.agents.agents import AgentRow

@@ -17,27 +17,18 @@ from hub.api.binding import From, bad_request
 from hub.api.errors import MAX_REFUSALS, refused_parts, table_refusals
 from hub.api.noun import View
 from hub.base.toml.values import Flag, Name, live
-from hub.settings.agent_settings import AgentSettings, ScheduleSettings, SlotTable, tables_of, unknown_tables
+from hub.settings.agent_settings import AgentSettings, ScheduleSettings, SlotTable
 from hub.settings.declared import declared_agent
 from hub.settings.settings import Settings
+from hub.settings.table_settings import tables_of, unknown_tables
 from hub.text.redaction import problem_of
-from protocol.agent_status import (
-    TYPE_NAMES,
-    Activity,
-    Availability,
-    Axis,
-    Connectivity,
-    Health,
-    Kind,
-    Lifecycle,
-    Vocabulary,
-    kind_of,
-    status_columns,
-)
+from protocol.agent_status import Activity, Availability, Axis, Connectivity, Health, Lifecycle
+from protocol.agent_types import TYPE_NAMES, Kind, kind_of
 from protocol.errors import CodedError, ErrorCode, did_you_mean
 from protocol.ids import AgentId, DeviceId, UserId
 from protocol.requirements import MAX_CHARACTERS, parse_requirement
 from protocol.secret_rules import RedactionRule
+from protocol.status_vocabularies import Vocabulary, status_columns
 from protocol.tables import TABLES, Tables
 from storage.agents import agents
 from storage.agents.agent_snapshot import AgentFilter

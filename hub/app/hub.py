@@ -1,77 +1,45 @@
-"""Hub: its services in their order, with its bus, gauges, accounts and the routing of devices' events.
+"""Hub: its services in their order.
 
 Services start bottom-up and stop in reverse: first no new run starts and runs in progress are paused, then
 devices receive a goodbye, and the database closes last.
-
-Routing of unsolicited events from devices to the services that handle them.
-
-The roster calls ``take`` from a socket's reader, so it never blocks. Connection events go to a bounded queue
-of the router, requests to the queue of ``Requests``, and reports about agents to that of ``Heartbeats``. So
-connection events never wait behind the more frequent others.
 """
 
-import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from functools import partial
-from typing import TYPE_CHECKING
-
-from hub.accounts.desk import AccountConfig, Accounts, waiting_posts
-from hub.accounts.keys import KeyStore
-from hub.accounts.sign_in import SignIns
-from hub.app.boot import Boot, Context
-from hub.base.outbound.client import OutboundClient
-from hub.base.outbound.rules import OutboundRules
-from hub.base.toml.values import SecretMissing, SecretRef
-from hub.cluster.messages import RENEWALS, DeviceTaken, Hint, NodeRenewed, RunChanged, RunsWaiting
-from hub.connectors.calling import MAX_ANSWER_BYTES, SignInNeeded
-from hub.connectors.connector import UnknownProvider, find
-from hub.links.auth import Authenticator
-from hub.links.roster import Roster
-from hub.runs.control import RunControl
-from hub.runs.leases import NodeLease
-from hub.runs.lifecycle import RunWatch
-from hub.settings.agent_settings import ConnectorSettings
-from hub.settings.reload import Commit, Unfit
-from hub.settings.settings import Settings
-from protocol.errors import CodedError, ErrorCode
-from protocol.ids import BootId
-
-if TYPE_CHECKING:
-    from hub.cluster.bus import Bus  # needs an optional extra
-
-import math
-from collections import deque
-from collections.abc import Mapping
-from typing import Final
-
-import anyio
-from anyio.abc import TaskStatus
+from typing import TYPE_CHECKING, Final
 
 from hub.accounts.keys import KeySharing
+from hub.accounts.sign_in import SignIns
 from hub.agents.heartbeats import Heartbeats
 from hub.agents.writing import AgentWriter
 from hub.api.application import reply_to
 from hub.api.device import Requests
 from hub.api.nouns.system import Where
 from hub.app import boot
+from hub.app.boot import Context
+from hub.app.connector_accounts import make_accounts, prepare_connectors
 from hub.app.coordination import Coordination
 from hub.app.device_news import DeviceNews
+from hub.app.gauges import Gauges
+from hub.app.identity import make_identity
+from hub.app.issue_checks import watch_for_issues
 from hub.app.listeners import (
     HooksInUse,
     Judges,
-    Tls,
     apply_to_devices,
     apply_to_operators,
     make_device_listener,
-    make_identity,
     make_operator_server,
     open_device_port,
 )
 from hub.app.model import ModelShares, ModelsInUse, asks_small_model
-from hub.app.nouns import make_nouns, watch_for_issues
+from hub.app.node_bus import exchange_hints, make_bus
+from hub.app.nouns import make_nouns
 from hub.app.reload import at_once, last_generation, make_parts
+from hub.app.router import Router
 from hub.app.systemd import Watchdog
+from hub.app.tls import Tls
 from hub.app.work import (
     Work,
     make_backups,
@@ -81,19 +49,15 @@ from hub.app.work import (
     make_notifier,
     prepare_targets,
 )
-from hub.base.clock import Clock, now_ms
-from hub.base.log import Channel, Log
+from hub.base.log import Channel
 from hub.base.loop_lag import LoopLag
-from hub.base.metrics import Metrics
-from hub.base.periodic_loop import Rounds
 from hub.base.supervisor import Supervisor
-from hub.base.version import command_to_add
 from hub.extraction.extractor import Extractor
 from hub.extraction.rules_process import RulesProcess
 from hub.health import machine
+from hub.health.database_watch import DatabaseWatch
 from hub.health.doors import Arrived
 from hub.health.issues import Finding, Issues
-from hub.health.records import DatabaseWatch
 from hub.links.auth import KeyRotation
 from hub.links.listener import RESTARTING, STOPPING
 from hub.links.roster import (
@@ -101,242 +65,25 @@ from hub.links.roster import (
     DeviceReady,
     EndsElsewhere,
     LinkEvent,
-    RequestReceived,
+    Roster,
     SharedRoots,
     Takeovers,
 )
 from hub.runs.disk import Ballast, DiskGuard
 from hub.runs.dispatcher import Dispatcher
 from hub.runs.housekeeping import Erasures
-from hub.settings.agent_settings import tables_of
+from hub.runs.leases import NodeLease
 from hub.settings.reading import FileLines
-from storage import audit
-from storage.coordination import questions
-from storage.devices import nodes, pairings
-from storage.kernel import database
-from storage.runs import items
-from storage.store import Connection, Store
+from hub.settings.reload import Commit
+from hub.settings.settings import Settings
+from hub.settings.table_settings import tables_of
+from storage.devices import nodes
 
-CONNECTIONS = 32  # of all connectors together, over HTTP
-
-
-def prepare_connectors(accounts: Accounts, settings: Settings) -> Commit:
-    """Resolve every secret of the connectors, even if unchanged; the accounts have them with the commit.
-
-    Raises:
-        Unfit: a secret does not exist; nothing was changed.
-    """
-    configs = []
-    for number, one in enumerate(settings.connectors):
-        for key in ("secret", "previous_secret", "client_secret"):
-            reference = getattr(one, key)
-            try:
-                if reference is not None:
-                    reference.resolve()
-            except SecretMissing as error:
-                raise Unfit(("connectors", number, key), str(error)) from error
-        config = config_of(one, settings)
-        if config is not None:
-            configs.append(config)
-    return partial(accounts.apply, configs)
-
-
-def config_of(one: ConnectorSettings, settings: Settings) -> AccountConfig | None:
-    """Return the account's configuration, or None if its plug-in cannot be loaded, as its row shows."""
-    try:
-        kind = find(one.provider, settings.plugins.connectors, one.settings, one.folder)
-    except UnknownProvider:
-        return None
-    return AccountConfig(
-        name=one.name,
-        provider=one.provider,
-        kind=kind,
-        settings=kind.settings_model.model_validate(one.settings, context={"base": one.folder}),
-        secret=None if one.secret is None else partial(_looked_up, one.secret),
-        previous_secret=None if one.previous_secret is None else partial(_looked_up, one.previous_secret),
-        client_id=one.client_id,
-        client_secret=None if one.client_secret is None else partial(_looked_up, one.client_secret),
-    )
-
-
-def _looked_up(reference: SecretRef) -> str:
-    try:
-        return reference.resolve()
-    except SecretMissing as error:
-        raise SignInNeeded(str(error)) from error
-
-
-async def make_accounts(context: Context, resources: AsyncExitStack) -> Accounts:
-    """Create the accounts of this hub with an HTTP client of their own."""
-    client = OutboundClient(
-        OutboundRules.parse(context.settings.outbound.allow),
-        connections=CONNECTIONS,
-        max_answer_bytes=MAX_ANSWER_BYTES,
-    )
-    await resources.enter_async_context(client)
-    return Accounts(
-        context.store,
-        client=client,
-        keys=KeyStore(context.state, chance=context.chance, environ=os.environ, node_id=context.node.id),
-        clock=context.clock,
-        chance=context.chance,
-        ids=context.ids,
-        owner=context.boot_id,
-        inbox=lambda connector_id: partial(waiting_posts, context.store, context.clock, connector_id),
-    )
-
-
-def make_bus(context: Context, start: Boot) -> "Bus | None":
-    """Create the bus of hub.toml; None: it has none, or no other hub can use the database.
-
-    Raises:
-        CodedError: a package is missing.
-        SecretMissing: the address cannot be resolved.
-    """
-    url = context.settings.cluster.resolved()
-    if not url or not context.store.is_shared:
-        return None
-    try:
-        from hub.cluster.bus import Bus, Member
-    except ImportError as error:
-        raise CodedError(
-            ErrorCode.BAD_SETTINGS,
-            f"[cluster] bus needs {error.name}, of the extra 'cluster': {command_to_add('cluster')}",
-        ) from error
-    member = Member(start.hub_id, context.boot_id, start.secret)
-    return Bus(url, member, clock=context.clock, chance=context.chance)
-
-
-def exchange_hints(
-    bus: "Bus",
-    *,
-    watch: RunWatch,
-    control: RunControl,
-    recheck: Callable[[], None],
-    roster: Roster,
-    authenticator: Authenticator,
-    lease: NodeLease,
-    boot_id: BootId,
-    address: str | None = None,
-) -> None:
-    """Send hints of what happens at this node to the others, and follow theirs.
-
-    Args:
-        recheck: looks for runs and schedules that other nodes have changed.
-        lease: of this node.
-        address: of this node for devices, if it has one.
-    """
-
-    def follow(hint: Hint) -> None:
-        match hint:
-            case RunChanged(run_id):
-                watch.changed(run_id)
-            case RunsWaiting():
-                recheck()
-            case DeviceTaken(device_id, epoch):
-                roster.supersede(device_id, epoch)
-            case NodeRenewed():
-                lease.other_renewed(hint.boot_id, hint.steady_s, devices=hint.devices, address=hint.address)
-
-    bus.on_hint = follow
-    lease.on_renewed = lambda steady_s: bus.hint(
-        NodeRenewed(boot_id, steady_s, len(roster), address), RENEWALS
-    )
-    watch.on_moved = lambda run_id: bus.hint(RunChanged(run_id))
-    control.wake_others = lambda: bus.hint(RunsWaiting())
-    authenticator.on_taken = lambda device_id, epoch, boot: bus.hint(DeviceTaken(device_id, epoch), boot)
+if TYPE_CHECKING:
+    pass  # needs an optional extra
 
 
 log = Channel(__name__)
-
-EVERY_S: Final = 15.0  # usual interval of a metrics collector
-
-
-class Gauges:
-    """Service that updates the gauges of the database; gauges of the process are computed on request."""
-
-    def __init__(self, *, store: Store, clock: Clock, metrics: Metrics, log: Log, disk: DiskGuard) -> None:
-        self._store = store
-        self._clock = clock
-        self._metrics = metrics
-        self.turns = Rounds(clock)
-        metrics.log_dropped.follow(lambda: log.dropped)
-        metrics.log_suppressed.follow(lambda: log.suppressed)
-        metrics.disk_free.set_function(lambda: math.nan if disk.free_bytes is None else disk.free_bytes)
-
-    async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-        """Measure periodically until cancelled."""
-        task_status.started()
-        await self.turns.serve(self.read, of="gauges", every_s=EVERY_S)
-
-    async def read(self) -> None:
-        """Measure now."""
-        at = now_ms(self._clock)
-
-        def measure(c: Connection) -> tuple[database.DatabaseSize, int, int, int, int | None]:
-            return (
-                database.measure_size(c),
-                pairings.count_pairings(c, at=at),
-                items.count_open(c),
-                questions.count_open(c),
-                audit.last_backup_at(c),
-            )
-
-        size, waiting, suggested, asked, backup_at = await self._store.read(measure)
-        self._metrics.db_size.set(size.data)
-        self._metrics.db_wal.set(size.log)
-        self._metrics.pairing_pending.set(waiting)
-        self._metrics.review_queue.set(suggested)
-        self._metrics.open_questions.set(asked)
-        if backup_at is not None:
-            self._metrics.backup_success_at.set(backup_at / 1000)
-
-
-QUEUE_EVENTS: Final = 10_000  # every device of a full hub may send one in a loop turn
-
-
-class Router:
-    """Router of events to their handlers."""
-
-    def __init__(
-        self, *, dispatcher: Dispatcher, requests: Requests, heartbeats: Heartbeats, clock: Clock
-    ) -> None:
-        self.turns = Rounds(clock)
-        self._heartbeats = heartbeats
-        self._dispatcher = dispatcher
-        self._requests = requests
-        self._queue: deque[DeviceReady] = deque()
-
-    def __len__(self) -> int:
-        return len(self._queue)
-
-    def take(self, event: LinkEvent) -> None:
-        """Pass an event on. If the queue is full, log an error and drop the event: all services also poll."""
-        if isinstance(event, RequestReceived):
-            self._requests.take(event)
-            return
-        self._heartbeats.take(event)
-        if not isinstance(event, DeviceReady) or not event.hello.runs:
-            return
-        if len(self._queue) >= QUEUE_EVENTS:
-            log.error("router.full", event_type=type(event).__name__, limit=QUEUE_EVENTS)
-            return
-        self._queue.append(event)
-        self.turns.wake()
-
-    async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-        """Dispatch events to the services until cancelled."""
-        task_status.started()
-        await self.turns.serve(self._dispatch, of="router", every_s=math.inf)
-
-    async def _dispatch(self) -> None:
-        while self._queue:
-            self.turns.work()
-            event = self._queue.popleft()
-            try:
-                await self._dispatcher.answer_held(event.link, event.hello.runs)
-            except Exception as exc:  # one failure must not delay the other events
-                log.error("router.handler_failed", exc=exc, event_type=type(event).__name__)
 
 
 # A failure of these services ends the process, and the next start recovers; others are restarted.

@@ -1,8 +1,6 @@
-"""Listeners of devices, operators and webhooks: limits of each port from the settings, TLS; and identity.
+"""Listeners of devices, operators and webhooks: limits of each port, from the settings.
 
 ``hub.links.gate`` enforces the limits.
-
-Services that decide who may connect, and the nouns of tokens, pairings and users.
 """
 
 import math
@@ -13,54 +11,37 @@ from contextlib import contextmanager
 from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Final
 from urllib.parse import urlsplit
 
 from hub.api.door.access import BearerTokens
 from hub.api.door.idempotency import Replays
 from hub.api.door.server import Hook, Hooks, HookServer, NewsDesk, OperatorServer
 from hub.api.door.sockets import listen_on_tcp
-from hub.api.noun import Hub, Noun
-from hub.api.nouns.devices import Devices, Pairings, Users
-from hub.api.nouns.tokens import (
-    AgentTokens,
-    IdentityLimits,
-    Invitations,
-    OperatorTokens,
-    SecretsOfKind,
-    Sessions,
-    Tokens,
-)
-from hub.app.boot import Boot, Context
+from hub.api.noun import Hub
+from hub.app.boot import Context
 from hub.base import open_files
-from hub.base.certificates import Certificates, CertificateUnusable, Pair, load_pair
-from hub.base.clock import Chance, Clock, IdFactory
 from hub.base.log import Channel
-from hub.base.metrics import Metrics
 from hub.base.open_files import SPARE_FILES
 from hub.base.toml.values import Address, SecretMissing
 from hub.connectors.webhook import WebhookSettings, problem_of
-from hub.health.doors import Certificate
 from hub.links.auth import Authenticator, HubKey
 from hub.links.gate import STRANGERS, STRANGERS_PER_NETWORK, FailedAttempts, Gate, LinkLimits, PortLimits
 from hub.links.hosts import Hosts, TrustedProxies
 from hub.links.listener import DeviceListener
 from hub.links.roster import Roster
 from hub.links.transport import UpgradeRules
-from hub.settings.agent_settings import ConnectorSettings
-from hub.settings.limit_settings import DeviceListener as DeviceSettings
-from hub.settings.limit_settings import Limits, Listen, Listener, TlsSettings
+from hub.settings.connector_settings import ConnectorSettings
+from hub.settings.limit_settings import Limits
+from hub.settings.listener_settings import DeviceListener as DeviceSettings
+from hub.settings.listener_settings import Listen, Listener
 from hub.settings.reload import Commit, Unfit
 from hub.settings.settings import Settings
 from protocol.errors import CodedError, ErrorCode
-from protocol.ids import UserId
 from storage.connectors import seen_messages
 from storage.devices.attempts import AttemptLimits
-from storage.store import Store
 
 log = Channel(__name__)
-
-Secrets = TypeVar("Secrets", bound=SecretsOfKind[Any])
 
 
 class Judges:
@@ -90,75 +71,6 @@ class Judges:
         attempts = AttemptLimits(failures=limits.auth_failures)
         self.of_devices.failed.limits = self.of_operators.limits = attempts
         self.of_devices.connections_per_user = limits.connections_per_user
-
-
-class Identity:
-    """Nouns of identity of one hub, unscoped."""
-
-    def __init__(
-        self,
-        *,
-        store: Store,
-        roster: Roster,
-        clock: Clock,
-        ids: IdFactory,
-        chance: Chance,
-        metrics: Metrics,
-        owner_id: UserId,
-        limits: IdentityLimits | None = None,
-    ) -> None:
-        """Create the nouns. *owner_id*: owner of a device that is created for no user in particular."""
-        bounds = limits or IdentityLimits()
-        self.devices = Devices(store=store, roster=roster, clock=clock)
-        self.users = Users(store=store, clock=clock, ids=ids, metrics=metrics, limits=bounds)
-        self.pairings = Pairings(
-            store=store, clock=clock, ids=ids, metrics=metrics, owner_id=owner_id, limits=bounds
-        )
-
-        def secrets(kind: type[Secrets]) -> Secrets:
-            return kind(
-                store=store,
-                roster=roster,
-                clock=clock,
-                ids=ids,
-                chance=chance,
-                metrics=metrics,
-                owner_id=owner_id,
-                limits=bounds,
-            )
-
-        self.tokens = secrets(Tokens)
-        self.operator_tokens = secrets(OperatorTokens)
-        self.agent_tokens = secrets(AgentTokens)
-        self.invitations = secrets(Invitations)
-        self.sessions = secrets(Sessions)
-
-    @property
-    def nouns(self) -> tuple[Noun, ...]:
-        """Return the nouns."""
-        return (
-            self.agent_tokens,
-            self.devices,
-            self.invitations,
-            self.operator_tokens,
-            self.pairings,
-            self.sessions,
-            self.tokens,
-            self.users,
-        )
-
-
-def make_identity(context: Context, start: Boot, *, roster: Roster) -> Identity:
-    """Create the operators' operations on identity."""
-    return Identity(
-        store=context.store,
-        roster=roster,
-        clock=context.clock,
-        ids=context.ids,
-        chance=context.chance,
-        metrics=context.metrics,
-        owner_id=start.user_id,
-    )
 
 
 # Connections over TCP that have not shown a good token, in all and of one address: each costs a socket and a
@@ -466,114 +378,3 @@ def _hook(number: int, one: ConnectorSettings) -> Hook:
             raise Unfit(("connectors", number, key), problem)
         secrets.append(secret)
     return Hook(one.name, settings.source, tuple(secrets))
-
-
-_Mark = tuple[int, int, int] | None
-_Marks = tuple[_Mark, _Mark]
-
-
-class Tls:
-    """Certificates in use, by the listener's name in ``[listen]``.
-
-    Raises:
-        CertificateUnusable: a configured certificate or key is invalid.
-    """
-
-    def __init__(self, listen: Listen, metrics: Metrics) -> None:
-        self._expiry = metrics.certificate_expiry
-        self._listen = listen
-        self._in_use: dict[str, Certificates] = {}
-        self._seen: dict[str, _Marks] = {}  # of the files, at the last call of ``renew``
-        self._read: dict[str, _Marks] = {}  # of those that it has loaded
-        for name, tls in _configured(listen):
-            self._in_use[name] = Certificates(tls.certificate, tls.key)
-            self._log_expiry(name)
-
-    def context(self, name: str) -> ssl.SSLContext | None:
-        """Return the TLS context of the listener *name*, or None if it serves without TLS."""
-        certificates = self._in_use.get(name)
-        return None if certificates is None else certificates.context
-
-    def prepare(self, settings: Settings) -> Commit:
-        """Load all certificate files, even if their paths are unchanged.
-
-        Raises:
-            Unfit: the files cannot be used; the certificates in use are kept.
-        """
-        pairs: dict[str, Pair] = {}
-        for name, tls in _configured(settings.listen):
-            try:
-                pairs[name] = load_pair(tls.certificate, tls.key)
-            except CertificateUnusable as error:
-                fix = "put a certificate and its key in their places"
-                raise Unfit(("listen", name, "tls"), str(error), fix) from error
-        return partial(self._use, settings.listen, pairs)
-
-    def renewed(self, settings: Settings) -> list[str]:
-        """Return the keys of listeners whose files contain another certificate than the one in use.
-
-        Raises:
-            CertificateUnusable: the files changed since they were prepared, and are invalid.
-        """
-        return [
-            f"listen.{name}.tls"
-            for name, tls in _configured(settings.listen)
-            if name in self._in_use
-            and load_pair(tls.certificate, tls.key).digest != self._in_use[name].pair.digest
-        ]
-
-    def renew(self) -> None:
-        """Use certificates whose files changed, and did not change between the last call and this one."""
-        for name, tls in _configured(self._listen):
-            certificates, marks = self._in_use.get(name), (_mark(tls.certificate), _mark(tls.key))
-            was_seen, self._seen[name] = self._seen.get(name) == marks, marks
-            if certificates is None or not was_seen or self._read.get(name) == marks:
-                continue
-            self._read[name] = marks
-            try:
-                pair = load_pair(tls.certificate, tls.key)
-            except CertificateUnusable as error:  # an issue says so while it is the case
-                log.error("certificate.refused", listener=name, why=str(error))
-                continue
-            if pair.digest != certificates.pair.digest:
-                certificates.use(pair)
-                self._log_expiry(name)
-                log.info("certificate.renewed", listener=name, expires_at=f"{pair.expires_at:%Y-%m-%d}")
-
-    def in_use(self) -> Iterator[Certificate]:
-        """Yield each certificate with its listener, and why its files were refused, for the issue checks."""
-        files = dict(_configured(self._listen))
-        for name, certificates in self._in_use.items():
-            refused = _why_refused(files[name]) if name in files else ""
-            yield Certificate(name, certificates.pair.expires_at, refused)
-
-    def _use(self, listen: Listen, pairs: dict[str, Pair]) -> None:
-        self._listen = listen
-        for name in self._in_use.keys() & pairs.keys():  # other changes of TLS wait for a restart
-            self._in_use[name].use(pairs[name])
-            self._log_expiry(name)
-
-    def _log_expiry(self, name: str) -> None:
-        self._expiry.labels(name).set(self._in_use[name].pair.expires_at.timestamp())
-
-
-def _mark(file: Path) -> _Mark:
-    try:
-        found = file.stat()
-    except OSError:
-        return None
-    return found.st_ino, found.st_mtime_ns, found.st_size
-
-
-def _why_refused(tls: TlsSettings) -> str:
-    try:
-        load_pair(tls.certificate, tls.key)
-    except CertificateUnusable as error:
-        return str(error)
-    return ""
-
-
-def _configured(listen: Listen) -> Iterator[tuple[str, TlsSettings]]:
-    for name, listener in listen.named():
-        if listener.tls is not None:
-            yield name, listener.tls

@@ -22,11 +22,11 @@ from hub.base.supervisor import Supervisor
 from hub.base.toml.problems import KeyPath
 from hub.base.toml.values import SecretMissing, SecretRef
 from hub.extraction.batch import BatchClient
+from hub.extraction.circuit_breaker import Breaker
 from hub.extraction.embedded import CHUNK_TOKENS as EMBEDDED_CHUNK_TOKENS
 from hub.extraction.embedded import MODEL_NAME, EmbeddedModel
 from hub.extraction.endpoint import CHUNK_TOKENS, MAX_TRIES, Chain, Endpoint
 from hub.extraction.model import Models, Price
-from hub.extraction.outcomes import Breaker
 from hub.extraction.transcription import Transcriber
 from hub.health.external import Reach
 from hub.settings.reload import Commit, Unfit

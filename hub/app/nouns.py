@@ -1,14 +1,8 @@
-"""The nouns of the operators' interface, and all checks for issues, over the services of a hub.
+"""The nouns of the operators' interface, over the services of a hub."""
 
-Registration of all checks for issues, with the facts that they examine.
-"""
-
-import math
-import os
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Awaitable, Callable
 from functools import cache, partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from hub.accounts.desk import Accounts
 from hub.accounts.keys import KeySharing
@@ -44,42 +38,26 @@ from hub.api.waiting import Waiting
 from hub.app.boot import Boot, Context
 from hub.app.coordination import Coordination
 from hub.app.device_news import DeviceNews
-from hub.app.listeners import Identity, Tls
+from hub.app.identity import Identity
 from hub.app.model import ModelsInUse, shown_model
 from hub.app.work import Work
-from hub.base import open_files
-from hub.base.clock import epoch_ms
 from hub.base.loop_lag import LoopLag
 from hub.base.outbound.client import OutboundClient
 from hub.base.outbound.rules import OutboundRules
-from hub.base.supervisor import Failures
 from hub.base.toml.values import Address
-from hub.health import doors, external, machine, records, work
-from hub.health.backups import FOLDER, Backups
-from hub.health.doors import Arrived
-from hub.health.issues import Check, Finding, Source, lasting
+from hub.health import records
+from hub.health.backups import Backups
 from hub.health.issues import Issues as FoundIssues
-from hub.health.records import DatabaseWatch
 from hub.links.auth import KeyRotation
-from hub.links.refusals import RefusedPeer
-from hub.links.roster import DeviceLink, Roster, SharedRoots, Takeovers
+from hub.links.roster import Roster
 from hub.notify.notifier import Notifier
-from hub.runs.budget import Reached
 from hub.runs.explaining import Explainer
-from hub.runs.sentences import describe_hold
-from hub.runs.span_export import SpanExport
 from hub.settings.reading import FileLines
 from hub.settings.settings import Settings
-from protocol.ids import UserId
-from storage import changes
-from storage.deliveries import OpenIssue
 from storage.kernel.address import shown
-from storage.runs.run_locks import Offered
-from storage.store import Store
 
 if TYPE_CHECKING:
     from hub.api.door.authorization import Authorization
-    from hub.cluster.bus import Bus
 
 
 def make_nouns(
@@ -270,152 +248,3 @@ def _pages_address(at: PagesAt | None) -> str | None:
     if at is None or not at.host:
         return None
     return f"{'https' if at.is_encrypted else 'http'}://{Address(at.host, at.port)}"
-
-
-SETTLED_S: Final = 600.0  # by then due schedules fired after a start of the hub
-RECONNECTED_S: Final = 120.0  # by then devices reconnected after a start
-
-
-def watch_for_issues(
-    issues: FoundIssues,
-    context: Context,
-    start: Boot,
-    *,
-    failures: Callable[[], Mapping[str, Failures]],
-    stops: Callable[[], Iterable[Finding]],
-    takeovers: Takeovers,
-    shut_out: Callable[[], Iterable[tuple[str, float]]],
-    refused: Callable[[], Sequence[RefusedPeer]],
-    connected: Callable[[], Sequence[DeviceLink]],
-    arrived: Arrived,
-    shared: SharedRoots,
-    tls: Tls,
-    models_in_use: ModelsInUse,
-    reached_budgets: Callable[[], Iterable[Reached]],
-    offered: Callable[[], Offered],
-    away: external.Away,
-    coordination: Coordination,
-    accounts: Accounts,
-    spans: SpanExport | None,
-    notifier: Notifier,
-    bus: "Bus | None",
-    database: DatabaseWatch,
-) -> None:
-    """Register every check in *issues*.
-
-    Args:
-        failures: returns the failures of restarted services.
-        stops: returns the conditions in which the hub starts no run.
-        shut_out: returns the locked-out clients with the seconds to wait.
-        refused: returns the peers that were refused lately.
-        connected: returns the connections of devices.
-        reached_budgets: returns the daily budgets that are used up.
-        offered: returns the capabilities of connected devices.
-        away: returns why no model is asked.
-        notifier: sends events to the targets of the settings.
-        spans: sends spans of runs to a receiver; None: the settings name none.
-        bus: connection between the nodes; None: the settings name none.
-        database: says whether the database answers.
-    """
-    store = context.store
-    issues.note_changes = partial(_note_changes, store)
-    issues.on_found = partial(_notify, notifier, issues)
-    in_use = context.watch_settings.reloader
-    sources: list[Source] = [
-        lambda now: stops(),
-        partial(machine.check_services, failures),
-        partial(doors.check_reload, in_use),
-        partial(work.check_hold, partial(_held, start)),
-    ]
-    if context.clock_watch is not None:
-        sources.append(partial(machine.check_clock, context.clock_watch))
-    if bus is not None:
-        sources.append(lambda now: external.check_bus(bus.lost_since, bus.problem))
-        issues.add("bus", partial(_ask_server, bus.check))
-    for source in sources:
-        issues.watch(source)
-    manager, fleet, monitor = context.manager, coordination.fleet, coordination.monitor
-    checks: dict[str, Check] = {
-        "open files": partial(
-            machine.check_open_files, lambda: len(os.listdir("/proc/self/fd")), open_files.limit
-        ),
-        "state folder": partial(machine.check_folder, context.state),
-        "log": machine.check_log(lambda: context.log.dropped),
-        "watchdog": partial(machine.check_watchdog, manager.is_managed, manager.watchdog_s),
-        "restart": partial(doors.check_waiting, in_use),
-        "settings": partial(doors.check_warnings, in_use),
-        "declarations": partial(doors.check_declarations, store, context.node.id),
-        "revisions": partial(doors.check_revisions, store),
-        "listeners": partial(doors.check_listeners, in_use),
-        "certificates": partial(doors.check_certificates, tls.in_use),
-        "tokens": partial(doors.check_tokens, store),
-        "pairings": partial(doors.check_pairings, store),
-        "names of devices": partial(doors.check_device_names, store),
-        "paths of agents": partial(doors.check_shared_paths, store, shared),
-        "grants of devices": partial(doors.check_grants, store),
-        "questions": partial(work.check_questions, store),
-        "flapping devices": partial(doors.check_flapping, store, arrived.flapping),
-        "refused devices": partial(doors.check_refused, store, refused),
-        "versions of devices": partial(doors.check_versions, store, connected),
-        "absent devices": lasting(partial(doors.check_absence, store), context.clock, RECONNECTED_S),
-        "copied keys": partial(doors.check_copies, store),
-        "takeovers": partial(doors.check_takeovers, store, takeovers.waiting),
-        "limits": machine.check_limits(context.metrics.reached, lambda: in_use.current.limits),
-        "event loop": partial(machine.check_loop, context.metrics.loop),
-        "attempts": partial(machine.check_shut_out, shut_out),
-        "schedules": partial(work.check_schedules, store),
-        "emptied folders": partial(work.check_emptied, store),
-        "overdue schedules": lasting(partial(work.check_overdue, store), context.clock, SETTLED_S),
-        "agents": partial(work.check_agents, store, reached_budgets),
-        "runs of agents": partial(work.check_failing, store),
-        "needs": partial(work.check_needs, store, offered),
-        "silent agents": partial(work.check_silence, store, offered),
-        "budgets": partial(work.check_budgets, store, reached_budgets),
-        "answers of the database": partial(_ask_server, partial(database.probe, math.inf)),
-        "database": partial(records.check_wal, store),
-        "backups": partial(records.check_backup, store),
-        "other backups": partial(records.check_other_backups, store, context.state / FOLDER),
-        "audit log": records.check_chain(store),
-        "rows": records.check_rows(store),
-        "agreements": partial(records.check_agreements, store),
-        "gateways": partial(external.check_gateways, store, fleet.health, monitor.lost_since),
-        "agents of gateways": partial(
-            external.check_gateway_agents, store, lambda: in_use.current.coordination.reply_url
-        ),
-        "keys": partial(external.check_keys, accounts),
-        "files of connectors": partial(external.check_files, store, accounts),
-        "connectors": partial(external.check_connectors, store, accounts.way_in),
-        "models": partial(external.check_models, store, models_in_use.breakers, away),
-        "targets": partial(external.check_targets, store, notifier),
-    }
-    if spans is not None:
-        checks["spans"] = partial(external.check_spans, spans)
-    for name, check in checks.items():
-        issues.add(name, check)
-    issues.add("endpoints of models", partial(external.check_reach, models_in_use.reach), online=True)
-
-
-async def _ask_server(ask: Callable[[], Awaitable[None]], now: datetime) -> Iterable[Finding]:
-    """Ask a server whether it answers; a source has the finding if it does not."""
-    await ask()
-    return []
-
-
-async def _note_changes(store: Store, changed: Iterable[tuple[str, UserId | None]]) -> None:
-    await store.write(changes.note, changes.ISSUES, changed)
-
-
-async def _notify(notifier: Notifier, issues: FoundIssues) -> None:
-    await notifier.issues_found(
-        [
-            OpenIssue(
-                *(one.found.key, one.found.id, one.found.subject, one.found.severity, one.found.explanation),
-                *(one.found.user_id, epoch_ms(one.since), one.found.key in issues.muted),
-            )
-            for one in issues.current
-        ]
-    )
-
-
-def _held(start: Boot, now: datetime) -> str | None:
-    return None if start.hold is None else describe_hold(start.hold, now)

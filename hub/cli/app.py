@@ -16,7 +16,7 @@ DECLARED: Final = "declared"  # module of commands that are written nowhere else
 
 
 class _Command(NamedTuple):
-    module: str
+    module: str  # of this package, or the full name of another program's
     help: str  # the first line of the command's docstring; a test keeps them equal
 
 
@@ -65,7 +65,7 @@ SECTIONS: Final[dict[str, dict[str, _Command]]] = {
         "locks": _Command(DECLARED, "List locks with their holders and queues, and release a lock by force."),
         "costs": _Command(DECLARED, "Show the costs of models, failed requests included."),
         "activity": _Command(DECLARED, "List what happened to agents, messages and questions."),
-        "eval": _Command("evaluate", "Measure how well an agent finds what a person found."),
+        "eval": _Command("hub.lab.command", "Measure how well an agent finds what a person found."),
     },
     "Devices, users and access": {
         "devices": _Command("access", "List, show, rename and revoke devices."),
@@ -158,7 +158,8 @@ def _load(name: str) -> click.Command:
     if found.module == DECLARED:
         command = declared_command(name, found.help)
     else:
-        command = getattr(import_module(f"hub.cli.{found.module}"), name.replace("-", "_"))
+        module = found.module if "." in found.module else f"hub.cli.{found.module}"
+        command = getattr(import_module(module), name.replace("-", "_"))
         assert isinstance(command, click.Command)
         if isinstance(command, click.Group):
             add_declared(command, name)

@@ -302,7 +302,7 @@ def write_bundle(file: Path, *, state: Path, config: Path) -> dict[str, str]:
 
 def _parts(state: Path, config: Path, missing: dict[str, str]) -> Iterator[tuple[str, str]]:
     """Yield name and text of each file of the archive; enter the reasons of the others in *missing*."""
-    from hub.base.log.lines import redact
+    from hub.base.log.redaction import redact
 
     yield "folder.txt", "".join(f"{line}\n" for line in _listing(state))
     try:
@@ -327,14 +327,14 @@ def _parts(state: Path, config: Path, missing: dict[str, str]) -> Iterator[tuple
 
 
 def _answer(hub: Talk, path: str) -> str:
-    from hub.base.log.lines import redact_fields
+    from hub.base.log.redaction import redact_fields
 
     return _as_json(redact_fields(hub.get(path)))
 
 
 def _log(hub: Talk) -> str:
     """Return the log entries that the hub keeps, oldest first, as JSON lines."""
-    from hub.base.log.lines import redact_fields
+    from hub.base.log.redaction import redact_fields
 
     entries = hub.get_all("/v1/logs", "entries", level="debug")["entries"]
     return "".join(json.dumps(redact_fields(entry), ensure_ascii=False) + "\n" for entry in entries[::-1])

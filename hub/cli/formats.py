@@ -280,7 +280,7 @@ def run_note(run: Item) -> str:
 @_format
 def left_out(counts: Mapping[str, int]) -> str:
     """Return a line for each reason why files of a run were left out: how many, why, what to do."""
-    from protocol.work import LEFT_OUT
+    from protocol.skipped_files import LEFT_OUT
 
     return "\n".join(
         f"{count} skipped, {reason.replace('_', ' ')}: {LEFT_OUT[reason]}" for reason, count in counts.items()
@@ -356,7 +356,7 @@ def owner_changed(item: Item) -> str | None:
 @_format
 def unsure(kind: str | None) -> str:
     """Return why a rule may be wrong about an item."""
-    from protocol.work import UNSURE
+    from protocol.items import UNSURE
 
     return UNSURE.get(kind or "", kind or "")
 

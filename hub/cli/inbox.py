@@ -43,8 +43,8 @@ from hub.device.inserts import DeviceFileError
 from hub.device.owner import lacking, remedy
 from hub.text.excerpt import Excerpt, lines_around, spoken
 from protocol.frame import Field, Record
+from protocol.items import MARKS, UNSURE, FoundBy, Provenance, ProvenanceOrigin
 from protocol.tables import SUGGESTED, TABLES, Column, Filler, Kind
-from protocol.work import MARKS, UNSURE, FoundBy, Provenance, ProvenanceOrigin
 
 _INDENT: Final = 4
 _FOLDED: Final = 8  # columns before a continued line, more than before any other line

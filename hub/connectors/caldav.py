@@ -72,7 +72,7 @@ from hub.connectors.connector import (
 from hub.connectors.mime import message_key
 from hub.connectors.sdk.json_paths import link_of
 from hub.document import Document
-from protocol.work import ProvenanceOrigin
+from protocol.items import ProvenanceOrigin
 
 KINDS: Final = ("VTODO", "VEVENT")
 _DONE: Final = frozenset({"COMPLETED", "CANCELLED"})

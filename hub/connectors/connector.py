@@ -53,7 +53,7 @@ from hub.text.files import MAIL
 from hub.text.parts import cut_parts
 from hub.text.patterns import BadPattern, pattern_of
 from protocol.errors import ErrorCode, HubError, did_you_mean
-from protocol.work import MAX_AUTHOR_CHARS, Provenance, ProvenanceOrigin
+from protocol.items import MAX_AUTHOR_CHARS, Provenance, ProvenanceOrigin
 
 T = TypeVar("T")
 

@@ -30,6 +30,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from hub.base.outbound.scopes import MAX_REFUSALS
+from hub.connectors.blocking_imap_transport import Answer, Refused, Wire
 from hub.connectors.calling import Misconfigured, Unavailable, Unread
 from hub.connectors.connector import (
     PAGE_MESSAGES,
@@ -44,24 +45,9 @@ from hub.connectors.connector import (
     Page,
     read_cursor,
 )
-from hub.connectors.imap_line import (
-    Answer,
-    AnswerTooLong,
-    FolderStatus,
-    ImapFilter,
-    ImapSettings,
-    Line,
-    Lost,
-    Refused,
-    Value,
-    Wire,
-    day,
-    iso_of,
-    number_of,
-    quoted,
-    set_of,
-    values,
-)
+from hub.connectors.imap_line import AnswerTooLong, FolderStatus, Line
+from hub.connectors.imap_settings import ImapFilter, ImapSettings
+from hub.connectors.imap_syntax import Lost, Value, day, iso_of, number_of, quoted, set_of, values
 from hub.connectors.mime import NEEDED, Head, Letters, headers_of, letter_in, message_key, mid_link, read_head
 from hub.document import Document
 from hub.text.files import HTML, MAIL, MIB, PLAIN, NotConvertible

@@ -37,6 +37,7 @@ from pydantic import (
 
 from hub.base.outbound.rules import finite_number
 from hub.connectors.caldav import MAX_CHARS, Line, joined, read_metadata
+from hub.connectors.calendar_feeds import CalendarEntry, calendar_entries
 from hub.connectors.calling import (
     Answer,
     ConnectorFailure,
@@ -70,7 +71,7 @@ from hub.connectors.connector import (
     read_cursor,
     shipped,
 )
-from hub.connectors.feeds import CalendarEntry, calendar_entries, feed_entries, plain
+from hub.connectors.feeds import feed_entries, plain
 from hub.connectors.sdk.json_paths import (
     link_of,
     row_key_in,
@@ -84,7 +85,7 @@ from hub.document import Document
 from hub.text.html import TooTangled
 from hub.text.mime import date_in
 from hub.text.parts import cut_parts
-from protocol.work import ProvenanceOrigin
+from protocol.items import ProvenanceOrigin
 
 OVERLAP: Final = timedelta(minutes=10)  # providers list some changes late
 MAX_KNOWN: Final = 3_500  # digests in a cursor

@@ -66,7 +66,7 @@ from hub.document import Document
 from hub.text.html import TooTangled, text_of_html
 from hub.text.parts import known_parts
 from protocol.frame import NO_JSON, Count, check_value
-from protocol.work import ProvenanceOrigin
+from protocol.items import ProvenanceOrigin
 
 log = Channel(__name__)
 T = TypeVar("T")

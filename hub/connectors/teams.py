@@ -34,15 +34,14 @@ from hub.connectors.connector import (
 from hub.connectors.graph import (
     GraphConnector,
     GraphSettings,
-    NotReadable,
     inner,
     read_time,
     spell_time,
     text_field,
-    text_of_chat,
     web_link,
 )
 from hub.connectors.mime import headers_of, message_key
+from hub.connectors.teams_text import NotReadable, text_of_chat
 from hub.document import Document
 from hub.text.letter_text import Body, Letter
 

@@ -41,7 +41,7 @@ from hub.connectors.connector import (
 from hub.connectors.sdk.json_paths import link_of, row_key_in, text_at, text_of, with_row_key
 from hub.document import Document
 from protocol.frame import read_json
-from protocol.work import ProvenanceOrigin
+from protocol.items import ProvenanceOrigin
 
 # Between the sender's clock and the hub's; also between two possible copies.
 WINDOW: Final = timedelta(minutes=5)

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Self
 
-from protocol.coordination import AGENT, AIMED, Denial, Role, Verb, Whom, denial
+from protocol.board_permissions import AIMED, Denial, Role, Verb, Whom, denial
+from protocol.coordination import AGENT
 from protocol.errors import CodedError, ErrorCode, HubError
 from protocol.ids import AgentId, GatewayId, UserId
 from storage.agents import agents

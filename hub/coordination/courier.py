@@ -46,7 +46,7 @@ from hub.openclaw import (
     methods,
 )
 from hub.openclaw.methods import History, Message
-from protocol.coordination import MessageEvent, MessageState
+from protocol.agent_messages import MessageEvent, MessageState
 from protocol.errors import CATALOGUE, Backoff, CallTimedOut, DeliveryError, ErrorCode, HubError, LinkLost
 from protocol.frame import ErrorBody, Record
 from protocol.ids import BootId, CallId, DeviceId, GatewayId, traceparent_of

@@ -10,7 +10,7 @@ from hub.base.clock import Clock, IdFactory, now_ms, wait_for_event
 from hub.base.log import Channel
 from hub.base.metrics import Metrics
 from hub.coordination.questions import memory_added
-from protocol.coordination import MessageEvent, MessageKind
+from protocol.agent_messages import MessageEvent, MessageKind
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId, BoardId, MemoryId
 from storage.coordination import boards, message_rows, messages

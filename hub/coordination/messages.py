@@ -29,8 +29,9 @@ from hub.coordination.courier import Courier
 from hub.coordination.provisioning import Provisioning
 from hub.coordination.questions import checked_tags, checked_word
 from hub.openclaw import GatewayError
+from protocol.agent_messages import MESSAGE, MessageEvent, MessageKind, MessageState, QueueMode
 from protocol.agent_status import Health
-from protocol.coordination import MESSAGE, MessageEvent, MessageKind, MessageState, QueueMode, Verb
+from protocol.board_permissions import Verb
 from protocol.errors import CodedError, ErrorCode, HubError
 from protocol.ids import AgentId, BoardId, DeviceId, MessageId, RunId, trace_id_of
 from storage import audit

@@ -29,6 +29,7 @@ from hub.base.periodic_loop import Rounds
 from hub.coordination import authority
 from hub.coordination.authority import Caller
 from hub.links.roster import DeviceLink
+from protocol.board_permissions import Verb
 from protocol.calls import (
     ANSWER_CHARACTERS,
     CHANNEL_CHARACTERS,
@@ -37,7 +38,6 @@ from protocol.calls import (
     answers_in,
     asking_call_id,
 )
-from protocol.coordination import Verb
 from protocol.errors import CodedError, DeliveryError, ErrorCode, HubError, LinkLost
 from protocol.ids import AgentId, BoardId, DeviceId, MemoryId, MessageId, QuestionId, RunId, trace_id_of
 from protocol.work import Action, ToolCall

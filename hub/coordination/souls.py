@@ -42,8 +42,9 @@ from hub.openclaw import (
     Reconnected,
 )
 from hub.openclaw.methods import AgentFile, file_get, file_set
+from protocol.board_permissions import Verb
 from protocol.calls import FileGet, FilePart, FilePut, FileStored
-from protocol.coordination import SOUL_FILE, SoulWriteState, Verb
+from protocol.coordination import SOUL_FILE, SoulWriteState
 from protocol.errors import CodedError, DeliveryError, DeviceOffline, ErrorCode, HubError
 from protocol.frame import Record
 from protocol.ids import AgentId, CallId, DeviceId, RunId, SoulWriteId, trace_id_of, traceparent

@@ -31,8 +31,9 @@ from hub.base.log import Channel
 from hub.coordination.message_transitions import ANSWERABLE, Moving, shortened
 from hub.openclaw import Gateway, GatewayError, GatewayForbidden, GatewayRefused, GatewayUnreachable, methods
 from hub.openclaw.methods import History, Message, PendingInput
+from protocol.agent_messages import MessageEvent, MessageKind, MessageState, QueueMode
 from protocol.calls import without_answers
-from protocol.coordination import MessageEvent, MessageKind, MessageState, QueueMode, attempt_key
+from protocol.coordination import attempt_key
 from protocol.errors import Backoff, ErrorCode
 from protocol.ids import AgentId, BootId, traceparent_of
 from storage.coordination import message_rows, messages, questions

@@ -19,10 +19,11 @@ from websockets.exceptions import ConnectionClosed
 
 from hub.base.log import Channel
 from hub.device.inserts import DeviceStore
+from protocol.capabilities import CapabilityName
 from protocol.coordination import Method, Request, Response
 from protocol.errors import CATALOGUE, ErrorCode, LocalProtocolError
 from protocol.frame import MAX_PENDING_CALLS, ErrorBody, Frame, Parameters
-from protocol.handshake import CapabilityName, Welcome
+from protocol.handshake import Welcome
 from protocol.ids import CallId
 from protocol.session import DeviceSession, SessionState
 from protocol.work import Action, Answer, ToolCall

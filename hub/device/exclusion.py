@@ -23,7 +23,7 @@ import pathspec
 import re2
 
 from hub.base.system.folders import Folder, enter, slashed
-from protocol.work import SkipReason
+from protocol.skipped_files import SkipReason
 
 _VERSION_CONTROL: Final = frozenset((".git", ".hg", ".svn", ".bzr", ".jj", "cvs", "_darcs", "sccs"))
 _OF_SECRETS: Final = (

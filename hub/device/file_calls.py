@@ -34,7 +34,8 @@ from protocol.calls import (
     refused_by_owner,
 )
 from protocol.errors import ErrorCode
-from protocol.work import Action, Answer, RunConfig, SkippedFile, SkipReason, ToolCall
+from protocol.skipped_files import SkippedFile, SkipReason
+from protocol.work import Action, Answer, RunConfig, ToolCall
 
 AT_ONCE: Final = 4  # calls; they share the threads of runs
 _WHOLE_BYTES: Final = 2**31  # of a text that is not cut yet

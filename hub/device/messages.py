@@ -15,8 +15,8 @@ import msgspec
 from msgspec import Meta
 
 from hub.device.rows import Refusal
+from protocol.agent_messages import QuestionState
 from protocol.calls import ANSWER_CHARACTERS, question_in
-from protocol.coordination import QuestionState
 from protocol.errors import ErrorCode
 from protocol.frame import EpochMs, Id
 from protocol.work import ToolCall

@@ -24,8 +24,8 @@ from hub.device.messages import Question
 from hub.device.proposals import Proposal
 from hub.device.rows import Refusal, Review, bad_record, cut, row_called
 from hub.device.schema import transaction
+from protocol.agent_messages import QuestionState
 from protocol.calls import ANSWER_CHARACTERS
-from protocol.coordination import QuestionState
 from protocol.errors import did_you_mean
 from protocol.frame import Field, Record
 from protocol.tables import TABLES, Column, DeviceTable, Filler, Kind, plain_choice

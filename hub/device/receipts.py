@@ -23,7 +23,8 @@ from hub.device.connection import Line
 from hub.device.credentials import fingerprint, is_signed
 from hub.device.sending_log import MAX_RECEIPTS, MAX_SENT, SendingLog, no_log
 from protocol.coordination import Method
-from protocol.work import MAX_IDS, Receipt, SentFile, digest_of, receipt_text, root_of, sorted_files
+from protocol.receipts import Receipt, SentFile, digest_of, receipt_text, root_of, sorted_files
+from protocol.work import MAX_IDS
 
 log = Channel(__name__)
 

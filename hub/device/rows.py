@@ -30,6 +30,7 @@ from hub.device.schema import quoted
 from hub.text.item_text import with_clean_title
 from protocol.errors import ErrorCode, HubError, nearest
 from protocol.frame import MAX_RESULT_BYTES, Field, Record
+from protocol.items import Changed, CountedDay, FoundBy, ItemSource, Provenance, Unresolved
 from protocol.tables import (
     SUGGESTED,
     TABLES,
@@ -44,7 +45,7 @@ from protocol.tables import (
     problems_of,
     tables_with,
 )
-from protocol.work import Changed, CountedDay, FoundBy, ItemSource, Provenance, ToolCall, Unresolved
+from protocol.work import ToolCall
 
 # Fields that a hub may write: extracted values, flags, and decisions that a person made elsewhere.
 _FILLERS: Final = frozenset({Filler.MODEL, Filler.HUB, Filler.PERSON})

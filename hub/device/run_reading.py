@@ -50,6 +50,8 @@ from hub.text.files import AUDIO, OFFICE, PICTURES, Converted, NotConvertible, m
 from protocol.errors import ErrorCode
 from protocol.frame import ErrorBody, Frame
 from protocol.handshake import Limits
+from protocol.receipts import Sent, root_of, sent_text
+from protocol.skipped_files import SkippedFile, SkipReason
 from protocol.work import (
     MANY,
     AgentAck,
@@ -65,11 +67,6 @@ from protocol.work import (
     ManifestTree,
     PartCount,
     RunMode,
-    Sent,
-    SkippedFile,
-    SkipReason,
-    root_of,
-    sent_text,
 )
 
 _BLOCK_BYTES: Final = 1024 * 1024

@@ -18,7 +18,9 @@ import msgspec
 from hub.base.clock import Clock, epoch_ms
 from hub.device.schema import transaction
 from protocol.errors import CodedError, ErrorCode
-from protocol.work import MANY, MAX_FILES, MAX_IDS, Receipt, SentFile, SkippedFile, root_of, sorted_files
+from protocol.receipts import Receipt, SentFile, root_of, sorted_files
+from protocol.skipped_files import SkippedFile
+from protocol.work import MANY, MAX_FILES, MAX_IDS
 
 MAX_SENT: Final = MAX_FILES
 MAX_RECEIPTS: Final = 20_000

@@ -62,7 +62,8 @@ from hub.device.schema import transaction
 from hub.device.secret_scan import secret_names
 from hub.text.files import AUDIO, PICTURES, media_type_of
 from hub.text.pictures import TO_ADD_OCR
-from protocol.work import MANY, RunConfig, RunLimits, SkippedFile, SkipReason
+from protocol.skipped_files import SkippedFile, SkipReason
+from protocol.work import MANY, RunConfig, RunLimits
 
 CREATE: Final = """
 CREATE TABLE IF NOT EXISTS digests (

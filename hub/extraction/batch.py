@@ -15,6 +15,7 @@ from hub.base.clock import Clock
 from hub.base.log import Channel
 from hub.base.outbound.client import AnswerTooLarge
 from hub.base.outbound.rules import AddressRefused
+from hub.extraction.circuit_breaker import EndpointRefused
 from hub.extraction.completion import AnswerText, Unusable, completion_of, tokens_of
 from hub.extraction.endpoint import Endpoint, import_openai
 from hub.extraction.model import (
@@ -27,7 +28,7 @@ from hub.extraction.model import (
     ModelRequest,
     ModelUnavailable,
 )
-from hub.extraction.outcomes import EndpointRefused, RateLimited, TryEnd, end_of
+from hub.extraction.outcomes import RateLimited, TryEnd, end_of
 from protocol.frame import NO_JSON
 from protocol.work import Usage
 

@@ -32,7 +32,7 @@ from hub.text.archives import messages_in
 from hub.text.files import CHAT, MAIL, is_named
 from hub.text.letter_text import MAIL_FIELD, fields_below, lines_above
 from hub.text.mime import date_in
-from protocol.work import CountedDay, EvidenceKind
+from protocol.items import CountedDay, EvidenceKind
 
 _LINE_CHARS: Final = 200  # examined in a line
 # Different lines parsed by the lexicon, 2 ms each; dates in further lines are ignored.

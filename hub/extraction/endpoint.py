@@ -29,7 +29,9 @@ from hub.base.log import Channel
 from hub.base.metrics import Metrics
 from hub.base.outbound.client import MAX_ANSWER_BYTES, AnswerTooLarge, OutboundClient
 from hub.base.outbound.rules import AddressRefused, OutboundRules
-from hub.extraction.completion import Completion, Dialect, Tokens, Unusable, completion_of, tokens_of
+from hub.extraction.circuit_breaker import Breaker, Circuit, EndpointRefused
+from hub.extraction.completion import Completion, Tokens, Unusable, completion_of, tokens_of
+from hub.extraction.dialect import Dialect
 from hub.extraction.error_bodies import ReportedError, reported_error
 from hub.extraction.model import (
     REFUSED,
@@ -43,20 +45,16 @@ from hub.extraction.model import (
     Price,
 )
 from hub.extraction.outcomes import (
-    Breaker,
-    Circuit,
     Counting,
     Disliked,
-    EndpointRefused,
-    Limiter,
     Place,
     RateLimited,
     Trouble,
     TryEnd,
-    Turn,
     end_of,
     meaning_of,
 )
+from hub.extraction.rate_limiter import Limiter, Turn
 from protocol.errors import Backoff
 from protocol.work import Usage
 

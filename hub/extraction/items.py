@@ -14,9 +14,9 @@ import msgspec
 from hub.extraction.chunk import Passage
 from hub.text.folding import shown
 from protocol.frame import Field, Record
+from protocol.items import CountedDay, Mark, Unsure
 from protocol.secret_rules import RedactionRule
 from protocol.tables import DeviceTable, Filler, TableName, Tables, problem_of, problems_of, tables_with
-from protocol.work import CountedDay, Mark, Unsure
 
 Origin = Literal["rule", "model"]
 Outside = Literal["mark", "separate", "drop"]  # handling of items whose author is not known and verified

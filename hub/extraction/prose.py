@@ -33,16 +33,15 @@ from hub.extraction.prose_layout import (
     lexicon_in,
     lines_in,
     section_of,
-    view_of_prose,
-    without_other_numbers,
 )
+from hub.extraction.prose_view import view_of_prose, without_other_numbers
 from hub.extraction.when.language import fold, has_han
 from hub.extraction.when.resolve import Anchor, Moment, dates_in, is_coming_span, local_day, resolve
 from hub.extraction.wording.languages import Lexicon, is_label, is_line_of, mail_fields, way_fields
 from hub.extraction.wording.names import is_person, names_in
 from protocol.frame import Field
+from protocol.items import Unsure
 from protocol.tables import TABLES, TableName
-from protocol.work import Unsure
 
 # "9:30", "8 h", "9 Uhr", "7 pm".
 _CLOCK: Final = re.compile(

@@ -14,7 +14,7 @@ from hub.extraction.chunk import Passage, mail_fields, sentences
 from hub.extraction.items import lines_of
 from hub.extraction.when.language import has_han
 from hub.extraction.wording.languages import Lexicon, is_label, is_line_of, languages, languages_in, script_of
-from protocol.work import Unsure
+from protocol.items import Unsure
 
 _MAX_CHARS: Final = 400  # of a sentence; a longer one is read in pieces
 FEW_SENTENCES: Final = 3

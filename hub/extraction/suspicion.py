@@ -25,8 +25,8 @@ from hub.extraction.items import Dropped, Item, Outside, merged
 from hub.extraction.orders import SCALE, find_orders, score_of, sentences_of
 from hub.extraction.quote_support import is_supported
 from hub.text.folding import clusters, is_hidden, is_plain
+from protocol.items import Mark
 from protocol.tables import TABLES, Tables
-from protocol.work import Mark
 
 Span = tuple[int, int]
 

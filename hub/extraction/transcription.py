@@ -19,7 +19,8 @@ import msgspec
 from msgspec import Meta
 
 from hub.document import Document
-from hub.extraction.completion import AnswerText, Completion, Dialect, Mode, Tokens, Unusable
+from hub.extraction.completion import AnswerText, Completion, Tokens, Unusable
+from hub.extraction.dialect import Dialect, Mode
 from hub.extraction.endpoint import Endpoint, Question
 from hub.extraction.error_bodies import ReportedError
 from hub.extraction.model import Finish, Message, ModelAnswer, ModelRefused, ModelRequest

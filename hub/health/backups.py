@@ -1,4 +1,4 @@
-"""Daily backups of the hub's database, in a folder of its state.
+"""Daily backups of the hub's database, in a folder of its state, and checks of backups.
 
 The newest backup of each recent day and week is kept. These backups are on the same disk as the database:
 ``hub backup FILE`` writes one elsewhere.
@@ -15,14 +15,15 @@ import anyio
 import anyio.to_thread
 from anyio.abc import TaskStatus
 
-from hub.base.clock import Clock, epoch_ms
+from hub.base.clock import Clock, epoch_ms, from_epoch_ms
 from hub.base.log import Channel
 from hub.base.periodic_loop import Turns
 from hub.base.version import VERSION
+from hub.health.issues import Finding, notice
 from hub.settings.limit_settings import BackupSettings
 from protocol.errors import HubError
 from storage import audit
-from storage.devices import nodes
+from storage.devices import devices, nodes
 from storage.kernel import backup
 from storage.kernel.address import SERVER
 from storage.kernel.backup import BackupRefused, Manifest
@@ -236,3 +237,42 @@ def made_when(file: Path) -> datetime | None:
         return datetime.strptime(file.name.removesuffix(SUFFIX), _NAMED).replace(tzinfo=UTC)
     except ValueError:
         return None
+
+
+BACKUP_AGE: Final = timedelta(days=8)
+
+
+async def check_backup(store: Store, now: datetime) -> Iterable[Finding]:
+    """Find a missing or old backup. A hub younger than BACKUP_AGE needs none yet."""
+    made_at = await store.read(audit.last_backup_at)
+    last = None if made_at is None else from_epoch_ms(made_at)
+    if last is not None and timedelta() <= now - last <= BACKUP_AGE:
+        return []
+    everybody = await store.read(devices.list_users)
+    first_at = min((from_epoch_ms(user.created_at) for user in everybody), default=now)
+    if now - first_at <= BACKUP_AGE:
+        return []
+    explanation = "there is no backup" if last is None else f"the last backup is of {last:%Y-%m-%d}"
+    make = "pg_dump, then hub backup --record FILE" if store.is_shared else "hub backup FILE, on another disk"
+    return [
+        notice(
+            "backup.old",
+            f"{explanation}: what the disk loses is lost",
+            fix=f"{make}; and let something do that every day",
+            since=(last or first_at) + BACKUP_AGE,
+        )
+    ]
+
+
+async def check_other_backups(store: Store, folder: Path, now: datetime) -> Iterable[Finding]:
+    """Find backups that the database does not continue: no rule for old backups deletes them."""
+    _, others = await sort_backups(store, folder)
+    if not others:
+        return []
+    size_mb = sum(file.stat().st_size for file in others if file.exists()) / 1_000_000
+    explanation = (
+        f"{len(others)} backups ({size_mb:,.1f} MB) in {folder} are damaged, of another hub, or of days that"
+        f" the database does not know; they stay, the newest is {others[0].name}"
+    )
+    fix = "go on from one: hub restore FILE; or move them to another disk, or delete them"
+    return [notice("backup.other", explanation, fix=fix)]

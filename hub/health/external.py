@@ -11,7 +11,7 @@ from hub.accounts.desk import Accounts
 from hub.accounts.keys import BadKeys
 from hub.base.clock import epoch_ms, from_epoch_ms
 from hub.base.roles import Scope
-from hub.extraction.outcomes import Breaker, Circuit
+from hub.extraction.circuit_breaker import Breaker, Circuit
 from hub.health.issues import Finding, Fix, Severity, error, notice, post, warning
 from hub.notify.notifier import Notifier
 from hub.openclaw import GatewayHealth, GatewayProblem

@@ -4,25 +4,11 @@ The same documents are read in chunks of several sizes, the smallest first, unti
 more. From all labels found and overlooked, with the lengths of their chunks, the share found at any size
 follows. The chosen size is the largest whose share is within ``TOLERANCE`` of the best one. If the endpoint
 cut answers off, the answers about chunks of this size fit its limit.
-
-Share of labels that a model finds, by the length of the text that it is asked about.
-
-A model may overlook more in a longer text. The share found is fitted by the highest likelihood of all
-observations as ``base * exp(-(length / scale) ** power)``. With a large scale the length does not matter; the
-power tells a gradual decline from a sudden one. So each length that was measured contributes to all others.
-
-Long documents with tasks and events in known sentences, for a calibration without a gold file.
-
-The prose around them says nothing that an agent looks for. Its words are drawn by hashes, so that the
-documents are the same at each hub. Every sentence with a task or an event is one of several wordings.
 """
 
-import hashlib
-import math
 from bisect import bisect_right
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Final, NamedTuple, TypeVar
+from typing import Final, NamedTuple
 
 from hub.extraction.chunk import Chunk, estimated_tokens
 from hub.extraction.endpoint import estimated_prompt
@@ -30,105 +16,12 @@ from hub.extraction.extractor import first_questions
 from hub.extraction.items import ExtractionOptions
 from hub.extraction.model import Price
 from hub.lab.evaluation import Evaluated, Means, evaluate
-from hub.lab.gold import GoldDocument, Label, LabelValue
+from hub.lab.gold import GoldDocument, Label
+from hub.lab.miss_rate import Curve, Observation, fit
 from hub.runs.run_order import AgentConfig, extraction_config_of
 from hub.settings.limit_settings import NANOS
 from hub.settings.settings import OpenAIModelSettings, Settings
 from protocol.errors import ErrorCode, HubError
-from protocol.tables import TableName
-
-_BIN: Final = 1.1  # ratio of the lengths that are counted together
-_POWERS: Final = (0.5, 0.7, 1.0, 1.4, 2.0, 3.0, 5.0, 9.0)
-_SCALES: Final = tuple(100 * 1.3**step for step in range(50))  # tokens; the last is so large that none matter
-_FINE: Final = 1.05  # ratio of the scales that are tried around the best one
-_FINE_STEPS: Final = range(-5, 6)
-_STEPS: Final = 20  # of the search for the base
-_EQUALLY: Final = 1e-6  # likely
-_MIN_SHARE: Final = 1e-9  # of a label that was found nonetheless
-
-
-class Observation(NamedTuple):
-    """Label in a text of *length* tokens that a model read."""
-
-    length: int
-    is_found: bool
-
-
-class Curve(NamedTuple):
-    """Fitted share of labels found."""
-
-    base: float
-    scale: float
-    power: float
-
-    def share(self, length: float) -> float:
-        """Return the share found in texts of this length."""
-        return self.base * _fading(length, self.scale, self.power)
-
-
-class _Bin(NamedTuple):
-    length: float
-    found: int
-    overlooked: int
-
-
-def fit(observations: Iterable[Observation]) -> Curve:
-    """Return the most likely curve. Without observations, everything is found."""
-    bins = _binned(observations)
-    if not bins:
-        return Curve(1.0, _SCALES[-1], 1.0)
-    # The largest scale comes first: of equally likely curves, that without an influence of the length counts.
-    coarse = _best(bins, reversed(_SCALES), _POWERS)
-    scales = (coarse.scale * _FINE**step for step in reversed(_FINE_STEPS))
-    return _best(bins, scales, [power for power in _POWERS if 0.5 <= power / coarse.power <= 2])
-
-
-def _best(bins: Sequence[_Bin], scales: Iterable[float], powers: Sequence[float]) -> Curve:
-    """Return the most likely of the curves with these scales and powers."""
-    best, highest = Curve(0.0, 1.0, 1.0), -math.inf
-    for scale in scales:
-        for power in powers:
-            fading = [_fading(one.length, scale, power) for one in bins]
-            base = _best_base(bins, fading)
-            likelihood = _likelihood(bins, fading, base)
-            if likelihood > highest + _EQUALLY:
-                best, highest = Curve(base, scale, power), likelihood
-    return best
-
-
-def _fading(length: float, scale: float, power: float) -> float:
-    return math.exp(-((length / scale) ** power))
-
-
-def _binned(observations: Iterable[Observation]) -> list[_Bin]:
-    counts: defaultdict[int, list[int]] = defaultdict(lambda: [0, 0, 0])
-    for length, is_found in observations:
-        count = counts[round(math.log(max(length, 1), _BIN))]
-        count[0] += length
-        count[1 if is_found else 2] += 1
-    return [_Bin(total / (yes + no), yes, no) for _, (total, yes, no) in sorted(counts.items())]
-
-
-def _best_base(bins: Sequence[_Bin], fading: Sequence[float]) -> float:
-    """Return the most likely base for a given decline; the likelihood has one maximum."""
-    low, high = 0.0, 1.0
-    for _ in range(_STEPS):
-        middle = (low + high) / 2
-        slope = sum(
-            one.found / max(middle, _MIN_SHARE) - one.overlooked * share / max(1 - middle * share, _MIN_SHARE)
-            for one, share in zip(bins, fading, strict=True)
-        )
-        low, high = (middle, high) if slope > 0 else (low, middle)
-    return (low + high) / 2
-
-
-def _likelihood(bins: Sequence[_Bin], fading: Sequence[float], base: float) -> float:
-    return sum(
-        one.found * math.log(max(base * share, _MIN_SHARE))
-        + one.overlooked * math.log(max(1 - base * share, _MIN_SHARE))
-        for one, share in zip(bins, fading, strict=True)
-    )
-
 
 SIZES: Final = (500, 1_000, 2_000, 4_000, 8_000)  # tokens of text in a question; none beyond is chosen
 TOLERANCE: Final = 0.01  # of the best share found
@@ -411,132 +304,3 @@ def _sizes(most: int) -> Iterator[int]:
         yield round(size / _ROUNDED) * _ROUNDED
         size *= _STEP
     yield most
-
-
-Drawn = TypeVar("Drawn")
-
-DOCUMENTS: Final = 4
-_FACTS: Final = 120  # in a document of about 12,000 tokens
-_EVENT_EVERY: Final = 6  # of so many facts one is an event
-
-_WHO: Final = (
-    "Anna",
-    "Boris",
-    "Carla",
-    "Dmitri",
-    "Elena",
-    "Farid",
-    "Greta",
-    "Hugo",
-    "Ines",
-    "Jonas",
-    "Mei",
-    "Otto",
-)
-_DEEDS: Final = (
-    "send the offer to {}", "order spare parts for {}", "review the contract with {}", "book a room at {}",
-    "pay the invoice of {}", "translate the brochure for {}", "call the architect about {}",
-    "collect the keys from {}", "draft the minutes for {}", "check the insurance of {}",
-    "repair the heating at {}", "cancel the delivery to {}", "prepare the budget for {}",
-    "renew the licence of {}", "count the chairs at {}", "photograph the damage at {}",
-    "invite the neighbours of {}", "update the price list for {}", "archive the letters of {}",
-    "measure the windows at {}",
-)  # fmt: skip
-_PLACES: Final = (
-    "the town hall", "the old mill", "the harbour office", "the north depot", "the music school",
-    "the bakery", "the river hotel", "the garden centre", "the print shop", "the boat club",
-    "the city library", "the south gate", "the film studio", "the tram museum", "the glass works",
-    "the youth hostel",
-    "the fire station", "the corn exchange", "the tennis hall", "the west clinic", "the water tower",
-    "the art gallery", "the post room", "the wine cellar",
-)  # fmt: skip
-_MONTHS: Final = ("January", "March", "May", "June", "September", "October")
-_TASKS: Final = (
-    "{who} has to {deed} by {day}.", "{who} will {deed} before {day}.", "Could {who} please {deed} by {day}?",
-    "It was agreed that {who} should {deed} no later than {day}.", "We still need {who} to {deed} by {day}.",
-    "{who} must {deed} before {day}.",
-)  # fmt: skip
-_EVENTS: Final = (
-    "The open day at {place} is on {day}.", "On {day} the market at {place} begins.",
-    "The auction at {place} takes place on {day}.",
-)  # fmt: skip
-_SUBJECTS: Final = (
-    "The river", "Our town", "The quiet street behind the station", "This year's harvest", "The weather",
-    "The old chronicle", "A long row of poplars", "The first edition of the map", "The colour of the walls",
-    "The smell of fresh bread", "The road across the hills", "A painting of the bay",
-    "The choir of the village", "The light in the afternoon", "The story of the bridge",
-    "The crowd at the fair",
-)  # fmt: skip
-_PREDICATES: Final = (
-    "was calm", "had changed little", "gave pleasure to many", "lay in the sun", "was described with care",
-    "reminded everybody of earlier years", "seemed larger than before", "was known far beyond the valley",
-    "had a charm of its own", "was never quite the same", "pleased young and old", "was praised by visitors",
-    "went on as ever", "looked much as it does in the photographs",
-)  # fmt: skip
-_ENDS: Final = (
-    "for a long time", "as people remember", "in spite of the wind", "until the evening came",
-    "although few had expected it", "which surprised nobody", "as it had been the year before",
-    "and nobody minded", "while the bells rang", "when the guests arrived", "as the letters tell",
-    "in those quiet weeks",
-)  # fmt: skip
-
-
-def planted_documents(count: int = DOCUMENTS, facts: int = _FACTS) -> list[GoldDocument]:
-    """Return *count* documents with so many *facts* each; about 100 tokens for each fact."""
-    return [_document(number, facts) for number in range(count)]
-
-
-class Lots:
-    """Draws from a seed, the same on every machine."""
-
-    def __init__(self, seed: object) -> None:
-        self._seed = seed
-        self._drawn = 0
-
-    def below(self, limit: int) -> int:
-        """Return a whole number from 0 to *limit* - 1."""
-        self._drawn += 1
-        digest = hashlib.sha256(f"{self._seed}:{self._drawn}".encode()).digest()
-        return int.from_bytes(digest[:8], "big") % limit
-
-    def one(self, among: Sequence[Drawn]) -> Drawn:
-        """Return one of *among*."""
-        return among[self.below(len(among))]
-
-
-def _document(number: int, facts: int) -> GoldDocument:
-    lots = Lots(f"planted {number}")
-    labels: list[Label] = []
-    text = f"# Notes {number + 1}\n\n"
-    for fact in range(facts):
-        sentences = [
-            f"{lots.one(_SUBJECTS)} {lots.one(_PREDICATES)} {lots.one(_ENDS)}."
-            for _ in range(3 + lots.below(3))
-        ]
-        quote, table, data = _fact(number * facts + fact, lots)
-        at = lots.below(len(sentences) + 1)
-        text += " ".join([*sentences[:at], ""])
-        labels.append(Label(table=table, data=data, places=((len(text), len(text) + len(quote)),)))
-        text += " ".join([quote, *sentences[at:]])
-        text += "\n\n" if lots.below(3) else " "
-    return GoldDocument(
-        id=f"planted-{number + 1}",
-        text=text,
-        labels=tuple(labels),
-        date=None,
-        name=f"planted-{number + 1}.txt",
-        words={},
-    )
-
-
-def _fact(number: int, lots: Lots) -> tuple[str, TableName, dict[str, LabelValue]]:
-    """Return a sentence with its table and fields. Each deed at a place comes once."""
-    day = f"{1 + lots.below(28)} {lots.one(_MONTHS)} 2027"
-    if number % _EVENT_EVERY == 0:
-        quote = lots.one(_EVENTS).format(place=lots.one(_PLACES), day=day)
-        return quote, TableName.TIMELINES, {"title": quote.partition(" on ")[0]}
-    who, deed = (
-        lots.one(_WHO),
-        _DEEDS[number % len(_DEEDS)].format(_PLACES[number // len(_DEEDS) % len(_PLACES)]),
-    )
-    return lots.one(_TASKS).format(who=who, deed=deed, day=day), TableName.TASKS, {"title": deed}

@@ -29,15 +29,8 @@ from hub.cli.talk import talk
 
 if TYPE_CHECKING:
     from hub.lab.calibration import Calibration, Measured
-    from hub.lab.evaluation import (
-        Comparison,
-        DocumentResult,
-        EvaluationFile,
-        Means,
-        Shown,
-        StoredEvaluation,
-        WrongField,
-    )
+    from hub.lab.comparison import Comparison
+    from hub.lab.evaluation import DocumentResult, EvaluationFile, Means, Shown, StoredEvaluation, WrongField
     from hub.lab.gold import GoldDocument, Tally
     from hub.runs.run_order import AgentConfig
     from hub.settings.agent_settings import AgentSettings
@@ -133,7 +126,8 @@ def eval(
     A calibration reads them several times, within the budget of one run, and states its costs before.
     """
     from hub.base.atomic_file import write_atomically
-    from hub.lab.evaluation import EvaluationFile, compare
+    from hub.lab.comparison import compare
+    from hub.lab.evaluation import EvaluationFile
 
     shared = _shared(config, state)
     settings = _settings(config, shared)
@@ -156,7 +150,7 @@ def eval(
     if write and not calibrate:
         raise Failure("--write is for --calibrate", Exit.USAGE)
     if calibrate:
-        from hub.lab.calibration import planted_documents
+        from hub.lab.planted import planted_documents
 
         labelled = planted_documents() if gold is None else _documents(gold, settings)[0]
         run_calibration(
@@ -253,7 +247,7 @@ def _agent(settings: "Settings", name: str, user: str | None) -> "AgentSettings"
 def _documents(gold: Path, settings: "Settings") -> tuple[list["GoldDocument"], str]:
     """Return the documents of a gold file or folder, and its digest. Print its problems, if any, and exit."""
     from hub.lab.gold import BadGold, gold_digest, read_folder, read_gold
-    from hub.settings.agent_settings import tables_of
+    from hub.settings.table_settings import tables_of
 
     tables = tables_of(settings.tables)
     try:

@@ -1,4 +1,4 @@
-"""Evaluation of an agent on labelled documents, the last 20 stored in a file; comparison of two evaluations.
+"""Evaluation of an agent on labelled documents, the last 20 stored in a file.
 
 Nothing is delivered or stored, and no stored answer of a model is used, so that the current model is
 measured. The costs are limited by the budget of a run. No running hub is needed. Each agent has a file in the
@@ -6,7 +6,6 @@ state folder.
 """
 
 import hashlib
-import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
@@ -38,9 +37,9 @@ from hub.lab.gold import GoldDocument, Tally, added, in_all, judge, scored, wron
 from hub.runs.asking import model_for
 from hub.runs.budget import Account, BudgetReached, Densities, Reservation
 from hub.runs.run_order import AgentConfig, extraction_config_of
-from hub.settings.agent_settings import tables_of
 from hub.settings.limit_settings import BudgetSettings
 from hub.settings.settings import Settings
+from hub.settings.table_settings import tables_of
 from hub.text.folding import words_of
 from protocol.work import Usage
 from storage.runs.model_calls import Spent
@@ -428,78 +427,3 @@ def _can_be_read(text: str) -> bool:
     except Unreadable:
         return False
     return True
-
-
-LIKELY: Final = 0.05  # probability from which on a difference counts as chance
-
-
-class Place(NamedTuple):
-    """Label or item of a document."""
-
-    document: str
-    shown: Shown
-
-
-class Comparison(NamedTuple):
-    """Labels that both evaluations, one of them or neither found, over the documents that both read.
-
-    Attributes:
-        only_first: labels that the first alone found; *only_second* likewise.
-        false_first: items without a label of the first; *false_second* likewise.
-    """
-
-    documents: int
-    both: int
-    neither: int
-    only_first: tuple[Place, ...]
-    only_second: tuple[Place, ...]
-    false_first: int
-    false_second: int
-
-    @property
-    def chance(self) -> float:
-        """Probability of a difference at least as large if both find labels equally well (sign test)."""
-        return sign_test(len(self.only_first), len(self.only_second))
-
-    @property
-    def is_chance(self) -> bool:
-        """True if the difference of the labels found may be chance."""
-        return self.chance >= LIKELY
-
-
-def compare(first: Sequence[DocumentResult], second: Sequence[DocumentResult]) -> Comparison:
-    """Compare two evaluations of the same agent's record types, by the documents that both read."""
-    others = {one.id: one for one in second}
-    pairs = [(one, others[one.id]) for one in first if one.id in others]
-    both = neither = 0
-    only_first: list[Place] = []
-    only_second: list[Place] = []
-    for one, other in pairs:
-        for number, label in enumerate(one.labels):
-            match number not in one.missed, number not in other.missed:
-                case True, True:
-                    both += 1
-                case True, False:
-                    only_first.append(Place(one.id, label))
-                case False, True:
-                    only_second.append(Place(one.id, label))
-                case _:
-                    neither += 1
-    return Comparison(
-        documents=len(pairs),
-        both=both,
-        neither=neither,
-        only_first=tuple(only_first),
-        only_second=tuple(only_second),
-        false_first=sum(len(one.false) for one, _ in pairs),
-        false_second=sum(len(other.false) for _, other in pairs),
-    )
-
-
-def sign_test(one: int, other: int) -> float:
-    """Return the probability that fair coins differ at least that much: two-sided and exact."""
-    tosses, fewer = one + other, min(one, other)
-    if one == other:
-        return 1.0
-    tail = sum(math.comb(tosses, heads) for heads in range(fewer + 1))
-    return min(1.0, float(2 * tail / 2**tosses))

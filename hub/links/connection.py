@@ -48,6 +48,7 @@ from hub.links.roster import (
 from hub.links.streams import RunStreams
 from hub.links.transport import DeviceSocket
 from protocol.calls import refused_by_owner
+from protocol.capabilities import CAPABILITY_OF, CapabilityName
 from protocol.coordination import Heartbeat, Request
 from protocol.errors import (
     CallNotGranted,
@@ -63,17 +64,7 @@ from protocol.errors import (
     TooManyCalls,
 )
 from protocol.frame import MAX_PENDING_CALLS, MAX_PIECE_BYTES, Frame
-from protocol.handshake import (
-    CAPABILITY_OF,
-    CapabilityName,
-    Challenge,
-    Client,
-    DeviceHello,
-    Error,
-    Goodbye,
-    Limits,
-    skew_of,
-)
+from protocol.handshake import Challenge, Client, DeviceHello, Error, Goodbye, Limits, skew_of
 from protocol.ids import ConnectionId
 from protocol.session import (
     Answered,

@@ -36,10 +36,11 @@ from hub.base.clock import Clock, now_ms
 from hub.base.log import Channel
 from hub.base.metrics import Metrics
 from hub.base.periodic_loop import Rounds
+from protocol.capabilities import CAPABILITY_OF, CapabilityName
 from protocol.coordination import Heartbeat, Request
 from protocol.errors import CloseCode, DeliveryError, DeviceSlow, ErrorCode, LinkLost
 from protocol.frame import Frame
-from protocol.handshake import CAPABILITY_OF, CapabilityName, Client, DeviceHello, Goodbye, Hubs
+from protocol.handshake import Client, DeviceHello, Goodbye, Hubs
 from protocol.ids import BootId, DeviceId, UserId
 from protocol.work import (
     Action,

@@ -13,7 +13,7 @@ from msgspec import Meta
 from hub.openclaw.client import Gateway
 from hub.openclaw.failures import FileConflict, GatewayInvalid, GatewayRefused
 from hub.openclaw.frames import MAX_FRAME_BYTES, MAX_LISTED, Word
-from protocol.coordination import QueueMode
+from protocol.agent_messages import QueueMode
 
 _SPARE_S: Final = 15.0  # additional time for the answer, beyond the gateway's own time limit
 

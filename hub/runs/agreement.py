@@ -37,6 +37,7 @@ from hub.runs.attempt import gravest
 from hub.runs.delivery import TableRefused, declare, is_row_deleted, may_change, row_id_of
 from hub.runs.found_items import CallPayload, frame_of, taken_item
 from protocol.calls import MARKED, KnownToDevice, OwnerGrant, Reviewed, RowsPage
+from protocol.capabilities import CAPABILITY_OF, CapabilityName
 from protocol.errors import (
     CallNotGranted,
     CallUnsupported,
@@ -49,10 +50,11 @@ from protocol.errors import (
     TooManyCalls,
 )
 from protocol.frame import Record
-from protocol.handshake import CAPABILITY_OF, CapabilityName, StoreMark
+from protocol.handshake import StoreMark
 from protocol.ids import CallId, DeviceId
+from protocol.items import ItemSource, ReviewVerdict, RowReview
 from protocol.tables import TABLES, DeviceTable, Filler, Tables, problems_of
-from protocol.work import Action, Answer, ItemSource, ReviewVerdict, RowReview, ToolCall
+from protocol.work import Action, Answer, ToolCall
 from storage.kernel.database import StorageError
 from storage.runs import agreement, item_verdicts
 from storage.runs.agreement import ReportedRow, Resent, StoreRow

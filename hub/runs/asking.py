@@ -40,6 +40,7 @@ from hub.base.metrics import Metrics
 from hub.base.periodic_loop import Rounds
 from hub.document import Document
 from hub.extraction.answers import is_whole
+from hub.extraction.circuit_breaker import OPEN
 from hub.extraction.model import (
     BATCH_REQUESTS,
     Batches,
@@ -55,7 +56,6 @@ from hub.extraction.model import (
     ModelUnavailable,
     Price,
 )
-from hub.extraction.outcomes import OPEN
 from hub.extraction.transcription import Recording, recording_of
 from hub.runs.budget import Budgets, DayBudgetReached, Reservation, RunBudget
 from hub.runs.run_order import RunOrder

@@ -29,7 +29,7 @@ from hub.runs.run_order import RunOrder
 from hub.runs.sources import DeviceStalled, NotTakenOn, ReadTree, UnreadUnit
 from protocol.errors import DeliveryError, DeviceOffline, ErrorCode, HubError, LinkLost
 from protocol.lifecycles import RunEvent, RunOutcome, RunState, UnitState
-from protocol.work import LEFT_OUT
+from protocol.skipped_files import LEFT_OUT
 from storage.devices.devices import NotGranted
 from storage.kernel.database import Conflict, StorageError
 from storage.runs.runs import StaleRun

@@ -33,9 +33,9 @@ from hub.runs.matching import decide
 from hub.runs.run_order import RunOrder
 from hub.settings.limit_settings import Limits
 from hub.text.excerpt import Excerpt, Excerpts
+from protocol.capabilities import CAPABILITY_OF, CapabilityName
 from protocol.errors import CATALOGUE, DeliveryError, DeviceSlow, ErrorCode, HubError, LinkLost, TooManyCalls
 from protocol.frame import MAX_BATCH_CALLS, MAX_BATCH_CHARACTERS, ErrorBody
-from protocol.handshake import CAPABILITY_OF, CapabilityName
 from protocol.lifecycles import CallEvent, RunState
 from protocol.tables import DeviceTable, Tables
 from protocol.work import Action, Answer, ToolCall

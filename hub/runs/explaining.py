@@ -33,8 +33,9 @@ from hub.runs.sources import UnreadUnit, plain_path
 from hub.text.folding import fold
 from protocol.errors import DeviceOffline, HubError, LinkLost
 from protocol.ids import RunId
+from protocol.items import MARKS
 from protocol.lifecycles import FINAL_RUN_STATES, RunOutcome, UnitState
-from protocol.work import LEFT_OUT, MARKS
+from protocol.skipped_files import LEFT_OUT
 from storage import audit
 from storage.agents.agents import AgentRow
 from storage.devices.devices import NotGranted

@@ -27,8 +27,9 @@ from hub.text.item_text import with_clean_title
 from protocol.calls import ListedRow
 from protocol.frame import Field, Record
 from protocol.ids import CallId, DeviceId, RunId, UserId, content_of, derive_taken_item_id, traceparent
+from protocol.items import Changed, FoundBy, ItemSource, Unresolved
 from protocol.tables import SUGGESTED, DeviceTable, Filler, Kind, Tables
-from protocol.work import Action, Changed, FoundBy, ItemSource, ToolCall, Unresolved
+from protocol.work import Action, ToolCall
 from storage.runs.items import TAKEN, FoundItem, ItemRow, KnownItem, unknown_likeness
 
 MAX_QUOTE_CHARS: Final = 2_000  # limit of ItemSource

@@ -73,9 +73,9 @@ from hub.runs.run_order import RunOrder, UndeclaredTable, set_up, settings_of
 from hub.text.files import HTML, MAIL, is_named, media_type_of
 from hub.text.folding import fold, shown
 from hub.text.parts import part_key
+from protocol.capabilities import CapabilityName
 from protocol.errors import Backoff, DeliveryError, DeviceOffline, ErrorCode, HubError, LinkLost
 from protocol.frame import Record
-from protocol.handshake import CapabilityName
 from protocol.ids import BootId, RunId, traceparent
 from protocol.lifecycles import RunEvent, RunState, UnitState
 from protocol.tables import TABLES

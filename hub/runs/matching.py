@@ -40,7 +40,7 @@ from hub.base.clock import from_epoch_ms
 from hub.base.dates import dates_as_texts
 from hub.document import Document
 from hub.extraction.calendars import CANCELLED
-from hub.extraction.validate import are_alike, significant_words
+from hub.extraction.duplicates import are_alike, significant_words
 from hub.extraction.when.resolve import dates_in, local_day
 from hub.runs.found_items import (
     is_same_place,

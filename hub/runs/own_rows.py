@@ -16,7 +16,7 @@ from hub.document import Document
 from hub.text.files import HTML, media_type_of
 from hub.text.row_keys import ROW_KEY, key_of
 from protocol.ids import UserId
-from protocol.work import ProvenanceOrigin
+from protocol.items import ProvenanceOrigin
 from storage.runs.items import rows_of_user
 from storage.store import Store
 

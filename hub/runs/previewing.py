@@ -60,16 +60,8 @@ from hub.text.files import OFFICE, media_type_of
 from protocol.errors import CallUnsupported, CodedError, DeviceOffline, ErrorCode, HubError, LinkLost
 from protocol.frame import ErrorBody, Record
 from protocol.ids import AgentId, RunId, traceparent
-from protocol.work import (
-    AgentAck,
-    AgentComplete,
-    AgentManifest,
-    AgentRun,
-    ManifestFile,
-    Provenance,
-    RunLimits,
-    RunMode,
-)
+from protocol.items import Provenance
+from protocol.work import AgentAck, AgentComplete, AgentManifest, AgentRun, ManifestFile, RunLimits, RunMode
 from storage.agents.agents import AgentRow, is_worker
 from storage.agents.locks import Holder
 from storage.devices import devices

@@ -44,7 +44,7 @@ from hub.runs.sources import (
 from protocol.errors import DeviceOffline, ErrorCode, IllegalTransition, LinkLost
 from protocol.ids import DeviceId, RunId, trace_id_of
 from protocol.lifecycles import CallState, RunEvent, RunOutcome, RunState, UnitState, outcome_of
-from protocol.work import SkipReason
+from protocol.skipped_files import SkipReason
 from storage.agents import agents
 from storage.devices import devices
 from storage.devices.devices import Grant

@@ -62,15 +62,16 @@ from hub.text.files import (
 from hub.text.parts import known_parts
 from hub.text.worker import Check
 from protocol import keys
+from protocol.capabilities import CapabilityName
 from protocol.errors import CATALOGUE, DeliveryError, ErrorCode, HubError, LocalProtocolError
 from protocol.frame import ErrorBody
-from protocol.handshake import CapabilityName
 from protocol.ids import traceparent
+from protocol.items import MAX_AUTHOR_CHARS, Provenance, ProvenanceOrigin
 from protocol.lifecycles import RunState
+from protocol.receipts import Receipt, Sent, SentFile, root_of, sent_text, sorted_files
+from protocol.skipped_files import LEFT_OUT, SkippedFile
 from protocol.work import (
-    LEFT_OUT,
     MANY,
-    MAX_AUTHOR_CHARS,
     MAX_FILES,
     AgentAck,
     AgentComplete,
@@ -81,18 +82,9 @@ from protocol.work import (
     FilePiece,
     ManifestFile,
     ManifestTree,
-    Provenance,
-    ProvenanceOrigin,
-    Receipt,
     RunCheckpoint,
     RunLimits,
     RunMode,
-    Sent,
-    SentFile,
-    SkippedFile,
-    root_of,
-    sent_text,
-    sorted_files,
 )
 from storage.audit import Detail
 from storage.devices import receipts

@@ -1,10 +1,8 @@
-"""Tables of hub.toml about agents: templates, connectors, schedules and warnings, gateways, device tables."""
+"""Tables of hub.toml about agents and their templates: schedules, warnings, capabilities, needs."""
 
 import json
-import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
-from pathlib import Path as FilePath
 from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import (
@@ -12,13 +10,10 @@ from pydantic import (
     BeforeValidator,
     Field,
     JsonValue,
-    PrivateAttr,
     StringConstraints,
-    ValidationInfo,
     model_validator,
 )
 
-from hub.base.outbound.rules import is_this_machine
 from hub.base.printable import spelled
 from hub.base.toml.values import (
     REQUIRED,
@@ -29,8 +24,6 @@ from hub.base.toml.values import (
     Instant,
     Name,
     Seconds,
-    SecretRef,
-    SettingsPath,
     Table,
     TimeZone,
     Usd,
@@ -38,26 +31,12 @@ from hub.base.toml.values import (
     live,
     refusal,
     shaped,
-    url_parts,
 )
 from hub.schedules.cron import BadSchedule, parse_cron
 from hub.schedules.trigger import Trigger, check_reading, trigger_of
 from protocol.configs import BadConfig, check_key, text_of, type_of
 from protocol.coordination import lock_names
-from protocol.errors import did_you_mean
 from protocol.requirements import CAPABILITY, parse_requirement, parse_version
-from protocol.tables import (
-    MAX_FIELDS,
-    MAX_TABLES,
-    MAX_TEXT_CHARS,
-    MAX_TITLE_CHARS,
-    REFERENCES,
-    Column,
-    DeviceTable,
-    Kind,
-    Tables,
-    tables_with,
-)
 
 # The top of the hour is the most common time; without jitter, all runs would start at once.
 TOP_OF_HOUR_JITTER_S = 120.0
@@ -508,216 +487,3 @@ class TemplateSettings(TemplateTable):
     """Settings of a template."""
 
     name: Annotated[Name, StringConstraints(max_length=50)] = live(REQUIRED, "Name.")
-
-
-MAX_CONNECTORS: Final = 200  # each needs a client and a rate limiter in memory
-
-Provider = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,63}$(?!\n)")]
-ClientId = Annotated[str, StringConstraints(min_length=1, max_length=1_000)]
-
-
-class ConnectorSettings(Table):
-    """Settings of an account; its provider checks *settings*."""
-
-    name: Name = live(REQUIRED, "Name.")
-    provider: Provider = live(
-        REQUIRED, "One of 'hub connectors providers', as in imap or rss, or the provider of a plug-in."
-    )
-    user: Name = live("owner", "Owner; a new name creates a user.")
-    secret: SecretRef | None = live(
-        None, "Password, app password or signing secret; none with an OAuth sign-in."
-    )
-    previous_secret: SecretRef | None = live(
-        None, "Previous signing secret, valid as well while senders change theirs."
-    )
-    client_id: ClientId | None = live(None, "Id of the hub's OAuth client at the provider.")
-    client_secret: SecretRef | None = live(None, "Secret of the OAuth client, if it has one.")
-    settings: Annotated[dict[str, Any], Field(max_length=64)] = live(
-        {}, "Settings of the provider, such as its server."
-    )
-    _folder: FilePath = PrivateAttr(FilePath())
-
-    @model_validator(mode="after")
-    def _note_folder(self, info: ValidationInfo) -> Self:
-        self._folder = FilePath((info.context or {}).get("base", FilePath()))
-        return self
-
-    @property
-    def folder(self) -> FilePath:
-        """Folder of hub.toml, at which files of *settings* begin."""
-        return self._folder
-
-
-Connectors = Annotated[tuple[ConnectorSettings, ...], Field(max_length=MAX_CONNECTORS)]
-
-
-MOST: Final = 100  # each needs up to two sockets, and memory
-
-_REMOTE_ID: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
-_AS_IN: Final = 'as in "wss://gateway.example" or "ws://127.0.0.1:18789"'
-_TOKEN_APART: Final = 'write the token in a key of its own: token = { file = "PATH" }'
-
-
-def _gateway_address(url: str) -> str:
-    parts = url_parts(url, "ws", "wss")
-    if parts is None:
-        raise refusal("url", "not the address of a gateway", hint=_AS_IN)
-    if parts.query or parts.fragment:
-        raise refusal("url", "an address has no query or fragment in it", hint=_TOKEN_APART)
-    if parts.scheme == "ws" and not is_this_machine(parts.hostname or ""):
-        message = "token and messages would cross the network unencrypted"
-        raise refusal("not_encrypted", message, hint="use wss, or a gateway on this machine")
-    return url
-
-
-def _reply_address(url: str) -> str:
-    parts = url_parts(url, "http", "https")
-    if parts is None:
-        raise refusal("url", "not the address of this hub", hint='as in "https://hub.example"')
-    if parts.query or parts.fragment:
-        message = "an address has no query or fragment in it"
-        raise refusal("url", message, hint="agents show a token of their own: hub agents token")
-    if parts.scheme == "http" and not is_this_machine(parts.hostname or ""):
-        message = "agents' tokens would cross the network unencrypted"
-        raise refusal("not_encrypted", message, hint="use https, or let agents answer in their chat")
-    return url.rstrip("/")
-
-
-def _remote_id(id: str) -> str:
-    if not _REMOTE_ID.fullmatch(id):
-        message = "not the id of an agent at a gateway"
-        raise refusal("remote_id", message, hint="small letters, digits, - and _, at most 64 of them")
-    return id
-
-
-RemoteId = Annotated[str, AfterValidator(_remote_id)]
-Url = Annotated[str, StringConstraints(min_length=1, max_length=2_000)]
-
-
-class GatewaySettings(Table):
-    """Settings of a gateway."""
-
-    name: Name = live(REQUIRED, "Name.")
-    url: Annotated[
-        Url,
-        AfterValidator(_gateway_address),
-        shaped(r"^wss?://[^/?#@ ]+[^?#@ ]*$", "wss://gateway.example", "ws://127.0.0.1:18789"),
-    ] = live(REQUIRED, "URL: wss://, or ws:// on this machine.")
-    token: SecretRef | None = live(None, "Token, if the gateway requires one.")
-    user: Name = live("owner", "Owner of the gateway, its boards and its agents; a new name creates a user.")
-    main_agent: RemoteId | None = live(
-        None,
-        "Agent there that talks with people; by default the gateway's own, else one that the hub creates.",
-    )
-    ca_file: SettingsPath | None = live(
-        None, "Certificates (PEM) that are trusted for wss:// instead of this machine's."
-    )
-    device_identity: Flag | None = live(
-        None, "Authenticate with a key that is approved at the gateway once; the default for other machines."
-    )
-
-
-Gateways = Annotated[tuple[GatewaySettings, ...], Field(max_length=MOST)]
-
-
-class CoordinationSettings(Table):
-    """``[coordination]``: messages between agents, and questions to people."""
-
-    reply_url: (
-        Annotated[
-            Url,
-            AfterValidator(_reply_address),
-            shaped(r"^https?://[^/?#@ ]+[^?#@ ]*$", "https://hub.example"),
-        ]
-        | None
-    ) = live(
-        None,
-        "URL of the operator listener for replies of agents; by default they reply in their chat.",
-    )
-    message_expires_s: Seconds = live(86_400.0, "Age after which a message that was not delivered expires.")
-    question_expires_s: Seconds = live(604_800.0, "Age after which a question to a person expires.")
-
-
-_KINDS: Final = {
-    "text": Kind.TEXT,
-    "number": Kind.NUMBER,
-    "date": Kind.EPOCH_MS,
-    "boolean": Kind.FLAG,
-    "list": Kind.NAMES,
-}
-_DEFAULT_CHARS: Final = 2_000
-
-_Name = Annotated[
-    str, StringConstraints(min_length=1, max_length=100), shaped("^[a-z][A-Za-z0-9]{0,39}$", "contacts")
-]
-
-
-class FieldSettings(Table):
-    """Field of a table."""
-
-    name: _Name = live(REQUIRED, "Name, a small letter first: letters and digits.")
-    type: Literal["text", "number", "date", "boolean", "list"] = live(
-        "text", "Type; a date may have a time of day, and a list has texts."
-    )
-    description: str = live("", "Meaning, for the model and for people.")
-    required: Flag = live(False, "Leave out records without it.")
-    choices: Annotated[tuple[str, ...], Field(min_length=1)] | None = live(
-        None, "The only values of a text, if it has some."
-    )
-    max_length: Annotated[int, Field(strict=True, ge=1, le=MAX_TEXT_CHARS)] | None = live(
-        None, "Most characters of a text, or of each text of a list; by default 2000, 500 of a name of a row."
-    )
-
-
-class TableSettings(Table):
-    """Table of a device, which agents may name in *data_types*."""
-
-    name: _Name = live(REQUIRED, 'Name, as in "contacts".')
-    description: str = live(REQUIRED, "What a row is, for the model and for people.")
-    fields: Annotated[tuple[FieldSettings, ...], Field(min_length=1, max_length=MAX_FIELDS)] = live(
-        REQUIRED, "What a row has."
-    )
-    key: Annotated[tuple[str, ...], Field(min_length=1, max_length=MAX_FIELDS)] = live(
-        REQUIRED, "Fields that make two rows the same; the first one is a text that names a row."
-    )
-    needs: Annotated[tuple[str, ...], Field(max_length=MAX_FIELDS)] = live(
-        (), "What an approval needs: fields, or project or task, which the owner chooses."
-    )
-
-    @property
-    def declaration(self) -> DeviceTable:
-        """The table as all parts of the hub and its devices know it."""
-        title = self.key[0]
-        columns = [
-            Column(
-                name=field.name,
-                kind=_KINDS[field.type],
-                required=field.required or field.name == title,
-                required_to_approve=field.name in self.needs,
-                choices=field.choices or (),
-                max_length=field.max_length or (MAX_TITLE_CHARS if field.name == title else _DEFAULT_CHARS),
-                about=field.description,
-            )
-            for field in self.fields
-        ]
-        columns += [REFERENCES[name] for name in dict.fromkeys(self.needs) if name in REFERENCES]
-        return DeviceTable(
-            name=self.name, about=self.description, title=title, key=self.key, fields=tuple(columns)
-        )
-
-
-DeclaredTables = Annotated[tuple[TableSettings, ...], Field(max_length=MAX_TABLES)]
-
-
-def tables_of(declared: Sequence[TableSettings]) -> Tables:
-    """Return the built-in tables and those that are declared."""
-    return tables_with(tuple(table.declaration for table in declared))
-
-
-def unknown_tables(names: Collection[str], tables: Collection[str]) -> Iterator[tuple[int, tuple[str, str]]]:
-    """Yield the place of each name that no table has, with a message and a hint."""
-    for place, name in enumerate(names):
-        if name not in tables:
-            near = did_you_mean(name, tables)
-            hint = near or f"there are {', '.join(tables)}; declare others in [[tables]]"
-            yield place, (f"there is no table {name!r}", hint)

@@ -11,14 +11,14 @@ from semver import Version
 from hub.settings.agent_settings import (
     AgentSettings,
     CapabilitySettings,
-    ConnectorSettings,
     ScheduleTable,
     SlotTable,
     TemplateSettings,
     TriggerTable,
 )
+from hub.settings.connector_settings import ConnectorSettings
 from hub.settings.settings import Settings
-from protocol.agent_status import kind_of
+from protocol.agent_types import kind_of
 from protocol.configs import type_of
 from protocol.requirements import parse_version
 from protocol.secret_rules import RedactionRule

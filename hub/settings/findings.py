@@ -4,39 +4,33 @@ Some checks work on any document, the others only on a valid one. Warnings of sc
 meant are in ``agent_settings``, and collected here.
 """
 
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
-
-from pydantic import BaseModel, ValidationError
-
-from hub.base.toml.problems import KeyPath, Problem, Reporter, sentence
-from hub.settings.agent_settings import AgentSettings
-from hub.settings.settings import Settings
-from protocol.errors import did_you_mean
-from protocol.tables import REFERENCES, problems_in
-
-if TYPE_CHECKING:  # their dependencies are imported only if templates or agents need a check
-    from storage.agents.agent_snapshot import Setup, WrittenTemplate
-    from storage.agents.declared_agents import DeclaredAgent
-
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Final, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ValidationError
 
 from hub.base import open_files
 from hub.base.open_files import SPARE_FILES
 from hub.base.outbound.rules import AddressRefused, OutboundRules
 from hub.base.system.files import is_open_to_others
-from hub.base.toml.problems import Places, is_secret_like, value_at
+from hub.base.toml.problems import KeyPath, Places, Problem, Reporter, is_secret_like, sentence, value_at
 from hub.base.toml.values import IN_THE_OPEN, REFER_TO_IT, SecretMissing, SecretRef
-from hub.settings.agent_settings import TriggerTable, unknown_tables
-from hub.settings.limit_settings import ClusterSettings, TlsSettings
-from hub.settings.settings import IN_MEMORY, ModelSettings, OpenAIModelSettings, StorageSettings
-from protocol.tables import TABLES
+from hub.settings.agent_settings import AgentSettings, TriggerTable
+from hub.settings.cluster_settings import ClusterSettings
+from hub.settings.listener_settings import TlsSettings
+from hub.settings.settings import IN_MEMORY, ModelSettings, OpenAIModelSettings, Settings, StorageSettings
+from hub.settings.table_settings import unknown_tables
+from protocol.errors import did_you_mean
+from protocol.tables import REFERENCES, TABLES, problems_in
+
+if TYPE_CHECKING:  # their dependencies are imported only if templates or agents need a check
+    from storage.agents.agent_snapshot import Setup, WrittenTemplate
+    from storage.agents.declared_agents import DeclaredAgent
 
 
 def found_in_agents(settings: Settings, report: Reporter) -> Iterator[Problem]:

@@ -34,24 +34,20 @@ from hub.base.toml.values import (
     shaped,
     url_parts,
 )
-from hub.settings.agent_settings import (
-    AgentSettings,
-    Connectors,
-    CoordinationSettings,
-    DeclaredTables,
-    Gateways,
-    TemplateSettings,
-)
+from hub.settings.agent_settings import AgentSettings, TemplateSettings
+from hub.settings.cluster_settings import ClusterSettings
+from hub.settings.connector_settings import Connectors
+from hub.settings.gateway_settings import CoordinationSettings, Gateways
 from hub.settings.limit_settings import (
     AuditSettings,
     BackupSettings,
     BudgetSettings,
-    ClusterSettings,
     Limits,
-    Listen,
     RetentionSettings,
 )
+from hub.settings.listener_settings import Listen
 from hub.settings.notify_settings import NotifyTargets
+from hub.settings.table_settings import DeclaredTables
 from storage.kernel.address import SERVER, SQLITE, fault_of, has_password
 
 

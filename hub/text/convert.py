@@ -15,7 +15,6 @@ from tempfile import TemporaryFile
 from typing import IO, Final
 
 from hub.text import archives, chats, office, pictures
-from hub.text.archives import text_of_mbox
 from hub.text.decoding import decode_or_guess
 from hub.text.files import (
     CHAT,
@@ -42,6 +41,7 @@ from hub.text.letter_text import (
     shown_headers,
     text_of_letter,
 )
+from hub.text.mbox import text_of_mbox
 from hub.text.parts import part_key
 from hub.text.worker import LETTER, Check, packed, read_apart
 from hub.text.wrapped import SMIME

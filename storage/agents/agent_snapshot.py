@@ -16,10 +16,12 @@ from typing import Any, Final, TypeAlias
 import msgspec
 import sqlalchemy as sa
 
-from protocol.agent_status import AgentSubtype, AgentType, Axis, Kind, Vocabulary
+from protocol.agent_status import Axis
+from protocol.agent_types import AgentSubtype, AgentType, Kind
 from protocol.errors import CodedError, ErrorCode, HubError
 from protocol.ids import AgentId, BoardId, DeviceId, GatewayId, RunId, TemplateId
 from protocol.requirements import Requirement
+from protocol.status_vocabularies import Vocabulary
 from storage import schema
 from storage.agents import configs, locks
 from storage.agents.agent_states import AXES_OF_AGENTS, AgentState, find_state, states_of, words_in_sql

@@ -16,8 +16,6 @@ import sqlalchemy as sa
 
 from protocol.agent_status import (
     DETAILED_AXES,
-    READINGS,
-    RUNNING,
     STORED_AXES,
     Activity,
     AgentMoved,
@@ -28,14 +26,18 @@ from protocol.agent_status import (
     ExhaustReason,
     Health,
     Lifecycle,
-    OrchestratorStatus,
-    Reading,
-    StateDetail,
-    Vocabulary,
     activity_of,
 )
 from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId, DeviceId, UserId
+from protocol.status_vocabularies import (
+    READINGS,
+    RUNNING,
+    OrchestratorStatus,
+    Reading,
+    StateDetail,
+    Vocabulary,
+)
 from storage.agents.agents import (
     activity_in,
     agent_called,
@@ -79,7 +81,7 @@ AXES_OF_AGENTS: Final[Columns] = {
 
 
 def words_in_sql(vocabulary: Vocabulary, axes: Columns, slots: sa.ColumnElement[int]) -> Columns:
-    """Return the status columns of a vocabulary, as ``protocol.agent_status.status_words`` reads them.
+    """Return the status columns of a vocabulary, as ``protocol.status_vocabularies.status_words`` reads them.
 
     Args:
         axes: the values of an agent on the axes, and its ``state_detail``.
@@ -109,7 +111,7 @@ def _read(reading: Reading, axes: Columns) -> sa.ColumnElement[str]:
 
 
 def pair_in_sql(axes: Columns) -> dict[str, sa.ColumnElement[str]]:
-    """Return both words of the orchestrator, as ``protocol.agent_status.pair_of`` reads them."""
+    """Return both words of the orchestrator, as ``protocol.status_vocabularies.pair_of`` reads them."""
     lifecycle, detail = axes[Axis.LIFECYCLE], axes[STATE_DETAIL]
     is_active = lifecycle == str(Lifecycle.ACTIVE)
     is_error = sa.and_(axes[Axis.HEALTH] == str(Health.ERROR), lifecycle != str(Lifecycle.TERMINATED))

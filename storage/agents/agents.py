@@ -18,8 +18,6 @@ from protocol.agent_status import (
     STORED_AXES,
     Activity,
     AgentMoved,
-    AgentSubtype,
-    AgentType,
     Availability,
     Axes,
     Axis,
@@ -30,6 +28,7 @@ from protocol.agent_status import (
     axis_value,
     check_move,
 )
+from protocol.agent_types import AgentSubtype, AgentType
 from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId, DeviceId, RunId, TemplateId, UserId
 from protocol.lifecycles import EXECUTING_RUN_STATES, LIVE_RUN_STATES, RunOutcome, RunState

@@ -13,7 +13,8 @@ from typing import Final
 import msgspec
 import sqlalchemy as sa
 
-from protocol.agent_status import FINAL, AgentSubtype, AgentType, Kind, Lifecycle
+from protocol.agent_status import FINAL, Lifecycle
+from protocol.agent_types import AgentSubtype, AgentType, Kind
 from protocol.configs import RESERVED
 from protocol.errors import CodedError, ErrorCode, HubError, LimitReached
 from protocol.ids import AgentId, DeviceId, RunId, UserId

@@ -21,23 +21,18 @@ from protocol.agent_status import (
     Availability,
     Axes,
     Axis,
-    AxisMove,
     Connectivity,
     ExhaustReason,
     Health,
     Lifecycle,
-    Refused,
-    Vocabulary,
     axis_value,
     check_move,
-    lifecycle_path,
-    reading,
-    write_pair,
 )
 from protocol.coordination import AGENT, DEVICE
 from protocol.errors import CodedError, ErrorCode, HubError
 from protocol.ids import AgentId, DeviceId, RunId
 from protocol.lifecycles import AgentStatus as CalendarStatus
+from protocol.status_vocabularies import AxisMove, Refused, Vocabulary, lifecycle_path, reading, write_pair
 from storage import schema
 from storage.agents import agent_states as moves
 from storage.agents import agents as all_agents

@@ -6,7 +6,7 @@ from typing import Any, Final
 import msgspec
 import sqlalchemy as sa
 
-from protocol.coordination import DELIVERED, MESSAGE, MessageEvent, MessageKind, MessageState
+from protocol.agent_messages import DELIVERED, MESSAGE, MessageEvent, MessageKind, MessageState
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import (
     AgentId,

@@ -23,7 +23,7 @@ from typing import Any, Final
 import msgspec
 import sqlalchemy as sa
 
-from protocol.coordination import MESSAGE, MessageEvent, MessageKind, MessageState
+from protocol.agent_messages import MESSAGE, MessageEvent, MessageKind, MessageState
 from protocol.errors import CodedError, ErrorCode, LimitReached
 from protocol.ids import (
     AgentId,

@@ -18,7 +18,7 @@ from typing import Any, Final
 import msgspec
 import sqlalchemy as sa
 
-from protocol.coordination import MessageEvent, MessageKind, MessageState, QuestionState
+from protocol.agent_messages import MessageEvent, MessageKind, MessageState, QuestionState
 from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId, BoardId, DeviceId, GatewayId, MemoryId, MessageId, QuestionId, UserId
 from storage import audit

@@ -13,7 +13,8 @@ import sqlalchemy as sa
 from msgspec.structs import replace
 
 from protocol.ids import DeviceId
-from protocol.work import MAX_IDS, Receipt, SentFile, digest_of, receipt_text
+from protocol.receipts import Receipt, SentFile, digest_of, receipt_text
+from protocol.work import MAX_IDS
 from storage import audit
 from storage.kernel.columns import readable, reader
 from storage.schema import audit_log, receipts

@@ -21,8 +21,8 @@ from typing import Any, Final
 import msgspec
 import sqlalchemy as sa
 
+from protocol.capabilities import ALWAYS_OFFERED
 from protocol.errors import ErrorCode, HubError, connect_command
-from protocol.handshake import ALWAYS_OFFERED
 from protocol.ids import AgentId, BootId, DeviceId, RunId, UserId
 from protocol.lifecycles import FINAL_RUN_STATES, CallState, PauseReason
 from protocol.requirements import Unmet, unmet_by

@@ -27,7 +27,7 @@ from hub.extraction.endpoint import Endpoint
 from hub.extraction.extractor import Extractor
 from hub.extraction.items import ExtractionOptions
 from hub.extraction.model import Models
-from hub.lab.calibration import Lots
+from hub.lab.planted import Lots
 from hub.text.folding import fold
 from protocol.tables import TableName
 

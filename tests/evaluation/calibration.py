@@ -16,18 +16,10 @@ from hub.base.metrics import Metrics
 from hub.extraction.chunk import estimated_tokens
 from hub.extraction.extractor import first_questions
 from hub.extraction.model import Price
-from hub.lab.calibration import (
-    MAX_CUT,
-    SIZES,
-    TOLERANCE,
-    Calibration,
-    Measured,
-    calibrate,
-    plan,
-    planted_documents,
-)
+from hub.lab.calibration import MAX_CUT, SIZES, TOLERANCE, Calibration, Measured, calibrate, plan
 from hub.lab.evaluation import Means, evaluate
 from hub.lab.gold import GoldDocument
+from hub.lab.planted import planted_documents
 from hub.runs.run_order import AgentConfig, extraction_config_of
 from hub.settings.declared import declared_agent
 from hub.settings.settings import Settings

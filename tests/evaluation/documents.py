@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from hub.lab.calibration import Lots
+from hub.lab.planted import Lots
 from tests.support.oracle import plant
 from tests.support.programs import cache_folder
 

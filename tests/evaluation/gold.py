@@ -18,9 +18,9 @@ from hub.extraction.endpoint import Endpoint
 from hub.extraction.extractor import Extractor
 from hub.extraction.items import ExtractionOptions
 from hub.extraction.model import Models
-from hub.lab.calibration import Lots
 from hub.lab.evaluation import CountedModel, Evaluation
 from hub.lab.gold import GoldDocument, Tally, added, in_all, read_gold
+from hub.lab.planted import Lots
 from hub.settings.limit_settings import BudgetSettings
 from protocol.tables import TABLES
 from tests.evaluation.figures import Figure, Told, exactly, only

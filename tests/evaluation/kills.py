@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 import anyio
 
-from hub.lab.calibration import Lots
+from hub.lab.planted import Lots
 from tests.evaluation.documents import facts, long_texts
 from tests.evaluation.figures import Figure, Told, exactly, only
 from tests.evaluation.stage import RUN_S, played, run

@@ -22,8 +22,9 @@ from hub.extraction.model import Finish, ModelAnswer, ModelRequest, Models, Pric
 from hub.extraction.suspicion import spans
 from hub.lab.gold import GoldDocument, read_gold
 from hub.text.folding import fold
+from protocol.items import Provenance, ProvenanceOrigin
 from protocol.tables import TABLES
-from protocol.work import Provenance, ProvenanceOrigin, Usage
+from protocol.work import Usage
 from tests.evaluation.figures import Figure, Told, at_least, at_most, exactly, only
 from tests.evaluation.opened_orders import opened_orders
 from tests.evaluation.orders import Order, orders

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import anyio
 
-from hub.lab.calibration import Lots
+from hub.lab.planted import Lots
 from tests.bench.machine import TICKS_PER_S, Load, cpu_ticks
 from tests.evaluation.documents import Planted, facts, long_texts
 from tests.evaluation.figures import Figure, Told, at_least, at_most, only

@@ -30,8 +30,8 @@ from unittest.mock import patch
 
 from hub.extraction import suspicion
 from hub.extraction import suspicion as model
-from hub.lab.calibration import Lots
 from hub.lab.gold import GoldDocument, read_gold
+from hub.lab.planted import Lots
 from tests.evaluation.opened_orders import opened_orders
 from tests.evaluation.orders import DEMANDS, downloaded, orders
 

@@ -4,7 +4,7 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
-from hub.lab.calibration import Lots
+from hub.lab.planted import Lots
 from tests.evaluation.documents import Planted, facts, long_texts
 from tests.evaluation.figures import Figure, Told, at_most, exactly
 from tests.evaluation.ours import Tally

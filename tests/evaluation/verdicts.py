@@ -26,7 +26,7 @@ from hub.extraction.endpoint import Endpoint
 from hub.extraction.extractor import Extractor
 from hub.extraction.items import ExtractionOptions, JudgedTitle
 from hub.extraction.model import Message, ModelAnswer, ModelRequest, Models
-from hub.lab.calibration import Lots
+from hub.lab.planted import Lots
 from hub.runs.matching import UNWANTED_TIMES
 from hub.text.folding import fold
 from protocol.tables import TableName

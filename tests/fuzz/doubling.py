@@ -23,9 +23,9 @@ from hub.extraction.model import Models
 from hub.text import convert as reading
 from hub.text.files import CHAT, HTML, MAIL, MBOX, NotConvertible, media_type_of
 from hub.text.redaction import BUILT_IN
+from protocol.items import Provenance, ProvenanceOrigin
 from protocol.secret_rules import RedactionRule
 from protocol.tables import TABLES
-from protocol.work import Provenance, ProvenanceOrigin
 
 MAX_RATIO: Final = 2.2  # of the CPU time of twice the text
 _MIN_S: Final = 0.02  # of the smallest size

@@ -26,7 +26,8 @@ from hub.openclaw import (
     Reconnected,
     methods,
 )
-from protocol.coordination import SOUL_FILE, QueueMode
+from protocol.agent_messages import QueueMode
+from protocol.coordination import SOUL_FILE
 from tests.evaluation.figures import Figure, at_most, exactly, only
 from tests.gateways.place import NAME, Place, until
 from tests.gateways.scripted_model import Say

@@ -42,7 +42,8 @@ from hub.settings.reading import FileLines
 from protocol.errors import CodedError, ErrorCode, IllegalTransition
 from protocol.ids import ConnectionId, KeyId, PairingId, RunId, UserId, trace_id_of
 from protocol.lifecycles import RunOutcome, RunState
-from protocol.work import AgentComplete, SkippedFile
+from protocol.skipped_files import SkippedFile
+from protocol.work import AgentComplete
 from storage.devices import devices, pairings
 from storage.devices.devices import UnknownDevice
 from storage.devices.pairings import PairingAsk

@@ -18,7 +18,7 @@ from hub.base.clock import IdFactory, epoch_ms
 from hub.base.loop_meter import Account, LoopMeter, charged
 from hub.base.metrics import Metrics
 from hub.connectors.calling import Quota, Throttle
-from hub.extraction.outcomes import Limiter
+from hub.extraction.rate_limiter import Limiter
 from hub.links.connection import PendingCalls
 from hub.links.gate import DeadlineWheel
 from hub.links.roster import Roster, SpoolFailed

@@ -10,39 +10,40 @@ import pytest
 
 from protocol.agent_status import (
     AVAILABILITY,
-    CALENDAR_STATUS,
-    FOUNDATION_STATUS,
     LIFECYCLE,
-    PAIRS,
-    READINGS,
     TABLES,
     VALUES,
     Activity,
-    AgentSubtype,
-    AgentType,
     Availability,
     Axes,
     Axis,
-    CalendarExhaustReason,
     Connectivity,
     ExhaustReason,
     Health,
     IllegalMove,
     Lifecycle,
+    activity_of,
+    axis_value,
+    check_move,
+    legal_moves,
+)
+from protocol.agent_types import AgentSubtype, AgentType, kind_of, own_type
+from protocol.errors import CATALOGUE, CodedError, ErrorCode
+from protocol.lifecycles import RunOutcome, RunState
+from protocol.status_vocabularies import (
+    CALENDAR_STATUS,
+    FOUNDATION_STATUS,
+    PAIRS,
+    READINGS,
+    CalendarExhaustReason,
     OrchestratorStatus,
     Reading,
     Refused,
     RunLogStatus,
     StateDetail,
     Vocabulary,
-    activity_of,
-    axis_value,
     calendar_reason,
-    check_move,
-    kind_of,
-    legal_moves,
     lifecycle_path,
-    own_type,
     pair_of,
     reading,
     run_log_agent_type,
@@ -51,8 +52,6 @@ from protocol.agent_status import (
     words_of,
     write_pair,
 )
-from protocol.errors import CATALOGUE, CodedError, ErrorCode
-from protocol.lifecycles import RunOutcome, RunState
 from tests.support.coded import coded
 
 

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
+from protocol.agent_messages import QuestionState
 from protocol.calls import ANSWER_CHARACTERS, QuestionToUser, answers_in, asking_call_id, question_in
-from protocol.coordination import QuestionState
 
 ID = "019b8d5c-1f6e-7c3a-9d2e-5b1c7f0a4e21"
 

@@ -12,9 +12,9 @@ from hypothesis import given
 from protocol.codec import FROM_DEVICE, FROM_HUB, JSON, type_of
 from protocol.errors import CloseCode, ErrorCode
 from protocol.frame import Frame
+from protocol.items import EVIDENCE, MARKS, UNSURE, EvidenceKind, Mark, Unsure
 from protocol.lifecycles import CALL, RUN, UNIT, Table
 from protocol.session import DEVICE_SESSION, HUB_SESSION, SessionState
-from protocol.work import EVIDENCE, MARKS, UNSURE, EvidenceKind, Mark, Unsure
 from tests.support.frames import frames
 from tests.support.protocol_examples import CONVERSATIONS, Conversation
 from tests.support.protocol_page import diagram, notes_in, rewrite, sections

@@ -6,12 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocol import keys
+from protocol.capabilities import ALWAYS_ALLOWED, CAPABILITY_OF, CapabilityName
 from protocol.errors import ErrorCode
 from protocol.handshake import (
-    ALWAYS_ALLOWED,
-    CAPABILITY_OF,
     SPOKEN,
-    CapabilityName,
     Client,
     DeviceHello,
     VersionMismatch,
@@ -22,7 +20,8 @@ from protocol.handshake import (
     skew_of,
 )
 from protocol.ids import DeviceId, KeyId
-from protocol.work import Action, receipt_text
+from protocol.receipts import receipt_text
+from protocol.work import Action
 from tests.support.protocol_examples import CHALLENGE as PROVED
 from tests.support.protocol_examples import (
     DEVICE_NONCE,

@@ -34,7 +34,7 @@ from hub.coordination.provisioning import Provisioning
 from hub.coordination.questions import Asked, Questions
 from hub.coordination.souls import SoulHomes, SoulRequest, Souls, SoulWriter
 from hub.openclaw import Fleet, GatewayConfig
-from protocol.coordination import MESSAGE, MessageKind, MessageState
+from protocol.agent_messages import MESSAGE, MessageKind, MessageState
 from protocol.ids import AgentId, BoardId, BootId
 from storage.coordination import boards, gateway_agents, message_rows, questions, souls
 from storage.coordination.boards import BoardRow, MemoryFilter

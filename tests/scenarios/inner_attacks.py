@@ -25,7 +25,7 @@ import sqlalchemy as sa
 from anyio import to_thread
 
 from hub.base.clock import SystemClock, now_ms
-from protocol.work import Receipt
+from protocol.receipts import Receipt
 from storage.schema import metadata
 from tests.scenarios.arena import END_S, Arena
 from tests.scenarios.attackers import Plan, text

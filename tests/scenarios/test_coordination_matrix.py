@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 import httpx2
 import pytest
 
-from protocol.coordination import Verb
+from protocol.board_permissions import Verb
 from protocol.errors import CATALOGUE, ErrorCode
 from tests.hub.coordination.garden import CALLERS
 from tests.hub.coordination.test_authority import MAIN_ONLY, MATRIX, OK

@@ -8,7 +8,7 @@ from typing import Any
 import anyio
 import pytest
 
-from protocol.agent_status import Vocabulary
+from protocol.status_vocabularies import Vocabulary
 from tests.support.gateway import FakeGateway, fake_gateway
 from tests.support.processes import POLL_S, SETTINGS, HubProcess, closing
 

@@ -19,7 +19,7 @@ import click
 import pytest
 
 from hub import docs
-from hub.lab.calibration import planted_documents
+from hub.lab.planted import planted_documents
 from tests.hub.cli.test_eval import written
 from tests.scenarios.test_readme_first_run import FIRST_RUN
 from tests.support.documents import device_program

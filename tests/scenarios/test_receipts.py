@@ -12,7 +12,7 @@ from typing import Any
 import anyio
 import pytest
 
-from protocol.work import SentFile
+from protocol.receipts import SentFile
 from storage.devices.receipts import packed, unpacked
 from tests.scenarios.restores import Restores
 from tests.scenarios.scene import Point, Scene, scene, write

@@ -4,8 +4,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from hub.agents.vocabularies import TABLES, Table
-from protocol.agent_status import Vocabulary
 from protocol.lifecycles import RunState
+from protocol.status_vocabularies import Vocabulary
 from tests.seeds.walk import OF_WALK, Document, Walk
 
 DOCUMENTS = {

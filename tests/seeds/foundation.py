@@ -2,8 +2,8 @@
 
 from typing import Final
 
-from protocol.agent_status import FoundationStatus
 from protocol.lifecycles import RunState
+from protocol.status_vocabularies import FoundationStatus
 from tests.seeds.columns import furnish
 from tests.seeds.walk import OF_WALK, Document, Walk
 

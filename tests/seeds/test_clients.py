@@ -11,7 +11,8 @@ import pytest
 from pydantic import BaseModel
 
 from hub.links.roster import RunFrame
-from protocol.agent_status import AgentType, OrchestratorStatus, StateDetail
+from protocol.agent_types import AgentType
+from protocol.status_vocabularies import OrchestratorStatus, StateDetail
 from protocol.work import AgentAck, AgentComplete
 from tests.seeds.orchestrator import APOLLO
 from tests.seeds.walk import OF_WALK, Walk, walking

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from protocol.agent_status import FoundationStatus, OrchestratorStatus, StateDetail
 from protocol.lifecycles import AgentStatus, RunState
+from protocol.status_vocabularies import FoundationStatus, OrchestratorStatus, StateDetail
 from tests.seeds.walk import OF_WALK, Walk, walking
 
 pytestmark = pytest.mark.slow

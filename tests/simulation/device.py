@@ -24,6 +24,7 @@ from protocol.frame import ErrorBody, Frame, Record, Scalar
 from protocol.handshake import Goodbye, HeldRun, StoreMark, Welcome
 from protocol.ids import CallId, DeviceId
 from protocol.session import Answered, AnsweredTogether
+from protocol.skipped_files import SkippedFile
 from protocol.tables import TABLES, TableName
 from protocol.work import (
     Action,
@@ -39,7 +40,6 @@ from protocol.work import (
     FilePiece,
     ManifestFile,
     ManifestTree,
-    SkippedFile,
     ToolCall,
     ToolCalls,
 )

@@ -19,7 +19,8 @@ from hub.agents.writing import reconcile
 from hub.api.device import Requests
 from hub.api.noun import Hub
 from hub.api.nouns.items import Items
-from hub.app.hub import Router, exchange_hints
+from hub.app.node_bus import exchange_hints
+from hub.app.router import Router
 from hub.base.clock import IdFactory, epoch_ms
 from hub.base.metrics import Metrics
 from hub.base.supervisor import Supervisor

@@ -15,9 +15,10 @@ from hub.extraction.model import Message, ModelRequest
 from hub.runs.asking import question_of
 from protocol.handshake import DeviceHello
 from protocol.ids import AgentId, RunId
+from protocol.items import ItemSource, ReviewVerdict, RowReview
 from protocol.lifecycles import RunState
 from protocol.tables import TableName
-from protocol.work import Action, ItemSource, ReviewVerdict, RowReview, ToolCall
+from protocol.work import Action, ToolCall
 from storage.agents import agents
 from storage.agents.declared_agents import DeclaredAgent
 from storage.devices.nodes import Term

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from protocol.errors import ErrorCode
-from protocol.work import ReviewVerdict
+from protocol.items import ReviewVerdict
 from storage.runs.item_verdicts import VerdictRow
 from tests.simulation.device import Review, SimDevice
 from tests.simulation.facts import Facts

@@ -7,19 +7,12 @@ import msgspec
 import pytest
 import sqlalchemy as sa
 
-from protocol.agent_status import (
-    VALUES,
-    AgentSubtype,
-    AgentType,
-    Axis,
-    Kind,
-    Vocabulary,
-    status_columns,
-    status_words,
-)
+from protocol.agent_status import VALUES, Axis
+from protocol.agent_types import AgentSubtype, AgentType, Kind
 from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId, TemplateId
 from protocol.requirements import parse_requirement, parse_version
+from protocol.status_vocabularies import Vocabulary, status_columns, status_words
 from storage.agents import agent_snapshot, agent_states, agents, config_changes, configs
 from storage.agents.agent_snapshot import AgentFilter, Setup, UnknownTemplate, WrittenTemplate, conditions_of
 from storage.agents.agent_states import AgentState, states_of

@@ -2,7 +2,8 @@ import msgspec
 import pytest
 import sqlalchemy as sa
 
-from protocol.agent_status import AgentType, Lifecycle
+from protocol.agent_status import Lifecycle
+from protocol.agent_types import AgentType
 from protocol.errors import CodedError, ErrorCode, LimitReached
 from protocol.ids import AgentId, DeviceId, RunId, UserId
 from protocol.lifecycles import RunState

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from protocol.coordination import MessageEvent, MessageKind, MessageState
+from protocol.agent_messages import MessageEvent, MessageKind, MessageState
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import BoardId, BootId, BroadcastId, GatewayId, MessageId
 from storage import audit

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from protocol.coordination import MessageEvent, MessageKind, MessageState
+from protocol.agent_messages import MessageEvent, MessageKind, MessageState
 from protocol.ids import AgentId, BoardId, MemoryId, MessageId
 from storage import audit
 from storage.coordination import boards, message_rows, messages

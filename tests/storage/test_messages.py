@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from protocol.coordination import MESSAGE, MessageEvent, MessageKind, MessageState
+from protocol.agent_messages import MESSAGE, MessageEvent, MessageKind, MessageState
 from protocol.errors import CodedError, ErrorCode, IllegalTransition, LimitReached
 from protocol.ids import AgentId, BoardId, BootId, BroadcastId, DeviceId, GatewayId, MemoryId, MessageId
 from storage import audit

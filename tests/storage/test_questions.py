@@ -7,7 +7,7 @@ import msgspec
 import pytest
 import sqlalchemy as sa
 
-from protocol.coordination import MessageKind, MessageState, QuestionState
+from protocol.agent_messages import MessageKind, MessageState, QuestionState
 from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId, BoardId, DeviceId, GatewayId, MemoryId, MessageId, QuestionId
 from storage import audit

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 import sqlalchemy as sa
 
-from protocol.coordination import MessageEvent, MessageKind, MessageState
+from protocol.agent_messages import MessageEvent, MessageKind, MessageState
 from protocol.errors import CodedError, ErrorCode, HubError
 from protocol.ids import AgentId, BoardId, MemoryId, MessageId
 from protocol.lifecycles import RunEvent

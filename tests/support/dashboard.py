@@ -21,8 +21,8 @@ from hub.accounts.keys import KeyStore
 from hub.base.roles import ROLE_SCOPES, Role, Scope
 from hub.health.issues import Finding, notice, post, warning
 from hub.text.excerpt import Excerpt
+from protocol.capabilities import CAPABILITY_OF
 from protocol.coordination import MetricType
-from protocol.handshake import CAPABILITY_OF
 from protocol.ids import CallId, RunId, UserId
 from protocol.lifecycles import RunOutcome, RunState
 from protocol.work import Action

@@ -11,7 +11,7 @@ from hub.api.pages import COMMANDS as COMMAND_LIST
 from hub.cli.app import hub
 from hub.docs import contents
 from hub.runs.explaining import REASONS
-from protocol.work import MARKS, UNSURE
+from protocol.items import MARKS, UNSURE
 from tests.support import left_out, references
 from tests.support.commands import command_list, commands
 from tests.support.device_types import TYPES as DEVICE_TYPES

@@ -8,7 +8,7 @@ import anyio
 import anyio.lowlevel
 
 from hub.api.nouns.tokens import IdentityLimits
-from hub.app.listeners import Identity
+from hub.app.identity import Identity
 from hub.base.clock import IdFactory, epoch_ms
 from hub.base.metrics import Metrics
 from hub.base.roles import Principal, Role, Scope

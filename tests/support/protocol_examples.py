@@ -24,6 +24,9 @@ from protocol.handshake import (
     Identity,
     Welcome,
 )
+from protocol.items import ItemSource, ReviewVerdict, RowReview
+from protocol.receipts import Receipt, Sent, root_of
+from protocol.skipped_files import SkippedFile
 from protocol.tables import SUGGESTED
 from protocol.work import (
     Action,
@@ -37,20 +40,13 @@ from protocol.work import (
     AgentReceipt,
     AgentRun,
     FilePiece,
-    ItemSource,
     ManifestFile,
-    Receipt,
-    ReviewVerdict,
-    RowReview,
     RunConfig,
     RunMode,
-    Sent,
-    SkippedFile,
     ToolCall,
     ToolCalls,
     ToolResult,
     ToolResults,
-    root_of,
 )
 
 _NOW_MS = 1_767_603_600_000

@@ -16,11 +16,12 @@ from msgspec import inspect as shapes
 
 from protocol import frame as limits
 from protocol import keys
+from protocol.capabilities import CAPABILITY_OF, CapabilityName
 from protocol.codec import FROM_DEVICE, FROM_HUB, type_of
 from protocol.coordination import EventName, Method
 from protocol.errors import CATALOGUE, CLOSE_MEANINGS, CloseCode
 from protocol.frame import Frame, Id, Name, Parameters, Path, Record, Sha256, Values
-from protocol.handshake import CAPABILITY_OF, CapabilityName, challenge_text, signed_text
+from protocol.handshake import challenge_text, signed_text
 from protocol.ids import DeviceId
 from protocol.lifecycles import CALL, RUN, UNIT, Table
 from protocol.session import (
@@ -32,8 +33,8 @@ from protocol.session import (
     OVER,
     WELCOME_TIMEOUT_S,
 )
+from protocol.skipped_files import LEFT_OUT, SkipReason
 from protocol.tables import TABLES, Column, DeviceTable
-from protocol.work import LEFT_OUT, SkipReason
 from tests.support.protocol_examples import (
     CHALLENGE,
     CONVERSATIONS,

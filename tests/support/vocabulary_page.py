@@ -9,27 +9,13 @@ from hub.api.noun import View
 from hub.api.nouns.messages import BroadcastBody, LeadMessageBody, NudgeBody
 from hub.api.nouns.questions import AskBody
 from hub.api.nouns.souls import NewSoul
-from protocol.agent_status import (
-    EVENT_ALIASES,
-    PAIRS,
-    READINGS,
-    STORED_AXES,
-    TYPE_OF,
-    VALUES,
-    Activity,
-    AgentType,
-    Axis,
-    Health,
-    Lifecycle,
-    Reading,
-    Rule,
-    Vocabulary,
-    legal_moves,
-)
+from protocol.agent_status import STORED_AXES, VALUES, Activity, Axis, Health, Lifecycle, legal_moves
 from protocol.agent_status import TABLES as TRANSITIONS
+from protocol.agent_types import TYPE_OF, AgentType
 from protocol.configs import ConfigType
 from protocol.coordination import MetricType
 from protocol.lifecycles import RunState
+from protocol.status_vocabularies import EVENT_ALIASES, PAIRS, READINGS, Reading, Rule, Vocabulary
 
 _ABOUT: Final = {
     Vocabulary.CALENDAR: "The words of a calendar: one runtime status, by which a calendar wakes an agent.",

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from hub.api.application import ANSWERED, openapi_document
-from protocol.work import MARKS, UNSURE
+from protocol.items import MARKS, UNSURE
 from tests.support.source import ROOT
 
 SOURCES: Final = ROOT / "hub" / "api" / "web" / "src"

@@ -42,10 +42,11 @@ from hub.base.roles import AGENT, Scope, creation_of
 from hub.health.issues import Finding
 from hub.runs.control import RunControl
 from hub.settings.reading import FileLines
-from protocol.agent_status import FINAL, STORED_AXES, Axis, Lifecycle, Vocabulary, legal_moves, words_of
+from protocol.agent_status import FINAL, STORED_AXES, Axis, Lifecycle, legal_moves
 from protocol.coordination import AgentBeat, Method
 from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId
+from protocol.status_vocabularies import Vocabulary, words_of
 from storage import audit
 from storage.agents import agent_snapshot, agent_states, agents
 from storage.agents.agent_snapshot import AgentFacts, conditions_of

@@ -62,11 +62,13 @@ from hub.schedules.trigger import Upcoming
 from hub.settings.agent_settings import TemplateSettings, TemplateTable
 from hub.settings.declared import written_template
 from hub.settings.reading import FileLines
-from protocol.agent_status import Kind, Lifecycle, Vocabulary, words_of
+from protocol.agent_status import Lifecycle
+from protocol.agent_types import Kind
 from protocol.coordination import MAX_LOCKS, Method
 from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId, DeviceId, UserId
 from protocol.lifecycles import RunOutcome
+from protocol.status_vocabularies import Vocabulary, words_of
 from storage.agents import agent_snapshot, agents, agents_in_trouble, declared_agents
 from storage.agents.agent_snapshot import Setup, TemplateRow, WrittenTemplate, conditions_of
 from storage.agents.agents import AgentFields, AgentRow

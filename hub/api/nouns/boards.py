@@ -31,7 +31,8 @@ from hub.base.roles import AGENT, Scope
 from hub.coordination import authority
 from hub.coordination.authority import Caller
 from hub.coordination.questions import BoardMemory
-from protocol.coordination import Method, Role, Verb
+from protocol.board_permissions import Role, Verb
+from protocol.coordination import Method
 from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId, BoardId, GatewayId, UserId
 from storage.agents import agents

@@ -32,8 +32,9 @@ from hub.text.files import Converted
 from protocol.calls import FileExcerpt, FilesList, FilesPage, FilesRead, OwnerGrant, root_in
 from protocol.errors import CodedError, ErrorCode, did_you_mean
 from protocol.frame import Path, Record, Text
+from protocol.items import Provenance
 from protocol.tables import DeviceTable, Tables
-from protocol.work import Action, Answer, Provenance, ToolCall
+from protocol.work import Action, Answer, ToolCall
 from storage import audit
 from storage.devices import pairings
 from storage.devices.devices import DeviceRow

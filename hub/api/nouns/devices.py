@@ -49,7 +49,8 @@ from protocol.coordination import EventName, Method
 from protocol.errors import CloseCode, CodedError, ErrorCode, connect_command
 from protocol.handshake import Goodbye
 from protocol.ids import DeviceId, PairingId, UserId
-from protocol.work import MAX_IDS, MAX_PAGE_BYTES, SentFile
+from protocol.receipts import SentFile
+from protocol.work import MAX_IDS, MAX_PAGE_BYTES
 from storage import audit
 from storage.agents import agent_states, agents
 from storage.agents.agent_states import AgentMove

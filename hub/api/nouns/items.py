@@ -38,19 +38,19 @@ from hub.base.dates import dates_as_instants, dates_as_texts
 from hub.base.metrics import Metrics
 from hub.base.printable import NOT_QUOTED
 from hub.base.roles import BY_ALL, BY_DEVICE, Scope
-from hub.extraction.suspicion import has_words
+from hub.extraction.quote_support import has_words
 from hub.links.roster import Roster
 from hub.runs.agreement import RowTitle, choices_of, lacking, problem_with, refused_by
 from hub.runs.delivery import ExcerptSeals
-from hub.settings.agent_settings import unknown_tables
+from hub.settings.table_settings import unknown_tables
 from hub.text.excerpt import Excerpt
 from hub.text.item_text import with_clean_title
 from protocol.calls import MAX_PLACED, PLACE_PROBLEMS, PlacedRow, RowPlace, place_sentence
 from protocol.coordination import DEVICE, Method
 from protocol.errors import CATALOGUE, VERDICT_REFUSALS, CodedError, ErrorCode, HubError
 from protocol.ids import CallId, DeviceId, RunId, UserId
+from protocol.items import CountedDay, FoundBy, Mark, Provenance
 from protocol.tables import TABLES, DeviceTable, Filler, Kind, Tables
-from protocol.work import CountedDay, FoundBy, Mark, Provenance
 from storage import audit
 from storage.audit import Entry
 from storage.devices import devices

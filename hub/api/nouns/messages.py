@@ -30,8 +30,9 @@ from hub.coordination.broadcasts import BroadcastStatus
 from hub.coordination.messages import MAX_WAIT_S, WAIT_S, LeadMessages, Nudge, ToLead
 from hub.coordination.messages import Leads as LeadService
 from hub.coordination.messages import Messages as MessageService
+from protocol.agent_messages import DELIVERED, MessageKind, MessageState, QueueMode
 from protocol.calls import REPLY_TAGS
-from protocol.coordination import DELIVERED, MessageKind, MessageState, Method, QueueMode, attempt_key
+from protocol.coordination import Method, attempt_key
 from protocol.errors import ErrorCode
 from protocol.ids import DeviceId
 from storage import audit

@@ -31,10 +31,10 @@ from hub.base.log import Channel
 from hub.base.roles import Scope
 from hub.runs.budget import NANOS
 from hub.settings.edits import CHANGED, KeyChange
-from protocol.agent_status import EVENT_ALIASES
 from protocol.errors import ErrorCode
 from protocol.ids import BootId, UserId
 from protocol.lifecycles import RunOutcome, RunState
+from protocol.status_vocabularies import EVENT_ALIASES
 from storage import audit, changes
 from storage.agents import agents
 from storage.audit import Activity, AuditBreak, AuditRow

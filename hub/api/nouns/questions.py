@@ -30,8 +30,10 @@ from hub.coordination import authority
 from hub.coordination.authority import Caller
 from hub.coordination.questions import Asked, seen_question
 from hub.coordination.questions import Questions as QuestionService
+from protocol.agent_messages import QuestionState
+from protocol.board_permissions import Verb
 from protocol.calls import ANSWER_CHARACTERS, CHANNEL_CHARACTERS, REPLY_TAGS, QuestionToUser
-from protocol.coordination import Method, QuestionState, Verb
+from protocol.coordination import Method
 from protocol.errors import ErrorCode
 from protocol.frame import Record
 from protocol.ids import DeviceId

@@ -22,7 +22,7 @@ from hub.connectors.calling import (
     Unavailable,
 )
 from hub.connectors.imap import Imap
-from hub.connectors.imap_line import ImapSettings
+from hub.connectors.imap_settings import ImapSettings
 from hub.health.external import check_files, check_keys
 from protocol.ids import BootId, NodeId
 from storage.connectors import connectors

@@ -3,7 +3,7 @@
 Written off the seeds by hand; the tables in ``hub/agents/vocabularies.py`` are not looked at here.
 """
 
-from protocol.agent_status import Vocabulary
+from protocol.status_vocabularies import Vocabulary
 
 
 def _of(table: str, names: str) -> list[str]:

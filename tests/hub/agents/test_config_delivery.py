@@ -10,7 +10,7 @@ import pytest
 from hub.agents.writing import POLL_S, RETRY_S, AgentConfigs, AgentWriter, ConfigDelivery, reconcile
 from hub.base.clock import IdFactory, epoch_ms
 from hub.links.device_events import UNSENT_BYTES
-from protocol.agent_status import AgentType
+from protocol.agent_types import AgentType
 from protocol.coordination import EventName
 from protocol.errors import CodedError, ErrorCode, LimitReached
 from protocol.ids import DeviceId, UserId

@@ -7,7 +7,7 @@ import pytest
 
 from hub.api.agent_bodies import AgentBody, AgentChanges, Rules, body_of, changed_by, made_of
 from hub.settings.agent_settings import AgentSettings, WrittenType
-from protocol.agent_status import TYPE_NAMES, AgentSubtype, AgentType, kind_of
+from protocol.agent_types import TYPE_NAMES, AgentSubtype, AgentType, kind_of
 from protocol.errors import CodedError, ErrorCode
 from protocol.secret_rules import RedactionRule
 from storage.agents.config_changes import NewConfig

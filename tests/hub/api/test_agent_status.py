@@ -9,10 +9,10 @@ import pytest
 from hub.api.noun import PageOf, cursor_of
 from hub.api.nouns.agent_status import AgentStatuses, StatusChange
 from hub.base.roles import Principal
-from protocol.agent_status import Vocabulary
 from protocol.errors import CodedError, ErrorCode
 from protocol.ids import UserId
 from protocol.lifecycles import RunState
+from protocol.status_vocabularies import Vocabulary
 from storage import audit
 from storage.agents import agent_states, agents
 from storage.agents.declared_agents import AgentOfFile

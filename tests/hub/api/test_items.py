@@ -13,8 +13,8 @@ from hub.api.nouns import items as item_nouns
 from hub.base.roles import Role, Scope
 from hub.text.excerpt import Excerpt
 from protocol.calls import RowPlace
+from protocol.capabilities import CAPABILITY_OF
 from protocol.errors import ErrorCode
-from protocol.handshake import CAPABILITY_OF
 from protocol.ids import AgentId, CallId, DeviceId, RunId, UserId
 from protocol.work import Action
 from storage import changes

@@ -16,7 +16,8 @@ from anyio.abc import TaskStatus
 from hub.api.binding import Head
 from hub.api.nouns.issues import Issues
 from hub.api.nouns.system import System
-from hub.app.hub import EVERY_S, VITAL, Gauges, Hub
+from hub.app.gauges import EVERY_S, Gauges
+from hub.app.hub import VITAL, Hub
 from hub.base.clock import epoch_ms
 from hub.base.log import Channel
 from hub.base.metrics import Metrics

@@ -17,7 +17,7 @@ from hub.app.model import (
 from hub.base.supervisor import Supervisor
 from hub.extraction.endpoint import Chain
 from hub.extraction.model import LanguageModel, Models, Price
-from hub.extraction.outcomes import Limiter
+from hub.extraction.rate_limiter import Limiter
 from protocol.ids import BootId, NodeId
 from storage.devices import nodes
 from storage.store import open_store

@@ -3,8 +3,8 @@
 import pytest
 
 from hub.agents.heartbeats import Heartbeats
-from hub.app import hub
-from hub.app.hub import Router
+from hub.app import router as routing
+from hub.app.router import Router
 from hub.links.roster import DeviceReady, RequestReceived
 from hub.runs import dispatcher
 from protocol.coordination import Request
@@ -69,7 +69,7 @@ async def test_a_handler_that_fails_does_not_stop_the_next(
 async def test_connection_events_are_not_queued_behind_requests(
     bench: Bench, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hub, "QUEUE_EVENTS", 1)
+    monkeypatch.setattr(routing, "QUEUE_EVENTS", 1)
     routed = make_router(bench)
     link = bench.connect()
     for number in range(100):
@@ -81,7 +81,7 @@ async def test_connection_events_are_not_queued_behind_requests(
 async def test_an_event_beyond_the_limit_of_the_queue_is_logged(
     bench: Bench, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hub, "QUEUE_EVENTS", 1)
+    monkeypatch.setattr(routing, "QUEUE_EVENTS", 1)
     routed = make_router(bench)
     for _ in range(2):
         routed.take(DeviceReady(bench.connect(), HOLDING))

@@ -14,8 +14,7 @@ import pytest
 
 from hub.app.state_database import begin_anew, check_database, write_hub_id
 from hub.base.clock import epoch_ms
-from hub.health.backups import DAILY, FOLDER, SUFFIX, Backups, sort_backups
-from hub.health.records import check_other_backups
+from hub.health.backups import DAILY, FOLDER, SUFFIX, Backups, check_other_backups, sort_backups
 from protocol.errors import CodedError, ErrorCode
 from storage import audit
 from storage.devices import nodes

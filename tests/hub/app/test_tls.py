@@ -7,10 +7,10 @@ from pathlib import Path
 import anyio
 import pytest
 
-from hub.app.listeners import Tls
+from hub.app.tls import Tls
 from hub.base.certificates import CertificateUnusable
 from hub.base.metrics import Metrics
-from hub.settings.limit_settings import DeviceListener, Listen, TlsSettings
+from hub.settings.listener_settings import DeviceListener, Listen, TlsSettings
 from hub.settings.reload import POLL_S, SettingsWatch, Unfit
 from hub.settings.settings import ReloadSettings, Settings
 from tests.support.certificates import Files, write_certificate

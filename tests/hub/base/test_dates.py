@@ -25,8 +25,9 @@ from hub.extraction.structured import read
 from hub.runs.found_items import CallPayload, found_items, frame_of
 from protocol.codec import JSON
 from protocol.ids import RunId
+from protocol.items import ItemSource
 from protocol.tables import TABLES
-from protocol.work import ItemSource, ToolCall
+from protocol.work import ToolCall
 from tests.support.clock import FakeClock, SeededChance
 
 ZONES = (

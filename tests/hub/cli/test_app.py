@@ -17,9 +17,9 @@ from hub.cli.app import COMMANDS, LazyGroup
 from hub.cli.failure import Exit, as_failure
 from hub.cli.options import state_folder
 from hub.cli.show import duration
-from protocol.agent_status import Vocabulary
 from protocol.configs import ConfigType
 from protocol.errors import CATALOGUE, ErrorCode, HubError
+from protocol.status_vocabularies import Vocabulary
 from storage.kernel.database import Unavailable
 from tests.hub.cli.conftest import Hub, ends
 

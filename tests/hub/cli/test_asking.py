@@ -15,7 +15,8 @@ from hub.base.clock import epoch_ms
 from hub.cli.talk import Talk
 from protocol.ids import BootId, NodeId
 from protocol.lifecycles import RunState
-from protocol.work import AgentComplete, SkippedFile
+from protocol.skipped_files import SkippedFile
+from protocol.work import AgentComplete
 from storage.devices import nodes
 from storage.runs import runs
 from tests.hub.cli.conftest import Hub, Leads, ends

@@ -17,7 +17,7 @@ from hub.device.inserts import RUN_LOCK, held
 from hub.device.sending_log import Order, open_sending_log
 from hub.device.settings import check_device_file
 from protocol import keys
-from protocol.work import SkippedFile
+from protocol.skipped_files import SkippedFile
 from tests.hub.cli.conftest import Hub, device_store, ends
 from tests.hub.device.sinks.bench import SinkBench
 from tests.hub.device.sinks.conftest import place_of

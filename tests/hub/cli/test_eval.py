@@ -16,9 +16,10 @@ from hub.cli.failure import Exit
 from hub.extraction.embedded import free_port
 from hub.extraction.endpoint import CHUNK_TOKENS
 from hub.lab import command
-from hub.lab.calibration import planted_documents
-from hub.lab.evaluation import MAX_SHOWN_CHARS, MAX_STORED, sign_test
+from hub.lab.comparison import sign_test
+from hub.lab.evaluation import MAX_SHOWN_CHARS, MAX_STORED
 from hub.lab.gold import GoldDocument
+from hub.lab.planted import planted_documents
 from protocol.errors import Backoff
 from tests.hub.cli.conftest import Hub, ends
 from tests.support.families import each

@@ -32,8 +32,9 @@ from hub.text.item_text import title_line
 from protocol.calls import RowPlace
 from protocol.frame import Record
 from protocol.ids import DeviceId
+from protocol.items import ItemSource
 from protocol.tables import SUGGESTED, DeviceTable, ExportedItem
-from protocol.work import Action, ItemSource, ToolCall
+from protocol.work import Action, ToolCall
 from storage.effects import user_data
 from storage.runs import items
 from storage.schema import device_tokens, users

@@ -16,8 +16,9 @@ import pytest
 from hub.cli.inbox import KEYS, TerminalInbox, keys_of
 from hub.device.inbox import read_items
 from hub.device.owner import approve
+from protocol.items import UNSURE
 from protocol.tables import SUGGESTED
-from protocol.work import UNSURE, Action, ToolCall
+from protocol.work import Action, ToolCall
 from tests.hub.cli.conftest import device_store
 from tests.hub.device.test_inbox import COUNTED, inbox_of
 from tests.support.clock import FakeClock

@@ -14,9 +14,10 @@ from hub.base.printable import NOT_QUOTED
 from hub.base.roles import Role
 from hub.cli.formats import proposals
 from protocol.calls import RowPlace
-from protocol.handshake import CAPABILITY_OF
+from protocol.capabilities import CAPABILITY_OF
 from protocol.ids import DeviceId
-from protocol.work import UNSURE, Action
+from protocol.items import UNSURE
+from protocol.work import Action
 from storage import schema
 from storage.runs import item_verdicts, items
 from tests.hub.api.test_items import keep

@@ -36,7 +36,8 @@ from hub.cli.runs import (
 from hub.cli.show import took
 from hub.cli.talk import Talk
 from protocol.lifecycles import RunEvent, RunOutcome, RunState
-from protocol.work import AgentComplete, AgentData, PartCount, RunLimits, SkippedFile
+from protocol.skipped_files import SkippedFile
+from protocol.work import AgentComplete, AgentData, PartCount, RunLimits
 from storage.runs import run_moves
 from storage.schema import run_units
 from storage.schema import runs as run_table

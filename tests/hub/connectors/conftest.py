@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from hub.connectors.imap_line import ImapSettings
+from hub.connectors.imap_settings import ImapSettings
 from tests.hub.connectors.imap_rig import settings_of
 from tests.support.dovecot import Dovecot
 from tests.support.gmail import FakeGmail

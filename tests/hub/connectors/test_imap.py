@@ -19,6 +19,7 @@ import pytest
 
 from hub.base.clock import SystemClock
 from hub.connectors import imap as imap_module
+from hub.connectors.blocking_imap_transport import MAX_LITERAL_BYTES
 from hub.connectors.calling import (
     ConnectorFailure,
     FileUnusable,
@@ -31,7 +32,7 @@ from hub.connectors.calling import (
 )
 from hub.connectors.connector import Page, documents_of
 from hub.connectors.imap import Imap
-from hub.connectors.imap_line import MAX_LITERAL_BYTES, ImapFilter, ImapSettings
+from hub.connectors.imap_settings import ImapFilter, ImapSettings
 from hub.document import Document
 from hub.runs.mailbox_visit import READ_AT_ONCE
 from tests.hub.connectors.imap_rig import (

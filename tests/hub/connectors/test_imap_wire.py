@@ -7,18 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hub.connectors.blocking_imap_transport import Answer
 from hub.connectors.imap import attached, chosen, fetched, parts_of
-from hub.connectors.imap_line import (
-    Answer,
-    Lost,
-    day,
-    folder_name,
-    folder_word,
-    iso_of,
-    quoted,
-    set_of,
-    values,
-)
+from hub.connectors.imap_syntax import Lost, day, folder_name, folder_word, iso_of, quoted, set_of, values
 from hub.text.mime import date_in
 from tests.support.families import each
 

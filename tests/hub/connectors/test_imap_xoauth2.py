@@ -10,7 +10,7 @@ import pytest
 
 from hub.connectors.calling import SignInNeeded
 from hub.connectors.imap import Imap
-from hub.connectors.imap_line import ImapSettings
+from hub.connectors.imap_settings import ImapSettings
 from tests.hub.connectors.imap_rig import imap, mail, pages, subjects
 from tests.support.dovecot import Dovecot, running_dovecot, why_no_dovecot
 

@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from hub.connectors import manifest
+from hub.connectors.calendar_feeds import calendar_entries
 from hub.connectors.calling import (
     ConnectorFailure,
     MessageUnreadable,
@@ -22,7 +23,6 @@ from hub.connectors.calling import (
     Unread,
 )
 from hub.connectors.connector import Auth, UnknownProvider, find
-from hub.connectors.feeds import calendar_entries
 from hub.connectors.manifest import load
 from hub.connectors.sdk.json_paths import steps_of, values_at
 from hub.document import Document

@@ -8,7 +8,7 @@ from typing import Final
 import pytest
 
 from hub.connectors.connector import Connector, Message
-from hub.connectors.imap_line import ImapFilter
+from hub.connectors.imap_settings import ImapFilter
 from hub.document import Document
 from tests.hub.connectors.gmail_rig import WEEK_AGO, rig
 from tests.hub.connectors.imap_rig import imap, settings_of

@@ -7,8 +7,8 @@ import pytest
 
 from hub.connectors.calling import Misconfigured, Unread
 from hub.connectors.connector import Message
-from hub.connectors.graph import NotReadable, text_of_chat
 from hub.connectors.teams import Teams, TeamsSettings
+from hub.connectors.teams_text import NotReadable, text_of_chat
 from hub.document import Document
 from tests.support.clock import START
 from tests.support.families import each

@@ -24,7 +24,7 @@ from hub.connectors.webhook import (
     problem_of,
 )
 from hub.document import Document
-from protocol.work import Provenance, ProvenanceOrigin
+from protocol.items import Provenance, ProvenanceOrigin
 from tests.support.clock import FakeClock, SeededChance
 from tests.support.families import each
 

@@ -22,7 +22,7 @@ from hub.coordination.messages import MAX_WAIT_S, Ensured, LeadMessages, Leads, 
 from hub.coordination.provisioning import Provisioning, Quiet
 from hub.links.roster import DeviceLink
 from hub.openclaw import Fleet, GatewayConfig
-from protocol.coordination import MessageState
+from protocol.agent_messages import MessageState
 from protocol.ids import AgentId, BoardId, BootId, DeviceId, GatewayId, MessageId, NodeId, UserId
 from storage.coordination import boards, gateway_agents, gateways, message_rows
 from storage.coordination.gateway_agents import GatewayAgentRow

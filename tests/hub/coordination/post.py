@@ -19,7 +19,7 @@ from hub.coordination.courier import Courier
 from hub.coordination.messages import Messages
 from hub.links.roster import DeviceLink
 from hub.openclaw import Fleet, GatewayConfig
-from protocol.coordination import MessageKind, MessageState
+from protocol.agent_messages import MessageKind, MessageState
 from protocol.ids import AgentId, BootId, DeviceId, GatewayId, MessageId
 from storage.coordination import gateway_agents, message_rows, messages
 from storage.coordination.message_rows import MessageMove, MessageRow

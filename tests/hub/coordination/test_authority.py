@@ -6,7 +6,7 @@ import pytest
 
 from hub.coordination import authority
 from hub.coordination.authority import Caller
-from protocol.coordination import AIMED, LAW, Role, Verb, Whom, denial
+from protocol.board_permissions import AIMED, LAW, Role, Verb, Whom, denial
 from protocol.errors import CodedError, ErrorCode, HubError
 from protocol.ids import UserId
 from storage.agents import agents

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from hub.coordination.authority import Caller
 from hub.coordination.broadcasts import BroadcastStatus
 from hub.coordination.messages import ToLead
-from protocol.coordination import MessageKind, MessageState
+from protocol.agent_messages import MessageKind, MessageState
 from protocol.errors import CodedError, ErrorCode, LimitReached
 from protocol.ids import AgentId, UserId
 from storage import audit

@@ -11,7 +11,8 @@ import sqlalchemy as sa
 from hub.coordination.courier import PER_GATEWAY
 from hub.coordination.to_gateway import find
 from hub.openclaw import Gateway
-from protocol.coordination import MessageEvent, MessageKind, MessageState, attempt_key
+from protocol.agent_messages import MessageEvent, MessageKind, MessageState
+from protocol.coordination import attempt_key
 from protocol.errors import ErrorCode
 from protocol.ids import AgentId, GatewayId, MessageId, QuestionId
 from storage import audit

@@ -11,10 +11,11 @@ from hub.api.device import requests_of
 from hub.api.noun import Hub
 from hub.api.nouns.messages import Messages
 from hub.base.tokens import hash_token
-from protocol.coordination import MessageKind, MessageState, Method
+from protocol.agent_messages import MessageKind, MessageState
+from protocol.capabilities import CapabilityName
+from protocol.coordination import Method
 from protocol.errors import CallTimedOut, CodedError, ErrorCode, LinkLost, TooManyCalls
 from protocol.frame import ErrorBody, Parameters
-from protocol.handshake import CapabilityName
 from protocol.ids import DeviceId, TokenId
 from protocol.work import Action, Answer, ToolCall
 from storage.coordination import boards

@@ -10,7 +10,7 @@ import pytest
 from hub.coordination.messages import ToLead
 from hub.coordination.provisioning import CHANGED, CONFIG_POLL_S, MAX_S, QUIET_S, Quiet
 from hub.openclaw import GatewayEvent, GatewayRefused, Reconnected
-from protocol.coordination import MessageState
+from protocol.agent_messages import MessageState
 from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId, GatewayId
 from storage import audit

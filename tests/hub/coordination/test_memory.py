@@ -9,7 +9,7 @@ from hub.base.clock import IdFactory
 from hub.base.log import Ring
 from hub.base.metrics import Metrics
 from hub.coordination.questions import BoardMemory
-from protocol.coordination import MessageEvent, MessageKind, MessageState
+from protocol.agent_messages import MessageEvent, MessageKind, MessageState
 from protocol.errors import CodedError, ErrorCode
 from protocol.ids import MessageId
 from storage.coordination import boards, message_rows, messages

@@ -14,11 +14,12 @@ from hub.base.clock import IdFactory
 from hub.base.metrics import Metrics
 from hub.coordination.authority import Caller
 from hub.coordination.questions import AGAIN_S, POLL_S, Asked, QuestionDelivery, Questions, seen_question
+from protocol.agent_messages import QuestionState
+from protocol.board_permissions import Verb
 from protocol.calls import question_in
-from protocol.coordination import QuestionState, Verb
+from protocol.capabilities import CapabilityName
 from protocol.errors import CallTimedOut, CodedError, ErrorCode
 from protocol.frame import ErrorBody
-from protocol.handshake import CapabilityName
 from protocol.ids import AgentId, DeviceId
 from protocol.work import Answer, ToolCall
 from storage.coordination import boards as memories

@@ -5,8 +5,8 @@ import pytest
 
 from hub.coordination.to_gateway import RESUMED, letter, shown_of
 from hub.openclaw.methods import History, Message, PendingInput
+from protocol.agent_messages import MessageKind, MessageState
 from protocol.calls import answers_in
-from protocol.coordination import MessageKind, MessageState
 from protocol.ids import AgentId, BoardId, MessageId, QuestionId, UserId
 from storage.coordination.message_rows import MessageRow
 from tests.support.families import each

@@ -11,7 +11,7 @@ from hub.base.metrics import Metrics
 from hub.base.outbound.rules import OutboundRules
 from hub.coordination.courier import Courier
 from hub.openclaw import Fleet, GatewayConfig
-from protocol.coordination import MessageState
+from protocol.agent_messages import MessageState
 from protocol.ids import BootId, NodeId
 from storage.coordination import messages
 from storage.devices import nodes

@@ -23,10 +23,11 @@ import pytest
 from hub.base.clock import SystemClock
 from hub.device.app import SHOWN_A_MINUTE, Browser, DeviceOptions, ReferenceDevice, run_device, serve_device
 from hub.device.credentials import KnownHubs, TokenCredential, dialled
+from protocol.capabilities import CapabilityName
 from protocol.coordination import Event, EventName, Method, Request, Response
 from protocol.errors import CloseCode, ErrorCode
 from protocol.frame import ErrorBody, Parameters, Values
-from protocol.handshake import CapabilityName, Error, Goodbye
+from protocol.handshake import Error, Goodbye
 from protocol.work import (
     Action,
     AgentAck,

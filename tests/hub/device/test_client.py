@@ -16,11 +16,13 @@ from hub.device.addresses import BadAddress, Route, address_of
 from hub.device.app import CAPABILITIES
 from hub.device.client import Client, TurnedAway, why_unreachable
 from hub.device.credentials import BadCredential, TokenCredential, read_secret
+from protocol.capabilities import CapabilityName
 from protocol.codec import JSON
 from protocol.coordination import Heartbeat
 from protocol.errors import CloseCode, ErrorCode
 from protocol.frame import Record
-from protocol.handshake import CapabilityName, DeviceHello, Error, Goodbye, Hubs, VersionRange
+from protocol.handshake import DeviceHello, Error, Goodbye, Hubs, VersionRange
+from protocol.items import ItemSource
 from protocol.tables import SUGGESTED
 from protocol.work import (
     Action,
@@ -30,7 +32,6 @@ from protocol.work import (
     AgentFetch,
     AgentManifest,
     AgentRun,
-    ItemSource,
     RunConfig,
     RunMode,
     ToolCall,

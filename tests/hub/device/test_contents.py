@@ -23,7 +23,8 @@ from hub.device.run_reading import Contents, FileText, cut
 from hub.device.shared import Digests, Root, SharedFile, SharedFolders, Unreadable, open_digests
 from hub.text import office
 from hub.text.files import NotConvertible
-from protocol.work import RunConfig, SkipReason
+from protocol.skipped_files import SkipReason
+from protocol.work import RunConfig
 from tests.support.clock import FakeClock, SeededChance
 
 

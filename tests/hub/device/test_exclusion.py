@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from hub.device.shared import Root, SharedFolders
-from protocol.work import MANY, RunConfig, SkipReason
+from protocol.skipped_files import SkipReason
+from protocol.work import MANY, RunConfig
 
 pytestmark = pytest.mark.usefixtures("way")
 

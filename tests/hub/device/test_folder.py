@@ -20,6 +20,7 @@ from hub.device.shared import Root, SharedFile, SharedFolders
 from protocol.errors import ErrorCode
 from protocol.frame import ErrorBody, Frame
 from protocol.handshake import Limits
+from protocol.skipped_files import SkippedFile
 from protocol.work import (
     AgentAck,
     AgentCancel,
@@ -33,7 +34,6 @@ from protocol.work import (
     RunConfig,
     RunLimits,
     RunMode,
-    SkippedFile,
 )
 from tests.support.clock import FakeClock
 

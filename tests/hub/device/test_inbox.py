@@ -18,8 +18,9 @@ from hub.device.sinks.lines import Markdown
 from hub.device.sinks.sink import Sink
 from hub.device.sinks.sync import synchronize
 from hub.device.sinks.text_file import TextFile
+from protocol.items import CountedDay, ItemSource
 from protocol.tables import SUGGESTED
-from protocol.work import Action, CountedDay, ItemSource, ToolCall
+from protocol.work import Action, ToolCall
 from tests.support.clock import FakeClock, SeededChance
 
 AT = 1_800_000_000_000

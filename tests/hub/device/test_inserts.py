@@ -39,8 +39,9 @@ from protocol.calls import MAX_PAGE_BYTES, PART_BYTES, KnownToDevice, RowsPage
 from protocol.errors import ErrorCode
 from protocol.frame import MAX_RESULT_BYTES, Record
 from protocol.handshake import StoreMark, Welcome
+from protocol.items import ItemSource, Mark, ReviewVerdict, RowReview, Unsure
 from protocol.tables import SUGGESTED, TABLES
-from protocol.work import Action, Answer, ItemSource, Mark, ReviewVerdict, RowReview, ToolCall, Unsure
+from protocol.work import Action, Answer, ToolCall
 from tests.support.clock import FakeClock
 from tests.support.coded import coded
 from tests.support.programs import ending, read_until

@@ -10,11 +10,12 @@ import pytest
 from hub.device.inserts import DeviceFileError, DeviceStore
 from hub.device.messages import Reply
 from hub.device.owner import answer, read_questions
+from protocol.agent_messages import QuestionState
 from protocol.calls import QuestionToUser, asking_call_id
-from protocol.coordination import Method, QuestionState, Request, Response
+from protocol.capabilities import CapabilityName
+from protocol.coordination import Method, Request, Response
 from protocol.errors import ErrorCode
 from protocol.frame import ErrorBody
-from protocol.handshake import CapabilityName
 from protocol.ids import CallId
 from protocol.work import Action, Answer, ToolCall
 from tests.hub.device.test_verdicts import report

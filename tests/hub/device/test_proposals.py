@@ -13,8 +13,9 @@ from hub.device.owner import approve, reject
 from hub.device.proposals import Proposal
 from protocol.errors import ErrorCode
 from protocol.frame import Record
+from protocol.items import ItemSource
 from protocol.tables import SUGGESTED
-from protocol.work import Action, Answer, ItemSource, ToolCall
+from protocol.work import Action, Answer, ToolCall
 
 OWN = (
     "INSERT INTO tasks (id, title, description, createdAt, updatedAt)"

@@ -19,17 +19,8 @@ from hub.device.receipts import Ask, Comparison, HubAway, Listed, ReceiptBook, c
 from hub.device.sending_log import Order, SendingLog, open_sending_log
 from protocol import keys
 from protocol.coordination import Method
-from protocol.work import (
-    AgentComplete,
-    AgentData,
-    Receipt,
-    RunMode,
-    SentFile,
-    digest_of,
-    receipt_text,
-    root_of,
-    sent_text,
-)
+from protocol.receipts import Receipt, SentFile, digest_of, receipt_text, root_of, sent_text
+from protocol.work import AgentComplete, AgentData, RunMode
 from tests.hub.device.test_folder import Desk, desk, open_desk
 from tests.support.clock import FakeClock, SeededChance
 

@@ -22,7 +22,8 @@ from hub.device.sending_log import (
 )
 from protocol.errors import CodedError, ErrorCode
 from protocol.frame import ErrorBody
-from protocol.work import MANY, AgentComplete, AgentData, RunMode, SkippedFile
+from protocol.skipped_files import SkippedFile
+from protocol.work import MANY, AgentComplete, AgentData, RunMode
 from tests.hub.device.test_folder import Desk, desk, open_desk
 from tests.support.clock import FakeClock, SeededChance
 

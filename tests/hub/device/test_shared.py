@@ -24,7 +24,8 @@ from hub.device.shared import (
     settle,
 )
 from hub.text.files import AUDIO, PICTURES, PLAIN, media_type_of
-from protocol.work import MANY, RunConfig, RunLimits, SkipReason
+from protocol.skipped_files import SkipReason
+from protocol.work import MANY, RunConfig, RunLimits
 from tests.hub.device.test_secret_scan import PLANTED, Maker
 from tests.support.families import each
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from hub.base.system import missing_for_hub
-from protocol.work import SkipReason
+from protocol.skipped_files import SkipReason
 from tests.scenarios.lacking import LACKING, NAMES, WINDOWS, without
 
 OF_HUB = frozenset(NAMES) - {"pwd", "os.fork"}  # without these alone, a hub runs

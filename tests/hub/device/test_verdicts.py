@@ -24,8 +24,9 @@ from hub.device.sinks.text_file import TextFile
 from protocol.coordination import Method, Request, Response
 from protocol.errors import ErrorCode
 from protocol.frame import ErrorBody, Record
+from protocol.items import Changed, ItemSource, Unresolved
 from protocol.tables import SUGGESTED
-from protocol.work import Action, Changed, ItemSource, ToolCall, Unresolved
+from protocol.work import Action, ToolCall
 from tests.hub.device.test_inbox import COUNTED
 from tests.support.clock import FakeClock
 from tests.support.device import RunningDevice

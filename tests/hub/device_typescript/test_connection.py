@@ -12,6 +12,7 @@ import pytest
 from protocol.coordination import Request
 from protocol.errors import CloseCode, ErrorCode
 from protocol.handshake import Error, Goodbye, Limits
+from protocol.skipped_files import SkipReason
 from protocol.tables import SUGGESTED
 from protocol.work import (
     Action,
@@ -25,7 +26,6 @@ from protocol.work import (
     AgentRun,
     RunConfig,
     RunMode,
-    SkipReason,
     ToolCall,
     ToolCalls,
 )

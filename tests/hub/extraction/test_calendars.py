@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import pytest
 
-from hub.connectors.feeds import calendar_entries
+from hub.connectors.calendar_feeds import calendar_entries
 from hub.document import Document
 from hub.extraction import structured
 from hub.extraction.items import ExtractionOptions, Form

@@ -6,15 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hub.extraction.completion import (
-    MAX_CHARS,
-    Dialect,
-    Tokens,
-    Unusable,
-    completion_of,
-    runs_away,
-    tokens_of,
-)
+from hub.extraction.completion import MAX_CHARS, Tokens, Unusable, completion_of, runs_away, tokens_of
+from hub.extraction.dialect import Dialect
 from hub.extraction.endpoint import Sizer
 from hub.extraction.model import Finish, Message, ModelRequest
 

@@ -16,7 +16,7 @@ from hub.extraction.dating import PassageDates
 from hub.extraction.extractor import Extractor
 from hub.extraction.items import Extraction, ExtractionOptions, Item
 from hub.extraction.model import Finish, ModelAnswer, ModelRequest, Models, Price
-from hub.lab.calibration import Lots
+from hub.lab.planted import Lots
 from hub.text.convert import convert
 from hub.text.files import CHAT, MBOX
 from protocol.tables import TableName

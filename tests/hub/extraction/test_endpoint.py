@@ -16,6 +16,7 @@ from hub.base.metrics import Metrics
 from hub.base.outbound.client import MAX_ANSWER_BYTES
 from hub.base.outbound.rules import OutboundRules
 from hub.extraction import endpoint
+from hub.extraction.circuit_breaker import FAILURES, OPEN, Breaker, Circuit, EndpointRefused
 from hub.extraction.endpoint import MAX_REFUSALS, Chain, Endpoint
 from hub.extraction.model import (
     Finish,
@@ -28,7 +29,6 @@ from hub.extraction.model import (
     ModelUnavailable,
     Price,
 )
-from hub.extraction.outcomes import FAILURES, OPEN, Breaker, Circuit, EndpointRefused
 from hub.extraction.prompt import schema_of
 from protocol.errors import ErrorCode
 from protocol.tables import TABLES

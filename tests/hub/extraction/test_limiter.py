@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import anyio
 import pytest
 
-from hub.extraction.outcomes import Limiter, Quota, ReportedQuota, duration_s, reported_quota
+from hub.extraction.rate_limiter import Limiter, Quota, ReportedQuota, duration_s, reported_quota
 from tests.support.clock import FakeClock
 
 NOTHING: Mapping[str, str] = {}

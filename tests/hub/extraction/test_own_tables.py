@@ -14,7 +14,7 @@ from hub.extraction.extractor import Extractor
 from hub.extraction.items import Extraction, ExtractionOptions, Item
 from hub.extraction.model import Models
 from hub.extraction.prompt import LiteralPrompt, Prompt, schema_of
-from hub.extraction.suspicion import is_supported
+from hub.extraction.quote_support import is_supported
 from protocol.frame import Record
 from protocol.tables import Column, DeviceTable, Kind, tables_with
 from tests.hub.extraction.conftest import material_of

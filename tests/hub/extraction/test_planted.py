@@ -7,7 +7,7 @@ from typing import Any
 import anyio
 import pytest
 
-from hub.lab.calibration import Lots
+from hub.lab.planted import Lots
 from tests.evaluation.documents import Planted, in_scripts, made, plant_in
 from tests.evaluation.ours import Reading, read
 from tests.hub.extraction.conftest import HastyClock

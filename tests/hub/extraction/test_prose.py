@@ -18,8 +18,8 @@ from hub.extraction.extractor import Extractor
 from hub.extraction.items import ExtractionOptions, Form, Item
 from hub.extraction.model import Models
 from hub.extraction.prose import read
-from hub.extraction.prose_layout import view_of_prose, without_other_numbers
-from hub.extraction.structured import is_reference
+from hub.extraction.prose_view import view_of_prose, without_other_numbers
+from hub.extraction.text_kinds import is_reference
 from hub.extraction.wording.languages import languages_in
 from protocol.tables import TABLES, TableName
 from storage.runs.item_words import words_of

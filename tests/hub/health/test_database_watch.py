@@ -14,8 +14,8 @@ import sqlalchemy as sa
 
 from hub.api.errors import Problem
 from hub.cli.failure import as_failure
-from hub.health import records
-from hub.health.records import FRESH_S, SILENT_S, VALID_S, DatabaseWatch
+from hub.health import database_watch
+from hub.health.database_watch import FRESH_S, SILENT_S, VALID_S, DatabaseWatch
 from protocol.errors import CATALOGUE
 from storage.devices import nodes
 from storage.kernel import database
@@ -245,12 +245,12 @@ async def test_hanging_database_is_a_stopping_condition_after_the_answer_time(
             return await (anyio.sleep_forever() if hangs else real(fn, *args, **kwargs))
 
         monkeypatch.setattr(bench.store.database, "write", write)
-        monkeypatch.setattr(records, "ANSWER_S", 30.0)  # a busy machine takes its time
+        monkeypatch.setattr(database_watch, "ANSWER_S", 30.0)  # a busy machine takes its time
         bench.clock.advance(FRESH_S)
         for _ in range(100):  # callers without a token do not wear the disk out
             await bench.watch.probe()
         assert asked == 1
-        monkeypatch.setattr(records, "ANSWER_S", 0.01)
+        monkeypatch.setattr(database_watch, "ANSWER_S", 0.01)
         hangs = True
         seen = []
         for after_s in (VALID_S, SILENT_S - 1, 1, VALID_S - SILENT_S - 1, 1):
@@ -264,7 +264,7 @@ async def test_hanging_database_is_a_stopping_condition_after_the_answer_time(
         assert found is not None and found.since is not None
         assert (bench.clock.now() - found.since).total_seconds() == VALID_S
         hangs = False
-        monkeypatch.setattr(records, "ANSWER_S", 30.0)
+        monkeypatch.setattr(database_watch, "ANSWER_S", 30.0)
         await bench.watch.probe()
         assert bench.watch.finding is None
 

@@ -6,8 +6,8 @@ from functools import partial
 
 import pytest
 
+from hub.extraction.circuit_breaker import Breaker, Circuit
 from hub.extraction.model import ModelExhausted, ModelUnavailable
-from hub.extraction.outcomes import Breaker, Circuit
 from hub.health.external import (
     DAY_MS,
     check_bus,

@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 
 from hub.base.clock import epoch_ms
-from hub.health import records
+from hub.health import backups, integrity, records
 from hub.health.issues import Check, Severity
 from protocol.handshake import StoreMark
 from protocol.ids import DeviceId, UserId
@@ -32,7 +32,7 @@ async def store() -> AsyncIterator[Store]:
 
 
 async def test_hub_without_a_backup_is_reported_after_eight_days(store: Store) -> None:
-    look = partial(records.check_backup, store)
+    look = partial(backups.check_backup, store)
     assert list(await look(START + 8 * DAY)) == []
     (found,) = await look(START + 9 * DAY)
     assert (found.id, found.severity, found.since) == ("backup.old", Severity.NOTICE, START + 8 * DAY)
@@ -42,7 +42,7 @@ async def test_hub_without_a_backup_is_reported_after_eight_days(store: Store) -
 async def test_backup_older_than_eight_days_is_reported(store: Store) -> None:
     made_at = START + 20 * DAY
     await store.write(audit.append, at=epoch_ms(made_at), actor="operator:0", event="backup.made")
-    look = partial(records.check_backup, store)
+    look = partial(backups.check_backup, store)
     assert list(await look(made_at + 8 * DAY)) == []
     (found,) = await look(made_at + 9 * DAY)
     assert f"the last backup is of {made_at:%Y-%m-%d}" in found.explanation
@@ -51,7 +51,7 @@ async def test_backup_older_than_eight_days_is_reported(store: Store) -> None:
 async def test_a_changed_audit_log_is_found_within_a_day(store: Store) -> None:
     for _ in range(3):
         await store.write(audit.append, at=1, actor="operator:0", event="run.started")
-    look = records.check_chain(store)
+    look = integrity.check_chain(store)
     assert list(await look(START)) == []
 
     def tamper(c: sa.Connection) -> None:
@@ -72,7 +72,7 @@ def _edit(c: sa.Connection, seq: int, actor: str) -> None:
 async def test_a_large_audit_log_is_checked_in_parts_over_restarts_the_newest_entries_first(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(records, "CHAIN_PARTS", 2)
+    monkeypatch.setattr(integrity, "CHAIN_PARTS", 2)
     monkeypatch.setattr(audit, "check_part", partial(audit.check_part, rows=2))
 
     def write(c: sa.Connection, count: int) -> None:
@@ -87,23 +87,23 @@ async def test_a_large_audit_log_is_checked_in_parts_over_restarts_the_newest_en
         raise AssertionError("the check did not come to the end of the log")
 
     await store.write(write, 10)
-    assert await ended(records.check_chain(store)) > 2, "the log is read in one check"
+    assert await ended(integrity.check_chain(store)) > 2, "the log is read in one check"
     await store.write(write, 2)
-    look = records.check_chain(store)  # of the next start
+    look = integrity.check_chain(store)  # of the next start
     assert list(await look(START)) == []
     checked = await store.read(audit.find_checked)
     assert checked.newest.seq == 12 and checked.place is not None
-    again = records.check_chain(store)  # of a start during the pass
+    again = integrity.check_chain(store)  # of a start during the pass
     assert list(await again(START)) == []
     assert (await store.read(audit.find_checked)).place != checked.place
     await ended(again)
 
     await store.write(_edit, 11, "hub")  # the pass of the next start comes to it
-    look = records.check_chain(store)
+    look = integrity.check_chain(store)
     for _ in range(20):
         found = list(await look(START))
     assert "entry 11 was edited" in found[0].explanation
-    found = list(await records.check_chain(store)(START))
+    found = list(await integrity.check_chain(store)(START))
     assert found, "a restart hides what was found"
     await store.write(_edit, 11, "operator:0")
     assert list(await look(START)) == []
@@ -112,7 +112,7 @@ async def test_a_large_audit_log_is_checked_in_parts_over_restarts_the_newest_en
 async def test_broken_row_is_reported_within_an_hour_until_corrected(
     store: Store,
 ) -> None:
-    look = records.check_rows(store)
+    look = integrity.check_rows(store)
     assert list(await look(START)) == []
 
     def change(c: sa.Connection, reply_tags: str) -> None:

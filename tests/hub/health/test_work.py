@@ -14,7 +14,8 @@ from hub.health.work import check_questions
 from hub.runs.budget import Reached
 from protocol.ids import AgentId, BootId
 from protocol.lifecycles import RunOutcome, RunState
-from protocol.work import AgentComplete, SkippedFile
+from protocol.skipped_files import SkippedFile
+from protocol.work import AgentComplete
 from storage.agents import agent_states, agents
 from storage.coordination import questions
 from storage.devices.devices import close_left_sessions, revoke_device

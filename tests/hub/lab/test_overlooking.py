@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from hub.lab.calibration import Observation, fit
+from hub.lab.miss_rate import Observation, fit
 
 LENGTHS = (300, 500, 800, 1_300, 2_100, 3_400, 5_500, 9_000)
 

@@ -4,7 +4,8 @@ import anyio
 
 from hub.extraction.model import ModelAnswer, ModelRequest
 from hub.runs.explaining import Explainer
-from protocol.work import AgentComplete, AgentManifest, ManifestFile, RunLimits, SkippedFile
+from protocol.skipped_files import SkippedFile
+from protocol.work import AgentComplete, AgentManifest, ManifestFile, RunLimits
 from storage.agents.agents import AgentRow
 from storage.store import Store
 from tests.support.runs import Bench, KeywordModel, digest, folder

@@ -15,7 +15,7 @@ import pytest
 
 from hub.connectors.calling import ConnectorFailure
 from hub.connectors.connector import Connector
-from hub.connectors.imap_line import ImapFilter
+from hub.connectors.imap_settings import ImapFilter
 from hub.extraction.model import ModelAnswer, ModelRequest
 from hub.extraction.rules_process import Rules, RulesHere, RulesProcess
 from protocol.lifecycles import RunOutcome, RunState

@@ -6,8 +6,8 @@ import pytest
 from hub.connectors.connector import Address
 from hub.text.convert import convert
 from hub.text.files import MAIL
+from protocol.capabilities import CapabilityName
 from protocol.frame import Record
-from protocol.handshake import CapabilityName
 from protocol.lifecycles import RunOutcome, RunState
 from protocol.work import Action
 from storage.agents.configs import Mailbox as MailboxConfig

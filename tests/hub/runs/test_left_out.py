@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from hub.connectors.calling import Unread
-from hub.connectors.imap_line import ImapFilter
+from hub.connectors.imap_settings import ImapFilter
 from hub.device.run_reading import Contents
 from hub.device.shared import Root, SharedFile, SharedFolders, Unreadable
 from hub.document import Document

@@ -26,8 +26,8 @@ from hub.extraction.model import Models
 from hub.runs.lifecycle import Interrupt
 from hub.settings.limit_settings import BudgetSettings
 from hub.text.files import MAIL
+from protocol.capabilities import CapabilityName
 from protocol.errors import CallTimedOut, ErrorCode, LinkLost
-from protocol.handshake import CapabilityName
 from protocol.ids import DeviceId, UserId
 from protocol.lifecycles import PauseReason, RunEvent, RunOutcome, RunState, UnitState
 from protocol.work import Action, Answer, ToolCall

@@ -8,9 +8,9 @@ import pytest
 
 from hub.base.dates import begin_of
 from hub.document import Document
+from hub.extraction.duplicates import significant_words
 from hub.extraction.items import ExtractionOptions, Item
 from hub.extraction.structured import read
-from hub.extraction.validate import significant_words
 from hub.runs import matching
 from hub.runs import matching as elsewhere_of_device
 from hub.runs.found_items import found_items

@@ -15,17 +15,8 @@ from protocol import keys
 from protocol.errors import LinkLost
 from protocol.frame import ErrorBody
 from protocol.ids import DeviceId, UserId
-from protocol.work import (
-    AgentComplete,
-    AgentReceipt,
-    FilePiece,
-    Receipt,
-    Sent,
-    digest_of,
-    receipt_text,
-    root_of,
-    sent_text,
-)
+from protocol.receipts import Receipt, Sent, digest_of, receipt_text, root_of, sent_text
+from protocol.work import AgentComplete, AgentReceipt, FilePiece
 from storage.devices import devices, receipts
 from storage.effects import retention
 from storage.schema import audit_log

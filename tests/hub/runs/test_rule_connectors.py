@@ -11,7 +11,7 @@ from hub.connectors.calling import Unread
 from hub.connectors.connector import Connector, Message
 from hub.document import Document
 from hub.extraction.model import Models
-from protocol.handshake import CapabilityName
+from protocol.capabilities import CapabilityName
 from protocol.lifecycles import RunOutcome, UnitState
 from protocol.tables import TableName
 from protocol.work import Action

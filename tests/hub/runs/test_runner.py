@@ -16,13 +16,13 @@ from hub.runs.delivery import SINGLE_CALLS
 from hub.runs.lifecycle import Interrupt
 from hub.runs.run_order import RunOptions, RunOrder
 from hub.settings.limit_settings import BudgetSettings, Limits
+from protocol.capabilities import CapabilityName
 from protocol.errors import CallTimedOut, ErrorCode, LinkLost, TooManyCalls
 from protocol.frame import ErrorBody
-from protocol.handshake import CapabilityName
 from protocol.ids import trace_id_of
 from protocol.lifecycles import EXECUTING_RUN_STATES, PauseReason, RunEvent, RunOutcome, RunState, UnitState
+from protocol.skipped_files import LEFT_OUT, SkippedFile, SkipReason
 from protocol.work import (
-    LEFT_OUT,
     AgentAck,
     AgentComplete,
     AgentData,
@@ -32,8 +32,6 @@ from protocol.work import (
     ManifestFile,
     ManifestTree,
     RunLimits,
-    SkippedFile,
-    SkipReason,
     ToolCall,
 )
 from storage.agents import agent_states, agents

@@ -27,7 +27,7 @@ from protocol.errors import ErrorCode
 from protocol.ids import AgentId, UserId
 from protocol.lifecycles import FINAL_RUN_STATES, PauseReason, RunState
 from protocol.requirements import Unmet
-from protocol.work import LEFT_OUT, SkipReason
+from protocol.skipped_files import LEFT_OUT, SkipReason
 from storage.agents import locks
 from storage.runs.run_locks import LockInTheWay
 from storage.runs.runs import RunError

@@ -13,9 +13,9 @@ from hub.runs.lifecycle import Interrupt
 from hub.runs.mailbox_visit import MAX_JUDGED, MAX_ROWS, judged_titles, references_of
 from hub.runs.run_order import RunOrder
 from hub.text.folding import fold
+from protocol.capabilities import CapabilityName
 from protocol.errors import CallTimedOut, ErrorCode, LinkLost
 from protocol.frame import ErrorBody
-from protocol.handshake import CapabilityName
 from protocol.tables import TableName
 from protocol.work import Action, Answer, ToolCall
 from storage.runs.items import DAY_MS

@@ -33,6 +33,8 @@ from hub.text.files import ConvertLimits
 from protocol.errors import ErrorCode
 from protocol.frame import ErrorBody
 from protocol.ids import AgentId, DeviceId, RunId, UserId
+from protocol.items import Provenance, ProvenanceOrigin
+from protocol.skipped_files import SkippedFile
 from protocol.tables import TableName
 from protocol.work import (
     AgentAck,
@@ -43,11 +45,8 @@ from protocol.work import (
     ManifestFile,
     ManifestTree,
     PartCount,
-    Provenance,
-    ProvenanceOrigin,
     RunLimits,
     RunMode,
-    SkippedFile,
 )
 from storage.runs.units import LedgerEntry
 from tests.support import odd_files

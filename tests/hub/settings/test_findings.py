@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from hub import docs
-from hub.app.hub import config_of
+from hub.app.connector_accounts import config_of
 from hub.base.toml.values import SecretMissing, SecretRef
-from hub.connectors.imap_line import ImapSettings
+from hub.connectors.imap_settings import ImapSettings
 from hub.settings.declared import declared_connectors
 from hub.settings.reading import check_settings
 from hub.settings.settings import Settings

@@ -9,9 +9,9 @@ from hub.base.metrics import Metrics
 from hub.base.outbound.rules import OutboundRules
 from hub.base.toml.values import SecretRef
 from hub.openclaw import Fleet, GatewayAddress
-from hub.settings.agent_settings import MOST, CoordinationSettings, GatewaySettings
 from hub.settings.declared import declared_gateways
 from hub.settings.edits import BeyondSettings, check_guarded
+from hub.settings.gateway_settings import MOST, CoordinationSettings, GatewaySettings
 from hub.settings.reload import Unfit
 from storage.coordination.gateways import DeclaredGateway
 from tests.support.clock import FakeClock, SeededChance

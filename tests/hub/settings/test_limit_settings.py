@@ -12,8 +12,8 @@ import pytest
 from hub.api.door.access import BODY_BYTES, BODY_S
 from hub.api.door.sockets import HEAD_S
 from hub.api.nouns.tokens import IdentityLimits
-from hub.base.log.lines import ENTRIES
 from hub.base.log.opening import A_MINUTE, QUEUE
+from hub.base.log.ring import ENTRIES
 from hub.base.metrics import Metrics
 from hub.health.machine import COUNSEL
 from hub.links.auth import PAIRING_TTL_S, PAIRINGS, PAIRINGS_PER_NETWORK

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hub.base.toml.problems import KeyPath, Located, Position
 from hub.base.toml.values import SecretRef
 from hub.settings.agent_settings import AgentSettings, ScheduleTable
-from hub.settings.limit_settings import TlsSettings
+from hub.settings.listener_settings import TlsSettings
 from hub.settings.reading import check_text
 from hub.settings.schema import leaves
 from hub.settings.settings import LocalModelSettings, OpenAIModelSettings

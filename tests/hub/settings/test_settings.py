@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from hub.base.toml.problems import KeyPath, Problem, SettingsInvalid
 from hub.base.toml.values import Address, Effect, SecretRef, Table
 from hub.settings.agent_settings import AgentSettings, ScheduleTable
-from hub.settings.limit_settings import DeviceListener, Listener
+from hub.settings.listener_settings import DeviceListener, Listener
 from hub.settings.reading import check_settings
 from hub.settings.schema import leaves, names_at, tables_at
 from hub.settings.settings import LocalModelSettings, ModelTuning, OpenAIModelSettings, Settings

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from hub import docs
 from hub.device import schema
-from hub.settings.agent_settings import tables_of
 from hub.settings.reading import check_settings
+from hub.settings.table_settings import tables_of
 from protocol.tables import (
     DEVICE_OWN,
     MAX_CHOICES,

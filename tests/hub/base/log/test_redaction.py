@@ -8,7 +8,7 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from hub.base.log import LAST_WORDS, Channel
-from hub.base.log.lines import MAX_TEXT, redact
+from hub.base.log.redaction import MAX_TEXT, redact
 from tests.hub.base.log.secret_texts import SECRET_TEXTS
 from tests.support.families import each
 from tests.support.log import Opened

@@ -23,7 +23,7 @@ from hub.base.outbound.addresses import connect_to_first, is_own, parse_target
 from hub.base.outbound.client import InvalidURL, OutboundClient, TransportError
 from hub.base.outbound.rules import AddressRefused, OutboundRules
 from hub.connectors.calling import Caller, ConnectorFailure, Quota, Throttle, origin_of
-from hub.connectors.imap_line import ImapSettings
+from hub.connectors.imap_settings import ImapSettings
 from hub.device.addresses import Route, address_of, connect_elsewhere
 from hub.device.app import why_not_shown
 from hub.device.pages import answer_of

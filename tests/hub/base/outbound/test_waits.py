@@ -12,7 +12,7 @@ from websockets.http11 import Response
 
 from hub.base.outbound.rules import bounded, bounded_wait, retry_after
 from hub.extraction.completion import tokens_of
-from hub.extraction.outcomes import Quota, reported_quota
+from hub.extraction.rate_limiter import Quota, reported_quota
 from hub.openclaw.failures import REFUSED_S, of_answer, of_opening, of_refusal
 from hub.openclaw.frames import Refusal
 from protocol.errors import MAX_WAIT_S, Backoff, CloseCode, requested_wait_s

@@ -24,7 +24,8 @@ from hub.base.system.folders import (
 )
 from hub.device.exclusion import why_private
 from hub.device.shared import Root, SharedFolders
-from protocol.work import RunConfig, SkipReason
+from protocol.skipped_files import SkipReason
+from protocol.work import RunConfig
 
 WAYS = [PathFolder, *([DescriptorFolder] if folders.HAS_DESCRIPTORS else [])]
 

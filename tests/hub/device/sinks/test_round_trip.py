@@ -14,8 +14,9 @@ from hub.base.clock import IdFactory
 from hub.device.inbox import read_items
 from hub.device.inserts import open_device_store
 from hub.device.owner import approve
+from protocol.items import ItemSource
 from protocol.tables import SUGGESTED
-from protocol.work import Action, ItemSource, ToolCall
+from protocol.work import Action, ToolCall
 from tests.hub.device.sinks.conftest import caldav_place
 from tests.hub.device.sinks.places import CalDavPlace, FilePlace, sink_text
 from tests.hub.device.sinks.test_kills import Device

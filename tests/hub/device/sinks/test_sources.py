@@ -14,8 +14,9 @@ from hub.device.sinks.running import tick_sources
 from hub.device.sinks.sink import Sink
 from hub.device.sinks.sync import synchronize
 from hub.device.sinks.text_file import Format, TextFile
+from protocol.items import ItemSource
 from protocol.tables import SUGGESTED
-from protocol.work import Action, ItemSource, ToolCall
+from protocol.work import Action, ToolCall
 from tests.support.clock import FakeClock, SeededChance
 
 CLOCK = FakeClock()

@@ -1,0 +1,90 @@
+"""Accounts of the connectors in the settings: their secrets, their configuration, and their HTTP client."""
+
+import os
+from contextlib import AsyncExitStack
+from functools import partial
+from typing import TYPE_CHECKING
+
+from hub.accounts.desk import AccountConfig, Accounts, waiting_posts
+from hub.accounts.keys import KeyStore
+from hub.app.boot import Context
+from hub.base.outbound.client import OutboundClient
+from hub.base.outbound.rules import OutboundRules
+from hub.base.toml.values import SecretMissing, SecretRef
+from hub.connectors.calling import MAX_ANSWER_BYTES, SignInNeeded
+from hub.connectors.connector import UnknownProvider, find
+from hub.settings.connector_settings import ConnectorSettings
+from hub.settings.reload import Commit, Unfit
+from hub.settings.settings import Settings
+
+if TYPE_CHECKING:
+    pass  # needs an optional extra
+
+
+CONNECTIONS = 32  # of all connectors together, over HTTP
+
+
+def prepare_connectors(accounts: Accounts, settings: Settings) -> Commit:
+    """Resolve every secret of the connectors, even if unchanged; the accounts have them with the commit.
+
+    Raises:
+        Unfit: a secret does not exist; nothing was changed.
+    """
+    configs = []
+    for number, one in enumerate(settings.connectors):
+        for key in ("secret", "previous_secret", "client_secret"):
+            reference = getattr(one, key)
+            try:
+                if reference is not None:
+                    reference.resolve()
+            except SecretMissing as error:
+                raise Unfit(("connectors", number, key), str(error)) from error
+        config = config_of(one, settings)
+        if config is not None:
+            configs.append(config)
+    return partial(accounts.apply, configs)
+
+
+def config_of(one: ConnectorSettings, settings: Settings) -> AccountConfig | None:
+    """Return the account's configuration, or None if its plug-in cannot be loaded, as its row shows."""
+    try:
+        kind = find(one.provider, settings.plugins.connectors, one.settings, one.folder)
+    except UnknownProvider:
+        return None
+    return AccountConfig(
+        name=one.name,
+        provider=one.provider,
+        kind=kind,
+        settings=kind.settings_model.model_validate(one.settings, context={"base": one.folder}),
+        secret=None if one.secret is None else partial(_looked_up, one.secret),
+        previous_secret=None if one.previous_secret is None else partial(_looked_up, one.previous_secret),
+        client_id=one.client_id,
+        client_secret=None if one.client_secret is None else partial(_looked_up, one.client_secret),
+    )
+
+
+def _looked_up(reference: SecretRef) -> str:
+    try:
+        return reference.resolve()
+    except SecretMissing as error:
+        raise SignInNeeded(str(error)) from error
+
+
+async def make_accounts(context: Context, resources: AsyncExitStack) -> Accounts:
+    """Create the accounts of this hub with an HTTP client of their own."""
+    client = OutboundClient(
+        OutboundRules.parse(context.settings.outbound.allow),
+        connections=CONNECTIONS,
+        max_answer_bytes=MAX_ANSWER_BYTES,
+    )
+    await resources.enter_async_context(client)
+    return Accounts(
+        context.store,
+        client=client,
+        keys=KeyStore(context.state, chance=context.chance, environ=os.environ, node_id=context.node.id),
+        clock=context.clock,
+        chance=context.chance,
+        ids=context.ids,
+        owner=context.boot_id,
+        inbox=lambda connector_id: partial(waiting_posts, context.store, context.clock, connector_id),
+    )

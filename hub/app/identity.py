@@ -1,0 +1,92 @@
+"""Services that decide who may connect, and the resources of tokens, pairings and users."""
+
+from typing import Any, TypeVar
+
+from hub.api.noun import Noun
+from hub.api.nouns.devices import Devices, Pairings, Users
+from hub.api.nouns.tokens import (
+    AgentTokens,
+    IdentityLimits,
+    Invitations,
+    OperatorTokens,
+    SecretsOfKind,
+    Sessions,
+    Tokens,
+)
+from hub.app.boot import Boot, Context
+from hub.base.clock import Chance, Clock, IdFactory
+from hub.base.metrics import Metrics
+from hub.links.roster import Roster
+from protocol.ids import UserId
+from storage.store import Store
+
+Secrets = TypeVar("Secrets", bound=SecretsOfKind[Any])
+
+
+class Identity:
+    """Nouns of identity of one hub, unscoped."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        roster: Roster,
+        clock: Clock,
+        ids: IdFactory,
+        chance: Chance,
+        metrics: Metrics,
+        owner_id: UserId,
+        limits: IdentityLimits | None = None,
+    ) -> None:
+        """Create the nouns. *owner_id*: owner of a device that is created for no user in particular."""
+        bounds = limits or IdentityLimits()
+        self.devices = Devices(store=store, roster=roster, clock=clock)
+        self.users = Users(store=store, clock=clock, ids=ids, metrics=metrics, limits=bounds)
+        self.pairings = Pairings(
+            store=store, clock=clock, ids=ids, metrics=metrics, owner_id=owner_id, limits=bounds
+        )
+
+        def secrets(kind: type[Secrets]) -> Secrets:
+            return kind(
+                store=store,
+                roster=roster,
+                clock=clock,
+                ids=ids,
+                chance=chance,
+                metrics=metrics,
+                owner_id=owner_id,
+                limits=bounds,
+            )
+
+        self.tokens = secrets(Tokens)
+        self.operator_tokens = secrets(OperatorTokens)
+        self.agent_tokens = secrets(AgentTokens)
+        self.invitations = secrets(Invitations)
+        self.sessions = secrets(Sessions)
+
+    @property
+    def nouns(self) -> tuple[Noun, ...]:
+        """Return the nouns."""
+        return (
+            self.agent_tokens,
+            self.devices,
+            self.invitations,
+            self.operator_tokens,
+            self.pairings,
+            self.sessions,
+            self.tokens,
+            self.users,
+        )
+
+
+def make_identity(context: Context, start: Boot, *, roster: Roster) -> Identity:
+    """Create the operators' operations on identity."""
+    return Identity(
+        store=context.store,
+        roster=roster,
+        clock=context.clock,
+        ids=context.ids,
+        chance=context.chance,
+        metrics=context.metrics,
+        owner_id=start.user_id,
+    )

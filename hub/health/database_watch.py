@@ -1,0 +1,201 @@
+"""Watch of the database: whether it answers and accepts writes, and whether its pages are intact."""
+
+import math
+from collections.abc import Callable
+from datetime import datetime
+from typing import Final
+
+import anyio
+import anyio.to_thread
+from anyio.abc import TaskStatus
+
+from hub.base.clock import Clock, from_epoch_ms, now_ms
+from hub.base.log import Channel
+from hub.base.periodic_loop import Rounds
+from hub.health.issues import Finding, error
+from storage.devices import nodes
+from storage.devices.nodes import LostLease
+from storage.kernel.database import StorageError, Trouble
+from storage.kernel.sqlite import SqliteDatabase, SqliteFiles
+from storage.store import Connection, ObservedDatabase
+
+log = Channel(__name__)
+
+
+EVERY_S: Final = 5.0
+
+
+WRITE_EVERY_S: Final = 15.0  # an idle hub writes, to learn whether it can
+
+
+ANSWER_S: Final = 0.03  # of the 50 ms that a load balancer waits for readiness
+
+
+FRESH_S: Final = 1.0  # its route is public: the database is asked at most this often
+
+
+SILENT_S: Final = 2.0  # a write that has no answer for so long is an issue
+
+
+VALID_S: Final = 30.0  # and for so long the hub takes work all the same, as on a busy machine
+
+
+PAGES_EVERY_S: Final = 10.0
+
+
+NAMED: Final = 5  # damaged tables
+
+
+PAGES_REST: Final = 50  # times as long as all pages took to read: 2 % of one core at most
+
+
+class DatabaseWatch:
+    """Service that checks the database, whose jobs report errors too, and describes its condition.
+
+    Attributes:
+        on_change: called when a condition begins or ends.
+    """
+
+    def __init__(
+        self,
+        store: ObservedDatabase,
+        write: Callable[[Connection], object],
+        *,
+        clock: Clock,
+    ) -> None:
+        """Create the service. *write*: a job that changes a page each time."""
+        self.turns = Rounds(clock)
+        self.on_change: Callable[[], None] = lambda: None
+        self._store = store
+        self._write = write
+        self._clock = clock
+        self._files = store.database.files if isinstance(store.database, SqliteDatabase) else None
+        self._pages_at = self._write_at = clock.monotonic()
+        self._answered_at = -math.inf  # monotonic time of the last write that was answered
+        self._silent: tuple[float, datetime] | None = (
+            None  # monotonic and wall time of the first that was not
+        )
+        self._more = ""  # about a lasting condition
+        store.health.on_change = self._changed
+
+    def _changed(self) -> None:
+        if (condition := self._store.health.condition) is None:
+            log.info("database.works")
+        else:
+            log.error("database.fails", trouble=condition.trouble, detail=str(condition.error))
+            self.turns.wake()
+        self.on_change()
+
+    @property
+    def finding(self) -> Finding | None:
+        """The condition in which the database does not work; None: it works."""
+        condition = self._store.health.condition
+        if condition is None:
+            return self._silence
+        stopped = ": the hub writes no more, and starts no run" if condition.is_lasting else ""
+        return error(
+            f"database.{condition.trouble}",
+            f"{condition.error}{self._more}{stopped}",
+            fix=condition.error.hint,
+            since=from_epoch_ms(condition.since_ms),
+            is_stop=True,
+        )
+
+    @property
+    def _silence(self) -> Finding | None:
+        if self._silent is None or (asked_s := self._clock.monotonic() - self._silent[0]) < SILENT_S:
+            return None
+        return error(
+            "database.silent",
+            f"the database has not answered a write for {asked_s:.0f} s",
+            fix="see whether its disk or server hangs: hub logs --level error; the hub continues by itself",
+            since=self._silent[1],
+            is_stop=asked_s >= VALID_S,
+        )
+
+    async def probe(self, within_s: float | None = None) -> None:
+        """Write once, within the time of a load balancer, unless the database has answered just now.
+
+        While there is no answer, ``finding`` says so.
+        """
+        health = self._store.health
+        if health.condition is None and self._clock.monotonic() - self._answered_at >= FRESH_S:
+            try:
+                with anyio.move_on_after(within_s or ANSWER_S):
+                    await self._ask(nodes.touch)
+            except StorageError as exc:
+                health.failed(exc, is_write=True)
+            except LostLease:
+                pass  # another service ends this process
+
+    async def _ask(self, write: Callable[[Connection], object]) -> None:
+        self._silent = self._silent or (self._clock.monotonic(), self._clock.now())
+        await self._store.database.write(write)  # not through *store*: it is no news
+        self._silent, self._answered_at = None, self._clock.monotonic()
+
+    async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Check until cancelled."""
+        task_status.started()
+        await self.turns.serve(self.check, of="database", every_s=EVERY_S)
+
+    async def check(self) -> None:
+        """Check once; the results are the condition of the database."""
+        health, files = self._store.health, self._files
+        try:
+            are_pages_read = files is None
+            if files is not None:
+                files.check()
+                if health.condition is not None and health.condition.trouble == "replaced":
+                    health.end_condition()  # the file was put back
+                files.check_header()
+                are_pages_read = await self._check_pages(files)
+            condition = health.condition
+            if condition is not None or self._clock.monotonic() >= self._write_at:
+                self._write_at = self._clock.monotonic() + WRITE_EVERY_S
+                health.check_writable()
+                await self._ask(self._write)
+                if condition is not None and (condition.is_of_write or are_pages_read):
+                    health.end_condition()
+        except StorageError as exc:
+            health.failed(exc, is_write=True)
+        except LostLease:
+            pass  # another service ends this process
+        if health.condition is None:
+            self._more = ""
+        elif health.condition.is_lasting and not self._more:
+            self._more = await self._find_more(health.condition.trouble)
+
+    async def _check_pages(self, files: SqliteFiles) -> bool:
+        """Read all pages, if that is due. Return True if they could be read now."""
+        began = self._clock.monotonic()
+        condition = self._store.health.condition
+        if began < self._pages_at or (condition is not None and condition.is_lasting):
+            return False
+        self.turns.wait()  # a large file takes its time, in a thread
+        try:
+            await anyio.to_thread.run_sync(files.check_pages)
+        except StorageError as exc:
+            self._store.health.failed(exc, is_write=False)
+            return False
+        finally:
+            ended = self._clock.monotonic()
+            self._pages_at = ended + max(PAGES_EVERY_S, PAGES_REST * (ended - began))
+        return True
+
+    async def _find_more(self, trouble: Trouble) -> str:
+        """Save the data if a file was replaced, else name the damaged tables. Return words about it."""
+        database = self._store.database
+        if not isinstance(database, SqliteDatabase) or database.files is None:
+            return ""
+        file = database.files.path
+        if trouble == "damaged":
+            tables = await anyio.to_thread.run_sync(database.files.damaged_tables)
+            return f"; tables: {', '.join(tables[:NAMED])}" if tables else ""
+        copy = file.with_name(f"{file.name}.saved-{now_ms(self._clock)}")
+        try:
+            saved = copy if await database.save_replaced(copy) else file
+        except (StorageError, OSError) as exc:
+            log.error("database.not_saved", exc=exc)
+            return ""
+        log.warning("database.saved", file=str(saved))
+        return f"; what it had is in {saved}"
