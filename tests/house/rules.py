@@ -57,6 +57,7 @@ UPPER: Final = (
     {"hub.api"},
     {"hub.app"},
     {"hub.cli"},
+    {"hub.lab"},
     {"hub.__main__"},
 )
 TOP: Final = {room for rooms in UPPER for room in rooms}
