@@ -15,7 +15,7 @@ from pydantic import BeforeValidator, Field, ValidationError
 
 from hub.api.binding import From, bad_request
 from hub.api.errors import MAX_REFUSALS, refused_parts, table_refusals
-from hub.api.noun import View
+from hub.api.resource import View
 from hub.base.toml.values import Flag, Name, live
 from hub.settings.agent_settings import AgentSettings, ScheduleSettings, SlotTable
 from hub.settings.declared import declared_agent

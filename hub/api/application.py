@@ -1,11 +1,11 @@
-"""The operators' interface as one ASGI application: routes of all nouns, errors, and the OpenAPI document.
+"""The operators' interface as one ASGI application: routes of all resources, errors, and the OpenAPI document.
 
-Callers are checked by ``api/door/access``, which also finds the route in the table of roles.
+Callers are checked by ``api/http/access``, which also finds the route in the table of roles.
 
 The interface as an OpenAPI 3.1 document, made from the declarations of the routes.
 
 The permitted callers come from ``roles``. The refusals come from the rules of
-``api/door/access``, which hold for every route, and from the route's own declaration.
+``api/http/access``, which hold for every route, and from the route's own declaration.
 """
 
 import gzip
@@ -29,18 +29,19 @@ from starlette.responses import Response
 from starlette.types import Receive, Send
 from starlette.types import Scope as AsgiScope
 
-from hub.api import nouns
+from hub.api import resources
 from hub.api.binding import MISSING, Binding, Call, Value, bad_request
-from hub.api.door.access import BODY, ROUTE
 from hub.api.errors import MEDIA_TYPE, Problem
 from hub.api.events import Continued
-from hub.api.noun import (
+from hub.api.http.access import BODY, ROUTE
+from hub.api.others import ALL, HEADER, READ_WITHIN_S, WITHIN_S, Others
+from hub.api.resource import (
     Endpoint,
     Match,
     Matching,
-    Noun,
     Paging,
     Part,
+    Resource,
     Route,
     Seen,
     Served,
@@ -48,7 +49,6 @@ from hub.api.noun import (
     audit_of,
     operator,
 )
-from hub.api.others import ALL, HEADER, READ_WITHIN_S, WITHIN_S, Others
 from hub.base.log import Channel
 from hub.base.printable import spelled
 from hub.base.roles import (
@@ -76,28 +76,28 @@ FORWARDED: Final = "forwarded"  # in the scope's state: another node sent the re
 
 
 class RouteOf:
-    """A route of a noun: answers its requests, and says what the document tells of it.
+    """A route of a resource: answers its requests, and says what the document tells of it.
 
     Attributes:
         asked: its row in the table of roles.
         path: names of the path parameters.
     """
 
-    def __init__(self, noun: type[Noun], declared: Route, method: Endpoint) -> None:
-        self.noun, self.declared, self.method = noun, declared, method
-        self.asked = Asked(declared.verb, noun.path + declared.path)
+    def __init__(self, resource: type[Resource], declared: Route, method: Endpoint) -> None:
+        self.resource, self.declared, self.method = resource, declared, method
+        self.asked = Asked(declared.verb, resource.path + declared.path)
         self.path = re.findall(r"\{(\w+)\}", self.asked.path)
 
     @property
     def operation_id(self) -> str:
         """Return the name of the route in the document."""
         suffix = "_as_agent" if self.declared.need is AGENT else ""
-        return f"{self.noun.name}_{self.method.__name__}{suffix}"
+        return f"{self.resource.name}_{self.method.__name__}{suffix}"
 
     @property
     def items_key(self) -> str:
         """Return the key of the items in a page of a list."""
-        return self.declared.page.partition(".")[2] or self.noun.list_key or self.noun.name
+        return self.declared.page.partition(".")[2] or self.resource.list_key or self.resource.name
 
     @property
     def returned(self) -> Any:
@@ -117,7 +117,7 @@ class RouteOf:
         """Return the parameters of the method, and those that the declaration adds."""
         declared = self.declared
         own: dict[str, Any] = {}
-        if self.noun.is_scoped and not declared.is_whole:
+        if self.resource.is_scoped and not declared.is_whole:
             own["_seen"] = Seen
         if declared.key is not None:
             own["_paging"] = Paging
@@ -145,17 +145,17 @@ class RouteOf:
         given = await self.binding.arguments(call)
         seen, paging = given.pop("_seen", None), given.pop("_paging", None)
         limits = NO_LIMITS if call.caller is None else call.caller.limits
-        noun = call.served.hub.noun(self.noun, seen, limits)
+        resource = call.served.hub.resource(self.resource, seen, limits)
         match: Matching | None = given.pop("_match", None)
         if match is not None and match.is_asked and self.path:
-            names = given.keys() & inspect.signature(noun.get).parameters
-            match.check(noun.tag_of(await noun.get(**{name: given[name] for name in names})))
-        work = getattr(noun, self.method.__name__)(**given)
+            names = given.keys() & inspect.signature(resource.get).parameters
+            match.check(resource.tag_of(await resource.get(**{name: given[name] for name in names})))
+        work = getattr(resource, self.method.__name__)(**given)
         result = await call.served.hub.traced(audit_of(self.method), call, call.path, work)
         if isinstance(result, Response):
             return result
         if declared.is_tagged and declared.verb != "DELETE":
-            headers["etag"] = noun.tag_of(result)
+            headers["etag"] = resource.tag_of(result)
         if declared.location is not None:
             path = {name: quote(part, safe="") for name, part in call.path.items()}
             headers["location"] = quote(declared.location.format(result, **path), safe="/%")
@@ -169,27 +169,29 @@ class RouteOf:
         return Response(msgspec.json.encode(result), status, headers, "application/json")
 
 
-def _declared() -> tuple[type[Noun], ...]:
-    """Return the nouns that the modules of ``hub.api.nouns`` define, by module."""
-    modules = [import_module(f"{nouns.__name__}.{found.name}") for found in iter_modules(nouns.__path__)]
+def _declared() -> tuple[type[Resource], ...]:
+    """Return the resources that the modules of ``hub.api.resources`` define, by module."""
+    modules = [
+        import_module(f"{resources.__name__}.{found.name}") for found in iter_modules(resources.__path__)
+    ]
     return tuple(
         kind
         for module in modules
         for kind in vars(module).values()
-        if isinstance(kind, type) and issubclass(kind, Noun) and kind.__module__ == module.__name__
+        if isinstance(kind, type) and issubclass(kind, Resource) and kind.__module__ == module.__name__
     )
 
 
 DECLARED: Final = _declared()
 ANSWERED: Final = {
     found.asked: found
-    for noun in DECLARED
-    for found in (RouteOf(noun, declared, method) for declared, method in noun.routes())
+    for resource in DECLARED
+    for found in (RouteOf(resource, declared, method) for declared, method in resource.routes())
 }
 
 
 async def application(served: Served, scope: AsgiScope, receive: Receive, send: Send) -> None:
-    """Answer a request that ``api/door/access`` permits."""
+    """Answer a request that ``api/http/access`` permits."""
     try:
         response = await _response(served, scope)
     except Exception as error:  # a fault, which the server logs with its traceback
@@ -478,9 +480,9 @@ class _Components:
         self.schemas[name] = schema
         return {"$ref": _SCHEMA.format(name=name)}
 
-    def parameter(self, parameter: dict[str, Any], noun: str) -> dict[str, Any]:
-        """Return a reference to a parameter, or itself if others have its name and that of its noun."""
-        for name in (parameter["name"], f"{parameter['name']}-of-{noun}"):
+    def parameter(self, parameter: dict[str, Any], resource: str) -> dict[str, Any]:
+        """Return a reference to a parameter, or itself if others have its name and that of its resource."""
+        for name in (parameter["name"], f"{parameter['name']}-of-{resource}"):
             if self.parameters.setdefault(name, parameter) == parameter:
                 return {"$ref": f"#/components/parameters/{name}"}
         return parameter
@@ -562,7 +564,7 @@ def _operation(route: RouteOf, parts: _Components) -> dict[str, Any]:
     about = inspect.cleandoc(route.method.__doc__ or "").partition("Raises:")[0].strip()
     summary, _, description = about.partition("\n\n")
     operation: dict[str, Any] = {
-        "tags": [route.noun.name],
+        "tags": [route.resource.name],
         "operationId": route.operation_id,
         "summary": summary,
     }
@@ -576,7 +578,9 @@ def _operation(route: RouteOf, parts: _Components) -> dict[str, Any]:
     if route.asked.method == "POST":
         parameters.append(_KEY)
     if parameters:
-        operation["parameters"] = [parts.parameter(parameter, route.noun.name) for parameter in parameters]
+        operation["parameters"] = [
+            parts.parameter(parameter, route.resource.name) for parameter in parameters
+        ]
     if body := route.binding.body:
         schema = parts.schema(body.kind) if body.table is None else parts.table(body.table)
         operation["requestBody"] = {"required": True} if body.default is MISSING else {}
@@ -618,7 +622,7 @@ def _answers(route: RouteOf, parts: _Components) -> dict[str, Any]:
             returned.media_type or "application/json": {"schema": {"type": "string"} if is_text else {}}
         }
     elif route.is_page:
-        name = declared.page.partition(".")[0] or route.noun.__name__
+        name = declared.page.partition(".")[0] or route.resource.__name__
         page = parts.named(name, _page(route.items_key, parts.schema(returned)))
         content = {"application/json": {"schema": page}}
     else:
@@ -643,7 +647,7 @@ def _page(items_key: str, item: Schema) -> Schema:
 
 def _refusals(route: RouteOf, parts: _Components) -> dict[str, Any]:
     """Return the refusals of a route. Statuses of ``_SHARED`` are listed if the route adds codes to them."""
-    own = dict.fromkeys((*route.noun.errors, *route.declared.errors, *_codes_of(route)))
+    own = dict.fromkeys((*route.resource.errors, *route.declared.errors, *_codes_of(route)))
     by_status: dict[int, list[ErrorCode]] = {}
     for code in own:
         if code not in _SHARED:

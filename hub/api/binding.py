@@ -1,4 +1,4 @@
-"""Arguments of a noun's method, read from a request as the signature of the method declares them.
+"""Arguments of a resource's method, read from a request as the signature of the method declares them.
 
 A parameter that the path names is a path parameter; a struct, a table of hub.toml or a ``dict`` is the
 body; any other is a query parameter. In ``Annotated``, ``Header(name)`` makes it a header. ``Body(name,

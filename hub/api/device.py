@@ -1,13 +1,13 @@
-"""Requests of devices: their rate, burst and overload, and the methods of nouns that answer them.
+"""Requests of devices: their rate, burst and overload, and the methods of resources that answer them.
 
 Parameters that only these methods have are declared here. The parameters of a request are bound as
-``binding`` binds those of a REST request, by their names; unknown ones are ignored. In a noun of
+``binding`` binds those of a REST request, by their names; unknown ones are ignored. In a resource of
 ``/v1/agents/{name}``, *name* is the agent that ``agent_id`` names, and any agent has to work on the device. A
 method sees the objects of the device's user.
 
-Service that answers the requests of devices by the nouns of the hub.
+Service that answers the requests of devices by the resources of the hub.
 
-A device sees and changes only its own agents and runs. A method that no noun declares is answered with
+A device sees and changes only its own agents and runs. A method that no resource declares is answered with
 ``unknown_method``. A device may ask for ``BURST_S`` at once; beyond its rate, or with too many requests that
 wait, it is refused.
 
@@ -29,10 +29,10 @@ import msgspec
 from anyio.abc import TaskGroup, TaskStatus
 from msgspec import Meta, structs
 
-from hub.api import noun
+from hub.api import resource
 from hub.api.binding import MISSING, Binding, Call, From, Value, bad_request
 from hub.api.errors import Refusal, refusals
-from hub.api.noun import ALL, DeviceRequest, Endpoint, Hub, Noun, Page, PageOf, Part, audit_of
+from hub.api.resource import ALL, DeviceRequest, Endpoint, Hub, Page, PageOf, Part, Resource, audit_of
 from hub.base.clock import Clock, epoch_ms
 from hub.base.log import Channel
 from hub.base.loop_meter import Account, charged
@@ -104,22 +104,22 @@ class DeviceCall(Call):
 
 
 class RequestOf:
-    """A request of devices, as a method of a noun of this hub answers it."""
+    """A request of devices, as a method of a resource of this hub answers it."""
 
     def __init__(
-        self, hub: Hub, store: Store, noun: type[Noun], declared: DeviceRequest, method: Endpoint
+        self, hub: Hub, store: Store, resource: type[Resource], declared: DeviceRequest, method: Endpoint
     ) -> None:
         self._hub, self._store = hub, store
-        self._noun, self._declared, self._method = noun, declared, method
+        self._resource, self._declared, self._method = resource, declared, method
 
     @cached_property
     def _binding(self) -> Binding:
         instead: dict[Any, Callable[..., Any]] = {
             Caller: _caller,
             Part: partial(_same, ALL),
-            noun.page: _page,
+            resource.page: _page,
         }
-        if "{name}" in self._noun.path:
+        if "{name}" in self._resource.path:
             instead["name"] = _agent_name
         for name, value in self._declared.arguments.items():
             instead[name] = value if callable(value) else partial(_same, value)
@@ -132,10 +132,10 @@ class RequestOf:
             await self._store.read(devices.require_grant, link.device_id, declared.grant)
         call = DeviceCall(link, params, self._store, declared.names)
         arguments = await self._binding.arguments(call)
-        noun = self._hub.noun(self._noun, link.user_id)
+        resource = self._hub.resource(self._resource, link.user_id)
         objects = {name: given for name in OBJECTS if isinstance(given := params.get(name), str)}
         traced = partial(self._hub.traced, audit_of(self._method), call, objects)
-        result = await traced(getattr(noun, self._method.__name__)(**arguments))
+        result = await traced(getattr(resource, self._method.__name__)(**arguments))
         if isinstance(result, Later):
             return Later(lambda: traced(result.answer()))
         answer: Parameters = msgspec.to_builtins(declared.answer(result))
@@ -143,11 +143,11 @@ class RequestOf:
 
 
 def requests_of(hub: Hub, store: Store) -> dict[str, RequestOf]:
-    """Return the requests of devices that the nouns of a hub answer, by method."""
+    """Return the requests of devices that the resources of a hub answer, by method."""
     return {
-        declared.method: RequestOf(hub, store, noun, declared, method)
-        for noun in hub.nouns
-        for declared, method in noun.requests()
+        declared.method: RequestOf(hub, store, resource, declared, method)
+        for resource in hub.resources
+        for declared, method in resource.requests()
     }
 
 
@@ -246,7 +246,9 @@ async def _caller(call: Call, agent_id: AgentIdOrName | None = None) -> Caller:
     return Caller(caller.actor, agent.user_id, agent.id)
 
 
-def _page(limit: Annotated[int, Meta(ge=1, le=noun.MAX_LONG)] = ITEMS, cursor: str | None = None) -> PageOf:
+def _page(
+    limit: Annotated[int, Meta(ge=1, le=resource.MAX_LONG)] = ITEMS, cursor: str | None = None
+) -> PageOf:
     return FittingPage(limit=limit, cursor=cursor)
 
 
@@ -294,14 +296,14 @@ class RequestQueue:
 class Requests:
     """Service that answers the requests of devices."""
 
-    def __init__(self, nouns: Hub, store: Store, *, clock: Clock, metrics: Metrics) -> None:
+    def __init__(self, resources: Hub, store: Store, *, clock: Clock, metrics: Metrics) -> None:
         self.turns = Turns(clock)
         self._clock = clock
         self._paces: Buckets[DeviceId] = Buckets()
         self._per_s = DEFAULTS.requests_per_s
         self._limits_reached = metrics.limits_reached
         self._loop = metrics.loop
-        self._methods = requests_of(nouns, store)
+        self._methods = requests_of(resources, store)
         self._waiting = RequestQueue()
         self._overloaded: deque[tuple[DeviceLink, Response]] = deque()
         self._arrived = anyio.Event()

@@ -22,9 +22,10 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import Receive, Send
 from starlette.types import Scope as Connection
 
-from hub.api.door.access import MARK, cookie_of, spelled_cookie
 from hub.api.errors import Problem
-from hub.api.nouns.items import (
+from hub.api.http.access import MARK, cookie_of, spelled_cookie
+from hub.api.pages import Pages
+from hub.api.resources.items import (
     FieldChoices,
     ItemChoices,
     ItemCountsView,
@@ -41,8 +42,7 @@ from hub.api.nouns.items import (
     VerdictResults,
     fields_of,
 )
-from hub.api.nouns.system import MeView
-from hub.api.pages import Pages
+from hub.api.resources.system import MeView
 from hub.base import tokens
 from hub.base.clock import Chance, Clock, epoch_ms, from_epoch_ms
 from hub.base.dates import dates_as_texts

@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from hub.agents.writing import Moves, reconcile
-from hub.api.door.sockets import AnotherHub
-from hub.api.nouns.logs import Dumper
+from hub.api.http.sockets import AnotherHub
+from hub.api.resources.logs import Dumper
 from hub.app.systemd import ServiceManager
 from hub.base.clock import Chance, Clock, IdFactory, from_epoch_ms, now_ms
 from hub.base.log import Channel, Log

@@ -8,14 +8,14 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Final
 
-from hub.api.noun import Noun
-from hub.api.nouns.boards import BoardMemories, Boards
-from hub.api.nouns.gateways import Gateways
-from hub.api.nouns.messages import Broadcasts as BroadcastNoun
-from hub.api.nouns.messages import Leads as LeadNoun
-from hub.api.nouns.messages import Messages as MessageNoun
-from hub.api.nouns.questions import Questions as QuestionNoun
-from hub.api.nouns.souls import Souls as SoulNoun
+from hub.api.resource import Resource
+from hub.api.resources.boards import BoardMemories, Boards
+from hub.api.resources.gateways import Gateways
+from hub.api.resources.messages import Broadcasts as BroadcastsResource
+from hub.api.resources.messages import Leads as LeadsResource
+from hub.api.resources.messages import Messages as MessagesResource
+from hub.api.resources.questions import Questions as QuestionsResource
+from hub.api.resources.souls import Souls as SoulsResource
 from hub.app.boot import Boot, Context
 from hub.base.outbound.rules import OutboundRules
 from hub.base.supervisor import Supervisor
@@ -41,7 +41,7 @@ STATUS_LEASE: Final = "gateway status"
 
 
 class Coordination:
-    """Services of coordination, and the nouns of the operators' interface over them.
+    """Services of coordination, and the resources of the operators' interface over them.
 
     Attributes:
         fleet: a client of every gateway, by its name.
@@ -55,8 +55,8 @@ class Coordination:
         broadcasts: sends a message to the leads of many boards.
         sent: takes messages for delivery.
         asked: asks people, and takes their answers.
-        gateways, boards: nouns that take settings or parts later.
-        nouns: all nouns but *gateways*.
+        gateways, boards: resources that take settings or parts later.
+        resources: all resources but *gateways*.
     """
 
     def __init__(self, context: Context, start: Boot, *, roster: Roster) -> None:
@@ -117,7 +117,7 @@ class Coordination:
         self.leads = Leads(store, self.provisioning, **given)
         self.courier.homes.ensure_lead = self.leads.ensure
         lead_messages = LeadMessages(store, self.sent, self.leads, clock=clock, ids=context.ids)
-        messages = MessageNoun(store, self.sent, why_away=self._why_not_sent)
+        messages = MessagesResource(store, self.sent, why_away=self._why_not_sent)
         self.broadcasts = Broadcasts(
             store,
             self.sent,
@@ -125,14 +125,14 @@ class Coordination:
             owner_id=start.user_id,
             **given,
         )
-        self.nouns: tuple[Noun, ...] = (
+        self.resources: tuple[Resource, ...] = (
             BoardMemories(self.memory),
             self.boards,
-            BroadcastNoun(store, self.broadcasts, why_away=self._why_away),
-            LeadNoun(self.leads, lead_messages, messages),
+            BroadcastsResource(store, self.broadcasts, why_away=self._why_away),
+            LeadsResource(self.leads, lead_messages, messages),
             messages,
-            QuestionNoun(store, self.asked),
-            SoulNoun(self._souls),
+            QuestionsResource(store, self.asked),
+            SoulsResource(self._souls),
         )
         self._gateways = GatewaySettingsInUse(self.fleet, self.monitor.recheck)
         self.prepare(context.settings)()

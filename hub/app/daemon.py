@@ -12,7 +12,7 @@ from pathlib import Path
 import anyio
 
 from hub.agents.writing import Moves
-from hub.api.nouns.logs import Dumper
+from hub.api.resources.logs import Dumper
 from hub.app.boot import Context, Node
 from hub.app.hub import Hub
 from hub.app.listeners import DEVICES

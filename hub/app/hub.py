@@ -15,7 +15,7 @@ from hub.agents.heartbeats import Heartbeats
 from hub.agents.writing import AgentWriter
 from hub.api.application import reply_to
 from hub.api.device import Requests
-from hub.api.nouns.system import Where
+from hub.api.resources.system import Where
 from hub.app import boot
 from hub.app.boot import Context
 from hub.app.connector_accounts import make_accounts, prepare_connectors
@@ -35,7 +35,7 @@ from hub.app.listeners import (
 )
 from hub.app.model import ModelShares, ModelsInUse, asks_small_model
 from hub.app.node_bus import exchange_hints, make_bus
-from hub.app.nouns import make_nouns
+from hub.app.nouns import make_resources
 from hub.app.reload import at_once, last_generation, make_parts
 from hub.app.router import Router
 from hub.app.systemd import Watchdog
@@ -107,7 +107,7 @@ class Hub:
         judges: who decides which devices and operators may connect.
         issues: findings of the checks, and the checks.
         notifier: service of the targets of events.
-        nouns: nouns of the operators' interface.
+        resources: resources of the operators' interface.
         roster: links of the connected devices.
         rules: process that reads documents by rules.
         work: services that start and execute runs.
@@ -205,7 +205,7 @@ class Hub:
         prepare_targets(notifier, context.settings)()
         identity = make_identity(context, start, roster=roster)
         backups = make_backups(context)
-        self.nouns = make_nouns(
+        self.resources = make_resources(
             context,
             start,
             work=work,
@@ -230,7 +230,7 @@ class Hub:
             where=lambda: self._where,
             ask=None if bus is None else bus.ask,
         )
-        requests = Requests(self.nouns, context.store, clock=context.clock, metrics=context.metrics)
+        requests = Requests(self.resources, context.store, clock=context.clock, metrics=context.metrics)
         requests.apply(context.settings.limits)
         self._router = Router(
             dispatcher=dispatcher, requests=requests, heartbeats=heartbeats, clock=context.clock
@@ -257,7 +257,7 @@ class Hub:
         add("heartbeats", heartbeats, turns=heartbeats.turns)
         tls = Tls(context.settings.listen, context.metrics)
         context.watch_settings.renew_certificates = tls.renew
-        operators = make_operator_server(context, judges, self.nouns, tls=tls.context("operator"))
+        operators = make_operator_server(context, judges, self.resources, tls=tls.context("operator"))
         add("operators", operators, turns=operators.turns)  # operators can watch the others stop
         judges.of_devices.on_due = work.schedule_is_due
         if bus is not None:

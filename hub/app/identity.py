@@ -2,9 +2,9 @@
 
 from typing import Any, TypeVar
 
-from hub.api.noun import Noun
-from hub.api.nouns.devices import Devices, Pairings, Users
-from hub.api.nouns.tokens import (
+from hub.api.resource import Resource
+from hub.api.resources.devices import Devices, Pairings, Users
+from hub.api.resources.tokens import (
     AgentTokens,
     IdentityLimits,
     Invitations,
@@ -24,7 +24,7 @@ Secrets = TypeVar("Secrets", bound=SecretsOfKind[Any])
 
 
 class Identity:
-    """Nouns of identity of one hub, unscoped."""
+    """Resources of identity of one hub, unscoped."""
 
     def __init__(
         self,
@@ -38,7 +38,7 @@ class Identity:
         owner_id: UserId,
         limits: IdentityLimits | None = None,
     ) -> None:
-        """Create the nouns. *owner_id*: owner of a device that is created for no user in particular."""
+        """Create the resources. *owner_id*: owner of a device that is created for no user in particular."""
         bounds = limits or IdentityLimits()
         self.devices = Devices(store=store, roster=roster, clock=clock)
         self.users = Users(store=store, clock=clock, ids=ids, metrics=metrics, limits=bounds)
@@ -65,8 +65,8 @@ class Identity:
         self.sessions = secrets(Sessions)
 
     @property
-    def nouns(self) -> tuple[Noun, ...]:
-        """Return the nouns."""
+    def resources(self) -> tuple[Resource, ...]:
+        """Return the resources."""
         return (
             self.agent_tokens,
             self.devices,

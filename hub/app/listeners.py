@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-from hub.api.door.access import BearerTokens
-from hub.api.door.idempotency import Replays
-from hub.api.door.server import Hook, Hooks, HookServer, NewsDesk, OperatorServer
-from hub.api.door.sockets import listen_on_tcp
-from hub.api.noun import Hub
+from hub.api.http.access import BearerTokens
+from hub.api.http.idempotency import Replays
+from hub.api.http.server import Hook, Hooks, HookServer, NewsDesk, OperatorServer
+from hub.api.http.sockets import listen_on_tcp
+from hub.api.resource import Hub
 from hub.app.boot import Context
 from hub.base import open_files
 from hub.base.log import Channel

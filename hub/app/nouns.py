@@ -1,4 +1,4 @@
-"""The nouns of the operators' interface, over the services of a hub."""
+"""The resources of the operators' interface, over the services of a hub."""
 
 from collections.abc import Awaitable, Callable
 from functools import cache, partial
@@ -11,29 +11,29 @@ from hub.agents.heartbeats import Heartbeats
 from hub.agents.measurements import Measurements as MeasurementStore
 from hub.agents.writing import AgentWriter
 from hub.api.agent_bodies import rules_of
-from hub.api.noun import Hub
-from hub.api.nouns.agent_configs import AgentConfigs, Capabilities, Checkpoints
-from hub.api.nouns.agent_status import AgentDocuments, AgentHeartbeats, AgentStatuses
-from hub.api.nouns.agents import Agents, Templates
-from hub.api.nouns.assistants import AssistantMessages, Authorizations
-from hub.api.nouns.config import Config, Revisions
-from hub.api.nouns.connectors import Connectors, Keys
-from hub.api.nouns.costs import AgentPreviews, Costs, Why
-from hub.api.nouns.device_calls import DeviceCalls
-from hub.api.nouns.devices import Connections, Receipts
-from hub.api.nouns.issues import Issues
-from hub.api.nouns.item_proposals import ItemProposals
-from hub.api.nouns.items import DeviceTables, Items
-from hub.api.nouns.locks import Locks
-from hub.api.nouns.logs import Debug, Events, Logs
-from hub.api.nouns.measurements import HubSeries, Measurements
-from hub.api.nouns.notify import Deliveries, Notify
-from hub.api.nouns.overviews import ActivityLog, AuditLog, Changes, Overviews, Summaries
-from hub.api.nouns.runs import Runs, Traces
-from hub.api.nouns.schedules import Plans, Schedules, Slots
-from hub.api.nouns.system import About, Handbook, Nodes, System, Upkeep, Where
-from hub.api.nouns.tokens import PagesAt
 from hub.api.others import Ask, Others
+from hub.api.resource import Hub
+from hub.api.resources.agent_configs import AgentConfigs, Capabilities, Checkpoints
+from hub.api.resources.agent_status import AgentDocuments, AgentHeartbeats, AgentStatuses
+from hub.api.resources.agents import Agents, Templates
+from hub.api.resources.assistants import AssistantMessages, Authorizations
+from hub.api.resources.config import Config, Revisions
+from hub.api.resources.connectors import Connectors, Keys
+from hub.api.resources.costs import AgentPreviews, Costs, Why
+from hub.api.resources.device_calls import DeviceCalls
+from hub.api.resources.devices import Connections, Receipts
+from hub.api.resources.issues import Issues
+from hub.api.resources.item_proposals import ItemProposals
+from hub.api.resources.items import DeviceTables, Items
+from hub.api.resources.locks import Locks
+from hub.api.resources.logs import Debug, Events, Logs
+from hub.api.resources.measurements import HubSeries, Measurements
+from hub.api.resources.notify import Deliveries, Notify
+from hub.api.resources.overviews import ActivityLog, AuditLog, Changes, Overviews, Summaries
+from hub.api.resources.runs import Runs, Traces
+from hub.api.resources.schedules import Plans, Schedules, Slots
+from hub.api.resources.system import About, Handbook, Nodes, System, Upkeep, Where
+from hub.api.resources.tokens import PagesAt
 from hub.api.waiting import Waiting
 from hub.app.boot import Boot, Context
 from hub.app.coordination import Coordination
@@ -57,10 +57,10 @@ from hub.settings.settings import Settings
 from storage.kernel.address import shown
 
 if TYPE_CHECKING:
-    from hub.api.door.authorization import Authorization
+    from hub.api.http.authorization import Authorization
 
 
-def make_nouns(
+def make_resources(
     context: Context,
     start: Boot,
     *,
@@ -86,7 +86,7 @@ def make_nouns(
     where: Callable[[], Where | None],
     ask: Ask | None,
 ) -> Hub:
-    """Create the nouns.
+    """Create the resources.
 
     Args:
         where: returns the addresses of the listeners, once they listen.
@@ -138,8 +138,8 @@ def make_nouns(
     issues.add("nodes", partial(records.check_nodes, others.list_nodes))
     hub = Hub(store, clock, others)
     hub.add(
-        *identity.nouns,
-        *coordination.nouns,
+        *identity.resources,
+        *coordination.resources,
         gateways,
         agents,
         runs,
@@ -222,7 +222,7 @@ def make_nouns(
 
 def _authorization(context: Context) -> "Authorization":
     # Imported where it is used alone, as the package ``mcp`` is.
-    from hub.api.door.authorization import DOCUMENT_BYTES, Authorization
+    from hub.api.http.authorization import DOCUMENT_BYTES, Authorization
 
     # Any person who is signed in names an address: none of them is of this machine.
     rules = OutboundRules.parse(context.settings.outbound.allow, may_call_here=False)

@@ -50,7 +50,7 @@ AT_DEVICES: Final = frozenset({Scope.ROWS, Scope.FILES})  # no page has them, an
 IN_NAME_OF_OWNERS: Final = frozenset({*AT_DEVICES, Scope.REVIEW, Scope.ANSWER})
 OPERATOR: Final = "operator:"  # prefix of the actor of a caller over a Unix socket
 ASSISTANT: Final = "assistant:"  # the same of an assistant there
-PRINCIPAL: Final = "principal"  # in a request's state, set by ``api.door.access``; absent on public routes
+PRINCIPAL: Final = "principal"  # in a request's state, set by ``api.http.access``; absent on public routes
 # Scopes that show or change the whole hub; a principal scoped to one user has none of them.
 HUB_WIDE: Final = frozenset({Scope.SETTINGS, Scope.AUDIT, Scope.SYSTEM})
 
@@ -148,7 +148,7 @@ class Asked(NamedTuple):
     path: str
 
 
-ROUTES: Final[dict[Asked, Need]] = {}  # each noun adds its rows
+ROUTES: Final[dict[Asked, Need]] = {}  # each resource adds its rows
 AUDITED: Final[dict[Asked, str]] = {}  # event in the audit log of each route; empty: it changes nothing
 # Kinds of limits that each route respects; it is refused to a caller that has limits of another kind.
 LIMITED: Final[dict[Asked, frozenset[str]]] = {}
@@ -167,7 +167,7 @@ class DeviceNeed(NamedTuple):
     event: str
 
 
-DEVICE_REQUESTS: Final[dict[Method, DeviceNeed]] = {}  # each noun adds its rows
+DEVICE_REQUESTS: Final[dict[Method, DeviceNeed]] = {}  # each resource adds its rows
 
 
 _PARAMETER: Final = "{}"
@@ -187,7 +187,7 @@ def _tree() -> dict[str, Any]:
 
 
 def declare(method: str, path: str, need: Need, event: str, within: Collection[str] = ()) -> None:
-    """Add a route to the tables; called when the class of a noun is defined."""
+    """Add a route to the tables; called when the class of a resource is defined."""
     ROUTES[Asked(method, path)] = need
     AUDITED[Asked(method, path)] = event
     LIMITED[Asked(method, path)] = frozenset(within)

@@ -135,7 +135,7 @@ def _permission_for(name: str | None) -> str:
 
 def as_failure(error: Exception) -> Failure:
     """Convert an unexpected error into a failure with an exit code and a next step."""
-    from hub.api.door.sockets import CannotListen
+    from hub.api.http.sockets import CannotListen
     from protocol.errors import CATALOGUE, HubError
     from storage.kernel.database import CONTINUES
 

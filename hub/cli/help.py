@@ -58,7 +58,7 @@ def routes(as_json: bool) -> None:
     """List the REST routes with the roles that may use them."""
     from msgspec import to_builtins
 
-    from hub.api.nouns.system import routes_view
+    from hub.api.resources.system import routes_view
     from hub.base.roles import BY_ALL, IN_NAME_OF_OWNERS, Role
 
     import_module("hub.api.application")  # its nouns enter their routes in the table

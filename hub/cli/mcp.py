@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 Message = dict[str, Any]
 
 ADDRESS: Final = "/mcp"
-META_KEY: Final = "hub/idempotency-key"  # as in hub.api.door.assistants
+META_KEY: Final = "hub/idempotency-key"  # as in hub.api.http.assistants
 SCOPES: Final = "hub-scopes"  # header of a request that is made with these scopes alone
 CALLED: Final = "hub-assistant"  # header with the name of the assistant
 WAITS_S: Final = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0)  # before a message is sent again: a hub restarts

@@ -12,7 +12,7 @@ import anyio
 import pytest
 
 from hub.agents.locks import Locks, itself
-from hub.api.door.idempotency import Replays
+from hub.api.http.idempotency import Replays
 from hub.base.call_coalescer import Together
 from hub.base.clock import IdFactory, epoch_ms
 from hub.base.loop_meter import Account, LoopMeter, charged

@@ -29,7 +29,7 @@ MODULES: Final = {
     "hub.accounts": Reach(_SERVER),
     "hub.agents": Reach(_REQUEST),
     "hub.api": Reach(_REQUEST),
-    "hub.api.nouns.system": Reach(_OURS),
+    "hub.api.resources.system": Reach(_OURS),
     "hub.cli": Reach(_OPERATOR),
     "hub.connectors": Reach(_SERVER),
     "hub.connectors.mime": Reach("headers of mails"),

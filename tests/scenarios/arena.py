@@ -32,8 +32,8 @@ _LONGEST_TIMEOUT_S: Final = 1.0
 _TIMEOUTS: Final = (
     "hub.links.listener:DeviceListener.open_s",
     "hub.links.gate:LinkLimits.hello_timeout_s",
-    "hub.api.door.server:OperatorServer.head_s",
-    "hub.api.door.server:OperatorServer.body_s",
+    "hub.api.http.server:OperatorServer.head_s",
+    "hub.api.http.server:OperatorServer.body_s",
 )
 
 _SETTINGS: Final = """\

@@ -20,7 +20,7 @@ from mcp.client.streamable_http import streamable_http_client
 from mcp.types import CallToolResult, ElicitResult
 from msgspec import json
 
-from hub.api.door.assistants import ToolOf, all_tools
+from hub.api.http.assistants import ToolOf, all_tools
 from hub.base.printable import NOT_QUOTED
 from tests.hub.api.test_assistants import told
 from tests.scenarios.scene import Scene, check_boxes, rows, scene

@@ -1,4 +1,4 @@
-"""Every command that lists, at a real hub with every noun: text of others is text, times have their zone."""
+"""Every command that lists, at a real hub with every resource: text of others is text, times have their zone."""
 
 import json
 import re
@@ -90,7 +90,7 @@ def test_table_of_lists_has_every_list_command() -> None:
 
 
 async def plant(hub: HubProcess, folder: Path) -> None:
-    """Make one of each noun, as people and devices do."""
+    """Make one of each resource, as people and devices do."""
     posts: list[tuple[str, dict[str, Any]]] = [
         ("/v1/users", {"name": "anna"}),
         ("/v1/tokens", {"device": "desk"}),

@@ -27,7 +27,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from hub.api.application import ANSWERED, openapi_document
-from hub.api.door.access import AUTHORIZES, FORMS, PROTECTED
+from hub.api.http.access import AUTHORIZES, FORMS, PROTECTED
 from hub.base.roles import Scope
 from tests.support.hub import ENDLESS
 from tests.support.processes import HubProcess, closing

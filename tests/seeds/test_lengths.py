@@ -7,7 +7,7 @@ import msgspec
 import pydantic
 
 from hub.agents.measurements import NAME_CHARACTERS
-from hub.api.nouns.agents import TemplateName
+from hub.api.resources.agents import TemplateName
 from hub.settings.agent_settings import CapabilitySettings, Identifier, TemplateSettings, Title
 from protocol.configs import BadConfig, check_key
 from protocol.requirements import BadVersion, parse_version

@@ -144,7 +144,7 @@ class Walk:
         context = self.hub.context
         device = await self.hub.device("desk")
         link = EndedLink(device.id, user_id=device.user_id)
-        asked = Requests(self.hub.nouns, self.hub.store, clock=context.clock, metrics=context.metrics)
+        asked = Requests(self.hub.resources, self.hub.store, clock=context.clock, metrics=context.metrics)
         asked.take(request(link, "q", method, **params))
         async with answering_requests(asked):
             await until(lambda: bool(link.sent))

@@ -17,8 +17,8 @@ from anyio.abc import TaskGroup, TaskStatus
 from hub.agents.heartbeats import Heartbeats
 from hub.agents.writing import reconcile
 from hub.api.device import Requests
-from hub.api.noun import Hub
-from hub.api.nouns.items import Items
+from hub.api.resource import Hub
+from hub.api.resources.items import Items
 from hub.app.node_bus import exchange_hints
 from hub.app.router import Router
 from hub.base.clock import IdFactory, epoch_ms
@@ -331,7 +331,7 @@ class SimHub:
             on_cancel=self.dispatcher.supersede,
             on_wakes=self.wakes.recheck,
         )
-        nouns = Hub(store, self.clock)
+        resources = Hub(store, self.clock)
         self.items = Items(
             store,
             roster=self.roster,
@@ -342,8 +342,8 @@ class SimHub:
             reporting=self.agreements.reporting,
             on_given=self.verdicts.recheck,
         )
-        nouns.add(self.items)
-        requests = Requests(nouns, store, clock=clock, metrics=METRICS)
+        resources.add(self.items)
+        requests = Requests(resources, store, clock=clock, metrics=METRICS)
         heartbeats = Heartbeats(store, clock=clock, metrics=METRICS)
         self._router = Router(
             dispatcher=self.dispatcher, requests=requests, heartbeats=heartbeats, clock=clock

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, Final
 
-from hub.api.nouns.items import NewVerdictsView, NewVerdictView
+from hub.api.resources.items import NewVerdictsView, NewVerdictView
 from protocol.ids import AgentId, RunId
 from storage.agents import agents
 from storage.runs.item_verdicts import GivenVerdict

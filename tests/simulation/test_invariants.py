@@ -9,7 +9,7 @@ import msgspec
 import pytest
 import sqlalchemy as sa
 
-from hub.api.nouns.items import NewVerdictsView, NewVerdictView
+from hub.api.resources.items import NewVerdictsView, NewVerdictView
 from hub.base.log import bind
 from hub.extraction.model import Message, ModelRequest
 from hub.runs.asking import question_of

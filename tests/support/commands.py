@@ -1,4 +1,4 @@
-"""Commands as data: the declared ones of the nouns, and all of them with a sentence about each."""
+"""Commands as data: the declared ones of the resources, and all of them with a sentence about each."""
 
 import json
 import re
@@ -7,9 +7,9 @@ from typing import Any, get_args
 
 import click
 
-from hub.api import noun
+from hub.api import resource
 from hub.api.application import ALIAS, ANSWERED, DECLARED, openapi_document
-from hub.api.noun import Command, Noun, Route
+from hub.api.resource import Command, Resource, Route
 from hub.cli.app import hub
 from hub.cli.options import FORMS
 
@@ -24,7 +24,7 @@ NAMED = {
     "user",
 }  # names that a shell completes
 METAVARS = {"duration": "TIME", "time": "TIME", "object": "JSON", "integer": "NUMBER", "number": "SECONDS"}
-NAME = get_args(noun.Name)[1].pattern
+NAME = get_args(resource.Name)[1].pattern
 ANY_TEXT = "scope"  # of a checkpoint, which may have a slash
 LONG_S = 600  # a shorter time is typed in seconds
 OPTION = re.compile(r"(?=--|=|/--)(--[\w,-]+)?(?:=([^/:]+))?(?:/(--[\w-]+))?: ")
@@ -33,8 +33,8 @@ OPTION = re.compile(r"(?=--|=|/--)(--[\w,-]+)?(?:=([^/:]+))?(?:/(--[\w-]+))?: ")
 def commands() -> str:
     """Return all declared commands as JSON."""
     document = openapi_document(ANSWERED.values())
-    declared = [_spec(noun, *one, document) for noun in DECLARED for one in noun.commands()]
-    groups = {noun.name: noun.commands_help for noun in DECLARED if noun.commands_help}
+    declared = [_spec(resource, *one, document) for resource in DECLARED for one in resource.commands()]
+    groups = {resource.name: resource.commands_help for resource in DECLARED if resource.commands_help}
     lines = [json.dumps(_short(one), ensure_ascii=False) for one in declared]
     every = ",\n".join(sorted(lines))
     return f'{{"groups": {json.dumps(groups)}, "commands": [\n{every}\n]}}\n'
@@ -67,9 +67,9 @@ def _short(value: Any) -> Any:
 
 
 def _spec(
-    noun: type[Noun], command: Command, route: Route, method: Any, document: dict[str, Any]
+    resource: type[Resource], command: Command, route: Route, method: Any, document: dict[str, Any]
 ) -> dict[str, Any]:
-    path = noun.path + route.path
+    path = resource.path + route.path
     operation = document["paths"][path][route.verb.lower()]
     schemas = document["components"]["schemas"]
     about = (method.__doc__ or "").partition("\n        Raises:")[0].replace("``", "")
@@ -79,11 +79,11 @@ def _spec(
         for one in operation.get("parameters", ())
     ]
     params = {one["name"]: one for one in _params(command, path, operation, schemas)}
-    items = (noun.list_key or noun.name) if route.key is not None else ""
+    items = (resource.list_key or resource.name) if route.key is not None else ""
     return {
         **command._asdict(),
         "options": None,  # part of the parameters
-        "noun": noun.name,
+        "noun": resource.name,
         "verb": route.verb,
         "path": path,
         "help": command.help or re.sub(r"^Return\b", "Show", re.sub(r"\n +", "\n", about.strip())),
@@ -167,12 +167,12 @@ def _flag(name: str) -> str:
 
 
 def _names(name: str, path: str, where: str) -> str:
-    """Return the noun whose names complete a parameter; empty: none."""
+    """Return the resource whose names complete a parameter; empty: none."""
     if name == "key" and path.startswith("/v1/config/"):
         return "settings"
     before = re.search(r"/(\w+)/\{" + name + r"\}", path) if where == "path" else None
-    noun = before[1] if before else f"{name}s"
-    return noun if noun.removesuffix("s") in NAMED else ""
+    resource = before[1] if before else f"{name}s"
+    return resource if resource.removesuffix("s") in NAMED else ""
 
 
 def _kind(name: str, where: str, schema: dict[str, Any], schemas: dict[str, Any]) -> dict[str, Any]:

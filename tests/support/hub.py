@@ -1,4 +1,4 @@
-"""The real hub of a test: its nouns over a store in memory, with a clock that the test moves."""
+"""The real hub of a test: its resources over a store in memory, with a clock that the test moves."""
 
 import atexit
 import io
@@ -17,11 +17,11 @@ import sqlalchemy as sa
 from anyio.abc import TaskGroup
 from starlette.types import Receive, Scope, Send
 
-from hub.api.door.access import PEER_UID, SOCKET_PATH, Access, BearerTokens
-from hub.api.door.idempotency import Replays
-from hub.api.door.server import Listening, OperatorServer
-from hub.api.noun import AnyNoun
-from hub.api.nouns.logs import Dumper
+from hub.api.http.access import PEER_UID, SOCKET_PATH, Access, BearerTokens
+from hub.api.http.idempotency import Replays
+from hub.api.http.server import Listening, OperatorServer
+from hub.api.resource import AnyResource
+from hub.api.resources.logs import Dumper
 from hub.app.boot import FILE, Context, Node
 from hub.app.hub import Hub
 from hub.app.reload import begin_with_revision
@@ -185,7 +185,7 @@ class ServedHub(IdentityBench):
             roster=hub.roster,
             boot_id=context.boot_id,
         )
-        self.app, self.nouns, self.work = hub, hub.nouns, hub.work
+        self.app, self.resources, self.work = hub, hub.resources, hub.work
         self.context, self.folder = context, context.state
         self.ring, self.drain = context.log.ring, context.drain
 
@@ -200,9 +200,9 @@ class ServedHub(IdentityBench):
         """Path of ``hub.toml``."""
         return self.folder / "hub.toml"
 
-    def noun(self, kind: type[AnyNoun]) -> AnyNoun:
-        """Return a noun, scoped to no user."""
-        return self.nouns.noun(kind)
+    def resource(self, kind: type[AnyResource]) -> AnyResource:
+        """Return a resource, scoped to no user."""
+        return self.resources.resource(kind)
 
     async def run(
         self, id: str = "r-1", state: RunState = RunState.QUEUED, *, agent: str = "notes", **move: Any
@@ -445,7 +445,7 @@ def _server(hub: ServedHub, options: dict[str, Any]) -> OperatorServer:
         ),
         "replays": Replays(hub.store, clock=clock),
     }
-    return OperatorServer(hub.nouns, **given | options)
+    return OperatorServer(hub.resources, **given | options)
 
 
 @asynccontextmanager

@@ -1,4 +1,4 @@
-"""Who may come in, as operators decide it: the real nouns over a store in memory, and devices that ask."""
+"""Who may come in, as operators decide it: the real resources over a store in memory, and devices that ask."""
 
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
@@ -7,7 +7,7 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 
-from hub.api.nouns.tokens import IdentityLimits
+from hub.api.resources.tokens import IdentityLimits
 from hub.app.identity import Identity
 from hub.base.clock import IdFactory, epoch_ms
 from hub.base.metrics import Metrics
@@ -54,7 +54,7 @@ class EndedLink(FakeLink):
 
 
 class IdentityBench:
-    """The nouns of identity of a hub whose owner is called ``owner``, and rows for them."""
+    """The resources of identity of a hub whose owner is called ``owner``, and rows for them."""
 
     def __init__(
         self,
@@ -122,8 +122,8 @@ class IdentityBench:
         self, role: Role = Role.ADMIN, scopes: Collection[Scope] = (), *, user_id: UserId | None = None
     ) -> str:
         """An operator's token."""
-        nouns = self.identity.operator_tokens.seen_by(user_id)
-        made = await nouns.create("test", role, Principal.of_uid(0), scopes=tuple(scopes))
+        resources = self.identity.operator_tokens.seen_by(user_id)
+        made = await resources.create("test", role, Principal.of_uid(0), scopes=tuple(scopes))
         return made.token
 
     async def agent(self, name: str = "notes", *, user_id: UserId | None = None, **declared: Any) -> AgentId:
@@ -147,8 +147,8 @@ class IdentityBench:
     async def agent_token(self, agent_id: AgentId) -> str:
         """A token by which the agent asks in its own name."""
         row = await self.store.read(agents.get_agent, agent_id)
-        nouns = self.identity.agent_tokens.seen_by(row.user_id)
-        return (await nouns.create(row.name, "operator:0")).token
+        resources = self.identity.agent_tokens.seen_by(row.user_id)
+        return (await resources.create(row.name, "operator:0")).token
 
     async def asks(self, label: str = "laptop", *, code: str = CODE, key: bytes = b"k" * 32) -> PairingRow:
         """A device that nobody knows waits with *code* on its screen."""

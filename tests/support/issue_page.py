@@ -12,7 +12,7 @@ from storage.kernel.database import Trouble
 from tests.support.source import ROOT
 
 _ID = re.compile(r"[a-z_]+\.[a-z_{}]+")
-_FOLDERS = ("hub/health", "hub/cli/doctor.py", "hub/api/nouns/system.py")
+_FOLDERS = ("hub/health", "hub/cli/doctor.py", "hub/api/resources/system.py")
 _SEVERITIES = {str(one) for one in Severity}
 _OMITTED = "…"
 _CREATORS = {"error", "warning", "notice", "_issue", "about", "finding", "severity"}

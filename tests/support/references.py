@@ -217,12 +217,12 @@ def rest_page() -> str:
 
 
 def _routes(routes: Collection[RouteOf]) -> Iterator[str]:
-    by_noun: dict[str, list[str]] = {}
+    by_resource: dict[str, list[str]] = {}
     for route in sorted(routes, key=lambda route: (route.asked.path, route.asked.method)):
         line = _route(route.asked, inspect.getdoc(route.method) or "")
-        by_noun.setdefault(route.noun.name, []).append(line)
-    for name in sorted(by_noun):
-        yield f"## Routes of {name}\n\n" + "\n".join(by_noun[name])
+        by_resource.setdefault(route.resource.name, []).append(line)
+    for name in sorted(by_resource):
+        yield f"## Routes of {name}\n\n" + "\n".join(by_resource[name])
 
 
 def _route(asked: Asked, about: str) -> str:

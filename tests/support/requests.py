@@ -1,4 +1,4 @@
-"""Requests of devices, answered by the nouns of a bench."""
+"""Requests of devices, answered by the resources of a bench."""
 
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, nullcontext
@@ -18,21 +18,21 @@ from hub.agents.writing import AgentConfigs as KeptConfigs
 from hub.agents.writing import AgentWriter
 from hub.api.agent_bodies import Rules
 from hub.api.device import Requests
-from hub.api.noun import Hub, Noun
-from hub.api.nouns.agent_configs import AgentConfigs, Capabilities, Checkpoints
-from hub.api.nouns.agent_status import AgentStatuses
-from hub.api.nouns.agents import Agents
-from hub.api.nouns.boards import BoardMemories, Boards
-from hub.api.nouns.connectors import Connectors
-from hub.api.nouns.devices import Connections, Receipts
-from hub.api.nouns.items import Items
-from hub.api.nouns.locks import Locks
-from hub.api.nouns.measurements import Measurements
-from hub.api.nouns.messages import Messages
-from hub.api.nouns.questions import Questions
-from hub.api.nouns.runs import Runs
-from hub.api.nouns.schedules import Schedules
-from hub.api.nouns.tokens import IdentityLimits, Sessions
+from hub.api.resource import Hub, Resource
+from hub.api.resources.agent_configs import AgentConfigs, Capabilities, Checkpoints
+from hub.api.resources.agent_status import AgentStatuses
+from hub.api.resources.agents import Agents
+from hub.api.resources.boards import BoardMemories, Boards
+from hub.api.resources.connectors import Connectors
+from hub.api.resources.devices import Connections, Receipts
+from hub.api.resources.items import Items
+from hub.api.resources.locks import Locks
+from hub.api.resources.measurements import Measurements
+from hub.api.resources.messages import Messages
+from hub.api.resources.questions import Questions
+from hub.api.resources.runs import Runs
+from hub.api.resources.schedules import Schedules
+from hub.api.resources.tokens import IdentityLimits, Sessions
 from hub.api.waiting import Waiting
 from hub.base.metrics import Metrics
 from hub.base.outbound.client import OutboundClient
@@ -60,18 +60,18 @@ from tests.support.wire import until
 _BOOT = BootId("boot")
 
 
-def requests_over(bench: Bench, *nouns: Noun) -> Requests:
-    """Return the service over these nouns."""
+def requests_over(bench: Bench, *resources: Resource) -> Requests:
+    """Return the service over these resources."""
     hub = Hub(bench.store, bench.clock)
-    hub.add(*nouns)
+    hub.add(*resources)
     return Requests(hub, bench.store, clock=bench.clock, metrics=bench.metrics)
 
 
-def make_requests(bench: Bench, *nouns: Noun) -> Requests:
-    """Return the service over all nouns that devices may ask.
+def make_requests(bench: Bench, *resources: Resource) -> Requests:
+    """Return the service over all resources that devices may ask.
 
     Args:
-        nouns: used in place of those of the bench.
+        resources: used in place of those of the bench.
     """
     store, lines = bench.store, FileLines(lambda: Reading(None, []))
     timed: dict[str, Any] = {"clock": bench.clock, "metrics": bench.metrics}
@@ -108,7 +108,7 @@ def make_requests(bench: Bench, *nouns: Noun) -> Requests:
             limits=IdentityLimits(),
             **given,
         ),
-        *nouns,
+        *resources,
     )
 
 
@@ -193,17 +193,17 @@ async def ask(
     bench: Bench,
     method: str,
     link: FakeLink | None = None,
-    nouns: Iterable[Noun] = (),
+    resources: Iterable[Resource] = (),
     /,
     **params: Parameter,
 ) -> Response:
     """Return the answer to a request of *link*, or of the device of the bench's agent.
 
     Args:
-        nouns: used in place of those of the bench.
+        resources: used in place of those of the bench.
     """
     link = link or bench.connect()
-    requests = make_requests(bench, *nouns)
+    requests = make_requests(bench, *resources)
     requests.take(request(link, "q-1", method, **params))
     async with serving(requests):
         await until(lambda: bool(link.sent))

@@ -5,10 +5,10 @@ from enum import StrEnum
 from typing import Final
 
 from hub.agents.vocabularies import CONFIG, HUB, METRIC, RUN_MOVES, TABLES, Column, Rows, set_by
-from hub.api.noun import View
-from hub.api.nouns.messages import BroadcastBody, LeadMessageBody, NudgeBody
-from hub.api.nouns.questions import AskBody
-from hub.api.nouns.souls import NewSoul
+from hub.api.resource import View
+from hub.api.resources.messages import BroadcastBody, LeadMessageBody, NudgeBody
+from hub.api.resources.questions import AskBody
+from hub.api.resources.souls import NewSoul
 from protocol.agent_status import STORED_AXES, VALUES, Activity, Axis, Health, Lifecycle, legal_moves
 from protocol.agent_status import TABLES as TRANSITIONS
 from protocol.agent_types import TYPE_OF, AgentType

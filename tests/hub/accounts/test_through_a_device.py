@@ -8,8 +8,8 @@ import httpx2
 import pytest
 
 from hub.api.device import Later, requests_of
-from hub.api.noun import Hub
-from hub.api.nouns.connectors import Connectors
+from hub.api.resource import Hub
+from hub.api.resources.connectors import Connectors
 from hub.base.clock import SystemClock
 from hub.device.app import Browser
 from protocol.coordination import Method, Response

@@ -6,8 +6,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from hub.api.noun import PageOf, cursor_of
-from hub.api.nouns.agent_status import AgentStatuses, StatusChange
+from hub.api.resource import PageOf, cursor_of
+from hub.api.resources.agent_status import AgentStatuses, StatusChange
 from hub.base.roles import Principal
 from protocol.errors import CodedError, ErrorCode
 from protocol.ids import UserId

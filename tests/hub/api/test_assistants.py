@@ -35,9 +35,9 @@ from msgspec import json
 
 from hub import docs
 from hub.api.application import references
-from hub.api.door import assistant_sessions, assistants
-from hub.api.door.assistant_sessions import SESSIONS
-from hub.api.door.assistants import CARD, DATA, MAX_BYTES, MAX_ROWS, META_KEY, ROWS, all_tools, hint_for
+from hub.api.http import assistant_sessions, assistants
+from hub.api.http.assistant_sessions import SESSIONS
+from hub.api.http.assistants import CARD, DATA, MAX_BYTES, MAX_ROWS, META_KEY, ROWS, all_tools, hint_for
 from hub.base.printable import NOT_QUOTED
 from hub.base.roles import ROUTES, Role, Scope
 from hub.cli.mcp import CALLED
@@ -378,7 +378,7 @@ async def test_assistants_without_the_mcp_package_are_refused_with_the_install_c
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "mcp.server", None)
-    monkeypatch.delitem(sys.modules, "hub.api.door.assistants")
+    monkeypatch.delitem(sys.modules, "hub.api.http.assistants")
     with pytest.raises(CodedError, match=r"needs mcp.server, of the extra 'mcp': .*device-hub\[mcp\]"):
         async with open_hub(tmp_path) as hub:
             answer(hub, assistants=True)

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from hub.api.door.access import BearerTokens
+from hub.api.http.access import BearerTokens
 from hub.base.roles import Principal, Role, Scope
 from hub.links.gate import FailedAttempts
 from protocol.errors import CodedError, ErrorCode

@@ -10,7 +10,7 @@ from msgspec import Meta
 from hub.api import binding, errors
 from hub.api.binding import OPTIONAL, Binding, Call, From, Head, Header
 from hub.api.errors import MAX_REFUSALS
-from hub.api.noun import Instant, Name, View
+from hub.api.resource import Instant, Name, View
 from hub.settings.agent_settings import TemplateTable
 from protocol.errors import CodedError, ErrorCode
 from protocol.lifecycles import RunState

@@ -17,8 +17,8 @@ from anyio.abc import SocketStream
 from starlette.responses import PlainTextResponse
 from uvicorn.server import ServerState
 
-from hub.api.door.access import LIVENESS_PLACES
-from hub.api.door.sockets import STRANGER_READS_PER_S, BoundedConnection
+from hub.api.http.access import LIVENESS_PLACES
+from hub.api.http.sockets import STRANGER_READS_PER_S, BoundedConnection
 from hub.base.loop_meter import LoopMeter
 from hub.base.metrics import Metrics
 from hub.base.roles import Role

@@ -7,7 +7,7 @@ import pytest
 import sqlalchemy as sa
 
 from hub.api import device as service
-from hub.api.nouns import agents as agents_noun
+from hub.api.resources import agents as agents_resource
 from hub.base.clock import epoch_ms
 from hub.base.roles import DEVICE_REQUESTS
 from hub.settings.limit_settings import Limits
@@ -186,7 +186,7 @@ async def test_response_to_a_disconnected_device_is_dropped_and_the_next_is_sent
 async def test_device_request_that_raises_is_answered_internal_and_the_next_is_served(
     bench: Bench, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(agents_noun, "_SHORT", lambda row: 1 / 0)
+    monkeypatch.setattr(agents_resource, "_SHORT", lambda row: 1 / 0)
     link, requests = bench.connect(), make_requests(bench)
     requests.take(request(link, "q-1"))
     requests.take(request(link, "q-2", "runs.list"))

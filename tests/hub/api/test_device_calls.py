@@ -7,7 +7,7 @@ import httpx2
 import pytest
 import sqlalchemy as sa
 
-from hub.api.nouns.device_calls import AT_ONCE
+from hub.api.resources.device_calls import AT_ONCE
 from hub.base.roles import Role, Scope
 from protocol.errors import CallTimedOut
 from protocol.frame import ErrorBody

@@ -7,8 +7,8 @@ import pytest
 
 from hub.agents.writing import AgentConfigs
 from hub.api import device
-from hub.api.nouns.agent_configs import AgentConfigs as ConfigsNoun
-from hub.api.nouns.devices import Connections
+from hub.api.resources.agent_configs import AgentConfigs as ConfigsResource
+from hub.api.resources.devices import Connections
 from hub.base.clock import epoch_ms
 from hub.links.auth import KeyRotation
 from protocol.agent_status import Axis
@@ -339,8 +339,8 @@ async def test_invalid_config_request_is_refused_and_changes_nothing(bench: Benc
 async def test_exceeded_config_limit_is_named_and_counted(bench: Bench) -> None:
     service = AgentConfigs(bench.store, clock=bench.clock, metrics=bench.metrics)
     service.limits = ConfigLimits(value_bytes=4)
-    noun = ConfigsNoun(bench.store, service)
-    answer = await ask(bench, "config.set", None, [noun], agent_id="notes", values={"a": "12345"})
+    resource = ConfigsResource(bench.store, service)
+    answer = await ask(bench, "config.set", None, [resource], agent_id="notes", values={"a": "12345"})
     assert answer.error is not None and answer.error.code == ErrorCode.LIMIT_REACHED
     assert answer.error.message == "a: a value has at most 4 bytes, this one 5 (config_value_bytes)"
     assert bench.metrics.reached() == {"config_value_bytes": 1}
@@ -368,11 +368,11 @@ async def test_device_selects_the_events_it_receives(bench: Bench) -> None:
     hearers = Hearers(bench.clock)
     link, other = hearers.enter(str(bench.agent.device_id)), hearers.enter("another")
     rotation = KeyRotation(bench.store, hub_id="h-1", clock=bench.clock, metrics=bench.metrics)
-    noun = Connections(hearers.events, rotation)
+    resource = Connections(hearers.events, rotation)
 
     async def selected(method: str, *events: str) -> object:
         link.sent.clear()
-        return (await ask(bench, method, link, [noun], events=[*events])).result
+        return (await ask(bench, method, link, [resource], events=[*events])).result
 
     chosen = ["agent.moved", "run.moved", "run.queued"]
     assert await selected("subscribe", "run.*", "agent.moved") == {"events": chosen}

@@ -14,7 +14,7 @@ import httpx2
 import pytest
 import sqlalchemy as sa
 
-from hub.api.door.server import Hook, Hooks, HookServer, NewsDesk
+from hub.api.http.server import Hook, Hooks, HookServer, NewsDesk
 from hub.base.certificates import Certificates
 from hub.base.clock import IdFactory
 from hub.base.metrics import Metrics

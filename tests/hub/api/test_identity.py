@@ -7,9 +7,7 @@ from functools import partial
 import anyio
 import pytest
 
-from hub.api.nouns.tokens import (
-    IdentityLimits,
-)
+from hub.api.resources.tokens import IdentityLimits
 from hub.base import tokens
 from hub.base.roles import Principal, Role, Scope, scopes_of
 from hub.base.tokens import TokenKind
@@ -215,8 +213,8 @@ async def test_devices_tokens_and_pairings_of_another_user_are_unknown(bench: Id
     waiting = await bench.asks()
     seen = bench.identity
 
-    nouns = (seen.devices, seen.tokens, seen.invitations, seen.pairings)
-    assert [await noun.seen_by(anna).all() for noun in nouns] == [[]] * 4
+    resources = (seen.devices, seen.tokens, seen.invitations, seen.pairings)
+    assert [await resource.seen_by(anna).all() for resource in resources] == [[]] * 4
     assert [user.name for user in await seen.users.seen_by(anna).all()] == ["anna"]
     hers = seen.devices.seen_by(anna)
     for code, asked in (

@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx2
 
-from hub.api.nouns.issues import IssueCounts, Issues
+from hub.api.resources.issues import IssueCounts, Issues
 from hub.base.metrics import Metrics
 from hub.base.roles import Role
 from hub.health.issues import FRESH_S, Finding, error, notice, warning
@@ -41,15 +41,15 @@ async def test_issue_counts_are_refreshed_after_five_seconds(tmp_path: Path) -> 
         clock = FakeClock()
         issues = FoundIssues(clock=clock, metrics=Metrics())
         issues.add("disk", solved)
-        noun = Issues(issues, hub.store, hub.clock)
+        resource = Issues(issues, hub.store, hub.clock)
         await issues.run_checks()
         found.clear()
-        assert (await noun.counts()).errors == 1, "the last check is younger than five seconds"
+        assert (await resource.counts()).errors == 1, "the last check is younger than five seconds"
         clock.advance(FRESH_S)
-        assert (await noun.counts(), checks) == (IssueCounts(), 2)
+        assert (await resource.counts(), checks) == (IssueCounts(), 2)
         found.add(FOUND[0])
         clock.advance(FRESH_S)
-        assert (await noun.counts()).errors == 1, "the list and its numbers are equally fresh"
+        assert (await resource.counts()).errors == 1, "the list and its numbers are equally fresh"
 
 
 OLD = notice("backup.old", "there is no backup", fix="hub backup FILE")

@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from hub.accounts.keys import FILE, KeyStore
-from hub.api.nouns import items as item_nouns
+from hub.api.resources import items as item_resources
 from hub.base.roles import Role, Scope
 from hub.text.excerpt import Excerpt
 from protocol.calls import RowPlace
@@ -211,7 +211,7 @@ async def test_open_item_shows_the_excerpt_and_lists_only_with_detail(
         "i-0": ("task", place["excerpt"], None),
         "i-3": (None, None, None),
     }
-    monkeypatch.setattr(item_nouns, "MAX_DETAIL_BYTES", 3)
+    monkeypatch.setattr(item_resources, "MAX_DETAIL_BYTES", 3)
     found, asked = [], {"detail": "true"}
     for _ in range(5):  # each page has one item, however long
         page = (await client.get("/v1/items", params=asked)).json()

@@ -11,7 +11,7 @@ import anyio
 import httpx2
 import pytest
 
-from hub.api.nouns.logs import MAX_CONNECTIONS, Dumper, LogLevel, Logs
+from hub.api.resources.logs import MAX_CONNECTIONS, Dumper, LogLevel, Logs
 from hub.base.log import Ring
 from hub.links.roster import LocalLink
 from protocol.ids import DeviceId, UserId

@@ -7,9 +7,9 @@ from typing import Any
 import httpx2
 import pytest
 
-from hub.api.nouns import messages
-from hub.api.nouns.messages import Messages as MessageNoun
-from hub.api.nouns.tokens import AgentTokens
+from hub.api.resources import messages
+from hub.api.resources.messages import Messages as MessagesResource
+from hub.api.resources.tokens import AgentTokens
 from storage import audit
 from tests.hub.api.test_gateway_routes import keep
 from tests.hub.coordination.post import WORKERS, PostBench, open_post
@@ -31,13 +31,13 @@ async def gateway() -> AsyncIterator[FakeGateway]:
 @pytest.fixture
 async def bench(hub: ServedHub, gateway: FakeGateway, tmp_path: Path) -> AsyncIterator[PostBench]:
     async with open_post(tmp_path, gateway, kept_in=hub.store) as opened:
-        hub.nouns.add(MessageNoun(hub.store, opened.messages()))
+        hub.resources.add(MessagesResource(hub.store, opened.messages()))
         yield opened
 
 
 async def by(hub: ServedHub, agent: str) -> dict[str, str]:
     """Headers of an agent that asks in its own name."""
-    made = await hub.noun(AgentTokens).create(agent, actor="test")
+    made = await hub.resource(AgentTokens).create(agent, actor="test")
     return {"authorization": f"Bearer {made.token}"}
 
 

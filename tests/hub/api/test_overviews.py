@@ -12,8 +12,8 @@ import msgspec
 import pytest
 import sqlalchemy as sa
 
-from hub.api.nouns import overviews
-from hub.api.nouns.overviews import EVERY_S, ChangesView
+from hub.api.resources import overviews
+from hub.api.resources.overviews import EVERY_S, ChangesView
 from hub.base.roles import Role
 from hub.health.issues import Check, Finding, error, notice, warning
 from protocol.ids import AgentId, UserId

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from hub.api.binding import Call
 from hub.api.events import StillCounts, Streams
-from hub.api.nouns.runs import Patience
+from hub.api.resources.runs import Patience
 from hub.base.roles import Principal
 from protocol.errors import CodedError
 from protocol.ids import RunId

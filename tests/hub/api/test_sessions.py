@@ -9,8 +9,8 @@ import pytest
 
 from hub.api import events
 from hub.api.device import requests_of
-from hub.api.door.access import is_encrypted, spelled_cookie
-from hub.api.nouns.tokens import IdentityLimits, Sessions
+from hub.api.http.access import is_encrypted, spelled_cookie
+from hub.api.resources.tokens import IdentityLimits, Sessions
 from hub.base.certificates import Certificates
 from hub.base.roles import Role
 from hub.health.machine import check_limits
@@ -153,7 +153,7 @@ async def test_session_by_device_link_is_of_the_owner_until_device_revocation(hu
     anna = await hub.user("anna")
     desk = await hub.device("annas", user_id=anna)
     link = await hub.connect(desk)
-    answer = await requests_of(hub.nouns, hub.store)[Method.SESSIONS_LINK].answer(link, {})
+    answer = await requests_of(hub.resources, hub.store)[Method.SESSIONS_LINK].answer(link, {})
     assert isinstance(answer, dict)
     assert (answer["host"], answer["port"], answer["tls"]) == ("127.0.0.1", 80, False)
     async with over_tcp(hub) as browser:
@@ -261,7 +261,7 @@ async def test_session_cookie_without_the_host_prefix_is_refused_over_tls(tmp_pa
 
 
 async def test_browser_session_limit_is_named_in_the_refusal_and_counted(hub: ServedHub) -> None:
-    hub.noun(Sessions).limits = IdentityLimits(browser_sessions=1)
+    hub.resource(Sessions).limits = IdentityLimits(browser_sessions=1)
     await _link(hub)
     async with over_unix(hub) as local:
         refused = await local.post("/v1/sessions/links", json={})

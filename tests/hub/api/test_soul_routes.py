@@ -6,8 +6,8 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from hub.api.nouns.souls import Souls as SoulNoun
-from hub.api.nouns.tokens import AgentTokens
+from hub.api.resources.souls import Souls as SoulsResource
+from hub.api.resources.tokens import AgentTokens
 from storage.coordination import souls
 from tests.hub.coordination.souls import AS_IT_WAS, SoulBench, open_souls
 from tests.support.gateway import DEFAULT_SOUL, FakeGateway, fake_gateway
@@ -27,13 +27,13 @@ async def gateway() -> AsyncIterator[FakeGateway]:
 @pytest.fixture
 async def bench(hub: ServedHub, gateway: FakeGateway, tmp_path: Path) -> AsyncIterator[SoulBench]:
     async with open_souls(tmp_path, gateway, kept_in=hub.store) as opened:
-        hub.nouns.add(SoulNoun(opened.souls))
+        hub.resources.add(SoulsResource(opened.souls))
         yield opened
 
 
 async def by(hub: ServedHub, agent: str) -> dict[str, str]:
     """Headers of an agent that asks in its own name."""
-    made = await hub.noun(AgentTokens).create(agent, actor="test")
+    made = await hub.resource(AgentTokens).create(agent, actor="test")
     return {"authorization": f"Bearer {made.token}"}
 
 

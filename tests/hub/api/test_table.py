@@ -11,8 +11,8 @@ from starlette.types import Receive, Send
 from starlette.types import Scope as Request
 
 from hub.api.application import ANSWERED
-from hub.api.door.access import Access, BearerTokens
-from hub.api.nouns.system import routes_view
+from hub.api.http.access import Access, BearerTokens
+from hub.api.resources.system import routes_view
 from hub.base.roles import (
     AGENT,
     DEVICE_REQUESTS,

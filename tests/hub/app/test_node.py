@@ -10,8 +10,8 @@ import anyio
 import pytest
 import sqlalchemy as sa
 
-from hub.api.door.sockets import AnotherHub
-from hub.api.nouns.overviews import AuditCheckView, AuditLog
+from hub.api.http.sockets import AnotherHub
+from hub.api.resources.overviews import AuditCheckView, AuditLog
 from hub.app import boot
 from hub.app.boot import FILE, Context, Node
 from hub.base.clock import IdFactory

@@ -12,7 +12,7 @@ from weakref import WeakSet
 import pytest
 from sqlalchemy import Connection, insert, text
 
-from hub.api.door.sockets import listen_on_tcp
+from hub.api.http.sockets import listen_on_tcp
 from hub.app.boot import Context
 from hub.app.hub import Hub
 from hub.base.clock import SystemClock

@@ -22,8 +22,8 @@ import sqlalchemy as sa
 import uvicorn
 
 import hub.app
-from hub.api.door.server import OperatorServer
-from hub.api.noun import Hub as NounHub
+from hub.api.http.server import OperatorServer
+from hub.api.resource import Hub as ResourceHub
 from hub.app.hub import VITAL, Hub
 from hub.app.systemd import ServiceManager, Watchdog
 from hub.base.clock import IdFactory
@@ -376,7 +376,7 @@ async def test_an_operator_server_that_hangs_ends_the_notifications(
     monkeypatch.setattr(uvicorn.Server, "on_tick", tick)
     house = House()
     server = OperatorServer(
-        NounHub(bench.store, bench.clock),
+        ResourceHub(bench.store, bench.clock),
         address=Address("127.0.0.1", 0),
         unix_path=tmp_path / "hub.sock",
         metrics=lambda: b"",

@@ -11,13 +11,13 @@ import sqlalchemy as sa
 from anyio.from_thread import BlockingPortal
 from msgspec import convert, to_builtins
 
-from hub.api.nouns.agent_configs import CapabilityView
-from hub.api.nouns.agent_status import AgentStatusView, AxisView
-from hub.api.nouns.costs import CostView, SpendView
-from hub.api.nouns.locks import LockHolderView, LockView
-from hub.api.nouns.overviews import AgentOverview, CheckpointBrief
-from hub.api.nouns.runs import RunView
-from hub.api.nouns.schedules import ScheduleView
+from hub.api.resources.agent_configs import CapabilityView
+from hub.api.resources.agent_status import AgentStatusView, AxisView
+from hub.api.resources.costs import CostView, SpendView
+from hub.api.resources.locks import LockHolderView, LockView
+from hub.api.resources.overviews import AgentOverview, CheckpointBrief
+from hub.api.resources.runs import RunView
+from hub.api.resources.schedules import ScheduleView
 from hub.base.clock import epoch_ms
 from hub.cli.agents import _facts, print_overview
 from hub.docs import page

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 import pytest
 
-from hub.api.door.sockets import AnotherHub, CannotListen, listen_on_tcp, listen_on_unix
+from hub.api.http.sockets import AnotherHub, CannotListen, listen_on_tcp, listen_on_unix
 from hub.base.toml.values import Address
 from hub.cli.agents import CONFIG_TYPES, VOCABULARIES
 from hub.cli.app import COMMANDS, LazyGroup

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from anyio.from_thread import BlockingPortal
 
-from hub.api.nouns.messages import Messages as MessageNoun
-from hub.api.nouns.souls import Souls as SoulNoun
+from hub.api.resources.messages import Messages as MessagesResource
+from hub.api.resources.souls import Souls as SoulsResource
 from hub.cli.failure import Exit
 from storage.coordination import souls
 from tests.hub.api.test_gateway_routes import keep
@@ -157,7 +157,7 @@ def bench(
 ) -> Iterator[PostBench]:
     kept_in = served.store
     with portal.wrap_async_context_manager(open_post(tmp_path, gateway, kept_in=kept_in)) as opened:
-        served.nouns.add(MessageNoun(kept_in, opened.messages()))
+        served.resources.add(MessagesResource(kept_in, opened.messages()))
         yield opened
 
 
@@ -202,7 +202,7 @@ def soul_bench(
 ) -> Iterator[SoulBench]:
     kept_in = served.store
     with portal.wrap_async_context_manager(open_souls(tmp_path, gateway, kept_in=kept_in)) as opened:
-        served.nouns.add(SoulNoun(opened.souls))
+        served.resources.add(SoulsResource(opened.souls))
         yield opened
 
 

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hub.api.application import ANSWERED, openapi_document
-from hub.api.nouns import questions
+from hub.api.resources import questions
 from hub.base.clock import epoch_ms
 from hub.cli.declared import MIN_END, item_called, present
 from hub.cli.failure import Exit, Failure

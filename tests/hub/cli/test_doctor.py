@@ -12,8 +12,8 @@ import sqlalchemy as sa
 from anyio.from_thread import BlockingPortal
 
 from hub.api.binding import Head
-from hub.api.noun import DEFAULT_LIMIT
-from hub.api.nouns.system import WORST, System
+from hub.api.resource import DEFAULT_LIMIT
+from hub.api.resources.system import WORST, System
 from hub.base.roles import Scope
 from hub.cli import show
 from hub.health import machine
@@ -331,7 +331,7 @@ def test_every_issue_is_the_same_in_doctor_status_home_rest_metrics_and_readines
         now[:] = everything[start : start + WORST]
         status, screen = json.loads(hub("status", "--json").stdout), hub("status").stdout
         worst = {one["subject"]: _of_view(one) for one in status["worst"]}
-        ready = portal.call(served.noun(System).readiness, Head())
+        ready = portal.call(served.resource(System).readiness, Head())
         metrics = served.context.metrics.render().decode()
         assert ready.ready != any(found.is_stop for found in now)
         for found in now:

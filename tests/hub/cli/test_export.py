@@ -134,7 +134,7 @@ def test_export_includes_all_pages_of_items(
     hub: Hub, served: ServedHub, portal: BlockingPortal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     portal.call(served.store.write, keep)
-    monkeypatch.setattr("hub.api.nouns.items.MAX_LONG", 2)
+    monkeypatch.setattr("hub.api.resources.items.MAX_LONG", 2)
     assert sorted(one["id"] for one in lines(hub("export").stdout)) == [f"i-{n}" for n in range(5)]
 
 
@@ -309,7 +309,7 @@ def two(served: ServedHub, portal: BlockingPortal) -> None:
 def test_users_export_contains_all_data_of_the_user_without_secrets(
     hub: Hub, two: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hub.api.nouns.devices.MAX_LONG", 2)
+    monkeypatch.setattr("hub.api.resources.devices.MAX_LONG", 2)
     file = tmp_path / "anna.zip"
     done = hub("users", "export", "anna", str(file))
     assert (done.exit_code, "rows written:" in done.stderr) == (0, True), done.output

@@ -67,7 +67,9 @@ def test_routes_json_of_a_non_serving_process_has_routes_of_all_nouns() -> None:
         [sys.executable, "-m", "hub", "routes", "--json"], capture_output=True, text=True, check=True
     )
     paths = {(route["method"], route["path"]) for route in json.loads(printed.stdout)["routes"]}
-    assert {(route.verb, noun.path + route.path) for noun in DECLARED for route, _ in noun.routes()} <= paths
+    assert {
+        (route.verb, resource.path + route.path) for resource in DECLARED for route, _ in resource.routes()
+    } <= paths
 
 
 def test_routes_command_prints_the_table_as_json() -> None:

@@ -13,7 +13,7 @@ import pytest
 from anyio.abc import TaskGroup
 from click.testing import CliRunner
 
-from hub.api.door.assistants import META_KEY
+from hub.api.http.assistants import META_KEY
 from hub.cli import mcp
 from hub.cli.app import hub as program
 from hub.cli.failure import Exit

@@ -10,8 +10,8 @@ import anyio
 import httpx2
 import pytest
 
-from hub.api.nouns.runs import Runs
 from hub.api.others import READ_WITHIN_S, WITHIN_S, Others
+from hub.api.resources.runs import Runs
 from hub.base.roles import Role
 from hub.health.records import check_nodes
 from hub.runs.lifecycle import Interrupt
@@ -218,7 +218,7 @@ async def test_follower_receives_run_moves_of_another_node_without_a_poll(pair: 
     pair.west.work.watch._poll_s = math.inf  # only the hint is left
     states = []
     with anyio.fail_after(20):
-        async with aclosing(pair.west.noun(Runs).follow("r-1")) as steps:
+        async with aclosing(pair.west.resource(Runs).follow("r-1")) as steps:
             async for step in steps:
                 states.append(step.run.state)
                 if len(states) == 1:

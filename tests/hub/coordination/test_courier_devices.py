@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from hub.api.device import requests_of
-from hub.api.noun import Hub
-from hub.api.nouns.messages import Messages
+from hub.api.resource import Hub
+from hub.api.resources.messages import Messages
 from hub.base.tokens import hash_token
 from protocol.agent_messages import MessageKind, MessageState
 from protocol.capabilities import CapabilityName

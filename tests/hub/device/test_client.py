@@ -11,7 +11,7 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
 
-from hub.api.nouns.devices import KICKED
+from hub.api.resources.devices import KICKED
 from hub.device.addresses import BadAddress, Route, address_of
 from hub.device.app import CAPABILITIES
 from hub.device.client import Client, TurnedAway, why_unreachable

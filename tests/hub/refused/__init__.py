@@ -1,1 +1,1 @@
-"""Writes that are refused, and what their senders are told: one module of rows a noun."""
+"""Writes that are refused, and what their senders are told: one module of rows a resource."""

@@ -17,7 +17,7 @@ from tests.support.families import each
 from tests.support.processes import SETTINGS, HubProcess
 
 # Each has ROWS, and may have SETTINGS (a piece of hub.toml) and GIVEN (what is asked before, with success).
-NOUNS = (
+RESOURCES = (
     "agents",
     "boards",
     "capabilities",
@@ -35,7 +35,7 @@ NOUNS = (
     "configs",
     "templates",
 )
-TABLES = [import_module(f"tests.hub.refused.{noun}") for noun in NOUNS]
+TABLES = [import_module(f"tests.hub.refused.{resource}") for resource in RESOURCES]
 ROWS: list[Refused] = [row for table in TABLES for row in table.ROWS]
 
 PHONE = """

@@ -12,7 +12,7 @@ import anyio.lowlevel
 import pytest
 import sqlalchemy as sa
 
-from hub.api.nouns.items import Items
+from hub.api.resources.items import Items
 from hub.device.inbox import read_items
 from hub.device.inserts import DeviceStore
 from hub.device.owner import approve, edit, reject

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from hub.api.door.access import BODY_BYTES, BODY_S
-from hub.api.door.sockets import HEAD_S
-from hub.api.nouns.tokens import IdentityLimits
+from hub.api.http.access import BODY_BYTES, BODY_S
+from hub.api.http.sockets import HEAD_S
+from hub.api.resources.tokens import IdentityLimits
 from hub.base.log.opening import A_MINUTE, QUEUE
 from hub.base.log.ring import ENTRIES
 from hub.base.metrics import Metrics

@@ -12,7 +12,7 @@ from mcp.shared.exceptions import MCPError
 from mcp.types import TextResourceContents
 from playwright.async_api import Browser, Frame, Page, Route, expect
 
-from hub.api.door.assistants import CARD
+from hub.api.http.assistants import CARD
 from hub.base.roles import Role, Scope
 from storage.schema import items
 from tests.hub.api.test_assistants import APPS, NO, YES, Person, assistant, stored

@@ -17,7 +17,7 @@ import pytest
 from anyio.abc import SocketAttribute, SocketStream
 from pydantic import ValidationError
 
-from hub.api.door.authorization import Authorization
+from hub.api.http.authorization import Authorization
 from hub.base.clock import SystemClock
 from hub.base.outbound.addresses import connect_to_first, is_own, parse_target
 from hub.base.outbound.client import InvalidURL, OutboundClient, TransportError

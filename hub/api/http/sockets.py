@@ -1,0 +1,414 @@
+"""Sockets of the operators' listener, and the parser of HTTP with its limits and refusals (411, 431).
+
+The sockets are a Unix socket for this user, and TCP for this machine. An HTTP connection, also of the
+webhooks' listener, is limited before its peer is authenticated.
+
+The parser is httptools', in C: parsing costs the loop about as much as reading the bytes. A connection
+has an intake budget like that of a device. It sends one request at a time, and declares the length of
+a body before sending it: a chunked body is refused (411), and so are too many or too long headers (431).
+The listener of webhooks takes chunks, because its peers cannot be configured.
+"""
+
+import asyncio
+import os
+import socket
+import stat
+import struct
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from email.utils import formatdate
+from functools import partial
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any, Final, cast
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from hub.api.errors import Problem
+from hub.api.http.access import LET_IN, LIVENESS, PEER_UID, SOCKET_PATH
+from hub.base.loop_meter import LoopMeter
+from hub.base.toml.values import Address
+from hub.links.gate import MAX_WAIT_S, MIN_WAIT_S, Intake, LivenessPlace, Place, TurnedAway
+from protocol.errors import ErrorCode, HubError
+
+_MAX_PATH_BYTES = 107  # sun_path of Linux, less its closing zero
+_BACKLOG = 128
+
+
+class CannotListen(HubError):
+    """A listening socket that could not be opened; nothing is left on disk."""
+
+    code = ErrorCode.BAD_SETTINGS
+    hint = "name another folder: --state DIR"
+
+
+class AnotherHub(CannotListen):
+    """Listener refused, because another hub process serves this state folder."""
+
+    code = ErrorCode.DATABASE_BUSY
+    hint = "stop it first, or name another folder: --state DIR"
+
+
+@contextmanager
+def listen_on_unix(path: Path) -> Iterator[socket.socket]:
+    """Listen at *path* with mode 0600 from the first moment; a dead hub's socket is replaced.
+
+    Raises:
+        AnotherHub: another process answers at the path.
+        CannotListen: the path cannot be used.
+    """
+    if len(os.fsencode(path)) > _MAX_PATH_BYTES:
+        raise CannotListen(f"{path} is too long for a socket; choose a shorter folder with --state")
+    _remove_dead(path)
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    umask = os.umask(0o177)  # set before bind: a chmod after it would leave a gap
+    try:
+        listening.bind(os.fspath(path))
+    except OSError as error:
+        listening.close()
+        raise CannotListen(f"cannot listen on {path}: {error.strerror}") from error
+    finally:
+        os.umask(umask)
+    ours = path.lstat().st_ino
+    try:
+        with listening:
+            listening.listen(_BACKLOG)
+            listening.setblocking(False)
+            yield listening
+    finally:
+        with suppress(FileNotFoundError):
+            if path.lstat().st_ino == ours:  # another process may have replaced the socket
+                path.unlink()
+
+
+@contextmanager
+def listen_on_tcp(address: Address, of: str = "devices") -> Iterator[socket.socket]:
+    """Listen at *address*, which is a setting *of* a listener; port 0 takes a free one.
+
+    Raises:
+        CannotListen: the address is taken, or is not this machine's.
+    """
+    try:
+        family, kind, protocol, _, where = socket.getaddrinfo(
+            address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listening = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise _not_at(address, of, error) from error
+    with listening:
+        try:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listening.bind(where)
+            listening.listen(_BACKLOG)
+        except OSError as error:
+            raise _not_at(address, of, error) from error
+        listening.setblocking(False)
+        yield listening
+
+
+def _not_at(address: Address, of: str, error: OSError) -> CannotListen:
+    refused = CannotListen(f"cannot listen on {address}: {error.strerror}")
+    refused.hint = f"end the program that listens there, or change address in [listen.{of}] of the settings"
+    return refused
+
+
+def _remove_dead(path: Path) -> None:
+    try:
+        if not stat.S_ISSOCK(path.lstat().st_mode):
+            refused = CannotListen(f"{path} exists, and is not a socket")
+            refused.hint = "move it away, or name another folder: --state DIR"
+            raise refused
+    except FileNotFoundError:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(os.fspath(path))
+        except ConnectionRefusedError:
+            path.unlink()
+        except OSError as error:
+            raise CannotListen(f"cannot use {path}: {error.strerror}") from error
+        else:
+            raise AnotherHub(f"a hub is running on {path.parent} already; 'hub status' shows it")
+
+
+HEAD_S: Final = 5.0
+HEADER_BYTES: Final = 16 * 1024  # including the request line
+HEADERS: Final = 128  # of a request; browsers send about twenty
+# Limits of a connection: reads per second (a read is 1 byte to 256 KiB), and bytes per second.
+STRANGER_READS_PER_S, STRANGER_BYTES_PER_S = 50.0, 256.0 * 1024
+KNOWN_READS_PER_S, KNOWN_BYTES_PER_S = 2_000.0, 64.0 * 1024 * 1024
+_TOO_LONG: Final = f"the address and the headers have at most {HEADER_BYTES} bytes"
+_CREDENTIALS: Final = struct.Struct("3i")  # struct ucred of Linux: pid, uid, gid
+_LAST: Final = {"connection": "close"}
+
+
+class _Refused(Exception):
+    """A refused request. Raised by callbacks of the parser, which then stops."""
+
+    def __init__(
+        self, code: ErrorCode, detail: str, status: int | None, headers: dict[str, str] | None = None
+    ) -> None:
+        super().__init__(detail)
+        self.code = code
+        self.status = status
+        self.headers = headers or _LAST
+
+
+class _Pipelined(Exception):
+    """A request that did not wait for the response before it. Raised as ``_Refused`` is."""
+
+
+def connection_factory(
+    *,
+    most_local: int,
+    head_s: float,
+    on_refusal: Callable[[str, str], None],
+    loop: LoopMeter,
+    allows_chunks: bool,
+) -> type[asyncio.Protocol]:
+    """Return the protocol class that uvicorn instantiates for each connection.
+
+    Args:
+        most_local: limit on concurrent connections over Unix sockets. Connections over TCP are counted
+            before, at the gate.
+        head_s: time limit for receiving a request's head, in seconds since the connection opened or the
+            request began.
+        on_refusal: called with the code and the reason of each refusal.
+        loop: meter that is charged with the loop time of reading.
+        allows_chunks: a body may come in chunks; the application limits it.
+    """
+    made = partial(
+        BoundedConnection,
+        local=set(),
+        most_local=most_local,
+        head_s=head_s,
+        on_refusal=on_refusal,
+        meter=loop,
+        allows_chunks=allows_chunks,
+    )
+    return cast(type[asyncio.Protocol], made)
+
+
+class BoundedConnection(HttpToolsProtocol):
+    """uvicorn's connection, with these limits.
+
+    Args:
+        local: open connections over Unix sockets.
+        place: the connection's place at the gate of its port; none over a Unix socket.
+    """
+
+    def __init__(
+        self,
+        *args: Any,
+        local: set[HttpToolsProtocol],
+        most_local: int,
+        head_s: float,
+        on_refusal: Callable[[str, str], None],
+        meter: LoopMeter,
+        allows_chunks: bool,
+        place: Place | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(*args, **options)
+        self._on_refusal = on_refusal
+        self._meter = meter
+        self._allows_chunks = allows_chunks
+        self._local, self._most_local = local, most_local
+        self._place = place
+        self._is_known = place is None
+        self._intake = Intake(0)
+        self._head_s = head_s
+        self._head_timer: asyncio.TimerHandle | None = None
+        self._head_bytes = self._headers = 0
+        self._is_in_head = False
+        self._would_keep_alive = True
+        self._is_deaf = False  # further input is dropped
+
+    # --- the transport ---
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        uid = peer_uid(transport.get_extra_info("socket"))
+        path = transport.get_extra_info("sockname") if uid is not None else None
+        self.app_state = self.app_state | {PEER_UID: uid, SOCKET_PATH: path, LET_IN: self._is_let_in}
+        self._allow_intake()
+        if self._place is not None:
+            self._place.give_way = self._give_way
+        if uid is not None:
+            self._local.add(self)
+        if len(self._local) > self._most_local and uid is not None:
+            self._refuse(ErrorCode.OVERLOADED, f"{self._most_local} connections are open already")
+        else:
+            self._await_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._head_is_here()
+        self._local.discard(self)
+        super().connection_lost(exc)
+        if self._place is not None:
+            self._place.leave()
+
+    def data_received(self, data: bytes) -> None:
+        cause = "operator:socket" if self._place is None else f"network:{self._place.network}"
+        wait_s = self._meter.run(cause, self._read, data)
+        self._charge(len(data), 0.0 if self._place is None else min(wait_s, MAX_WAIT_S))
+
+    def _read(self, data: bytes) -> None:
+        if self._is_deaf or self.transport.is_closing():
+            return
+        super().data_received(data)
+        if self._is_in_head and not self._is_deaf:  # not refused yet
+            self._count_head(len(data))
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer a request that the parser rejected: not HTTP, or an exception raised by a callback."""
+        match sys.exc_info()[1]:
+            case BaseException(__context__=_Pipelined()):
+                self._is_deaf, self.cycle.keep_alive = True, False
+            case BaseException(__context__=_Refused() as refused):
+                self._refuse(refused.code, str(refused), status=refused.status, headers=refused.headers)
+            case _:
+                self._refuse(ErrorCode.BAD_PARAMS, msg, status=400)
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """Log nothing when a WebSocket is requested: uvicorn's advice to install a library is wrong here."""
+
+    # --- the parser ---
+
+    def on_message_begin(self) -> None:
+        if self.cycle is not None and not self.cycle.response_complete:
+            raise _Pipelined
+        super().on_message_begin()
+        self._head_bytes = self._headers = 0
+        self._is_in_head = True
+        if self._head_timer is None:
+            self._await_head()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._headers += 1
+        if self._headers > HEADERS:
+            raise _Refused(ErrorCode.TOO_LARGE, f"a request has at most {HEADERS} headers", 431)
+        if name.lower() == b"transfer-encoding" and not self._allows_chunks:
+            # a body without a declared length cannot be limited before it is read
+            raise _Refused(ErrorCode.BAD_PARAMS, "say how long the body is: Content-Length", 411)
+        if self._is_in_head:  # what follows a chunked body was in no check of the head
+            super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > HEADER_BYTES:
+            raise _Refused(ErrorCode.TOO_LARGE, _TOO_LONG, 431)
+        self._is_in_head = False
+        self._head_is_here()
+        turned = self._place.turned if isinstance(self._place, LivenessPlace) else None
+        if turned is not None and self.url.partition(b"?")[0] != LIVENESS.encode():
+            raise _Refused(turned.reason, str(turned), None, _headers_of(turned))
+        # Of this request: the library would set it once a second, which wakes an idle process.
+        self.server_state.default_headers = [(b"date", formatdate(usegmt=True).encode())]
+        super().on_headers_complete()
+        # A response before the body's end closes the connection: the rest of the body is never read.
+        self._would_keep_alive = self.cycle.keep_alive and turned is None
+        self.cycle.keep_alive = False
+        if (
+            self.parser.should_upgrade()
+        ):  # the parser expects no body then: further bytes would be parsed as a request
+            self._would_keep_alive, self._is_deaf = False, True
+
+    def on_message_complete(self) -> None:
+        if not self.cycle.response_started:
+            self.cycle.keep_alive = self._would_keep_alive
+        super().on_message_complete()
+
+    # --- the bounds ---
+
+    def _is_let_in(self) -> None:
+        """Raise the limits of the connection after a valid token was received."""
+        if self._place is not None:
+            self._place.vouch()
+        if not self._is_known:
+            self._is_known = True
+            self._allow_intake()
+
+    def _allow_intake(self) -> None:
+        rates = (
+            (KNOWN_READS_PER_S, KNOWN_BYTES_PER_S)
+            if self._is_known
+            else (STRANGER_READS_PER_S, STRANGER_BYTES_PER_S)
+        )
+        self._intake.welcome(*rates, self.loop.time())
+
+    def _charge(self, size: int, wait_s: float) -> None:
+        """Charge a read; pause reading while the budget of the connection or of the loop is spent."""
+        intake = self._intake
+        intake.frames_left -= 1
+        intake.bytes_left -= size
+        if intake.is_spent:
+            wait_s = max(wait_s, intake.refill(self.loop.time()))
+        if wait_s and not self.transport.is_closing():
+            self.transport.pause_reading()
+            self.loop.call_later(max(wait_s, MIN_WAIT_S), self._read_on)
+
+    def _read_on(self) -> None:
+        if not self.transport.is_closing() and not self.flow.read_paused:
+            self.transport.resume_reading()
+
+    def _count_head(self, size: int) -> None:
+        self._head_bytes += size
+        if self._head_bytes > HEADER_BYTES:
+            self._refuse(ErrorCode.TOO_LARGE, _TOO_LONG, status=431)
+
+    def _await_head(self) -> None:
+        self._head_timer = self.loop.call_later(self._head_s, self._too_slow)
+
+    def _head_is_here(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _give_way(self, turned: TurnedAway) -> bool:
+        """Refuse a request that is not here as a whole, and close. Return False while one is answered."""
+        if self.cycle is not None and not self.cycle.response_complete and not self.cycle.more_body:
+            return False
+        self._refuse(turned.reason, str(turned))
+        return True
+
+    def _too_slow(self) -> None:
+        self._head_timer = None
+        self._refuse(ErrorCode.HELLO_TIMEOUT, f"no request came within {self._head_s:g} s")
+
+    def _refuse(
+        self,
+        code: ErrorCode,
+        detail: str,
+        *,
+        status: int | None = None,
+        headers: dict[str, str] = _LAST,
+    ) -> None:
+        self._on_refusal(code, detail)
+        self._is_deaf = True
+        if self.cycle is None or self.cycle.response_complete:  # no other response is half written
+            self.transport.write(_spelled(Problem(code, detail, status=status, headers=headers)))
+        self.transport.close()
+
+
+def operator_refusal(turned: TurnedAway) -> bytes:
+    """Return the HTTP response that refuses a connection before anything was read from it."""
+    return _spelled(Problem(turned.reason, str(turned), headers=_headers_of(turned)))
+
+
+def _headers_of(turned: TurnedAway) -> dict[str, str]:
+    return _LAST | {"retry-after": str(max(1, round(turned.retry_s)))}
+
+
+def _spelled(problem: Problem) -> bytes:
+    head = f"HTTP/1.1 {problem.status_code} {HTTPStatus(problem.status_code).phrase}\r\n".encode()
+    headers = b"".join(name + b": " + value + b"\r\n" for name, value in problem.raw_headers)
+    return head + headers + b"\r\n" + bytes(problem.body)
+
+
+def peer_uid(connection: socket.socket) -> int | None:
+    """Return the user id of the peer; None on any other kind of socket."""
+    if connection.family is not socket.AF_UNIX:
+        return None
+    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    return int(_CREDENTIALS.unpack(credentials)[1])

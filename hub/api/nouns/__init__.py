@@ -1,1 +1,0 @@
-"""Nouns of the operators' interface: a module for the nouns of one topic, found by ``application``."""
