@@ -1,4 +1,4 @@
-"""The operators' interface as one ASGI application: routes of all resources, errors, and the OpenAPI document.
+"""The operators' interface as one ASGI application: routes, errors, and the OpenAPI document.
 
 Callers are checked by ``api/http/access``, which also finds the route in the table of roles.
 
@@ -622,7 +622,7 @@ def _answers(route: RouteOf, parts: _Components) -> dict[str, Any]:
             returned.media_type or "application/json": {"schema": {"type": "string"} if is_text else {}}
         }
     elif route.is_page:
-        name = declared.page.partition(".")[0] or route.resource.__name__
+        name = declared.page.partition(".")[0] or route.resource.__name__.removesuffix("Resource")
         page = parts.named(name, _page(route.items_key, parts.schema(returned)))
         content = {"application/json": {"schema": page}}
     else:
