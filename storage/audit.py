@@ -18,6 +18,7 @@ The activity log, also here, is the list of events that people read; it has no c
 import hashlib
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextvars import ContextVar
+from pathlib import Path
 from typing import Any, Concatenate, Final, Literal, ParamSpec, TypeVar
 
 import msgspec
@@ -27,6 +28,7 @@ from protocol.ids import AgentId, DeviceId, RunId, UserId, trace_id_of
 from protocol.secret_rules import redact_secrets
 from protocol.status_vocabularies import EVENT_ALIASES, EventAlias
 from storage.kernel.columns import Key, columns_of, fill_page, in_parts, narrowed, now_ms, paged, unindexed
+from storage.kernel.database import address_of, translation
 from storage.schema import (
     activity_log,
     agent_templates,
@@ -812,3 +814,16 @@ def _names(c: sa.Connection, event: str) -> list[str]:
             break
         found.append(name)
     return found
+
+
+def note(database: Path, entry: Entry) -> None:
+    """Append *entry* about the backup to the audit log of *database*, which a hub may have open.
+
+    Raises:
+        Busy, Unavailable: the entry was not written.
+    """
+    engine = sa.create_engine(address_of(database), poolclass=sa.NullPool, connect_args={"timeout": 30.0})
+    sa.event.listen(engine, "connect", lambda driver, _: setattr(driver, "isolation_level", None))
+    sa.event.listen(engine, "begin", lambda c: c.exec_driver_sql("BEGIN IMMEDIATE"))
+    with translation(), engine.begin() as c:
+        append_entry(c, entry)

@@ -1,4 +1,4 @@
-"""Targets of events; their deliveries, in order, given up after three days; and mutes of issues.
+"""Targets of events and their deliveries, in order, given up after three days.
 
 A delivery is written in the transaction that moves the cursor of its target, and given up after ``NEWS_MS``.
 Its id is made from target, event and subject: a change that is read again, after a kill, at another hub or
@@ -10,8 +10,6 @@ A target that is away costs MAX_WAITING rows: further events are counted, and on
 
 An event names things by id and name, and has no text of a document: it may go to a machine that is not the
 operator's. Titles are added for targets that ask for them.
-
-A mute says that a person does not want to be shown an issue, for a time or for good, at all nodes.
 """
 
 import hashlib
@@ -25,9 +23,8 @@ from protocol.errors import CodedError, ErrorCode
 from protocol.ids import BootId, UserId
 from protocol.lifecycles import FINAL_RUN_STATES
 from protocol.tables import TABLES
-from storage import audit
+from storage import leases
 from storage.changes import Change, changes_after, newest
-from storage.devices import nodes
 from storage.devices.devices import find_user_by_name
 from storage.kernel.columns import (
     Int,
@@ -46,7 +43,6 @@ from storage.schema import (
     boards,
     deliveries,
     devices,
-    issue_mutes,
     items,
     notify_targets,
     questions,
@@ -328,13 +324,13 @@ def read_news(
     return News([one for one in new if one.event in events], found.upto, has_gap, found.has_more)
 
 
-def add_news(c: sa.Connection, term: nodes.Term, name: str, news: News, *, at: int) -> None:
+def add_news(c: sa.Connection, term: leases.Term, name: str, news: News, *, at: int) -> None:
     """Write the deliveries of events, and move the cursor.
 
     Raises:
         LostLease: another hub has the target now; nothing was written.
     """
-    nodes.check_term(c, term)
+    leases.check_term(c, term)
     row = _locked(c, name, cursor=news.cursor)
     _add(c, row, news.events, at=at)
     if news.has_gap:
@@ -361,7 +357,7 @@ def sync_issues(
         may_close: False: an issue that is not found may still be looked for.
     """
     row = _locked(c, name)
-    known, living = dict(row.issues), {boot_id, *nodes.living_boots(c)}
+    known, living = dict(row.issues), {boot_id, *leases.living_boots(c)}
     seen = {one.key: one for one in found if row.user_id in (None, one.user_id)}
     new = []
     for key, one in seen.items():
@@ -420,7 +416,7 @@ def next_deliveries(
 
 def settle(
     c: sa.Connection,
-    term: nodes.Term,
+    term: leases.Term,
     sent: Sequence[DeliveryRow],
     outcome: Literal["delivered", "later", "refused", "gone"],
     answer: str,
@@ -438,7 +434,7 @@ def settle(
     Raises:
         LostLease: another hub has the target now; nothing was written.
     """
-    nodes.check_term(c, term)
+    leases.check_term(c, term)
     name = sent[0].target
     row = _locked(c, name, retry_at=at + wait_ms)
     for one in sent:
@@ -558,51 +554,3 @@ def _known(c: sa.Connection, ids: Sequence[str]) -> set[str]:
 def _id(name: str, one: HubEvent) -> str:
     spelled = "\0".join((name, one.event, one.subject, one.key))
     return f"msg_{hashlib.sha256(spelled.encode()).hexdigest()[:32]}"
-
-
-MAX_MUTES: Final = 1_000
-
-
-class IssueMute(msgspec.Struct, frozen=True):
-    """Mute of the issue with this key. *ends_at*: None: until it is ended by a person."""
-
-    key: str
-    user_id: UserId | None
-    reason: str
-    actor: str
-    muted_at: int
-    ends_at: int | None
-
-
-MUTES: Final = (
-    sa.select(*columns_of(IssueMute, issue_mutes))
-    .where(sa.or_(issue_mutes.c.ends_at.is_(None), issue_mutes.c.ends_at > sa.bindparam("now", type_=Int)))
-    .order_by(issue_mutes.c.key)
-)
-_of_issue: Final = issue_mutes.c.key == sa.bindparam("of")
-
-
-def list_mutes(c: sa.Connection, now: int) -> dict[str, IssueMute]:
-    """Return the mutes that have not ended, by their keys."""
-    return {row.key: fill(IssueMute, row) for row in c.execute(MUTES, {"now": now})}
-
-
-def mute(c: sa.Connection, new: IssueMute) -> None:
-    """Write a mute, in place of the one before, with its audit entry. Raises CodedError."""
-    c.execute(sa.delete(issue_mutes).where(_of_issue), {"of": new.key})
-    if c.execute(sa.select(sa.func.count()).select_from(issue_mutes)).scalar_one() >= MAX_MUTES:
-        raise CodedError(
-            ErrorCode.LIMIT_REACHED,
-            f"{MAX_MUTES} issues are muted already; hub issues ls --muted lists them",
-        )
-    c.execute(sa.insert(issue_mutes), msgspec.structs.asdict(new))
-    detail = {"reason": new.reason, "ends_at": new.ends_at}
-    audit.append(c, at=new.muted_at, actor=new.actor, event="issue.muted", subject=new.key, detail=detail)
-
-
-def unmute(c: sa.Connection, key: str, *, at: int, actor: str) -> bool:
-    """End a mute, with its audit entry. Return False if there is none."""
-    if c.execute(sa.delete(issue_mutes).where(_of_issue), {"of": key}).rowcount == 0:
-        return False
-    audit.append(c, at=at, actor=actor, event="issue.unmuted", subject=key)
-    return True

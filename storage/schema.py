@@ -1554,6 +1554,7 @@ model_answers = table(
     index("model_answers_used", "used_at"),
 )
 
+ANSWERED = "answered"  # outcome of a request that brought an answer; other outcomes are error codes
 model_calls = table(
     "model_calls",
     key("id"),

@@ -51,9 +51,9 @@ from hub.connectors.graph import sign_in_codes, sign_in_failure
 from protocol.frame import NO_JSON, read_json
 from protocol.ids import BootId
 from protocol.keys import encode
+from storage import leases
 from storage.connectors import connectors, seen_messages
 from storage.connectors.connectors import DETAIL_CHARS, ConnectorRow, CredentialRow, GrantSight
-from storage.devices import nodes
 from storage.kernel.database import StorageError
 from storage.runs import items
 from storage.store import Connection, Store
@@ -407,7 +407,7 @@ class TokenBook:
 
     async def has_others(self) -> bool:
         """Return True if another node of this database lives, which may have other keys."""
-        return await self._store.read(nodes.has_others, BootId(self._owner))
+        return await self._store.read(leases.has_others, BootId(self._owner))
 
     async def seal(self, connector_id: str, granted: Granted) -> tuple[str, bytes]:
         """Seal a grant for the row of a connector. Return the key's id and the sealed data."""

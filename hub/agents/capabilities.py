@@ -22,7 +22,7 @@ from storage.agents import checkpoints, configs
 from storage.agents.checkpoints import Checkpoint, CheckpointRow
 from storage.agents.configs import Capability, CapabilityRow, Registered
 from storage.audit import Entry
-from storage.runs.runs import HeldRun
+from storage.held import HeldRun
 from storage.store import Store
 
 log = Channel(__name__)

@@ -44,14 +44,15 @@ from storage.agents.config_changes import (
     ConfigsChanged,
     NewConfig,
 )
-from storage.agents.declared_agents import AgentLimits, DeclaredAgent, Writing
+from storage.agents.declared_agents import AgentLimits, DeclaredAgent
 from storage.audit import Entry
 from storage.connectors import connectors
 from storage.connectors.connectors import DeclaredConnector, Reconciled
 from storage.coordination import gateways
 from storage.coordination.gateways import DeclaredGateway
 from storage.devices import devices
-from storage.effects import declaring
+from storage.effects import agent_changes, declaring
+from storage.effects.agent_changes import Writing
 from storage.store import Connection, Store
 
 log = Channel(__name__)
@@ -106,7 +107,7 @@ class AgentWriter:
         """
         writing = self._writing(actor)
         make = partial(
-            audit.audited(declared_agents.make_agent, _entry(writing, "agent.created", "device_name")),
+            audit.audited(agent_changes.make_agent, _entry(writing, "agent.created", "device_name")),
             agent=agent,
             user_id=user_id,
             fresh_id=AgentId(self._ids.fresh()),
@@ -155,7 +156,7 @@ class AgentWriter:
         writing = self._writing(actor)
         entry = _entry(writing, "agent.removed")
         agent, cancelled = await self._store.write(
-            audit.audited(declared_agents.remove_agent, lambda removed: entry(removed[0])),
+            audit.audited(agent_changes.remove_agent, lambda removed: entry(removed[0])),
             agent_id,
             writing=writing,
         )
@@ -267,7 +268,7 @@ def _check(template: WrittenTemplate) -> None:
 def _edit(c: Connection, agent_id: AgentId, *, writing: Writing, **options: Any) -> AgentRow:
     """Edit an agent, with an audit entry that names the changed fields."""
     before = _fields(agents.get_agent(c, agent_id))
-    done = declared_agents.edit_agent(c, agent_id, writing=writing, **options)
+    done = agent_changes.edit_agent(c, agent_id, writing=writing, **options)
     detail = {"agent": done.name, **audit.changed(before, _fields(done))}
     entry = Entry(at=writing.at, actor=writing.actor, event="agent.edited", subject=done.id, detail=detail)
     audit.append_entry(c, entry)

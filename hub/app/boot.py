@@ -38,8 +38,10 @@ from hub.settings.declared import declared_agents, declared_connectors, declared
 from hub.settings.reload import SettingsWatch
 from hub.settings.settings import Settings
 from protocol.ids import BootId, NodeId, UserId
-from storage import audit
-from storage.devices import devices, nodes
+from storage import audit, leases
+from storage.devices import devices, nodes, settings_revisions
+from storage.effects import sessions
+from storage.kernel import identity
 from storage.kernel.database import Database, StorageError
 from storage.runs import run_moves
 from storage.store import Connection, ObservedDatabase
@@ -89,11 +91,11 @@ class Node:
         """
         if not self.is_moved:
             return
-        known = await database.read(nodes.lives_until, self.id) if database.is_shared else None
+        known = await database.read(leases.lives_until, self.id) if database.is_shared else None
         until = clock.monotonic() + RENEW_EVERY_S + RETRY_S
         while known is not None and clock.monotonic() < until:
             await clock.sleep(_CHECK_S)
-            seen = await database.read(nodes.lives_until, self.id)
+            seen = await database.read(leases.lives_until, self.id)
             if seen is not None and seen > known:
                 raise AnotherHub(
                     f"{self._path.parent} is a copy: a hub with the same identity is running on the same"
@@ -188,9 +190,9 @@ async def begin(context: Context) -> Boot:
     at = now_ms(context.clock)
     is_alone, limits = not store.is_shared, settings.limits
     window_ms = int(limits.restart_hold_s * 1000)
-    hub_id = await store.write(nodes.ensure_hub_id, context.ids.fresh())
-    secret = await store.write(nodes.ensure_extraction_secret, context.chance.token_bytes(SECRET_BYTES))
-    key = HubKey(await store.write(nodes.ensure_key, context.chance.token_bytes(SECRET_BYTES)))
+    hub_id = await store.write(identity.ensure_hub_id, context.ids.fresh())
+    secret = await store.write(identity.ensure_extraction_secret, context.chance.token_bytes(SECRET_BYTES))
+    key = HubKey(await store.write(identity.ensure_key, context.chance.token_bytes(SECRET_BYTES)))
     await context.node.claim(store, context.clock)
     # Before the boot is recorded: see begin_chain.
     await store.write(audit.begin_chain, at=at, subject=hub_id)
@@ -215,7 +217,7 @@ async def begin(context: Context) -> Boot:
     recovered = await store.write(
         run_moves.recover, boot_id=context.boot_id, at=at, is_alone=is_alone, dead=dead
     )
-    close_left = partial(devices.close_left_sessions, boot_id=context.boot_id, is_alone=is_alone)
+    close_left = partial(sessions.close_left_sessions, boot_id=context.boot_id, is_alone=is_alone)
     while await store.write(close_left, at):
         pass
     await note_erased(store, context.state, context.clock)
@@ -238,15 +240,15 @@ async def begin(context: Context) -> Boot:
         declared_gateways=declared_gateways(settings),
         declared_connectors=declared_connectors(settings),
         node_id=context.node.id,
-        also=partial(nodes.record_use, node_id=context.node.id, number=number),
+        also=partial(settings_revisions.record_use, node_id=context.node.id, number=number),
     )
     return Boot(user_id, hub_id, secret, key, hold, hold_until_ms)
 
 
 def make_beat(context: Context) -> Callable[[Connection], None]:
     """Return the job that renews the lease of this process."""
-    ttl_ms = LEASE_MS if context.store.is_shared else nodes.ALONE_MS
-    return partial(nodes.beat, node_id=context.node.id, boot_id=context.boot_id, ttl_ms=ttl_ms)
+    ttl_ms = LEASE_MS if context.store.is_shared else leases.ALONE_MS
+    return partial(leases.beat, node_id=context.node.id, boot_id=context.boot_id, ttl_ms=ttl_ms)
 
 
 async def end(context: Context) -> None:

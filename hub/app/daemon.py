@@ -39,7 +39,8 @@ from hub.runs.disk import make_room_for_a_start
 from hub.settings.reading import OpenedSettings
 from hub.settings.reload import Reloader, SettingsWatch
 from protocol.ids import BootId
-from storage.devices import nodes
+from storage.devices import settings_revisions
+from storage.kernel import identity
 from storage.store import ObservedDatabase, open_store
 
 log = Channel(__name__)
@@ -158,9 +159,9 @@ async def _serve_hub(
             )
         )
         await hub.open(resources)
-        write_hub_id(url, state, await store.write(nodes.ensure_hub_id, ids.fresh()))
+        write_hub_id(url, state, await store.write(identity.ensure_hub_id, ids.fresh()))
         if lag:
-            await store.write(nodes.record_refusal, node.id, lag)
+            await store.write(settings_revisions.record_refusal, node.id, lag)
         lifetime.start_soon(_stop_when_asked, hub, drain, manager, lifetime.cancel_scope)
         await lifetime.start(hub.supervisor.serve)
         # Excludes existing objects from garbage collection: a full collection blocks the loop for 0.2 s.

@@ -37,8 +37,8 @@ from storage.connectors import connectors
 from storage.connectors.connectors import UnknownConnector
 from storage.coordination import gateways
 from storage.coordination.gateway_agents import RemoteIdTaken
-from storage.devices import devices, nodes, pairings
-from storage.devices.nodes import SettingsRevision
+from storage.devices import devices, pairings, settings_revisions
+from storage.devices.settings_revisions import SettingsRevision
 from storage.kernel.database import StorageError
 from storage.store import Connection, Store
 
@@ -106,7 +106,7 @@ async def begin_with_revision(store: Store, reloader: Reloader, node_id: NodeId)
     try:
         reloader.begin_with(newest)
     except SettingsInvalid as error:
-        last = await store.read(nodes.revision_of, node_id)
+        last = await store.read(settings_revisions.revision_of, node_id)
         if last is None or last.number == newest.number:
             raise
         reloader.begin_with(Shared(last.number, last.text))
@@ -119,9 +119,9 @@ async def newest_revision(store: Store, known: int | None = None) -> Shared | No
     if known is not None:
         if not store.is_shared:  # then only this process publishes
             return None
-        if await store.read(nodes.newest_number) == known:
+        if await store.read(settings_revisions.newest_number) == known:
             return None
-    newest = await store.read(nodes.newest_revision)
+    newest = await store.read(settings_revisions.newest_revision)
     return None if newest is None else Shared(newest.number, newest.text)
 
 
@@ -222,13 +222,13 @@ def _use(context: Context, actor: str, revision: Revision, c: Connection) -> Non
     shared = revision.shared
     if shared is not None and revision.is_published:
         row = SettingsRevision(shared.number, shared.text, actor, now_ms(context.clock))
-        nodes.publish(c, row)
-    nodes.record_use(c, context.node.id, None if shared is None else shared.number)
+        settings_revisions.publish(c, row)
+    settings_revisions.record_use(c, context.node.id, None if shared is None else shared.number)
 
 
 async def _record_lag(context: Context, why: str) -> None:
     try:
-        await context.store.write(nodes.record_refusal, context.node.id, why)
+        await context.store.write(settings_revisions.record_refusal, context.node.id, why)
     except StorageError as error:  # the log has it
         log.warning("settings.lag_not_written", code=error.code)
 

@@ -15,11 +15,11 @@ from hub.base.atomic_file import write_atomically
 from hub.base.clock import Clock, IdFactory, SystemChance, epoch_ms
 from hub.health.backups import FOLDER, manifests_in
 from protocol.errors import CodedError, ErrorCode
-from storage.devices.nodes import ensure_hub_id
 from storage.kernel import backup
 from storage.kernel.address import SERVER, shown
 from storage.kernel.backup import HUB_ID, BackupRefused
 from storage.kernel.database import StorageError, file_of, held_alone
+from storage.kernel.identity import ensure_hub_id
 from storage.kernel.verify import hub_id_of
 from storage.store import open_store
 

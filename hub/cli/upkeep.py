@@ -154,6 +154,7 @@ def _back_up(file: Path, config: Path, state: Path) -> "Manifest":
     from hub.base.clock import SystemClock, epoch_ms
     from hub.base.version import VERSION
     from hub.health.backups import ALONG, entry_of, files_along, made_at
+    from storage import audit
     from storage.kernel import backup as backups
     from storage.kernel.database import StorageError
 
@@ -171,7 +172,7 @@ def _back_up(file: Path, config: Path, state: Path) -> "Manifest":
         show.report(f"warning: there is no {config}, so the backup has no settings; use --config FILE")
     manifest = backups.make(file.absolute(), database=database, others=others, at=at, version=VERSION)
     try:
-        backups.note(database, entry_of(made_at(file, manifest), actor=f"operator:{os.getuid()}"))
+        audit.note(database, entry_of(made_at(file, manifest), actor=f"operator:{os.getuid()}"))
     except StorageError as error:
         show.report(f"warning: the backup is not in the audit log: {error}")
     return manifest
@@ -183,7 +184,6 @@ def _record(file: Path, config: Path, state: Path) -> int | None:
 
     from hub.base.clock import SystemClock, now_ms
     from storage import audit
-    from storage.kernel import backup as backups
     from storage.kernel.address import SERVER
     from storage.kernel.database import StorageError, file_of
     from storage.store import open_store
@@ -214,7 +214,7 @@ def _record(file: Path, config: Path, state: Path) -> int | None:
         if database is None:
             anyio.run(record)
         else:
-            backups.note(database, entry)  # a hub may have it open
+            audit.note(database, entry)  # a hub may have it open
     except StorageError as error:
         raise Failure(f"the backup is not recorded: {error}", Exit.FAILED) from error
     return size_bytes
@@ -397,7 +397,7 @@ def copy_tables(config: Path, url: str | None, state: Path, target: str, *, as_j
     """
     import anyio
 
-    from storage.kernel.backup import Copied, copy_database
+    from storage.database_copy import Copied, copy_database
 
     copied: list[Copied] = []
 

@@ -35,8 +35,8 @@ from protocol.agent_status import ExhaustReason
 from storage.coordination import gateway_agents, gateways
 from storage.coordination.gateway_agents import GatewayAgentRow
 from storage.coordination.gateways import Exhaustion, Seen, UnknownGateway
-from storage.devices.nodes import LostLease
 from storage.kernel.database import StorageError
+from storage.leases import LostLease
 from storage.store import Store
 
 log = Channel(__name__)

@@ -20,7 +20,7 @@ from protocol.errors import connect_command
 from protocol.ids import DeviceId, NodeId
 from storage.agents import agents_in_trouble
 from storage.agents.agents_in_trouble import AbsentDevice
-from storage.devices import devices, nodes, pairings
+from storage.devices import devices, nodes, pairings, settings_revisions
 from storage.devices.devices import DeviceRow, Grant
 from storage.devices.tokens import DEVICE_TOKENS, OPERATOR_TOKENS
 from storage.effects import declaring
@@ -404,7 +404,7 @@ async def check_declarations(store: Store, node_id: NodeId, now: datetime) -> It
 
 async def check_revisions(store: Store, now: datetime) -> Iterable[Finding]:
     """Find nodes that do not use the newest revision of the shared settings, some time after it appeared."""
-    newest = await store.read(nodes.newest_revision)
+    newest = await store.read(settings_revisions.newest_revision)
     if newest is None:
         return []
     is_fresh = now < from_epoch_ms(newest.at) + REVISION_TAKES

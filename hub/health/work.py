@@ -18,10 +18,10 @@ from protocol.ids import AgentId, DeviceId, UserId
 from protocol.lifecycles import RunOutcome
 from storage.agents import agents_in_trouble
 from storage.agents.agents import AgentRow
-from storage.agents.agents_in_trouble import FailingAgent
 from storage.coordination import questions
 from storage.devices import devices
-from storage.runs import run_locks, runs
+from storage.runs import failing_agents, run_locks, runs
+from storage.runs.failing_agents import FailingAgent
 from storage.runs.run_locks import Offered
 from storage.runs.runs import RunError
 from storage.schedules import schedule_rows
@@ -161,7 +161,7 @@ def _about_agent(row: AgentRow, budgets: Iterable[Reached]) -> Iterator[Finding]
 
 async def check_failing(store: Store, now: datetime) -> Iterable[Finding]:
     """Find agents whose newest runs failed, or left out files that failed."""
-    return map(about_failing, await store.read(agents_in_trouble.failing, epoch_ms(now)))
+    return map(about_failing, await store.read(failing_agents.failing, epoch_ms(now)))
 
 
 def about_failing(one: FailingAgent) -> Finding:

@@ -20,11 +20,10 @@ from hub.notify.sending import IN_A_MAIL, TEST, Answer, Sender
 from hub.settings.notify_settings import NotifySettings
 from protocol.errors import Backoff, CodedError
 from protocol.ids import BootId
-from storage import deliveries
+from storage import deliveries, leases
 from storage.deliveries import DeliveryRow, OpenIssue, TargetRow
-from storage.devices import nodes
-from storage.devices.nodes import LostLease, Term
 from storage.kernel.database import StorageError
+from storage.leases import LostLease, Term
 from storage.store import Store
 
 log = Channel(__name__)
@@ -178,7 +177,7 @@ class _Service:
 
     async def _resign(self, term: Term) -> None:
         with suppress(StorageError):  # it ends by itself
-            await self._store.write(nodes.resign_lease, term)
+            await self._store.write(leases.resign_lease, term)
 
     async def _round(self) -> float:
         try:
@@ -197,9 +196,9 @@ class _Service:
         """Return True while this hub has the target; take or renew its lease if due. Raises LostLease."""
         now, name = self._clock.uptime_s(), self._target.name
         if self._term is None:
-            ttl_ms = LEASE_MS if self._store.is_shared else nodes.ALONE_MS
+            ttl_ms = LEASE_MS if self._store.is_shared else leases.ALONE_MS
             term = await self._store.write(
-                nodes.acquire_lease, f"notify {name}", self._of.boot_id, ttl_ms=ttl_ms
+                leases.acquire_lease, f"notify {name}", self._of.boot_id, ttl_ms=ttl_ms
             )
             if term is None:
                 return False
@@ -219,7 +218,7 @@ class _Service:
             self._term, self._cursor = term, self._row.cursor
             self._renewed = self._saved = now
         elif self._store.is_shared and now - self._renewed >= RENEW_EVERY_S:
-            if not await self._store.write(nodes.renew_lease, self._term, ttl_ms=LEASE_MS):
+            if not await self._store.write(leases.renew_lease, self._term, ttl_ms=LEASE_MS):
                 raise LostLease(f"another hub has the target {name}")
             self._renewed = now
         return True

@@ -62,6 +62,7 @@ from hub.runs.run_order import RunOrder
 from protocol.errors import Backoff, ErrorCode, HubError
 from protocol.ids import AgentId, RunId
 from protocol.work import Usage
+from storage import schema
 from storage.agents import agents
 from storage.agents.configs import ModelUse
 from storage.runs import model_calls
@@ -183,7 +184,7 @@ class Batching:
             unit_key=row.questions[question],
             question=question,
             model=answer.model or row.model,
-            outcome=model_calls.ANSWERED,
+            outcome=schema.ANSWERED,
             usage=usage,
             took_ms=max(0, now_ms(self._clock) - row.created_at),
         )
@@ -845,7 +846,7 @@ class RunModel:
             spend(answer.usage)
             self._unit.run.spent += answer.usage
             self._asking.budgets.densities.learn(self.name, request, answer.usage)
-            call = self._call(question, answer.model or self.name, model_calls.ANSWERED, answer.usage, began)
+            call = self._call(question, answer.model or self.name, schema.ANSWERED, answer.usage, began)
             journaled = JournaledAnswer(model=call.model, finish=answer.finish, text=answer.text)
             # Shielded: the answer is paid for, even if the run is being cancelled.
             with anyio.CancelScope(shield=True):

@@ -31,8 +31,8 @@ from protocol.errors import DeliveryError, DeviceOffline, ErrorCode, HubError, L
 from protocol.lifecycles import RunEvent, RunOutcome, RunState, UnitState
 from protocol.skipped_files import LEFT_OUT
 from storage.devices.devices import NotGranted
+from storage.held import StaleRun
 from storage.kernel.database import Conflict, StorageError
-from storage.runs.runs import StaleRun
 from storage.runs.units import UnitRow
 
 log = Channel(__name__)

@@ -25,11 +25,13 @@ from protocol.lifecycles import FINAL_RUN_STATES, RunEvent, RunState
 from storage import audit
 from storage.agents import agent_states, agents, status_writes
 from storage.agents.agents import AgentRow
-from storage.agents.declared_agents import AgentOfFile
 from storage.agents.status_writes import StatusWrite, Written
 from storage.audit import Entry
+from storage.effects import termination
+from storage.effects.agent_changes import AgentOfFile
+from storage.held import HeldRun
 from storage.runs import run_claims, run_pauses, runs
-from storage.runs.runs import HeldRun, RunRow
+from storage.runs.runs import RunRow
 from storage.store import Connection, Store
 
 log = Channel(__name__)
@@ -283,7 +285,7 @@ class RunControl:
 
         row, written = await self._store.write(write)
         for run_id in written.called_off:
-            await self.cancel(run_id, actor=actor, reason=status_writes.BECAUSE)
+            await self.cancel(run_id, actor=actor, reason=termination.BECAUSE)
         if any(move.axis is Axis.AVAILABILITY for move in written.moves):
             self._on_recovered()
         self._dispatcher.recheck()

@@ -36,12 +36,13 @@ from protocol.ids import AgentId, BootId, DeviceId, RunId
 from protocol.lifecycles import EXECUTING_RUN_STATES, PauseReason, RunEvent, RunOutcome
 from protocol.work import AgentCancel
 from storage.agents import agent_states, locks
-from storage.devices import devices
+from storage.effects import sessions
+from storage.held import StaleRun
 from storage.kernel.database import StorageError
 from storage.runs import run_claims, run_moves, run_pauses, runs
 from storage.runs.run_claims import Gates
 from storage.runs.run_pauses import GateSight
-from storage.runs.runs import RunRow, StaleRun
+from storage.runs.runs import RunRow
 from storage.store import ObservedDatabase, Store
 
 # connections within a window after which a device settles for longer
@@ -430,7 +431,7 @@ class Dispatcher:
             return
         while seen.is_any_dead and (
             closed := await self._store.write(
-                devices.close_left_sessions, at, boot_id=self._boot_id, is_alone=False
+                sessions.close_left_sessions, at, boot_id=self._boot_id, is_alone=False
             )
         ):
             log.warning("devices.left", devices=closed)

@@ -22,9 +22,9 @@ from hub.extraction.model import ModelExhausted
 from protocol.ids import AgentId, DeviceId, RunId
 from protocol.lifecycles import FINAL_RUN_STATES, RunEvent, RunOutcome, RunState
 from storage import audit
+from storage.held import HeldRun
 from storage.kernel.database import StorageError
 from storage.runs import run_moves, run_pauses
-from storage.runs.runs import HeldRun
 from storage.store import Store
 
 log = Channel(__name__)

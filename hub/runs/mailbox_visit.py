@@ -80,12 +80,12 @@ from protocol.ids import BootId, RunId, traceparent
 from protocol.lifecycles import RunEvent, RunState, UnitState
 from protocol.tables import TABLES
 from protocol.work import Action, ToolCall
+from storage import leases
 from storage.agents import agents
 from storage.agents.agents import AgentRow
 from storage.agents.configs import Mailbox
 from storage.connectors import connectors, seen_messages
 from storage.connectors.connectors import ConnectorRow, CredentialRow
-from storage.devices import nodes
 from storage.runs import calls, plans, run_moves, runs
 from storage.runs.calls import OpenCall
 from storage.runs.items import DAY_MS, ItemRow, Verdict, approved_authors, newest_judged
@@ -921,7 +921,7 @@ class Watching:
 
     async def _poll(self, tasks: TaskGroup) -> None:
         # One connection for each mailbox: servers limit them, and two would start the same run.
-        living = await self._store.read(nodes.living_boots) if self._store.is_shared else []
+        living = await self._store.read(leases.living_boots) if self._store.is_shared else []
         current = {
             _key(agent, row): (agent, row)
             for agent, row in await self._pushed()

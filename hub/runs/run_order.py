@@ -26,8 +26,9 @@ from storage.agents.agent_snapshot import Setup
 from storage.agents.agents import AgentRow, is_worker
 from storage.agents.configs import Mailbox
 from storage.agents.declared_agents import DeclaredAgent
-from storage.runs.runs import TASK, HeldRun, RunRow
-from storage.schedules.schedule_rows import DueSchedule
+from storage.agents.due_schedules import DueSchedule
+from storage.held import HeldRun
+from storage.runs.runs import TASK, RunRow
 from storage.store import Store
 
 

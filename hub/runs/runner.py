@@ -48,11 +48,12 @@ from protocol.skipped_files import SkipReason
 from storage.agents import agents
 from storage.devices import devices
 from storage.devices.devices import Grant
+from storage.held import StaleRun, check_held
 from storage.kernel.database import Conflict, StorageError, written_for
 from storage.runs import model_calls, plans, runs
 from storage.runs.calls import OpenCall, open_calls
 from storage.runs.run_moves import FollowUp
-from storage.runs.runs import RunRow, StaleRun
+from storage.runs.runs import RunRow
 from storage.runs.units import (
     NO_ENTRY,
     RENEWED_AFTER_MS,
@@ -183,7 +184,7 @@ class Runner:
                 if link is None:
                     raise
                 # A cancelled write may still be queued; this write waits until it is done.
-                await self._store.write(runs.check_held, attempt.order.held(attempt.state))
+                await self._store.write(check_held, attempt.order.held(attempt.state))
                 log.info("run.device_back")
         return Ending(event=RunEvent.DEVICE_LOST, reason="the device left before the run began")
 

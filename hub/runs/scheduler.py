@@ -52,22 +52,20 @@ from protocol.errors import CallTimedOut, CodedError, DeliveryError, ErrorCode, 
 from protocol.ids import BootId, CallId, DeviceId, RunId
 from protocol.work import Action, ToolCall
 from storage import audit
+from storage.agents import due_schedules
+from storage.agents.due_schedules import DueSchedule
 from storage.audit import Entry
-from storage.devices.nodes import LostLease, Term
+from storage.effects import fire_decisions, fire_runs, first_runs
+from storage.effects.fire_decisions import Covered, Decided, FireDecision
+from storage.effects.fire_runs import BackfillPlan, BackfillSight, FreshRun
+from storage.effects.first_runs import FirstRun
 from storage.kernel.database import Conflict, StorageError
-from storage.schedules import fires, schedule_rows, schedules
-from storage.schedules.fires import (
-    BackfillPlan,
-    BackfillSight,
-    Covered,
-    Decided,
-    FireDecision,
-    FireRow,
-    FirstRun,
-    FreshRun,
-)
-from storage.schedules.schedule_rows import DueSchedule, ScheduleRow, WakeDecision, WakeEnd, WakeSight
+from storage.leases import LostLease, Term
+from storage.schedules import schedule_rows, schedules, wakes
+from storage.schedules.fires import FireRow
+from storage.schedules.schedule_rows import ScheduleRow
 from storage.schedules.schedules import NextFire, Passed
+from storage.schedules.wakes import WakeDecision, WakeEnd, WakeSight
 from storage.store import Store
 
 
@@ -354,7 +352,7 @@ class Scheduler:
             self.turns.work()
             term = await self._leadership.keep()
             at = now_ms(self._clock)
-            agenda = await self._store.read(schedule_rows.agenda, at, self._batch)
+            agenda = await self._store.read(due_schedules.agenda, at, self._batch)
             if agenda.is_empty:
                 if agenda.next_due_at is None:
                     return POLL_S
@@ -394,7 +392,7 @@ class Scheduler:
             except (BadSchedule, BadPrompt, UndeclaredTable, ValueError) as exc:
                 await self._give_up(term, due_schedule.schedule, f"it cannot be read: {exc}")
         try:
-            decided = await self._store.write(fires.decide, term, decisions, at)
+            decided = await self._store.write(fire_decisions.decide, term, decisions, at)
             self._refused.clear()
         except Conflict:
             decided = await self._decide_each(term, decisions, at)
@@ -407,7 +405,7 @@ class Scheduler:
         refused_before, self._refused = self._refused, set()
         for decision in decisions:
             try:
-                decided += await self._store.write(fires.decide, term, [decision], at)
+                decided += await self._store.write(fire_decisions.decide, term, [decision], at)
             except Conflict as exc:
                 log.error("fire.refused", exc=exc, schedule_id=decision.due.schedule.id)
                 is_last_try = decision.due.schedule.id in refused_before
@@ -420,7 +418,7 @@ class Scheduler:
         """Decide the fires that are not recorded yet. If that fails twice, disable the schedule."""
         schedule = decision.due.schedule
         try:
-            decided = await self._store.write(fires.decide_what_is_left, term, decision, at)
+            decided = await self._store.write(fire_decisions.decide_what_is_left, term, decision, at)
         except Conflict as exc:
             if is_last_try:
                 await self._give_up(term, schedule, f"its fires cannot be written: {exc}")
@@ -442,7 +440,7 @@ class Scheduler:
                 config_fingerprint=settings.config_fingerprint,
                 settings=msgspec.to_builtins(settings),
             )
-            queued = await self._store.write(fires.queue_first_runs, term, [first], at)
+            queued = await self._store.write(first_runs.queue_first_runs, term, [first], at)
         except (BadPrompt, UndeclaredTable, ValueError, Conflict) as exc:
             await self._give_up(term, schedule, f"its first run cannot be created: {exc}")
             return
@@ -563,7 +561,7 @@ class Scheduler:
             CodedError (BAD_PARAMS): the range has more than a thousand fires.
             Conflict: a concurrent backfill did the same; nothing was queued.
         """
-        due = await self._store.read(schedule_rows.with_settings, schedule_id)
+        due = await self._store.read(due_schedules.with_settings, schedule_id)
         if due.schedule.action != "run":
             raise CodedError(
                 ErrorCode.BAD_PARAMS, f"schedule {schedule_id} is a slot: it makes no runs to make up for"
@@ -571,7 +569,7 @@ class Scheduler:
         within = fires_between(due.schedule, first_at, last_at)
         if not within:
             return Backfilled((), ())
-        sight = await self._store.read(fires.backfill_sight, due, within)
+        sight = await self._store.read(fire_runs.backfill_sight, due, within)
         found = await setups_of_due(self._store, [due])
         settings = settings_of(due, self._extractor, found.get(due.schedule.agent_id))
         plan = plan_backfill(due, within, sight, settings, self._ids)
@@ -585,7 +583,7 @@ class Scheduler:
             subject=schedule_id,
             detail={"first_at": within[0], "last_at": within[-1], "runs": len(missing)},
         )
-        queue = audit.audited(fires.backfill, lambda _: entry)
+        queue = audit.audited(fire_runs.backfill, lambda _: entry)
         made = await self._store.write(queue, plan, entry.at, actor=actor)
         log.info("schedule.backfilled", schedule_id=schedule_id, runs=len(made))
         await self._record(due.schedule, "backfilled", f"{len(made)} runs for old fires queued", actor=actor)
@@ -710,10 +708,10 @@ class Wakes:
     async def _process(self, tasks: TaskGroup) -> float:
         """Process all open wakes. Return the seconds until the next round."""
         if self._is_first:  # the answers to calls of an earlier boot are lost
-            await self._store.write(schedule_rows.resend, now_ms(self._clock))
+            await self._store.write(wakes.resend, now_ms(self._clock))
             self._is_first = False
         at = now_ms(self._clock)
-        for wake in await self._store.read(schedule_rows.due_wakes, at, AT_ONCE):
+        for wake in await self._store.read(wakes.due_wakes, at, AT_ONCE):
             if wake.id in self._in_flight:
                 continue  # its call in flight will settle or postpone it
             self.turns.work()
@@ -722,11 +720,11 @@ class Wakes:
                 await self._settle(wake, fate.to, fate.decision, fate.reason)
             elif fate > at:
                 await self._store.write(
-                    schedule_rows.put_off, wake, at=at, next_at=fate, reason="exhausted", is_deferred=True
+                    wakes.put_off, wake, at=at, next_at=fate, reason="exhausted", is_deferred=True
                 )
             else:
                 await self._begin(wake, tasks)
-        return WAKEUPS_POLL_S if await self._store.read(schedule_rows.is_any_open) else REST_S
+        return WAKEUPS_POLL_S if await self._store.read(wakes.is_any_open) else REST_S
 
     async def _begin(self, wake: WakeSight, tasks: TaskGroup) -> None:
         """Start the call if the device is connected to this hub; other hubs call their own devices."""
@@ -738,7 +736,7 @@ class Wakes:
             return
         at, tries = now_ms(self._clock), wake.sends + 1
         again = at + round(ANSWER_S * 1_000) + _again_ms(tries)
-        if await self._store.write(schedule_rows.take, wake, at=at, next_at=again):
+        if await self._store.write(wakes.take, wake, at=at, next_at=again):
             self._in_flight.add(wake.id)
             taken = msgspec.structs.replace(wake, state="sent", sends=tries)
             tasks.start_soon(self._send, taken, link)
@@ -790,12 +788,12 @@ class Wakes:
 
     async def _postpone(self, wake: WakeSight, reason: str, wait_ms: int) -> None:
         at = now_ms(self._clock)
-        await self._store.write(schedule_rows.put_off, wake, at=at, next_at=at + wait_ms, reason=reason)
+        await self._store.write(wakes.put_off, wake, at=at, next_at=at + wait_ms, reason=reason)
 
     async def _settle(self, wake: WakeSight, to: WakeEnd, decision: WakeDecision, reason: str | None) -> None:
         """Settle a wake. Does nothing if it was settled already."""
         at = now_ms(self._clock)
-        if not await self._store.write(schedule_rows.settle, wake.id, to, decision, at=at, reason=reason):
+        if not await self._store.write(wakes.settle, wake.id, to, decision, at=at, reason=reason):
             return
         self._metrics.wakes.labels(decision).inc()
         log.info(

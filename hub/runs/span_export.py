@@ -29,9 +29,9 @@ from protocol.lifecycles import CallState, RunOutcome, UnitState
 from storage.kernel.columns import Key
 from storage.kernel.database import StorageError
 from storage.runs import runs
-from storage.runs.model_calls import ANSWERED
 from storage.runs.runs import RunRow
 from storage.runs.spans import Span, list_spans
+from storage.schema import ANSWERED
 from storage.store import Connection, Store
 
 log = Channel(__name__)

@@ -53,7 +53,7 @@ from hub.settings.reading import (
 from hub.settings.schema import effect_of
 from hub.settings.settings import Settings
 from protocol.errors import CodedError, ErrorCode, HubError
-from storage.devices.nodes import PublishedMeanwhile
+from storage.devices.settings_revisions import PublishedMeanwhile
 from storage.kernel.database import StorageError
 
 

@@ -12,9 +12,8 @@ import sqlalchemy as sa
 from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId, RunId, UserId
 from storage.agents import locks
+from storage.held import HeldRun, check_held
 from storage.kernel.columns import Key, columns_of, fill, fill_page, filled, paged, values_of
-from storage.runs import runs
-from storage.runs.runs import HeldRun
 from storage.schema import agents
 from storage.schema import checkpoints as table
 
@@ -115,7 +114,7 @@ def put_checkpoint(
     if user_id is None:
         raise CodedError(ErrorCode.UNKNOWN_AGENT, f"there is no agent {agent_id}")
     if given.held is not None:
-        runs.check_held(c, given.held)
+        check_held(c, given.held)
     if given.lock is not None:
         locks.check_fence(c, UserId(user_id), *given.lock)
     row = fill(

@@ -34,8 +34,7 @@ from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId, DeviceId
 from storage.devices import idempotency
 from storage.kernel.columns import IN_LIST, Key, columns_of, fill_each, fill_page, in_parts, paged
-from storage.runs.model_calls import ANSWERED
-from storage.schema import agent_metrics, agents, items, metric_series, model_calls, runs
+from storage.schema import ANSWERED, agent_metrics, agents, items, metric_series, model_calls, runs
 
 ERROR: Final = 1 / 128  # relative, at level 0
 BASE: Final = (1 + ERROR) / (1 - ERROR)

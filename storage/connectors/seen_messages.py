@@ -22,8 +22,8 @@ import sqlalchemy as sa
 
 from protocol.errors import CodedError, ErrorCode, HubError
 from protocol.ids import AgentId, RunId
+from storage.held import HeldRun, check_held
 from storage.kernel.columns import columns_of, fill, fill_each, in_parts
-from storage.runs.runs import HeldRun, check_held
 from storage.schema import agents, connector_cursors, connectors, posted, seen_messages
 
 MAX_TRIES: Final = 3

@@ -393,8 +393,6 @@ LEAD = (
     .values(is_lead=True)
 )
 DROP = sa.delete(board_members).where(board_members.c.board_id == _board, board_members.c.agent_id == _agent)
-# A removed agent leaves its board, which frees the lead's place.
-LEAVE = sa.delete(board_members).where(board_members.c.agent_id == _agent)
 
 
 def list_members(c: sa.Connection, board_id: BoardId) -> list[MemberRow]:
@@ -517,11 +515,6 @@ def set_lead(
     detail: audit.Detail = {"agent": agent_id, "before": None if was is None else was.agent_id}
     audit.append(c, at=at, actor=actor, event="board.lead", subject=board_id, detail=detail)
     return get_board(c, board_id)
-
-
-def leave(c: sa.Connection, agent_id: AgentId) -> None:
-    """Remove a deleted agent from its board."""
-    c.execute(LEAVE, {"agent": agent_id})
 
 
 def _member(c: sa.Connection, board_id: BoardId, agent_id: AgentId) -> MemberRow:

@@ -30,7 +30,7 @@ from storage.agents import agent_states
 from storage.agents import agents as all_agents
 from storage.agents.agents import free_name, get_agent
 from storage.agents.declared_agents import LOCK_USER, AgentLimits
-from storage.agents.status_writes import LAST_MOVE
+from storage.agents.heartbeat_states import LAST_MOVE
 from storage.connectors.connectors import Reconciled
 from storage.coordination import boards, gateway_agents
 from storage.coordination.boards import DEFAULT_LIMITS, BoardLimits, MemberRow, get_board, lock_board
@@ -49,8 +49,8 @@ from storage.coordination.gateway_agents import (
 )
 from storage.coordination.messages import Hand
 from storage.devices import devices
-from storage.devices.nodes import is_alive
 from storage.kernel.columns import Int, Key, columns_of, fill, fill_each, fill_page, filled, paged, sparing
+from storage.leases import is_alive
 from storage.schema import agent_states as states
 from storage.schema import agents, gateways
 from storage.schema import gateway_agents as agent_rows

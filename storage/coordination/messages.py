@@ -51,7 +51,6 @@ from storage.coordination.message_rows import (
     remember,
 )
 from storage.coordination.message_rows import MESSAGES as MESSAGE_ROWS
-from storage.devices.nodes import is_alive
 from storage.kernel.columns import (
     Int,
     Key,
@@ -65,6 +64,7 @@ from storage.kernel.columns import (
     paged,
     values_of,
 )
+from storage.leases import is_alive
 from storage.schema import (
     agents,
     boards,

@@ -1,6 +1,5 @@
-"""Devices and users, their credentials and connections; the hub's own nodes and leases.
+"""Devices and users, their credentials; the hub's own nodes and the settings that they share.
 
 ``devices`` has the rows of both; ``tokens`` (with public keys) and ``pairings`` are the ways in, ``attempts``
-counts those that failed. ``sessions`` has the connections, ``nodes`` the processes on one
-database with their leases.
+counts those that failed. ``nodes`` has the processes on one database.
 """

@@ -20,8 +20,6 @@ import sqlalchemy as sa
 from protocol.errors import CodedError, ErrorCode, HubError, connect_command
 from protocol.ids import AgentId, BootId, DeviceId, UserId
 from storage import audit
-from storage.agents import agent_states
-from storage.devices.nodes import has_node, is_online
 from storage.kernel.columns import (
     Int,
     Key,
@@ -31,10 +29,10 @@ from storage.kernel.columns import (
     fill_page,
     filled,
     in_parts,
-    listed,
     paged,
 )
 from storage.kernel.database import lone
+from storage.leases import has_node, is_online
 from storage.schema import (
     agents,
     boards,
@@ -134,21 +132,6 @@ _all_boots = _boots.union_all(sa.select(_next_boot).where(_boots.c.id.is_not(Non
 DEAD_BOOTS = sa.select(_all_boots.c.id).where(
     _all_boots.c.id != sa.bindparam("boot", type_=sa.Text),
     sa.or_(sa.bindparam("alone", type_=sa.Integer) == 1, ~has_node(_all_boots.c.id)),
-)
-LEFT_SESSIONS = (
-    sa.select(devices.c.id)
-    .where(devices.c.boot_id.in_(sa.bindparam("dead", expanding=True)))
-    .limit(CLOSED_AT_ONCE)
-    .with_for_update(skip_locked=True)  # several hubs share the work
-)
-CLOSE_LEFT = (
-    sa.update(devices)
-    .where(devices.c.id.in_(listed(sa.bindparam("ids"))))
-    .values(
-        boot_id=None,
-        taken_from=sa.cast(devices.c.boot_id, sa.Text),
-        last_seen_at=sa.bindparam("now", type_=Int),
-    )
 )
 NAMES = sa.select(devices.c.id, devices.c.name).where(
     devices.c.id.in_(sa.bindparam("listed", expanding=True))
@@ -386,20 +369,6 @@ def dead_boots(c: sa.Connection, boot_id: BootId, *, is_alone: bool = False) -> 
         is_alone: no other process has the database, so all connections are left from earlier ones.
     """
     return [BootId(id) for id in c.execute(DEAD_BOOTS, {"boot": boot_id, "alone": int(is_alone)}).scalars()]
-
-
-def close_left_sessions(c: sa.Connection, at: int, *, boot_id: BootId, is_alone: bool) -> int:
-    """Close connections of dead hub processes. Return their number; call it again until it is 0.
-
-    A process that was only frozen ends these connections when it goes on, as if they were taken over.
-    """
-    left: list[DeviceId] = []
-    if dead := dead_boots(c, boot_id, is_alone=is_alone):
-        left = [DeviceId(id) for id in c.execute(LEFT_SESSIONS, {"dead": dead}).scalars()]
-    if left:
-        c.execute(CLOSE_LEFT, {"ids": left, "now": at})
-        agent_states.connect_agents(c, left, online=False, at=at, actor="hub", reason=CUT)
-    return len(left)
 
 
 _since = sa.bindparam("since", type_=Int)

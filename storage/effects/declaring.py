@@ -17,6 +17,7 @@ import sqlalchemy as sa
 
 from protocol.ids import NodeId, RunId, UserId
 from storage import audit
+from storage import leases as stored_leases
 from storage.agents import config_changes, declared_agents
 from storage.agents.agent_snapshot import Check, TemplateRow, WrittenTemplate, change_alone
 from storage.agents.config_changes import Broken, Put
@@ -27,7 +28,6 @@ from storage.connectors.connectors import DeclaredConnector, Reconciled
 from storage.coordination import gateways
 from storage.coordination.gateways import DeclaredGateway
 from storage.devices import devices
-from storage.devices import nodes as leases
 from storage.runs import run_pauses
 from storage.schema import nodes
 
@@ -95,7 +95,7 @@ class Elsewhere:
 
 
 ALL = sa.select(
-    nodes.c.id, nodes.c.name, nodes.c.declared, leases.is_alive(nodes.c.boot_id).label("alive")
+    nodes.c.id, nodes.c.name, nodes.c.declared, stored_leases.is_alive(nodes.c.boot_id).label("alive")
 ).order_by(nodes.c.id)
 
 

@@ -12,13 +12,22 @@ from protocol.handshake import StoreMark
 from protocol.ids import BootId, DeviceId, KeyId, TokenId
 from storage.agents import agent_states
 from storage.devices import tokens
-from storage.devices.devices import LEFT, Copy, Origin, TokenRevoked, UnknownDevice
-from storage.devices.nodes import is_online
+from storage.devices.devices import (
+    CLOSED_AT_ONCE,
+    CUT,
+    LEFT,
+    Copy,
+    Origin,
+    TokenRevoked,
+    UnknownDevice,
+    dead_boots,
+)
 from storage.devices.tokens import DEVICE_TOKENS, DeviceTokenRow, KeyOwner, KeyRevoked
-from storage.kernel.columns import listed
+from storage.effects import first_runs
+from storage.kernel.columns import Int, listed
 from storage.kernel.database import lone
+from storage.leases import is_online
 from storage.runs import agreement, run_moves
-from storage.schedules import fires
 from storage.schema import device_keys as key_table
 from storage.schema import device_tokens, devices
 
@@ -228,7 +237,7 @@ def open_sessions(
         c.execute(TAKE_OVER, changes)
         taken = sorted({change["device"] for change in changes})
         agent_states.connect_agents(c, taken, online=True, at=at, reason=CONNECTED)
-        if fires.note_connects(c, taken, at):
+        if first_runs.note_connects(c, taken, at):
             opened = [
                 msgspec.structs.replace(one, has_due=True) if isinstance(one, Opened) else one
                 for one in opened
@@ -289,3 +298,34 @@ def apart(
 def note_taken(c: sa.Connection, boot_id: BootId, ended: Sequence[Taken]) -> None:
     """Record that the hub process has ended its connections to these devices."""
     c.execute(KNOWN, [{"device": one.device_id, "epoch": one.epoch, "boot": boot_id} for one in ended])
+
+
+LEFT_SESSIONS = (
+    sa.select(devices.c.id)
+    .where(devices.c.boot_id.in_(sa.bindparam("dead", expanding=True)))
+    .limit(CLOSED_AT_ONCE)
+    .with_for_update(skip_locked=True)  # several hubs share the work
+)
+CLOSE_LEFT = (
+    sa.update(devices)
+    .where(devices.c.id.in_(listed(sa.bindparam("ids"))))
+    .values(
+        boot_id=None,
+        taken_from=sa.cast(devices.c.boot_id, sa.Text),
+        last_seen_at=sa.bindparam("now", type_=Int),
+    )
+)
+
+
+def close_left_sessions(c: sa.Connection, at: int, *, boot_id: BootId, is_alone: bool) -> int:
+    """Close connections of dead hub processes. Return their number; call it again until it is 0.
+
+    A process that was only frozen ends these connections when it goes on, as if they were taken over.
+    """
+    left: list[DeviceId] = []
+    if dead := dead_boots(c, boot_id, is_alone=is_alone):
+        left = [DeviceId(id) for id in c.execute(LEFT_SESSIONS, {"dead": dead}).scalars()]
+    if left:
+        c.execute(CLOSE_LEFT, {"ids": left, "now": at})
+        agent_states.connect_agents(c, left, online=False, at=at, actor="hub", reason=CUT)
+    return len(left)

@@ -29,7 +29,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 import sqlalchemy as sa
 
-from storage.changes import drop_triggers, make_triggers
+from storage.change_triggers import drop_triggers, make_triggers
 from storage.kernel.columns import FIRST_INSTANT, LAST_INSTANT, Doc, Flag, is_instant, now_ms
 from storage.kernel.database import FromTheFuture, Unavailable, address_of, sqlstate, translation
 from storage.schema import metadata

@@ -28,7 +28,7 @@ import aiosqlite
 import anyio
 import sqlalchemy as sa
 
-from storage.changes import make_triggers
+from storage.change_triggers import make_triggers
 from storage.kernel.database import (
     CAUSE,
     WAL,

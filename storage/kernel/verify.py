@@ -13,10 +13,10 @@ from typing import NamedTuple, TypeAlias, TypeVar
 import anyio.to_thread
 import sqlalchemy as sa
 
-from storage.changes import make_triggers, trigger_names
-from storage.devices.nodes import find_hub_id
+from storage.change_triggers import make_triggers, trigger_names
 from storage.kernel.address import SERVER
 from storage.kernel.database import Unavailable, address_of, file_of, translation
+from storage.kernel.identity import find_hub_id
 from storage.kernel.migrate import (
     VERSION_TABLE,
     BrokenRow,

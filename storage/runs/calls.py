@@ -10,11 +10,12 @@ import sqlalchemy as sa
 from protocol.errors import HubError, IllegalTransition, LinkLost
 from protocol.ids import CallId, DeviceId, RunId
 from protocol.lifecycles import CALL, CallEvent, CallState, UnitState
+from storage.held import HeldRun, check_held
 from storage.kernel.columns import Int, columns_of, execute_for_each, fill_each, in_parts, spelled
 from storage.kernel.database import lone
 from storage.runs.item_words import BY_CALL, follow
 from storage.runs.items import end_review, note_answers, note_rows_deleted
-from storage.runs.runs import HeldRun, check_held, units_counted
+from storage.runs.runs import units_counted
 from storage.schema import device_stores, devices, items, run_calls, run_units, runs
 
 OPEN = (CallState.PLANNED, CallState.SENT)

@@ -15,8 +15,8 @@ import sqlalchemy as sa
 
 from protocol.ids import AgentId, BootId, RunId, UserId
 from protocol.work import Usage
+from storage import leases
 from storage.agents.agent_states import forgive
-from storage.devices import nodes
 from storage.kernel.columns import (
     Int,
     columns_of,
@@ -28,6 +28,7 @@ from storage.kernel.columns import (
 )
 from storage.kernel.database import lone
 from storage.schema import (
+    ANSWERED,
     agent_states,
     agents,
     budget_holds,
@@ -38,8 +39,6 @@ from storage.schema import (
     runs,
     users,
 )
-
-ANSWERED = "answered"  # outcome of a request that brought an answer; other outcomes are error codes
 
 
 class ModelCall(msgspec.Struct, frozen=True, kw_only=True):
@@ -541,7 +540,7 @@ _HELD = sa.select(
     sa.func.coalesce(sa.func.max(budget_holds.c.in_flight), 0),
 ).where(_is_account, budget_holds.c.boot_id != sa.bindparam("boot"))
 _is_own = _is_account & (budget_holds.c.boot_id == sa.bindparam("boot"))
-_FORGET = sa.delete(budget_holds).where(_is_own | ~nodes.has_node(budget_holds.c.boot_id))
+_FORGET = sa.delete(budget_holds).where(_is_own | ~leases.has_node(budget_holds.c.boot_id))
 _HOLD = sa.insert(budget_holds).values(
     boot_id=sa.bindparam("boot"),
     account=sa.bindparam("account"),

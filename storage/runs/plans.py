@@ -13,6 +13,7 @@ from protocol.ids import AgentId, CallId
 from protocol.lifecycles import FINAL_RUN_STATES, UNIT, CallState, UnitEvent, UnitState
 from storage.connectors import seen_messages
 from storage.connectors.seen_messages import State
+from storage.held import HeldRun, check_held, is_held, stale
 from storage.kernel.columns import Int, as_stored, columns_of, execute_for_each, in_parts, values_of
 from storage.kernel.database import Conflict
 from storage.runs.calls import AMONG, IS_OPEN, OF_UNIT, OPEN_CALLS_OF_UNIT, OpenCall, count_calls
@@ -28,7 +29,7 @@ from storage.runs.items import (
     put_excerpts,
     write_items,
 )
-from storage.runs.runs import HeldRun, advance, check_held, is_held, stale
+from storage.runs.runs import advance
 from storage.runs.units import ADD_UNIT, UnitRow, fail_unit, settle_unit
 from storage.schema import agents, run_calls, run_units, runs, unit_ledger, users
 

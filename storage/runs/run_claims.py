@@ -14,9 +14,9 @@ from protocol.lifecycles import RUN, PauseReason, RunEvent, RunState
 from storage.agents.agents import AgentRow, get_agent, roams
 from storage.agents.locks import DEFAULT_LIMITS, LockLimits
 from storage.connectors.connectors import NOT_YET
-from storage.devices.nodes import is_online
 from storage.kernel.columns import Int, fill, in_parts, listed, now_ms, readable, sparing, texts
 from storage.kernel.database import UnreadableRow, lone
+from storage.leases import is_online
 from storage.runs import run_locks
 from storage.runs.calls import IS_OPEN
 from storage.runs.run_locks import (

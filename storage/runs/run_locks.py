@@ -44,8 +44,8 @@ from storage.agents.locks import (
     locks_named,
     take,
 )
-from storage.devices.nodes import is_online
 from storage.kernel.columns import in_parts, spelled, texts
+from storage.leases import is_online
 from storage.runs.units import AT_ANOTHER_DEVICE
 from storage.schema import (
     agent_locks,

@@ -39,18 +39,16 @@ from protocol.lifecycles import (
 from storage import schema
 from storage.agents import agents
 from storage.agents.agents import Counts, count_runs, recount
-from storage.devices.nodes import is_alive
+from storage.held import HeldRun, StaleRun, check_held
 from storage.kernel.columns import Int, in_parts, listed, now_ms, sparing, spelled, unindexed, write_each
 from storage.kernel.database import end_sessions
+from storage.leases import is_alive
 from storage.runs.calls import count_calls
 from storage.runs.run_locks import IS_ENDED, IS_LEFT, let_go
 from storage.runs.runs import (
     ANSWER,
-    HeldRun,
     RunMove,
     RunRow,
-    StaleRun,
-    check_held,
     discount_overcome,
     find_run,
     get_run,

@@ -20,11 +20,12 @@ from storage import schema
 from storage.agents import agent_states, configs
 from storage.agents.agents import roams
 from storage.devices.devices import DEAD_BOOTS
-from storage.devices.nodes import is_online
+from storage.held import HeldRun
 from storage.kernel.columns import Int, in_parts, sparing
+from storage.leases import is_online
 from storage.runs.run_claims import QUEUED
 from storage.runs.run_moves import EXECUTED, LEFT, STRAYED, executing_of, move, remember_moves
-from storage.runs.runs import HeldRun, RunMove, RunRow, get_run, record_error
+from storage.runs.runs import RunMove, RunRow, get_run, record_error
 from storage.schema import EXECUTING, LIVE, agent_configs, run_calls, runs
 
 # the first, for the index of live runs

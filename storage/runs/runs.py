@@ -1,8 +1,4 @@
-"""Rows of runs: reading them, their counters, reports, results; errors, the first 100 stored, all counted.
-
-An executing run is held by the process that knows its fence. A move that ends the execution by force raises
-the fence; later writes of the old holder are refused with ``StaleRun``.
-"""
+"""Rows of runs: reading them, their counters, reports, results and errors."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Final, NamedTuple, TypedDict, Unpack
@@ -10,12 +6,13 @@ from typing import Annotated, Any, Final, NamedTuple, TypedDict, Unpack
 import msgspec
 import sqlalchemy as sa
 
-from protocol.errors import CodedError, ErrorCode, HubError
+from protocol.agent_status import RunLogStatus
+from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId, BootId, DeviceId, RunId, UserId
 from protocol.lifecycles import LIVE_RUN_STATES, CallState, PauseReason, RunOutcome, RunState
 from protocol.secret_rules import redact_secrets
-from protocol.status_vocabularies import RunLogStatus
 from protocol.work import Usage
+from storage.held import HeldRun, check_held, is_held, stale
 from storage.kernel.columns import (
     Int,
     Key,
@@ -31,21 +28,7 @@ from storage.kernel.columns import (
     spelled,
     unindexed,
 )
-from storage.schema import EXECUTING, LIVE, agents, run_calls, run_state_history, runs
-
-
-class StaleRun(HubError):
-    """Error: another process moved the run; nothing was written."""
-
-    code = ErrorCode.STALE_RUN
-
-
-class HeldRun(msgspec.Struct, frozen=True):
-    """Run as its holder last read it; every move compares with it."""
-
-    id: RunId
-    state: RunState
-    fence: int
+from storage.schema import LIVE, agents, run_calls, run_state_history, runs
 
 
 class RunError(msgspec.Struct, frozen=True):
@@ -234,7 +217,7 @@ def runs_ending_in(
     return [RunId(found) for found in c.execute(query, {"end": end, "most": most}).scalars()]
 
 
-# as ``protocol.status_vocabularies.run_log_status``, which a test compares
+# as ``protocol.agent_status.run_log_status``, which a test compares
 LOGGED_AS: Final = sa.case(
     (sa.text("runs." + LIVE), "running"),
     (sa.text("runs.state <> 'COMPLETED'"), "error"),
@@ -418,13 +401,6 @@ def _run(row: Any) -> RunRow:
 MAX_ERRORS = 100  # stored with a run, and one for each failed attempt; error_count counts the rest too
 MAX_ERROR_CHARS = 1_000
 
-is_held = (
-    runs.c.id == sa.bindparam("run"),
-    runs.c.fence == sa.bindparam("held"),
-    # a run that left execution is no longer held, although its fence is unchanged
-    sa.text("runs." + EXECUTING),
-)
-
 
 def units_counted(**added: sa.BindParameter[int]) -> dict[str, sa.ColumnElement[Any]]:
     """Return the columns of a run after more of its units are *done*, *skipped* or *failed*, by name."""
@@ -451,7 +427,6 @@ ADVANCE = (
         updated_at=sa.bindparam("now"),
     )
 )
-CHECK_HELD = sa.select(runs.c.id).where(*is_held).with_for_update()
 _total = sa.func.coalesce(sa.bindparam("total", type_=Int), runs.c.units_total)
 _unchanged = sa.bindparam("unchanged", type_=Int)
 _passed = runs.c.units_done + runs.c.units_skipped + runs.c.units_failed + _unchanged
@@ -467,16 +442,6 @@ NOTE_TOTAL = (
         updated_at=sa.bindparam("now"),
     )
 )
-
-
-def check_held(c: sa.Connection, held: HeldRun) -> None:
-    """Check that the run executes under this fence, and lock it until the transaction ends.
-
-    Raises:
-        StaleRun: the run has another fence, or has ended.
-    """
-    if c.execute(CHECK_HELD, {"run": held.id, "held": held.fence}).one_or_none() is None:
-        raise stale(held)
 
 
 def advance(
@@ -536,11 +501,6 @@ def note_left_out(
     noted = {"run": held.id, "held": held.fence, "counts": counts, "now": at}
     if c.execute(NOTE_LEFT_OUT, noted).rowcount == 0:
         raise stale(held)
-
-
-def stale(held: HeldRun) -> StaleRun:
-    """Return the error for a holder that lost the run."""
-    return StaleRun(f"run {held.id} is no longer held under fence {held.fence}")
 
 
 ATTEMPT_FAILED: Final = "attempt_failed"  # code of the error that ended an attempt, but not the run

@@ -28,11 +28,12 @@ from protocol.errors import ErrorCode, HubError, IllegalTransition
 from protocol.ids import AgentId, DeviceId, RunId, UserId
 from protocol.lifecycles import EXECUTING_RUN_STATES, UNIT, CallState, UnitEvent, UnitState
 from storage.agents.agents import roams
+from storage.held import HeldRun, check_held
 from storage.kernel.columns import Int, Key, columns_of, execute_for_each, fill_page, in_parts, paged, put
 from storage.kernel.database import lone
 from storage.runs.calls import OF_UNIT, CallAnswer, count_calls, judge_answers, write_settled
 from storage.runs.items import are_answered
-from storage.runs.runs import HeldRun, advance, check_held, record_error
+from storage.runs.runs import advance, record_error
 from storage.schema import agents, devices, folder_trees, items, run_calls, run_units, runs, unit_ledger
 
 LEANING_AT_ONCE = 500  # units in one transaction

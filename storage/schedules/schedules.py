@@ -16,8 +16,8 @@ import sqlalchemy as sa
 from protocol.ids import AgentId
 from protocol.lifecycles import RunOutcome
 from storage import audit
-from storage.devices.nodes import Term, check_term
 from storage.kernel.columns import Int, in_parts, values_of
+from storage.leases import Term, check_term
 from storage.schedules.schedule_rows import (
     AWAITED,
     BROKEN,

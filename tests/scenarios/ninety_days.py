@@ -29,20 +29,22 @@ from hub.runs.housekeeping import Housekeeping
 from hub.settings.limit_settings import RetentionSettings
 from protocol.ids import CallId, DeviceId, RunId
 from protocol.lifecycles import CallEvent, RunEvent, RunOutcome
-from storage import audit
+from storage import audit, leases
+from storage.agents import due_schedules
 from storage.agents.declared_agents import DeclaredAgent
-from storage.devices import nodes
-from storage.devices.nodes import Term
-from storage.effects import sessions
+from storage.agents.due_schedules import DueSchedule
+from storage.effects import fire_decisions, sessions
+from storage.effects.fire_decisions import FireDecision
+from storage.effects.fire_runs import FreshRun
 from storage.kernel.migrate import upgrade
+from storage.leases import Term
 from storage.runs import plans, run_claims, run_moves, run_pauses, runs, units
 from storage.runs.calls import mark_sent
 from storage.runs.items import Decision, PlannedCall
 from storage.runs.run_claims import Gates
 from storage.runs.runs import RunRow
-from storage.schedules import fires, schedule_rows, schedules
-from storage.schedules.fires import FireDecision, FreshRun
-from storage.schedules.schedule_rows import DeclaredSchedule, DueSchedule
+from storage.schedules import schedule_rows, schedules
+from storage.schedules.schedule_rows import DeclaredSchedule
 from storage.schedules.schedules import NextFire
 from storage.schema import metadata
 from tests.scenarios.program import Verdict, run
@@ -172,8 +174,8 @@ class Inside:
             )
 
     def _fire(self, c: sa.Connection) -> None:
-        due = schedule_rows.due(c, self.file.at, len(self._devices))
-        fires.decide(c, self._lead(c), [self._decision(one) for one in due], self.file.at)
+        due = due_schedules.due(c, self.file.at, len(self._devices))
+        fire_decisions.decide(c, self._lead(c), [self._decision(one) for one in due], self.file.at)
 
     def _decision(self, due: DueSchedule) -> FireDecision:
         at = due.schedule.next_fire_at
@@ -192,7 +194,7 @@ class Inside:
         )
 
     def _lead(self, c: sa.Connection) -> Term:
-        term = nodes.acquire_lease(c, "scheduler", self.file.boot_id, ttl_ms=HOUR_MS)
+        term = leases.acquire_lease(c, "scheduler", self.file.boot_id, ttl_ms=HOUR_MS)
         assert term is not None
         return term
 

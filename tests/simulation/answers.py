@@ -4,9 +4,9 @@ import sqlite3
 from collections.abc import Callable
 from typing import Any
 
-from storage.devices import nodes
+from storage import leases
+from storage.agents import due_schedules
 from storage.runs import run_claims, run_moves, run_pauses
-from storage.schedules import schedule_rows
 
 CHECKED_ANSWERS = 50  # one of so many remembered answers is looked up all the same
 # Queries with the current time as an argument, and the index of that argument.
@@ -15,7 +15,7 @@ POLLS: dict[Callable[..., Any], int | str] = {
     run_moves.recover: "at",
     run_pauses.read_gates: "at",
     run_pauses.resume_runs: "at",
-    schedule_rows.agenda: 0,
+    due_schedules.agenda: 0,
 }
 NEXT_INSTANT = """SELECT min(at) FROM (
     SELECT eligible_at AS at FROM runs WHERE state = 'QUEUED'
@@ -23,7 +23,7 @@ NEXT_INSTANT = """SELECT min(at) FROM (
     UNION ALL SELECT updated_at + 604800000 FROM runs WHERE state = 'PAUSED'
     UNION ALL SELECT due_at FROM schedules WHERE enabled
 ) WHERE at > ?"""
-RENEWALS = frozenset({nodes.beat, nodes.renew_lease})  # they change when a lease ends, which no query tells
+RENEWALS = frozenset({leases.beat, leases.renew_lease})  # they change when a lease ends, which no query tells
 LIVE_LEASES = "SELECT name, holder_boot_id, fence FROM leases WHERE expires_at > hub_now_ms()"
 NEXT_EXPIRY = """SELECT min(at) FROM (
     SELECT expires_at AS at FROM leases UNION ALL SELECT lease_expires_at FROM runs

@@ -35,13 +35,13 @@ from protocol.calls import RowState
 from protocol.errors import DeliveryError
 from protocol.ids import CallId, RunId
 from protocol.work import Answer, ToolCall
-from storage.devices.nodes import Term
 from storage.effects import clock_steps, sessions
+from storage.held import HeldRun
+from storage.leases import Term
 from storage.runs import agreement, calls, item_verdicts, model_calls, plans, run_claims, units
 from storage.runs.item_verdicts import DueVerdict, GivenVerdict, VerdictAnswer
 from storage.runs.items import Decide, Decision, Known
 from storage.runs.plans import UnitPlan
-from storage.runs.runs import HeldRun
 from storage.schema import runs
 from storage.store import Store
 from tests.simulation.answers import name_of

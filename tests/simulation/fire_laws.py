@@ -9,9 +9,9 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 from hub.base.clock import epoch_ms
-from storage.schedules.fires import FIRE_KEY
-from storage.schedules.schedule_rows import WakeRow
+from storage.effects.first_runs import FIRE_KEY
 from storage.schedules.schedules import REPEATED_MS
+from storage.schedules.wakes import WakeRow
 from tests.hub.schedules.brute_force import Job, fires, wall_clock
 from tests.simulation.device import SimDevice
 from tests.simulation.facts import Facts, ScheduleFacts

@@ -62,7 +62,9 @@ from protocol.errors import CloseCode, HubError
 from protocol.handshake import SPOKEN, Capability, Challenge, DeviceHello, Goodbye, GrantOfOwner, Welcome
 from protocol.ids import BootId, ConnectionId, DeviceId, NodeId, UserId
 from protocol.work import RunLimits
-from storage.devices import devices, nodes
+from storage import leases
+from storage.devices import nodes
+from storage.effects import sessions
 from storage.kernel.database import StorageError
 from storage.runs import run_moves
 from storage.store import Store
@@ -246,10 +248,10 @@ class SimHub:
         boot = await store.write(nodes.begin_boot, self.node_id, self.boot_id, at, window_ms=HOLD_MS)
         self.hold_until_ms = at + HOLD_MS if boot.boots_10min >= RESTARTS else 0
         dead = [] if boot.earlier is None else [boot.earlier]
-        ttl_ms = nodes.ALONE_MS if is_alone else LEASE_MS
-        await store.write(nodes.beat, self.node_id, self.boot_id, ttl_ms=ttl_ms)
+        ttl_ms = leases.ALONE_MS if is_alone else LEASE_MS
+        await store.write(leases.beat, self.node_id, self.boot_id, ttl_ms=ttl_ms)
         await store.write(run_moves.recover, boot_id=self.boot_id, at=at, is_alone=is_alone, dead=dead)
-        await store.write(devices.close_left_sessions, at, boot_id=self.boot_id, is_alone=is_alone)
+        await store.write(sessions.close_left_sessions, at, boot_id=self.boot_id, is_alone=is_alone)
         await self._reconcile()
 
     async def _end_boot(self) -> None:
@@ -439,7 +441,9 @@ class SimLeaseKeeper:
             while True:
                 sent_at = self._hub.machine.source.uptime_s()
                 with suppress(StorageError):
-                    await self._store.write(nodes.beat, self._hub.node_id, self._hub.boot_id, ttl_ms=LEASE_MS)
+                    await self._store.write(
+                        leases.beat, self._hub.node_id, self._hub.boot_id, ttl_ms=LEASE_MS
+                    )
                     self._hub.lease.renewed(sent_at)
                 await self._hub.clock.sleep(RENEW_EVERY_S)
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from protocol.ids import DeviceId
 from protocol.lifecycles import RunState
-from storage.devices.nodes import Term
-from storage.runs.runs import HeldRun
+from storage.held import HeldRun
+from storage.leases import Term
 from tests.simulation.facts import EXECUTING, RunFacts
 from tests.simulation.laws import Law
 from tests.simulation.store import Commit

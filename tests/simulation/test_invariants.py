@@ -21,10 +21,10 @@ from protocol.tables import TableName
 from protocol.work import Action, ToolCall
 from storage.agents import agents
 from storage.agents.declared_agents import DeclaredAgent
-from storage.devices.nodes import Term
+from storage.held import HeldRun
+from storage.leases import Term
 from storage.runs import calls
 from storage.runs.calls import ReportedVerdict
-from storage.runs.runs import HeldRun
 from storage.schedules.schedule_rows import DeclaredSchedule
 from tests.simulation.breaks import BREAKS
 from tests.simulation.dice import Dice

@@ -26,7 +26,8 @@ from hub.runs.agreement import Agreements
 from hub.runs.delivery import Window
 from protocol.errors import HubError
 from protocol.ids import DeviceId, TokenId, UserId
-from storage.devices import devices, nodes
+from storage import leases
+from storage.devices import devices
 from storage.devices.tokens import DEVICE_TOKENS
 from storage.kernel.database import StorageError
 from storage.runs import item_verdicts
@@ -88,7 +89,7 @@ LATE_S = 0.0, 0.5, 10.0, 45.0  # until a hub notices that a device has left it
 HURRY_S = 0.05, 1.5  # until a device tries the next of several addresses
 OPEN_VERDICTS = f"SELECT device_id FROM item_verdicts WHERE {item_verdicts.IS_OPEN}"
 LEASE_JOBS = frozenset(  # commits that are no sign of life
-    job.__name__ for job in (nodes.acquire_lease, nodes.renew_lease, nodes.resign_lease, nodes.beat)
+    job.__name__ for job in (leases.acquire_lease, leases.renew_lease, leases.resign_lease, leases.beat)
 )
 
 

@@ -10,10 +10,10 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
 from storage.agents.agents import AgentRow
+from storage.held import HeldRun
 from storage.kernel.database import Database
 from storage.kernel.postgres import open_postgres
 from storage.kernel.sqlite import empty_database, set_clock
-from storage.runs.runs import HeldRun
 from storage.schedules.schedule_rows import ScheduleRow
 from tests.storage.rows import make_agent, running
 from tests.storage.scheduled import make_schedule

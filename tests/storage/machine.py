@@ -17,11 +17,12 @@ from hypothesis.stateful import invariant, run_state_machine_as_test
 
 from protocol.ids import CallId, RunId
 from protocol.lifecycles import PauseReason, RunEvent, RunState
-from storage.devices import devices, nodes
+from storage import leases
+from storage.effects import sessions
+from storage.held import HeldRun, StaleRun
 from storage.kernel.migrate import upgrade
 from storage.runs import run_moves, run_pauses, runs, units
 from storage.runs.calls import mark_sent
-from storage.runs.runs import HeldRun, StaleRun
 from tests.storage.hub_file import told
 from tests.storage.laws import broken_laws, held_by_others, over_limits
 from tests.storage.runs_at_work import UNITS, RunsAtWork
@@ -69,9 +70,9 @@ class Machine(RunsAtWork):
 
     def _boot(self) -> None:
         with self.hub.transaction() as c:
-            nodes.end_others(c, self.hub.boot_id)
+            leases.end_others(c, self.hub.boot_id)
             run_moves.recover(c, boot_id=self.hub.boot_id, at=self.at)
-            devices.close_left_sessions(c, self.at, boot_id=self.hub.boot_id, is_alone=True)
+            sessions.close_left_sessions(c, self.at, boot_id=self.hub.boot_id, is_alone=True)
             run_pauses.resume_runs(c, PauseReason.DRAIN, at=self.at)
             assert held_by_others(c, self.hub.boot_id) == []
         self.online.clear()

@@ -9,14 +9,15 @@ import sqlalchemy as sa
 from protocol.errors import AtAnotherNode, IllegalTransition
 from protocol.ids import AgentId, RunId
 from protocol.lifecycles import RunEvent
-from storage.agents import agents
+from storage import leases
+from storage.agents import agents, due_schedules
 from storage.agents.agents import get_agent
 from storage.agents.declared_agents import DeclaredAgent
-from storage.devices import nodes
-from storage.effects import clock_steps, retention
+from storage.effects import clock_steps, fire_decisions, retention
+from storage.effects.fire_decisions import Covered
+from storage.effects.fire_runs import FreshRun
 from storage.runs import run_moves, run_pauses
 from storage.schedules import fires, schedule_rows, schedules
-from storage.schedules.fires import Covered, FreshRun
 from storage.schedules.schedule_rows import DeclaredSchedule, Overlap
 from storage.schedules.schedules import NextFire
 from tests.storage import rows
@@ -198,12 +199,12 @@ class PeopleAndTime(Steps):
         *older, newest = missed = schedule.fires(self.at)
         covered = [Covered(older[0], older[-1], len(older), "coalesced", newest)] if older else []
         with self.hub.transaction() as c:
-            assert schedule.id in [due.schedule.id for due in schedule_rows.due(c, self.at, 100)]
+            assert schedule.id in [due.schedule.id for due in due_schedules.due(c, self.at, 100)]
             fire = decision(
                 c, schedule.id, runs=[newest], covered=covered, next_fire_at=newest + schedule.every
             )
             fresh = FreshRun(RunId(self._fresh_run_id()), newest)
-            fires.decide(c, self._lead(c), [msgspec.structs.replace(fire, runs=(fresh,))], self.at)
+            fire_decisions.decide(c, self._lead(c), [msgspec.structs.replace(fire, runs=(fresh,))], self.at)
             told = fires.fires_within(c, schedule.id, missed[0], newest)
         fate = self.world.fire(schedule, fresh.id, self.at)
         assert told[-1].decision == fate
@@ -211,8 +212,8 @@ class PeopleAndTime(Steps):
         for at in missed:
             assert sum(row.first_at <= at <= row.fire_at for row in told) == 1
 
-    def _lead(self, c: sa.Connection) -> nodes.Term:
-        return some(nodes.acquire_lease(c, "scheduler", self.hub.boot_id, ttl_ms=MINUTE))
+    def _lead(self, c: sa.Connection) -> leases.Term:
+        return some(leases.acquire_lease(c, "scheduler", self.hub.boot_id, ttl_ms=MINUTE))
 
     @step()
     def the_clock_is_set(self, choose: Choose) -> None:

@@ -15,12 +15,13 @@ from storage.agents.agents import AgentRow
 from storage.agents.declared_agents import DeclaredAgent
 from storage.connectors.connectors import Reconciled
 from storage.devices import devices
+from storage.held import HeldRun
 from storage.runs import plans, run_claims, run_moves, run_pauses, runs
 from storage.runs.calls import CallAnswer, mark_sent
 from storage.runs.items import Decision, PlannedCall
 from storage.runs.plans import UnitPlan
 from storage.runs.run_claims import Gates
-from storage.runs.runs import HeldRun, RunRow
+from storage.runs.runs import RunRow
 from storage.runs.units import ledger_entries
 from storage.schema import unit_ledger
 from tests.support.presence import appear

@@ -9,12 +9,16 @@ import sqlalchemy as sa
 from protocol.errors import CodedError
 from protocol.ids import AgentId, RunId
 from protocol.lifecycles import RunEvent, RunState
+from storage import leases
+from storage.agents import due_schedules
 from storage.agents.agents import AgentRow, get_agent
-from storage.devices import nodes
-from storage.devices.nodes import Term
+from storage.effects import fire_decisions
+from storage.effects.fire_decisions import Covered, Decided, FireDecision
+from storage.effects.fire_runs import FreshRun
+from storage.leases import Term
 from storage.runs import run_moves
 from storage.schedules import fires, schedule_rows, schedules
-from storage.schedules.fires import Covered, Decided, FireDecision, FireRow, FreshRun
+from storage.schedules.fires import FireRow
 from storage.schedules.schedule_rows import DeclaredSchedule, ScheduleRow
 from storage.schedules.schedules import NextFire
 from tests.storage.rows import AT, BOOT, claim, make_agent, some
@@ -50,7 +54,7 @@ def _agent(c: sa.Connection, name: str) -> AgentRow:
 
 def lead(c: sa.Connection) -> Term:
     """The right to decide fires."""
-    return some(nodes.acquire_lease(c, "scheduler", BOOT, ttl_ms=60_000))
+    return some(leases.acquire_lease(c, "scheduler", BOOT, ttl_ms=60_000))
 
 
 def decision(
@@ -65,7 +69,7 @@ def decision(
     **made_with: Any,
 ) -> FireDecision:
     """What is to become of these fires of a schedule as it is now; runs are called after their fire."""
-    due = schedule_rows.with_settings(c, schedule_id)
+    due = due_schedules.with_settings(c, schedule_id)
     cursor_at = cursor_at or max([*runs, *(part.fire_at for part in covered)])
     then = cursor_at + HOUR if next_fire_at == "an hour later" else next_fire_at
     return FireDecision(
@@ -83,7 +87,7 @@ def decision(
 
 def fire(c: sa.Connection, *at: int, schedule_id: str = "schedule-inbox", **details: Any) -> list[Decided]:
     """Decide these fires of a schedule at the time of the last of them; each deserves a run."""
-    return fires.decide(c, lead(c), [decision(c, schedule_id, runs=at, **details)], at[-1])
+    return fire_decisions.decide(c, lead(c), [decision(c, schedule_id, runs=at, **details)], at[-1])
 
 
 def begin(c: sa.Connection, state: RunState = RunState.RUNNING) -> RunId:

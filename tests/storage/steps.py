@@ -16,8 +16,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 from protocol.ids import DeviceId, RunId
 from protocol.lifecycles import PauseReason, RunEvent, RunState
 from storage.agents.declared_agents import DeclaredAgent
+from storage.held import HeldRun
 from storage.runs import run_moves, run_pauses
-from storage.runs.runs import HeldRun
 from tests.storage.expected import World
 from tests.storage.expected_rows import Run
 from tests.storage.hub_file import HubFile

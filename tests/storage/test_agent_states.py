@@ -7,16 +7,28 @@ from random import Random
 import pytest
 import sqlalchemy as sa
 
-from protocol.agent_status import VALUES, Activity, Axes, Axis, IllegalMove, Lifecycle
+from protocol.agent_status import (
+    VALUES,
+    Activity,
+    Axes,
+    Axis,
+    IllegalMove,
+    Lifecycle,
+    OrchestratorStatus,
+    StateDetail,
+    Vocabulary,
+    pair_of,
+    status_words,
+)
 from protocol.errors import CodedError, ErrorCode, HubError
 from protocol.ids import AgentId, RunId
 from protocol.lifecycles import RunEvent, RunOutcome, RunState
-from protocol.status_vocabularies import OrchestratorStatus, StateDetail, Vocabulary, pair_of, status_words
-from storage.agents import agent_states, agents, status_writes
+from storage.agents import agent_states, agents
 from storage.agents.agent_states import STATE_DETAIL, AgentMove, exhaust, words_in_sql
 from storage.agents.agents import AgentRow, Counts, count_runs, move_if_legal
 from storage.agents.declared_agents import DeclaredAgent
 from storage.agents.status_writes import StatusWrite, write_status
+from storage.effects import termination
 from storage.kernel.columns import fill
 from storage.runs import run_moves, run_pauses, runs
 from storage.runs.runs import RunRow
@@ -237,7 +249,7 @@ def test_a_terminated_agent_has_no_live_run_no_schedule_and_no_device(c: sa.Conn
     paused = make_run(c, "run-1", agent=agent, state=RunState.PAUSED)
     running = make_run(c, "run-2", agent=agent, state=RunState.RUNNING)
     queued = make_run(c, "run-3", agent=agent)
-    ended = status_writes.terminate(c, agent.id, at=AT + 9, actor="operator", reason="not needed")
+    ended = termination.terminate(c, agent.id, at=AT + 9, actor="operator", reason="not needed")
     assert ended == [paused.id, running.id, queued.id]
     assert [runs.get_run(c, run_id).state for run_id in ended] == ["CANCELLED", "RUNNING", "CANCELLED"]
     marked = runs.get_run(c, running.id)
@@ -253,12 +265,12 @@ def test_a_terminated_agent_has_no_live_run_no_schedule_and_no_device(c: sa.Conn
     agent_states.connect_agents(c, [agent.device_id], online=False, at=AT, actor="device:laptop")
     agent_states.connect_agents(c, [agent.device_id], online=True, at=AT, actor="device:laptop")
     assert agents.get_agent(c, agent.id).connectivity == "offline"
-    assert status_writes.terminate(c, agent.id, at=AT + 10, actor="operator") == []
+    assert termination.terminate(c, agent.id, at=AT + 10, actor="operator") == []
     assert [row.id for row in agents.list_agents(c)] == [agent.id]  # it stays listed
 
 
 def test_terminated_agent_gets_no_run_and_no_other_lifecycle_state(c: sa.Connection, agent: AgentRow) -> None:
-    status_writes.terminate(c, agent.id, at=AT, actor="operator")
+    termination.terminate(c, agent.id, at=AT, actor="operator")
     with pytest.raises(
         CodedError, check=coded(ErrorCode.BAD_STATUS), match="'inbox' is terminated, for good"
     ):

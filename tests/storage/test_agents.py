@@ -10,10 +10,12 @@ from protocol.lifecycles import RunState
 from storage.agents import agents, config_changes, declared_agents
 from storage.agents.agents import AgentRow
 from storage.agents.config_changes import Broken, NewConfig
-from storage.agents.declared_agents import AgentLimits, AgentOfFile, DeclaredAgent, NameTaken, Writing
+from storage.agents.declared_agents import AgentLimits, DeclaredAgent, NameTaken
 from storage.connectors.connectors import Reconciled
 from storage.devices import devices
 from storage.devices.devices import UnknownDevice
+from storage.effects import agent_changes
+from storage.effects.agent_changes import AgentOfFile, Writing
 from storage.runs import run_moves, runs
 from storage.schedules import schedule_rows
 from storage.schedules.schedule_rows import DeclaredSchedule
@@ -239,7 +241,7 @@ def make(
     lifecycle: Lifecycle = Lifecycle.ACTIVE,
     writing: Writing = WRITING,
 ) -> AgentRow:
-    return declared_agents.make_agent(
+    return agent_changes.make_agent(
         c,
         agent,
         user_id=user_id or owner(c),
@@ -251,7 +253,7 @@ def make(
 
 
 def edit(c: sa.Connection, agent: DeclaredAgent, *, revision: int | None = None) -> AgentRow:
-    return declared_agents.edit_agent(
+    return agent_changes.edit_agent(
         c, AgentId("a-1"), agent, fresh_schedule_id="s-2", revision=revision, writing=WRITING
     )
 
@@ -294,7 +296,7 @@ def test_external_id_used_by_another_agent_is_refused(c: sa.Connection) -> None:
     other = msgspec.structs.replace(MAIL, name="other")
     with pytest.raises(CodedError, check=coded(ErrorCode.NAME_TAKEN), match="'mail'"):
         make(c, other, id="a-2")
-    declared_agents.remove_agent(c, AgentId("a-1"), writing=WRITING)
+    agent_changes.remove_agent(c, AgentId("a-1"), writing=WRITING)
     assert make(c, other, id="a-2").external_id == "crm-7"
     assert agents.get_agent(c, AgentId("a-1")).external_id is None
 
@@ -370,19 +372,19 @@ def test_a_removed_agent_is_archived_and_its_waiting_runs_are_cancelled(
     c: sa.Connection, made: AgentRow
 ) -> None:
     run = make_run(c, agent=made)
-    removed, cancelled = declared_agents.remove_agent(c, made.id, writing=WRITING)
+    removed, cancelled = agent_changes.remove_agent(c, made.id, writing=WRITING)
     assert (cancelled, removed.archived_at, removed.lifecycle) == ([run.id], AT, "paused")
     assert agents.list_agents(c) == []
     assert all(not row.enabled for row in schedule_rows.schedules_of(c, made.id))
     with pytest.raises(CodedError, check=coded(ErrorCode.UNKNOWN_AGENT)):
-        declared_agents.remove_agent(c, made.id, writing=WRITING)
+        agent_changes.remove_agent(c, made.id, writing=WRITING)
     with pytest.raises(CodedError, check=coded(ErrorCode.UNKNOWN_AGENT)):
         edit(c, MAIL)
 
 
 @pytest.mark.usefixtures("made")
 def test_agent_created_again_by_name_is_revived_with_its_history(c: sa.Connection) -> None:
-    declared_agents.remove_agent(c, AgentId("a-1"), writing=WRITING)
+    agent_changes.remove_agent(c, AgentId("a-1"), writing=WRITING)
     again = make(c, msgspec.structs.replace(MAIL, prompt="Find notes."), id="a-2")
     assert (again.id, again.prompt, again.lifecycle, again.archived_at) == (
         "a-1",
@@ -397,7 +399,7 @@ def test_terminated_agent_is_not_revived_and_a_new_agent_takes_its_name(
     c: sa.Connection, made: AgentRow
 ) -> None:
     agents.move(c, made.id, "lifecycle", "terminated", at=AT, actor="anna")
-    declared_agents.remove_agent(c, made.id, writing=WRITING)
+    agent_changes.remove_agent(c, made.id, writing=WRITING)
     again = make(c, id="a-2")
     assert (again.id, again.lifecycle, agents.get_agent(c, made.id).name) == ("a-2", "active", "mail~a-1")
 
@@ -406,16 +408,16 @@ def test_agent_declared_in_the_file_cannot_be_changed_over_the_api(c: sa.Connect
     declare(c, DeclaredAgent(name="inbox", device_name="laptop"))
     id = AgentId("agent-inbox")
     with pytest.raises(AgentOfFile, match="'inbox' is managed by hub"):
-        declared_agents.remove_agent(c, id, writing=WRITING)
+        agent_changes.remove_agent(c, id, writing=WRITING)
     with pytest.raises(AgentOfFile):
-        declared_agents.edit_agent(c, id, MAIL, fresh_schedule_id="s", writing=WRITING)
+        agent_changes.edit_agent(c, id, MAIL, fresh_schedule_id="s", writing=WRITING)
 
 
 def test_agent_removed_by_file_or_api_may_be_declared_by_the_other(c: sa.Connection) -> None:
     declare(c, DeclaredAgent(name="mail", device_name="laptop"))
     declare(c)
     assert make(c, id="a-2").id == "agent-mail"
-    declared_agents.remove_agent(c, AgentId("agent-mail"), writing=WRITING)
+    agent_changes.remove_agent(c, AgentId("agent-mail"), writing=WRITING)
     declare(c, DeclaredAgent(name="mail", device_name="laptop"))
     (agent,) = agents.list_agents(c)
     assert (agent.id, agent.source, agent.lifecycle) == ("agent-mail", "file", "active")

@@ -9,7 +9,7 @@ from storage.agents import agent_states, agents_in_trouble
 from storage.agents import agents as all_agents
 from storage.agents.agents import AgentRow
 from storage.devices.tokens import DEVICE_TOKENS
-from storage.runs import agreement
+from storage.runs import agreement, failing_agents
 from storage.schema import agent_states as state_table
 from storage.schema import agents, devices, runs, schedules, unit_ledger
 from tests.storage.rows import AT, declare, make_agent, make_run, undone
@@ -133,12 +133,12 @@ def test_agent_fails_after_three_runs_without_success_or_a_day_without_one(c: sa
             expected[agent.name] = (f"r-{number}-{newest}", now - bad[0] * HOUR_MS, count, alike)
     c.execute(sa.update(state_table).values(lifecycle="active"))
 
-    failing = agents_in_trouble.failing(c, now)
+    failing = failing_agents.failing(c, now)
     assert {one.agent.name: (one.run.id, one.since, one.count, one.alike) for one in failing} == expected
     only = [one.agent.id for one in failing][:2]
-    assert [one.agent.id for one in agents_in_trouble.failing(c, now, only)] == only
+    assert [one.agent.id for one in failing_agents.failing(c, now, only)] == only
     c.execute(sa.update(state_table).values(lifecycle="paused"))
-    assert agents_in_trouble.failing(c, now) == []
+    assert failing_agents.failing(c, now) == []
 
 
 def test_agent_that_read_files_is_emptied_when_its_newest_run_lists_none(c: sa.Connection) -> None:

@@ -11,12 +11,12 @@ from protocol.errors import LinkLost
 from protocol.handshake import StoreMark
 from protocol.ids import CallId
 from protocol.lifecycles import CallEvent, CallState, RunEvent, RunOutcome
+from storage.held import HeldRun
 from storage.kernel.columns import values_of
 from storage.runs import agreement, calls, items, run_moves, units
 from storage.runs.agreement import ReportedRow, Resent
 from storage.runs.calls import ReportedVerdict
 from storage.runs.items import TAKEN, ItemRow, SealedExcerpt
-from storage.runs.runs import HeldRun
 from storage.runs.units import SPOILED, has_settled_tree, settle_tree
 from storage.schema import devices, folder_trees, run_units, unit_ledger
 from storage.schema import items as item_table

@@ -15,21 +15,11 @@ import sqlalchemy as sa
 
 from hub.cli.failure import as_failure
 from protocol.ids import BootId, NodeId, UserId
+from storage import leases as stored_leases
+from storage.database_copy import TABLES, Copied, NotEmpty, copy_database
 from storage.devices import devices, nodes
-from storage.kernel.backup import (
-    DATABASE,
-    MANIFEST,
-    TABLES,
-    BackupRefused,
-    Copied,
-    Manifest,
-    NotEmpty,
-    checked,
-    copy_database,
-    make,
-    restore,
-    verify,
-)
+from storage.kernel import identity
+from storage.kernel.backup import DATABASE, MANIFEST, BackupRefused, Manifest, checked, make, restore, verify
 from storage.kernel.database import Busy, Unavailable, held_alone
 from storage.schema import hub, leases, metric_series
 from storage.store import Store, open_store
@@ -50,7 +40,7 @@ async def state(tmp_path: Path) -> Path:
     state.mkdir(mode=0o700)
     new_database(state / "hub.db")
     async with open_store("sqlite:///hub.db", base=state) as store:
-        await store.write(nodes.ensure_hub_id, "hub-1")
+        await store.write(identity.ensure_hub_id, "hub-1")
         await store.write(devices.ensure_user, UserId("anna"), "anna", AT)
     (state / "node_id").write_text("node-1\n")
     return state
@@ -224,7 +214,7 @@ async def test_restore_replaces_the_state_and_sets_the_replaced_files_aside(stat
     assert (aside, people(state / ASIDE / "hub.db")) == (state / ASIDE, ["anna", "bo"])
     assert (state / ASIDE / "node_id").read_text() == "node-2\n"
     async with open_store("sqlite:///hub.db", base=state) as store:
-        assert await store.write(nodes.ensure_hub_id, "another") == "hub-1"
+        assert await store.write(identity.ensure_hub_id, "another") == "hub-1"
 
 
 async def test_a_restore_into_an_empty_folder_sets_nothing_aside(state: Path, tmp_path: Path) -> None:
@@ -337,10 +327,10 @@ async def test_database_copied_to_a_server_and_back_has_the_same_rows(
 
 async def test_a_lease_of_a_hub_that_died_does_not_live_on_in_the_copy(file_url: str, server: str) -> None:
     async with open_store(file_url) as store:
-        await store.write(nodes.beat, NodeId("n"), BootId("died"), ttl_ms=nodes.ALONE_MS)
+        await store.write(stored_leases.beat, NodeId("n"), BootId("died"), ttl_ms=stored_leases.ALONE_MS)
     await _copy(file_url, server)
     async with open_store(server) as store:
-        assert await store.read(nodes.lives_until, NodeId("n")) is None
+        assert await store.read(stored_leases.lives_until, NodeId("n")) is None
         assert await store.read(lambda c: c.execute(sa.select(leases.c.fence)).scalar_one()) > 0
 
 
@@ -370,7 +360,7 @@ async def test_database_copy_is_refused_while_a_hub_runs_on_the_database(
 
 
 async def _live(store: Store) -> None:
-    await store.write(nodes.beat, NodeId("n"), BootId("b"), ttl_ms=30_000)
+    await store.write(stored_leases.beat, NodeId("n"), BootId("b"), ttl_ms=30_000)
 
 
 async def test_database_copy_of_a_broken_row_names_the_table_and_writes_nothing(

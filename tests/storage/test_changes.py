@@ -9,7 +9,8 @@ import sqlalchemy as sa
 
 from protocol.ids import UserId
 from storage import changes
-from storage.changes import FOLLOWED, Change, Changes, changes_after, drop_triggers, newest, prune
+from storage.change_triggers import FOLLOWED, drop_triggers
+from storage.changes import Change, Changes, changes_after, newest, prune
 from storage.kernel.migrate import upgrade
 from storage.kernel.sqlite import set_clock
 from storage.kernel.verify import differences_in

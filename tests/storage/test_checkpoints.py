@@ -13,8 +13,8 @@ from storage.agents import checkpoints, locks
 from storage.agents.agents import AgentRow
 from storage.agents.checkpoints import Checkpoint, CheckpointRow
 from storage.agents.locks import Holder, LockRequest
+from storage.held import HeldRun, StaleRun
 from storage.runs import run_moves
-from storage.runs.runs import HeldRun, StaleRun
 from tests.storage.rows import AT, make_agent, running, some
 from tests.support.coded import coded
 

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from protocol.ids import BootId, NodeId, UserId
 from protocol.lifecycles import RunState
-from storage import audit
+from storage import audit, leases
 from storage.agents import agent_snapshot, agents, declared_agents
 from storage.agents.agent_snapshot import WrittenTemplate
 from storage.agents.agents import list_agents
@@ -85,7 +85,7 @@ MAILBOX = DeclaredConnector(name="mail", user_name="me_at_node", provider="imap"
 def me_at_node(c: sa.Connection) -> UserId:
     for node in (EAST, WEST):
         nodes.begin_boot(c, node, BootId(f"boot of {node}"), AT, name=f"{node}.example")
-        nodes.beat(c, node, BootId(f"boot of {node}"), ttl_ms=30_000)
+        leases.beat(c, node, BootId(f"boot of {node}"), ttl_ms=30_000)
     return devices.ensure_user(c, ME, devices.OWNER, AT)
 
 

@@ -10,11 +10,11 @@ import sqlalchemy as sa
 from protocol.errors import CodedError, ErrorCode
 from protocol.ids import BootId, NodeId, UserId
 from protocol.lifecycles import RunEvent, RunOutcome
-from storage import deliveries
+from storage import deliveries, leases
 from storage.deliveries import MAX_REFUSALS, NEWS_MS, DeliveryRow, OpenIssue, TargetRow
 from storage.devices import nodes
-from storage.devices.nodes import LostLease, Term
 from storage.effects import retention
+from storage.leases import LostLease, Term
 from storage.runs import run_moves
 from storage.schema import items, notify_targets, questions, users
 from tests.storage.rows import AT, ME, make_agent, running, some
@@ -35,7 +35,7 @@ LATER: Final = AT + 60_000
 def opened(c: sa.Connection, *, user: str | None = None, digest: str = "d") -> Term:
     """Open the target, and take its lease."""
     deliveries.open_target(c, OPS, digest=digest, user=user, at=AT)
-    return some(nodes.acquire_lease(c, "notify ops", BOOT, ttl_ms=90_000))
+    return some(leases.acquire_lease(c, "notify ops", BOOT, ttl_ms=90_000))
 
 
 def target(c: sa.Connection) -> TargetRow:
@@ -180,8 +180,8 @@ def test_delivery_writes_of_a_hub_without_the_lease_are_refused(c: sa.Connection
     ask(c, "q-1")
     collect(c, term)
     sent = due(c)
-    nodes.resign_lease(c, term)
-    some(nodes.acquire_lease(c, "notify ops", OTHER, ttl_ms=90_000))
+    leases.resign_lease(c, term)
+    some(leases.acquire_lease(c, "notify ops", OTHER, ttl_ms=90_000))
     with pytest.raises(LostLease):
         settle(c, term, sent)
     with pytest.raises(LostLease):
@@ -300,7 +300,7 @@ def test_issue_is_closed_when_no_living_hub_finds_the_problem(c: sa.Connection) 
     opened(c)
     for boot, node in ((BOOT, "node-1"), (OTHER, "node-2")):
         nodes.begin_boot(c, NodeId(node), boot, AT)
-        nodes.beat(c, NodeId(node), boot, ttl_ms=90_000)
+        leases.beat(c, NodeId(node), boot, ttl_ms=90_000)
     failing = issue("agent.runs_fail", agent.id)
     sync(c, issue(), failing, issue("backup.old", is_muted=True))
     sync(c, issue(), boot=OTHER)

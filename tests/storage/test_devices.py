@@ -232,8 +232,8 @@ def test_connectivity_of_an_agent_follows_the_session_of_its_device(
 def test_a_hub_that_starts_marks_all_devices_as_offline(c: sa.Connection, agent: AgentRow) -> None:
     assert agent.device_id is not None
     open_session(c, agent.device_id, boot_id=BOOT, platform=None, at=AT)
-    assert devices.close_left_sessions(c, AT, boot_id=NEXT, is_alone=True) == 1
-    assert devices.close_left_sessions(c, AT, boot_id=NEXT, is_alone=True) == 0
+    assert sessions.close_left_sessions(c, AT, boot_id=NEXT, is_alone=True) == 1
+    assert sessions.close_left_sessions(c, AT, boot_id=NEXT, is_alone=True) == 0
     assert agents.get_agent(c, agent.id).connectivity == "offline"
 
 
@@ -241,13 +241,13 @@ def test_devices_of_a_dead_hub_are_offline_after_its_lease_expires(c: sa.Connect
     assert agent.device_id is not None
     live(c, BOOT)
     open_session(c, agent.device_id, boot_id=BOOT, at=AT)
-    assert devices.close_left_sessions(c, AT, boot_id=NEXT, is_alone=False) == 0
+    assert sessions.close_left_sessions(c, AT, boot_id=NEXT, is_alone=False) == 0
     assert agents.get_agent(c, agent.id).connectivity == "online"
 
     c.execute(sa.update(leases).values(expires_at=now_ms()))
     assert devices.get_device(c, agent.device_id).connectivity == "offline"
-    assert devices.close_left_sessions(c, AT, boot_id=BOOT, is_alone=False) == 0  # no hub closes its own
-    assert devices.close_left_sessions(c, AT, boot_id=NEXT, is_alone=False) == 1
+    assert sessions.close_left_sessions(c, AT, boot_id=BOOT, is_alone=False) == 0  # no hub closes its own
+    assert sessions.close_left_sessions(c, AT, boot_id=NEXT, is_alone=False) == 1
     assert agents.get_agent(c, agent.id).connectivity == "offline"
     assert agent_history(c, agent.id)[-1].reason == "its hub ended"
 
@@ -255,7 +255,7 @@ def test_devices_of_a_dead_hub_are_offline_after_its_lease_expires(c: sa.Connect
 def test_frozen_hub_ends_connections_that_another_hub_closed(c: sa.Connection, agent: AgentRow) -> None:
     assert agent.device_id is not None
     epoch = open_session(c, agent.device_id, boot_id=BOOT, at=AT)
-    assert devices.close_left_sessions(c, AT, boot_id=NEXT, is_alone=False) == 1
+    assert sessions.close_left_sessions(c, AT, boot_id=NEXT, is_alone=False) == 1
     assert sessions.taken_from(c, BOOT) == [Taken(agent.device_id, epoch, is_elsewhere=False)]
     assert not sessions.close_session(c, agent.device_id, epoch, AT)
 

@@ -9,23 +9,17 @@ import sqlalchemy as sa
 
 from protocol.ids import AgentId, DeviceId, RunId
 from protocol.lifecycles import RunEvent, RunOutcome, RunState
-from storage.agents import agent_states, agents, locks
-from storage.devices import nodes
-from storage.devices.nodes import LostLease
+from storage import leases
+from storage.agents import agent_states, agents, due_schedules, locks
+from storage.effects import fire_decisions, fire_runs, first_runs
+from storage.effects.fire_decisions import WAITING_PER_DEVICE, WAITING_PER_SCHEDULE, Covered, decide_overlap
+from storage.effects.fire_runs import BackfillPlan, FreshRun
+from storage.effects.first_runs import FirstRun
 from storage.kernel.database import Conflict
+from storage.leases import LostLease
 from storage.runs import run_moves, run_pauses, runs
 from storage.schedules import fires, schedule_rows, schedules
-from storage.schedules.fires import (
-    WAITING_PER_DEVICE,
-    WAITING_PER_SCHEDULE,
-    BackfillPlan,
-    Covered,
-    FireRow,
-    FirstRun,
-    FreshRun,
-    Missed,
-    decide_overlap,
-)
+from storage.schedules.fires import FireRow, Missed
 from storage.schedules.schedule_rows import Overlap, ScheduleRow
 from storage.schema import agent_states as states
 from storage.schema import runs as run_table
@@ -115,17 +109,17 @@ def test_waiting_runs_of_fires_are_counted_for_the_agent(c: sa.Connection) -> No
 @pytest.mark.usefixtures("schedule")
 def test_second_decision_of_the_same_fire_is_void(c: sa.Connection) -> None:
     mine, theirs = (decision(c, runs=[FIRST]) for _ in range(2))
-    assert len(fires.decide(c, lead(c), [mine], FIRST)) == 1
-    assert (fires.decide(c, lead(c), [theirs], FIRST), queued(c)) == ([], [run_of(FIRST)])
+    assert len(fire_decisions.decide(c, lead(c), [mine], FIRST)) == 1
+    assert (fire_decisions.decide(c, lead(c), [theirs], FIRST), queued(c)) == ([], [run_of(FIRST)])
 
 
 @pytest.mark.usefixtures("schedule")
 def test_decision_about_a_schedule_paused_or_edited_since_is_void(c: sa.Connection) -> None:
     seen = decision(c, runs=[FIRST])
     schedules.set_enabled(c, ID, False, at=AT + 1)
-    assert fires.decide(c, lead(c), [seen], FIRST) == []
+    assert fire_decisions.decide(c, lead(c), [seen], FIRST) == []
     schedules.set_enabled(c, ID, True, at=AT + 2)
-    assert (fires.decide(c, lead(c), [seen], FIRST), queued(c), told(c)) == ([], [], [])
+    assert (fire_decisions.decide(c, lead(c), [seen], FIRST), queued(c), told(c)) == ([], [], [])
 
 
 def test_void_decision_does_not_affect_others_of_the_batch(c: sa.Connection) -> None:
@@ -134,16 +128,16 @@ def test_void_decision_does_not_affect_others_of_the_batch(c: sa.Connection) -> 
     make_schedule(c, "notes")
     both = [decision(c, "schedule-inbox", runs=[FIRST]), decision(c, "schedule-notes", runs=[FIRST])]
     schedules.set_enabled(c, ID, False, at=AT + 1)
-    assert [done.schedule_id for done in fires.decide(c, lead(c), both, FIRST)] == ["schedule-notes"]
+    assert [done.schedule_id for done in fire_decisions.decide(c, lead(c), both, FIRST)] == ["schedule-notes"]
 
 
 @pytest.mark.usefixtures("schedule")
 def test_scheduler_without_the_lease_decides_no_fire(c: sa.Connection) -> None:
     old = lead(c)
-    nodes.resign_lease(c, old)
-    nodes.acquire_lease(c, "scheduler", NEXT_BOOT, ttl_ms=60_000)
+    leases.resign_lease(c, old)
+    leases.acquire_lease(c, "scheduler", NEXT_BOOT, ttl_ms=60_000)
     with pytest.raises(LostLease):
-        fires.decide(c, old, [decision(c, runs=[FIRST])], FIRST)
+        fire_decisions.decide(c, old, [decision(c, runs=[FIRST])], FIRST)
     assert (queued(c), schedule_rows.get_schedule(c, ID).cursor_at) == ([], AT)
 
 
@@ -151,7 +145,7 @@ def test_scheduler_without_the_lease_decides_no_fire(c: sa.Connection) -> None:
 def test_an_archived_agent_does_not_fire(c: sa.Connection) -> None:
     seen = decision(c, runs=[FIRST])
     declare(c, at=AT + 1)
-    assert fires.decide(c, lead(c), [seen], FIRST) == []
+    assert fire_decisions.decide(c, lead(c), [seen], FIRST) == []
 
 
 @pytest.mark.usefixtures("fired")
@@ -377,7 +371,10 @@ def test_one_of_two_schedules_decided_together_takes_the_last_queue_place(c: sa.
     make_schedule(c)
     make_schedule(c, "notes")
     both = [decision(c, "schedule-inbox", runs=[FIRST]), decision(c, "schedule-notes", runs=[FIRST])]
-    assert [one.decision for one in fires.decide(c, lead(c), both, FIRST)] == ["run", "dropped_queue_full"]
+    assert [one.decision for one in fire_decisions.decide(c, lead(c), both, FIRST)] == [
+        "run",
+        "dropped_queue_full",
+    ]
 
 
 @pytest.mark.usefixtures("schedule")
@@ -422,7 +419,7 @@ def test_missed_fires_are_skipped_with_their_skipped_catchup_fire(c: sa.Connecti
 
 @pytest.mark.usefixtures("schedule")
 def test_fires_that_are_too_old_are_recorded_and_get_no_run(c: sa.Connection) -> None:
-    fires.decide(
+    fire_decisions.decide(
         c, lead(c), [decision(c, runs=[], covered=[Covered(FIRST, THIRD, 3, "skipped_window", None)])], THIRD
     )
     assert (queued(c), rows_of(c)) == ([], [(THIRD, "skipped_window", "window", None)])
@@ -465,7 +462,7 @@ def test_fires_that_are_recorded_already_are_skipped(c: sa.Connection) -> None:
     put_cursor_back(c, AT)
     before = told(c)
     again = decision(c, runs=[THIRD], covered=[Covered(FIRST, SECOND, 2, "coalesced", THIRD)])
-    assert fires.decide_what_is_left(c, lead(c), again, THIRD) is None
+    assert fire_decisions.decide_what_is_left(c, lead(c), again, THIRD) is None
     (moved_on,) = schedule_rows.unplanned(c, 10)
     assert (moved_on.cursor_at, told(c)) == (SECOND, before)
 
@@ -475,7 +472,7 @@ def test_fire_with_an_existing_run_makes_no_second_run(c: sa.Connection) -> None
     c.execute(sa.delete(schedule_fires))  # pruned
     put_cursor_back(c, AT - HOUR)
     again = decision(c, runs=[FIRST], covered=[Covered(AT, AT, 1, "coalesced", FIRST)])
-    decided = some(fires.decide_what_is_left(c, lead(c), again, SECOND))
+    decided = some(fire_decisions.decide_what_is_left(c, lead(c), again, SECOND))
     assert [(one.decision, one.run_id) for one in decided] == [
         ("coalesced", run_of(FIRST)),
         ("run", run_of(FIRST)),
@@ -488,7 +485,7 @@ def test_fire_with_an_existing_run_makes_no_second_run(c: sa.Connection) -> None
 def test_decision_of_remaining_fires_of_a_changed_schedule_is_void(c: sa.Connection) -> None:
     seen = decision(c, runs=[FIRST])
     schedules.set_enabled(c, ID, False, at=AT + 1)
-    assert fires.decide_what_is_left(c, lead(c), seen, FIRST) is None
+    assert fire_decisions.decide_what_is_left(c, lead(c), seen, FIRST) is None
 
 
 @pytest.mark.parametrize("overlap", ["skip", "queue_one", "cancel_running"])
@@ -521,11 +518,11 @@ def test_the_same_fire_cannot_be_recorded_twice(c: sa.Connection) -> None:
 
 def connected(c: sa.Connection, at: int = AT) -> list[ScheduleRow]:
     """The schedules whose agents get a run now."""
-    return [one.schedule for one in schedule_rows.agenda(c, at, 10).connected]
+    return [one.schedule for one in due_schedules.agenda(c, at, 10).connected]
 
 
 def planned(c: sa.Connection, run: str = "run-1") -> FirstRun:
-    due = schedule_rows.with_settings(c, "schedule-inbox")
+    due = due_schedules.with_settings(c, "schedule-inbox")
     return FirstRun(due=due, run=FreshRun(RunId(run), AT), config_fingerprint="", settings={})
 
 
@@ -549,8 +546,8 @@ def test_device_connection_makes_first_connect_schedules_of_its_agents_due(c: sa
 
 def test_first_connect_run_of_a_schedule_is_queued_once(c: sa.Connection) -> None:
     connect(c, make_schedule(c, on_first_connect=True))
-    (queued,) = fires.queue_first_runs(c, lead(c), [planned(c)], AT)
-    assert fires.queue_first_runs(c, lead(c), [planned(c, "run-2")], AT) == []
+    (queued,) = first_runs.queue_first_runs(c, lead(c), [planned(c)], AT)
+    assert first_runs.queue_first_runs(c, lead(c), [planned(c, "run-2")], AT) == []
     (run,) = runs.list_runs(c)
     assert (run.id, run.fire_key, run.schedule_id) == (queued.run.id, "first-connect", "schedule-inbox")
     assert connected(c) == []
@@ -560,7 +557,7 @@ def test_hub_without_the_lease_queues_no_first_connect_run(c: sa.Connection) -> 
     connect(c, make_schedule(c, on_first_connect=True))
     stale = msgspec.structs.replace(lead(c), fence=0)
     with pytest.raises(LostLease):
-        fires.queue_first_runs(c, stale, [planned(c)], AT)
+        first_runs.queue_first_runs(c, stale, [planned(c)], AT)
     assert (runs.list_runs(c), len(connected(c))) == ([], 1)
 
 
@@ -569,7 +566,7 @@ def test_schedule_with_due_fires_gets_no_first_connect_run_yet(c: sa.Connection)
     make_schedule(c, "new", on_first_connect=True, planned=None)
     connect(c, make_schedule(c, on_first_connect=True))
     assert ([one.agent_name for one in connected(c)], connected(c, AT + HOUR)) == (["inbox"], [])
-    assert len(schedule_rows.due(c, AT + HOUR, 10)) == 1
+    assert len(due_schedules.due(c, AT + HOUR, 10)) == 1
 
 
 # What becomes of a fire: while nothing is there, a run is under way, one waits, both.
@@ -605,7 +602,7 @@ FIRST_SLOT, SECOND_SLOT, THIRD_SLOT, FOURTH = (AT + n * HOUR for n in (1, 2, 3, 
 def skip_all(c: sa.Connection) -> FireRow:
     """The first four fires, told of in one row."""
     covered = Covered(FIRST_SLOT, FOURTH, 4, "skipped_window", None)
-    fires.decide(c, lead(c), [decision(c, runs=[], covered=[covered])], FOURTH)
+    fire_decisions.decide(c, lead(c), [decision(c, runs=[], covered=[covered])], FOURTH)
     (row,) = told(c)
     return row
 
@@ -614,7 +611,7 @@ def plan(
     c: sa.Connection, *fires: int, dropped: tuple[FireRow, ...] = (), remaining: tuple[FireRow, ...] = ()
 ) -> BackfillPlan:
     return BackfillPlan(
-        due=schedule_rows.with_settings(c, ID),
+        due=due_schedules.with_settings(c, ID),
         runs=tuple(FreshRun(RunId(f"b-{fire_at}"), fire_at) for fire_at in fires),
         dropped=dropped,
         remaining=remaining,
@@ -630,7 +627,7 @@ def part(first_at: int, fire_at: int, count: int) -> FireRow:
 @pytest.mark.usefixtures("schedule")
 def test_backfill_sight_returns_fire_rows_and_runs_of_old_fires(c: sa.Connection) -> None:
     fire(c, FIRST_SLOT)
-    seen = fires.backfill_sight(c, schedule_rows.with_settings(c, ID), [FIRST_SLOT, SECOND_SLOT])
+    seen = fire_runs.backfill_sight(c, due_schedules.with_settings(c, ID), [FIRST_SLOT, SECOND_SLOT])
     assert ([row.fire_at for row in seen.rows], seen.runs) == (
         [FIRST_SLOT],
         {FIRST_SLOT: f"{ID}-{FIRST_SLOT}"},
@@ -641,7 +638,7 @@ def test_backfill_sight_returns_fire_rows_and_runs_of_old_fires(c: sa.Connection
 def test_backfill_makes_ordered_runs_of_old_fires(c: sa.Connection) -> None:
     skipped = skip_all(c)
     remaining = (part(FIRST_SLOT, FIRST_SLOT, 1), part(FOURTH, FOURTH, 1))
-    made = fires.backfill(
+    made = fire_runs.backfill(
         c, plan(c, SECOND_SLOT, THIRD_SLOT, dropped=(skipped,), remaining=remaining), AT, actor="me"
     )
     assert made == [f"b-{SECOND_SLOT}", f"b-{THIRD_SLOT}"]
@@ -665,21 +662,21 @@ def test_backfill_makes_ordered_runs_of_old_fires(c: sa.Connection) -> None:
 def test_a_backfill_leaves_the_cursor_and_the_next_fire_alone(c: sa.Connection) -> None:
     skipped = skip_all(c)
     before = schedule_rows.get_schedule(c, ID)
-    fires.backfill(c, plan(c, FIRST_SLOT, dropped=(skipped,)), AT, actor="me")
+    fire_runs.backfill(c, plan(c, FIRST_SLOT, dropped=(skipped,)), AT, actor="me")
     assert schedule_rows.get_schedule(c, ID) == before
 
 
 @pytest.mark.usefixtures("schedule")
 def test_second_backfill_of_the_same_fires_is_a_conflict(c: sa.Connection) -> None:
     again = plan(c, FIRST_SLOT, dropped=(skip_all(c),))
-    fires.backfill(c, again, AT, actor="me")
+    fire_runs.backfill(c, again, AT, actor="me")
     with pytest.raises(Conflict, match="ask again"):
-        fires.backfill(c, again, AT, actor="me")
+        fire_runs.backfill(c, again, AT, actor="me")
 
 
 @pytest.mark.usefixtures("schedule")
 def test_waiting_backfill_run_takes_no_new_fire(c: sa.Connection) -> None:
-    fires.backfill(c, plan(c, AT - HOUR), AT, actor="me")
+    fire_runs.backfill(c, plan(c, AT - HOUR), AT, actor="me")
     assert [(decided.decision, decided.run_id) for decided in fire(c, FIRST_SLOT)] == [
         ("run", f"{ID}-{FIRST_SLOT}")
     ]
@@ -687,6 +684,6 @@ def test_waiting_backfill_run_takes_no_new_fire(c: sa.Connection) -> None:
 
 @pytest.mark.usefixtures("schedule")
 def test_fire_before_the_creation_of_its_schedule_may_be_backfilled(c: sa.Connection) -> None:
-    fires.backfill(c, plan(c, AT - HOUR), AT, actor="me")
+    fire_runs.backfill(c, plan(c, AT - HOUR), AT, actor="me")
     assert [(row.fire_at, row.decision) for row in told(c)] == [(AT - HOUR, "run")]
     assert c.execute(sa.select(sa.func.count()).select_from(schedule_fires)).scalar_one() == 1

@@ -9,6 +9,7 @@ import anyio.to_thread
 import pytest
 import sqlalchemy as sa
 
+from storage import audit
 from storage.audit import Entry
 from storage.kernel import backup
 from storage.kernel.migrate import upgrade
@@ -37,7 +38,7 @@ async def test_every_use_of_a_file_stays_in_its_folder_whatever_the_name(tmp_pat
     assert await hub_id_of(f"sqlite:///{database}", base=tmp_path) is None
     made = partial(backup.make, copy, database=database, others={}, at=1, version="1")
     await anyio.to_thread.run_sync(made)
-    await anyio.to_thread.run_sync(backup.note, database, Entry(at=1, actor="a", event="backup.made"))
+    await anyio.to_thread.run_sync(audit.note, database, Entry(at=1, actor="a", event="backup.made"))
     restored = partial(backup.restore, copy, folder, database=database, at=2)
     await anyio.to_thread.run_sync(restored)
     assert sorted(_modes(tmp_path)) == sorted(f"{name}/{file}" for file in FILES)

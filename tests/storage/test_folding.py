@@ -10,8 +10,9 @@ from protocol.ids import AgentId, RunId
 from protocol.lifecycles import RunEvent, RunOutcome, RunState
 from storage import audit
 from storage.agents import agents, measurements
+from storage.held import HeldRun
 from storage.runs import run_moves, runs, units
-from storage.runs.runs import HeldRun, Report
+from storage.runs.runs import Report
 from storage.schema import activity_log, agent_state_history, changes, schedule_fires
 from storage.schema import agents as agent_table
 from tests.storage.rows import AT, answer, calls, claim, make_run, plan, some, undone

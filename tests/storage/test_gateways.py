@@ -9,8 +9,8 @@ import sqlalchemy as sa
 from protocol.agent_status import Activity, ExhaustReason
 from protocol.errors import CodedError, ErrorCode, LimitReached
 from protocol.ids import AgentId, BoardId, BootId, GatewayId, NodeId
-from storage import audit
-from storage.agents import agent_states, agents, declared_agents, status_writes
+from storage import audit, leases
+from storage.agents import agent_states, agents, declared_agents
 from storage.agents.declared_agents import AgentLimits, DeclaredAgent
 from storage.connectors.connectors import Reconciled
 from storage.coordination import boards, gateway_agents, gateways
@@ -25,7 +25,8 @@ from storage.coordination.gateways import (
     UnknownGateway,
 )
 from storage.coordination.messages import Hand
-from storage.devices import devices, nodes
+from storage.devices import devices
+from storage.effects import agent_changes, termination
 from storage.runs import runs
 from storage.runs.run_moves import LivesAtGateway
 from tests.storage.rows import AT, ME, declare, make_agent, make_run, some
@@ -178,7 +179,7 @@ def test_main_agent_with_a_taken_name_gets_a_numbered_name(c: sa.Connection) -> 
 @pytest.mark.usefixtures("office")
 def test_main_agent_of_a_gateway_cannot_be_removed(c: sa.Connection) -> None:
     with pytest.raises(CodedError, check=coded(ErrorCode.MANAGED_BY_FILE)):
-        declared_agents.remove_agent(c, AgentId("main-office"), writing=WRITING)
+        agent_changes.remove_agent(c, AgentId("main-office"), writing=WRITING)
 
 
 @pytest.mark.usefixtures("office")
@@ -223,7 +224,7 @@ def test_gateway_worker_beyond_the_agent_limit_is_refused(c: sa.Connection) -> N
 
 
 def test_removed_gateway_worker_is_revived_with_its_agent_id(c: sa.Connection, row: GatewayAgentRow) -> None:
-    declared_agents.remove_agent(c, row.agent_id, writing=WRITING)
+    agent_changes.remove_agent(c, row.agent_id, writing=WRITING)
     assert gateway_agents.list_gateway_agents(c, row.gateway_id) == [
         gateway_agents.find_main_agent(c, row.gateway_id)
     ]
@@ -233,19 +234,19 @@ def test_removed_gateway_worker_is_revived_with_its_agent_id(c: sa.Connection, r
 
 @pytest.mark.usefixtures("office")
 def test_remote_id_of_a_removed_agent_may_be_used_by_another_agent(c: sa.Connection) -> None:
-    declared_agents.remove_agent(c, worker(c, remote_id="main").agent_id, writing=WRITING)
+    agent_changes.remove_agent(c, worker(c, remote_id="main").agent_id, writing=WRITING)
     assert worker(c, "other", remote_id="main").agent_id == "agent-other"
 
 
 @pytest.mark.usefixtures("office")
 def test_name_of_a_removed_agent_may_be_reused_between_gateway_and_device(c: sa.Connection) -> None:
-    declared_agents.remove_agent(c, worker(c, "mail", id="first").agent_id, writing=WRITING)
+    agent_changes.remove_agent(c, worker(c, "mail", id="first").agent_id, writing=WRITING)
     made = make(c)
     assert (made.id, made.executor, made.gateway) == ("a-1", "device", None)
-    declared_agents.remove_agent(c, made.id, writing=WRITING)
+    agent_changes.remove_agent(c, made.id, writing=WRITING)
     again = worker(c, "mail", id="third")
     assert again.agent_id == "third"
-    declared_agents.remove_agent(c, again.agent_id, writing=WRITING)
+    agent_changes.remove_agent(c, again.agent_id, writing=WRITING)
     declare(c, DeclaredAgent(name="mail", device_name="laptop", paths=("mail",)))
     declared = some(agents.find_agent_by_name(c, "mail"))
     assert (declared.id, declared.executor) == ("agent-mail", "device")
@@ -266,7 +267,7 @@ def test_declaration_of_a_gateway_agent_can_be_edited(c: sa.Connection) -> None:
     changed = DeclaredAgent(
         **{name: getattr(said, name) for name in said.__struct_fields__} | {"name": "desk"}
     )
-    done = declared_agents.edit_agent(c, row.id, changed, fresh_schedule_id="s", writing=WRITING)
+    done = agent_changes.edit_agent(c, row.id, changed, fresh_schedule_id="s", writing=WRITING)
     assert (done.name, done.executor, done.gateway, done.device_id) == ("desk", "gateway", "office", None)
 
 
@@ -340,7 +341,7 @@ def test_gateway_report_does_not_clear_an_error_set_by_a_person(
 
 
 def test_gateway_report_on_a_terminated_agent_is_ignored(c: sa.Connection, row: GatewayAgentRow) -> None:
-    status_writes.terminate(c, row.agent_id, at=AT, actor="anna")
+    termination.terminate(c, row.agent_id, at=AT, actor="anna")
     before = moves(c, row)
     see(c, row, Seen(agent_id=row.agent_id, is_online=True, turns=1))
     assert moves(c, row) == before
@@ -465,7 +466,7 @@ def test_lead_counts_against_the_agent_limits_of_user_and_board(c: sa.Connection
 @pytest.mark.usefixtures("led")
 def test_gateway_agent_is_claimed_by_one_hub_at_a_time(c: sa.Connection) -> None:
     for boot in (FIRST, SECOND):
-        nodes.beat(c, NodeId(boot), boot, ttl_ms=60_000)
+        leases.beat(c, NodeId(boot), boot, ttl_ms=60_000)
     assert claim(c, shared(FIRST)) and not claim(c, shared(SECOND)) and claim(c, shared(FIRST))
     assert not made(c, SECOND) and made(c)
     assert (home(c).state, home(c).made_at) == ("ready", AT)
@@ -475,7 +476,7 @@ def test_gateway_agent_is_claimed_by_one_hub_at_a_time(c: sa.Connection) -> None
 
 @pytest.mark.usefixtures("led")
 def test_gateway_agent_claimed_by_a_dead_hub_may_be_claimed_by_another(c: sa.Connection) -> None:
-    nodes.beat(c, NodeId(SECOND), SECOND, ttl_ms=60_000)
+    leases.beat(c, NodeId(SECOND), SECOND, ttl_ms=60_000)
     assert claim(c, shared(FIRST))  # which has no lease that lasts
     assert claim(c, shared(SECOND)) and not made(c, FIRST)
 

@@ -15,6 +15,7 @@ from protocol.tables import TABLES
 from storage.agents.agents import AgentRow
 from storage.devices.devices import Limits
 from storage.effects import retention
+from storage.held import HeldRun
 from storage.kernel.database import Database
 from storage.runs import (
     agreement,
@@ -43,7 +44,6 @@ from storage.runs.items import (
     SealedExcerpt,
 )
 from storage.runs.plans import UnitPlan
-from storage.runs.runs import HeldRun
 from storage.schema import agents as agent_table
 from storage.schema import devices, users
 from storage.schema import devices as device_table

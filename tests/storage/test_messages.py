@@ -13,8 +13,8 @@ from storage.coordination import boards, gateway_agents, message_rows, messages
 from storage.coordination.boards import MemoryFilter, MemoryRow, NewMemory, add_memory, list_memory
 from storage.coordination.message_rows import MessageRow, UnknownMessage
 from storage.coordination.messages import Hand, MessageLimits, NewMessage
-from storage.devices.nodes import beat
 from storage.effects import retention
+from storage.leases import beat
 from storage.schema import broadcasts, gateways
 from storage.schema import messages as message_table
 from tests.storage.rows import AT, BOOT, ME, NEXT_BOOT, make_agent, seeded, some, undone

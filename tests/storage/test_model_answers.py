@@ -11,17 +11,10 @@ from protocol.lifecycles import RunEvent, RunOutcome, RunState
 from protocol.work import Usage
 from storage.agents import agent_states
 from storage.effects import retention
+from storage.held import HeldRun
 from storage.runs import model_calls, run_moves, runs, units
-from storage.runs.model_calls import (
-    ANSWERED,
-    CostsBy,
-    JournaledAnswer,
-    Lately,
-    ModelCall,
-    Spent,
-    SpentByFire,
-)
-from storage.runs.runs import HeldRun
+from storage.runs.model_calls import CostsBy, JournaledAnswer, Lately, ModelCall, Spent, SpentByFire
+from storage.schema import ANSWERED
 from storage.schema import model_answers as answers_table
 from storage.schema import model_calls as calls_table
 from storage.schema import runs as run_table

@@ -6,10 +6,9 @@ import sqlalchemy as sa
 from protocol.agent_status import Connectivity
 from protocol.ids import AgentId, DeviceId, RunId
 from protocol.lifecycles import RunState
-from storage.agents import agent_states, status_writes
+from storage.agents import agent_states, heartbeat_states
 from storage.agents.agents import AgentRow
-from storage.agents.status_writes import AgentReport, Reports, Silence
-from storage.devices import devices
+from storage.agents.heartbeat_states import AgentReport, Reports, Silence
 from storage.effects import sessions
 from storage.runs import run_claims, run_moves
 from storage.runs.run_claims import Gates
@@ -46,7 +45,7 @@ def test_device_of_a_broken_agent_row_connects_and_leaves(c: sa.Connection, soun
     assert connectivity(c, sound) is Connectivity.ONLINE and sessions.close_session(c, LAPTOP, epoch, AT)
     assert connectivity(c, sound) is Connectivity.OFFLINE
     open_session(c, LAPTOP, boot_id=BOOT, platform=None, at=AT)
-    assert devices.close_left_sessions(c, AT, boot_id=NEXT_BOOT, is_alone=True) == 1
+    assert sessions.close_left_sessions(c, AT, boot_id=NEXT_BOOT, is_alone=True) == 1
     assert connectivity(c, sound) is Connectivity.OFFLINE
 
 
@@ -56,9 +55,9 @@ def test_heartbeats_and_silence_are_recorded_beside_a_broken_agent_row(
     epoch = open_session(c, LAPTOP, boot_id=BOOT, platform=None, at=AT)
     damage(c, "UPDATE agent_states SET health = 'ok', lifecycle = 'odd' WHERE agent_id = 'agent-broken'")
     says = tuple(AgentReport(agent_id=id, error="no disk") for id in (AgentId("agent-broken"), sound.id))
-    status_writes.record(c, received=[Reports(LAPTOP, epoch, AT + 1, says)])
+    heartbeat_states.record(c, received=[Reports(LAPTOP, epoch, AT + 1, says)])
     assert agent_states.find_state(c, sound.id).health_reason == "no disk"
-    status_writes.record(c, silent=[Silence(LAPTOP, epoch, AT + 5, "no heartbeat")])
+    heartbeat_states.record(c, silent=[Silence(LAPTOP, epoch, AT + 5, "no heartbeat")])
     assert connectivity(c, sound) is Connectivity.OFFLINE
 
 

@@ -10,10 +10,10 @@ from protocol.errors import IllegalTransition, LinkLost
 from protocol.ids import CallId
 from protocol.lifecycles import CallEvent, CallState, RunEvent, RunOutcome, RunState, UnitState
 from storage.agents.agents import AgentRow
+from storage.held import HeldRun, StaleRun
 from storage.kernel.database import Conflict
 from storage.runs import run_moves, runs
 from storage.runs.calls import CallAnswer, mark_sent, open_calls
-from storage.runs.runs import HeldRun, StaleRun
 from storage.runs.units import (
     StillOpen,
     UnitRow,

@@ -16,6 +16,7 @@ from sqlalchemy.util import await_only
 from protocol.ids import UserId
 from storage.devices import nodes
 from storage.devices.devices import ensure_user
+from storage.kernel import identity
 from storage.kernel import postgres as module
 from storage.kernel.database import (
     POOLED,
@@ -105,8 +106,8 @@ def before_each(event: str, do: Callable[..., object], *, once: bool = False) ->
 async def test_two_hubs_on_one_server_share_the_database(url: str) -> None:
     async with open_store(url) as ours, open_store(url) as theirs:
         assert ours.is_shared
-        assert await ours.write(nodes.ensure_hub_id, "hub-1") == "hub-1"
-        assert await theirs.write(nodes.ensure_hub_id, "hub-2") == "hub-1"
+        assert await ours.write(identity.ensure_hub_id, "hub-1") == "hub-1"
+        assert await theirs.write(identity.ensure_hub_id, "hub-2") == "hub-1"
 
 
 async def test_hub_uses_few_postgresql_connections_and_closes_all(postgres: Postgres, url: str) -> None:

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from protocol.ids import AgentId, DeviceId, RunId
 from protocol.lifecycles import PauseReason, RunEvent, RunOutcome, RunState
 from protocol.requirements import Unmet, parse_version
-from storage.agents import agent_states, agents, configs, declared_agents, locks, status_writes
+from storage.agents import agent_states, agents, configs, declared_agents, locks
 from storage.agents.agents import AgentRow
 from storage.agents.configs import Capability, Mailbox
 from storage.agents.declared_agents import DeclaredAgent
@@ -17,12 +17,12 @@ from storage.agents.locks import Grant, Holder, LockLimits, LockRequest
 from storage.connectors import connectors
 from storage.connectors.connectors import NOT_YET, DeclaredConnector
 from storage.devices import devices
-from storage.effects import sessions
+from storage.effects import fire_decisions, sessions, termination
 from storage.runs import run_claims, run_locks, run_moves, run_pauses, runs, units
 from storage.runs.run_claims import READY, Gates
 from storage.runs.run_locks import NoDevice
 from storage.runs.runs import RunRow
-from storage.schedules import fires, schedules
+from storage.schedules import schedules
 from storage.schedules.schedule_rows import DeclaredSchedule
 from storage.schema import agent_locks
 from storage.schema import devices as device_table
@@ -227,7 +227,7 @@ def test_an_agent_that_ends_holds_no_lock_and_waits_for_none(c: sa.Connection, e
     ask(c, "calendar", holder=its_own, wait_ms=TTL, request_id="waits")
     ask(c, "mailbox", holder=OTHER, wait_ms=TTL, request_id="next")
     if end == "terminated":
-        status_writes.terminate(c, agent.id, at=AT, actor="anna")
+        termination.terminate(c, agent.id, at=AT, actor="anna")
     else:
         declared_agents.archive_agent(c, agent, at=AT, actor="anna", reason="removed")
     assert (holders(c), waiting(c)) == ({"calendar": OTHER.id, "mailbox": OTHER.id}, [])
@@ -345,7 +345,7 @@ def test_run_waiting_for_its_device_blocks_its_schedule_only_without_another_dev
 
     def holds_up() -> tuple[bool, bool]:
         due = decision(c, schedule.id, runs=[AT + HOUR])
-        under_way = fires.lock_schedules(c, [due])[schedule.id].under_way
+        under_way = fire_decisions.lock_schedules(c, [due])[schedule.id].under_way
         waits = run_claims.waits_of(c, [RunId("run-2")])[RunId("run-2")]
         return [run.id for run in under_way] == ["run-1"], waits.follows
 

@@ -14,11 +14,12 @@ from protocol.lifecycles import (
     RunOutcome,
     RunState,
 )
+from storage import leases
 from storage.agents import agents
-from storage.devices import nodes
+from storage.held import HeldRun, StaleRun
 from storage.runs import run_moves, run_pauses, runs, units
 from storage.runs.run_moves import CRASH_LIMIT, FollowUp, Recovered
-from storage.runs.runs import HeldRun, Report, RunRow, StaleRun
+from storage.runs.runs import Report, RunRow
 from storage.runs.units import fail_unit, settle_unit
 from storage.schema import agents as agent_table
 from storage.schema import runs as run_table
@@ -394,9 +395,9 @@ def test_recovery_on_a_shared_database_requeues_runs_of_a_dead_boot(c: sa.Connec
 def test_recovery_leaves_runs_of_a_node_whose_lease_is_renewed(c: sa.Connection) -> None:
     held = make_run(c, state=RunState.RUNNING)
     lease(c, held.id, 1)
-    nodes.beat(c, NodeId("node-1"), BOOT, ttl_ms=30_000)
+    leases.beat(c, NodeId("node-1"), BOOT, ttl_ms=30_000)
     assert run_moves.recover(c, boot_id=NEXT_BOOT, at=AT, is_alone=False) == Recovered()
-    nodes.beat(c, NodeId("node-1"), BootId("the node's next boot"), ttl_ms=30_000)
+    leases.beat(c, NodeId("node-1"), BootId("the node's next boot"), ttl_ms=30_000)
     assert run_moves.recover(c, boot_id=NEXT_BOOT, at=AT, is_alone=False) == Recovered(requeued=(held.id,))
 
 

@@ -10,10 +10,11 @@ from protocol.lifecycles import PauseReason, RunEvent, RunOutcome, RunState
 from storage.agents import agent_states, agents
 from storage.agents.configs import ModelUse
 from storage.agents.declared_agents import DeclaredAgent
+from storage.held import StaleRun
 from storage.runs import run_moves, run_pauses, runs
 from storage.runs.calls import mark_sent
 from storage.runs.run_pauses import Swept
-from storage.runs.runs import RunRow, StaleRun
+from storage.runs.runs import RunRow
 from storage.schema import runs as run_table
 from tests.storage.rows import AT, BOOT, LAPTOP, calls, claim, declare, make_agent, make_run, plan, running
 from tests.support.coded import coded

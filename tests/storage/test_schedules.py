@@ -9,15 +9,15 @@ import sqlalchemy as sa
 from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId, DeviceId
 from protocol.lifecycles import RunOutcome
-from storage import audit
-from storage.agents import agent_states, agents
+from storage import audit, leases
+from storage.agents import agent_states, agents, due_schedules
 from storage.agents.configs import UnreadableConfig
-from storage.devices import nodes
-from storage.devices.nodes import LostLease
-from storage.effects import retention
-from storage.schedules import fires, schedule_rows, schedules
-from storage.schedules.schedule_rows import DeclaredSchedule, ScheduleRow, WakeRow, WakeSight, time_text
+from storage.effects import fire_decisions, retention
+from storage.leases import LostLease
+from storage.schedules import schedule_rows, schedules, wakes
+from storage.schedules.schedule_rows import DeclaredSchedule, ScheduleRow, time_text
 from storage.schedules.schedules import NextFire, Passed
+from storage.schedules.wakes import WakeRow, WakeSight
 from storage.schema import agent_configs
 from storage.schema import schedules as schedule_table
 from storage.schema import schedules as table
@@ -158,7 +158,7 @@ def test_declared_schedule_switched_off_by_an_older_release_is_enabled_again(
 def test_the_schedule_of_an_agent_that_is_archived_does_not_fire(c: sa.Connection) -> None:
     make_schedule(c, "notes", planned=None)
     declare(c, at=AT + 1)
-    assert schedule_rows.agenda(c, AT + DAY, 10) == schedule_rows.Agenda((), (), None)
+    assert due_schedules.agenda(c, AT + DAY, 10) == due_schedules.Agenda((), (), None)
     assert [(row.is_archived, row.paused_reason) for row in stored.list_schedules(c)] == [
         (True, "removed")
     ] * 2
@@ -167,8 +167,8 @@ def test_the_schedule_of_an_agent_that_is_archived_does_not_fire(c: sa.Connectio
 def test_planned_schedule_is_due_at_due_at(c: sa.Connection) -> None:
     made = make_schedule(c, planned=None)
     schedules.plan_next(c, lead(c), [NextFire(ID, made.rev, AT + HOUR, AT + HOUR + 7)], AT)
-    assert (schedule_rows.due(c, AT + HOUR + 6, 10), schedule_rows.next_due_at(c, AT)) == ([], AT + HOUR + 7)
-    (found,) = schedule_rows.due(c, AT + HOUR + 7, 10)
+    assert (due_schedules.due(c, AT + HOUR + 6, 10), schedule_rows.next_due_at(c, AT)) == ([], AT + HOUR + 7)
+    (found,) = due_schedules.due(c, AT + HOUR + 7, 10)
     assert (found.schedule.id, found.schedule.next_fire_at, found.paths) == (ID, AT + HOUR, ("notes",))
     assert (schedule_rows.next_due_at(c, AT + HOUR + 7), schedule_rows.unplanned(c, 10)) == (None, [])
 
@@ -178,7 +178,7 @@ def test_due_schedules_are_listed_longest_waiting_first(c: sa.Connection) -> Non
         make_agent(c, name)
     for name, hours in (("a", 3), ("b", 1), ("d", 2)):
         make_schedule(c, name, planned=AT + hours * HOUR)
-    assert [due.schedule.agent_name for due in schedule_rows.due(c, AT + DAY, 2)] == ["b", "d"]
+    assert [due.schedule.agent_name for due in due_schedules.due(c, AT + DAY, 2)] == ["b", "d"]
 
 
 def test_plan_of_a_schedule_edited_since_is_void(c: sa.Connection) -> None:
@@ -198,8 +198,8 @@ def test_schedule_without_a_next_fire_is_finished(c: sa.Connection) -> None:
 def test_scheduler_without_the_lease_plans_nothing(c: sa.Connection) -> None:
     seen = make_schedule(c, planned=None)
     old = lead(c)
-    nodes.resign_lease(c, old)
-    nodes.acquire_lease(c, "scheduler", NEXT_BOOT, ttl_ms=60_000)
+    leases.resign_lease(c, old)
+    leases.acquire_lease(c, "scheduler", NEXT_BOOT, ttl_ms=60_000)
     with pytest.raises(LostLease):
         schedules.plan_next(c, old, [NextFire(ID, seen.rev, AT + HOUR, AT + HOUR)], AT)
     with pytest.raises(LostLease):
@@ -213,7 +213,7 @@ def test_scheduler_without_the_lease_plans_nothing(c: sa.Connection) -> None:
 def test_a_paused_schedule_does_not_fire_until_it_is_enabled(c: sa.Connection) -> None:
     assert schedules.set_enabled(c, ID, False, at=AT + 1)
     assert not schedules.set_enabled(c, ID, False, at=AT + 2)
-    assert schedule_rows.agenda(c, AT + DAY, 10) == schedule_rows.Agenda((), (), None)
+    assert due_schedules.agenda(c, AT + DAY, 10) == due_schedules.Agenda((), (), None)
     assert schedules.set_enabled(c, ID, True, at=AT + 3) and not schedules.set_enabled(c, ID, True, at=AT + 4)
     enabled = schedule_rows.get_schedule(c, ID)
     assert (enabled.cursor_at, enabled.next_fire_at, enabled.paused_reason) == (AT + 3, None, None)
@@ -295,7 +295,7 @@ def test_an_unknown_schedule_is_reported(c: sa.Connection) -> None:
     with pytest.raises(CodedError, check=coded(ErrorCode.BAD_PARAMS), match="schedule-9"):
         schedules.set_enabled(c, "schedule-9", True, at=AT)
     with pytest.raises(CodedError, check=coded(ErrorCode.BAD_PARAMS), match="schedule-9"):
-        schedule_rows.with_settings(c, "schedule-9")
+        due_schedules.with_settings(c, "schedule-9")
 
 
 def test_schedule_pauses_after_consecutive_failures_with_an_activity_entry(c: sa.Connection) -> None:
@@ -341,13 +341,13 @@ def test_unreadable_settings_of_one_schedule_do_not_affect_the_others(
     make_schedule(c, "notes")
     of_inbox = (agent_configs.c.agent_id == INBOX, agent_configs.c.config_key == key)
     c.execute(sa.update(agent_configs).where(*of_inbox).values(config_value=value))
-    agenda = schedule_rows.agenda(c, AT + HOUR, 10)
+    agenda = due_schedules.agenda(c, AT + HOUR, 10)
     assert [due.schedule.agent_name for due in agenda.due] == ["notes"]
     (unreadable,) = agenda.unreadable
     assert unreadable.schedule.agent_name == "inbox"
     assert "cannot be read" in unreadable.why
     with pytest.raises(UnreadableConfig):
-        schedule_rows.with_settings(c, ID)
+        due_schedules.with_settings(c, ID)
 
 
 def test_new_time_zone_data_replans_each_cron_schedule_and_moves_no_cursor(c: sa.Connection) -> None:
@@ -390,12 +390,12 @@ def make_slot(c: sa.Connection, **fields: Any) -> ScheduleRow:
 def come(c: sa.Connection, at: int = FIRST, **fields: Any) -> WakeRow:
     """The slot's time has come."""
     fire(c, at, schedule_id=make_slot(c, **fields).id)
-    (wake,) = schedule_rows.wakes_of(c, INBOX, 10)
+    (wake,) = wakes.wakes_of(c, INBOX, 10)
     return wake
 
 
 def look(c: sa.Connection, at: int = FIRST) -> list[WakeSight]:
-    return schedule_rows.due_wakes(c, at, 100)
+    return wakes.due_wakes(c, at, 100)
 
 
 def outcome(c: sa.Connection) -> tuple[str, str | None]:
@@ -431,7 +431,7 @@ def test_due_calendar_slot_creates_a_wake_and_no_run(c: sa.Connection, wake: Wak
 
 
 def test_second_wake_of_the_same_slot_is_refused_by_the_database(c: sa.Connection, wake: WakeRow) -> None:
-    again = schedule_rows.wake_row(
+    again = wakes.wake_row(
         "other", schedule_id=wake.schedule_id, agent_id=INBOX, fire_at=FIRST, duration_ms=1, at=FIRST
     )
     with pytest.raises(sa.exc.IntegrityError):
@@ -439,12 +439,12 @@ def test_second_wake_of_the_same_slot_is_refused_by_the_database(c: sa.Connectio
 
 
 def test_fire_with_an_existing_wake_creates_no_second_wake(c: sa.Connection, slot: ScheduleRow) -> None:
-    row = schedule_rows.wake_row(
+    row = wakes.wake_row(
         "there", schedule_id=slot.id, agent_id=INBOX, fire_at=FIRST, duration_ms=MINUTE, at=FIRST
     )
     c.execute(sa.insert(wake_table), row)
-    decided = some(fires.decide_what_is_left(c, lead(c), decision(c, slot.id, runs=[FIRST]), FIRST))
-    assert (decided[0].decision, [wake.id for wake in schedule_rows.wakes_of(c, INBOX, 10)]) == (
+    decided = some(fire_decisions.decide_what_is_left(c, lead(c), decision(c, slot.id, runs=[FIRST]), FIRST))
+    assert (decided[0].decision, [wake.id for wake in wakes.wakes_of(c, INBOX, 10)]) == (
         "deferred",
         ["there"],
     )
@@ -463,7 +463,7 @@ def test_slot_due_while_its_last_wake_is_open_follows_the_overlap_policy(
 ) -> None:
     (later,) = fire(c, SECOND, schedule_id=come(c, overlap=overlap, duration_ms=3 * HOUR).schedule_id)
     assert (later.decision, later.reason) == decided
-    assert [row.state for row in schedule_rows.wakes_of(c, INBOX, 10)] == states
+    assert [row.state for row in wakes.wakes_of(c, INBOX, 10)] == states
     if overlap == "cancel_running":
         assert (told(c)[0].decision, told(c)[0].reason) == ("skipped_overlap", "superseded")
 
@@ -471,34 +471,34 @@ def test_slot_due_while_its_last_wake_is_open_follows_the_overlap_policy(
 @pytest.mark.usefixtures("wake")
 def test_notified_device_of_a_wake_is_not_notified_again_before_next_at(c: sa.Connection) -> None:
     (sight,) = look(c)
-    assert schedule_rows.take(c, sight, at=FIRST, next_at=FIRST + MINUTE)
-    assert not schedule_rows.take(c, sight, at=FIRST, next_at=FIRST + MINUTE), "another hub came second"
+    assert wakes.take(c, sight, at=FIRST, next_at=FIRST + MINUTE)
+    assert not wakes.take(c, sight, at=FIRST, next_at=FIRST + MINUTE), "another hub came second"
     assert look(c, FIRST + MINUTE - 1) == []
     (again,) = look(c, FIRST + MINUTE)
     assert (again.state, again.sends, again.sent_at) == ("sent", 1, FIRST)
-    assert schedule_rows.take(c, again, at=FIRST + MINUTE, next_at=FIRST + 2 * MINUTE)
+    assert wakes.take(c, again, at=FIRST + MINUTE, next_at=FIRST + 2 * MINUTE)
 
 
 def test_wake_is_acknowledged_once_and_its_fire_is_woken(c: sa.Connection, wake: WakeRow) -> None:
-    assert schedule_rows.settle(c, wake.id, "acknowledged", "woken", at=FIRST + 5)
-    assert not schedule_rows.settle(c, wake.id, "failed", "wake_failed", at=FIRST + 6, reason="no_answer")
-    (row,) = schedule_rows.wakes_of(c, INBOX, 10)
+    assert wakes.settle(c, wake.id, "acknowledged", "woken", at=FIRST + 5)
+    assert not wakes.settle(c, wake.id, "failed", "wake_failed", at=FIRST + 6, reason="no_answer")
+    (row,) = wakes.wakes_of(c, INBOX, 10)
     assert (row.state, row.reason, row.settled_at) == ("acknowledged", None, FIRST + 5)
     assert outcome(c) == ("woken", None)
-    assert not schedule_rows.is_any_open(c)
+    assert not wakes.is_any_open(c)
     assert look(c, FIRST + HOUR) == []
 
 
 def test_sent_wake_is_due_only_after_a_grace_period_past_its_end(c: sa.Connection, wake: WakeRow) -> None:
     (sight,) = look(c)
-    schedule_rows.take(c, sight, at=FIRST, next_at=wake.ends_at + MINUTE)
-    assert look(c, wake.ends_at + schedule_rows.GRACE_MS - 1) == []
-    assert [row.state for row in look(c, wake.ends_at + schedule_rows.GRACE_MS)] == ["sent"]
+    wakes.take(c, sight, at=FIRST, next_at=wake.ends_at + MINUTE)
+    assert look(c, wake.ends_at + wakes.GRACE_MS - 1) == []
+    assert [row.state for row in look(c, wake.ends_at + wakes.GRACE_MS)] == ["sent"]
 
 
 def test_wake_of_a_busy_agent_is_due_at_slot_end(c: sa.Connection, wake: WakeRow) -> None:
     make_run(c, agent=agents.get_agent(c, INBOX))
-    assert (look(c), schedule_rows.is_any_open(c)) == ([], True)
+    assert (look(c), wakes.is_any_open(c)) == ([], True)
     assert [(busy.runs_waiting, busy.connectivity) for busy in look(c, wake.ends_at)] == [(1, "online")]
 
 
@@ -522,12 +522,12 @@ def test_deferred_wake_is_due_at_recovery_or_at_the_expected_recovery_time(c: sa
     agent_states.exhaust(c, INBOX, cause="rate_limit", recovery_at=back, at=FIRST, actor="model")
     (sight,) = look(c)
     assert (sight.availability, sight.recovery_at) == ("exhausted", back)
-    assert schedule_rows.put_off(c, sight, at=FIRST, next_at=back, reason="exhausted", is_deferred=True)
+    assert wakes.put_off(c, sight, at=FIRST, next_at=back, reason="exhausted", is_deferred=True)
     assert (outcome(c), look(c, back - 1)) == (("deferred", "exhausted"), [])
     assert [sight.state for sight in look(c, back)] == ["deferred"]
     agent_states.recover_agent(c, INBOX, at=FIRST + MINUTE, actor="operator")
     (early,) = look(c, FIRST + MINUTE)
-    assert schedule_rows.take(c, early, at=FIRST + MINUTE, next_at=back), "the quota came back sooner"
+    assert wakes.take(c, early, at=FIRST + MINUTE, next_at=back), "the quota came back sooner"
 
 
 @pytest.mark.usefixtures("wake")
@@ -568,14 +568,14 @@ def test_database_refuses_a_calendar_slot_without_a_label(c: sa.Connection, slot
 def test_pruning_deletes_old_settled_wakes_and_leaves_open_wakes(c: sa.Connection) -> None:
     wake = come(c, overlap="allow", duration_ms=3 * HOUR)
     fire(c, SECOND, schedule_id=wake.schedule_id)
-    schedule_rows.settle(c, wake.id, "acknowledged", "woken", at=FIRST)
+    wakes.settle(c, wake.id, "acknowledged", "woken", at=FIRST)
     assert (retention.prune_wakes(c, before=FIRST), retention.prune_wakes(c, before=FIRST + 1)) == (0, 1)
-    assert [row.fire_at for row in schedule_rows.wakes_of(c, INBOX, 10)] == [SECOND]
+    assert [row.fire_at for row in wakes.wakes_of(c, INBOX, 10)] == [SECOND]
 
 
 def test_wakes_are_listed_page_by_page_the_newest_first(c: sa.Connection) -> None:
     wake = come(c, overlap="allow")
     fire(c, SECOND, schedule_id=wake.schedule_id)
-    (newest,) = schedule_rows.wakes_of(c, INBOX, 1)
-    (older,) = schedule_rows.wakes_of(c, INBOX, 1, after=(newest.fire_at, newest.id))
+    (newest,) = wakes.wakes_of(c, INBOX, 1)
+    (older,) = wakes.wakes_of(c, INBOX, 1, after=(newest.fire_at, newest.id))
     assert (newest.fire_at, older.id) == (SECOND, wake.id)

@@ -21,12 +21,13 @@ from storage.agents.config_changes import NewConfig
 from storage.agents.declared_agents import DeclaredAgent
 from storage.agents.measurements import HOUR_MS, BucketRetention, SampleRow, SeriesLimits, Sketch
 from storage.devices import idempotency
+from storage.held import HeldRun, StaleRun
 from storage.kernel.database import Conflict, Database
 from storage.kernel.postgres import open_postgres
 from storage.runs import run_claims, run_moves, runs, units
 from storage.runs.calls import ReportedVerdict, mark_sent, open_calls, record_verdicts
 from storage.runs.run_claims import Gates
-from storage.runs.runs import HeldRun, RunRow, StaleRun
+from storage.runs.runs import RunRow
 from storage.schema import agent_states, items, metric_series
 from storage.schema import agents as agent_table
 from storage.schema import runs as run_table

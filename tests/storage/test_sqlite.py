@@ -17,13 +17,13 @@ from protocol.ids import CallId
 from protocol.lifecycles import CallEvent, RunEvent, RunOutcome, RunState, UnitState
 from storage import audit
 from storage.effects import retention
+from storage.held import HeldRun
 from storage.kernel import sqlite
 from storage.kernel.database import Busy, Database, Unavailable, written_for
 from storage.kernel.sqlite import BATCH, QUEUE, open_sqlite
 from storage.runs import run_moves, run_pauses, runs
 from storage.runs.calls import mark_sent, open_calls
 from storage.runs.items import PlannedCall
-from storage.runs.runs import HeldRun
 from storage.runs.units import settle_unit, units_of
 from storage.schema import metadata
 from tests.storage.jobs import add, count_up, names

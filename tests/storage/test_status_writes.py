@@ -3,23 +3,24 @@
 import pytest
 import sqlalchemy as sa
 
-from protocol.agent_status import Availability, Axis, ExhaustReason, IllegalMove
+from protocol.agent_status import (
+    READINGS,
+    Availability,
+    Axis,
+    AxisMove,
+    ExhaustReason,
+    IllegalMove,
+    Refused,
+    Vocabulary,
+)
 from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId, DeviceId
 from protocol.lifecycles import RunState
-from protocol.status_vocabularies import READINGS, AxisMove, Refused, Vocabulary
-from storage.agents import agent_states, agents, status_writes
+from storage.agents import agent_states, agents, heartbeat_states
 from storage.agents.agent_states import exhaust
 from storage.agents.agents import AgentRow
-from storage.agents.status_writes import (
-    AgentReport,
-    BadWrite,
-    Reports,
-    Silence,
-    StatusWrite,
-    Written,
-    write_status,
-)
+from storage.agents.heartbeat_states import AgentReport, Reports, Silence
+from storage.agents.status_writes import BadWrite, StatusWrite, Written, write_status
 from storage.devices import devices
 from storage.effects import sessions
 from tests.storage.rows import AT, declare, make_agent, make_run
@@ -204,11 +205,11 @@ def device_of(reporting: AgentRow) -> DeviceId:
 
 
 def hear(c: sa.Connection, reporting: AgentRow, epoch: int, *says: AgentReport, at: int = AT + 1) -> None:
-    status_writes.record(c, received=[Reports(device_of(reporting), epoch, at, says)])
+    heartbeat_states.record(c, received=[Reports(device_of(reporting), epoch, at, says)])
 
 
 def silence(c: sa.Connection, reporting: AgentRow, epoch: int, at: int = AT + 5) -> None:
-    status_writes.record(c, silent=[Silence(device_of(reporting), epoch, at, "no heartbeat for 45 s")])
+    heartbeat_states.record(c, silent=[Silence(device_of(reporting), epoch, at, "no heartbeat for 45 s")])
 
 
 def moves(c: sa.Connection, reporting: AgentRow) -> list[tuple[str, str | None, str, str | None]]:
@@ -227,8 +228,8 @@ def test_agent_is_on_call_while_reported_so_by_its_device(
     hear(c, reporting, epoch, SAYS(agent_id=reporting.id, availability=Availability.ON_CALL), at=AT + 2)
     hear(c, reporting, epoch, SAYS(agent_id=reporting.id, availability=Availability.AVAILABLE), at=AT + 3)
     assert moves(c, reporting) == [
-        ("availability", "available", "on_call", status_writes.BY_REPORT),
-        ("availability", "on_call", "available", status_writes.BY_REPORT),
+        ("availability", "available", "on_call", heartbeat_states.BY_REPORT),
+        ("availability", "on_call", "available", heartbeat_states.BY_REPORT),
     ]
 
 
@@ -307,7 +308,7 @@ def test_agents_of_a_silent_device_are_offline_until_its_next_heartbeat(
     hear(c, reporting, epoch, SAYS(agent_id=reporting.id, is_listed=False), at=AT + 7)
     assert moves(c, reporting) == [
         ("connectivity", "online", "offline", "no heartbeat for 45 s"),
-        ("connectivity", "offline", "online", status_writes.BACK),
+        ("connectivity", "offline", "online", heartbeat_states.BACK),
     ]
 
 
@@ -350,7 +351,7 @@ def test_heartbeats_of_a_terminated_agent_are_ignored(
     hear(c, reporting, epoch, SAYS(agent_id=reporting.id, error="too late"))
     silence(c, reporting, epoch)
     assert agent_states.find_state(c, reporting.id) == before
-    assert status_writes.statuses_of(c, [device_of(reporting)]) == {reporting.device_id: []}
+    assert heartbeat_states.statuses_of(c, [device_of(reporting)]) == {reporting.device_id: []}
 
 
 def test_heartbeat_usage_and_time_are_stored_without_a_new_version(
@@ -368,7 +369,7 @@ def test_heartbeat_usage_and_time_are_stored_without_a_new_version(
 
 def test_last_heartbeat_of_a_device_is_stored_for_each_agent(c: sa.Connection, reporting: AgentRow) -> None:
     make_agent(c, "outbox")
-    status_writes.record(c, last={device_of(reporting): AT + 9})
-    status_writes.record(c, last={device_of(reporting): AT + 3})
+    heartbeat_states.record(c, last={device_of(reporting): AT + 9})
+    heartbeat_states.record(c, last={device_of(reporting): AT + 3})
     for name in ("inbox", "outbox"):
         assert agent_states.find_state(c, AgentId(f"agent-{name}")).last_heartbeat_at == AT + 9

@@ -10,7 +10,7 @@ from protocol.agent_status import AgentMoved
 from protocol.ids import AgentId
 from storage.agents import agent_states, agents
 from storage.devices import nodes
-from storage.kernel import database
+from storage.kernel import database, identity
 from storage.kernel.database import Busy, Unavailable
 from storage.store import ObservedDatabase, open_store
 from tests.storage.rows import AT, make_agent
@@ -24,9 +24,9 @@ def modes_of(folder: Path) -> dict[str, int]:
 
 async def test_stored_rows_persist_when_the_store_is_opened_again(tmp_path: Path) -> None:
     async with open_store("sqlite:///hub.db", base=tmp_path) as store:
-        first = await store.write(nodes.ensure_hub_id, "hub-1")
+        first = await store.write(identity.ensure_hub_id, "hub-1")
     async with open_store("sqlite:///hub.db", base=tmp_path) as store:
-        assert await store.write(nodes.ensure_hub_id, "hub-2") == first == "hub-1"
+        assert await store.write(identity.ensure_hub_id, "hub-2") == first == "hub-1"
 
 
 async def test_absolute_database_path_is_used_unchanged(tmp_path: Path) -> None:
@@ -39,7 +39,7 @@ async def test_a_database_in_memory_is_ready_and_leaves_no_file(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     async with open_store("sqlite://") as store:
-        assert await store.write(nodes.ensure_hub_id, "hub-1") == "hub-1"
+        assert await store.write(identity.ensure_hub_id, "hub-1") == "hub-1"
     assert modes_of(tmp_path) == {}
 
 
@@ -60,7 +60,7 @@ async def test_lock_file_of_a_killed_hub_does_not_block_the_next_hub(tmp_path: P
 
 async def test_database_files_are_not_readable_by_other_users_of_the_machine(tmp_path: Path) -> None:
     async with open_store("sqlite:///hub.db", base=tmp_path) as store:
-        await store.write(nodes.ensure_hub_id, "hub-1")
+        await store.write(identity.ensure_hub_id, "hub-1")
         modes = modes_of(tmp_path)
     assert {"hub.db", "hub.db-wal"} <= modes.keys()
     assert set(modes.values()) == {0}
@@ -107,7 +107,7 @@ def test_measure_size_returns_the_size_of_each_kind_of_database(c: sa.Connection
 async def test_write_increases_the_measured_log_size(tmp_path: Path) -> None:
     async with open_store("sqlite:///hub.db", base=tmp_path) as store:
         before = await store.read(database.measure_size)
-        await store.write(nodes.ensure_hub_id, "hub-1")
+        await store.write(identity.ensure_hub_id, "hub-1")
         after = await store.read(database.measure_size)
     assert after.log > before.log
 

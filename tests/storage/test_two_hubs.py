@@ -21,13 +21,13 @@ from storage.coordination.message_rows import MessageRow
 from storage.coordination.messages import NewMessage
 from storage.coordination.questions import Replied, ReplyIds, add_reply
 from storage.devices.tokens import TooManyAgentTokens, list_agent_tokens
-from storage.effects import retention
+from storage.effects import fire_decisions, retention
+from storage.held import HeldRun
 from storage.kernel.database import Database
 from storage.runs import run_moves
 from storage.runs.calls import mark_sent
 from storage.runs.items import PlannedCall
-from storage.runs.runs import HeldRun
-from storage.schedules import fires, schedule_rows, schedules
+from storage.schedules import schedule_rows, schedules, wakes
 from storage.schema import run_calls
 from tests.storage import test_board_memory, test_tokens
 from tests.storage.jobs import uncommitted, while_the_other_waits
@@ -49,7 +49,7 @@ ID = "schedule-inbox"
 
 
 def decide_the_first(c: sa.Connection) -> None:
-    fires.decide(c, lead(c), [decision(c, runs=[AT + HOUR])], AT + HOUR)
+    fire_decisions.decide(c, lead(c), [decision(c, runs=[AT + HOUR])], AT + HOUR)
 
 
 def edit_schedule(c: sa.Connection) -> bool:
@@ -118,19 +118,19 @@ async def test_call_adopted_during_pruning_keeps_its_row_and_payload(
 async def test_one_of_two_hubs_notifies_a_device_of_a_slot(
     postgres: Postgres, url: str, hubs: list[Database]
 ) -> None:
-    def come(c: sa.Connection) -> schedule_rows.WakeRow:
+    def come(c: sa.Connection) -> wakes.WakeRow:
         make_agent(c)
         slot = msgspec.structs.replace(HOURLY, action="wake", label="standup", duration_ms=HOUR)
         schedules.declare_slots(c, INBOX, [slot], at=AT)
         (row,) = schedule_rows.slots_of(c, INBOX)
-        fires.decide(c, lead(c), [decision(c, row.id, runs=[AT + HOUR])], AT + HOUR)
-        (wake,) = schedule_rows.wakes_of(c, INBOX, 1)
+        fire_decisions.decide(c, lead(c), [decision(c, row.id, runs=[AT + HOUR])], AT + HOUR)
+        (wake,) = wakes.wakes_of(c, INBOX, 1)
         return wake
 
     wake = await hubs[0].write(come)
-    tell = partial(schedule_rows.take, wake=wake, at=AT + HOUR, next_at=AT + 2 * HOUR)
+    tell = partial(wakes.take, wake=wake, at=AT + HOUR, next_at=AT + 2 * HOUR)
     assert not await while_the_other_waits(postgres, url, hubs, tell, tell)
-    (told,) = await hubs[0].read(schedule_rows.wakes_of, INBOX, 1)
+    (told,) = await hubs[0].read(wakes.wakes_of, INBOX, 1)
     assert (told.state, told.sends) == ("sent", 1)
 
 

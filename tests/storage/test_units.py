@@ -10,9 +10,9 @@ from protocol.ids import AgentId, RunId
 from protocol.lifecycles import RunEvent, RunOutcome, RunState
 from storage.agents.agents import AgentRow, get_agent
 from storage.effects import retention
+from storage.held import HeldRun, StaleRun
 from storage.runs import agreement, calls, run_moves, run_pauses, units
 from storage.runs.calls import ReportedVerdict
-from storage.runs.runs import HeldRun, StaleRun
 from storage.runs.units import RENEWED_AFTER_MS, has_settled_tree, ledger_entries, settle_tree, settle_unit
 from storage.schema import agents, devices, folder_trees, items, run_calls, runs, unit_ledger
 from tests.storage.rows import AT, PROMPT_1, claim, make_agent, make_run, plan, running, some

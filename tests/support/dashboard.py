@@ -30,9 +30,10 @@ from storage import deliveries
 from storage.agents import agents, measurements
 from storage.agents.measurements import BucketRetention, SampleRow
 from storage.devices.devices import DeviceRow
+from storage.effects import fire_runs
 from storage.runs import items
 from storage.runs.items import Decision, ItemRow, SealedExcerpt
-from storage.schedules import fires, schedule_rows
+from storage.schedules import schedule_rows
 from storage.schedules.fires import FireRow
 from storage.schema import deliveries as delivery_rows
 from storage.schema import model_calls, notify_targets, run_calls, run_state_history, run_units, runs
@@ -183,7 +184,7 @@ def keep_items(c: sa.Connection, hub: ServedHub) -> None:
         FireRow(schedule.id, hub.now_ms - 3 * hour, hub.now_ms - 3 * hour, 0, "run", None, RunId("r-1"), 1),
         FireRow(schedule.id, hub.now_ms - hour, hub.now_ms - 2 * hour, 1, "skipped_paused", "user", None, 1),
     ]
-    c.execute(fires.INSERT_FIRES, [msgspec.structs.asdict(fire) for fire in decided])
+    c.execute(fire_runs.INSERT_FIRES, [msgspec.structs.asdict(fire) for fire in decided])
     samples = [
         SampleRow(
             agent_id=agent.id,

@@ -27,8 +27,8 @@ from hub.base.clock import SystemClock
 from hub.links.connection import Connection
 from hub.links.transport import DeviceSocket
 from protocol.frame import Frame
+from storage.effects import fire_decisions
 from storage.kernel import sqlite
-from storage.schedules import fires
 
 DIED = 99  # the exit code of a hub that died of an order; nothing else in it ends so
 LIFT_THE_LIMIT = signal.SIGUSR1  # to a hub whose disk was made small: there is room again
@@ -150,7 +150,7 @@ class Faults:
         _replace(Connection, "send_now", send_now)
 
     def _wrap_decisions(self) -> None:
-        decide = fires.decide
+        decide = fire_decisions.decide
 
         def decided(c: sa.Connection, *args: Any, **options: Any) -> object:
             """Before: in the transaction, but nothing was asked yet; after: nothing is committed yet."""
@@ -160,7 +160,7 @@ class Faults:
             self._come_to("decide", "after")
             return made
 
-        _replace(fires, "decide", decided)
+        _replace(fire_decisions, "decide", decided)
 
     def _wrap_writer(self) -> None:
         dress = sqlite._Session.dress

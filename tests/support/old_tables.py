@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
 
-from storage.changes import make_triggers
+from storage.change_triggers import make_triggers
 from storage.kernel import migrate
 from storage.kernel.migrate import contracts, revisions
 from storage.schema import changes

@@ -59,7 +59,12 @@ _ALLOWED: Final = {
         "agents.config_changes.put_in_error",
     ),
     "when the clock was set": (
-        *("clock_steps.judge_again", "clock_steps._expire", "clock_steps.redate", "clock_steps.find_base"),
+        *(
+            "effects.clock_steps.judge_again",
+            "effects.clock_steps._expire",
+            "effects.clock_steps.redate",
+            "effects.clock_steps.find_base",
+        ),
         *("schedules.schedules.follow_step", "schedules.schedules._forget_decisions"),
     ),
     "when hub.toml or a template is read": (
@@ -68,7 +73,7 @@ _ALLOWED: Final = {
         *("connectors.connectors.reconcile_connectors", "coordination.gateways.reconcile_gateways"),
     ),
     "housekeeping, in bounded parts": (
-        "retention.Pruning.__call__",
+        "effects.retention.Pruning.__call__",
         *("agents.measurements.has_unmeasured", "agents.measurements.prune_buckets"),
         "devices.tokens.Tokens.create",
     ),
@@ -80,18 +85,23 @@ _ALLOWED: Final = {
         "agents.agents_in_trouble.emptied",
         *("agents.agents_in_trouble.reading_without_grant", "agents.agents_in_trouble.absent_devices"),
         *("agents.agents_in_trouble.stopped_schedules", "agents.agents_in_trouble.paths_on"),
-        *("agents.agents_in_trouble.silent", "agents.agents_in_trouble.failing"),
+        *("agents.agents_in_trouble.silent", "runs.failing_agents.failing"),
         *("devices.pairings.list_names", "devices.tokens.Tokens.ending_or_unused"),
         *("devices.tokens.Tokens.count", "runs.agreement.differing_stores", "runs.items.count_open"),
     ),
     "a user is erased, which is rare": (
-        *("user_data.shut_out", "user_data.signs_of", "user_data.begin_erasing", "user_data._owners"),
-        "user_data.erase_mentions",
+        *(
+            "effects.user_data.shut_out",
+            "effects.user_data.signs_of",
+            "effects.user_data.begin_erasing",
+            "effects.user_data._owners",
+        ),
+        "effects.user_data.erase_mentions",
     ),
     "the rows of a user are found in parts of all rows, by primary key": (
-        *("user_data.find_rows", "user_data.find_mentions"),
+        *("effects.user_data.find_rows", "effects.user_data.find_mentions"),
     ),
-    "a person copies the whole database": ("kernel.backup._rows_of",),
+    "a person copies the whole database": ("database_copy._rows_of",),
     "counts up to a limit, when something is added": (
         "agents.declared_agents.check_number",
         *("agents.declared_agents.check_room", "agents.measurements._check_room", "agents.locks._make"),
@@ -117,13 +127,13 @@ _ALLOWED: Final = {
         *("schedules.fires.list_fires",),
     ),
     "an update of what it selects, which a server of few rows begins at the wrong table": (
-        "schedules.fires.note_connects",
+        "effects.first_runs.note_connects",
     ),
     "sorts the devices of one user, which are few": ("runs.run_locks.place_runs", "runs.run_locks.place_of"),
     "sorts what waits or is worked on": (
         *("runs.run_claims._next_of_each_device", "coordination.questions.expire_due"),
         *("coordination.gateways.list_unmade", "agents.locks.list_lock_waits"),
-        *("agents.locks.users_due", "schedules.schedule_rows.resend"),
+        *("agents.locks.users_due", "schedules.wakes.resend"),
     ),
     "a list with filters: tests/hub/api/test_lists.py counts what each of them reads": (
         *("agents.agents.list_agents", "agents.locks.list_locks", "audit.list_activity"),

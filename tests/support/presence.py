@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from protocol.errors import HubError
 from protocol.ids import BootId, DeviceId, KeyId, NodeId, TokenId
-from storage.devices import nodes
+from storage import leases
 from storage.effects import sessions
 from storage.effects.sessions import Opening
 from storage.schema import device_tokens, devices
@@ -17,7 +17,7 @@ BOOT: Final = BootId("boot-1")
 
 def live(c: sa.Connection, boot: BootId = BOOT) -> None:
     """Let the hub process of *boot* live."""
-    nodes.beat(c, NodeId(f"node of {boot}"), boot, ttl_ms=nodes.ALONE_MS)
+    leases.beat(c, NodeId(f"node of {boot}"), boot, ttl_ms=leases.ALONE_MS)
 
 
 def appear(c: sa.Connection, device_ids: Iterable[DeviceId], boot: BootId = BOOT) -> None:

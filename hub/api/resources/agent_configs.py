@@ -44,8 +44,8 @@ from storage.agents.checkpoints import AGENT_SCOPE
 from storage.agents.config_changes import ConfigsChanged, NewConfig
 from storage.agents.configs import CapabilityRow, ConfigMove, ConfigRow, DeclaredCapability
 from storage.devices.devices import Grant
+from storage.held import HeldRun
 from storage.runs import runs
-from storage.runs.runs import HeldRun
 from storage.store import Connection, Store
 
 MAX_KEYS: Final = 1_000  # of configs in one request of a device

@@ -52,9 +52,10 @@ from storage.agents import agent_snapshot, agent_states, agents
 from storage.agents.agent_snapshot import AgentFacts, conditions_of
 from storage.agents.agent_states import AgentMove
 from storage.agents.agents import AgentRow
-from storage.agents.declared_agents import AgentOfFile
-from storage.agents.status_writes import Sender, StatusWrite
+from storage.agents.heartbeat_states import Sender
+from storage.agents.status_writes import StatusWrite
 from storage.devices.devices import Grant
+from storage.effects.agent_changes import AgentOfFile
 from storage.runs.runs import TASK_CHARACTERS
 from storage.store import Connection, Store
 

@@ -73,10 +73,11 @@ from storage.agents import agent_snapshot, agents, agents_in_trouble, declared_a
 from storage.agents.agent_snapshot import Setup, TemplateRow, WrittenTemplate, conditions_of
 from storage.agents.agents import AgentFields, AgentRow
 from storage.agents.config_changes import TemplateOfFile
-from storage.agents.declared_agents import AgentOfFile, DeclaredAgent
+from storage.agents.declared_agents import DeclaredAgent
 from storage.agents.status_writes import StatusWrite
 from storage.devices import devices
 from storage.devices.devices import NO_LIMITS, Grant, Limits
+from storage.effects.agent_changes import AgentOfFile
 from storage.runs import run_locks, runs
 from storage.runs.run_locks import Offered
 from storage.schedules import schedule_rows

@@ -25,6 +25,7 @@ from hub.connectors.imap import Imap
 from hub.connectors.imap_settings import ImapSettings
 from hub.health.external import check_files, check_keys
 from protocol.ids import BootId, NodeId
+from storage import leases
 from storage.connectors import connectors
 from storage.devices import nodes
 from storage.runs import items
@@ -327,7 +328,7 @@ async def _lives(b: Bench, *boots: str) -> None:
     for boot in boots:
         node = NodeId(f"node of {boot}")
         await b.store.write(nodes.begin_boot, node, BootId(boot), 1)
-        await b.store.write(nodes.beat, node, BootId(boot), ttl_ms=30_000)
+        await b.store.write(leases.beat, node, BootId(boot), ttl_ms=30_000)
 
 
 async def test_unusable_key_file_is_a_health_issue_without_sealed_rows(b: Bench) -> None:

@@ -31,7 +31,7 @@ from storage.agents import agent_states, agents, declared_agents
 from storage.agents.agent_states import AgentState
 from storage.agents.agents import AgentRow
 from storage.agents.declared_agents import DeclaredAgent
-from storage.agents.status_writes import AgentReport, Reports
+from storage.agents.heartbeat_states import AgentReport, Reports
 from storage.kernel.database import Conflict, Unavailable
 from storage.store import ObservedDatabase, Store
 from tests.support import stored

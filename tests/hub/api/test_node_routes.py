@@ -14,8 +14,8 @@ from hub.api.resources.runs import Runs
 from hub.base.version import VERSION
 from protocol.ids import NodeId
 from protocol.lifecycles import RunOutcome, RunState
-from storage.devices import nodes
-from storage.devices.nodes import LostLease
+from storage import leases
+from storage.leases import LostLease
 from tests.support.dashboard import keep_items
 from tests.support.hub import NODE, NOTES, ServedHub, nodes_of, over_unix
 from tests.support.postgres import Postgres
@@ -86,7 +86,7 @@ async def test_only_a_dead_node_is_removed_and_has_no_devices(
     assert "use an id" in refused.json()["detail"], "both have this name"
 
     def beat(**given: Any) -> Awaitable[object]:
-        return east.hub.store.write(nodes.beat, NodeId("node-east"), east.hub.boot_id, **given)
+        return east.hub.store.write(leases.beat, NodeId("node-east"), east.hub.boot_id, **given)
 
     await beat(ttl_ms=-1)
     dead, _ = (await west.client.get("/v1/nodes")).json()["nodes"]

@@ -14,8 +14,9 @@ from protocol.ids import AgentId, UserId
 from storage.agents import declared_agents
 from storage.agents.declared_agents import DeclaredAgent
 from storage.devices import devices
-from storage.schedules import schedule_rows
-from storage.schedules.schedule_rows import INSERT, DeclaredSchedule
+from storage.schedules import schedule_rows, wakes
+from storage.schedules.schedule_rows import DeclaredSchedule
+from storage.schedules.wakes import INSERT
 from tests.support.clock import START
 from tests.support.coded import coded
 from tests.support.hub import ServedHub
@@ -94,11 +95,11 @@ def keep_slots(c: sa.Connection) -> None:
         at = NOW - (3 - place) * MINUTE_MS
         c.execute(
             INSERT,
-            schedule_rows.wake_row(
+            wakes.wake_row(
                 id, schedule_id=slot.id, agent_id=slot.agent_id, fire_at=at, duration_ms=MINUTE_MS, at=at
             ),
         )
-    schedule_rows.settle(c, "older", "failed", "wake_failed", at=NOW, reason="device_offline")
+    wakes.settle(c, "older", "failed", "wake_failed", at=NOW, reason="device_offline")
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from hub.extraction.endpoint import Chain
 from hub.extraction.model import LanguageModel, Models, Price
 from hub.extraction.rate_limiter import Limiter
 from protocol.ids import BootId, NodeId
+from storage import leases
 from storage.devices import nodes
 from storage.store import open_store
 from tests.hub.app.test_reload import grounded
@@ -124,7 +125,7 @@ async def test_hubs_on_one_database_share_the_limits_of_a_model_by_demand(
             hubs: dict[BootId, tuple[Limiter, ModelShares]] = {}
             for boot in (BootId("east"), BootId("west")):
                 await store.write(nodes.begin_boot, NodeId(boot), boot, AT)
-                await store.write(nodes.beat, NodeId(boot), boot, ttl_ms=60_000)
+                await store.write(leases.beat, NodeId(boot), boot, ttl_ms=60_000)
                 models = ModelsInUse(context, Supervisor(clock=context.clock, chance=context.chance))
                 (endpoint,) = models.opened.endpoints
                 shares = ModelShares(store, models, boot_id=boot, clock=clock)

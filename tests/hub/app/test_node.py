@@ -18,7 +18,7 @@ from hub.base.clock import IdFactory
 from hub.health.doors import check_declarations
 from hub.runs.leases import LEASE_MS, RENEW_EVERY_S, RETRY_S, LeaseKeeper
 from protocol.ids import BootId
-from storage import audit
+from storage import audit, leases
 from storage.agents import agents
 from storage.devices import nodes
 from storage.store import Store, open_store
@@ -50,7 +50,7 @@ def clock() -> FakeClock:
 
 async def _lives(store: Store, node: Node, boot: BootId = FIRST, *, ttl_ms: int = LEASE_MS) -> None:
     await store.write(nodes.begin_boot, node.id, boot, 0)
-    await store.write(nodes.beat, node.id, boot, ttl_ms=ttl_ms)
+    await store.write(leases.beat, node.id, boot, ttl_ms=ttl_ms)
 
 
 def _copied(folder: Path) -> Path:
@@ -110,7 +110,7 @@ async def test_a_copy_of_a_state_folder_is_refused_while_the_hub_of_the_original
 
 async def _renewed(store: Store, node: Node, clock: FakeClock) -> None:
     await until(lambda: clock.sleeping == 1)
-    await store.write(nodes.beat, node.id, FIRST, ttl_ms=LEASE_MS)
+    await store.write(leases.beat, node.id, FIRST, ttl_ms=LEASE_MS)
     clock.advance(1)
 
 
@@ -148,7 +148,7 @@ async def test_hub_ends_when_a_later_process_has_the_same_node_id(
                 with anyio.fail_after(30):
                     await ended.wait()
                 tasks.cancel_scope.cancel()
-            assert await store.read(nodes.lives_until, node.id) is not None
+            assert await store.read(leases.lives_until, node.id) is not None
 
 
 LISTEN = '[listen.devices]\naddress = "127.0.0.1:0"\n[listen.operator]\naddress = "127.0.0.1:0"\n'

@@ -17,8 +17,7 @@ from hub.base.clock import epoch_ms
 from hub.health.backups import DAILY, FOLDER, SUFFIX, Backups, check_other_backups, sort_backups
 from protocol.errors import CodedError, ErrorCode
 from storage import audit
-from storage.devices import nodes
-from storage.kernel import backup
+from storage.kernel import backup, identity
 from storage.kernel.database import StorageError
 from storage.store import open_store
 from tests.support.clock import START, FakeClock
@@ -43,7 +42,7 @@ async def use(state: Path, hub_id: str, *, entries: int = 1) -> None:
     if not (state / "hub.db").exists():
         new_database(state / "hub.db")
     async with open_store(URL, base=state) as store:
-        await store.write(nodes.ensure_hub_id, hub_id)
+        await store.write(identity.ensure_hub_id, hub_id)
         for _ in range(entries):
             await store.write(audit.append, at=epoch_ms(START), actor="hub", event="hub.started")
 

@@ -18,6 +18,7 @@ from hub.runs.lifecycle import Interrupt
 from protocol.errors import CloseCode, CodedError, ErrorCode
 from protocol.ids import NodeId, RunId
 from protocol.lifecycles import RunEvent, RunOutcome, RunState
+from storage import leases
 from storage.devices import nodes
 from tests.support.clock import START
 from tests.support.hub import NOTES, TEXT, ServedHub, nodes_of, over_tcp, over_unix
@@ -143,7 +144,7 @@ async def test_request_with_a_hub_node_header_is_answered_by_the_named_node(pair
         assert answer.json()["devices_here"] == here
     unknown = await pair.client.get("/v1/status", headers={"hub-node": "node-north"})
     assert (unknown.status_code, unknown.json()["code"]) == (404, "unknown_node")
-    await pair.east.store.write(nodes.beat, NodeId("node-east"), pair.east.boot_id, ttl_ms=-1)
+    await pair.east.store.write(leases.beat, NodeId("node-east"), pair.east.boot_id, ttl_ms=-1)
     dead = await pair.client.get("/v1/status", headers={"hub-node": "node-east"})
     assert (dead.status_code, dead.json()["hint"]) == (503, GONE)
     assert " is dead: it ended without a word" in dead.json()["detail"]

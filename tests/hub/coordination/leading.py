@@ -24,11 +24,12 @@ from hub.links.roster import DeviceLink
 from hub.openclaw import Fleet, GatewayConfig
 from protocol.agent_messages import MessageState
 from protocol.ids import AgentId, BoardId, BootId, DeviceId, GatewayId, MessageId, NodeId, UserId
+from storage import leases
 from storage.coordination import boards, gateway_agents, gateways, message_rows
 from storage.coordination.gateway_agents import GatewayAgentRow
 from storage.coordination.gateways import IDS_PER_GATEWAY, DeclaredGateway
 from storage.coordination.message_rows import MessageRow
-from storage.devices import devices, nodes
+from storage.devices import devices
 from storage.store import Store
 from tests.hub.coordination.souls import FastClock
 from tests.support.clock import SeededChance
@@ -95,7 +96,7 @@ class LeadingHub:
         """Serve all of it; who cancels the scope kills the hub in the middle of whatever it does."""
         life = anyio.CancelScope()
         if self.store.is_shared:
-            await self.store.write(nodes.beat, NodeId(f"node-{self.boot}"), self.boot, ttl_ms=TTL_MS)
+            await self.store.write(leases.beat, NodeId(f"node-{self.boot}"), self.boot, ttl_ms=TTL_MS)
 
         async def live() -> None:
             with life:

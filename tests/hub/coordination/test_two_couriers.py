@@ -13,8 +13,8 @@ from hub.coordination.courier import Courier
 from hub.openclaw import Fleet, GatewayConfig
 from protocol.agent_messages import MessageState
 from protocol.ids import BootId, NodeId
+from storage import leases
 from storage.coordination import messages
-from storage.devices import nodes
 from storage.store import open_store
 from tests.hub.coordination.post import LEADS, WORKERS, Links, PostBench
 from tests.hub.coordination.souls import GATEWAY, LEAD, WORKER, FastClock, declare
@@ -55,7 +55,7 @@ async def two(gateway: FakeGateway, postgres: Postgres, tmp_path: Path) -> Async
                 store, fleet=fleets[1], links=Links(), chance=SeededChance(9), boot_id=boot, **given
             )
             for node, alive in (("one", BootId("boot-1")), ("two", boot)):
-                await store.write(nodes.beat, NodeId(node), alive, ttl_ms=LEASE_MS)
+                await store.write(leases.beat, NodeId(node), alive, ttl_ms=LEASE_MS)
             life = anyio.CancelScope()
             tasks.start_soon(serve, other, life)
             bench.start()
@@ -110,7 +110,7 @@ async def test_sent_message_of_a_dead_hub_is_completed_by_another_hub(two: Two, 
     (left,) = await store.read(messages.due_at_gateway, GATEWAY, hand, at=at + 180_000, most=9)
     assert left.id == row.id  # it lives, and has no way to the gateway
 
-    await store.write(nodes.beat, NodeId("one"), BootId("its next start"), ttl_ms=LEASE_MS)
+    await store.write(leases.beat, NodeId("one"), BootId("its next start"), ttl_ms=LEASE_MS)
     bench.tasks.start_soon(two.other.serve)
     assert (await bench.end(row)).state is MessageState.ANSWERED
     assert len(gateway.said(WORKERS)) == 1

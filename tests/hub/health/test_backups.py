@@ -10,8 +10,7 @@ import pytest
 from hub.health.backups import CHECK_EVERY_S, FIRST_AFTER_S, FOLDER, SUFFIX, Backups, superfluous
 from hub.settings.limit_settings import BackupSettings
 from storage import audit
-from storage.devices import nodes
-from storage.kernel import backup
+from storage.kernel import backup, identity
 from storage.kernel.backup import BackupRefused
 from storage.store import Store, open_store
 from tests.support.clock import START, FakeClock
@@ -26,7 +25,7 @@ DAY_S = 86_400
 async def store(tmp_path: Path) -> AsyncIterator[Store]:
     new_database(tmp_path / "hub.db")
     async with open_store("sqlite:///hub.db", base=tmp_path) as opened:
-        await opened.write(nodes.ensure_hub_id, "hub-1")
+        await opened.write(identity.ensure_hub_id, "hub-1")
         yield opened
 
 

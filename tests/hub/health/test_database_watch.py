@@ -17,8 +17,7 @@ from hub.cli.failure import as_failure
 from hub.health import database_watch
 from hub.health.database_watch import FRESH_S, SILENT_S, VALID_S, DatabaseWatch
 from protocol.errors import CATALOGUE
-from storage.devices import nodes
-from storage.kernel import database
+from storage.kernel import database, identity
 from storage.kernel.database import StorageError, Trouble, translated
 from storage.kernel.sqlite import open_sqlite
 from storage.schema import metadata
@@ -51,7 +50,7 @@ class Bench(NamedTuple):
 
 def write(c: sa.Connection) -> None:
     """Change a page each time."""
-    nodes.ensure_hub_id(c, "hub-1")
+    identity.ensure_hub_id(c, "hub-1")
     c.exec_driver_sql("UPDATE hub SET value = value || '.' WHERE key = 'hub_id'")
 
 

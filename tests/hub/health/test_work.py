@@ -18,7 +18,8 @@ from protocol.skipped_files import SkippedFile
 from protocol.work import AgentComplete
 from storage.agents import agent_states, agents
 from storage.coordination import questions
-from storage.devices.devices import close_left_sessions, revoke_device
+from storage.devices.devices import revoke_device
+from storage.effects.sessions import close_left_sessions
 from storage.schedules import schedules
 from storage.schedules.schedule_rows import DeclaredSchedule
 from storage.store import open_store

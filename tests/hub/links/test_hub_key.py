@@ -13,7 +13,7 @@ from hub.links.hosts import Hosts
 from hub.links.transport import UpgradeRules
 from protocol import keys
 from protocol.handshake import NONCE_HEADER, NONCE_SUBPROTOCOL
-from storage.devices import nodes
+from storage.kernel import identity as stored_identity
 from storage.store import open_store
 from tests.support.families import each
 from tests.support.keys import KeyPair, b64
@@ -147,6 +147,6 @@ async def test_an_address_without_a_proof_to_sign_is_refused(port: Port) -> None
 async def test_hub_key_is_created_once_in_the_database() -> None:
     async with open_store("sqlite://", base=None) as store:
         assert (
-            await store.write(nodes.ensure_key, b"1" * 32),
-            await store.write(nodes.ensure_key, b"2" * 32),
+            await store.write(stored_identity.ensure_key, b"1" * 32),
+            await store.write(stored_identity.ensure_key, b"2" * 32),
         ) == (b"1" * 32, b"1" * 32)

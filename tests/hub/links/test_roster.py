@@ -231,7 +231,7 @@ async def test_device_that_reconnected_before_the_poll_is_not_disconnected(share
 async def test_frozen_hub_ends_a_session_closed_by_another_hub(shared: SharedDesk) -> None:
     frozen = await shared.enter()
     assert (
-        await shared.store.write(devices.close_left_sessions, 2, boot_id=WEST, is_alone=False),
+        await shared.store.write(sessions.close_left_sessions, 2, boot_id=WEST, is_alone=False),
         await shared.poll(),
     ) == (1, [])
     assert frozen.ended == [Ended(FROZEN, CloseCode.RESTARTING)]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from storage.devices import nodes
+from storage import leases as stored_leases
 from storage.schema import leases
 from tests.hub.notify.bench import opened
 from tests.hub.notify.receivers import Receiver, receiving
@@ -36,13 +36,13 @@ async def test_delivery_missing_in_a_restored_backup_is_repeated_with_the_same_i
         shutil.copy(file, copy)
         receiver.answer = lambda got: 204
         async with opened(tmp_path, database=f"sqlite:///{file}", clock=clock, boot="boot-2") as bench:
-            await bench.store.write(nodes.end_others, bench.notifier.boot_id)
+            await bench.store.write(stored_leases.end_others, bench.notifier.boot_id)
             async with bench.serving(bench.target(receiver.url)):
                 await bench.until(lambda: len(receiver.got) == 4)
         file.unlink()
         shutil.copy(copy, file)
         async with opened(tmp_path, database=f"sqlite:///{file}", clock=clock, boot="boot-3") as bench:
-            await bench.store.write(nodes.end_others, bench.notifier.boot_id)
+            await bench.store.write(stored_leases.end_others, bench.notifier.boot_id)
             async with bench.serving(bench.target(receiver.url)):
                 await bench.until(lambda: len(receiver.got) == 6)
                 await bench.clock.pass_time(60)

@@ -21,6 +21,7 @@ from hub.settings.limit_settings import NANOS, BudgetSettings
 from protocol.ids import BootId, NodeId
 from protocol.lifecycles import PauseReason, RunOutcome, RunState
 from protocol.work import Usage
+from storage import leases
 from storage.agents import agents
 from storage.agents.agents import AgentRow
 from storage.agents.configs import ModelUse
@@ -278,7 +279,7 @@ async def hubs(postgres: Postgres, bench: Bench) -> AsyncIterator[TwoHubs]:
         async with open_store(url) as store, open_store(url) as another:
             both: list[Budgets] = []
             for opened_store, node, boot in ((store, NODE, BOOT), (another, NodeId("node-2"), OTHER_BOOT)):
-                await store.write(nodes.beat, node, boot, ttl_ms=600_000)
+                await store.write(leases.beat, node, boot, ttl_ms=600_000)
                 hub = Budgets(opened_store, boot_id=boot, clock=bench.clock, metrics=bench.metrics)
                 hub.limits = BudgetSettings(run_usd=10.0, day_usd=2.0)
                 both.append(hub)

@@ -21,7 +21,9 @@ from storage.agents import agent_states, agents, declared_agents
 from storage.agents.declared_agents import DeclaredAgent
 from storage.devices import devices
 from storage.schedules import fires, schedule_rows
-from storage.schedules.schedule_rows import DeclaredSchedule, WakeRow, WakeSight
+from storage.schedules import wakes as stored_wakes
+from storage.schedules.schedule_rows import DeclaredSchedule
+from storage.schedules.wakes import WakeRow, WakeSight
 from storage.store import open_store
 from tests.support.clock import FakeClock
 from tests.support.coded import coded
@@ -123,11 +125,11 @@ class Calendar:
         for _ in range(20):
             await anyio.lowlevel.checkpoint()
             # Behind whatever was asked of the database before.
-            await self.desk.store.read(schedule_rows.is_any_open)
+            await self.desk.store.read(stored_wakes.is_any_open)
         await self.desk.comes_to(lambda: self.clock.sleeping >= SLEEPERS)
 
     async def wakes(self) -> list[WakeRow]:
-        return await self.desk.store.read(schedule_rows.wakes_of, self.agent_id, 100)
+        return await self.desk.store.read(stored_wakes.wakes_of, self.agent_id, 100)
 
     async def outcome(self) -> tuple[str, str, str | None]:
         """The state of the newest wake, and what the row of its fire says."""

@@ -9,8 +9,8 @@ from hub.runs.attempt import FULL_CAP_S, ending_of, gravest
 from hub.runs.sources import DeviceStalled, NotTakenOn
 from protocol.errors import LinkLost
 from protocol.lifecycles import RunEvent, RunState
+from storage.held import StaleRun
 from storage.kernel.database import Conflict, Unavailable
-from storage.runs.runs import StaleRun
 from tests.support.clock import SeededChance
 from tests.support.families import each
 from tests.support.runs import Bench

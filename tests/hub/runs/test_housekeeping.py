@@ -17,6 +17,7 @@ from hub.runs.housekeeping import EVERY_S, FIRST_AFTER_S, HEAD_EVERY_S, LEASE, H
 from hub.settings.limit_settings import RetentionSettings
 from protocol.ids import BootId, NodeId
 from storage import audit
+from storage import leases as stored_leases
 from storage.devices import nodes
 from storage.effects import retention
 from storage.kernel.database import measure_used
@@ -255,7 +256,7 @@ async def test_node_ended_long_ago_is_pruned_together_with_the_lease(store: Stor
     for node, boot, days_ago in (("own", BOOT, 500), ("gone", OTHER, 500), ("young", BootId("boot-3"), 5)):
         at = epoch_ms(clock.now() - timedelta(days=days_ago))
         await store.write(nodes.begin_boot, NodeId(node), boot, at)
-        await store.write(nodes.beat, NodeId(node), boot, ttl_ms=1)
+        await store.write(stored_leases.beat, NodeId(node), boot, ttl_ms=1)
     clock.advance(1)
     assert (await keeper(store, clock).prune())["nodes"] == 1
 
@@ -268,12 +269,12 @@ async def test_node_ended_long_ago_is_pruned_together_with_the_lease(store: Stor
 
 async def test_housekeeping_runs_only_in_the_hub_with_the_lease(store: Store, clock: FakeClock) -> None:
     await tell(store, clock, days_ago=11)
-    theirs = await store.write(nodes.acquire_lease, LEASE, OTHER, ttl_ms=60_000)
+    theirs = await store.write(stored_leases.acquire_lease, LEASE, OTHER, ttl_ms=60_000)
     assert theirs is not None
     assert await keeper(store, clock).prune() == {}
-    await store.write(nodes.resign_lease, theirs)
+    await store.write(stored_leases.resign_lease, theirs)
     assert await keeper(store, clock).prune() == {"activity": 1}
-    assert await store.write(nodes.acquire_lease, LEASE, OTHER, ttl_ms=60_000) is not None
+    assert await store.write(stored_leases.acquire_lease, LEASE, OTHER, ttl_ms=60_000) is not None
 
 
 async def test_housekeeping_stops_after_the_loss_of_an_expired_lease(store: Store, clock: FakeClock) -> None:
@@ -282,7 +283,7 @@ async def test_housekeeping_stops_after_the_loss_of_an_expired_lease(store: Stor
         rounds.start_soon(keeper(store, clock, pause_s=61).prune)
         await comes_to_rest(clock)
         clock.set_wall(clock.now() + timedelta(seconds=61))
-        assert await store.write(nodes.acquire_lease, LEASE, OTHER, ttl_ms=60_000) is not None
+        assert await store.write(stored_leases.acquire_lease, LEASE, OTHER, ttl_ms=60_000) is not None
         clock.advance(61)
     assert await told(store) == 100
 
@@ -309,7 +310,7 @@ async def test_long_housekeeping_round_renews_the_lease(store: Store, clock: Fak
         rounds.start_soon(keeper(store, clock, pause_s=45).prune)
         for _ in range(3):
             await comes_to_rest(clock)
-            assert await store.write(nodes.acquire_lease, LEASE, OTHER, ttl_ms=60_000) is None
+            assert await store.write(stored_leases.acquire_lease, LEASE, OTHER, ttl_ms=60_000) is None
             clock.advance(45)
     assert await told(store) == 0
 

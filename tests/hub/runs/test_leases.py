@@ -22,7 +22,7 @@ from hub.runs.leases import (
     NodeLease,
 )
 from protocol.ids import BootId, NodeId
-from storage.devices import nodes
+from storage import leases
 from storage.store import Store, open_store
 from tests.support.clock import FakeClock
 from tests.support.wire import until
@@ -50,7 +50,7 @@ async def test_lease_keeper_with_a_hanging_database_is_late() -> None:
     @asynccontextmanager
     async def open_own() -> AsyncIterator[Any]:
         async with open_store("sqlite://") as store:
-            await store.write(nodes.beat, NodeId("n"), BootId("b"), ttl_ms=LEASE_MS)
+            await store.write(leases.beat, NodeId("n"), BootId("b"), ttl_ms=LEASE_MS)
             opened.append(Hanging(store, hangs))
             yield opened[0]
 
@@ -163,8 +163,8 @@ async def test_leader_that_was_suspended_asks_before_it_leads_on(suspended_s: fl
     async with open_store("sqlite://") as store:
         lead = Leadership(store, "task", BootId("a"), clock=clock, times_s=(TTL_S, RENEW_S))
         await lead.take()
-        await store.write(nodes.end_others, BootId("b"))  # as if the lease had expired
-        await store.write(nodes.acquire_lease, "task", BootId("b"), ttl_ms=LEASE_MS)
+        await store.write(leases.end_others, BootId("b"))  # as if the lease had expired
+        await store.write(leases.acquire_lease, "task", BootId("b"), ttl_ms=LEASE_MS)
         clock.suspended_s += suspended_s
         assert await lead.is_held() is not bool(suspended_s)
 

@@ -16,6 +16,7 @@ from hub.runs.leases import is_share_of
 from hub.runs.mailbox_visit import PAUSE_S, POLL_S, Watching
 from protocol.ids import BootId, NodeId
 from protocol.lifecycles import RunState
+from storage import leases
 from storage.agents.agents import AgentRow
 from storage.agents.configs import Mailbox as MailboxConfig
 from storage.connectors import connectors
@@ -236,7 +237,7 @@ async def test_second_hub_watches_a_mailbox_only_after_the_first_ended(postgres:
             boots.sort(key=lambda boot: boot != first)
             for boot in boots:
                 await store.write(nodes.begin_boot, NodeId(f"node of {boot}"), boot, AT)
-                await store.write(nodes.beat, NodeId(f"node of {boot}"), boot, ttl_ms=60_000)
+                await store.write(leases.beat, NodeId(f"node of {boot}"), boot, ttl_ms=60_000)
             watching, idle = (place_for(store, agent, boot) for boot in boots)
             async with watched(watching), watched(idle):
                 for place in (watching, idle):

@@ -36,10 +36,10 @@ from protocol.work import (
 )
 from storage.agents import agent_states, agents
 from storage.agents.agents import AgentRow
+from storage.held import HeldRun
 from storage.kernel.database import Busy
 from storage.runs import run_pauses, runs
 from storage.runs.calls import open_calls
-from storage.runs.runs import HeldRun
 from storage.runs.spans import list_spans
 from storage.runs.units import RENEWED_AFTER_MS
 from storage.schema import unit_ledger

@@ -21,16 +21,21 @@ from protocol.agent_status import Axis, Lifecycle
 from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId, DeviceId, RunId, TemplateId, UserId
 from protocol.lifecycles import RunState
+from storage import leases
 from storage.agents import agents, config_changes, declared_agents
 from storage.agents.agent_snapshot import WrittenTemplate
 from storage.agents.agents import AgentRow
 from storage.agents.config_changes import NewConfig
 from storage.agents.declared_agents import DeclaredAgent
-from storage.devices import devices, nodes
+from storage.agents.due_schedules import DueSchedule
+from storage.devices import devices
+from storage.effects import sessions
+from storage.effects.fire_runs import BackfillPlan, BackfillSight
+from storage.effects.first_runs import note_connects
 from storage.runs import run_moves, run_pauses, runs
 from storage.schedules import schedules
-from storage.schedules.fires import BackfillPlan, BackfillSight, FireRow, note_connects
-from storage.schedules.schedule_rows import DeclaredSchedule, DueSchedule, ScheduleRow
+from storage.schedules.fires import FireRow
+from storage.schedules.schedule_rows import DeclaredSchedule, ScheduleRow
 from storage.schema import agent_configs as configs
 from storage.schema import hub as hub_table
 from storage.schema import runs as run_table
@@ -324,13 +329,13 @@ async def test_hub_without_the_scheduler_lease_decides_no_fire_until_leader_agai
     await desk.declare(HOURLY)
     shared = Shared(desk.store)
     async with desk.serving(desk.scheduler(store=shared)):
-        await desk.store.write(nodes.end_others, OTHER_BOOT)
-        term = await desk.store.write(nodes.acquire_lease, "scheduler", OTHER_BOOT, ttl_ms=3_600_000)
+        await desk.store.write(leases.end_others, OTHER_BOOT)
+        term = await desk.store.write(leases.acquire_lease, "scheduler", OTHER_BOOT, ttl_ms=3_600_000)
         assert term is not None
         await desk.pass_time(HOUR_S)
         assert await desk.runs() == []
         led = await leader(desk)
-        await desk.store.write(nodes.resign_lease, term)
+        await desk.store.write(leases.resign_lease, term)
         await desk.pass_time(5)
         assert (led, await leader(desk)) == (OTHER_BOOT, BOOT)
         assert [run.fire_at for run in await desk.runs()] == [hours(1)]
@@ -358,7 +363,7 @@ async def test_scheduler_lease_of_a_killed_hub_is_taken_without_waiting(
     desk: Desk,
 ) -> None:
     await desk.declare(HOURLY)
-    await desk.store.write(nodes.acquire_lease, "scheduler", OTHER_BOOT, ttl_ms=3_600_000)
+    await desk.store.write(leases.acquire_lease, "scheduler", OTHER_BOOT, ttl_ms=3_600_000)
     async with desk.serving():
         assert await leader(desk) == BOOT
 
@@ -696,7 +701,7 @@ async def test_run_of_a_first_connection_is_made_once_after_a_hub_crash(
         pass  # it dies here
     await connect(desk, agent)
     assert (await state_of(desk), await desk.runs()) == ("due", [])
-    left = await desk.store.write(devices.close_left_sessions, desk.at, boot_id=OTHER_BOOT, is_alone=True)
+    left = await desk.store.write(sessions.close_left_sessions, desk.at, boot_id=OTHER_BOOT, is_alone=True)
     assert left == 1
     for _ in range(2):
         async with desk.serving():

@@ -31,7 +31,7 @@ from storage.agents.locks import LockLimits
 from storage.coordination.boards import BoardLimits, MemoryLimits
 from storage.coordination.messages import MessageLimits
 from storage.devices.attempts import AttemptLimits
-from storage.schedules.fires import WAITING_PER_DEVICE, WAITING_PER_SCHEDULE
+from storage.effects.fire_decisions import WAITING_PER_DEVICE, WAITING_PER_SCHEDULE
 from tests.support.families import each
 from tests.support.source import modules_of_the_product
 

@@ -26,7 +26,7 @@ from hub.links.roster import RoundTrip
 from hub.settings.limit_settings import Limits
 from protocol.calls import RowPlace
 from protocol.ids import CallId
-from storage import deliveries
+from storage import issue_mutes
 from storage.agents import agents
 from storage.runs import item_verdicts, items
 from storage.runs.item_verdicts import VerdictAnswer
@@ -927,14 +927,14 @@ async def test_home_page_fixes_mutes_and_unmutes_an_issue(
     await card.get_by_label("Why").fill("it may rest")
     await card.get_by_role("button", name="Mute this issue").click()
     await visit.page.get_by_text("It is muted.").wait_for()
-    (mute,) = (await hub.store.read(deliveries.list_mutes, hub.now_ms)).values()
+    (mute,) = (await hub.store.read(issue_mutes.list_mutes, hub.now_ms)).values()
     assert (mute.reason, mute.ends_at) == ("it may rest", hub.now_ms + 7 * 86_400_000)
     await visit.page.get_by_text("1 muted").click()
     me, _, _ = (await visit.page.locator(".navigation .foot p").inner_text()).partition(" · ")
     assert (await card.get_by_text("Muted by").inner_text()) == f"Muted by {me}: it may rest"
     await card.get_by_role("button", name="Unmute").click()
     await card.get_by_role("button", name="Resume the agent").wait_for()
-    assert await hub.store.read(deliveries.list_mutes, hub.now_ms) == {}
+    assert await hub.store.read(issue_mutes.list_mutes, hub.now_ms) == {}
     async with visiting(browser, hub, role=Role.VIEWER) as other:
         await other.open("")
         await expect(other.page.get_by_text("agent notes rests")).to_have_count(1)
