@@ -38,8 +38,8 @@ from storage.agents import agent_snapshot, agent_states, checkpoints, configs, m
 from storage.agents.agent_snapshot import AgentFacts
 from storage.agents.agents import AgentRow
 from storage.agents.locks import LockRow
-from storage.agents.status_writes import BadWrite, StatusWrite
 from storage.audit import list_activity
+from storage.effects.status_writes import BadWrite, StatusWrite
 from storage.kernel.columns import Key
 from storage.runs import runs, units
 from storage.runs.runs import ANSWER, ATTEMPT_FAILED, RunRow

@@ -23,12 +23,12 @@ from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId, BootId, RunId
 from protocol.lifecycles import FINAL_RUN_STATES, RunEvent, RunState
 from storage import audit
-from storage.agents import agent_states, agents, status_writes
+from storage.agents import agent_states, agents
 from storage.agents.agents import AgentRow
-from storage.agents.status_writes import StatusWrite, Written
 from storage.audit import Entry
-from storage.effects import termination
+from storage.effects import status_writes, termination
 from storage.effects.agent_changes import AgentOfFile
+from storage.effects.status_writes import StatusWrite, Written
 from storage.held import HeldRun
 from storage.runs import run_claims, run_pauses, runs
 from storage.runs.runs import RunRow
@@ -265,7 +265,7 @@ class RunControl:
         Raises:
             AgentOfFile: the request terminates an agent that is declared in hub.toml; it can only be removed
                 there.
-            CodedError, BadWrite, Refused, IllegalMove: see ``storage.agents.status_writes``.
+            CodedError, BadWrite, Refused, IllegalMove: see ``storage.effects.status_writes``.
 
         If an error is raised, nothing was written.
         """

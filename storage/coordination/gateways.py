@@ -5,7 +5,7 @@ names is archived with its main agent. The agents that live at it (``storage.coo
 stay listed, and are offline.
 
 States of agents are written as their gateway reports them, if they changed. As with heartbeats
-(``storage.agents.status_writes``), a gateway revokes only its own reports: an error that a person or a
+(``storage.effects.status_writes``), a gateway revokes only its own reports: an error that a person or a
 template caused stays. Reports about archived and terminated agents are ignored, and those of a gateway that
 is no longer declared: it was asked before it was archived.
 

@@ -27,8 +27,8 @@ from storage.agents import agent_states, agents
 from storage.agents.agent_states import STATE_DETAIL, AgentMove, exhaust, words_in_sql
 from storage.agents.agents import AgentRow, Counts, count_runs, move_if_legal
 from storage.agents.declared_agents import DeclaredAgent
-from storage.agents.status_writes import StatusWrite, write_status
 from storage.effects import termination
+from storage.effects.status_writes import StatusWrite, write_status
 from storage.kernel.columns import fill
 from storage.runs import run_moves, run_pauses, runs
 from storage.runs.runs import RunRow

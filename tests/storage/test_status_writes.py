@@ -20,9 +20,9 @@ from storage.agents import agent_states, agents, heartbeat_states
 from storage.agents.agent_states import exhaust
 from storage.agents.agents import AgentRow
 from storage.agents.heartbeat_states import AgentReport, Reports, Silence
-from storage.agents.status_writes import BadWrite, StatusWrite, Written, write_status
 from storage.devices import devices
 from storage.effects import sessions
+from storage.effects.status_writes import BadWrite, StatusWrite, Written, write_status
 from tests.storage.rows import AT, declare, make_agent, make_run
 from tests.support import stored
 from tests.support.coded import coded

@@ -53,9 +53,9 @@ from storage.agents.agent_snapshot import AgentFacts, conditions_of
 from storage.agents.agent_states import AgentMove
 from storage.agents.agents import AgentRow
 from storage.agents.heartbeat_states import Sender
-from storage.agents.status_writes import StatusWrite
 from storage.devices.devices import Grant
 from storage.effects.agent_changes import AgentOfFile
+from storage.effects.status_writes import StatusWrite
 from storage.runs.runs import TASK_CHARACTERS
 from storage.store import Connection, Store
 

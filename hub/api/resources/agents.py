@@ -74,10 +74,10 @@ from storage.agents.agent_snapshot import Setup, TemplateRow, WrittenTemplate, c
 from storage.agents.agents import AgentFields, AgentRow
 from storage.agents.config_changes import TemplateOfFile
 from storage.agents.declared_agents import DeclaredAgent
-from storage.agents.status_writes import StatusWrite
 from storage.devices import devices
 from storage.devices.devices import NO_LIMITS, Grant, Limits
 from storage.effects.agent_changes import AgentOfFile
+from storage.effects.status_writes import StatusWrite
 from storage.runs import run_locks, runs
 from storage.runs.run_locks import Offered
 from storage.schedules import schedule_rows

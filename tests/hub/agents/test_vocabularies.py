@@ -5,7 +5,7 @@ import pytest
 from hub.agents.vocabularies import TABLES, columns_of, writable, write_of
 from protocol.agent_status import Axes
 from protocol.status_vocabularies import Vocabulary, status_words
-from storage.agents.status_writes import BadWrite
+from storage.effects.status_writes import BadWrite
 from storage.schema import metadata
 from tests.hub.agents.seed_names import SEED_NAMES
 from tests.support.families import each

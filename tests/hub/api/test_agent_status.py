@@ -15,8 +15,8 @@ from protocol.lifecycles import RunState
 from protocol.status_vocabularies import Vocabulary
 from storage import audit
 from storage.agents import agent_states, agents
-from storage.agents.status_writes import BadWrite
 from storage.effects.agent_changes import AgentOfFile
+from storage.effects.status_writes import BadWrite
 from storage.kernel.columns import Key
 from storage.runs import runs
 from tests.hub.agents.seed_names import SEED_NAMES
