@@ -14,9 +14,9 @@ from hub.base.log import Channel
 from hub.base.periodic_loop import Rounds
 from hub.health.issues import Finding, error
 from storage.devices import nodes
-from storage.devices.nodes import LostLease
 from storage.kernel.database import StorageError, Trouble
 from storage.kernel.sqlite import SqliteDatabase, SqliteFiles
+from storage.leases import LostLease
 from storage.store import Connection, ObservedDatabase
 
 log = Channel(__name__)

@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 import sqlalchemy as sa
 
-from protocol.agent_status import AgentSubtype, AgentType, Kind
+from protocol.agent_types import AgentSubtype, AgentType, Kind
 from protocol.configs import RESERVED
 from protocol.errors import CodedError, ErrorCode, HubError, LimitReached
 from protocol.ids import AgentId, DeviceId, UserId

@@ -15,22 +15,17 @@ from protocol.agent_status import (
     Availability,
     Axes,
     Axis,
-    AxisMove,
     Connectivity,
     ExhaustReason,
     Health,
     Lifecycle,
-    Refused,
-    Vocabulary,
     axis_value,
     check_move,
-    lifecycle_path,
-    reading,
-    write_pair,
 )
 from protocol.errors import CodedError, ErrorCode, HubError
 from protocol.ids import AgentId, RunId
 from protocol.lifecycles import AgentStatus as CalendarStatus
+from protocol.status_vocabularies import AxisMove, Refused, Vocabulary, lifecycle_path, reading, write_pair
 from storage.agents.agent_states import AgentState, exhaust, find_state, write_metadata
 from storage.agents.agents import axes_in, end_keeping_offline, keep_offline, locked_state, move, refine
 from storage.effects.termination import terminate

@@ -6,11 +6,11 @@ from typing import Annotated, Any, Final, NamedTuple, TypedDict, Unpack
 import msgspec
 import sqlalchemy as sa
 
-from protocol.agent_status import RunLogStatus
 from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId, BootId, DeviceId, RunId, UserId
 from protocol.lifecycles import LIVE_RUN_STATES, CallState, PauseReason, RunOutcome, RunState
 from protocol.secret_rules import redact_secrets
+from protocol.status_vocabularies import RunLogStatus
 from protocol.work import Usage
 from storage.held import HeldRun, check_held, is_held, stale
 from storage.kernel.columns import (
@@ -217,7 +217,7 @@ def runs_ending_in(
     return [RunId(found) for found in c.execute(query, {"end": end, "most": most}).scalars()]
 
 
-# as ``protocol.agent_status.run_log_status``, which a test compares
+# as ``protocol.status_vocabularies.run_log_status``, which a test compares
 LOGGED_AS: Final = sa.case(
     (sa.text("runs." + LIVE), "running"),
     (sa.text("runs.state <> 'COMPLETED'"), "error"),

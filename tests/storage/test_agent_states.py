@@ -7,22 +7,11 @@ from random import Random
 import pytest
 import sqlalchemy as sa
 
-from protocol.agent_status import (
-    VALUES,
-    Activity,
-    Axes,
-    Axis,
-    IllegalMove,
-    Lifecycle,
-    OrchestratorStatus,
-    StateDetail,
-    Vocabulary,
-    pair_of,
-    status_words,
-)
+from protocol.agent_status import VALUES, Activity, Axes, Axis, IllegalMove, Lifecycle
 from protocol.errors import CodedError, ErrorCode, HubError
 from protocol.ids import AgentId, RunId
 from protocol.lifecycles import RunEvent, RunOutcome, RunState
+from protocol.status_vocabularies import OrchestratorStatus, StateDetail, Vocabulary, pair_of, status_words
 from storage.agents import agent_states, agents
 from storage.agents.agent_states import STATE_DETAIL, AgentMove, exhaust, words_in_sql
 from storage.agents.agents import AgentRow, Counts, count_runs, move_if_legal

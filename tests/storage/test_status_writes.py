@@ -3,19 +3,11 @@
 import pytest
 import sqlalchemy as sa
 
-from protocol.agent_status import (
-    READINGS,
-    Availability,
-    Axis,
-    AxisMove,
-    ExhaustReason,
-    IllegalMove,
-    Refused,
-    Vocabulary,
-)
+from protocol.agent_status import Availability, Axis, ExhaustReason, IllegalMove
 from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId, DeviceId
 from protocol.lifecycles import RunState
+from protocol.status_vocabularies import READINGS, AxisMove, Refused, Vocabulary
 from storage.agents import agent_states, agents, heartbeat_states
 from storage.agents.agent_states import exhaust
 from storage.agents.agents import AgentRow
