@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from starlette.responses import JSONResponse
 
 from hub.base.printable import shortened
-from hub.base.toml import problems as settings
+from hub.base.toml import sentences
 from protocol.errors import CATALOGUE, ErrorCode, HubError, did_you_mean
 from protocol.frame import NO_JSON
 from protocol.secret_rules import redact_keys
@@ -252,7 +252,7 @@ def table_refusals(error: ValidationError, where: str = "") -> list[Refusal]:
             continue  # a list is too short because its elements are invalid, which are reported themselves
         context = found.get("ctx", {})
         path = (*place, *str(context["key"]).split(".")) if "key" in context else place
-        what = settings.sentence(found["type"], found["msg"], found["input"], context)
+        what = sentences.sentence(found["type"], found["msg"], found["input"], context)
         spelled = ".".join(
             map(str, (where, *path) if where else path)
         )  # in JSON, places of lists are numbers

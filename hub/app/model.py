@@ -19,7 +19,7 @@ from hub.base.metrics import Metrics
 from hub.base.outbound.rules import OutboundRules
 from hub.base.periodic_loop import Rounds
 from hub.base.supervisor import Supervisor
-from hub.base.toml.problems import KeyPath
+from hub.base.toml.positions import KeyPath
 from hub.base.toml.values import SecretMissing, SecretRef
 from hub.extraction.batch import BatchClient
 from hub.extraction.circuit_breaker import Breaker

@@ -14,7 +14,8 @@ from hub.app.listeners import DEVICES, OPERATORS
 from hub.base.clock import now_ms
 from hub.base.log import Channel
 from hub.base.name_lists import listed
-from hub.base.toml.problems import KeyPath, SettingsInvalid
+from hub.base.toml.positions import KeyPath
+from hub.base.toml.problems import SettingsInvalid
 from hub.base.toml.values import Address
 from hub.links.roster import SharedRoots
 from hub.settings.declared import (

@@ -17,7 +17,8 @@ from hub.cli.options import URL, FilePath, config_option, example, hub_option, j
 from hub.cli.talk import Responses, Talk, hub_command, setting_keys, talk
 
 if TYPE_CHECKING:
-    from hub.base.toml.problems import KeyPath, Problem
+    from hub.base.toml.positions import KeyPath
+    from hub.base.toml.problems import Problem
 
 
 PATH: Final = "/v1/config"
@@ -82,7 +83,7 @@ def set_(hub: Talk, assignments: tuple[str, ...], check: bool) -> Responses:
     As in limits.runs=40, agents.notes.priority=3, hub.name=home. KEY= removes the key from
     the file, so that its default applies. Comments and order stay.
     """
-    from hub.base.toml.problems import value_of
+    from hub.settings.overrides import value_of
     from hub.settings.schema import is_text
 
     values: dict[str, Any] = {}
@@ -281,7 +282,8 @@ def _report_state(response: Mapping[str, Any]) -> None:
 
 def _at(settings: Mapping[str, Any], key: str) -> Any:
     """Return the value of *key*, or None if it has no value. Raises Failure: there is no such setting."""
-    from hub.settings.schema import names_at
+    from hub.base.toml.schema import names_at
+    from hub.settings.settings import Settings
 
     here: Any = settings
     for part in key.split("."):
@@ -289,7 +291,7 @@ def _at(settings: Mapping[str, Any], key: str) -> Any:
             here = {one["name"]: one for one in here}
         if not isinstance(here, dict) or part not in here:
             *table, name = _path(key)
-            if name in names_at(tuple(table)):
+            if name in names_at(tuple(table), Settings):
                 return None
             raise Failure(f"there is no setting {key}", Exit.FAILED, next_step="list them: hub config show")
         here = here[part]

@@ -103,7 +103,8 @@ def serve(
     if os.getpid() == 1:  # in a container, where the system drops a signal that has no handler
         signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     gc.disable()  # until the hub is ready: collections during imports take a quarter of the start
-    from hub.base.toml.problems import NotAnOverride, SettingsInvalid, on_command_line
+    from hub.base.toml.problems import SettingsInvalid
+    from hub.settings.overrides import NotAnOverride, on_command_line
     from hub.settings.reading import SettingsFile, open_settings
 
     try:

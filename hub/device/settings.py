@@ -13,12 +13,14 @@ from pydantic import AfterValidator, BaseModel, Field, ValidationError, Validati
 from pydantic_core import PydanticCustomError
 
 from hub.base.outbound.rules import is_this_machine
-from hub.base.toml.problems import Located, Places, Problem, SettingsInvalid, found_by_validation, in_order
+from hub.base.toml.origins import Places
+from hub.base.toml.parsing import parsed
+from hub.base.toml.positions import Located
+from hub.base.toml.problems import Problem, SettingsInvalid, found_by_validation, in_order
+from hub.base.toml.schema import DIALECT, Generator, default_at, names_at
 from hub.base.toml.values import REQUIRED, Flag, Name, SettingsPath, Table, Whole, live, refusal, url_parts
 from hub.device.exclusion import is_pattern
 from hub.device.sinks.manifest import SHIPPED, Manifest
-from hub.settings.reading import parsed
-from hub.settings.schema import DIALECT, Generator, default_at, names_at
 
 _T = TypeVar("_T", bound=BaseModel)
 _TIME: Final = re.compile(r"([01]\d|2[0-3]):([0-5]\d)")

@@ -18,20 +18,14 @@ import tomlkit
 from tomlkit.exceptions import TOMLKitError
 from tomlkit.items import InlineTable
 
-from hub.base.toml.problems import (
-    KeyPath,
-    Located,
-    Places,
-    Problem,
-    document,
-    is_secret_like,
-    spell,
-    value_at,
-)
+from hub.base.toml.origins import Places
+from hub.base.toml.positions import KeyPath, Located, document, value_at
+from hub.base.toml.problems import Problem, is_secret_like, spell
+from hub.base.toml.schema import tables_at
 from hub.base.toml.values import Table
 from hub.settings.findings import removed_value
 from hub.settings.reading import SHARED, Shared
-from hub.settings.schema import tables_at
+from hub.settings.settings import Settings
 from protocol.errors import ErrorCode, HubError
 
 NAMED: Final = (
@@ -233,7 +227,7 @@ def _without(text: str, key: str) -> str:
 
 def _needs_keys(path: KeyPath) -> bool:
     """Return True if the table at *path* cannot be empty: without its last key it is removed."""
-    models = tables_at(path) if path else []
+    models = tables_at(path, Settings) if path else []
     return bool(models) and all(
         any(field.is_required() for field in model.model_fields.values()) for model in models
     )
@@ -456,7 +450,7 @@ def _text(values: Mapping[str, _Value], key: str) -> str | None:
 
 
 def _fields(path: tuple[str, ...], value: object) -> Iterator[tuple[str, object]]:
-    if isinstance(value, Mapping) and any(issubclass(model, Table) for model in tables_at(path)):
+    if isinstance(value, Mapping) and any(issubclass(model, Table) for model in tables_at(path, Settings)):
         for name, inner in value.items():
             yield from _fields((*path, name), inner)
     else:

@@ -15,9 +15,9 @@ of each node's own file.
 import os
 import re
 import stat
-import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -25,23 +25,11 @@ from pydantic import ValidationError
 
 from hub.base.atomic_file import write_atomically
 from hub.base.clock import Clock, SystemClock
-from hub.base.toml.problems import (
-    PREFIX,
-    KeyPath,
-    Located,
-    Override,
-    Place,
-    Places,
-    Problem,
-    SettingsInvalid,
-    document,
-    found_by_parser,
-    found_by_validation,
-    in_environment,
-    in_order,
-    overlaid,
-    spell,
-)
+from hub.base.toml.origins import Override, Place, Places
+from hub.base.toml.parsing import parsed
+from hub.base.toml.positions import KeyPath, Located, document
+from hub.base.toml.problems import Problem, SettingsInvalid, found_by_validation, in_order, spell
+from hub.base.toml.schema import default_at, names_at
 from hub.settings.findings import (
     Around,
     drop_removed,
@@ -50,13 +38,15 @@ from hub.settings.findings import (
     found_in_references,
     removed_value,
 )
-from hub.settings.schema import default_at, is_text, names_at
+from hub.settings.overrides import PREFIX, in_environment, overlaid
+from hub.settings.schema import is_text
 from hub.settings.settings import Settings
 from protocol.errors import nearest
 
 # Tables about the machine of a node, or needed before the database is open.
 OWN: Final = ("hub", "listen", "storage", "cluster", "log", "reload", "outbound", "plugins", "backup")
 SHARED: Final = tuple(name for name in Settings.model_fields if name not in OWN)
+_names_at, _default_at = partial(names_at, top=Settings), partial(default_at, top=Settings)
 MARK: Final = "# settings revision {}"  # first line of a revision
 _MARKED: Final = re.compile(r"# settings revision (\d{1,15})\r?(?:\n|$)")
 
@@ -150,7 +140,6 @@ def _parts(text: str) -> Iterator[tuple[int, int, str]]:
 
 
 _CLOCK: Final = SystemClock()
-MAX_LEVELS: Final = 64  # of tables and lists in each other; the code behind walks them by recursion
 
 
 class Reading(NamedTuple):
@@ -264,7 +253,7 @@ def check_text(
         settings = Settings.model_validate(doc, context={"base": folder})
     except ValidationError as error:
         problems += found_by_validation(
-            error, doc=doc, places=places, names_at=names_at, default_at=default_at
+            error, doc=doc, places=places, names_at=_names_at, default_at=_default_at
         )
     else:
         problems += found_beyond(settings, places, now=clock.now())
@@ -275,28 +264,6 @@ def check_text(
     return Reading(settings, in_order(problems), text, places, shared)
 
 
-def parsed(text: str, file: str) -> dict[str, Any] | Problem:
-    """Parse a text as TOML; return its problem if it cannot be used."""
-    if text.startswith("\ufeff"):  # some editors write it
-        message = "begins with a byte order mark, which TOML does not have"
-        return Problem(file, 1, 1, "", message, "save it as UTF-8 without one")
-    if not text.strip():  # an editor or a full disk cut the file off
-        hint = "write it again, or a comment for the defaults; last-good.toml has the settings of before"
-        return Problem(file, 1, 1, "", "the file is empty", hint)
-    try:
-        doc = tomllib.loads(text)
-        too_deep = next(_deeper(doc, MAX_LEVELS), None)
-    except ValueError as error:
-        found = str(error) if isinstance(error, tomllib.TOMLDecodeError) else "a number has too many digits"
-        return found_by_parser(found, file=file, text=text)
-    except RecursionError:
-        too_deep = "a value"
-    if too_deep is not None:
-        message = f"{too_deep} is nested more than {MAX_LEVELS} levels deep"
-        return Problem(file, 1, 1, "", message, "no setting needs as many")
-    return doc
-
-
 def _ignored(own: Mapping[str, Any], place: Place, shared: Shared) -> Iterator[Problem]:
     """Yield a warning if a node's file has tables that the revision replaces. *place*: of the first one."""
     tables = ignored_tables(own)
@@ -305,19 +272,6 @@ def _ignored(own: Mapping[str, Any], place: Place, shared: Shared) -> Iterator[P
         message = f"{named}: not used, because {shared.name} has the tables of all nodes"
         hint = "remove them here; change them with 'hub config push FILE'"
         yield Problem(*place, tables[0], message, hint, "warning")
-
-
-def _deeper(value: object, levels: int) -> Iterator[str]:
-    """Yield the names of the tables of a document in which something is nested deeper than that."""
-    if not levels:
-        yield "a value"
-    elif isinstance(value, dict):
-        for name, inner in value.items():
-            found = _deeper(inner, levels - 1)
-            yield from (f"[{name}]" if levels == MAX_LEVELS else deep for deep in found)
-    elif isinstance(value, list):
-        for inner in value:
-            yield from _deeper(inner, levels - 1)
 
 
 def _removed(path: KeyPath, places: Places) -> Problem:

@@ -24,7 +24,9 @@ from hub.base.clock import Clock, now_ms
 from hub.base.log import Channel
 from hub.base.metrics import Metrics
 from hub.base.periodic_loop import Turns
-from hub.base.toml.problems import KeyPath, Problem, Reporter, SettingsInvalid, in_order, spell
+from hub.base.toml.positions import KeyPath
+from hub.base.toml.problems import Problem, Reporter, SettingsInvalid, in_order, spell
+from hub.base.toml.schema import effect_of
 from hub.base.toml.values import Effect, Table
 from hub.settings.agent_settings import AgentSettings
 from hub.settings.edits import (
@@ -50,7 +52,6 @@ from hub.settings.reading import (
     revision_tag,
     revision_text,
 )
-from hub.settings.schema import effect_of
 from hub.settings.settings import Settings
 from protocol.errors import CodedError, ErrorCode, HubError
 from storage.devices.settings_revisions import PublishedMeanwhile

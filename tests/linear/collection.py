@@ -27,12 +27,15 @@ AT_RUN_TIME: Final = {
     "hub.extraction.validate": "re.escape of a quote",
     "hub.extraction.when.language": "built for every language below",
     "hub.extraction.wording.languages": "built for every language below",
-    "hub.base.toml.problems": "re.escape of a key, in the operator's own file",
+    "hub.base.toml.parsing": "re.escape of a key, in the operator's own file",
     "storage.kernel.migrations.versions.0001_first_tables": "our own statements",
 }
 
 # Modules that try each expression at one place, and take the first that matches or stop.
-_AT_ONE_PLACE: Final = ("hub.base.toml.problems", "hub.text.letter_text")
+_AT_ONE_PLACE: Final = (
+    *("hub.base.toml.parsing", "hub.base.toml.positions", "hub.base.toml.problems"),
+    "hub.text.letter_text",
+)
 
 Pattern = re.Pattern[Any]
 

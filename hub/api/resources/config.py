@@ -25,7 +25,8 @@ from hub.api.resource import (
     route,
 )
 from hub.base.roles import BY_ALL, Scope
-from hub.base.toml.problems import KeyPath, Problem, document, spell
+from hub.base.toml.positions import KeyPath, document
+from hub.base.toml.problems import Problem, spell
 from hub.settings.edits import (
     APPLIED,
     CHANGED,

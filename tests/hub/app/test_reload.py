@@ -17,13 +17,14 @@ from hub.app.boot import Context
 from hub.app.hub import Hub
 from hub.base.clock import SystemClock
 from hub.base.metrics import Metrics
-from hub.base.toml.problems import KeyPath, SettingsInvalid
+from hub.base.toml.positions import KeyPath
+from hub.base.toml.problems import SettingsInvalid
+from hub.base.toml.schema import leaves
 from hub.base.toml.values import Address, Table
 from hub.links.roster import DeviceReady
 from hub.settings.edits import Revision
 from hub.settings.reading import check_text
 from hub.settings.reload import Changes, Edit, Parts, Reloader, Unfit
-from hub.settings.schema import leaves
 from hub.settings.settings import Settings
 from protocol.handshake import DeviceHello
 from protocol.ids import AgentId, DeviceId, UserId
@@ -114,7 +115,7 @@ async def test_every_setting_that_needs_no_restart_is_used_without_one(tmp_path:
         del settings, commit
         gc.collect()
         held = {group.path for group in HANDED_OVER}
-    promised = {leaf.path for leaf in leaves() if leaf.effect != "restart"}
+    promised = {leaf.path for leaf in leaves(Settings) if leaf.effect != "restart"}
     later = {path for path in promised - seen if path[:-1] in held and path[-1] in read_in_the_code()}
     assert promised - seen - later == READ_LATER
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from hub.base.roles import Role, Scope
-from hub.base.toml.problems import KeyPath, document
+from hub.base.toml.positions import KeyPath, document
 from hub.base.toml.values import SecretRef
 from hub.settings.edits import (
     GUARDED,

@@ -13,13 +13,13 @@ import tomlkit
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hub.base.toml.problems import KeyPath, Located, Position
+from hub.base.toml.positions import KeyPath, Located, Position
+from hub.base.toml.schema import leaves
 from hub.base.toml.values import SecretRef
 from hub.settings.agent_settings import AgentSettings, ScheduleTable
 from hub.settings.listener_settings import TlsSettings
 from hub.settings.reading import check_text
-from hub.settings.schema import leaves
-from hub.settings.settings import LocalModelSettings, OpenAIModelSettings
+from hub.settings.settings import LocalModelSettings, OpenAIModelSettings, Settings
 from tests.support.families import each
 
 BARE = st.text("abcz09_-", min_size=1, max_size=4)
@@ -266,7 +266,7 @@ WRONG: list[Any] = [
 FIELDS: list[tuple[KeyPath, dict[str, Any]]] = [
     *(
         (leaf.path, {})
-        for leaf in leaves()
+        for leaf in leaves(Settings)
         if leaf.path not in (("agents",), ("model",), ("fallback_models",))
     ),
     *((("agents", 0, *leaf.path), {"agents": [AGENT]}) for leaf in leaves(AgentSettings)),

@@ -6,8 +6,9 @@ from typing import Any
 
 import jsonschema
 
+from hub.base.toml.schema import leaves
 from hub.settings.reading import check_text
-from hub.settings.schema import leaves, settings_schema
+from hub.settings.schema import settings_schema
 from hub.settings.settings import Settings
 from tests.support.families import each
 
@@ -82,7 +83,7 @@ def test_settings_schema_accepts_texts_that_the_hub_accepts(text: str) -> None:
 
 def test_settings_schema_field_has_default_description_and_effect() -> None:
     told = Settings().model_dump(mode="json")
-    for leaf in leaves():
+    for leaf in leaves(Settings):
         field: dict[str, Any] = SCHEMA
         default: Any = told
         for part in leaf.path:

@@ -6,12 +6,13 @@ from typing import get_args
 import pytest
 from pydantic import BaseModel
 
-from hub.base.toml.problems import KeyPath, Problem, SettingsInvalid
+from hub.base.toml.positions import KeyPath
+from hub.base.toml.problems import Problem, SettingsInvalid
+from hub.base.toml.schema import leaves, names_at, tables_at
 from hub.base.toml.values import Address, Effect, SecretRef, Table
 from hub.settings.agent_settings import AgentSettings, ScheduleTable
 from hub.settings.listener_settings import DeviceListener, Listener
 from hub.settings.reading import check_settings
-from hub.settings.schema import leaves, names_at, tables_at
 from hub.settings.settings import LocalModelSettings, ModelTuning, OpenAIModelSettings, Settings
 from protocol.tables import TableName
 from tests.support.families import each
@@ -534,9 +535,9 @@ def test_every_settings_field_has_a_description_and_an_effect() -> None:
     ],
 )
 def test_settings_path_resolves_to_the_table_model(path: KeyPath, model: type[BaseModel]) -> None:
-    assert (tables_at(path), names_at(path)) == ([model], list(model.model_fields))
+    assert (tables_at(path, Settings), names_at(path, Settings)) == ([model], list(model.model_fields))
 
 
 def test_settings_table_with_several_kinds_has_the_keys_of_all_kinds() -> None:
-    assert tables_at(("model",)) == [OpenAIModelSettings, LocalModelSettings]
-    assert names_at(("model", "name")) == []
+    assert tables_at(("model",), Settings) == [OpenAIModelSettings, LocalModelSettings]
+    assert names_at(("model", "name"), Settings) == []

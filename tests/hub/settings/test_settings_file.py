@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 
 from hub.base.atomic_file import write_atomically
-from hub.base.toml.problems import NotAnOverride, Place, SettingsInvalid, on_command_line, value_of
+from hub.base.toml.origins import Place
+from hub.base.toml.problems import SettingsInvalid
 from hub.base.toml.values import SecretMissing, SecretRef
+from hub.settings.overrides import NotAnOverride, on_command_line, value_of
 from hub.settings.reading import (
     LAST_GOOD,
     OpenedSettings,
