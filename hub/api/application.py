@@ -31,10 +31,10 @@ from starlette.types import Scope as AsgiScope
 
 from hub.api import resources
 from hub.api.binding import MISSING, Binding, Call, Value, bad_request
-from hub.api.errors import MEDIA_TYPE, Problem
 from hub.api.events import Continued
 from hub.api.http.access import BODY, ROUTE
 from hub.api.others import ALL, HEADER, READ_WITHIN_S, WITHIN_S, Others
+from hub.api.problem import MEDIA_TYPE, Problem
 from hub.api.resource import (
     Endpoint,
     Match,

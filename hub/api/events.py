@@ -14,8 +14,8 @@ import msgspec
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from hub.api.errors import Problem
 from hub.api.http.access import NoPlace, Shares
+from hub.api.problem import Problem
 from hub.base.roles import PRINCIPAL, Principal
 
 BEAT_S: Final = 15.0  # proxies commonly give up after 30 or 60

@@ -22,9 +22,9 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import Receive, Send
 from starlette.types import Scope as Connection
 
-from hub.api.errors import Problem
-from hub.api.http.access import MARK, cookie_of, spelled_cookie
+from hub.api.cookies import MARK, cookie_of, spelled_cookie
 from hub.api.pages import Pages
+from hub.api.problem import Problem
 from hub.api.resources.items import (
     FieldChoices,
     ItemChoices,

@@ -38,9 +38,9 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Send
 from starlette.types import Scope as Request
 
-from hub.api.errors import Problem
 from hub.api.http.idempotency import Replays
 from hub.api.pages import Pages
+from hub.api.problem import Problem
 from hub.base.clock import Clock, epoch_ms
 from hub.base.log import Channel
 from hub.base.loop_meter import MAX_WAIT_S, SHARE, Account, LoopMeter, charged

@@ -87,11 +87,11 @@ from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from hub.api.application import ALIAS, ANSWERED, RouteOf, openapi_document, references
-from hub.api.errors import Problem
 from hub.api.events import Streams, cancel_when_revoked
 from hub.api.http.access import BODY, Access, Inner, Shares, challenge
 from hub.api.http.assistant_sessions import ToolLists, UserSessions, is_accepted, session_of
 from hub.api.pages import BUNDLE
+from hub.api.problem import Problem
 from hub.api.resource import AddressedResource, Consent, Hub, Tool, command_of, tool_of
 from hub.api.resources.assistants import OFFERED
 from hub.api.resources.overviews import OPEN, RESET, Changes, ChangesView

@@ -17,7 +17,7 @@ from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from hub.api.errors import Problem
+from hub.api.problem import Problem
 from hub.base.clock import Clock, epoch_ms
 from protocol.errors import ErrorCode, HubError
 from storage.devices import idempotency

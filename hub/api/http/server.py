@@ -31,7 +31,6 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from hub.api.application import ANSWERED, application, document_server
-from hub.api.errors import Problem
 from hub.api.events import BEAT_S, Streams
 from hub.api.http.access import (
     BODY_BYTES,
@@ -47,6 +46,7 @@ from hub.api.http.access import (
 from hub.api.http.idempotency import Replays
 from hub.api.http.sockets import HEAD_S, connection_factory, listen_on_tcp, listen_on_unix, operator_refusal
 from hub.api.pages import Pages
+from hub.api.problem import Problem
 from hub.api.resource import Hub, Served
 from hub.base.clock import Clock, IdFactory, epoch_ms, wait_for_event
 from hub.base.log import Channel, bind

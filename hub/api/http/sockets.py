@@ -25,8 +25,8 @@ from typing import Any, Final, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from hub.api.errors import Problem
 from hub.api.http.access import LET_IN, LIVENESS, PEER_UID, SOCKET_PATH
+from hub.api.problem import Problem
 from hub.base.loop_meter import LoopMeter
 from hub.base.toml.values import Address
 from hub.links.gate import MAX_WAIT_S, MIN_WAIT_S, Intake, LivenessPlace, Place, TurnedAway

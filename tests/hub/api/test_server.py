@@ -10,8 +10,8 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from hub.api.errors import Problem
 from hub.api.http.sockets import AnotherHub, CannotListen, listen_on_unix
+from hub.api.problem import Problem
 from hub.base.loop_lag import LoopLag
 from hub.base.roles import Role
 from protocol.errors import CATALOGUE, ErrorCode, HubError

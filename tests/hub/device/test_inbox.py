@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from hub.api.http.access import MARK
+from hub.api.cookies import MARK
 from hub.api.own_review import OwnReview
 from hub.base.clock import IdFactory
 from hub.cli import inbox as cli_inbox

@@ -12,7 +12,7 @@ import anyio
 import pytest
 import sqlalchemy as sa
 
-from hub.api.errors import Problem
+from hub.api.problem import Problem
 from hub.cli.failure import as_failure
 from hub.health import database_watch
 from hub.health.database_watch import FRESH_S, SILENT_S, VALID_S, DatabaseWatch
