@@ -110,11 +110,11 @@ def _serve_pages(path: Path, *, no_open: bool) -> None:
 
     import anyio
 
-    from hub.api.own_review import OwnReview, serve
     from hub.base.clock import SystemChance, SystemClock
     from hub.cli.access import has_display
     from hub.device.inbox import Inbox
     from hub.device.inserts import DeviceFileError
+    from hub.device.review.server import OwnReview, serve
 
     inbox = Inbox(path)
     try:

@@ -11,7 +11,6 @@ import anyio
 import msgspec
 import pytest
 
-from hub.api.own_review import _detail
 from hub.base.clock import IdFactory, SystemClock, epoch_ms
 from hub.base.dates import begin_of, dates_as_instants, dates_as_texts, day_at
 from hub.cli.inbox import lines_of
@@ -19,6 +18,7 @@ from hub.cli.review import _as_json
 from hub.device.inbox import read_items
 from hub.device.inserts import open_device_store
 from hub.device.owner import edit
+from hub.device.review.server import _detail
 from hub.document import Document
 from hub.extraction.items import ExtractionOptions
 from hub.extraction.structured import read

@@ -8,12 +8,12 @@ import httpx2
 import pytest
 
 from hub.api.cookies import MARK
-from hub.api.own_review import OwnReview
 from hub.base.clock import IdFactory
 from hub.cli import inbox as cli_inbox
 from hub.device.inbox import DeviceItem, Inbox, NotDecided
 from hub.device.inserts import connect_shared, open_device_store
 from hub.device.owner import approve
+from hub.device.review.server import OwnReview
 from hub.device.sinks.lines import Markdown
 from hub.device.sinks.sink import Sink
 from hub.device.sinks.sync import synchronize
