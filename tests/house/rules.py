@@ -49,6 +49,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     | {"hub.connectors", "hub.accounts"},
     "hub.coordination": GROUND | {"storage", "hub.links", "hub.openclaw", "hub.agents"},
     "hub.device": {"protocol", "hub.text", "hub.base"},
+    # The page is that of a hub: its files, cookie and refusals need nothing else of the interface.
+    "hub.device.review": {"protocol", "hub.text", "hub.base", "hub.device"}
+    | {"hub.api.cookies", "hub.api.pages", "hub.api.problem"},
 }
 # Rooms above all others, the lowest first: each may import from all rooms below it.
 UPPER: Final = (
@@ -69,9 +72,9 @@ STANDS_IN: dict[str, set[str]] = {
     "asyncpg": {"storage"},
     "aiosqlite": {"storage", "hub.device"},  # a device's own file
     "sqlite3": {"storage", "hub.device"},
-    "starlette": {"hub.api"},
+    "starlette": {"hub.api", "hub.device.review"},
     "mcp": {"hub.api"},  # an extra
-    "uvicorn": {"hub.api"},
+    "uvicorn": {"hub.api", "hub.device.review"},
     "openai": {"hub.extraction"},
     "nats": {"hub.cluster"},
     "websockets": {"hub.links", "hub.device", "hub.openclaw"},
