@@ -36,7 +36,7 @@ def without(names: tuple[str, ...]) -> dict[str, str]:
 async def _tested(names: tuple[str, ...]) -> Verdict:
     """Run the device's tests without these names; a test may be skipped for what a system lacks only."""
     environment = without(names)
-    web = [sys.executable, "-c", "import hub.device.review.server"]  # of 'hub review --web': most of a hub
+    web = [sys.executable, "-c", "import hub.device.review.server"]  # of 'hub review --web'
     words = [sys.executable, "-m", "pytest", "-q", "-n0", "-rsfE", "--tb=short", "@.ci/device-tests"]
     lines: list[str] = []
     for command in (web, words):

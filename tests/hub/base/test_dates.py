@@ -18,7 +18,7 @@ from hub.cli.review import _as_json
 from hub.device.inbox import read_items
 from hub.device.inserts import open_device_store
 from hub.device.owner import edit
-from hub.device.review.server import _detail
+from hub.device.review.views import detail_view
 from hub.document import Document
 from hub.extraction.items import ExtractionOptions
 from hub.extraction.structured import read
@@ -109,7 +109,7 @@ def test_a_date_is_the_same_day_in_all_zones_of_hub_agent_and_desktop(
                     day = _as_json(item)["data"][column]
                     found[item.source_path.removeprefix("notes/")].append(day)
                     assert f"{column} {day}" in "\n".join(lines_of(item, None)), (agent, machine)
-                    assert _detail(item, None).data[column] == day, (agent, machine)
+                    assert detail_view(item, None)["data"][column] == day, (agent, machine)
                     compared += 1
                 assert found == expected, (agent, machine)
     assert compared == len(ZONES) ** 2 * len(DAYS) * 5

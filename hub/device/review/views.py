@@ -1,0 +1,214 @@
+"""Bodies of the review page: requests as structs, responses as the fields that a hub's bodies have.
+
+The page is that of a hub, which it does not know from a device: each response has all fields of the hub's
+view, in its order. Fields that a device cannot fill are null, or empty.
+"""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from functools import partial
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+
+from hub.base.clock import from_epoch_ms
+from hub.base.dates import dates_as_texts
+from hub.device.inbox import DeviceItem, OthersProposal, waits
+from hub.device.owner import lacking
+from hub.device.sinks.reports import Destination
+from hub.text.excerpt import Excerpt
+from protocol.calls import place_sentence
+from protocol.tables import SUGGESTED, Column, DeviceTable, Filler
+
+MAX_VERDICTS: Final = 500  # in one request
+Fields = dict[str, Any]  # a body, or a part of one
+_Name = Annotated[str, msgspec.Meta(max_length=200)]
+
+
+class PageVerdict(msgspec.Struct, forbid_unknown_fields=True):
+    """Verdict on the item *id*.
+
+    *data*: values of an approval or edit. *version*: of the item as it was shown. *proposal* is ignored: a
+    device has one open change of an item at most.
+    """
+
+    id: _Name
+    verdict: Literal["approve", "edit", "reject", "undo"]
+    data: Fields = {}
+    version: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    proposal: _Name | None = None
+
+
+class PageVerdicts(msgspec.Struct, forbid_unknown_fields=True):
+    """Verdicts to give."""
+
+    verdicts: Annotated[list[PageVerdict], msgspec.Meta(max_length=MAX_VERDICTS)]
+
+
+def owner_view(name: str) -> Fields:
+    """Return the signed-in owner of the device's file *name*."""
+    scopes = ("read", "review")
+    return {"actor": "owner", "name": name, "role": None, "scopes": scopes, "user": None, "limits": None}
+
+
+def verdict_of(item: DeviceItem) -> str:
+    """Return the verdict of the owner; ``open`` while the item waits."""
+    if waits(item):
+        return "open"
+    return item.verdict if item.verdict != "open" else "approved"
+
+
+def version_of(item: DeviceItem) -> int:
+    """Return the revision of an item, which its label ends in."""
+    return int(item.label.partition(".")[2] or 1)
+
+
+def item_view(item: DeviceItem) -> Fields:
+    """Return an item of a list."""
+    lacks = lacking(item.declaration, item.data)
+    return {
+        "id": str(item.number),
+        "agent": "",
+        "device": None,
+        "run_id": "",
+        "path": item.source_path or "",
+        "table": item.table,
+        "title": item.title,
+        "provenance": item.remarks.provenance,
+        "found_by": item.remarks.found_by,
+        "unsure": item.remarks.unsure,
+        "warnings": item.remarks.warnings,
+        "verdict": verdict_of(item),
+        "version": version_of(item),
+        "row_id": item.row_id,
+        "created_at": item.at,
+        "answered_at": item.at,
+        "verdict_at": None,
+        "given": None,
+        "device_refuses": None,
+        "device_is_elsewhere": False,
+        "needs_owner": False,
+        "lacks": () if lacks is None else (lacks.name,),
+        "places": (),
+        "proposals": _own_proposals(item),
+        "user": None,
+        "quote": None,
+        "excerpt": None,
+        "data": None,
+    }
+
+
+def detail_view(item: DeviceItem, excerpt: Excerpt | None, others: Iterable[OthersProposal] = ()) -> Fields:
+    """Return an item with its content; *others*: the proposals for it at the hub."""
+    view = item_view(item)
+    proposed = None if item.proposal is None else item.proposal.data
+    data = {**item.data, **item.belongs_to, **(proposed or {})}
+    data = {name: value for name, value in data.items() if name not in SUGGESTED}
+    before = None if proposed is None else {name: item.data.get(name) for name in proposed}
+    with_texts = partial(dates_as_texts, item.declaration, timezone=item.remarks.timezone)
+    return view | {
+        "places": [_destination_view(destination) for destination in item.goes_to],
+        "proposals": (*view["proposals"], *(_others_proposal(other, view["id"]) for other in others)),
+        "data": with_texts(data),
+        "found": None,
+        "before": None if before is None else with_texts(before),
+        "place": _quote_view(item, excerpt) if item.quote else None,
+        "reasons": [day.sentence for day in item.remarks.counted],
+        "fields": _fields_of(item.declaration),
+    }
+
+
+def _quote_view(item: DeviceItem, excerpt: Excerpt | None) -> Fields:
+    offsets = {"start": item.start or 0, "end": item.end or 0}
+    return {"quote": item.quote, **offsets, "sha256": None, "link": None, "excerpt": excerpt}
+
+
+def _destination_view(destination: Destination) -> Fields:
+    return {
+        "name": destination.name,
+        "kind": destination.kind,
+        "state": destination.state,
+        "since": from_epoch_ms(destination.at_ms),
+        "sentence": place_sentence(destination.name, destination.state, destination.problem),
+        "problem": destination.why or None,
+        "link": destination.link,
+    }
+
+
+def _own_proposals(item: DeviceItem) -> tuple[Fields, ...]:
+    """Return the change of an item, or its deletion, that a hub proposes; its marks are those of the item."""
+    if item.proposal is None:
+        return ()
+    new = {name: value for name, value in (item.proposal.data or {}).items() if name not in SUGGESTED}
+    proposal = _proposal_view(
+        id=item.proposal.call_id,
+        item=str(item.number),
+        verdict="reject" if item.proposal.data is None else "edit",
+        why="the source of the item has changed",
+        by=("the hub", "hub"),
+        created_at=item.at,
+        data=dates_as_texts(item.declaration, new, item.remarks.timezone),
+    )
+    return (proposal,)
+
+
+def _others_proposal(other: OthersProposal, item: str) -> Fields:
+    return _proposal_view(
+        id="",
+        item=item,
+        verdict=other.verdict,
+        why=other.why,
+        by=(other.by, other.by),
+        created_at=other.created_at,
+        data=other.data,
+        unsupported=other.unsupported,
+    )
+
+
+def _proposal_view(
+    *,
+    id: str,
+    item: str,
+    verdict: str,
+    why: str,
+    by: tuple[str, str],
+    created_at: datetime,
+    data: Mapping[str, Any],
+    unsupported: tuple[str, ...] = (),
+) -> Fields:
+    """Return an open proposal. *by*: who proposes it, for people and as an audit log has it."""
+    words = {"id": id, "item": item, "verdict": verdict, "why": why, "by": by[0], "actor": by[1]}
+    return words | {"created_at": created_at, "data": data, "unsupported": unsupported}
+
+
+def _fields_of(table: DeviceTable) -> list[Fields]:
+    """Return the fields of a table that a document or the owner fills."""
+    return [
+        {
+            "name": column.name,
+            "kind": column.kind,
+            "about": column.about,
+            "is_required": column.required,
+            "is_needed": column.required_to_approve,
+            "choices": column.choices,
+            "refers_to": column.refers_to,
+        }
+        for column in table.fields
+        if column.filler is Filler.MODEL or column.refers_to is not None
+    ]
+
+
+def choices_view(column: Column, titles: Iterable[tuple[str, str]]) -> Fields:
+    """Return the rows that a field may refer to. *titles*: their ids and titles, the newest first."""
+    rows = [{"id": id, "title": title} for id, title in titles]
+    return {
+        "field": column.name,
+        "table": column.refers_to,
+        "is_required": column.required_to_approve,
+        "rows": rows,
+    }
+
+
+def result_view(id: str, state: str | None, error: Fields | None = None) -> Fields:
+    """Return the result of a verdict on the item *id*: its state, or an error."""
+    return {"id": id, "state": state, "reason": None, "error": error}
