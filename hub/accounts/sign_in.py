@@ -21,13 +21,14 @@ import anyio
 import msgspec
 from anyio.abc import TaskStatus
 
-from hub.accounts.desk import AccountConfig, Accounts, Pending, authorize_url, fresh_secret
+from hub.accounts.desk import Accounts
+from hub.accounts.grants import AccountConfig, Pending, authorize_url, fresh_secret
 from hub.accounts.keys import KeyMissing, NotOpened
 from hub.base.clock import Chance, Clock, IdFactory, epoch_ms
 from hub.base.log import Channel
 from hub.base.periodic_loop import Turns
 from hub.connectors.calling import ConnectorFailure, Unavailable
-from hub.links.roster import DeviceLink
+from hub.links.device_link import DeviceLink
 from protocol.errors import DeliveryError, ErrorCode, HubError
 from protocol.frame import Record
 from protocol.ids import CallId, DeviceId

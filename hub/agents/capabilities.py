@@ -1,14 +1,12 @@
-"""Capabilities and checkpoints of agents, registered and stored by devices and people.
+"""Capabilities of agents, registered and removed by devices and people.
 
 A registered capability may meet the requirement of a waiting run, so the dispatcher is notified.
-
-Checkpoints of agents, stored, read and cleared by devices and people.
 """
 
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from hub.agents.schemas import document
+from hub.agents.json_objects import document
 from hub.base.clock import Clock, now_ms
 from hub.base.log import Channel
 from hub.base.metrics import Metrics
@@ -19,10 +17,8 @@ from protocol.requirements import CAPABILITY, parse_version
 from protocol.work import RunCheckpoint
 from storage import audit
 from storage.agents import checkpoints, configs
-from storage.agents.checkpoints import Checkpoint, CheckpointRow
 from storage.agents.configs import Capability, CapabilityRow, Registered
 from storage.audit import Entry
-from storage.held import HeldRun
 from storage.store import Store
 
 log = Channel(__name__)
@@ -30,8 +26,6 @@ log = Channel(__name__)
 DESCRIPTION_CHARACTERS: Final = 4_096
 CAPABILITIES: Final = 256  # of one agent
 CAPABILITY_BYTES: Final = 16 * 1024  # of the config of one
-CHECKPOINTS: Final = 16  # of one agent
-CHECKPOINT_BYTES: Final = 64 * 1024
 
 
 class Capabilities:
@@ -190,128 +184,7 @@ def _entry(
     )
 
 
-SCOPE_CHARACTERS: Final = 255
-MAX_SEQUENCE: Final = 2**53 - 1  # exactly representable in JavaScript
-
-
-class Checkpoints:
-    """Checkpoints of agents: stored, read and cleared."""
-
-    def __init__(self, store: Store, *, clock: Clock, metrics: Metrics) -> None:
-        self._store = store
-        self._clock = clock
-        self._metrics = metrics
-
-    async def all(self, agent_id: AgentId) -> list[CheckpointRow]:
-        """Return the agent's checkpoints by scope."""
-        return await self._store.read(checkpoints.list_checkpoints, agent_id)
-
-    async def get(self, agent_id: AgentId, scope: str) -> CheckpointRow:
-        """Return the checkpoint of a scope. Raises CodedError."""
-        return await self._store.read(checkpoints.get_checkpoint, agent_id, scope)
-
-    async def put(
-        self,
-        agent_id: AgentId,
-        *,
-        scope: str,
-        sequence: int,
-        state: dict[str, Any],
-        is_recoverable: bool = True,
-        held: HeldRun | None = None,
-        lock: tuple[str, int] | None = None,
-        actor: str,
-    ) -> CheckpointRow:
-        """Store a checkpoint, replacing the previous one of the scope.
-
-        Raises:
-            CodedError (BAD_PARAMS), CodedError: a field is invalid.
-            CodedError, StaleRun, LockLost, CodedError: see
-                ``storage.agents.checkpoints.put_checkpoint``.
-
-        If an error is raised, nothing was written.
-        """
-        with self._metrics.count_limits():
-            if not 0 <= sequence <= MAX_SEQUENCE:
-                message = f"sequence: expected 0 to {MAX_SEQUENCE}, not {sequence}"
-                raise CodedError(ErrorCode.BAD_PARAMS, message)
-            given = Checkpoint(
-                scope=checkpoint_scope(scope),
-                sequence=sequence,
-                state=document("state", state, most=CHECKPOINT_BYTES, limit="checkpoint_bytes"),
-                is_recoverable=is_recoverable,
-                held=held,
-                lock=lock,
-            )
-            at = now_ms(self._clock)
-            row = await self._store.write(
-                audit.audited(
-                    checkpoints.put_checkpoint,
-                    lambda row: (
-                        _note_of("kept", agent_id, row, at=at, actor=actor) if row.updated_at == at else None
-                    ),
-                ),
-                agent_id,
-                given,
-                at=at,
-                actor=actor,
-                most=CHECKPOINTS,
-            )
-        if row.updated_at == at:  # otherwise the same checkpoint was stored before
-            self._log_change("checkpoint.kept", agent_id, row, actor)
-        return row
-
-    async def clear(self, agent_id: AgentId, scope: str, *, actor: str) -> CheckpointRow:
-        """Delete a checkpoint and return it.
-
-        Raises:
-            CodedError (UNKNOWN_CHECKPOINT): the agent has no checkpoint of this scope.
-        """
-        at = now_ms(self._clock)
-        cleared = await self._store.write(
-            audit.audited(
-                checkpoints.clear_checkpoint,
-                lambda row: _note_of("cleared", agent_id, row, at=at, actor=actor),
-            ),
-            agent_id,
-            scope,
-        )
-        self._log_change("checkpoint.cleared", agent_id, cleared, actor)
-        return cleared
-
-    def _log_change(self, event: str, agent_id: AgentId, row: CheckpointRow, actor: str) -> None:
-        log.info(event, agent_id=agent_id, scope=row.scope, sequence=row.sequence, actor=actor)
-
-
 async def checkpoint_to_run_from(store: Store, agent_id: AgentId) -> RunCheckpoint | None:
     """Return the agent's recoverable checkpoint in the form sent to the device, or None."""
     stored = await store.read(checkpoints.recoverable, agent_id)
     return None if stored is None else RunCheckpoint(sequence=stored.sequence, state=stored.state)
-
-
-def checkpoint_scope(given: str) -> str:
-    """Check the scope of a checkpoint, and return it.
-
-    Raises:
-        CodedError: the scope is invalid.
-    """
-    if not 1 <= len(given) <= SCOPE_CHARACTERS or not given.isprintable() or "/" in given:
-        shown = given if len(given) <= 40 else f"{given[:40]}..."
-        expected = f"expected 1 to {SCOPE_CHARACTERS} characters without /, as in agent or mailbox:anna"
-        raise CodedError(
-            ErrorCode.BAD_PARAMS, f"scope: {shown!r} cannot be the scope of a checkpoint: {expected}"
-        )
-    return given
-
-
-def _note_of(what: str, agent_id: AgentId, row: CheckpointRow, *, at: int, actor: str) -> Entry | None:
-    """Return the audit entry, or None if a device made the change."""
-    if actor.startswith(DEVICE):
-        return None
-    return Entry(
-        at=at,
-        actor=actor,
-        event=f"checkpoint.{what}",
-        subject=agent_id,
-        detail={"scope": row.scope, "sequence": row.sequence},
-    )

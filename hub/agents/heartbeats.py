@@ -23,12 +23,12 @@ import anyio
 import msgspec
 from anyio.abc import TaskStatus
 
-from hub.agents.schemas import NUL
+from hub.agents.json_objects import NUL
 from hub.base.clock import Clock, now_ms
 from hub.base.log import Channel
 from hub.base.metrics import Metrics
 from hub.base.periodic_loop import Turns
-from hub.links.gate import Buckets
+from hub.base.token_buckets import Buckets
 from hub.links.roster import AgentsSilent, DeviceLost, DeviceReady, HeartbeatReceived
 from protocol.agent_status import AgentMoved, Availability, Axis, ExhaustReason
 from protocol.coordination import AgentBeat, Heartbeat
@@ -56,8 +56,6 @@ SILENT_S: Final = SILENT_AFTER_HEARTBEATS * HEARTBEAT_INTERVAL_MS / 1_000
 SILENT: Final = f"no heartbeat for {SILENT_S:g} s"
 
 DeviceFact = DeviceReady | DeviceLost | HeartbeatReceived | AgentsSilent
-
-
 MAX_RECOVERY_MS: Final = 31 * 86_400_000  # no quota lasts longer than a month
 WHY_CHARACTERS: Final = 500  # longest stored text of an agent's error
 NO_REASON: Final = "its device reports an error"

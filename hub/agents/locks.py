@@ -11,7 +11,7 @@ from hub.base.clock import Clock, IdFactory
 from hub.base.log import Channel
 from hub.base.metrics import Metrics
 from hub.base.periodic_loop import Turns
-from hub.links.roster import DeviceLink
+from hub.links.device_link import DeviceLink
 from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId, DeviceId, UserId
 from storage.agents import locks

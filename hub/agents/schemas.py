@@ -1,4 +1,4 @@
-"""Validation of templates' schemas (JSON Schema 2020-12), of configurations by them, and of foreign objects.
+"""Validation of templates' schemas (JSON Schema 2020-12), and of configurations by them.
 
 A schema is fully checked before it is stored, so that later validation cannot fail. Three rules are stricter
 than the standard, to keep validation linear in time:
@@ -25,9 +25,6 @@ from storage.agents.agent_snapshot import Setup
 if TYPE_CHECKING:
     from jsonschema import ValidationError
 
-
-from protocol.errors import CodedError
-from protocol.frame import MAX_RESULT_DEPTH, Parameters
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 MAX_BYTES: Final = 65_536  # of a schema, and of its defaults, as JSON
@@ -303,45 +300,3 @@ def problems_of(setup: Setup) -> Sequence[str]:
 
 # Callback for changes of an agent, called within their transaction as ``check_agent(c, agent_id)``.
 check_agent: Final = partial(agent_snapshot.check_setup, check=problems_of)
-
-
-NUL: Final = b"\\u0000"  # JSON escape of the null character, which PostgreSQL cannot store in text
-
-
-class _Held(msgspec.Struct):
-    """Wrapper of a document: msgspec caches decoders of structs, but not of unions (12 ms each)."""
-
-    value: Parameters
-
-
-def document(name: str, given: Mapping[str, Any], *, most: int, limit: str) -> dict[str, Any]:
-    """Return a validated copy of *given*.
-
-    Args:
-        name: name of the field, for error messages.
-        most: limit in bytes as JSON, called *limit* in a refusal.
-
-    Raises:
-        CodedError (BAD_PARAMS): too deeply nested, or has a number or character that cannot be stored.
-        CodedError (TOO_LARGE): larger than *most*.
-    """
-    try:
-        checked: dict[str, Any] = msgspec.convert({"value": given}, _Held).value
-        encoded = msgspec.json.encode(checked)
-    except msgspec.ValidationError as exc:
-        expected = f"expected a JSON object whose values have at most {MAX_RESULT_DEPTH} levels"
-        raise CodedError(
-            ErrorCode.BAD_PARAMS, f"{name}: {expected}: {str(exc).replace('$.value', '$')}"
-        ) from exc
-    except UnicodeEncodeError as exc:
-        raise CodedError(
-            ErrorCode.BAD_PARAMS, f"{name}: half a character, which no text has: {exc.object[exc.start]!a}"
-        ) from exc
-    if NUL in encoded:
-        raise CodedError(
-            ErrorCode.BAD_PARAMS, f"{name}: a null character, which cannot be kept; leave it out"
-        )
-    if len(encoded) > most:
-        problem = f"{len(encoded)} bytes as JSON, and {most} are kept ({limit})"
-        raise CodedError(ErrorCode.TOO_LARGE, f"{name}: {problem}; leave out what is not needed", limit=limit)
-    return checked

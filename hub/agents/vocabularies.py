@@ -17,7 +17,8 @@ from uuid import UUID
 
 import msgspec
 
-from hub.agents.schemas import MAX_LEVELS, NUL, levels_of
+from hub.agents.json_objects import NUL
+from hub.agents.schemas import MAX_LEVELS, levels_of
 from hub.base.clock import epoch_ms, from_epoch_ms
 from protocol.agent_status import Axes, Axis, Lifecycle
 from protocol.agent_types import TYPE_NAMES, Kind, kind_of, own_type
@@ -491,8 +492,6 @@ AGENT_EXECUTION: Final = Table(
         filters={"task_id": (), "state": tuple(RunState)},
     ),
 )
-
-
 EXECUTION_STATE_HISTORY: Final = Table(
     "execution_state_history",
     (
@@ -575,8 +574,6 @@ def _stamps(table: str) -> tuple[Column, Column]:
 
 
 MAX_NAMED: Final = 1_000  # configs, capabilities and series in a document
-
-
 AGENT_CONFIGS: Final = Table(
     "agent_configs",
     (
@@ -846,8 +843,6 @@ SOUL: Final = Table(
     ),
     row=lambda c, agent: agent_snapshot.soul_of(c, agent.id),
 )
-
-
 ACTIVITY_EVENTS: Final = Table(
     "activity_events",
     (

@@ -39,9 +39,10 @@ from hub.base.loop_meter import Account, charged
 from hub.base.metrics import Metrics
 from hub.base.periodic_loop import Turns
 from hub.base.roles import Principal
+from hub.base.token_buckets import Buckets
 from hub.coordination.authority import Caller
-from hub.links.gate import Buckets
-from hub.links.roster import DeviceLink, RequestReceived
+from hub.links.device_link import DeviceLink
+from hub.links.roster import RequestReceived
 from hub.settings.limit_settings import DEFAULTS, Limits
 from protocol.coordination import Request, Response
 from protocol.errors import CATALOGUE, CodedError, DeliveryError, ErrorCode, HubError, LocalProtocolError

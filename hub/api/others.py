@@ -14,7 +14,8 @@ import msgspec
 from msgspec import Raw, Struct
 
 from hub.cluster.messages import NodeUnreachable, Reply, Request
-from hub.links.roster import DeviceLink, Roster
+from hub.links.device_link import DeviceLink
+from hub.links.roster import Roster
 from protocol.errors import AtAnotherNode, CodedError, ErrorCode
 from protocol.ids import BootId, DeviceId, NodeId
 from storage.devices import nodes

@@ -20,7 +20,8 @@ from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from hub.agents.writing import Moves, reconcile
+from hub.agents.reconciliation import reconcile
+from hub.agents.status_moves import Moves
 from hub.api.http.sockets import AnotherHub
 from hub.api.resources.logs import Dumper
 from hub.app.systemd import ServiceManager
@@ -29,11 +30,11 @@ from hub.base.log import Channel, Log
 from hub.base.metrics import Metrics
 from hub.base.supervisor import Drain
 from hub.base.version import VERSION
-from hub.links.auth import HubKey
+from hub.links.hub_key import HubKey
 from hub.runs.clock_watch import ClockWatch
 from hub.runs.housekeeping import log_audit_head, note_erased
 from hub.runs.leases import LEASE_MS, RENEW_EVERY_S, RETRY_S
-from hub.runs.sentences import Hold
+from hub.runs.waiting import Hold
 from hub.settings.declared import declared_agents, declared_connectors, declared_gateways, declared_templates
 from hub.settings.reload import SettingsWatch
 from hub.settings.settings import Settings

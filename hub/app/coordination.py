@@ -30,7 +30,7 @@ from hub.coordination.questions import BoardMemory, QuestionDelivery, Questions
 from hub.coordination.souls import SoulHomes, Souls, SoulWriter
 from hub.links.roster import Roster
 from hub.openclaw import BadAddress, Fleet, GatewayAddress, GatewayConfig
-from hub.runs.leases import Leadership
+from hub.runs.leadership import Leadership
 from hub.settings.gateway_settings import GatewaySettings
 from hub.settings.reload import Commit, Unfit
 from hub.settings.settings import Settings

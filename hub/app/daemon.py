@@ -11,7 +11,7 @@ from pathlib import Path
 
 import anyio
 
-from hub.agents.writing import Moves
+from hub.agents.status_moves import Moves
 from hub.api.resources.logs import Dumper
 from hub.app.boot import Context, Node
 from hub.app.hub import Hub

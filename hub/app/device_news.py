@@ -13,7 +13,8 @@ from typing import Final
 from anyio import TASK_STATUS_IGNORED
 from anyio.abc import TaskStatus
 
-from hub.agents.writing import AgentConfigs, ConfigDelivery
+from hub.agents.config_delivery import ConfigDelivery
+from hub.agents.config_writing import AgentConfigs
 from hub.app.boot import Context
 from hub.base.clock import Clock
 from hub.base.log import Channel, LogEntry, Ring

@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from hub.accounts.keys import KeySharing
+from hub.accounts.key_sharing import KeySharing
 from hub.accounts.sign_in import SignIns
 from hub.agents.heartbeats import Heartbeats
 from hub.agents.writing import AgentWriter
@@ -58,17 +58,10 @@ from hub.health import machine
 from hub.health.database_watch import DatabaseWatch
 from hub.health.doors import Arrived
 from hub.health.issues import Finding, Issues
-from hub.links.auth import KeyRotation
+from hub.links.key_rotation import KeyRotation
 from hub.links.listener import RESTARTING, STOPPING
-from hub.links.roster import (
-    DeviceLost,
-    DeviceReady,
-    EndsElsewhere,
-    LinkEvent,
-    Roster,
-    SharedRoots,
-    Takeovers,
-)
+from hub.links.revocation_watch import EndsElsewhere
+from hub.links.roster import DeviceLost, DeviceReady, LinkEvent, Roster, SharedRoots, Takeovers
 from hub.runs.disk import Ballast, DiskGuard
 from hub.runs.dispatcher import Dispatcher
 from hub.runs.housekeeping import Erasures

@@ -21,12 +21,13 @@ from hub.health.database_watch import DatabaseWatch
 from hub.health.doors import Arrived
 from hub.health.issues import Check, Finding, Source, lasting
 from hub.health.issues import Issues as FoundIssues
+from hub.links.device_link import DeviceLink
 from hub.links.refusals import RefusedPeer
-from hub.links.roster import DeviceLink, SharedRoots, Takeovers
+from hub.links.roster import SharedRoots, Takeovers
 from hub.notify.notifier import Notifier
 from hub.runs.budget import Reached
-from hub.runs.sentences import describe_hold
 from hub.runs.span_export import SpanExport
+from hub.runs.waiting import describe_hold
 from protocol.ids import UserId
 from storage import changes
 from storage.deliveries import OpenIssue

@@ -25,9 +25,12 @@ from hub.base.log import Channel
 from hub.base.open_files import SPARE_FILES
 from hub.base.toml.values import Address, SecretMissing
 from hub.connectors.webhook import WebhookSettings, problem_of
-from hub.links.auth import Authenticator, HubKey
-from hub.links.gate import STRANGERS, STRANGERS_PER_NETWORK, FailedAttempts, Gate, LinkLimits, PortLimits
+from hub.links.auth import Authenticator
+from hub.links.failed_attempts import FailedAttempts
+from hub.links.gate import STRANGERS, STRANGERS_PER_NETWORK, Gate, PortLimits
 from hub.links.hosts import Hosts, TrustedProxies
+from hub.links.hub_key import HubKey
+from hub.links.link_limits import LinkLimits
 from hub.links.listener import DeviceListener
 from hub.links.roster import Roster
 from hub.links.transport import UpgradeRules

@@ -5,7 +5,7 @@ from functools import cache, partial
 from typing import TYPE_CHECKING
 
 from hub.accounts.desk import Accounts
-from hub.accounts.keys import KeySharing
+from hub.accounts.key_sharing import KeySharing
 from hub.accounts.sign_in import SignIns
 from hub.agents.heartbeats import Heartbeats
 from hub.agents.measurements import Measurements as MeasurementStore
@@ -48,7 +48,7 @@ from hub.base.toml.values import Address
 from hub.health import records
 from hub.health.backups import Backups
 from hub.health.issues import Issues as FoundIssues
-from hub.links.auth import KeyRotation
+from hub.links.key_rotation import KeyRotation
 from hub.links.roster import Roster
 from hub.notify.notifier import Notifier
 from hub.runs.explaining import Explainer

@@ -7,7 +7,7 @@ from typing import Final
 
 from msgspec.structs import astuple
 
-from hub.agents.writing import reconcile
+from hub.agents.reconciliation import reconcile
 from hub.api.http.sockets import CannotListen, listen_on_tcp
 from hub.app.boot import Boot, Context
 from hub.app.listeners import DEVICES, OPERATORS

@@ -5,7 +5,8 @@ from datetime import timedelta
 from functools import partial
 
 from hub.accounts.desk import Accounts
-from hub.agents.capabilities import Capabilities, Checkpoints
+from hub.agents.capabilities import Capabilities
+from hub.agents.checkpoints import Checkpoints
 from hub.agents.locks import Locks
 from hub.agents.measurements import Measurements
 from hub.app.boot import Boot, Context
@@ -17,25 +18,31 @@ from hub.device.sinks.own_rows import without_own_rows
 from hub.extraction.extractor import Extractor
 from hub.extraction.model import Models
 from hub.health.backups import Backups
-from hub.links.roster import DeviceLink, Roster
+from hub.links.device_link import DeviceLink
+from hub.links.roster import Roster
 from hub.notify.notifier import Notifier
 from hub.notify.sending import BadSecret, signatures
-from hub.runs.agreement import Agreements, VerdictDelivery
+from hub.runs.agreement import Agreements
 from hub.runs.asking import Asking
 from hub.runs.budget import Budgets
 from hub.runs.control import RunControl
 from hub.runs.delivery import Delivery, ExcerptSeals
 from hub.runs.dispatcher import Dispatcher
+from hub.runs.estimates import Estimator
 from hub.runs.housekeeping import Housekeeping
 from hub.runs.leases import LeaseKeeper, NodeLease
 from hub.runs.lifecycle import POLL_S, QUIET_POLL_S, Lifecycle, RunWatch
-from hub.runs.mailbox_visit import MailboxVisits, Watching
+from hub.runs.mailbox_visit import MailboxVisits
+from hub.runs.mailbox_watch import Watching
 from hub.runs.own_rows import OwnRows
-from hub.runs.previewing import Estimator, Previews
+from hub.runs.previewing import Previews
+from hub.runs.receipts import Receipts
 from hub.runs.runner import Runner
-from hub.runs.scheduler import Scheduler, Wakes
-from hub.runs.sources import DeviceSource, Receipts
+from hub.runs.scheduler import Scheduler
+from hub.runs.sources import DeviceSource
 from hub.runs.span_export import SpanExport
+from hub.runs.verdict_delivery import VerdictDelivery
+from hub.runs.wake_delivery import Wakes
 from hub.settings.limit_settings import BudgetSettings, Limits
 from hub.settings.reload import Commit, Unfit
 from hub.settings.settings import Settings, TrustSettings

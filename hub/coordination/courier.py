@@ -34,7 +34,7 @@ from hub.base.metrics import Metrics
 from hub.base.periodic_loop import Rounds
 from hub.coordination.message_transitions import Homes, Listener, Moving, is_delivered_or_over
 from hub.coordination.to_gateway import MAX_ROWS, PAGES, OnText, Paces, ToGateway, older
-from hub.links.roster import DeviceLink
+from hub.links.device_link import DeviceLink
 from hub.openclaw import (
     Fleet,
     Gateway,

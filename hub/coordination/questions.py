@@ -28,7 +28,7 @@ from hub.base.metrics import Metrics
 from hub.base.periodic_loop import Rounds
 from hub.coordination import authority
 from hub.coordination.authority import Caller
-from hub.links.roster import DeviceLink
+from hub.links.device_link import DeviceLink
 from protocol.board_permissions import Verb
 from protocol.calls import (
     ANSWER_CHARACTERS,

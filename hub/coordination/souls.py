@@ -30,7 +30,7 @@ from hub.coordination import authority
 from hub.coordination.authority import Caller
 from hub.coordination.message_transitions import Waiters
 from hub.coordination.messages import NoSession
-from hub.links.roster import DeviceLink
+from hub.links.device_link import DeviceLink
 from hub.openclaw import (
     FileConflict,
     Gateway,

@@ -13,8 +13,9 @@ from hub.base.clock import Clock, epoch_ms, from_epoch_ms, utc_text
 from hub.base.name_lists import listed
 from hub.base.roles import Scope
 from hub.health.issues import Finding, Fix, error, notice, post, warning
+from hub.links.device_link import DeviceLink
 from hub.links.refusals import OTHERS, RefusedPeer
-from hub.links.roster import DeviceLink, SharedRoots
+from hub.links.roster import SharedRoots
 from hub.settings.reload import Reloader
 from protocol.errors import connect_command
 from protocol.ids import DeviceId, NodeId

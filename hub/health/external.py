@@ -15,8 +15,8 @@ from hub.extraction.circuit_breaker import Breaker, Circuit
 from hub.health.issues import Finding, Fix, Severity, error, notice, post, warning
 from hub.notify.notifier import Notifier
 from hub.openclaw import GatewayHealth, GatewayProblem
-from hub.runs.sentences import describe_time
 from hub.runs.span_export import SpanExport
+from hub.runs.waiting import describe_time
 from hub.settings.notify_settings import NotifySettings
 from storage import deliveries
 from storage.connectors import connectors

@@ -13,7 +13,9 @@ from hub.base.clock import epoch_ms, from_epoch_ms, utc_text
 from hub.base.roles import Scope
 from hub.health.issues import Finding, Fix, Severity, error, notice, post, warning
 from hub.runs.budget import Reached
-from hub.runs.sentences import describe_reason, describe_unmet, explain
+from hub.runs.failures import explain
+from hub.runs.sentences import describe_reason
+from hub.runs.waiting import describe_unmet
 from protocol.ids import AgentId, DeviceId, UserId
 from protocol.lifecycles import RunOutcome
 from storage.agents import agents_in_trouble

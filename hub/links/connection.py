@@ -32,19 +32,11 @@ from hub.base.log import Channel
 from hub.base.loop_meter import EVERY, MAX_WAIT_S, SHARE
 from hub.base.metrics import Metrics
 from hub.links.auth import Admission
-from hub.links.gate import MIN_WAIT_S, DeadlineWheel, LinkLimits, Place, Slot, TurnedAway
-from hub.links.roster import (
-    ALWAYS,
-    ALWAYS_ACTIONS,
-    IDEMPOTENT,
-    AgentsSilent,
-    HeartbeatReceived,
-    RequestReceived,
-    Roster,
-    RoundTrip,
-    RunFrame,
-    RunStream,
-)
+from hub.links.deadline_wheel import DeadlineWheel, Slot
+from hub.links.device_link import ALWAYS, ALWAYS_ACTIONS, IDEMPOTENT, RoundTrip, RunFrame, RunStream
+from hub.links.gate import MIN_WAIT_S, Place, TurnedAway
+from hub.links.link_limits import LinkLimits
+from hub.links.roster import AgentsSilent, HeartbeatReceived, RequestReceived, Roster
 from hub.links.streams import RunStreams
 from hub.links.transport import DeviceSocket
 from protocol.calls import refused_by_owner
@@ -510,8 +502,6 @@ log = Channel(__name__)
 LAST_WORDS_S: Final = 1.0  # for the closing handshake of a device that does not read
 _WORK: Final = frozenset((ToolCall, ToolCalls, AgentRun))  # not sent by a node whose lease is over
 CHEAP_BYTES: Final = 512  # of messages up to this size, one in EVERY is measured, and counts EVERY times
-
-
 # Reasons if the device ended the connection: without or with a close frame.
 _CUT, _CLOSED = _LEFT_BY_ITSELF = ("connection_lost", "device_closed")
 

@@ -19,7 +19,8 @@ from hub.base.clock import Clock
 from hub.base.log import Channel
 from hub.base.metrics import Metrics
 from hub.base.periodic_loop import Rounds
-from hub.links.roster import DeviceLink, Roster
+from hub.links.device_link import DeviceLink
+from hub.links.roster import Roster
 from protocol.coordination import Event, EventName
 from protocol.errors import CodedError, DeliveryError, ErrorCode, LinkLost, LocalProtocolError
 from protocol.frame import Parameters

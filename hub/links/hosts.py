@@ -7,6 +7,7 @@ In a chain of proxies, the right-most address that is not listed is the client's
 written all addresses to the left.
 """
 
+import ipaddress
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from ipaddress import (
@@ -26,6 +27,13 @@ _OF_THIS_MACHINE: Final = frozenset({"localhost"})
 _OF_SCHEMES: Final = (80, 443)  # default ports of ws and wss
 _NAME: Final = re.compile(r"[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63}){0,9}\.?")  # safe in a shell
 _SHOWN: Final = 100  # characters of a refused Host
+FORWARDING: Final = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-IP")
+MAX_HOPS: Final = 32
+_FOR: Final = re.compile(
+    r'(?:^|;)\s*+for\s*+=\s*+("(?>(?:[^"\\]++|\\.)*)"|[^;\s]*+)\s*+(?=;|$)', re.IGNORECASE
+)
+_HEADERS: Final = ("X-Forwarded-For", "Forwarded")
+IPV6_NETWORK_BITS: Final = 64  # network size of one household
 
 
 class Hosts:
@@ -101,13 +109,6 @@ def _address(name: str) -> IPv4Address | IPv6Address | None:
         return _parsed_address(name)
     except ValueError:
         return None
-
-
-FORWARDING: Final = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-IP")
-MAX_HOPS: Final = 32
-_FOR: Final = re.compile(
-    r'(?:^|;)\s*+for\s*+=\s*+("(?>(?:[^"\\]++|\\.)*)"|[^;\s]*+)\s*+(?=;|$)', re.IGNORECASE
-)
 
 
 class BadForwarding(HubError):
@@ -206,4 +207,18 @@ def _parsed_address(text: str) -> IPv4Address | IPv6Address:
     return found.ipv4_mapped or found if isinstance(found, IPv6Address) else found
 
 
-_HEADERS: Final = ("X-Forwarded-For", "Forwarded")
+def network_of(address: str) -> str:
+    """Return the network that belongs to one party: an IPv4 address, or 64 bits of an IPv6 address.
+
+    Both notations of an IPv4 address give the same result. A string that is not an address, as for a Unix
+    socket, is returned unchanged.
+    """
+    try:
+        parsed = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if isinstance(parsed, ipaddress.IPv6Address):
+        if parsed.ipv4_mapped is not None:
+            return str(parsed.ipv4_mapped)
+        return str(ipaddress.ip_network((parsed, IPV6_NETWORK_BITS), strict=False))
+    return str(parsed)

@@ -1,231 +1,39 @@
-"""Connected devices of this process: the interface ``DeviceLink``, and the end of revoked connections.
+"""Connected devices of this process, with one connection each.
 
-Each device has one connection: a newer epoch ends the older connection, and an older epoch that arrives late
-is refused. Events are passed to one callable, ``on_event``. It must not wait, because it is called by the
-socket's reader.
+A newer epoch ends the older connection, and an older epoch that arrives late is refused. Events are passed to
+one callable, ``on_event``. It must not wait, because it is called by the socket's reader.
 
 The newest connection of a device replaces the older one, whose goodbye forbids a reconnect. Two machines with
 one key that something else restarts would still replace each other for ever. So after several takeovers, the
 current connection stays, and new ones are refused for a while.
 
-A revocation at this hub ends the connection directly, and so does a newer connection. ``EndsElsewhere``
+A revocation at this hub ends the connection directly, and so does a newer connection. ``revocation_watch``
 covers what happens at other hubs on the same database, and connections that were being admitted meanwhile.
-
-Interface of a connected device, the same for connections in this process and elsewhere.
-
-Guarantees of every implementation:
-
-- Each call ends exactly once, with an answer or with one of the named errors.
-- When the connection ends, all open calls and streams end at once with ``LinkLost``. A link is never
-  reused: the presence returns the device's next link.
-- Frames of one run arrive in the order in which the device sent them.
 """
 
 from collections import deque
-from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
 from posixpath import normpath
-from typing import Final, NamedTuple, Protocol
+from typing import Final, Protocol
 
 import anyio.lowlevel
-from anyio.abc import TaskStatus
 
-from hub.base.clock import Clock, now_ms
+from hub.base.clock import Clock
 from hub.base.log import Channel
 from hub.base.metrics import Metrics
-from hub.base.periodic_loop import Rounds
-from protocol.capabilities import CAPABILITY_OF, CapabilityName
+from hub.links.device_link import DeviceLink
+from protocol.capabilities import CapabilityName
 from protocol.coordination import Heartbeat, Request
-from protocol.errors import CloseCode, DeliveryError, DeviceSlow, ErrorCode, LinkLost
-from protocol.frame import Frame
-from protocol.handshake import Client, DeviceHello, Goodbye, Hubs
-from protocol.ids import BootId, DeviceId, UserId
-from protocol.work import (
-    Action,
-    AgentAck,
-    AgentComplete,
-    AgentData,
-    AgentManifest,
-    AgentRun,
-    Answer,
-    ToolCall,
-)
-from storage.devices import devices, nodes
-from storage.effects import sessions
-from storage.effects.sessions import Taken
-from storage.store import Store
+from protocol.errors import CloseCode, DeviceSlow, ErrorCode, LinkLost
+from protocol.handshake import DeviceHello, Goodbye, Hubs
+from protocol.ids import DeviceId
 
 # Actions and capabilities of every device: early devices list nothing.
 TAKEOVERS: Final = 6  # of a device in the window; further ones are refused for a while
 TAKEOVER_WINDOW_S: Final = 60.0
 TAKEOVER_WAIT_S: Final = 300.0
-ALWAYS_ACTIONS: Final = (Action.INSERT, Action.UPDATE, Action.DELETE, Action.QUERY)
-ALWAYS: Final = frozenset[str]({*ALWAYS_ACTIONS, *(CAPABILITY_OF[action] for action in ALWAYS_ACTIONS)})
-
-# Capabilities of devices that answer a repeated call as before, by its id; others may do it again.
-IDEMPOTENT: Final = frozenset[str]({CapabilityName.TOOL_INSERT, CapabilityName.TOOL_CALLS})
-
-RunFrame = AgentAck | AgentManifest | AgentData | AgentComplete
-
-
-class RoundTrip(NamedTuple):
-    """Time from a keepalive ping to its pong, which came *age_s* ago."""
-
-    seconds: float
-    age_s: float
-
-
-class RunTooLarge(DeliveryError):
-    """A device exceeded the size limit of a run. The connection stays open."""
-
-    code = ErrorCode.TOO_LARGE
-
-
-class SpoolFailed(DeliveryError):
-    """Frames of a run could not be spooled to disk. The connection stays open."""
-
-    code = ErrorCode.OVERLOADED
-
-
-class RunStream(Protocol):
-    """Frames of one run in order; iterate over it once.
-
-    The iteration stops after ``agent_complete``. It raises ``LinkLost`` if the connection ends before, and
-    ``RunTooLarge`` or ``SpoolFailed`` if the hub had to stop reading the run.
-    """
-
-    def __aiter__(self) -> "RunStream": ...
-
-    async def __anext__(self) -> RunFrame: ...
-
-    async def fetch(self, paths: Sequence[str], *, last: bool) -> None:
-        """Request files of the manifest. A long list is sent in several frames.
-
-        Raises:
-            LinkLost, DeviceSlow: some of the paths may have been requested.
-        """
-        ...
-
-    async def grant(self, pieces: int) -> None:
-        """Allow the device to send *pieces* more; call it once after as many were processed.
-
-        Does nothing for a device without credit support.
-
-        Raises:
-            LinkLost, DeviceSlow: no credit was granted.
-        """
-        ...
-
-
-class DeviceLink(Protocol):
-    """Connection of a device.
-
-    Attributes:
-        credential: ``token:ID`` or ``key:ID`` that opened the connection; updated when the device replaces
-            its key.
-    """
-
-    credential: str
-
-    @property
-    def device_id(self) -> DeviceId: ...
-
-    @property
-    def user_id(self) -> UserId: ...
-
-    @property
-    def epoch(self) -> int:
-        """Number that increases with each connection of the device."""
-        ...
-
-    @property
-    def capabilities(self) -> frozenset[str]:
-        """Capability names from the device's hello."""
-        ...
-
-    @property
-    def offers(self) -> Mapping[str, str]:
-        """Capabilities with their versions, as written by the device."""
-        ...
-
-    @property
-    def owner_grants(self) -> Mapping[str, Collection[str]]:
-        """Grants of the device's owner to this hub, from the hello: tables by grant."""
-        ...
-
-    @property
-    def client(self) -> Client | None:
-        """Program of the device, as its hello names it."""
-        ...
-
-    @property
-    def skew(self) -> str:
-        """Difference between the protocol of the hub and of the device, as ``skew_of`` describes it."""
-        ...
-
-    @property
-    def roots(self) -> Sequence[str]:
-        """Folders that the device shares, from the hello."""
-        ...
-
-    @property
-    def round_trip(self) -> RoundTrip | None:
-        """Newest round trip of the connection, or None before the first."""
-        ...
-
-    def can(self, capability: str) -> bool:
-        """Return True if the device has a capability, or supports an action of ``tool_call``.
-
-        Insert, update, delete and query are always supported.
-        """
-        ...
-
-    async def call(self, frame: ToolCall) -> Answer:
-        """Send a call to the device and wait up to ``frame.deadline_ms`` for its answer.
-
-        Raises:
-            CallUnsupported, CallNotGranted, TooManyCalls, DeviceSlow: the frame was not sent.
-            LinkLost: the connection ended; ``dispatched`` is True if the frame may have been sent.
-            CallTimedOut: no answer in time; the effect is unknown.
-        """
-        ...
-
-    async def call_many(self, frames: Sequence[ToolCall]) -> list[Answer | DeliveryError]:
-        """Send calls together, and wait until each is answered, or its deadline has passed.
-
-        A device that can take several calls in a frame gets one frame; the calls' texts fit into it
-        (``batches_of``). A device that may not keep the ids of calls gets none twice on its connection.
-
-        Returns:
-            For each call the answer, or CallTimedOut, LinkLost or DeviceSlow, as ``call`` raises them.
-
-        Raises:
-            CallUnsupported, CallNotGranted, TooManyCalls, DeviceSlow, LinkLost: nothing was sent.
-        """
-        ...
-
-    def open_run(self, frame: AgentRun) -> AbstractAsyncContextManager[RunStream]:
-        """Send ``agent_run`` and return the stream of the device's frames.
-
-        Leaving the block closes the stream, and sends ``agent_cancel`` unless ``agent_complete`` was
-        received.
-
-        Raises:
-            LinkLost, DeviceSlow: on entering; the frame was not sent.
-        """
-        ...
-
-    async def send(self, frame: Frame) -> None:
-        """Send a frame that has no answer.
-
-        Raises:
-            LinkLost, DeviceSlow: the frame was not sent.
-        """
-        ...
-
-
 log = Channel(__name__)
 
 SENT_AT_ONCE: Final = 100  # frames to different devices, which block the event loop for a few milliseconds
@@ -571,95 +379,3 @@ class Roster:
 
     def _buffered(self) -> list[int]:
         return [link.buffered_bytes for link in self._links.values()]
-
-
-EVERY_S: Final = 0.5  # a revocation or expiry takes effect within a second on any hub
-COMPARE_EVERY_S: Final = 10.0  # all connections with their rows, on a shared database
-OVERLAP_MS: Final = 60_000  # read again each time, because clocks of two hubs may differ by this much
-
-
-FROZEN: Final = Goodbye(
-    reason="frozen",
-    message="this hub was frozen for so long that others took it for dead; connect again",
-    retry_after_ms=0,
-)
-
-
-class EndsElsewhere:
-    """Watch that ends connections for a reason that other hubs know; it looks twice a second.
-
-    Their token, key or device was revoked, or their device has a newer connection at another hub. It also
-    closes rows of devices that left while the database was away.
-    """
-
-    def __init__(self, store: Store, *, roster: Roster, boot_id: BootId, clock: Clock) -> None:
-        self._store = store
-        self._roster = roster
-        self._boot_id = boot_id
-        self._clock = clock
-        self._polled_at = now_ms(clock)
-        self._compare_at = clock.monotonic() + COMPARE_EVERY_S
-        self._ghosts: frozenset[tuple[DeviceId, int]] = frozenset()  # this hub has them by their rows alone
-        self.turns = Rounds(clock)
-
-    async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-        """Watch until cancelled."""
-        task_status.started()
-        await self.turns.serve(self._watch, of="revocations", every_s=EVERY_S)
-
-    async def _watch(self) -> None:
-        """End connections that must not stay open; without any, wait for the first one."""
-        if len(self._roster) or self._store.is_shared:
-            self.end_expired()
-            await self.poll()  # the next successful read includes what one that failed missed
-        else:
-            self.turns.wait()
-            await self._roster.wait_for_link()
-            self._polled_at = now_ms(self._clock)
-
-    def end_expired(self) -> None:
-        """End every connection whose token has expired, without reading the database."""
-        for device_id in self._roster.end_expired(now_ms(self._clock)):
-            log.info("device.expired", device_id=device_id)
-
-    async def poll(self) -> None:
-        """Read recent revocations and newer connections once, and end their connections here.
-
-        Raises:
-            StorageError: the database is unavailable; the next call covers the same period.
-        """
-        at = now_ms(self._clock)
-        revoked = await self._store.read(devices.revoked_since, min(at, self._polled_at) - OVERLAP_MS)
-        for device_id, credential in revoked:
-            if self._roster.end_revoked(device_id, credential):
-                log.info("device.revoked", device_id=device_id)
-        self._polled_at = at
-        if not self._store.is_shared:
-            return
-        if taken := await self._store.read(sessions.taken_from, self._boot_id):
-            self._end_taken(taken)
-            await self._store.write(sessions.note_taken, self._boot_id, taken)
-        if self._clock.monotonic() >= self._compare_at:
-            await self._compare(at)
-            self._compare_at = self._clock.monotonic() + COMPARE_EVERY_S
-
-    def _end_taken(self, taken: Sequence[Taken]) -> None:
-        for one in taken:
-            if not one.is_elsewhere:
-                self._roster.end(one.device_id, FROZEN, CloseCode.RESTARTING, until=one.epoch)
-            self._roster.supersede(one.device_id, one.epoch)
-
-    async def _compare(self, at: int) -> None:
-        """End what a lost record or write has left between the connections of this hub and their rows.
-
-        A row is closed only if it is found twice: a device is welcomed some time after its row is written.
-        """
-        here = [link.device_id for link in self._roster.local()]
-        await self._roster.name_hubs(await self._store.read(nodes.addresses))
-        taken, ghosts = await self._store.read(sessions.apart, self._boot_id, here)
-        self._end_taken(taken)
-        for device_id, epoch in ghosts:
-            if (device_id, epoch) in self._ghosts:
-                log.warning("device.not_there", device_id=device_id, epoch=epoch)
-                await self._store.write(sessions.close_session, device_id, epoch, at)
-        self._ghosts = frozenset(ghosts)

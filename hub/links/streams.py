@@ -21,7 +21,7 @@ from typing import IO, Final
 import anyio
 import msgspec
 
-from hub.links.roster import RunFrame, RunTooLarge, SpoolFailed
+from hub.links.device_link import RunFrame, RunTooLarge, SpoolFailed
 from protocol.errors import (
     DeliveryError,
     DeviceSlow,
@@ -47,8 +47,6 @@ ENTRY_BYTES: Final = 128  # overhead of a frame or of an entry
 MIN_ROOM_BYTES: Final = 64 * 1024  # for names and framing, if the limit is small
 FETCH_BYTES: Final = MAX_MESSAGE_BYTES // 4  # of paths per agent_fetch; escaping may double a path's length
 FETCH_PATHS: Final = 1_000
-
-
 _LENGTH: Final = Struct("!I")
 _encode = msgspec.msgpack.Encoder().encode
 _decoder: msgspec.msgpack.Decoder[RunFrame] = msgspec.msgpack.Decoder(RunFrame)

@@ -35,9 +35,11 @@ from websockets.http11 import Request, Response
 from websockets.protocol import CONNECTING, OPEN, Event
 from websockets.speedups import apply_mask
 
-from hub.links.gate import HEAD_BYTES, Intake, LinkLimits, Place, TurnedAway
+from hub.links.device_link import RoundTrip
+from hub.links.gate import HEAD_BYTES, Place, TurnedAway
 from hub.links.hosts import FORWARDING, BadForwarding, Hosts, TrustedProxies
-from hub.links.roster import RoundTrip
+from hub.links.intake import Intake
+from hub.links.link_limits import LinkLimits
 from protocol.errors import CATALOGUE, CloseCode, ErrorCode, HubError
 from protocol.frame import PATH
 from protocol.handshake import NONCE_CHARACTERS, NONCE_HEADER, NONCE_SUBPROTOCOL

@@ -3,10 +3,10 @@
 The way of a run: ``scheduler`` (or a request, ``control``) queues its row; ``dispatcher`` claims the row for
 this hub. ``runner`` reads documents from a device (``sources``) or messages (``mailbox_visit``). It asks
 rules and models (``asking``, paid by ``budget``). It compares the items with the ledger (``matching``) and
-sends them (``delivery``). ``attempt`` decides what an error means for the run.
+sends them (``delivery``). ``attempt_ending`` decides what an error means for the run.
 
-Around it: ``agreement`` compares ledger and device at each connect, and brings verdicts to devices;
-``previewing`` and ``explaining`` read without writing; ``sentences`` says all of it to people. All state that
-must survive is in ``storage.runs``; ``lifecycle`` writes each change of a run. ``hub.app.work`` builds and
-starts the services.
+Around it: ``agreement`` compares ledger and device at each connect, and ``verdict_delivery`` brings verdicts
+to devices; ``previewing``, ``estimates`` and ``explaining`` read without writing; ``waiting``, ``sentences``
+and ``failures`` word all of it for people. All state that must survive is in ``storage.runs``; ``lifecycle``
+writes each change of a run. ``hub.app.work`` builds and starts the services.
 """

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from hub.agents.schemas import document
+from hub.agents.json_objects import document
 from hub.base.clock import Clock, IdFactory, now_ms
 from hub.base.log import Channel
 from hub.base.metrics import Metrics

@@ -26,9 +26,9 @@ from hub.base.metrics import Metrics
 from hub.connectors.connector import Message
 from hub.document import Document
 from hub.extraction.items import Extraction, Notes
-from hub.links.roster import ALWAYS_ACTIONS, IDEMPOTENT, DeviceLink
+from hub.links.device_link import ALWAYS_ACTIONS, IDEMPOTENT, DeviceLink
 from hub.runs.found_items import CallPayload, found_items, frame_of
-from hub.runs.lifecycle import Interrupt
+from hub.runs.interrupt import Interrupt
 from hub.runs.matching import decide
 from hub.runs.run_order import RunOrder
 from hub.settings.limit_settings import Limits

@@ -1,4 +1,4 @@
-"""Explanations: what became of a file in one agent, why of others nothing did; suggestions for a wrong path.
+"""Explanations of what a file became in one agent, and why others of its lines became nothing.
 
 The file is read again as it is now, and by the rules of a run, so the reasons hold for the next run. No model
 is asked: its answers come from the journal, or its items from the ledger. Nothing is written. No text of the
@@ -24,7 +24,7 @@ from hub.extraction import chunk
 from hub.extraction.items import Extraction, merged
 from hub.extraction.model import ModelAnswer, ModelError, ModelRequest, ModelUnavailable
 from hub.extraction.ruled import Reading
-from hub.links.roster import DeviceLink
+from hub.links.device_link import DeviceLink
 from hub.runs.asking import NoModel, RunModel, question_of
 from hub.runs.found_items import found_items, quote_hash_of
 from hub.runs.matching import decide

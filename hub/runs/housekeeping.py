@@ -32,7 +32,7 @@ from hub.base.atomic_file import write_atomically
 from hub.base.clock import Clock, epoch_ms, now_ms
 from hub.base.log import Channel
 from hub.base.periodic_loop import Rounds
-from hub.runs.leases import Leadership
+from hub.runs.leadership import Leadership
 from hub.settings.limit_settings import AuditSettings, Limits, RetentionSettings
 from protocol.errors import CodedError
 from protocol.ids import BootId, RunId, UserId

@@ -9,8 +9,7 @@ rows. So a slow watcher misses nothing and delays no other task.
 
 import math
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Callable
 from typing import Final
 
 import anyio
@@ -35,8 +34,6 @@ _SENTENCES = {
     RunState.CANCELLED: "Run cancelled",
     RunState.PAUSED: "Run paused",
 }
-
-
 POLL_S: Final = 1.0  # of a watched run that another hub process may execute
 QUIET_POLL_S: Final = 5.0  # of one of this process: it may wait for an answer, and change nothing
 
@@ -88,64 +85,6 @@ class RunWatch:
             if not self._watchers[run_id]:
                 del self._watchers[run_id]
                 self._changes.pop(run_id, None)
-
-
-class Interrupt:
-    """Stop requests for one executing run. The first request determines the reason."""
-
-    def __init__(self) -> None:
-        self.scope = anyio.CancelScope()  # encloses the whole attempt
-        self.reading = anyio.CancelScope()  # encloses only the reading of new units
-        self.event: RunEvent | None = None
-        self.reason: str | None = None
-        self.is_winding_up = False
-        self.is_leaving = False  # the hub is stopping; failed writes are left to the next boot
-        self.over = anyio.Event()  # the execution no longer uses its device
-        self._thinking: set[anyio.CancelScope] = set()
-        self._nudged = anyio.Event()
-
-    def ask(self, event: RunEvent, reason: str) -> None:
-        """Stop after the units in progress, without reading further units."""
-        if self.event is None:
-            self.event, self.reason = event, reason
-        self.reading.cancel()
-        self.nudge()
-
-    def stop(self, event: RunEvent, reason: str, *, grace_s: float = 0.0) -> None:
-        """Stop as soon as sent calls are answered, at the latest after *grace_s* seconds.
-
-        Starts nothing new. Calls that are unanswered by then stay open, and a later run settles them.
-        """
-        self.ask(event, reason)
-        self.is_winding_up = True
-        self.is_leaving = self.is_leaving or event is RunEvent.DRAINED
-        for scope in self._thinking:
-            scope.cancel()
-        if grace_s > 0:
-            self.scope.deadline = min(self.scope.deadline, anyio.current_time() + grace_s)
-        else:
-            self.scope.cancel()
-
-    @contextmanager
-    def thinking(self) -> Iterator[anyio.CancelScope]:
-        """Return a scope for model questions that are not planned yet, which a stop cancels."""
-        with anyio.CancelScope() as scope:
-            self._thinking.add(scope)
-            if self.is_winding_up:
-                scope.cancel()
-            try:
-                yield scope
-            finally:
-                self._thinking.discard(scope)
-
-    def nudge(self) -> None:
-        """Wake waiters, because the run's device may be connected again."""
-        self._nudged.set()
-
-    async def nudged(self) -> None:
-        """Wait for the next nudge."""
-        self._nudged = anyio.Event()
-        await self._nudged.wait()
 
 
 class Lifecycle:

@@ -1,4 +1,4 @@
-"""Runs that read a connector: start, pages, messages; and rows and judged titles that runs show a model.
+"""Runs that read a connector: start, pages, messages.
 
 A run reads its connector page by page, and each message once.
 
@@ -7,20 +7,6 @@ They wait in the outbox, and are delivered in the order of their messages, in th
 
 The cursor only moves past settled messages. A message that fails keeps the cursor in place: the next run
 lists it again, and skips the messages that it knows.
-
-An agent with ``push`` gets a run as soon as its mailbox has new messages. If a connector can wait for news,
-one connection is kept open per agent. News posted to a webhook is reported by the webhook's handler. Both
-start a run at once. All news before that run begins is read by the same run. A schedule in addition reads
-messages without a notification.
-
-Processing of one mailbox message in a run, and the device's rows that items may belong to.
-``run_extraction_config`` has nothing to do with mailboxes: runs over files add these rows, and titles that an
-owner has judged, by it.
-
-A run queries these rows, such as projects and tasks, once. The call ids are fixed, and a device answers a
-known id with its first answer. So the model is shown the same rows in the whole run, even across crashes, and
-answered questions need not be asked again. Judged titles are shown in runs of agents that learn and have no
-mailbox.
 """
 
 from collections.abc import (
@@ -35,19 +21,15 @@ from collections.abc import (
 )
 from contextlib import aclosing, asynccontextmanager
 from datetime import datetime, timedelta
-from functools import partial
-from typing import Any, Final, Never, Protocol
+from typing import Any, Final, Protocol
 
 import anyio
 import anyio.to_thread
 import msgspec
-from anyio.abc import TaskGroup, TaskStatus
 
-from hub.agents.prompts import BadPrompt
 from hub.base.clock import Chance, Clock, IdFactory, from_epoch_ms, now_ms
 from hub.base.log import Channel
 from hub.base.outbound.rules import bounded_wait
-from hub.base.periodic_loop import Rounds
 from hub.connectors.calling import (
     NEEDS_A_PERSON,
     ConnectorFailure,
@@ -60,47 +42,31 @@ from hub.connectors.calling import (
 )
 from hub.connectors.connector import Connector, Message, Page, documents_of, why_left_out
 from hub.document import Document
-from hub.extraction.extractor import Extractor
-from hub.extraction.items import ExtractionOptions, JudgedTitle, Reference
+from hub.extraction.items import ExtractionOptions
 from hub.extraction.letters import MAX_DATES, Invitation, invitation_in
 from hub.extraction.model import ModelExhausted
-from hub.links.roster import DeviceLink
 from hub.runs.asking import NoModel, RunAsking
-from hub.runs.attempt import Attempt, Ending, Reading
-from hub.runs.leases import is_share_of
-from hub.runs.lifecycle import Interrupt
-from hub.runs.run_order import RunOrder, UndeclaredTable, set_up, settings_of
-from hub.text.files import HTML, MAIL, is_named, media_type_of
-from hub.text.folding import fold, shown
+from hub.runs.attempt import Attempt, Reading
+from hub.runs.attempt_ending import Ending
+from hub.runs.interrupt import Interrupt
+from hub.runs.run_order import RunOrder
+from hub.runs.shown_rows import run_extraction_config
+from hub.text.files import MAIL
 from hub.text.parts import part_key
-from protocol.capabilities import CapabilityName
-from protocol.errors import Backoff, DeliveryError, DeviceOffline, ErrorCode, HubError, LinkLost
-from protocol.frame import Record
-from protocol.ids import BootId, RunId, traceparent
+from protocol.errors import DeviceOffline, ErrorCode, LinkLost
+from protocol.ids import RunId
 from protocol.lifecycles import RunEvent, RunState, UnitState
-from protocol.tables import TABLES
-from protocol.work import Action, ToolCall
-from storage import leases
-from storage.agents import agents
-from storage.agents.agents import AgentRow
 from storage.agents.configs import Mailbox
 from storage.connectors import connectors, seen_messages
 from storage.connectors.connectors import ConnectorRow, CredentialRow
 from storage.runs import calls, plans, run_moves, runs
 from storage.runs.calls import OpenCall
-from storage.runs.items import DAY_MS, ItemRow, Verdict, approved_authors, newest_judged
+from storage.runs.items import approved_authors
 from storage.runs.run_moves import FollowUp
 from storage.runs.units import AT_ANOTHER_DEVICE, device_of_unit, ledger_entries, skip_units, units_of
 from storage.store import Store
 
 log = Channel(__name__)
-
-MAX_ROWS: Final = 50  # of all tables together: each title costs tokens in every question
-MAX_JUDGED: Final = 8  # titles kept, and as many rejected: each costs tokens in every question
-_VERDICTS: Final[Mapping[bool, tuple[Verdict, ...]]] = {True: ("approved", "edited"), False: ("rejected",)}
-_TITLE_CHARS: Final = 120  # enough to recognize the row
-_DEADLINE_MS: Final = 10_000  # without an answer by then, the run continues without references
-_APPROVED: Final[Record] = {"isApproved": 1}  # a mere suggestion may be deleted soon
 
 
 class MessageWork:
@@ -156,118 +122,6 @@ class MessageWork:
                     found = await run_extraction_config(store, None, attempt.order)
                 self._extraction_config = found
             return self._extraction_config
-
-
-async def run_extraction_config(store: Store, link: DeviceLink | None, order: RunOrder) -> ExtractionOptions:
-    """Return the extraction settings with what the model is shown in addition, the same in a whole run.
-
-    These are the device's rows that items may refer to, none if it is disconnected; and titles that their
-    owner has judged, if the agent learns from verdicts.
-    """
-    return msgspec.structs.replace(
-        order.extraction_config,
-        references=() if link is None else await references_of(link, order),
-        judged=await judged_titles(store, order) if order.settings.learn else (),
-    )
-
-
-async def judged_titles(store: Store, order: RunOrder) -> tuple[JudgedTitle, ...]:
-    """Return the newest titles that the owner of an agent has kept, and those that were rejected.
-
-    Verdicts of the day of the run do not count, so that the questions of a day begin the same. Titles from
-    text of others are left out, and marked items: their words may be orders to a machine.
-    """
-    if order.settings.mailbox is not None:
-        return ()
-    day = order.created_at - order.created_at % DAY_MS
-    found: dict[tuple[bool, str], JudgedTitle] = {}
-    for is_approved, verdicts in _VERDICTS.items():
-        left = MAX_JUDGED
-        for row in await store.read(newest_judged, order.user_id, order.agent_id, verdicts, day):
-            table = order.extraction_config.tables.get(row.target_table)
-            title = "" if table is None else " ".join(str(row.data.get(table.title) or "").split())
-            key = is_approved, fold(title)
-            if left and title and key not in found and _is_own(row):
-                found[key] = JudgedTitle(row.target_table, title[:_TITLE_CHARS], is_approved)
-                left -= 1
-    return tuple(reversed(found.values()))  # the newest ones last, closest to the question
-
-
-def _is_own(row: ItemRow) -> bool:
-    """Return True if an item is from its owner's own text, and nothing in it is marked.
-
-    A rejected item has no source any more. It counts as own if its unit is named as a file that only its
-    owner writes.
-    """
-    if row.warnings:
-        return False
-    if row.source is not None:
-        provenance = row.source.get("provenance") or {}
-        return provenance.get("trusted") is True
-    is_message = row.unit_key.startswith("mid:") or not is_named(row.unit_key)
-    return not is_message and media_type_of(row.unit_key) not in (MAIL, HTML)
-
-
-class _Rows(msgspec.Struct):
-    rows: list[dict[str, object]]
-
-
-async def references_of(link: DeviceLink, order: RunOrder) -> tuple[Reference, ...]:
-    """Return the newest approved rows that items of *order* can refer to.
-
-    The result is empty if the device does not list ``tool.query``. Tables for which the device returns an
-    error or a malformed answer are left out.
-
-    Raises:
-        LinkLost, DeviceOffline: the connection ended.
-    """
-    columns = (column for name in order.settings.data_types for column in order.tables.of(name).columns)
-    referred_to = {column.refers_to for column in columns}
-    tables = [name for name in TABLES if name in referred_to]
-    if not tables or CapabilityName.TOOL_QUERY not in link.capabilities:
-        return ()
-    found: list[Reference] = []
-    for table in tables:
-        try:
-            found += await _newest(link, order, table, MAX_ROWS // len(tables))
-        except (LinkLost, DeviceOffline):
-            raise
-        except (DeliveryError, msgspec.ValidationError) as exc:
-            log.warning("references.unread", table=table, error=type(exc).__name__)
-    return tuple(found)
-
-
-async def _newest(link: DeviceLink, order: RunOrder, table: str, most: int) -> list[Reference]:
-    title = TABLES[table].title
-    call_id = f"{order.run_id}:references:{table}"
-    answer = await link.call(
-        ToolCall(
-            id=call_id,
-            action=Action.QUERY,
-            table=table,
-            where=_APPROVED,
-            data={"newest_first": True, "fields": ["id", title]},
-            limit=most,
-            run_id=order.run_id,
-            agent_id=order.agent_id,
-            deadline_ms=_DEADLINE_MS,
-            trace=traceparent(order.run_id, "tool_call", call_id),
-        )
-    )
-    if answer.error is not None:
-        log.warning("references.refused", table=table, code=answer.error.code)
-        return []
-    rows = msgspec.convert(answer.result, _Rows).rows
-    found = [_reference(table, row.get("id"), row.get(title)) for row in rows[:most]]
-    return [reference for reference in found if reference is not None]
-
-
-def _reference(table: str, row_id: object, title: object) -> Reference | None:
-    """Return a reference to a row, or None if the row lacks an id or a title."""
-    if not isinstance(row_id, str) or not isinstance(title, str):
-        return None
-    text = " ".join(shown(title).split())[:_TITLE_CHARS]
-    return Reference(table=table, id=row_id, title=text) if row_id and text else None
 
 
 CLOSE_S: Final = 5.0  # longest time to close a connector
@@ -855,152 +709,3 @@ class _Countdown:
         while self._left:
             self._is_zero = anyio.Event()
             await self._is_zero.wait()
-
-
-POLL_S: Final = 30.0  # interval of checks for agents with ``push``, and of their connectors' state
-PAUSE_S: Final = 5.0  # between two runs started by news, so that news in between is read together
-STEADY_S: Final = 600.0  # a connection that lasted this long resets the backoff
-AGAIN: Final = Backoff(base_s=30.0, cap_s=3_600.0)
-NEWS: Final = "wake"  # trigger of the runs
-_BEGUN: Final = frozenset(RunState) - {RunState.QUEUED}
-
-_Key = tuple[str, str, str]
-
-
-class Watching:
-    """Service that starts runs on news. Hubs on one database share the mailboxes among them."""
-
-    def __init__(
-        self,
-        store: Store,
-        desk: Desk,
-        *,
-        extractor: Extractor,
-        clock: Clock,
-        chance: Chance,
-        ids: IdFactory,
-        boot_id: BootId,
-        on_queued: Callable[[], None] = lambda: None,
-    ) -> None:
-        self._store = store
-        self._desk = desk
-        self._boot_id = boot_id
-        self._extractor = extractor
-        self._clock = clock
-        self._chance = chance
-        self._ids = ids
-        self._on_queued = on_queued
-        self.turns = Rounds(clock)
-        self._watched: dict[_Key, anyio.CancelScope] = {}
-
-    async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-        """Watch until cancelled."""
-        self._watched.clear()
-        async with anyio.create_task_group() as tasks:
-            task_status.started()
-            await self.turns.serve(partial(self._poll, tasks), of="mailboxes", every_s=POLL_S)
-
-    async def news(self, connector_id: str) -> None:
-        """Start a run of each agent with ``push`` that reads the connector."""
-        for agent, row in await self._pushed():
-            if row.id == connector_id:
-                await self._start_run(agent)
-
-    async def _pushed(self) -> list[tuple[AgentRow, ConnectorRow]]:
-        """Return the active agents with ``push``, and their connectors whose state is ``ok``."""
-        working = {row.id: row for row in await self._store.read(connectors.list_connectors)}
-        return [
-            (agent, working[agent.connector_id])
-            for agent in await self._store.read(agents.list_with_connector)
-            if agent.mailbox is not None
-            and agent.mailbox.push
-            and agent.lifecycle == "active"
-            and agent.connector_id in working
-            and working[agent.connector_id].state == "ok"
-        ]
-
-    async def _poll(self, tasks: TaskGroup) -> None:
-        # One connection for each mailbox: servers limit them, and two would start the same run.
-        living = await self._store.read(leases.living_boots) if self._store.is_shared else []
-        current = {
-            _key(agent, row): (agent, row)
-            for agent, row in await self._pushed()
-            if is_share_of(self._boot_id, living, agent.id)
-        }
-        for key in self._watched.keys() - current.keys():
-            self._watched.pop(key).cancel()
-        for key in current.keys() - self._watched.keys():
-            self._watched[key] = anyio.CancelScope()
-            tasks.start_soon(self._watch, key, *current[key])
-
-    async def _watch(self, key: _Key, agent: AgentRow, row: ConnectorRow) -> None:
-        """Watch a connector for an agent until cancelled, or until a person has to act."""
-        scope = self._watched[key]
-        failures = 0
-        with scope:
-            while True:
-                began = self._clock.monotonic()
-                try:
-                    await self._follow(agent, row)
-                except ConnectorFailure as caught:
-                    failure = await self._desk.judged(caught)
-                    if isinstance(failure, NEEDS_A_PERSON):
-                        await self._desk.refused(row.id, failure)
-                        break
-                    log.info("connector.not_watched", connector=row.name, code=failure.code)
-                    failures = 0 if self._clock.monotonic() - began >= STEADY_S else failures
-                    await self._clock.sleep(AGAIN.delay(failures, self._chance.uniform(0.5, 1.0)))
-                    failures += 1
-        if self._watched.get(key) is scope:
-            del self._watched[key]
-
-    async def _follow(self, agent: AgentRow, row: ConnectorRow) -> Never:
-        """Wait for news over one connection; first start a run, to read news from before the connection."""
-        assert agent.mailbox is not None
-        async with _opened(self._desk, row, agent.mailbox) as connector:
-            if not connector.can_push:
-                await anyio.sleep_forever()
-            while True:
-                await self._start_run(agent)
-                await self._clock.sleep(PAUSE_S)
-                await _news_of(connector, row)
-
-    async def _start_run(self, agent: AgentRow) -> None:
-        """Queue a run, unless a run started by news is waiting already."""
-        try:
-            settings = settings_of(agent, self._extractor, await set_up(self._store, agent))
-        except (BadPrompt, UndeclaredTable) as problem:
-            log.warning("agent.not_read", agent_id=agent.id, detail=str(problem))
-            return
-        # The key has the newest run that has begun, so requests until the next run begins are one run.
-        newest = await self._store.read(runs.list_runs, agent_id=agent.id, states=_BEGUN, limit=1)
-        try:
-            row = await self._store.write(
-                run_moves.create_run,
-                id=RunId(self._ids.fresh()),
-                agent=agent,
-                fire_key=f"news:{newest[0].id if newest else ''}",
-                at=now_ms(self._clock),
-                config_fingerprint=settings.config_fingerprint,
-                settings=msgspec.to_builtins(settings),
-                trigger_kind=NEWS,
-            )
-        except HubError as problem:  # the agent was removed or terminated meanwhile
-            log.info("agent.not_read", agent_id=agent.id, detail=str(problem))
-            return
-        log.info("run.queued", run_id=row.id, agent_id=agent.id)
-        self._on_queued()
-
-
-async def _news_of(connector: Connector, row: ConnectorRow) -> None:
-    try:
-        await connector.wait_for_news()
-    except NotImplementedError as problem:
-        log.warning("connector.does_not_push", connector=row.name, detail=str(problem))
-        await anyio.sleep_forever()  # until its settings change; schedules read it meanwhile
-
-
-def _key(agent: AgentRow, row: ConnectorRow) -> _Key:
-    """Return the identity of a watch: agent, connector with settings, and filter."""
-    criteria: dict[str, Any] = {} if agent.mailbox is None else dict(agent.mailbox.filter)
-    return agent.id, f"{row.id} {row.settings_digest}", msgspec.json.encode(criteria, order="sorted").decode()

@@ -42,15 +42,8 @@ from hub.document import Document
 from hub.extraction.calendars import CANCELLED
 from hub.extraction.duplicates import are_alike, significant_words
 from hub.extraction.when.resolve import dates_in, local_day
-from hub.runs.found_items import (
-    is_same_place,
-    is_taken,
-    likeness_of,
-    main_of,
-    pair_by_place,
-    payload_of,
-    place_of_date,
-)
+from hub.runs.found_items import is_same_place, likeness_of, main_of, payload_of, place_of_date
+from hub.runs.reported_rows import is_taken, pair_by_place
 from hub.text.folding import fold, words_of
 from protocol.frame import Field, Record
 from protocol.ids import content_of, derive_call_id, derive_item_id, is_taken_item_id

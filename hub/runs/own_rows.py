@@ -24,8 +24,6 @@ MAX_USERS: Final = 16  # whose keys are cached
 FRESH_S: Final = 1.0  # the keys of new rows of a user are read at most once in this time
 FULL_S: Final = 60.0  # those of all rows: devices report earlier changes, too, once a hub was restored
 OVERLAP_MS: Final = 10_000  # a change is stored some time after it was dated
-
-
 # Replaces the rows with these keys in a text of a path by blanks; True: the text is one entry of a service.
 Blanking = Callable[[str, str, Collection[str], bool], str]
 

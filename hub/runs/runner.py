@@ -22,15 +22,18 @@ from hub.document import Document
 from hub.extraction.extractor import Extractor
 from hub.extraction.items import ExtractionOptions, Notes
 from hub.extraction.model import ExtractionError, ModelError, ModelUnavailable
-from hub.links.roster import DeviceLink
+from hub.links.device_link import DeviceLink
 from hub.runs.asking import Asking
-from hub.runs.attempt import Attempt, Ending, Reading, ending_of, gravest, retried, unit_tasks, wordless
+from hub.runs.attempt import Attempt, Reading
+from hub.runs.attempt_ending import Ending, ending_of, gravest, retried, wordless
 from hub.runs.budget import BudgetReached
 from hub.runs.delivery import NOT_READ, POSTPONED, Delivery, TableRefused, Window, declare, missing_of
-from hub.runs.lifecycle import Interrupt, Lifecycle, RunWatch
-from hub.runs.mailbox_visit import MailboxVisits, MessageWork, run_extraction_config
+from hub.runs.interrupt import Interrupt
+from hub.runs.lifecycle import Lifecycle, RunWatch
+from hub.runs.mailbox_visit import MailboxVisits, MessageWork
 from hub.runs.own_rows import OwnRows
 from hub.runs.run_order import RunOrder, UndeclaredTable, set_up, settings_of
+from hub.runs.shown_rows import run_extraction_config
 from hub.runs.sources import (
     DeviceSource,
     Ledger,
@@ -41,6 +44,7 @@ from hub.runs.sources import (
     UnreadUnit,
     digest_of,
 )
+from hub.runs.unit_tasks import unit_tasks
 from protocol.errors import DeviceOffline, ErrorCode, IllegalTransition, LinkLost
 from protocol.ids import DeviceId, RunId, trace_id_of
 from protocol.lifecycles import CallState, RunEvent, RunOutcome, RunState, UnitState, outcome_of

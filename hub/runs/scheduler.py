@@ -1,71 +1,48 @@
-"""Scheduler: asks at its time for each fire that is due; and delivery of calendar wake-ups to devices.
+"""Scheduler, which asks at its time for each fire that is due.
 
 ``storage.schedules.fires`` carries a decision out, and makes the final choice if other runs are in the way.
 
 A due fire becomes a row whether or not its device is connected; later events only open gates for the row. Of
 several hubs on one database, only the lease holder decides. Each transaction checks the lease, so a hub that
 was suspended writes nothing.
-
-Delivery of wake calls to devices, when a slot of an agent's calendar begins.
-
-The scheduler creates a row for each slot that begins; this module settles it. The call is sent while the
-agent's gates are open, repeated with backoff until it is answered, and dropped when the slot is over. The
-row's id is the call's id, so a device that gets the call twice, after a crash or from another hub, answers
-once.
 """
 
 import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from functools import partial
 from typing import Final
 from zoneinfo import ZoneInfoNotFoundError
 
 import anyio
 import anyio.lowlevel
 import msgspec
-from anyio.abc import TaskGroup, TaskStatus
+from anyio.abc import TaskStatus
 
 from hub.agents.prompts import BadPrompt
 from hub.base.clock import Clock, IdFactory, now_ms, wait_for_event
 from hub.base.log import Channel
 from hub.base.metrics import Metrics
-from hub.base.periodic_loop import Rounds, Turns
+from hub.base.periodic_loop import Turns
 from hub.extraction.extractor import Extractor
-from hub.links.roster import DeviceLink
-from hub.runs.leases import Leadership
+from hub.runs.leadership import Leadership
 from hub.runs.run_order import RunSettings, UndeclaredTable, settings_of, setups_of_due
 from hub.schedules.cron import BadSchedule
-from hub.schedules.trigger import (
-    MAX_WALKED,
-    Trigger,
-    Upcoming,
-    offset_ms,
-    plan_fires,
-    trigger_of,
-    tzdata_digest,
-    upcoming,
-    walk,
-)
-from protocol.errors import CallTimedOut, CodedError, DeliveryError, ErrorCode, LinkLost
-from protocol.ids import BootId, CallId, DeviceId, RunId
-from protocol.work import Action, ToolCall
+from hub.schedules.missed_fires import MAX_WALKED, plan_fires, walk
+from hub.schedules.trigger import Trigger, Upcoming, offset_ms, trigger_of, tzdata_digest, upcoming
+from protocol.errors import CodedError, ErrorCode
+from protocol.ids import BootId, RunId
 from storage import audit
-from storage.agents import due_schedules
 from storage.agents.due_schedules import DueSchedule
 from storage.audit import Entry
-from storage.effects import fire_decisions, fire_runs, first_runs
 from storage.effects.fire_decisions import Covered, Decided, FireDecision
 from storage.effects.fire_runs import BackfillPlan, BackfillSight, FreshRun
 from storage.effects.first_runs import FirstRun
 from storage.kernel.database import Conflict, StorageError
 from storage.leases import LostLease, Term
-from storage.schedules import schedule_rows, schedules, wakes
+from storage.schedules import fires, schedule_rows, schedules
 from storage.schedules.fires import FireRow
 from storage.schedules.schedule_rows import ScheduleRow
 from storage.schedules.schedules import NextFire, Passed
-from storage.schedules.wakes import WakeDecision, WakeEnd, WakeSight
 from storage.store import Store
 
 
@@ -352,7 +329,7 @@ class Scheduler:
             self.turns.work()
             term = await self._leadership.keep()
             at = now_ms(self._clock)
-            agenda = await self._store.read(due_schedules.agenda, at, self._batch)
+            agenda = await self._store.read(schedule_rows.agenda, at, self._batch)
             if agenda.is_empty:
                 if agenda.next_due_at is None:
                     return POLL_S
@@ -392,7 +369,7 @@ class Scheduler:
             except (BadSchedule, BadPrompt, UndeclaredTable, ValueError) as exc:
                 await self._give_up(term, due_schedule.schedule, f"it cannot be read: {exc}")
         try:
-            decided = await self._store.write(fire_decisions.decide, term, decisions, at)
+            decided = await self._store.write(fires.decide, term, decisions, at)
             self._refused.clear()
         except Conflict:
             decided = await self._decide_each(term, decisions, at)
@@ -405,7 +382,7 @@ class Scheduler:
         refused_before, self._refused = self._refused, set()
         for decision in decisions:
             try:
-                decided += await self._store.write(fire_decisions.decide, term, [decision], at)
+                decided += await self._store.write(fires.decide, term, [decision], at)
             except Conflict as exc:
                 log.error("fire.refused", exc=exc, schedule_id=decision.due.schedule.id)
                 is_last_try = decision.due.schedule.id in refused_before
@@ -418,7 +395,7 @@ class Scheduler:
         """Decide the fires that are not recorded yet. If that fails twice, disable the schedule."""
         schedule = decision.due.schedule
         try:
-            decided = await self._store.write(fire_decisions.decide_what_is_left, term, decision, at)
+            decided = await self._store.write(fires.decide_what_is_left, term, decision, at)
         except Conflict as exc:
             if is_last_try:
                 await self._give_up(term, schedule, f"its fires cannot be written: {exc}")
@@ -440,7 +417,7 @@ class Scheduler:
                 config_fingerprint=settings.config_fingerprint,
                 settings=msgspec.to_builtins(settings),
             )
-            queued = await self._store.write(first_runs.queue_first_runs, term, [first], at)
+            queued = await self._store.write(fires.queue_first_runs, term, [first], at)
         except (BadPrompt, UndeclaredTable, ValueError, Conflict) as exc:
             await self._give_up(term, schedule, f"its first run cannot be created: {exc}")
             return
@@ -561,7 +538,7 @@ class Scheduler:
             CodedError (BAD_PARAMS): the range has more than a thousand fires.
             Conflict: a concurrent backfill did the same; nothing was queued.
         """
-        due = await self._store.read(due_schedules.with_settings, schedule_id)
+        due = await self._store.read(schedule_rows.with_settings, schedule_id)
         if due.schedule.action != "run":
             raise CodedError(
                 ErrorCode.BAD_PARAMS, f"schedule {schedule_id} is a slot: it makes no runs to make up for"
@@ -569,7 +546,7 @@ class Scheduler:
         within = fires_between(due.schedule, first_at, last_at)
         if not within:
             return Backfilled((), ())
-        sight = await self._store.read(fire_runs.backfill_sight, due, within)
+        sight = await self._store.read(fires.backfill_sight, due, within)
         found = await setups_of_due(self._store, [due])
         settings = settings_of(due, self._extractor, found.get(due.schedule.agent_id))
         plan = plan_backfill(due, within, sight, settings, self._ids)
@@ -583,7 +560,7 @@ class Scheduler:
             subject=schedule_id,
             detail={"first_at": within[0], "last_at": within[-1], "runs": len(missing)},
         )
-        queue = audit.audited(fire_runs.backfill, lambda _: entry)
+        queue = audit.audited(fires.backfill, lambda _: entry)
         made = await self._store.write(queue, plan, entry.at, actor=actor)
         log.info("schedule.backfilled", schedule_id=schedule_id, runs=len(made))
         await self._record(due.schedule, "backfilled", f"{len(made)} runs for old fires queued", actor=actor)
@@ -622,204 +599,3 @@ class Scheduler:
             actor=actor,
             data={"schedule_id": schedule.id},
         )
-
-
-# while a wake is open; upper bound of the delay for an agent that becomes idle or reconnects
-WAKEUPS_POLL_S: Final = 2.0
-REST_S: Final = 30.0  # while no wake is open; the scheduler notifies of a new one
-ANSWER_S: Final = 60.0
-AGAIN_MS, AGAIN_CAP_MS = 5_000, 300_000  # after an unanswered attempt, doubled with each
-# until a device without this capability is checked again: it may reconnect with it
-NO_LINK_MS: Final = 60_000
-RECOVERY_MS: Final = 2_000  # until an agent is checked again whose quota should be available
-AT_ONCE: Final = 500  # calls in flight; and rows per read
-
-
-@dataclass(frozen=True)
-class Over:
-    """The wake is dropped. *decision* is that of its fire, *reason* a stable word."""
-
-    to: WakeEnd
-    decision: WakeDecision
-    reason: str
-
-
-def fate_of(wake: WakeSight, at: int) -> Over | int:
-    """Return how a wake is dropped, or when its call is due, which is now or when its quota returns."""
-    is_over = wake.ends_at <= at
-    if wake.is_removed:
-        return Over("skipped", "skipped_paused", "slot_removed")
-    if wake.lifecycle != "active":
-        return Over("skipped", "skipped_paused", "agent_paused")
-    if wake.availability == "exhausted":
-        if is_over or wake.recovery_at is None or wake.recovery_at >= wake.ends_at:
-            return Over("skipped", "skipped_exhausted", "exhausted")
-        return max(wake.recovery_at, at + RECOVERY_MS)
-    return Over("failed", "wake_failed", _why_not(wake)) if is_over else at
-
-
-def _why_not(wake: WakeSight) -> str:
-    """Return why the wake was not answered until its slot was over."""
-    if wake.connectivity != "online":
-        return "device_offline"
-    if wake.sends == 0 and (wake.runs_waiting or wake.runs_executing):
-        return "busy"
-    return wake.reason or ("no_answer" if wake.sends else "hub_down")
-
-
-class Wakes:
-    """Settles every wake."""
-
-    def __init__(
-        self,
-        *,
-        store: Store,
-        find_link: Callable[[DeviceId], DeviceLink | None],
-        clock: Clock,
-        ids: IdFactory,
-        metrics: Metrics,
-    ) -> None:
-        """Set up the service.
-
-        Args:
-            find_link: returns the device's link if it is connected to this hub.
-        """
-        self.turns = Rounds(clock)
-        self._store = store
-        self._find_link = find_link
-        self._clock = clock
-        self._ids = ids
-        self._metrics = metrics
-        self._in_flight: set[str] = set()
-        self._is_first = False
-
-    def recheck(self) -> None:
-        """Wake the loop, because a slot has begun or a device has connected."""
-        self.turns.wake()
-
-    async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-        """Process the calendar wake-ups of agents until cancelled. Unanswered ones are repeated later."""
-        task_status.started()
-        self._is_first = not self._store.is_shared
-        self._in_flight.clear()
-        async with anyio.create_task_group() as tasks:
-            await self.turns.serve(partial(self._process, tasks), of="wakes", every_s=WAKEUPS_POLL_S)
-
-    async def _process(self, tasks: TaskGroup) -> float:
-        """Process all open wakes. Return the seconds until the next round."""
-        if self._is_first:  # the answers to calls of an earlier boot are lost
-            await self._store.write(wakes.resend, now_ms(self._clock))
-            self._is_first = False
-        at = now_ms(self._clock)
-        for wake in await self._store.read(wakes.due_wakes, at, AT_ONCE):
-            if wake.id in self._in_flight:
-                continue  # its call in flight will settle or postpone it
-            self.turns.work()
-            fate = fate_of(wake, at)
-            if isinstance(fate, Over):
-                await self._settle(wake, fate.to, fate.decision, fate.reason)
-            elif fate > at:
-                await self._store.write(
-                    wakes.put_off, wake, at=at, next_at=fate, reason="exhausted", is_deferred=True
-                )
-            else:
-                await self._begin(wake, tasks)
-        return WAKEUPS_POLL_S if await self._store.read(wakes.is_any_open) else REST_S
-
-    async def _begin(self, wake: WakeSight, tasks: TaskGroup) -> None:
-        """Start the call if the device is connected to this hub; other hubs call their own devices."""
-        link = None if wake.device_id is None else self._find_link(wake.device_id)
-        if link is None or len(self._in_flight) >= AT_ONCE:
-            return
-        if not link.can(Action.AGENT_WAKE):
-            await self._postpone(wake, "unsupported", NO_LINK_MS)
-            return
-        at, tries = now_ms(self._clock), wake.sends + 1
-        again = at + round(ANSWER_S * 1_000) + _again_ms(tries)
-        if await self._store.write(wakes.take, wake, at=at, next_at=again):
-            self._in_flight.add(wake.id)
-            taken = msgspec.structs.replace(wake, state="sent", sends=tries)
-            tasks.start_soon(self._send, taken, link)
-
-    async def _send(self, wake: WakeSight, link: DeviceLink) -> None:
-        """Send the call once, and store its result."""
-        try:
-            log.info("wake.sent", wake_id=wake.id, agent_id=wake.agent_id, sends=wake.sends)
-            reason = await self._ask(wake, link)
-            if reason is None:
-                await self._settle(wake, "acknowledged", "woken", None)
-            else:
-                await self._postpone(wake, reason, _again_ms(wake.sends))
-        except StorageError as exc:  # the row has the time of the next attempt
-            log.error("wake.database", exc=exc)
-        finally:
-            self._in_flight.discard(wake.id)
-
-    async def _ask(self, wake: WakeSight, link: DeviceLink) -> str | None:
-        """Call the device. Return None if it acknowledged, else the reason."""
-        rest_ms = max(1, wake.ends_at - now_ms(self._clock))
-        frame = ToolCall(
-            id=CallId(wake.id),
-            action=Action.AGENT_WAKE,
-            data={
-                "wake_id": wake.id,
-                "agent_id": wake.agent_id,
-                "external_id": wake.external_id,
-                "label": wake.label,
-                "starts_at": wake.fire_at,
-                "ends_at": wake.ends_at,
-            },
-            agent_id=wake.agent_id,
-            deadline_ms=min(rest_ms, round(ANSWER_S * 1_000)),
-        )
-        try:
-            answer = await link.call(frame)
-        except CallTimedOut:
-            self._metrics.limits_reached.labels("wake_answer_s").inc()
-            return "no_answer"
-        except LinkLost:
-            return "device_offline"
-        except DeliveryError:  # too many open calls, or a slow device: nothing was sent
-            return "no_answer"
-        if answer.error is None:
-            return None
-        log.warning("wake.refused", wake_id=wake.id, agent_id=wake.agent_id, code=answer.error.code)
-        return "refused"
-
-    async def _postpone(self, wake: WakeSight, reason: str, wait_ms: int) -> None:
-        at = now_ms(self._clock)
-        await self._store.write(wakes.put_off, wake, at=at, next_at=at + wait_ms, reason=reason)
-
-    async def _settle(self, wake: WakeSight, to: WakeEnd, decision: WakeDecision, reason: str | None) -> None:
-        """Settle a wake. Does nothing if it was settled already."""
-        at = now_ms(self._clock)
-        if not await self._store.write(wakes.settle, wake.id, to, decision, at=at, reason=reason):
-            return
-        self._metrics.wakes.labels(decision).inc()
-        log.info(
-            "wake.settled",
-            wake_id=wake.id,
-            agent_id=wake.agent_id,
-            schedule_id=wake.schedule_id,
-            fire_at=wake.fire_at,
-            decision=decision,
-            reason=reason,
-            sends=wake.sends,
-        )
-        if to == "failed":
-            await self._store.write(
-                audit.record,
-                id=self._ids.fresh(),
-                at=at,
-                event_type="agent.wake_failed",
-                level="warning",
-                message=f"Not woken for {wake.label}",
-                agent_id=wake.agent_id,
-                actor=ACTOR,
-                data={"wake_id": wake.id, "reason": reason},
-            )
-
-
-def _again_ms(tries: int) -> int:
-    """Return the milliseconds before the next call, after *tries* unanswered calls."""
-    return int(min(AGAIN_CAP_MS, AGAIN_MS * 2 ** min(tries - 1, 10)))

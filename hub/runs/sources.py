@@ -8,44 +8,28 @@ followed by the files that were tried longest ago. So each file is read in some 
 always fail or change.
 
 Files that cannot be read are yielded as ``UnreadUnit``, so that no file is skipped silently.
-
-A file is assembled from its pieces and converted to a document. Text made by the device is kept as it is.
-Bytes are converted to text here. Text that the device did not convert is converted too, if it is of a web
-page, a mail or an archive of messages.
-
-Large byte content is spooled to an unnamed temporary file, from which the converter process reads it. The hub
-never holds it in memory as a whole.
-
-A device that lists the capability gets a receipt for every reading in which a file arrived, even if it was
-cut off. A receipt that was lost with a connection is requested later, so that nothing is
-sent twice here.
 """
 
-import base64
-import binascii
-import hashlib
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping, Sequence
-from contextlib import asynccontextmanager, closing, suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager, closing
 from functools import cache
-from tempfile import SpooledTemporaryFile
 from typing import Final
 
 import anyio
 import anyio.to_thread
 import msgspec
-from anyio import from_thread, to_thread
+from anyio import from_thread
 
-from hub.base.clock import Clock, IdFactory, from_epoch_ms, now_ms
+from hub.base.clock import Clock, now_ms
 from hub.base.log import Channel
 from hub.base.metrics import Metrics
 from hub.base.version import VERSION
 from hub.document import Document
-from hub.links.auth import BadProof, HubKey, check_signature
-from hub.links.roster import DeviceLink, RunStream, RunTooLarge
+from hub.links.device_link import DeviceLink, RunStream, RunTooLarge
+from hub.runs.incoming_file import BrokenFile, IncomingFile
+from hub.runs.receipts import Receipts, Received
 from hub.runs.run_order import RunOrder
-from hub.text import archives, office, pictures
-from hub.text.convert import convert, convert_file
-from hub.text.decoding import GUESSED
+from hub.text import office, pictures
 from hub.text.files import (
     AUDIO,
     CHAT,
@@ -54,30 +38,23 @@ from hub.text.files import (
     MBOX,
     OFFICE,
     PICTURES,
-    Converted,
     ConvertLimits,
     NotConvertible,
     media_type_of,
 )
-from hub.text.parts import known_parts
-from hub.text.worker import Check
-from protocol import keys
 from protocol.capabilities import CapabilityName
-from protocol.errors import CATALOGUE, DeliveryError, ErrorCode, HubError, LocalProtocolError
+from protocol.errors import CATALOGUE, ErrorCode, HubError
 from protocol.frame import ErrorBody
 from protocol.ids import traceparent
-from protocol.items import MAX_AUTHOR_CHARS, Provenance, ProvenanceOrigin
+from protocol.items import ProvenanceOrigin
 from protocol.lifecycles import RunState
-from protocol.receipts import Receipt, Sent, SentFile, root_of, sent_text, sorted_files
 from protocol.skipped_files import LEFT_OUT, SkippedFile
 from protocol.work import (
     MANY,
-    MAX_FILES,
     AgentAck,
     AgentComplete,
     AgentData,
     AgentManifest,
-    AgentReceipt,
     AgentRun,
     FilePiece,
     ManifestFile,
@@ -86,113 +63,14 @@ from protocol.work import (
     RunLimits,
     RunMode,
 )
-from storage.audit import Detail
-from storage.devices import receipts
-from storage.kernel.database import StorageError
 from storage.runs.units import NO_ENTRY, LedgerEntry, has_settled_tree, ledger_entries
 from storage.store import Store
 
 ACK_TIMEOUT_S = 15.0  # for a device that lists agent_ack
 PIECE_TIMEOUT_S = 120.0  # between two frames of a run
 MAX_LISTED = 1_000_000  # files that a device may list in one run
-
-
-def _dotted(ending: str) -> str:
-    return ending if ending.startswith(".") else f".{ending}"
-
-
 _NOT_TAKEN_ON: Final = "the device did not take the run on"
-
-
 log = Channel(__name__)
-
-WRITTEN_WITHIN_S: Final = 10.0  # of a receipt; also while the hub stops
-
-
-class Received:
-    """Files of one reading whose last piece has arrived, whatever becomes of them."""
-
-    def __init__(self) -> None:
-        self.files: list[SentFile] = []
-        self.end: AgentComplete | None = None
-        self._open: dict[str, int] = {}  # bytes by path, of files without their last piece
-
-    def add(self, piece: FilePiece) -> None:
-        """Count a piece."""
-        size = (self._open.pop(piece.path, 0) if piece.piece else 0) + len(piece.content.encode())
-        if piece.piece + 1 < piece.pieces:
-            self._open[piece.path] = size
-        elif len(self.files) < MAX_FILES:
-            self.files.append((piece.path, size, piece.sha256 or ""))
-
-
-class Receipts:
-    """Giver of receipts, for devices that list the capability."""
-
-    def __init__(self, store: Store, key: HubKey, *, clock: Clock, ids: IdFactory) -> None:
-        self._store = store
-        self._key = key
-        self._clock = clock
-        self._ids = ids
-
-    def promise(self, link: DeviceLink) -> str | None:
-        """Return the id of the receipt of a reading that begins, or None for a device that keeps none."""
-        return self._ids.fresh() if link.can(CapabilityName.AGENT_RECEIPT) else None
-
-    async def give(self, link: DeviceLink, receipt_id: str, run_id: str, received: Received) -> None:
-        """Write and send the receipt of a reading; also after its end by a cancellation."""
-        sent = None if received.end is None else received.end.sent
-        if not received.files and sent is None:
-            return
-        with anyio.move_on_after(WRITTEN_WITHIN_S, shield=True):
-            files = await to_thread.run_sync(sorted_files, received.files)
-            packed = await to_thread.run_sync(receipts.packed, files)
-            receipt = Receipt(
-                id=receipt_id,
-                hub=self._key.public_key,
-                device_id=link.device_id,
-                run_id=run_id,
-                number=0,
-                at_ms=now_ms(self._clock),
-                files=len(files),
-                bytes=sum(size for _, size, _ in files),
-                root=await to_thread.run_sync(root_of, files),
-                is_whole=received.end is not None and received.end.error is None,
-                previous="",
-                entry=0,
-                entry_hash="0" * 64,
-                signature="",
-            )
-            detail = self._statement(link, receipt, sent)
-            try:
-                receipt = await self._store.write(
-                    receipts.add_receipt, receipt, packed, detail=detail, sign=self._key.sign
-                )
-            except StorageError as error:
-                log.warning("receipt.not_written", code=error.code, run_id=run_id)
-                return
-            with suppress(DeliveryError, LocalProtocolError):  # requested again at the next connection
-                await link.send(AgentReceipt(receipt=receipt))
-
-    def _statement(self, link: DeviceLink, receipt: Receipt, sent: Sent | None) -> Detail:
-        """Return what the device states about the same files, as details of the entry in the audit log."""
-        if sent is None:
-            return {}
-        detail: dict[str, str | int] = {}
-        if sent.root != receipt.root:
-            log.warning("receipt.differs", run_id=receipt.run_id, at_device=sent.files, here=receipt.files)
-            detail = {"device_files": sent.files, "device_bytes": sent.bytes, "device_root": sent.root}
-        if sent.public_key is None or sent.signature is None:
-            return detail
-        try:
-            public = keys.decode(sent.public_key, keys.PUBLIC_KEY_BYTES)
-            if link.credential != f"key:{keys.key_id(public)}":
-                raise BadProof("another key than that of the connection")
-            check_signature(public, sent.signature, sent_text(receipt.hub, receipt.id, sent))
-        except (ValueError, BadProof) as error:
-            log.warning("receipt.not_signed", run_id=receipt.run_id, why=str(error))
-            return detail
-        return detail | {"device_key": sent.public_key, "device_signature": sent.signature}
 
 
 class NotTakenOn(HubError):
@@ -816,193 +694,13 @@ def _advised(reason: str) -> str:
     return reason if info.retryable else f"{reason}: {info.hint}"
 
 
-MAX_DOCUMENT_BYTES: Final = 32 * 1024 * 1024  # per file; text is held as one string during extraction
-# Bytes of a file in memory. A run's 64 MiB thus cover 256 open files.
-_SPOOLED_BYTES: Final = 256 * 1024
 _FROM_OTHERS: Final = {
     MAIL: ProvenanceOrigin.MAIL,
     MBOX: ProvenanceOrigin.MAIL,
     CHAT: ProvenanceOrigin.CHAT,
     HTML: ProvenanceOrigin.WEB,
 }
-_AS_IT_IS: Final = (None, "text", "utf-8")
 
 
-class BrokenFile(HubError):
-    """A file that cannot be assembled; *reason* is the error code to report."""
-
-    code = ErrorCode.FILE_INCOMPLETE
-
-    def __init__(self, reason: ErrorCode, message: str) -> None:
-        super().__init__(message)
-        self.reason = reason
-
-
-class IncomingFile:
-    """Pieces of one file in order. Must be closed."""
-
-    def __init__(self, first: FilePiece, began_at: int | None = None) -> None:
-        self._first = first
-        self._began_at = began_at
-        self._pieces = 0
-        self._size = 0
-        self._parts: list[str] = []  # if the content is text
-        self._bytes: _Base64 | None = _Base64() if first.encoding == "base64" else None
-
-    def add(self, piece: FilePiece) -> None:
-        """Add the next piece.
-
-        Raises:
-            BrokenFile: the piece is out of order, or the file exceeds MAX_DOCUMENT_BYTES.
-        """
-        if piece.piece != self._pieces or piece.pieces != self._first.pieces:
-            raise BrokenFile(
-                ErrorCode.FILE_INCOMPLETE,
-                f"piece {piece.piece} of {piece.pieces} came where piece {self._pieces} "
-                f"of {self._first.pieces} was due",
-            )
-        if piece.sha256 != self._first.sha256:
-            raise BrokenFile(ErrorCode.FILE_CHANGED, "the file changed while it was read")
-        self._size += len(piece.content)
-        if self._size > MAX_DOCUMENT_BYTES:
-            raise BrokenFile(
-                ErrorCode.TOO_LARGE, f"longer than {MAX_DOCUMENT_BYTES} bytes; split it into parts"
-            )
-        self._pieces += 1
-        if self._bytes is None:
-            self._parts.append(piece.content)
-        else:
-            self._bytes.add(piece.content)
-
-    @property
-    def is_whole(self) -> bool:
-        return self._pieces == self._first.pieces
-
-    @property
-    def is_to_be_read(self) -> bool:
-        """True if the file needs a conversion or is an archive, which may take long."""
-        is_archive = self._first.media_type in (MBOX, CHAT)
-        return self._bytes is not None or is_archive or self._kind_to_read() is not None
-
-    def document(self, limits: ConvertLimits, check: Check) -> Document:
-        """Return the file as a document. Blocks if the file needs a conversion.
-
-        Raises:
-            NotConvertible: the file cannot be converted to text.
-            BrokenFile: the content does not have the announced encoding.
-        """
-        first = self._first
-        if self._bytes is not None and media_type_of(first.path, first.media_type) in AUDIO:
-            content, self._bytes = self._bytes, None
-            empty = Converted("", media_type_of(first.path, first.media_type))
-            document = self._made_of(empty, content.sha256)
-            return msgspec.structs.replace(document, recording=content.whole())
-        if self._bytes is not None:
-            with self._bytes.whole() as file:
-                read = convert_file(
-                    file, path=first.path, media_type=first.media_type, limits=limits, check=check
-                )
-            return self._made_of(read, self._bytes.sha256)
-        if first.encoding not in _AS_IT_IS:
-            raise BrokenFile(ErrorCode.NOT_CONVERTIBLE, f"unknown encoding {first.encoding!r}")
-        text = "".join(self._parts)
-        kind = self._kind_to_read()
-        parts = {part.name: part.count for part in first.parts}
-        read = Converted(text, first.media_type or "", first.hidden, guessed=first.guessed, parts=parts)
-        if kind is not None:
-            read = convert(
-                text.encode(), path=first.path, media_type=first.media_type, limits=limits, check=check
-            )
-        return self._made_of(read, lambda: hashlib.sha256(text.encode()).hexdigest())
-
-    def close(self) -> None:
-        """Release the file's buffers; safe to call twice."""
-        if self._bytes is not None:
-            self._bytes.close()
-
-    def _kind_to_read(self) -> str | None:
-        """Return the type of a text that is still to be converted: of a page, a mail or an archive."""
-        first = self._first
-        kind = archives.kind_in(
-            self._parts[0][: archives.HEAD_BYTES].encode("utf-8", "replace"),
-            media_type_of(first.path, first.media_type),
-        )
-        if first.media_type is not None and kind == media_type_of(first.path, first.media_type):
-            return None  # converted by the device
-        return kind if kind in (HTML, MAIL, MBOX, CHAT) else None
-
-    def _made_of(self, read: Converted, sha256: Callable[[], str]) -> Document:
-        modified_at = read.date
-        if modified_at is None and self._first.modified_ms is not None:
-            with suppress(ValueError, OverflowError, OSError):  # an impossible date is ignored
-                modified_at = from_epoch_ms(self._first.modified_ms)
-        return Document(
-            unit_key=self._first.path,
-            text=read.text,
-            # The announced hash serves as identity only; a simple device announces none.
-            content_hash=self._first.sha256 or sha256(),
-            media_type=read.media_type or None,
-            modified_at=modified_at,
-            hidden_parts=read.dropped,
-            guessed=read.guessed if read.guessed in GUESSED else None,
-            parts=known_parts(read.parts),
-            began_at=self._began_at,
-            provenance=provenance_of(read, self._first.path),
-            authors=tuple(
-                (message.start, message.author and message.author[:MAX_AUTHOR_CHARS])
-                for message in archives.messages_in(read.text, read.media_type)
-            ),
-        )
-
-
-def provenance_of(read: Converted, path: str) -> Provenance:
-    """Return the provenance of a file: a saved mail or web page is from others, wherever it is stored."""
-    origin = _FROM_OTHERS.get(read.media_type) or _FROM_OTHERS.get(media_type_of(path))
-    if origin is None:
-        return Provenance(origin=ProvenanceOrigin.OWN, trusted=True)
-    author = read.author
-    if author is None and origin is ProvenanceOrigin.MAIL:  # a device sent the text alone
-        author = archives.author_of_mail(read.text)
-    return Provenance(origin=origin, author=author and author[:MAX_AUTHOR_CHARS], trusted=False)
-
-
-class _Base64:
-    """Decoder for base64 content that arrives in parts of any length."""
-
-    def __init__(self) -> None:
-        self._file: SpooledTemporaryFile[bytes] = SpooledTemporaryFile(_SPOOLED_BYTES)  # noqa: SIM115
-        self._sha256 = hashlib.sha256()
-        self._rest = ""
-        self._is_padded = False  # no content may follow
-
-    def add(self, content: str) -> None:
-        content = self._rest + content
-        end = len(content) // 4 * 4
-        self._rest = content[end:]
-        if not end:
-            return
-        try:
-            if self._is_padded:
-                raise ValueError("more after its end")
-            data = base64.b64decode(content[:end], validate=True)
-        except (binascii.Error, ValueError) as error:
-            raise _not_base64() from error
-        self._is_padded = content[end - 1] == "="
-        self._sha256.update(data)
-        self._file.write(data)
-
-    def whole(self) -> "SpooledTemporaryFile[bytes]":
-        """Return the decoded content, a context manager that closes the file."""
-        if self._rest:
-            raise _not_base64()
-        return self._file
-
-    def sha256(self) -> str:
-        return self._sha256.hexdigest()
-
-    def close(self) -> None:
-        self._file.close()
-
-
-def _not_base64() -> BrokenFile:
-    return BrokenFile(ErrorCode.BAD_FRAME, "not the base64 it was said to be")
+def _dotted(ending: str) -> str:
+    return ending if ending.startswith(".") else f".{ending}"

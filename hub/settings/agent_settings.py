@@ -33,7 +33,8 @@ from hub.base.toml.values import (
     shaped,
 )
 from hub.schedules.cron import BadSchedule, parse_cron
-from hub.schedules.trigger import Trigger, check_reading, trigger_of
+from hub.schedules.cron_comparison import check_reading
+from hub.schedules.trigger import Trigger, trigger_of
 from protocol.configs import BadConfig, check_key, text_of, type_of
 from protocol.coordination import lock_names
 from protocol.requirements import CAPABILITY, parse_requirement, parse_version
@@ -207,7 +208,7 @@ def _capability_name(written: str) -> str:
 
 
 def _checked_config(config: dict[str, Any]) -> dict[str, Any]:
-    from hub.agents.schemas import document  # imported here: it imports the database, a device has none
+    from hub.agents.json_objects import document  # imported here: it imports the database, a device has none
 
     return document("config", config, most=16 * 1024, limit="capability_config_bytes")
 

@@ -26,8 +26,10 @@ from websockets.protocol import OPEN
 from hub.base.clock import SystemChance, SystemClock
 from hub.base.metrics import Metrics
 from hub.links import listener
-from hub.links.auth import Authenticator, HubKey
-from hub.links.gate import LinkLimits, PortLimits
+from hub.links.auth import Authenticator
+from hub.links.gate import PortLimits
+from hub.links.hub_key import HubKey
+from hub.links.link_limits import LinkLimits
 from hub.links.listener import DeviceListener
 from hub.links.roster import Roster
 from hub.links.transport import DeviceSocket

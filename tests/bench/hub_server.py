@@ -19,11 +19,14 @@ from hub.base.clock import SystemChance, SystemClock
 from hub.base.log import Channel, open_log
 from hub.base.metrics import Durations, Metrics
 from hub.base.tokens import hash_token
-from hub.links.auth import Authenticator, HubKey
+from hub.links.auth import Authenticator
 from hub.links.connection import PendingCalls
-from hub.links.gate import LinkLimits, PortLimits
+from hub.links.device_link import DeviceLink
+from hub.links.gate import PortLimits
+from hub.links.hub_key import HubKey
+from hub.links.link_limits import LinkLimits
 from hub.links.listener import DeviceListener
-from hub.links.roster import DeviceLink, DeviceReady, LinkEvent, Roster
+from hub.links.roster import DeviceReady, LinkEvent, Roster
 from hub.links.transport import DeviceSocket
 from protocol.ids import BootId, DeviceId, TokenId, UserId
 from protocol.work import Action, AgentData, AgentRun, RunConfig, RunLimits, ToolCall

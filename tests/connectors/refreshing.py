@@ -6,7 +6,8 @@ from pathlib import Path
 
 import anyio
 
-from hub.accounts.desk import AccountConfig, Accounts
+from hub.accounts.desk import Accounts
+from hub.accounts.grants import AccountConfig
 from hub.accounts.keys import KeyStore
 from hub.base.clock import IdFactory, SystemChance, SystemClock
 from hub.base.outbound.client import OutboundClient

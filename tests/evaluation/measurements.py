@@ -19,7 +19,8 @@ from typing import Final
 import msgspec
 import sqlalchemy as sa
 
-from hub.agents.measurements import Measurements, Question
+from hub.agents.measurement_charts import Question
+from hub.agents.measurements import Measurements
 from hub.base.clock import epoch_ms
 from hub.base.metrics import Metrics
 from hub.runs.housekeeping import Housekeeping

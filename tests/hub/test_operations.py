@@ -35,9 +35,9 @@ from hub.health.machine import full_disk
 from hub.health.work import check_hold
 from hub.links.roster import Roster
 from hub.openclaw import Fleet
-from hub.runs.leases import Leadership
+from hub.runs.leadership import Leadership
 from hub.runs.scheduler import Scheduler
-from hub.runs.sentences import Hold, describe_hold
+from hub.runs.waiting import Hold, describe_hold
 from hub.settings.reading import FileLines
 from protocol.errors import CodedError, ErrorCode, IllegalTransition
 from protocol.ids import ConnectionId, KeyId, PairingId, RunId, UserId, trace_id_of

@@ -20,8 +20,9 @@ from hub.base.metrics import Metrics
 from hub.connectors.calling import Quota, Throttle
 from hub.extraction.rate_limiter import Limiter
 from hub.links.connection import PendingCalls
-from hub.links.gate import DeadlineWheel
-from hub.links.roster import Roster, SpoolFailed
+from hub.links.deadline_wheel import DeadlineWheel
+from hub.links.device_link import SpoolFailed
+from hub.links.roster import Roster
 from hub.links.streams import RunStreams
 from hub.runs.asking import Asking
 from hub.runs.lifecycle import RunWatch

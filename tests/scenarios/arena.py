@@ -31,7 +31,7 @@ _LONGEST_TIMEOUT_S: Final = 1.0
 # Of a peer that says nothing; the hub's own are longer than an attack here takes.
 _TIMEOUTS: Final = (
     "hub.links.listener:DeviceListener.open_s",
-    "hub.links.gate:LinkLimits.hello_timeout_s",
+    "hub.links.link_limits:LinkLimits.hello_timeout_s",
     "hub.api.http.server:OperatorServer.head_s",
     "hub.api.http.server:OperatorServer.body_s",
 )

@@ -157,8 +157,8 @@ def device_attacks(seconds: float) -> list[Attack]:
             agents=10,  # so that the answers are more than the kernel holds for a socket
             limits="frames_per_s = 30.0",
             given=(
-                "hub.links.gate:LinkLimits.outgoing_bytes=65536",
-                "hub.links.gate:LinkLimits.write_deadline_s=0.3",
+                "hub.links.link_limits:LinkLimits.outgoing_bytes=65536",
+                "hub.links.link_limits:LinkLimits.write_deadline_s=0.3",
             ),
         ),
         Attack(

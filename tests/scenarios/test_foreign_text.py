@@ -22,7 +22,7 @@ from hub.cli import show
 from hub.cli.app import hub as command
 from hub.device.credentials import KnownHub, KnownHubs
 from hub.device.inserts import open_device_store
-from hub.links.auth import HubKey
+from hub.links.hub_key import HubKey
 from hub.text.excerpt import Excerpt
 from protocol.frame import Record
 from protocol.work import Action, ToolCall

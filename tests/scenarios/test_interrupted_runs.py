@@ -298,7 +298,7 @@ class Place(NamedTuple):
 async def small_disk(folder: Path) -> AsyncIterator[Place]:
     """The hub lives."""
     hub = FaultyHub(folder)
-    hub.faults = (*SMALL_DISK, "--given", "hub.runs.attempt:RETRY_BASE_S=0.5")
+    hub.faults = (*SMALL_DISK, "--given", "hub.runs.attempt_ending:RETRY_BASE_S=0.5")
     try:
         await hub.start()
         async with wire() as line, open_device(line.url, folder, await hub.token()) as device:

@@ -20,13 +20,13 @@ from tests.support.programs import free_port
 SIDES = ("east", "west")
 TTL_S = 3.0  # of the scheduler's lease and of runs', a tenth of what it is
 _SHORT_LEASES = (
-    *("--given", f"hub.runs.leases:TTL_S={TTL_S}"),
-    *("--given", "hub.runs.leases:RENEW_S=1.0"),
+    *("--given", f"hub.runs.leadership:TTL_S={TTL_S}"),
+    *("--given", "hub.runs.leadership:RENEW_S=1.0"),
     *("--given", f"hub.runs.dispatcher:LEASE_MS={TTL_S * 1000:.0f}"),
     *("--given", f"hub.runs.leases:LeaseKeeper.lease_ms={TTL_S * 1000:.0f}"),
     *("--given", "hub.runs.leases:LeaseKeeper.every_s=1.0"),
     *("--given", "storage.kernel.postgres:IDLE_MS=1500"),  # what a hub holds that is frozen in a transaction
-    *("--given", "hub.runs.attempt:RETRY_BASE_S=0.5"),
+    *("--given", "hub.runs.attempt_ending:RETRY_BASE_S=0.5"),
 )
 
 _HUB = """\

@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, Final
 
-from hub.links.roster import RunFrame
+from hub.links.device_link import RunFrame
 from protocol.frame import ErrorBody
 from protocol.lifecycles import RunState
 from protocol.work import AgentAck, AgentComplete

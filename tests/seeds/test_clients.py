@@ -10,7 +10,7 @@ import httpx2
 import pytest
 from pydantic import BaseModel
 
-from hub.links.roster import RunFrame
+from hub.links.device_link import RunFrame
 from protocol.agent_types import AgentType
 from protocol.status_vocabularies import OrchestratorStatus, StateDetail
 from protocol.work import AgentAck, AgentComplete

@@ -28,7 +28,7 @@ import msgspec
 import sqlalchemy as sa
 
 from hub.links.connection import OpenLink
-from hub.links.roster import DeviceLink
+from hub.links.device_link import DeviceLink
 from hub.runs.agreement import Agreements
 from hub.runs.delivery import Window, _Sending
 from protocol.calls import RowState

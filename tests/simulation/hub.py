@@ -15,7 +15,7 @@ import anyio
 from anyio.abc import TaskGroup, TaskStatus
 
 from hub.agents.heartbeats import Heartbeats
-from hub.agents.writing import reconcile
+from hub.agents.reconciliation import reconcile
 from hub.api.device import Requests
 from hub.api.resource import Hub
 from hub.api.resources.items import Items
@@ -31,19 +31,14 @@ from hub.extraction.extractor import Extractor
 from hub.extraction.model import Models
 from hub.links.auth import Admission, Authenticator, Knock
 from hub.links.connection import Connection, OpenLink
-from hub.links.gate import DeadlineWheel, LinkLimits, Slot, Timed
+from hub.links.deadline_wheel import DeadlineWheel, Slot, Timed
+from hub.links.device_link import DeviceLink
+from hub.links.link_limits import LinkLimits
 from hub.links.listener import CUT_OFF
 from hub.links.refusals import Refusal
-from hub.links.roster import (
-    DeviceLink,
-    DeviceLost,
-    DeviceReady,
-    EndsElsewhere,
-    LinkEvent,
-    RequestReceived,
-    Roster,
-)
-from hub.runs.agreement import Agreements, VerdictDelivery
+from hub.links.revocation_watch import EndsElsewhere
+from hub.links.roster import DeviceLost, DeviceReady, LinkEvent, RequestReceived, Roster
+from hub.runs.agreement import Agreements
 from hub.runs.asking import Asking
 from hub.runs.budget import Budgets
 from hub.runs.clock_watch import ClockWatch
@@ -55,8 +50,10 @@ from hub.runs.leases import CHECK_S, LEASE_MS, RENEW_EVERY_S, NodeLease
 from hub.runs.lifecycle import Lifecycle, RunWatch
 from hub.runs.own_rows import OwnRows
 from hub.runs.runner import Runner
-from hub.runs.scheduler import Scheduler, Wakes
+from hub.runs.scheduler import Scheduler
 from hub.runs.sources import DeviceSource
+from hub.runs.verdict_delivery import VerdictDelivery
+from hub.runs.wake_delivery import Wakes
 from hub.settings.limit_settings import Limits
 from protocol.errors import CloseCode, HubError
 from protocol.handshake import SPOKEN, Capability, Challenge, DeviceHello, Goodbye, GrantOfOwner, Welcome

@@ -15,7 +15,7 @@ from typing import Any, Protocol, TypeVar
 import anyio
 
 from hub.links.connection import OpenLink
-from hub.links.roster import RunFrame
+from hub.links.device_link import RunFrame
 from protocol.coordination import Request
 from protocol.errors import CloseCode, DeviceSlow, LinkLost
 from protocol.frame import Frame

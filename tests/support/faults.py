@@ -70,7 +70,7 @@ class Faults:
         lag_file: gets what the loop was late by, in seconds, one line for each look.
         given: other values: ``{"hub.runs.runner:Runner.units_in_flight": 1}`` for the keyword of a
             constructor, where it wins over what the daemon says, and
-            ``{"hub.runs.attempt:RETRY_BASE_S": 0.1}`` for a constant, as its own module sees it.
+            ``{"hub.runs.attempt_ending:RETRY_BASE_S": 0.1}`` for a constant, as its own module sees it.
     """
 
     def __init__(

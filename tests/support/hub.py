@@ -33,8 +33,9 @@ from hub.base.metrics import Metrics
 from hub.base.supervisor import Drain
 from hub.base.toml.values import Address
 from hub.extraction.rules_process import RulesProcess
-from hub.links.gate import FailedAttempts, Gate, PortLimits
-from hub.links.roster import RunFrame
+from hub.links.device_link import RunFrame
+from hub.links.failed_attempts import FailedAttempts
+from hub.links.gate import Gate, PortLimits
 from hub.settings.reading import SettingsFile, open_settings
 from hub.settings.reload import Reloader, SettingsWatch
 from protocol.ids import BootId, RunId, UserId

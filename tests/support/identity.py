@@ -12,7 +12,7 @@ from hub.app.identity import Identity
 from hub.base.clock import IdFactory, epoch_ms
 from hub.base.metrics import Metrics
 from hub.base.roles import Principal, Role, Scope
-from hub.links import auth
+from hub.links import pairing
 from hub.links.roster import Roster
 from protocol.handshake import DeviceHello
 from protocol.ids import AgentId, BootId, ConnectionId, DeviceId, PairingId, UserId
@@ -154,7 +154,7 @@ class IdentityBench:
         """A device that nobody knows waits with *code* on its screen."""
         asking = PairingAsk(
             id=PairingId(self.ids.fresh()),
-            code_hash=auth.hash_code(code),
+            code_hash=pairing.hash_code(code),
             known_code_hash=None,
             key_id=key_id(key),
             public_key=key,

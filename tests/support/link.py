@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import anyio
 import anyio.lowlevel
 
-from hub.links.roster import ALWAYS, RoundTrip, RunFrame
+from hub.links.device_link import ALWAYS, RoundTrip, RunFrame
 from protocol.errors import CallTimedOut, DeliveryError, DeviceSlow, LinkLost
 from protocol.frame import Frame
 from protocol.handshake import Client

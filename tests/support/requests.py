@@ -11,10 +11,10 @@ from hub.accounts.desk import Accounts
 from hub.accounts.keys import KeyStore
 from hub.accounts.sign_in import SignIns
 from hub.agents.capabilities import Capabilities as KeptCapabilities
-from hub.agents.capabilities import Checkpoints as KeptCheckpoints
+from hub.agents.checkpoints import Checkpoints as KeptCheckpoints
+from hub.agents.config_writing import AgentConfigs as KeptConfigs
 from hub.agents.locks import Locks as HeldLocks
 from hub.agents.measurements import Measurements as KeptMeasurements
-from hub.agents.writing import AgentConfigs as KeptConfigs
 from hub.agents.writing import AgentWriter
 from hub.api.agent_bodies import Rules
 from hub.api.device import Requests
@@ -43,8 +43,8 @@ from hub.coordination.questions import BoardMemory
 from hub.coordination.questions import Questions as AskedQuestions
 from hub.extraction.extractor import Extractor
 from hub.extraction.model import Models
-from hub.links.auth import KeyRotation
 from hub.links.device_events import DeviceEvents
+from hub.links.key_rotation import KeyRotation
 from hub.links.roster import RequestReceived, Roster
 from hub.openclaw import Fleet
 from hub.runs.scheduler import Scheduler

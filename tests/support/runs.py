@@ -14,16 +14,18 @@ from hub.device.sinks.own_rows import without_own_rows
 from hub.extraction.extractor import Extractor
 from hub.extraction.model import Batches, Finish, ModelAnswer, ModelRequest, Models, Price
 from hub.extraction.rules_process import Rules, RulesHere
-from hub.links.roster import DeviceLink, RunFrame
+from hub.links.device_link import DeviceLink, RunFrame
 from hub.runs.asking import Asking
 from hub.runs.budget import Budgets
 from hub.runs.control import RunControl
 from hub.runs.delivery import Delivery, ExcerptSeals
 from hub.runs.dispatcher import Dispatcher
-from hub.runs.lifecycle import Interrupt, Lifecycle, RunWatch
+from hub.runs.estimates import Estimator
+from hub.runs.interrupt import Interrupt
+from hub.runs.lifecycle import Lifecycle, RunWatch
 from hub.runs.mailbox_visit import Desk, MailboxVisits
 from hub.runs.own_rows import OwnRows
-from hub.runs.previewing import Estimator, Previews
+from hub.runs.previewing import Previews
 from hub.runs.run_order import RunOrder, order_of
 from hub.runs.runner import Runner
 from hub.runs.sources import DeviceSource

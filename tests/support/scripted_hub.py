@@ -11,7 +11,7 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.typing import Subprotocol
 
-from hub.links.auth import HubKey
+from hub.links.hub_key import HubKey
 from hub.links.transport import nonces_offered
 from protocol.codec import SUBPROTOCOLS, for_subprotocol
 from protocol.coordination import Heartbeat

@@ -13,10 +13,12 @@ from websockets.exceptions import ConnectionClosed
 
 from hub.base.metrics import Metrics
 from hub.base.tokens import hash_token
-from hub.links.auth import Authenticator, HubKey
-from hub.links.gate import LinkLimits
+from hub.links.auth import Authenticator
+from hub.links.device_link import DeviceLink
+from hub.links.hub_key import HubKey
+from hub.links.link_limits import LinkLimits
 from hub.links.listener import DeviceListener
-from hub.links.roster import DeviceLink, LinkEvent, Roster, Takeovers
+from hub.links.roster import LinkEvent, Roster, Takeovers
 from protocol.ids import DeviceId, TokenId, UserId
 from protocol.work import Action, Answer, ToolCall
 from storage.devices import devices

@@ -61,8 +61,8 @@ from hub.base.roles import (
     rows_of,
 )
 from hub.base.tokens import TokenKind
-from hub.links.gate import FailedAttempts, network_of
-from hub.links.hosts import FORWARDING, Hosts, TrustedProxies
+from hub.links.failed_attempts import FailedAttempts
+from hub.links.hosts import FORWARDING, Hosts, TrustedProxies, network_of
 from hub.links.refusals import OTHERS, RefusalSamples
 from protocol.errors import CodedError, ErrorCode, HubError
 from protocol.frame import check_value

@@ -56,9 +56,10 @@ from hub.base.periodic_loop import Turns
 from hub.base.toml.values import Address
 from hub.base.version import command_to_add
 from hub.connectors.webhook import Delivery, Source, judge, value_of
-from hub.links.gate import DeadlineWheel, Gate, Place, network_of
-from hub.links.hosts import FORWARDING, Hosts, TrustedProxies
-from hub.links.listener import Acceptor, Make
+from hub.links.acceptor import Acceptor, Make
+from hub.links.deadline_wheel import DeadlineWheel
+from hub.links.gate import Gate, Place
+from hub.links.hosts import FORWARDING, Hosts, TrustedProxies, network_of
 from hub.settings.limit_settings import DEFAULTS
 from protocol.errors import CodedError, ErrorCode, HubError
 from storage.connectors import connectors, seen_messages

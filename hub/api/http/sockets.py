@@ -29,7 +29,8 @@ from hub.api.http.access import LET_IN, LIVENESS, PEER_UID, SOCKET_PATH
 from hub.api.problem import Problem
 from hub.base.loop_meter import LoopMeter
 from hub.base.toml.values import Address
-from hub.links.gate import MAX_WAIT_S, MIN_WAIT_S, Intake, LivenessPlace, Place, TurnedAway
+from hub.links.gate import MIN_WAIT_S, LivenessPlace, Place, TurnedAway
+from hub.links.intake import MAX_WAIT_S, Intake
 from protocol.errors import ErrorCode, HubError
 
 _MAX_PATH_BYTES = 107  # sun_path of Linux, less its closing zero

@@ -8,7 +8,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType, field
 
 from hub.agents.heartbeats import SILENT_S, Heartbeats
-from hub.agents.schemas import document
+from hub.agents.json_objects import document
 from hub.agents.vocabularies import (
     TABLES,
     Change,

@@ -55,7 +55,7 @@ from hub.base.log import Channel
 from hub.base.roles import BY_DEVICE, Scope
 from hub.health.issues import Finding
 from hub.health.work import about_failing
-from hub.links.roster import DeviceLink
+from hub.links.device_link import DeviceLink
 from hub.runs.control import RunControl
 from hub.runs.run_order import MAX_NEEDS, RunOptions, run_options
 from hub.schedules.trigger import Upcoming

@@ -35,10 +35,12 @@ from hub.base.clock import Clock, epoch_ms, from_epoch_ms
 from hub.base.printable import one_line
 from hub.base.roles import Principal, Scope
 from hub.cluster.messages import NodeUnreachable, Request
-from hub.links.roster import DeviceLink, Roster
+from hub.links.device_link import DeviceLink
+from hub.links.roster import Roster
 from hub.runs.budget import NANOS
+from hub.runs.estimates import Estimate, Estimator
 from hub.runs.explaining import Explainer, Reason
-from hub.runs.previewing import Estimate, Estimator, PreviewRequest, Previews
+from hub.runs.previewing import PreviewRequest, Previews
 from protocol.errors import AtAnotherNode, CodedError, ErrorCode
 from storage.agents import agents
 from storage.agents.agents import AgentRow

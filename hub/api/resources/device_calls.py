@@ -24,10 +24,11 @@ from hub.api.resource import (
 from hub.base.clock import Clock, IdFactory, from_epoch_ms
 from hub.base.dates import dates_as_instants, dates_as_texts
 from hub.base.roles import BY_ALL, Principal, Scope
+from hub.base.token_buckets import Buckets
 from hub.extraction.suspicion import hidden_count, spans
-from hub.links.gate import Buckets
-from hub.links.roster import DeviceLink, Roster
-from hub.runs.sources import provenance_of
+from hub.links.device_link import DeviceLink
+from hub.links.roster import Roster
+from hub.runs.incoming_file import provenance_of
 from hub.text.files import Converted
 from protocol.calls import FileExcerpt, FilesList, FilesPage, FilesRead, OwnerGrant, root_in
 from protocol.errors import CodedError, ErrorCode, did_you_mean

@@ -37,11 +37,12 @@ from hub.base.clock import Clock, IdFactory, epoch_ms, from_epoch_ms, now_ms
 from hub.base.log import Channel
 from hub.base.metrics import Metrics
 from hub.base.roles import BY_ALL, BY_DEVICE, Scope
-from hub.links import auth
-from hub.links.auth import KeyRotation
+from hub.links import pairing
 from hub.links.device_events import DeviceEvents
-from hub.links.gate import FailedAttempts
-from hub.links.roster import DeviceLink, Roster
+from hub.links.device_link import DeviceLink
+from hub.links.failed_attempts import FailedAttempts
+from hub.links.key_rotation import KeyRotation
+from hub.links.roster import Roster
 from protocol import keys
 from protocol.agent_status import Axis
 from protocol.calls import MARKED
@@ -759,8 +760,8 @@ class Pairings(Resource):
                     retry_after_s=wait_s,
                 )
             try:
-                code_hash = auth.hash_code(auth.read(code))
-            except auth.BadCode as error:
+                code_hash = pairing.hash_code(pairing.read(code))
+            except pairing.BadCode as error:
                 raise CodedError(ErrorCode.BAD_PARAMS, f"code: {error}") from error
             waiting = await self._store.read(pairings.find_pairing, code_hash, at=self._now)
             if waiting is None:

@@ -11,7 +11,7 @@ from hub.api.resources.items import MAX_VERDICTS, VerdictError, error_of, with_s
 from hub.base.clock import Clock, IdFactory
 from hub.base.printable import typed_problem
 from hub.base.roles import BY_ALL, Scope
-from hub.runs.agreement import problem_with
+from hub.runs.verdict_checks import problem_with
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import CallId
 from protocol.tables import Tables

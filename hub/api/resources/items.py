@@ -40,8 +40,10 @@ from hub.base.printable import NOT_QUOTED
 from hub.base.roles import BY_ALL, BY_DEVICE, Scope
 from hub.extraction.quote_support import has_words
 from hub.links.roster import Roster
-from hub.runs.agreement import RowTitle, choices_of, lacking, problem_with, refused_by
 from hub.runs.delivery import ExcerptSeals
+from hub.runs.row_choices import RowTitle, choices_of
+from hub.runs.verdict_checks import lacking, problem_with
+from hub.runs.verdict_delivery import refused_by
 from hub.settings.table_settings import unknown_tables
 from hub.text.excerpt import Excerpt
 from hub.text.item_text import with_clean_title

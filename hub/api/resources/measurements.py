@@ -5,7 +5,7 @@ from typing import Annotated, Any, Final, Literal
 
 from msgspec import Meta, Struct
 
-from hub.agents.measurements import Chart, Question
+from hub.agents.measurement_charts import Chart, Question
 from hub.agents.measurements import Measurements as MeasurementStore
 from hub.api.binding import Body
 from hub.api.device import Link, OwnAgent, object_of

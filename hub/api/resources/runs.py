@@ -40,15 +40,10 @@ from hub.base.roles import BY_DEVICE, Principal, Scope
 from hub.runs.budget import NANOS
 from hub.runs.control import RunControl
 from hub.runs.dispatcher import Dispatcher
+from hub.runs.failures import describe_errors, explain
 from hub.runs.lifecycle import RunWatch
-from hub.runs.sentences import (
-    PAUSING,
-    describe_errors,
-    describe_folded,
-    describe_missed,
-    describe_reason,
-    explain,
-)
+from hub.runs.sentences import describe_folded, describe_missed, describe_reason
+from hub.runs.waiting import PAUSING
 from protocol.coordination import Method
 from protocol.errors import CodedError, ErrorCode, IllegalTransition
 from protocol.frame import Fence, Id

@@ -6,14 +6,15 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from hub.accounts.desk import AccountConfig, Accounts, Granted
+from hub.accounts.desk import Accounts
+from hub.accounts.grants import AccountConfig, Granted
 from hub.accounts.keys import KeyStore
 from hub.accounts.sign_in import SignIns
 from hub.base.clock import Chance, Clock, IdFactory, epoch_ms
 from hub.base.outbound.client import OutboundClient
 from hub.base.outbound.rules import OutboundRules
 from hub.connectors.connector import Account, Auth, Connector, Cursor, Message, OAuth, Page, ProviderSettings
-from hub.links.roster import DeviceLink
+from hub.links.device_link import DeviceLink
 from storage.connectors import connectors
 from storage.connectors.connectors import ConnectorRow, DeclaredConnector
 from storage.store import Store, open_store

@@ -9,9 +9,11 @@ import anyio
 import pytest
 from starlette.responses import JSONResponse, Response
 
-from hub.accounts import desk
-from hub.accounts.desk import AccountConfig, Accounts
-from hub.accounts.keys import FILE, BadKeys, KeySharing
+from hub.accounts import access_tokens
+from hub.accounts.desk import Accounts
+from hub.accounts.grants import AccountConfig
+from hub.accounts.key_sharing import KeySharing
+from hub.accounts.keys import FILE, BadKeys
 from hub.base.clock import SystemClock
 from hub.connectors.calling import (
     Elsewhere,
@@ -196,7 +198,7 @@ async def test_token_refresh_waits_for_a_foreign_lease_for_a_limited_time(b: Ben
             await anyio.sleep(0.01)
             b.clock.advance(10)
     assert b.op.posts == 0
-    assert desk.PATIENCE_S * 1_000 > desk.LEASE_MS
+    assert access_tokens.PATIENCE_S * 1_000 > access_tokens.LEASE_MS
 
 
 @pytest.mark.parametrize(

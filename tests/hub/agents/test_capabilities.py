@@ -2,9 +2,10 @@
 
 import pytest
 
-from hub.agents import capabilities
-from hub.agents.capabilities import Capabilities, Checkpoints
-from hub.agents.schemas import document
+from hub.agents import capabilities, checkpoints
+from hub.agents.capabilities import Capabilities
+from hub.agents.checkpoints import Checkpoints
+from hub.agents.json_objects import document
 from protocol.errors import CodedError, ErrorCode
 from tests.support.coded import coded
 from tests.support.families import each
@@ -39,13 +40,10 @@ async def test_reached_capability_and_checkpoint_limits_are_counted_by_name(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made, _ = registry(bench)
-    for name, most in {
-        "CAPABILITIES": 1,
-        "CAPABILITY_BYTES": 20,
-        "CHECKPOINTS": 1,
-        "CHECKPOINT_BYTES": 20,
-    }.items():
-        monkeypatch.setattr(capabilities, name, most)
+    monkeypatch.setattr(capabilities, "CAPABILITIES", 1)
+    monkeypatch.setattr(capabilities, "CAPABILITY_BYTES", 20)
+    monkeypatch.setattr(checkpoints, "CHECKPOINTS", 1)
+    monkeypatch.setattr(checkpoints, "CHECKPOINT_BYTES", 20)
     await register(made, bench, "1.0.0")
     with pytest.raises(CodedError, check=coded(ErrorCode.LIMIT_REACHED)):
         await register(made, bench, "2.0.0")

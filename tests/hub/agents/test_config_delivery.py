@@ -7,7 +7,10 @@ import anyio
 import msgspec
 import pytest
 
-from hub.agents.writing import POLL_S, RETRY_S, AgentConfigs, AgentWriter, ConfigDelivery, reconcile
+from hub.agents.config_delivery import POLL_S, RETRY_S, ConfigDelivery
+from hub.agents.config_writing import AgentConfigs
+from hub.agents.reconciliation import reconcile
+from hub.agents.writing import AgentWriter
 from hub.base.clock import IdFactory, epoch_ms
 from hub.links.device_events import UNSENT_BYTES
 from protocol.agent_types import AgentType

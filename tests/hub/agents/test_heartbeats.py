@@ -18,7 +18,7 @@ from hub.agents.heartbeats import (
     Heartbeats,
     read_beat,
 )
-from hub.agents.writing import Moves
+from hub.agents.status_moves import Moves
 from hub.base.clock import epoch_ms
 from hub.base.metrics import Metrics
 from hub.links.roster import AgentsSilent, DeviceLost, DeviceReady, HeartbeatReceived

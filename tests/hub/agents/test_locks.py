@@ -8,8 +8,9 @@ import pytest
 import sqlalchemy as sa
 
 from hub.agents.locks import Locks
-from hub.api.resources.locks import Locks as LocksResource
-from hub.links.roster import DeviceLink, RequestReceived
+from hub.api.resources.locks import Locks as LocksNoun
+from hub.links.device_link import DeviceLink
+from hub.links.roster import RequestReceived
 from protocol.coordination import Method, Request, Response
 from protocol.errors import ErrorCode
 from protocol.frame import Parameter
@@ -72,7 +73,7 @@ class Served:
             on_run_granted=bench.dispatcher.recheck,
             is_connected=is_connected,
         )
-        self.requests = requests_over(bench, LocksResource(bench.store, self.locks, clock=bench.clock))
+        self.requests = requests_over(bench, LocksNoun(bench.store, self.locks, clock=bench.clock))
 
     def desk(self, epoch: int = 1) -> Desk:
         """The device that the agent works on, connected."""

@@ -10,17 +10,8 @@ import pytest
 import sqlalchemy as sa
 
 from hub.agents import measurements as measuring
-from hub.agents.measurements import (
-    EVERY_S,
-    PAUSE_S,
-    Chart,
-    Folding,
-    Measurements,
-    Plan,
-    Question,
-    chosen,
-    plan,
-)
+from hub.agents.measurement_charts import Chart, Folding, Plan, Question, chosen, plan
+from hub.agents.measurements import EVERY_S, PAUSE_S, Measurements
 from hub.base.clock import epoch_ms
 from hub.base.metrics import Metrics
 from protocol.coordination import MetricType, Sample

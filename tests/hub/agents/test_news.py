@@ -4,7 +4,7 @@ import anyio
 import pytest
 import sqlalchemy as sa
 
-from hub.agents.writing import reconcile
+from hub.agents.reconciliation import reconcile
 from hub.app.device_news import News
 from hub.base.clock import IdFactory, epoch_ms
 from hub.base.log import Ring

@@ -8,7 +8,7 @@ import pytest
 
 from hub.api.http.access import BearerTokens
 from hub.base.roles import Principal, Role, Scope
-from hub.links.gate import FailedAttempts
+from hub.links.failed_attempts import FailedAttempts
 from protocol.errors import CodedError, ErrorCode
 from protocol.ids import TokenId
 from storage import audit

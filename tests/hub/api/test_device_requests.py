@@ -5,12 +5,12 @@ from typing import Any, Final
 
 import pytest
 
-from hub.agents.writing import AgentConfigs
+from hub.agents.config_writing import AgentConfigs
 from hub.api import device
 from hub.api.resources.agent_configs import AgentConfigs as ConfigsResource
 from hub.api.resources.devices import Connections
 from hub.base.clock import epoch_ms
-from hub.links.auth import KeyRotation
+from hub.links.key_rotation import KeyRotation
 from protocol.agent_status import Axis
 from protocol.codec import JSON
 from protocol.coordination import EventName, Response

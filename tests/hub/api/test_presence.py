@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import httpx2
 
-from hub.links.roster import RoundTrip
+from hub.links.device_link import RoundTrip
 from protocol.handshake import Client
 from tests.support.clock import START
 from tests.support.hub import ServedHub

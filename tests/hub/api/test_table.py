@@ -27,7 +27,7 @@ from hub.base.roles import (
     Scope,
     rows_of,
 )
-from hub.links.gate import FailedAttempts
+from hub.links.failed_attempts import FailedAttempts
 from hub.links.hosts import Hosts
 from protocol.coordination import Method
 from tests.support.families import each

@@ -34,7 +34,8 @@ from hub.base.supervisor import Service, Supervisor
 from hub.base.toml.values import Address
 from hub.extraction.extractor import Extractor
 from hub.extraction.model import Models
-from hub.links.gate import DeadlineWheel, Gate, PortLimits
+from hub.links.deadline_wheel import DeadlineWheel
+from hub.links.gate import Gate, PortLimits
 from hub.links.roster import DeviceReady
 from hub.runs.disk import DiskGuard
 from hub.runs.housekeeping import Housekeeping

@@ -7,7 +7,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from hub.base.metrics import Metrics, ProcessCollector
 from hub.extraction.model import Finish
-from hub.links.roster import ALWAYS_ACTIONS
+from hub.links.device_link import ALWAYS_ACTIONS
 from protocol.codec import FROM_DEVICE, FROM_HUB
 from protocol.coordination import Heartbeat
 from protocol.errors import CATALOGUE, ErrorCode

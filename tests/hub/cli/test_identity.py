@@ -18,7 +18,7 @@ from hub.base import tokens
 from hub.base.tokens import TokenKind
 from hub.cli.access import GRANTS, has_display
 from hub.cli.failure import Exit
-from hub.links.roster import RoundTrip
+from hub.links.device_link import RoundTrip
 from storage.devices import tokens as credentials
 from storage.devices.devices import Grant
 from tests.hub.cli.conftest import Hub, ends

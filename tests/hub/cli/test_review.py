@@ -21,7 +21,7 @@ from hub.cli.inbox import TerminalInbox, lines_of
 from hub.device.credentials import KnownHub, KnownHubs
 from hub.device.inbox import MAX_BYTES, Inbox, Sources, read_excerpt, read_items
 from hub.device.owner import approve
-from hub.links.auth import HubKey
+from hub.links.hub_key import HubKey
 from hub.text.excerpt import Excerpt
 from protocol.frame import Record
 from protocol.items import Changed, ItemSource, Provenance, ProvenanceOrigin, Unresolved

@@ -14,7 +14,7 @@ from hub.api.others import READ_WITHIN_S, WITHIN_S, Others
 from hub.api.resources.runs import Runs
 from hub.base.roles import Role
 from hub.health.records import check_nodes
-from hub.runs.lifecycle import Interrupt
+from hub.runs.interrupt import Interrupt
 from protocol.errors import CloseCode, CodedError, ErrorCode
 from protocol.ids import NodeId, RunId
 from protocol.lifecycles import RunEvent, RunOutcome, RunState

@@ -20,7 +20,7 @@ from hub.coordination.broadcasts import Broadcasts
 from hub.coordination.courier import Courier
 from hub.coordination.messages import MAX_WAIT_S, Ensured, LeadMessages, Leads, Messages
 from hub.coordination.provisioning import Provisioning, Quiet
-from hub.links.roster import DeviceLink
+from hub.links.device_link import DeviceLink
 from hub.openclaw import Fleet, GatewayConfig
 from protocol.agent_messages import MessageState
 from protocol.ids import AgentId, BoardId, BootId, DeviceId, GatewayId, MessageId, NodeId, UserId

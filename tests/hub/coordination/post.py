@@ -17,7 +17,7 @@ from hub.base.metrics import Metrics
 from hub.base.outbound.rules import OutboundRules
 from hub.coordination.courier import Courier
 from hub.coordination.messages import Messages
-from hub.links.roster import DeviceLink
+from hub.links.device_link import DeviceLink
 from hub.openclaw import Fleet, GatewayConfig
 from protocol.agent_messages import MessageKind, MessageState
 from protocol.ids import AgentId, BootId, DeviceId, GatewayId, MessageId

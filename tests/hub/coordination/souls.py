@@ -18,7 +18,7 @@ from hub.base.metrics import Metrics
 from hub.base.outbound.rules import OutboundRules
 from hub.coordination.authority import Caller
 from hub.coordination.souls import SoulHomes, SoulRequest, Souls, SoulWriter
-from hub.links.roster import DeviceLink
+from hub.links.device_link import DeviceLink
 from hub.openclaw import Fleet, GatewayConfig
 from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId, BoardId, DeviceId, GatewayId, UserId

@@ -10,7 +10,7 @@ import pytest
 from hub.base.tokens import hash_token
 from hub.coordination.messages import NoSession
 from hub.coordination.souls import DeviceRefused
-from hub.links.roster import DeviceLink
+from hub.links.device_link import DeviceLink
 from protocol.coordination import SoulWriteState
 from protocol.errors import CallTimedOut, CodedError, DeviceOffline, ErrorCode, LinkLost
 from protocol.frame import ErrorBody

@@ -15,7 +15,7 @@ from hub.base.outbound.rules import OutboundRules
 from hub.coordination.gateway_watch import GRACE_S, MISSING_S, Fact, GatewayMonitor, Turn, read_fact
 from hub.openclaw import Fleet, GatewayConfig, GatewayEvent
 from hub.openclaw.methods import chat_send
-from hub.runs.leases import Leadership
+from hub.runs.leadership import Leadership
 from protocol.agent_status import AgentMoved, ExhaustReason
 from protocol.ids import AgentId, BootId, GatewayId, UserId
 from storage.agents import agent_states

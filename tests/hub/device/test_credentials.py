@@ -40,8 +40,9 @@ from hub.device.credentials import (
     read_identity,
 )
 from hub.device.owner import change_grants
-from hub.links import auth
-from hub.links.auth import HubKey, KeyRotation
+from hub.links import pairing
+from hub.links.hub_key import HubKey
+from hub.links.key_rotation import KeyRotation
 from hub.links.roster import RequestReceived
 from protocol import keys
 from protocol.codec import JSON
@@ -388,7 +389,7 @@ async def approve(port: Port, code: str) -> None:
     await port.store.write(devices.ensure_user, ANNA, "anna", AT_MS)
     await port.store.write(
         pairings.approve,
-        auth.hash_code(code),
+        pairing.hash_code(code),
         fresh_id=DeviceId("desk-id"),
         user_id=ANNA,
         name=None,

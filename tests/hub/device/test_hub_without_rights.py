@@ -15,7 +15,7 @@ from websockets.asyncio.server import ServerConnection, serve
 from hub.base.clock import IdFactory
 from hub.device.inserts import open_device_store
 from hub.device.owner import approve, change_grants
-from hub.links.auth import HubKey
+from hub.links.hub_key import HubKey
 from protocol.codec import JSON
 from protocol.handshake import NONCE_HEADER, SPOKEN, Challenge
 from protocol.tables import SUGGESTED

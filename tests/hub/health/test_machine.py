@@ -9,7 +9,7 @@ from hub.base.supervisor import Failures
 from hub.health import machine
 from hub.health.issues import Severity
 from hub.health.machine import LATELY, check_services
-from hub.links.gate import FailedAttempts
+from hub.links.failed_attempts import FailedAttempts
 from hub.settings.limit_settings import Limits
 from storage.devices.attempts import AttemptLimits
 from storage.store import open_store

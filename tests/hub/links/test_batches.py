@@ -8,7 +8,7 @@ from typing import Any
 import anyio
 import pytest
 
-from hub.links.gate import LinkLimits
+from hub.links.link_limits import LinkLimits
 from protocol.errors import CallTimedOut, CloseCode, DeliveryError, LinkLost, TooManyCalls
 from protocol.frame import MAX_BATCH_CALLS, MAX_RESULT_BYTES
 from protocol.work import Answer

@@ -17,15 +17,10 @@ from websockets.frames import Frame, Opcode
 from hub.base.loop_meter import LATE_S, OVER_S, SHARE
 from hub.links import transport
 from hub.links.connection import PendingCalls
-from hub.links.gate import DeadlineWheel, LinkLimits
-from hub.links.roster import (
-    AgentsSilent,
-    DeviceLink,
-    DeviceLost,
-    DeviceReady,
-    HeartbeatReceived,
-    RequestReceived,
-)
+from hub.links.deadline_wheel import DeadlineWheel
+from hub.links.device_link import DeviceLink
+from hub.links.link_limits import LinkLimits
+from hub.links.roster import AgentsSilent, DeviceLost, DeviceReady, HeartbeatReceived, RequestReceived
 from protocol.coordination import Response
 from protocol.errors import (
     CallNotGranted,

@@ -8,16 +8,11 @@ import pytest
 import sqlalchemy as sa
 
 from hub.base.metrics import Metrics
-from hub.links.gate import (
-    Buckets,
-    DeadlineWheel,
-    FailedAttempts,
-    Gate,
-    Place,
-    PortLimits,
-    TurnedAway,
-    network_of,
-)
+from hub.base.token_buckets import Buckets
+from hub.links.deadline_wheel import DeadlineWheel
+from hub.links.failed_attempts import FailedAttempts
+from hub.links.gate import Gate, Place, PortLimits, TurnedAway
+from hub.links.hosts import network_of
 from hub.links.refusals import ENTRIES, OTHERS, RefusalSamples
 from protocol.errors import ErrorCode
 from storage.devices.attempts import AttemptLimits

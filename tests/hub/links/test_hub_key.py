@@ -8,8 +8,8 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 from websockets.typing import Subprotocol
 
-from hub.links.auth import HubKey
 from hub.links.hosts import Hosts
+from hub.links.hub_key import HubKey
 from hub.links.transport import UpgradeRules
 from protocol import keys
 from protocol.handshake import NONCE_HEADER, NONCE_SUBPROTOCOL

@@ -12,8 +12,9 @@ import anyio.lowlevel
 import pytest
 from websockets.exceptions import InvalidStatus
 
-from hub.links.gate import LinkLimits, PortLimits
+from hub.links.gate import PortLimits
 from hub.links.hosts import TrustedProxies
+from hub.links.link_limits import LinkLimits
 from hub.links.transport import UpgradeRules
 from protocol.errors import CloseCode
 from protocol.work import Action, AgentRun, Answer, RunConfig, ToolCall

@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hub.base.tokens import TokenKind, hash_token, last4, make
-from hub.links import auth
-from hub.links.auth import ALPHABET, BadCode, BadProof, hash_code, read, read_key
-from hub.links.roster import EndsElsewhere
+from hub.links import pairing
+from hub.links.device_keys import BadProof, read_key
+from hub.links.pairing import ALPHABET, BadCode, hash_code, read
+from hub.links.revocation_watch import EndsElsewhere
 from protocol import keys
 from protocol.errors import CloseCode, CodedError, ErrorCode
 from protocol.ids import DeviceId, InvitationId, UserId
@@ -48,7 +49,7 @@ async def approve(port: Port, code: str, *, name: str | None = None) -> None:
     await port.store.write(devices.ensure_user, ANNA, "anna", AT_MS)
     await port.store.write(
         pairings.approve,
-        auth.hash_code(auth.read(code)),
+        pairing.hash_code(pairing.read(code)),
         fresh_id=DeviceId(f"device-{code}"),
         user_id=ANNA,
         name=name,
@@ -309,7 +310,7 @@ async def test_connection_of_a_revoked_device_ends_within_a_second(port: Port) -
 
 @given(seed=st.integers(0, 10_000))
 def test_pairing_code_is_parsed_in_lower_case_and_with_or_without_hyphen(seed: int) -> None:
-    code = auth.make(SeededChance(seed))
+    code = pairing.make(SeededChance(seed))
     assert (len(code), set(code) - {*ALPHABET, "-"}) == (9, set())
     for typed in (code, code.lower(), code.replace("-", ""), f" {code.replace('-', ' - ')}\n"):
         assert read(typed) == code

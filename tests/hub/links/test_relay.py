@@ -15,7 +15,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from hub.device.client import TurnedAway
 from hub.device.credentials import Credential, KeyCredential, TokenCredential
-from hub.links.auth import HubKey
+from hub.links.hub_key import HubKey
 from protocol import keys
 from protocol.codec import JSON
 from protocol.handshake import NONCE_HEADER, Challenge

@@ -6,18 +6,8 @@ import pytest
 import sqlalchemy as sa
 
 from hub.base.metrics import Metrics
-from hub.links.roster import (
-    COMPARE_EVERY_S,
-    FROZEN,
-    REMEMBERED,
-    DeviceLost,
-    DeviceReady,
-    EndsElsewhere,
-    LinkEvent,
-    Roster,
-    SharedRoots,
-    Takeovers,
-)
+from hub.links.revocation_watch import COMPARE_EVERY_S, FROZEN, EndsElsewhere
+from hub.links.roster import REMEMBERED, DeviceLost, DeviceReady, LinkEvent, Roster, SharedRoots, Takeovers
 from protocol.errors import CloseCode
 from protocol.handshake import DeviceHello, Goodbye, Hubs
 from protocol.ids import BootId, DeviceId, NodeId, UserId

@@ -4,8 +4,9 @@ from collections.abc import AsyncIterator, Mapping
 
 import pytest
 
-from hub.links.auth import BadProof, KeyRotation
-from hub.links.roster import EndsElsewhere
+from hub.links.device_keys import BadProof
+from hub.links.key_rotation import KeyRotation
+from hub.links.revocation_watch import EndsElsewhere
 from protocol import keys
 from protocol.errors import CloseCode, CodedError, ErrorCode
 from protocol.ids import DeviceId, UserId

@@ -5,7 +5,7 @@ import anyio
 import msgspec
 import pytest
 
-from hub.links.roster import RunFrame, RunTooLarge, SpoolFailed
+from hub.links.device_link import RunFrame, RunTooLarge, SpoolFailed
 from hub.links.streams import RunStreams, Stream
 from protocol.errors import ErrorCode, LinkLost, LocalProtocolError, RemoteProtocolError
 from protocol.frame import Frame

@@ -17,7 +17,8 @@ from websockets.speedups import apply_mask
 
 from hub.base.clock import SystemClock
 from hub.base.metrics import Metrics
-from hub.links.gate import Gate, LinkLimits, PortLimits
+from hub.links.gate import Gate, PortLimits
+from hub.links.link_limits import LinkLimits
 from hub.links.transport import DeviceSocket
 
 MOST: Final = 70_000  # bytes of a message

@@ -17,7 +17,8 @@ from hub.device.inbox import read_items
 from hub.device.inserts import DeviceStore
 from hub.device.owner import approve, edit, reject
 from hub.links.roster import Roster
-from hub.runs.agreement import MAX_LISTINGS, Agreements, VerdictDelivery
+from hub.runs.agreement import MAX_LISTINGS, Agreements
+from hub.runs.verdict_delivery import VerdictDelivery
 from protocol.errors import ErrorCode, LinkLost
 from protocol.frame import ErrorBody
 from protocol.handshake import StoreMark

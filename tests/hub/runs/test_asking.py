@@ -23,8 +23,9 @@ from hub.extraction.model import (
 )
 from hub.health import external
 from hub.health.issues import Severity
-from hub.runs.asking import PROBE, RELEASE, ModelGate, ModelGates, UnitAsking, question_of
-from hub.runs.lifecycle import Interrupt
+from hub.runs.asking import UnitAsking, question_of
+from hub.runs.interrupt import Interrupt
+from hub.runs.model_gates import PROBE, RELEASE, ModelGate, ModelGates
 from hub.runs.runner import MODEL_WAIT_S
 from protocol.errors import ErrorCode
 from protocol.lifecycles import PauseReason, RunEvent, RunOutcome, RunState, UnitState

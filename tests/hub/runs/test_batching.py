@@ -15,7 +15,7 @@ from hub.extraction.model import (
     ModelUnavailable,
     Price,
 )
-from hub.runs.asking import MAX_WAIT_S, MIN_WAIT_S
+from hub.runs.batches import MAX_WAIT_S, MIN_WAIT_S
 from hub.runs.budget import Account
 from hub.settings.limit_settings import BudgetSettings
 from protocol.lifecycles import RunOutcome, RunState

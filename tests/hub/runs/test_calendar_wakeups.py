@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from hub.base.metrics import Metrics
-from hub.runs.scheduler import ANSWER_S, WAKEUPS_POLL_S, Over, Wakes, fate_of
+from hub.runs.wake_delivery import ANSWER_S, WAKEUPS_POLL_S, Over, Wakes, fate_of
 from protocol.errors import CallTimedOut, CodedError, ErrorCode, LinkLost
 from protocol.frame import ErrorBody
 from protocol.ids import AgentId, DeviceId, UserId

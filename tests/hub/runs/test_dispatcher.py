@@ -12,16 +12,16 @@ import pytest
 import sqlalchemy as sa
 
 from hub.agents.capabilities import Capabilities
-from hub.agents.writing import reconcile
+from hub.agents.reconciliation import reconcile
 from hub.api.waiting import Waiting, read_waits
 from hub.base.clock import epoch_ms
 from hub.extraction.model import ModelExhausted
 from hub.health import work
 from hub.health.issues import Severity
-from hub.links.roster import DeviceLink
+from hub.links.device_link import DeviceLink
 from hub.runs import dispatcher
 from hub.runs.dispatcher import CROWD_WINDOW_S, FLAP_SETTLE_S, Arrivals
-from hub.runs.lifecycle import Interrupt
+from hub.runs.interrupt import Interrupt
 from hub.runs.run_order import RunOptions, RunOrder
 from protocol.errors import IllegalTransition, LinkLost
 from protocol.handshake import HeldRun

@@ -4,8 +4,9 @@ import msgspec
 import pytest
 
 from hub.extraction.model import ModelExhausted, ModelUnavailable
-from hub.runs.asking import BatchPending, NoModel
-from hub.runs.attempt import FULL_CAP_S, ending_of, gravest
+from hub.runs.asking import NoModel
+from hub.runs.attempt_ending import FULL_CAP_S, ending_of, gravest
+from hub.runs.batches import BatchPending
 from hub.runs.sources import DeviceStalled, NotTakenOn
 from protocol.errors import LinkLost
 from protocol.lifecycles import RunEvent, RunState

@@ -9,18 +9,8 @@ import anyio
 import pytest
 
 from hub.base.periodic_loop import WORK_S
-from hub.runs.leases import (
-    GIVE_UP_S,
-    LEASE_MS,
-    RENEW_EVERY_S,
-    RENEW_S,
-    STEADY_S,
-    TTL_S,
-    WELL_S,
-    Leadership,
-    LeaseKeeper,
-    NodeLease,
-)
+from hub.runs.leadership import RENEW_S, TTL_S, Leadership
+from hub.runs.leases import GIVE_UP_S, LEASE_MS, RENEW_EVERY_S, STEADY_S, WELL_S, LeaseKeeper, NodeLease
 from protocol.ids import BootId, NodeId
 from storage import leases
 from storage.store import Store, open_store

@@ -8,7 +8,7 @@ import anyio.lowlevel
 import msgspec
 import pytest
 
-from hub.links.roster import RunFrame
+from hub.links.device_link import RunFrame
 from hub.text.excerpt import Excerpt
 from protocol.errors import ErrorCode, LinkLost
 from protocol.frame import ErrorBody

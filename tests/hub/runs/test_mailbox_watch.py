@@ -13,7 +13,7 @@ from hub.connectors.connector import Connector
 from hub.extraction.extractor import Extractor
 from hub.extraction.model import Models
 from hub.runs.leases import is_share_of
-from hub.runs.mailbox_visit import PAUSE_S, POLL_S, Watching
+from hub.runs.mailbox_watch import PAUSE_S, POLL_S, Watching
 from protocol.ids import BootId, NodeId
 from protocol.lifecycles import RunState
 from storage import leases

@@ -23,7 +23,7 @@ from hub.connectors.calling import (
 )
 from hub.connectors.connector import Address, Connector, Message
 from hub.extraction.model import Models
-from hub.runs.lifecycle import Interrupt
+from hub.runs.interrupt import Interrupt
 from hub.settings.limit_settings import BudgetSettings
 from hub.text.files import MAIL
 from protocol.capabilities import CapabilityName

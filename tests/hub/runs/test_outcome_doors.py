@@ -6,7 +6,7 @@ import pytest
 
 from hub.extraction.model import ModelAnswer, ModelError, ModelRequest
 from hub.health import work
-from hub.runs.sentences import explain
+from hub.runs.failures import explain
 from storage.agents.agents import AgentRow
 from storage.runs.units import find_unit
 from storage.store import Store

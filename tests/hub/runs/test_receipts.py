@@ -9,8 +9,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from hub.base.clock import IdFactory
 from hub.device.credentials import DeviceIdentity
-from hub.links.auth import HubKey, check_signature
-from hub.runs.sources import Receipts, Received
+from hub.links.device_keys import check_signature
+from hub.links.hub_key import HubKey
+from hub.runs.receipts import Receipts, Received
 from protocol import keys
 from protocol.errors import LinkLost
 from protocol.frame import ErrorBody

@@ -10,7 +10,7 @@ import pytest
 from hub.base.clock import SystemClock
 from hub.extraction.model import Models, Price
 from hub.extraction.transcription import Transcriber
-from hub.links.roster import RunFrame
+from hub.links.device_link import RunFrame
 from hub.settings.limit_settings import BudgetSettings
 from protocol.lifecycles import RunOutcome, RunState, UnitState
 from protocol.work import AgentComplete, AgentData, AgentManifest, FilePiece, ManifestFile

@@ -10,10 +10,10 @@ import sqlalchemy as sa
 
 from hub.base.clock import epoch_ms
 from hub.extraction.model import ExtractionError, Finish, ModelExhausted, ModelUnavailable
-from hub.links.roster import RunFrame
+from hub.links.device_link import RunFrame
 from hub.runs import runner
 from hub.runs.delivery import SINGLE_CALLS
-from hub.runs.lifecycle import Interrupt
+from hub.runs.interrupt import Interrupt
 from hub.runs.run_order import RunOptions, RunOrder
 from hub.settings.limit_settings import BudgetSettings, Limits
 from protocol.capabilities import CapabilityName

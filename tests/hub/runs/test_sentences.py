@@ -9,20 +9,15 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from hub.base.clock import epoch_ms
+from hub.runs.failures import FAILURES, describe_errors, explain
 from hub.runs.sentences import (
-    FAILURES,
-    Hold,
-    WaitFacts,
-    Wanting,
     describe_decision,
-    describe_errors,
     describe_missed,
     describe_pause,
     describe_reason,
     describe_wake,
-    explain,
-    why_waiting,
 )
+from hub.runs.waiting import Hold, WaitFacts, Wanting, why_waiting
 from protocol.errors import ErrorCode
 from protocol.ids import AgentId, UserId
 from protocol.lifecycles import FINAL_RUN_STATES, PauseReason, RunState

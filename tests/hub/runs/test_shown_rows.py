@@ -9,9 +9,9 @@ import sqlalchemy as sa
 
 from hub.base.clock import epoch_ms
 from hub.runs.found_items import likeness_of
-from hub.runs.lifecycle import Interrupt
-from hub.runs.mailbox_visit import MAX_JUDGED, MAX_ROWS, judged_titles, references_of
+from hub.runs.interrupt import Interrupt
 from hub.runs.run_order import RunOrder
+from hub.runs.shown_rows import MAX_JUDGED, MAX_ROWS, judged_titles, references_of
 from hub.text.folding import fold
 from protocol.capabilities import CapabilityName
 from protocol.errors import CallTimedOut, ErrorCode, LinkLost

@@ -13,7 +13,7 @@ import pytest
 
 from hub.base.metrics import Metrics
 from hub.document import Document
-from hub.links.roster import RunFrame, RunTooLarge
+from hub.links.device_link import RunFrame, RunTooLarge
 from hub.runs.run_order import RunOrder, RunSettings
 from hub.runs.sources import (
     DeviceSource,

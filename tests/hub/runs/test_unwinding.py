@@ -13,10 +13,11 @@ from hub.document import Document
 from hub.extraction.items import ExtractionOptions
 from hub.links.auth import Admission
 from hub.links.connection import Connection, OpenLink
-from hub.links.gate import DeadlineWheel, LinkLimits
+from hub.links.deadline_wheel import DeadlineWheel
+from hub.links.link_limits import LinkLimits
 from hub.runs import delivery
 from hub.runs.delivery import BATCHES_IN_FLIGHT, Delivery, Window
-from hub.runs.lifecycle import Interrupt
+from hub.runs.interrupt import Interrupt
 from hub.runs.run_order import RunOrder
 from protocol.errors import LinkLost
 from protocol.frame import Frame

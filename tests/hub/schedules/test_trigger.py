@@ -11,21 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hub.schedules.cron import BadSchedule, parse_cron
+from hub.schedules.cron_comparison import check_reading
+from hub.schedules.missed_fires import Coalesce, Covered, FirePlan, Missed, plan_fires, walk
 from hub.schedules.trigger import (
     AtTrigger,
-    Coalesce,
-    Covered,
     EveryTrigger,
-    FirePlan,
-    Missed,
-    check_reading,
     offset_ms,
-    plan_fires,
     stretch_at,
     trigger_of,
     tzdata_digest,
     upcoming,
-    walk,
 )
 from tests.hub.schedules.instants import cron, ms, next_fires
 from tests.support.families import each

@@ -16,9 +16,10 @@ from hub.base.log.opening import A_MINUTE, QUEUE
 from hub.base.log.ring import ENTRIES
 from hub.base.metrics import Metrics
 from hub.health.machine import COUNSEL
-from hub.links.auth import PAIRING_TTL_S, PAIRINGS, PAIRINGS_PER_NETWORK
-from hub.links.gate import LinkLimits, PortLimits
+from hub.links.gate import PortLimits
+from hub.links.link_limits import LinkLimits
 from hub.links.listener import OPEN_S
+from hub.links.pairing import PAIRING_TTL_S, PAIRINGS, PAIRINGS_PER_NETWORK
 from hub.links.roster import TAKEOVER_WAIT_S, TAKEOVER_WINDOW_S, TAKEOVERS
 from hub.settings.edits import CannotEdit, edited
 from hub.settings.findings import REMOVED

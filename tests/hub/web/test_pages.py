@@ -22,7 +22,7 @@ from hub.base.dates import begin_of
 from hub.base.roles import Role
 from hub.cli.app import hub as cli
 from hub.health.issues import error, notice, warning
-from hub.links.roster import RoundTrip
+from hub.links.device_link import RoundTrip
 from hub.settings.limit_settings import Limits
 from protocol.calls import RowPlace
 from protocol.ids import CallId

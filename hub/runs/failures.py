@@ -1,0 +1,122 @@
+"""Failures of runs, explained for people, with the steps that mend them."""
+
+import shlex
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, NamedTuple
+
+from protocol.errors import CATALOGUE, ErrorCode
+from storage.runs.runs import RunError, RunRow
+
+
+class Failure(NamedTuple):
+    """Sentence about a failure and the step that mends it, as templates or with the names of a run."""
+
+    sentence: str
+    remedy: str
+
+
+_PATHS: Final = {  # by the source of the agent: the command that changes its paths
+    "file": "hub config set 'agents.{agent}.paths=[\"PATH\"]'",
+    "api": "hub agents edit {agent} --path PATH",
+}
+_AGAIN: Final = "it is read again by the next run: hub run {agent}"
+_SPLIT: Final = "split it, or move it to a folder that the agent does not read"
+_LIMIT: Final = "raise the limit: hub config set limits.NAME=NUMBER; or let the agent read less: {paths}"
+_REPORT: Final = "hub logs --level error has the details; please report this fault of the hub to its authors"
+# Other codes are those of the protocol: the stored message is their sentence, their hint is the remedy.
+FAILURES: Final[Mapping[str, Failure]] = {
+    # Files, as their device says; a detail may follow the code.
+    "missing": Failure(
+        "device {device} has no {path} in the folders that it shares", "correct the paths: {paths}"
+    ),
+    "unreadable": Failure(
+        "device {device} is not allowed to read {path}",
+        "on {device}: chmod u+r {quoted}; for a folder: chmod u+rx {quoted}",
+    ),
+    "bad_ignore_file": Failure(
+        "device {device} offers nothing of {path}: an ignore file there is broken{more}",
+        "on {device}: mend that line",
+    ),
+    "changed": Failure("{path} changed while it was read", _AGAIN),
+    "too_large": Failure("{path} is too large{more}", _SPLIT),
+    "too_deep": Failure("{path} lies in too many folders inside each other", "move it up: {paths}"),
+    "limit": Failure("device {device} has more files than it can list{more}", _SPLIT),
+    "convert_seconds": Failure("making text of {path} takes too long{more}", _SPLIT),
+    "convert_memory_bytes": Failure("making text of {path} needs too much memory{more}", _SPLIT),
+    "not_convertible": Failure("{path} cannot be made into text{more}", _SPLIT),
+    "skipped": Failure("files were left out: {message}", "hub runs show {run} lists the first"),
+    # Files and runs, as the hub says.
+    "file_changed": Failure("{path} changed while it was read", _AGAIN),
+    "file_incomplete": Failure("not all of {path} came: {message}", _AGAIN),
+    "unit_failed": Failure("{where}{message}", "hub runs show {run} has all of it"),
+    "model_refused": Failure(
+        "{where}{message}", "correct the setting that it names, then: hub reload; hub runs rerun {run}"
+    ),
+    "model_unavailable": Failure("{where}{message}", "ask it: hub doctor --online"),
+    "limit_reached": Failure("{where}{message}", _LIMIT),
+    "nothing_shared": Failure(
+        "device {device} shares none of the folders that the agent reads",
+        "correct the paths: {paths}; or end hub connect there, and start it with one more --root FOLDER",
+    ),
+    "not_granted": Failure("{where}{message}", "its owner grants it, on device {device}: hub grants"),
+    "unknown_table": Failure(
+        "{where}{message}", "update device {device}, or let the agent write another table"
+    ),
+    "call_unsupported": Failure(
+        "{where}{message}",
+        "on {device}, start a program that can do it: hub help write-a-device; or change agent {agent}",
+    ),
+    "run_failed": Failure("{where}{message}", "hub runs show {run} has all of it"),
+    "attempt_failed": Failure("{where}{message}", "hub runs show {run} has all of it"),
+    "crash_loop": Failure("the hub ended again and again while the run was under way", _REPORT),
+    "hub_error": Failure("an error of the hub ended the run", _REPORT),
+    "internal": Failure("a fault of the hub ended it: {message}", _REPORT),
+    "paused_too_long": Failure(
+        "{where}{message}", "see what it waited for: hub runs show {run}; then hub run {agent}"
+    ),
+}
+
+
+def explain(error: RunError, run: RunRow, device: str) -> Failure:
+    """Return the sentence about an error of a run on *device*, and what mends it."""
+    more = error.message.removeprefix(error.code)
+    known = FAILURES.get(error.code)
+    if known is None:
+        hint = CATALOGUE[ErrorCode(error.code)].hint if error.code in CATALOGUE else "hub runs show {run}"
+        known = Failure("{where}{message}", hint)
+    names = {
+        "agent": run.agent_name,
+        "device": device or "of the agent",
+        "message": error.message or error.code.replace("_", " "),
+        "more": more if more.startswith(":") else "",
+        "path": error.unit_key or "a file",
+        "quoted": shlex.quote(error.unit_key or "FILE"),
+        "where": f"{error.unit_key}: " if error.unit_key else "",
+        "run": run.id[-8:],
+    }
+    names["paths"] = _PATHS[run.agent_source].format_map(names)
+    return Failure(known.sentence.format_map(names), known.remedy.format_map(names))
+
+
+def describe_errors(
+    errors: Sequence[RunError], *, failed: int, describe: Callable[[RunError], str]
+) -> str | None:
+    """Summarize the errors of a run: ``3 failed: 2 too_large, 1 changed; first: a.md is too large``.
+
+    Args:
+        errors: the stored errors; only the first errors of a run are stored.
+        failed: total number of failed files or messages.
+        describe: returns the sentence about one error.
+    """
+    of_files = [error for error in errors if error.unit_key]
+    codes = Counter(error.code for error in of_files)
+    counted = [f"{count} {code}" for code, count in codes.most_common()] if len(codes) > 1 else []
+    recorded = codes.total()
+    first = f"{failed} failed" + (f"; the first {recorded}" if 0 < recorded < failed else "")
+    sentences = [describe(error) for error in of_files[:1]]
+    if counted:
+        sentences = [f"{', '.join(counted)}; first: {sentences[0]}"]
+    of_units = ": ".join(filter(None, (first if failed else "", *sentences)))
+    of_run = dict.fromkeys(describe(error) for error in errors if not error.unit_key)
+    return "; ".join(filter(None, (of_units, *of_run))) or None

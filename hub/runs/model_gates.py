@@ -1,0 +1,188 @@
+"""Gates in front of models: closed while a model does not answer, and opened by a cheap probe.
+
+A question without an answer after all attempts closes its model's gate, unless another question was answered
+in the meantime. While a gate is closed, no question is asked. Rules still extract items, and runs wait for
+the rest as rows (PAUSED, ``model_away``).
+
+As long as runs wait, the model's endpoints are probed for their list of models. The waiting runs are in the
+database. The state of a gate is lost in a restart, and the first probe is then made at once.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import anyio
+from anyio.abc import TaskStatus
+
+from hub.base.clock import Clock
+from hub.base.log import Channel
+from hub.base.periodic_loop import Rounds
+from hub.extraction.circuit_breaker import OPEN
+from hub.extraction.model import (
+    LanguageModel,
+    ModelError,
+    Models,
+    ModelUnavailable,
+)
+from protocol.errors import Backoff
+
+log = Channel(__name__)
+
+PROBE: Final = Backoff(base_s=5.0, cap_s=60.0)  # while probes fail
+
+RELEASE: Final = OPEN  # while probes succeed but questions fail: 30 s to 10 min
+
+POLL_S: Final = 1.0
+
+
+class ModelGate:
+    """Gate in front of one model.
+
+    Attributes:
+        away: reason why no question is asked; None while questions are asked.
+    """
+
+    def __init__(self, model: LanguageModel, clock: Clock) -> None:
+        self._model = model
+        self._clock = clock
+        self.away: str | None = None
+        self._answers = 0
+        self._asking: set[anyio.CancelScope] = set()
+        self._is_awaited = self._is_released = False
+        self._due = 0.0  # monotonic time of the next probe
+        self._probes = self._releases = 0  # attempts since the last success, of probes and of questions
+
+    @contextmanager
+    def asking(self) -> Iterator[None]:
+        """Track one question inside the block; cancel it if the gate closes meanwhile.
+
+        Raises:
+            ModelUnavailable: the gate is closed, or was closed while the question waited.
+        """
+        if self.away is not None:
+            raise ModelUnavailable(self.away)
+        answers = self._answers
+        with anyio.CancelScope() as scope:
+            self._asking.add(scope)
+            try:
+                yield
+            except ModelUnavailable as exc:
+                self._asking.discard(scope)
+                if self._answers == answers:
+                    self.close(str(exc))
+                raise
+            except ModelError:  # a refusal proves that the model answers, and must reach the caller
+                self._answered()
+                raise
+            else:
+                self._answered()
+            finally:
+                self._asking.discard(scope)
+        if scope.cancelled_caught:
+            raise ModelUnavailable(self.away or "the model was away")
+
+    def _answered(self) -> None:
+        self._answers += 1
+        self._probes = self._releases = 0
+        self.away = None
+
+    def close(self, why: str) -> None:
+        """Ask no question until a probe succeeds. Questions in flight are cancelled."""
+        self.away = why
+        self._due = max(self._due, self._clock.monotonic() + PROBE.delay(0, 1.0))
+        log.warning("model.away", why=why)
+        for scope in self._asking:  # each would wait for all its attempts, one after the other
+            scope.cancel()
+
+    def try_now(self) -> None:
+        """End the delay of the next probe at a person's request, if the model is away."""
+        self._due, self._is_awaited = 0.0, self._is_awaited or self.away is not None
+
+    def release(self) -> None:
+        """Release the runs that wait for another model."""
+        self._is_released = True
+
+    def let_through(self) -> bool:
+        """Return True once after each successful probe. Called when runs wait for the model."""
+        self._is_awaited = True
+        is_released, self._is_released = self._is_released, False
+        return is_released
+
+    async def probe(self) -> bool:
+        """Probe the model, if runs wait for it and a probe is due. Return True if it answered."""
+        if not self._is_awaited or self._clock.monotonic() < self._due:
+            return False
+        self._is_awaited = False
+        wrong = await self._model.reach()
+        if wrong is not None:
+            self.away = wrong
+            self._due = self._clock.monotonic() + PROBE.delay(self._probes, 1.0)
+            self._probes += 1
+            return False
+        log.info("model.back")
+        self.away, self._probes, self._is_released = None, 0, True
+        self._due = self._clock.monotonic() + RELEASE.delay(self._releases, 1.0)
+        self._releases += 1
+        return True
+
+
+class ModelGates:
+    """Gates in front of all models of a hub.
+
+    Attributes:
+        on_back: called when runs may resume.
+    """
+
+    def __init__(self, models: Models, *, clock: Clock) -> None:
+        self.turns = Rounds(clock)
+        self.on_back: Callable[[], None] = lambda: None
+        self._clock = clock
+        self._gates = self._made(models)
+
+    def _made(self, models: Models) -> dict[bool, ModelGate]:
+        return {
+            allow_cloud: ModelGate(model, self._clock)
+            for allow_cloud in (True, False)
+            if (model := models.choose(allow_cloud=allow_cloud)) is not None
+        }
+
+    def use(self, models: Models) -> None:
+        """Replace the gates by those of other models, and release the runs that wait for the old ones."""
+        self._gates = self._made(models)
+        for gate in self._gates.values():
+            gate.release()
+        self.on_back()
+
+    def try_now(self) -> None:
+        """Probe the models that are away at once, at a person's request."""
+        for gate in self._gates.values():
+            gate.try_now()
+        self.turns.wake()
+
+    def find(self, *, allow_cloud: bool) -> ModelGate | None:
+        """Return the gate of the model used with this setting, or None if no model fits."""
+        return self._gates.get(allow_cloud)
+
+    def away(self, *, allow_cloud: bool) -> str | None:
+        """Return why the model is not asked; None if it is asked, or if no model fits."""
+        gate = self._gates.get(allow_cloud)
+        return None if gate is None else gate.away
+
+    def let_through(self, allow_cloud: bool) -> bool:
+        """Return ``ModelGate.let_through``; True without a model, because runs then use rules only."""
+        self.turns.wake()
+        gate = self._gates.get(allow_cloud)
+        return gate is None or gate.let_through()
+
+    async def probe(self) -> None:
+        """Probe each model that runs wait for, if a probe is due."""
+        backs = [await gate.probe() for gate in self._gates.values()]
+        if any(backs):
+            self.on_back()
+
+    async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Probe until cancelled."""
+        task_status.started()
+        await self.turns.serve(self.probe, of="model gates", every_s=math.inf, least_s=POLL_S)

@@ -1,0 +1,198 @@
+"""Delivery of verdicts on items, which people gave at the hub, to the items' devices.
+
+A verdict is marked as sent before it leaves. Without an answer it is sent again, with the same id: after a
+while, or over the device's next connection. The device answers a repeated id as before. So a verdict is
+applied once, whichever hub is killed, frozen or restored, and whichever takes over the device.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, Final
+
+import anyio
+import msgspec
+from anyio.abc import TaskGroup, TaskStatus
+
+from hub.base.clock import Clock, now_ms
+from hub.base.log import Channel
+from hub.base.periodic_loop import Rounds
+from hub.links.device_link import DeviceLink
+from hub.runs.delivery import may_change
+from protocol.calls import MARKED, OwnerGrant, Reviewed
+from protocol.capabilities import CAPABILITY_OF
+from protocol.errors import (
+    CallNotGranted,
+    CallUnsupported,
+    DeliveryError,
+    ErrorCode,
+)
+from protocol.frame import Record
+from protocol.ids import DeviceId
+from protocol.items import ReviewVerdict, RowReview
+from protocol.work import Action, Answer, ToolCall
+from storage.kernel.database import StorageError
+from storage.runs import item_verdicts
+from storage.runs.item_verdicts import DueVerdict, VerdictAnswer
+from storage.store import Store
+
+log = Channel(__name__)
+
+POLL_S: Final = 2.0  # with a shared database, into which other hubs write verdicts; and after a failure
+REST_S: Final = 30.0
+ANSWER_MS: Final = 30_000
+AGAIN_MS: Final = 5_000  # after a call that was not answered
+# one call in each frame: the texts of a verdict may be as long as those of an item
+DELIVERIES_AT_ONCE: Final = 16
+
+
+class VerdictDelivery:
+    """Service that sends open verdicts to connected devices."""
+
+    def __init__(
+        self, store: Store, *, find_link: Callable[[DeviceId], DeviceLink | None], clock: Clock
+    ) -> None:
+        """Set up the service.
+
+        Args:
+            find_link: returns the link of a device that is connected to this hub and agrees about the past.
+        """
+        self.turns = Rounds(clock)
+        self._store = store
+        self._find_link = find_link
+        self._clock = clock
+        self._in_progress: set[DeviceId] = set()
+
+    def recheck(self) -> None:
+        """Wake the loop, because a verdict was given or a device has connected."""
+        self.turns.wake()
+
+    async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Send verdicts until cancelled."""
+        task_status.started()
+        self._in_progress.clear()
+        async with anyio.create_task_group() as tasks:
+            await self.turns.serve(partial(self._begin, tasks), of="verdicts", every_s=POLL_S)
+
+    async def _begin(self, tasks: TaskGroup) -> float:
+        """Start to send the open verdicts of each connected device. Return the seconds to rest."""
+        is_any = False
+        for device_id in await self._store.read(item_verdicts.devices_with_open):
+            link = self._find_link(device_id)
+            is_any = is_any or link is not None
+            if link is not None and device_id not in self._in_progress:
+                self._in_progress.add(device_id)
+                tasks.start_soon(self._send_all, link)
+        return POLL_S if is_any or self._store.is_shared else REST_S
+
+    async def _send_all(self, link: DeviceLink) -> None:
+        try:
+            while await self._send_next(link):
+                pass
+        except StorageError as exc:
+            log.error("verdict.database", exc=exc)
+        except Exception as exc:  # the other devices' verdicts must go on
+            log.error("verdict.broke", exc=exc)
+        finally:
+            self._in_progress.discard(link.device_id)
+
+    async def _send_next(self, link: DeviceLink) -> bool:
+        """Send the oldest verdicts and store the answers. Return True if others may follow."""
+        at = now_ms(self._clock)
+        due = await self._store.read(
+            item_verdicts.due, link.device_id, epoch=link.epoch, at=at, limit=DELIVERIES_AT_ONCE
+        )
+        if not due:
+            return False
+        ids, again = [one.id for one in due], at + ANSWER_MS + AGAIN_MS
+        taken = await self._store.write(item_verdicts.take, ids, epoch=link.epoch, at=at, again=again)
+        answers: list[VerdictAnswer] = []
+
+        async def send(verdict: DueVerdict) -> None:
+            if (answer := await self._ask(link, verdict)) is not None:
+                answers.append(answer)
+
+        sent = [one for one in due if one.id in taken]
+        async with anyio.create_task_group() as senders:
+            for one in sent:
+                senders.start_soon(send, one)
+        await self._settle(link, sent, answers)
+        return len(answers) == len(due)
+
+    async def _settle(
+        self, link: DeviceLink, sent: Sequence[DueVerdict], answers: Sequence[VerdictAnswer]
+    ) -> None:
+        at = now_ms(self._clock)
+        settled = await self._store.write(
+            item_verdicts.settle, link.device_id, answers, epoch=link.epoch, at=at
+        )
+        for row in settled:
+            log.info(
+                "verdict.settled",
+                verdict_id=row.id,
+                item_id=row.item_id,
+                device_id=row.device_id,
+                state=row.state,
+                reason=row.reason,
+                sends=row.sends,
+            )
+        left = {verdict.id for verdict in sent} - {answer.id for answer in answers}
+        if left:
+            await self._store.write(
+                item_verdicts.put_off, sorted(left), epoch=link.epoch, next_at=at + AGAIN_MS
+            )
+
+    async def _ask(self, link: DeviceLink, verdict: DueVerdict) -> VerdictAnswer | None:
+        """Return the device's answer; None if there is none yet."""
+        # The device may have applied what was sent before: only its answer tells.
+        is_marked = bool(verdict.warnings) and verdict.verdict in ("approve", "edit")
+        if verdict.sends == 0 and (refused := refused_by(link, is_marked=is_marked)) is not None:
+            return VerdictAnswer(id=verdict.id, reason=refused)
+        seen = verdict.seen_call if verdict.undoes is None else verdict.undoes
+        data, titles = _with_titles(verdict.data)
+        frame = ToolCall(
+            id=verdict.id,
+            action=Action.REVIEW_APPLY,
+            table=verdict.target_table,
+            where={"id": verdict.row_id},
+            data=data,
+            review=RowReview(verdict=ReviewVerdict(verdict.verdict), seen=seen, titles=titles),
+            deadline_ms=ANSWER_MS,
+        )
+        try:
+            answer = await link.call(frame)
+        except (CallUnsupported, CallNotGranted) as error:
+            return VerdictAnswer(id=verdict.id, reason=error.code)
+        except DeliveryError:
+            return None
+        return _answer_of(verdict, answer)
+
+
+def refused_by(link: DeviceLink, *, is_marked: bool = False) -> ErrorCode | None:
+    """Return why a device takes no verdict from this hub, or None.
+
+    Args:
+        is_marked: the verdict approves or edits an item that has a mark.
+    """
+    if not link.can(CAPABILITY_OF[Action.REVIEW_APPLY]):
+        return ErrorCode.CALL_UNSUPPORTED
+    granted = link.owner_grants.get(OwnerGrant.REVIEW_REMOTE)
+    return ErrorCode.NOT_GRANTED if granted is None or (is_marked and MARKED not in granted) else None
+
+
+def _with_titles(data: dict[str, Any]) -> tuple[Record, dict[str, str]]:
+    """Return the values of a verdict, and the titles of rows that it names instead of their ids."""
+    titles = {name: value["title"] for name, value in data.items() if isinstance(value, dict)}
+    return {name: value for name, value in data.items() if name not in titles}, titles
+
+
+def _answer_of(verdict: DueVerdict, answer: Answer) -> VerdictAnswer | None:
+    """Return what a device answered; None if it may answer differently when it is asked again."""
+    if answer.error is not None and answer.error.code != ErrorCode.NOT_GRANTED and may_change(answer):
+        return None
+    if answer.error is not None:
+        return VerdictAnswer(id=verdict.id, reason=answer.error.code, counter=answer.counter)
+    try:
+        state = msgspec.convert(answer.result, Reviewed).state
+    except msgspec.ValidationError:
+        return VerdictAnswer(id=verdict.id, reason=ErrorCode.DEVICE_ERROR, counter=answer.counter)
+    return VerdictAnswer(id=verdict.id, state=state, counter=answer.counter)
