@@ -51,7 +51,7 @@ async def test_no_error_contains_the_password(
         ("sqlite:///hub.db", "sqlite:///hub.db"),
     ],
 )
-def test_an_address_is_shown_without_its_password(url: str, people_see: str) -> None:
+def test_database_address_is_shown_without_the_password(url: str, people_see: str) -> None:
     assert (shown(url), has_password(url)) == (people_see, "pw" in url or "p@w" in url)
 
 
@@ -81,9 +81,7 @@ async def test_missing_database_driver_error_names_the_package_to_install(
         ("target_session_attrs=read-only", "None of the hosts match the target"),
     ],
 )
-async def test_address_option_that_cannot_be_fulfilled_is_refused_by_name(
-    url: str, options: str, fault: str
-) -> None:
+async def test_unfulfillable_address_option_is_refused_by_name(url: str, options: str, fault: str) -> None:
     with pytest.raises(Unavailable, match="cannot open the database") as refused:
         async with open_store(f"{url}?{options}"):
             pass

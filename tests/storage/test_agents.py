@@ -66,7 +66,7 @@ def test_declared_agent_is_created_with_device_configs_and_schedule(c: sa.Connec
     assert [device.name for device in devices.list_devices(c)] == ["laptop"]
 
 
-def test_two_users_may_each_have_an_agent_and_a_device_of_one_name(c: sa.Connection) -> None:
+def test_two_users_may_each_have_an_agent_and_a_device_of_the_same_name(c: sa.Connection) -> None:
     def read(*declared: DeclaredAgent, at: int) -> Reconciled:
         fresh = [f"{at}-{number}" for number in range(4 * len(declared))]
         return declared_agents.reconcile_declared(c, user_id=me, declared=declared, at=at, fresh_ids=fresh)
@@ -113,7 +113,7 @@ def test_a_change_in_the_file_is_a_new_revision_of_the_agent(
 
 
 @pytest.mark.usefixtures("inbox")
-def test_changed_schedule_of_an_agent_raises_its_revision_only(
+def test_changed_schedule_of_an_agent_raises_the_revision_only(
     c: sa.Connection,
 ) -> None:
     often = msgspec.structs.replace(INBOX, schedule=DeclaredSchedule(kind="every", every_ms=900_000))
@@ -130,7 +130,7 @@ def test_a_changed_prompt_leaves_the_schedule_alone(c: sa.Connection) -> None:
 
 
 @pytest.mark.usefixtures("inbox")
-def test_changed_schedule_of_a_declared_agent_replaces_the_old_one(c: sa.Connection) -> None:
+def test_changed_schedule_of_a_declared_agent_replaces_the_old_schedule(c: sa.Connection) -> None:
     daily = DeclaredSchedule(kind="cron", expr="5 4 * * *")
     declare(c, DeclaredAgent(name="inbox", device_name="laptop", schedule=daily), at=AT + 1)
     assert enabled_schedules(c) == ["every day at 04:05"]
@@ -139,7 +139,7 @@ def test_changed_schedule_of_a_declared_agent_replaces_the_old_one(c: sa.Connect
 
 
 @pytest.mark.usefixtures("inbox")
-def test_an_agent_that_is_no_longer_declared_is_paused_and_archived(c: sa.Connection) -> None:
+def test_no_longer_declared_agent_is_paused_and_archived(c: sa.Connection) -> None:
     assert (declare(c, at=AT + 7), declare(c, at=AT + 8)) == (Reconciled(archived=("inbox",)), Reconciled())
     assert agents.list_agents(c) == []
     archived = some(agents.find_agent_by_name(c, "inbox"))
@@ -147,7 +147,7 @@ def test_an_agent_that_is_no_longer_declared_is_paused_and_archived(c: sa.Connec
 
 
 @pytest.mark.usefixtures("inbox")
-def test_agent_declared_again_is_revived_with_its_id_and_history(c: sa.Connection) -> None:
+def test_agent_declared_again_is_revived_with_id_and_history(c: sa.Connection) -> None:
     declare(c, at=AT + 1)
     assert declare(c, INBOX, at=AT + 2) == Reconciled(revived=("inbox",))
     agent = agents.get_agent(c, AgentId("agent-inbox"))
@@ -155,7 +155,7 @@ def test_agent_declared_again_is_revived_with_its_id_and_history(c: sa.Connectio
     assert [move.new_value for move in agent_history(c, agent.id)][-3:] == ["active", "paused", "active"]
 
 
-def test_an_archived_agent_gets_no_run_and_its_waiting_ones_are_not_claimed(c: sa.Connection) -> None:
+def test_archived_agent_gets_no_run_and_the_waiting_runs_are_not_claimed(c: sa.Connection) -> None:
     agent = agents.get_agent(c, make_run(c).agent_id)
     declare(c, at=AT + 1)
     assert claim(c) is None
@@ -178,7 +178,7 @@ def test_too_few_ids_are_refused_before_anything_is_written(c: sa.Connection) ->
         declared_agents.reconcile_declared(c, user_id=ME, declared=[INBOX], at=AT, fresh_ids=["one"])
 
 
-def test_an_agent_shows_its_newest_run(c: sa.Connection) -> None:
+def test_agent_shows_the_newest_run(c: sa.Connection) -> None:
     agent = make_agent(c)
     assert agent.last_run is None
     make_run(c, "run-1", agent=agent, state=RunState.COMPLETED)
@@ -276,7 +276,7 @@ def test_an_agent_is_created_with_all_declared_fields(c: sa.Connection, made: Ag
     assert {move.actor for move in stored.agent_history(c, made.id)} == {"anna"}
 
 
-def test_an_agent_that_is_not_started_is_ready(c: sa.Connection) -> None:
+def test_unstarted_agent_is_ready(c: sa.Connection) -> None:
     assert make(c, lifecycle=Lifecycle.READY).lifecycle == "ready"
 
 
@@ -309,7 +309,7 @@ def test_holder_of_an_external_id_is_not_named_to_another_user(c: sa.Connection)
         make(c, msgspec.structs.replace(MAIL, name="other"), id="a-2", user_id=anna)
 
 
-def test_agent_on_a_device_unknown_to_its_user_is_refused(c: sa.Connection) -> None:
+def test_agent_on_a_device_unknown_to_the_user_is_refused(c: sa.Connection) -> None:
     with pytest.raises(UnknownDevice, match="'phone'"):
         make(c, msgspec.structs.replace(MAIL, device_name="phone"))
 
@@ -360,7 +360,7 @@ def test_agent_edit_with_an_outdated_revision_is_refused(c: sa.Connection, made:
         edit(c, said, revision=made.config_rev)
 
 
-def test_runs_that_wait_follow_an_agent_to_another_device(c: sa.Connection, made: AgentRow) -> None:
+def test_waiting_runs_follow_an_agent_to_another_device(c: sa.Connection, made: AgentRow) -> None:
     owner(c, "desk")
     run = make_run(c, agent=made)
     said = declared_agents.declaration_of(c, made)
@@ -368,7 +368,7 @@ def test_runs_that_wait_follow_an_agent_to_another_device(c: sa.Connection, made
     assert runs.get_run(c, run.id).device_id == "device-desk"
 
 
-def test_a_removed_agent_is_archived_and_its_waiting_runs_are_cancelled(
+def test_removed_agent_is_archived_and_the_waiting_runs_are_cancelled(
     c: sa.Connection, made: AgentRow
 ) -> None:
     run = make_run(c, agent=made)
@@ -383,7 +383,7 @@ def test_a_removed_agent_is_archived_and_its_waiting_runs_are_cancelled(
 
 
 @pytest.mark.usefixtures("made")
-def test_agent_created_again_by_name_is_revived_with_its_history(c: sa.Connection) -> None:
+def test_agent_created_again_by_name_is_revived_with_history(c: sa.Connection) -> None:
     agent_changes.remove_agent(c, AgentId("a-1"), writing=WRITING)
     again = make(c, msgspec.structs.replace(MAIL, prompt="Find notes."), id="a-2")
     assert (again.id, again.prompt, again.lifecycle, again.archived_at) == (
@@ -395,7 +395,7 @@ def test_agent_created_again_by_name_is_revived_with_its_history(c: sa.Connectio
     assert lifecycles(c)[-2:] == ["paused", "active"]
 
 
-def test_terminated_agent_is_not_revived_and_a_new_agent_takes_its_name(
+def test_terminated_agent_is_not_revived_and_a_new_agent_gets_the_name(
     c: sa.Connection, made: AgentRow
 ) -> None:
     agents.move(c, made.id, "lifecycle", "terminated", at=AT, actor="anna")
@@ -423,7 +423,7 @@ def test_agent_removed_by_file_or_api_may_be_declared_by_the_other(c: sa.Connect
     assert (agent.id, agent.source, agent.lifecycle) == ("agent-mail", "file", "active")
 
 
-def test_agent_edit_that_corrects_the_setup_ends_the_setup_error(
+def test_agent_edit_correcting_the_setup_ends_the_setup_error(
     c: sa.Connection,
     made: AgentRow,
 ) -> None:

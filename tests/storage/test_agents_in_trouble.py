@@ -21,7 +21,7 @@ def names(rows: list[AgentRow]) -> list[str]:
     return [row.name for row in rows]
 
 
-def test_healthy_agent_is_found_only_as_one_on_an_unpaired_device(
+def test_healthy_agent_is_found_only_by_the_check_for_unpaired_devices(
     c: sa.Connection,
 ) -> None:
     agent = make_agent(c)
@@ -115,7 +115,7 @@ SERIES = (
 )
 
 
-def test_agent_fails_after_three_runs_without_success_or_a_day_without_one(c: sa.Connection) -> None:
+def test_agent_fails_after_three_runs_or_a_day_without_success(c: sa.Connection) -> None:
     now = AT + 100 * HOUR_MS
     expected = {}
     for number, (series, count) in enumerate(SERIES):
@@ -141,7 +141,7 @@ def test_agent_fails_after_three_runs_without_success_or_a_day_without_one(c: sa
     assert failing_agents.failing(c, now) == []
 
 
-def test_agent_that_read_files_is_emptied_when_its_newest_run_lists_none(c: sa.Connection) -> None:
+def test_agent_with_files_read_is_emptied_when_the_newest_run_lists_none(c: sa.Connection) -> None:
     run = make_run(c, state=RunState.COMPLETED)
     assert agents_in_trouble.emptied(c) == []  # it never read a file
     entry = {"agent_id": run.agent_id, "unit_key": "a.md", "content_hash": "x", "config_fingerprint": "f"}

@@ -87,7 +87,7 @@ def test_places_of_an_item_follow_the_device_reports_until_a_lost_row(
 
 
 @pytest.mark.usefixtures("delivered")
-def test_item_with_unknown_content_is_deleted_and_its_file_is_read_again(
+def test_item_with_unknown_content_is_deleted_and_the_file_is_read_again(
     c: sa.Connection, held: HeldRun
 ) -> None:
     units.settle_unit(c, held, "a.txt", AT)
@@ -105,7 +105,7 @@ def test_item_with_unknown_content_is_deleted_and_its_file_is_read_again(
 
 
 @pytest.mark.usefixtures("delivered")
-def test_item_of_unknown_content_is_sent_again_although_its_call_was_answered(
+def test_item_of_unknown_content_is_sent_again_although_the_call_was_answered(
     c: sa.Connection, held: HeldRun
 ) -> None:
     units.settle_unit(c, held, "a.txt", AT)
@@ -199,7 +199,7 @@ def test_unanswered_change_of_a_row_lost_by_the_device_becomes_an_insert(
 
 
 @pytest.mark.usefixtures("delivered")
-def test_restored_row_is_an_own_item_although_its_call_created_another(
+def test_restored_row_is_an_own_item_although_the_call_created_another_row(
     c: sa.Connection,
 ) -> None:
     told = taken(the_item(c), "c-9", row_id="row-9")
@@ -289,7 +289,7 @@ def test_planned_change_of_an_item_of_unknown_content_becomes_an_insert(
 
 
 @pytest.mark.usefixtures("delivered")
-def test_an_item_without_its_source_has_unknown_content(c: sa.Connection) -> None:
+def test_item_without_a_source_has_unknown_content(c: sa.Connection) -> None:
     call = the_item(c).call_id
     assert agreement.list_at_device(c, DESK, after="", limit=9)[0].data
     for verdict in ("rejected", "approved"):  # by the owner; approved by a device of an older day
@@ -299,7 +299,7 @@ def test_an_item_without_its_source_has_unknown_content(c: sa.Connection) -> Non
 
 
 @pytest.mark.usefixtures("delivered")
-def test_an_item_whose_row_its_owner_deletes_during_the_comparison_is_rejected(c: sa.Connection) -> None:
+def test_item_with_a_row_deleted_by_the_owner_during_the_comparison_is_rejected(c: sa.Connection) -> None:
     agreement.note_resent(c, DESK, [], deleted=[the_item(c)], after=None, epoch=0, at=AT)
     assert the_item(c).verdict == "rejected"
 
@@ -351,7 +351,7 @@ def test_unanswered_change_of_a_lost_row_updates_the_restored_row(c: sa.Connecti
     assert the_item(c).row_id == "row-9"
 
 
-def test_item_rejected_before_its_call_is_answered_is_not_sent_again(
+def test_item_rejected_before_the_call_is_answered_is_not_sent_again(
     c: sa.Connection,
     held: HeldRun,
 ) -> None:
@@ -404,7 +404,7 @@ def test_units_awaiting_items_enter_the_ledger_after_the_answers(c: sa.Connectio
     ],
     ids=["take_rows", "note_resent", "note_problem"],
 )
-def test_store_comparison_writes_nothing_after_its_device_connected_again(
+def test_store_comparison_writes_nothing_after_the_device_connected_again(
     c: sa.Connection, write: Callable[[sa.Connection], object]
 ) -> None:
     """Another hub has taken it over: the page is from before its rows were lost."""

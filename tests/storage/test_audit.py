@@ -175,7 +175,7 @@ def wipe(c: sa.Connection) -> None:
     c.execute(sa.delete(hub).where(hub.c.key == "audit.head"))
 
 
-def test_audit_chain_begins_with_one_hub_created_entry(c: sa.Connection) -> None:
+def test_audit_chain_begins_with_a_single_hub_created_entry(c: sa.Connection) -> None:
     created(c)
     assert wrong(c) == []
     assert not audit.begin_chain(c, at=AT + 1, subject="hub-1")
@@ -183,7 +183,7 @@ def test_audit_chain_begins_with_one_hub_created_entry(c: sa.Connection) -> None
     assert (row.seq, row.actor, row.event, row.subject) == (1, "hub", "hub.created", "hub-1")
 
 
-def test_wiped_audit_chain_without_its_end_is_detected(c: sa.Connection) -> None:
+def test_wiped_audit_chain_without_the_end_is_detected(c: sa.Connection) -> None:
     created(c)
     told(c, 3)
     wipe(c)
@@ -241,7 +241,7 @@ def test_an_entry_of_a_clock_ahead_leaves_no_gap(c: sa.Connection, days: tuple[i
 
 
 @pytest.mark.usefixtures("three")
-def test_pruning_a_whole_audit_chain_leaves_one_valid_pruned_entry(c: sa.Connection) -> None:
+def test_pruning_a_whole_audit_chain_leaves_a_single_valid_pruned_entry(c: sa.Connection) -> None:
     assert prune(c, before=AT + 50 * DAY) == 3
     assert [(row.seq, row.event) for row in audit.list_entries(c, limit=9)] == [(4, "audit.pruned")]
     assert wrong(c) == []
@@ -308,7 +308,7 @@ def test_entries_are_found_by_the_alias_of_their_event_as_well(c: sa.Connection)
     assert [row.seq for row in asked(event="message.")] == [4, 3, 2, 1]
 
 
-def test_a_change_and_its_audit_entry_are_one_transaction(c: sa.Connection) -> None:
+def test_change_and_the_audit_entry_are_a_single_transaction(c: sa.Connection) -> None:
     user = UserId("u-1")
 
     def entry(made: UserId) -> Entry:
@@ -329,7 +329,7 @@ def test_a_change_and_its_audit_entry_are_one_transaction(c: sa.Connection) -> N
     ],
     ids=["a-change", "a-change-with-an-entry", "no-change", "a-change-that-needs-none"],
 )
-def test_request_writes_one_owed_audit_entry_with_its_first_change(
+def test_request_writes_a_single_owed_audit_entry_with_the_first_change(
     c: sa.Connection, job: Callable[[sa.Connection], object], events: list[str]
 ) -> None:
     owed = audit.Owed("token:t-1", "item.judged", {"name": "notes"})
@@ -379,7 +379,7 @@ def test_activity_is_listed_newest_first_and_page_by_page(c: sa.Connection) -> N
     )
 
 
-def test_activity_can_be_asked_of_an_agent_a_run_or_a_user_and_bears_the_trace_of_its_run(
+def test_activity_is_listed_by_agent_run_or_user_and_bears_the_trace_of_the_run(
     c: sa.Connection,
 ) -> None:
     anna = devices.ensure_user(c, UserId("anna"), "anna", AT)

@@ -230,7 +230,7 @@ async def test_restored_files_are_readable_by_the_hub_user_alone(state: Path, tm
     assert [(fresh / name).stat().st_mode & 0o777 for name in ("hub.db", "node_id")] == [0o600, 0o600]
 
 
-async def test_a_log_that_a_dead_hub_left_does_not_get_into_the_restored_database(
+async def test_log_left_by_a_dead_hub_does_not_get_into_the_restored_database(
     state: Path, file: Path
 ) -> None:
     with closing(sqlite3.connect(state / "hub.db")) as open_still:
@@ -274,7 +274,7 @@ async def test_restored_hub_backed_up_while_running_counts_no_crash(state: Path)
     assert boot.boots_10min == 1
 
 
-def test_file_that_replaced_an_open_database_is_not_backed_up(tmp_path: Path) -> None:
+def test_file_replacing_an_open_database_is_not_backed_up(tmp_path: Path) -> None:
     database, other = tmp_path / "hub.db", tmp_path / "other.db"
     new_database(database)
     new_database(other)
@@ -325,7 +325,7 @@ async def test_database_copied_to_a_server_and_back_has_the_same_rows(
     assert {one.table: one.rows for one in there} == ROWS | {"hub": 4, "metric_series": 4}
 
 
-async def test_a_lease_of_a_hub_that_died_does_not_live_on_in_the_copy(file_url: str, server: str) -> None:
+async def test_lease_of_a_dead_hub_does_not_live_on_in_the_copy(file_url: str, server: str) -> None:
     async with open_store(file_url) as store:
         await store.write(stored_leases.beat, NodeId("n"), BootId("died"), ttl_ms=stored_leases.ALONE_MS)
     await _copy(file_url, server)

@@ -112,7 +112,7 @@ def two_cast(c: sa.Connection) -> None:
     send(c, garden(c, "roses", "weeds"))
 
 
-def test_broadcast_and_its_messages_are_written_together(c: sa.Connection) -> None:
+def test_broadcast_and_messages_are_written_together(c: sa.Connection) -> None:
     row = send(c, garden(c, "roses", "weeds"), refused=(NOWHERE,))
     assert (row.boards, row.rounds, row.settled_at, row.refused) == (3, 1, None, (NOWHERE,))
     assert tally(c) == Tally(sent=0, failed=1, waiting=2)
@@ -177,7 +177,7 @@ def test_broadcast_with_a_known_dedupe_key_is_the_existing_broadcast(c: sa.Conne
 
 
 @pytest.mark.usefixtures("two_cast")
-def test_broadcast_without_pending_messages_is_settled_with_one_activity_entry(c: sa.Connection) -> None:
+def test_broadcast_without_pending_messages_is_settled_with_a_single_activity_entry(c: sa.Connection) -> None:
     move(c, "m1-roses", MessageEvent.SENT, MessageEvent.CONSUMED)
     assert messages.settle(c, NEWS, at=AT + 2) is None
     move(c, "m1-weeds", MessageEvent.FAILED)

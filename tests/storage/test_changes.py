@@ -82,7 +82,7 @@ def test_user_reads_only_changes_of_own_subjects(engine: sa.Engine) -> None:
     assert after(engine, 0, user_id=UserId("another")).changes == ()
 
 
-def test_changes_are_read_in_parts_that_do_not_split_one_number(engine: sa.Engine) -> None:
+def test_changes_are_read_in_parts_without_splitting_a_number(engine: sa.Engine) -> None:
     for number in range(5):
         with engine.begin() as c:
             make_agent(c, f"agent-{number}")
@@ -98,7 +98,7 @@ def test_changes_are_read_in_parts_that_do_not_split_one_number(engine: sa.Engin
     assert parts > 1
 
 
-def test_changes_of_an_open_transaction_are_read_after_its_commit(postgres: Postgres) -> None:
+def test_changes_of_an_open_transaction_are_read_after_the_commit(postgres: Postgres) -> None:
     with postgres.database() as url:
         engine = blocking_engine(url, postgres.portal)
         with engine.begin() as c:

@@ -41,7 +41,7 @@ def put(
     return checkpoints.put_checkpoint(c, agent.id, given, at=at, actor="device:d", most=most)
 
 
-def test_newer_checkpoint_replaces_the_previous_one(c: sa.Connection, agent: AgentRow) -> None:
+def test_newer_checkpoint_replaces_the_previous_checkpoint(c: sa.Connection, agent: AgentRow) -> None:
     put(c, agent, 1)
     newer = put(c, agent, 7, state={"folder": {"seen": [1, 2]}}, at=AT + 5)
     assert newer == checkpoints.get_checkpoint(c, agent.id)
@@ -85,7 +85,7 @@ def test_each_scope_of_an_agent_has_a_separate_checkpoint(c: sa.Connection, agen
     put(c, agent, 2, "mailbox:anna", most=2)
 
 
-def test_run_writes_checkpoints_only_while_holding_its_fence(c: sa.Connection, agent: AgentRow) -> None:
+def test_run_writes_checkpoints_only_while_holding_the_fence(c: sa.Connection, agent: AgentRow) -> None:
     held = running(c, agent=agent)
     row = put(c, agent, 1, held=held)
     assert (row.run_id, row.fence) == (held.id, held.fence)

@@ -47,7 +47,7 @@ def step(c: sa.Connection, *, before: int, to: int) -> ClockStep:
     return after.last
 
 
-def test_each_instant_column_has_one_clock_step_kind() -> None:
+def test_each_instant_column_has_a_single_clock_step_kind() -> None:
     kinds: dict[str, list[Instant]] = {}
     for kind in get_args(Instant):
         for table, _, columns in instants(kind):
@@ -101,7 +101,7 @@ def test_schedules_continue_after_each_clock_step(c: sa.Connection, by: int) -> 
     assert sum(key.startswith("w:") for key in keys) == (by < 0) + sum(is_reset.values())
 
 
-def test_clock_step_and_its_reverse_leave_the_next_fire_unchanged(c: sa.Connection) -> None:
+def test_clock_step_and_the_reverse_leave_the_next_fire_unchanged(c: sa.Connection) -> None:
     before = make_schedule(c)
     step(c, before=AT, to=AT + 2 * HOUR)
     step(c, before=AT + 2 * HOUR + 500, to=AT + 500)
@@ -207,7 +207,7 @@ def test_records_of_a_clock_ahead_are_dated_back_and_keep_their_order(c: sa.Conn
     ]
 
 
-def test_a_second_hub_that_sees_the_same_step_changes_nothing(c: sa.Connection) -> None:
+def test_second_hub_seeing_the_same_step_changes_nothing(c: sa.Connection) -> None:
     before = make_schedule(c)
     base = clock_steps.record_base(c, AT, 0, "machine")
     base = msgspec.structs.replace(base, at=AT + HOUR)

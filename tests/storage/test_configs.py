@@ -72,7 +72,7 @@ def test_replacing_all_configs_leaves_hub_settings_of_the_agent(c: sa.Connection
     assert (after.paths, after.timezone, after.model_use) == (before.paths, before.timezone, before.model_use)
 
 
-def test_config_change_raises_the_revision_by_one_unless_unchanged(c: sa.Connection, agent: AgentRow) -> None:
+def test_config_change_raises_the_revision_by_1_unless_unchanged(c: sa.Connection, agent: AgentRow) -> None:
     rev = agent.config_rev
     assert put(c, agent, a=1, b=2).rev == rev + 1
     again = put(c, agent, a=1)
@@ -91,7 +91,7 @@ def test_config_change_with_an_outdated_revision_is_refused(c: sa.Connection, ag
     assert config_changes.change(c, agent.id, new, at=AT, actor="x", expected_rev=rev).keys == ("a",)
 
 
-def test_config_change_with_one_bad_key_writes_nothing(c: sa.Connection, agent: AgentRow) -> None:
+def test_config_change_with_a_bad_key_writes_nothing(c: sa.Connection, agent: AgentRow) -> None:
     put(c, agent, limit=5)
     for bad in ({"limit": "five"}, {"9": 1}, {"paths": ["notes"]}, {"text": "a\0b"}):
         with pytest.raises(BadConfig):
@@ -115,7 +115,9 @@ def test_config_type_remains_until_a_new_type_is_given(c: sa.Connection, agent: 
     assert now(c, agent) == {"share": "half"}
 
 
-def test_config_description_remains_until_a_new_one_is_given(c: sa.Connection, agent: AgentRow) -> None:
+def test_config_description_remains_until_a_new_description_is_given(
+    c: sa.Connection, agent: AgentRow
+) -> None:
     config_changes.change(
         c, agent.id, [NewConfig(key="a", value=1, description="how many")], at=AT, actor="operator:7"
     )
@@ -184,7 +186,7 @@ def test_config_revert_to_a_forgotten_change_is_refused(c: sa.Connection, agent:
     assert now(c, agent) == {"a": 1}
 
 
-def test_pruning_keeps_the_newest_config_change_so_that_numbers_continue(
+def test_pruning_keeps_the_newest_config_change_for_continuing_numbers(
     c: sa.Connection, agent: AgentRow
 ) -> None:
     for value in range(3):
@@ -232,7 +234,7 @@ def test_config_declared_in_hub_toml_cannot_be_changed_over_the_api(
     assert now(c, agent) == {"limit": 5}, "what the file says stays"
 
 
-def test_new_hub_toml_changes_its_declared_configs_and_leaves_the_rest(
+def test_new_hub_toml_changes_the_declared_configs_and_leaves_the_rest(
     c: sa.Connection, agent: AgentRow
 ) -> None:
     put(c, agent, mine=1, both=2)
@@ -358,7 +360,7 @@ def test_capabilities_are_listed_by_name_and_the_newest_version_first(
     ]
 
 
-def test_a_newer_version_is_enabled_and_an_older_one_only_on_request(
+def test_newer_version_is_enabled_and_an_older_version_only_on_request(
     c: sa.Connection, agent: AgentRow
 ) -> None:
     assert register(c, agent, "read 1.2.0").disabled is None
@@ -368,7 +370,7 @@ def test_a_newer_version_is_enabled_and_an_older_one_only_on_request(
     assert able(c, agent) == ["read 1.3.0 enabled", "read 1.2.0", "read 1.1.0"]
 
 
-def test_enabling_one_version_disables_the_other_in_the_same_write(c: sa.Connection, agent: AgentRow) -> None:
+def test_enabling_a_version_disables_the_other_in_the_same_write(c: sa.Connection, agent: AgentRow) -> None:
     register(c, agent, "read 1.2.0")
     register(c, agent, "read 1.3.0")
     done = register(c, agent, "read 1.2.0", enabled=True, at=AT + 5)
@@ -378,7 +380,7 @@ def test_enabling_one_version_disables_the_other_in_the_same_write(c: sa.Connect
     assert (able(c, agent), configs.enabled_of(c, [agent.id])) == (["read 1.3.0", "read 1.2.0"], {})
 
 
-def test_database_refuses_two_enabled_versions_of_one_capability(c: sa.Connection, agent: AgentRow) -> None:
+def test_database_refuses_two_enabled_versions_of_a_capability(c: sa.Connection, agent: AgentRow) -> None:
     register(c, agent, "read 1.2.0")
     register(c, agent, "read 1.3.0")
     with pytest.raises(sa.exc.IntegrityError):
@@ -408,7 +410,7 @@ def test_capability_beyond_the_limit_of_an_agent_is_refused(c: sa.Connection, ag
     assert len(able(c, agent)) == 2
 
 
-def test_a_capability_is_removed_in_one_version_or_in_all(c: sa.Connection, agent: AgentRow) -> None:
+def test_capability_is_removed_in_a_single_version_or_in_all(c: sa.Connection, agent: AgentRow) -> None:
     for spelled in ("read 1.0.0", "read 1.1.0", "read 1.2.0", "web 1.0.0"):
         register(c, agent, spelled)
     (gone,) = configs.remove(c, agent.id, "read", parse_version("1.1.0"))

@@ -73,7 +73,7 @@ def test_granted_connector_has_state_ok_and_a_sealed_secret(c: sa.Connection) ->
 
 
 @pytest.mark.usefixtures("granted")
-def test_credential_lease_is_granted_to_one_of_two_refreshers(c: sa.Connection) -> None:
+def test_credential_lease_is_granted_to_a_single_refresher_of_two(c: sa.Connection) -> None:
     assert connectors.lease_credential(c, ID, version=1, owner="a", ttl_ms=TTL)
     assert not connectors.lease_credential(c, ID, version=1, owner="b", ttl_ms=TTL)
     assert some(connectors.find_grant_state(c, ID)).is_leased
@@ -154,13 +154,13 @@ def test_reseal_all_reseals_each_secret_and_preserves_refresh_leases(c: sa.Conne
 
 
 @pytest.mark.usefixtures("granted")
-def test_forgotten_grant_is_deleted_and_its_connector_needs_a_sign_in(c: sa.Connection) -> None:
+def test_forgotten_grant_is_deleted_and_the_connector_requires_a_sign_in(c: sa.Connection) -> None:
     assert connectors.forget_grant(c, ID, at=AT, actor="me") and connectors.find_credential(c, ID) is None
     assert connectors.get_connector(c, "work").state == "sign_in"
     assert not connectors.forget_grant(c, ID, at=AT, actor="me")
 
 
-def test_sign_in_is_settled_once_and_its_secret_is_erased(c: sa.Connection) -> None:
+def test_sign_in_is_settled_once_and_the_secret_is_erased(c: sa.Connection) -> None:
     connectors.begin_sign_in(c, sign_in("one", "state-1"))
     assert connectors.aim_sign_in(c, "one", "http://127.0.0.1:1/")
     found = some(connectors.find_by_state(c, "state-1"))
@@ -206,7 +206,7 @@ def test_duration_of_an_ended_grant_is_recorded(c: sa.Connection) -> None:
 
 
 @pytest.mark.parametrize("is_granted", [True, False])
-def test_connector_is_unblocked_when_its_problem_ends_with_equal_settings(
+def test_connector_is_unblocked_when_the_problem_ends_with_equal_settings(
     c: sa.Connection, is_granted: bool
 ) -> None:
     right = DeclaredConnector(

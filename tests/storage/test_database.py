@@ -41,7 +41,7 @@ async def test_only_the_failing_job_of_many_concurrent_writes_fails(database: Da
     assert len(outcomes) == 127
 
 
-async def test_one_of_two_concurrent_writes_of_the_same_key_is_a_conflict(database: Database) -> None:
+async def test_loser_of_two_concurrent_writes_of_the_same_key_gets_a_conflict(database: Database) -> None:
     ours: dict[str, object] = {}
     theirs: dict[str, object] = {}
     async with anyio.create_task_group() as callers:
@@ -78,7 +78,7 @@ async def test_a_job_is_written_wholly_or_not_at_all(database: Database) -> None
     assert await database.read(names) == []
 
 
-async def test_a_read_that_writes_fails_and_writes_nothing(database: Database) -> None:
+async def test_writing_read_fails_and_writes_nothing(database: Database) -> None:
     with pytest.raises(Unavailable, match=r"read-?only"):
         await database.read(add, "anna")
     assert (await database.read(names), await database.write(add, "anna")) == ([], "anna")

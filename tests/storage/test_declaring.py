@@ -52,7 +52,7 @@ def test_applied_settings_write_an_audit_entry_with_the_agents(c: sa.Connection,
     )
 
 
-def test_waiting_run_moves_with_its_agent_and_is_cancelled_on_archival(c: sa.Connection, me: UserId) -> None:
+def test_waiting_run_moves_with_the_agent_and_is_cancelled_on_archival(c: sa.Connection, me: UserId) -> None:
     take_up(c, me, INBOX)
     (inbox,) = agents.list_agents(c)
     run = make_run(c, agent=inbox)

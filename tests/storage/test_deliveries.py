@@ -135,7 +135,7 @@ def test_approved_item_event_has_a_title_only_if_titles_are_enabled(c: sa.Connec
     )
 
 
-def test_target_of_a_user_gets_events_of_that_user_only(c: sa.Connection) -> None:
+def test_target_of_a_user_gets_only_events_of_the_user(c: sa.Connection) -> None:
     make_agent(c)
     c.execute(sa.insert(users), {"id": "eve", "name": "eve", "created_at": AT})
     with pytest.raises(CodedError, check=coded(ErrorCode.UNKNOWN_USER)):
@@ -223,7 +223,7 @@ def test_delivery_fails_after_repeated_refusals_or_days_without_delivery(
     assert (gap.event, gap.data["left_out"], target(c).left_out) == ("notify.gap", 1, 0)
 
 
-def test_events_beyond_the_queue_of_a_target_make_one_gap_event(
+def test_events_beyond_the_queue_of_a_target_make_a_single_gap_event(
     c: sa.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     most = 100
@@ -275,7 +275,7 @@ def test_target_with_a_dead_address_is_disabled_until_edited_or_retried(
     assert deliveries.retry(c, "msg_other", at=LATER) is None
 
 
-def test_delivery_dropped_while_sent_is_not_retried_and_frees_its_place(
+def test_delivery_dropped_while_sent_is_not_retried_and_frees_the_place(
     c: sa.Connection,
 ) -> None:
     make_agent(c)

@@ -56,7 +56,7 @@ def test_a_name_is_unique_among_the_devices_of_a_user(c: sa.Connection) -> None:
     assert (make_device(c, "d-2"), devices.list_devices(c)) == (first, [first])
 
 
-def test_a_revoked_device_keeps_its_name_until_another_device_takes_it(c: sa.Connection) -> None:
+def test_revoked_device_keeps_the_name_until_reused_by_another_device(c: sa.Connection) -> None:
     old, other = make_device(c, "d-1"), make_device(c, "d-2", "desk")
     revoke(c, old)
     assert (make_device(c, "d-3").id, devices.devices_called(c, "laptop")) == (old.id, [])
@@ -88,7 +88,7 @@ def test_devices_and_tokens_are_listed_by_user(c: sa.Connection) -> None:
     assert len(devices.list_devices(c)) == len(DEVICE_TOKENS.page(c)) == 2
 
 
-def test_repeated_device_rename_writes_one_audit_entry(c: sa.Connection, device: DeviceRow) -> None:
+def test_repeated_device_rename_writes_a_single_audit_entry(c: sa.Connection, device: DeviceRow) -> None:
     for _ in range(2):
         renamed = devices.rename_device(c, device.id, "desk", at=AT, actor="operator:7")
         assert (renamed.id, renamed.name) == ("d-1", "desk")
@@ -210,7 +210,7 @@ def test_a_revoked_device_opens_no_session(c: sa.Connection, device: DeviceRow) 
         open_session(c, device.id, boot_id=BOOT, platform=None, at=AT)
 
 
-def test_connectivity_of_an_agent_follows_the_session_of_its_device(
+def test_connectivity_of_an_agent_follows_the_session_of_the_device(
     c: sa.Connection, agent: AgentRow
 ) -> None:
     assert agent.device_id is not None
@@ -229,7 +229,7 @@ def test_connectivity_of_an_agent_follows_the_session_of_its_device(
     ]
 
 
-def test_a_hub_that_starts_marks_all_devices_as_offline(c: sa.Connection, agent: AgentRow) -> None:
+def test_starting_hub_marks_all_devices_as_offline(c: sa.Connection, agent: AgentRow) -> None:
     assert agent.device_id is not None
     open_session(c, agent.device_id, boot_id=BOOT, platform=None, at=AT)
     assert sessions.close_left_sessions(c, AT, boot_id=NEXT, is_alone=True) == 1
@@ -237,7 +237,7 @@ def test_a_hub_that_starts_marks_all_devices_as_offline(c: sa.Connection, agent:
     assert agents.get_agent(c, agent.id).connectivity == "offline"
 
 
-def test_devices_of_a_dead_hub_are_offline_after_its_lease_expires(c: sa.Connection, agent: AgentRow) -> None:
+def test_devices_of_a_dead_hub_are_offline_after_the_lease_expires(c: sa.Connection, agent: AgentRow) -> None:
     assert agent.device_id is not None
     live(c, BOOT)
     open_session(c, agent.device_id, boot_id=BOOT, at=AT)
@@ -252,7 +252,7 @@ def test_devices_of_a_dead_hub_are_offline_after_its_lease_expires(c: sa.Connect
     assert agent_history(c, agent.id)[-1].reason == "its hub ended"
 
 
-def test_frozen_hub_ends_connections_that_another_hub_closed(c: sa.Connection, agent: AgentRow) -> None:
+def test_frozen_hub_ends_connections_closed_by_another_hub(c: sa.Connection, agent: AgentRow) -> None:
     assert agent.device_id is not None
     epoch = open_session(c, agent.device_id, boot_id=BOOT, at=AT)
     assert sessions.close_left_sessions(c, AT, boot_id=NEXT, is_alone=False) == 1
@@ -311,7 +311,7 @@ def test_a_name_is_unique_among_users(c: sa.Connection) -> None:
     assert devices.list_users(c) == [anna]
 
 
-def test_users_are_listed_by_name_with_the_devices_that_count(c: sa.Connection) -> None:
+def test_users_are_listed_by_name_with_their_counted_devices(c: sa.Connection) -> None:
     for id, name in (("u-1", "otto"), ("u-2", "anna")):
         devices.create_user(c, id=UserId(id), name=name, at=AT, actor="operator:7")
     for id, name in (("d-1", "desk"), ("d-2", "lab")):
@@ -359,7 +359,7 @@ def revoke_later(c: sa.Connection, device: DeviceRow) -> None:
     devices.revoke_device(c, device.id, at=AT + 1, actor="operator:7")
 
 
-def test_readmitted_device_keeps_its_agents_runs_and_grants(c: sa.Connection) -> None:
+def test_readmitted_device_keeps_agents_runs_and_grants(c: sa.Connection) -> None:
     run = make_run(c)
     device = admit(c)
     assert device.id == run.device_id

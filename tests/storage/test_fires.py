@@ -149,7 +149,7 @@ def test_an_archived_agent_does_not_fire(c: sa.Connection) -> None:
 
 
 @pytest.mark.usefixtures("fired")
-def test_run_merged_with_other_locks_leaves_the_queues_of_its_old_locks(c: sa.Connection) -> None:
+def test_run_merged_with_other_locks_leaves_the_queues_of_the_old_locks(c: sa.Connection) -> None:
     (run_id,) = queued(c)
     c.execute(sa.update(run_table).values(locks=["mailbox"]))
     mine = locks.LockRequest(
@@ -166,7 +166,7 @@ def test_run_merged_with_other_locks_leaves_the_queues_of_its_old_locks(c: sa.Co
     assert claim(c, at=SECOND) is not None
 
 
-def test_fires_merge_into_the_run_that_waits_for_its_device(c: sa.Connection) -> None:
+def test_fires_merge_into_the_run_waiting_for_the_device(c: sa.Connection) -> None:
     make_schedule(c, start_deadline_ms=7)
     fire(c, FIRST)
     fire(c, SECOND)
@@ -249,7 +249,7 @@ def test_queue_one_schedule_merges_later_fires_into_the_waiting_run(
     assert queued(c) == [run_of(SECOND)]
 
 
-def test_queue_all_schedule_makes_one_run_for_each_fire_in_order(c: sa.Connection) -> None:
+def test_queue_all_schedule_makes_a_run_for_each_fire_in_order(c: sa.Connection) -> None:
     make_schedule(c, overlap="queue_all")
     fire(c, FIRST)
     fire(c, SECOND, THIRD, kind="catchup")
@@ -261,7 +261,7 @@ def test_queue_all_schedule_makes_one_run_for_each_fire_in_order(c: sa.Connectio
     ("overlap", "slot"),
     [("skip", ID), ("queue_one", ID), ("cancel_running", ID), ("queue_all", None), ("allow", None)],
 )
-def test_run_has_a_queue_slot_under_policies_with_one_waiting_run(
+def test_run_has_a_queue_slot_under_policies_with_a_single_waiting_run(
     c: sa.Connection, overlap: str, slot: str | None
 ) -> None:
     make_schedule(c, overlap=overlap)
@@ -310,7 +310,7 @@ def wait_for_model(c: sa.Connection) -> RunId:
 
 
 @pytest.mark.parametrize("overlap", ["skip", "queue_one", "cancel_running", "queue_all", "allow"])
-def test_run_waiting_for_its_model_is_superseded_by_the_next_fire(c: sa.Connection, overlap: str) -> None:
+def test_run_waiting_for_the_model_is_superseded_by_the_next_fire(c: sa.Connection, overlap: str) -> None:
     make_schedule(c, overlap=overlap)
     fire(c, FIRST)
     waiting = wait_for_model(c)
@@ -320,7 +320,7 @@ def test_run_waiting_for_its_model_is_superseded_by_the_next_fire(c: sa.Connecti
     assert (before.state, before.reason, begin(c)) == (RunState.CANCELLED, "superseded", run_of(SECOND))
 
 
-def test_run_queued_behind_a_run_waiting_for_its_model_begins(c: sa.Connection) -> None:
+def test_run_queued_behind_a_run_waiting_for_the_model_begins(c: sa.Connection) -> None:
     make_schedule(c, overlap="queue_one")
     fire(c, FIRST)
     begun = begin(c)
@@ -329,7 +329,7 @@ def test_run_queued_behind_a_run_waiting_for_its_model_begins(c: sa.Connection) 
     assert begin(c) == run_of(SECOND)
 
 
-def test_run_paused_by_a_person_before_its_start_takes_later_fires(c: sa.Connection) -> None:
+def test_run_paused_by_a_person_before_the_start_merges_later_fires(c: sa.Connection) -> None:
     make_schedule(c, overlap="queue_one")
     fire(c, FIRST)
     run_pauses.pause_run(c, run_of(FIRST), AT, actor="me")
@@ -365,7 +365,7 @@ def test_fire_beyond_the_waiting_runs_of_a_device_is_dropped(c: sa.Connection) -
     assert (fire(c, FIRST)[0].decision, fire(c, SECOND)[0].decision) == ("run", "dropped_queue_full")
 
 
-def test_one_of_two_schedules_decided_together_takes_the_last_queue_place(c: sa.Connection) -> None:
+def test_last_queue_place_goes_to_a_single_schedule_of_two_decided_together(c: sa.Connection) -> None:
     fill_the_queue_of(c, make_agent(c), WAITING_PER_DEVICE - 1)
     make_agent(c, "notes")
     make_schedule(c)
@@ -378,7 +378,7 @@ def test_one_of_two_schedules_decided_together_takes_the_last_queue_place(c: sa.
 
 
 @pytest.mark.usefixtures("schedule")
-def test_three_fires_missed_while_the_hub_was_down_make_one_catchup_run(c: sa.Connection) -> None:
+def test_three_fires_missed_during_a_hub_downtime_make_a_single_catchup_run(c: sa.Connection) -> None:
     fire(c, THIRD, covered=[Covered(FIRST, SECOND, 2, "coalesced", THIRD)], kind="catchup")
     (caught_up,) = queued(c)
     run = runs.get_run(c, caught_up)
@@ -418,7 +418,7 @@ def test_missed_fires_are_skipped_with_their_skipped_catchup_fire(c: sa.Connecti
 
 
 @pytest.mark.usefixtures("schedule")
-def test_fires_that_are_too_old_are_recorded_and_get_no_run(c: sa.Connection) -> None:
+def test_too_old_fires_are_recorded_and_get_no_run(c: sa.Connection) -> None:
     fire_decisions.decide(
         c, lead(c), [decision(c, runs=[], covered=[Covered(FIRST, THIRD, 3, "skipped_window", None)])], THIRD
     )
@@ -426,7 +426,7 @@ def test_fires_that_are_too_old_are_recorded_and_get_no_run(c: sa.Connection) ->
     assert schedule_rows.get_schedule(c, ID).cursor_at == THIRD
 
 
-def test_several_runs_of_one_decision_merge_where_one_run_may_wait(c: sa.Connection) -> None:
+def test_several_runs_of_a_decision_merge_where_a_single_run_may_wait(c: sa.Connection) -> None:
     make_schedule(c, coalesce="all", catchup_window_ms=HOUR)
     fire(c, FIRST, SECOND, THIRD, covered=[Covered(AT + 1, AT + 2, 2, "coalesced", FIRST)], kind="catchup")
     assert queued(c) == [run_of(THIRD)]
@@ -436,7 +436,7 @@ def test_several_runs_of_one_decision_merge_where_one_run_may_wait(c: sa.Connect
 
 
 @pytest.mark.usefixtures("schedule")
-def test_a_schedule_that_has_fired_for_the_last_time_is_finished(c: sa.Connection) -> None:
+def test_schedule_without_a_further_fire_is_finished(c: sa.Connection) -> None:
     fire(c, FIRST, next_fire_at=None)
     schedule = schedule_rows.get_schedule(c, ID)
     assert (schedule.enabled, schedule.paused_reason, schedule.next_fire_at) == (False, "finished", None)
@@ -457,7 +457,7 @@ def put_cursor_back(c: sa.Connection, cursor_at: int) -> None:
 
 
 @pytest.mark.usefixtures("schedule")
-def test_fires_that_are_recorded_already_are_skipped(c: sa.Connection) -> None:
+def test_already_recorded_fires_are_skipped(c: sa.Connection) -> None:
     fire(c, FIRST, SECOND)
     put_cursor_back(c, AT)
     before = told(c)
@@ -530,7 +530,7 @@ def connect(c: sa.Connection, schedule: ScheduleRow) -> None:
     open_session(c, DeviceId(schedule.device_id or ""), boot_id=BOOT, platform=None, at=AT)
 
 
-def test_device_connection_makes_first_connect_schedules_of_its_agents_due(c: sa.Connection) -> None:
+def test_device_connection_makes_first_connect_schedules_of_the_agents_due(c: sa.Connection) -> None:
     make_agent(c)
     make_agent(c, "other")
     make_agent(c, "away", device="desktop")
@@ -580,7 +580,7 @@ TABLE = {
 
 
 @each("policy", get_args(Overlap))
-def test_each_overlap_policy_decides_a_fire_by_its_table(policy: Overlap) -> None:
+def test_each_overlap_policy_decides_a_fire_by_the_table(policy: Overlap) -> None:
     found = tuple(
         decide_overlap(policy, is_under_way=under_way, is_waiting=waiting, queued=int(waiting), most=9)
         for waiting, under_way in product((False, True), repeat=2)
@@ -683,7 +683,7 @@ def test_waiting_backfill_run_takes_no_new_fire(c: sa.Connection) -> None:
 
 
 @pytest.mark.usefixtures("schedule")
-def test_fire_before_the_creation_of_its_schedule_may_be_backfilled(c: sa.Connection) -> None:
+def test_fire_before_the_creation_of_the_schedule_may_be_backfilled(c: sa.Connection) -> None:
     fire_runs.backfill(c, plan(c, AT - HOUR), AT, actor="me")
     assert [(row.fire_at, row.decision) for row in told(c)] == [(AT - HOUR, "run")]
     assert c.execute(sa.select(sa.func.count()).select_from(schedule_fires)).scalar_one() == 1

@@ -27,7 +27,7 @@ NAMES = (
 
 
 @pytest.mark.parametrize("name", NAMES)
-async def test_every_use_of_a_file_stays_in_its_folder_whatever_the_name(tmp_path: Path, name: str) -> None:
+async def test_every_use_of_a_file_stays_in_the_folder_under_any_name(tmp_path: Path, name: str) -> None:
     folder = tmp_path / name
     folder.mkdir()
     database, copy = folder / "hub.db", folder / "a?b.backup"

@@ -91,7 +91,7 @@ def report(**what: Any) -> Deed:
 
 
 @pytest.mark.usefixtures("schedule")
-def test_runs_without_news_are_folded_into_one_counting_row(c: sa.Connection) -> None:
+def test_runs_without_news_are_folded_into_a_single_counting_row(c: sa.Connection) -> None:
     run(c, 1)
     before = {table: rows(c, table) for table in (agent_state_history, activity_log, changes)}
     run(c, *range(2, 12))

@@ -96,7 +96,7 @@ def row(c: sa.Connection, office: None) -> GatewayAgentRow:
     return worker(c)
 
 
-def test_a_declared_gateway_is_made_once_with_its_main_agent(c: sa.Connection) -> None:
+def test_declared_gateway_is_created_once_with_the_main_agent(c: sa.Connection) -> None:
     assert put(c, OFFICE) == Reconciled(created=("office",))
     main = some(gateway_agents.find_main_agent(c, gateways.get_gateway(c, "office").id))
     assert (main.agent_name, main.role, main.state, main.remote_id, main.session_key) == (
@@ -320,7 +320,7 @@ def test_gateway_agent_without_credit_is_probed_after_ten_minutes(
 
 
 @pytest.mark.usefixtures("office")
-def test_agent_missing_at_its_gateway_is_in_error_until_known_again(c: sa.Connection) -> None:
+def test_agent_missing_at_the_gateway_is_in_error_until_known_again(c: sa.Connection) -> None:
     row = worker(c, remote_id="reader")
     gone = Seen(
         agent_id=row.agent_id, is_online=False, is_known=False, problem="gateway office has no agent reader"
@@ -482,7 +482,7 @@ def test_gateway_agent_claimed_by_a_dead_hub_may_be_claimed_by_another(c: sa.Con
 
 
 @pytest.mark.usefixtures("led")
-def test_agent_refused_by_its_gateway_is_retried_only_on_request(c: sa.Connection) -> None:
+def test_agent_refused_by_the_gateway_is_retried_only_on_request(c: sa.Connection) -> None:
     alone = Hand(FIRST, is_alone=True)
     assert claim(c, alone)
     not_made(c, is_final=False)
@@ -498,7 +498,7 @@ def test_agent_refused_by_its_gateway_is_retried_only_on_request(c: sa.Connectio
 
 
 @pytest.mark.usefixtures("led")
-def test_agent_lost_by_its_gateway_is_to_be_created_again(c: sa.Connection) -> None:
+def test_agent_lost_by_the_gateway_is_to_be_created_again(c: sa.Connection) -> None:
     claim(c, Hand(FIRST, is_alone=True))
     made(c)
     assert gateways.note_missing(c, AgentId("agent-lead"), problem="lost", at=AT)

@@ -86,7 +86,7 @@ async def test_three_fires_of_an_offline_device_are_coalesced_into_one_run(desk:
     ]
 
 
-async def test_three_fires_missed_while_the_hub_was_down_make_one_catchup_run(desk: Desk) -> None:
+async def test_three_fires_missed_during_a_hub_downtime_make_a_single_catchup_run(desk: Desk) -> None:
     await desk.declare(DAILY)
     async with desk.serving():
         pass
