@@ -27,7 +27,7 @@ POSTGRESQL: sa.Dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
 TWINS = (
     "test_later_run_adopts_calls_and_answers_of_an_ended_run",
     "test_last_answer_settles_a_whole_unit_like_a_separate_settle",
-    "test_ledger_knows_a_unit_only_by_its_newest_content_and_prompt",
+    "test_ledger_knows_a_unit_only_by_the_newest_content_and_prompt",
 )
 
 

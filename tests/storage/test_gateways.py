@@ -191,7 +191,7 @@ def test_user_with_a_gateway_cannot_be_removed(c: sa.Connection) -> None:
 # --- agents at a gateway ---
 
 
-def test_worker_has_a_remote_id_made_from_its_agent_id(c: sa.Connection, row: GatewayAgentRow) -> None:
+def test_worker_has_a_remote_id_made_from_the_agent_id(c: sa.Connection, row: GatewayAgentRow) -> None:
     assert (row.remote_id, row.session_key, row.role, row.state) == (
         "mc-agent-notes",
         "agent:mc-agent-notes:main",
@@ -223,7 +223,7 @@ def test_gateway_worker_beyond_the_agent_limit_is_refused(c: sa.Connection) -> N
         worker(c, limits=AgentLimits(agents=1))
 
 
-def test_removed_gateway_worker_is_revived_with_its_agent_id(c: sa.Connection, row: GatewayAgentRow) -> None:
+def test_removed_gateway_worker_is_revived_with_the_agent_id(c: sa.Connection, row: GatewayAgentRow) -> None:
     agent_changes.remove_agent(c, row.agent_id, writing=WRITING)
     assert gateway_agents.list_gateway_agents(c, row.gateway_id) == [
         gateway_agents.find_main_agent(c, row.gateway_id)
@@ -274,7 +274,7 @@ def test_declaration_of_a_gateway_agent_can_be_edited(c: sa.Connection) -> None:
 # --- what is seen of them ---
 
 
-def test_gateway_agent_is_saturated_while_its_turn_runs(c: sa.Connection, row: GatewayAgentRow) -> None:
+def test_gateway_agent_is_saturated_while_the_turn_runs(c: sa.Connection, row: GatewayAgentRow) -> None:
     id = row.agent_id
     see(c, row, Seen(agent_id=id, is_online=True, why="gateway office has it"))
     see(
@@ -295,7 +295,7 @@ def test_recount_of_runs_leaves_gateway_turns_unchanged(c: sa.Connection, row: G
     assert agent_states.find_state(c, row.agent_id).activity is Activity.SATURATED
 
 
-def test_gateway_agent_without_quota_is_exhausted_until_its_next_answer(
+def test_gateway_agent_without_quota_is_exhausted_until_the_next_answer(
     c: sa.Connection, row: GatewayAgentRow
 ) -> None:
     see(c, row, Seen(agent_id=row.agent_id, exhausted=Exhaustion(ExhaustReason.RATE_LIMIT, AT + 2_748)))
@@ -464,7 +464,7 @@ def test_lead_counts_against_the_agent_limits_of_user_and_board(c: sa.Connection
 
 
 @pytest.mark.usefixtures("led")
-def test_gateway_agent_is_claimed_by_one_hub_at_a_time(c: sa.Connection) -> None:
+def test_gateway_agent_is_claimed_by_a_single_hub_at_a_time(c: sa.Connection) -> None:
     for boot in (FIRST, SECOND):
         leases.beat(c, NodeId(boot), boot, ttl_ms=60_000)
     assert claim(c, shared(FIRST)) and not claim(c, shared(SECOND)) and claim(c, shared(FIRST))

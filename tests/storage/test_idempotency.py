@@ -13,7 +13,7 @@ def test_first_idempotency_answer_of_a_key_is_returned(c: sa.Connection) -> None
     assert find_answer(c, "tokens", "key-1") is None
 
 
-def test_a_key_that_is_used_for_another_request_is_a_conflict(c: sa.Connection) -> None:
+def test_key_used_for_another_request_is_a_conflict(c: sa.Connection) -> None:
     keep_answer(c, "runs", "key-1", request_hash="h", response=None, at=AT)
     with pytest.raises(Conflict, match="key-1"):
         keep_answer(c, "runs", "key-1", request_hash="other", response=None, at=AT)

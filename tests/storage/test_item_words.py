@@ -262,7 +262,7 @@ def test_removal_of_a_user_removes_the_item_words(c: sa.Connection) -> None:
     assert index_of(c) == {}
 
 
-def test_words_of_a_deleted_item_leave_the_file_once_its_index_is_merged(c: sa.Connection) -> None:
+def test_words_of_a_deleted_item_leave_the_file_once_the_index_is_merged(c: sa.Connection) -> None:
     if c.dialect.name != "sqlite":
         pytest.skip("the index of a server is a column of the row")
     make_agent(c)

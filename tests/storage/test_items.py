@@ -192,7 +192,7 @@ def test_item_refused_by_the_device_remains_unanswered(
 
 
 @pytest.mark.usefixtures("delivered")
-def test_answered_change_of_an_item_reopens_its_verdict(c: sa.Connection, held: HeldRun) -> None:
+def test_answered_change_of_an_item_reopens_the_verdict(c: sa.Connection, held: HeldRun) -> None:
     before = the_item(c)
     calls.record_verdicts(c, DESK, [ReportedVerdict(before.call_id, "approved")], AT)
     written = plan(c, held, changed)
@@ -273,7 +273,7 @@ def test_plan_sees_similar_items_of_other_units_of_the_device(c: sa.Connection, 
     assert seen[2].elsewhere == ()  # what the laptop has, the phone has not
 
 
-def test_two_agents_reading_a_file_of_one_device_share_its_items(c: sa.Connection) -> None:
+def test_two_agents_reading_the_same_file_of_a_device_share_the_items(c: sa.Connection) -> None:
     first = running(c, "run-1", agent=make_agent(c, "inbox"))
     plan(c, first, as_new(item()))
     run_moves.move(c, first, RunEvent.FAILED, at=AT, actor="hub")
@@ -350,7 +350,7 @@ def test_device_verdict_on_an_item_of_another_device_is_ignored(c: sa.Connection
     assert (calls.record_verdicts(c, DESK, said[1:], AT), the_item(c).verdict) == ({}, "open")
 
 
-def test_verdict_reported_before_the_answer_of_its_call_remains(c: sa.Connection, held: HeldRun) -> None:
+def test_verdict_reported_before_the_answer_of_the_call_remains(c: sa.Connection, held: HeldRun) -> None:
     written = plan(c, held, as_new(item()))
     calls.record_verdicts(c, DESK, [ReportedVerdict(the_item(c).call_id, "approved")], AT)
     bring(c, held, written, row_id="row-1")
@@ -533,7 +533,7 @@ def sent(c: sa.Connection, approved: None) -> None:
 
 
 @pytest.mark.usefixtures("row")
-def test_item_gets_its_verdict_after_the_device_answered(c: sa.Connection) -> None:
+def test_item_gets_the_verdict_after_the_device_answered(c: sa.Connection) -> None:
     give(c, "approve", data={"projectId": "p"})
     (row,) = item_verdicts.due(c, DESK, epoch=EPOCH, at=AT, limit=9)
     assert (row.row_id, row.target_table, row.data) == (the_item(c).row_id, "tasks", {"projectId": "p"})
@@ -660,7 +660,7 @@ def test_accepted_proposal_withdraws_the_others_and_undo_reopens_none(c: sa.Conn
 
 
 @pytest.mark.parametrize("how", ["newer", "decided"])
-def test_proposal_is_withdrawn_when_its_item_changes_or_is_decided(
+def test_proposal_is_withdrawn_when_the_item_changes_or_is_decided(
     c: sa.Connection, row: ItemRow, how: str
 ) -> None:
     propose(c, "p-1")
@@ -741,7 +741,7 @@ def test_verdict_given_at_the_device_overtakes_a_sent_verdict(
 
 
 @pytest.mark.usefixtures("sent")
-def test_sent_verdict_is_not_overtaken_by_one_on_a_newer_version(
+def test_sent_verdict_is_not_overtaken_by_a_verdict_on_a_newer_version(
     c: sa.Connection,
 ) -> None:
     c.execute(sa.update(item_rows).values(call_id="c-9", version=2))
@@ -762,7 +762,7 @@ def test_verdict_answer_older_than_a_listed_row_leaves_the_item_unchanged(
     assert (the_item(c).verdict, stored(c).state) == (verdict, "done")
 
 
-def test_item_listed_as_open_by_its_device_is_open_again(c: sa.Connection, row: ItemRow) -> None:
+def test_item_listed_as_open_by_the_device_is_open_again(c: sa.Connection, row: ItemRow) -> None:
     calls.record_verdicts(c, DESK, [ReportedVerdict(row.call_id, "rejected")], AT)
     mark = StoreMark(id="store", counter=5)
     agreement.take_rows(c, [ReportedRow(row)], device_id=DESK, epoch=EPOCH, mark=mark, is_last=True, at=AT)
@@ -783,7 +783,7 @@ def test_an_answer_moves_the_counter_of_the_store_forward(c: sa.Connection) -> N
 
 
 @pytest.mark.usefixtures("approved")
-def test_a_device_that_is_revoked_gets_no_verdict(c: sa.Connection) -> None:
+def test_revoked_device_gets_no_verdict(c: sa.Connection) -> None:
     c.execute(sa.update(devices).values(revoked_at=AT))
     assert send(c) == set()
     item_verdicts.refuse_all(c, DESK, AT)

@@ -80,7 +80,7 @@ def bert_waits(c: sa.Connection, fences: dict[str, int]) -> None:
     wait(c, BERT, "mailbox")
 
 
-def test_lock_held_by_another_is_refused_with_its_holder(
+def test_lock_held_by_another_is_refused_with_the_holder(
     c: sa.Connection,
 ) -> None:
     assert take(c, ANNA, "mailbox").fences == {"mailbox": 1}
@@ -100,7 +100,7 @@ def test_the_refusal_names_the_expiry_of_the_lock(c: sa.Connection) -> None:
     assert 50 < refused.value.retry_after_s <= 60
 
 
-def test_released_lock_is_free_at_once_and_its_next_fence_is_higher(c: sa.Connection) -> None:
+def test_released_lock_is_free_immediately_and_the_next_fence_is_higher(c: sa.Connection) -> None:
     assert locks.release(c, ME, take(c, ANNA, "mailbox").fences, ANNA) == []
     assert take(c, BERT, "mailbox").fences == {"mailbox": 2}
 
@@ -116,7 +116,7 @@ def test_writes_under_the_fence_of_an_expired_lock_are_refused(c: sa.Connection)
     locks.check_fence(c, ME, "mailbox", 2)
 
 
-def test_lock_is_renewed_and_released_only_by_its_owner_under_its_fence(
+def test_lock_is_renewed_and_released_only_by_the_owner_under_the_fence(
     c: sa.Connection, fences: dict[str, int]
 ) -> None:
     for holder, shown in ((BERT, fences), (ANNA, {"mailbox": 7}), (ANNA, {"letterbox": 1})):
@@ -127,7 +127,7 @@ def test_lock_is_renewed_and_released_only_by_its_owner_under_its_fence(
     assert locks.renew(c, ME, fences, ANNA, ttl_ms=2 * TTL) > AT
 
 
-def test_two_agents_of_one_device_are_two_holders(c: sa.Connection) -> None:
+def test_two_agents_of_a_device_are_two_holders(c: sa.Connection) -> None:
     fences = take(c, Holder("device", "device-a", make_agent(c).id), "mailbox").fences
     with pytest.raises(CodedError, check=coded(ErrorCode.LOCK_HELD), match="for agent inbox"):
         locks.acquire(c, wanted(ANNA, "mailbox"))
@@ -168,7 +168,7 @@ def test_repeated_lock_request_gets_the_same_answer(c: sa.Connection) -> None:
     assert len(locks.list_lock_waits(c)) == 1
 
 
-def test_holder_requesting_its_lock_again_gets_a_new_fence(
+def test_holder_requesting_the_lock_again_gets_a_new_fence(
     c: sa.Connection,
 ) -> None:
     take(c, ANNA, "mailbox", request_id="lost")
@@ -212,14 +212,14 @@ def test_request_for_several_locks_is_granted_when_all_are_free(c: sa.Connection
     assert holders(locks.release(c, ME, grant.fences, CARL)) == ["device-d"]
 
 
-def test_holder_of_one_requested_lock_may_not_wait_for_another(c: sa.Connection) -> None:
+def test_holder_of_a_requested_lock_may_not_wait_for_another(c: sa.Connection) -> None:
     take(c, ANNA, "a")
     take(c, BERT, "b")
     with pytest.raises(HoldsAlready, match="holds lock 'a' already, and would wait for 'b'"):
         locks.acquire(c, wanted(ANNA, "a", "b", wait_ms=TTL))
 
 
-def test_expired_lock_wait_is_skipped_for_all_its_locks(c: sa.Connection) -> None:
+def test_expired_lock_wait_is_skipped_for_all_locks(c: sa.Connection) -> None:
     first, second = take(c, ANNA, "a"), take(c, BERT, "b")
     wait(c, CARL, "a", "b", wait_ms=-1)  # its time is over before it begins
     assert (locks.users_due(c), locks.sweep(c, ME), locks.list_lock_waits(c)) == ([ME], [], [])
@@ -239,7 +239,7 @@ def test_expired_lock_is_handed_over_by_a_sweep_or_the_next_request(c: sa.Connec
     assert holders(wait(c, DORA, "mailbox").handed) == ["device-c"]
 
 
-def test_expired_lock_is_freed_although_its_next_request_waits_for_another_lock(c: sa.Connection) -> None:
+def test_expired_lock_is_freed_although_the_next_request_waits_for_another_lock(c: sa.Connection) -> None:
     take(c, ANNA, "a")
     take(c, BERT, "b")
     wait(c, CARL, "a", "b")
@@ -249,7 +249,7 @@ def test_expired_lock_is_freed_although_its_next_request_waits_for_another_lock(
     assert [lock.holder for lock in locks.list_locks(c)] == [None, BERT]
 
 
-def test_dead_waiting_holder_delays_the_next_by_its_own_ttl_only(
+def test_dead_waiting_holder_delays_the_next_by_the_own_ttl_only(
     c: sa.Connection, fences: dict[str, int]
 ) -> None:
     wait(c, BERT, "mailbox", ttl_ms=5_000)
@@ -269,7 +269,7 @@ def test_withdrawn_lock_request_lets_the_next_request_through(c: sa.Connection) 
 
 
 @pytest.mark.usefixtures("bert_waits")
-def test_lock_request_withdrawn_after_its_grant_returns_the_grant(
+def test_lock_request_withdrawn_after_the_grant_returns_the_grant(
     c: sa.Connection, fences: dict[str, int]
 ) -> None:
     locks.release(c, ME, fences, ANNA)
@@ -286,7 +286,7 @@ def test_lock_handed_over_lasts_the_requested_ttl(c: sa.Connection, fences: dict
 
 
 @pytest.mark.usefixtures("bert_waits")
-def test_force_release_takes_a_lock_from_its_holder(c: sa.Connection) -> None:
+def test_force_release_removes_a_lock_from_the_holder(c: sa.Connection) -> None:
     assert locks.force_release(c, ME, "mailbox", fence=7) is None
     was, handed = some(locks.force_release(c, ME, "mailbox", fence=1))
     assert (was.holder, was.fence, holders(handed)) == (ANNA, 1, ["device-b"])
@@ -304,7 +304,7 @@ def test_locks_of_the_same_name_are_separate_for_each_user(c: sa.Connection) -> 
     assert [lock.user_id for lock in locks.list_locks(c, limit=1, after=(ME, "mailbox"))] == [other]
 
 
-def test_locks_are_listed_that_are_held_or_waited_for(c: sa.Connection) -> None:
+def test_held_or_awaited_locks_are_listed(c: sa.Connection) -> None:
     agent = make_agent(c)
     locks.release(c, ME, take(c, ANNA, "free").fences, ANNA)
     take(c, ANNA, "held")
@@ -341,7 +341,7 @@ def test_lock_waits_of_devices_end_with_their_hub(c: sa.Connection) -> None:
 
 
 @pytest.mark.parametrize("engine", ["postgresql"], indirect=True)
-def test_lock_grants_of_one_user_are_serialized_on_postgresql(engine: sa.Engine) -> None:
+def test_lock_grants_of_a_user_are_serialized_on_postgresql(engine: sa.Engine) -> None:
     with engine.connect() as one, engine.connect() as other:
         locks.alone(one, ME)
         locks.alone(other, UserId("somebody else"))

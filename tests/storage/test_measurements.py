@@ -75,7 +75,7 @@ def counted(c: sa.Connection, table: sa.Table = metric_series) -> int:
     return c.execute(sa.select(sa.func.count()).select_from(table)).scalar_one()
 
 
-def test_samples_are_added_to_one_minute_bucket_and_one_hour_bucket(
+def test_samples_are_added_to_a_single_minute_bucket_and_hour_bucket(
     c: sa.Connection, agent: AgentRow
 ) -> None:
     record(c, sample(agent, 4, at=NOON), sample(agent, 1, at=NOON + 59_999))
@@ -101,7 +101,7 @@ def test_bucket_sum_has_double_precision(c: sa.Connection, agent: AgentRow) -> N
     assert buckets(c, agent.id)[0].sum == 16_777_218.25
 
 
-def test_a_histogram_has_a_sketch_that_gives_percentiles(c: sa.Connection, agent: AgentRow) -> None:
+def test_histogram_has_a_sketch_for_percentiles(c: sa.Connection, agent: AgentRow) -> None:
     record(c, *(sample(agent, value, type=HISTOGRAM) for value in range(1, 51)))
     record(c, *(sample(agent, value) for value in range(51, 102)))
     kept = some(buckets(c, agent.id, HOUR_MS)[0].sketch)
@@ -109,7 +109,7 @@ def test_a_histogram_has_a_sketch_that_gives_percentiles(c: sa.Connection, agent
     assert kept == Sketch.of(range(1, 102)).document()
 
 
-def test_late_sample_changes_its_own_bucket_and_not_the_newest_value(
+def test_late_sample_changes_the_own_bucket_and_not_the_newest_value(
     c: sa.Connection, agent: AgentRow
 ) -> None:
     record(c, sample(agent, 5))
@@ -118,7 +118,7 @@ def test_late_sample_changes_its_own_bucket_and_not_the_newest_value(
     assert [(series.last, series.last_at) for series in measurements.list_series(c, agent.id)] == [(5, NOON)]
 
 
-def test_sample_older_than_the_minute_retention_goes_into_its_hour_bucket_only(
+def test_sample_older_than_the_minute_retention_goes_into_the_hour_bucket_only(
     c: sa.Connection, agent: AgentRow
 ) -> None:
     record(c, sample(agent, 5, at=NOON - 8 * DAY_MS), sample(agent, 6, at=NOON - 91 * DAY_MS))
@@ -217,7 +217,7 @@ def test_old_buckets_and_emptied_series_are_pruned_in_steps(c: sa.Connection, ag
     assert [row.name for row in measurements.list_series(c, agent.id)] == ["fresh"]
 
 
-def test_bucket_is_pruned_only_after_its_whole_span_is_old(c: sa.Connection, agent: AgentRow) -> None:
+def test_bucket_is_pruned_only_after_the_whole_span_is_old(c: sa.Connection, agent: AgentRow) -> None:
     record(c, sample(agent, 1))
     assert measurements.prune_buckets(c, size_ms=HOUR_MS, before=NOON + HOUR_MS - 1) == 0
 
@@ -252,7 +252,7 @@ def spread(n: int, *, decades: float) -> list[float]:
 
 
 @given(VALUES)
-def test_sketch_percentile_is_within_one_percent_of_the_exact_value(values: list[float]) -> None:
+def test_sketch_percentile_is_within_1_percent_of_the_exact_value(values: list[float]) -> None:
     sketch = Sketch.of(values)
     assert max(error_of(sketch, values, percent) for percent in PERCENTS) <= ERROR + 1e-9
 
@@ -290,7 +290,7 @@ def test_sketch_of_twenty_decades_has_coarser_percentiles_of_a_known_error() -> 
     assert max(error_of(sketch, values, percent) for percent in PERCENTS) <= sketch.error + 1e-9
 
 
-def test_coarse_and_fine_sketches_merge_into_a_coarse_one() -> None:
+def test_coarse_and_fine_sketches_merge_into_a_coarse_sketch() -> None:
     wide, narrow = spread(9_000, decades=20), [3.0] * 20_000
     fine = Sketch.of(narrow)
     fine.merge(Sketch.of(wide))
@@ -334,7 +334,7 @@ def sums(c: sa.Connection, agent_id: AgentId | None = INBOX) -> dict[str, float]
     return told
 
 
-def test_a_run_that_ended_has_a_result(c: sa.Connection) -> None:
+def test_ended_run_has_a_result(c: sa.Connection) -> None:
     held = running(c)
     plan(c, held, of=calls("call-1", "call-2"))
     for id in ("call-1", "call-2"):
@@ -387,7 +387,7 @@ def test_hub_series_beyond_the_limit_are_left_out(c: sa.Connection, monkeypatch:
     assert measured.left_out >= 3 - counted > 0
 
 
-def test_hub_series_is_pruned_with_its_last_bucket(c: sa.Connection) -> None:
+def test_hub_series_is_pruned_with_the_last_bucket(c: sa.Connection) -> None:
     make_run(c, state=RunState.CANCELLED)
     measure(c)
     for size_ms in (MINUTE_MS, HOUR_MS):
@@ -453,7 +453,7 @@ def test_model_request_is_measured_with_tokens_price_and_duration(c: sa.Connecti
     assert Sketch.of_document(hour.sketch).percentile(100) == pytest.approx(0.8, rel=ERROR)
 
 
-def test_run_that_ended_before_the_measurement_retention_is_not_measured(c: sa.Connection) -> None:
+def test_run_ended_before_the_measurement_retention_is_not_measured(c: sa.Connection) -> None:
     run = make_run(c, state=RunState.CANCELLED)
     assert (measure(c, kept=BucketRetention(minutes_from=AT + 1, hours_from=AT + 1)), sums(c)) == (1, {})
     assert c.execute(sa.select(run_table.c.measured_at).where(run_table.c.id == run.id)).scalar_one() == AT

@@ -96,7 +96,7 @@ def test_memory_reply_of_a_person_for_an_agent_writes_an_audit_entry(c: sa.Conne
     assert '"message":"nudge"' in entry.detail
 
 
-def test_reply_repeated_under_one_key_answers_once_with_the_same_result(c: sa.Connection) -> None:
+def test_reply_repeated_under_the_same_key_answers_once_with_the_same_result(c: sa.Connection) -> None:
     first = reply(c, dedupe_key="a")
     again = reply(c, "m-2", dedupe_key="a")
     assert (again.memory, again.is_new, again.message) == (first.memory, False, first.message)

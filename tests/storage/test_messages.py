@@ -117,7 +117,7 @@ def test_message_with_a_known_dedupe_key_is_the_existing_message(c: sa.Connectio
 
 
 @pytest.mark.parametrize("content", ["", " \n", "a\0b", "\ud800"])
-def test_content_that_is_no_text_is_refused(c: sa.Connection, content: str) -> None:
+def test_message_with_invalid_text_is_refused(c: sa.Connection, content: str) -> None:
     with pytest.raises(CodedError, check=coded(ErrorCode.BAD_PARAMS)):
         say(c, content=content)
 
@@ -170,7 +170,7 @@ def test_message_move_with_an_outdated_version_changes_nothing(c: sa.Connection)
     assert (late, message_rows.get_message(c, row.id).state) == (None, S.SENT)
 
 
-def test_each_message_move_is_stored_with_its_proof(c: sa.Connection) -> None:
+def test_each_message_move_is_stored_with_the_proof(c: sa.Connection) -> None:
     row = move(c, say(c), E.SENT, proof={"letter": {"message": "hello"}})
     move(c, row, E.ACCEPTED, proof={"ack": {"status": "started"}})
     assert [move.proof for move in message_rows.moves_of(c, row.id)] == [
@@ -181,7 +181,7 @@ def test_each_message_move_is_stored_with_its_proof(c: sa.Connection) -> None:
     assert [move.seq for move in message_rows.moves_of(c, row.id)] == [1, 2, 3]
 
 
-def test_letter_of_a_message_attempt_is_that_of_the_first_send(c: sa.Connection) -> None:
+def test_letter_of_a_message_attempt_is_the_letter_of_the_first_send(c: sa.Connection) -> None:
     row = move(c, say(c), E.SENT, proof={"letter": {"message": "first"}})
     row = move(c, move(c, row, E.TAKEN_BACK), E.SENT, proof={})
     assert messages.letter_of(c, row.id, 1) == {"letter": {"message": "first"}}
@@ -189,7 +189,7 @@ def test_letter_of_a_message_attempt_is_that_of_the_first_send(c: sa.Connection)
     assert (row.attempt, row.sends, row.state, messages.letter_of(c, row.id, 2)) == (2, 2, S.WAITING, None)
 
 
-def test_delivered_message_writes_one_activity_entry_with_its_trace(c: sa.Connection) -> None:
+def test_delivered_message_writes_a_single_activity_entry_with_the_trace(c: sa.Connection) -> None:
     row = led(c, E.SENT, E.ACCEPTED)
     assert told(c) == []
     move(c, move(c, row, E.CONSUMED), E.ANSWERED)
@@ -230,7 +230,7 @@ def broadcast(c: sa.Connection) -> None:
     c.execute(sa.insert(broadcasts), row | {"boards": 1, "created_at": AT})
 
 
-def test_messages_to_one_agent_are_due_one_after_the_other(c: sa.Connection) -> None:
+def test_messages_to_the_same_agent_are_due_in_sequence(c: sa.Connection) -> None:
     first, second = say(c, "m-1"), say(c, "m-2")
     say(c, "m-3", to_agent_id=LEAD)
     assert second.created_at > first.created_at
@@ -241,7 +241,7 @@ def test_messages_to_one_agent_are_due_one_after_the_other(c: sa.Connection) -> 
     assert due(c) == ["m-2", "m-3"]
 
 
-def test_message_held_by_another_hub_is_due_only_after_its_end(c: sa.Connection) -> None:
+def test_message_held_by_another_hub_is_due_only_after_the_end(c: sa.Connection) -> None:
     move(c, say(c), E.SENT, boot_id=NEXT_BOOT, gateway_id=WEST)
     beat(c, "other", NEXT_BOOT, ttl_ms=60_000)  # type: ignore[arg-type]
     assert due(c, SHARED) == []
@@ -262,7 +262,7 @@ def test_message_is_due_at_not_before_or_after_a_stir(c: sa.Connection) -> None:
     assert (messages.stir(c, WEST, AT), due(c)) == (1, ["m-1"])
 
 
-def test_expired_message_is_found_before_its_not_before_time(c: sa.Connection) -> None:
+def test_expired_message_is_found_before_the_not_before_time(c: sa.Connection) -> None:
     say(c, not_before=AT + 10 * DAY)
     assert messages.expiring(c, MINE, at=AT + DAY - 1, most=10) == []
     assert [row.id for row in messages.expiring(c, MINE, at=AT + DAY, most=10)] == ["m-1"]
@@ -276,7 +276,7 @@ def test_messages_to_device_agents_are_due_at_the_device_of_the_agent(c: sa.Conn
     assert messages.due_nowhere(c, MINE, at=AT, most=10) == []
 
 
-def test_sent_message_is_due_again_when_its_device_connects(c: sa.Connection) -> None:
+def test_sent_message_is_due_again_when_the_device_connects(c: sa.Connection) -> None:
     move(c, say(c, to_agent_id=DESK, gateway_id=None), E.SENT, not_before=AT + 60_000)
     laptop = DeviceId("device-laptop")
     assert messages.due_at_devices(c, [laptop], at=AT, most=10) == []
@@ -351,7 +351,7 @@ def test_message_settled_as_read_may_be_answered_later(c: sa.Connection) -> None
     assert (answered.state, answered.settled_at) == (S.ANSWERED, AT + 5)
 
 
-def test_cancelled_sent_message_names_a_possible_delivery_in_its_reason(c: sa.Connection) -> None:
+def test_cancelled_sent_message_names_a_possible_delivery_in_the_reason(c: sa.Connection) -> None:
     say(c, "m-1")
     given_up = messages.cancel_message(c, "m-1", at=AT + 1, actor="operator:1")
     assert (given_up.state, given_up.reason_code, given_up.reason) == (
@@ -367,7 +367,7 @@ def test_cancelled_sent_message_names_a_possible_delivery_in_its_reason(c: sa.Co
     ]
 
 
-def test_messages_to_an_agent_at_one_instant_are_due_by_id(c: sa.Connection) -> None:
+def test_messages_to_an_agent_at_the_same_instant_are_due_by_id(c: sa.Connection) -> None:
     for id in ("m-2", "m-1"):
         say(c, id)
     c.execute(sa.update(message_table).values(created_at=AT))
@@ -388,7 +388,7 @@ def test_retried_waiting_message_is_due_at_once(c: sa.Connection) -> None:
     assert (tried.id, tried.not_before) == ("m-1", AT)
 
 
-def test_repeated_retries_of_a_failed_message_make_one_new_message(c: sa.Connection) -> None:
+def test_repeated_retries_of_a_failed_message_make_a_single_new_message(c: sa.Connection) -> None:
     led(c, E.FAILED)
     for n, fresh in enumerate(("m-2", "m-3", "m-4")):
         anew = messages.retry_message(c, "m-1", MessageId(fresh), at=AT + n, actor="operator:1")
@@ -433,7 +433,7 @@ def test_messages_are_listed_newest_first_page_by_page(c: sa.Connection) -> None
     assert message_rows.list_messages(c, board_id="another") == []
 
 
-def test_old_settled_message_is_pruned_with_its_moves(c: sa.Connection) -> None:
+def test_old_settled_message_is_pruned_with_the_moves(c: sa.Connection) -> None:
     led(c, E.SENT, E.CONSUMED, E.ANSWERED, id="m-old")
     say(c, "m-open")
     gone = 0

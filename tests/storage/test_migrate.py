@@ -96,7 +96,7 @@ def older(path: Path, *statements: str) -> Path:
     return path
 
 
-def test_revisions_lead_to_the_tables_that_a_new_file_gets_and_keep_the_rows(tmp_path: Path) -> None:
+def test_revisions_lead_to_the_tables_of_a_new_file_and_keep_the_rows(tmp_path: Path) -> None:
     replayed = older(tmp_path / "replayed.db", *MEASURED)
     upgrade(replayed)
     upgrade(tmp_path / "new.db")
@@ -108,7 +108,7 @@ def test_revisions_lead_to_the_tables_that_a_new_file_gets_and_keep_the_rows(tmp
         check_rows(c)
 
 
-async def test_revisions_lead_to_the_tables_that_a_new_database_gets_and_keep_the_rows(
+async def test_revisions_lead_to_the_tables_of_a_new_database_and_keep_the_rows(
     postgres: Postgres, bare: str
 ) -> None:
     await run_once(bare, make_old)
@@ -157,7 +157,7 @@ def test_an_up_to_date_database_is_left_alone(tmp_path: Path) -> None:
     assert ((tmp_path / "hub.db").read_bytes(), revision_of(tmp_path / "hub.db")) == (before, revisions()[-1])
 
 
-def test_migration_that_leaves_a_dangling_reference_is_undone(tmp_path: Path) -> None:
+def test_migration_leaving_a_dangling_reference_is_undone(tmp_path: Path) -> None:
     older(tmp_path / "hub.db", "DELETE FROM users")
     with pytest.raises(Unavailable, match="cannot be migrated: 2 rows refer to nothing"):
         upgrade(tmp_path / "hub.db")
@@ -187,7 +187,7 @@ def test_rows_breaking_a_new_constraint_are_named_and_the_file_is_unchanged(tmp_
     assert (revision_of(path), parts_of(path)) == (FIRST, before)
 
 
-async def test_rows_that_break_a_new_constraint_are_named_on_a_server(postgres: Postgres, bare: str) -> None:
+async def test_rows_breaking_a_new_constraint_are_named_on_a_server(postgres: Postgres, bare: str) -> None:
     await run_once(bare, make_old)
     postgres.run(";".join(IN_THE_WAY), url=bare)
     with pytest.raises(Unavailable, match=r"migrated: row .*; correct or delete these rows") as refused:
@@ -269,7 +269,7 @@ def test_edited_revision_of_a_release_is_found(tmp_path: Path, monkeypatch: pyte
 
 
 @pytest.mark.parametrize("release", upgradable()[1:], ids=lambda release: release.version)
-def test_tables_of_each_release_migrate_to_those_of_a_new_file(tmp_path: Path, release: Release) -> None:
+def test_tables_of_each_release_migrate_to_the_tables_of_a_new_file(tmp_path: Path, release: Release) -> None:
     assert release.revision is not None
     with sa.create_engine(f"sqlite:///{tmp_path}/old.db", poolclass=sa.NullPool).begin() as c:
         make_old_tables(c, release.revision)

@@ -32,7 +32,7 @@ def test_leases_of_different_names_are_independent(c: sa.Connection) -> None:
     )
 
 
-def test_expired_lease_is_taken_over_and_its_old_holder_refused(c: sa.Connection) -> None:
+def test_expired_lease_is_taken_over_and_the_old_holder_refused(c: sa.Connection) -> None:
     old = some(leases.acquire_lease(c, "scheduler", BOOT, ttl_ms=0))
     new = leases.acquire_lease(c, "scheduler", NEXT_BOOT, ttl_ms=TTL)
     assert new == Term("scheduler", NEXT_BOOT, 2)
@@ -55,7 +55,7 @@ def test_renewed_lease_is_not_granted_to_another_boot(c: sa.Connection) -> None:
     assert leases.acquire_lease(c, "scheduler", NEXT_BOOT, ttl_ms=TTL) is None
 
 
-def test_resigned_lease_is_free_at_once_and_its_next_fence_is_higher(c: sa.Connection) -> None:
+def test_resigned_lease_is_free_immediately_and_the_next_fence_is_higher(c: sa.Connection) -> None:
     leases.resign_lease(c, some(leases.acquire_lease(c, "scheduler", BOOT, ttl_ms=TTL)))
     assert leases.acquire_lease(c, "scheduler", NEXT_BOOT, ttl_ms=TTL) == Term("scheduler", NEXT_BOOT, 2)
 
@@ -69,7 +69,7 @@ def test_resignation_under_an_old_term_changes_nothing(c: sa.Connection) -> None
     leases.check_term(c, new)
 
 
-def test_a_holder_that_asks_again_gets_a_new_term(c: sa.Connection) -> None:
+def test_holder_asking_again_gets_a_new_term(c: sa.Connection) -> None:
     lost = leases.acquire_lease(c, "scheduler", BOOT, ttl_ms=TTL)  # its answer did not arrive
     assert lost is not None
     assert leases.acquire_lease(c, "scheduler", BOOT, ttl_ms=TTL) == Term("scheduler", BOOT, 2)
@@ -134,7 +134,7 @@ def test_old_settings_revisions_are_pruned_unless_used_by_a_node(c: sa.Connectio
         settings_revisions.find_revision(c, 2)
 
 
-def test_node_records_its_settings_revision_and_the_reason_of_a_refusal(c: sa.Connection) -> None:
+def test_node_records_the_settings_revision_and_the_reason_of_a_refusal(c: sa.Connection) -> None:
     nodes.begin_boot(c, EAST, BootId("boot"), AT)
     publishes(c, 1)
     settings_revisions.record_refusal(c, EAST, "no such file")
@@ -156,7 +156,7 @@ def test_extraction_secret_of_a_hub_is_made_once(c: sa.Connection) -> None:
     assert ensure_extraction_secret(c, b"other") == b"first"
 
 
-def test_starts_after_a_crash_that_follow_each_other_closely_are_counted(c: sa.Connection) -> None:
+def test_starts_after_a_crash_are_counted_within_ten_minutes(c: sa.Connection) -> None:
     starts = [(BootId("b-1"), 0), (BootId("b-2"), 2), (BootId("b-3"), 11), (BootId("b-4"), 30)]
     boots = [begin_boot(c, NODE, boot, AT + minute * MINUTE_MS) for boot, minute in starts]
     assert [boot.boots_10min for boot in boots] == [1, 2, 3, 1]

@@ -64,7 +64,7 @@ def test_heartbeats_and_silence_are_recorded_beside_a_broken_agent_row(
 @pytest.mark.parametrize(
     "broken", ["settings = 'no'", "locks = '5'", "needs = '5'", "outcome = 'great'", "context = '[]'"]
 )
-def test_broken_queued_run_does_not_block_the_next_run_of_its_device(c: sa.Connection, broken: str) -> None:
+def test_broken_queued_run_does_not_block_the_next_run_of_the_device(c: sa.Connection, broken: str) -> None:
     make_run(c, "first", agent=make_agent(c, "broken"))
     make_run(c, "second", agent=make_agent(c, "sound"))
     damage(c, f"UPDATE runs SET {broken} WHERE id = 'first'")

@@ -99,7 +99,7 @@ def test_repeated_plan_writes_no_second_call(c: sa.Connection, held: HeldRun) ->
     assert (plan(c, held, of=calls("call-1", "call-2")), unit_of(c, held).calls_planned) == (first, 2)
 
 
-def test_changed_file_with_unsent_calls_gets_only_its_new_plan(
+def test_changed_file_with_unsent_calls_gets_only_the_new_plan(
     c: sa.Connection,
     held: HeldRun,
 ) -> None:
@@ -141,7 +141,7 @@ def test_later_run_adopts_calls_and_answers_of_an_ended_run(c: sa.Connection, ag
     assert runs.get_run(c, second.id).items_created == 0
 
 
-def test_a_unit_that_was_wholly_delivered_by_an_earlier_run_is_settled_without_a_call(
+def test_unit_wholly_delivered_by_an_earlier_run_is_settled_without_a_call(
     c: sa.Connection,
     agent: AgentRow,
 ) -> None:
@@ -165,7 +165,7 @@ def test_calls_of_a_live_run_are_not_adopted_by_another_run(c: sa.Connection, ag
 
 
 @pytest.mark.usefixtures("two_planned")
-def test_a_call_may_be_sent_until_it_is_answered(c: sa.Connection, held: HeldRun) -> None:
+def test_call_may_be_sent_until_answered(c: sa.Connection, held: HeldRun) -> None:
     both = [CallId("call-1"), CallId("call-2")]
     assert mark_sent(c, held, both, AT) == both
     settle_call(c, both[0], CallEvent.ACKED, None, AT)
@@ -185,7 +185,7 @@ def test_only_the_first_answer_to_a_call_counts(c: sa.Connection, held: HeldRun)
 
 
 @pytest.mark.usefixtures("planned")
-def test_an_answer_counts_after_its_run_has_ended(c: sa.Connection, held: HeldRun) -> None:
+def test_answer_counts_after_the_run_has_ended(c: sa.Connection, held: HeldRun) -> None:
     mark_sent(c, held, [CallId("call-1")], AT)
     end(c, held)
     assert settle_call(c, CallId("call-1"), CallEvent.ACKED, None, AT)
@@ -254,7 +254,7 @@ def test_last_answer_settles_a_whole_unit_like_a_separate_settle(
 
 @pytest.mark.usefixtures("planned")
 @pytest.mark.parametrize("event", [CallEvent.REJECTED, CallEvent.GIVEN_UP])
-def test_answers_settle_no_unit_of_which_an_item_was_not_taken(
+def test_answers_settle_no_unit_with_a_refused_item(
     c: sa.Connection, held: HeldRun, event: CallEvent
 ) -> None:
     assert (answered(c, held, "call-1", event=event), unit_of(c, held).state) == (set(), UnitState.EXTRACTED)
@@ -262,7 +262,7 @@ def test_answers_settle_no_unit_of_which_an_item_was_not_taken(
 
 
 @pytest.mark.usefixtures("two_planned")
-def test_answers_settle_no_unit_that_misses_a_part_or_an_answer(c: sa.Connection, held: HeldRun) -> None:
+def test_answers_settle_no_unit_missing_a_part_or_an_answer(c: sa.Connection, held: HeldRun) -> None:
     plan(c, held, "b.txt", of=calls("call-3"))
     assert answered(c, held, "call-1") == set()
     assert answered(c, held, "call-3") == set()  # of another unit than the whole one
@@ -294,7 +294,7 @@ def test_plan_of_a_whole_unit_without_open_calls_settles_the_unit(c: sa.Connecti
 @pytest.mark.parametrize(
     ("event", "code"), [(CallEvent.REJECTED, "device_error"), (CallEvent.GIVEN_UP, "unknown_effect")]
 )
-def test_a_unit_of_which_an_item_was_not_taken_fails_and_is_read_again(
+def test_unit_with_a_refused_item_fails_and_is_read_again(
     c: sa.Connection, held: HeldRun, event: CallEvent, code: str
 ) -> None:
     answer(c, held, "call-1")
@@ -355,7 +355,7 @@ def test_a_unit_is_not_settled_while_a_call_is_open(c: sa.Connection, held: Held
         settle_unit(c, held, "b.txt", AT)
 
 
-def test_ledger_knows_a_unit_only_by_its_newest_content_and_prompt(c: sa.Connection, agent: AgentRow) -> None:
+def test_ledger_knows_a_unit_only_by_the_newest_content_and_prompt(c: sa.Connection, agent: AgentRow) -> None:
     for n, (digest, fingerprint) in enumerate([("sha-1", PROMPT_1), ("sha-2", PROMPT_1), ("sha-2", "other")]):
         held = make_run(c, f"run-{n}", agent=agent, state=RunState.RUNNING, fingerprint=fingerprint).held
         plan(c, held, digest=digest)
@@ -377,7 +377,7 @@ def test_planned_call_of_newer_content_unsettles_the_older_content(c: sa.Connect
     assert known_units(c, agent.id, PROMPT_1) == {}
 
 
-def test_thousands_of_known_units_are_skipped_in_one_write(c: sa.Connection, held: HeldRun) -> None:
+def test_thousands_of_known_units_are_skipped_in_a_single_write(c: sa.Connection, held: HeldRun) -> None:
     plan(c, held, "7.txt")
     units = [(f"{n}.txt", f"sha-{n}", n) for n in range(2_000)]
     assert (skip_units(c, held, units, AT), skip_units(c, held, units, AT)) == (1_999, 0)
@@ -391,7 +391,7 @@ WAITS = "its prose waits"
 
 
 @pytest.mark.usefixtures("planned")
-def test_unit_waiting_for_the_model_is_read_again_before_its_run_ends(
+def test_unit_waiting_for_the_model_is_read_again_before_the_run_ends(
     c: sa.Connection, held: HeldRun
 ) -> None:
     with pytest.raises(StillOpen):
@@ -418,7 +418,7 @@ def test_unit_waiting_for_the_model_is_skipped_when_no_longer_listed(c: sa.Conne
     assert (unit.state, unit.error, runs.get_run(c, held.id).units_skipped) == (UnitState.SKIPPED, "gone", 1)
 
 
-def test_a_unit_that_could_not_be_read_fails_with_a_reason(c: sa.Connection, held: HeldRun) -> None:
+def test_unreadable_unit_fails_with_a_reason(c: sa.Connection, held: HeldRun) -> None:
     fail(c, held)
     fail(c, held)
     row = runs.get_run(c, held.id)
@@ -436,7 +436,7 @@ def test_failed_unit_may_be_retried_in_the_same_run(c: sa.Connection, held: Held
 
 
 @pytest.mark.usefixtures("two_planned")
-def test_failed_unit_drops_its_unsent_calls(c: sa.Connection, held: HeldRun) -> None:
+def test_failed_unit_drops_the_unsent_calls(c: sa.Connection, held: HeldRun) -> None:
     mark_sent(c, held, [CallId("call-1")], AT)
     with pytest.raises(StillOpen):
         fail(c, held)

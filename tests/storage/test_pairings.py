@@ -138,12 +138,12 @@ def test_each_key_has_a_separate_pairing_in_any_order_of_requests(c: sa.Connecti
 
 
 @pytest.mark.usefixtures("asked")
-def test_key_without_its_known_code_gets_a_new_pairing_code(c: sa.Connection) -> None:
+def test_key_without_the_known_code_gets_a_new_pairing_code(c: sa.Connection) -> None:
     assert ask(c, asking(code="CODE-2")).is_new_code and pairings.find_pairing(c, b"CODE-1", at=AT) is None
     assert pairings.find_pairing(c, b"CODE-2", at=AT) is not None
 
 
-def test_a_denied_key_is_refused_until_its_pairing_has_expired(c: sa.Connection) -> None:
+def test_denied_key_is_refused_until_the_pairing_has_expired(c: sa.Connection) -> None:
     assert pairings.deny(c, ask(c).pairing.id, actor="operator:0", at=AT + 1).decision == "denied"
     assert (ask(c, at=AT + 2).pairing.decision, ask(c, at=AT + TTL_MS).pairing.decision) == ("denied", None)
     assert told(c) == ["pairing.denied"]
@@ -164,7 +164,7 @@ def test_fourth_waiting_key_of_a_network_is_refused_with_a_retry_time(c: sa.Conn
     ask(c, asking("k-4", code="CODE-4"), at=AT + TTL_MS)
 
 
-def test_waiting_key_counts_for_the_network_of_its_first_request(c: sa.Connection) -> None:
+def test_waiting_key_counts_for_the_network_of_the_first_request(c: sa.Connection) -> None:
     for number in range(3):
         ask(c, asking(f"k-{number}", code=f"CODE-{number}"))
         again = ask(c, elsewhere(asking(f"k-{number}", known=f"CODE-{number}")))
@@ -283,7 +283,7 @@ def made(c: sa.Connection) -> InvitationRow:
     return invite(c)
 
 
-def test_invitation_admits_a_key_as_a_device_of_its_user(c: sa.Connection, made: InvitationRow) -> None:
+def test_invitation_admits_a_key_as_a_device_of_the_user(c: sa.Connection, made: InvitationRow) -> None:
     owner = redeem(c)
     assert (owner.device_id, owner.device_name, owner.user_id) == ("d-k-1", "desk", ANNA)
     assert tokens.find_key(c, KeyId("k-1")) == owner

@@ -38,7 +38,7 @@ def waiting(c: sa.Connection, hook: str, after: str = "", most: int = 10) -> lis
     return [row.key for row in seen_messages.settle_and_list(c, hook, after=after, most=most, at=AT + 9)]
 
 
-def test_delivery_posted_repeatedly_is_one_row(c: sa.Connection, hook: str) -> None:
+def test_delivery_posted_repeatedly_is_a_single_row(c: sa.Connection, hook: str) -> None:
     assert [post(c, hook, "a"), post(c, hook, "a"), post(c, hook, "b")] == [True, False, True]
     assert (waiting(c, hook), seen_messages.connectors_with_news(c)) == (["a", "b"], [hook])
 
@@ -64,7 +64,7 @@ def test_page_of_waiting_deliveries_continues_after_the_last_row(c: sa.Connectio
     assert (waiting(c, hook, most=2), waiting(c, hook, after="row-b", most=2)) == (["a", "b"], ["c"])
 
 
-def test_settled_delivery_loses_its_body_and_is_recognized_when_posted_again(
+def test_settled_delivery_loses_the_body_and_is_recognized_when_posted_again(
     c: sa.Connection, hook: str
 ) -> None:
     for key in "abcd":

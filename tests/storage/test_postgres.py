@@ -103,7 +103,7 @@ def before_each(event: str, do: Callable[..., object], *, once: bool = False) ->
         sa.event.remove(sa.Engine, event, do)
 
 
-async def test_two_hubs_on_one_server_share_the_database(url: str) -> None:
+async def test_two_hubs_on_a_server_share_the_database(url: str) -> None:
     async with open_store(url) as ours, open_store(url) as theirs:
         assert ours.is_shared
         assert await ours.write(identity.ensure_hub_id, "hub-1") == "hub-1"
@@ -167,7 +167,7 @@ async def test_cancelled_callers_lose_no_postgresql_connection(
     assert postgres.sessions(url) == len(pids)
 
 
-async def test_cancelled_caller_leaves_a_job_that_has_no_answer_at_once(database: Database) -> None:
+async def test_cancelled_caller_leaves_an_unanswered_job_immediately(database: Database) -> None:
     is_running, may_go_on = anyio.Event(), anyio.Event()
 
     def slow(c: sa.Connection) -> None:
@@ -185,7 +185,7 @@ async def test_cancelled_caller_leaves_a_job_that_has_no_answer_at_once(database
             pass
 
 
-async def test_begun_job_is_finished_although_its_caller_is_cancelled(database: Database) -> None:
+async def test_begun_job_is_finished_although_the_caller_is_cancelled(database: Database) -> None:
     is_running, may_go_on = anyio.Event(), anyio.Event()
 
     def slow(c: sa.Connection) -> None:
@@ -236,7 +236,7 @@ async def test_postgresql_error_states_are_translated_to_hub_errors(
         (end_session, 1),
     ],
 )
-async def test_write_that_loses_a_conflict_is_repeated(database: Database, lose: Lose, times: int) -> None:
+async def test_write_losing_a_conflict_is_repeated(database: Database, lose: Lose, times: int) -> None:
     tries: list[str] = []
 
     def unlucky(c: sa.Connection) -> str:
@@ -279,7 +279,7 @@ async def test_serializable_jobs_never_lose_an_update(database: Database) -> Non
     assert await database.write(count_up) == 4
 
 
-async def test_concurrent_ensure_of_one_user_returns_one_id(database: Database) -> None:
+async def test_concurrent_ensure_of_a_user_returns_a_single_id(database: Database) -> None:
     ids: set[str] = set()
 
     async def ensure(n: int) -> None:
@@ -291,13 +291,13 @@ async def test_concurrent_ensure_of_one_user_returns_one_id(database: Database) 
     assert len(ids) == 1
 
 
-async def test_a_connection_that_is_lost_in_the_commit_leaves_the_outcome_unknown(database: Database) -> None:
+async def test_connection_lost_in_the_commit_leaves_the_outcome_unknown(database: Database) -> None:
     with before_each("commit", end_session), pytest.raises(Unavailable, match="may have taken effect"):
         await database.write(add, "anna")
     assert await database.write(add, "bruno") == "bruno"
 
 
-async def test_read_that_loses_its_connection_is_repeated(lose: Lose, database: Database) -> None:
+async def test_read_losing_the_connection_is_repeated(lose: Lose, database: Database) -> None:
     await database.write(add, "anna")
     lose_once, tries = once(lose), list[list[str]]()
 
@@ -309,13 +309,13 @@ async def test_read_that_loses_its_connection_is_repeated(lose: Lose, database: 
     assert (await database.read(look), len(tries)) == (["anna"], 2)
 
 
-async def test_read_that_loses_its_connection_at_commit_is_repeated(lose: Lose, database: Database) -> None:
+async def test_read_losing_the_connection_at_commit_is_repeated(lose: Lose, database: Database) -> None:
     await database.write(add, "anna")
     with before_each("commit", once(lose)):
         assert await database.read(names) == ["anna"]
 
 
-async def test_write_that_ignores_a_lost_connection_is_repeated(database: Database) -> None:
+async def test_write_ignoring_a_lost_connection_is_repeated(database: Database) -> None:
     end_once = once(end_session)
 
     def careless(c: sa.Connection) -> str:
@@ -328,7 +328,7 @@ async def test_write_that_ignores_a_lost_connection_is_repeated(database: Databa
 
 @pytest.mark.parametrize("turns", [0, 2, 50], ids=["not heard", "half heard", "heard"])
 @pytest.mark.parametrize("lose", ["idle for too long"], indirect=True)
-async def test_a_write_that_the_server_undid_before_the_commit_is_run_again(
+async def test_write_undone_by_the_server_before_the_commit_is_run_again(
     lose: Lose, database: Database, turns: int
 ) -> None:
     def lose_before(c: sa.Connection) -> None:
@@ -357,9 +357,7 @@ async def test_statement_is_repeated_after_a_suspension_of_the_hub(
         assert (await database.read(stand_still_once), len(tries)) == ([], 2)
 
 
-async def test_a_statement_that_takes_too_long_is_not_repeated(
-    url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_overlong_statement_is_not_repeated(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "STATEMENT_MS", 1_000)  # enough to connect on a busy machine
     tries: list[sa.Connection] = []
 
@@ -464,7 +462,7 @@ async def test_lock_waits_and_slow_statements_end_as_busy(url: str, monkeypatch:
         assert await ours.write(count_up) == 2
 
 
-async def test_read_transaction_sees_one_snapshot(database: Database) -> None:
+async def test_read_transaction_sees_a_single_snapshot(database: Database) -> None:
     is_begun, may_go_on = anyio.Event(), anyio.Event()
     seen: list[list[str]] = []
 
@@ -482,7 +480,7 @@ async def test_read_transaction_sees_one_snapshot(database: Database) -> None:
     assert seen == [[], []]
 
 
-async def test_a_character_that_the_server_cannot_keep_is_replaced(database: Database) -> None:
+async def test_character_unstorable_by_the_server_is_replaced(database: Database) -> None:
     def keep(c: sa.Connection) -> tuple[str, object]:
         name = add(c, "an\0na")
         said = {"a": ["\0", "\\u0000", "\\\0"]}
@@ -513,7 +511,7 @@ async def test_single_write_does_not_wait_behind_a_hundred_of_another_caller(dat
     assert (len(done), "".join(done[2 * CONNECTIONS :])) == (104, "busy" * (104 - 2 * CONNECTIONS))
 
 
-async def test_caller_cancelled_at_its_turn_frees_its_connection_slot(database: Database) -> None:
+async def test_caller_cancelled_on_getting_a_connection_slot_frees_the_slot(database: Database) -> None:
     may_go_on = asyncio.Event()
     waiting: list[asyncio.Task[None]] = []
 
@@ -612,7 +610,7 @@ def _statement_limit(c: sa.Connection, *, wait_s: float = 0.0) -> str:
 
 
 @each("state", ["26000", "42P05"])
-def test_lost_prepared_statement_is_a_condition_that_names_the_option(state: str) -> None:
+def test_lost_prepared_statement_is_a_condition_naming_the_option(state: str) -> None:
     lost = Exception('prepared statement "__asyncpg_stmt_1__" does not exist')
     lost.sqlstate = state  # type: ignore[attr-defined]
     found = translated(sa.exc.DBAPIError("SELECT 1", (), lost))
@@ -620,7 +618,7 @@ def test_lost_prepared_statement_is_a_condition_that_names_the_option(state: str
     assert POOLED in str(found) and "__asyncpg_stmt_1__" in str(found)
 
 
-async def test_pgbouncer_without_its_option_is_detected_and_the_option_named(pooled_url: str) -> None:
+async def test_pgbouncer_without_the_option_is_detected_and_the_option_named(pooled_url: str) -> None:
     with pytest.raises(Unavailable, match="add the option pgbouncer=true to the address"):
         async with open_store(pooled_url):
             pass

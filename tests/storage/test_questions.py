@@ -149,7 +149,7 @@ def test_question_answer_is_stored_in_memory_and_sent_to_the_asking_agent(c: sa.
 
 
 @pytest.mark.usefixtures("board")
-def test_the_answer_bears_the_tags_and_the_source_that_were_asked_for(c: sa.Connection) -> None:
+def test_answer_bears_the_requested_tags_and_source(c: sa.Connection) -> None:
     ask(c, reply_tags=("colour", "door"), reply_source="anna")
     questions.answer(c, "q-1", said())
     assert [(item.tags, item.source) for item in remembered(c)] == [(("colour", "door"), "anna")]
@@ -338,7 +338,7 @@ def tell_all(c: sa.Connection, device: str = "device-laptop") -> None:
 
 
 @pytest.mark.usefixtures("board")
-def test_a_device_is_notified_once_of_each_open_question_and_once_of_its_end(c: sa.Connection) -> None:
+def test_device_is_notified_once_of_each_open_question_and_once_of_the_end(c: sa.Connection) -> None:
     ask(c, "q-1")
     ask(c, "q-2", at=AT + 1)
     laptop = DeviceId("device-laptop")
@@ -354,7 +354,7 @@ def test_a_device_is_notified_once_of_each_open_question_and_once_of_its_end(c: 
 
 
 @pytest.mark.usefixtures("answered")
-def test_a_device_that_was_not_notified_of_a_question_is_not_notified_of_its_end(c: sa.Connection) -> None:
+def test_device_never_notified_of_a_question_is_not_notified_of_the_end(c: sa.Connection) -> None:
     assert due(c) == []
 
 
@@ -376,7 +376,7 @@ def test_long_open_questions_are_counted_by_user(c: sa.Connection) -> None:
 
 
 @pytest.mark.usefixtures("board")
-def test_old_settled_question_is_pruned_and_its_answer_remains_in_the_memory(
+def test_old_settled_question_is_pruned_and_the_answer_remains_in_the_memory(
     c: sa.Connection,
 ) -> None:
     for id in ("q-old", "q-young", "q-open"):

@@ -220,7 +220,7 @@ def test_payload_erasure_continues_in_steps(c: sa.Connection) -> None:
 
 
 @pytest.mark.parametrize("event", [CallEvent.REJECTED, CallEvent.GIVEN_UP])
-def test_a_forgotten_call_that_is_sent_again_has_the_payload_of_the_new_plan(
+def test_forgotten_call_sent_again_has_the_payload_of_the_new_plan(
     c: sa.Connection, event: CallEvent
 ) -> None:
     ended(c, "old", days_ago=8, unit="a.txt", state=RunState.FAILED, event=event)
