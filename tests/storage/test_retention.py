@@ -97,7 +97,7 @@ def ids(c: sa.Connection) -> set[str]:
     return {run.id for run in runs.list_runs(c)}
 
 
-def test_run_is_pruned_thirty_days_after_its_end_with_all_its_rows(c: sa.Connection) -> None:
+def test_run_is_pruned_thirty_days_after_the_end_with_all_rows(c: sa.Connection) -> None:
     ended(c, "old", days_ago=31)
     young = ended(c, "young", days_ago=29)
     prune(c)
@@ -163,7 +163,7 @@ def test_pruning_transaction_deletes_a_limited_number_of_rows(c: sa.Connection) 
     assert (steps, sum(steps), ids(c)) == ([4, 4, 4, 4, 4, 1, 0], 3 * rows_of_each, {"newest"})
 
 
-def test_ledger_entry_outlives_its_pruned_run(c: sa.Connection) -> None:
+def test_ledger_entry_outlives_the_pruned_run(c: sa.Connection) -> None:
     old = ended(c, "old", days_ago=40, unit="a.txt")
     ended(c, "newest", days_ago=1, unit="b.txt")
     prune(c)
@@ -199,7 +199,7 @@ def kept_of(c: sa.Connection, call_id: str) -> tuple[object, ...]:
     return tuple(c.execute(sa.select(*columns).where(run_calls.c.call_id == call_id)).one())
 
 
-def test_call_payload_but_not_answer_is_erased_seven_days_after_its_run(
+def test_call_payload_but_not_answer_is_erased_seven_days_after_the_run(
     c: sa.Connection,
 ) -> None:
     ended(c, "old", days_ago=8)

@@ -71,7 +71,7 @@ def test_broken_agent_row_is_left_unchanged_when_hub_toml_is_applied(c: sa.Conne
 
 
 @pytest.mark.parametrize("value", [None, {"a": [1, 2.5, "x", None]}, [], "text", 2**60, [math.nan, math.inf]])
-def test_a_document_comes_back_as_it_was_but_what_is_no_number_as_null(
+def test_document_is_read_back_unchanged_except_for_non_numbers_as_null(
     c: sa.Connection, value: object
 ) -> None:
     row = {"scope": "s", "key": "k", "request_hash": "h", "response": value, "created_at": AT}

@@ -28,7 +28,7 @@ def waiting(c: sa.Connection) -> None:
     make_run(c)
 
 
-def test_the_run_that_waits_the_longest_is_claimed_with_a_new_fence_and_a_lease(c: sa.Connection) -> None:
+def test_longest_waiting_run_is_claimed_with_a_new_fence_and_a_lease(c: sa.Connection) -> None:
     agent = make_agent(c)
     make_run(c, "run-1", agent=agent, at=AT + 5)
     make_run(c, "run-2", agent=agent, at=AT)
@@ -65,14 +65,14 @@ def test_run_of_a_silent_connected_device_is_not_claimed(c: sa.Connection) -> No
     assert claim(c) is not None
 
 
-def test_run_beyond_the_limit_of_its_device_is_not_claimed(c: sa.Connection) -> None:
+def test_run_beyond_the_limit_of_the_device_is_not_claimed(c: sa.Connection) -> None:
     for n in range(3):
         make_run(c, f"run-{n}", agent=make_agent(c, f"agent-{n}"))
     assert claim(c, per_device=2) is not None and claim(c, per_device=2) is not None
     assert claim(c, per_device=2) is None
 
 
-def test_run_beyond_max_concurrent_runs_of_its_agent_is_not_claimed(c: sa.Connection) -> None:
+def test_run_beyond_max_concurrent_runs_of_the_agent_is_not_claimed(c: sa.Connection) -> None:
     agent = make_agent(c)
     make_run(c, "run-1", agent=agent)
     make_run(c, "run-2", agent=agent)
@@ -190,7 +190,7 @@ def test_unsettled_device_gets_only_runs_requested_by_a_person(c: sa.Connection)
     assert claim_all(c, "desk-1", "desk-2", settled=("desk-1",)) == ["run-1"]
 
 
-def test_run_moved_with_its_device_is_claimed_at_once_within_a_move_limit(
+def test_run_moved_with_the_device_is_claimed_immediately_within_a_move_limit(
     c: sa.Connection,
 ) -> None:
     moved = make_run(c, "run-1", agent=make_agent(c, "fired", device="desk-1"))
@@ -216,7 +216,7 @@ def test_crash_loop_hold_delays_catchup_and_crashed_runs_only(
     assert bool(claim_all(c, "desk", is_held=True)) is starts and bool(claim_all(c, "desk")) is not starts
 
 
-def test_runs_of_one_schedule_execute_one_by_one_unless_overlap_is_allowed(c: sa.Connection) -> None:
+def test_runs_of_a_schedule_execute_in_sequence_unless_overlap_is_allowed(c: sa.Connection) -> None:
     agent = make_agent(c, device="desk")
     c.execute(sa.update(agent_table).values(max_concurrent_runs=9))
     schedule = {"id": "s", "agent_id": agent.id, "kind": "every", "every_ms": 5_000}
@@ -248,7 +248,7 @@ def test_agent_in_error_starts_only_manual_runs(c: sa.Connection) -> None:
     assert claim_all(c, "desk") == ["run-1"]
 
 
-def test_claimed_run_has_a_deadline_that_is_cleared_when_sent_back(c: sa.Connection) -> None:
+def test_claimed_run_has_a_deadline_and_a_run_sent_back_has_none(c: sa.Connection) -> None:
     run = make_run(c)
     claimed = some(claim(c, at=AT + 7))
     assert claimed.deadline_at == AT + 7 + run.timeout_ms
@@ -313,7 +313,7 @@ JOINED: dict[str, tuple[dict[str, Any], dict[str, Any], bool]] = {
 
 
 @pytest.mark.parametrize(("first", "second", "is_joined"), JOINED.values(), ids=JOINED)
-def test_request_joins_an_equal_run_that_has_read_nothing(
+def test_request_joins_an_equal_run_with_nothing_read(
     c: sa.Connection, agent: AgentRow, first: dict[str, Any], second: dict[str, Any], *, is_joined: bool
 ) -> None:
     known = start(c, agent, "a", joins=True, **first)
@@ -340,7 +340,7 @@ def test_request_is_followed_by_another_run_once_the_equal_run_has_begun(
     assert start(c, agent, "c", joins=True).id == follower.id
 
 
-def test_request_that_joins_a_run_ends_its_delay(c: sa.Connection, agent: AgentRow) -> None:
+def test_request_joining_a_run_ends_the_delay(c: sa.Connection, agent: AgentRow) -> None:
     change(c, start(c, agent, "a", joins=True), eligible_at=AT + 60_000)
     assert start(c, agent, "b", joins=True).eligible_at == AT
 
@@ -351,7 +351,7 @@ def test_equal_requests_beyond_the_limit_of_waiting_runs_join(c: sa.Connection, 
     assert {start(c, agent, str(number), joins=True).id for number in range(5)} == {known.id}
 
 
-def test_run_on_a_device_that_was_never_paired_is_refused(c: sa.Connection, agent: AgentRow) -> None:
+def test_run_on_a_never_paired_device_is_refused(c: sa.Connection, agent: AgentRow) -> None:
     with pytest.raises(NoDevice, match="works on device laptop, which was never paired") as refused:
         start(c, agent, "a", seen=None)
     assert (
@@ -416,7 +416,7 @@ def test_scheduled_begun_or_ended_runs_do_not_count_as_waiting_manual_runs(
         start(c, agent, "d")
 
 
-def test_run_that_follows_another_is_claimed_after_runs_that_waited_before(c: sa.Connection) -> None:
+def test_following_run_is_claimed_after_runs_waiting_before(c: sa.Connection) -> None:
     agent, other = make_agent(c, "first"), make_agent(c, "second")
     held = running(c, agent=agent)
     c.execute(sa.update(run_table).values(units_done=1))

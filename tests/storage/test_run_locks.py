@@ -91,7 +91,7 @@ def grant(c: sa.Connection) -> Grant:
     return some(ask(c, "a"))
 
 
-def test_claimed_run_holds_all_its_locks_until_its_end(c: sa.Connection) -> None:
+def test_claimed_run_holds_all_locks_until_the_end(c: sa.Connection) -> None:
     make_locking_run(c, "run-1", "a", "b")
     claimed = some(claim(c))
     assert (holders(c), locks.run_fences(c, "run-1")) == ({"a": "run-1", "b": "run-1"}, {"a": 1, "b": 1})
@@ -111,9 +111,7 @@ def test_run_waiting_for_a_lock_lets_the_next_run_start(c: sa.Connection) -> Non
     assert (some(claim(c)).id, holders(c), waiting(c)) == ("run-2", {"a": DEVICE.id}, ["run-1", "run-1"])
 
 
-def test_a_run_gets_its_locks_in_its_turn_and_is_claimed_with_new_fences(
-    c: sa.Connection, grant: Grant
-) -> None:
+def test_run_gets_locks_in_queue_order_and_is_claimed_with_new_fences(c: sa.Connection, grant: Grant) -> None:
     make_locking_run(c, "run-1", "a")
     assert claim(c) is None
     (handed,) = locks.release(c, ME, grant.fences, DEVICE)
@@ -122,7 +120,7 @@ def test_a_run_gets_its_locks_in_its_turn_and_is_claimed_with_new_fences(
     assert locks.run_fences(c, "run-1") == {"a": 3}
 
 
-def test_run_not_claimed_in_its_turn_loses_the_lock_to_the_next(c: sa.Connection, grant: Grant) -> None:
+def test_run_missing_the_turn_loses_the_lock_to_the_next_request(c: sa.Connection, grant: Grant) -> None:
     make_locking_run(c, "run-1", "a")
     assert (claim(c), ask(c, "a", holder=OTHER, wait_ms=TTL, request_id="later")) == (None, None)
     locks.release(c, ME, grant.fences, DEVICE)
@@ -140,7 +138,7 @@ def test_runs_and_devices_take_turns_in_the_order_of_arrival(c: sa.Connection) -
     assert (claim(c), waiting(c)) == (None, ["run-1", OTHER.id, "run-2"])
 
 
-def test_a_run_that_stops_executing_hands_its_locks_over(c: sa.Connection) -> None:
+def test_run_no_longer_executing_hands_the_locks_over(c: sa.Connection) -> None:
     for n, event in enumerate(
         (RunEvent.SENT_BACK, RunEvent.DEVICE_LOST, RunEvent.FAILED, RunEvent.CANCELLED)
     ):
@@ -164,7 +162,7 @@ def test_cancelled_or_paused_run_leaves_the_lock_queue(c: sa.Connection) -> None
     assert waiting(c) == []
 
 
-def test_the_locks_of_runs_that_a_dead_hub_left_are_free_after_the_next_start(c: sa.Connection) -> None:
+def test_locks_of_runs_left_by_a_dead_hub_are_free_after_the_next_start(c: sa.Connection) -> None:
     make_locking_run(c, "run-1", "a")
     assert claim(c) is not None
     run_moves.recover(c, boot_id=NEXT_BOOT, at=AT)
@@ -173,7 +171,7 @@ def test_the_locks_of_runs_that_a_dead_hub_left_are_free_after_the_next_start(c:
     assert locks.run_fences(c, "run-1") == {"a": 2}
 
 
-def test_two_runs_that_want_the_same_lock_execute_one_after_the_other(c: sa.Connection) -> None:
+def test_two_runs_requesting_the_same_lock_execute_in_sequence(c: sa.Connection) -> None:
     for name, device in (("one", "desk-1"), ("two", "desk-2")):
         make_locking_run(c, f"run-{name}", "a", agent=make_agent(c, name, device=device))
     first = some(claim(c, "desk-1", "desk-2"))
@@ -211,7 +209,7 @@ def test_wait_reason_of_a_run_names_lock_holder_and_number_ahead(c: sa.Connectio
     assert (behind.lock.resource, behind.is_held, behind.ahead) == ("a", False, 1)
 
 
-def test_lock_holder_text_names_the_run_and_its_agent(c: sa.Connection) -> None:
+def test_lock_holder_text_names_the_run_and_the_agent(c: sa.Connection) -> None:
     make_locking_run(c, "run-1", "a")
     assert claim(c) is not None
     assert [lock.holder_text for lock in locks.list_locks(c)] == ["run run-1 of agent inbox"]
@@ -219,7 +217,7 @@ def test_lock_holder_text_names_the_run_and_its_agent(c: sa.Connection) -> None:
 
 
 @pytest.mark.parametrize("end", ["terminated", "archived"])
-def test_an_agent_that_ends_holds_no_lock_and_waits_for_none(c: sa.Connection, end: str) -> None:
+def test_ended_agent_holds_no_lock_and_waits_for_none(c: sa.Connection, end: str) -> None:
     agent = make_agent(c)
     its_own = Holder("device", f"device-{LAPTOP}", agent.id)
     held = some(ask(c, "mailbox", holder=its_own, request_id="held"))
@@ -284,7 +282,7 @@ def end(c: sa.Connection, run: RunRow, event: RunEvent = RunEvent.CANCELLED) -> 
         pytest.param(("attic", "tablet"), "tablet", True, (), "tablet", id="one that items wait for"),
     ],
 )
-def test_run_of_a_deviceless_agent_gets_a_device_at_its_claim(
+def test_run_of_a_deviceless_agent_gets_a_device_at_the_claim(
     c: sa.Connection,
     mail: AgentRow,
     online: tuple[str, ...],
@@ -305,7 +303,9 @@ def test_run_of_a_deviceless_agent_gets_a_device_at_its_claim(
     assert adopted == int(planned and last == expected)
 
 
-def test_device_connected_to_this_process_is_preferred_at_a_claim(c: sa.Connection, mail: AgentRow) -> None:
+def test_device_connected_to_the_own_process_is_preferred_at_a_claim(
+    c: sa.Connection, mail: AgentRow
+) -> None:
     live(c, NEXT_BOOT)
     appear(c, [DeviceId("device-attic")], NEXT_BOOT)
     appear(c, [DeviceId("device-tablet")])
@@ -317,7 +317,7 @@ def test_device_connected_to_this_process_is_preferred_at_a_claim(c: sa.Connecti
     assert chosen == ["device-tablet", "device-attic", "device-attic"]
 
 
-def test_run_with_a_planned_unit_keeps_its_device(c: sa.Connection, mail: AgentRow) -> None:
+def test_run_with_a_planned_unit_keeps_the_device(c: sa.Connection, mail: AgentRow) -> None:
     run = placed(c, mail, "run-1", "desk")
     end(c, run, RunEvent.DEVICE_LOST)
     change(c, "desk", boot_id=None)
@@ -333,7 +333,7 @@ def test_run_with_a_planned_unit_keeps_its_device(c: sa.Connection, mail: AgentR
     assert last is not None and last.device_id == "device-tablet"
 
 
-def test_run_waiting_for_its_device_blocks_its_schedule_only_without_another_device(
+def test_run_waiting_for_the_device_blocks_the_schedule_only_without_another_device(
     c: sa.Connection, mail: AgentRow
 ) -> None:
     schedule = make_schedule(c, "mail")
@@ -408,14 +408,14 @@ def enable(c: sa.Connection, agent: AgentRow, name: str, version: str) -> None:
         ({"file.read": "?"}, False),
     ],
 )
-def test_run_is_claimed_only_when_its_device_offers_the_needed_capability(
+def test_run_is_claimed_only_when_the_device_offers_the_needed_capability(
     c: sa.Connection, offers: Mapping[str, str], is_claimed: bool
 ) -> None:
     make_needy_run(c, "run-1", "file.read >= 1.2")
     assert claimed(c, offers) == (["run-1"] if is_claimed else [])
 
 
-def test_enabled_capability_of_the_agent_meets_a_need_of_its_run(c: sa.Connection, agent: AgentRow) -> None:
+def test_enabled_capability_of_the_agent_meets_a_need_of_the_run(c: sa.Connection, agent: AgentRow) -> None:
     make_needy_run(c, "run-1", "file.read >= 1.2", agent=agent)
     enable(c, agent, "file.read", "1.1.0")
     assert claimed(c) == []
@@ -423,7 +423,7 @@ def test_enabled_capability_of_the_agent_meets_a_need_of_its_run(c: sa.Connectio
     assert claimed(c) == ["run-1"]
 
 
-def test_a_capability_that_is_not_enabled_does_not_count(c: sa.Connection, agent: AgentRow) -> None:
+def test_disabled_capability_does_not_count(c: sa.Connection, agent: AgentRow) -> None:
     make_needy_run(c, "run-1", "file.read", agent=agent)
     given = Capability(name="file.read", version=parse_version("1.0.0"), enabled=False)
     configs.register(c, agent.id, given, source="api", at=AT, most=9)
@@ -451,7 +451,7 @@ def test_forty_thousand_runs_may_wait_for_a_capability(c: sa.Connection, agent: 
     assert c.execute(READY, gates | {"unmet": [*unmet, "needy-0", "needy-1", "needy-2"]}).all() == []
 
 
-def test_run_has_the_needs_and_locks_of_its_agent_and_its_own(
+def test_run_has_the_needs_and_locks_of_the_agent_and_of_the_request(
     c: sa.Connection,
 ) -> None:
     declare(
@@ -548,7 +548,7 @@ def test_wait_reason_lists_agent_axes_and_device_connection(c: sa.Connection, ag
 
 
 @pytest.mark.parametrize(("overlap", "follows"), [("skip", True), ("queue_all", True), ("allow", False)])
-def test_run_follows_the_live_run_of_its_schedule_unless_overlap_is_allowed(
+def test_run_follows_the_live_run_of_the_schedule_unless_overlap_is_allowed(
     c: sa.Connection, agent: AgentRow, overlap: str, follows: bool
 ) -> None:
     declared = msgspec.convert({"kind": "every", "every_ms": 5_000, "overlap": overlap}, DeclaredSchedule)

@@ -117,11 +117,11 @@ def test_an_unknown_run_is_reported(c: sa.Connection) -> None:
 
 
 @pytest.mark.parametrize("event", [RunEvent.FAILED, RunEvent.CANCELLED])
-def test_forced_end_of_a_run_raises_its_fence(c: sa.Connection, held: HeldRun, event: RunEvent) -> None:
+def test_forced_end_of_a_run_raises_the_fence(c: sa.Connection, held: HeldRun, event: RunEvent) -> None:
     assert run_moves.move(c, held, event, at=AT, actor="hub").fence == held.fence + 1
 
 
-def test_paused_run_keeps_its_fence(c: sa.Connection, held: HeldRun) -> None:
+def test_paused_run_keeps_the_fence(c: sa.Connection, held: HeldRun) -> None:
     assert run_moves.move(c, held, RunEvent.DEVICE_LOST, at=AT, actor="hub").fence == held.fence
 
 
@@ -170,7 +170,7 @@ def test_errors_of_overcome_attempts_do_not_count_at_the_end(
     assert [one.code for one in ended.lasting_errors] == ["too_large"] * error_of_file
 
 
-def test_a_run_that_fails_counts_the_errors_of_all_its_attempts(c: sa.Connection) -> None:
+def test_failing_run_counts_the_errors_of_all_attempts(c: sa.Connection) -> None:
     run_moves.move(c, running(c), RunEvent.RETRIED, at=AT, actor="hub", error="stalled")
     held = claimed(c)
     run_moves.move(c, held, RunEvent.FAILED, at=AT, actor="hub", error="given up")
@@ -215,7 +215,7 @@ def test_waiting_run_is_cancelled_at_once(c: sa.Connection, state: RunState) -> 
 
 
 @pytest.mark.parametrize("state", sorted(EXECUTING_RUN_STATES))
-def test_cancellation_of_an_executing_run_is_marked_for_its_holder(c: sa.Connection, state: RunState) -> None:
+def test_cancellation_of_an_executing_run_is_marked_for_the_holder(c: sa.Connection, state: RunState) -> None:
     run = make_run(c, state=state)
     marked = run_pauses.request_cancel(c, run.id, "not needed", AT + 1)
     assert (marked.state, marked.cancel_requested_at) == (state, AT + 1)
@@ -223,7 +223,7 @@ def test_cancellation_of_an_executing_run_is_marked_for_its_holder(c: sa.Connect
 
 
 @pytest.mark.parametrize("state", sorted(FINAL_RUN_STATES))
-def test_a_run_that_has_ended_cannot_be_cancelled(c: sa.Connection, state: RunState) -> None:
+def test_ended_run_cannot_be_cancelled(c: sa.Connection, state: RunState) -> None:
     run = make_run(c, state=state)
     assert run_pauses.request_cancel(c, run.id, "too late", AT + 1) == run
 
@@ -242,7 +242,7 @@ def test_runs_are_listed_newest_first_page_by_page(c: sa.Connection) -> None:
     assert runs.count_live(c) == {RunState.QUEUED: 4}, "not those that ended"
 
 
-def test_a_run_keeps_the_first_hundred_errors_and_counts_them_all(c: sa.Connection, held: HeldRun) -> None:
+def test_run_keeps_the_first_hundred_errors_and_counts_all(c: sa.Connection, held: HeldRun) -> None:
     for n in range(130):
         runs.record_error(c, held.id, f"{n}.txt", "not_convertible", "x" * 5_000, AT)
     row = runs.get_run(c, held.id)
@@ -250,7 +250,7 @@ def test_a_run_keeps_the_first_hundred_errors_and_counts_them_all(c: sa.Connecti
     assert (row.errors[7].unit_key, len(row.errors[7].message)) == ("7.txt", 1_000)
 
 
-def test_progress_is_the_share_of_units_that_are_settled(c: sa.Connection, held: HeldRun) -> None:
+def test_progress_is_the_share_of_settled_units(c: sa.Connection, held: HeldRun) -> None:
     runs.note_progress(c, held, 4, AT)
     units.skip_units(c, held, [("b.txt", "sha", 1)], AT)
     plan(c, held, of=calls("call-1"))
@@ -260,7 +260,7 @@ def test_progress_is_the_share_of_units_that_are_settled(c: sa.Connection, held:
     assert runs.get_run(c, held.id).progress == 50.0
 
 
-def test_progress_of_a_run_that_is_held_by_another_is_refused(c: sa.Connection, held: HeldRun) -> None:
+def test_progress_of_a_run_held_by_another_hub_is_refused(c: sa.Connection, held: HeldRun) -> None:
     with pytest.raises(StaleRun):
         runs.note_progress(c, HeldRun(held.id, held.state, held.fence + 1), 4, AT)
 
@@ -300,7 +300,7 @@ def test_hub_computes_progress_itself_when_the_number_of_units_is_known(
     assert report(c, held, Report(progress=90.0)).progress == 25.0
 
 
-def test_a_context_that_is_too_large_is_refused_as_a_whole(c: sa.Connection, held: HeldRun) -> None:
+def test_too_large_context_is_refused_as_a_whole(c: sa.Connection, held: HeldRun) -> None:
     report(c, held, Report(context={"a": "x" * 50}), context_bytes=100)
     with pytest.raises(CodedError, check=coded(ErrorCode.TOO_LARGE), match="run_context_bytes") as caught:
         report(c, held, Report(context={"b": "x" * 50}), context_bytes=100)
@@ -344,7 +344,7 @@ def run(c: sa.Connection) -> RunRow:
 
 
 @pytest.mark.parametrize("state", [RunState.PREPARING, RunState.RUNNING])
-def test_a_run_that_a_dead_hub_held_is_queued_again(c: sa.Connection, state: RunState) -> None:
+def test_run_held_by_a_dead_hub_is_queued_again(c: sa.Connection, state: RunState) -> None:
     run = make_run(c, state=state)
     assert run_moves.recover(c, boot_id=NEXT_BOOT, at=AT + 1) == Recovered(requeued=(run.id,))
     row = runs.get_run(c, run.id)
@@ -359,7 +359,7 @@ def test_recovery_leaves_own_runs_and_waiting_runs_unchanged(c: sa.Connection) -
     assert (run_moves.recover(c, boot_id=BOOT, at=AT), runs.get_run(c, mine.id).held) == (Recovered(), mine)
 
 
-def test_a_run_that_was_to_be_cancelled_is_cancelled_on_recovery(c: sa.Connection, run: RunRow) -> None:
+def test_run_with_a_requested_cancellation_is_cancelled_on_recovery(c: sa.Connection, run: RunRow) -> None:
     run_pauses.request_cancel(c, run.id, "not needed", AT)
     assert run_moves.recover(c, boot_id=NEXT_BOOT, at=AT) == Recovered(cancelled=(run.id,))
     assert runs.get_run(c, run.id).reason == "not needed"
@@ -500,7 +500,7 @@ FOLLOWED: dict[str, tuple[dict[str, int], RunEvent, bool]] = {
 
 
 @each("case", FOLLOWED)
-def test_end_of_a_run_queues_the_run_that_follows(c: sa.Connection, case: str) -> None:
+def test_end_of_a_run_queues_the_following_run(c: sa.Connection, case: str) -> None:
     changes, event, is_followed = FOLLOWED[case]
     with undone(c):
         held = running(c)

@@ -68,7 +68,7 @@ def test_pause_of_an_executing_or_ended_run_is_refused(c: sa.Connection, state: 
     assert runs.get_run(c, run.id) == run
 
 
-def test_runs_that_wait_for_a_model_are_counted_for_each_model_with_the_oldest_pause(
+def test_runs_waiting_for_a_model_are_counted_for_each_model_with_the_oldest_pause(
     c: sa.Connection,
 ) -> None:
     assert run_pauses.model_waits(c) == []
@@ -195,7 +195,7 @@ def test_run_waiting_too_long_is_given_up_unless_paused_by_a_person(c: sa.Connec
 
 
 @pytest.mark.parametrize(("state", "is_late"), [(RunState.PREPARING, True), (RunState.RUNNING, False)])
-def test_run_sent_back_before_acknowledgement_still_has_its_start_deadline(
+def test_run_sent_back_before_acknowledgement_still_has_the_start_deadline(
     c: sa.Connection, state: RunState, is_late: bool
 ) -> None:
     run = make_run(c, state=state)
@@ -204,7 +204,7 @@ def test_run_sent_back_before_acknowledgement_still_has_its_start_deadline(
     assert is_overdue(c, AT + 5) is is_late
 
 
-def test_read_gates_of_an_idle_hub_takes_one_statement(c: sa.Connection) -> None:
+def test_read_gates_of_an_idle_hub_uses_a_single_statement(c: sa.Connection) -> None:
     asked: list[str] = []
     sa.event.listen(c, "before_cursor_execute", lambda *call: asked.append(call[2]))
     seen = run_pauses.read_gates(c, boot_id=BOOT, at=AT, paused_ms=7 * DAY)
@@ -254,7 +254,7 @@ def test_waiting_runs_follow_their_agent_to_another_device(c: sa.Connection) -> 
     assert runs.get_run(c, sent.id).state is RunState.CANCELLED
 
 
-def test_run_past_its_start_deadline_is_not_claimed(c: sa.Connection) -> None:
+def test_run_past_the_start_deadline_is_not_claimed(c: sa.Connection) -> None:
     make_run(c)
     c.execute(sa.update(run_table).values(start_deadline_at=AT + 5))
     assert claim(c, at=AT + 5) is None and claim(c, at=AT + 4) is not None

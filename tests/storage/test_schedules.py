@@ -68,7 +68,7 @@ def test_trigger_is_described_in_words_and_an_unusual_cron_expression_verbatim()
     assert time_text(None, None, 1_767_600_000_000) == "once, 2026-01-05 08:00 UTC"
 
 
-def test_new_schedule_is_unplanned_with_its_cursor_at_creation(c: sa.Connection) -> None:
+def test_new_schedule_is_unplanned_with_the_cursor_at_creation(c: sa.Connection) -> None:
     made = make_schedule(c, planned=None, overlap="queue_one", jitter_ms=7)
     assert (
         made.declared.overlap,
@@ -155,7 +155,7 @@ def test_declared_schedule_switched_off_by_an_older_release_is_enabled_again(
 
 
 @pytest.mark.usefixtures("schedule")
-def test_the_schedule_of_an_agent_that_is_archived_does_not_fire(c: sa.Connection) -> None:
+def test_schedule_of_an_archived_agent_does_not_fire(c: sa.Connection) -> None:
     make_schedule(c, "notes", planned=None)
     declare(c, at=AT + 1)
     assert due_schedules.agenda(c, AT + DAY, 10) == due_schedules.Agenda((), (), None)
@@ -210,7 +210,7 @@ def test_scheduler_without_the_lease_plans_nothing(c: sa.Connection) -> None:
 
 
 @pytest.mark.usefixtures("schedule")
-def test_a_paused_schedule_does_not_fire_until_it_is_enabled(c: sa.Connection) -> None:
+def test_paused_schedule_does_not_fire_until_enabled(c: sa.Connection) -> None:
     assert schedules.set_enabled(c, ID, False, at=AT + 1)
     assert not schedules.set_enabled(c, ID, False, at=AT + 2)
     assert due_schedules.agenda(c, AT + DAY, 10) == due_schedules.Agenda((), (), None)
@@ -221,7 +221,7 @@ def test_a_paused_schedule_does_not_fire_until_it_is_enabled(c: sa.Connection) -
 
 
 @pytest.mark.usefixtures("paused")
-def test_fires_passed_over_in_a_pause_are_recorded_as_one_row(c: sa.Connection) -> None:
+def test_fires_passed_over_in_a_pause_are_recorded_as_a_single_row(c: sa.Connection) -> None:
     passed = Passed(cursor_at=AT, first_at=AT + HOUR, fire_at=AT + 4 * HOUR, count=4)
     schedules.set_enabled(c, ID, True, at=AT + 4 * HOUR + 1, passed=passed)
     (row,) = told(c)
@@ -241,7 +241,7 @@ def test_passed_fires_counted_from_another_cursor_are_ignored(c: sa.Connection) 
     assert [(row.first_at, row.fire_at, row.fires) for row in told(c)] == [(AT + HOUR, AT + HOUR, 1)]
 
 
-def test_schedule_enabled_with_catch_up_keeps_its_cursor(c: sa.Connection) -> None:
+def test_schedule_enabled_with_catch_up_keeps_the_cursor(c: sa.Connection) -> None:
     before = make_schedule(c, planned=AT + HOUR)
     schedules.set_enabled(c, ID, False, at=AT + 1)
     schedules.set_enabled(c, ID, True, at=AT + 4 * HOUR, catch_up=True)
@@ -317,7 +317,7 @@ def test_schedule_pauses_after_consecutive_failures_with_an_activity_entry(c: sa
     assert "3 failed runs" in entry.message
 
 
-def test_enabling_a_schedule_resets_its_consecutive_failures(c: sa.Connection) -> None:
+def test_enabling_a_schedule_resets_the_consecutive_failures(c: sa.Connection) -> None:
     make_schedule(c, pause_after_failures=1)
     assert schedules.count_outcome(c, ID, RunOutcome.ERROR, AT)
     assert not schedules.count_outcome(c, ID, RunOutcome.ERROR, AT)  # it is paused by then
@@ -333,7 +333,7 @@ def test_schedule_with_zero_pause_after_failures_never_pauses(c: sa.Connection) 
 
 
 @pytest.mark.parametrize(("key", "value"), [("paths", '{"glob": ["a"]}'), ("timezone", "nonsense")])
-def test_unreadable_settings_of_one_schedule_do_not_affect_the_others(
+def test_unreadable_settings_of_a_schedule_do_not_affect_the_others(
     c: sa.Connection, key: str, value: str
 ) -> None:
     make_agent(c, "notes")
@@ -458,7 +458,7 @@ def test_fire_with_an_existing_wake_creates_no_second_wake(c: sa.Connection, slo
         ("cancel_running", ("deferred", "not_told_yet"), ["waiting", "skipped"]),
     ],
 )
-def test_slot_due_while_its_last_wake_is_open_follows_the_overlap_policy(
+def test_slot_due_while_the_last_wake_is_open_follows_the_overlap_policy(
     c: sa.Connection, overlap: str, decided: tuple[str, str], states: list[str]
 ) -> None:
     (later,) = fire(c, SECOND, schedule_id=come(c, overlap=overlap, duration_ms=3 * HOUR).schedule_id)
@@ -479,7 +479,7 @@ def test_notified_device_of_a_wake_is_not_notified_again_before_next_at(c: sa.Co
     assert wakes.take(c, again, at=FIRST + MINUTE, next_at=FIRST + 2 * MINUTE)
 
 
-def test_wake_is_acknowledged_once_and_its_fire_is_woken(c: sa.Connection, wake: WakeRow) -> None:
+def test_wake_is_acknowledged_once_and_the_fire_is_woken(c: sa.Connection, wake: WakeRow) -> None:
     assert wakes.settle(c, wake.id, "acknowledged", "woken", at=FIRST + 5)
     assert not wakes.settle(c, wake.id, "failed", "wake_failed", at=FIRST + 6, reason="no_answer")
     (row,) = wakes.wakes_of(c, INBOX, 10)
@@ -489,7 +489,7 @@ def test_wake_is_acknowledged_once_and_its_fire_is_woken(c: sa.Connection, wake:
     assert look(c, FIRST + HOUR) == []
 
 
-def test_sent_wake_is_due_only_after_a_grace_period_past_its_end(c: sa.Connection, wake: WakeRow) -> None:
+def test_sent_wake_is_due_only_after_a_grace_period_past_the_end(c: sa.Connection, wake: WakeRow) -> None:
     (sight,) = look(c)
     wakes.take(c, sight, at=FIRST, next_at=wake.ends_at + MINUTE)
     assert look(c, wake.ends_at + wakes.GRACE_MS - 1) == []

@@ -92,7 +92,7 @@ async def test_workers_claim_each_of_many_runs_once(hubs: list[Database]) -> Non
     assert (waiting, executing) == (0, AGENTS * RUNS_EACH)
 
 
-async def test_each_of_many_hubs_claims_runs_up_to_its_limit(hubs: list[Database]) -> None:
+async def test_each_of_many_hubs_claims_runs_up_to_the_own_limit(hubs: list[Database]) -> None:
     await hubs[0].write(queue_up)
     shares = await connect_to_boots(hubs[0])
 
@@ -124,7 +124,7 @@ async def test_agent_claimed_by_several_hubs_executes_up_to_max_concurrent_runs(
     assert sum(map(len, await at_once(hubs, claim, number=BOOTS))) == 1
 
 
-async def test_one_fire_seen_by_many_hubs_makes_one_run(hubs: list[Database]) -> None:
+async def test_fire_seen_by_many_hubs_makes_a_single_run(hubs: list[Database]) -> None:
     agent = await hubs[0].write(make_agent)
     fired: dict[str, Any] = {
         "agent": agent,
@@ -137,7 +137,7 @@ async def test_one_fire_seen_by_many_hubs_makes_one_run(hubs: list[Database]) ->
     assert (await hubs[0].read(agents.get_agent, agent.id)).runs_waiting == 1
 
 
-async def test_call_planned_by_two_runs_at_once_belongs_to_one(
+async def test_call_planned_by_two_concurrent_runs_belongs_to_a_single_run(
     postgres: Postgres, hubs: list[Database], url: str
 ) -> None:
     def two_runs(c: sa.Connection) -> list[HeldRun]:
@@ -199,7 +199,7 @@ def _settle_of_east(c: sa.Connection, gates: Gates) -> RunRow:
 
 
 @pytest.mark.parametrize("write", [_claim_of_east, _send_of_east, _settle_of_east])
-async def test_run_follows_a_device_that_moves_during_a_write(
+async def test_run_follows_a_device_moving_during_a_write(
     hubs: list[Database], write: Callable[[sa.Connection, Gates], RunRow]
 ) -> None:
     def begin(c: sa.Connection) -> Gates:
@@ -317,7 +317,9 @@ async def test_concurrent_config_changes_are_all_stored_with_consecutive_numbers
         was = move.new_text
 
 
-async def test_one_of_several_config_changes_of_the_same_revision_succeeds(hubs: list[Database]) -> None:
+async def test_several_config_changes_of_the_same_revision_have_a_single_success(
+    hubs: list[Database],
+) -> None:
     agent = await hubs[0].write(make_agent)
     done: list[int] = []
 
@@ -346,7 +348,7 @@ KEPT = BucketRetention(minutes_from=0, hours_from=0)
 WRITERS, REPORTS = 4, 4
 
 
-async def test_concurrent_samples_of_several_hubs_in_one_bucket_all_count(hubs: list[Database]) -> None:
+async def test_concurrent_samples_of_several_hubs_in_the_same_bucket_all_count(hubs: list[Database]) -> None:
     agents = [await hubs[0].write(make_agent, name) for name in ("one", "two")]
     samples = [
         SampleRow(agent_id=agent.id, name="load", type=MetricType.HISTOGRAM, value=value, at=AT)
@@ -383,7 +385,7 @@ async def test_concurrent_samples_of_several_hubs_in_one_bucket_all_count(hubs: 
         )
 
 
-async def test_each_run_and_verdict_is_measured_by_one_hub(hubs: list[Database]) -> None:
+async def test_each_run_and_verdict_is_measured_by_a_single_hub(hubs: list[Database]) -> None:
     agents = [await hubs[0].write(make_agent, f"agent-{n}") for n in range(len(hubs))]
 
     def end(c: sa.Connection) -> None:
@@ -435,7 +437,7 @@ async def test_sample_of_a_series_pruned_at_the_same_time_is_not_lost(hubs: list
     assert await hubs[0].read(lambda c: c.execute(count).scalar_one()) == 1
 
 
-async def test_concurrent_audit_entries_form_one_valid_chain(hubs: list[Database]) -> None:
+async def test_concurrent_audit_entries_form_a_single_valid_chain(hubs: list[Database]) -> None:
     def entry(n: int) -> Callable[[sa.Connection], int]:
         return partial(audit.append, at=1, actor=f"operator:{n % HUBS}", event="run.started")
 

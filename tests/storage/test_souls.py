@@ -108,7 +108,7 @@ def test_second_open_write_of_a_soul_is_refused(c: sa.Connection) -> None:
 
 
 @pytest.mark.usefixtures("agent")
-def test_repeated_soul_write_returns_the_existing_one(c: sa.Connection) -> None:
+def test_repeated_soul_write_returns_the_existing_write(c: sa.Connection) -> None:
     first = ask(c, dedupe_key="k")
     assert ask(c, number=2) == first
     with pytest.raises(SoulBusy):
@@ -280,7 +280,7 @@ def test_soul_writes_and_versions_are_deleted_with_their_agent(c: sa.Connection)
     assert c.execute(sa.select(sa.func.count()).select_from(soul_versions)).scalar_one() == 0
 
 
-def test_the_soul_of_an_agent_is_the_newest_text_that_was_not_refused(c: sa.Connection) -> None:
+def test_soul_of_an_agent_is_the_newest_unrefused_text(c: sa.Connection) -> None:
     agent = make_agent(c)
     assert agent_snapshot.soul_of(c, agent.id) is None
     for kind in ("seen", "written", "refused"):
@@ -289,7 +289,7 @@ def test_the_soul_of_an_agent_is_the_newest_text_that_was_not_refused(c: sa.Conn
     assert agent_snapshot.soul_of(c, agent.id) == "written."
 
 
-def test_place_of_an_agent_in_its_snapshot_is_the_board(c: sa.Connection) -> None:
+def test_place_of_an_agent_in_the_snapshot_is_the_board(c: sa.Connection) -> None:
     agent = make_agent(c)
     assert agent_snapshot.place_of(c, agent) is None
     board = boards.create_board(c, id=BoardId("b"), user_id=agent.user_id, name="house", at=AT, actor="test")

@@ -82,7 +82,7 @@ async def test_reading_before_writing_never_loses_an_update(path: Path) -> None:
         assert await ours.write(count_up) == 101
 
 
-async def test_a_database_that_another_process_locks_is_busy(
+async def test_database_locked_by_another_process_is_busy(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sqlite, "_PRAGMAS", ("PRAGMA busy_timeout=10",))
@@ -232,7 +232,7 @@ async def end(database: Database, held: HeldRun) -> None:
     )
 
 
-async def test_plan_on_a_full_disk_writes_nothing_and_its_run_finishes(
+async def test_plan_on_a_full_disk_writes_nothing_and_the_run_finishes(
     database: Database, held: HeldRun
 ) -> None:
     await allow_pages(database, None)

@@ -67,7 +67,7 @@ async def test_database_files_are_not_readable_by_other_users_of_the_machine(tmp
 
 
 @pytest.mark.parametrize("url", ["mysql://x", "sqlite:hub.db", "sqlite:///", "hub.db"])
-async def test_an_address_that_names_no_database_is_reported(url: str, tmp_path: Path) -> None:
+async def test_address_without_a_database_is_reported(url: str, tmp_path: Path) -> None:
     with pytest.raises(Unavailable, match=r"write sqlite:///hub\.db"):
         async with open_store(url, base=tmp_path):
             pass
@@ -79,7 +79,7 @@ async def test_a_missing_folder_is_reported(tmp_path: Path) -> None:
             pass
 
 
-async def test_a_file_that_is_no_database_is_reported(tmp_path: Path) -> None:
+async def test_file_without_a_database_is_reported(tmp_path: Path) -> None:
     (tmp_path / "hub.db").write_text("not a database, " * 100)
     with pytest.raises(Unavailable, match="not a database"):
         async with open_store("sqlite:///hub.db", base=tmp_path):

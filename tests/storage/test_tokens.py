@@ -209,7 +209,7 @@ def device(c: sa.Connection) -> DeviceRow:
     return made
 
 
-def test_key_opens_a_session_of_its_device_and_records_last_use(c: sa.Connection, device: DeviceRow) -> None:
+def test_key_opens_a_session_of_the_device_and_records_last_use(c: sa.Connection, device: DeviceRow) -> None:
     live(c)
     assert (use_key(c, device, OLD), devices.get_device(c, device.id).connectivity) == (1, "online")
     assert tokens.list_keys(c)[0].last_used_at == AT + 5
@@ -265,14 +265,14 @@ def test_key_rotation_by_another_device_or_of_a_revoked_key_is_refused(c: sa.Con
     assert tokens.find_key(c, NEW) is None
 
 
-def test_a_key_belongs_to_one_device_for_good(c: sa.Connection) -> None:
+def test_key_belongs_to_a_single_device_for_good(c: sa.Connection) -> None:
     make_key(c, make_device(c))
     with pytest.raises(sa.exc.IntegrityError) as refusal:
         make_key(c, make_device(c, "laptop"))
     assert type(translated(refusal.value)).__name__ == "Conflict"
 
 
-def test_a_device_that_reports_a_name_in_use_gets_a_free_one(c: sa.Connection) -> None:
+def test_device_reporting_a_name_in_use_gets_a_free_name(c: sa.Connection) -> None:
     make_key(c, make_device(c))
 
     def give(fresh: str) -> DeviceRow:
@@ -308,7 +308,7 @@ def test_recent_revocations_are_listed_with_their_credentials(c: sa.Connection) 
     }
 
 
-def test_device_count_includes_connected_devices_and_those_with_a_valid_credential(
+def test_device_count_includes_connected_devices_and_devices_with_a_valid_credential(
     c: sa.Connection,
 ) -> None:
     def a_token(device: DeviceRow, *, ends: int | None, is_revoked: bool = False) -> None:

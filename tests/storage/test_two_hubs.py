@@ -103,7 +103,7 @@ def an_old_run_and_a_new_one(c: sa.Connection, of: list[PlannedCall]) -> HeldRun
         partial(retention.forget_payloads, before=AT + 1, at=AT + 1),
     ],
 )
-async def test_call_adopted_during_pruning_keeps_its_row_and_payload(
+async def test_call_adopted_during_pruning_keeps_row_and_payload(
     postgres: Postgres, hubs: list[Database], url: str, clean: Callable[[sa.Connection], int]
 ) -> None:
     of = calls("call-1")
@@ -115,7 +115,7 @@ async def test_call_adopted_during_pruning_keeps_its_row_and_payload(
     assert (call.run_id, call.payload) == ("live", of[0].payload)
 
 
-async def test_one_of_two_hubs_notifies_a_device_of_a_slot(
+async def test_device_is_notified_of_a_slot_by_a_single_hub_of_two(
     postgres: Postgres, url: str, hubs: list[Database]
 ) -> None:
     def come(c: sa.Connection) -> wakes.WakeRow:
@@ -186,7 +186,7 @@ def hear(c: sa.Connection) -> MessageRow | None:
     )
 
 
-async def test_memory_reply_counts_although_its_message_is_moved_at_the_same_time(
+async def test_memory_reply_counts_although_the_message_is_moved_at_the_same_time(
     postgres: Postgres, url: str, hubs: list[Database]
 ) -> None:
     await hubs[0].write(a_question)
@@ -203,7 +203,7 @@ async def test_second_answer_to_a_message_writes_no_memory_item(
     assert [item.content for item in await hubs[0].read(remembered)] == ["At noon."]
 
 
-async def test_message_moved_at_the_same_time_is_cancelled_in_its_new_state(
+async def test_message_moved_at_the_same_time_is_cancelled_in_the_new_state(
     postgres: Postgres, url: str, hubs: list[Database]
 ) -> None:
     await hubs[0].write(a_question)
@@ -221,7 +221,7 @@ def an_open_question(c: sa.Connection) -> None:
     ask(c)
 
 
-async def test_one_of_two_concurrent_answers_to_a_question_is_refused(
+async def test_second_of_two_concurrent_answers_to_a_question_is_refused(
     postgres: Postgres, url: str, hubs: list[Database]
 ) -> None:
     await hubs[0].write(an_open_question)
@@ -250,7 +250,7 @@ async def test_memory_item_concurrent_with_another_answer_does_not_answer_the_qu
     assert (replied, {item.content for item in await hubs[0].read(remembered)}) == (None, {"Red.", "Green."})
 
 
-async def test_one_of_two_concurrent_questions_beyond_the_limit_is_refused(
+async def test_second_of_two_concurrent_questions_beyond_the_limit_is_refused(
     postgres: Postgres, url: str, hubs: list[Database]
 ) -> None:
     await hubs[0].write(a_board)
@@ -293,7 +293,7 @@ def _judged(c: sa.Connection, agent_id: AgentId, new: Mapping[str, Any]) -> None
     check_setup(c, agent_id, new, check=needs_a_project)
 
 
-async def test_one_of_two_concurrent_writes_of_a_template_version_is_refused(
+async def test_second_of_two_concurrent_writes_of_a_template_version_is_refused(
     postgres: Postgres, url: str, hubs: list[Database]
 ) -> None:
     read = (await hubs[0].write(lambda c: put(c))).template
@@ -409,7 +409,7 @@ def _two_on_a_board(c: sa.Connection) -> None:
         add(c, get_board(c, GARDEN), agent_id)
 
 
-async def test_board_has_one_lead_after_two_concurrent_appointments(
+async def test_board_has_a_single_lead_after_two_concurrent_appointments(
     postgres: Postgres, url: str, hubs: list[Database]
 ) -> None:
     await hubs[0].write(_two_on_a_board)
@@ -420,7 +420,7 @@ async def test_board_has_one_lead_after_two_concurrent_appointments(
     assert [(row.name, row.is_lead) for row in told] == [("notes", True), ("inbox", False)]
 
 
-async def test_agent_added_to_two_boards_at_once_is_on_one(
+async def test_agent_added_to_two_boards_at_once_is_on_a_single_board(
     postgres: Postgres, url: str, hubs: list[Database]
 ) -> None:
     await hubs[0].write(_a_board, "garden", "kitchen")
@@ -442,7 +442,7 @@ def refusal_of_a_second_board(c: sa.Connection) -> bool:
     return False
 
 
-async def test_last_member_place_of_a_board_is_given_to_one_agent(
+async def test_last_member_place_of_a_board_is_given_to_a_single_agent(
     postgres: Postgres, url: str, hubs: list[Database]
 ) -> None:
     await hubs[0].write(_a_board, "garden")
@@ -456,7 +456,7 @@ async def test_last_member_place_of_a_board_is_given_to_one_agent(
     )
 
 
-async def test_second_of_two_concurrent_boards_of_one_name_is_refused(
+async def test_second_of_two_concurrent_boards_of_the_same_name_is_refused(
     postgres: Postgres, url: str, hubs: list[Database]
 ) -> None:
     await hubs[0].write(_a_board)

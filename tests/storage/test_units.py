@@ -79,7 +79,7 @@ def test_changed_tree_or_settings_are_not_settled(c: sa.Connection, agent: Agent
 
 
 @pytest.mark.usefixtures("settled")
-def test_settled_tree_of_one_agent_is_not_settled_for_another(c: sa.Connection) -> None:
+def test_settled_tree_of_an_agent_is_not_settled_for_another(c: sa.Connection) -> None:
     assert not has_settled_tree(c, begin(c, make_agent(c, "elsewhere", device="tower"), "other"), TREE, AT)
 
 
@@ -93,7 +93,7 @@ def test_run_reading_a_changed_tree_invalidates_the_settled_tree(c: sa.Connectio
 
 
 @pytest.mark.parametrize("files", [{"a.txt": "sha-2"}, {"a.txt": "sha-1", "b.txt": "sha-1"}])
-def test_a_tree_of_which_the_ledger_lacks_a_content_is_not_settled(
+def test_tree_with_a_content_missing_from_the_ledger_is_not_settled(
     c: sa.Connection, held: HeldRun, agent: AgentRow, files: dict[str, str]
 ) -> None:
     has_settled_tree(c, held, TREE, AT)
@@ -116,7 +116,7 @@ def test_tree_is_not_settled_while_an_earlier_run_is_live(c: sa.Connection, agen
     settle(c, agent, "next")
 
 
-def test_tree_can_be_settled_after_runs_that_ended_early(c: sa.Connection, agent: AgentRow) -> None:
+def test_tree_can_be_settled_after_runs_with_an_early_end(c: sa.Connection, agent: AgentRow) -> None:
     for name in ("one", "two"):
         held = begin(c, agent, name)
         has_settled_tree(c, held, None, AT)
@@ -144,7 +144,7 @@ def prune(c: sa.Connection, agent: AgentRow) -> None:
 
 @pytest.mark.usefixtures("settled")
 @pytest.mark.parametrize("change", [empty, prune])
-def test_change_of_the_ledger_invalidates_the_settled_tree_of_its_agent(
+def test_change_of_the_ledger_invalidates_the_settled_tree_of_the_agent(
     c: sa.Connection, agent: AgentRow, change: Callable[[sa.Connection, AgentRow], None]
 ) -> None:
     other = make_agent(c, "elsewhere", device="tower")
@@ -156,7 +156,7 @@ def test_change_of_the_ledger_invalidates_the_settled_tree_of_its_agent(
 
 @pytest.mark.usefixtures("settled")
 @pytest.mark.parametrize("change", [empty, prune])
-def test_run_settles_no_tree_when_the_ledger_changed_during_its_reading(
+def test_run_settles_no_tree_when_the_ledger_changed_during_the_reading(
     c: sa.Connection, agent: AgentRow, change: Callable[[sa.Connection, AgentRow], None]
 ) -> None:
     held = begin(c, agent, "next")
@@ -170,7 +170,7 @@ def test_run_settles_no_tree_when_the_ledger_changed_during_its_reading(
 
 
 @pytest.mark.usefixtures("settled")
-def test_settled_tree_expires_when_its_ledger_entries_are_due_for_renewal(
+def test_settled_tree_expires_when_the_ledger_entries_are_due_for_renewal(
     c: sa.Connection, agent: AgentRow
 ) -> None:
     held = begin(c, agent, "in time")
@@ -180,7 +180,7 @@ def test_settled_tree_expires_when_its_ledger_entries_are_due_for_renewal(
 
 
 @pytest.mark.usefixtures("settled")
-def test_deletion_of_an_agent_deletes_its_folder_trees(c: sa.Connection, agent: AgentRow) -> None:
+def test_deletion_of_an_agent_deletes_the_folder_trees(c: sa.Connection, agent: AgentRow) -> None:
     c.execute(sa.delete(runs))
     c.execute(sa.delete(agents).where(agents.c.id == agent.id))
     assert c.execute(sa.select(folder_trees)).all() == []
@@ -261,7 +261,7 @@ def done(c: sa.Connection) -> None:
 
 
 @pytest.mark.usefixtures("done")
-def test_ledger_entry_of_a_vanished_file_is_pruned_without_its_items(
+def test_ledger_entry_of_a_vanished_file_is_pruned_without_the_items(
     c: sa.Connection,
 ) -> None:
     run_later(c, sees=False)
@@ -270,7 +270,7 @@ def test_ledger_entry_of_a_vanished_file_is_pruned_without_its_items(
 
 
 @pytest.mark.usefixtures("done")
-def test_ledger_entry_is_retained_while_no_later_run_missed_its_file(c: sa.Connection) -> None:
+def test_ledger_entry_is_retained_while_no_later_run_missed_the_file(c: sa.Connection) -> None:
     assert prune_items(c) == (0, 0)
     run_later(c, sees=True)
     assert (prune_items(c), left(c, unit_ledger)) == ((0, 0), 1)
@@ -283,7 +283,7 @@ def test_ledger_entry_is_renewed_once_a_month(c: sa.Connection) -> None:
         assert c.execute(sa.select(unit_ledger.c.done_at)).scalar_one() == done_at
 
 
-def test_rejected_item_is_pruned_with_the_ledger_entry_of_its_source(c: sa.Connection) -> None:
+def test_rejected_item_is_pruned_with_the_ledger_entry_of_the_source(c: sa.Connection) -> None:
     end(c, settled_item(c, verdict="rejected"))
     forget_calls(c)
     assert prune_items(c) == (0, 0)
@@ -292,7 +292,7 @@ def test_rejected_item_is_pruned_with_the_ledger_entry_of_its_source(c: sa.Conne
 
 
 @pytest.mark.parametrize("verdict", ["approved", "edited"])
-def test_delivered_item_is_known_when_its_pruned_file_returns(c: sa.Connection, verdict: Verdict) -> None:
+def test_delivered_item_is_known_when_the_pruned_file_returns(c: sa.Connection, verdict: Verdict) -> None:
     end(c, settled_item(c, verdict=verdict))
     run_later(c, sees=False)
     forget_calls(c)

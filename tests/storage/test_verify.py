@@ -145,7 +145,7 @@ async def test_missing_database_lacks_all_revisions_and_is_not_created(tmp_path:
     assert os.listdir(tmp_path) == []
 
 
-async def test_open_database_of_this_release_lacks_no_revision(tmp_path: Path) -> None:
+async def test_open_database_of_the_current_release_lacks_no_revision(tmp_path: Path) -> None:
     async with open_store(URL, base=tmp_path):
         standing = await schema_version_of(URL, base=tmp_path)
     assert (standing.current, standing.missing, standing.is_newer) == (revisions()[-1], (), False)
