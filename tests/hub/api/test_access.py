@@ -86,7 +86,7 @@ async def test_tcp_requests_except_health_require_a_token(hub: ServedHub) -> Non
             assert answer.headers["www-authenticate"] == "Bearer"
 
 
-async def test_request_without_exactly_one_bearer_token_is_unauthorized(hub: ServedHub) -> None:
+async def test_request_without_exactly_a_single_bearer_token_is_unauthorized(hub: ServedHub) -> None:
     async with over_tcp(hub) as client:
         token = await hub.token()
         nothing = ("", "Bearer", "Basic aHViOmh1Yg==", "hub_op_x", "Bearer a\tb")
@@ -229,7 +229,7 @@ async def test_every_refused_request_is_counted_by_error_code(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(("share", "status"), [(1.01, 200), (7.5, 503)])
-async def test_token_that_overuses_the_event_loop_is_delayed_or_refused(
+async def test_token_overusing_the_event_loop_is_delayed_or_refused(
     tmp_path: Path, share: float, status: int
 ) -> None:
     loop = LoopMeter(FakeClock().monotonic)
@@ -294,7 +294,7 @@ async def test_slow_request_body_does_not_delay_a_change_of_another_client(tmp_p
     assert late.startswith(b"HTTP/1.1 404 ")  # it was renamed meanwhile
 
 
-async def test_a_client_that_disconnects_in_the_middle_of_a_body_changes_nothing(tmp_path: Path) -> None:
+async def test_client_disconnecting_in_the_middle_of_a_body_changes_nothing(tmp_path: Path) -> None:
     async with serving(tmp_path) as hub, over_unix(hub) as client:
         await hub.run("r-1")
         async with await anyio.connect_unix(str(hub.listening.unix)) as gone:
@@ -378,7 +378,7 @@ async def test_slow_device_estimate_does_not_delay_an_edit_of_the_agent() -> Non
         ("POST", "/v1/boards/roses/memory", False),
     ],
 )
-async def test_request_that_waits_for_an_agent_neither_delays_changes_nor_is_delayed(
+async def test_request_waiting_for_an_agent_neither_delays_changes_nor_is_delayed(
     method: str, path: str, waits: bool
 ) -> None:
     for first, then in (

@@ -105,7 +105,7 @@ def test_agent_change_sets_each_given_field(changes: dict[str, Any], fields: dic
     assert changed(**changes) == msgspec.structs.replace(NOW, **fields)
 
 
-def test_change_of_the_agent_timezone_moves_the_schedules_to_that_timezone() -> None:
+def test_change_of_the_agent_timezone_moves_the_schedules_to_the_new_timezone() -> None:
     moved = changed(timezone="Europe/Berlin")
     assert moved.schedule is not None
     assert {moved.schedule.tz, moved.slots[0].tz, moved.timezone} == {"Europe/Berlin"}

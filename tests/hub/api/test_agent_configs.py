@@ -238,7 +238,7 @@ async def test_config_revert_restores_the_values_as_of_a_change(client: httpx2.A
     assert (never.status_code, never.json()["code"]) == (404, "unknown_config")
 
 
-async def test_agent_config_that_is_no_valid_json_value_is_refused(client: httpx2.AsyncClient) -> None:
+async def test_agent_config_with_an_invalid_json_value_is_refused(client: httpx2.AsyncClient) -> None:
     for text in ('{"value": NaN}', '{"value": 1e999}', '{"value": "\\ud800"}'):
         sent = await client.put(f"{CONFIG}/a", content=text, headers={"content-type": "application/json"})
         assert sent.status_code in (400, 422), sent.text

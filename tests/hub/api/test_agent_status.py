@@ -192,7 +192,7 @@ async def test_calendar_document_sets_and_ends_the_exhaustion_of_an_agent(
     ]
 
 
-async def test_agent_status_written_in_one_vocabulary_is_read_in_all_others(
+async def test_agent_status_written_in_a_vocabulary_is_read_in_all_others(
     bench: Bench, statuses: AgentStatuses, online: None
 ) -> None:
     await statuses.change_document("notes", "orchestrator", {"status": "ERROR"}, caller=OPERATOR)

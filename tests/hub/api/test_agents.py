@@ -87,7 +87,7 @@ async def test_forced_template_change_is_applied_and_lists_the_broken_agents(
     assert told["problems"] == ["configuration: $: missing: owner (template researcher)"]
 
 
-async def test_agent_requests_scoped_to_a_user_reach_only_agents_of_that_user(
+async def test_agent_requests_scoped_to_a_user_reach_only_agents_of_the_user(
     client: httpx2.AsyncClient,
 ) -> None:
     await done(client, "POST", "/v1/users", {"name": "anna"})

@@ -178,7 +178,7 @@ async def test_tool_call_with_wrong_arguments_returns_the_route_error(
 
 
 @each("mode", REVISIONS)
-async def test_tool_call_key_in_arguments_or_meta_starts_one_run(hub: ServedHub, mode: str) -> None:
+async def test_tool_call_key_in_arguments_or_meta_starts_a_single_run(hub: ServedHub, mode: str) -> None:
     async with assistant(hub, await hub.token(), mode) as client:
         asked = {"name": "notes"}
         keys = [cast(RequestParamsMeta, {META_KEY: key}) for key in ("k-1", "k-2")]
@@ -211,7 +211,7 @@ async def test_assistant_does_not_see_agents_and_items_of_another_user(hub: Serv
             )
 
 
-async def test_limited_token_lists_only_tools_that_respect_the_limits(hub: ServedHub) -> None:
+async def test_limited_token_lists_only_tools_respecting_the_limits(hub: ServedHub) -> None:
     await fill(hub)
     async with over_tcp(hub, await hub.token()) as admin:
         body = {"name": "test", "role": "viewer", "limits": {"devices": ["lab"], "tables": ["notes"]}}
@@ -272,7 +272,7 @@ async def opened(client: httpx2.AsyncClient) -> httpx2.Response:
 PING = {"jsonrpc": "2.0", "id": 2, "method": "ping"}
 
 
-async def test_mcp_message_that_is_no_utf8_is_refused_and_not_a_fault(hub: ServedHub) -> None:
+async def test_mcp_message_with_invalid_utf8_is_refused_and_not_a_fault(hub: ServedHub) -> None:
     async with over_tcp(hub, await hub.token()) as client:
         session = {"mcp-session-id": (await opened(client)).headers["mcp-session-id"]}
         for headers in ({}, session):
@@ -281,7 +281,9 @@ async def test_mcp_message_that_is_no_utf8_is_refused_and_not_a_fault(hub: Serve
                 assert answer.status_code == 400, answer.text
 
 
-async def test_mcp_session_belongs_to_one_token_until_its_client_ends_it(hub: ServedHub) -> None:
+async def test_mcp_session_belongs_to_a_single_token_until_the_client_ends_the_session(
+    hub: ServedHub,
+) -> None:
     eve = await hub.user("eve")
     tokens = [await hub.token(user_id=eve), await hub.token(user_id=eve), await hub.token()]
     async with (
@@ -297,7 +299,7 @@ async def test_mcp_session_belongs_to_one_token_until_its_client_ends_it(hub: Se
         assert (await one.post("/mcp", json=PING, headers=headers)).status_code == 404
 
 
-async def test_new_mcp_session_of_a_user_ends_the_longest_idle_one_alone(hub: ServedHub) -> None:
+async def test_new_mcp_session_of_a_user_ends_only_the_longest_idle_session(hub: ServedHub) -> None:
     eve = await hub.user("eve")
     async with over_tcp(hub, await hub.token(user_id=eve)) as one, over_tcp(hub, await hub.token()) as other:
 
@@ -325,7 +327,7 @@ async def test_new_mcp_session_of_a_user_ends_the_longest_idle_one_alone(hub: Se
         assert await is_open(other, foreign)
 
 
-async def test_mcp_session_that_was_opened_by_a_repeated_key_ends_for_a_new_one(
+async def test_mcp_session_opened_by_a_repeated_key_ends_for_a_new_session(
     hub: ServedHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(assistant_sessions, "SESSIONS", 2)
@@ -654,7 +656,9 @@ async def test_consent_counts_once_but_for_the_same_call_sent_again(hub: ServedH
 
 
 @each("mode", REVISIONS)
-async def test_parallel_requests_with_one_id_are_each_answered_or_refused(hub: ServedHub, mode: str) -> None:
+async def test_parallel_requests_with_the_same_id_are_each_answered_or_refused(
+    hub: ServedHub, mode: str
+) -> None:
     async with over_tcp(hub, await hub.token()) as client:
         headers, meta = dict(ACCEPT), dict[str, Any]()
         if mode == REVISIONS[0]:
@@ -693,7 +697,7 @@ WHO = [
 
 
 @each(("headers", "actor", "by"), WHO)
-async def test_records_of_an_assistant_on_this_machine_have_its_name_and_never_its_user(
+async def test_records_of_a_local_assistant_have_the_name_and_never_the_user(
     tmp_path: Path, headers: dict[str, str], actor: str, by: str
 ) -> None:
     async with serving(tmp_path, assistants=True, body_bytes=100_000) as hub, over_unix(hub) as rest:
@@ -725,7 +729,7 @@ async def test_records_of_an_assistant_on_this_machine_have_its_name_and_never_i
         assert proposal["why"] == "Done."
 
 
-async def test_name_of_an_assistant_with_a_token_is_that_of_the_token(hub: ServedHub) -> None:
+async def test_assistant_with_a_token_is_named_after_the_token(hub: ServedHub) -> None:
     await fill(hub)
     async with over_tcp(hub, await hub.token()) as http:
         http.headers[CALLED] = "the owner"

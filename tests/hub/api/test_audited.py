@@ -305,7 +305,7 @@ async def _changes(hub: ServedHub) -> int:
     return await hub.store.write(read)
 
 
-async def test_routes_that_write_leave_their_declared_audit_entry_under_the_caller(tmp_path: Path) -> None:
+async def test_writing_routes_leave_their_declared_audit_entry_under_the_caller(tmp_path: Path) -> None:
     database = f"sqlite:///{tmp_path / 'hub.db'}"
     async with (
         answering(tmp_path, TEXT + MORE, database=database) as hub,

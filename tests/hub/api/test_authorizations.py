@@ -344,7 +344,7 @@ async def test_second_use_of_an_authorization_code_revokes_the_token(hub: Served
     assert (await renewed(hub, first.json()["refresh_token"])).json()["error"] == "invalid_grant"
 
 
-async def test_concurrent_uses_of_an_authorization_code_issue_at_most_one_token(hub: ServedHub) -> None:
+async def test_concurrent_uses_of_an_authorization_code_issue_at_most_a_single_token(hub: ServedHub) -> None:
     async with signed_in(hub) as browser:
         code = await code_of(browser, query(hub))
     answers: list[int] = []
@@ -576,7 +576,7 @@ async def test_oauth_client_is_identified_by_the_metadata_document(hub: ServedHu
         assert clients.asked == 2
 
 
-async def test_client_with_a_misleading_name_is_shown_with_the_host_and_called_as_its_person_says(
+async def test_client_with_a_misleading_name_is_shown_with_the_host_and_renamed_by_a_person(
     hub: ServedHub, tmp_path: Path
 ) -> None:
     async with site(hub, tmp_path) as clients, signed_in(hub) as browser:
@@ -619,7 +619,7 @@ DOCUMENTS_THAT_LIE = [
 
 
 @each(("answer", "about"), DOCUMENTS_THAT_LIE)
-async def test_client_document_that_does_not_match_the_client_is_refused(
+async def test_client_document_not_matching_the_client_is_refused(
     hub: ServedHub, tmp_path: Path, answer: tuple[int, bytes, bytes], about: str
 ) -> None:
     async with site(hub, tmp_path) as clients, signed_in(hub) as browser:
@@ -659,7 +659,7 @@ async def test_cached_client_documents_are_limited_in_number(hub: ServedHub, tmp
         assert list(server._documents) == [clients.id]
 
 
-async def test_authorization_of_one_node_is_accepted_by_another_node(
+async def test_authorization_of_a_node_is_accepted_by_another_node(
     tmp_path: Path, postgres: Postgres
 ) -> None:
     with postgres.database() as url:

@@ -133,7 +133,7 @@ async def test_board_memory_is_filtered_by_tag_kind_source_and_correlation(hub: 
     assert await hub.memory() == ["c", "b"]
 
 
-async def test_memory_with_a_key_is_written_once_even_if_its_response_was_lost(hub: Served) -> None:
+async def test_memory_with_a_key_is_written_once_even_if_the_response_was_lost(hub: Served) -> None:
     await hub.board()
     for is_lost in (False, True):
         if is_lost:  # the hub was killed before it kept its response

@@ -179,7 +179,7 @@ async def test_config_check_lists_effects_and_problems_without_writing(
     assert hub.settings.read_text() == TEXT
 
 
-async def test_config_revert_to_a_value_that_became_invalid_is_refused(tmp_path: Path) -> None:
+async def test_config_revert_to_a_now_invalid_value_is_refused(tmp_path: Path) -> None:
     (tmp_path / "key").write_text("k")
     (tmp_path / "other").write_text("k")
     model = (

@@ -83,7 +83,7 @@ REFUSED: Final[tuple[tuple[bytes, int, str], ...]] = (
 )
 
 
-async def test_malformed_request_is_refused_as_a_problem_and_ends_its_connection(hub: ServedHub) -> None:
+async def test_malformed_request_is_refused_as_a_problem_and_the_connection_ends(hub: ServedHub) -> None:
     for sent, status, code in REFUSED:
         async with await _connect(hub) as stream:
             await stream.send(sent)
@@ -155,7 +155,7 @@ async def test_unauthenticated_connection_is_read_at_a_limited_rate() -> None:
         connection.connection_lost(ConnectionResetError())
 
 
-async def test_connection_that_sends_no_request_in_time_is_closed(tmp_path: Path) -> None:
+async def test_connection_sending_no_request_in_time_is_closed(tmp_path: Path) -> None:
     async with (
         serving(tmp_path, head_s=0.2) as hub,
         await _connect(hub) as silent,
@@ -287,7 +287,7 @@ async def test_requests_beyond_the_concurrency_limit_are_refused_until_a_place_i
                 await anyio.lowlevel.checkpoint()
 
 
-async def test_concurrent_requests_of_one_token_leave_places_for_other_callers(
+async def test_concurrent_requests_of_a_token_leave_room_for_other_callers(
     tmp_path: Path,
 ) -> None:
 

@@ -42,7 +42,7 @@ async def test_device_starts_a_run_once_for_a_key(bench: Bench) -> None:
     assert first["run"]["state"] == RunState.QUEUED
 
 
-async def test_device_reads_and_cancels_its_runs(bench: Bench) -> None:
+async def test_device_reads_and_cancels_own_runs(bench: Bench) -> None:
     row = await bench.control.submit(bench.agent)
     assert (await result(bench, "runs.get", run_id=row.id))["run"]["state"] == RunState.QUEUED
     await result(bench, "runs.cancel", run_id=row.id)
@@ -183,7 +183,7 @@ async def test_response_to_a_disconnected_device_is_dropped_and_the_next_is_sent
     assert gone.sent == []
 
 
-async def test_device_request_that_raises_is_answered_internal_and_the_next_is_served(
+async def test_raising_device_request_is_answered_internal_and_the_next_request_is_served(
     bench: Bench, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(agents_resource, "_SHORT", lambda row: 1 / 0)
@@ -218,7 +218,7 @@ async def test_requests_of_devices_are_answered_in_turns(bench: Bench) -> None:
     assert list(codes(eager)) == ["e-0", "p-0", "e-1", "p-1", "e-2", "e-3"]
 
 
-async def test_waiting_requests_of_one_device_are_limited(
+async def test_waiting_requests_of_a_device_are_limited(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(service, "WAITING", 3)
@@ -377,7 +377,7 @@ async def test_device_without_the_connectors_grant_cannot_update_a_mailbox_agent
         (Grant.COORDINATION, "messages.list", {}),
     ],
 )
-async def test_request_without_its_grant_is_refused_with_the_name_of_the_grant(
+async def test_request_without_the_required_grant_is_refused_with_the_name_of_the_grant(
     bench: Bench, grant: Grant, method: str, params: dict[str, Any]
 ) -> None:
     await change(bench, add=tuple(Grant), remove=(grant,))
@@ -396,7 +396,7 @@ async def test_run_on_a_device_without_the_files_grant_fails_without_a_request(b
     assert (await bench.run()).outcome == RunOutcome.SUCCESS
 
 
-async def test_request_about_the_device_or_its_owner_needs_no_grant(bench: Bench) -> None:
+async def test_request_about_the_device_or_the_owner_requires_no_grant(bench: Bench) -> None:
     await change(bench, remove=tuple(Grant))
     assert [one["name"] for one in (await result(bench, "agents.list"))["agents"]] == ["notes"]
     assert (await result(bench, "review.report", verdicts=[]))["known"] == 0

@@ -45,7 +45,7 @@ MAIL: dict[str, Any] = {
 }
 
 
-async def test_agent_created_by_a_device_runs_on_that_device(bench: Bench) -> None:
+async def test_agent_created_by_a_device_runs_on_the_device(bench: Bench) -> None:
     made = (await result(bench, "agents.create", **MAIL))["agent"]
     assert (made["name"], made["type"], made["source"]) == ("mail", "PLANNER", "api")
     assert (made["lifecycle"], made["configuration"]) == ("active", {"project": "apollo"})
@@ -123,7 +123,7 @@ async def test_device_registers_capabilities_and_the_newest_version_is_enabled(
     ]
 
 
-async def test_device_removes_one_version_of_a_capability_or_all(bench: Bench) -> None:
+async def test_device_removes_a_single_version_of_a_capability_or_all(bench: Bench) -> None:
     for version in ("1.0.0", "1.1.0", "1.2.0"):
         await register(bench, version)
     of: dict[str, Any] = {"agent_id": "notes", "name": "file.read"}
@@ -155,7 +155,7 @@ async def test_checkpoint_written_by_a_device_is_read_back(bench: Bench) -> None
     assert (kept["scope"], kept["sequence"], kept["state"]) == ("agent", 3, state)
 
 
-async def test_repeated_checkpoint_is_accepted_and_an_older_one_refused(
+async def test_repeated_checkpoint_is_accepted_and_an_older_checkpoint_refused(
     bench: Bench,
 ) -> None:
     first = await put(bench, 3)
@@ -224,7 +224,7 @@ async def test_device_receives_context_and_task_of_a_run(bench: Bench) -> None:
     assert row.result is not None and row.result["items"]["by_table"] == {"tasks": 1}
 
 
-async def test_device_reads_the_status_of_its_agent(bench: Bench) -> None:
+async def test_device_reads_the_status_of_an_own_agent(bench: Bench) -> None:
     await bench.control.submit(bench.agent)
     status = (await result(bench, "status.get", agent_id="notes"))["status"]
     assert (status["lifecycle"], status["activity"], status["runs_waiting"]) == ("active", "waiting", 1)
@@ -261,7 +261,7 @@ async def test_refused_status_is_answered_with_the_legal_moves(bench: Bench) -> 
     assert "legal moves: ready, paused, maintenance, terminated" in why.message
 
 
-async def test_device_sets_reads_and_unsets_configs_of_its_agent(bench: Bench) -> None:
+async def test_device_sets_reads_and_unsets_configs_of_an_own_agent(bench: Bench) -> None:
     values = {"limit": 5, "where": {"folder": ["a", {"b": None}]}, "share": 1}
     done = await result(bench, "config.set", agent_id="notes", values=values, types={"share": "float"})
     assert done["changed"] == ["limit", "share", "where"]
@@ -364,7 +364,7 @@ async def test_config_response_too_large_for_the_device_is_refused(bench: Bench)
     assert (await result(bench, "config.unset", agent_id="notes", keys=["text"]))["changed"] == ["text"]
 
 
-async def test_device_selects_the_events_it_receives(bench: Bench) -> None:
+async def test_device_selects_the_events_to_receive(bench: Bench) -> None:
     hearers = Hearers(bench.clock)
     link, other = hearers.enter(str(bench.agent.device_id)), hearers.enter("another")
     rotation = KeyRotation(bench.store, hub_id="h-1", clock=bench.clock, metrics=bench.metrics)
@@ -405,7 +405,7 @@ HOUR_MS = 3_600_000
 SAMPLE: dict[str, Any] = {"agent_id": "notes", "name": "load", "value": 1}
 
 
-async def test_device_reads_the_samples_that_it_reported(bench: Bench) -> None:
+async def test_device_reads_the_samples_of_an_own_report(bench: Bench) -> None:
     samples = [
         SAMPLE | {"value": 3, "type": "counter", "tags": {"kind": "a"}},
         SAMPLE | {"value": 4, "tags": {"kind": "b"}},
@@ -513,7 +513,7 @@ def contents(listed: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:
 
 
 @ON_BOARDS
-async def test_device_lists_boards_of_its_user_or_of_one_agent(bench: Bench) -> None:
+async def test_device_lists_boards_of_the_user_or_of_an_agent(bench: Bench) -> None:
     listed = await result(bench, "boards.list")
     assert [board["name"] for board in listed["boards"]] == ["lawn", "roses"]
     own = await result(bench, "boards.list", agent_id="notes")

@@ -88,7 +88,7 @@ async def test_event_stream_omits_internal_events_and_tracebacks(
     assert told.name == "run.broke" and "Traceback" not in told.data
 
 
-async def test_event_stream_reader_that_reconnects_receives_missed_events(
+async def test_reconnecting_event_stream_reader_receives_missed_events(
     hub: ServedHub, client: httpx2.AsyncClient
 ) -> None:
     async with _following(client) as events:

@@ -254,7 +254,7 @@ POSTS: Final[dict[str, tuple[str, dict[str, str], bytes, int, str]]] = {
 
 
 @pytest.mark.parametrize("kind", POSTS)
-async def test_odd_webhook_post_is_answered_logged_and_counted_by_its_code(
+async def test_odd_webhook_post_is_answered_logged_and_counted_by_the_code(
     here: Door, caplog: pytest.LogCaptureFixture, kind: str
 ) -> None:
     caplog.set_level(logging.INFO)

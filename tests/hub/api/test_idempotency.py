@@ -87,7 +87,7 @@ def _kept(c: sa.Connection) -> str:
     return str(c.execute(sa.text("SELECT * FROM idempotency_keys")).all())
 
 
-async def test_concurrent_requests_with_one_key_are_done_once(client: httpx2.AsyncClient) -> None:
+async def test_concurrent_requests_with_the_same_key_are_done_once(client: httpx2.AsyncClient) -> None:
     answers: list[httpx2.Response] = []
 
     async def start() -> None:

@@ -103,7 +103,7 @@ async def test_device_token_is_shown_once_and_stored_as_a_hash(bench: IdentityBe
     assert owner.id == made.id
 
 
-async def test_revoking_a_device_token_ends_only_connections_of_that_token(
+async def test_revoking_a_device_token_ends_only_connections_of_the_revoked_token(
     bench: IdentityBench,
 ) -> None:
     first = await bench.identity.tokens.create(device="desk", actor=ME)
@@ -142,7 +142,7 @@ async def test_operator_token_beyond_the_rights_of_the_creator_is_refused(bench:
     assert await audited(bench) == [("operator_token.created", "token:t-9", "done")]
 
 
-async def test_operator_token_created_as_seen_by_a_user_belongs_to_that_user(bench: IdentityBench) -> None:
+async def test_operator_token_created_as_seen_by_a_user_belongs_to_the_user(bench: IdentityBench) -> None:
     anna = await bench.user("anna")
     mint = bench.identity.operator_tokens.seen_by(anna)
     made = await mint.create(name="annas", role=Role.VIEWER, caller=ADMIN)
@@ -171,7 +171,7 @@ async def narrow() -> AsyncIterator[IdentityBench]:
         yield opened
 
 
-async def test_tokens_and_invitations_of_one_user_are_limited_to_a_share(
+async def test_tokens_and_invitations_of_a_user_are_limited_to_a_share(
     narrow: IdentityBench,
 ) -> None:
     anna, everybody = await narrow.user("anna"), narrow.identity
@@ -229,7 +229,7 @@ async def test_devices_tokens_and_pairings_of_another_user_are_unknown(bench: Id
     assert (await seen.devices.get("desk")).revoked_at is None
 
 
-async def test_pairing_code_admits_the_device_that_shows_the_code(bench: IdentityBench) -> None:
+async def test_pairing_code_admits_the_device_showing_the_code(bench: IdentityBench) -> None:
     waiting = await bench.asks("laptop")
     (listed,) = await bench.identity.pairings.all()
     assert (listed.id, listed.label, listed.network) == (waiting.id, "laptop", "192.0.2.7")
@@ -276,14 +276,14 @@ async def test_pairing_reuses_the_name_of_a_revoked_device(bench: IdentityBench)
     assert (await bench.identity.pairings.approve(code=CODE, actor=ME)).device == "laptop"
 
 
-async def test_pairing_approved_by_a_user_belongs_to_that_user(bench: IdentityBench) -> None:
+async def test_pairing_approved_by_a_user_belongs_to_the_user(bench: IdentityBench) -> None:
     anna = await bench.user("anna")
     await bench.asks("laptop")
     assert (await bench.identity.pairings.seen_by(anna).approve(code=CODE, actor=ME)).user == "anna"
     assert [device.name for device in await bench.identity.devices.seen_by(anna).all()] == ["laptop"]
 
 
-async def test_five_wrong_pairing_codes_block_only_that_operator_for_ten_minutes(
+async def test_five_wrong_pairing_codes_block_only_the_guessing_operator_for_ten_minutes(
     bench: IdentityBench,
 ) -> None:
     await bench.asks()

@@ -64,7 +64,7 @@ async def test_operator_token_without_a_valid_name_or_role_is_refused(client: ht
     assert [one.status_code for one in answers] == [422] * len(NO_TOKENS)
 
 
-async def test_tokens_and_invitations_created_for_a_user_belong_to_that_user(
+async def test_tokens_and_invitations_created_for_a_user_belong_to_the_user(
     client: httpx2.AsyncClient,
 ) -> None:
     assert (await client.post("/v1/users", json={"name": "anna"})).status_code == 201

@@ -347,7 +347,7 @@ async def test_each_verdict_of_a_request_has_a_separate_result(client: httpx2.As
     assert (listed["i-0"]["device"], listed["i-1"]["given"]) == ("lab", None)
 
 
-async def test_title_of_a_proposal_is_stored_as_one_line(client: httpx2.AsyncClient) -> None:
+async def test_title_of_a_proposal_is_stored_on_a_single_line(client: httpx2.AsyncClient) -> None:
     data = {"title": "Call\r\nAnna\u2028now\u202e"}
     proposal = {"item": "i-4", "verdict": "edit", "why": "shorter", "data": data}
     answer = await client.post("/v1/items/proposals", json={"proposals": [proposal]})
@@ -565,7 +565,7 @@ async def test_each_proposal_of_a_request_is_validated_with_a_separate_result(
     assert (await reader.post("/v1/items/proposals", json=undo)).status_code == 422
 
 
-async def test_proposer_has_one_open_proposal_per_item_and_withdraws_only_own_ones(
+async def test_proposer_has_a_single_open_proposal_per_item_and_withdraws_only_own_proposals(
     hub: ServedHub, client: httpx2.AsyncClient, reader: httpx2.AsyncClient, other: httpx2.AsyncClient
 ) -> None:
     first = await propose(reader, "i-0", "reject")

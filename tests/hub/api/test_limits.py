@@ -144,7 +144,7 @@ def _asked_within(limits: dict[str, list[str]]) -> list[Asked]:
 
 
 @each("limits", [DESK, TASKS, NOTES, DESK | TASKS | NOTES])
-async def test_limited_token_is_refused_at_routes_that_ignore_the_limits(
+async def test_limited_token_is_refused_at_routes_ignoring_the_limits(
     hub: ServedHub, client: httpx2.AsyncClient, limits: dict[str, list[str]]
 ) -> None:
     made = (await _limited(client, limits)).json()

@@ -412,7 +412,7 @@ SEVERAL: Final = {
 
 
 @ON_SQLITE
-async def test_get_routes_read_in_one_transaction_except_the_listed_ones(whole: Whole) -> None:
+async def test_get_routes_read_in_a_single_transaction_except_the_listed_routes(whole: Whole) -> None:
     for path in {table: path for path, (table, _) in LISTS.items()}.values():
         await whole.fill(path, range(1, 3))
     known = {

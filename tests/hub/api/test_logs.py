@@ -148,7 +148,7 @@ async def test_debug_dump_lists_the_connections_with_the_largest_backlog(debug: 
     assert (dump.connected, dump.pending_calls, dump.unsent_bytes) == (1_002, 3, 70_000)
 
 
-async def test_debug_dump_is_logged_as_one_line_per_part_without_suppression(
+async def test_debug_dump_is_logged_as_a_single_line_per_part_without_suppression(
     debug: Dumper,
 ) -> None:
     debug.links = lambda: [a_link(number) for number in range(30)]

@@ -103,7 +103,7 @@ async def test_only_a_dead_node_is_removed_and_has_no_devices(
         await beat(ttl_ms=1000, is_first=False)
 
 
-async def test_single_hub_lists_one_node(client: httpx2.AsyncClient) -> None:
+async def test_single_hub_lists_a_single_node(client: httpx2.AsyncClient) -> None:
     (node,) = (await client.get("/v1/nodes")).json()["nodes"]
     assert (node["id"], node["here"], node["state"], node["devices"]) == (NODE, True, "alive", 1)
 

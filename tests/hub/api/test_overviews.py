@@ -193,7 +193,7 @@ async def test_issues_are_listed_with_explanation_and_fix(hub: ServedHub, client
     assert status["issues"] == {"errors": 1, "warnings": 0, "notices": 0}
 
 
-async def test_token_bound_to_a_user_lists_only_issues_of_that_user(hub: ServedHub) -> None:
+async def test_token_bound_to_a_user_lists_only_issues_of_the_user(hub: ServedHub) -> None:
     anna = await hub.user("anna")
     mine = warning("device.flapping", "hers", fix="-", subject="1", user_id=anna)
     others = warning("device.flapping", "another's", fix="-", subject="2", user_id=UserId("u-2"))
@@ -377,7 +377,7 @@ async def test_changes_reader_with_an_outdated_position_receives_a_reset(
 
 
 @pytest.mark.parametrize(("turns", "each"), [(12, 10), pytest.param(50, 200, marks=pytest.mark.soak)])
-async def test_reader_that_reconnects_again_and_again_receives_every_change_once(
+async def test_repeatedly_reconnecting_reader_receives_every_change_once(
     tmp_path: Path, turns: int, each: int
 ) -> None:
     told: dict[str, int] = {}

@@ -38,7 +38,7 @@ async def test_each_page_path_serves_the_same_document(bundle: Pages) -> None:
         assert page.headers["cache-control"] == "no-cache"
 
 
-async def test_only_files_that_the_bundle_lists_are_served(bundle: Pages) -> None:
+async def test_only_files_listed_by_the_bundle_are_served(bundle: Pages) -> None:
     for path in ("/assets/app.js", "/assets/../manifest.json", "/assets/", "//etc/passwd", "/docs/x", "/v1"):
         page = await _got(bundle, path, accept="*/*")
         assert page is None, path

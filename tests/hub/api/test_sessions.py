@@ -46,7 +46,7 @@ async def _me(browser: httpx2.AsyncClient) -> int:
     return (await browser.get("/v1/me")).status_code
 
 
-async def test_sign_in_link_is_valid_for_one_browser_once(hub: ServedHub) -> None:
+async def test_sign_in_link_is_valid_once_for_a_single_browser(hub: ServedHub) -> None:
     code = await _link(hub)
     async with over_tcp(hub) as browser, over_tcp(hub) as another:
         opened = await _signed_in(browser, code)
@@ -230,7 +230,7 @@ async def test_change_stream_of_a_browser_ends_with_the_session(
         assert await _me(browser) == 401
 
 
-async def test_session_revoked_at_one_node_is_refused_at_other_nodes(
+async def test_session_revoked_at_a_node_is_refused_at_other_nodes(
     tmp_path: Path, postgres: Postgres
 ) -> None:
     with postgres.database() as url:

@@ -148,7 +148,7 @@ async def test_each_role_is_admitted_exactly_at_the_routes_of_the_table(role: Ro
 
 
 @each("scope", list(Scope))
-async def test_token_with_one_scope_is_admitted_only_at_routes_of_that_scope(scope: Scope) -> None:
+async def test_token_with_a_single_scope_is_admitted_only_at_routes_of_the_scope(scope: Scope) -> None:
     async with open_identity() as bench:
         token = await bench.token(Role.ADMIN, [scope])
         door = _door(bench)
@@ -158,7 +158,7 @@ async def test_token_with_one_scope_is_admitted_only_at_routes_of_that_scope(sco
             assert await _answer(door, asked, path, token) == (204 if allowed else 403), asked
 
 
-async def test_admin_token_of_one_user_is_refused_at_hub_wide_routes() -> None:
+async def test_admin_token_of_a_user_is_refused_at_hub_wide_routes() -> None:
     async with open_identity() as bench:
         token = await bench.token(Role.ADMIN, user_id=bench.owner_id)
         for asked, path, need in _asked():
@@ -175,7 +175,7 @@ async def test_agent_token_is_admitted_only_at_agent_routes() -> None:
             assert await _answer(_door(bench), asked, path, token) == (204 if allowed else 403), asked
 
 
-def test_agent_routes_are_exactly_those_below_v1_agent() -> None:
+def test_agent_routes_are_exactly_the_routes_below_v1_agent() -> None:
     for asked, _, need in _asked():
         assert (need is AGENT) == (asked.path == "/v1/agent" or asked.path.startswith("/v1/agent/")), asked
 

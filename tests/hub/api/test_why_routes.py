@@ -77,7 +77,7 @@ async def test_why_of_an_offline_device_file_reports_the_last_result(
         ("unread not_sent busy", "unread busy"),
     ],
 )
-def test_agent_that_could_not_look_hides_no_answer_about_the_file(codes: str, shown: str) -> None:
+def test_agent_unable_to_look_hides_no_answer_about_the_file(codes: str, shown: str) -> None:
     found = [
         [Reason(agent="a", device="d", path="b.md", code=code, because="", remedy="")]
         for code in codes.split()
