@@ -136,7 +136,7 @@ def test_autostart_entry_runs_after_install_and_is_removed_by_uninstall(system: 
     assert (manager / "asked").read_text().splitlines() == expected
 
 
-def test_autostart_entry_that_fails_to_start_is_removed_with_the_manager_message(manager: Path) -> None:
+def test_autostart_entry_failing_to_start_is_removed_with_the_manager_message(manager: Path) -> None:
     (manager / "refused").write_text("enable\nis-active\n")
     unit = entry("linux", manager)
     with pytest.raises(CannotStart, match=r"systemctl --user enable --now device-hub.service: no bus"):

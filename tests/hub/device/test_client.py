@@ -200,7 +200,7 @@ async def test_refused_device_stops_with_the_reason_of_the_hub(
     assert "no such token; make a new token with" in str(failure)
 
 
-async def test_device_warns_once_of_a_hub_that_speaks_a_newer_version(
+async def test_device_warns_once_of_a_hub_speaking_a_newer_version(
     hub: ScriptedHub, tmp_path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("protocol.session.SPOKEN", VersionRange(min=1, max=2))
@@ -241,7 +241,7 @@ async def test_device_replaced_by_the_own_late_hello_reconnects_before_giving_up
     assert str(failure).startswith("replaced by a newer connection; is the same key on two machines?")
 
 
-async def test_a_device_that_an_operator_disconnects_gets_the_reason_without_field_names(
+async def test_device_disconnected_by_an_operator_gets_the_reason_without_field_names(
     device: RunningDevice, guest: Guest, clock: FakeClock
 ) -> None:
     await guest.dismiss(KICKED, CloseCode.RESTARTING)
@@ -320,7 +320,7 @@ def test_client_with_an_invalid_hub_address_is_refused(url: str, clock: FakeCloc
 
 
 @each("url", ["127.0.0.1:8770", "localhost:8770", "hub.example"])
-def test_an_address_without_a_scheme_is_refused_with_a_better_one(url: str) -> None:
+def test_address_without_a_scheme_is_refused_with_a_suggestion(url: str) -> None:
     with pytest.raises(BadAddress, match=f"did you mean ws://{url}"):
         address_of(url)
 
@@ -398,7 +398,7 @@ async def test_device_with_several_hub_addresses_switches_to_the_next_after_a_cu
         (3, [0.5, 0.5, 1.2, 0.5, 0.5, 3.7, 0.5, 0.5, 8.6]),
     ],
 )
-async def test_reconnect_wait_grows_with_the_time_for_which_all_hub_addresses_failed(
+async def test_reconnect_wait_grows_with_the_time_since_all_hub_addresses_failed(
     tmp_path: Path, clock: FakeClock, hubs: int, expected: list[float]
 ) -> None:
     async with AsyncExitStack() as opened:
@@ -489,7 +489,7 @@ async def test_connected_device_stores_addresses_of_a_hubs_frame(
             )
 
 
-async def test_a_hub_that_stops_sends_a_device_to_another_address(
+async def test_stopping_hub_sends_a_device_to_another_address(
     hub: ScriptedHub, tmp_path: Path, clock: FakeClock
 ) -> None:
     async with (
@@ -600,7 +600,7 @@ async def test_address_of_a_closed_port_is_reported_as_unreachable(tmp_path: Pat
     assert f"nothing listens at {where}; is the hub running?" in told
 
 
-async def test_host_name_with_several_refusing_addresses_is_reported_as_one_error(
+async def test_host_name_with_several_refusing_addresses_is_reported_as_a_single_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def found(host: str, port: int, *_: object, **__: object) -> list[object]:

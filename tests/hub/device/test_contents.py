@@ -42,7 +42,7 @@ def test_control_characters_count_with_the_escaped_length_in_a_piece() -> None:
     assert max(map(len, cut("\x01" * 1_000, piece_bytes=1_000, escaped_bytes=602))) <= 100
 
 
-def test_a_text_is_cut_into_few_pieces_and_an_empty_one_is_one() -> None:
+def test_text_is_cut_into_few_pieces_and_an_empty_text_is_a_single_piece() -> None:
     assert cut("", piece_bytes=4, escaped_bytes=8) == [""]
     pieces = cut("x" * 1_000, piece_bytes=300, escaped_bytes=302)
     assert [len(piece) for piece in pieces] == [300, 300, 300, 100]
@@ -185,9 +185,7 @@ def test_digest_of_a_recently_written_file_is_computed_again(folder: _Folder, cl
     assert folder.reads > reads
 
 
-def test_digests_of_files_and_folders_that_were_deleted_are_forgotten(
-    folder: _Folder, clock: FakeClock
-) -> None:
+def test_digests_of_deleted_files_and_folders_are_forgotten(folder: _Folder, clock: FakeClock) -> None:
     notes = folder.path.parent
     (notes / "old" / "older").mkdir(parents=True)
     (notes / "old" / "older" / "c.md").write_bytes(b"c")
@@ -257,7 +255,7 @@ def test_file_text_has_the_digest_of_the_original_bytes(folder: _Folder) -> None
         ("Content-Type: application/zip; name=a.zip\n\nPK\n", "application/zip no text"),
     ],
 )
-def test_parts_of_a_mail_that_are_left_out_are_counted_in_its_first_piece(
+def test_left_out_parts_of_a_mail_are_counted_in_the_first_piece(
     folder: _Folder, part: str, name: str
 ) -> None:
     mail = f"Content-Type: multipart/mixed; boundary=b\n\n--b\n\nCall Ana\n--b\n{part}--b--\n"
@@ -305,7 +303,7 @@ def test_device_without_pdf_reader_sends_bytes_to_a_capable_hub(
 
 
 @pytest.mark.parametrize("limit", ["convert_seconds", "convert_memory_bytes"])
-def test_mail_that_reaches_a_conversion_limit_is_unreadable_with_the_limit_name(
+def test_mail_reaching_a_conversion_limit_is_unreadable_with_the_limit_name(
     folder: _Folder, limit: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def reach(*_: object, **__: object) -> None:

@@ -89,7 +89,7 @@ def test_device_key_readable_by_others_is_detected(file: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["nonsense", "empty", "another kind", "a password"])
-def test_a_file_that_is_no_key_of_a_device_is_refused(file: Path, kind: str) -> None:
+def test_file_without_a_device_key_is_refused(file: Path, kind: str) -> None:
     file.parent.mkdir()
     curve = generate_private_key(SECP256R1())
     locked = BestAvailableEncryption(b"secret")
@@ -126,7 +126,7 @@ def test_next_key_replaces_the_revoked_device_key(file: Path) -> None:
     assert not next_file(file).exists()
 
 
-def test_revoked_key_that_was_accepted_before_is_not_replaced_automatically(file: Path) -> None:
+def test_revoked_key_accepted_before_is_not_replaced_automatically(file: Path) -> None:
     credential = KeyCredential(file, clock=FakeClock(), chance=SeededChance(), renews=True)
     credential.read()
     credential.welcomed()
@@ -209,7 +209,7 @@ def test_hub_accepted_again_gets_the_former_device_key(tmp_path: Path) -> None:
         meet(hubs_in(tmp_path), "hub.example", OTHER.public_key)
 
 
-def test_device_key_created_before_the_first_hub_is_used_for_that_hub(tmp_path: Path) -> None:
+def test_device_key_created_before_the_first_hub_is_used_for_the_first_hub(tmp_path: Path) -> None:
     hubs = hubs_in(tmp_path)
     made = hubs.key_file("a")
     assert made is not None
@@ -225,7 +225,7 @@ def test_accepted_fingerprint_excludes_every_other_hub_key(tmp_path: Path, is_kn
         meet(accepting(tmp_path, OTHER), "hub.example", ONE.public_key)
 
 
-def test_each_hub_has_one_device_key_for_all_addresses(tmp_path: Path) -> None:
+def test_each_hub_has_a_single_device_key_for_all_addresses(tmp_path: Path) -> None:
     hubs = hubs_in(tmp_path)
     for address, key in (("a", ONE), ("b", OTHER), ("c", ONE)):
         meet(hubs, address, key.public_key)
@@ -337,7 +337,7 @@ async def test_device_alternating_between_two_hubs_has_only_two_keys(tmp_path: P
     assert {hub.key_file for hub in hubs_in(tmp_path).read()} == {"desk.key", "desk.2.key"}
 
 
-async def test_every_hello_has_the_grants_that_the_owner_gave_at_pairing(tmp_path: Path) -> None:
+async def test_every_hello_has_the_grants_given_by_the_owner_at_pairing(tmp_path: Path) -> None:
     hub, said = ScriptedHub(), [GrantOfOwner(name="review.remote")]
     async with hub.open():
         for grants in (["+review.remote"], ["+rows.read=tasks"]):
@@ -412,7 +412,7 @@ async def test_pairing_device_connects_after_approval_of_the_code(tmp_path: Path
             assert port.link("desk-id").credential == f"key:{credential.identity.id}"
 
 
-async def test_a_code_that_has_expired_is_replaced_by_another_one(tmp_path: Path) -> None:
+async def test_expired_pairing_code_is_replaced_by_a_new_code(tmp_path: Path) -> None:
     clock = FakeClock()
     async with (
         open_port() as port,
@@ -489,7 +489,7 @@ async def test_device_key_rotation_does_not_break_the_connection(tmp_path: Path)
         assert not next_file(tmp_path / "desk.key").exists()
 
 
-async def test_device_that_lost_the_rotation_answer_connects_with_the_next_key(tmp_path: Path) -> None:
+async def test_device_without_the_rotation_answer_connects_with_the_next_key(tmp_path: Path) -> None:
     clock = FakeClock()
     async with open_port(clock) as port:
         credential = key_of(tmp_path, clock)

@@ -88,7 +88,7 @@ ALLOWED = (
         ),
     ],
 )
-def test_files_that_git_ignores_are_not_offered_and_all_others_are(
+def test_files_ignored_by_git_are_not_offered_and_all_others_are(
     tmp_path: Path, below: str, names: Sequence[str], rules: Mapping[str, str]
 ) -> None:
     write(tmp_path, {**dict.fromkeys(names, "text"), **rules})

@@ -128,7 +128,9 @@ async def test_a_file_is_read_in_parts_by_lines_and_by_characters(desk: Desk) ->
 
 
 @pytest.mark.parametrize("text", ["x" * 80_000, '"\\\n' * 20_000, "ä€𝄞" * 10_000])
-async def test_a_long_file_is_read_in_parts_that_fit_an_answer(desk: Desk, tmp_path: Path, text: str) -> None:
+async def test_long_file_is_read_in_parts_within_the_answer_limit(
+    desk: Desk, tmp_path: Path, text: str
+) -> None:
     (tmp_path / "notes/long.md").write_text(text)
     read, offset = "", 0
     for _ in range(30):
@@ -174,7 +176,7 @@ async def test_refused_file_read_is_not_logged_as_sent(
     assert read_sent(db, 0, 10) == []
 
 
-async def test_a_private_file_is_refused_as_one_that_does_not_exist(desk: Desk, tmp_path: Path) -> None:
+async def test_private_file_is_refused_like_a_missing_file(desk: Desk, tmp_path: Path) -> None:
     for path in ("notes/old.bak", "notes/drafts", "notes/id_rsa", "notes/drafts/d.md"):
         for action in (Action.FILES_READ, Action.FILES_LIST):
             refused = await desk.ask(action, path=path)

@@ -181,7 +181,7 @@ ONLY = {
 }
 
 
-async def test_run_over_one_file_lists_or_skips_the_file_with_reason(desk: Desk) -> None:
+async def test_run_over_a_single_file_lists_or_skips_the_file_with_reason(desk: Desk) -> None:
     work, other = desk.notes / "work", desk.notes / "other"
     (work / "folder").mkdir(parents=True)
     other.mkdir()
@@ -212,7 +212,7 @@ async def test_files_of_successive_fetches_are_sent_in_the_fetched_order(desk: D
     assert [piece.path for piece in _pieces(frames)] == ["notes/b.md", "notes/a.md"]
 
 
-async def test_fetched_file_that_was_not_offered_or_is_deleted_is_skipped(desk: Desk) -> None:
+async def test_fetched_file_never_offered_or_deleted_is_skipped(desk: Desk) -> None:
     desk.write(a="one")
     await desk.offer()
     desk.write(later="two")
@@ -273,7 +273,7 @@ async def test_no_piece_is_sent_beyond_the_credit(desk: Desk) -> None:
     assert len(_pieces(rest)) == 1
 
 
-async def test_a_large_file_comes_in_pieces_that_fit_and_join(open_desk: OpenDesk) -> None:
+async def test_large_file_comes_in_joinable_pieces_within_the_frame_limit(open_desk: OpenDesk) -> None:
     text = "Ü\x01\n" * 40_000
     limits = Limits(max_message_bytes=64 * 1024, max_piece_bytes=40_000)
     async with open_desk(limits) as desk:
@@ -291,7 +291,7 @@ async def test_a_large_file_comes_in_pieces_that_fit_and_join(open_desk: OpenDes
     assert all(len(msgspec.json.encode(frame)) <= 64 * 1024 for frame in frames)
 
 
-async def test_a_long_manifest_comes_in_frames_that_fit(open_desk: OpenDesk) -> None:
+async def test_long_manifest_comes_in_frames_within_the_limit(open_desk: OpenDesk) -> None:
     limits = Limits(max_message_bytes=8 * 1024)
     async with open_desk(limits) as desk:
         desk.write(**{f"note-{number:03}": "x" for number in range(100)})
@@ -338,7 +338,7 @@ async def tree_of(desk: Desk, *, fence: int = 1) -> AgentManifest:
     return await desk.hear(AgentManifest)
 
 
-async def test_a_folder_that_the_hub_has_settled_is_one_frame(desk: Desk) -> None:
+async def test_folder_settled_by_the_hub_is_a_single_frame(desk: Desk) -> None:
     desk.write(**{f"note-{number:04}": "x" for number in range(900)})
     await tree_of(desk)
     first = await tree_of(desk, fence=2)
@@ -433,7 +433,7 @@ async def test_skipped_files_beyond_the_name_limit_are_reported_as_a_count(
     )
 
 
-async def test_a_run_over_folders_that_are_not_shared_is_refused_at_once(desk: Desk) -> None:
+async def test_run_over_unshared_folders_is_refused_immediately(desk: Desk) -> None:
     desk.run(paths=["/etc"])
     ack = await desk.hear(AgentAck)
     complete = await desk.hear(AgentComplete)

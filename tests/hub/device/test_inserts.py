@@ -143,7 +143,7 @@ def test_a_wrong_record_is_refused_and_the_field_named(
 
 
 @pytest.mark.parametrize("table", [None, "users", "calls", "tasks; DROP TABLE tasks"])
-def test_a_table_that_is_not_one_of_the_five_is_refused(store: DeviceStore, table: str | None) -> None:
+def test_table_outside_the_five_known_tables_is_refused(store: DeviceStore, table: str | None) -> None:
     (answer,) = store.apply([ToolCall(id="c-1", action=Action.INSERT, table=table, data=CALL_ANA)])
 
     assert _code(answer) == ErrorCode.UNKNOWN_TABLE
@@ -390,9 +390,7 @@ with open_device_store(Path(sys.argv[1]), clock=clock, ids=IdFactory(clock, Syst
 """
 
 
-def test_a_device_that_is_killed_has_both_row_and_answer_or_neither(
-    db: Path, clock: FakeClock, ids: IdFactory
-) -> None:
+def test_killed_device_has_both_row_and_answer_or_neither(db: Path, clock: FakeClock, ids: IdFactory) -> None:
     child = subprocess.Popen(
         [sys.executable, "-c", _CALLS_UNTIL_KILLED, str(db)],
         stdout=subprocess.PIPE,
@@ -487,7 +485,7 @@ def welcome(counter: int, store_id: str, hub_id: str = "hub-1") -> Welcome:
     )
 
 
-def test_each_call_that_changes_a_row_is_counted_once(store: DeviceStore) -> None:
+def test_each_call_changing_a_row_is_counted_once(store: DeviceStore) -> None:
     assert store.mark.counter == 0
     store.apply([sourced("c-1"), sourced("c-2", "call Bo"), sourced("c-1")])
     assert store.mark.counter == 2
@@ -602,7 +600,7 @@ def test_device_file_unknown_to_the_hub_gets_a_new_store_id(store: DeviceStore, 
     assert store.mark.counter == 1
 
 
-def test_a_hub_that_lost_rows_is_reported_to_the_owner_once(store: DeviceStore) -> None:
+def test_hub_with_lost_rows_is_reported_to_the_owner_once(store: DeviceStore) -> None:
     store.apply([sourced("c-1"), sourced("c-2")])
     assert store.note_welcome(welcome(2, store.mark.id)) is None
     assert "the hub knows fewer" in str(store.note_welcome(welcome(1, store.mark.id)))
@@ -877,7 +875,7 @@ def test_remote_approval_of_an_incomplete_row_succeeds_with_the_missing_field(st
     assert hub.bring(APPROVE, taskId=made[0].result["id"]) == "approved"
 
 
-def test_each_verdict_moves_the_counter_so_that_a_restored_hub_asks_for_the_row(hub: Hub) -> None:
+def test_each_verdict_moves_the_counter_to_make_a_restored_hub_ask_for_the_row(hub: Hub) -> None:
     review = RowReview(verdict=APPROVE, seen="c-1")
     brought = ToolCall(
         id="v-1", action=Action.REVIEW_APPLY, table="tasks", where={"id": hub.row}, review=review
@@ -990,7 +988,7 @@ def test_soul_write_with_an_outdated_hash_is_refused(store: DeviceStore) -> None
 @pytest.mark.parametrize(
     "text", ["x" * 200_000, '"\\\n' * 60_000, "\u0001" * 20_000, "ä€𝄞" * 30_000], ids=["x", "q", "c", "w"]
 )
-def test_a_long_soul_is_returned_in_parts_that_fit_an_answer(store: DeviceStore, text: str) -> None:
+def test_long_soul_is_returned_in_parts_within_the_answer_limit(store: DeviceStore, text: str) -> None:
     put_text(store, text)
 
     parts, offset = [], 0

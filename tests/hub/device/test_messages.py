@@ -135,7 +135,7 @@ def test_owner_answer_is_unreported_until_confirmed_by_the_hub(
     assert (kept.state, kept.reported, kept.is_waiting) == (QuestionState.ANSWERED, True, False)
 
 
-def test_another_answer_replaces_an_unreported_one(store: DeviceStore, db: Path) -> None:
+def test_new_answer_replaces_an_unreported_answer(store: DeviceStore, db: Path) -> None:
     store.apply([asking()])
     for text in ("Red.", "Green."):
         answer(db, 1, text, at_ms=5)
@@ -185,7 +185,7 @@ async def asked(guest: Guest, device: RunningDevice) -> None:
     await until(lambda: any("question of lead (roadmap): Which colour?" in line for line in device.told))
 
 
-async def test_an_answer_that_was_not_confirmed_is_sent_over_the_next_connection(
+async def test_unconfirmed_answer_is_sent_over_the_next_connection(
     hub: ScriptedHub, device: RunningDevice, clock: FakeClock
 ) -> None:
     guest = await hub.guest()
@@ -204,7 +204,7 @@ async def test_an_answer_that_was_not_confirmed_is_sent_over_the_next_connection
     await until(lambda: [one.reported for one in read_questions(device.db)] == [True])
 
 
-async def test_owner_is_shown_that_another_answer_settled_the_question(
+async def test_owner_is_notified_of_another_answer_settling_the_question(
     hub: ScriptedHub, device: RunningDevice, clock: FakeClock
 ) -> None:
     guest = await hub.guest()

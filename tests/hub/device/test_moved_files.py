@@ -254,7 +254,7 @@ def test_missing_note_is_searched_once_and_only_below_the_folders_with_boxes(
     assert "[x] Pay the rent" in file.with_name("b.md").read_text()
 
 
-def test_source_that_a_hub_names_outside_of_the_folders_is_not_looked_at(tmp_path: Path) -> None:
+def test_source_named_by_a_hub_outside_of_the_folders_is_not_looked_at(tmp_path: Path) -> None:
     desk = Desk(tmp_path)
     private = desk.write("private.md", NOTE)
     desk.find("notes/../private.md")
@@ -278,7 +278,7 @@ def test_three_hundred_moved_notes_have_no_warning_and_are_ticked_at_the_new_pla
 
 
 @pytest.mark.parametrize("is_moved_before", [False, True])
-def test_note_is_followed_to_further_places_after_its_boxes_were_ticked(
+def test_note_is_followed_to_further_places_after_the_boxes_were_ticked(
     is_moved_before: bool, tmp_path: Path
 ) -> None:
     desk = Desk(tmp_path)

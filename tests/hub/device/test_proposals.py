@@ -186,7 +186,7 @@ def test_approved_row_with_a_proposed_change_can_be_deleted_by_the_owner(
     assert words(store) == {"c-1": "rejected", "c-2": "rejected"}
 
 
-def test_an_owner_accepts_that_a_row_is_deleted(hub: Hub, owner: sqlite3.Connection, db: Path) -> None:
+def test_owner_accepts_the_deletion_of_a_row(hub: Hub, owner: sqlite3.Connection, db: Path) -> None:
     made = hub.insert()
     approve(db, [1], at_ms=5)
     hub.ask(Action.DELETE, where=made)

@@ -134,7 +134,9 @@ async def test_device_statement_is_signed_and_covers_the_sent_files(desk: Desk) 
     assert is_signed(KEY, end.sent.signature or "", sent_text("key", "q-1", end.sent))
 
 
-async def test_forged_receipt_is_dropped_and_one_about_other_files_is_reported(desktop: Desktop) -> None:
+async def test_forged_receipt_is_dropped_and_a_receipt_about_other_files_is_reported(
+    desktop: Desktop,
+) -> None:
     await desktop.has(replace(receipt_of(1), files=3))
     assert "not signed by this hub" in desktop.told[-1] and desktop.log.lacking(KEY) == ["q-1"]
     await desktop.book.keep(receipt_of(1, FILES[:1]))
@@ -202,7 +204,7 @@ async def test_receipt_comparison_finds_gap_fork_and_early_end_of_the_chain(desk
 DAY_MS = 86_400_000
 
 
-async def test_receipts_missing_at_the_hub_are_differences_unless_they_have_expired(
+async def test_receipts_missing_at_the_hub_are_differences_unless_expired(
     desktop: Desktop, clock: FakeClock
 ) -> None:
     now = epoch_ms(clock.now())

@@ -137,7 +137,7 @@ def test_allow_comment_exempts_only_the_own_line_from_the_secret_scan() -> None:
     assert {found.line for found in find_secrets(f"{key}  # gitleaks:allow\n{key}\n")} == {2}
 
 
-def test_secret_rule_of_a_file_format_applies_only_to_that_format() -> None:
+def test_secret_rule_of_a_file_format_applies_to_no_other_format() -> None:
     manifest = f"kind: Secret\ndata:\n  password: {Maker(3).coded(12)}\n"
     assert Secret("kubernetes-secret-yaml", 3) in find_secrets(manifest, "deploy/shop.yaml")
     assert "kubernetes-secret-yaml" not in {found.rule for found in find_secrets(manifest, "notes.md")}

@@ -277,7 +277,7 @@ def test_symbolic_link_requested_by_name_is_not_followed(home: Path, asked: str)
     assert (files, [*skipped.values()]) == ([], [SkipReason.SYMLINK])
 
 
-def test_names_that_are_not_utf_8_are_skipped_and_do_no_harm(home: Path) -> None:
+def test_non_utf8_file_names_are_skipped_harmlessly(home: Path) -> None:
     _write(home, "notes/a.md")
     with open(os.fsencode(home / "notes") + b"/caf\xe9.md", "wb"):
         pass
@@ -440,7 +440,7 @@ def test_a_shared_folder_may_itself_be_reached_by_a_link(home: Path) -> None:
 
 
 @pytest.mark.parametrize("folder", ["/", "/nowhere", "{home}/notes/a.md"])
-def test_path_that_is_not_a_folder_cannot_be_shared(home: Path, folder: str) -> None:
+def test_path_without_a_folder_cannot_be_shared(home: Path, folder: str) -> None:
     _write(home, "notes/a.md")
 
     with pytest.raises(ValueError, match=r"folder"):

@@ -63,7 +63,7 @@ def answers() -> Answers:
     return Answers()
 
 
-async def test_waiting_calls_are_answered_in_one_batch(store: DeviceStore, answers: Answers) -> None:
+async def test_waiting_calls_are_answered_in_a_single_batch(store: DeviceStore, answers: Answers) -> None:
     done: list[ToolCall] = []
     calls = [*(_insert(number) for number in range(10)), ToolCall(id="x", action=Action.BROWSER_OPEN)]
     assert [answers.bench.lay([call]) for call in calls] == [None] * 11
@@ -73,7 +73,7 @@ async def test_waiting_calls_are_answered_in_one_batch(store: DeviceStore, answe
     assert {id: code for id, (code, _) in answers.errors().items()} == {"x": ErrorCode.CALL_UNSUPPORTED}
 
 
-async def test_calls_of_one_frame_are_answered_together_and_a_refused_one_changes_no_other(
+async def test_calls_of_a_frame_are_answered_together_and_a_refused_call_changes_no_other(
     store: DeviceStore, answers: Answers
 ) -> None:
     wrong = msgspec.structs.replace(_insert(2), data={"title": 5})

@@ -53,7 +53,7 @@ def test_verdicts_follow_from_approval_change_and_deletion_of_a_row(
     assert words(store) == {"c-1": "approved", "c-2": "edited", "c-3": "rejected"}
 
 
-def test_title_becomes_one_line_at_each_door_of_a_device(store: DeviceStore, db: Path) -> None:
+def test_title_becomes_a_single_line_at_each_entrance_of_a_device(store: DeviceStore, db: Path) -> None:
     typed, line = "Call\r\n\u2028Ana\x85now \x1b]0;x\x07\u202e", "Call Ana now ]0;x"
 
     def title() -> tuple[str, str]:
@@ -135,7 +135,7 @@ def test_item_is_stored_with_warnings_and_remarks_for_the_reviewer(store: Device
 # --- by number ---
 
 
-def test_items_are_approved_and_rejected_by_number_beside_a_device_that_serves_the_file(
+def test_items_are_approved_and_rejected_by_number_beside_a_device_serving_the_file(
     store: DeviceStore, db: Path
 ) -> None:
     store.apply([insert("c-1", "one"), insert("c-2", "two"), insert("c-3", "three")])
@@ -161,9 +161,7 @@ def test_assigned_project_alone_does_not_make_the_verdict_edited(
     assert words(store)["c-1"] == "approved"
 
 
-def test_item_that_cannot_be_approved_is_refused_while_others_are_approved(
-    store: DeviceStore, db: Path
-) -> None:
+def test_unapprovable_item_is_refused_while_others_are_approved(store: DeviceStore, db: Path) -> None:
     comment = {"content": "done?", **SUGGESTED}
     store.apply([insert("c-1"), ToolCall(id="c-2", action=Action.INSERT, table="taskComments", data=comment)])
     for decide in (partial(approve, at_ms=5), reject):
@@ -198,7 +196,7 @@ def test_project_is_rejected_only_together_with_the_dependent_rows(
     assert (reject(db, [1, 2]).done, read_items(db)) == (["rejected: mend the roof", "rejected: House"], [])
 
 
-def test_file_that_is_not_a_device_file_is_refused(tmp_path: Path) -> None:
+def test_file_other_than_a_device_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DeviceFileError, match="there is no"):
         reject(tmp_path / "none.db", [1])
     (tmp_path / "theirs.db").touch()

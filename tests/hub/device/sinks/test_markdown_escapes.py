@@ -83,7 +83,7 @@ def wrong_with(written: Sequence[ActiveText]) -> Iterator[tuple[str, object]]:
 
 
 @pytest.mark.parametrize("form", sorted(MARKDOWN.keys() - HARMLESS))
-def test_reader_of_vaults_finds_a_form_that_is_not_escaped(form: str) -> None:
+def test_reader_of_vaults_finds_an_unescaped_form(form: str) -> None:
     note = "- " + filled(MARKDOWN[form]).replace("\n", "\n  ") + "\n"
     assert list(active(note)) != []
 
@@ -131,7 +131,7 @@ def test_day_in_other_digits_stays_in_the_title(sign: str) -> None:
         ("`code` [link](http://a/) #tag", "`code` [link](http://a/) #tag"),
     ],
 )
-def test_row_that_a_former_release_wrote_is_read_as_unchanged(
+def test_row_written_by_a_former_release_is_read_as_unchanged(
     words: str, written: str, bench: SinkBench, tmp_path: Path
 ) -> None:
     path = tmp_path / "T.md"
@@ -148,7 +148,7 @@ def test_row_that_a_former_release_wrote_is_read_as_unchanged(
     assert (stored["title"], stored["description"], stored["status"]) == (words, words, "done")
 
 
-def test_markdown_that_an_owner_writes_on_a_row_stays_when_another_field_changes(
+def test_markdown_of_an_owner_on_a_row_stays_when_another_field_changes(
     bench: SinkBench, tmp_path: Path
 ) -> None:
     path = tmp_path / "T.md"

@@ -151,7 +151,7 @@ def test_row_moved_while_open_is_updated_and_ticked_at_the_new_place(desk: Desk)
     assert (desk.look().problem, desk.status(1)) == ("", "done")
 
 
-def test_row_cut_at_one_look_and_pasted_at_the_next_is_not_deleted(desk: Desk) -> None:
+def test_row_cut_before_a_synchronization_and_pasted_before_the_next_is_not_deleted(desk: Desk) -> None:
     row = desk.cut(1)
     before = desk.own.read_text()
     desk.bench.approve({"title": "Pay"})
@@ -163,7 +163,7 @@ def test_row_cut_at_one_look_and_pasted_at_the_next_is_not_deleted(desk: Desk) -
     assert results(desk.looks()) == (0, 0, 0, {""})
 
 
-def test_archived_row_that_a_former_release_called_deleted_is_done(desk: Desk) -> None:
+def test_archived_row_called_deleted_by_a_former_release_is_done(desk: Desk) -> None:
     desk.paste(desk.cut(1), ticked=True)
     desk.cut(2)
     with desk.bench.open() as db:
@@ -231,7 +231,7 @@ def test_file_emptied_and_written_between_two_looks_changes_nothing(desk: Desk, 
     assert [(desk.link(number) or "").endswith(desk.own.name) for number in range(6)] == [True] * 6
 
 
-def test_row_copied_within_a_file_is_a_problem_that_names_both_lines(desk: Desk) -> None:
+def test_row_copied_within_a_file_is_a_problem_naming_both_lines(desk: Desk) -> None:
     row = desk.cut(1)
     desk.own.write_text(desk.own.read_text() + row + row)
     for synced in (desk.look(), desk.look()):
@@ -277,7 +277,7 @@ def test_row_moved_from_the_later_of_two_days_is_not_the_copy_in_the_earlier(
     assert (f"{archive}:" in looks[-1].problem) is not is_ticked  # of two open lines
 
 
-def test_row_reopened_in_review_is_written_anew_and_its_archive_stays(desk: Desk) -> None:
+def test_row_reopened_in_review_is_written_anew_and_the_archive_stays(desk: Desk) -> None:
     for number in (1, 2):
         desk.paste(desk.cut(number), ticked=True)
     desk.looks()
@@ -316,7 +316,7 @@ def test_removed_archive_neither_deletes_rows_nor_is_a_problem(desk: Desk, does_
     assert desk.count(2) == desk.kind.is_own
 
 
-def test_renamed_file_is_reported_at_the_second_look_and_its_rows_are_written_nowhere_again(
+def test_renamed_file_is_reported_after_a_delay_and_the_rows_are_written_nowhere_again(
     desk: Desk,
 ) -> None:
     desk.own.rename(renamed := desk.own.with_stem("Renamed"))
@@ -433,7 +433,7 @@ def test_search_for_nothing_is_not_made(desk: Desk, monkeypatch: pytest.MonkeyPa
     assert len(searched) == 1
 
 
-def test_files_near_a_list_are_read_again_only_once_changed_for_a_row_that_its_archive_lost(
+def test_files_near_a_list_are_reread_only_once_changed_for_a_row_lost_from_the_archive(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     desk, read = Desk(KINDS["todo.txt and done.txt"], tmp_path), list[Path]()
@@ -500,7 +500,7 @@ async def running(desk: Desk, reported: list[str]) -> AsyncIterator[None]:
         '(let ((org-archive-location "::* Archive")) (org-archive-subtree))',
     ],
 )
-def test_rows_of_a_tree_that_emacs_archives_are_done(command: str, tmp_path: Path) -> None:
+def test_rows_of_a_tree_archived_by_emacs_are_done(command: str, tmp_path: Path) -> None:
     desk = Desk(KINDS["an archive of Org"], tmp_path)
     rows = desk.own.read_text().splitlines(keepends=True)
     trees = [f"* Trip {number}\n** Before\n{rows[number]}{rows[number + 3]}" for number in range(3)]

@@ -224,7 +224,9 @@ def test_read_only_place_is_a_problem_and_the_row_waits(place: Place, bench: Sin
     assert (bench.state(row), bench.places(row)[0].link) == ("waiting read_only", None)
 
 
-def test_two_devices_with_one_place_do_not_change_rows_of_the_other(place: Place, tmp_path: Path) -> None:
+def test_two_devices_with_a_shared_place_do_not_change_rows_of_each_other(
+    place: Place, tmp_path: Path
+) -> None:
     others = place.others()
     benches, targets = [], [place.open(), place.open()]
     for seed in range(2):

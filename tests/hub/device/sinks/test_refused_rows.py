@@ -128,7 +128,7 @@ def test_changed_or_deleted_row_refused_by_a_server_leaves_the_others_in_step(
 
 @pytest.mark.parametrize("status", [403, 500, 507])
 @pytest.mark.parametrize("is_alone", [True, False])
-def test_calendar_object_that_cannot_be_read_is_left_out_alone(
+def test_unreadable_calendar_object_is_left_out_alone(
     radicale: Radicale, tmp_path: Path, bench: SinkBench, status: int, is_alone: bool
 ) -> None:
     with caldav_place(radicale, tmp_path) as place:
@@ -165,9 +165,7 @@ def test_calendar_object_that_cannot_be_read_is_left_out_alone(
 
 
 @pytest.mark.parametrize("status", [401, 403, 429, 500, 503])
-def test_done_item_that_cannot_be_read_is_left_out_alone(
-    tmp_path: Path, bench: SinkBench, status: int
-) -> None:
+def test_unreadable_done_item_is_left_out_alone(tmp_path: Path, bench: SinkBench, status: int) -> None:
     with rest_place(tmp_path) as place:
         place.target._web.clock = FakeClock()  # type: ignore[attr-defined]
         ids = [bench.approve({"title": title}) for title in TITLES]
@@ -258,7 +256,7 @@ def test_row_refused_or_not_expressed_by_a_package_waits_alone(bench: SinkBench,
     }
 
 
-def test_wait_of_a_row_that_neither_side_knows_ends_at_the_next_synchronization(
+def test_wait_of_a_row_unknown_to_both_sides_ends_at_the_next_synchronization(
     bench: SinkBench, tmp_path: Path
 ) -> None:
     target = TextFile(tmp_path / "there.md", Markdown())

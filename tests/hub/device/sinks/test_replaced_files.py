@@ -119,7 +119,7 @@ def test_replaced_file_keeps_owner_group_mode_access_list_and_attributes(
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="access lists are attributes")
-def test_replaced_file_without_an_access_list_gets_none_of_its_folder(tmp_path: Path) -> None:
+def test_replaced_file_without_an_access_list_gets_no_access_list_of_the_folder(tmp_path: Path) -> None:
     file = Written("markdown", tmp_path)
     file.path.chmod(0o660)
     if not set_access_list(file.path.parent, "system.posix_acl_default"):
@@ -133,7 +133,7 @@ def test_replaced_file_without_an_access_list_gets_none_of_its_folder(tmp_path: 
 @pytest.mark.parametrize(
     ("broken", "problem"), [("user.note", ""), (ACCESS_LIST, "it would lose its access list: only root")]
 )
-def test_attribute_that_cannot_be_copied_takes_no_access_list_away(
+def test_attribute_impossible_to_copy_removes_no_access_list(
     broken: str, problem: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = Written("markdown", tmp_path)
@@ -181,7 +181,7 @@ def of_both(path: Path) -> None:
     ],
 )
 @each("way", ["markdown", "csv", "tick_in"])
-def test_file_that_would_lose_an_owner_or_a_name_is_written_only_after_consent(
+def test_file_about_to_lose_an_owner_or_a_name_is_written_only_after_consent(
     way: str, change: Callable[[Path], None], words: str, tmp_path: Path
 ) -> None:
     base = tmp_path / f"{way}-{change.__name__}"
@@ -239,7 +239,7 @@ def test_write_protected_file_is_written_only_after_consent(way: str, tmp_path: 
     assert (file.path.read_bytes() == before, stat.S_IMODE(file.path.stat().st_mode)) == (False, 0o444)
 
 
-def test_write_protected_file_that_has_rows_is_written(tmp_path: Path) -> None:
+def test_write_protected_file_with_rows_is_written(tmp_path: Path) -> None:
     file = Written("markdown", tmp_path)
     assert file.write() == ""
     file.path.chmod(0o444)

@@ -149,9 +149,7 @@ def test_place_report_and_row_list_are_bounded_for_many_places(
     assert page.more
 
 
-def test_confirmed_places_are_listed_for_a_hub_that_was_restored(
-    store: DeviceStore, db: Path, tmp_path: Path
-) -> None:
+def test_confirmed_places_are_listed_for_a_restored_hub(store: DeviceStore, db: Path, tmp_path: Path) -> None:
     store.apply([insert("c-1")])
     approve(db, [1], at_ms=5)
     before = store.mark.counter
@@ -162,9 +160,7 @@ def test_confirmed_places_are_listed_for_a_hub_that_was_restored(
     assert [place.state for place in row.places or ()] == ["arrived"]
 
 
-def test_changed_row_that_cannot_be_written_is_outdated_at_the_place(
-    bench: SinkBench, tmp_path: Path
-) -> None:
+def test_changed_but_unwritable_row_is_outdated_at_the_place(bench: SinkBench, tmp_path: Path) -> None:
     row = bench.approve({"title": "Call Ana"})
     bench.synchronize(TextFile(tmp_path / "todo.md", Markdown()))
     bench.clock.advance(60)

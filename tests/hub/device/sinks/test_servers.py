@@ -226,7 +226,7 @@ def test_tasks_done_or_deleted_at_the_server_are_requested_once(tmp_path: Path, 
         assert {asked.path.partition("?")[0] for asked in place.proxy.asked} == {"/api/v1/tasks"}
 
 
-def test_server_repeating_one_next_page_is_a_problem_after_two_requests(
+def test_server_repeating_a_next_page_is_a_problem_after_two_requests(
     bench: SinkBench,
 ) -> None:
     asked: list[Asked] = []
@@ -334,7 +334,7 @@ def test_row_edit_leaves_foreign_properties_of_a_calendar_object(
     assert [part for part in (*alarm, *zone) if part not in text] == []
 
 
-async def test_device_that_is_stopped_ends_a_synchronization_after_one_request(
+async def test_stopped_device_ends_a_synchronization_after_a_single_request(
     server: Server, bench: SinkBench
 ) -> None:
     for title in ("Call Ana", "Call Bo", "Call Cy"):

@@ -171,7 +171,7 @@ def test_sink_rows_in_a_shared_file_are_blanked_at_equal_length(
     assert seen.split() == (file.head + file.tail).split()
 
 
-def test_row_moved_to_another_daily_note_is_updated_in_that_note(bench: SinkBench, tmp_path: Path) -> None:
+def test_row_moved_to_another_daily_note_is_updated_in_the_new_note(bench: SinkBench, tmp_path: Path) -> None:
     target = TextFile(tmp_path / "{date}.md", Markdown())
     first = bench.approve({"title": "Call Ana"})
     bench.synchronize(target)
@@ -361,7 +361,7 @@ def test_title_words_resembling_todo_txt_marks_are_escaped(
     assert (bench.row(row)["title"], bench.row(row)["status"]) == (title, "done")
 
 
-def test_todo_txt_task_marked_as_done_without_its_letter_keeps_the_priority(
+def test_todo_txt_task_marked_as_done_without_the_letter_keeps_the_priority(
     bench: SinkBench, tmp_path: Path
 ) -> None:
     path = tmp_path / "todo.txt"

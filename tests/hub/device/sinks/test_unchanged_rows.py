@@ -68,7 +68,7 @@ def test_only_changed_rows_are_parsed_also_by_a_new_process(
     assert parsed_by() == (0, 0)
 
 
-def test_row_changed_by_a_program_that_stamps_no_time_is_written(place: Place, bench: SinkBench) -> None:
+def test_row_changed_by_a_program_without_a_timestamp_is_written(place: Place, bench: SinkBench) -> None:
     row = bench.approve({"title": "Call Ana"})
     for _ in range(3):
         bench.synchronize(place.target)

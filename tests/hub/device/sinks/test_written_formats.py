@@ -69,7 +69,7 @@ def test_records_are_read_back_exactly(form: Format) -> None:
         assert read(form, text) == (text, text), ascii(text)
 
 
-def test_json_line_is_one_line_for_every_reader() -> None:
+def test_json_line_is_a_single_line_for_every_reader() -> None:
     for text in TEXTS:
         (line,) = written(JsonLines(), text).splitlines()
         assert json.loads(line)["title"] == text
@@ -89,7 +89,7 @@ def names_of(lines: list[str]) -> Iterator[str]:
             yield re.split("[:;]", line)[0]
 
 
-def test_calendar_has_one_component_with_the_properties_of_the_row() -> None:
+def test_calendar_has_a_single_component_with_the_properties_of_the_row() -> None:
     names = [*names_of(written(Calendar(), "Call").splitlines())]
     for text in TEXTS:
         content = written(Calendar(), text)
@@ -106,7 +106,7 @@ def test_calendar_has_one_component_with_the_properties_of_the_row() -> None:
         assert read(Calendar(), text) == (" ".join(title.split()), lasting.strip("\n")), ascii(text)
 
 
-def test_words_that_the_owner_wrote_on_a_line_of_todo_txt_keep_their_meaning() -> None:
+def test_words_added_by_the_owner_to_a_todo_txt_line_keep_their_meaning() -> None:
     form, fields = TodoTxt(), {"title": "Call Ana +calls rec:+1w", "status": "todo", "priority": "high"}
     line = f"Call +calls rec:+1w id:{KEY}\n"
     (piece,) = form.pieces(line, {KEY: TASKS})
@@ -126,7 +126,7 @@ def test_formula_of_the_owner_stays_in_the_row_of_an_item() -> None:
     assert after == f"{KEY},'=1,=1+2\n"
 
 
-def test_title_that_an_owner_typed_at_a_place_becomes_one_line_here_and_there(
+def test_multiline_title_typed_at_a_place_becomes_a_single_line_on_both_sides(
     bench: SinkBench, tmp_path: Path
 ) -> None:
     row = bench.approve({"title": "Call Ana"})

@@ -97,7 +97,7 @@ def test_file_of_another_kind_is_refused_before_the_first_row(kind: str, tmp_pat
 
 
 @each("kind", FILES)
-def test_file_of_its_kind_or_an_empty_file_is_not_refused(kind: str) -> None:
+def test_file_of_the_right_kind_or_an_empty_file_is_not_refused(kind: str) -> None:
     own = {
         "markdown": "Prose alone, and 1, 2 = 3.\n",
         "csv": "id,title\n",
@@ -109,7 +109,7 @@ def test_file_of_its_kind_or_an_empty_file_is_not_refused(kind: str) -> None:
 
 
 @each("kind", ["markdown", "todo.txt"])
-def test_file_that_its_owner_confirms_gets_rows_and_is_not_asked_again(kind: str, tmp_path: Path) -> None:
+def test_file_confirmed_by_the_owner_gets_rows_and_is_not_asked_again(kind: str, tmp_path: Path) -> None:
     path = tmp_path / f"{kind}.place"
     path.write_text(TEXTS["settings"])
     base = tmp_path / kind
@@ -273,7 +273,7 @@ def test_address_of_no_calendar_for_rows_is_refused_with_the_right_address(
         assert (synced.problem, synced.written, len(server.objects() - before)) == ("", 1, 1)
 
 
-def test_calendar_is_asked_once_and_again_when_the_tables_of_its_sink_change(
+def test_calendar_is_asked_once_and_again_when_the_tables_of_the_sink_change(
     bench: SinkBench, radicale: Radicale
 ) -> None:
     with serving(radicale) as server:
@@ -305,7 +305,7 @@ SOME_TABLES = {
 
 
 @each("name", SOME_TABLES)
-def test_calendar_that_takes_rows_of_some_tables_is_refused_with_their_names(
+def test_calendar_accepting_only_some_tables_is_refused_with_their_names(
     name: str, radicale: Radicale, bench: SinkBench
 ) -> None:
     with serving(radicale) as server:
@@ -379,7 +379,7 @@ PAGES: dict[str, tuple[Reply, str]] = {
 
 
 @each("name", PAGES)
-def test_address_that_is_no_task_list_is_refused_before_the_first_row(name: str, tmp_path: Path) -> None:
+def test_address_without_a_task_list_is_refused_before_the_first_row(name: str, tmp_path: Path) -> None:
     reply, words = PAGES[name]
     asked: list[Asked] = []
 
