@@ -157,7 +157,7 @@ async def test_batch_at_an_endpoint_without_batches_is_refused(llmock: LLMock) -
         (400, None, ModelRefused, "refused a batch"),
     ],
 )
-async def test_a_refused_batch_is_reported_like_one_question(
+async def test_refused_batch_is_reported_like_a_single_question(
     llmock: LLMock, status: int, code: str | None, kind: type[Exception], told: str
 ) -> None:
     llmock.fail(status, times=None, code=code)

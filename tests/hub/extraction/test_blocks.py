@@ -44,7 +44,7 @@ OPEN: Final = {
 
 
 @pytest.mark.parametrize("what", [*NO_PROSE, *OPEN])
-def test_markdown_blocks_that_are_not_prose_yield_no_items(what: str) -> None:
+def test_non_prose_markdown_blocks_yield_no_items(what: str) -> None:
     form = read("a.md", (NO_PROSE | OPEN)[what] + REAL)
     assert [item.data for item in form.items] == [{"title": "real one", "status": "todo"}]
     view = form.view or ""

@@ -151,7 +151,7 @@ def test_an_invitation_and_a_feed_with_folded_names_are_known() -> None:
     assert [row["title"] for row in rows(entry.text)] == ["Fair"]
 
 
-def test_a_feed_or_an_attachment_that_is_cut_off_says_so() -> None:
+def test_truncated_feed_or_attachment_is_marked_as_cut_off() -> None:
     cut = calendar(ENTRIES).partition("DTSTART")[0]
     assert [read(entry.text).is_cut_off for entry in calendar_entries(cut.encode())] == [False, True]
     text = f"Subject: Fair\n\n[attachment: c.ics, text/calendar]\n{cut}"
@@ -163,7 +163,7 @@ def test_a_feed_or_an_attachment_that_is_cut_off_says_so() -> None:
     )
 
 
-def test_a_file_or_an_attachment_that_is_no_calendar_says_so() -> None:
+def test_file_or_attachment_without_a_calendar_is_counted_as_unreadable() -> None:
     assert read("Pay the rent.").parts == {"text/calendar unreadable": 1}
     text = "Subject: Fair\n\n[attachment: c.ics, text/calendar]\nPay the rent."
     mail = Document(unit_key="a.eml", text=text, content_hash="", media_type="message/rfc822")
@@ -179,8 +179,6 @@ def test_a_file_or_an_attachment_that_is_no_calendar_says_so() -> None:
         ("BEGIN:VTODO\r\nSUMMARY:Pay\r\nBEGIN:VALARM\r\nEND:VTODO\r\n", {"VTODO unreadable": 1}),
     ],
 )
-def test_entries_of_which_nothing_is_read_are_counted_by_their_kind(
-    entries: str, parts: dict[str, int]
-) -> None:
+def test_unread_calendar_entries_are_counted_by_their_kind(entries: str, parts: dict[str, int]) -> None:
     form = read(calendar(entries))
     assert (form.items, {name: count for name, count in form.parts.items() if count}) == ([], parts)

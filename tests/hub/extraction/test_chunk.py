@@ -83,7 +83,7 @@ def test_sentences_are_packed_until_the_size_is_reached() -> None:
     assert all(text[piece.start : piece.end].endswith(".") for piece in pieces)
 
 
-def test_split_by_sentence_makes_one_chunk_per_sentence() -> None:
+def test_split_by_sentence_makes_a_chunk_per_sentence() -> None:
     text = "One. Two. Three."
     pieces = chunk.split(text, [Passage(0, len(text))], 100, by_sentence=True)
     assert [text[piece.start : piece.end] for piece in pieces] == ["One.", "Two.", "Three."]
@@ -122,7 +122,7 @@ def test_chunk_of_two_sentences_is_halved_between_the_sentences() -> None:
     assert [text[half.start : half.end] for half in halves] == text.replace(". ", ".|").split("|")
 
 
-def test_a_text_in_which_no_sentence_begins_is_halved_between_two_lines() -> None:
+def test_text_without_a_sentence_start_is_halved_between_two_lines() -> None:
     lines = [f"We must paint the green door {door} of notes/3.txt edition 4." for door in range(3)]
     text = "\n".join(lines)
     halves = chunk.halve(text, Chunk(0, len(text)))
@@ -188,7 +188,7 @@ def test_chunk_border_strength_follows_the_kind_of_separated_parts() -> None:
     ]
 
 
-def test_two_sentences_of_a_quoted_line_belong_to_one_part() -> None:
+def test_two_sentences_of_a_quoted_line_belong_to_a_single_part() -> None:
     assert [strength for _, strength in strengths("> One. Two.\n> Three.")[1:]] == [
         Strength.SENTENCE,
         Strength.LINE,
@@ -235,7 +235,7 @@ def test_outline_above_a_place_lists_parent_items_introduction_and_speaker(
         assert [spelled[start:end] for start, end in found] == enclosing
 
 
-def test_half_of_a_chunk_is_enclosed_by_the_list_items_above_that_half() -> None:
+def test_half_of_a_chunk_is_enclosed_by_the_list_items_above_the_half() -> None:
     rows = [f"  - pay the invoice number {nth} of the carpenter" for nth in range(8)]
     text = "\n".join(["- Anna", *rows[:4], "- Ben", *rows[4:]])
     piece = next(one for one in chunks(text, 60) if "number 2" in text[one.start : one.end])
@@ -252,7 +252,7 @@ def test_half_of_a_chunk_is_enclosed_by_the_list_items_above_that_half() -> None
     assert len(parts) > 5
 
 
-def test_lines_of_a_wrapped_quotation_are_one_sentence() -> None:
+def test_lines_of_a_wrapped_quotation_are_a_single_sentence() -> None:
     sentence = "Anna must send the offer about the pump to the town\n> > hall by Friday."
     text = f"> > {sentence}\n> And then I answered her at once, as everybody does.\n"
     assert [text[start:end] for start, end in chunk.sentences(text, 0, len(text))] == [
@@ -304,7 +304,7 @@ def test_two_prose_lines_with_semicolons_are_no_table() -> None:
     assert tables("one; two\nthree; four\nand more", 0, 29) == []
 
 
-def test_short_sections_are_packed_into_one_chunk() -> None:
+def test_short_sections_are_packed_into_a_single_chunk() -> None:
     text = "# A\nOne sentence.\n\n# B\nAnother one.\n\n# C\nThe last one."
     places = [(4, 17), (23, 35), (41, len(text))]
     passages = [Passage(start, end, (name,)) for (start, end), name in zip(places, "ABC", strict=True)]

@@ -86,7 +86,7 @@ def test_runaway_answer_is_cut_off_under_any_finish_reason() -> None:
 
 
 @given(st.text())
-def test_completion_of_any_text_has_that_text(text: str) -> None:
+def test_completion_of_any_text_has_the_same_text(text: str) -> None:
     runs_away(text)
     assert completion_of(body(text)).text == text
 
@@ -104,11 +104,11 @@ def test_token_estimate_converges_to_the_count_of_the_endpoint() -> None:
     assert sizer.tokens(asked) > 700
 
 
-def test_token_estimate_counts_about_one_token_per_chinese_character() -> None:
+def test_token_estimate_counts_about_a_token_per_chinese_character() -> None:
     assert 80 < Sizer().prompt_tokens(request("明" * 100)) < 100
 
 
-def test_an_answer_longer_than_any_that_was_asked_for_is_cut_off() -> None:
+def test_answer_over_the_longest_requested_length_is_cut_off() -> None:
     completion = completion_of(body(", ".join(f"[{number}]" for number in range(20_000))))
     assert (len(completion.text), completion.finish) == (MAX_CHARS, Finish.CUT_OFF)
 

@@ -90,7 +90,7 @@ async def test_embedded_server_exits_when_stdin_of_the_hub_is_closed() -> None:
             assert await child.wait() == 0
 
 
-async def test_a_server_that_cannot_start_is_reported_with_a_remedy_to_each_question(tmp_path: Path) -> None:
+async def test_unstartable_server_is_reported_with_a_remedy_to_each_question(tmp_path: Path) -> None:
     broken = tmp_path / "broken.gguf"
     broken.write_bytes(b"no weights")
     model = EmbeddedModel(clock=SystemClock(), chance=SystemChance(), weights=broken)

@@ -135,7 +135,7 @@ async def test_exhausted_endpoint_is_not_asked_before_retry_after(oracle: Oracle
         assert SENTENCE in (await model.answer(question())).text
 
 
-async def test_missing_json_schema_support_is_detected_by_one_question(oracle: Oracle) -> None:
+async def test_missing_json_schema_support_is_detected_by_a_single_question(oracle: Oracle) -> None:
     oracle.has_json_schema = False
     async with aclosing(model_at(oracle.base_url)) as model, anyio.create_task_group() as tasks:
         for _ in range(5):
@@ -154,7 +154,7 @@ async def test_endpoint_without_a_json_mode_gets_the_schema_in_the_prompt(oracle
     assert "JSON Schema" in oracle.requests[-1]["messages"][0]["content"]
 
 
-async def test_endpoint_that_ignores_the_schema_gets_the_schema_in_the_prompt(oracle: Oracle) -> None:
+async def test_endpoint_ignoring_the_schema_gets_the_schema_in_the_prompt(oracle: Oracle) -> None:
     oracle.play(Fault.CHATTER)
     async with aclosing(model_at(oracle.base_url)) as model:
         await model.answer(question())
@@ -296,7 +296,9 @@ async def test_persistent_outage_is_retried_by_provider_guidelines_and_then_unav
     llmock.assert_resilient(strict=True)
 
 
-async def test_spent_quota_is_detected_by_one_of_many_concurrent_questions(llmock: LLMock) -> None:
+async def test_spent_quota_is_detected_by_a_single_question_of_many_concurrent_questions(
+    llmock: LLMock,
+) -> None:
     llmock.fail(429, times=None, code="insufficient_quota")
     ends: list[tuple[str, float | None]] = []
 
@@ -334,7 +336,7 @@ async def test_model_endpoint_at_an_allowed_private_address_is_asked(oracle: Ora
     assert SENTENCE in (await ask(model_at(oracle.base_url, rules=rules))).text
 
 
-async def test_an_endpoint_that_redirects_is_asked_once_and_not_followed(oracle: Oracle) -> None:
+async def test_redirecting_endpoint_is_asked_once_and_not_followed(oracle: Oracle) -> None:
     oracle.play(Fault.REDIRECT)
     with pytest.raises(ModelRefused, match="redirects are not followed"):
         await ask(model_at(oracle.base_url))
@@ -497,7 +499,7 @@ async def test_repeatedly_failing_endpoint_of_a_chain_is_skipped_for_a_while(pai
     assert (await pair.chain.answer(question())).model == "first"
 
 
-async def test_other_questions_use_the_next_endpoint_while_one_probes_the_first(pair: Pair) -> None:
+async def test_other_questions_use_the_next_endpoint_while_a_question_probes_the_first(pair: Pair) -> None:
     pair.first.play(Fault.SPENT_QUOTA)
     await pair.chain.answer(question())
     pair.clock.advance(OPEN.base_s)
@@ -653,7 +655,7 @@ def test_refused_requests_do_not_open_the_circuit() -> None:
     assert breaker.circuit is Circuit.CLOSED
 
 
-async def test_import_of_the_client_library_leaves_nothing_of_it_to_later_collections(
+async def test_import_of_the_client_library_leaves_no_objects_to_later_collections(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delitem(sys.modules, "openai", raising=False)

@@ -185,7 +185,7 @@ def test_a_fingerprint_differs_between_configurations() -> None:
         (Models(local=KeywordModel()), False, "local keyword"),
     ],
 )
-def test_extractor_reports_which_model_or_rules_read_prose(
+def test_extractor_reports_the_model_or_rules_used_for_prose(
     models: Models, allow_cloud: bool, reader: str
 ) -> None:
     extractor = Extractor(models, secret=bytes(32), asks_small=False)
@@ -399,7 +399,7 @@ async def test_cut_answer_is_asked_in_halves_without_lost_or_duplicate_items() -
 
 
 @pytest.mark.parametrize("most", [2, 5])
-async def test_a_model_that_stops_after_a_few_records_is_asked_about_the_rest(most: int) -> None:
+async def test_model_stopping_after_a_few_records_is_asked_about_the_rest(most: int) -> None:
     rows = [
         f"- Eve must count the {what} number {n} in the cellar" for n in range(24) for what in MANY_THINGS
     ]
@@ -415,7 +415,7 @@ async def test_a_model_that_stops_after_a_few_records_is_asked_about_the_rest(mo
     assert len(model.asked) < len(rows)
 
 
-async def test_statement_at_a_chunk_border_is_one_item_without_partial_items() -> None:
+async def test_statement_at_a_chunk_border_is_a_single_item_without_partial_items() -> None:
     said = [
         f"anna must carry the box {'abcdefghijklmnopqr'[nth] * 3} to the cellar by friday"
         for nth in range(18)
@@ -461,7 +461,7 @@ async def test_invalid_second_answer_is_asked_again_and_all_valid_records_remain
 
 
 @pytest.mark.parametrize("title", ["Bob", "the quote", "paint the house", "the door of"])
-async def test_title_that_is_short_ambiguous_or_elsewhere_is_not_used_as_quote(title: str) -> None:
+async def test_title_too_short_ambiguous_or_elsewhere_is_not_used_as_quote(title: str) -> None:
     model = Spoken(first_and(items(task(ANNA), UNQUOTED | {"title": title}), cut("")))
     found = await extract(model, note(f"{BOTH} Eve must oil the door of the shed."))
     assert (quotes(found), found.notes.lost) == ([ANNA], 1)

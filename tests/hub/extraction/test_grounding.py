@@ -61,7 +61,7 @@ def test_quote_with_an_ellipsis_is_located_including_the_omitted_text() -> None:
     assert places("without the old logo ... Anna must send the quote") == []  # the other way round
 
 
-def test_exact_quote_is_preferred_to_a_similar_one() -> None:
+def test_exact_quote_is_preferred_to_a_similar_quote() -> None:
     text = "Please call Bob about the lease today. Please call Bob about the leash today."
     assert places("Please call Bob about the lease today.", text) == [
         ("Please call Bob about the lease today.", False)
@@ -136,7 +136,7 @@ def test_quote_is_located_despite_emphasis_reply_and_caption_marks(text: str, qu
     assert found.startswith(("Anna", "prin"))
 
 
-def test_signs_that_are_not_emphasis_are_part_of_the_quoted_text() -> None:
+def test_non_emphasis_signs_are_part_of_the_quoted_text() -> None:
     text = "The field is called user_name, and its size is 2*3 inches, more or less."
     assert places("The field is called username", text) == [("The field is called user_name", True)]
     assert places("its size is 23 inches, more or less", text) == []
@@ -192,7 +192,7 @@ WORDS = st.lists(
 
 
 @given(WORDS, WORDS, WORDS, st.data())
-def test_long_quote_with_one_changed_letter_is_still_located(
+def test_long_quote_with_a_changed_letter_is_still_located(
     before: list[str], words: list[str], after: list[str], data: st.DataObject
 ) -> None:
     said = " ".join(words)

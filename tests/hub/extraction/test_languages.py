@@ -282,5 +282,5 @@ def test_language_ranks_are_unique_and_sorted() -> None:
         ("2026-12-04", "latin"),
     ],
 )
-def test_script_of_a_text_is_the_predominant_one(text: str, script: str) -> None:
+def test_script_of_a_text_is_the_predominant_script(text: str, script: str) -> None:
     assert script_of(text) == script

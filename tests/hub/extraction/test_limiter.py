@@ -253,7 +253,7 @@ async def test_cancelled_question_frees_the_place_in_the_limiter() -> None:
     assert (served, len(limiter)) == (["boris"], 0)
 
 
-async def test_retry_wait_of_one_question_delays_all_questions() -> None:
+async def test_retry_wait_of_a_question_delays_all_questions() -> None:
     clock = BriskClock()
     limiter = Limiter(clock, in_flight=8)
     served: list[str] = []

@@ -152,7 +152,7 @@ async def test_hidden_text_of_a_mail_makes_no_item() -> None:
     assert read == [[["tasks", "buy bread"]]] * 4
 
 
-async def test_text_that_may_be_hidden_makes_an_item_with_a_mark() -> None:
+async def test_possibly_hidden_text_makes_an_item_with_a_mark() -> None:
     page = f"<style>p:nth-child(2){{color:#fff}}</style><p>{ORDER}</p>"
     extraction = await extracted(f"Subject: Lamp\nContent-Type: text/html\n{HEAD}\n{page}")
     assert [item.warnings for item in extraction.items] == [("hidden_characters",)]

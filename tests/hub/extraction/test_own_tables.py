@@ -138,7 +138,7 @@ def contact(at: int, **data: str) -> Item:
     return Item(table="contacts", data={**data}, quote="x", start=at, end=at + 1, origin="model")
 
 
-def test_rows_with_the_same_key_merge_if_one_row_includes_all_values() -> None:
+def test_rows_with_the_same_key_merge_if_either_row_includes_all_values() -> None:
     short, other = contact(0, name="Ada", company="E"), contact(9, name="Ada", company="F")
     whole = contact(20, name="ADA", company="e", kind="Customer")
     again, unlike = (

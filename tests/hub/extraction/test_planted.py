@@ -75,7 +75,7 @@ async def test_extraction_is_complete_if_every_third_question_fails(fault: Fault
 
 
 @pytest.mark.parametrize(("has_json_object", "probes"), [(True, 1), (False, 2)])
-async def test_server_without_json_modes_yields_all_facts_after_one_probe_per_mode(
+async def test_server_without_json_modes_yields_all_facts_after_a_single_probe_per_mode(
     has_json_object: bool, probes: int
 ) -> None:
     async with listening(has_json_schema=False, has_json_object=has_json_object) as oracle:

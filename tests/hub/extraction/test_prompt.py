@@ -69,7 +69,7 @@ def test_invisible_characters_are_not_shown_to_the_model() -> None:
     assert "Pay the bill." in content_of("Pay\u200b the\u202e bill\U000e0041\x00.")
 
 
-def test_headings_and_lines_that_enclose_a_chunk_are_outside_the_text() -> None:
+def test_headings_and_lines_enclosing_a_chunk_are_outside_the_text() -> None:
     content = content_of("- Anna\n  - pay", Chunk(9, 14, ("House", "Roof"), above=((2, 6),)))
     assert content.startswith("Context, not a part of the text:\nUnder the heading: House > Roof > Anna\n---")
     assert "Anna" not in content.partition("---")[2]
@@ -159,7 +159,7 @@ def test_repeated_question_about_failed_records_has_a_bounded_length() -> None:
     assert again.schema["properties"]["items"]["maxItems"] == 8  # type: ignore[index]
 
 
-def test_questions_of_an_agent_share_one_prefix_and_three_schemas() -> None:
+def test_questions_of_an_agent_share_a_single_prefix_and_three_schemas() -> None:
     texts = [
         " ".join(f"Sentence {number} says nothing at all." for number in range(at, 40 * at))
         for at in (1, 3, 9)

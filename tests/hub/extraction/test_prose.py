@@ -559,7 +559,7 @@ def test_offer_of_work_has_an_assignee_and_orders_in_a_letter_are_tasks() -> Non
     assert found(f"Dear Ann,\n\n{TIPS}") != []
 
 
-def test_dictation_without_punctuation_yields_one_task_per_request() -> None:
+def test_dictation_without_punctuation_yields_a_task_per_request() -> None:
     text = (
         "so I have to send the photos to the christening people and I need to buy a new memory card "
         "because the old one is playing up again oh and please ring the framer"
@@ -630,7 +630,7 @@ def test_rows_below_a_work_heading_with_a_time_are_tasks(heading: str) -> None:
         ("7.4. 120 €\n7.5. 120 €\n", []),
     ],
 )
-def test_rows_that_begin_with_days_are_events(rows: str, titles: list[str]) -> None:
+def test_rows_beginning_with_days_are_events(rows: str, titles: list[str]) -> None:
     for text in (rows, f"Club\n\n{rows}", re.sub("(?m)^(?=.)", "- ", rows)):
         items = found(text)
         assert [item.data["title"] for item in items] == titles
@@ -824,7 +824,7 @@ def test_event_before_the_last_change_of_a_file_is_past() -> None:
     assert [item.data["title"] for item in items] == ["Trip to Rye"]
 
 
-def test_repeated_request_in_prose_yields_one_item() -> None:
+def test_repeated_request_in_prose_yields_a_single_item() -> None:
     assert len(found("Please book the hall. I repeat: please book the hall!")) == 1
 
 
@@ -858,7 +858,7 @@ def test_mail_header_field_names_are_no_assignees(fields: str, subject: str, tit
         assert items == [["timelines", title, "", "2026-04-03"]]
 
 
-def test_the_subject_of_a_mail_in_an_mbox_counts_from_the_date_of_this_mail() -> None:
+def test_subject_of_a_mail_in_an_mbox_counts_from_the_date_of_the_mail() -> None:
     text = "".join(
         f"From a@x.example {day} 2026\nFrom: Ana <ana@x.example>\nSubject: {subject}\n"
         f"Date: {day} 2026 10:00:00 +0000\n\nHi,\n\nthanks.\n\n"
@@ -884,7 +884,7 @@ async def test_extractor_without_a_model_finds_a_prose_task_of_origin_rule() -> 
 @pytest.mark.parametrize(
     "unit", ["a", "please ", "x, ", "Ann to ", "by Friday ", ": ", "- buy\n", "> ", "(", "!"]
 )
-def test_a_text_of_one_line_is_read_in_linear_time(unit: str) -> None:
+def test_single_line_text_is_read_in_linear_time(unit: str) -> None:
     short, long = (calls_of(partial(found, unit * (length // len(unit)))) for length in (1_500, 6_000))
     assert long <= 5 * short + 1_000
 
@@ -1002,7 +1002,7 @@ NO_PROSE = [
 
 
 @pytest.mark.parametrize(("text", "expected"), NO_PROSE)
-def test_view_of_prose_blanks_out_text_that_is_no_sentence(text: str, expected: str) -> None:
+def test_view_of_prose_blanks_out_text_without_sentences(text: str, expected: str) -> None:
     view = view_of_prose(text)
     assert " ".join(view.split()) == expected
     assert len(view) == len(text)

@@ -62,7 +62,7 @@ async def test_text_is_extracted_after_a_kill_of_the_rules_process(rules: RulesP
     assert await extractor.extract(text, OPTIONS) == before
 
 
-async def test_answer_that_is_no_text_ends_a_rules_process_that_was_taken_over(
+async def test_answer_with_invalid_text_ends_a_compromised_rules_process(
     rules: RulesProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     extractor = Extractor(Models(), secret=bytes(32), rules=rules)

@@ -74,7 +74,7 @@ def test_nested_check_box_includes_indented_continuation_lines() -> None:
     assert inner.quote == "Inner task\r\n    continues here\r\n    With a remark."
 
 
-def test_a_check_box_below_a_person_is_that_persons_task() -> None:
+def test_check_box_below_a_person_is_a_task_of_the_person() -> None:
     text = (
         "# Move\n- [ ] **Anna**\n  - [ ] order boxes\n  - [ ] ask @ben\n- Frau Demir:\n  - [ ] paint\n"
         "- [ ] Kitchen\n  - [ ] buy a lamp\n## Eve\n- [ ] pack\n"
@@ -491,7 +491,7 @@ def test_relative_date_in_a_table_cell_counts_from_the_file_date(cell: str, due:
     assert item.data == {"title": "Pay", "dueDate": berlin(due, "+02:00" if due > "2026-03-29" else "+01:00")}
 
 
-def test_rows_that_make_no_item_are_left_to_the_model_under_their_header() -> None:
+def test_rows_yielding_no_item_are_left_to_the_model_under_their_header() -> None:
     text = "Event,Date\nFair,2026-03-03\nBall,3 May 2026\n,\n,2026-05-05\nRun,2026-06-01\nWalk,soon\n"
     form = read("t.csv", text)
     assert [item.data["title"] for item in form.items] == ["Fair", "Ball", "Run"]
@@ -502,7 +502,7 @@ def test_rows_that_make_no_item_are_left_to_the_model_under_their_header() -> No
     assert read("t.csv", text, ExtractionOptions(data_types=(TableName.TASKS,))).prose == []
 
 
-def test_adjacent_unreadable_table_rows_form_one_prose_passage() -> None:
+def test_adjacent_unreadable_table_rows_form_a_single_prose_passage() -> None:
     text = "Task,Due,Notes\n,2026-01-01,call the plumber\n\n,,paint the door\n"
     (span,) = read("t.csv", text).prose
     assert text[span.start : span.end] == ",2026-01-01,call the plumber\n\n,,paint the door"
@@ -671,7 +671,7 @@ async def test_quote_from_captions_excludes_cue_and_speaker(kind: str, point: st
     assert task.quote == "I'll send the budget to Bo\nby Friday."
 
 
-def test_a_time_zone_that_a_calendar_defines_counts_for_that_calendar_alone() -> None:
+def test_time_zone_defined_in_a_calendar_counts_for_the_defining_calendar_alone() -> None:
     def zone(offset: str) -> str:
         return (
             "BEGIN:VTIMEZONE\r\nTZID:Office\r\nBEGIN:STANDARD\r\nDTSTART:19700101T000000\r\n"

@@ -378,7 +378,7 @@ async def test_only_the_task_list_row_with_an_injected_order_is_suspected(langua
     assert {is_marked for quote, is_marked in ordered if ADDING in quote} == {True}
 
 
-def test_lines_of_different_people_are_judged_one_by_one() -> None:
+def test_lines_of_different_people_are_judged_separately() -> None:
     lines = (
         "Anna: Call Peter (0170 123) about the roof",
         "Ben: buy milk (2 l) and bread",
@@ -435,13 +435,13 @@ def strangers(language: str) -> Iterator[tuple[Item, GoldDocument]]:
         ("", "Order valves", "", True),
     ],
 )
-def test_changed_value_is_supported_where_the_quote_has_its_new_words(
+def test_changed_value_is_supported_by_the_new_words_in_the_quote(
     after: str, before: str, quote: str, has_all: bool
 ) -> None:
     assert has_words(after, quote, before) is has_all
 
 
-def test_at_most_one_percent_of_labelled_items_is_unsupported() -> None:
+def test_at_most_1_percent_of_labelled_items_is_unsupported() -> None:
     every = [pair for language in LANGUAGES for pair in of(language)]
     wrongly = [one.quote for document, one in every if not is_supported(one, document.text)]
     assert len(wrongly) <= 0.01 * len(every), wrongly

@@ -222,7 +222,7 @@ def test_sentences_with_commas_or_tabs_are_prose(name: str, text: str) -> None:
         ("Due", ("1-Dec-26", "02/Jan/27 9:15 AM"), ("2026-12-01", "2027-01-02 09:15")),
     ],
 )
-def test_dates_of_a_table_column_are_read_in_one_day_month_order(
+def test_dates_of_a_table_column_are_read_in_a_single_day_month_order(
     heading: str, cells: tuple[str, str], days: tuple[str | None, ...]
 ) -> None:
     text = f"Task,{heading}\n" + "".join(f"Paint,{cell}\n" for cell in cells)
@@ -256,7 +256,7 @@ def test_rows_with_tabs_below_known_headings_are_items_in_any_text() -> None:
     assert rows_of(text, "mail.txt") == ["Order wax | 2026-12-01 | Ann", "call Eve | 2026-11-26"]
 
 
-def test_a_task_that_is_struck_through_is_no_item() -> None:
+def test_struck_through_task_is_no_item() -> None:
     assert rows_of("| Task | Who |\n|---|---|\n| ~~Order wax~~ | Ann |\n| Sow | Bo |\n", "a.md") == [
         "Sow | Bo"
     ]
@@ -269,7 +269,7 @@ def test_check_boxes_of_an_office_file_are_tasks() -> None:
     assert rows == ["New keys for the shed | Ms Ohm | todo", "Sow | Bo"]
 
 
-def test_words_of_an_office_file_that_are_struck_through_are_no_prose() -> None:
+def test_struck_through_words_of_an_office_file_are_no_prose() -> None:
     text = "~~Ann must call Bob.~~ Eve must pay the rent."
     media_type = media_type_of("minutes.docx", None)
     assert rows_of(text, "minutes.docx", media_type) == ["pay the rent | Eve"]

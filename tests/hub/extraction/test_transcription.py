@@ -83,7 +83,7 @@ async def test_transcription_is_retried_after_an_endpoint_fault(
     assert answer.usage.requests == server.calls == len(faults) + 1
 
 
-async def test_an_endpoint_that_never_answers_is_unavailable(server: Transcriptions) -> None:
+async def test_never_answering_endpoint_is_unavailable(server: Transcriptions) -> None:
     server.play("500", "empty", "500")
     with pytest.raises(ModelUnavailable, match=r"whisper-1 at .* gave no answer in 3 tries") as refusal:
         await transcribe(server)
@@ -101,7 +101,7 @@ async def test_transcription_is_not_retried_after_exhausted_quota_or_wrong_key(
     assert server.calls == 2
 
 
-async def test_a_damaged_recording_is_refused_and_the_next_one_is_read(server: Transcriptions) -> None:
+async def test_damaged_recording_is_refused_and_the_next_recording_is_read(server: Transcriptions) -> None:
     async with aclosing(transcriber(server)) as endpoint:
         with pytest.raises(ModelRefused, match=r"refused the recording .* it may be damaged"):
             await endpoint.answer(recording_of(note(b"RIFF")))

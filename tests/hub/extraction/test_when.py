@@ -84,7 +84,7 @@ def test_deadline_without_a_year_is_not_resolved_far_before_the_document() -> No
     assert (year_of("by 24 December", is_due=False), year_of("3 May", is_due=True)) == (2025, 2025)
 
 
-def test_words_that_differ_between_languages_are_not_resolved() -> None:
+def test_words_differing_between_languages_are_not_resolved() -> None:
     # A Tuesday to the French and the Spanish, a day of March to the English.
     assert resolve("mar 13", anchor=WEDNESDAY, timezone="UTC") is None
     assert resolve("mardi 13", anchor=WEDNESDAY, timezone="UTC") is not None

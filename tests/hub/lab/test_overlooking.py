@@ -36,7 +36,7 @@ def test_found_share_is_interpolated_for_unobserved_lengths(share: Callable[[flo
         assert curve.share(length) == pytest.approx(share(length), abs=0.03)
 
 
-def test_fitted_share_is_one_without_observations_and_constant_for_constant_data() -> None:
+def test_fitted_share_is_1_without_observations_and_constant_for_constant_data() -> None:
     curve = fit(observations(lambda length: 0.85))
     assert (curve.share(9_000) / curve.share(300), fit([]).share(10_000)) == pytest.approx((1, 1), abs=0.001)
     assert fit(observations(lambda length: 0.0)).share(300) < 0.001

@@ -79,7 +79,7 @@ def test_text_without_a_byte_order_mark_is_read_in_the_most_plausible_encoding(e
 
 
 @each("fields", ["", "Content-Type: text/plain; charset=x-none\n", "Content-Type: text/html\n"])
-def test_an_encoding_of_a_mail_that_was_guessed_is_named(fields: str) -> None:
+def test_guessed_encoding_of_a_mail_is_named(fields: str) -> None:
     body = "Скоро приедут внуки: помыть двери, купить хлеб.\n".encode("koi8-r")
     mail = f"From: Ana <ana@x.example>\nDate: Mon, 1 Mar 2027 09:00:00 +0000\n{fields}\n".encode() + body
     first, last = b"Subject: A\nContent-Type: multipart/mixed; boundary=x\n\n--x\n", b"\n--x--\n"
@@ -107,14 +107,12 @@ def test_an_encoding_of_a_mail_that_was_guessed_is_named(fields: str) -> None:
         ("a.html", b"<div>" * 20_000, "nested too deeply"),
     ],
 )
-def test_a_file_that_is_no_text_or_a_bomb_or_too_large_is_refused(
-    path: str, data: bytes, why: str | None
-) -> None:
+def test_binary_bomb_or_too_large_file_is_refused(path: str, data: bytes, why: str | None) -> None:
     with pytest.raises(NotConvertible, match=why):
         convert(data, path=path, limits=ConvertLimits(bytes=100_000))
 
 
-def test_hidden_parts_of_a_page_are_counted_in_this_process_and_in_another_one() -> None:
+def test_hidden_parts_of_a_page_are_counted_in_the_own_process_and_in_another_process() -> None:
     page = b"<p>seen</p><p hidden>order</p>"
     assert convert(page, path="mail.html") == Converted("seen", "text/html", dropped=1)
     large = convert(page + b"<p>and so on</p>" * 5_000, path="a.html")

@@ -143,7 +143,7 @@ def test_hidden_html_is_left_out_and_counted(hidden: str) -> None:
         "<p style='color:oklch(0.5 0.1 20);background:lab(90 0 0)'>seen",
     ],
 )
-def test_html_text_that_is_not_really_hidden_is_read(html: str) -> None:
+def test_not_really_hidden_html_text_is_read(html: str) -> None:
     assert text_of_html(html).text == "seen"
 
 

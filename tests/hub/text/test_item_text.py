@@ -12,11 +12,11 @@ from tests.support.written_forms import active_texts, obeyed_by_a_terminal
 
 
 @given(st.text())
-def test_title_is_one_line_with_the_same_words(text: str) -> None:
+def test_title_is_a_single_line_with_the_same_words(text: str) -> None:
     check_title(text)
 
 
-def test_generated_titles_are_one_line_with_the_same_words() -> None:
+def test_generated_titles_are_a_single_line_with_the_same_words() -> None:
     for one in active_texts():
         check_title(one.text)
 
@@ -53,6 +53,6 @@ def test_each_end_of_a_line_is_a_blank_in_a_title_and_a_line_feed_in_a_text(end:
     assert (title_line(f"a{end}{end} b"), plain_lines(f"a{end}b\t\x07")) == ("a b", "a\nb\t")
 
 
-def test_long_text_that_names_its_row_keeps_its_lines() -> None:
+def test_long_text_naming_the_row_keeps_line_breaks() -> None:
     said: Record = {"content": "one\r\ntwo\x1b", "author": "Ana"}
     assert with_clean_title(TABLES["taskComments"], said) == {"content": "one\ntwo", "author": "Ana"}

@@ -28,7 +28,7 @@ def found(source: str, text: str) -> list[str]:
         ("№ ?\\d+", "№ 17, №4", ["№ 17", "№4"]),
     ],
 )
-def test_a_pattern_finds_the_longest_of_all_that_begin_at_a_place(
+def test_pattern_finds_the_longest_of_all_matches_at_a_position(
     source: str, text: str, matches: list[str]
 ) -> None:
     assert found(source, text) == matches

@@ -220,7 +220,7 @@ def test_an_unusable_rule_is_reported_before_anything_is_read(rule: RedactionRul
 
 
 @pytest.mark.parametrize("rule", ALL)
-def test_every_rule_that_is_built_in_may_be_used(rule: RedactionRule) -> None:
+def test_every_built_in_redaction_rule_may_be_used(rule: RedactionRule) -> None:
     assert problem_of(rule) is None
 
 

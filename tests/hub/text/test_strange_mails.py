@@ -311,7 +311,7 @@ ALL = [*charset_cases(), *PAGES, *FLOWS, *PGP, *smime_cases(), *STRUCTURE]
 
 
 @each(("name", "data", "seen"), [pytest.param(*case, id=case[0]) for case in ALL])
-def test_a_strange_mail_has_the_text_that_a_person_sees(name: str, data: bytes, seen: str) -> None:
+def test_strange_mail_is_converted_to_the_visible_text(name: str, data: bytes, seen: str) -> None:
     assert seen in converted(data).text
 
 
@@ -401,7 +401,7 @@ def test_hostile_signed_data_is_refused() -> None:
 
 
 @given(st.binary(max_size=60), st.integers(0, 60))
-def test_damaged_signed_data_raises_one_error(noise: bytes, at: int) -> None:
+def test_damaged_signed_data_raises_a_single_kind_of_error(noise: bytes, at: int) -> None:
     whole = in_pieces(PAY.encode())
     for data in (noise, whole[:at] + noise + whole[at:]):
         with contextlib.suppress(NotSigned):
