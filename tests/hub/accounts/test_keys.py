@@ -37,7 +37,7 @@ def test_sealed_value_opens_only_for_the_original_row_owner_and_key() -> None:
         ring().open(b"", str, row="r", owner="c", key_id=key_id)
 
 
-def test_concurrent_first_use_creates_one_key_file_readable_only_by_the_owner(tmp_path: Path) -> None:
+def test_concurrent_first_use_creates_a_single_key_file_readable_only_by_the_owner(tmp_path: Path) -> None:
     found: list[str] = []
     threads = [
         threading.Thread(target=lambda n=n: found.append(store(tmp_path, n).ring_now().newest.id))
@@ -51,7 +51,7 @@ def test_concurrent_first_use_creates_one_key_file_readable_only_by_the_owner(tm
     assert [path.name for path in (tmp_path / "keys").iterdir()] == ["credentials.keys"]
 
 
-def test_a_file_that_others_can_read_is_refused(tmp_path: Path) -> None:
+def test_key_file_readable_by_others_is_refused(tmp_path: Path) -> None:
     store(tmp_path).ring_now()
     (tmp_path / FILE).chmod(0o640)
     with pytest.raises(BadKeys, match="chmod 600"):

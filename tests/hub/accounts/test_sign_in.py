@@ -63,7 +63,7 @@ async def test_a_pasted_address_signs_in_once(b: Bench) -> None:
     assert b.op.is_good(await b.token())
 
 
-async def test_a_device_opens_the_browser_and_a_hub_that_was_restarted_takes_the_answer(b: Bench) -> None:
+async def test_device_opens_the_browser_and_a_restarted_hub_accepts_the_answer(b: Bench) -> None:
     device = await desktop(b)
     begun = await b.sign_ins.begin("work", actor="me")
     assert begun.way == "device"

@@ -48,7 +48,7 @@ class AheadClock(SystemClock):
         return super().now() + timedelta(seconds=self.ahead_s)
 
 
-async def test_four_processes_with_ten_tasks_each_refresh_a_token_that_has_ended_once(tmp_path: Path) -> None:
+async def test_four_processes_with_ten_tasks_each_refresh_an_expired_token_once(tmp_path: Path) -> None:
     clock = AheadClock()
     async with bench(tmp_path, clock=clock) as b:
         await b.signed_in()
@@ -76,7 +76,7 @@ async def test_access_token_is_reused_until_shortly_before_expiry(b: Bench) -> N
     assert b.op.refreshes == [200]
 
 
-async def test_refresh_token_is_reused_if_the_provider_omits_a_new_one(tmp_path: Path) -> None:
+async def test_refresh_token_is_reused_if_the_provider_omits_a_new_token(tmp_path: Path) -> None:
     async with bench(tmp_path, rotates=False) as b:
         first = await b.signed_in()
         b.op.omits_refresh = True
@@ -121,7 +121,7 @@ async def test_refusal_of_an_older_credential_does_not_block_a_new_sign_in(b: Be
     assert await b.state_of() == "sign_in"
 
 
-async def test_token_is_not_refreshed_under_a_lease_that_a_suspension_outlasted(
+async def test_token_is_not_refreshed_under_a_lease_outlasted_by_a_suspension(
     b: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = await b.signed_in()

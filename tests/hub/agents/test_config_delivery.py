@@ -133,7 +133,7 @@ async def test_device_without_the_capability_gets_config_events_only_after_subsc
         assert {name for name, _, _ in await house.told(link)} == {"inbox", "notes"}
 
 
-async def test_device_that_reads_late_gets_only_the_newest_configuration(
+async def test_slowly_reading_device_gets_only_the_newest_configuration(
     house: House, link: HearingLink
 ) -> None:
     link.buffered_bytes = UNSENT_BYTES + 1

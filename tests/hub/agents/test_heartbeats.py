@@ -269,7 +269,7 @@ async def test_changed_resource_usage_is_not_written_with_every_heartbeat(desk: 
     assert (await desk.stands()).resource_usage == {"cpu": USAGE_MS // 15_000}
 
 
-async def test_heartbeats_of_foreign_agents_are_counted_with_one_database_read(desk: Desk) -> None:
+async def test_heartbeats_of_foreign_agents_are_counted_with_a_single_database_read(desk: Desk) -> None:
     await desk.beats()
     desk.counted.reads = 0
     for _ in range(5):
@@ -312,7 +312,7 @@ async def test_newer_of_two_queued_heartbeats_is_written(desk: Desk) -> None:
     assert ((await desk.stands()).availability, desk.counted_as("overtaken")) == ("on_call", 1)
 
 
-async def test_refused_heartbeat_of_one_device_does_not_lose_those_of_other_devices(
+async def test_refused_heartbeat_of_a_device_does_not_lose_heartbeats_of_other_devices(
     desk: Desk, store: Store
 ) -> None:
     agents_there = await desk.brings_more_devices(3)
@@ -446,7 +446,7 @@ async def test_busy_status_of_an_agent_without_a_device_counts_as_an_executing_r
     assert (await desk.rows.read(agent_states.find_state, planner)).runs_executing == 0
 
 
-async def test_an_agent_that_sends_too_often_is_refused_and_known_to_be_online(desk: Desk) -> None:
+async def test_agent_sending_heartbeats_too_often_is_refused_and_known_to_be_online(desk: Desk) -> None:
     planner = await _planner(desk)
     for _ in range(30):
         await desk.heartbeats.accept(planner, AgentBeat(agent_id=planner))

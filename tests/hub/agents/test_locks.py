@@ -168,7 +168,7 @@ async def test_waiting_lock_request_is_granted_on_release_without_blocking_other
     assert (answer.result["fences"], len(served.locks)) == ({"mailbox": 2}, 0)
 
 
-async def test_a_request_that_waits_too_long_gets_the_holder_of_the_lock(served: Served) -> None:
+async def test_lock_request_waiting_too_long_gets_the_holder_of_the_lock(served: Served) -> None:
     await served.hold("mailbox")
     code, told = refused(await served.desk().ask(Method.LOCKS_ACQUIRE, resource="mailbox", wait_ms=1))
     assert code == ErrorCode.LOCK_TIMED_OUT
@@ -252,7 +252,7 @@ async def test_lock_request_beyond_a_limit_is_refused_and_counted(served: Served
         assert counted == 1
 
 
-async def test_a_lock_that_was_lost_is_neither_renewed_nor_released(served: Served) -> None:
+async def test_lost_lock_is_neither_renewed_nor_released(served: Served) -> None:
     desk = served.desk()
     await desk.ask(Method.LOCKS_ACQUIRE, resource="mailbox")
     await served.bench.store.write(end_all)

@@ -129,7 +129,7 @@ async def test_percentile_chart_reports_the_possible_error(bench: Bench) -> None
     assert (await bench.ask(aggregate="avg", until=bench.now + HOUR_MS)).error is None
 
 
-async def test_a_clock_slightly_ahead_is_tolerated_and_one_further_ahead_is_refused(
+async def test_clock_slightly_ahead_is_tolerated_and_a_clock_further_ahead_refused(
     bench: Bench,
 ) -> None:
     await bench.report(sample(at_ms=bench.now + 60_000))
@@ -143,7 +143,7 @@ async def test_a_clock_slightly_ahead_is_tolerated_and_one_further_ahead_is_refu
         await bench.report(sample(at_ms=bench.now + 61_000))
 
 
-async def test_report_with_one_invalid_sample_stores_no_sample(bench: Bench) -> None:
+async def test_report_with_an_invalid_sample_stores_no_sample(bench: Bench) -> None:
     with pytest.raises(
         CodedError,
         check=coded(ErrorCode.UNKNOWN_AGENT),
@@ -197,7 +197,7 @@ async def test_reached_metric_limit_is_counted_by_name(bench: Bench, monkeypatch
     }
 
 
-async def test_a_device_that_reports_too_often_gets_the_time_of_the_next_report(
+async def test_device_reporting_too_often_gets_the_time_of_the_next_report(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(measuring, "REPORTS_AT_ONCE", 2)
@@ -233,7 +233,7 @@ async def test_ended_runs_are_measured_every_quarter_of_a_minute(bench: Bench) -
         services.cancel_scope.cancel()
 
 
-async def test_all_unmeasured_work_is_measured_in_one_call_with_pauses(bench: Bench) -> None:
+async def test_all_unmeasured_work_is_measured_in_a_single_call_with_pauses(bench: Bench) -> None:
     def fill(c: sa.Connection) -> None:
         for n in range(measurements.AT_ONCE + 1):
             cancelled_run(c, f"r-{n}", bench.now)
@@ -370,7 +370,7 @@ async def test_monthly_hub_chart_reads_the_same_row_count_for_any_number_of_runs
         ({"since": 0, "until": 0}, "expected a time before until"),
     ],
 )
-async def test_a_range_of_the_hub_that_cannot_be_shown_is_refused(
+async def test_hub_range_beyond_the_shown_limits_is_refused(
     bench: Bench, asked: dict[str, Any], says: str
 ) -> None:
     with pytest.raises(HubError, match=says):
@@ -479,7 +479,7 @@ def test_invalid_metric_query_is_refused_with_the_valid_choices(asked: dict[str,
         planned(COUNTER, **asked)
 
 
-def test_more_points_than_an_answer_may_have_are_refused_with_a_step_that_would_do() -> None:
+def test_points_beyond_the_limit_are_refused_with_a_sufficient_step() -> None:
     with pytest.raises(
         CodedError, check=coded(ErrorCode.LIMIT_REACHED), match=r"1440 points.*metric_points.*step of 1 h"
     ) as refused:

@@ -118,9 +118,7 @@ def test_schema_pattern_matches_anywhere_in_the_text(pattern: str, text: str, *,
     ("values", "are_unique"),
     [([1, 1.0], False), ([1, True], True), ([{"a": 1, "b": 2}, {"b": 2, "a": 1}], False), ([[1], [2]], True)],
 )
-def test_elements_that_json_schema_counts_as_equal_are_duplicates(
-    values: list[Any], *, are_unique: bool
-) -> None:
+def test_elements_equal_in_json_schema_are_duplicates(values: list[Any], *, are_unique: bool) -> None:
     assert (problems_in({"properties": {"a": {"uniqueItems": True}}}, {"a": values}) == []) == are_unique
 
 

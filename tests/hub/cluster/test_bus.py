@@ -86,7 +86,7 @@ async def test_bus_request_to_a_disconnected_process_is_refused_at_once(nats: Na
             await east.bus.ask(WEST, ASKED, within_s=WITHIN_S)
 
 
-async def test_bus_that_holds_what_is_sent_is_named_by_a_check_and_by_a_request(nats: Nats) -> None:
+async def test_bus_withholding_messages_is_named_by_a_check_and_by_a_request(nats: Nats) -> None:
     async with open_gate(nats.port) as gate, on_bus(f"nats://127.0.0.1:{gate.port}", EAST) as east:
         await east.bus.check()
         assert (east.bus.lost_since, east.bus.problem) == (None, "")
@@ -154,7 +154,7 @@ async def test_bus_message_replayed_to_another_process_is_refused(
 
 
 @pytest.mark.slow
-async def test_a_bus_that_is_lost_refuses_requests_and_connects_again_by_itself() -> None:
+async def test_lost_bus_refuses_requests_and_reconnects_by_itself() -> None:
     clock = FakeClock()
     with running_nats() as server:
         async with on_bus(server.url, EAST, clock=clock) as east, on_bus(server.url, WEST, clock=clock):
@@ -176,7 +176,7 @@ async def test_a_bus_that_is_lost_refuses_requests_and_connects_again_by_itself(
 
 
 @pytest.mark.slow
-async def test_bus_password_of_the_address_is_used_and_a_wrong_one_refused() -> None:
+async def test_bus_password_of_the_address_is_used_and_a_wrong_password_refused() -> None:
     with running_nats("--user", "hub", "--pass", "horse") as server:
         right = server.url.replace("//", "//hub:horse@")
         async with on_bus(right, EAST):

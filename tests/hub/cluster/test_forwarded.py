@@ -71,7 +71,7 @@ async def test_kick_disconnects_a_device_of_another_node(pair: Pair) -> None:
     assert entry["actor"].startswith("operator:")  # the caller of the first node
 
 
-async def test_estimate_for_a_device_of_another_node_is_made_by_that_node(pair: Pair) -> None:
+async def test_estimate_for_a_device_of_another_node_is_made_by_the_other_node(pair: Pair) -> None:
     refused = (await pair.client.post("/v1/agents/notes/estimate")).json()
     assert refused["code"] == "call_unsupported"  # which only the link of the device knows
 
@@ -206,7 +206,7 @@ async def test_request_to_all_nodes_reports_503_for_an_unreachable_node(pair: Pa
     assert (here, status) == ({"node-east": None, "node-west": 0}, {"node-east": 503, "node-west": 200})
 
 
-async def test_a_node_is_drained_from_another_one(pair: Pair) -> None:
+async def test_node_is_drained_from_another_node(pair: Pair) -> None:
     answer = await pair.client.post("/v1/nodes/node-east/drain", json={"restarts": True})
     assert (answer.status_code, answer.json()["restarts"]) == (202, True)
     assert (pair.east.drain.is_begun, pair.west.drain.is_begun) == (True, False)

@@ -125,7 +125,9 @@ prompt = "Find people."
     assert "there is no table 'contacts'" in (await pair.push(without)).text
 
 
-async def test_a_revision_that_replaces_another_one_than_was_read_is_refused(pair: Pair) -> None:
+async def test_settings_revision_replacing_a_revision_other_than_the_read_revision_is_refused(
+    pair: Pair,
+) -> None:
     async def push(tag: str) -> tuple[int, str | None]:
         body = {"text": PUSHED}
         answer = await pair.client.post("/v1/config/revisions", json=body, headers={"if-match": tag})
@@ -140,7 +142,7 @@ async def test_a_revision_that_replaces_another_one_than_was_read_is_refused(pai
     assert len((await pair.client.get("/v1/config/revisions")).json()["revisions"]) == 3
 
 
-async def test_settings_that_the_asked_node_cannot_use_are_not_published(pair: Pair) -> None:
+async def test_settings_unusable_by_the_asked_node_are_not_published(pair: Pair) -> None:
     for text in (NEEDS_SECRET, "[limits]\nruns = 0\n", "[limits"):
         refused = await pair.push(text)
         assert (refused.status_code, refused.json()["code"]) == (422, "bad_settings")
@@ -151,7 +153,7 @@ async def test_settings_that_the_asked_node_cannot_use_are_not_published(pair: P
     assert await pair.nodes() == [(None, None), (None, None)]
 
 
-async def test_node_unable_to_use_a_settings_revision_retains_the_previous_one(pair: Pair) -> None:
+async def test_node_unable_to_use_a_settings_revision_retains_the_previous_revision(pair: Pair) -> None:
     await pair.push(PUSHED)
     await follow(pair.west)
     (pair.east.folder / "claw.token").write_text("secret")
@@ -188,7 +190,7 @@ def agents_archived(c: Any) -> list[str]:
     return [row.name for row in agents.list_agents(c) if row.archived_at is not None]
 
 
-async def test_config_history_covers_all_nodes_and_a_diff_covers_one_node(pair: Pair) -> None:
+async def test_config_history_covers_all_nodes_and_a_diff_covers_a_single_node(pair: Pair) -> None:
     async def changed(client: httpx2.AsyncClient, since: int, until: int) -> list[tuple[str, str | None]]:
         answer = await client.get("/v1/config/diff", params={"since": since, "until": until})
         return [(one["key"], one["new"]) for one in answer.json()["changes"]]

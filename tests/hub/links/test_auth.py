@@ -71,7 +71,7 @@ async def test_a_device_without_token_and_key_gets_instructions(hello: dict[str,
         assert "retry_after_ms" not in error
 
 
-async def test_a_network_that_fails_ten_times_in_a_minute_waits_five_minutes_then_ten(port: Port) -> None:
+async def test_network_failing_ten_times_in_a_minute_waits_five_minutes_then_ten(port: Port) -> None:
     for wait_ms in (300_000, 600_000):
         for _ in range(10):
             assert (await answer_to(port, "hub_dev_typo"))[0]["code"] == "auth_failed"

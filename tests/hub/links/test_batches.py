@@ -46,7 +46,7 @@ async def device(port: Port) -> AsyncIterator[RawDevice]:
         yield opened
 
 
-async def test_batch_calls_are_sent_in_one_frame_and_answered_separately(
+async def test_batch_calls_are_sent_in_a_single_frame_and_answered_separately(
     port: Port, device: RawDevice
 ) -> None:
     async with asking(port, *IDS) as outcomes:

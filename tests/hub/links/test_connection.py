@@ -109,7 +109,7 @@ async def test_late_answer_to_a_timed_out_call_is_dropped(port: Port, device: Ra
     assert port.count("hub_pending_calls") == 0
 
 
-async def test_an_action_that_the_device_does_not_list_is_not_sent(port: Port) -> None:
+async def test_action_unlisted_by_the_device_is_not_sent(port: Port) -> None:
     async with port.device(capabilities=("user.ask",)):
         link = port.link()
         assert [link.can(name) for name in ("user.ask", "insert", "browser.open")] == [True, True, False]
@@ -238,7 +238,7 @@ def not_reading(socket: ClientConnection) -> Iterator[None]:
         socket.transport.abort()  # or its own closing handshake would wait for what it does not read
 
 
-async def test_device_that_never_reads_is_disconnected_and_others_are_served(port: Port) -> None:
+async def test_never_reading_device_is_disconnected_and_others_are_served(port: Port) -> None:
     async with port.device("other") as other, port.device("stuck") as stuck:
         link = port.link("stuck")
         with not_reading(stuck.socket):
@@ -275,7 +275,7 @@ async def test_slow_device_reading_late_gets_the_close_code_slow_consumer(
     assert await device.closed() == CloseCode.SLOW_CONSUMER
 
 
-async def test_slow_device_that_reads_in_time_remains_connected(port: Port, device: RawDevice) -> None:
+async def test_slow_device_reading_in_time_remains_connected(port: Port, device: RawDevice) -> None:
     device.socket.transport.pause_reading()
     link = port.link()
     await fill(link)
@@ -329,7 +329,7 @@ async def test_unknown_frame_type_is_answered_with_an_error_without_disconnectio
     assert await call_answered_by(device, port.link()) == OK
 
 
-async def test_a_message_in_fragments_is_one_message(port: Port, device: RawDevice) -> None:
+async def test_message_in_fragments_is_a_single_message(port: Port, device: RawDevice) -> None:
     async with calling(port.link()) as outcomes:
         await device.hear()
         await device.socket.send(iter(['{"type":"tool_result",', '"id":"c-1",', '"result":{"ok":true}}']))
@@ -343,7 +343,7 @@ async def test_a_message_in_too_many_fragments_ends_the_connection() -> None:
         await until(lambda: port.count("hub_limits_reached_total", limit="message_fragments") == 1)
 
 
-async def test_a_fault_of_the_hub_ends_one_connection_and_no_other() -> None:
+async def test_fault_of_the_hub_ends_the_affected_connection_and_no_other() -> None:
     clock = BreakingClock()
     async with open_port(clock) as port, port.device("one") as one, port.device("two") as two:
         clock.breaks = 1
@@ -384,7 +384,7 @@ async def test_device_above_the_loop_share_is_read_later(port: Port, device: Raw
     await until(lambda: len([one for one in port.events if isinstance(one, RequestReceived)]) == 2)
 
 
-async def test_a_device_that_uses_far_too_much_time_is_disconnected_with_the_reason(
+async def test_device_using_far_too_much_time_is_disconnected_with_the_reason(
     port: Port, device: RawDevice
 ) -> None:
     dear(port, 7.5 * SHARE)
@@ -488,7 +488,7 @@ async def test_a_call_without_an_answer_times_out() -> None:
     assert not calls.settle("c-1", DONE)
 
 
-async def test_batch_calls_time_out_separately_with_one_wheel_entry() -> None:
+async def test_batch_calls_time_out_separately_with_a_single_wheel_entry() -> None:
     clock = FakeClock()
     calls, wheel = pending_calls(clock)
     began = clock.monotonic()
@@ -622,7 +622,7 @@ async def test_link_reports_the_capabilities_of_the_device(made: Made) -> None:
 
 
 @both
-async def test_a_call_over_a_link_has_one_answer(made: Made) -> None:
+async def test_call_over_a_link_has_a_single_answer(made: Made) -> None:
     async with made() as (link, _):
         assert await link.call(make_call()) == ANSWERED
 

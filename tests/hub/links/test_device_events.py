@@ -56,7 +56,7 @@ async def test_devices_without_the_subscription_get_no_event(hearers: Hearers, l
     assert (seqs(link), seqs(other)) == ([1], [])
 
 
-async def test_a_device_that_lists_a_capability_gets_the_event_of_that_name(hearers: Hearers) -> None:
+async def test_device_listing_a_capability_gets_the_event_of_the_same_name(hearers: Hearers) -> None:
     link = hearers.enter("laptop", capabilities=["agent.config"])
     assert hearers.events.is_subscribed(LAPTOP, CONFIG) and not hearers.events.is_subscribed(LAPTOP, MOVED)
     assert (hearers.events.subscribers(CONFIG), hearers.events.unsubscribe(link, ["*"])) == ([LAPTOP], ())
@@ -115,7 +115,7 @@ async def test_events_beyond_the_queue_limit_leave_a_gap_in_seq(hearers: Hearers
     assert (seqs(link), hearers.lost) == ([1, 2, 5], 2)
 
 
-async def test_device_that_does_not_read_loses_events_without_disconnection(
+async def test_non_reading_device_loses_events_without_disconnection(
     hearers: Hearers, link: HearingLink
 ) -> None:
     async with served(hearers.events):

@@ -81,7 +81,7 @@ def test_gate_limits_strangers_and_does_not_count_vouched_connections() -> None:
     assert turned_away(gate, "10.0.0.3").limit == "strangers"
 
 
-def test_new_connection_evicts_the_oldest_stranger_that_owes_a_hello() -> None:
+def test_new_connection_evicts_the_oldest_stranger_owing_a_hello() -> None:
     closed: list[str] = []
 
     def stranger(name: str, network: str, *, waits_for_hub: bool = False) -> None:
@@ -192,7 +192,7 @@ async def fail(failed: FailedAttempts, party: str = "192.0.2.7", times: int = 3)
         await failed.fail(party)
 
 
-async def test_failures_that_are_too_old_do_not_count(store: Store) -> None:
+async def test_expired_failures_do_not_count(store: Store) -> None:
     clock = FakeClock()
     failed = counter(store, clock)
     await fail(failed, times=2)
@@ -217,7 +217,7 @@ async def test_failure_wait_doubles_up_to_an_hour_and_resets_when_quiet(store: S
     assert failed.wait_s("192.0.2.7") == 300
 
 
-async def test_failed_attempts_of_one_party_do_not_delay_another(store: Store) -> None:
+async def test_failed_attempts_of_a_network_do_not_delay_another_network(store: Store) -> None:
     failed = counter(store, FakeClock())
     await fail(failed)
     assert (failed.wait_s("192.0.2.8"), list(failed.waiting())) == (0, [("192.0.2.7", 300)])
@@ -247,7 +247,7 @@ async def test_wait_after_failed_attempts_survives_a_restart_and_is_not_extended
     assert await restarted.fail("192.0.2.7") == 0
 
 
-async def test_attempts_that_are_spread_over_hubs_count_together(postgres: Postgres) -> None:
+async def test_attempts_spread_over_hubs_count_together(postgres: Postgres) -> None:
     with postgres.database() as url:
         async with open_store(url) as one, open_store(url) as another:
             hubs = [counter(store, FakeClock()) for store in (one, another)]
@@ -289,11 +289,11 @@ async def test_failed_attempts_are_counted_without_a_database() -> None:
         ("local", "local"),
     ],
 )
-def test_network_of_an_address_is_the_prefix_of_one_party(address: str, network: str) -> None:
+def test_network_of_an_address_is_the_prefix_of_a_single_party(address: str, network: str) -> None:
     assert network_of(address) == network
 
 
-def test_refusals_of_many_networks_are_recorded_in_one_entry() -> None:
+def test_refusals_of_many_networks_are_recorded_in_a_single_entry() -> None:
     clock = FakeClock()
     samples = RefusalSamples(clock)
     told = [samples.take(f"10.0.{number // 256}.{number % 256}", "auth_failed") for number in range(1_000)]

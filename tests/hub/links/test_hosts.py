@@ -22,11 +22,13 @@ PROXIES = TrustedProxies(["10.0.0.0/24", "192.168.1.5", "fd00::/8"])
         ("Forwarded", 'proto=https; For="203.0.113.7"', "203.0.113.7"),
     ],
 )
-def test_the_client_is_the_rightmost_that_is_no_trusted_proxy(header: str, value: str, client: str) -> None:
+def test_client_is_the_rightmost_address_outside_the_trusted_proxies(
+    header: str, value: str, client: str
+) -> None:
     assert PROXIES.client("10.0.0.2", {header: [value]}) == client
 
 
-def test_headers_given_twice_are_one_list() -> None:
+def test_repeated_headers_are_a_single_list() -> None:
     assert PROXIES.client("10.0.0.2", {"X-Forwarded-For": ["203.0.113.7", "10.0.0.9"]}) == "203.0.113.7"
 
 
@@ -71,7 +73,7 @@ def test_disagreeing_forwarding_headers_are_refused() -> None:
     ["localhost", "LOCALHOST:8770", "127.0.0.1", "127.0.0.1:8770", "[::1]:8770", "[::1]", "192.168.1.9:1",
      "hub.example", "Hub.Example.:443"],
 )  # fmt: skip
-def test_names_of_this_machine_addresses_and_listed_names_are_allowed(host: str) -> None:
+def test_loopback_names_addresses_and_listed_names_are_allowed(host: str) -> None:
     assert host in Hosts(["hub.example"])
 
 

@@ -35,7 +35,7 @@ async def refusal(port: Port, nonce: str, *, host: str | None = None) -> int:
 
 
 @pytest.mark.parametrize("as_subprotocol", [False, True])
-async def test_a_challenge_is_signed_over_both_nonces_and_the_address_that_was_dialled(
+async def test_challenge_is_signed_over_both_nonces_and_the_dialled_address(
     port: Port, as_subprotocol: bool
 ) -> None:
     offered = ["hub.v1.json", f"{NONCE_SUBPROTOCOL}{NONCE}"] if as_subprotocol else ["hub.v1.json"]
@@ -128,7 +128,7 @@ async def greets(device: RawDevice, key: KeyPair, **changed: str) -> str:
     ],
     ids=["as it should be", "another address", "another address signed", "another hub", "the older header"],
 )
-async def test_device_proof_is_accepted_only_for_this_hub_and_the_dialled_address(
+async def test_device_proof_is_accepted_only_for_the_own_hub_and_the_dialled_address(
     port: Port, changed: dict[str, str], code: str
 ) -> None:
     async with port.connect(additional_headers={NONCE_HEADER: NONCE}) as device:

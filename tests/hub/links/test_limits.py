@@ -80,7 +80,7 @@ async def test_answers_to_open_calls_are_not_throttled(port: Port, device: RawDe
     assert throttled_s(port) == 0
 
 
-async def test_repeated_answers_to_one_call_are_throttled_and_dropped() -> None:
+async def test_repeated_answers_to_a_call_are_throttled_and_dropped() -> None:
     clock = FakeClock()
     answer = frame(1, json.dumps({"type": "tool_result", "id": "c-1", "result": 1}).encode())
     async with open_port(clock, limits=SLOW) as port, port.device() as device:
@@ -161,7 +161,7 @@ async def test_device_without_a_pong_in_time_reaches_ping_timeout_s() -> None:
         device.socket.transport.abort()
 
 
-async def test_device_that_pings_without_reading_is_disconnected_as_slow() -> None:
+async def test_device_pinging_without_reading_is_disconnected_as_slow() -> None:
     clock = FakeClock()
     limits = LinkLimits(close_s=1.0, frames_per_s=1e6, bytes_per_s=1e9, outgoing_bytes=100_000)
     async with open_port(clock, limits=limits, ping_every_s=None) as port, port.device() as device:
@@ -179,7 +179,7 @@ def _is_full(port: Port, device: RawDevice) -> bool:
     return port.count("hub_limits_reached_total", limit="outgoing_bytes") > 0
 
 
-async def test_compressed_message_that_inflates_too_much_ends_the_connection() -> None:
+async def test_compressed_message_inflating_too_much_ends_the_connection() -> None:
     packer = zlib.compressobj(9, zlib.DEFLATED, -10)
     packed = packer.compress(bytes(8 * 1024 * 1024)) + packer.flush(zlib.Z_SYNC_FLUSH)
     async with open_port(compression=True) as port, port.device(compression="deflate") as device:
@@ -239,7 +239,7 @@ async def test_hello_timeout_and_hello_size_follow_the_settings() -> None:
         assert reached == [1, 1]
 
 
-async def test_a_request_that_is_too_long_or_never_ends_is_cut_off() -> None:
+async def test_overlong_or_never_ending_request_is_cut_off() -> None:
     async with open_port(open_s=0.2) as port:
         with raw_socket(port) as long:
             long.sendall(b"GET /v1/device HTTP/1.1\r\n" + b"X-Padding: " + b"x" * 4_000 + b"\r\n")
@@ -420,7 +420,7 @@ async def test_new_connection_replaces_the_longest_waiting_stranger() -> None:
                     assert len(port.roster.connected()) == 2
 
 
-async def test_ipv4_mapped_and_plain_addresses_are_one_network() -> None:
+async def test_ipv4_mapped_and_plain_addresses_are_the_same_network() -> None:
     limits = PortLimits(connections_per_network=1)
     with socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True) as sock:
         async with open_port(sock=sock, port_limits=limits) as port:

@@ -96,7 +96,7 @@ async def test_a_device_may_speak_messagepack(port: Port) -> None:
         assert isinstance(MSGPACK.decode_from_hub(await device.socket.recv(decode=False)), Welcome)
 
 
-async def test_the_subprotocol_is_the_first_one_offered_that_the_hub_knows(port: Port) -> None:
+async def test_subprotocol_is_the_first_offered_subprotocol_known_to_the_hub(port: Port) -> None:
     async with port.connect(subprotocols=["hub.v9.xml", "hub.v1.json", "hub.v1.msgpack"]) as device:
         assert device.socket.subprotocol == "hub.v1.json"
     async with port.connect() as device:
@@ -137,7 +137,7 @@ async def test_devices_of_a_cut_off_node_are_sent_to_others_and_refused_until_th
         await opened.enter_async_context(port.device())
 
 
-async def test_device_gets_no_call_while_the_lease_of_its_node_is_over(port: Port) -> None:
+async def test_device_gets_no_call_while_the_lease_of_the_node_is_over(port: Port) -> None:
     async with port.device() as device:
         has_lease = False
         port.roster.may_send = lambda: has_lease
@@ -186,7 +186,7 @@ async def test_device_of_a_newer_protocol_version_is_welcomed_with_a_skew_note(
     assert link.skew == "the hub speaks the protocol up to version 1, the device up to 2: update the hub"
 
 
-async def test_devices_that_were_welcomed_do_not_count_as_strangers() -> None:
+async def test_welcomed_devices_do_not_count_as_strangers() -> None:
     async with (
         open_port(port_limits=PortLimits(strangers=1)) as port,
         port.device("one"),
@@ -217,7 +217,7 @@ async def test_when_the_port_closes_every_device_gets_a_goodbye(port: Port) -> N
         await anyio.connect_tcp("127.0.0.1", int(port.url.split(":")[2].split("/")[0]))
 
 
-async def test_a_device_that_ignores_the_close_does_not_hold_up_the_stop() -> None:
+async def test_device_ignoring_the_close_does_not_hold_up_the_stop() -> None:
     async with open_port(drain_s=1.0) as port, port.device() as device:
         device.socket.transport.pause_reading()
         with anyio.fail_after(4):

@@ -137,7 +137,7 @@ async def test_a_denied_device_is_refused_permanently(port: Port) -> None:
     assert "retry_after_ms" not in error
 
 
-async def test_fourth_pairing_device_of_one_network_is_refused_with_a_retry_time(port: Port) -> None:
+async def test_fourth_pairing_device_of_a_network_is_refused_with_a_retry_time(port: Port) -> None:
     for seed in range(1, 4):
         await knock(port, KeyPair(seed))
     error, close = await knock(port, KeyPair(4))
@@ -214,7 +214,7 @@ async def test_invitation_admits_a_device_at_once_up_to_the_use_limit(port: Port
     )
 
 
-async def test_two_invited_devices_of_one_name_get_distinct_names(port: Port) -> None:
+async def test_two_invited_devices_of_the_same_name_get_distinct_names(port: Port) -> None:
     token = await invitation(port, uses=2)
     for seed in (1, 2):
         await knock(port, KeyPair(seed), invitation=token)

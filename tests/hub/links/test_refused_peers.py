@@ -107,9 +107,7 @@ STRANGER = Peer(network=HERE)
         (replace(HOME, device_id=DeviceId("another"), credential="key:other"), False),
     ],
 )
-def test_admission_of_a_device_removes_only_the_refusals_of_that_device(
-    refused: Peer, is_ended: bool
-) -> None:
+def test_admission_of_a_device_removes_only_the_refusals_of_the_device(refused: Peer, is_ended: bool) -> None:
     peers = RefusedPeers(FakeClock())
     peers.note(refused, ErrorCode.AUTH_FAILED, "it was refused")
     peers.forget(HOME)

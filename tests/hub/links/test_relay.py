@@ -160,7 +160,7 @@ async def test_device_proof_relayed_from_another_hub_is_refused(
     assert port.roster.find(DeviceId("desk")) is None
 
 
-async def test_device_that_dials_the_hub_directly_is_welcomed(port: Port, tmp_path: Path) -> None:
+async def test_device_dialling_the_hub_directly_is_welcomed(port: Port, tmp_path: Path) -> None:
     """What the relays above lack is the address alone."""
     credential = key_of(tmp_path, port.clock)
     await know_key(port, credential)

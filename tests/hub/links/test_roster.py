@@ -78,7 +78,7 @@ def test_roster_finds_a_device_only_while_connected() -> None:
     assert house.events == [DeviceReady(link, HELLO), DeviceLost(DeviceId("laptop"), 1, "connection_lost")]
 
 
-def test_a_newer_connection_of_a_device_ends_the_older_one() -> None:
+def test_newer_connection_of_a_device_ends_the_older_connection() -> None:
     house = House()
     old = house.enter("laptop", 1)
     new = house.enter("laptop", 2)
@@ -212,7 +212,7 @@ async def test_device_with_an_unrecorded_disconnect_is_offline_after_two_polls(s
     assert seen == ["online", "offline"]
 
 
-async def test_device_that_reconnected_before_the_poll_is_not_disconnected(shared: SharedDesk) -> None:
+async def test_device_reconnected_before_the_poll_is_not_disconnected(shared: SharedDesk) -> None:
     for boot in (EAST, WEST):
         await shared.connects_to(boot, 1)
     assert (await shared.poll(), (await shared.enter(2)).ended) == ([], [])

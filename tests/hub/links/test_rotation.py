@@ -79,7 +79,7 @@ async def test_second_key_rotation_within_a_minute_is_refused(port: Port, device
     assert len(await port.store.read(tokens.list_keys)) == 3
 
 
-async def test_revoked_new_key_ends_the_connection_that_rotated_the_key(
+async def test_revoked_new_key_ends_the_connection_used_for_the_rotation(
     port: Port, device: RawDevice
 ) -> None:
     await rotate(port)
@@ -89,7 +89,7 @@ async def test_revoked_new_key_ends_the_connection_that_rotated_the_key(
     assert await device.closed() == CloseCode.REVOKED
 
 
-async def test_key_rotation_requires_signatures_of_both_keys_for_this_hub(
+async def test_key_rotation_requires_signatures_of_both_keys_for_the_same_hub(
     port: Port, device: RawDevice
 ) -> None:
     lines = ("hub-key-rotation-v1", "hub-1", "desk", OLD.spelled, NEW.spelled)

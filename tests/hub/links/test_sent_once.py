@@ -52,7 +52,7 @@ async def test_repeated_call_waits_for_the_answer_of_a_slow_device(port: Port, s
         await has_nothing_else(port, device)
 
 
-async def test_answer_that_no_caller_waits_for_is_kept_for_the_repeated_call(port: Port) -> None:
+async def test_unawaited_answer_is_kept_for_the_repeated_call(port: Port) -> None:
     async with port.device() as device:
         await ask_and_give_up(port, device)
         await device.say(type="tool_result", id="c-1", result={"row": "r-1"})
@@ -87,7 +87,7 @@ async def test_refused_call_is_sent_again(port: Port) -> None:
 
 
 @pytest.mark.parametrize("capability", ["tool.insert", "tool_calls"])
-async def test_call_is_sent_again_to_a_device_that_keeps_ids(port: Port, capability: str) -> None:
+async def test_call_is_sent_again_to_an_id_keeping_device(port: Port, capability: str) -> None:
     async with port.device(capabilities=(capability,)) as device:
         for _ in range(2):
             async with asking(port, "c-1", wait_ms=2_000):
@@ -105,7 +105,7 @@ async def test_unanswered_call_is_sent_again_on_the_next_connection(port: Port) 
     assert outcomes == [ROW]
 
 
-async def test_long_answer_is_kept_with_the_id_of_its_row_alone(port: Port) -> None:
+async def test_long_answer_is_kept_with_the_id_of_the_row_alone(port: Port) -> None:
     long = {"id": "r-1", "text": "x" * MAX_STORED_BYTES}
     async with port.device() as device:
         async with asking(port, "c-1") as first:

@@ -155,7 +155,7 @@ async def test_unread_pieces_are_stored_on_disk_and_returned_in_order(tmp_path: 
     assert bytes_in(tmp_path) == 0
 
 
-async def test_a_device_that_exceeds_the_run_limit_is_stopped(tmp_path: Path) -> None:
+async def test_device_exceeding_the_run_limit_is_stopped(tmp_path: Path) -> None:
     wire = Wire(has_credit=False, spool_dir=tmp_path)
     with wire.streams.open(make_run(most_bytes=200_000)) as stream:
         sent = [data("x" * 50_000, seq=number) for number in range(10)]
@@ -181,7 +181,7 @@ async def test_empty_run_frames_count_for_the_byte_limit(wire: Wire) -> None:
         assert ErrorCode.TOO_LARGE in wire.put(*[data()] * 1_000)
 
 
-async def test_a_spool_that_cannot_be_written_ends_the_run_and_not_the_connection(tmp_path: Path) -> None:
+async def test_unwritable_spool_ends_the_run_and_not_the_connection(tmp_path: Path) -> None:
     wire = Wire(has_credit=False, spool_dir=tmp_path / "missing", memory_bytes=100)
     with wire.streams.open(make_run()) as stream:
         assert wire.streams.put(data("x" * 5_000)) == ErrorCode.OVERLOADED
@@ -199,7 +199,7 @@ async def test_open_run_stream_fails_at_once_when_the_connection_ends(wire: Wire
         pass
 
 
-async def test_a_stream_that_is_complete_can_be_read_after_the_connection_ended(tmp_path: Path) -> None:
+async def test_complete_stream_can_be_read_after_the_connection_ended(tmp_path: Path) -> None:
     wire = Wire(spool_dir=tmp_path, memory_bytes=100)
     with wire.streams.open(make_run()) as stream:
         wire.put(data("one"), DONE)
@@ -213,7 +213,7 @@ async def test_second_stream_of_an_open_run_is_refused(wire: Wire) -> None:
         pass
 
 
-async def test_long_fetch_list_is_split_into_frames_that_fit(wire: Wire) -> None:
+async def test_long_fetch_list_is_split_into_frames_within_the_limit(wire: Wire) -> None:
     paths = [f"notes/{'ü' * 400}/{number}.md" for number in range(2_000)]
     with wire.streams.open(make_run()) as stream:
         await stream.fetch(paths, last=True)
@@ -225,7 +225,7 @@ async def test_long_fetch_list_is_split_into_frames_that_fit(wire: Wire) -> None
     assert max(sum(len(path.encode()) for path in fetch.paths) for fetch in fetches) <= 256 * 1024
 
 
-async def test_empty_fetch_list_sends_one_last_fetch_frame(wire: Wire) -> None:
+async def test_empty_fetch_list_sends_a_single_last_fetch_frame(wire: Wire) -> None:
     with wire.streams.open(make_run()) as stream:
         await stream.fetch([], last=True)
     assert wire.sent == [AgentFetch(run_id="r-1", fence=3, paths=[], last=True)]

@@ -81,7 +81,7 @@ def lived(first_days: Past, tmp_path: Path) -> Past:
         for device in MOMENTS
     ],
 )
-async def test_each_item_has_one_device_row_after_restore_or_loss(
+async def test_each_item_has_a_single_device_row_after_restore_or_loss(
     lived: Past, hub: str | None, device: str | None
 ) -> None:
     wanted = lived.items()
@@ -281,7 +281,7 @@ PASTS_AT_ONCE = {
 @pytest.mark.parametrize(
     "case", [pytest.param(name, marks=[] if name in PASTS_AT_ONCE else pytest.mark.soak) for name in PASTS]
 )
-async def test_each_item_has_one_device_row_after_losses_and_changes(past: Past, case: str) -> None:
+async def test_each_item_has_a_single_device_row_after_losses_and_changes(past: Past, case: str) -> None:
     steps, titles, sends = PASTS[case]
     sent = await goes_through(past, *steps)
     found = (item.title if item.title in titles else MODEL for item in read_items(past.device_file))
@@ -660,7 +660,7 @@ async def test_approval_of_an_item_with_warnings_without_the_grant_is_not_sent(s
     assert (await store.read(stored)).reason == ErrorCode.NOT_GRANTED
 
 
-async def test_a_verdict_that_was_never_sent_is_refused_without_the_grant(store: Store) -> None:
+async def test_never_sent_verdict_is_refused_without_the_grant(store: Store) -> None:
     await store.write(rejected)
     assert await deliver(store, FakeClock(), linked(EPOCH)) == []
     row = await store.read(stored)

@@ -93,7 +93,7 @@ async def test_stored_model_answer_is_reused_by_the_next_hub_process(store: Stor
     assert ([one.user for one in asked.asked], teller.asked, again.usage) == (["u"], [], Usage())
 
 
-async def test_answer_of_one_model_is_not_reused_for_another_model(bench: Bench) -> None:
+async def test_answer_of_a_model_is_not_reused_for_another_model(bench: Bench) -> None:
     unit = await opened(bench)
     await unit.through(Teller("small")).answer(question())
     large = Teller("large")
@@ -431,7 +431,7 @@ async def test_run_waiting_for_the_model_is_resumed_after_a_restart(
     assert (run.id, run.outcome, titles(link)) == (first.id, RunOutcome.SUCCESS, [])
 
 
-async def test_a_hub_that_died_between_rules_and_model_reads_the_rest_of_the_file(
+async def test_hub_restarted_between_rules_and_model_reads_the_rest_of_the_file(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     take_away(bench)
@@ -569,7 +569,7 @@ async def test_model_gate_releases_runs_ever_more_slowly_if_only_probes_are_answ
     assert released[-1] == timedelta(seconds=RELEASE.cap_s)
 
 
-async def test_open_questions_are_aborted_when_one_finds_the_model_away() -> None:
+async def test_open_questions_are_aborted_when_a_question_finds_the_model_away() -> None:
     gate = ModelGate(KeywordModel(), FakeClock())
     ended: list[str] = []
 

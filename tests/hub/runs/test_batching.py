@@ -93,7 +93,7 @@ async def states(bench: Bench, run: RunRow) -> list[BatchState]:
     return [row.state for row in await bench.store.read(model_calls.batches_of, run.id)]
 
 
-async def test_questions_are_submitted_as_one_batch_and_complete_the_run(bench: Bench) -> None:
+async def test_questions_are_submitted_as_a_single_batch_and_complete_the_run(bench: Bench) -> None:
     waiting = await go(bench)
     assert (waiting.state, waiting.attempt, waiting.items_created) == (RunState.QUEUED, 1, 1)
     assert waiting.reason is not None and "batch" in waiting.reason
@@ -150,7 +150,7 @@ async def test_run_succeeds_after_any_batch_fate_and_submits_each_question_once(
     )
 
 
-async def test_batch_that_failed_to_submit_is_submitted_again(bench: Bench) -> None:
+async def test_batch_after_a_failed_submission_is_submitted_again(bench: Bench) -> None:
     desk_of(bench).error = ModelUnavailable("not reached")
     await go(bench)
     desk_of(bench).error = None

@@ -287,7 +287,7 @@ async def hubs(postgres: Postgres, bench: Bench) -> AsyncIterator[TwoHubs]:
             yield TwoHubs(one, other, both[1], store)
 
 
-async def test_budget_promised_by_one_hub_is_not_available_to_another(hubs: TwoHubs) -> None:
+async def test_budget_promised_by_a_hub_is_not_available_to_another_hub(hubs: TwoHubs) -> None:
     await (await hubs.one.reserve("spender", DEAR, PRICE)).promise()
 
     with pytest.raises(DayBudgetReached):

@@ -246,7 +246,7 @@ async def test_an_agent_whose_quota_is_back_within_the_slot_is_woken_then(calend
         "quota is back after the slot",
     ],
 )
-async def test_wake_that_is_impossible_within_the_slot_is_recorded_with_the_reason(
+async def test_impossible_wake_within_the_slot_is_recorded_with_the_reason(
     calendar: Calendar, condition: str | float | None, outcome: tuple[str, str, str]
 ) -> None:
     link = None
@@ -299,7 +299,7 @@ async def test_wake_call_of_a_killed_hub_is_repeated_with_the_same_id(
     assert await calendar.outcome() == ("acknowledged", "woken", None)
 
 
-async def test_a_slot_that_ended_while_the_hub_was_down_is_reported_as_missed(
+async def test_slot_ended_during_a_hub_downtime_is_reported_as_missed(
     calendar: Calendar,
 ) -> None:
     link = await calendar.connect([YES])

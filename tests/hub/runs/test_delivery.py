@@ -160,7 +160,7 @@ def people(bench: Bench) -> Bench:
     ("capabilities", "deadline_ms"),
     [((), 120_000), (("agent_manifest",), 120_000), (MODERN, 30_000), (("tool_calls",), 30_000)],
 )
-async def test_device_that_may_not_keep_ids_has_two_minutes_for_an_answer(
+async def test_device_without_kept_ids_has_two_minutes_for_an_answer(
     store: Store, agent: AgentRow, capabilities: tuple[str, ...], deadline_ms: int
 ) -> None:
     bench = Bench(store, agent)
@@ -212,7 +212,7 @@ async def test_run_uses_the_table_declaration_of_the_time_of_creation(people: Be
     assert link.calls[0].declares == CONTACTS
 
 
-async def test_no_run_is_created_for_a_table_that_is_not_declared_any_more(people: Bench) -> None:
+async def test_no_run_is_created_for_a_no_longer_declared_table(people: Bench) -> None:
     people.extractor.tables = TABLES
     with pytest.raises(UndeclaredTable, match=r"there is no table 'contacts'; declare it in \[\[tables\]\]"):
         await people.control.submit(people.agent)

@@ -142,7 +142,7 @@ async def test_ballast_is_not_created_if_the_remaining_space_would_stop_runs(tmp
         services.cancel_scope.cancel()
 
 
-def test_a_ballast_that_cannot_be_created_is_logged_once_and_not_used(
+def test_uncreatable_ballast_is_logged_once_and_not_used(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     ballast = Ballast(tmp_path / "nowhere")

@@ -72,7 +72,7 @@ async def test_queued_run_starts_when_the_device_connects(bench: Bench) -> None:
     assert done.items_created == 1
 
 
-async def test_a_device_works_on_one_run_at_a_time(bench: Bench) -> None:
+async def test_device_works_on_a_single_run_at_a_time(bench: Bench) -> None:
     bench.connect(runs=[[AgentManifest(run_id="r", last=False)], *folder(a="- [ ] one")])
     async with served(bench):
         first = await bench.control.submit(bench.agent)
@@ -196,7 +196,7 @@ async def test_dispatcher_writes_no_claim_without_a_queued_run(
     assert claims
 
 
-async def test_runs_of_an_agent_that_is_no_longer_declared_are_cancelled(bench: Bench) -> None:
+async def test_runs_of_a_no_longer_declared_agent_are_cancelled(bench: Bench) -> None:
     waiting = await bench.control.submit(bench.agent)
     user_id = bench.agent.user_id
     await reconcile(bench.store, [], user_id=user_id, clock=bench.clock, ids=bench.ids)
@@ -277,7 +277,7 @@ async def test_resume_of_a_run_not_paused_by_a_person_is_refused(bench: Bench) -
         await bench.control.resume(waiting.id, actor="anna")
 
 
-async def test_rerun_creates_a_new_run_that_names_the_first_run(bench: Bench) -> None:
+async def test_rerun_creates_a_new_run_naming_the_first_run(bench: Bench) -> None:
     bench.connect(runs=folder(a="- [ ] one") * 2)
     old = await bench.run()
     again = await bench.control.rerun(old.id, actor="anna")
@@ -362,7 +362,7 @@ async def test_run_past_the_start_deadline_or_paused_too_long_is_ended(bench: Be
     assert (second.state, second.reason) == (RunState.FAILED, "paused_too_long")
 
 
-async def test_device_is_asked_to_cancel_held_runs_that_are_completed_or_unknown(bench: Bench) -> None:
+async def test_device_is_asked_to_cancel_completed_or_unknown_held_runs(bench: Bench) -> None:
     link = bench.connect(runs=folder(a="- [ ] one"))
     done = await bench.run()
     held = [HeldRun(run_id=done.id, fence=done.fence), HeldRun(run_id="nobody-knows", fence=1)]

@@ -101,7 +101,7 @@ async def test_estimate_of_a_pdf_has_a_wide_range_of_questions(bench: Bench, are
     assert found.questions.low <= 2 and 50 <= found.questions.high <= 100
 
 
-async def test_budgets_that_a_run_may_reach_are_named(bench: Bench) -> None:
+async def test_reachable_budgets_of_a_run_are_named(bench: Bench) -> None:
     bench.model.price = Price(NANOS, NANOS)
     bench.budgets.limits = BudgetSettings(run_usd=1.0, day_tokens=5)
     found = await bench.estimator.estimate(bench.agent, bench.connect(runs=[listing(10_000)]))

@@ -40,7 +40,7 @@ async def test_file_is_explained_while_the_model_of_a_run_thinks(store: Store, a
     assert [(reason.code, reason.lines) for reason in reasons] == [("under_way", ""), ("not_asked", "1")]
 
 
-async def test_file_that_a_run_without_a_follower_left_is_explained_by_the_limit(
+async def test_file_left_by_a_run_without_a_follower_is_explained_by_the_limit(
     store: Store, agent: AgentRow
 ) -> None:
     bench = Bench(store, agent, run_limits=RunLimits(files=2))

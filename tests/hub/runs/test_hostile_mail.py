@@ -104,7 +104,7 @@ def long_name(size: int) -> bytes:
     return b"From: eve@example.com\r\nMessage-ID: <name@x>\r\nMIME-Version: 1.0\r\n" + kind
 
 
-async def test_mails_that_the_hub_cannot_understand_are_set_aside_by_their_uid_and_the_others_are_read(
+async def test_unreadable_mails_are_set_aside_by_their_uid_and_the_others_are_read(
     store: Store, dovecot: Dovecot
 ) -> None:
     user = dovecot.fresh_user()
@@ -131,7 +131,7 @@ async def test_mails_that_the_hub_cannot_understand_are_set_aside_by_their_uid_a
     assert (await bench.run()).outcome is RunOutcome.SUCCESS
 
 
-async def test_two_mails_with_one_message_id_and_other_content_are_both_read_and_logged(
+async def test_two_mails_with_the_same_message_id_and_other_content_are_both_read_and_logged(
     store: Store, dovecot: Dovecot
 ) -> None:
     user = dovecot.fresh_user()
@@ -443,7 +443,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("name", "fault"), CASES)
-async def test_each_mail_becomes_one_row_under_every_fault_of_the_mail_server(
+async def test_each_mail_becomes_a_single_row_under_every_fault_of_the_mail_server(
     store: Store, dovecot: Dovecot, name: str, fault: str
 ) -> None:
     _, at_first, later = FAULTS[fault]
@@ -462,7 +462,7 @@ async def test_each_mail_becomes_one_row_under_every_fault_of_the_mail_server(
 @pytest.mark.soak
 @pytest.mark.parametrize("write", ["plan_message", "move_cursor", "settle_answers"])
 @pytest.mark.parametrize("name", ALL)
-async def test_each_mail_is_one_row_when_the_hub_dies(
+async def test_each_mail_is_a_single_row_when_the_hub_dies(
     store: Store, dovecot: Dovecot, monkeypatch: pytest.MonkeyPatch, name: str, write: str
 ) -> None:
     async with at(name, dovecot) as provider:

@@ -154,7 +154,7 @@ async def test_database_above_the_size_limit_shortens_retention_and_logs_the_day
     assert await store.read(lambda c: len(c.execute(sa.select(idempotency_keys)).all())) == 1
 
 
-async def test_seen_messages_that_were_left_out_go_earlier_above_the_size_limit_than_planned_ones(
+async def test_left_out_seen_messages_are_deleted_before_planned_messages_above_the_size_limit(
     store: Store, clock: FakeClock
 ) -> None:
     at = epoch_ms(clock.now() - timedelta(days=250))
@@ -315,7 +315,7 @@ async def test_long_housekeeping_round_renews_the_lease(store: Store, clock: Fak
     assert await told(store) == 0
 
 
-async def test_a_database_that_fails_is_tried_again_in_an_hour(
+async def test_failing_database_is_tried_again_in_an_hour(
     clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with open_store("sqlite://") as closed:

@@ -151,7 +151,7 @@ THEN = (Action.INSERT, {"title": "Tasting", "date": ELEVENTH})
         ),
     ],
 )
-async def test_invitation_mails_about_one_event_change_one_row(
+async def test_invitation_mails_about_the_same_event_change_a_single_row(
     bench: Bench, mailbox: Mailbox, mails: list[tuple[str, str]], expected: list[tuple[Action, Record]]
 ) -> None:
     assert await changes(bench, mailbox, *mails) == expected
@@ -262,14 +262,14 @@ CALLED_OFF = (Action.UPDATE, {"title": CANCELLED})
         ),
     ],
 )
-async def test_event_series_is_one_row_plus_one_per_differing_date(
+async def test_event_series_is_a_row_plus_a_row_per_differing_date(
     bench: Bench, mailbox: Mailbox, mails: list[tuple[str, str]], expected: list[tuple[Action, Record]]
 ) -> None:
     assert await changes(bench, mailbox, *mails) == expected
 
 
 @pytest.mark.soak
-async def test_an_event_is_one_row_on_postgresql(postgres: Postgres, mailbox: Mailbox) -> None:
+async def test_event_is_a_single_row_on_postgresql(postgres: Postgres, mailbox: Mailbox) -> None:
     with postgres.database() as url:
         async with open_store(url) as store:
             bench = await bench_over(store, mailbox)

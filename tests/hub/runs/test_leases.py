@@ -98,27 +98,27 @@ def near() -> Neighbour:
         pytest.param(STEADY_S - 1, [], id="another node has just begun again"),
     ],
 )
-def test_node_without_renewals_gives_its_devices_up_if_another_renews(
+def test_node_without_renewals_gives_the_devices_up_if_another_node_renews(
     near: Neighbour, other: float | None, decided: list[object]
 ) -> None:
     near.pass_time(60, renews=False, other=other)
     assert near.decisions == decided
 
 
-def test_node_has_given_up_and_stopped_sending_before_others_take_its_runs(near: Neighbour) -> None:
+def test_node_has_given_up_and_stopped_sending_before_others_claim_the_runs(near: Neighbour) -> None:
     near.pass_time(GIVE_UP_S + A_SECOND, renews=False, other=60.0)
     assert near.lease.is_given_up
     assert near.lease.is_valid, "others do not take over yet"
 
 
-def test_node_that_lost_the_database_with_all_others_stays_until_all_renew_again(near: Neighbour) -> None:
+def test_node_without_a_database_like_all_others_keeps_devices_until_all_renew_again(near: Neighbour) -> None:
     near.pass_time(60, renews=False, other=None)
     near.pass_time(STEADY_S, renews=False, other=STEADY_S - RENEW_EVERY_S)  # is back first
     near.pass_time(30, renews=True, other=60.0)
     assert near.decisions == []
 
 
-def test_node_has_devices_again_after_a_renewal_that_was_confirmed_soon(near: Neighbour) -> None:
+def test_node_has_devices_again_after_a_soon_confirmed_renewal(near: Neighbour) -> None:
     near.pass_time(20, renews=False, other=60.0)
     sent_at = near.clock.uptime_s()
     near.pass_time(WELL_S + A_SECOND, renews=False, other=60.0)
@@ -129,7 +129,7 @@ def test_node_has_devices_again_after_a_renewal_that_was_confirmed_soon(near: Ne
     assert not near.lease.is_given_up
 
 
-def test_lease_of_a_suspended_node_is_over_until_its_renewal(near: Neighbour) -> None:
+def test_lease_of_a_suspended_node_is_over_until_the_renewal(near: Neighbour) -> None:
     near.clock.suspended_s += LEASE_MS / 1_000
     assert not near.lease.is_valid
     near.lease.check()
@@ -148,7 +148,7 @@ def test_renewals_in_time_are_reported_with_their_duration(near: Neighbour) -> N
 
 
 @pytest.mark.parametrize("suspended_s", [0.0, 2 * TTL_S])
-async def test_leader_that_was_suspended_asks_before_it_leads_on(suspended_s: float) -> None:
+async def test_suspended_leader_asks_before_leading_on(suspended_s: float) -> None:
     clock = FakeClock()
     async with open_store("sqlite://") as store:
         lead = Leadership(store, "task", BootId("a"), clock=clock, times_s=(TTL_S, RENEW_S))

@@ -184,7 +184,7 @@ async def observed(dovecot: Dovecot, folder: Path) -> dict[tuple[str, str], str]
 
 
 @pytest.mark.slow
-async def test_each_reader_says_of_each_part_what_the_table_has(dovecot: Dovecot, tmp_path: Path) -> None:
+async def test_each_reader_reports_each_part_like_the_table(dovecot: Dovecot, tmp_path: Path) -> None:
     found = await observed(dovecot, tmp_path)
     assert set(found) == {(part.name, reader) for part in PARTS for reader in READERS}
     wrong = {

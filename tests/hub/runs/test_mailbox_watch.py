@@ -134,7 +134,7 @@ async def test_mailbox_watch_queues_a_run_at_the_start_and_at_each_notification(
         await place.until(1)
 
 
-async def test_all_notifications_before_a_run_begins_cause_one_run(store: Store) -> None:
+async def test_all_notifications_before_a_run_begins_cause_a_single_run(store: Store) -> None:
     place = await place_over(store)
     async with watched(place):
         for times in (1, 2, 3):
@@ -144,7 +144,7 @@ async def test_all_notifications_before_a_run_begins_cause_one_run(store: Store)
         assert await place.queued() == 1
 
 
-async def test_mailbox_webhook_queues_one_run_of_the_agent_of_the_connector(store: Store) -> None:
+async def test_mailbox_webhook_queues_a_single_run_of_the_agent_of_the_connector(store: Store) -> None:
     place = await place_over(store)
     await place.watching.news("another")
     assert await place.queued() == 0
@@ -189,7 +189,7 @@ async def test_refused_connector_is_reported_and_not_opened_until_allowed(store:
     assert place.desk.refusals == [refused]
 
 
-async def test_a_node_that_lacks_a_file_of_the_settings_tries_again_and_blocks_no_mailbox(
+async def test_node_lacking_a_file_of_the_settings_tries_again_and_blocks_no_mailbox(
     store: Store,
 ) -> None:
     place = await place_over(store)

@@ -175,7 +175,7 @@ async def test_unreadable_message_is_dead_after_three_runs_and_the_cursor_advanc
     assert (mailbox.read.count("t1"), titles(link)) == (3, ["t2"])
 
 
-async def test_message_that_alone_needs_a_pause_is_dead_after_ten_runs_and_the_cursor_advances(
+async def test_message_alone_causing_pauses_is_dead_after_ten_runs_and_the_cursor_advances(
     bench: Bench, mailbox: Mailbox
 ) -> None:
     mailbox.add("t1")
@@ -208,7 +208,7 @@ async def test_a_required_action_of_a_person_is_reported_and_the_run_waits(
     assert shown(await bench.run()) == DONE
 
 
-async def test_a_connector_that_waits_for_a_person_starts_no_run(bench: Bench) -> None:
+async def test_connector_waiting_for_a_person_starts_no_run(bench: Bench) -> None:
     bench.connect()
     row = await bench.store.read(connectors.get_connector, "work")
     moved: dict[str, Any] = {
@@ -246,7 +246,7 @@ FOREVER = ProviderBusy("slow down", retry_at=datetime.max.replace(tzinfo=UTC))
     ],
     ids=["pause", "pause beyond a day", "quota"],
 )
-async def test_a_provider_that_asks_for_a_pause_or_has_no_quota_exhausts_the_agent(
+async def test_provider_asking_for_a_pause_or_without_quota_exhausts_the_agent(
     bench: Bench,
     mailbox: Mailbox,
     at: Any,
@@ -289,7 +289,7 @@ async def test_transient_connector_errors_increase_the_wait_and_fail_no_run(
 
 
 @pytest.mark.parametrize("failure", [Elsewhere("the key is elsewhere"), FileUnusable("there is no file")])
-async def test_run_failing_at_one_node_is_soon_eligible_for_another(
+async def test_run_failing_at_a_node_is_soon_eligible_for_another_node(
     bench: Bench, mailbox: Mailbox, failure: ConnectorFailure
 ) -> None:
     desk_of(bench).has_others = True
@@ -450,7 +450,7 @@ async def test_run_at_max_messages_is_followed_by_another_run_at_once(store: Sto
     assert len(mailbox.read) == 7
 
 
-async def test_mailbox_run_that_meets_its_budget_at_max_messages_is_not_followed(
+async def test_mailbox_run_meeting_the_budget_at_max_messages_is_not_followed(
     store: Store, mailbox: Mailbox
 ) -> None:
     bench = await bench_over(store, mailbox, max_messages=2)
@@ -779,7 +779,7 @@ async def test_changed_message_is_read_only_for_the_device_of_the_items(
     assert (run.device_id, titles(attic), titles(desk)) == ("desk", ["t2"], ["call Bob"])
 
 
-async def test_a_run_without_an_admitted_device_is_refused_and_one_of_a_schedule_waits(
+async def test_manual_run_without_an_admitted_device_is_refused_and_a_scheduled_run_waits(
     store: Store, mailbox: Mailbox
 ) -> None:
     bench = await roaming(store, mailbox)

@@ -170,7 +170,7 @@ def test_moved_event_is_updated_once_by_the_first_of_two_agents() -> None:
         ("open", {"unit_key": "notes/b.ics", "quote_hash": "another", "place_hash": "line"}, True),
     ],
 )
-def test_an_event_of_one_day_is_one_event_for_agents_of_two_time_zones(
+def test_all_day_event_is_the_same_event_for_agents_of_two_time_zones(
     verdict: str, changed: dict[str, Any], *, is_elsewhere: bool
 ) -> None:
     text = CALENDAR.format(day=";VALUE=DATE:20260501")
@@ -202,7 +202,7 @@ def test_the_same_item_has_the_same_ids_in_every_run_at_any_time() -> None:
 
 
 @pytest.mark.parametrize("title", ["call\x85Anna", "call\u2028Anna", "call \r\n Anna", "call\u202e Anna\x1b"])
-def test_item_of_a_release_that_kept_line_ends_in_titles_is_not_sent_again(title: str) -> None:
+def test_item_of_a_release_keeping_line_ends_in_titles_is_not_sent_again(title: str) -> None:
     one = item(title, "We have to call Anna.")
     before = known(one, data={"title": title})
     assert before.row.id == stored(decisions(one)[0]).id
@@ -213,7 +213,7 @@ def test_item_of_a_release_that_kept_line_ends_in_titles_is_not_sent_again(title
     assert (unanswered.call.call_id, sent(unanswered)) == (before.row.call_id, ("insert", {"title": title}))
 
 
-def test_two_found_items_with_one_title_are_two_items() -> None:
+def test_two_found_items_with_the_same_title_are_two_items() -> None:
     meetings = [item("team meeting", f"Team meeting on day {n}", date=FRIDAY + n * DAY) for n in (1, 8)]
     first, second = decisions(*meetings)
     assert stored(first).id != stored(second).id
@@ -314,7 +314,7 @@ def test_rejected_item_remains_rejected_if_another_prompt_quotes_part_of_the_sen
     assert (decision.call, stored(decision).verdict) == (None, "rejected")
 
 
-def test_one_word_title_does_not_match_two_longer_titles() -> None:
+def test_single_word_title_does_not_match_two_longer_titles() -> None:
     calls = [item(title, title) for title in ("call the plumber", "call the office")]
     both = decisions(*calls, here=[known(item("call", "call"))])
     assert {sent(decision)[0] for decision in both} == {"insert"}
@@ -342,7 +342,7 @@ def test_items_with_equal_titles_are_matched_by_date() -> None:
     assert stored(decided[0]).id not in {one.row.id for one in here}
 
 
-def test_a_device_without_updates_gets_a_new_row_that_names_the_replaced_row() -> None:
+def test_device_without_updates_gets_a_new_row_naming_the_replaced_row() -> None:
     before = known(item("call Anna", "First.", dueDate=FRIDAY))
     (decision,) = decisions(
         item("call Anna", "Second.", dueDate=FRIDAY + DAY), here=[before], can_update=False

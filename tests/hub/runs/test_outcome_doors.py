@@ -28,7 +28,7 @@ class Sayer(KeywordModel):
 
 
 @pytest.mark.parametrize("outcome", OUTCOMES, ids=lambda outcome: outcome.said)
-async def test_words_about_a_file_are_shown_with_its_run_and_in_no_log(
+async def test_words_about_a_file_are_shown_with_the_run_and_in_no_log(
     store: Store, agent: AgentRow, caplog: pytest.LogCaptureFixture, outcome: Outcome
 ) -> None:
     caplog.set_level(logging.DEBUG)

@@ -109,7 +109,7 @@ def place_at(kind: str, radicale: Radicale, folder: Path) -> Any:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["caldav", "rest"])
-async def test_rows_edited_at_a_place_that_is_sink_and_source_are_not_suggested(
+async def test_rows_edited_at_a_place_both_sink_and_source_are_not_suggested(
     kind: str, store: Store, radicale: Radicale, tmp_path: Path
 ) -> None:
     with place_at(kind, radicale, tmp_path) as place:
@@ -198,7 +198,7 @@ async def test_row_with_a_key_of_the_user_is_blank_in_a_document_of_any_reader(
         f"- [ ] Call Ana \\^{KEY}\n- [ ] Pay the rent",
     ],
 )
-async def test_mail_that_names_a_key_outside_of_a_row_keeps_its_text(text: str, store: Store) -> None:
+async def test_mail_naming_a_key_outside_of_a_row_keeps_the_text(text: str, store: Store) -> None:
     found = await blanked(store, Document(**about(MAIL), unit_key="mid:1", text=text, content_hash=""))
     assert found == text
 
@@ -211,7 +211,7 @@ async def test_mail_that_names_a_key_outside_of_a_row_keeps_its_text(text: str, 
         ("mcp:tasks", f"Call Ana\n{KEY}\n\nPay the rent\n{OTHER}"),
     ],
 )
-async def test_page_or_list_of_others_that_has_a_key_on_a_line_keeps_its_text(
+async def test_page_or_list_of_others_with_a_key_on_a_line_keeps_the_text(
     path: str, text: str, store: Store
 ) -> None:
     found = await blanked(store, Document(**about(WEB), unit_key=path, text=text, content_hash=""))

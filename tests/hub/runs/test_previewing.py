@@ -206,7 +206,7 @@ async def test_preview_asks_the_requested_model_and_refuses_an_unknown_model(ben
         await bench.previews.open(bench.agent, PreviewRequest(model="gone"), bench.connect())
 
 
-async def test_a_model_that_is_away_ends_the_preview_and_stops_no_run(bench: Bench) -> None:
+async def test_unreachable_model_ends_the_preview_and_stops_no_run(bench: Bench) -> None:
     other = PromptedModel()
     other.errors["rained"] = ModelUnavailable("it is off")
     bench.previews.model_named = lambda name: Models(other, other)
@@ -285,7 +285,7 @@ async def test_preview_stops_at_items_per_run(store: Store, agent: AgentRow) -> 
     assert found.last.added == 1 and found.last.left_out >= 1
 
 
-async def test_an_agent_that_cannot_run_has_no_preview(bench: Bench) -> None:
+async def test_agent_unable_to_run_has_no_preview(bench: Bench) -> None:
     with pytest.raises(DeviceOffline):
         await bench.previews.open(bench.agent, ABOUT_MEETINGS, None)
     bench.agent = await declare_agent(bench.store, at=2, paths=())

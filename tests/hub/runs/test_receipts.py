@@ -135,7 +135,9 @@ async def test_device_without_the_capability_and_reading_without_files_have_no_r
     assert (given(link), await entries(store)) == ([], [])
 
 
-async def test_receipt_of_a_lost_connection_is_stored_for_the_next_one(store: Store, link: FakeLink) -> None:
+async def test_receipt_of_a_lost_connection_is_stored_for_the_next_connection(
+    store: Store, link: FakeLink
+) -> None:
     async def lose(frame: object) -> None:
         raise LinkLost("gone", dispatched=False)
 

@@ -64,7 +64,7 @@ async def test_each_item_is_inserted_as_a_suggestion_with_the_quote(bench: Bench
         assert str(call.data["title"]) in call.source.quote
 
 
-async def test_file_with_items_uses_two_transactions_and_one_per_question(
+async def test_file_with_items_uses_two_transactions_and_a_further_transaction_per_question(
     store: Store, agent: AgentRow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bench = Bench(store, agent, units_in_flight=1)
@@ -372,7 +372,7 @@ async def test_item_planned_by_a_paused_run_is_not_sent_by_another_run(bench: Be
     assert known == {}  # should the other run not bring it, the next one does
 
 
-async def test_document_that_breaks_the_reader_fails_alone_and_is_logged_without_text(
+async def test_document_breaking_the_reader_fails_alone_and_is_logged_without_text(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
     bench.model.errors["riddle"] = ZeroDivisionError("a bug about Bob's salary")
@@ -643,7 +643,7 @@ async def test_files_unread_at_the_run_deadline_are_read_by_the_next_run(
     assert (found, run.outcome) == (["one", "two"], RunOutcome.SUCCESS)
 
 
-async def test_run_at_its_deadline_names_the_number_of_unanswered_calls(
+async def test_run_at_the_deadline_names_the_number_of_unanswered_calls(
     store: Store, agent: AgentRow
 ) -> None:
     bench = Bench(store, agent, limits=Limits(run_wall_s=0.2))
@@ -815,7 +815,7 @@ def part(listed: dict[str, str], *sent: str, last: bool = True) -> list[RunFrame
 ALL = {name: name for name in "abcde"}
 
 
-async def test_run_that_leaves_files_is_followed_at_once_until_none_is_left(
+async def test_run_with_files_left_is_followed_immediately_until_no_file_is_left(
     store: Store, agent: AgentRow
 ) -> None:
     bench = Bench(store, agent, run_limits=RunLimits(files=2))
@@ -841,7 +841,7 @@ async def test_run_that_leaves_files_is_followed_at_once_until_none_is_left(
     assert bench.metrics.registry.get_sample_value("hub_limits_reached_total", {"limit": "run_files"}) is None
 
 
-async def test_follow_up_has_the_current_settings_of_its_agent(store: Store, agent: AgentRow) -> None:
+async def test_follow_up_has_the_current_settings_of_the_agent(store: Store, agent: AgentRow) -> None:
     bench = Bench(store, agent, run_limits=RunLimits(files=2))
     bench.connect(runs=[part(ALL, "a", "b")])
     await bench.control.submit(agent)
@@ -853,7 +853,7 @@ async def test_follow_up_has_the_current_settings_of_its_agent(store: Store, age
     assert follow_up.settings["prompt"] == "Find other tasks."
 
 
-async def test_waiting_run_with_the_same_settings_reads_what_a_run_left(
+async def test_waiting_run_with_the_same_settings_reads_the_files_left_by_a_run(
     store: Store, agent: AgentRow
 ) -> None:
     bench = Bench(store, agent, run_limits=RunLimits(files=2))
@@ -877,7 +877,7 @@ UNFOLLOWED: dict[str, tuple[list[RunFrame | Exception], int | None]] = {
 
 
 @pytest.mark.parametrize("case", UNFOLLOWED)
-async def test_run_that_settles_nothing_or_meets_a_budget_is_not_followed(
+async def test_run_settling_nothing_or_meeting_a_budget_is_not_followed(
     store: Store, agent: AgentRow, case: str
 ) -> None:
     frames, tokens = UNFOLLOWED[case]
@@ -907,7 +907,7 @@ async def test_cancelled_run_is_not_followed(store: Store, agent: AgentRow) -> N
     assert await store.read(runs.count_runs, 9) == 1
 
 
-async def test_runs_of_one_fire_try_each_file_once_although_files_change_constantly(
+async def test_runs_of_a_fire_try_each_file_once_although_files_change_constantly(
     store: Store, agent: AgentRow
 ) -> None:
     bench = Bench(store, agent, run_limits=RunLimits(files=2))
@@ -925,7 +925,7 @@ async def test_runs_of_one_fire_try_each_file_once_although_files_change_constan
 
 
 @pytest.mark.parametrize("frame", [part(ALL, last=False)[0], part(ALL, "a")[1]], ids=["list", "content"])
-async def test_task_for_which_a_device_sends_files_fails_and_reads_none(
+async def test_task_receiving_files_from_a_device_fails_and_reads_no_file(
     store: Store, frame: RunFrame | Exception
 ) -> None:
     worker = await declare_agent(store, paths=(), data_types=())
@@ -938,7 +938,7 @@ async def test_task_for_which_a_device_sends_files_fails_and_reads_none(
     assert run.reason is not None and "sends files for a task" in run.reason
 
 
-async def test_device_without_a_list_that_sends_changed_files_first_ends_the_runs_of_a_fire(
+async def test_device_sending_changed_files_first_without_a_list_ends_the_runs_of_a_fire(
     store: Store, agent: AgentRow
 ) -> None:
     bench = Bench(store, agent, run_limits=RunLimits(files=2))

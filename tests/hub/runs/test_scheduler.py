@@ -72,7 +72,7 @@ async def test_scheduled_run_has_the_agent_settings_of_the_fire_time(desk: Desk)
     assert run.settings["config_fingerprint"] == run.config_fingerprint
 
 
-async def test_three_fires_of_an_offline_device_are_coalesced_into_one_run(desk: Desk) -> None:
+async def test_three_fires_of_an_offline_device_are_coalesced_into_a_single_run(desk: Desk) -> None:
     await desk.declare(DAILY)
     async with desk.serving():
         for _ in range(3):
@@ -394,7 +394,7 @@ async def test_scheduler_metrics_count_decided_fires_and_the_lag(desk: Desk) -> 
 
 
 @pytest.mark.parametrize("table", [schedule_table, configs], ids=["schedule", "settings of the agent"])
-async def test_a_schedule_or_agent_that_cannot_be_read_is_paused_and_the_others_fire(
+async def test_unreadable_schedule_or_agent_is_paused_and_the_others_fire(
     desk: Desk, table: sa.Table
 ) -> None:
     (first, _) = await desk.declare(DAILY if table is schedule_table else HOURLY, HOURLY)
@@ -444,7 +444,7 @@ async def test_paused_schedule_does_not_fire_and_records_skipped_fires(desk: Des
     assert await desk.told("schedule.enabled") == ["Schedule fires again"]
 
 
-async def test_schedule_enabled_with_catch_up_makes_one_run_for_the_pause(desk: Desk) -> None:
+async def test_schedule_enabled_with_catch_up_makes_a_single_run_for_the_pause(desk: Desk) -> None:
     await desk.declare(HOURLY)
     async with desk.serving() as scheduler:
         (schedule,) = await desk.schedules()
@@ -647,7 +647,7 @@ async def state_of(desk: Desk) -> str | None:
     return schedule.first_connect
 
 
-async def test_schedule_on_first_connect_makes_one_run_at_the_first_connection(desk: Desk) -> None:
+async def test_schedule_on_first_connect_makes_a_single_run_at_the_first_connection(desk: Desk) -> None:
     (agent,) = await desk.declare(CONNECTING)
     async with desk.serving():
         await desk.looks_again()
@@ -710,7 +710,7 @@ async def test_run_of_a_first_connection_is_made_once_after_a_hub_crash(
             assert len(await desk.runs()) == 1
 
 
-async def test_two_hubs_on_one_database_make_one_run_at_a_first_connection(desk: Desk) -> None:
+async def test_two_hubs_on_a_shared_database_make_a_single_run_at_a_first_connection(desk: Desk) -> None:
     (agent,) = await desk.declare(CONNECTING)
     shared = Shared(desk.store)
     async with anyio.create_task_group() as second:
@@ -728,7 +728,7 @@ async def test_two_hubs_on_one_database_make_one_run_at_a_first_connection(desk:
         second.cancel_scope.cancel()
 
 
-async def test_missed_fires_and_a_first_connection_make_one_run_together(desk: Desk) -> None:
+async def test_missed_fires_and_a_first_connection_make_a_single_run_together(desk: Desk) -> None:
     (agent,) = await desk.declare(msgspec.structs.replace(CONNECTING, overlap="allow"))
     async with desk.serving():
         pass

@@ -218,7 +218,7 @@ def test_waiting_run_is_described_by_the_closed_gate(facts: dict[str, object], s
     assert _why(**facts) == sentence
 
 
-def test_closed_gate_that_a_person_can_open_is_described_first() -> None:
+def test_closed_gate_openable_by_a_person_is_described_first() -> None:
     shut: dict[str, object] = {
         "lifecycle": "paused",
         "is_online": False,
@@ -317,7 +317,7 @@ def test_pause_of_a_schedule_is_described_with_the_reason() -> None:
     assert describe_pause("finished", 0) == "it has fired for the last time"
 
 
-def test_a_single_instant_that_is_past_is_not_reported_as_fired() -> None:
+def test_past_single_instant_is_not_reported_as_fired() -> None:
     berlin = ZoneInfo("Europe/Berlin")
     told = describe_pause("finished", 0, at=datetime(2020, 12, 1, 9, tzinfo=berlin))
     assert told == "its time 2020-12-01 08:00 UTC is over"
@@ -365,7 +365,7 @@ def test_the_result_of_a_wake_is_a_sentence(state: str, reason: str | None, sent
 # --- failures of runs and files have a sentence and what mends them, whatever their code is ---
 
 
-async def test_every_code_that_is_stored_has_a_sentence_and_a_remedy_for_people(bench: Bench) -> None:
+async def test_every_stored_error_code_has_a_sentence_and_a_remedy_for_people(bench: Bench) -> None:
     run = await bench.store.write(make_run, agent=bench.agent)
     of_device = {str(reason) for reason in SkipReason} - LEFT_OUT.keys()
     assert of_device <= FAILURES.keys()

@@ -63,7 +63,7 @@ async def test_a_run_asks_for_the_newest_approved_projects(order: RunOrder) -> N
     assert call.data == {"newest_first": True, "fields": ["id", "name"]}
 
 
-async def test_model_is_shown_projects_without_ids_and_may_reference_one(bench: Bench) -> None:
+async def test_model_is_shown_projects_without_ids_and_may_reference_a_project(bench: Bench) -> None:
     bench.connect(runs=folder(a="Paint the fence."), capabilities=CAPABILITIES, answers=rows(HOUSE))
     shown: list[str] = []
     answer = bench.model.answer
@@ -108,7 +108,7 @@ async def test_no_rows_are_queried_for_tables_without_references(order: RunOrder
     assert (await references_of(link, about(order, TableName.PROJECTS)), link.calls) == ((), [])
 
 
-async def test_a_device_that_does_not_list_queries_is_not_asked(order: RunOrder) -> None:
+async def test_device_not_listing_queries_is_not_asked(order: RunOrder) -> None:
     link = FakeLink("desk", capabilities=MODERN, answers=rows(HOUSE))
     assert (await references_of(link, order), link.calls) == ((), [])
 

@@ -462,7 +462,7 @@ async def test_saved_mail_or_page_is_untrusted_and_other_files_are_own() -> None
     assert found == {file.path: provenance for file, provenance in files}
 
 
-async def test_parts_that_a_device_left_out_are_known_by_their_outcomes() -> None:
+async def test_parts_left_out_by_a_device_are_known_by_their_outcomes() -> None:
     parts = {"application/pdf encrypted": 2, "VTODO no text": 1, "Pay Bob now": 1, "<b> read": 1, "x": 1}
     counts = [PartCount(name=name, count=count) for name, count in parts.items()]
     piece = FilePiece(path="a.eml", content="Pay rent", media_type="message/rfc822", parts=counts)
@@ -471,7 +471,7 @@ async def test_parts_that_a_device_left_out_are_known_by_their_outcomes() -> Non
     assert document.parts == {"application/pdf encrypted": 2, "VTODO no text": 1}
 
 
-async def test_acknowledgement_or_first_frame_yields_one_taken_on_event() -> None:
+async def test_acknowledgement_or_first_frame_yields_a_single_taken_on_event() -> None:
     acknowledged, _ = await read(AgentAck(run_id="r"), manifest(), END)
     silent, _ = await read(manifest(), END)
     empty, _ = await read(END)
@@ -546,7 +546,7 @@ async def test_text_converted_by_the_device_is_used_unchanged() -> None:
     assert (document.text, document.hidden_parts, document.guessed) == ("1 < 2 > 0", 3, "cp1251")
 
 
-async def test_a_device_gets_the_file_types_that_the_hub_reads() -> None:
+async def test_device_gets_the_file_types_readable_by_the_hub() -> None:
     _, link = await read(manifest(), END)
 
     told = link.streams[0].run.reads

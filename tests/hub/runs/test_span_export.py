@@ -169,7 +169,7 @@ async def test_trace_collector_receives_spans_of_a_run_without_file_text(
     assert [text for text in ("a.md", "Ann", "garden") if text in collector.text] == []
 
 
-async def test_a_receiver_that_is_away_gets_the_spans_later_and_the_run_does_not_wait(bench: Bench) -> None:
+async def test_unreachable_receiver_gets_the_spans_later_and_the_run_does_not_wait(bench: Bench) -> None:
     answers = [Response(status_code=503), Response(status_code=429, headers={"retry-after": "7"})]
     bodies: list[bytes] = []
 

@@ -100,7 +100,7 @@ class DeafToGaps:
     ],
     ids=["first pass only", "deaf to gaps"],
 )
-def test_the_comparison_sees_a_resolver_that_is_wrong(broken: fuzz.Resolver) -> None:
+def test_comparison_detects_a_wrong_resolver(broken: fuzz.Resolver) -> None:
     tally = fuzz.run(60, 1, ["Europe/Berlin"], broken)
     assert tally.mismatches
     assert "Europe/Berlin after" in str(tally.mismatches[0])

@@ -199,7 +199,7 @@ def test_schedule_row_is_read_as_the_trigger_of_the_row_kind() -> None:
         ("moon", "0 7 * * *", "UTC", "bad_trigger"),
     ],
 )
-def test_a_row_that_cannot_be_read_is_refused(kind: str, expr: str | None, tz: str, reason: str) -> None:
+def test_unreadable_schedule_row_is_refused(kind: str, expr: str | None, tz: str, reason: str) -> None:
     with pytest.raises(BadSchedule) as refused:
         trigger_of(kind=kind, expr=expr, every_ms=None, at_ms=None, tz=tz, anchor_ms=0)
     assert refused.value.reason == reason
@@ -236,7 +236,7 @@ def test_the_next_five_fires_are_shown_in_utc_and_where_the_agent_lives() -> Non
     assert {fire.shift for fire in found} == {None}
 
 
-def test_single_time_trigger_has_at_most_one_upcoming_fire() -> None:
+def test_single_time_trigger_has_at_most_a_single_upcoming_fire() -> None:
     assert upcoming(AtTrigger(ms("2026-01-06")), ms("2026-01-07"), tz="UTC") == []
     (once,) = upcoming(AtTrigger(ms("2026-01-06")), ms("2026-01-05"), tz="UTC")
     assert once.at.isoformat() == "2026-01-06T00:00:00+00:00"
@@ -405,7 +405,7 @@ def test_walk_of_missed_fires_includes_the_end_and_excludes_the_start() -> None:
     assert not missed.is_capped
 
 
-def test_walk_over_a_single_time_trigger_has_one_missed_fire() -> None:
+def test_walk_over_a_single_time_trigger_has_a_single_missed_fire() -> None:
     assert (walk(AtTrigger(5), 0, 10), walk(AtTrigger(5), 5, 10)) == (Missed((5,), next_at=None), None)
 
 
