@@ -148,7 +148,7 @@ async def test_caldav_filter_selects_calendars_and_kinds_by_name(
         await home.run(calendars=["wrok"])
 
 
-async def test_caldav_objects_beyond_one_page_are_all_listed(radicale: Radicale, home: Rig) -> None:
+async def test_caldav_objects_beyond_a_single_page_are_all_listed(radicale: Radicale, home: Rig) -> None:
     for number in range(PAGE + 1):
         radicale.put(home.settings.username, "work", f"t{number}", f"SUMMARY:t{number}")
     assert len((await home.run())[1]) == PAGE + 1
@@ -327,7 +327,7 @@ def test_an_answer_in_an_unknown_encoding_is_a_passing_error(body: bytes) -> Non
         caldav.multistatus(body)
 
 
-async def test_event_that_ends_in_the_year_9999_is_listed(user: str, radicale: Radicale, home: Rig) -> None:
+async def test_event_ending_in_the_year_9999_is_listed(user: str, radicale: Radicale, home: Rig) -> None:
     cursor, _ = await home.run()
     lines = (f"DTSTART:{home.day(2)}", "DTEND:99991231T235959Z")
     radicale.put(user, "work", "e", "SUMMARY:for ever", *lines, kind="VEVENT")

@@ -119,7 +119,7 @@ def _bounds(kind: inspect.Type, path: str) -> Iterator[tuple[str, int | None]]:
 
 
 @pytest.mark.parametrize("door", PARTS)
-def test_each_field_of_what_strangers_send_has_a_bound(door: str) -> None:
+def test_each_field_received_from_strangers_has_a_bound(door: str) -> None:
     parts = [part for part in PARTS[door] if issubclass(part, msgspec.Struct)]
     found = {path: limit for part in parts for path, limit in _bounds(inspect.type_info(part), "")}
     whole = {path for path in found if any(path.startswith(value) for value in WHOLE)}
@@ -139,13 +139,13 @@ TOO_LONG: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("field", TOO_LONG)
-def test_listed_message_with_a_field_over_its_bound_is_a_named_fault(field: str) -> None:
+def test_listed_message_with_a_field_over_the_bound_is_a_named_fault(field: str) -> None:
     message = process._message(msgspec.Raw(msgspec.json.encode({"key": "a"} | {field: TOO_LONG[field]})))
     assert message.key.startswith("broken:")
     assert message.fault.startswith("the connector listed it wrongly: Expected") and field in message.fault
 
 
-def test_message_of_any_connector_with_a_kept_field_over_its_bound_is_a_named_fault() -> None:
+def test_message_of_any_connector_with_a_kept_field_over_the_bound_is_a_named_fault() -> None:
     for field in ("key", "copy", "version"):
         fields: dict[str, Any] = {"key": "a"} | {field: "x" * 1_001}
         message = Message(**fields).within_bounds()

@@ -113,9 +113,7 @@ async def test_gmail_message_deleted_before_reading_is_reported_removed(fake: Fa
     assert isinstance(outcome, Unread) and outcome.is_removed
 
 
-async def test_a_token_that_is_refused_in_the_middle_of_a_page_is_renewed_once(
-    fake: FakeGmail, here: Rig
-) -> None:
+async def test_token_refused_in_the_middle_of_a_page_is_renewed_once(fake: FakeGmail, here: Rig) -> None:
     for at in range(20):
         fake.deliver(plain(str(at)), START - HOUR)
 
@@ -193,7 +191,7 @@ def test_google_error_of_unknown_shape_is_judged_by_the_status(body: bytes) -> N
 
 
 @each("body", [b"<html>", b'{"id": "\xff"}', b'{"a": ' + b"[" * 100_000])
-def test_gmail_answer_that_is_no_message_is_unreadable(body: bytes) -> None:
+def test_gmail_answer_without_a_message_is_unreadable(body: bytes) -> None:
     with pytest.raises(MessageUnreadable):
         read_message(Answer(200, {}, body, START), dict)
 
@@ -235,7 +233,7 @@ def numbers(count: int) -> list[str]:
     return [str(at) for at in range(count)]
 
 
-async def test_a_first_run_lists_recent_mail_oldest_first_and_the_next_one_new_mail(
+async def test_first_run_lists_recent_mail_oldest_first_and_the_next_run_new_mail(
     fake: FakeGmail, here: Rig
 ) -> None:
     fill(fake, 12, page=5)

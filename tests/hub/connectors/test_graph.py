@@ -43,7 +43,7 @@ def answered(status: int, code: str, message: str = "", inner: str = "") -> Answ
         (509, "whatever", "", ProviderBusy),
     ],
 )
-def test_graph_error_is_mapped_to_one_failure_class(
+def test_graph_error_is_mapped_to_a_single_failure_class(
     status: int, code: str, inner: str, meaning: type[ConnectorFailure]
 ) -> None:
     assert type(judge(answered(status, code, inner=inner))) is meaning

@@ -378,7 +378,7 @@ async def test_imap_run_waiting_for_a_hanging_server_can_be_cancelled(user: str,
 
 
 @each("after", [0, 200, 5_000])
-async def test_imap_server_that_stops_within_an_answer_is_unavailable(dovecot: Dovecot, after: int) -> None:
+async def test_imap_server_stopping_within_an_answer_is_unavailable(dovecot: Dovecot, after: int) -> None:
     user = dovecot.fresh_user()
     dovecot.deliver(user, (mail(n) for n in range(50)))
     with wire_to(dovecot.port) as wire:

@@ -26,7 +26,7 @@ def _parts(structure: bytes) -> list[str]:
     ]
 
 
-def test_single_part_mail_has_part_number_one() -> None:
+def test_single_part_mail_has_part_number_1() -> None:
     assert _parts(_PLAIN) == ["1 text/plain"]
 
 

@@ -92,7 +92,7 @@ async def test_maildir_mail_is_read_with_head_and_flags_without_changing_files(b
     assert find("maildir") is Maildir
 
 
-async def test_renamed_maildir_mail_is_not_relisted_and_a_removed_one_is_ignored(box: Box) -> None:
+async def test_renamed_maildir_mail_is_not_relisted_and_a_removed_mail_is_ignored(box: Box) -> None:
     first, second = box.put("first"), box.put("second")
     cursor, found = await box.run()
     assert set(found) == {"first", "second"}
@@ -183,7 +183,7 @@ async def test_maildir_folder_replaced_by_a_symlink_before_reading_is_refused(
             await anext(connector.read(page.messages))
 
 
-async def test_a_folder_of_eml_files_is_read_and_one_that_is_missing_is_named(tmp_path: Path) -> None:
+async def test_folder_of_eml_files_is_read_and_a_missing_folder_is_named(tmp_path: Path) -> None:
     box = Box(tmp_path / "x")
     folder = tmp_path / "mails"
     folder.mkdir()

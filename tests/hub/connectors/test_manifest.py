@@ -123,7 +123,7 @@ async def test_manifest_connector_reads_all_pages_with_any_entry_times(name: str
 
 
 @each("name", PROVIDERS)
-async def test_edited_entry_is_listed_again_with_the_same_key_unlike_a_deleted_one(name: str) -> None:
+async def test_edited_entry_is_listed_again_with_the_same_key_unlike_a_deleted_entry(name: str) -> None:
     async with rig(name) as here:
         for subject in ("first", "second", "third"):
             here.arrive(subject)
@@ -185,7 +185,7 @@ async def test_run_of_ascending_pages_can_resume_after_any_page() -> None:
         (429, {"RateLimit-Remaining": "0", "RateLimit-Reset": "{}"}, 1_800),
     ],
 )
-async def test_a_long_wait_that_the_provider_asks_for_ends_the_run(
+async def test_long_wait_demanded_by_the_provider_ends_the_run(
     status: int, headers: dict[str, str], wait_s: float
 ) -> None:
     async with rig("github-issues") as here:
@@ -609,7 +609,7 @@ headers = { X-Client = "hub of {username}" }
         ('by = "path"\npath = "links.next"', 3),
     ],
 )
-async def test_a_manifest_of_one_s_own_follows_pages_of_each_kind(
+async def test_manifest_of_a_user_follows_pages_of_each_kind(
     tmp_path: Path, paging: str, requests: int
 ) -> None:
     signs_in = '[auth]\nkind = "header"\nheader = "X-Api-Key"\nprefix = "Key "\n'

@@ -43,7 +43,7 @@ def message(**said: Any) -> Message:
         ({}, {"has_attachment": False}, None),
     ],
 )
-def test_filter_reports_one_reason_for_an_excluded_message(
+def test_filter_reports_a_single_reason_for_an_excluded_message(
     said: dict[str, Any], wanted: dict[str, Any], reason: str | None
 ) -> None:
     assert why_left_out(message(**said), Filter.model_validate(wanted)) == reason

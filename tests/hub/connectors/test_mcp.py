@@ -187,7 +187,7 @@ class TestMcp(ConnectorConformance):
             yield Place(here.open, arrive, SINCE)
 
 
-async def test_mcp_resource_is_read_once_per_version_and_a_removed_one_is_ignored() -> None:
+async def test_mcp_resource_is_read_once_per_version_and_a_removed_resource_is_ignored() -> None:
     async with kitchen() as here:
         here.texts = {"milk": "buy milk", "bread": "bake bread", "photo": None}
         here.times = {"bread": AT}
@@ -242,7 +242,7 @@ TICKETS: dict[str, Any] = {
 }
 
 
-async def test_entries_that_a_tool_lists_are_messages_read_once_for_each_version() -> None:
+async def test_entries_listed_by_a_tool_are_messages_read_once_for_each_version() -> None:
     tools = [TICKETS]
     async with kitchen(has_resources=False) as here:
         here.texts = {"milk": "buy milk", "bread": "bake bread", "photo": None, "tea": "make tea"}
@@ -302,7 +302,7 @@ async def test_mcp_text_results_are_entries_and_a_failing_tool_ends_the_run() ->
             McpSettings.model_validate({"url": "https://wiki.example.com/mcp", "tools": [wrong]})
 
 
-async def test_entry_of_an_mcp_tool_with_long_fields_is_read_with_what_the_hub_takes_of_them() -> None:
+async def test_entry_of_an_mcp_tool_with_long_fields_is_read_with_truncated_fields() -> None:
     long = "x" * 20_000
     fields = {"key": "number", "version": "body", "title": "body", "text": ["body"], "thread": "body"}
     async with kitchen(has_resources=False) as here:
@@ -569,7 +569,7 @@ TIMED: Final = '"annotations": {"lastModified": "2026-05-01T07:00:00Z"}'
         ('say(id=request["id"], result="x" * 9_000_000)', "more than 2097152 bytes"),
     ],
 )
-async def test_resource_that_ends_a_program_or_is_too_large_is_left_out_alone(
+async def test_resource_ending_the_program_or_too_large_is_left_out_alone(
     tmp_path: Path, does: str, words: str, more: str
 ) -> None:
     pantry = Pantry(tmp_path, SHELF % (more, does))
@@ -588,7 +588,7 @@ async def test_resource_that_ends_a_program_or_is_too_large_is_left_out_alone(
 @pytest.mark.parametrize(
     "does", ["sys.stdin.read()", 'request["id"] += 1_000'], ids=["silence", "an answer to another request"]
 )
-async def test_resource_that_a_program_does_not_answer_is_left_out_alone(
+async def test_resource_unanswered_by_a_program_is_left_out_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, does: str, more: str
 ) -> None:
     monkeypatch.setattr(process, "SILENCE_S", 6.0)
@@ -612,14 +612,14 @@ FORGING = """
 
 
 @pytest.mark.parametrize("anyio_backend", [("asyncio", {"use_uvloop": loop}) for loop in (False, True)])
-async def test_mcp_server_cannot_write_into_the_line_of_its_bridge(tmp_path: Path) -> None:
+async def test_mcp_server_cannot_write_into_the_pipe_of_the_bridge(tmp_path: Path) -> None:
     pantry = Pantry(tmp_path, "import os\n" + HEAD + FORGING)
     with anyio.fail_after(60):
         _, contents = await pantry.run()
     assert contents == {"a": "asked for: "}
 
 
-async def test_a_server_that_cannot_be_started_and_settings_without_one_are_refused(tmp_path: Path) -> None:
+async def test_unstartable_mcp_server_and_settings_without_a_server_are_refused(tmp_path: Path) -> None:
     pantry = Pantry(tmp_path, "")
     program: dict[str, Any] = {"command": ("absent",), "folder": pantry.folder}
     connector = Kitchen.open(pantry, server=ProgramSettings(**program))

@@ -157,7 +157,7 @@ def test_mail_head_of_any_bytes_is_parsed_without_an_error(data: bytes) -> None:
 
 
 @given(st.text(max_size=100))
-def test_mail_header_text_is_one_line_of_printable_characters(raw: str) -> None:
+def test_mail_header_text_is_a_single_line_of_printable_characters(raw: str) -> None:
     assert header_text(raw).isprintable() or "\n" not in header_text(raw)
     assert all("\n" not in one.name + one.email for one in addresses(raw))
 

@@ -191,7 +191,7 @@ async def test_sync_state_error_outside_a_delta_query_is_no_lost_cursor(here: Ac
         await listing(here.outlook(folders=["Projects"]))
 
 
-async def test_folders_are_found_by_the_names_that_people_see(here: Account) -> None:
+async def test_outlook_folders_are_found_by_their_visible_names(here: Account) -> None:
     here.fake.mail.folders["AAMk-projects"] = "Projects"
     here.fake.mail.children["AAMk-projects"] = {"AAMk-alpha": "Alpha"}
     here.fake.mail.deliver("plan", folder="AAMk-alpha")

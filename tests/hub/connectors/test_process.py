@@ -297,7 +297,9 @@ async def sites() -> AsyncIterator[tuple[str, Site, str, Site]]:
         yield url, here, other, elsewhere
 
 
-async def test_the_hub_adds_the_secret_which_the_connector_never_sees(write: Write) -> None:
+async def test_hub_adds_the_secret_to_requests_without_showing_the_secret_to_the_connector(
+    write: Write,
+) -> None:
     async with sites() as (url, here, _, _):
         for auth, sent in (("header", f"Bearer {SECRET}"), ("basic", "Basic OnRvay00NzExLXNlY3JldA==")):
             code = (
@@ -344,7 +346,7 @@ REFUSALS = {
 }
 
 
-async def test_a_request_that_hub_toml_does_not_allow_is_not_sent(
+async def test_request_not_allowed_by_hub_toml_is_not_sent(
     write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("hub.connectors.calling.TRIES", 1)
@@ -443,7 +445,7 @@ async def test_error_code_of_a_connector_process_is_mapped_to_a_failure(write: W
         ({}, {"n": 1}, "contains unknown field `n`"),
     ],
 )
-def test_settings_that_do_not_fit_the_connector_are_refused(
+def test_settings_unfit_for_the_connector_are_refused(
     spec: dict[str, Any], settings: dict[str, Any], reason: str
 ) -> None:
     described = msgspec.convert({"name": "probe", "api": [1, 1], **spec}, process.Spec)
@@ -712,7 +714,7 @@ async def test_connector_process_starts_under_memory_deny_write_execute(
         await connector.aclose()
 
 
-async def test_without_a_jail_a_program_starts_only_if_hub_toml_accepts_that(
+async def test_program_without_a_jail_starts_only_if_hub_toml_accepts_the_missing_jail(
     write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     main = tmp_path / "main.py"

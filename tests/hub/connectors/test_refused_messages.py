@@ -334,7 +334,7 @@ async def test_refusal_is_of_the_message_only_where_others_are_accepted(failures
     assert found == result.replace("okoo", "onoo")
 
 
-async def test_provider_that_refuses_five_messages_after_others_is_named_as_a_whole() -> None:
+async def test_provider_refusing_five_messages_after_others_is_named_as_a_whole() -> None:
     refusals, asked = Refusals(), list[int]()
 
     async def ask(number: int) -> int:
@@ -360,7 +360,7 @@ async def test_seven_refused_messages_in_a_row_are_left_out_where_the_last_messa
     assert ([isinstance(one, Unread) for one in found], found[7:]) == ([True] * 7 + [False] * 3, [7, 8, 9])
 
 
-async def test_imap_server_that_forbids_six_messages_in_a_row_and_shows_the_last_is_read() -> None:
+async def test_imap_server_forbidding_six_messages_in_a_row_and_showing_the_last_is_read() -> None:
     answers: Mapping[str, Sequence[str]] = {
         "STATUS": ["* STATUS INBOX (UIDVALIDITY 7 UIDNEXT 8 MESSAGES 7)", _OK],
         "EXAMINE": ["* OK [UIDVALIDITY 7] ok", _OK],

@@ -63,14 +63,16 @@ SPELLINGS: dict[str, bytes] = {
 
 @pytest.mark.parametrize("spelling", SPELLINGS)
 @pytest.mark.parametrize("before", [0, 16_380, 70_000])
-async def test_each_usual_spelling_of_a_secret_is_noticed_wherever_it_is(spelling: str, before: int) -> None:
+async def test_each_usual_spelling_of_a_secret_is_noticed_at_every_position(
+    spelling: str, before: int
+) -> None:
     spelled = SPELLINGS[spelling]
     data = spelled if spelling in ("gzip", "zlib") else b"," * before + spelled + b"," * 20_000
     spellings = SecretSpellings([f"Bearer {SECRET}", SECRET])
     assert await spellings.are_in(spellings.hide(data))
 
 
-async def test_secret_in_upper_and_lower_case_is_hidden_and_its_place_stays_readable() -> None:
+async def test_secret_in_upper_and_lower_case_is_hidden_and_the_surroundings_stay_readable() -> None:
     spellings = SecretSpellings([f"Bearer {SECRET}", SECRET])
     data = f"a {SECRET} b {SECRET.upper()} c".encode()
     assert spellings.hide(data) == b"a [secret] b [secret] c"

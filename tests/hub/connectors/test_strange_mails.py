@@ -69,7 +69,7 @@ async def at_microsoft(_: Dovecot) -> AsyncIterator[Connector]:
     [(at_a_server, OF_ALL), (at_google, OF_GMAIL), (at_microsoft, OF_OUTLOOK)],
     ids=["imap", "gmail", "outlook"],
 )
-async def test_strange_mails_have_the_text_that_a_person_sees_at_each_provider(
+async def test_strange_mails_have_their_visible_text_at_each_provider(
     dovecot: Dovecot,
     mailbox: Callable[[Dovecot], AbstractAsyncContextManager[Connector]],
     other: Mapping[str, str],

@@ -263,5 +263,5 @@ def test_hostile_teams_html_is_refused(content: str) -> None:
 
 
 @each("item", [{}, {"body": None}, {"body": {"content": 7}, "attachments": [1, None]}])
-def test_teams_item_that_is_no_message_has_no_text(item: dict[str, object]) -> None:
+def test_teams_item_without_a_message_has_no_text(item: dict[str, object]) -> None:
     assert text_of_chat(item) == ""

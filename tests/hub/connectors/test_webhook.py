@@ -271,7 +271,7 @@ def test_webhook_post_with_a_changed_body_is_refused(source: Source) -> None:
 
 
 @each("source", Source)
-def test_old_webhook_secret_is_accepted_beside_the_new_one_during_rotation(source: Source) -> None:
+def test_old_webhook_secret_is_accepted_beside_the_new_secret_during_rotation(source: Source) -> None:
     for secret in (SECRET, OLD):
         assert judged(source, WAYS[source](secret=secret), BODY, SECRET, OLD) is not None
     assert judged(source, WAYS[source](secret=OLD), BODY, SECRET) is None

@@ -139,7 +139,7 @@ async def test_an_agent_of_another_user_is_not_on_the_board(garden: Garden) -> N
         await garden.store.read(authority.target, garden.callers["user"], Verb.NUDGE, "roses", eves.id)
 
 
-async def test_a_caller_without_permission_does_not_learn_which_agents_exist(garden: Garden) -> None:
+async def test_caller_without_permission_cannot_tell_existing_from_missing_agents(garden: Garden) -> None:
     for given in ("worker", "nobody at all"):
         with pytest.raises(HubError) as refused:
             await garden.store.read(authority.target, garden.callers["main"], Verb.NUDGE, "roses", given)

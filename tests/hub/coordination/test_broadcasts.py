@@ -137,7 +137,7 @@ async def test_broadcast_reports_unknown_and_foreign_boards_as_refused(tmp_path:
         assert (heard(west, "garden"), east.count("chat.send")) == (1, 0)
 
 
-async def test_gateway_that_is_down_gets_broadcasts_later_and_delays_no_other_gateway(
+async def test_unreachable_gateway_gets_broadcasts_later_and_delays_no_other_gateway(
     tmp_path: Path, store: Store
 ) -> None:
     async with (

@@ -68,9 +68,7 @@ async def test_message_to_a_busy_agent_is_queued_until_answered(
     assert [words in said for words, said in zip(("first", "second"), gateway.said(WORKERS), strict=True)]
 
 
-async def test_messages_to_one_agent_are_sent_one_after_the_other(
-    bench: PostBench, gateway: FakeGateway
-) -> None:
+async def test_messages_to_an_agent_are_sent_in_sequence(bench: PostBench, gateway: FakeGateway) -> None:
     gateway.hold_intake()
     rows = [await bench.say(f"number {n}") for n in range(3)]
     await bench.until(rows[0], MessageState.ACCEPTED)
@@ -89,7 +87,7 @@ async def test_message_with_a_lost_acknowledgement_is_not_sent_twice(
     assert (row.state, row.attempt, len(gateway.said(WORKERS))) == (MessageState.ANSWERED, 1, 1)
 
 
-async def test_message_that_never_reached_the_gateway_is_resent_unchanged(
+async def test_message_lost_before_the_gateway_is_resent_unchanged(
     bench: PostBench, gateway: FakeGateway
 ) -> None:
     gateway.fault(SEND, "before", times=2)
@@ -264,7 +262,7 @@ async def test_main_agent_reply_to_an_ask_user_message_is_passed_to_the_listener
     await until(lambda: (LEAD, "ANSWER q-1: blue") in bench.heard)
 
 
-async def test_a_message_that_is_not_to_be_sent_yet_waits(bench: PostBench, gateway: FakeGateway) -> None:
+async def test_message_not_due_yet_waits(bench: PostBench, gateway: FakeGateway) -> None:
     row = await bench.say(not_before=bench.at + 3_600_000)
     assert (await bench.courier.settled_or(row.id, 1.0)).state is MessageState.WAITING
     assert gateway.count(SEND) == 0
@@ -379,7 +377,7 @@ async def test_courier_sends_a_limited_number_of_messages_per_gateway_at_once(
         assert gateway.count(SEND) == PER_GATEWAY
 
 
-async def test_message_that_never_reached_the_model_is_resent_with_growing_waits(
+async def test_message_lost_before_the_model_is_resent_with_growing_waits(
     bench: PostBench, gateway: FakeGateway
 ) -> None:
     """As happens while agents are made at the gateway; the row stays in the history."""
@@ -550,7 +548,7 @@ def agent(text: str, run: str) -> dict[str, Any]:
     return {"role": "assistant", "content": text, "stopReason": "stop", "__openclaw": told}
 
 
-async def test_earlier_answer_is_not_assigned_to_a_message_that_arrived_during_reading() -> None:
+async def test_earlier_answer_is_not_assigned_to_a_message_arriving_during_reading() -> None:
     """So much waits there that it takes a second look, and in the second look the message has come."""
     many = {"items": [{"state": "queued", "runId": f"x-{n}"} for n in range(20)], "total": 21}
     before = [user("k-1"), agent("somebody else's", "run-of-its-own")]

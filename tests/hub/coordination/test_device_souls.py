@@ -145,7 +145,7 @@ async def test_soul_write_with_a_lost_device_answer_is_done_once(
     assert (write.state, write.sends, calls_kept(device)) == (SoulWriteState.DONE, 1, ["file.put"])
 
 
-async def test_a_device_remembers_that_our_write_came_before_a_write_of_another_author(
+async def test_device_remembers_the_hub_write_as_earlier_than_a_write_of_another_author(
     bench: SoulBench, device: RunningDevice
 ) -> None:
     assert bench.port is not None
@@ -216,7 +216,7 @@ async def test_soul_write_of_an_agent_without_gateway_or_device_is_refused(bench
         await bench.put("be brief", agent=AT_DESK)
 
 
-async def test_one_of_two_concurrent_device_soul_writes_wins_and_one_gets_both_hashes(
+async def test_concurrent_device_soul_writes_have_a_single_winner_and_the_loser_gets_both_hashes(
     bench: SoulBench, device: RunningDevice
 ) -> None:
     base = ""

@@ -139,7 +139,7 @@ async def opened(folder: Path) -> AsyncIterator[Office]:
             tasks.cancel_scope.cancel()
 
 
-async def test_agents_of_a_connected_gateway_are_online_except_one_not_yet_made(
+async def test_agents_of_a_connected_gateway_are_online_except_agents_not_yet_made(
     office: Office,
 ) -> None:
     state = await office.state()

@@ -71,7 +71,7 @@ async def test_board_with_a_lead_gets_no_new_lead_and_no_overwritten_files(
     assert (gateway.count("agents.create"), gateway.count("agents.files.set")) == (1, asked)
 
 
-async def test_ten_concurrent_requests_create_one_lead(hub: LeadingHub, gateway: FakeGateway) -> None:
+async def test_ten_concurrent_requests_create_a_single_lead(hub: LeadingHub, gateway: FakeGateway) -> None:
     found = []
 
     async def ask() -> None:
@@ -88,7 +88,9 @@ async def test_ten_concurrent_requests_create_one_lead(hub: LeadingHub, gateway:
     assert [row.remote_id for row in await hub.gateway_agents()] == [GARDENER]
 
 
-async def test_concurrent_requests_of_two_hubs_create_one_lead(tmp_path: Path, postgres: Postgres) -> None:
+async def test_concurrent_requests_of_two_hubs_create_a_single_lead(
+    tmp_path: Path, postgres: Postgres
+) -> None:
     clock = FastClock()
     async with AsyncExitStack() as opened:
         west = await opened.enter_async_context(fake_gateway("west"))
@@ -120,7 +122,7 @@ async def test_concurrent_requests_of_two_hubs_create_one_lead(tmp_path: Path, p
 
 
 @pytest.mark.parametrize("last", STEPS)
-async def test_lead_creation_interrupted_by_a_hub_kill_ends_with_one_lead(
+async def test_lead_creation_interrupted_by_a_hub_kill_ends_with_a_single_lead(
     tmp_path: Path, store: Store, last: str
 ) -> None:
     stopped = anyio.Event()
@@ -178,7 +180,7 @@ async def test_lead_creation_survives_a_cut_gateway_connection(
     assert len(gateway.said(f"agent:{GARDENER}:main")) == 1
 
 
-async def test_messages_to_a_board_without_a_lead_create_one_and_arrive_in_order(
+async def test_messages_to_a_board_without_a_lead_create_a_lead_and_arrive_in_order(
     hub: LeadingHub, gateway: FakeGateway
 ) -> None:
     said = [
@@ -202,7 +204,7 @@ async def test_board_without_lead_and_gateway_is_refused_as_no_lead(store: Store
         await hub.to_leads.send(OPERATOR, "shed", ToLead(content="Hello?"))
 
 
-async def test_a_gateway_that_is_no_longer_declared_gets_no_lead(store: Store, hub: LeadingHub) -> None:
+async def test_no_longer_declared_gateway_gets_no_lead(store: Store, hub: LeadingHub) -> None:
     await declare(store, hub.at, ["east"])
 
     with pytest.raises(NoGateway, match="is not in hub"):

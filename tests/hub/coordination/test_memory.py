@@ -163,7 +163,7 @@ async def test_memory_added_event_omits_the_content(bench: Bench, ring: Ring) ->
     assert "a secret" not in str(ring.since(0))
 
 
-async def test_an_item_that_was_added_before_is_not_announced_again(bench: Bench, ring: Ring) -> None:
+async def test_previously_added_item_is_not_announced_again(bench: Bench, ring: Ring) -> None:
     for _ in range(2):
         await bench.add(dedupe_key="k")
     assert len([entry for entry in ring.since(0) if entry.event == "memory.added"]) == 1

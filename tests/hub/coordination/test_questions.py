@@ -157,7 +157,7 @@ async def test_connecting_device_receives_exactly_the_open_questions_once(hub: H
         assert (await hub.connect(always)).calls == []
 
 
-async def test_a_device_that_cannot_ask_people_gets_no_questions(hub: Hub) -> None:
+async def test_device_unable_to_ask_people_gets_no_questions(hub: Hub) -> None:
     async with hub.serving():
         link = await hub.connect(always, can_ask=False)
         await hub.ask()

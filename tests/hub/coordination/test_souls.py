@@ -199,7 +199,7 @@ async def test_soul_write_waits_until_the_gateway_is_back(bench: SoulBench, gate
     assert (write.state, there(gateway)) == (SoulWriteState.DONE, "ours")
 
 
-async def test_different_soul_write_is_refused_as_busy_while_one_waits(
+async def test_different_soul_write_is_refused_as_busy_while_a_write_waits(
     bench: SoulBench, gateway: FakeGateway
 ) -> None:
     await gateway.stop()
@@ -250,7 +250,7 @@ async def test_soul_with_a_hash_unequal_to_the_content_is_refused(
     assert gateway.count(SETS) == 0
 
 
-async def test_a_soul_of_one_mebibyte_by_another_author_is_read_and_stored(
+async def test_soul_of_a_mebibyte_by_another_author_is_read_and_stored(
     bench: SoulBench, gateway: FakeGateway
 ) -> None:
     long = "ä" * (512 * 1024)
@@ -261,7 +261,7 @@ async def test_a_soul_of_one_mebibyte_by_another_author_is_read_and_stored(
 
 
 @each("content", ["", " \n\t ", "a\0b", "bell \a", "half \ud800"])
-async def test_soul_that_is_no_valid_text_is_not_written(
+async def test_soul_with_invalid_text_is_not_written(
     bench: SoulBench, gateway: FakeGateway, content: str
 ) -> None:
     with pytest.raises(CodedError, check=coded(ErrorCode.BAD_PARAMS)):
@@ -270,12 +270,12 @@ async def test_soul_that_is_no_valid_text_is_not_written(
     assert (there(gateway), await bench.versions()) == (DEFAULT_SOUL, [])
 
 
-async def test_a_soul_that_is_too_long_is_not_written(bench: SoulBench) -> None:
+async def test_soul_over_the_length_limit_is_not_written(bench: SoulBench) -> None:
     with pytest.raises(CodedError, check=coded(ErrorCode.TOO_LARGE), match="soul_bytes"):
         await bench.put("x" * (256 * 1024 + 1))
 
 
-async def test_a_write_that_cannot_be_delivered_within_a_day_is_given_up(
+async def test_write_undeliverable_for_a_day_is_given_up(
     bench: SoulBench, gateway: FakeGateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await gateway.stop()
@@ -305,14 +305,14 @@ async def test_a_write_whose_agent_was_removed_fails_and_ends_the_waiting(
     assert (write.state, write.reason_code) == (SoulWriteState.FAILED, ErrorCode.UNKNOWN_AGENT)
 
 
-async def test_one_of_two_concurrent_soul_writes_wins_and_one_gets_both_hashes(
+async def test_concurrent_soul_writes_have_a_single_winner_and_the_loser_gets_both_hashes(
     bench: SoulBench, gateway: FakeGateway
 ) -> None:
     for number in range(4):
         assert await bench.contend(number, souls.digest(there(gateway))) == there(gateway)
 
 
-async def test_one_of_two_concurrent_hub_soul_writes_wins_and_the_other_is_recorded(
+async def test_concurrent_soul_writes_of_two_hubs_have_a_single_winner_and_record_the_loser(
     bench: SoulBench, gateway: FakeGateway, tmp_path: Path
 ) -> None:
     async with open_souls(tmp_path, gateway) as second:

@@ -42,7 +42,7 @@ REFUSED_URLS = (
 
 
 @each("url", REFUSED_URLS)
-async def test_url_that_hub_toml_may_not_name_is_refused(tmp_path: Path, url: str) -> None:
+async def test_url_barred_from_hub_toml_is_refused(tmp_path: Path, url: str) -> None:
     async with opened(tmp_path) as bench:
         with pytest.raises(ValidationError):
             bench.target(url)
@@ -77,13 +77,13 @@ MATRIX = {"kind": "matrix", "url": "https://example.org", "to": ("!r:example.org
         ({"kind": "ntfy", "url": "https://example.org/t", "events": ("run.done",)}, "run.completed"),
     ],
 )
-def test_target_that_is_not_complete_is_refused(about: dict[str, Any], why: str) -> None:
+def test_incomplete_target_is_refused(about: dict[str, Any], why: str) -> None:
     with pytest.raises(ValidationError, match=why):
         NotifySettings.model_validate({"name": "ops"} | about)
 
 
 @each("address", REFUSED_ADDRESSES)
-async def test_name_that_resolves_to_a_refused_address_is_not_called(tmp_path: Path, address: str) -> None:
+async def test_name_resolving_to_a_refused_address_is_not_called(tmp_path: Path, address: str) -> None:
     async def resolve(host: str, port: int) -> Sequence[str]:
         return [address]
 

@@ -122,7 +122,7 @@ async def test_mail_has_all_events_and_goes_encrypted_with_a_login(tmp_path: Pat
     assert commands.index("AUTH") > (-1 if is_implicit else commands.index("STARTTLS"))
 
 
-async def test_subject_with_a_line_break_in_a_name_stays_one_header(tmp_path: Path) -> None:
+async def test_subject_with_a_line_break_in_a_name_stays_a_single_header(tmp_path: Path) -> None:
     async with MailServer().serving() as server:
         answer = await send(mail(server.port), delivery(data={"agent": "n\r\nBcc: eve@example.org\nX: y"}))
     assert answer.outcome == "delivered"

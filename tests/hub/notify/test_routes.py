@@ -112,7 +112,7 @@ async def test_reload_with_a_missing_or_invalid_notify_secret_is_refused(tmp_pat
         assert hub.app.notifier.targets == ()
 
 
-async def test_issues_that_the_hub_finds_are_events_and_one_is_not_over_before_all_were_looked_for(
+async def test_found_issues_are_events_and_no_issue_is_over_before_all_checks_ran(
     tmp_path: Path,
 ) -> None:
     (tmp_path / "ops.secret").write_text(KEY)

@@ -51,7 +51,7 @@ async def test_delivery_missing_in_a_restored_backup_is_repeated_with_the_same_i
     assert [len(set(of)) for of in ids.values()] == [1, 1, 1]
 
 
-async def test_target_is_at_one_hub_at_a_time_and_another_one_goes_on(
+async def test_target_is_served_by_a_single_hub_and_continued_by_another(
     tmp_path: Path, postgres: Postgres
 ) -> None:
     with postgres.database() as url:

@@ -20,7 +20,7 @@ from tests.hub.notify.receivers import Got, receiving
 from tests.hub.notify.test_plain_targets import delivery
 
 
-async def test_post_bears_signatures_that_other_implementations_accept(tmp_path: Path) -> None:
+async def test_post_bears_signatures_accepted_by_other_implementations(tmp_path: Path) -> None:
     async with opened(tmp_path) as bench, receiving() as receiver:
         bench.notifier.pages = lambda: "https://hub.example"
         target = bench.target(f"{receiver.url}/hooks?x=1", secret=f"{KEY}\n{PRIVATE_KEY}")
@@ -55,7 +55,7 @@ def _at(headers: dict[str, str]) -> datetime:
 @pytest.mark.parametrize(
     "secret", ["", "whsec_", "whsec_c2hvcnQ=", "plain text", "whsk_" + "A" * 20, "whsec_%%"]
 )
-def test_secret_that_signs_nothing_is_refused(secret: str) -> None:
+def test_non_signing_secret_is_refused(secret: str) -> None:
     with pytest.raises(BadSecret, match="key"):
         signatures(secret, "id", 0, b"")
 
@@ -74,7 +74,7 @@ async def test_failing_webhook_receiver_gets_each_event_again_with_the_same_id(t
         assert {one.state for one in await bench.rows()} == {"delivered"}
 
 
-async def test_waits_grow_and_a_wait_that_the_receiver_names_is_bounded(tmp_path: Path) -> None:
+async def test_waits_grow_and_a_wait_named_by_the_receiver_is_bounded(tmp_path: Path) -> None:
     async with opened(tmp_path) as bench, receiving() as receiver:
         times: list[float] = []
 
@@ -221,7 +221,7 @@ async def test_webhook_failure_names_the_host_and_the_cause_without_exception_cl
         tasks.cancel_scope.cancel()
 
 
-async def test_change_of_one_target_leaves_the_others_at_work(
+async def test_change_of_a_target_leaves_the_other_targets_at_work(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun: list[str] = []

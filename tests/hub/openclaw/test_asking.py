@@ -25,7 +25,7 @@ from tests.support.wire import until
 MAIN = "agent:main:main"
 
 
-async def test_gateway_calls_share_one_connection_and_are_answered_out_of_order(tmp_path: Path) -> None:
+async def test_gateway_calls_share_a_single_connection_and_are_answered_out_of_order(tmp_path: Path) -> None:
     async with (
         fake_gateway() as gateway,
         visiting(gateway, tmp_path) as visit,

@@ -112,7 +112,7 @@ async def test_fleet_listener_hears_events_of_all_gateways_including_later_ones(
         assert sum(isinstance(news, GatewayEvent) for news in heard) == 2
 
 
-async def test_fault_in_one_gateway_client_does_not_affect_the_others(
+async def test_fault_in_a_gateway_client_does_not_affect_the_other_clients(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     served = Gateway.serve

@@ -107,7 +107,7 @@ def test_arbitrary_data_is_decoded_as_a_frame_or_unreadable(data: bytes | str) -
         decode(data)
 
 
-async def test_full_inbox_drops_events_with_one_notice_and_preserves_reconnections() -> None:
+async def test_full_inbox_drops_events_with_a_single_notice_and_preserves_reconnections() -> None:
     inbox = Inbox(most=6)
     inbox.put(Reconnected("west", "boot-1", True))
     for number in range(100):

@@ -188,7 +188,7 @@ async def test_removed_device_without_another_token_waits_for_an_operator(
         assert visit.problem == "AUTH_TOKEN_MISSING"
 
 
-async def test_forgetting_an_old_device_token_preserves_a_newer_one(tmp_path: Path) -> None:
+async def test_forgetting_an_old_device_token_preserves_a_newer_token(tmp_path: Path) -> None:
     mine = identity(tmp_path)
     await mine.open()
     await mine.welcomed("old")

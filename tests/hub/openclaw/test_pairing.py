@@ -30,7 +30,7 @@ async def test_unapproved_hub_waits_with_the_approve_command_and_continues_on_ap
         assert await visit.client.call("health") == {"ok": True}
 
 
-async def test_admin_calls_use_a_separate_connection_that_closes_when_idle(
+async def test_admin_calls_use_a_separate_connection_closed_when_idle(
     gateway: FakeGateway, visit: Visit
 ) -> None:
     await file_get(visit.client, "main", "SOUL.md")

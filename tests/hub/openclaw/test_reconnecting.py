@@ -158,7 +158,7 @@ async def test_gateway_call_waits_for_a_reconnection(tmp_path: Path) -> None:
         await until(lambda: calls.ended == [{"ok": True}])
 
 
-async def test_a_request_for_a_connection_that_comes_too_late_fails_at_once(
+async def test_request_outwaiting_the_timeout_for_a_connection_fails_immediately(
     gateway: FakeGateway, visit: Visit
 ) -> None:
     gateway.cut()

@@ -66,7 +66,7 @@ async def test_connection_to_a_ticking_gateway_remains_open(tmp_path: Path) -> N
         assert (visit.states, len(gateway.knocks)) == (["connecting", "ready"], 1)
 
 
-async def test_gateway_that_never_reads_is_disconnected_with_bounded_memory(
+async def test_never_reading_gateway_is_disconnected_with_bounded_memory(
     tmp_path: Path, gateway: FakeGateway
 ) -> None:
     text = "x" * 1_000_000
