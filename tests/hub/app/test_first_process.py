@@ -53,7 +53,7 @@ def ask_to_stop(process: subprocess.Popen[bytes]) -> None:
         os.kill(int(child), signal.SIGTERM)
 
 
-def test_hub_that_starts_as_first_process_is_stopped_by_a_signal(tmp_path: Path) -> None:
+def test_hub_started_as_first_process_is_stopped_by_a_signal(tmp_path: Path) -> None:
     settings = tmp_path / "hub.toml"
     os.mkfifo(settings)
     words = ("-m", "hub", "serve", "--config", str(settings), "--state", str(tmp_path / "state"))

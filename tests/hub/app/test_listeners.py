@@ -21,7 +21,7 @@ def held(request: pytest.FixtureRequest) -> Iterator[socket.socket]:
         yield sock
 
 
-def test_a_held_socket_that_other_machines_reach_without_tls_is_refused(held: socket.socket) -> None:
+def test_held_socket_reachable_by_other_machines_without_tls_is_refused(held: socket.socket) -> None:
     with pytest.raises(
         CodedError,
         check=coded(ErrorCode.BAD_SETTINGS),

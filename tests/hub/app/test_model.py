@@ -82,7 +82,7 @@ async def test_agents_without_cloud_use_have_no_model_beside_a_cloud_model(tmp_p
     assert shown == "cloud (openai)"
 
 
-async def test_agents_that_may_not_use_the_cloud_ask_the_private_models_in_their_order(
+async def test_agents_barred_from_the_cloud_ask_the_private_models_in_order(
     tmp_path: Path,
 ) -> None:
     (models, endpoints, *_), shown = await opened(tmp_path, CLOUD + PRIVATE + LOOPBACK)
@@ -92,7 +92,7 @@ async def test_agents_that_may_not_use_the_cloud_ask_the_private_models_in_their
     assert shown == "cloud (openai), then ours (openai, private), then here (openai)"
 
 
-async def test_recordings_of_agents_that_may_not_use_the_cloud_need_a_private_transcription(
+async def test_recordings_of_agents_barred_from_the_cloud_require_a_private_transcription(
     tmp_path: Path,
 ) -> None:
     for private, has_local in ((False, False), (True, True)):
@@ -116,7 +116,7 @@ async def test_local_model_serves_all_agents_without_batches(tmp_path: Path) -> 
     assert shown == "smollm2-135m-instruct (on this machine)"
 
 
-async def test_hubs_on_one_database_share_the_limits_of_a_model_by_demand(
+async def test_hubs_on_a_shared_database_share_the_limits_of_a_model_by_demand(
     tmp_path: Path, postgres: Postgres
 ) -> None:
     with postgres.database() as url:

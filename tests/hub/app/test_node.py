@@ -57,7 +57,7 @@ def _copied(folder: Path) -> Path:
     return shutil.copytree(folder, folder.with_name("copy"))
 
 
-def test_state_folder_admits_one_process_and_retains_the_node_id(tmp_path: Path, ids: IdFactory) -> None:
+def test_state_folder_admits_a_single_process_and_retains_the_node_id(tmp_path: Path, ids: IdFactory) -> None:
     with closing(Node(tmp_path, ids)) as node, pytest.raises(AnotherHub, match="a hub is running on"):
         Node(tmp_path, ids)
     with closing(Node(tmp_path, ids)) as again:

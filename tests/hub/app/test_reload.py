@@ -105,7 +105,7 @@ async def built(folder: Path, text: str = TEXT) -> AsyncIterator[Watched]:
         yield reloader
 
 
-async def test_every_setting_that_needs_no_restart_is_used_without_one(tmp_path: Path) -> None:
+async def test_every_setting_without_restart_effect_is_used_without_a_restart(tmp_path: Path) -> None:
     seen: set[KeyPath] = set()
     async with built(tmp_path, WITH_WEBHOOKS) as reloader:
         settings: Any = Read(reloader.current, seen)
@@ -164,7 +164,7 @@ def make_over_the_api(c: Connection) -> None:
 
 
 @each(("table", "text"), [("agents", AGENT), ("gateways", GATEWAY)])
-async def test_a_user_that_would_be_created_is_reported(tmp_path: Path, table: str, text: str) -> None:
+async def test_user_to_be_created_by_a_setting_is_reported(tmp_path: Path, table: str, text: str) -> None:
     settings = check_text(f'{text}user = "nobody"\n', Path("hub.toml"), environ={}).usable()
     async with built(tmp_path) as reloader:
         (told,) = await reloader.parts.remark(settings)

@@ -49,7 +49,7 @@ async def test_reconnected_device_resumes_the_paused_run_without_a_poll(
         await bench.comes_to(RunState.COMPLETED)
 
 
-async def test_a_handler_that_fails_does_not_stop_the_next(
+async def test_failing_handler_does_not_stop_the_next_handler(
     bench: Bench, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def fail(frame: Frame) -> None:

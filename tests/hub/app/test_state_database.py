@@ -151,7 +151,7 @@ OPENED: Final = {"garbage": "damaged", "of_another_program": "another program, w
 
 
 @pytest.mark.parametrize(("database", "beside"), [*product(DATABASES, BESIDE)], ids=name_of)
-async def test_database_that_is_not_of_the_state_folder_is_refused_with_both_ways_on(
+async def test_database_foreign_to_the_state_folder_is_refused_with_both_ways_on(
     tmp_path: Path, database: Database, beside: Beside
 ) -> None:
     state, elsewhere = tmp_path / "state", tmp_path / "elsewhere"
@@ -183,7 +183,7 @@ async def test_database_that_is_not_of_the_state_folder_is_refused_with_both_way
                 pass
 
 
-async def test_damaged_backup_is_not_the_one_that_is_named(tmp_path: Path) -> None:
+async def test_damaged_backup_is_not_suggested_for_restore(tmp_path: Path) -> None:
     await use(tmp_path, "hub-a")
     good = back_up(tmp_path)
     bad = back_up(tmp_path, "20260103T000000Z")
@@ -214,7 +214,7 @@ def bare(postgres: Postgres) -> Iterator[str]:
         yield url
 
 
-async def test_server_database_without_a_hub_is_refused_beside_the_id_of_one(
+async def test_server_database_without_a_hub_is_refused_beside_a_known_hub_id(
     tmp_path: Path, bare: str
 ) -> None:
     await check_database(bare, tmp_path)
@@ -269,7 +269,7 @@ EVENTS: Final = (
 
 @pytest.mark.slow
 @pytest.mark.parametrize("event", EVENTS, ids=name_of)
-async def test_backups_that_the_database_does_not_continue_are_kept_for_sixty_days_and_named(
+async def test_backups_not_continued_by_the_database_are_named_and_kept_for_sixty_days(
     tmp_path: Path, event: Event
 ) -> None:
     clock = FakeClock()

@@ -89,7 +89,7 @@ async def test_service_start_failure_stops_started_services_and_starts_no_other(
     assert diary == ["store started", "store stopped"]
 
 
-async def test_a_service_that_ends_by_itself_counts_as_broken() -> None:
+async def test_service_ending_by_itself_counts_as_broken() -> None:
     class Short:
         async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
             task_status.started()
@@ -186,7 +186,7 @@ async def test_supervisor_cancelled_during_start_stops_the_started_services() ->
     assert diary == ["store started", "store stopped"]
 
 
-async def test_service_that_does_not_stop_does_not_block_the_stop_of_others() -> None:
+async def test_service_refusing_to_stop_does_not_block_the_stop_of_others() -> None:
     let_go = anyio.Event()
 
     class Stubborn:

@@ -71,7 +71,9 @@ def listening(tmp_path: Path) -> Iterator[tuple[socket.socket, str]]:
         yield heard, str(path)
 
 
-def test_notify_sends_all_states_to_systemd_in_one_datagram(listening: tuple[socket.socket, str]) -> None:
+def test_notify_sends_all_states_to_systemd_in_a_single_datagram(
+    listening: tuple[socket.socket, str],
+) -> None:
     heard, path = listening
     environ = {"NOTIFY_SOCKET": path}
     ServiceManager(environ).notify(READY=1, STATUS="3 devices connected")
@@ -102,7 +104,7 @@ def test_notifications_without_a_service_manager_have_no_effect(tmp_path: Path) 
     ServiceManager({"NOTIFY_SOCKET": str(tmp_path / "gone")}).notify(READY=1)
 
 
-def test_a_service_manager_that_does_not_listen_delays_no_service(
+def test_silent_service_manager_delays_no_service(
     listening: tuple[socket.socket, str],
 ) -> None:
     manager = ServiceManager({"NOTIFY_SOCKET": listening[1]})
@@ -334,7 +336,7 @@ async def test_watchdog_beat_ends_if_a_service_loop_does_not_wake(
         assert not await house.beats()
 
 
-async def test_a_dispatcher_that_hangs_in_the_database_ends_the_beat(bench: Bench) -> None:
+async def test_dispatcher_hanging_in_the_database_ends_the_watchdog_beat(bench: Bench) -> None:
     silent = Silent(bench.store)
     bench = Bench(silent, bench.agent)
     house = House()
@@ -363,7 +365,7 @@ async def test_a_router_whose_event_is_never_handled_ends_the_beat(bench: Bench)
         assert not await house.beats()
 
 
-async def test_an_operator_server_that_hangs_ends_the_notifications(
+async def test_hanging_operator_server_ends_the_notifications(
     bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stands, has_stopped, goes_on = False, anyio.Event(), anyio.Event()
@@ -476,5 +478,5 @@ def test_every_service_has_turns_checked_by_the_watchdog() -> None:
     assert {name for name, is_watched in known.items() if not is_watched} == NOT_WATCHED.keys()
 
 
-def test_every_vital_service_is_one_of_the_hub() -> None:
+def test_every_vital_service_is_a_service_of_the_hub() -> None:
     assert services().keys() > VITAL.keys()

@@ -56,7 +56,7 @@ async def test_calls_during_a_set_form_the_next_set() -> None:
     assert halves.sets == [[2], [4, 6]]
 
 
-async def test_error_of_one_item_is_raised_only_to_the_matching_caller() -> None:
+async def test_error_of_an_item_is_raised_only_to_the_matching_caller() -> None:
     halves = Halves()
     halves.may.set()
     async with anyio.create_task_group() as callers:

@@ -138,7 +138,7 @@ async def test_charged_coroutine_propagates_errors_and_cancellation(meter: LoopM
     assert ended == ["cancelled"]
 
 
-async def test_tasks_of_a_request_are_charged_to_its_account_until_it_ends(meter: LoopMeter) -> None:
+async def test_tasks_of_a_request_are_charged_to_the_account_until_the_request_ends(meter: LoopMeter) -> None:
     charge_tasks(asyncio.get_running_loop())
     account, seen = Account(meter, "network:a"), list[str]()
     is_over, went_on = anyio.Event(), anyio.Event()

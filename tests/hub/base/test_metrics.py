@@ -119,7 +119,7 @@ def test_metrics_have_at_most_five_hundred_series_and_no_id_labels() -> None:
     assert not any(re.search(r'_id="', line) for line in series)
 
 
-def test_metrics_of_two_hubs_in_one_process_are_separate() -> None:
+def test_metrics_of_two_hubs_in_a_shared_process_are_separate() -> None:
     one, other = Metrics(), Metrics()
     one.slow_consumers.inc()
     assert (told(one)["hub_slow_consumers_total",], told(other)["hub_slow_consumers_total",]) == (1, 0)
@@ -129,7 +129,7 @@ def of_process(collector: ProcessCollector) -> dict[str, float]:
     return {sample.name: sample.value for family in collector.collect() for sample in family.samples}
 
 
-def test_process_metrics_report_memory_time_and_files_of_this_process() -> None:
+def test_process_metrics_report_memory_time_and_files_of_the_own_process() -> None:
     samples = of_process(ProcessCollector())
     assert samples["process_resident_memory_bytes"] > 1_000_000
     assert samples["process_virtual_memory_bytes"] >= samples["process_resident_memory_bytes"]

@@ -22,7 +22,7 @@ def test_token_starts_with_the_kind_and_has_47_characters(kind: TokenKind, seed:
 
 
 @given(kind=kinds, place=st.integers(8, 46), other=st.sampled_from("0aZ_-"))
-def test_token_with_one_wrong_character_fails_the_check(kind: TokenKind, place: int, other: str) -> None:
+def test_token_with_a_single_wrong_character_fails_the_check(kind: TokenKind, place: int, other: str) -> None:
     token = make(kind, SeededChance())
     typed = token[:place] + other + token[place + 1 :]
     assert (check(typed) is None) == (typed == token)

@@ -70,7 +70,7 @@ def test_the_offset_of_a_schedule_with_jitter_is_shown(
     assert "notes: its runs are queued " in hub("agents", "next").stderr
 
 
-def test_agents_next_of_one_agent_shows_why_past_fires_had_no_run(
+def test_agents_next_of_an_agent_shows_why_past_fires_had_no_run(
     hub: Hub, served: ServedHub, portal: BlockingPortal
 ) -> None:
     portal.call(served.pass_days, 2)

@@ -40,7 +40,7 @@ def worked(hub: Hub, served: ServedHub, portal: BlockingPortal) -> Iterator[Serv
         yield served
 
 
-def test_status_fits_on_one_screen(hub: Hub, served: ServedHub, portal: BlockingPortal) -> None:
+def test_status_fits_on_a_single_screen(hub: Hub, served: ServedHub, portal: BlockingPortal) -> None:
     assert re.search(r"^runs +none in progress$", hub("status").stdout, re.MULTILINE)
     portal.call(served.run, "r-1", RunState.COMPLETED)
     portal.call(served.run, "r-2", RunState.RUNNING)
@@ -90,7 +90,7 @@ def test_status_after_crashes_shows_until_when_schedules_are_held(
         (["run", "notes"], "hub.run/1"),
     ],
 )
-def test_json_output_is_one_object_with_the_schema_name(
+def test_json_output_is_a_single_object_with_the_schema_name(
     hub: Hub, served: ServedHub, portal: BlockingPortal, words: list[str], schema: str
 ) -> None:
     if not portal.call(served.store.read, runs.list_runs):
@@ -142,7 +142,7 @@ def test_runs_show_lists_files_and_errors_of_the_run(hub: Hub, worked: ServedHub
     assert result.stderr.splitlines() == ["b.md: unreadable: no permission"]
 
 
-def test_run_command_repeated_with_one_key_starts_one_run(hub: Hub, served: ServedHub) -> None:
+def test_run_command_repeated_with_the_same_key_starts_a_single_run(hub: Hub, served: ServedHub) -> None:
     first, again = (hub("run", "notes", "--key", "k") for _ in range(2))
     (run,) = json.loads(hub("runs", "--json").stdout)["runs"]
     assert first.stdout == again.stdout == f"{run['id']}\n"
@@ -165,7 +165,7 @@ def test_a_followed_run_shows_each_state_and_ends_with_a_summary(
     assert result.stdout == "cancelled: 0 read, 0 skipped, 0 failed, 0 items, 0 model requests\n"
 
 
-def test_follow_of_a_run_paused_by_hand_names_the_command_that_resumes_the_run(
+def test_follow_of_a_run_paused_by_hand_names_the_resuming_command(
     hub: Hub, served: ServedHub, leads: Leads
 ) -> None:
     id = hub("run", "notes").stdout.strip()
@@ -216,7 +216,7 @@ def test_runs_show_counts_updated_and_known_items(
     assert "items 2, 1 updated, 20 known before model 0 requests, 0 + 0 tokens, 0.2500 USD" in shown
 
 
-def test_followed_run_in_json_prints_one_object_per_line(hub: Hub, served: ServedHub, leads: Leads) -> None:
+def test_followed_run_in_json_prints_an_object_per_line(hub: Hub, served: ServedHub, leads: Leads) -> None:
     leads(RunState.COMPLETED)
     result = hub("run", "notes", "--follow", "--json")
     steps = [json.loads(line) for line in result.stdout.splitlines()]

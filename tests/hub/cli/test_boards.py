@@ -32,7 +32,7 @@ def board(hub: Hub, served: ServedHub, portal: BlockingPortal) -> str:
     return "roses"
 
 
-def test_boards_command_lists_boards_and_shows_one_with_agents(hub: Hub, board: str) -> None:
+def test_boards_command_lists_boards_and_shows_a_board_with_agents(hub: Hub, board: str) -> None:
     assert hub("boards").stdout.splitlines()[1].split()[:4] == ["roses", "owner", "inbox", "2"]
     shown = hub("boards", "show", board).output
     assert "What grows." in shown
@@ -74,7 +74,7 @@ def test_boards_memory_command_adds_lists_filters_and_removes_items(hub: Hub, bo
     assert "cut them" not in hub("boards", "memory", board).stdout
 
 
-def test_multiline_memory_item_is_one_line_of_the_list(hub: Hub, board: str) -> None:
+def test_multiline_memory_item_is_a_single_line_of_the_list(hub: Hub, board: str) -> None:
     hub("boards", "memory", board, "add", "one\ntwo " + "x" * 200)
     (line,) = hub("boards", "memory", board).stdout.splitlines()[1:]
     assert "one two xxx" in line and line.endswith("...")

@@ -37,7 +37,7 @@ async def _create(state: Path) -> None:
 
 
 @pytest.mark.parametrize("broken", [*BROKEN, "missing"])
-def test_commands_that_read_use_the_last_good_settings(
+def test_reading_commands_use_the_last_good_settings(
     hub: Hub, known: Path, broken: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(known.parent)  # where no other hub.toml is found
@@ -55,7 +55,7 @@ def test_commands_that_read_use_the_last_good_settings(
 
 
 @pytest.mark.parametrize("broken", ["another database", "no such database", "empty"])
-def test_commands_that_write_refuse_a_file_that_may_name_another_database(
+def test_writing_commands_refuse_a_file_possibly_naming_another_database(
     hub: Hub, known: Path, broken: str
 ) -> None:
     (known / "hub.toml").write_text(BROKEN[broken])

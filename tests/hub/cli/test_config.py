@@ -26,7 +26,7 @@ def test_config_show_lists_every_setting_with_the_origin(hub: Hub, served: Serve
     assert (told["limits.runs"], told["limits.connector_runs"]) == (f"{state}/hub.toml:6", "default")
 
 
-def test_config_get_prints_one_setting_or_a_whole_table(hub: Hub, served: ServedHub) -> None:
+def test_config_get_prints_a_single_setting_or_a_whole_table(hub: Hub, served: ServedHub) -> None:
     assert hub("config", "get", "limits.runs").stdout == "4\n"
     assert "watch = true" in hub("config", "get", "reload").stdout
     told = json.loads(hub("config", "get", "hub.name", "--json").stdout)

@@ -86,7 +86,7 @@ def test_omitted_argument_has_the_default_or_shortens_the_request_path(
     assert hub(*capability, "rm", "mail.read").stderr == "removed: mail.read 1.2.0, mail.read 1.0.0\n"
 
 
-def test_name_argument_is_escaped_as_one_path_part(hub: Hub, served: ServedHub) -> None:
+def test_name_argument_is_escaped_as_a_single_path_part(hub: Hub, served: ServedHub) -> None:
     assert "there is no board 'roses?x=1'" in hub("boards", "show", "roses?x=1").stderr
 
 

@@ -653,7 +653,7 @@ def test_calibration_refuses_documents_without_labels_or_length(
     assert reader.stats.calls == 0
 
 
-def test_calibration_of_a_model_that_finds_no_labels_exits_with_1(
+def test_calibration_of_a_model_finding_no_labels_exits_with_1(
     hub: Hub, planted: Path, reader_with: ReaderWith
 ) -> None:
     write_settings(planted, reader_with(share=lambda tokens: 0.0).base_url)

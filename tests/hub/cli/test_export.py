@@ -201,7 +201,7 @@ def test_approved_rows_of_a_device_are_exported_without_a_hub(hub: Hub, tmp_path
     )
 
 
-def test_exports_of_generated_titles_have_nothing_that_acts(hub: Hub, tmp_path: Path) -> None:
+def test_exports_of_generated_titles_have_no_active_content(hub: Hub, tmp_path: Path) -> None:
     texts = list(dict.fromkeys(map(title_line, (one.text for one in active_texts()))))[::5]
     data: list[Record] = [
         {"title": text, "description": text, "dueDate": 1_796_083_200_000} for text in texts

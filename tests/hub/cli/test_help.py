@@ -20,7 +20,7 @@ from tests.support.families import each
 from tests.support.hub import ServedHub
 
 
-def test_help_command_lists_each_topic_in_one_line(hub: Hub) -> None:
+def test_help_command_lists_each_topic_on_a_single_line(hub: Hub) -> None:
     listed = hub("help").stdout
     for topic in docs.TOPICS:
         assert f"  {topic} " in listed and docs.summary(topic) in listed

@@ -70,7 +70,7 @@ def test_devices_watch_lists_devices_again_when_a_device_connects(
         (["devices", "revoke", "lab", "--yes"], "hub.device/1"),
     ],
 )
-def test_json_output_is_one_object_with_the_schema_name(
+def test_json_output_is_a_single_object_with_the_schema_name(
     hub: Hub, served: ServedHub, waiting: object, words: list[str], schema: str
 ) -> None:
     result = hub(*words, "--json")
@@ -143,7 +143,7 @@ def test_pairing_of_a_revoked_device_reports_the_revocation(
 
 
 @pytest.mark.parametrize("says_meanwhile", ["laptop", "root"])
-def test_pair_approve_refuses_a_device_other_than_the_one_shown(
+def test_pair_approve_refuses_a_device_other_than_the_shown_device(
     state: Path, served: ServedHub, waiting: Any, portal: BlockingPortal, says_meanwhile: str
 ) -> None:
     ours, theirs = pty.openpty()
@@ -203,7 +203,7 @@ def test_users_remove_removes_a_user_without_devices(hub: Hub, served: ServedHub
     assert hub("users", "remove", "nobody").exit_code == 1
 
 
-def test_devices_command_with_user_lists_only_devices_of_that_user(hub: Hub, served: ServedHub) -> None:
+def test_devices_command_with_user_lists_only_devices_of_the_user(hub: Hub, served: ServedHub) -> None:
     assert hub("users", "create", "anna").exit_code == 0
     hub("token", "create", "--device", "lab", "--user", "anna")
     assert [line.split()[0] for line in hub("devices", "--user", "anna").stdout.splitlines()[1:]] == ["lab"]
@@ -237,7 +237,7 @@ def test_device_credentials_and_token_list_fit_80_columns(hub: Hub, served: Serv
     assert hub("token", "revoke", listed.splitlines()[1].split()[0], "--yes").exit_code == 0
 
 
-def test_token_list_shows_scopes_that_differ_from_the_role(hub: Hub, served: ServedHub) -> None:
+def test_token_list_shows_scopes_differing_from_the_role(hub: Hub, served: ServedHub) -> None:
     for role, *scopes in (
         ("operator",),
         ("operator", "run", "read"),
@@ -350,7 +350,7 @@ def test_devices_grant_adds_and_removes_grants(hub: Hub, served: ServedHub) -> N
     ends(of_owner, 2, "on the device: hub grants +files.read=notes")
 
 
-def test_grants_of_the_command_line_equal_those_of_the_hub() -> None:
+def test_grants_of_the_command_line_equal_the_grants_of_the_hub() -> None:
     assert tuple(Grant) == GRANTS
 
 

@@ -86,7 +86,7 @@ def test_items_are_judged_and_the_verdict_is_taken_back(
     assert hub("items", "edit", "i-4").exit_code == 2
 
 
-def test_verdict_that_the_connected_device_rejects_is_refused_immediately(
+def test_verdict_rejected_by_the_connected_device_is_refused_immediately(
     hub: Hub, served: ServedHub, portal: BlockingPortal
 ) -> None:
     link = portal.call(served.connect, portal.call(served.device, "lab"))
@@ -167,7 +167,7 @@ def propose(served: ServedHub, portal: BlockingPortal, *proposed: dict[str, Any]
     return portal.call(ask)
 
 
-def test_change_is_shown_without_values_that_it_repeats() -> None:
+def test_change_is_shown_without_repeated_values() -> None:
     data = {"title": "Sell the car", "dueDate": None, "assignee": "Ana"}
     new = {"title": "Sell the car", "dueDate": "2026-12-10", "assignee": "Ben"}
     proposal = {

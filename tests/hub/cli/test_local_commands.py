@@ -69,7 +69,7 @@ def _sample() -> str:
     return (ROOT / "hub.toml").read_text().replace('timezone = "UTC"', f'timezone = "{machine_zone()[0]}"')
 
 
-def test_init_writes_the_zone_of_tz_and_an_agent_that_reads_every_file(
+def test_init_writes_the_zone_of_tz_and_an_agent_reading_every_file(
     hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TZ", "Pacific/Auckland")
@@ -316,9 +316,7 @@ async def test_tls_init_creates_and_renews_a_certificate_of_the_local_authority(
 
 
 @pytest.mark.parametrize("linked", ["hub.crt", "hub.key"])
-def test_tls_init_leaves_a_pair_as_it_is_of_which_a_file_is_a_link(
-    hub: Hub, tmp_path: Path, linked: str
-) -> None:
+def test_tls_init_leaves_a_pair_with_a_linked_file_unchanged(hub: Hub, tmp_path: Path, linked: str) -> None:
     words = ("tls", "init", "--config", str(tmp_path / "hub.toml"), "--name", "hub.home.arpa")
     ends(hub(*words), 0)
     (tmp_path / linked).rename(tmp_path / "real")

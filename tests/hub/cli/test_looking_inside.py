@@ -220,7 +220,7 @@ def test_issue_with_a_different_fix_per_node_is_shown_for_each_node() -> None:
     ]
 
 
-def test_nodes_commands_of_a_single_hub_reach_only_that_node(hub: Hub, served: ServedHub) -> None:
+def test_nodes_commands_of_a_single_hub_reach_only_the_single_node(hub: Hub, served: ServedHub) -> None:
     assert "alive, this node" in hub("nodes").stdout
     assert hub("nodes", "rm", "node").exit_code == 1
     served.ring.append(at=served.now_ms, level="info", event="run.moved", channel="hub.runs", fields={})

@@ -55,7 +55,7 @@ def test_mcp_setup_entry_of_each_assistant_starts_the_bridge(client: str) -> Non
         ),
     ],
 )
-def test_mcp_setup_refuses_a_name_that_is_none_or_that_a_token_has(words: list[str], message: str) -> None:
+def test_mcp_setup_refuses_an_invalid_name_or_the_name_of_a_token(words: list[str], message: str) -> None:
     ends(CliRunner().invoke(program, ["mcp", "setup", "cursor", *words]), Exit.USAGE, message)
 
 
@@ -149,7 +149,7 @@ async def test_mcp_bridge_reopens_an_ended_session_and_calls_stay_idempotent(
         tasks.cancel_scope.cancel()
 
 
-async def test_mcp_bridge_refuses_a_request_with_the_id_of_an_unanswered_one(
+async def test_mcp_bridge_refuses_a_request_with_the_id_of_an_unanswered_request(
     tmp_path: Path, pipe: Pipe
 ) -> None:
     async with (

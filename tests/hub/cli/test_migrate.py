@@ -56,7 +56,7 @@ def new(state: Path) -> None:
     new_database(state / "hub.db")
 
 
-def test_migrate_names_a_state_folder_that_cannot_be_created(hub: Hub, state: Path) -> None:
+def test_migrate_names_an_uncreatable_state_folder(hub: Hub, state: Path) -> None:
     state.write_text("a file")
     ends(hub("migrate", "up"), Exit.CANNOT_CREATE, f"cannot make the folder {state}: it exists already")
 
@@ -87,7 +87,7 @@ def test_migrate_up_backs_up_and_migrates_unless_a_row_violates_a_check(hub: Hub
     assert hub("migrate", "verify").exit_code == Exit.DONE
 
 
-def test_migrate_up_names_revisions_that_wait_for_an_earlier_hub(hub: Hub, postgres: Postgres) -> None:
+def test_migrate_up_names_revisions_waiting_for_an_earlier_hub(hub: Hub, postgres: Postgres) -> None:
     with postgres.bare_database() as url:
         anyio.run(run_once, url, make_old)
         postgres.run(EARLIER_HUB, url=url)

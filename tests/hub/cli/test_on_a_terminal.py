@@ -121,7 +121,7 @@ def test_followed_run_on_a_terminal_ends_with_the_summary(
     assert "success: 1 read, 0 skipped, 0 failed, 2 items, 0 model requests" in printed
 
 
-def test_follow_of_a_task_prints_each_report_of_its_program_once(capsys: pytest.CaptureFixture[str]) -> None:
+def test_follow_of_a_task_prints_each_report_of_the_program_once(capsys: pytest.CaptureFixture[str]) -> None:
     run = {"state": "RUNNING", "waiting_for": None, "units_total": 0}
     reports = ((10.0, "fetched"), (10.0, "fetched"), (50.0, "sorted"))
     with show.following() as show_step:

@@ -58,7 +58,7 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def test_providers_lists_each_provider_with_its_manifest(hub: Hub) -> None:
+def test_providers_lists_each_provider_with_the_manifest(hub: Hub) -> None:
     rows = json.loads(hub("connectors", "providers", "--json").stdout)["providers"]
     assert {row["name"] for row in rows} == {*BUILT_IN, *shipped()} - {"manifest"}
     for row in rows:
@@ -67,7 +67,7 @@ def test_providers_lists_each_provider_with_its_manifest(hub: Hub) -> None:
     assert "github-issues" in hub("connectors", "providers").stdout
 
 
-def test_new_writes_a_manifest_that_check_reads_from_the_service(
+def test_new_writes_a_manifest_and_check_reads_with_the_manifest_from_the_service(
     hub: Hub, service: str, tmp_path: Path
 ) -> None:
     assert hub("connectors", "new", "tickets").exit_code == 0

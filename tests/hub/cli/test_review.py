@@ -284,7 +284,7 @@ def test_review_ls_all_shows_status_and_project_of_items(
     assert listed["1"]["remarks"]["provenance"] == told_by
 
 
-def test_review_announces_items_listed_apart_and_shows_these_with_apart(
+def test_review_announces_items_listed_apart_and_shows_the_items_with_apart(
     review: Callable[..., Result], db: Path
 ) -> None:
     source = ItemSource(path="a.eml", quote="pay", start=0, end=3, warnings=["outside", "apart"])
@@ -398,7 +398,7 @@ def test_review_of_a_nonexistent_change_number_is_refused(review: Callable[..., 
     assert review("approve", "2.1").exit_code == 0, "it is the item as it was inserted"
 
 
-def test_a_suggestion_is_marked_when_its_file_or_quote_is_missing(
+def test_suggestion_is_marked_when_the_file_or_quote_is_missing(
     review: Callable[..., Result], db: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "notes"
@@ -555,7 +555,7 @@ def test_grants_command_requires_the_hub_if_several_are_known(met: Path) -> None
     assert grants_of(met, "--hub", "hub.example") == {}
 
 
-def test_hub_that_replaced_another_has_no_grants_of_the_old_hub(met: Path) -> None:
+def test_hub_replacing_another_hub_has_no_grants_of_the_old_hub(met: Path) -> None:
     assert grants_of(met, "+review.remote") == {"review.remote": []}
     knows(met, "hub.example", OTHER)
     assert grants_of(met) == {}, "what was granted to the hub before it is not its own"

@@ -130,7 +130,7 @@ def test_runs_show_names_the_mail_parts_if_a_part_was_not_read(
     assert unit["notes"]["parts"]["text/plain read"] == 1
 
 
-def test_runs_show_names_the_parts_that_a_device_did_not_read(
+def test_runs_show_names_the_parts_unread_by_a_device(
     hub: Hub, served: ServedHub, portal: BlockingPortal
 ) -> None:
     (frames,) = folder(a="- [ ] x")
@@ -191,7 +191,7 @@ def test_runs_files_names_files_whose_rows_another_program_deleted(
     assert (left.exit_code, f"{count} files are missing" in left.stderr) == (1, True)
 
 
-def test_runs_pause_reports_a_pause_that_waits_for_files_in_progress(
+def test_runs_pause_reports_a_pause_waiting_for_files_in_progress(
     hub: Hub, served: ServedHub, portal: BlockingPortal
 ) -> None:
     with portal.wrap_async_context_manager(served.working(*folder(a="- [ ] one"), answers=())) as link:
@@ -205,7 +205,9 @@ def test_runs_pause_reports_a_pause_that_waits_for_files_in_progress(
     assert as_json["is_pausing"] is True
 
 
-def test_one_run_shows_how_long_each_step_took(hub: Hub, served: ServedHub, portal: BlockingPortal) -> None:
+def test_runs_show_prints_the_duration_of_each_step(
+    hub: Hub, served: ServedHub, portal: BlockingPortal
+) -> None:
     portal.call(served.run, "r-2")
     served.clock.advance(15)
     portal.call(served.move, "r-2", RunState.RUNNING)
@@ -295,7 +297,7 @@ def test_runs_show_reports_why_a_connector_returned_the_run(
     assert facts["attempts"].strip() == "attempt 1 of 5; returned to the queue 1 times"
 
 
-def test_runs_why_prints_one_line_per_run(hub: Hub, served: ServedHub, portal: BlockingPortal) -> None:
+def test_runs_why_prints_a_line_per_run(hub: Hub, served: ServedHub, portal: BlockingPortal) -> None:
     portal.call(served.run, "r-0", RunState.COMPLETED)
     portal.call(partial(served.run, "r-1", RunState.CANCELLED, reason="start_deadline"))
     portal.call(partial(served.run, "r-2", RunState.FAILED, reason="the device refused"))
@@ -352,7 +354,7 @@ def test_an_invalid_time_is_refused_with_the_valid_forms(hub: Hub, text: str) ->
     assert "is not a time" in error and "yesterday 18:00" in error
 
 
-def test_agents_preview_without_a_model_reports_that_the_prompt_has_no_effect(
+def test_agents_preview_without_a_model_reports_the_prompt_as_ineffective(
     hub: Hub, served: ServedHub, portal: BlockingPortal, tmp_path: Path
 ) -> None:
     prompt = tmp_path / "new.txt"
@@ -476,7 +478,7 @@ def test_long_failure_reason_is_wrapped_below_the_file_line() -> None:
     assert all(len(line) <= 80 for line in lines)
 
 
-def test_run_with_follow_goes_on_with_the_runs_that_follow(
+def test_run_with_follow_continues_with_the_following_runs(
     hub: Hub, served: ServedHub, portal: BlockingPortal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ((manifest, first, second, end),) = folder(a="- [ ] call Ann", b="- [ ] pay")

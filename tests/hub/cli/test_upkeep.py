@@ -73,9 +73,7 @@ def test_a_backup_is_made_checked_and_restored(hub: Hub, known: Path, tmp_path: 
     assert ((known / "hub.toml").read_text(), anyio.run(_people, known)) == (settings.read_text(), ["anna"])
 
 
-def test_restore_leaves_settings_in_the_state_folder_as_they_are(
-    hub: Hub, known: Path, tmp_path: Path
-) -> None:
+def test_restore_leaves_settings_in_the_state_folder_unchanged(hub: Hub, known: Path, tmp_path: Path) -> None:
     file, settings = tmp_path / "one.hub-backup", known / "hub.toml"
     settings.write_text('[hub]\nname = "attic"\n')
     ends(hub("backup", str(file), "--config", str(settings)), 0)

@@ -70,7 +70,7 @@ def _leaves(
         yield from _leaves(inner, click.Context(inner, parent=ctx), f"{words} {name}")
 
 
-def test_every_command_has_a_timeout_or_an_end_of_its_own() -> None:
+def test_every_command_has_a_timeout_or_an_own_end() -> None:
     leaves = dict(_leaves(program, click.Context(program)))
     without = {
         words.split()[0]
@@ -93,14 +93,14 @@ def silent_hub(state: Path) -> Iterator[None]:
 
 @pytest.mark.usefixtures("silent_hub")
 @pytest.mark.parametrize(("words", "reason"), WAITS, ids=[words for words, _ in WAITS])
-def test_command_at_a_silent_hub_says_its_reason_and_ends_at_its_timeout(
+def test_command_at_a_silent_hub_prints_the_reason_and_ends_at_the_timeout(
     hub: Hub, words: str, reason: str
 ) -> None:
     result = hub(*shlex.split(words), "--timeout", "1s")
     ends(result, 75, "waiting for", reason, "not done after 1 s; it waits for", "goes on")
 
 
-def test_followed_run_that_waits_ends_with_its_reason_at_the_timeout(hub: Hub, served: ServedHub) -> None:
+def test_waiting_followed_run_ends_with_the_reason_at_the_timeout(hub: Hub, served: ServedHub) -> None:
     result = hub("run", "notes", "--follow", "--json", "--timeout", "2s")
     ends(result, 75, "not done after 2 s; QUEUED", "the run continues; show it: hub runs show")
     steps = [json.loads(line) for line in result.stdout.splitlines()]

@@ -156,7 +156,7 @@ def test_quiet_hours_may_contain_midnight(quiet: str, at: str, is_quiet: bool) -
     assert WhenSettings(quiet=quiet).is_quiet(time.fromisoformat(at)) is is_quiet
 
 
-def test_notification_is_daily_unless_its_time_is_empty() -> None:
+def test_notification_is_daily_unless_the_time_is_empty() -> None:
     assert NotifySettings().at == time(9)
     assert NotifySettings(daily="").at is None
 
@@ -179,7 +179,7 @@ def test_notification_is_daily_unless_its_time_is_empty() -> None:
         ("package", "provider = 'there'", ("tasks",)),
     ],
 )
-def test_sink_has_the_tables_of_its_kind_by_default(
+def test_sink_has_the_tables_of_the_sink_kind_by_default(
     kind: str, place: str, tables: tuple[str, ...], tmp_path: Path
 ) -> None:
     file = tmp_path / "device.toml"
@@ -190,7 +190,7 @@ def test_sink_has_the_tables_of_its_kind_by_default(
     assert sink.tables == tables
 
 
-def test_new_file_is_valid_and_has_every_setting_with_its_default(tmp_path: Path) -> None:
+def test_new_file_is_valid_and_has_every_setting_with_the_default(tmp_path: Path) -> None:
     file = tmp_path / "device.toml"
     name = 'quote " and \\ backslash'
     (tmp_path / name).mkdir()

@@ -284,7 +284,7 @@ async def test_a_start_with_the_last_good_settings_is_reported(tmp_path: Path) -
     assert "hub reload" in found.fix
 
 
-async def test_a_listener_that_others_reach_without_tls_is_an_issue(tmp_path: Path) -> None:
+async def test_listener_reachable_by_others_without_tls_is_an_issue(tmp_path: Path) -> None:
     bench = SettingsBench(
         tmp_path,
         '[listen.devices]\naddress = "0.0.0.0:8770"\ninsecure = true\n'
@@ -308,7 +308,7 @@ async def test_settings_warning_issue_does_not_repeat_the_fix_in_the_explanation
     assert found.fix not in found.explanation
 
 
-async def test_a_change_that_waits_for_a_restart_is_a_notice(tmp_path: Path) -> None:
+async def test_change_waiting_for_a_restart_is_a_notice(tmp_path: Path) -> None:
     bench = SettingsBench(tmp_path, GOOD)
     assert list(await doors.check_waiting(bench.reloader, START)) == []
     await bench.reloader.begin()
@@ -330,7 +330,7 @@ async def test_certificate_is_reported_from_three_weeks_before_expiry() -> None:
     assert f"ended on {ends:%Y-%m-%d}" in over.explanation
 
 
-async def test_a_new_certificate_that_cannot_be_used_is_reported() -> None:
+async def test_unusable_new_certificate_is_reported() -> None:
     refused = Certificate("operator", START + timedelta(days=90), "the key does not fit")
     (found,) = await doors.check_certificates(lambda: [refused], START)
     assert (found.id, found.severity) == ("certificate.refused", Severity.ERROR)

@@ -97,7 +97,7 @@ async def test_issues_are_ordered_by_stop_severity_and_age(issues: Issues) -> No
     assert issues.current[3].since == START - timedelta(days=1)
 
 
-async def test_metric_of_issues_has_a_series_for_each_id_and_severity_while_one_holds(
+async def test_metric_of_issues_has_a_series_for_each_id_and_severity_while_an_issue_holds(
     issues: Issues, metrics: Metrics
 ) -> None:
     def series() -> list[str]:
@@ -160,7 +160,7 @@ async def test_checks_of_a_busy_database_keep_their_last_findings(issues: Issues
     assert [issue.found for issue in issues.current] == [OLD, WAITS]  # may still hold
 
 
-async def test_a_check_that_breaks_is_an_issue_and_the_others_are_run(issues: Issues) -> None:
+async def test_broken_check_is_an_issue_and_the_other_checks_are_run(issues: Issues) -> None:
     async def broken(now: datetime) -> Iterable[Finding]:
         raise RuntimeError("nobody thought of this")
 
@@ -173,7 +173,7 @@ async def test_a_check_that_breaks_is_an_issue_and_the_others_are_run(issues: Is
     ]
 
 
-async def test_checks_run_together_and_those_without_an_answer_in_time_are_named(
+async def test_checks_run_together_and_checks_without_an_answer_in_time_are_named(
     issues: Issues, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hangs = False

@@ -68,7 +68,7 @@ async def test_open_state_folder_is_reported_with_all_readable_files(tmp_path: P
     assert f"others on this machine get at {state} (mode 0755) and 2 more" in found.explanation
 
 
-async def test_lost_log_lines_are_reported_for_an_hour_after_the_last_one() -> None:
+async def test_lost_log_lines_are_reported_for_an_hour_after_the_last_lost_line() -> None:
     dropped = 0
     look = machine.check_log(lambda: dropped)
     assert list(await look(START)) == []
@@ -109,7 +109,7 @@ async def test_reached_limit_is_reported_with_the_count_and_a_fix() -> None:
     assert "hub devices" in found.fix and "hub config set limits.connections_per_user=NUMBER" in found.fix
 
 
-async def test_reached_limit_is_reported_for_one_hour() -> None:
+async def test_reached_limit_is_reported_for_an_hour() -> None:
     metrics = Metrics()
     look = machine.check_limits(metrics.reached, Limits)
     metrics.limits_reached.labels("users").inc()
@@ -123,7 +123,7 @@ async def test_reached_limit_is_reported_for_one_hour() -> None:
     assert list(await look(begin + 30 * MINUTE + LATELY)) == []
 
 
-async def test_a_limit_that_only_slows_a_device_down_is_not_reported() -> None:
+async def test_limit_merely_slowing_a_device_down_is_not_reported() -> None:
     metrics = Metrics()
     look = machine.check_limits(metrics.reached, Limits)
     metrics.limits_reached.labels("frames_per_s").inc(1_000)

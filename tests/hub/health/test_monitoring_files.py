@@ -81,7 +81,7 @@ def test_labels_in_alert_rules_exist_in_the_metrics() -> None:
         assert set(re.findall(r'(\w+)!="ready"', away)) < sample.labels.keys()
 
 
-def test_the_dashboard_has_no_two_panels_in_one_place() -> None:
+def test_dashboard_has_no_overlapping_panels() -> None:
     taken: set[tuple[int, int]] = set()
     ids = [panel["id"] for panel in DASHBOARD["panels"]]
     assert len(ids) == len(set(ids))

@@ -129,7 +129,7 @@ async def test_broken_row_is_reported_within_an_hour_until_corrected(
     assert list(await look(START + timedelta(hours=1, minutes=1))) == []
 
 
-async def test_a_database_log_that_grows_without_limit_is_reported(
+async def test_database_log_growing_without_limit_is_reported(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     look = partial(records.check_wal, store)

@@ -89,7 +89,7 @@ async def test_agent_exhausted_by_a_budget_is_reported_with_the_budget_fix(bench
         assert list(await look(START)) == []
 
 
-async def test_an_agent_that_reports_a_fault_is_an_error(bench: Bench) -> None:
+async def test_agent_reporting_a_fault_is_an_error(bench: Bench) -> None:
     await bench.store.write(agents.move, bench.agent.id, "health", "error", at=1, actor="device")
     (found,) = await work.check_agents(bench.store, tuple, START)
     assert (found.id, found.severity) == ("agent.failing", Severity.ERROR)
@@ -102,7 +102,7 @@ async def desk() -> AsyncIterator[Desk]:
         yield Desk(opened)
 
 
-async def test_a_schedule_that_paused_itself_is_reported_and_one_paused_by_a_person_is_not(
+async def test_self_paused_schedule_is_reported_and_a_schedule_paused_by_a_person_is_not(
     desk: Desk,
 ) -> None:
     await desk.declare(HOURLY)
@@ -153,7 +153,7 @@ async def test_single_time_schedule_past_without_a_run_is_reported(desk: Desk) -
     assert "2026-01-05 08:59 UTC, which is over" in found.explanation
 
 
-async def test_single_time_schedule_that_started_a_run_is_not_reported(desk: Desk) -> None:
+async def test_single_time_schedule_with_a_started_run_is_not_reported(desk: Desk) -> None:
     await desk.declare(DeclaredSchedule(kind="at", at_ms=epoch_ms(START) + 3_600_000))
     async with desk.serving():
         await desk.pass_time(3_600)
@@ -161,7 +161,7 @@ async def test_single_time_schedule_that_started_a_run_is_not_reported(desk: Des
     assert list(await work.check_schedules(desk.store, START)) == []
 
 
-async def test_an_agent_that_is_silent_on_an_open_connection_is_reported(bench: Bench) -> None:
+async def test_silent_agent_on_an_open_connection_is_reported(bench: Bench) -> None:
     assert bench.agent.device_id is not None
     there = {bench.agent.device_id}
     look = partial(work.check_silence, bench.store, lambda: there)
@@ -176,7 +176,7 @@ async def test_an_agent_that_is_silent_on_an_open_connection_is_reported(bench: 
     assert list(await look(START)) == []
 
 
-async def test_questions_that_wait_longer_than_a_day_are_reported_once_per_user() -> None:
+async def test_questions_waiting_longer_than_a_day_are_reported_once_per_user() -> None:
     async with open_store("sqlite://") as store:
         asked_at = epoch_ms(START)
         await store.write(lambda c: a_board(c) and None)
@@ -252,7 +252,7 @@ async def test_absent_device_is_reported_with_time_waiting_runs_and_commands(ben
     assert list(await doors.check_device_names(bench.store, START)) == []
 
 
-async def test_an_agent_whose_runs_fail_is_an_error_with_the_reason_and_the_command_until_one_succeeds(
+async def test_agent_with_failing_runs_is_an_error_with_reason_and_command_until_a_run_succeeds(
     bench: Bench,
 ) -> None:
     frames = folder(a="- [ ] one")[0]

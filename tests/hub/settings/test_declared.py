@@ -307,7 +307,7 @@ def test_declared_needs_are_normalized(tmp_path: Path) -> None:
         ('needs = ["read => 1"]', "expected an operator"),
     ],
 )
-def test_an_invalid_value_is_refused_with_its_position(tmp_path: Path, written: str, told: str) -> None:
+def test_invalid_value_is_refused_with_the_position(tmp_path: Path, written: str, told: str) -> None:
     with pytest.raises(SettingsInvalid) as caught:
         _declared(tmp_path, written)
     said = str(caught.value)

@@ -80,13 +80,13 @@ def test_edit_leaves_a_commented_multiline_value_as_a_comment() -> None:
     assert edited(text, {"model.name": "b"}) == '[model]\nname = "b"\n# name = """\n# a"""\n'
 
 
-def test_edit_that_removes_a_key_removes_the_line() -> None:
+def test_edit_removing_a_key_removes_the_line() -> None:
     after = edited(SAMPLE, {}, ["agents.notes.schedule", "limits.runs"])
     (removed,) = lines_changed(SAMPLE, after)
     assert removed.startswith('- schedule = "0 7 * * 1-5"')
 
 
-def test_a_reference_to_a_secret_is_written_in_one_line() -> None:
+def test_reference_to_a_secret_is_written_on_a_single_line() -> None:
     text = f'{SAMPLE}\n[model]\napi_key = {{ env = "KEY" }} # mine\n'
     after = edited(text, {"model.api_key": {"file": "key"}})
     assert tomllib.loads(after)["model"]["api_key"] == {"file": "key"}
@@ -109,13 +109,13 @@ def test_edit_preserves_the_line_ends_of_the_file() -> None:
         ("hub.name.first", "hub.name.first: name is no table"),
     ],
 )
-def test_edit_of_a_key_that_cannot_be_located_is_refused(key: str, told: str) -> None:
+def test_edit_of_an_unlocatable_key_is_refused(key: str, told: str) -> None:
     with pytest.raises(CannotEdit, match=told):
         edited(SAMPLE, {key: 1})
 
 
 @each("value", [None, {"a": None}, [None]])
-def test_edit_with_a_value_that_toml_cannot_express_is_refused(value: object) -> None:
+def test_edit_with_a_value_inexpressible_in_toml_is_refused(value: object) -> None:
     with pytest.raises(CannotEdit):
         edited(SAMPLE, {"hub.name": value})
 
@@ -233,7 +233,7 @@ def test_settings_change_shows_a_long_value_as_a_digest() -> None:
     assert (change.old, str(change.new)[:6]) == ('"Find."', "(long,")
 
 
-def test_combined_changes_of_one_key_span_first_to_last_value() -> None:
+def test_combined_changes_of_a_key_span_first_to_last_value() -> None:
     there_and_back = [KeyChange("limits.runs", "4", "5"), KeyChange("limits.runs", "5", "4")]
     assert combined(there_and_back) == ()
     more = [KeyChange("hub.name", None, '"x"'), KeyChange("limits.runs", "4", "6")]

@@ -108,7 +108,7 @@ def test_default_connections_above_the_open_file_limit_are_a_warning(
 
 
 @each("mode", [0o664, 0o646])
-def test_a_file_that_others_may_change_is_a_warning(check: Check, file: Path, mode: int) -> None:
+def test_file_writable_by_others_is_a_warning(check: Check, file: Path, mode: int) -> None:
     file.touch(mode=mode)
     file.chmod(mode)
     assert check("# defaults\n") == [
@@ -129,7 +129,7 @@ def test_credential_is_read_from_the_credentials_directory(check: Check, tmp_pat
 
 
 @each("deep", [f"[{'a.' * 70}b]\nc = 1\n", f"[a]\nb = {'[' * 70}{']' * 70}\n", f"a.{'b.' * 400}c = 1\n"])
-def test_too_deeply_nested_settings_are_reported_as_one_problem(check: Check, deep: str) -> None:
+def test_too_deeply_nested_settings_are_reported_as_a_single_problem(check: Check, deep: str) -> None:
     assert check(deep) == ["1:1: error: [a] is nested more than 64 levels deep - no setting needs as many"]
 
 
@@ -139,7 +139,7 @@ def test_number_with_thousands_of_digits_is_a_settings_problem(check: Check) -> 
 
 
 @each("name", ["../key", "a/b", "", ".", "..", "key\\n"])
-def test_credential_name_that_is_a_path_is_refused(check: Check, name: str) -> None:
+def test_credential_name_with_a_path_is_refused(check: Check, name: str) -> None:
     (told,) = check(OPENAI.replace("llm", name))
     assert told.startswith("5:26: error: model.api_key.credential: not a valid name")
 
@@ -231,7 +231,7 @@ data_types = ["tasks"]
 """
 
 
-def test_agent_that_fits_the_template_is_no_finding(check: Check) -> None:
+def test_agent_matching_the_template_is_no_finding(check: Check) -> None:
     assert check(TEMPLATE + AGENT + 'template = "researcher"\nconfig = { project = "x" }') == []
 
 
@@ -289,9 +289,7 @@ def test_the_template_agent_and_slot_of_the_handbook_are_right(check: Check) -> 
         ),
     ],
 )
-def test_an_invalid_value_is_reported_with_its_position(
-    check: Check, text: str, words: tuple[str, ...]
-) -> None:
+def test_invalid_value_is_reported_with_the_position(check: Check, text: str, words: tuple[str, ...]) -> None:
     (told,) = check(text)
     assert [word for word in words if word not in told] == []
 
@@ -424,7 +422,7 @@ def test_hosts_addresses_and_networks_may_be_listed(check: Check) -> None:
 
 
 @each("entry", ["http://model.lan", "10.0.0.1/8", ""])
-def test_a_value_of_another_type_is_an_error_with_its_position(check: Check, entry: str) -> None:
+def test_value_of_another_type_is_an_error_with_the_position(check: Check, entry: str) -> None:
     (told,) = check(f'[outbound]\nallow = ["10.0.0.0/8", "{entry}"]\n')
     assert told.startswith("2:24: error: the second of outbound.allow: ")
     assert 'as in "10.0.0.0/8"' in told
@@ -471,7 +469,7 @@ def test_bus_address_is_read_from_the_settings_file(file: Path, url: str) -> Non
 
 
 @each("url", ["10.0.0.5:4222", "http://bus", "nats://", "nats://bus:port", "nats://bus/x?y=z"])
-def test_bus_address_that_is_no_nats_address_is_refused(file: Path, url: str) -> None:
+def test_bus_address_other_than_a_nats_address_is_refused(file: Path, url: str) -> None:
     (problem,) = problems(file, f'bus = "{url}"')
     assert "not the address of a NATS server" in problem
     (problem,) = problems(file, 'bus = { env = "BUS" }', BUS=url)
@@ -484,7 +482,7 @@ def test_node_address_for_devices_is_read_from_the_settings_file(file: Path, url
 
 
 @each("url", ["a.example:8770", "https://a.example", "wss://", "wss://a:port", "wss://a/hub", "wss://me@a"])
-def test_node_address_that_devices_cannot_dial_is_refused(file: Path, url: str) -> None:
+def test_node_address_undialable_by_devices_is_refused(file: Path, url: str) -> None:
     (problem, *_) = problems(file, f'address = "{url}"')
     assert "not the address of a hub" in problem
 
@@ -521,7 +519,7 @@ def test_address_reachable_by_other_machines_needs_tls_or_a_proxy(check: Check, 
         ('tls = { certificate = "hub.crt" }', "missing"),
     ],
 )
-def test_an_unintended_value_is_refused_with_its_position(check: Check, line: str, told: str) -> None:
+def test_unintended_value_is_refused_with_the_position(check: Check, line: str, told: str) -> None:
     (found,) = check(f"[listen.devices]\n{line}")
     assert found.startswith("2:")
     assert told in found
@@ -565,7 +563,7 @@ TARGET = '[[notify]]\nname = "ops"\nkind = "webhook"\nurl = "https://example.org
     ],
 )
 @each("serving", [True, False])
-def test_content_of_a_secret_with_which_no_hub_starts_is_reported_without_its_text(
+def test_content_of_an_unusable_secret_is_reported_without_the_text(
     check: Check, tmp_path: Path, serving: bool, text: str, secret: str, problem: str
 ) -> None:
     (tmp_path / "pw").write_text(f"{secret}\n")

@@ -30,7 +30,7 @@ def read(folder: Path, text: str) -> tuple[GatewaySettings, ...]:
 
 
 @each("url", ["ws://127.0.0.1:18789", "ws://localhost:1", "ws://[::1]:9", "wss://gw.example/x"])
-def test_gateway_address_is_accepted_with_tls_or_on_this_machine(tmp_path: Path, url: str) -> None:
+def test_gateway_address_is_accepted_with_tls_or_on_the_own_machine(tmp_path: Path, url: str) -> None:
     (one,) = read(tmp_path, f'[[gateways]]\nname = "office"\nurl = "{url}"\n')
     assert one.url == url
     assert GatewayAddress.parse(one.url).is_here or GatewayAddress.parse(one.url).is_secure
@@ -67,14 +67,14 @@ def test_a_mistake_in_a_gateway_is_reported(check: Check, line: str, problem: st
     assert any(problem in told for told in check(f"{rest}\n{line}\n")), check(f"{rest}\n{line}\n")
 
 
-def test_two_gateways_of_one_name_are_reported_with_the_line_of_the_other(check: Check) -> None:
+def test_two_gateways_of_the_same_name_are_reported_with_the_line_of_the_other(check: Check) -> None:
     (told,) = check(OFFICE + OFFICE.replace("18789", "18790"))
     assert told == (
         "5:8: error: gateways.office.name: another gateway has this name - the other one is in line 2"
     )
 
 
-def test_a_gateway_in_one_bracket_is_reported_with_the_correction(check: Check) -> None:
+def test_gateway_in_single_brackets_is_reported_with_the_correction(check: Check) -> None:
     (told,) = check(OFFICE.replace("[[gateways]]", "[gateways]"))
     assert told.endswith("- write [[gateways]]")
 
@@ -92,7 +92,7 @@ def test_too_many_gateways_are_reported(check: Check) -> None:
         ("https://hub.example/?a=b", "an address has no query or fragment in it - agents show a token"),
     ],
 )
-def test_a_reply_url_that_exposes_tokens_is_refused(check: Check, url: str, problem: str) -> None:
+def test_reply_url_exposing_tokens_is_refused(check: Check, url: str, problem: str) -> None:
     (told,) = check(f'[coordination]\nreply_url = "{url}"\n')
     assert f"2:13: error: coordination.reply_url: {problem}" in told
 

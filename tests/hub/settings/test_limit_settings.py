@@ -209,7 +209,7 @@ def said_in_the_code() -> frozenset[str]:
     return frozenset(word for one in modules for word in re.findall(r'"(\w+)"', one.source))
 
 
-def test_every_limit_setting_has_exactly_one_row_in_the_limit_tables() -> None:
+def test_every_limit_setting_has_exactly_a_single_row_in_the_limit_tables() -> None:
     rows = [name for table in TABLES for name in table]
     assert sorted(rows) == sorted({*Limits.model_fields, *REMOVED})
 
@@ -252,7 +252,7 @@ def test_edit_of_a_removed_limit_key_is_refused() -> None:
         edited("", {"limits.new_connections_at_once": 5})
 
 
-def test_fixed_values_of_removed_limit_keys_equal_those_of_the_code() -> None:
+def test_fixed_values_of_removed_limit_keys_equal_the_values_of_the_code() -> None:
     link, port, attempts, tokens = LinkLimits(), PortLimits(), AttemptLimits(), IdentityLimits()
     used: dict[str, object] = {
         "handshake_timeout_s": OPEN_S,

@@ -77,7 +77,7 @@ async def test_reload_reports_changes_as_live_reconnect_or_restart(bench: Settin
     assert (bench.state / "last-good.toml").read_text() == bench.path.read_text()
 
 
-async def test_changes_that_wait_for_a_restart_are_reported_until_the_restart(bench: SettingsBench) -> None:
+async def test_changes_waiting_for_a_restart_are_reported_until_the_restart(bench: SettingsBench) -> None:
     bench.path.write_text(TEXT.replace("home", "away"))
     await bench.reloader.reload(actor=ME)
     assert list(bench.reloader.waiting) == ["hub.name"]
@@ -245,7 +245,7 @@ async def test_settings_edit_is_refused_while_the_file_has_unapplied_edits(bench
         (Edit(values={"agents.nobody.prompt": "x"}), CannotEdit),
     ],
 )
-async def test_settings_edit_that_cannot_be_applied_leaves_the_file_untouched(
+async def test_inapplicable_settings_edit_leaves_the_file_untouched(
     bench: SettingsBench, edit: Edit, error: type[HubError]
 ) -> None:
     before, at_before = stand(bench), bench.path.stat()
@@ -346,7 +346,7 @@ async def test_an_edit_of_an_overridden_key_is_reported_as_without_effect(tmp_pa
     assert bench.reloader.current.limits.runs == 11
 
 
-async def test_an_invalid_value_of_an_edit_is_reported_with_its_key(
+async def test_invalid_value_of_an_edit_is_reported_with_the_key(
     bench: SettingsBench,
 ) -> None:
     with pytest.raises(SettingsInvalid) as refused:
@@ -357,7 +357,7 @@ async def test_an_invalid_value_of_an_edit_is_reported_with_its_key(
     )
 
 
-async def test_a_missing_file_is_reported_with_the_command_that_writes_one(bench: SettingsBench) -> None:
+async def test_missing_file_is_reported_with_the_command_for_a_new_file(bench: SettingsBench) -> None:
     bench.path.unlink()
     with pytest.raises(SettingsInvalid, match="'hub init' writes one"):
         await bench.reloader.edit(Edit(values={"limits.runs": 5}), expected=None, actor=ME)
@@ -475,7 +475,7 @@ async def test_stalled_settings_watch_loop_is_late(bench: SettingsBench, watch: 
 
 
 @pytest.mark.usefixtures("watch")
-async def test_new_revision_of_shared_settings_is_applied_within_one_poll(
+async def test_new_revision_of_shared_settings_is_applied_within_a_single_poll(
     bench: SettingsBench,
 ) -> None:
     bench.hub.newest = Shared(1, "[limits]\nruns = 9\n")

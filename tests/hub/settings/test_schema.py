@@ -57,7 +57,7 @@ def test_settings_schema_is_valid_and_accepts_the_sample_file() -> None:
         ("[limits]\nrun_wall_s = '1h'", "limits.run_wall_s"),
     ],
 )
-def test_settings_schema_rejects_texts_that_the_hub_rejects(text: str, where: str) -> None:
+def test_settings_schema_rejects_texts_rejected_by_the_hub(text: str, where: str) -> None:
     assert where in mistakes(text)
     assert check_text(text, Path("hub.toml")).settings is None
 
@@ -76,7 +76,7 @@ def test_settings_schema_rejects_texts_that_the_hub_rejects(text: str, where: st
         "[storage]\nurl = 'postgresql://hub@db/hub'\n",
     ],
 )
-def test_settings_schema_accepts_texts_that_the_hub_accepts(text: str) -> None:
+def test_settings_schema_accepts_texts_accepted_by_the_hub(text: str) -> None:
     assert mistakes(text) == []
     assert check_text(text, Path("hub.toml")).settings is not None
 

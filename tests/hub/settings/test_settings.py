@@ -298,7 +298,7 @@ def test_a_mistake_in_an_agent_is_reported(check: Check, line: str, problem: str
         ),
     ],
 )
-def test_a_mistake_in_a_schedule_is_reported_with_its_position(
+def test_mistake_in_a_schedule_is_reported_with_the_position(
     check: Check, schedule: str, problem: str
 ) -> None:
     (told,) = check(f"{AGENT}schedule = {schedule}\n")
@@ -336,7 +336,7 @@ def test_a_mistake_in_a_schedule_is_reported_with_its_position(
         ),
     ],
 )
-def test_a_mistake_in_a_slot_is_reported_with_its_position(check: Check, slot: str, problem: str) -> None:
+def test_mistake_in_a_slot_is_reported_with_the_position(check: Check, slot: str, problem: str) -> None:
     (told,) = check(f"{AGENT}[[agents.slots]]\n{slot}\n")
     assert told.startswith(problem)
 
@@ -457,12 +457,12 @@ def test_secret_file_beside_the_settings_must_exist_be_private_and_filled(
     assert check(text) == [f"5:11: error: model.api_key: {file} is empty"]
 
 
-def test_list_with_one_invalid_item_is_not_reported_as_empty(check: Check) -> None:
+def test_list_with_an_invalid_item_is_not_reported_as_empty(check: Check) -> None:
     told = check(AGENT.replace('["tasks"]', '["taks"]'))
     assert [problem.split(": ")[2] for problem in told] == ["the first of agents.notes.data_types"]
 
 
-def test_secret_reference_needs_exactly_one_source(check: Check) -> None:
+def test_secret_reference_requires_exactly_a_single_source(check: Check) -> None:
     at = "5:11: error: model.api_key:"
     assert check(f"{OPENAI}api_key = {{}}") == [f"{at} give one of env, file and credential"]
     both = f'{OPENAI}api_key = {{ env = "A", file = "b" }}'
@@ -476,7 +476,7 @@ def test_cron_with_day_of_month_and_day_of_week_is_a_warning(check: Check) -> No
     assert told.startswith("7:21: warning: agents.notes.schedule.cron: day-of-month and")
 
 
-def test_an_instant_that_is_past_is_a_warning(check: Check) -> None:
+def test_past_instant_is_a_warning(check: Check) -> None:
     (told,) = check(AGENT + "schedule = { at = 2020-12-01T09:00:00Z }")
     assert told.startswith("7:19: warning: agents.notes.schedule.at: is in the past and will not fire")
 
@@ -490,7 +490,7 @@ def test_catch_up_all_with_a_replacing_overlap_is_a_warning(check: Check, overla
     assert check(f'{AGENT}schedule = {{ {everything}, overlap = "queue_all" }}') == []
 
 
-def test_text_that_is_not_utf_8_is_reported_with_the_position_of_the_first_fault(tmp_path: Path) -> None:
+def test_non_utf8_text_is_reported_with_the_position_of_the_first_fault(tmp_path: Path) -> None:
     file = tmp_path / "hub.toml"
     file.write_bytes(b'[hub]\nname = "\xff"')
     assert check_settings(file).problems == [Problem(str(file), 2, 9, "", "not UTF-8")]

@@ -83,7 +83,7 @@ def test_the_table_and_agent_of_the_handbook_are_right(check: Check) -> None:
     assert check(block) == []
 
 
-def test_table_limits_of_the_handbook_equal_those_of_the_hub() -> None:
+def test_table_limits_of_the_handbook_equal_the_limits_of_the_hub() -> None:
     page = docs.page("tables")
     for row in (f"| tables | {MAX_TABLES} |", f"| fields of a table | {MAX_FIELDS} |"):
         assert row in page

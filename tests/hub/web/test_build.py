@@ -46,7 +46,7 @@ def test_web_bundle_is_small_and_names_the_licence_of_each_package() -> None:
     }
 
 
-def test_card_is_one_small_file_without_external_references() -> None:
+def test_card_is_a_single_small_file_without_external_references() -> None:
     card = (BUNDLE / "card.html").read_text(encoding="utf-8")
     assert len(card.encode()) <= MAX_OF_CARD
     assert {url.partition("/")[0] for url in re.findall(r"https?://([^\"'\s]+)", card)} <= {"www.w3.org"}

@@ -595,7 +595,9 @@ async def test_review_page_searches_by_words_and_days_and_shows_the_command(visi
     assert visit.complaints == []
 
 
-async def test_narrow_review_page_shows_either_the_list_or_one_item(hub: ServedHub, browser: Browser) -> None:
+async def test_narrow_review_page_shows_either_the_list_or_a_single_item(
+    hub: ServedHub, browser: Browser
+) -> None:
     async with visiting(browser, hub, size=SIZES["narrow"]) as visit:
         await visit.open("review")
         assert not await visit.page.locator("article").is_visible()
@@ -737,7 +739,7 @@ async def test_answered_question_leaves_the_open_list_and_the_navigation_count(
     await expect(visit.page.get_by_role("article")).to_have_count(1)
 
 
-async def test_runs_page_folds_runs_without_news_into_one_expandable_row(
+async def test_runs_page_folds_runs_without_news_into_a_single_expandable_row(
     hub: ServedHub, visit: Visit
 ) -> None:
     def repeat(c: sa.Connection) -> None:
@@ -1021,7 +1023,7 @@ async def test_button_works_again_after_an_unparsable_answer(visit: Visit) -> No
     await visit.page.get_by_role("button", name="Resume").wait_for()
 
 
-async def test_double_submit_of_a_form_sends_one_request(hub: ServedHub, visit: Visit) -> None:
+async def test_double_submit_of_a_form_sends_a_single_request(hub: ServedHub, visit: Visit) -> None:
     sent: list[str] = []
     visit.page.on("request", lambda one: sent.append(one.url) if one.method != "GET" else None)
     page = visit.page
@@ -1045,7 +1047,7 @@ async def test_double_submit_of_a_form_sends_one_request(hub: ServedHub, visit: 
         assert len(sent) == 1, (path, sent)
 
 
-async def test_page_ignores_an_answer_that_arrives_after_a_newer_one(hub: ServedHub, visit: Visit) -> None:
+async def test_page_ignores_an_answer_arriving_after_a_newer_answer(hub: ServedHub, visit: Visit) -> None:
     await visit.open("agents")
     state = visit.page.locator("tr", has_text="notes").locator("[data-head=Lifecycle]")
     await expect(state).to_have_text("active")

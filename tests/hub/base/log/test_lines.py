@@ -24,7 +24,7 @@ def entry(event: str = "unit.unread", level: str = "warning", **fields: object) 
     return LogEntry(1, 1_767_604_442_000, level, event, "hub.runs.runner", fields)
 
 
-def test_log_event_is_one_json_object_with_all_fields(opened: Opened) -> None:
+def test_log_event_is_a_single_json_object_with_all_fields(opened: Opened) -> None:
     with bind(run_id="r1", trace_id="t1"):
         log.info("run.moved", state="RUNNING", fence=3)
     (line,) = map(json.loads, opened.lines())
@@ -145,7 +145,7 @@ def test_incomplete_log_line_of_a_killed_process_hides_no_other_entry(tmp_path: 
     assert numbers(file) == [1, 2]
 
 
-def test_a_folder_that_cannot_be_written_does_not_stop_the_log(tmp_path: Path) -> None:
+def test_unwritable_log_folder_does_not_stop_the_log(tmp_path: Path) -> None:
     (tmp_path / "log").write_text("a file in the place of the folder")
     file = LogFile(tmp_path / "log", 1_000_000)
     file.write([numbered(1)])

@@ -72,7 +72,7 @@ def test_eleventh_event_of_a_minute_is_counted_and_not_logged(opened: Opened, at
     ],
     ids=lambda fault: type(fault).__name__,
 )
-def test_fault_that_passes_by_itself_is_one_line_a_minute_without_traceback(
+def test_transient_fault_is_a_single_line_a_minute_without_traceback(
     opened: Opened, at: At, fault: Exception
 ) -> None:
     for second in range(120):
@@ -87,7 +87,7 @@ def test_fault_that_passes_by_itself_is_one_line_a_minute_without_traceback(
         assert line["why"].endswith(": it is held") and "traceback" not in line
 
 
-def test_repeated_error_of_another_kind_keeps_its_traceback(opened: Opened, at: At) -> None:
+def test_repeated_error_of_another_kind_keeps_the_traceback(opened: Opened, at: At) -> None:
     for fault in (ValueError("a bug"), Conflict("a row twice")):
         log.error("round.broke", exc=fault)
     assert all("traceback" in json.loads(line) for line in opened.lines())
@@ -108,7 +108,9 @@ def test_count_of_suppressed_events_is_logged_by_tidy(opened: Opened, at: At) ->
     assert events(opened)[-1] == "log.suppressed"
 
 
-def test_events_of_many_devices_are_all_logged_and_of_one_device_suppressed(opened: Opened, at: At) -> None:
+def test_events_of_many_devices_are_all_logged_and_repeats_of_a_single_device_suppressed(
+    opened: Opened, at: At
+) -> None:
     for device in range(300):
         log.info("device.connected", device_id=f"d{device}")
     for _ in range(300):
@@ -124,7 +126,7 @@ def test_repeated_event_loop_errors_with_different_text_are_suppressed(opened: O
     assert (len(opened.lines()), opened.log.suppressed) == (10, 990)
 
 
-def test_writing_to_a_pipe_or_socket_whose_peer_has_closed_it_is_not_logged(opened: Opened) -> None:
+def test_writing_to_a_pipe_or_socket_closed_by_the_peer_is_not_logged(opened: Opened) -> None:
     reading, writing = os.pipe()
     end = os.fdopen(writing, "wb")
 
@@ -146,7 +148,7 @@ def test_writing_to_a_pipe_or_socket_whose_peer_has_closed_it_is_not_logged(open
     assert events(opened) == []
 
 
-def test_distinct_log_messages_of_one_logger_are_suppressed_beyond_the_table_limit(
+def test_distinct_log_messages_of_a_logger_are_suppressed_beyond_the_table_limit(
     opened: Opened, at: At
 ) -> None:
     for number in range(10_000):

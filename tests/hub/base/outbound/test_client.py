@@ -105,7 +105,7 @@ async def test_a_redirect_is_not_followed(status: int) -> None:
     assert (answer.status_code, inner.connections) == (status, 0)
 
 
-async def test_a_name_that_resolves_into_the_private_network_is_not_called() -> None:
+async def test_name_resolving_into_the_private_network_is_not_called() -> None:
     refused: list[str] = []
     async with (
         Server().serving() as server,
@@ -133,7 +133,7 @@ async def test_host_name_is_judged_again_on_each_resolution() -> None:
     assert server.connections == 1
 
 
-async def test_the_connection_goes_to_the_address_that_was_judged() -> None:
+async def test_connection_goes_to_the_judged_address() -> None:
     """The name is asked for once a connection: nothing can change between judging and connecting."""
     async with Server().serving() as server:
         names = Names(["127.0.0.1"], ["192.0.2.1"])

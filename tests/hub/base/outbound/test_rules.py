@@ -59,7 +59,7 @@ def test_public_addresses_are_called(address: str) -> None:
         ("240.0.0.1", "set aside"),
     ],
 )
-def test_addresses_that_are_not_public_are_refused(address: str, why: str) -> None:
+def test_non_public_addresses_are_refused(address: str, why: str) -> None:
     with pytest.raises(AddressRefused, match=f"{why}.*\\[outbound\\] allow") as caught:
         NONE.judge("example.org", [address])
     assert caught.value.code is ErrorCode.ADDRESS_REFUSED

@@ -43,7 +43,7 @@ def test_each_failure_of_a_connector_has_a_scope() -> None:
 @pytest.mark.parametrize(
     ("status", "scope"), [(418, Scope.ROW), (499, Scope.ROW), (599, Scope.PLACE), (302, Scope.MOMENT)]
 )
-def test_unregistered_status_has_the_scope_of_its_class(status: int, scope: Scope) -> None:
+def test_unregistered_status_has_the_scope_of_the_class(status: int, scope: Scope) -> None:
     assert scope_of_status(status) is scope
 
 

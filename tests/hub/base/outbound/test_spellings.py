@@ -306,7 +306,7 @@ PLACES: Final = (
 
 @pytest.mark.slow
 @pytest.mark.parametrize("place", PLACES, ids=lambda one: one.attempt.__name__)
-async def test_address_of_this_machine_is_called_only_where_its_operator_named_it(place: Place) -> None:
+async def test_address_of_the_own_machine_is_called_only_where_named_by_the_operator(place: Place) -> None:
     async with listening() as rig:
         for host in (*HERE, *PRIVATE, *NAMED_HERE):
             with anyio.move_on_after(0.3):  # nobody answers
@@ -316,7 +316,7 @@ async def test_address_of_this_machine_is_called_only_where_its_operator_named_i
 
 
 @pytest.mark.slow
-async def test_server_of_a_sink_is_where_its_owner_said_in_one_spelling() -> None:
+async def test_sink_server_is_called_only_under_the_spelling_of_the_owner() -> None:
     async with listening() as rig:
         for host in sorted({*HERE, *NAMED_HERE} - {*PLAIN, "localhost."}):
             await sink(rig, host)
@@ -324,7 +324,7 @@ async def test_server_of_a_sink_is_where_its_owner_said_in_one_spelling() -> Non
 
 
 @pytest.mark.parametrize("port", PORTS)
-async def test_port_that_is_no_number_of_a_port_is_not_called(port: str) -> None:
+async def test_invalid_port_number_is_not_called(port: str) -> None:
     async with listening() as rig:
         url = f"https://127.0.0.1:{port.format(port=rig.port)}/a"
         is_right = port in ("{port}", "0{port}") and len(port.format(port=rig.port)) <= 5
@@ -335,7 +335,7 @@ async def test_port_that_is_no_number_of_a_port_is_not_called(port: str) -> None
                 parse_target(url)
 
 
-def test_own_address_of_this_machine_is_told_from_others() -> None:
+def test_own_address_is_distinguished_from_other_addresses() -> None:
     assert (is_own("127.0.0.1"), is_own("::1"), is_own("192.0.2.1"), is_own("8.8.8.8")) == (
         True,
         True,
@@ -344,7 +344,7 @@ def test_own_address_of_this_machine_is_told_from_others() -> None:
     )
 
 
-async def test_own_address_is_not_called_by_a_client_that_may_not_call_this_machine() -> None:
+async def test_own_address_is_not_called_by_a_client_barred_from_the_own_machine() -> None:
     async with listening() as rig:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
             with contextlib.suppress(OSError):
@@ -364,6 +364,6 @@ async def test_own_address_is_not_called_by_a_client_that_may_not_call_this_mach
 @pytest.mark.parametrize(
     "name", ["mail.example", "xn--mller-kva.example", "müller.example", "a_b.c-d.example."]
 )
-def test_names_are_parsed_to_what_is_looked_up(name: str) -> None:
+def test_host_names_are_parsed_to_their_looked_up_form(name: str) -> None:
     expected = "xn--mller-kva.example" if "ller" in name else name.removesuffix(".")
     assert parse_target(f"HTTPS://{name.upper()}/x?y#z") == ("https", expected, 443)
