@@ -149,7 +149,7 @@ async def test_gmail_mailbox_is_read_and_then_only_new_messages(tmp_path: Path) 
         assert (await mailbox.run(cursor))[0] == []
 
 
-async def test_tokens_that_ended_are_renewed_once(tmp_path: Path) -> None:
+async def test_expired_gmail_token_is_renewed_once(tmp_path: Path) -> None:
     async with signed_in(tmp_path) as mailbox:
         _, cursor = await mailbox.run()
         await mailbox.deliver(plain("Rent"))
@@ -158,7 +158,7 @@ async def test_tokens_that_ended_are_renewed_once(tmp_path: Path) -> None:
         assert mailbox.google.refreshed == 1
 
 
-async def test_a_sign_in_that_was_revoked_needs_a_person(tmp_path: Path) -> None:
+async def test_revoked_gmail_sign_in_requires_a_person(tmp_path: Path) -> None:
     async with signed_in(tmp_path) as mailbox:
         _, cursor = await mailbox.run()
         await mailbox.tokens.revoke()

@@ -88,7 +88,7 @@ async def test_device_code_sign_in_succeeds_and_the_code_is_redeemed_once(tmp_pa
         assert await b.token(rejected=await b.token())
 
 
-async def test_a_refresh_token_is_used_once_and_the_next_one_kept(tmp_path: Path) -> None:
+async def test_refresh_token_is_used_once_and_the_successor_kept(tmp_path: Path) -> None:
     async with bench(tmp_path) as b:
         await sign_in(b)
         tokens = [await b.token()]
@@ -98,7 +98,7 @@ async def test_a_refresh_token_is_used_once_and_the_next_one_kept(tmp_path: Path
         assert await whose(b) == "ana@example.org"
 
 
-async def test_a_sign_in_that_ends_is_reported_once_and_no_further_request_is_sent(
+async def test_ended_sign_in_is_reported_once_and_sends_no_further_request(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with bench(tmp_path) as b:

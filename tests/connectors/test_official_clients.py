@@ -137,7 +137,7 @@ def _actor(client: str, way: Way) -> str:
     return f"assistant:{os.getuid()}" + ("" if client == "python" else ":official")
 
 
-async def test_official_clients_do_nothing_without_consent_and_a_verdict_with_it(tmp_path: Path) -> None:
+async def test_official_clients_act_only_with_consent_to_a_verdict(tmp_path: Path) -> None:
     done, given = list[str](), "SELECT item_id, actor FROM item_verdicts"
     async with reviewed(tmp_path) as (play, items, ways):
         database = play.folder / "hub.db"

@@ -31,7 +31,9 @@ pytestmark = [
 ]
 
 
-async def test_four_processes_refresh_one_grant_without_a_failure(postgres: Postgres, tmp_path: Path) -> None:
+async def test_four_processes_refresh_a_shared_grant_without_a_failure(
+    postgres: Postgres, tmp_path: Path
+) -> None:
     clock = SystemClock()
     op = OAuthServer(lambda: clock.now().timestamp(), ttl_s=TTL_S)
     with postgres.bare_database() as url:
@@ -46,7 +48,7 @@ async def test_four_processes_refresh_one_grant_without_a_failure(postgres: Post
 
 
 @pytest.mark.skipif(why_no_oidc() is not None, reason=str(why_no_oidc()))
-async def test_no_process_fails_at_a_server_that_revokes_on_reuse(postgres: Postgres, tmp_path: Path) -> None:
+async def test_no_process_fails_at_a_server_revoking_on_reuse(postgres: Postgres, tmp_path: Path) -> None:
     op = OAuthServer(lambda: 0.0)
     with postgres.bare_database() as url:
         async with running_oidc(tmp_path, ttl_s=1) as base, prepared(url, op, base, tmp_path, OidcMail) as b:

@@ -87,7 +87,7 @@ def test_shipped_page_links_to_shipped_files_only(page: Path) -> None:
         assert "://" in link or any(file.is_relative_to(folder) for folder in shipped), link
 
 
-def test_every_file_that_the_architecture_names_exists() -> None:
+def test_every_file_named_by_the_architecture_exists() -> None:
     named = re.findall(r"`((?:[\w-]+/)+[\w.-]+)`", docs.page("architecture"))
     assert len(named) > 50
     folders = (ROOT, ROOT / "hub")
@@ -99,7 +99,7 @@ def test_every_file_that_the_architecture_names_exists() -> None:
 
 
 @each("page", WRITTEN)
-def test_every_command_that_is_mentioned_exists(page: Path) -> None:
+def test_every_command_mentioned_in_the_handbook_exists(page: Path) -> None:
     for words in inline_commands(page):
         if words[1].isupper():  # 'hub COMMAND --help'
             continue

@@ -24,6 +24,6 @@ def test_data_file_of_a_package_selects_the_tests_of_the_package() -> None:
     assert covering(["hub/cli/sample/monday.md"]) == ["tests/house", "tests/hub/cli"]
 
 
-def test_changed_test_file_selects_only_that_file_and_a_deleted_one_none() -> None:
+def test_changed_test_file_selects_only_itself_and_a_deleted_file_selects_nothing() -> None:
     changed = ["tests/hub/base/test_dates.py", "tests/hub/test_gone.py", "tests/support/clock.py"]
     assert covering(changed) == ["tests/house", "tests/hub/base/test_dates.py"]

@@ -84,7 +84,7 @@ let isTold = 1;
 
 
 @each("folder", sorted(LEFT))
-def test_a_folder_has_no_new_docstring_or_name_that_is_hard_to_understand(folder: str) -> None:
+def test_folder_has_no_new_obscure_docstring_or_name(folder: str) -> None:
     files = folder if "*" in folder else f"{folder}/**/*.py"
     sources = [path for path in sorted(ROOT.glob(files)) if path != TYPES]
     found = [one for path in sources for one in findings(path)]

@@ -42,7 +42,7 @@ def exists(words: list[str]) -> bool:
     return os.access(ROOT / program, os.X_OK)
 
 
-def test_command_that_does_not_exist_is_found() -> None:
+def test_missing_command_of_a_workflow_is_found() -> None:
     assert exists(["make", "test"]) and exists([".ci/run"])
     assert not any(map(exists, (["make", "nothing"], ["make"], [".ci/nothing"])))
 

@@ -328,9 +328,7 @@ async def shows_code(bench: Bench, label: str, *, until: int) -> None:
     await bench.store.write(pairings.ask, asking, at=1, expires_at=until, most=1, most_per_network=1)
 
 
-async def test_run_that_is_pausing_is_reported_and_cannot_be_resumed_yet(
-    bench: Bench, operations: Hub
-) -> None:
+async def test_pausing_run_is_reported_and_cannot_be_resumed_yet(bench: Bench, operations: Hub) -> None:
     asked, bench.model.may_answer = anyio.Event(), anyio.Event()
     bench.model.on_ask = asked.set
     bench.connect(runs=folder(a="Dave must send the report."))
@@ -423,7 +421,7 @@ async def test_past_fire_without_a_run_reports_the_reason(
     assert waiting.waiting_for == "device desk is offline, last seen 1970-01-01 00:00 UTC"
 
 
-async def test_returning_device_gets_one_run_for_all_missed_fires_within_six_seconds(
+async def test_returning_device_gets_a_single_run_for_all_missed_fires_within_six_seconds(
     bench: Bench, operations: Hub, scheduler: Scheduler
 ) -> None:
     await _declare(bench)
@@ -461,7 +459,7 @@ async def test_partial_run_reports_the_reasons_and_number_of_skipped_files(
     assert told.fix is not None and told.fix.startswith("move it up")
 
 
-async def test_runs_without_news_and_corresponding_fires_are_folded_into_one_entry(
+async def test_runs_without_news_and_corresponding_fires_are_folded_into_a_single_entry(
     bench: Bench, operations: Hub, scheduler: Scheduler
 ) -> None:
     count, minute = 6, timedelta(minutes=1)

@@ -11,7 +11,7 @@ LONGEST_S = 600.0
 
 
 @pytest.mark.parametrize("which", ["--no-words", pytest.param("--words", marks=pytest.mark.soak)])
-def test_each_expression_takes_time_in_proportion_to_the_length_of_texts_that_nearly_match(
+def test_each_expression_takes_time_in_proportion_to_the_length_of_nearly_matching_texts(
     which: str,
 ) -> None:
     command = [sys.executable, "-m", "tests.linear", which]

@@ -56,7 +56,7 @@ from tests.support.coded import coded
 
 
 @pytest.mark.parametrize("axis", TABLES)
-def test_every_value_of_an_axis_is_reached_and_each_move_has_one_event(axis: Axis) -> None:
+def test_every_value_of_an_axis_is_reached_and_each_move_has_a_single_event(axis: Axis) -> None:
     reached = {str(TABLES[axis].initial)}
     while more := {to for value in reached for to in legal_moves(axis, value)} - reached:
         reached |= more
@@ -143,7 +143,7 @@ def test_an_unknown_axis_or_value_is_refused_with_the_known_ones() -> None:
             axis_value(axis, "fine")
 
 
-def test_axes_after_a_move_differ_in_that_axis_alone() -> None:
+def test_axes_after_a_move_differ_in_the_moved_axis_alone() -> None:
     axes = Axes()
     after = axes.after(Axis.HEALTH, "error")
     assert [axis for axis in Axis if after.on(axis) != axes.on(axis)] == [Axis.HEALTH]
@@ -196,7 +196,7 @@ def test_written_word_is_read_back_without_runs_and_with_a_connected_device(colu
 
 
 @named
-def test_written_word_changes_only_the_axes_of_its_rule(column: Reading) -> None:
+def test_written_word_changes_only_the_axes_of_the_rule(column: Reading) -> None:
     for axes, word in product(EVERYTHING, column.words):
         try:
             moves = column.write(word, axes)
@@ -351,7 +351,7 @@ def test_meaningless_orchestrator_pair_is_refused_with_the_legal_pairs() -> None
         write_pair("ACTIVE", None, _axes({"lifecycle": "terminated"}))
 
 
-def test_an_unknown_word_is_refused_with_the_words_that_exist() -> None:
+def test_unknown_word_is_refused_with_the_known_words() -> None:
     refusals: list[tuple[str, Callable[[], object]]] = [
         (
             r"foundation\.current_status has no value 'ACTIVE'; values: idle, busy",

@@ -78,7 +78,7 @@ def test_open_value_survives_encoding_and_decoding(codec: Codec, value: object) 
     ],
     ids=lambda data: data[:24],
 )
-def test_bytes_that_are_no_frame_raise_bad_frame(decode: Callable[[bytes], object], data: bytes) -> None:
+def test_bytes_without_a_frame_raise_bad_frame(decode: Callable[[bytes], object], data: bytes) -> None:
     with pytest.raises(RemoteProtocolError, match="bad_frame"):
         decode(data)
 
@@ -102,7 +102,7 @@ def test_messagepack_frame_with_a_value_unknown_to_json_is_refused(value: object
         MSGPACK.decode_from_device(msgspec.msgpack.encode(value))
 
 
-def test_a_bad_frame_names_the_place_that_is_wrong() -> None:
+def test_bad_frame_names_the_wrong_position() -> None:
     data = b'{"type":"agent_data","run_id":"r-1","files":[{"path":7}]}'
     with pytest.raises(RemoteProtocolError, match=r"\$\.files\[0\]\.path"):
         JSON.decode_from_device(data)
@@ -127,7 +127,7 @@ def test_an_unknown_type_differs_from_a_broken_frame(codec: Codec) -> None:
 
 
 @both_codecs
-def test_frame_of_the_other_direction_is_refused_with_its_type(codec: Codec) -> None:
+def test_frame_of_the_other_direction_is_refused_with_the_type(codec: Codec) -> None:
     with pytest.raises(RemoteProtocolError, match="goodbye"):
         codec.decode_from_device(codec.encode({"type": "goodbye", "reason": "stopping"}))
     with pytest.raises(RemoteProtocolError, match="heartbeat"):
@@ -175,7 +175,7 @@ def test_any_bytes_are_a_frame_or_a_named_error(codec: Codec, data: bytes) -> No
         assert error.message
 
 
-def test_subprotocol_selects_the_codec_and_an_unknown_one_is_a_local_error() -> None:
+def test_subprotocol_selects_the_codec_and_an_unknown_subprotocol_is_a_local_error() -> None:
     assert [for_subprotocol(name) for name in (None, *SUBPROTOCOLS)] == [JSON, JSON, MSGPACK]
     with pytest.raises(LocalProtocolError):
         for_subprotocol("hub.v9.xml")

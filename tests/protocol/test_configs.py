@@ -39,7 +39,7 @@ sent = open_values().filter(lambda value: "\\x00" not in repr(value))  # a text 
         (JSON, "a text too", '"a text too"'),
     ],
 )
-def test_config_value_has_one_text_and_is_read_back_from_that_text(
+def test_config_value_has_a_single_text_and_is_read_back_from_the_text(
     type: ConfigType, value: Any, text: str
 ) -> None:
     assert (text_of("limit", type, value), value_in(type, text)) == (text, value)
@@ -74,7 +74,7 @@ def test_config_value_has_one_text_and_is_read_back_from_that_text(
         (INTEGER, "x" * 99, f"limit: expected integer, not the text '{'x' * 39}..."),
     ],
 )
-def test_config_value_of_another_type_is_refused_with_its_key(
+def test_config_value_of_another_type_is_refused_with_the_key(
     type: ConfigType, value: Any, told: str
 ) -> None:
     with pytest.raises(BadConfig) as refused:
@@ -99,7 +99,7 @@ def test_json_config_beyond_the_level_limit_is_refused() -> None:
 
 
 @given(sent)
-def test_every_value_that_a_device_can_send_is_json_and_reads_back(value: Any) -> None:
+def test_every_config_value_sendable_by_a_device_is_json_and_reads_back(value: Any) -> None:
     assert value_in(JSON, text_of("any", JSON, value)) == value
 
 
@@ -166,6 +166,6 @@ def test_a_value_is_parsed_from_text(type: ConfigType, said: str, value: Any) ->
         (JSON, "[" * 5_000),
     ],
 )
-def test_a_text_that_is_no_value_of_the_type_is_refused(type: ConfigType, said: str) -> None:
+def test_text_without_a_value_of_the_type_is_refused(type: ConfigType, said: str) -> None:
     with pytest.raises(BadConfig, match=r"^limit: "):
         parse_value("limit", type, said)

@@ -124,7 +124,7 @@ def test_example_pairing_leaves_both_sessions_in_judging() -> None:
 
 
 @pytest.mark.parametrize("frame", EVERY_FRAME, ids=type_of)
-def test_every_frame_documents_its_direction_and_answer(frame: type[Frame]) -> None:
+def test_every_frame_documents_the_direction_and_answer(frame: type[Frame]) -> None:
     told = (frame.__doc__ or "").strip()
     way = {(True, False): "hub -> device", (False, True): "device -> hub", (True, True): "both ways"}
     assert told.startswith(way[frame in FROM_HUB, frame in FROM_DEVICE] + ": ")
@@ -134,7 +134,7 @@ def test_every_frame_documents_its_direction_and_answer(frame: type[Frame]) -> N
 @pytest.mark.parametrize(
     "table", [HUB_SESSION, DEVICE_SESSION, RUN, UNIT, CALL], ids=lambda table: table.name
 )
-def test_a_diagram_has_every_move_of_its_table(table: Table[Any, Any]) -> None:
+def test_diagram_has_every_move_of_the_table(table: Table[Any, Any]) -> None:
     drawn = diagram(table)
     moves = [
         rf"{before.name} --> {after.name}: .*\b{event.name.lower()}\b"

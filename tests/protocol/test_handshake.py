@@ -48,7 +48,7 @@ def test_signed_text_with_hub_proof_ends_in_hub_key_and_address() -> None:
         signed_text(CHALLENGE, DeviceHello(), 5, address="hub.example:1")
 
 
-def test_challenge_text_of_a_hub_has_one_line_for_each_part() -> None:
+def test_challenge_text_of_a_hub_has_a_line_for_each_part() -> None:
     text = challenge_text(CHALLENGE, public_key="k", address="hub.example", device_nonce="n")
     lines = ["hub-challenge-v1", "hub-1", CHALLENGE.nonce, str(CHALLENGE.ts_ms), "k", "hub.example", "n"]
     assert text.decode().split("\n") == lines
@@ -56,7 +56,7 @@ def test_challenge_text_of_a_hub_has_one_line_for_each_part() -> None:
         challenge_text(CHALLENGE, public_key="k", address="a\nb", device_nonce="n")
 
 
-def test_the_older_signed_text_has_one_line_for_each_part() -> None:
+def test_older_signed_text_has_a_line_for_each_part() -> None:
     hello = DeviceHello(
         device_id="device-1",
         protocol=VersionRange(min=1, max=2),
@@ -75,7 +75,7 @@ def test_the_older_signed_text_has_one_line_for_each_part() -> None:
     ]
 
 
-def test_missing_fields_of_a_hello_are_empty_lines_and_version_one() -> None:
+def test_missing_fields_of_a_hello_are_empty_lines_and_version_1() -> None:
     lines = signed_text(CHALLENGE, DeviceHello(), 5, address=None).decode().split("\n")
     assert lines[3:] == ["", "", "", "1", "1", "5"]
 
@@ -109,7 +109,7 @@ def spoken(least: int, most: int) -> VersionRange:
         (SPOKEN, None, 1),  # a peer without a range
     ],
 )
-def test_two_peers_speak_the_highest_version_that_both_know(
+def test_two_peers_speak_the_highest_version_known_to_both(
     ours: VersionRange, theirs: VersionRange | None, agreed: int
 ) -> None:
     assert agree(ours, theirs) == agreed
@@ -172,7 +172,7 @@ def test_the_signatures_of_the_page_are_over_the_texts_of_the_page() -> None:
     verify(HUB_KEY, RECEIPT.signature, receipt_text(RECEIPT))
 
 
-def test_the_rotation_text_has_one_line_for_each_part() -> None:
+def test_rotation_text_has_a_line_for_each_part() -> None:
     text = keys.rotation_text("hub-1", DeviceId("d-1"), old_key=bytes(32), new_key=b"\xff" * 32)
     assert text.decode().split("\n") == [
         "hub-key-rotation-v1",
@@ -202,7 +202,7 @@ def test_shown_key_id_is_read_in_any_case_and_with_similar_digits(public_key: by
     place=st.integers(0, 55),
     other=st.sampled_from("ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"),
 )
-def test_one_mistyped_character_is_found(public_key: bytes, place: int, other: str) -> None:
+def test_single_mistyped_character_is_found(public_key: bytes, place: int, other: str) -> None:
     letters = keys.shown(keys.key_id(public_key)).replace("-", "")
     typed = letters[:place] + other + letters[place + 1 :]
     if typed == letters:
@@ -218,7 +218,7 @@ def test_invalid_key_id_is_refused(text: str) -> None:
         keys.read(text)
 
 
-def test_shown_refuses_an_id_that_is_no_key_id() -> None:
+def test_shown_refuses_an_invalid_key_id() -> None:
     with pytest.raises(ValueError, match="not the id"):
         keys.shown(KeyId("device-1"))
 
@@ -232,6 +232,6 @@ def test_public_key_survives_encoding_and_decoding(data: bytes) -> None:
     "text",
     ["", "A" * 42, "A" * 44, "A" * 43 + "=", "A" * 42 + "B", " " + "A" * 43, "é" * 43, "A" * 41 + "+/"],
 )
-def test_a_key_has_one_spelling(text: str) -> None:
+def test_key_has_a_single_spelling(text: str) -> None:
     with pytest.raises(ValueError):
         keys.decode(text, 32)

@@ -57,7 +57,7 @@ def test_the_same_version_of_an_item_has_the_same_call_id_for_ever() -> None:
     assert derive_item() == "i-8b75d852a1a89dd08beb6b1e1b460209"
 
 
-def test_each_differing_part_of_an_item_changes_its_ids() -> None:
+def test_each_differing_part_of_an_item_changes_the_ids() -> None:
     assert len({derive(), derive("i-2"), derive(version=2), derive(content="i")}) == 4
     others = {derive_item("b"), derive_item(unit="v"), derive_item(likeness="m"), derive_item(nth=1)}
     assert len(others | {derive_item()}) == 5
@@ -93,12 +93,12 @@ def test_traceparent_of_a_run_frame_contains_the_trace_id_of_the_run(
 
 
 @given(st.text(), st.text())
-def test_run_id_that_is_no_uuid_has_a_distinct_trace_id(one: str, other: str) -> None:
+def test_run_id_without_a_uuid_has_a_distinct_trace_id(one: str, other: str) -> None:
     assert re.fullmatch(r"[0-9a-f]{32}", trace_id_of(RunId(one)))
     assert (trace_id_of(RunId(one)) == trace_id_of(RunId(other))) == (one == other)
 
 
-def test_a_span_is_the_same_after_a_restart_and_another_one_for_another_call() -> None:
+def test_span_is_stable_over_restarts_and_differs_between_calls() -> None:
     run = RunId("019b8d2e-1f00-7abc-8def-0123456789ab")
     assert traceparent(run, "tool_call", "c-1") == traceparent(run, "tool_call", "c-1")
     spans = {traceparent(run, "tool_call", "c-1"), traceparent(run, "tool_call", "c-2")}
@@ -106,7 +106,7 @@ def test_a_span_is_the_same_after_a_restart_and_another_one_for_another_call() -
     assert len(spans) == 4
 
 
-def test_an_answer_of_a_device_has_the_trace_of_its_call() -> None:
+def test_answer_of_a_device_has_the_trace_of_the_call() -> None:
     pair = Pair()
     pair.settle()
     pair.device.answer([(CallId("c-1"), Answer(result={"id": "row-1"}), "00-ab-cd-01")])

@@ -41,7 +41,7 @@ each_table = pytest.mark.parametrize(
 
 
 @each_table
-def test_each_pair_of_state_and_event_is_a_move_or_a_refusal_that_changes_nothing(
+def test_each_pair_of_state_and_event_is_a_move_or_a_refusal_without_a_change(
     table: Table[Any, Any], states: type[Enum], events: type[Enum]
 ) -> None:
     moves = {(before, event): after for before, event, after in table.moves()}

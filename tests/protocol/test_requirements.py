@@ -58,7 +58,7 @@ def test_requirement_is_met_by_versions_within_all_bounds_only(
         ("my:tool-2 ^0", "my:tool-2 ^ 0"),
     ],
 )
-def test_a_requirement_has_one_stored_spelling_with_the_same_meaning(written: str, kept: str) -> None:
+def test_requirement_has_a_single_stored_spelling_with_the_same_meaning(written: str, kept: str) -> None:
     requirement = parse_requirement(written)
     assert (str(requirement), parse_requirement(kept)) == (kept, requirement)
 

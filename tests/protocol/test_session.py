@@ -149,7 +149,7 @@ def test_a_connection_stays_open_while_the_hub_decides() -> None:
     Script().device_says(HELLO).hub_sees(HelloReceived(HELLO)).clock_moves(1_000).hub_sees().accept()
 
 
-def test_a_hub_that_does_not_challenge_is_given_up_after_ten_seconds() -> None:
+def test_hub_without_a_challenge_is_given_up_after_ten_seconds() -> None:
     told = Error(code=ErrorCode.HELLO_TIMEOUT, message="the hub did not answer in time")
     (
         DeviceScript()
@@ -159,7 +159,7 @@ def test_a_hub_that_does_not_challenge_is_given_up_after_ten_seconds() -> None:
     )
 
 
-def test_a_hub_that_does_not_welcome_is_given_up_after_thirty_seconds() -> None:
+def test_hub_without_a_welcome_is_given_up_after_thirty_seconds() -> None:
     script = DeviceScript().hub_says(CHALLENGE).clock_moves(5).greet().clock_moves(24.9)
     script.device_is(S.JUDGING).clock_moves(0.1).device_is(S.CLOSING)
 
@@ -208,7 +208,7 @@ def test_a_message_has_at_most_the_size_in_the_welcome() -> None:
     script.hub_sees(HelloReceived(HELLO), Ended(CloseCode.TOO_LARGE, "too_large"))
 
 
-def test_a_broken_frame_ends_the_session_with_the_place_of_its_fault() -> None:
+def test_broken_frame_ends_the_session_with_the_position_of_the_fault() -> None:
     script = ready().device_says(b'{"type":"agent_data","run_id":"r-1","files":[{"path":7}]}')
     told = Error(code=ErrorCode.BAD_FRAME, message="Expected `str`, got `int` - at `$.files[0].path`")
     script.hub_says(told).hub_sees(Ended(CloseCode.BAD_FRAME, "bad_frame")).hub_is(S.CLOSING)
@@ -262,7 +262,7 @@ def test_unknown_frame_types_are_answered_up_to_a_limit() -> None:
     script.hub_is(S.READY)
 
 
-def test_a_device_that_stops_its_heartbeat_is_silent_once_and_stays_connected() -> None:
+def test_device_without_further_heartbeats_is_silent_once_and_stays_connected() -> None:
     (
         ready()
         .device_says(Heartbeat())
@@ -279,7 +279,7 @@ def test_a_device_that_stops_its_heartbeat_is_silent_once_and_stays_connected() 
     )
 
 
-def test_a_device_that_never_sent_a_heartbeat_is_never_silent() -> None:
+def test_device_without_any_heartbeat_is_never_silent() -> None:
     ready().clock_moves(10_000).hub_sees().hub_is(S.READY)
 
 
@@ -346,7 +346,7 @@ def test_each_request_is_answered_once() -> None:
     script.device_says(request).hub_sees(Received(request))  # an id may be used again after that
 
 
-def test_a_second_request_with_an_open_id_is_refused_and_the_first_still_gets_its_answer() -> None:
+def test_second_request_with_an_open_id_is_refused_and_the_first_still_gets_the_answer() -> None:
     request, response = Request(id="q-1", method="runs.list"), Response(id="q-1", result={})
     (
         ready()
@@ -371,7 +371,7 @@ def test_open_request_of_a_device_beyond_the_limit_is_refused() -> None:
 
 
 @both_codecs
-def test_frame_that_cannot_be_encoded_raises_local_error_and_changes_nothing(codec: Codec) -> None:
+def test_unencodable_frame_raises_local_error_and_changes_nothing(codec: Codec) -> None:
     script = ready_device(codec)
     with pytest.raises(LocalProtocolError, match="agent_data cannot be spelled"):
         script.device_sends(AgentData(run_id="r-1", files=[FilePiece(path="\udcff.md")]))
@@ -507,7 +507,7 @@ def test_too_large_result_is_a_failed_answer_and_the_session_remains_ready(codec
         ),
     ],
 )
-def test_a_result_that_is_no_json_ends_the_session(codec: Codec, message: bytes | ToolResult) -> None:
+def test_result_with_invalid_json_ends_the_session(codec: Codec, message: bytes | ToolResult) -> None:
     ready(codec).device_says(message).hub_sees(Ended(CloseCode.BAD_FRAME, "bad_frame"))
 
 
@@ -520,7 +520,7 @@ def test_long_plain_error_text_is_cut_to_the_error_limit() -> None:
 @pytest.mark.parametrize(
     "answer", [Answer(result={"id": "row-1"}), Answer(), failed("bad_record", "no title")], ids=str
 )
-def test_the_hub_reads_the_answer_that_a_device_sent(answer: Answer, codec: Codec) -> None:
+def test_hub_reads_the_answer_sent_by_a_device(answer: Answer, codec: Codec) -> None:
     device = DeviceScript(codec).greet().hub_says(WELCOME).device_answers("c-1", answer)
     _, answered = device.session.data_to_send()
     ready(codec).device_says(answered).hub_sees(Answered(CallId("c-1"), answer))
@@ -704,7 +704,7 @@ def walk(session: Session, allowed: Allowed, frame: Frame) -> None:
 @both_codecs
 @each("state", S)
 @each("frame", EVERY_FRAME)
-def test_hub_accepts_frames_allowed_by_its_table_and_ends_over_the_rest(
+def test_hub_accepts_frames_allowed_by_the_table_and_ends_over_the_rest(
     frame: type[Frame], state: SessionState, codec: Codec
 ) -> None:
     walk(hub_in(state, codec), ALLOWED_FROM_DEVICE, samples(codec)[frame])
@@ -713,7 +713,7 @@ def test_hub_accepts_frames_allowed_by_its_table_and_ends_over_the_rest(
 @both_codecs
 @each("state", S)
 @each("frame", EVERY_FRAME)
-def test_device_accepts_frames_allowed_by_its_table_and_ends_over_the_rest(
+def test_device_accepts_frames_allowed_by_the_table_and_ends_over_the_rest(
     frame: type[Frame], state: SessionState, codec: Codec
 ) -> None:
     walk(device_in(state, codec), ALLOWED_FROM_HUB, samples(codec)[frame])

@@ -82,7 +82,7 @@ def test_all_problems_of_a_row_are_listed_at_once() -> None:
 
 
 @pytest.mark.parametrize(("value", "good"), [(0, True), (1, True), (2, False), ("1", False)])
-def test_a_flag_is_zero_or_one(value: Field, good: bool) -> None:
+def test_flag_is_0_or_1(value: Field, good: bool) -> None:
     assert (problem_of(Column(name="isApproved", kind=Kind.FLAG), value) is None) == good
 
 

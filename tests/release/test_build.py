@@ -65,7 +65,7 @@ def test_npm_package_is_reproducible_with_any_file_permissions(tmp_path: Path) -
 
 
 @pytest.mark.slow
-def test_two_builds_and_one_of_the_source_distribution_are_the_same(tmp_path: Path) -> None:
+def test_two_builds_and_a_build_of_the_source_distribution_are_the_same(tmp_path: Path) -> None:
     clone = tmp_path / "clone"  # of this folder as it is, also while a release is cut
     for name in run("git", "ls-files", "-z", cwd=ROOT).rstrip("\0").split("\0"):
         (clone / name).parent.mkdir(parents=True, exist_ok=True)

@@ -47,7 +47,7 @@ def test_each_place_names_the_version_of_the_hub() -> None:
     assert {name: version for name, version in versions_in(ROOT) if version != VERSION} == {}
 
 
-def test_tag_of_this_commit_is_the_version() -> None:
+def test_tag_of_the_current_commit_is_the_version() -> None:
     words = ["git", "tag", "--points-at", "HEAD", "v[0-9]*"]
     tags = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False).stdout.split()
     assert set(tags) <= {f"v{VERSION}"}
@@ -71,7 +71,7 @@ def test_cut_writes_the_new_version_to_all_places_and_the_changelog(root: Path) 
 
 
 @pytest.mark.parametrize("version", ["0.0.9", VERSION, "next", "1.0", ""])
-def test_version_that_is_not_newer_is_refused_and_nothing_is_written(root: Path, version: str) -> None:
+def test_version_not_above_the_current_is_refused_and_nothing_is_written(root: Path, version: str) -> None:
     before = {file: file.read_bytes() for file in root.rglob("*") if file.is_file()}
     with pytest.raises(NotCut, match=r"is no version above"):
         cut(root, version, DAY)

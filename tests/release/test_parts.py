@@ -61,7 +61,7 @@ def test_every_package_is_locked_with_hashes() -> None:
         ("proprietary", False),
     ],
 )
-def test_licence_with_choices_is_allowed_as_one_choice_is(licence: str, allowed: bool) -> None:
+def test_licence_with_choices_is_allowed_if_any_choice_is(licence: str, allowed: bool) -> None:
     assert is_allowed(licence) is allowed
 
 

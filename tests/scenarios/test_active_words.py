@@ -81,9 +81,7 @@ async def reads(note: Path, count: int) -> str:
         ),
     ],
 )
-async def test_browser_loads_or_runs_a_form_that_is_not_escaped(
-    form: str, is_script: bool, browser: Browser
-) -> None:
+async def test_browser_loads_or_runs_an_unescaped_form(form: str, is_script: bool, browser: Browser) -> None:
     requests, seen = await shown(browser, f"- {filled(MARKDOWN[form]).replace(chr(10), chr(10) + '  ')}\n")
     assert "a script ran" in seen if is_script else any(HOST in request for request in requests)
 
@@ -133,7 +131,7 @@ async def test_browser_loads_nothing_of_words_of_a_model_approved_into_a_vault(
 
 
 @needs_node
-async def test_browser_loads_nothing_of_undecided_titles_that_the_plug_in_writes(
+async def test_browser_loads_nothing_of_undecided_titles_written_by_the_plug_in(
     browser: Browser, tmp_path: Path
 ) -> None:
     (name, letter), *_ = documents()

@@ -123,7 +123,7 @@ async def make_scholar(hub: HubProcess, **about: Any) -> None:
 
 
 @pytest.mark.soak
-async def test_agent_of_a_template_keeps_its_config_status_and_checkpoints(tmp_path: Path) -> None:
+async def test_agent_of_a_template_keeps_config_status_and_checkpoints(tmp_path: Path) -> None:
     async with working(tmp_path) as (hub, desk):
         await make_scholar(hub, needs=["file.read >= 1.1"], external_id="crm-7")
         agent = await hub.get("/v1/agents/reader")
@@ -181,7 +181,7 @@ def wakes(play: Scene) -> list[tuple[str, str, int]]:
 
 
 @pytest.mark.soak
-async def test_wake_is_acted_on_once_when_the_hub_is_killed_before_its_answer(
+async def test_wake_is_acted_on_once_when_the_hub_is_killed_before_the_answer(
     tmp_path: Path,
 ) -> None:
     files, _ = check_boxes(1)
@@ -288,7 +288,7 @@ async def memory(play: Scene) -> list[tuple[str, list[str], str, str]]:
 OPEN = ("open", None, 0, None)
 
 
-async def test_question_of_a_lead_is_answered_by_its_user_on_the_device(tmp_path: Path) -> None:
+async def test_question_of_a_lead_is_answered_by_the_user_on_the_device(tmp_path: Path) -> None:
     async with a_board(tmp_path) as play:
         id = await asked_by_lead(play)
         await device_has(play, OPEN)
@@ -380,7 +380,7 @@ async def logged(hub: HubProcess, event: str) -> list[dict[str, Any]]:
         return found
 
 
-async def test_working_hub_shows_its_stacks_metrics_and_log(tmp_path: Path) -> None:
+async def test_working_hub_shows_stacks_metrics_and_log(tmp_path: Path) -> None:
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes" / "list.md").write_text(TWO_NOTES)
     hub = HubProcess(tmp_path)

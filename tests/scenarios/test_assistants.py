@@ -154,7 +154,7 @@ UNSTEADY = {
 }
 
 
-async def test_every_tool_answers_as_its_route_over_http_and_over_a_pipe(tmp_path: Path) -> None:
+async def test_every_tool_answers_as_the_route_over_http_and_over_a_pipe(tmp_path: Path) -> None:
     tools = all_tools()
     async with found(tmp_path, GRANT) as play:
         await play.hub.post("/v1/boards", {"name": "room"})
@@ -284,7 +284,7 @@ def need(tool: ToolOf) -> str:
     return str(ROUTES[tool.asked].value)
 
 
-async def test_a_call_over_a_pipe_has_one_effect_whenever_the_hub_is_killed(tmp_path: Path) -> None:
+async def test_call_over_a_pipe_has_a_single_effect_at_any_kill_of_the_hub(tmp_path: Path) -> None:
     database = tmp_path / "hub.db"
     async with scene(tmp_path, check_boxes(1)[0], kind=HubOfAssistants) as play:
         for mode in ("legacy", "auto"):
@@ -308,7 +308,7 @@ async def test_a_call_over_a_pipe_has_one_effect_whenever_the_hub_is_killed(tmp_
             assert rows(database, "SELECT count(*) FROM runs") == [(before + KILLS,)]
 
 
-async def test_a_code_gives_one_token_at_most_whenever_the_hub_is_killed(tmp_path: Path) -> None:
+async def test_authorization_code_gives_at_most_a_single_token_at_any_kill_of_the_hub(tmp_path: Path) -> None:
     verifier = "v" * 43
     challenge = urlsafe_b64encode(sha256(verifier.encode()).digest()).decode().rstrip("=")
     asked = {"client_id": "editor", "redirect_uri": "http://127.0.0.1:9/callback", "response_type": "code"}

@@ -33,11 +33,11 @@ def test_each_bound_is_kept(felt: dict[str, object], told: str) -> None:
     assert (faults(FELT), faults(msgspec.structs.replace(FELT, **felt))) == ([], [told])
 
 
-def test_call_that_waited_before_the_attack_may_wait_ten_times_as_long() -> None:
+def test_call_waiting_before_the_attack_may_wait_ten_times_as_long() -> None:
     assert faults(msgspec.structs.replace(FELT, call_s=1.9, quiet_s=0.2)) == []
 
 
-def test_the_wait_for_the_loop_is_measured_in_its_own_cpu_time(
+def test_wait_for_the_loop_is_measured_in_cpu_time_of_the_loop(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(asyncio.BaseEventLoop, "run_forever", asyncio.BaseEventLoop.run_forever)
@@ -58,7 +58,7 @@ def test_the_wait_for_the_loop_is_measured_in_its_own_cpu_time(
     assert wait_ms() >= MIN_MS
 
 
-def test_table_that_grows_beyond_its_own_figure_or_that_of_all_others_is_named() -> None:
+def test_table_growing_beyond_the_own_figure_or_the_figure_of_all_others_is_named() -> None:
     before = {"seen_messages": 5, "items": 5}
     growth = {"seen_messages": 10, "": 20}
     assert overgrown(before, {"seen_messages": 15, "items": 25}, growth) == []
@@ -76,7 +76,7 @@ def test_a_seed_makes_the_same_attacks_again() -> None:
     assert len(names) == len(set(names)) > 100
 
 
-def test_long_callback_is_recorded_with_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_long_callback_is_recorded_with_the_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(asyncio.Handle, "_run", asyncio.Handle._run)  # put back afterwards
     time_callbacks(tmp_path / "long")
 

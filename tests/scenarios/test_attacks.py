@@ -71,7 +71,7 @@ async def until_in(newcomer: Question) -> None:
 
 
 @pytest.mark.parametrize("group", GROUPS)
-async def test_hub_under_attack_answers_by_its_limits_in_bounded_memory(
+async def test_hub_under_attack_answers_by_the_limits_in_bounded_memory(
     group: list[Attack], tmp_path: Path
 ) -> None:
     async with arena(tmp_path, group[0]) as opened:

@@ -65,7 +65,7 @@ async def test_a_page_on_another_origin_gets_neither_a_socket_nor_data(target: T
         await tries_everything(page, target, "localhost")
 
 
-async def test_a_name_rebound_to_this_machine_gets_neither_a_page_nor_a_socket_nor_data(
+async def test_name_rebound_to_the_own_machine_gets_neither_a_page_nor_a_socket_nor_data(
     target: Target,
 ) -> None:
     port = target.operator.rpartition(":")[2]

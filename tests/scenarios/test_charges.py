@@ -10,7 +10,7 @@ from tests.scenarios.charges import Charges, all_charges, opened_rig
 @pytest.mark.parametrize(
     ("spent_ms", "charged_ms", "is_paid"), [(2.0, 1.4, True), (2.0, 1.3, False), (0.2, 0.0, True)]
 )
-def test_request_is_paid_with_seven_tenths_of_what_it_costs(
+def test_request_is_paid_with_seven_tenths_of_the_cost(
     spent_ms: float, charged_ms: float, is_paid: bool
 ) -> None:
     assert Charges("a", spent_ms, charged_ms, "").is_paid is is_paid

@@ -20,12 +20,12 @@ AND extract(epoch FROM clock_timestamp()) * 1000 + 1000 HAVING count(*) = 2"""
 
 @pytest.mark.soak
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-async def test_a_hub_loses_and_doubles_no_fire_when_its_clock_is_set(case: Case, tmp_path: Path) -> None:
+async def test_hub_loses_and_doubles_no_fire_when_the_clock_is_set(case: Case, tmp_path: Path) -> None:
     assert [row for row in await play(case, tmp_path) if is_wrong(row)] == []
 
 
 @pytest.mark.soak
-async def test_hub_with_a_clock_ahead_stops_no_other_hub_of_its_database(
+async def test_hub_with_a_clock_ahead_stops_no_other_hub_of_the_database(
     tmp_path: Path, postgres: Postgres
 ) -> None:
     ahead = tmp_path / "ahead"

@@ -165,7 +165,7 @@ async def test_each_verb_answers_each_role_as_in_the_matrix(world: World) -> Non
     assert told == expected
 
 
-async def test_broadcast_names_each_board_that_its_sender_does_not_own(world: World) -> None:
+async def test_broadcast_names_each_board_not_owned_by_the_sender(world: World) -> None:
     for who, board, code in (
         ("main", "lawn", "not_your_board"),
         ("foreign_main", "roses", "not_your_board"),
@@ -196,7 +196,7 @@ async def test_entry_in_the_memory_of_a_board_answers_a_message(world: World) ->
     world.west.release("agent:worker:main")
 
 
-async def test_main_agent_of_a_gateway_returns_a_persons_answer_by_its_correlation_id(
+async def test_main_agent_of_a_gateway_returns_the_answer_of_a_person_by_the_correlation_id(
     world: World,
 ) -> None:
     ask = {"content": "Which ones?", "correlation_id": "roses-1"}

@@ -56,7 +56,7 @@ async def issues_of(hub: HubProcess) -> list[dict[str, Any]]:
 
 
 @pytest.mark.soak
-async def test_a_copied_key_is_an_issue_until_one_machine_keeps_the_device(tmp_path: Path) -> None:
+async def test_copied_key_is_an_issue_until_a_single_machine_keeps_the_device(tmp_path: Path) -> None:
     hub = HubProcess(share(tmp_path / "hub"))
     await hub.start()
     url = await hub.device_url()

@@ -10,7 +10,7 @@ A_SHORT_SPREAD = ("--given", "hub.runs.dispatcher:SPREAD_EACH_S=0.02")
 SOON_AND_FEW_AT_ONCE = "connected_s = 0.5\nruns = 3\n"
 
 
-async def test_many_devices_that_reconnect_at_once_get_their_runs_within_the_limit(
+async def test_many_simultaneously_reconnecting_devices_get_their_runs_within_the_limit(
     tmp_path: Path,
 ) -> None:
     went = await come_back(tmp_path, 60, within_s=0.5, faults=A_SHORT_SPREAD, limits=SOON_AND_FEW_AT_ONCE)
@@ -18,7 +18,7 @@ async def test_many_devices_that_reconnect_at_once_get_their_runs_within_the_lim
 
 
 @pytest.mark.soak
-async def test_stop_with_devices_that_do_not_read_takes_seconds_and_loses_no_run(tmp_path: Path) -> None:
+async def test_stop_with_non_reading_devices_takes_seconds_and_loses_no_run(tmp_path: Path) -> None:
     went = await stop(tmp_path, devices=20, deaf=3)
     assert (went.exit_code, went.goodbyes, went.took_s < 20.0) == (0, 17, True)
     assert (went.runs.keys() <= WAITING, sum(went.runs.values())) == (True, 20)

@@ -154,7 +154,7 @@ async def typed(visit: Visit, key: str, times: int) -> None:
             await anyio.sleep(TYPED_S)
 
 
-async def test_sixty_quick_keys_give_sixty_verdicts_in_order_which_undo_reverts(
+async def test_sixty_quick_keys_give_sixty_verdicts_in_order_and_undo_reverts_each(
     tmp_path: Path,
 ) -> None:
     async with (

@@ -116,7 +116,7 @@ async def test_granted_files_are_read_alike_by_command_and_over_rest(tmp_path: P
         assert paths[0] in listing and "notes" in folders
 
 
-async def test_values_changed_by_the_owner_are_unknown_until_a_grant_shows_them(
+async def test_values_changed_by_the_owner_are_unknown_until_shown_under_a_grant(
     tmp_path: Path,
 ) -> None:
     async with found(tmp_path, GRANT) as play:

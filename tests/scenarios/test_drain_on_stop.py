@@ -19,7 +19,7 @@ RUNS = "SELECT state, pause_reason FROM runs"
 DRAINED = "SELECT actor, event FROM audit_log WHERE event = 'hub.drained'"
 
 
-async def test_stopped_hub_parks_its_run_and_sends_goodbye(tmp_path: Path) -> None:
+async def test_stopped_hub_parks_the_run_and_sends_goodbye(tmp_path: Path) -> None:
     oracle = Oracle().play(Fault.HANG)
     async with scene(tmp_path, BOXES | LETTERS, oracle=oracle, settings=SHORT_DRAIN) as play:
         await play.device.start()

@@ -154,9 +154,7 @@ async def emptied(play: Scene) -> list[str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
-async def test_answers_about_a_simple_device_are_about_the_file_that_was_asked(
-    tmp_path: Path, kind: str
-) -> None:
+async def test_answers_about_a_simple_device_are_about_the_asked_file(tmp_path: Path, kind: str) -> None:
     notes = tmp_path / "notes"
     async with scene(tmp_path, PAGES, settings=ENDINGS) as play, connected(play, kind) as kept:
         assert await wrong_answers(play, BEFORE) == []
@@ -212,7 +210,7 @@ api_key = { file = "model.key" }
 
 
 @pytest.mark.soak
-async def test_hub_with_relative_paths_writes_its_backups(
+async def test_hub_with_relative_paths_writes_the_backups(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "model.key").write_text("secret")

@@ -7,7 +7,7 @@ import pytest
 from tests.scenarios.folders import read_over_breaks, read_over_runs
 
 
-async def test_folder_of_more_files_than_one_run_reads_is_read_by_runs_that_follow(tmp_path: Path) -> None:
+async def test_folder_with_more_files_than_a_run_reads_is_read_by_following_runs(tmp_path: Path) -> None:
     left = [left async for left, _ in read_over_runs(tmp_path, 12, most_files=5)]
     assert left == [7, 2, 0]
 

@@ -76,7 +76,7 @@ async def scene(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Scene
 
 
 @pytest.mark.soak
-async def test_a_gateway_and_its_agents_are_followed_through_every_kind_of_loss(scene: Scene) -> None:
+async def test_gateway_and_the_agents_are_followed_through_every_kind_of_loss(scene: Scene) -> None:
     hub, gateway = scene.hub, scene.gateway
     told = await hub.get("/v1/gateways/office")
     assert (told["version"], told["scopes"]) == ("2026.9.6", ["operator.read", "operator.write"])

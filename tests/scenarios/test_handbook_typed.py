@@ -387,7 +387,7 @@ def test_each_block_of_the_handbook_is_typed_or_parsed_with_a_reason() -> None:
         *(pytest.param([one], id=f"long{one.line}", marks=pytest.mark.soak) for one in blocks_of([LONG])),
     ],
 )
-async def test_each_block_of_the_handbook_can_be_typed_by_its_reader(
+async def test_each_block_of_the_handbook_can_be_typed_by_the_reader(
     tmp_path: Path, found: list[Block]
 ) -> None:
     failed = []

@@ -31,7 +31,7 @@ NO_GRACE = "[limits]\ndevice_grace_s = 0\n"
 MIDDLE = Point("the hub has the tenth answer", "to_hub", "tool_result", nth=10)
 
 
-async def test_a_run_pauses_while_its_device_is_away_and_goes_on_when_it_is_back(tmp_path: Path) -> None:
+async def test_run_pauses_while_the_device_is_away_and_goes_on_after_the_return(tmp_path: Path) -> None:
     files, titles = check_boxes(20)
     async with scene(tmp_path, files, settings=NO_GRACE) as play:
         await play.device.start()
@@ -58,7 +58,7 @@ async def test_a_run_pauses_while_its_device_is_away_and_goes_on_when_it_is_back
 
 
 @pytest.mark.soak
-async def test_settled_file_that_becomes_unreadable_does_not_fail_its_run(
+async def test_settled_file_becoming_unreadable_does_not_fail_the_run(
     tmp_path: Path,
 ) -> None:
     files, titles = check_boxes(20)
@@ -120,7 +120,7 @@ FIRST_CALL = Point("the device gets the first call", "to_device", "tool_call", a
 
 
 @pytest.mark.soak
-async def test_run_waits_while_an_earlier_run_of_its_agent_waits_for_quota(tmp_path: Path) -> None:
+async def test_run_waits_while_an_earlier_run_of_the_agent_waits_for_quota(tmp_path: Path) -> None:
     oracle = Oracle().play(Fault.RATE_LIMIT_MS, times=MAX_REFUSALS + 1)
     oracle.retry_after_s = 0.05
     async with scene(tmp_path, FEW_BOXES | ONE_LETTER, oracle=oracle) as play:
@@ -158,7 +158,7 @@ QUICK = [
 ]  # half a minute of trouble is sat out otherwise
 
 
-async def test_items_of_rules_are_delivered_without_the_model_and_the_rest_once_it_returns(
+async def test_items_of_rules_are_delivered_without_the_model_and_the_rest_after_the_model_returns(
     tmp_path: Path,
 ) -> None:
     port = free_port()
@@ -206,7 +206,7 @@ class Impatient(FaultyHub):
 
 
 @pytest.mark.soak
-async def test_wrong_key_of_a_model_fails_the_files_that_need_it_by_name(
+async def test_wrong_key_of_a_model_fails_the_files_in_need_of_the_model_by_name(
     tmp_path: Path,
 ) -> None:
     oracle = Oracle(rejects_keys=True)
@@ -310,7 +310,7 @@ async def small_disk(folder: Path) -> AsyncIterator[Place]:
         await hub.close()
 
 
-async def test_a_run_that_meets_a_full_disk_goes_on_when_there_is_room_again(tmp_path: Path) -> None:
+async def test_run_meeting_a_full_disk_goes_on_once_there_is_room_again(tmp_path: Path) -> None:
     async with small_disk(tmp_path) as place:
         run_id = await place.hub.start_run()
         await place.hub.says(FULL)

@@ -109,7 +109,7 @@ async def placed(play: Scene, state: str) -> tuple[Any, Any]:
 
 
 @pytest.mark.slow
-async def test_hub_shows_why_an_approved_item_has_no_place_and_later_its_place(
+async def test_hub_shows_why_an_approved_item_has_no_place_and_later_the_place(
     tmp_path: Path,
 ) -> None:
     async with kept(tmp_path) as (play, device):

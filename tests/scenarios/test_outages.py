@@ -37,7 +37,7 @@ async def test_first_doctor_names_an_outage_and_the_log_stays_short(
 
 @pytest.mark.slow
 @pytest.mark.skipif(why_no_pgbouncer() is not None, reason="no PgBouncer on this machine")
-async def test_hub_behind_pgbouncer_without_its_option_runs_and_names_the_option(
+async def test_hub_behind_pgbouncer_without_the_option_runs_and_names_the_option(
     tmp_path: Path, postgres: Postgres
 ) -> None:
     with postgres.database() as url, running_pgbouncer(postgres, connections=4, ignored=IGNORED) as address:

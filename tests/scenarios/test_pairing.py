@@ -62,7 +62,7 @@ async def place(folder: Path, *options: str) -> AsyncIterator[tuple[HubProcess, 
             yield daemon, desk
 
 
-async def test_paired_device_is_admitted_by_its_code_and_refused_once_revoked(tmp_path: Path) -> None:
+async def test_paired_device_is_admitted_by_the_code_and_refused_once_revoked(tmp_path: Path) -> None:
     async with place(tmp_path) as (daemon, desk):
         code = await desk.shows_code()
         (waiting,) = json.loads(await hub(tmp_path, "pair", "--json"))["pairings"]
@@ -96,7 +96,7 @@ async def test_paired_device_is_admitted_by_its_code_and_refused_once_revoked(tm
         await until_connected(daemon)
 
 
-async def test_a_revoked_device_that_is_paired_anew_gets_no_item_again(tmp_path: Path) -> None:
+async def test_revoked_device_paired_anew_gets_no_item_again(tmp_path: Path) -> None:
     files, _ = check_boxes(3)
     write(tmp_path, files)
     async with place(tmp_path, "--grant=+review.remote") as (daemon, desk):

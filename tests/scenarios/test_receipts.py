@@ -82,7 +82,7 @@ async def test_log_of_ten_thousand_files_agrees_with_the_hub_in_two_seconds(tmp_
         assert time.monotonic() - began < 2
 
 
-async def test_entry_that_a_hub_drops_adds_or_changes_is_found(tmp_path: Path) -> None:
+async def test_entry_dropped_added_or_changed_by_a_hub_is_found(tmp_path: Path) -> None:
     hub = tmp_path / "hub.db"
     async with sent(tmp_path, pages(40)) as play:
         assert kinds(await verify(play)) == []
@@ -111,7 +111,7 @@ def entry_hash(receipt: str) -> bytes:
     return bytes.fromhex(json.loads(receipt)["entry_hash"])
 
 
-async def test_log_that_was_edited_is_found_with_the_hub_and_without(tmp_path: Path) -> None:
+async def test_edited_log_is_found_with_the_hub_and_without(tmp_path: Path) -> None:
     async with sent(tmp_path, pages(40)) as play:
         desk = play.device.database
         rows(desk, "UPDATE sent SET bytes = 9 WHERE number = 1")
@@ -149,7 +149,7 @@ async def test_reading_whose_trace_was_deleted_from_the_log_is_found(tmp_path: P
         assert kinds(await verify(play, code=1)) == [("unknown_to_device", "")]
 
 
-async def test_receipt_that_a_kill_kept_from_the_device_comes_once(tmp_path: Path) -> None:
+async def test_receipt_kept_from_the_device_by_a_kill_arrives_once(tmp_path: Path) -> None:
     async with scene(tmp_path, pages(20), settings=LIMITS) as play:
         await play.device.start()
         play.at(Point("the receipt", "to_device", "agent_receipt"), play.restart_device)
@@ -161,7 +161,7 @@ async def test_receipt_that_a_kill_kept_from_the_device_comes_once(tmp_path: Pat
         assert (found["files"], found["differences"], found["not_compared"]) == (20, [], [])
 
 
-async def test_files_that_were_under_way_at_a_kill_of_the_hub_are_named_apart(tmp_path: Path) -> None:
+async def test_files_under_way_at_a_kill_of_the_hub_are_named_apart(tmp_path: Path) -> None:
     async with scene(tmp_path, pages(20), settings=LIMITS) as play:
 
         async def restart_hub() -> None:
@@ -179,7 +179,7 @@ async def test_files_that_were_under_way_at_a_kill_of_the_hub_are_named_apart(tm
         assert "files: no receipt, the hub has none" in apart["words"]
 
 
-async def test_hub_restored_from_a_backup_is_seen_as_older_than_its_receipts(tmp_path: Path) -> None:
+async def test_hub_restored_from_a_backup_is_seen_as_older_than_the_receipts(tmp_path: Path) -> None:
     async with sent(tmp_path, pages(3)) as play:
         restores = Restores(play)
         (tmp_path / "copies").mkdir()

@@ -17,7 +17,7 @@ SELECT agent_id FROM agent_states AS told WHERE (runs_waiting, runs_executing, r
 """
 
 
-async def test_killed_hub_recovers_its_executing_runs_before_it_is_ready(tmp_path: Path) -> None:
+async def test_killed_hub_recovers_the_executing_runs_before_readiness(tmp_path: Path) -> None:
     said, _ = await recover(tmp_path, FaultyHub(tmp_path), agents=AGENTS)
     assert said == expected(AGENTS)
     assert rows(tmp_path / "hub.db", STATES) == [

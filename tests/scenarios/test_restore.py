@@ -73,7 +73,7 @@ async def undo(restores: Restores, words: str) -> None:
         await getattr(restores, name)(*([moment] if moment else []))
 
 
-async def test_device_that_lost_its_items_gets_them_again_without_a_run(tmp_path: Path) -> None:
+async def test_device_without_items_gets_all_items_again_without_a_run(tmp_path: Path) -> None:
     async with played(tmp_path) as restores:
         before = restores.items()
         await restores.device_is_lost()

@@ -145,7 +145,7 @@ def place_after(text: str, before: str) -> str:
 
 
 @pytest.mark.soak
-async def test_reload_that_fails_at_any_step_changes_nothing(site: Site) -> None:
+async def test_reload_failing_at_any_step_changes_nothing(site: Site) -> None:
     with listen_on_tcp(Address("127.0.0.1", 0)) as other:
         for step, (break_it, place, message) in STEPS.items():
             break_it(site, other.getsockname()[1])
@@ -220,7 +220,9 @@ async def test_sighup_reloads_the_settings(site: Site) -> None:
 
 
 @pytest.mark.soak
-async def test_hub_with_a_broken_file_starts_on_the_last_good_settings_and_reports_it(site: Site) -> None:
+async def test_hub_with_a_broken_file_starts_on_the_last_good_settings_and_reports_the_file(
+    site: Site,
+) -> None:
     assert await site.hub.stop() == 0
     site.file.write_text(site.text.replace("runs = 4", "runs = 0"))
     place = place_after(site.file.read_text(), "runs = ")

@@ -28,7 +28,7 @@ TAKEN_OVER = "SELECT 1 FROM run_state_history WHERE reason = 'hub_restart'"
         pytest.param("decide:1:after", id="about to commit", marks=pytest.mark.soak),
     ],
 )
-async def test_each_fire_is_decided_once_when_the_leader_freezes_past_its_lease(
+async def test_each_fire_is_decided_once_when_the_leader_freezes_past_the_lease(
     tmp_path: Path, postgres: Postgres, moment: str
 ) -> None:
     async with two_hubs(tmp_path, postgres, east=("--freeze-at", moment), schedule=EVERY_5_S) as hubs:
@@ -46,7 +46,7 @@ async def test_each_fire_is_decided_once_when_the_leader_freezes_past_its_lease(
 
 
 @pytest.mark.soak
-async def test_run_of_a_hub_frozen_past_its_lease_delivers_each_item_once(
+async def test_run_of_a_hub_frozen_past_the_lease_delivers_each_item_once(
     tmp_path: Path, postgres: Postgres
 ) -> None:
     async with two_hubs(tmp_path, postgres, east=("--freeze-at", "send:8:before")) as hubs:
@@ -70,7 +70,7 @@ async def test_run_of_a_hub_frozen_past_its_lease_delivers_each_item_once(
         pytest.param("send:8:before", id="when it sends a call", marks=pytest.mark.soak),
     ],
 )
-async def test_hub_with_a_starved_loop_keeps_the_lease_of_its_run(
+async def test_hub_with_a_starved_loop_keeps_the_lease_of_the_run(
     tmp_path: Path, postgres: Postgres, moment: str
 ) -> None:
     starved = ("--starve-at", moment, "--starve-s", str(2 * TTL_S))
@@ -111,7 +111,7 @@ async def test_two_hubs_behind_pgbouncer_deliver_and_count_each_item_once(
 
 
 @pytest.mark.soak
-async def test_run_of_a_killed_hub_continues_where_its_device_reconnects(
+async def test_run_of_a_killed_hub_continues_at_the_new_hub_of_the_device(
     tmp_path: Path, postgres: Postgres
 ) -> None:
     async with two_hubs(tmp_path, postgres, east=("--freeze-at", "send:8:before"), roams=True) as hubs:
@@ -175,7 +175,7 @@ async def test_device_of_a_dead_hub_is_shown_as_disconnected(tmp_path: Path, pos
 
 
 @pytest.mark.soak
-async def test_device_of_a_hub_frozen_past_its_lease_is_connected_again(
+async def test_device_of_a_hub_frozen_past_the_lease_is_connected_again(
     tmp_path: Path, postgres: Postgres
 ) -> None:
     async with two_hubs(tmp_path, postgres) as hubs:
@@ -203,7 +203,7 @@ async def test_each_hub_explains_a_planted_sentence_alike_with_and_without_the_d
         assert why.wrong_in([play]) == 0
 
 
-async def test_devices_with_one_address_reconnect_to_the_other_hub_when_theirs_ends(
+async def test_devices_with_a_single_address_reconnect_to_the_other_hub_after_the_end_of_their_hub(
     tmp_path: Path, postgres: Postgres
 ) -> None:
     async with two_hubs(tmp_path, postgres, names_addresses=True) as hubs:

@@ -358,7 +358,7 @@ def _differences(before: dict[str, Any], after: dict[str, Any]) -> Iterator[str]
                 )
 
 
-async def test_object_of_another_user_is_answered_as_one_that_does_not_exist(two: Two) -> None:
+async def test_object_of_another_user_is_answered_like_a_missing_object(two: Two) -> None:
     before = await _all_of_the_hub(two.hub)
     nothing = dict.fromkeys(two.theirs, NOBODYS)
     for asked in _named():
@@ -405,7 +405,7 @@ async def test_lists_and_counts_have_nothing_of_another_user(two: Two) -> None:
     assert (sum(mine["runs"].values()), sum(whole["runs"].values())) == (1, 2)
 
 
-async def test_token_of_all_users_limited_to_a_device_sees_that_device_alone(two: Two) -> None:
+async def test_token_of_all_users_limited_to_a_device_sees_the_device_alone(two: Two) -> None:
     (device,) = (await two.owner.get("/v1/devices")).json()["devices"]
     limits = {"devices": [device["id"]]}
     wanted = {"name": "assistant", "role": "admin", "scopes": list(Scope), "limits": limits}
@@ -447,7 +447,7 @@ async def test_template_shows_each_user_their_own_agents_alone(two: Two) -> None
             assert (await client.delete(f"/v1/agents/of-{user}")).is_success
 
 
-async def test_name_of_two_users_is_resolved_by_its_user(two: Two) -> None:
+async def test_name_used_by_two_users_is_resolved_by_the_named_user(two: Two) -> None:
     doubtful = await two.hub.ask("GET", "/v1/agents/notes")
     assert (doubtful.status_code, doubtful.json()["code"]) == (422, "bad_params")
     assert "say whose: ?user=NAME" in doubtful.json()["detail"]
@@ -460,7 +460,7 @@ async def test_name_of_two_users_is_resolved_by_its_user(two: Two) -> None:
         assert (other.status_code, other.json()["code"]) == (404, "unknown_user")
 
 
-async def test_token_of_one_user_grants_no_more_than_that_user(two: Two) -> None:
+async def test_token_of_a_user_grants_no_more_than_the_user_has(two: Two) -> None:
     made = await two.owner.post("/v1/operator-tokens", json={"name": "mine", "role": "admin"})
     assert made.json()["user"] == "owner"
     for user in ("mallory", "nobody"):
@@ -470,7 +470,7 @@ async def test_token_of_one_user_grants_no_more_than_that_user(two: Two) -> None
         assert refused.status_code == 404
 
 
-async def test_stream_of_changes_has_those_of_the_own_user_alone(two: Two) -> None:
+async def test_stream_of_changes_has_the_changes_of_the_own_user_alone(two: Two) -> None:
     told: list[str] = []
     with anyio.fail_after(20):
         async with two.mallory.stream("GET", "/v1/events", timeout=None) as answer:

@@ -152,7 +152,9 @@ def test_up_delivers_items_and_restarts_killed_processes_alone(home: Home) -> No
     assert home.hub("down") == "nothing runs that hub up started\n"
 
 
-def test_two_ups_at_once_start_one_hub_and_one_device_and_share_further_folders_if_asked(home: Home) -> None:
+def test_two_concurrent_ups_start_a_single_hub_and_device_and_share_further_folders_if_asked(
+    home: Home,
+) -> None:
     both = [home.begin("up", "notes") for _ in range(2)]
     printed = [one.communicate(timeout=PATIENCE_S * 2) for one in both]
     assert [one.returncode for one in both] == [0, 0], printed
@@ -171,7 +173,7 @@ def test_two_ups_at_once_start_one_hub_and_one_device_and_share_further_folders_
 
 
 @pytest.mark.parametrize("name", ["hub", "device"])
-def test_up_after_a_killed_up_continues_with_its_processes(home: Home, name: str) -> None:
+def test_up_after_a_killed_up_continues_with_the_processes(home: Home, name: str) -> None:
     started = home.state / "up" / f"{name}.pid"
     first = home.begin("up", "notes")
     until(lambda: started.exists() and started.read_text() != "")
@@ -229,7 +231,7 @@ def test_up_names_broken_settings_and_continues_without_a_missing_folder(home: H
         (("notes", "--state", "notes/state"), 2, ("has the hub's own state in it", "--state DIR")),
     ],
 )
-def test_folder_that_cannot_be_shared_is_named_with_a_remedy(
+def test_unshareable_folder_is_named_with_a_remedy(
     home: Home, words: tuple[str, ...], code: int, shown: tuple[str, ...]
 ) -> None:
     printed = home.hub("up", *words, code=code)
@@ -278,7 +280,7 @@ def test_file_in_the_place_of_a_folder_is_named_with_a_remedy(
         path.unlink()
 
 
-def test_new_settings_avoid_ports_of_other_programs_and_a_model_that_is_not_installed(home: Home) -> None:
+def test_new_settings_avoid_ports_of_other_programs_and_a_missing_model(home: Home) -> None:
     home.environment |= {
         "PYTHONPATH": f"{ROOT / 'tests' / 'support' / 'lacking'}:{ROOT}",
         "HUB_WITHOUT": "xllamacpp",

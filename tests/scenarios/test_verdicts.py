@@ -147,7 +147,7 @@ async def test_places_of_approved_items_reach_the_hub_under_kills_of_either_side
 
 
 @pytest.mark.soak
-async def test_hub_restored_from_before_verdicts_delivers_them_again_and_they_count_once(
+async def test_hub_restored_from_before_verdicts_delivers_the_verdicts_again_with_a_single_effect(
     tmp_path: Path,
 ) -> None:
     async with found(tmp_path, GRANT) as play:

@@ -7,7 +7,7 @@ import pytest
 from tests.scenarios import why
 
 
-async def test_each_planted_sentence_is_explained_by_its_reason_and_remedy(
+async def test_each_planted_sentence_is_explained_by_the_reason_and_remedy(
     tmp_path: Path,
 ) -> None:
     assert await why.prove(tmp_path, each=1, typed=2) == 0

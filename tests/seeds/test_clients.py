@@ -56,7 +56,7 @@ class Calendar(Client):
         return await self._ask("GET", f"external:{agent['agent_id']}/as/calendar")
 
 
-async def test_a_client_wakes_an_idle_agent_and_follows_how_it_is(tmp_path: Path) -> None:
+async def test_client_wakes_an_idle_agent_and_follows_the_status(tmp_path: Path) -> None:
     async with walking(tmp_path) as walk:
         await walk.delete("agents/notes")
         given = {"agent_id": "claw-7", "claw_identifier": "server-1"}
@@ -135,7 +135,7 @@ class AgentResponse(BaseModel):
     updated_at: datetime
 
 
-async def test_a_client_creates_updates_and_executes_an_agent_and_reads_its_history(tmp_path: Path) -> None:
+async def test_client_creates_updates_and_executes_an_agent_and_reads_the_history(tmp_path: Path) -> None:
     async with walking(tmp_path) as walk:
         token = (await walk.post("operator-tokens", {"name": "orchestrator", "role": "operator"}))["token"]
         async with over_tcp(walk.hub, token) as http:
@@ -164,7 +164,7 @@ async def test_a_client_creates_updates_and_executes_an_agent_and_reads_its_hist
             ]
 
 
-async def test_a_client_executes_an_agent_that_reads_nothing(tmp_path: Path) -> None:
+async def test_client_executes_an_agent_without_files(tmp_path: Path) -> None:
     async with walking(tmp_path) as walk:
         token = (await walk.post("operator-tokens", {"name": "orchestrator", "role": "operator"}))["token"]
         async with over_tcp(walk.hub, token) as http:

@@ -49,7 +49,7 @@ LENGTHS: dict[str, tuple[int, Take, Callable[[int], str]]] = {
 REFUSALS = (BadConfig, BadVersion, msgspec.ValidationError, pydantic.ValidationError)
 
 
-def test_each_id_name_and_key_is_as_long_as_its_vocabulary_allows_and_no_longer() -> None:
+def test_each_id_name_and_key_is_as_long_as_the_vocabulary_allows_and_no_longer() -> None:
     wrong = []
     for name, (length, take, text) in LENGTHS.items():
         take(text(length))

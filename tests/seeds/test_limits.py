@@ -80,7 +80,7 @@ REQUESTS: Final[dict[str, Callable[[str], Request]]] = {
 }
 
 
-async def test_each_text_is_accepted_up_to_the_limit_that_the_page_lists(tmp_path: Path) -> None:
+async def test_each_text_is_accepted_up_to_the_limit_listed_on_the_page(tmp_path: Path) -> None:
     assert [*REQUESTS] == [*LIMITS]
     wrong = dict[str, tuple[int, int]]()
     async with walking(tmp_path) as walk:

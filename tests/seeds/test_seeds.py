@@ -25,7 +25,7 @@ async def test_the_hub_does_as_the_sentences_say(
         await drive(walk)
 
 
-def test_every_sentence_that_the_hub_does_not_keep_names_the_decision() -> None:
+def test_every_sentence_not_kept_by_the_hub_names_the_decision() -> None:
     assert len(SENTENCES) >= 395
     assert [one.text for one in SENTENCES if not (one.lives or one.changed)] == []
     decisions = DECISIONS.read_text()

@@ -44,7 +44,9 @@ async def _read(walk: Walk, name: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("seed", [0, *(pytest.param(n, marks=pytest.mark.soak) for n in range(1, 6))])
-async def test_what_is_answered_is_what_is_read_next_and_other_agents_stay(seed: int, tmp_path: Path) -> None:
+async def test_answer_to_a_vocabulary_write_equals_the_next_read_and_other_agents_stay(
+    seed: int, tmp_path: Path
+) -> None:
     chance = Random(seed)
     async with walking(tmp_path) as walk:
         await walk.post("agents", {"name": "mail", "device": "desk"} | OF_WALK)

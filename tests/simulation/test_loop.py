@@ -39,7 +39,7 @@ def test_simulated_loop_sleeps_a_year_without_waiting() -> None:
     assert run(main, Dice("")) == START_S + 365 * 86_400
 
 
-def test_tasks_ready_at_one_instant_run_in_the_order_of_the_seed() -> None:
+def test_tasks_ready_at_the_same_instant_run_in_the_order_of_the_seed() -> None:
     orders = [order_of_five(str(seed)) for seed in range(8)]
     assert orders == [order_of_five(str(seed)) for seed in range(8)]
     assert all(sorted(order) == list(range(5)) for order in orders)

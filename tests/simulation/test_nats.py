@@ -69,7 +69,7 @@ def test_hints_are_dropped_delayed_and_doubled_and_each_is_counted() -> None:
     assert len(stage.hints) == tally.bus_messages - tally.bus_dropped
 
 
-def test_a_connection_that_ends_while_hints_are_sent_ends_no_hub() -> None:
+def test_connection_ending_while_hints_are_sent_ends_no_hub() -> None:
     async def play(stage: Stage) -> None:
         for _ in range(10):
             stage.server.stop()

@@ -55,7 +55,7 @@ def test_no_law_is_broken_in_simulated_worlds_with_all_faults(first: int, count:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("first", "count"), parts(1))
-def test_no_law_is_broken_by_three_hubs_on_one_database(first: int, count: int) -> None:
+def test_no_law_is_broken_by_three_hubs_on_a_shared_database(first: int, count: int) -> None:
     check_worlds(range(first, first + count), THREE_HUBS)
 
 
