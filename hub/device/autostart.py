@@ -167,7 +167,7 @@ def _quoted(word: str) -> str:
 
 
 def _of_launchd(command: Sequence[str], home: Path, _: str) -> Entry:
-    logs = home / "Library/Logs/device-hub.base.log"
+    logs = home / "Library/Logs/device-hub.log"
     file = home / "Library/LaunchAgents" / f"{_LABEL}.plist"
     content = plistlib.dumps(
         {

@@ -11,7 +11,7 @@ async def measure(place: Place) -> list[Figure]:
     secrets = [place.gateway.token, *place.tokens, await place.token_of(await place.main_agent())]
     hub, gateway = anyio.Path(place.folder / "hub"), anyio.Path(place.folder / "gateway")
     where = {
-        "the hub's log": [hub / "hub.base.log"],
+        "the hub's log": [hub / "hub.log"],
         "the hub's database": [path async for path in hub.glob("hub.db*")],
         "the gateway's log": [gateway / "gateway.log"],
     }

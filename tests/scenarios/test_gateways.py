@@ -147,7 +147,7 @@ async def test_token_of_a_gateway_is_in_no_output_row_or_log(scene: Scene) -> No
     await scene.hub.stop()
     token = scene.gateway.token.encode()
     written = {path.name: path.read_bytes() for path in _files_in(scene.folder)}
-    assert {"hub.db", "hub.base.log"} <= written.keys()
+    assert {"hub.db", "hub.log"} <= written.keys()
     assert [name for name, data in written.items() if token in data] == ["gateway.token"]
     assert all(scene.gateway.token not in path for path, _ in scene.gateway.knocks)
 

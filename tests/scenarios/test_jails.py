@@ -178,7 +178,7 @@ def _by_hand(loop: str, state: Path, settings: Path) -> Iterator[int]:
     reading, writing = os.pipe()
     command = [*COMMANDS[loop], "--state", str(state), "serve", "--config", str(settings)]
     with (
-        (state / "hub.base.log").open("wb") as log,
+        (state / "hub.log").open("wb") as log,
         subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log, pass_fds=[writing]) as hub,
         ending(hub),
     ):
@@ -195,7 +195,7 @@ def _by_sockets(loop: str, state: Path, settings: Path) -> Iterator[int]:
     tool = ["systemd-socket-activate", *listen, "--fdname=devices:admin:other", f"--setenv=PYTHONPATH={ROOT}"]
     command = [*tool, *COMMANDS[loop], "--state", str(state), "serve", "--config", str(settings)]
     with (
-        (state / "hub.base.log").open("wb") as log,
+        (state / "hub.log").open("wb") as log,
         subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log) as hub,
         ending(hub),
         socket.socket() as knocking,

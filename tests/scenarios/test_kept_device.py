@@ -83,7 +83,7 @@ async def test_hub_gets_the_files_of_the_preview_and_no_secret_of_a_mixed_folder
     assert not sent.keys() & stays
     assert {one["path"] for one in held} == units.keys() - sent.keys() <= stays
     assert [path for path in sent for part in PRIVATE if part in path] == []
-    of_hub = [json.dumps(frames, ensure_ascii=False), (tmp_path / "hub.base.log").read_text()]
+    of_hub = [json.dumps(frames, ensure_ascii=False), (tmp_path / "hub.log").read_text()]
     with_text = "\n".join(of_hub).encode() + (tmp_path / "hub.db").read_bytes()
     assert [secret for secret in secrets if secret.encode() in with_text] == []
     assert b"Outside." not in with_text

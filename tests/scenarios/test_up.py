@@ -255,7 +255,7 @@ def test_unshareable_folder_is_named_with_a_remedy(
             "state/hub/hub.toml",
             "[hub]\nnmae = 1\n",
             69,
-            ("the hub has ended", "hub.nmae: unknown key", "hub.base.log"),
+            ("the hub has ended", "hub.nmae: unknown key", "hub.log"),
         ),
         ("state/hub/hub.db", "", 78, ("its settings elsewhere", "hub up --config FILE")),
         (

@@ -242,7 +242,7 @@ async def _until(is_so: Callable[[], bool], folder: Path) -> None:
         while not is_so():
             await anyio.sleep(POLL_S)
         return
-    log = folder / "hub.base.log"
+    log = folder / "hub.log"
     raise AssertionError(f"the devices are not back\n{log.read_text()[-4000:] if log.exists() else ''}")
 
 

@@ -257,7 +257,7 @@ class HubProcess(Program):
         if not (folder / "hub.db").exists():
             new_database(folder / "hub.db")
         words = ["serve", "--config", str(folder / "hub.toml")]
-        super().__init__(folder, "hub.base.log", words, is_forked=is_forked)
+        super().__init__(folder, "hub.log", words, is_forked=is_forked)
         self._socket = folder / "hub.sock"
 
     async def start(self) -> None:

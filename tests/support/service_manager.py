@@ -107,7 +107,7 @@ class Unit:
                 if self._is_stopped:
                     break
                 is_well = code == 0 or "READY=1" in self.told
-                assert is_well, f"the hub ended with {code}: {end_of(self._folder / 'hub.base.log')}"
+                assert is_well, f"the hub ended with {code}: {end_of(self._folder / 'hub.log')}"
                 self.ready = anyio.Event()
                 if code != 0:
                     await anyio.sleep(RESTART_S)
@@ -128,7 +128,7 @@ class Unit:
 
         fds = [fcntl.fcntl(one, fcntl.F_DUPFD_CLOEXEC, _ABOVE) for one in held]
         try:
-            with (self._folder / "hub.base.log").open("ab") as output:
+            with (self._folder / "hub.log").open("ab") as output:
                 return await anyio.open_process(
                     ["bash", "-c", _HAND_OVER, "bash", *map(str, fds), *options, *hub],
                     stdin=DEVNULL,

@@ -173,7 +173,7 @@ def test_second_demo_in_the_same_folder_exits_with_75(hub: Hub, tmp_path: Path) 
 
 
 def test_log_ending_omits_usage_lines(tmp_path: Path) -> None:
-    log = tmp_path / "hub.base.log"
+    log = tmp_path / "hub.log"
     log.write_text(
         "Usage: hub serve [OPTIONS]\nTry 'hub serve --help' for help.\n\nError: hub.toml is not readable.\n"
     )

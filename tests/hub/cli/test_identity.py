@@ -64,7 +64,7 @@ def test_devices_watch_lists_devices_again_when_a_device_connects(
         (["pair", "invitations"], "hub.invitations/1"),
         (["users"], "hub.users/1"),
         (["users", "create", "anna"], "hub.user/1"),
-        (["token"], "hub.base.tokens/1"),
+        (["token"], "hub.tokens/1"),
         (["token", "create", "--device", "lab"], "hub.token/1"),
         (["token", "create", "--role", "viewer"], "hub.token/1"),
         (["devices", "revoke", "lab", "--yes"], "hub.device/1"),
