@@ -14,7 +14,7 @@ from websockets.typing import Subprotocol
 from hub.links.hub_key import HubKey
 from hub.links.transport import nonces_offered
 from protocol.codec import SUBPROTOCOLS, for_subprotocol
-from protocol.coordination import Heartbeat
+from protocol.coordination import Heartbeat, Request
 from protocol.errors import CloseCode
 from protocol.frame import Frame
 from protocol.handshake import NONCE_HEADER, DeviceHello, Error, Goodbye, Limits
@@ -106,14 +106,14 @@ class Guest:
         return await self.answer(call.id)
 
     async def answer(self, call_id: str) -> Answer:
-        """The answer of a call, which is the next; heartbeats may come before it."""
+        """Return the answer of a call; only heartbeats and requests of the device may come before it."""
         while True:
             event = await self._next()
             if isinstance(event, Answered):
                 assert event.call_id == call_id
                 return event.answer
             assert isinstance(event, Received), event
-            assert isinstance(event.frame, Heartbeat), event
+            assert isinstance(event.frame, (Heartbeat, Request)), event
 
     async def answers(self) -> list[tuple[CallId, Answer]]:
         """Return the answers of a frame that has several."""

@@ -1,27 +1,22 @@
-"""What a hub may do to rows of a device, tried with raw frames: one table, all of it through one device."""
+"""What a hub may do to rows of a device: a table of actions and rows, tried through one honest device."""
 
-import json
 import sqlite3
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, closing
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import anyio
-import msgspec
 import pytest
-from websockets.asyncio.server import ServerConnection, serve
 
 from hub.base.clock import IdFactory
 from hub.device.inserts import open_device_store
 from hub.device.owner import approve, change_grants
 from hub.links.hub_key import HubKey
-from protocol.codec import JSON
-from protocol.handshake import NONCE_HEADER, SPOKEN, Challenge
+from protocol.items import ReviewVerdict, RowReview
 from protocol.tables import SUGGESTED
-from protocol.work import Action, ToolCall
+from protocol.work import Action, Answer, ToolCall
 from tests.support.clock import FakeClock, SeededChance
 from tests.support.device import open_device
+from tests.support.scripted_hub import Guest, ScriptedHub
 
 HUB, OTHER = HubKey(bytes([1]) * 32), HubKey(bytes([2]) * 32)
 
@@ -52,39 +47,18 @@ TABLE: dict[str, tuple[Words, Words | None]] = {
 }
 
 
-class BareHub:
-    """Frames of a hub as JSON, with no judgement and nothing of the hub's code but its key."""
+class Intruder:
+    """A hub that tries actions on rows through the connection of a device."""
 
-    def __init__(self, socket: ServerConnection) -> None:
-        self._socket = socket
+    def __init__(self, guest: Guest) -> None:
+        self._guest = guest
         self._calls = 0
 
-    async def greet(self) -> dict[str, Any]:
-        """Take the device in, whoever it is; its hello."""
-        assert self._socket.request is not None
-        headers = self._socket.request.headers
-        challenge = Challenge(nonce="A" * 43, hub_id="hub-1", protocol=SPOKEN, ts_ms=1)
-        proof = HUB.prove(challenge, address=headers["Host"], device_nonce=headers[NONCE_HEADER])
-        frame = JSON.encode(msgspec.structs.replace(challenge, proof=proof)).decode()
-        await self._socket.send(frame)
-        hello: dict[str, Any] = json.loads(await self._socket.recv())
-        await self.say(
-            type="welcome", protocol=1, hub_id="hub-1", connection_id="c", user_id="u", device_id="desk",
-            epoch=1, server_ts_ms=1,
-        )  # fmt: skip
-        return hello
-
-    async def say(self, **frame: Any) -> None:
-        await self._socket.send(json.dumps(frame))
-
-    async def call(self, action: str, table: str = "tasks", **more: Any) -> dict[str, Any]:
+    async def call(self, action: str, table: str = "tasks", **more: Any) -> Answer:
         self._calls += 1
-        id = f"raw-{self._calls}"
-        await self.say(type="tool_call", id=id, action=action, table=table, **more)
-        while True:
-            frame: dict[str, Any] = json.loads(await self._socket.recv())
-            if frame["type"] == "tool_result" and frame["id"] == id:
-                return frame
+        return await self._guest.call(
+            ToolCall(id=f"raw-{self._calls}", action=Action(action), table=table, **more)
+        )
 
     async def attempt(self, what: str, row: dict[str, str]) -> str:
         """Do *what* to a row of that id and title, and say in one word what came of it."""
@@ -110,24 +84,25 @@ class BareHub:
                 answer = await self.call("query", "notes", where=by_id, limit=9, data={"approved": True})
             case "rows.list":
                 answer = await self.call("rows.list", limit=500)
-                listed = {row["row_id"]: row["data"] for row in answer["result"]["rows"]}
-                answer = {"result": {"rows": [listed[row["id"]]] if row["id"] in listed else []}}
+                listed = {row["row_id"]: row["data"] for row in answer.result["rows"]}
+                answer = Answer(result={"rows": [listed[row["id"]]] if row["id"] in listed else []})
             case "rows.known":
                 answer = await self.call("rows.known", data={"rows": [row["id"]]})
-                answer = {"result": {"rows": [{"description": ""} for _ in answer["result"].get("rows", [])]}}
+                answer = Answer(result={"rows": [{"description": ""} for _ in answer.result.get("rows", [])]})
             case _:
                 seen = f"c-{row['title'].replace(': ', '-')}"
-                answer = await self.call("review.apply", where=by_id, review={"verdict": what, "seen": seen})
+                review = RowReview(verdict=ReviewVerdict(what), seen=seen)
+                answer = await self.call("review.apply", where=by_id, review=review)
         return _word(answer)
 
 
-def _word(answer: dict[str, Any]) -> str:
-    if error := answer.get("error"):
-        return str(error["code"])
-    result = answer["result"]
-    if "rows" in result:
-        return (DONE if "description" in result["rows"][0] else NAMES) if result["rows"] else NOT_THERE
-    return PROPOSED if result.get("proposed") else DONE
+def _word(answer: Answer) -> str:
+    if answer.error is not None:
+        return str(answer.error.code)
+    if "rows" in answer.result:
+        rows = answer.result["rows"]
+        return (DONE if "description" in rows[0] else NAMES) if rows else NOT_THERE
+    return PROPOSED if answer.result.get("proposed") else DONE
 
 
 def plant(db: Path) -> dict[str, dict[str, str]]:
@@ -171,33 +146,19 @@ def contents(db: Path) -> dict[str, tuple[str, int]]:
         return {title: (description, is_approved) for title, description, is_approved in found}
 
 
-@asynccontextmanager
-async def bare_hub(state: Path) -> AsyncIterator[tuple[BareHub, dict[str, Any]]]:
-    """A device that is honest, connected to a hub that is not; and the device's hello."""
-    arrived, taken = anyio.create_memory_object_stream[ServerConnection](1)
-
-    async def host(socket: ServerConnection) -> None:
-        await arrived.send(socket)
-        await socket.wait_closed()
-
-    with arrived, taken:
-        async with serve(host, "127.0.0.1", 0, compression=None) as server:
-            url = f"ws://127.0.0.1:{next(iter(server.sockets)).getsockname()[1]}"
-            async with open_device(url, state):
-                with anyio.fail_after(30):
-                    hub = BareHub(await taken.receive())
-                    yield hub, await hub.greet()
-
-
 @pytest.mark.parametrize("is_granted", [False, True], ids=["without grants", "with both grants"])
 async def test_hub_actions_on_device_rows_are_limited_to_the_grants(tmp_path: Path, is_granted: bool) -> None:
     rows, db = plant(tmp_path / "desk.db"), tmp_path / "desk.db"
     if is_granted:
         change_grants(db, HUB.public_key, ["+review.remote", "+rows.read=tasks"])
     before = contents(db)
-    async with bare_hub(tmp_path) as (hub, hello):
-        named = [grant["name"] for grant in hello.get("grants", [])]
-        assert named == (["review.remote", "rows.read"] if is_granted else [])
+    async with ScriptedHub().open() as scripted, open_device(scripted.url, tmp_path):
+        guest = await scripted.guest()
+        hello = await guest.welcome()
+        hub = Intruder(guest)
+        assert [grant.name for grant in hello.grants] == (
+            ["review.remote", "rows.read"] if is_granted else []
+        )
         came = {
             what: tuple([await hub.attempt(what, rows[f"{what}: {name}"]) for name in ROWS]) for what in TABLE
         }
