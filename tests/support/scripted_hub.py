@@ -1,9 +1,10 @@
-"""A hub that says what the test tells it to: a real socket and a real session, no judgement of its own."""
+"""A hub that does what a test scripts: at a real socket with a real session, or at a device's file."""
 
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
+from itertools import count
 from typing import Any, TypeVar
 
 import anyio
@@ -11,6 +12,7 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.typing import Subprotocol
 
+from hub.device.inserts import DeviceStore
 from hub.links.hub_key import HubKey
 from hub.links.transport import nonces_offered
 from protocol.codec import SUBPROTOCOLS, for_subprotocol
@@ -28,7 +30,8 @@ from protocol.session import (
     Received,
     SessionEvent,
 )
-from protocol.work import Answer, ToolCall
+from protocol.tables import SUGGESTED
+from protocol.work import Action, Answer, ToolCall
 
 PATIENCE_S = 10.0
 
@@ -208,6 +211,36 @@ class ScriptedHub:
             finally:
                 self._knocks.close()
                 self._guests.close()
+
+
+class HubCalls:
+    """Calls of a hub to a device's file, without a connection; numbered c-1, c-2, ..."""
+
+    def __init__(self, store: DeviceStore, *, table: str = "tasks") -> None:
+        self.store, self.table = store, table
+        self._numbers = count(1)
+
+    def ask(self, action: Action, call_id: str = "", **more: Any) -> Answer:
+        """Make a call; under *call_id*, or under the next number."""
+        id = call_id or f"c-{next(self._numbers)}"
+        return self.store.apply([ToolCall(id=id, action=action, **({"table": self.table} | more))])[0]
+
+    def refusal(self, action: Action, **more: Any) -> str | None:
+        """Make a call; return the code with which it is refused."""
+        answer = self.ask(action, **more)
+        return answer.error.code if answer.error is not None else None
+
+    def insert(self, title: str = "call Ana", **data: Any) -> dict[str, Any]:
+        """Insert a suggested row; return its id."""
+        made = self.ask(Action.INSERT, data={"title": title, **SUGGESTED, **data}).result
+        assert isinstance(made, dict)
+        return made
+
+    def query(self, **more: Any) -> list[dict[str, Any]]:
+        """Return the rows that match."""
+        result = self.ask(Action.QUERY, **more).result
+        assert isinstance(result, dict)
+        return list(result["rows"])
 
 
 def _first_of_ours(socket: ServerConnection, offered: Sequence[Subprotocol]) -> Subprotocol | None:

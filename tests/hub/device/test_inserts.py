@@ -45,6 +45,7 @@ from protocol.work import Action, Answer, ToolCall
 from tests.support.clock import FakeClock
 from tests.support.coded import coded
 from tests.support.programs import ending, read_until
+from tests.support.scripted_hub import HubCalls
 
 CALL_ANA: Record = {"title": "Call Ana", **SUGGESTED}
 
@@ -636,17 +637,14 @@ def test_row_list_contains_no_rows_of_another_hub(store: DeviceStore) -> None:
 APPROVE, EDIT, REJECT, UNDO = ReviewVerdict
 
 
-class Hub:
+class VerdictHub(HubCalls):
     """A hub that wrote row *row* by call c-1, and brings verdicts on it, numbered v-1, v-2, ..."""
 
     def __init__(self, store: DeviceStore, *, data: Record, table: str = "tasks", **more: Any) -> None:
-        self.store, self.table = store, table
+        super().__init__(store, table=table)
         store.granted(["+review.remote"])
-        self.row = self.send(Action.INSERT, "c-1", data=data, **more).result["id"]
-        self._numbers = count(1)
-
-    def send(self, action: Action, call_id: str, **more: Any) -> Answer:
-        return self.store.apply([ToolCall(id=call_id, action=action, table=self.table, **more)])[0]
+        self.row = self.ask(Action.INSERT, data=data, **more).result["id"]
+        self._verdicts = count(1)
 
     def bring(
         self,
@@ -658,15 +656,15 @@ class Hub:
         **data: Any,
     ) -> Any:
         """Bring a verdict; return the row's state, or the code of the refusal."""
-        id = call_id or f"v-{next(self._numbers)}"
+        id = call_id or f"v-{next(self._verdicts)}"
         review = RowReview(verdict=verdict, seen=seen, titles=titles or {})
-        answer = self.send(Action.REVIEW_APPLY, id, where={"id": self.row}, review=review, data=data)
+        answer = self.ask(Action.REVIEW_APPLY, id, where={"id": self.row}, review=review, data=data)
         return answer.error.code if answer.error is not None else answer.result["state"]
 
 
 @pytest.fixture
-def hub(store: DeviceStore) -> Hub:
-    return Hub(store, data={"title": "call Ana", **SUGGESTED})
+def hub(store: DeviceStore) -> VerdictHub:
+    return VerdictHub(store, data={"title": "call Ana", **SUGGESTED})
 
 
 def tasks(owner: sqlite3.Connection) -> list[tuple[str, int]]:
@@ -687,7 +685,7 @@ def whole(owner: sqlite3.Connection) -> list[dict[str, Any]]:
     ],
 )
 def test_a_verdict_is_applied_answered_and_undone(
-    hub: Hub,
+    hub: VerdictHub,
     owner: sqlite3.Connection,
     db: Path,
     verdict: ReviewVerdict,
@@ -707,7 +705,7 @@ def test_a_verdict_is_applied_answered_and_undone(
 
 
 def test_repeated_remote_verdict_is_answered_and_not_applied_again(
-    hub: Hub, owner: sqlite3.Connection, db: Path, clock: FakeClock, ids: IdFactory, tmp_path: Path
+    hub: VerdictHub, owner: sqlite3.Connection, db: Path, clock: FakeClock, ids: IdFactory, tmp_path: Path
 ) -> None:
     assert hub.bring(APPROVE, call_id="v-9") == "approved"
     shutil.copytree(db.parent, tmp_path / "killed")  # as a kill leaves it
@@ -725,7 +723,7 @@ def test_repeated_remote_verdict_is_answered_and_not_applied_again(
 )
 @pytest.mark.parametrize("verdict", [APPROVE, EDIT, REJECT])
 def test_remote_verdict_on_a_row_changed_by_the_owner_is_a_conflict(
-    hub: Hub, owner: sqlite3.Connection, said: str, verdict: ReviewVerdict
+    hub: VerdictHub, owner: sqlite3.Connection, said: str, verdict: ReviewVerdict
 ) -> None:
     owner.execute(said)
     before = whole(owner)
@@ -737,7 +735,7 @@ def test_remote_verdict_on_a_row_changed_by_the_owner_is_a_conflict(
 
 @pytest.mark.parametrize("said", ["UPDATE tasks SET title = 'X'", "DELETE FROM tasks"])
 def test_undo_of_a_verdict_is_refused_after_an_owner_change(
-    hub: Hub, owner: sqlite3.Connection, said: str
+    hub: VerdictHub, owner: sqlite3.Connection, said: str
 ) -> None:
     hub.bring(APPROVE)
     owner.execute(said)
@@ -747,15 +745,15 @@ def test_undo_of_a_verdict_is_refused_after_an_owner_change(
 
 
 def test_a_verdict_on_an_earlier_version_of_the_row_is_a_conflict(
-    hub: Hub, owner: sqlite3.Connection
+    hub: VerdictHub, owner: sqlite3.Connection
 ) -> None:
-    hub.send(Action.UPDATE, "c-2", where={"id": hub.row}, data={"title": "call Cy"})
+    hub.ask(Action.UPDATE, "c-2", where={"id": hub.row}, data={"title": "call Cy"})
     assert hub.bring(APPROVE, seen="c-1") == ErrorCode.CHANGED_MEANWHILE
     assert tasks(owner) == [("call Cy", 0)]
     assert hub.bring(APPROVE, seen="c-2") == "approved"
 
 
-def test_only_the_newest_verdict_is_undone_and_only_once(hub: Hub) -> None:
+def test_only_the_newest_verdict_is_undone_and_only_once(hub: VerdictHub) -> None:
     hub.bring(APPROVE)
     hub.bring(UNDO, seen="v-1")
     hub.bring(REJECT)
@@ -767,7 +765,7 @@ def test_only_the_newest_verdict_is_undone_and_only_once(hub: Hub) -> None:
 
 
 def test_remote_verdict_without_the_grant_is_refused_and_may_be_repeated_later(
-    hub: Hub, owner: sqlite3.Connection
+    hub: VerdictHub, owner: sqlite3.Connection
 ) -> None:
     hub.store.granted(["-review.remote"])
     assert hub.bring(APPROVE, call_id="v-9") == ErrorCode.NOT_GRANTED
@@ -781,7 +779,7 @@ def test_remote_approval_of_an_item_with_warnings_requires_the_marked_grant(
     store: DeviceStore, mark: Mark
 ) -> None:
     source = ItemSource(path="notes/a.md", quote="call", start=0, end=4, warnings=[mark])
-    hub = Hub(store, data={"title": "call Ana", **SUGGESTED}, source=source)
+    hub = VerdictHub(store, data={"title": "call Ana", **SUGGESTED}, source=source)
     for verdict in (APPROVE, EDIT):
         data = {"title": "call Ann"} if verdict is EDIT else {}
         assert hub.bring(verdict, call_id=f"v-{verdict}", **data) == ErrorCode.NOT_GRANTED
@@ -795,13 +793,13 @@ def test_an_unsure_item_is_approved_and_changed_by_a_hub_as_any_other(
     store: DeviceStore, kind: Unsure
 ) -> None:
     source = ItemSource(path="notes/a.md", quote="call", start=0, end=4, unsure=kind)
-    hub = Hub(store, data={"title": "call Ana", **SUGGESTED}, source=source)
+    hub = VerdictHub(store, data={"title": "call Ana", **SUGGESTED}, source=source)
     assert hub.bring(EDIT, call_id="v-edit", title="call Ann") == "edited"
     assert (hub.bring(UNDO, seen="v-edit"), hub.bring(APPROVE, call_id="v-a")) == ("open", "approved")
 
 
 def test_remote_verdict_naming_a_marked_project_requires_the_marked_grant(
-    hub: Hub, owner: sqlite3.Connection
+    hub: VerdictHub, owner: sqlite3.Connection
 ) -> None:
     source = ItemSource(path="notes/a.md", quote="Move", start=0, end=4, warnings=["instruction"])
     project = {"name": "Move", **SUGGESTED}
@@ -814,7 +812,7 @@ def test_remote_verdict_naming_a_marked_project_requires_the_marked_grant(
 
 
 def test_remote_verdict_naming_an_open_project_of_another_hub_is_refused(
-    hub: Hub, owner: sqlite3.Connection
+    hub: VerdictHub, owner: sqlite3.Connection
 ) -> None:
     project = {"name": "Move", **SUGGESTED}
     hub.store.apply([ToolCall(id="c-p", action=Action.INSERT, table="projects", data=project)])
@@ -825,7 +823,7 @@ def test_remote_verdict_naming_an_open_project_of_another_hub_is_refused(
     assert hub.bring(APPROVE, titles={"projectId": "move"}) == "approved"
 
 
-def test_applied_remote_verdict_is_answered_again_after_the_grant_ended(hub: Hub) -> None:
+def test_applied_remote_verdict_is_answered_again_after_the_grant_ended(hub: VerdictHub) -> None:
     assert hub.bring(APPROVE, call_id="v-9") == "approved"
     hub.store.granted(["-review.remote"])
     assert (hub.bring(APPROVE, call_id="v-9"), hub.bring(REJECT)) == ("approved", ErrorCode.NOT_GRANTED)
@@ -842,32 +840,32 @@ def test_applied_remote_verdict_is_answered_again_after_the_grant_ended(hub: Hub
     ],
 )
 def test_remote_verdict_with_unexpected_fields_is_refused(
-    hub: Hub, owner: sqlite3.Connection, verdict: ReviewVerdict, data: dict[str, Any]
+    hub: VerdictHub, owner: sqlite3.Connection, verdict: ReviewVerdict, data: dict[str, Any]
 ) -> None:
     assert hub.bring(verdict, **data) == ErrorCode.BAD_RECORD
     assert tasks(owner) == [("call Ana", 0)]
 
 
 def test_remote_verdict_on_a_proposed_change_must_name_the_proposing_call(
-    hub: Hub, owner: sqlite3.Connection
+    hub: VerdictHub, owner: sqlite3.Connection
 ) -> None:
     hub.bring(APPROVE)
-    hub.send(Action.UPDATE, "c-2", where={"id": hub.row}, data={"title": "call Bo"})
+    hub.ask(Action.UPDATE, "c-2", where={"id": hub.row}, data={"title": "call Bo"})
     assert (hub.bring(APPROVE, seen="c-1"), hub.bring(UNDO, seen="v-1"), hub.bring(APPROVE, seen="c-2")) == (
         ErrorCode.CHANGED_MEANWHILE,
         ErrorCode.CHANGED_MEANWHILE,
         "approved",
     )
     assert tasks(owner) == [("call Bo", 1)]
-    hub.send(Action.UPDATE, "c-3", where={"id": hub.row}, data={"title": "call Cy"})
+    hub.ask(Action.UPDATE, "c-3", where={"id": hub.row}, data={"title": "call Cy"})
     assert hub.bring(REJECT, seen="c-3") == "approved", "the row stays approved"
     assert tasks(owner) == [("call Bo", 1)]
-    hub.send(Action.DELETE, "c-4", where={"id": hub.row})
+    hub.ask(Action.DELETE, "c-4", where={"id": hub.row})
     assert hub.bring(APPROVE, seen="c-4") == ErrorCode.BAD_RECORD, "the device alone approves a deletion"
 
 
 def test_remote_approval_of_an_incomplete_row_succeeds_with_the_missing_field(store: DeviceStore) -> None:
-    hub = Hub(store, table="taskComments", data={"content": "it rained", **SUGGESTED})
+    hub = VerdictHub(store, table="taskComments", data={"content": "it rained", **SUGGESTED})
     assert hub.bring(APPROVE) == ErrorCode.BAD_RECORD
     made = store.apply(
         [ToolCall(id="c-2", action=Action.INSERT, table="tasks", data={"title": "go out", **SUGGESTED})]
@@ -875,7 +873,7 @@ def test_remote_approval_of_an_incomplete_row_succeeds_with_the_missing_field(st
     assert hub.bring(APPROVE, taskId=made[0].result["id"]) == "approved"
 
 
-def test_each_verdict_moves_the_counter_to_make_a_restored_hub_ask_for_the_row(hub: Hub) -> None:
+def test_each_verdict_moves_the_counter_to_make_a_restored_hub_ask_for_the_row(hub: VerdictHub) -> None:
     review = RowReview(verdict=APPROVE, seen="c-1")
     brought = ToolCall(
         id="v-1", action=Action.REVIEW_APPLY, table="tasks", where={"id": hub.row}, review=review
@@ -890,7 +888,7 @@ def test_each_verdict_moves_the_counter_to_make_a_restored_hub_ask_for_the_row(h
     ]
 
 
-def test_undo_data_of_remote_verdicts_is_deleted_after_thirty_days(hub: Hub, clock: FakeClock) -> None:
+def test_undo_data_of_remote_verdicts_is_deleted_after_thirty_days(hub: VerdictHub, clock: FakeClock) -> None:
     hub.bring(REJECT)
     clock.advance((KEEP_CALLS + timedelta(days=1)).total_seconds())
     hub.store.prune()
@@ -900,7 +898,9 @@ def test_undo_data_of_remote_verdicts_is_deleted_after_thirty_days(hub: Hub, clo
     ) == (0, ErrorCode.CHANGED_MEANWHILE)
 
 
-def test_approval_with_a_project_name_creates_the_project_once(hub: Hub, owner: sqlite3.Connection) -> None:
+def test_approval_with_a_project_name_creates_the_project_once(
+    hub: VerdictHub, owner: sqlite3.Connection
+) -> None:
     def projects() -> list[tuple[str, str, int]]:
         query = "SELECT id, name, isApproved FROM projects"
         return [tuple(row) for row in owner.execute(query)]
@@ -917,7 +917,7 @@ def test_approval_with_a_project_name_creates_the_project_once(hub: Hub, owner: 
 def test_comment_is_approved_only_under_an_existing_task(
     store: DeviceStore, owner: sqlite3.Connection
 ) -> None:
-    hub = Hub(store, data={"content": "done by noon", **SUGGESTED}, table="taskComments")
+    hub = VerdictHub(store, data={"content": "done by noon", **SUGGESTED}, table="taskComments")
     task = store.apply(
         [ToolCall(id="t-1", action=Action.INSERT, table="tasks", data={"title": "call Ana", **SUGGESTED})]
     )[0].result["id"]

@@ -1,7 +1,6 @@
 """Rows that are their owner's: a hub proposes, the owner decides; until then their text stays as it is."""
 
 import sqlite3
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,8 @@ from protocol.errors import ErrorCode
 from protocol.frame import Record
 from protocol.items import ItemSource
 from protocol.tables import SUGGESTED
-from protocol.work import Action, Answer, ToolCall
+from protocol.work import Action, ToolCall
+from tests.support.scripted_hub import HubCalls
 
 OWN = (
     "INSERT INTO tasks (id, title, description, createdAt, updatedAt)"
@@ -25,39 +25,12 @@ PROPOSED: Record = {"title": "call Bo", "dueDate": 1_767_949_200_000}
 CHANGED: Record = {**PROPOSED, **SUGGESTED}
 
 
-class Hub:
-    """Calls of a hub to the device's file, numbered c-1, c-2, ..."""
-
-    def __init__(self, store: DeviceStore, *, first: int = 1) -> None:
-        self.store = store
-        self._numbers = count(first)
-
-    def ask(self, action: Action, **more: Any) -> Answer:
-        call = ToolCall(id=f"c-{next(self._numbers)}", action=action, **({"table": "tasks"} | more))
-        return self.store.apply([call])[0]
-
-    def refusal(self, action: Action, **more: Any) -> str | None:
-        """Make a call; return the code with which it is refused."""
-        answer = self.ask(action, **more)
-        return answer.error.code if answer.error is not None else None
-
-    def insert(self, title: str = "call Ana", **data: Any) -> dict[str, Any]:
-        made = self.ask(Action.INSERT, data={"title": title, **SUGGESTED, **data}).result
-        assert isinstance(made, dict)
-        return made
-
-    def query(self, **more: Any) -> list[dict[str, Any]]:
-        result = self.ask(Action.QUERY, **more).result
-        assert isinstance(result, dict)
-        return list(result["rows"])
-
-
 @pytest.fixture
-def hub(store: DeviceStore) -> Hub:
-    return Hub(store)
+def hub(store: DeviceStore) -> HubCalls:
+    return HubCalls(store)
 
 
-def approved(hub: Hub, db: Path) -> dict[str, Any]:
+def approved(hub: HubCalls, db: Path) -> dict[str, Any]:
     """Insert a row, which its owner approves; the hub hears of that."""
     made = hub.insert()
     approve(db, [1], at_ms=5)
@@ -73,7 +46,7 @@ def words(store: DeviceStore) -> dict[str, str]:
     return {one.call_id: one.verdict for one in store.unreported(100)}
 
 
-def test_hub_cannot_approve_rows_by_insert_or_update(hub: Hub, owner: sqlite3.Connection) -> None:
+def test_hub_cannot_approve_rows_by_insert_or_update(hub: HubCalls, owner: sqlite3.Connection) -> None:
     made = hub.insert(isApproved=1, isAiSuggested=0)
     assert titles(owner) == [("call Ana", 0)]
     for flags in ({"isApproved": 1}, {"isAiSuggested": 0}):
@@ -85,7 +58,7 @@ def test_hub_cannot_approve_rows_by_insert_or_update(hub: Hub, owner: sqlite3.Co
     "said", ["isApproved = 1", "title = 'call Ana today'", "isApproved = 1, title = 'X'"]
 )
 def test_hub_change_of_an_approved_or_edited_row_is_only_proposed(
-    hub: Hub, owner: sqlite3.Connection, said: str
+    hub: HubCalls, owner: sqlite3.Connection, said: str
 ) -> None:
     made = hub.insert()
     owner.execute(f"UPDATE tasks SET {said}")
@@ -98,7 +71,7 @@ def test_hub_change_of_an_approved_or_edited_row_is_only_proposed(
 
 
 def test_an_accepted_change_is_reported_to_the_hub(
-    hub: Hub, owner: sqlite3.Connection, store: DeviceStore, db: Path
+    hub: HubCalls, owner: sqlite3.Connection, store: DeviceStore, db: Path
 ) -> None:
     made = approved(hub, db)
     hub.ask(Action.UPDATE, where=made, data={"title": "call Cy"})
@@ -112,7 +85,7 @@ def test_an_accepted_change_is_reported_to_the_hub(
     assert words(store) == {"c-3": "approved"}
 
 
-def test_item_with_a_proposed_change_shows_the_quote_of_the_proposal(hub: Hub, db: Path) -> None:
+def test_item_with_a_proposed_change_shows_the_quote_of_the_proposal(hub: HubCalls, db: Path) -> None:
     old = ItemSource(path="docs/plan.md", quote="by Thursday", start=5, end=16)
     made = hub.ask(Action.INSERT, data={"title": "call Ana", **SUGGESTED}, source=old).result
     assert isinstance(made, dict)
@@ -131,7 +104,7 @@ def test_item_with_a_proposed_change_shows_the_quote_of_the_proposal(hub: Hub, d
 
 
 def test_an_owner_accepts_a_change_and_gives_the_row_a_project(
-    hub: Hub, owner: sqlite3.Connection, db: Path
+    hub: HubCalls, owner: sqlite3.Connection, db: Path
 ) -> None:
     made = approved(hub, db)
     hub.ask(Action.UPDATE, where=made, data=CHANGED)
@@ -144,7 +117,7 @@ def test_an_owner_accepts_a_change_and_gives_the_row_a_project(
 
 
 def test_row_with_owner_edits_remains_hidden_after_an_accepted_change(
-    hub: Hub, owner: sqlite3.Connection, db: Path
+    hub: HubCalls, owner: sqlite3.Connection, db: Path
 ) -> None:
     made = hub.insert()
     owner.execute("UPDATE tasks SET description = 'a secret', isApproved = 1")
@@ -155,7 +128,7 @@ def test_row_with_owner_edits_remains_hidden_after_an_accepted_change(
 
 
 def test_rejected_change_leaves_the_approved_row(
-    hub: Hub, owner: sqlite3.Connection, store: DeviceStore, db: Path
+    hub: HubCalls, owner: sqlite3.Connection, store: DeviceStore, db: Path
 ) -> None:
     made = approved(hub, db)
     hub.ask(Action.UPDATE, where=made, data=CHANGED)
@@ -167,7 +140,7 @@ def test_rejected_change_leaves_the_approved_row(
 
 
 def test_update_to_current_values_makes_no_proposal_and_reports_the_verdict(
-    hub: Hub, owner: sqlite3.Connection, store: DeviceStore, db: Path
+    hub: HubCalls, owner: sqlite3.Connection, store: DeviceStore, db: Path
 ) -> None:
     made = approved(hub, db)
     assert hub.ask(Action.UPDATE, where=made, data={"title": "call Ana"}).result == {"updated": 0}
@@ -177,7 +150,7 @@ def test_update_to_current_values_makes_no_proposal_and_reports_the_verdict(
 
 
 def test_approved_row_with_a_proposed_change_can_be_deleted_by_the_owner(
-    hub: Hub, owner: sqlite3.Connection, store: DeviceStore, db: Path
+    hub: HubCalls, owner: sqlite3.Connection, store: DeviceStore, db: Path
 ) -> None:
     made = approved(hub, db)
     hub.ask(Action.UPDATE, where=made, data=CHANGED)
@@ -186,7 +159,7 @@ def test_approved_row_with_a_proposed_change_can_be_deleted_by_the_owner(
     assert words(store) == {"c-1": "rejected", "c-2": "rejected"}
 
 
-def test_owner_accepts_the_deletion_of_a_row(hub: Hub, owner: sqlite3.Connection, db: Path) -> None:
+def test_owner_accepts_the_deletion_of_a_row(hub: HubCalls, owner: sqlite3.Connection, db: Path) -> None:
     made = hub.insert()
     approve(db, [1], at_ms=5)
     hub.ask(Action.DELETE, where=made)
@@ -197,7 +170,7 @@ def test_owner_accepts_the_deletion_of_a_row(hub: Hub, owner: sqlite3.Connection
     assert titles(owner) == []
 
 
-def test_update_call_matching_several_rows_is_refused(hub: Hub, owner: sqlite3.Connection) -> None:
+def test_update_call_matching_several_rows_is_refused(hub: HubCalls, owner: sqlite3.Connection) -> None:
     hub.insert()
     hub.insert("pay the rent")
     assert hub.refusal(Action.UPDATE, where={"isApproved": 0}, data={"title": "x"}) == ErrorCode.BAD_RECORD
@@ -205,7 +178,7 @@ def test_update_call_matching_several_rows_is_refused(hub: Hub, owner: sqlite3.C
 
 
 def test_deleted_row_rejects_the_proposed_change(
-    hub: Hub, owner: sqlite3.Connection, store: DeviceStore
+    hub: HubCalls, owner: sqlite3.Connection, store: DeviceStore
 ) -> None:
     made = hub.insert()
     owner.execute("UPDATE tasks SET isApproved = 1")
@@ -215,7 +188,7 @@ def test_deleted_row_rejects_the_proposed_change(
 
 
 def test_hub_query_returns_open_rows_fully_and_approved_tasks_with_names_only(
-    hub: Hub, owner: sqlite3.Connection
+    hub: HubCalls, owner: sqlite3.Connection
 ) -> None:
     owner.execute(OWN)
     hub.insert(description="soon")
@@ -230,7 +203,7 @@ def test_hub_query_returns_open_rows_fully_and_approved_tasks_with_names_only(
 
 
 def test_hub_query_reveals_no_other_field_or_table_of_approved_rows(
-    hub: Hub, owner: sqlite3.Connection
+    hub: HubCalls, owner: sqlite3.Connection
 ) -> None:
     owner.execute(OWN)
     assert (
@@ -246,7 +219,7 @@ def test_hub_query_reveals_no_other_field_or_table_of_approved_rows(
     )
 
 
-def test_a_hub_gets_no_verdicts_on_rows_of_another_hub(hub: Hub, store: DeviceStore, db: Path) -> None:
+def test_a_hub_gets_no_verdicts_on_rows_of_another_hub(hub: HubCalls, store: DeviceStore, db: Path) -> None:
     store.meet("one")
     hub.insert()
     store.meet("two")
@@ -256,7 +229,7 @@ def test_a_hub_gets_no_verdicts_on_rows_of_another_hub(hub: Hub, store: DeviceSt
     assert words(store) == {"c-1": "approved"}
 
 
-def test_call_id_used_by_another_hub_is_refused_as_duplicate(hub: Hub, store: DeviceStore) -> None:
+def test_call_id_used_by_another_hub_is_refused_as_duplicate(hub: HubCalls, store: DeviceStore) -> None:
     call = ToolCall(id="same", action=Action.INSERT, table="tasks", data={"title": "call Ana", **SUGGESTED})
     store.meet("one")
     (first,) = store.apply([call])
