@@ -20,8 +20,7 @@ from tests.scenarios.full_disk import why_not_here
 from tests.scenarios.scene import Point, Scene, are_there_once, check_boxes, rows, scene, sentences
 from tests.support.device import RunningDevice, open_device
 from tests.support.faults import LIFT_THE_LIMIT
-from tests.support.faulty_hub import FaultyHub
-from tests.support.hub_ahead import AheadHub
+from tests.support.faulty_hub import AheadHub, FaultyHub
 from tests.support.oracle import Fault, Oracle
 from tests.support.processes import POLL_S, DeviceProcess, model_at
 from tests.support.programs import free_port

@@ -23,7 +23,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine.default import DefaultDialect
 
 from hub.app import daemon
-from hub.base.clock import SystemClock
+from hub.base.clock import SystemClock, machine_uptime_s
 from hub.links.connection import Connection
 from hub.links.transport import DeviceSocket
 from protocol.frame import Frame
@@ -67,6 +67,7 @@ class Faults:
         starve_at: its event loop stands still there, for *starve_s* seconds.
         spare_pages: so far its database may grow once it is ready, until ``LIFT_THE_LIMIT``.
         clock_file: the seconds in it, if there is one, are added to the time of day.
+        ahead_file: the seconds in it are added to all clocks; sleeping tasks sleep on.
         lag_file: gets what the loop was late by, in seconds, one line for each look.
         given: other values: ``{"hub.runs.runner:Runner.units_in_flight": 1}`` for the keyword of a
             constructor, where it wins over what the daemon says, and
@@ -83,6 +84,7 @@ class Faults:
         spare_pages: int | None = None,
         lag_file: Path | None = None,
         clock_file: Path | None = None,
+        ahead_file: Path | None = None,
         given: Mapping[str, object] = {},
     ) -> None:
         self._acts: dict[Moment, Callable[[], None]] = dict.fromkeys(die_at, _die)
@@ -94,6 +96,7 @@ class Faults:
         self._spare_pages = spare_pages
         self._lag_file = lag_file
         self._clock_file = clock_file
+        self._ahead_file = ahead_file
         self._given = given
         self._passed: Counter[What] = Counter()
         self._changes: dict[int, int] = {}  # of each connection, at its last commit
@@ -109,6 +112,9 @@ class Faults:
         self._wrap_daemon()
         if self._clock_file is not None:
             self._wrap_clock(self._clock_file)
+        if self._ahead_file is not None:
+            self._wrap_clock(self._ahead_file)
+            self._wrap_durations(self._ahead_file)
         for name, value in self._given.items():
             _give(name, value)
 
@@ -199,10 +205,16 @@ class Faults:
         now = SystemClock.now
 
         def ahead(clock: SystemClock) -> datetime:
-            text = file.read_text() if file.exists() else ""
-            return now(clock) + timedelta(seconds=float(text or 0))
+            return now(clock) + timedelta(seconds=_seconds_in(file))
 
         _replace(SystemClock, "now", ahead)
+
+    def _wrap_durations(self, file: Path) -> None:
+        """Let time pass for the hub: without it, its clock would be taken for one that was set."""
+        monotonic = SystemClock.monotonic
+        _replace(SystemClock, "monotonic", staticmethod(lambda: monotonic() + _seconds_in(file)))
+        _replace(SystemClock, "uptime_s", staticmethod(lambda: machine_uptime_s() + _seconds_in(file)))
+        _replace(daemon, "machine_uptime_s", SystemClock.uptime_s)
 
     def _come_to(self, what: What, when: When) -> None:
         if act := self._acts.get(Moment(what, self._passed[what], when)):
@@ -228,6 +240,10 @@ class Faults:
             writer._raw._conn.execute(f"PRAGMA max_page_count={pages + spare}").close()
 
         await writer.in_thread(limit)
+
+
+def _seconds_in(file: Path) -> float:
+    return float((file.read_text() if file.exists() else "") or 0)
 
 
 def _die() -> None:

@@ -22,6 +22,7 @@ OPTIONS.add_argument("--starve-s", type=float, default=20.0)
 OPTIONS.add_argument("--spare-pages", type=int, metavar="N", help="room left in the database, until SIGUSR1")
 OPTIONS.add_argument("--lag-file", type=Path, metavar="FILE")
 OPTIONS.add_argument("--clock-file", type=Path, metavar="FILE", help="seconds by which the clock is ahead")
+OPTIONS.add_argument("--ahead-file", type=Path, metavar="FILE", help="the same, of all clocks")
 OPTIONS.add_argument("--given", action="append", default=[], metavar="MODULE:NAME=JSON")
 OPTIONS.add_argument("words", nargs="+", help="of the hub")
 
@@ -39,6 +40,7 @@ def main(args: Sequence[str]) -> None:
         spare_pages=chosen.spare_pages,
         lag_file=chosen.lag_file,
         clock_file=chosen.clock_file,
+        ahead_file=chosen.ahead_file,
         given={name: json.loads(value) for name, _, value in (text.partition("=") for text in chosen.given)},
     ).put_in()
 
@@ -57,6 +59,21 @@ class FaultyHub(HubProcess):
     async def _spawn(self, words: list[str], log: Path) -> Running:
         before = ["tests.support.faulty_hub", *self.faults, "--"]
         return await spawn([*before, *words], log, is_forked=self._is_forked)
+
+
+class AheadHub(FaultyHub):
+    """A hub process for which time passes when the test says so."""
+
+    def __init__(self, folder: Path, *, settings: str | None = None) -> None:
+        super().__init__(folder, settings=settings)
+        self._ahead = folder / "ahead"
+        self.faults = ("--ahead-file", str(self._ahead))
+
+    def set_ahead(self, seconds: float) -> None:
+        """Set the clocks of the hub ahead of the machine's."""
+        scratch = self._ahead.with_suffix(".new")
+        scratch.write_text(str(seconds))
+        scratch.replace(self._ahead)  # whole at any moment
 
 
 if __name__ == "__main__":
