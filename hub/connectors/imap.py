@@ -45,7 +45,7 @@ from hub.connectors.connector import (
     Page,
     read_cursor,
 )
-from hub.connectors.imap_line import AnswerTooLong, FolderStatus, Line
+from hub.connectors.imap_connection import AnswerTooLong, FolderStatus, Line
 from hub.connectors.imap_settings import ImapFilter, ImapSettings
 from hub.connectors.imap_syntax import Lost, Value, day, iso_of, number_of, quoted, set_of, values
 from hub.connectors.mime import NEEDED, Head, Letters, headers_of, letter_in, message_key, mid_link, read_head

@@ -18,6 +18,7 @@ from hub.base.outbound.rules import AddressRefused
 from hub.extraction.circuit_breaker import EndpointRefused
 from hub.extraction.completion import AnswerText, Unusable, completion_of, tokens_of
 from hub.extraction.endpoint import Endpoint, import_openai
+from hub.extraction.endpoint_errors import RateLimited, TryEnd, end_of
 from hub.extraction.model import (
     BATCH_REQUESTS,
     BatchResult,
@@ -28,7 +29,6 @@ from hub.extraction.model import (
     ModelRequest,
     ModelUnavailable,
 )
-from hub.extraction.outcomes import RateLimited, TryEnd, end_of
 from protocol.frame import NO_JSON
 from protocol.work import Usage
 

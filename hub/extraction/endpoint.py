@@ -32,6 +32,16 @@ from hub.base.outbound.rules import AddressRefused, OutboundRules
 from hub.extraction.circuit_breaker import Breaker, Circuit, EndpointRefused
 from hub.extraction.completion import Completion, Tokens, Unusable, completion_of, tokens_of
 from hub.extraction.dialect import Dialect
+from hub.extraction.endpoint_errors import (
+    Counting,
+    Disliked,
+    Place,
+    RateLimited,
+    Trouble,
+    TryEnd,
+    end_of,
+    meaning_of,
+)
 from hub.extraction.error_bodies import ReportedError, reported_error
 from hub.extraction.model import (
     REFUSED,
@@ -43,16 +53,6 @@ from hub.extraction.model import (
     ModelRequest,
     ModelUnavailable,
     Price,
-)
-from hub.extraction.outcomes import (
-    Counting,
-    Disliked,
-    Place,
-    RateLimited,
-    Trouble,
-    TryEnd,
-    end_of,
-    meaning_of,
 )
 from hub.extraction.rate_limiter import Limiter, Turn
 from protocol.errors import Backoff

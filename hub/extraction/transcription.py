@@ -22,9 +22,9 @@ from hub.document import Document
 from hub.extraction.completion import AnswerText, Completion, Tokens, Unusable
 from hub.extraction.dialect import Dialect, Mode
 from hub.extraction.endpoint import Endpoint, Question
+from hub.extraction.endpoint_errors import Disliked
 from hub.extraction.error_bodies import ReportedError
 from hub.extraction.model import Finish, Message, ModelAnswer, ModelRefused, ModelRequest
-from hub.extraction.outcomes import Disliked
 from protocol.frame import NO_JSON
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from hub.base.outbound.scopes import (
 from hub.connectors.blocking_imap_transport import Refused
 from hub.connectors.calling import Answer, ConnectorFailure, general
 from hub.connectors.connector import BUILT_IN, Connector, find, shipped
-from hub.connectors.imap_line import failure_of
+from hub.connectors.imap_connection import failure_of
 from tests.support.references import NOTE
 
 WITHOUT_SERVER: Final = {

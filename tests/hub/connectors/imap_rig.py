@@ -17,7 +17,7 @@ from hub.base.outbound.rules import OutboundRules
 from hub.connectors.calling import Caller, Quota, Throttle, Tokens, Unread
 from hub.connectors.connector import Context, Cursor, Message, Page, documents_of
 from hub.connectors.imap import Imap
-from hub.connectors.imap_line import Line
+from hub.connectors.imap_connection import Line
 from hub.connectors.imap_settings import ImapFilter, ImapSettings
 from hub.document import Document
 from tests.support.dovecot import PASSWORD, Dovecot
