@@ -1,11 +1,11 @@
 """Status words of other vocabularies, read from the axes of an agent and written to them.
 
-Five vocabularies existed before this hub: calendar, orchestrator, foundation, run log and coordination. Each
-but the last has its own status, of which no word is stored; the last has names of events.
+Five vocabularies existed before this hub: calendar, orchestrator, foundation, run log and coordination.
+Each but the last has its own status, of which no word is stored; the last has names of events.
 
-A column is a ``StatusProjection``: ordered rules, of which the first that holds determines the word. Writing a
-word moves the agent on the axes that its rule names. The two columns of the orchestrator are read and written
-as pairs. A refusal names the legal words.
+A column is a ``StatusProjection``: ordered rules, of which the first that holds determines the word.
+Writing a word moves the agent on the axes that its rule names. The two columns of the orchestrator are read
+and written as pairs. A refusal names the legal words.
 """
 
 from collections.abc import Mapping

@@ -1,7 +1,7 @@
 """Entries of an iCalendar feed, as the engine of manifests reads them. Pure functions.
 
-A calendar is divided by its lines, so that a broken entry breaks no other; each entry is a calendar of its own,
-with the time zones of the feed.
+A calendar is divided by its lines, so that a broken entry breaks no other. Each entry is a calendar of its
+own, with the time zones of the feed.
 """
 
 import hashlib

@@ -1,7 +1,7 @@
 """Syntax of IMAP: folder names, strings, dates, numbers, sets of numbers, and values of a response. Pure.
 
-The parser of ``imaplib`` does not support literals in answers, so commands are formatted and answers parsed here
-(RFC 9051, RFC 3501).
+The parser of ``imaplib`` does not support literals in answers, so commands are formatted and answers parsed
+here (RFC 9051, RFC 3501).
 """
 
 import binascii

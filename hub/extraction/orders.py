@@ -1,11 +1,11 @@
 """Recognition of sentences that give orders to a machine (prompt injection). Pure.
 
-A linear model decides, in six languages: each word, pair of words, beginning of a word and pair of ideographs
-has a weight. A sentence whose weights sum up to more than zero resembles orders more than what people write to
-each other. The weights are integers in one file, so that each machine decides alike.
-``tests/evaluation/training.py`` learns them from orders and honest sentences. Patterns find the markup and code
-of orders. The search is for normalized text: lower case, compatibility characters replaced, ``_`` as a blank,
-nothing hidden.
+A linear model decides, in six languages: each word, pair of words, beginning of a word and pair of
+ideographs has a weight. A sentence whose weights sum up to more than zero resembles orders more than what
+people write to each other. The weights are integers in one file, so that each machine decides alike.
+``tests/evaluation/training.py`` learns them from orders and honest sentences. Patterns find the markup and
+code of orders. The search is for normalized text: lower case, compatibility characters replaced, ``_`` as a
+blank, nothing hidden.
 """
 
 import lzma

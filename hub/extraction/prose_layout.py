@@ -1,6 +1,7 @@
 """Lines of a text, and the kind of text that their layout shows: a list, a chat, minutes, a ticket.
 
-``prose_view`` makes the view that is divided here. Published texts and invoices are recognized in ``text_kinds``.
+``prose_view`` makes the view that is divided here. Published texts and invoices are recognized in
+``text_kinds``.
 """
 
 import re

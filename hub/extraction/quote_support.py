@@ -1,4 +1,4 @@
-"""Comparison of the fields of an item with its quote: words that the quote does not support are invented. Pure.
+"""Comparison of the fields of an item with its quote, which has to support their words. Pure.
 
 A model may return a record that no part of its quote supports: it invented the record, or obeyed an order
 elsewhere in the document. The check compares words, so it does not depend on the wording of orders, and its
@@ -7,11 +7,12 @@ work grows with the length of quote and field.
 Words of a field count by their length, since most short ones are grammar. A word is supported by a word of
 the quote with the same beginning, by the share of letters in common: that covers inflection at the end of
 words. Verbs that change their vowels, participles with "ge" and compounds have rules of their own. Numbers,
-and names after the first word, must be in the quote: they cannot be paraphrased, but a number may be spelled
-out, and a name abbreviated.
+and names after the first word, must be in the quote: they cannot be paraphrased, but a number may be
+spelled out, and a name abbreviated.
 
-The beginning of the sentence around the quote counts too, and the words before it if the quote has a pronoun.
-Without a pronoun they do not, because an order before an honest sentence would support the item that it orders.
+The beginning of the sentence around the quote counts too, and the words before it if the quote has a
+pronoun. Without a pronoun they do not, because an order before an honest sentence would support the item
+that it orders.
 """
 
 import re

@@ -10,7 +10,7 @@ from typing import Any, Final
 import msgspec
 
 from hub.document import Document
-from hub.extraction import chunk, suspicion, validate
+from hub.extraction import chunk, duplicates, suspicion
 from hub.extraction.chunk import Chunk
 from hub.extraction.dating import PassageDates
 from hub.extraction.items import Dropped, Extraction, ExtractionOptions, Form, Item, Notes
@@ -90,7 +90,7 @@ class ToSort(msgspec.Struct, frozen=True, kw_only=True, tag="sort"):
         document, options, form = self.document, self.options, self.form
         suspicions = suspicion.spans(form.authored or document.text, form.apart)
         marked = suspicion.marked(self.found, document.text, suspicions, options.tables)
-        single, doubles = validate.once(marked, options.tables)
+        single, doubles = duplicates.once(marked, options.tables)
         items, outside = suspicion.by_authorship(map(self._finished, single), document, options.outside)
         dropped = (*self.dropped, *doubles, *outside)
         notes = Notes(

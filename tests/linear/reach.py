@@ -42,6 +42,8 @@ MODULES: Final = {
     "hub.extraction.completion": Reach(_MODEL),
     "hub.extraction.error_bodies": Reach("the first bytes of an answer without JSON", 8_192),
     "hub.extraction.endpoint_errors": Reach(_SERVER),
+    "hub.extraction.rate_limiter": Reach(_SERVER),
+    "hub.extraction.dialect": Reach(_MODEL),
     "hub.text.patterns": Reach("the owner's expressions, at most 1,000 characters", 1_000),
     "hub.extraction.when": Reach("sentences of files and mails", SENTENCE_CHARS),
     "hub.extraction.wording": Reach("sentences of files and mails", SENTENCE_CHARS),

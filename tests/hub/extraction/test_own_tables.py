@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from hub.document import Document
-from hub.extraction import validate
+from hub.extraction import duplicates
 from hub.extraction.chunk import Chunk
 from hub.extraction.extractor import Extractor
 from hub.extraction.items import Extraction, ExtractionOptions, Item
@@ -145,7 +145,7 @@ def test_rows_with_the_same_key_merge_if_either_row_includes_all_values() -> Non
         contact(30, name="Ada", company="E"),
         contact(40, name="Ada", company="E", kind="New lead"),
     )
-    kept, doubles = validate.once([short, other, whole, again, unlike], TABLES)
+    kept, doubles = duplicates.once([short, other, whole, again, unlike], TABLES)
     assert (kept, [one.reason for one in doubles]) == ((other, whole, unlike), ["duplicate"] * 2)
 
 

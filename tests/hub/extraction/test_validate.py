@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hub.base.clock import epoch_ms
-from hub.extraction import validate
+from hub.extraction import duplicates
 from hub.extraction.chunk import Chunk
 from hub.extraction.items import ExtractionOptions, Item, Reference
 from hub.extraction.validate import Checked, Checking
@@ -295,7 +295,7 @@ def test_event_without_a_date_is_dropped_if_notes_are_not_requested() -> None:
     assert checked.failed == []
 
 
-def test_two_repeated_records_of_a_quote_yield_four_items() -> None:
+def test_two_repeated_records_of_one_quote_yield_four_items() -> None:
     titles = ["send the quote", "quote by Friday"]
     items = check(*(task(title=title) for title in titles * 2)).items
     assert len({(item.data["title"] == titles[0], item.start) for item in items}) == 4
@@ -387,8 +387,8 @@ FIRST = item("Call Bob", 0, 10)
     ],
     ids=["one place", "two places", "one sentence", "rows of a table", "thousands of one place"],
 )
-def test_items_of_equal_text_at_the_same_place_are_merged(items: list[Item], doubles: int) -> None:
-    kept, dropped = validate.once(items)
+def test_items_of_equal_text_at_one_place_are_merged(items: list[Item], doubles: int) -> None:
+    kept, dropped = duplicates.once(items)
     assert (kept, [one.reason for one in dropped]) == (
         tuple(items[: len(items) - doubles]),
         ["duplicate"] * doubles,
@@ -402,7 +402,7 @@ def test_items_are_dropped_only_on_overlap_with_an_equal_item(places: list[tuple
     for one in items:
         if not any(one.start < other.end and other.start < one.end for other in kept):
             kept.append(one)
-    assert validate.once(items)[0] == tuple(kept)
+    assert duplicates.once(items)[0] == tuple(kept)
 
 
 @pytest.mark.parametrize(
@@ -417,8 +417,8 @@ def test_items_are_dropped_only_on_overlap_with_an_equal_item(places: list[tuple
         (item("寄报价单"), item("请寄报价单")),
     ],
 )
-def test_items_of_similar_text_at_the_same_place_are_merged(first: Item, second: Item) -> None:
-    kept, doubles = validate.once([first, second])
+def test_items_of_similar_text_at_one_place_are_merged(first: Item, second: Item) -> None:
+    kept, doubles = duplicates.once([first, second])
     assert len(kept) == len(doubles) == 1
 
 
@@ -436,15 +436,15 @@ def test_items_of_similar_text_at_the_same_place_are_merged(first: Item, second:
     ],
 )
 def test_items_differing_in_a_word_a_date_or_a_person_are_no_duplicates(first: Item, second: Item) -> None:
-    assert validate.once([first, second]) == ((first, second), ())
+    assert duplicates.once([first, second]) == ((first, second), ())
 
 
 def test_item_with_more_fields_replaces_the_duplicate() -> None:
     short, full = item("send quote"), item("send the quote", dueDate=5)
     later = item("call Bob", 50, 60)
-    assert validate.once([short, later, full])[0] == (full, later)
+    assert duplicates.once([short, later, full])[0] == (full, later)
 
 
 def test_item_of_a_rule_is_not_replaced_by_an_item_of_a_model() -> None:
     rule = msgspec.structs.replace(item("send quote"), origin="rule")
-    assert validate.once([rule, item("send the quote", dueDate=5)])[0] == (rule,)
+    assert duplicates.once([rule, item("send the quote", dueDate=5)])[0] == (rule,)
