@@ -44,7 +44,7 @@ TYPE_OF: Final = {
 TYPE_NAMES: Final = (*AgentType, *AgentSubtype)  # accepted spellings of an agent's type
 
 
-class Kind(NamedTuple):
+class AgentKind(NamedTuple):
     """Shared type, with the finer subtype if there is one."""
 
     type: AgentType
@@ -56,16 +56,16 @@ class Kind(NamedTuple):
         return self.subtype or self.type
 
 
-def kind_of(written: str) -> Kind:
+def kind_of(written: str) -> AgentKind:
     """Parse an agent's type in either vocabulary.
 
     Raises:
         ValueError: the type is in neither vocabulary.
     """
     if written in AgentType.__members__:
-        return Kind(AgentType(written))
+        return AgentKind(AgentType(written))
     subtype = AgentSubtype(written)
-    return Kind(TYPE_OF[subtype], subtype)
+    return AgentKind(TYPE_OF[subtype], subtype)
 
 
 # The orchestrator vocabulary has no words for these three types.
@@ -76,6 +76,6 @@ _OWN_TYPES: Final[Mapping[AgentType, str]] = {
 }
 
 
-def own_type(kind: Kind) -> str:
+def own_type(kind: AgentKind) -> str:
     """Return the orchestrator vocabulary's word for a type, or its nearest word."""
     return str(kind.subtype or _OWN_TYPES.get(kind.type, kind.type))

@@ -30,7 +30,7 @@ class Verb(StrEnum):
     QUESTION_ANSWER = "question.answer"
 
 
-class Role(StrEnum):
+class BoardCallerRole(StrEnum):
     """Role of a caller on a board."""
 
     OPERATOR = "operator"  # or the person at a device: owner of the board, or of the hub
@@ -66,11 +66,11 @@ MEMBERS: Final = frozenset({Whom.LEAD, Whom.WORKER})
 ALL: Final = MEMBERS | {Whom.SELF, Whom.MAIN}  # for operations without a target
 
 
-_R, _V, _W = Role, Verb, Whom
+_R, _V, _W = BoardCallerRole, Verb, Whom
 
 
 # Missing pairs are forbidden. The targets matter only for operations in AIMED.
-LAW: Final[Mapping[tuple[Role, Verb], frozenset[Whom]]] = {
+LAW: Final[Mapping[tuple[BoardCallerRole, Verb], frozenset[Whom]]] = {
     **{(_R.OPERATOR, verb): ALL for verb in Verb},
     (_R.LEAD, _V.BOARD_READ): ALL,
     (_R.LEAD, _V.NUDGE): frozenset({_W.WORKER}),
@@ -115,12 +115,12 @@ _DOING: Final[Mapping[Verb, str]] = {
 }
 
 
-_CALLED: Final[Mapping[Role, str]] = {
-    Role.OPERATOR: "an operator",
-    Role.LEAD: "the lead of a board",
-    Role.WORKER: "an agent that is not the lead",
-    Role.GATEWAY_MAIN: "the main agent of a gateway",
-    Role.STRANGER: "an agent of another board",
+_CALLED: Final[Mapping[BoardCallerRole, str]] = {
+    BoardCallerRole.OPERATOR: "an operator",
+    BoardCallerRole.LEAD: "the lead of a board",
+    BoardCallerRole.WORKER: "an agent that is not the lead",
+    BoardCallerRole.GATEWAY_MAIN: "the main agent of a gateway",
+    BoardCallerRole.STRANGER: "an agent of another board",
 }
 
 
@@ -133,13 +133,13 @@ _AIM: Final[Mapping[Whom, str]] = {
 }
 
 
-def denial(role: Role, verb: Verb, whom: Whom | None = None) -> Denial | None:
+def denial(role: BoardCallerRole, verb: Verb, whom: Whom | None = None) -> Denial | None:
     """Return the reason why a caller in this role may not do it; ``None``: allowed.
 
     Args:
         whom: the targeted agent; ``None``: check only whether the operation is allowed at all.
     """
-    if role is Role.STRANGER:
+    if role is BoardCallerRole.STRANGER:
         return Denial(ErrorCode.NOT_YOUR_BOARD, "this is not the board of the agent that asks")
     allowed = LAW.get((role, verb))
     if allowed is None:

@@ -14,7 +14,7 @@ from protocol.coordination import SOUL_FILE
 from protocol.frame import MAX_RESULT_BYTES, Count, EpochMs, Id, Name, Path, Record, Sha256, Text
 from protocol.handshake import StoreMark
 from protocol.ids import CallId
-from protocol.work import Action, ToolCall
+from protocol.tool_calls import Action, ToolCall
 
 # Agreement about past rows: answers to ``rows.list`` and ``rows.known``
 

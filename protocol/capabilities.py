@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from enum import StrEnum
 
-from protocol.work import Action
+from protocol.tool_calls import Action
 
 
 class CapabilityName(StrEnum):

@@ -29,6 +29,7 @@ from protocol.frame import (
     check_value,
 )
 from protocol.handshake import Challenge, DeviceHello, Error, Goodbye, Hubs, Welcome
+from protocol.tool_calls import ToolCall, ToolCalls, ToolResult, ToolResults
 from protocol.work import (
     AgentAck,
     AgentCancel,
@@ -39,10 +40,6 @@ from protocol.work import (
     AgentManifest,
     AgentReceipt,
     AgentRun,
-    ToolCall,
-    ToolCalls,
-    ToolResult,
-    ToolResults,
 )
 
 FromDevice = (

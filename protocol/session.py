@@ -61,15 +61,8 @@ from protocol.handshake import (
 )
 from protocol.ids import CallId, ConnectionId, DeviceId, UserId
 from protocol.lifecycles import Table
-from protocol.work import (
-    AgentAck,
-    AgentComplete,
-    AgentData,
-    AgentManifest,
-    Answer,
-    ToolResult,
-    ToolResults,
-)
+from protocol.tool_calls import Answer, ToolResult, ToolResults
+from protocol.work import AgentAck, AgentComplete, AgentData, AgentManifest
 
 
 class SessionState(Enum):

@@ -141,7 +141,7 @@ class Rule(msgspec.Struct, frozen=True):
         return all(axes.on(axis) in values for axis, values in self.when.items())
 
 
-class Refused(HubError):
+class StatusWordRefused(HubError):
     """Error: the word cannot be written now; nothing was written. The message names the legal words."""
 
     code = ErrorCode.BAD_STATUS
@@ -152,7 +152,7 @@ class Refused(HubError):
             self.hint = FINAL
 
 
-class Reading:
+class StatusProjection:
     """Column of a vocabulary.
 
     A word is written also while the runs or the device of the agent hide it. Then it is read once they no
@@ -210,15 +210,15 @@ class Reading:
             return ()
         if rule.writes is None:
             legal = ", ".join(word for word in self.words if self.rule_of(word).writes is not None)
-            raise Refused(f"{self.name}: {written!r} is not written: {DERIVED}; legal: {legal}")
+            raise StatusWordRefused(f"{self.name}: {written!r} is not written: {DERIVED}; legal: {legal}")
         if axes.lifecycle is Lifecycle.TERMINATED:
             raise refused_for_good(f"{self.name}: {written!r}")
         return tuple(move for move in rule.writes if axes.on(move.axis) != move.to)
 
 
-def refused_for_good(written: str) -> Refused:
+def refused_for_good(written: str) -> StatusWordRefused:
     """Return the refusal of a write to a terminated agent."""
-    return Refused(f"{written} is not written: the agent is terminated; legal: none", is_final=True)
+    return StatusWordRefused(f"{written} is not written: the agent is terminated; legal: none", is_final=True)
 
 
 def _when(**on: StrEnum | frozenset[StrEnum]) -> Mapping[Axis, frozenset[str]]:
@@ -238,7 +238,7 @@ RUNNING: Final = frozenset({Activity.PROCESSING, Activity.SATURATED})
 _LIFE, _H = Lifecycle, Health
 
 
-CALENDAR_STATUS: Final = Reading(
+CALENDAR_STATUS: Final = StatusProjection(
     Vocabulary.CALENDAR,
     "status",
     AgentStatus,
@@ -266,7 +266,7 @@ CALENDAR_STATUS: Final = Reading(
 )
 
 
-FOUNDATION_STATUS: Final = Reading(
+FOUNDATION_STATUS: Final = StatusProjection(
     Vocabulary.FOUNDATION,
     "current_status",
     FoundationStatus,
@@ -318,24 +318,24 @@ _DETAIL_OF_STATUS: Final = {
 }
 
 
-class Pair(NamedTuple):
+class StatusPair(NamedTuple):
     """Both words of the orchestrator for an agent."""
 
     status: OrchestratorStatus
     state_detail: StateDetail
 
 
-def pair_of(axes: Axes) -> Pair:
+def pair_of(axes: Axes) -> StatusPair:
     """Return the words of the orchestrator; while a run of an ACTIVE agent executes, it is BUSY."""
     if axes.health is _H.ERROR and axes.lifecycle is not _LIFE.TERMINATED:
-        return Pair(_S.ERROR, _D.ERROR)
+        return StatusPair(_S.ERROR, _D.ERROR)
     if axes.lifecycle is _LIFE.ACTIVE:
         if axes.activity in RUNNING:
-            return Pair(_S.BUSY, _D.ACTIVE)
-        return Pair(_S.ACTIVE, StateDetail(axes.state_detail or _D.ACTIVE))
+            return StatusPair(_S.BUSY, _D.ACTIVE)
+        return StatusPair(_S.ACTIVE, StateDetail(axes.state_detail or _D.ACTIVE))
     if axes.lifecycle is _LIFE.MAINTENANCE:
-        return Pair(_S.MAINTENANCE, StateDetail(axes.state_detail or _D.PAUSED))
-    return Pair(_S.INACTIVE, StateDetail(axes.lifecycle.name))
+        return StatusPair(_S.MAINTENANCE, StateDetail(axes.state_detail or _D.PAUSED))
+    return StatusPair(_S.INACTIVE, StateDetail(axes.lifecycle.name))
 
 
 def write_pair(status: str | None, state_detail: str | None, axes: Axes) -> Axes:
@@ -352,7 +352,9 @@ def write_pair(status: str | None, state_detail: str | None, axes: Axes) -> Axes
         Refused: no legal pair has the words, or the tables do not lead to it; the message names the pairs.
     """
     now = pair_of(axes)
-    present = Pair(_S.ACTIVE, StateDetail(axes.state_detail or _D.ACTIVE)) if now.status is _S.BUSY else now
+    present = (
+        StatusPair(_S.ACTIVE, StateDetail(axes.state_detail or _D.ACTIVE)) if now.status is _S.BUSY else now
+    )
     new_status = None if status is None else _word(OrchestratorStatus, "status", status)
     new_detail = None if state_detail is None else _word(StateDetail, "state_detail", state_detail)
     if now.status is _S.BUSY is new_status and new_detail in (None, _D.ACTIVE):
@@ -376,10 +378,10 @@ def write_pair(status: str | None, state_detail: str | None, axes: Axes) -> Axes
         raise refused_for_good(written)
     if found is None:
         why = f": {DERIVED}" if pair[0] is _S.BUSY else ""
-        raise Refused(f"{written} is not written{why}; legal: {_legal_pairs(axes)}")
+        raise StatusWordRefused(f"{written} is not written{why}; legal: {_legal_pairs(axes)}")
     lifecycle = axes.lifecycle if found.health is _H.ERROR else found.lifecycle
     if lifecycle_path(axes.lifecycle, lifecycle) is None:
-        raise Refused(
+        raise StatusWordRefused(
             f"{written} cannot follow {now.status} + {now.state_detail}; legal: {_legal_pairs(axes)}"
         )
     return msgspec.structs.replace(
@@ -430,7 +432,7 @@ def status_columns(vocabulary: Vocabulary) -> dict[str, type[StrEnum]]:
     return {one.column: one.words for one in READINGS if one.vocabulary is vocabulary}
 
 
-def reading(vocabulary: Vocabulary, column: str) -> Reading | None:
+def reading(vocabulary: Vocabulary, column: str) -> StatusProjection | None:
     """Return the reading of a column, if any."""
     return next((one for one in READINGS if (one.vocabulary, one.column) == (vocabulary, column)), None)
 

@@ -20,13 +20,7 @@ from hub.accounts.grants import ANSWER_S, AccountConfig, Granted, Grants
 from hub.accounts.keys import KeyMissing, KeyStore, NotOpened
 from hub.base.clock import Chance, Clock, epoch_ms
 from hub.base.log import Channel
-from hub.connectors.calling import (
-    ConnectorFailure,
-    Elsewhere,
-    Misconfigured,
-    SignInNeeded,
-    Unavailable,
-)
+from hub.connectors.calling import ConnectorFailure, Misconfigured, NeedsOtherNode, SignInNeeded, Unavailable
 from protocol.ids import BootId
 from storage.connectors import connectors
 from storage.connectors.connectors import CredentialRow, GrantSight
@@ -141,7 +135,7 @@ class TokenBook:
             return ring.open(row.sealed, SealedTokens, row=id, owner=id, key_id=row.key_id)
         except NotOpened as error:
             if isinstance(error, KeyMissing) and await self.has_others():
-                raise Elsewhere(self._keys.missing(error.key_id)) from error
+                raise NeedsOtherNode(self._keys.missing(error.key_id)) from error
             raise SignInNeeded(str(error), version=row.version) from error
 
     async def has_others(self) -> bool:

@@ -16,11 +16,11 @@ from hub.base.log import Channel
 from hub.base.outbound.client import OutboundClient
 from hub.connectors.calling import (
     NEEDS_A_PERSON,
-    Caller,
     ConnectorFailure,
-    Elsewhere,
     FileUnusable,
     Misconfigured,
+    NeedsOtherNode,
+    ProviderCaller,
     SignInNeeded,
     Throttle,
 )
@@ -118,7 +118,7 @@ class Accounts:
         except ValidationError as error:
             where = ".".join(map(str, error.errors(include_input=False)[0]["loc"]))
             raise Misconfigured(f"{row.name}: its agent's filter does not fit: {where}") from None
-        caller = Caller(
+        caller = ProviderCaller(
             self._client,
             tokens=tokens,
             throttle=self._throttle(row.id, config),
@@ -169,7 +169,7 @@ class Accounts:
     async def judged(self, failure: ConnectorFailure) -> ConnectorFailure:
         """Return the failure, as Elsewhere if a file is unusable here that another node may have."""
         if isinstance(failure, FileUnusable) and await self.book.has_others():
-            return Elsewhere(f"node {self.keys.node_label}: {failure}")
+            return NeedsOtherNode(f"node {self.keys.node_label}: {failure}")
         return failure
 
     async def unusable_files(self) -> dict[str, str]:
@@ -184,7 +184,7 @@ class Accounts:
     async def test_failed(self, connector_id: str, failure: ConnectorFailure) -> None:
         """Record why a test of the connector failed; its runs wait if a person has to act first."""
         failure = await self.judged(failure)
-        if isinstance(failure, Elsewhere):  # another node can read it
+        if isinstance(failure, NeedsOtherNode):  # another node can read it
             return
         if isinstance(failure, NEEDS_A_PERSON):
             await self.refused(connector_id, failure)

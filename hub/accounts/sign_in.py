@@ -32,7 +32,7 @@ from hub.links.device_link import DeviceLink
 from protocol.errors import DeliveryError, ErrorCode, HubError
 from protocol.frame import Record
 from protocol.ids import CallId, DeviceId
-from protocol.work import Action, ToolCall
+from protocol.tool_calls import Action, ToolCall
 from storage.connectors import connectors
 from storage.connectors.connectors import ConnectorRow, Outcome, SignInRow, Way, state_hash
 from storage.store import Store

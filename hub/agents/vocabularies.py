@@ -21,7 +21,7 @@ from hub.agents.json_objects import NUL
 from hub.agents.schemas import MAX_LEVELS, levels_of
 from hub.base.clock import epoch_ms, from_epoch_ms
 from protocol.agent_status import Axes, Axis, Lifecycle
-from protocol.agent_types import TYPE_NAMES, Kind, kind_of, own_type
+from protocol.agent_types import TYPE_NAMES, AgentKind, kind_of, own_type
 from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId
 from protocol.lifecycles import RunOutcome, RunState
@@ -344,7 +344,7 @@ ORCHESTRATOR: Final = Table(
         _setting(
             "local_type",
             "agents.type agents.subtype",
-            lambda facts: own_type(Kind(facts.agent.type, facts.agent.subtype)),
+            lambda facts: own_type(AgentKind(facts.agent.type, facts.agent.subtype)),
             "the type before the standardization",
             key="type",
             convert=_type,

@@ -23,7 +23,7 @@ from hub.settings.settings import Settings
 from hub.settings.table_settings import tables_of, unknown_tables
 from hub.text.redaction import problem_of
 from protocol.agent_status import Activity, Availability, Axis, Connectivity, Health, Lifecycle
-from protocol.agent_types import TYPE_NAMES, Kind, kind_of
+from protocol.agent_types import TYPE_NAMES, AgentKind, kind_of
 from protocol.errors import CodedError, ErrorCode, did_you_mean
 from protocol.ids import AgentId, DeviceId, UserId
 from protocol.requirements import MAX_CHARACTERS, parse_requirement
@@ -296,7 +296,7 @@ class AgentQuery(NamedTuple):
         return found
 
 
-def _kind(written: str) -> Kind:
+def _kind(written: str) -> AgentKind:
     try:
         return kind_of(written)
     except ValueError:

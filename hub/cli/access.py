@@ -530,13 +530,13 @@ async def _first(
 ) -> list[tuple[str, ...]]:
     from hub.base.clock import SystemChance, SystemClock
     from hub.base.outbound.client import OutboundClient
-    from hub.connectors.calling import MAX_ANSWER_BYTES, Caller, Throttle
+    from hub.connectors.calling import MAX_ANSWER_BYTES, ProviderCaller, Throttle
     from hub.connectors.connector import Context, documents_of
 
     clock, chance = SystemClock(), SystemChance()
     rows: list[tuple[str, ...]] = []
     async with OutboundClient(rules, max_answer_bytes=MAX_ANSWER_BYTES) as client:
-        caller = Caller(
+        caller = ProviderCaller(
             client,
             tokens=None,
             throttle=Throttle(kind.quota(settings), clock),

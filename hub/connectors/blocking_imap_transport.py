@@ -45,7 +45,7 @@ class TooLong(Lost):
     """Answer longer than the hub's limit. A smaller request may succeed."""
 
 
-class Refused(Exception):
+class ImapRefused(Exception):
     """Answer NO or BAD of the server.
 
     Attributes:
@@ -60,7 +60,7 @@ class Refused(Exception):
         self.text = text
 
 
-class Answer(msgspec.Struct, frozen=True):
+class ImapResponse(msgspec.Struct, frozen=True):
     """Answer to one command.
 
     Attributes:
@@ -110,7 +110,7 @@ class _Imap(imaplib.IMAP4):
         return opened if self._tls is None else self._tls.wrap_socket(opened, server_hostname=self.host)
 
 
-class Wire:
+class BlockingImapTransport:
     """IMAP connection for one thread at a time; only ``cut`` may be called from another thread.
 
     Raises:
@@ -151,7 +151,7 @@ class Wire:
             raise Lost(f"no TLS: {error}") from error
         self.capabilities = frozenset(self._imap.capabilities)
 
-    def run(self, work: Callable[["Wire"], T]) -> T:
+    def run(self, work: Callable[["BlockingImapTransport"], T]) -> T:
         """Run an operation; close the connection afterwards if it was cut meanwhile."""
         try:
             with self._busy:
@@ -185,7 +185,7 @@ class Wire:
         """Set the maximum silence of the server from now on."""
         self._imap.socket().settimeout(seconds)
 
-    def command(self, *words: bytes) -> Answer:
+    def command(self, *words: bytes) -> ImapResponse:
         """Send one command and return its answer.
 
         Raises:
@@ -199,7 +199,9 @@ class Wire:
         self._send(tag + b" " + b" ".join(words) + b"\r\n")
         return tag
 
-    def finish(self, tag: bytes, *, may_refuse: bool = False, first: list[bytes] | None = None) -> Answer:
+    def finish(
+        self, tag: bytes, *, may_refuse: bool = False, first: list[bytes] | None = None
+    ) -> ImapResponse:
         """Read the answer to a command.
 
         Args:
@@ -219,14 +221,16 @@ class Wire:
                 raise Lost("the server answers something else than it was asked")
             return self._judged(match, untagged, may_refuse=may_refuse)
 
-    def _judged(self, match: re.Match[bytes], untagged: list[list[bytes]], *, may_refuse: bool) -> Answer:
+    def _judged(
+        self, match: re.Match[bytes], untagged: list[list[bytes]], *, may_refuse: bool
+    ) -> ImapResponse:
         status = match[2].decode().upper()
         code = (match[3] or b"").decode("ascii", "replace").partition(" ")[0].upper()
         if status != "OK" and not may_refuse:
-            raise Refused(status, code, _line(match[4]))
-        return Answer(untagged, status, code, _line(match[4]))
+            raise ImapRefused(status, code, _line(match[4]))
+        return ImapResponse(untagged, status, code, _line(match[4]))
 
-    def finish_asked(self, tag: bytes, *lines: bytes) -> Answer:
+    def finish_asked(self, tag: bytes, *lines: bytes) -> ImapResponse:
         """Read the answer like ``finish``, sending a line for each ``+``; after the last line, empty ones.
 
         A server that refuses a token sends the reason in a challenge, which requires an empty line.

@@ -25,7 +25,7 @@ from hub.text.webdav import (
     DAV,
     Multistatus,
     NotWebDav,
-    Resource,
+    WebDavResource,
     is_token_refused,
     multiget,
     propfind,
@@ -47,9 +47,9 @@ from pydantic import AfterValidator, Field, StringConstraints, field_validator
 
 from hub.base.outbound.scopes import Scope
 from hub.connectors.calling import (
-    Answer,
     ConnectorFailure,
     CursorLost,
+    HttpReply,
     Misconfigured,
     Unread,
     general,
@@ -108,7 +108,7 @@ def multistatus(body: bytes) -> Multistatus:
         return webdav.multistatus(body)
 
 
-class Known(msgspec.Struct, frozen=True, kw_only=True):
+class ObjectMetadata(msgspec.Struct, frozen=True, kw_only=True):
     """Metadata of an object.
 
     Attributes:
@@ -138,21 +138,21 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
         return self.start <= until + _LEEWAY and (self.end or self.start) >= since - _LEEWAY
 
 
-def read_metadata(text: str) -> Known:
+def read_metadata(text: str) -> ObjectMetadata:
     """Extract the metadata of the first to-do or event in *text* (iCalendar). Never raises."""
     with reading_calendar() as parse:
         try:
             parts = [part for part in parse(text).walk() if part.name in KINDS]
             if not parts:
-                return Known(kind="")
+                return ObjectMetadata(kind="")
             return _of(next((part for part in parts if "RECURRENCE-ID" not in part), parts[0]), len(parts))
         except BROKEN:
-            return Known()
+            return ObjectMetadata()
 
 
-def _of(part: "Component", number: int) -> Known:
+def _of(part: "Component", number: int) -> ObjectMetadata:
     start = _instant(part, "dtstart")
-    return Known(
+    return ObjectMetadata(
         uid=_text(part, "uid"),
         kind=part.name,
         title=_text(part, "summary")[:_TITLE_CHARS],
@@ -230,7 +230,7 @@ class CalDavFilter(Filter):
     )
 
 
-class Calendar(msgspec.Struct, frozen=True):
+class ServerCalendar(msgspec.Struct, frozen=True):
     """Calendar at the server. *kinds*: its component types; empty: the server does not say."""
 
     url: str
@@ -239,22 +239,22 @@ class Calendar(msgspec.Struct, frozen=True):
     token: str
 
 
-class Place(msgspec.Struct, frozen=True):
+class CalendarCursor(msgspec.Struct, frozen=True):
     """Place in a calendar: events up to *until* were read, and changes up to the sync token."""
 
     token: str
     until: Annotated[datetime, msgspec.Meta(tz=True)]
 
 
-class _Object(msgspec.Struct, frozen=True):
+class _CalendarObject(msgspec.Struct, frozen=True):
     url: str
     etag: str
     text: str
-    known: Known
+    known: ObjectMetadata
     refusal: Unread | None = None
 
 
-class CalDav(Connector):
+class CalDavConnector(Connector):
     """Calendars of one person at one server."""
 
     provider: ClassVar[str] = "caldav"
@@ -265,7 +265,7 @@ class CalDav(Connector):
 
     settings: CalDavSettings
     filter: CalDavFilter
-    _here: dict[str, _Object] = {}  # noqa: RUF012 - replaced with each page
+    _here: dict[str, _CalendarObject] = {}  # noqa: RUF012 - replaced with each page
 
     @classmethod
     def origin(cls, settings: CalDavSettings) -> str:
@@ -280,7 +280,7 @@ class CalDav(Connector):
         return Account(name=self.settings.username, detail=f"calendars: {', '.join(names)}")
 
     async def pages(self, cursor: Cursor | None, since: datetime) -> AsyncGenerator[Page]:
-        places = {} if cursor is None else read_cursor(cursor.get("calendars"), dict[str, Place])
+        places = {} if cursor is None else read_cursor(cursor.get("calendars"), dict[str, CalendarCursor])
         calendars = await self._calendars()
         # Places of unselected calendars are forgotten; a calendar selected again starts anew.
         places = {one.url: places[one.url] for one in calendars if one.url in places}
@@ -307,7 +307,7 @@ class CalDav(Connector):
     # --- one calendar ---
 
     async def _followed(
-        self, calendar: Calendar, places: dict[str, Place], since: datetime
+        self, calendar: ServerCalendar, places: dict[str, CalendarCursor], since: datetime
     ) -> AsyncGenerator[Page]:
         """Yield the changes of a calendar since its place in *places*, and advance the place."""
         until = self.context.clock.now() + self.filter.window_days * _DAY
@@ -324,10 +324,10 @@ class CalDav(Connector):
             yield page
         # If events are excluded now, a later filter may include them, so that their window starts here.
         window_end = until if "VEVENT" in self._kinds(calendar) else since
-        places[calendar.url] = Place(calendar.token, window_end)
+        places[calendar.url] = CalendarCursor(calendar.token, window_end)
         yield Page(cursor=_cursor(places), is_backfill=True)
 
-    async def _all(self, calendar: Calendar, since: datetime, until: datetime) -> AsyncGenerator[Page]:
+    async def _all(self, calendar: ServerCalendar, since: datetime, until: datetime) -> AsyncGenerator[Page]:
         hrefs: dict[str, None] = {}
         if "VTODO" in self._kinds(calendar):
             hrefs |= dict.fromkeys(await self._queried(calendar, query("VTODO")))
@@ -338,7 +338,7 @@ class CalDav(Connector):
             yield Page(messages=self._messages(unfinished), is_backfill=True)
 
     async def _changes(
-        self, calendar: Calendar, places: dict[str, Place], since: datetime, until: datetime
+        self, calendar: ServerCalendar, places: dict[str, CalendarCursor], since: datetime, until: datetime
     ) -> AsyncGenerator[Page]:
         """Yield changed objects. Raises CursorLost if the server has forgotten the token."""
         is_whole = False
@@ -363,7 +363,7 @@ class CalDav(Connector):
             yield page
 
     async def _come_near(
-        self, calendar: Calendar, places: dict[str, Place], until: datetime
+        self, calendar: ServerCalendar, places: dict[str, CalendarCursor], until: datetime
     ) -> AsyncGenerator[Page]:
         """Yield events that were beyond the time window when they were reported as changed."""
         place = places[calendar.url]
@@ -375,11 +375,11 @@ class CalDav(Connector):
         places[calendar.url] = msgspec.structs.replace(place, until=until)
         yield Page(cursor=_cursor(places))
 
-    def _kinds(self, calendar: Calendar) -> frozenset[str]:
+    def _kinds(self, calendar: ServerCalendar) -> frozenset[str]:
         selected = frozenset[str](self.filter.kinds)
         return selected & calendar.kinds if calendar.kinds else selected
 
-    def _messages(self, objects: Sequence[_Object]) -> tuple[Message, ...]:
+    def _messages(self, objects: Sequence[_CalendarObject]) -> tuple[Message, ...]:
         """Convert objects of selected kinds to messages; the objects are held until the next page."""
         self._here = {}
         messages = []
@@ -395,17 +395,19 @@ class CalDav(Connector):
             messages.append(message)
         return tuple(messages)
 
-    async def _objects(self, calendar: Calendar, hrefs: Sequence[str]) -> AsyncGenerator[list[_Object]]:
+    async def _objects(
+        self, calendar: ServerCalendar, hrefs: Sequence[str]
+    ) -> AsyncGenerator[list[_CalendarObject]]:
         """Fetch the objects that still exist, in batches, with the refusals of others."""
         for begin in range(0, len(hrefs), PAGE):
             resources, refused = await self._fetched(calendar, hrefs[begin : begin + PAGE])
             yield await to_thread.run_sync(_read_objects, calendar.url, resources) + refused
 
     async def _fetched(
-        self, calendar: Calendar, hrefs: Sequence[str]
-    ) -> tuple[list[Resource], list[_Object]]:
+        self, calendar: ServerCalendar, hrefs: Sequence[str]
+    ) -> tuple[list[WebDavResource], list[_CalendarObject]]:
         """Fetch objects; where one of them fails the report of all, fetch them one by one."""
-        listed: dict[str, Resource] | None = None
+        listed: dict[str, WebDavResource] | None = None
         try:
             report = await self._report(calendar.url, multiget(hrefs))
             listed = {_path(calendar.url, resource.href): resource for resource in report.resources}
@@ -413,29 +415,29 @@ class CalDav(Connector):
             if failure.scope in (Scope.ACCOUNT, Scope.MOMENT) or len(hrefs) == 1:
                 raise
 
-        async def resource_of(href: str) -> Resource:
+        async def resource_of(href: str) -> WebDavResource:
             """Return an object. Raises Unavailable if the server leaves it out: it would be lost for good."""
             found = listed
             if found is None:
                 report = await self._report(calendar.url, multiget([href]))
                 found = {_path(calendar.url, resource.href): resource for resource in report.resources}
-            one = found.get(_path(calendar.url, href), Resource(href, 0, {}))
+            one = found.get(_path(calendar.url, href), WebDavResource(href, 0, {}))
             if one.status not in (None, 200, 404):  # only 404 means deleted
                 raise Unavailable(f"the server leaves it out of its answer ({one.status or 'no status'})")
             return one
 
-        resources: list[Resource] = []
-        refused: list[_Object] = []
+        resources: list[WebDavResource] = []
+        refused: list[_CalendarObject] = []
         async for href, found in self.refusals.each(hrefs, resource_of):
             if isinstance(found, Unread):
-                refused.append(_Object(joined(calendar.url, href), "", "", Known(), found))
+                refused.append(_CalendarObject(joined(calendar.url, href), "", "", ObjectMetadata(), found))
             else:
                 resources.append(found)
         return resources, refused
 
     # --- requests ---
 
-    async def _since(self, calendar: Calendar, token: str) -> Multistatus:
+    async def _since(self, calendar: ServerCalendar, token: str) -> Multistatus:
         body = sync_collection(token)
         answer = await self._ask("REPORT", calendar.url, body, depth="0", accept=(207, *_REFUSED))
         if answer.status != 207:
@@ -444,13 +446,13 @@ class CalDav(Connector):
             raise general(answer)
         return multistatus(answer.body)
 
-    async def _queried(self, calendar: Calendar, body: bytes) -> list[str]:
+    async def _queried(self, calendar: ServerCalendar, body: bytes) -> list[str]:
         answer = await self._report(calendar.url, body)
         if any(_is_cut(resource, calendar) for resource in answer.resources):
             raise Unavailable("the server answers a part of what it was asked for")
         return [resource.href for resource in answer.resources if _is_listed(resource)]
 
-    async def _between(self, calendar: Calendar, start: datetime, end: datetime) -> list[str]:
+    async def _between(self, calendar: ServerCalendar, start: datetime, end: datetime) -> list[str]:
         return await self._queried(calendar, query("VEVENT", _stamp(start), _stamp(end)))
 
     async def _report(self, url: str, body: bytes) -> Multistatus:
@@ -459,7 +461,7 @@ class CalDav(Connector):
             raise Unavailable("a calendar was removed while it was read")
         return multistatus(answer.body)
 
-    async def _properties(self, url: str, *names: str, depth: str = "0") -> tuple[str, list[Resource]]:
+    async def _properties(self, url: str, *names: str, depth: str = "0") -> tuple[str, list[WebDavResource]]:
         """Return properties, and the final address after redirects."""
         for _ in range(MAX_REDIRECTS):
             answer = await self._ask("PROPFIND", url, propfind(*names), depth=depth, accept=(207, *_MOVED))
@@ -471,7 +473,9 @@ class CalDav(Connector):
             "the server sends us from one address to the next; write the one of the calendars"
         )
 
-    async def _ask(self, method: str, url: str, body: bytes, *, depth: str, accept: Sequence[int]) -> Answer:
+    async def _ask(
+        self, method: str, url: str, body: bytes, *, depth: str, accept: Sequence[int]
+    ) -> HttpReply:
         assert self.context.secret is not None
         shown = b64encode(f"{self.settings.username}:{self.context.secret()}".encode()).decode()
         headers = {"Authorization": f"Basic {shown}", "Content-Type": "application/xml; charset=utf-8"}
@@ -490,7 +494,7 @@ class CalDav(Connector):
 
     # --- discovery of calendars ---
 
-    async def _calendars(self) -> list[Calendar]:
+    async def _calendars(self) -> list[ServerCalendar]:
         """Return the selected calendars, ordered by name.
 
         Raises:
@@ -513,7 +517,7 @@ class CalDav(Connector):
             raise Misconfigured(f"{without[0]}: the server does not list changes (RFC 6578){hint}")
         return sorted(chosen, key=lambda one: (one.name, one.url))[:MAX_CALENDARS]
 
-    async def _discovered(self) -> list[Calendar]:
+    async def _discovered(self) -> list[ServerCalendar]:
         asked = ("d:resourcetype", "d:current-user-principal", "c:calendar-home-set", *_OF_CALENDARS)
         try:
             url, resources = await self._properties(self.settings.url, *asked)
@@ -522,7 +526,7 @@ class CalDav(Connector):
                 raise
             well_known = joined(self.settings.url, "/.well-known/caldav")  # RFC 6764
             url, resources = await self._properties(well_known, *asked)
-        here = resources[0] if resources else Resource("", None, {})
+        here = resources[0] if resources else WebDavResource("", None, {})
         if here.has(f"{DAV}resourcetype", f"{CAL}calendar"):
             return [_calendar(url, here)]
         homes = here.hrefs(f"{CAL}calendar-home-set")
@@ -533,7 +537,7 @@ class CalDav(Connector):
                 for resource in resources
                 for home in resource.hrefs(f"{CAL}calendar-home-set")
             ]
-        found: list[Calendar] = []
+        found: list[ServerCalendar] = []
         for home in homes or [url]:
             at, resources = await self._at(url, home, "d:resourcetype", *_OF_CALENDARS, depth="1")
             found += [
@@ -543,13 +547,15 @@ class CalDav(Connector):
             ]
         return found
 
-    async def _at(self, base: str, href: str, *names: str, depth: str = "0") -> tuple[str, list[Resource]]:
+    async def _at(
+        self, base: str, href: str, *names: str, depth: str = "0"
+    ) -> tuple[str, list[WebDavResource]]:
         url = joined(base, href)
         self._check_ours(url)
         return await self._properties(url, *names, depth=depth)
 
     @staticmethod
-    def judge(answer: Answer) -> ConnectorFailure | None:
+    def judge(answer: HttpReply) -> ConnectorFailure | None:
         if answer.status in (404, 405):
             return Misconfigured(f"there are no calendars at that address: {answer.status}")
         return None
@@ -558,15 +564,15 @@ class CalDav(Connector):
 _OF_CALENDARS: Final = ("d:displayname", "c:supported-calendar-component-set", "d:sync-token")
 
 
-def _calendar(base: str, resource: Resource) -> Calendar:
+def _calendar(base: str, resource: WebDavResource) -> ServerCalendar:
     url = joined(base, resource.href)
     kinds = resource.found.get(f"{CAL}supported-calendar-component-set")
     names = () if kinds is None else (one.get("name", "").upper() for one in kinds.findall(f"{CAL}comp"))
     name = resource.text(f"{DAV}displayname") or _last(url)
-    return Calendar(url, name, frozenset(names), resource.text(f"{DAV}sync-token"))
+    return ServerCalendar(url, name, frozenset(names), resource.text(f"{DAV}sync-token"))
 
 
-def _is_called(calendar: Calendar, name: str) -> bool:
+def _is_called(calendar: ServerCalendar, name: str) -> bool:
     return (
         name.casefold() in (calendar.name.casefold(), _last(calendar.url).casefold()) or name == calendar.url
     )
@@ -577,7 +583,7 @@ def _last(url: str) -> str:
     return unquote(urlsplit(url).path.rstrip("/").rpartition("/")[2])
 
 
-def _cursor(places: dict[str, Place]) -> Cursor:
+def _cursor(places: dict[str, CalendarCursor]) -> Cursor:
     return {"calendars": msgspec.to_builtins(places)}
 
 
@@ -585,14 +591,14 @@ def _stamp(at: datetime) -> str:
     return at.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
 
 
-def _is_listed(one: Resource) -> bool:
+def _is_listed(one: WebDavResource) -> bool:
     """Return True if an object exists; one that the server leaves out of a list is fetched by its address."""
     if one.status in (None, 200):
         return f"{DAV}getetag" in one.found
     return one.status != 404
 
 
-def _is_cut(one: Resource, calendar: Calendar) -> bool:
+def _is_cut(one: WebDavResource, calendar: ServerCalendar) -> bool:
     """Return True for the entry of the calendar itself by which a server says that it has more."""
     return one.status == _TRUNCATED and _path(calendar.url, one.href) == _path(calendar.url, "")
 
@@ -602,17 +608,19 @@ def _path(base: str, href: str) -> str:
     return unquote(urlsplit(joined(base, href)).path).rstrip("/")
 
 
-def _read_objects(base: str, resources: Sequence[Resource]) -> list[_Object]:
+def _read_objects(base: str, resources: Sequence[WebDavResource]) -> list[_CalendarObject]:
     objects = []
     for resource in resources:
         element = resource.found.get(f"{CAL}calendar-data")
         if element is not None and (text := element.text):
-            known = read_metadata(text) if len(text) <= MAX_CHARS else Known()
-            objects.append(_Object(joined(base, resource.href), resource.text(f"{DAV}getetag"), text, known))
+            known = read_metadata(text) if len(text) <= MAX_CHARS else ObjectMetadata()
+            objects.append(
+                _CalendarObject(joined(base, resource.href), resource.text(f"{DAV}getetag"), text, known)
+            )
     return objects
 
 
-def _message(one: _Object) -> Message:
+def _message(one: _CalendarObject) -> Message:
     known = one.known
     # Named like an iCalendar file, because rules consider names; the hash prevents names chosen by senders.
     digest = hashlib.sha256((known.uid or one.url).encode("utf-8", "replace")).hexdigest()

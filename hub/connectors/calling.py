@@ -108,7 +108,7 @@ class Unavailable(ConnectorFailure):
     code = ErrorCode.PROVIDER_UNAVAILABLE
 
 
-class Elsewhere(Unavailable):
+class NeedsOtherNode(Unavailable):
     """Key or file that this node lacks and another node may have: that node can read the connector."""
 
     scope = Scope.ACCOUNT
@@ -141,7 +141,7 @@ SHARE: Final = 0.8  # of a provider's limit, because other clients use the accou
 BURST_S: Final = 6.0  # seconds whose units may be spent at once
 
 
-class Quota(msgspec.Struct, frozen=True):
+class ProviderQuota(msgspec.Struct, frozen=True):
     """Provider's limits for one account: units per minute, and concurrent requests."""
 
     units_per_min: float = 6_000.0
@@ -151,7 +151,7 @@ class Quota(msgspec.Struct, frozen=True):
 class Throttle:
     """Limiter that enforces a quota."""
 
-    def __init__(self, quota: Quota, clock: Clock) -> None:
+    def __init__(self, quota: ProviderQuota, clock: Clock) -> None:
         self.quota = quota
         self._clock = clock
         self._places = anyio.Semaphore(quota.at_once)
@@ -257,7 +257,7 @@ class Refusals:
         return bool(results) and all(are_failures) and self._in_a_row + len(results) >= MAX_REFUSALS
 
 
-class Tokens(Protocol):
+class AccessTokens(Protocol):
     """Access tokens of one account, refreshed once for all waiting callers."""
 
     async def token(self, rejected: str | None = None) -> str:
@@ -273,7 +273,7 @@ class Tokens(Protocol):
         ...
 
 
-class Answer(msgspec.Struct, frozen=True):
+class HttpReply(msgspec.Struct, frozen=True):
     """Answer of a provider. Header names are in lower case; *at*: time of arrival by the hub's clock."""
 
     status: int
@@ -299,10 +299,10 @@ class Answer(msgspec.Struct, frozen=True):
             raise Unavailable("the provider's answer is cut off, or no JSON") from error
 
 
-Judge = Callable[[Answer], ConnectorFailure | None]
+Judge = Callable[[HttpReply], ConnectorFailure | None]
 
 
-def general(answer: Answer) -> ConnectorFailure:
+def general(answer: HttpReply) -> ConnectorFailure:
     """Interpret a status without a provider-specific meaning."""
     status = answer.status
     if status == 401:
@@ -345,7 +345,7 @@ def server_address(value: str) -> str:
 BaseUrl = Annotated[str, AfterValidator(lambda value: server_address(value).rstrip("/"))]
 
 
-class Caller:
+class ProviderCaller:
     """HTTP client for one account at its provider.
 
     Args:
@@ -357,7 +357,7 @@ class Caller:
         self,
         client: OutboundClient,
         *,
-        tokens: Tokens | None,
+        tokens: AccessTokens | None,
         throttle: Throttle,
         origins: Collection[str],
         clock: Clock,
@@ -383,7 +383,7 @@ class Caller:
         units: float = 1.0,
         accept: Collection[int] = (200,),
         expects_json: bool = False,
-    ) -> Answer:
+    ) -> HttpReply:
         """Send a request and return an answer with a status in *accept*.
 
         Args:
@@ -403,7 +403,7 @@ class Caller:
             token = None if self._tokens is None else await self._tokens.token(rejected=rejected)
             async with self._throttle.place(units):
                 found = await self._once(method, url, params, headers, body, token)
-            if isinstance(found, Answer):
+            if isinstance(found, HttpReply):
                 if found.status in accept:
                     if not expects_json or found.status >= 300 or _is_json(found):
                         return found
@@ -448,7 +448,7 @@ class Caller:
         headers: Mapping[str, str],
         body: bytes | None,
         token: str | None,
-    ) -> Answer | ConnectorFailure:
+    ) -> HttpReply | ConnectorFailure:
         shown = dict(headers) | ({} if token is None else {"Authorization": f"Bearer {token}"})
         try:
             answer = await self._client.request(
@@ -464,14 +464,14 @@ class Caller:
             )
         except (TransportError, DecodingError) as error:
             return Unavailable(f"the provider cannot be reached: {error}")
-        return Answer(
+        return HttpReply(
             answer.status_code,
             {k.lower(): v for k, v in answer.headers.items()},
             answer.content,
             self._clock.now(),
         )
 
-    async def _judged(self, answer: Answer) -> ConnectorFailure:
+    async def _judged(self, answer: HttpReply) -> ConnectorFailure:
         """Interpret an answer as a failure; a requested wait holds all requests of this account."""
         failure = (None if self._judge is None else self._judge(answer)) or general(answer)
         if not isinstance(failure, ProviderBusy | Unavailable):
@@ -497,7 +497,7 @@ class Caller:
         await self._clock.sleep(wait_s)
 
 
-def _is_json(answer: Answer) -> bool:
+def _is_json(answer: HttpReply) -> bool:
     try:
         answer.json()
     except Unavailable:

@@ -25,7 +25,7 @@ from pydantic import ValidationError
 
 from hub.base.clock import SystemChance, SystemClock
 from hub.base.outbound.client import OutboundClient
-from hub.connectors.calling import Caller, CursorLost, Throttle
+from hub.connectors.calling import CursorLost, ProviderCaller, Throttle
 from hub.connectors.connector import PAGE_MESSAGES, Connector, Context, Cursor, Filter, Message, Page
 from hub.connectors.process import ProcessConnector, ProcessSettings
 from hub.document import Document
@@ -60,7 +60,7 @@ def process_at(
     """
     chosen = ProcessSettings(folder=folder, command=tuple(command), **settings)
     clock, chance = SystemClock(), SystemChance()
-    caller = Caller(
+    caller = ProviderCaller(
         client,
         tokens=None,
         throttle=Throttle(ProcessConnector.quota(chosen), clock),

@@ -37,14 +37,14 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 
 from hub.base.clock import Chance, Clock
 from hub.connectors.calling import (
-    Answer,
-    Caller,
+    AccessTokens,
     ConnectorFailure,
     CursorLost,
-    Quota,
+    HttpReply,
+    ProviderCaller,
+    ProviderQuota,
     Refusals,
     Shown,
-    Tokens,
     Unread,
 )
 from hub.connectors.sdk.json_paths import steps_of
@@ -356,8 +356,8 @@ class Context:
     account: str
     clock: Clock
     chance: Chance
-    caller: Caller
-    tokens: Tokens | None = None
+    caller: ProviderCaller
+    tokens: AccessTokens | None = None
     secret: Callable[[], str] | None = None
     inbox: Inbox | None = None
     identity: str = ""
@@ -413,12 +413,12 @@ class Connector(ABC):
         return frozenset()
 
     @classmethod
-    def quota(cls, settings: Any) -> Quota:
+    def quota(cls, settings: Any) -> ProviderQuota:
         """Return the provider's limits for one account."""
-        return Quota()
+        return ProviderQuota()
 
     @staticmethod
-    def judge(answer: Answer) -> ConnectorFailure | None:
+    def judge(answer: HttpReply) -> ConnectorFailure | None:
         """Interpret an unaccepted status at this provider; None: the general meaning applies."""
         return None
 
@@ -529,7 +529,7 @@ BUILT_IN: Final = {
     "outlook": "hub.connectors.outlook:Outlook",
     "teams": "hub.connectors.teams:Teams",
     "imap": "hub.connectors.imap:Imap",
-    "caldav": "hub.connectors.caldav:CalDav",
+    "caldav": "hub.connectors.caldav:CalDavConnector",
     "webhook": "hub.connectors.webhook:Webhook",
     "maildir": "hub.connectors.maildir:Maildir",
     "manifest": "hub.connectors.manifest:ManifestConnector",

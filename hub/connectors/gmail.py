@@ -36,17 +36,17 @@ from pydantic import Field
 
 from hub.base.clock import Clock, epoch_ms, from_epoch_ms
 from hub.connectors.calling import (
-    Answer,
     BaseUrl,
-    Caller,
     ConnectorFailure,
     CursorLost,
+    HttpReply,
     MessageUnreadable,
     Misconfigured,
     Params,
     PermissionMissing,
     ProviderBusy,
-    Quota,
+    ProviderCaller,
+    ProviderQuota,
     SignInNeeded,
     Unavailable,
     Unread,
@@ -67,7 +67,7 @@ from hub.connectors.connector import (
     Words,
     read_cursor,
 )
-from hub.connectors.mime import GOOGLE, Head, Letters, message_key, read_head
+from hub.connectors.mime import GOOGLE, Letters, MailHead, message_key, read_head
 from hub.document import Document
 from hub.text.files import HTML, MAIL, MIB, PLAIN
 from hub.text.letter_text import (
@@ -75,9 +75,9 @@ from hub.text.letter_text import (
     MAX_LETTER_BYTES,
     MAX_PARTS,
     PARTS,
-    Body,
     Enclosure,
     Letter,
+    LetterBody,
     LetterOptions,
     is_stub,
 )
@@ -135,7 +135,7 @@ class Ref(msgspec.Struct, frozen=True, rename="camel"):
     label_ids: tuple[str, ...] | None = None
 
 
-class Listed(msgspec.Struct, frozen=True, rename="camel"):
+class GmailListing(msgspec.Struct, frozen=True, rename="camel"):
     messages: tuple[Ref, ...] = ()
     next_page_token: str | None = None
 
@@ -161,13 +161,13 @@ class Profile(msgspec.Struct, frozen=True, rename="camel"):
     messages_total: int | None = None
 
 
-class Label(msgspec.Struct, frozen=True):
+class GmailLabel(msgspec.Struct, frozen=True):
     id: str
     name: str = ""
 
 
 class _Labels(msgspec.Struct, frozen=True):
-    labels: tuple[Label, ...] = ()
+    labels: tuple[GmailLabel, ...] = ()
 
 
 class _Raw(msgspec.Struct, frozen=True):
@@ -177,7 +177,7 @@ class _Raw(msgspec.Struct, frozen=True):
 class Api:
     """Client of Gmail for the user of the access token."""
 
-    def __init__(self, caller: Caller, base_url: str) -> None:
+    def __init__(self, caller: ProviderCaller, base_url: str) -> None:
         self._caller = caller
         self._base = f"{base_url}/gmail/v1/users/me"
 
@@ -186,7 +186,7 @@ class Api:
         answer = await self._ask("profile", accept=(200, 404, 501), units=SMALL_UNITS)
         return _read(answer, Profile) if answer.status == 200 else None
 
-    async def labels(self) -> tuple[Label, ...]:
+    async def labels(self) -> tuple[GmailLabel, ...]:
         return _read(await self._ask("labels", units=SMALL_UNITS), _Labels).labels
 
     async def listed(self, *, q: str = "", labels: Sequence[str] = (), most: int | None = None) -> list[Ref]:
@@ -196,7 +196,7 @@ class Api:
         params |= ({"q": q} if q else {}) | ({"labelIds": list(labels)} if labels else {})
         seen: set[str] = set()
         while True:
-            page = _read(await self._ask("messages", params=params, units=5.0), Listed)
+            page = _read(await self._ask("messages", params=params, units=5.0), GmailListing)
             found += page.messages
             if not page.next_page_token or (most is not None and len(found) >= most):
                 return found[:most]
@@ -214,7 +214,7 @@ class Api:
         answer = await self._ask("history", params=params, accept=(200, 404), units=2.0)
         return _read(answer, HistoryPage) if answer.status == 200 else None
 
-    async def message(self, id: str, form: str) -> Answer | None:
+    async def message(self, id: str, form: str) -> HttpReply | None:
         """Fetch a message in the *form* full, metadata, minimal or raw; None if it was removed."""
         path = f"messages/{quote(id, safe='')}"
         answer = await self._ask(path, params={"format": form}, accept=(200, 404), units=GET_UNITS)
@@ -228,7 +228,7 @@ class Api:
 
     async def _ask(
         self, path: str, *, params: Params | None = None, accept: Sequence[int] = (200,), units: float
-    ) -> Answer:
+    ) -> HttpReply:
         return await self._caller.ask(
             "GET",
             f"{self._base}/{path}",
@@ -248,7 +248,7 @@ def _unseen(token: str, seen: set[str]) -> str:
     return token
 
 
-def judge(answer: Answer) -> ConnectorFailure | None:
+def judge(answer: HttpReply) -> ConnectorFailure | None:
     """Interpret an error by its reasons; None: the general meaning of its status applies."""
     reasons, text = _error_details(answer)
     if reasons & {"dailylimitexceeded", "dailylimitexceededunreg"}:
@@ -286,7 +286,7 @@ def next_midnight(now: datetime) -> datetime:
     return datetime.combine(day, time(), _PACIFIC).astimezone(UTC)
 
 
-def read_message(answer: Answer, kind: type[T]) -> T:
+def read_message(answer: HttpReply, kind: type[T]) -> T:
     """Decode one message. Raises MessageUnreadable if it has an undocumented structure."""
     try:
         return msgspec.json.decode(answer.body, type=kind, strict=False)
@@ -294,14 +294,14 @@ def read_message(answer: Answer, kind: type[T]) -> T:
         raise MessageUnreadable("Gmail gave something else than a message") from error
 
 
-def _read(answer: Answer, kind: type[T]) -> T:
+def _read(answer: HttpReply, kind: type[T]) -> T:
     try:
         return msgspec.json.decode(answer.body, type=kind)
     except NO_JSON as error:
         raise Unavailable("Gmail gave an answer of a shape that is not documented") from error
 
 
-def _error_details(answer: Answer) -> tuple[frozenset[str], str]:
+def _error_details(answer: HttpReply) -> tuple[frozenset[str], str]:
     """Return an error's reasons in lower case, and its text, which may name a time to wait for."""
     try:
         error = read_json(answer.body)["error"]
@@ -329,7 +329,7 @@ _PARAMETER: Final = re.compile(r"\b(charset|format|delsp)\s*=\s*[\"']?([^\"';\s]
 _MAX_MAILS: Final = 3  # nested in each other
 
 
-class Header(msgspec.Struct, frozen=True):
+class GmailHeader(msgspec.Struct, frozen=True):
     name: str = ""
     value: str = ""
 
@@ -340,15 +340,15 @@ class PartBody(msgspec.Struct, frozen=True, rename="camel"):
     data: str = ""
 
 
-class Part(msgspec.Struct, frozen=True, rename="camel"):
+class GmailPart(msgspec.Struct, frozen=True, rename="camel"):
     """Part in Gmail's format; *filename* is decoded."""
 
     part_id: str = ""
     mime_type: str = ""
     filename: str = ""
-    headers: tuple[Header, ...] = ()
+    headers: tuple[GmailHeader, ...] = ()
     body: PartBody = PartBody()
-    parts: tuple["Part", ...] = ()
+    parts: tuple["GmailPart", ...] = ()
 
     @property
     def kind(self) -> str:
@@ -370,9 +370,9 @@ class GmailMessage(msgspec.Struct, frozen=True, rename="camel"):
     label_ids: tuple[str, ...] = ()
     internal_date: int | None = None
     size_estimate: int | None = None
-    payload: Part = Part()
+    payload: GmailPart = GmailPart()
 
-    def head(self) -> Head:
+    def head(self) -> MailHead:
         return read_head([(header.name, header.value) for header in self.payload.headers])
 
 
@@ -380,17 +380,17 @@ class GmailMessage(msgspec.Struct, frozen=True, rename="camel"):
 class Sorted:
     """Parts of a mail by role: bodies, attached files, and attached mails."""
 
-    bodies: list[Part] = field(default_factory=list)
-    files: list[Part] = field(default_factory=list)
-    mails: list[Part] = field(default_factory=list)
+    bodies: list[GmailPart] = field(default_factory=list)
+    files: list[GmailPart] = field(default_factory=list)
+    mails: list[GmailPart] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     others: list[str] = field(default_factory=list)
 
 
-def sort(payload: Part) -> Sorted:
+def sort(payload: GmailPart) -> Sorted:
     """Sort the parts of a mail by role, in order; parts of attached mails are not included."""
     found = Sorted()
-    todo: list[tuple[Part, int, bool]] = [(payload, 0, True)]
+    todo: list[tuple[GmailPart, int, bool]] = [(payload, 0, True)]
     seen = 0
     while todo:
         part, depth, is_shown = todo.pop()
@@ -413,7 +413,7 @@ def sort(payload: Part) -> Sorted:
     return found
 
 
-def attachments(payload: Part) -> tuple[Attachment, ...]:
+def attachments(payload: GmailPart) -> tuple[Attachment, ...]:
     """Return the metadata of a message's attachments."""
     parted = sort(payload)
     return tuple(
@@ -428,7 +428,7 @@ def attachments(payload: Part) -> tuple[Attachment, ...]:
     )
 
 
-def to_fetch(payload: Part, options: LetterOptions, depth: int = 0) -> Iterator[str]:
+def to_fetch(payload: GmailPart, options: LetterOptions, depth: int = 0) -> Iterator[str]:
     """Yield the ids of parts to fetch: large bodies, and selected attachments."""
     parted = sort(payload)
     for part in parted.bodies:
@@ -443,7 +443,7 @@ def to_fetch(payload: Part, options: LetterOptions, depth: int = 0) -> Iterator[
 
 
 def letter_of(
-    payload: Part, options: LetterOptions, fetched: Mapping[str, str | None], depth: int = 0
+    payload: GmailPart, options: LetterOptions, fetched: Mapping[str, str | None], depth: int = 0
 ) -> Letter:
     """Convert a message to a letter.
 
@@ -459,7 +459,7 @@ def letter_of(
             continue
         named = {name.lower(): value for name, value in _PARAMETER.findall(part.header("content-type"))}
         bodies.append(
-            Body(
+            LetterBody(
                 data=data,
                 media_type=part.kind,
                 charset=named.get("charset"),
@@ -492,7 +492,7 @@ def fingerprint(letter: Letter) -> str:
     return digest.hexdigest()
 
 
-def _chosen(part: Part) -> tuple[Part, ...]:
+def _chosen(part: GmailPart) -> tuple[GmailPart, ...]:
     """Choose among alternatives: plain text unless it is a stub, else the richest."""
     has_page = any(one.kind != PLAIN for one in part.parts)
     for one in part.parts:
@@ -503,17 +503,17 @@ def _chosen(part: Part) -> tuple[Part, ...]:
     return part.parts[-1:]
 
 
-def _is_words(part: Part) -> bool:
+def _is_words(part: GmailPart) -> bool:
     is_attached = part.header("content-disposition").strip().lower().startswith("attachment")
     return part.kind in (PLAIN, HTML) and not part.filename and not is_attached
 
 
-def _is_selected(part: Part, options: LetterOptions) -> bool:
+def _is_selected(part: GmailPart, options: LetterOptions) -> bool:
     named = bool(part.filename) or not part.is_inline or part.kind in PARTS
     return named and options.selects(part.kind, part.body.size, name=part.filename)
 
 
-def _file(part: Part, options: LetterOptions, fetched: Mapping[str, str | None]) -> Enclosure:
+def _file(part: GmailPart, options: LetterOptions, fetched: Mapping[str, str | None]) -> Enclosure:
     is_selected = _is_selected(part, options)
     content = _data(part, fetched) if is_selected else None
     return Enclosure(
@@ -526,7 +526,9 @@ def _file(part: Part, options: LetterOptions, fetched: Mapping[str, str | None])
     )
 
 
-def _mail(part: Part, options: LetterOptions, fetched: Mapping[str, str | None], depth: int) -> Enclosure:
+def _mail(
+    part: GmailPart, options: LetterOptions, fetched: Mapping[str, str | None], depth: int
+) -> Enclosure:
     inside = (
         letter_of(part.parts[0], options, fetched, depth + 1) if part.parts and depth < _MAX_MAILS else None
     )
@@ -539,7 +541,7 @@ def _mail(part: Part, options: LetterOptions, fetched: Mapping[str, str | None],
     )
 
 
-def _data(part: Part, fetched: Mapping[str, str | None]) -> bytes | None:
+def _data(part: GmailPart, fetched: Mapping[str, str | None]) -> bytes | None:
     if part.body.data or not part.body.attachment_id:
         return _undone(part.body.data)
     encoded = fetched.get(part.body.attachment_id)
@@ -585,7 +587,7 @@ def is_own(labels: Collection[str]) -> bool:
     return "SENT" in labels and "INBOX" not in labels
 
 
-class Point(msgspec.Struct, frozen=True, array_like=True):
+class HistoryPoint(msgspec.Struct, frozen=True, array_like=True):
     """History id with the time of its retrieval (epoch seconds)."""
 
     history_id: str
@@ -601,16 +603,16 @@ class Backfill(msgspec.Struct, frozen=True):
     done_to: tuple[str, ...] = ()
 
 
-class _State(msgspec.Struct, frozen=True, omit_defaults=True):
+class _GmailCursor(msgspec.Struct, frozen=True, omit_defaults=True):
     """Decoded cursor. *behind*: older points, from which a search is repeated (``_begin``)."""
 
     backfill: Backfill | None = None
     history_id: str | None = None
     at: int = 0
-    behind: tuple[Point, ...] = ()
+    behind: tuple[HistoryPoint, ...] = ()
 
 
-class Step(msgspec.Struct, frozen=True):
+class GmailStep(msgspec.Struct, frozen=True):
     """Chunk of ids. *after*: epoch milliseconds; older messages are skipped."""
 
     ids: tuple[str, ...]
@@ -619,7 +621,7 @@ class Step(msgspec.Struct, frozen=True):
     after: int | None = None
 
 
-class Stream:
+class GmailStream:
     """Stream of one mailbox with one filter. *q*: a Gmail search; may be empty."""
 
     def __init__(self, api: Api, clock: Clock, labels: Labels, q: str = "") -> None:
@@ -628,26 +630,26 @@ class Stream:
         self._labels = labels
         self._q = f"({q})" if " OR " in q else q
 
-    async def steps(self, cursor: Cursor | None, since: datetime) -> AsyncGenerator[Step]:
+    async def steps(self, cursor: Cursor | None, since: datetime) -> AsyncGenerator[GmailStep]:
         """Yield all new messages in chunks.
 
         Raises:
             CursorLost: Gmail's history does not reach back far enough.
         """
-        state = _State() if cursor is None else read_cursor(cursor, _State)
+        state = _GmailCursor() if cursor is None else read_cursor(cursor, _GmailCursor)
         if cursor is not None and state.backfill is None and state.history_id is None:
             raise CursorLost("the cursor is not one of this release")
         now = int(self._clock.now().timestamp())
-        points: tuple[Point, ...]
+        points: tuple[HistoryPoint, ...]
         if state.history_id is not None:
-            points = (*state.behind, Point(state.history_id, state.at))
+            points = (*state.behind, HistoryPoint(state.history_id, state.at))
         else:
             begun = state.backfill or Backfill(await self._newest(), now, epoch_ms(since))
             async for step in self._backfill(begun):
                 yield step
             if begun.h0 is None:
                 return
-            points = (Point(begun.h0, begun.at),)
+            points = (HistoryPoint(begun.h0, begun.at),)
         async for step in self._history(points, now):
             yield step
 
@@ -665,7 +667,7 @@ class Stream:
         # An id that is too small only causes duplicates.
         return max(ids, key=lambda one: (len(one), one), default=None)
 
-    async def _backfill(self, begun: Backfill) -> AsyncGenerator[Step]:
+    async def _backfill(self, begun: Backfill) -> AsyncGenerator[GmailStep]:
         # One second earlier, as Gmail does not document whether after: includes the second itself. The exact
         # time is checked in each message.
         listed = await self._search(begun.after // 1_000 - 1)
@@ -675,11 +677,13 @@ class Stream:
         for start in range(0, len(ids), CHUNK):
             chunk = tuple(ids[start : start + CHUNK])
             done = (*done, *chunk)[-_REMEMBERED:]
-            state = _State(backfill=msgspec.structs.replace(begun, done_to=done))
+            state = _GmailCursor(backfill=msgspec.structs.replace(begun, done_to=done))
             cursor = None if begun.h0 is None else msgspec.to_builtins(state)
-            yield Step(chunk, cursor, is_backfill=True, after=begun.after)
+            yield GmailStep(chunk, cursor, is_backfill=True, after=begun.after)
         if begun.h0 is not None:
-            yield Step((), msgspec.to_builtins(_State(history_id=begun.h0, at=begun.at)), is_backfill=True)
+            yield GmailStep(
+                (), msgspec.to_builtins(_GmailCursor(history_id=begun.h0, at=begun.at)), is_backfill=True
+            )
 
     async def _search(self, after_s: int) -> list[str]:
         """Return the ids of messages that the filter selects, oldest first."""
@@ -700,7 +704,7 @@ class Stream:
         ids = dict.fromkeys(ref.id for ref in reversed(listed))
         return [id for id in ids if id not in left_out and (selected is None or id in selected)]
 
-    async def _history(self, points: Sequence[Point], now: int) -> AsyncGenerator[Step]:
+    async def _history(self, points: Sequence[HistoryPoint], now: int) -> AsyncGenerator[GmailStep]:
         begin = self._begin(points, now)
         reached = begin.history_id
         token: str | None = None
@@ -719,23 +723,25 @@ class Stream:
             async for ids, at in self._chunks(page.history, begin):
                 reached = at
                 # With a search, messages already passed are checked again, as this point cannot be resumed.
-                cursor = None if self._q else msgspec.to_builtins(_State(history_id=at, at=begin.at))
-                yield Step(ids, cursor)
+                cursor = None if self._q else msgspec.to_builtins(_GmailCursor(history_id=at, at=begin.at))
+                yield GmailStep(ids, cursor)
             if not page.next_page_token:
                 break
             token = _unseen(page.next_page_token, seen)
         recent = tuple(point for point in points if point.at >= begin.at) if self._q else ()
         behind = recent if len(recent) < _POINTS else (recent[0], *recent[2 - _POINTS :])
-        yield Step((), msgspec.to_builtins(_State(history_id=reported or reached, at=now, behind=behind)))
+        yield GmailStep(
+            (), msgspec.to_builtins(_GmailCursor(history_id=reported or reached, at=now, behind=behind))
+        )
 
-    def _begin(self, points: Sequence[Point], now: int) -> Point:
+    def _begin(self, points: Sequence[HistoryPoint], now: int) -> HistoryPoint:
         """Return the start of the history: with a search, a point whose messages are all indexed."""
         if not self._q:
             return points[-1]
         return next((point for point in reversed(points) if point.at <= now - INDEXED_S), points[0])
 
     async def _chunks(
-        self, records: Sequence[Record], begin: Point
+        self, records: Sequence[Record], begin: HistoryPoint
     ) -> AsyncGenerator[tuple[tuple[str, ...], str]]:
         """Yield selected ids in chunks, each with the id of the last history record in it."""
         selected = [
@@ -817,8 +823,8 @@ class Gmail(Connector):
         return frozenset((origin_of(settings.base_url),))
 
     @classmethod
-    def quota(cls, settings: GmailSettings) -> Quota:
-        return Quota(settings.units_per_min, AT_ONCE)
+    def quota(cls, settings: GmailSettings) -> ProviderQuota:
+        return ProviderQuota(settings.units_per_min, AT_ONCE)
 
     judge = staticmethod(judge)
 
@@ -838,7 +844,7 @@ class Gmail(Connector):
         labels, names = await self._labels()
         if not self._me and (profile := await self._api.profile()) is not None:
             self._me = profile.email_address
-        stream = Stream(self._api, self.context.clock, labels, self._filter.q.strip())
+        stream = GmailStream(self._api, self.context.clock, labels, self._filter.q.strip())
         async with aclosing(stream.steps(cursor, since)) as steps:
             async for step in steps:
                 found = [one async for one in self.refusals.each(step.ids, self._got)]

@@ -18,14 +18,14 @@ import msgspec
 from pydantic import Field
 
 from hub.connectors.calling import (
-    Answer,
     BaseUrl,
-    Caller,
     ConnectorFailure,
     CursorLost,
+    HttpReply,
     Misconfigured,
     PermissionMissing,
     ProviderBusy,
+    ProviderCaller,
     QuotaSpent,
     SignInNeeded,
     Unavailable,
@@ -177,7 +177,7 @@ class GraphPage(msgspec.Struct, frozen=True):
 class Graph:
     """Client of Graph. *prefer* is sent with every request, including those by a link from an answer."""
 
-    def __init__(self, caller: Caller, base_url: str, *, prefer: Sequence[str] = ()) -> None:
+    def __init__(self, caller: ProviderCaller, base_url: str, *, prefer: Sequence[str] = ()) -> None:
         self._caller = caller
         self._base_url = base_url
         self._headers = {"Accept": "application/json"} | ({"Prefer": ", ".join(prefer)} if prefer else {})
@@ -192,7 +192,7 @@ class Graph:
 
     async def ask(
         self, url: str, *, accept: Sequence[int] = (200,), expects_json: bool = True, is_stream: bool = False
-    ) -> Answer:
+    ) -> HttpReply:
         """Send a GET request and return the answer.
 
         Args:
@@ -285,7 +285,7 @@ class GraphConnector(Connector):
         return frozenset((origin_of(settings.base_url),))
 
     @staticmethod
-    def judge(answer: Answer) -> ConnectorFailure | None:
+    def judge(answer: HttpReply) -> ConnectorFailure | None:
         return judge(answer)
 
     async def _signed_in(self) -> Person:
@@ -294,7 +294,7 @@ class GraphConnector(Connector):
         return self._me
 
 
-def judge(answer: Answer) -> ConnectorFailure | None:
+def judge(answer: HttpReply) -> ConnectorFailure | None:
     """Interpret an error of Graph; None: the general meaning of its status applies."""
     codes = codes_of(answer)
     if codes & _LOST or answer.status == 410:
@@ -326,7 +326,7 @@ def judge(answer: Answer) -> ConnectorFailure | None:
     return None
 
 
-def codes_of(answer: Answer) -> frozenset[str]:
+def codes_of(answer: HttpReply) -> frozenset[str]:
     """Return an error's code and the nested codes, in lower case."""
     try:
         body = read_json(answer.body)

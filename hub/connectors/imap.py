@@ -30,7 +30,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from hub.base.outbound.scopes import MAX_REFUSALS
-from hub.connectors.blocking_imap_transport import Answer, Refused, Wire
+from hub.connectors.blocking_imap_transport import BlockingImapTransport, ImapRefused, ImapResponse
 from hub.connectors.calling import Misconfigured, Unavailable, Unread
 from hub.connectors.connector import (
     PAGE_MESSAGES,
@@ -45,20 +45,22 @@ from hub.connectors.connector import (
     Page,
     read_cursor,
 )
-from hub.connectors.imap_connection import AnswerTooLong, FolderStatus, Line
+from hub.connectors.imap_connection import AnswerTooLong, FolderStatus, ImapConnection
 from hub.connectors.imap_settings import ImapFilter, ImapSettings
 from hub.connectors.imap_syntax import Lost, Value, day, iso_of, number_of, quoted, set_of, values
-from hub.connectors.mime import NEEDED, Head, Letters, headers_of, letter_in, message_key, mid_link, read_head
+from hub.connectors.mime import (
+    NEEDED,
+    Letters,
+    MailHead,
+    headers_of,
+    letter_in,
+    message_key,
+    mid_link,
+    read_head,
+)
 from hub.document import Document
 from hub.text.files import HTML, MAIL, MIB, PLAIN, NotConvertible
-from hub.text.letter_text import (
-    PARTS,
-    Body,
-    Enclosure,
-    Letter,
-    LetterOptions,
-    is_stub,
-)
+from hub.text.letter_text import PARTS, Enclosure, Letter, LetterBody, LetterOptions, is_stub
 from hub.text.mime import date_in, file_name, header_text, in_charset, parameter, undone
 from hub.text.wrapped import flow_of
 
@@ -69,7 +71,7 @@ _TOO_FEW: Final = 400
 _NOTHING: Final[list[Value]] = [None] * 7
 
 
-class Part(msgspec.Struct, frozen=True, array_like=True):
+class ImapPart(msgspec.Struct, frozen=True, array_like=True):
     """Leaf of the tree of parts. *size*: octets in encoded form."""
 
     number: str
@@ -97,7 +99,7 @@ class Fetched(msgspec.Struct, frozen=True):
     flags: frozenset[str] = frozenset()
     received_at: datetime | None = None
     size: int | None = None
-    parts: tuple[Part, ...] = ()
+    parts: tuple[ImapPart, ...] = ()
     sections: dict[str, bytes] = {}
     is_whole: bool = True
     fault: str = ""
@@ -111,7 +113,7 @@ class Fetched(msgspec.Struct, frozen=True):
 UNKNOWN: Final = 0  # in place of a UID: no message has it (RFC 9051, 2.3.1.1)
 
 
-def fetched(answer: Answer) -> Iterator[Fetched]:
+def fetched(answer: ImapResponse) -> Iterator[Fetched]:
     """Yield the messages of an answer that have a UID; other data of the server are skipped.
 
     A parse error yields ``UNKNOWN`` with a fault, because senders control the content.
@@ -132,7 +134,7 @@ def _one(items: list[Value]) -> Fetched | None:
     flags: frozenset[str] = frozenset()
     received_at = None
     size = None
-    parts: tuple[Part, ...] = ()
+    parts: tuple[ImapPart, ...] = ()
     sections: dict[str, bytes] = {}
     is_whole = True
     for name, value in zip(items[::2], items[1::2], strict=False):
@@ -156,14 +158,14 @@ def _one(items: list[Value]) -> Fetched | None:
     return None if uid is None else Fetched(uid, flags, received_at, size, parts, sections, is_whole)
 
 
-def parts_of(structure: list[Value]) -> tuple[Part, ...]:
+def parts_of(structure: list[Value]) -> tuple[ImapPart, ...]:
     """Return the leaves of a BODYSTRUCTURE in order, up to the limits."""
-    found: list[Part] = []
+    found: list[ImapPart] = []
     _walk(structure, "", 0, 0, found)
     return tuple(found)
 
 
-def chosen(parts: Sequence[Part]) -> tuple[Part, ...]:
+def chosen(parts: Sequence[ImapPart]) -> tuple[ImapPart, ...]:
     """Return the bodies of a mail: of alternatives, only the plain text.
 
     If the plain text is so short that it may be empty, all alternatives are chosen, to decide by their
@@ -174,20 +176,20 @@ def chosen(parts: Sequence[Part]) -> tuple[Part, ...]:
     return tuple(part for part in words if part.way not in plain or part.media_type == PLAIN)
 
 
-def attached(parts: Sequence[Part]) -> tuple[Part, ...]:
+def attached(parts: Sequence[ImapPart]) -> tuple[ImapPart, ...]:
     """Return the attachments of a mail."""
     return tuple(part for part in parts if not _is_words(part))
 
 
-def _is_words(part: Part) -> bool:
+def _is_words(part: ImapPart) -> bool:
     return part.media_type in (PLAIN, HTML) and not part.is_attached and not part.name
 
 
-def _walk(body: list[Value], number: str, way: int, depth: int, found: list[Part]) -> None:
+def _walk(body: list[Value], number: str, way: int, depth: int, found: list[ImapPart]) -> None:
     if len(found) > MAX_PARTS or not body:
         return
     if len(found) == MAX_PARTS or (depth == _MAX_DEPTH and isinstance(body[0], list)):
-        found.append(Part("", "multipart/mixed"))  # for all parts beyond the limit
+        found.append(ImapPart("", "multipart/mixed"))  # for all parts beyond the limit
         return
     if not isinstance(body[0], list):
         found.append(_leaf(body, number or "1", way))
@@ -206,7 +208,7 @@ def _kind(kind: bytes, subtype: bytes) -> str:
     return f"{_text(kind)}/{_text(subtype)}".lower()[:100] if subtype else PLAIN  # RFC 2045, 5.2
 
 
-def _leaf(body: list[Value], number: str, way: int) -> Part:
+def _leaf(body: list[Value], number: str, way: int) -> ImapPart:
     kind, subtype, given, _, _, encoding, size = [*body, *_NOTHING][:7]
     parameters = _parameters(given)
     disposition, shown = "", dict[str, str]()
@@ -215,7 +217,7 @@ def _leaf(body: list[Value], number: str, way: int) -> Part:
             case [bytes(word), None | list() as more] if word.lower() in (b"attachment", b"inline"):
                 disposition, shown = _text(word).lower(), _parameters(more)
                 break
-    return Part(
+    return ImapPart(
         number=number,
         media_type=_kind(_bytes(kind), _bytes(subtype)),
         charset=parameters.get("charset", "")[:60],
@@ -267,28 +269,28 @@ _ROUND_BYTES: Final = 8 * MIB  # held at once
 _OF_FOUR: Final = 0.73  # ratio of a file's size to its base64 form with line ends
 
 
-class Place(msgspec.Struct, frozen=True, array_like=True):
+class ImapLocation(msgspec.Struct, frozen=True, array_like=True):
     """Location of a message and its parts to fetch; plain JSON inside a ``Message``."""
 
     folder: str
     uidvalidity: int
     uid: int
-    texts: tuple[Part, ...] = ()
-    files: tuple[Part, ...] = ()
+    texts: tuple[ImapPart, ...] = ()
+    files: tuple[ImapPart, ...] = ()
     others: tuple[str, ...] = ()
 
 
-def place(folder: str, uidvalidity: int, uid: int, parts: Sequence[Part]) -> Any:
+def place(folder: str, uidvalidity: int, uid: int, parts: Sequence[ImapPart]) -> Any:
     """Create a message's ``place``."""
     texts, files = chosen(parts), attached(parts)
     others = tuple(part.media_type for part in parts if part not in texts and part not in files)
-    return msgspec.to_builtins(Place(folder, uidvalidity, uid, texts, files[:_MAX_NAMED], others))
+    return msgspec.to_builtins(ImapLocation(folder, uidvalidity, uid, texts, files[:_MAX_NAMED], others))
 
 
-class Order(msgspec.Struct, frozen=True):
+class FetchOrder(msgspec.Struct, frozen=True):
     """Single FETCH for messages with equal parts."""
 
-    parts: tuple[Part, ...]
+    parts: tuple[ImapPart, ...]
     uids: tuple[int, ...]
 
     def words(self) -> list[bytes]:
@@ -299,9 +301,9 @@ class Order(msgspec.Struct, frozen=True):
         return [set_of(self.uids), b"(UID %b)" % sections if sections else b"(UID)"]
 
 
-def rounds(places: Sequence[Place], options: LetterOptions) -> Iterator[list[Order]]:
+def rounds(places: Sequence[ImapLocation], options: LetterOptions) -> Iterator[list[FetchOrder]]:
     """Yield the FETCH commands of each round trip, so that the answers of a round fit the memory limit."""
-    alike: dict[tuple[Part, ...], list[int]] = {}
+    alike: dict[tuple[ImapPart, ...], list[int]] = {}
     held = 0
     for at in places:
         # Attached mails are always read, as they are part of the message.
@@ -311,14 +313,16 @@ def rounds(places: Sequence[Place], options: LetterOptions) -> Iterator[list[Ord
         if alike and held + size > _ROUND_BYTES:
             yield _orders(alike)
             alike, held = {}, 0
-        same = tuple(Part(part.number, "", size=_most(part)) for part in parts)
+        same = tuple(ImapPart(part.number, "", size=_most(part)) for part in parts)
         alike.setdefault(same, []).append(at.uid)
         held += size
     if alike:
         yield _orders(alike)
 
 
-def letter_of(message: Message, at: Place, sections: Mapping[str, bytes], options: LetterOptions) -> Letter:
+def letter_of(
+    message: Message, at: ImapLocation, sections: Mapping[str, bytes], options: LetterOptions
+) -> Letter:
     """Return the letter of a message. Only in a worker thread: decoding takes long.
 
     Args:
@@ -328,7 +332,7 @@ def letter_of(message: Message, at: Place, sections: Mapping[str, bytes], option
     return Letter(
         headers=headers_of(message),
         bodies=tuple(
-            Body(
+            LetterBody(
                 data=sections[part.number],
                 media_type=part.media_type,
                 charset=part.charset or None,
@@ -343,20 +347,20 @@ def letter_of(message: Message, at: Place, sections: Mapping[str, bytes], option
     )
 
 
-def _is_selected(part: Part, options: LetterOptions) -> bool:
+def _is_selected(part: ImapPart, options: LetterOptions) -> bool:
     is_named = bool(part.name) or part.media_type in PARTS
     return is_named and options.selects(part.media_type, _file_size(part), name=part.name)
 
 
-def _file_size(part: Part) -> int:
+def _file_size(part: ImapPart) -> int:
     return int(part.size * _OF_FOUR) if part.encoding == "base64" else part.size
 
 
-def _orders(alike: dict[tuple[Part, ...], list[int]]) -> list[Order]:
-    return [Order(parts, tuple(sorted(set(uids)))) for parts, uids in alike.items()]
+def _orders(alike: dict[tuple[ImapPart, ...], list[int]]) -> list[FetchOrder]:
+    return [FetchOrder(parts, tuple(sorted(set(uids)))) for parts, uids in alike.items()]
 
 
-def _most(part: Part) -> int:
+def _most(part: ImapPart) -> int:
     if part.media_type == MAIL:
         return _MAX_MAIL_BYTES
     if part.is_attached or part.name or part.media_type not in (PLAIN, HTML):
@@ -364,7 +368,7 @@ def _most(part: Part) -> int:
     return _MAX_PAGE_BYTES if part.media_type == HTML else _MAX_TEXT_BYTES
 
 
-def _ways(texts: Sequence[Part], sections: Mapping[str, bytes]) -> Iterator[Part]:
+def _ways(texts: Sequence[ImapPart], sections: Mapping[str, bytes]) -> Iterator[ImapPart]:
     """Choose among alternatives: plain text unless it is a stub, else the page."""
     present = [part for part in texts if part.number in sections]
     pages = {part.way for part in present if part.media_type == HTML}
@@ -383,7 +387,7 @@ def _ways(texts: Sequence[Part], sections: Mapping[str, bytes]) -> Iterator[Part
             yield part
 
 
-def _enclosure(part: Part, sections: Mapping[str, bytes], options: LetterOptions) -> Enclosure:
+def _enclosure(part: ImapPart, sections: Mapping[str, bytes], options: LetterOptions) -> Enclosure:
     data = sections.get(part.number)
     enclosure = Enclosure(
         name=part.name,
@@ -401,7 +405,7 @@ def _enclosure(part: Part, sections: Mapping[str, bytes], options: LetterOptions
         return replace(enclosure, why_not=str(error))
 
 
-def fingerprint(message: Message, at: Place, sections: Mapping[str, bytes]) -> str:
+def fingerprint(message: Message, at: ImapLocation, sections: Mapping[str, bytes]) -> str:
     """Return a digest of the content, independent of the folder."""
     digest = hashlib.sha256(message.subject.encode("utf-8", "replace"))
     for part in at.texts:
@@ -419,7 +423,7 @@ _FEW: Final = 100  # so few numbers are fetched without a search
 _MAX_SENDERS: Final = 10  # in one SEARCH
 
 
-class Known(msgspec.Struct, frozen=True, omit_defaults=True):
+class SyncedFolder(msgspec.Struct, frozen=True, omit_defaults=True):
     """Stored state of a folder.
 
     Attributes:
@@ -464,7 +468,7 @@ class Segment(msgspec.Struct, frozen=True):
                 return
 
 
-class Found(msgspec.Struct, frozen=True):
+class SearchPage(msgspec.Struct, frozen=True):
     """Numbers of one page. *done*: all numbers up to it were examined."""
 
     window: Segment
@@ -476,10 +480,10 @@ class Round(msgspec.Struct, frozen=True):
     """Segments to read in a folder, and the state when all of them are settled."""
 
     segments: tuple[Segment, ...]
-    start: Known  # state during the round, advanced with each page
-    end: Known
+    start: SyncedFolder  # state during the round, advanced with each page
+    end: SyncedFolder
 
-    def behind(self, segment: Segment, found: Found) -> Known:
+    def behind(self, segment: Segment, found: SearchPage) -> SyncedFolder:
         """Return the state after a page."""
         uid = found.done if found.done is not None else (found.uids[-1] if found.uids else segment.first - 1)
         until = self.start.until
@@ -489,12 +493,12 @@ class Round(msgspec.Struct, frozen=True):
 
 
 def plan(
-    known: Known | None, status: FolderStatus, since: datetime, now: datetime, filter: ImapFilter
+    known: SyncedFolder | None, status: FolderStatus, since: datetime, now: datetime, filter: ImapFilter
 ) -> Round | None:
     """Return the plan for a folder, or None if it has no new messages."""
     last = status.uidnext - 1
     modseq = status.modseq if filter.unread_only else None  # a mail may be marked as unread again
-    end = Known(uidvalidity=status.uidvalidity, uid=last, at=now.timestamp(), modseq=modseq)
+    end = SyncedFolder(uidvalidity=status.uidvalidity, uid=last, at=now.timestamp(), modseq=modseq)
     if known is not None and known.uidvalidity == status.uidvalidity and last >= known.uid:
         return _go_on(known, since, end)
     if known is not None:
@@ -505,7 +509,7 @@ def plan(
     return Round((Segment(1, last, since),) if last else (), start, end)
 
 
-def _go_on(known: Known, since: datetime, end: Known) -> Round | None:
+def _go_on(known: SyncedFolder, since: datetime, end: SyncedFolder) -> Round | None:
     is_changed = end.modseq is not None and known.modseq is not None and end.modseq > known.modseq
     is_same_filter = (end.modseq is None) == (known.modseq is None)
     if end.uid == known.uid and known.until is None and not is_changed and is_same_filter:
@@ -579,9 +583,11 @@ class Imap(Connector):
     settings: ImapSettings
     filter: ImapFilter
 
-    def __init__(self, context: Context, settings: Any, filter: Any, *, line: Line | None = None) -> None:
+    def __init__(
+        self, context: Context, settings: Any, filter: Any, *, line: ImapConnection | None = None
+    ) -> None:
         super().__init__(context, settings, filter)
-        self._line = line or Line(self.settings, context)
+        self._line = line or ImapConnection(self.settings, context)
         self._heads = _asked(self.filter)
         self._letters = Letters(self.filter)
         self._broken = 0  # messages in a row for which the connection broke
@@ -634,10 +640,10 @@ class Imap(Connector):
 
     async def read(self, messages: Sequence[Message]) -> AsyncGenerator[tuple[Message, Document | Unread]]:
         """Yield the documents of messages, folder by folder; mails with equal parts are fetched together."""
-        by_folder: dict[tuple[str, int], dict[int, tuple[Message, Place]]] = {}
+        by_folder: dict[tuple[str, int], dict[int, tuple[Message, ImapLocation]]] = {}
         for message in messages:
             try:
-                at = msgspec.convert(message.place, Place)
+                at = msgspec.convert(message.place, ImapLocation)
             except msgspec.ValidationError:
                 yield message, Unread(reason="the hub does not know any more where it lies")
                 continue
@@ -689,7 +695,7 @@ class Imap(Connector):
         sent = {folder.name for folder in available if r"\sent" in folder.flags}
         return [(name, name in sent) for name in dict.fromkeys(names)]
 
-    async def _found(self, name: str, status: FolderStatus, segment: Segment) -> AsyncGenerator[Found]:
+    async def _found(self, name: str, status: FolderStatus, segment: Segment) -> AsyncGenerator[SearchPage]:
         """Yield the numbers of a segment's messages page by page; at least one page."""
         for window in segment.windows():
             words = search_words(window, self.filter)
@@ -703,10 +709,10 @@ class Imap(Connector):
             for at in range(0, max(1, len(listed)), PAGE_MESSAGES):
                 some = tuple(listed[at : at + PAGE_MESSAGES])
                 is_last = at + PAGE_MESSAGES >= len(listed)
-                yield Found(window, some, window.last if is_last else None)
+                yield SearchPage(window, some, window.last if is_last else None)
 
     async def _list(
-        self, name: str, status: FolderStatus, found: Found, *, is_sent: bool
+        self, name: str, status: FolderStatus, found: SearchPage, *, is_sent: bool
     ) -> tuple[tuple[Message, ...], Unavailable | None]:
         """Return the messages of a page, or those before a failure, and the failure."""
         if not found.uids:
@@ -718,7 +724,7 @@ class Imap(Connector):
             at = place(name, status.uidvalidity, one.uid, ())
             return Message.refused(key, self._unread(one, name), place=at)
 
-        def fetch(wire: Wire, uids: Sequence[int]) -> dict[int, Message]:
+        def fetch(wire: BlockingImapTransport, uids: Sequence[int]) -> dict[int, Message]:
             shown = fetch_all(wire, uids, self._heads)
             self.refusals.accepted += sum(not one.refusal for one in shown.values())
             ones = [shown[uid] for uid in uids if uid in shown and not shown[uid].is_unread]
@@ -740,7 +746,7 @@ class Imap(Connector):
         name: str,
         uidvalidity: int,
         uids: Sequence[int],
-        fetch: Callable[[Wire, Sequence[int]], Mapping[int, T]],
+        fetch: Callable[[BlockingImapTransport, Sequence[int]], Mapping[int, T]],
         unread: Callable[[Fetched], T],
     ) -> tuple[Mapping[int, T], Unavailable | None]:
         """Fetch messages; if the answer is too long, or the connection breaks, fetch halves.
@@ -781,7 +787,7 @@ class Imap(Connector):
         name: str,
         uidvalidity: int,
         uids: Sequence[int],
-        fetch: Callable[[Wire, Sequence[int]], Mapping[int, T]],
+        fetch: Callable[[BlockingImapTransport, Sequence[int]], Mapping[int, T]],
     ) -> Mapping[int, T]:
         await self._line.enter(name, uidvalidity)
         return await self._line.work(lambda wire: fetch(wire, uids))
@@ -791,7 +797,7 @@ class Imap(Connector):
         name: str,
         uidvalidity: int,
         uids: Iterable[int],
-        fetch: Callable[[Wire, Sequence[int]], Mapping[int, T]],
+        fetch: Callable[[BlockingImapTransport, Sequence[int]], Mapping[int, T]],
     ) -> bool:
         """Return True if the server shows one of these messages, so that it refuses only some."""
         for uid in uids:
@@ -802,7 +808,7 @@ class Imap(Connector):
                     return True
         return False
 
-    def _is_selected(self, one: Fetched, head: Head, since: datetime | None) -> bool:
+    def _is_selected(self, one: Fetched, head: MailHead, since: datetime | None) -> bool:
         """Check conditions that the server was not asked for, or applies only roughly."""
         if since is not None and one.received_at is not None and one.received_at < since:
             return False
@@ -820,7 +826,7 @@ class Imap(Connector):
         folder: str,
         status: FolderStatus,
         one: Fetched,
-        head: Head,
+        head: MailHead,
         whole: Fetched | None,
         *,
         is_sent: bool,
@@ -843,7 +849,7 @@ class Imap(Connector):
             **fields,
         )
 
-    async def _document(self, message: Message, at: Place, one: Fetched | None) -> Document | Unread:
+    async def _document(self, message: Message, at: ImapLocation, one: Fetched | None) -> Document | Unread:
         if one is None:
             return Unread(reason="it was removed", is_removed=True)
         if one.is_unread:
@@ -859,9 +865,9 @@ class Imap(Connector):
         is_passing = not one.fault and not self.refusals.accepted
         return Unread(reason=reason, is_final=bool(one.fault), is_passing=is_passing)
 
-    async def _as_sent(self, at: Place) -> bytes | None:
+    async def _as_sent(self, at: ImapLocation) -> bytes | None:
         """Fetch the beginning of a whole mail; None if it was removed, or cannot be shown."""
-        fetch = partial(_bodies, [Order((Part("", MAIL, size=_MAX_MAIL_BYTES),), (at.uid,))])
+        fetch = partial(_bodies, [FetchOrder((ImapPart("", MAIL, size=_MAX_MAIL_BYTES),), (at.uid,))])
         got, failure = await self._in_halves(at.folder, at.uidvalidity, [at.uid], fetch, _as_it_is)
         if failure is not None:
             raise failure
@@ -873,13 +879,15 @@ def _as_it_is(one: Fetched) -> Fetched:
     return one
 
 
-def _bodies(orders: Sequence[Order], wire: Wire, uids: Sequence[int]) -> dict[int, Fetched]:
+def _bodies(
+    orders: Sequence[FetchOrder], wire: BlockingImapTransport, uids: Sequence[int]
+) -> dict[int, Fetched]:
     requested = set(uids)
-    some = [Order(order.parts, tuple(uid for uid in order.uids if uid in requested)) for order in orders]
+    some = [FetchOrder(order.parts, tuple(uid for uid in order.uids if uid in requested)) for order in orders]
     return fetch_bodies(wire, [order for order in some if order.uids])
 
 
-def _attachment(part: Part) -> Attachment:
+def _attachment(part: ImapPart) -> Attachment:
     is_picture = part.media_type.startswith("image/")
     return Attachment(
         id=part.number,
@@ -895,11 +903,11 @@ def _asked(filter: ImapFilter) -> bytes:
     return f"(UID INTERNALDATE RFC822.SIZE FLAGS BODYSTRUCTURE BODY.PEEK[HEADER.FIELDS ({names})])".encode()
 
 
-def _known(cursor: Cursor | None) -> dict[str, Known]:
-    return {} if cursor is None else read_cursor(cursor.get("folders"), dict[str, Known])
+def _known(cursor: Cursor | None) -> dict[str, SyncedFolder]:
+    return {} if cursor is None else read_cursor(cursor.get("folders"), dict[str, SyncedFolder])
 
 
-def _cursor(states: dict[str, Known]) -> Cursor:
+def _cursor(states: dict[str, SyncedFolder]) -> Cursor:
     return {"folders": {name: msgspec.to_builtins(known) for name, known in states.items()}}
 
 
@@ -911,11 +919,11 @@ def _fallback(one: Fetched, whole: Fetched | None) -> str:
     return f"imap:{digest.hexdigest()}"
 
 
-def _search(wire: Wire, words: Sequence[bytes]) -> Answer:
+def _search(wire: BlockingImapTransport, words: Sequence[bytes]) -> ImapResponse:
     return wire.command(b"UID", b"SEARCH", *words)
 
 
-def _searched(answer: Answer, window: Segment) -> list[int]:
+def _searched(answer: ImapResponse, window: Segment) -> list[int]:
     """Return the sorted numbers of an answer to SEARCH."""
     found: set[int] = set()
     for pieces in answer.named(b"SEARCH"):
@@ -926,7 +934,7 @@ def _searched(answer: Answer, window: Segment) -> list[int]:
     return sorted(uid for uid in found if window.first <= uid <= window.last)
 
 
-def fetch_all(wire: Wire, uids: Sequence[int], asked: bytes) -> dict[int, Fetched]:
+def fetch_all(wire: BlockingImapTransport, uids: Sequence[int], asked: bytes) -> dict[int, Fetched]:
     """Fetch messages by UID; removed ones are omitted, and one that the server cannot show has a refusal.
 
     Raises:
@@ -944,7 +952,7 @@ def fetch_all(wire: Wire, uids: Sequence[int], asked: bytes) -> dict[int, Fetche
     return _fetched_alone(wire, dict.fromkeys(doubtful, asked), found)
 
 
-def fetch_bodies(wire: Wire, orders: Sequence[Order]) -> dict[int, Fetched]:
+def fetch_bodies(wire: BlockingImapTransport, orders: Sequence[FetchOrder]) -> dict[int, Fetched]:
     """Fetch bodies by UID, as ``fetch_all`` does. All commands are sent before the first answer.
 
     Raises:
@@ -964,14 +972,14 @@ def fetch_bodies(wire: Wire, orders: Sequence[Order]) -> dict[int, Fetched]:
     return _fetched_alone(wire, doubtful, found)
 
 
-def _doubtful(answer: Answer, uids: Sequence[int], found: dict[int, Fetched], fault: str) -> list[int]:
+def _doubtful(answer: ImapResponse, uids: Sequence[int], found: dict[int, Fetched], fault: str) -> list[int]:
     """Return the UIDs to fetch individually: incomplete ones, and those missing without explanation."""
     is_missing = bool(fault) or (answer.status != "OK" and answer.code != _EXPUNGED)
     return [uid for uid in uids if (not found[uid].is_whole if uid in found else is_missing)]
 
 
 def _fetched_alone(
-    wire: Wire, doubtful: Mapping[int, bytes], found: dict[int, Fetched]
+    wire: BlockingImapTransport, doubtful: Mapping[int, bytes], found: dict[int, Fetched]
 ) -> dict[int, Fetched]:
     """Fetch messages one by one, by UID and what is asked of each, instead of what was *found* of them.
 
@@ -993,11 +1001,11 @@ def _fetched_alone(
             code = f" [{answer.code[:40]}]" if answer.code else ""
             refused[uid] = Fetched(uid, refusal=f"the server cannot show it ({answer.status}{code})")
             if len(refused) >= MAX_REFUSALS and not found:
-                raise Refused(answer.status, answer.code, answer.text)
+                raise ImapRefused(answer.status, answer.code, answer.text)
     return found | refused
 
 
-def _take(answer: Answer, uids: set[int], found: dict[int, Fetched]) -> str:
+def _take(answer: ImapResponse, uids: set[int], found: dict[int, Fetched]) -> str:
     """Collect the requested messages; a server may also report flags changed by other clients.
 
     Returns:

@@ -17,7 +17,7 @@ from anyio import CapacityLimiter, to_thread
 
 from hub.base.name_lists import listed
 from hub.base.tls_faults import ca_file_fault, trusting
-from hub.connectors.blocking_imap_transport import Answer, Refused, TooLong, Wire
+from hub.connectors.blocking_imap_transport import BlockingImapTransport, ImapRefused, ImapResponse, TooLong
 from hub.connectors.calling import (
     ConnectorFailure,
     FileUnusable,
@@ -48,7 +48,7 @@ class AnswerTooLong(Unavailable):
     """Answer longer than the hub's limit: less must be requested."""
 
 
-class Folder(msgspec.Struct, frozen=True):
+class ImapFolder(msgspec.Struct, frozen=True):
     """Folder in LIST; *flags* in lower case, including ``\\sent`` and other special uses."""
 
     name: str
@@ -64,7 +64,7 @@ class FolderStatus(msgspec.Struct, frozen=True):
     messages: int
 
 
-class Line:
+class ImapConnection:
     """Connection for one user at a time, reopened on demand."""
 
     def __init__(
@@ -74,7 +74,7 @@ class Line:
         self._context = context
         self._silence_timeout_s = silence_timeout_s
         self._threads = CapacityLimiter(1)
-        self._wire: Wire | None = None
+        self._wire: BlockingImapTransport | None = None
         self._used_at = 0.0
         self._folder: tuple[str, int] | None = None  # selected folder with its UIDVALIDITY
 
@@ -94,7 +94,9 @@ class Line:
             self._wire = await self._signed_in()
             self._used_at = self._context.clock.monotonic()
 
-    async def work(self, work: Callable[[Wire], T], *, timeout_s: float | None = WORK_TIMEOUT_S) -> T:
+    async def work(
+        self, work: Callable[[BlockingImapTransport], T], *, timeout_s: float | None = WORK_TIMEOUT_S
+    ) -> T:
         """Run an operation on the wire in a thread.
 
         Args:
@@ -104,7 +106,7 @@ class Line:
         assert self._wire is not None
         try:
             return await self._do(self._wire, work, timeout_s=timeout_s)
-        except Refused as refused:
+        except ImapRefused as refused:
             raise failure_of(refused, "the server refused what it was asked") from refused
 
     async def apart(self, work: Callable[[], T]) -> T:
@@ -150,7 +152,7 @@ class Line:
             self._folder = None
             raise Unavailable(f"the folder {name} was made anew while it was read")
 
-    async def folders(self) -> list[Folder]:
+    async def folders(self) -> list[ImapFolder]:
         """Return all folders of the account."""
         await self.open()
         words = [b"LIST", b'""', b'"*"']
@@ -164,7 +166,7 @@ class Line:
                     lowered = frozenset(
                         flag.decode("ascii", "replace").lower() for flag in flags if isinstance(flag, bytes)
                     )
-                    found.append(Folder(folder_name(name), lowered))
+                    found.append(ImapFolder(folder_name(name), lowered))
         return found
 
     async def wait(self, seconds: float) -> bool:
@@ -192,14 +194,14 @@ class Line:
         found = (word for pieces in answer.named(b"SEARCH") for word in pieces[0].split() if word.isdigit())
         return max(map(int, found), default=0) + 1
 
-    async def _in_folder(self, name: str, verb: bytes, *words: bytes) -> Answer:
+    async def _in_folder(self, name: str, verb: bytes, *words: bytes) -> ImapResponse:
         assert self._wire is not None
         try:
             return await self._do(self._wire, lambda wire: wire.command(verb, folder_word(name), *words))
-        except Refused as refused:
+        except ImapRefused as refused:
             await self._explain(name, refused)
 
-    async def _explain(self, name: str, refused: Refused) -> NoReturn:
+    async def _explain(self, name: str, refused: ImapRefused) -> NoReturn:
         """Raise a failure that explains why a folder cannot be opened, if the folder is at fault."""
         existing = [folder for folder in await self.folders() if r"\nonexistent" not in folder.flags]
         names = [folder.name for folder in existing]
@@ -214,9 +216,13 @@ class Line:
         ) from refused
 
     async def _do(
-        self, wire: Wire, work: Callable[[Wire], T], *, timeout_s: float | None = WORK_TIMEOUT_S
+        self,
+        wire: BlockingImapTransport,
+        work: Callable[[BlockingImapTransport], T],
+        *,
+        timeout_s: float | None = WORK_TIMEOUT_S,
     ) -> T:
-        """Run an operation. Raises ``Refused``, or ``Unavailable`` if the connection is lost and closed."""
+        """Run an operation. Raises ``ImapRefused``, or ``Unavailable`` if the connection is lost and closed."""
         is_done = False
         try:
             with anyio.fail_after(timeout_s):
@@ -227,7 +233,7 @@ class Line:
             is_done = True
             self._used_at = self._context.clock.monotonic()
             return done
-        except Refused:
+        except ImapRefused:
             is_done = True
             raise
         except TooLong as error:
@@ -238,12 +244,12 @@ class Line:
             if not is_done:
                 self._drop(wire)
 
-    def _drop(self, wire: Wire) -> None:
+    def _drop(self, wire: BlockingImapTransport) -> None:
         wire.leave()  # also ends a thread that waits for the server
         if wire is self._wire:
             self._wire = self._folder = None
 
-    async def _signed_in(self) -> Wire:
+    async def _signed_in(self) -> BlockingImapTransport:
         """Connect and sign in. A refused token is replaced by another one, once."""
         if self._settings.auth == "password":
             if self._context.secret is None:
@@ -260,22 +266,22 @@ class Line:
                 raise
         return await self._try(another)
 
-    async def _try(self, secret: str) -> Wire:
+    async def _try(self, secret: str) -> BlockingImapTransport:
         wire = await self._connected()
         try:
             await self._do(wire, lambda wire: _sign_in(wire, self._settings, secret))
-        except Refused as refused:
+        except ImapRefused as refused:
             wire.leave()
             raise _sign_in_failure(refused, self._settings) from refused
         return wire
 
-    async def _connected(self) -> Wire:
+    async def _connected(self) -> BlockingImapTransport:
         settings = self._settings
         given_up = threading.Event()
         addresses = await self._context.caller.permitted(settings.at_host, settings.at_port)
 
-        def connect() -> Wire:
-            wire = Wire(
+        def connect() -> BlockingImapTransport:
+            wire = BlockingImapTransport(
                 settings.host,
                 settings.at_port,
                 tls=settings.tls,
@@ -303,7 +309,7 @@ class Line:
             given_up.set()
 
 
-def failure_of(refused: Refused, what: str) -> ConnectorFailure:
+def failure_of(refused: ImapRefused, what: str) -> ConnectorFailure:
     """Interpret a NO (RFC 5530) to a command other than a sign-in."""
     match refused.code:
         case "AUTHENTICATIONFAILED" | "EXPIRED":
@@ -322,7 +328,7 @@ def failure_of(refused: Refused, what: str) -> ConnectorFailure:
             return Unavailable(f"{what} [{code[:40]}]")
 
 
-def _sign_in_failure(refused: Refused, settings: ImapSettings) -> ConnectorFailure:
+def _sign_in_failure(refused: ImapRefused, settings: ImapSettings) -> ConnectorFailure:
     # The server's text is not passed on: some servers repeat the credentials.
     what = f"{settings.host} does not let {settings.username} in"
     if refused.code in ("", "ALERT"):
@@ -334,25 +340,25 @@ def _sign_in_failure(refused: Refused, settings: ImapSettings) -> ConnectorFailu
     return failure_of(refused, what)
 
 
-def _sign_in(wire: Wire, settings: ImapSettings, secret: str) -> None:
+def _sign_in(wire: BlockingImapTransport, settings: ImapSettings, secret: str) -> None:
     user = settings.username
     if settings.auth == "xoauth2":
         _authenticate(wire, "XOAUTH2", f"user={user}\x01auth=Bearer {secret}\x01\x01")
     elif "AUTH=PLAIN" in wire.capabilities:
         _authenticate(wire, "PLAIN", f"\0{user}\0{secret}")
     elif "LOGINDISABLED" in wire.capabilities:
-        raise Refused("NO", "PRIVACYREQUIRED", "")
+        raise ImapRefused("NO", "PRIVACYREQUIRED", "")
     else:
         try:
             words = quoted(user), quoted(secret)
         except ValueError:
-            raise Refused("BAD", "", "") from None
+            raise ImapRefused("BAD", "", "") from None
         wire.command(b"LOGIN", *words)
     for pieces in wire.command(b"CAPABILITY").named(b"CAPABILITY"):
         wire.capabilities = frozenset(pieces[0].decode("ascii", "replace").upper().split())
 
 
-def _authenticate(wire: Wire, mechanism: str, answer: str) -> None:
+def _authenticate(wire: BlockingImapTransport, mechanism: str, answer: str) -> None:
     encoded = base64.b64encode(answer.encode())
     if "SASL-IR" in wire.capabilities:
         tag = wire.send(b"AUTHENTICATE", mechanism.encode(), encoded)
@@ -362,11 +368,11 @@ def _authenticate(wire: Wire, mechanism: str, answer: str) -> None:
     wire.finish_asked(tag, encoded)
 
 
-def _idle(wire: Wire) -> None:
+def _idle(wire: BlockingImapTransport) -> None:
     tag = wire.send(b"IDLE")
     while not (first := wire.response()[0]).startswith(b"+"):
         if not first.startswith(b"* "):
-            raise Refused("BAD", "", "")
+            raise ImapRefused("BAD", "", "")
     while True:
         pieces = wire.response()
         words = pieces[0].upper().split()

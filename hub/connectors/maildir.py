@@ -70,7 +70,7 @@ class MaildirSettings(ProviderSettings):
         return None
 
 
-class Place(msgspec.Struct, frozen=True, array_like=True):
+class MaildirLocation(msgspec.Struct, frozen=True, array_like=True):
     """Location of a mail when it was listed; *name*: the part of its name that stays."""
 
     part: str
@@ -78,7 +78,7 @@ class Place(msgspec.Struct, frozen=True, array_like=True):
     name: str
 
 
-class Known(msgspec.Struct, frozen=True):
+class MaildirCursor(msgspec.Struct, frozen=True):
     """Cursor: all files changed before *at* were listed, and those with a name in *names*.
 
     *since*: mails received earlier were left out, and stay so.
@@ -89,7 +89,7 @@ class Known(msgspec.Struct, frozen=True):
     names: tuple[str, ...] = ()
 
 
-class Listed(msgspec.Struct, frozen=True, order=True):
+class MaildirFile(msgspec.Struct, frozen=True, order=True):
     """File of a mail, ordered by the time of its change. *received*: time of its content, epoch seconds."""
 
     changed: float
@@ -141,7 +141,11 @@ class Maildir(Connector):
         return Account(name=str(self.settings.path), detail=f"mails: {len(listed):,}")
 
     async def pages(self, cursor: Cursor | None, since: datetime) -> AsyncGenerator[Page]:
-        start = Known(at=0.0, since=since.timestamp()) if cursor is None else read_cursor(cursor, Known)
+        start = (
+            MaildirCursor(at=0.0, since=since.timestamp())
+            if cursor is None
+            else read_cursor(cursor, MaildirCursor)
+        )
         overlap, now = OVERLAP.total_seconds(), self.context.clock.now().timestamp()
         at = min(start.at, now)  # a clock that was set back may have left times in the future
         seen = frozenset(start.names)
@@ -155,13 +159,15 @@ class Maildir(Connector):
             passed |= {one.mark: one.changed for one in some}
             at = min(now, max([at, *(one.changed for one in some)]))
             names = sorted((changed, mark) for mark, changed in passed.items() if changed >= at - overlap)
-            known = Known(at, start.since, tuple(mark for _, mark in names[-MAX_KNOWN:]))
+            known = MaildirCursor(at, start.since, tuple(mark for _, mark in names[-MAX_KNOWN:]))
             yield Page(messages=messages, cursor=msgspec.to_builtins(known), is_backfill=cursor is None)
 
     async def read(self, messages: Sequence[Message]) -> AsyncGenerator[tuple[Message, Document | Unread]]:
         for message in messages:
             try:
-                data = await to_thread.run_sync(self._content, msgspec.convert(message.place, Place))
+                data = await to_thread.run_sync(
+                    self._content, msgspec.convert(message.place, MaildirLocation)
+                )
                 letter = None if data is None else await self._letters.in_mail(data)
             except (NotConvertible, OSError) as error:
                 yield message, Unread(reason=str(error))
@@ -174,12 +180,12 @@ class Maildir(Connector):
 
     # --- files; in worker threads ---
 
-    def _messages(self, listed: Sequence[Listed]) -> tuple[Message, ...]:
+    def _messages(self, listed: Sequence[MaildirFile]) -> tuple[Message, ...]:
         """Return the messages of the files that are mails and still exist."""
         found = []
         for one in listed:
             try:
-                head = self._content(Place(one.part, one.file, one.name), MAX_HEAD_BYTES)
+                head = self._content(MaildirLocation(one.part, one.file, one.name), MAX_HEAD_BYTES)
             except OSError as error:
                 found.append(self._faulty(one, error))
                 continue
@@ -187,13 +193,13 @@ class Maildir(Connector):
                 found.append(self._message(one, head))
         return tuple(found)
 
-    def _message(self, one: Listed, data: bytes) -> Message:
+    def _message(self, one: MaildirFile, data: bytes) -> Message:
         head = read_head(data)
         digest = hashlib.sha256(data).hexdigest()
         return Message(
             key=message_key(head.message_id, f"maildir:{digest}"),
             copy=one.mark,
-            place=msgspec.to_builtins(Place(one.part, one.file, one.name)),
+            place=msgspec.to_builtins(MaildirLocation(one.part, one.file, one.name)),
             received_at=datetime.fromtimestamp(one.received, UTC),
             size_bytes=one.size,
             is_unread=one.part == _NEW or "S" not in one.flags,
@@ -202,16 +208,16 @@ class Maildir(Connector):
             **head.fields(),
         )
 
-    def _faulty(self, one: Listed, error: OSError) -> Message:
+    def _faulty(self, one: MaildirFile, error: OSError) -> Message:
         why = "a link, which is not followed" if error.errno == errno.ELOOP else error.strerror
         name = one.file.encode("utf-8", "replace").decode()
         key, fault = f"maildir:name:{one.mark}", f"{one.part}/{name[:200]}: {why}".lstrip("/")
         if error.errno in (errno.ELOOP, errno.EINVAL):  # a link, or no file
             return Message(key=key, fault=fault)
-        place = msgspec.to_builtins(Place(one.part, one.file, one.name))
+        place = msgspec.to_builtins(MaildirLocation(one.part, one.file, one.name))
         return Message.refused(key, Unread(reason=fault), place=place)
 
-    def _content(self, place: Place, most: int = MAX_BYTES + 1) -> bytes | None:
+    def _content(self, place: MaildirLocation, most: int = MAX_BYTES + 1) -> bytes | None:
         """Return the content of a mail under its present name, or None if it was removed."""
         folder = self.settings.path
         with suppress(FileNotFoundError):
@@ -250,9 +256,9 @@ def _opened(folder: Path, part: str) -> Iterator[int]:
         os.close(opened)
 
 
-def _list(folder: Path) -> list[Listed]:
+def _list(folder: Path) -> list[MaildirFile]:
     """Return the files of all mails, the earliest change first; a mail that was moved meanwhile once."""
-    found: dict[str, Listed] = {}
+    found: dict[str, MaildirFile] = {}
     for part in _parts(folder):
         with _opened(folder, part) as opened, os.scandir(opened) as entries:
             for entry in entries:
@@ -260,7 +266,7 @@ def _list(folder: Path) -> list[Listed]:
                 with suppress(FileNotFoundError):
                     if is_mail and not entry.is_dir(follow_symlinks=False):
                         about = entry.stat(follow_symlinks=False)
-                        one = Listed(about.st_ctime, part, entry.name, about.st_mtime, about.st_size)
+                        one = MaildirFile(about.st_ctime, part, entry.name, about.st_mtime, about.st_size)
                         found[one.name] = one
     return sorted(found.values())
 

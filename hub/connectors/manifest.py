@@ -39,12 +39,12 @@ from hub.base.outbound.rules import finite_number
 from hub.connectors.caldav import MAX_CHARS, Line, joined, read_metadata
 from hub.connectors.calendar_feeds import CalendarEntry, calendar_entries
 from hub.connectors.calling import (
-    Answer,
     ConnectorFailure,
+    HttpReply,
     MessageUnreadable,
     Misconfigured,
     ProviderBusy,
-    Quota,
+    ProviderQuota,
     SignInNeeded,
     Unavailable,
     Unread,
@@ -115,18 +115,18 @@ Paths = Annotated[
 ]
 
 
-class _Table(BaseModel):
+class _ManifestTable(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Setting(_Table):
+class ManifestSetting(_ManifestTable):
     """Table of ``settings``: what an operator writes in hub.toml. Without a default it is required."""
 
     about: str = ""
     default: str | None = None
 
 
-class Authentication(_Table):
+class Authentication(_ManifestTable):
     """Table ``auth``. *header*: the name of the header for a key, with *prefix* before the key."""
 
     kind: Literal["none", "bearer", "header", "basic", "oauth2"] = "none"
@@ -137,7 +137,7 @@ class Authentication(_Table):
     scopes: tuple[str, ...] = ()
 
 
-class Paging(_Table):
+class Paging(_ManifestTable):
     """Table ``pages``: how the next page is requested.
 
     *parameter* gets the value at *path*, the number of the page, or the number of entries before it. Without
@@ -151,7 +151,7 @@ class Paging(_Table):
     oldest_first: bool = False
 
 
-class EntryFields(_Table):
+class EntryFields(_ManifestTable):
     """Table ``fields``: paths in an entry; of several, the first that has a value counts, of *text* all.
 
     *version* changes with the content; without it, the content itself is compared.
@@ -169,21 +169,21 @@ class EntryFields(_Table):
     labels: Paths = ("labels[*]",)
 
 
-class Fields(EntryFields):
+class TaskEntryFields(EntryFields):
     """Table ``fields`` of a manifest, whose entries may be tasks."""
 
     due: Paths = ()
     done: Paths = ()
 
 
-class Detail(_Table):
+class Detail(_ManifestTable):
     """Table ``detail``: a request for each entry, and the paths of more text in its answer."""
 
     url: str
     text: Paths
 
 
-class Manifest(_Table):
+class ConnectorManifest(_ManifestTable):
     """Manifest of a connector.
 
     *list*: path of the list of entries; empty: the answer is the list. *skip*: paths that have a value in
@@ -204,10 +204,10 @@ class Manifest(_Table):
     skip: Paths = ()
     html: bool = False
     is_task: bool = False
-    settings: dict[Annotated[str, StringConstraints(pattern=r"^[a-z][a-z_]{0,63}$")], Setting] = {}
+    settings: dict[Annotated[str, StringConstraints(pattern=r"^[a-z][a-z_]{0,63}$")], ManifestSetting] = {}
     auth: Authentication = Authentication()
     pages: Paging = Paging()
-    fields: Fields = Fields()
+    fields: TaskEntryFields = TaskEntryFields()
     filter: dict[Annotated[str, StringConstraints(pattern=r"^[a-z][a-z_]{0,63}$")], Paths] = {}
     detail: Detail | None = None
 
@@ -245,14 +245,14 @@ class Manifest(_Table):
         return any(_OF_TIME & {*_PLACE.findall(text)} for _, text, _ in self._texts())
 
 
-def load(text: str, file: str) -> Manifest:
+def load(text: str, file: str) -> ConnectorManifest:
     """Return the manifest in *text*.
 
     Raises:
         Misconfigured: it is no manifest; the message names the file, the key and what was found.
     """
     try:
-        return Manifest.model_validate(tomllib.loads(text))
+        return ConnectorManifest.model_validate(tomllib.loads(text))
     except tomllib.TOMLDecodeError as error:
         raise Misconfigured(f"{file}: {error}") from error
     except ValidationError as error:
@@ -337,7 +337,7 @@ class _Settings(ProviderSettings):
         return {name: str(value) for name, value in self if name != "manifest"}
 
 
-class Place(msgspec.Struct, frozen=True, omit_defaults=True):
+class ListingCursor(msgspec.Struct, frozen=True, omit_defaults=True):
     """Cursor: the newest settled change, and digests of the entries that a listing from there repeats.
 
     *headers* make the request *asked* conditional; its answer was the whole listing.
@@ -349,7 +349,7 @@ class Place(msgspec.Struct, frozen=True, omit_defaults=True):
     asked: str = ""
 
 
-class Request(msgspec.Struct, frozen=True):
+class ListingRequest(msgspec.Struct, frozen=True):
     """Request for a page. *position*: of the page, or of its first entry."""
 
     url: str
@@ -369,7 +369,7 @@ class Request(msgspec.Struct, frozen=True):
         return hashlib.sha256(msgspec.json.encode((self.address, self.body))).hexdigest()[:16]
 
 
-class Entry(msgspec.Struct, frozen=True):
+class ListedEntry(msgspec.Struct, frozen=True):
     """Entry of a listing. *content*: of the answer. *fault*: why it is no message."""
 
     id: str
@@ -389,7 +389,7 @@ class ManifestConnector(Connector):
 
     provider = "manifest"
     auth = Auth.NONE
-    manifest: ClassVar[Manifest]
+    manifest: ClassVar[ConnectorManifest]
     has_html: ClassVar[bool]
     file: ClassVar[Path]
 
@@ -431,11 +431,11 @@ class ManifestConnector(Connector):
         return frozenset(_origin(_url(url, values)) for url in (cls.manifest.url, *detail)) - {""}
 
     @classmethod
-    def quota(cls, settings: Any) -> Quota:
-        return Quota(units_per_min=cls.manifest.rate_per_min, at_once=2)
+    def quota(cls, settings: Any) -> ProviderQuota:
+        return ProviderQuota(units_per_min=cls.manifest.rate_per_min, at_once=2)
 
     @staticmethod
-    def judge(answer: Answer) -> ConnectorFailure | None:
+    def judge(answer: HttpReply) -> ConnectorFailure | None:
         """Recognize a limit, which some providers report as forbidden, with the time of its end."""
         is_spent = any(answer.headers.get(f"{name[:-5]}remaining") == "0" for name in _RESETS)
         if answer.status not in (403, 429) or not (is_spent or "retry-after" in answer.headers):
@@ -452,7 +452,7 @@ class ManifestConnector(Connector):
         return Account(name=name, detail=f"entries on the first page: {len(entries)}")
 
     async def pages(self, cursor: Cursor | None, since: datetime) -> AsyncGenerator[Page]:
-        place = Place() if cursor is None else read_cursor(cursor, Place)
+        place = ListingCursor() if cursor is None else read_cursor(cursor, ListingCursor)
         known, now = frozenset(place.known), self.context.clock.now()
         observed: dict[str, datetime | None] = {}
         newest = place.since or since
@@ -502,7 +502,7 @@ class ManifestConnector(Connector):
         if (detail := self.manifest.detail) is not None:
             url = _url(detail.url, self.settings.variables() | {"key": quote(str(message.place), "")})
             try:
-                answer = await self._ask(Request(url), {}, accept=(200, 404))
+                answer = await self._ask(ListingRequest(url), {}, accept=(200, 404))
             except MessageUnreadable as error:
                 return Unread(reason=str(error))
             if answer.status == 404:
@@ -516,7 +516,7 @@ class ManifestConnector(Connector):
 
     # --- requests ---
 
-    def _request(self, since: datetime) -> Request:
+    def _request(self, since: datetime) -> ListingRequest:
         """Return the request for the first page of the changes since an instant."""
         minutes = (self.context.clock.now() - since) // timedelta(minutes=1) + 1
         values = self.settings.variables() | {
@@ -527,11 +527,11 @@ class ManifestConnector(Connector):
         manifest = self.manifest
         query = {name: _filled(text, values) for name, text in manifest.query.items()}
         position = 1 if manifest.pages.by == "number" else 0
-        return Request(_url(manifest.url, values), query, _filled(manifest.body, values), position)
+        return ListingRequest(_url(manifest.url, values), query, _filled(manifest.body, values), position)
 
     async def _ask(
-        self, request: Request, headers: Mapping[str, str], accept: Sequence[int] = (200,)
-    ) -> Answer:
+        self, request: ListingRequest, headers: Mapping[str, str], accept: Sequence[int] = (200,)
+    ) -> HttpReply:
         address = request.address
         body = None if request.body is None else msgspec.json.encode(request.body)
         asked = {**self._headers(), **headers}
@@ -566,12 +566,16 @@ class ManifestConnector(Connector):
 
     # --- answers; in worker threads ---
 
-    def _decoded(self, answer: Answer, request: Request) -> tuple[list[Entry], Request | None]:
+    def _decoded(
+        self, answer: HttpReply, request: ListingRequest
+    ) -> tuple[list[ListedEntry], ListingRequest | None]:
         """Return the entries of a page, and the request for the next one, if any."""
         manifest = self.manifest
         if manifest.format == "ics":
             events = calendar_entries(answer.body)
-            return [Entry(one.uid or one.version, one.version, one) for one in self._bounded(events)], None
+            return [
+                ListedEntry(one.uid or one.version, one.version, one) for one in self._bounded(events)
+            ], None
         found: Any = feed_entries(answer.body) if manifest.format == "feed" else answer.json()
         path = () if manifest.list is None else steps_of(manifest.list)
         listed = next(iter(values_at(found, path)), None)
@@ -590,13 +594,13 @@ class ManifestConnector(Connector):
             raise Misconfigured(f"{self.file}: an answer has more than {MAX_ENTRIES} entries")
         return entries
 
-    def _entry(self, content: Any) -> Entry:
+    def _entry(self, content: Any) -> ListedEntry:
         """Return the entry, with a fault if it has no key."""
         fields = self.manifest.fields
         id = text_at(content, fields.key)
         if not id:
             shown = f"fields.key: no value at {' or '.join(fields.key)} in {_shape(content)}"
-            return Entry("", _digest(repr(content)), content, fault=shown)
+            return ListedEntry("", _digest(repr(content)), content, fault=shown)
         modified = text_at(content, fields.modified) or text_at(content, fields.created)
         version = text_at(content, fields.version)
         if not version:
@@ -606,26 +610,30 @@ class ManifestConnector(Connector):
                 with suppress(TooTangled):
                     texts = [plain(text)[0] for text in texts]
             version = _digest(*texts)
-        return Entry(id, version, content, _instant(modified))
+        return ListedEntry(id, version, content, _instant(modified))
 
-    def _following(self, answer: Answer, found: Any, number: int, request: Request) -> Request | None:
+    def _following(
+        self, answer: HttpReply, found: Any, number: int, request: ListingRequest
+    ) -> ListingRequest | None:
         pages = self.manifest.pages
         match pages.by:
             case "link":
                 links = (part.partition(">") for part in answer.headers.get("link", "").split("<")[1:])
                 url = next((url for url, _, more in links if "next" in more.partition("rel=")[2][:6]), None)
-                return None if url is None else Request(joined(request.address, url))
+                return None if url is None else ListingRequest(joined(request.address, url))
             case "path":
                 value = text_at(found, (pages.path or "",))
                 if value and pages.parameter:
                     return _with(request, pages.parameter, value, 0)
-                return Request(joined(request.address, value)) if value else None
+                return ListingRequest(joined(request.address, value)) if value else None
             case "number" | "offset" if number >= pages.size:
                 position = request.position + (1 if pages.by == "number" else number)
                 return _with(request, pages.parameter, str(position), position)
         return None
 
-    def _messages(self, entries: Sequence[Entry], since: datetime, is_first: bool) -> tuple[Message, ...]:
+    def _messages(
+        self, entries: Sequence[ListedEntry], since: datetime, is_first: bool
+    ) -> tuple[Message, ...]:
         """Convert the entries that the filter selects; their documents are held until the next page."""
         self._here, self._late, messages = {}, frozenset(), list[Message]()
         for entry in entries:
@@ -643,7 +651,7 @@ class ManifestConnector(Connector):
             messages.append(message)
         return tuple(messages)
 
-    def _event(self, entry: Entry, since: datetime, is_first: bool) -> Made | None:
+    def _event(self, entry: ListedEntry, since: datetime, is_first: bool) -> Made | None:
         """Return the message of a calendar's entry, or None if it is not listed now. Raises ValueError."""
         text = entry.content.text
         if len(text) > MAX_CHARS:
@@ -665,7 +673,7 @@ class ManifestConnector(Connector):
         )
         return message, self._made(message, text)
 
-    def _record(self, entry: Entry, since: datetime, is_first: bool) -> Made | None:
+    def _record(self, entry: ListedEntry, since: datetime, is_first: bool) -> Made | None:
         """Return the message of an entry, or None if it is too old or the filter leaves it out."""
         manifest, fields, content = self.manifest, self.manifest.fields, entry.content
         is_done = any(values_at(content, steps_of(path))[:1] == [True] for path in fields.done)
@@ -712,14 +720,18 @@ class ManifestConnector(Connector):
             text, "", media_type=media_type, hidden_parts=hidden, origin=origin, parts=parts
         )
 
-    def _message(self, entry: Entry, **fields: Any) -> Message:
+    def _message(self, entry: ListedEntry, **fields: Any) -> Message:
         # The hash prevents names chosen by others: rules consider the names of files.
         key = f"{self.provider}:{_digest(entry.id or entry.version)[:32]}"
         key += "" if self.needs_model else ".ics"
         return Message(key=key, version=_digest(entry.version)[:32], place=entry.id, **fields)
 
     def _cursor(
-        self, observed: Mapping[str, datetime | None], newest: datetime, answer: Answer | None, first: Request
+        self,
+        observed: Mapping[str, datetime | None],
+        newest: datetime,
+        answer: HttpReply | None,
+        first: ListingRequest,
     ) -> Cursor:
         """Return the cursor after a listing, with the digests that the next one repeats."""
         is_whole = not self.manifest.asks_for_changes
@@ -727,7 +739,7 @@ class ManifestConnector(Connector):
         again = [mark for mark, at in observed.items() if is_whole or at is None or at >= border]
         shown = {} if answer is None else answer.headers
         tags = {name: _header(shown.get(tag, "")) for name, tag in _CONDITIONS.items()}
-        place = Place(
+        place = ListingCursor(
             since=None if is_whole else newest,
             known=tuple(again[:MAX_KNOWN] if is_whole else again[-MAX_KNOWN:]),
             headers={name: value for name, value in tags.items() if value},
@@ -784,11 +796,11 @@ def _url(text: str, values: Mapping[str, str]) -> str:
     return _PLACE.sub(lambda found: safe[found[1]], text)
 
 
-def _with(request: Request, parameter: str, value: str, position: int) -> Request:
+def _with(request: ListingRequest, parameter: str, value: str, position: int) -> ListingRequest:
     """Return the request with another value of a parameter, in the body if it has one."""
     if request.body is not None:
-        return Request(request.url, request.query, request.body | {parameter: value}, position)
-    return Request(request.url, request.query | {parameter: value}, None, position)
+        return ListingRequest(request.url, request.query, request.body | {parameter: value}, position)
+    return ListingRequest(request.url, request.query | {parameter: value}, None, position)
 
 
 def _todo(uid: str, title: str, text: str, due: str, is_done: bool) -> str:

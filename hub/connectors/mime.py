@@ -165,7 +165,7 @@ _COMMENT: Final = re.compile(r"[^()\\]++|\\.|[()\\]", re.DOTALL)
 _ESCAPED: Final = re.compile(r"\\(.)", re.DOTALL)
 
 
-class Fields(TypedDict):
+class MailFields(TypedDict):
     """Fields of a ``Message`` that come from its header, to be passed on as keyword arguments."""
 
     sender: Address | None
@@ -176,7 +176,7 @@ class Fields(TypedDict):
     headers: dict[str, str]
 
 
-class Head(msgspec.Struct, frozen=True):
+class MailHead(msgspec.Struct, frozen=True):
     """Parsed header: *raw* has the first raw field of each name (lower case)."""
 
     raw: dict[str, str]
@@ -190,7 +190,7 @@ class Head(msgspec.Struct, frozen=True):
         """Return a field decoded, on one line; empty if it is missing."""
         return header_text(self.raw.get(name, ""))
 
-    def fields(self, *, named: Iterable[str] = ()) -> Fields:
+    def fields(self, *, named: Iterable[str] = ()) -> MailFields:
         """Return the fields of a ``Message``.
 
         Args:
@@ -198,7 +198,7 @@ class Head(msgspec.Struct, frozen=True):
         """
         sender = addresses(self.raw.get("from", ""))
         stored = {name: self.text(name) for name in {*BULK_HEADERS, *named} if name in self.raw}
-        return Fields(
+        return MailFields(
             sender=sender[0] if sender else None,
             recipients=self._recipients(),
             subject=self.text("subject"),
@@ -224,20 +224,20 @@ class Head(msgspec.Struct, frozen=True):
 BULK_HEADERS: Final = ("list-id", "auto-submitted", "precedence")
 
 
-def read_head(given: bytes | Mapping[str, str] | Iterable[tuple[str, str]]) -> Head:
+def read_head(given: bytes | Mapping[str, str] | Iterable[tuple[str, str]]) -> MailHead:
     """Parse the header of a mail.
 
     Args:
         given: the mail or its header as bytes, or names and values.
     """
     if isinstance(given, bytes):
-        return Head(_split(given))
+        return MailHead(_split(given))
     raw: dict[str, str] = {}
     for name, value in given.items() if isinstance(given, Mapping) else given:
         raw.setdefault(name.strip().lower(), value)
         if len(raw) == _MAX_FIELDS:
             break
-    return Head(raw)
+    return MailHead(raw)
 
 
 def message_key(message_id: str | None, fallback: str) -> str:

@@ -38,7 +38,7 @@ from hub.connectors.calling import (
     MessageUnreadable,
     Misconfigured,
     PermissionMissing,
-    Quota,
+    ProviderQuota,
     Unavailable,
     Unread,
 )
@@ -80,7 +80,7 @@ from hub.connectors.mime import (
 )
 from hub.document import Document
 from hub.text.files import HTML, MAIL
-from hub.text.letter_text import Body, Enclosure, Letter, LetterOptions
+from hub.text.letter_text import Enclosure, Letter, LetterBody, LetterOptions
 from hub.text.mime import is_bulk
 from protocol.errors import did_you_mean
 
@@ -116,7 +116,7 @@ class FolderState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True,
     fill: str | None = None
 
 
-class Step(msgspec.Struct, frozen=True):
+class OutlookStep(msgspec.Struct, frozen=True):
     """Page, and the progress once all of its messages are settled."""
 
     items: tuple[dict[str, Any], ...]
@@ -131,7 +131,7 @@ class FolderStream:
         self._graph = graph
         self._clock = clock
 
-    async def steps(self, state: FolderState, since: datetime) -> AsyncGenerator[Step]:
+    async def steps(self, state: FolderState, since: datetime) -> AsyncGenerator[OutlookStep]:
         """Yield all pages after *state*.
 
         Args:
@@ -159,7 +159,7 @@ class FolderStream:
                 continue
             state = self._after(state, page)
             is_ended = page.delta is not None
-            yield Step(page.items, state, is_backfill)
+            yield OutlookStep(page.items, state, is_backfill)
         if state.fill is not None:
             async for step in self._filled(state, state.fill):
                 yield step
@@ -186,7 +186,7 @@ class FolderStream:
             raise Unavailable("Microsoft Graph's page leads nowhere")
         return msgspec.structs.replace(state, next=page.next, began_at=began_at, listed=listed)
 
-    async def _filled(self, state: FolderState, since: str) -> AsyncGenerator[Step]:
+    async def _filled(self, state: FolderState, since: str) -> AsyncGenerator[OutlookStep]:
         """Yield all messages of the folder from *since* on, oldest first."""
         query = {
             "$select": SELECT,
@@ -200,7 +200,7 @@ class FolderStream:
             times = [at for item in page.items if (at := read_time(item.get("receivedDateTime"))) is not None]
             since = spell_time(max(times)) if times else since
             state = msgspec.structs.replace(state, fill=since if page.next else None)
-            yield Step(page.items, state, True)
+            yield OutlookStep(page.items, state, True)
             url = page.next
 
 
@@ -257,8 +257,8 @@ class Outlook(GraphConnector):
         return settings.oauth("Mail.Read")
 
     @classmethod
-    def quota(cls, settings: GraphSettings) -> Quota:
-        return Quota(1_000.0, AT_ONCE)  # 10,000 in ten minutes
+    def quota(cls, settings: GraphSettings) -> ProviderQuota:
+        return ProviderQuota(1_000.0, AT_ONCE)  # 10,000 in ten minutes
 
     async def check(self) -> Account:
         me = await self._signed_in()
@@ -392,9 +392,9 @@ class Outlook(GraphConnector):
             return Unread(reason="a list, a newsletter or an automatic answer", is_removed=True)
         text = _content(item, "body")
         if inner(item, "body").get("contentType") == "html":
-            body = Body(data=text, media_type=HTML)
+            body = LetterBody(data=text, media_type=HTML)
         else:
-            body = Body(data=with_marks(text, _content(item, "uniqueBody")))
+            body = LetterBody(data=with_marks(text, _content(item, "uniqueBody")))
         enclosures: tuple[Enclosure, ...] = ()
         if message.attachments:
             enclosures = await attachments_of(self._graph, str(message.place), self._letters.options)

@@ -30,10 +30,10 @@ from hub.base.outbound.scopes import Scope
 from hub.base.output_pace import LINES_BYTES_PER_S, LOG_BYTES_PER_S, OutputPace
 from hub.base.printable import one_line, with_whole_characters
 from hub.connectors.calling import (
-    Answer,
     ConnectorFailure,
     CursorLost,
     FileUnusable,
+    HttpReply,
     MessageUnreadable,
     Misconfigured,
     PermissionMissing,
@@ -215,7 +215,7 @@ class _Option(msgspec.Struct, frozen=True):
     required: bool = False
 
 
-class Spec(msgspec.Struct, frozen=True):
+class ProcessSpec(msgspec.Struct, frozen=True):
     """Description of a connector by itself.
 
     Attributes:
@@ -312,7 +312,7 @@ _FAILURES: Final[dict[str, type[ConnectorFailure]]] = {
 }
 
 
-class _Asked(msgspec.Struct, frozen=True):
+class _ProgramRequest(msgspec.Struct, frozen=True):
     """HTTP request of the program. *accept*: statuses that it handles, in addition to 200 to 299."""
 
     url: _Long
@@ -327,18 +327,18 @@ class _Asked(msgspec.Struct, frozen=True):
     accept: Annotated[tuple[int, ...], Meta(max_length=100)] = ()
 
 
-class _Line(msgspec.Struct, frozen=True):
+class _ProgramLine(msgspec.Struct, frozen=True):
     """Line of the program; one of its fields is set in addition to the call's *id*."""
 
     id: int = 0
     result: msgspec.Raw = msgspec.Raw()
     item: msgspec.Raw = msgspec.Raw()
     error: _Failed | None = None
-    http: _Asked | None = None
+    http: _ProgramRequest | None = None
     jail: Shown | None = None
 
 
-class _Listing(msgspec.Struct, frozen=True):
+class _ProgramListing(msgspec.Struct, frozen=True):
     """Page. *next*: what the program needs for the next page of this stream; none: it was the last."""
 
     messages: Annotated[list[msgspec.Raw], Meta(max_length=PAGE_MESSAGES)] = []
@@ -386,7 +386,7 @@ class _Requests:
         self._context = context
         self._settings = settings
 
-    async def answer(self, asked: _Asked) -> dict[str, Any]:
+    async def answer(self, asked: _ProgramRequest) -> dict[str, Any]:
         """Send a request of the program and return the line with its answer."""
         try:
             answer = await self._send(asked)
@@ -406,7 +406,7 @@ class _Requests:
                 )
             return {"answer": {"id": asked.id, "error": _Failed.of(failure, self._context.clock.now())}}
 
-    async def _send(self, asked: _Asked) -> Answer:
+    async def _send(self, asked: _ProgramRequest) -> HttpReply:
         if asked.method not in self._settings.methods:
             raise Misconfigured(f"the connector sends {_reason(asked.method)}, which settings.methods lacks")
         headers = {name: value for name, value in asked.headers.items() if _is_sent(name, value)}
@@ -437,7 +437,7 @@ class _Requests:
         sent = b64encode(f"{user}:{secret}".encode()).decode()
         return [f"Basic {sent}", sent, secret]
 
-    async def _shown(self, answer: Answer) -> dict[str, Any]:
+    async def _shown(self, answer: HttpReply) -> dict[str, Any]:
         """Return headers and body without the secret, which some servers repeat.
 
         Raises:
@@ -513,7 +513,7 @@ class _Jailed:
         for _ in range(MAX_CALL_LINES):
             data = await self._read_line()
             left -= len(data)
-            line = _decoded(data, _Line)
+            line = _decoded(data, _ProgramLine)
             if line.http is not None:
                 await self._write(await self._requests.answer(line.http))
             elif line.jail is not None:
@@ -627,7 +627,7 @@ class ProcessConnector(Connector):
         while idle < MAX_IDLE_PAGES:
             params = {"cursor": cursor, "since": since, "next": following}
             try:
-                page = await self._call("pages", params, _Listing)
+                page = await self._call("pages", params, _ProgramListing)
             except CursorLost as lost:
                 if is_first:
                     raise
@@ -743,7 +743,7 @@ class ProcessConnector(Connector):
             raise Unavailable(f"the connector's process cannot be started: {error.strerror}") from error
         requests = _Requests(self.context, self.settings)
         self._jailed = _Jailed(process, self.context, requests)
-        spec = await self._jailed.call("spec", {}, Spec, lambda item: None)
+        spec = await self._jailed.call("spec", {}, ProcessSpec, lambda item: None)
         spec.check(self.settings, has_secret=self.context.secret is not None)
         requests.sign_in = spec.auth
 

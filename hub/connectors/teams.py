@@ -19,7 +19,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal, Self
 import msgspec
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from hub.connectors.calling import CursorLost, Misconfigured, Quota, Unavailable, Unread
+from hub.connectors.calling import CursorLost, Misconfigured, ProviderQuota, Unavailable, Unread
 from hub.connectors.connector import (
     Account,
     Address,
@@ -43,7 +43,7 @@ from hub.connectors.graph import (
 from hub.connectors.mime import headers_of, message_key
 from hub.connectors.teams_text import NotReadable, text_of_chat
 from hub.document import Document
-from hub.text.letter_text import Body, Letter
+from hub.text.letter_text import Letter, LetterBody
 
 _NEVER: Final = datetime.min.replace(tzinfo=UTC)
 OVERLAP: Final = timedelta(minutes=5)  # clocks of Microsoft's machines differ
@@ -117,7 +117,7 @@ class TeamsSettings(GraphSettings):
     )
 
 
-class Channel(BaseModel):
+class TeamsChannel(BaseModel):
     """Channel with Microsoft's ids: both are in the link that Teams copies."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -135,7 +135,7 @@ class TeamsFilter(Filter):
             description='"all", "direct" (of two), "group" (meetings, too), "none", or their ids.',
         )
     )
-    channels: Annotated[tuple[Channel, ...], Field(max_length=10)] = Field(
+    channels: Annotated[tuple[TeamsChannel, ...], Field(max_length=10)] = Field(
         default=(), description="Channels: { team = ..., channel = ... }."
     )
     mentions_me_only: bool = Field(default=False, description="Only messages that name the owner.")
@@ -159,8 +159,8 @@ class Teams(GraphConnector):
         return settings.oauth("Chat.Read", *(("ChannelMessage.Read.All",) if settings.channels else ()))
 
     @classmethod
-    def quota(cls, settings: TeamsSettings) -> Quota:
-        return Quota(units_per_min=240.0, at_once=AT_ONCE)  # one team allows four per second
+    def quota(cls, settings: TeamsSettings) -> ProviderQuota:
+        return ProviderQuota(units_per_min=240.0, at_once=AT_ONCE)  # one team allows four per second
 
     async def check(self) -> Account:
         self._may_read_channels()
@@ -280,7 +280,7 @@ class Teams(GraphConnector):
     # --- channels ---
 
     async def _channel(
-        self, state: TeamsState, name: str, channel: Channel
+        self, state: TeamsState, name: str, channel: TeamsChannel
     ) -> AsyncGenerator[tuple[TeamsState, tuple[Message, ...], bool, bool]]:
         """Yield a channel's pages: state, messages, if it is a backfill, and if the state may be stored."""
         here = state.channels.get(name) or ChannelState(after=state.first, newest=state.first)
@@ -312,7 +312,7 @@ class Teams(GraphConnector):
                 messages = self._messages(items[start : start + _PAGE], here.after, place)
                 yield state, messages, is_backfill, start + _PAGE >= len(items)
 
-    def _first_of(self, channel: Channel, here: ChannelState) -> str:
+    def _first_of(self, channel: TeamsChannel, here: ChannelState) -> str:
         query = {
             "$top": str(_PAGE),
             "$expand": "replies",
@@ -322,7 +322,9 @@ class Teams(GraphConnector):
         path = ("teams", channel.team, "channels", channel.channel, "messages", "delta")
         return self._graph.url(*path, query=query)
 
-    async def _with_replies(self, channel: Channel, item: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
+    async def _with_replies(
+        self, channel: TeamsChannel, item: dict[str, Any]
+    ) -> AsyncIterator[dict[str, Any]]:
         yield item
         replies = item.get("replies")
         for reply in replies if isinstance(replies, list) else []:
@@ -388,7 +390,7 @@ class Teams(GraphConnector):
             text = text_of_chat(item)
         except NotReadable as error:
             return Unread(reason=str(error))
-        letter = Letter(headers=headers_of(message), bodies=(Body(data=text),))
+        letter = Letter(headers=headers_of(message), bodies=(LetterBody(data=text),))
         content_hash = hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()
         return await self._letters.document(message, letter, content_hash)
 

@@ -61,7 +61,7 @@ class Source(StrEnum):
     GENERIC = "generic"
 
 
-class Delivery(msgspec.Struct, frozen=True):
+class VerifiedPost(msgspec.Struct, frozen=True):
     """Verified post.
 
     Attributes:
@@ -102,7 +102,7 @@ def problem_of(source: Source, secret: str) -> str | None:
 
 def judge(
     source: Source | None, headers: Mapping[str, str], body: bytes, secrets: Sequence[str], now: datetime
-) -> Delivery | None:
+) -> VerifiedPost | None:
     """Return the delivery if the post is authentic, else None.
 
     Args:
@@ -123,12 +123,12 @@ def judge(
         return None
     event = claim.event[:_EVENT_CHARS]
     if claim.key:
-        return Delivery((f"id:{hashlib.sha256(claim.key.encode()).hexdigest()}",), event=event)
+        return VerifiedPost((f"id:{hashlib.sha256(claim.key.encode()).hexdigest()}",), event=event)
     if source is not Source.GENERIC:
-        return Delivery((f"body:{digest}",), event=event)
+        return VerifiedPost((f"body:{digest}",), event=event)
     # An equal body may be a new delivery a day later, but is a retry within minutes.
     span = int(now.timestamp() // WINDOW.total_seconds())
-    return Delivery((f"body:{digest}:{span}", f"body:{digest}:{span - 1}"), now - WINDOW, event)
+    return VerifiedPost((f"body:{digest}:{span}", f"body:{digest}:{span - 1}"), now - WINDOW, event)
 
 
 def _fits(source: Source | None, secret: str, claim: _Claim) -> bool:

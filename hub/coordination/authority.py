@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Self
 
-from protocol.board_permissions import AIMED, Denial, Role, Verb, Whom, denial
+from protocol.board_permissions import AIMED, BoardCallerRole, Denial, Verb, Whom, denial
 from protocol.coordination import AGENT
 from protocol.errors import CodedError, ErrorCode, HubError
 from protocol.ids import AgentId, GatewayId, UserId
@@ -93,9 +93,9 @@ def require(
         raise _refusal(denied, board, target)
 
 
-def role(c: Connection, caller: Caller, board: BoardRow) -> Role:
+def role(c: Connection, caller: Caller, board: BoardRow) -> BoardCallerRole:
     """Return the caller's role towards the board."""
-    return Role.OPERATOR if caller.agent_id is None else role_of(place(c, caller), board)
+    return BoardCallerRole.OPERATOR if caller.agent_id is None else role_of(place(c, caller), board)
 
 
 def place(c: Connection, caller: Caller) -> Place:
@@ -141,25 +141,25 @@ def _whom(c: Connection, caller: Caller, board: BoardRow, target: AgentRow) -> W
     if target.id == caller.agent_id:
         return Whom.SELF
     match role_of(found, board):
-        case Role.LEAD:
+        case BoardCallerRole.LEAD:
             return Whom.LEAD
-        case Role.WORKER:
+        case BoardCallerRole.WORKER:
             return Whom.WORKER
-        case Role.GATEWAY_MAIN:
+        case BoardCallerRole.GATEWAY_MAIN:
             return Whom.MAIN
         case _:
             return Whom.OUTSIDER
 
 
-def role_of(place: Place, board: BoardRow) -> Role:
+def role_of(place: Place, board: BoardRow) -> BoardCallerRole:
     """Return the role of an agent with this place towards the board."""
     if place.user_id != board.user_id:
-        return Role.STRANGER
+        return BoardCallerRole.STRANGER
     if place.board_id == board.id:
-        return Role.LEAD if place.is_lead else Role.WORKER
+        return BoardCallerRole.LEAD if place.is_lead else BoardCallerRole.WORKER
     if place.main_of is not None and place.main_of == board.gateway_id:
-        return Role.GATEWAY_MAIN
-    return Role.STRANGER
+        return BoardCallerRole.GATEWAY_MAIN
+    return BoardCallerRole.STRANGER
 
 
 def _refusal(denied: Denial, board: BoardRow, target: AgentRow | None) -> HubError:

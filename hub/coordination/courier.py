@@ -50,7 +50,7 @@ from protocol.agent_messages import MessageEvent, MessageState
 from protocol.errors import CATALOGUE, Backoff, CallTimedOut, DeliveryError, ErrorCode, HubError, LinkLost
 from protocol.frame import ErrorBody, Record
 from protocol.ids import BootId, CallId, DeviceId, GatewayId, traceparent_of
-from protocol.work import Action, ToolCall
+from protocol.tool_calls import Action, ToolCall
 from storage.coordination import gateway_agents, gateways, message_rows, messages, questions
 from storage.coordination.message_rows import MessageRow, MessageSight, UnknownMessage
 from storage.kernel.database import StorageError

@@ -40,7 +40,7 @@ from protocol.calls import (
 )
 from protocol.errors import CodedError, DeliveryError, ErrorCode, HubError, LinkLost
 from protocol.ids import AgentId, BoardId, DeviceId, MemoryId, MessageId, QuestionId, RunId, trace_id_of
-from protocol.work import Action, ToolCall
+from protocol.tool_calls import Action, ToolCall
 from storage import audit
 from storage.coordination import boards, questions
 from storage.coordination.boards import BoardRow, MemoryFilter, MemoryLimits, MemoryRow, NewMemory

@@ -48,7 +48,7 @@ from protocol.coordination import SOUL_FILE, SoulWriteState
 from protocol.errors import CodedError, DeliveryError, DeviceOffline, ErrorCode, HubError
 from protocol.frame import Record
 from protocol.ids import AgentId, CallId, DeviceId, RunId, SoulWriteId, trace_id_of, traceparent
-from protocol.work import Action, ToolCall
+from protocol.tool_calls import Action, ToolCall
 from storage.coordination import souls
 from storage.coordination.gateways import NoGateway
 from storage.coordination.souls import (

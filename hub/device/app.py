@@ -92,17 +92,8 @@ from protocol.frame import Frame, Parameters, Values
 from protocol.handshake import SPOKEN, Capability, DeviceHello, GrantOfOwner, Hubs, Welcome
 from protocol.handshake import Client as ClientProgram
 from protocol.ids import KeyId
-from protocol.work import (
-    Action,
-    AgentCancel,
-    AgentCredit,
-    AgentFetch,
-    AgentReceipt,
-    AgentRun,
-    Answer,
-    ToolCall,
-    ToolCalls,
-)
+from protocol.tool_calls import Action, Answer, ToolCall, ToolCalls
+from protocol.work import AgentCancel, AgentCredit, AgentFetch, AgentReceipt, AgentRun
 
 MOST: Final = 8  # concurrent listeners
 MAX_LIFE_MS: Final = 600_000

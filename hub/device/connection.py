@@ -26,7 +26,7 @@ from protocol.frame import MAX_PENDING_CALLS, ErrorBody, Frame, Parameters
 from protocol.handshake import Welcome
 from protocol.ids import CallId
 from protocol.session import DeviceSession, SessionState
-from protocol.work import Action, Answer, ToolCall
+from protocol.tool_calls import Action, Answer, ToolCall
 
 ACTIONS: Final = {
     Action.INSERT: CapabilityName.TOOL_INSERT,

@@ -35,7 +35,8 @@ from protocol.calls import (
 )
 from protocol.errors import ErrorCode
 from protocol.skipped_files import SkippedFile, SkipReason
-from protocol.work import Action, Answer, RunConfig, ToolCall
+from protocol.tool_calls import Action, Answer, ToolCall
+from protocol.work import RunConfig
 
 AT_ONCE: Final = 4  # calls; they share the threads of runs
 _WHOLE_BYTES: Final = 2**31  # of a text that is not cut yet

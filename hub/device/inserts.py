@@ -64,7 +64,7 @@ from protocol.handshake import StoreMark, Welcome
 from protocol.ids import CallId
 from protocol.items import ReviewVerdict, RowReview
 from protocol.tables import SUGGESTED, TABLES, DeviceTable, Filler, TableName
-from protocol.work import Action, Answer, ToolCall
+from protocol.tool_calls import Action, Answer, ToolCall
 
 # For calls that changed nothing. The answer to a change is kept as long as the file: a hub restored from a
 # backup may repeat a call of any age, which must not create a second row.

@@ -19,7 +19,7 @@ from protocol.agent_messages import QuestionState
 from protocol.calls import ANSWER_CHARACTERS, question_in
 from protocol.errors import ErrorCode
 from protocol.frame import EpochMs, Id
-from protocol.work import ToolCall
+from protocol.tool_calls import ToolCall
 
 _MESSAGE_ANSWER_CHARACTERS: Final = 32_768  # of an answer that is sent to the hub
 

@@ -17,7 +17,7 @@ from hub.device.rows import Refusal, Verdict
 from protocol.errors import ErrorCode
 from protocol.frame import Record
 from protocol.tables import SUGGESTED, DeviceTable, TableName
-from protocol.work import ToolCall
+from protocol.tool_calls import ToolCall
 
 # tables whose approved rows a hub sees by title
 _NAMED: Final = frozenset({TableName.PROJECTS, TableName.TASKS})

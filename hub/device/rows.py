@@ -45,7 +45,7 @@ from protocol.tables import (
     problems_of,
     tables_with,
 )
-from protocol.work import ToolCall
+from protocol.tool_calls import ToolCall
 
 # Fields that a hub may write: extracted values, flags, and decisions that a person made elsewhere.
 _FILLERS: Final = frozenset({Filler.MODEL, Filler.HUB, Filler.PERSON})

@@ -38,11 +38,11 @@ _WORDS: Final[dict[str, object]] = {
 }
 
 
-class Unreadable(Exception):
+class UnreadableAnswer(Exception):
     """Answer without a list of records. The message does not quote it, as it may contain the document."""
 
 
-class Answer(msgspec.Struct, frozen=True):
+class ParsedRecords(msgspec.Struct, frozen=True):
     """Complete records of an answer, in order.
 
     *is_cut*: the answer is truncated after them, or a part of it could not be parsed.
@@ -52,7 +52,7 @@ class Answer(msgspec.Struct, frozen=True):
     is_cut: bool = False
 
 
-def read(text: str) -> Answer:
+def read(text: str) -> ParsedRecords:
     """Parse the records of an answer.
 
     Raises:
@@ -60,18 +60,18 @@ def read(text: str) -> Answer:
     """
     content = _FENCE.sub("", _THOUGHTS.sub("", text).strip()).strip()
     if content == "[]":  # only as the whole answer; elsewhere it may be chatter or a part of a value
-        return Answer([])
+        return ParsedRecords([])
     if content.startswith("<think>"):  # the thoughts never ended
-        raise Unreadable("nothing but thoughts")
+        raise UnreadableAnswer("nothing but thoughts")
     strict = _strictly(content)
-    return Answer(strict) if strict is not None else _tolerantly(content)
+    return ParsedRecords(strict) if strict is not None else _tolerantly(content)
 
 
 def is_whole(text: str) -> bool:
     """Return True if *text* can be parsed as a complete answer."""
     try:
         return not read(text).is_cut
-    except Unreadable:
+    except UnreadableAnswer:
         return False
 
 
@@ -100,43 +100,43 @@ def _strictly(text: str) -> list[object] | None:
     return bare if not broken and (bare or is_empty) else None
 
 
-def _tolerantly(text: str) -> Answer:
+def _tolerantly(text: str) -> ParsedRecords:
     """Parse the records of the first value in *text* that resembles an answer."""
     at, left, is_torn = 0, _WORK_FACTOR * len(text), False
     found: list[object] = []
     for _ in range(_MAX_BROKEN):
         if (at := _next_bracket(text, at)) < 0 or left < 0:
             break
-        reader = _Reader(text, at)
+        reader = _JsonReader(text, at)
         try:
             reader.take_value(depth=0, is_list_of_records=True)
         except _Cut:
             if reader.is_an_answer or found:
-                return Answer(found + reader.records, is_cut=True)
+                return ParsedRecords(found + reader.records, is_cut=True)
             at += 1
-        except _Broken:
+        except _BrokenJson:
             is_torn |= reader.is_an_answer or bool(found)
             at += 1
         else:
             if reader.is_list:
-                return Answer(found + reader.records, is_cut=is_torn)
+                return ParsedRecords(found + reader.records, is_cut=is_torn)
             found += reader.records
             at = reader.at
         left -= reader.at - at
     if found:
-        return Answer(found, is_cut=is_torn)
-    raise Unreadable("no list of records in it")
+        return ParsedRecords(found, is_cut=is_torn)
+    raise UnreadableAnswer("no list of records in it")
 
 
 class _Cut(Exception):
     """Text that ends inside a value."""
 
 
-class _Broken(Exception):
+class _BrokenJson(Exception):
     """Text that is not JSON even by the tolerant rules."""
 
 
-class _Reader:
+class _JsonReader:
     """Tolerant parser of the value at *at*.
 
     Attributes:
@@ -155,7 +155,7 @@ class _Reader:
     def take_value(self, *, depth: int, is_list_of_records: bool) -> object:
         """Parse the value at the current position."""
         if depth > 24:  # a record has three levels
-            raise _Broken
+            raise _BrokenJson
         match self._next():
             case "{":
                 return self._take_object(depth, is_outermost=depth == 0)
@@ -215,9 +215,9 @@ class _Reader:
         elif bare := _BARE.match(self._text, self.at):
             name, self.at = bare.group(), bare.end()
         else:
-            raise _Broken
+            raise _BrokenJson
         if self._next() not in (":", "="):
-            raise _Broken
+            raise _BrokenJson
         self.at += 1
         return name
 
@@ -225,7 +225,7 @@ class _Reader:
         """Parse a number, null, true, false, or a string without quotes."""
         bare = _BARE.match(self._text, self.at)
         if bare is None:
-            raise _Broken
+            raise _BrokenJson
         if bare.end() == len(self._text):
             self.at = bare.end()
             raise _Cut
@@ -237,7 +237,7 @@ class _Reader:
         while self._next() not in (",", "}", "]"):  # further words of an unquoted string
             more = _BARE.match(self._text, self.at)
             if more is None:
-                raise _Broken
+                raise _BrokenJson
             word, self.at = f"{word} {more.group()}", more.end()
         return word
 

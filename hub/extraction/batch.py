@@ -55,7 +55,7 @@ class _Error(msgspec.Struct):
     message: AnswerText | None = None
 
 
-class _Line(msgspec.Struct):
+class _BatchLine(msgspec.Struct):
     """Line of the file of answers, or of the file of errors."""
 
     custom_id: AnswerText
@@ -156,7 +156,7 @@ class BatchClient:
     def _read(self, line: bytes, answers: dict[str, ModelAnswer], failed: dict[str, str]) -> None:
         """Add the result in *line* to the answers or failures; an invalid line is skipped."""
         try:
-            read = msgspec.json.decode(line, type=_Line)
+            read = msgspec.json.decode(line, type=_BatchLine)
         except NO_JSON:
             return
         name, response = read.custom_id, read.response

@@ -15,7 +15,7 @@ from markdown_it import MarkdownIt
 from pygments.lexers import get_all_lexers
 
 from hub.document import Document
-from hub.extraction.items import Line, Place, blanked
+from hub.extraction.items import DocumentLine, Place, blanked
 from hub.text.files import JSON, PLAIN
 
 _NO_PROSE: Final = frozenset({"fence", "code_block", "html_block"})
@@ -112,7 +112,7 @@ def _parser() -> MarkdownIt:
     return parser
 
 
-def view_of_markdown(text: str, lines: Sequence[Line], *, is_plain: bool = False) -> str:
+def view_of_markdown(text: str, lines: Sequence[DocumentLine], *, is_plain: bool = False) -> str:
     """Return *text* with blanks in place of all that is no prose; line ends stay.
 
     Args:
@@ -133,7 +133,7 @@ def view_of_markdown(text: str, lines: Sequence[Line], *, is_plain: bool = False
     return _LINK.sub(_shown_link, blanked(text, places))
 
 
-def _not_own(lines: Sequence[Line]) -> Iterator[Place]:
+def _not_own(lines: Sequence[DocumentLine]) -> Iterator[Place]:
     """Yield the blocks of an outline that are templates, or marked in a book."""
     entry, after = 0, 0
     for nth, line in enumerate(lines):
@@ -156,7 +156,7 @@ def _shown_link(link: re.Match[str]) -> str:
     return COVER * (start - link.start()) + link.string[start:end] + COVER * (link.end() - end)
 
 
-def view_of_rst(text: str, lines: Sequence[Line]) -> str:
+def view_of_rst(text: str, lines: Sequence[DocumentLine]) -> str:
     """Return *text* with blanks in place of literal blocks, directives and comments of reStructuredText.
 
     Such a block begins below a line with ``::`` at its end, or with ``..``, and is what is indented more.
@@ -176,7 +176,7 @@ def view_of_rst(text: str, lines: Sequence[Line]) -> str:
     return blanked(text, places)
 
 
-def view_of_org(text: str, lines: Sequence[Line]) -> str:
+def view_of_org(text: str, lines: Sequence[DocumentLine]) -> str:
     """Return *text* with blanks in place of blocks, drawers, comments, settings and archived trees."""
     places, end_mark, away_level = list[Place](), "", 0
     for line in lines:

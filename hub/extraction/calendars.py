@@ -22,7 +22,7 @@ import msgspec
 from hub.base.clock import epoch_ms
 from hub.document import Document
 from hub.extraction.chunk import Passage
-from hub.extraction.items import Dropped, ExtractionOptions, Form, Item, make_item
+from hub.extraction.items import Dropped, ExtractionOptions, Item, RulesForm, make_item
 from hub.extraction.when.resolve import date_ms
 from hub.text.calendars import BROKEN, reading_calendar, unfold_names
 from hub.text.folding import shown
@@ -77,7 +77,7 @@ _FIRST_YEAR: Final = 1970  # of the dates that can be stored
 _Parse = Callable[[str], "Component"]
 
 
-def read_calendar(document: Document, options: ExtractionOptions) -> Form | None:
+def read_calendar(document: Document, options: ExtractionOptions) -> RulesForm | None:
     """Extract the items of a calendar, or of its entries alone; return ``None`` for other text."""
     text = unfold_names(document.text)
     if _BORDER.search(text[:1000]) is None:
@@ -86,7 +86,7 @@ def read_calendar(document: Document, options: ExtractionOptions) -> Form | None
         return _read_calendar(document, text, options, parse)
 
 
-def _read_calendar(document: Document, text: str, options: ExtractionOptions, parse: _Parse) -> Form:
+def _read_calendar(document: Document, text: str, options: ExtractionOptions, parse: _Parse) -> RulesForm:
     has_zones = _parse_zones(text, parse)
     dates = set(document.dates)
     is_cancelled = document.effect == "cancel"
@@ -139,7 +139,7 @@ def _read_calendar(document: Document, text: str, options: ExtractionOptions, pa
     if not (blocks or parts or is_cut_off):
         parts[part_key("text/calendar", "empty")] += 1
     authored = _without_names(text, blocks)
-    return Form(
+    return RulesForm(
         items=items,
         prose=prose,
         date=document.modified_at,

@@ -101,7 +101,7 @@ class Headings:
         return (*self._of_mail, *last) if start > 0 else last
 
 
-class Table(msgspec.Struct, frozen=True):
+class LineTable(msgspec.Struct, frozen=True):
     """Table with one row per line: header at ``text[start:header_end]``, then rows up to *end*."""
 
     start: int
@@ -144,16 +144,16 @@ def bordered(text: str, start: int, end: int) -> Iterator[tuple[int, int, Streng
         before, was_quoted = stop, is_quoted
 
 
-def tables(text: str, start: int, end: int) -> list[Table]:
+def tables(text: str, start: int, end: int) -> list[LineTable]:
     """Return the runs of lines with the same number of the same separator."""
-    found: list[Table] = []
+    found: list[LineTable] = []
     kind, rows, begin, header_end, at = ("", 0), 0, start, start, start
     while at <= end:
         line = _LINE.match(text, at, end) if at < end else None
         here = _row_kind(line.group()) if line else ("", 0)
         if not here[1] or here != kind:
             if rows >= 3:  # of a table, including its header
-                found.append(Table(begin, header_end, at))
+                found.append(LineTable(begin, header_end, at))
             kind, rows, begin = here, 0, at
             header_end = trimmed(text, at, line.end())[1] if line else at
         rows += 1 if here[1] else 0
@@ -511,7 +511,7 @@ class _Run:
 
     def _columns(self, start: int) -> tuple[int, int]:
         nth = bisect_right(self._tables, start, key=lambda table: table.start) - 1
-        table = self._tables[nth] if nth >= 0 else Table(0, 0, 0)
+        table = self._tables[nth] if nth >= 0 else LineTable(0, 0, 0)
         return (table.start, table.header_end) if table.header_end < start < table.end else (0, 0)
 
 

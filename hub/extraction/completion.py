@@ -29,7 +29,7 @@ class Unusable(Exception):
     """Unusable answer; a retry may succeed."""
 
 
-class Tokens(msgspec.Struct, frozen=True):
+class TokenCounts(msgspec.Struct, frozen=True):
     """Token counts of the endpoint."""
 
     prompt: int = 0
@@ -50,13 +50,13 @@ class Completion(msgspec.Struct, frozen=True):
     filtered: str = ""
 
 
-class _Usage(msgspec.Struct):
+class _CompletionUsage(msgspec.Struct):
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
 
 
 class _Counted(msgspec.Struct):
-    usage: _Usage | None = None
+    usage: _CompletionUsage | None = None
 
 
 AnswerText = Annotated[str, Meta(max_length=MAX_ANSWER_BYTES)]
@@ -68,20 +68,20 @@ class _Message(msgspec.Struct):
     refusal: AnswerText | None = None
 
 
-class _Choice(msgspec.Struct):
+class _CompletionChoice(msgspec.Struct):
     message: _Message = msgspec.field(default_factory=_Message)
     finish_reason: AnswerWord | None = None
     error: Any = None
 
 
-class _Body(msgspec.Struct):
-    choices: Annotated[list[_Choice], Meta(max_length=100)] = []
+class _CompletionBody(msgspec.Struct):
+    choices: Annotated[list[_CompletionChoice], Meta(max_length=100)] = []
 
 
 _MAX_TOKENS: Final = 10**8  # of one question; no model takes as many
 
 
-def tokens_of(body: bytes) -> Tokens | None:
+def tokens_of(body: bytes) -> TokenCounts | None:
     """Return the token counts in *body*, even if it is otherwise invalid; ``None`` if missing."""
     try:
         usage = msgspec.json.decode(body, type=_Counted).usage
@@ -93,7 +93,7 @@ def tokens_of(body: bytes) -> Tokens | None:
         int(bounded(count, least=0, most=_MAX_TOKENS, default=0))
         for count in (usage.prompt_tokens, usage.completion_tokens)
     )
-    return Tokens(prompt, completion)
+    return TokenCounts(prompt, completion)
 
 
 def completion_of(body: bytes) -> Completion:
@@ -103,7 +103,7 @@ def completion_of(body: bytes) -> Completion:
         Unusable: no chat completion, no choice, or no finish reason.
     """
     try:
-        choices = msgspec.json.decode(body, type=_Body).choices
+        choices = msgspec.json.decode(body, type=_CompletionBody).choices
     except NO_JSON:
         is_stream = body.lstrip()[:5] == b"data:"
         what = "a stream, which was not asked for" if is_stream else "no chat completion"

@@ -152,7 +152,7 @@ class PassageDates(msgspec.Struct, frozen=True):
         """Return the dates of a document. *date*: that of the whole."""
         messages = messages_in(document.text, document.media_type)
         if not messages:
-            whole = _Reader(document, date, timezone)
+            whole = _DateReader(document, date, timezone)
             begins, days = whole.read()
             has_day = whole.has_days or document.media_type == MAIL
             return cls(begins, *_columns(days), whole.stamps, has_day)
@@ -172,7 +172,7 @@ class PassageDates(msgspec.Struct, frozen=True):
             by = Evidence("message", message.written)
             places.append(message.start)  # its subject
             dates.append((written, by))
-            reader = _Reader(mail, written, timezone, most_read=left, by=by)
+            reader = _DateReader(mail, written, timezone, most_read=left, by=by)
             inner, of_inner = reader.read()
             places += (message.body + place for place in inner)
             dates += of_inner
@@ -255,7 +255,7 @@ class _Heading(NamedTuple):
         return self.by == "heading"
 
 
-class _Reader:
+class _DateReader:
     """Reader of one text, whose own date is *date*. *by*: what tells that date, if it is known."""
 
     def __init__(

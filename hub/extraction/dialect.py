@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
-from hub.extraction.model import REFUSED, Message, ModelRequest
+from hub.extraction.model import REFUSED, ModelRequest, PromptMessage
 
 
 class Mode(StrEnum):
@@ -94,13 +94,13 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
         limit = "" if self.answer_tokens is None else f"/{self.answer_tokens}"
         return f"{self.mode}/{self.limit_field}{limit}"
 
-    def _messages(self, request: ModelRequest) -> tuple[Message, ...]:
+    def _messages(self, request: ModelRequest) -> tuple[PromptMessage, ...]:
         if self.mode is Mode.JSON_SCHEMA:
             return request.messages
         schema = msgspec.json.encode(request.schema).decode()
         instruction = f"Answer with one JSON object and nothing else. It must fit this JSON Schema:\n{schema}"
         system, *turns = request.messages
-        return (Message("system", f"{system.content}\n\n{instruction}"), *turns)
+        return (PromptMessage("system", f"{system.content}\n\n{instruction}"), *turns)
 
 
 _ABOUT_LIMIT: Final = re.compile(r"max_(?:completion_|output_)?tokens|(?:completion|output) tokens", re.I)

@@ -45,14 +45,16 @@ _SMALL_WORDS: Final = (
 _SMALL: Final = frozenset(_SMALL_WORDS.split())
 
 
-def once(items: Iterable[Item], tables: Tables = TABLES) -> tuple[tuple[Item, ...], tuple[Dropped, ...]]:
+def deduplicate(
+    items: Iterable[Item], tables: Tables = TABLES
+) -> tuple[tuple[Item, ...], tuple[Dropped, ...]]:
     """Return the first of equal items, in the given order, and a note for every other.
 
     A later item with more fields replaces an equal item of a model.
     """
     unique: list[Item] = []
     doubles: list[Dropped] = []
-    same: defaultdict[tuple[str, ...], _Places] = defaultdict(_Places)
+    same: defaultdict[tuple[str, ...], _DisjointPlaces] = defaultdict(_DisjointPlaces)
     near: defaultdict[str, _Neighbours] = defaultdict(_Neighbours)
     for item in items:
         neighbours, table = near[item.table], tables.of(item.table)
@@ -72,10 +74,10 @@ def once(items: Iterable[Item], tables: Tables = TABLES) -> tuple[tuple[Item, ..
             continue
         neighbours.add(item.start, words, len(unique))
         unique.append(item)
-    return _once_by_key(unique, doubles, tables), tuple(doubles)
+    return _deduplicate_by_key(unique, doubles, tables), tuple(doubles)
 
 
-def _once_by_key(unique: Iterable[Item], doubles: list[Dropped], tables: Tables) -> tuple[Item, ...]:
+def _deduplicate_by_key(unique: Iterable[Item], doubles: list[Dropped], tables: Tables) -> tuple[Item, ...]:
     """Remove items of an operator's tables that say no more than another one with the same key.
 
     Such a table declares what makes two rows the same, wherever a document has them.
@@ -112,7 +114,7 @@ def _has_all_of(one: Item, other: Item) -> bool:
     )
 
 
-class _Places:
+class _DisjointPlaces:
     """Ordered, non-overlapping places: only a neighbour can overlap a new one.
 
     A table may repeat a value in each of its 20,000 rows; comparing all pairs would take seconds.

@@ -30,15 +30,15 @@ from hub.base.metrics import Metrics
 from hub.base.outbound.client import MAX_ANSWER_BYTES, AnswerTooLarge, OutboundClient
 from hub.base.outbound.rules import AddressRefused, OutboundRules
 from hub.extraction.circuit_breaker import Breaker, Circuit, EndpointRefused
-from hub.extraction.completion import Completion, Tokens, Unusable, completion_of, tokens_of
+from hub.extraction.completion import Completion, TokenCounts, Unusable, completion_of, tokens_of
 from hub.extraction.dialect import Dialect
 from hub.extraction.endpoint_errors import (
     Counting,
-    Disliked,
-    Place,
+    EndpointError,
+    EndpointRef,
     RateLimited,
-    Trouble,
     TryEnd,
+    UnsupportedParameter,
     end_of,
     meaning_of,
 )
@@ -54,7 +54,7 @@ from hub.extraction.model import (
     ModelUnavailable,
     Price,
 )
-from hub.extraction.rate_limiter import Limiter, Turn
+from hub.extraction.rate_limiter import Limiter, LimiterPermit
 from protocol.errors import Backoff
 from protocol.work import Usage
 
@@ -81,7 +81,7 @@ _MIN_RATIO, _MAX_RATIO = 0.2, 5.0  # bounds for any endpoint
 _SPARE: Final = 1.05  # initial margin, since tokenizers differ
 
 
-class Question:
+class EndpointQuestion:
     """State of a question.
 
     Attributes:
@@ -213,7 +213,7 @@ class Endpoint:
         self.in_flight = in_flight
         self.is_literal = is_literal
         self.is_local = is_local
-        self.place = Place(base_url, name, table)
+        self.place = EndpointRef(base_url, name, table)
         self.breaker = Breaker(clock)
         self.dialect = Dialect()
         self._clock = clock
@@ -295,8 +295,11 @@ class Endpoint:
         wrong = await self._list_models()
         answers = self._is_proved and self.breaker.error is None
         if wrong is None and not self._has_listed and not answers:
-            nothing = Question(ModelRequest(messages=(), schema={"type": "object"}, max_tokens=1))
-            with anyio.move_on_after(REACH_S), suppress(Trouble, RateLimited, Disliked, AnswerTooLarge):
+            nothing = EndpointQuestion(ModelRequest(messages=(), schema={"type": "object"}, max_tokens=1))
+            with (
+                anyio.move_on_after(REACH_S),
+                suppress(EndpointError, RateLimited, UnsupportedParameter, AnswerTooLarge),
+            ):
                 try:
                     await self._post(nothing)
                 except ModelError as error:
@@ -339,7 +342,7 @@ class Endpoint:
             meaning = self.meaning_of(error)
             if isinstance(meaning, ModelError):
                 return meaning
-            if isinstance(meaning, Trouble):
+            if isinstance(meaning, EndpointError):
                 return ListFailed(f"{base_url} answers {meaning}")
             # The endpoint answers, but is busy or refuses the request.
             return ModelRefused(f"{base_url}: {meaning}")
@@ -349,7 +352,7 @@ class Endpoint:
     async def answer(self, request: ModelRequest) -> ModelAnswer:
         """Answer a request; see ``LanguageModel.answer``."""
         began = self._clock.monotonic()
-        question = Question(request)
+        question = EndpointQuestion(request)
         try:
             answer = await self._first_or_with_others(question)
         except ModelError as error:
@@ -362,7 +365,7 @@ class Endpoint:
         self._record_end(answer.finish, question, began)
         return answer
 
-    async def _first_or_with_others(self, question: Question) -> ModelAnswer:
+    async def _first_or_with_others(self, question: EndpointQuestion) -> ModelAnswer:
         """Ask a question; serialize questions until the endpoint's dialect and availability are known."""
         if not self._is_proved:
             async with self._proving:
@@ -370,7 +373,7 @@ class Endpoint:
                     return await self._ask(question)
         return await self._ask(question)
 
-    async def _ask(self, question: Question) -> ModelAnswer:
+    async def _ask(self, question: EndpointQuestion) -> ModelAnswer:
         """Make all attempts of one question. The limiter's slot is released between two attempts."""
         question.dialect = self.dialect
         while True:
@@ -378,11 +381,11 @@ class Endpoint:
             async with self.limiter.turn(question.request.user, tokens, again=question.was_asked) as turn:
                 try:
                     answer = await self._try(question, turn)
-                except Trouble as trouble:
+                except EndpointError as trouble:
                     wait_s = self._wait_s(question, trouble)
                 except RateLimited as refusal:
                     wait_s = self._sit_out(question, turn, refusal)
-                except Disliked as dislike:
+                except UnsupportedParameter as dislike:
                     if (refused := self._refused_text(question, dislike.error)) is not None:
                         return refused
                     wait_s = self._ask_simpler(question, dislike)
@@ -394,7 +397,7 @@ class Endpoint:
             if wait_s > 0:
                 await self._clock.sleep(wait_s)
 
-    async def _try(self, question: Question, turn: Turn) -> ModelAnswer:
+    async def _try(self, question: EndpointQuestion, turn: LimiterPermit) -> ModelAnswer:
         """Make one attempt.
 
         Raises:
@@ -411,7 +414,7 @@ class Endpoint:
         except AnswerTooLarge:
             self.counting.tried(TryEnd.CUT_OFF)
             return ModelAnswer(text="", finish=Finish.CUT_OFF, usage=question.spent, model=self.name)
-        except (Trouble, RateLimited, Disliked, ModelError) as error:
+        except (EndpointError, RateLimited, UnsupportedParameter, ModelError) as error:
             self.counting.tried(end_of(error))
             self.limiter.failed(turn)
             raise
@@ -443,13 +446,13 @@ class Endpoint:
             words=completion.filtered,
         )
 
-    def _tokens_of(self, question: Question, body: bytes) -> Tokens | None:
+    def _tokens_of(self, question: EndpointQuestion, body: bytes) -> TokenCounts | None:
         return tokens_of(body)
 
     def _completion_of(self, body: bytes) -> Completion:
         return completion_of(body)
 
-    def _dialect_after(self, question: Question, completion: Completion) -> Dialect:
+    def _dialect_after(self, question: EndpointQuestion, completion: Completion) -> Dialect:
         """Return the dialect to use after the first answer."""
         return question.dialect.after_answer(completion.text)
 
@@ -458,7 +461,7 @@ class Endpoint:
         cost_nanos = self.price.of(prompt_tokens, completion_tokens)
         return Usage(0, prompt_tokens, completion_tokens, cost_nanos)
 
-    async def _post(self, question: Question) -> "openai.HttpxBinaryResponseContent":
+    async def _post(self, question: EndpointQuestion) -> "openai.HttpxBinaryResponseContent":
         client = await self._opened()
         import openai
 
@@ -466,7 +469,7 @@ class Endpoint:
             with anyio.fail_after(self._try_timeout_s):
                 return await self._send(client, question)
         except TimeoutError:
-            raise Trouble(f"no whole answer within {self._try_timeout_s:.0f} s") from None
+            raise EndpointError(f"no whole answer within {self._try_timeout_s:.0f} s") from None
         except AddressRefused as error:
             raise EndpointRefused(
                 f"the model endpoint {self.place.base_url} may not be called: {error}"
@@ -474,10 +477,10 @@ class Endpoint:
         except openai.APIStatusError as error:
             raise self.meaning_of(error) from None
         except openai.APIConnectionError as error:
-            raise Trouble(f"{error.message} {type(error.__cause__).__name__}") from None
+            raise EndpointError(f"{error.message} {type(error.__cause__).__name__}") from None
 
     async def _send(
-        self, client: "openai.AsyncOpenAI", question: Question
+        self, client: "openai.AsyncOpenAI", question: EndpointQuestion
     ) -> "openai.HttpxBinaryResponseContent":
         import openai
 
@@ -492,15 +495,15 @@ class Endpoint:
 
     def meaning_of(
         self, response: "openai.APIStatusError | openai.HttpxBinaryResponseContent", problem: str = ""
-    ) -> Trouble | RateLimited | Disliked | ModelError:
+    ) -> EndpointError | RateLimited | UnsupportedParameter | ModelError:
         """Return the exception for a response without an answer; *problem*: of one that reports no error."""
         raw = response.response
         error = reported_error(raw.content, raw.status_code, secret=self.api_key or "")
         if error is None:
-            return Trouble(problem)
+            return EndpointError(problem)
         return meaning_of(error, raw.headers, self.place, self._clock.now())
 
-    def _refused_text(self, question: Question, error: ReportedError) -> ModelAnswer | None:
+    def _refused_text(self, question: EndpointQuestion, error: ReportedError) -> ModelAnswer | None:
         """Return the answer to a question whose text was refused, for its length or content; else None."""
         text, finish = (REFUSED + error.words, Finish.WHOLE) if error.is_declined else ("", Finish.TOO_LONG)
         is_limit = question.dialect.within_limit(error.words, question.request.max_tokens) is not None
@@ -508,7 +511,7 @@ class Endpoint:
             return None
         return ModelAnswer(text=text, finish=finish, usage=question.spent, model=self.name, words=error.words)
 
-    def _wait_s(self, question: Question, trouble: Trouble) -> float:
+    def _wait_s(self, question: EndpointQuestion, trouble: EndpointError) -> float:
         """Return the wait before the next attempt. Raises ModelUnavailable after the last one."""
         question.failures += 1
         after_s = trouble.after_s
@@ -524,7 +527,7 @@ class Endpoint:
         self.limiter.shut(after_s)
         return 0.0  # the limiter enforces the wait for all questions
 
-    def _sit_out(self, question: Question, turn: Turn, refusal: RateLimited) -> float:
+    def _sit_out(self, question: EndpointQuestion, turn: LimiterPermit, refusal: RateLimited) -> float:
         """Delay all questions as the endpoint requests. Raises ModelExhausted if the wait is too long."""
         question.refusals += 1
         after_s = self._backoff_s(question.refusals) if refusal.after_s is None else refusal.after_s
@@ -539,7 +542,7 @@ class Endpoint:
         self._log_retry(question, after_s, refusal)
         return 0.0
 
-    def _ask_simpler(self, question: Question, dislike: Disliked) -> float:
+    def _ask_simpler(self, question: EndpointQuestion, dislike: UnsupportedParameter) -> float:
         """Switch to a simpler dialect at once. Raises ModelRefused if none exists."""
         dialect, error = question.dialect, dislike.error
         simpler = dialect.within_limit(error.words, question.request.max_tokens)
@@ -552,7 +555,7 @@ class Endpoint:
         self._speak(question, simpler)
         return 0.0
 
-    def _speak(self, question: Question, dialect: Dialect) -> None:
+    def _speak(self, question: EndpointQuestion, dialect: Dialect) -> None:
         if dialect != question.dialect:
             log.info("model.dialect_changed", model=self.name, dialect=str(dialect))
             question.dialect = dialect
@@ -561,11 +564,11 @@ class Endpoint:
         # Only the upper half of the jitter, so that each wait is longer than the previous one.
         return _BACKOFF.delay(times - 1, 0.5 + self._chance.uniform(0.0, 1.0) / 2)
 
-    def _log_retry(self, question: Question, wait_s: float, why: Exception) -> None:
+    def _log_retry(self, question: EndpointQuestion, wait_s: float, why: Exception) -> None:
         tries = question.spent.requests
         log.info("model.retried", model=self.name, tries=tries, wait_s=round(wait_s, 3), why=str(why))
 
-    def _record_end(self, outcome: str, question: Question, began: float) -> None:
+    def _record_end(self, outcome: str, question: EndpointQuestion, began: float) -> None:
         """Record the result and costs of a question."""
         seconds, spent = self._clock.monotonic() - began, question.spent
         self.counting.took(seconds)

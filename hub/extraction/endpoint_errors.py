@@ -20,7 +20,7 @@ _RETRIED: Final = frozenset({200, 408, 409})  # 200: an error, or a page of a pr
 _SPENT_QUOTA: Final = frozenset({"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"})
 
 
-class Place(msgspec.Struct, frozen=True):
+class EndpointRef(msgspec.Struct, frozen=True):
     """Model, endpoint and settings table, for messages to people.
 
     Attributes:
@@ -37,7 +37,7 @@ class Place(msgspec.Struct, frozen=True):
         return f"{self.name} at {self.base_url}"
 
 
-class Trouble(Exception):
+class EndpointError(Exception):
     """Failed attempt; a retry may succeed. *after_s* is the requested wait, or None."""
 
     def __init__(self, why: str, *, after_s: float | None = None) -> None:
@@ -54,7 +54,7 @@ class RateLimited(Exception):
         self.headers = headers
 
 
-class Disliked(Exception):
+class UnsupportedParameter(Exception):
     """Refusal of this question, or of its form: *error* says which."""
 
     def __init__(self, error: ReportedError) -> None:
@@ -63,12 +63,12 @@ class Disliked(Exception):
 
 
 def meaning_of(
-    error: ReportedError, headers: Mapping[str, str], place: Place, now: datetime
-) -> Trouble | RateLimited | Disliked | ModelError:
+    error: ReportedError, headers: Mapping[str, str], place: EndpointRef, now: datetime
+) -> EndpointError | RateLimited | UnsupportedParameter | ModelError:
     """Convert *error* to an exception that the caller raises. *now*: wall time, aware."""
     status, reason = error.status, str(error)
     if error.is_too_long or error.is_declined:
-        return Disliked(error)
+        return UnsupportedParameter(error)
     if status == 402 or not _SPENT_QUOTA.isdisjoint(error.codes):
         return ModelExhausted(
             f"the account behind {place.name} has no quota left ({reason}): look at its plan "
@@ -80,7 +80,7 @@ def meaning_of(
         after_s, reason = (None, reason) if wait is None else (wait.seconds, reason + wait.note)
         if status == 429:
             return RateLimited(reason, after_s, headers)
-        return Trouble(reason, after_s=after_s)
+        return EndpointError(reason, after_s=after_s)
     words = f"; it says: {error.words}" if error.words else ""
     if status in (401, 403):
         return EndpointRefused(
@@ -97,7 +97,7 @@ def meaning_of(
             f"the model endpoint {place.base_url} has no model {place.name!r} (HTTP 404): "
             f"correct name or base_url in {place.table} of hub.toml{words}"
         )
-    return Disliked(error)
+    return UnsupportedParameter(error)
 
 
 class TryEnd(StrEnum):
@@ -161,9 +161,9 @@ def end_of(result: Exception | Completion) -> TryEnd:
             return TryEnd.WHOLE
         case RateLimited():
             return TryEnd.RATE_LIMITED
-        case Disliked(error=ReportedError(is_too_long=True)):
+        case UnsupportedParameter(error=ReportedError(is_too_long=True)):
             return TryEnd.TOO_LONG
-        case Disliked():
+        case UnsupportedParameter():
             return TryEnd.DISLIKED
         case ModelExhausted():
             return TryEnd.EXHAUSTED

@@ -30,25 +30,34 @@ import msgspec
 from hub.base.log import foreign_words
 from hub.document import Document
 from hub.extraction import answers, chunk, ruled
-from hub.extraction.answers import Answer, Unreadable
+from hub.extraction.answers import ParsedRecords, UnreadableAnswer
 from hub.extraction.chunk import Chunk, sentences
 from hub.extraction.dating import PassageDates
-from hub.extraction.items import Dropped, Extraction, ExtractionOptions, Form, Item, Notes, Reference, merged
+from hub.extraction.items import (
+    Dropped,
+    Extraction,
+    ExtractionOptions,
+    Item,
+    Notes,
+    Reference,
+    RulesForm,
+    merged,
+)
 from hub.extraction.model import (
     ExtractionError,
     Finish,
     LanguageModel,
-    Message,
     ModelAnswer,
     ModelError,
     ModelRequest,
     Models,
+    PromptMessage,
     Through,
 )
 from hub.extraction.prompt import CORRECTION, MAX_ASKED_AGAIN, LiteralPrompt, Prompt
 from hub.extraction.ruled import ToRead, ToSort
-from hub.extraction.rules_process import Rules, RulesHere
-from hub.extraction.validate import Checked, Checking, FailedRecord, Material
+from hub.extraction.rules_process import RulesClient, RulesHere
+from hub.extraction.validate import CheckedRecords, Checking, FailedRecord, Material
 from hub.text.folding import fold
 from hub.text.redaction import Redaction
 from protocol.errors import ErrorCode
@@ -71,7 +80,7 @@ T = TypeVar("T")
 Record = TypeVar("Record")
 
 
-class Reading:
+class ExtractionPass:
     """Results of a model for one document so far.
 
     Attributes:
@@ -83,7 +92,7 @@ class Reading:
         self._model = model
         self._material = material
         self._text = material.document.text
-        self._found: dict[Chunk, list[Checked]] = {}
+        self._found: dict[Chunk, list[CheckedRecords]] = {}
         self._failed: ModelError | None = None
         self._hopeless: ExtractionError | None = None  # raised if nothing can be read
         self._read = 0  # pieces with a complete answer
@@ -126,7 +135,7 @@ class Reading:
         """Return *notes* with the statistics of the reading."""
         return msgspec.structs.replace(notes, redacted=redacted, declined=self._declined, **self._counts)
 
-    def _in_order(self) -> Iterator[Checked]:
+    def _in_order(self) -> Iterator[CheckedRecords]:
         for piece in sorted(self._found, key=lambda piece: piece.start):
             yield from self._found[piece]
 
@@ -145,7 +154,7 @@ class Reading:
 
     async def _read_piece(
         self, prompt: Prompt | LiteralPrompt, piece: Chunk, halvings: int, *, is_rest: bool = False
-    ) -> list[Checked]:
+    ) -> list[CheckedRecords]:
         """Return the results for *piece*, which may be split *halvings* times.
 
         Args:
@@ -173,11 +182,11 @@ class Reading:
         found = await self._read_each(prompt, halves, halvings - 1, is_rest=is_rest)
         rest = self._not_returned(salvaged, [item for checked in found for item in checked.items])
         self._counts["salvaged"] += 0 if is_whole else len(rest)
-        return [*found, Checked(rest, [])]
+        return [*found, CheckedRecords(rest, [])]
 
     async def _read_each(
         self, prompt: Prompt | LiteralPrompt, pieces: Iterable[Chunk], halvings: int, *, is_rest: bool
-    ) -> list[Checked]:
+    ) -> list[CheckedRecords]:
         return [
             one
             for piece in pieces
@@ -192,7 +201,7 @@ class Reading:
         halvings: int,
         *,
         is_rest: bool,
-    ) -> list[Checked]:
+    ) -> list[CheckedRecords]:
         """Ask about the text after the last record, if a complete answer probably stopped too early."""
         if halvings <= 0 or not isinstance(prompt, Prompt):
             return []
@@ -205,7 +214,9 @@ class Reading:
         pieces = (chunk.halve(self._text, rest) if is_rest else []) or [rest]
         return await self._read_each(prompt, pieces, halvings - 1, is_rest=True)
 
-    async def _take(self, prompt: Prompt | LiteralPrompt, piece: Chunk, records: list[object]) -> Checked:
+    async def _take(
+        self, prompt: Prompt | LiteralPrompt, piece: Chunk, records: list[object]
+    ) -> CheckedRecords:
         """Return the items of a complete answer; unusable records are requested again."""
         checking = self._checking(piece)
         checked = await _checked(checking.take_all, records, piece)
@@ -229,7 +240,7 @@ class Reading:
         titled = await _checked(checking.take_by_titles, [*failed, *unread], piece)
         self._counts["lost"] += titled[len(failed) :].count(None)
         self._add(items, filter(None, titled), dropped)
-        return Checked(items, dropped)
+        return CheckedRecords(items, dropped)
 
     def _add(self, items: list[Item], more: Iterable[Item], dropped: list[Dropped]) -> None:
         """Add corrected items that are not known yet, and remove the notes about their first records."""
@@ -262,7 +273,7 @@ class Reading:
 
     def _give_up(
         self, piece: Chunk, request: ModelRequest, reply: ModelAnswer, salvaged: Iterable[Item]
-    ) -> Checked:
+    ) -> CheckedRecords:
         """Return the usable rest of a piece without any complete answer, and count the piece as given up."""
         marked = [msgspec.structs.replace(item, warnings=(*item.warnings, "cut_answer")) for item in salvaged]
         chars = piece.end - piece.start
@@ -274,12 +285,12 @@ class Reading:
         # A model is unsuitable that could read none of the first three pieces.
         if self._counts["given_up"] >= 3 and not self._has_anything():
             raise self._hopeless
-        return Checked(marked, [])
+        return CheckedRecords(marked, [])
 
     def _has_anything(self) -> bool:
         return bool(self._read or self._counts["salvaged"])
 
-    async def _ask_for_records(self, request: ModelRequest) -> tuple[ModelAnswer, Answer | None, bool]:
+    async def _ask_for_records(self, request: ModelRequest) -> tuple[ModelAnswer, ParsedRecords | None, bool]:
         """Return an answer, its records, and whether the question had to be repeated for it."""
         reply = await self._ask(request)
         answer = await self._answer_in(reply)
@@ -287,8 +298,8 @@ class Reading:
             return reply, answer, False
         turns = (
             *request.messages,
-            Message("assistant", reply.text[:_MAX_BAD_ANSWER_CHARS] or "(nothing)"),
-            Message("user", CORRECTION),
+            PromptMessage("assistant", reply.text[:_MAX_BAD_ANSWER_CHARS] or "(nothing)"),
+            PromptMessage("user", CORRECTION),
         )
         reply = await self._ask(msgspec.structs.replace(request, messages=turns))
         return reply, await self._answer_in(reply), True
@@ -298,17 +309,17 @@ class Reading:
         self.spent += answer.usage
         return answer
 
-    async def _answer_in(self, reply: ModelAnswer) -> Answer | None:
+    async def _answer_in(self, reply: ModelAnswer) -> ParsedRecords | None:
         """Parse the records of an answer, in a thread if it is long; None if it is unreadable."""
         try:
             # Longer answers are parsed in a thread; up to here, the worst answer takes 10 ms.
             if len(reply.text) <= 4_096:
                 return answers.read(reply.text)
             return await anyio.to_thread.run_sync(answers.read, reply.text)
-        except Unreadable:
+        except UnreadableAnswer:
             return None
 
-    def _restored(self, answer: Answer | None) -> list[object]:
+    def _restored(self, answer: ParsedRecords | None) -> list[object]:
         """Return the records with placeholders replaced by the document's own words."""
         return [self._material.redaction.restore(record) for record in (answer.records if answer else ())]
 
@@ -364,7 +375,7 @@ def _unread(reply: ModelAnswer, chars: int, most_tokens: int) -> ExtractionError
     return ExtractionError(message, code=code)
 
 
-def _is_whole(reply: ModelAnswer, answer: Answer | None) -> bool:
+def _is_whole(reply: ModelAnswer, answer: ParsedRecords | None) -> bool:
     """Return True if an answer is complete."""
     return answer is not None and not answer.is_cut and reply.finish is Finish.WHOLE
 
@@ -451,7 +462,7 @@ class Extractor:
         secret: bytes,
         tables: Tables = TABLES,
         asks_small: bool = True,
-        rules: Rules | None = None,
+        rules: RulesClient | None = None,
     ) -> None:
         self.models = models
         self.tables = tables
@@ -508,7 +519,7 @@ class Extractor:
                 _material, seen, options, found.dates, limiter=self._large_texts
             )
         pieces = _left_by(found.items, found.pieces)
-        reading = Reading(model, material)
+        reading = ExtractionPass(model, material)
         for prompt in self._prompts(model, material):
             await reading.read(prompt, [piece for piece in pieces if not reading.has_items(piece)])
         # Quotes are from the document itself, whichever view the model read.
@@ -547,7 +558,7 @@ class Extractor:
 
     async def read_all_tables(
         self, document: Document, options: ExtractionOptions, models: Models | None = None
-    ) -> ruled.Reading:
+    ) -> ruled.RulesResult:
         """Return what the rules of a run would find if its agent looked for items of all tables."""
         reads_prose = self.reads_prose_by_rules(options, models)
         options = msgspec.structs.replace(options, data_types=tuple(self.tables), own_tables=self.tables.own)
@@ -616,7 +627,7 @@ def first_questions(
     return [(piece, prompt.ask(piece)) for piece in chunk.split(seen.text, form.prose, chunk_tokens)]
 
 
-def _seen(document: Document, form: Form) -> Document:
+def _seen(document: Document, form: RulesForm) -> Document:
     """Return the document as a model sees it."""
     return document if form.view is None else msgspec.structs.replace(document, text=form.view)
 

@@ -214,7 +214,7 @@ _FRONT_FIELD: Final = re.compile(r"([A-Za-z][\w -]*+)[ \t]*+:[ \t]++(.+)")
 _FRONT_REMARK: Final = re.compile(r"(?<!\s)\s++#.*$")
 
 
-class Form(msgspec.Struct, frozen=True, kw_only=True):
+class RulesForm(msgspec.Struct, frozen=True, kw_only=True):
     """Result of the rules for a document.
 
     Attributes:
@@ -245,14 +245,14 @@ class Form(msgspec.Struct, frozen=True, kw_only=True):
     parts: dict[str, int] = {}
     dropped: list[Dropped] = []
     excluded: Sequence[tuple[int, int, frozenset[str]]] = ()
-    by_rules: "Form | None" = None
+    by_rules: "RulesForm | None" = None
 
     def admits(self, item: Item) -> bool:
         """Return False for an item of prose at a place where its table does not count."""
         return not any(start <= item.start < end and item.table in some for start, end, some in self.excluded)
 
 
-class Line(msgspec.Struct, frozen=True):
+class DocumentLine(msgspec.Struct, frozen=True):
     """Line without its end: ``text == document.text[start:end]``; *after* is the start of the next line."""
 
     text: str
@@ -267,17 +267,17 @@ class Line(msgspec.Struct, frozen=True):
         return len(text) - len(text.lstrip())
 
 
-def lines_of(text: str) -> Iterator[Line]:
+def lines_of(text: str) -> Iterator[DocumentLine]:
     """Yield the lines of *text* with any kind of line end; an unterminated empty last line is skipped."""
     at = 0
     while at < len(text):
         match = _LINE.match(text, at)
         assert match is not None  # the pattern matches everywhere
-        yield Line(match.group(1), at, match.end(1), match.end())
+        yield DocumentLine(match.group(1), at, match.end(1), match.end())
         at = match.end()
 
 
-def front_matter(lines: Sequence[Line]) -> tuple[dict[str, str], int]:
+def front_matter(lines: Sequence[DocumentLine]) -> tuple[dict[str, str], int]:
     """Parse the ``key: value`` lines of the front matter; return them with the index of the next line."""
     if not lines or lines[0].text.lstrip("\ufeff").rstrip() != "---":
         return {}, 0

@@ -18,8 +18,17 @@ import msgspec
 from hub.document import Document
 from hub.extraction.calendars import events_in, read_calendar
 from hub.extraction.chunk import Passage
-from hub.extraction.items import Dropped, ExtractionOptions, Form, Item, Line, Place, blanked, lines_of
-from hub.text.archives import Message, mails_in
+from hub.extraction.items import (
+    DocumentLine,
+    Dropped,
+    ExtractionOptions,
+    Item,
+    Place,
+    RulesForm,
+    blanked,
+    lines_of,
+)
+from hub.text.archives import ArchivedMessage, mails_in
 from hub.text.calendars import unfold_names
 from hub.text.files import MBOX, OFFICE
 from hub.text.letter_text import BULK, FEW_CHARS, fields_below, is_forward, lines_above
@@ -100,18 +109,18 @@ def invitation_in(text: str) -> Invitation | None:
     return Invitation(method[1].upper() == "CANCEL", f"series:{key}", stamps, organizer)
 
 
-def read_mail(document: Document, options: ExtractionOptions) -> Form:
+def read_mail(document: Document, options: ExtractionOptions) -> RulesForm:
     """Read a mail, or those of an mbox: a model reads all of it, the rules what its author wrote."""
     text, is_archive = document.text, document.media_type == MBOX
     mails = mails_in(text, document.media_type)
     read = [_Mail(document, options, mail) for mail in mails]
-    by_rules = Form(
+    by_rules = RulesForm(
         prose=[passage for mail in read for passage in mail.prose],
         view=blanked(text, [place for mail in read for place in mail.hidden]),
         date=document.modified_at,
         excluded=[place for mail in read for place in mail.excluded],
     )
-    return Form(
+    return RulesForm(
         items=[item for mail in read for item in mail.items],
         prose=[
             Passage(start, end, _headings_of(mail) if is_archive else ())
@@ -125,7 +134,7 @@ def read_mail(document: Document, options: ExtractionOptions) -> Form:
     )
 
 
-def _headings_of(mail: Message) -> tuple[str, ...]:
+def _headings_of(mail: ArchivedMessage) -> tuple[str, ...]:
     return tuple(filter(None, (mail.subject, f"From: {mail.author}" if mail.author else "")))
 
 
@@ -140,7 +149,7 @@ class _Mail:
         excluded: places with the tables that do not count there.
     """
 
-    def __init__(self, document: Document, options: ExtractionOptions, mail: Message) -> None:
+    def __init__(self, document: Document, options: ExtractionOptions, mail: ArchivedMessage) -> None:
         self._text = text = document.text
         self.items: list[Item] = []
         self.parts = Counter[str]()
@@ -189,9 +198,9 @@ class _Mail:
         if has_calendar:
             self.excluded.append((mail.start, body, frozenset({TableName.TIMELINES})))
 
-    def _read_body(self, mail: Message, begin: int, end: int) -> None:
+    def _read_body(self, mail: ArchivedMessage, begin: int, end: int) -> None:
         lines = [
-            Line(line.text, begin + line.start, begin + line.end, begin + line.after)
+            DocumentLine(line.text, begin + line.start, begin + line.end, begin + line.after)
             for line in lines_of(self._text[begin:end])
         ]
         texts = [line.text for line in lines]
@@ -211,6 +220,6 @@ class _Mail:
             if is_quoted and not counts:
                 self.excluded.append((start, stop, _ALL_BUT_EVENTS))
 
-    def _hide(self, lines: Sequence[Line]) -> None:
+    def _hide(self, lines: Sequence[DocumentLine]) -> None:
         if lines:
             self.hidden.append((lines[0].start, lines[-1].end))

@@ -24,7 +24,7 @@ REFUSED: Final = "The model refuses this text: "  # begin of an answer that is n
 BATCH_REQUESTS: Final = 1_000  # in one batch: its answers are loaded at once, a few MiB
 
 
-class Message(msgspec.Struct, frozen=True):
+class PromptMessage(msgspec.Struct, frozen=True):
     """Turn of a conversation."""
 
     role: Literal["system", "user", "assistant"]
@@ -48,7 +48,7 @@ class ModelRequest(msgspec.Struct, frozen=True, kw_only=True):
     *user* is the owner of the work: an endpoint's capacity is divided fairly among users.
     """
 
-    messages: tuple[Message, ...]
+    messages: tuple[PromptMessage, ...]
     schema: JsonSchema
     max_tokens: int
     user: str = ""

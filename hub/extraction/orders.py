@@ -72,7 +72,7 @@ _MARKS: Final[tuple[str, ...]] = (
 )
 
 
-class Sentence(NamedTuple):
+class ScoredSentence(NamedTuple):
     """Sentence of a text, with the words and pairs of words in it."""
 
     start: int
@@ -93,7 +93,7 @@ def _weights() -> "array[int]":
 
 def find_orders(plain: str) -> Iterator[tuple[int, int, bool]]:
     """Yield the places in *plain* that may be orders; True if people would not write so to each other."""
-    before: Sentence | None = None
+    before: ScoredSentence | None = None
     for sentence in sentences_of(plain):
         score = sum(map(weight, sentence.units))
         if score + weight(BIAS) > 0:
@@ -109,12 +109,12 @@ def find_orders(plain: str) -> Iterator[tuple[int, int, bool]]:
         yield from ((*match.span(), True) for match in dress.finditer(plain))
 
 
-def score_of(sentence: Sentence) -> int:
+def score_of(sentence: ScoredSentence) -> int:
     """Return the score of a sentence, which is that of an order if it is more than zero."""
     return sum(map(weight, sentence.units)) + weight(BIAS)
 
 
-def sentences_of(plain: str) -> Iterator[Sentence]:
+def sentences_of(plain: str) -> Iterator[ScoredSentence]:
     """Yield the sentences of *plain* with their units."""
     begin = 0
     for end in (*(match.end() for match in _SENTENCE_END.finditer(plain)), len(plain)):
@@ -122,7 +122,7 @@ def sentences_of(plain: str) -> Iterator[Sentence]:
         for first in range(0, len(words), _MAX_WORDS):
             some = words[first : first + _MAX_WORDS]
             start, stop = some[0].start(), some[-1].end()
-            yield Sentence(start, stop, units_of([word[0] for word in some]))
+            yield ScoredSentence(start, stop, units_of([word[0] for word in some]))
         begin = end
 
 

@@ -29,7 +29,7 @@ import msgspec
 
 from hub.extraction.chunk import Chunk, estimated_tokens
 from hub.extraction.items import ExtractionOptions, Reference
-from hub.extraction.model import JsonSchema, Message, ModelRequest
+from hub.extraction.model import JsonSchema, ModelRequest, PromptMessage
 from hub.extraction.validate import REFERENCE_FIELDS, FailedRecord, Material
 from protocol.tables import Column, DeviceTable, Filler, Kind, TableName
 
@@ -366,11 +366,11 @@ class Prompt:
         self._most: dict[Chunk, int] = {}
         examples = [example_of(table) for table in self._tables]
         self._before = (
-            Message("system", self._system(material.options)),
-            Message("user", _fence(NOTHING.text, "5d0e93a1c7b2f486")),
-            Message("assistant", _answer([], [])),
-            Message("user", _fence(" ".join(example.text for example in examples), "b83c6f1e92d07a45")),
-            Message("assistant", _answer(self._tables, examples, self._labels)),
+            PromptMessage("system", self._system(material.options)),
+            PromptMessage("user", _fence(NOTHING.text, "5d0e93a1c7b2f486")),
+            PromptMessage("assistant", _answer([], [])),
+            PromptMessage("user", _fence(" ".join(example.text for example in examples), "b83c6f1e92d07a45")),
+            PromptMessage("assistant", _answer(self._tables, examples, self._labels)),
         )
 
     def ask(self, piece: Chunk) -> ModelRequest:
@@ -396,7 +396,7 @@ class Prompt:
         tokens = estimated_tokens(self._text[piece.start : piece.end])
         most = min(_MAX_ANSWER_TOKENS, max(_ANSWER_TOKENS, _DENSE_ANSWER * tokens))
         return ModelRequest(
-            messages=(*self._before, Message("user", asked)),
+            messages=(*self._before, PromptMessage("user", asked)),
             schema=schema_of(self._tables, max_items, self._labels),
             max_tokens=min(most, _MIN_ANSWER_TOKENS + _ANSWER_PER_TOKEN * tokens),
         )
@@ -493,17 +493,17 @@ class LiteralPrompt:
         self._table = table = material.options.tables[name]
         self._redaction = material.redaction
         self._fields = list(example_of(table, is_literal=True).fields or {})
-        before = [Message("system", _literal_words(table))]
+        before = [PromptMessage("system", _literal_words(table))]
         for example in _literal_rows(table):
-            before.append(Message("user", example.text))
-            before.append(Message("assistant", _answer([table], [example], fields=self._fields)))
+            before.append(PromptMessage("user", example.text))
+            before.append(PromptMessage("assistant", _answer([table], [example], fields=self._fields)))
         self._before = tuple(before)
 
     def ask(self, piece: Chunk) -> ModelRequest:
         """Return the question about one sentence."""
         text = self._redaction.hide_place(piece.start, piece.end)
         return ModelRequest(
-            messages=(*self._before, Message("user", text)),
+            messages=(*self._before, PromptMessage("user", text)),
             schema=literal_schema_of(self._table, self._fields, len(text)),
             max_tokens=2 * _MIN_ANSWER_TOKENS + len(text),  # not reached: the schema limits all lengths
         )

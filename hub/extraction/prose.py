@@ -27,16 +27,16 @@ from hub.extraction.prose_layout import (
     FEW_SENTENCES,
     SPEAKER,
     TICKS,
-    About,
-    Line,
+    PassageLayout,
     Section,
+    SentenceLine,
     lexicon_in,
     lines_in,
     section_of,
 )
 from hub.extraction.prose_view import view_of_prose, without_other_numbers
 from hub.extraction.when.language import fold, has_han
-from hub.extraction.when.resolve import Anchor, Moment, dates_in, is_coming_span, local_day, resolve
+from hub.extraction.when.resolve import Anchor, ResolvedTime, dates_in, is_coming_span, local_day, resolve
 from hub.extraction.wording.languages import Lexicon, is_label, is_line_of, mail_fields, way_fields
 from hub.extraction.wording.names import is_person, names_in
 from protocol.frame import Field
@@ -99,7 +99,7 @@ class _Clause(NamedTuple):
         return self.start + len(self.text)
 
 
-class _Asked(NamedTuple):
+class _AssigneeQuestion(NamedTuple):
     """Question who does a work, which the next sentence may answer."""
 
     title: str
@@ -140,10 +140,10 @@ def read(
     """
     view, is_sparse = view_of_prose(text), (is_reference, is_invoice)
     view = _CLAUSE_NUMBER.sub(_blanks, view) if is_reference else view
-    return _Reader(view, quoted, options, day_at, is_sparse, written_at).read(passages)
+    return _ProseReader(view, quoted, options, day_at, is_sparse, written_at).read(passages)
 
 
-class _Reader:
+class _ProseReader:
     def __init__(
         self,
         text: str,
@@ -165,7 +165,7 @@ class _Reader:
         self._meanings: set[tuple[str, ...]] = set()  # each meaning is suggested once
         self._lexicon: Lexicon | None = None  # of all passages
         self.author = ""  # of a mail, who says "I"
-        self.asked: _Asked | None = None  # by the sentence before
+        self.asked: _AssigneeQuestion | None = None  # by the sentence before
         self.orders: set[int] = set()  # items of the passage that are orders without a person and a day
         self.offered: tuple[int, int] = 0, 0  # items of the sentence before, whose work a person may take
         self.offered_by = ""  # speaker of that sentence
@@ -181,12 +181,12 @@ class _Reader:
 
     # --- layout ---
 
-    def _is_after_list(self, last: Line, line: Line) -> bool:
+    def _is_after_list(self, last: SentenceLine, line: SentenceLine) -> bool:
         """Return True for a line below the rows of a list and a blank line."""
         between = self._text[last.start + len(last.text) : line.start]
         return last.is_bullet and line.is_first and not line.is_bullet and between.count("\n") > 1
 
-    def _read_passage(self, lines: Sequence[Line], passage: Passage) -> None:
+    def _read_passage(self, lines: Sequence[SentenceLine], passage: Passage) -> None:
         rows = [line.start for line in lines if line.is_first and line.is_bullet]
         people = people_above(self._text, passage.start, rows, passage.headings)
         lines = [
@@ -198,7 +198,7 @@ class _Reader:
             return
         author = next(filter(None, map(_AUTHOR.match, passage.headings)), None)
         self.author = author["name"] if author else ""
-        about, first = About(lines, self._lexicon), self.count
+        about, first = PassageLayout(lines, self._lexicon), self.count
         self.orders.clear()
         section = Section.PLAIN
         for title in passage.headings:
@@ -342,7 +342,7 @@ class _Reader:
 
 
 def _section_at(
-    about: About, lexicon: Lexicon, section: Section, line: Line, below: Line | None
+    about: PassageLayout, lexicon: Lexicon, section: Section, line: SentenceLine, below: SentenceLine | None
 ) -> Section | None:
     """Return the section that begins below a heading; None for another line, and a topic of a meeting."""
     has_rows = below is not None and below.is_bullet
@@ -403,7 +403,7 @@ def days_in(clause: str, lexicon: Lexicon, anchor: Anchor | None, timezone: str)
         )
 
 
-def _resolved(words: str, anchor: Anchor | None, timezone: str) -> Moment | None:
+def _resolved(words: str, anchor: Anchor | None, timezone: str) -> ResolvedTime | None:
     """Resolve words for a day; one that would be in the past is ahead if it may be, as a deadline is."""
     moment = resolve(words, anchor=anchor, timezone=timezone)
     if moment is None or anchor is None:
@@ -440,12 +440,12 @@ class _Sentence:
 
     def __init__(
         self,
-        reader: _Reader,
-        about: About,
+        reader: _ProseReader,
+        about: PassageLayout,
         lexicon: Lexicon,
-        line: Line,
+        line: SentenceLine,
         section: Section,
-        before: Line | None,
+        before: SentenceLine | None,
         heading: str,
     ) -> None:
         self._reader = reader
@@ -571,7 +571,9 @@ class _Sentence:
         if match is not None:
             title = self._titled(self._shown(*match.span("what")))
             end = self._start + len(self._text)
-            self._reader.asked = _Asked(title, self._place(0), end, self._days[0] if self._days else None)
+            self._reader.asked = _AssigneeQuestion(
+                title, self._place(0), end, self._days[0] if self._days else None
+            )
 
     def _answer(self) -> bool:
         """Return True for a short answer, whose speaker does the work of the sentence before."""

@@ -82,7 +82,7 @@ class Section(Enum):
     OTHER = auto()  # rows that are no work unless a verb says so, such as what to buy
 
 
-class Line(NamedTuple):
+class SentenceLine(NamedTuple):
     """Sentence with its layout; *text* has the length of ``[start:end]``, with plain blanks."""
 
     text: str
@@ -94,7 +94,7 @@ class Line(NamedTuple):
     owners: Sequence[str] = ()  # people that a line above names
 
 
-def lines_in(text: str, passage: Passage) -> Iterator[Line]:
+def lines_in(text: str, passage: Passage) -> Iterator[SentenceLine]:
     """Yield the sentences of a passage, each with its marks removed."""
     before = passage.start
     speaker = ""
@@ -160,7 +160,7 @@ def _pieces(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
         yield start, end
 
 
-def _line(text: str, start: int, *, is_first: bool) -> Line:
+def _line(text: str, start: int, *, is_first: bool) -> SentenceLine:
     text = _BLANK.sub(" ", text)
     at, is_bullet, tag, speaker = len(text) - len(text.lstrip()), False, "", ""
     if is_first:
@@ -175,13 +175,13 @@ def _line(text: str, start: int, *, is_first: bool) -> Line:
         if match := SPEAKER.match(text, at):
             speaker = match["who"].strip(" *_<>@")
     plain = text[at:].replace("\u2019", "'")
-    return Line(plain, start + at, is_first, is_bullet, tag, speaker)
+    return SentenceLine(plain, start + at, is_first, is_bullet, tag, speaker)
 
 
-class About:
+class PassageLayout:
     """Language and layout of a passage; *known*: the language of the whole text."""
 
-    def __init__(self, lines: Sequence[Line], known: Lexicon | None = None) -> None:
+    def __init__(self, lines: Sequence[SentenceLine], known: Lexicon | None = None) -> None:
         self.lexicon = lexicon_in(" ".join(line.text for line in lines[:200]), known)
         firsts = [line for line in lines if line.is_first]
         self.speakers = speakers = Counter(line.speaker.lower() for line in firsts if line.speaker)
@@ -257,7 +257,7 @@ class About:
         }
         return next((kind for kind in kinds if kinds[kind]), None)
 
-    def _is_work(self, firsts: Sequence[Line]) -> bool:
+    def _is_work(self, firsts: Sequence[SentenceLine]) -> bool:
         lexicon = self.lexicon
         if lexicon is None:
             return False
@@ -273,7 +273,7 @@ class About:
         )
         return count >= 2 and count >= 0.3 * len(rows)  # lines that name work, in a list of work
 
-    def is_heading(self, line: Line, below: Line) -> bool:
+    def is_heading(self, line: SentenceLine, below: SentenceLine) -> bool:
         """Return True for a first line that names what the lines below are about."""
         if self.is_chat or line.is_bullet or not below.is_first or line.text.rstrip().endswith(ENDS):
             return False

@@ -125,7 +125,7 @@ def _is_speech(quoted: str) -> bool:
     )
 
 
-class _Row(NamedTuple):
+class _ProseRow(NamedTuple):
     """Words of a line, and the marks of quotations and blanks before them."""
 
     text: str
@@ -150,14 +150,14 @@ def unwrapped(text: str) -> str:
     return "".join([*view, text[at:]])
 
 
-def _paragraphs(text: str) -> Iterator[list[_Row]]:
+def _paragraphs(text: str) -> Iterator[list[_ProseRow]]:
     """Yield the rows between blank lines and those that begin anew."""
-    paragraph: list[_Row] = []
+    paragraph: list[_ProseRow] = []
     for line in lines_of(text):
         marks = _QUOTE_MARKS.match(line.text)
         start = marks.end() if marks else 0
         words = line.text[start:].rstrip()
-        row = _Row(words, line.text[:start], line.start + start, line.start + start + len(words))
+        row = _ProseRow(words, line.text[:start], line.start + start, line.start + start + len(words))
         is_apart = not words or _APART.match(words) is not None
         if paragraph and (is_apart or _opens(paragraph[-1], row)):
             yield paragraph
@@ -168,7 +168,7 @@ def _paragraphs(text: str) -> Iterator[list[_Row]]:
         yield paragraph
 
 
-def _opens(row: _Row, following: _Row) -> bool:
+def _opens(row: _ProseRow, following: _ProseRow) -> bool:
     """Return True if *following* begins anew; a number after "until the" is a day, and no mark of a list."""
     words = following.text
     # A short row above a paragraph is its head.
@@ -178,7 +178,7 @@ def _opens(row: _Row, following: _Row) -> bool:
     return is_head or is_new or row.marks.count(">") != following.marks.count(">")
 
 
-def _is_sentence(paragraph: Sequence[_Row]) -> bool:
+def _is_sentence(paragraph: Sequence[_ProseRow]) -> bool:
     """Return True for a row of a list with deeper ones, and for a paragraph that ends with a full stop.
 
     Rows in small letters are no sentence, although the last one may have a mark at its end.
@@ -190,7 +190,7 @@ def _is_sentence(paragraph: Sequence[_Row]) -> bool:
     return _ENDED.search(text) is not None and not is_list
 
 
-def _goes_on(row: _Row, following: _Row) -> bool:
+def _goes_on(row: _ProseRow, following: _ProseRow) -> bool:
     begin = following.text[0]
     is_long = len(row.text) >= _LONG or begin.islower() or begin.isdigit() or _is_open(row.text)
     return is_long and not is_unspaced(row.text[-1])

@@ -115,7 +115,7 @@ def is_supported(item: Item, text: str, tables: Tables = TABLES) -> bool:
     before = text[max(item.start - _CONTEXT_CHARS, 0) : item.start]
     if not _PRONOUN.search(item.quote.lower()):  # the sentence alone
         before = before[max(map(before.rfind, _SENTENCE_ENDS)) + 1 :]
-    quoted, around = _Source(item.quote), _Source(f"{before} {item.quote}")
+    quoted, around = _SupportingWords(item.quote), _SupportingWords(f"{before} {item.quote}")
     table = tables.of(item.table)
     return all(_is_supported(value, quoted, around) for value in _texts(item, table)) and all(
         _has_number(item.quote, value) for value in _numbers(item, table)
@@ -125,7 +125,7 @@ def is_supported(item: Item, text: str, tables: Tables = TABLES) -> bool:
 def has_words(text: str, quote: str, before: str = "") -> bool:
     """Return True if *quote* supports the words that *text* has and *before* lacks, as those of an item."""
     known = {*before.split()}
-    source = _Source(quote)
+    source = _SupportingWords(quote)
     return _is_supported(" ".join(word for word in text.split() if word not in known), source, source)
 
 
@@ -166,7 +166,7 @@ def _digits(figure: str) -> str:
     return re.sub(r"\D", "", figure) or "0"
 
 
-def _is_supported(value: str, quoted: "_Source", around: "_Source") -> bool:
+def _is_supported(value: str, quoted: "_SupportingWords", around: "_SupportingWords") -> bool:
     words = set(_words(value))
     if any(_is_number(word) and not around.share_of(word) for word in words):
         return False
@@ -182,7 +182,7 @@ def _is_supported(value: str, quoted: "_Source", around: "_Source") -> bool:
     )
 
 
-class _Source:
+class _SupportingWords:
     """Words that may support others."""
 
     def __init__(self, text: str) -> None:

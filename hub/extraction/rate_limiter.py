@@ -92,7 +92,7 @@ _PERIODS_S: Final = (MINUTE_S, 3_600.0, 86_400.0)  # some endpoints report a dai
 _SAME: Final = 0.02  # tolerance for a constant size in successive answers
 
 
-class Quota:
+class QuotaModel:
     """Store that is initially full, decreases with each question and is refilled.
 
     Attributes:
@@ -189,7 +189,7 @@ def _is_near(number: float, other: float, share: float) -> bool:
     return abs(number - other) <= share * other
 
 
-class Lately:
+class SlidingWindow:
     """Count and sum of the amounts within the last *seconds*."""
 
     def __init__(self, seconds: float) -> None:
@@ -262,7 +262,7 @@ class FairQueue(Generic[T]):
             del self._users[user]
 
 
-class Turn:
+class LimiterPermit:
     """Permission to send one request.
 
     Attributes:
@@ -313,13 +313,13 @@ class Limiter:
         self._shrunk_at = 0  # number of the last turn started before the pace was reduced
         self._newest_number = 0  # number of the turn with the newest headers
         self._tokens = 0.0  # of all turns started
-        self._unordered = Lately(UNORDERED_S)
+        self._unordered = SlidingWindow(UNORDERED_S)
         now = clock.monotonic()
-        self._own_requests = None if requests_per_min is None else Quota(requests_per_min, now)
-        self._own_tokens = None if tokens_per_min is None else Quota(tokens_per_min, now)
-        self._reported_requests: Quota | None = None
-        self._reported_tokens: Quota | None = None
-        self._queue: FairQueue[Turn] = FairQueue()
+        self._own_requests = None if requests_per_min is None else QuotaModel(requests_per_min, now)
+        self._own_tokens = None if tokens_per_min is None else QuotaModel(tokens_per_min, now)
+        self._reported_requests: QuotaModel | None = None
+        self._reported_tokens: QuotaModel | None = None
+        self._queue: FairQueue[LimiterPermit] = FairQueue()
 
     def __len__(self) -> int:
         """Return the number of waiting turns."""
@@ -344,7 +344,7 @@ class Limiter:
         self._give()  # the head waits for another time now
 
     @asynccontextmanager
-    async def turn(self, user: str, tokens: float, *, again: bool = False) -> AsyncIterator[Turn]:
+    async def turn(self, user: str, tokens: float, *, again: bool = False) -> AsyncIterator[LimiterPermit]:
         """Wait for a turn; inside the block, one request may be sent.
 
         Args:
@@ -352,7 +352,7 @@ class Limiter:
             tokens: estimated maximum of the tokens of question and answer.
             again: True for a retry, which goes before the user's other questions.
         """
-        turn = Turn(user, tokens)
+        turn = LimiterPermit(user, tokens)
         self._queue.put(user, turn, first=again)
         try:
             await self._given(turn)
@@ -364,7 +364,7 @@ class Limiter:
                 self._queue.remove(user, turn)
             self._give()
 
-    def answered(self, turn: Turn, tokens: float | None, headers: Mapping[str, str]) -> None:
+    def answered(self, turn: LimiterPermit, tokens: float | None, headers: Mapping[str, str]) -> None:
         """Record an answer of the endpoint.
 
         Args:
@@ -379,7 +379,7 @@ class Limiter:
         """Start no turn for *after_s* seconds: a wait requested in one answer applies to all."""
         self._opens_at = max(self._opens_at, self._clock.monotonic() + after_s)
 
-    def refused(self, turn: Turn, after_s: float, headers: Mapping[str, str]) -> None:
+    def refused(self, turn: LimiterPermit, after_s: float, headers: Mapping[str, str]) -> None:
         """Record a refusal by a rate limit, and start no turn for *after_s* seconds."""
         self.shut(after_s)
         self._apply_headers(turn, headers)
@@ -395,31 +395,31 @@ class Limiter:
                 own.apply_refusal(amount, after_s, now, self._pace)
                 break
 
-    def failed(self, turn: Turn) -> None:
+    def failed(self, turn: LimiterPermit) -> None:
         """Record a missing or unusable answer: its tokens are returned to the quota of hub.toml."""
         self._give_back(turn, 0.0)
 
-    def _give_back(self, turn: Turn, tokens: float) -> None:
+    def _give_back(self, turn: LimiterPermit, tokens: float) -> None:
         """Return the unused rest of a turn's reserved tokens."""
         if self._own_tokens is not None:
             self._own_tokens.give_back(turn.tokens, tokens)
 
-    def _apply_headers(self, turn: Turn, headers: Mapping[str, str]) -> None:
+    def _apply_headers(self, turn: LimiterPermit, headers: Mapping[str, str]) -> None:
         if turn.number < self._newest_number:
             return  # the headers of a delayed answer are outdated
         now = self._clock.monotonic()
         if (report := reported_quota(headers, "requests")) is not None:
-            self._reported_requests = self._reported_requests or Quota(report.limit, now)
+            self._reported_requests = self._reported_requests or QuotaModel(report.limit, now)
             self._reported_requests.apply_report(report, later=self._numbers - turn.before - 1, now=now)
             self._newest_number = turn.number
         if (report := reported_quota(headers, "tokens")) is not None:
-            self._reported_tokens = self._reported_tokens or Quota(report.limit, now)
+            self._reported_tokens = self._reported_tokens or QuotaModel(report.limit, now)
             self._reported_tokens.apply_report(
                 report, later=self._tokens - turn.before_tokens - turn.tokens, now=now
             )
             self._newest_number = turn.number
 
-    async def _given(self, turn: Turn) -> None:
+    async def _given(self, turn: LimiterPermit) -> None:
         while True:
             wait_s = self._give()
             if turn.number:
@@ -446,14 +446,14 @@ class Limiter:
             head.woken.set()
         return wait_s
 
-    def _wait_s(self, turn: Turn) -> float | None:
+    def _wait_s(self, turn: LimiterPermit) -> float | None:
         if self._asking >= max(1, int(self._in_flight * self._pace)):
             return None
         now = self._clock.monotonic()
         stores = (quota.wait_s(amount, now, self._pace) for quota, amount in self._needs(turn))
         return max(0.0, self._opens_at - now, *stores)
 
-    def _take(self, turn: Turn) -> None:
+    def _take(self, turn: LimiterPermit) -> None:
         now = self._clock.monotonic()
         turn.before = self._numbers - self._unordered.count(now)
         turn.before_tokens = self._tokens - self._unordered.total(now)
@@ -466,7 +466,7 @@ class Limiter:
             quota.take(amount)
         turn.woken.set()
 
-    def _needs(self, turn: Turn) -> Iterator[tuple[Quota, float]]:
+    def _needs(self, turn: LimiterPermit) -> Iterator[tuple[QuotaModel, float]]:
         """Yield the quotas and amounts that *turn* uses."""
         for quota, amount in (
             (self._own_requests, 1.0),

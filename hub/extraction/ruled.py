@@ -13,13 +13,13 @@ from hub.document import Document
 from hub.extraction import chunk, duplicates, suspicion
 from hub.extraction.chunk import Chunk
 from hub.extraction.dating import PassageDates
-from hub.extraction.items import Dropped, Extraction, ExtractionOptions, Form, Item, Notes
+from hub.extraction.items import Dropped, Extraction, ExtractionOptions, Item, Notes, RulesForm
 from hub.extraction.wording.languages import languages
 from protocol.secret_rules import redact_typed
 from protocol.tables import TABLES
 
 
-class Reading(msgspec.Struct, frozen=True):
+class RulesResult(msgspec.Struct, frozen=True):
     """Result of the rules.
 
     Attributes:
@@ -27,7 +27,7 @@ class Reading(msgspec.Struct, frozen=True):
         sorted: the items without duplicates and with their marks, if no model reads the prose.
     """
 
-    form: Form
+    form: RulesForm
     dates: PassageDates
     items: list[Item]
     pieces: list[Chunk] = []
@@ -49,7 +49,7 @@ class ToRead(msgspec.Struct, frozen=True, kw_only=True, tag="read"):
     chunk_tokens: int | None = None
     by_sentence: bool = False
 
-    def answer(self) -> Reading:
+    def answer(self) -> RulesResult:
         """Read the document."""
         from hub.extraction import structured  # imported here: a hub leaves the reading to another process
 
@@ -69,10 +69,10 @@ class ToRead(msgspec.Struct, frozen=True, kw_only=True, tag="read"):
                 found=items,
                 dropped=form.dropped,
             )
-            return Reading(form, dates, items, sorted=to_sort.answer())
+            return RulesResult(form, dates, items, sorted=to_sort.answer())
         text = form.view or document.text
         pieces = chunk.split(text, form.prose, self.chunk_tokens, by_sentence=self.by_sentence)
-        return Reading(form, dates, items, pieces)
+        return RulesResult(form, dates, items, pieces)
 
 
 class ToSort(msgspec.Struct, frozen=True, kw_only=True, tag="sort"):
@@ -80,7 +80,7 @@ class ToSort(msgspec.Struct, frozen=True, kw_only=True, tag="sort"):
 
     document: Document
     options: ExtractionOptions
-    form: Form
+    form: RulesForm
     dates: PassageDates
     found: list[Item]
     dropped: list[Dropped] = []
@@ -90,7 +90,7 @@ class ToSort(msgspec.Struct, frozen=True, kw_only=True, tag="sort"):
         document, options, form = self.document, self.options, self.form
         suspicions = suspicion.spans(form.authored or document.text, form.apart)
         marked = suspicion.marked(self.found, document.text, suspicions, options.tables)
-        single, doubles = duplicates.once(marked, options.tables)
+        single, doubles = duplicates.deduplicate(marked, options.tables)
         items, outside = suspicion.by_authorship(map(self._finished, single), document, options.outside)
         dropped = (*self.dropped, *doubles, *outside)
         notes = Notes(

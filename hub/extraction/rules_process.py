@@ -23,7 +23,7 @@ from hub.base.log import Channel
 from hub.base.periodic_loop import Turns
 from hub.extraction.items import Extraction
 from hub.extraction.model import ExtractionError
-from hub.extraction.ruled import MEMORY_BYTES, Reading, Request, ToRead, ToSort, encode
+from hub.extraction.ruled import MEMORY_BYTES, Request, RulesResult, ToRead, ToSort, encode
 from protocol.errors import ErrorCode
 from protocol.frame import NO_JSON
 
@@ -36,13 +36,13 @@ _CHARS_PER_S: Final = 5_000  # of the texts that take longest, on a slow machine
 _MAX_ANSWER_BYTES: Final = 256 << 20
 _MAIN: Final = Path(__file__).with_name("rules_main.py")
 
-_Answer = TypeVar("_Answer", Reading, Extraction)
+_Answer = TypeVar("_Answer", RulesResult, Extraction)
 
 
-class Rules(Protocol):
+class RulesClient(Protocol):
     """Answering of requests to the rules."""
 
-    async def read(self, request: ToRead) -> Reading:
+    async def read(self, request: ToRead) -> RulesResult:
         """Read a document."""
 
     async def sort(self, request: ToSort) -> Extraction:
@@ -52,7 +52,7 @@ class Rules(Protocol):
 class RulesHere:
     """Rules within this process, for commands that do nothing else meanwhile."""
 
-    async def read(self, request: ToRead) -> Reading:
+    async def read(self, request: ToRead) -> RulesResult:
         return request.answer()
 
     async def sort(self, request: ToSort) -> Extraction:
@@ -72,8 +72,8 @@ class RulesProcess:
         self.process: subprocess.Popen[bytes] | None = None
         self._is_used = False
 
-    async def read(self, request: ToRead) -> Reading:
-        return await self._ask(request, Reading)
+    async def read(self, request: ToRead) -> RulesResult:
+        return await self._ask(request, RulesResult)
 
     async def sort(self, request: ToSort) -> Extraction:
         return await self._ask(request, Extraction)

@@ -22,9 +22,9 @@ import msgspec
 
 from hub.document import Document
 from hub.extraction.blocks import STRUCK_WORDS
-from hub.extraction.chunk import Passage, Table, trimmed
+from hub.extraction.chunk import LineTable, Passage, trimmed
 from hub.extraction.dating import PassageDates
-from hub.extraction.items import ExtractionOptions, Form, Item, lines_of, make_item
+from hub.extraction.items import ExtractionOptions, Item, RulesForm, lines_of, make_item
 from hub.extraction.when.language import unmarked
 from hub.extraction.when.resolve import Anchor, date_ms, resolve
 from protocol.frame import Field
@@ -298,7 +298,7 @@ class _Columns(msgspec.Struct, frozen=True, dict=True):
         ]
         return [(column, kind) for column, kind in kinds if kind in self.places]
 
-    def of(self, row: "_Row", *kinds: str) -> list[str]:
+    def of(self, row: "_SheetRow", *kinds: str) -> list[str]:
         """Return the cells of a row in the columns of some kinds, without empty ones."""
         cells, places = row.cells, self.places
         return [
@@ -309,7 +309,7 @@ class _Columns(msgspec.Struct, frozen=True, dict=True):
         ]
 
 
-class _Row(msgspec.Struct, frozen=True):
+class _SheetRow(msgspec.Struct, frozen=True):
     """Cells with their place. *is_sentence*: it has no other cell, and is no title."""
 
     cells: list[str]
@@ -321,28 +321,28 @@ class _Row(msgspec.Struct, frozen=True):
 class _Grid(msgspec.Struct):
     """Rows below a row of headings, or rows of no table that is understood."""
 
-    header: _Row | None = None
+    header: _SheetRow | None = None
     columns: _Columns | None = None
-    rows: list[_Row] = []
+    rows: list[_SheetRow] = []
 
 
-def read_spreadsheet(document: Document, options: ExtractionOptions) -> Form | None:
+def read_spreadsheet(document: Document, options: ExtractionOptions) -> RulesForm | None:
     """Convert the rows of tables to items; ``None`` for prose, which has no rows of one width."""
     text = document.text
     head, is_table = _QUOTATION.sub("", text[:_HEAD_CHARS]), False
     for delimiter in sorted(filter(head.count, _DELIMITERS), key=head.count, reverse=True):
-        rows = list[_Row]()
+        rows = list[_SheetRow]()
         try:
             rows.extend(_rows(text, delimiter))
             dates = _Dates(options, lambda place: _anchor(document, options, place))
             columns = _without_headings(rows, options)
-            start = _Grid(_Row(rows[0].cells, 0, 0), columns) if columns else _Grid()
+            start = _Grid(_SheetRow(rows[0].cells, 0, 0), columns) if columns else _Grid()
             read = _read_rows(text, rows, dates, (), options, start)
         except csv.Error:
             read = None
         if read is not None:
             items, left = read
-            return Form(
+            return RulesForm(
                 items=items,
                 prose=left,
                 date=document.modified_at,
@@ -356,7 +356,7 @@ def read_spreadsheet(document: Document, options: ExtractionOptions) -> Form | N
         is_even = width > 1 and 1 < count >= widths.total() / 2
         # Commas of sentences stand before blanks.
         is_table = is_table or (is_even and 2 * head.count(f"{delimiter} ") < head.count(delimiter))
-    whole = Form(prose=[Passage(0, len(text))], date=document.modified_at, tables=[(0, len(text))])
+    whole = RulesForm(prose=[Passage(0, len(text))], date=document.modified_at, tables=[(0, len(text))])
     return whole if is_table else None
 
 
@@ -366,7 +366,7 @@ def _anchor(document: Document, options: ExtractionOptions, place: int) -> Ancho
     return PassageDates.of(above, date=document.modified_at, timezone=options.timezone).at(place)
 
 
-def read_tables(document: Document, form: Form, options: ExtractionOptions) -> Form:
+def read_tables(document: Document, form: RulesForm, options: ExtractionOptions) -> RulesForm:
     """Convert the rows of the tables in a form's prose to items, for tables with understood headings.
 
     Rows with pipes or in columns are no prose, even if their headings are not understood; those with tabs may
@@ -407,16 +407,16 @@ def read_tables(document: Document, form: Form, options: ExtractionOptions) -> F
     return msgspec.structs.replace(form, items=items, prose=prose, apart=sorted(apart), tables=places)
 
 
-def _tables(text: str, passage: Passage) -> Iterator[tuple[Table, re.Pattern[str]]]:
+def _tables(text: str, passage: Passage) -> Iterator[tuple[LineTable, re.Pattern[str]]]:
     """Yield the tables in a passage with pipes, tabs or columns of blanks, except in blocks of code."""
     fences = [match.start() for match in _FENCE.finditer(text, passage.start, passage.end)]
     found = [match for gap in _GAPS for match in gap.finditer(text, passage.start, passage.end)]
     for match in sorted(found, key=re.Match.start):
         if not bisect_right(fences, match.start()) % 2:
-            yield Table(match.start(), match.start(), match.end()), match.re
+            yield LineTable(match.start(), match.start(), match.end()), match.re
 
 
-def _rows_of_lines(text: str, table: Table, pattern: re.Pattern[str]) -> Iterator[_Row]:
+def _rows_of_lines(text: str, table: LineTable, pattern: re.Pattern[str]) -> Iterator[_SheetRow]:
     """Yield the rows of a table, without the line below its header."""
     for line in lines_of(text[table.start : table.end]):
         marks = _QUOTED.match(line.text) if pattern is _TABLE else None
@@ -428,10 +428,12 @@ def _rows_of_lines(text: str, table: Table, pattern: re.Pattern[str]) -> Iterato
         if not all(map(_RULE.fullmatch, map(str.strip, parts))):
             words = list(filter(None, cells))
             is_sentence = len(words) == 1 and words[0].endswith(_SENTENCE_ENDS)
-            yield _Row(cells, table.start + line.start + start, table.start + line.start + end, is_sentence)
+            yield _SheetRow(
+                cells, table.start + line.start + start, table.start + line.start + end, is_sentence
+            )
 
 
-def _rows(text: str, delimiter: str) -> Iterator[_Row]:
+def _rows(text: str, delimiter: str) -> Iterator[_SheetRow]:
     """Yield the rows with their places; a quoted cell may span several lines."""
     lines = list(lines_of(text))
     reader = csv.reader((text[line.start : line.after] for line in lines), delimiter=delimiter, strict=True)
@@ -441,12 +443,12 @@ def _rows(text: str, delimiter: str) -> Iterator[_Row]:
         taken = reader.line_num
         source = text[first.start : last.end]
         start = first.start + len(source) - len(source.lstrip())
-        yield _Row([cell.strip() for cell in cells], start, first.start + len(source.rstrip()))
+        yield _SheetRow([cell.strip() for cell in cells], start, first.start + len(source.rstrip()))
 
 
 def _read_rows(
     text: str,
-    rows: Iterable[_Row],
+    rows: Iterable[_SheetRow],
     dates: "_Dates",
     headings: tuple[str, ...],
     options: ExtractionOptions,
@@ -459,7 +461,7 @@ def _read_rows(
     """
     items, left, projects, is_understood = list[Item](), list[Passage](), set[str](), False
 
-    def leave(row: _Row, header: tuple[str, ...] = ()) -> None:
+    def leave(row: _SheetRow, header: tuple[str, ...] = ()) -> None:
         # Adjacent rows are merged, because each passage needs a question.
         is_next = bool(left) and not text[left[-1].end : row.start].strip()
         left.append(Passage(left.pop().start if is_next else row.start, row.end, (*headings, *header)))
@@ -488,7 +490,7 @@ def _read_rows(
     return (items, left) if is_understood else None
 
 
-def _is_list(header: _Row, columns: _Columns, rows: Sequence[_Row], dates: "_Dates") -> bool:
+def _is_list(header: _SheetRow, columns: _Columns, rows: Sequence[_SheetRow], dates: "_Dates") -> bool:
     """Return False for rows longer than their headings, and for states and dates that most are none."""
     values = (
         []
@@ -500,7 +502,7 @@ def _is_list(header: _Row, columns: _Columns, rows: Sequence[_Row], dates: "_Dat
 
 
 def _projects(
-    columns: _Columns, row: _Row, known: set[str], text: str, options: ExtractionOptions
+    columns: _Columns, row: _SheetRow, known: set[str], text: str, options: ExtractionOptions
 ) -> Iterator[Item]:
     """Yield the projects of a row that are not *known* yet."""
     for cell in columns.of(row, "project"):
@@ -512,7 +514,9 @@ def _projects(
                 yield from filter(None, (item,))
 
 
-def _grids(grid: _Grid, rows: Iterable[_Row], dates: "_Dates", options: ExtractionOptions) -> Iterator[_Grid]:
+def _grids(
+    grid: _Grid, rows: Iterable[_SheetRow], dates: "_Dates", options: ExtractionOptions
+) -> Iterator[_Grid]:
     """Divide rows into tables, of which *grid* is the first.
 
     A table ends before other headings, and behind an empty row before one whose cells do not fit its columns.
@@ -543,7 +547,7 @@ def _grids(grid: _Grid, rows: Iterable[_Row], dates: "_Dates", options: Extracti
     yield grid
 
 
-def _values(columns: _Columns, row: _Row, dates: "_Dates") -> list[object]:
+def _values(columns: _Columns, row: _SheetRow, dates: "_Dates") -> list[object]:
     """Return what the cells of a row say in columns of states, priorities and dates; None for other words."""
     values: list[object] = [_state_of(cell, dates) for cell in columns.of(row, "status", "done")]
     values += [means(PRIORITIES, cell) for cell in columns.of(row, "priority")]
@@ -552,7 +556,7 @@ def _values(columns: _Columns, row: _Row, dates: "_Dates") -> list[object]:
     return values
 
 
-def _columns(header: _Row, options: ExtractionOptions) -> _Columns | None:
+def _columns(header: _SheetRow, options: ExtractionOptions) -> _Columns | None:
     """Return the table that uses more columns of *header* than any other; ``None`` if it is not clear.
 
     Of an operator's table and a built-in one that use the same columns, the operator's counts.
@@ -566,7 +570,7 @@ def _columns(header: _Row, options: ExtractionOptions) -> _Columns | None:
     return None
 
 
-def _built_in(header: _Row, options: ExtractionOptions) -> Iterator[_Columns]:
+def _built_in(header: _SheetRow, options: ExtractionOptions) -> Iterator[_Columns]:
     """Yield the built-in tables of which *header* has one title, and a column that marks them.
 
     A column for any day is a deadline in a table that has a column for work.
@@ -592,7 +596,7 @@ def _built_in(header: _Row, options: ExtractionOptions) -> Iterator[_Columns]:
             yield _Columns(options.tables[name], places | {"title": titles, "when": at[when]})
 
 
-def _without_headings(rows: Sequence[_Row], options: ExtractionOptions) -> _Columns | None:
+def _without_headings(rows: Sequence[_SheetRow], options: ExtractionOptions) -> _Columns | None:
     """Return the columns of rows of one width, if one alone has states and one alone words, in all rows."""
     if len({len(row.cells) for row in rows}) != 1 or len(rows) < 2:
         return None
@@ -608,7 +612,7 @@ def _without_headings(rows: Sequence[_Row], options: ExtractionOptions) -> _Colu
     return _Columns(options.tables[TableName.TASKS], {"title": titles, "status": states, "work": titles})
 
 
-def _own(header: _Row, options: ExtractionOptions) -> Iterator[_Columns]:
+def _own(header: _SheetRow, options: ExtractionOptions) -> Iterator[_Columns]:
     """Yield the operator's tables of which *header* has the title and another column, each once."""
     names = [plain(name) for name in header.cells]
     for table in options.own_tables:
@@ -636,7 +640,7 @@ class _Dates:
         self._timezone = options.timezone
         self._known: dict[tuple[str, bool, Anchor | None], int | None] = {}
 
-    def begin(self, header: _Row, columns: _Columns, rows: Iterable[_Row]) -> None:
+    def begin(self, header: _SheetRow, columns: _Columns, rows: Iterable[_SheetRow]) -> None:
         """Find the order of day and month in a table: by its dates, by all its cells, or by its language."""
         for cells in (
             chain.from_iterable(columns.of(row, "when") for row in rows),
@@ -664,7 +668,7 @@ class _Dates:
         return self._known[key]
 
 
-def _state(columns: _Columns, row: _Row, dates: _Dates) -> str | None:
+def _state(columns: _Columns, row: _SheetRow, dates: _Dates) -> str | None:
     """Return the state of a row; it is "cancelled" for one that is put away, or that is no task."""
     found = {means(STATES, cell) for cell in columns.of(row, "status", "list")}
     found |= {_state_of(cell, dates) for cell in columns.of(row, "done")}
@@ -679,7 +683,7 @@ def _state_of(cell: str, dates: _Dates) -> str | None:
     return means(STATES, cell) or ("done" if dates.at_ms(cell) is not None else None)
 
 
-def _cells(columns: _Columns, row: _Row) -> Iterator[tuple[Column, str, str]]:
+def _cells(columns: _Columns, row: _SheetRow) -> Iterator[tuple[Column, str, str]]:
     """Yield the columns of a table that a row has a value of, with their kinds and that value."""
     for column, kind in columns.filled:
         if cell := next(iter(columns.of(row, kind)), ""):
@@ -688,7 +692,7 @@ def _cells(columns: _Columns, row: _Row) -> Iterator[tuple[Column, str, str]]:
 
 def _row_fields(
     columns: _Columns,
-    row: _Row,
+    row: _SheetRow,
     cells: Sequence[tuple[Column, str, str]],
     state: str | None,
     dates: _Dates,

@@ -26,9 +26,9 @@ from hub.extraction.blocks import COVER, STRUCK, STRUCK_WORDS, is_code, view_of_
 from hub.extraction.calendars import read_calendar
 from hub.extraction.chunk import Passage
 from hub.extraction.dating import PassageDates
-from hub.extraction.items import ExtractionOptions, Form, Item, blanked, lines_of, merged
+from hub.extraction.items import ExtractionOptions, Item, RulesForm, blanked, lines_of, merged
 from hub.extraction.letters import read_mail
-from hub.extraction.prose_layout import DIGIT, About, lines_in
+from hub.extraction.prose_layout import DIGIT, PassageLayout, lines_in
 from hub.extraction.spreadsheets import read_spreadsheet, read_tables
 from hub.extraction.task_lists import (
     is_todo_txt,
@@ -55,14 +55,14 @@ _TURN: Final = re.compile(r"[^\W\d_](?:[^\W_]|[ .'\u2019-]){0,40}:[ \t]")  # a c
 _VOICE: Final = re.compile(r"<v(?:\.[^\s<>]*+)?[ \t]++(?P<who>[^<>\r\n]{1,60})>")
 
 
-def read_rst(document: Document, options: ExtractionOptions) -> Form:
+def read_rst(document: Document, options: ExtractionOptions) -> RulesForm:
     """Return reStructuredText as prose without its code."""
     text = document.text
     view = view_of_rst(text, list(lines_of(text)))
-    return Form(prose=[Passage(0, len(text))], date=document.modified_at, view=view)
+    return RulesForm(prose=[Passage(0, len(text))], date=document.modified_at, view=view)
 
 
-def read_captions(document: Document, options: ExtractionOptions) -> Form | None:
+def read_captions(document: Document, options: ExtractionOptions) -> RulesForm | None:
     """Return the text of captions as prose; ``None`` if the text has no cue."""
     text = document.text
     if CUE.search(text) is None:
@@ -79,7 +79,9 @@ def read_captions(document: Document, options: ExtractionOptions) -> Form | None
         is_turn = bool(name) or _TURN.match(text, end) is not None
         view += (text[at:start], _covered(f"\n{name}" if is_turn else " ", end - start))
         at = end
-    return Form(prose=[Passage(0, len(text))], date=document.modified_at, view="".join([*view, text[at:]]))
+    return RulesForm(
+        prose=[Passage(0, len(text))], date=document.modified_at, view="".join([*view, text[at:]])
+    )
 
 
 def _covered(text: str, length: int) -> str:
@@ -87,14 +89,14 @@ def _covered(text: str, length: int) -> str:
     return text[:length] + COVER * (length - len(text))
 
 
-def read_chat(document: Document, options: ExtractionOptions) -> Form | None:
+def read_chat(document: Document, options: ExtractionOptions) -> RulesForm | None:
     """Return a chat as prose; what its people write one after the other are texts of their own."""
     turns = groupby(messages_in(document.text, CHAT), key=lambda message: message.author)
     apart = [(some[0].start, some[-1].end) for _, turn in turns if (some := list(turn))]
-    return Form(prose=[Passage(0, len(document.text))], date=document.modified_at, apart=apart)
+    return RulesForm(prose=[Passage(0, len(document.text))], date=document.modified_at, apart=apart)
 
 
-_Reader = Callable[[Document, ExtractionOptions], Form | None]
+_Reader = Callable[[Document, ExtractionOptions], RulesForm | None]
 _BY_SUFFIX: Final[dict[str, _Reader]] = {
     ".md": read_markdown,
     ".markdown": read_markdown,
@@ -124,7 +126,7 @@ _ADDRESS: Final = re.compile(r"\w{2,10}://\S+")
 _DUE: Final = "dueDate"
 
 
-def read(document: Document, options: ExtractionOptions) -> Form:
+def read(document: Document, options: ExtractionOptions) -> RulesForm:
     """Extract items by rules, and return the remaining prose. Never raises, for any text."""
     name = PurePosixPath(document.unit_key.replace("\\", "/")).name.lower()
     media_type = (document.media_type or "").split(";")[0].strip().lower()
@@ -136,11 +138,11 @@ def read(document: Document, options: ExtractionOptions) -> Form:
         reader = read_boxes
     form = reader(document, options) if reader else None
     parts = {part_key("text/calendar", "unreadable"): 1} if reader is read_calendar else {}
-    form = form or Form(prose=[Passage(0, len(document.text))], date=document.modified_at, parts=parts)
+    form = form or RulesForm(prose=[Passage(0, len(document.text))], date=document.modified_at, parts=parts)
     return read_tables(document, form, options)
 
 
-def with_due_days(form: Form, dates: PassageDates, timezone: str) -> Iterator[Item]:
+def with_due_days(form: RulesForm, dates: PassageDates, timezone: str) -> Iterator[Item]:
     """Yield items of lists; a task without a day gets the first one that its words denote, else the form's.
 
     Words for a day that is unknown stay for a person.
@@ -170,7 +172,7 @@ def _days_of(item: Item, anchor: Anchor | None, timezone: str) -> Iterator[tuple
         language.has("dated", title) for language in languages_in(script_of(title))
     ) or DIGIT.search(title)
     lines = list(lines_in(title, Passage(0, len(title)))) if has_day else []
-    lexicon = About(lines).lexicon if lines else None
+    lexicon = PassageLayout(lines).lexicon if lines else None
     zone = ZoneInfo(timezone)
     today = local_day(anchor, zone) if isinstance(anchor, datetime) else anchor or date.min
     for day in prose.days_in(title, lexicon, anchor, timezone) if lexicon else ():
@@ -178,7 +180,9 @@ def _days_of(item: Item, anchor: Anchor | None, timezone: str) -> Iterator[tuple
             yield day.at, day.has_time, day.words
 
 
-def read_prose(document: Document, options: ExtractionOptions, form: Form, dates: PassageDates) -> list[Item]:
+def read_prose(
+    document: Document, options: ExtractionOptions, form: RulesForm, dates: PassageDates
+) -> list[Item]:
     """Read the prose of a form by the rules for sentences."""
     if not form.prose or is_code(document):
         return []

@@ -25,10 +25,10 @@ from hub.extraction.blocks import COVER, PLACEHOLDER, view_of_markdown, view_of_
 from hub.extraction.chunk import Passage
 from hub.extraction.items import (
     MAX_NAMES,
+    DocumentLine,
     ExtractionOptions,
-    Form,
     Item,
-    Line,
+    RulesForm,
     front_matter,
     lines_of,
     make_item,
@@ -403,7 +403,7 @@ def is_todo_txt(text: str) -> bool:
     return len(lines) > 1 and 3 * marked > 2 * len(lines) and 3 * sure > len(lines)
 
 
-def read_todo_txt(document: Document, options: ExtractionOptions) -> Form:
+def read_todo_txt(document: Document, options: ExtractionOptions) -> RulesForm:
     """Extract the tasks of a list and the projects it names; no prose remains."""
     items: list[Item] = []
     projects: set[str] = set()
@@ -423,26 +423,26 @@ def read_todo_txt(document: Document, options: ExtractionOptions) -> Form:
                 start, end = line.start + mark.start(), line.start + mark.end()
                 items += _item(TableName.PROJECTS, {"name": mark[1]}, document.text, start, end, options)
     apart = [(line.start, line.end) for line in lines]
-    return Form(items=items, date=document.modified_at, apart=apart)
+    return RulesForm(items=items, date=document.modified_at, apart=apart)
 
 
 class _Project(msgspec.Struct):
     """Project of an outline. *is_open*: a task below it is to be done."""
 
     depth: float
-    line: Line
+    line: DocumentLine
     name: str
     is_over: bool
     is_open: bool = False
 
 
-def read_taskpaper(document: Document, options: ExtractionOptions) -> Form:
+def read_taskpaper(document: Document, options: ExtractionOptions) -> RulesForm:
     """Extract the tasks of an outline, and projects with open ones. Notes below a task belong to it.
 
     Other notes are prose, if their project has open tasks. What is done or archived, or a search, is none.
     """
     items: list[Item] = []
-    notes: list[tuple[Line, list[_Project]]] = []
+    notes: list[tuple[DocumentLine, list[_Project]]] = []
     around: list[_Project] = []
     projects: list[_Project] = []
     lines = list(lines_of(document.text))
@@ -479,17 +479,17 @@ def read_taskpaper(document: Document, options: ExtractionOptions) -> Form:
         if one.is_open and one.name.lower() not in _INBOXES:
             items += _item(TableName.PROJECTS, {"name": one.name}, document.text, *_bounds(one.line), options)
     prose = [Passage(line.start, line.end) for line, above in notes if all(one.is_open for one in above)]
-    return Form(items=sorted(items, key=lambda item: item.start), prose=prose, date=document.modified_at)
+    return RulesForm(items=sorted(items, key=lambda item: item.start), prose=prose, date=document.modified_at)
 
 
-def read_org(document: Document, options: ExtractionOptions) -> Form:
+def read_org(document: Document, options: ExtractionOptions) -> RulesForm:
     """Extract headings of an Org file with a state or a planned day, those with a day, and check boxes.
 
     A heading with a day that is not planned is an event. Check boxes are read as in Markdown.
     """
     view = view_of_org(document.text, list(lines_of(document.text)))
     lines = list(lines_of(view))
-    reading = _Reading(document.text, view, options)
+    reading = _TaskListReader(document.text, view, options)
     reading.boxes = BOXES | {"-": ParsedLine(is_begun=True)}  # a part of the boxes below is ticked
     states = STATES | _org_states(document.text)
     over = 0  # level of the heading that is done or given up, with all below it
@@ -521,7 +521,7 @@ def read_org(document: Document, options: ExtractionOptions) -> Form:
         reading.begin_section(line, level, bare)
         at += last is below
     reading.close_passage(len(document.text))
-    return Form(items=reading.items, prose=reading.prose, date=document.modified_at, view=view)
+    return RulesForm(items=reading.items, prose=reading.prose, date=document.modified_at, view=view)
 
 
 def _org_states(text: str) -> dict[str, ParsedLine]:
@@ -535,7 +535,7 @@ def _org_states(text: str) -> dict[str, ParsedLine]:
     return found
 
 
-def _is_note_of(task: Line, line: Line) -> bool:
+def _is_note_of(task: DocumentLine, line: DocumentLine) -> bool:
     """Return True if a line belongs to the task above: indented deeper, and neither task nor project."""
     is_entry = _TASK.fullmatch(line.text) or _PROJECT.fullmatch(line.text)
     return bool(line.text.strip()) and line.indent > task.indent and not is_entry
@@ -550,7 +550,7 @@ def _is_over(parsed: ParsedLine) -> bool:
     return parsed.is_done or parsed.is_given_up
 
 
-def _bounds(line: Line) -> tuple[int, int]:
+def _bounds(line: DocumentLine) -> tuple[int, int]:
     """Return start and end of the line's text without surrounding blanks."""
     start = line.start + len(line.text) - len(line.text.lstrip())
     return start, line.start + len(line.text.rstrip())
@@ -583,13 +583,13 @@ def _item(
     return [] if item is None else [item]
 
 
-def read_boxes(document: Document, options: ExtractionOptions) -> Form | None:
+def read_boxes(document: Document, options: ExtractionOptions) -> RulesForm | None:
     """Extract the tasks of a text with check boxes as from Markdown; return ``None`` without any."""
     has_boxes = _BOXES_IN.search(document.text) is not None
     return read_markdown(document, options, is_plain=True) if has_boxes else None
 
 
-def read_markdown(document: Document, options: ExtractionOptions, *, is_plain: bool = False) -> Form:
+def read_markdown(document: Document, options: ExtractionOptions, *, is_plain: bool = False) -> RulesForm:
     """Extract the tasks of a Markdown text, and its prose without front matter, headings and check boxes.
 
     A template has none: its days and names are left to be filled in.
@@ -602,8 +602,8 @@ def read_markdown(document: Document, options: ExtractionOptions, *, is_plain: b
     titles = [line.text for nth, line in enumerate(written) if nth < body or _HEADING.match(lines[nth].text)]
     is_named = _FILE_TEMPLATE.search(document.unit_key) and _TO_FILL_IN.search(document.text)
     if is_named or any(map(PLACEHOLDER.search, titles)):
-        return Form(date=date)
-    reading = _Reading(document.text, view, options, front.get("title"))
+        return RulesForm(date=date)
+    reading = _TaskListReader(document.text, view, options, front.get("title"))
     due = next((front[key] for key in _DUE_KEYS if _front_date(front, [key], options)), None)
     boxes = [line.start for line in lines[body:] if _BOX.fullmatch(line.text)]
     reading.people = people_above(view, lines[body].start, boxes) if boxes else reading.people
@@ -615,10 +615,10 @@ def read_markdown(document: Document, options: ExtractionOptions, *, is_plain: b
     while at < len(lines):
         at = reading.take(lines, at)
     reading.close_passage(len(document.text))
-    return Form(items=reading.items, prose=reading.prose, date=date, view=view, due=due)
+    return RulesForm(items=reading.items, prose=reading.prose, date=date, view=view, due=due)
 
 
-class _Reading:
+class _TaskListReader:
     def __init__(self, text: str, view: str, options: ExtractionOptions, title: str | None = None) -> None:
         self._text = text
         self._view = view
@@ -631,7 +631,7 @@ class _Reading:
         self.items: list[Item] = []
         self.prose: list[Passage] = []
 
-    def take(self, lines: Sequence[Line], at: int) -> int:
+    def take(self, lines: Sequence[DocumentLine], at: int) -> int:
         """Parse the block that starts at line *at*; return the index of the next line."""
         line = lines[at]
         if line.text.isspace() and not self._text[line.start : line.end].isspace():
@@ -659,7 +659,7 @@ class _Reading:
             self._passage_from = line.start
         return at + 1
 
-    def begin_section(self, line: Line, level: int, title: str) -> None:
+    def begin_section(self, line: DocumentLine, level: int, title: str) -> None:
         """End the current passage before the heading of a section."""
         self.close_passage(line.start)
         self._headings = [(above, heading) for above, heading in self._headings if above < level]
@@ -673,7 +673,7 @@ class _Reading:
                 self.prose.append(Passage(self._passage_from, end, headings))
             self._passage_from = None
 
-    def _take_box(self, lines: Sequence[Line], at: int, box: re.Match[str]) -> int:
+    def _take_box(self, lines: Sequence[DocumentLine], at: int, box: re.Match[str]) -> int:
         self.close_passage(lines[at].start)
         after = below = at + 1
         while below < len(lines):
@@ -739,7 +739,7 @@ def _without_hashes(heading: str) -> str:
     return bare.rstrip(" \t") if bare.endswith((" ", "\t")) else heading
 
 
-def _goes_on(line: Line, indent: str) -> bool:
+def _goes_on(line: DocumentLine, indent: str) -> bool:
     """Return True if a line continues the box with *indent*: indented deeper, and not a list item."""
     prefix = line.text[: len(line.text) - len(line.text.lstrip(" \t>"))]
     is_entry = _LIST_ITEM.match(line.text) or _BOX.fullmatch(line.text)

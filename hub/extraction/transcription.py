@@ -19,12 +19,12 @@ import msgspec
 from msgspec import Meta
 
 from hub.document import Document
-from hub.extraction.completion import AnswerText, Completion, Tokens, Unusable
+from hub.extraction.completion import AnswerText, Completion, TokenCounts, Unusable
 from hub.extraction.dialect import Dialect, Mode
-from hub.extraction.endpoint import Endpoint, Question
-from hub.extraction.endpoint_errors import Disliked
+from hub.extraction.endpoint import Endpoint, EndpointQuestion
+from hub.extraction.endpoint_errors import UnsupportedParameter
 from hub.extraction.error_bodies import ReportedError
-from hub.extraction.model import Finish, Message, ModelAnswer, ModelRefused, ModelRequest
+from hub.extraction.model import Finish, ModelAnswer, ModelRefused, ModelRequest, PromptMessage
 from protocol.frame import NO_JSON
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def recording_of(document: Document) -> Recording:
     name = f"recording{PurePosixPath(document.unit_key).suffix.lower()}"
     rate = _MIN_WAVE_BYTES_PER_S if name.endswith(".wav") else _MIN_BYTES_PER_S
     return Recording(
-        messages=(Message("user", f"recording {document.content_hash}"),),
+        messages=(PromptMessage("user", f"recording {document.content_hash}"),),
         schema={},
         max_tokens=max(1, math.ceil(size / rate)),
         file=document.recording,
@@ -68,7 +68,7 @@ class Transcriber(Endpoint):
     """Endpoint whose questions are recordings and whose answers are their words."""
 
     async def _send(
-        self, client: "openai.AsyncOpenAI", question: Question
+        self, client: "openai.AsyncOpenAI", question: EndpointQuestion
     ) -> "openai.HttpxBinaryResponseContent":
         import openai
 
@@ -84,23 +84,23 @@ class Transcriber(Endpoint):
             options={"headers": {"Idempotency-Key": question.key, "Content-Type": "multipart/form-data"}},
         )
 
-    def _tokens_of(self, question: Question, body: bytes) -> Tokens | None:
+    def _tokens_of(self, question: EndpointQuestion, body: bytes) -> TokenCounts | None:
         try:
             seconds = _transcript_in(body).seconds
         except Unusable:
             return None
-        return Tokens(0, question.request.max_tokens if seconds is None else math.ceil(seconds))
+        return TokenCounts(0, question.request.max_tokens if seconds is None else math.ceil(seconds))
 
     def _completion_of(self, body: bytes) -> Completion:
         return Completion("".join(_lines(_transcript_in(body))), Finish.WHOLE)
 
-    def _dialect_after(self, question: Question, completion: Completion) -> Dialect:
+    def _dialect_after(self, question: EndpointQuestion, completion: Completion) -> Dialect:
         return question.dialect
 
-    def _refused_text(self, question: Question, error: ReportedError) -> ModelAnswer | None:
+    def _refused_text(self, question: EndpointQuestion, error: ReportedError) -> ModelAnswer | None:
         return None  # a refused recording has no words: it is an error
 
-    def _ask_simpler(self, question: Question, dislike: Disliked) -> float:
+    def _ask_simpler(self, question: EndpointQuestion, dislike: UnsupportedParameter) -> float:
         """Ask without times once. Raises ModelRefused if that is refused, too."""
         if question.dialect.mode is not Mode.JSON_SCHEMA:
             raise ModelRefused(
@@ -122,7 +122,7 @@ class _Segment(msgspec.Struct):
     end: float = 0.0
 
 
-class _Usage(msgspec.Struct):
+class _TranscriptionUsage(msgspec.Struct):
     seconds: float | None = None
 
 
@@ -130,7 +130,7 @@ class _Transcript(msgspec.Struct):
     text: AnswerText
     duration: float | AnswerText | None = None
     segments: Annotated[list[_Segment], Meta(max_length=100_000)] | None = None
-    usage: _Usage | None = None
+    usage: _TranscriptionUsage | None = None
 
     @property
     def seconds(self) -> float | None:

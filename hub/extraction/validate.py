@@ -68,7 +68,7 @@ _NOT: Final = re.compile(
 )
 
 
-class Place(NamedTuple):
+class QuoteSpan(NamedTuple):
     """Range ``text[start:end]``; *is_near*: the quote differs from it."""
 
     start: int
@@ -76,7 +76,7 @@ class Place(NamedTuple):
     is_near: bool = False
 
 
-_NOWHERE: Final = Place(0, 0)
+_NOWHERE: Final = QuoteSpan(0, 0)
 
 
 class Grounding:
@@ -86,7 +86,7 @@ class Grounding:
         self._piece = text[start:end]
         self._offset = start
 
-    def places(self, quote: str, *, is_folded: bool = False) -> list[Place]:
+    def places(self, quote: str, *, is_folded: bool = False) -> list[QuoteSpan]:
         """Return every place of *quote*, in order, by the strictest method with a result.
 
         With *is_folded*, the exact method is skipped, because repeated text may be spelled differently.
@@ -113,8 +113,8 @@ class Grounding:
             found.setdefault(match.group(), []).append(match.start())
         return found
 
-    def _placed(self, found: list[tuple[int, int]], *, is_near: bool) -> list[Place]:
-        return [Place(self._offset + start, self._offset + end, is_near) for start, end in found]
+    def _placed(self, found: list[tuple[int, int]], *, is_near: bool) -> list[QuoteSpan]:
+        return [QuoteSpan(self._offset + start, self._offset + end, is_near) for start, end in found]
 
     def _to_the_letter(self, quote: str) -> list[tuple[int, int]]:
         found = [match.span() for match in re.finditer(re.escape(quote), self._piece)]
@@ -258,7 +258,7 @@ class Values(msgspec.Struct, frozen=True):
     words: dict[str, str]
 
 
-class Reading:
+class RecordReader:
     """Converter of one document's records.
 
     Args:
@@ -385,7 +385,7 @@ class FailedRecord(msgspec.Struct, frozen=True):
     why: str
 
 
-class Checked(msgspec.Struct, frozen=True):
+class CheckedRecords(msgspec.Struct, frozen=True):
     """Results of some records. *failed* records are also in *dropped*."""
 
     items: list[Item]
@@ -424,14 +424,14 @@ class Checking:
         self._material = material
         self._options = material.options
         self._is_literal = is_literal
-        self._reading = Reading(known=material.known, timezone=material.options.timezone)
+        self._reading = RecordReader(known=material.known, timezone=material.options.timezone)
         self._grounding = Grounding(self._text, piece.start, piece.end)
         self._taken: defaultdict[tuple[str, int, int], set[str]] = defaultdict(set)
         self._items: list[Item] = []
         self._dropped: list[Dropped] = []
         self._failed: list[FailedRecord] = []
 
-    def take_all(self, records: Iterable[object]) -> Checked:
+    def take_all(self, records: Iterable[object]) -> CheckedRecords:
         """Return items and notes for *records*, in order.
 
         May be called again with the answer to a second question: used places are remembered.
@@ -442,7 +442,7 @@ class Checking:
                 self._take(record)
             else:
                 self._drop("", "not_an_object")
-        return Checked(self._items, self._dropped, self._failed)
+        return CheckedRecords(self._items, self._dropped, self._failed)
 
     def take_by_titles(self, failed: Iterable[FailedRecord]) -> list[Item | None]:
         """Return the item of each record whose quote was never found, if the text has its title once.
@@ -544,7 +544,7 @@ class Checking:
                     ids[column.name] = row.id
         return ids
 
-    def _spot(self, table: DeviceTable, title: str, quote: object) -> Place | None:
+    def _spot(self, table: DeviceTable, title: str, quote: object) -> QuoteSpan | None:
         """Return the place of the quote in the document.
 
         Records are distributed over several places: a record gets the place with the fewest records of its
@@ -560,30 +560,30 @@ class Checking:
         free = [place for place in places if title not in self._taken_at(table, place)] or places[-1:]
         return min(free, key=lambda place: len(self._taken_at(table, place)))
 
-    def _shown(self, place: Place) -> Place:
+    def _shown(self, place: QuoteSpan) -> QuoteSpan:
         """Return the place to show for a quote: if it is too short, its sentence."""
         if place.end - place.start < MIN_QUOTE_CHARS:
             start, end = sentence_at(self._text, place.start, place.end, self._piece)
-            return Place(start, end, place.is_near)
+            return QuoteSpan(start, end, place.is_near)
         return place
 
-    def _taken_at(self, table: DeviceTable, place: Place) -> set[str]:
+    def _taken_at(self, table: DeviceTable, place: QuoteSpan) -> set[str]:
         """Return the titles of the records at this place."""
         return self._taken[table.name, place.start, place.end]
 
-    def _nearest(self, quote: object) -> Place:
+    def _nearest(self, quote: object) -> QuoteSpan:
         """Return the sentence with most of the words of a quote; an empty place if none has half of them."""
         words = set(words_of(str(quote)))
         best = max(self._words, key=lambda one: len(words & one[1]), default=(_NOWHERE, set()))
         return best[0] if words and 2 * len(words & best[1]) >= len(words) else _NOWHERE
 
     @cached_property
-    def _words(self) -> list[tuple[Place, set[str]]]:
+    def _words(self) -> list[tuple[QuoteSpan, set[str]]]:
         """Words of each sentence."""
         places = sentences(self._text, self._piece.start, self._piece.end)
-        return [(Place(*place), set(words_of(self._text[slice(*place)]))) for place in places]
+        return [(QuoteSpan(*place), set(words_of(self._text[slice(*place)]))) for place in places]
 
-    def _drop(self, table: str, reason: DropReason, detail: str = "", *, at: Place | None = None) -> None:
+    def _drop(self, table: str, reason: DropReason, detail: str = "", *, at: QuoteSpan | None = None) -> None:
         start, end, _ = at or _NOWHERE
         self._dropped.append(Dropped(table=table, reason=reason, detail=detail, start=start, end=end))
 

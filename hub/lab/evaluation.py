@@ -21,7 +21,7 @@ from hub.base.clock import Chance, Clock
 from hub.base.metrics import Metrics
 from hub.base.supervisor import Supervisor
 from hub.extraction import answers, chunk
-from hub.extraction.answers import Unreadable
+from hub.extraction.answers import UnreadableAnswer
 from hub.extraction.extractor import Extractor
 from hub.extraction.items import Extraction, ExtractionOptions
 from hub.extraction.model import (
@@ -424,6 +424,6 @@ class _Reader:
 def _can_be_read(text: str) -> bool:
     try:
         answers.read(text)
-    except Unreadable:
+    except UnreadableAnswer:
         return False
     return True

@@ -70,19 +70,8 @@ from protocol.session import (
     SessionState,
     Silent,
 )
-from protocol.work import (
-    Action,
-    AgentAck,
-    AgentComplete,
-    AgentData,
-    AgentManifest,
-    AgentRun,
-    Answer,
-    ToolCall,
-    ToolCalls,
-    ToolResult,
-    ToolResults,
-)
+from protocol.tool_calls import Action, Answer, ToolCall, ToolCalls, ToolResult, ToolResults
+from protocol.work import AgentAck, AgentComplete, AgentData, AgentManifest, AgentRun
 
 MAX_SENT_CALLS: Final = 1_000  # of a device that may not keep ids: many times the open calls of a run
 MAX_STORED_BYTES: Final = 1_024  # of an answer; of a longer one only the id of its row is kept

@@ -17,16 +17,8 @@ from protocol.errors import DeliveryError, ErrorCode
 from protocol.frame import Frame
 from protocol.handshake import Client
 from protocol.ids import DeviceId, UserId
-from protocol.work import (
-    Action,
-    AgentAck,
-    AgentComplete,
-    AgentData,
-    AgentManifest,
-    AgentRun,
-    Answer,
-    ToolCall,
-)
+from protocol.tool_calls import Action, Answer, ToolCall
+from protocol.work import AgentAck, AgentComplete, AgentData, AgentManifest, AgentRun
 
 ALWAYS_ACTIONS: Final = (Action.INSERT, Action.UPDATE, Action.DELETE, Action.QUERY)
 

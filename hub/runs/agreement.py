@@ -46,7 +46,7 @@ from protocol.handshake import StoreMark
 from protocol.ids import CallId, DeviceId
 from protocol.items import ItemSource
 from protocol.tables import TABLES, Tables
-from protocol.work import Action, Answer, ToolCall
+from protocol.tool_calls import Action, Answer, ToolCall
 from storage.kernel.database import StorageError
 from storage.runs import agreement
 from storage.runs.agreement import ReportedRow, Resent, StoreRow

@@ -38,7 +38,7 @@ from protocol.errors import CATALOGUE, DeliveryError, DeviceSlow, ErrorCode, Hub
 from protocol.frame import MAX_BATCH_CALLS, MAX_BATCH_CHARACTERS, ErrorBody
 from protocol.lifecycles import CallEvent, RunState
 from protocol.tables import DeviceTable, Tables
-from protocol.work import Action, Answer, ToolCall
+from protocol.tool_calls import Action, Answer, ToolCall
 from storage.runs import plans
 from storage.runs.calls import CallAnswer, OpenCall, mark_sent
 from storage.runs.items import ItemRow, SealedExcerpt

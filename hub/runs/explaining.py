@@ -23,7 +23,7 @@ from hub.document import Document
 from hub.extraction import chunk
 from hub.extraction.items import Extraction, merged
 from hub.extraction.model import ModelAnswer, ModelError, ModelRequest, ModelUnavailable
-from hub.extraction.ruled import Reading
+from hub.extraction.ruled import RulesResult
 from hub.links.device_link import DeviceLink
 from hub.runs.asking import NoModel, RunModel, question_of
 from hub.runs.found_items import found_items, quote_hash_of
@@ -607,7 +607,7 @@ def _of_dropped(file: _File, found: Extraction, rows: Sequence[tuple[Place, Reas
 def _of_others(
     file: _File,
     text: str,
-    everything: Reading,
+    everything: RulesResult,
     chosen: Collection[str],
     unread: str,
     rows: Sequence[tuple[Place, Reason]],

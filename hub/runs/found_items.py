@@ -23,7 +23,7 @@ from protocol.frame import Field, Record
 from protocol.ids import RunId, content_of, traceparent
 from protocol.items import Changed, FoundBy, ItemSource, Unresolved
 from protocol.tables import SUGGESTED, DeviceTable, Filler, Kind, Tables
-from protocol.work import Action, ToolCall
+from protocol.tool_calls import Action, ToolCall
 from storage.runs.items import FoundItem, ItemRow
 
 MAX_QUOTE_CHARS: Final = 2_000  # limit of ItemSource

@@ -34,7 +34,7 @@ from hub.connectors.calling import (
     NEEDS_A_PERSON,
     ConnectorFailure,
     CursorLost,
-    Elsewhere,
+    NeedsOtherNode,
     ProviderBusy,
     QuotaSpent,
     Unavailable,
@@ -339,7 +339,7 @@ class MailboxVisits:
             case QuotaSpent():
                 spent = ModelExhausted(problem, reason="billing")
                 return Ending(event=RunEvent.EXHAUSTED, reason=problem, exhausted=spent)
-            case Elsewhere():  # other nodes can read it, so their runs do not wait
+            case NeedsOtherNode():  # other nodes can read it, so their runs do not wait
                 wait_s = ELSEWHERE_S * self._chance.uniform(0.5, 1.0)
                 return Ending(event=RunEvent.SENT_BACK, reason=problem, error=problem, wait_s=wait_s)
             case _:
@@ -464,7 +464,7 @@ class _Reading:
                 return None
             except ConnectorFailure as failure:
                 in_vain = in_vain + 1 if self.progress == before else 0
-                is_passing = isinstance(failure, Unavailable) and not isinstance(failure, Elsewhere)
+                is_passing = isinstance(failure, Unavailable) and not isinstance(failure, NeedsOtherNode)
                 if not is_passing or in_vain > 1:
                     return failure
                 log.info("connector.read_on", connector=self._row.name, detail=str(failure))

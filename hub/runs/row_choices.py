@@ -10,7 +10,7 @@ from protocol.errors import (
 )
 from protocol.frame import Record
 from protocol.tables import DeviceTable
-from protocol.work import Action, ToolCall
+from protocol.tool_calls import Action, ToolCall
 
 MAX_CHOICES: Final = 200  # rows that an item may be put under
 CHOICE_MS: Final = 10_000

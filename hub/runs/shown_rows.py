@@ -24,7 +24,7 @@ from protocol.errors import DeliveryError, DeviceOffline, LinkLost
 from protocol.frame import Record
 from protocol.ids import traceparent
 from protocol.tables import TABLES
-from protocol.work import Action, ToolCall
+from protocol.tool_calls import Action, ToolCall
 from storage.runs.items import DAY_MS, ItemRow, Verdict, newest_judged
 from storage.store import Store
 

@@ -29,7 +29,7 @@ from protocol.errors import (
 from protocol.frame import Record
 from protocol.ids import DeviceId
 from protocol.items import ReviewVerdict, RowReview
-from protocol.work import Action, Answer, ToolCall
+from protocol.tool_calls import Action, Answer, ToolCall
 from storage.kernel.database import StorageError
 from storage.runs import item_verdicts
 from storage.runs.item_verdicts import DueVerdict, VerdictAnswer

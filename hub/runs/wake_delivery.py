@@ -24,7 +24,7 @@ from hub.links.device_link import DeviceLink
 from hub.runs.scheduler import ACTOR
 from protocol.errors import CallTimedOut, DeliveryError, LinkLost
 from protocol.ids import CallId, DeviceId
-from protocol.work import Action, ToolCall
+from protocol.tool_calls import Action, ToolCall
 from storage import audit
 from storage.kernel.database import StorageError
 from storage.schedules import schedule_rows

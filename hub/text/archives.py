@@ -18,7 +18,7 @@ _MAIL_BEGINS: Final = re.compile(r"^From [^\n]*\n", re.MULTILINE)
 _FIELD: Final = re.compile(r"^([A-Z][a-z]+): ([^\n]*)\n", re.MULTILINE)
 
 
-class Message(NamedTuple):
+class ArchivedMessage(NamedTuple):
     """Message of an archive.
 
     Attributes:
@@ -45,7 +45,7 @@ def kind_in(head: bytes, kind: str) -> str:
     return kind
 
 
-def messages_in(text: str, kind: str | None) -> list[Message]:
+def messages_in(text: str, kind: str | None) -> list[ArchivedMessage]:
     """Return the messages of a converted archive in their order; none for other kinds of files."""
     if kind == MBOX:
         return list(_mails(text))
@@ -54,21 +54,23 @@ def messages_in(text: str, kind: str | None) -> list[Message]:
     return []
 
 
-def mails_in(text: str, kind: str | None) -> list[Message]:
+def mails_in(text: str, kind: str | None) -> list[ArchivedMessage]:
     """Return the mails of a converted mbox, or the one of a converted mail."""
     return list(_mails(text)) if kind == MBOX else [_mail(text, 0, len(text))]
 
 
-def _mails(text: str) -> Iterator[Message]:
+def _mails(text: str) -> Iterator[ArchivedMessage]:
     borders = [match.span() for match in _MAIL_BEGINS.finditer(text)]
     ends = [start for start, _ in borders[1:]]
     for (_, start), end in zip(borders, [*ends, len(text)], strict=True):
         yield _mail(text, start, end)
 
 
-def _mail(text: str, start: int, end: int) -> Message:
+def _mail(text: str, start: int, end: int) -> ArchivedMessage:
     fields, at = _head(text, start, end)
-    return Message(start, at, end, fields.get("From"), fields.get("Date", ""), fields.get("Subject", ""))
+    return ArchivedMessage(
+        start, at, end, fields.get("From"), fields.get("Date", ""), fields.get("Subject", "")
+    )
 
 
 def author_of_mail(text: str) -> str | None:
@@ -87,8 +89,8 @@ def _head(text: str, start: int, end: int) -> tuple[dict[str, str], int]:
     return fields, at
 
 
-def _chat(text: str) -> Iterator[Message]:
+def _chat(text: str) -> Iterator[ArchivedMessage]:
     begins = list(chats.BEGINNING.finditer(text))
     ends = [match.start() for match in begins[1:]]
     for match, end in zip(begins, [*ends, len(text)], strict=True):
-        yield Message(match.start(), match.end(), end, match["author"], match["at"])
+        yield ArchivedMessage(match.start(), match.end(), end, match["author"], match["at"])

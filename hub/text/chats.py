@@ -254,7 +254,7 @@ def _hour(stamp: re.Match[str]) -> int:
     return hour
 
 
-class _Part(msgspec.Struct):
+class _ChatPart(msgspec.Struct):
     """Part of a message of Telegram with a format, such as a link."""
 
     text: str = ""
@@ -268,7 +268,7 @@ class _Note(msgspec.Struct):
     date_unixtime: str | int = ""
     author: str | None = msgspec.field(name="from", default=None)
     forwarded_from: str | None = None
-    text: str | list[str | _Part] = ""
+    text: str | list[str | _ChatPart] = ""
 
 
 class _Chat(msgspec.Struct):

@@ -70,7 +70,7 @@ class _Machine(NamedTuple):
 _MACHINES: Final = {"x86_64": _Machine(0xC000_003E, 0, 317), "aarch64": _Machine(0xC000_00B7, 1, 277)}
 
 
-class Call(NamedTuple):
+class SystemCall(NamedTuple):
     """Allowed system call.
 
     Attributes:
@@ -91,81 +91,85 @@ _THREAD_FLAGS: Final = (0x003D_0F00, 0x007D_0F00)  # of pthread_create, by glibc
 _OWN_CLOCKS: Final = range(8)  # others are of devices, or processor times of other processes
 
 # Allowed calls, by what they reach.
-ALLOWED: Final[dict[str, dict[str, Call]]] = {
+ALLOWED: Final[dict[str, dict[str, SystemCall]]] = {
     "the input and the answer, which are open, and pipes and pairs of sockets of its own": {
-        "read": Call((0, 63)),
-        "write": Call((1, 64)),
-        "close": Call((3, 57)),
-        "fstat": Call((5, 80)),
-        "poll": Call((7, -1)),
-        "lseek": Call((8, 62)),
-        "ioctl": Call((16, 29), {1: (0x5401, 0x5421, 0x5450, 0x5451)}),  # TCGETS, FIONBIO, FIONCLEX, FIOCLEX
-        "pread64": Call((17, 67)),
-        "pwrite64": Call((18, 68)),
-        "readv": Call((19, 65)),
-        "writev": Call((20, 66)),
-        "dup": Call((32, 23)),
-        "sendto": Call((44, 206), null=(4,)),  # no address: kreuzberg's threads wake each other by a pair
-        "recvfrom": Call((45, 207)),
-        "socketpair": Call((53, 199), {0: (1,)}),  # AF_UNIX
+        "read": SystemCall((0, 63)),
+        "write": SystemCall((1, 64)),
+        "close": SystemCall((3, 57)),
+        "fstat": SystemCall((5, 80)),
+        "poll": SystemCall((7, -1)),
+        "lseek": SystemCall((8, 62)),
+        "ioctl": SystemCall(
+            (16, 29), {1: (0x5401, 0x5421, 0x5450, 0x5451)}
+        ),  # TCGETS, FIONBIO, FIONCLEX, FIOCLEX
+        "pread64": SystemCall((17, 67)),
+        "pwrite64": SystemCall((18, 68)),
+        "readv": SystemCall((19, 65)),
+        "writev": SystemCall((20, 66)),
+        "dup": SystemCall((32, 23)),
+        "sendto": SystemCall(
+            (44, 206), null=(4,)
+        ),  # no address: kreuzberg's threads wake each other by a pair
+        "recvfrom": SystemCall((45, 207)),
+        "socketpair": SystemCall((53, 199), {0: (1,)}),  # AF_UNIX
         # F_DUPFD, F_GETFD, F_SETFD, F_GETFL, F_DUPFD_CLOEXEC. Others name a receiver of signals, lock a file
         # for other processes, or change how the parent reads the answer.
-        "fcntl": Call((72, 25), {1: (0, 1, 2, 3, 1030)}),
-        "epoll_wait": Call((232, -1)),
-        "epoll_ctl": Call((233, 21)),
-        "ppoll": Call((271, 73)),
-        "epoll_pwait": Call((281, 22)),
-        "eventfd2": Call((290, 19)),
-        "epoll_create1": Call((291, 20)),
-        "pipe2": Call((293, 59)),
+        "fcntl": SystemCall((72, 25), {1: (0, 1, 2, 3, 1030)}),
+        "epoll_wait": SystemCall((232, -1)),
+        "epoll_ctl": SystemCall((233, 21)),
+        "ppoll": SystemCall((271, 73)),
+        "epoll_pwait": SystemCall((281, 22)),
+        "eventfd2": SystemCall((290, 19)),
+        "epoll_create1": SystemCall((291, 20)),
+        "pipe2": SystemCall((293, 59)),
     },
     "its own memory": {
-        "mmap": Call((9, 222)),
-        "mprotect": Call((10, 226)),
-        "munmap": Call((11, 215)),
-        "brk": Call((12, 214)),
-        "mremap": Call((25, 216)),
+        "mmap": SystemCall((9, 222)),
+        "mprotect": SystemCall((10, 226)),
+        "munmap": SystemCall((11, 215)),
+        "brk": SystemCall((12, 214)),
+        "mremap": SystemCall((25, 216)),
         # Without MADV_MERGEABLE and MADV_PAGEOUT, which measure and slow the memory of others.
-        "madvise": Call((28, 233), {2: (0, 1, 2, 3, 4, 8, 14, 15, 16, 17)}),
+        "madvise": SystemCall((28, 233), {2: (0, 1, 2, 3, 4, 8, 14, 15, 16, 17)}),
     },
     "its own threads and signal handlers": {
-        "rt_sigaction": Call((13, 134)),
-        "rt_sigprocmask": Call((14, 135)),
-        "rt_sigreturn": Call((15, 139)),
-        "sched_yield": Call((24, 124)),
-        "nanosleep": Call((35, 101)),
-        "clone": Call((56, 220), {0: _THREAD_FLAGS}),
-        "exit": Call((60, 93)),
-        "sigaltstack": Call((131, 132)),
-        "prctl": Call((157, 167), {0: (15,)}),  # PR_SET_NAME
-        "futex": Call((202, 98)),
-        "set_tid_address": Call((218, 96)),
-        "restart_syscall": Call((219, 128)),
-        "clock_nanosleep": Call((230, 115), {0: _OWN_CLOCKS}),
-        "exit_group": Call((231, 94)),
-        "tgkill": Call((234, 131), {0: (_ITSELF,)}),  # abort() ends with it
-        "set_robust_list": Call((273, 99)),
-        "membarrier": Call((324, 283), {0: (0, 8, 16)}),  # of its own threads alone
-        "rseq": Call((334, 293)),
+        "rt_sigaction": SystemCall((13, 134)),
+        "rt_sigprocmask": SystemCall((14, 135)),
+        "rt_sigreturn": SystemCall((15, 139)),
+        "sched_yield": SystemCall((24, 124)),
+        "nanosleep": SystemCall((35, 101)),
+        "clone": SystemCall((56, 220), {0: _THREAD_FLAGS}),
+        "exit": SystemCall((60, 93)),
+        "sigaltstack": SystemCall((131, 132)),
+        "prctl": SystemCall((157, 167), {0: (15,)}),  # PR_SET_NAME
+        "futex": SystemCall((202, 98)),
+        "set_tid_address": SystemCall((218, 96)),
+        "restart_syscall": SystemCall((219, 128)),
+        "clock_nanosleep": SystemCall((230, 115), {0: _OWN_CLOCKS}),
+        "exit_group": SystemCall((231, 94)),
+        "tgkill": SystemCall((234, 131), {0: (_ITSELF,)}),  # abort() ends with it
+        "set_robust_list": SystemCall((273, 99)),
+        "membarrier": SystemCall((324, 283), {0: (0, 8, 16)}),  # of its own threads alone
+        "rseq": SystemCall((334, 293)),
     },
     "what the kernel says of time, chance, the machine and the process itself": {
-        "getpid": Call((39, 172)),
-        "uname": Call((63, 160)),
-        "gettimeofday": Call((96, 169)),
-        "getrusage": Call((98, 165)),
-        "sysinfo": Call((99, 179)),
-        "times": Call((100, 153)),
-        "getuid": Call((102, 174)),
-        "getgid": Call((104, 176)),
-        "geteuid": Call((107, 175)),
-        "getegid": Call((108, 177)),
-        "getppid": Call((110, 173)),
-        "gettid": Call((186, 178)),
-        "sched_getaffinity": Call((204, 123), {0: (0,)}),
-        "clock_gettime": Call((228, 113), {0: _OWN_CLOCKS}),
-        "clock_getres": Call((229, 114), {0: _OWN_CLOCKS}),
-        "prlimit64": Call((302, 261), {0: (0,)}, null=(2,)),  # reads its own limits
-        "getrandom": Call((318, 278)),
+        "getpid": SystemCall((39, 172)),
+        "uname": SystemCall((63, 160)),
+        "gettimeofday": SystemCall((96, 169)),
+        "getrusage": SystemCall((98, 165)),
+        "sysinfo": SystemCall((99, 179)),
+        "times": SystemCall((100, 153)),
+        "getuid": SystemCall((102, 174)),
+        "getgid": SystemCall((104, 176)),
+        "geteuid": SystemCall((107, 175)),
+        "getegid": SystemCall((108, 177)),
+        "getppid": SystemCall((110, 173)),
+        "gettid": SystemCall((186, 178)),
+        "sched_getaffinity": SystemCall((204, 123), {0: (0,)}),
+        "clock_gettime": SystemCall((228, 113), {0: _OWN_CLOCKS}),
+        "clock_getres": SystemCall((229, 114), {0: _OWN_CLOCKS}),
+        "prlimit64": SystemCall((302, 261), {0: (0,)}, null=(2,)),  # reads its own limits
+        "getrandom": SystemCall((318, 278)),
     },
 }
 _CLONE_THREAD: Final = 0x0001_0000
@@ -173,82 +177,82 @@ _CLONE_NAMESPACES: Final = 0x7E02_0080  # all CLONE_NEW*
 _MAP_SHARED: Final = 0x01  # memory that no limit of the process counts
 # Calls that a program of others may make in addition: it starts after the lock, reads files that Landlock
 # allows, and has a runtime of its own. Still without sockets, other processes and writing of files.
-FOR_PROGRAMS: Final[dict[str, dict[str, Call]]] = {
+FOR_PROGRAMS: Final[dict[str, dict[str, SystemCall]]] = {
     "files, which Landlock limits": {
-        "open": Call((2, -1)),
-        "openat": Call((257, 56)),
-        "stat": Call((4, -1)),
-        "lstat": Call((6, -1)),
-        "newfstatat": Call((262, 79)),
-        "statx": Call((332, 291)),
-        "access": Call((21, -1)),
-        "faccessat": Call((269, 48)),
-        "faccessat2": Call((439, 439)),
-        "readlink": Call((89, -1)),
-        "readlinkat": Call((267, 78)),
-        "getcwd": Call((79, 17)),
-        "chdir": Call((80, 49)),
-        "getdents64": Call((217, 61)),
-        "fadvise64": Call((221, 223)),
-        "preadv": Call((295, 69)),
-        "execve": Call((59, 221)),
+        "open": SystemCall((2, -1)),
+        "openat": SystemCall((257, 56)),
+        "stat": SystemCall((4, -1)),
+        "lstat": SystemCall((6, -1)),
+        "newfstatat": SystemCall((262, 79)),
+        "statx": SystemCall((332, 291)),
+        "access": SystemCall((21, -1)),
+        "faccessat": SystemCall((269, 48)),
+        "faccessat2": SystemCall((439, 439)),
+        "readlink": SystemCall((89, -1)),
+        "readlinkat": SystemCall((267, 78)),
+        "getcwd": SystemCall((79, 17)),
+        "chdir": SystemCall((80, 49)),
+        "getdents64": SystemCall((217, 61)),
+        "fadvise64": SystemCall((221, 223)),
+        "preadv": SystemCall((295, 69)),
+        "execve": SystemCall((59, 221)),
         # TIOCGWINSZ and FIONREAD in addition; F_SETFL, as runtimes make pipes non-blocking.
-        "ioctl": Call((16, 29), {1: (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)}),
-        "fcntl": Call((72, 25), {1: (0, 1, 2, 3, 4, 1030)}),
+        "ioctl": SystemCall((16, 29), {1: (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)}),
+        "fcntl": SystemCall((72, 25), {1: (0, 1, 2, 3, 4, 1030)}),
     },
     "pipes, timers and pairs of stream sockets, which take no address": {
-        "socketpair": Call((53, 199), {0: (1,), 1: (0x1, 0x801, 0x8_0001, 0x8_0801)}),
-        "getsockname": Call((51, 204)),
-        "getpeername": Call((52, 205)),
-        "getsockopt": Call((55, 209)),
-        "shutdown": Call((48, 210)),
-        "pipe": Call((22, -1)),
-        "dup2": Call((33, -1)),
-        "dup3": Call((292, 24)),
-        "select": Call((23, -1)),
-        "pselect6": Call((270, 72)),
-        "epoll_create": Call((213, -1)),
-        "epoll_pwait2": Call((441, 441)),
-        "eventfd": Call((284, -1)),
-        "timerfd_create": Call((283, 85)),
-        "timerfd_settime": Call((286, 86)),
-        "timerfd_gettime": Call((287, 87)),
+        "socketpair": SystemCall((53, 199), {0: (1,), 1: (0x1, 0x801, 0x8_0001, 0x8_0801)}),
+        "getsockname": SystemCall((51, 204)),
+        "getpeername": SystemCall((52, 205)),
+        "getsockopt": SystemCall((55, 209)),
+        "shutdown": SystemCall((48, 210)),
+        "pipe": SystemCall((22, -1)),
+        "dup2": SystemCall((33, -1)),
+        "dup3": SystemCall((292, 24)),
+        "select": SystemCall((23, -1)),
+        "pselect6": SystemCall((270, 72)),
+        "epoll_create": SystemCall((213, -1)),
+        "epoll_pwait2": SystemCall((441, 441)),
+        "eventfd": SystemCall((284, -1)),
+        "timerfd_create": SystemCall((283, 85)),
+        "timerfd_settime": SystemCall((286, 86)),
+        "timerfd_gettime": SystemCall((287, 87)),
     },
     "memory, threads and signals of its own": {
-        "mmap": Call((9, 222), bits={3: (_MAP_SHARED, 0)}),
-        "madvise": Call((28, 233), {2: (0, 1, 2, 3, 4, 8, 10, 14, 15, 16, 17)}),
-        "mincore": Call((27, 232)),
-        "clone": Call((56, 220), bits={0: (_CLONE_THREAD | _CLONE_NAMESPACES, _CLONE_THREAD)}),
-        "prctl": Call((157, 167), {0: (15, 16, 0x53564D41)}),  # PR_GET_NAME, PR_SET_VMA
-        "arch_prctl": Call((158, -1)),
-        "get_robust_list": Call((274, 100), {0: (0,)}),
-        "wait4": Call((61, 260)),
-        "kill": Call((62, 129), {0: (_ITSELF,)}),
-        "tkill": Call((200, 130), {0: (_ITSELF,)}),
-        "pause": Call((34, -1)),
-        "alarm": Call((37, -1)),
-        "getitimer": Call((36, 102)),
-        "setitimer": Call((38, 103)),
-        "rt_sigpending": Call((127, 136)),
-        "rt_sigtimedwait": Call((128, 137)),
-        "rt_sigsuspend": Call((130, 133)),
-        "umask": Call((95, 166)),
+        "mmap": SystemCall((9, 222), bits={3: (_MAP_SHARED, 0)}),
+        "madvise": SystemCall((28, 233), {2: (0, 1, 2, 3, 4, 8, 10, 14, 15, 16, 17)}),
+        "mincore": SystemCall((27, 232)),
+        "clone": SystemCall((56, 220), bits={0: (_CLONE_THREAD | _CLONE_NAMESPACES, _CLONE_THREAD)}),
+        "prctl": SystemCall((157, 167), {0: (15, 16, 0x53564D41)}),  # PR_GET_NAME, PR_SET_VMA
+        "arch_prctl": SystemCall((158, -1)),
+        "get_robust_list": SystemCall((274, 100), {0: (0,)}),
+        "wait4": SystemCall((61, 260)),
+        "kill": SystemCall((62, 129), {0: (_ITSELF,)}),
+        "tkill": SystemCall((200, 130), {0: (_ITSELF,)}),
+        "pause": SystemCall((34, -1)),
+        "alarm": SystemCall((37, -1)),
+        "getitimer": SystemCall((36, 102)),
+        "setitimer": SystemCall((38, 103)),
+        "rt_sigpending": SystemCall((127, 136)),
+        "rt_sigtimedwait": SystemCall((128, 137)),
+        "rt_sigsuspend": SystemCall((130, 133)),
+        "umask": SystemCall((95, 166)),
     },
     "what the kernel says of it": {
-        "time": Call((201, -1)),
-        "getcpu": Call((309, 168)),
-        "getpgrp": Call((111, -1)),
-        "getpgid": Call((121, 155), {0: (0,)}),
-        "getsid": Call((124, 156), {0: (0,)}),
-        "getgroups": Call((115, 158)),
-        "getresuid": Call((118, 148)),
-        "getresgid": Call((120, 150)),
-        "getrlimit": Call((97, 163)),
-        "getpriority": Call((140, 141), {1: (0,)}),
-        "sched_getparam": Call((143, 121), {0: (0, _ITSELF)}),
-        "sched_getscheduler": Call((145, 120), {0: (0, _ITSELF)}),
-        "sched_get_priority_max": Call((146, 125)),
-        "sched_get_priority_min": Call((147, 126)),
+        "time": SystemCall((201, -1)),
+        "getcpu": SystemCall((309, 168)),
+        "getpgrp": SystemCall((111, -1)),
+        "getpgid": SystemCall((121, 155), {0: (0,)}),
+        "getsid": SystemCall((124, 156), {0: (0,)}),
+        "getgroups": SystemCall((115, 158)),
+        "getresuid": SystemCall((118, 148)),
+        "getresgid": SystemCall((120, 150)),
+        "getrlimit": SystemCall((97, 163)),
+        "getpriority": SystemCall((140, 141), {1: (0,)}),
+        "sched_getparam": SystemCall((143, 121), {0: (0, _ITSELF)}),
+        "sched_getscheduler": SystemCall((145, 120), {0: (0, _ITSELF)}),
+        "sched_get_priority_max": SystemCall((146, 125)),
+        "sched_get_priority_min": SystemCall((147, 126)),
     },
 }
 # Its flags are in memory, invisible to seccomp; ENOSYS makes libc fall back to clone.
@@ -369,7 +373,7 @@ def leave_files(readable: Sequence[str]) -> bool:
     return is_restricted
 
 
-def lock(more: Mapping[str, Mapping[str, Call]] = {}) -> bool:
+def lock(more: Mapping[str, Mapping[str, SystemCall]] = {}) -> bool:
     """Restrict all threads to open descriptors and allowed system calls; return False if unsupported.
 
     Args:
@@ -382,7 +386,7 @@ def lock(more: Mapping[str, Mapping[str, Call]] = {}) -> bool:
     return _install(machine, _rule(machine, os.getpid(), calls.values()))
 
 
-def _rule(machine: _Machine, pid: int, calls: Iterable[Call]) -> bytes:
+def _rule(machine: _Machine, pid: int, calls: Iterable[SystemCall]) -> bytes:
     """Compile the allow list to a BPF program (an array of struct sock_filter)."""
 
     def step(code: int, operand: int, if_so: int = 0, if_not: int = 0) -> bytes:

@@ -34,8 +34,8 @@ from hub.text.letter_text import (
     MAX_LETTER_BYTES,
     WHOLE,
     Attached,
-    Body,
     Letter,
+    LetterBody,
     LetterOptions,
     letter_of_mail,
     shown_headers,
@@ -170,7 +170,7 @@ def _attached(limits: ConvertLimits, check: Check) -> Attached:
     return attached
 
 
-def _bodies(letter: Letter) -> Iterator[Body]:
+def _bodies(letter: Letter) -> Iterator[LetterBody]:
     todo = [letter]
     while todo:
         letter = todo.pop()

@@ -108,7 +108,7 @@ Attached = Callable[[bytes, str], Converted]  # converts an attachment of a medi
 
 
 @dataclass(frozen=True, kw_only=True)
-class Body:
+class LetterBody:
     """Body of a mail, in one of its alternative forms.
 
     Attributes:
@@ -167,7 +167,7 @@ class Letter:
     """
 
     headers: Mapping[str, str] | Sequence[tuple[str, str]] = ()
-    bodies: tuple[Body, ...] = ()
+    bodies: tuple[LetterBody, ...] = ()
     enclosures: tuple[Enclosure, ...] = ()
     are_alternatives: bool = True
     notes: tuple[str, ...] = ()
@@ -277,7 +277,7 @@ class _Taking:
         self._read = 0
 
     def apart(self, message: Message, *, depth: int) -> Letter:
-        bodies: list[Body] = []
+        bodies: list[LetterBody] = []
         enclosures: list[Enclosure] = []
         notes: list[str] = []
         others: list[str] = []
@@ -311,7 +311,7 @@ class _Taking:
                 flow = flow_of(*(parameter_of(part, name) for name in ("format", "delsp")))
                 is_damaged = any(isinstance(defect, _DAMAGED) for defect in part.defects)
                 bodies.append(
-                    Body(data=text, media_type=kind, guessed=guessed, flow=flow, is_damaged=is_damaged)
+                    LetterBody(data=text, media_type=kind, guessed=guessed, flow=flow, is_damaged=is_damaged)
                 )
             else:
                 enclosures.append(self._enclosure(part, kind))
@@ -535,7 +535,7 @@ class _Writing:
             are_alternatives=False,
         )
 
-    def _words(self, body: Body) -> str:
+    def _words(self, body: LetterBody) -> str:
         """Return the text of one body, with quoted lines marked."""
         text, guessed = _decoded(body)
         self._guessed = self._guessed or guessed
@@ -637,7 +637,7 @@ class _Writing:
         return "\n".join([f"[attachment: {label}]", *(f"> {line}".rstrip() for line in lines)])
 
 
-def _decoded(body: Body) -> Decoded:
+def _decoded(body: LetterBody) -> Decoded:
     if isinstance(body.data, str):
         return body.data, body.guessed
     data = undone(body.data, body.transfer_encoding)

@@ -32,7 +32,7 @@ class BadPattern(ValueError):
     """Unusable pattern; the message names the problem and its character, counted from 1."""
 
 
-class _State(NamedTuple):
+class _PatternState(NamedTuple):
     """State that consumes a character matching *test*, checks an *edge*, or neither; then *then* follows."""
 
     test: re.Pattern[str] | None
@@ -146,9 +146,9 @@ class _Parser:
         self._flags = re.NOFLAG
         self._source = source
         self._at = 0
-        self._states: list[_State] = [_State(None, "end", [])]
+        self._states: list[_PatternState] = [_PatternState(None, "end", [])]
 
-    def parse(self) -> tuple[list[_State], int]:
+    def parse(self) -> tuple[list[_PatternState], int]:
         if len(self._source) > _MAX_CHARS:
             raise BadPattern(f"longer than {_MAX_CHARS} characters")
         if self._source.startswith("(?i)"):
@@ -162,7 +162,7 @@ class _Parser:
         options = [self._row()]
         while self._has("|"):
             options.append(self._row())
-        return options[0] if len(options) == 1 else _Choice(options)
+        return options[0] if len(options) == 1 else _Alternatives(options)
 
     def _row(self) -> "_Node":
         parts: list[_Node] = []
@@ -171,7 +171,7 @@ class _Parser:
             if (counted := _REPEAT.match(self._source, self._at)) is not None:
                 part = self._repeat(part, counted)
             parts.append(part)
-        return _Row(parts)
+        return _Sequence(parts)
 
     def _repeat(self, part: "_Node", counted: re.Match[str]) -> "_Node":
         least, most = {"*": (0, None), "+": (1, None), "?": (0, 1)}.get(counted.group(), (0, 0))
@@ -260,28 +260,28 @@ class _Parser:
         """Add the states for *node* followed by state *then*; return the start state."""
         match node:
             case _One(test):
-                return self._add(_State(test, "", [then]))
+                return self._add(_PatternState(test, "", [then]))
             case _Edge(kind):
-                return self._add(_State(None, kind, [then]))
-            case _Row(parts):
+                return self._add(_PatternState(None, kind, [then]))
+            case _Sequence(parts):
                 for part in reversed(parts):
                     then = self._build(part, then)
                 return then
-            case _Choice(options):
-                return self._add(_State(None, "", [self._build(option, then) for option in options]))
+            case _Alternatives(options):
+                return self._add(_PatternState(None, "", [self._build(option, then) for option in options]))
             case _Repeat(part, least, most):
                 begin = then
                 if most is None:
-                    begin = self._add(_State(None, "", [then]))
+                    begin = self._add(_PatternState(None, "", [then]))
                     self._states[begin].then.append(self._build(part, begin))
                 else:
                     for _ in range(most - least):
-                        begin = self._add(_State(None, "", [self._build(part, begin), then]))
+                        begin = self._add(_PatternState(None, "", [self._build(part, begin), then]))
                 for _ in range(least):
                     begin = self._build(part, begin)
                 return begin
 
-    def _add(self, state: _State) -> int:
+    def _add(self, state: _PatternState) -> int:
         if len(self._states) >= 2_000:  # limit of the expansion of {m,n} and groups
             raise BadPattern("its counts make it too large; count less, or fewer times")
         self._states.append(state)
@@ -296,11 +296,11 @@ class _Edge(NamedTuple):
     kind: str
 
 
-class _Row(NamedTuple):
+class _Sequence(NamedTuple):
     parts: "list[_Node]"
 
 
-class _Choice(NamedTuple):
+class _Alternatives(NamedTuple):
     options: "list[_Node]"
 
 
@@ -310,7 +310,7 @@ class _Repeat(NamedTuple):
     most: int | None
 
 
-_Node = _One | _Edge | _Row | _Choice | _Repeat
+_Node = _One | _Edge | _Sequence | _Alternatives | _Repeat
 
 
 def _edge_kind(text: str, at: int) -> str:

@@ -154,7 +154,7 @@ def _pages(pages: dict[int, str], *, has_numbers: bool) -> str:
     return "\n".join(f"[page {number}]\n{text}" for number, text in pages.items() if text)
 
 
-class _Line(NamedTuple):
+class _PictureLine(NamedTuple):
     """Line of text. Place and height along the page, whatever the slope of its lines."""
 
     text: str
@@ -181,15 +181,15 @@ def _text(picture: "Image") -> str:
     return "".join(f"{text}\n" for text in _in_order(lines))
 
 
-def _certainty(lines: list[_Line]) -> float:
+def _certainty(lines: list[_PictureLine]) -> float:
     """Return the mean score of a character."""
     chars = sum(len(line.text) for line in lines)
     return sum(line.score * len(line.text) for line in lines) / chars if chars else 0.0
 
 
-def _in_order(lines: list[_Line]) -> Iterator[str]:
+def _in_order(lines: list[_PictureLine]) -> Iterator[str]:
     """Yield the rows of a page from the top; parts of a row, as in a table, are joined by two blanks."""
-    row: list[_Line] = []
+    row: list[_PictureLine] = []
     for line in sorted(lines, key=lambda line: line.top):
         if line.score < 0.5 or not line.text.strip():  # of a line
             continue
@@ -201,11 +201,11 @@ def _in_order(lines: list[_Line]) -> Iterator[str]:
         yield _joined(row)
 
 
-def _joined(row: list[_Line]) -> str:
+def _joined(row: list[_PictureLine]) -> str:
     return "  ".join(line.text.strip() for line in sorted(row, key=lambda line: line.left))
 
 
-def _lines(picture: "Image") -> list[_Line]:
+def _lines(picture: "Image") -> list[_PictureLine]:
     import numpy
 
     # The engine expects the colours of OpenCV.
@@ -224,7 +224,7 @@ def _lines(picture: "Image") -> list[_Line]:
     tops = middle[:, 1] * numpy.cos(slope) - middle[:, 0] * numpy.sin(slope)
     lefts = middle[:, 0] * numpy.cos(slope) + middle[:, 1] * numpy.sin(slope)
     return [
-        _Line(str(text), float(score), bool(vertical), float(top), float(left), float(height))
+        _PictureLine(str(text), float(score), bool(vertical), float(top), float(left), float(height))
         for text, score, vertical, top, left, height in zip(
             result.txts, result.scores, is_vertical, tops, lefts, heights, strict=True
         )

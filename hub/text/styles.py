@@ -149,7 +149,7 @@ class _Compound(NamedTuple):
     attributes: tuple[tuple[str, str, str], ...]
 
 
-class _Rule(NamedTuple):
+class _StyleRule(NamedTuple):
     parts: tuple[_Compound, ...]
     specificity: tuple[int, int, int]
     nth: int
@@ -170,7 +170,7 @@ class Styles:
 
     def __init__(self, sheets: Iterable[tuple[str, str]]) -> None:
         """Initialize with pairs of a sheet's media and its text."""
-        self._by_key: defaultdict[str, list[_Rule]] = defaultdict(list)
+        self._by_key: defaultdict[str, list[_StyleRule]] = defaultdict(list)
         self._nth = 0
         self._steps = MAX_STEPS
         self._is_whole = True
@@ -241,11 +241,13 @@ class Styles:
                 for parts, is_exact in _selectors(node.prelude):
                     last = parts[-1]
                     key = next((f".{name}" for name in sorted(last.classes)), "")
-                    rule = _Rule(parts, _specificity(parts), self._nth, declared, is_certain and is_exact)
+                    rule = _StyleRule(
+                        parts, _specificity(parts), self._nth, declared, is_certain and is_exact
+                    )
                     self._by_key[f"#{last.id}" if last.id else key or last.tag].append(rule)
                     self._nth += 1
 
-    def _rules_of(self, element: Element) -> list[_Rule]:
+    def _rules_of(self, element: Element) -> list[_StyleRule]:
         """Return the rules for an element, the strongest last."""
         keys = ["", element.tag, f"#{element.attributes.get('id') or ''}".lower()]
         keys += [f".{name}" for name in element.classes]
@@ -463,7 +465,7 @@ def _computed(declared: dict[str, str], parent: Style, *, is_cell: bool) -> Styl
         name: _resolved(value, names).lower() for name, value in declared.items() if not name.startswith("--")
     }
     font_px = _font_px(values, parent.font_px)
-    box = _Box(values, font_px, is_cell=is_cell)
+    box = _HidingBox(values, font_px, is_cell=is_cell)
     color, alpha, background, picture = parent.color, parent.alpha, parent.background, parent.has_picture
     for name, value in values.items():
         if name in ("color", "-webkit-text-fill-color") and (rgba := _color(value)) is not None:
@@ -495,7 +497,7 @@ def _computed(declared: dict[str, str], parent: Style, *, is_cell: bool) -> Styl
     )
 
 
-class _Box:
+class _HidingBox:
     """Values of an element that hide all of its content."""
 
     def __init__(self, values: Declared, font_px: float, *, is_cell: bool) -> None:

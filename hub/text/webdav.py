@@ -21,7 +21,7 @@ class NotWebDav(ValueError):
     """Answer that is truncated, not XML, not allowed, or no answer of WebDAV."""
 
 
-class Resource(msgspec.Struct, frozen=True):
+class WebDavResource(msgspec.Struct, frozen=True):
     """Element ``response`` of a multistatus.
 
     Attributes:
@@ -53,7 +53,7 @@ class Resource(msgspec.Struct, frozen=True):
 class Multistatus(msgspec.Struct, frozen=True):
     """Answer with status 207. *sync_token*: of a sync-collection report."""
 
-    resources: list[Resource]
+    resources: list[WebDavResource]
     sync_token: str
 
 
@@ -156,13 +156,13 @@ def multiget(hrefs: Sequence[str]) -> bytes:
     return f"{_HEAD}<c:calendar-multiget {_NAMES}>{prop}{asked}</c:calendar-multiget>".encode()
 
 
-def _resource(response: Element) -> Resource:
+def _resource(response: Element) -> WebDavResource:
     found: dict[str, Element] = {}
     for part in response.findall(f"{DAV}propstat"):
         if _status(part) in (None, 200):
             for prop in part.findall(f"{DAV}prop"):
                 found |= {element.tag: element for element in prop}
-    return Resource((response.findtext(f"{DAV}href") or "").strip(), _status(response), found)
+    return WebDavResource((response.findtext(f"{DAV}href") or "").strip(), _status(response), found)
 
 
 def _status(element: Element) -> int | None:

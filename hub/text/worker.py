@@ -21,7 +21,7 @@ import msgspec
 
 from hub.text import office, pictures
 from hub.text.files import MAIL, MBOX, Converted, ConvertLimits, NotConvertible
-from hub.text.letter_text import Body, Enclosure, Letter, LetterOptions
+from hub.text.letter_text import Enclosure, Letter, LetterBody, LetterOptions
 
 ANSWER_ROOM: Final = 64 * 1024  # bytes of an answer in addition to the text
 LETTER: Final = "application/vnd.hub.letter"  # the file is a ``Letter`` in MessagePack
@@ -48,7 +48,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     letter: LetterOptions | None = None
 
 
-class Refusal(msgspec.Struct, frozen=True, kw_only=True):
+class ConversionRefusal(msgspec.Struct, frozen=True, kw_only=True):
     """Reason for a failed conversion, written for the file's owner."""
 
     why: str
@@ -68,7 +68,7 @@ def unpacked(data: bytes) -> Letter:
 def _letter(fields: dict[str, Any]) -> Letter:
     return Letter(
         headers=[(name, value) for name, value in fields["headers"]],
-        bodies=tuple(Body(**body) for body in fields["bodies"]),
+        bodies=tuple(LetterBody(**body) for body in fields["bodies"]),
         enclosures=tuple(
             Enclosure(**{**inner, "letter": _letter(inner["letter"]) if inner["letter"] else None})
             for inner in fields["enclosures"]
@@ -107,7 +107,7 @@ def _library_folder() -> Path:
     return office.library_folder()
 
 
-class _Broken(Exception):
+class _WorkerEnded(Exception):
     """Process that ended without an answer. *limit* names the reached limit, if known."""
 
     def __init__(self, why: str, limit: str | None = None) -> None:
@@ -145,11 +145,11 @@ def read_apart(
     try:
         try:
             return _read(file, task, limits, check)
-        except _Broken:
+        except _WorkerEnded:
             if task.kind not in (MAIL, MBOX, LETTER):
                 raise
             return _read(file, msgspec.structs.replace(task, with_attachments=False), limits, check)
-    except _Broken as error:
+    except _WorkerEnded as error:
         raise NotConvertible(str(error), limit=error.limit) from None
 
 
@@ -205,7 +205,7 @@ def _answered(answer: IO[bytes], task: Task, limits: ConvertLimits, *, is_done: 
             found = msgspec.msgpack.decode(data, type=Converted)
             kind = MAIL if task.kind == LETTER else task.kind
             return replace(found, media_type=kind, dropped=max(0, found.dropped))
-        refusal = msgspec.msgpack.decode(data, type=Refusal)
+        refusal = msgspec.msgpack.decode(data, type=ConversionRefusal)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise NotConvertible("damaged: its reader gave no answer that could be read") from error
     if refusal.is_out_of_memory:
@@ -214,15 +214,15 @@ def _answered(answer: IO[bytes], task: Task, limits: ConvertLimits, *, is_done: 
     raise NotConvertible(refusal.why[:300])
 
 
-def _broken(code: int, limits: ConvertLimits) -> _Broken:
+def _broken(code: int, limits: ConvertLimits) -> _WorkerEnded:
     """Return the exception for a process that ended with *code*; a negative code is its signal."""
     reached = _ENDED_BY.get(-code)
     if reached == "convert_seconds":
         return _too_slow(limits)
-    return _Broken(
+    return _WorkerEnded(
         f"damaged: its reader broke, or needs more than {limits.memory_bytes >> 20} MiB of memory", reached
     )
 
 
-def _too_slow(limits: ConvertLimits) -> _Broken:
-    return _Broken(f"not read within {limits.seconds:g} s", "convert_seconds")
+def _too_slow(limits: ConvertLimits) -> _WorkerEnded:
+    return _WorkerEnded(f"not read within {limits.seconds:g} s", "convert_seconds")

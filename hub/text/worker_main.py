@@ -23,7 +23,7 @@ from hub.text.convert import Attachments, read
 from hub.text.decoding import decode
 from hub.text.files import HTML, MAIL, MBOX, OFFICE, Converted, NotConvertible
 from hub.text.letter_text import Letter, text_of_letter
-from hub.text.worker import ANSWER_ROOM, DONE, LETTER, REFUSED, Refusal, Task, packed, unpacked
+from hub.text.worker import ANSWER_ROOM, DONE, LETTER, REFUSED, ConversionRefusal, Task, packed, unpacked
 
 
 def main() -> None:
@@ -40,15 +40,15 @@ def main() -> None:
         is_locked = confinement.lock()
         if sys.platform == "linux" and not (has_no_network or is_locked):
             raise confinement.Unconfined("its network cannot be closed")
-        answer: Converted | Refusal = _read(task)
+        answer: Converted | ConversionRefusal = _read(task)
     except NotConvertible as error:
-        answer = Refusal(why=str(error))
+        answer = ConversionRefusal(why=str(error))
     except confinement.Unconfined as error:
-        answer = Refusal(why=f"this machine cannot read such files safely: {error}")
+        answer = ConversionRefusal(why=f"this machine cannot read such files safely: {error}")
     except MemoryError:
-        answer = Refusal(why="", is_out_of_memory=True)
+        answer = ConversionRefusal(why="", is_out_of_memory=True)
     except RecursionError:
-        answer = Refusal(why="nested too deeply")
+        answer = ConversionRefusal(why="nested too deeply")
     _answer(answer)
 
 
@@ -82,11 +82,11 @@ def _warm(kind: str) -> None:
         unpacked(packed(Letter()))
 
 
-def _answer(answer: Converted | Refusal) -> None:
+def _answer(answer: Converted | ConversionRefusal) -> None:
     with open(1, "wb", closefd=False) as out:
         out.write(msgspec.msgpack.encode(answer))
     # Exits at once, so that threads of a compromised library cannot change the exit code.
-    os._exit(REFUSED if isinstance(answer, Refusal) else DONE)
+    os._exit(REFUSED if isinstance(answer, ConversionRefusal) else DONE)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ import msgspec
 import sqlalchemy as sa
 
 from protocol.agent_status import Axis
-from protocol.agent_types import AgentSubtype, AgentType, Kind
+from protocol.agent_types import AgentKind, AgentSubtype, AgentType
 from protocol.errors import CodedError, ErrorCode, HubError
 from protocol.ids import AgentId, BoardId, DeviceId, GatewayId, RunId, TemplateId
 from protocol.requirements import Requirement
@@ -577,7 +577,7 @@ class AgentFilter(msgspec.Struct, frozen=True, kw_only=True):
     vocabulary: Vocabulary = Vocabulary.CALENDAR
     words: Mapping[str, str] = {}
     needed: Requirement | None = None
-    kind: Kind | None = None
+    kind: AgentKind | None = None
     project_id: str | None = None
 
 

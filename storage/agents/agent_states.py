@@ -34,8 +34,8 @@ from protocol.status_vocabularies import (
     READINGS,
     RUNNING,
     OrchestratorStatus,
-    Reading,
     StateDetail,
+    StatusProjection,
     Vocabulary,
 )
 from storage.agents.agents import (
@@ -99,7 +99,7 @@ def words_in_sql(vocabulary: Vocabulary, axes: Columns, slots: sa.ColumnElement[
     }
 
 
-def _read(reading: Reading, axes: Columns) -> sa.ColumnElement[str]:
+def _read(reading: StatusProjection, axes: Columns) -> sa.ColumnElement[str]:
     *rules, last = reading.rules
     return sa.case(
         *(

@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 import sqlalchemy as sa
 
-from protocol.agent_types import AgentSubtype, AgentType, Kind
+from protocol.agent_types import AgentKind, AgentSubtype, AgentType
 from protocol.configs import RESERVED
 from protocol.errors import CodedError, ErrorCode, HubError, LimitReached
 from protocol.ids import AgentId, DeviceId, UserId
@@ -199,11 +199,13 @@ def _template(c: sa.Connection, agent: DeclaredAgent) -> TemplateRow | None:
     return None if agent.template is None else agent_snapshot.template_called(c, agent.template)
 
 
-def _kind(agent: DeclaredAgent, template: TemplateRow | None) -> Kind:
+def _kind(agent: DeclaredAgent, template: TemplateRow | None) -> AgentKind:
     """Return the agent's own type, else its template's."""
     if agent.type is not None:
-        return Kind(agent.type, agent.subtype)
-    return Kind(AgentType.CUSTOM) if template is None else Kind(template.agent_type, template.subtype)
+        return AgentKind(agent.type, agent.subtype)
+    return (
+        AgentKind(AgentType.CUSTOM) if template is None else AgentKind(template.agent_type, template.subtype)
+    )
 
 
 def _write_configs(c: sa.Connection, id: AgentId, agent: DeclaredAgent, at: int) -> None:

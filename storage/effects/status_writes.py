@@ -25,7 +25,14 @@ from protocol.agent_status import (
 from protocol.errors import CodedError, ErrorCode, HubError
 from protocol.ids import AgentId, RunId
 from protocol.lifecycles import AgentStatus as CalendarStatus
-from protocol.status_vocabularies import AxisMove, Refused, Vocabulary, lifecycle_path, reading, write_pair
+from protocol.status_vocabularies import (
+    AxisMove,
+    StatusWordRefused,
+    Vocabulary,
+    lifecycle_path,
+    reading,
+    write_pair,
+)
 from storage.agents.agent_states import AgentState, exhaust, find_state, write_metadata
 from storage.agents.agents import axes_in, end_keeping_offline, keep_offline, locked_state, move, refine
 from storage.effects.termination import terminate
@@ -141,12 +148,12 @@ def _planned(row: Any, asked: StatusWrite) -> _Plan:
         axis, to = axis_value(name, value)
         if axis is Axis.CONNECTIVITY:
             if to == Connectivity.ONLINE != axes.connectivity and row.reported_connectivity is None:
-                raise Refused(FOLLOWS_DEVICE)
+                raise StatusWordRefused(FOLLOWS_DEVICE)
             keep_offline = to == Connectivity.OFFLINE
         if axes.on(axis) == to:
             continue
         if axis is Axis.ACTIVITY:
-            raise Refused(f"{to!r} is not written: {DERIVED}")
+            raise StatusWordRefused(f"{to!r} is not written: {DERIVED}")
         check_move(axis, axes.on(axis), to)
         moves.append(AxisMove(axis, to))
         axes = axes.after(axis, to)

@@ -14,7 +14,7 @@ from protocol.codec import JSON
 from protocol.handshake import DeviceHello
 from protocol.ids import ConnectionId, DeviceId, UserId
 from protocol.session import HubSession
-from protocol.work import ToolResult
+from protocol.tool_calls import ToolResult
 from tests.bench.rounds import play, ratio
 from tests.bench.rows import Row, at_most
 

@@ -29,7 +29,8 @@ from hub.links.listener import DeviceListener
 from hub.links.roster import DeviceReady, LinkEvent, Roster
 from hub.links.transport import DeviceSocket
 from protocol.ids import BootId, DeviceId, TokenId, UserId
-from protocol.work import Action, AgentData, AgentRun, RunConfig, RunLimits, ToolCall
+from protocol.tool_calls import Action, ToolCall
+from protocol.work import AgentData, AgentRun, RunConfig, RunLimits
 from storage.devices import devices
 from storage.devices.tokens import DEVICE_TOKENS
 from storage.store import open_store

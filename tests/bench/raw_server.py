@@ -15,7 +15,8 @@ import msgspec
 
 from protocol.codec import JSON
 from protocol.handshake import DeviceHello
-from protocol.work import Action, AgentCancel, AgentData, AgentRun, RunConfig, ToolCall, ToolResult
+from protocol.tool_calls import Action, ToolCall, ToolResult
+from protocol.work import AgentCancel, AgentData, AgentRun, RunConfig
 from tests.bench.driver import Arrivals, obey, run_server
 from tests.bench.payloads import AGENT_ID, CALL_DATA, RUN_ID, call_ids
 

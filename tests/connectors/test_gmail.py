@@ -14,7 +14,7 @@ import pytest
 
 from hub.base.outbound.client import OutboundClient
 from hub.base.outbound.rules import OutboundRules
-from hub.connectors.calling import Caller, CursorLost, SignInNeeded, Throttle
+from hub.connectors.calling import CursorLost, ProviderCaller, SignInNeeded, Throttle
 from hub.connectors.connector import Context, Cursor, Message
 from hub.connectors.gmail import Gmail, GmailFilter, GmailSettings
 from hub.document import Document
@@ -92,7 +92,7 @@ class Mailbox:
         self._client = client
 
     def open(self, **wanted: object) -> Gmail:
-        caller = Caller(
+        caller = ProviderCaller(
             self._out,
             tokens=self.tokens,
             throttle=Throttle(Gmail.quota(self._settings), self.clock),

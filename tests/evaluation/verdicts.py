@@ -25,7 +25,7 @@ from hub.extraction.embedded import MODEL_NAME, EmbeddedModel
 from hub.extraction.endpoint import Endpoint
 from hub.extraction.extractor import Extractor
 from hub.extraction.items import ExtractionOptions, JudgedTitle
-from hub.extraction.model import Message, ModelAnswer, ModelRequest, Models
+from hub.extraction.model import ModelAnswer, ModelRequest, Models, PromptMessage
 from hub.lab.planted import Lots
 from hub.runs.matching import UNWANTED_TIMES
 from hub.text.folding import fold
@@ -152,10 +152,10 @@ class WithTurns:
         )
 
 
-def _turns_of(one: JudgedTitle) -> tuple[Message, Message]:
+def _turns_of(one: JudgedTitle) -> tuple[PromptMessage, PromptMessage]:
     record = {"quote": one.title, "table": one.table, "title": one.title, "assignee": None, "dueDate": None}
     answer = msgspec.json.encode({"items": [record] if one.is_approved else []}).decode()
-    return Message("user", one.title), Message("assistant", answer)
+    return PromptMessage("user", one.title), PromptMessage("assistant", answer)
 
 
 def judged_of(found: Sequence[tuple[str, str]]) -> list[JudgedTitle]:

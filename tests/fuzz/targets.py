@@ -19,12 +19,12 @@ import msgspec
 
 from hub.base.clock import epoch_ms
 from hub.connectors.caldav import joined, multistatus, read_metadata
-from hub.connectors.calling import Answer, Misconfigured, Unavailable
+from hub.connectors.calling import HttpReply, Misconfigured, Unavailable
 from hub.connectors.connector import Context, find
 from hub.connectors.manifest import ManifestConnector
 from hub.connectors.mime import read_head
 from hub.document import Document
-from hub.extraction.answers import Unreadable, is_whole, read
+from hub.extraction.answers import UnreadableAnswer, is_whole, read
 from hub.extraction.calendars import read_calendar
 from hub.extraction.chunk import Chunk
 from hub.extraction.items import ExtractionOptions
@@ -372,7 +372,7 @@ def _read_feed(data: bytes) -> None:
         assert isinstance(connector, ManifestConnector)
         request = connector._request(_AT)
         with suppress(Unavailable, Misconfigured):
-            entries, _ = connector._decoded(Answer(200, {}, data), request)
+            entries, _ = connector._decoded(HttpReply(200, {}, data), request)
             connector._messages(entries, _AT, True)
 
 
@@ -397,7 +397,7 @@ TARGETS: Final = {
     "http": Target(make=lambda chance: chance, opened=_http, bound_s=2.0),
     "hub.toml": Target(make=_bent(inputs.TOML), opened=of(_read_settings)),
     "cron": Target(make=_bent(inputs.CRON), opened=of(_read_cron), refused=(BadSchedule,)),
-    "answers of models": Target(make=_answer, opened=of(_read_answer), refused=(Unreadable,)),
+    "answers of models": Target(make=_answer, opened=of(_read_answer), refused=(UnreadableAnswer,)),
     "mail": Target(make=_bent(inputs.MAILS), opened=of(_read_mail), refused=(NotConvertible,), bound_s=2.0),
     "iCalendar": Target(make=_bent(inputs.CALENDARS), opened=of(_read_calendar)),
     "feeds": Target(make=_bent(inputs.FEEDS, inputs.CALENDARS), opened=of(_read_feed), bound_s=2.0),

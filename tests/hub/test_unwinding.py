@@ -17,7 +17,7 @@ from hub.base.call_coalescer import Together
 from hub.base.clock import IdFactory, epoch_ms
 from hub.base.loop_meter import Account, LoopMeter, charged
 from hub.base.metrics import Metrics
-from hub.connectors.calling import Quota, Throttle
+from hub.connectors.calling import ProviderQuota, Throttle
 from hub.extraction.rate_limiter import Limiter
 from hub.links.connection import PendingCalls
 from hub.links.deadline_wheel import DeadlineWheel
@@ -29,7 +29,8 @@ from hub.runs.lifecycle import RunWatch
 from protocol.errors import CloseCode, CodedError, LinkLost
 from protocol.handshake import DeviceHello, Goodbye
 from protocol.ids import AgentId, CallId, RunId, UserId
-from protocol.work import AgentComplete, AgentData, AgentRun, Answer, FilePiece, RunConfig
+from protocol.tool_calls import Answer
+from protocol.work import AgentComplete, AgentData, AgentRun, FilePiece, RunConfig
 from storage.agents import agents, locks
 from storage.agents.declared_agents import DeclaredAgent, reconcile_declared
 from storage.devices import devices
@@ -104,7 +105,7 @@ def limiter() -> Alone:
 
 
 def throttle() -> Alone:
-    throttle = Throttle(Quota(at_once=2), FakeClock())
+    throttle = Throttle(ProviderQuota(at_once=2), FakeClock())
     return Alone(lambda _: throttle.place(), lambda: 2 - throttle._places.value, at_once=2)
 
 

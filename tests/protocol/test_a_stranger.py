@@ -9,7 +9,8 @@ import anyio
 from protocol.errors import CloseCode
 from protocol.frame import Frame
 from protocol.handshake import Goodbye
-from protocol.work import Action, AgentComplete, AgentData, AgentRun, Answer, FilePiece, RunConfig, ToolCall
+from protocol.tool_calls import Action, Answer, ToolCall
+from protocol.work import AgentComplete, AgentData, AgentRun, FilePiece, RunConfig
 from tests.support.documents import device_program
 from tests.support.scripted_hub import ScriptedHub
 

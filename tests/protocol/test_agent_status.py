@@ -37,10 +37,10 @@ from protocol.status_vocabularies import (
     READINGS,
     CalendarExhaustReason,
     OrchestratorStatus,
-    Reading,
-    Refused,
     RunLogStatus,
     StateDetail,
+    StatusProjection,
+    StatusWordRefused,
     Vocabulary,
     calendar_reason,
     lifecycle_path,
@@ -170,11 +170,11 @@ NOT_BUSY = {Activity.IDLE, Activity.WAITING}
 
 
 @named
-def test_each_combination_of_axes_is_read_as_a_status_word(column: Reading) -> None:
+def test_each_combination_of_axes_is_read_as_a_status_word(column: StatusProjection) -> None:
     assert {column.read(axes) for axes in EVERYTHING} == set(column.words)
 
 
-def _after(axes: Axes, column: Reading, word: str) -> Axes:
+def _after(axes: Axes, column: StatusProjection, word: str) -> Axes:
     for move in column.write(word, axes):
         assert move.axis is Axis.CONNECTIVITY or move.to in legal_moves(move.axis, axes.on(move.axis))
         axes = axes.after(move.axis, move.to)
@@ -182,11 +182,11 @@ def _after(axes: Axes, column: Reading, word: str) -> Axes:
 
 
 @named
-def test_written_word_is_read_back_without_runs_and_with_a_connected_device(column: Reading) -> None:
+def test_written_word_is_read_back_without_runs_and_with_a_connected_device(column: StatusProjection) -> None:
     for axes, word in product(EVERYTHING, column.words):
         try:
             after = _after(axes, column, word)
-        except Refused as refused:
+        except StatusWordRefused as refused:
             assert column.read(axes) != word and "legal: " in str(refused)
             continue
         is_derived = column.rule_of(word).writes is None
@@ -196,11 +196,11 @@ def test_written_word_is_read_back_without_runs_and_with_a_connected_device(colu
 
 
 @named
-def test_written_word_changes_only_the_axes_of_the_rule(column: Reading) -> None:
+def test_written_word_changes_only_the_axes_of_the_rule(column: StatusProjection) -> None:
     for axes, word in product(EVERYTHING, column.words):
         try:
             moves = column.write(word, axes)
-        except Refused:
+        except StatusWordRefused:
             continue
         assert {move.axis for move in moves} <= {move.axis for move in column.rule_of(word).writes or ()}
 
@@ -233,7 +233,7 @@ def _axes(different: dict[str, str]) -> Axes:
 @pytest.mark.parametrize(
     ("column", "different", "word"), READ, ids=[f"{column.name}-{n}" for n, (column, *_) in enumerate(READ)]
 )
-def test_word_is_read_as_documented(column: Reading, different: dict[str, str], word: str) -> None:
+def test_word_is_read_as_documented(column: StatusProjection, different: dict[str, str], word: str) -> None:
     assert column.read(_axes(different)) == word
 
 
@@ -258,18 +258,20 @@ def test_word_is_read_as_documented(column: Reading, different: dict[str, str], 
             {"health": "ok", "availability": "available"},
         ),
     ],
-    ids=lambda value: value.name if isinstance(value, Reading) else None,
+    ids=lambda value: value.name if isinstance(value, StatusProjection) else None,
 )
 def test_word_is_written_as_documented(
-    column: Reading, word: str, different: dict[str, str], moved: dict[str, str]
+    column: StatusProjection, word: str, different: dict[str, str], moved: dict[str, str]
 ) -> None:
     assert {str(move.axis): move.to for move in column.write(word, _axes(different))} == moved
 
 
 def test_a_derived_word_is_refused_with_the_legal_ones() -> None:
-    with pytest.raises(Refused, match=r"activity is derived .*; legal: idle, on_call, exhausted, offline"):
+    with pytest.raises(
+        StatusWordRefused, match=r"activity is derived .*; legal: idle, on_call, exhausted, offline"
+    ):
         CALENDAR_STATUS.write("busy", WELL)
-    with pytest.raises(Refused, match=r"activity is derived .*; legal: idle, error"):
+    with pytest.raises(StatusWordRefused, match=r"activity is derived .*; legal: idle, error"):
         FOUNDATION_STATUS.write("waiting", WELL)
 
 
@@ -291,7 +293,7 @@ def test_orchestrator_pair_is_read_back_as_written_or_refused_with_legal_pairs()
         now = pair_of(axes)
         try:
             after = write_pair(status, detail, axes)
-        except Refused as refused:
+        except StatusWordRefused as refused:
             assert (status or now.status, detail or now.state_detail) != now
             legal = str(refused).partition("legal: ")[2].split(", ")
             if legal == ["none"]:
@@ -341,13 +343,17 @@ def test_pair_is_written_and_read_as_documented(
 
 
 def test_meaningless_orchestrator_pair_is_refused_with_the_legal_pairs() -> None:
-    with pytest.raises(Refused, match=r"'INACTIVE' and 'ACTIVE' is not written; legal: .*ACTIVE \+ READY"):
+    with pytest.raises(
+        StatusWordRefused, match=r"'INACTIVE' and 'ACTIVE' is not written; legal: .*ACTIVE \+ READY"
+    ):
         write_pair("INACTIVE", "ACTIVE", WELL)
-    with pytest.raises(Refused, match="'BUSY' is not written: activity is derived from runs"):
+    with pytest.raises(StatusWordRefused, match="'BUSY' is not written: activity is derived from runs"):
         write_pair("BUSY", None, WELL)
-    with pytest.raises(Refused, match=r"'CREATED' cannot follow ACTIVE \+ ACTIVE|cannot follow ACTIVE"):
+    with pytest.raises(
+        StatusWordRefused, match=r"'CREATED' cannot follow ACTIVE \+ ACTIVE|cannot follow ACTIVE"
+    ):
         write_pair("INACTIVE", "CREATED", WELL)
-    with pytest.raises(Refused, match="the agent is terminated; legal: none"):
+    with pytest.raises(StatusWordRefused, match="the agent is terminated; legal: none"):
         write_pair("ACTIVE", None, _axes({"lifecycle": "terminated"}))
 
 

@@ -22,7 +22,8 @@ from protocol.coordination import Heartbeat
 from protocol.errors import LocalProtocolError, RemoteProtocolError
 from protocol.frame import MAX_RESULT_DEPTH, Frame
 from protocol.session import OVER, Ended, Session
-from protocol.work import AgentData, ToolResult, ToolResults
+from protocol.tool_calls import ToolResult, ToolResults
+from protocol.work import AgentData
 from tests.protocol.conftest import both_codecs
 from tests.support.frames import frames, open_values
 from tests.support.script import HELLO, OPENED_AT, WELCOME, DeviceScript, Script

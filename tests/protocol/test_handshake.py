@@ -21,7 +21,7 @@ from protocol.handshake import (
 )
 from protocol.ids import DeviceId, KeyId
 from protocol.receipts import receipt_text
-from protocol.work import Action
+from protocol.tool_calls import Action
 from tests.support.protocol_examples import CHALLENGE as PROVED
 from tests.support.protocol_examples import (
     DEVICE_NONCE,

@@ -21,7 +21,7 @@ from protocol.ids import (
     trace_id_of,
     traceparent,
 )
-from protocol.work import Answer
+from protocol.tool_calls import Answer
 from tests.support.pair import Pair
 
 

@@ -23,7 +23,7 @@ from protocol.session import (
     SessionMove,
     SessionState,
 )
-from protocol.work import Action, Answer, ToolCall, ToolCalls
+from protocol.tool_calls import Action, Answer, ToolCall, ToolCalls
 from tests.support.pair import Pair, Wire
 
 positions = st.integers(0, 7)

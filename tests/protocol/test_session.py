@@ -51,8 +51,8 @@ from protocol.session import (
     Silent,
     Welcomed,
 )
+from protocol.tool_calls import Action, Answer, ToolCall, ToolCalls, ToolResult, ToolResults
 from protocol.work import (
-    Action,
     AgentAck,
     AgentCancel,
     AgentComplete,
@@ -62,13 +62,8 @@ from protocol.work import (
     AgentManifest,
     AgentReceipt,
     AgentRun,
-    Answer,
     FilePiece,
     RunConfig,
-    ToolCall,
-    ToolCalls,
-    ToolResult,
-    ToolResults,
 )
 from tests.protocol.conftest import both_codecs, ready
 from tests.support.families import each

@@ -277,7 +277,7 @@ def slowest_answer(chance: random.Random) -> tuple[float, str]:
             said = completion_of(body)
             if len(said.text) <= 4_096:
                 answers.read(said.text)
-        except (Unusable, answers.Unreadable):
+        except (Unusable, answers.UnreadableAnswer):
             pass
         worst = max(worst, ((thread_time() - began) * 1e3, f"{text[:40]!r}, {len(text)} characters"))
     return worst

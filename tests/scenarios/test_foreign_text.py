@@ -25,7 +25,7 @@ from hub.device.inserts import open_device_store
 from hub.links.hub_key import HubKey
 from hub.text.excerpt import Excerpt
 from protocol.frame import Record
-from protocol.work import Action, ToolCall
+from protocol.tool_calls import Action, ToolCall
 from tests.support.clock import FakeClock, SeededChance
 from tests.support.keys import KeyPair
 from tests.support.processes import SETTINGS, HubProcess

@@ -5,7 +5,7 @@ from typing import Final
 import anyio
 
 from protocol.lifecycles import AgentStatus, RunState
-from protocol.work import Answer
+from protocol.tool_calls import Answer
 from tests.seeds.walk import OF_WALK, Document, Walk
 from tests.support.hub import over_tcp
 from tests.support.wire import until

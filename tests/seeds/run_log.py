@@ -6,7 +6,7 @@ from hub.runs.sources import DeviceStalled
 from protocol.errors import CallTimedOut
 from protocol.frame import ErrorBody
 from protocol.lifecycles import RunState
-from protocol.work import Answer, ToolCall
+from protocol.tool_calls import Answer, ToolCall
 from tests.seeds.walk import OF_WALK, Document, Walk
 from tests.support.oracle import Fault, order, plant
 from tests.support.runs import MODERN, TAKEN, folder

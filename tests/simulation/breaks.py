@@ -34,7 +34,7 @@ from hub.runs.delivery import Window, _Sending
 from protocol.calls import RowState
 from protocol.errors import DeliveryError
 from protocol.ids import CallId, RunId
-from protocol.work import Answer, ToolCall
+from protocol.tool_calls import Answer, ToolCall
 from storage.effects import clock_steps, sessions
 from storage.held import HeldRun
 from storage.leases import Term

@@ -26,8 +26,8 @@ from protocol.ids import CallId, DeviceId
 from protocol.session import Answered, AnsweredTogether
 from protocol.skipped_files import SkippedFile
 from protocol.tables import TABLES, TableName
+from protocol.tool_calls import Action, Answer, ToolCall, ToolCalls
 from protocol.work import (
-    Action,
     AgentAck,
     AgentCancel,
     AgentComplete,
@@ -36,12 +36,9 @@ from protocol.work import (
     AgentFetch,
     AgentManifest,
     AgentRun,
-    Answer,
     FilePiece,
     ManifestFile,
     ManifestTree,
-    ToolCall,
-    ToolCalls,
 )
 from tests.simulation.dice import Dice
 from tests.simulation.files import REFUSED_WORD, Edition, Folder, line_of, tree_of

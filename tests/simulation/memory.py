@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from protocol.calls import RowState
 from protocol.ids import CallId
-from protocol.work import Answer
+from protocol.tool_calls import Answer
 
 
 @dataclass(frozen=True, slots=True)

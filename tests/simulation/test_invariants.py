@@ -11,14 +11,14 @@ import sqlalchemy as sa
 
 from hub.api.resources.items import NewVerdictsView, NewVerdictView
 from hub.base.log import bind
-from hub.extraction.model import Message, ModelRequest
+from hub.extraction.model import ModelRequest, PromptMessage
 from hub.runs.asking import question_of
 from protocol.handshake import DeviceHello
 from protocol.ids import AgentId, RunId
 from protocol.items import ItemSource, ReviewVerdict, RowReview
 from protocol.lifecycles import RunState
 from protocol.tables import TableName
-from protocol.work import Action, ToolCall
+from protocol.tool_calls import Action, ToolCall
 from storage.agents import agents
 from storage.agents.declared_agents import DeclaredAgent
 from storage.held import HeldRun
@@ -301,14 +301,14 @@ async def a_settled_file_is_asked_about(world: World) -> None:
         "SELECT run_id, unit_key, fence FROM run_units JOIN runs ON runs.id = run_id"
         " WHERE run_units.state = 'DONE'"
     )
-    question = ModelRequest(messages=(Message("user", f"{path} edition 1"),), schema={}, max_tokens=1)
+    question = ModelRequest(messages=(PromptMessage("user", f"{path} edition 1"),), schema={}, max_tokens=1)
     with bind(run_id=run_id, fence=fence):
         await world.model.answer(question)
 
 
 async def an_answer_is_asked_for_again(world: World) -> None:
     run_id, agent_id = world.disk.one("SELECT id, agent_id FROM runs WHERE state = 'COMPLETED'")
-    question = ModelRequest(messages=(Message("user", "a.md edition 1"),), schema={}, max_tokens=1)
+    question = ModelRequest(messages=(PromptMessage("user", "a.md edition 1"),), schema={}, max_tokens=1)
     write(
         world,
         "INSERT INTO model_answers VALUES (:agent, :asked, 'simulated', 'whole', '{}', 1, 1)",

@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 
 from protocol.agent_status import VALUES, Axis
-from protocol.agent_types import AgentSubtype, AgentType, Kind
+from protocol.agent_types import AgentKind, AgentSubtype, AgentType
 from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId, TemplateId
 from protocol.requirements import parse_requirement, parse_version
@@ -337,9 +337,9 @@ def test_agents_are_filtered_by_the_enabled_version_of_a_capability(c: sa.Connec
 
 def test_agents_are_filtered_by_type_and_subtype(c: sa.Connection) -> None:
     kinds = {
-        "plain": Kind(AgentType.COORDINATOR),
-        "finer": Kind(AgentType.COORDINATOR, AgentSubtype.PLANNER),
-        "other": Kind(AgentType.AUDITOR),
+        "plain": AgentKind(AgentType.COORDINATOR),
+        "finer": AgentKind(AgentType.COORDINATOR, AgentSubtype.PLANNER),
+        "other": AgentKind(AgentType.AUDITOR),
     }
     for name, agent in make_agents(c, *kinds).items():
         kind = kinds[name]

@@ -7,7 +7,7 @@ from protocol.agent_status import Availability, Axis, ExhaustReason, IllegalMove
 from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId, DeviceId
 from protocol.lifecycles import RunState
-from protocol.status_vocabularies import READINGS, AxisMove, Refused, Vocabulary
+from protocol.status_vocabularies import READINGS, AxisMove, StatusWordRefused, Vocabulary
 from storage.agents import agent_states, agents, heartbeat_states
 from storage.agents.agent_states import exhaust
 from storage.agents.agents import AgentRow
@@ -51,7 +51,7 @@ def test_single_status_write_moves_several_axes(c: sa.Connection, agent: AgentRo
     ("asked", "error"),
     [
         (StatusWrite(axes={"availability": "on_call", "lifecycle": "created"}), IllegalMove),
-        (StatusWrite(axes={"availability": "on_call", "activity": "saturated"}), Refused),
+        (StatusWrite(axes={"availability": "on_call", "activity": "saturated"}), StatusWordRefused),
         (StatusWrite(axes={"health": "error", "mood": "fine"}), CodedError),
         (StatusWrite(axes={"health": "error"}, recovery_at=AT + 9), BadWrite),
         (
@@ -62,7 +62,7 @@ def test_single_status_write_moves_several_axes(c: sa.Connection, agent: AgentRo
         (StatusWrite(axes={"health": "error"}, version=1), CodedError),
         (
             StatusWrite(vocabulary=Vocabulary.CALENDAR, words={"status": "busy"}),
-            Refused,
+            StatusWordRefused,
         ),
         (StatusWrite(vocabulary=Vocabulary.CALENDAR, words={"user_id": "me"}), BadWrite),
     ],
@@ -165,7 +165,7 @@ def test_each_written_status_word_is_read_back_from_the_database(
             )
             assert reading.read(write(c, agent, asked).state.axes) == word
             done += 1
-        except Refused:
+        except StatusWordRefused:
             pass
         point.rollback()
     assert done >= 2

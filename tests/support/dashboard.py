@@ -25,7 +25,7 @@ from protocol.capabilities import CAPABILITY_OF
 from protocol.coordination import MetricType
 from protocol.ids import CallId, RunId, UserId
 from protocol.lifecycles import RunOutcome, RunState
-from protocol.work import Action
+from protocol.tool_calls import Action
 from storage import deliveries
 from storage.agents import agents, measurements
 from storage.agents.measurements import BucketRetention, SampleRow

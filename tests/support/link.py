@@ -13,7 +13,8 @@ from protocol.errors import CallTimedOut, DeliveryError, DeviceSlow, LinkLost
 from protocol.frame import Frame
 from protocol.handshake import Client
 from protocol.ids import DeviceId, UserId
-from protocol.work import AgentComplete, AgentRun, Answer, ToolCall
+from protocol.tool_calls import Answer, ToolCall
+from protocol.work import AgentComplete, AgentRun
 
 Replies = Iterable[Answer | Exception] | Callable[[ToolCall], Answer]
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from hub.base.clock import Clock
-from hub.connectors.calling import ConnectorFailure, CursorLost, Elsewhere, FileUnusable, Unread
+from hub.connectors.calling import ConnectorFailure, CursorLost, FileUnusable, NeedsOtherNode, Unread
 from hub.connectors.connector import (
     Account,
     Auth,
@@ -143,7 +143,9 @@ class ListDesk:
         return ListedMailbox(self.mailbox, Filter.model_validate(dict(filter)), self.clock)
 
     async def judged(self, failure: ConnectorFailure) -> ConnectorFailure:
-        return Elsewhere(str(failure)) if isinstance(failure, FileUnusable) and self.has_others else failure
+        return (
+            NeedsOtherNode(str(failure)) if isinstance(failure, FileUnusable) and self.has_others else failure
+        )
 
     async def refused(self, connector_id: str, failure: ConnectorFailure) -> bool:
         self.refusals.append(failure)

@@ -28,8 +28,8 @@ from protocol.items import ItemSource, ReviewVerdict, RowReview
 from protocol.receipts import Receipt, Sent, root_of
 from protocol.skipped_files import SkippedFile
 from protocol.tables import SUGGESTED
+from protocol.tool_calls import Action, ToolCall, ToolCalls, ToolResult, ToolResults
 from protocol.work import (
-    Action,
     AgentAck,
     AgentCancel,
     AgentComplete,
@@ -43,10 +43,6 @@ from protocol.work import (
     ManifestFile,
     RunConfig,
     RunMode,
-    ToolCall,
-    ToolCalls,
-    ToolResult,
-    ToolResults,
 )
 
 _NOW_MS = 1_767_603_600_000

@@ -13,7 +13,7 @@ from hub.base.metrics import Metrics
 from hub.device.sinks.own_rows import without_own_rows
 from hub.extraction.extractor import Extractor
 from hub.extraction.model import Batches, Finish, ModelAnswer, ModelRequest, Models, Price
-from hub.extraction.rules_process import Rules, RulesHere
+from hub.extraction.rules_process import RulesClient, RulesHere
 from hub.links.device_link import DeviceLink, RunFrame
 from hub.runs.asking import Asking
 from hub.runs.budget import Budgets
@@ -32,16 +32,8 @@ from hub.runs.sources import DeviceSource
 from hub.settings.limit_settings import Limits
 from protocol.ids import BootId, DeviceId, RunId, UserId
 from protocol.lifecycles import RunState, UnitState
-from protocol.work import (
-    AgentComplete,
-    AgentData,
-    AgentManifest,
-    Answer,
-    FilePiece,
-    ManifestFile,
-    RunLimits,
-    Usage,
-)
+from protocol.tool_calls import Answer
+from protocol.work import AgentComplete, AgentData, AgentManifest, FilePiece, ManifestFile, RunLimits, Usage
 from storage.agents import agents, declared_agents
 from storage.agents.agents import AgentRow
 from storage.agents.declared_agents import DeclaredAgent
@@ -151,7 +143,7 @@ class Bench:
     units_in_flight: int = 8
     stopped: str | None = None
     batches: Batches | None = None
-    rules: Rules = field(default_factory=RulesHere)
+    rules: RulesClient = field(default_factory=RulesHere)
     desk: Desk | None = None
     seals: ExcerptSeals = field(default_factory=excerpt_seals)
     looked: int = 0

@@ -12,8 +12,8 @@ from hub.base.outbound.scopes import (
     Scope,
     scope_of_status,
 )
-from hub.connectors.blocking_imap_transport import Refused
-from hub.connectors.calling import Answer, ConnectorFailure, general
+from hub.connectors.blocking_imap_transport import ImapRefused
+from hub.connectors.calling import ConnectorFailure, HttpReply, general
 from hub.connectors.connector import BUILT_IN, Connector, find, shipped
 from hub.connectors.imap_connection import failure_of
 from tests.support.references import NOTE
@@ -68,7 +68,7 @@ def connector_class(provider: str) -> type[Connector]:
 
 def scope_at(provider: str, status: int) -> Scope:
     """Return the scope of a status that a provider answers to the request for one message."""
-    answer = Answer(status, {}, b"")
+    answer = HttpReply(status, {}, b"")
     failure: ConnectorFailure = connector_class(provider).judge(answer) or general(answer)
     return failure.scope
 
@@ -101,7 +101,7 @@ def page() -> str:
     """Return the whole page."""
     meanings = "\n".join(f"| {scope} | {meaning} |" for scope, meaning in SCOPE_MEANINGS.items())
     providers = [name for name in BUILT_IN if name not in WITHOUT_SERVER]
-    codes = {code or "none": [str(failure_of(Refused("NO", code, ""), "").scope)] for code in IMAP_CODES}
+    codes = {code or "none": [str(failure_of(ImapRefused("NO", code, ""), "").scope)] for code in IMAP_CODES}
     sinks = {f"{status}": cells for status, cells in at_sinks().items()}
     lines = [
         HEAD.format(note=NOTE, most=MAX_REFUSALS, meanings=meanings),

@@ -14,7 +14,7 @@ from protocol.frame import Frame
 from protocol.handshake import SPOKEN, Challenge, DeviceHello, Error, Goodbye, Limits, Welcome
 from protocol.ids import CallId, ConnectionId, DeviceId, UserId
 from protocol.session import DeviceSession, HubSession, SessionEvent, SessionState
-from protocol.work import Answer
+from protocol.tool_calls import Answer
 
 NONCE = bytes(range(32))
 OPENED_AT = 1_000.0

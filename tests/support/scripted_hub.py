@@ -31,7 +31,7 @@ from protocol.session import (
     SessionEvent,
 )
 from protocol.tables import SUGGESTED
-from protocol.work import Action, Answer, ToolCall
+from protocol.tool_calls import Action, Answer, ToolCall
 
 PATIENCE_S = 10.0
 

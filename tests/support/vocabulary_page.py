@@ -15,7 +15,7 @@ from protocol.agent_types import TYPE_OF, AgentType
 from protocol.configs import ConfigType
 from protocol.coordination import MetricType
 from protocol.lifecycles import RunState
-from protocol.status_vocabularies import EVENT_ALIASES, PAIRS, READINGS, Reading, Rule, Vocabulary
+from protocol.status_vocabularies import EVENT_ALIASES, PAIRS, READINGS, Rule, StatusProjection, Vocabulary
 
 _ABOUT: Final = {
     Vocabulary.CALENDAR: "The words of a calendar: one runtime status, by which a calendar wakes an agent.",
@@ -182,7 +182,7 @@ def _pages(vocabulary: Vocabulary, name: str, rows: Rows) -> Iterator[str]:
     yield f"The first {rows.in_document:,} are in `GET /v1/agents/{{name}}/as/{vocabulary}`."
 
 
-def _words(column: Reading) -> Iterator[Row]:
+def _words(column: StatusProjection) -> Iterator[Row]:
     for word in column.words:
         rules = [rule for rule in column.rules if rule.word == word]
         axes = dict.fromkeys(rule.axis for rule in rules if rule.axis in STORED_AXES)
@@ -197,7 +197,7 @@ def _conditions(rule: Rule) -> str:
     return " and ".join(f"{axis} is {' or '.join(sorted(values))}" for axis, values in rule.when.items())
 
 
-def _written(column: Reading, rule: Rule) -> str:
+def _written(column: StatusProjection, rule: Rule) -> str:
     if rule.writes is None:
         return "refused: activity is derived from the runs of the agent"
     moves = ", ".join(f"{move.axis} -> {move.to}" for move in rule.writes)

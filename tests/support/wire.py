@@ -20,7 +20,7 @@ from hub.links.link_limits import LinkLimits
 from hub.links.listener import DeviceListener
 from hub.links.roster import LinkEvent, Roster, Takeovers
 from protocol.ids import DeviceId, TokenId, UserId
-from protocol.work import Action, Answer, ToolCall
+from protocol.tool_calls import Action, Answer, ToolCall
 from storage.devices import devices
 from storage.devices.tokens import DEVICE_TOKENS
 from storage.store import Store, open_store

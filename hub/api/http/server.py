@@ -55,7 +55,7 @@ from hub.base.metrics import Metrics
 from hub.base.periodic_loop import Turns
 from hub.base.toml.values import Address
 from hub.base.version import command_to_add
-from hub.connectors.webhook import Delivery, Source, judge, value_of
+from hub.connectors.webhook import Source, VerifiedPost, judge, value_of
 from hub.links.acceptor import Acceptor, Make
 from hub.links.deadline_wheel import DeadlineWheel
 from hub.links.gate import Gate, Place
@@ -538,7 +538,7 @@ class Hooks:
         await self._keep(hook, delivery, media_type, body)
         return JSONResponse({}, status_code=202)
 
-    async def _keep(self, hook: Hook, delivery: Delivery, media_type: str, body: bytes) -> None:
+    async def _keep(self, hook: Hook, delivery: VerifiedPost, media_type: str, body: bytes) -> None:
         at = epoch_ms(self._clock.now())
         try:
             row = await self._store.read(connectors.get_connector, hook.name)

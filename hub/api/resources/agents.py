@@ -63,7 +63,7 @@ from hub.settings.agent_settings import TemplateSettings, TemplateTable
 from hub.settings.declared import written_template
 from hub.settings.reading import FileLines
 from protocol.agent_status import Lifecycle
-from protocol.agent_types import Kind
+from protocol.agent_types import AgentKind
 from protocol.coordination import MAX_LOCKS, Method
 from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId, DeviceId, UserId
@@ -265,7 +265,7 @@ class Templates(Resource):
         return [
             TemplateView.from_row(
                 row,
-                type=Kind(row.agent_type, row.subtype).written,
+                type=AgentKind(row.agent_type, row.subtype).written,
                 prompt=row.prompt_template,
                 agents=tuple(names[row.id].values()),
             )

@@ -31,7 +31,7 @@ from hub.base.roles import AGENT, Scope
 from hub.coordination import authority
 from hub.coordination.authority import Caller
 from hub.coordination.questions import BoardMemory
-from protocol.board_permissions import Role, Verb
+from protocol.board_permissions import BoardCallerRole, Verb
 from protocol.coordination import Method
 from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId, BoardId, GatewayId, UserId
@@ -47,10 +47,10 @@ _E = ErrorCode
 Description = Annotated[str, Meta(max_length=2_000, pattern=r"^[^\x00]*$")]
 BoardRole = Literal["lead", "worker", "gateway_main"]
 
-_ROLES: Mapping[Role, BoardRole] = {
-    Role.LEAD: "lead",
-    Role.WORKER: "worker",
-    Role.GATEWAY_MAIN: "gateway_main",
+_ROLES: Mapping[BoardCallerRole, BoardRole] = {
+    BoardCallerRole.LEAD: "lead",
+    BoardCallerRole.WORKER: "worker",
+    BoardCallerRole.GATEWAY_MAIN: "gateway_main",
 }
 
 

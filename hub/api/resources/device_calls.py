@@ -35,7 +35,7 @@ from protocol.errors import CodedError, ErrorCode, did_you_mean
 from protocol.frame import Path, Record, Text
 from protocol.items import Provenance
 from protocol.tables import DeviceTable, Tables
-from protocol.work import Action, Answer, ToolCall
+from protocol.tool_calls import Action, Answer, ToolCall
 from storage import audit
 from storage.devices import pairings
 from storage.devices.devices import DeviceRow

@@ -55,7 +55,7 @@ has_ended: list[str] = []  # resource whose reading ended or silenced the server
 reads = {"accepted": 0, "refused": 0}  # resources that were read in this run, and refusals since the last one
 
 
-class Refused(Failure):
+class McpRefused(Failure):
     """Error of the server."""
 
     def __init__(self, number: int, message: str) -> None:
@@ -121,7 +121,7 @@ class Mcp(Connector):
         failures: dict[str, Failure] = {}
         for key in keys:
             found = self._contents_or_failure(key)
-            if isinstance(found, Refused):
+            if isinstance(found, McpRefused):
                 yield {"key": key, "unread": found.message, "is_removed": found.number == NOT_FOUND}
                 continue
             if isinstance(found, Failure):
@@ -234,7 +234,7 @@ class Mcp(Connector):
                 for one in found:  # raises for another form
                     (one.get("text") or "") + (one.get("mimeType") or "")
         except Failure as failure:
-            reads["refused"] += not isinstance(failure, Refused)
+            reads["refused"] += not isinstance(failure, McpRefused)
             if failure in (ENDED, SILENT) or reads["refused"] >= MAX_REFUSED:
                 raise
             return failure
@@ -253,7 +253,7 @@ class Mcp(Connector):
                 refused = {"code": UNKNOWN_METHOD, "message": "this client answers no requests"}
                 self._send({"jsonrpc": "2.0", "id": answer["id"], "error": refused})
             elif answer.get("id") == numbers[0] and "error" in answer:
-                raise Refused(answer["error"]["code"], answer["error"]["message"])
+                raise McpRefused(answer["error"]["code"], answer["error"]["message"])
             elif answer.get("id") == numbers[0]:
                 return answer["result"]
         raise Failure("unavailable", f"the server did not answer {method}")

@@ -20,7 +20,7 @@ from hub.text.webdav import (
     CAL,
     DAV,
     Multistatus,
-    Resource,
+    WebDavResource,
     multiget,
     multistatus,
     propfind,
@@ -116,7 +116,7 @@ class CalDav(Polled):
         self._token = listed.sync_token
         return is_whole
 
-    def _note(self, one: Resource, before: Mapping[str, _Object]) -> None:
+    def _note(self, one: WebDavResource, before: Mapping[str, _Object]) -> None:
         """Remember an object that is listed as present, changed or deleted."""
         url, etag = urljoin(self._url, one.href), one.text(f"{DAV}getetag")
         name = _NAME.search(url)

@@ -9,7 +9,7 @@ from urllib.parse import urljoin, urlsplit
 from hub.base.printable import shortened
 from hub.device.sinks.target import TargetFailed, WrongPlace
 from hub.device.sinks.web import Web
-from hub.text.webdav import CAL, DAV, NotWebDav, Resource, multistatus, propfind
+from hub.text.webdav import CAL, DAV, NotWebDav, WebDavResource, multistatus, propfind
 
 XML: Final = {"Content-Type": "application/xml; charset=utf-8"}
 _ASKED: Final = propfind(
@@ -75,7 +75,7 @@ def examine_collection(web: Web, url: str, kinds: Mapping[str, str]) -> None:
 
 def _properties(
     web: Web, url: str, depth: str = "0", accept: Collection[int] = (*_REFUSALS, 500)
-) -> list[Resource]:
+) -> list[WebDavResource]:
     """Return the properties of a resource, or of those in it; none if the address is no WebDAV."""
     answer = web.ask("PROPFIND", url, _ASKED, {**XML, "Depth": depth}, accept)
     try:
@@ -85,7 +85,7 @@ def _properties(
         raise TargetFailed(f"{web.host} answers wrongly: {error}; the next attempt follows") from error
 
 
-def _problem_of(resource: Resource, kinds: Collection[str]) -> str:
+def _problem_of(resource: WebDavResource, kinds: Collection[str]) -> str:
     """Return why a resource cannot be the place of a sink; empty if it can."""
     if _TYPES in resource.found and not resource.has(_TYPES, f"{CAL}calendar"):
         named = (words for name, words in _OTHER_TYPES.items() if resource.has(_TYPES, name))
@@ -102,13 +102,15 @@ def _problem_of(resource: Resource, kinds: Collection[str]) -> str:
     return ""
 
 
-def _tables_of(resource: Resource, kinds: Mapping[str, str]) -> str:
+def _tables_of(resource: WebDavResource, kinds: Mapping[str, str]) -> str:
     """Return the setting with those tables whose rows a calendar takes; empty if there is none."""
     fitting = [name for name, kind in kinds.items() if not _problem_of(resource, [kind])]
     return f"tables = {json.dumps(fitting)}" if fitting else ""
 
 
-def _calendars(web: Web, url: str, here: Resource | None) -> Iterator[tuple[str, Resource | None]]:
+def _calendars(
+    web: Web, url: str, here: WebDavResource | None
+) -> Iterator[tuple[str, WebDavResource | None]]:
     """Yield address and properties of a user's calendars, or the address of their folder at another host."""
     for start in (url, urljoin(url, "/"), urljoin(url, "/.well-known/caldav")):
         found = _properties(web, start) if here is None or start != url else [here]

@@ -365,7 +365,7 @@ _ISO: Final = re.compile(
 )
 
 
-class Moment(msgspec.Struct, frozen=True, kw_only=True):
+class ResolvedTime(msgspec.Struct, frozen=True, kw_only=True):
     """Resolved words about time.
 
     Attributes:
@@ -410,7 +410,7 @@ def instant_of(reading: datetime, zone: ZoneInfo) -> tuple[datetime, ClockChange
     return at, "skipped" if is_skipped else "repeated"
 
 
-def read_iso(text: str, timezone: str) -> Moment | None:
+def read_iso(text: str, timezone: str) -> ResolvedTime | None:
     """Parse *text* as a whole to a moment; return ``None`` if it is not ISO 8601."""
     match = _ISO.fullmatch(text.strip())
     if match is None:
@@ -419,11 +419,11 @@ def read_iso(text: str, timezone: str) -> Moment | None:
     try:
         reading = datetime.fromisoformat(f"{year}-{month}-{day}T{at or '00:00'}{(offset or '').upper()}")
         if reading.tzinfo:
-            return Moment(at=reading.astimezone(UTC), has_time=True, words=text)
+            return ResolvedTime(at=reading.astimezone(UTC), has_time=True, words=text)
         instant, change = instant_of(reading, ZoneInfo(timezone))
     except (ValueError, OverflowError):  # no such day, or outside the range of datetime
         return None
-    return Moment(at=instant, has_time=at is not None, words=text, change=change)
+    return ResolvedTime(at=instant, has_time=at is not None, words=text, change=change)
 
 
 def read_date(text: str, timezone: str) -> datetime | None:
@@ -488,7 +488,7 @@ class DateWords(NamedTuple):
     is_full: bool
 
 
-def resolve(words: str, *, anchor: Anchor | None, timezone: str, is_due: bool = False) -> Moment | None:
+def resolve(words: str, *, anchor: Anchor | None, timezone: str, is_due: bool = False) -> ResolvedTime | None:
     """Resolve *words* to a moment; return ``None`` if they are ambiguous.
 
     Supports ISO 8601 and English, German, French, Spanish, Russian and Chinese. Words around a date ("by",
@@ -521,13 +521,13 @@ def resolve(words: str, *, anchor: Anchor | None, timezone: str, is_due: bool = 
     return next(iter(moments.values())) if len(moments) == 1 else None
 
 
-def days_in(text: str, *, anchor: Anchor | None, timezone: str, is_due: bool = False) -> list[Moment]:
+def days_in(text: str, *, anchor: Anchor | None, timezone: str, is_due: bool = False) -> list[ResolvedTime]:
     """Return the unambiguous moments in *text*, a sentence or two; each day once.
 
     Stricter than ``resolve``: "the second draft" and "sat down" are no days, so a day needs a name, a number
     with a month, or a distance.
     """
-    found: dict[date, Moment] = {}
+    found: dict[date, ResolvedTime] = {}
     for run, _ in _expressions_in(fold(text[:MAX_SENTENCE_CHARS])):
         if moment := resolve(run, anchor=anchor, timezone=timezone, is_due=is_due):
             found.setdefault(local_day(moment.at, ZoneInfo(timezone)), moment)
@@ -586,7 +586,7 @@ def _languages_of(text: str) -> Sequence[Language]:
 
 def _read(
     language: Language, text: str, words: str, anchor: Anchor | None, zone: ZoneInfo, is_due: bool
-) -> Moment | None:
+) -> ResolvedTime | None:
     """Resolve *text* in one language."""
     found = language.parse(text)
     parts = together([*found, DateParts(is_due=True)] if is_due else found) if found else None
@@ -600,7 +600,7 @@ def _read(
     return _moment(parts, day, words, zone) if day else None
 
 
-def _elapsed(parts: DateParts, words: str, anchor: Anchor | None) -> Moment | None:
+def _elapsed(parts: DateParts, words: str, anchor: Anchor | None) -> ResolvedTime | None:
     """Resolve "in two hours" on a clock without changes; no other part is permitted."""
     if parts.shift is None or parts.about_day != {"shift"} or parts.about_time:
         return None
@@ -608,21 +608,21 @@ def _elapsed(parts: DateParts, words: str, anchor: Anchor | None) -> Moment | No
         return None
     count, unit = parts.shift
     at = anchor.astimezone(UTC) + timedelta(seconds=count * _SECONDS[unit])
-    return Moment(at=at, has_time=True, words=words)
+    return ResolvedTime(at=at, has_time=True, words=words)
 
 
-def _moment(parts: DateParts, day: date, words: str, zone: ZoneInfo) -> Moment | None:
+def _moment(parts: DateParts, day: date, words: str, zone: ZoneInfo) -> ResolvedTime | None:
     minutes = find_time(parts)
     if minutes is None:
         at, change = instant_of(datetime(day.year, day.month, day.day), zone)  # noqa: DTZ001 - local
         # A clock change at the start of a day does not make the day ambiguous.
-        return Moment(at=at, has_time=False, words=words, change=change)
+        return ResolvedTime(at=at, has_time=False, words=words, change=change)
     reading = datetime(day.year, day.month, day.day) + timedelta(minutes=minutes)  # noqa: DTZ001 - local
     own_zone = find_zone(parts.zone) if parts.zone else zone
     if isinstance(own_zone, ZoneInfo):
         at, change = instant_of(reading, own_zone)
-        return Moment(at=at, has_time=True, words=words, change=change)
-    return Moment(at=reading.replace(tzinfo=own_zone).astimezone(UTC), has_time=True, words=words)
+        return ResolvedTime(at=at, has_time=True, words=words, change=change)
+    return ResolvedTime(at=reading.replace(tzinfo=own_zone).astimezone(UTC), has_time=True, words=words)
 
 
 def find_time(parts: DateParts) -> int | None:

@@ -9,7 +9,7 @@ import pytest
 
 from hub.accounts.sign_in import LIFE_MS, SignInFailed
 from protocol.ids import DeviceId
-from protocol.work import Action, Answer, ToolCall
+from protocol.tool_calls import Action, Answer, ToolCall
 from storage.connectors import connectors
 from tests.hub.accounts.bench import ID, Bench
 from tests.support.services import running

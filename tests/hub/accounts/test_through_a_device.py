@@ -15,7 +15,7 @@ from hub.device.app import Browser
 from protocol.coordination import Method, Response
 from protocol.errors import HubError
 from protocol.frame import ErrorBody, Parameters
-from protocol.work import Action, Answer, ToolCall
+from protocol.tool_calls import Action, Answer, ToolCall
 from storage.connectors import connectors
 from tests.hub.accounts.bench import Bench, bench
 

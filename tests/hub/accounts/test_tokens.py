@@ -16,9 +16,9 @@ from hub.accounts.key_sharing import KeySharing
 from hub.accounts.keys import FILE, BadKeys
 from hub.base.clock import SystemClock
 from hub.connectors.calling import (
-    Elsewhere,
     FileUnusable,
     Misconfigured,
+    NeedsOtherNode,
     PermissionMissing,
     SignInNeeded,
     Unavailable,
@@ -353,7 +353,7 @@ async def test_node_without_the_credential_key_leaves_the_connector_to_another_n
         ((issue,), none) = await check_keys(west, b.clock.now()), await check_keys(b.accounts, b.clock.now())
         assert (rows, list(none), issue.id) == (1, [], "keys.missing")
         lacks = f"lacks the key {key_id}: at a node that has it: hub keys share NODE {west.keys.code()}"
-        with pytest.raises(Elsewhere, match=lacks) as refused:
+        with pytest.raises(NeedsOtherNode, match=lacks) as refused:
             await b.token(west)
         assert not await west.refused(ID, refused.value)
         for attempt in (b.signing(west).begin(ID, actor="me"), west.rotate()):
@@ -386,7 +386,7 @@ async def test_node_without_a_settings_file_leaves_the_connector_to_another_node
     with pytest.raises(FileUnusable) as refused:
         await opened.check()
     left = await west.judged(refused.value)
-    assert isinstance(left, Elsewhere)
+    assert isinstance(left, NeedsOtherNode)
     lacks = f"ca_file {settings.ca_file} cannot be used here: No such file or directory"
     assert str(left) == f"node NODE: {lacks}"
     await west.test_failed(ID, refused.value)

@@ -11,7 +11,7 @@ from hub.api.resources.device_calls import AT_ONCE
 from hub.base.roles import Role, Scope
 from protocol.errors import CallTimedOut
 from protocol.frame import ErrorBody
-from protocol.work import Action, Answer, ToolCall
+from protocol.tool_calls import Action, Answer, ToolCall
 from storage import audit
 from storage.schema import idempotency_keys
 from tests.hub.api.test_items import MAIL, keep

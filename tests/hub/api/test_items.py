@@ -16,7 +16,7 @@ from protocol.calls import RowPlace
 from protocol.capabilities import CAPABILITY_OF
 from protocol.errors import ErrorCode
 from protocol.ids import AgentId, CallId, DeviceId, RunId, UserId
-from protocol.work import Action
+from protocol.tool_calls import Action
 from storage import changes
 from storage.agents import declared_agents
 from storage.agents.declared_agents import DeclaredAgent

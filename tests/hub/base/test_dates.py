@@ -27,7 +27,7 @@ from protocol.codec import JSON
 from protocol.ids import RunId
 from protocol.items import ItemSource
 from protocol.tables import TABLES
-from protocol.work import ToolCall
+from protocol.tool_calls import ToolCall
 from tests.support.clock import FakeClock, SeededChance
 
 ZONES = (

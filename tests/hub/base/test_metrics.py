@@ -13,7 +13,7 @@ from protocol.coordination import Heartbeat
 from protocol.errors import CATALOGUE, ErrorCode
 from protocol.lifecycles import RunOutcome
 from protocol.tables import TableName
-from protocol.work import ToolCall
+from protocol.tool_calls import ToolCall
 
 
 def told(metrics: Metrics) -> dict[tuple[str, ...], float]:

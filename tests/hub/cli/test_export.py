@@ -34,7 +34,7 @@ from protocol.frame import Record
 from protocol.ids import DeviceId
 from protocol.items import ItemSource
 from protocol.tables import SUGGESTED, DeviceTable, ExportedItem
-from protocol.work import Action, ToolCall
+from protocol.tool_calls import Action, ToolCall
 from storage.effects import user_data
 from storage.runs import items
 from storage.schema import device_tokens, users

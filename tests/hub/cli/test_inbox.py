@@ -18,7 +18,7 @@ from hub.device.inbox import read_items
 from hub.device.owner import approve
 from protocol.items import UNSURE
 from protocol.tables import SUGGESTED
-from protocol.work import Action, ToolCall
+from protocol.tool_calls import Action, ToolCall
 from tests.hub.cli.conftest import device_store
 from tests.hub.device.test_inbox import COUNTED, inbox_of
 from tests.support.clock import FakeClock

@@ -17,7 +17,7 @@ from protocol.calls import RowPlace
 from protocol.capabilities import CAPABILITY_OF
 from protocol.ids import DeviceId
 from protocol.items import UNSURE
-from protocol.work import Action
+from protocol.tool_calls import Action
 from storage import schema
 from storage.runs import item_verdicts, items
 from tests.hub.api.test_items import keep

@@ -26,7 +26,7 @@ from hub.text.excerpt import Excerpt
 from protocol.frame import Record
 from protocol.items import Changed, ItemSource, Provenance, ProvenanceOrigin, Unresolved
 from protocol.tables import SUGGESTED
-from protocol.work import Action, ToolCall
+from protocol.tool_calls import Action, ToolCall
 from tests.hub.api.test_question_routes import two_boards
 from tests.hub.cli.conftest import Hub, device_store, ends
 from tests.hub.device.test_inbox import COUNTED

@@ -8,8 +8,8 @@ from typing import Any
 
 from hub.base.outbound.client import OutboundClient
 from hub.base.outbound.rules import OutboundRules
-from hub.connectors.caldav import CalDav, CalDavFilter, CalDavSettings
-from hub.connectors.calling import Caller, Throttle, Unread
+from hub.connectors.caldav import CalDavConnector, CalDavFilter, CalDavSettings
+from hub.connectors.calling import ProviderCaller, Throttle, Unread
 from hub.connectors.connector import Context, Cursor, Message
 from hub.document import Document
 from tests.hub.connectors.gmail_rig import HastyClock
@@ -28,16 +28,16 @@ class Rig:
         self.password = password
         self._client = client
 
-    def open(self, **filter: Any) -> CalDav:
-        throttle = Throttle(CalDav.quota(self.settings), self.clock)
-        caller = Caller(
+    def open(self, **filter: Any) -> CalDavConnector:
+        throttle = Throttle(CalDavConnector.quota(self.settings), self.clock)
+        caller = ProviderCaller(
             self._client,
             tokens=None,
             throttle=throttle,
-            origins=CalDav.origins(self.settings),
+            origins=CalDavConnector.origins(self.settings),
             clock=self.clock,
             chance=SeededChance(1),
-            judge=CalDav.judge,
+            judge=CalDavConnector.judge,
         )
         context = Context(
             account="home",
@@ -46,7 +46,7 @@ class Rig:
             caller=caller,
             secret=lambda: self.password,
         )
-        return CalDav(context, self.settings, CalDavFilter(**filter))
+        return CalDavConnector(context, self.settings, CalDavFilter(**filter))
 
     async def run(
         self, cursor: Cursor | None = None, **filter: Any

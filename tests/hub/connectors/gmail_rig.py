@@ -10,7 +10,7 @@ from starlette.types import ASGIApp
 
 from hub.base.outbound.client import OutboundClient
 from hub.base.outbound.rules import OutboundRules
-from hub.connectors.calling import Caller, Throttle, Unread
+from hub.connectors.calling import ProviderCaller, Throttle, Unread
 from hub.connectors.connector import Context, Cursor, Message, Page
 from hub.connectors.gmail import Gmail, GmailFilter, GmailSettings
 from hub.document import Document
@@ -58,7 +58,7 @@ class Rig:
         self._client = client
 
     def open(self, **wanted: object) -> Gmail:
-        caller = Caller(
+        caller = ProviderCaller(
             self._client,
             tokens=self.tokens,
             throttle=Throttle(Gmail.quota(self.settings), self.clock),

@@ -14,10 +14,10 @@ import anyio
 from hub.base.clock import Clock, SystemChance, SystemClock
 from hub.base.outbound.client import OutboundClient
 from hub.base.outbound.rules import OutboundRules
-from hub.connectors.calling import Caller, Quota, Throttle, Tokens, Unread
+from hub.connectors.calling import AccessTokens, ProviderCaller, ProviderQuota, Throttle, Unread
 from hub.connectors.connector import Context, Cursor, Message, Page, documents_of
 from hub.connectors.imap import Imap
-from hub.connectors.imap_connection import Line
+from hub.connectors.imap_connection import ImapConnection
 from hub.connectors.imap_settings import ImapFilter, ImapSettings
 from hub.document import Document
 from tests.support.dovecot import PASSWORD, Dovecot
@@ -54,17 +54,17 @@ def imap(
     filter: ImapFilter | None = None,
     *,
     secret: str = PASSWORD,
-    tokens: Tokens | None = None,
+    tokens: AccessTokens | None = None,
     clock: Clock | None = None,
     silence_s: float = 10.0,
     client: OutboundClient | None = None,
 ) -> Imap:
     """A connector."""
     clock = clock or SystemClock()
-    caller = Caller(
+    caller = ProviderCaller(
         client or OutboundClient(OutboundRules()),
         tokens=None,
-        throttle=Throttle(Quota(), clock),
+        throttle=Throttle(ProviderQuota(), clock),
         origins=(),
         clock=clock,
         chance=SystemChance(),
@@ -77,7 +77,7 @@ def imap(
         tokens=tokens,
         secret=lambda: secret,
     )
-    line = Line(settings, context, silence_timeout_s=silence_s)
+    line = ImapConnection(settings, context, silence_timeout_s=silence_s)
     return Imap(context, settings, filter or ImapFilter(), line=line)
 
 

@@ -15,7 +15,7 @@ from starlette.types import Receive, Scope, Send
 
 from hub.base.outbound.client import OutboundClient
 from hub.base.outbound.rules import OutboundRules
-from hub.connectors.calling import Caller, Throttle, Unread
+from hub.connectors.calling import ProviderCaller, Throttle, Unread
 from hub.connectors.connector import Connector, ConnectorClass, Context, Cursor, Message, documents_of, find
 from hub.document import Document
 from tests.hub.connectors.gmail_rig import HastyClock
@@ -334,7 +334,7 @@ class Rig:
 
     def open(self, **filter: Any) -> Connector:
         settings = self.kind.settings_model.model_validate(self.settings)
-        caller = Caller(
+        caller = ProviderCaller(
             self._client,
             tokens=None,
             throttle=Throttle(self.kind.quota(settings), self.clock),

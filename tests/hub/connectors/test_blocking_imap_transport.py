@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hub.connectors.blocking_imap_transport import Answer
+from hub.connectors.blocking_imap_transport import ImapResponse
 from hub.connectors.imap import attached, chosen, fetched, parts_of
 from hub.connectors.imap_syntax import Lost, day, folder_name, folder_word, iso_of, quoted, set_of, values
 from hub.text.mime import date_in
@@ -59,7 +59,7 @@ def test_imap_fetch_answer_with_literals_is_parsed() -> None:
         b'Subject: ")(\r\n',
         b' FLAGS (\\Seen "x\\"y"))',
     ]
-    (one,) = fetched(Answer([said], "OK", "", ""))
+    (one,) = fetched(ImapResponse([said], "OK", "", ""))
     assert (one.uid, one.sections, one.flags) == (
         *(5, {"HEADER": b'Subject: ")(\r\n'}),
         frozenset({"\\seen", 'x"y'}),
@@ -75,14 +75,14 @@ def test_endlessly_nested_imap_structure_is_refused() -> None:
 def test_arbitrary_imap_fetch_answer_is_parsed_or_refused(pieces: list[bytes]) -> None:
     for said in (pieces, [b"* 1 FETCH (UID 1 BODYSTRUCTURE (" + pieces[0] + b"))", *pieces[1:]]):
         with suppress(Lost):
-            list(fetched(Answer([said], "OK", "", "")))
+            list(fetched(ImapResponse([said], "OK", "", "")))
 
 
 @given(st.lists(st.sampled_from([b"(", b")", b'"TEXT"', b'"a*"', b'""', b"NIL", b"7", b'"ATTACHMENT"'])))
 def test_arbitrary_imap_body_structure_is_parsed_or_refused(words: list[bytes]) -> None:
     said = b"* 1 FETCH (UID 1 BODYSTRUCTURE (" + b" ".join(words) + b"))"
     with suppress(Lost):
-        list(fetched(Answer([[said]], "OK", "", "")))
+        list(fetched(ImapResponse([[said]], "OK", "", "")))
 
 
 @given(st.text(alphabet=st.characters(exclude_categories=["Cs"], exclude_characters="\r\n\0")))

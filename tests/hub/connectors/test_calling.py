@@ -17,14 +17,14 @@ from hub.base.outbound.rules import OutboundRules
 from hub.connectors.calling import (
     PATIENCE_S,
     TRIES,
-    Answer,
-    Caller,
     ConnectorFailure,
+    HttpReply,
     MessageUnreadable,
     Misconfigured,
     PermissionMissing,
     ProviderBusy,
-    Quota,
+    ProviderCaller,
+    ProviderQuota,
     QuotaSpent,
     SignInNeeded,
     Throttle,
@@ -78,19 +78,19 @@ class Bench:
         self.base = base
         self.clock = FakeClock()
         self.tokens = tokens
-        self.caller = Caller(
+        self.caller = ProviderCaller(
             client,
             tokens=tokens,
-            throttle=Throttle(Quota(), self.clock),
+            throttle=Throttle(ProviderQuota(), self.clock),
             origins={origin_of(base)},
             clock=self.clock,
             chance=SeededChance(1),
             judge=judge,
         )
 
-    async def ask(self, **said: Any) -> Answer:
+    async def ask(self, **said: Any) -> HttpReply:
         """Ask, and let the waits between the tries go by."""
-        found: list[Answer] = []
+        found: list[HttpReply] = []
         failed: list[ConnectorFailure] = []
 
         async def go() -> None:
@@ -228,7 +228,7 @@ def test_an_address_is_compared_by_scheme_host_and_port() -> None:
 
 async def test_throttle_allows_a_burst_and_then_the_steady_rate() -> None:
     clock = FakeClock()
-    throttle = Throttle(Quota(units_per_min=75, at_once=2), clock)  # 80 %: one a second, six at once
+    throttle = Throttle(ProviderQuota(units_per_min=75, at_once=2), clock)  # 80 %: one a second, six at once
     times: list[float] = []
 
     async def ask() -> None:
@@ -244,7 +244,7 @@ async def test_throttle_allows_a_burst_and_then_the_steady_rate() -> None:
 
 
 async def test_throttle_limits_concurrent_requests() -> None:
-    throttle = Throttle(Quota(at_once=2), FakeClock())
+    throttle = Throttle(ProviderQuota(at_once=2), FakeClock())
     inside: list[int] = []
     most = 0
 
@@ -264,7 +264,7 @@ async def test_throttle_limits_concurrent_requests() -> None:
 
 async def test_throttle_hold_delays_all_requests() -> None:
     clock = FakeClock()
-    throttle = Throttle(Quota(), clock)
+    throttle = Throttle(ProviderQuota(), clock)
     throttle.hold(PATIENCE_S)
     asked: list[float] = []
 

@@ -30,12 +30,12 @@ ANSWERS = ("ListedRow", "KnownToDevice", "FilePart", "FileExcerpt")
 # What strangers send, by the door where it is decoded.
 PARTS: dict[str, tuple[type, ...]] = {
     "programs of connectors": (
-        process.Spec,
-        process._Asked,
+        process.ProcessSpec,
+        process._ProgramRequest,
         process._Failed,
         process._Item,
-        process._Line,
-        process._Listing,
+        process._ProgramLine,
+        process._ProgramListing,
         Account,
         Message,
     ),
@@ -53,9 +53,9 @@ PARTS: dict[str, tuple[type, ...]] = {
         methods._FileAnswer,
     ),
     "models": (
-        completion._Body,
+        completion._CompletionBody,
         completion._Counted,
-        batch._Line,
+        batch._BatchLine,
         transcription._Transcript,
     ),
     "devices": (

@@ -10,9 +10,9 @@ from starlette.responses import Response
 
 from hub.connectors import gmail
 from hub.connectors.calling import (
-    Answer,
     ConnectorFailure,
     CursorLost,
+    HttpReply,
     MessageUnreadable,
     Misconfigured,
     PermissionMissing,
@@ -152,7 +152,7 @@ async def test_a_check_names_the_owner_of_the_mailbox(fake: FakeGmail, here: Rig
 
 def said(status: int, reason: str, message: str = "no") -> ConnectorFailure | None:
     answer = refusal(status, reason, message)
-    return judge(Answer(status, {}, bytes(answer.body), START))
+    return judge(HttpReply(status, {}, bytes(answer.body), START))
 
 
 @each(
@@ -186,14 +186,14 @@ def test_time_in_a_google_error_text_sets_the_retry_time() -> None:
 
 @each("body", [b"", b"<html>", b"[]", b'{"error": "x"}', b'{"error": {"errors": [7]}}', b'{"a": "\xff"}'])
 def test_google_error_of_unknown_shape_is_judged_by_the_status(body: bytes) -> None:
-    assert judge(Answer(503, {}, body, START)) is None
-    assert isinstance(judge(Answer(403, {}, body, START)), PermissionMissing)
+    assert judge(HttpReply(503, {}, body, START)) is None
+    assert isinstance(judge(HttpReply(403, {}, body, START)), PermissionMissing)
 
 
 @each("body", [b"<html>", b'{"id": "\xff"}', b'{"a": ' + b"[" * 100_000])
 def test_gmail_answer_without_a_message_is_unreadable(body: bytes) -> None:
     with pytest.raises(MessageUnreadable):
-        read_message(Answer(200, {}, body, START), dict)
+        read_message(HttpReply(200, {}, body, START), dict)
 
 
 def test_gmail_daily_quota_resets_at_midnight_in_california() -> None:

@@ -6,9 +6,9 @@ import pytest
 from pydantic import ValidationError
 
 from hub.connectors.calling import (
-    Answer,
     ConnectorFailure,
     CursorLost,
+    HttpReply,
     Misconfigured,
     PermissionMissing,
     ProviderBusy,
@@ -19,9 +19,9 @@ from hub.connectors.graph import GraphSettings, judge, read_time, sign_in_codes,
 from tests.support.families import each
 
 
-def answered(status: int, code: str, message: str = "", inner: str = "") -> Answer:
+def answered(status: int, code: str, message: str = "", inner: str = "") -> HttpReply:
     error = {"code": code, "message": message, "innerError": {"code": inner} if inner else {}}
-    return Answer(status, {}, json.dumps({"error": error}).encode())
+    return HttpReply(status, {}, json.dumps({"error": error}).encode())
 
 
 @each(
@@ -50,9 +50,9 @@ def test_graph_error_is_mapped_to_a_single_failure_class(
 
 
 def test_graph_error_without_json_is_judged_by_the_status() -> None:
-    assert isinstance(judge(Answer(403, {}, b"<html>")), PermissionMissing)
-    assert judge(Answer(500, {}, b"\xff")) is None
-    assert judge(Answer(500, {}, b'{"error": "\xff"}')) is None
+    assert isinstance(judge(HttpReply(403, {}, b"<html>")), PermissionMissing)
+    assert judge(HttpReply(500, {}, b"\xff")) is None
+    assert judge(HttpReply(500, {}, b'{"error": "\xff"}')) is None
 
 
 @each(

@@ -23,9 +23,9 @@ from hub.base.outbound.client import OutboundClient
 from hub.base.outbound.rules import OutboundRules
 from hub.connectors import process
 from hub.connectors.calling import (
-    Caller,
     FileUnusable,
     Misconfigured,
+    ProviderCaller,
     SignInNeeded,
     Throttle,
     Unavailable,
@@ -87,7 +87,7 @@ class Kitchen:
     def open(self, secret: str = "", **settings: Any) -> McpConnector:
         chosen = McpSettings.model_validate(({"url": self._url} if self._url else {}) | settings)
         clock, chance = SystemClock(), SystemChance()
-        caller = Caller(
+        caller = ProviderCaller(
             self._client,
             tokens=None,
             throttle=Throttle(McpConnector.quota(chosen), clock),

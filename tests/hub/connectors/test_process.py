@@ -448,7 +448,7 @@ async def test_error_code_of_a_connector_process_is_mapped_to_a_failure(write: W
 def test_settings_unfit_for_the_connector_are_refused(
     spec: dict[str, Any], settings: dict[str, Any], reason: str
 ) -> None:
-    described = msgspec.convert({"name": "probe", "api": [1, 1], **spec}, process.Spec)
+    described = msgspec.convert({"name": "probe", "api": [1, 1], **spec}, process.ProcessSpec)
     given = ProcessSettings(folder=KIT, command=("python",), options=settings)
     with pytest.raises(Misconfigured, match=re.escape(reason)):
         described.check(given, has_secret=False)

@@ -15,11 +15,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from hub.base.outbound.client import OutboundClient
 from hub.base.outbound.rules import OutboundRules
 from hub.connectors.calling import (
-    Caller,
     ConnectorFailure,
     Misconfigured,
     PermissionMissing,
     ProviderBusy,
+    ProviderCaller,
     Refusals,
     SignInNeeded,
     Throttle,
@@ -201,7 +201,7 @@ async def mcp(status: int, tmp_path: Path, *, has_times: bool = True) -> AsyncIt
 
     async with serving(site) as url, OutboundClient(OutboundRules()) as client:
         settings, clock = McpSettings(url=f"{url}/mcp"), HastyClock()
-        caller = Caller(
+        caller = ProviderCaller(
             client,
             tokens=None,
             throttle=Throttle(McpConnector.quota(settings), clock),

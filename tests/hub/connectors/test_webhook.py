@@ -15,8 +15,8 @@ from hub.connectors.calling import Misconfigured, Unread
 from hub.connectors.connector import Context, Message, Posted, find
 from hub.connectors.webhook import (
     PAGE,
-    Delivery,
     Source,
+    VerifiedPost,
     Webhook,
     WebhookFilter,
     WebhookSettings,
@@ -247,7 +247,7 @@ WAYS: dict[Source, Callable[..., Signed]] = {
 
 def judged(
     source: Source | None, headers: Mapping[str, str], body: bytes = BODY, *secrets: str, now: datetime = NOW
-) -> Delivery | None:
+) -> VerifiedPost | None:
     return judge(source, headers, body, secrets or (SECRET,), now)
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from hub.coordination import authority
 from hub.coordination.authority import Caller
-from protocol.board_permissions import AIMED, LAW, Role, Verb, Whom, denial
+from protocol.board_permissions import AIMED, LAW, BoardCallerRole, Verb, Whom, denial
 from protocol.errors import CodedError, ErrorCode, HubError
 from protocol.ids import UserId
 from storage.agents import agents
@@ -53,8 +53,13 @@ ROLES = dict(
     zip(
         CALLERS,
         (
-            *(Role.OPERATOR, Role.LEAD, Role.WORKER, Role.GATEWAY_MAIN),
-            *(Role.STRANGER, Role.STRANGER),
+            *(
+                BoardCallerRole.OPERATOR,
+                BoardCallerRole.LEAD,
+                BoardCallerRole.WORKER,
+                BoardCallerRole.GATEWAY_MAIN,
+            ),
+            *(BoardCallerRole.STRANGER, BoardCallerRole.STRANGER),
         ),
         strict=True,
     )
@@ -87,7 +92,7 @@ def test_every_verb_has_a_row_in_the_matrix() -> None:
 
 
 def test_every_board_role_except_stranger_has_permission_rules() -> None:
-    assert {role for role, _ in LAW} == set(Role) - {Role.STRANGER}
+    assert {role for role, _ in LAW} == set(BoardCallerRole) - {BoardCallerRole.STRANGER}
     assert all(LAW.values())
 
 
@@ -177,12 +182,15 @@ async def test_board_role_of_an_agent_follows_lead_and_membership_changes() -> N
         garden = await open_garden(store)
         worker = await garden.agent("worker")
         caller = garden.callers["worker"]
-        assert await garden.store.read(authority.role, caller, garden.board) is Role.WORKER
+        assert await garden.store.read(authority.role, caller, garden.board) is BoardCallerRole.WORKER
         await store.write(boards.set_lead, garden.board.id, worker.id, at=1, actor="anna")
-        assert await garden.store.read(authority.role, caller, garden.board) is Role.LEAD
-        assert await garden.store.read(authority.role, garden.callers["lead"], garden.board) is Role.WORKER
+        assert await garden.store.read(authority.role, caller, garden.board) is BoardCallerRole.LEAD
+        assert (
+            await garden.store.read(authority.role, garden.callers["lead"], garden.board)
+            is BoardCallerRole.WORKER
+        )
         await store.write(boards.drop_member, garden.board.id, worker.id, at=1, actor="anna")
-        assert await garden.store.read(authority.role, caller, garden.board) is Role.STRANGER
+        assert await garden.store.read(authority.role, caller, garden.board) is BoardCallerRole.STRANGER
 
 
 async def test_removed_agent_is_denied_every_verb() -> None:

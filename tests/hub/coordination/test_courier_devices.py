@@ -17,7 +17,7 @@ from protocol.coordination import Method
 from protocol.errors import CallTimedOut, CodedError, ErrorCode, LinkLost, TooManyCalls
 from protocol.frame import ErrorBody, Parameters
 from protocol.ids import DeviceId, TokenId
-from protocol.work import Action, Answer, ToolCall
+from protocol.tool_calls import Action, Answer, ToolCall
 from storage.coordination import boards
 from storage.coordination.boards import MemoryFilter
 from storage.coordination.message_rows import UnknownMessage

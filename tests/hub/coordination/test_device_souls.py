@@ -15,7 +15,7 @@ from protocol.coordination import SoulWriteState
 from protocol.errors import CallTimedOut, CodedError, DeviceOffline, ErrorCode, LinkLost
 from protocol.frame import ErrorBody
 from protocol.ids import DeviceId, TokenId
-from protocol.work import Action, Answer, ToolCall
+from protocol.tool_calls import Action, Answer, ToolCall
 from storage.coordination import souls
 from storage.devices.tokens import DEVICE_TOKENS
 from tests.hub.coordination.souls import AT_DESK, OPERATOR, SoulBench, open_souls

@@ -21,7 +21,7 @@ from protocol.capabilities import CapabilityName
 from protocol.errors import CallTimedOut, CodedError, ErrorCode
 from protocol.frame import ErrorBody
 from protocol.ids import AgentId, DeviceId
-from protocol.work import Answer, ToolCall
+from protocol.tool_calls import Answer, ToolCall
 from storage.coordination import boards as memories
 from storage.coordination import questions
 from storage.coordination.questions import QuestionRow

@@ -28,18 +28,8 @@ from protocol.coordination import Event, EventName, Method, Request, Response
 from protocol.errors import CloseCode, ErrorCode
 from protocol.frame import ErrorBody, Parameters, Values
 from protocol.handshake import Error, Goodbye
-from protocol.work import (
-    Action,
-    AgentAck,
-    AgentComplete,
-    AgentData,
-    AgentManifest,
-    AgentRun,
-    Answer,
-    RunConfig,
-    RunMode,
-    ToolCall,
-)
+from protocol.tool_calls import Action, Answer, ToolCall
+from protocol.work import AgentAck, AgentComplete, AgentData, AgentManifest, AgentRun, RunConfig, RunMode
 from tests.support.clock import FakeClock, SeededChance
 from tests.support.device import RunningDevice, open_device
 from tests.support.families import each

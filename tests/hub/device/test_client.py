@@ -24,8 +24,8 @@ from protocol.frame import Record
 from protocol.handshake import DeviceHello, Error, Goodbye, Hubs, VersionRange
 from protocol.items import ItemSource
 from protocol.tables import SUGGESTED
+from protocol.tool_calls import Action, ToolCall
 from protocol.work import (
-    Action,
     AgentAck,
     AgentComplete,
     AgentData,
@@ -34,7 +34,6 @@ from protocol.work import (
     AgentRun,
     RunConfig,
     RunMode,
-    ToolCall,
 )
 from tests.support.clock import FakeClock, SeededChance
 from tests.support.device import RunningDevice, open_device

@@ -18,7 +18,7 @@ from hub.device.sending_log import open_sending_log, read_sent
 from hub.device.shared import Root, SharedFolders
 from protocol.calls import PART_BYTES
 from protocol.frame import MAX_RESULT_BYTES
-from protocol.work import Action, Answer, ToolCall
+from protocol.tool_calls import Action, Answer, ToolCall
 from tests.support.clock import FakeClock
 
 SECRET = "key = ghp_" + "A1b2C3d4E5f6G7h8I9j0K1l2M3n4O5p6Q7r8"[:36]

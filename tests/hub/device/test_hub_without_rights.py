@@ -13,7 +13,7 @@ from hub.device.owner import approve, change_grants
 from hub.links.hub_key import HubKey
 from protocol.items import ReviewVerdict, RowReview
 from protocol.tables import SUGGESTED
-from protocol.work import Action, Answer, ToolCall
+from protocol.tool_calls import Action, Answer, ToolCall
 from tests.support.clock import FakeClock, SeededChance
 from tests.support.device import open_device
 from tests.support.scripted_hub import Guest, ScriptedHub

@@ -41,7 +41,7 @@ from protocol.frame import MAX_RESULT_BYTES, Record
 from protocol.handshake import StoreMark, Welcome
 from protocol.items import ItemSource, Mark, ReviewVerdict, RowReview, Unsure
 from protocol.tables import SUGGESTED, TABLES
-from protocol.work import Action, Answer, ToolCall
+from protocol.tool_calls import Action, Answer, ToolCall
 from tests.support.clock import FakeClock
 from tests.support.coded import coded
 from tests.support.programs import ending, read_until

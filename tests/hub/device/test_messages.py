@@ -17,7 +17,7 @@ from protocol.coordination import Method, Request, Response
 from protocol.errors import ErrorCode
 from protocol.frame import ErrorBody
 from protocol.ids import CallId
-from protocol.work import Action, Answer, ToolCall
+from protocol.tool_calls import Action, Answer, ToolCall
 from tests.hub.device.test_verdicts import report
 from tests.support.clock import FakeClock
 from tests.support.device import RunningDevice

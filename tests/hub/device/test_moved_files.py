@@ -24,7 +24,7 @@ from hub.device.sinks.sync import synchronize
 from hub.device.sinks.text_file import TextFile
 from protocol.items import ItemSource
 from protocol.tables import SUGGESTED
-from protocol.work import Action, ToolCall
+from protocol.tool_calls import Action, ToolCall
 from tests.support.clock import FakeClock, SeededChance
 
 AT: Final = 1_800_000_000_000

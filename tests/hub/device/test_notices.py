@@ -19,7 +19,7 @@ from hub.device.inserts import open_device_store
 from hub.device.notices import Digests, command_of, digest, missing_program, run
 from protocol.items import ItemSource
 from protocol.tables import SUGGESTED
-from protocol.work import Action, ToolCall
+from protocol.tool_calls import Action, ToolCall
 from tests.support.clock import FakeClock, SeededChance
 
 DESKTOP = {"DISPLAY": ":0", "DBUS_SESSION_BUS_ADDRESS": "unix:path=/bus"}

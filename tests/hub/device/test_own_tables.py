@@ -15,7 +15,7 @@ from hub.device.owner import approve, edit, reject
 from protocol.errors import ErrorCode
 from protocol.frame import Record
 from protocol.tables import SUGGESTED, Column, DeviceTable, Kind
-from protocol.work import Action, Answer, ToolCall
+from protocol.tool_calls import Action, Answer, ToolCall
 from tests.support.clock import FakeClock
 
 NAME = Column(name="name", kind=Kind.TEXT, required=True, max_length=500)

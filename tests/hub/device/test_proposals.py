@@ -14,7 +14,7 @@ from protocol.errors import ErrorCode
 from protocol.frame import Record
 from protocol.items import ItemSource
 from protocol.tables import SUGGESTED
-from protocol.work import Action, ToolCall
+from protocol.tool_calls import Action, ToolCall
 from tests.support.scripted_hub import HubCalls
 
 OWN = (

@@ -10,7 +10,8 @@ import anyio
 
 from protocol.frame import PATH
 from protocol.tables import SUGGESTED
-from protocol.work import Action, AgentComplete, AgentData, AgentRun, RunConfig, ToolCall
+from protocol.tool_calls import Action, ToolCall
+from protocol.work import AgentComplete, AgentData, AgentRun, RunConfig
 from tests.support import seed_device
 from tests.support.programs import ending
 from tests.support.scripted_hub import ScriptedHub

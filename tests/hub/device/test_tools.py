@@ -15,7 +15,7 @@ from hub.device.inserts import DeviceStore
 from protocol.errors import ErrorCode
 from protocol.frame import MAX_PENDING_CALLS
 from protocol.tables import SUGGESTED
-from protocol.work import Action, Answer, ToolCall
+from protocol.tool_calls import Action, Answer, ToolCall
 
 
 def _insert(number: int) -> ToolCall:

@@ -26,7 +26,7 @@ from protocol.errors import ErrorCode
 from protocol.frame import ErrorBody, Record
 from protocol.items import Changed, ItemSource, Unresolved
 from protocol.tables import SUGGESTED
-from protocol.work import Action, ToolCall
+from protocol.tool_calls import Action, ToolCall
 from tests.hub.device.test_inbox import COUNTED
 from tests.support.clock import FakeClock
 from tests.support.device import RunningDevice

@@ -20,7 +20,7 @@ from hub.device.inserts import DeviceStore, connect_shared
 from hub.device.owner import approve, edit, reject
 from hub.device.rows import Verdict
 from protocol.tables import SUGGESTED
-from protocol.work import ToolCall
+from protocol.tool_calls import ToolCall
 from tests.support.clock import FakeClock
 from tests.support.node_device import needs_node, run_script
 

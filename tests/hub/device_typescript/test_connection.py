@@ -14,8 +14,8 @@ from protocol.errors import CloseCode, ErrorCode
 from protocol.handshake import Error, Goodbye, Limits
 from protocol.skipped_files import SkipReason
 from protocol.tables import SUGGESTED
+from protocol.tool_calls import Action, ToolCall, ToolCalls
 from protocol.work import (
-    Action,
     AgentAck,
     AgentCancel,
     AgentComplete,
@@ -26,8 +26,6 @@ from protocol.work import (
     AgentRun,
     RunConfig,
     RunMode,
-    ToolCall,
-    ToolCalls,
 )
 from tests.support.node_device import NodeDevice, needs_node
 from tests.support.scripted_hub import Guest, ScriptedHub

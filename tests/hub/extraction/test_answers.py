@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hub.extraction.answers import Answer, Unreadable, read
+from hub.extraction.answers import ParsedRecords, UnreadableAnswer, read
 from tests.hub.extraction.conftest import calls_of
 
 TASK = {"table": "tasks", "title": "send the quote"}
@@ -36,7 +36,7 @@ TOLD = '{"items": [{"table": "tasks", "title": "send the quote"}]}'
     ],
 )
 def test_records_are_parsed_from_every_answer_notation(answer: str) -> None:
-    assert read(answer) == Answer([TASK])
+    assert read(answer) == ParsedRecords([TASK])
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_records_are_parsed_from_every_answer_notation(answer: str) -> None:
 def test_truncated_answer_yields_the_complete_records_and_is_marked_cut(
     answer: str, records: list[object]
 ) -> None:
-    assert read(answer) == Answer(records, is_cut=True)
+    assert read(answer) == ParsedRecords(records, is_cut=True)
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_truncated_answer_yields_the_complete_records_and_is_marked_cut(
     ],
 )
 def test_a_text_without_an_answer_is_unreadable_and_not_empty(answer: str) -> None:
-    with pytest.raises(Unreadable):
+    with pytest.raises(UnreadableAnswer):
         read(answer)
 
 
@@ -138,11 +138,11 @@ RECORD = st.fixed_dictionaries(
 @given(st.lists(RECORD, max_size=4), st.data())
 def test_answer_truncated_at_any_place_is_marked_cut(records: list[object], data: st.DataObject) -> None:
     whole = json.dumps({"items": records}, ensure_ascii=data.draw(st.booleans()))
-    assert read(whole) == Answer(records)
+    assert read(whole) == ParsedRecords(records)
     at = data.draw(st.integers(0, len(whole) - 1))
     try:
         answer = read(whole[:at])
-    except Unreadable:
+    except UnreadableAnswer:
         return
     assert answer.is_cut
     assert answer.records == records[: len(answer.records)]
@@ -150,7 +150,7 @@ def test_answer_truncated_at_any_place_is_marked_cut(records: list[object], data
 
 @given(st.text(alphabet="{}[]\":,\\'abtableitems/*`\n 1", max_size=80))
 def test_answer_reader_raises_only_unreadable_for_any_text(text: str) -> None:
-    with suppress(Unreadable):
+    with suppress(UnreadableAnswer):
         read(text)
 
 
@@ -161,7 +161,7 @@ CALLS_PER_CHARACTER = 60  # of functions, C ones included
 
 def calls(text: str) -> int:
     def work() -> None:
-        with suppress(Unreadable):
+        with suppress(UnreadableAnswer):
             read(text)
 
     return calls_of(work)

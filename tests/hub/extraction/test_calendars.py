@@ -8,7 +8,7 @@ import pytest
 from hub.connectors.calendar_feeds import calendar_entries
 from hub.document import Document
 from hub.extraction import structured
-from hub.extraction.items import ExtractionOptions, Form
+from hub.extraction.items import ExtractionOptions, RulesForm
 from hub.extraction.letters import invitation_in
 from hub.text.calendars import unfold_names
 from protocol.tables import TABLES
@@ -30,7 +30,7 @@ def todo(*lines: str) -> str:
     return calendar("".join(f"{line}\r\n" for line in ("BEGIN:VTODO", *lines, "END:VTODO")))
 
 
-def read(text: str, name: str = "c.ics") -> Form:
+def read(text: str, name: str = "c.ics") -> RulesForm:
     return structured.read(Document(unit_key=name, text=text, content_hash="0" * 64), OPTIONS)
 
 

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hub.extraction.completion import MAX_CHARS, Tokens, Unusable, completion_of, runs_away, tokens_of
+from hub.extraction.completion import MAX_CHARS, TokenCounts, Unusable, completion_of, runs_away, tokens_of
 from hub.extraction.dialect import Dialect
 from hub.extraction.endpoint import Sizer
-from hub.extraction.model import Finish, Message, ModelRequest
+from hub.extraction.model import Finish, ModelRequest, PromptMessage
 
 ITEM = '{"table": "tasks", "title": "send the quote"}'
 
@@ -54,9 +54,9 @@ def test_body_without_an_answer_is_unusable(sent: bytes, told: str) -> None:
 
 
 def test_tokens_are_read_from_a_body_without_an_answer() -> None:
-    assert tokens_of(body(choices="none at all")) == Tokens(7, 3)
+    assert tokens_of(body(choices="none at all")) == TokenCounts(7, 3)
     assert tokens_of(body(usage=None)) is None
-    assert tokens_of(body(usage={"prompt_tokens": None, "completion_tokens": -5})) == Tokens(0, 0)
+    assert tokens_of(body(usage={"prompt_tokens": None, "completion_tokens": -5})) == TokenCounts(0, 0)
     assert tokens_of(b"<html>") is None
 
 
@@ -92,7 +92,7 @@ def test_completion_of_any_text_has_the_same_text(text: str) -> None:
 
 
 def request(text: str) -> ModelRequest:
-    return ModelRequest(messages=(Message("user", text),), schema={}, max_tokens=100)
+    return ModelRequest(messages=(PromptMessage("user", text),), schema={}, max_tokens=100)
 
 
 def test_token_estimate_converges_to_the_count_of_the_endpoint() -> None:

@@ -20,7 +20,6 @@ from hub.extraction.circuit_breaker import FAILURES, OPEN, Breaker, Circuit, End
 from hub.extraction.endpoint import MAX_REFUSALS, Chain, Endpoint
 from hub.extraction.model import (
     Finish,
-    Message,
     ModelAnswer,
     ModelError,
     ModelExhausted,
@@ -28,6 +27,7 @@ from hub.extraction.model import (
     ModelRequest,
     ModelUnavailable,
     Price,
+    PromptMessage,
 )
 from hub.extraction.prompt import schema_of
 from protocol.errors import ErrorCode
@@ -41,7 +41,7 @@ SENTENCE = plant("Anna", "send the quote", "2026-12-01", "K-0007")
 
 def question(text: str = SENTENCE, max_tokens: int = 500) -> ModelRequest:
     return ModelRequest(
-        messages=(Message("system", "Find tasks."), Message("user", text)),
+        messages=(PromptMessage("system", "Find tasks."), PromptMessage("user", text)),
         schema=schema_of([TABLES["tasks"]], 5),
         max_tokens=max_tokens,
     )

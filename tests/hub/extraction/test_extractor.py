@@ -25,7 +25,7 @@ from hub.extraction.model import (
     ModelUnavailable,
     Price,
 )
-from hub.extraction.validate import Grounding, Place
+from hub.extraction.validate import Grounding, QuoteSpan
 from protocol.errors import ErrorCode
 from protocol.secret_rules import RedactionRule
 from protocol.tables import TableName
@@ -476,7 +476,7 @@ async def test_quotes_of_records_in_a_long_piece_are_looked_up_outside_the_threa
     threads = []
     find_places = Grounding.places
 
-    def places(self: Grounding, quote: str, *, is_folded: bool = False) -> Sequence[Place]:
+    def places(self: Grounding, quote: str, *, is_folded: bool = False) -> Sequence[QuoteSpan]:
         threads.append(get_ident())
         return find_places(self, quote, is_folded=is_folded)
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from hub.extraction.validate import Grounding, Place
+from hub.extraction.validate import Grounding, QuoteSpan
 from hub.text.folding import fold, is_hidden, shown
 from tests.hub.extraction.conftest import calls_of
 
@@ -164,7 +164,7 @@ def test_quotes_in_text_full_of_marks_are_located_in_linear_work(
         text = "\n".join(map(emphasised, said))
         grounding = Grounding(text, 0, len(text))
         quotes = [one.replace("printer", slip) for one in said]
-        found: list[list[Place]] = []
+        found: list[list[QuoteSpan]] = []
         calls = calls_of(partial(found.extend, map(grounding.places, quotes)))
         numbers = [[text[place.start : place.end].replace("_", "") for place in one] for one in found]
         assert all(len(one) == 1 and f"number` *{n}*" in one[0] for n, one in enumerate(numbers)), numbers

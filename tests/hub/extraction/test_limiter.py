@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import anyio
 import pytest
 
-from hub.extraction.rate_limiter import Limiter, Quota, ReportedQuota, duration_s, reported_quota
+from hub.extraction.rate_limiter import Limiter, QuotaModel, ReportedQuota, duration_s, reported_quota
 from tests.support.clock import FakeClock
 
 NOTHING: Mapping[str, str] = {}
@@ -319,7 +319,7 @@ def test_duration_is_parsed_in_each_provider_spelling(text: str, seconds: float 
 
 
 def test_daily_quota_refills_at_the_reported_rate() -> None:
-    quota = Quota(14_400, now=0.0)
+    quota = QuotaModel(14_400, now=0.0)
     quota.apply_report(
         ReportedQuota(limit=14_400, remaining=13_400, reset_s=6_000.0), later=0, now=0.0
     )  # 1000 in 100 minutes

@@ -145,7 +145,7 @@ def test_rows_with_the_same_key_merge_if_either_row_includes_all_values() -> Non
         contact(30, name="Ada", company="E"),
         contact(40, name="Ada", company="E", kind="New lead"),
     )
-    kept, doubles = duplicates.once([short, other, whole, again, unlike], TABLES)
+    kept, doubles = duplicates.deduplicate([short, other, whole, again, unlike], TABLES)
     assert (kept, [one.reason for one in doubles]) == ((other, whole, unlike), ["duplicate"] * 2)
 
 

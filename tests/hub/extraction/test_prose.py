@@ -15,7 +15,7 @@ from hub.extraction import structured
 from hub.extraction.chunk import Passage
 from hub.extraction.dating import PassageDates
 from hub.extraction.extractor import Extractor
-from hub.extraction.items import ExtractionOptions, Form, Item
+from hub.extraction.items import ExtractionOptions, Item, RulesForm
 from hub.extraction.model import Models
 from hub.extraction.prose import read
 from hub.extraction.prose_view import view_of_prose, without_other_numbers
@@ -328,7 +328,7 @@ def found(
         unit_key=name, text=text, content_hash="0" * 64, media_type=media_type, modified_at=date
     )
     dates = PassageDates.of(document, date=date, timezone="UTC")
-    form = Form(prose=[Passage(0, len(text))], date=date)
+    form = RulesForm(prose=[Passage(0, len(text))], date=date)
     if (name, media_type) != ("a.txt", None):
         form = structured.read(document, ALL)
     items = read(

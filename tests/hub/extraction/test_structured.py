@@ -15,7 +15,7 @@ from hub.document import Document
 from hub.extraction import chunk, structured
 from hub.extraction.endpoint import Endpoint
 from hub.extraction.extractor import Extractor
-from hub.extraction.items import ExtractionOptions, Form, Item
+from hub.extraction.items import ExtractionOptions, Item, RulesForm
 from hub.extraction.model import Models
 from hub.extraction.ruled import ToRead
 from hub.runs.delivery import missing_of
@@ -33,7 +33,9 @@ PLANTED = [
 _WORDS = 5  # of a cue: every planted sentence is in three of them
 
 
-def read(name: str, text: str, wanted: ExtractionOptions = EVERYTHING, media_type: str | None = None) -> Form:
+def read(
+    name: str, text: str, wanted: ExtractionOptions = EVERYTHING, media_type: str | None = None
+) -> RulesForm:
     document = Document(unit_key=name, text=text, content_hash="0" * 64, media_type=media_type)
     form = structured.read(document, wanted)
     assert [text[item.start : item.end] for item in form.items] == [item.quote for item in form.items]

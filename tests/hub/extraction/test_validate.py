@@ -12,7 +12,7 @@ from hub.base.clock import epoch_ms
 from hub.extraction import duplicates
 from hub.extraction.chunk import Chunk
 from hub.extraction.items import ExtractionOptions, Item, Reference
-from hub.extraction.validate import Checked, Checking
+from hub.extraction.validate import CheckedRecords, Checking
 from hub.text.folding import Folded, fold
 from protocol.frame import Field
 from protocol.tables import TableName
@@ -40,7 +40,9 @@ def checking(
     return Checking(material, piece or Chunk(0, len(text)), is_literal=is_literal)
 
 
-def check(*records: object, text: str = TEXT, is_literal: bool = False, timezone: str = "UTC") -> Checked:
+def check(
+    *records: object, text: str = TEXT, is_literal: bool = False, timezone: str = "UTC"
+) -> CheckedRecords:
     checked = checking(text, is_literal=is_literal, timezone=timezone).take_all(records)
     assert [text[item.start : item.end] for item in checked.items] == [item.quote for item in checked.items]
     return checked
@@ -50,7 +52,7 @@ def task(**fields: object) -> dict[str, object]:
     return {"table": "tasks", "quote": QUOTE, "title": "send the quote"} | fields
 
 
-def reasons(checked: Checked) -> list[tuple[str, str]]:
+def reasons(checked: CheckedRecords) -> list[tuple[str, str]]:
     return [(note.reason, note.detail) for note in checked.dropped]
 
 
@@ -388,7 +390,7 @@ FIRST = item("Call Bob", 0, 10)
     ids=["one place", "two places", "one sentence", "rows of a table", "thousands of one place"],
 )
 def test_items_of_equal_text_at_one_place_are_merged(items: list[Item], doubles: int) -> None:
-    kept, dropped = duplicates.once(items)
+    kept, dropped = duplicates.deduplicate(items)
     assert (kept, [one.reason for one in dropped]) == (
         tuple(items[: len(items) - doubles]),
         ["duplicate"] * doubles,
@@ -402,7 +404,7 @@ def test_items_are_dropped_only_on_overlap_with_an_equal_item(places: list[tuple
     for one in items:
         if not any(one.start < other.end and other.start < one.end for other in kept):
             kept.append(one)
-    assert duplicates.once(items)[0] == tuple(kept)
+    assert duplicates.deduplicate(items)[0] == tuple(kept)
 
 
 @pytest.mark.parametrize(
@@ -418,7 +420,7 @@ def test_items_are_dropped_only_on_overlap_with_an_equal_item(places: list[tuple
     ],
 )
 def test_items_of_similar_text_at_one_place_are_merged(first: Item, second: Item) -> None:
-    kept, doubles = duplicates.once([first, second])
+    kept, doubles = duplicates.deduplicate([first, second])
     assert len(kept) == len(doubles) == 1
 
 
@@ -436,15 +438,15 @@ def test_items_of_similar_text_at_one_place_are_merged(first: Item, second: Item
     ],
 )
 def test_items_differing_in_a_word_a_date_or_a_person_are_no_duplicates(first: Item, second: Item) -> None:
-    assert duplicates.once([first, second]) == ((first, second), ())
+    assert duplicates.deduplicate([first, second]) == ((first, second), ())
 
 
 def test_item_with_more_fields_replaces_the_duplicate() -> None:
     short, full = item("send quote"), item("send the quote", dueDate=5)
     later = item("call Bob", 50, 60)
-    assert duplicates.once([short, later, full])[0] == (full, later)
+    assert duplicates.deduplicate([short, later, full])[0] == (full, later)
 
 
 def test_item_of_a_rule_is_not_replaced_by_an_item_of_a_model() -> None:
     rule = msgspec.structs.replace(item("send quote"), origin="rule")
-    assert duplicates.once([rule, item("send the quote", dueDate=5)])[0] == (rule,)
+    assert duplicates.deduplicate([rule, item("send the quote", dueDate=5)])[0] == (rule,)

@@ -11,7 +11,7 @@ import pytest
 from hub.links.link_limits import LinkLimits
 from protocol.errors import CallTimedOut, CloseCode, DeliveryError, LinkLost, TooManyCalls
 from protocol.frame import MAX_BATCH_CALLS, MAX_RESULT_BYTES
-from protocol.work import Answer
+from protocol.tool_calls import Answer
 from tests.support.wire import Port, RawDevice, make_call, open_port, until
 
 BATCHES = ("tool_calls",)

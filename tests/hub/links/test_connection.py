@@ -35,17 +35,8 @@ from protocol.errors import (
 )
 from protocol.frame import MAX_PENDING_CALLS, ErrorBody, Record
 from protocol.ids import DeviceId
-from protocol.work import (
-    Action,
-    AgentCancel,
-    AgentComplete,
-    AgentData,
-    AgentRun,
-    Answer,
-    FilePiece,
-    RunConfig,
-    ToolCall,
-)
+from protocol.tool_calls import Action, Answer, ToolCall
+from protocol.work import AgentCancel, AgentComplete, AgentData, AgentRun, FilePiece, RunConfig
 from tests.support.clock import FakeClock
 from tests.support.link import FakeLink
 from tests.support.wire import Port, RawDevice, call_answered_by, calling, make_call, open_port, until

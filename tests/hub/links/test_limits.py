@@ -17,7 +17,8 @@ from hub.links.hosts import TrustedProxies
 from hub.links.link_limits import LinkLimits
 from hub.links.transport import UpgradeRules
 from protocol.errors import CloseCode
-from protocol.work import Action, AgentRun, Answer, RunConfig, ToolCall
+from protocol.tool_calls import Action, Answer, ToolCall
+from protocol.work import AgentRun, RunConfig
 from tests.hub.links.test_listener import refused
 from tests.scenarios.attackers import Plan, frame, ping, request_of
 from tests.support.clock import FakeClock

@@ -8,7 +8,7 @@ import pytest
 from hub.links import connection
 from hub.links.connection import MAX_STORED_BYTES
 from protocol.errors import CallTimedOut, DeliveryError
-from protocol.work import Answer
+from protocol.tool_calls import Answer
 from tests.hub.links.test_batches import asking
 from tests.support.wire import Port, RawDevice, until
 

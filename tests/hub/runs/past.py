@@ -20,15 +20,8 @@ from hub.extraction.model import Finish, ModelAnswer, ModelRequest
 from hub.runs.agreement import Agreements
 from protocol.handshake import Welcome
 from protocol.ids import CallId, UserId
-from protocol.work import (
-    AgentComplete,
-    AgentData,
-    AgentManifest,
-    Answer,
-    FilePiece,
-    ManifestFile,
-    ToolCall,
-)
+from protocol.tool_calls import Answer, ToolCall
+from protocol.work import AgentComplete, AgentData, AgentManifest, FilePiece, ManifestFile
 from storage.agents import agents, declared_agents
 from storage.agents.declared_agents import DeclaredAgent
 from storage.devices import devices

@@ -23,7 +23,7 @@ from protocol.errors import ErrorCode, LinkLost
 from protocol.frame import ErrorBody
 from protocol.handshake import StoreMark
 from protocol.ids import CallId
-from protocol.work import Action, Answer, ToolCall
+from protocol.tool_calls import Action, Answer, ToolCall
 from storage.runs import agreement, calls
 from storage.runs.calls import ReportedVerdict
 from storage.schema import devices, items

@@ -14,12 +14,12 @@ from hub.extraction.model import (
     REFUSED,
     Finish,
     LanguageModel,
-    Message,
     ModelAnswer,
     ModelRequest,
     Models,
     ModelUnavailable,
     Price,
+    PromptMessage,
 )
 from hub.health import external
 from hub.health.issues import Severity
@@ -66,7 +66,7 @@ class Teller:
 
 
 def question(text: str = "What is to be done?") -> ModelRequest:
-    return ModelRequest(messages=(Message("user", text),), schema={"type": "object"}, max_tokens=50)
+    return ModelRequest(messages=(PromptMessage("user", text),), schema={"type": "object"}, max_tokens=50)
 
 
 async def opened(bench: Bench, unit_key: str = "a.md") -> UnitAsking:

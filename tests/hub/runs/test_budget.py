@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import anyio
 import pytest
 
-from hub.extraction.model import Finish, Message, ModelAnswer, ModelRequest, Price
+from hub.extraction.model import Finish, ModelAnswer, ModelRequest, Price, PromptMessage
 from hub.runs.asking import UnitAsking
 from hub.runs.budget import (
     Account,
@@ -63,7 +63,9 @@ NODE, OTHER_BOOT = NodeId("node-1"), BootId("boot-2")
 
 
 def question(number: int, max_tokens: int = 10) -> ModelRequest:
-    return ModelRequest(messages=(Message("user", f"question {number}"),), schema={}, max_tokens=max_tokens)
+    return ModelRequest(
+        messages=(PromptMessage("user", f"question {number}"),), schema={}, max_tokens=max_tokens
+    )
 
 
 DEAR = question(1, max_tokens=120)  # more than half of two dollars

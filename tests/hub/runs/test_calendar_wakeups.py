@@ -15,7 +15,7 @@ from hub.runs.wake_delivery import ANSWER_S, WAKEUPS_POLL_S, Over, Wakes, fate_o
 from protocol.errors import CallTimedOut, CodedError, ErrorCode, LinkLost
 from protocol.frame import ErrorBody
 from protocol.ids import AgentId, DeviceId, UserId
-from protocol.work import Answer
+from protocol.tool_calls import Answer
 from storage import audit
 from storage.agents import agent_states, agents, declared_agents
 from storage.agents.declared_agents import DeclaredAgent

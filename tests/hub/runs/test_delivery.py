@@ -17,7 +17,7 @@ from protocol.errors import ErrorCode
 from protocol.frame import ErrorBody
 from protocol.lifecycles import RunOutcome, RunState, UnitState
 from protocol.tables import SUGGESTED, TABLES, Column, DeviceTable, Kind, tables_with
-from protocol.work import Action, Answer, ToolCall
+from protocol.tool_calls import Action, Answer, ToolCall
 from storage.agents.agents import AgentRow
 from storage.runs import units
 from storage.store import Store

@@ -17,7 +17,7 @@ from hub.connectors.calling import ConnectorFailure
 from hub.connectors.connector import Connector
 from hub.connectors.imap_settings import ImapFilter
 from hub.extraction.model import ModelAnswer, ModelRequest
-from hub.extraction.rules_process import Rules, RulesHere, RulesProcess
+from hub.extraction.rules_process import RulesClient, RulesHere, RulesProcess
 from protocol.lifecycles import RunOutcome, RunState
 from storage.agents.configs import ModelUse
 from storage.connectors import seen_messages
@@ -66,7 +66,7 @@ async def bench_of(
     dovecot: Dovecot,
     user: str,
     model_use: ModelUse | None = None,
-    rules: Rules | None = None,
+    rules: RulesClient | None = None,
     **settings: str,
 ) -> Bench:
     bench = await bench_over(store, Mailbox())

@@ -9,7 +9,7 @@ from hub.text.files import MAIL
 from protocol.capabilities import CapabilityName
 from protocol.frame import Record
 from protocol.lifecycles import RunOutcome, RunState
-from protocol.work import Action
+from protocol.tool_calls import Action
 from storage.agents.configs import Mailbox as MailboxConfig
 from storage.connectors import seen_messages
 from storage.store import Store, open_store

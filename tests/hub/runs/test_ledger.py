@@ -13,16 +13,8 @@ from hub.text.excerpt import Excerpt
 from protocol.errors import ErrorCode, LinkLost
 from protocol.frame import ErrorBody
 from protocol.lifecycles import RunOutcome, UnitState
-from protocol.work import (
-    Action,
-    AgentComplete,
-    AgentData,
-    AgentManifest,
-    Answer,
-    FilePiece,
-    ManifestFile,
-    ToolCall,
-)
+from protocol.tool_calls import Action, Answer, ToolCall
+from protocol.work import AgentComplete, AgentData, AgentManifest, FilePiece, ManifestFile
 from storage.runs import calls, items, runs
 from storage.runs.calls import ReportedVerdict
 from storage.runs.items import ItemFilter, ItemRow

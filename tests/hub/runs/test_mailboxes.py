@@ -12,9 +12,9 @@ import sqlalchemy as sa
 from hub.base.clock import epoch_ms
 from hub.connectors.calling import (
     ConnectorFailure,
-    Elsewhere,
     FileUnusable,
     Misconfigured,
+    NeedsOtherNode,
     PermissionMissing,
     ProviderBusy,
     QuotaSpent,
@@ -30,7 +30,7 @@ from protocol.capabilities import CapabilityName
 from protocol.errors import CallTimedOut, ErrorCode, LinkLost
 from protocol.ids import DeviceId, UserId
 from protocol.lifecycles import PauseReason, RunEvent, RunOutcome, RunState, UnitState
-from protocol.work import Action, Answer, ToolCall
+from protocol.tool_calls import Action, Answer, ToolCall
 from storage.agents import agents, declared_agents
 from storage.agents.configs import Mailbox as MailboxConfig
 from storage.connectors import connectors, seen_messages
@@ -288,7 +288,9 @@ async def test_transient_connector_errors_increase_the_wait_and_fail_no_run(
     assert (row.failures, row.retry_at, row.detail) == (0, None, None)
 
 
-@pytest.mark.parametrize("failure", [Elsewhere("the key is elsewhere"), FileUnusable("there is no file")])
+@pytest.mark.parametrize(
+    "failure", [NeedsOtherNode("the key is elsewhere"), FileUnusable("there is no file")]
+)
 async def test_run_failing_at_a_node_is_soon_eligible_for_another_node(
     bench: Bench, mailbox: Mailbox, failure: ConnectorFailure
 ) -> None:

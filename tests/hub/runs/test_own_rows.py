@@ -27,7 +27,7 @@ from hub.runs.own_rows import OwnRows
 from hub.text.row_keys import key_of
 from protocol.items import Provenance, ProvenanceOrigin
 from protocol.tables import TABLES
-from protocol.work import Answer, ToolCall
+from protocol.tool_calls import Answer, ToolCall
 from storage.agents.agents import find_agent_by_name
 from storage.agents.configs import Mailbox as MailboxConfig
 from storage.store import Store

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from hub.connectors.caldav import CalDav
+from hub.connectors.caldav import CalDavConnector
 from hub.connectors.calling import Unread
 from hub.connectors.connector import Connector, Message
 from hub.document import Document
@@ -14,7 +14,7 @@ from hub.extraction.model import Models
 from protocol.capabilities import CapabilityName
 from protocol.lifecycles import RunOutcome, UnitState
 from protocol.tables import TableName
-from protocol.work import Action
+from protocol.tool_calls import Action
 from storage.agents.configs import Mailbox as MailboxConfig
 from storage.runs.units import units_of
 from storage.store import Store
@@ -91,7 +91,7 @@ async def test_maildir_mail_is_read_once_although_the_file_is_renamed(store: Sto
     assert (await read(), await read()) == (["mid:second@x"], [])
 
 
-class Flaky(CalDav):
+class Flaky(CalDavConnector):
     """A calendar of which one listed entry cannot be read."""
 
     async def read(self, messages: Sequence[Message]) -> AsyncGenerator[tuple[Message, Document | Unread]]:

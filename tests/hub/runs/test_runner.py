@@ -22,17 +22,16 @@ from protocol.frame import ErrorBody
 from protocol.ids import trace_id_of
 from protocol.lifecycles import EXECUTING_RUN_STATES, PauseReason, RunEvent, RunOutcome, RunState, UnitState
 from protocol.skipped_files import LEFT_OUT, SkippedFile, SkipReason
+from protocol.tool_calls import Answer, ToolCall
 from protocol.work import (
     AgentAck,
     AgentComplete,
     AgentData,
     AgentManifest,
-    Answer,
     FilePiece,
     ManifestFile,
     ManifestTree,
     RunLimits,
-    ToolCall,
 )
 from storage.agents import agent_states, agents
 from storage.agents.agents import AgentRow

@@ -17,7 +17,7 @@ from protocol.capabilities import CapabilityName
 from protocol.errors import CallTimedOut, ErrorCode, LinkLost
 from protocol.frame import ErrorBody
 from protocol.tables import TableName
-from protocol.work import Action, Answer, ToolCall
+from protocol.tool_calls import Action, Answer, ToolCall
 from storage.runs.items import DAY_MS
 from storage.schema import items
 from storage.store import Connection

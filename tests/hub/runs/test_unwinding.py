@@ -23,7 +23,7 @@ from protocol.errors import LinkLost
 from protocol.frame import Frame
 from protocol.ids import CallId, DeviceId, UserId
 from protocol.lifecycles import RunEvent, RunState
-from protocol.work import Answer, ToolCall
+from protocol.tool_calls import Answer, ToolCall
 from storage.kernel.database import Unavailable
 from storage.runs import calls, runs
 from storage.runs.calls import OpenCall

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from hub.text.archives import Message, messages_in
+from hub.text.archives import ArchivedMessage, messages_in
 from hub.text.convert import convert
 from hub.text.files import CHAT, JSON, MBOX, PLAIN, Converted
 from tests.support.families import each
@@ -245,7 +245,7 @@ def test_each_mail_of_an_mbox_is_converted_to_a_separate_message() -> None:
     read = convert(mbox(*letters), path="archive.mbox")
 
     assert read.media_type == MBOX
-    assert messages_in(read.text, MBOX)[0] == Message(
+    assert messages_in(read.text, MBOX)[0] == ArchivedMessage(
         start=45,
         body=134,
         end=146,

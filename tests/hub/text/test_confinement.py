@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from hub.text import worker
-from hub.text.confinement import ALLOWED, FOR_PROGRAMS, Call
+from hub.text.confinement import ALLOWED, FOR_PROGRAMS, SystemCall
 from hub.text.files import PDF, ConvertLimits
 from hub.text.worker import read_apart
 from tests.support.programs import ending
@@ -72,7 +72,9 @@ def sweep(
 
 
 @pytest.mark.parametrize(("calls", "is_program"), [(CALLS, False), (OF_PROGRAMS, True)])
-def test_system_calls_outside_the_allow_list_are_refused(calls: dict[str, Call], is_program: bool) -> None:
+def test_system_calls_outside_the_allow_list_are_refused(
+    calls: dict[str, SystemCall], is_program: bool
+) -> None:
     allowed = {call.numbers[COLUMN] for call in calls.values()}
     of_x32 = range(0x4000_0000, 0x4000_0000 + 600)  # the same architecture by its mark, with other numbers
     unfiltered = {335, 336} if COLUMN == 0 else set()  # uretprobe and uprobe: the kernel ends who makes them

@@ -11,7 +11,7 @@ import pytest
 
 from hub.text.convert import convert, read_letter
 from hub.text.files import Converted, ConvertLimits, NotConvertible
-from hub.text.letter_text import Body, Letter, LetterOptions, is_tame, letter_of_mail
+from hub.text.letter_text import Letter, LetterBody, LetterOptions, is_tame, letter_of_mail
 from tests.support.families import each
 
 MIB = 1024 * 1024
@@ -159,7 +159,7 @@ def test_a_mail_in_a_file_is_read_completely_or_refused() -> None:
 
 def test_a_mail_of_more_than_25_mib_is_refused() -> None:
     with pytest.raises(NotConvertible, match="more than 25 MiB"):
-        read_letter(Letter(bodies=(Body(data=b"a" * (25 * MIB + 1)),)))
+        read_letter(Letter(bodies=(LetterBody(data=b"a" * (25 * MIB + 1)),)))
 
 
 def test_plain_text_is_read_instead_of_an_unreadable_page() -> None:
@@ -172,7 +172,9 @@ def test_plain_text_is_read_instead_of_an_unreadable_page() -> None:
 
 def test_large_html_mail_is_read_in_a_separate_process_and_cut() -> None:
     rows = "<p>The rent is due.</p>" * 20_000
-    in_parts = Letter(headers={"Subject": "Miete \udce4"}, bodies=(Body(data=rows, media_type="text/html"),))
+    in_parts = Letter(
+        headers={"Subject": "Miete \udce4"}, bodies=(LetterBody(data=rows, media_type="text/html"),)
+    )
     tracemalloc.start()
     found = read_letter(in_parts)
     most = tracemalloc.get_traced_memory()[1]

@@ -13,9 +13,9 @@ from hub.text import letter_text
 from hub.text.convert import read_letter
 from hub.text.files import Converted, NotConvertible
 from hub.text.letter_text import (
-    Body,
     Enclosure,
     Letter,
+    LetterBody,
     LetterOptions,
     above_quotations,
     found_above,
@@ -90,7 +90,7 @@ def read(name: str, **options: Any) -> Converted:
 
 def letter(body: str, **options: Any) -> Converted:
     return read_letter(
-        Letter(headers={"Subject": "Rent"}, bodies=(Body(data=body),)), LetterOptions(**options)
+        Letter(headers={"Subject": "Rent"}, bodies=(LetterBody(data=body),)), LetterOptions(**options)
     )
 
 
@@ -182,7 +182,7 @@ def test_mail_with_a_wrong_declared_charset_is_decoded(name: str) -> None:
 
 def test_body_normalized_to_utf_8_is_decoded_despite_another_declared_charset() -> None:
     data = (MAILS / "utf8-said-latin1.eml").read_bytes().partition(b"\n\n")[2]
-    body = Body(data=data, charset="ISO-8859-1", is_normalised=True)
+    body = LetterBody(data=data, charset="ISO-8859-1", is_normalised=True)
     text = read_letter(Letter(bodies=(body,))).text
     assert text == "Frühstück für fünf Gäste am Freitag, bitte bestellen.\n"
 
@@ -200,15 +200,17 @@ def test_body_normalized_to_utf_8_is_decoded_despite_another_declared_charset() 
 def test_body_is_decoded_by_byte_order_mark_charset_or_replacement_characters(
     data: bytes, charset: str | None, text: str
 ) -> None:
-    body = Body(data=data, charset=charset, is_normalised=True)
+    body = LetterBody(data=data, charset=charset, is_normalised=True)
 
     assert read_letter(Letter(bodies=(body,))).text == f"{text}\n"
 
 
 def test_transfer_encoding_of_body_parts_is_decoded() -> None:
     bodies = (
-        Body(data=b"RnLDvGhzdMO8Y2s", transfer_encoding="BASE64", charset="utf-8"),
-        Body(data=b"f=FCr f=FCnf=\r\n G=E4ste", transfer_encoding="quoted-printable", charset="latin-1"),
+        LetterBody(data=b"RnLDvGhzdMO8Y2s", transfer_encoding="BASE64", charset="utf-8"),
+        LetterBody(
+            data=b"f=FCr f=FCnf=\r\n G=E4ste", transfer_encoding="quoted-printable", charset="latin-1"
+        ),
     )
     assert read_letter(Letter(bodies=bodies)).text == "Frühstück\n\nfür fünf Gäste\n"
 
@@ -221,17 +223,17 @@ def test_invalid_transfer_encoding_is_decoded_without_an_error(data: bytes, enco
 def test_mail_given_in_parts_reads_like_the_raw_mail() -> None:
     head, _, body = (MAILS / "gmail-top-de.eml").read_bytes().partition(b"\n\n")
     headers = dict(line.split(": ", 1) for line in head.decode().split("\n"))
-    given_in_parts = Letter(headers=headers, bodies=(Body(data=body, charset="utf-8"),))
+    given_in_parts = Letter(headers=headers, bodies=(LetterBody(data=body, charset="utf-8"),))
 
     assert read_letter(given_in_parts) == read("gmail-top-de")
 
 
 def test_html_body_is_read_if_the_plain_body_only_refers_to_the_html() -> None:
-    page = Body(data="<p>The rent is due on Friday.</p>", media_type="text/html")
-    stub = Body(data="To view this mail, use a program that shows HTML.")
+    page = LetterBody(data="<p>The rent is due on Friday.</p>", media_type="text/html")
+    stub = LetterBody(data="To view this mail, use a program that shows HTML.")
 
     assert read_letter(Letter(bodies=(stub, page))).text == "The rent is due on Friday.\n"
-    assert read_letter(Letter(bodies=(Body(data="Pay."), page))).text == "Pay.\n"
+    assert read_letter(Letter(bodies=(LetterBody(data="Pay."), page))).text == "Pay.\n"
     assert "The plan is attached. Call Ana on Friday." in read("nested-names").text
 
 
@@ -291,7 +293,8 @@ def test_attachments_are_not_read_beyond_the_text_limit_of_the_mail() -> None:
         Enclosure(name=f"{name}.txt", media_type="text/plain", content=b"word " * 1_000) for name in "abc"
     )
     found = read_letter(
-        Letter(bodies=(Body(data=EN),), enclosures=enclosures), LetterOptions(fetch=True, max_chars=6_000)
+        Letter(bodies=(LetterBody(data=EN),), enclosures=enclosures),
+        LetterOptions(fetch=True, max_chars=6_000),
     )
     assert len(found.text) < 6_500
     assert "[attachment: c.txt, text/plain, not read: the mail is long enough without it]" in found.text

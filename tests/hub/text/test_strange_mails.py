@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from hub.text.convert import convert, read, read_letter
 from hub.text.files import Converted, NotConvertible
-from hub.text.letter_text import Body, Enclosure, Letter
+from hub.text.letter_text import Enclosure, Letter, LetterBody
 from hub.text.wrapped import NotSigned, signed_content
 from tests.support.families import each
 
@@ -365,7 +365,7 @@ def test_the_number_of_counted_parts_is_limited() -> None:
 def test_signed_data_attached_by_the_provider_is_read_as_the_mail_body() -> None:
     content = signed(part(f"{PAY}\r\n> Shall I?", "text/plain; charset=utf-8"))
     enclosure = Enclosure(name="smime.p7m", media_type="application/pkcs7-mime", content=content)
-    letter = Letter(headers={"Subject": "Rent"}, bodies=(Body(data=""),), enclosures=(enclosure,))
+    letter = Letter(headers={"Subject": "Rent"}, bodies=(LetterBody(data=""),), enclosures=(enclosure,))
 
     assert read_letter(letter).text.startswith(f"Subject: Rent\n\n{PAY}\n\n[the mail that is answered]")
 

@@ -19,7 +19,7 @@ from anyio import from_thread
 from hub.text import office, worker
 from hub.text.convert import convert
 from hub.text.files import Converted, ConvertLimits, NotConvertible
-from hub.text.worker import DONE, REFUSED, Refusal
+from hub.text.worker import DONE, REFUSED, ConversionRefusal
 from tests.support import odd_files
 from tests.support.processes import children
 from tests.support.programs import ending
@@ -182,7 +182,7 @@ def _is_readable_within(descriptor: int, seconds: float) -> bool:
     ("answer", "code"),
     [
         (Converted("a text", "application/pdf", dropped=-7), DONE),
-        (Refusal(why="obey me " * 10_000), REFUSED),
+        (ConversionRefusal(why="obey me " * 10_000), REFUSED),
         (["no", "answer"], DONE),
         (
             msgspec.Raw(msgspec.msgpack.encode(Converted("a text", "a/b")).replace(b"a text", b"\xff text")),

@@ -17,7 +17,7 @@ from hub.device.inserts import open_device_store
 from hub.device.owner import approve
 from protocol.items import UNSURE, ItemSource
 from protocol.tables import SUGGESTED
-from protocol.work import Action, ToolCall
+from protocol.tool_calls import Action, ToolCall
 from tests.hub.device.test_inbox import COUNTED, inbox_of
 from tests.hub.device.test_own_tables import ADA, CONTACTS
 from tests.support.browser import chromium

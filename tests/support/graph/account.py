@@ -9,7 +9,7 @@ from starlette.types import ASGIApp
 
 from hub.base.outbound.client import OutboundClient
 from hub.base.outbound.rules import OutboundRules
-from hub.connectors.calling import Caller, Throttle, Unread
+from hub.connectors.calling import ProviderCaller, Throttle, Unread
 from hub.connectors.connector import Connector, Context, Cursor, Message, Page
 from hub.connectors.outlook import Outlook
 from hub.connectors.teams import Teams
@@ -59,7 +59,7 @@ class Account:
         self, kind: type[Connector], wanted: dict[str, Any], given: dict[str, Any] | None = None
     ) -> Connector:
         settings = kind.settings_model.model_validate({"base_url": self.fake.base_url, **(given or {})})
-        caller = Caller(
+        caller = ProviderCaller(
             self._client,
             tokens=self.keys,
             throttle=Throttle(kind.quota(settings), self.clock),

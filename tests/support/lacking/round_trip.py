@@ -21,7 +21,8 @@ from hub.device.inserts import DeviceFileError, held, is_in_use, open_device_sto
 from hub.device.keeping import pause, resume, why_paused
 from hub.device.owner import approve
 from hub.device.shared import Root, SharedFolders, declare
-from protocol.work import Action, RunConfig, ToolCall
+from protocol.tool_calls import Action, ToolCall
+from protocol.work import RunConfig
 
 COMMANDS = ("app", "connect", "device", "review", "inbox")
 

@@ -22,7 +22,7 @@ from hub.base.clock import SystemClock
 from hub.base.outbound.addresses import connect_to_first, is_own, parse_target
 from hub.base.outbound.client import InvalidURL, OutboundClient, TransportError
 from hub.base.outbound.rules import AddressRefused, OutboundRules
-from hub.connectors.calling import Caller, ConnectorFailure, Quota, Throttle, origin_of
+from hub.connectors.calling import ConnectorFailure, ProviderCaller, ProviderQuota, Throttle, origin_of
 from hub.connectors.imap_settings import ImapSettings
 from hub.device.addresses import Route, address_of, connect_elsewhere
 from hub.device.app import why_not_shown
@@ -123,12 +123,12 @@ class Rig:
         rules = options.pop("rules", OutboundRules())
         return OutboundClient(rules, resolve=self.resolve, read_timeout_s=0.3, **options)
 
-    def caller(self, origins: Sequence[str]) -> Caller:
+    def caller(self, origins: Sequence[str]) -> ProviderCaller:
         clock = FakeClock()
         parts: dict[str, Any] = {"tokens": None, "clock": clock, "chance": SeededChance()}
         client = self.client()
         self._clients.push_async_callback(client.aclose)
-        return Caller(client, throttle=Throttle(Quota(), clock), origins=origins, **parts)
+        return ProviderCaller(client, throttle=Throttle(ProviderQuota(), clock), origins=origins, **parts)
 
 
 @asynccontextmanager

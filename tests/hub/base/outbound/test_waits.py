@@ -12,7 +12,7 @@ from websockets.http11 import Response
 
 from hub.base.outbound.rules import bounded, bounded_wait, retry_after
 from hub.extraction.completion import tokens_of
-from hub.extraction.rate_limiter import Quota, reported_quota
+from hub.extraction.rate_limiter import QuotaModel, reported_quota
 from hub.openclaw.failures import REFUSED_S, of_answer, of_opening, of_refusal
 from hub.openclaw.frames import Refusal
 from protocol.errors import MAX_WAIT_S, Backoff, CloseCode, requested_wait_s
@@ -61,7 +61,7 @@ def test_a_reset_of_a_quota_beyond_a_day_is_ignored_and_the_bucket_refills() -> 
             {f"x-ratelimit-{key}-tokens": value for key, value in headers.items()}, "tokens"
         )
         assert report is not None
-        quota = Quota(600, now=0.0)
+        quota = QuotaModel(600, now=0.0)
         quota.apply_report(report, later=0, now=0.0)
         assert (text, quota.wait_s(1, now=DAY_S, pace=1.0)) == (text, 0.0)
     huge = {"x-ratelimit-limit-tokens": "1e308", "x-ratelimit-remaining-tokens": "1e307"}

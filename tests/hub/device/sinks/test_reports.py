@@ -16,7 +16,7 @@ from hub.device.sinks.text_file import TextFile
 from protocol.calls import LINK_CHARACTERS, MAX_PLACES, PlaceProblem, PlaceState
 from protocol.frame import MAX_PARAMS_BYTES
 from protocol.tables import SUGGESTED
-from protocol.work import Action, ToolCall
+from protocol.tool_calls import Action, ToolCall
 from tests.hub.device.sinks.bench import SinkBench
 from tests.hub.device.test_inserts import listed
 from tests.support.clock import FakeClock

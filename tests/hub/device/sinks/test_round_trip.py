@@ -16,7 +16,7 @@ from hub.device.inserts import open_device_store
 from hub.device.owner import approve
 from protocol.items import ItemSource
 from protocol.tables import SUGGESTED
-from protocol.work import Action, ToolCall
+from protocol.tool_calls import Action, ToolCall
 from tests.hub.device.sinks.conftest import caldav_place
 from tests.hub.device.sinks.places import CalDavPlace, FilePlace, sink_text
 from tests.hub.device.sinks.test_kills import Device
