@@ -227,7 +227,7 @@ def axis_value(axis: str, value: str) -> tuple[Axis, str]:
     if axis not in VALUES:
         raise CodedError(ErrorCode.BAD_PARAMS, f"there is no axis {axis!r}; axes: {', '.join(STORED_AXES)}")
     known = Axis(axis)
-    values = [str(one) for one in VALUES[known]]
+    values = [str(legal) for legal in VALUES[known]]
     if value not in values:
         raise CodedError(ErrorCode.BAD_PARAMS, f"{axis} has no value {value!r}; values: {', '.join(values)}")
     return known, str(VALUES[known](value))

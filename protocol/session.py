@@ -273,7 +273,7 @@ class Session(ABC):
             if type(frame) not in self._may_come:
                 message = f"{type_of(type(frame))} may not come while {self.state.name}"
                 raise RemoteProtocolError(ErrorCode.WRONG_STATE, message)
-            return self._take(frame, now)
+            return self._handle_frame(frame, now)
         except UnknownType as unknown:
             if self._unknown_answered < MAX_UNKNOWN_ANSWERED:
                 self._unknown_answered += 1
@@ -333,7 +333,7 @@ class Session(ABC):
         return self._run_late()
 
     @abstractmethod
-    def _take(self, frame: Any, now: float) -> SessionEvent:
+    def _handle_frame(self, frame: Any, now: float) -> SessionEvent:
         """Process a frame that the state allows."""
 
     @abstractmethod
@@ -513,7 +513,7 @@ class HubSession(Session):
         self._open_requests.discard(frame.id)
         return data
 
-    def _take(self, frame: Any, now: float) -> SessionEvent:
+    def _handle_frame(self, frame: Any, now: float) -> SessionEvent:
         if type(frame) is ReadResult or isinstance(frame, ToolResult):  # most of what a busy device sends
             return self._answer(frame)
         if isinstance(frame, ToolResults):
@@ -581,7 +581,7 @@ class HubSession(Session):
             message = f"tool_results: the most is {MAX_RESULT_BYTES} bytes; send a large answer alone"
             raise RemoteProtocolError(ErrorCode.TOO_LARGE, message)
         each = map(self._answer, frame.results)
-        return AnsweredTogether([(one.call_id, one.answer) for one in each])
+        return AnsweredTogether([(answered.call_id, answered.answer) for answered in each])
 
     def _answer(self, frame: ToolResult) -> Answered:
         call_id, older = frame.id or frame.call_id, frame.call_id
@@ -705,7 +705,7 @@ class DeviceSession(Session):
         self._move(SessionMove.ENDED)
         return Ended(CloseCode.NORMAL, "done")
 
-    def _take(self, frame: Any, now: float) -> SessionEvent:
+    def _handle_frame(self, frame: Any, now: float) -> SessionEvent:
         match frame:
             case Challenge():
                 if self.challenge is not None:

@@ -373,7 +373,7 @@ def write_pair(status: str | None, state_detail: str | None, axes: Axes) -> Axes
     else:
         pair = (new_status, new_detail)
     found = PAIRS.get(pair)
-    written = f"orchestrator: {' and '.join(repr(one) for one in (status, state_detail) if one)}"
+    written = f"orchestrator: {' and '.join(repr(word) for word in (status, state_detail) if word)}"
     if axes.lifecycle is _LIFE.TERMINATED:
         raise refused_for_good(written)
     if found is None:
@@ -429,12 +429,21 @@ def status_columns(vocabulary: Vocabulary) -> dict[str, type[StrEnum]]:
     """Return the status columns of a vocabulary with their words, the coarsest first; some have none."""
     if vocabulary is Vocabulary.ORCHESTRATOR:
         return {"status": OrchestratorStatus, "state_detail": StateDetail}
-    return {one.column: one.words for one in READINGS if one.vocabulary is vocabulary}
+    return {
+        projection.column: projection.words for projection in READINGS if projection.vocabulary is vocabulary
+    }
 
 
 def reading(vocabulary: Vocabulary, column: str) -> StatusProjection | None:
     """Return the reading of a column, if any."""
-    return next((one for one in READINGS if (one.vocabulary, one.column) == (vocabulary, column)), None)
+    return next(
+        (
+            projection
+            for projection in READINGS
+            if (projection.vocabulary, projection.column) == (vocabulary, column)
+        ),
+        None,
+    )
 
 
 _CALENDAR_REASONS: Final[Mapping[ExhaustReason, CalendarExhaustReason]] = {
@@ -490,4 +499,8 @@ def status_words(axes: Axes, vocabulary: Vocabulary, *, slots: int = 2) -> dict[
         return {column: str(word) for column, word in pair_of(axes)._asdict().items()}
     if slots == 1 and axes.activity is Activity.SATURATED:
         axes = msgspec.structs.replace(axes, activity=Activity.PROCESSING)
-    return {one.column: str(one.read(axes)) for one in READINGS if one.vocabulary is vocabulary}
+    return {
+        projection.column: str(projection.read(axes))
+        for projection in READINGS
+        if projection.vocabulary is vocabulary
+    }

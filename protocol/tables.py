@@ -112,7 +112,7 @@ class DeviceTable(msgspec.Struct, frozen=True, kw_only=True, dict=True, omit_def
     def __post_init__(self) -> None:
         columns = (_ID, *self.fields, *_REVIEW, *_STAMPS)
         self.__dict__["columns"] = columns
-        self.__dict__["lists"] = tuple(one.name for one in columns if one.kind is Kind.NAMES)
+        self.__dict__["lists"] = tuple(column.name for column in columns if column.kind is Kind.NAMES)
         self.__dict__["by_name"] = {column.name: column for column in columns}
 
 
@@ -359,10 +359,10 @@ _RESERVED: Final = frozenset(
 )
 _FIELD_KINDS: Final = frozenset({Kind.TEXT, Kind.NUMBER, Kind.EPOCH_MS, Kind.FLAG, Kind.NAMES})
 REFERENCES: Final = {  # rows that the owner chooses, by what a declaration calls them
-    one.removesuffix("Id"): Column(
-        name=one, kind=Kind.TEXT, filler=Filler.PERSON, required_to_approve=True, refers_to=table
+    column.removesuffix("Id"): Column(
+        name=column, kind=Kind.TEXT, filler=Filler.PERSON, required_to_approve=True, refers_to=table
     )
-    for one, table in (("projectId", "projects"), ("taskId", "tasks"))
+    for column, table in (("projectId", "projects"), ("taskId", "tasks"))
 }
 
 

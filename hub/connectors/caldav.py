@@ -175,7 +175,7 @@ def _text(part: "Component", name: str) -> str:
 def _labels(part: "Component") -> tuple[str, ...]:
     categories: Any = part.get("categories") or []
     lists = categories if isinstance(categories, list) else [categories]
-    return tuple(str(word) for one in lists for word in getattr(one, "cats", ()))[:20]
+    return tuple(str(word) for component in lists for word in getattr(component, "cats", ()))[:20]
 
 
 def _instant(part: "Component", name: str) -> datetime | None:
@@ -283,7 +283,7 @@ class CalDavConnector(Connector):
         places = {} if cursor is None else read_cursor(cursor.get("calendars"), dict[str, CalendarCursor])
         calendars = await self._calendars()
         # Places of unselected calendars are forgotten; a calendar selected again starts anew.
-        places = {one.url: places[one.url] for one in calendars if one.url in places}
+        places = {calendar.url: places[calendar.url] for calendar in calendars if calendar.url in places}
         for calendar in calendars:
             async for page in self._followed(calendar, places, since):
                 yield page
@@ -334,7 +334,7 @@ class CalDavConnector(Connector):
         if "VEVENT" in self._kinds(calendar):
             hrefs |= dict.fromkeys(await self._between(calendar, since, until))
         async for objects in self._objects(calendar, list(hrefs)):
-            unfinished = [one for one in objects if not one.known.is_done]
+            unfinished = [entry for entry in objects if not entry.known.is_done]
             yield Page(messages=self._messages(unfinished), is_backfill=True)
 
     async def _changes(
@@ -353,7 +353,7 @@ class CalDavConnector(Connector):
                 if _is_listed(resource) and not _is_cut(resource, calendar)
             ]
             async for objects in self._objects(calendar, changed):
-                nearby = [one for one in objects if one.known.touches(since, until)]
+                nearby = [entry for entry in objects if entry.known.touches(since, until)]
                 yield Page(messages=self._messages(nearby))
             if changes.sync_token == place.token:
                 is_whole = True
@@ -383,15 +383,15 @@ class CalDavConnector(Connector):
         """Convert objects of selected kinds to messages; the objects are held until the next page."""
         self._here = {}
         messages = []
-        for one in objects:
-            if one.refusal is not None:
-                digest = hashlib.sha256(one.url.encode("utf-8", "replace")).hexdigest()
-                messages.append(Message.refused(f"caldav:{digest}.ics", one.refusal, place=one.url))
+        for entry in objects:
+            if entry.refusal is not None:
+                digest = hashlib.sha256(entry.url.encode("utf-8", "replace")).hexdigest()
+                messages.append(Message.refused(f"caldav:{digest}.ics", entry.refusal, place=entry.url))
                 continue
-            if one.known.kind is not None and one.known.kind not in self.filter.kinds:
+            if entry.known.kind is not None and entry.known.kind not in self.filter.kinds:
                 continue
-            message = _message(one)
-            self._here[message.key] = one
+            message = _message(entry)
+            self._here[message.key] = entry
             messages.append(message)
         return tuple(messages)
 
@@ -501,18 +501,24 @@ class CalDavConnector(Connector):
             Misconfigured: no calendar was found, or a selected one does not exist.
         """
         found = [
-            one for one in await self._discovered() if not one.kinds or one.kinds & set(self.filter.kinds)
+            calendar
+            for calendar in await self._discovered()
+            if not calendar.kinds or calendar.kinds & set(self.filter.kinds)
         ]
         if not found:
             raise Misconfigured("there is no calendar there: write the address of the calendars as url")
         selected = self.filter.calendars
         for name in selected:
-            if not any(_is_called(one, name) for one in found):
-                names = ", ".join(repr(one.name) for one in found)
+            if not any(_is_called(calendar, name) for calendar in found):
+                names = ", ".join(repr(calendar.name) for calendar in found)
                 raise Misconfigured(f"there is no calendar {name!r}; there are {names}")
-        chosen = [one for one in found if not selected or any(_is_called(one, name) for name in selected)]
-        if without := [one.name for one in chosen if not one.token]:
-            others = [one.name for one in found if one.token]
+        chosen = [
+            calendar
+            for calendar in found
+            if not selected or any(_is_called(calendar, name) for name in selected)
+        ]
+        if without := [calendar.name for calendar in chosen if not calendar.token]:
+            others = [calendar.name for calendar in found if calendar.token]
             hint = f"; select others by filter.calendars: {', '.join(map(repr, others))}" if others else ""
             raise Misconfigured(f"{without[0]}: the server does not list changes (RFC 6578){hint}")
         return sorted(chosen, key=lambda one: (one.name, one.url))[:MAX_CALENDARS]
@@ -567,7 +573,11 @@ _OF_CALENDARS: Final = ("d:displayname", "c:supported-calendar-component-set", "
 def _calendar(base: str, resource: WebDavResource) -> ServerCalendar:
     url = joined(base, resource.href)
     kinds = resource.found.get(f"{CAL}supported-calendar-component-set")
-    names = () if kinds is None else (one.get("name", "").upper() for one in kinds.findall(f"{CAL}comp"))
+    names = (
+        ()
+        if kinds is None
+        else (component.get("name", "").upper() for component in kinds.findall(f"{CAL}comp"))
+    )
     name = resource.text(f"{DAV}displayname") or _last(url)
     return ServerCalendar(url, name, frozenset(names), resource.text(f"{DAV}sync-token"))
 

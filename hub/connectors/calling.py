@@ -240,7 +240,9 @@ class Refusals:
         self.accepted += len(results) - len(failures)
         is_over = self._are_all_refused([*found.values()])
         self._in_a_row = self._in_a_row + len(failures) if len(failures) == len(results) else 0
-        of_all = [one for one in failures if is_over or not (self.accepted or one.scope is Scope.ROW)]
+        of_all = [
+            failure for failure in failures if is_over or not (self.accepted or failure.scope is Scope.ROW)
+        ]
         for item, result in results:
             if not isinstance(result, ConnectorFailure):
                 yield item, result

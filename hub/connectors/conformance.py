@@ -137,8 +137,10 @@ class ConnectorConformance(ABC):
             aclosing(connector.pages(None, place.since)) as pages,
         ):
             async for page in pages:
-                found = [one async for one in connector.read(page.messages)]
-                assert sorted(one.key for one, _ in found) == sorted(one.key for one in page.messages)
+                found = [read async for read in connector.read(page.messages)]
+                assert sorted(message.key for message, _ in found) == sorted(
+                    message.key for message in page.messages
+                )
                 for message, outcome in found:
                     assert isinstance(outcome, Document)
                     assert outcome.unit_key == message.key

@@ -37,7 +37,7 @@ def feed_entries(body: bytes) -> list[dict[str, Any]]:
         raise Unavailable(f"the answer is no feed: {error}") from error
     if _local(root) not in ("rss", "RDF", "feed"):
         raise Unavailable(f"the answer is no feed: its first element is <{_local(root)[:40]}>")
-    return [_entry(one) for one in root.iter() if _local(one) in ("item", "entry")]
+    return [_entry(element) for element in root.iter() if _local(element) in ("item", "entry")]
 
 
 def _entry(item: Element) -> dict[str, Any]:
@@ -50,11 +50,13 @@ def _entry(item: Element) -> dict[str, Any]:
             parts.setdefault(prefix + _local(part), []).append(part)
 
     def first(*names: str) -> str:
-        return next((text for name in names for one in parts.get(name, ()) if (text := _html(one))), "")
+        return next(
+            (text for name in names for element in parts.get(name, ()) if (text := _html(element))), ""
+        )
 
     links = parts.get("link", [])
     hrefs = [link.get("href") for link in links if link.get("rel", "alternate") == "alternate"]
-    authors = [name for one in parts.get("author", ()) if (name := _author(one))]
+    authors = [name for element in parts.get("author", ()) if (name := _author(element))]
     return {
         "id": first("id", "guid"),
         "title": first("title"),
@@ -63,22 +65,22 @@ def _entry(item: Element) -> dict[str, Any]:
         "created": first("published", "pubDate", "dc:date"),
         "modified": first("updated"),
         "link": next((href for href in hrefs if href), first("link")),
-        "labels": [one.get("term") or _html(one) for one in parts.get("category", ())],
+        "labels": [element.get("term") or _html(element) for element in parts.get("category", ())],
     }
 
 
 def _author(element: Element) -> str:
     """Return the name of an author: Atom has it in an element, RSS after the address."""
-    name = next(((one.text or "").strip() for one in element if _local(one) == "name"), "")
+    name = next(((child.text or "").strip() for child in element if _local(child) == "name"), "")
     return name or (element.text or "").strip()
 
 
 def _html(element: Element) -> str:
     """Return the content of an element as HTML; XHTML is an element inside, and plain text is escaped."""
     if len(element):
-        for one in element.iter():
-            one.tag = _local(one)
-        return "".join(tostring(one, encoding="unicode", method="html") for one in element)
+        for child in element.iter():
+            child.tag = _local(child)
+        return "".join(tostring(child, encoding="unicode", method="html") for child in element)
     text = (element.text or "").strip()
     return text.replace("&", "&amp;").replace("<", "&lt;") if element.get("type") == "text" else text
 

@@ -312,7 +312,7 @@ def _error_details(answer: HttpReply) -> tuple[frozenset[str], str]:
                 found += [item.get("reason") for item in items if isinstance(item, dict)]
     except (*NO_JSON, KeyError, TypeError, AttributeError):
         return frozenset(), ""
-    return frozenset(str(one).lower() for one in found if one), message
+    return frozenset(str(read).lower() for read in found if read), message
 
 
 def _named_time(text: str) -> datetime | None:
@@ -402,7 +402,7 @@ def sort(payload: GmailPart) -> Sorted:
             found.mails.append(part)
         elif part.parts:
             chosen = _chosen(part) if part.kind == "multipart/alternative" else part.parts
-            todo += [(one, depth + 1, is_shown and one in chosen) for one in reversed(part.parts)]
+            todo += [(child, depth + 1, is_shown and child in chosen) for child in reversed(part.parts)]
         elif _is_words(part):
             if is_shown:
                 found.bodies.append(part)
@@ -494,12 +494,12 @@ def fingerprint(letter: Letter) -> str:
 
 def _chosen(part: GmailPart) -> tuple[GmailPart, ...]:
     """Choose among alternatives: plain text unless it is a stub, else the richest."""
-    has_page = any(one.kind != PLAIN for one in part.parts)
-    for one in part.parts:
-        text = (_undone(one.body.data) or b"").decode("utf-8", "replace")
-        is_text = bool(one.body.attachment_id) or not is_stub(text, has_page=has_page)
-        if one.kind == PLAIN and not one.filename and is_text:
-            return (one,)
+    has_page = any(child.kind != PLAIN for child in part.parts)
+    for child in part.parts:
+        text = (_undone(child.body.data) or b"").decode("utf-8", "replace")
+        is_text = bool(child.body.attachment_id) or not is_stub(text, has_page=has_page)
+        if child.kind == PLAIN and not child.filename and is_text:
+            return (child,)
     return part.parts[-1:]
 
 
@@ -663,7 +663,7 @@ class GmailStream:
             return str(profile.history_id)
         answers = [await self._api.message(ref.id, "minimal") for ref in await self._api.listed(most=_ASKED)]
         shown = [read_message(answer, dict[str, Any]) for answer in answers if answer is not None]
-        ids = [str(one["historyId"]) for one in shown if one.get("historyId")]
+        ids = [str(record["historyId"]) for record in shown if record.get("historyId")]
         # An id that is too small only causes duplicates.
         return max(ids, key=lambda one: (len(one), one), default=None)
 
@@ -747,7 +747,7 @@ class GmailStream:
         selected = [
             [
                 ref
-                for ref in (one.message for one in record.messages_added)
+                for ref in (added.message for added in record.messages_added)
                 if ref.label_ids is None or self._labels.selects(ref.label_ids)
             ]
             for record in records
@@ -847,14 +847,16 @@ class Gmail(Connector):
         stream = GmailStream(self._api, self.context.clock, labels, self._filter.q.strip())
         async with aclosing(stream.steps(cursor, since)) as steps:
             async for step in steps:
-                found = [one async for one in self.refusals.each(step.ids, self._got)]
-                refused = [(id, one) for id, one in found if isinstance(one, Unread)]
-                messages = [Message.refused(f"gmail:{id}", one, copy=id, place=id) for id, one in refused] + [
-                    self._message(one, names)
-                    for _, one in found
-                    if isinstance(one, GmailMessage)
-                    and labels.selects(one.label_ids)
-                    and (step.after is None or one.internal_date is None or one.internal_date >= step.after)
+                found = [read async for read in self.refusals.each(step.ids, self._got)]
+                refused = [(id, read) for id, read in found if isinstance(read, Unread)]
+                messages = [
+                    Message.refused(f"gmail:{id}", unread, copy=id, place=id) for id, unread in refused
+                ] + [
+                    self._message(read, names)
+                    for _, read in found
+                    if isinstance(read, GmailMessage)
+                    and labels.selects(read.label_ids)
+                    and (step.after is None or read.internal_date is None or read.internal_date >= step.after)
                 ]
                 yield Page(messages=tuple(messages), cursor=step.cursor, is_backfill=step.is_backfill)
 
@@ -893,14 +895,14 @@ class Gmail(Connector):
         return message
 
     def _cache(self, message: GmailMessage, size: int) -> None:
-        self._take(message.id)
+        self._uncache(message.id)
         self._cached[message.id] = (message, size)
         self._cached_bytes += size
         while self._cached_bytes > _CACHED_BYTES:
             _, (_, freed) = self._cached.popitem(last=False)
             self._cached_bytes -= freed
 
-    def _take(self, id: str) -> GmailMessage | None:
+    def _uncache(self, id: str) -> GmailMessage | None:
         message, size = self._cached.pop(id, (None, 0))
         self._cached_bytes -= size
         return message
@@ -931,7 +933,7 @@ class Gmail(Connector):
     async def _document(self, message: Message) -> Document | Unread:
         id = str(message.place)
         try:
-            one = self._take(id)
+            one = self._uncache(id)
             if one is None:
                 answer = await self._api.message(id, "full")
                 if answer is None:

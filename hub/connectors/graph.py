@@ -257,7 +257,7 @@ class Graph:
         """Return the signed-in person."""
         profile = await self.get(self.url("me", query={"$select": "id,displayName,mail,userPrincipalName"}))
         found = [profile.get("mail"), profile.get("userPrincipalName")]
-        addresses = [one.lower() for one in found if isinstance(one, str) and one]
+        addresses = [address.lower() for address in found if isinstance(address, str) and address]
         name = addresses[0] if addresses else str(profile.get("displayName") or "")
         return Person(str(profile.get("id") or ""), name, frozenset(addresses))
 

@@ -123,13 +123,17 @@ def fetched(answer: ImapResponse) -> Iterator[Fetched]:
             continue
         try:
             response = values(pieces)
-            if len(response) > 3 and isinstance(response[3], list) and (one := _one(response[3])) is not None:
-                yield one
+            if (
+                len(response) > 3
+                and isinstance(response[3], list)
+                and (message := _message_data(response[3])) is not None
+            ):
+                yield message
         except Lost as error:
             yield Fetched(UNKNOWN, fault=str(error))
 
 
-def _one(items: list[Value]) -> Fetched | None:
+def _message_data(items: list[Value]) -> Fetched | None:
     uid: int | None = None
     flags: frozenset[str] = frozenset()
     received_at = None
@@ -726,16 +730,19 @@ class Imap(Connector):
 
         def fetch(wire: BlockingImapTransport, uids: Sequence[int]) -> dict[int, Message]:
             shown = fetch_all(wire, uids, self._heads)
-            self.refusals.accepted += sum(not one.refusal for one in shown.values())
+            self.refusals.accepted += sum(not letter.refusal for letter in shown.values())
             ones = [shown[uid] for uid in uids if uid in shown and not shown[uid].is_unread]
-            heads = {one.uid: read_head(one.sections.get("HEADER", b"")) for one in ones}
-            nameless = [one.uid for one in ones if not heads[one.uid].message_id]
+            heads = {letter.uid: read_head(letter.sections.get("HEADER", b"")) for letter in ones}
+            nameless = [letter.uid for letter in ones if not heads[letter.uid].message_id]
             whole = fetch_all(wire, nameless, b"(UID BODY.PEEK[HEADER])") if nameless else {}
-            faults = {uid: one for uid, one in (shown | whole).items() if one.is_unread}
-            return {uid: unread(one) for uid, one in faults.items()} | {
-                one.uid: self._message(name, status, one, heads[one.uid], whole.get(one.uid), is_sent=is_sent)
-                for one in ones
-                if one.uid not in faults and self._is_selected(one, heads[one.uid], found.window.since)
+            faults = {uid: letter for uid, letter in (shown | whole).items() if letter.is_unread}
+            return {uid: unread(letter) for uid, letter in faults.items()} | {
+                letter.uid: self._message(
+                    name, status, letter, heads[letter.uid], whole.get(letter.uid), is_sent=is_sent
+                )
+                for letter in ones
+                if letter.uid not in faults
+                and self._is_selected(letter, heads[letter.uid], found.window.since)
             }
 
         listed, failure = await self._in_halves(name, status.uidvalidity, found.uids, fetch, unread)
@@ -947,7 +954,7 @@ def fetch_all(wire: BlockingImapTransport, uids: Sequence[int], asked: bytes) ->
     tags = [wire.send(b"UID", b"FETCH", set_of(part), asked) for part in parts]
     for part, tag in zip(parts, tags, strict=True):
         answer = wire.finish(tag, may_refuse=True)
-        fault = _take(answer, set(uids), found)
+        fault = _collect(answer, set(uids), found)
         doubtful += _doubtful(answer, part, found, fault)
     return _fetched_alone(wire, dict.fromkeys(doubtful, asked), found)
 
@@ -963,7 +970,7 @@ def fetch_bodies(wire: BlockingImapTransport, orders: Sequence[FetchOrder]) -> d
     answers = [wire.finish(tag, may_refuse=True) for tag in tags]
     fault = ""
     for answer in answers:  # data of one command may arrive with the answer to another
-        fault = _take(answer, {uid for order in orders for uid in order.uids}, found) or fault
+        fault = _collect(answer, {uid for order in orders for uid in order.uids}, found) or fault
     doubtful = {
         uid: order.words()[1]
         for order, answer in zip(orders, answers, strict=True)
@@ -992,7 +999,7 @@ def _fetched_alone(
     uids = [*doubtful]
     for uid in (*uids[-1:], *uids[:-1]):  # if the last one is shown, the others are refused alone
         answer = wire.finish(wire.send(b"UID", b"FETCH", b"%d" % uid, doubtful[uid]), may_refuse=True)
-        fault = _take(answer, {uid}, found)
+        fault = _collect(answer, {uid}, found)
         if uid in found:
             continue
         if fault:
@@ -1005,18 +1012,18 @@ def _fetched_alone(
     return found | refused
 
 
-def _take(answer: ImapResponse, uids: set[int], found: dict[int, Fetched]) -> str:
+def _collect(answer: ImapResponse, uids: set[int], found: dict[int, Fetched]) -> str:
     """Collect the requested messages; a server may also report flags changed by other clients.
 
     Returns:
         why a message could not be parsed; empty if all could.
     """
     fault = ""
-    for one in fetched(answer):
-        if one.uid == UNKNOWN:
-            fault = one.fault or fault
+    for answered in fetched(answer):
+        if answered.uid == UNKNOWN:
+            fault = answered.fault or fault
             continue
-        before = found.get(one.uid)
-        if one.uid in uids and (before is None or (one.sections and not before.sections)):
-            found[one.uid] = one
+        before = found.get(answered.uid)
+        if answered.uid in uids and (before is None or (answered.sections and not before.sections)):
+            found[answered.uid] = answered
     return fault

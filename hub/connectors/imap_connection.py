@@ -222,7 +222,7 @@ class ImapConnection:
         *,
         timeout_s: float | None = WORK_TIMEOUT_S,
     ) -> T:
-        """Run an operation. Raises ``ImapRefused``, or ``Unavailable`` if the connection is lost and closed."""
+        """Run an operation. Raises ``ImapRefused``; ``Unavailable`` if the connection is lost and closed."""
         is_done = False
         try:
             with anyio.fail_after(timeout_s):

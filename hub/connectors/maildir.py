@@ -150,14 +150,14 @@ class Maildir(Connector):
         at = min(start.at, now)  # a clock that was set back may have left times in the future
         seen = frozenset(start.names)
         listed = await to_thread.run_sync(_list, self.settings.path)
-        recent = [one for one in listed if one.changed >= at - overlap and not one.is_discarded]
-        new = [one for one in recent if one.mark not in seen and one.received >= start.since]
-        passed = {one.mark: one.changed for one in recent if one.mark in seen}
+        recent = [entry for entry in listed if entry.changed >= at - overlap and not entry.is_discarded]
+        new = [file for file in recent if file.mark not in seen and file.received >= start.since]
+        passed = {file.mark: file.changed for file in recent if file.mark in seen}
         for begin in range(0, max(1, len(new)), PAGE_MESSAGES):
             some = new[begin : begin + PAGE_MESSAGES]
             messages = await to_thread.run_sync(self._messages, some)
-            passed |= {one.mark: one.changed for one in some}
-            at = min(now, max([at, *(one.changed for one in some)]))
+            passed |= {file.mark: file.changed for file in some}
+            at = min(now, max([at, *(file.changed for file in some)]))
             names = sorted((changed, mark) for mark, changed in passed.items() if changed >= at - overlap)
             known = MaildirCursor(at, start.since, tuple(mark for _, mark in names[-MAX_KNOWN:]))
             yield Page(messages=messages, cursor=msgspec.to_builtins(known), is_backfill=cursor is None)
@@ -183,14 +183,14 @@ class Maildir(Connector):
     def _messages(self, listed: Sequence[MaildirFile]) -> tuple[Message, ...]:
         """Return the messages of the files that are mails and still exist."""
         found = []
-        for one in listed:
+        for entry in listed:
             try:
-                head = self._content(MaildirLocation(one.part, one.file, one.name), MAX_HEAD_BYTES)
+                head = self._content(MaildirLocation(entry.part, entry.file, entry.name), MAX_HEAD_BYTES)
             except OSError as error:
-                found.append(self._faulty(one, error))
+                found.append(self._faulty(entry, error))
                 continue
             if head is not None:  # else it was removed
-                found.append(self._message(one, head))
+                found.append(self._message(entry, head))
         return tuple(found)
 
     def _message(self, one: MaildirFile, data: bytes) -> Message:
@@ -222,10 +222,10 @@ class Maildir(Connector):
         folder = self.settings.path
         with suppress(FileNotFoundError):
             return _read(folder, place.part, place.file, most)
-        for one in _list(folder):
-            if one.name == place.name:
+        for listed in _list(folder):
+            if listed.name == place.name:
                 with suppress(FileNotFoundError):
-                    return _read(folder, one.part, one.file, most)
+                    return _read(folder, listed.part, listed.file, most)
         return None
 
 

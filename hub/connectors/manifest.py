@@ -282,8 +282,11 @@ def kind_of_file(file: Path, *, own: bool = True) -> "type[ManifestConnector]":
         raise Misconfigured(f"{file}: it cannot be read: {why}") from error
     manifest = load(text, str(file))
     settings: dict[str, Any] = {
-        name: (Line, Field(default=... if one.default is None else one.default, description=one.about))
-        for name, one in manifest.settings.items()
+        name: (
+            Line,
+            Field(default=... if setting.default is None else setting.default, description=setting.about),
+        )
+        for name, setting in manifest.settings.items()
     }
     if own:
         settings["manifest"] = (str, Field(description="The file, from the folder of hub.toml."))
@@ -465,13 +468,13 @@ class ManifestConnector(Connector):
                 yield Page(cursor=cursor)
                 return
             listed, following = await to_thread.run_sync(self._decoded, answer, request)
-            new = list({one.mark: one for one in listed if one.mark not in observed}.values())
+            new = list({entry.mark: entry for entry in listed if entry.mark not in observed}.values())
             repeats = 0 if new or not listed else repeats + 1
             if repeats > MAX_REPEATS:
                 raise Unavailable(f"{self.provider}: the provider lists the same entries again and again")
-            newest = max([newest, *(min(one.changed_at, now) for one in new if one.changed_at)])
-            observed |= {one.mark: one.changed_at for one in new}
-            fresh = [one for one in new if one.mark not in known]
+            newest = max([newest, *(min(entry.changed_at, now) for entry in new if entry.changed_at)])
+            observed |= {entry.mark: entry.changed_at for entry in new}
+            fresh = [entry for entry in new if entry.mark not in known]
             for begin in range(0, len(fresh), PAGE_MESSAGES):
                 some = fresh[begin : begin + PAGE_MESSAGES]
                 messages = await to_thread.run_sync(self._messages, some, since, cursor is None)
@@ -485,7 +488,7 @@ class ManifestConnector(Connector):
                 yield Page(cursor=self._cursor(observed, newest, answer if is_only else None, first))
             if following is None:
                 return
-            request, times = following, [one.changed_at for one in listed if one.changed_at]
+            request, times = following, [entry.changed_at for entry in listed if entry.changed_at]
             if is_steady and new and times:
                 again = self._request(min(max(times), now) - timedelta(seconds=1))
                 if again.digest != base.digest:
@@ -574,7 +577,8 @@ class ManifestConnector(Connector):
         if manifest.format == "ics":
             events = calendar_entries(answer.body)
             return [
-                ListedEntry(one.uid or one.version, one.version, one) for one in self._bounded(events)
+                ListedEntry(entry.uid or entry.version, entry.version, entry)
+                for entry in self._bounded(events)
             ], None
         found: Any = feed_entries(answer.body) if manifest.format == "feed" else answer.json()
         path = () if manifest.list is None else steps_of(manifest.list)
@@ -582,10 +586,12 @@ class ManifestConnector(Connector):
         if not isinstance(listed, list):
             where = f"at {manifest.list!r}" if manifest.list else "(no key list is written)"
             raise Misconfigured(f"{self.file}: list: no list {where} in the answer; it is {_shape(found)}")
-        entries = [self._entry(one) for one in self._bounded(listed)]
-        if len(entries) > 1 and all(one.fault for one in entries):
+        entries = [self._entry(entry) for entry in self._bounded(listed)]
+        if len(entries) > 1 and all(entry.fault for entry in entries):
             raise Misconfigured(f"{self.file}: {entries[0].fault}; so have all {len(entries)} entries")
-        is_skipped = [any(any(values_at(one, steps_of(path))) for path in manifest.skip) for one in listed]
+        is_skipped = [
+            any(any(values_at(entry, steps_of(path))) for path in manifest.skip) for entry in listed
+        ]
         read = [entry for entry, skipped in zip(entries, is_skipped, strict=True) if not skipped]
         return read, self._following(answer, found, len(listed), request)
 
@@ -784,15 +790,17 @@ def _shape(found: Any) -> str:
 def _filled(given: Any, values: Mapping[str, str]) -> Any:
     """Replace the variables in all texts of a value."""
     if isinstance(given, dict):
-        return {name: _filled(one, values) for name, one in given.items()}
+        return {name: _filled(value, values) for name, value in given.items()}
     if isinstance(given, list):
-        return [_filled(one, values) for one in given]
+        return [_filled(value, values) for value in given]
     return _PLACE.sub(lambda found: values[found[1]], given) if isinstance(given, str) else given
 
 
 def _url(text: str, values: Mapping[str, str]) -> str:
     """Replace the variables in an address; a value that is no address itself is escaped."""
-    safe = {name: one if one.startswith(_WEB) else quote(one, "/%:@,") for name, one in values.items()}
+    safe = {
+        name: value if value.startswith(_WEB) else quote(value, "/%:@,") for name, value in values.items()
+    }
     return _PLACE.sub(lambda found: safe[found[1]], text)
 
 

@@ -68,9 +68,9 @@ def is_verified(header: str, authserv_id: str | None, address: str) -> bool:
     if name != authserv_id.lower():
         return False
     found = list(results)
-    if any(one.method in ("dmarc", "compauth") and one.result not in _NO_FAULT for one in found):
+    if any(verdict.method in ("dmarc", "compauth") and verdict.result not in _NO_FAULT for verdict in found):
         return False
-    return any(one.result == "pass" and _covers(one, domain) for one in found)
+    return any(verdict.result == "pass" and _covers(verdict, domain) for verdict in found)
 
 
 def _covers(one: Result, domain: str) -> bool:
@@ -347,7 +347,7 @@ def _addresses(raw: str) -> tuple[Address, ...]:
             comment, at = _comment(raw, at)
             reader.comment = reader.comment or comment
         else:
-            reader.take(match[0])
+            reader.add_token(match[0])
     reader.end()
     return tuple(reader.found[:MAX_RECIPIENTS])
 
@@ -366,7 +366,7 @@ class _AddressReader:
         self._bracketed: list[str] | None = None  # content of <...>
         self._is_open = False
 
-    def take(self, token: str) -> None:
+    def add_token(self, token: str) -> None:
         """Process a token."""
         match token:
             case "<":

@@ -290,7 +290,9 @@ class Outlook(GraphConnector):
                     found = [*(self._message(item, me, first) for item in items), *refused]
                     yield Page(
                         messages=_in_order(message for message in found if message is not None),
-                        cursor={"folders": {key: msgspec.to_builtins(one) for key, one in states.items()}},
+                        cursor={
+                            "folders": {key: msgspec.to_builtins(state) for key, state in states.items()}
+                        },
                         is_backfill=step.is_backfill,
                     )
 
@@ -334,7 +336,7 @@ class Outlook(GraphConnector):
         received_at = read_time(item.get("receivedDateTime"))
         if received_at is not None and first is not None and received_at < first:
             return None  # Graph did not apply the filter
-        categories = tuple(one for one in _list(item, "categories") if isinstance(one, str))
+        categories = tuple(category for category in _list(item, "categories") if isinstance(category, str))
         if not self._is_chosen(item, categories):
             return None
         headers = _headers(item)
@@ -364,7 +366,7 @@ class Outlook(GraphConnector):
         filter = self._filter
         if filter.importance is not None and item.get("importance") != filter.importance:
             return False
-        asked = {one.casefold() for one in filter.categories_any}
+        asked = {category.casefold() for category in filter.categories_any}
         return not asked or any(category.casefold() in asked for category in categories)
 
     # --- bodies ---
@@ -436,15 +438,15 @@ def _list(item: Mapping[str, Any], name: str) -> list[Any]:
 def _recipients(item: Mapping[str, Any]) -> tuple[Address, ...]:
     entries = _list(item, "toRecipients") + _list(item, "ccRecipients")
     found = [read_address(entry) for entry in entries[:MAX_RECIPIENTS]]
-    return tuple(one for one in found if one is not None)
+    return tuple(message for message in found if message is not None)
 
 
 def _headers(item: Mapping[str, Any]) -> dict[str, str]:
     found: dict[str, str] = {}
-    for one in _list(item, "internetMessageHeaders"):
-        if isinstance(one, dict):
+    for header in _list(item, "internetMessageHeaders"):
+        if isinstance(header, dict):
             found.setdefault(
-                str(one.get("name") or "").lower(), str(one.get("value") or "")[:_MAX_HEADER_CHARS]
+                str(header.get("name") or "").lower(), str(header.get("value") or "")[:_MAX_HEADER_CHARS]
             )
     return found
 

@@ -174,7 +174,7 @@ class ProgramSettings(ProviderSettings):
         return {
             "command": [path, *self.command[1:]],
             "folder": str(self.folder),
-            "readable": [one for one in readable if os.path.exists(one)],
+            "readable": [path for path in readable if os.path.exists(path)],
             "memory_bytes": self.memory_mb << 20,
             "seconds": 600.0,  # of CPU time, for one run
             "accepts_less": self.accept_weaker_jail,
@@ -242,8 +242,8 @@ class ProcessSpec(msgspec.Struct, frozen=True):
                 _reason(f"{self.name} knows versions {least} to {most} of the lines, not {API}")
             )
         fields: list[Any] = [
-            (name, _TYPES[one.type]) if one.required else (name, _TYPES[one.type] | None, None)
-            for name, one in self.settings.items()
+            (name, _TYPES[setting.type]) if setting.required else (name, _TYPES[setting.type] | None, None)
+            for name, setting in self.settings.items()
         ]
         try:
             kind = msgspec.defstruct("Options", fields, kw_only=True, forbid_unknown_fields=True)
@@ -654,7 +654,10 @@ class ProcessConnector(Connector):
         waiting = {message.key: message for message in messages}
         items: dict[str, _Item] = {}
         failed: ConnectorFailure | None = None
-        asked = [{"key": one.key, "version": one.version, "place": one.place} for one in waiting.values()]
+        asked = [
+            {"key": message.key, "version": message.version, "place": message.place}
+            for message in waiting.values()
+        ]
         try:
             await self._call(
                 "read", {"messages": asked}, dict[str, Any], lambda item: items.setdefault(item.key, item)

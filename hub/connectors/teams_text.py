@@ -49,14 +49,14 @@ def text_of_chat(item: Mapping[str, Any]) -> str:
         return "\n".join([content.strip(), *hanging.values()]).strip()
     shown: set[str] = set()
 
-    def put(match: re.Match[str]) -> str:
+    def write_attachment(match: re.Match[str]) -> str:
         id = html.unescape(match[1])
         shown.add(id)
         lines = html.escape(hanging.get(id, "")).split("\n")
         return f"<div>{'<br>'.join(lines)}</div>"
 
     page = _EMOJI.sub(r"\1", _AT.sub(r"@\1", content))
-    page = _ATTACHMENT.sub(put, page)
+    page = _ATTACHMENT.sub(write_attachment, page)
     try:
         text = text_of_html(page, marks_quotes=True).text.strip()
     except TooTangled as error:

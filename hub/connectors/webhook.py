@@ -135,8 +135,8 @@ def _fits(source: Source | None, secret: str, claim: _Claim) -> bool:
     made = [hmac.new(key, claim.signed, hashlib.sha256).digest() for key in _keys(source, secret)]
     fits = False
     for shown in claim.shown[:MAX_SIGNATURES]:
-        for one in made:
-            fits |= hmac.compare_digest(one, shown)
+        for known in made:
+            fits |= hmac.compare_digest(known, shown)
     if source is Source.GENERIC:
         ours, theirs = (hashlib.sha256(text.encode()).digest() for text in (secret, claim.token or ""))
         return hmac.compare_digest(ours, theirs) and claim.token is not None
@@ -156,7 +156,7 @@ def _standard(headers: Mapping[str, str], body: bytes) -> _Claim:
     shown = [
         _bytes_of(text, base64.b64decode)
         for version, _, text in (
-            one.partition(",") for one in headers.get("webhook-signature", "").split(" ")
+            signature.partition(",") for signature in headers.get("webhook-signature", "").split(" ")
         )
         if version == "v1"
     ]
@@ -315,7 +315,7 @@ def _lines(found: Any) -> Iterator[str]:
         looked += 1
         if isinstance(value, dict | list):
             inner = value.items() if isinstance(value, dict) else enumerate(value)
-            parts = [(f"{path}.{name}" if path else str(name), one, depth + 1) for name, one in inner]
+            parts = [(f"{path}.{name}" if path else str(name), child, depth + 1) for name, child in inner]
             if depth < MAX_DEPTH:
                 waiting += reversed(parts)
         elif words := text_of(value).strip():

@@ -91,7 +91,7 @@ def _strictly(text: str) -> list[object] | None:
             if value["items"]:
                 return list(value["items"])
             is_empty = True  # or an example of the format: the answer may follow
-        elif isinstance(value, list) and all(isinstance(one, dict) for one in value):
+        elif isinstance(value, list) and all(isinstance(part, dict) for part in value):
             bare += value
         elif isinstance(value, dict) and "table" in value:
             bare.append(value)

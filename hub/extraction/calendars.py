@@ -199,9 +199,9 @@ def _begin(component: "Component") -> str:
 def _parsed(parse: _Parse, text: str, *, has_zones: bool) -> "Component":
     """Parse a component, without its times if these are broken or their zones unknown."""
     text = _QUOTED.sub(lambda match: re.sub(r"=\r?\n", "", match[0]), text)
-    for one in (text, _TIMES.sub("", text), "BEGIN:VTODO\r\nEND:VTODO")[not has_zones :]:
+    for variant in (text, _TIMES.sub("", text), "BEGIN:VTODO\r\nEND:VTODO")[not has_zones :]:
         with suppress(*BROKEN):
-            return _with_due(parse(_ENCLOSED.format(one)).subcomponents[-1])
+            return _with_due(parse(_ENCLOSED.format(variant)).subcomponents[-1])
     raise AssertionError("an empty component is sound")
 
 
@@ -221,7 +221,7 @@ def _with_due(component: "Component") -> "Component":
             component["due"] = due
             return component
     component["due"] = " ".join(
-        one if isinstance(one, str) else one.to_ical().decode() for one in (start, duration)
+        value if isinstance(value, str) else value.to_ical().decode() for value in (start, duration)
     )
     return component
 

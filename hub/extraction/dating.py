@@ -324,7 +324,7 @@ class _DateReader:
             depth = text[: marks.end()].count(">") if marks else 0
             if nth in quoted_from:
                 scope, dated = quoted_from[nth]
-                self._quotes = {deep: one for deep, one in self._quotes.items() if deep < scope} | {
+                self._quotes = {deep: quoted for deep, quoted in self._quotes.items() if deep < scope} | {
                     scope: dated
                 }
             if not content.strip():
@@ -337,7 +337,7 @@ class _DateReader:
                 self._entry = None
             elif not is_code:
                 self._take_item(nth, content, len(text[: marks.end()].expandtabs(4)) if marks else 0)
-                self._take(nth, content, depth, is_notes)
+                self._read_line(nth, content, depth, is_notes)
             self._note(line.start, self._now(depth))
         root = self._date if self._is_own or not self._is_dated else None
         return self._places, [
@@ -359,7 +359,7 @@ class _DateReader:
             dated = None if self._is_at_odds(anchor) else anchor, _shown("entry", content)
             self._outline.append((indent, dated))
 
-    def _take(self, nth: int, content: str, depth: int, is_notes: bool) -> None:
+    def _read_line(self, nth: int, content: str, depth: int, is_notes: bool) -> None:
         """Update the current date by one line."""
         self._since_heading += 1
         start = self._lines[nth].start + len(self._texts[nth]) - len(content)
@@ -537,21 +537,28 @@ class _DateReader:
 
     def _by_lexicon(self, title: str) -> _LineDate:
         # A dash before a date separates it from a title; it does not mean "until".
-        dates = [one for one in dates_in(title) if not one.parts.is_due or one.words.startswith("-")]
-        full = [one for one in dates if one.is_full]
+        dates = [
+            day_words
+            for day_words in dates_in(title)
+            if not day_words.parts.is_due or day_words.words.startswith("-")
+        ]
+        full = [day_words for day_words in dates if day_words.is_full]
         is_interval_of_years = not dates and len(_YEAR.findall(title)) > 1
         if is_interval_of_years:
             return None
         if not full:
-            leading = [one for one in dates if not one.before]
+            leading = [day_words for day_words in dates if not day_words.before]
             return self._without_year(leading) if leading else _NO_DATE
-        moments = {one.words: resolve(one.words, anchor=None, timezone=self._timezone) for one in full}
+        moments = {
+            day_words.words: resolve(day_words.words, anchor=None, timezone=self._timezone)
+            for day_words in full
+        }
         days = {local_day(moment.at, self._zone) if moment else None for moment in moments.values()}
         longest = max(full, key=lambda one: len(one.words))
         moment = moments[longest.words]
         has_other_days = (
             len(days) > 1
-            or any(not any(one.words in whole.words for whole in full) for one in dates)
+            or any(not any(day_words.words in whole.words for whole in full) for day_words in dates)
             or _OTHER_DAYS.search(f"{longest.before} {longest.after}") is not None
         )
         is_amid_words = bool(longest.before and longest.after)
@@ -563,14 +570,14 @@ class _DateReader:
 
     def _without_year(self, leading: Sequence[DateWords]) -> _LineDate:
         """Resolve a day without a year by the year of a heading above, or by its weekday."""
-        for one in leading:
-            year, about = self._sections[-1].year, one.parts.about_day
-            if about == {"weekday"} and (day := self._own_day) and self._is_weekday_of(day, one.words):
+        for day_words in leading:
+            year, about = self._sections[-1].year, day_words.parts.about_day
+            if about == {"weekday"} and (day := self._own_day) and self._is_weekday_of(day, day_words.words):
                 return day
-            if one.after or not (about >= {"month", "day"} or one.parts.figures):
+            if day_words.after or not (about >= {"month", "day"} or day_words.parts.figures):
                 continue
             near: Anchor | None = date(year, 7, 1) if year else self._date if "weekday" in about else None
-            moment = near and resolve(one.words, anchor=near, timezone=self._timezone)
+            moment = near and resolve(day_words.words, anchor=near, timezone=self._timezone)
             day = local_day(moment.at, self._zone) if moment else None
             if day is not None and year in (None, day.year):
                 return self._checked(day)
@@ -640,7 +647,12 @@ class _DateReader:
 
     def _only_day(self, header: str) -> _LineDate:
         """Return the only day with a year in the header lines of a mail, each of which has its language."""
-        full = [one.words for line in header.split("\n") for one in dates_in(line) if one.is_full]
+        full = [
+            day_words.words
+            for line in header.split("\n")
+            for day_words in dates_in(line)
+            if day_words.is_full
+        ]
         moments = [resolve(words, anchor=None, timezone=self._timezone) for words in full]
         days = {local_day(moment.at, self._zone) if moment else None for moment in moments}
         known = [moment for moment in moments if moment]

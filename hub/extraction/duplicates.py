@@ -61,7 +61,7 @@ def deduplicate(
         title = fold(_title(item, table))
         words = significant_words(title, item.data.get("assignee"))
         deciding = _deciding(table)
-        is_new = same[_meaning(item, title, deciding)].take(item.start, item.end)
+        is_new = same[_meaning(item, title, deciding)].claim(item.start, item.end)
         alike = neighbours.find_alike(item, words, unique, deciding) if is_new else None
         if not is_new or alike is not None:
             doubles.append(_double(item))
@@ -97,7 +97,10 @@ def _deduplicate_by_key(unique: Iterable[Item], doubles: list[Dropped], tables: 
         for other in less:
             doubles.append(_double(distinct[other]))
             del distinct[other]
-        same[key][len(same[key]) - len(known) :] = [*(one for one in known if one not in less), number]
+        same[key][len(same[key]) - len(known) :] = [
+            *(member for member in known if member not in less),
+            number,
+        ]
         distinct[number] = item
     return tuple(distinct.values())
 
@@ -124,7 +127,7 @@ class _DisjointPlaces:
         self._starts: list[int] = []
         self._ends: list[int] = []
 
-    def take(self, start: int, end: int) -> bool:
+    def claim(self, start: int, end: int) -> bool:
         """Add a place. Return False, without adding it, if it overlaps an existing one."""
         at = bisect_right(self._ends, start)
         if at < len(self._starts) and self._starts[at] < end:

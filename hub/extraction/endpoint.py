@@ -605,7 +605,7 @@ class Chain:
         while left:
             # The first available endpoint, else the one available soonest.
             soonest = min(left, key=lambda endpoint: endpoint.breaker.wait_s)
-            endpoint = next((one for one in left if one.is_available), soonest)
+            endpoint = next((candidate for candidate in left if candidate.is_available), soonest)
             left.remove(endpoint)
             try:
                 answer = await endpoint.answer(request)

@@ -104,7 +104,11 @@ def _without_input(detail: Any) -> Any:
     """Return what a server says of invalid fields, without their values, which may be a document."""
     if not isinstance(detail, list):
         return detail
-    return [{"loc": _member(one, "loc"), "msg": _member(one, "msg")} for one in detail if _member(one, "msg")]
+    return [
+        {"loc": _member(problem, "loc"), "msg": _member(problem, "msg")}
+        for problem in detail
+        if _member(problem, "msg")
+    ]
 
 
 def _member(value: Any, name: str) -> Any:

@@ -170,7 +170,7 @@ class ExtractionPass:
         halves = chunk.halve(self._text, piece) if halvings > 0 and not reply.refusal else []
         if is_whole and not (halves and prompt.may_hide_more(piece, len(records))):
             self._read += 1
-            checked = await self._take(prompt, piece, records)
+            checked = await self._accept(prompt, piece, records)
             return [
                 checked,
                 *await self._read_behind(prompt, piece, checked.items, halvings, is_rest=is_rest),
@@ -188,9 +188,9 @@ class ExtractionPass:
         self, prompt: Prompt | LiteralPrompt, pieces: Iterable[Chunk], halvings: int, *, is_rest: bool
     ) -> list[CheckedRecords]:
         return [
-            one
+            outcome
             for piece in pieces
-            for one in await self._read_piece(prompt, piece, halvings, is_rest=is_rest)
+            for outcome in await self._read_piece(prompt, piece, halvings, is_rest=is_rest)
         ]
 
     async def _read_behind(
@@ -214,7 +214,7 @@ class ExtractionPass:
         pieces = (chunk.halve(self._text, rest) if is_rest else []) or [rest]
         return await self._read_each(prompt, pieces, halvings - 1, is_rest=True)
 
-    async def _take(
+    async def _accept(
         self, prompt: Prompt | LiteralPrompt, piece: Chunk, records: list[object]
     ) -> CheckedRecords:
         """Return the items of a complete answer; unusable records are requested again."""
@@ -269,7 +269,7 @@ class ExtractionPass:
             await self._read_again(prompt, piece, half, prompt.ask_again(piece, half))
             for half in (asked[:middle], asked[middle:])
         ]
-        return [one for half, _ in halves for one in half], [one for _, half in halves for one in half]
+        return [item for half, _ in halves for item in half], [item for _, half in halves for item in half]
 
     def _give_up(
         self, piece: Chunk, request: ModelRequest, reply: ModelAnswer, salvaged: Iterable[Item]

@@ -124,12 +124,12 @@ def read_mail(document: Document, options: ExtractionOptions) -> RulesForm:
         items=[item for mail in read for item in mail.items],
         prose=[
             Passage(start, end, _headings_of(mail) if is_archive else ())
-            for mail, one in zip(mails, read, strict=True)
-            for start, end in one.without_calendars
+            for mail, parts in zip(mails, read, strict=True)
+            for start, end in parts.without_calendars
         ],
         date=document.modified_at,
-        parts=sum((one.parts for one in read), Counter[str]()),
-        dropped=[note for one in read for note in one.dropped],
+        parts=sum((form.parts for form in read), Counter[str]()),
+        dropped=[note for form in read for note in form.dropped],
         by_rules=by_rules,
     )
 

@@ -61,7 +61,10 @@ def people_above(text: str, start: int, places: Iterable[int], headings: Sequenc
         places: places in ascending order, in or below the line at *start*.
     """
     outline = Outline(text, start=start)
-    above = {place: [one for one in outline.above(place) if _is_whole_line(text, one)] for place in places}
+    above = {
+        place: [heading for heading in outline.above(place) if _is_whole_line(text, heading)]
+        for place in places
+    }
     lines = {line for found in above.values() for line in found}
     names = {line: found for line in lines if (found := names_in(text[slice(*line)]))}
     known = {line for line, found in names.items() if all(map(is_person, found))}

@@ -381,7 +381,9 @@ class Prompt:
 
     def ask_again(self, piece: Chunk, failed: Sequence[FailedRecord]) -> ModelRequest:
         """Return the question about the first few unusable records of a chunk."""
-        lines = [f"{nth}. {self._failed_line(one)}" for nth, one in enumerate(failed[:MAX_ASKED_AGAIN], 1)]
+        lines = [
+            f"{nth}. {self._failed_line(failure)}" for nth, failure in enumerate(failed[:MAX_ASKED_AGAIN], 1)
+        ]
         asked = "\n".join((self._fenced(piece, self._shown(piece.start, piece.end)), "", _AGAIN, *lines))
         return self._request(piece, asked, _power_of_two(len(lines)))
 
@@ -425,7 +427,9 @@ class Prompt:
 
     def _failed_line(self, failed: FailedRecord) -> str:
         """Return a short form of a record and its problem, on one line whatever the model wrote."""
-        table = next((one for one in self._tables if one.name == failed.record.get("table")), None)
+        table = next(
+            (candidate for candidate in self._tables if candidate.name == failed.record.get("table")), None
+        )
         names = ("table", table.title, "quote") if table else ("quote",)
         record = {name: failed.record.get(name) for name in names}
         short = {
@@ -456,9 +460,10 @@ class Prompt:
             parts.append(f"What its owner asks for:\n{self._hidden(options.prompt).strip()}")
         for is_approved, words in _JUDGED.items():
             titles = [
-                f"- {one.table}: {self._hidden(_one_line(one.title))[:_MAX_TITLE_CHARS]}"
-                for one in options.judged
-                if one.is_approved is is_approved and any(table.name == one.table for table in self._tables)
+                f"- {judged.table}: {self._hidden(_one_line(judged.title))[:_MAX_TITLE_CHARS]}"
+                for judged in options.judged
+                if judged.is_approved is is_approved
+                and any(table.name == judged.table for table in self._tables)
             ]
             if titles:
                 parts.append("\n".join((words, *titles)))

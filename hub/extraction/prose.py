@@ -364,14 +364,14 @@ def days_in(clause: str, lexicon: Lexicon, anchor: Anchor | None, timezone: str)
     marks = [at for at, char in enumerate(plain) for _ in range(sum(map(str.isalnum, fold(char))))]
     found: list[tuple[int, int, str]] = []
     unknown: set[str] = set()
-    for one in dates_in(plain, has_spans=True):
-        place = sum(map(str.isalnum, one.before))
-        count = sum(map(str.isalnum, one.words))
-        is_span = is_coming_span(one.parts)
-        is_part = is_span and one.after.startswith("'")  # "next week's menu"
+    for day_words in dates_in(plain, has_spans=True):
+        place = sum(map(str.isalnum, day_words.before))
+        count = sum(map(str.isalnum, day_words.words))
+        is_span = is_coming_span(day_words.parts)
+        is_part = is_span and day_words.after.startswith("'")  # "next week's menu"
         if count and place + count <= len(marks) and not is_part:
-            found.append((marks[place], marks[place + count - 1] + 1, one.words))
-            unknown |= {one.words} if is_span else set()
+            found.append((marks[place], marks[place + count - 1] + 1, day_words.words))
+            unknown |= {day_words.words} if is_span else set()
     edges = lexicon.patterns("edges")[0].finditer(clause)
     found.extend((*match.span(), match.group()) for match in edges)
     kinds = [match.span() for match in lexicon.patterns("undated")[0].finditer(clause)]
@@ -540,7 +540,7 @@ class _Sentence:
         if not (self._is_question or self._has_project):
             # "We agreed that Zoe will call" is shared work.
             shared = (self._lexicon.match(name, self._text) for name in ("promises", "spanning"))
-            if not any(one and one.groupdict().get("who") for one in shared) and self._decision():
+            if not any(match and match.groupdict().get("who") for match in shared) and self._decision():
                 return
         found = self._row() or self._tasks()
         if self._is_question:
@@ -701,7 +701,7 @@ class _Sentence:
         """Return the places between clauses: also before requests, in a dictation without punctuation."""
         found = [match.span() for match in self._lexicon.patterns("joints")[0].finditer(self._text)]
         asides = [match.span() for match in _ASIDE.finditer(self._text)]
-        joints = [one for one in found if not any(start <= one[0] < end for start, end in asides)]
+        joints = [match for match in found if not any(start <= match[0] < end for start, end in asides)]
         # A longer sentence without punctuation is a dictation.
         if len(self._text) > 100 and not _PUNCTUATION.search(self._text.rstrip(EDGES)):
             openers = self._lexicon.patterns("openers")[0].finditer(self._text)
@@ -1054,13 +1054,15 @@ class _Sentence:
         if not is_named and lexicon.has("events", self._heading) and not lexicon.has("settled", self._text):
             return self._add_event(_NUMBERING.sub("", self._heading), 0, end, ahead[0])
         for day in ahead:
-            nth = next((n for n, one in enumerate(clauses) if one.start <= day.start < one.end), None)
+            nth = next(
+                (n for n, clause in enumerate(clauses) if clause.start <= day.start < clause.end), None
+            )
             if nth is None:
                 continue
             own, before = (nth, nth), (nth - 1, nth)
             for first, last, by_time in (
-                *((*one, False) for one in (own, before, (nth, nth + 1))),
-                *((*one, True) for one in (own, before)),
+                *((*span, False) for span in (own, before, (nth, nth + 1))),
+                *((*span, True) for span in (own, before)),
             ):
                 if first < 0 or last >= len(clauses) or (by_time and not day.has_time):
                     continue
@@ -1098,7 +1100,10 @@ class _Sentence:
                 title, begin = f"{above}: {title}", self._place(0)
             elif self._before is not None:
                 title, begin = f"{self._before.text.strip(EDGES)}: {title}", self._before.start
-        until = min((one.start for one in self._days if one.start > day.start), default=len(self._text))
+        until = min(
+            (following.start for following in self._days if following.start > day.start),
+            default=len(self._text),
+        )
         clock = None if day.has_time else _CLOCK.search(self._text, day.end, until)
         day = self._reader.at_time(day, clock.group(), self._start) if clock else day
         return self._reader.add(TableName.TIMELINES, {"title": title}, begin, self._start + end, day)

@@ -99,10 +99,10 @@ def lines_in(text: str, passage: Passage) -> Iterator[SentenceLine]:
     before = passage.start
     speaker = ""
     header = list(mail_fields(text, passage.start, passage.end))
-    headers = {one.start() for one in header if len(header) > 1 and one.group(1) != "Subject"}
+    headers = {field.start() for field in header if len(header) > 1 and field.group(1) != "Subject"}
     at = passage.start
     lines = lines_of(text[at : passage.end])
-    for start, end in chain.from_iterable(_joined(text, at + one.start, at + one.end) for one in lines):
+    for start, end in chain.from_iterable(_joined(text, at + line.start, at + line.end) for line in lines):
         if start in headers:  # when and by whom a mail was sent is no event and no fact
             before = end
             continue

@@ -129,7 +129,7 @@ class QuotaModel:
         self.limit = self._size = share * self._whole
         self._level = min(self._level, self._size)
 
-    def take(self, amount: float) -> None:
+    def spend(self, amount: float) -> None:
         """Use *amount*, whether it is available or not."""
         amount = min(amount, self._size)
         self._level -= amount
@@ -234,26 +234,26 @@ class FairQueue(Generic[T]):
         """Next entry, or None."""
         return next(iter(self._users.values()))[0] if self._users else None
 
-    def put(self, user: str, one: T, *, first: bool = False) -> None:
-        """Queue *one* behind the user's other entries, or before them if *first* (for a retry)."""
+    def enqueue(self, user: str, entry: T, *, first: bool = False) -> None:
+        """Queue *entry* behind the user's other entries, or before them if *first* (for a retry)."""
         own = self._users.setdefault(user, deque())
         if first:
-            own.appendleft(one)
+            own.appendleft(entry)
         else:
-            own.append(one)
+            own.append(entry)
         self._count += 1
 
     def pop(self) -> T:
         """Remove and return the head; its user moves to the end. Raises LookupError if the queue is empty."""
         user, own = next(iter(self._users.items()), ("", deque[T]()))
-        one = own.popleft()
+        entry = own.popleft()
         self._users.move_to_end(user)
         self._close(user)
-        return one
+        return entry
 
-    def remove(self, user: str, one: T) -> None:
-        """Remove *one* from any position. Raises LookupError or ValueError if it is not queued."""
-        self._users[user].remove(one)
+    def remove(self, user: str, entry: T) -> None:
+        """Remove *entry* from any position. Raises LookupError or ValueError if it is not queued."""
+        self._users[user].remove(entry)
         self._close(user)
 
     def _close(self, user: str) -> None:
@@ -353,7 +353,7 @@ class Limiter:
             again: True for a retry, which goes before the user's other questions.
         """
         turn = LimiterPermit(user, tokens)
-        self._queue.put(user, turn, first=again)
+        self._queue.enqueue(user, turn, first=again)
         try:
             await self._given(turn)
             yield turn
@@ -441,7 +441,7 @@ class Limiter:
             wait_s = self._wait_s(head)
             if wait_s != 0.0:
                 break
-            self._take(self._queue.pop())
+            self._start(self._queue.pop())
         if head is not None:
             head.woken.set()
         return wait_s
@@ -453,7 +453,7 @@ class Limiter:
         stores = (quota.wait_s(amount, now, self._pace) for quota, amount in self._needs(turn))
         return max(0.0, self._opens_at - now, *stores)
 
-    def _take(self, turn: LimiterPermit) -> None:
+    def _start(self, turn: LimiterPermit) -> None:
         now = self._clock.monotonic()
         turn.before = self._numbers - self._unordered.count(now)
         turn.before_tokens = self._tokens - self._unordered.total(now)
@@ -463,7 +463,7 @@ class Limiter:
         self._asking += 1
         turn.number = self._numbers
         for quota, amount in self._needs(turn):
-            quota.take(amount)
+            quota.spend(amount)
         turn.woken.set()
 
     def _needs(self, turn: LimiterPermit) -> Iterator[tuple[QuotaModel, float]]:

@@ -293,8 +293,8 @@ class _Columns(msgspec.Struct, frozen=True, dict=True):
         """Columns of the table that have cells, with the kinds of these."""
         is_own = self.table.name not in TABLES
         kinds = [
-            (one, f"own {one.name}" if is_own else _KINDS.get(one.name, one.name))
-            for one in self.table.columns
+            (column, f"own {column.name}" if is_own else _KINDS.get(column.name, column.name))
+            for column in self.table.columns
         ]
         return [(column, kind) for column, kind in kinds if kind in self.places]
 
@@ -347,7 +347,7 @@ def read_spreadsheet(document: Document, options: ExtractionOptions) -> RulesFor
                 prose=left,
                 date=document.modified_at,
                 # A cell is no part of the sentence in the one before it.
-                authored="".join("\f" if one == delimiter else one for one in _BETWEEN.split(text)),
+                authored="".join("\f" if piece == delimiter else piece for piece in _BETWEEN.split(text)),
                 apart=[(row.start, row.end) for row in rows if row.cells],
                 tables=[(0, len(text))],
             )
@@ -402,7 +402,7 @@ def read_tables(document: Document, form: RulesForm, options: ExtractionOptions)
                 before = Passage(at, table.start, passage.headings)
                 items, prose, at = items + found, [*prose, before, *left], table.end
         prose.append(Passage(at, passage.end, passage.headings))
-    prose = [one for one in prose if text[one.start : one.end].strip()]
+    prose = [passage for passage in prose if text[passage.start : passage.end].strip()]
     items.sort(key=lambda item: item.start)
     return msgspec.structs.replace(form, items=items, prose=prose, apart=sorted(apart), tables=places)
 
@@ -562,11 +562,13 @@ def _columns(header: _SheetRow, options: ExtractionOptions) -> _Columns | None:
     Of an operator's table and a built-in one that use the same columns, the operator's counts.
     """
     found = [*_built_in(header, options), *_own(header, options)]
-    ranks = [(set(chain.from_iterable(one.places.values())), one.table.name not in TABLES) for one in found]
-    for one, (used, is_own) in zip(found, ranks, strict=True):
+    ranks = [
+        (set(chain.from_iterable(match.places.values())), match.table.name not in TABLES) for match in found
+    ]
+    for candidate, (used, is_own) in zip(found, ranks, strict=True):
         beaten = [used > less or (used == less and is_own > other) for less, other in ranks]
         if beaten.count(False) == 1:  # itself
-            return one
+            return candidate
     return None
 
 
@@ -646,7 +648,7 @@ class _Dates:
             chain.from_iterable(columns.of(row, "when") for row in rows),
             chain.from_iterable(row.cells for row in rows),
         ):
-            pairs = [(int(one[1]), int(one[3])) for cell in cells for one in _FIGURES.finditer(cell)]
+            pairs = [(int(figure[1]), int(figure[3])) for cell in cells for figure in _FIGURES.finditer(cell)]
             orders = {first > _MONTHS for first, second in pairs if max(first, second) > _MONTHS}
             if orders:
                 self._is_day_first = orders.pop() if len(orders) == 1 else None

@@ -195,8 +195,10 @@ def read_prose(
     places = [at for at, char in enumerate(text) if char != COVER] if is_covered else range(len(text))
     shown = text.replace(COVER, "")
     passages = [
-        msgspec.structs.replace(one, start=bisect_left(places, one.start), end=bisect_left(places, one.end))
-        for one in form.prose
+        msgspec.structs.replace(
+            passage, start=bisect_left(places, passage.start), end=bisect_left(places, passage.end)
+        )
+        for passage in form.prose
     ]
     found = prose.read(
         shown,

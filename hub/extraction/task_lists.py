@@ -455,7 +455,7 @@ def read_taskpaper(document: Document, options: ExtractionOptions) -> RulesForm:
         project = None if task else _PROJECT.fullmatch(line.text)
         while around and around[-1].depth >= line.indent - 0.5 * bool(project):
             around.pop()
-        is_over = any(one.is_over for one in around)
+        is_over = any(heading.is_over for heading in around)
         if task is not None:
             first = at
             while at < len(lines) and _is_note_of(line, lines[at]):
@@ -465,8 +465,8 @@ def read_taskpaper(document: Document, options: ExtractionOptions) -> RulesForm:
                 below = [note.text.strip() for note in lines[first:at]]
                 start, end = _bounds(line)[0], _bounds(lines[at - 1])[1]
                 items += _task(parsed, task["value"], document.text, start, end, options, more=below)
-                for one in around:
-                    one.is_open = one.is_open or not parsed.is_done
+                for heading in around:
+                    heading.is_open = heading.is_open or not parsed.is_done
         elif project is not None:
             archive = _state_of(project["name"])
             is_over = is_over or _is_over(TASKPAPER.read(line.text)) or _is_over(archive)
@@ -475,10 +475,13 @@ def read_taskpaper(document: Document, options: ExtractionOptions) -> RulesForm:
             projects.append(around[-1])
         elif not is_over:
             notes.append((line, list(around)))
-    for one in projects:
-        if one.is_open and one.name.lower() not in _INBOXES:
-            items += _item(TableName.PROJECTS, {"name": one.name}, document.text, *_bounds(one.line), options)
-    prose = [Passage(line.start, line.end) for line, above in notes if all(one.is_open for one in above)]
+    for heading in projects:
+        if heading.is_open and heading.name.lower() not in _INBOXES:
+            start, end = _bounds(heading.line)
+            items += _item(TableName.PROJECTS, {"name": heading.name}, document.text, start, end, options)
+    prose = [
+        Passage(line.start, line.end) for line, above in notes if all(heading.is_open for heading in above)
+    ]
     return RulesForm(items=sorted(items, key=lambda item: item.start), prose=prose, date=document.modified_at)
 
 
@@ -498,7 +501,7 @@ def read_org(document: Document, options: ExtractionOptions) -> RulesForm:
         line, at = lines[at], at + 1
         heading = _ORG_HEADING.fullmatch(line.text)
         if heading is None:
-            at = at if over else reading.take(lines, at - 1)
+            at = at if over else reading.read_block(lines, at - 1)
             continue
         level = len(heading["stars"])
         over = 0 if level <= over else over
@@ -613,7 +616,7 @@ def read_markdown(document: Document, options: ExtractionOptions, *, is_plain: b
         reading.begin_section(lines[top[0]], 1, lines[top[0]].text.strip())  # the title of a list
         at = top[0] + 1
     while at < len(lines):
-        at = reading.take(lines, at)
+        at = reading.read_block(lines, at)
     reading.close_passage(len(document.text))
     return RulesForm(items=reading.items, prose=reading.prose, date=date, view=view, due=due)
 
@@ -631,7 +634,7 @@ class _TaskListReader:
         self.items: list[Item] = []
         self.prose: list[Passage] = []
 
-    def take(self, lines: Sequence[DocumentLine], at: int) -> int:
+    def read_block(self, lines: Sequence[DocumentLine], at: int) -> int:
         """Parse the block that starts at line *at*; return the index of the next line."""
         line = lines[at]
         if line.text.isspace() and not self._text[line.start : line.end].isspace():

@@ -140,8 +140,8 @@ class _Transcript(msgspec.Struct):
             self.usage and self.usage.seconds,
             *(segment.end for segment in self.segments or ()),
         ]
-        known = [float(one) for one in given if isinstance(one, float | int)]
-        return max((one for one in known if 0 < one < 1e6), default=None)
+        known = [float(number) for number in given if isinstance(number, float | int)]
+        return max((member for member in known if 0 < member < 1e6), default=None)
 
 
 def _transcript_in(body: bytes) -> _Transcript:

@@ -439,7 +439,7 @@ class Checking:
         self._items, self._dropped, self._failed = [], [], []
         for record in records:
             if isinstance(record, dict):
-                self._take(record)
+                self._admit(record)
             else:
                 self._drop("", "not_an_object")
         return CheckedRecords(self._items, self._dropped, self._failed)
@@ -449,9 +449,9 @@ class Checking:
 
         The sentence around the title becomes the quote; the item is marked as quoted approximately.
         """
-        return [self._take_by_title(one) for one in failed]
+        return [self._admit_by_title(failure) for failure in failed]
 
-    def _take_by_title(self, failed: FailedRecord) -> Item | None:
+    def _admit_by_title(self, failed: FailedRecord) -> Item | None:
         name = failed.record.get("table")
         if not isinstance(name, str) or name not in self._options.data_types:
             return None
@@ -466,7 +466,7 @@ class Checking:
         found = self.take_all([failed.record | {"quote": self._text[start:end]}]).items
         return msgspec.structs.replace(found[0], warnings=("approximate_quote",)) if found else None
 
-    def _take(self, record: dict[str, object]) -> None:
+    def _admit(self, record: dict[str, object]) -> None:
         """Convert one record to an item, or note why it was rejected."""
         name = record.get("table")
         if not isinstance(name, str) or name not in self._options.data_types:
@@ -498,7 +498,7 @@ class Checking:
                 return
             table, data = _NOTES, {_NOTES.title: data.get(table.title)}
         if wrong := problems_of(table, data, _BY_MODEL):
-            self._drop(table.name, "bad_record", "; ".join(one.split(":")[0] for one in wrong), at=at)
+            self._drop(table.name, "bad_record", "; ".join(problem.split(":")[0] for problem in wrong), at=at)
             self._failed.append(FailedRecord(record, "; ".join(wrong)))
             return
         if spot is None or place is None:

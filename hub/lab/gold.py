@@ -496,7 +496,7 @@ def _check(table: DeviceTable, field: str, value: object) -> None:
     """
     column = table.column(field)
     if column is None or column.filler is not Filler.MODEL:
-        allowed = ", ".join(one.name for one in table.columns if one.filler is Filler.MODEL)
+        allowed = ", ".join(column.name for column in table.columns if column.filler is Filler.MODEL)
         raise _Wrong(f"data.{field}: not a field that a document can have; {table.name} has {allowed}")
     if problem := _problem(column, value):
         raise _Wrong(f"data.{field}: {problem}")
@@ -508,7 +508,7 @@ def _problem(column: Column, value: object) -> str | None:
             is_date = isinstance(value, str) and any(_is_of(value, form) for form in _DAY_FORMS)
             return None if is_date else "write a local date, 2026-03-06 or 2026-03-06T15:00"
         case Kind.NAMES:
-            is_names = isinstance(value, list) and value and all(_is_text(one) for one in value)
+            is_names = isinstance(value, list) and value and all(_is_text(part) for part in value)
             return None if is_names else 'write a list of names, as in ["Anna"]'
         case Kind.NUMBER:
             is_number = isinstance(value, int | float) and not isinstance(value, bool)

@@ -164,7 +164,7 @@ def _attached(limits: ConvertLimits, check: Check) -> Attached:
 
     def attached(content: bytes, kind: str) -> Converted:
         if kind in OFFICE or len(content) > _SMALL_BYTES:
-            return attachments.take(convert(content, path="", media_type=kind, limits=limits, check=check))
+            return attachments.accept(convert(content, path="", media_type=kind, limits=limits, check=check))
         return attachments.read(content, kind)
 
     return attached
@@ -226,9 +226,9 @@ class Attachments:
 
     def read(self, data: bytes, kind: str) -> Converted:
         """Convert an attachment. Raises ``NotConvertible`` as the function ``read``."""
-        return self.take(read(data, kind, max_bytes=self._room))
+        return self.accept(read(data, kind, max_bytes=self._room))
 
-    def take(self, converted: Converted) -> Converted:
+    def accept(self, converted: Converted) -> Converted:
         """Count an attachment that was converted elsewhere towards the limit.
 
         Raises:

@@ -19,7 +19,7 @@ _MAX_CHARS: Final = 1_000  # of a pattern
 _MAX_REPEATS: Final = 200
 
 _REPEAT: Final = re.compile(r"\*|\+|\?|\{(\d{1,9})(?:(,)(\d{1,9})?)?\}")
-_ONE_OF: Final = re.compile(r"\[\^?\]?(?:[^\]\\]|\\.)*\]", re.DOTALL)
+_CHAR_CLASS: Final = re.compile(r"\[\^?\]?(?:[^\]\\]|\\.)*\]", re.DOTALL)
 _AMBIGUOUS_IN_CLASS: Final = re.compile(r"(?<!\\)\[|--|&&|\|\||~~")
 _Key = TypeVar("_Key")
 _Value = TypeVar("_Value")
@@ -192,7 +192,7 @@ class _Parser:
         if char == "(":
             return self._group()
         if char == "[":
-            return self._one_of()
+            return self._char_class()
         if char == "\\":
             return self._escaped()
         if char in "*+?{":
@@ -200,7 +200,7 @@ class _Parser:
         self._at += 1
         if char in "^$":
             return _Edge(char)
-        return self._one(r"[^\r\n]" if char == "." else re.escape(char))
+        return self._single(r"[^\r\n]" if char == "." else re.escape(char))
 
     def _group(self) -> "_Node":
         opened = self._at
@@ -216,13 +216,13 @@ class _Parser:
             )
         return inner
 
-    def _one_of(self) -> "_Node":
-        match = _ONE_OF.match(self._source, self._at)
+    def _char_class(self) -> "_Node":
+        match = _CHAR_CLASS.match(self._source, self._at)
         if match is None:
             raise self._bad("a [ that is never closed; write \\[ for the sign itself")
         if _AMBIGUOUS_IN_CLASS.search(match.group(), 1):
             raise self._bad("inside [...] write \\ before [ - & | ~")
-        node = self._one(match.group())
+        node = self._single(match.group())
         self._at = match.end()
         return node
 
@@ -240,11 +240,11 @@ class _Parser:
         self._at += 2
         if char == "b":
             return _Edge("b")
-        return self._one(f"\\{char}" if char in _KINDS_OF_CHARS else re.escape(_CONTROLS.get(char, char)))
+        return self._single(f"\\{char}" if char in _KINDS_OF_CHARS else re.escape(_CONTROLS.get(char, char)))
 
-    def _one(self, source: str) -> "_Node":
+    def _single(self, source: str) -> "_Node":
         try:
-            return _One(re.compile(source, self._flags))
+            return _Single(re.compile(source, self._flags))
         except re.error as error:
             raise self._bad(error.msg) from None
 
@@ -259,7 +259,7 @@ class _Parser:
     def _build(self, node: "_Node", then: int) -> int:
         """Add the states for *node* followed by state *then*; return the start state."""
         match node:
-            case _One(test):
+            case _Single(test):
                 return self._add(_PatternState(test, "", [then]))
             case _Edge(kind):
                 return self._add(_PatternState(None, kind, [then]))
@@ -288,7 +288,7 @@ class _Parser:
         return len(self._states) - 1
 
 
-class _One(NamedTuple):
+class _Single(NamedTuple):
     test: re.Pattern[str]
 
 
@@ -310,7 +310,7 @@ class _Repeat(NamedTuple):
     most: int | None
 
 
-_Node = _One | _Edge | _Sequence | _Alternatives | _Repeat
+_Node = _Single | _Edge | _Sequence | _Alternatives | _Repeat
 
 
 def _edge_kind(text: str, at: int) -> str:

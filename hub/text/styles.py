@@ -180,7 +180,7 @@ class Styles:
             if self._has_room(text):
                 try:
                     parsed = tinycss2.parse_stylesheet(text, skip_comments=True, skip_whitespace=True)
-                    self._take(parsed, _applies(media), 0)
+                    self._add_rules(parsed, _applies(media), 0)
                 except RecursionError:
                     self._is_whole = False
 
@@ -226,7 +226,7 @@ class Styles:
                     self._is_whole = False
         return self._inline[style]
 
-    def _take(self, nodes: Iterable[Any], is_certain: bool | None, depth: int) -> None:
+    def _add_rules(self, nodes: Iterable[Any], is_certain: bool | None, depth: int) -> None:
         """Add rules; *is_certain*: False if they may apply, None if they do not."""
         if is_certain is None:
             return
@@ -236,7 +236,7 @@ class Styles:
                 applies = _condition(node.lower_at_keyword, tinycss2.serialize(node.prelude))
                 if applies is not None:
                     inside = tinycss2.parse_rule_list(node.content, skip_comments=True, skip_whitespace=True)
-                    self._take(inside, is_certain and applies, depth + 1)
+                    self._add_rules(inside, is_certain and applies, depth + 1)
             elif node.type == "qualified-rule" and (declared := _declared(node.content)):
                 for parts, is_exact in _selectors(node.prelude):
                     last = parts[-1]
@@ -367,8 +367,8 @@ def _selector(tokens: Sequence[Any]) -> tuple[tuple[_Compound, ...], bool] | Non
 
 
 def _attribute(content: Sequence[Any]) -> tuple[str, str, str]:
-    words = [one for one in content if one.type in ("ident", "string")]
-    sign = "".join(one.value for one in content if one.type == "literal")
+    words = [token for token in content if token.type in ("ident", "string")]
+    sign = "".join(token.value for token in content if token.type == "literal")
     name = words[0].value.lower() if words else ""
     return name, sign if len(words) > 1 else "", words[1].value.lower() if len(words) > 1 else ""
 
@@ -668,6 +668,7 @@ def _over(color: Sequence[float], background: Rgb) -> Rgb:
 
 def _luminance(color: Rgb) -> float:
     red, green, blue = (
-        one / 12.92 if one <= 0.04045 else ((max(one, 0.0) + 0.055) / 1.055) ** 2.4 for one in color
+        channel / 12.92 if channel <= 0.04045 else ((max(channel, 0.0) + 0.055) / 1.055) ** 2.4
+        for channel in color
     )
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue

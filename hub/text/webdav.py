@@ -42,7 +42,7 @@ class WebDavResource(msgspec.Struct, frozen=True):
         """Return the URLs in a property."""
         element = self.found.get(name)
         elements = [] if element is None else element.findall(f"{DAV}href")
-        return [one.text.strip() for one in elements if one.text]
+        return [element.text.strip() for element in elements if element.text]
 
     def has(self, name: str, inner: str) -> bool:
         """Return True if the property *name* contains an element *inner*."""
@@ -115,7 +115,7 @@ def multistatus(body: bytes) -> Multistatus:
     if root.tag != f"{DAV}multistatus":
         raise NotWebDav("the server's answer is no multistatus")
     token = root.findtext(f"{DAV}sync-token") or ""
-    return Multistatus([_resource(one) for one in root.findall(f"{DAV}response")], token.strip())
+    return Multistatus([_resource(response) for response in root.findall(f"{DAV}response")], token.strip())
 
 
 def is_token_refused(body: bytes) -> bool:

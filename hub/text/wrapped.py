@@ -98,10 +98,10 @@ def signed_content(data: bytes) -> bytes:
         NotSigned: encrypted, without a content, or damaged.
     """
     try:
-        oid, content = _children(_one(data, _SEQUENCE), 2)
+        oid, content = _children(_only_child(data, _SEQUENCE), 2)
         if oid[1] != _SIGNED_DATA:
             raise NotSigned("encrypted")
-        fields = _children(_one(content[1], _SEQUENCE))
+        fields = _children(_only_child(content[1], _SEQUENCE))
         enclosed = _children(next(value for tag, value in fields if tag == _SEQUENCE))
         if len(enclosed) < 2:
             raise NotSigned("signature")
@@ -113,7 +113,7 @@ def signed_content(data: bytes) -> bytes:
 _Value = tuple[int, bytes]
 
 
-def _one(data: bytes, tag: int) -> bytes:
+def _only_child(data: bytes, tag: int) -> bytes:
     found = next(_values(data, 0))
     if found[0] != tag:
         raise NotSigned("damaged")

@@ -32,7 +32,7 @@ def values_at(found: Any, steps: Sequence[str]) -> list[Any]:
     step, rest = steps[0], steps[1:]
     if step in (_ALL, _JOINED):
         inner = found.values() if isinstance(found, dict) else found if isinstance(found, list) else ()
-        values = [value for one in inner for value in values_at(one, rest)]
+        values = [value for child in inner for value in values_at(child, rest)]
         return ["".join(map(text_of, values))] if step == _JOINED and values else values
     if isinstance(found, dict):
         return values_at(found.get(step), rest)
@@ -67,7 +67,7 @@ def row_key_in(entry: Any, texts: Sequence[str]) -> str:
         texts: other texts of the entry.
     """
     values = [*entry.values()] if isinstance(entry, dict) else []
-    lists = [one for value in values if isinstance(value, list) for one in value]
+    lists = [part for value in values if isinstance(value, list) for part in value]
     found = (_ROW_KEY.search(text) for text in (*texts, *values, *lists) if isinstance(text, str))
     return next((key[1] for key in found if key), "")
 

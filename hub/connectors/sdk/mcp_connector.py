@@ -36,7 +36,7 @@ else:  # next to this file, in the jail
 
 VERSION = "2025-11-25"  # of the Model Context Protocol
 PAGE = 50
-MOST = 1_000  # resources or entries, whose digests fit into a cursor
+MAX_ENTRIES = 1_000  # resources or entries, whose digests fit into a cursor
 MAX_VERSION, MAX_SHOWN = 128, 1_000  # characters
 MAX_PAGES = 200  # of a list
 MAX_MESSAGES = 1_000  # of the server, until it answers a request
@@ -86,7 +86,7 @@ class Mcp(Connector):
 
     def _listed(self) -> list[Message]:
         found = [entry for tool in self._tools for entry in self._entries(tool)]
-        return list({one.key: one for one in found}.values())
+        return list({entry.key: entry for entry in found}.values())
 
     def page(self, cursor: Mapping[str, Any] | None, since: str, next: Any) -> Page:
         known = (next or cursor or {"known": {}}).get("known")
@@ -103,8 +103,11 @@ class Mcp(Connector):
                     if tools
                     else [self._message(resource, run) for resource in self._resources()]
                 )
-            begin, listed[:] = 0, [one for one in found if known.get(digest(one.key)) != digest(one.version)]
-            known = digests(one for one in found if one not in listed) if next is None else known
+            begin, listed[:] = (
+                0,
+                [entry for entry in found if known.get(digest(entry.key)) != digest(entry.version)],
+            )
+            known = digests(entry for entry in found if entry not in listed) if next is None else known
         end = begin + PAGE
         messages = listed[begin:end]
         known = known | digests(messages)
@@ -127,9 +130,11 @@ class Mcp(Connector):
             if isinstance(found, Failure):
                 failures[key] = found
                 continue
-            text = "\n\n".join(one["text"] for one in found if one.get("text"))
-            is_page = any((one.get("mimeType") or "").startswith("text/html") for one in found)
-            kinds = [one.get("mimeType") or "application/octet-stream" for one in found if "text" not in one]
+            text = "\n\n".join(entry["text"] for entry in found if entry.get("text"))
+            is_page = any((entry.get("mimeType") or "").startswith("text/html") for entry in found)
+            kinds = [
+                entry.get("mimeType") or "application/octet-stream" for entry in found if "text" not in entry
+            ]
             if text:
                 parts = {f"{kind} no text": kinds.count(kind) for kind in kinds}
                 yield {"key": key, "html" if is_page else "text": text, "parts": parts}
@@ -163,17 +168,17 @@ class Mcp(Connector):
             if result.get("isError"):
                 raise Failure("unavailable", f"the tool {name} answered: {data}")
             lists = values_at(data, steps_of(tool["list"])) if tool["list"] else [data]
-            for one in lists:
-                found += [entry_of(tool, entry) for entry in (one if isinstance(one, list) else [one])]
+            for page in lists:
+                found += [entry_of(tool, entry) for entry in (page if isinstance(page, list) else [page])]
             following = text_at(data, [tool["next"]]) if tool["cursor"] else ""
             if not following:
                 return found
             if following == arguments.get(tool["cursor"]):
                 raise Failure("unavailable", f"the tool {name} lists the same page again and again")
             arguments[tool["cursor"]] = following
-            if len(found) > MOST:
+            if len(found) > MAX_ENTRIES:
                 break
-        most = f"{MOST} entries, or {MAX_PAGES} pages of them"
+        most = f"{MAX_ENTRIES} entries, or {MAX_PAGES} pages of them"
         raise Failure("bad_settings", f"the tool {name} lists more than {most}: choose by its arguments")
 
     def _texts(self, keys: Sequence[str]) -> Iterable[Mapping[str, Any]]:
@@ -193,15 +198,15 @@ class Mcp(Connector):
         for _ in range(MAX_PAGES):
             part = self._call("resources/list", params)
             prefix = self.settings.get("prefix") or ""
-            found += [one for one in part["resources"] if one["uri"].startswith(prefix)]
+            found += [resource for resource in part["resources"] if resource["uri"].startswith(prefix)]
             if not part.get("nextCursor"):
                 return found
             if part["nextCursor"] == params.get("cursor"):
                 raise Failure("unavailable", "the server lists the same page again and again")
             params = {"cursor": part["nextCursor"]}
-            if len(found) > MOST:
+            if len(found) > MAX_ENTRIES:
                 break
-        most = f"{MOST} resources, or {MAX_PAGES} pages of them"
+        most = f"{MAX_ENTRIES} resources, or {MAX_PAGES} pages of them"
         raise Failure("bad_settings", f"the server has more than {most}: choose some by prefix")
 
     def _message(self, resource: Mapping[str, Any], run: str) -> Message:
@@ -231,8 +236,8 @@ class Mcp(Connector):
             signal.setitimer(signal.ITIMER_REAL, self.settings["read_s"] if pipes else 0)
             with shaped():
                 found: list[dict[str, Any]] = self._call("resources/read", {"uri": uri})["contents"]
-                for one in found:  # raises for another form
-                    (one.get("text") or "") + (one.get("mimeType") or "")
+                for entry in found:  # raises for another form
+                    (entry.get("text") or "") + (entry.get("mimeType") or "")
         except Failure as failure:
             reads["refused"] += not isinstance(failure, McpRefused)
             if failure in (ENDED, SILENT) or reads["refused"] >= MAX_REFUSED:
@@ -357,7 +362,7 @@ def entry_of(tool: Mapping[str, Any], entry: Any) -> Message:
         received_at=moment(text_at(entry, [*fields["modified"], *fields["created"]])),
         sender={"email": author.lower()} if "@" in author else {"email": "", "name": author},
         subject=(text_at(entry, fields["title"]) or text.partition("\n")[0])[:MAX_SHOWN],
-        labels=[label[:MAX_SHOWN] for label in labels[:MOST]],
+        labels=[label[:MAX_SHOWN] for label in labels[:MAX_ENTRIES]],
         link=link_of(text_at(entry, fields["link"])),
     )
 
