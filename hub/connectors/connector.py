@@ -1,4 +1,4 @@
-"""Contract between a run and a provider, dates of messages, filter of an agent, and catalogue of connectors.
+"""Contract between a run and a connector: settings, filter, pages of messages, and their documents.
 
 The contract is a stream of changes in pages, each with a cursor. A **page** lists messages that are new since
 the last cursor, with their metadata. Its cursor is valid once every message of the page is settled. The run
@@ -8,27 +8,17 @@ So a connector keeps no state between two calls, and may list a message again: i
 A connector has no access to storage or refresh tokens, never sleeps by itself, and marks nothing as read. The
 date of a message is the sender's, unless the provider's is more than 30 days away.
 
-A provider adds fields to the filter (``filter`` of ``[[agents]]`` in hub.toml). All conditions are checked
-here, even those that the provider's server has applied: servers may compare dates instead of times, or spell
-words differently.
-
-Plug-ins of other packages are entry points of the group ``hub.connectors`` (name -> class), and are used only
-if hub.toml allows them by name. Each is loaded on first use; one that fails is listed with the reason and
-never prevents the hub's start.
+A provider adds fields to the filter (``filter`` of ``[[agents]]`` in hub.toml); ``selection`` applies it.
 """
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from functools import cache
-from importlib import import_module
-from importlib.metadata import entry_points
 from pathlib import Path
-from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Final, Literal, TypeVar
 
 import msgspec
@@ -52,7 +42,6 @@ from hub.document import Document
 from hub.text.files import MAIL
 from hub.text.parts import cut_parts
 from hub.text.patterns import BadPattern, pattern_of
-from protocol.errors import ErrorCode, HubError, did_you_mean
 from protocol.items import MAX_AUTHOR_CHARS, Provenance, ProvenanceOrigin
 
 T = TypeVar("T")
@@ -452,9 +441,6 @@ class Connector(ABC):
 ConnectorClass = type[Connector]
 
 
-MAX_SUBJECT_CHARS: Final = 1_000  # of a subject are examined
-
-
 async def documents_of(
     connector: Connector, messages: Sequence[Message]
 ) -> AsyncGenerator[tuple[Message, Document | Unread]]:
@@ -477,127 +463,3 @@ def read_cursor(stored: Any, kind: type[T]) -> T:
         return msgspec.convert(stored, kind)
     except msgspec.ValidationError as error:
         raise CursorLost("the cursor is not one of this release") from error
-
-
-def why_left_out(message: Message, filter: Filter) -> str | None:
-    """Return why the filter excludes the message, as one word; None if it is selected.
-
-    The word appears in counters and logs: *bulk*, *sent*, *read*, *sender*, *subject*, *attachment*.
-    """
-    if message.is_bulk and not filter.include_bulk:
-        return "bulk"
-    if message.is_sent and not filter.include_sent:
-        return "sent"
-    if filter.unread_only and message.is_unread is False:
-        return "read"
-    if filter.from_any and not _is_from(message, filter.from_any):
-        return "sender"
-    if filter.not_from and _is_from(message, filter.not_from):
-        return "sender"
-    subject = message.subject[:MAX_SUBJECT_CHARS]
-    if filter.subject_any and not any(word.casefold() in subject.casefold() for word in filter.subject_any):
-        return "subject"
-    if filter.subject_regex is not None and not any(pattern_of(filter.subject_regex).find(subject)):
-        return "subject"
-    has_attachment = any(not attachment.is_inline for attachment in message.attachments)
-    if filter.has_attachment is not None and has_attachment is not filter.has_attachment:
-        return "attachment"
-    return None
-
-
-def _is_from(message: Message, words: tuple[str, ...]) -> bool:
-    """Return True if the sender matches one of *words*: an address, an ``@domain``, or a part of a name."""
-    if message.sender is None:
-        return False
-    email, name = message.sender.email.casefold(), message.sender.name.casefold()
-    for word in map(str.casefold, words):
-        if word.startswith("@"):
-            _, _, domain = email.rpartition("@")
-            if domain == word[1:] or domain.endswith(f".{word[1:]}"):
-                return True
-        elif "@" in word:
-            if email == word:
-                return True
-        elif word in name or word in email:
-            return True
-    return False
-
-
-GROUP: Final = "hub.connectors"
-BUILT_IN: Final = {
-    "gmail": "hub.connectors.gmail:Gmail",
-    "outlook": "hub.connectors.outlook:Outlook",
-    "teams": "hub.connectors.teams:Teams",
-    "imap": "hub.connectors.imap:Imap",
-    "caldav": "hub.connectors.caldav:CalDavConnector",
-    "webhook": "hub.connectors.webhook:Webhook",
-    "maildir": "hub.connectors.maildir:Maildir",
-    "manifest": "hub.connectors.manifest:ManifestConnector",
-    "process": "hub.connectors.process:ProcessConnector",
-    "mcp": "hub.connectors.mcp:McpConnector",
-}
-MANIFESTS: Final = Path(__file__).parent / "manifests"
-
-
-@cache
-def shipped() -> tuple[str, ...]:
-    """Return the providers that a manifest describes which comes with the hub."""
-    return tuple(sorted(file.stem for file in MANIFESTS.glob("*.toml")))
-
-
-class UnknownProvider(HubError):
-    """Unknown or unusable connector. *is_broken*: it is installed and allowed, but cannot be loaded."""
-
-    code = ErrorCode.BAD_CONNECTOR
-
-    def __init__(self, message: str, hint: str, *, is_broken: bool = False) -> None:
-        super().__init__(message)
-        self.hint = hint
-        self.is_broken = is_broken
-
-
-def find(
-    name: str,
-    allowed: Collection[str] = (),
-    settings: Mapping[str, Any] = MappingProxyType({}),
-    folder: Path = Path(),
-) -> ConnectorClass:
-    """Return the connector class of a provider.
-
-    Args:
-        allowed: plug-ins that hub.toml allows.
-        settings: of the connector in hub.toml, which is in *folder*.
-
-    Raises:
-        UnknownProvider: the provider is unknown, not allowed, or cannot be loaded.
-    """
-    place = BUILT_IN["manifest" if name in shipped() else name] if name in (*BUILT_IN, *shipped()) else None
-    if place is not None:
-        return _loaded(name, place).variant(name, settings, folder)
-    plugins = {point.name: point.value for point in entry_points(group=GROUP)}
-    if name not in plugins:
-        known = [*BUILT_IN, *shipped()]
-        near = did_you_mean(name, [*known, *(set(plugins) & set(allowed))])
-        hint = near or f"there are {', '.join(sorted(known))}"
-        raise UnknownProvider(f"there is no provider {name!r}", hint)
-    if name not in allowed:
-        hint = f'write [plugins] connectors = ["{name}"] if you trust its package'
-        raise UnknownProvider(f"the plug-in {name!r} is installed, and not allowed", hint)
-    return _loaded(name, plugins[name]).variant(name, settings, folder)
-
-
-@cache
-def _loaded(name: str, place: str) -> ConnectorClass:
-    module, _, attribute = place.partition(":")
-    hint = "it may be of another release: update its package"
-    try:
-        found = getattr(import_module(module), attribute)
-    except Exception as error:  # the import of a foreign package may raise anything
-        message = f"the plug-in {name!r} cannot be loaded: {type(error).__name__}"
-        raise UnknownProvider(message, hint, is_broken=True) from error
-    if not (isinstance(found, type) and issubclass(found, Connector)):
-        raise UnknownProvider(f"the plug-in {name!r} is no connector", hint, is_broken=True)
-    if found.api_version != API_VERSION:
-        message = f"the plug-in {name!r} is of version {found.api_version}, and {API_VERSION} is wanted"
-        raise UnknownProvider(message, hint, is_broken=True)
-    return found
