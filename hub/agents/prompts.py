@@ -11,7 +11,8 @@ from typing import Any, Final
 
 import msgspec
 
-from protocol.errors import ErrorCode, HubError, did_you_mean
+from protocol.errors import ErrorCode, HubError
+from protocol.similar_names import did_you_mean
 from storage.agents.agent_snapshot import Setup
 
 OPENS: Final = "{{"

@@ -24,10 +24,11 @@ from hub.settings.table_settings import tables_of, unknown_tables
 from hub.text.redaction import problem_of
 from protocol.agent_status import Activity, Availability, Axis, Connectivity, Health, Lifecycle
 from protocol.agent_types import TYPE_NAMES, AgentKind, kind_of
-from protocol.errors import CodedError, ErrorCode, did_you_mean
+from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId, DeviceId, UserId
 from protocol.requirements import MAX_CHARACTERS, parse_requirement
 from protocol.secret_rules import RedactionRule
+from protocol.similar_names import did_you_mean
 from protocol.status_vocabularies import Vocabulary, status_columns
 from protocol.tables import TABLES, Tables
 from storage.agents import agents

@@ -40,8 +40,9 @@ from hub.api.errors import (
 from hub.base.clock import from_epoch_ms
 from hub.base.dates import DAY, begin_of
 from hub.base.printable import typed_problem
-from protocol.errors import CodedError, ErrorCode, did_you_mean
+from protocol.errors import CodedError, ErrorCode
 from protocol.frame import NO_JSON
+from protocol.similar_names import did_you_mean
 
 MISSING: Final = object()
 MAX_OF_TEXT: Final = 1_000  # characters of a parameter of a path or a query, if it has no limit of its own

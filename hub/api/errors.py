@@ -14,8 +14,8 @@ from msgspec import inspect as shapes
 from pydantic import ValidationError
 
 from hub.base.toml import sentences
-from protocol.errors import did_you_mean
 from protocol.frame import NO_JSON
+from protocol.similar_names import did_you_mean
 
 _PLACE: Final = re.compile(r" - at `(?:key in )?\$\.?([^`]*)`$")
 _MISSING: Final = re.compile(r"Object missing required field `(\w+)`$")

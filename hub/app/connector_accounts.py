@@ -13,7 +13,7 @@ from hub.base.outbound.client import OutboundClient
 from hub.base.outbound.rules import OutboundRules
 from hub.base.toml.values import SecretMissing, SecretRef
 from hub.connectors.calling import MAX_ANSWER_BYTES, SignInNeeded
-from hub.connectors.connector import UnknownProvider, find
+from hub.connectors.catalogue import UnknownProvider, find
 from hub.settings.connector_settings import ConnectorSettings
 from hub.settings.reload import Commit, Unfit
 from hub.settings.settings import Settings

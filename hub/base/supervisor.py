@@ -17,7 +17,8 @@ from hub.base.clock import Chance, Clock
 from hub.base.log import Channel
 from hub.base.metrics import Metrics
 from hub.base.periodic_loop import Rounds, Turns
-from protocol.errors import Backoff, CodedError, ErrorCode, HubError
+from protocol.backoff import Backoff
+from protocol.errors import CodedError, ErrorCode, HubError
 
 log = Channel(__name__)
 

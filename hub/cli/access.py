@@ -457,7 +457,7 @@ _SIGN_IN: Final = {"oauth2": "browser", "password": "password or token", "secret
 @json_option
 def providers(as_json: bool) -> None:
     """List the providers that connectors can have, and the manifests that describe them."""
-    from hub.connectors.connector import BUILT_IN, MANIFESTS, find, shipped
+    from hub.connectors.catalogue import BUILT_IN, MANIFESTS, find, shipped
 
     rows = []
     for name in sorted({*BUILT_IN, *shipped()} - {"manifest"}):
@@ -491,7 +491,7 @@ def check(
     from pydantic import ValidationError
 
     from hub.base.outbound.rules import OutboundRules
-    from hub.connectors.connector import find, shipped
+    from hub.connectors.catalogue import find, shipped
     from hub.connectors.manifest import kind_of_file
 
     given = dict(text.partition("=")[::2] for text in assignments)

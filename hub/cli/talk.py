@@ -164,7 +164,7 @@ class Talk:
         unknown = _UNKNOWN.search(problem.get("detail", ""))
         if noun not in NAMED or unknown is None:
             return ""
-        from protocol.errors import did_you_mean
+        from protocol.similar_names import did_you_mean
 
         listed = self._client.get(f"/v1/{noun}", params={"limit": PAGE})
         return did_you_mean(unknown[1], [one["name"] for one in listed.json().get(noun, ())])

@@ -14,7 +14,8 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from hub.connectors.connector import API_VERSION, Connector, ConnectorClass
-from protocol.errors import ErrorCode, HubError, did_you_mean
+from protocol.errors import ErrorCode, HubError
+from protocol.similar_names import did_you_mean
 
 GROUP: Final = "hub.connectors"
 

@@ -83,8 +83,8 @@ from hub.text.letter_text import (
 )
 from hub.text.mime import header_text
 from hub.text.wrapped import flow_of
-from protocol.errors import did_you_mean
 from protocol.frame import NO_JSON, read_json
+from protocol.similar_names import did_you_mean
 
 AT_ONCE: Final = 4  # concurrent requests of one user
 GET_UNITS: Final = 20.0

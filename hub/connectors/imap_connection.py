@@ -31,7 +31,7 @@ from hub.connectors.calling import (
 from hub.connectors.connector import Context
 from hub.connectors.imap_settings import ImapSettings
 from hub.connectors.imap_syntax import Lost, Value, folder_name, folder_word, number_of, quoted, values
-from protocol.errors import did_you_mean
+from protocol.similar_names import did_you_mean
 
 T = TypeVar("T")
 

@@ -51,8 +51,8 @@ from hub.connectors.calling import (
     origin_of,
     server_address,
 )
+from hub.connectors.catalogue import MANIFESTS, UnknownProvider, shipped
 from hub.connectors.connector import (
-    MANIFESTS,
     PAGE_MESSAGES,
     Account,
     Address,
@@ -66,10 +66,8 @@ from hub.connectors.connector import (
     OAuth,
     Page,
     ProviderSettings,
-    UnknownProvider,
     Words,
     read_cursor,
-    shipped,
 )
 from hub.connectors.feeds import feed_entries, plain
 from hub.connectors.sdk.json_paths import (

@@ -82,7 +82,7 @@ from hub.document import Document
 from hub.text.files import HTML, MAIL
 from hub.text.letter_text import Enclosure, Letter, LetterBody, LetterOptions
 from hub.text.mime import is_bulk
-from protocol.errors import did_you_mean
+from protocol.similar_names import did_you_mean
 
 SELECT: Final = (
     "id,internetMessageId,subject,from,toRecipients,ccRecipients,receivedDateTime,sentDateTime"

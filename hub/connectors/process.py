@@ -47,7 +47,6 @@ from hub.connectors.calling import (
     server_address,
 )
 from hub.connectors.connector import (
-    MAX_SUBJECT_CHARS,
     MAX_WORDS,
     PAGE_MESSAGES,
     Account,
@@ -62,6 +61,7 @@ from hub.connectors.connector import (
     Word,
 )
 from hub.connectors.secret_spellings import SecretSpellings
+from hub.connectors.selection import MAX_SUBJECT_CHARS
 from hub.document import Document
 from hub.text.html import TooTangled, text_of_html
 from hub.text.parts import known_parts

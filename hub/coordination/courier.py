@@ -47,7 +47,8 @@ from hub.openclaw import (
 )
 from hub.openclaw.methods import History, Message
 from protocol.agent_messages import MessageEvent, MessageState
-from protocol.errors import CATALOGUE, Backoff, CallTimedOut, DeliveryError, ErrorCode, HubError, LinkLost
+from protocol.backoff import Backoff
+from protocol.errors import CATALOGUE, CallTimedOut, DeliveryError, ErrorCode, HubError, LinkLost
 from protocol.frame import ErrorBody, Record
 from protocol.ids import BootId, CallId, DeviceId, GatewayId, traceparent_of
 from protocol.tool_calls import Action, ToolCall

@@ -32,9 +32,10 @@ from hub.coordination.message_transitions import ANSWERABLE, Moving, shortened
 from hub.openclaw import Gateway, GatewayError, GatewayForbidden, GatewayRefused, GatewayUnreachable, methods
 from hub.openclaw.methods import History, Message, PendingInput
 from protocol.agent_messages import MessageEvent, MessageKind, MessageState, QueueMode
+from protocol.backoff import Backoff
 from protocol.calls import without_answers
 from protocol.coordination import attempt_key
-from protocol.errors import Backoff, ErrorCode
+from protocol.errors import ErrorCode
 from protocol.ids import AgentId, BootId, traceparent_of
 from storage.coordination import message_rows, messages, questions
 from storage.coordination.message_rows import MessageRow, MessageSight

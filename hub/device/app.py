@@ -83,11 +83,12 @@ from hub.device.shared import (
 )
 from hub.device.sinks.reports import Placed
 from protocol import keys
+from protocol.backoff import Backoff
 from protocol.calls import MAX_PLACED
 from protocol.capabilities import CapabilityName
 from protocol.codec import JSON, MSGPACK
 from protocol.coordination import AgentBeat, Event, EventName, Heartbeat, Method, Response
-from protocol.errors import Backoff, CloseCode, ErrorCode, connect_command
+from protocol.errors import CloseCode, ErrorCode, connect_command
 from protocol.frame import Frame, Parameters, Values
 from protocol.handshake import SPOKEN, Capability, DeviceHello, GrantOfOwner, Hubs, Welcome
 from protocol.handshake import Client as ClientProgram

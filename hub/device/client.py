@@ -43,16 +43,9 @@ from hub.device.credentials import (
     dialled,
 )
 from protocol import keys
+from protocol.backoff import Backoff, requested_wait_s
 from protocol.codec import Codec, for_subprotocol
-from protocol.errors import (
-    CATALOGUE,
-    CLOSE_MEANINGS,
-    Backoff,
-    CloseCode,
-    ErrorCode,
-    HubError,
-    requested_wait_s,
-)
+from protocol.errors import CATALOGUE, CLOSE_MEANINGS, CloseCode, ErrorCode, HubError
 from protocol.frame import MAX_MESSAGE_BYTES, Frame
 from protocol.handshake import NONCE_HEADER, Challenge, DeviceHello, Goodbye, Welcome, skew_of
 from protocol.session import (

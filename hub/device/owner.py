@@ -26,8 +26,8 @@ from hub.device.rows import Refusal, Review, bad_record, cut, row_called
 from hub.device.schema import transaction
 from protocol.agent_messages import QuestionState
 from protocol.calls import ANSWER_CHARACTERS
-from protocol.errors import did_you_mean
 from protocol.frame import Field, Record
+from protocol.similar_names import did_you_mean
 from protocol.tables import TABLES, Column, DeviceTable, Filler, Kind, plain_choice
 
 _TITLE_CHARACTERS: Final = 120  # of an item's title in a sentence

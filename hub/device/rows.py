@@ -28,9 +28,10 @@ from hub.base.clock import IdFactory, SystemChance, SystemClock
 from hub.device import schema
 from hub.device.schema import quoted
 from hub.text.item_text import with_clean_title
-from protocol.errors import ErrorCode, HubError, nearest
+from protocol.errors import ErrorCode, HubError
 from protocol.frame import MAX_RESULT_BYTES, Field, Record
 from protocol.items import Changed, CountedDay, FoundBy, ItemSource, Provenance, Unresolved
+from protocol.similar_names import nearest
 from protocol.tables import (
     SUGGESTED,
     TABLES,

@@ -59,7 +59,7 @@ class UnknownTopic(LookupError):
     """
 
     def __init__(self, topic: str) -> None:
-        from protocol.errors import did_you_mean  # the help of commands imports this module
+        from protocol.similar_names import did_you_mean  # the help of commands imports this module
 
         super().__init__(f"the handbook has no page {topic!r}")
         self.hint = did_you_mean(topic, TOPICS) or "'hub help' lists the topics"

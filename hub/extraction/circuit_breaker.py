@@ -10,7 +10,7 @@ from typing import Final
 
 from hub.base.clock import Clock
 from hub.extraction.model import ModelError, ModelExhausted, ModelRefused, ModelUnavailable
-from protocol.errors import Backoff
+from protocol.backoff import Backoff
 
 FAILURES: Final = 3  # consecutive questions, each with all its retries
 

@@ -25,7 +25,7 @@ from hub.base.periodic_loop import Turns
 from hub.base.printable import one_line
 from hub.base.version import command_to_add
 from hub.extraction.model import ModelUnavailable
-from protocol.errors import Backoff
+from protocol.backoff import Backoff
 
 MODEL_NAME: Final = "smollm2-135m-instruct"
 CONTEXT_TOKENS: Final = 4_096

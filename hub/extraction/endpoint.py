@@ -55,7 +55,7 @@ from hub.extraction.model import (
     Price,
 )
 from hub.extraction.rate_limiter import Limiter, LimiterPermit
-from protocol.errors import Backoff
+from protocol.backoff import Backoff
 from protocol.work import Usage
 
 if TYPE_CHECKING:

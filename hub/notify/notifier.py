@@ -18,7 +18,8 @@ from hub.base.outbound.rules import OutboundRules
 from hub.base.periodic_loop import Rounds
 from hub.notify.sending import IN_A_MAIL, TEST, Answer, Sender
 from hub.settings.notify_settings import NotifySettings
-from protocol.errors import Backoff, CodedError
+from protocol.backoff import Backoff
+from protocol.errors import CodedError
 from protocol.ids import BootId
 from storage import deliveries, leases
 from storage.deliveries import DeliveryRow, OpenIssue, TargetRow

@@ -53,7 +53,8 @@ from hub.openclaw.frames import (
 )
 from hub.openclaw.gateway import GatewayProblem, GatewayState, Need
 from hub.openclaw.identity import GatewayAddress, Identity
-from protocol.errors import Backoff, CodedError, ErrorCode, HubError
+from protocol.backoff import Backoff
+from protocol.errors import CodedError, ErrorCode, HubError
 
 MAX_IN_FLIGHT: Final = 64  # a gateway refuses every third of 400 concurrent requests
 MAX_UNSENT_BYTES: Final = 8 * 1024 * 1024  # eight files of a size beyond manual editing

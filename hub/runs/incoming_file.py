@@ -19,7 +19,6 @@ import msgspec
 
 from hub.base.clock import from_epoch_ms
 from hub.document import Document
-from hub.runs.sources import _FROM_OTHERS
 from hub.text import archives
 from hub.text.convert import convert, convert_file
 from hub.text.decoding import GUESSED
@@ -43,6 +42,12 @@ MAX_DOCUMENT_BYTES: Final = 32 * 1024 * 1024  # per file; text is held as one st
 # Bytes of a file in memory. A run's 64 MiB thus cover 256 open files.
 _SPOOLED_BYTES: Final = 256 * 1024
 _AS_IT_IS: Final = (None, "text", "utf-8")
+_FROM_OTHERS: Final = {
+    MAIL: ProvenanceOrigin.MAIL,
+    MBOX: ProvenanceOrigin.MAIL,
+    CHAT: ProvenanceOrigin.CHAT,
+    HTML: ProvenanceOrigin.WEB,
+}
 
 
 class BrokenFile(HubError):

@@ -40,7 +40,8 @@ from hub.connectors.calling import (
     Unavailable,
     Unread,
 )
-from hub.connectors.connector import Connector, Message, Page, documents_of, why_left_out
+from hub.connectors.connector import Connector, Message, Page, documents_of
+from hub.connectors.selection import why_left_out
 from hub.document import Document
 from hub.extraction.items import ExtractionOptions
 from hub.extraction.letters import MAX_DATES, Invitation, invitation_in

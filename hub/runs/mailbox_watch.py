@@ -29,7 +29,8 @@ from hub.extraction.extractor import Extractor
 from hub.runs.leases import is_share_of
 from hub.runs.mailbox_visit import Desk, _opened
 from hub.runs.run_order import UndeclaredTable, set_up, settings_of
-from protocol.errors import Backoff, HubError
+from protocol.backoff import Backoff
+from protocol.errors import HubError
 from protocol.ids import BootId, RunId
 from protocol.lifecycles import RunState
 from storage.agents import agents

@@ -26,7 +26,7 @@ from hub.extraction.model import (
     Models,
     ModelUnavailable,
 )
-from protocol.errors import Backoff
+from protocol.backoff import Backoff
 
 log = Channel(__name__)
 

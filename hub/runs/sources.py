@@ -32,7 +32,6 @@ from hub.runs.run_order import RunOrder
 from hub.text import office, pictures
 from hub.text.files import (
     AUDIO,
-    CHAT,
     HTML,
     MAIL,
     MBOX,
@@ -46,7 +45,6 @@ from protocol.capabilities import CapabilityName
 from protocol.errors import CATALOGUE, ErrorCode, HubError
 from protocol.frame import ErrorBody
 from protocol.ids import traceparent
-from protocol.items import ProvenanceOrigin
 from protocol.lifecycles import RunState
 from protocol.skipped_files import LEFT_OUT, SkippedFile
 from protocol.work import (
@@ -692,14 +690,6 @@ def _advised(reason: str) -> str:
     except ValueError:
         return reason  # an error code that only the device knows
     return reason if info.retryable else f"{reason}: {info.hint}"
-
-
-_FROM_OTHERS: Final = {
-    MAIL: ProvenanceOrigin.MAIL,
-    MBOX: ProvenanceOrigin.MAIL,
-    CHAT: ProvenanceOrigin.CHAT,
-    HTML: ProvenanceOrigin.WEB,
-}
 
 
 def _dotted(ending: str) -> str:

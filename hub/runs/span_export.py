@@ -23,7 +23,7 @@ from hub.base.outbound.rules import AddressRefused, OutboundRules, retry_after
 from hub.base.periodic_loop import Rounds
 from hub.base.version import VERSION
 from hub.runs.budget import NANOS
-from protocol.errors import Backoff
+from protocol.backoff import Backoff
 from protocol.ids import RunId, trace_id_of
 from protocol.lifecycles import CallState, RunOutcome, UnitState
 from storage.kernel.columns import Key

@@ -55,7 +55,8 @@ def declared_connectors(settings: Settings) -> list[DeclaredConnector]:
 
 def _declared_connector(one: ConnectorSettings, plugins: Collection[str]) -> DeclaredConnector:
     # Imported here: most settings have no connectors.
-    from hub.connectors.connector import Auth, UnknownProvider, find
+    from hub.connectors.catalogue import UnknownProvider, find
+    from hub.connectors.connector import Auth
 
     document = one.model_dump_json(exclude={"name", "user"}).encode()
     declared = DeclaredConnector(name=one.name, user_name=one.user, provider=one.provider)

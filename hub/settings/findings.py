@@ -28,7 +28,7 @@ from hub.settings.cluster_settings import ClusterSettings
 from hub.settings.listener_settings import TlsSettings
 from hub.settings.settings import IN_MEMORY, ModelSettings, OpenAIModelSettings, Settings, StorageSettings
 from hub.settings.table_settings import unknown_tables
-from protocol.errors import did_you_mean
+from protocol.similar_names import did_you_mean
 from protocol.tables import REFERENCES, TABLES, problems_in
 
 if TYPE_CHECKING:  # their dependencies are imported only if templates or agents need a check
@@ -145,7 +145,8 @@ def found_in_connectors(settings: Settings, report: Reporter) -> Iterator[Proble
     if not settings.connectors and not any(agent.connector for agent in settings.agents):
         return
     # Imported here: most settings have no connectors.
-    from hub.connectors.connector import Auth, ConnectorClass, UnknownProvider, find
+    from hub.connectors.catalogue import UnknownProvider, find
+    from hub.connectors.connector import Auth, ConnectorClass
 
     kinds: dict[str, ConnectorClass] = {}
     for number, one in enumerate(settings.connectors):

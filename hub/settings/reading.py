@@ -41,7 +41,7 @@ from hub.settings.findings import (
 from hub.settings.overrides import PREFIX, in_environment, overlaid
 from hub.settings.schema import is_text
 from hub.settings.settings import Settings
-from protocol.errors import nearest
+from protocol.similar_names import nearest
 
 # Tables about the machine of a node, or needed before the database is open.
 OWN: Final = ("hub", "listen", "storage", "cluster", "log", "reload", "outbound", "plugins", "backup")

@@ -9,7 +9,7 @@ from pydantic import (
 )
 
 from hub.base.toml.values import REQUIRED, Flag, Table, live, shaped
-from protocol.errors import did_you_mean
+from protocol.similar_names import did_you_mean
 from protocol.tables import (
     MAX_FIELDS,
     MAX_TABLES,

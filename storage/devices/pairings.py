@@ -17,8 +17,9 @@ from typing import Any, Final
 import msgspec
 import sqlalchemy as sa
 
-from protocol.errors import CodedError, ErrorCode, HubError, nearest
+from protocol.errors import CodedError, ErrorCode, HubError
 from protocol.ids import ConnectionId, DeviceId, KeyId, PairingId, UserId
+from protocol.similar_names import nearest
 from storage import audit
 from storage.devices import tokens
 from storage.devices.devices import DeviceRow, UnknownDevice, devices_called, find_device, revoked_device

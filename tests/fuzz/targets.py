@@ -20,7 +20,8 @@ import msgspec
 from hub.base.clock import epoch_ms
 from hub.connectors.caldav import joined, multistatus, read_metadata
 from hub.connectors.calling import HttpReply, Misconfigured, Unavailable
-from hub.connectors.connector import Context, find
+from hub.connectors.catalogue import find
+from hub.connectors.connector import Context
 from hub.connectors.manifest import ManifestConnector
 from hub.connectors.mime import read_head
 from hub.document import Document

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol.errors import Backoff, CloseCode
+from protocol.backoff import Backoff
+from protocol.errors import CloseCode
 from tests.support.clock import SeededChance
 
 draws = st.floats(0, 1, exclude_max=True)

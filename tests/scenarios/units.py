@@ -23,7 +23,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from hub.app.systemd import this_installation, unit_files
 from hub.base.tokens import hash_token
-from protocol.errors import Backoff
+from protocol.backoff import Backoff
 from protocol.ids import DeviceId, TokenId, UserId
 from storage.devices import devices
 from storage.devices.tokens import DEVICE_TOKENS

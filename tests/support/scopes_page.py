@@ -14,7 +14,8 @@ from hub.base.outbound.scopes import (
 )
 from hub.connectors.blocking_imap_transport import ImapRefused
 from hub.connectors.calling import ConnectorFailure, HttpReply, general
-from hub.connectors.connector import BUILT_IN, Connector, find, shipped
+from hub.connectors.catalogue import BUILT_IN, find, shipped
+from hub.connectors.connector import Connector
 from hub.connectors.imap_connection import failure_of
 from tests.support.references import NOTE
 

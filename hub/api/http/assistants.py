@@ -101,8 +101,9 @@ from hub.base.roles import PRINCIPAL, ROUTES, Asked, Principal, may_ask, rows_of
 from hub.base.roles import Scope as TokenScope
 from hub.base.tokens import TokenKind
 from hub.base.version import VERSION
-from protocol.errors import CodedError, ErrorCode, HubError, did_you_mean
+from protocol.errors import CodedError, ErrorCode, HubError
 from protocol.frame import NO_JSON
+from protocol.similar_names import did_you_mean
 
 Schema = dict[str, Any]
 Arguments = Mapping[str, Any]

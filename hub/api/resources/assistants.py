@@ -25,8 +25,9 @@ from hub.base.log import Channel
 from hub.base.printable import one_line
 from hub.base.roles import ASSISTANT, BY_ALL, OPERATOR, PRINCIPAL, PUBLIC, ROLE_SCOPES, Principal, Role, Scope
 from hub.base.tokens import TokenKind
-from protocol.errors import CodedError, ErrorCode, did_you_mean
+from protocol.errors import CodedError, ErrorCode
 from protocol.ids import TokenId, UserId
+from protocol.similar_names import did_you_mean
 from storage.devices.tokens import DAY_MS, SESSIONS, BrowserSessionRow, create_grant
 from storage.store import Store
 

@@ -31,9 +31,10 @@ from hub.links.roster import Roster
 from hub.runs.incoming_file import provenance_of
 from hub.text.files import Converted
 from protocol.calls import FileExcerpt, FilesList, FilesPage, FilesRead, OwnerGrant, root_in
-from protocol.errors import CodedError, ErrorCode, did_you_mean
+from protocol.errors import CodedError, ErrorCode
 from protocol.frame import Path, Record, Text
 from protocol.items import Provenance
+from protocol.similar_names import did_you_mean
 from protocol.tables import DeviceTable, Tables
 from protocol.tool_calls import Action, Answer, ToolCall
 from storage import audit

@@ -23,7 +23,8 @@ from typing import Any, Final, NamedTuple, Self
 
 import msgspec
 
-from protocol.errors import MAX_WAIT_S, ErrorCode, HubError
+from protocol.backoff import MAX_WAIT_S
+from protocol.errors import ErrorCode, HubError
 
 Ip = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network

@@ -13,7 +13,8 @@ from pydantic import ValidationError
 from hub.base.toml.origins import Places
 from hub.base.toml.positions import KeyPath, value_at
 from hub.base.toml.sentences import AS_NUMBER, sentence
-from protocol.errors import ErrorCode, HubError, did_you_mean, nearest
+from protocol.errors import ErrorCode, HubError
+from protocol.similar_names import did_you_mean, nearest
 
 NamesAt = Callable[[KeyPath], Iterable[str]]  # the keys that a table may have
 DefaultAt = Callable[[KeyPath], object]  # the default of a key, or None

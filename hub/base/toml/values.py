@@ -34,7 +34,8 @@ from pydantic_core import PydanticCustomError
 
 from hub.base.outbound.addresses import parse_target
 from hub.base.outbound.rules import is_this_machine
-from protocol.errors import ErrorCode, HubError, did_you_mean
+from protocol.errors import ErrorCode, HubError
+from protocol.similar_names import did_you_mean
 
 T = TypeVar("T")
 

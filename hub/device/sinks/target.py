@@ -8,7 +8,8 @@ from typing import Any, Final, NamedTuple, Protocol, runtime_checkable
 
 from hub.base.outbound.scopes import Scope
 from protocol.calls import PlaceProblem
-from protocol.errors import HubError, did_you_mean
+from protocol.errors import HubError
+from protocol.similar_names import did_you_mean
 from protocol.tables import DeviceTable, Filler, Kind
 
 LONG: Final = 2_000  # characters: longer texts stand apart from their row

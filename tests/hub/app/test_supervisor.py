@@ -8,7 +8,8 @@ from anyio.abc import TaskStatus
 from hub.base.metrics import Metrics
 from hub.base.periodic_loop import WORK_S, Rounds, Turns
 from hub.base.supervisor import Failures, Supervisor
-from protocol.errors import Backoff, CodedError, ErrorCode
+from protocol.backoff import Backoff
+from protocol.errors import CodedError, ErrorCode
 from tests.support.clock import FakeClock, SeededChance
 from tests.support.coded import coded
 from tests.support.services import running

@@ -20,7 +20,7 @@ from hub.lab.comparison import sign_test
 from hub.lab.evaluation import MAX_SHOWN_CHARS, MAX_STORED
 from hub.lab.gold import GoldDocument
 from hub.lab.planted import planted_documents
-from protocol.errors import Backoff
+from protocol.backoff import Backoff
 from tests.hub.cli.conftest import Hub, ends
 from tests.support.families import each
 from tests.support.hub import ServedHub

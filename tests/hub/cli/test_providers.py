@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hub.connectors.connector import BUILT_IN, shipped
+from hub.connectors.catalogue import BUILT_IN, shipped
 from hub.connectors.manifest import kind_of_file
 from tests.hub.cli.conftest import Hub
 from tests.support.families import each

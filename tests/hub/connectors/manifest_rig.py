@@ -16,7 +16,8 @@ from starlette.types import Receive, Scope, Send
 from hub.base.outbound.client import OutboundClient
 from hub.base.outbound.rules import OutboundRules
 from hub.connectors.calling import ProviderCaller, Throttle, Unread
-from hub.connectors.connector import Connector, ConnectorClass, Context, Cursor, Message, documents_of, find
+from hub.connectors.catalogue import find
+from hub.connectors.connector import Connector, ConnectorClass, Context, Cursor, Message, documents_of
 from hub.document import Document
 from tests.hub.connectors.gmail_rig import HastyClock
 from tests.support.asgi import serving

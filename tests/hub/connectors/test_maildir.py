@@ -13,8 +13,9 @@ import pytest
 from hub.base.clock import SystemClock
 from hub.connectors import mime
 from hub.connectors.calling import CursorLost, FileUnusable, Unread
+from hub.connectors.catalogue import find
 from hub.connectors.conformance import ConnectorConformance, Place
-from hub.connectors.connector import Context, Cursor, Filter, Message, documents_of, find
+from hub.connectors.connector import Context, Cursor, Filter, Message, documents_of
 from hub.connectors.maildir import Maildir, MaildirSettings
 from hub.document import Document
 from tests.support.clock import SeededChance

@@ -22,7 +22,8 @@ from hub.connectors.calling import (
     Unavailable,
     Unread,
 )
-from hub.connectors.connector import Auth, UnknownProvider, find
+from hub.connectors.catalogue import UnknownProvider, find
+from hub.connectors.connector import Auth
 from hub.connectors.manifest import load
 from hub.connectors.sdk.json_paths import steps_of, values_at
 from hub.document import Document

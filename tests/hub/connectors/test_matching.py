@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from hub.connectors.connector import Address, Attachment, Filter, Message, why_left_out
+from hub.connectors.connector import Address, Attachment, Filter, Message
+from hub.connectors.selection import why_left_out
 from tests.support.families import each
 
 ANA = Address("ana@mail.example.org", "Ana Berg")

@@ -26,7 +26,8 @@ from hub.connectors.calling import (
     Unavailable,
     Unread,
 )
-from hub.connectors.connector import Connector, Context, Filter, documents_of, find
+from hub.connectors.catalogue import find
+from hub.connectors.connector import Connector, Context, Filter, documents_of
 from hub.connectors.mcp import McpConnector, McpSettings
 from hub.document import Document
 from tests.hub.connectors import caldav_rig, gmail_rig, manifest_rig

@@ -12,7 +12,8 @@ import pytest
 from pydantic import ValidationError
 
 from hub.connectors.calling import Misconfigured, Unread
-from hub.connectors.connector import Context, Message, Posted, find
+from hub.connectors.catalogue import find
+from hub.connectors.connector import Context, Message, Posted
 from hub.connectors.webhook import (
     PAGE,
     Source,

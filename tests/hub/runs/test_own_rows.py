@@ -12,7 +12,7 @@ import pytest
 
 from hub.base.outbound.client import OutboundClient
 from hub.base.outbound.rules import OutboundRules
-from hub.connectors.connector import find
+from hub.connectors.catalogue import find
 from hub.connectors.webhook import Source
 from hub.connectors.webhook import read as read_post
 from hub.device.sinks.calendar import Calendar

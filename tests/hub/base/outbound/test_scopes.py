@@ -11,7 +11,7 @@ from hub.base.outbound.scopes import (
     scope_of_status,
 )
 from hub.connectors.calling import ConnectorFailure
-from hub.connectors.connector import BUILT_IN
+from hub.connectors.catalogue import BUILT_IN
 from tests.support.scopes_page import WITHOUT_SERVER, at_providers, at_sinks
 
 # IANA's registry of statuses of refusals, without those that are unused or obsolete.

@@ -15,7 +15,8 @@ from hub.extraction.completion import tokens_of
 from hub.extraction.rate_limiter import QuotaModel, reported_quota
 from hub.openclaw.failures import REFUSED_S, of_answer, of_opening, of_refusal
 from hub.openclaw.frames import Refusal
-from protocol.errors import MAX_WAIT_S, Backoff, CloseCode, requested_wait_s
+from protocol.backoff import MAX_WAIT_S, Backoff, requested_wait_s
+from protocol.errors import CloseCode
 from tests.support.clock import START
 
 DAY_S = MAX_WAIT_S
