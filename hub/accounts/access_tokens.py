@@ -16,7 +16,7 @@ import anyio
 import anyio.to_thread
 import msgspec
 
-from hub.accounts.grants import ANSWER_S, AccountConfig, Granted, Grants
+from hub.accounts.grants import ANSWER_S, AccountConfig, Grants, TokenGrant
 from hub.accounts.keys import KeyMissing, KeyStore, NotOpened
 from hub.base.clock import Chance, Clock, epoch_ms
 from hub.base.log import Channel
@@ -142,7 +142,7 @@ class TokenBook:
         """Return True if another node of this database lives, which may have other keys."""
         return await self._store.read(nodes.has_others, BootId(self._owner))
 
-    async def seal(self, connector_id: str, granted: Granted) -> tuple[str, bytes]:
+    async def seal(self, connector_id: str, granted: TokenGrant) -> tuple[str, bytes]:
         """Seal a grant for the row of a connector. Return the key's id and the sealed data."""
         ring = await self._keys.ring()
         tokens = SealedTokens(granted.access_token, granted.refresh_token)
@@ -188,7 +188,7 @@ class TokenBook:
         log.info("connector.refreshed", connector_id=row.connector_id, stored=is_stored)
         return granted.access_token if is_stored else None
 
-    async def _keep(self, row: CredentialRow, granted: Granted) -> bool:
+    async def _keep(self, row: CredentialRow, granted: TokenGrant) -> bool:
         key_id, sealed = await self.seal(row.connector_id, granted)
         save = partial(
             connectors.save_refreshed,

@@ -76,7 +76,7 @@ class AccountConfig:
         return found
 
 
-class Granted(msgspec.Struct, frozen=True, kw_only=True):
+class TokenGrant(msgspec.Struct, frozen=True, kw_only=True):
     """A grant from a provider. *expires_at* is in epoch milliseconds, or None if unknown."""
 
     access_token: str
@@ -140,12 +140,12 @@ class Grants:
 
     async def exchange(
         self, account: AccountConfig, *, code: str, verifier: str, redirect_uri: str
-    ) -> Granted:
+    ) -> TokenGrant:
         """Exchange an authorization code for a grant; a code is valid once."""
         form = {"grant_type": "authorization_code", "code": code, "redirect_uri": redirect_uri}
         return await self._grant(account, form | {"code_verifier": verifier})
 
-    async def refresh(self, account: AccountConfig, refresh_token: str) -> Granted:
+    async def refresh(self, account: AccountConfig, refresh_token: str) -> TokenGrant:
         """Refresh an access token. The refresh token is kept if the provider returns no new one."""
         granted = await self._grant(account, {"grant_type": "refresh_token", "refresh_token": refresh_token})
         return msgspec.structs.replace(granted, refresh_token=granted.refresh_token or refresh_token)
@@ -167,7 +167,7 @@ class Grants:
         except (KeyError, TypeError, ValueError) as error:
             raise Unavailable("the provider's answer lacks what a sign-in by a code needs") from error
 
-    async def ask_device(self, account: AccountConfig, device_code: str) -> Granted:
+    async def ask_device(self, account: AccountConfig, device_code: str) -> TokenGrant:
         """Poll for the grant of a device code. Must not be called again after success.
 
         A further call makes some providers end the grant.
@@ -188,7 +188,7 @@ class Grants:
         await self._post(account, url, {"token": token})
         return True
 
-    async def _grant(self, account: AccountConfig, form: Mapping[str, str]) -> Granted:
+    async def _grant(self, account: AccountConfig, form: Mapping[str, str]) -> TokenGrant:
         response = await self._post(account, account.oauth().token_url, form)
         token = response.get("access_token")
         if not isinstance(token, str) or not token:
@@ -198,7 +198,7 @@ class Grants:
             response.get("expires_in"),
             response.get("scope"),
         )
-        return Granted(
+        return TokenGrant(
             access_token=token,
             refresh_token=refresh if isinstance(refresh, str) and refresh else None,
             expires_at=_until(life, epoch_ms(self._clock.now())),

@@ -9,7 +9,7 @@ from anyio.abc import TaskStatus
 from hub.accounts.keys import BadKeys, KeyStore
 from hub.base.clock import Clock, now_ms
 from hub.base.log import Channel
-from hub.base.periodic_loop import Rounds
+from hub.base.periodic_loop import PeriodicLoop
 from protocol.ids import NodeId
 from storage import audit
 from storage.audit import Entry
@@ -30,7 +30,7 @@ class KeySharing:
         self._keys = keys
         self._node_id = node_id
         self._clock = clock
-        self.turns = Rounds(clock)
+        self.turns = PeriodicLoop(clock)
 
     async def share(self, called: str, code: str, *, actor: str) -> NodeRow:
         """Seal the keys of this node for another one, which takes them within seconds. Return that node.

@@ -80,7 +80,7 @@ class Key(msgspec.Struct, frozen=True):
         return f"Key({self.id!r})"
 
 
-class _Box(msgspec.Struct, frozen=True):
+class _SealedBox(msgspec.Struct, frozen=True):
     """Sealed content with the id of its row, so that rows cannot be swapped."""
 
     row: str
@@ -109,7 +109,7 @@ class Keyring:
 
     def seal(self, value: Any, *, row: str, owner: str) -> tuple[str, bytes]:
         """Seal *value* for one row of one *owner*. Return the key's id and the sealed data."""
-        inside = msgspec.json.encode(_Box(row, msgspec.Raw(msgspec.json.encode(value))))
+        inside = msgspec.json.encode(_SealedBox(row, msgspec.Raw(msgspec.json.encode(value))))
         return self.newest.id, self._sealed(inside, owner)
 
     def open(self, sealed: bytes, kind: type[T], *, row: str, owner: str, key_id: str) -> T:
@@ -131,14 +131,14 @@ class Keyring:
         nonce = self._chance.token_bytes(_NONCE_BYTES)
         return _FORM + nonce + self._cipher.encrypt(nonce, inside, owner.encode())
 
-    def _box(self, sealed: bytes, *, row: str, owner: str, key_id: str) -> _Box:
+    def _box(self, sealed: bytes, *, row: str, owner: str, key_id: str) -> _SealedBox:
         key = next((key for key in self.keys if key.id == key_id), None)
         if key is None:
             raise KeyMissing(key_id)
         nonce, rest = sealed[1 : 1 + _NONCE_BYTES], sealed[1 + _NONCE_BYTES :]
         try:
             inside = AESGCM(key.secret).decrypt(nonce, rest, owner.encode())
-            box = msgspec.json.decode(inside, type=_Box)
+            box = msgspec.json.decode(inside, type=_SealedBox)
         except (InvalidTag, ValueError, msgspec.MsgspecError):
             raise NotOpened("what was granted cannot be opened: it was changed, or is another's") from None
         if sealed[:1] != _FORM or box.row != row:

@@ -21,12 +21,12 @@ import anyio
 import msgspec
 from anyio.abc import TaskStatus
 
-from hub.accounts.desk import Accounts
+from hub.accounts.connector_accounts import Accounts
 from hub.accounts.grants import AccountConfig, Pending, authorize_url, fresh_secret
 from hub.accounts.keys import KeyMissing, NotOpened
 from hub.base.clock import Chance, Clock, IdFactory, epoch_ms
 from hub.base.log import Channel
-from hub.base.periodic_loop import Turns
+from hub.base.periodic_loop import LoopReports
 from hub.connectors.calling import ConnectorFailure, Unavailable
 from hub.links.device_link import DeviceLink
 from protocol.errors import DeliveryError, ErrorCode, HubError
@@ -98,7 +98,7 @@ class SignIns:
         ids: IdFactory,
         links: Callable[[], Iterable[DeviceLink]],
     ) -> None:
-        self.turns = Turns(clock)
+        self.turns = LoopReports(clock)
         self._accounts = accounts
         self._store = store
         self._clock = clock

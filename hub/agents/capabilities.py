@@ -6,7 +6,7 @@ A registered capability may meet the requirement of a waiting run, so the dispat
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from hub.agents.json_objects import document
+from hub.agents.json_objects import validated_object
 from hub.base.clock import Clock, now_ms
 from hub.base.log import Channel
 from hub.base.metrics import Metrics
@@ -28,7 +28,7 @@ CAPABILITIES: Final = 256  # of one agent
 CAPABILITY_BYTES: Final = 16 * 1024  # of the config of one
 
 
-class Capabilities:
+class CapabilityRegistry:
     """Registers and removes capabilities of agents.
 
     Args:
@@ -71,7 +71,7 @@ class Capabilities:
                 name=capability_name(name),
                 version=parse_version(version),
                 enabled=enabled,
-                config=document(
+                config=validated_object(
                     "config",
                     config or {},
                     most=CAPABILITY_BYTES,

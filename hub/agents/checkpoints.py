@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from hub.agents.json_objects import document
+from hub.agents.json_objects import validated_object
 from hub.base.clock import Clock, now_ms
 from hub.base.log import Channel
 from hub.base.metrics import Metrics
@@ -24,7 +24,7 @@ SCOPE_CHARACTERS: Final = 255
 MAX_SEQUENCE: Final = 2**53 - 1  # exactly representable in JavaScript
 
 
-class Checkpoints:
+class CheckpointService:
     """Checkpoints of agents: stored, read and cleared."""
 
     def __init__(self, store: Store, *, clock: Clock, metrics: Metrics) -> None:
@@ -68,7 +68,7 @@ class Checkpoints:
             given = Checkpoint(
                 scope=checkpoint_scope(scope),
                 sequence=sequence,
-                state=document("state", state, most=CHECKPOINT_BYTES, limit="checkpoint_bytes"),
+                state=validated_object("state", state, most=CHECKPOINT_BYTES, limit="checkpoint_bytes"),
                 is_recoverable=is_recoverable,
                 held=held,
                 lock=lock,

@@ -14,7 +14,7 @@ from anyio.abc import TaskStatus
 
 from hub.base.clock import Clock
 from hub.base.log import Channel
-from hub.base.periodic_loop import Rounds
+from hub.base.periodic_loop import PeriodicLoop
 from hub.links.device_events import DeviceEvents
 from hub.links.device_link import DeviceLink
 from hub.links.roster import Roster
@@ -37,7 +37,7 @@ class ConfigDelivery:
     """Delivery of each revision of agents' configurations, once per connection."""
 
     def __init__(self, store: Store, *, roster: Roster, events: DeviceEvents, clock: Clock) -> None:
-        self.turns = Rounds(clock)
+        self.turns = PeriodicLoop(clock)
         self._store = store
         self._roster = roster
         self._events = events

@@ -27,7 +27,7 @@ MAX_KEYS: Final = 20  # in the audit log; the history has all keys
 _Job = Callable[..., ConfigsChanged]  # function of the store that takes the agent's id
 
 
-class AgentConfigs:
+class ConfigWriter:
     """Changes configs of agents.
 
     Attributes:

@@ -27,7 +27,7 @@ from hub.agents.json_objects import NUL
 from hub.base.clock import Clock, now_ms
 from hub.base.log import Channel
 from hub.base.metrics import Metrics
-from hub.base.periodic_loop import Turns
+from hub.base.periodic_loop import LoopReports
 from hub.base.token_buckets import Buckets
 from hub.links.roster import AgentsSilent, DeviceLost, DeviceReady, HeartbeatReceived
 from protocol.agent_status import AgentMoved, Availability, Axis, ExhaustReason
@@ -146,7 +146,7 @@ class _Known(msgspec.Struct, eq=False):
     is_settled: bool = False  # False: the agent's row must be read before the next comparison
 
 
-class _Source:
+class _HeartbeatSource:
     """A connection of a device, or an agent that sends its own heartbeats, until its end is written."""
 
     def __init__(self, sender: Sender, epoch: int, at: int) -> None:
@@ -203,7 +203,7 @@ class _Share:
         reports: the changed reports.
     """
 
-    def __init__(self, device: _Source) -> None:
+    def __init__(self, device: _HeartbeatSource) -> None:
         self.source = device
         self.beat, device.beat = device.beat, None
         self.is_silent = device.is_silent
@@ -246,16 +246,18 @@ class Heartbeats:
     """Receives heartbeats of devices and writes the changes."""
 
     def __init__(self, store: Store, *, clock: Clock, metrics: Metrics) -> None:
-        self.turns = Turns(clock)
+        self.turns = LoopReports(clock)
         self.usage_bytes = 4_096  # per agent, as JSON
         self._store = store
         self._clock = clock
         self._outcomes = metrics.agent_heartbeats
         self._limits_reached = metrics.limits_reached
-        self._sources: dict[Sender, _Source] = {}
+        self._sources: dict[Sender, _HeartbeatSource] = {}
         self._often: Buckets[Sender] = Buckets()
-        self._due: dict[tuple[Sender, int], _Source] = {}
-        self._own: dict[Sender, _Source] = {}  # agents that send heartbeats, the longest silent one first
+        self._due: dict[tuple[Sender, int], _HeartbeatSource] = {}
+        self._own: dict[
+            Sender, _HeartbeatSource
+        ] = {}  # agents that send heartbeats, the longest silent one first
         self._in_flight = 0  # devices being written
         self._arrived = anyio.Event()
 
@@ -316,7 +318,7 @@ class Heartbeats:
         """
         source = self._sources.get(agent_id)
         if source is None:
-            source = self._sources[agent_id] = _Source(agent_id, OWN, 0)
+            source = self._sources[agent_id] = _HeartbeatSource(agent_id, OWN, 0)
         self._expect_next(source, now_ms(self._clock), self._clock.monotonic())
         if wait_s := self._wait_s(source):
             self._outcomes.labels("too_often").inc()
@@ -332,7 +334,7 @@ class Heartbeats:
         self._arrived.set()
         await written.wait()
 
-    def _expect_next(self, source: _Source, at: int, now: float) -> None:
+    def _expect_next(self, source: _HeartbeatSource, at: int, now: float) -> None:
         """Note a heartbeat of an agent at the time *at* (epoch ms), *now* on the monotonic clock."""
         source.received_at, source.silent_at = at, now + SILENT_S
         self._own.pop(source.sender, None)
@@ -345,7 +347,7 @@ class Heartbeats:
         for row in sorted(online, key=lambda one: one.last_heartbeat_at or 0):
             if row.agent_id not in self._sources:
                 last = row.last_heartbeat_at or 0
-                source = self._sources[row.agent_id] = _Source(row.agent_id, OWN, last)
+                source = self._sources[row.agent_id] = _HeartbeatSource(row.agent_id, OWN, last)
                 self._expect_next(source, last, now - max(0, at - last) / 1_000)
         while True:
             now = self._clock.monotonic()
@@ -359,12 +361,12 @@ class Heartbeats:
             # An agent that begins to send meanwhile is silent later than that.
             await self._clock.sleep(SILENT_S if first is None else first.silent_at - now)
 
-    def _wait_s(self, source: _Source) -> float:
+    def _wait_s(self, source: _HeartbeatSource) -> float:
         """Return the seconds until the sender may send another heartbeat, each of which may cause writes."""
         now = self._clock.monotonic()
         return self._often.take(source.sender, now, at_once=BEATS_AT_ONCE, per_s=BEATS_PER_S)
 
-    def _device_of(self, event: DeviceFact, at: int) -> _Source | None:
+    def _device_of(self, event: DeviceFact, at: int) -> _HeartbeatSource | None:
         """Return the connection of *event*, or None if a newer one exists or it was never known."""
         is_lost = isinstance(event, DeviceLost)
         about = event if isinstance(event, DeviceLost) else event.link
@@ -372,7 +374,7 @@ class Heartbeats:
         if device is None or device.epoch < about.epoch:
             if is_lost:
                 return None
-            device = self._sources[about.device_id] = _Source(about.device_id, about.epoch, at)
+            device = self._sources[about.device_id] = _HeartbeatSource(about.device_id, about.epoch, at)
         return device if device.epoch == about.epoch else None
 
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
@@ -417,7 +419,7 @@ class Heartbeats:
             self._due = {(one.sender, one.epoch): one for one in left} | self._due
             self._in_flight = 0
 
-    async def _write_or_each(self, some: Sequence[_Source]) -> None:
+    async def _write_or_each(self, some: Sequence[_HeartbeatSource]) -> None:
         """Write *some* together; if that fails, write each separately.
 
         Raises:
@@ -435,7 +437,7 @@ class Heartbeats:
             else:
                 self._drop(some[0])
 
-    def _drop(self, device: _Source) -> None:
+    def _drop(self, device: _HeartbeatSource) -> None:
         """Drop a change that cannot be written; the next heartbeat tries again."""
         device.beat = None
         waiting, device.waiting = device.waiting, []
@@ -444,7 +446,7 @@ class Heartbeats:
         if device.is_lost and self._sources.get(device.sender) is device:
             del self._sources[device.sender]
 
-    async def _write(self, devices: Sequence[_Source]) -> None:
+    async def _write(self, devices: Sequence[_HeartbeatSource]) -> None:
         """Write the changes of *devices* in one transaction, if there are any."""
         shares = [_Share(device) for device in devices]
         is_written = False
@@ -508,7 +510,7 @@ class Heartbeats:
                 if agent_id not in listed and heartbeat_states.requested_moves(row, report):
                     share.reports.append(report)
 
-    def _read(self, device: _Source, beat: AgentBeat, known: _Known, at: int) -> AgentReport:
+    def _read(self, device: _HeartbeatSource, beat: AgentBeat, known: _Known, at: int) -> AgentReport:
         """Return the report in *beat*, with usage only if it must be written now."""
         report, doubts = read_beat(beat, at, usage_bytes=self.usage_bytes)
         for doubt in doubts:
@@ -521,7 +523,7 @@ class Heartbeats:
             return _without_usage(report)
         return report
 
-    def _doubt(self, device: _Source, doubt: Doubt, agent_id: str | None = None) -> None:
+    def _doubt(self, device: _HeartbeatSource, doubt: Doubt, agent_id: str | None = None) -> None:
         """Count an ignored part of a heartbeat; log each kind once per connection."""
         self._outcomes.labels(doubt.what).inc()
         if doubt.what not in device.doubted:

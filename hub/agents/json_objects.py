@@ -17,7 +17,7 @@ class _Held(msgspec.Struct):
     value: Parameters
 
 
-def document(name: str, given: Mapping[str, Any], *, most: int, limit: str) -> dict[str, Any]:
+def validated_object(name: str, given: Mapping[str, Any], *, most: int, limit: str) -> dict[str, Any]:
     """Return a validated copy of *given*.
 
     Args:

@@ -10,7 +10,7 @@ from anyio.abc import TaskStatus
 from hub.base.clock import Clock, IdFactory
 from hub.base.log import Channel
 from hub.base.metrics import Metrics
-from hub.base.periodic_loop import Turns
+from hub.base.periodic_loop import LoopReports
 from hub.links.device_link import DeviceLink
 from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId, DeviceId, UserId
@@ -31,7 +31,7 @@ MAX_TTL_MS: Final = 86_400_000
 MAX_WAIT_MS: Final = 600_000
 
 
-class Turn:
+class LockTicket:
     """A device's place in the queues of some locks.
 
     Attributes:
@@ -47,7 +47,7 @@ class Turn:
         self.is_disconnected = False  # the device has disconnected
 
 
-class Locks:
+class LockService:
     """Grants locks to agents of devices, and passes released locks on.
 
     Attributes:
@@ -66,7 +66,7 @@ class Locks:
         on_run_granted: Callable[[], None] = lambda: None,
         is_connected: Callable[[DeviceLink], bool] = lambda _: True,
     ) -> None:
-        self.turns = Turns(clock)
+        self.turns = LoopReports(clock)
         self.limits = locks.DEFAULT_LIMITS
         self.waits_per_device = 16
         self.on_run_granted = on_run_granted
@@ -75,7 +75,7 @@ class Locks:
         self._is_connected = is_connected
         self._ids = ids
         self._metrics = metrics
-        self._waiting: dict[str, Turn] = {}  # by request
+        self._waiting: dict[str, LockTicket] = {}  # by request
         self._wake = anyio.Event()
         self._can_rest = self.is_resting = False
         self._has_written = True  # since the last round
@@ -120,7 +120,7 @@ class Locks:
         *,
         ttl_ms: int = TTL_MS,
         wait_ms: int = 0,
-    ) -> locks.Grant | Turn:
+    ) -> locks.Grant | LockTicket:
         """Acquire all locks for an agent of a device, or return its place in their queues.
 
         Raises:
@@ -145,7 +145,7 @@ class Locks:
             wait_ms=wait_ms,
         )
         # registered before the write, because the grant may follow at once
-        turn = self._waiting[request.request_id] = Turn(link, request)
+        turn = self._waiting[request.request_id] = LockTicket(link, request)
         try:
             with self._metrics.count_limits():
                 acquired = await self._store.write(rows.acquire, request, self.limits)
@@ -215,7 +215,7 @@ class Locks:
             await self._clock.sleep(TTL_MS / 3_000)
             await self.renew(grant.user_id, grant.fences, grant.holder, ttl_ms=TTL_MS)
 
-    async def granted(self, turn: Turn) -> locks.Grant:
+    async def granted(self, turn: LockTicket) -> locks.Grant:
         """Wait for the locks and return their grant.
 
         Raises:

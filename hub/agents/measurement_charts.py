@@ -41,7 +41,7 @@ AGGREGATES: Final[Mapping[MetricType, tuple[str, ...]]] = {
 _PERCENTILE: Final = re.compile(r"p(\d{1,2}(?:\.\d{1,3})?|100)", re.ASCII)
 
 
-class Question(msgspec.Struct, frozen=True, kw_only=True):
+class MeasurementQuery(msgspec.Struct, frozen=True, kw_only=True):
     """Query over one metric of an agent.
 
     Attributes:
@@ -61,7 +61,7 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
     by: str | None = None
 
 
-class Plan(msgspec.Struct, frozen=True, kw_only=True):
+class QueryPlan(msgspec.Struct, frozen=True, kw_only=True):
     """Buckets to read for a query: of *size_ms*, from *since* until before *until*."""
 
     since: int
@@ -77,7 +77,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         return (self.until - self.since) // self.step_ms
 
 
-class Point(msgspec.Struct, frozen=True):
+class ChartPoint(msgspec.Struct, frozen=True):
     """Figure of one step that begins at *at*, with its number of samples; None without samples."""
 
     at: int
@@ -85,12 +85,12 @@ class Point(msgspec.Struct, frozen=True):
     n: int
 
 
-class Line(msgspec.Struct, frozen=True, kw_only=True):
-    """Points for one value of the tag in ``Question.by``; *whole* is the figure of the whole range."""
+class ChartLine(msgspec.Struct, frozen=True, kw_only=True):
+    """Points for one value of the tag in ``MeasurementQuery.by``; *whole* is the figure of the whole range."""
 
     tag: str | None
     whole: float | None
-    points: tuple[Point, ...]
+    points: tuple[ChartPoint, ...]
 
 
 class Chart(msgspec.Struct, frozen=True, kw_only=True):
@@ -102,14 +102,20 @@ class Chart(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     type: MetricType
-    plan: Plan
+    plan: QueryPlan
     error: float | None
-    lines: tuple[Line, ...]
+    lines: tuple[ChartLine, ...]
 
 
 def plan(
-    question: Question, type: MetricType, *, now_ms: int, minutes_from: int, most_points: int, lines: int
-) -> Plan:
+    question: MeasurementQuery,
+    type: MetricType,
+    *,
+    now_ms: int,
+    minutes_from: int,
+    most_points: int,
+    lines: int,
+) -> QueryPlan:
     """Return the buckets to read.
 
     Args:
@@ -149,7 +155,7 @@ def plan(
         limit_text = f"minutes are kept since {_moment(minutes_from)} only (retention.metric_minutes_days)"
         raise CodedError(ErrorCode.BAD_PARAMS, f"step: {limit_text}; ask with whole hours, or for less time")
     aggregate, percent = _aggregate(question, type)
-    return Plan(
+    return QueryPlan(
         since=first, until=end, step_ms=step_ms, size_ms=size_ms, aggregate=aggregate, percent=percent
     )
 
@@ -163,7 +169,7 @@ def _suitable(since: int, until: int, minutes_from: int) -> int:
     return next((step for step in fine if until - since <= step * MAX_POINTS), DAY_MS)
 
 
-def _aggregate(question: Question, type: MetricType) -> tuple[str, float | None]:
+def _aggregate(question: MeasurementQuery, type: MetricType) -> tuple[str, float | None]:
     known = AGGREGATES[type]
     asked = question.aggregate or known[0]
     percentile = _PERCENTILE.fullmatch(asked)
@@ -176,7 +182,7 @@ def _aggregate(question: Question, type: MetricType) -> tuple[str, float | None]
     return asked, None
 
 
-def chosen(rows: Sequence[SeriesRow], question: Question) -> dict[str, str | None]:
+def chosen(rows: Sequence[SeriesRow], question: MeasurementQuery) -> dict[str, str | None]:
     """Return the line of each series, by the id of the series.
 
     Raises:
@@ -224,7 +230,7 @@ class _Sum(msgspec.Struct, eq=False):
         if row.sketch is not None:
             self.sketch.merge(Sketch.of_document(row.sketch))
 
-    def figure(self, plan: Plan, seconds: float) -> float | None:
+    def figure(self, plan: QueryPlan, seconds: float) -> float | None:
         """Return the figure for the plan's aggregate, or None without samples."""
         if not self.n:
             return None
@@ -246,7 +252,7 @@ class _Sum(msgspec.Struct, eq=False):
 class Folding:
     """Incremental aggregation of buckets into lines and steps."""
 
-    def __init__(self, plan: Plan, lines: Mapping[str, str | None]) -> None:
+    def __init__(self, plan: QueryPlan, lines: Mapping[str, str | None]) -> None:
         self._plan = plan
         self._lines = lines
         self._steps: dict[tuple[str | None, int], _Sum] = {}
@@ -267,7 +273,7 @@ class Folding:
     def chart(self, name: str, type: MetricType, *, now_ms: int) -> Chart:
         """Return the result, line by line. The rate of the current step covers the elapsed time only."""
         lines = tuple(
-            Line(
+            ChartLine(
                 tag=tag,
                 whole=self._whole[tag].figure(
                     self._plan, self._seconds(self._plan.since, self._plan.until, now_ms)
@@ -280,14 +286,14 @@ class Folding:
         error = None if self._plan.percent is None else coarsest
         return Chart(name=name, type=type, plan=self._plan, error=error, lines=lines)
 
-    def _points(self, line: str | None, now_ms: int) -> Iterator[Point]:
+    def _points(self, line: str | None, now_ms: int) -> Iterator[ChartPoint]:
         plan = self._plan
         for at in range(plan.since, plan.until, plan.step_ms):
             step = self._steps.get((line, at))
             if step is None:
-                yield Point(at, None, 0)
+                yield ChartPoint(at, None, 0)
             else:
-                yield Point(at, step.figure(plan, self._seconds(at, at + plan.step_ms, now_ms)), step.n)
+                yield ChartPoint(at, step.figure(plan, self._seconds(at, at + plan.step_ms, now_ms)), step.n)
 
     @staticmethod
     def _seconds(begin: int, end: int, now_ms: int) -> float:

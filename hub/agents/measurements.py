@@ -12,11 +12,20 @@ import anyio
 import msgspec
 from anyio.abc import TaskStatus
 
-from hub.agents.measurement_charts import DAY_MS, Chart, Folding, Line, Plan, Question, chosen, plan
+from hub.agents.measurement_charts import (
+    DAY_MS,
+    Chart,
+    ChartLine,
+    Folding,
+    MeasurementQuery,
+    QueryPlan,
+    chosen,
+    plan,
+)
 from hub.base.clock import Clock, epoch_ms
 from hub.base.log import Channel
 from hub.base.metrics import Metrics, value_of
-from hub.base.periodic_loop import Rounds
+from hub.base.periodic_loop import PeriodicLoop
 from hub.base.token_buckets import Buckets
 from hub.settings.limit_settings import RetentionSettings
 from protocol.coordination import MAX_TAGS, MetricType, Sample
@@ -70,12 +79,12 @@ class HubLine(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     type: MetricType
     tags: Mapping[str, str]
-    plan: Plan
+    plan: QueryPlan
     whole: float | None
     values: tuple[float | None, ...]
 
 
-class Measurements:
+class MeasurementService:
     """Stores samples, and answers queries over them.
 
     Args:
@@ -99,7 +108,7 @@ class Measurements:
         self._devices = devices
         self._lag_s = lag_s
         self._sampled: tuple[int, float, float] | None = None  # slot, time and CPU time
-        self.turns = Rounds(clock)
+        self.turns = PeriodicLoop(clock)
         self.keep = keep or RetentionSettings()
         self._store = store
         self._clock = clock
@@ -205,7 +214,7 @@ class Measurements:
         """Return the series of an agent, by name and tags."""
         return await self._store.read(measurements.list_series, agent_id)
 
-    async def ask(self, agent_id: AgentId, question: Question) -> Chart:
+    async def ask(self, agent_id: AgentId, question: MeasurementQuery) -> Chart:
         """Return the result of a query over a metric of an agent.
 
         Raises:
@@ -260,9 +269,9 @@ class Measurements:
             raise CodedError(
                 ErrorCode.BAD_PARAMS, f"step: expected whole steps of 5 minutes; not {step_ms / 1_000:g} s"
             )
-        question = Question(name="", since=begin, until=end, step_ms=step_ms)
+        question = MeasurementQuery(name="", since=begin, until=end, step_ms=step_ms)
 
-        def planned(type: MetricType, aggregate: str | None = None) -> Plan:
+        def planned(type: MetricType, aggregate: str | None = None) -> QueryPlan:
             return plan(
                 msgspec.structs.replace(question, aggregate=aggregate),
                 type,
@@ -288,7 +297,7 @@ class Measurements:
                 found += [_hub_line(row, its_plan, lines[row.id], observed) for row in part]
         return found
 
-    async def _fold(self, planned: Plan, lines: Mapping[str, str | None]) -> Folding:
+    async def _fold(self, planned: QueryPlan, lines: Mapping[str, str | None]) -> Folding:
         """Return the buckets of these series, read in windows so that no read is long."""
         folding = Folding(planned, lines)
         if not lines:
@@ -321,7 +330,7 @@ class Measurements:
                 retry_after_s=wait_s,
             )
 
-    def _check_size(self, planned: Plan, series: int) -> None:
+    def _check_size(self, planned: QueryPlan, series: int) -> None:
         buckets = (planned.until - planned.since) // planned.size_ms * series
         if buckets > BUCKETS:
             problem = f"{buckets} buckets are more than the {BUCKETS} that one answer may be made of"
@@ -339,7 +348,7 @@ class Measurements:
         )
 
 
-def _hub_line(row: SeriesRow, planned: Plan, line: Line, observed: Collection[int]) -> HubLine:
+def _hub_line(row: SeriesRow, planned: QueryPlan, line: ChartLine, observed: Collection[int]) -> HubLine:
     is_counter = row.type is MetricType.COUNTER
     return HubLine(
         name=row.name,

@@ -11,7 +11,7 @@ from protocol.agent_status import AgentMoved
 log = Channel(__name__)
 
 
-class Moves:
+class AgentMoveListeners:
     """Listeners to agents' moves, in addition to the log."""
 
     def __init__(self) -> None:

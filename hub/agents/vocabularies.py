@@ -64,7 +64,7 @@ TRANSITIONS: Final = "the transitions of the agent"
 Document = dict[str, Any]
 
 
-class Setting(NamedTuple):
+class SettingTarget(NamedTuple):
     """Setting of an agent that a column is written to.
 
     Attributes:
@@ -81,7 +81,7 @@ class Setting(NamedTuple):
     is_required: bool = False
 
 
-class Column(NamedTuple):
+class VocabularyColumn(NamedTuple):
     """Column of a vocabulary.
 
     Attributes:
@@ -99,7 +99,7 @@ class Column(NamedTuple):
     read: Callable[[AgentRow, Any], Any]
     note: str
     written: str
-    setting: Setting | None = None
+    setting: SettingTarget | None = None
     is_instant: bool = False
 
 
@@ -121,7 +121,7 @@ class Rows(NamedTuple):
     filters: Mapping[str, tuple[str, ...]] = MappingProxyType({})
 
 
-class Table(NamedTuple):
+class VocabularyTable(NamedTuple):
     """Table of a vocabulary.
 
     Attributes:
@@ -130,7 +130,7 @@ class Table(NamedTuple):
     """
 
     name: str
-    columns: tuple[Column, ...]
+    columns: tuple[VocabularyColumn, ...]
     row: Callable[[Connection, AgentRow], Any] | None = None
     rows: Rows | None = None
 
@@ -145,16 +145,20 @@ def _column(
     read: Callable[[Any], Any] | str = "",
     note: str = "as stored",
     written: str = HUB,
-) -> Column:
+) -> VocabularyColumn:
     """Return a column that a function of the row reads, or the attribute *read*, by default *name*."""
     get = attrgetter(read or name) if isinstance(read, str) else read
-    return Column(name, lives, lambda _, row: get(row), note, written)
+    return VocabularyColumn(name, lives, lambda _, row: get(row), note, written)
 
 
-def _instant(name: str, lives: str, path: str = "", note: str = "as stored", written: str = HUB) -> Column:
+def _instant(
+    name: str, lives: str, path: str = "", note: str = "as stored", written: str = HUB
+) -> VocabularyColumn:
     """Return a column of an instant, which the attribute *path* reads, by default *name*."""
     get = attrgetter(path or name)
-    return Column(name, lives, lambda _, row: instant_text(get(row)), note, written, is_instant=True)
+    return VocabularyColumn(
+        name, lives, lambda _, row: instant_text(get(row)), note, written, is_instant=True
+    )
 
 
 def set_by(column: str, key: str) -> str:
@@ -170,9 +174,9 @@ def _setting(
     *,
     key: str = "",
     **options: Any,
-) -> Column:
-    """Return a column that is written to the setting *key*, by default *name*; options of ``Setting``."""
-    setting = Setting(key or name, **options)
+) -> VocabularyColumn:
+    """Return a column that is written to the setting *key*, by default *name*; options of ``SettingTarget``."""
+    setting = SettingTarget(key or name, **options)
     return _column(name, lives, read, note, set_by(name, setting.key))._replace(setting=setting)
 
 
@@ -205,7 +209,7 @@ def _configuration(value: Any) -> dict[str, Any]:
     return value
 
 
-def _status(vocabulary: Vocabulary, name: str, lives: str) -> Column:
+def _status(vocabulary: Vocabulary, name: str, lives: str) -> VocabularyColumn:
     """Return a status column, which is read and written by rules."""
 
     def read(facts: AgentFacts) -> Any:
@@ -214,15 +218,15 @@ def _status(vocabulary: Vocabulary, name: str, lives: str) -> Column:
     return _column(name, lives, read, "by the rules above", f"PATCH of `{name}`, as its values say")
 
 
-def _owner(table: str, note: str = "as stored", written: str = HUB) -> Column:
+def _owner(table: str, note: str = "as stored", written: str = HUB) -> VocabularyColumn:
     """Return the column with the id of the agent that a row belongs to."""
-    return Column("agent_id", f"{table}.agent_id", lambda agent, _: agent.id, note, written)
+    return VocabularyColumn("agent_id", f"{table}.agent_id", lambda agent, _: agent.id, note, written)
 
 
-def _joined(lives: str, *paths: str) -> Column:
+def _joined(lives: str, *paths: str) -> VocabularyColumn:
     """Return the id of a row: the agent's id, and what identifies the row among those of the agent."""
     gets = [attrgetter(path) for path in paths]
-    return Column(
+    return VocabularyColumn(
         "id",
         lives,
         lambda agent, row: ":".join(map(str, (agent.id, *(get(row) for get in gets)))),
@@ -238,7 +242,7 @@ def instant_text(at: int | None) -> str | None:
     return from_epoch_ms(at).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-CALENDAR: Final = Table(
+CALENDAR: Final = VocabularyTable(
     "agents",
     (
         _column("id", "agents.id", "agent.id", "as text: ids here are UUIDs, not numbers"),
@@ -308,7 +312,7 @@ CALENDAR: Final = Table(
 )
 
 
-def _history_word(name: str, axes: str) -> Column:
+def _history_word(name: str, axes: str) -> VocabularyColumn:
     """Return the column of a word; *axes*: attribute of the axes that it is read from."""
     word, get = attrgetter(name.partition("_")[2]), attrgetter(axes)
     return _column(
@@ -320,7 +324,7 @@ def _history_word(name: str, axes: str) -> Column:
     )
 
 
-ORCHESTRATOR: Final = Table(
+ORCHESTRATOR: Final = VocabularyTable(
     "agent",
     (
         _column("id", "agents.id", "agent.id"),
@@ -385,7 +389,7 @@ ORCHESTRATOR: Final = Table(
         _instant("updated_at", "agents.updated_at"),
     ),
 )
-AGENT_TEMPLATE: Final = Table(
+AGENT_TEMPLATE: Final = VocabularyTable(
     "agent_template",
     (
         _column("id", "agent_templates.id"),
@@ -399,7 +403,7 @@ AGENT_TEMPLATE: Final = Table(
     ),
     lambda c, agent: None if agent.template is None else agent_snapshot.find_template(c, agent.template),
 )
-AGENT_CHECKPOINT: Final = Table(
+AGENT_CHECKPOINT: Final = VocabularyTable(
     "agent_checkpoint",
     (
         _joined("checkpoints.agent_id checkpoints.scope", "scope"),
@@ -413,7 +417,7 @@ AGENT_CHECKPOINT: Final = Table(
     ),
     lambda c, agent: checkpoints.find_checkpoint(c, agent.id),
 )
-AGENT_STATE_HISTORY: Final = Table(
+AGENT_STATE_HISTORY: Final = VocabularyTable(
     "agent_state_history",
     (
         _joined("agent_state_history.agent_id agent_state_history.seq", "seq"),
@@ -441,7 +445,7 @@ def _key_of_run(run: RunRow) -> Key:
     return run.created_at, run.id
 
 
-AGENT_EXECUTION: Final = Table(
+AGENT_EXECUTION: Final = VocabularyTable(
     "agent_execution",
     (
         _column("id", "runs.id"),
@@ -492,7 +496,7 @@ AGENT_EXECUTION: Final = Table(
         filters={"task_id": (), "state": tuple(RunState)},
     ),
 )
-EXECUTION_STATE_HISTORY: Final = Table(
+EXECUTION_STATE_HISTORY: Final = VocabularyTable(
     "execution_state_history",
     (
         _column(
@@ -525,7 +529,7 @@ def _lock(lock: LockRow) -> Document:
     }
 
 
-FOUNDATION: Final = Table(
+FOUNDATION: Final = VocabularyTable(
     "agent_states",
     (
         _column("id", "agent_states.agent_id", "agent.id", "one row for each agent, so its id"),
@@ -569,12 +573,12 @@ FOUNDATION: Final = Table(
 )
 
 
-def _stamps(table: str) -> tuple[Column, Column]:
+def _stamps(table: str) -> tuple[VocabularyColumn, VocabularyColumn]:
     return _instant("created_at", f"{table}.created_at"), _instant("updated_at", f"{table}.updated_at")
 
 
 MAX_NAMED: Final = 1_000  # configs, capabilities and series in a document
-AGENT_CONFIGS: Final = Table(
+AGENT_CONFIGS: Final = VocabularyTable(
     "agent_configs",
     (
         _joined("agent_configs.agent_id agent_configs.config_key", "key"),
@@ -592,7 +596,7 @@ AGENT_CONFIGS: Final = Table(
     ),
     rows=Rows(configs.list_configs, lambda config: (config.key,), "by key", in_document=MAX_NAMED),
 )
-AGENT_CAPABILITIES: Final = Table(
+AGENT_CAPABILITIES: Final = VocabularyTable(
     "agent_capabilities",
     (
         _joined("agent_capabilities.agent_id agent_capabilities.name", "name", "version"),
@@ -614,7 +618,7 @@ AGENT_CAPABILITIES: Final = Table(
     ),
     rows=Rows(configs.capabilities_page, configs.key_of, "by name and version", in_document=MAX_NAMED),
 )
-AGENT_METRICS: Final = Table(
+AGENT_METRICS: Final = VocabularyTable(
     "agent_metrics",
     (
         _column("id", "metric_series.id", note="of the series: samples are added up in buckets"),
@@ -638,7 +642,7 @@ AGENT_METRICS: Final = Table(
         in_document=MAX_NAMED,
     ),
 )
-_AGENT_TYPE: Final = Column(
+_AGENT_TYPE: Final = VocabularyColumn(
     "agent_type",
     "agents.executor",
     lambda agent, _: run_log_agent_type(agent.executor),
@@ -670,7 +674,7 @@ _ERRORS_NOTE: Final = (
     "their messages so far, `attempt 1: ` before what ended an attempt; one that a later attempt overcame"
     " stays and does not count for status"
 )
-RUN_LOG: Final = Table(
+RUN_LOG: Final = VocabularyTable(
     "config",
     (
         _column("id", "agents.id", "agent.id"),
@@ -762,7 +766,7 @@ def _logged_runs(
     return [msgspec.structs.replace(run, units_done=run.units_done - empty.get(run.id, 0)) for run in logged]
 
 
-AGENT_RUN_LOG: Final = Table(
+AGENT_RUN_LOG: Final = VocabularyTable(
     "agent_run_log",
     (
         _column("run_id", "runs.id", "id"),
@@ -797,7 +801,7 @@ AGENT_RUN_LOG: Final = Table(
 )
 BOARD: Final = "`POST /v1/boards/{board}/agents`"
 GATEWAY: Final = "[[gateways]] of hub.toml, and `POST /v1/gateways/{gateway}/agents`"
-COORDINATION: Final = Table(
+COORDINATION: Final = VocabularyTable(
     "agents",
     (
         _column("id", "agents.id", "agent.id"),
@@ -820,7 +824,7 @@ COORDINATION: Final = Table(
         _instant("updated_at", "agents.updated_at"),
     ),
 )
-COORDINATION_BOARD: Final = Table(
+COORDINATION_BOARD: Final = VocabularyTable(
     "boards",
     (
         _column("id", "boards.id", "board_id", written="`POST /v1/boards`"),
@@ -830,10 +834,10 @@ COORDINATION_BOARD: Final = Table(
     ),
     row=agent_snapshot.place_of,
 )
-SOUL: Final = Table(
+SOUL: Final = VocabularyTable(
     "soul",
     (
-        Column(
+        VocabularyColumn(
             "soul_template",
             "soul_versions.content",
             lambda _, soul: soul,
@@ -843,7 +847,7 @@ SOUL: Final = Table(
     ),
     row=lambda c, agent: agent_snapshot.soul_of(c, agent.id),
 )
-ACTIVITY_EVENTS: Final = Table(
+ACTIVITY_EVENTS: Final = VocabularyTable(
     "activity_events",
     (
         _column("event_type", "activity_log.event_type"),
@@ -858,7 +862,7 @@ ACTIVITY_EVENTS: Final = Table(
         filters={"event_type": ()},
     ),
 )
-TABLES: Final[Mapping[Vocabulary, tuple[Table, ...]]] = {
+TABLES: Final[Mapping[Vocabulary, tuple[VocabularyTable, ...]]] = {
     Vocabulary.CALENDAR: (CALENDAR,),
     Vocabulary.ORCHESTRATOR: (
         ORCHESTRATOR,
@@ -893,7 +897,9 @@ def tables_of(c: Connection, vocabulary: Vocabulary, agent: AgentRow) -> Documen
     return found
 
 
-def paged_table(vocabulary: Vocabulary, name: str, filters: Mapping[str, str]) -> tuple[Table, Rows]:
+def paged_table(
+    vocabulary: Vocabulary, name: str, filters: Mapping[str, str]
+) -> tuple[VocabularyTable, Rows]:
     """Return a table that is read in pages.
 
     Raises:
@@ -930,7 +936,7 @@ METADATA_BYTES: Final = 65_536
 TEXT_CHARACTERS: Final = 1_000  # limit of each text, because the history stores it
 
 
-class Change(NamedTuple):
+class VocabularyChange(NamedTuple):
     """Requested change of an agent in the words of a vocabulary.
 
     Attributes:
@@ -945,7 +951,7 @@ class Change(NamedTuple):
     status: StatusWrite | None
 
 
-def change_of(vocabulary: Vocabulary, change: Mapping[str, Any], now: Document) -> Change:
+def change_of(vocabulary: Vocabulary, change: Mapping[str, Any], now: Document) -> VocabularyChange:
     """Return the change of an agent that *change* requests, a mapping from columns to values.
 
     A column with the value that is read is no change, also one that cannot be written: a whole object may be
@@ -973,11 +979,11 @@ def change_of(vocabulary: Vocabulary, change: Mapping[str, Any], now: Document) 
     if any(name not in columns or columns[name].setting is None for name in change.keys() - words.keys()):
         words = {name: value for name, value in words.items() if not is_same(name)}
     if change and not words and not others:
-        return Change({}, {}, None)
+        return VocabularyChange({}, {}, None)
     return _change(vocabulary, others, words)
 
 
-def creation_of(vocabulary: Vocabulary, given: Mapping[str, Any], owner_id: str) -> Change:
+def creation_of(vocabulary: Vocabulary, given: Mapping[str, Any], owner_id: str) -> VocabularyChange:
     """Return the settings and the first words of a new agent of the user *owner_id*, who may be named.
 
     Raises:
@@ -1010,7 +1016,7 @@ def first_lifecycle(vocabulary: Vocabulary, status: StatusWrite | None) -> Lifec
     return Lifecycle.CREATED if status is not None and status.words else Lifecycle.READY
 
 
-def _change(vocabulary: Vocabulary, others: Mapping[str, Any], words: Mapping[str, Any]) -> Change:
+def _change(vocabulary: Vocabulary, others: Mapping[str, Any], words: Mapping[str, Any]) -> VocabularyChange:
     """Return the change of these columns that are no words, and these words. Raises BadWrite."""
     columns = {column.name: column for column in TABLES[vocabulary][0].columns}
     settings: dict[str, Any] = {}
@@ -1028,10 +1034,10 @@ def _change(vocabulary: Vocabulary, others: Mapping[str, Any], words: Mapping[st
         settings[setting.key] = new
         named[setting.key] = name
     status = write_of(vocabulary, words) if words or not settings else None
-    return Change(settings, named, status)
+    return VocabularyChange(settings, named, status)
 
 
-def _setting_of(column: str, setting: Setting, value: Any) -> Any:
+def _setting_of(column: str, setting: SettingTarget, value: Any) -> Any:
     """Return the value of the setting. Raises BadWrite."""
     if value is None:
         if not setting.may_be_null:
@@ -1040,7 +1046,7 @@ def _setting_of(column: str, setting: Setting, value: Any) -> Any:
     return setting.convert(value)
 
 
-def _is_word(name: str, columns: Mapping[str, Column]) -> bool:
+def _is_word(name: str, columns: Mapping[str, VocabularyColumn]) -> bool:
     """Return True for a word of the status, and for what belongs to it."""
     column = columns.get(name)
     if column is None:
@@ -1048,7 +1054,7 @@ def _is_word(name: str, columns: Mapping[str, Column]) -> bool:
     return column.setting is None and column.written.startswith("PATCH")
 
 
-def is_same_value(given: Any, now: Any, column: Column | None = None) -> bool:
+def is_same_value(given: Any, now: Any, column: VocabularyColumn | None = None) -> bool:
     """Return True if a value is the present one; 1, 1.0 and true are different values."""
     if column is not None and column.is_instant and given is not None:
         with suppress(BadWrite):

@@ -34,7 +34,7 @@ EDITED_AS: Final = {"device_name": "device", "own_prompt": "prompt"}  # names of
 Through: TypeAlias = Callable[[Callable[[Connection], AgentRow]], Awaitable[AgentRow]]
 
 
-class Verdict(msgspec.Struct, frozen=True):
+class TemplateCheck(msgspec.Struct, frozen=True):
     """Preview of writing a template: its problems, and the agents that it would break."""
 
     wrong: tuple[str, ...] = ()
@@ -203,16 +203,16 @@ class AgentWriter:
         log.info("template.removed", template=name, actor=actor)
         return removed
 
-    async def judge_template(self, template: WrittenTemplate) -> Verdict:
+    async def judge_template(self, template: WrittenTemplate) -> TemplateCheck:
         """Return a preview of writing *template*; writes nothing."""
         try:
             _check(template)
         except (BadSchema, BadPrompt) as error:
-            return Verdict(wrong=(str(error),))
+            return TemplateCheck(wrong=(str(error),))
         broken = await self._store.read(config_changes.judge, template, problems_of)
-        return Verdict(broken=tuple(broken))
+        return TemplateCheck(broken=tuple(broken))
 
-    async def judge_stored(self, name: str) -> Verdict:
+    async def judge_stored(self, name: str) -> TemplateCheck:
         """Return the preview for a stored template. Raises UnknownTemplate."""
         return await self.judge_template((await self._store.read(agent_snapshot.get_template, name)).written)
 

@@ -64,7 +64,7 @@ from hub.base.roles import (
     rows_of,
 )
 from hub.base.version import VERSION
-from hub.cluster.messages import Reply, Request
+from hub.cluster.messages import BusReply, BusRequest
 from hub.coordination.authority import Caller
 from protocol.errors import CATALOGUE, AtAnotherNode, CodedError, ErrorCode, HubError
 from storage.devices.devices import NO_LIMITS
@@ -200,7 +200,7 @@ async def application(served: Served, scope: AsgiScope, receive: Receive, send: 
     await response(scope, receive, send)
 
 
-async def reply_to(served: Served, request: Request) -> Reply:
+async def reply_to(served: Served, request: BusRequest) -> BusReply:
     """Return the reply to a request of another node, which has checked the caller."""
     principal = msgspec.convert(request.principal, Principal)
     asked = rows_of(request.path).get(request.method)
@@ -278,8 +278,8 @@ async def _answer_of_all(route: RouteOf, call: Call, others: Others) -> Response
     return Response(msgspec.json.encode({"nodes": replies}), media_type="application/json")
 
 
-def _request(call: Call) -> Request:
-    return Request(
+def _request(call: Call) -> BusRequest:
+    return BusRequest(
         method=call.scope["method"],
         path=call.scope["path"],
         query=call.scope["query_string"].decode("latin-1"),
@@ -289,14 +289,14 @@ def _request(call: Call) -> Request:
     )
 
 
-def _reply(response: Response) -> Reply:
+def _reply(response: Response) -> BusReply:
     if isinstance(response, Continued):
         response = Problem(
             ErrorCode.UNKNOWN_METHOD,
             "a stream of another node cannot be followed here",
             hint="follow it without --node, and logs with --all-nodes; what the command began goes on",
         )
-    return Reply(status=response.status_code, headers=dict(response.headers), body=bytes(response.body))
+    return BusReply(status=response.status_code, headers=dict(response.headers), body=bytes(response.body))
 
 
 def _unknown(scope: AsgiScope) -> Response:

@@ -37,7 +37,7 @@ from hub.base.clock import Clock, epoch_ms
 from hub.base.log import Channel
 from hub.base.loop_meter import Account, charged
 from hub.base.metrics import Metrics
-from hub.base.periodic_loop import Turns
+from hub.base.periodic_loop import LoopReports
 from hub.base.roles import Principal
 from hub.base.token_buckets import Buckets
 from hub.coordination.authority import Caller
@@ -298,7 +298,7 @@ class Requests:
     """Service that answers the requests of devices."""
 
     def __init__(self, resources: Hub, store: Store, *, clock: Clock, metrics: Metrics) -> None:
-        self.turns = Turns(clock)
+        self.turns = LoopReports(clock)
         self._clock = clock
         self._paces: Buckets[DeviceId] = Buckets()
         self._per_s = DEFAULTS.requests_per_s

@@ -13,7 +13,7 @@ import anyio
 import msgspec
 from msgspec import Raw, Struct
 
-from hub.cluster.messages import NodeUnreachable, Reply, Request
+from hub.cluster.messages import BusReply, BusRequest, NodeUnreachable
 from hub.links.device_link import DeviceLink
 from hub.links.roster import Roster
 from protocol.errors import AtAnotherNode, CodedError, ErrorCode
@@ -32,7 +32,7 @@ READ_WITHIN_S: Final = 4.0  # of a node that the request names, or of all: an op
 READ_S: Final = 1.0  # for the database, before the nodes of the last time are asked
 MAX_NODES: Final = 100  # that are asked together
 
-Ask = Callable[[BootId, Request, float], Awaitable[Reply]]
+Ask = Callable[[BootId, BusRequest, float], Awaitable[BusReply]]
 
 
 async def link_of(store: Store, roster: Roster, device_id: DeviceId, name: str) -> DeviceLink | None:
@@ -59,7 +59,7 @@ class NodeReply(Struct, frozen=True):
     body: Any
 
     @classmethod
-    def of(cls, node: NodeRow, reply: Reply) -> Self:
+    def of(cls, node: NodeRow, reply: BusReply) -> Self:
         """Return the reply of a node with its body, as JSON or as a text."""
         is_json = "json" in reply.headers.get("content-type", "") and reply.body
         body = Raw(reply.body) if is_json else reply.body.decode(errors="replace")
@@ -108,27 +108,27 @@ class Others:
             raise not_alive(node)
         return node.boot_id
 
-    async def ask(self, boot_id: BootId, request: Request, within_s: float) -> Reply:
+    async def ask(self, boot_id: BootId, request: BusRequest, within_s: float) -> BusReply:
         """Return the reply of another process. Raises NodeUnreachable."""
         if self._ask is None:
             raise NodeUnreachable("this hub has no bus to its other nodes: [cluster] bus of hub.toml")
         return await self._ask(boot_id, request, within_s)
 
-    async def ask_all(self, own: Reply, request: Request) -> list[NodeReply]:
+    async def ask_all(self, own: BusReply, request: BusRequest) -> list[NodeReply]:
         """Return the replies of the nodes that are alive, in the order of their ids.
 
         Args:
             own: reply of this node.
         """
         alive = [row for row in await self.list_nodes() if row.expires_at is not None]
-        replies: dict[str, Reply] = {}
+        replies: dict[str, BusReply] = {}
 
         async def ask(row: NodeRow) -> None:
             try:
                 replies[row.id] = await self.ask(row.boot_id, request, READ_WITHIN_S)
             except NodeUnreachable as error:
                 body = msgspec.json.encode({"code": error.code, "detail": str(error)})
-                replies[row.id] = Reply(status=503, headers={"content-type": JSON}, body=body)
+                replies[row.id] = BusReply(status=503, headers={"content-type": JSON}, body=body)
 
         async with anyio.create_task_group() as asking:
             for row in alive:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from hub.base.clock import Clock, epoch_ms, from_epoch_ms
 from hub.runs.budget import Reached
 from hub.runs.dispatcher import Dispatcher
-from hub.runs.waiting import Hold, WaitFacts, Wanting, why_waiting
+from hub.runs.waiting import CrashHold, WaitFacts, Wanting, why_waiting
 from protocol.ids import RunId
 from protocol.lifecycles import LIVE_RUN_STATES
 from protocol.requirements import Unmet
@@ -54,7 +54,7 @@ class Waiting:
         *,
         dispatcher: Dispatcher,
         clock: Clock,
-        hold: Hold | None,
+        hold: CrashHold | None,
         reached_budgets: Callable[[], Iterable[Reached]] = tuple,
     ) -> None:
         self._reached_budgets = reached_budgets

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from hub.agents.reconciliation import reconcile
-from hub.agents.status_moves import Moves
+from hub.agents.status_moves import AgentMoveListeners
 from hub.api.http.sockets import AnotherHub
 from hub.api.resources.logs import Dumper
 from hub.app.systemd import ServiceManager
@@ -34,7 +34,7 @@ from hub.links.hub_key import HubKey
 from hub.runs.clock_watch import ClockWatch
 from hub.runs.housekeeping import log_audit_head, note_erased
 from hub.runs.leases import LEASE_MS, RENEW_EVERY_S, RETRY_S
-from hub.runs.waiting import Hold
+from hub.runs.waiting import CrashHold
 from hub.settings.declared import declared_agents, declared_connectors, declared_gateways, declared_templates
 from hub.settings.reload import SettingsWatch
 from hub.settings.settings import Settings
@@ -157,7 +157,7 @@ class Context:
     debug: Dumper
     metrics: Metrics
     clock_watch: ClockWatch | None = None
-    moves: Moves = field(default_factory=Moves)
+    moves: AgentMoveListeners = field(default_factory=AgentMoveListeners)
 
 
 RESTARTS: Final = 3  # starts with crashes between them, in short succession: see Hold
@@ -179,7 +179,7 @@ class Boot(NamedTuple):
     hub_id: str
     secret: bytes
     key: HubKey
-    hold: Hold | None = None
+    hold: CrashHold | None = None
     hold_until_ms: int = 0
 
 
@@ -211,7 +211,7 @@ async def begin(context: Context) -> Boot:
     hold, hold_until_ms = None, 0
     if boot.boots_10min >= RESTARTS:
         hold_until_ms = at + window_ms
-        hold = Hold(from_epoch_ms(hold_until_ms), boot.boots_10min, limits.restart_hold_s)
+        hold = CrashHold(from_epoch_ms(hold_until_ms), boot.boots_10min, limits.restart_hold_s)
         log.warning("hub.held", boots=boot.boots_10min, seconds=limits.restart_hold_s)
     await store.write(make_beat(context))
     dead = [] if boot.earlier is None else [boot.earlier]

@@ -5,7 +5,7 @@ from contextlib import AsyncExitStack
 from functools import partial
 from typing import TYPE_CHECKING
 
-from hub.accounts.desk import Accounts, waiting_posts
+from hub.accounts.connector_accounts import Accounts, waiting_posts
 from hub.accounts.grants import AccountConfig
 from hub.accounts.keys import KeyStore
 from hub.app.boot import Context

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import anyio
 
-from hub.agents.status_moves import Moves
+from hub.agents.status_moves import AgentMoveListeners
 from hub.api.resources.logs import Dumper
 from hub.app.boot import Context, Node
 from hub.app.hub import Hub
@@ -120,7 +120,7 @@ async def _serve_hub(
 ) -> None:
     reloader = watch_settings.reloader
     chance, metrics = SystemChance(), Metrics(VERSION)
-    ids, moves = IdFactory(clock, chance), Moves()
+    ids, moves = IdFactory(clock, chance), AgentMoveListeners()
     boot_id = BootId(ids.fresh())
     manager.notify(STATUS="opening the database", EXTEND_TIMEOUT_USEC=MIGRATION_S * 1_000_000)
     url = reloader.current.storage.resolved()

@@ -14,11 +14,11 @@ from anyio import TASK_STATUS_IGNORED
 from anyio.abc import TaskStatus
 
 from hub.agents.config_delivery import ConfigDelivery
-from hub.agents.config_writing import AgentConfigs
+from hub.agents.config_writing import ConfigWriter
 from hub.app.boot import Context
 from hub.base.clock import Clock
 from hub.base.log import Channel, LogEntry, Ring
-from hub.base.periodic_loop import Turns
+from hub.base.periodic_loop import LoopReports
 from hub.base.supervisor import Supervisor
 from hub.links.device_events import DeviceEvents
 from hub.links.roster import Roster
@@ -51,7 +51,7 @@ class News:
     """Delivery of log events about agents to their devices."""
 
     def __init__(self, store: Store, *, ring: Ring, events: DeviceEvents, clock: Clock) -> None:
-        self.turns = Turns(clock)
+        self.turns = LoopReports(clock)
         self._store = store
         self._ring = ring
         self._events = events
@@ -121,7 +121,7 @@ class DeviceNews:
     def __init__(self, context: Context, *, roster: Roster) -> None:
         store, clock, metrics = context.store, context.clock, context.metrics
         self.events = DeviceEvents(roster, clock=clock, metrics=metrics)
-        self.configs = AgentConfigs(store, clock=clock, metrics=metrics)
+        self.configs = ConfigWriter(store, clock=clock, metrics=metrics)
         self.delivery = ConfigDelivery(store, roster=roster, events=self.events, clock=clock)
         self.configs.on_change = self.delivery.changed
         self._news = News(store, ring=context.log.ring, events=self.events, clock=clock)

@@ -9,7 +9,7 @@ from anyio.abc import TaskStatus
 from hub.base.clock import Clock, now_ms
 from hub.base.log import Channel, Log
 from hub.base.metrics import Metrics
-from hub.base.periodic_loop import Rounds
+from hub.base.periodic_loop import PeriodicLoop
 from hub.runs.disk import DiskGuard
 from storage import audit
 from storage.coordination import questions
@@ -35,7 +35,7 @@ class Gauges:
         self._store = store
         self._clock = clock
         self._metrics = metrics
-        self.turns = Rounds(clock)
+        self.turns = PeriodicLoop(clock)
         metrics.log_dropped.follow(lambda: log.dropped)
         metrics.log_suppressed.follow(lambda: log.suppressed)
         metrics.disk_free.set_function(lambda: math.nan if disk.free_bytes is None else disk.free_bytes)

@@ -60,7 +60,7 @@ from hub.health.doors import Arrived
 from hub.health.issues import Finding, Issues
 from hub.links.key_rotation import KeyRotation
 from hub.links.listener import RESTARTING, STOPPING
-from hub.links.revocation_watch import EndsElsewhere
+from hub.links.revocation_watch import RevocationWatch
 from hub.links.roster import DeviceLost, DeviceReady, LinkEvent, Roster, SharedRoots, Takeovers
 from hub.runs.disk import Ballast, DiskGuard
 from hub.runs.dispatcher import Dispatcher
@@ -150,7 +150,7 @@ class Hub:
         )
         sharing = KeySharing(context.store, accounts.keys, node_id=context.node.id, clock=context.clock)
         self.judges = judges = Judges(context, roster=roster)
-        ends = EndsElsewhere(context.store, roster=roster, boot_id=context.boot_id, clock=context.clock)
+        ends = RevocationWatch(context.store, roster=roster, boot_id=context.boot_id, clock=context.clock)
         self.bus = bus = make_bus(context, start)
         lease = NodeLease(context.clock)
         disk = DiskGuard(context.state, clock=context.clock, ballast=Ballast(context.state))

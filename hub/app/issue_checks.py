@@ -7,7 +7,7 @@ from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from hub.accounts.desk import Accounts
+from hub.accounts.connector_accounts import Accounts
 from hub.app.boot import Boot, Context
 from hub.app.coordination import Coordination
 from hub.app.model import ModelsInUse

@@ -17,7 +17,7 @@ from hub.base.clock import Chance, Clock
 from hub.base.log import Channel
 from hub.base.metrics import Metrics
 from hub.base.outbound.rules import OutboundRules
-from hub.base.periodic_loop import Rounds
+from hub.base.periodic_loop import PeriodicLoop
 from hub.base.supervisor import Supervisor
 from hub.base.toml.positions import KeyPath
 from hub.base.toml.values import SecretMissing, SecretRef
@@ -156,7 +156,7 @@ class ModelsInUse:
     """
 
     def __init__(self, context: ModelContext, supervisor: Supervisor) -> None:
-        self.turns = Rounds(context.clock)
+        self.turns = PeriodicLoop(context.clock)
         self._context = context
         self._embedded = open_embedded(context, supervisor)
         self.settings = context.settings
@@ -255,7 +255,7 @@ class ModelShares:
     """
 
     def __init__(self, store: Store, models: ModelsInUse, *, boot_id: BootId, clock: Clock) -> None:
-        self.turns = Rounds(clock)
+        self.turns = PeriodicLoop(clock)
         self._store = store
         self._models = models
         self._boot_id = boot_id

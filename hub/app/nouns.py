@@ -4,11 +4,11 @@ from collections.abc import Awaitable, Callable
 from functools import cache, partial
 from typing import TYPE_CHECKING
 
-from hub.accounts.desk import Accounts
+from hub.accounts.connector_accounts import Accounts
 from hub.accounts.key_sharing import KeySharing
 from hub.accounts.sign_in import SignIns
 from hub.agents.heartbeats import Heartbeats
-from hub.agents.measurements import Measurements as MeasurementStore
+from hub.agents.measurements import MeasurementService as MeasurementStore
 from hub.agents.writing import AgentWriter
 from hub.api.agent_bodies import rules_of
 from hub.api.others import Ask, Others

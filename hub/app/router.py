@@ -16,7 +16,7 @@ from hub.agents.heartbeats import Heartbeats
 from hub.api.device import Requests
 from hub.base.clock import Clock
 from hub.base.log import Channel
-from hub.base.periodic_loop import Rounds
+from hub.base.periodic_loop import PeriodicLoop
 from hub.links.roster import (
     DeviceReady,
     LinkEvent,
@@ -40,7 +40,7 @@ class Router:
     def __init__(
         self, *, dispatcher: Dispatcher, requests: Requests, heartbeats: Heartbeats, clock: Clock
     ) -> None:
-        self.turns = Rounds(clock)
+        self.turns = PeriodicLoop(clock)
         self._heartbeats = heartbeats
         self._dispatcher = dispatcher
         self._requests = requests

@@ -4,11 +4,11 @@ from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
 
-from hub.accounts.desk import Accounts
-from hub.agents.capabilities import Capabilities
-from hub.agents.checkpoints import Checkpoints
-from hub.agents.locks import Locks
-from hub.agents.measurements import Measurements
+from hub.accounts.connector_accounts import Accounts
+from hub.agents.capabilities import CapabilityRegistry
+from hub.agents.checkpoints import CheckpointService
+from hub.agents.locks import LockService
+from hub.agents.measurements import MeasurementService
 from hub.app.boot import Boot, Context
 from hub.app.model import ModelsInUse
 from hub.base.loop_lag import LoopLag
@@ -26,23 +26,23 @@ from hub.runs.agreement import Agreements
 from hub.runs.asking import Asking
 from hub.runs.budget import Budgets
 from hub.runs.control import RunControl
-from hub.runs.delivery import Delivery, ExcerptSeals
+from hub.runs.delivery import ExcerptSeals, ItemDelivery
 from hub.runs.dispatcher import Dispatcher
 from hub.runs.estimates import Estimator
 from hub.runs.housekeeping import Housekeeping
 from hub.runs.leases import LeaseKeeper, NodeLease
-from hub.runs.lifecycle import POLL_S, QUIET_POLL_S, Lifecycle, RunWatch
+from hub.runs.lifecycle import POLL_S, QUIET_POLL_S, RunTransitions, RunWatch
 from hub.runs.mailbox_visit import MailboxVisits
-from hub.runs.mailbox_watch import Watching
+from hub.runs.mailbox_watch import MailboxWatch
 from hub.runs.own_rows import OwnRows
 from hub.runs.previewing import Previews
-from hub.runs.receipts import Receipts
+from hub.runs.receipts import ReceiptSender
 from hub.runs.runner import Runner
 from hub.runs.scheduler import Scheduler
 from hub.runs.sources import DeviceSource
 from hub.runs.span_export import SpanExport
 from hub.runs.verdict_delivery import VerdictDelivery
-from hub.runs.wake_delivery import Wakes
+from hub.runs.wake_delivery import WakeDelivery
 from hub.settings.limit_settings import BudgetSettings, Limits
 from hub.settings.reload import Commit, Unfit
 from hub.settings.settings import Settings, TrustSettings
@@ -75,7 +75,9 @@ class Work:
         store, metrics, boot_id = context.store, context.metrics, context.boot_id
         clock, ids, chance = context.clock, context.ids, context.chance
         self.watch = RunWatch(poll_s=POLL_S if store.is_shared else QUIET_POLL_S)
-        self.lifecycle = lifecycle = Lifecycle(store, clock=clock, ids=ids, metrics=metrics, watch=self.watch)
+        self.lifecycle = lifecycle = RunTransitions(
+            store, clock=clock, ids=ids, metrics=metrics, watch=self.watch
+        )
         self.spans = _make_span_export(context)
         if self.spans is not None:
             lifecycle.on_ended = self.spans.run_ended
@@ -84,10 +86,10 @@ class Work:
             credit=CREDIT_PIECES,
             metrics=metrics,
             clock=clock,
-            receipts=Receipts(store, boot.key, clock=clock, ids=ids),
+            receipts=ReceiptSender(store, boot.key, clock=clock, ids=ids),
         )
         self.seals = ExcerptSeals(accounts.keys)
-        self._delivery = Delivery(store, clock=clock, metrics=metrics, limits=limits, seals=self.seals)
+        self._delivery = ItemDelivery(store, clock=clock, metrics=metrics, limits=limits, seals=self.seals)
         self.budgets = Budgets(
             store, boot_id=boot_id, clock=clock, metrics=metrics, limits=context.settings.budget
         )
@@ -155,10 +157,10 @@ class Work:
             on_recovered=on_recovered,
         )
         self.control.on_requested = self.model_gates.try_now
-        self.capabilities = Capabilities(
+        self.capabilities = CapabilityRegistry(
             store, clock=clock, metrics=metrics, on_changed=self.dispatcher.recheck
         )
-        self.locks = Locks(
+        self.locks = LockService(
             store,
             clock=clock,
             ids=ids,
@@ -166,7 +168,7 @@ class Work:
             on_run_granted=self.dispatcher.recheck,
             is_connected=lambda link: roster.find(link.device_id) is link,
         )
-        self.checkpoints = Checkpoints(store, clock=clock, metrics=metrics)
+        self.checkpoints = CheckpointService(store, clock=clock, metrics=metrics)
         self.estimator = Estimator(
             store,
             extractor=extractor,
@@ -189,8 +191,8 @@ class Work:
             limits=limits,
         )
         self.verdicts = VerdictDelivery(store, find_link=self._agreeing, clock=clock)
-        self.wakes = Wakes(store=store, find_link=roster.find, clock=clock, ids=ids, metrics=metrics)
-        self.watching = Watching(
+        self.wakes = WakeDelivery(store=store, find_link=roster.find, clock=clock, ids=ids, metrics=metrics)
+        self.watching = MailboxWatch(
             store,
             accounts,
             extractor=extractor,
@@ -356,9 +358,9 @@ def _make_span_export(context: Context) -> SpanExport | None:
     )
 
 
-def make_measurements(context: Context, roster: Roster, lag: LoopLag) -> Measurements:
+def make_measurements(context: Context, roster: Roster, lag: LoopLag) -> MeasurementService:
     """Create the service for measurements of agents and of this node."""
-    return Measurements(
+    return MeasurementService(
         context.store,
         clock=context.clock,
         metrics=context.metrics,

@@ -23,7 +23,7 @@ class _Waiting(Generic[ItemT, ResultT]):
         self.outcome: Callable[[], ResultT] | None = None
 
 
-class Together(Generic[ItemT, ResultT]):
+class CallCoalescer(Generic[ItemT, ResultT]):
     """Runs the items of callers in sets: those of one loop turn, and those that come during a run.
 
     Each caller runs at most one set, the one with its own item. A caller that is cancelled meanwhile leaves

@@ -15,7 +15,7 @@ from anyio.abc import TaskStatus
 from hub.base.clock import Clock
 from hub.base.log import Channel
 from hub.base.metrics import Metrics
-from hub.base.periodic_loop import Turns
+from hub.base.periodic_loop import LoopReports
 
 log = Channel(__name__)
 
@@ -32,7 +32,7 @@ class LoopLag:
     """Service that wakes every EVERY_S, or IDLE_EVERY_S, and measures how late it is."""
 
     def __init__(self, *, clock: Clock, metrics: Metrics) -> None:
-        self.turns = Turns(clock)
+        self.turns = LoopReports(clock)
         self._clock = clock
         self._metrics = metrics
         self._last_s = self._longest_s = 0.0

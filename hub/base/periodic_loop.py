@@ -20,7 +20,7 @@ RETRY_S: Final = 5.0  # after an error, of a loop that else rests until it is wo
 WORK_S: Final = 75.0  # no turn takes so long: a database that does not answer is given up after 60 s
 
 
-class Turns:
+class LoopReports:
     """Reports of one loop. Before the first report, the loop is never late."""
 
     def __init__(self, clock: Clock) -> None:
@@ -44,7 +44,7 @@ class Turns:
 log = Channel(__name__)
 
 
-class Rounds(Turns):
+class PeriodicLoop(LoopReports):
     """Loop of a service that works in rounds, with the report of its turns."""
 
     def __init__(self, clock: Clock) -> None:

@@ -16,7 +16,7 @@ from anyio.abc import TaskGroup, TaskStatus
 from hub.base.clock import Chance, Clock
 from hub.base.log import Channel
 from hub.base.metrics import Metrics
-from hub.base.periodic_loop import Rounds, Turns
+from hub.base.periodic_loop import LoopReports, PeriodicLoop
 from protocol.backoff import Backoff
 from protocol.errors import CodedError, ErrorCode, HubError
 
@@ -51,13 +51,13 @@ class Failures:
 
 
 @dataclass(slots=True, eq=False)
-class _Place:
+class _SupervisedService:
     """State of a service."""
 
     name: str
     service: Service
     is_vital: bool
-    turns: Turns | None = None
+    turns: LoopReports | None = None
     scope: anyio.CancelScope = field(default_factory=lambda: anyio.CancelScope(shield=True))
     ready: anyio.Event = field(default_factory=anyio.Event)  # set once it has started, or failed to start
     stopped: anyio.Event = field(default_factory=anyio.Event)
@@ -91,7 +91,7 @@ class Supervisor:
         self._metrics = metrics
         self._backoff = backoff or Backoff()
         self._stop_s = stop_s
-        self._places: list[_Place] = []
+        self._places: list[_SupervisedService] = []
         self._broken: list[Exception] = []
         self._alarm = anyio.Event()  # a vital service failed
         self._failures: dict[str, Failures] = {}
@@ -101,15 +101,15 @@ class Supervisor:
     def failures(self) -> Mapping[str, Failures]:
         return self._failures
 
-    def add(self, name: str, service: Service, *, turns: Turns | None = None) -> None:
+    def add(self, name: str, service: Service, *, turns: LoopReports | None = None) -> None:
         """Add *service* after those that it depends on.
 
         Args:
             turns: monitor of its loop, for the watchdog.
         """
         is_vital = self._vital is None or name in self._vital
-        self._places.append(_Place(name, service, is_vital, turns))
-        if isinstance(turns, Rounds):
+        self._places.append(_SupervisedService(name, service, is_vital, turns))
+        if isinstance(turns, PeriodicLoop):
             turns.on_fault = partial(self._count, name, is_down=False)
         if self._metrics is not None and not is_vital:
             self._metrics.service_restarts.labels(name)  # initialized to 0
@@ -128,7 +128,7 @@ class Supervisor:
         Raises:
             Exception: the error of a vital service; all services have stopped.
         """
-        running: list[_Place] = []
+        running: list[_SupervisedService] = []
         async with anyio.create_task_group() as tasks:
             try:
                 await self._start(tasks, running)
@@ -141,7 +141,7 @@ class Supervisor:
         if self._broken:
             raise self._broken[0]
 
-    async def _start(self, tasks: TaskGroup, running: list[_Place]) -> None:
+    async def _start(self, tasks: TaskGroup, running: list[_SupervisedService]) -> None:
         # Not ``tasks.start``: its cancellation waits for the task, which is shielded.
         for place in self._places:
             running.append(place)
@@ -150,7 +150,7 @@ class Supervisor:
             if self._broken:
                 return
 
-    async def _keep(self, place: _Place) -> None:
+    async def _keep(self, place: _SupervisedService) -> None:
         """Run one service until ``_stop`` cancels it; shielded from other cancellations."""
         try:
             with place.scope:
@@ -164,7 +164,7 @@ class Supervisor:
             place.ready.set()
             place.stopped.set()
 
-    async def _serve(self, place: _Place) -> None:
+    async def _serve(self, place: _SupervisedService) -> None:
         attempt = 0
         task_status = _Started(place, self)
         while True:
@@ -196,7 +196,7 @@ class Supervisor:
         if is_down and self._metrics is not None:
             self._metrics.service_restarts.labels(name).inc()
 
-    async def _stop(self, place: _Place) -> None:
+    async def _stop(self, place: _SupervisedService) -> None:
         place.scope.cancel()
         with anyio.move_on_after(self._stop_s, shield=True) as waiting:
             await place.stopped.wait()
@@ -207,7 +207,7 @@ class Supervisor:
 class _Started(TaskStatus[Any]):
     """Receiver of a service's start signal, and of the value reported the first time."""
 
-    def __init__(self, place: _Place, supervisor: Supervisor) -> None:
+    def __init__(self, place: _SupervisedService, supervisor: Supervisor) -> None:
         self._place = place
         self._supervisor = supervisor
 

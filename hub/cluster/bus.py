@@ -26,8 +26,8 @@ from nats.aio.msg import Msg
 
 from hub.base.clock import Chance, Clock
 from hub.base.log import Channel
-from hub.base.periodic_loop import Turns
-from hub.cluster.messages import RENEWALS, Hint, Message, NodeUnreachable, Reply, Request
+from hub.base.periodic_loop import LoopReports
+from hub.cluster.messages import RENEWALS, BusReply, BusRequest, Hint, Message, NodeUnreachable
 from protocol.ids import BootId
 
 log = Channel(__name__)
@@ -90,9 +90,9 @@ class Bus:
         chance: Chance,
         client: Callable[[], Client] = Client,
     ) -> None:
-        self.turns = Turns(clock)
+        self.turns = LoopReports(clock)
         self.on_hint: Callable[[Hint], None] = lambda _: None
-        self.on_request: Callable[[Request], Awaitable[Reply]] | None = None
+        self.on_request: Callable[[BusRequest], Awaitable[BusReply]] | None = None
         self.lost_since: datetime | None = clock.now()
         self.problem = ""
         self._last_error: Exception | None = None
@@ -133,7 +133,7 @@ class Bus:
         self._hints.append((subject, hint))
         self._has_hints.set()
 
-    async def ask(self, to: BootId, request: Request, within_s: float) -> Reply:
+    async def ask(self, to: BootId, request: BusRequest, within_s: float) -> BusReply:
         """Return the response of another process to a request.
 
         Raises:
@@ -159,7 +159,7 @@ class Bus:
             raise NodeUnreachable(f"the other node did not answer within {within_s:g} s") from None
         except (nats.errors.Error, OSError, Forged) as error:
             raise NodeUnreachable(f"the other node cannot be asked: {type(error).__name__}") from error
-        if not isinstance(reply, Reply):
+        if not isinstance(reply, BusReply):
             raise NodeUnreachable("the other node did not answer with a reply")
         return reply
 
@@ -233,16 +233,16 @@ class Bus:
         async def receive(message: Msg) -> None:
             try:
                 opened = self._open(message.data, message.subject)
-                if isinstance(opened, Request):
+                if isinstance(opened, BusRequest):
                     self._take_once(message.data[:NONCE_BYTES])
             except Forged as error:
                 self.refused += 1
                 log.warning("bus.refused", why=str(error))
                 return
             match opened:
-                case Request() if self._answering < MAX_REQUESTS:
+                case BusRequest() if self._answering < MAX_REQUESTS:
                     tasks.start_soon(self._answer, client, message, opened)
-                case Request() | Reply():
+                case BusRequest() | BusReply():
                     pass  # the other process gets no answer
                 case hint:
                     try:
@@ -261,7 +261,7 @@ class Bus:
         if len(self._known) > MAX_KNOWN:
             del self._known[next(iter(self._known))]
 
-    async def _answer(self, client: Client, message: Msg, request: Request) -> None:
+    async def _answer(self, client: Client, message: Msg, request: BusRequest) -> None:
         if self.on_request is None:
             return
         self._answering += 1

@@ -16,7 +16,7 @@ class NodeUnreachable(HubError):
     retryable = True
 
 
-class Request(Struct, frozen=True, kw_only=True, tag="request"):
+class BusRequest(Struct, frozen=True, kw_only=True, tag="request"):
     """Request of an operator's interface that another node answers. The caller was checked by the first.
 
     Attributes:
@@ -34,7 +34,7 @@ class Request(Struct, frozen=True, kw_only=True, tag="request"):
     key: str | None = None
 
 
-class Reply(Struct, frozen=True, kw_only=True, tag="reply"):
+class BusReply(Struct, frozen=True, kw_only=True, tag="reply"):
     """Response to a request."""
 
     status: int
@@ -79,4 +79,4 @@ class NodeRenewed(Struct, frozen=True, tag="node_renewed"):
 
 
 Hint: TypeAlias = RunChanged | RunsWaiting | DeviceTaken | NodeRenewed
-Message: TypeAlias = Request | Reply | RunChanged | RunsWaiting | DeviceTaken | NodeRenewed
+Message: TypeAlias = BusRequest | BusReply | RunChanged | RunsWaiting | DeviceTaken | NodeRenewed

@@ -15,7 +15,7 @@ from anyio.abc import TaskStatus
 from hub.base.clock import Clock, IdFactory, now_ms
 from hub.base.log import Channel
 from hub.base.metrics import Metrics
-from hub.base.periodic_loop import Rounds
+from hub.base.periodic_loop import PeriodicLoop
 from hub.coordination import authority
 from hub.coordination.authority import Caller
 from hub.coordination.courier import Courier
@@ -78,7 +78,7 @@ class Broadcasts:
         ids: IdFactory,
         metrics: Metrics,
     ) -> None:
-        self.turns = Rounds(clock)
+        self.turns = PeriodicLoop(clock)
         self.most_boards = 1_000
         self._store = store
         self._messages = sent

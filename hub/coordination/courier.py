@@ -31,7 +31,7 @@ from anyio.abc import TaskGroup, TaskStatus
 from hub.base.clock import Chance, Clock, IdFactory
 from hub.base.log import Channel
 from hub.base.metrics import Metrics
-from hub.base.periodic_loop import Rounds
+from hub.base.periodic_loop import PeriodicLoop
 from hub.coordination.message_transitions import Homes, Listener, Moving, is_delivered_or_over
 from hub.coordination.to_gateway import MAX_ROWS, PAGES, OnText, Paces, ToGateway, older
 from hub.links.device_link import DeviceLink
@@ -335,7 +335,7 @@ class Courier:
             on_text: receives chat texts of a gateway's main agent that may have a person's answer.
             paces, poll_s: intervals; tests use shorter ones.
         """
-        self.turns = Rounds(clock)
+        self.turns = PeriodicLoop(clock)
         self.moving = Moving(store, clock=clock, ids=ids, metrics=metrics)
         self.homes = Homes(store, self.moving)
         self.to_gateway = ToGateway(

@@ -20,7 +20,7 @@ from anyio.abc import TaskGroup, TaskStatus
 
 from hub.base.clock import Clock, now_ms, wait_for_event
 from hub.base.log import Channel
-from hub.base.periodic_loop import Turns
+from hub.base.periodic_loop import LoopReports
 from hub.openclaw import (
     Fleet,
     Gateway,
@@ -464,7 +464,7 @@ class GatewayMonitor:
     """
 
     def __init__(self, store: Store, fleet: Fleet, *, lease: Lease, clock: Clock) -> None:
-        self.turns = Turns(clock)
+        self.turns = LoopReports(clock)
         self._store = store
         self._fleet = fleet
         self._lease = lease

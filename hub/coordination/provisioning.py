@@ -28,7 +28,7 @@ from anyio.abc import TaskGroup, TaskStatus
 from hub.base.clock import Clock, IdFactory, now_ms
 from hub.base.log import Channel
 from hub.base.metrics import Metrics
-from hub.base.periodic_loop import Rounds
+from hub.base.periodic_loop import PeriodicLoop
 from hub.coordination.message_transitions import shortened
 from hub.openclaw import (
     FileConflict,
@@ -153,7 +153,7 @@ class Provisioning:
             quiet: notified of every agent that is created.
             after_step: awaited with the name of each completed step; for tests.
         """
-        self.turns = Rounds(clock)
+        self.turns = PeriodicLoop(clock)
         self.on_made: Callable[[str], None] = lambda _: None
         self._store = store
         self._fleet = fleet

@@ -25,7 +25,7 @@ from anyio.abc import TaskGroup, TaskStatus
 from hub.base.clock import Clock, IdFactory, now_ms
 from hub.base.log import Channel
 from hub.base.metrics import Metrics
-from hub.base.periodic_loop import Rounds
+from hub.base.periodic_loop import PeriodicLoop
 from hub.coordination import authority
 from hub.coordination.authority import Caller
 from hub.links.device_link import DeviceLink
@@ -473,7 +473,7 @@ class QuestionDelivery:
             links: returns the links of the devices connected to this hub.
             find_link: returns a device's link if it is connected.
         """
-        self.turns = Rounds(clock)
+        self.turns = PeriodicLoop(clock)
         self.answer_s = ANSWER_S
         self._store = store
         self._questions = asked

@@ -25,7 +25,7 @@ from anyio.abc import TaskGroup, TaskStatus
 from hub.base.clock import Clock, IdFactory, now_ms
 from hub.base.log import Channel
 from hub.base.metrics import Metrics
-from hub.base.periodic_loop import Rounds
+from hub.base.periodic_loop import PeriodicLoop
 from hub.coordination import authority
 from hub.coordination.authority import Caller
 from hub.coordination.message_transitions import Waiters
@@ -327,7 +327,7 @@ class SoulWriter:
     def __init__(
         self, *, store: Store, homes: SoulHomes, clock: Clock, ids: IdFactory, metrics: Metrics
     ) -> None:
-        self.turns = Rounds(clock)
+        self.turns = PeriodicLoop(clock)
         self._store = store
         self._homes = homes
         self._clock = clock

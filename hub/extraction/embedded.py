@@ -21,7 +21,7 @@ from hub.base.log import Channel
 from hub.base.outbound.client import OutboundClient, TransportError
 from hub.base.outbound.rules import OutboundRules
 from hub.base.output_pace import LOG_BYTES_PER_S, OutputPace
-from hub.base.periodic_loop import Turns
+from hub.base.periodic_loop import LoopReports
 from hub.base.printable import one_line
 from hub.base.version import command_to_add
 from hub.extraction.model import ModelUnavailable
@@ -47,7 +47,7 @@ class EmbeddedModel:
     """
 
     def __init__(self, *, clock: Clock, chance: Chance, weights: Path | None = None) -> None:
-        self.turns = Turns(clock)
+        self.turns = LoopReports(clock)
         self._clock = clock
         self._chance = chance
         self._weights = weights

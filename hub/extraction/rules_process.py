@@ -20,7 +20,7 @@ from anyio.abc import TaskStatus
 
 from hub.base.clock import Clock, SystemClock
 from hub.base.log import Channel
-from hub.base.periodic_loop import Turns
+from hub.base.periodic_loop import LoopReports
 from hub.extraction.items import Extraction
 from hub.extraction.model import ExtractionError
 from hub.extraction.ruled import MEMORY_BYTES, Request, RulesResult, ToRead, ToSort, encode
@@ -67,7 +67,7 @@ class RulesProcess:
     """
 
     def __init__(self, clock: Clock | None = None) -> None:
-        self.turns = Turns(clock or SystemClock())
+        self.turns = LoopReports(clock or SystemClock())
         self._one_at_a_time = anyio.CapacityLimiter(1)
         self.process: subprocess.Popen[bytes] | None = None
         self._is_used = False

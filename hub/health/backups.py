@@ -17,7 +17,7 @@ from anyio.abc import TaskStatus
 
 from hub.base.clock import Clock, epoch_ms, from_epoch_ms
 from hub.base.log import Channel
-from hub.base.periodic_loop import Turns
+from hub.base.periodic_loop import LoopReports
 from hub.base.version import VERSION
 from hub.health.issues import Finding, notice
 from hub.settings.limit_settings import BackupSettings
@@ -71,7 +71,7 @@ class Backups:
         keep: BackupSettings | None = None,
     ) -> None:
         self.keep = keep or BackupSettings()
-        self.turns = Turns(clock)
+        self.turns = LoopReports(clock)
         self._store = store
         self._folder = state / FOLDER
         self._along = [state / name for name in ALONG]

@@ -11,7 +11,7 @@ from anyio.abc import TaskStatus
 
 from hub.base.clock import Clock, from_epoch_ms, now_ms
 from hub.base.log import Channel
-from hub.base.periodic_loop import Rounds
+from hub.base.periodic_loop import PeriodicLoop
 from hub.health.issues import Finding, error
 from storage.devices import nodes
 from storage.kernel.database import StorageError, Trouble
@@ -64,7 +64,7 @@ class DatabaseWatch:
         clock: Clock,
     ) -> None:
         """Create the service. *write*: a job that changes a page each time."""
-        self.turns = Rounds(clock)
+        self.turns = PeriodicLoop(clock)
         self.on_change: Callable[[], None] = lambda: None
         self._store = store
         self._write = write

@@ -7,7 +7,7 @@ from typing import Final, Protocol
 
 import anyio
 
-from hub.accounts.desk import Accounts
+from hub.accounts.connector_accounts import Accounts
 from hub.accounts.keys import BadKeys
 from hub.base.clock import epoch_ms, from_epoch_ms
 from hub.base.roles import Scope

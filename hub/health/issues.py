@@ -27,7 +27,7 @@ from hub.base.clock import Clock, epoch_ms
 from hub.base.log import Channel
 from hub.base.metrics import Metrics
 from hub.base.name_lists import listed
-from hub.base.periodic_loop import Rounds
+from hub.base.periodic_loop import PeriodicLoop
 from hub.base.roles import Scope
 from protocol.ids import UserId
 from storage.kernel.database import StorageError, written_for
@@ -156,7 +156,7 @@ class Issues:
     """Registry of issues: runs the checks every minute, and on request."""
 
     def __init__(self, *, clock: Clock, metrics: Metrics, every_s: float = EVERY_S) -> None:
-        self.turns = Rounds(clock)
+        self.turns = PeriodicLoop(clock)
         self._clock = clock
         self._every_s = every_s
         self._checks: dict[str, Check] = {}

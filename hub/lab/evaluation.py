@@ -35,7 +35,7 @@ from hub.extraction.model import (
 )
 from hub.lab.gold import GoldDocument, Tally, added, in_all, judge, scored, wrong_fields
 from hub.runs.asking import model_for
-from hub.runs.budget import Account, BudgetReached, Densities, Reservation
+from hub.runs.budget import BudgetAccount, BudgetReached, Densities, Reservation
 from hub.runs.run_order import AgentConfig, extraction_config_of
 from hub.settings.limit_settings import BudgetSettings
 from hub.settings.settings import Settings
@@ -317,7 +317,7 @@ class CountedModel:
         self.unparsable = self.cut_off = self.cut_off_tokens = 0
         self._model = model
         self._densities = Densities()
-        self._account = Account("budget.run_*", Spent())
+        self._account = BudgetAccount("budget.run_*", Spent())
         self._account.cost_nanos, self._account.tokens = limits.run_cost_nanos, limits.run_tokens
 
     async def reach(self) -> str | None:

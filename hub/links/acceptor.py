@@ -18,7 +18,7 @@ from hub.base import open_files
 from hub.base.clock import Clock
 from hub.base.log import Channel
 from hub.links.deadline_wheel import DeadlineWheel
-from hub.links.gate import OPEN_FILES, Gate, LivenessPlace, Place, TurnedAway
+from hub.links.gate import OPEN_FILES, AdmissionRefused, ConnectionSlot, Gate, LivenessSlot
 from hub.links.hosts import TrustedProxies, network_of
 from hub.links.transport import RequestRefused
 from protocol.errors import ErrorCode
@@ -36,13 +36,13 @@ LET_GO_AT_ONCE: Final = 64  # above this, a socket is closed without a message
 
 LOG_EVERY_S: Final = 60.0  # limits log lines about paused accepting during a flood of connections
 
-Make = Callable[[Place, str], asyncio.BaseProtocol]
+Make = Callable[[ConnectionSlot, str], asyncio.BaseProtocol]
 # Unacknowledged data cuts the connection after this time. A dead peer is not detected by its silence while
 # much of its data is still unread.
 DEAD_AFTER_MS: Final = 30_000
 
 
-def device_refusal(turned: TurnedAway) -> bytes:
+def device_refusal(turned: AdmissionRefused) -> bytes:
     """Return the reason of a refusal as an HTTP response, because the device expects a WebSocket."""
     return RequestRefused(turned.reason, str(turned), retry_s=turned.retry_s).spelled()
 
@@ -76,7 +76,7 @@ class Acceptor:
         open_s: float,
         close_s: float,
         on_refusal: Callable[[str], None],
-        refusal_message: Callable[[TurnedAway], bytes] = device_refusal,
+        refusal_message: Callable[[AdmissionRefused], bytes] = device_refusal,
         liveness_places: int = 0,
     ) -> None:
         self.proxies = proxies
@@ -90,7 +90,7 @@ class Acceptor:
         self._on_refusal = on_refusal
         self._refusal_message = refusal_message
         self._liveness_places = liveness_places
-        self._alive: dict[LivenessPlace, None] = {}
+        self._alive: dict[LivenessSlot, None] = {}
         self._open_s, self._close_s = open_s, close_s
         self._loop = asyncio.get_running_loop()
         self._is_serving = False
@@ -170,7 +170,7 @@ class Acceptor:
             if connection.fileno() >= (limit := open_files.limit()) - self._spared(limit):
                 raise self._gate.turn_away(OPEN_FILES, "too many files are open")
             place = self._gate.enter(None if peer in self.proxies else network_of(peer))
-        except TurnedAway as turned:
+        except AdmissionRefused as turned:
             liveness = self._liveness_place(turned)
             is_answered = liveness is not None or self._let_go(connection, turned)
             if liveness is not None:
@@ -182,7 +182,7 @@ class Acceptor:
         self._tasks.start_soon(self._open, connection, peer, place)
         return True
 
-    def _liveness_place(self, turned: TurnedAway) -> Place | None:
+    def _liveness_place(self, turned: AdmissionRefused) -> ConnectionSlot | None:
         """Return a place for a request for liveness, if need be that of the oldest one."""
         if not self._liveness_places or turned.reason == ErrorCode.RATE_LIMITED:
             return None
@@ -191,15 +191,15 @@ class Acceptor:
             if oldest is None or oldest.give_way is None or not oldest.give_way(turned):
                 return None
             oldest.leave()
-        return LivenessPlace(turned, self._alive)
+        return LivenessSlot(turned, self._alive)
 
-    async def _open(self, connection: socket.socket, peer: str, place: Place) -> None:
+    async def _open(self, connection: socket.socket, peer: str, place: ConnectionSlot) -> None:
         """Set up the transport, with TLS if configured; the library handles the connection from then on."""
         timeouts = {}
         if self._tls is not None:
             timeouts = {"ssl_handshake_timeout": self._open_s, "ssl_shutdown_timeout": self._close_s}
 
-        def give_way(turned: TurnedAway) -> bool:
+        def give_way(turned: AdmissionRefused) -> bool:
             self._on_refusal(turned.reason)
             opening.cancel()
             return True
@@ -229,7 +229,7 @@ class Acceptor:
 
     # --- refusing ---
 
-    def _let_go(self, connection: socket.socket, turned: TurnedAway) -> bool:
+    def _let_go(self, connection: socket.socket, turned: AdmissionRefused) -> bool:
         """Send the reason and close later. Return False if too many refused connections are open."""
         self._on_refusal(turned.reason)
         if len(self._leaving) >= min(LET_GO_AT_ONCE, self._spared() // 2):

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from hub.base.call_coalescer import Together
+from hub.base.call_coalescer import CallCoalescer
 from hub.base.clock import Chance, Clock, now_ms
 from hub.base.log import Channel, learn_names
 from hub.base.metrics import Metrics
@@ -24,7 +24,7 @@ from hub.links.failed_attempts import FailedAttempts
 from hub.links.gate import RETRY_S
 from hub.links.hosts import network_of
 from hub.links.pairing import PairingDesk, label_of
-from hub.links.refusals import Peer, Refusal, RefusalSamples, RefusedPeers
+from hub.links.refusals import HelloRefusal, Peer, RefusalSamples, RefusedPeers
 from hub.settings.limit_settings import DEFAULTS
 from protocol.errors import CloseCode, ErrorCode, HubError, connect_command
 from protocol.handshake import (
@@ -122,8 +122,8 @@ class Authenticator:
         self.refused = RefusedPeers(clock)
         self._desk = PairingDesk(store, clock=clock, chance=chance, metrics=metrics)
         self._takeover_wait_s = takeover_wait_s
-        self._owners = Together[bytes | KeyId, Owner | None](self._find_owners, most=AT_ONCE)
-        self._openings = Together[Opening, Opened](self._open_all, most=AT_ONCE)
+        self._owners = CallCoalescer[bytes | KeyId, Owner | None](self._find_owners, most=AT_ONCE)
+        self._openings = CallCoalescer[Opening, Opened](self._open_all, most=AT_ONCE)
 
     def shut_out(self) -> Iterator[tuple[str, float]]:
         """Return the waiting parties with the seconds that they have to wait."""
@@ -143,7 +143,7 @@ class Authenticator:
         )
         try:
             admission = await self._judge(knock, network)
-        except Refusal as judged:
+        except HelloRefusal as judged:
             refusal = await self._count(judged, network)
             if refusal.error.pairing_code is None:  # waiting for a person is not a failure
                 self._metrics.auth_failures.labels(refusal.error.code).inc()
@@ -193,7 +193,7 @@ class Authenticator:
         if hello.identity is not None:
             if knock.token:
                 message = "the device shows a token and a key; one of them is enough"
-                raise Refusal(ErrorCode.AUTH_FAILED, message, CloseCode.AUTH_FAILED)
+                raise HelloRefusal(ErrorCode.AUTH_FAILED, message, CloseCode.AUTH_FAILED)
             return await self._judge_key(knock, hello.identity, network)
         if not knock.token:
             message = (
@@ -201,7 +201,7 @@ class Authenticator:
                 if hello.invitation
                 else "the device showed no key and no token"
             )
-            raise Refusal(ErrorCode.PAIRING_REQUIRED, message, CloseCode.PAIRING_REQUIRED)
+            raise HelloRefusal(ErrorCode.PAIRING_REQUIRED, message, CloseCode.PAIRING_REQUIRED)
         return await self._judge_token(knock.token, knock)
 
     # --- tokens ---
@@ -210,7 +210,7 @@ class Authenticator:
         owner = await self._owners.run(hash_token(token))
         assert owner is None or isinstance(owner, DeviceTokenRow)
         if owner is None:
-            raise Refusal(ErrorCode.AUTH_FAILED, "this token is unknown", CloseCode.AUTH_FAILED)
+            raise HelloRefusal(ErrorCode.AUTH_FAILED, "this token is unknown", CloseCode.AUTH_FAILED)
         credential = f"token:{owner.id}"
         if owner.device_revoked_at is not None:
             raise _revoked("the device was revoked", credential, owner)
@@ -218,7 +218,7 @@ class Authenticator:
             raise _revoked("the token was revoked", credential, owner)
         if owner.expires_at is not None and owner.expires_at <= now_ms(self._clock):
             message = "the token has expired"
-            raise Refusal(
+            raise HelloRefusal(
                 ErrorCode.AUTH_FAILED,
                 message,
                 CloseCode.AUTH_FAILED,
@@ -234,11 +234,11 @@ class Authenticator:
         try:
             key = read_key(identity.public_key)
         except BadProof as exc:
-            raise Refusal(exc.code, str(exc), CloseCode.AUTH_FAILED) from exc
+            raise HelloRefusal(exc.code, str(exc), CloseCode.AUTH_FAILED) from exc
         try:
             check_hello(key, identity, knock.challenge, hello)
         except BadProof as exc:  # not counted against the key, which the peer may not hold
-            raise Refusal(exc.code, str(exc), CloseCode.AUTH_FAILED) from exc
+            raise HelloRefusal(exc.code, str(exc), CloseCode.AUTH_FAILED) from exc
         credential = f"key:{key.id}"
         off_ms = identity.signed_at_ms - now_ms(self._clock)
         if abs(off_ms) > SKEW_LOGGED_MS:
@@ -298,7 +298,7 @@ class Authenticator:
         except TooManyDevices as exc:
             self._metrics.limits_reached.labels("connections_per_user").inc()
             wait_ms = round(RETRY_S * 1000)
-            raise Refusal(
+            raise HelloRefusal(
                 exc.code, str(exc), CloseCode.OVERLOADED, is_failure=False, retry_after_ms=wait_ms
             ) from exc
         if opened.taken_from is not None:
@@ -332,7 +332,7 @@ class Authenticator:
 
     # --- waiting after failures ---
 
-    async def _count(self, refusal: Refusal, network: str) -> Refusal:
+    async def _count(self, refusal: HelloRefusal, network: str) -> HelloRefusal:
         """Return the refusal to send: *refusal*, which is counted, or the wait after too many failures."""
         if not refusal.is_failure:
             return refusal
@@ -340,7 +340,7 @@ class Authenticator:
         wait_s = await self.failed.fail(*parties)
         return self._too_many(wait_s) if wait_s else refusal
 
-    def _too_many(self, wait_s: float) -> Refusal:
+    def _too_many(self, wait_s: float) -> HelloRefusal:
         self._metrics.limits_reached.labels("auth_failures").inc()
         limits = self.failed.limits
         return _wait(f"{limits.failures} attempts failed in {limits.window_s:g} s", wait_s)
@@ -366,15 +366,17 @@ class Authenticator:
             log.warning("audit.not_written", code=exc.code, reason=reason)
 
 
-def _revoked(message: str, credential: str, owner: KeyOwner | DeviceTokenRow) -> Refusal:
+def _revoked(message: str, credential: str, owner: KeyOwner | DeviceTokenRow) -> HelloRefusal:
     name, code = owner.device_name, ErrorCode.REVOKED
     token = f"at the hub: hub token create --device {name}"
     hint = f"to pair it again: {connect_command(name, anew=True)}" if isinstance(owner, KeyOwner) else token
-    return Refusal(code, message, CloseCode.REVOKED, party=credential, device_id=owner.device_id, hint=hint)
+    return HelloRefusal(
+        code, message, CloseCode.REVOKED, party=credential, device_id=owner.device_id, hint=hint
+    )
 
 
-def _wait(message: str, wait_s: float) -> Refusal:
-    return Refusal(
+def _wait(message: str, wait_s: float) -> HelloRefusal:
+    return HelloRefusal(
         ErrorCode.RATE_LIMITED,
         message,
         CloseCode.TOO_MANY_ATTEMPTS,

@@ -34,7 +34,7 @@ from hub.base.metrics import Metrics
 from hub.links.auth import Admission
 from hub.links.deadline_wheel import DeadlineWheel, Slot
 from hub.links.device_link import ALWAYS, ALWAYS_ACTIONS, IDEMPOTENT, RoundTrip, RunFrame, RunStream
-from hub.links.gate import MIN_WAIT_S, Place, TurnedAway
+from hub.links.gate import MIN_WAIT_S, AdmissionRefused, ConnectionSlot
 from hub.links.link_limits import LinkLimits
 from hub.links.roster import AgentsSilent, HeartbeatReceived, RequestReceived, Roster
 from hub.links.streams import RunStreams
@@ -104,7 +104,7 @@ class OpenLink:
 
     def __init__(
         self,
-        carrier: "Connection",
+        carrier: "DeviceConnection",
         admission: Admission,
         offers: Mapping[str, str],
         owner_grants: Mapping[str, Collection[str]],
@@ -335,7 +335,7 @@ def _name_of(outcome: Answer | DeliveryError) -> str:
     return "timed_out" if isinstance(outcome, CallTimedOut) else "not_sent"
 
 
-class _Place:
+class _BatchedAnswer:
     """Place of one answer in a batch: ``PendingCalls`` uses it like the future of a single call."""
 
     __slots__ = ("_batch", "outcome")
@@ -369,7 +369,7 @@ class _Batch:
 
     def __init__(self, size: int) -> None:
         self.filled: asyncio.Future[list[Answer | DeliveryError]] = asyncio.get_running_loop().create_future()
-        self.places = [_Place(self) for _ in range(size)]
+        self.places = [_BatchedAnswer(self) for _ in range(size)]
         self._left = size
 
     def count_down(self) -> None:
@@ -393,7 +393,7 @@ class PendingCalls:
         self._clock = clock
         self._loop = asyncio.get_running_loop()  # cached, because the lookup costs a system call
         self._most = most
-        self._open: dict[str, tuple[asyncio.Future[Answer] | _Place, float, float]] = {}
+        self._open: dict[str, tuple[asyncio.Future[Answer] | _BatchedAnswer, float, float]] = {}
         self._due: Slot | None = None  # where the wheel has this object
         self._due_at = math.inf
         self._ended: str | None = None
@@ -417,7 +417,7 @@ class PendingCalls:
         return future
 
     def enter(
-        self, call_id: str, began: float, timeout_s: float, future: "asyncio.Future[Answer] | _Place"
+        self, call_id: str, began: float, timeout_s: float, future: "asyncio.Future[Answer] | _BatchedAnswer"
     ) -> None:
         """Open a call whose answer *future* takes, as ``open`` does."""
         calls = self._open
@@ -432,7 +432,7 @@ class PendingCalls:
         if deadline < self._due_at:
             self._wait_until(deadline)
 
-    def close(self, call_id: str, future: "asyncio.Future[Answer] | _Place") -> None:
+    def close(self, call_id: str, future: "asyncio.Future[Answer] | _BatchedAnswer") -> None:
         """Forget a call without an answer; a later answer to it is unknown.
 
         An answered call is closed already, and its id may be that of a call that was opened after it.
@@ -495,7 +495,7 @@ CHEAP_BYTES: Final = 512  # of messages up to this size, one in EVERY is measure
 _CUT, _CLOSED = _LEFT_BY_ITSELF = ("connection_lost", "device_closed")
 
 
-class Connection:
+class DeviceConnection:
     """A socket with its session; after the welcome, also with a link."""
 
     __slots__ = (
@@ -527,7 +527,7 @@ class Connection:
         session: HubSession,
         *,
         connection_id: ConnectionId,
-        place: Place,
+        place: ConnectionSlot,
         roster: Roster,
         wheel: DeadlineWheel,
         clock: Clock,
@@ -656,7 +656,7 @@ class Connection:
         self._metrics.connection_attempts.labels(error.code).inc()
         self._end(self._session.refuse(error, close))
 
-    def _give_way(self, turned: TurnedAway) -> bool:
+    def _give_way(self, turned: AdmissionRefused) -> bool:
         """Refuse a device whose hello has not arrived. Return False if it has."""
         if self._session.state is not SessionState.GREETING:
             return False

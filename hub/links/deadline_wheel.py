@@ -11,7 +11,7 @@ import anyio
 from anyio.abc import TaskStatus
 
 from hub.base.clock import Clock
-from hub.base.periodic_loop import Rounds
+from hub.base.periodic_loop import PeriodicLoop
 
 TICK_S: Final = 0.25  # maximum delay of a deadline
 _LONGEST_TICKS: Final = 14_400  # of a sleep without entries: an hour
@@ -34,7 +34,7 @@ class DeadlineWheel:
     __slots__ = ("_clock", "_slots", "_tick_s", "_turned_to", "_waits_for", "turns")
 
     def __init__(self, clock: Clock, *, tick_s: float = TICK_S) -> None:
-        self.turns = Rounds(clock)
+        self.turns = PeriodicLoop(clock)
         self._clock = clock
         self._tick_s = tick_s
         self._slots: dict[int, Slot] = {}

@@ -18,7 +18,7 @@ from anyio.abc import TaskStatus
 from hub.base.clock import Clock
 from hub.base.log import Channel
 from hub.base.metrics import Metrics
-from hub.base.periodic_loop import Rounds
+from hub.base.periodic_loop import PeriodicLoop
 from hub.links.device_link import DeviceLink
 from hub.links.roster import Roster
 from protocol.coordination import Event, EventName
@@ -51,7 +51,7 @@ class DeviceEvents:
     """Events for the connected devices that subscribed to them."""
 
     def __init__(self, roster: Roster, *, clock: Clock, metrics: Metrics) -> None:
-        self.turns = Rounds(clock)
+        self.turns = PeriodicLoop(clock)
         self.most = WAITING_EVENTS  # queued events per device
         self._roster = roster
         self._metrics = metrics

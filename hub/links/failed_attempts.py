@@ -10,7 +10,7 @@ be locked out by the attempts of others. The records are bounded in time and num
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from hub.base.call_coalescer import Together
+from hub.base.call_coalescer import CallCoalescer
 from hub.base.clock import Clock, now_ms
 from hub.base.log import Channel
 from storage.devices import attempts
@@ -51,7 +51,7 @@ class FailedAttempts:
         self._failures: dict[str, Failures] = {}  # by row; the oldest failure first
         self._waits_until: dict[str, float] = {}  # monotonic, likewise
         self._dropped: list[str] = []  # rows to delete
-        self._counting = Together[Sequence[str], float](self._count, most=AT_ONCE)
+        self._counting = CallCoalescer[Sequence[str], float](self._count, most=AT_ONCE)
 
     def __len__(self) -> int:
         return len(self._failures)

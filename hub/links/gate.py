@@ -50,7 +50,7 @@ OPEN_FILES: Final = "open_files"  # the limit of the system, not one of the sett
 RETRY_S: Final = 1.0  # suggested wait of a connection refused for lack of room
 
 
-class TurnedAway(HubError):
+class AdmissionRefused(HubError):
     """A connection limit is reached.
 
     Attributes:
@@ -70,7 +70,7 @@ class TurnedAway(HubError):
         self.retry_s = retry_s
 
 
-class Place:
+class ConnectionSlot:
     """Counted place of one connection. Leaving it twice has no further effect.
 
     Attributes:
@@ -85,7 +85,7 @@ class Place:
         self._gate = gate
         self._is_stranger = True
         self.network: str | None = None
-        self.give_way: Callable[[TurnedAway], bool] | None = None
+        self.give_way: Callable[[AdmissionRefused], bool] | None = None
 
     def name(self, network: str) -> None:
         """Count the place for *network*. Called once, or by the gate itself.
@@ -110,7 +110,7 @@ class Place:
         gate.forget(self, is_stranger=self._is_stranger)
 
 
-class LivenessPlace(Place):
+class LivenessSlot(ConnectionSlot):
     """Place of a connection that was turned away, and may ask for nothing but whether the hub lives.
 
     Attributes:
@@ -119,7 +119,7 @@ class LivenessPlace(Place):
 
     __slots__ = ("_taken", "turned")
 
-    def __init__(self, turned: TurnedAway, taken: "dict[LivenessPlace, None]") -> None:
+    def __init__(self, turned: AdmissionRefused, taken: "dict[LivenessSlot, None]") -> None:
         super().__init__(None)
         self.turned = turned
         self._taken = taken
@@ -146,7 +146,7 @@ class Gate:
         self._reached = metrics.limits_reached
         self._open = 0
         self._by_network: Counter[str] = Counter()
-        self._strangers: dict[str | None, dict[Place, None]] = {}  # by network, the oldest first
+        self._strangers: dict[str | None, dict[ConnectionSlot, None]] = {}  # by network, the oldest first
         self._arrivals: Buckets[str] = Buckets()
         self.limits = limits
 
@@ -165,7 +165,7 @@ class Gate:
         files = open_files.limit()
         return min(self.limits.connections, files - open_files.spared(self.limits.spare_files, files))
 
-    def enter(self, network: str | None) -> Place:
+    def enter(self, network: str | None) -> ConnectionSlot:
         """Return a place for an accepted connection.
 
         Args:
@@ -174,7 +174,7 @@ class Gate:
         Raises:
             TurnedAway: a limit is reached.
         """
-        place = Place(self)
+        place = ConnectionSlot(self)
         self._open += 1
         self._strangers.setdefault(None, {})[place] = None
         try:
@@ -189,7 +189,7 @@ class Gate:
             if (count := self.strangers) > self.limits.strangers:
                 message = f"{count - 1} connections wait to be let in"
                 self._make_room(self.turn_away("strangers", message, reason=ErrorCode.OVERLOADED))
-        except TurnedAway:
+        except AdmissionRefused:
             place.leave()
             raise
         return place
@@ -201,14 +201,14 @@ class Gate:
         *,
         reason: ErrorCode = ErrorCode.TOO_MANY_CONNECTIONS,
         retry_s: float = RETRY_S,
-    ) -> TurnedAway:
+    ) -> AdmissionRefused:
         """Count a refusal by *limit* and return the error to raise."""
         self._reached.labels(limit if limit == OPEN_FILES else self._prefix + limit).inc()
-        return TurnedAway(limit, message, reason=reason, retry_s=retry_s)
+        return AdmissionRefused(limit, message, reason=reason, retry_s=retry_s)
 
     # --- called by places ---
 
-    def count_network(self, place: Place, network: str) -> None:
+    def count_network(self, place: ConnectionSlot, network: str) -> None:
         """Count *place* for *network*. Raises TurnedAway if a limit of the network is reached."""
         limits = self.limits
         wait_s = self._arrivals.take(
@@ -231,7 +231,7 @@ class Gate:
         self._by_network[network] += 1
         self._strangers.setdefault(network, {})[place] = None
 
-    def _make_room(self, turned: TurnedAway, network: str | None = None) -> None:
+    def _make_room(self, turned: AdmissionRefused, network: str | None = None) -> None:
         """Close the oldest stranger of *network*, or of the network that has most; else raise *turned*."""
         if network is None:
             network = max(self._strangers, key=lambda one: len(self._strangers[one]))
@@ -241,13 +241,13 @@ class Gate:
                 return
         raise turned
 
-    def forget_stranger(self, place: Place) -> None:
+    def forget_stranger(self, place: ConnectionSlot) -> None:
         """Count *place* no longer as a stranger."""
         del self._strangers[place.network][place]
         if not self._strangers[place.network]:
             del self._strangers[place.network]
 
-    def forget(self, place: Place, *, is_stranger: bool) -> None:
+    def forget(self, place: ConnectionSlot, *, is_stranger: bool) -> None:
         """Subtract *place* from all counts."""
         self._open -= 1
         if place.network is not None:

@@ -31,14 +31,14 @@ from hub.base.log.lines import readable
 from hub.base.metrics import Metrics
 from hub.links.acceptor import Acceptor
 from hub.links.auth import Admission, Authenticator, Knock
-from hub.links.connection import Connection
+from hub.links.connection import DeviceConnection
 from hub.links.deadline_wheel import DeadlineWheel
-from hub.links.gate import Gate, Place, PortLimits, TurnedAway
+from hub.links.gate import AdmissionRefused, ConnectionSlot, Gate, PortLimits
 from hub.links.hosts import network_of
 from hub.links.hub_key import HubKey
 from hub.links.intake import HELLO_ROOM
 from hub.links.link_limits import LinkLimits
-from hub.links.refusals import Peer, Refusal
+from hub.links.refusals import HelloRefusal, Peer
 from hub.links.roster import DRAIN_S, LocalLink, Roster
 from hub.links.transport import DeviceSocket, RequestRefused, UpgradeRules, bearer
 from hub.settings.limit_settings import DEFAULTS
@@ -71,7 +71,7 @@ _DEFLATE: Final = ServerPerMessageDeflateFactory(
 )
 
 
-class Elsewhere:
+class NodeAddresses:
     """Addresses of other nodes, of which each device of a node that stops gets one.
 
     Args:
@@ -152,7 +152,7 @@ class DeviceListener:
         self._gate = Gate(port_limits or PortLimits(), clock=clock, metrics=metrics)
         self._acceptor: Acceptor | None = None
         self._sockets: set[DeviceSocket] = set()
-        self._greeting: set[Connection] = set()
+        self._greeting: set[DeviceConnection] = set()
         metrics.connections.labels("device", "greeting").set_function(lambda: self._gate.strangers)
         self.farewell = STOPPING  # may be replaced before the stop
         self.find_others: Callable[[], Awaitable[list[tuple[int, str]]]] | None = None
@@ -163,8 +163,8 @@ class DeviceListener:
         Args:
             nodes: number of devices and address of each node; without any, devices find one by themselves.
         """
-        others = Elsewhere(nodes)
-        peers: list[Connection | LocalLink] = [*self._greeting, *self._roster.local()]
+        others = NodeAddresses(nodes)
+        peers: list[DeviceConnection | LocalLink] = [*self._greeting, *self._roster.local()]
         for peer in peers:
             peer.end(CUT_OFF.to_one_of(len(peers), self._chance, to=others.next()), CUT_OFF.close)
 
@@ -248,7 +248,7 @@ class DeviceListener:
         server = Server(accept, self._handle, _quiet_logger())
         return await server
 
-    def _make_socket(self, server: Server, place: Place, address: str) -> DeviceSocket:
+    def _make_socket(self, server: Server, place: ConnectionSlot, address: str) -> DeviceSocket:
         limits = self._limits
         protocol = ServerProtocol(
             extensions=self._extensions,
@@ -284,15 +284,15 @@ class DeviceListener:
         for stranger in strangers:
             await stranger.wait_closed()
 
-    async def _others(self) -> Elsewhere:
+    async def _others(self) -> NodeAddresses:
         """Return the nodes to which the devices of this one can go."""
         if self.find_others is not None and len(self._roster):
             with anyio.move_on_after(FIND_S):
                 try:
-                    return Elsewhere(await self.find_others())
+                    return NodeAddresses(await self.find_others())
                 except HubError as exc:  # the devices find one by themselves
                     log.warning("listener.others_not_read", code=exc.code)
-        return Elsewhere()
+        return NodeAddresses()
 
     # --- before the WebSocket ---
 
@@ -329,7 +329,7 @@ class DeviceListener:
                 raise RequestRefused(ErrorCode.DATABASE_UNAVAILABLE, CUT_OFF.message, retry_s=CUT_OFF_RETRY_S)
             if socket.place.network is None:  # the client's address came from a proxy just now
                 socket.place.name(network_of(socket.address))
-        except TurnedAway as turned:
+        except AdmissionRefused as turned:
             refused = RequestRefused(turned.reason, str(turned), retry_s=turned.retry_s)
         except RequestRefused as error:
             refused = error
@@ -390,7 +390,7 @@ class DeviceListener:
         with suppress(DeliveryError):  # it has left already, or does not read
             await newer.send(Error(code=ErrorCode.REPLACED, message=message, hint=hint))
 
-    def _open(self, transport: DeviceSocket) -> Connection:
+    def _open(self, transport: DeviceSocket) -> DeviceConnection:
         assert transport.request is not None
         limits = transport.limits
         prove = None
@@ -409,7 +409,7 @@ class DeviceListener:
             hello_bytes=limits.hello_bytes,
         )
         transport.forget_request()
-        return Connection(
+        return DeviceConnection(
             transport,
             session,
             connection_id=ConnectionId(self._ids.fresh()),
@@ -421,7 +421,9 @@ class DeviceListener:
             limits=limits,
         )
 
-    async def _judge(self, connection: Connection, hello: DeviceHello, address: str) -> Admission | None:
+    async def _judge(
+        self, connection: DeviceConnection, hello: DeviceHello, address: str
+    ) -> Admission | None:
         """Authenticate a device. If it is refused, send the reason and return None."""
         try:
             with anyio.fail_after(JUDGE_S):
@@ -434,7 +436,7 @@ class DeviceListener:
                         connection_id=connection.connection_id,
                     )
                 )
-        except Refusal as refusal:
+        except HelloRefusal as refusal:
             log.info(
                 "device.refused",
                 connection_id=connection.connection_id,

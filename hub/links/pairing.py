@@ -15,7 +15,7 @@ from hub.base.clock import Chance, Clock, IdFactory, now_ms
 from hub.base.metrics import Metrics
 from hub.base.tokens import hash_token
 from hub.links.device_keys import DeviceKey
-from hub.links.refusals import Refusal
+from hub.links.refusals import HelloRefusal
 from protocol.errors import CloseCode, CodedError, ErrorCode
 from protocol.handshake import (
     DeviceHello,
@@ -62,12 +62,12 @@ class PairingDesk:
 
     async def ask(
         self, key: DeviceKey, hello: DeviceHello, *, network: str, connection_id: ConnectionId
-    ) -> Refusal:
+    ) -> HelloRefusal:
         """Record the pairing request of a key. Return the refusal to send until a person decides."""
         at = now_ms(self._clock)
         self._issued = {key_id: issued for key_id, issued in self._issued.items() if issued.expires_at > at}
         known = self._issued.get(key.id)
-        code = make(self._chance)
+        code = make_code(self._chance)
         asking = PairingAsk(
             id=PairingId(self._ids.fresh()),
             code_hash=hash_code(code),
@@ -91,7 +91,7 @@ class PairingDesk:
         except TooManyPairings as error:
             self._limits_reached.labels(error.limit).inc()
             wait_ms = max(COME_BACK_MS, error.retry_at - at)
-            return Refusal(
+            return HelloRefusal(
                 error.code,
                 str(error),
                 CloseCode.TOO_MANY_ATTEMPTS,
@@ -120,7 +120,7 @@ class PairingDesk:
             )
         except (BadInvitation, CodedError) as error:
             hint = getattr(error, "hint", "") or "ask for a new one: hub pair invite"
-            raise Refusal(
+            raise HelloRefusal(
                 error.code, str(error), CloseCode.AUTH_FAILED, party=f"key:{key.id}", hint=hint
             ) from error
 
@@ -128,11 +128,11 @@ class PairingDesk:
         """Forget the code of a key that no longer waits."""
         self._issued.pop(key_id, None)
 
-    def _answer(self, key_id: KeyId, asked: Asked, issued: _IssuedCode) -> Refusal:
+    def _answer(self, key_id: KeyId, asked: Asked, issued: _IssuedCode) -> HelloRefusal:
         if asked.pairing.decision == "denied":
             self.forget(key_id)
             message = "who runs the hub does not let this device in"
-            return Refusal(
+            return HelloRefusal(
                 ErrorCode.PAIRING_DENIED, message, CloseCode.PAIRING_REQUIRED, party=f"key:{key_id}"
             )
         # approved in the meantime: the next hello is admitted
@@ -140,7 +140,7 @@ class PairingDesk:
         if not is_approved:
             self._issued[key_id] = issued
         message = "this hub does not know the device's key yet; a person has to type its code there"
-        return Refusal(
+        return HelloRefusal(
             ErrorCode.PAIRING_REQUIRED,
             message,
             CloseCode.PAIRING_REQUIRED,
@@ -166,7 +166,7 @@ class BadCode(ValueError):
     """The typed text cannot be a code; ``str()`` gives the reason."""
 
 
-def make(chance: Chance) -> str:
+def make_code(chance: Chance) -> str:
     """Return a new code in the displayed form."""
     drawn, symbols = int.from_bytes(chance.token_bytes(_CHANCE_BYTES), "big"), []
     for _ in range(LENGTH):
@@ -175,7 +175,7 @@ def make(chance: Chance) -> str:
     return _shown("".join(symbols))
 
 
-def read(typed: str) -> str:
+def read_code(typed: str) -> str:
     """Return the typed code in the displayed form; case, dash and spaces are ignored.
 
     Raises:

@@ -198,7 +198,7 @@ def _neighbourhood(subject: str) -> str:
     return subject.rpartition(".")[0] or ":".join(subject.split(":")[:3])
 
 
-class Refusal(HubError):
+class HelloRefusal(HubError):
     """The hello is refused: send *error*, then close with *close*.
 
     Attributes:

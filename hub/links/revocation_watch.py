@@ -8,7 +8,7 @@ from anyio.abc import TaskStatus
 
 from hub.base.clock import Clock, now_ms
 from hub.base.log import Channel
-from hub.base.periodic_loop import Rounds
+from hub.base.periodic_loop import PeriodicLoop
 from hub.links.roster import Roster
 from protocol.errors import CloseCode
 from protocol.handshake import Goodbye
@@ -33,7 +33,7 @@ FROZEN: Final = Goodbye(
 )
 
 
-class EndsElsewhere:
+class RevocationWatch:
     """Watch that ends connections for a reason that other hubs know; it looks twice a second.
 
     Their token, key or device was revoked, or their device has a newer connection at another hub. It also
@@ -48,7 +48,7 @@ class EndsElsewhere:
         self._polled_at = now_ms(clock)
         self._compare_at = clock.monotonic() + COMPARE_EVERY_S
         self._ghosts: frozenset[tuple[DeviceId, int]] = frozenset()  # this hub has them by their rows alone
-        self.turns = Rounds(clock)
+        self.turns = PeriodicLoop(clock)
 
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Watch until cancelled."""

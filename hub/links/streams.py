@@ -135,7 +135,7 @@ class Spool:
             self._file = None
 
 
-class Stream:
+class FrameStream:
     """Frames of one run on one connection. A ``RunStream``."""
 
     __slots__ = (
@@ -166,7 +166,7 @@ class Stream:
         self._failed: DeliveryError | None = None
         self._arrived: anyio.Event | None = None
 
-    def __aiter__(self) -> "Stream":
+    def __aiter__(self) -> "FrameStream":
         return self
 
     async def __anext__(self) -> RunFrame:
@@ -296,14 +296,14 @@ class RunStreams:
         self._has_credit = has_credit
         self._spool_dir = spool_dir
         self._memory_bytes = memory_bytes
-        self._by_run: dict[str, Stream] = {}
+        self._by_run: dict[str, FrameStream] = {}
         self._ended: str | None = None
 
     def __len__(self) -> int:
         return len(self._by_run)
 
     @contextmanager
-    def open(self, run: AgentRun) -> Iterator[Stream]:
+    def open(self, run: AgentRun) -> Iterator[FrameStream]:
         """Open a block in which frames of *run* are expected; later frames are dropped.
 
         Raises, on entering:
@@ -314,7 +314,7 @@ class RunStreams:
             raise LinkLost(f"the connection ended ({self._ended})", dispatched=False)
         if run.run_id in self._by_run:
             raise LocalProtocolError(f"run {run.run_id} is open on this connection already")
-        stream = Stream(
+        stream = FrameStream(
             run,
             credit=run.credit if self._has_credit else None,
             spool=Spool(self._spool_dir, self._memory_bytes),

@@ -36,7 +36,7 @@ from websockets.protocol import CONNECTING, OPEN, Event
 from websockets.speedups import apply_mask
 
 from hub.links.device_link import RoundTrip
-from hub.links.gate import HEAD_BYTES, Place, TurnedAway
+from hub.links.gate import HEAD_BYTES, AdmissionRefused, ConnectionSlot
 from hub.links.hosts import FORWARDING, BadForwarding, Hosts, TrustedProxies
 from hub.links.intake import Intake
 from hub.links.link_limits import LinkLimits
@@ -273,7 +273,9 @@ class DeviceSocket(ServerConnection):
         "place",
     )
 
-    def __init__(self, *args: Any, limits: LinkLimits, place: Place, address: str, **options: Any) -> None:
+    def __init__(
+        self, *args: Any, limits: LinkLimits, place: ConnectionSlot, address: str, **options: Any
+    ) -> None:
         super().__init__(*args, **options)
         self.place = place
         self.address = address
@@ -620,7 +622,7 @@ class DeviceSocket(ServerConnection):
             is_sparse = (before - intake.frames_left) * _FEW_FRAMES <= size
             size = min(2 * size, MAX_PART_BYTES) if is_sparse else PART_BYTES
 
-    def _give_way(self, turned: TurnedAway) -> bool:
+    def _give_way(self, turned: AdmissionRefused) -> bool:
         """Refuse a request that has not arrived, and close. Return False if it has."""
         if self.request is not None:
             return False

@@ -15,7 +15,7 @@ from hub.base.clock import Chance, Clock, now_ms
 from hub.base.log import Channel
 from hub.base.metrics import Metrics
 from hub.base.outbound.rules import OutboundRules
-from hub.base.periodic_loop import Rounds
+from hub.base.periodic_loop import PeriodicLoop
 from hub.notify.sending import IN_A_MAIL, TEST, Answer, Sender
 from hub.settings.notify_settings import NotifySettings
 from protocol.backoff import Backoff
@@ -59,7 +59,7 @@ class Notifier:
         chance: Chance,
         metrics: Metrics,
     ) -> None:
-        self.turns = Rounds(clock)
+        self.turns = PeriodicLoop(clock)
         self.pages: Callable[[], str | None] = lambda: None
         self.problems: dict[str, str] = {}
         self.targets: tuple[NotifySettings, ...] = ()
@@ -169,7 +169,7 @@ class _Service:
     async def serve(self) -> None:
         """Collect and send until cancelled, then release the lease."""
         try:
-            await Rounds(self._clock).serve(self._round, of="notify", every_s=EVERY_S)
+            await PeriodicLoop(self._clock).serve(self._round, of="notify", every_s=EVERY_S)
         finally:
             with anyio.move_on_after(2.0, shield=True):
                 await self._sender.aclose()

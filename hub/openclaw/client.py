@@ -20,7 +20,7 @@ from hub.base.log import Channel
 from hub.base.metrics import Metrics
 from hub.base.outbound.addresses import Resolve, resolve
 from hub.base.outbound.rules import OutboundRules
-from hub.base.periodic_loop import Turns
+from hub.base.periodic_loop import LoopReports
 from hub.openclaw.connection import BACKOFF, STEADY_S, Alarms, Around, Line, NoConnection, NotSent, Sending
 from hub.openclaw.failures import GatewayError, GatewayForbidden, GatewayTimedOut, GatewayUnreachable
 from hub.openclaw.frames import MAX_TRACEPARENT, Event
@@ -381,7 +381,7 @@ class Fleet:
         version: str,
         resolve: Resolve = resolve,
     ) -> None:
-        self.turns = Turns(clock)
+        self.turns = LoopReports(clock)
         self._clock = clock
         self._chance = chance
         self._make = partial(

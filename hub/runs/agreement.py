@@ -25,7 +25,7 @@ from anyio.abc import TaskGroup, TaskStatus
 
 from hub.base.clock import Clock, IdFactory, now_ms
 from hub.base.log import Channel
-from hub.base.periodic_loop import Rounds
+from hub.base.periodic_loop import PeriodicLoop
 from hub.links.device_link import DeviceLink
 from hub.runs.attempt_ending import gravest
 from hub.runs.delivery import TableRefused, declare, is_row_deleted, may_change, row_id_of
@@ -68,7 +68,7 @@ SLOW_DEVICE_WAIT_S: Final = 0.5
 MAX_LISTINGS: Final = 20  # of one page in a row, while its device reports decisions
 
 
-class _Visit:
+class _DeviceComparison:
     """Reconciliation of one connection of a device.
 
     Attributes:
@@ -100,14 +100,14 @@ class Agreements:
         on_lost: Callable[[DeviceId, int], None] = lambda _, __: None,
         tables: Callable[[], Tables] = lambda: TABLES,
     ) -> None:
-        self.turns = Rounds(clock)
+        self.turns = PeriodicLoop(clock)
         self._store = store
         self._clock = clock
         self._ids = ids
         self._on_agreed = on_agreed
         self._on_lost = on_lost
         self._tables = tables  # returns the declarations in use
-        self._pending: dict[DeviceId, _Visit] = {}  # connected, and not reconciled
+        self._pending: dict[DeviceId, _DeviceComparison] = {}  # connected, and not reconciled
         # the connection epoch in which the device completed reconciliation
         self._agreed: dict[DeviceId, int] = {}
         self._under_way: set[tuple[DeviceId, int]] = set()  # reconciliations in progress, by device and epoch
@@ -123,7 +123,7 @@ class Agreements:
             self._pending.pop(link.device_id, None)
             self._on_agreed(link)
         else:
-            self._pending[link.device_id] = _Visit(link)
+            self._pending[link.device_id] = _DeviceComparison(link)
             self.turns.wake()
 
     def device_lost(self, device_id: DeviceId, epoch: int) -> None:
@@ -163,7 +163,7 @@ class Agreements:
                 self._under_way.add(key)
                 tasks.start_soon(self._until_agreed, visit, limiter)
 
-    async def _until_agreed(self, visit: _Visit, limiter: anyio.CapacityLimiter) -> None:
+    async def _until_agreed(self, visit: _DeviceComparison, limiter: anyio.CapacityLimiter) -> None:
         link, wait_s = visit.link, AGAIN_BASE_S
         try:
             while self._pending.get(link.device_id) is visit:
@@ -194,7 +194,7 @@ class Agreements:
         finally:
             self._under_way.discard((link.device_id, link.epoch))
 
-    async def _agree(self, visit: _Visit) -> None:
+    async def _agree(self, visit: _DeviceComparison) -> None:
         link = visit.link
         known = await self._store.read(agreement.find_store, link.device_id)
         if known is None:
@@ -304,7 +304,9 @@ class Agreements:
 
     # --- rows that the hub does not know ---
 
-    async def _take_unknown(self, visit: _Visit, known: StoreRow, *, is_compared: bool = True) -> StoreRow:
+    async def _take_unknown(
+        self, visit: _DeviceComparison, known: StoreRow, *, is_compared: bool = True
+    ) -> StoreRow:
         """Add the device's rows above the known counter to the ledger; return the new state of its store.
 
         Args:

@@ -63,7 +63,7 @@ class Attempt:
             self.left_out[code] += files
 
 
-class Reading(NamedTuple):
+class DocumentReading(NamedTuple):
     """A document that is being read.
 
     Attributes:

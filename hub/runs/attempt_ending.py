@@ -30,7 +30,7 @@ SENT_BACK_BASE_S, SENT_BACK_CAP_S = 1.0, 60.0
 FULL_CAP_S = 5.0  # when the disk is full, its guard keeps the run waiting anyway
 
 
-class Ending(msgspec.Struct, frozen=True, kw_only=True):
+class AttemptEnding(msgspec.Struct, frozen=True, kw_only=True):
     """End of an attempt: the run is moved by *event*.
 
     *error*: what went wrong, if the run is tried again; a run that only waits has none. *code*: stable word
@@ -49,7 +49,7 @@ class Ending(msgspec.Struct, frozen=True, kw_only=True):
 
 def ending_of(
     exc: Exception, order: RunOrder, state: RunState, chance: Chance, *, is_model_away: bool = False
-) -> Ending:
+) -> AttemptEnding:
     """Return how an attempt in *state* ends after the error *exc*.
 
     Args:
@@ -57,43 +57,47 @@ def ending_of(
     """
     match exc:
         case ModelUnavailable() if is_model_away and state is RunState.RUNNING:
-            return Ending(event=RunEvent.MODEL_AWAY, reason=f"the run waits for the model: {exc}")
+            return AttemptEnding(event=RunEvent.MODEL_AWAY, reason=f"the run waits for the model: {exc}")
         case NotTakenOn(busy=True) if state is RunState.PREPARING:
             wait_s = _wait(chance, order.dispatches, SENT_BACK_BASE_S, SENT_BACK_CAP_S)
-            return Ending(event=RunEvent.SENT_BACK, reason=str(exc), error=str(exc), wait_s=wait_s)
+            return AttemptEnding(event=RunEvent.SENT_BACK, reason=str(exc), error=str(exc), wait_s=wait_s)
         case BatchPending():
-            return Ending(event=RunEvent.SENT_BACK, reason=str(exc), wait_s=exc.wait_s)
+            return AttemptEnding(event=RunEvent.SENT_BACK, reason=str(exc), wait_s=exc.wait_s)
         case NotTakenOn() | NoModel() | NotGranted() | TableRefused():
             code = exc.reason if isinstance(exc, NotTakenOn) else exc.code
-            return Ending(event=RunEvent.FAILED, reason=str(exc), code=code, outcome=RunOutcome.ERROR)
+            return AttemptEnding(event=RunEvent.FAILED, reason=str(exc), code=code, outcome=RunOutcome.ERROR)
         case ModelExhausted():
-            return Ending(event=RunEvent.EXHAUSTED, reason=str(exc), exhausted=exc)
+            return AttemptEnding(event=RunEvent.EXHAUSTED, reason=str(exc), exhausted=exc)
         case LinkLost() | DeviceOffline():
-            return Ending(event=RunEvent.DEVICE_LOST, reason=str(exc))
+            return AttemptEnding(event=RunEvent.DEVICE_LOST, reason=str(exc))
         case DeliveryError() | DeviceStalled() | ModelUnavailable() | StorageError():
             is_outage = isinstance(exc, StorageError) and not isinstance(exc, Conflict)
             if state is RunState.PREPARING or is_outage:
                 is_full = isinstance(exc, StorageError) and exc.trouble == "full"
                 cap_s = FULL_CAP_S if is_full else SENT_BACK_CAP_S
                 wait_s = _wait(chance, order.dispatches, SENT_BACK_BASE_S, cap_s)
-                return Ending(event=RunEvent.SENT_BACK, reason=str(exc), error=str(exc), wait_s=wait_s)
+                return AttemptEnding(event=RunEvent.SENT_BACK, reason=str(exc), error=str(exc), wait_s=wait_s)
             if order.attempt < order.max_attempts:
                 return retried(str(exc), order, chance)
             reason = f"given up after {order.attempt} attempts: {exc}"
-            return Ending(event=RunEvent.FAILED, reason=reason, code=exc.code, outcome=RunOutcome.ERROR)
+            return AttemptEnding(
+                event=RunEvent.FAILED, reason=reason, code=exc.code, outcome=RunOutcome.ERROR
+            )
         case HubError() if exc.code.startswith("unknown_"):
             reason = f"what the run uses was removed meanwhile: {exc}"
-            return Ending(event=RunEvent.FAILED, reason=reason, code=exc.code, outcome=RunOutcome.ERROR)
+            return AttemptEnding(
+                event=RunEvent.FAILED, reason=reason, code=exc.code, outcome=RunOutcome.ERROR
+            )
         case _:
             log.error("run.broke", exc=wordless(exc))
             code, reason = ErrorCode.INTERNAL, f"{ErrorCode.INTERNAL}: {type(exc).__name__}"
-            return Ending(event=RunEvent.FAILED, reason=reason, code=code, outcome=RunOutcome.ERROR)
+            return AttemptEnding(event=RunEvent.FAILED, reason=reason, code=code, outcome=RunOutcome.ERROR)
 
 
-def retried(reason: str, order: RunOrder, chance: Chance) -> Ending:
+def retried(reason: str, order: RunOrder, chance: Chance) -> AttemptEnding:
     """Return an ending with another attempt after a wait."""
     wait_s = _wait(chance, order.attempt - 1, RETRY_BASE_S, RETRY_CAP_S)
-    return Ending(event=RunEvent.RETRIED, reason=reason, error=reason, wait_s=wait_s)
+    return AttemptEnding(event=RunEvent.RETRIED, reason=reason, error=reason, wait_s=wait_s)
 
 
 def _wait(chance: Chance, tries: int, base_s: float, cap_s: float) -> float:

@@ -74,7 +74,7 @@ class Reached(msgspec.Struct, frozen=True):
         return self.agent_id in (None, agent_id)
 
 
-class Account:
+class BudgetAccount:
     """Limits of a budget and the amounts drawn on it.
 
     It has no ``await`` between check and reservation, so concurrent questions cannot overdraw it.
@@ -212,7 +212,7 @@ class Budgets:
         self._clock = clock
         self._limits_reached = metrics.limits_reached
         self.limits = limits or BudgetSettings()
-        self._days: dict[tuple[AgentId | None, datetime], Account] = {}
+        self._days: dict[tuple[AgentId | None, datetime], BudgetAccount] = {}
         self._reached: dict[tuple[str, AgentId | None], Reached] = {}
         self.densities = Densities()
 
@@ -220,7 +220,7 @@ class Budgets:
         """Return the accounts that pay for the questions of a run."""
         spent = await self._store.read(model_calls.spent_by_run, order.run_id)
         agent = await self._store.read(agents.get_agent, order.agent_id)
-        return RunBudget(self, order, Account("budget.run_*", spent), agent.model_use.budget_nanos)
+        return RunBudget(self, order, BudgetAccount("budget.run_*", spent), agent.model_use.budget_nanos)
 
     def reached(self) -> list[Reached]:
         """Return the day budgets that are used up now."""
@@ -234,19 +234,19 @@ class Budgets:
         """Forget the reached budgets after their limits have changed."""
         self._reached.clear()
 
-    async def day_of_hub(self) -> Account:
+    async def day_of_hub(self) -> BudgetAccount:
         """Return the account of the hub's current day."""
         account = await self._day(None, "UTC", "budget.day_*")
         account.cost_nanos, account.tokens = self.limits.day_cost_nanos, self.limits.day_tokens
         return account
 
-    async def day_of_agent(self, agent_id: AgentId, timezone: str, cost_nanos: int | None) -> Account:
+    async def day_of_agent(self, agent_id: AgentId, timezone: str, cost_nanos: int | None) -> BudgetAccount:
         """Return the account of the agent's current day in its time zone, with its limit."""
         account = await self._day(agent_id, timezone, "agents.budget_*")
         account.cost_nanos = cost_nanos
         return account
 
-    async def _day(self, agent_id: AgentId | None, timezone: str, setting: str) -> Account:
+    async def _day(self, agent_id: AgentId | None, timezone: str, setting: str) -> BudgetAccount:
         began, ends = day_around(self._clock.now(), timezone)
         account = self._days.get((agent_id, began))
         if account is None:
@@ -254,7 +254,7 @@ class Budgets:
                 key: account for key, account in self._days.items() if _holds(account, self._clock.now())
             }
             spent = await self._store.read(model_calls.spent_since, epoch_ms(began), agent_id=agent_id)
-            fresh = Account(setting, spent, day=(began, ends), agent_id=agent_id)
+            fresh = BudgetAccount(setting, spent, day=(began, ends), agent_id=agent_id)
             fresh.read_at = self._clock.monotonic()
             return self._days.setdefault((agent_id, began), fresh)
         is_old = self._store.is_shared and self._clock.monotonic() - account.read_at > _STALE_S
@@ -266,7 +266,7 @@ class Budgets:
                 account.spent = spent
         return account
 
-    async def hold(self, accounts: Sequence[Account]) -> list[tuple[Account, Drawn]]:
+    async def hold(self, accounts: Sequence[BudgetAccount]) -> list[tuple[BudgetAccount, Drawn]]:
         """Store what is reserved on the accounts of a day, for the other hubs, and return what they hold.
 
         Empty for a hub that has its database alone.
@@ -285,7 +285,7 @@ class Budgets:
 
     async def over(self, agent: AgentRow, tokens: int, cost_nanos: int) -> tuple[str, ...]:
         """Return the settings of the budgets that a run of *agent* with these costs would exceed."""
-        run = Account("budget.run_*", Spent())
+        run = BudgetAccount("budget.run_*", Spent())
         run.cost_nanos, run.tokens = self.limits.run_cost_nanos, self.limits.run_tokens
         day = await self.day_of_agent(agent.id, agent.timezone, agent.model_use.budget_nanos)
         amount = Spent(tokens=tokens, cost_nanos=cost_nanos)
@@ -294,7 +294,7 @@ class Budgets:
             limited.setting.replace("*", kind) for limited in accounts if (kind := limited.missing(amount))
         )
 
-    def reach(self, account: Account, kind: str, amount: Spent, agent_id: AgentId) -> ModelError:
+    def reach(self, account: BudgetAccount, kind: str, amount: Spent, agent_id: AgentId) -> ModelError:
         """Record that a budget is reached, and return the error to raise."""
         setting = account.setting.replace("*", kind)
         self._limits_reached.labels(setting.replace(".", "_")).inc()
@@ -310,7 +310,9 @@ class Budgets:
 class RunBudget:
     """Accounts that pay for the questions of one run."""
 
-    def __init__(self, budgets: Budgets, order: RunOrder, run: Account, agent_day_nanos: int | None) -> None:
+    def __init__(
+        self, budgets: Budgets, order: RunOrder, run: BudgetAccount, agent_day_nanos: int | None
+    ) -> None:
         self._budgets = budgets
         self._order = order
         self._run = run
@@ -340,7 +342,7 @@ class RunBudget:
             with anyio.move_on_after(_OTHERS_S if others_ask else math.inf):
                 await account.changed()
 
-    async def _accounts(self) -> list[Account]:
+    async def _accounts(self) -> list[BudgetAccount]:
         limits = self._budgets.limits
         self._run.cost_nanos, self._run.tokens = limits.run_cost_nanos, limits.run_tokens
         found = [self._run]
@@ -361,9 +363,9 @@ class Reservation:
 
     def __init__(
         self,
-        accounts: Sequence[Account],
+        accounts: Sequence[BudgetAccount],
         amount: Spent,
-        hold: Callable[[Sequence[Account]], Awaitable[list[tuple[Account, Drawn]]]] | None = None,
+        hold: Callable[[Sequence[BudgetAccount]], Awaitable[list[tuple[BudgetAccount, Drawn]]]] | None = None,
     ) -> None:
         self._accounts = accounts
         self._amount = amount
@@ -371,12 +373,12 @@ class Reservation:
         for account in accounts:
             account.reserve(amount)
 
-    async def missing(self) -> tuple[Account, str, bool] | None:
+    async def missing(self) -> tuple[BudgetAccount, str, bool] | None:
         """Return the account and limit that do not cover the amount and what other hubs hold, if any.
 
         The third value is True if another hub has questions in flight there. Then the reservation is void.
         """
-        found: tuple[Account, str, bool] | None = None
+        found: tuple[BudgetAccount, str, bool] | None = None
         try:
             for account, drawn in await self._held_by_others():
                 if kind := account.missing(self._amount, drawn.held):
@@ -427,7 +429,7 @@ class Reservation:
         with anyio.CancelScope(shield=True):  # the others would wait for an amount that is free
             await self._held_by_others()
 
-    async def _held_by_others(self) -> list[tuple[Account, Drawn]]:
+    async def _held_by_others(self) -> list[tuple[BudgetAccount, Drawn]]:
         return [] if self._hold is None else await self._hold(self._accounts)
 
 
@@ -448,7 +450,7 @@ def size_of(request: ModelRequest) -> int:
     return turns + len(msgspec.json.encode(request.schema))
 
 
-def _hold_of(account: Account) -> Hold:
+def _hold_of(account: BudgetAccount) -> Hold:
     assert account.day is not None
     return Hold(
         agent_id=account.agent_id,
@@ -458,7 +460,7 @@ def _hold_of(account: Account) -> Hold:
     )
 
 
-def _holds(account: Account, now: datetime) -> bool:
+def _holds(account: BudgetAccount, now: datetime) -> bool:
     return (
         account.reserved != Spent()
         or account.promised != Spent()

@@ -22,7 +22,7 @@ from msgspec.structs import replace
 from hub.base.clock import HubClock, IdFactory, now_ms
 from hub.base.log import Channel
 from hub.base.metrics import Metrics
-from hub.base.periodic_loop import Rounds
+from hub.base.periodic_loop import PeriodicLoop
 from hub.schedules.cron import BadSchedule, parse_cron
 from storage.effects import clock_steps
 from storage.effects.clock_steps import ClockBase
@@ -55,7 +55,7 @@ class ClockWatch:
         Args:
             machine: id of the machine's start; empty: unknown.
         """
-        self.turns = Rounds(clock)
+        self.turns = PeriodicLoop(clock)
         self._store = store
         self._clock = clock
         self._ids = ids

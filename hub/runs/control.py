@@ -9,13 +9,13 @@ from typing import Any
 
 import msgspec
 
-from hub.agents.json_objects import document
+from hub.agents.json_objects import validated_object
 from hub.base.clock import Clock, IdFactory, now_ms
 from hub.base.log import Channel
 from hub.base.metrics import Metrics
 from hub.extraction.extractor import Extractor
 from hub.runs.dispatcher import Dispatcher
-from hub.runs.lifecycle import Lifecycle
+from hub.runs.lifecycle import RunTransitions
 from hub.runs.run_order import NO_OPTIONS, RunOptions, set_up, settings_of
 from protocol.agent_status import Axis
 from protocol.agent_status import Lifecycle as AgentLifecycle
@@ -54,7 +54,7 @@ class RunControl:
         self,
         *,
         store: Store,
-        lifecycle: Lifecycle,
+        lifecycle: RunTransitions,
         dispatcher: Dispatcher,
         extractor: Extractor,
         clock: Clock,
@@ -312,7 +312,7 @@ class RunControl:
     def _checked(self, name: str, given: dict[str, Any]) -> dict[str, Any]:
         """Return the parameters or the context of a run, each of which has the same limit."""
         with self._metrics.count_limits():
-            return document(name, given, most=self.context_bytes, limit="run_context_bytes")
+            return validated_object(name, given, most=self.context_bytes, limit="run_context_bytes")
 
     def _entry(self, event: str, actor: str, subject: str, **detail: str | None) -> Entry:
         """Return the audit entry for an operation that *actor* requests now."""

@@ -233,7 +233,7 @@ def _characters(sending: _Sending) -> int:
     return _CHARACTERS_AROUND + len(source.path) + sum(lengths)
 
 
-class Delivery:
+class ItemDelivery:
     """Plans and delivers the items of a run to its device."""
 
     def __init__(

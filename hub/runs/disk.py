@@ -16,7 +16,7 @@ from anyio.abc import TaskStatus
 
 from hub.base.clock import Clock
 from hub.base.log import Channel
-from hub.base.periodic_loop import Turns
+from hub.base.periodic_loop import LoopReports
 
 log = Channel(__name__)
 
@@ -107,7 +107,7 @@ class DiskGuard:
             statistics: returns the file system's statistics; called on the event loop, because a local disk
                 answers at once.
         """
-        self.turns = Turns(clock)
+        self.turns = LoopReports(clock)
         self._folder = folder
         self._clock = clock
         self._ballast = ballast

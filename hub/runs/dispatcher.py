@@ -22,11 +22,11 @@ from anyio.abc import TaskGroup, TaskStatus
 from hub.base.clock import Chance, Clock, now_ms
 from hub.base.log import Channel
 from hub.base.metrics import Metrics
-from hub.base.periodic_loop import Turns
+from hub.base.periodic_loop import LoopReports
 from hub.links.device_link import DeviceLink
 from hub.runs.interrupt import Interrupt
 from hub.runs.leases import LEASE_MS, RENEW_EVERY_S
-from hub.runs.lifecycle import Lifecycle
+from hub.runs.lifecycle import RunTransitions
 from hub.runs.run_order import order_of
 from hub.runs.runner import Runner
 from hub.settings.limit_settings import Limits
@@ -207,7 +207,7 @@ class Dispatcher:
         self,
         *,
         store: Store,
-        lifecycle: Lifecycle,
+        lifecycle: RunTransitions,
         runner: Runner,
         clock: Clock,
         chance: Chance,
@@ -226,7 +226,7 @@ class Dispatcher:
                 ``ModelGates.let_through``.
             hold_until_ms: after repeated crashes, no run that may have caused them starts before this time.
         """
-        self.turns = Turns(clock)
+        self.turns = LoopReports(clock)
         self.limits = limits
         self._store = store
         self._lifecycle = lifecycle

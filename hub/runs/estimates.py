@@ -160,7 +160,7 @@ class Estimator:
             over=await self._budgets.over(agent, tokens.high, 0 if cost is None else cost.high),
         )
 
-    async def _list_files(self, agent: AgentRow, link: DeviceLink, settings: RunSettings) -> "_Listing":
+    async def _list_files(self, agent: AgentRow, link: DeviceLink, settings: RunSettings) -> "_FileListing":
         await self._store.read(devices.require_grant, link.device_id, Grant.FILES)
         run_id = RunId(self._ids.fresh())
         frame = AgentRun(
@@ -173,7 +173,7 @@ class Estimator:
             limits=self.limits,
             trace=traceparent(run_id, "agent_run", "1"),
         )
-        listed = _Listing([])
+        listed = _FileListing([])
         timeout_s = ACK_TIMEOUT_S if link.can("agent_ack") else PIECE_TIMEOUT_S
         async with link.open_run(frame) as stream:
             while True:
@@ -203,7 +203,7 @@ class Estimator:
                         pass  # the device accepted the request
 
     async def _compare(
-        self, agent: AgentRow, settings: RunSettings, files: list[ManifestFile], listed: "_Listing"
+        self, agent: AgentRow, settings: RunSettings, files: list[ManifestFile], listed: "_FileListing"
     ) -> None:
         """Compare one frame of a manifest with the ledger, and add it to *listed*."""
         paths = [file.path for file in files]
@@ -215,7 +215,7 @@ class Estimator:
 
 
 @dataclass
-class _Listing:
+class _FileListing:
     """Number of files that a device lists, of those the ledger knows, and the *unread* of one run."""
 
     unread: list[ManifestFile]

@@ -28,7 +28,7 @@ from hub.links.device_link import DeviceLink
 from hub.runs.asking import NoModel, RunModel, question_of
 from hub.runs.found_items import found_items, quote_hash_of
 from hub.runs.matching import decide
-from hub.runs.previewing import Preview, PreviewRequest, Previews
+from hub.runs.previewing import PreviewRequest, Previews, RunPreview
 from hub.runs.sources import UnreadUnit, plain_path
 from hub.text.folding import fold
 from protocol.errors import DeviceOffline, HubError, LinkLost
@@ -378,7 +378,7 @@ class Explainer:
         return inside[0] if len(inside) == 1 else None
 
     async def _sentences(
-        self, preview: Preview, document: Document, file: "_File"
+        self, preview: RunPreview, document: Document, file: "_File"
     ) -> list[tuple[Place, Reason]]:
         """Return the reasons of all sentences and items with their places, in the order of the text."""
         order, extractor, models = preview.order, self._previews.extractor, preview.asking.models

@@ -9,7 +9,7 @@ from protocol.errors import CATALOGUE, ErrorCode
 from storage.runs.runs import RunError, RunRow
 
 
-class Failure(NamedTuple):
+class ExplainedFailure(NamedTuple):
     """Sentence about a failure and the step that mends it, as templates or with the names of a run."""
 
     sentence: str
@@ -25,66 +25,68 @@ _SPLIT: Final = "split it, or move it to a folder that the agent does not read"
 _LIMIT: Final = "raise the limit: hub config set limits.NAME=NUMBER; or let the agent read less: {paths}"
 _REPORT: Final = "hub logs --level error has the details; please report this fault of the hub to its authors"
 # Other codes are those of the protocol: the stored message is their sentence, their hint is the remedy.
-FAILURES: Final[Mapping[str, Failure]] = {
+FAILURES: Final[Mapping[str, ExplainedFailure]] = {
     # Files, as their device says; a detail may follow the code.
-    "missing": Failure(
+    "missing": ExplainedFailure(
         "device {device} has no {path} in the folders that it shares", "correct the paths: {paths}"
     ),
-    "unreadable": Failure(
+    "unreadable": ExplainedFailure(
         "device {device} is not allowed to read {path}",
         "on {device}: chmod u+r {quoted}; for a folder: chmod u+rx {quoted}",
     ),
-    "bad_ignore_file": Failure(
+    "bad_ignore_file": ExplainedFailure(
         "device {device} offers nothing of {path}: an ignore file there is broken{more}",
         "on {device}: mend that line",
     ),
-    "changed": Failure("{path} changed while it was read", _AGAIN),
-    "too_large": Failure("{path} is too large{more}", _SPLIT),
-    "too_deep": Failure("{path} lies in too many folders inside each other", "move it up: {paths}"),
-    "limit": Failure("device {device} has more files than it can list{more}", _SPLIT),
-    "convert_seconds": Failure("making text of {path} takes too long{more}", _SPLIT),
-    "convert_memory_bytes": Failure("making text of {path} needs too much memory{more}", _SPLIT),
-    "not_convertible": Failure("{path} cannot be made into text{more}", _SPLIT),
-    "skipped": Failure("files were left out: {message}", "hub runs show {run} lists the first"),
+    "changed": ExplainedFailure("{path} changed while it was read", _AGAIN),
+    "too_large": ExplainedFailure("{path} is too large{more}", _SPLIT),
+    "too_deep": ExplainedFailure("{path} lies in too many folders inside each other", "move it up: {paths}"),
+    "limit": ExplainedFailure("device {device} has more files than it can list{more}", _SPLIT),
+    "convert_seconds": ExplainedFailure("making text of {path} takes too long{more}", _SPLIT),
+    "convert_memory_bytes": ExplainedFailure("making text of {path} needs too much memory{more}", _SPLIT),
+    "not_convertible": ExplainedFailure("{path} cannot be made into text{more}", _SPLIT),
+    "skipped": ExplainedFailure("files were left out: {message}", "hub runs show {run} lists the first"),
     # Files and runs, as the hub says.
-    "file_changed": Failure("{path} changed while it was read", _AGAIN),
-    "file_incomplete": Failure("not all of {path} came: {message}", _AGAIN),
-    "unit_failed": Failure("{where}{message}", "hub runs show {run} has all of it"),
-    "model_refused": Failure(
+    "file_changed": ExplainedFailure("{path} changed while it was read", _AGAIN),
+    "file_incomplete": ExplainedFailure("not all of {path} came: {message}", _AGAIN),
+    "unit_failed": ExplainedFailure("{where}{message}", "hub runs show {run} has all of it"),
+    "model_refused": ExplainedFailure(
         "{where}{message}", "correct the setting that it names, then: hub reload; hub runs rerun {run}"
     ),
-    "model_unavailable": Failure("{where}{message}", "ask it: hub doctor --online"),
-    "limit_reached": Failure("{where}{message}", _LIMIT),
-    "nothing_shared": Failure(
+    "model_unavailable": ExplainedFailure("{where}{message}", "ask it: hub doctor --online"),
+    "limit_reached": ExplainedFailure("{where}{message}", _LIMIT),
+    "nothing_shared": ExplainedFailure(
         "device {device} shares none of the folders that the agent reads",
         "correct the paths: {paths}; or end hub connect there, and start it with one more --root FOLDER",
     ),
-    "not_granted": Failure("{where}{message}", "its owner grants it, on device {device}: hub grants"),
-    "unknown_table": Failure(
+    "not_granted": ExplainedFailure(
+        "{where}{message}", "its owner grants it, on device {device}: hub grants"
+    ),
+    "unknown_table": ExplainedFailure(
         "{where}{message}", "update device {device}, or let the agent write another table"
     ),
-    "call_unsupported": Failure(
+    "call_unsupported": ExplainedFailure(
         "{where}{message}",
         "on {device}, start a program that can do it: hub help write-a-device; or change agent {agent}",
     ),
-    "run_failed": Failure("{where}{message}", "hub runs show {run} has all of it"),
-    "attempt_failed": Failure("{where}{message}", "hub runs show {run} has all of it"),
-    "crash_loop": Failure("the hub ended again and again while the run was under way", _REPORT),
-    "hub_error": Failure("an error of the hub ended the run", _REPORT),
-    "internal": Failure("a fault of the hub ended it: {message}", _REPORT),
-    "paused_too_long": Failure(
+    "run_failed": ExplainedFailure("{where}{message}", "hub runs show {run} has all of it"),
+    "attempt_failed": ExplainedFailure("{where}{message}", "hub runs show {run} has all of it"),
+    "crash_loop": ExplainedFailure("the hub ended again and again while the run was under way", _REPORT),
+    "hub_error": ExplainedFailure("an error of the hub ended the run", _REPORT),
+    "internal": ExplainedFailure("a fault of the hub ended it: {message}", _REPORT),
+    "paused_too_long": ExplainedFailure(
         "{where}{message}", "see what it waited for: hub runs show {run}; then hub run {agent}"
     ),
 }
 
 
-def explain(error: RunError, run: RunRow, device: str) -> Failure:
+def explain(error: RunError, run: RunRow, device: str) -> ExplainedFailure:
     """Return the sentence about an error of a run on *device*, and what mends it."""
     more = error.message.removeprefix(error.code)
     known = FAILURES.get(error.code)
     if known is None:
         hint = CATALOGUE[ErrorCode(error.code)].hint if error.code in CATALOGUE else "hub runs show {run}"
-        known = Failure("{where}{message}", hint)
+        known = ExplainedFailure("{where}{message}", hint)
     names = {
         "agent": run.agent_name,
         "device": device or "of the agent",
@@ -96,7 +98,7 @@ def explain(error: RunError, run: RunRow, device: str) -> Failure:
         "run": run.id[-8:],
     }
     names["paths"] = _PATHS[run.agent_source].format_map(names)
-    return Failure(known.sentence.format_map(names), known.remedy.format_map(names))
+    return ExplainedFailure(known.sentence.format_map(names), known.remedy.format_map(names))
 
 
 def describe_errors(

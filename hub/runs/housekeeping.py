@@ -31,7 +31,7 @@ from msgspec.structs import replace
 from hub.base.atomic_file import write_atomically
 from hub.base.clock import Clock, epoch_ms, now_ms
 from hub.base.log import Channel
-from hub.base.periodic_loop import Rounds
+from hub.base.periodic_loop import PeriodicLoop
 from hub.runs.leadership import Leadership
 from hub.settings.limit_settings import AuditSettings, Limits, RetentionSettings
 from protocol.errors import CodedError
@@ -92,7 +92,7 @@ class Housekeeping:
         every_s: float = EVERY_S,
         pause_s: float = PAUSE_S,
     ) -> None:
-        self.turns = Rounds(clock)
+        self.turns = PeriodicLoop(clock)
         self._store = store
         self._clock = clock
         self._boot_id = boot_id
@@ -317,7 +317,7 @@ class Erasures:
     def __init__(
         self, store: Store, state: Path, *, cancel: Callable[..., Awaitable[Any]], clock: Clock
     ) -> None:
-        self.turns = Rounds(clock)
+        self.turns = PeriodicLoop(clock)
         self._store = store
         self._state = state
         self._cancel = cancel

@@ -21,7 +21,7 @@ from anyio.abc import TaskStatus
 
 from hub.base.clock import Clock
 from hub.base.log import Channel
-from hub.base.periodic_loop import Turns
+from hub.base.periodic_loop import LoopReports
 from protocol.ids import BootId, NodeId
 from storage.devices import nodes
 from storage.kernel.database import StorageError
@@ -120,7 +120,7 @@ class LeaseKeeper:
         self._on_lost = on_lost
         self._clock = clock
         self._lease = lease or NodeLease(clock)
-        self.turns = Turns(clock)
+        self.turns = LoopReports(clock)
         self._open_own = open_own
         self._node_id = node_id
         self._boot_id = boot_id

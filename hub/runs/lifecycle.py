@@ -87,7 +87,7 @@ class RunWatch:
                 self._changes.pop(run_id, None)
 
 
-class Lifecycle:
+class RunTransitions:
     """The only place where the state of a run changes.
 
     Attributes:

@@ -47,8 +47,8 @@ from hub.extraction.items import ExtractionOptions
 from hub.extraction.letters import MAX_DATES, Invitation, invitation_in
 from hub.extraction.model import ModelExhausted
 from hub.runs.asking import NoModel, RunAsking
-from hub.runs.attempt import Attempt, Reading
-from hub.runs.attempt_ending import Ending
+from hub.runs.attempt import Attempt, DocumentReading
+from hub.runs.attempt_ending import AttemptEnding
 from hub.runs.interrupt import Interrupt
 from hub.runs.run_order import RunOrder
 from hub.runs.shown_rows import run_extraction_config
@@ -87,7 +87,7 @@ class MessageWork:
         slots: anyio.Semaphore,
         *,
         has_model: bool,
-        process: Callable[[Reading], Awaitable[None]],
+        process: Callable[[DocumentReading], Awaitable[None]],
         bring: Callable[[str, Sequence[OpenCall]], Awaitable[None]],
     ) -> None:
         self.has_model = has_model
@@ -108,7 +108,7 @@ class MessageWork:
         """Extract and plan a message after ``room``, and deliver its items if the device is connected."""
         attempt = self._attempt
         extraction_config = await self._read_extraction_config()
-        reading = Reading(attempt.link, self._asking, extraction_config, document, read_at, message)
+        reading = DocumentReading(attempt.link, self._asking, extraction_config, document, read_at, message)
         await self._process(reading)
 
     async def _read_extraction_config(self) -> ExtractionOptions:
@@ -159,7 +159,7 @@ class KnownSenders:
         return msgspec.structs.replace(document, provenance=trusted)
 
 
-class Desk(Protocol):
+class ConnectorOpener(Protocol):
     """Opens connectors and receives their failures."""
 
     async def open(self, connector_id: str, filter: Mapping[str, Any]) -> Connector:
@@ -176,7 +176,9 @@ class Desk(Protocol):
 
 
 @asynccontextmanager
-async def _opened(desk: Desk, row: ConnectorRow, mailbox: Mailbox) -> AsyncIterator[Connector]:
+async def open_connector(
+    desk: ConnectorOpener, row: ConnectorRow, mailbox: Mailbox
+) -> AsyncIterator[Connector]:
     """Yield the connector, and close it at the end."""
     connector = await desk.open(row.id, mailbox.filter)
     try:
@@ -192,7 +194,7 @@ class MailboxVisits:
     def __init__(
         self,
         store: Store,
-        desk: Desk,
+        desk: ConnectorOpener,
         *,
         clock: Clock,
         chance: Chance,
@@ -206,7 +208,7 @@ class MailboxVisits:
         self._chance = chance
         self._ids = ids
 
-    async def visit(self, attempt: Attempt, interrupt: Interrupt, work: MessageWork) -> Ending | None:
+    async def visit(self, attempt: Attempt, interrupt: Interrupt, work: MessageWork) -> AttemptEnding | None:
         """Read new messages. Return the ending of the attempt, or None if everything was read.
 
         A failure of the connector becomes an ending. Raises all other errors that end an attempt.
@@ -219,10 +221,10 @@ class MailboxVisits:
         reading = None
         try:
             await self._flush(attempt, work)
-            async with _opened(self._desk, row, order.settings.mailbox) as connector:
+            async with open_connector(self._desk, row, order.settings.mailbox) as connector:
                 _check_model(connector, has_model=work.has_model)
                 grant = await self._store.read(connectors.find_credential, row.id)
-                reading = _Reading(self, attempt, connector, row, work, grant=grant)
+                reading = _MailboxReading(self, attempt, connector, row, work, grant=grant)
                 await reading.read(interrupt)
         except ConnectorFailure as failure:
             if reading is not None and reading.progress:  # waits grow without progress alone
@@ -255,7 +257,7 @@ class MailboxVisits:
         assert order.settings.mailbox is not None
         mailbox = order.settings.mailbox
         row = await self._store.read(connectors.get_connector, mailbox.connector, user_id=order.user_id)
-        async with _opened(self._desk, row, mailbox) as connector:
+        async with open_connector(self._desk, row, mailbox) as connector:
             _check_model(connector, has_model=has_model)
             chosen = await self._newest_of(connector, most)
             units: set[str] = set()
@@ -322,13 +324,13 @@ class MailboxVisits:
         await self._store.write(run_moves.follow, run, follow_up, self.at())
         log.info("run.goes_on", run_id=run.id)
 
-    async def _ending(self, row: ConnectorRow, failure: ConnectorFailure) -> Ending:
+    async def _ending(self, row: ConnectorRow, failure: ConnectorFailure) -> AttemptEnding:
         """Return the ending of a run whose connector failed; the run is queued again or paused."""
         log.warning("connector.failed", connector=row.name, code=failure.code, detail=str(failure))
         problem = f"connector {row.name}: {failure}"
         if isinstance(failure, NEEDS_A_PERSON):
             await self._desk.refused(row.id, failure)
-            return Ending(event=RunEvent.SENT_BACK, reason=problem, error=problem, wait_s=0.0)
+            return AttemptEnding(event=RunEvent.SENT_BACK, reason=problem, error=problem, wait_s=0.0)
         match failure:
             case ProviderBusy():
                 wait_s = None
@@ -336,13 +338,13 @@ class MailboxVisits:
                     wait_s, note = bounded_wait((failure.retry_at - self._clock.now()).total_seconds())
                     problem += note
                 spent = ModelExhausted(problem, reason="rate_limit", retry_after_s=wait_s)
-                return Ending(event=RunEvent.EXHAUSTED, reason=problem, exhausted=spent)
+                return AttemptEnding(event=RunEvent.EXHAUSTED, reason=problem, exhausted=spent)
             case QuotaSpent():
                 spent = ModelExhausted(problem, reason="billing")
-                return Ending(event=RunEvent.EXHAUSTED, reason=problem, exhausted=spent)
+                return AttemptEnding(event=RunEvent.EXHAUSTED, reason=problem, exhausted=spent)
             case NeedsOtherNode():  # other nodes can read it, so their runs do not wait
                 wait_s = ELSEWHERE_S * self._chance.uniform(0.5, 1.0)
-                return Ending(event=RunEvent.SENT_BACK, reason=problem, error=problem, wait_s=wait_s)
+                return AttemptEnding(event=RunEvent.SENT_BACK, reason=problem, error=problem, wait_s=wait_s)
             case _:
                 longest = min(CIRCUIT_CAP_S, CIRCUIT_BASE_S * 2.0 ** min(row.failures, 20))
                 wait_s = longest * self._chance.uniform(0.5, 1.0)
@@ -355,7 +357,7 @@ class MailboxVisits:
                     retry_at=retry_at,
                     at=self.at(),
                 )
-                return Ending(event=RunEvent.SENT_BACK, reason=problem, error=problem, wait_s=wait_s)
+                return AttemptEnding(event=RunEvent.SENT_BACK, reason=problem, error=problem, wait_s=wait_s)
 
     def at(self) -> int:
         """Return the current time in epoch milliseconds."""
@@ -382,7 +384,7 @@ _DIGEST_CHARS: Final = 16  # of an address, which is compared and not shown
 _FIRST, _CALLED_OFF = "first", "off"
 
 
-class _Reading:
+class _MailboxReading:
     """State of one attempt that reads one connector.
 
     Attributes:

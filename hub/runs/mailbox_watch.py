@@ -19,7 +19,7 @@ from anyio.abc import TaskGroup, TaskStatus
 from hub.agents.prompts import BadPrompt
 from hub.base.clock import Chance, Clock, IdFactory, now_ms
 from hub.base.log import Channel
-from hub.base.periodic_loop import Rounds
+from hub.base.periodic_loop import PeriodicLoop
 from hub.connectors.calling import (
     NEEDS_A_PERSON,
     ConnectorFailure,
@@ -27,7 +27,7 @@ from hub.connectors.calling import (
 from hub.connectors.connector import Connector
 from hub.extraction.extractor import Extractor
 from hub.runs.leases import is_share_of
-from hub.runs.mailbox_visit import Desk, _opened
+from hub.runs.mailbox_visit import ConnectorOpener, open_connector
 from hub.runs.run_order import UndeclaredTable, set_up, settings_of
 from protocol.backoff import Backoff
 from protocol.errors import HubError
@@ -58,13 +58,13 @@ _BEGUN: Final = frozenset(RunState) - {RunState.QUEUED}
 _Key = tuple[str, str, str]
 
 
-class Watching:
+class MailboxWatch:
     """Service that starts runs on news. Hubs on one database share the mailboxes among them."""
 
     def __init__(
         self,
         store: Store,
-        desk: Desk,
+        desk: ConnectorOpener,
         *,
         extractor: Extractor,
         clock: Clock,
@@ -81,7 +81,7 @@ class Watching:
         self._chance = chance
         self._ids = ids
         self._on_queued = on_queued
-        self.turns = Rounds(clock)
+        self.turns = PeriodicLoop(clock)
         self._watched: dict[_Key, anyio.CancelScope] = {}
 
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
@@ -148,7 +148,7 @@ class Watching:
     async def _follow(self, agent: AgentRow, row: ConnectorRow) -> Never:
         """Wait for news over one connection; first start a run, to read news from before the connection."""
         assert agent.mailbox is not None
-        async with _opened(self._desk, row, agent.mailbox) as connector:
+        async with open_connector(self._desk, row, agent.mailbox) as connector:
             if not connector.can_push:
                 await anyio.sleep_forever()
             while True:

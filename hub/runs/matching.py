@@ -89,7 +89,7 @@ def decide(
             pairing.match_event()
     pairing.match_same(known.finder)
     declarations = {item.table: item.declaration for item in found}
-    elsewhere = Elsewhere(known.elsewhere, timezone, known.finder.unit_key, declarations)
+    elsewhere = ItemsOfOtherSources(known.elsewhere, timezone, known.finder.unit_key, declarations)
     left = (*pairing.left, *pairing.new_dates)
     others = {item.ordinal: other for item in left if (other := elsewhere.find(item)) is not None}
     pairing.match_changed(but=others)
@@ -596,7 +596,7 @@ _DAY_IN_NAME: Final = re.compile(r"(?<!\d)(\d{4})[-_.]?(\d{2})[-_.]?(\d{2})(?!\d
 MIN_SPECIFIC_WORDS: Final = 2  # a title of one word is too unspecific to match across sources
 
 
-class Elsewhere:
+class ItemsOfOtherSources:
     """Items of other sources, indexed by name, quote and day; without items that the device refused.
 
     The keys for comparison are computed once per item, because this runs in the database's single writer

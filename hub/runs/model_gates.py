@@ -18,7 +18,7 @@ from anyio.abc import TaskStatus
 
 from hub.base.clock import Clock
 from hub.base.log import Channel
-from hub.base.periodic_loop import Rounds
+from hub.base.periodic_loop import PeriodicLoop
 from hub.extraction.circuit_breaker import OPEN
 from hub.extraction.model import (
     LanguageModel,
@@ -136,7 +136,7 @@ class ModelGates:
     """
 
     def __init__(self, models: Models, *, clock: Clock) -> None:
-        self.turns = Rounds(clock)
+        self.turns = PeriodicLoop(clock)
         self.on_back: Callable[[], None] = lambda: None
         self._clock = clock
         self._gates = self._made(models)

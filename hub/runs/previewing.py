@@ -18,7 +18,7 @@ import anyio
 import anyio.to_thread
 import msgspec
 
-from hub.agents.locks import Locks
+from hub.agents.locks import LockService
 from hub.base.clock import Clock, IdFactory, now_ms
 from hub.base.dates import dates_as_texts
 from hub.base.log import Channel
@@ -196,7 +196,7 @@ class Previews:
         source: DeviceSource,
         extractor: Extractor,
         asking: Asking,
-        locks: Locks,
+        locks: LockService,
         mailboxes: MailboxVisits | None,
         own_rows: OwnRows,
         clock: Clock,
@@ -238,7 +238,7 @@ class Previews:
                 ErrorCode.BUSY, f"{MAX_PREVIEWS} previews are made, the most at once; try again later"
             )
 
-    async def open(self, agent: AgentRow, requested: PreviewRequest, link: DeviceLink | None) -> "Preview":
+    async def open(self, agent: AgentRow, requested: PreviewRequest, link: DeviceLink | None) -> "RunPreview":
         """Return a preview that has not begun.
 
         Raises:
@@ -280,10 +280,10 @@ class Previews:
             created_at=now_ms(self.clock),
         )
         asking = await self.asking.open_preview(order, models)
-        return Preview(self, changed, order, requested, asking, link)
+        return RunPreview(self, changed, order, requested, asking, link)
 
 
-class Preview:
+class RunPreview:
     """Preview of an agent.
 
     Attributes:

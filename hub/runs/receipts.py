@@ -31,7 +31,7 @@ log = Channel(__name__)
 WRITTEN_WITHIN_S: Final = 10.0  # of a receipt; also while the hub stops
 
 
-class Received:
+class ReceivedFiles:
     """Files of one reading whose last piece has arrived, whatever becomes of them."""
 
     def __init__(self) -> None:
@@ -48,7 +48,7 @@ class Received:
             self.files.append((piece.path, size, piece.sha256 or ""))
 
 
-class Receipts:
+class ReceiptSender:
     """Giver of receipts, for devices that list the capability."""
 
     def __init__(self, store: Store, key: HubKey, *, clock: Clock, ids: IdFactory) -> None:
@@ -61,7 +61,7 @@ class Receipts:
         """Return the id of the receipt of a reading that begins, or None for a device that keeps none."""
         return self._ids.fresh() if link.can(CapabilityName.AGENT_RECEIPT) else None
 
-    async def give(self, link: DeviceLink, receipt_id: str, run_id: str, received: Received) -> None:
+    async def give(self, link: DeviceLink, receipt_id: str, run_id: str, received: ReceivedFiles) -> None:
         """Write and send the receipt of a reading; also after its end by a cancellation."""
         sent = None if received.end is None else received.end.sent
         if not received.files and sent is None:

@@ -23,7 +23,7 @@ class RowTitle(msgspec.Struct, frozen=True):
     title: str
 
 
-class _Rows(msgspec.Struct):
+class _ChoiceRows(msgspec.Struct):
     rows: list[Record]
 
 
@@ -40,7 +40,7 @@ async def choices_of(link: DeviceLink, table: DeviceTable, *, call_id: str) -> l
     )
     try:
         answer = await link.call(frame)
-        rows = [] if answer.error is not None else msgspec.convert(answer.result, _Rows).rows
+        rows = [] if answer.error is not None else msgspec.convert(answer.result, _ChoiceRows).rows
     except (DeliveryError, msgspec.ValidationError):
         return None
     found = [(row.get("id"), row.get(table.title)) for row in rows]

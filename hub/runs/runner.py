@@ -24,12 +24,12 @@ from hub.extraction.items import ExtractionOptions, Notes
 from hub.extraction.model import ExtractionError, ModelError, ModelUnavailable
 from hub.links.device_link import DeviceLink
 from hub.runs.asking import Asking
-from hub.runs.attempt import Attempt, Reading
-from hub.runs.attempt_ending import Ending, ending_of, gravest, retried, wordless
+from hub.runs.attempt import Attempt, DocumentReading
+from hub.runs.attempt_ending import AttemptEnding, ending_of, gravest, retried, wordless
 from hub.runs.budget import BudgetReached
-from hub.runs.delivery import NOT_READ, POSTPONED, Delivery, TableRefused, Window, declare, missing_of
+from hub.runs.delivery import NOT_READ, POSTPONED, ItemDelivery, TableRefused, Window, declare, missing_of
 from hub.runs.interrupt import Interrupt
-from hub.runs.lifecycle import Lifecycle, RunWatch
+from hub.runs.lifecycle import RunTransitions, RunWatch
 from hub.runs.mailbox_visit import MailboxVisits, MessageWork
 from hub.runs.own_rows import OwnRows
 from hub.runs.run_order import RunOrder, UndeclaredTable, set_up, settings_of
@@ -92,11 +92,11 @@ class Runner:
         self,
         *,
         store: Store,
-        lifecycle: Lifecycle,
+        lifecycle: RunTransitions,
         source: DeviceSource,
         extractor: Extractor,
         asking: Asking,
-        delivery: Delivery,
+        delivery: ItemDelivery,
         find_link: Callable[[DeviceId], DeviceLink | None],
         watch: RunWatch,
         own_rows: OwnRows,
@@ -140,7 +140,7 @@ class Runner:
             finally:
                 self._watch.changed(order.run_id)
 
-    async def _guarded(self, attempt: Attempt, interrupt: Interrupt) -> Ending:
+    async def _guarded(self, attempt: Attempt, interrupt: Interrupt) -> AttemptEnding:
         """Run the attempt, and convert every error into an ending."""
         broken: Exception | None = None
         try:
@@ -155,21 +155,21 @@ class Runner:
             is_model_away = isinstance(broken, ModelUnavailable) and await self._waits_for_model(order)
             return ending_of(broken, order, attempt.state, self._chance, is_model_away=is_model_away)
         if interrupt.event is not None:
-            return Ending(event=interrupt.event, reason=interrupt.reason)
+            return AttemptEnding(event=interrupt.event, reason=interrupt.reason)
         self._limits_reached.labels("run_wall_s").inc()
         unanswered = 0
         with suppress(StorageError):  # it is asked for a message only
             calls = await self._store.read(open_calls, attempt.order.run_id)
             unanswered = sum(call.state is CallState.SENT for call in calls)
         waited = f"; calls that the device has not answered: {unanswered}" if unanswered else ""
-        return Ending(
+        return AttemptEnding(
             event=RunEvent.FAILED,
             reason=f"deadline: not done after {attempt.order.timeout_s:g} s{waited}",
             outcome=RunOutcome.ERROR,
             is_followed=not attempt.is_broke,
         )
 
-    async def _work(self, attempt: Attempt, interrupt: Interrupt) -> Ending:
+    async def _work(self, attempt: Attempt, interrupt: Interrupt) -> AttemptEnding:
         """Read the device's files, and continue on its next connection if it reconnects in time."""
         if attempt.order.settings.mailbox is not None:
             return await self._visit_mailbox(attempt, interrupt)
@@ -190,7 +190,7 @@ class Runner:
                 # A cancelled write may still be queued; this write waits until it is done.
                 await self._store.write(check_held, attempt.order.held(attempt.state))
                 log.info("run.device_back")
-        return Ending(event=RunEvent.DEVICE_LOST, reason="the device left before the run began")
+        return AttemptEnding(event=RunEvent.DEVICE_LOST, reason="the device left before the run began")
 
     async def _reconnected(
         self, device_id: DeviceId, before: DeviceLink, interrupt: Interrupt
@@ -204,7 +204,7 @@ class Runner:
                 await interrupt.nudged()
         return None
 
-    async def _visit(self, attempt: Attempt, link: DeviceLink, interrupt: Interrupt) -> Ending:
+    async def _visit(self, attempt: Attempt, link: DeviceLink, interrupt: Interrupt) -> AttemptEnding:
         order = attempt.order
         await declare(link, order.settings.own_tables, call_id=f"{order.run_id}:{order.fence}:declares")
         earlier = await self._store.read(units_of, order.run_id)
@@ -246,10 +246,12 @@ class Runner:
                                     await asking.make_room()
                                     await slots.acquire()
                                     config = config or await run_extraction_config(self._store, link, order)
-                                    reading = Reading(link, asking, config, event, now_ms(self._clock))
+                                    reading = DocumentReading(
+                                        link, asking, config, event, now_ms(self._clock)
+                                    )
                                     units.start(self.unit, attempt, reading, slots, interrupt)
             if interrupt.event is not None:
-                return Ending(event=interrupt.event, reason=interrupt.reason)
+                return AttemptEnding(event=interrupt.event, reason=interrupt.reason)
             await asking.finish()
             ending = await self._end_of_postponed(attempt)
             if attempt.left_out:
@@ -262,7 +264,7 @@ class Runner:
                 )
             return ending or await self._finished(attempt)
 
-    async def _visit_mailbox(self, attempt: Attempt, interrupt: Interrupt) -> Ending:
+    async def _visit_mailbox(self, attempt: Attempt, interrupt: Interrupt) -> AttemptEnding:
         """Read a connector, and deliver items as long as the device is connected."""
         assert self._mailboxes is not None, "a run over a mailbox, in a hub that reads none"
         order = attempt.order
@@ -273,7 +275,9 @@ class Runner:
             try:
                 await declare(attempt.link, order.settings.own_tables, call_id=call_id)
             except TableRefused as exc:
-                return Ending(event=RunEvent.DEVICE_LOST, reason=f"the run waits for another device: {exc}")
+                return AttemptEnding(
+                    event=RunEvent.DEVICE_LOST, reason=f"the run waits for another device: {exc}"
+                )
             except (LinkLost, DeviceOffline):
                 attempt.link = None
         slots = anyio.Semaphore(self._units_in_flight)
@@ -289,12 +293,12 @@ class Runner:
             )
             ending = await self._mailboxes.visit(attempt, interrupt, work)
             if interrupt.event is not None:
-                return Ending(event=interrupt.event, reason=interrupt.reason)
+                return AttemptEnding(event=interrupt.event, reason=interrupt.reason)
             if ending is not None:
                 return ending
             await asking.finish()
         if await self._store.read(open_calls, order.run_id):
-            return Ending(event=RunEvent.DEVICE_LOST, reason="what was found waits for the device")
+            return AttemptEnding(event=RunEvent.DEVICE_LOST, reason="what was found waits for the device")
         return await self._finished(attempt)
 
     async def begin(self, attempt: Attempt) -> None:
@@ -391,7 +395,7 @@ class Runner:
     async def unit(
         self,
         attempt: Attempt,
-        reading: Reading,
+        reading: DocumentReading,
         slots: anyio.Semaphore,
         interrupt: Interrupt,
     ) -> None:
@@ -513,7 +517,7 @@ class Runner:
                 attempt.link = None
 
     async def _fail(
-        self, order: RunOrder, reading: Reading, code: ErrorCode, error: str, *, is_tried: bool = True
+        self, order: RunOrder, reading: DocumentReading, code: ErrorCode, error: str, *, is_tried: bool = True
     ) -> None:
         document, message = reading.document, reading.message
         fail: Callable[..., object] = partial(fail_unit, is_tried=is_tried)
@@ -572,7 +576,7 @@ class Runner:
         age_ms = now_ms(self._clock) - row.created_at
         return self._asking.away(order) is not None and age_ms < MODEL_WAIT_S * 1_000
 
-    async def _end_of_postponed(self, attempt: Attempt) -> Ending | None:
+    async def _end_of_postponed(self, attempt: Attempt) -> AttemptEnding | None:
         """Return the ending of an attempt whose files wait for the model, or None if none does."""
         order = attempt.order
         postponed = await self._store.read(postponed_units, order.run_id)
@@ -597,7 +601,9 @@ class Runner:
         if why is None or await self._waits_for_model(order):
             row = await self._store.read(runs.get_run, order.run_id)
             message = f"{row.units_done} files read by rules; {len(waiting)} files wait for the model"
-            return Ending(event=RunEvent.MODEL_AWAY, reason=f"{message}: {away or why or 'not asked yet'}")
+            return AttemptEnding(
+                event=RunEvent.MODEL_AWAY, reason=f"{message}: {away or why or 'not asked yet'}"
+            )
         if away is None and order.attempt < order.max_attempts:
             return retried(why, order, self._chance)
         error = f"what no rule reads in it was not read: {why}"
@@ -618,7 +624,7 @@ class Runner:
             at=now_ms(self._clock),
         )
 
-    async def _finished(self, attempt: Attempt) -> Ending:
+    async def _finished(self, attempt: Attempt) -> AttemptEnding:
         order, held = attempt.order, attempt.order.held(RunState.RUNNING)
         after: str | None = ""
         while after is not None:  # items that refer to items of other files can be settled now
@@ -636,8 +642,10 @@ class Runner:
         errors = row.error_count - overcome
         outcome = outcome_of(units_done=settled, items_created=row.items_created, errors=errors)
         if outcome is RunOutcome.ERROR:
-            return Ending(event=RunEvent.FAILED, outcome=outcome)  # the errors of its units give the reasons
-        return Ending(event=RunEvent.FINISHED, outcome=outcome, is_followed=is_followed)
+            return AttemptEnding(
+                event=RunEvent.FAILED, outcome=outcome
+            )  # the errors of its units give the reasons
+        return AttemptEnding(event=RunEvent.FINISHED, outcome=outcome, is_followed=is_followed)
 
     async def _has_news(self, attempt: Attempt) -> bool:
         """Return True if the run settled a file that no run of its fire tried before it.
@@ -670,7 +678,7 @@ class Runner:
         run_id = RunId(self._ids.fresh())
         return FollowUp(run_id, settings.config_fingerprint, msgspec.to_builtins(settings))
 
-    async def _end_surely(self, attempt: Attempt, ending: Ending, interrupt: Interrupt) -> None:
+    async def _end_surely(self, attempt: Attempt, ending: AttemptEnding, interrupt: Interrupt) -> None:
         """Move the run, retrying while the database is unavailable: a RUNNING run occupies its device."""
         wait_s = 1.0
         while True:
@@ -691,9 +699,9 @@ class Runner:
                 if ending.event is RunEvent.FAILED:
                     return  # the dispatcher later recovers the row, because no task executes it
                 reason = f"{ErrorCode.INTERNAL}: {type(exc).__name__}"
-                ending = Ending(event=RunEvent.FAILED, reason=reason, outcome=RunOutcome.ERROR)
+                ending = AttemptEnding(event=RunEvent.FAILED, reason=reason, outcome=RunOutcome.ERROR)
 
-    async def _end(self, attempt: Attempt, ending: Ending) -> None:
+    async def _end(self, attempt: Attempt, ending: AttemptEnding) -> None:
         order = attempt.order
         held = order.held(attempt.state)
         if ending.exhausted is not None:

@@ -22,7 +22,7 @@ from hub.agents.prompts import BadPrompt
 from hub.base.clock import Clock, IdFactory, now_ms, wait_for_event
 from hub.base.log import Channel
 from hub.base.metrics import Metrics
-from hub.base.periodic_loop import Turns
+from hub.base.periodic_loop import LoopReports
 from hub.extraction.extractor import Extractor
 from hub.runs.leadership import Leadership
 from hub.runs.run_order import RunSettings, UndeclaredTable, settings_of, setups_of_due
@@ -264,7 +264,7 @@ class Scheduler:
             on_cancel: called when a newer run supersedes an executing run; its row already says so.
             batch: schedules decided in one transaction.
         """
-        self.turns = Turns(clock)
+        self.turns = LoopReports(clock)
         self._store = store
         self._extractor = extractor
         self._clock = clock

@@ -93,7 +93,7 @@ def _is_own(row: ItemRow) -> bool:
     return not is_message and media_type_of(row.unit_key) not in (MAIL, HTML)
 
 
-class _Rows(msgspec.Struct):
+class _ShownRows(msgspec.Struct):
     rows: list[dict[str, object]]
 
 
@@ -142,7 +142,7 @@ async def _newest(link: DeviceLink, order: RunOrder, table: str, most: int) -> l
     if answer.error is not None:
         log.warning("references.refused", table=table, code=answer.error.code)
         return []
-    rows = msgspec.convert(answer.result, _Rows).rows
+    rows = msgspec.convert(answer.result, _ShownRows).rows
     found = [_reference(table, row.get("id"), row.get(title)) for row in rows[:most]]
     return [reference for reference in found if reference is not None]
 

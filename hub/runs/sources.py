@@ -27,7 +27,7 @@ from hub.base.version import VERSION
 from hub.document import Document
 from hub.links.device_link import DeviceLink, RunStream, RunTooLarge
 from hub.runs.incoming_file import BrokenFile, IncomingFile
-from hub.runs.receipts import Receipts, Received
+from hub.runs.receipts import ReceiptSender, ReceivedFiles
 from hub.runs.run_order import RunOrder
 from hub.text import office, pictures
 from hub.text.files import (
@@ -206,7 +206,7 @@ class DeviceSource:
         clock: Clock,
         piece_timeout_s: float = PIECE_TIMEOUT_S,
         converting: ConvertLimits | None = None,
-        receipts: Receipts | None = None,
+        receipts: ReceiptSender | None = None,
     ) -> None:
         """Create the reader. *receipts*: None: devices get none."""
         self._receipts = receipts
@@ -291,7 +291,7 @@ class DeviceSource:
             trace=traceparent(order.run_id, "agent_run", str(order.fence)),
         )
         async with self._receipted(link, frame) as arrived, link.open_run(frame) as stream:
-            reading = _Reading(
+            reading = _DeviceReading(
                 stream,
                 arrived,
                 order,
@@ -339,9 +339,9 @@ class DeviceSource:
                         return
 
     @asynccontextmanager
-    async def _receipted(self, link: DeviceLink, frame: AgentRun) -> AsyncIterator[Received]:
+    async def _receipted(self, link: DeviceLink, frame: AgentRun) -> AsyncIterator[ReceivedFiles]:
         """Yield the collection of arriving files, and give a receipt of them at the end."""
-        arrived = Received()
+        arrived = ReceivedFiles()
         try:
             yield arrived
         finally:
@@ -349,7 +349,7 @@ class DeviceSource:
                 await self._receipts.give(link, frame.receipt, frame.run_id, arrived)
 
 
-class _Reading:
+class _DeviceReading:
     """State of one stream of files.
 
     A file uses up *room* when it is requested, or at its first piece if it was not requested. A file that was
@@ -366,7 +366,7 @@ class _Reading:
     def __init__(
         self,
         stream: RunStream,
-        arrived: Received,
+        arrived: ReceivedFiles,
         order: RunOrder,
         ledger: Ledger,
         *,

@@ -20,7 +20,7 @@ from hub.base.log import Channel
 from hub.base.metrics import Metrics
 from hub.base.outbound.client import AnswerTooLarge, DecodingError, OutboundClient, TransportError
 from hub.base.outbound.rules import AddressRefused, OutboundRules, retry_after
-from hub.base.periodic_loop import Rounds
+from hub.base.periodic_loop import PeriodicLoop
 from hub.base.version import VERSION
 from hub.runs.budget import NANOS
 from protocol.backoff import Backoff
@@ -49,7 +49,7 @@ _ERROR: Final = 2
 _NAMES: Final = {"run": "run", "state": "run {0}", "unit": "file", "model": "chat {0}", "call": "{0}"}
 
 
-class _Refused(Exception):
+class _ExportRefused(Exception):
     """The receiver did not take a request."""
 
 
@@ -78,7 +78,7 @@ class SpanExport:
             url: address of the receiver; spans go to its path ``/v1/traces``.
             resource: attributes that name this hub.
         """
-        self.turns = Rounds(clock)
+        self.turns = PeriodicLoop(clock)
         self.problem: str | None = None
         self.dropped_at: datetime | None = None
         self._store = store
@@ -126,7 +126,7 @@ class SpanExport:
                 return
             try:
                 refused = await self._send(client, [span_of(span, run) for span in spans])
-            except _Refused as exc:
+            except _ExportRefused as exc:
                 self._drop(len(spans), str(exc))
                 return
             self._counted.labels("sent").inc(len(spans) - refused)
@@ -152,7 +152,7 @@ class SpanExport:
                     self._url, content=body, headers={"content-type": "application/json"}
                 )
             except AddressRefused as exc:
-                raise _Refused(str(exc)) from exc
+                raise _ExportRefused(str(exc)) from exc
             except (TransportError, AnswerTooLarge, DecodingError) as exc:
                 why = str(exc)
             else:
@@ -160,13 +160,13 @@ class SpanExport:
                     return self._refused_in(answer.content)
                 why = f"status {answer.status_code}"
                 if answer.status_code not in _MAY_PASS:
-                    raise _Refused(why)
+                    raise _ExportRefused(why)
                 wait = retry_after(answer.headers, self._clock.now())
                 wait_s = None if wait is None else wait.seconds
             if wait_s is None:
                 wait_s = AGAIN.delay(attempt, self._chance.uniform(0, 1))
             if self._clock.monotonic() + wait_s - began > GIVE_UP_S:
-                raise _Refused(why)
+                raise _ExportRefused(why)
             attempt += 1
             self.turns.wait(wait_s)
             await self._clock.sleep(wait_s)

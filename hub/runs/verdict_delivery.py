@@ -15,7 +15,7 @@ from anyio.abc import TaskGroup, TaskStatus
 
 from hub.base.clock import Clock, now_ms
 from hub.base.log import Channel
-from hub.base.periodic_loop import Rounds
+from hub.base.periodic_loop import PeriodicLoop
 from hub.links.device_link import DeviceLink
 from hub.runs.delivery import may_change
 from protocol.calls import MARKED, OwnerGrant, Reviewed
@@ -56,7 +56,7 @@ class VerdictDelivery:
         Args:
             find_link: returns the link of a device that is connected to this hub and agrees about the past.
         """
-        self.turns = Rounds(clock)
+        self.turns = PeriodicLoop(clock)
         self._store = store
         self._find_link = find_link
         self._clock = clock

@@ -24,7 +24,7 @@ _LIFECYCLES: Final = {
 PAUSING: Final = "pauses when the files in hand are done"
 
 
-class Hold(msgspec.Struct):
+class CrashHold(msgspec.Struct):
     """Pause after repeated crashes, in which the hub starts no run that may have caused them.
 
     Attributes:
@@ -118,7 +118,7 @@ class WaitFacts(msgspec.Struct, frozen=True, kw_only=True):
     unanswered_since: datetime | None = None
     is_draining: bool = False
     stopped: str | None = None  # why the hub starts no run
-    hold: Hold | None = None
+    hold: CrashHold | None = None
 
 
 def why_waiting(facts: WaitFacts, zone: tzinfo | None = None) -> str | None:
@@ -254,7 +254,7 @@ def _held_by_the_hub(facts: WaitFacts, zone: tzinfo | None) -> str | None:
     return None if facts.hold is None else describe_hold(facts.hold, facts.now, zone)
 
 
-def describe_hold(hold: Hold, now: datetime, zone: tzinfo | None = None) -> str | None:
+def describe_hold(hold: CrashHold, now: datetime, zone: tzinfo | None = None) -> str | None:
     """Return the end and reason of the pause after crashes, or None once the pause is over."""
     if hold.until <= now:
         return None

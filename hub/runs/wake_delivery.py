@@ -19,7 +19,7 @@ from anyio.abc import TaskGroup, TaskStatus
 from hub.base.clock import Clock, IdFactory, now_ms
 from hub.base.log import Channel
 from hub.base.metrics import Metrics
-from hub.base.periodic_loop import Rounds
+from hub.base.periodic_loop import PeriodicLoop
 from hub.links.device_link import DeviceLink
 from hub.runs.scheduler import ACTOR
 from protocol.errors import CallTimedOut, DeliveryError, LinkLost
@@ -50,7 +50,7 @@ AGAIN_MS, AGAIN_CAP_MS = 5_000, 300_000  # after an unanswered attempt, doubled 
 
 
 @dataclass(frozen=True)
-class Over:
+class DroppedWake:
     """The wake is dropped. *decision* is that of its fire, *reason* a stable word."""
 
     to: WakeEnd
@@ -58,18 +58,18 @@ class Over:
     reason: str
 
 
-def fate_of(wake: WakeSight, at: int) -> Over | int:
+def fate_of(wake: WakeSight, at: int) -> DroppedWake | int:
     """Return how a wake is dropped, or when its call is due, which is now or when its quota returns."""
     is_over = wake.ends_at <= at
     if wake.is_removed:
-        return Over("skipped", "skipped_paused", "slot_removed")
+        return DroppedWake("skipped", "skipped_paused", "slot_removed")
     if wake.lifecycle != "active":
-        return Over("skipped", "skipped_paused", "agent_paused")
+        return DroppedWake("skipped", "skipped_paused", "agent_paused")
     if wake.availability == "exhausted":
         if is_over or wake.recovery_at is None or wake.recovery_at >= wake.ends_at:
-            return Over("skipped", "skipped_exhausted", "exhausted")
+            return DroppedWake("skipped", "skipped_exhausted", "exhausted")
         return max(wake.recovery_at, at + RECOVERY_MS)
-    return Over("failed", "wake_failed", _why_not(wake)) if is_over else at
+    return DroppedWake("failed", "wake_failed", _why_not(wake)) if is_over else at
 
 
 def _why_not(wake: WakeSight) -> str:
@@ -81,7 +81,7 @@ def _why_not(wake: WakeSight) -> str:
     return wake.reason or ("no_answer" if wake.sends else "hub_down")
 
 
-class Wakes:
+class WakeDelivery:
     """Settles every wake."""
 
     def __init__(
@@ -98,7 +98,7 @@ class Wakes:
         Args:
             find_link: returns the device's link if it is connected to this hub.
         """
-        self.turns = Rounds(clock)
+        self.turns = PeriodicLoop(clock)
         self._store = store
         self._find_link = find_link
         self._clock = clock
@@ -130,7 +130,7 @@ class Wakes:
                 continue  # its call in flight will settle or postpone it
             self.turns.work()
             fate = fate_of(wake, at)
-            if isinstance(fate, Over):
+            if isinstance(fate, DroppedWake):
                 await self._settle(wake, fate.to, fate.decision, fate.reason)
             elif fate > at:
                 await self._store.write(

@@ -1,7 +1,7 @@
 """Cron expressions: their parser, which refuses ambiguous ones, and the minutes that they name.
 
 Five fields or an ``@name``, by the rules of Debian's cron. An accepted expression is expanded once into a
-``Calendar``. ``hub.schedules.trigger`` decides when its readings occur in a time zone.
+``CronCalendar``. ``hub.schedules.trigger`` decides when its readings occur in a time zone.
 
 The minutes named by a cron expression, as readings of a wall clock.
 
@@ -69,7 +69,7 @@ class DayRule:
         return tuple(fitting)
 
 
-class Calendar:
+class CronCalendar:
     """Readings with the given minutes, hours, months and days."""
 
     def __init__(
@@ -230,10 +230,10 @@ class Cron:
     day_or: bool
     warning: str | None
     follows_wall: bool
-    calendar: Calendar = field(repr=False, compare=False)
+    calendar: CronCalendar = field(repr=False, compare=False)
 
 
-class _Part(NamedTuple):
+class _CronPart(NamedTuple):
     """Item of a field."""
 
     spelled: str
@@ -321,7 +321,7 @@ def parse_cron(text: str) -> Cron:
         day_or,
         warning,
         fields[0].startswith("*") or fields[1].startswith("*"),
-        Calendar(_values(minutes), _values(hours), _values(months), _day_rule(days, weekdays, both=both)),
+        CronCalendar(_values(minutes), _values(hours), _values(months), _day_rule(days, weekdays, both=both)),
     )
     _must_fire(cron.calendar)
     return cron
@@ -361,20 +361,20 @@ def _every_seconds(text: str) -> int:
     return hours * 3_600 + minutes * 60 + seconds or 300
 
 
-def _part(field: _Field, item: str) -> _Part:
+def _part(field: _Field, item: str) -> _CronPart:
     if field is _DAY and item == "L":
-        return _Part("L")
+        return _CronPart("L")
     if field is _DAY and (found := _NEAREST_WEEKDAY.fullmatch(item)):
         day = field.number(found[1])
-        return _Part(f"{day}W", nearest=day)
+        return _CronPart(f"{day}W", nearest=day)
     if field is _WEEKDAY and (found := _NTH_WEEKDAY.fullmatch(item)):
         weekday, nth = field.number(found[1]) % 7, int(found[2])
-        return _Part(f"{weekday}#{nth}", nth=(weekday, nth))
+        return _CronPart(f"{weekday}#{nth}", nth=(weekday, nth))
     if field is _WEEKDAY and (found := _LAST_WEEKDAY_REVERSED.fullmatch(item)):
         raise field.refusal(f"'{item}' is read differently elsewhere", f"write {found[1]}L")
     if field is _WEEKDAY and (found := _LAST_WEEKDAY.fullmatch(item)):
         weekday = field.number(found[1]) % 7
-        return _Part(f"L{weekday}", last_weekday=weekday)
+        return _CronPart(f"L{weekday}", last_weekday=weekday)
     found = _ITEM.fullmatch(item)
     if found is None:
         raise field.unreadable(item)
@@ -387,7 +387,9 @@ def _part(field: _Field, item: str) -> _Part:
             f"'{item}' steps over its whole range", f"a step is at most {len(values)} here", "step_too_large"
         )
     stepped = values[::step]
-    return _Part(item, frozenset(value % 7 for value in stepped) if field is _WEEKDAY else frozenset(stepped))
+    return _CronPart(
+        item, frozenset(value % 7 for value in stepped) if field is _WEEKDAY else frozenset(stepped)
+    )
 
 
 def _range(field: _Field, item: str, first: str, last: str | None, step: str | None) -> range:
@@ -416,7 +418,7 @@ def _range(field: _Field, item: str, first: str, last: str | None, step: str | N
     return range(low, high + 1)
 
 
-def _must_stand_alone(days: list[_Part], weekdays: list[_Part]) -> None:
+def _must_stand_alone(days: list[_CronPart], weekdays: list[_CronPart]) -> None:
     """Refuse combinations of day fields that cron parsers interpret differently."""
     if len(days) > 1 and any(part.nearest for part in days):
         raise _DAY.refusal("'W' in a list is read differently elsewhere", "write one day, as in 15W")
@@ -440,11 +442,11 @@ def _judge_days(day: str, weekday: str) -> str | None:
     return "day-of-month and day-of-week are OR-ed: either will do; put + before the weekday if both must fit"
 
 
-def _values(parts: list[_Part]) -> frozenset[int]:
+def _values(parts: list[_CronPart]) -> frozenset[int]:
     return frozenset[int]().union(*(part.values for part in parts))
 
 
-def _day_rule(days: list[_Part], weekdays: list[_Part], *, both: bool) -> DayRule:
+def _day_rule(days: list[_CronPart], weekdays: list[_CronPart], *, both: bool) -> DayRule:
     return DayRule(
         days=_values(days),
         has_last_day=any(part.spelled == "L" for part in days),
@@ -456,7 +458,7 @@ def _day_rule(days: list[_Part], weekdays: list[_Part], *, both: bool) -> DayRul
     )
 
 
-def _must_fire(calendar: Calendar) -> None:
+def _must_fire(calendar: CronCalendar) -> None:
     first = calendar.next_after(_FROM - 1)
     if first is None or first >= _FROM + YEARS_AHEAD * 366 * DAY:
         raise BadSchedule(

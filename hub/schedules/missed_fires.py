@@ -29,7 +29,7 @@ Coalesce = Literal["latest", "earliest", "all"]
 
 
 @dataclass(frozen=True)
-class Missed:
+class MissedFires:
     """Fires within a past period, at least one. UTC epoch milliseconds.
 
     Attributes:
@@ -67,7 +67,7 @@ class Missed:
 
 
 @dataclass(frozen=True)
-class Covered:
+class CoveredFires:
     """Consecutive fires without a run of their own, from *first_at* to *fire_at*.
 
     Attributes:
@@ -94,11 +94,11 @@ class FirePlan:
     """
 
     runs: tuple[int, ...]
-    covered: tuple[Covered, ...]
+    covered: tuple[CoveredFires, ...]
     is_catchup: bool
 
 
-def walk(trigger: Trigger, after_ms: int, until_ms: int) -> Missed | None:
+def walk(trigger: Trigger, after_ms: int, until_ms: int) -> MissedFires | None:
     """Return the fires after *after_ms* and up to *until_ms*, or None if there is none.
 
     After 1,000 fires, the walk continues from a day before the newest. So a year of a job that fires every
@@ -111,11 +111,11 @@ def walk(trigger: Trigger, after_ms: int, until_ms: int) -> Missed | None:
             return _newest_day(trigger, tuple(fires), until_ms)
         fires.append(at)
         at = trigger.next_after(at)
-    return Missed(tuple(fires), next_at=at) if fires else None
+    return MissedFires(tuple(fires), next_at=at) if fires else None
 
 
 def plan_fires(
-    missed: Missed,
+    missed: MissedFires,
     *,
     coalesce: Coalesce,
     window_ms: int | None,
@@ -151,7 +151,7 @@ def plan_fires(
     return FirePlan(runs, covered, bool(runs) and runs[0] < now_ms - TICK_LATE_MS)
 
 
-def _newest_day(trigger: Trigger, first: tuple[int, ...], until_ms: int) -> Missed:
+def _newest_day(trigger: Trigger, first: tuple[int, ...], until_ms: int) -> MissedFires:
     """Return the newest fires up to *until_ms*, given the *first* fires of the period."""
     newest = _last_fire(trigger, first[-1], until_ms)
     start = _last_fire(trigger, first[-1], max(first[-1], newest - _DAY_MS))
@@ -163,7 +163,7 @@ def _newest_day(trigger: Trigger, first: tuple[int, ...], until_ms: int) -> Miss
             before = fires[0]
         fires.append(at)
         at = trigger.next_after(at)
-    return Missed(tuple(fires), first if before == first[-1] else (*first, before), at)
+    return MissedFires(tuple(fires), first if before == first[-1] else (*first, before), at)
 
 
 def _last_fire(trigger: Trigger, fire_at: int, until_ms: int) -> int:
@@ -181,5 +181,5 @@ def _last_fire(trigger: Trigger, fire_at: int, until_ms: int) -> int:
 
 def _covered(
     fires: tuple[int, ...], decision: Literal["coalesced", "skipped_window"], of: int | None
-) -> tuple[Covered, ...]:
-    return (Covered(fires[0], fires[-1], len(fires), decision, of),) if fires else ()
+) -> tuple[CoveredFires, ...]:
+    return (CoveredFires(fires[0], fires[-1], len(fires), decision, of),) if fires else ()

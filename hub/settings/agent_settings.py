@@ -208,9 +208,11 @@ def _capability_name(written: str) -> str:
 
 
 def _checked_config(config: dict[str, Any]) -> dict[str, Any]:
-    from hub.agents.json_objects import document  # imported here: it imports the database, a device has none
+    from hub.agents.json_objects import (
+        validated_object,  # imported here: it imports the database, a device has none
+    )
 
-    return document("config", config, most=16 * 1024, limit="capability_config_bytes")
+    return validated_object("config", config, most=16 * 1024, limit="capability_config_bytes")
 
 
 class CapabilitySettings(Table):

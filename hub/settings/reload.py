@@ -19,11 +19,11 @@ import anyio
 import anyio.to_thread
 from anyio.abc import TaskStatus
 
-from hub.base.call_coalescer import Together
+from hub.base.call_coalescer import CallCoalescer
 from hub.base.clock import Clock, now_ms
 from hub.base.log import Channel
 from hub.base.metrics import Metrics
-from hub.base.periodic_loop import Turns
+from hub.base.periodic_loop import LoopReports
 from hub.base.toml.positions import KeyPath
 from hub.base.toml.problems import Problem, Reporter, SettingsInvalid, in_order, spell
 from hub.base.toml.schema import effect_of
@@ -258,7 +258,7 @@ class Reloader:
         self._reading = opened.reading
         self._started = opened.settings
         self._lock = anyio.Lock()
-        self._reloads = Together[str, TakenUp](self._reload_once, most=MAX_JOINED)
+        self._reloads = CallCoalescer[str, TakenUp](self._reload_once, most=MAX_JOINED)
         self._parts: Parts | None = None
         self._is_begun = False
         self._earlier: deque[tuple[str, str]] = deque(maxlen=REMEMBERED)
@@ -701,7 +701,7 @@ class SettingsWatch:
     """
 
     def __init__(self, reloader: Reloader, clock: Clock) -> None:
-        self.turns = Turns(clock)  # of the loop that watches the file
+        self.turns = LoopReports(clock)  # of the loop that watches the file
         self.reloader = reloader
         self.renew_certificates: Callable[[], None] = lambda: None
         self._clock = clock

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import anyio
 
-from hub.accounts.desk import Accounts
+from hub.accounts.connector_accounts import Accounts
 from hub.accounts.grants import AccountConfig
 from hub.accounts.keys import KeyStore
 from hub.base.clock import IdFactory, SystemChance, SystemClock

@@ -19,8 +19,8 @@ from typing import Final
 import msgspec
 import sqlalchemy as sa
 
-from hub.agents.measurement_charts import Question
-from hub.agents.measurements import Measurements
+from hub.agents.measurement_charts import MeasurementQuery
+from hub.agents.measurements import MeasurementService
 from hub.base.clock import epoch_ms
 from hub.base.metrics import Metrics
 from hub.runs.housekeeping import Housekeeping
@@ -117,7 +117,7 @@ async def a_month(
     """
     exact = Exact()
     async with _opened(path) as (store, clock):
-        measurements = Measurements(store, clock=clock, metrics=Metrics())
+        measurements = MeasurementService(store, clock=clock, metrics=Metrics())
         housekeeping = Housekeeping(store, clock=clock, boot_id=BootId("boot"), pause_s=0)
         begin = epoch_ms(clock.now())
         feed = _samples(samples, begin, exact)
@@ -183,14 +183,16 @@ def _samples(count: int, begin: int, exact: Exact) -> Iterator[Sample]:
         yield Sample(agent_id=agent, name=metric, type=type, value=value, at_ms=at)
 
 
-async def _ask_ms(measurements: Measurements, begin: int, end: int) -> float:
-    question = Question(name="answer_ms", since=begin, until=end, step_ms=DAY_MS, aggregate="p99")
+async def _ask_ms(measurements: MeasurementService, begin: int, end: int) -> float:
+    question = MeasurementQuery(name="answer_ms", since=begin, until=end, step_ms=DAY_MS, aggregate="p99")
     began = perf_counter()
     await measurements.ask(AgentId("agent-inbox"), question)
     return (perf_counter() - began) * 1_000
 
 
-async def _percentiles(measurements: Measurements, exact: Exact, begin: int, end: int) -> tuple[float, int]:
+async def _percentiles(
+    measurements: MeasurementService, exact: Exact, begin: int, end: int
+) -> tuple[float, int]:
     """The largest error: of the month, of each of its days, and of the minutes that are kept."""
     ranges = ((begin, end, DAY_MS), (end - 6 * DAY_MS, end - 6 * DAY_MS + 2 * HOUR_MS, 15 * MINUTE_MS))
     worst, compared = 0.0, 0
@@ -198,7 +200,7 @@ async def _percentiles(measurements: Measurements, exact: Exact, begin: int, end
         for metric in (name for name, (type, _) in METRICS.items() if type is MetricType.HISTOGRAM):
             for since, until, step in ranges:
                 for percent in PERCENTS:
-                    question = Question(
+                    question = MeasurementQuery(
                         name=metric, since=since, until=until, step_ms=step, aggregate=f"p{percent}"
                     )
                     (line,) = (await measurements.ask(AgentId(f"agent-{agent}"), question)).lines
@@ -215,7 +217,7 @@ async def _percentiles(measurements: Measurements, exact: Exact, begin: int, end
     return worst, compared
 
 
-async def _sums(measurements: Measurements, exact: Exact, begin: int, end: int) -> int:
+async def _sums(measurements: MeasurementService, exact: Exact, begin: int, end: int) -> int:
     """How many days have another sum, count, least or greatest value than their samples."""
     wrong = 0
     for agent in AGENTS:
@@ -226,7 +228,9 @@ async def _sums(measurements: Measurements, exact: Exact, begin: int, end: int) 
             ("queue", "max", max),
             ("answer_ms", "count", len),
         ):
-            question = Question(name=metric, since=begin, until=end, step_ms=DAY_MS, aggregate=aggregate)
+            question = MeasurementQuery(
+                name=metric, since=begin, until=end, step_ms=DAY_MS, aggregate=aggregate
+            )
             (line,) = (await measurements.ask(AgentId(f"agent-{agent}"), question)).lines
             for point in line.points:
                 values = exact.of(agent, metric, point.at, point.at + DAY_MS)

@@ -9,7 +9,7 @@ from typing import Any
 import anyio
 import pytest
 
-from hub.agents.measurements import Measurements
+from hub.agents.measurements import MeasurementService
 from hub.agents.writing import AgentWriter
 from hub.api.agent_bodies import Rules
 from hub.api.binding import Head
@@ -37,7 +37,7 @@ from hub.links.roster import Roster
 from hub.openclaw import Fleet
 from hub.runs.leadership import Leadership
 from hub.runs.scheduler import Scheduler
-from hub.runs.waiting import Hold, describe_hold
+from hub.runs.waiting import CrashHold, describe_hold
 from hub.settings.reading import FileLines
 from protocol.errors import CodedError, ErrorCode, IllegalTransition
 from protocol.ids import ConnectionId, KeyId, PairingId, RunId, UserId, trace_id_of
@@ -84,7 +84,7 @@ async def operate(bench: Bench, scheduler: Scheduler, tmp_path: Path) -> Callabl
     roster = Roster(lambda event: None, metrics=bench.metrics)
     reloader = SettingsBench(tmp_path).reloader
 
-    def make(hold: Hold | None = None, lag: LoopLag | None = None, *stops: Finding) -> Hub:
+    def make(hold: CrashHold | None = None, lag: LoopLag | None = None, *stops: Finding) -> Hub:
         store, clock = bench.store, bench.clock
         waiting = Waiting(dispatcher=bench.dispatcher, clock=clock, hold=hold)
         schedules = Schedules(store=store, scheduler=scheduler)
@@ -278,7 +278,7 @@ async def test_scheduled_runs_are_held_back_after_starts_with_crashes(
     await _declare(bench)
     bench.clock.advance(2 * DAY.total_seconds())  # while the hub is down
     until = bench.clock.now() + timedelta(minutes=10)
-    operations = operate(hold=Hold(until, starts=4, within_s=600))
+    operations = operate(hold=CrashHold(until, starts=4, within_s=600))
     await _pass_days(bench, scheduler, 0)
     assert bench.agent.device_id is not None
     at = epoch_ms(bench.clock.now())
@@ -465,7 +465,7 @@ async def test_runs_without_news_and_corresponding_fires_are_folded_into_a_singl
     count, minute = 6, timedelta(minutes=1)
     await _declare(bench, kind="every", expr=None, every_ms=60_000, tz="UTC")
     bench.connect(runs=folder(a="- [ ] one") * count)
-    work = Measurements(bench.store, clock=bench.clock, metrics=bench.metrics)
+    work = MeasurementService(bench.store, clock=bench.clock, metrics=bench.metrics)
     for _ in range(count):
         await _pass_days(bench, scheduler, 1, day=minute)
         assert (await bench.run()).outcome is RunOutcome.SUCCESS
@@ -533,7 +533,7 @@ async def test_hub_is_not_ready_while_starting_or_with_a_full_disk(
 async def test_hub_with_held_schedules_is_ready_and_degraded(
     bench: Bench, operate: Callable[..., Hub]
 ) -> None:
-    system = operate(Hold(START + timedelta(minutes=10), starts=3, within_s=600.0)).resource(System)
+    system = operate(CrashHold(START + timedelta(minutes=10), starts=3, within_s=600.0)).resource(System)
     system._where = lambda: Where(("127.0.0.1", 1), Address("127.0.0.1", 2), Path("hub.sock"))
     readiness = await system.readiness(Head())
     assert (readiness.ready, readiness.degraded) == (True, True)

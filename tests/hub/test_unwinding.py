@@ -11,9 +11,9 @@ from typing import Any
 import anyio
 import pytest
 
-from hub.agents.locks import Locks, itself
+from hub.agents.locks import LockService, itself
 from hub.api.http.idempotency import Replays
-from hub.base.call_coalescer import Together
+from hub.base.call_coalescer import CallCoalescer
 from hub.base.clock import IdFactory, epoch_ms
 from hub.base.loop_meter import Account, LoopMeter, charged
 from hub.base.metrics import Metrics
@@ -220,7 +220,7 @@ class Joined:
     def __init__(self) -> None:
         self._may = anyio.Event()
         self._fails = False
-        self._together = Together[str, str](self._run, most=2)
+        self._together = CallCoalescer[str, str](self._run, most=2)
         self.events: dict[str, Callable[[], object]] = {
             "a is cancelled": lambda: self._tasks.cancel("a"),
             "b is cancelled": lambda: self._tasks.cancel("b"),
@@ -335,7 +335,9 @@ class DeviceLocks:
         found = self._store.disk.read(agents.find_agent_by_name, ("notes",), {})
         assert found is not None
         self._agent_id = found.id
-        self._locks = Locks(self._store, clock=clock, ids=IdFactory(clock, SeededChance()), metrics=Metrics())
+        self._locks = LockService(
+            self._store, clock=clock, ids=IdFactory(clock, SeededChance()), metrics=Metrics()
+        )
         self._link = FakeLink(found.device_id or "", user_id="anna")
         self._may_leave = anyio.Event()
         self.events: dict[str, Callable[[], object]] = {

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-from hub.agents.vocabularies import TABLES, Table
+from hub.agents.vocabularies import TABLES, VocabularyTable
 from protocol.lifecycles import RunState
 from protocol.status_vocabularies import Vocabulary
 from tests.seeds.walk import OF_WALK, Document, Walk
@@ -40,7 +40,7 @@ async def furnish(walk: Walk) -> str:
     return "mail"
 
 
-def _row(document: dict[str, Any], table: Table, is_top: bool) -> dict[str, Any]:
+def _row(document: dict[str, Any], table: VocabularyTable, is_top: bool) -> dict[str, Any]:
     """Return the first row of a table in the document of an agent."""
     if is_top:
         return document
@@ -49,7 +49,7 @@ def _row(document: dict[str, Any], table: Table, is_top: bool) -> dict[str, Any]
     return row
 
 
-def _walk_of(vocabulary: Vocabulary, tables: Sequence[Table]) -> Callable[[Walk], Awaitable[None]]:
+def _walk_of(vocabulary: Vocabulary, tables: Sequence[VocabularyTable]) -> Callable[[Walk], Awaitable[None]]:
     async def drive(walk: Walk) -> None:
         where = f"agents/{await furnish(walk)}/as/{vocabulary}"
         asked = await walk.ask("status.get", agent_id="mail", **{"as": str(vocabulary)})

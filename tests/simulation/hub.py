@@ -25,35 +25,35 @@ from hub.base.clock import IdFactory, epoch_ms
 from hub.base.metrics import Metrics
 from hub.base.supervisor import Supervisor
 from hub.cluster.bus import Bus, Member
-from hub.cluster.messages import NodeUnreachable, Request
+from hub.cluster.messages import BusRequest, NodeUnreachable
 from hub.device.sinks.own_rows import without_own_rows
 from hub.extraction.extractor import Extractor
 from hub.extraction.model import Models
 from hub.links.auth import Admission, Authenticator, Knock
-from hub.links.connection import Connection, OpenLink
+from hub.links.connection import DeviceConnection, OpenLink
 from hub.links.deadline_wheel import DeadlineWheel, Slot, Timed
 from hub.links.device_link import DeviceLink
 from hub.links.link_limits import LinkLimits
 from hub.links.listener import CUT_OFF
-from hub.links.refusals import Refusal
-from hub.links.revocation_watch import EndsElsewhere
+from hub.links.refusals import HelloRefusal
+from hub.links.revocation_watch import RevocationWatch
 from hub.links.roster import DeviceLost, DeviceReady, LinkEvent, RequestReceived, Roster
 from hub.runs.agreement import Agreements
 from hub.runs.asking import Asking
 from hub.runs.budget import Budgets
 from hub.runs.clock_watch import ClockWatch
 from hub.runs.control import RunControl
-from hub.runs.delivery import Delivery
+from hub.runs.delivery import ItemDelivery
 from hub.runs.dispatcher import Dispatcher
 from hub.runs.housekeeping import Housekeeping
 from hub.runs.leases import CHECK_S, LEASE_MS, RENEW_EVERY_S, NodeLease
-from hub.runs.lifecycle import Lifecycle, RunWatch
+from hub.runs.lifecycle import RunTransitions, RunWatch
 from hub.runs.own_rows import OwnRows
 from hub.runs.runner import Runner
 from hub.runs.scheduler import Scheduler
 from hub.runs.sources import DeviceSource
 from hub.runs.verdict_delivery import VerdictDelivery
-from hub.runs.wake_delivery import Wakes
+from hub.runs.wake_delivery import WakeDelivery
 from hub.settings.limit_settings import Limits
 from protocol.errors import CloseCode, HubError
 from protocol.handshake import SPOKEN, Capability, Challenge, DeviceHello, Goodbye, GrantOfOwner, Welcome
@@ -262,7 +262,7 @@ class SimHub:
         models = Models(self._model, self._model)
         extractor = Extractor(models, secret=bytes(32))
         self.roster = Roster(self.tell_router, metrics=METRICS)
-        lifecycle = Lifecycle(store, clock=clock, ids=self.ids, metrics=METRICS, watch=watch)
+        lifecycle = RunTransitions(store, clock=clock, ids=self.ids, metrics=METRICS, watch=watch)
         budgets = Budgets(store, boot_id=self.boot_id, clock=clock, metrics=METRICS)
         asking = Asking(store, models=models, budgets=budgets, clock=clock, ids=self.ids, metrics=METRICS)
         self.agreements = self._agreements(
@@ -281,7 +281,7 @@ class SimHub:
             ),
             extractor=extractor,
             asking=asking,
-            delivery=Delivery(store, clock=clock, metrics=METRICS, limits=limits, seals=seals),
+            delivery=ItemDelivery(store, clock=clock, metrics=METRICS, limits=limits, seals=seals),
             device_grace_s=limits.device_grace_s,
             find_link=self._agreeing,
             watch=watch,
@@ -315,7 +315,7 @@ class SimHub:
             metrics=METRICS,
             run_timeout_s=limits.run_wall_s,
         )
-        self.wakes = Wakes(
+        self.wakes = WakeDelivery(
             store=store, find_link=self.roster.find, clock=clock, ids=self.ids, metrics=METRICS
         )
         self.verdicts = VerdictDelivery(store, find_link=self._agreeing, clock=clock)
@@ -361,7 +361,7 @@ class SimHub:
             self._supervisor.add("leases", SimLeaseKeeper(self, store))
             self.roster.may_send = lambda: self.lease.is_valid
             self.lease.on_given_up = self.listener.send_away
-            ends = EndsElsewhere(store, roster=self.roster, boot_id=self.boot_id, clock=clock)
+            ends = RevocationWatch(store, roster=self.roster, boot_id=self.boot_id, clock=clock)
             self._supervisor.add("ends elsewhere", ends)
             if self._nats.is_there:
                 self._supervisor.add("bus", self._make_bus(watch))
@@ -396,7 +396,7 @@ class SimHub:
         """
         if self.bus is None:
             raise NodeUnreachable("there is no bus")
-        asked = Request(method="GET", path=path, query="", body=b"", principal={})
+        asked = BusRequest(method="GET", path=path, query="", body=b"", principal={})
         reply = await self.bus.ask(other, asked, within_s=5.0)
         assert (reply.status, reply.body) == (200, other.encode()), "another hub has answered"
 
@@ -545,7 +545,7 @@ class SimListener:
                         connection_id=ConnectionId(""),
                     )
                 )
-        except (Refusal, HubError, TimeoutError):
+        except (HelloRefusal, HubError, TimeoutError):
             wire.end(Goodbye(reason="overloaded"), CloseCode.OVERLOADED)
             return None
 
@@ -563,7 +563,7 @@ class SimListener:
             wire.end(Goodbye(reason="replaced"), CloseCode.REPLACED)
             return
         wire.link = self._hub.link(
-            cast(Connection, wire),
+            cast(DeviceConnection, wire),
             admission,
             dict.fromkeys(device.capabilities, "1.0.0"),
             {grant.name: grant.tables for grant in hello.grants},

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import anyio
 import nats.errors
 
-from hub.cluster.messages import Reply, Request
+from hub.cluster.messages import BusReply, BusRequest
 from protocol.ids import BootId
 from tests.simulation.dice import Dice
 from tests.simulation.wire import Tally
@@ -83,14 +83,14 @@ class SimNats:
         """Return True if a machine reaches the server."""
         return not self.is_down and name not in self._cut_off
 
-    async def answer(self, boot_id: BootId, request: Request) -> Reply:
+    async def answer(self, boot_id: BootId, request: BusRequest) -> BusReply:
         """Return the reply of a hub, and count it: none may come twice."""
         self.answered[request.path] = self.answered.get(request.path, 0) + 1
         self.tally.bus_requests += 1
         if self.answered[request.path] > 1:
             raise AssertionError(f"request {request.path} is answered twice")
         await anyio.sleep(self.dice.uniform(0.0, 0.5))
-        return Reply(status=200, headers={}, body=boot_id.encode())
+        return BusReply(status=200, headers={}, body=boot_id.encode())
 
     def fresh_inbox(self) -> str:
         """Return a subject for the answer to one request."""

@@ -24,7 +24,7 @@ from sqlalchemy.engine.default import DefaultDialect
 
 from hub.app import daemon
 from hub.base.clock import SystemClock, machine_uptime_s
-from hub.links.connection import Connection
+from hub.links.connection import DeviceConnection
 from hub.links.transport import DeviceSocket
 from protocol.frame import Frame
 from storage.effects import fire_decisions
@@ -142,9 +142,9 @@ class Faults:
         return driver.total_changes != before
 
     def _wrap_sends(self) -> None:
-        send = Connection.send_now
+        send = DeviceConnection.send_now
 
-        def send_now(connection: Connection, frame: Frame) -> None:
+        def send_now(connection: DeviceConnection, frame: Frame) -> None:
             self._passed["send"] += 1
             self._come_to("send", "before")
             send(connection, frame)
@@ -153,7 +153,7 @@ class Faults:
                 connection._transport.send_data()  # else it would leave at the end of this loop turn
             self._come_to("send", "after")
 
-        _replace(Connection, "send_now", send_now)
+        _replace(DeviceConnection, "send_now", send_now)
 
     def _wrap_decisions(self) -> None:
         decide = fire_decisions.decide

@@ -7,14 +7,14 @@ from typing import Any
 
 import anyio
 
-from hub.accounts.desk import Accounts
+from hub.accounts.connector_accounts import Accounts
 from hub.accounts.keys import KeyStore
 from hub.accounts.sign_in import SignIns
-from hub.agents.capabilities import Capabilities as KeptCapabilities
-from hub.agents.checkpoints import Checkpoints as KeptCheckpoints
-from hub.agents.config_writing import AgentConfigs as KeptConfigs
-from hub.agents.locks import Locks as HeldLocks
-from hub.agents.measurements import Measurements as KeptMeasurements
+from hub.agents.capabilities import CapabilityRegistry as KeptCapabilities
+from hub.agents.checkpoints import CheckpointService as KeptCheckpoints
+from hub.agents.config_writing import ConfigWriter as KeptConfigs
+from hub.agents.locks import LockService as HeldLocks
+from hub.agents.measurements import MeasurementService as KeptMeasurements
 from hub.agents.writing import AgentWriter
 from hub.api.agent_bodies import Rules
 from hub.api.device import Requests

@@ -7,7 +7,7 @@ from typing import Any
 import anyio
 import pytest
 
-from hub.agents.locks import Locks
+from hub.agents.locks import LockService
 from hub.base.clock import IdFactory
 from hub.base.metrics import Metrics
 from hub.device.sinks.own_rows import without_own_rows
@@ -18,12 +18,12 @@ from hub.links.device_link import DeviceLink, RunFrame
 from hub.runs.asking import Asking
 from hub.runs.budget import Budgets
 from hub.runs.control import RunControl
-from hub.runs.delivery import Delivery, ExcerptSeals
+from hub.runs.delivery import ExcerptSeals, ItemDelivery
 from hub.runs.dispatcher import Dispatcher
 from hub.runs.estimates import Estimator
 from hub.runs.interrupt import Interrupt
-from hub.runs.lifecycle import Lifecycle, RunWatch
-from hub.runs.mailbox_visit import Desk, MailboxVisits
+from hub.runs.lifecycle import RunTransitions, RunWatch
+from hub.runs.mailbox_visit import ConnectorOpener, MailboxVisits
 from hub.runs.own_rows import OwnRows
 from hub.runs.previewing import Previews
 from hub.runs.run_order import RunOrder, order_of
@@ -144,7 +144,7 @@ class Bench:
     stopped: str | None = None
     batches: Batches | None = None
     rules: RulesClient = field(default_factory=RulesHere)
-    desk: Desk | None = None
+    desk: ConnectorOpener | None = None
     seals: ExcerptSeals = field(default_factory=excerpt_seals)
     looked: int = 0
 
@@ -155,7 +155,7 @@ class Bench:
         self.ids = IdFactory(self.clock, chance)
         self.watch = RunWatch()
         self.metrics = Metrics()
-        self.lifecycle = Lifecycle(
+        self.lifecycle = RunTransitions(
             self.store, clock=self.clock, ids=self.ids, metrics=self.metrics, watch=self.watch
         )
         self.budgets = Budgets(self.store, boot_id=BOOT, clock=self.clock, metrics=self.metrics)
@@ -167,7 +167,7 @@ class Bench:
             ids=self.ids,
             metrics=self.metrics,
         )
-        self.delivery = Delivery(
+        self.delivery = ItemDelivery(
             self.store,
             clock=self.clock,
             metrics=self.metrics,
@@ -209,7 +209,7 @@ class Bench:
             ids=self.ids,
             limits=self.run_limits,
         )
-        self.locks = Locks(self.store, clock=self.clock, ids=self.ids, metrics=self.metrics)
+        self.locks = LockService(self.store, clock=self.clock, ids=self.ids, metrics=self.metrics)
         self.previews = Previews(
             self.store,
             source=source,

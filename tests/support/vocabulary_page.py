@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from typing import Final
 
-from hub.agents.vocabularies import CONFIG, HUB, METRIC, RUN_MOVES, TABLES, Column, Rows, set_by
+from hub.agents.vocabularies import CONFIG, HUB, METRIC, RUN_MOVES, TABLES, Rows, VocabularyColumn, set_by
 from hub.api.resource import View
 from hub.api.resources.messages import BroadcastBody, LeadMessageBody, NudgeBody
 from hub.api.resources.questions import AskBody
@@ -132,7 +132,7 @@ the hub itself writes, it cuts: an error of a run and what its device says have 
 Row = tuple[str, str, str, str]  # name, columns that store it, how it is read, how it is written
 
 
-def _by_whom(column: Column) -> str:
+def _by_whom(column: VocabularyColumn) -> str:
     is_required = column.setting is not None and column.setting.is_required
     return column.written + ("; a new agent needs it" if is_required else "")
 

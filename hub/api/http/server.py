@@ -52,13 +52,13 @@ from hub.base.clock import Clock, IdFactory, epoch_ms, wait_for_event
 from hub.base.log import Channel, bind
 from hub.base.loop_meter import Account, LoopMeter, charge_tasks, charged
 from hub.base.metrics import Metrics
-from hub.base.periodic_loop import Turns
+from hub.base.periodic_loop import LoopReports
 from hub.base.toml.values import Address
 from hub.base.version import command_to_add
 from hub.connectors.webhook import Source, VerifiedPost, judge, value_of
 from hub.links.acceptor import Acceptor, Make
 from hub.links.deadline_wheel import DeadlineWheel
-from hub.links.gate import Gate, Place
+from hub.links.gate import ConnectionSlot, Gate
 from hub.links.hosts import FORWARDING, Hosts, TrustedProxies, network_of
 from hub.settings.limit_settings import DEFAULTS
 from protocol.errors import CodedError, ErrorCode, HubError
@@ -114,7 +114,7 @@ class HttpServer:
         allows_chunks: bool = False,
         clock: Clock,
     ) -> None:
-        self.turns = Turns(clock)
+        self.turns = LoopReports(clock)
         self._application = application
         self._gate = gate
         self._connections = connections
@@ -212,7 +212,11 @@ class BoundedServer(uvicorn.Server):
     """
 
     def __init__(
-        self, config: uvicorn.Config, turns: Turns, clock: Clock, accept_on_tcp: Callable[[Make], Acceptor]
+        self,
+        config: uvicorn.Config,
+        turns: LoopReports,
+        clock: Clock,
+        accept_on_tcp: Callable[[Make], Acceptor],
     ) -> None:
         super().__init__(config)
         self._turns = turns
@@ -238,7 +242,7 @@ class BoundedServer(uvicorn.Server):
         self.servers.append(acceptor)  # type: ignore[arg-type]  # has all methods of a Server that are used
         self.accepting.set()
 
-    def _connection(self, place: Place, _: str) -> asyncio.BaseProtocol:
+    def _connection(self, place: ConnectionSlot, _: str) -> asyncio.BaseProtocol:
         """Create the protocol of a connection, as the library does for its own listeners."""
         made: asyncio.BaseProtocol = self.config.http_protocol_class(  # type: ignore[call-arg]
             config=self.config, server_state=self.server_state, app_state=self.lifespan.state, place=place

@@ -29,7 +29,7 @@ from hub.api.http.access import LET_IN, LIVENESS, PEER_UID, SOCKET_PATH
 from hub.api.problem import Problem
 from hub.base.loop_meter import LoopMeter
 from hub.base.toml.values import Address
-from hub.links.gate import MIN_WAIT_S, LivenessPlace, Place, TurnedAway
+from hub.links.gate import MIN_WAIT_S, AdmissionRefused, ConnectionSlot, LivenessSlot
 from hub.links.intake import MAX_WAIT_S, Intake
 from protocol.errors import ErrorCode, HubError
 
@@ -208,7 +208,7 @@ class BoundedConnection(HttpToolsProtocol):
         on_refusal: Callable[[str, str], None],
         meter: LoopMeter,
         allows_chunks: bool,
-        place: Place | None = None,
+        place: ConnectionSlot | None = None,
         **options: Any,
     ) -> None:
         super().__init__(*args, **options)
@@ -301,7 +301,7 @@ class BoundedConnection(HttpToolsProtocol):
             raise _Refused(ErrorCode.TOO_LARGE, _TOO_LONG, 431)
         self._is_in_head = False
         self._head_is_here()
-        turned = self._place.turned if isinstance(self._place, LivenessPlace) else None
+        turned = self._place.turned if isinstance(self._place, LivenessSlot) else None
         if turned is not None and self.url.partition(b"?")[0] != LIVENESS.encode():
             raise _Refused(turned.reason, str(turned), None, _headers_of(turned))
         # Of this request: the library would set it once a second, which wakes an idle process.
@@ -366,7 +366,7 @@ class BoundedConnection(HttpToolsProtocol):
             self._head_timer.cancel()
             self._head_timer = None
 
-    def _give_way(self, turned: TurnedAway) -> bool:
+    def _give_way(self, turned: AdmissionRefused) -> bool:
         """Refuse a request that is not here as a whole, and close. Return False while one is answered."""
         if self.cycle is not None and not self.cycle.response_complete and not self.cycle.more_body:
             return False
@@ -392,12 +392,12 @@ class BoundedConnection(HttpToolsProtocol):
         self.transport.close()
 
 
-def operator_refusal(turned: TurnedAway) -> bytes:
+def operator_refusal(turned: AdmissionRefused) -> bytes:
     """Return the HTTP response that refuses a connection before anything was read from it."""
     return _spelled(Problem(turned.reason, str(turned), headers=_headers_of(turned)))
 
 
-def _headers_of(turned: TurnedAway) -> dict[str, str]:
+def _headers_of(turned: AdmissionRefused) -> dict[str, str]:
     return _LAST | {"retry-after": str(max(1, round(turned.retry_s)))}
 
 

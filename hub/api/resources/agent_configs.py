@@ -5,10 +5,10 @@ from typing import Annotated, Any, Final, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType, structs
 
-from hub.agents.capabilities import Capabilities as CapabilityService
-from hub.agents.checkpoints import Checkpoints as CheckpointService
+from hub.agents.capabilities import CapabilityRegistry as CapabilityService
+from hub.agents.checkpoints import CheckpointService
 from hub.agents.config_delivery import config_values
-from hub.agents.config_writing import AgentConfigs as ConfigService
+from hub.agents.config_writing import ConfigWriter as ConfigService
 from hub.api.binding import Body, From, bad_request
 from hub.api.device import OwnAgent, object_of
 from hub.api.resource import (

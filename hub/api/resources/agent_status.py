@@ -8,10 +8,10 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType, field
 
 from hub.agents.heartbeats import SILENT_S, Heartbeats
-from hub.agents.json_objects import document
+from hub.agents.json_objects import validated_object
 from hub.agents.vocabularies import (
     TABLES,
-    Change,
+    VocabularyChange,
     bounded_metadata,
     change_of,
     document_of,
@@ -415,14 +415,14 @@ class AgentStatuses(Resource):
         facts, tables = await self._store.read(read)
         return document_of(words, _with_heartbeat(facts, self._last_heartbeat)) | tables
 
-    async def _asked(self, agent: AgentRow, words: Vocabulary, change: dict[str, Any]) -> Change:
+    async def _asked(self, agent: AgentRow, words: Vocabulary, change: dict[str, Any]) -> VocabularyChange:
         """Return the requested change of an agent, as it is now. Raises BadWrite."""
         find = partial(agents.get_agent, id=agent.id)
         columns = {column.name for column in TABLES[words][0].columns}
         now = await self._document(words, find, has_tables=not change.keys() <= columns)
         return change_of(words, change, now)
 
-    async def _write_document(self, agent: AgentRow, asked: Change, *, actor: str) -> None:
+    async def _write_document(self, agent: AgentRow, asked: VocabularyChange, *, actor: str) -> None:
         if asked.settings:
             await self._agents.rewrite(agent, asked, actor=actor)
         elif asked.status is not None:
@@ -617,7 +617,9 @@ class AgentHeartbeats(Resource):
         if recovery_at is not None and recovery_at <= self._now:
             raise bad_request(["recovery_at: it lies in the past"])
         most = self._heartbeats.usage_bytes
-        usage = document("resource_usage", body.resource_usage, most=most, limit="resource_usage_bytes")
+        usage = validated_object(
+            "resource_usage", body.resource_usage, most=most, limit="resource_usage_bytes"
+        )
         values = msgspec.structs.asdict(body) | {"resource_usage": usage, "recovery_at_ms": recovery_at}
         del values["recovery_at"]
         return AgentBeat(agent_id=agent.id, **values)

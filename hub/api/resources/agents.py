@@ -11,14 +11,14 @@ from typing import Annotated, Any, Final, Literal, NamedTuple, Self
 from msgspec import Meta, Struct, field, structs
 
 from hub.agents.vocabularies import (
-    Change,
+    VocabularyChange,
     creation_of,
     document_of,
     first_lifecycle,
     is_same_value,
     tables_of,
 )
-from hub.agents.writing import AgentWriter, Through, Verdict
+from hub.agents.writing import AgentWriter, TemplateCheck, Through
 from hub.api.agent_bodies import (
     ANY,
     AgentBody,
@@ -277,7 +277,7 @@ def _written(name: str, table: TemplateTable) -> WrittenTemplate:
     return written_template(TemplateSettings(name=name, **dict(table)))
 
 
-def _verdict_view(verdict: Verdict) -> VerdictView:
+def _verdict_view(verdict: TemplateCheck) -> VerdictView:
     broken = tuple(BrokenView(agent=one.name, user=one.user, problems=one.wrong) for one in verdict.broken)
     return VerdictView(ok=not verdict.wrong and not broken, problems=verdict.wrong, broken=broken)
 
@@ -556,7 +556,9 @@ class Agents(Resource):
         owner_id = await self._owner(None)
         return await self._created(words, creation_of(words, given, owner_id), owner_id, actor)
 
-    async def _created(self, words: Vocabulary, asked: Change, user_id: UserId, actor: str) -> dict[str, Any]:
+    async def _created(
+        self, words: Vocabulary, asked: VocabularyChange, user_id: UserId, actor: str
+    ) -> dict[str, Any]:
         """Create an agent of the user as *asked*, and return its document."""
         settings = {key: value for key, value in asked.settings.items() if value is not None}
         name = settings["title"] if "title" in settings else settings["external_id"]
@@ -611,7 +613,7 @@ class Agents(Resource):
         match.set_tag(self.tag_of(view))
         return view
 
-    async def rewrite(self, row: AgentRow, asked: Change, *, actor: str) -> None:
+    async def rewrite(self, row: AgentRow, asked: VocabularyChange, *, actor: str) -> None:
         """Change settings of an agent, and its status, in the terms of a vocabulary: all of it or nothing.
 
         Raises:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final, Literal
 
 from msgspec import Meta
 
-from hub.accounts.desk import Accounts
+from hub.accounts.connector_accounts import Accounts
 from hub.accounts.key_sharing import KeySharing
 from hub.accounts.sign_in import SignInFailed, SignIns
 from hub.api.binding import Body

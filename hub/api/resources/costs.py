@@ -34,7 +34,7 @@ from hub.api.resource import (
 from hub.base.clock import Clock, epoch_ms, from_epoch_ms
 from hub.base.printable import one_line
 from hub.base.roles import Principal, Scope
-from hub.cluster.messages import NodeUnreachable, Request
+from hub.cluster.messages import BusRequest, NodeUnreachable
 from hub.links.device_link import DeviceLink
 from hub.links.roster import Roster
 from hub.runs.budget import NANOS
@@ -342,7 +342,7 @@ class Why(Resource):
             if self._others.can_answer(error.boot_id):
                 asked = {"path": path, "agent": row.id} | ({} if line is None else {"line": line})
                 principal = msgspec.to_builtins(caller)
-                request = Request(
+                request = BusRequest(
                     method="GET", path=self.path, query=urlencode(asked), body=b"", principal=principal
                 )
                 try:

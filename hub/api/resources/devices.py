@@ -760,7 +760,7 @@ class Pairings(Resource):
                     retry_after_s=wait_s,
                 )
             try:
-                code_hash = pairing.hash_code(pairing.read(code))
+                code_hash = pairing.hash_code(pairing.read_code(code))
             except pairing.BadCode as error:
                 raise CodedError(ErrorCode.BAD_PARAMS, f"code: {error}") from error
             waiting = await self._store.read(pairings.find_pairing, code_hash, at=self._now)

@@ -6,8 +6,8 @@ from typing import Annotated, Any, Final, Literal
 
 from msgspec import Meta, Struct
 
-from hub.agents.locks import MAX_TTL_MS, MAX_WAIT_MS, MIN_TTL_MS, TTL_MS, Turn, holder_of, itself
-from hub.agents.locks import Locks as HeldLocks
+from hub.agents.locks import MAX_TTL_MS, MAX_WAIT_MS, MIN_TTL_MS, TTL_MS, LockTicket, holder_of, itself
+from hub.agents.locks import LockService as HeldLocks
 from hub.api.binding import Body, bad_request
 from hub.api.device import Later, Link, OwnAgent, object_of
 from hub.api.resource import (
@@ -293,7 +293,7 @@ class Locks(Resource):
         """Acquire locks for an agent of a device, or queue for them. Raises CodedError."""
         names = request.names()
         answer = await self._locks.ask(link, agent.id, names, ttl_ms=request.ttl_ms, wait_ms=request.wait_ms)
-        if not isinstance(answer, Turn):
+        if not isinstance(answer, LockTicket):
             return _grant(answer)
 
         async def granted() -> dict[str, Any]:

@@ -5,8 +5,8 @@ from typing import Annotated, Any, Final, Literal
 
 from msgspec import Meta, Struct
 
-from hub.agents.measurement_charts import Chart, Question
-from hub.agents.measurements import Measurements as MeasurementStore
+from hub.agents.measurement_charts import Chart, MeasurementQuery
+from hub.agents.measurements import MeasurementService as MeasurementStore
 from hub.api.binding import Body
 from hub.api.device import Link, OwnAgent, object_of
 from hub.api.resource import ALL, Instant, Part, Resource, View, audited, command, device, listed, route
@@ -216,7 +216,7 @@ class Measurements(Resource):
         """Return the series of an agent of a device, or a chart of one metric."""
         if asked.name is None:
             return {"series": list(map(_SERIES, await self._measurements.series(agent.id)))}
-        question = Question(
+        question = MeasurementQuery(
             name=asked.name,
             since=asked.since_ms,
             until=asked.until_ms,
@@ -263,7 +263,7 @@ class Measurements(Resource):
         | None = None,
     ) -> ChartView:
         """Return a value for each step of a range; null: nothing was measured."""
-        question = Question(
+        question = MeasurementQuery(
             name=metric,
             since=None if since is None else epoch_ms(since),
             until=None if until is None else epoch_ms(until),

@@ -6,8 +6,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from hub.accounts.desk import Accounts
-from hub.accounts.grants import AccountConfig, Granted
+from hub.accounts.connector_accounts import Accounts
+from hub.accounts.grants import AccountConfig, TokenGrant
 from hub.accounts.keys import KeyStore
 from hub.accounts.sign_in import SignIns
 from hub.base.clock import Chance, Clock, IdFactory, epoch_ms
@@ -117,7 +117,7 @@ class Bench:
     async def signed_in(self) -> str:
         """Somebody has signed in; the access token."""
         told: dict[str, Any] = self.op.consent()
-        granted = Granted(
+        granted = TokenGrant(
             access_token=told["access_token"],
             refresh_token=told["refresh_token"],
             expires_at=epoch_ms(self.clock.now()) + round(self.op.ttl_s * 1_000),

@@ -10,7 +10,7 @@ import pytest
 from starlette.responses import JSONResponse, Response
 
 from hub.accounts import access_tokens
-from hub.accounts.desk import Accounts
+from hub.accounts.connector_accounts import Accounts
 from hub.accounts.grants import AccountConfig
 from hub.accounts.key_sharing import KeySharing
 from hub.accounts.keys import FILE, BadKeys

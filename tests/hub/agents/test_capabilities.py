@@ -3,25 +3,25 @@
 import pytest
 
 from hub.agents import capabilities, checkpoints
-from hub.agents.capabilities import Capabilities
-from hub.agents.checkpoints import Checkpoints
-from hub.agents.json_objects import document
+from hub.agents.capabilities import CapabilityRegistry
+from hub.agents.checkpoints import CheckpointService
+from hub.agents.json_objects import validated_object
 from protocol.errors import CodedError, ErrorCode
 from tests.support.coded import coded
 from tests.support.families import each
 from tests.support.runs import Bench
 
 
-def registry(bench: Bench) -> tuple[Capabilities, list[str]]:
+def registry(bench: Bench) -> tuple[CapabilityRegistry, list[str]]:
     """What registers, and a list that grows when somebody is told of a change."""
     told: list[str] = []
-    made = Capabilities(
+    made = CapabilityRegistry(
         bench.store, clock=bench.clock, metrics=bench.metrics, on_changed=lambda: told.append("changed")
     )
     return made, told
 
 
-async def register(made: Capabilities, bench: Bench, version: str, name: str = "file.read") -> None:
+async def register(made: CapabilityRegistry, bench: Bench, version: str, name: str = "file.read") -> None:
     await made.register(bench.agent.id, name=name, version=version, actor="device:d")
 
 
@@ -49,7 +49,7 @@ async def test_reached_capability_and_checkpoint_limits_are_counted_by_name(
         await register(made, bench, "2.0.0")
     with pytest.raises(CodedError, check=coded(ErrorCode.TOO_LARGE)):
         await made.register(bench.agent.id, name="web", version="1.0.0", config={"a": "x" * 20}, actor="me")
-    kept = Checkpoints(bench.store, clock=bench.clock, metrics=bench.metrics)
+    kept = CheckpointService(bench.store, clock=bench.clock, metrics=bench.metrics)
     await kept.put(bench.agent.id, scope="agent", sequence=1, state={}, actor="device:d")
     with pytest.raises(CodedError, check=coded(ErrorCode.LIMIT_REACHED)):
         await kept.put(bench.agent.id, scope="b", sequence=1, state={}, actor="device:d")
@@ -96,9 +96,9 @@ def test_document_with_unstorable_content_is_refused_with_the_path(
     given: dict[str, object], told: str
 ) -> None:
     with pytest.raises(CodedError, check=coded(ErrorCode.BAD_PARAMS), match=f"^state: .*{told}"):
-        document("state", given, most=10_000, limit="checkpoint_bytes")
+        validated_object("state", given, most=10_000, limit="checkpoint_bytes")
 
 
 def test_document_of_eight_levels_is_accepted_unchanged() -> None:
     given = {"a": nested(8), "b": {"c": [1.5, None, True, "\U0001f600"]}}
-    assert document("state", given, most=10_000, limit="checkpoint_bytes") == given
+    assert validated_object("state", given, most=10_000, limit="checkpoint_bytes") == given

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from hub.agents.config_delivery import POLL_S, RETRY_S, ConfigDelivery
-from hub.agents.config_writing import AgentConfigs
+from hub.agents.config_writing import ConfigWriter
 from hub.agents.reconciliation import reconcile
 from hub.agents.writing import AgentWriter
 from hub.base.clock import IdFactory, epoch_ms
@@ -42,7 +42,7 @@ class House:
         self.hearers = Hearers(self.clock)
         events = self.hearers.events
         self.delivery = ConfigDelivery(store, roster=self.hearers.roster, events=events, clock=self.clock)
-        self.configs = AgentConfigs(store, clock=self.clock, metrics=self.hearers.metrics)
+        self.configs = ConfigWriter(store, clock=self.clock, metrics=self.hearers.metrics)
         self.configs.on_change = self.delivery.changed
         self.ids = IdFactory(self.clock, SeededChance())
         self.writer = AgentWriter(store, clock=self.clock, ids=self.ids, metrics=self.hearers.metrics)

@@ -18,7 +18,7 @@ from hub.agents.heartbeats import (
     Heartbeats,
     read_beat,
 )
-from hub.agents.status_moves import Moves
+from hub.agents.status_moves import AgentMoveListeners
 from hub.base.clock import epoch_ms
 from hub.base.metrics import Metrics
 from hub.links.roster import AgentsSilent, DeviceLost, DeviceReady, HeartbeatReceived
@@ -87,7 +87,7 @@ class Desk:
         self.counted = Counted(store)
         self.link = FakeLink(agent.device_id, epoch=epoch)
         self.heartbeats = Heartbeats(self.counted, clock=self.clock, metrics=self.metrics)
-        self.moves = Moves()
+        self.moves = AgentMoveListeners()
         self.moves.listen(self.heartbeats.agent_moved)
 
     def beat(self, status: str, *, link: FakeLink | None = None, agent: AgentRow | None = None) -> Any:

@@ -7,7 +7,7 @@ import anyio
 import pytest
 import sqlalchemy as sa
 
-from hub.agents.locks import Locks
+from hub.agents.locks import LockService
 from hub.api.resources.locks import Locks as LocksNoun
 from hub.links.device_link import DeviceLink
 from hub.links.roster import RequestReceived
@@ -65,7 +65,7 @@ class Served:
 
     def __init__(self, bench: Bench, *, is_connected: Callable[[DeviceLink], bool] = lambda _: True) -> None:
         self.bench = bench
-        self.locks = Locks(
+        self.locks = LockService(
             bench.store,
             clock=bench.clock,
             ids=bench.ids,

@@ -10,8 +10,8 @@ import pytest
 import sqlalchemy as sa
 
 from hub.agents import measurements as measuring
-from hub.agents.measurement_charts import Chart, Folding, Plan, Question, chosen, plan
-from hub.agents.measurements import EVERY_S, PAUSE_S, Measurements
+from hub.agents.measurement_charts import Chart, Folding, MeasurementQuery, QueryPlan, chosen, plan
+from hub.agents.measurements import EVERY_S, PAUSE_S, MeasurementService
 from hub.base.clock import epoch_ms
 from hub.base.metrics import Metrics
 from protocol.coordination import MetricType, Sample
@@ -52,12 +52,12 @@ class Bench:
         self.store = store
         self.clock = FakeClock()
         self.metrics = Metrics()
-        self.measurements = Measurements(store, clock=self.clock, metrics=self.metrics)
+        self.measurements = MeasurementService(store, clock=self.clock, metrics=self.metrics)
 
-    def node(self, id: str, *, lags: Sequence[float] = ()) -> Measurements:
+    def node(self, id: str, *, lags: Sequence[float] = ()) -> MeasurementService:
         """Another hub process on the same database, with three devices."""
         delays = iter(lags)
-        return Measurements(
+        return MeasurementService(
             self.store,
             clock=self.clock,
             metrics=self.metrics,
@@ -74,7 +74,7 @@ class Bench:
         return await self.measurements.report(samples, MINE, scope="desk", report_id=report_id)
 
     async def ask(self, name: str = "load", **asked: Any) -> Chart:
-        return await self.measurements.ask(INBOX, Question(name=name, **asked))
+        return await self.measurements.ask(INBOX, MeasurementQuery(name=name, **asked))
 
 
 @pytest.fixture
@@ -385,8 +385,8 @@ MINUTES_FROM = NOON - 7 * DAY_MS
 
 def planned(
     type: MetricType = COUNTER, *, points: int = 2_000, lines: int = 1, **asked: int | str | None
-) -> Plan:
-    question = Question(name="load", **asked)  # type: ignore[arg-type]
+) -> QueryPlan:
+    question = MeasurementQuery(name="load", **asked)  # type: ignore[arg-type]
     return plan(question, type, now_ms=NOON, minutes_from=MINUTES_FROM, most_points=points, lines=lines)
 
 
@@ -400,13 +400,15 @@ def bucket(at: int, *values: float, id: str = "s", last_at: int | None = None) -
     return BucketRow(id, at, len(values), sum(values), min(values), max(values), values[-1], newest, sketch)
 
 
-def told(plan: Plan, *rows: BucketRow, lines: dict[str, str | None] | None = None, now: int = NOON) -> Chart:
+def told(
+    plan: QueryPlan, *rows: BucketRow, lines: dict[str, str | None] | None = None, now: int = NOON
+) -> Chart:
     folding = Folding(plan, lines or {"s": None})
     folding.add(rows)
     return folding.chart("load", COUNTER, now_ms=now)
 
 
-def values(plan: Plan, *rows: BucketRow) -> list[float | None]:
+def values(plan: QueryPlan, *rows: BucketRow) -> list[float | None]:
     return [point.value for point in told(plan, *rows).lines[0].points]
 
 
@@ -526,7 +528,7 @@ def test_rate_of_an_unfinished_step_is_calculated_over_the_elapsed_time() -> Non
 
 def test_values_of_a_tag_are_separate_lines() -> None:
     rows = [series("a", kind="x", disk="1"), series("b", kind="x"), series("c", kind="y"), series("d")]
-    lines = chosen(rows, Question(name="load", by="kind"))
+    lines = chosen(rows, MeasurementQuery(name="load", by="kind"))
     assert lines == {"a": "x", "b": "x", "c": "y", "d": ""}
     asked = planned(since=NOON - HOUR_MS, step_ms=HOUR_MS)
     found = told(asked, *(bucket(NOON - HOUR_MS, 1, id=id) for id in "abcd"), lines=lines).lines
@@ -535,12 +537,12 @@ def test_values_of_a_tag_are_separate_lines() -> None:
 
 def test_series_are_chosen_by_tag_regardless_of_other_tags() -> None:
     rows = [series("a", kind="x", disk="1"), series("b", kind="x"), series("c", kind="y")]
-    assert chosen(rows, Question(name="load", tags={"kind": "x"})).keys() == {"a", "b"}
+    assert chosen(rows, MeasurementQuery(name="load", tags={"kind": "x"})).keys() == {"a", "b"}
     with pytest.raises(
         CodedError,
         check=coded(ErrorCode.UNKNOWN_METRIC),
         match="no series of 'load' has kind=z; its tags: disk=1, kind=x, kind=y",
     ):
-        chosen(rows, Question(name="load", tags={"kind": "z"}))
+        chosen(rows, MeasurementQuery(name="load", tags={"kind": "z"}))
     with pytest.raises(CodedError, check=coded(ErrorCode.UNKNOWN_METRIC), match="no metric 'load'"):
-        chosen([], Question(name="load"))
+        chosen([], MeasurementQuery(name="load"))

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import pytest
 
-from hub.agents.config_writing import AgentConfigs
+from hub.agents.config_writing import ConfigWriter
 from hub.api import device
 from hub.api.resources.agent_configs import AgentConfigs as ConfigsResource
 from hub.api.resources.devices import Connections
@@ -337,7 +337,7 @@ async def test_invalid_config_request_is_refused_and_changes_nothing(bench: Benc
 
 
 async def test_exceeded_config_limit_is_named_and_counted(bench: Bench) -> None:
-    service = AgentConfigs(bench.store, clock=bench.clock, metrics=bench.metrics)
+    service = ConfigWriter(bench.store, clock=bench.clock, metrics=bench.metrics)
     service.limits = ConfigLimits(value_bytes=4)
     resource = ConfigsResource(bench.store, service)
     answer = await ask(bench, "config.set", None, [resource], agent_id="notes", values={"a": "12345"})

@@ -6,7 +6,7 @@ import pytest
 from anyio.abc import TaskStatus
 
 from hub.base.metrics import Metrics
-from hub.base.periodic_loop import WORK_S, Rounds, Turns
+from hub.base.periodic_loop import WORK_S, LoopReports, PeriodicLoop
 from hub.base.supervisor import Failures, Supervisor
 from protocol.backoff import Backoff
 from protocol.errors import CodedError, ErrorCode
@@ -132,7 +132,7 @@ class InRounds:
     """A service whose rounds fail by a fault of the hub."""
 
     def __init__(self, clock: FakeClock) -> None:
-        self.turns = Rounds(clock)
+        self.turns = PeriodicLoop(clock)
 
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         task_status.started()
@@ -222,7 +222,7 @@ async def test_failed_service_waiting_for_a_restart_is_not_late() -> None:
             raise ValueError("broke")
 
     clock = FakeClock()
-    turns = Turns(clock)
+    turns = LoopReports(clock)
     supervisor = Supervisor(
         clock=clock, chance=SeededChance(), vital=(), backoff=Backoff(base_s=10_000.0, cap_s=10_000.0)
     )

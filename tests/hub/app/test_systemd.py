@@ -29,7 +29,7 @@ from hub.app.systemd import ServiceManager, Watchdog
 from hub.base.clock import IdFactory
 from hub.base.loop_lag import LoopLag
 from hub.base.metrics import Metrics
-from hub.base.periodic_loop import WORK_S, Turns
+from hub.base.periodic_loop import WORK_S, LoopReports
 from hub.base.supervisor import Service, Supervisor
 from hub.base.toml.values import Address
 from hub.extraction.extractor import Extractor
@@ -282,7 +282,7 @@ class House:
         )
 
     @asynccontextmanager
-    async def serving(self, service: Service, turns: Turns) -> AsyncIterator[None]:
+    async def serving(self, service: Service, turns: LoopReports) -> AsyncIterator[None]:
         """*service* runs; afterwards it is gone, hung or not."""
         self.supervisor.add("it", service, turns=turns)
         async with running(self.supervisor):
@@ -415,7 +415,7 @@ async def test_watchdog_beat_ends_for_a_silent_but_not_a_refusing_database(
 async def test_stopped_service_does_not_end_the_watchdog_beat() -> None:
     """A hub that drains for 45 s has no scheduler any more, and lives."""
     house = House()
-    turns = Turns(house.clock)
+    turns = LoopReports(house.clock)
     turns.work()
 
     class Leaves:

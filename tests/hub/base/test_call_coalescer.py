@@ -6,7 +6,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from hub.base.call_coalescer import Together
+from hub.base.call_coalescer import CallCoalescer
 from protocol.errors import ErrorCode, HubError
 
 
@@ -22,7 +22,7 @@ class Halves:
     def __init__(self) -> None:
         self.sets: list[list[int]] = []
         self.may = anyio.Event()
-        self.together = Together[int, int](self._halve, most=3)
+        self.together = CallCoalescer[int, int](self._halve, most=3)
 
     async def _halve(self, numbers: Sequence[int]) -> list[int | HubError]:
         self.sets.append(list(numbers))
@@ -87,7 +87,7 @@ async def test_error_of_a_set_is_raised_to_all_callers_of_the_set() -> None:
     async def fail(numbers: Sequence[int]) -> list[int | HubError]:
         raise RuntimeError("a fault")
 
-    together = Together[int, int](fail, most=3)
+    together = CallCoalescer[int, int](fail, most=3)
     broken = 0
 
     async def run(number: int) -> None:

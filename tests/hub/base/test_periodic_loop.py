@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from hub.base.clock import Clock
-from hub.base.periodic_loop import RETRY_S, Rounds
+from hub.base.periodic_loop import RETRY_S, PeriodicLoop
 from storage.kernel.database import Unavailable
 from tests.support.clock import FakeClock
 
@@ -17,7 +17,7 @@ class Service:
     """A service that writes down when it works, and fails as it is told to."""
 
     def __init__(self, clock: Clock) -> None:
-        self.rounds = Rounds(clock)
+        self.rounds = PeriodicLoop(clock)
         self.began_at: list[float] = []
         self.rested: list[bool] = []
         self.errors: list[Exception] = []

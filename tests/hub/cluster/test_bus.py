@@ -12,7 +12,15 @@ from nats.aio.msg import Msg
 
 from hub.base.clock import SystemClock
 from hub.cluster.bus import MAX_BYTES, Bus, Member, reach_server
-from hub.cluster.messages import RENEWALS, Hint, NodeRenewed, NodeUnreachable, Reply, Request, RunChanged
+from hub.cluster.messages import (
+    RENEWALS,
+    BusReply,
+    BusRequest,
+    Hint,
+    NodeRenewed,
+    NodeUnreachable,
+    RunChanged,
+)
 from protocol.ids import BootId, RunId
 from tests.scenarios.cluster import open_gate
 from tests.support.clock import FakeClock, SeededChance
@@ -22,7 +30,7 @@ from tests.support.wire import until
 
 EAST, WEST = BootId("east"), BootId("west")
 SECRET = b"s" * 32
-ASKED = Request(method="GET", path="/v1/status", query="", body=b"", principal={"actor": "operator:0"})
+ASKED = BusRequest(method="GET", path="/v1/status", query="", body=b"", principal={"actor": "operator:0"})
 WITHIN_S = 10.0
 
 
@@ -32,14 +40,14 @@ class Member_:
     def __init__(self, bus: Bus) -> None:
         self.bus = bus
         self.hints: list[Hint] = []
-        self.requests: list[Request] = []
+        self.requests: list[BusRequest] = []
         self.body = b"hello"
         bus.on_hint = self.hints.append
         bus.on_request = self._answer
 
-    async def _answer(self, request: Request) -> Reply:
+    async def _answer(self, request: BusRequest) -> BusReply:
         self.requests.append(request)
-        return Reply(status=200, headers={}, body=self.body)
+        return BusReply(status=200, headers={}, body=self.body)
 
 
 @asynccontextmanager

@@ -10,7 +10,7 @@ import pytest
 from hub.base.clock import epoch_ms
 from hub.base.log.channel import fields_of
 from hub.links.auth import Knock
-from hub.links.refusals import Refusal
+from hub.links.refusals import HelloRefusal
 from protocol.errors import CATALOGUE, CloseCode, ErrorCode
 from protocol.handshake import SPOKEN, Challenge, DeviceHello
 from protocol.ids import BootId, ConnectionId, DeviceId, TokenId
@@ -204,7 +204,7 @@ def signed_by(key: KeyPair, *, hub_id: str = "hub-1") -> dict[str, Any]:
 
 async def refused(port: Port, address: str, **hello: object) -> str:
     """The code that a hello from *address* is refused with."""
-    with pytest.raises(Refusal) as refusal:
+    with pytest.raises(HelloRefusal) as refusal:
         await port.judge.admit(knock(port, address, **hello))
     return str(refusal.value.error.code)
 

@@ -11,7 +11,7 @@ from hub.base.metrics import Metrics
 from hub.base.token_buckets import Buckets
 from hub.links.deadline_wheel import DeadlineWheel
 from hub.links.failed_attempts import FailedAttempts
-from hub.links.gate import Gate, Place, PortLimits, TurnedAway
+from hub.links.gate import AdmissionRefused, ConnectionSlot, Gate, PortLimits
 from hub.links.hosts import network_of
 from hub.links.refusals import ENTRIES, OTHERS, RefusalSamples
 from protocol.errors import ErrorCode
@@ -31,14 +31,14 @@ def make_gate(limits: PortLimits = ROOMY, clock: FakeClock | None = None) -> tup
     return Gate(limits, clock=clock or FakeClock(), metrics=metrics), metrics
 
 
-def turned_away(gate: Gate, network: str = "10.0.0.1") -> TurnedAway:
+def turned_away(gate: Gate, network: str = "10.0.0.1") -> AdmissionRefused:
     """Why one more of *network* is."""
-    with pytest.raises(TurnedAway) as refusal:
+    with pytest.raises(AdmissionRefused) as refusal:
         gate.enter(network)
     return refusal.value
 
 
-def welcomed(gate: Gate, network: str = "10.0.0.1") -> Place:
+def welcomed(gate: Gate, network: str = "10.0.0.1") -> ConnectionSlot:
     place = gate.enter(network)
     place.vouch()
     return place
@@ -85,7 +85,7 @@ def test_new_connection_evicts_the_oldest_stranger_owing_a_hello() -> None:
     closed: list[str] = []
 
     def stranger(name: str, network: str, *, waits_for_hub: bool = False) -> None:
-        def give_way(turned: TurnedAway) -> bool:
+        def give_way(turned: AdmissionRefused) -> bool:
             if not waits_for_hub:
                 closed.append(f"{name}: {turned.limit}")
             return not waits_for_hub
@@ -129,7 +129,7 @@ def test_proxied_connection_counts_for_the_network_after_naming() -> None:
     gate, _ = make_gate(replace(ROOMY, connections_per_network=1))
     first, second = gate.enter(None), gate.enter(None)
     first.name("10.0.0.1")
-    with pytest.raises(TurnedAway):
+    with pytest.raises(AdmissionRefused):
         second.name("10.0.0.1")
     assert len(gate) == 2  # told why, then let go
     second.leave()

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from hub.base.tokens import TokenKind, hash_token, last4, make
 from hub.links import pairing
 from hub.links.device_keys import BadProof, read_key
-from hub.links.pairing import ALPHABET, BadCode, hash_code, read
-from hub.links.revocation_watch import EndsElsewhere
+from hub.links.pairing import ALPHABET, BadCode, hash_code, read_code
+from hub.links.revocation_watch import RevocationWatch
 from protocol import keys
 from protocol.errors import CloseCode, CodedError, ErrorCode
 from protocol.ids import DeviceId, InvitationId, UserId
@@ -49,7 +49,7 @@ async def approve(port: Port, code: str, *, name: str | None = None) -> None:
     await port.store.write(devices.ensure_user, ANNA, "anna", AT_MS)
     await port.store.write(
         pairings.approve,
-        pairing.hash_code(pairing.read(code)),
+        pairing.hash_code(pairing.read_code(code)),
         fresh_id=DeviceId(f"device-{code}"),
         user_id=ANNA,
         name=name,
@@ -223,7 +223,7 @@ async def test_two_invited_devices_of_the_same_name_get_distinct_names(port: Por
 
 async def test_revoked_key_ends_the_connection_and_is_refused_afterwards(port: Port) -> None:
     await paired(port)
-    watch = EndsElsewhere(port.store, roster=port.roster, boot_id=BOOT, clock=port.clock)
+    watch = RevocationWatch(port.store, roster=port.roster, boot_id=BOOT, clock=port.clock)
     async with port.connect() as device, port.device("laptop") as other:
         await device.greet_with(KEY)
         key_id = keys.key_id(KEY.public)
@@ -259,7 +259,7 @@ async def test_revocation_of_another_key_of_the_device_leaves_the_connection(por
     await paired(port)
     error, _ = await knock(port, KeyPair(2))
     await approve(port, error["pairing_code"], name="desk")
-    watch = EndsElsewhere(port.store, roster=port.roster, boot_id=BOOT, clock=port.clock)
+    watch = RevocationWatch(port.store, roster=port.roster, boot_id=BOOT, clock=port.clock)
     async with port.connect() as device:
         await device.greet_with(KEY)
         other = keys.key_id(KeyPair(2).public)
@@ -270,7 +270,7 @@ async def test_revocation_of_another_key_of_the_device_leaves_the_connection(por
 
 async def test_revocation_by_another_hub_with_a_late_clock_ends_the_connection(port: Port) -> None:
     async with port.device("laptop") as device:
-        watch = EndsElsewhere(port.store, roster=port.roster, boot_id=BOOT, clock=port.clock)
+        watch = RevocationWatch(port.store, roster=port.roster, boot_id=BOOT, clock=port.clock)
         at = now_ms(port) - 30_000
         await port.store.write(devices.revoke_device, DeviceId("laptop"), at=at, actor="operator:0")
         await watch.poll()
@@ -279,7 +279,7 @@ async def test_revocation_by_another_hub_with_a_late_clock_ends_the_connection(p
 
 async def test_connection_ends_within_a_second_of_the_token_expiry(port: Port) -> None:
     async with anyio.create_task_group() as tasks:
-        watch = EndsElsewhere(port.store, roster=port.roster, boot_id=BOOT, clock=port.clock)
+        watch = RevocationWatch(port.store, roster=port.roster, boot_id=BOOT, clock=port.clock)
         await tasks.start(watch.serve)
         token = await port.pair(expires_at=now_ms(port) + 500)
         async with port.connect() as device, port.device("desk") as other:
@@ -297,7 +297,7 @@ async def test_connection_ends_within_a_second_of_the_token_expiry(port: Port) -
 
 async def test_connection_of_a_revoked_device_ends_within_a_second(port: Port) -> None:
     async with anyio.create_task_group() as tasks:
-        watch = EndsElsewhere(port.store, roster=port.roster, boot_id=BOOT, clock=port.clock)
+        watch = RevocationWatch(port.store, roster=port.roster, boot_id=BOOT, clock=port.clock)
         await tasks.start(watch.serve)
         async with port.device("laptop") as device:
             await port.store.write(
@@ -310,10 +310,10 @@ async def test_connection_of_a_revoked_device_ends_within_a_second(port: Port) -
 
 @given(seed=st.integers(0, 10_000))
 def test_pairing_code_is_parsed_in_lower_case_and_with_or_without_hyphen(seed: int) -> None:
-    code = pairing.make(SeededChance(seed))
+    code = pairing.make_code(SeededChance(seed))
     assert (len(code), set(code) - {*ALPHABET, "-"}) == (9, set())
     for typed in (code, code.lower(), code.replace("-", ""), f" {code.replace('-', ' - ')}\n"):
-        assert read(typed) == code
+        assert read_code(typed) == code
 
 
 def test_code_alphabet_has_no_ambiguous_symbols() -> None:
@@ -331,7 +331,7 @@ def test_code_alphabet_has_no_ambiguous_symbols() -> None:
 )
 def test_an_invalid_pairing_code_is_refused(typed: str, told: str) -> None:
     with pytest.raises(BadCode, match=told):
-        read(typed)
+        read_code(typed)
 
 
 def test_pairing_codes_have_distinct_hashes() -> None:

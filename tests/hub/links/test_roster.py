@@ -6,7 +6,7 @@ import pytest
 import sqlalchemy as sa
 
 from hub.base.metrics import Metrics
-from hub.links.revocation_watch import COMPARE_EVERY_S, FROZEN, EndsElsewhere
+from hub.links.revocation_watch import COMPARE_EVERY_S, FROZEN, RevocationWatch
 from hub.links.roster import REMEMBERED, DeviceLost, DeviceReady, LinkEvent, Roster, SharedRoots, Takeovers
 from protocol.errors import CloseCode
 from protocol.handshake import DeviceHello, Goodbye, Hubs
@@ -160,7 +160,7 @@ class SharedDesk:
     clock: FakeClock = field(default_factory=FakeClock)
 
     def __post_init__(self) -> None:
-        self._watch = EndsElsewhere(self.store, roster=self.house.roster, boot_id=EAST, clock=self.clock)
+        self._watch = RevocationWatch(self.store, roster=self.house.roster, boot_id=EAST, clock=self.clock)
 
     async def connects_to(self, boot: BootId, at: int) -> int:
         """Connect the desk to another hub; return its epoch."""
@@ -235,7 +235,7 @@ async def test_only_devices_with_the_hubs_capability_receive_node_changes(postgr
     slow.is_full = True
     with postgres.database() as url:
         async with open_store(url) as store:
-            watch = EndsElsewhere(store, roster=hearers.roster, boot_id=EAST, clock=clock)
+            watch = RevocationWatch(store, roster=hearers.roster, boot_id=EAST, clock=clock)
 
             async def compare() -> None:
                 clock.advance(COMPARE_EVERY_S)

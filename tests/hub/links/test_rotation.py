@@ -6,7 +6,7 @@ import pytest
 
 from hub.links.device_keys import BadProof
 from hub.links.key_rotation import KeyRotation
-from hub.links.revocation_watch import EndsElsewhere
+from hub.links.revocation_watch import RevocationWatch
 from protocol import keys
 from protocol.errors import CloseCode, CodedError, ErrorCode
 from protocol.ids import DeviceId, UserId
@@ -57,7 +57,7 @@ async def test_rotated_key_is_accepted_and_the_old_key_refused_without_disconnec
     port: Port, device: RawDevice
 ) -> None:
     await rotate(port)
-    await EndsElsewhere(port.store, roster=port.roster, boot_id=BOOT, clock=port.clock).poll()
+    await RevocationWatch(port.store, roster=port.roster, boot_id=BOOT, clock=port.clock).poll()
     assert device.socket.close_code is None
     async with port.connect() as late:
         assert "replaced this key" in (await late.greet_with(OLD))["message"]
@@ -85,7 +85,7 @@ async def test_revoked_new_key_ends_the_connection_used_for_the_rotation(
     await rotate(port)
     at = int(port.clock.now().timestamp() * 1000)
     await port.store.write(stored.revoke_key, keys.key_id(NEW.public), at=at)
-    await EndsElsewhere(port.store, roster=port.roster, boot_id=BOOT, clock=port.clock).poll()
+    await RevocationWatch(port.store, roster=port.roster, boot_id=BOOT, clock=port.clock).poll()
     assert await device.closed() == CloseCode.REVOKED
 
 

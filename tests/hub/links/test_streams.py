@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from hub.links.device_link import RunFrame, RunTooLarge, SpoolFailed
-from hub.links.streams import RunStreams, Stream
+from hub.links.streams import FrameStream, RunStreams
 from protocol.errors import ErrorCode, LinkLost, LocalProtocolError, RemoteProtocolError
 from protocol.frame import Frame
 from protocol.work import (
@@ -68,7 +68,7 @@ def wire() -> Wire:
     return Wire()
 
 
-async def read_all(stream: Stream) -> list[Frame]:
+async def read_all(stream: FrameStream) -> list[Frame]:
     return [frame async for frame in stream]
 
 

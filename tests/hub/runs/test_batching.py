@@ -16,7 +16,7 @@ from hub.extraction.model import (
     Price,
 )
 from hub.runs.batches import MAX_WAIT_S, MIN_WAIT_S
-from hub.runs.budget import Account
+from hub.runs.budget import BudgetAccount
 from hub.settings.limit_settings import BudgetSettings
 from protocol.lifecycles import RunOutcome, RunState
 from protocol.work import Usage
@@ -234,7 +234,7 @@ async def test_database_failure_as_a_question_is_promised_leaves_no_budget_promi
 ) -> None:
     holds = [True, False, False]  # for the reservation, for the promise, and for its release
 
-    async def hold(accounts: Sequence[Account]) -> list[tuple[Account, Drawn]]:
+    async def hold(accounts: Sequence[BudgetAccount]) -> list[tuple[BudgetAccount, Drawn]]:
         if not holds.pop(0):
             raise Unavailable("the database cannot be reached")
         return []

@@ -9,14 +9,7 @@ import pytest
 
 from hub.extraction.model import Finish, ModelAnswer, ModelRequest, Price, PromptMessage
 from hub.runs.asking import UnitAsking
-from hub.runs.budget import (
-    Account,
-    BudgetReached,
-    Budgets,
-    DayBudgetReached,
-    RunBudget,
-    day_around,
-)
+from hub.runs.budget import BudgetAccount, BudgetReached, Budgets, DayBudgetReached, RunBudget, day_around
 from hub.settings.limit_settings import NANOS, BudgetSettings
 from protocol.ids import BootId, NodeId
 from protocol.lifecycles import PauseReason, RunOutcome, RunState
@@ -258,7 +251,7 @@ async def test_amount_spent_during_a_reload_of_the_day_account_is_counted(bench:
                 days[0].settle(Spent(), Spent(tokens=7))
             return found
 
-    days: list[Account] = []
+    days: list[BudgetAccount] = []
     budgets = Budgets(Slow(), boot_id=BOOT, clock=bench.clock, metrics=bench.metrics)  # type: ignore[arg-type]
     days.append(await budgets.day_of_hub())
     days[0].is_stale = True
@@ -285,7 +278,7 @@ async def hubs(postgres: Postgres, bench: Bench) -> AsyncIterator[TwoHubs]:
                 hub = Budgets(opened_store, boot_id=boot, clock=bench.clock, metrics=bench.metrics)
                 hub.limits = BudgetSettings(run_usd=10.0, day_usd=2.0)
                 both.append(hub)
-            one, other = (RunBudget(at, order, Account("budget.run_*", Spent()), None) for at in both)
+            one, other = (RunBudget(at, order, BudgetAccount("budget.run_*", Spent()), None) for at in both)
             yield TwoHubs(one, other, both[1], store)
 
 
@@ -306,7 +299,7 @@ async def test_question_waits_for_the_budget_reserved_by_another_hub(
     has_looked = anyio.Event()
     hold = hubs.others.hold
 
-    async def watched(accounts: Sequence[Account]) -> list[tuple[Account, Drawn]]:
+    async def watched(accounts: Sequence[BudgetAccount]) -> list[tuple[BudgetAccount, Drawn]]:
         drawn = await hold(accounts)
         if drawn[0][0].reserved == Spent():  # it has seen what is held, and holds nothing itself
             has_looked.set()

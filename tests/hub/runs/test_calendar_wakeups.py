@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from hub.base.metrics import Metrics
-from hub.runs.wake_delivery import ANSWER_S, WAKEUPS_POLL_S, Over, Wakes, fate_of
+from hub.runs.wake_delivery import ANSWER_S, WAKEUPS_POLL_S, DroppedWake, WakeDelivery, fate_of
 from protocol.errors import CallTimedOut, CodedError, ErrorCode, LinkLost
 from protocol.frame import ErrorBody
 from protocol.ids import AgentId, DeviceId, UserId
@@ -98,7 +98,7 @@ class Calendar:
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[None]:
         """The services of one hub; leaving kills it."""
-        service = Wakes(
+        service = WakeDelivery(
             store=self.desk.store,
             find_link=self.links.get,
             clock=self.clock,
@@ -352,27 +352,27 @@ SIGHT = WakeSight(
     [
         ({}, 1_000, 1_000),
         ({"availability": "on_call"}, 1_000, 1_000),
-        ({"is_removed": True}, 1_000, Over("skipped", "skipped_paused", "slot_removed")),
-        ({"lifecycle": "maintenance"}, 1_000, Over("skipped", "skipped_paused", "agent_paused")),
-        ({"lifecycle": "terminated"}, 1_000, Over("skipped", "skipped_paused", "agent_paused")),
+        ({"is_removed": True}, 1_000, DroppedWake("skipped", "skipped_paused", "slot_removed")),
+        ({"lifecycle": "maintenance"}, 1_000, DroppedWake("skipped", "skipped_paused", "agent_paused")),
+        ({"lifecycle": "terminated"}, 1_000, DroppedWake("skipped", "skipped_paused", "agent_paused")),
         ({"availability": "exhausted", "recovery_at": 30_000}, 1_000, 30_000),
         ({"availability": "exhausted", "recovery_at": 30_000}, 40_000, 42_000),
         (
             {"availability": "exhausted", "recovery_at": 61_000},
             1_000,
-            Over("skipped", "skipped_exhausted", "exhausted"),
+            DroppedWake("skipped", "skipped_exhausted", "exhausted"),
         ),
-        ({"availability": "exhausted"}, 1_000, Over("skipped", "skipped_exhausted", "exhausted")),
-        ({"connectivity": "offline"}, 61_000, Over("failed", "wake_failed", "device_offline")),
-        ({"runs_executing": 1}, 61_000, Over("failed", "wake_failed", "busy")),
-        ({"sends": 2, "reason": "refused"}, 61_000, Over("failed", "wake_failed", "refused")),
-        ({"sends": 1}, 61_000, Over("failed", "wake_failed", "no_answer")),
-        ({}, 61_000, Over("failed", "wake_failed", "hub_down")),
+        ({"availability": "exhausted"}, 1_000, DroppedWake("skipped", "skipped_exhausted", "exhausted")),
+        ({"connectivity": "offline"}, 61_000, DroppedWake("failed", "wake_failed", "device_offline")),
+        ({"runs_executing": 1}, 61_000, DroppedWake("failed", "wake_failed", "busy")),
+        ({"sends": 2, "reason": "refused"}, 61_000, DroppedWake("failed", "wake_failed", "refused")),
+        ({"sends": 1}, 61_000, DroppedWake("failed", "wake_failed", "no_answer")),
+        ({}, 61_000, DroppedWake("failed", "wake_failed", "hub_down")),
     ],
     ids=str,
 )
 def test_fate_of_a_wake_follows_from_the_gates_and_the_time(
-    change: dict[str, object], at: int, fate: Over | int
+    change: dict[str, object], at: int, fate: DroppedWake | int
 ) -> None:
     assert fate_of(msgspec.structs.replace(SIGHT, **change), at) == fate
 

@@ -11,7 +11,7 @@ import anyio
 import pytest
 import sqlalchemy as sa
 
-from hub.agents.capabilities import Capabilities
+from hub.agents.capabilities import CapabilityRegistry
 from hub.agents.reconciliation import reconcile
 from hub.api.waiting import Waiting, read_waits
 from hub.base.clock import epoch_ms
@@ -642,8 +642,8 @@ def able(**offers: str) -> dict[str, str]:
     return dict.fromkeys(MODERN, "1.0.0") | {name.replace("_", "."): told for name, told in offers.items()}
 
 
-def registry(bench: Bench) -> Capabilities:
-    return Capabilities(
+def registry(bench: Bench) -> CapabilityRegistry:
+    return CapabilityRegistry(
         bench.store, clock=bench.clock, metrics=bench.metrics, on_changed=bench.dispatcher.recheck
     )
 

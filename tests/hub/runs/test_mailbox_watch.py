@@ -13,7 +13,7 @@ from hub.connectors.connector import Connector
 from hub.extraction.extractor import Extractor
 from hub.extraction.model import Models
 from hub.runs.leases import is_share_of
-from hub.runs.mailbox_watch import PAUSE_S, POLL_S, Watching
+from hub.runs.mailbox_watch import PAUSE_S, POLL_S, MailboxWatch
 from protocol.ids import BootId, NodeId
 from protocol.lifecycles import RunState
 from storage import leases
@@ -68,7 +68,7 @@ class TellingDesk(ListDesk):
 
 
 class Place:
-    def __init__(self, bench: Bench, desk: TellingDesk, watching: Watching) -> None:
+    def __init__(self, bench: Bench, desk: TellingDesk, watching: MailboxWatch) -> None:
         self.bench, self.desk, self.watching = bench, desk, watching
 
     async def queued(self) -> int:
@@ -101,7 +101,7 @@ def place_for(store: Store, agent: AgentRow, boot_id: BootId) -> Place:
     clock = FakeClock()
     desk = TellingDesk(clock)
     bench = Bench(store, agent, clock=clock, desk=desk)
-    watching = Watching(
+    watching = MailboxWatch(
         store,
         desk,
         extractor=Extractor(Models(bench.model, bench.model), secret=bytes(32)),

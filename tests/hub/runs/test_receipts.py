@@ -11,7 +11,7 @@ from hub.base.clock import IdFactory
 from hub.device.credentials import DeviceIdentity
 from hub.links.device_keys import check_signature
 from hub.links.hub_key import HubKey
-from hub.runs.receipts import Receipts, Received
+from hub.runs.receipts import ReceiptSender, ReceivedFiles
 from protocol import keys
 from protocol.errors import LinkLost
 from protocol.frame import ErrorBody
@@ -49,14 +49,14 @@ async def link(store: Store) -> FakeLink:
     return found
 
 
-def giver(store: Store) -> Receipts:
+def giver(store: Store) -> ReceiptSender:
     clock = FakeClock()
-    return Receipts(store, HUB, clock=clock, ids=IdFactory(clock, SeededChance()))
+    return ReceiptSender(store, HUB, clock=clock, ids=IdFactory(clock, SeededChance()))
 
 
-def arrived(*, sent: Sent | None = None, error: ErrorBody | None = None) -> Received:
+def arrived(*, sent: Sent | None = None, error: ErrorBody | None = None) -> ReceivedFiles:
     """Two files, one in two pieces, and the beginning of a third one."""
-    received = Received()
+    received = ReceivedFiles()
     for path, content, piece, pieces, digest in (
         ("n/b.md", "x€", 0, 1, B),
         ("n/a.md", "a", 0, 2, A),
@@ -131,7 +131,7 @@ async def test_device_without_the_capability_and_reading_without_files_have_no_r
 ) -> None:
     assert giver(store).promise(FakeLink("d")) is None
     assert giver(store).promise(link) is not None
-    await giver(store).give(link, "q-1", "r", Received())
+    await giver(store).give(link, "q-1", "r", ReceivedFiles())
     assert (given(link), await entries(store)) == ([], [])
 
 

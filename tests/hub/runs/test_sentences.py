@@ -17,7 +17,7 @@ from hub.runs.sentences import (
     describe_reason,
     describe_wake,
 )
-from hub.runs.waiting import Hold, WaitFacts, Wanting, why_waiting
+from hub.runs.waiting import CrashHold, WaitFacts, Wanting, why_waiting
 from protocol.errors import ErrorCode
 from protocol.ids import AgentId, UserId
 from protocol.lifecycles import FINAL_RUN_STATES, PauseReason, RunState
@@ -147,11 +147,11 @@ def _why(**facts: object) -> str | None:
         ({"stopped": "disk is nearly full"}, "disk is nearly full"),
         ({"stopped": "the database is damaged", "is_online": False}, "the database is damaged"),
         (
-            {"hold": Hold(START + timedelta(minutes=40), starts=8, within_s=90)},
+            {"hold": CrashHold(START + timedelta(minutes=40), starts=8, within_s=90)},
             "held back until 09:40 UTC after 8 starts with crashes between them, "
             "each within 1.5 min of the last",
         ),
-        ({"hold": Hold(START, starts=3, within_s=600)}, "next in line"),
+        ({"hold": CrashHold(START, starts=3, within_s=600)}, "next in line"),
         ({"starts_at": START + timedelta(seconds=5)}, "just connected; starts at 09:00:05 UTC"),
         ({"eligible_at": START + timedelta(seconds=40)}, "tried again at 09:00:40 UTC"),
         (

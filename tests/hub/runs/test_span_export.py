@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from hub.base.clock import Clock
 from hub.base.outbound.rules import OutboundRules
-from hub.base.periodic_loop import Rounds
+from hub.base.periodic_loop import PeriodicLoop
 from hub.health.external import DROPPED_SPANS_REPORTED, check_spans
 from hub.runs import span_export
 from hub.runs.span_export import SpanExport
@@ -114,7 +114,7 @@ async def exporting(bench: Bench, url: str) -> AsyncIterator[SpanExport]:
         tasks.cancel_scope.cancel()
 
 
-class Waits(Rounds):
+class Waits(PeriodicLoop):
     """Turns of an export, which end each time that it waits: for a run, or to send again."""
 
     def __init__(self, clock: Clock) -> None:

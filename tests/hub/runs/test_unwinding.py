@@ -12,11 +12,11 @@ from hub.base.clock import epoch_ms
 from hub.document import Document
 from hub.extraction.items import ExtractionOptions
 from hub.links.auth import Admission
-from hub.links.connection import Connection, OpenLink
+from hub.links.connection import DeviceConnection, OpenLink
 from hub.links.deadline_wheel import DeadlineWheel
 from hub.links.link_limits import LinkLimits
 from hub.runs import delivery
-from hub.runs.delivery import BATCHES_IN_FLIGHT, Delivery, Window
+from hub.runs.delivery import BATCHES_IN_FLIGHT, ItemDelivery, Window
 from hub.runs.interrupt import Interrupt
 from hub.runs.run_order import RunOrder
 from protocol.errors import LinkLost
@@ -49,7 +49,7 @@ class Device:
         """Connect, with no call open."""
         self._unanswered = []
         self.link = OpenLink(
-            cast(Connection, self),
+            cast(DeviceConnection, self),
             Admission(DeviceId(bench.agent.device_id or ""), UserId(bench.agent.user_id), epoch),
             {},
             {},
@@ -113,7 +113,7 @@ class Delivering:
         self._bench, _, self._order, rows = planned
         planned.store.disk.put_back(rows)
         self._store = GatedStore(planned.store.disk)
-        self._delivery = Delivery(
+        self._delivery = ItemDelivery(
             self._store,
             clock=self._bench.clock,
             metrics=self._bench.metrics,

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from hub.schedules.cron import BadSchedule, parse_cron
 from hub.schedules.cron_comparison import check_reading
-from hub.schedules.missed_fires import Coalesce, Covered, FirePlan, Missed, plan_fires, walk
+from hub.schedules.missed_fires import Coalesce, CoveredFires, FirePlan, MissedFires, plan_fires, walk
 from hub.schedules.trigger import (
     AtTrigger,
     EveryTrigger,
@@ -341,7 +341,7 @@ MINUTE_MS = 60_000
 
 HOURS = tuple(hour * HOUR_MS for hour in range(1, 6))
 IN_TIME = FirePlan(HOURS[:1], (), is_catchup=False)
-SKIPPED_ALL = (Covered(HOURS[0], HOURS[4], 5, "skipped_window"),)
+SKIPPED_ALL = (CoveredFires(HOURS[0], HOURS[4], 5, "skipped_window"),)
 # Arguments of a plan, and what is planned.
 PLANS: dict[str, tuple[dict[str, Any], FirePlan]] = {
     "seen in time": ({"fires": HOURS[:1]}, IN_TIME),
@@ -349,15 +349,15 @@ PLANS: dict[str, tuple[dict[str, Any], FirePlan]] = {
     "seen in time, window": ({"fires": HOURS[:1], "window_ms": HOUR_MS}, IN_TIME),
     "without a window the newest, however old": (
         {"late_ms": 400 * DAY_MS},
-        FirePlan(HOURS[-1:], (Covered(HOURS[0], HOURS[3], 4, "coalesced", HOURS[4]),), is_catchup=True),
+        FirePlan(HOURS[-1:], (CoveredFires(HOURS[0], HOURS[3], 4, "coalesced", HOURS[4]),), is_catchup=True),
     ),
     "older than the window": (
         {"window_ms": 2 * HOUR_MS},
         FirePlan(
             HOURS[-1:],
             (
-                Covered(HOURS[0], HOURS[2], 3, "skipped_window"),
-                Covered(HOURS[3], HOURS[3], 1, "coalesced", HOURS[4]),
+                CoveredFires(HOURS[0], HOURS[2], 3, "skipped_window"),
+                CoveredFires(HOURS[3], HOURS[3], 1, "coalesced", HOURS[4]),
             ),
             is_catchup=False,
         ),
@@ -368,7 +368,7 @@ PLANS: dict[str, tuple[dict[str, Any], FirePlan]] = {
     ),
     "window of nothing, seen in time": (
         {"window_ms": 0},
-        FirePlan(HOURS[-1:], (Covered(HOURS[0], HOURS[3], 4, "skipped_window"),), is_catchup=False),
+        FirePlan(HOURS[-1:], (CoveredFires(HOURS[0], HOURS[3], 4, "skipped_window"),), is_catchup=False),
     ),
     "window of nothing, too late": (
         {"window_ms": 0, "late_ms": 2 * MINUTE_MS},
@@ -379,8 +379,8 @@ PLANS: dict[str, tuple[dict[str, Any], FirePlan]] = {
         FirePlan(
             (HOURS[2],),
             (
-                Covered(HOURS[0], HOURS[1], 2, "skipped_window"),
-                Covered(HOURS[3], HOURS[4], 2, "coalesced", HOURS[2]),
+                CoveredFires(HOURS[0], HOURS[1], 2, "skipped_window"),
+                CoveredFires(HOURS[3], HOURS[4], 2, "coalesced", HOURS[2]),
             ),
             is_catchup=True,
         ),
@@ -388,7 +388,7 @@ PLANS: dict[str, tuple[dict[str, Any], FirePlan]] = {
     "all": ({"coalesce": "all", "window_ms": DAY_MS}, FirePlan(HOURS, (), is_catchup=True)),
     "all up to the most": (
         {"coalesce": "all", "window_ms": DAY_MS, "max_catchup": 2},
-        FirePlan(HOURS[3:], (Covered(HOURS[0], HOURS[2], 3, "coalesced", HOURS[3]),), is_catchup=True),
+        FirePlan(HOURS[3:], (CoveredFires(HOURS[0], HOURS[2], 3, "coalesced", HOURS[3]),), is_catchup=True),
     ),
 }
 
@@ -400,13 +400,15 @@ def test_walk_without_a_fire_in_the_interval_is_none() -> None:
 def test_walk_of_missed_fires_includes_the_end_and_excludes_the_start() -> None:
     daily = cron("0 7 * * *")
     missed = walk(daily, ms("2026-01-05T07:00"), ms("2026-01-07T07:00"))
-    assert missed == Missed((ms("2026-01-06T07:00"), ms("2026-01-07T07:00")), next_at=ms("2026-01-08T07:00"))
+    assert missed == MissedFires(
+        (ms("2026-01-06T07:00"), ms("2026-01-07T07:00")), next_at=ms("2026-01-08T07:00")
+    )
     assert (missed.oldest, missed.newest, missed.count) == (*missed.fires, 2)
     assert not missed.is_capped
 
 
 def test_walk_over_a_single_time_trigger_has_a_single_missed_fire() -> None:
-    assert (walk(AtTrigger(5), 0, 10), walk(AtTrigger(5), 5, 10)) == (Missed((5,), next_at=None), None)
+    assert (walk(AtTrigger(5), 0, 10), walk(AtTrigger(5), 5, 10)) == (MissedFires((5,), next_at=None), None)
 
 
 def test_walk_is_capped_beyond_a_thousand_fires() -> None:
@@ -476,7 +478,7 @@ def test_missed_fires_run_are_coalesced_or_skipped(case: str) -> None:
     now_ms = fires[-1] + given.get("late_ms", 1_000)
     rules = {"coalesce": "latest", "window_ms": None, "max_catchup": 10} | given
     rules = {name: value for name, value in rules.items() if name not in ("fires", "late_ms")}
-    assert plan_fires(Missed(fires), now_ms=now_ms, **rules) == expected
+    assert plan_fires(MissedFires(fires), now_ms=now_ms, **rules) == expected
 
 
 @given(

@@ -9,7 +9,7 @@ import anyio.to_thread
 from pydantic import ValidationError
 
 from hub.accounts.access_tokens import AccountTokens, TokenBook
-from hub.accounts.grants import AccountConfig, Granted, Grants
+from hub.accounts.grants import AccountConfig, Grants, TokenGrant
 from hub.accounts.keys import BadKeys, Key, Keyring, KeyStore, NotOpened
 from hub.base.clock import Chance, Clock, IdFactory, epoch_ms, from_epoch_ms
 from hub.base.log import Channel
@@ -198,7 +198,7 @@ class Accounts:
         )
 
     async def granted(
-        self, connector_id: str, granted: Granted, *, actor: str, sign_in_id: str | None = None
+        self, connector_id: str, granted: TokenGrant, *, actor: str, sign_in_id: str | None = None
     ) -> bool:
         """Store a grant and complete the sign-in. Return False if the connector was deleted."""
         key_id, sealed = await self.book.seal(connector_id, granted)
@@ -235,7 +235,7 @@ class Accounts:
             place = "with a browser" if config.secret is None else "by the secret that hub.toml names"
             raise Misconfigured(f"{row.name} takes no password here: it signs in {place}")
         await self.check_keys()
-        await self.granted(row.id, Granted(access_token=password), actor=actor)
+        await self.granted(row.id, TokenGrant(access_token=password), actor=actor)
 
     def way_in(self, name: str) -> Literal["browser", "password"] | None:
         """Return how a person signs in; None: hub.toml has the secret, or the connector needs none."""
