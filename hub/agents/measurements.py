@@ -27,7 +27,7 @@ from hub.base.log import Channel
 from hub.base.metrics import Metrics, value_of
 from hub.base.periodic_loop import PeriodicLoop
 from hub.base.token_buckets import Buckets
-from hub.settings.limit_settings import RetentionSettings
+from hub.base.toml.limits import RetentionSettings
 from protocol.coordination import MAX_TAGS, MetricType, Sample
 from protocol.errors import CodedError, ErrorCode, HubError
 from protocol.ids import AgentId, NodeId

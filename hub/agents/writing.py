@@ -11,7 +11,7 @@ from hub.agents.schemas import BadSchema, check_schema, problems_of
 from hub.base.clock import Clock, IdFactory, now_ms
 from hub.base.log import Channel, learn_names
 from hub.base.metrics import Metrics
-from hub.settings.limit_settings import Limits
+from hub.base.toml.limits import Limits
 from protocol.agent_status import Lifecycle
 from protocol.ids import AgentId, TemplateId, UserId
 from storage import audit

@@ -40,10 +40,10 @@ from hub.base.metrics import Metrics
 from hub.base.periodic_loop import LoopReports
 from hub.base.roles import Principal
 from hub.base.token_buckets import Buckets
+from hub.base.toml.limits import DEFAULTS, Limits
 from hub.coordination.authority import Caller
 from hub.links.device_link import DeviceLink
 from hub.links.roster import RequestReceived
-from hub.settings.limit_settings import DEFAULTS, Limits
 from protocol.coordination import Request, Response
 from protocol.errors import CATALOGUE, CodedError, DeliveryError, ErrorCode, HubError, LocalProtocolError
 from protocol.frame import ErrorBody, Parameters

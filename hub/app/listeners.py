@@ -23,6 +23,9 @@ from hub.app.boot import Context
 from hub.base import open_files
 from hub.base.log import Channel
 from hub.base.open_files import SPARE_FILES
+from hub.base.toml.limits import Limits
+from hub.base.toml.listeners import DeviceListener as DeviceSettings
+from hub.base.toml.listeners import Listen, Listener
 from hub.base.toml.values import Address, SecretMissing
 from hub.connectors.webhook import WebhookSettings, problem_of
 from hub.links.auth import Authenticator
@@ -35,9 +38,6 @@ from hub.links.listener import DeviceListener
 from hub.links.roster import Roster
 from hub.links.transport import UpgradeRules
 from hub.settings.connector_settings import ConnectorSettings
-from hub.settings.limit_settings import Limits
-from hub.settings.listener_settings import DeviceListener as DeviceSettings
-from hub.settings.listener_settings import Listen, Listener
 from hub.settings.reload import Commit, Unfit
 from hub.settings.settings import Settings
 from protocol.errors import CodedError, ErrorCode

@@ -8,8 +8,8 @@ from pathlib import Path
 from hub.base.certificates import Certificates, CertificateUnusable, Pair, load_pair
 from hub.base.log import Channel
 from hub.base.metrics import Metrics
+from hub.base.toml.listeners import Listen, TlsSettings
 from hub.health.doors import Certificate
-from hub.settings.listener_settings import Listen, TlsSettings
 from hub.settings.reload import Commit, Unfit
 from hub.settings.settings import Settings
 

@@ -13,6 +13,7 @@ from hub.app.boot import Boot, Context
 from hub.app.model import ModelsInUse
 from hub.base.loop_lag import LoopLag
 from hub.base.outbound.rules import OutboundRules
+from hub.base.toml.limits import BudgetSettings, Limits
 from hub.base.toml.values import SecretMissing
 from hub.device.sinks.own_rows import without_own_rows
 from hub.extraction.extractor import Extractor
@@ -43,7 +44,6 @@ from hub.runs.sources import DeviceSource
 from hub.runs.span_export import SpanExport
 from hub.runs.verdict_delivery import VerdictDelivery
 from hub.runs.wake_delivery import WakeDelivery
-from hub.settings.limit_settings import BudgetSettings, Limits
 from hub.settings.reload import Commit, Unfit
 from hub.settings.settings import Settings, TrustSettings
 from hub.text.files import ConvertLimits

@@ -18,9 +18,9 @@ from anyio.abc import TaskStatus
 from hub.base.clock import Clock, epoch_ms, from_epoch_ms
 from hub.base.log import Channel
 from hub.base.periodic_loop import LoopReports
+from hub.base.toml.limits import BackupSettings
 from hub.base.version import VERSION
 from hub.health.issues import Finding, notice
-from hub.settings.limit_settings import BackupSettings
 from protocol.errors import HubError
 from storage import audit
 from storage.devices import devices, nodes

@@ -11,13 +11,13 @@ from hub.accounts.connector_accounts import Accounts
 from hub.accounts.keys import BadKeys
 from hub.base.clock import epoch_ms, from_epoch_ms
 from hub.base.roles import Scope
+from hub.base.toml.notify_targets import NotifySettings
 from hub.extraction.circuit_breaker import Breaker, Circuit
 from hub.health.issues import Finding, Fix, Severity, error, notice, post, warning
 from hub.notify.notifier import Notifier
 from hub.openclaw import GatewayHealth, GatewayProblem
 from hub.runs.span_export import SpanExport
 from hub.runs.waiting import describe_time
-from hub.settings.notify_settings import NotifySettings
 from storage import deliveries
 from storage.connectors import connectors
 from storage.connectors.connectors import ConnectorRow, GrantAge

@@ -11,9 +11,9 @@ from hub.base.clock import from_epoch_ms, utc_text
 from hub.base.loop_meter import LoopMeter
 from hub.base.name_lists import listed
 from hub.base.supervisor import Failures
+from hub.base.toml.limits import Limits
 from hub.health.issues import Check, Finding, error, notice, warning
 from hub.runs.clock_watch import JUMP_S, ClockWatch
-from hub.settings.limit_settings import Limits
 from storage.kernel.database import REMEDIES
 
 SCARCE_FILES: Final = 0.8  # share of the files that the process may open

@@ -10,6 +10,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
+from hub.base.toml.limits import NANOS
 from hub.extraction.chunk import Chunk, estimated_tokens
 from hub.extraction.endpoint import estimated_prompt
 from hub.extraction.extractor import first_questions
@@ -19,7 +20,6 @@ from hub.lab.evaluation import Evaluated, Means, evaluate
 from hub.lab.gold import GoldDocument, Label
 from hub.lab.miss_rate import Curve, Observation, fit
 from hub.runs.run_order import AgentConfig, extraction_config_of
-from hub.settings.limit_settings import NANOS
 from hub.settings.settings import OpenAIModelSettings, Settings
 from protocol.errors import ErrorCode, HubError
 

@@ -20,6 +20,7 @@ from hub.base.atomic_file import write_atomically
 from hub.base.clock import Chance, Clock
 from hub.base.metrics import Metrics
 from hub.base.supervisor import Supervisor
+from hub.base.toml.limits import BudgetSettings
 from hub.extraction import answers, chunk
 from hub.extraction.answers import UnreadableAnswer
 from hub.extraction.extractor import Extractor
@@ -37,7 +38,6 @@ from hub.lab.gold import GoldDocument, Tally, added, in_all, judge, scored, wron
 from hub.runs.asking import model_for
 from hub.runs.budget import BudgetAccount, BudgetReached, Densities, Reservation
 from hub.runs.run_order import AgentConfig, extraction_config_of
-from hub.settings.limit_settings import BudgetSettings
 from hub.settings.settings import Settings
 from hub.settings.table_settings import tables_of
 from hub.text.folding import words_of

@@ -16,7 +16,7 @@ from hub.base.log import Channel
 from hub.base.metrics import Metrics
 from hub.base.open_files import SPARE_FILES
 from hub.base.token_buckets import Buckets
-from hub.settings.limit_settings import DEFAULTS
+from hub.base.toml.limits import DEFAULTS
 from protocol.errors import ErrorCode, HubError
 
 log = Channel(__name__)

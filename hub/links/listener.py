@@ -29,6 +29,7 @@ from hub.base.clock import Chance, Clock, IdFactory, now_ms, utc_text
 from hub.base.log import Channel
 from hub.base.log.lines import readable
 from hub.base.metrics import Metrics
+from hub.base.toml.limits import DEFAULTS
 from hub.links.acceptor import Acceptor
 from hub.links.auth import Admission, Authenticator, Knock
 from hub.links.connection import DeviceConnection
@@ -41,7 +42,6 @@ from hub.links.link_limits import LinkLimits
 from hub.links.refusals import HelloRefusal, Peer
 from hub.links.roster import DRAIN_S, LocalLink, Roster
 from hub.links.transport import DeviceSocket, RequestRefused, UpgradeRules, bearer
-from hub.settings.limit_settings import DEFAULTS
 from protocol.codec import SUBPROTOCOLS, for_subprotocol
 from protocol.errors import CloseCode, DeliveryError, ErrorCode, HubError
 from protocol.handshake import DeviceHello, Error, Goodbye

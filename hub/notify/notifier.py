@@ -16,8 +16,8 @@ from hub.base.log import Channel
 from hub.base.metrics import Metrics
 from hub.base.outbound.rules import OutboundRules
 from hub.base.periodic_loop import PeriodicLoop
+from hub.base.toml.notify_targets import NotifySettings
 from hub.notify.sending import IN_A_MAIL, TEST, Answer, Sender
-from hub.settings.notify_settings import NotifySettings
 from protocol.backoff import Backoff
 from protocol.errors import CodedError
 from protocol.ids import BootId

@@ -26,8 +26,8 @@ from hub.base.outbound.addresses import connect_to_first, parse_target
 from hub.base.outbound.client import InvalidURL, OutboundClient, TransportError, trust_store
 from hub.base.outbound.rules import OutboundRules, is_this_machine, retry_after
 from hub.base.tls_faults import certificate_fix
+from hub.base.toml.notify_targets import NotifySettings
 from hub.base.version import VERSION
-from hub.settings.notify_settings import NotifySettings
 from protocol.errors import HubError
 from storage.deliveries import DeliveryRow
 

@@ -20,10 +20,9 @@ import msgspec
 
 from hub.base.clock import Clock, epoch_ms
 from hub.base.metrics import Metrics
+from hub.base.toml.limits import NANOS, BudgetSettings
 from hub.extraction.model import ModelError, ModelExhausted, ModelRequest, Price
 from hub.runs.run_order import RunOrder
-from hub.settings.limit_settings import NANOS as NANOS
-from hub.settings.limit_settings import BudgetSettings
 from protocol.errors import ErrorCode
 from protocol.ids import AgentId, BootId
 from protocol.work import Usage

@@ -23,6 +23,7 @@ from hub.accounts.keys import BadKeys, Keyring, KeyStore, NotOpened
 from hub.base.clock import Clock, now_ms
 from hub.base.log import Channel
 from hub.base.metrics import Metrics
+from hub.base.toml.limits import Limits
 from hub.connectors.connector import Message
 from hub.document import Document
 from hub.extraction.items import Extraction, Notes
@@ -31,7 +32,6 @@ from hub.runs.found_items import CallPayload, found_items, frame_of
 from hub.runs.interrupt import Interrupt
 from hub.runs.matching import decide
 from hub.runs.run_order import RunOrder
-from hub.settings.limit_settings import Limits
 from hub.text.excerpt import Excerpt, Excerpts
 from protocol.capabilities import CAPABILITY_OF, CapabilityName
 from protocol.errors import CATALOGUE, DeliveryError, DeviceSlow, ErrorCode, HubError, LinkLost, TooManyCalls

@@ -23,13 +23,13 @@ from hub.base.clock import Chance, Clock, now_ms
 from hub.base.log import Channel
 from hub.base.metrics import Metrics
 from hub.base.periodic_loop import LoopReports
+from hub.base.toml.limits import Limits
 from hub.links.device_link import DeviceLink
 from hub.runs.interrupt import Interrupt
 from hub.runs.leases import LEASE_MS, RENEW_EVERY_S
 from hub.runs.lifecycle import RunTransitions
 from hub.runs.run_order import order_of
 from hub.runs.runner import Runner
-from hub.settings.limit_settings import Limits
 from protocol.agent_status import AgentMoved, Axis
 from protocol.errors import DeliveryError
 from protocol.handshake import HeldRun as RunAtDevice

@@ -32,8 +32,8 @@ from hub.base.atomic_file import write_atomically
 from hub.base.clock import Clock, epoch_ms, now_ms
 from hub.base.log import Channel
 from hub.base.periodic_loop import PeriodicLoop
+from hub.base.toml.limits import AuditSettings, Limits, RetentionSettings
 from hub.runs.leadership import Leadership
-from hub.settings.limit_settings import AuditSettings, Limits, RetentionSettings
 from protocol.errors import CodedError
 from protocol.ids import BootId, RunId, UserId
 from storage import audit, changes

@@ -22,6 +22,7 @@ from hub.agents.locks import LockService
 from hub.base.clock import Clock, IdFactory, now_ms
 from hub.base.dates import dates_as_texts
 from hub.base.log import Channel
+from hub.base.toml.limits import Limits
 from hub.document import Document
 from hub.extraction.extractor import Extractor
 from hub.extraction.items import Extraction, ExtractionOptions
@@ -44,7 +45,6 @@ from hub.runs.sources import (
     UnreadUnit,
     plain_path,
 )
-from hub.settings.limit_settings import Limits
 from protocol.errors import CallUnsupported, CodedError, DeviceOffline, ErrorCode, HubError, LinkLost
 from protocol.frame import Record
 from protocol.ids import AgentId, RunId

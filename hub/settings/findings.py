@@ -18,14 +18,14 @@ from hub.base import open_files
 from hub.base.open_files import SPARE_FILES
 from hub.base.outbound.rules import AddressRefused, OutboundRules
 from hub.base.system.files import is_open_to_others
+from hub.base.toml.cluster import ClusterSettings
+from hub.base.toml.listeners import TlsSettings
 from hub.base.toml.origins import Places
 from hub.base.toml.positions import KeyPath, value_at
 from hub.base.toml.problems import Problem, Reporter, is_secret_like
 from hub.base.toml.sentences import sentence
 from hub.base.toml.values import IN_THE_OPEN, REFER_TO_IT, SecretMissing, SecretRef
 from hub.settings.agent_settings import AgentSettings, TriggerTable
-from hub.settings.cluster_settings import ClusterSettings
-from hub.settings.listener_settings import TlsSettings
 from hub.settings.settings import IN_MEMORY, ModelSettings, OpenAIModelSettings, Settings, StorageSettings
 from hub.settings.table_settings import unknown_tables
 from protocol.similar_names import did_you_mean

@@ -16,6 +16,10 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Discriminator, Field, StringConstraints, Tag, model_validator
 
 from hub.base.outbound.rules import OutboundRules, is_this_machine
+from hub.base.toml.cluster import ClusterSettings
+from hub.base.toml.limits import AuditSettings, BackupSettings, BudgetSettings, Limits, RetentionSettings
+from hub.base.toml.listeners import Listen
+from hub.base.toml.notify_targets import NotifyTargets
 from hub.base.toml.values import (
     IN_THE_OPEN,
     REFER_TO_IT,
@@ -35,18 +39,8 @@ from hub.base.toml.values import (
     url_parts,
 )
 from hub.settings.agent_settings import AgentSettings, TemplateSettings
-from hub.settings.cluster_settings import ClusterSettings
 from hub.settings.connector_settings import Connectors
 from hub.settings.gateway_settings import CoordinationSettings, Gateways
-from hub.settings.limit_settings import (
-    AuditSettings,
-    BackupSettings,
-    BudgetSettings,
-    Limits,
-    RetentionSettings,
-)
-from hub.settings.listener_settings import Listen
-from hub.settings.notify_settings import NotifyTargets
 from hub.settings.table_settings import DeclaredTables
 from storage.kernel.address import SERVER, SQLITE, fault_of, has_password
 

@@ -13,6 +13,7 @@ from typing import Final
 import anyio
 
 from hub.base.clock import SystemChance, SystemClock
+from hub.base.toml.limits import BudgetSettings
 from hub.extraction.embedded import CHUNK_TOKENS, MODEL_NAME, EmbeddedModel
 from hub.extraction.endpoint import Endpoint
 from hub.extraction.extractor import Extractor
@@ -21,7 +22,6 @@ from hub.extraction.model import Models
 from hub.lab.evaluation import CountedModel, Evaluation
 from hub.lab.gold import GoldDocument, Tally, added, in_all, read_gold
 from hub.lab.planted import Lots
-from hub.settings.limit_settings import BudgetSettings
 from protocol.tables import TABLES
 from tests.evaluation.figures import Figure, Told, exactly, only
 

@@ -15,8 +15,8 @@ GROUND = {
     "hub.base",
     "hub.document",
     "hub.text.item_text",
-    "hub.settings.notify_settings",
-    "hub.settings.limit_settings",  # groups of settings are handed to their users as they are
+    "hub.base.toml.notify_targets",
+    "hub.base.toml.limits",  # groups of settings are handed to their users as they are
 }
 
 MAY_IMPORT: dict[str, set[str]] = {

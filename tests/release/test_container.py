@@ -20,9 +20,9 @@ import yaml
 from anyio.abc import SocketStream
 
 from hub import docs
+from hub.base.toml.limits import Limits
+from hub.base.toml.listeners import Listen
 from hub.cli.talk import SOCKET
-from hub.settings.limit_settings import Limits
-from hub.settings.listener_settings import Listen
 from hub.settings.reading import check_text
 from hub.settings.settings import Settings
 from tests.release.container import CONTAINERFILE, FOLDER, HARDENED, UID, compose

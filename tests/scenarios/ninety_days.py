@@ -25,8 +25,8 @@ import msgspec
 import sqlalchemy as sa
 
 from hub.base.clock import from_epoch_ms
+from hub.base.toml.limits import RetentionSettings
 from hub.runs.housekeeping import Housekeeping
-from hub.settings.limit_settings import RetentionSettings
 from protocol.ids import CallId, DeviceId, RunId
 from protocol.lifecycles import CallEvent, RunEvent, RunOutcome
 from storage import audit, leases

@@ -14,7 +14,7 @@ from time import process_time
 import msgspec
 import sqlalchemy as sa
 
-from hub.settings.limit_settings import RetentionSettings
+from hub.base.toml.limits import RetentionSettings
 from protocol.lifecycles import RunEvent, RunOutcome
 from storage import audit
 from storage.agents import measurements

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from hub.settings.limit_settings import RetentionSettings
+from hub.base.toml.limits import RetentionSettings
 from tests.scenarios.ninety_days import MAX_GROWTH, grow
 
 SIX_DAYS = RetentionSettings(

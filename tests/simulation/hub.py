@@ -24,6 +24,7 @@ from hub.app.router import Router
 from hub.base.clock import IdFactory, epoch_ms
 from hub.base.metrics import Metrics
 from hub.base.supervisor import Supervisor
+from hub.base.toml.limits import Limits
 from hub.cluster.bus import Bus, Member
 from hub.cluster.messages import BusRequest, NodeUnreachable
 from hub.device.sinks.own_rows import without_own_rows
@@ -54,7 +55,6 @@ from hub.runs.scheduler import Scheduler
 from hub.runs.sources import DeviceSource
 from hub.runs.verdict_delivery import VerdictDelivery
 from hub.runs.wake_delivery import WakeDelivery
-from hub.settings.limit_settings import Limits
 from protocol.errors import CloseCode, HubError
 from protocol.handshake import SPOKEN, Capability, Challenge, DeviceHello, Goodbye, GrantOfOwner, Welcome
 from protocol.ids import BootId, ConnectionId, DeviceId, NodeId, UserId

@@ -10,6 +10,7 @@ import pytest
 from hub.agents.locks import LockService
 from hub.base.clock import IdFactory
 from hub.base.metrics import Metrics
+from hub.base.toml.limits import Limits
 from hub.device.sinks.own_rows import without_own_rows
 from hub.extraction.extractor import Extractor
 from hub.extraction.model import Batches, Finish, ModelAnswer, ModelRequest, Models, Price
@@ -29,7 +30,6 @@ from hub.runs.previewing import Previews
 from hub.runs.run_order import RunOrder, order_of
 from hub.runs.runner import Runner
 from hub.runs.sources import DeviceSource
-from hub.settings.limit_settings import Limits
 from protocol.ids import BootId, DeviceId, RunId, UserId
 from protocol.lifecycles import RunState, UnitState
 from protocol.tool_calls import Answer

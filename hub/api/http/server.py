@@ -53,6 +53,7 @@ from hub.base.log import Channel, bind
 from hub.base.loop_meter import Account, LoopMeter, charge_tasks, charged
 from hub.base.metrics import Metrics
 from hub.base.periodic_loop import LoopReports
+from hub.base.toml.limits import DEFAULTS
 from hub.base.toml.values import Address
 from hub.base.version import command_to_add
 from hub.connectors.webhook import Source, VerifiedPost, judge, value_of
@@ -60,7 +61,6 @@ from hub.links.acceptor import Acceptor, Make
 from hub.links.deadline_wheel import DeadlineWheel
 from hub.links.gate import ConnectionSlot, Gate
 from hub.links.hosts import FORWARDING, Hosts, TrustedProxies, network_of
-from hub.settings.limit_settings import DEFAULTS
 from protocol.errors import CodedError, ErrorCode, HubError
 from storage.connectors import connectors, seen_messages
 from storage.connectors.connectors import UnknownConnector

@@ -10,8 +10,8 @@ from msgspec import Meta
 from hub.api.resource import ALL, Actor, Instant, Name, Part, Resource, View, audited, command, listed, route
 from hub.base.clock import Clock, IdFactory
 from hub.base.roles import Scope
+from hub.base.toml.notify_targets import Kind, NotifySettings
 from hub.notify.notifier import Notifier
-from hub.settings.notify_settings import Kind, NotifySettings
 from protocol.errors import CodedError, ErrorCode
 from storage import deliveries
 from storage.deliveries import DeliveryRow, State, TargetRow

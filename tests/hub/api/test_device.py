@@ -10,7 +10,7 @@ from hub.api import device as service
 from hub.api.resources import agents as agents_resource
 from hub.base.clock import epoch_ms
 from hub.base.roles import DEVICE_REQUESTS
-from hub.settings.limit_settings import Limits
+from hub.base.toml.limits import Limits
 from protocol.coordination import Method, Response
 from protocol.errors import ErrorCode
 from protocol.frame import Parameter, Parameters

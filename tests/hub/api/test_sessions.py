@@ -13,8 +13,8 @@ from hub.api.http.access import is_encrypted, spelled_cookie
 from hub.api.resources.tokens import IdentityLimits, Sessions
 from hub.base.certificates import Certificates
 from hub.base.roles import Role
+from hub.base.toml.limits import Limits
 from hub.health.machine import check_limits
-from hub.settings.limit_settings import Limits
 from protocol.coordination import Method
 from storage.devices import devices
 from tests.hub.api.test_certificates import trusting

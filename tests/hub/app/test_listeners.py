@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from hub.app.listeners import check_reach, hosts_of, trusted_proxies, upgrade_rules
+from hub.base.toml.listeners import DeviceListener, OperatorListener, TlsSettings
 from hub.links.hosts import BadForwarding
-from hub.settings.listener_settings import DeviceListener, OperatorListener, TlsSettings
 from protocol.errors import CodedError, ErrorCode
 from tests.support.coded import coded
 

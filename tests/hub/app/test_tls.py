@@ -10,7 +10,7 @@ import pytest
 from hub.app.tls import Tls
 from hub.base.certificates import CertificateUnusable
 from hub.base.metrics import Metrics
-from hub.settings.listener_settings import DeviceListener, Listen, TlsSettings
+from hub.base.toml.listeners import DeviceListener, Listen, TlsSettings
 from hub.settings.reload import POLL_S, SettingsWatch, Unfit
 from hub.settings.settings import ReloadSettings, Settings
 from tests.support.certificates import Files, write_certificate

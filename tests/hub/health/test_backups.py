@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from hub.base.toml.limits import BackupSettings
 from hub.health.backups import CHECK_EVERY_S, FIRST_AFTER_S, FOLDER, SUFFIX, Backups, superfluous
-from hub.settings.limit_settings import BackupSettings
 from storage import audit
 from storage.kernel import backup, identity
 from storage.kernel.backup import BackupRefused

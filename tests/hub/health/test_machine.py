@@ -6,11 +6,11 @@ from pathlib import Path
 
 from hub.base.metrics import Metrics
 from hub.base.supervisor import Failures
+from hub.base.toml.limits import Limits
 from hub.health import machine
 from hub.health.issues import Severity
 from hub.health.machine import LATELY, check_services
 from hub.links.failed_attempts import FailedAttempts
-from hub.settings.limit_settings import Limits
 from storage.devices.attempts import AttemptLimits
 from storage.store import open_store
 from tests.support.clock import START, FakeClock

@@ -11,8 +11,8 @@ import sqlalchemy as sa
 
 from hub.base.metrics import Metrics
 from hub.base.outbound.rules import OutboundRules
+from hub.base.toml.notify_targets import NotifySettings
 from hub.notify.notifier import EVERY_S, Notifier
-from hub.settings.notify_settings import NotifySettings
 from protocol.ids import BootId, UserId
 from storage import deliveries
 from storage.deliveries import DeliveryRow, TargetRow

@@ -9,8 +9,8 @@ from pydantic import ValidationError
 
 from hub.base.outbound.client import OutboundClient
 from hub.base.outbound.rules import OutboundRules
+from hub.base.toml.notify_targets import NotifySettings
 from hub.notify.sending import Sender
-from hub.settings.notify_settings import NotifySettings
 from tests.hub.notify.bench import opened
 from tests.hub.notify.test_plain_targets import delivery, mail
 from tests.support.clock import FakeClock

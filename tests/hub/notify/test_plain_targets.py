@@ -9,8 +9,8 @@ import pytest
 from hub.base.outbound.addresses import Resolve, resolve
 from hub.base.outbound.client import OutboundClient
 from hub.base.outbound.rules import OutboundRules
+from hub.base.toml.notify_targets import NotifySettings
 from hub.notify.sending import Answer, Sender
-from hub.settings.notify_settings import NotifySettings
 from storage.deliveries import DeliveryRow
 from tests.hub.notify.bench import opened, trusting
 from tests.hub.notify.receivers import MailServer, receiving, server_tls

@@ -6,6 +6,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
+from hub.base.toml.limits import BudgetSettings
 from hub.extraction.model import (
     BatchResult,
     Finish,
@@ -17,7 +18,6 @@ from hub.extraction.model import (
 )
 from hub.runs.batches import MAX_WAIT_S, MIN_WAIT_S
 from hub.runs.budget import BudgetAccount
-from hub.settings.limit_settings import BudgetSettings
 from protocol.lifecycles import RunOutcome, RunState
 from protocol.work import Usage
 from storage.agents.agents import AgentRow

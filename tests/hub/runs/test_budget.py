@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 import anyio
 import pytest
 
+from hub.base.toml.limits import NANOS, BudgetSettings
 from hub.extraction.model import Finish, ModelAnswer, ModelRequest, Price, PromptMessage
 from hub.runs.asking import UnitAsking
 from hub.runs.budget import BudgetAccount, BudgetReached, Budgets, DayBudgetReached, RunBudget, day_around
-from hub.settings.limit_settings import NANOS, BudgetSettings
 from protocol.ids import BootId, NodeId
 from protocol.lifecycles import PauseReason, RunOutcome, RunState
 from protocol.work import Usage

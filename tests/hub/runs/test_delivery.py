@@ -9,10 +9,10 @@ import msgspec
 import pytest
 import sqlalchemy as sa
 
+from hub.base.toml.limits import Limits
 from hub.extraction.items import Notes
 from hub.runs.delivery import missing_of
 from hub.runs.run_order import UndeclaredTable
-from hub.settings.limit_settings import Limits
 from protocol.errors import ErrorCode
 from protocol.frame import ErrorBody
 from protocol.lifecycles import RunOutcome, RunState, UnitState

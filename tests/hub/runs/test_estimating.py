@@ -2,9 +2,9 @@
 
 import pytest
 
+from hub.base.toml.limits import NANOS, BudgetSettings
 from hub.extraction.model import Price
 from hub.runs.sources import NotTakenOn
-from hub.settings.limit_settings import NANOS, BudgetSettings
 from protocol.errors import CallUnsupported, DeviceOffline
 from protocol.frame import ErrorBody
 from protocol.work import AgentAck, AgentComplete, AgentManifest, ManifestFile, RunLimits, Usage

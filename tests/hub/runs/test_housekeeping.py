@@ -12,9 +12,9 @@ from anyio.abc import TaskGroup
 
 from hub.base.clock import epoch_ms
 from hub.base.log.channel import fields_of
+from hub.base.toml.limits import RetentionSettings
 from hub.runs import housekeeping
 from hub.runs.housekeeping import EVERY_S, FIRST_AFTER_S, HEAD_EVERY_S, LEASE, Housekeeping
-from hub.settings.limit_settings import RetentionSettings
 from protocol.ids import BootId, NodeId
 from storage import audit
 from storage import leases as stored_leases

@@ -10,6 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from hub.base.clock import epoch_ms
+from hub.base.toml.limits import BudgetSettings
 from hub.connectors.calling import (
     ConnectorFailure,
     FileUnusable,
@@ -24,7 +25,6 @@ from hub.connectors.calling import (
 from hub.connectors.connector import Address, Connector, Message
 from hub.extraction.model import Models
 from hub.runs.interrupt import Interrupt
-from hub.settings.limit_settings import BudgetSettings
 from hub.text.files import MAIL
 from protocol.capabilities import CapabilityName
 from protocol.errors import CallTimedOut, ErrorCode, LinkLost

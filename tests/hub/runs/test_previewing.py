@@ -8,9 +8,9 @@ import msgspec
 import pytest
 import sqlalchemy as sa
 
+from hub.base.toml.limits import NANOS, BudgetSettings, Limits
 from hub.extraction.model import Finish, ModelAnswer, ModelRequest, Models, ModelUnavailable, Price
 from hub.runs.previewing import MAX_PREVIEWS, PreviewItem, PreviewProblem, PreviewRequest, PreviewStep
-from hub.settings.limit_settings import NANOS, BudgetSettings, Limits
 from protocol.errors import CodedError, DeviceOffline, ErrorCode
 from protocol.ids import AgentId
 from protocol.tables import TableName

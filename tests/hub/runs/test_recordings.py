@@ -8,10 +8,10 @@ import anyio
 import pytest
 
 from hub.base.clock import SystemClock
+from hub.base.toml.limits import BudgetSettings
 from hub.extraction.model import Models, Price
 from hub.extraction.transcription import Transcriber
 from hub.links.device_link import RunFrame
-from hub.settings.limit_settings import BudgetSettings
 from protocol.lifecycles import RunOutcome, RunState, UnitState
 from protocol.work import AgentComplete, AgentData, AgentManifest, FilePiece, ManifestFile
 from storage.runs import model_calls

@@ -9,13 +9,13 @@ import pytest
 import sqlalchemy as sa
 
 from hub.base.clock import epoch_ms
+from hub.base.toml.limits import BudgetSettings, Limits
 from hub.extraction.model import ExtractionError, Finish, ModelExhausted, ModelUnavailable
 from hub.links.device_link import RunFrame
 from hub.runs import runner
 from hub.runs.delivery import SINGLE_CALLS
 from hub.runs.interrupt import Interrupt
 from hub.runs.run_order import RunOptions, RunOrder
-from hub.settings.limit_settings import BudgetSettings, Limits
 from protocol.capabilities import CapabilityName
 from protocol.errors import CallTimedOut, ErrorCode, LinkLost, TooManyCalls
 from protocol.frame import ErrorBody

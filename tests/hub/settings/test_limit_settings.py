@@ -15,6 +15,7 @@ from hub.api.resources.tokens import IdentityLimits
 from hub.base.log.opening import A_MINUTE, QUEUE
 from hub.base.log.ring import ENTRIES
 from hub.base.metrics import Metrics
+from hub.base.toml.limits import Limits
 from hub.health.machine import COUNSEL
 from hub.links.gate import PortLimits
 from hub.links.link_limits import LinkLimits
@@ -23,7 +24,6 @@ from hub.links.pairing import PAIRING_TTL_S, PAIRINGS, PAIRINGS_PER_NETWORK
 from hub.links.roster import TAKEOVER_WAIT_S, TAKEOVER_WINDOW_S, TAKEOVERS
 from hub.settings.edits import CannotEdit, edited
 from hub.settings.findings import REMOVED
-from hub.settings.limit_settings import Limits
 from hub.settings.reading import check_text
 from protocol.errors import ErrorCode
 from storage.agents.config_changes import ConfigLimits
@@ -204,7 +204,7 @@ TABLES: tuple[dict[str, object], ...] = (
 @cache
 def said_in_the_code() -> frozenset[str]:
     """Every word that is a text in the hub, or in its storage, outside of the settings and of the doctor."""
-    told_of = ("hub.settings.limit_settings", "hub.health.machine", "protocol.")
+    told_of = ("hub.base.toml.limits", "hub.health.machine", "protocol.")
     modules = (one for one in modules_of_the_product() if not one.name.startswith(told_of))
     return frozenset(word for one in modules for word in re.findall(r'"(\w+)"', one.source))
 

@@ -13,11 +13,11 @@ import tomlkit
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hub.base.toml.listeners import TlsSettings
 from hub.base.toml.positions import KeyPath, Located, Position
 from hub.base.toml.schema import leaves
 from hub.base.toml.values import SecretRef
 from hub.settings.agent_settings import AgentSettings, ScheduleTable
-from hub.settings.listener_settings import TlsSettings
 from hub.settings.reading import check_text
 from hub.settings.settings import LocalModelSettings, OpenAIModelSettings, Settings
 from tests.support.families import each

@@ -6,12 +6,12 @@ from typing import get_args
 import pytest
 from pydantic import BaseModel
 
+from hub.base.toml.listeners import DeviceListener, Listener
 from hub.base.toml.positions import KeyPath
 from hub.base.toml.problems import Problem, SettingsInvalid
 from hub.base.toml.schema import leaves, names_at, tables_at
 from hub.base.toml.values import Address, Effect, SecretRef, Table
 from hub.settings.agent_settings import AgentSettings, ScheduleTable
-from hub.settings.listener_settings import DeviceListener, Listener
 from hub.settings.reading import check_settings
 from hub.settings.settings import LocalModelSettings, ModelTuning, OpenAIModelSettings, Settings
 from protocol.tables import TableName

@@ -20,10 +20,10 @@ from playwright.async_api import Browser, Page, Route, expect
 
 from hub.base.dates import begin_of
 from hub.base.roles import Role
+from hub.base.toml.limits import Limits
 from hub.cli.app import hub as cli
 from hub.health.issues import error, notice, warning
 from hub.links.device_link import RoundTrip
-from hub.settings.limit_settings import Limits
 from protocol.calls import RowPlace
 from protocol.ids import CallId
 from storage import issue_mutes

@@ -22,6 +22,7 @@ from hub.base.clock import SystemClock
 from hub.base.outbound.addresses import connect_to_first, is_own, parse_target
 from hub.base.outbound.client import InvalidURL, OutboundClient, TransportError
 from hub.base.outbound.rules import AddressRefused, OutboundRules
+from hub.base.toml.notify_targets import NotifySettings
 from hub.connectors.calling import ConnectorFailure, ProviderCaller, ProviderQuota, Throttle, origin_of
 from hub.connectors.imap_settings import ImapSettings
 from hub.device.addresses import Route, address_of, connect_elsewhere
@@ -32,7 +33,6 @@ from hub.device.sinks.web import Web
 from hub.notify.sending import Sender
 from hub.openclaw.identity import BadAddress as BadGateway
 from hub.openclaw.identity import GatewayAddress
-from hub.settings.notify_settings import NotifySettings
 from hub.settings.settings import OpenAIModelSettings
 from protocol.coordination import Response
 from protocol.errors import CodedError
