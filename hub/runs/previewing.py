@@ -22,7 +22,7 @@ from hub.agents.locks import LockService
 from hub.base.clock import Clock, IdFactory, now_ms
 from hub.base.dates import dates_as_texts
 from hub.base.log import Channel
-from hub.base.toml.limits import Limits
+from hub.base.toml.limits import NANOS, Limits
 from hub.document import Document
 from hub.extraction.extractor import Extractor
 from hub.extraction.items import Extraction, ExtractionOptions
@@ -30,7 +30,7 @@ from hub.extraction.model import ExtractionError, ModelError, Models
 from hub.links.device_link import DeviceLink
 from hub.runs.asking import Asking, NoModel, RunAsking
 from hub.runs.attempt_ending import gravest, wordless
-from hub.runs.budget import NANOS, BudgetReached
+from hub.runs.budget import BudgetReached
 from hub.runs.delivery import can_update, missing_of
 from hub.runs.found_items import MAX_VALUE_CHARACTERS, found_items
 from hub.runs.mailbox_visit import MailboxVisits

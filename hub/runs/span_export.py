@@ -21,8 +21,8 @@ from hub.base.metrics import Metrics
 from hub.base.outbound.client import AnswerTooLarge, DecodingError, OutboundClient, TransportError
 from hub.base.outbound.rules import AddressRefused, OutboundRules, retry_after
 from hub.base.periodic_loop import PeriodicLoop
+from hub.base.toml.limits import NANOS
 from hub.base.version import VERSION
-from hub.runs.budget import NANOS
 from protocol.backoff import Backoff
 from protocol.ids import RunId, trace_id_of
 from protocol.lifecycles import CallState, RunOutcome, UnitState

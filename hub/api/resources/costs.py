@@ -34,10 +34,10 @@ from hub.api.resource import (
 from hub.base.clock import Clock, epoch_ms, from_epoch_ms
 from hub.base.printable import one_line
 from hub.base.roles import Principal, Scope
+from hub.base.toml.limits import NANOS
 from hub.cluster.messages import BusRequest, NodeUnreachable
 from hub.links.device_link import DeviceLink
 from hub.links.roster import Roster
-from hub.runs.budget import NANOS
 from hub.runs.estimates import Estimate, Estimator
 from hub.runs.explaining import Explainer, Reason
 from hub.runs.previewing import PreviewRequest, Previews

@@ -41,7 +41,7 @@ from hub.api.resources.schedules import Slots, SlotView
 from hub.base.clock import Clock, epoch_ms
 from hub.base.log import Channel
 from hub.base.roles import Scope
-from hub.runs.budget import NANOS
+from hub.base.toml.limits import NANOS
 from hub.settings.edits import CHANGED, KeyChange
 from protocol.errors import ErrorCode
 from protocol.ids import BootId, UserId

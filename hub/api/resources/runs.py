@@ -37,7 +37,7 @@ from hub.api.resource import (
 from hub.api.waiting import Waiting, Waits, read_waits
 from hub.base.clock import Clock, epoch_ms, from_epoch_ms
 from hub.base.roles import BY_DEVICE, Principal, Scope
-from hub.runs.budget import NANOS
+from hub.base.toml.limits import NANOS
 from hub.runs.control import RunControl
 from hub.runs.dispatcher import Dispatcher
 from hub.runs.failures import describe_errors, explain
