@@ -4,19 +4,21 @@ Its services are created here. They are added to the supervisor bottom up, above
 that a sender stops before the connections that it uses.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, Final
 
 from hub.api.resource import Resource
+from hub.api.resources.agents import AgentView
 from hub.api.resources.boards import BoardMemories, Boards
 from hub.api.resources.gateways import Gateways
-from hub.api.resources.messages import Broadcasts as BroadcastsResource
-from hub.api.resources.messages import Leads as LeadsResource
-from hub.api.resources.messages import Messages as MessagesResource
-from hub.api.resources.questions import Questions as QuestionsResource
-from hub.api.resources.souls import Souls as SoulsResource
+from hub.api.resources.messages import Broadcasts as BroadcastNoun
+from hub.api.resources.messages import Leads as LeadNoun
+from hub.api.resources.messages import Messages as MessageNoun
+from hub.api.resources.questions import Questions as QuestionNoun
+from hub.api.resources.souls import Souls as SoulNoun
 from hub.app.boot import Boot, Context
+from hub.app.gateway_checks import check_gateway_agents, check_gateways
 from hub.base.outbound.rules import OutboundRules
 from hub.base.supervisor import Supervisor
 from hub.base.toml.values import SecretMissing
@@ -28,6 +30,7 @@ from hub.coordination.messages import LeadMessages, Leads, Messages
 from hub.coordination.provisioning import Provisioning, Quiet
 from hub.coordination.questions import BoardMemory, QuestionDelivery, Questions
 from hub.coordination.souls import SoulHomes, Souls, SoulWriter
+from hub.health.issues import Check
 from hub.links.roster import Roster
 from hub.openclaw import BadAddress, Fleet, GatewayAddress, GatewayConfig
 from hub.runs.leadership import Leadership
@@ -35,13 +38,15 @@ from hub.settings.gateway_settings import GatewaySettings
 from hub.settings.reload import Commit, Unfit
 from hub.settings.settings import Settings
 from protocol.ids import DeviceId
+from storage.agents.agents import AgentRow
+from storage.agents.declared_agents import AgentLimits
 from storage.coordination.message_rows import MessageRow
 
 STATUS_LEASE: Final = "gateway status"
 
 
 class Coordination:
-    """Services of coordination, and the resources of the operators' interface over them.
+    """Services of coordination: the part of the hub that ``hub.app.parts`` describes.
 
     Attributes:
         fleet: a client of every gateway, by its name.
@@ -55,8 +60,6 @@ class Coordination:
         broadcasts: sends a message to the leads of many boards.
         sent: takes messages for delivery.
         asked: asks people, and takes their answers.
-        gateways, boards: resources that take settings or parts later.
-        resources: all resources but *gateways*.
     """
 
     def __init__(self, context: Context, start: Boot, *, roster: Roster) -> None:
@@ -73,17 +76,25 @@ class Coordination:
             metrics=context.metrics,
             version=VERSION,
         )
-        lease = Leadership(store, STATUS_LEASE, context.boot_id, clock=clock)
-        self.monitor = GatewayMonitor(store, self.fleet, lease=lease, clock=clock)
-        self.memory = BoardMemory(store, clock=clock, ids=context.ids, metrics=context.metrics)
-        self.boards = Boards(
-            store,
-            owner_id=start.user_id,
-            clock=clock,
-            ids=context.ids,
-            metrics=context.metrics,
-        )
         given: dict[str, Any] = {"clock": clock, "ids": context.ids, "metrics": context.metrics}
+        quiet = Quiet(clock)
+        self.provisioning = Provisioning(
+            store,
+            fleet=self.fleet,
+            boot_id=context.boot_id,
+            quiet=quiet,
+            on_made=lambda gateway: self.monitor.recheck(gateway),
+            **given,
+        )
+        self.leads = Leads(store, self.provisioning, **given)
+        self.monitor = GatewayMonitor(
+            store,
+            self.fleet,
+            lease=Leadership(store, STATUS_LEASE, context.boot_id, clock=clock),
+            clock=clock,
+            on_missing=self.provisioning.schedule,
+        )
+        self._boards = Boards(store, owner_id=start.user_id, **given)
         homes = SoulHomes(self.fleet.find, roster.find, context.ids)
         self.soul_writer = SoulWriter(store=store, homes=homes, **given)
         self._souls = Souls(store=store, homes=homes, writer=self.soul_writer, **given)
@@ -92,7 +103,6 @@ class Coordination:
         self._questions = QuestionDelivery(
             store, asked=self.asked, links=roster.connected, find_link=roster.find, clock=clock
         )
-        self.memory.on_question = self.asked.report
         self.courier = Courier(
             store,
             fleet=self.fleet,
@@ -100,43 +110,67 @@ class Coordination:
             chance=context.chance,
             boot_id=context.boot_id,
             on_text=self.asked.accept_text,
+            held_s=quiet.held_s,
+            ensure_lead=self.leads.ensure,
             **given,
         )
         self.sent = Messages(store, self.courier, **given)
-        self.memory.on_message = self.courier.moving.report
+        self.memory = BoardMemory(
+            store, on_message=self.courier.moving.report, on_question=self.asked.report, **given
+        )
         self.asked.listen(lambda _: self.courier.kick())  # asking and answering send messages
-        quiet = Quiet(clock)
         self.fleet.listen(quiet.on_news)
-        self.courier.to_gateway.held_s = quiet.held_s
-        self.provisioning = Provisioning(
-            store, fleet=self.fleet, boot_id=context.boot_id, quiet=quiet, **given
-        )
-        self.provisioning.on_made = self.monitor.recheck
-        self.gateways = Gateways(store, self.fleet, self.monitor, self.provisioning.retry, **given)
-        self.monitor.on_missing = self.provisioning.schedule
-        self.leads = Leads(store, self.provisioning, **given)
-        self.courier.homes.ensure_lead = self.leads.ensure
-        lead_messages = LeadMessages(store, self.sent, self.leads, clock=clock, ids=context.ids)
-        messages = MessagesResource(store, self.sent, why_away=self._why_not_sent)
-        self.broadcasts = Broadcasts(
-            store,
-            self.sent,
-            self.courier,
-            owner_id=start.user_id,
-            **given,
-        )
-        self.resources: tuple[Resource, ...] = (
-            BoardMemories(self.memory),
-            self.boards,
-            BroadcastsResource(store, self.broadcasts, why_away=self._why_away),
-            LeadsResource(self.leads, lead_messages, messages),
-            messages,
-            QuestionsResource(store, self.asked),
-            SoulsResource(self._souls),
-        )
+        self._lead_messages = LeadMessages(store, self.sent, self.leads, clock=clock, ids=context.ids)
+        self.broadcasts = Broadcasts(store, self.sent, self.courier, owner_id=start.user_id, **given)
         self._gateways = GatewaySettingsInUse(self.fleet, self.monitor.recheck)
         self.prepare(context.settings)()
         self.apply(context.settings)
+
+    def make_nouns(
+        self, view_of: Callable[[AgentRow], Awaitable[AgentView]], limits: Callable[[], AgentLimits]
+    ) -> tuple[Resource, ...]:
+        """Create the nouns of the operators' interface.
+
+        Args:
+            view_of: makes the response of an agent.
+            limits: returns how many agents there may be.
+        """
+        context, store = self._ground, self._ground.store
+        messages = MessageNoun(store, self.sent, why_away=self._why_not_sent)
+        gateways = Gateways(
+            store,
+            self.fleet,
+            self.monitor,
+            self.provisioning.retry,
+            view_of=view_of,
+            limits=limits,
+            clock=context.clock,
+            ids=context.ids,
+            metrics=context.metrics,
+        )
+        return (
+            BoardMemories(self.memory),
+            self._boards,
+            BroadcastNoun(store, self.broadcasts, why_away=self._why_away),
+            LeadNoun(self.leads, self._lead_messages, messages),
+            messages,
+            QuestionNoun(store, self.asked),
+            SoulNoun(self._souls),
+            gateways,
+        )
+
+    def is_gateway_ready(self, gateway: str) -> bool:
+        """Return True if the gateway of this name is connected."""
+        client = self.fleet.find(gateway)
+        return client is not None and client.health().state == "ready"
+
+    def make_checks(self, reply_url: Callable[[], str | None]) -> dict[str, Check]:
+        """Create the checks for issues. *reply_url*: returns the hub's address for agents over HTTP."""
+        store = self._ground.store
+        return {
+            "gateways": partial(check_gateways, store, self.fleet.health, self.monitor.lost_since),
+            "agents of gateways": partial(check_gateway_agents, store, reply_url),
+        }
 
     def add_to(self, supervisor: Supervisor) -> None:
         """Add the services to *supervisor*."""

@@ -19,7 +19,6 @@ from hub.api.resources.system import Where
 from hub.app import boot
 from hub.app.boot import Context
 from hub.app.connector_accounts import make_accounts, prepare_connectors
-from hub.app.coordination import Coordination
 from hub.app.device_news import DeviceNews
 from hub.app.gauges import Gauges
 from hub.app.identity import make_identity
@@ -35,7 +34,8 @@ from hub.app.listeners import (
 )
 from hub.app.model import ModelShares, ModelsInUse, asks_small_model
 from hub.app.node_bus import exchange_hints, make_bus
-from hub.app.nouns import make_resources
+from hub.app.nouns import make_nouns
+from hub.app.parts import Part, plug_in_coordination
 from hub.app.reload import at_once, last_generation, make_parts
 from hub.app.router import Router
 from hub.app.systemd import Watchdog
@@ -100,7 +100,7 @@ class Hub:
         judges: who decides which devices and operators may connect.
         issues: findings of the checks, and the checks.
         notifier: service of the targets of events.
-        resources: resources of the operators' interface.
+        nouns: nouns of the operators' interface.
         roster: links of the connected devices.
         rules: process that reads documents by rules.
         work: services that start and execute runs.
@@ -176,7 +176,8 @@ class Hub:
         work.locks.rest_between_writes(context.store)
         work.take_models(models_in_use)
         news = self._news = DeviceNews(context, roster=roster)
-        self.coordination = coordination = Coordination(context, start, roster=roster)
+        self.coordination: Part = plug_in_coordination(context, start, roster=roster)
+        coordination = self.coordination
         rotation = KeyRotation(
             context.store,
             hub_id=start.hub_id,
@@ -198,7 +199,7 @@ class Hub:
         prepare_targets(notifier, context.settings)()
         identity = make_identity(context, start, roster=roster)
         backups = make_backups(context)
-        self.resources = make_resources(
+        self.resources = make_nouns(
             context,
             start,
             work=work,

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Final
 
 from hub.accounts.connector_accounts import Accounts
 from hub.app.boot import Boot, Context
-from hub.app.coordination import Coordination
 from hub.app.model import ModelsInUse
+from hub.app.parts import Part
 from hub.app.tls import Tls
 from hub.base import open_files
 from hub.base.clock import epoch_ms
@@ -61,7 +61,7 @@ def watch_for_issues(
     reached_budgets: Callable[[], Iterable[Reached]],
     offered: Callable[[], Offered],
     away: external.Away,
-    coordination: Coordination,
+    coordination: Part,
     accounts: Accounts,
     spans: SpanExport | None,
     notifier: Notifier,
@@ -101,7 +101,7 @@ def watch_for_issues(
         issues.add("bus", partial(_ask_server, bus.check))
     for source in sources:
         issues.watch(source)
-    manager, fleet, monitor = context.manager, coordination.fleet, coordination.monitor
+    manager = context.manager
     checks: dict[str, Check] = {
         "open files": partial(
             machine.check_open_files, lambda: len(os.listdir("/proc/self/fd")), open_files.limit
@@ -145,10 +145,7 @@ def watch_for_issues(
         "audit log": integrity.check_chain(store),
         "rows": integrity.check_rows(store),
         "agreements": partial(records.check_agreements, store),
-        "gateways": partial(external.check_gateways, store, fleet.health, monitor.lost_since),
-        "agents of gateways": partial(
-            external.check_gateway_agents, store, lambda: in_use.current.coordination.reply_url
-        ),
+        **coordination.make_checks(lambda: in_use.current.coordination.reply_url),
         "keys": partial(external.check_keys, accounts),
         "files of connectors": partial(external.check_files, store, accounts),
         "connectors": partial(external.check_connectors, store, accounts.way_in),

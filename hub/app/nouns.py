@@ -1,4 +1,4 @@
-"""The resources of the operators' interface, over the services of a hub."""
+"""The nouns of the operators' interface, over the services of a hub."""
 
 from collections.abc import Awaitable, Callable
 from functools import cache, partial
@@ -36,10 +36,10 @@ from hub.api.resources.system import About, Handbook, Nodes, System, Upkeep, Whe
 from hub.api.resources.tokens import PagesAt
 from hub.api.waiting import Waiting
 from hub.app.boot import Boot, Context
-from hub.app.coordination import Coordination
 from hub.app.device_news import DeviceNews
 from hub.app.identity import Identity
 from hub.app.model import ModelsInUse, shown_model
+from hub.app.parts import Part
 from hub.app.work import Work
 from hub.base.loop_lag import LoopLag
 from hub.base.outbound.client import OutboundClient
@@ -60,7 +60,7 @@ if TYPE_CHECKING:
     from hub.api.http.authorization import Authorization
 
 
-def make_resources(
+def make_nouns(
     context: Context,
     start: Boot,
     *,
@@ -68,7 +68,7 @@ def make_resources(
     models_in_use: ModelsInUse,
     roster: Roster,
     identity: Identity,
-    coordination: Coordination,
+    coordination: Part,
     news: DeviceNews,
     rotation: KeyRotation,
     writer: AgentWriter,
@@ -86,7 +86,7 @@ def make_resources(
     where: Callable[[], Where | None],
     ask: Ask | None,
 ) -> Hub:
-    """Create the resources.
+    """Create the nouns.
 
     Args:
         where: returns the addresses of the listeners, once they listen.
@@ -114,9 +114,6 @@ def make_resources(
         rules=lambda: rules_of(reloader.current),
         lines=lines,
     )
-    gateways = coordination.gateways
-    gateways.view_of = agents.view
-    gateways.limits = lambda: writer.limits
     identity.sessions.pages_at = lambda: _pages_at(where(), reloader.current)
     notifier.pages = lambda: _pages_address(_pages_at(where(), reloader.current))
     audit_log = AuditLog(store, clock)
@@ -139,8 +136,7 @@ def make_resources(
     hub = Hub(store, clock, others)
     hub.add(
         *identity.resources,
-        *coordination.resources,
-        gateways,
+        *coordination.make_nouns(agents.view, lambda: writer.limits),
         agents,
         runs,
         schedules,
@@ -208,6 +204,7 @@ def make_resources(
             drain=context.drain,
             reloader=reloader,
             where=where,
+            is_gateway_ready=coordination.is_gateway_ready,
             issues=issues,
             probe=probe,
             lag=lag,

@@ -32,7 +32,7 @@ from hub.base.clock import Chance, Clock, IdFactory
 from hub.base.log import Channel
 from hub.base.metrics import Metrics
 from hub.base.periodic_loop import PeriodicLoop
-from hub.coordination.message_transitions import Homes, Listener, Moving, is_delivered_or_over
+from hub.coordination.message_transitions import EnsureLead, Homes, Listener, Moving, is_delivered_or_over
 from hub.coordination.to_gateway import MAX_ROWS, PAGES, OnText, Paces, ToGateway, older
 from hub.links.device_link import DeviceLink
 from hub.openclaw import (
@@ -326,6 +326,8 @@ class Courier:
         metrics: Metrics,
         boot_id: BootId,
         on_text: OnText | None = None,
+        held_s: Callable[[str], float] = lambda _: 0.0,
+        ensure_lead: EnsureLead | None = None,
         paces: Paces | None = None,
         poll_s: float = POLL_S,
     ) -> None:
@@ -333,13 +335,22 @@ class Courier:
 
         Args:
             on_text: receives chat texts of a gateway's main agent that may have a person's answer.
+            held_s: returns the seconds for which letters to a gateway must wait.
+            ensure_lead: creates the lead of a board at its gateway; None: no lead is created.
             paces, poll_s: intervals; tests use shorter ones.
         """
         self.turns = PeriodicLoop(clock)
         self.moving = Moving(store, clock=clock, ids=ids, metrics=metrics)
-        self.homes = Homes(store, self.moving)
+        self.homes = Homes(store, self.moving, ensure_lead)
         self.to_gateway = ToGateway(
-            store, self.moving, clock=clock, chance=chance, boot_id=boot_id, on_text=on_text, paces=paces
+            store,
+            self.moving,
+            clock=clock,
+            chance=chance,
+            boot_id=boot_id,
+            on_text=on_text,
+            held_s=held_s,
+            paces=paces,
         )
         self.to_device = ToDevice(self.moving, chance=chance)
         self._store = store

@@ -458,12 +458,19 @@ class Lease(Protocol):
 class GatewayMonitor:
     """Service that watches every gateway of the fleet.
 
-    Attributes:
-        on_missing: called with each agent that must still be created at its connected gateway, except board
-            leads, which are created on demand.
+    *on_missing* is called with each agent that must still be created at its connected gateway, except board
+    leads, which are created on demand.
     """
 
-    def __init__(self, store: Store, fleet: Fleet, *, lease: Lease, clock: Clock) -> None:
+    def __init__(
+        self,
+        store: Store,
+        fleet: Fleet,
+        *,
+        lease: Lease,
+        clock: Clock,
+        on_missing: Callable[[GatewayAgentRow], None] = lambda _: None,
+    ) -> None:
         self.turns = LoopReports(clock)
         self._store = store
         self._fleet = fleet
@@ -472,7 +479,7 @@ class GatewayMonitor:
         self._watches: dict[str, Watch] = {}  # while this hub holds the lease
         self._lost: dict[str, datetime] = {}
         self._changed = anyio.Event()
-        self.on_missing: Callable[[GatewayAgentRow], None] = lambda _: None
+        self._on_missing = on_missing
         fleet.listen(self._on_news)
 
     def recheck(self, gateway: str | None = None) -> None:
@@ -552,7 +559,7 @@ class GatewayMonitor:
 
     def _start(self, watching: TaskGroup, name: str) -> None:
         watch = self._watches[name] = Watch(
-            name, self._store, self._fleet, clock=self._clock, on_missing=lambda row: self.on_missing(row)
+            name, self._store, self._fleet, clock=self._clock, on_missing=self._on_missing
         )
         watching.start_soon(self._keep, watch)
 

@@ -217,11 +217,14 @@ def shortened(words: str) -> str:
     return line if len(line) <= MAX_WORDS else f"{line[: MAX_WORDS - 3]}..."
 
 
-class Homes:
-    """Resolver of messages' homes. *ensure_lead* is ``Leads.ensure``, set when that service is available."""
+EnsureLead = Callable[[BoardId], Awaitable[AgentId]]
 
-    def __init__(self, store: Store, moving: Moving) -> None:
-        self.ensure_lead: Callable[[BoardId], Awaitable[AgentId]] | None = None
+
+class Homes:
+    """Resolver of messages' homes. *ensure_lead* creates the lead of a board at its gateway."""
+
+    def __init__(self, store: Store, moving: Moving, ensure_lead: EnsureLead | None = None) -> None:
+        self._ensure_lead = ensure_lead
         self._store = store
         self._moving = moving
 
@@ -244,12 +247,12 @@ class Homes:
 
     async def made_ready(self, seen: MessageSight) -> MessageSight | None:
         """Create the message's lead at its gateway. Return None if the recipient is not the board's lead."""
-        if self.ensure_lead is None or seen.board_id is None or seen.to_agent_id is None:
+        if self._ensure_lead is None or seen.board_id is None or seen.to_agent_id is None:
             return None
         lead = await self._store.read(boards.lead_of, seen.board_id)
         if lead is None or lead.agent_id != seen.to_agent_id:
             return None
-        await self.ensure_lead(seen.board_id)
+        await self._ensure_lead(seen.board_id)
         return await self._store.read(message_rows.find_sight, seen.id)
 
     async def _to_lead(self, seen: MessageSight) -> MessageSight | None:
@@ -262,9 +265,9 @@ class Homes:
             await self._moving.fail(seen, error.code, str(error))
             return None
         agent_id = board.lead_id
-        if board.gateway_id is not None and self.ensure_lead is not None:
+        if board.gateway_id is not None and self._ensure_lead is not None:
             try:
-                agent_id = await self.ensure_lead(board.id)
+                agent_id = await self._ensure_lead(board.id)
             except HubError as error:
                 if error.retryable:
                     raise

@@ -129,11 +129,7 @@ REPORT_S: Final = 1.0  # agents created within this time are reported together
 
 
 class Provisioning:
-    """Creates agents on demand, and as a service those that are still missing.
-
-    Attributes:
-        on_made: called with a gateway's name some time after agents were created there.
-    """
+    """Creates agents on demand, and as a service those that are still missing."""
 
     def __init__(
         self,
@@ -145,16 +141,18 @@ class Provisioning:
         ids: IdFactory,
         metrics: Metrics,
         quiet: Quiet | None = None,
+        on_made: Callable[[str], None] = lambda _: None,
         after_step: Callable[[str], Awaitable[None]] | None = None,
     ) -> None:
         """Set up the service.
 
         Args:
             quiet: notified of every agent that is created.
+            on_made: called with a gateway's name some time after agents were created there.
             after_step: awaited with the name of each completed step; for tests.
         """
         self.turns = PeriodicLoop(clock)
-        self.on_made: Callable[[str], None] = lambda _: None
+        self._on_made = on_made
         self._store = store
         self._fleet = fleet
         self._mine = messages.Hand(boot_id, is_alone=not store.is_shared)
@@ -432,7 +430,7 @@ class Provisioning:
             self._has_made = anyio.Event()
             names, self._unreported = self._unreported, set()
             for name in names:
-                self.on_made(name)
+                self._on_made(name)
 
 
 # replaces the gateway's own file, which asks the agent to choose an identity

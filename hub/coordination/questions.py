@@ -63,18 +63,28 @@ class BoardMemory:
 
     Attributes:
         answer_expires_s: lifetime of the message that brings an item's answer to the asking agent.
-        on_message, on_question: called with an answered message or question after the commit.
+
+    *on_message* and *on_question* are called with an answered message or question after the commit.
     """
 
-    def __init__(self, store: Store, *, clock: Clock, ids: IdFactory, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        store: Store,
+        *,
+        clock: Clock,
+        ids: IdFactory,
+        metrics: Metrics,
+        on_message: Callable[[MessageRow], None] = lambda _: None,
+        on_question: Callable[[QuestionRow], None] = lambda _: None,
+    ) -> None:
         self._store = store
         self._clock = clock
         self._ids = ids
         self._metrics = metrics
         self.limits = MemoryLimits()
         self.answer_expires_s = 86_400.0
-        self.on_message: Callable[[MessageRow], None] = lambda _: None
-        self.on_question: Callable[[QuestionRow], None] = lambda _: None
+        self._on_message = on_message
+        self._on_question = on_question
 
     async def page(
         self,
@@ -163,9 +173,9 @@ class BoardMemory:
         memory = replied.memory
         memory_added(memory.board_id, memory.id, agent_id=memory.agent_id, reply_to=memory.reply_to)
         if replied.message is not None:
-            self.on_message(replied.message)
+            self._on_message(replied.message)
         if replied.question is not None:
-            self.on_question(replied.question)
+            self._on_question(replied.question)
 
     def _checked(self, content: str) -> str:
         """Return the stripped content. Raises CodedError."""

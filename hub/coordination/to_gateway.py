@@ -346,9 +346,10 @@ class ToGateway:
 
     The optional callback gets the texts of a gateway's main agent that was asked to ask a person.
 
+    *held_s* returns the seconds for which letters to a gateway must wait, by
+    ``hub.coordination.provisioning``.
+
     Attributes:
-        held_s: returns the seconds for which letters to a gateway must wait, by
-            ``hub.coordination.provisioning``.
         reply_url: the hub's address for agents over HTTP; changed by a reload.
     """
 
@@ -361,10 +362,11 @@ class ToGateway:
         chance: Chance,
         boot_id: BootId,
         on_text: OnText | None = None,
+        held_s: Callable[[str], float] = lambda _: 0.0,
         paces: Paces | None = None,
     ) -> None:
         self.reply_url: str | None = None
-        self.held_s: Callable[[str], float] = lambda _: 0.0
+        self._held_s = held_s
         self.paces = paces or Paces()
         self._store = store
         self._moving = moving
@@ -414,7 +416,7 @@ class ToGateway:
             # The agent may be available sooner: a person may resume it, or another turn may succeed.
             await self._moving.postpone(seen, min(REST_CAP_MS, seen.held_until - self._moving.now()))
             return
-        if (held_s := self.held_s(gateway.name)) > 0:
+        if (held_s := self._held_s(gateway.name)) > 0:
             await self._moving.postpone(seen, round(held_s * 1_000))
             return
         stored_letter = await self._letter(seen)

@@ -84,16 +84,6 @@ class Stage:
         fleet.apply([GatewayConfig(name="west", url=self.wire.url, token=self.gateway.token)])
         self.asked = Questions(self.store, ids=self.ids, **given)
         self.asked.listen(lambda _: self.courier.kick())
-        self.courier = Courier(
-            self.store,
-            fleet=fleet,
-            links=Links(),
-            chance=chance,
-            ids=self.ids,
-            boot_id=BootId(f"boot-{self.boots}"),
-            on_text=self.asked.accept_text,
-            **given,
-        )
         homes = SoulHomes(fleet.find, lambda _: None, self.ids)
         writer = SoulWriter(store=self.store, homes=homes, ids=self.ids, **given)
         self.souls = Souls(
@@ -109,7 +99,16 @@ class Stage:
             self.store, fleet=fleet, boot_id=BootId(f"boot-{self.boots}"), ids=self.ids, **given
         )
         self.leads = Leads(self.store, self.making, **about)
-        self.courier.homes.ensure_lead = self.leads.ensure
+        self.courier = Courier(
+            self.store,
+            fleet=fleet,
+            links=Links(),
+            chance=chance,
+            boot_id=BootId(f"boot-{self.boots}"),
+            on_text=self.asked.accept_text,
+            ensure_lead=self.leads.ensure,
+            **about,
+        )
         sent = Messages(self.store, self.courier, **about)
         self.broadcasts = Broadcasts(self.store, sent, self.courier, owner_id=OWNER, **about)
         self._life, self._gone = anyio.CancelScope(), anyio.Event()

@@ -192,13 +192,13 @@ async def each_message_that_is_sent_or_fails_is_an_event(walk: Walk, gateway: Fa
     ((message, _),) = await happened(walk, "gateway.main.lead_message.failed")
     assert message.startswith("Lead message failed for garden: ")
     asked = (await by(walk, "garden-lead", "POST", ASK, {"content": "Which hedge?"})).json()
-    await walk.hub.app.coordination.sent.delivered(asked["message_id"], 60.0)
+    await walk.coordination.sent.delivered(asked["message_id"], 60.0)
     events = await happened(walk, "gateway.lead.ask_user.sent")
     assert events == [("Lead requested user info via gateway agent for board: garden.", lead)]
     gateway.fault("chat.send", "refused", GONE)
     asked = await walk.post(ASK, {"content": "Which hedge?"})
     with pytest.raises(CodedError):
-        await walk.hub.app.coordination.sent.delivered(asked["message_id"], 60.0)
+        await walk.coordination.sent.delivered(asked["message_id"], 60.0)
     ((message, _),) = await happened(walk, "gateway.lead.ask_user.failed")
     assert message.startswith("Lead user question failed for garden: ")
 
@@ -253,7 +253,7 @@ async def a_message_is_retried_and_arrives_once(walk: Walk, gateway: FakeGateway
     said = await walk.post(f"{NUDGE}?wait_s=0", {"message": "the beds first"})
     assert said["state"] == "waiting"
     await gateway.start()
-    row = await walk.hub.app.coordination.sent.delivered(said["id"], 120.0)
+    row = await walk.coordination.sent.delivered(said["id"], 120.0)
     assert row.state in ("consumed", "answered"), row
     assert len(gateway.said("agent:digger:main")) == 3
 
@@ -380,7 +380,7 @@ async def a_letter_to_a_lead_has_kind_board_sender_and_where_to_answer(
     assert text.endswith("Put the answer there and not into this chat.")
     walk.hub.settings.write_text(f'{settings}[coordination]\nreply_url = "hub"\n')
     await walk.refused("POST", "reload", status=422, says="reply_url")
-    walk.hub.app.coordination.courier.to_gateway.reply_url = "http://hub:8000"
+    walk.coordination.courier.to_gateway.reply_url = "http://hub:8000"
     text = await letter(walk, gateway, LEAD)
     assert '"tags":["gateway_main","lead_reply"],"source":"lead_to_gateway_main"' in text
     text = await letter(walk, gateway, LEAD, reply_tags=["hedge"], reply_source="lead")
@@ -640,7 +640,7 @@ async def a_soul_for_a_gateway_that_is_away_is_kept_and_written_later(
     answer = await walk.send("PUT", f"{SOUL}?wait_s=0", {"content": "I dig."})
     assert (answer.status_code, answer.json()["state"]) == (202, "waiting"), answer.text
     await gateway.start()
-    write = await walk.hub.app.coordination.soul_writer.settled_or(answer.json()["id"], 120.0)
+    write = await walk.coordination.soul_writer.settled_or(answer.json()["id"], 120.0)
     assert (write.state, gateway.agents["digger"].files["SOUL.md"]) == ("done", "I dig.")
     (version, *_) = (await walk.get(f"{SOUL}/history"))["versions"]
     assert (version["kind"], version["write_id"]) == ("written", write.id)
@@ -692,7 +692,7 @@ async def a_question_to_the_user_goes_to_the_main_agent_with_lead_board_and_tags
 ) -> None:
     answer = await by(walk, "garden-lead", "POST", ASK, {"content": "Which hedge?"})
     assert answer.status_code == 201, answer.text
-    await walk.hub.app.coordination.sent.delivered(answer.json()["message_id"], 60.0)
+    await walk.coordination.sent.delivered(answer.json()["message_id"], 60.0)
     office = (await walk.get("gateways/office"))["id"]
     (question,) = sent(gateway)
     assert (question["sessionKey"], question["deliver"]) == (f"agent:mc-gateway-{office}:main", True)
@@ -701,13 +701,13 @@ async def a_question_to_the_user_goes_to_the_main_agent_with_lead_board_and_tags
     await walk.refused("POST", ASK, {}, status=422, says="body.content: missing")
     more = {"preferred_channel": " slack ", "correlation_id": "order-17"}
     asked = (await by(walk, "garden-lead", "POST", ASK, {"content": " Which hedge? "} | more)).json()
-    await walk.hub.app.coordination.sent.delivered(asked["message_id"], 60.0)
+    await walk.coordination.sent.delivered(asked["message_id"], 60.0)
     text = str(sent(gateway)[-1]["message"])
     assert text.startswith(f"A LEAD ASKS THE USER\nBoard: garden\nBoard ID: {asked['board_id']}\n")
     lines = {"From: lead garden-lead", "Preferred channel: slack", "Correlation ID: order-17", "Which hedge?"}
     assert lines <= set(text.splitlines())
     plain = await walk.post(ASK, {"content": "And when?", "preferred_channel": " "})
-    await walk.hub.app.coordination.sent.delivered(plain["message_id"], 60.0)
+    await walk.coordination.sent.delivered(plain["message_id"], 60.0)
     assert "Preferred channel" not in sent(gateway)[-1]["message"]
     wrong: dict[str, Any] = {"content": "a", "preferred_channel": "x" * 129}
     await walk.refused("POST", ASK, wrong, status=422, says="preferred_channel")
@@ -732,9 +732,9 @@ async def a_question_to_the_user_goes_to_the_main_agent_with_lead_board_and_tags
     await walk.post("boards", {"name": "kitchen"})
     alone = await walk.post("boards/kitchen/ask-user", {"content": "a"})
     assert (alone["main_agent_id"], alone["main_agent_name"]) == (None, None)
-    walk.hub.app.coordination.courier.to_gateway.reply_url = "http://hub:8000"
+    walk.coordination.courier.to_gateway.reply_url = "http://hub:8000"
     asked = await walk.post(ASK, {"content": "Which hedge?"})
-    await walk.hub.app.coordination.sent.delivered(asked["message_id"], 60.0)
+    await walk.coordination.sent.delivered(asked["message_id"], 60.0)
     text = str(sent(gateway)[-1]["message"])
     assert "Ask the user over the channels that you have (Slack, SMS" in text
     assert "Whom you cannot reach there, you ask in the chat of this board." in text

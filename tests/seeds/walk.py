@@ -15,6 +15,7 @@ from anyio.abc import TaskGroup
 from click.testing import CliRunner
 
 from hub.api.device import Requests
+from hub.app.coordination import Coordination
 from hub.base.supervisor import Supervisor
 from hub.cli.app import hub as command
 from protocol.coordination import Response
@@ -45,6 +46,13 @@ class Walk:
         self._client = client
         self._resources = resources
 
+    @property
+    def coordination(self) -> Coordination:
+        """Coordination of the hub."""
+        part = self.hub.app.coordination
+        assert isinstance(part, Coordination)
+        return part
+
     async def gateway(self) -> FakeGateway:
         """Connect the hub to a gateway ``office``, and serve its coordination; time goes by from now on."""
         gateway = await self._resources.enter_async_context(fake_gateway("office", agents=()))
@@ -52,7 +60,7 @@ class Walk:
         await self.declare(
             f'[[gateways]]\nname = "office"\nurl = "{gateway.url}"\ntoken.file = "gateway.token"\n'
         )
-        coordination = self.hub.app.coordination
+        coordination = self.coordination
         tasks = await self._tasks()
         supervisor = Supervisor(clock=self.hub.clock, chance=self.hub.context.chance)
         coordination.add_to(supervisor)

@@ -73,17 +73,22 @@ class LeadingHub:
         self.metrics = Metrics()
         self.ids = IdFactory(clock, SeededChance(sum(boot.encode())))
         given: dict[str, Any] = {"clock": clock, "ids": self.ids, "metrics": self.metrics}
-        self.courier = Courier(
-            store, fleet=fleet, links=NoLinks(), chance=SeededChance(3), boot_id=self.boot, **given
-        )
         quiet = Quiet(clock)
-        fleet.listen(quiet.on_news)
-        self.courier.to_gateway.held_s = quiet.held_s
         self.making = Provisioning(
             store, fleet=fleet, boot_id=self.boot, quiet=quiet, after_step=after_step, **given
         )
         self.leads = Leads(store, self.making, **given)
-        self.courier.homes.ensure_lead = self.leads.ensure
+        self.courier = Courier(
+            store,
+            fleet=fleet,
+            links=NoLinks(),
+            chance=SeededChance(3),
+            boot_id=self.boot,
+            held_s=quiet.held_s,
+            ensure_lead=self.leads.ensure,
+            **given,
+        )
+        fleet.listen(quiet.on_news)
         self.sent = Messages(store, self.courier, **given)
         self.to_leads = LeadMessages(store, self.sent, self.leads, clock=clock, ids=self.ids)
         self.broadcasts = Broadcasts(store, self.sent, self.courier, owner_id=OWNER, **given)

@@ -53,7 +53,15 @@ class Office:
             version="0.1.0",
         )
         lease = Leadership(self.store, STATUS_LEASE, BootId("boot-1"), clock=self.clock)
-        self.monitor = GatewayMonitor(self.store, self.fleet, lease=lease, clock=self.clock)
+        self.missing: list[GatewayAgentRow] = []
+        self.is_missing = anyio.Event()
+        self.monitor = GatewayMonitor(
+            self.store, self.fleet, lease=lease, clock=self.clock, on_missing=self._note_missing
+        )
+
+    def _note_missing(self, row: GatewayAgentRow) -> None:
+        self.missing.append(row)
+        self.is_missing.set()
 
     def _heard(self, moves: Sequence[AgentMoved]) -> None:
         self.moves.extend(moves)
@@ -260,22 +268,14 @@ async def test_agent_removed_at_the_gateway_is_in_error_until_restored(office: O
 
 
 async def test_main_agent_missing_at_the_gateway_is_requested_again(office: Office) -> None:
-    wanted: list[AgentId] = []
-    is_wanted = anyio.Event()
-
-    def on_wanted(row: GatewayAgentRow) -> None:
-        wanted.append(row.agent_id)
-        is_wanted.set()
-
-    office.monitor.on_missing = on_wanted
     await office.store.write(set_state, MAIN, gateway_agents.READY)
     await looked(office, MAIN, connectivity="offline", health="error")
     with anyio.fail_after(WITHIN_S):
-        await is_wanted.wait()
+        await office.is_missing.wait()
     lost = await office.store.read(gateway_agents.find_gateway_agent, MAIN)
     assert lost is not None
     assert (lost.state, lost.problem) == (gateway_agents.REQUESTED, "gateway office has lost it")
-    assert set(wanted) == {MAIN}
+    assert {row.agent_id for row in office.missing} == {MAIN}
 
 
 async def looked(office: Office, agent_id: AgentId = NOTES, **axes: str) -> None:

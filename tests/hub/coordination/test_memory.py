@@ -30,6 +30,7 @@ class Bench:
 
     def __init__(self, garden: Garden) -> None:
         self.garden = garden
+        self.answered: list[MessageRow] = []
         self.metrics = Metrics()
         clock = FakeClock()
         self.memory = BoardMemory(
@@ -37,6 +38,7 @@ class Bench:
             clock=clock,
             ids=IdFactory(clock, SeededChance()),
             metrics=self.metrics,
+            on_message=self.answered.append,
         )
 
     async def add(self, who: str = "lead", content: str = "cut them", **about: Any) -> Replied:
@@ -173,8 +175,7 @@ async def test_previously_added_item_is_not_announced_again(bench: Bench, ring: 
 async def test_memory_item_in_reply_to_a_message_answers_the_message_and_wakes_callers(
     bench: Bench,
 ) -> None:
-    heard: list[MessageRow] = []
-    bench.memory.on_message = heard.append
+    heard = bench.answered
     message = await bench.nudge()
     assert (await bench.add("worker", reply_to=message.id)).message is None, "it was not told to this one"
     replied = await bench.add(reply_to=message.id)
