@@ -56,9 +56,9 @@ from hub.base.roles import (
     PRINCIPAL,
     PUBLIC,
     ROLE_SCOPES,
-    Asked,
     Need,
     Principal,
+    RouteKey,
     Scope,
     may_ask,
     rows_of,
@@ -85,7 +85,7 @@ class RouteOf:
 
     def __init__(self, resource: type[Resource], declared: Route, method: Endpoint) -> None:
         self.resource, self.declared, self.method = resource, declared, method
-        self.asked = Asked(declared.verb, resource.path + declared.path)
+        self.asked = RouteKey(declared.verb, resource.path + declared.path)
         self.path = re.findall(r"\{(\w+)\}", self.asked.path)
 
     @property
@@ -230,7 +230,7 @@ def _fault(error: Exception) -> Problem:
 
 async def _response(served: Served, scope: AsgiScope) -> Response:
     state = scope["state"]
-    asked: Asked | None = state[ROUTE]
+    asked: RouteKey | None = state[ROUTE]
     if asked is None:
         return _unknown(scope)
     parts = zip(asked.path.split("/"), scope["path"].split("/"), strict=True)

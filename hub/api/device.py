@@ -35,7 +35,7 @@ from hub.api.errors import Refusal, refusals
 from hub.api.resource import ALL, DeviceRequest, Endpoint, Hub, Page, PageOf, Part, Resource, audit_of
 from hub.base.clock import Clock, epoch_ms
 from hub.base.log import Channel
-from hub.base.loop_meter import Account, charged
+from hub.base.loop_meter import LoopAccount, charged
 from hub.base.metrics import Metrics
 from hub.base.periodic_loop import LoopReports
 from hub.base.roles import Principal
@@ -367,13 +367,13 @@ class Requests:
         cause = f"device:{link.device_id}"
         with written_for(cause):
             answering = _answer(link, request, partial(method.answer, link, request.params))
-            answer = await charged(Account(self._loop, cause), answering)
+            answer = await charged(LoopAccount(self._loop, cause), answering)
             if isinstance(answer, Later):
                 later.start_soon(self._answer_later, cause, link, request, answer)
 
     async def _answer_later(self, cause: str, link: DeviceLink, request: Request, later: Later) -> None:
         answering = _answer(link, request, later.answer)
-        await charged(Account(self._loop, cause), answering)
+        await charged(LoopAccount(self._loop, cause), answering)
 
 
 async def _answer(

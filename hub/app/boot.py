@@ -129,7 +129,7 @@ def _place(state: Path) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Context:
+class HubContext:
     """Context of a hub: settings, state folder, database, clock and randomness.
 
     Attributes:
@@ -165,7 +165,7 @@ RESTARTS: Final = 3  # starts with crashes between them, in short succession: se
 SECRET_BYTES: Final = 32
 
 
-class Boot(NamedTuple):
+class StartResult(NamedTuple):
     """Results of a start.
 
     Attributes:
@@ -183,7 +183,7 @@ class Boot(NamedTuple):
     hold_until_ms: int = 0
 
 
-async def begin(context: Context) -> Boot:
+async def begin(context: HubContext) -> StartResult:
     """Recover an earlier boot before any socket is open: requeue its runs and apply hub.toml."""
     store, settings = context.store, context.settings
     if context.clock_watch is not None:
@@ -243,16 +243,16 @@ async def begin(context: Context) -> Boot:
         node_id=context.node.id,
         also=partial(settings_revisions.record_use, node_id=context.node.id, number=number),
     )
-    return Boot(user_id, hub_id, secret, key, hold, hold_until_ms)
+    return StartResult(user_id, hub_id, secret, key, hold, hold_until_ms)
 
 
-def make_beat(context: Context) -> Callable[[Connection], None]:
+def make_beat(context: HubContext) -> Callable[[Connection], None]:
     """Return the job that renews the lease of this process."""
     ttl_ms = LEASE_MS if context.store.is_shared else leases.ALONE_MS
     return partial(leases.beat, node_id=context.node.id, boot_id=context.boot_id, ttl_ms=ttl_ms)
 
 
-async def end(context: Context) -> None:
+async def end(context: HubContext) -> None:
     """Record the clean end of this boot for the next start."""
     at = now_ms(context.clock)
     try:

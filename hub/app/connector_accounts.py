@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from hub.accounts.connector_accounts import Accounts, waiting_posts
 from hub.accounts.grants import AccountConfig
 from hub.accounts.keys import KeyStore
-from hub.app.boot import Context
+from hub.app.boot import HubContext
 from hub.base.outbound.client import OutboundClient
 from hub.base.outbound.rules import OutboundRules
 from hub.base.toml.values import SecretMissing, SecretRef
@@ -71,7 +71,7 @@ def _looked_up(reference: SecretRef) -> str:
         raise SignInNeeded(str(error)) from error
 
 
-async def make_accounts(context: Context, resources: AsyncExitStack) -> Accounts:
+async def make_accounts(context: HubContext, resources: AsyncExitStack) -> Accounts:
     """Create the accounts of this hub with an HTTP client of their own."""
     client = OutboundClient(
         OutboundRules.parse(context.settings.outbound.allow),

@@ -17,22 +17,22 @@ from hub.api.resources.messages import Leads as LeadNoun
 from hub.api.resources.messages import Messages as MessageNoun
 from hub.api.resources.questions import Questions as QuestionNoun
 from hub.api.resources.souls import Souls as SoulNoun
-from hub.app.boot import Boot, Context
+from hub.app.boot import HubContext, StartResult
 from hub.app.gateway_checks import check_gateway_agents, check_gateways
 from hub.base.outbound.rules import OutboundRules
 from hub.base.supervisor import Supervisor
 from hub.base.toml.values import SecretMissing
 from hub.base.version import VERSION
-from hub.coordination.broadcasts import Broadcasts
-from hub.coordination.courier import Courier
+from hub.coordination.broadcasts import BroadcastService
 from hub.coordination.gateway_watch import GatewayMonitor
-from hub.coordination.messages import LeadMessages, Leads, Messages
-from hub.coordination.provisioning import Provisioning, Quiet
-from hub.coordination.questions import BoardMemory, QuestionDelivery, Questions
-from hub.coordination.souls import SoulHomes, Souls, SoulWriter
+from hub.coordination.message_delivery import MessageDeliveryService
+from hub.coordination.messages import LeadMessages, LeadService, MessageService
+from hub.coordination.provisioning import ConfigDebounce, Provisioning
+from hub.coordination.questions import BoardMemory, QuestionDelivery, QuestionService
+from hub.coordination.souls import SoulHomes, SoulService, SoulWriter
 from hub.health.issues import Check
 from hub.links.roster import Roster
-from hub.openclaw import BadAddress, Fleet, GatewayAddress, GatewayConfig
+from hub.openclaw import BadGatewayUrl, Fleet, GatewayAddress, GatewayConfig
 from hub.runs.leadership import Leadership
 from hub.settings.gateway_settings import GatewaySettings
 from hub.settings.reload import Commit, Unfit
@@ -62,7 +62,7 @@ class Coordination:
         asked: asks people, and takes their answers.
     """
 
-    def __init__(self, context: Context, start: Boot, *, roster: Roster) -> None:
+    def __init__(self, context: HubContext, start: StartResult, *, roster: Roster) -> None:
         self._ground = context
         self._start = start
         self._roster = roster
@@ -77,7 +77,7 @@ class Coordination:
             version=VERSION,
         )
         given: dict[str, Any] = {"clock": clock, "ids": context.ids, "metrics": context.metrics}
-        quiet = Quiet(clock)
+        quiet = ConfigDebounce(clock)
         self.provisioning = Provisioning(
             store,
             fleet=self.fleet,
@@ -86,7 +86,7 @@ class Coordination:
             on_made=lambda gateway: self.monitor.recheck(gateway),
             **given,
         )
-        self.leads = Leads(store, self.provisioning, **given)
+        self.leads = LeadService(store, self.provisioning, **given)
         self.monitor = GatewayMonitor(
             store,
             self.fleet,
@@ -97,13 +97,13 @@ class Coordination:
         self._boards = Boards(store, owner_id=start.user_id, **given)
         homes = SoulHomes(self.fleet.find, roster.find, context.ids)
         self.soul_writer = SoulWriter(store=store, homes=homes, **given)
-        self._souls = Souls(store=store, homes=homes, writer=self.soul_writer, **given)
+        self._souls = SoulService(store=store, homes=homes, writer=self.soul_writer, **given)
         self.fleet.listen(self.soul_writer.on_news)
-        self.asked = Questions(store, **given)
+        self.asked = QuestionService(store, **given)
         self._questions = QuestionDelivery(
             store, asked=self.asked, links=roster.connected, find_link=roster.find, clock=clock
         )
-        self.courier = Courier(
+        self.courier = MessageDeliveryService(
             store,
             fleet=self.fleet,
             links=roster,
@@ -114,14 +114,14 @@ class Coordination:
             ensure_lead=self.leads.ensure,
             **given,
         )
-        self.sent = Messages(store, self.courier, **given)
+        self.sent = MessageService(store, self.courier, **given)
         self.memory = BoardMemory(
             store, on_message=self.courier.moving.report, on_question=self.asked.report, **given
         )
         self.asked.listen(lambda _: self.courier.kick())  # asking and answering send messages
         self.fleet.listen(quiet.on_news)
         self._lead_messages = LeadMessages(store, self.sent, self.leads, clock=clock, ids=context.ids)
-        self.broadcasts = Broadcasts(store, self.sent, self.courier, owner_id=start.user_id, **given)
+        self.broadcasts = BroadcastService(store, self.sent, self.courier, owner_id=start.user_id, **given)
         self._gateways = GatewaySettingsInUse(self.fleet, self.monitor.recheck)
         self.prepare(context.settings)()
         self.apply(context.settings)
@@ -250,7 +250,7 @@ class GatewaySettingsInUse:
                 configs.append(config)
             except SecretMissing as error:
                 raise Unfit(("gateways", number, "token"), str(error)) from error
-            except BadAddress as error:
+            except BadGatewayUrl as error:
                 raise Unfit(("gateways", number, "url"), str(error)) from error
         return partial(self._use, configs)
 

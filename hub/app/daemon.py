@@ -13,7 +13,7 @@ import anyio
 
 from hub.agents.status_moves import AgentMoveListeners
 from hub.api.resources.logs import Dumper
-from hub.app.boot import Context, Node
+from hub.app.boot import HubContext, Node
 from hub.app.hub import Hub
 from hub.app.listeners import DEVICES
 from hub.app.reload import begin_with_revision
@@ -139,7 +139,7 @@ async def _serve_hub(
             database, moves.publish, on_write=metrics.db_commits.observe, monotonic=clock.monotonic
         )
         hub = Hub(
-            Context(
+            HubContext(
                 settings=reloader.current,
                 watch_settings=watch_settings,
                 state=state,

@@ -15,7 +15,7 @@ from anyio.abc import TaskStatus
 
 from hub.agents.config_delivery import ConfigDelivery
 from hub.agents.config_writing import ConfigWriter
-from hub.app.boot import Context
+from hub.app.boot import HubContext
 from hub.base.clock import Clock
 from hub.base.log import Channel, LogEntry, Ring
 from hub.base.periodic_loop import LoopReports
@@ -47,7 +47,7 @@ UNTOLD_FIELDS: Final = frozenset(("traceback", "trace_id"))
 RETRY_S: Final = 1.0  # after a database error
 
 
-class News:
+class AgentEventDelivery:
     """Delivery of log events about agents to their devices."""
 
     def __init__(self, store: Store, *, ring: Ring, events: DeviceEvents, clock: Clock) -> None:
@@ -118,13 +118,13 @@ class DeviceNews:
         delivery: sends changed configurations to their devices.
     """
 
-    def __init__(self, context: Context, *, roster: Roster) -> None:
+    def __init__(self, context: HubContext, *, roster: Roster) -> None:
         store, clock, metrics = context.store, context.clock, context.metrics
         self.events = DeviceEvents(roster, clock=clock, metrics=metrics)
         self.configs = ConfigWriter(store, clock=clock, metrics=metrics)
         self.delivery = ConfigDelivery(store, roster=roster, events=self.events, clock=clock)
         self.configs.on_change = self.delivery.changed
-        self._news = News(store, ring=context.log.ring, events=self.events, clock=clock)
+        self._news = AgentEventDelivery(store, ring=context.log.ring, events=self.events, clock=clock)
 
     def add_to(self, supervisor: Supervisor) -> None:
         """Register the services with the supervisor."""

@@ -17,7 +17,7 @@ from hub.api.application import reply_to
 from hub.api.device import Requests
 from hub.api.resources.system import Where
 from hub.app import boot
-from hub.app.boot import Context
+from hub.app.boot import HubContext
 from hub.app.connector_accounts import make_accounts, prepare_connectors
 from hub.app.device_news import DeviceNews
 from hub.app.gauges import Gauges
@@ -34,9 +34,9 @@ from hub.app.listeners import (
 )
 from hub.app.model import ModelShares, ModelsInUse, asks_small_model
 from hub.app.node_bus import exchange_hints, make_bus
-from hub.app.nouns import make_nouns
-from hub.app.parts import Part, plug_in_coordination
+from hub.app.parts import PluggedPart, plug_in_coordination
 from hub.app.reload import at_once, last_generation, make_parts
+from hub.app.resources import make_resources
 from hub.app.router import Router
 from hub.app.systemd import Watchdog
 from hub.app.tls import Tls
@@ -55,9 +55,9 @@ from hub.base.supervisor import Supervisor
 from hub.extraction.extractor import Extractor
 from hub.extraction.rules_process import RulesProcess
 from hub.health import machine
+from hub.health.access_checks import Arrived
 from hub.health.database_watch import DatabaseWatch
-from hub.health.doors import Arrived
-from hub.health.issues import Finding, Issues
+from hub.health.issues import Finding, IssueRegistry
 from hub.links.key_rotation import KeyRotation
 from hub.links.listener import RESTARTING, STOPPING
 from hub.links.revocation_watch import RevocationWatch
@@ -106,7 +106,7 @@ class Hub:
         work: services that start and execute runs.
     """
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: HubContext) -> None:
         self._ground = context
         self._arrived = Arrived(context.clock)
         self.supervisor = Supervisor(
@@ -176,7 +176,7 @@ class Hub:
         work.locks.rest_between_writes(context.store)
         work.take_models(models_in_use)
         news = self._news = DeviceNews(context, roster=roster)
-        self.coordination: Part = plug_in_coordination(context, start, roster=roster)
+        self.coordination: PluggedPart = plug_in_coordination(context, start, roster=roster)
         coordination = self.coordination
         rotation = KeyRotation(
             context.store,
@@ -194,12 +194,12 @@ class Hub:
         self.heartbeats = heartbeats = Heartbeats(context.store, clock=context.clock, metrics=context.metrics)
         context.moves.listen(heartbeats.agent_moved)
         context.moves.listen(dispatcher.agent_moved)
-        self.issues = issues = Issues(clock=context.clock, metrics=context.metrics)
+        self.issues = issues = IssueRegistry(clock=context.clock, metrics=context.metrics)
         self.notifier = notifier = make_notifier(context)
         prepare_targets(notifier, context.settings)()
         identity = make_identity(context, start, roster=roster)
         backups = make_backups(context)
-        self.resources = make_nouns(
+        self.resources = make_resources(
             context,
             start,
             work=work,

@@ -13,7 +13,7 @@ from hub.api.resources.tokens import (
     Sessions,
     Tokens,
 )
-from hub.app.boot import Boot, Context
+from hub.app.boot import HubContext, StartResult
 from hub.base.clock import Chance, Clock, IdFactory
 from hub.base.metrics import Metrics
 from hub.links.roster import Roster
@@ -23,7 +23,7 @@ from storage.store import Store
 Secrets = TypeVar("Secrets", bound=SecretsOfKind[Any])
 
 
-class Identity:
+class IdentityResources:
     """Resources of identity of one hub, unscoped."""
 
     def __init__(
@@ -79,9 +79,9 @@ class Identity:
         )
 
 
-def make_identity(context: Context, start: Boot, *, roster: Roster) -> Identity:
+def make_identity(context: HubContext, start: StartResult, *, roster: Roster) -> IdentityResources:
     """Create the operators' operations on identity."""
-    return Identity(
+    return IdentityResources(
         store=context.store,
         roster=roster,
         clock=context.clock,

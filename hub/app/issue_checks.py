@@ -8,19 +8,19 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from hub.accounts.connector_accounts import Accounts
-from hub.app.boot import Boot, Context
+from hub.app.boot import HubContext, StartResult
 from hub.app.model import ModelsInUse
-from hub.app.parts import Part
+from hub.app.parts import PluggedPart
 from hub.app.tls import Tls
 from hub.base import open_files
 from hub.base.clock import epoch_ms
-from hub.base.supervisor import Failures
-from hub.health import backups, doors, external, integrity, machine, records, work
+from hub.base.supervisor import ServiceFailures
+from hub.health import access_checks, backups, external, integrity, machine, records, work
+from hub.health.access_checks import Arrived
 from hub.health.backups import FOLDER
 from hub.health.database_watch import DatabaseWatch
-from hub.health.doors import Arrived
 from hub.health.issues import Check, Finding, Source, lasting
-from hub.health.issues import Issues as FoundIssues
+from hub.health.issues import IssueRegistry as FoundIssues
 from hub.links.device_link import DeviceLink
 from hub.links.refusals import RefusedPeer
 from hub.links.roster import SharedRoots, Takeovers
@@ -45,10 +45,10 @@ RECONNECTED_S: Final = 120.0  # by then devices reconnected after a start
 
 def watch_for_issues(
     issues: FoundIssues,
-    context: Context,
-    start: Boot,
+    context: HubContext,
+    start: StartResult,
     *,
-    failures: Callable[[], Mapping[str, Failures]],
+    failures: Callable[[], Mapping[str, ServiceFailures]],
     stops: Callable[[], Iterable[Finding]],
     takeovers: Takeovers,
     shut_out: Callable[[], Iterable[tuple[str, float]]],
@@ -61,7 +61,7 @@ def watch_for_issues(
     reached_budgets: Callable[[], Iterable[Reached]],
     offered: Callable[[], Offered],
     away: external.Away,
-    coordination: Part,
+    coordination: PluggedPart,
     accounts: Accounts,
     spans: SpanExport | None,
     notifier: Notifier,
@@ -91,7 +91,7 @@ def watch_for_issues(
     sources: list[Source] = [
         lambda now: stops(),
         partial(machine.check_services, failures),
-        partial(doors.check_reload, in_use),
+        partial(access_checks.check_reload, in_use),
         partial(work.check_hold, partial(_held, start)),
     ]
     if context.clock_watch is not None:
@@ -109,24 +109,24 @@ def watch_for_issues(
         "state folder": partial(machine.check_folder, context.state),
         "log": machine.check_log(lambda: context.log.dropped),
         "watchdog": partial(machine.check_watchdog, manager.is_managed, manager.watchdog_s),
-        "restart": partial(doors.check_waiting, in_use),
-        "settings": partial(doors.check_warnings, in_use),
-        "declarations": partial(doors.check_declarations, store, context.node.id),
-        "revisions": partial(doors.check_revisions, store),
-        "listeners": partial(doors.check_listeners, in_use),
-        "certificates": partial(doors.check_certificates, tls.in_use),
-        "tokens": partial(doors.check_tokens, store),
-        "pairings": partial(doors.check_pairings, store),
-        "names of devices": partial(doors.check_device_names, store),
-        "paths of agents": partial(doors.check_shared_paths, store, shared),
-        "grants of devices": partial(doors.check_grants, store),
+        "restart": partial(access_checks.check_waiting, in_use),
+        "settings": partial(access_checks.check_warnings, in_use),
+        "declarations": partial(access_checks.check_declarations, store, context.node.id),
+        "revisions": partial(access_checks.check_revisions, store),
+        "listeners": partial(access_checks.check_listeners, in_use),
+        "certificates": partial(access_checks.check_certificates, tls.in_use),
+        "tokens": partial(access_checks.check_tokens, store),
+        "pairings": partial(access_checks.check_pairings, store),
+        "names of devices": partial(access_checks.check_device_names, store),
+        "paths of agents": partial(access_checks.check_shared_paths, store, shared),
+        "grants of devices": partial(access_checks.check_grants, store),
         "questions": partial(work.check_questions, store),
-        "flapping devices": partial(doors.check_flapping, store, arrived.flapping),
-        "refused devices": partial(doors.check_refused, store, refused),
-        "versions of devices": partial(doors.check_versions, store, connected),
-        "absent devices": lasting(partial(doors.check_absence, store), context.clock, RECONNECTED_S),
-        "copied keys": partial(doors.check_copies, store),
-        "takeovers": partial(doors.check_takeovers, store, takeovers.waiting),
+        "flapping devices": partial(access_checks.check_flapping, store, arrived.flapping),
+        "refused devices": partial(access_checks.check_refused, store, refused),
+        "versions of devices": partial(access_checks.check_versions, store, connected),
+        "absent devices": lasting(partial(access_checks.check_absence, store), context.clock, RECONNECTED_S),
+        "copied keys": partial(access_checks.check_copies, store),
+        "takeovers": partial(access_checks.check_takeovers, store, takeovers.waiting),
         "limits": machine.check_limits(context.metrics.reached, lambda: in_use.current.limits),
         "event loop": partial(machine.check_loop, context.metrics.loop),
         "attempts": partial(machine.check_shut_out, shut_out),
@@ -181,5 +181,5 @@ async def _notify(notifier: Notifier, issues: FoundIssues) -> None:
     )
 
 
-def _held(start: Boot, now: datetime) -> str | None:
+def _held(start: StartResult, now: datetime) -> str | None:
     return None if start.hold is None else describe_hold(start.hold, now)

@@ -19,14 +19,14 @@ from hub.api.http.idempotency import Replays
 from hub.api.http.server import Hook, Hooks, HookServer, NewsDesk, OperatorServer
 from hub.api.http.sockets import listen_on_tcp
 from hub.api.resource import Hub
-from hub.app.boot import Context
+from hub.app.boot import HubContext
 from hub.base import open_files
 from hub.base.log import Channel
 from hub.base.open_files import SPARE_FILES
 from hub.base.toml.limits import Limits
 from hub.base.toml.listeners import DeviceListener as DeviceSettings
 from hub.base.toml.listeners import Listen, Listener
-from hub.base.toml.values import Address, SecretMissing
+from hub.base.toml.values import HostPort, SecretMissing
 from hub.connectors.webhook import WebhookSettings, problem_of
 from hub.links.auth import Authenticator
 from hub.links.failed_attempts import FailedAttempts
@@ -50,7 +50,7 @@ log = Channel(__name__)
 class Judges:
     """Services that decide who may connect, with the limits of the settings."""
 
-    def __init__(self, context: Context, *, roster: Roster) -> None:
+    def __init__(self, context: HubContext, *, roster: Roster) -> None:
         attempts = AttemptLimits(failures=context.settings.limits.auth_failures)
         self.of_devices = Authenticator(
             context.store,
@@ -168,18 +168,18 @@ def check_reach(name: str, held: socket.socket, listen: Listener) -> None:
     if held.family is socket.AF_UNIX or listen.is_for_others or listen.trusted_proxies:
         return
     host, port = held.getsockname()[:2]
-    if not Address(host, port).is_loopback:
+    if not HostPort(host, port).is_loopback:
         table = "operator" if name == OPERATORS else name
         raise CodedError(
             ErrorCode.BAD_SETTINGS,
-            f"the service manager's socket {name!r} is at {Address(host, port)}, which other machines reach"
+            f"the service manager's socket {name!r} is at {HostPort(host, port)}, which other machines reach"
             f" without TLS; in [listen.{table}] write tls = {{ certificate = PATH, key = PATH }},"
             " trusted_proxies, or insecure = true, or change ListenStream= of its socket unit",
         )
 
 
 @contextmanager
-def open_device_port(context: Context) -> Iterator[socket.socket]:
+def open_device_port(context: HubContext) -> Iterator[socket.socket]:
     """Yield the device port: the service manager's socket, else a new one bound to the configured address.
 
     Raises:
@@ -197,7 +197,7 @@ def open_device_port(context: Context) -> Iterator[socket.socket]:
 
 
 def make_device_listener(
-    context: Context,
+    context: HubContext,
     judges: Judges,
     *,
     hub_id: str,
@@ -253,7 +253,7 @@ def apply_to_operators(server: OperatorServer, settings: Settings, *, opened: Li
 
 
 def make_operator_server(
-    context: Context, judges: Judges, hub: Hub, *, tls: ssl.SSLContext | None
+    context: HubContext, judges: Judges, hub: Hub, *, tls: ssl.SSLContext | None
 ) -> OperatorServer:
     """Create the operators' listener.
 
@@ -307,7 +307,7 @@ class HooksInUse:
 
     def __init__(
         self,
-        context: Context,
+        context: HubContext,
         listen: Listener,
         *,
         tls: ssl.SSLContext | None,

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from hub.app.boot import Boot, Context
+from hub.app.boot import HubContext, StartResult
 from hub.base.version import command_to_add
 from hub.cluster.messages import RENEWALS, DeviceTaken, Hint, NodeRenewed, RunChanged, RunsWaiting
 from hub.links.auth import Authenticator
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from hub.cluster.bus import Bus  # needs an optional extra
 
 
-def make_bus(context: Context, start: Boot) -> "Bus | None":
+def make_bus(context: HubContext, start: StartResult) -> "Bus | None":
     """Create the bus of hub.toml; None: it has none, or no other hub can use the database.
 
     Raises:

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from hub.api.resource import Resource
 from hub.api.resources.agents import AgentView
-from hub.app.boot import Boot, Context
+from hub.app.boot import HubContext, StartResult
 from hub.base.supervisor import Supervisor
 from hub.health.issues import Check
 from hub.links.roster import Roster
@@ -20,7 +20,7 @@ from storage.agents.agents import AgentRow
 from storage.agents.declared_agents import AgentLimits
 
 
-class Part(Protocol):
+class PluggedPart(Protocol):
     """Services of a part, with its resources, its checks and its share of the settings."""
 
     def make_nouns(
@@ -55,7 +55,7 @@ class Part(Protocol):
         """Apply *settings* to the services."""
 
 
-def plug_in_coordination(context: Context, start: Boot, *, roster: Roster) -> Part:
+def plug_in_coordination(context: HubContext, start: StartResult, *, roster: Roster) -> PluggedPart:
     """Create the part that lets agents work together, over gateways and devices."""
     # Imported where it is plugged in, so that all else of the process can be read without it.
     from hub.app.coordination import Coordination

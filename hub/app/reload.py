@@ -9,14 +9,14 @@ from msgspec.structs import astuple
 
 from hub.agents.reconciliation import reconcile
 from hub.api.http.sockets import CannotListen, listen_on_tcp
-from hub.app.boot import Boot, Context
+from hub.app.boot import HubContext, StartResult
 from hub.app.listeners import DEVICES, OPERATORS
 from hub.base.clock import now_ms
 from hub.base.log import Channel
 from hub.base.name_lists import listed
 from hub.base.toml.positions import KeyPath
 from hub.base.toml.problems import SettingsInvalid
-from hub.base.toml.values import Address
+from hub.base.toml.values import HostPort
 from hub.links.roster import SharedRoots
 from hub.settings.declared import (
     declared_agents,
@@ -26,7 +26,7 @@ from hub.settings.declared import (
 )
 from hub.settings.edits import APPLIED, CHANGED, Revision
 from hub.settings.reading import Shared
-from hub.settings.reload import ACTOR, Changes, Commit, Parts, Prepare, Reloader, Remark, Unfit
+from hub.settings.reload import ACTOR, ChangedKeys, Commit, Parts, Prepare, Reloader, Remark, Unfit
 from hub.settings.settings import Settings
 from protocol.ids import NodeId
 from storage import audit
@@ -45,13 +45,13 @@ from storage.store import Connection, Store
 
 log = Channel(__name__)
 
-NOTHING_CHANGED: Final = Changes()
+NOTHING_CHANGED: Final = ChangedKeys()
 MAX_NAMED = 20  # keys of a change named in the audit log
 
 
 def make_parts(
-    context: Context,
-    boot: Boot,
+    context: HubContext,
+    boot: StartResult,
     *,
     shared: SharedRoots,
     prepare: Sequence[Prepare],
@@ -141,7 +141,7 @@ async def last_generation(store: Store, node_id: NodeId) -> int:
 
 
 def _entries(
-    context: Context, actor: str, revision: Revision, found: Changes = NOTHING_CHANGED
+    context: HubContext, actor: str, revision: Revision, found: ChangedKeys = NOTHING_CHANGED
 ) -> tuple[Entry, ...]:
     """Return the audit entries of applied settings: one for each key, then one for all."""
     at = now_ms(context.clock)
@@ -171,7 +171,7 @@ def _entries(
     )
 
 
-async def _record(context: Context, revision: Revision) -> bool:
+async def _record(context: HubContext, revision: Revision) -> bool:
     """Write what was changed while the hub was down. Return False if the log has it already.
 
     It has it where the hub was killed after it had applied a change, and before it kept the text.
@@ -187,7 +187,7 @@ async def _record(context: Context, revision: Revision) -> bool:
     return True
 
 
-async def _is_known(context: Context, key: str, old: str | None, new: str | None) -> bool:
+async def _is_known(context: HubContext, key: str, old: str | None, new: str | None) -> bool:
     """Return True if the last change of a key at this node in the audit log is this one."""
     entries = await context.store.read(audit.list_entries, limit=50, event=CHANGED, subject=key)
     details = (audit.read_detail(entry.detail) for entry in entries)
@@ -198,7 +198,12 @@ async def _is_known(context: Context, key: str, old: str | None, new: str | None
 
 
 async def _reconcile(
-    context: Context, boot: Boot, settings: Settings, actor: str, found: Changes, revision: Revision
+    context: HubContext,
+    boot: StartResult,
+    settings: Settings,
+    actor: str,
+    found: ChangedKeys,
+    revision: Revision,
 ) -> None:
     with _placed(settings):
         await reconcile(
@@ -218,7 +223,7 @@ async def _reconcile(
         )
 
 
-def _use(context: Context, actor: str, revision: Revision, c: Connection) -> None:
+def _use(context: HubContext, actor: str, revision: Revision, c: Connection) -> None:
     """Publish the revision of the shared settings if it is new, and record that this node uses it."""
     shared = revision.shared
     if shared is not None and revision.is_published:
@@ -227,14 +232,14 @@ def _use(context: Context, actor: str, revision: Revision, c: Connection) -> Non
     settings_revisions.record_use(c, context.node.id, None if shared is None else shared.number)
 
 
-async def _record_lag(context: Context, why: str) -> None:
+async def _record_lag(context: HubContext, why: str) -> None:
     try:
         await context.store.write(settings_revisions.record_refusal, context.node.id, why)
     except StorageError as error:  # the log has it
         log.warning("settings.lag_not_written", code=error.code)
 
 
-async def _check_names(context: Context, boot: Boot, settings: Settings) -> None:
+async def _check_names(context: HubContext, boot: StartResult, settings: Settings) -> None:
     """Check names and numbers of agents. Raises Unfit for one whose name is taken, or that is too many."""
     with _placed(settings):
         await context.store.read(gateways.check_main_agents, declared_gateways(settings))
@@ -271,7 +276,7 @@ def _placed(settings: Settings) -> Iterator[None]:
         raise Unfit(("agents", ours[0], "name") if ours else ("templates",), str(error), hint) from error
 
 
-async def _remarks(context: Context, shared: SharedRoots, settings: Settings) -> list[Remark]:
+async def _remarks(context: HubContext, shared: SharedRoots, settings: Settings) -> list[Remark]:
     return [
         *await _users_made(context.store, settings),
         *await _unknown_devices(context, settings),
@@ -319,7 +324,7 @@ async def _paths_outside(store: Store, shared: SharedRoots, settings: Settings) 
     ]
 
 
-async def _unknown_devices(context: Context, settings: Settings) -> list[Remark]:
+async def _unknown_devices(context: HubContext, settings: Settings) -> list[Remark]:
     """Warn of unknown device names, which may be misspelt, where other devices have been paired."""
     names = await context.store.read(pairings.list_names, at=now_ms(context.clock))
     ids = {user.name: user.id for user in await context.store.read(devices.list_users)}
@@ -354,7 +359,7 @@ async def _users_made(store: Store, settings: Settings) -> list[Remark]:
     ]
 
 
-async def _record_refusal(context: Context, actor: str, why: str) -> None:
+async def _record_refusal(context: HubContext, actor: str, why: str) -> None:
     entry = Entry(
         at=now_ms(context.clock),
         actor=actor,
@@ -368,7 +373,7 @@ async def _record_refusal(context: Context, actor: str, why: str) -> None:
         log.warning("audit.not_written", code=error.code, reason="settings")
 
 
-def _try_addresses(context: Context, settings: Settings) -> None:
+def _try_addresses(context: HubContext, settings: Settings) -> None:
     """Try to bind new addresses now, so that the failure does not occur at the restart."""
     was, now = context.settings.listen, settings.listen
     ours = {listener.address.port for _, listener in was.named()}  # free once this hub has stopped
@@ -384,7 +389,7 @@ def _try_addresses(context: Context, settings: Settings) -> None:
             tried.enter_context(_bound(hooks, ("listen", "webhooks", "address")))
 
 
-def _bound(address: Address, path: KeyPath) -> ExitStack:
+def _bound(address: HostPort, path: KeyPath) -> ExitStack:
     stack = ExitStack()
     try:
         stack.enter_context(listen_on_tcp(address))

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from hub.base.certificates import Certificates, CertificateUnusable, Pair, load_pair
+from hub.base.certificates import Certificates, CertificateUnusable, KeyPair, load_pair
 from hub.base.log import Channel
 from hub.base.metrics import Metrics
 from hub.base.toml.listeners import Listen, TlsSettings
-from hub.health.doors import Certificate
+from hub.health.access_checks import Certificate
 from hub.settings.reload import Commit, Unfit
 from hub.settings.settings import Settings
 
@@ -50,7 +50,7 @@ class Tls:
         Raises:
             Unfit: the files cannot be used; the certificates in use are kept.
         """
-        pairs: dict[str, Pair] = {}
+        pairs: dict[str, KeyPair] = {}
         for name, tls in _configured(settings.listen):
             try:
                 pairs[name] = load_pair(tls.certificate, tls.key)
@@ -97,7 +97,7 @@ class Tls:
             refused = _why_refused(files[name]) if name in files else ""
             yield Certificate(name, certificates.pair.expires_at, refused)
 
-    def _use(self, listen: Listen, pairs: dict[str, Pair]) -> None:
+    def _use(self, listen: Listen, pairs: dict[str, KeyPair]) -> None:
         self._listen = listen
         for name in self._in_use.keys() & pairs.keys():  # other changes of TLS wait for a restart
             self._in_use[name].use(pairs[name])

@@ -9,7 +9,7 @@ from hub.agents.capabilities import CapabilityRegistry
 from hub.agents.checkpoints import CheckpointService
 from hub.agents.locks import LockService
 from hub.agents.measurements import MeasurementService
-from hub.app.boot import Boot, Context
+from hub.app.boot import HubContext, StartResult
 from hub.app.model import ModelsInUse
 from hub.base.loop_lag import LoopLag
 from hub.base.outbound.rules import OutboundRules
@@ -59,8 +59,8 @@ class Work:
 
     def __init__(
         self,
-        context: Context,
-        boot: Boot,
+        context: HubContext,
+        boot: StartResult,
         *,
         extractor: Extractor,
         models: Models,
@@ -283,7 +283,7 @@ def _run_limits(limits: Limits) -> RunLimits:
     return RunLimits(files=limits.run_files, bytes=limits.run_bytes)
 
 
-def make_notifier(context: Context) -> Notifier:
+def make_notifier(context: HubContext) -> Notifier:
     """Create the service that notifies the targets of [[notify]]."""
     return Notifier(
         context.store,
@@ -308,7 +308,7 @@ def prepare_targets(notifier: Notifier, settings: Settings) -> Commit:
     return partial(notifier.apply, settings.notify)
 
 
-def make_lease_keeper(context: Context, lease: NodeLease) -> LeaseKeeper:
+def make_lease_keeper(context: HubContext, lease: NodeLease) -> LeaseKeeper:
     """Create the service that renews this node's *lease* in a shared database."""
     url, boot_id = context.settings.storage.resolved(), context.boot_id
     return LeaseKeeper(
@@ -321,7 +321,7 @@ def make_lease_keeper(context: Context, lease: NodeLease) -> LeaseKeeper:
     )
 
 
-def make_backups(context: Context) -> Backups:
+def make_backups(context: HubContext) -> Backups:
     """Create the backup service; it is idle if the database is not a file."""
     url = context.settings.storage.resolved()
     database = None if context.store.is_shared else file_of(url, context.state)
@@ -329,7 +329,7 @@ def make_backups(context: Context) -> Backups:
     return Backups(context.store, context.state, database, clock=context.clock, keep=keep)
 
 
-def make_housekeeping(context: Context) -> Housekeeping:
+def make_housekeeping(context: HubContext) -> Housekeeping:
     """Create the service that removes expired data."""
     settings = context.settings
     return Housekeeping(
@@ -343,7 +343,7 @@ def make_housekeeping(context: Context) -> Housekeeping:
     )
 
 
-def _make_span_export(context: Context) -> SpanExport | None:
+def _make_span_export(context: HubContext) -> SpanExport | None:
     url, settings = context.settings.traces.otlp, context.settings
     if url is None:
         return None
@@ -358,7 +358,7 @@ def _make_span_export(context: Context) -> SpanExport | None:
     )
 
 
-def make_measurements(context: Context, roster: Roster, lag: LoopLag) -> MeasurementService:
+def make_measurements(context: HubContext, roster: Roster, lag: LoopLag) -> MeasurementService:
     """Create the service for measurements of agents and of this node."""
     return MeasurementService(
         context.store,

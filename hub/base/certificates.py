@@ -30,7 +30,7 @@ class CertificateUnread(CertificateUnusable):
     """A file that this process cannot read; its content may be valid."""
 
 
-class Pair(NamedTuple):
+class KeyPair(NamedTuple):
     """A certificate and its matching key, loaded."""
 
     context: ssl.SSLContext
@@ -48,7 +48,7 @@ def ending(ends_at: datetime, now: datetime) -> str:
     return ""
 
 
-def load_pair(certificate: Path, key: Path) -> Pair:
+def load_pair(certificate: Path, key: Path) -> KeyPair:
     """Read a certificate with its chain, and its key: both PEM.
 
     Raises:
@@ -72,7 +72,7 @@ def load_pair(certificate: Path, key: Path) -> Pair:
         if error.reason == "KEY_VALUES_MISMATCH":
             raise CertificateUnusable(f"the key {key} is not that of {certificate}") from error
         raise CertificateUnusable(f"{key} has no private key in PEM: {error.reason or error}") from error
-    return Pair(context, expires_at, names, sha256(chain).digest())
+    return KeyPair(context, expires_at, names, sha256(chain).digest())
 
 
 class Certificates:
@@ -88,7 +88,7 @@ class Certificates:
         self.context.load_cert_chain(certificate, key)
         self.context.sni_callback = self._choose
 
-    def use(self, pair: Pair) -> None:
+    def use(self, pair: KeyPair) -> None:
         """Use *pair* from the next connection on."""
         self.pair = pair
 

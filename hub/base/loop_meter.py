@@ -141,7 +141,7 @@ class LoopMeter(Collector):
         yield shares
 
 
-class Account:
+class LoopAccount:
     """Account of a request, or of a session, which its work is charged to.
 
     Attributes:
@@ -170,13 +170,13 @@ class Account:
             meter.current = outer
 
 
-ACCOUNT: Final[ContextVar[Account | None]] = ContextVar("account", default=None)
+ACCOUNT: Final[ContextVar[LoopAccount | None]] = ContextVar("account", default=None)
 
 
 class ChargedCoroutine(Coroutine[Any, Any, T]):
     """Coroutine of a task whose steps are charged to an account."""
 
-    def __init__(self, work: Coroutine[Any, Any, T], account: Account) -> None:
+    def __init__(self, work: Coroutine[Any, Any, T], account: LoopAccount) -> None:
         self._work, self._account = work, account
 
     def __getattr__(self, name: str) -> Any:  # its state, and its name in a log
@@ -211,7 +211,7 @@ def charge_tasks(loop: asyncio.AbstractEventLoop) -> None:
     loop.set_task_factory(create)
 
 
-async def charged(account: Account, work: Coroutine[Any, Any, T]) -> T:
+async def charged(account: LoopAccount, work: Coroutine[Any, Any, T]) -> T:
     """Run the coroutine *work*, and charge each of its steps on the loop to an account.
 
     The account is closed at the end, and counts for the tasks that are started meanwhile.

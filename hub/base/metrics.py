@@ -115,7 +115,7 @@ class FrameTally(Collector):
         )
 
 
-class Followed(Collector):
+class FollowedCounter(Collector):
     """Counter whose value is counted elsewhere as plain integers."""
 
     def __init__(self, name: str, documentation: str) -> None:
@@ -355,9 +355,11 @@ class Metrics:
         self.service_restarts = counter(
             "hub_service_restarts", "Restarts of failed services of the hub, by name.", ["service"]
         )
-        self.log_dropped = Followed("hub_log_dropped", "Log entries dropped because the stream was not read.")
+        self.log_dropped = FollowedCounter(
+            "hub_log_dropped", "Log entries dropped because the stream was not read."
+        )
         registry.register(self.log_dropped)
-        self.log_suppressed = Followed(
+        self.log_suppressed = FollowedCounter(
             "hub_log_suppressed", "Repeated log entries that were counted instead of written."
         )
         registry.register(self.log_suppressed)

@@ -141,22 +141,22 @@ AGENT: Final = Unscoped.AGENT
 Need = Scope | Unscoped  # requirement of a row of the table
 
 
-class Asked(NamedTuple):
+class RouteKey(NamedTuple):
     """An HTTP method and the template of a path, as the routers spell them."""
 
     method: str
     path: str
 
 
-ROUTES: Final[dict[Asked, Need]] = {}  # each resource adds its rows
-AUDITED: Final[dict[Asked, str]] = {}  # event in the audit log of each route; empty: it changes nothing
+ROUTES: Final[dict[RouteKey, Need]] = {}  # each resource adds its rows
+AUDITED: Final[dict[RouteKey, str]] = {}  # event in the audit log of each route; empty: it changes nothing
 # Kinds of limits that each route respects; it is refused to a caller that has limits of another kind.
-LIMITED: Final[dict[Asked, frozenset[str]]] = {}
+LIMITED: Final[dict[RouteKey, frozenset[str]]] = {}
 BY_DEVICE: Final = ("devices",)
 BY_ALL: Final = Limits.__struct_fields__
 
 # In addition to ``HUB_WIDE``: routes that show data of all users, refused to a caller scoped to one user.
-HUB_WIDE_ROUTES: Final = frozenset({Asked("GET", "/metrics"), Asked("GET", "/v1/metrics/series")})
+HUB_WIDE_ROUTES: Final = frozenset({RouteKey("GET", "/metrics"), RouteKey("GET", "/v1/metrics/series")})
 
 
 class DeviceNeed(NamedTuple):
@@ -188,9 +188,9 @@ def _tree() -> dict[str, Any]:
 
 def declare(method: str, path: str, need: Need, event: str, within: Collection[str] = ()) -> None:
     """Add a route to the tables; called when the class of a resource is defined."""
-    ROUTES[Asked(method, path)] = need
-    AUDITED[Asked(method, path)] = event
-    LIMITED[Asked(method, path)] = frozenset(within)
+    ROUTES[RouteKey(method, path)] = need
+    AUDITED[RouteKey(method, path)] = event
+    LIMITED[RouteKey(method, path)] = frozenset(within)
     _tree.cache_clear()
 
 
@@ -201,7 +201,7 @@ def declare_request(method: Method, need: DeviceNeed) -> None:
     DEVICE_REQUESTS.update((one, rows[one]) for one in Method if one in rows)
 
 
-def rows_of(path: str) -> dict[str, Asked]:
+def rows_of(path: str) -> dict[str, RouteKey]:
     """Return the rows that match a path, by method; one whose last parts are no parameters goes first."""
     root, *parts = path.split("/")
     nodes = [] if root else [_tree()]
@@ -210,7 +210,7 @@ def rows_of(path: str) -> dict[str, Asked]:
     return {method: asked for node in nodes for method, asked in node.get(_ROWS, {}).items()}
 
 
-def may_ask(principal: Principal | None, asked: Asked) -> bool:
+def may_ask(principal: Principal | None, asked: RouteKey) -> bool:
     """Return whether *principal* may call the route of the row *asked*; None: a caller without a token."""
     need = ROUTES[asked]
     if principal is None or need is PUBLIC:

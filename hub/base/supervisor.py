@@ -35,7 +35,7 @@ class Service(Protocol):
 
 
 @dataclass(slots=True)
-class Failures:
+class ServiceFailures:
     """Failures of one service since the process started.
 
     Attributes:
@@ -94,11 +94,11 @@ class Supervisor:
         self._places: list[_SupervisedService] = []
         self._broken: list[Exception] = []
         self._alarm = anyio.Event()  # a vital service failed
-        self._failures: dict[str, Failures] = {}
+        self._failures: dict[str, ServiceFailures] = {}
         self.started: dict[str, Any] = {}
 
     @property
-    def failures(self) -> Mapping[str, Failures]:
+    def failures(self) -> Mapping[str, ServiceFailures]:
         return self._failures
 
     def add(self, name: str, service: Service, *, turns: LoopReports | None = None) -> None:
@@ -192,7 +192,7 @@ class Supervisor:
         before = self._failures.get(name)
         error = f"{type(exc).__name__}: {exc}" if isinstance(exc, HubError) else type(exc).__name__
         count = 1 if before is None else before.count + 1
-        self._failures[name] = Failures(count, self._clock.now(), error, is_down)
+        self._failures[name] = ServiceFailures(count, self._clock.now(), error, is_down)
         if is_down and self._metrics is not None:
             self._metrics.service_restarts.labels(name).inc()
 

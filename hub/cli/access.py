@@ -368,9 +368,9 @@ def _listener(hub: Talk, name: str) -> Mapping[str, Any]:
 
 def _is_for_others(address: str) -> bool:
     """Return whether other machines reach the address of a listener."""
-    from hub.base.toml.values import Address
+    from hub.base.toml.values import HostPort
 
-    return not Address.parse(address).is_loopback
+    return not HostPort.parse(address).is_loopback
 
 
 def has_display(environ: Mapping[str, str]) -> bool:

@@ -45,7 +45,7 @@ from urllib.parse import unquote
 from anyio import to_thread
 from pydantic import AfterValidator, Field, StringConstraints, field_validator
 
-from hub.base.outbound.scopes import Scope
+from hub.base.outbound.scopes import RefusalScope
 from hub.connectors.calling import (
     ConnectorFailure,
     CursorLost,
@@ -412,7 +412,7 @@ class CalDavConnector(Connector):
             report = await self._report(calendar.url, multiget(hrefs))
             listed = {_path(calendar.url, resource.href): resource for resource in report.resources}
         except ConnectorFailure as failure:
-            if failure.scope in (Scope.ACCOUNT, Scope.MOMENT) or len(hrefs) == 1:
+            if failure.scope in (RefusalScope.ACCOUNT, RefusalScope.MOMENT) or len(hrefs) == 1:
                 raise
 
         async def resource_of(href: str) -> WebDavResource:

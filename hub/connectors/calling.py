@@ -23,7 +23,7 @@ from hub.base.clock import Chance, Clock
 from hub.base.outbound.addresses import parse_target
 from hub.base.outbound.client import AnswerTooLarge, DecodingError, InvalidURL, OutboundClient, TransportError
 from hub.base.outbound.rules import AddressRefused, bounded_wait, is_this_machine, retry_after
-from hub.base.outbound.scopes import MAX_REFUSALS, Scope
+from hub.base.outbound.scopes import MAX_REFUSALS, RefusalScope
 from hub.base.printable import with_whole_characters
 from protocol.errors import ErrorCode, HubError
 from protocol.frame import check_numbers, read_json
@@ -36,7 +36,7 @@ class ConnectorFailure(HubError):
     """
 
     code = ErrorCode.PROVIDER_UNAVAILABLE
-    scope: ClassVar[Scope] = Scope.PLACE
+    scope: ClassVar[RefusalScope] = RefusalScope.PLACE
 
 
 class SignInNeeded(ConnectorFailure):
@@ -47,7 +47,7 @@ class SignInNeeded(ConnectorFailure):
     """
 
     code = ErrorCode.SIGN_IN_NEEDED
-    scope = Scope.ACCOUNT
+    scope = RefusalScope.ACCOUNT
 
     def __init__(self, message: str, *, version: int = 0) -> None:
         super().__init__(message)
@@ -64,13 +64,13 @@ class Misconfigured(ConnectorFailure):
     """Settings in hub.toml that do not fit the provider: a deleted folder, or an invalid query."""
 
     code = ErrorCode.BAD_CONNECTOR
-    scope = Scope.ROW  # the settings fitted the request for the list
+    scope = RefusalScope.ROW  # the settings fitted the request for the list
 
 
 class FileUnusable(Misconfigured):
     """File that the settings name and this node cannot use; another node may have it."""
 
-    scope = Scope.ACCOUNT
+    scope = RefusalScope.ACCOUNT
 
 
 class ProviderBusy(ConnectorFailure):
@@ -81,7 +81,7 @@ class ProviderBusy(ConnectorFailure):
     """
 
     code = ErrorCode.PROVIDER_BUSY
-    scope = Scope.MOMENT
+    scope = RefusalScope.MOMENT
 
     def __init__(self, message: str, *, retry_at: datetime | None = None) -> None:
         super().__init__(message)
@@ -92,14 +92,14 @@ class QuotaSpent(ConnectorFailure):
     """Paid quota that is used up; waiting alone may not help."""
 
     code = ErrorCode.PROVIDER_QUOTA
-    scope = Scope.ACCOUNT
+    scope = RefusalScope.ACCOUNT
 
 
 class CursorLost(ConnectorFailure):
     """Cursor that the provider has forgotten: the stream starts anew, with an overlap."""
 
     code = ErrorCode.CURSOR_LOST
-    scope = Scope.ROW  # a message has no cursor
+    scope = RefusalScope.ROW  # a message has no cursor
 
 
 class Unavailable(ConnectorFailure):
@@ -111,7 +111,7 @@ class Unavailable(ConnectorFailure):
 class NeedsOtherNode(Unavailable):
     """Key or file that this node lacks and another node may have: that node can read the connector."""
 
-    scope = Scope.ACCOUNT
+    scope = RefusalScope.ACCOUNT
 
 
 NEEDS_A_PERSON: Final = (SignInNeeded, PermissionMissing, Misconfigured)
@@ -121,7 +121,7 @@ class MessageUnreadable(ConnectorFailure):
     """Message that cannot be read, unlike the others."""
 
     code = ErrorCode.MESSAGE_UNREADABLE
-    scope = Scope.ROW
+    scope = RefusalScope.ROW
 
 
 TRIES: Final = 4
@@ -241,14 +241,16 @@ class Refusals:
         is_over = self._are_all_refused([*found.values()])
         self._in_a_row = self._in_a_row + len(failures) if len(failures) == len(results) else 0
         of_all = [
-            failure for failure in failures if is_over or not (self.accepted or failure.scope is Scope.ROW)
+            failure
+            for failure in failures
+            if is_over or not (self.accepted or failure.scope is RefusalScope.ROW)
         ]
         for item, result in results:
             if not isinstance(result, ConnectorFailure):
                 yield item, result
             elif result not in of_all:
-                is_busy = result.scope is Scope.MOMENT and len(failures) < len(results)
-                is_passing = not self.accepted or result.scope in (Scope.ACCOUNT, Scope.MOMENT)
+                is_busy = result.scope is RefusalScope.MOMENT and len(failures) < len(results)
+                is_passing = not self.accepted or result.scope in (RefusalScope.ACCOUNT, RefusalScope.MOMENT)
                 yield item, Unread(reason=str(result), is_passing=is_passing and not is_busy, is_busy=is_busy)
         if of_all:
             raise of_all[0]

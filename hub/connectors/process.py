@@ -26,7 +26,7 @@ from pydantic import AfterValidator, Field, StringConstraints, ValidationInfo
 
 from hub.base.log import LAST_WORDS, Channel, foreign_words
 from hub.base.outbound.rules import bounded_wait
-from hub.base.outbound.scopes import Scope
+from hub.base.outbound.scopes import RefusalScope
 from hub.base.output_pace import LINES_BYTES_PER_S, LOG_BYTES_PER_S, OutputPace
 from hub.base.printable import one_line, with_whole_characters
 from hub.connectors.calling import (
@@ -668,7 +668,9 @@ class ProcessConnector(Connector):
             if (known := waiting.pop(key, None)) is not None:
                 yield known, await self._content(known, item)
         self.refusals.accepted += len(items)
-        if failed is not None and (failed.scope in (Scope.ACCOUNT, Scope.MOMENT) or len(messages) == 1):
+        if failed is not None and (
+            failed.scope in (RefusalScope.ACCOUNT, RefusalScope.MOMENT) or len(messages) == 1
+        ):
             raise failed
         if failed is not None:  # by one of the messages that are left
             async for message, outcome in self.refusals.each(

@@ -18,9 +18,9 @@ from hub.base.metrics import Metrics
 from hub.base.periodic_loop import PeriodicLoop
 from hub.coordination import authority
 from hub.coordination.authority import Caller
-from hub.coordination.courier import Courier
+from hub.coordination.message_delivery import MessageDeliveryService
 from hub.coordination.message_transitions import Waiters
-from hub.coordination.messages import MAX_WAIT_S, WAIT_S, Messages, ToLead
+from hub.coordination.messages import MAX_WAIT_S, WAIT_S, MessageService, ToLead
 from protocol.errors import CodedError, ErrorCode, LimitReached
 from protocol.ids import BroadcastId, GatewayId, MessageId, RunId, UserId, trace_id_of
 from storage import audit
@@ -60,7 +60,7 @@ class BroadcastStatus(msgspec.Struct, frozen=True):
         return self.tally.failed == 0 and self.tally.waiting == 0
 
 
-class Broadcasts:
+class BroadcastService:
     """Service that sends and settles broadcasts.
 
     Attributes:
@@ -70,8 +70,8 @@ class Broadcasts:
     def __init__(
         self,
         store: Store,
-        sent: Messages,
-        courier: Courier,
+        sent: MessageService,
+        courier: MessageDeliveryService,
         *,
         owner_id: UserId,
         clock: Clock,

@@ -73,7 +73,7 @@ class Waiters:
                     del self._events[id]
 
 
-class Moving:
+class MessageTransitions:
     """Writes the state changes of messages."""
 
     def __init__(self, store: Store, *, clock: Clock, ids: IdFactory, metrics: Metrics) -> None:
@@ -220,10 +220,12 @@ def shortened(words: str) -> str:
 EnsureLead = Callable[[BoardId], Awaitable[AgentId]]
 
 
-class Homes:
+class RecipientDirectory:
     """Resolver of messages' homes. *ensure_lead* creates the lead of a board at its gateway."""
 
-    def __init__(self, store: Store, moving: Moving, ensure_lead: EnsureLead | None = None) -> None:
+    def __init__(
+        self, store: Store, moving: MessageTransitions, ensure_lead: EnsureLead | None = None
+    ) -> None:
         self._ensure_lead = ensure_lead
         self._store = store
         self._moving = moving

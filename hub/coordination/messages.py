@@ -25,7 +25,7 @@ from hub.base.log import Channel
 from hub.base.metrics import Metrics
 from hub.coordination import authority
 from hub.coordination.authority import Caller
-from hub.coordination.courier import Courier
+from hub.coordination.message_delivery import MessageDeliveryService
 from hub.coordination.provisioning import Provisioning
 from hub.coordination.questions import checked_tags, checked_word
 from hub.openclaw import GatewayError
@@ -81,7 +81,7 @@ class Nudge(msgspec.Struct, frozen=True, kw_only=True):
     dedupe_key: str | None = None
 
 
-class Messages:
+class MessageService:
     """Operations on messages, for authorized callers.
 
     Attributes:
@@ -92,7 +92,7 @@ class Messages:
     def __init__(
         self,
         store: Store,
-        courier: Courier,
+        courier: MessageDeliveryService,
         *,
         clock: Clock,
         ids: IdFactory,
@@ -331,7 +331,7 @@ class Ensured(NamedTuple):
         return self.home is None or self.home.state == gateway_agents.READY
 
 
-class Leads:
+class LeadService:
     """Lookup and creation of leads."""
 
     def __init__(
@@ -482,8 +482,8 @@ class LeadMessages:
     def __init__(
         self,
         store: Store,
-        sent: Messages,
-        leads: Leads,
+        sent: MessageService,
+        leads: LeadService,
         *,
         clock: Clock,
         ids: IdFactory,

@@ -71,7 +71,7 @@ class _Spell(msgspec.Struct):
         return self.making == 0 and now >= self.last_at + QUIET_S
 
 
-class Quiet:
+class ConfigDebounce:
     """Periods of configuration changes, by gateway."""
 
     def __init__(self, clock: Clock) -> None:
@@ -140,7 +140,7 @@ class Provisioning:
         clock: Clock,
         ids: IdFactory,
         metrics: Metrics,
-        quiet: Quiet | None = None,
+        quiet: ConfigDebounce | None = None,
         on_made: Callable[[str], None] = lambda _: None,
         after_step: Callable[[str], Awaitable[None]] | None = None,
     ) -> None:
@@ -159,7 +159,7 @@ class Provisioning:
         self._clock = clock
         self._ids = ids
         self._made = metrics.gateway_agents_made
-        self._quiet = quiet or Quiet(clock)
+        self._quiet = quiet or ConfigDebounce(clock)
         self._after_step = after_step
         self._turn_of: defaultdict[AgentId, anyio.Lock] = defaultdict(anyio.Lock)
         self._anew: set[str] = set()  # reconnected gateways, at which failed agents are retried

@@ -244,7 +244,7 @@ MAX_ANSWERS: Final = 1_000  # answers per chat text
 Listener = Callable[[QuestionRow], None]
 
 
-class Asked(msgspec.Struct, frozen=True, kw_only=True):
+class QuestionDraft(msgspec.Struct, frozen=True, kw_only=True):
     """Content of a question to a person.
 
     Attributes:
@@ -262,7 +262,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     dedupe_key: str | None = None
 
 
-class Questions:
+class QuestionService:
     """Questions to people and their answers, for authorized callers.
 
     Attributes:
@@ -287,7 +287,7 @@ class Questions:
         """Register a callback for new and settled questions, after the commit; it must not wait."""
         self._listeners.append(listener)
 
-    async def ask(self, caller: Caller, board: str, asked: Asked) -> QuestionRow:
+    async def ask(self, caller: Caller, board: str, asked: QuestionDraft) -> QuestionRow:
         """Ask the board's user a question. Return once the question is committed.
 
         Raises:
@@ -472,7 +472,7 @@ class QuestionDelivery:
         self,
         store: Store,
         *,
-        asked: Questions,
+        asked: QuestionService,
         links: Callable[[], Iterable[DeviceLink]],
         find_link: Callable[[DeviceId], DeviceLink | None],
         clock: Clock,

@@ -626,7 +626,7 @@ class SoulRequest(msgspec.Struct, frozen=True, kw_only=True):
     dedupe_key: str | None = None
 
 
-class Souls:
+class SoulService:
     """Souls of agents, for authorized callers."""
 
     def __init__(

@@ -152,7 +152,7 @@ def lasting(check: Check, clock: Clock, for_s: float) -> Check:
     return check_again
 
 
-class Issues:
+class IssueRegistry:
     """Registry of issues: runs the checks every minute, and on request."""
 
     def __init__(self, *, clock: Clock, metrics: Metrics, every_s: float = EVERY_S) -> None:

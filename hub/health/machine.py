@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 from hub.base.clock import from_epoch_ms, utc_text
 from hub.base.loop_meter import LoopMeter
 from hub.base.name_lists import listed
-from hub.base.supervisor import Failures
+from hub.base.supervisor import ServiceFailures
 from hub.base.toml.limits import Limits
 from hub.health.issues import Check, Finding, error, notice, warning
 from hub.runs.clock_watch import JUMP_S, ClockWatch
@@ -365,7 +365,7 @@ async def check_shut_out(
     ]
 
 
-def check_services(failures: Callable[[], Mapping[str, Failures]], now: datetime) -> Iterable[Finding]:
+def check_services(failures: Callable[[], Mapping[str, ServiceFailures]], now: datetime) -> Iterable[Finding]:
     """Find services that are down, or failed within the last hour."""
     return [
         _broken_service(name, of)
@@ -374,7 +374,7 @@ def check_services(failures: Callable[[], Mapping[str, Failures]], now: datetime
     ]
 
 
-def _broken_service(name: str, of: Failures) -> Finding:
+def _broken_service(name: str, of: ServiceFailures) -> Finding:
     often = "once" if of.count == 1 else f"{of.count} times"
     explanation = f"the hub's service {name!r} broke {often} since the start, last with {of.error}"
     severity, now = (error, "it is down and will be restarted") if of.is_down else (warning, "it runs again")

@@ -41,7 +41,7 @@ class CannotCalibrate(HubError):
     code = ErrorCode.BAD_SETTINGS
 
 
-class Plan(NamedTuple):
+class CalibrationPlan(NamedTuple):
     """Estimated costs of a calibration that measures all sizes. *most_tokens* are never exceeded."""
 
     sizes: tuple[int, ...]
@@ -51,7 +51,7 @@ class Plan(NamedTuple):
     most_tokens: int
 
 
-class Measured(NamedTuple):
+class MeasuredSize(NamedTuple):
     """Reading of all documents in chunks of one size."""
 
     chunk_tokens: int
@@ -79,7 +79,7 @@ class Calibration(NamedTuple):
         is_cut_short: the budget ended it before all sizes were measured that tell something.
     """
 
-    measured: tuple[Measured, ...]
+    measured: tuple[MeasuredSize, ...]
     chunk_tokens: int
     share: float
     best_share: float
@@ -114,7 +114,9 @@ class _Case(NamedTuple):
         return found
 
 
-def plan(documents: Sequence[GoldDocument], agent: AgentConfig, settings: Settings, price: Price) -> Plan:
+def plan(
+    documents: Sequence[GoldDocument], agent: AgentConfig, settings: Settings, price: Price
+) -> CalibrationPlan:
     """Return the sizes to measure and their estimated costs.
 
     Raises:
@@ -152,16 +154,16 @@ def plan(documents: Sequence[GoldDocument], agent: AgentConfig, settings: Settin
     tokens = prompt_tokens + answer_tokens
     limit = settings.budget.run_tokens
     most = _SPARE * tokens if limit is None else min(_SPARE * tokens, limit)
-    return Plan(tuple(sizes), questions, tokens, price.of(prompt_tokens, answer_tokens), most)
+    return CalibrationPlan(tuple(sizes), questions, tokens, price.of(prompt_tokens, answer_tokens), most)
 
 
 async def calibrate(
     documents: Sequence[GoldDocument],
     agent: AgentConfig,
     means: Means,
-    planned: Plan,
+    planned: CalibrationPlan,
     *,
-    on_measured: Callable[[Measured], None],
+    on_measured: Callable[[MeasuredSize], None],
 ) -> Calibration:
     """Measure the sizes of a plan with the only model of the settings, and choose one.
 
@@ -172,7 +174,7 @@ async def calibrate(
     options = extraction_config_of(agent)
     cases = _cases(documents, options)
     observations: list[Observation] = []
-    measured: list[Measured] = []
+    measured: list[MeasuredSize] = []
     answer_tokens, record_tokens = 0, float(_RECORD_TOKENS)
     is_cut_short = False
     for size in planned.sizes:
@@ -231,7 +233,9 @@ def _cases(documents: Sequence[GoldDocument], options: ExtractionOptions) -> lis
     ]
 
 
-def _with(settings: Settings, size: int, planned: Plan, measured: Iterable[Measured]) -> Settings | None:
+def _with(
+    settings: Settings, size: int, planned: CalibrationPlan, measured: Iterable[MeasuredSize]
+) -> Settings | None:
     """Return the settings for one size with the rest of the budget, or None if nothing is left."""
     spent_tokens, spent_nanos = 0, 0
     for one in measured:
@@ -247,7 +251,7 @@ def _with(settings: Settings, size: int, planned: Plan, measured: Iterable[Measu
 
 def _measured(
     size: int, cases: Sequence[_Case], evaluated: Evaluated, observations: list[Observation]
-) -> Measured:
+) -> MeasuredSize:
     """Count the labels of one size, and add them to the observations."""
     labels = found = 0
     missed_by_id = {document.id: set(document.missed) for document in evaluated.documents}
@@ -259,7 +263,7 @@ def _measured(
                 found += number not in missed
                 observations.append(Observation(length, number not in missed))
     evaluation = evaluated.evaluation
-    return Measured(
+    return MeasuredSize(
         chunk_tokens=size,
         labels=labels,
         found=found,

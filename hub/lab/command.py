@@ -28,9 +28,16 @@ from hub.cli.options import (
 from hub.cli.talk import talk
 
 if TYPE_CHECKING:
-    from hub.lab.calibration import Calibration, Measured
-    from hub.lab.comparison import Comparison
-    from hub.lab.evaluation import DocumentResult, EvaluationFile, Means, Shown, StoredEvaluation, WrongField
+    from hub.lab.calibration import Calibration, MeasuredSize
+    from hub.lab.comparison import EvaluationComparison
+    from hub.lab.evaluation import (
+        DocumentResult,
+        EvaluationFile,
+        Means,
+        ShownItem,
+        StoredEvaluation,
+        WrongField,
+    )
     from hub.lab.gold import GoldDocument, Tally
     from hub.runs.run_order import AgentConfig
     from hub.settings.agent_settings import AgentSettings
@@ -172,7 +179,7 @@ def eval(
     other_settings = settings if against_model is None else _with_model(settings, against_model)
     other_prompt = None if against_prompt is None else text_in(against_prompt)
     side = _evaluated(settings, agent, documents[:limit], digest)
-    report = Report(name, str(gold), side._replace(name=agent.name), has_misses=misses)
+    report = EvalReport(name, str(gold), side._replace(name=agent.name), has_misses=misses)
     now = side.stored
     if against_prompt is None and against_model is None:
         before = next((one for one in reversed(earlier or ()) if one.is_like(now)), None)
@@ -409,7 +416,7 @@ def run_calibration(
         f" more than {planned.most_tokens:,} tokens or the budget of a run"
     )
 
-    def on_measured(one: "Measured") -> None:
+    def on_measured(one: "MeasuredSize") -> None:
         show.report(f"chunks of {one.chunk_tokens} tokens: {one.found} of {one.labels} labels found")
 
     async def calibrated() -> "Calibration":
@@ -534,7 +541,7 @@ class Side(NamedTuple):
     name: str = ""
 
 
-class Report(NamedTuple):
+class EvalReport(NamedTuple):
     """Report of ``hub eval``.
 
     Attributes:
@@ -548,11 +555,11 @@ class Report(NamedTuple):
     side: Side
     before: "StoredEvaluation | None" = None
     other: Side | None = None
-    comparison: "Comparison | None" = None
+    comparison: "EvaluationComparison | None" = None
     has_misses: bool = False
 
 
-def print_report(report: Report) -> None:
+def print_report(report: EvalReport) -> None:
     """Print a report on stdout."""
     stored = report.side.stored
     show.print_table(_HEADERS, list(_rows(stored, report.before)))
@@ -574,7 +581,7 @@ def print_report(report: Report) -> None:
                 show.quote(one.sentence)
 
 
-def report_json(report: Report) -> dict[str, Any]:
+def report_json(report: EvalReport) -> dict[str, Any]:
     """Return a report for ``--json``. Texts of documents are part of it only with the misses."""
     import msgspec
 
@@ -695,7 +702,7 @@ def _column(stored: "StoredEvaluation") -> dict[str, str]:
     }
 
 
-def _counts(one: Side, other: Side, found: "Comparison") -> Iterator[tuple[str, object]]:
+def _counts(one: Side, other: Side, found: "EvaluationComparison") -> Iterator[tuple[str, object]]:
     yield "labels found by both", found.both
     yield f"only by {one.name}", len(found.only_first)
     yield f"only by {other.name}", len(found.only_second)
@@ -706,7 +713,7 @@ def _counts(one: Side, other: Side, found: "Comparison") -> Iterator[tuple[str, 
     yield "sign test", f"p = {found.chance:.3f}: the difference of labels {verdict}"
 
 
-def _lists(report: Report) -> "Iterator[tuple[str, Iterable[tuple[str, Shown]]]]":
+def _lists(report: EvalReport) -> "Iterator[tuple[str, Iterable[tuple[str, ShownItem]]]]":
     """Yield the lists of labels and items that are shown with their sentences, each with its title."""
     if report.other is None or report.comparison is None:
         yield "missed", _missed(report.side)
@@ -721,13 +728,13 @@ def _lists(report: Report) -> "Iterator[tuple[str, Iterable[tuple[str, Shown]]]]
         yield f"wrong, {side.name}", _wrong(side)
 
 
-def _missed(side: Side) -> "Iterator[tuple[str, Shown]]":
+def _missed(side: Side) -> "Iterator[tuple[str, ShownItem]]":
     return (
         (document.id, document.labels[number]) for document in side.documents for number in document.missed
     )
 
 
-def _false(side: Side) -> "Iterator[tuple[str, Shown]]":
+def _false(side: Side) -> "Iterator[tuple[str, ShownItem]]":
     return ((document.id, shown) for document in side.documents for shown in document.false)
 
 
@@ -735,7 +742,7 @@ def _wrong(side: Side) -> "Iterator[tuple[str, WrongField]]":
     return ((document.id, wrong) for document in side.documents for wrong in document.wrong)
 
 
-def _places_json(places: "Iterable[tuple[str, Shown]]", *, has_text: bool = True) -> list[dict[str, str]]:
+def _places_json(places: "Iterable[tuple[str, ShownItem]]", *, has_text: bool = True) -> list[dict[str, str]]:
     return [
         {"document": document, "table": str(one.table)}
         | ({"name": one.name, "sentence": one.sentence} if has_text else {})
@@ -808,7 +815,7 @@ blockquote {{ margin: .25rem 0 1rem; padding-left: 1rem; border-left: 3px solid;
 """
 
 
-def report_page(report: Report) -> str:
+def report_page(report: EvalReport) -> str:
     """Return a report as a page: it needs no other file, runs no script, and shows texts as text."""
     stored = report.side.stored
     parts = [_table(_HEADERS, _rows(stored, report.before))]

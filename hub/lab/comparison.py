@@ -4,19 +4,19 @@ import math
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from hub.lab.evaluation import DocumentResult, Shown
+from hub.lab.evaluation import DocumentResult, ShownItem
 
 LIKELY: Final = 0.05  # probability from which on a difference counts as chance
 
 
-class Place(NamedTuple):
+class LabelPosition(NamedTuple):
     """Label or item of a document."""
 
     document: str
-    shown: Shown
+    shown: ShownItem
 
 
-class Comparison(NamedTuple):
+class EvaluationComparison(NamedTuple):
     """Labels that both evaluations, one of them or neither found, over the documents that both read.
 
     Attributes:
@@ -27,8 +27,8 @@ class Comparison(NamedTuple):
     documents: int
     both: int
     neither: int
-    only_first: tuple[Place, ...]
-    only_second: tuple[Place, ...]
+    only_first: tuple[LabelPosition, ...]
+    only_second: tuple[LabelPosition, ...]
     false_first: int
     false_second: int
 
@@ -43,25 +43,25 @@ class Comparison(NamedTuple):
         return self.chance >= LIKELY
 
 
-def compare(first: Sequence[DocumentResult], second: Sequence[DocumentResult]) -> Comparison:
+def compare(first: Sequence[DocumentResult], second: Sequence[DocumentResult]) -> EvaluationComparison:
     """Compare two evaluations of the same agent's record types, by the documents that both read."""
     others = {one.id: one for one in second}
     pairs = [(one, others[one.id]) for one in first if one.id in others]
     both = neither = 0
-    only_first: list[Place] = []
-    only_second: list[Place] = []
+    only_first: list[LabelPosition] = []
+    only_second: list[LabelPosition] = []
     for one, other in pairs:
         for number, label in enumerate(one.labels):
             match number not in one.missed, number not in other.missed:
                 case True, True:
                     both += 1
                 case True, False:
-                    only_first.append(Place(one.id, label))
+                    only_first.append(LabelPosition(one.id, label))
                 case False, True:
-                    only_second.append(Place(one.id, label))
+                    only_second.append(LabelPosition(one.id, label))
                 case _:
                     neither += 1
-    return Comparison(
+    return EvaluationComparison(
         documents=len(pairs),
         both=both,
         neither=neither,

@@ -60,7 +60,7 @@ class Means(NamedTuple):
     metrics: Metrics
 
 
-class Shown(msgspec.Struct, frozen=True):
+class ShownItem(msgspec.Struct, frozen=True):
     """Label or item as a person reads it: what it says, and the sentence of the document that it is from."""
 
     table: str
@@ -73,7 +73,7 @@ class Shown(msgspec.Struct, frozen=True):
         return f"{self.table}: {self.name}"
 
 
-class WrongField(Shown, frozen=True):
+class WrongField(ShownItem, frozen=True):
     """Right item with a wrong *field*. *found*: empty if the item has no value of it."""
 
     field: str
@@ -98,9 +98,9 @@ class DocumentResult(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     id: str
-    labels: tuple[Shown, ...]
+    labels: tuple[ShownItem, ...]
     missed: tuple[int, ...]
-    false: tuple[Shown, ...]
+    false: tuple[ShownItem, ...]
     wrong: tuple[WrongField, ...]
 
 
@@ -155,8 +155,8 @@ class Evaluation(msgspec.Struct, kw_only=True):
         self.kinds = added(self.kinds, {gold.kind: in_all(tallies)})
         sentences = list(chunk.sentences(gold.text, 0, len(gold.text)))
 
-        def shown(table: str, name: object, start: int, end: int) -> Shown:
-            return Shown(table, str(name or ""), _sentence(gold.text, sentences, start, end))
+        def shown(table: str, name: object, start: int, end: int) -> ShownItem:
+            return ShownItem(table, str(name or ""), _sentence(gold.text, sentences, start, end))
 
         # A label without a quote has the place of its item, or that of the likeliest sentence.
         titles = [str(label.data.get(config.tables[label.table].title)) for label in labels]
@@ -294,7 +294,7 @@ async def evaluate(
         # A new secret, so that an endpoint cannot repeat its earlier answers from a cache.
         secret = means.chance.token_bytes(_SECRET_BYTES)
         extractor = Extractor(opened.models, secret=secret, asks_small=asks_small_model(means.settings))
-        reader = _Reader(extractor, config, asked, on_read)
+        reader = _DocumentsReader(extractor, config, asked, on_read)
         began = means.clock.monotonic()
         await reader.read(documents)
         reader.evaluation.seconds = means.clock.monotonic() - began
@@ -353,7 +353,7 @@ class CountedModel:
         return answer
 
 
-class _Reader:
+class _DocumentsReader:
     """Reader of several documents concurrently."""
 
     def __init__(

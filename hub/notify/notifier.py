@@ -17,7 +17,7 @@ from hub.base.metrics import Metrics
 from hub.base.outbound.rules import OutboundRules
 from hub.base.periodic_loop import PeriodicLoop
 from hub.base.toml.notify_targets import NotifySettings
-from hub.notify.sending import IN_A_MAIL, TEST, Answer, Sender
+from hub.notify.sending import IN_A_MAIL, TEST, Sender, SendResult
 from protocol.backoff import Backoff
 from protocol.errors import CodedError
 from protocol.ids import BootId
@@ -108,7 +108,7 @@ class Notifier:
         try:
             while targets := [target for target in self.targets if target.name == name]:
                 with anyio.CancelScope() as self._served[name]:
-                    await _Service(self, targets[0]).serve()
+                    await _TargetWork(self, targets[0]).serve()
         finally:
             del self._served[name]
 
@@ -136,7 +136,7 @@ class Notifier:
         if all(target.name in rows for target in self.targets):
             self._synced = known
 
-    async def test(self, target: NotifySettings, id: str) -> Answer:
+    async def test(self, target: NotifySettings, id: str) -> SendResult:
         """Send a test to a target now. A target that takes it is tried again, if it was disabled."""
         at = now_ms(self.clock)
         one = DeliveryRow(
@@ -153,7 +153,7 @@ class Notifier:
         return answer
 
 
-class _Service:
+class _TargetWork:
     """Work for one target."""
 
     def __init__(self, notifier: Notifier, target: NotifySettings) -> None:

@@ -46,7 +46,7 @@ class BadSecret(ValueError):
     """Secret that signs nothing."""
 
 
-class Answer(NamedTuple):
+class SendResult(NamedTuple):
     """Result of an attempt. *wait_s*: wait that the receiver requested."""
 
     outcome: Literal["delivered", "later", "refused", "gone"]
@@ -116,7 +116,7 @@ class Sender:
         """Close the connections."""
         await self._client.aclose()
 
-    async def send(self, sent: Sequence[DeliveryRow]) -> Answer:
+    async def send(self, sent: Sequence[DeliveryRow]) -> SendResult:
         """Send events in one message; only mail takes more than one."""
         target = self._target
         try:
@@ -127,13 +127,13 @@ class Sender:
                 return await self._request(sent[0], secret)
         except TimeoutError:
             host = urlsplit(target.url).hostname
-            return Answer(
+            return SendResult(
                 "later", f"{host}: no answer within {TIMEOUT_S:g} s: does it run, and is it too slow?"
             )
         except (HubError, BadSecret) as exc:  # a refused address, or a secret that is missing
-            return Answer("later", str(exc))
+            return SendResult("later", str(exc))
 
-    async def _request(self, one: DeliveryRow, secret: str) -> Answer:
+    async def _request(self, one: DeliveryRow, secret: str) -> SendResult:
         target, pages, method = self._target, self._pages(), "POST"
         headers = {"content-type": "application/json", "user-agent": f"device-hub/{VERSION}"}
         if target.kind == "webhook":
@@ -156,18 +156,18 @@ class Sender:
         try:
             answer = await self._client.request(method, url, content=body, headers=headers)
         except (TransportError, InvalidURL) as exc:
-            return Answer("later", f"{urlsplit(url).hostname}: {exc}"[:MAX_TEXT])
+            return SendResult("later", f"{urlsplit(url).hostname}: {exc}"[:MAX_TEXT])
         status, wait = answer.status_code, retry_after(answer.headers, self._clock.now())
         text = f"status {status}"
         if 200 <= status < 300:
-            return Answer("delivered", text)
+            return SendResult("delivered", text)
         wait_s = None if wait is None else wait.seconds
         if status == 410:
-            return Answer("gone", text)
+            return SendResult("gone", text)
         is_away = status in _MAY_PASS or status >= SERVER_ERRORS
-        return Answer("later" if is_away else "refused", text, wait_s)
+        return SendResult("later" if is_away else "refused", text, wait_s)
 
-    async def _mail(self, sent: Sequence[DeliveryRow], secret: str) -> Answer:
+    async def _mail(self, sent: Sequence[DeliveryRow], secret: str) -> SendResult:
         target, (scheme, host, port) = self._target, parse_target(self._target.url)
         is_implicit = scheme == "smtps"
         try:
@@ -182,13 +182,15 @@ class Sender:
             finally:
                 mailer.abort()  # ends a thread that was abandoned
         except smtplib.SMTPDataError as exc:
-            return Answer("refused" if exc.smtp_code >= SERVER_ERRORS else "later", f"SMTP {exc.smtp_code}")
+            return SendResult(
+                "refused" if exc.smtp_code >= SERVER_ERRORS else "later", f"SMTP {exc.smtp_code}"
+            )
         except smtplib.SMTPResponseException as exc:
-            return Answer("later", f"SMTP {exc.smtp_code}{_SMTP.get(type(exc), '')}")
+            return SendResult("later", f"SMTP {exc.smtp_code}{_SMTP.get(type(exc), '')}")
         except (OSError, smtplib.SMTPException, ValueError) as exc:
-            return Answer("later", f"{host}: {_why(exc)}"[:MAX_TEXT])
+            return SendResult("later", f"{host}: {_why(exc)}"[:MAX_TEXT])
         refusals = f", refused by {refused} of {len(target.to)} addresses" if refused else ""
-        return Answer("delivered", f"mail with {len(sent)} events{refusals}")
+        return SendResult("delivered", f"mail with {len(sent)} events{refusals}")
 
     def _message(self, sent: Sequence[DeliveryRow]) -> EmailMessage:
         target, message = self._target, EmailMessage(policy=SMTP)

@@ -16,14 +16,14 @@ from hub.openclaw.gateway import (
     GatewayNews,
     GatewayProblem,
     GatewayState,
-    Inbox,
     Listener,
     Need,
     NewsLost,
+    NewsQueue,
     Reconnected,
     StateChanged,
 )
-from hub.openclaw.identity import BadAddress, GatewayAddress
+from hub.openclaw.identity import BadGatewayUrl, GatewayAddress
 
 __all__ = [
     "BadAddress",

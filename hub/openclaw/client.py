@@ -21,9 +21,18 @@ from hub.base.metrics import Metrics
 from hub.base.outbound.addresses import Resolve, resolve
 from hub.base.outbound.rules import OutboundRules
 from hub.base.periodic_loop import LoopReports
-from hub.openclaw.connection import BACKOFF, STEADY_S, Alarms, Around, Line, NoConnection, NotSent, Sending
+from hub.openclaw.connection import (
+    BACKOFF,
+    STEADY_S,
+    Alarms,
+    ConnectionParameters,
+    ConnectionSupervisor,
+    NoConnection,
+    NotSent,
+    Sending,
+)
 from hub.openclaw.failures import GatewayError, GatewayForbidden, GatewayTimedOut, GatewayUnreachable
-from hub.openclaw.frames import MAX_TRACEPARENT, Event
+from hub.openclaw.frames import MAX_TRACEPARENT, EventFrame
 from hub.openclaw.gateway import (
     GatewayEvent,
     GatewayHealth,
@@ -35,7 +44,7 @@ from hub.openclaw.gateway import (
     Reconnected,
     StateChanged,
 )
-from hub.openclaw.identity import GatewayAddress, Identity, identity_file
+from hub.openclaw.identity import GatewayAddress, GatewayCredentials, identity_file
 from storage.coordination.gateways import UnknownGateway
 
 MAX_WAITING: Final = 1_000  # concurrent requests per gateway, including those that wait for their turn
@@ -98,14 +107,14 @@ class Gateway:
         self._clock = clock
         self._chance = chance
         self._metrics = metrics
-        self._identity = Identity(
+        self._identity = GatewayCredentials(
             identity_file(folder, config.name),
             url=config.url,
             token=config.token,
             has_device=config.has_device if config.has_device is not None else not address.is_here,
             chance=chance,
         )
-        around = Around(
+        around = ConnectionParameters(
             gateway=config.name,
             address=address,
             identity=self._identity,
@@ -117,10 +126,10 @@ class Gateway:
             metrics=metrics,
             version=version,
         )
-        self._steady = Line(
+        self._steady = ConnectionSupervisor(
             around, _STEADY, on_demand=False, on_event=self._on_event, on_change=self._steady_changed
         )
-        self._admin = Line(
+        self._admin = ConnectionSupervisor(
             around, _ADMIN, on_demand=True, on_event=lambda _: None, on_change=self._admin_changed
         )
         self._listeners: list[Listener] = []
@@ -218,7 +227,7 @@ class Gateway:
 
     async def _ask(
         self,
-        line: Line,
+        line: ConnectionSupervisor,
         deadline: float,
         method: str,
         params: Mapping[str, Any],
@@ -272,7 +281,7 @@ class Gateway:
             retry_after_ms=None if wait_s is None else int(wait_s * 1000),
         )
 
-    def _problem_of(self, line: Line) -> GatewayProblem:
+    def _problem_of(self, line: ConnectionSupervisor) -> GatewayProblem:
         if line.ending is not None:
             return line.ending.problem
         return GatewayProblem("connecting", "the connection was not established in time")
@@ -346,7 +355,7 @@ class Gateway:
             self._state, self._since = state, self._clock.now()
             self._notify(StateChanged(self.name, self.health()))
 
-    def _on_event(self, event: Event) -> None:
+    def _on_event(self, event: EventFrame) -> None:
         if event.event == "device.pair.resolved":
             self._admin.wake()
         self._notify(GatewayEvent(self.name, event.event, event.payload))

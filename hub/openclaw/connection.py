@@ -32,7 +32,13 @@ from hub.base.outbound.addresses import Resolve
 from hub.base.outbound.rules import OutboundRules
 from hub.base.tls_faults import ca_file_fault, trusting
 from hub.openclaw import failures
-from hub.openclaw.failures import Ending, GatewayError, GatewayInvalid, GatewayRefused, GatewayUnreachable
+from hub.openclaw.failures import (
+    ConnectionEnd,
+    GatewayError,
+    GatewayInvalid,
+    GatewayRefused,
+    GatewayUnreachable,
+)
 from hub.openclaw.frames import (
     CHALLENGE,
     FIRST_FRAME_BYTES,
@@ -40,19 +46,19 @@ from hub.openclaw.frames import (
     PROTOCOL,
     ROLE,
     TICK_S,
-    Challenge,
+    BadFrame,
     ClientInfo,
     ConnectParams,
-    Event,
+    EventFrame,
+    GatewayChallenge,
     HelloOk,
     RequestFrame,
-    Response,
-    Unreadable,
+    ResponseFrame,
     decode,
     encode,
 )
 from hub.openclaw.gateway import GatewayProblem, GatewayState, Need
-from hub.openclaw.identity import GatewayAddress, Identity
+from hub.openclaw.identity import GatewayAddress, GatewayCredentials
 from protocol.backoff import Backoff
 from protocol.errors import CodedError, ErrorCode, HubError
 
@@ -97,7 +103,7 @@ class Alarms:
             limited.cancel()
 
 
-class Around(msgspec.Struct, frozen=True, kw_only=True):
+class ConnectionParameters(msgspec.Struct, frozen=True, kw_only=True):
     """Parameters shared by both connections to a gateway.
 
     Attributes:
@@ -106,7 +112,7 @@ class Around(msgspec.Struct, frozen=True, kw_only=True):
 
     gateway: str
     address: GatewayAddress
-    identity: Identity
+    identity: GatewayCredentials
     rules: Callable[[], OutboundRules]
     resolve: Resolve
     ca_file: Path | None
@@ -116,7 +122,7 @@ class Around(msgspec.Struct, frozen=True, kw_only=True):
     version: str
 
 
-async def dial(around: Around, alarms: Alarms) -> ClientConnection:
+async def dial(around: ConnectionParameters, alarms: Alarms) -> ClientConnection:
     """Return a socket to the first of the gateway's addresses that answers.
 
     Raises:
@@ -138,7 +144,7 @@ async def dial(around: Around, alarms: Alarms) -> ClientConnection:
     raise failure
 
 
-async def _connect(around: Around, address: str) -> ClientConnection:
+async def _connect(around: ConnectionParameters, address: str) -> ClientConnection:
     tls: ssl.SSLContext | None = None
     # loaded for each connection, so that a newly trusted certificate needs no restart
     if around.address.is_secure:
@@ -146,7 +152,7 @@ async def _connect(around: Around, address: str) -> ClientConnection:
             tls = await anyio.to_thread.run_sync(trusting, around.ca_file)
         except OSError as error:
             raise CodedError(ErrorCode.BAD_SETTINGS, ca_file_fault(around.ca_file, error)) from error
-    return await _Straight(
+    return await _DirectConnect(
         around.address.url,
         host=address,
         port=around.address.port,
@@ -154,16 +160,17 @@ async def _connect(around: Around, address: str) -> ClientConnection:
         compression=None,
         proxy=None,
         open_timeout=None,  # covered by CONNECT_S and OPEN_S
-        ping_interval=None,  # gateways send ticks, which ``Connection`` supervises
+        ping_interval=None,  # gateways send ticks, which ``GatewayConnection`` supervises
         close_timeout=CLOSE_S,
         max_size=MAX_FRAME_BYTES,
         max_queue=4,
-        write_limit=2 * MAX_UNSENT_BYTES,  # never reached, because ``Connection`` refuses requests before
+        write_limit=2
+        * MAX_UNSENT_BYTES,  # never reached, because ``GatewayConnection`` refuses requests before
         user_agent_header=None,
     )
 
 
-class _Straight(connect):
+class _DirectConnect(connect):
     """WebSocket client without redirects, because the token is only for the configured address."""
 
     def process_redirect(self, exc: Exception) -> Exception | str:
@@ -174,10 +181,10 @@ class NotSent(Exception):
     """The connection ended before the request was sent; the request may use the next connection."""
 
 
-class Refused(Exception):
+class ConnectionRefused(Exception):
     """The gateway refused the connection."""
 
-    def __init__(self, ending: Ending) -> None:
+    def __init__(self, ending: ConnectionEnd) -> None:
         super().__init__(ending.problem.code)
         self.ending = ending
 
@@ -188,7 +195,7 @@ class Sending(msgspec.Struct):
     has_left: bool = False
 
 
-class Connection:
+class GatewayConnection:
     """A connection from the upgrade to its end. Call ``greet``, then ``serve``.
 
     Args:
@@ -202,14 +209,14 @@ class Connection:
         gateway: str,
         clock: Clock,
         metrics: Metrics,
-        on_event: Callable[[Event], None],
+        on_event: Callable[[EventFrame], None],
     ) -> None:
         self._socket = socket
         self._gateway = gateway
         self._clock = clock
         self._metrics = metrics
         self._on_event = on_event
-        self._open: dict[str, asyncio.Future[Response]] = {}
+        self._open: dict[str, asyncio.Future[ResponseFrame]] = {}
         self._places = anyio.Semaphore(MAX_IN_FLIGHT)
         self._numbered = 0
         self._seq: int | None = None  # of the last event
@@ -217,7 +224,7 @@ class Connection:
         self._tick_s = TICK_S
         self._max_payload = FIRST_FRAME_BYTES
         self._serving = anyio.CancelScope()
-        self.ending: Ending | None = None  # reason, after the end
+        self.ending: ConnectionEnd | None = None  # reason, after the end
 
     @property
     def in_flight(self) -> int:
@@ -231,7 +238,9 @@ class Connection:
 
     # --- opening ---
 
-    async def greet(self, identity: Identity, turn: int, scopes: list[str], version: str) -> HelloOk:
+    async def greet(
+        self, identity: GatewayCredentials, turn: int, scopes: list[str], version: str
+    ) -> HelloOk:
         """Authenticate to the gateway.
 
         Raises:
@@ -255,32 +264,32 @@ class Connection:
             )
             hello = await self._hello()
         except ConnectionClosed as closed:
-            raise Refused(_of_closed(closed)) from None
-        except Unreadable as error:
-            raise Refused(failures.of_opening("the gateway", error)) from None
+            raise ConnectionRefused(_of_closed(closed)) from None
+        except BadFrame as error:
+            raise ConnectionRefused(failures.of_opening("the gateway", error)) from None
         self._max_payload = hello.policy.max_payload
         self._tick_s = min(max(hello.policy.tick_interval_ms / 1000, _MIN_TICK_S), _MAX_TICK_S)
         return hello
 
-    async def _challenge(self) -> Challenge:
+    async def _challenge(self) -> GatewayChallenge:
         while True:
             frame = decode(await self._socket.recv())
-            if isinstance(frame, Event) and frame.event == CHALLENGE:
-                return _converted(frame.payload, Challenge)
+            if isinstance(frame, EventFrame) and frame.event == CHALLENGE:
+                return _converted(frame.payload, GatewayChallenge)
 
     async def _hello(self) -> HelloOk:
         while True:
             match decode(await self._socket.recv()):
-                case Response(id="connect", ok=True, payload=payload):
+                case ResponseFrame(id="connect", ok=True, payload=payload):
                     return _converted(payload, HelloOk)
-                case Response(id="connect", error=refusal):
+                case ResponseFrame(id="connect", error=refusal):
                     if refusal is None:
-                        raise Unreadable("a refusal without a reason")
-                    raise Refused(failures.of_refusal(refusal))
+                        raise BadFrame("a refusal without a reason")
+                    raise ConnectionRefused(failures.of_refusal(refusal))
 
     # --- requests ---
 
-    async def serve(self) -> Ending:
+    async def serve(self) -> ConnectionEnd:
         """Read until the connection ends. Return the reason, after ending all open requests."""
         try:
             with self._serving:
@@ -353,7 +362,7 @@ class Connection:
         except ConnectionClosed as closed:
             self.end(_of_closed(closed))  # also ends this request
 
-    def end(self, ending: Ending) -> None:
+    def end(self, ending: ConnectionEnd) -> None:
         """End the connection for the given reason. Later calls have no effect."""
         if self.ending is not None:
             return
@@ -386,21 +395,21 @@ class Connection:
         self._received_at = self._clock.monotonic()
         try:
             frame = decode(message)
-        except Unreadable:
+        except BadFrame:
             log.warning("gateway.frame_unreadable", gateway=self._gateway, size_bytes=len(message))
-            self.end(failures.of_opening("the gateway", Unreadable()))
+            self.end(failures.of_opening("the gateway", BadFrame()))
             return
         match frame:
-            case Response(id=id):
+            case ResponseFrame(id=id):
                 answered = self._open.get(id)
                 if answered is not None and not answered.done():  # otherwise the caller has timed out
                     answered.set_result(frame)
-            case Event(seq=seq) if seq is not None and self._seq is not None and seq != self._seq + 1:
+            case EventFrame(seq=seq) if seq is not None and self._seq is not None and seq != self._seq + 1:
                 log.warning("gateway.events_lost", gateway=self._gateway, after=self._seq, next=seq)
                 self._metrics.gateway_event_gaps.inc()
                 problem = GatewayProblem("events_lost", "events of the gateway were lost")
-                self.end(Ending(state="waiting", problem=problem))
-            case Event(seq=seq):
+                self.end(ConnectionEnd(state="waiting", problem=problem))
+            case EventFrame(seq=seq):
                 self._seq = seq if seq is not None else self._seq
                 if self.ending is None:
                     self._on_event(frame)
@@ -425,10 +434,10 @@ def _converted(payload: Any, kind: type[_Kind]) -> _Kind:
     try:
         return msgspec.convert(payload, kind)
     except msgspec.ValidationError as error:
-        raise Unreadable(str(error)) from error
+        raise BadFrame(str(error)) from error
 
 
-def _of_closed(closed: ConnectionClosed) -> Ending:
+def _of_closed(closed: ConnectionClosed) -> ConnectionEnd:
     if closed.sent is not None and not closed.rcvd_then_sent:  # closed by this side: a message was too large
         return failures.of_close(closed.sent.code)
     return failures.of_close(None if closed.rcvd is None else closed.rcvd.code)
@@ -454,7 +463,7 @@ class NoConnection(Exception):
         self.wait_s = wait_s
 
 
-class Line:
+class ConnectionSupervisor:
     """Supervisor of one connection with the given *scopes*.
 
     Attributes:
@@ -469,11 +478,11 @@ class Line:
 
     def __init__(
         self,
-        around: Around,
+        around: ConnectionParameters,
         scopes: tuple[Need, ...],
         *,
         on_demand: bool,
-        on_event: Callable[[Event], None],
+        on_event: Callable[[EventFrame], None],
         on_change: Callable[[], None],
     ) -> None:
         self._around = around
@@ -481,7 +490,7 @@ class Line:
         self._on_demand = on_demand
         self._on_event = on_event
         self._on_change = on_change
-        self._connection: Connection | None = None
+        self._connection: GatewayConnection | None = None
         self._waiters = 0
         self._asked = anyio.Event()
         self._woken = anyio.Event()
@@ -492,12 +501,12 @@ class Line:
         self._turn = 0  # index of the next credential
         self.state: GatewayState | None = None if on_demand else "connecting"
         self.hello: HelloOk | None = None
-        self.ending: Ending | None = None
+        self.ending: ConnectionEnd | None = None
         self.next_try: float | None = None
 
     # --- callers ---
 
-    async def connection(self, deadline: float) -> Connection:
+    async def connection(self, deadline: float) -> GatewayConnection:
         """Wait until the connection is ready, and return it.
 
         Raises:
@@ -574,7 +583,7 @@ class Line:
             await self._pause(alarms, wait_s)
             self.next_try = None
 
-    def _may_show_another(self, ending: Ending, refused: int) -> bool:
+    def _may_show_another(self, ending: ConnectionEnd, refused: int) -> bool:
         """Return True if the next attempt can use a credential that was not rejected yet."""
         if ending.is_device_lost:
             return refused == 1 and self._around.identity.has_token
@@ -594,7 +603,7 @@ class Line:
             await self._woken.wait()
         self._woken = anyio.Event()  # reset only now: a wake-up during the last attempt ends this pause
 
-    def _wait_s(self, ending: Ending, attempt: int) -> float:
+    def _wait_s(self, ending: ConnectionEnd, attempt: int) -> float:
         least_s = ending.wait_s * self._around.chance.uniform(1.0, 1.2)
         if ending.state != "waiting":
             return least_s
@@ -602,7 +611,7 @@ class Line:
 
     # --- one connection ---
 
-    async def _visit(self, alarms: Alarms) -> tuple[Ending | None, float | None]:
+    async def _visit(self, alarms: Alarms) -> tuple[ConnectionEnd | None, float | None]:
         """Establish one connection and run it to its end.
 
         Returns:
@@ -610,7 +619,7 @@ class Line:
             None.
         """
         around = self._around
-        connection: Connection | None = None
+        connection: GatewayConnection | None = None
         began: float | None = None
         try:
             try:
@@ -618,7 +627,7 @@ class Line:
                     await around.identity.open()
                     self._used_token = around.identity.device_token
                     socket = await dial(around, alarms)
-                    connection = Connection(
+                    connection = GatewayConnection(
                         socket,
                         gateway=around.gateway,
                         clock=around.clock,
@@ -628,7 +637,7 @@ class Line:
                     hello = await connection.greet(around.identity, self._turn, self._scopes, around.version)
                 if opening.cancelled_caught:
                     raise TimeoutError
-            except Refused as refused:
+            except ConnectionRefused as refused:
                 return self._scrubbed(refused.ending), None
             except (OSError, WebSocketException, HubError, ValueError) as error:
                 return failures.of_opening(around.address.where, error), None
@@ -648,7 +657,7 @@ class Line:
                 with anyio.move_on_after(2 * CLOSE_S, shield=True):
                     await connection.hang_up()
 
-    async def _serve_until_idle(self, connection: Connection) -> Ending | None:
+    async def _serve_until_idle(self, connection: GatewayConnection) -> ConnectionEnd | None:
         is_idle = False
 
         async def watch() -> None:
@@ -666,7 +675,7 @@ class Line:
             tasks.cancel_scope.cancel()
         return None if is_idle else ending
 
-    def _became_ready(self, connection: Connection, hello: HelloOk) -> None:
+    def _became_ready(self, connection: GatewayConnection, hello: HelloOk) -> None:
         self._connection = connection
         self.hello = hello
         self.ending = self._logged_reason = None
@@ -680,7 +689,7 @@ class Line:
         )
         self._move("ready")
 
-    def _log_end(self, ending: Ending, wait_s: float) -> None:
+    def _log_end(self, ending: ConnectionEnd, wait_s: float) -> None:
         if self._logged_reason == ending.problem.code:
             write = log.debug  # already logged for an earlier attempt
         else:
@@ -694,7 +703,7 @@ class Line:
             wait_s=round(wait_s, 1),
         )
 
-    def _scrubbed(self, ending: Ending) -> Ending:
+    def _scrubbed(self, ending: ConnectionEnd) -> ConnectionEnd:
         message = self._around.identity.scrubbed(ending.problem.message)
         return msgspec.structs.replace(
             ending, problem=GatewayProblem(ending.problem.code, message, ending.problem.hint)

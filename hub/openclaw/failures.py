@@ -15,7 +15,7 @@ from websockets.exceptions import InvalidHandshake, InvalidMessage, InvalidStatu
 
 from hub.base.outbound.rules import bounded, bounded_wait
 from hub.base.tls_faults import certificate_fault, certificate_fix
-from hub.openclaw.frames import Refusal, Unreadable
+from hub.openclaw.frames import BadFrame, RefusalBody
 from hub.openclaw.gateway import GatewayProblem, GatewayState
 from protocol.errors import CATALOGUE, ErrorCode, HubError
 
@@ -103,7 +103,7 @@ _AUTHORITY: Final = "write its authority's certificate to a file, and name it in
 _MAX_QUOTE: Final = 300  # characters of a gateway's own message
 
 
-class Ending(msgspec.Struct, frozen=True, kw_only=True):
+class ConnectionEnd(msgspec.Struct, frozen=True, kw_only=True):
     """End of a connection or of an attempt to connect.
 
     Attributes:
@@ -122,13 +122,15 @@ class Ending(msgspec.Struct, frozen=True, kw_only=True):
 
 
 # Ended by the hub: it stops, the gateway is no longer in hub.toml, or the connection was idle.
-STOPPED: Final = Ending(state="stopped", problem=GatewayProblem("stopped", "the hub is not connected to it"))
+STOPPED: Final = ConnectionEnd(
+    state="stopped", problem=GatewayProblem("stopped", "the hub is not connected to it")
+)
 
 
 # --- connections ---
 
 
-def of_opening(where: str, error: Exception) -> Ending:
+def of_opening(where: str, error: Exception) -> ConnectionEnd:
     """Return the end for an error while connecting to *where*."""
     match error:
         case InvalidStatus():
@@ -152,7 +154,7 @@ def of_opening(where: str, error: Exception) -> Ending:
             return _waiting("no_answer", f"{where} does not answer")
         case HubError():  # a forbidden address, or a key that cannot be stored
             return _refused(error.code, str(error), "")
-        case Unreadable():
+        case BadFrame():
             return _waiting("unreadable", f"{where} does not speak the protocol of gateways")
         case OSError():
             message = error.strerror or str(error) or type(error).__name__
@@ -161,7 +163,7 @@ def of_opening(where: str, error: Exception) -> Ending:
             return _waiting("connection_failed", f"no connection to {where}: {error or type(error).__name__}")
 
 
-def _of_status(where: str, error: InvalidStatus) -> Ending:
+def _of_status(where: str, error: InvalidStatus) -> ConnectionEnd:
     status = error.response.status_code
     code, message = f"http_{status}", f"{where} answered HTTP {status}"
     if status == 429 or status >= 500:  # 503 is a draining gateway; others come from a proxy in front of it
@@ -170,7 +172,7 @@ def _of_status(where: str, error: InvalidStatus) -> Ending:
     return _refused(code, message, "is this the gateway's address? check its url in hub.toml")
 
 
-def of_refusal(refusal: Refusal) -> Ending:
+def of_refusal(refusal: RefusalBody) -> ConnectionEnd:
     """Return the end for a gateway's refusal, which says more than the close code after it."""
     wait_s, note = bounded_wait((refusal.retry_after_ms or 0.0) / 1000)
     word, message = refusal.word, _quoted(refusal) + note
@@ -191,7 +193,7 @@ def of_refusal(refusal: Refusal) -> Ending:
     return _refused(word, message, _HINTS.get(word, ""), wait_s=wait_s)
 
 
-def of_close(code: int | None) -> Ending:
+def of_close(code: int | None) -> ConnectionEnd:
     """Return the end for a close code; None means that the connection broke."""
     match code or ABNORMAL_CLOSE:
         case 1012:
@@ -233,7 +235,7 @@ _HINTS: Final = {
 }
 
 
-def _parked(refusal: Refusal) -> Ending:
+def _parked(refusal: RefusalBody) -> ConnectionEnd:
     request = refusal.detail("requestId")
     message = {
         "scope-upgrade": "this hub asks for more scopes than were approved",
@@ -243,11 +245,11 @@ def _parked(refusal: Refusal) -> Ending:
     is_id = isinstance(request, str) and len(request) <= 128 and request.replace("-", "").isalnum()
     command = f"openclaw devices approve {request}" if is_id else "openclaw devices list"
     problem = GatewayProblem("PAIRING_REQUIRED", message, f"on the gateway's machine: {command}")
-    return Ending(state="parked", problem=problem, wait_s=PARKED_S)
+    return ConnectionEnd(state="parked", problem=problem, wait_s=PARKED_S)
 
 
-def _waiting(code: str, message: str, hint: str = "", *, wait_s: float = 0.0) -> Ending:
-    return Ending(state="waiting", problem=GatewayProblem(code, message, hint), wait_s=wait_s)
+def _waiting(code: str, message: str, hint: str = "", *, wait_s: float = 0.0) -> ConnectionEnd:
+    return ConnectionEnd(state="waiting", problem=GatewayProblem(code, message, hint), wait_s=wait_s)
 
 
 def _refused(
@@ -258,8 +260,8 @@ def _refused(
     wait_s: float = 0.0,
     was_shown: bool = False,
     is_device_lost: bool = False,
-) -> Ending:
-    return Ending(
+) -> ConnectionEnd:
+    return ConnectionEnd(
         state="refused",
         problem=GatewayProblem(code, message, hint),
         wait_s=max(wait_s, REFUSED_S),
@@ -271,7 +273,7 @@ def _refused(
 # --- requests ---
 
 
-def of_answer(gateway: str, method: str, refusal: Refusal) -> GatewayError:
+def of_answer(gateway: str, method: str, refusal: RefusalBody) -> GatewayError:
     """Return the error for a refused request.
 
     Refusals with ``retryable`` or a time to wait happened before the method ran. Any other UNAVAILABLE is an
@@ -302,7 +304,7 @@ def of_answer(gateway: str, method: str, refusal: Refusal) -> GatewayError:
     return GatewayRefused(message, dispatched=bool(dispatched), **context)
 
 
-def _was_dispatched(refusal: Refusal) -> bool | None:
+def _was_dispatched(refusal: RefusalBody) -> bool | None:
     """Return the gateway's own statement whether execution began, or None."""
     was_dispatched = refusal.detail("nodeCommandDispatched")
     if isinstance(was_dispatched, bool):
@@ -310,7 +312,7 @@ def _was_dispatched(refusal: Refusal) -> bool | None:
     return {"not_started": False, "may_have_executed": True}.get(str(refusal.detail("execution")))
 
 
-def _quoted(refusal: Refusal) -> str:
+def _quoted(refusal: RefusalBody) -> str:
     """Return the gateway's own message on one line, truncated."""
     words = " ".join(refusal.message.split())
     return words if len(words) <= _MAX_QUOTE else f"{words[:_MAX_QUOTE]}..."

@@ -89,7 +89,7 @@ Word = Annotated[str, Meta(max_length=1_000)]  # an id, a name, a state
 Explanation = Annotated[str, Meta(max_length=100_000)]  # for people, who are shown less
 
 
-class Refusal(msgspec.Struct, frozen=True, rename="camel"):
+class RefusalBody(msgspec.Struct, frozen=True, rename="camel"):
     """A gateway's refusal. *message* is for people only."""
 
     code: Word = ""
@@ -111,16 +111,16 @@ class Refusal(msgspec.Struct, frozen=True, rename="camel"):
         return self.code
 
 
-class Response(msgspec.Struct, frozen=True, tag_field="type", tag="res"):
+class ResponseFrame(msgspec.Struct, frozen=True, tag_field="type", tag="res"):
     """gateway -> client: the answer to the request with this *id*."""
 
     id: Word
     ok: bool
     payload: Any = None
-    error: Refusal | None = None
+    error: RefusalBody | None = None
 
 
-class Event(msgspec.Struct, frozen=True, tag_field="type", tag="event"):
+class EventFrame(msgspec.Struct, frozen=True, tag_field="type", tag="event"):
     """gateway -> client: an event. *seq* grows by one with each event of a connection."""
 
     event: Word
@@ -128,7 +128,7 @@ class Event(msgspec.Struct, frozen=True, tag_field="type", tag="event"):
     seq: int | None = None
 
 
-class Challenge(msgspec.Struct, frozen=True):
+class GatewayChallenge(msgspec.Struct, frozen=True):
     """Challenge at the start of a connection, to be signed."""
 
     nonce: Word
@@ -149,7 +149,7 @@ class Policy(msgspec.Struct, frozen=True, rename="camel"):
     tick_interval_ms: float = TICK_S * 1000
 
 
-class Granted(msgspec.Struct, frozen=True, rename="camel"):
+class GrantedScopes(msgspec.Struct, frozen=True, rename="camel"):
     """Granted scopes, and a token with which this device may reconnect."""
 
     scopes: Annotated[list[Word], Meta(max_length=MAX_LISTED)] = []
@@ -164,11 +164,11 @@ class HelloOk(msgspec.Struct, frozen=True):
 
     protocol: int
     server: ServerInfo = ServerInfo()
-    auth: Granted = Granted()
+    auth: GrantedScopes = GrantedScopes()
     policy: Policy = Policy()
 
 
-class Unreadable(ValueError):
+class BadFrame(ValueError):
     """The data is not a frame of this protocol."""
 
 
@@ -177,7 +177,7 @@ class _Kind(msgspec.Struct):
 
 
 _encoder = msgspec.json.Encoder()
-_incoming = msgspec.json.Decoder(Response | Event)
+_incoming = msgspec.json.Decoder(ResponseFrame | EventFrame)
 _kind = msgspec.json.Decoder(_Kind)
 
 
@@ -186,7 +186,7 @@ def encode(frame: RequestFrame) -> bytes:
     return _encoder.encode(frame)
 
 
-def decode(data: str | bytes) -> Response | Event | None:
+def decode(data: str | bytes) -> ResponseFrame | EventFrame | None:
     """Decode one message; return None for an unknown kind of frame.
 
     A lone surrogate, as produced by a gateway that truncates text, becomes U+FFFD.
@@ -196,16 +196,16 @@ def decode(data: str | bytes) -> Response | Event | None:
     """
     try:
         return _decoded(data)
-    except Unreadable:
+    except BadFrame:
         if (mended := with_whole_characters(data)) is None:
             raise
         return _decoded(mended)
 
 
-def _decoded(data: str | bytes) -> Response | Event | None:
+def _decoded(data: str | bytes) -> ResponseFrame | EventFrame | None:
     try:
         check_numbers(data if isinstance(data, bytes) else data.encode())
-        frame: Response | Event = _incoming.decode(data)
+        frame: ResponseFrame | EventFrame = _incoming.decode(data)
     except (msgspec.DecodeError, UnicodeError) as error:
         try:
             kind = _kind.decode(data).type
@@ -213,5 +213,5 @@ def _decoded(data: str | bytes) -> Response | Event | None:
             kind = None
         if kind is not None and kind not in ("res", "event"):
             return None
-        raise Unreadable(str(error)) from error
+        raise BadFrame(str(error)) from error
     return frame

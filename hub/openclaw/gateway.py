@@ -108,7 +108,7 @@ class NewsLost(msgspec.Struct, frozen=True):
     """Events were dropped: the state of every gateway has to be read again."""
 
 
-class Inbox:
+class NewsQueue:
     """A bounded queue of news: ``gateway.listen(inbox.put)``, then ``await inbox.get()``."""
 
     def __init__(self, most: int = MAX_NEWS) -> None:

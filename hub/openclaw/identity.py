@@ -25,7 +25,15 @@ from hub.base.clock import Chance
 from hub.base.log import Channel
 from hub.base.outbound.addresses import Resolve, parse_target, resolve
 from hub.base.outbound.rules import AddressRefused, OutboundRules, is_this_machine
-from hub.openclaw.frames import CLIENT_ID, CLIENT_MODE, PLATFORM, ROLE, Challenge, ConnectAuth, DeviceProof
+from hub.openclaw.frames import (
+    CLIENT_ID,
+    CLIENT_MODE,
+    PLATFORM,
+    ROLE,
+    ConnectAuth,
+    DeviceProof,
+    GatewayChallenge,
+)
 from protocol.errors import CodedError, ErrorCode, HubError
 from protocol.keys import encode
 
@@ -46,7 +54,7 @@ class _Stored(msgspec.Struct, kw_only=True):
         return "_Stored(...)"
 
 
-class Shown(msgspec.Struct, frozen=True):
+class OfferedCredentials(msgspec.Struct, frozen=True):
     """Credentials for the opening of one connection."""
 
     auth: ConnectAuth | None
@@ -56,7 +64,7 @@ class Shown(msgspec.Struct, frozen=True):
         return "Shown(...)"
 
 
-class Identity:
+class GatewayCredentials:
     """The hub's credentials for one gateway, best first.
 
     Args:
@@ -112,12 +120,12 @@ class Identity:
             if self._key is None:
                 self._stored, self._key = await anyio.to_thread.run_sync(self._read)
 
-    def show(self, turn: int, challenge: Challenge, scopes: list[str]) -> Shown:
+    def show(self, turn: int, challenge: GatewayChallenge, scopes: list[str]) -> OfferedCredentials:
         """Return the credentials for the attempt number *turn*; attempts cycle through the credentials."""
         auth = self._credentials()[turn % self.count]
         shown = "" if auth is None else auth.token or auth.device_token or ""
         if not self._has_device:
-            return Shown(auth, None)
+            return OfferedCredentials(auth, None)
         assert self._key is not None, "open() first"
         public = self._key.public_key().public_bytes_raw()
         parts = (
@@ -140,7 +148,7 @@ class Identity:
             signed_at=challenge.ts,
             nonce=challenge.nonce,
         )
-        return Shown(auth, proof)
+        return OfferedCredentials(auth, proof)
 
     async def forget(self, device_token: str | None) -> None:
         """Delete a rejected device token, unless a newer one was stored meanwhile."""
@@ -214,7 +222,7 @@ def _write(file: Path, stored: _Stored) -> None:
     write_atomically(file, msgspec.json.encode(stored), mode=0o600)
 
 
-class BadAddress(HubError):
+class BadGatewayUrl(HubError):
     """The URL cannot be the address of a gateway."""
 
     code = ErrorCode.BAD_SETTINGS
@@ -242,11 +250,11 @@ class GatewayAddress(msgspec.Struct, frozen=True):
         try:
             scheme, host, port = parse_target(url)
         except ValueError as error:
-            raise BadAddress(
+            raise BadGatewayUrl(
                 "expected a url such as wss://gateway.example or ws://127.0.0.1:18789"
             ) from error
         if scheme not in ("ws", "wss") or "?" in url or "#" in url:
-            raise BadAddress("a gateway's url has no query and no user in it: the token is given apart")
+            raise BadGatewayUrl("a gateway's url has no query and no user in it: the token is given apart")
         return cls(url, host, port, scheme == "wss")
 
     @property

@@ -32,7 +32,7 @@ class ChatAck(msgspec.Struct, frozen=True, rename="camel"):
     status: Word
 
 
-class Message(msgspec.Struct, frozen=True, kw_only=True):
+class TranscriptMessage(msgspec.Struct, frozen=True, kw_only=True):
     """A row of a session's transcript.
 
     Attributes:
@@ -73,7 +73,7 @@ class History(msgspec.Struct, frozen=True, kw_only=True):
         receipts: states of the requested keys that no turn has read: pending.
     """
 
-    messages: list[Message]
+    messages: list[TranscriptMessage]
     pending: list[PendingInput]
     pending_before: int | None = None
     next_offset: int | None = None
@@ -91,7 +91,7 @@ class History(msgspec.Struct, frozen=True, kw_only=True):
         return next((item for item in self.pending if item.run_id == key), None)
 
 
-class RunWait(msgspec.Struct, frozen=True, kw_only=True):
+class AgentWait(msgspec.Struct, frozen=True, kw_only=True):
     """Result of ``agent.wait``.
 
     Attributes:
@@ -163,10 +163,10 @@ def message_text(content: Any) -> str:
     return "\n".join(text for text in parts if isinstance(text, str))
 
 
-def _message(row: Mapping[str, Any]) -> Message:
+def _message(row: Mapping[str, Any]) -> TranscriptMessage:
     reported, origin = _object(row.get("__openclaw")), _object(row.get("provenance"))
     stamp = row.get("timestamp")
-    return Message(
+    return TranscriptMessage(
         role=_text(row.get("role")) or "",
         text=message_text(row.get("content")),
         id=_text(reported.get("id")),
@@ -350,13 +350,13 @@ async def chat_history(
     )
 
 
-async def agent_wait(gateway: Gateway, run_id: str, *, timeout_ms: int) -> RunWait:
+async def agent_wait(gateway: Gateway, run_id: str, *, timeout_ms: int) -> AgentWait:
     """Wait at the gateway for the end of a run, up to *timeout_ms*; occupies one of few slots."""
     asked = {"runId": run_id, "timeoutMs": timeout_ms}
     timeout_s = timeout_ms / 1000 + _SPARE_S
     payload = await gateway.call("agent.wait", asked, timeout_s=timeout_s, needs="operator.write")
     answer = _read(gateway, "agent.wait", payload, _WaitAnswer)
-    return RunWait(
+    return AgentWait(
         run_id=answer.run_id,
         status=answer.status,
         reply=answer.terminal_reply.text if answer.terminal_reply else None,

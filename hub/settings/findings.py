@@ -251,7 +251,7 @@ _DATABASE: Final = ("storage", "url")
 _BUS: Final = ("cluster", "bus")
 
 
-class Around(NamedTuple):
+class ReferenceContext(NamedTuple):
     """Context for the resolution of references.
 
     Attributes:
@@ -266,7 +266,9 @@ class Around(NamedTuple):
     now: datetime
 
 
-def found_in_references(doc: Mapping[str, Any], places: Places, around: Around) -> Iterator[Problem]:
+def found_in_references(
+    doc: Mapping[str, Any], places: Places, around: ReferenceContext
+) -> Iterator[Problem]:
     """Yield the problems of all references in *doc*, valid or not.
 
     A secret that is missing, or with which no hub starts, is an error only for a process that will serve: a
@@ -320,7 +322,7 @@ def _found_in_certificate(
 
 
 def _secrets(
-    doc: Mapping[str, Any], around: Around
+    doc: Mapping[str, Any], around: ReferenceContext
 ) -> Iterator[tuple[KeyPath, SecretRef, Callable[[Mapping[str, str]], str]]]:
     """Yield every reference to a secret, with the function that resolves it."""
     if (database := _read(SecretRef, value_at(doc, _DATABASE), around)) is not None:
@@ -333,7 +335,7 @@ def _secrets(
                 yield path, key, key.resolve
 
 
-def _problem_of_secret(table: Any, path: KeyPath, text: str, around: Around) -> str | None:
+def _problem_of_secret(table: Any, path: KeyPath, text: str, around: ReferenceContext) -> str | None:
     """Return why the hub would not start with the secret *text* of a table, or None; it is not quoted."""
     match path[0], table:
         case "connectors", {"provider": "webhook"} if path[-1] in _SIGNING:
@@ -361,7 +363,7 @@ def _paths(doc: Mapping[str, Any], pattern: tuple[str, str]) -> Iterator[KeyPath
         yield pattern
 
 
-def _read(model: type[_Table], value: object, around: Around) -> _Table | None:
+def _read(model: type[_Table], value: object, around: ReferenceContext) -> _Table | None:
     """Validate the table *value*; return None if it is invalid, which another check reports."""
     if not isinstance(value, Mapping):
         return None

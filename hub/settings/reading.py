@@ -31,7 +31,7 @@ from hub.base.toml.positions import KeyPath, Located, document
 from hub.base.toml.problems import Problem, SettingsInvalid, found_by_validation, in_order, spell
 from hub.base.toml.schema import default_at, names_at
 from hub.settings.findings import (
-    Around,
+    ReferenceContext,
     drop_removed,
     found_beyond,
     found_by_looking,
@@ -142,7 +142,7 @@ def _parts(text: str) -> Iterator[tuple[int, int, str]]:
 _CLOCK: Final = SystemClock()
 
 
-class Reading(NamedTuple):
+class ParsedSettings(NamedTuple):
     """Result of reading a file: *settings* if they are usable, and all problems in order.
 
     *text* is the content of the file; *places* has the position of each value. Both are missing if the file
@@ -185,7 +185,7 @@ def check_settings(
     serving: bool = False,
     clock: Clock = _CLOCK,
     shared: Shared | None = None,
-) -> Reading:
+) -> ParsedSettings:
     """Read a settings file and report all of its problems. See ``check_text``."""
     file = str(path)
     try:
@@ -193,10 +193,10 @@ def check_settings(
         mode = stat.S_IMODE(path.stat().st_mode)
     except OSError as error:
         hint = "'hub init' writes one" if isinstance(error, FileNotFoundError) else ""
-        return Reading(None, [Problem(file, 1, 1, "", error.strerror or "cannot be read", hint)])
+        return ParsedSettings(None, [Problem(file, 1, 1, "", error.strerror or "cannot be read", hint)])
     except UnicodeDecodeError as error:
         before = error.object[: error.start].decode().split("\n")
-        return Reading(None, [Problem(file, len(before), len(before[-1]) + 1, "", "not UTF-8")])
+        return ParsedSettings(None, [Problem(file, len(before), len(before[-1]) + 1, "", "not UTF-8")])
     reading = check_text(
         text, path, environ=environ, given=given, serving=serving, clock=clock, shared=shared
     )
@@ -217,7 +217,7 @@ def check_text(
     serving: bool = False,
     clock: Clock = _CLOCK,
     shared: Shared | None = None,
-) -> Reading:
+) -> ParsedSettings:
     """Report all problems of *text* as the content of the file *path*.
 
     A missing secret is an error if *serving*, else a warning: a file may be checked on a machine where no hub
@@ -232,12 +232,12 @@ def check_text(
     file = name or str(path)
     doc = parsed(text, file)
     if isinstance(doc, Problem):
-        return Reading(None, [doc], text, shared=shared)
+        return ParsedSettings(None, [doc], text, shared=shared)
     located, problems, elsewhere = Located(text), list[Problem](), dict[str, tuple[str, Located]]()
     if shared is not None and shared.text is not None:
         common = parsed(shared.text, shared.name)
         if isinstance(common, Problem):
-            return Reading(None, [common], text, shared=shared)
+            return ParsedSettings(None, [common], text, shared=shared)
         problems += _ignored(doc, Place(file, *located.key(tuple(ignored_tables(doc)[:1]))), shared)
         doc = merged(doc, common)
         of_shared = (shared.name, Located(shared.text))
@@ -257,11 +257,11 @@ def check_text(
         )
     else:
         problems += found_beyond(settings, places, now=clock.now())
-    around = Around(folder, environ, is_server=serving, now=clock.now())
+    around = ReferenceContext(folder, environ, is_server=serving, now=clock.now())
     problems += found_in_references(doc, places, around)
     if any(problem.severity == "error" for problem in problems):
         settings = None
-    return Reading(settings, in_order(problems), text, places, shared)
+    return ParsedSettings(settings, in_order(problems), text, places, shared)
 
 
 def _ignored(own: Mapping[str, Any], place: Place, shared: Shared) -> Iterator[Problem]:
@@ -286,7 +286,7 @@ class FileLines:
         reading: returns the text in use with the position of each value.
     """
 
-    def __init__(self, reading: Callable[[], Reading]) -> None:
+    def __init__(self, reading: Callable[[], ParsedSettings]) -> None:
         self._reading = reading
 
     def of_agent(self, name: str, user: str, *key: str) -> str:
@@ -339,7 +339,7 @@ class SettingsFile:
     clock: Clock = _CLOCK
     serving: bool = True
 
-    def read(self, shared: Shared | None = None) -> Reading:
+    def read(self, shared: Shared | None = None) -> ParsedSettings:
         """Read the file, with a revision of the shared settings, and report all problems."""
         return check_settings(
             self.path,
@@ -352,7 +352,7 @@ class SettingsFile:
 
     def read_text(
         self, text: str, *, name: str = "", folder: Path | None = None, shared: Shared | None = None
-    ) -> Reading:
+    ) -> ParsedSettings:
         """Read *text* as if it were the content of the file.
 
         Args:
@@ -395,7 +395,7 @@ class OpenedSettings(NamedTuple):
     """
 
     file: SettingsFile
-    reading: Reading
+    reading: ParsedSettings
     refused: tuple[Problem, ...] = ()
 
     @property

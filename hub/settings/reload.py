@@ -44,7 +44,7 @@ from hub.settings.edits import (
 from hub.settings.reading import (
     SHARED,
     OpenedSettings,
-    Reading,
+    ParsedSettings,
     Shared,
     has_shared_tables,
     keep_last_good,
@@ -58,7 +58,7 @@ from storage.devices.settings_revisions import PublishedMeanwhile
 from storage.kernel.database import StorageError
 
 
-class Changes(NamedTuple):
+class ChangedKeys(NamedTuple):
     """Keys whose values changed, as people write them; an agent counts as one key, ``agents.NAME``.
 
     *archived* are agents missing from the new file; they are in no other list.
@@ -69,13 +69,13 @@ class Changes(NamedTuple):
     restart: tuple[str, ...] = ()
     archived: tuple[str, ...] = ()
 
-    def with_renewed(self, keys: Iterable[str]) -> "Changes":
+    def with_renewed(self, keys: Iterable[str]) -> "ChangedKeys":
         """Return the changes plus *keys* with an unchanged value whose files changed, effective at once."""
         more = [key for key in keys if not any(path.startswith(key) for path in (*self.live, *self.restart))]
         return self._replace(live=(*self.live, *more))
 
 
-def changes(before: Settings, after: Settings, *, started: Settings) -> Changes:
+def changes(before: Settings, after: Settings, *, started: Settings) -> ChangedKeys:
     """Return the changed keys of *after* in the order of the file.
 
     Args:
@@ -93,7 +93,7 @@ def changes(before: Settings, after: Settings, *, started: Settings) -> Changes:
     if is_model_fixed:  # the transcriber is opened with the models
         waiting += [(key, "restart") for key, _ in waiting if key.partition(".")[0] == "transcription"]
     live = [key for key, effect in since if effect == "live" and key.partition(".")[0] not in fixed]
-    return Changes(
+    return ChangedKeys(
         live=(*changed, *live),
         reconnect=tuple(key for key, effect in since if effect == "reconnect"),
         restart=tuple(key for key, effect in waiting if effect == "restart"),
@@ -174,7 +174,7 @@ class Parts:
     """
 
     prepare: Prepare
-    reconcile: Callable[[Settings, str, Changes, Revision], Awaitable[None]]
+    reconcile: Callable[[Settings, str, ChangedKeys, Revision], Awaitable[None]]
     record_refused: Callable[[str, str], Awaitable[None]]
     record: Callable[[Revision], Awaitable[bool]]
     validate: Callable[[Settings], Awaitable[None]]
@@ -208,11 +208,11 @@ class CannotWriteSettings(HubError):
     code = ErrorCode.FORBIDDEN
 
 
-class TakenUp(NamedTuple):
+class ReloadResult(NamedTuple):
     """Result of a reload. *revision*: number of the shared settings in use; 0 without any."""
 
     generation: int
-    changes: Changes
+    changes: ChangedKeys
     warnings: tuple[Problem, ...] = ()
     revision: int = 0
 
@@ -258,7 +258,7 @@ class Reloader:
         self._reading = opened.reading
         self._started = opened.settings
         self._lock = anyio.Lock()
-        self._reloads = CallCoalescer[str, TakenUp](self._reload_once, most=MAX_JOINED)
+        self._reloads = CallCoalescer[str, ReloadResult](self._reload_once, most=MAX_JOINED)
         self._parts: Parts | None = None
         self._is_begun = False
         self._earlier: deque[tuple[str, str]] = deque(maxlen=REMEMBERED)
@@ -276,7 +276,7 @@ class Reloader:
         return self._reading.usable()
 
     @property
-    def reading(self) -> Reading:
+    def reading(self) -> ParsedSettings:
         """Text of the settings in use, with the position of each value."""
         return self._reading
 
@@ -325,7 +325,7 @@ class Reloader:
                 self.generation += 1
         await self._keep()
 
-    async def reload(self, *, actor: str) -> TakenUp:
+    async def reload(self, *, actor: str) -> ReloadResult:
         """Apply the current content of the file.
 
         Callers that come during a reload share the one that follows it, since the file may have changed
@@ -340,7 +340,7 @@ class Reloader:
         """
         return await self._reloads.run(actor)
 
-    async def _reload_once(self, actors: Sequence[str]) -> Sequence[TakenUp]:
+    async def _reload_once(self, actors: Sequence[str]) -> Sequence[ReloadResult]:
         """Apply the content of the file once for all callers; the audit log names the first person."""
         actor = next((one for one in actors if one != ACTOR), ACTOR)
         async with self._lock:
@@ -383,7 +383,7 @@ class Reloader:
         actor: str,
         expected: Sequence[str] | None = None,
         archives: bool = False,
-    ) -> TakenUp:
+    ) -> ReloadResult:
         """Publish the shared tables of *text* as a revision for all nodes, and apply it.
 
         Args:
@@ -428,7 +428,7 @@ class Reloader:
                         for problem in error.problems
                     ) from error
 
-    def _read_in_use(self, shared: Shared) -> Reading:
+    def _read_in_use(self, shared: Shared) -> ParsedSettings:
         """Read the file as it was applied, with another revision of the shared settings."""
         reading = self._file.read(shared)
         if reading.text == self._reading.text:
@@ -437,7 +437,7 @@ class Reloader:
 
     async def edit(
         self, edit: Edit, *, expected: Sequence[str] | None, actor: str, may_all: bool = True
-    ) -> TakenUp:
+    ) -> ReloadResult:
         """Write *edit* to the file and apply it.
 
         Args:
@@ -475,7 +475,7 @@ class Reloader:
 
     async def check(
         self, edit: Edit, *, may_all: bool = True, folder: Path | None = None
-    ) -> tuple[list[Problem], Changes]:
+    ) -> tuple[list[Problem], ChangedKeys]:
         """Return the problems of the file after *edit*, and the changes that it would make.
 
         Args:
@@ -496,7 +496,7 @@ class Reloader:
         reading = await self._read_edited(edit, text, folder)
         problems = problems_of_keys(keys, reading.problems)
         if reading.settings is None:
-            return problems, Changes()
+            return problems, ChangedKeys()
         found = changes(self.current, reading.settings, started=self._started)
         if self._parts is not None:
             try:
@@ -508,7 +508,7 @@ class Reloader:
                 problems.append(self._problem_at(error, reading))
         return in_order(problems), found
 
-    async def _read_edited(self, edit: Edit, text: str, folder: Path | None = None) -> Reading:
+    async def _read_edited(self, edit: Edit, text: str, folder: Path | None = None) -> ParsedSettings:
         """Read *text*, in which an edited value has to be valid even where an override hides it."""
         read = partial(self._file.read_text, text, folder=folder, shared=self.shared)
         reading = await anyio.to_thread.run_sync(read)
@@ -540,14 +540,14 @@ class Reloader:
 
     async def _attempt(
         self,
-        reading: Reading,
+        reading: ParsedSettings,
         actor: str,
         source: Source,
         *,
         write_over: str | None = None,
         is_edit: bool = False,
         is_new: bool = False,
-    ) -> TakenUp:
+    ) -> ReloadResult:
         """Apply *reading*.
 
         Args:
@@ -583,8 +583,8 @@ class Reloader:
         return taken_up
 
     async def _take_up(
-        self, reading: Reading, actor: str, source: Source, write_over: str | None, is_published: bool
-    ) -> TakenUp:
+        self, reading: ParsedSettings, actor: str, source: Source, write_over: str | None, is_published: bool
+    ) -> ReloadResult:
         parts = self._parts
         if parts is None or not self._is_begun:
             raise CodedError(ErrorCode.OVERLOADED, "the hub is starting")
@@ -635,7 +635,7 @@ class Reloader:
             archived=len(found.archived),
         )
         number = 0 if reading.shared is None else reading.shared.number
-        return TakenUp(self.generation, found, tuple(in_order(warnings)), number)
+        return ReloadResult(self.generation, found, tuple(in_order(warnings)), number)
 
     def _write(self, text: str) -> None:
         try:
@@ -652,13 +652,13 @@ class Reloader:
         except OSError as error:
             log.error("settings.not_kept", exc=error)
 
-    async def _remarks(self, parts: Parts, reading: Reading) -> list[Problem]:
+    async def _remarks(self, parts: Parts, reading: ParsedSettings) -> list[Problem]:
         """Return the parts' remarks about a usable reading, as warnings with positions."""
         assert reading.places is not None
         report = Reporter(reading.places)
         return [report.warning(*remark) for remark in await parts.remark(reading.usable())]
 
-    def _problem_at(self, error: HubError, reading: Reading) -> Problem:
+    def _problem_at(self, error: HubError, reading: ParsedSettings) -> Problem:
         """Convert a part's refusal of a value to a problem with its position."""
         path, hint = (error.path, error.hint) if isinstance(error, Unfit) else ((), "")
         assert reading.places is not None
@@ -673,7 +673,7 @@ class Reloader:
             self._metrics.config_success_at.set(now_ms(self._clock) / 1000)
 
 
-def _check_none_archived(found: Changes) -> None:
+def _check_none_archived(found: ChangedKeys) -> None:
     """Raise CodedError if the changes archive agents."""
     if found.archived:
         raise CodedError(

@@ -16,7 +16,7 @@ from hub.base.metrics import Metrics
 from hub.extraction.chunk import estimated_tokens
 from hub.extraction.extractor import first_questions
 from hub.extraction.model import Price
-from hub.lab.calibration import MAX_CUT, SIZES, TOLERANCE, Calibration, Measured, calibrate, plan
+from hub.lab.calibration import MAX_CUT, SIZES, TOLERANCE, Calibration, MeasuredSize, calibrate, plan
 from hub.lab.evaluation import Means, evaluate
 from hub.lab.gold import GoldDocument
 from hub.lab.planted import planted_documents
@@ -90,8 +90,8 @@ def _of(name: str, found: Calibration) -> list[Figure]:
     ]
 
 
-def _tell(told: Told) -> Callable[[Measured], None]:
-    def on_measured(one: Measured) -> None:
+def _tell(told: Told) -> Callable[[MeasuredSize], None]:
+    def on_measured(one: MeasuredSize) -> None:
         told(
             f"  {one.chunk_tokens:>6}: R {one.recall:.3f}, {one.requests} requests, {one.tokens:,} tokens,"
             f" {one.cut_off} cut off"

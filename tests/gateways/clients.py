@@ -12,7 +12,7 @@ from hub.base.clock import SystemChance, SystemClock
 from hub.base.metrics import Metrics
 from hub.base.outbound.rules import OutboundRules
 from hub.base.version import VERSION
-from hub.coordination.to_gateway import find
+from hub.coordination.gateway_delivery import find
 from hub.openclaw import (
     FileConflict,
     Fleet,

@@ -25,12 +25,12 @@ from hub.base.clock import epoch_ms, from_epoch_ms
 from hub.base.loop_lag import LoopLag
 from hub.base.outbound.rules import OutboundRules
 from hub.base.supervisor import Drain
-from hub.base.toml.values import Address
+from hub.base.toml.values import HostPort
 from hub.coordination.gateway_watch import GatewayMonitor
 from hub.extraction.extractor import Extractor
 from hub.extraction.model import Models
 from hub.health.issues import Finding
-from hub.health.issues import Issues as FoundIssues
+from hub.health.issues import IssueRegistry as FoundIssues
 from hub.health.machine import full_disk
 from hub.health.work import check_hold
 from hub.links.roster import Roster
@@ -534,7 +534,7 @@ async def test_hub_with_held_schedules_is_ready_and_degraded(
     bench: Bench, operate: Callable[..., Hub]
 ) -> None:
     system = operate(CrashHold(START + timedelta(minutes=10), starts=3, within_s=600.0)).resource(System)
-    system._where = lambda: Where(("127.0.0.1", 1), Address("127.0.0.1", 2), Path("hub.sock"))
+    system._where = lambda: Where(("127.0.0.1", 1), HostPort("127.0.0.1", 2), Path("hub.sock"))
     readiness = await system.readiness(Head())
     assert (readiness.ready, readiness.degraded) == (True, True)
     assert [(one.id, one.explanation) for one in readiness.issues] == [("hub.held", None)]

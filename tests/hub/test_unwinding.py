@@ -15,7 +15,7 @@ from hub.agents.locks import LockService, itself
 from hub.api.http.idempotency import Replays
 from hub.base.call_coalescer import CallCoalescer
 from hub.base.clock import IdFactory, epoch_ms
-from hub.base.loop_meter import Account, LoopMeter, charged
+from hub.base.loop_meter import LoopAccount, LoopMeter, charged
 from hub.base.metrics import Metrics
 from hub.connectors.calling import ProviderQuota, Throttle
 from hub.extraction.rate_limiter import Limiter
@@ -302,7 +302,7 @@ class Accounts:
 
     def start(self, tasks: Tasks) -> None:
         self._tasks = tasks
-        self._accounts = {name: Account(self._meter, f"operator:{name}") for name in NAMES}
+        self._accounts = {name: LoopAccount(self._meter, f"operator:{name}") for name in NAMES}
         for name, account in self._accounts.items():
             tasks.start(name, charged, account, self._work(name))
 

@@ -26,7 +26,7 @@ import msgspec
 from anyio import to_thread
 from websockets.asyncio.client import connect
 
-from hub.app import nouns as _nouns  # noqa: F401  # the classes of nouns declare the routes
+from hub.app import resources as _nouns  # noqa: F401  # the classes of nouns declare the routes
 from hub.base.roles import AGENT, DEVICE_REQUESTS, ROUTES
 from tests.scenarios.arena import END_S, LimitedHub
 

@@ -27,12 +27,12 @@ from hub.base.clock import IdFactory, epoch_ms
 from hub.base.metrics import Metrics
 from hub.base.outbound.rules import OutboundRules
 from hub.coordination.authority import Caller
-from hub.coordination.broadcasts import Broadcasts
-from hub.coordination.courier import Courier
-from hub.coordination.messages import Leads, Messages, ToLead
+from hub.coordination.broadcasts import BroadcastService
+from hub.coordination.message_delivery import MessageDeliveryService
+from hub.coordination.messages import LeadService, MessageService, ToLead
 from hub.coordination.provisioning import Provisioning
-from hub.coordination.questions import Asked, Questions
-from hub.coordination.souls import SoulHomes, SoulRequest, Souls, SoulWriter
+from hub.coordination.questions import QuestionDraft, QuestionService
+from hub.coordination.souls import SoulHomes, SoulRequest, SoulService, SoulWriter
 from hub.openclaw import Fleet, GatewayConfig
 from protocol.agent_messages import MESSAGE, MessageKind, MessageState
 from protocol.ids import AgentId, BoardId, BootId
@@ -82,11 +82,11 @@ class Stage:
         chance = SeededChance(1_000 + self.boots)
         fleet = Fleet(folder=self.folder, rules=OutboundRules, chance=chance, version="test", **given)
         fleet.apply([GatewayConfig(name="west", url=self.wire.url, token=self.gateway.token)])
-        self.asked = Questions(self.store, ids=self.ids, **given)
+        self.asked = QuestionService(self.store, ids=self.ids, **given)
         self.asked.listen(lambda _: self.courier.kick())
         homes = SoulHomes(fleet.find, lambda _: None, self.ids)
         writer = SoulWriter(store=self.store, homes=homes, ids=self.ids, **given)
-        self.souls = Souls(
+        self.souls = SoulService(
             store=self.store,
             homes=homes,
             writer=writer,
@@ -98,8 +98,8 @@ class Stage:
         self.making = Provisioning(
             self.store, fleet=fleet, boot_id=BootId(f"boot-{self.boots}"), ids=self.ids, **given
         )
-        self.leads = Leads(self.store, self.making, **about)
-        self.courier = Courier(
+        self.leads = LeadService(self.store, self.making, **about)
+        self.courier = MessageDeliveryService(
             self.store,
             fleet=fleet,
             links=Links(),
@@ -109,8 +109,8 @@ class Stage:
             ensure_lead=self.leads.ensure,
             **about,
         )
-        sent = Messages(self.store, self.courier, **about)
-        self.broadcasts = Broadcasts(self.store, sent, self.courier, owner_id=OWNER, **about)
+        sent = MessageService(self.store, self.courier, **about)
+        self.broadcasts = BroadcastService(self.store, sent, self.courier, owner_id=OWNER, **about)
         self._life, self._gone = anyio.CancelScope(), anyio.Event()
         services = (
             fleet.serve,
@@ -203,7 +203,7 @@ async def a_nudge_to_a_busy_agent(round: Round) -> None:
 
 
 async def a_question_to_the_user(round: Round) -> None:
-    asked = Asked(content=f"which colour? token-{round.number}-q.")
+    asked = QuestionDraft(content=f"which colour? token-{round.number}-q.")
     round.said.question = (await round.stage.asked.ask(Caller.of_agent(LEAD, OWNER), BOARD, asked)).id
 
 

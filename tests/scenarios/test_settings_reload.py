@@ -15,7 +15,7 @@ import anyio.to_thread
 import pytest
 
 from hub.api.http.sockets import listen_on_tcp
-from hub.base.toml.values import Address
+from hub.base.toml.values import HostPort
 from hub.settings.reading import LAST_GOOD
 from tests.scenarios.scene import are_there_once, is_asked, scene, sentences, write
 from tests.support.certificates import write_certificate
@@ -146,7 +146,7 @@ def place_after(text: str, before: str) -> str:
 
 @pytest.mark.soak
 async def test_reload_failing_at_any_step_changes_nothing(site: Site) -> None:
-    with listen_on_tcp(Address("127.0.0.1", 0)) as other:
+    with listen_on_tcp(HostPort("127.0.0.1", 0)) as other:
         for step, (break_it, place, message) in STEPS.items():
             break_it(site, other.getsockname()[1])
             told = f"hub.toml:{place_after(site.file.read_text(), place)}: error: {message}"

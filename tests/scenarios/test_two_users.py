@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 import hub.api.application  # noqa: F401 - enters the routes of nouns in the table
-from hub.base.roles import AGENT, HUB_WIDE, HUB_WIDE_ROUTES, LIMITED, PUBLIC, ROUTES, Asked, Scope
+from hub.base.roles import AGENT, HUB_WIDE, HUB_WIDE_ROUTES, LIMITED, PUBLIC, ROUTES, RouteKey, Scope
 from storage.schema import agents, items, runs
 from tests.support.hub import ENDLESS
 from tests.support.processes import PATIENCE_S, POLL_S, HubProcess, closing
@@ -281,7 +281,7 @@ async def two(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Two]:
             yield Two(hub, owner, mallory, agent, their_lead, their_main, theirs, secrets)
 
 
-def _address(asked: Asked, ids: dict[str, str]) -> str:
+def _address(asked: RouteKey, ids: dict[str, str]) -> str:
     if asked.path.startswith("/v1/operator-tokens"):
         ids = ids | {"token_id": ids["operator_token_id"]}
     if asked.path.startswith("/v1/agent-tokens"):
@@ -292,7 +292,7 @@ def _address(asked: Asked, ids: dict[str, str]) -> str:
 OF_ALL = ("/v1/templates", "/docs")  # things that belong to no user
 
 
-def _named() -> list[Asked]:
+def _named() -> list[RouteKey]:
     """Every route that names one thing, and that somebody who sees one user's things may ask."""
     return [
         asked

@@ -25,7 +25,7 @@ BROADCASTS: Final = "broadcasts, POST /v1/broadcasts"
 SOULS: Final = "soul_writes, /v1/boards/{board}/agents/{agent}/soul"
 QUESTIONS: Final = "questions, POST /v1/boards/{board}/ask-user"
 ACTIVITY: Final = "activity_log, GET /v1/activity"
-LETTER: Final = "the text of chat.send: hub.coordination.to_gateway.letter"
+LETTER: Final = "the text of chat.send: hub.coordination.gateway_delivery.letter"
 KEPT: Final = (
     "a message is kept before it is sent, so that a restart of either side neither loses nor repeats it"
 )

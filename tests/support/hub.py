@@ -22,7 +22,7 @@ from hub.api.http.idempotency import Replays
 from hub.api.http.server import Listening, OperatorServer
 from hub.api.resource import AnyResource
 from hub.api.resources.logs import Dumper
-from hub.app.boot import FILE, Context, Node
+from hub.app.boot import FILE, HubContext, Node
 from hub.app.hub import Hub
 from hub.app.reload import begin_with_revision
 from hub.app.systemd import ServiceManager
@@ -31,7 +31,7 @@ from hub.base.log import Log, Ring
 from hub.base.log.opening import Duplicates, Writer
 from hub.base.metrics import Metrics
 from hub.base.supervisor import Drain
-from hub.base.toml.values import Address
+from hub.base.toml.values import HostPort
 from hub.extraction.rules_process import RulesProcess
 from hub.links.device_link import RunFrame
 from hub.links.failed_attempts import FailedAttempts
@@ -136,7 +136,7 @@ async def open_context(
     log: Log | None = None,
     database: str = "sqlite://",
     node: str = NODE,
-) -> AsyncIterator[Context]:
+) -> AsyncIterator[HubContext]:
     """Open the context of a hub whose state and ``hub.toml`` lie in *folder*.
 
     Args:
@@ -153,7 +153,7 @@ async def open_context(
     async with open_store(database, boot_id=boot_id) as store:
         with closing(Node(folder, ids)) as opened:
             await begin_with_revision(store, watched.reloader, opened.id)
-            yield Context(
+            yield HubContext(
                 settings=watched.reloader.current,
                 watch_settings=watched,
                 state=folder,
@@ -176,7 +176,7 @@ class ServedHub(IdentityBench):
 
     listening: "Listening | InProcess"
 
-    def __init__(self, hub: Hub, context: Context, owner_id: UserId, clock: FakeClock) -> None:
+    def __init__(self, hub: Hub, context: HubContext, owner_id: UserId, clock: FakeClock) -> None:
         super().__init__(
             context.store,
             owner_id,
@@ -359,7 +359,7 @@ class InProcess(NamedTuple):
 
     access: Access
     unix: Path
-    tcp: Address = Address("127.0.0.1", 80)
+    tcp: HostPort = HostPort("127.0.0.1", 80)
 
     def over(self, client: tuple[str, int] | None, **state: object) -> httpx2.ASGITransport:
         """Return a transport for requests of *client*.
@@ -435,7 +435,7 @@ def answer(hub: ServedHub, **options: Any) -> None:
 def _server(hub: ServedHub, options: dict[str, Any]) -> OperatorServer:
     clock = hub.clock
     given: dict[str, Any] = {
-        "address": Address("127.0.0.1", 0),
+        "address": HostPort("127.0.0.1", 0),
         "unix_path": hub.folder / "hub.sock",
         "body_bytes": 2_000,
         "metrics": hub.metrics.render,

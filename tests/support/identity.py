@@ -8,7 +8,7 @@ import anyio
 import anyio.lowlevel
 
 from hub.api.resources.tokens import IdentityLimits
-from hub.app.identity import Identity
+from hub.app.identity import IdentityResources
 from hub.base.clock import IdFactory, epoch_ms
 from hub.base.metrics import Metrics
 from hub.base.roles import Principal, Role, Scope
@@ -78,7 +78,7 @@ class IdentityBench:
         if roster is None:
             roster = Roster(lambda event: None, metrics=self.metrics)
         self.roster = roster
-        self.identity = Identity(
+        self.identity = IdentityResources(
             store=store,
             roster=self.roster,
             clock=self.clock,

@@ -14,7 +14,7 @@ from prometheus_client.metrics_core import Metric
 from hub.api.application import ANSWERED, RouteOf
 from hub.base.log.meanings import MEANINGS
 from hub.base.metrics import Metrics
-from hub.base.roles import AGENT, DEVICE_REQUESTS, PUBLIC, ROLE_SCOPES, ROUTES, Asked, Need, Role, Scope
+from hub.base.roles import AGENT, DEVICE_REQUESTS, PUBLIC, ROLE_SCOPES, ROUTES, Need, Role, RouteKey, Scope
 from hub.cli.app import hub
 from hub.cli.failure import Exit
 from hub.settings.schema import settings_schema
@@ -225,7 +225,7 @@ def _routes(routes: Collection[RouteOf]) -> Iterator[str]:
         yield f"## Routes of {name}\n\n" + "\n".join(by_resource[name])
 
 
-def _route(asked: Asked, about: str) -> str:
+def _route(asked: RouteKey, about: str) -> str:
     need = ROUTES[asked]
     unscoped: dict[Need, str] = {PUBLIC: "no token", AGENT: "an agent's token"}
     who = unscoped.get(need, str(need.value))

@@ -37,10 +37,10 @@ from hub.api.waiting import Waiting
 from hub.base.metrics import Metrics
 from hub.base.outbound.client import OutboundClient
 from hub.base.outbound.rules import OutboundRules
-from hub.coordination.courier import Courier
-from hub.coordination.messages import Messages as SentMessages
+from hub.coordination.message_delivery import MessageDeliveryService
+from hub.coordination.messages import MessageService as SentMessages
 from hub.coordination.questions import BoardMemory
-from hub.coordination.questions import Questions as AskedQuestions
+from hub.coordination.questions import QuestionService as AskedQuestions
 from hub.extraction.extractor import Extractor
 from hub.extraction.model import Models
 from hub.links.device_events import DeviceEvents
@@ -48,7 +48,7 @@ from hub.links.key_rotation import KeyRotation
 from hub.links.roster import RequestReceived, Roster
 from hub.openclaw import Fleet
 from hub.runs.scheduler import Scheduler
-from hub.settings.reading import FileLines, Reading
+from hub.settings.reading import FileLines, ParsedSettings
 from protocol.coordination import Request, Response
 from protocol.frame import ErrorBody, Parameter
 from protocol.ids import BootId
@@ -73,7 +73,7 @@ def make_requests(bench: Bench, *resources: Resource) -> Requests:
     Args:
         resources: used in place of those of the bench.
     """
-    store, lines = bench.store, FileLines(lambda: Reading(None, []))
+    store, lines = bench.store, FileLines(lambda: ParsedSettings(None, []))
     timed: dict[str, Any] = {"clock": bench.clock, "metrics": bench.metrics}
     given: dict[str, Any] = timed | {"ids": bench.ids}
     roster = Roster(lambda _: None, metrics=Metrics())
@@ -133,7 +133,7 @@ def agents_of(bench: Bench, runs: Runs) -> Agents:
         schedules=Schedules(store=bench.store, scheduler=_scheduler(bench)),
         writer=AgentWriter(bench.store, clock=bench.clock, ids=bench.ids, metrics=bench.metrics),
         rules=Rules,
-        lines=FileLines(lambda: Reading(None, [])),
+        lines=FileLines(lambda: ParsedSettings(None, [])),
     )
 
 
@@ -171,7 +171,9 @@ def _sent(bench: Bench, roster: Roster) -> SentMessages:
         metrics=Metrics(),
         version="0",
     )
-    courier = Courier(bench.store, fleet=fleet, links=roster, chance=SeededChance(), boot_id=_BOOT, **given)
+    courier = MessageDeliveryService(
+        bench.store, fleet=fleet, links=roster, chance=SeededChance(), boot_id=_BOOT, **given
+    )
     return SentMessages(bench.store, courier, **given)
 
 

@@ -9,7 +9,7 @@ from hub.base.outbound.scopes import (
     PRECONDITIONS,
     SCOPE_MEANINGS,
     SCOPES,
-    Scope,
+    RefusalScope,
     scope_of_status,
 )
 from hub.connectors.blocking_imap_transport import ImapRefused
@@ -67,7 +67,7 @@ def connector_class(provider: str) -> type[Connector]:
     return find(shipped()[0] if provider == "manifest" else provider)
 
 
-def scope_at(provider: str, status: int) -> Scope:
+def scope_at(provider: str, status: int) -> RefusalScope:
     """Return the scope of a status that a provider answers to the request for one message."""
     answer = HttpReply(status, {}, b"")
     failure: ConnectorFailure = connector_class(provider).judge(answer) or general(answer)

@@ -10,7 +10,7 @@ import anyio
 from hub.base.metrics import Metrics
 from hub.settings.edits import Revision
 from hub.settings.reading import OpenedSettings, SettingsFile, Shared, open_settings
-from hub.settings.reload import Changes, Commit, Parts, Reloader, Remark
+from hub.settings.reload import ChangedKeys, Commit, Parts, Reloader, Remark
 from hub.settings.settings import Settings
 from protocol.errors import HubError
 from tests.support.clock import FakeClock
@@ -39,7 +39,7 @@ class Hub:
         self.cannot_reconcile: HubError | None = None
         self.remarks: list[Remark] = []
         self.renewed: list[str] = []
-        self.audited: list[Changes] = []
+        self.audited: list[ChangedKeys] = []
         self.revisions: list[Revision] = []
         self.newest: Shared | None = None  # revision in the database
         self.lags: list[str] = []  # why a revision is not used
@@ -82,7 +82,9 @@ class Hub:
             raise self.cannot_prepare
         return partial(self.in_use.append, settings)
 
-    async def _reconcile(self, settings: Settings, actor: str, found: Changes, revision: Revision) -> None:
+    async def _reconcile(
+        self, settings: Settings, actor: str, found: ChangedKeys, revision: Revision
+    ) -> None:
         self.before_reconcile()
         if self.cannot_reconcile is not None:
             raise self.cannot_reconcile

@@ -43,7 +43,7 @@ from hub.api.pages import Pages
 from hub.api.problem import Problem
 from hub.base.clock import Clock, epoch_ms
 from hub.base.log import Channel
-from hub.base.loop_meter import MAX_WAIT_S, SHARE, Account, LoopMeter, charged
+from hub.base.loop_meter import MAX_WAIT_S, SHARE, LoopAccount, LoopMeter, charged
 from hub.base.roles import (
     AGENT,
     HUB_WIDE_ROUTES,
@@ -52,9 +52,9 @@ from hub.base.roles import (
     PUBLIC,
     ROLE_SCOPES,
     ROUTES,
-    Asked,
     Principal,
     Role,
+    RouteKey,
     Scope,
     creation_of,
     may_ask,
@@ -337,7 +337,7 @@ _RESERVED: Final = 4  # a quarter of the places
 TOKENS: Final = tuple(TokenKind)
 LIVENESS: Final = "/healthz"  # asks for no place: a hub that is full lives
 LIVENESS_PLACES: Final = 8  # of connections over a limit; a newer one takes that of the oldest
-SIGN_IN: Final = Asked("POST", "/v1/sessions")
+SIGN_IN: Final = RouteKey("POST", "/v1/sessions")
 _SAME: Final = ("same-origin", "none")  # values of Sec-Fetch-Site: the hub's own page, or a person
 
 
@@ -455,10 +455,10 @@ class Access:
     async def __call__(self, scope: Request, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
-        account = Account(self.loop, self._stranger(scope))
+        account = LoopAccount(self.loop, self._stranger(scope))
         await charged(account, self._serve(scope, receive, send, account))
 
-    async def _serve(self, scope: Request, receive: Receive, send: Send, account: Account) -> None:
+    async def _serve(self, scope: Request, receive: Receive, send: Send, account: LoopAccount) -> None:
         """Answer a request, whose *account* is that of a stranger until the caller is known."""
         state = scope["state"]
         scope["path"] = _quoted(scope)
@@ -530,7 +530,7 @@ class Access:
         else:
             CAUSE.set(principal.actor)
             work = self._answer(scope, receive, send, principal, asked, bool(request.body))
-            await charged(Account(self.loop, principal.actor), work)
+            await charged(LoopAccount(self.loop, principal.actor), work)
         start, *parts = messages
         body = b"".join(part.get("body", b"") for part in parts)
         return Response(body, start["status"], Headers(raw=start["headers"]))
@@ -580,7 +580,7 @@ class Access:
         receive: Receive,
         send: Send,
         principal: Principal,
-        asked: Asked | None,
+        asked: RouteKey | None,
         has_body: bool,
     ) -> None:
         # The body is received before the lock is taken, so that a slow sender delays no other request.
@@ -665,7 +665,7 @@ class Access:
         elif scope["method"] not in READING_METHODS and headers.get("sec-fetch-site", "none") not in _SAME:
             raise CodedError(ErrorCode.FOREIGN_ORIGIN, "a browser does not say which page asks")
 
-    async def _caller(self, scope: Request, asked: Asked | None) -> tuple[Principal | None, str]:
+    async def _caller(self, scope: Request, asked: RouteKey | None) -> tuple[Principal | None, str]:
         """Return the principal of the request, and its network; None: no token was sent, to a public route.
 
         Raises:
@@ -680,7 +680,7 @@ class Access:
             return Principal.of_uid(uid), ""
         raise CodedError(ErrorCode.FORBIDDEN, f"user {uid} is not the hub's user")
 
-    async def _bearer_of(self, scope: Request, asked: Asked | None, network: str) -> Principal | None:
+    async def _bearer_of(self, scope: Request, asked: RouteKey | None, network: str) -> Principal | None:
         """Return the principal of the token that was sent; see ``_caller``."""
         if asked is not None and ROUTES[asked] is PUBLIC:
             return None
@@ -711,7 +711,7 @@ class Access:
         forwarded = {name: values for name in FORWARDING if (values := headers.getlist(name))}
         return self.proxies.client(scope["client"][0], forwarded)
 
-    async def _forbidden(self, asked: Asked, principal: Principal | None, network: str) -> CodedError:
+    async def _forbidden(self, asked: RouteKey, principal: Principal | None, network: str) -> CodedError:
         """Return the refusal of a route that the table does not permit; report that of a valid token."""
         need, message, hint = ROUTES[asked], f"{asked.method} {asked.path}", ""
         if need is AGENT:
@@ -835,7 +835,7 @@ def _check_body(body: bytes) -> None:
         raise CodedError(ErrorCode.TOO_LARGE, f"the body has {error}") from None
 
 
-def _resource_changed(asked: Asked) -> str | None:
+def _resource_changed(asked: RouteKey) -> str | None:
     """Return the tagged resource that *asked* changes an object of, or None.
 
     Example: ``/v1/agents/{name}/pause``. Changes of a resource are serialized, so that checking an

@@ -95,9 +95,9 @@ from hub.api.problem import Problem
 from hub.api.resource import AddressedResource, Consent, Hub, Tool, command_of, tool_of
 from hub.api.resources.assistants import OFFERED
 from hub.api.resources.overviews import OPEN, RESET, Changes, ChangesView
-from hub.base.loop_meter import ACCOUNT, Account
+from hub.base.loop_meter import ACCOUNT, LoopAccount
 from hub.base.printable import one_line
-from hub.base.roles import PRINCIPAL, ROUTES, Asked, Principal, may_ask, rows_of
+from hub.base.roles import PRINCIPAL, ROUTES, Principal, RouteKey, may_ask, rows_of
 from hub.base.roles import Scope as TokenScope
 from hub.base.tokens import TokenKind
 from hub.base.version import VERSION
@@ -308,7 +308,7 @@ _CSP: Final[dict[str, list[str]]] = {
 _OF_CARD: Final[dict[str, Any]] = {"ui": {"csp": _CSP, "prefersBorder": True}}
 MAX_SUBSCRIBERS: Final = 1_000  # sessions with subscriptions; beyond, the oldest loses its own
 MAX_SUBSCRIBED: Final = 100  # resources of one session
-_CHANGES: Final = Asked("GET", "/v1/changes")
+_CHANGES: Final = RouteKey("GET", "/v1/changes")
 
 Result = Callable[[Context, ToolOf, Arguments], Awaitable[CallToolResult]]
 
@@ -604,7 +604,7 @@ class AssistantServer:
         if (refusal := await self._insufficient(scope, principal)) is not None:
             await refusal(scope, receive, send)
             return
-        ACCOUNT.set(Account(self.door.loop, principal.actor))  # of tasks that last as long as the session
+        ACCOUNT.set(LoopAccount(self.door.loop, principal.actor))  # of tasks that last as long as the session
         sessions = await self._sessions_of(principal)
         if scope["method"] == "GET":
             await self._follow(sessions, scope, receive, send)

@@ -50,11 +50,11 @@ from hub.api.problem import Problem
 from hub.api.resource import Hub, Served
 from hub.base.clock import Clock, IdFactory, epoch_ms, wait_for_event
 from hub.base.log import Channel, bind
-from hub.base.loop_meter import Account, LoopMeter, charge_tasks, charged
+from hub.base.loop_meter import LoopAccount, LoopMeter, charge_tasks, charged
 from hub.base.metrics import Metrics
 from hub.base.periodic_loop import LoopReports
 from hub.base.toml.limits import DEFAULTS
-from hub.base.toml.values import Address
+from hub.base.toml.values import HostPort
 from hub.base.version import command_to_add
 from hub.connectors.webhook import Source, VerifiedPost, judge, value_of
 from hub.links.acceptor import Acceptor, Make
@@ -264,7 +264,7 @@ class BoundedServer(uvicorn.Server):
 class Listening(NamedTuple):
     """Addresses of the server; *tcp* has the port that was actually bound."""
 
-    tcp: Address
+    tcp: HostPort
     unix: Path
 
 
@@ -306,7 +306,7 @@ class OperatorServer(HttpServer):
         self,
         hub: Hub,
         *,
-        address: Address,
+        address: HostPort,
         unix_path: Path,
         hosts: Hosts | None = None,
         proxies: TrustedProxies = NO_PROXIES,
@@ -379,7 +379,7 @@ class OperatorServer(HttpServer):
             unix = sockets.enter_context(listen_on_unix(self._unix_path))
             tcp = self._tcp or sockets.enter_context(listen_on_tcp(self._address, "operator"))
             host, port = tcp.getsockname()[:2]
-            where = Address(self._address.host if self._tcp is None else host, port)
+            where = HostPort(self._address.host if self._tcp is None else host, port)
             async with self.serving(tcp, unix, *([] if self._admin is None else [self._admin])) as tasks:
                 if self._assistants is not None:
                     await tasks.start(self._assistants.serve)
@@ -485,7 +485,9 @@ class Hooks:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
-        account = Account(self._metrics.loop, f"network:{network_of(scope['client'][0])}")  # may be a proxy's
+        account = LoopAccount(
+            self._metrics.loop, f"network:{network_of(scope['client'][0])}"
+        )  # may be a proxy's
         name = scope["path"].removeprefix(_PLACE)
         with bind(**({"connector": name} if name in self.hooks else {})):
             await charged(account, self._serve(scope, receive, send))
@@ -665,7 +667,7 @@ class HookServer(HttpServer):
         hooks: Hooks,
         news: NewsDesk,
         *,
-        address: Address,
+        address: HostPort,
         gate: Gate,
         head_s: float = HEAD_S,
         tls: ssl.SSLContext | None = None,
@@ -692,7 +694,7 @@ class HookServer(HttpServer):
     def _note_refusal(self, code: str, reason: str) -> None:
         self._on_refused_post(code, reason)
 
-    async def serve(self, *, task_status: TaskStatus[Address] = anyio.TASK_STATUS_IGNORED) -> None:
+    async def serve(self, *, task_status: TaskStatus[HostPort] = anyio.TASK_STATUS_IGNORED) -> None:
         """Serve until cancelled, then finish requests in progress, in bounded time.
 
         Reports the bound address to *task_status*.
@@ -703,5 +705,5 @@ class HookServer(HttpServer):
         with listen_on_tcp(self._address, "webhooks") as tcp:
             async with self.serving(tcp) as tasks:
                 tasks.start_soon(self._news.serve)
-                task_status.started(Address(self._address.host, tcp.getsockname()[1]))
+                task_status.started(HostPort(self._address.host, tcp.getsockname()[1]))
                 await anyio.sleep_forever()

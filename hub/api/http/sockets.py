@@ -28,7 +28,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from hub.api.http.access import LET_IN, LIVENESS, PEER_UID, SOCKET_PATH
 from hub.api.problem import Problem
 from hub.base.loop_meter import LoopMeter
-from hub.base.toml.values import Address
+from hub.base.toml.values import HostPort
 from hub.links.gate import MIN_WAIT_S, AdmissionRefused, ConnectionSlot, LivenessSlot
 from hub.links.intake import MAX_WAIT_S, Intake
 from protocol.errors import ErrorCode, HubError
@@ -84,7 +84,7 @@ def listen_on_unix(path: Path) -> Iterator[socket.socket]:
 
 
 @contextmanager
-def listen_on_tcp(address: Address, of: str = "devices") -> Iterator[socket.socket]:
+def listen_on_tcp(address: HostPort, of: str = "devices") -> Iterator[socket.socket]:
     """Listen at *address*, which is a setting *of* a listener; port 0 takes a free one.
 
     Raises:
@@ -108,7 +108,7 @@ def listen_on_tcp(address: Address, of: str = "devices") -> Iterator[socket.sock
         yield listening
 
 
-def _not_at(address: Address, of: str, error: OSError) -> CannotListen:
+def _not_at(address: HostPort, of: str, error: OSError) -> CannotListen:
     refused = CannotListen(f"cannot listen on {address}: {error.strerror}")
     refused.hint = f"end the program that listens there, or change address in [listen.{of}] of the settings"
     return refused

@@ -38,7 +38,7 @@ from hub.settings.edits import (
     undone,
 )
 from hub.settings.reading import revision_tag
-from hub.settings.reload import Edit, Reloader, TakenUp
+from hub.settings.reload import Edit, Reloader, ReloadResult
 from hub.settings.schema import settings_schema
 from protocol.errors import ErrorCode
 from protocol.ids import NodeId
@@ -439,7 +439,7 @@ def _change(row: AuditRow) -> KeyChange:
     return KeyChange(row.subject or "", detail.get("old"), detail.get("new"))
 
 
-def reload_view(done: TakenUp) -> ReloadView:
+def reload_view(done: ReloadResult) -> ReloadView:
     """Return the view of applied settings."""
     return ReloadView.from_row(done.changes, done, warnings=_views(done.warnings))
 

@@ -12,7 +12,7 @@ from hub.api.resource import ALL, Actor, Instant, Part, Resource, View, audited,
 from hub.base.clock import Clock, epoch_ms
 from hub.base.roles import Scope
 from hub.health.issues import Fix, Issue, Severity, place
-from hub.health.issues import Issues as FoundIssues
+from hub.health.issues import IssueRegistry as FoundIssues
 from protocol.errors import CodedError, ErrorCode
 from storage import audit, issue_mutes
 from storage.issue_mutes import IssueMute

@@ -25,11 +25,16 @@ from hub.api.resource import (
 from hub.base.clock import epoch_ms
 from hub.base.roles import AGENT, Scope
 from hub.coordination.authority import Caller
-from hub.coordination.broadcasts import Broadcasts as BroadcastService
-from hub.coordination.broadcasts import BroadcastStatus
-from hub.coordination.messages import MAX_WAIT_S, WAIT_S, LeadMessages, Nudge, ToLead
-from hub.coordination.messages import Leads as LeadService
-from hub.coordination.messages import Messages as MessageService
+from hub.coordination.broadcasts import BroadcastService, BroadcastStatus
+from hub.coordination.messages import (
+    MAX_WAIT_S,
+    WAIT_S,
+    LeadMessages,
+    LeadService,
+    MessageService,
+    Nudge,
+    ToLead,
+)
 from protocol.agent_messages import DELIVERED, MessageKind, MessageState, QueueMode
 from protocol.calls import REPLY_TAGS
 from protocol.coordination import Method, attempt_key

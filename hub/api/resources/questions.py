@@ -28,8 +28,7 @@ from hub.base.clock import epoch_ms
 from hub.base.roles import AGENT, Scope
 from hub.coordination import authority
 from hub.coordination.authority import Caller
-from hub.coordination.questions import Asked, seen_question
-from hub.coordination.questions import Questions as QuestionService
+from hub.coordination.questions import QuestionDraft, QuestionService, seen_question
 from protocol.agent_messages import QuestionState
 from protocol.board_permissions import Verb
 from protocol.calls import ANSWER_CHARACTERS, CHANNEL_CHARACTERS, REPLY_TAGS, QuestionToUser
@@ -164,7 +163,7 @@ class Questions(Resource):
         answer becomes an item of the board's memory. The same ``Idempotency-Key`` returns the question that
         it returned before.
         """
-        asked = Asked(**structs.asdict(body), dedupe_key=key)
+        asked = QuestionDraft(**structs.asdict(body), dedupe_key=key)
         return await self._view(await self._questions.ask(caller, board, asked))
 
     @command(

@@ -8,8 +8,7 @@ from hub.api.binding import Head
 from hub.api.resource import Instant, Match, Matching, Paging, Resource, View, audited, route
 from hub.base.roles import AGENT, Scope
 from hub.coordination.authority import Caller
-from hub.coordination.souls import MAX_WAIT_S, WAIT_S, SoulRequest
-from hub.coordination.souls import Souls as SoulService
+from hub.coordination.souls import MAX_WAIT_S, WAIT_S, SoulRequest, SoulService
 from protocol.coordination import SoulWriteState
 from protocol.errors import CodedError, ErrorCode
 

@@ -62,11 +62,11 @@ from hub.base.roles import (
     roles_that_may,
 )
 from hub.base.supervisor import Drain
-from hub.base.toml.values import Address
+from hub.base.toml.values import HostPort
 from hub.base.version import VERSION
 from hub.health.backups import Backups
 from hub.health.issues import Finding, error, notice
-from hub.health.issues import Issues as FoundIssues
+from hub.health.issues import IssueRegistry as FoundIssues
 from hub.links.roster import Roster
 from hub.runs.dispatcher import Dispatcher
 from hub.settings.reload import Reloader
@@ -192,14 +192,14 @@ class Where(msgspec.Struct, frozen=True):
     """Addresses of a running hub."""
 
     devices: tuple[str, int]
-    operator: Address
+    operator: HostPort
     socket: Path
-    webhooks: Address | None = None
+    webhooks: HostPort | None = None
 
     def spelled(self) -> dict[str, str]:
         """Return the addresses as text, by listener."""
         spelled = {
-            "devices": str(Address(*self.devices)),
+            "devices": str(HostPort(*self.devices)),
             "operator": str(self.operator),
             "socket": str(self.socket),
         }

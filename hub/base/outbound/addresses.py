@@ -27,7 +27,7 @@ _NAME: Final = re.compile(r"(?:[a-z0-9_-]{1,63}\.)*(?P<last>[a-z0-9_-]{1,63})\.?
 _NUMBER: Final = re.compile(r"[0-9]+|0x[0-9a-f]*")  # as a last label, of an IPv4 address in some notation
 
 
-class Target(NamedTuple):
+class UrlTarget(NamedTuple):
     """Scheme, host and port of a URL. *host*: a name in lower case and ASCII, or an IP address."""
 
     scheme: str
@@ -35,7 +35,7 @@ class Target(NamedTuple):
     port: int
 
 
-def parse_target(url: str) -> Target:
+def parse_target(url: str) -> UrlTarget:
     """Parse the address of a server.
 
     Refused is what parsers take for different hosts: a user, a backslash, an escape, white space, a zone, an
@@ -52,11 +52,11 @@ def parse_target(url: str) -> Target:
     port = int(parts["port"] or _PORTS[scheme])
     if not 0 < port < 65_536:
         raise ValueError(f"the port {port} is none from 1 to 65535")
-    return Target(scheme, host, port)
+    return UrlTarget(scheme, host, port)
 
 
 def parse_host(text: str) -> str:
-    """Parse a name, or an IP address without brackets; see ``Target``. Raises ValueError: it is neither."""
+    """Parse a name, or an IP address without brackets; see ``UrlTarget``. Raises ValueError: it is neither."""
     if ":" in text:
         if "%" in text:
             raise ValueError("an address with a zone is of one machine alone")

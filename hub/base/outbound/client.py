@@ -173,7 +173,7 @@ class _Transport(httpx2.AsyncBaseTransport):
         return httpx2.Response(
             answer.status,
             headers=answer.headers,
-            stream=_Body(answer),
+            stream=_ResponseBody(answer),
             extensions=answer.extensions,
         )
 
@@ -181,7 +181,7 @@ class _Transport(httpx2.AsyncBaseTransport):
         await self._pool.aclose()
 
 
-class _Body(httpx2.AsyncByteStream):
+class _ResponseBody(httpx2.AsyncByteStream):
     """Remaining stream of an answer's body."""
 
     def __init__(self, answer: httpcore2.Response) -> None:

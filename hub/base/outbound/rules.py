@@ -253,7 +253,7 @@ _MIN_EPOCH_S: Final = 1e9  # more seconds than this are an instant after 2001, a
 _MAX_CHARACTERS: Final = 64  # of a number or a date in a header
 
 
-class Wait(NamedTuple):
+class RequestedWait(NamedTuple):
     """Wait in seconds that another party requested, at most MAX_WAIT_S.
 
     *note*: what it had requested, if that was more; else empty. To be appended to the message for a person.
@@ -263,15 +263,15 @@ class Wait(NamedTuple):
     note: str = ""
 
 
-def bounded_wait(seconds: float) -> Wait:
+def bounded_wait(seconds: float) -> RequestedWait:
     """Return a wait of *seconds*, within 0 and MAX_WAIT_S."""
     if seconds <= MAX_WAIT_S:
-        return Wait(max(0.0, seconds))
+        return RequestedWait(max(0.0, seconds))
     note = f" (a wait of {seconds / 86_400:.3g} days was requested; the next attempt is after a day)"
-    return Wait(MAX_WAIT_S, note)
+    return RequestedWait(MAX_WAIT_S, note)
 
 
-def retry_after(headers: Mapping[str, str], now: datetime) -> Wait | None:
+def retry_after(headers: Mapping[str, str], now: datetime) -> RequestedWait | None:
     """Return the wait that the headers request; None if there is none, or if it is unreadable or negative.
 
     It is given in milliseconds, in seconds, as a date (RFC 9110, 10.2.3), or as epoch seconds.

@@ -14,7 +14,7 @@ MAX_REFUSALS: Final = 5  # in a row, after which a place refuses all of its rows
 DELETED_STATUSES: Final = (404, 410)  # statuses of an object that does not exist: one to remove is removed
 
 
-class Scope(StrEnum):
+class RefusalScope(StrEnum):
     """Part of a place that a refusal concerns.
 
     ``PLACE`` is decided by evidence: it is of the row where the place accepts others.
@@ -26,21 +26,21 @@ class Scope(StrEnum):
     MOMENT = "moment"
 
 
-SCOPE_MEANINGS: Final[Mapping[Scope, str]] = {
-    Scope.ROW: "this row alone; the next rows follow, and it waits with growing intervals",
-    Scope.PLACE: "the row where the place accepts others, else the place",
-    Scope.ACCOUNT: "all rows until the user, the password or the payment is corrected",
-    Scope.MOMENT: "all rows for now; of the row alone where it is answered so again and others are accepted",
+SCOPE_MEANINGS: Final[Mapping[RefusalScope, str]] = {
+    RefusalScope.ROW: "this row alone; the next rows follow, and it waits with growing intervals",
+    RefusalScope.PLACE: "the row where the place accepts others, else the place",
+    RefusalScope.ACCOUNT: "all rows until the user, the password or the payment is corrected",
+    RefusalScope.MOMENT: "all rows for now; of the row alone where it is answered so again and others are accepted",
 }
 
 _ROW_STATUSES: Final = (400, 404, 406, 409, 410, 411, 412, 413, 414, 415, 416, 417, 418, 422, 423, 424, 428)
-SCOPES: Final[Mapping[int, Scope]] = (
-    dict.fromkeys((*_ROW_STATUSES, 431, 451), Scope.ROW)
-    | dict.fromkeys((401, 402, 407), Scope.ACCOUNT)
-    | dict.fromkeys((408, 425, 429, 502, 503, 504, 509), Scope.MOMENT)
-    | dict.fromkeys((403, 405, 421, 426, 500, 501, 505, 506, 507, 508, 510, 511), Scope.PLACE)
+SCOPES: Final[Mapping[int, RefusalScope]] = (
+    dict.fromkeys((*_ROW_STATUSES, 431, 451), RefusalScope.ROW)
+    | dict.fromkeys((401, 402, 407), RefusalScope.ACCOUNT)
+    | dict.fromkeys((408, 425, 429, 502, 503, 504, 509), RefusalScope.MOMENT)
+    | dict.fromkeys((403, 405, 421, 426, 500, 501, 505, 506, 507, 508, 510, 511), RefusalScope.PLACE)
 )
-PRECONDITIONS: Final[Mapping[str, Scope]] = dict.fromkeys(
+PRECONDITIONS: Final[Mapping[str, RefusalScope]] = dict.fromkeys(
     (
         "valid-calendar-data",
         "valid-calendar-object-resource",
@@ -57,19 +57,25 @@ PRECONDITIONS: Final[Mapping[str, Scope]] = dict.fromkeys(
         "allowed-organizer-scheduling-object-change",
         "lock-token-submitted",
     ),
-    Scope.ROW,
+    RefusalScope.ROW,
 ) | dict.fromkeys(
     ("need-privileges", "calendar-collection-location-ok", "quota-not-exceeded", "sufficient-disk-space"),
-    Scope.PLACE,
+    RefusalScope.PLACE,
 )
 _PRECONDITION: Final = re.compile(rf"<(?:[\w.-]+:)?({'|'.join(PRECONDITIONS)})\b".encode())
 
 
-def scope_of_status(status: int) -> Scope:
+def scope_of_status(status: int) -> RefusalScope:
     """Return the scope of a refusal by its HTTP status; that of an unknown one by its class."""
     if (known := SCOPES.get(status)) is not None:
         return known
-    return Scope.ROW if 400 <= status < 500 else Scope.PLACE if status >= 500 else Scope.MOMENT
+    return (
+        RefusalScope.ROW
+        if 400 <= status < 500
+        else RefusalScope.PLACE
+        if status >= 500
+        else RefusalScope.MOMENT
+    )
 
 
 def precondition_in(body: bytes) -> str:

@@ -15,8 +15,8 @@ from pydantic import (
 
 from hub.base.toml.values import (
     REQUIRED,
-    Address,
     Flag,
+    HostPort,
     SettingsPath,
     Table,
     live,
@@ -31,7 +31,7 @@ def _address(value: object) -> object:
     if not isinstance(value, str):
         raise refusal("address", "an address is host:port", hint='as in "127.0.0.1:8770"')
     try:
-        return Address.parse(value)
+        return HostPort.parse(value)
     except ValueError as error:
         raise refusal("address", str(error), hint='as in "127.0.0.1:8770"') from error
 
@@ -71,7 +71,7 @@ def _assistant_client(text: str) -> str:
 
 
 Listening = Annotated[
-    Address,
+    HostPort,
     BeforeValidator(_address),
     PlainSerializer(str, return_type=str),
     shaped(r"^(\[[0-9A-Fa-f:.]+\]|[^:/@ \[\]]+):[0-9]{1,5}$", "127.0.0.1:8770", "[::1]:8770"),
@@ -148,7 +148,9 @@ class Listener(Table):
 class DeviceListener(Listener):
     """``[listen.devices]``: where devices connect."""
 
-    address: Listening = restart(Address("127.0.0.1", 8770), "Address that devices connect to, as host:port.")
+    address: Listening = restart(
+        HostPort("127.0.0.1", 8770), "Address that devices connect to, as host:port."
+    )
     compression: Flag = restart(False, "Compress frames; costs 40 KiB of memory per device.")
     origins: tuple[Origin, ...] = reconnect((), "Origins of web pages that may connect; by default none.")
 
@@ -157,7 +159,7 @@ class OperatorListener(Listener):
     """``[listen.operator]``: where operators connect, in addition to hub.sock in the state folder."""
 
     address: Listening = restart(
-        Address("127.0.0.1", 8771), "Address that operators connect to, as host:port."
+        HostPort("127.0.0.1", 8771), "Address that operators connect to, as host:port."
     )
     assistants: Flag = restart(False, "Serve assistants that speak MCP, at /mcp; needs the extra [mcp].")
     assistant_clients: tuple[AssistantClient, ...] = restart(
@@ -169,7 +171,7 @@ class WebhookListener(Listener):
     """``[listen.webhooks]``: where others post to connectors of the provider ``webhook``."""
 
     address: Listening = restart(
-        Address("127.0.0.1", 8772), "Address that senders of webhooks post to, as host:port."
+        HostPort("127.0.0.1", 8772), "Address that senders of webhooks post to, as host:port."
     )
 
 

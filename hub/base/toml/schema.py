@@ -9,7 +9,7 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
 from hub.base.toml.positions import KeyPath
-from hub.base.toml.values import EFFECT, Address, Effect
+from hub.base.toml.values import EFFECT, Effect, HostPort
 
 
 class Leaf(NamedTuple):
@@ -98,7 +98,7 @@ class Generator(GenerateJsonSchema):
         return generated
 
     def encode_default(self, dft: Any) -> Any:
-        return str(dft) if isinstance(dft, Address) else super().encode_default(dft)
+        return str(dft) if isinstance(dft, HostPort) else super().encode_default(dft)
 
     def model_schema(self, schema: core_schema.ModelSchema) -> JsonSchemaValue:
         generated = super().model_schema(schema)

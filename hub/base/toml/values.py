@@ -86,14 +86,14 @@ def _field(default: T, text: str, effect: Effect, scope: Scope | None = None) ->
 
 
 @dataclass(frozen=True)
-class Address:
+class HostPort:
     """Host (a name, or an IP address without brackets) and port; port 0 selects a free port."""
 
     host: str
     port: int
 
     @classmethod
-    def parse(cls, text: str) -> "Address":
+    def parse(cls, text: str) -> "HostPort":
         """Parse an address. Raises ValueError with the problem."""
         host, colon, port = text.rpartition(":")
         if host.startswith("[") and host.endswith("]"):

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Final, NamedTuple
 from urllib.parse import urljoin, urlsplit
 
-from hub.base.outbound.scopes import DELETED_STATUSES, SCOPES, Scope, scope_of_status
+from hub.base.outbound.scopes import DELETED_STATUSES, SCOPES, RefusalScope, scope_of_status
 from hub.device.sinks.calendar import Calendar, changed_ms, component_kind
 from hub.device.sinks.calendar_collections import XML, examine_collection
 from hub.device.sinks.target import Fields, Found, Put, Snapshot, TargetFailed
@@ -32,7 +32,9 @@ from protocol.tables import DeviceTable
 _NAME: Final = re.compile(r"/(hub-[a-z2-7]{16})(?:\.ics)?$")
 _BATCH: Final = 100  # objects that are fetched at once
 # The token is old, or there are no tokens: statuses of the request, neither of the account nor of a moment.
-_NOT_LISTED: Final = {one for one, scope in SCOPES.items() if scope in (Scope.ROW, Scope.PLACE)} - {404}
+_NOT_LISTED: Final = {
+    one for one, scope in SCOPES.items() if scope in (RefusalScope.ROW, RefusalScope.PLACE)
+} - {404}
 _TRUNCATED: Final = 507
 _MAX_PAGES: Final = 1_000  # of changes
 

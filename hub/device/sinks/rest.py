@@ -14,7 +14,7 @@ from typing import Any, Final
 from urllib.parse import quote, urlencode
 
 from hub.base.clock import epoch_ms
-from hub.base.outbound.scopes import DELETED_STATUSES, Scope
+from hub.base.outbound.scopes import DELETED_STATUSES, RefusalScope
 from hub.device.sinks.manifest import FieldPlace, Manifest, Request
 from hub.device.sinks.target import (
     Fields,
@@ -206,7 +206,7 @@ class Rest(Polled):
             return
         if answer.body.strip() and self._get(self._id(before)) == before:
             reason = f"{self._web.host}: answers with success, and changes nothing"
-            raise TargetFailed(reason, PlaceProblem.REFUSED, Scope.ROW)
+            raise TargetFailed(reason, PlaceProblem.REFUSED, RefusalScope.ROW)
 
     def _unchanged(self, item: Item) -> Item:
         """Return an item if no other program has changed it since it was read."""

@@ -14,7 +14,7 @@ import msgspec
 
 from hub.base.clock import epoch_ms
 from hub.base.log import Channel
-from hub.base.outbound.scopes import Scope
+from hub.base.outbound.scopes import RefusalScope
 from hub.device import rows
 from hub.device.moved_files import note_replaced
 from hub.device.schema import transaction
@@ -251,7 +251,7 @@ class _Pass:
             merge = merge_row(self._sink, row, approved, found)
         except Exception as error:  # of a format, or of a package of others: it is of this row
             reason = f"{error}" if isinstance(error, TargetFailed) else f"it fails: {error!r}"
-            self._errors[row.key] = TargetFailed(reason, PlaceProblem.REFUSED, Scope.ROW)
+            self._errors[row.key] = TargetFailed(reason, PlaceProblem.REFUSED, RefusalScope.ROW)
             return False
         if found is not None:
             self._problems += apply_merge(self._db, self._sink, row, approved, found, merge, self._at_ms)

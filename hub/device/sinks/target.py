@@ -6,7 +6,7 @@ from functools import lru_cache
 from importlib.metadata import entry_points
 from typing import Any, Final, NamedTuple, Protocol, runtime_checkable
 
-from hub.base.outbound.scopes import Scope
+from hub.base.outbound.scopes import RefusalScope
 from protocol.calls import PlaceProblem
 from protocol.errors import HubError
 from protocol.similar_names import did_you_mean
@@ -145,9 +145,11 @@ class TargetFailed(HubError):
     """
 
     why = PlaceProblem.FAILED
-    scope = Scope.PLACE
+    scope = RefusalScope.PLACE
 
-    def __init__(self, message: str, why: PlaceProblem | None = None, scope: Scope | None = None) -> None:
+    def __init__(
+        self, message: str, why: PlaceProblem | None = None, scope: RefusalScope | None = None
+    ) -> None:
         super().__init__(message)
         self.why = why or self.why
         self.scope = scope or self.scope
@@ -155,7 +157,7 @@ class TargetFailed(HubError):
     @property
     def is_of_all(self) -> bool:
         """True if other rows would have the same answer now."""
-        return self.scope in (Scope.ACCOUNT, Scope.MOMENT)
+        return self.scope in (RefusalScope.ACCOUNT, RefusalScope.MOMENT)
 
 
 Written = Found | TargetFailed | None  # None: not tried, after refusals of other rows

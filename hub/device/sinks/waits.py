@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from hub.base.outbound.scopes import MAX_REFUSALS, Scope
+from hub.base.outbound.scopes import MAX_REFUSALS, RefusalScope
 from hub.device.sinks.target import TargetFailed
 
 MISSED_MS: Final = 10_000  # from the first look that misses a row to the one by which it counts as deleted
@@ -98,8 +98,10 @@ def note_refusals(
         has_accepted: the place accepted another row in this synchronization.
     """
     first = {key: error for key, error in refused.items() if key not in waits or not waits[key].tries}
-    limits = [error for error in refused.values() if error.scope in (Scope.ACCOUNT, Scope.MOMENT)]
-    of_place = [error for error in first.values() if error.scope is Scope.PLACE and not has_accepted]
+    limits = [
+        error for error in refused.values() if error.scope in (RefusalScope.ACCOUNT, RefusalScope.MOMENT)
+    ]
+    of_place = [error for error in first.values() if error.scope is RefusalScope.PLACE and not has_accepted]
     if not has_accepted and len(first) >= MAX_REFUSALS:
         of_place = [*first.values()]
     for key, error in refused.items():

@@ -18,9 +18,15 @@ from urllib.parse import urljoin, urlsplit
 from anyio import from_thread
 
 from hub.base.clock import Clock, SystemClock
-from hub.base.outbound.addresses import Target, parse_target
+from hub.base.outbound.addresses import UrlTarget, parse_target
 from hub.base.outbound.rules import retry_after
-from hub.base.outbound.scopes import MAX_REFUSALS, PRECONDITIONS, Scope, precondition_in, scope_of_status
+from hub.base.outbound.scopes import (
+    MAX_REFUSALS,
+    PRECONDITIONS,
+    RefusalScope,
+    precondition_in,
+    scope_of_status,
+)
 from hub.base.tls_faults import certificate_fault, certificate_fix
 from hub.device.addresses import is_local
 from hub.device.sinks.target import Put, Snapshot, TargetChanged, TargetFailed, Written
@@ -62,7 +68,7 @@ class NoSecret(TargetFailed):
     """Password or token that cannot be read."""
 
     why = PlaceProblem.DENIED
-    scope = Scope.ACCOUNT
+    scope = RefusalScope.ACCOUNT
 
 
 class Answer(NamedTuple):
@@ -170,7 +176,7 @@ class Web:
             try:
                 answer = self._sent(method, url, body, sent)
             except TargetFailed as silence:
-                silence.scope = self._narrowed(Scope.MOMENT, row)
+                silence.scope = self._narrowed(RefusalScope.MOMENT, row)
                 raise
             if answer.status not in _MOVED:
                 break
@@ -184,12 +190,12 @@ class Web:
             return answer
         raise self._failure(answer, authorization, row)
 
-    def _narrowed(self, scope: Scope, row: str) -> Scope:
+    def _narrowed(self, scope: RefusalScope, row: str) -> RefusalScope:
         """Return the scope of a refusal: of the row if the server accepted others since its last refusal."""
-        if scope not in (Scope.ACCOUNT, Scope.MOMENT):
+        if scope not in (RefusalScope.ACCOUNT, RefusalScope.MOMENT):
             return scope
         if self._suspects.get(row, self._accepted) < self._accepted:
-            return Scope.ROW
+            return RefusalScope.ROW
         self._suspects = dict([*self._suspects.items()][-_MAX_SUSPECTS:]) | {row: self._accepted}
         return scope
 
@@ -221,20 +227,20 @@ class Web:
         now, condition = self.clock.monotonic(), precondition_in(answer.body)
         status = 507 if condition in _FULL else answer.status
         scope = self._narrowed(PRECONDITIONS.get(condition) or scope_of_status(status), row)
-        if scope is Scope.ROW:
+        if scope is RefusalScope.ROW:
             error = TargetFailed(f"{self.host}: refuses it ({condition or status})", _REFUSED, scope)
         else:
             what = _WORDS.get(status, f"answers with status {status}; the next attempt follows")
             error = TargetFailed(f"{self.host}: {what}", _PROBLEMS.get(status), scope)
-        if scope is Scope.ACCOUNT and status == 401:
+        if scope is RefusalScope.ACCOUNT and status == 401:
             self._wait = (now + _LOCKED_S, error, authorization)
-        if scope is Scope.MOMENT and status in _BUSY:
+        if scope is RefusalScope.MOMENT and status in _BUSY:
             wait = retry_after(answer.headers, self.clock.now())
             self._wait = (now + (_WAIT_S if wait is None else wait.seconds), error, "")
         return error
 
 
-def _origin(url: str) -> Target | None:
+def _origin(url: str) -> UrlTarget | None:
     """Return scheme, host and port, or None if it is no address that is called."""
     try:
         return parse_target(url)
@@ -327,7 +333,7 @@ class Polled(ABC):
 
     def _changed(self, what: str) -> TargetChanged:
         self._forget()
-        return TargetChanged(f"{what}: another program changed it just now", scope=Scope.ROW)
+        return TargetChanged(f"{what}: another program changed it just now", scope=RefusalScope.ROW)
 
     @abstractmethod
     def _list_changes(self) -> None:

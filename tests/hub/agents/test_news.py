@@ -5,7 +5,7 @@ import pytest
 import sqlalchemy as sa
 
 from hub.agents.reconciliation import reconcile
-from hub.app.device_news import News
+from hub.app.device_news import AgentEventDelivery
 from hub.base.clock import IdFactory, epoch_ms
 from hub.base.log import Ring
 from protocol.coordination import Event, EventName
@@ -34,7 +34,7 @@ class House:
         self.clock = FakeClock()
         self.hearers = Hearers(self.clock)
         self.ring = Ring(entries)
-        self.news = News(store, ring=self.ring, events=self.hearers.events, clock=self.clock)
+        self.news = AgentEventDelivery(store, ring=self.ring, events=self.hearers.events, clock=self.clock)
 
     async def open(self) -> None:
         owner = await self.store.write(devices.ensure_user, UserId("me"), "owner", AT)

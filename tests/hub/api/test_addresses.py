@@ -10,7 +10,7 @@ from msgspec import inspect
 
 from hub.api.application import ANSWERED, RouteOf
 from hub.api.binding import MAX_OF_TEXT
-from hub.base.roles import Asked
+from hub.base.roles import RouteKey
 from tests.support.hub import ServedHub
 
 REFUSED: Final = {
@@ -83,7 +83,10 @@ NO_TIMES: Final = (
     *("2027-1-1", "2027-W01-1", "2027-01-01T00:00", "2027-01-01T25:00:00Z", "07/02/2027", "now", "yesterday"),
 )
 # Routes that write or check what a name stands for from then on.
-OF_NEW_NAMES: Final = (Asked("PUT", "/v1/templates/{name}"), Asked("POST", "/v1/templates/{name}/validate"))
+OF_NEW_NAMES: Final = (
+    RouteKey("PUT", "/v1/templates/{name}"),
+    RouteKey("POST", "/v1/templates/{name}/validate"),
+)
 
 
 async def test_time_of_a_query_in_an_undocumented_form_is_refused_by_name(client: httpx2.AsyncClient) -> None:

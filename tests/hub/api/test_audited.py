@@ -9,7 +9,7 @@ from typing import Any, Final
 import httpx2
 import sqlalchemy as sa
 
-from hub.base.roles import AGENT, AUDITED, ROUTES, Asked
+from hub.base.roles import AGENT, AUDITED, ROUTES, RouteKey
 from storage import audit
 from storage.audit import AuditRow
 from tests.hub.api.test_items import keep
@@ -34,21 +34,21 @@ DENIED = "/sign-in/answer"  # the provider says that the person did not consent
 PROJECT = "019b0000-0000-7000-8000-000000000000"
 # Their entries need a gateway, a second node or a program of a device, and are looked at with these.
 ELSEWHERE = {
-    Asked("POST", "/v1/agents/{name}/preview"): "tests/scenarios/test_preview.py",
-    Asked("POST", "/v1/authorizations"): "tests/hub/api/test_authorizations.py",
-    Asked("POST", "/v1/devices/{device_id}/calls"): "tests/hub/api/test_device_calls.py",
-    Asked("POST", "/v1/devices/{device_id}/calls/list-files"): "tests/hub/api/test_device_calls.py",
-    Asked("POST", "/v1/devices/{device_id}/calls/read-file"): "tests/hub/api/test_device_calls.py",
-    Asked("POST", "/v1/devices/{device_id}/keep"): "tests/scenarios/test_copied_key.py",
-    Asked("POST", "/v1/devices/{device_id}/resync"): "tests/hub/api/test_identity.py",
-    Asked("POST", "/v1/keys/share"): "tests/hub/cluster/test_shared_keys.py",
-    Asked("POST", "/v1/notify/{target}/test"): "tests/hub/notify/test_routes.py",
-    Asked("POST", "/v1/notify/deliveries/{delivery}/drop"): "tests/hub/notify/test_routes.py",
-    Asked("POST", "/v1/notify/deliveries/{delivery}/retry"): "tests/hub/notify/test_routes.py",
-    Asked("DELETE", "/v1/nodes/{node_id}"): "tests/hub/api/test_node_routes.py",
-    Asked("POST", "/v1/nodes/{node_id}/drain"): "tests/hub/cluster/test_forwarded.py",
-    Asked("PUT", "/v1/agent/boards/{board}/agents/{agent}/soul"): "tests/hub/coordination/test_souls.py",
-    Asked("PUT", "/v1/boards/{board}/agents/{agent}/soul"): "tests/hub/coordination/test_souls.py",
+    RouteKey("POST", "/v1/agents/{name}/preview"): "tests/scenarios/test_preview.py",
+    RouteKey("POST", "/v1/authorizations"): "tests/hub/api/test_authorizations.py",
+    RouteKey("POST", "/v1/devices/{device_id}/calls"): "tests/hub/api/test_device_calls.py",
+    RouteKey("POST", "/v1/devices/{device_id}/calls/list-files"): "tests/hub/api/test_device_calls.py",
+    RouteKey("POST", "/v1/devices/{device_id}/calls/read-file"): "tests/hub/api/test_device_calls.py",
+    RouteKey("POST", "/v1/devices/{device_id}/keep"): "tests/scenarios/test_copied_key.py",
+    RouteKey("POST", "/v1/devices/{device_id}/resync"): "tests/hub/api/test_identity.py",
+    RouteKey("POST", "/v1/keys/share"): "tests/hub/cluster/test_shared_keys.py",
+    RouteKey("POST", "/v1/notify/{target}/test"): "tests/hub/notify/test_routes.py",
+    RouteKey("POST", "/v1/notify/deliveries/{delivery}/drop"): "tests/hub/notify/test_routes.py",
+    RouteKey("POST", "/v1/notify/deliveries/{delivery}/retry"): "tests/hub/notify/test_routes.py",
+    RouteKey("DELETE", "/v1/nodes/{node_id}"): "tests/hub/api/test_node_routes.py",
+    RouteKey("POST", "/v1/nodes/{node_id}/drain"): "tests/hub/cluster/test_forwarded.py",
+    RouteKey("PUT", "/v1/agent/boards/{board}/agents/{agent}/soul"): "tests/hub/coordination/test_souls.py",
+    RouteKey("PUT", "/v1/boards/{board}/agents/{agent}/soul"): "tests/hub/coordination/test_souls.py",
 }
 
 
@@ -63,7 +63,7 @@ class Walk:
     def __init__(self, hub: ServedHub, operator: httpx2.AsyncClient) -> None:
         self.hub, self.operator = hub, operator
         self.caller, self.actor = operator, f"operator:{os.getuid()}"
-        self.events: dict[Asked, set[str]] = {}
+        self.events: dict[RouteKey, set[str]] = {}
 
     async def __call__(self, verb: str, template: str, body: Any = None, /, **names: str) -> Any:
         path = template.format(**names)
@@ -73,7 +73,7 @@ class Walk:
         assert answer.is_success or template.endswith(DENIED), (verb, path, answer.text)
         rows = await self.since(before)
         found = {row.event for row in rows if row.actor.startswith(self.actor) and row.outcome == "done"}
-        self.events.setdefault(Asked(verb, template), set()).update(found)
+        self.events.setdefault(RouteKey(verb, template), set()).update(found)
         is_json = "json" in answer.headers.get("content-type", "")
         return answer.json() if is_json else None
 

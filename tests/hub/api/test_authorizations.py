@@ -31,7 +31,7 @@ from hub.api.resources.tokens import DAY_S, IdentityLimits, OperatorTokens
 from hub.base.outbound.client import OutboundClient
 from hub.base.outbound.rules import OutboundRules
 from hub.base.roles import Role, Scope
-from hub.health.doors import check_tokens
+from hub.health.access_checks import check_tokens
 from hub.links.hosts import Hosts, TrustedProxies
 from protocol.coordination import Method
 from storage import audit

@@ -18,7 +18,7 @@ from hub.api.http.server import Hook, Hooks, HookServer, NewsDesk
 from hub.base.certificates import Certificates
 from hub.base.clock import IdFactory
 from hub.base.metrics import Metrics
-from hub.base.toml.values import Address
+from hub.base.toml.values import HostPort
 from hub.connectors.webhook import Source
 from hub.links.gate import Gate, PortLimits
 from hub.links.hosts import Hosts, TrustedProxies
@@ -65,7 +65,7 @@ class Door:
             body_s=5.0,
         )
         self.hooks.use([Hook(name, source, (SECRET, OLD)) for name, source in SOURCES.items()])
-        self.at = Address("127.0.0.1", 0)
+        self.at = HostPort("127.0.0.1", 0)
 
     def refuse(self, code: str, reason: str) -> None:
         self.refused.append(code)
@@ -85,7 +85,7 @@ class Door:
         return HookServer(
             self.hooks,
             self.news,
-            address=Address("127.0.0.1", 0),
+            address=HostPort("127.0.0.1", 0),
             gate=gate,
             head_s=head_s,
             on_refusal=self.refuse,

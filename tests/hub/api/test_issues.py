@@ -11,7 +11,7 @@ from hub.api.resources.issues import IssueCounts, Issues
 from hub.base.metrics import Metrics
 from hub.base.roles import Role
 from hub.health.issues import FRESH_S, Finding, error, notice, warning
-from hub.health.issues import Issues as FoundIssues
+from hub.health.issues import IssueRegistry as FoundIssues
 from protocol.ids import UserId
 from storage import changes
 from tests.support.clock import START, FakeClock

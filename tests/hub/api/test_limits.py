@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from hub.api.application import ANSWERED
-from hub.base.roles import LIMITED, PUBLIC, ROUTES, Asked, Scope, roles_that_may
+from hub.base.roles import LIMITED, PUBLIC, ROUTES, RouteKey, Scope, roles_that_may
 from protocol.ids import AgentId, CallId, DeviceId, RunId
 from protocol.lifecycles import RunState
 from storage.agents import agents, declared_agents
@@ -139,7 +139,7 @@ async def test_items_beyond_the_limits_are_absent_everywhere(
             assert (status, is_known) == ((200, [True, True]) if id in seen else (404, [False, False])), id
 
 
-def _asked_within(limits: dict[str, list[str]]) -> list[Asked]:
+def _asked_within(limits: dict[str, list[str]]) -> list[RouteKey]:
     return [asked for asked in ROUTES if roles_that_may(ROUTES[asked]) and limits.keys() <= LIMITED[asked]]
 
 

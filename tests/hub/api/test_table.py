@@ -21,9 +21,9 @@ from hub.base.roles import (
     PUBLIC,
     ROLE_SCOPES,
     ROUTES,
-    Asked,
     Need,
     Role,
+    RouteKey,
     Scope,
     rows_of,
 )
@@ -55,7 +55,7 @@ MAY = {
 NAMED = {"rows", "files", "review", "answer"}  # a token has these only if they are named for it
 
 
-def _asked() -> Iterator[tuple[Asked, str, Need]]:
+def _asked() -> Iterator[tuple[RouteKey, str, Need]]:
     """Every row, with an address that falls under it."""
     for asked, need in ROUTES.items():
         yield asked, asked.path.replace("{", "").replace("}", ""), need
@@ -99,14 +99,20 @@ def test_only_health_and_assistant_authorization_routes_are_public() -> None:
 
 def test_writing_routes_with_the_read_scope_are_the_listed_ones() -> None:
     found = {asked for asked, need in ROUTES.items() if need is Scope.READ and asked.method != "GET"}
-    sessions = {Asked("POST", "/v1/sessions"), Asked("DELETE", "/v1/sessions/current")}
-    proposals = Asked("POST", "/v1/items/proposals"), Asked("DELETE", "/v1/items/proposals/{proposal_id}")
-    assistants = Asked("POST", "/mcp"), Asked("DELETE", "/mcp")  # their tools need the scopes of their routes
-    allowed = Asked("POST", "/v1/authorizations")  # by the session of a browser, within its rights
+    sessions = {RouteKey("POST", "/v1/sessions"), RouteKey("DELETE", "/v1/sessions/current")}
+    proposals = (
+        RouteKey("POST", "/v1/items/proposals"),
+        RouteKey("DELETE", "/v1/items/proposals/{proposal_id}"),
+    )
+    assistants = (
+        RouteKey("POST", "/mcp"),
+        RouteKey("DELETE", "/mcp"),
+    )  # their tools need the scopes of their routes
+    allowed = RouteKey("POST", "/v1/authorizations")  # by the session of a browser, within its rights
     assert found == {*sessions, *proposals, *assistants, allowed}
 
 
-async def _answer(access: Access, asked: Asked, path: str, token: str | None) -> int:
+async def _answer(access: Access, asked: RouteKey, path: str, token: str | None) -> int:
     sent: list[int] = []
 
     async def receive() -> dict[str, object]:

@@ -13,9 +13,9 @@ import sqlalchemy as sa
 from hub.api.http.sockets import AnotherHub
 from hub.api.resources.overviews import AuditCheckView, AuditLog
 from hub.app import boot
-from hub.app.boot import FILE, Context, Node
+from hub.app.boot import FILE, HubContext, Node
 from hub.base.clock import IdFactory
-from hub.health.doors import check_declarations
+from hub.health.access_checks import check_declarations
 from hub.runs.leases import LEASE_MS, RENEW_EVERY_S, RETRY_S, LeaseKeeper
 from protocol.ids import BootId
 from storage import audit, leases
@@ -164,7 +164,7 @@ def agent(name: str, prompt: str = "Find.") -> str:
     return f'[[agents]]\nname = "{name}"\nprompt = "{prompt}"\n'
 
 
-async def _starts(resources: AsyncExitStack, folder: Path, url: str, node: str, text: str) -> Context:
+async def _starts(resources: AsyncExitStack, folder: Path, url: str, node: str, text: str) -> HubContext:
     """A node that has applied its hub.toml."""
     (folder / node).mkdir(exist_ok=True)
     opened = open_context(folder / node, LISTEN + text, clock=FakeClock(), database=url, node=node)
@@ -173,7 +173,7 @@ async def _starts(resources: AsyncExitStack, folder: Path, url: str, node: str, 
     return context
 
 
-async def _issues(context: Context) -> list[tuple[str, str]]:
+async def _issues(context: HubContext) -> list[tuple[str, str]]:
     found = await check_declarations(context.store, context.node.id, START)
     return [(one.id, one.explanation) for one in found]
 
@@ -241,7 +241,7 @@ async def test_each_start_logs_the_head_of_the_audit_log(tmp_path: Path) -> None
         assert told == [{"seq": 1, "hash": entry.hash.hex()}] * 2
 
 
-async def verified(context: Context) -> AuditCheckView:
+async def verified(context: HubContext) -> AuditCheckView:
     return await AuditLog(context.store, context.clock).verify()
 
 

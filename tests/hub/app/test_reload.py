@@ -13,18 +13,18 @@ import pytest
 from sqlalchemy import Connection, insert, text
 
 from hub.api.http.sockets import listen_on_tcp
-from hub.app.boot import Context
+from hub.app.boot import HubContext
 from hub.app.hub import Hub
 from hub.base.clock import SystemClock
 from hub.base.metrics import Metrics
 from hub.base.toml.positions import KeyPath
 from hub.base.toml.problems import SettingsInvalid
 from hub.base.toml.schema import leaves
-from hub.base.toml.values import Address, Table
+from hub.base.toml.values import HostPort, Table
 from hub.links.roster import DeviceReady
 from hub.settings.edits import Revision
 from hub.settings.reading import check_text
-from hub.settings.reload import Changes, Edit, Parts, Reloader, Unfit
+from hub.settings.reload import ChangedKeys, Edit, Parts, Reloader, Unfit
 from hub.settings.settings import Settings
 from protocol.handshake import DeviceHello
 from protocol.ids import AgentId, DeviceId, UserId
@@ -77,7 +77,7 @@ class Read:
 
 
 @asynccontextmanager
-async def grounded(folder: Path, text: str = TEXT) -> AsyncIterator[Context]:
+async def grounded(folder: Path, text: str = TEXT) -> AsyncIterator[HubContext]:
     """Open the context of a hub with a reloader that is ``Watched``."""
     with opened_log() as opened:
         async with open_context(
@@ -87,7 +87,7 @@ async def grounded(folder: Path, text: str = TEXT) -> AsyncIterator[Context]:
 
 
 @asynccontextmanager
-async def opened_hub(folder: Path, text: str = TEXT) -> AsyncIterator[tuple[Hub, Context]]:
+async def opened_hub(folder: Path, text: str = TEXT) -> AsyncIterator[tuple[Hub, HubContext]]:
     """Open a hub that serves nothing, and its context."""
     async with grounded(folder, text) as context, AsyncExitStack() as resources:
         hub = Hub(context)
@@ -110,7 +110,7 @@ async def test_every_setting_without_restart_effect_is_used_without_a_restart(tm
     async with built(tmp_path, WITH_WEBHOOKS) as reloader:
         settings: Any = Read(reloader.current, seen)
         commit = reloader.parts.prepare(settings)
-        await reloader.parts.reconcile(settings, "operator:7", Changes(), Revision(2, "file"))
+        await reloader.parts.reconcile(settings, "operator:7", ChangedKeys(), Revision(2, "file"))
         commit()
         del settings, commit
         gc.collect()
@@ -127,7 +127,7 @@ def read_in_the_code() -> frozenset[str]:
 
 
 async def test_reload_refuses_a_listen_address_already_in_use(tmp_path: Path) -> None:
-    with listen_on_tcp(Address("127.0.0.1", 0)) as other:
+    with listen_on_tcp(HostPort("127.0.0.1", 0)) as other:
         taken = other.getsockname()[1]
         async with built(tmp_path) as reloader:
             with pytest.raises(Unfit, match=f"cannot listen on 127.0.0.1:{taken}") as unfit:
@@ -169,7 +169,7 @@ async def test_user_to_be_created_by_a_setting_is_reported(tmp_path: Path, table
     async with built(tmp_path) as reloader:
         (told,) = await reloader.parts.remark(settings)
         assert (told.path, told.message) == ((table, 0, "user"), "makes user 'nobody'")
-        await reloader.parts.reconcile(settings, "operator:7", Changes(), Revision(2, "file"))
+        await reloader.parts.reconcile(settings, "operator:7", ChangedKeys(), Revision(2, "file"))
         assert await reloader.parts.remark(settings) == []
 
 
@@ -230,7 +230,7 @@ async def test_settings_check_reports_a_main_agent_already_known_by_another_name
 
 
 async def test_reload_accepts_the_own_port_at_a_wider_address(tmp_path: Path) -> None:
-    with listen_on_tcp(Address("127.0.0.1", 0)) as sock:
+    with listen_on_tcp(HostPort("127.0.0.1", 0)) as sock:
         own = sock.getsockname()[1]
     text = f'[listen.devices]\naddress = "127.0.0.1:{own}"\n[listen.operator]\naddress = "127.0.0.1:0"\n'
     async with built(tmp_path, text) as reloader:  # it listens there itself, until it is restarted

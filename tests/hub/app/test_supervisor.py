@@ -7,7 +7,7 @@ from anyio.abc import TaskStatus
 
 from hub.base.metrics import Metrics
 from hub.base.periodic_loop import WORK_S, LoopReports, PeriodicLoop
-from hub.base.supervisor import Failures, Supervisor
+from hub.base.supervisor import ServiceFailures, Supervisor
 from protocol.backoff import Backoff
 from protocol.errors import CodedError, ErrorCode
 from tests.support.clock import FakeClock, SeededChance
@@ -167,7 +167,7 @@ async def test_service_failures_are_counted_and_down_until_restarted() -> None:
         broke_at = clock.now()
         fragile.break_now.set()
         await anyio.wait_all_tasks_blocked()
-        assert supervisor.failures == {"backups": Failures(1, broke_at, "ValueError", is_down=True)}
+        assert supervisor.failures == {"backups": ServiceFailures(1, broke_at, "ValueError", is_down=True)}
         await clock.pass_time(5)
         failures = supervisor.failures["backups"]
         assert (failures.count, failures.is_down, restarts("backups")) == (2, False, 2)

@@ -31,7 +31,7 @@ from hub.base.loop_lag import LoopLag
 from hub.base.metrics import Metrics
 from hub.base.periodic_loop import WORK_S, LoopReports
 from hub.base.supervisor import Service, Supervisor
-from hub.base.toml.values import Address
+from hub.base.toml.values import HostPort
 from hub.extraction.extractor import Extractor
 from hub.extraction.model import Models
 from hub.links.deadline_wheel import DeadlineWheel
@@ -380,7 +380,7 @@ async def test_hanging_operator_server_ends_the_notifications(
     house = House()
     server = OperatorServer(
         ResourceHub(bench.store, bench.clock),
-        address=Address("127.0.0.1", 0),
+        address=HostPort("127.0.0.1", 0),
         unix_path=tmp_path / "hub.sock",
         metrics=lambda: b"",
         gate=Gate(PortLimits(), clock=house.clock, metrics=Metrics()),

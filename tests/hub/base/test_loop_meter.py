@@ -19,7 +19,7 @@ from hub.base.loop_meter import (
     MAX_WAIT_S,
     OVER_S,
     SHARE,
-    Account,
+    LoopAccount,
     LoopMeter,
     charge_tasks,
     charged,
@@ -110,7 +110,7 @@ class Turn:
 
 
 async def test_loop_meter_charges_steps_of_a_coroutine_but_not_waits(meter: LoopMeter) -> None:
-    assert await charged(Account(meter, "device:a"), busy(meter, Turn())) == "done"
+    assert await charged(LoopAccount(meter, "device:a"), busy(meter, Turn())) == "done"
     assert (meter.share("device:a") > 0.0, meter.current) == (True, "")
 
 
@@ -127,10 +127,10 @@ async def test_charged_coroutine_propagates_errors_and_cancellation(meter: LoopM
             ended.append("cancelled")
 
     async def is_charged() -> None:
-        await charged(Account(meter, "device:a"), waits())
+        await charged(LoopAccount(meter, "device:a"), waits())
 
     with pytest.raises(LookupError):
-        await charged(Account(meter, "device:a"), fails())
+        await charged(LoopAccount(meter, "device:a"), fails())
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(is_charged)
         await anyio.wait_all_tasks_blocked()
@@ -140,7 +140,7 @@ async def test_charged_coroutine_propagates_errors_and_cancellation(meter: LoopM
 
 async def test_tasks_of_a_request_are_charged_to_the_account_until_the_request_ends(meter: LoopMeter) -> None:
     charge_tasks(asyncio.get_running_loop())
-    account, seen = Account(meter, "network:a"), list[str]()
+    account, seen = LoopAccount(meter, "network:a"), list[str]()
     is_over, went_on = anyio.Event(), anyio.Event()
 
     async def note(until: anyio.Event) -> None:

@@ -9,7 +9,7 @@ import httpx2
 import pytest
 
 from hub.base.toml.problems import SettingsInvalid
-from hub.health.doors import check_revisions
+from hub.health.access_checks import check_revisions
 from storage import audit
 from storage.agents import agents
 from tests.support.clock import START

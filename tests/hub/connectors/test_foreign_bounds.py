@@ -40,9 +40,9 @@ PARTS: dict[str, tuple[type, ...]] = {
         Message,
     ),
     "gateways": (
-        frames.Response,
-        frames.Event,
-        frames.Challenge,
+        frames.ResponseFrame,
+        frames.EventFrame,
+        frames.GatewayChallenge,
         frames.HelloOk,
         frames._Kind,
         methods.ChatAck,

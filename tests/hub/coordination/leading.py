@@ -16,10 +16,10 @@ from hub.base.clock import Clock, IdFactory, epoch_ms
 from hub.base.metrics import Metrics
 from hub.base.outbound.rules import OutboundRules
 from hub.coordination.authority import Caller
-from hub.coordination.broadcasts import Broadcasts
-from hub.coordination.courier import Courier
-from hub.coordination.messages import MAX_WAIT_S, Ensured, LeadMessages, Leads, Messages
-from hub.coordination.provisioning import Provisioning, Quiet
+from hub.coordination.broadcasts import BroadcastService
+from hub.coordination.message_delivery import MessageDeliveryService
+from hub.coordination.messages import MAX_WAIT_S, Ensured, LeadMessages, LeadService, MessageService
+from hub.coordination.provisioning import ConfigDebounce, Provisioning
 from hub.links.device_link import DeviceLink
 from hub.openclaw import Fleet, GatewayConfig
 from protocol.agent_messages import MessageState
@@ -73,12 +73,12 @@ class LeadingHub:
         self.metrics = Metrics()
         self.ids = IdFactory(clock, SeededChance(sum(boot.encode())))
         given: dict[str, Any] = {"clock": clock, "ids": self.ids, "metrics": self.metrics}
-        quiet = Quiet(clock)
+        quiet = ConfigDebounce(clock)
         self.making = Provisioning(
             store, fleet=fleet, boot_id=self.boot, quiet=quiet, after_step=after_step, **given
         )
-        self.leads = Leads(store, self.making, **given)
-        self.courier = Courier(
+        self.leads = LeadService(store, self.making, **given)
+        self.courier = MessageDeliveryService(
             store,
             fleet=fleet,
             links=NoLinks(),
@@ -89,9 +89,9 @@ class LeadingHub:
             **given,
         )
         fleet.listen(quiet.on_news)
-        self.sent = Messages(store, self.courier, **given)
+        self.sent = MessageService(store, self.courier, **given)
         self.to_leads = LeadMessages(store, self.sent, self.leads, clock=clock, ids=self.ids)
-        self.broadcasts = Broadcasts(store, self.sent, self.courier, owner_id=OWNER, **given)
+        self.broadcasts = BroadcastService(store, self.sent, self.courier, owner_id=OWNER, **given)
 
     @property
     def at(self) -> int:

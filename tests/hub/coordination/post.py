@@ -15,8 +15,8 @@ from anyio.abc import TaskGroup
 from hub.base.clock import Clock, IdFactory, epoch_ms
 from hub.base.metrics import Metrics
 from hub.base.outbound.rules import OutboundRules
-from hub.coordination.courier import Courier
-from hub.coordination.messages import Messages
+from hub.coordination.message_delivery import MessageDeliveryService
+from hub.coordination.messages import MessageService
 from hub.links.device_link import DeviceLink
 from hub.openclaw import Fleet, GatewayConfig
 from protocol.agent_messages import MessageKind, MessageState
@@ -80,10 +80,10 @@ class PostBench:
     def at(self) -> int:
         return epoch_ms(self.clock.now())
 
-    def make(self) -> Courier:
+    def make(self) -> MessageDeliveryService:
         """A courier of another start of the hub."""
         self._boots += 1
-        return Courier(
+        return MessageDeliveryService(
             self.store,
             fleet=self.fleet,
             links=self.links if self.port is None else self.port.roster,
@@ -95,9 +95,9 @@ class PostBench:
             on_text=self._hear,
         )
 
-    def messages(self) -> Messages:
+    def messages(self) -> MessageService:
         """What takes messages to be brought, and answers from devices."""
-        return Messages(
+        return MessageService(
             self.store,
             self.courier,
             clock=self.clock,
@@ -113,7 +113,9 @@ class PostBench:
         self._life, self._gone = anyio.CancelScope(), anyio.Event()
         self.tasks.start_soon(self._serve, self.courier, self._life, self._gone)
 
-    async def _serve(self, courier: Courier, life: anyio.CancelScope, gone: anyio.Event) -> None:
+    async def _serve(
+        self, courier: MessageDeliveryService, life: anyio.CancelScope, gone: anyio.Event
+    ) -> None:
         with life:
             await courier.serve()
         gone.set()

@@ -17,7 +17,7 @@ from hub.base.clock import Clock, IdFactory, epoch_ms
 from hub.base.metrics import Metrics
 from hub.base.outbound.rules import OutboundRules
 from hub.coordination.authority import Caller
-from hub.coordination.souls import SoulHomes, SoulRequest, Souls, SoulWriter
+from hub.coordination.souls import SoulHomes, SoulRequest, SoulService, SoulWriter
 from hub.links.device_link import DeviceLink
 from hub.openclaw import Fleet, GatewayConfig
 from protocol.errors import CodedError, ErrorCode
@@ -105,7 +105,7 @@ class SoulBench:
         self.writer = SoulWriter(
             store=self.store, homes=homes, clock=self.clock, ids=self.ids, metrics=self.metrics
         )
-        self.souls = Souls(
+        self.souls = SoulService(
             store=self.store,
             homes=homes,
             writer=self.writer,

@@ -8,8 +8,8 @@ import anyio
 import pytest
 import sqlalchemy as sa
 
-from hub.coordination.courier import PER_GATEWAY
-from hub.coordination.to_gateway import find
+from hub.coordination.gateway_delivery import find
+from hub.coordination.message_delivery import PER_GATEWAY
 from hub.openclaw import Gateway
 from protocol.agent_messages import MessageEvent, MessageKind, MessageState
 from protocol.coordination import attempt_key

@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from hub.coordination.messages import ToLead
-from hub.coordination.provisioning import CHANGED, CONFIG_POLL_S, MAX_S, QUIET_S, Quiet
+from hub.coordination.provisioning import CHANGED, CONFIG_POLL_S, MAX_S, QUIET_S, ConfigDebounce
 from hub.openclaw import GatewayEvent, GatewayRefused, Reconnected
 from protocol.agent_messages import MessageState
 from protocol.errors import CodedError, ErrorCode
@@ -389,7 +389,7 @@ WEST = "west"
 
 
 def test_messages_are_not_held_without_gateway_configuration_changes() -> None:
-    quiet = Quiet(FakeClock())
+    quiet = ConfigDebounce(FakeClock())
     quiet.on_news(Reconnected(gateway=WEST, boot_id="1", is_restart=False))
     quiet.on_news(GatewayEvent(gateway=WEST, name="tick", payload={}))
     assert quiet.held_s(WEST) == 0
@@ -397,7 +397,7 @@ def test_messages_are_not_held_without_gateway_configuration_changes() -> None:
 
 def test_messages_are_held_during_agent_creation_and_shortly_afterwards() -> None:
     clock = FakeClock()
-    quiet = Quiet(clock)
+    quiet = ConfigDebounce(clock)
     with quiet.making(WEST):
         clock.advance(QUIET_S * 2)
         assert (quiet.held_s(WEST), quiet.held_s("east")) == (CONFIG_POLL_S, 0)
@@ -410,7 +410,7 @@ def test_messages_are_held_during_agent_creation_and_shortly_afterwards() -> Non
 
 def test_gateway_configuration_change_by_another_client_holds_messages() -> None:
     clock = FakeClock()
-    quiet = Quiet(clock)
+    quiet = ConfigDebounce(clock)
     quiet.on_news(GatewayEvent(gateway=WEST, name=CHANGED, payload={"hash": "1"}))
     clock.advance(2)
     quiet.on_news(GatewayEvent(gateway=WEST, name=CHANGED, payload={"hash": "2"}))
@@ -421,7 +421,7 @@ def test_gateway_configuration_change_by_another_client_holds_messages() -> None
 
 def test_messages_are_held_for_a_limited_time_during_agent_creation() -> None:
     clock = FakeClock()
-    quiet = Quiet(clock)
+    quiet = ConfigDebounce(clock)
     with quiet.making(WEST):
         clock.advance(MAX_S)
         assert quiet.held_s(WEST) == 0

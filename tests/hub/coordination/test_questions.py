@@ -13,7 +13,14 @@ import sqlalchemy as sa
 from hub.base.clock import IdFactory
 from hub.base.metrics import Metrics
 from hub.coordination.authority import Caller
-from hub.coordination.questions import AGAIN_S, POLL_S, Asked, QuestionDelivery, Questions, seen_question
+from hub.coordination.questions import (
+    AGAIN_S,
+    POLL_S,
+    QuestionDelivery,
+    QuestionDraft,
+    QuestionService,
+    seen_question,
+)
 from protocol.agent_messages import QuestionState
 from protocol.board_permissions import Verb
 from protocol.calls import question_in
@@ -50,7 +57,7 @@ class Hub:
     links: dict[DeviceId, FakeLink] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.questions = Questions(
+        self.questions = QuestionService(
             self.store,
             clock=self.clock,
             ids=IdFactory(self.clock, SeededChance()),
@@ -68,7 +75,7 @@ class Hub:
         )
 
     async def ask(self, content: str = "Which colour?", caller: Caller = LEAD, **about: Any) -> QuestionRow:
-        return await self.questions.ask(caller, BOARD, Asked(content=content, **about))
+        return await self.questions.ask(caller, BOARD, QuestionDraft(content=content, **about))
 
     async def answer(self, asked: QuestionRow, text: str, caller: Caller = OPERATOR) -> QuestionRow:
         return await self.questions.answer(caller, asked.id, text)
@@ -190,13 +197,13 @@ async def test_question_is_resent_with_the_same_id_until_confirmed_by_the_device
 async def test_a_question_asked_at_another_hub_is_sent_here_within_half_a_minute(hub: Hub) -> None:
     async with hub.serving():
         link = await hub.connect(always)
-        other = Questions(
+        other = QuestionService(
             hub.store,
             clock=hub.clock,
             ids=IdFactory(hub.clock, SeededChance(5)),
             metrics=Metrics(),
         )
-        await other.ask(LEAD, BOARD, Asked(content="From there?"))
+        await other.ask(LEAD, BOARD, QuestionDraft(content="From there?"))
         await hub.pass_time(POLL_S)
         assert told(link) == [("From there?", "open", None)]
 

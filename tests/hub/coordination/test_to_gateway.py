@@ -3,8 +3,8 @@
 import msgspec
 import pytest
 
-from hub.coordination.to_gateway import RESUMED, letter, shown_of
-from hub.openclaw.methods import History, Message, PendingInput
+from hub.coordination.gateway_delivery import RESUMED, letter, shown_of
+from hub.openclaw.methods import History, PendingInput, TranscriptMessage
 from protocol.agent_messages import MessageKind, MessageState
 from protocol.calls import answers_in
 from protocol.ids import AgentId, BoardId, MessageId, QuestionId, UserId
@@ -12,30 +12,32 @@ from storage.coordination.message_rows import MessageRow
 from tests.support.families import each
 
 
-def user(key: str, *, source: str | None = None) -> Message:
-    return Message(role="user", text=f"text of {key}", key=f"{key}:user", source=source)
+def user(key: str, *, source: str | None = None) -> TranscriptMessage:
+    return TranscriptMessage(role="user", text=f"text of {key}", key=f"{key}:user", source=source)
 
 
-def agent(text: str, run: str, stop_reason: str = "stop") -> Message:
-    return Message(role="assistant", text=text, run_id=run, stop_reason=stop_reason)
+def agent(text: str, run: str, stop_reason: str = "stop") -> TranscriptMessage:
+    return TranscriptMessage(role="assistant", text=text, run_id=run, stop_reason=stop_reason)
 
 
-def broken(run: str) -> Message:
+def broken(run: str) -> TranscriptMessage:
     row = agent("The agent run failed before producing a reply.", run, "error")
-    return Message(
+    return TranscriptMessage(
         role="assistant", text=row.text, run_id=run, stop_reason="error", key=f"{run}:terminal-error"
     )
 
 
-def unheard(run: str) -> Message:
-    return Message(role="custom", text="", run_id=run, kind="run-failed-before-reply")
+def unheard(run: str) -> TranscriptMessage:
+    return TranscriptMessage(role="custom", text="", run_id=run, kind="run-failed-before-reply")
 
 
-def history(*rows: Message, pending: tuple[PendingInput, ...] = (), is_running: bool = False) -> History:
+def history(
+    *rows: TranscriptMessage, pending: tuple[PendingInput, ...] = (), is_running: bool = False
+) -> History:
     return History(messages=list(rows), pending=list(pending), is_running=is_running)
 
 
-def answer(*rows: Message, key: str = "k2") -> str | None:
+def answer(*rows: TranscriptMessage, key: str = "k2") -> str | None:
     shown = shown_of(key, history(*rows))
     assert shown.progress == "consumed"
     return shown.answer
@@ -84,9 +86,12 @@ def test_turn_without_a_model_request_is_marked_unheard() -> None:
 
 
 # A gateway puts words into a session that no run has said: told from elsewhere, or injected.
-INJECTED = Message(role="assistant", text="the backup is done", stop_reason="stop")
-RESET, COMPACTED = Message(role="system", text="Reset"), Message(role="system", text="Compaction")
-ANSWERS: dict[str, tuple[tuple[Message, ...], str | None]] = {
+INJECTED = TranscriptMessage(role="assistant", text="the backup is done", stop_reason="stop")
+RESET, COMPACTED = (
+    TranscriptMessage(role="system", text="Reset"),
+    TranscriptMessage(role="system", text="Compaction"),
+)
+ANSWERS: dict[str, tuple[tuple[TranscriptMessage, ...], str | None]] = {
     "put into a running turn": ((user("k1"), user("k2"), agent("both", "k1")), "both"),
     "behind a turn, under a run of its own": (
         (user("k1"), agent("one", "k1"), user("k2"), agent("two", "a-uuid")),

@@ -9,7 +9,7 @@ import pytest
 
 from hub.base.metrics import Metrics
 from hub.base.outbound.rules import OutboundRules
-from hub.coordination.courier import Courier
+from hub.coordination.message_delivery import MessageDeliveryService
 from hub.openclaw import Fleet, GatewayConfig
 from protocol.agent_messages import MessageState
 from protocol.ids import BootId, NodeId
@@ -29,7 +29,9 @@ LEASE_MS = 60_000
 class Two:
     """The first hub is the bench's; the other one has a fleet of its own."""
 
-    def __init__(self, bench: PostBench, other: Courier, others_life: anyio.CancelScope) -> None:
+    def __init__(
+        self, bench: PostBench, other: MessageDeliveryService, others_life: anyio.CancelScope
+    ) -> None:
         self.bench = bench
         self.other = other
         self.others_life = others_life
@@ -51,7 +53,7 @@ async def two(gateway: FakeGateway, postgres: Postgres, tmp_path: Path) -> Async
             bench = PostBench(store=store, fleet=fleets[0], tasks=tasks, clock=clock)
             given: dict[str, Any] = {"clock": clock, "ids": bench.ids, "metrics": Metrics()}
             boot = BootId("another")
-            other = Courier(
+            other = MessageDeliveryService(
                 store, fleet=fleets[1], links=Links(), chance=SeededChance(9), boot_id=boot, **given
             )
             for node, alive in (("one", BootId("boot-1")), ("two", boot)):
@@ -63,7 +65,7 @@ async def two(gateway: FakeGateway, postgres: Postgres, tmp_path: Path) -> Async
             tasks.cancel_scope.cancel()
 
 
-async def serve(courier: Courier, life: anyio.CancelScope) -> None:
+async def serve(courier: MessageDeliveryService, life: anyio.CancelScope) -> None:
     with life:
         await courier.serve()
 

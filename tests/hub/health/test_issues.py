@@ -15,7 +15,7 @@ from hub.health.issues import (
     ONLINE_LIFETIME_S,
     Check,
     Finding,
-    Issues,
+    IssueRegistry,
     error,
     lasting,
     notice,
@@ -55,15 +55,17 @@ def metrics() -> Metrics:
 
 
 @pytest.fixture
-def issues(clock: FakeClock, metrics: Metrics) -> Issues:
-    return Issues(clock=clock, metrics=metrics)
+def issues(clock: FakeClock, metrics: Metrics) -> IssueRegistry:
+    return IssueRegistry(clock=clock, metrics=metrics)
 
 
-def told(issues: Issues) -> list[tuple[str, str, timedelta]]:
+def told(issues: IssueRegistry) -> list[tuple[str, str, timedelta]]:
     return [(issue.found.id, issue.found.subject, issue.since - START) for issue in issues.current]
 
 
-async def test_lasting_issue_retains_the_time_of_the_first_finding(issues: Issues, clock: FakeClock) -> None:
+async def test_lasting_issue_retains_the_time_of_the_first_finding(
+    issues: IssueRegistry, clock: FakeClock
+) -> None:
     facts = Facts(FULL)
     issues.add("disk", facts)
     await issues.run_checks()
@@ -73,7 +75,9 @@ async def test_lasting_issue_retains_the_time_of_the_first_finding(issues: Issue
     assert told(issues) == [("disk.full", "", timedelta()), ("token.ends", "t-1", timedelta(minutes=1))]
 
 
-async def test_issue_found_again_after_an_end_has_a_new_start_time(issues: Issues, clock: FakeClock) -> None:
+async def test_issue_found_again_after_an_end_has_a_new_start_time(
+    issues: IssueRegistry, clock: FakeClock
+) -> None:
     facts = Facts(FULL)
     issues.add("disk", facts)
     await issues.run_checks()
@@ -87,7 +91,7 @@ async def test_issue_found_again_after_an_end_has_a_new_start_time(issues: Issue
     assert told(issues) == [("disk.full", "", timedelta(minutes=2))]
 
 
-async def test_issues_are_ordered_by_stop_severity_and_age(issues: Issues) -> None:
+async def test_issues_are_ordered_by_stop_severity_and_age(issues: IssueRegistry) -> None:
     earlier = warning("a.b", "so it is", fix="do it", subject="1", since=START - timedelta(days=1))
     failing = error("a.b", "so it is", fix="do it", subject="2", since=START - timedelta(days=1))
     stop = notice("hub.draining", "it drains", fix="start it", is_stop=True)
@@ -98,7 +102,7 @@ async def test_issues_are_ordered_by_stop_severity_and_age(issues: Issues) -> No
 
 
 async def test_metric_of_issues_has_a_series_for_each_id_and_severity_while_an_issue_holds(
-    issues: Issues, metrics: Metrics
+    issues: IssueRegistry, metrics: Metrics
 ) -> None:
     def series() -> list[str]:
         return [line for line in metrics.render().decode().splitlines() if line.startswith("hub_issues{")]
@@ -114,7 +118,7 @@ async def test_metric_of_issues_has_a_series_for_each_id_and_severity_while_an_i
 
 
 async def test_watched_finding_is_an_issue_without_a_run_of_the_checks(
-    issues: Issues, clock: FakeClock, metrics: Metrics
+    issues: IssueRegistry, clock: FakeClock, metrics: Metrics
 ) -> None:
     facts, held, noted = Facts(OLD), list[Finding](), list[str]()
 
@@ -138,7 +142,7 @@ async def test_watched_finding_is_an_issue_without_a_run_of_the_checks(
     assert noted == ["disk.full", "disk.full"]  # opened, and closed
 
 
-async def test_checks_of_a_busy_database_keep_their_last_findings(issues: Issues) -> None:
+async def test_checks_of_a_busy_database_keep_their_last_findings(issues: IssueRegistry) -> None:
     asked: list[str] = []
     is_held = False
 
@@ -160,7 +164,7 @@ async def test_checks_of_a_busy_database_keep_their_last_findings(issues: Issues
     assert [issue.found for issue in issues.current] == [OLD, WAITS]  # may still hold
 
 
-async def test_broken_check_is_an_issue_and_the_other_checks_are_run(issues: Issues) -> None:
+async def test_broken_check_is_an_issue_and_the_other_checks_are_run(issues: IssueRegistry) -> None:
     async def broken(now: datetime) -> Iterable[Finding]:
         raise RuntimeError("nobody thought of this")
 
@@ -174,7 +178,7 @@ async def test_broken_check_is_an_issue_and_the_other_checks_are_run(issues: Iss
 
 
 async def test_checks_run_together_and_checks_without_an_answer_in_time_are_named(
-    issues: Issues, monkeypatch: pytest.MonkeyPatch
+    issues: IssueRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hangs = False
 
@@ -203,7 +207,7 @@ async def test_checks_run_together_and_checks_without_an_answer_in_time_are_name
     assert [issue.found for issue in await issues.fresh(anew=True)] == [FULL, OLD]
 
 
-async def test_the_checks_are_run_once_a_minute(issues: Issues, clock: FakeClock) -> None:
+async def test_the_checks_are_run_once_a_minute(issues: IssueRegistry, clock: FakeClock) -> None:
     facts = Facts()
     issues.add("disk", facts)
     async with running(issues):
@@ -212,7 +216,7 @@ async def test_the_checks_are_run_once_a_minute(issues: Issues, clock: FakeClock
 
 
 async def test_issues_requested_in_short_intervals_are_not_checked_again(
-    issues: Issues, clock: FakeClock
+    issues: IssueRegistry, clock: FakeClock
 ) -> None:
     facts = Facts(FULL)
     issues.add("disk", facts)
@@ -225,7 +229,7 @@ async def test_issues_requested_in_short_intervals_are_not_checked_again(
 
 
 async def test_other_machines_are_checked_only_on_request_and_not_too_often(
-    issues: Issues, clock: FakeClock
+    issues: IssueRegistry, clock: FakeClock
 ) -> None:
     model = Facts(error("model.unreachable", "it does not answer", fix="start it"))
     issues.add("model", model, online=True)
@@ -240,7 +244,9 @@ async def test_other_machines_are_checked_only_on_request_and_not_too_often(
     assert await issues.fresh(online=True) == []
 
 
-async def test_online_finding_expires_after_the_online_lifetime(issues: Issues, clock: FakeClock) -> None:
+async def test_online_finding_expires_after_the_online_lifetime(
+    issues: IssueRegistry, clock: FakeClock
+) -> None:
     issues.add("model", Facts(error("model.unreachable", "no answer", fix="start it")), online=True)
     await issues.run_checks(online=True)
     clock.advance(ONLINE_LIFETIME_S - 1)
@@ -252,7 +258,7 @@ async def test_online_finding_expires_after_the_online_lifetime(issues: Issues, 
 
 
 async def test_fixed_problem_is_checked_again_on_request_or_after_a_change(
-    issues: Issues,
+    issues: IssueRegistry,
 ) -> None:
     facts = Facts()
     issues.add("agents", facts)
@@ -270,7 +276,7 @@ async def test_fixed_problem_is_checked_again_on_request_or_after_a_change(
 
 
 async def test_online_findings_are_dropped_after_a_settings_change(
-    issues: Issues,
+    issues: IssueRegistry,
 ) -> None:
     issues.add("model", Facts(error("model.unreachable", "no answer", fix="start it")), online=True)
     for online, are_left in ((False, 1), (True, 0)):
@@ -280,7 +286,7 @@ async def test_online_findings_are_dropped_after_a_settings_change(
 
 
 async def test_issue_is_logged_only_at_begin_and_end(
-    issues: Issues, caplog: pytest.LogCaptureFixture
+    issues: IssueRegistry, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
     facts = Facts(FULL)

@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 
 from hub.base.metrics import Metrics
-from hub.base.supervisor import Failures
+from hub.base.supervisor import ServiceFailures
 from hub.base.toml.limits import Limits
 from hub.health import machine
 from hub.health.issues import Severity
@@ -158,11 +158,11 @@ async def test_throttled_addresses_are_reported_with_the_longest_wait_first() ->
 
 
 def test_broken_service_is_reported_for_an_hour_and_while_down() -> None:
-    failures: dict[str, Failures] = {}
+    failures: dict[str, ServiceFailures] = {}
     look = partial(check_services, lambda: failures)
     assert list(look(START)) == []
 
-    failures["backups"] = Failures(2, START, "ValueError")
+    failures["backups"] = ServiceFailures(2, START, "ValueError")
     (down,) = look(START + timedelta(days=1))
     assert (down.id, down.subject, down.severity) == ("service.broken", "backups", Severity.ERROR)
     assert "broke 2 times since the start, last with ValueError; it is down" in down.explanation

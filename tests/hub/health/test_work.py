@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from hub.base.clock import epoch_ms
-from hub.health import doors, work
+from hub.health import access_checks, work
 from hub.health.issues import Severity
 from hub.health.work import check_questions
 from hub.runs.budget import Reached
@@ -221,7 +221,7 @@ async def test_emptied_folder_is_reported_until_a_run_finds_a_file(
 
 async def test_absent_device_is_reported_with_time_waiting_runs_and_commands(bench: Bench) -> None:
     assert bench.agent.device_id is not None
-    look = partial(doors.check_absence, bench.store)
+    look = partial(access_checks.check_absence, bench.store)
     await bench.control.submit(bench.agent)
     await bench.store.write(never_connect)
     soon, later = START + timedelta(minutes=10), START + timedelta(days=3)
@@ -242,14 +242,14 @@ async def test_absent_device_is_reported_with_time_waiting_runs_and_commands(ben
     assert found.fix.endswith("hub devices revoke desk, and hub agents pause notes")
     await bench.store.write(revoke_device, bench.agent.device_id, at=epoch_ms(START), actor="me")
     assert list(await look(later)) == []
-    (found,) = await doors.check_device_names(
+    (found,) = await access_checks.check_device_names(
         bench.store, START
     )  # at once, and though it was the only device
     assert (found.id, found.since) == ("device.unknown", START)
     assert found.explanation.endswith("'desk', which was revoked, so none of its runs starts")
     assert found.fix.endswith("hub connect URL --root DIR --name desk --new-key; or hub agents pause notes")
     await bench.store.write(agents.move, bench.agent.id, "lifecycle", "paused", at=1, actor="user")
-    assert list(await doors.check_device_names(bench.store, START)) == []
+    assert list(await access_checks.check_device_names(bench.store, START)) == []
 
 
 async def test_agent_with_failing_runs_is_an_error_with_reason_and_command_until_a_run_succeeds(

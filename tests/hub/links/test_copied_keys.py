@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from hub.health.doors import check_copies
+from hub.health.access_checks import check_copies
 from protocol.errors import CloseCode, CodedError
 from protocol.ids import DeviceId
 from storage.devices import devices

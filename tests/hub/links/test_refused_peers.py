@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 import anyio.to_thread
 
-from hub.health.doors import check_refused
+from hub.health.access_checks import check_refused
 from hub.links.refusals import MAX_OF_ONE, MAX_PEERS, OTHERS, REMEMBERED_S, SHOWN, Peer, RefusedPeers
 from hub.links.transport import UpgradeRules
 from protocol.errors import ErrorCode

@@ -10,7 +10,7 @@ from hub.base.outbound.addresses import Resolve, resolve
 from hub.base.outbound.client import OutboundClient
 from hub.base.outbound.rules import OutboundRules
 from hub.base.toml.notify_targets import NotifySettings
-from hub.notify.sending import Answer, Sender
+from hub.notify.sending import Sender, SendResult
 from storage.deliveries import DeliveryRow
 from tests.hub.notify.bench import opened, trusting
 from tests.hub.notify.receivers import MailServer, receiving, server_tls
@@ -30,7 +30,7 @@ async def test_ntfy_gets_title_priority_tag_and_link(tmp_path: Path) -> None:
         sender = bench.notifier.sender(
             bench.target(f"{receiver.url}/alerts", kind="ntfy", secret="tk_1"),
         )
-        assert await sender.send([delivery()]) == Answer("delivered", "status 204")
+        assert await sender.send([delivery()]) == SendResult("delivered", "status 204")
         await sender.send([delivery("run.completed", FAILED[1] | {"outcome": "success", "items": 3})])
         await sender.aclose()
     first, second = (one.event for one in receiver.got)
@@ -75,7 +75,7 @@ async def send(
     certificate: Path | None = None,
     allow: tuple[str, ...] = (),
     resolve: Resolve = resolve,
-) -> Answer:
+) -> SendResult:
     tls = None if certificate is None else trusting(certificate)
     rules = OutboundRules.parse(allow)
     sender = Sender(target, hub="home", rules=rules, clock=FakeClock(), pages=lambda: None, tls=tls)
@@ -105,7 +105,7 @@ async def test_mail_has_all_events_and_goes_encrypted_with_a_login(tmp_path: Pat
             delivery("question.asked", {"title": "Which?\r\nBcc: eve@example.org\r\n.\r\n"}, "msg_2"),
             certificate=files.certificate,
         )
-    assert answer == Answer("delivered", "mail with 2 events")
+    assert answer == SendResult("delivered", "mail with 2 events")
     (got,) = server.mails
     assert (got["Subject"], got["From"], got["To"]) == (
         "hub home: 2 events",
@@ -166,5 +166,5 @@ async def test_mail_server_answer_decides_the_delivery_outcome(
     monkeypatch.setattr("hub.notify.sending.TIMEOUT_S", 0.3)
     async with server.serving():
         with anyio.fail_after(5):
-            assert await send(mail(server.port), delivery()) == Answer(outcome, text)  # type: ignore[arg-type]
+            assert await send(mail(server.port), delivery()) == SendResult(outcome, text)  # type: ignore[arg-type]
     assert server.mails == []

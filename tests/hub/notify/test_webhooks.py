@@ -13,8 +13,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from standardwebhooks import Webhook
 from starlette.responses import Response, StreamingResponse
 
-from hub.notify.notifier import EVERY_S, _Service
-from hub.notify.sending import Answer, BadSecret, signatures
+from hub.notify.notifier import EVERY_S, _TargetWork
+from hub.notify.sending import BadSecret, SendResult, signatures
 from tests.hub.notify.bench import KEY, PATIENCE_S, PRIVATE_KEY, opened
 from tests.hub.notify.receivers import Got, receiving
 from tests.hub.notify.test_plain_targets import delivery
@@ -171,7 +171,7 @@ async def test_webhook_answer_with_a_long_body_is_judged_by_the_status(tmp_path:
         sender = bench.notifier.sender(bench.target(receiver.url))
         for status, outcome in ((200, "delivered"), (503, "later"), (410, "gone"), (422, "refused")):
             receiver.answer = lambda got, status=status: Response(bytes(5_000_000), status)  # type: ignore[misc]
-            assert await sender.send([delivery()]) == Answer(outcome, f"status {status}")  # type: ignore[arg-type]
+            assert await sender.send([delivery()]) == SendResult(outcome, f"status {status}")  # type: ignore[arg-type]
         await sender.aclose()
 
 
@@ -190,7 +190,7 @@ async def test_webhook_answer_with_an_endless_body_is_judged_by_the_status(
         with anyio.fail_after(10):
             for status, outcome in ((200, "delivered"), (503, "later")):
                 receiver.answer = lambda got, status=status: StreamingResponse(drip(), status)  # type: ignore[misc]
-                assert await sender.send([delivery()]) == Answer(outcome, f"status {status}")  # type: ignore[arg-type]
+                assert await sender.send([delivery()]) == SendResult(outcome, f"status {status}")  # type: ignore[arg-type]
         await sender.aclose()
 
 
@@ -225,13 +225,13 @@ async def test_change_of_a_target_leaves_the_other_targets_at_work(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun: list[str] = []
-    serve = _Service.serve
+    serve = _TargetWork.serve
 
-    async def counted(service: _Service) -> None:
+    async def counted(service: _TargetWork) -> None:
         begun.append(service._target.name)
         await serve(service)
 
-    monkeypatch.setattr(_Service, "serve", counted)
+    monkeypatch.setattr(_TargetWork, "serve", counted)
     async with opened(tmp_path) as bench, receiving() as receiver:
         one, other = bench.target(receiver.url, name="one"), bench.target(receiver.url, name="other")
         async with bench.serving(one, other):

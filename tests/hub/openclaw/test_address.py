@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from hub.base.outbound.rules import AddressRefused, OutboundRules
-from hub.openclaw import BadAddress, GatewayAddress
+from hub.openclaw import BadGatewayUrl, GatewayAddress
 from tests.support.certificates import write_certificate
 from tests.support.families import each
 from tests.support.gateway import FakeGateway, fake_gateway
@@ -45,7 +45,7 @@ def test_gateway_address_is_parsed(url: str, where: str, is_here: bool) -> None:
     ],
 )
 def test_invalid_gateway_address_is_refused_without_repeating_secrets(url: str) -> None:
-    with pytest.raises(BadAddress) as caught:
+    with pytest.raises(BadGatewayUrl) as caught:
         GatewayAddress.parse(url)
     assert "secret" not in str(caught.value)
 

@@ -10,14 +10,7 @@ import pytest
 
 from hub.base.metrics import Metrics
 from hub.base.outbound.rules import OutboundRules
-from hub.openclaw import (
-    BadAddress,
-    Fleet,
-    Gateway,
-    GatewayConfig,
-    GatewayEvent,
-    GatewayNews,
-)
+from hub.openclaw import BadGatewayUrl, Fleet, Gateway, GatewayConfig, GatewayEvent, GatewayNews
 from storage.coordination.gateways import UnknownGateway
 from tests.support.clock import FakeClock, SeededChance
 from tests.support.gateway import FakeGateway, fake_gateway
@@ -86,7 +79,7 @@ async def test_fleet_reload_with_an_invalid_address_changes_no_gateway(tmp_path:
     async with fake_gateway("west") as west, fleet_in(tmp_path) as fleet:
         fleet.apply([config(west)])
         await until(lambda: states(fleet) == {"west": "ready"})
-        with pytest.raises(BadAddress):
+        with pytest.raises(BadGatewayUrl):
             fleet.apply([config(west, token="other"), GatewayConfig(name="east", url="http://x")])
         assert states(fleet) == {"west": "ready"}
 

@@ -8,19 +8,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hub.openclaw.frames import (
+    BadFrame,
     ClientInfo,
     ConnectAuth,
     ConnectParams,
-    Event,
-    Granted,
+    EventFrame,
+    GrantedScopes,
     HelloOk,
     RequestFrame,
-    Response,
-    Unreadable,
+    ResponseFrame,
     decode,
     encode,
 )
-from hub.openclaw.gateway import GatewayEvent, Inbox, NewsLost, Reconnected
+from hub.openclaw.gateway import GatewayEvent, NewsLost, NewsQueue, Reconnected
 from tests.support.families import each
 
 
@@ -55,9 +55,9 @@ def test_unset_connect_parameters_are_omitted_from_the_frame() -> None:
 
 def test_unknown_fields_and_frames_of_a_newer_gateway_are_ignored() -> None:
     event = decode('{"type":"event","event":"tick","payload":{"ts":1},"seq":17,"stateVersion":{"x":1}}')
-    assert event == Event(event="tick", payload={"ts": 1}, seq=17)
+    assert event == EventFrame(event="tick", payload={"ts": 1}, seq=17)
     refused = decode('{"type":"res","id":"r1","ok":false,"error":{"code":"X","message":"m","new":1}}')
-    assert isinstance(refused, Response) and refused.error is not None and refused.error.code == "X"
+    assert isinstance(refused, ResponseFrame) and refused.error is not None and refused.error.code == "X"
     assert decode('{"type":"stream","id":"x"}') is None
 
 
@@ -80,7 +80,7 @@ def test_unknown_fields_and_frames_of_a_newer_gateway_are_ignored() -> None:
     ],
 )
 def test_invalid_gateway_frame_is_unreadable(text: str | bytes) -> None:
-    with pytest.raises(Unreadable):
+    with pytest.raises(BadFrame):
         decode(text)
 
 
@@ -88,27 +88,27 @@ def test_half_surrogate_in_a_gateway_frame_is_replaced() -> None:
     """Else the session that has it would end every connection on which it is looked at."""
     cut = r'{"type":"res","id":"r1","ok":true,"payload":["cut \ud83d","\udc00 off","\ud83d\ude00"]}'
     response = decode(cut)
-    assert isinstance(response, Response)
+    assert isinstance(response, ResponseFrame)
     assert (response.payload, decode(cut.encode())) == (["cut \ufffd", "\ufffd off", "\U0001f600"], response)
-    with pytest.raises(Unreadable):
+    with pytest.raises(BadFrame):
         decode(r'{"type":"res","half":"\ud83d"}')
 
 
 def test_no_token_is_in_the_repr_of_credentials() -> None:
     shown = RequestFrame(id="c1", method="connect", params={"auth": ConnectAuth(token="s3cret")})
-    told = HelloOk(protocol=4, auth=Granted(scopes=["operator.read"], device_token="s3cret"))
+    told = HelloOk(protocol=4, auth=GrantedScopes(scopes=["operator.read"], device_token="s3cret"))
     assert "s3cret" not in repr(shown) + repr(told)
     assert b"s3cret" in encode(shown)
 
 
 @given(st.binary() | st.text())
 def test_arbitrary_data_is_decoded_as_a_frame_or_unreadable(data: bytes | str) -> None:
-    with suppress(Unreadable):
+    with suppress(BadFrame):
         decode(data)
 
 
 async def test_full_inbox_drops_events_with_a_single_notice_and_preserves_reconnections() -> None:
-    inbox = Inbox(most=6)
+    inbox = NewsQueue(most=6)
     inbox.put(Reconnected("west", "boot-1", True))
     for number in range(100):
         inbox.put(GatewayEvent("west", "agent", number))

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from hub.openclaw import GatewayConfig
-from hub.openclaw.frames import Challenge
-from hub.openclaw.identity import Identity, identity_file
+from hub.openclaw.frames import GatewayChallenge
+from hub.openclaw.identity import GatewayCredentials, identity_file
 from protocol.errors import CodedError, ErrorCode
 from tests.support.clock import SeededChance
 from tests.support.coded import coded
@@ -17,13 +17,13 @@ from tests.support.gateway.visit import Visit, failed, visiting
 from tests.support.log import opened_log
 from tests.support.wire import until
 
-CHALLENGE = Challenge("nonce-1", 1_795_149_178_664)
+CHALLENGE = GatewayChallenge("nonce-1", 1_795_149_178_664)
 READ = ["operator.read"]
 
 
-def identity(folder: Path, url: str = "wss://gw.example", token: str | None = "shared") -> Identity:
+def identity(folder: Path, url: str = "wss://gw.example", token: str | None = "shared") -> GatewayCredentials:
     file = identity_file(folder, "west")
-    return Identity(file, url=url, token=token, has_device=True, chance=SeededChance())
+    return GatewayCredentials(file, url=url, token=token, has_device=True, chance=SeededChance())
 
 
 async def test_identity_key_is_stored_readable_only_by_the_owner(tmp_path: Path) -> None:
@@ -40,7 +40,7 @@ async def test_identity_key_differs_per_gateway(tmp_path: Path) -> None:
     chance = SeededChance()
     ids = set()
     for name in ("west", "east"):
-        one = Identity(
+        one = GatewayCredentials(
             identity_file(tmp_path, name), url="wss://x", token=None, has_device=True, chance=chance
         )
         await one.open()

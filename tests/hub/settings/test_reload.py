@@ -14,11 +14,11 @@ from hub.settings.reload import (
     POLL_S,
     SETTLE_S,
     CannotWriteSettings,
-    Changes,
+    ChangedKeys,
     Edit,
+    ReloadResult,
     Remark,
     SettingsWatch,
-    TakenUp,
     Unfit,
 )
 from protocol.errors import CodedError, ErrorCode, HubError
@@ -84,7 +84,7 @@ async def test_changes_waiting_for_a_restart_are_reported_until_the_restart(benc
     bench.path.write_text(TEXT.replace("home", "away").replace("4", "5"))
     done = await bench.reloader.reload(actor=ME)
     assert (done.changes.live, done.changes.restart) == (("limits.runs",), ("hub.name",))
-    assert bench.hub.audited == [Changes(restart=("hub.name",)), Changes(live=("limits.runs",))]
+    assert bench.hub.audited == [ChangedKeys(restart=("hub.name",)), ChangedKeys(live=("limits.runs",))]
     bench.path.write_text(TEXT)
     await bench.reloader.reload(actor=ME)
     assert list(bench.reloader.waiting) == []
@@ -100,7 +100,7 @@ async def test_reload_without_changes_applies_again_with_the_same_generation(
     bench: SettingsBench,
 ) -> None:
     done = await bench.reloader.reload(actor=ME)
-    assert (done.generation, done.changes) == (1, Changes())
+    assert (done.generation, done.changes) == (1, ChangedKeys())
     assert len(bench.hub.in_use) == 1  # a certificate may have changed, whose name has not
 
 
@@ -174,7 +174,7 @@ async def test_reloads_during_a_reload_share_the_following_reload_and_get_the_ne
     bench: SettingsBench,
 ) -> None:
     readings: list[str] = []
-    results: list[TakenUp] = []
+    results: list[ReloadResult] = []
 
     async def call(actor: str) -> None:
         results.append(await bench.reloader.reload(actor=actor))
@@ -301,14 +301,14 @@ async def test_changed_agent_is_reported_with_the_user_if_the_user_changed(
     bench: SettingsBench,
 ) -> None:
     bench.path.write_text(TEXT + AGENT)
-    assert (await bench.reloader.reload(actor=ME)).changes == Changes(live=("agents.notes",))
+    assert (await bench.reloader.reload(actor=ME)).changes == ChangedKeys(live=("agents.notes",))
     bench.path.write_text(TEXT + AGENT + 'user = "anna"\n')
-    assert (await bench.reloader.reload(actor=ME)).changes == Changes(
+    assert (await bench.reloader.reload(actor=ME)).changes == ChangedKeys(
         live=("agents.notes (of anna)",), archived=("agents.notes (of owner)",)
     )
     bench.path.write_text(TEXT)
-    assert (await bench.reloader.check(Edit(text=TEXT)))[1] == Changes(archived=("agents.notes",))
-    assert (await bench.reloader.reload(actor=ME)).changes == Changes(archived=("agents.notes",))
+    assert (await bench.reloader.check(Edit(text=TEXT)))[1] == ChangedKeys(archived=("agents.notes",))
+    assert (await bench.reloader.reload(actor=ME)).changes == ChangedKeys(archived=("agents.notes",))
 
 
 async def test_remark_of_a_component_on_settings_is_a_warning_with_position(bench: SettingsBench) -> None:

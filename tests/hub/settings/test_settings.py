@@ -10,7 +10,7 @@ from hub.base.toml.listeners import DeviceListener, Listener
 from hub.base.toml.positions import KeyPath
 from hub.base.toml.problems import Problem, SettingsInvalid
 from hub.base.toml.schema import leaves, names_at, tables_at
-from hub.base.toml.values import Address, Effect, SecretRef, Table
+from hub.base.toml.values import Effect, HostPort, SecretRef, Table
 from hub.settings.agent_settings import AgentSettings, ScheduleTable
 from hub.settings.reading import check_settings
 from hub.settings.settings import LocalModelSettings, ModelTuning, OpenAIModelSettings, Settings
@@ -32,8 +32,8 @@ prompt = "Find what I promised to do."
 
 def test_sample_settings_file_is_loaded_with_the_written_values(tmp_path: Path) -> None:
     settings = load_settings(ROOT / "hub.toml", environ={})
-    assert (settings.hub.name, settings.listen.devices.address) == ("home", Address("127.0.0.1", 8770))
-    assert settings.listen.operator.address == Address("127.0.0.1", 8771)
+    assert (settings.hub.name, settings.listen.devices.address) == ("home", HostPort("127.0.0.1", 8770))
+    assert settings.listen.operator.address == HostPort("127.0.0.1", 8771)
     assert settings.storage.url == "sqlite:///hub.db"
     assert settings.model is None
     (agent,) = settings.agents
@@ -408,7 +408,7 @@ def test_public_address_without_tls_requires_the_insecure_setting(check: Check, 
 @each("address", ["127.0.0.1:0", "127.8.8.8:1", "[::1]:8770", "localhost:8770"])
 def test_loopback_address_is_accepted(check: Check, address: str) -> None:
     assert check(f'[listen.operator]\naddress = "{address}"') == []
-    assert str(Address.parse(address)) == address
+    assert str(HostPort.parse(address)) == address
 
 
 OPENAI = '[model]\nkind = "openai"\nbase_url = "http://127.0.0.1/v1"\nname = "m"\n'

@@ -17,7 +17,7 @@ from hub.settings.overrides import NotAnOverride, on_command_line, value_of
 from hub.settings.reading import (
     LAST_GOOD,
     OpenedSettings,
-    Reading,
+    ParsedSettings,
     check_settings,
     keep_last_good,
     open_settings,
@@ -177,13 +177,13 @@ def test_settings_write_replaces_the_link_target_and_preserves_the_mode(
     assert stat.S_IMODE(real.stat().st_mode) == 0o640
 
 
-Read = Callable[..., Reading]
+Read = Callable[..., ParsedSettings]
 FILE = '[hub]\nname = "home"\n[limits]\nruns = 4\n'
 
 
 @pytest.fixture
 def read(tmp_path: Path) -> Read:
-    def reading(*words: str, text: str = FILE, **environ: str) -> Reading:
+    def reading(*words: str, text: str = FILE, **environ: str) -> ParsedSettings:
         file = tmp_path / "hub.toml"
         file.write_text(text)
         return check_settings(file, environ=environ, given=tuple(on_command_line(words)))

@@ -6,7 +6,7 @@ from hub.base.outbound.scopes import (
     PRECONDITIONS,
     SCOPE_MEANINGS,
     SCOPES,
-    Scope,
+    RefusalScope,
     precondition_in,
     scope_of_status,
 )
@@ -20,7 +20,7 @@ REGISTERED = (*range(400, 418), *range(421, 427), 428, 429, 431, 451, *range(500
 
 def test_each_registered_status_of_a_refusal_has_a_scope() -> None:
     assert set(REGISTERED) - SCOPES.keys() == set()
-    assert {*SCOPES.values(), *PRECONDITIONS.values()} <= SCOPE_MEANINGS.keys() == {*Scope}
+    assert {*SCOPES.values(), *PRECONDITIONS.values()} <= SCOPE_MEANINGS.keys() == {*RefusalScope}
 
 
 def test_table_of_scopes_has_each_provider_and_no_empty_cell() -> None:
@@ -37,13 +37,14 @@ def test_each_failure_of_a_connector_has_a_scope() -> None:
         kind = kinds.pop()
         kinds += kind.__subclasses__()
         found.append(kind)
-    assert [kind for kind in found if not isinstance(kind.scope, Scope)] == []
+    assert [kind for kind in found if not isinstance(kind.scope, RefusalScope)] == []
 
 
 @pytest.mark.parametrize(
-    ("status", "scope"), [(418, Scope.ROW), (499, Scope.ROW), (599, Scope.PLACE), (302, Scope.MOMENT)]
+    ("status", "scope"),
+    [(418, RefusalScope.ROW), (499, RefusalScope.ROW), (599, RefusalScope.PLACE), (302, RefusalScope.MOMENT)],
 )
-def test_unregistered_status_has_the_scope_of_the_class(status: int, scope: Scope) -> None:
+def test_unregistered_status_has_the_scope_of_the_class(status: int, scope: RefusalScope) -> None:
     assert scope_of_status(status) is scope
 
 

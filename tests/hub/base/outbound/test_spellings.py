@@ -31,7 +31,7 @@ from hub.device.pages import answer_of
 from hub.device.sinks.target import TargetFailed
 from hub.device.sinks.web import Web
 from hub.notify.sending import Sender
-from hub.openclaw.identity import BadAddress as BadGateway
+from hub.openclaw.identity import BadGatewayUrl as BadGateway
 from hub.openclaw.identity import GatewayAddress
 from hub.settings.settings import OpenAIModelSettings
 from protocol.coordination import Response

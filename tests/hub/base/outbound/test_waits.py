@@ -14,7 +14,7 @@ from hub.base.outbound.rules import bounded, bounded_wait, retry_after
 from hub.extraction.completion import tokens_of
 from hub.extraction.rate_limiter import QuotaModel, reported_quota
 from hub.openclaw.failures import REFUSED_S, of_answer, of_opening, of_refusal
-from hub.openclaw.frames import Refusal
+from hub.openclaw.frames import RefusalBody
 from protocol.backoff import MAX_WAIT_S, Backoff, requested_wait_s
 from protocol.errors import CloseCode
 from tests.support.clock import START
@@ -71,7 +71,7 @@ def test_a_reset_of_a_quota_beyond_a_day_is_ignored_and_the_bucket_refills() -> 
 
 def test_waits_of_a_gateway_are_bounded() -> None:
     for value in (-5.0, 0.0, 1e308, 1e20, START.timestamp() * 1000):
-        refusal = Refusal(code="UNAVAILABLE", message="later", retryable=True, retry_after_ms=value)
+        refusal = RefusalBody(code="UNAVAILABLE", message="later", retryable=True, retry_after_ms=value)
         ending, error = of_refusal(refusal), of_answer("home", "sessions.send", refusal)
         assert 0 <= ending.wait_s <= DAY_S
         assert 0 <= (error.retry_after_ms or 0) <= DAY_S * 1000

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hub.base.outbound.scopes import MAX_REFUSALS, Scope
+from hub.base.outbound.scopes import MAX_REFUSALS, RefusalScope
 from hub.device.sinks.lines import Markdown
 from hub.device.sinks.recorded_rows import write_again
 from hub.device.sinks.states import State, states
@@ -242,7 +242,7 @@ class Board(TextFile):
     ) -> Mapping[str, Written]:
         refused = [put for put in puts if "+" in put.fields["title"]]
         super().write(snapshot, [put for put in puts if put not in refused], removed)
-        return {put.key: TargetFailed("no plus, please", scope=Scope.ROW) for put in refused}
+        return {put.key: TargetFailed("no plus, please", scope=RefusalScope.ROW) for put in refused}
 
 
 def test_row_refused_or_not_expressed_by_a_package_waits_alone(bench: SinkBench, tmp_path: Path) -> None:

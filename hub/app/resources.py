@@ -35,19 +35,19 @@ from hub.api.resources.schedules import Plans, Schedules, Slots
 from hub.api.resources.system import About, Handbook, Nodes, System, Upkeep, Where
 from hub.api.resources.tokens import PagesAt
 from hub.api.waiting import Waiting
-from hub.app.boot import Boot, Context
+from hub.app.boot import HubContext, StartResult
 from hub.app.device_news import DeviceNews
-from hub.app.identity import Identity
+from hub.app.identity import IdentityResources
 from hub.app.model import ModelsInUse, shown_model
-from hub.app.parts import Part
+from hub.app.parts import PluggedPart
 from hub.app.work import Work
 from hub.base.loop_lag import LoopLag
 from hub.base.outbound.client import OutboundClient
 from hub.base.outbound.rules import OutboundRules
-from hub.base.toml.values import Address
+from hub.base.toml.values import HostPort
 from hub.health import records
 from hub.health.backups import Backups
-from hub.health.issues import Issues as FoundIssues
+from hub.health.issues import IssueRegistry as FoundIssues
 from hub.links.key_rotation import KeyRotation
 from hub.links.roster import Roster
 from hub.notify.notifier import Notifier
@@ -60,15 +60,15 @@ if TYPE_CHECKING:
     from hub.api.http.authorization import Authorization
 
 
-def make_nouns(
-    context: Context,
-    start: Boot,
+def make_resources(
+    context: HubContext,
+    start: StartResult,
     *,
     work: Work,
     models_in_use: ModelsInUse,
     roster: Roster,
-    identity: Identity,
-    coordination: Part,
+    identity: IdentityResources,
+    coordination: PluggedPart,
     news: DeviceNews,
     rotation: KeyRotation,
     writer: AgentWriter,
@@ -217,7 +217,7 @@ def make_nouns(
     return hub
 
 
-def _authorization(context: Context) -> "Authorization":
+def _authorization(context: HubContext) -> "Authorization":
     # Imported where it is used alone, as the package ``mcp`` is.
     from hub.api.http.authorization import DOCUMENT_BYTES, Authorization
 
@@ -244,4 +244,4 @@ def _pages_at(where: Where | None, settings: Settings) -> PagesAt | None:
 def _pages_address(at: PagesAt | None) -> str | None:
     if at is None or not at.host:
         return None
-    return f"{'https' if at.is_encrypted else 'http'}://{Address(at.host, at.port)}"
+    return f"{'https' if at.is_encrypted else 'http'}://{HostPort(at.host, at.port)}"

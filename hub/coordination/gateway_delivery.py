@@ -28,9 +28,9 @@ import msgspec
 
 from hub.base.clock import Chance, Clock, epoch_ms
 from hub.base.log import Channel
-from hub.coordination.message_transitions import ANSWERABLE, Moving, shortened
+from hub.coordination.message_transitions import ANSWERABLE, MessageTransitions, shortened
 from hub.openclaw import Gateway, GatewayError, GatewayForbidden, GatewayRefused, GatewayUnreachable, methods
-from hub.openclaw.methods import History, Message, PendingInput
+from hub.openclaw.methods import History, PendingInput, TranscriptMessage
 from protocol.agent_messages import MessageEvent, MessageKind, MessageState, QueueMode
 from protocol.backoff import Backoff
 from protocol.calls import without_answers
@@ -42,7 +42,7 @@ from storage.coordination.message_rows import MessageRow, MessageSight
 from storage.store import Store
 
 
-def _proof_of(waits: methods.RunWait) -> dict[str, Any]:
+def _proof_of(waits: methods.AgentWait) -> dict[str, Any]:
     """Return the part of ``agent.wait`` kept as proof: everything except the answer's text."""
     fields = msgspec.structs.asdict(waits)
     return {name: value for name, value in fields.items() if name != "reply" and value is not None}
@@ -160,7 +160,7 @@ Progress = Literal[
 ]
 
 
-class Shown(msgspec.Struct, frozen=True, kw_only=True):
+class HistoryState(msgspec.Struct, frozen=True, kw_only=True):
     """State of a message according to the history.
 
     Attributes:
@@ -181,32 +181,32 @@ class Shown(msgspec.Struct, frozen=True, kw_only=True):
     is_busy: bool = False
 
 
-def shown_of(key: str, history: History) -> Shown:
+def shown_of(key: str, history: History) -> HistoryState:
     """Return the state of the message sent under *key*, according to *history*."""
     is_busy = history.is_running or history.in_flight_run is not None
     if (at := history.place(key)) is not None:
         return _consumed(key, history.messages, at, is_busy)
     if history.receipts.get(key) == "consumed":  # further back than the pages that were read
         proof = {"receipt": {"runId": key, "state": "consumed"}}
-        return Shown(progress="consumed", proof=proof, is_busy=is_busy)
+        return HistoryState(progress="consumed", proof=proof, is_busy=is_busy)
     if (item := history.waiting(key)) is not None:
         progress: Progress = _PENDING.get(item.state, "pending")
-        return Shown(progress=progress, proof={"pending": _history_proof(item)}, is_busy=is_busy)
+        return HistoryState(progress=progress, proof={"pending": _history_proof(item)}, is_busy=is_busy)
     if history.receipts.get(key) == "pending":
         proof = {"receipt": {"runId": key, "state": "pending"}}
-        return Shown(progress="pending", proof=proof, is_busy=is_busy)
-    return Shown(progress="absent", is_busy=is_busy)
+        return HistoryState(progress="pending", proof=proof, is_busy=is_busy)
+    return HistoryState(progress="absent", is_busy=is_busy)
 
 
 _PENDING: Final[Mapping[str, Progress]] = {"interrupted": "interrupted", "cancelled": "cancelled"}
 
 
-def _consumed(key: str, rows: list[Message], at: int, is_busy: bool) -> Shown:
+def _consumed(key: str, rows: list[TranscriptMessage], at: int, is_busy: bool) -> HistoryState:
     # An earlier run may have included the message. A run that begins after the next input answers that input.
     ours = {key, *(_run(row) for row in rows[: at + 1])} - {NAMELESS}
     is_alone = True
     answer, failure, is_unheard = None, None, False
-    end: Message | None = None
+    end: TranscriptMessage | None = None
     for row in rows[at + 1 :]:
         run = _run(row)
         if row.role == "user":
@@ -224,7 +224,7 @@ def _consumed(key: str, rows: list[Message], at: int, is_busy: bool) -> Shown:
             elif row.stop_reason != "toolUse" and (words := words_of(row.text)):
                 answer, failure, is_unheard, end = words, None, False, row
                 break
-    return Shown(
+    return HistoryState(
         progress="consumed",
         proof={"history": _history_proof(rows[at])},
         answer=answer,
@@ -241,12 +241,12 @@ def words_of(text: str | None) -> str | None:
     return words if words and words != SILENT else None
 
 
-def _run(row: Message) -> str:
+def _run(row: TranscriptMessage) -> str:
     """Return the run of a row; for an input, the run that it started."""
     return row.run_id or (row.key or "").rpartition(":")[0]
 
 
-def _history_proof(row: Message | PendingInput) -> dict[str, Any]:
+def _history_proof(row: TranscriptMessage | PendingInput) -> dict[str, Any]:
     """Return the part of a row kept as proof: everything except its text."""
     fields = msgspec.structs.asdict(row)
     return {name: value for name, value in fields.items() if name != "text" and value is not None}
@@ -266,7 +266,7 @@ def older(history: History, since: int) -> int | None:
 
 async def find(
     gateway: Gateway, session_key: str, key: str, *, created_at: int, moved_at: int
-) -> tuple[Shown, bool]:
+) -> tuple[HistoryState, bool]:
     """Return the state of the message sent under *key*, and whether the history reaches back to it.
 
     It does not if it has too many rows, or the session was reset.
@@ -277,7 +277,7 @@ async def find(
     Raises:
         GatewayError: the gateway could not be asked.
     """
-    rows, pending = list[Message](), list[PendingInput]()
+    rows, pending = list[TranscriptMessage](), list[PendingInput]()
     offset, before = None, None
     is_first = True
     for _ in range(PAGES):
@@ -321,7 +321,7 @@ UNHEARD_AGAIN: Final = Backoff(base_s=5.0, cap_s=60.0)
 OnText = Callable[[AgentId, str], Awaitable[object]]
 
 
-class Letter(msgspec.Struct, frozen=True, kw_only=True):
+class StoredLetter(msgspec.Struct, frozen=True, kw_only=True):
     """Text sent under one key, stored with the first attempt, so that later attempts repeat it."""
 
     session_key: str
@@ -331,7 +331,7 @@ class Letter(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @dataclass
-class Paces:
+class PollIntervals:
     """Intervals between lookups; tests use shorter ones."""
 
     lookup_ms: int = LOOKUP_MS
@@ -341,7 +341,7 @@ class Paces:
     unheard: Backoff = UNHEARD_AGAIN
 
 
-class ToGateway:
+class GatewayDelivery:
     """Delivers messages to agents at gateways.
 
     The optional callback gets the texts of a gateway's main agent that was asked to ask a person.
@@ -356,18 +356,18 @@ class ToGateway:
     def __init__(
         self,
         store: Store,
-        moving: Moving,
+        moving: MessageTransitions,
         *,
         clock: Clock,
         chance: Chance,
         boot_id: BootId,
         on_text: OnText | None = None,
         held_s: Callable[[str], float] = lambda _: 0.0,
-        paces: Paces | None = None,
+        paces: PollIntervals | None = None,
     ) -> None:
         self.reply_url: str | None = None
         self._held_s = held_s
-        self.paces = paces or Paces()
+        self.paces = paces or PollIntervals()
         self._store = store
         self._moving = moving
         self._clock = clock
@@ -454,17 +454,21 @@ class ToGateway:
         proof = {"ack": msgspec.to_builtins(ack), "boot": gateway.health().boot_id}
         await self._moving.move(sent, MessageEvent.ACCEPTED, proof=proof, after_ms=self.paces.lookup_ms)
 
-    async def _letter(self, seen: MessageRow) -> Letter | None:
+    async def _letter(self, seen: MessageRow) -> StoredLetter | None:
         stored = await self._store.read(messages.letter_of, seen.id, seen.attempt)
-        return None if stored is None or "letter" not in stored else msgspec.convert(stored["letter"], Letter)
+        return (
+            None
+            if stored is None or "letter" not in stored
+            else msgspec.convert(stored["letter"], StoredLetter)
+        )
 
-    async def _write_letter(self, seen: MessageSight) -> Letter:
+    async def _write_letter(self, seen: MessageSight) -> StoredLetter:
         channel = None
         if seen.kind is MessageKind.ASK_USER and seen.question_id is not None:
             asked = await self._store.read(questions.find_question, seen.question_id)
             channel = None if asked is None else asked.preferred_channel
         assert seen.session_key is not None, "its home is known"
-        return Letter(
+        return StoredLetter(
             session_key=seen.session_key,
             message=letter(seen, reply_url=self.reply_url, preferred_channel=channel),
             deliver=seen.deliver,
@@ -511,7 +515,7 @@ class ToGateway:
 
     # --- lookup ---
 
-    async def _shown(self, gateway: Gateway, seen: MessageSight) -> tuple[Shown, bool, str]:
+    async def _shown(self, gateway: Gateway, seen: MessageSight) -> tuple[HistoryState, bool, str]:
         assert seen.session_key is not None, "its home is known"
         key = attempt_key(seen.id, seen.attempt)
         times = {"created_at": seen.created_at, "moved_at": seen.updated_at}
@@ -528,7 +532,7 @@ class ToGateway:
         shown, is_whole, key = await self._shown(gateway, seen)
         if seen.state is MessageState.CONSUMED and shown.progress != "consumed":
             # It was in the history before, and the session has been reset since.
-            shown = Shown(progress="consumed", is_busy=shown.is_busy)
+            shown = HistoryState(progress="consumed", is_busy=shown.is_busy)
         match shown.progress:
             case "consumed":
                 await self._follow(gateway, seen, shown, key)
@@ -571,7 +575,7 @@ class ToGateway:
             await self._interrupted(seen, proof)
         elif waits.status == "ok" and (is_whole or words_of(waits.reply)):  # the row may follow in a moment
             if self._is_old(seen):
-                shown = Shown(progress="consumed", proof=proof, answer=words_of(waits.reply))
+                shown = HistoryState(progress="consumed", proof=proof, answer=words_of(waits.reply))
                 await self._follow(gateway, seen, shown, key)
             else:
                 await self._rest(seen)
@@ -614,7 +618,7 @@ class ToGateway:
 
     # --- after delivery ---
 
-    async def _follow(self, gateway: Gateway, seen: MessageSight, shown: Shown, key: str) -> None:
+    async def _follow(self, gateway: Gateway, seen: MessageSight, shown: HistoryState, key: str) -> None:
         """Process a delivered message: wait for an answer until the agent's turn ends."""
         row: MessageRow = seen
         if seen.state is not MessageState.CONSUMED:

@@ -32,20 +32,17 @@ from hub.base.clock import Chance, Clock, IdFactory
 from hub.base.log import Channel
 from hub.base.metrics import Metrics
 from hub.base.periodic_loop import PeriodicLoop
-from hub.coordination.message_transitions import EnsureLead, Homes, Listener, Moving, is_delivered_or_over
-from hub.coordination.to_gateway import MAX_ROWS, PAGES, OnText, Paces, ToGateway, older
-from hub.links.device_link import DeviceLink
-from hub.openclaw import (
-    Fleet,
-    Gateway,
-    GatewayError,
-    GatewayEvent,
-    Inbox,
-    NewsLost,
-    Reconnected,
-    methods,
+from hub.coordination.gateway_delivery import MAX_ROWS, PAGES, GatewayDelivery, OnText, PollIntervals, older
+from hub.coordination.message_transitions import (
+    EnsureLead,
+    Listener,
+    MessageTransitions,
+    RecipientDirectory,
+    is_delivered_or_over,
 )
-from hub.openclaw.methods import History, Message
+from hub.links.device_link import DeviceLink
+from hub.openclaw import Fleet, Gateway, GatewayError, GatewayEvent, NewsLost, NewsQueue, Reconnected, methods
+from hub.openclaw.methods import History, TranscriptMessage
 from protocol.agent_messages import MessageEvent, MessageState
 from protocol.backoff import Backoff
 from protocol.errors import CATALOGUE, CallTimedOut, DeliveryError, ErrorCode, HubError, LinkLost
@@ -172,9 +169,9 @@ class MissedAnswers:
         for row in await self._texts(gateway, main.session_key, since):
             await self._on_text(main.agent_id, row.text)
 
-    async def _texts(self, gateway: Gateway, session_key: str, since: int) -> list[Message]:
+    async def _texts(self, gateway: Gateway, session_key: str, since: int) -> list[TranscriptMessage]:
         """Return the agent's texts since then that may be answers, in order."""
-        found: list[Message] = []
+        found: list[TranscriptMessage] = []
         offset: int | None = None
         for _ in range(PAGES):
             history: History = await methods.chat_history(gateway, session_key, limit=MAX_ROWS, offset=offset)
@@ -193,10 +190,10 @@ CLOSING_MS: Final = (
 AGAIN: Final = Backoff(base_s=5.0, cap_s=300.0)
 
 
-class ToDevice:
+class DeviceDelivery:
     """Delivers messages to agents on devices."""
 
-    def __init__(self, moving: Moving, *, chance: Chance) -> None:
+    def __init__(self, moving: MessageTransitions, *, chance: Chance) -> None:
         self._moving = moving
         self._chance = chance
 
@@ -311,8 +308,8 @@ class Links(Protocol):
     def connected(self) -> Sequence[DeviceLink]: ...
 
 
-class Courier:
-    """Delivers and follows all messages; ``Moving`` writes their state changes."""
+class MessageDeliveryService:
+    """Delivers and follows all messages; ``MessageTransitions`` writes their state changes."""
 
     def __init__(
         self,
@@ -328,7 +325,7 @@ class Courier:
         on_text: OnText | None = None,
         held_s: Callable[[str], float] = lambda _: 0.0,
         ensure_lead: EnsureLead | None = None,
-        paces: Paces | None = None,
+        paces: PollIntervals | None = None,
         poll_s: float = POLL_S,
     ) -> None:
         """Set up the courier of this boot of the hub.
@@ -340,9 +337,9 @@ class Courier:
             paces, poll_s: intervals; tests use shorter ones.
         """
         self.turns = PeriodicLoop(clock)
-        self.moving = Moving(store, clock=clock, ids=ids, metrics=metrics)
-        self.homes = Homes(store, self.moving, ensure_lead)
-        self.to_gateway = ToGateway(
+        self.moving = MessageTransitions(store, clock=clock, ids=ids, metrics=metrics)
+        self.homes = RecipientDirectory(store, self.moving, ensure_lead)
+        self.to_gateway = GatewayDelivery(
             store,
             self.moving,
             clock=clock,
@@ -352,7 +349,7 @@ class Courier:
             held_s=held_s,
             paces=paces,
         )
-        self.to_device = ToDevice(self.moving, chance=chance)
+        self.to_device = DeviceDelivery(self.moving, chance=chance)
         self._store = store
         self._fleet = fleet
         self._links = links
@@ -383,7 +380,7 @@ class Courier:
             self.kick()
 
     def listen(self, listener: Listener) -> None:
-        """Register a listener, see ``Moving.listen``."""
+        """Register a listener, see ``MessageTransitions.listen``."""
         self.moving.listen(listener)
 
     async def settled_or(self, message_id: str, wait_s: float) -> MessageRow:
@@ -397,7 +394,7 @@ class Courier:
 
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Process messages until cancelled. Interrupted work is resumed from the rows."""
-        inbox = Inbox()
+        inbox = NewsQueue()
         end_listening = self._fleet.listen(inbox.put)
         self._is_first = True
         self._in_flight.clear()
@@ -629,7 +626,7 @@ class Courier:
 
     # --- gateway events ---
 
-    async def _listen(self, inbox: Inbox) -> None:
+    async def _listen(self, inbox: NewsQueue) -> None:
         while True:
             news = await inbox.get()
             try:

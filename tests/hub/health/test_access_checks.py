@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from hub.base.toml.problems import SettingsInvalid
-from hub.health import doors
-from hub.health.doors import FLAPS, MAX_NAMED, WITHIN_S, Arrived, Certificate
+from hub.health import access_checks
+from hub.health.access_checks import FLAPS, MAX_NAMED, WITHIN_S, Arrived, Certificate
 from hub.health.issues import Severity
 from hub.links.roster import SharedRoots
 from hub.settings.reload import Reloader
@@ -73,14 +73,14 @@ async def test_expiring_or_unused_device_token_is_reported(
     bench: IdentityBench, days: int | None, used_days_ago: int | None, told: list[str]
 ) -> None:
     await give(bench, days=days, used_days_ago=used_days_ago)
-    found = list(await doors.check_tokens(bench.store, bench.clock.now()))
+    found = list(await access_checks.check_tokens(bench.store, bench.clock.now()))
     assert [one.id for one in found] == told
     assert all("device desk" in one.explanation for one in found)
 
 
 async def test_expiring_operator_token_is_reported_by_name_and_last_characters(bench: IdentityBench) -> None:
     token = await bench.token()
-    look = partial(doors.check_tokens, bench.store)
+    look = partial(access_checks.check_tokens, bench.store)
     assert list(await look(bench.clock.now())) == []
     (row,) = await bench.store.read(OPERATOR_TOKENS.page)
     end = START + timedelta(milliseconds=row.expires_at - bench.now_ms)
@@ -93,19 +93,19 @@ async def test_expiring_operator_token_is_reported_by_name_and_last_characters(b
 
 async def test_device_waiting_for_pairing_is_a_notice_until_the_code_expires(bench: IdentityBench) -> None:
     pairing = await bench.asks("kitchen")
-    (found,) = await doors.check_pairings(bench.store, bench.clock.now())
+    (found,) = await access_checks.check_pairings(bench.store, bench.clock.now())
     assert (found.id, found.subject, found.severity) == ("pairing.waits", pairing.id, Severity.NOTICE)
     assert "'kitchen'" in found.explanation
     assert found.since == START
     later = START + timedelta(milliseconds=pairing.expires_at - bench.now_ms)
-    assert list(await doors.check_pairings(bench.store, later)) == []
+    assert list(await access_checks.check_pairings(bench.store, later)) == []
 
 
 async def test_an_unknown_device_name_is_reported_with_similar_names(
     bench: IdentityBench,
 ) -> None:
     await bench.agent()  # its device is desk, which is not paired
-    check = partial(doors.check_device_names, bench.store)
+    check = partial(access_checks.check_device_names, bench.store)
     assert list(await check(bench.clock.now())) == []  # nor has any other
     await bench.connect(await bench.device("dsk"))
     (found,) = await check(bench.clock.now())
@@ -127,7 +127,7 @@ async def test_agent_path_outside_the_shared_folders_is_reported(bench: Identity
     (agent,) = await bench.store.read(agents.list_agents)
     assert agent.device_id is not None
     shared = SharedRoots()
-    check = partial(doors.check_shared_paths, bench.store, shared)
+    check = partial(access_checks.check_shared_paths, bench.store, shared)
     for roots, told in ((["~/nots"], True), (["~/notes", "~/mail"], False), ([], False)):
         shared.record(agent.device_id, roots)
         assert bool(list(await check(bench.clock.now()))) == told
@@ -156,7 +156,7 @@ async def test_missing_files_grant_is_reported_while_agents_read_files_of_the_de
         fresh_ids=[f"id-{n}" for n in range(12)],
     )
     desk = await bench.device("desk")
-    check = partial(doors.check_grants, bench.store)
+    check = partial(access_checks.check_grants, bench.store)
     take = partial(devices.change_grants, add=(), remove=(Grant.FILES,), at=bench.now_ms, actor="me")
     assert list(await check(bench.clock.now())) == []
 
@@ -226,7 +226,7 @@ def test_no_more_devices_are_remembered_than_ten_thousand() -> None:
 async def test_flapping_device_is_reported_to_the_owner(bench: IdentityBench) -> None:
     desk = await bench.device("desk")
     flapping: list[DeviceId] = []
-    look = partial(doors.check_flapping, bench.store, lambda: flapping)
+    look = partial(access_checks.check_flapping, bench.store, lambda: flapping)
     assert list(await look(START)) == []
     flapping.append(desk.id)
     (found,) = await look(START)
@@ -235,7 +235,7 @@ async def test_flapping_device_is_reported_to_the_owner(bench: IdentityBench) ->
 
 async def test_devices_of_another_version_are_reported_together(bench: IdentityBench) -> None:
     links = [FakeLink((await bench.device(f"desk{n}")).id) for n in range(MAX_NAMED + 2)]
-    look = partial(doors.check_versions, bench.store, lambda: links)
+    look = partial(access_checks.check_versions, bench.store, lambda: links)
     assert list(await look(START)) == []
     for link in links:
         link.skew = "the hub speaks 1, the device 2: update the hub"
@@ -248,7 +248,7 @@ async def test_devices_of_another_version_are_reported_together(bench: IdentityB
 async def test_a_key_on_two_machines_is_reported_while_the_device_waits(bench: IdentityBench) -> None:
     desk = await bench.device("desk")
     waiting: dict[DeviceId, float] = {}
-    look = partial(doors.check_takeovers, bench.store, lambda: waiting)
+    look = partial(access_checks.check_takeovers, bench.store, lambda: waiting)
     assert list(await look(START)) == []
     waiting[desk.id] = 290.0
     (found,) = await look(START)
@@ -268,9 +268,9 @@ async def _refuse(bench: SettingsBench, text: str) -> None:
 
 async def test_refused_settings_file_is_reported_with_the_first_problem(tmp_path: Path) -> None:
     bench = SettingsBench(tmp_path, GOOD)
-    assert list(doors.check_reload(bench.reloader, START)) == []
+    assert list(access_checks.check_reload(bench.reloader, START)) == []
     await _refuse(bench, "[hub]\nnam = 'x'\n")
-    (found,) = doors.check_reload(bench.reloader, START)
+    (found,) = access_checks.check_reload(bench.reloader, START)
     assert (found.id, found.severity) == ("settings.refused", Severity.ERROR)
     assert "hub.toml:2:1" in found.explanation
 
@@ -279,7 +279,7 @@ async def test_a_start_with_the_last_good_settings_is_reported(tmp_path: Path) -
     bench = SettingsBench(tmp_path, GOOD)
     await _refuse(bench, "[hub\n")
     restarted = Reloader(bench.opened(), state=bench.state, clock=bench.clock)
-    (found,) = doors.check_reload(restarted, START)
+    (found,) = access_checks.check_reload(restarted, START)
     assert found.id == "settings.last_good"
     assert "hub reload" in found.fix
 
@@ -290,38 +290,38 @@ async def test_listener_reachable_by_others_without_tls_is_an_issue(tmp_path: Pa
         '[listen.devices]\naddress = "0.0.0.0:8770"\ninsecure = true\n'
         '[listen.operator]\naddress = "127.0.0.1:8771"\ninsecure = true\n',
     )
-    (found,) = await doors.check_listeners(bench.reloader, START)
+    (found,) = await access_checks.check_listeners(bench.reloader, START)
     assert (found.id, found.subject) == ("listener.insecure", "devices")
-    assert list(await doors.check_warnings(bench.reloader, START)) == []
+    assert list(await access_checks.check_warnings(bench.reloader, START)) == []
 
 
 async def test_warnings_about_the_file_are_issues_of_the_running_hub(tmp_path: Path) -> None:
     bench = SettingsBench(tmp_path, '[storage]\nurl = "sqlite://"\n')
-    (found,) = await doors.check_warnings(bench.reloader, START)
+    (found,) = await access_checks.check_warnings(bench.reloader, START)
     assert (found.id, found.subject, found.severity) == ("settings.doubtful", "storage.url", Severity.WARNING)
 
 
 async def test_settings_warning_issue_does_not_repeat_the_fix_in_the_explanation(tmp_path: Path) -> None:
     bench = SettingsBench(tmp_path, "[limits]\nhandshake_timeout_s = 5\n")
-    (found,) = await doors.check_warnings(bench.reloader, START)
+    (found,) = await access_checks.check_warnings(bench.reloader, START)
     assert found.fix == "remove the line"
     assert found.fix not in found.explanation
 
 
 async def test_change_waiting_for_a_restart_is_a_notice(tmp_path: Path) -> None:
     bench = SettingsBench(tmp_path, GOOD)
-    assert list(await doors.check_waiting(bench.reloader, START)) == []
+    assert list(await access_checks.check_waiting(bench.reloader, START)) == []
     await bench.reloader.begin()
     bench.path.write_text('[listen.devices]\naddress = "127.0.0.1:9999"\n')
     await bench.reloader.reload(actor="test")
-    (found,) = await doors.check_waiting(bench.reloader, START)
+    (found,) = await access_checks.check_waiting(bench.reloader, START)
     assert (found.id, found.severity) == ("settings.waiting", Severity.NOTICE)
     assert "listen.devices.address" in found.explanation
 
 
 async def test_certificate_is_reported_from_three_weeks_before_expiry() -> None:
     ends = START + timedelta(days=21)
-    look = partial(doors.check_certificates, lambda: [Certificate("devices", ends)])
+    look = partial(access_checks.check_certificates, lambda: [Certificate("devices", ends)])
     assert list(await look(START - timedelta(seconds=1))) == []
     (soon,) = await look(START)
     assert (soon.id, soon.subject, soon.severity) == ("certificate.ends", "devices", Severity.WARNING)
@@ -332,6 +332,6 @@ async def test_certificate_is_reported_from_three_weeks_before_expiry() -> None:
 
 async def test_unusable_new_certificate_is_reported() -> None:
     refused = Certificate("operator", START + timedelta(days=90), "the key does not fit")
-    (found,) = await doors.check_certificates(lambda: [refused], START)
+    (found,) = await access_checks.check_certificates(lambda: [refused], START)
     assert (found.id, found.severity) == ("certificate.refused", Severity.ERROR)
     assert "the key does not fit" in found.explanation
