@@ -1,4 +1,4 @@
-"""Courier of messages: delivers each open message and follows it; also finds answers that were missed.
+"""Service that delivers each open message and follows it; it also finds answers that were missed.
 
 A message to an agent on a device is delivered when the device has stored it and answered. The call id is
 derived from the message's id, and a device carries out a call once, so a repeated message is stored once. The
@@ -328,7 +328,7 @@ class MessageDeliveryService:
         paces: PollIntervals | None = None,
         poll_s: float = POLL_S,
     ) -> None:
-        """Set up the courier of this boot of the hub.
+        """Set up the service of this boot of the hub.
 
         Args:
             on_text: receives chat texts of a gateway's main agent that may have a person's answer.

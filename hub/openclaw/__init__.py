@@ -26,7 +26,7 @@ from hub.openclaw.gateway import (
 from hub.openclaw.identity import BadGatewayUrl, GatewayAddress
 
 __all__ = [
-    "BadAddress",
+    "BadGatewayUrl",
     "FileConflict",
     "Fleet",
     "Gateway",
@@ -43,10 +43,10 @@ __all__ = [
     "GatewayState",
     "GatewayTimedOut",
     "GatewayUnreachable",
-    "Inbox",
     "Listener",
     "Need",
     "NewsLost",
+    "NewsQueue",
     "Reconnected",
     "StateChanged",
 ]

@@ -56,7 +56,10 @@ def parse_target(url: str) -> UrlTarget:
 
 
 def parse_host(text: str) -> str:
-    """Parse a name, or an IP address without brackets; see ``UrlTarget``. Raises ValueError: it is neither."""
+    """Parse a name, or an IP address without brackets; see ``UrlTarget``.
+
+    Raises ValueError: it is neither.
+    """
     if ":" in text:
         if "%" in text:
             raise ValueError("an address with a zone is of one machine alone")

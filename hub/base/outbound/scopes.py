@@ -30,7 +30,9 @@ SCOPE_MEANINGS: Final[Mapping[RefusalScope, str]] = {
     RefusalScope.ROW: "this row alone; the next rows follow, and it waits with growing intervals",
     RefusalScope.PLACE: "the row where the place accepts others, else the place",
     RefusalScope.ACCOUNT: "all rows until the user, the password or the payment is corrected",
-    RefusalScope.MOMENT: "all rows for now; of the row alone where it is answered so again and others are accepted",
+    RefusalScope.MOMENT: (
+        "all rows for now; of the row alone where it is answered so again and others are accepted"
+    ),
 }
 
 _ROW_STATUSES: Final = (400, 404, 406, 409, 410, 411, 412, 413, 414, 415, 416, 417, 418, 422, 423, 424, 428)
