@@ -1,6 +1,7 @@
 """Accounts of the connectors in the settings: their secrets, their configuration, and their HTTP client."""
 
 import os
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from functools import partial
 from typing import TYPE_CHECKING
@@ -32,36 +33,40 @@ def prepare_connectors(accounts: Accounts, settings: Settings) -> Commit:
         Unfit: a secret does not exist; nothing was changed.
     """
     configs = []
-    for number, one in enumerate(settings.connectors):
+    for number, connector in enumerate(settings.connectors):
         for key in ("secret", "previous_secret", "client_secret"):
-            reference = getattr(one, key)
+            reference = getattr(connector, key)
             try:
                 if reference is not None:
                     reference.resolve()
             except SecretMissing as error:
                 raise Unfit(("connectors", number, key), str(error)) from error
-        config = config_of(one, settings)
+        config = config_of(connector, settings)
         if config is not None:
             configs.append(config)
     return partial(accounts.apply, configs)
 
 
-def config_of(one: ConnectorSettings, settings: Settings) -> AccountConfig | None:
+def config_of(connector: ConnectorSettings, settings: Settings) -> AccountConfig | None:
     """Return the account's configuration, or None if its plug-in cannot be loaded, as its row shows."""
     try:
-        kind = find(one.provider, settings.plugins.connectors, one.settings, one.folder)
+        kind = find(connector.provider, settings.plugins.connectors, connector.settings, connector.folder)
     except UnknownProvider:
         return None
     return AccountConfig(
-        name=one.name,
-        provider=one.provider,
+        name=connector.name,
+        provider=connector.provider,
         kind=kind,
-        settings=kind.settings_model.model_validate(one.settings, context={"base": one.folder}),
-        secret=None if one.secret is None else partial(_looked_up, one.secret),
-        previous_secret=None if one.previous_secret is None else partial(_looked_up, one.previous_secret),
-        client_id=one.client_id,
-        client_secret=None if one.client_secret is None else partial(_looked_up, one.client_secret),
+        settings=kind.settings_model.model_validate(connector.settings, context={"base": connector.folder}),
+        secret=_secret_source(connector.secret),
+        previous_secret=_secret_source(connector.previous_secret),
+        client_id=connector.client_id,
+        client_secret=_secret_source(connector.client_secret),
     )
+
+
+def _secret_source(reference: SecretRef | None) -> Callable[[], str] | None:
+    return None if reference is None else partial(_looked_up, reference)
 
 
 def _looked_up(reference: SecretRef) -> str:

@@ -257,7 +257,7 @@ class GatewaySettingsInUse:
     def renewed(self, settings: Settings) -> list[str]:
         """Return ``gateways`` if an unchanged reference resolves to another token than the one in use."""
         found = (config_of(gateway) for gateway in settings.gateways if gateway.name in self._in_use)
-        is_new = any(one.token != self._in_use[one.name].token for one in found)
+        is_new = any(gateway.token != self._in_use[gateway.name].token for gateway in found)
         return ["gateways"] if is_new else []
 
     def _use(self, configs: list[GatewayConfig]) -> None:

@@ -35,9 +35,9 @@ async def check_gateways(
     rows = {row.name: row for row in await store.read(gateways.list_gateways)}
     return [
         found
-        for one in health()
-        if one.name in rows
-        for found in _about_gateway(one, rows[one.name], lost_since(one.name), now)
+        for connection in health()
+        if connection.name in rows
+        for found in _about_gateway(connection, rows[connection.name], lost_since(connection.name), now)
     ]
 
 
@@ -79,26 +79,26 @@ def _retry(row: GatewayRow, title: str) -> tuple[Fix, ...]:
 
 
 def _about_gateway(
-    one: GatewayHealth, row: GatewayRow, lost_since: datetime | None, now: datetime
+    connection: GatewayHealth, row: GatewayRow, lost_since: datetime | None, now: datetime
 ) -> Iterator[Finding]:
     again = _retry(row, "Connect again")
     about = partial(Finding, subject=row.name, user_id=row.user_id, since=lost_since, fixes=again)
-    explanation, fix = _explain(one.problem, row.name)
-    match one.state:
+    explanation, fix = _explain(connection.problem, row.name)
+    match connection.state:
         case "parked":
             explained = f"gateway {row.name}: {explanation}"
             yield about(Severity.WARNING, "gateway.pairing_needed", explained, fix=fix)
         case "refused":
             explained = f"gateway {row.name} refuses this hub: {explanation}"
-            yield about(Severity.ERROR, _kind(one.problem), explained, fix=fix)
+            yield about(Severity.ERROR, _kind(connection.problem), explained, fix=fix)
         case "waiting" | "connecting" if lost_since is not None and now - lost_since >= AWAY_FOR:
             minutes = int((now - lost_since).total_seconds() // 60)
             explained = (
                 f"gateway {row.name} is away for {minutes} min: {explanation}; messages to its agents wait"
             )
             yield about(Severity.ERROR, "gateway.unreachable", explained, fix=fix)
-    if one.admin_problem is not None and one.state == "ready":
-        explanation, fix = _explain(one.admin_problem, row.name)
+    if connection.admin_problem is not None and connection.state == "ready":
+        explanation, fix = _explain(connection.admin_problem, row.name)
         yield warning(
             "gateway.no_admin_rights",
             f"gateway {row.name}: {explanation}; no agent is created and no soul written there",

@@ -173,10 +173,10 @@ async def _notify(notifier: Notifier, issues: FoundIssues) -> None:
     await notifier.issues_found(
         [
             OpenIssue(
-                *(one.found.key, one.found.id, one.found.subject, one.found.severity, one.found.explanation),
-                *(one.found.user_id, epoch_ms(one.since), one.found.key in issues.muted),
+                *(found.key, found.id, found.subject, found.severity, found.explanation),
+                *(found.user_id, epoch_ms(issue.since), found.key in issues.muted),
             )
-            for one in issues.current
+            for issue, found in ((issue, issue.found) for issue in issues.current)
         ]
     )
 

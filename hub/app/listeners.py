@@ -351,9 +351,9 @@ class HooksInUse:
             Unfit: a secret does not exist or is unsuitable; nothing was changed.
         """
         hooks = [
-            _hook(number, one)
-            for number, one in enumerate(settings.connectors)
-            if one.provider == seen_messages.PROVIDER
+            _hook(number, connector)
+            for number, connector in enumerate(settings.connectors)
+            if connector.provider == seen_messages.PROVIDER
         ]
         return partial(self._use, settings, hooks)
 
@@ -366,11 +366,11 @@ class HooksInUse:
             server.apply(hosts=hosts_of(listen), proxies=trusted_proxies(listen, opened=self._opened))
 
 
-def _hook(number: int, one: ConnectorSettings) -> Hook:
-    settings = WebhookSettings.model_validate(one.settings)
+def _hook(number: int, connector: ConnectorSettings) -> Hook:
+    settings = WebhookSettings.model_validate(connector.settings)
     secrets = []
     for key in ("secret", "previous_secret"):
-        reference = getattr(one, key)
+        reference = getattr(connector, key)
         if reference is None:
             continue
         try:
@@ -380,4 +380,4 @@ def _hook(number: int, one: ConnectorSettings) -> Hook:
         if (problem := problem_of(settings.source, secret)) is not None:
             raise Unfit(("connectors", number, key), problem)
         secrets.append(secret)
-    return Hook(one.name, settings.source, tuple(secrets))
+    return Hook(connector.name, settings.source, tuple(secrets))

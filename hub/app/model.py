@@ -131,12 +131,12 @@ def open_models(context: ModelContext, settings: Settings, *, embedded: Embedded
 
 def asks_small_model(settings: Settings) -> bool:
     """Return True if the small local model reads prose that no rule reads."""
-    return any(isinstance(one, LocalModelSettings) and one.reads_prose for one in in_order(settings))
+    return any(isinstance(table, LocalModelSettings) and table.reads_prose for table in in_order(settings))
 
 
 def open_embedded(context: ModelContext, supervisor: Supervisor) -> EmbeddedModel | None:
     """Create the server of the local model, if the settings have one; *supervisor* runs it."""
-    if not any(isinstance(one, LocalModelSettings) for one in in_order(context.settings)):
+    if not any(isinstance(table, LocalModelSettings) for table in in_order(context.settings)):
         return None
     # Its URL is known before its server runs, so that its users can be created now.
     embedded = EmbeddedModel(clock=context.clock, chance=context.chance)
@@ -178,7 +178,7 @@ class ModelsInUse:
         Raises:
             Unfit: the key of an endpoint does not exist.
         """
-        if self._embedded is not None or any(one.needs_restart for one in in_order(settings)):
+        if self._embedded is not None or any(table.needs_restart for table in in_order(settings)):
             return lambda: None  # the server of the local model is started with the hub
         is_same = _all_tables(settings) == _all_tables(self.settings)
         if is_same and not self.renewed(settings):
@@ -194,10 +194,10 @@ class ModelsInUse:
         if _all_tables(settings) != _all_tables(self.settings):
             return []
         pairs = zip(_all_tables(settings), self.opened.all_endpoints, strict=True)
-        new = [one for one, endpoint in pairs if _key(one) != endpoint.api_key]
+        new = [table for table, endpoint in pairs if _key(table) != endpoint.api_key]
         return [
-            "transcription.api_key" if isinstance(one, TranscriptionSettings) else "model.api_key"
-            for one in new[:1]
+            "transcription.api_key" if isinstance(table, TranscriptionSettings) else "model.api_key"
+            for table in new[:1]
         ]
 
     def named(self, name: str) -> Models | None:
@@ -223,14 +223,14 @@ class ModelsInUse:
         await self.turns.serve(self._close_unused, of="replaced models", every_s=math.inf)
 
     async def _close_unused(self) -> None:
-        for old in [one for one in self._replaced if not self._is_used(one.models)]:
+        for old in [opened for opened in self._replaced if not self._is_used(opened.models)]:
             self._replaced.remove(old)
             await old.clients.aclose()
 
     async def close(self) -> None:
         """Close all models, after all services have ended."""
-        for one in (*self._replaced, self.opened):
-            await one.clients.aclose()
+        for opened in (*self._replaced, self.opened):
+            await opened.clients.aclose()
 
     def _use(self, settings: Settings, opened: OpenModels) -> None:
         self._replaced.append(self.opened)
@@ -284,9 +284,9 @@ class ModelShares:
 
 def _place_of_missing_key(settings: Settings) -> KeyPath:
     """Return the place of the first key that does not exist."""
-    for number, one in enumerate(in_order(settings)):
+    for number, table in enumerate(in_order(settings)):
         try:
-            _key(one)
+            _key(table)
         except SecretMissing:
             return ("fallback_models", number - 1, "api_key") if number else ("model", "api_key")
     return ("transcription", "api_key")

@@ -70,7 +70,7 @@ def make_parts(
 
     def prepare_all(settings: Settings) -> Commit:
         _try_addresses(context, settings)
-        commits = [*(one(settings) for one in prepare), agents_changed]
+        commits = [*(prepare_part(settings) for prepare_part in prepare), agents_changed]
 
         def commit() -> None:
             for take_up in commits:
@@ -271,7 +271,7 @@ def _placed(settings: Settings) -> Iterator[None]:
         raise Unfit(("gateways", number, "main_agent"), str(error), "'hub agents' lists them") from error
     except WouldBreak as error:
         names = [agent.name for agent in settings.agents]
-        ours = [names.index(one.name) for one in error.broken if one.name in names]
+        ours = [names.index(broken.name) for broken in error.broken if broken.name in names]
         hint = "nothing was applied; correct the template, or the agents"
         raise Unfit(("agents", ours[0], "name") if ours else ("templates",), str(error), hint) from error
 
@@ -291,12 +291,13 @@ async def _sign_ins_deleted(store: Store, settings: Settings) -> list[Remark]:
     return [
         Remark(
             ("connectors", number, "name"),
-            f"the stored password or sign-in of {one.name} is deleted with this change:"
+            f"the stored password or sign-in of {connector.name} is deleted with this change:"
             " it is not sent to another server, or for another user",
-            f"afterwards: hub connectors login {one.name}",
+            f"afterwards: hub connectors login {connector.name}",
         )
-        for number, one in enumerate(declared_connectors(settings))
-        if one.problem is None and held.get((one.user_name, one.name), one.origin) != one.origin
+        for number, connector in enumerate(declared_connectors(settings))
+        if connector.problem is None
+        and held.get((connector.user_name, connector.name), connector.origin) != connector.origin
     ]
 
 

@@ -44,14 +44,15 @@ async def check_database(url: str, state: Path) -> None:
             raise
         damage = error
     backups = await anyio.to_thread.run_sync(manifests_in, state / FOLDER)
-    known = {_read_hub_id(state)} - {""} or {one.hub_id for one in backups.values() if one} - {""}
+    saved = {manifest.hub_id for manifest in backups.values() if manifest}
+    known = {_read_hub_id(state)} - {""} or saved - {""}
     is_used = bool(backups) or (state / keys.FILE).exists()  # also where no backup can be read
     if found in known or not (known or (found is None and is_used)):
         return
     problem = f"the database {where} is of another hub, {found}"
     if found is None:
         problem = str(damage or f"the database {where} is missing or empty")
-    of_hub = [file for file, one in backups.items() if one and one.hub_id in known]
+    of_hub = [file for file, manifest in backups.items() if manifest and manifest.hub_id in known]
     newest = await anyio.to_thread.run_sync(next, filter(_is_good, of_hub), "FILE, from where you keep some")
     restore = "pg_restore --clean --dbname NAME FILE" if is_server else f"hub restore {newest}"
     raise CodedError(

@@ -67,13 +67,13 @@ class CallCoalescer(Generic[ItemT, ResultT]):
     async def _run(self) -> None:
         some = self._waiting[: self._most]
         try:
-            results = await self._run_all([one.item for one in some])
+            results = await self._run_all([call.item for call in some])
         except Exception as error:
             results = [error] * len(some)  # type: ignore[list-item]
-        for one, result in zip(some, results, strict=True):
-            one.outcome = _raises(result) if isinstance(result, Exception) else _returns(result)
-            one.turn.set()
-        self._waiting = [one for one in self._waiting if one.outcome is None]
+        for call, result in zip(some, results, strict=True):
+            call.outcome = _raises(result) if isinstance(result, Exception) else _returns(result)
+            call.turn.set()
+        self._waiting = [call for call in self._waiting if call.outcome is None]
 
 
 def _raises(error: Exception) -> Callable[[], Any]:

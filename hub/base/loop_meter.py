@@ -65,7 +65,7 @@ class LoopMeter(Collector):
         self._seconds[cause.partition(":")[0]] += seconds
         if len(self._spent) > MAX_CAUSES:
             longest = nlargest(MAX_CAUSES // 2, self._spent, key=self.share)
-            self._spent = {one: self._spent[one] for one in longest}
+            self._spent = {cause: self._spent[cause] for cause in longest}
 
     def run(self, cause: str, work: Callable[[Any], None], value: Any, times: int = 1) -> float:
         """Call *work* with *value*, charge its time multiplied by *times*, and return ``wait_s``."""
@@ -114,7 +114,7 @@ class LoopMeter(Collector):
         """Return the causes with the largest recent shares, at most MAX_REPORTED."""
         shares = ((cause, self.share(cause)) for cause in self._spent)
         return nlargest(
-            MAX_REPORTED, (share for share in shares if share[1] >= MIN_REPORTED), key=lambda one: one[1]
+            MAX_REPORTED, (share for share in shares if share[1] >= MIN_REPORTED), key=lambda share: share[1]
         )
 
     def slowed(self, within_s: float) -> list[tuple[str, float]]:

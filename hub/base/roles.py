@@ -198,7 +198,7 @@ def declare_request(method: Method, need: DeviceNeed) -> None:
     """Add a request of devices to its table, in the order of the protocol."""
     rows = DEVICE_REQUESTS | {method: need}
     DEVICE_REQUESTS.clear()
-    DEVICE_REQUESTS.update((one, rows[one]) for one in Method if one in rows)
+    DEVICE_REQUESTS.update((method, rows[method]) for method in Method if method in rows)
 
 
 def rows_of(path: str) -> dict[str, RouteKey]:

@@ -372,7 +372,7 @@ class Watch:
         known = {row.remote_id: self._agents.get(row.remote_id) or _Working(row) for row in rows}
         for row in rows:
             known[row.remote_id].row = row
-        self._agents = {id: one for id, one in known.items() if id in listed}
+        self._agents = {id: working for id, working in known.items() if id in listed}
         asked = [agent for agent in self._agents.values() if is_whole or agent.runs]
         await self._query_turns(gateway, asked, because="as its gateway shows it")
         if self._clock.monotonic() >= self._contact_at and rows:
@@ -484,7 +484,7 @@ class GatewayMonitor:
 
     def recheck(self, gateway: str | None = None) -> None:
         """Check again after a change of a gateway's agents, or of the list of gateways."""
-        names = {one.name for one in self._fleet.list()}
+        names = {gateway.name for gateway in self._fleet.list()}
         for name in [name for name in self._lost if name not in names]:
             del self._lost[name]
         for name in names:

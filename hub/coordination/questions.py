@@ -562,10 +562,10 @@ class QuestionDelivery:
     async def _send_all(self, link: DeviceLink, due: list[questions.Due]) -> bool:
         """Return True if the device confirmed all questions. Raises LinkLost."""
         is_all = True
-        for one in due:
-            row = one.question
+        for waiting in due:
+            row = waiting.question
             frame = ToolCall(
-                id=asking_call_id(row.id, link.device_id, is_settled=one.is_settled),
+                id=asking_call_id(row.id, link.device_id, is_settled=waiting.is_settled),
                 action=Action.USER_ASK,
                 data=question_to_user(row, settled_by=await self._by(row)).record(),
                 agent_id=row.from_agent_id,
@@ -584,7 +584,7 @@ class QuestionDelivery:
                 is_all = False  # the device may confirm the others
                 continue
             at = now_ms(self._clock)
-            await self._store.write(questions.note_delivered, one, link.device_id, at)
+            await self._store.write(questions.note_delivered, waiting, link.device_id, at)
             log.info("question.told", question_id=row.id, device_id=link.device_id, state=row.state)
         return is_all
 

@@ -141,7 +141,11 @@ async def check_device_names(store: Store, now: datetime) -> Iterable[Finding]:
         return []
     names = await store.read(pairings.list_names, at=epoch_ms(now))
     ids = {row.device_id for row in rows if row.device_id is not None}
-    revoked = {one.id: one for one in await store.read(devices.devices_of, ids) if one.revoked_at is not None}
+    revoked = {
+        device.id: device
+        for device in await store.read(devices.devices_of, ids)
+        if device.revoked_at is not None
+    }
     hints = names.hints((row.device_name or "NAME", row.user_id) for row in rows)
     found = []
     for row, hint in zip(rows, hints, strict=True):
@@ -230,24 +234,26 @@ async def check_refused(
 ) -> Iterable[Finding]:
     """Find devices that this hub refuses, and networks from which it refused unknown ones."""
     found = refused()
-    ids = {one.peer.device_id for one in found if one.peer.device_id}
+    ids = {refusal.peer.device_id for refusal in found if refusal.peer.device_id}
     known = {row.id: row for row in await store.read(devices.devices_of, ids)}
-    return [_about_refused(one, known.get(one.peer.device_id or DeviceId(""))) for one in found]
+    return [_about_refused(refusal, known.get(refusal.peer.device_id or DeviceId(""))) for refusal in found]
 
 
-def _about_refused(one: RefusedPeer, device: DeviceRow | None) -> Finding:
-    peer = one.peer
+def _about_refused(refusal: RefusedPeer, device: DeviceRow | None) -> Finding:
+    peer = refusal.peer
     who = f"a device that calls itself {peer.name!r}" if peer.name else "a device"
     who = who if device is None else f"device {device.name}"
     where = "further addresses" if peer.network == OTHERS else peer.network
-    often = "once" if one.count == 1 else f"{one.count} times"
+    often = "once" if refusal.count == 1 else f"{refusal.count} times"
     return (notice if device is None else warning)(
         "device.refused",
-        f"{who} at {where} was refused {often}: {one.message}",
-        fix=one.hint,
-        subject=" ".join((peer.device_id or peer.network, one.code, peer.credential or peer.name)).strip(),
+        f"{who} at {where} was refused {often}: {refusal.message}",
+        fix=refusal.hint,
+        subject=" ".join(
+            (peer.device_id or peer.network, refusal.code, peer.credential or peer.name)
+        ).strip(),
         user_id=None if device is None else device.user_id,
-        since=one.since,
+        since=refusal.since,
     )
 
 
@@ -384,10 +390,10 @@ async def check_declarations(store: Store, node_id: NodeId, now: datetime) -> It
     if not store.is_shared:
         return []
     known = await store.read(declaring.list_declarations)
-    ours = next((one.declared for one in known if one.node_id == node_id), None)
+    ours = next((node.declared for node in known if node.node_id == node_id), None)
     if ours is None:
         return []
-    living = [one.declared for one in known if one.is_alive and one.declared is not None]
+    living = [node.declared for node in known if node.is_alive and node.declared is not None]
     found: list[Finding] = []
     for other in known:
         if other.declared is None or other.node_id == node_id:
@@ -450,20 +456,20 @@ class Certificate(NamedTuple):
 
 async def check_certificates(in_use: Callable[[], Iterable[Certificate]], now: datetime) -> Iterable[Finding]:
     """Find certificates that expire soon, or whose replacement was refused."""
-    return [found for one in in_use() for found in _about_certificate(one, now)]
+    return [found for certificate in in_use() for found in _about_certificate(certificate, now)]
 
 
-def _about_certificate(one: Certificate, now: datetime) -> Iterator[Finding]:
-    called = f"the certificate of [listen.{one.listener}]"
-    if explanation := ending(one.ends_at, now):
-        finding = error if one.ends_at <= now else warning
-        yield finding("certificate.ends", f"{called} {explanation}", fix=RENEW, subject=one.listener)
-    if one.refused:
+def _about_certificate(certificate: Certificate, now: datetime) -> Iterator[Finding]:
+    called = f"the certificate of [listen.{certificate.listener}]"
+    if explanation := ending(certificate.ends_at, now):
+        finding = error if certificate.ends_at <= now else warning
+        yield finding("certificate.ends", f"{called} {explanation}", fix=RENEW, subject=certificate.listener)
+    if certificate.refused:
         yield error(
             "certificate.refused",
-            f"a new pair of files for {called} was not applied: {one.refused}; the one in use ends on"
-            f" {one.ends_at:%Y-%m-%d}",
+            f"a new pair of files for {called} was not applied: {certificate.refused}; the one in use ends on"
+            f" {certificate.ends_at:%Y-%m-%d}",
             fix="correct the files; the hub takes them up within seconds, or by 'hub reload'",
-            subject=one.listener,
+            subject=certificate.listener,
             fixes=RELOAD,
         )

@@ -137,8 +137,10 @@ async def sort_backups(store: Store, folder: Path) -> tuple[list[Path], list[Pat
         hub_id = nodes.find_hub_id(c)
         return [
             file
-            for file, one in manifests.items()
-            if one is not None and one.hub_id == hub_id and audit.continues(c, one.audit_seq, one.audit_hash)
+            for file, manifest in manifests.items()
+            if manifest is not None
+            and manifest.hub_id == hub_id
+            and audit.continues(c, manifest.audit_seq, manifest.audit_hash)
         ]
 
     own = await store.read(find_own)

@@ -71,9 +71,9 @@ async def check_targets(store: Store, notifier: Notifier, now: datetime) -> Iter
     """Find targets of events that do not take any for long, or not at all."""
     rows = await store.read(deliveries.list_targets) if notifier.targets else {}
     return [
-        one
+        finding
         for target in notifier.targets
-        if (one := _about_target(target, rows.get(target.name), notifier.problems.get(target.name), now))
+        if (finding := _about_target(target, rows.get(target.name), notifier.problems.get(target.name), now))
     ]
 
 
@@ -187,7 +187,7 @@ async def check_connectors(
     Args:
         way_in: returns how a person signs in to the named connector, or None if hub.toml has its secret.
     """
-    ages = {one.connector_id: one for one in await store.read(connectors.list_grants)}
+    ages = {grant.connector_id: grant for grant in await store.read(connectors.list_grants)}
     return [
         found
         for row in await store.read(connectors.list_connectors)

@@ -146,8 +146,10 @@ def lasting(check: Check, clock: Clock, for_s: float) -> Check:
     async def check_again(now: datetime) -> Iterable[Finding]:
         nonlocal first
         found, at = list(await check(now)), clock.monotonic()
-        first = {(one.id, one.subject): first.get((one.id, one.subject), at) for one in found}
-        return [one for one in found if at - first[one.id, one.subject] >= for_s]
+        first = {
+            (finding.id, finding.subject): first.get((finding.id, finding.subject), at) for finding in found
+        }
+        return [finding for finding in found if at - first[finding.id, finding.subject] >= for_s]
 
     return check_again
 
@@ -200,7 +202,7 @@ class IssueRegistry:
         """Return the numbers of issues that are not muted, by id and severity."""
         self._read_sources()
         found = (issue.found for issue in self._issues.values())
-        return Counter((one.id, one.severity) for one in found if one.key not in self.muted)
+        return Counter((finding.id, finding.severity) for finding in found if finding.key not in self.muted)
 
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Run the checks every minute until cancelled."""
@@ -285,7 +287,9 @@ class IssueRegistry:
             fix="see whether the database and the bus answer: hub logs --level warning",
         )
         self._found[""] = [unanswered] if late else []
-        self._checked = {(one.id, one.subject): one for found in self._found.values() for one in found}
+        self._checked = {
+            (finding.id, finding.subject): finding for found in self._found.values() for finding in found
+        }
         self._read_sources()
         self._ran_at = self._clock.monotonic()
 
@@ -297,7 +301,9 @@ class IssueRegistry:
     def _read_sources(self) -> None:
         """Keep the findings of the last run and of the sources; run the checks soon if one is new or over."""
         now = self._clock.now()
-        self._now = {(one.id, one.subject): one for source in self._sources for one in source(now)}
+        self._now = {
+            (finding.id, finding.subject): finding for source in self._sources for finding in source(now)
+        }
         if changed := self._keep(self._checked | self._now, now):
             self._unnoted += changed
             self.turns.wake()

@@ -351,7 +351,7 @@ async def check_shut_out(
     Args:
         waiting: returns each client, with the seconds for which it is locked out.
     """
-    longest = sorted(waiting(), key=lambda one: -one[1])
+    longest = sorted(waiting(), key=lambda item: -item[1])
     if not longest:
         return []
     clients = listed([f"{party} ({wait_s:.0f} s)" for party, wait_s in longest], NAMED)

@@ -166,23 +166,23 @@ async def check_failing(store: Store, now: datetime) -> Iterable[Finding]:
     return map(about_failing, await store.read(failing_agents.failing, epoch_ms(now)))
 
 
-def about_failing(one: FailingAgent) -> Finding:
+def about_failing(failing: FailingAgent) -> Finding:
     """Return the finding about an agent whose newest runs did not succeed, with the first reason."""
-    agent, run = one.agent, one.run
+    agent, run = failing.agent, failing.run
     wrong = next(iter(run.lasting_errors), None)
     if wrong is None:
         wrong = RunError(
             None, run.reason or "run_failed", describe_reason(run.reason) or "it has no reason", 0
         )
     sentence, remedy = explain(wrong, run, agent.device_name or "")
-    which = "its last run" if one.count == 1 else f"its last {one.count} runs"
-    which = which if one.alike == one.count else f"{one.alike} of {which}"
+    which = "its last run" if failing.count == 1 else f"its last {failing.count} runs"
+    which = which if failing.alike == failing.count else f"{failing.alike} of {which}"
     about = partial(
         Finding,
         fix=remedy if "hub run " in remedy else f"{remedy}; then hub run {agent.name}",
         subject=agent.id,
         user_id=agent.user_id,
-        since=from_epoch_ms(one.since),
+        since=from_epoch_ms(failing.since),
         fixes=post("Run it again", f"hub run {agent.name}", f"/v1/agents/{agent.id}/runs", Scope.RUN, {}),
     )
     if run.outcome is RunOutcome.ERROR:
@@ -278,13 +278,14 @@ async def check_questions(store: Store, now: datetime) -> Iterable[Finding]:
     return [
         notice(
             "question.waits",
-            f"{_waiting(one.count)} for an answer of {one.user} since {from_epoch_ms(one.since):%Y-%m-%d}",
+            f"{_waiting(waiting.count)} for an answer of {waiting.user}"
+            f" since {from_epoch_ms(waiting.since):%Y-%m-%d}",
             fix="hub ask lists them; hub ask answer QUESTION TEXT answers, hub ask withdraw takes back",
-            subject=one.user_id,
-            user_id=one.user_id,
-            since=from_epoch_ms(one.since),
+            subject=waiting.user_id,
+            user_id=waiting.user_id,
+            since=from_epoch_ms(waiting.since),
         )
-        for one in await store.read(questions.waiting_since, epoch_ms(now - QUESTION_PATIENCE))
+        for waiting in await store.read(questions.waiting_since, epoch_ms(now - QUESTION_PATIENCE))
     ]
 
 

@@ -188,21 +188,23 @@ async def calibrate(
         if evaluated.evaluation.unread:
             is_cut_short = True
             break
-        one = _measured(size, cases, evaluated, observations)
-        measured.append(one)
-        on_measured(one)
+        result = _measured(size, cases, evaluated, observations)
+        measured.append(result)
+        on_measured(result)
         answer_tokens = max(answer_tokens, evaluated.evaluation.cut_off_tokens)
-        if len(measured) == 1 and one.found:
+        if len(measured) == 1 and result.found:
             spent = evaluated.evaluation.spent
-            record_tokens = max(1.0, (spent.completion_tokens - _ANSWER_TOKENS * spent.requests) / one.found)
-        is_overlooking = one.recall < (1 - _CLEARLY) * max(other.recall for other in measured)
-        if not one.found or is_overlooking or one.cut_off > _MOSTLY * one.requests:
+            record_tokens = max(
+                1.0, (spent.completion_tokens - _ANSWER_TOKENS * spent.requests) / result.found
+            )
+        is_overlooking = result.recall < (1 - _CLEARLY) * max(other.recall for other in measured)
+        if not result.found or is_overlooking or result.cut_off > _MOSTLY * result.requests:
             break
     if is_cut_short and len(measured) < 2:
         raise CannotCalibrate(
             "the budget is too small for a second size: raise [budget] run_usd or run_tokens"
         )
-    if not any(one.found for one in measured):
+    if not any(result.found for result in measured):
         raise CannotCalibrate("the model found none of the labels, so there is nothing to compare")
     curve = fit(observations)
     chosen, share, best = _chosen(
@@ -238,8 +240,8 @@ def _with(
 ) -> Settings | None:
     """Return the settings for one size with the rest of the budget, or None if nothing is left."""
     spent_tokens, spent_nanos = 0, 0
-    for one in measured:
-        spent_tokens, spent_nanos = spent_tokens + one.tokens, spent_nanos + one.cost_nanos
+    for result in measured:
+        spent_tokens, spent_nanos = spent_tokens + result.tokens, spent_nanos + result.cost_nanos
     left: dict[str, float] = {"run_tokens": planned.most_tokens - spent_tokens}
     if settings.budget.run_cost_nanos is not None:
         left["run_usd"] = (settings.budget.run_cost_nanos - spent_nanos) / NANOS

@@ -146,12 +146,13 @@ def eval(
     if history:
         stored = earlier or []
         if as_json:
-            listed = [evaluation_json(one) for one in stored]
+            listed = [evaluation_json(evaluation) for evaluation in stored]
             show.print_json("eval.history", {"agent": name, "evaluations": listed})
         else:
             headers = (show.in_zone("at"), "gold", "prompt", "model", "chunk", "documents", "P", "R", "F1")
             show.print_table(
-                (*headers, "requests", "tokens", "USD"), [list(_history_row(one)) for one in stored]
+                (*headers, "requests", "tokens", "USD"),
+                [list(_history_row(evaluation)) for evaluation in stored],
             )
         return
     if write and not calibrate:
@@ -182,7 +183,7 @@ def eval(
     report = EvalReport(name, str(gold), side._replace(name=agent.name), has_misses=misses)
     now = side.stored
     if against_prompt is None and against_model is None:
-        before = next((one for one in reversed(earlier or ()) if one.is_like(now)), None)
+        before = next((evaluation for evaluation in reversed(earlier or ()) if evaluation.is_like(now)), None)
         report = report._replace(before=before)
     else:
         other = _evaluated(other_settings, agent, documents[:limit], digest, prompt=other_prompt)
@@ -243,7 +244,7 @@ def _agent(settings: "Settings", name: str, user: str | None) -> "AgentSettings"
     if len(found) == 1:
         return found[0]
     if found:
-        users = ", ".join(one.user for one in found)
+        users = ", ".join(agent.user for agent in found)
         raise Failure(
             f"several users have an agent {name}: {users}", Exit.USAGE, next_step="choose one: --user NAME"
         )
@@ -375,13 +376,15 @@ def _store(file: "EvaluationFile", evaluations: "list[StoredEvaluation]") -> Non
 
 
 def _report_remarks(now: "StoredEvaluation") -> None:
-    one = now.evaluation
-    if one.model is None:
+    evaluation = now.evaluation
+    if evaluation.model is None:
         show.report("no model is set, so only rules were used: add [model] to hub.toml")
-    if one.left_out:
-        show.report(f"{one.left_out} labels left out: their tables are not in data_types of this agent")
-    if one.unread:
-        show.report(f"{one.unread} documents were not read: {one.budget}")
+    if evaluation.left_out:
+        show.report(
+            f"{evaluation.left_out} labels left out: their tables are not in data_types of this agent"
+        )
+    if evaluation.unread:
+        show.report(f"{evaluation.unread} documents were not read: {evaluation.budget}")
         show.report("the figures cover the other documents only; they are neither compared nor stored")
 
 
@@ -416,8 +419,8 @@ def run_calibration(
         f" more than {planned.most_tokens:,} tokens or the budget of a run"
     )
 
-    def on_measured(one: "MeasuredSize") -> None:
-        show.report(f"chunks of {one.chunk_tokens} tokens: {one.found} of {one.labels} labels found")
+    def on_measured(result: "MeasuredSize") -> None:
+        show.report(f"chunks of {result.chunk_tokens} tokens: {result.found} of {result.labels} labels found")
 
     async def calibrated() -> "Calibration":
         return await calibrate(documents, agent, means, planned, on_measured=on_measured)
@@ -461,17 +464,17 @@ def _print(found: "Calibration") -> None:
         headers,
         [
             (
-                one.chunk_tokens,
-                one.labels,
-                one.found,
-                f"{one.recall:.3f}",
-                one.cut_off,
-                one.requests,
-                one.tokens,
-                f"{one.cost_nanos / NANOS:.4f}",
-                f"{one.seconds:.1f}",
+                size.chunk_tokens,
+                size.labels,
+                size.found,
+                f"{size.recall:.3f}",
+                size.cut_off,
+                size.requests,
+                size.tokens,
+                f"{size.cost_nanos / NANOS:.4f}",
+                f"{size.seconds:.1f}",
             )
-            for one in found.measured
+            for size in found.measured
         ],
     )
     show.out()
@@ -494,17 +497,17 @@ def _json(found: "Calibration", name: str) -> dict[str, Any]:
         "cut_short": found.is_cut_short,
         "measured": [
             {
-                "chunk_tokens": one.chunk_tokens,
-                "labels": one.labels,
-                "found": one.found,
-                "recall": one.recall,
-                "cut_off": one.cut_off,
-                "requests": one.requests,
-                "tokens": one.tokens,
-                "usd": one.cost_nanos / NANOS,
-                "seconds": round(one.seconds, 3),
+                "chunk_tokens": size.chunk_tokens,
+                "labels": size.labels,
+                "found": size.found,
+                "recall": size.recall,
+                "cut_off": size.cut_off,
+                "requests": size.requests,
+                "tokens": size.tokens,
+                "usd": size.cost_nanos / NANOS,
+                "seconds": round(size.seconds, 3),
             }
-            for one in found.measured
+            for size in found.measured
         ],
     }
 
@@ -575,10 +578,10 @@ def print_report(report: EvalReport) -> None:
         show.print_facts(dict(_counts(report.side, report.other, report.comparison)))
     if report.has_misses:
         for title, places in _lists(report):
-            for document, one in places:
+            for document, shown in places:
                 show.out()
-                show.out(f"{title}: {document}: {one.headline}")
-                show.quote(one.sentence)
+                show.out(f"{title}: {document}: {shown.headline}")
+                show.quote(shown.sentence)
 
 
 def report_json(report: EvalReport) -> dict[str, Any]:
@@ -591,7 +594,7 @@ def report_json(report: EvalReport) -> dict[str, Any]:
     if report.has_misses:
         fields |= {"missed": _places_json(_missed(report.side)), "false": _places_json(_false(report.side))}
         fields["wrong"] = [
-            {"document": document, **msgspec.to_builtins(one)} for document, one in _wrong(report.side)
+            {"document": document, **msgspec.to_builtins(wrong)} for document, wrong in _wrong(report.side)
         ]
     if report.other is not None and report.comparison is not None:
         found = report.comparison
@@ -612,28 +615,28 @@ def report_json(report: EvalReport) -> dict[str, Any]:
 
 def evaluation_json(stored: "StoredEvaluation") -> dict[str, Any]:
     """Return the figures of an evaluation for ``--json``."""
-    one = stored.evaluation
+    evaluation = stored.evaluation
     return {
         "at": stored.at,
         "gold": stored.gold,
-        "model": one.model,
-        "prompt": one.prompt or None,
-        "chunk_tokens": one.chunk_tokens or None,
-        "documents": one.documents,
-        "unread": one.unread,
-        "budget": one.budget or None,
-        "left_out": one.left_out,
-        "failed": one.failed,
-        "given_up": one.given_up,
-        "unparsable": one.unparsable,
-        "requests": one.spent.requests,
-        "prompt_tokens": one.spent.prompt_tokens,
-        "completion_tokens": one.spent.completion_tokens,
-        "usd": one.spent.cost_nanos / NANOS,
-        "seconds": round(one.seconds, 3),
-        "tables": {str(table): _figures(tally) for table, tally in one.tallies.items()},
+        "model": evaluation.model,
+        "prompt": evaluation.prompt or None,
+        "chunk_tokens": evaluation.chunk_tokens or None,
+        "documents": evaluation.documents,
+        "unread": evaluation.unread,
+        "budget": evaluation.budget or None,
+        "left_out": evaluation.left_out,
+        "failed": evaluation.failed,
+        "given_up": evaluation.given_up,
+        "unparsable": evaluation.unparsable,
+        "requests": evaluation.spent.requests,
+        "prompt_tokens": evaluation.spent.prompt_tokens,
+        "completion_tokens": evaluation.spent.completion_tokens,
+        "usd": evaluation.spent.cost_nanos / NANOS,
+        "seconds": round(evaluation.seconds, 3),
+        "tables": {str(table): _figures(tally) for table, tally in evaluation.tallies.items()},
         "all": _figures(in_all(stored)),
-        "kinds": {kind: _figures(tally) for kind, tally in one.kinds.items()},
+        "kinds": {kind: _figures(tally) for kind, tally in evaluation.kinds.items()},
     }
 
 
@@ -661,8 +664,8 @@ def _rows(now: "StoredEvaluation", before: "StoredEvaluation | None") -> Iterato
 def _kinds(now: "StoredEvaluation", before: "StoredEvaluation | None") -> Iterator[tuple[object, ...]]:
     """Yield the figures of each kind of document, if there are several."""
     kinds, earlier = (
-        {kind: _figures(tally) for kind, tally in one.evaluation.kinds.items()} if one else {}
-        for one in (now, before)
+        {kind: _figures(tally) for kind, tally in stored.evaluation.kinds.items()} if stored else {}
+        for stored in (now, before)
     )
     if len(kinds) > 1:
         yield from _with_changes(kinds, earlier)
@@ -684,11 +687,11 @@ def _facts(now: "StoredEvaluation", before: "StoredEvaluation | None") -> Iterat
         yield "compared with", show.moment(before.at)
 
 
-def _side_by_side(one: Side, other: Side) -> tuple[tuple[str, ...], list[tuple[object, ...]]]:
+def _side_by_side(first: Side, other: Side) -> tuple[tuple[str, ...], list[tuple[object, ...]]]:
     """Return headers and rows of a table with a column for each of two evaluations."""
-    columns = [_column(side.stored) for side in (one, other)]
+    columns = [_column(side.stored) for side in (first, other)]
     rows: list[tuple[object, ...]] = [(name, *(column[name] for column in columns)) for name in columns[0]]
-    return ("", one.name, other.name), rows
+    return ("", first.name, other.name), rows
 
 
 def _column(stored: "StoredEvaluation") -> dict[str, str]:
@@ -702,12 +705,12 @@ def _column(stored: "StoredEvaluation") -> dict[str, str]:
     }
 
 
-def _counts(one: Side, other: Side, found: "EvaluationComparison") -> Iterator[tuple[str, object]]:
+def _counts(first: Side, other: Side, found: "EvaluationComparison") -> Iterator[tuple[str, object]]:
     yield "labels found by both", found.both
-    yield f"only by {one.name}", len(found.only_first)
+    yield f"only by {first.name}", len(found.only_first)
     yield f"only by {other.name}", len(found.only_second)
     yield "by neither", found.neither
-    yield f"false items of {one.name}", found.false_first
+    yield f"false items of {first.name}", found.false_first
     yield f"false items of {other.name}", found.false_second
     verdict = "may be chance" if found.is_chance else "is hardly chance"
     yield "sign test", f"p = {found.chance:.3f}: the difference of labels {verdict}"
@@ -744,9 +747,9 @@ def _wrong(side: Side) -> "Iterator[tuple[str, WrongField]]":
 
 def _places_json(places: "Iterable[tuple[str, ShownItem]]", *, has_text: bool = True) -> list[dict[str, str]]:
     return [
-        {"document": document, "table": str(one.table)}
-        | ({"name": one.name, "sentence": one.sentence} if has_text else {})
-        for document, one in places
+        {"document": document, "table": str(shown.table)}
+        | ({"name": shown.name, "sentence": shown.sentence} if has_text else {})
+        for document, shown in places
     ]
 
 
@@ -768,26 +771,34 @@ def _figures(tally: "Tally") -> Figures:
 
 
 def _spent(stored: "StoredEvaluation") -> dict[str, float]:
-    one = stored.evaluation
+    evaluation = stored.evaluation
     return {
-        "documents failed": one.failed,
-        "pieces given up": one.given_up,
-        "answers unparsable": one.unparsable,
-        "requests": one.spent.requests,
-        "tokens in": one.spent.prompt_tokens,
-        "tokens out": one.spent.completion_tokens,
-        "USD": one.spent.cost_nanos / NANOS,
-        "seconds": one.seconds,
+        "documents failed": evaluation.failed,
+        "pieces given up": evaluation.given_up,
+        "answers unparsable": evaluation.unparsable,
+        "requests": evaluation.spent.requests,
+        "tokens in": evaluation.spent.prompt_tokens,
+        "tokens out": evaluation.spent.completion_tokens,
+        "USD": evaluation.spent.cost_nanos / NANOS,
+        "seconds": evaluation.seconds,
     }
 
 
 def _history_row(stored: "StoredEvaluation") -> Iterator[object]:
-    one, found = stored.evaluation, in_all(stored)
-    yield from (show.column_moment(stored.at), stored.gold[:_DIGITS], one.prompt[:_DIGITS], one.model)
-    yield from (one.chunk_tokens or None, one.documents)
+    evaluation, found = stored.evaluation, in_all(stored)
+    yield from (
+        show.column_moment(stored.at),
+        stored.gold[:_DIGITS],
+        evaluation.prompt[:_DIGITS],
+        evaluation.model,
+    )
+    yield from (evaluation.chunk_tokens or None, evaluation.documents)
     yield from (compared(value, None) for value in (found.precision, found.recall, found.f1))
-    yield from (one.spent.requests, one.spent.prompt_tokens + one.spent.completion_tokens)
-    yield f"{one.spent.cost_nanos / NANOS:.4f}"
+    yield from (
+        evaluation.spent.requests,
+        evaluation.spent.prompt_tokens + evaluation.spent.completion_tokens,
+    )
+    yield f"{evaluation.spent.cost_nanos / NANOS:.4f}"
 
 
 _PAGE: Final = """\
@@ -830,8 +841,9 @@ def report_page(report: EvalReport) -> str:
         listed = list(places)
         parts.append(f"<h2>{_text(title)} ({len(listed)})</h2>")
         parts += (
-            f"<p>{_text(document)}: {_text(one.headline)}</p><blockquote>{_text(one.sentence)}</blockquote>"
-            for document, one in listed
+            f"<p>{_text(document)}: {_text(shown.headline)}</p>"
+            f"<blockquote>{_text(shown.sentence)}</blockquote>"
+            for document, shown in listed
         )
     title = _text(f"Evaluation of {report.agent}, {show.moment(stored.at)}")
     return _PAGE.format(title=title, body="\n".join(parts))

@@ -45,20 +45,20 @@ class EvaluationComparison(NamedTuple):
 
 def compare(first: Sequence[DocumentResult], second: Sequence[DocumentResult]) -> EvaluationComparison:
     """Compare two evaluations of the same agent's record types, by the documents that both read."""
-    others = {one.id: one for one in second}
-    pairs = [(one, others[one.id]) for one in first if one.id in others]
+    others = {document.id: document for document in second}
+    pairs = [(document, others[document.id]) for document in first if document.id in others]
     both = neither = 0
     only_first: list[LabelPosition] = []
     only_second: list[LabelPosition] = []
-    for one, other in pairs:
-        for number, label in enumerate(one.labels):
-            match number not in one.missed, number not in other.missed:
+    for document, other in pairs:
+        for number, label in enumerate(document.labels):
+            match number not in document.missed, number not in other.missed:
                 case True, True:
                     both += 1
                 case True, False:
-                    only_first.append(LabelPosition(one.id, label))
+                    only_first.append(LabelPosition(document.id, label))
                 case False, True:
-                    only_second.append(LabelPosition(one.id, label))
+                    only_second.append(LabelPosition(document.id, label))
                 case _:
                     neither += 1
     return EvaluationComparison(
@@ -67,15 +67,15 @@ def compare(first: Sequence[DocumentResult], second: Sequence[DocumentResult]) -
         neither=neither,
         only_first=tuple(only_first),
         only_second=tuple(only_second),
-        false_first=sum(len(one.false) for one, _ in pairs),
+        false_first=sum(len(document.false) for document, _ in pairs),
         false_second=sum(len(other.false) for _, other in pairs),
     )
 
 
-def sign_test(one: int, other: int) -> float:
+def sign_test(first: int, other: int) -> float:
     """Return the probability that fair coins differ at least that much: two-sided and exact."""
-    tosses, fewer = one + other, min(one, other)
-    if one == other:
+    tosses, fewer = first + other, min(first, other)
+    if first == other:
         return 1.0
     tail = sum(math.comb(tosses, heads) for heads in range(fewer + 1))
     return min(1.0, float(2 * tail / 2**tosses))

@@ -205,7 +205,7 @@ def _likeliest(text: str, sentences: Sequence[tuple[int, int]], title: str) -> t
     """Return the sentence that has most words of a title."""
     words = set(words_of(title))
     shared = (len(words.intersection(words_of(text[slice(*place)]))) for place in sentences)
-    return max(zip(shared, sentences, strict=True), key=lambda one: one[0], default=(0, (0, 0)))[1]
+    return max(zip(shared, sentences, strict=True), key=lambda pair: pair[0], default=(0, (0, 0)))[1]
 
 
 def _sentence(text: str, sentences: Sequence[tuple[int, int]], start: int, end: int) -> str:

@@ -187,9 +187,9 @@ def _spelt(value: object) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def added(one: Mapping[str, Tally], other: Mapping[str, Tally]) -> dict[str, Tally]:
+def added(first: Mapping[str, Tally], other: Mapping[str, Tally]) -> dict[str, Tally]:
     """Add tallies by table."""
-    return {table: one.get(table, Tally()) + other.get(table, Tally()) for table in {**one, **other}}
+    return {table: first.get(table, Tally()) + other.get(table, Tally()) for table in {**first, **other}}
 
 
 def in_all(tallies: Mapping[str, Tally]) -> Tally:
@@ -229,13 +229,13 @@ def _likeness(label: Label, item: Item, tables: Declared) -> tuple[float, float]
     if label.table != item.table or not touches:
         return None
     table = tables[label.table]
-    one, other = _main_words(table, label.data), _main_words(table, item.data)
-    shorter = min(one.total(), other.total())
-    shared = (one & other).total()
+    expected, other = _main_words(table, label.data), _main_words(table, item.data)
+    shorter = min(expected.total(), other.total())
+    shared = (expected & other).total()
     is_alike = shared == shorter or (shared >= _MIN_SHARED and shared >= _MIN_ALIKE * shorter)
     if not (shorter and is_alike):
         return None
-    return shared / shorter, 2 * shared / (one.total() + other.total())
+    return shared / shorter, 2 * shared / (expected.total() + other.total())
 
 
 def _main_fields(table: DeviceTable) -> tuple[str, ...]:
@@ -508,7 +508,7 @@ def _problem(column: Column, value: object) -> str | None:
             is_date = isinstance(value, str) and any(_is_of(value, form) for form in _DAY_FORMS)
             return None if is_date else "write a local date, 2026-03-06 or 2026-03-06T15:00"
         case Kind.NAMES:
-            is_names = isinstance(value, list) and value and all(_is_text(part) for part in value)
+            is_names = isinstance(value, list) and value and all(_is_text(text) for text in value)
             return None if is_names else 'write a list of names, as in ["Anna"]'
         case Kind.NUMBER:
             is_number = isinstance(value, int | float) and not isinstance(value, bool)

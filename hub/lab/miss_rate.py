@@ -75,7 +75,7 @@ def _best(bins: Sequence[_Bin], scales: Iterable[float], powers: Sequence[float]
     best, highest = Curve(0.0, 1.0, 1.0), -math.inf
     for scale in scales:
         for power in powers:
-            fading = [_fading(one.length, scale, power) for one in bins]
+            fading = [_fading(bin_.length, scale, power) for bin_ in bins]
             base = _best_base(bins, fading)
             likelihood = _likelihood(bins, fading, base)
             if likelihood > highest + _EQUALLY:
@@ -102,8 +102,9 @@ def _best_base(bins: Sequence[_Bin], fading: Sequence[float]) -> float:
     for _ in range(_STEPS):
         middle = (low + high) / 2
         slope = sum(
-            one.found / max(middle, _MIN_SHARE) - one.overlooked * share / max(1 - middle * share, _MIN_SHARE)
-            for one, share in zip(bins, fading, strict=True)
+            bin_.found / max(middle, _MIN_SHARE)
+            - bin_.overlooked * share / max(1 - middle * share, _MIN_SHARE)
+            for bin_, share in zip(bins, fading, strict=True)
         )
         low, high = (middle, high) if slope > 0 else (low, middle)
     return (low + high) / 2
@@ -111,7 +112,7 @@ def _best_base(bins: Sequence[_Bin], fading: Sequence[float]) -> float:
 
 def _likelihood(bins: Sequence[_Bin], fading: Sequence[float], base: float) -> float:
     return sum(
-        one.found * math.log(max(base * share, _MIN_SHARE))
-        + one.overlooked * math.log(max(1 - base * share, _MIN_SHARE))
-        for one, share in zip(bins, fading, strict=True)
+        bin_.found * math.log(max(base * share, _MIN_SHARE))
+        + bin_.overlooked * math.log(max(1 - base * share, _MIN_SHARE))
+        for bin_, share in zip(bins, fading, strict=True)
     )

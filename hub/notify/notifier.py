@@ -117,11 +117,11 @@ class Notifier:
         age_s = self.clock.monotonic() - self._began
         may_close = age_s >= SETTLED_S
         # Now and then also without a change: another hub that found issues may have ended.
-        known = may_close, age_s // SAVED_EVERY_S, sorted((one.key, one.is_muted) for one in found)
+        known = may_close, age_s // SAVED_EVERY_S, sorted((issue.key, issue.is_muted) for issue in found)
         if known == self._synced or not self.targets:
             return
         rows = await self.store.read(deliveries.list_targets)
-        for target in (one for one in self.targets if one.name in rows):
+        for target in (candidate for candidate in self.targets if candidate.name in rows):
             with suppress(CodedError):  # its row was erased with its user in this moment
                 await self.store.write(
                     deliveries.sync_issues,
@@ -139,13 +139,13 @@ class Notifier:
     async def test(self, target: NotifySettings, id: str) -> SendResult:
         """Send a test to a target now. A target that takes it is tried again, if it was disabled."""
         at = now_ms(self.clock)
-        one = DeliveryRow(
+        row = DeliveryRow(
             *(f"msg_{id}", target.name, 0, None, TEST, TEST, {"target": target.name}, "waiting"),
             *(0, None, at, at, None),
         )
         sender = self.sender(target)
         try:
-            answer = await sender.send([one])
+            answer = await sender.send([row])
         finally:
             await sender.aclose()
         if answer.outcome == "delivered":

@@ -133,23 +133,27 @@ class Sender:
         except (HubError, BadSecret) as exc:  # a refused address, or a secret that is missing
             return SendResult("later", str(exc))
 
-    async def _request(self, one: DeliveryRow, secret: str) -> SendResult:
+    async def _request(self, delivery: DeliveryRow, secret: str) -> SendResult:
         target, pages, method = self._target, self._pages(), "POST"
         headers = {"content-type": "application/json", "user-agent": f"device-hub/{VERSION}"}
         if target.kind == "webhook":
-            url, body, at = target.url, body_of(one, pages), int(self._clock.now().timestamp())
-            signed = signatures(secret, one.id, at, body)
-            headers |= {"webhook-id": one.id, "webhook-timestamp": f"{at}", "webhook-signature": signed}
+            url, body, at = target.url, body_of(delivery, pages), int(self._clock.now().timestamp())
+            signed = signatures(secret, delivery.id, at, body)
+            headers |= {"webhook-id": delivery.id, "webhook-timestamp": f"{at}", "webhook-signature": signed}
         elif target.kind == "ntfy":  # as JSON: a header could not bear each name
             url, _, topic = target.url.rstrip("/").rpartition("/")
-            priority, tag = (4, "warning") if one.event in URGENT else (3, "information_source")
-            about: dict[str, Any] = {"topic": topic, "title": f"hub {self._hub}", "message": sentence(one)}
-            about |= {"priority": priority, "tags": [tag], "click": link_of(one, pages) or ""}
+            priority, tag = (4, "warning") if delivery.event in URGENT else (3, "information_source")
+            about: dict[str, Any] = {
+                "topic": topic,
+                "title": f"hub {self._hub}",
+                "message": sentence(delivery),
+            }
+            about |= {"priority": priority, "tags": [tag], "click": link_of(delivery, pages) or ""}
             body = msgspec.json.encode(about)
         else:  # a home server takes a message with a transaction id once
             room = quote(target.to[0], safe="")
-            url = f"{target.url.rstrip('/')}/_matrix/client/v3/rooms/{room}/send/m.room.message/{one.id}"
-            text = " ".join(filter(None, (sentence(one), link_of(one, pages))))
+            url = f"{target.url.rstrip('/')}/_matrix/client/v3/rooms/{room}/send/m.room.message/{delivery.id}"
+            text = " ".join(filter(None, (sentence(delivery), link_of(delivery, pages))))
             method, body = "PUT", msgspec.json.encode({"msgtype": "m.text", "body": text})
         if secret and target.kind != "webhook":
             headers["authorization"] = f"Bearer {secret}"
@@ -202,8 +206,9 @@ class Sender:
         message["Auto-Submitted"] = "auto-generated"
         pages = self._pages()
         lines = [
-            f"{utc_text(one.created_at)}  {sentence(one)}\n{link_of(one, pages) or ''}".rstrip()
-            for one in sent
+            f"{utc_text(delivery.created_at)}  {sentence(delivery)}\n"
+            f"{link_of(delivery, pages) or ''}".rstrip()
+            for delivery in sent
         ]
         message.set_content("\n\n".join(lines) + "\n")
         return message
@@ -314,28 +319,30 @@ class _Fields(dict[str, Any]):
         return "?"
 
 
-def sentence(one: DeliveryRow) -> str:
+def sentence(delivery: DeliveryRow) -> str:
     """Return an event in one line, with its title or explanation if it has one."""
-    text = _SENTENCES[one.event].format_map(_Fields(one.data))
-    more = one.data.get("title") or one.data.get("explanation")
+    text = _SENTENCES[delivery.event].format_map(_Fields(delivery.data))
+    more = delivery.data.get("title") or delivery.data.get("explanation")
     return " ".join(f"{text}: {more}".split() if more else text.split())
 
 
-def link_of(one: DeliveryRow, pages: str | None) -> str | None:
+def link_of(delivery: DeliveryRow, pages: str | None) -> str | None:
     """Return the address of the dashboard's page about an event. *pages*: of the dashboard; None: unknown."""
     if pages is None:
         return None
-    page, name = _PAGES.get(one.event.partition(".")[0], ("", ""))
-    parts = [page, str(one.data[name])] if one.data.get(name) else [page]
+    page, name = _PAGES.get(delivery.event.partition(".")[0], ("", ""))
+    parts = [page, str(delivery.data[name])] if delivery.data.get(name) else [page]
     return f"{pages}/{'/'.join(quote(part, safe='') for part in parts)}"
 
 
-def body_of(one: DeliveryRow, pages: str | None) -> bytes:
+def body_of(delivery: DeliveryRow, pages: str | None) -> bytes:
     """Return the body of a webhook: the same for each attempt, but for the address of the dashboard."""
     data = {
         name: from_epoch_ms(value) if name in _TIMES and isinstance(value, int) else value
-        for name, value in one.data.items()
+        for name, value in delivery.data.items()
     }
-    link = link_of(one, pages)
+    link = link_of(delivery, pages)
     data |= {} if link is None else {"link": link}
-    return msgspec.json.encode({"type": one.event, "timestamp": from_epoch_ms(one.created_at), "data": data})
+    return msgspec.json.encode(
+        {"type": delivery.event, "timestamp": from_epoch_ms(delivery.created_at), "data": data}
+    )

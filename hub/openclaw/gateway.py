@@ -122,7 +122,7 @@ class NewsQueue:
     def put(self, news: GatewayNews) -> None:
         """Append *news*. If the queue is full, waiting events are dropped, and other news kept."""
         if len(self._news) >= self._most:
-            stored = [one for one in self._news if not isinstance(one, GatewayEvent | NewsLost)]
+            stored = [item for item in self._news if not isinstance(item, GatewayEvent | NewsLost)]
             self._news = deque([NewsLost(), *stored[-self._most // 2 :]])
         self._news.append(news)
         self._arrived.set()

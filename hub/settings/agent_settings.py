@@ -237,15 +237,15 @@ def check_versions(written: Sequence[CapabilitySettings]) -> None:
     Raises:
         PydanticCustomError: a version is repeated, or several versions are enabled.
     """
-    for place, one in enumerate(written):
+    for place, capability in enumerate(written):
         for other in written[:place]:
-            if other.name != one.name:
+            if other.name != capability.name:
                 continue
-            if other.version == one.version:
-                message = f"{one.name} {one.version} is listed twice"
+            if other.version == capability.version:
+                message = f"{capability.name} {capability.version} is listed twice"
                 raise refusal("capability", message, key=f"capabilities.{place}.version")
-            if one.enabled and other.enabled:
-                message = f"{one.name} is enabled in {other.version} already"
+            if capability.enabled and other.enabled:
+                message = f"{capability.name} is enabled in {other.version} already"
                 hint = "of each name one version is enabled"
                 raise refusal("capability", message, key=f"capabilities.{place}.enabled", hint=hint)
 

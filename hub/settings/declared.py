@@ -53,23 +53,24 @@ def declared_connectors(settings: Settings) -> list[DeclaredConnector]:
     return [_declared_connector(connector, settings.plugins.connectors) for connector in settings.connectors]
 
 
-def _declared_connector(one: ConnectorSettings, plugins: Collection[str]) -> DeclaredConnector:
+def _declared_connector(connector: ConnectorSettings, plugins: Collection[str]) -> DeclaredConnector:
     # Imported here: most settings have no connectors.
     from hub.connectors.catalogue import UnknownProvider, find
     from hub.connectors.connector import Auth
 
-    document = one.model_dump_json(exclude={"name", "user"}).encode()
-    declared = DeclaredConnector(name=one.name, user_name=one.user, provider=one.provider)
+    document = connector.model_dump_json(exclude={"name", "user"}).encode()
+    declared = DeclaredConnector(name=connector.name, user_name=connector.user, provider=connector.provider)
     try:
-        kind = find(one.provider, plugins, one.settings, one.folder)
+        kind = find(connector.provider, plugins, connector.settings, connector.folder)
     except UnknownProvider as error:
         return msgspec.structs.replace(declared, problem=str(error))
-    options = kind.settings_model.model_validate(one.settings)
+    options = kind.settings_model.model_validate(connector.settings)
     return msgspec.structs.replace(
         declared,
         origin=kind.origin(options),
         settings_digest=hashlib.sha256(document + kind.revision.encode()).hexdigest(),
-        needs_grant=kind.oauth(options) is not None or (kind.auth is Auth.PASSWORD and one.secret is None),
+        needs_grant=kind.oauth(options) is not None
+        or (kind.auth is Auth.PASSWORD and connector.secret is None),
     )
 
 
@@ -176,18 +177,18 @@ def _ms(seconds: float | None) -> int | None:
 
 def declared_capabilities(written: Sequence[CapabilitySettings]) -> tuple[Capability, ...]:
     """Convert capabilities to their rows; without an explicit choice, the newest version is enabled."""
-    parsed = [(one, parse_version(one.version)) for one in written]
+    parsed = [(capability, parse_version(capability.version)) for capability in written]
     chosen: dict[str, Version] = {}
-    for one, version in sorted(parsed, key=lambda pair: (pair[0].enabled is True, pair[1])):
-        if one.enabled is not False:
-            chosen[one.name] = version  # the last one wins: the explicitly enabled version, else the newest
+    for capability, version in sorted(parsed, key=lambda pair: (pair[0].enabled is True, pair[1])):
+        if capability.enabled is not False:
+            chosen[capability.name] = version  # the last wins: the explicitly enabled one, else the newest
     return tuple(
         Capability(
-            name=one.name,
+            name=capability.name,
             version=version,
-            enabled=chosen.get(one.name) == version,
-            config=one.config,
-            description=one.description,
+            enabled=chosen.get(capability.name) == version,
+            config=capability.config,
+            description=capability.description,
         )
-        for one, version in parsed
+        for capability, version in parsed
     )

@@ -75,7 +75,7 @@ def setup_in(agent: "DeclaredAgent", templates: "Mapping[str, WrittenTemplate]")
         data_types=agent.data_types,
         prompt=agent.prompt,
         template=None if agent.template is None else templates.get(agent.template),
-        configs={one.key: one.value for one in agent.config},
+        configs={entry.key: entry.value for entry in agent.config},
         paths=agent.paths,
         mailbox=agent.mailbox,
         has_schedule=agent.schedule is not None,
@@ -149,21 +149,23 @@ def found_in_connectors(settings: Settings, report: Reporter) -> Iterator[Proble
     from hub.connectors.connector import Auth, ConnectorClass
 
     kinds: dict[str, ConnectorClass] = {}
-    for number, one in enumerate(settings.connectors):
+    for number, connector in enumerate(settings.connectors):
         whole: KeyPath = ("connectors", number)
         try:
-            kind = kinds[one.name] = find(one.provider, settings.plugins.connectors, one.settings, one.folder)
+            kind = kinds[connector.name] = find(
+                connector.provider, settings.plugins.connectors, connector.settings, connector.folder
+            )
         except UnknownProvider as error:
             # A broken plug-in must not prevent the hub's start.
             problem = report.warning if error.is_broken else report.error
             yield problem((*whole, "provider"), str(error), error.hint)
             continue
         place = (*whole, "settings")
-        yield from _not_taken(kind.settings_model, one.settings, place, report, base=one.folder)
-        if kind.auth is Auth.SECRET and one.secret is None:
+        yield from _not_taken(kind.settings_model, connector.settings, place, report, base=connector.folder)
+        if kind.auth is Auth.SECRET and connector.secret is None:
             hint = 'write secret = { file = "PATH" } or { env = "NAME" }'
-            yield report.error(whole, f"{one.provider} requires a secret", hint)
-        if one.provider == "webhook" and settings.listen.webhooks is None:
+            yield report.error(whole, f"{connector.provider} requires a secret", hint)
+        if connector.provider == "webhook" and settings.listen.webhooks is None:
             yield report.error(
                 whole, "there is no listener for webhooks", "write [listen.webhooks] with an address"
             )
@@ -171,7 +173,7 @@ def found_in_connectors(settings: Settings, report: Reporter) -> Iterator[Proble
 
 
 def _found_in_agents(settings: Settings, kinds: Mapping[str, Any], report: Reporter) -> Iterator[Problem]:
-    declared = {one.name: one for one in settings.connectors}
+    declared = {connector.name: connector for connector in settings.connectors}
     read_by: dict[str, str] = {}
     for number, agent in enumerate(settings.agents):
         if agent.connector is None:
@@ -179,7 +181,7 @@ def _found_in_agents(settings: Settings, kinds: Mapping[str, Any], report: Repor
         key: KeyPath = ("agents", number, "connector")
         connector = declared.get(agent.connector)
         if connector is None or connector.user != agent.user:
-            his = [one.name for one in settings.connectors if one.user == agent.user]
+            his = [connector.name for connector in settings.connectors if connector.user == agent.user]
             near = did_you_mean(agent.connector, his)
             yield report.error(
                 key, f"there is no connector {agent.connector!r}", near or "write it in [[connectors]]"
@@ -407,7 +409,9 @@ def _found_in_data_types(doc: Mapping[str, Any], report: Reporter) -> Iterator[P
 def _entries(doc: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
     """Return the entries of a list of tables; an empty one in the place of each that is no table."""
     listed = doc.get(name)
-    return [one if isinstance(one, Mapping) else {} for one in listed] if isinstance(listed, list) else []
+    return (
+        [table if isinstance(table, Mapping) else {} for table in listed] if isinstance(listed, list) else []
+    )
 
 
 def found_beyond(settings: Settings, places: Places, *, now: datetime) -> Iterator[Problem]:

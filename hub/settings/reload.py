@@ -117,9 +117,9 @@ def _differences(before: Table, after: Table, path: KeyPath = ()) -> Iterator[tu
 
 def _tables(value: object) -> Iterator[Table]:
     """Yield *value* if it is a table, or the tables in it if it is a list."""
-    for one in value if isinstance(value, tuple) else (value,):
-        if isinstance(one, Table):
-            yield one
+    for table in value if isinstance(value, tuple) else (value,):
+        if isinstance(table, Table):
+            yield table
 
 
 def _agents_that_differ(
@@ -342,7 +342,7 @@ class Reloader:
 
     async def _reload_once(self, actors: Sequence[str]) -> Sequence[ReloadResult]:
         """Apply the content of the file once for all callers; the audit log names the first person."""
-        actor = next((one for one in actors if one != ACTOR), ACTOR)
+        actor = next((candidate for candidate in actors if candidate != ACTOR), ACTOR)
         async with self._lock:
             with self._around():
                 newest = None if self._parts is None else await self._parts.newest(None)

@@ -103,7 +103,7 @@ class NotifySettings(Table):
                 "no_address", "the one room is missing", key="to", hint='to = ["!room:example.org"]'
             )
         named = (*self.to, *filter(None, [self.sender]))
-        if any((one[0] not in "!#") != is_mail for one in named):
+        if any((recipient[0] not in "!#") != is_mail for recipient in named):
             wrong = "a mail goes to mail addresses" if is_mail else "not the id of a room"
             raise refusal("address", wrong, key="to")
         if (self.login is None) != (self.secret is None) and is_mail:
