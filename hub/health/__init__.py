@@ -2,6 +2,6 @@
 
 ``issues`` is the registry: it runs all checks in rounds, keeps the start of each issue, and is the one list
 that every view shows. A topic of checks is a module: ``machine``, ``records``, ``integrity``,
-``backups``, ``database_watch``, ``doors`` (with the settings), ``work``, ``external``.
+``backups``, ``database_watch``, ``access_checks`` (with the settings), ``work``, ``external``.
 ``hub.app.issue_checks`` registers them with the facts that they examine.
 """
