@@ -108,7 +108,7 @@ else:
     )
 
 
-class Rules(msgspec.Struct, frozen=True, kw_only=True):
+class CommonAgentSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Settings of hub.toml for every agent: time limit of a run in seconds, redaction patterns, tables."""
 
     run_wall_s: float = 3_600.0
@@ -116,9 +116,9 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     tables: Tables = TABLES
 
 
-def rules_of(settings: Settings) -> Rules:
+def common_settings_of(settings: Settings) -> CommonAgentSettings:
     """Return the settings that hold for every agent."""
-    return Rules(
+    return CommonAgentSettings(
         run_wall_s=settings.limits.run_wall_s,
         patterns=settings.redaction.patterns,
         tables=tables_of(settings.tables),
@@ -142,7 +142,7 @@ def body_of(given: Mapping[str, Any], columns: Mapping[str, str] = _AS_THEY_ARE)
         raise _refusal(error, columns) from error
 
 
-def made_of(body: AgentBody, rules: Rules) -> DeclaredAgent:
+def made_of(body: AgentBody, rules: CommonAgentSettings) -> DeclaredAgent:
     """Convert the body of a new agent to its stored form.
 
     Raises:
@@ -160,7 +160,7 @@ def made_of(body: AgentBody, rules: Rules) -> DeclaredAgent:
 def changed_by(
     changes: Mapping[str, Any],
     now: DeclaredAgent,
-    rules: Rules,
+    rules: CommonAgentSettings,
     *,
     gateway: str | None = None,
     columns: Mapping[str, str] = _AS_THEY_ARE,

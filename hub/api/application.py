@@ -30,17 +30,17 @@ from starlette.types import Receive, Send
 from starlette.types import Scope as AsgiScope
 
 from hub.api import resources
-from hub.api.binding import MISSING, Binding, Call, Value, bad_request
-from hub.api.events import Continued
+from hub.api.binding import MISSING, Binding, RequestContext, RequestParameter, bad_request
+from hub.api.events import StreamedResponse
 from hub.api.http.access import BODY, ROUTE
-from hub.api.others import ALL, HEADER, READ_WITHIN_S, WITHIN_S, Others
+from hub.api.peers import ALL, HEADER, READ_WITHIN_S, WITHIN_S, Peers
 from hub.api.problem import MEDIA_TYPE, Problem
 from hub.api.resource import (
     Endpoint,
+    IfMatch,
+    ListPart,
     Match,
-    Matching,
     Paging,
-    Part,
     Resource,
     Route,
     Seen,
@@ -75,7 +75,7 @@ log = Channel(__name__)
 FORWARDED: Final = "forwarded"  # in the scope's state: another node sent the request
 
 
-class RouteOf:
+class RouteHandler:
     """A route of a resource: answers its requests, and says what the document tells of it.
 
     Attributes:
@@ -124,20 +124,20 @@ class RouteOf:
         if declared.is_tagged and declared.verb != "GET":
             own["_match"] = Match
 
-        def requested(paging: Paging) -> Part:
+        def requested(paging: Paging) -> ListPart:
             if declared.most is not None:
                 paging.limit = min(paging.limit, declared.most)
             return paging.part
 
         caller = agent if declared.need is AGENT else operator
-        return Binding(self.method, path=self.path, own=own, instead={Caller: caller, Part: requested})
+        return Binding(self.method, path=self.path, own=own, instead={Caller: caller, ListPart: requested})
 
     @cached_property
     def _has_match(self) -> bool:
         """Return True if ``If-Match`` is checked before the change."""
         return any((part.place, part.name) == ("header", "if-match") for part in self.binding.parts)
 
-    async def answer(self, call: Call) -> Response:
+    async def answer(self, call: RequestContext) -> Response:
         """Return the response to a request. Raises HubError."""
         declared, headers = self.declared, call.head.headers
         if declared.verb != "GET" and "if-match" in call.headers and not self._has_match:
@@ -146,7 +146,7 @@ class RouteOf:
         seen, paging = given.pop("_seen", None), given.pop("_paging", None)
         limits = NO_LIMITS if call.caller is None else call.caller.limits
         resource = call.served.hub.resource(self.resource, seen, limits)
-        match: Matching | None = given.pop("_match", None)
+        match: IfMatch | None = given.pop("_match", None)
         if match is not None and match.is_asked and self.path:
             names = given.keys() & inspect.signature(resource.get).parameters
             match.check(resource.tag_of(await resource.get(**{name: given[name] for name in names})))
@@ -186,7 +186,7 @@ DECLARED: Final = _declared()
 ANSWERED: Final = {
     found.asked: found
     for resource in DECLARED
-    for found in (RouteOf(resource, declared, method) for declared, method in resource.routes())
+    for found in (RouteHandler(resource, declared, method) for declared, method in resource.routes())
 }
 
 
@@ -235,50 +235,50 @@ async def _response(served: Served, scope: AsgiScope) -> Response:
         return _unknown(scope)
     parts = zip(asked.path.split("/"), scope["path"].split("/"), strict=True)
     path = {template[1:-1]: unquote(part) for template, part in parts if template[:1] == "{"}
-    call = Call(scope, path, state[BODY], caller=state[PRINCIPAL], served=served)
+    call = RequestContext(scope, path, state[BODY], caller=state[PRINCIPAL], served=served)
     try:
         return await _answer(ANSWERED[asked], call)
     except HubError as error:
         return Problem.of(error)
 
 
-async def _answer(route: RouteOf, call: Call) -> Response:
+async def _answer(route: RouteHandler, call: RequestContext) -> Response:
     """Return the response of this node, of the one that the request needs, or of all."""
-    others: Others | None = call.served.hub.others
-    if others is None or call.caller is None or FORWARDED in call.scope["state"]:
+    peers: Peers | None = call.served.hub.peers
+    if peers is None or call.caller is None or FORWARDED in call.scope["state"]:
         return await route.answer(call)
     named = call.headers.get(HEADER)
     if named is not None and call.caller.limits.kinds:  # a node of release 0.2 knows no limits
         raise CodedError(ErrorCode.FORBIDDEN, "Hub-Node is not for a token that is limited to some things")
     if named == ALL:
-        return await _answer_of_all(route, call, others)
-    boot_id = await others.named(named)
+        return await _answer_of_all(route, call, peers)
+    boot_id = await peers.named(named)
     is_read = boot_id is not None and route.declared.verb == "GET"
     if boot_id is None:
         try:
             return await route.answer(call)
         except AtAnotherNode as error:
             boot_id = error.boot_id
-            if boot_id is None or not others.can_answer(boot_id):
+            if boot_id is None or not peers.can_answer(boot_id):
                 raise
     # Other requests may wait there for a device.
     within_s = READ_WITHIN_S if is_read else WITHIN_S
-    reply = await others.ask(boot_id, _request(call), within_s)
+    reply = await peers.ask(boot_id, _request(call), within_s)
     return Response(reply.body, reply.status, reply.headers)
 
 
-async def _answer_of_all(route: RouteOf, call: Call, others: Others) -> Response:
+async def _answer_of_all(route: RouteHandler, call: RequestContext, peers: Peers) -> Response:
     if route.declared.verb != "GET":
         raise bad_request(["header.hub-node: a change is made at one node, not at all"])
     try:
         response = await route.answer(call)
     except HubError as error:
         response = Problem.of(error)
-    replies = await others.ask_all(_reply(response), _request(call))
+    replies = await peers.ask_all(_reply(response), _request(call))
     return Response(msgspec.json.encode({"nodes": replies}), media_type="application/json")
 
 
-def _request(call: Call) -> BusRequest:
+def _request(call: RequestContext) -> BusRequest:
     return BusRequest(
         method=call.scope["method"],
         path=call.scope["path"],
@@ -290,7 +290,7 @@ def _request(call: Call) -> BusRequest:
 
 
 def _reply(response: Response) -> BusReply:
-    if isinstance(response, Continued):
+    if isinstance(response, StreamedResponse):
         response = Problem(
             ErrorCode.UNKNOWN_METHOD,
             "a stream of another node cannot be followed here",
@@ -398,7 +398,7 @@ Schema = dict[str, Any]
 Spelled = Mapping[str, bytes]  # the document in each content coding
 
 
-def document_server(routes: Collection[RouteOf]) -> Callable[[Headers], Response]:
+def document_server(routes: Collection[RouteHandler]) -> Callable[[Headers], Response]:
     """Return a function that answers requests for the document; it may be called in several threads."""
     building = threading.Lock()
 
@@ -422,7 +422,7 @@ def document_server(routes: Collection[RouteOf]) -> Callable[[Headers], Response
     return serve
 
 
-def openapi_document(routes: Collection[RouteOf]) -> dict[str, Any]:
+def openapi_document(routes: Collection[RouteHandler]) -> dict[str, Any]:
     """Return the document of these routes."""
     parts = _Components(routes)
     paths: dict[str, dict[str, Any]] = {}
@@ -454,7 +454,7 @@ def openapi_document(routes: Collection[RouteOf]) -> dict[str, Any]:
 class _Components:
     """Parts of the document that routes share: schemas, parameters and refusals."""
 
-    def __init__(self, routes: Collection[RouteOf]) -> None:
+    def __init__(self, routes: Collection[RouteHandler]) -> None:
         kinds = [part.kind for route in routes for part in route.binding.parts if part.table is None]
         kinds += [route.returned for route in routes if not _is_response(route.returned)]
         made, self.schemas = msgspec.json.schema_components(kinds, ref_template=_SCHEMA)
@@ -560,7 +560,7 @@ def _is_response(returned: Any) -> bool:
     return isinstance(returned, type) and issubclass(returned, Response)
 
 
-def _operation(route: RouteOf, parts: _Components) -> dict[str, Any]:
+def _operation(route: RouteHandler, parts: _Components) -> dict[str, Any]:
     about = inspect.cleandoc(route.method.__doc__ or "").partition("Raises:")[0].strip()
     summary, _, description = about.partition("\n\n")
     operation: dict[str, Any] = {
@@ -596,7 +596,7 @@ def _security(need: Need) -> list[dict[str, Any]]:
     return [{"agent": []} if need is AGENT else {"token": [need.value]}]
 
 
-def _parameter(part: Value, parts: _Components) -> dict[str, Any]:
+def _parameter(part: RequestParameter, parts: _Components) -> dict[str, Any]:
     schema = parts.schema(part.kind, part.name)
     match schema:  # a parameter that is left out is not null
         case {"type": [kind, "null"]}:
@@ -613,7 +613,7 @@ def _parameter(part: Value, parts: _Components) -> dict[str, Any]:
     return parameter | {"schema": schema}
 
 
-def _answers(route: RouteOf, parts: _Components) -> dict[str, Any]:
+def _answers(route: RouteHandler, parts: _Components) -> dict[str, Any]:
     """Return the responses of a route to requests that are not refused."""
     declared, returned = route.declared, route.returned
     if _is_response(returned):
@@ -645,7 +645,7 @@ def _page(items_key: str, item: Schema) -> Schema:
     }
 
 
-def _refusals(route: RouteOf, parts: _Components) -> dict[str, Any]:
+def _refusals(route: RouteHandler, parts: _Components) -> dict[str, Any]:
     """Return the refusals of a route. Statuses of ``_SHARED`` are listed if the route adds codes to them."""
     own = dict.fromkeys((*route.resource.errors, *route.declared.errors, *_codes_of(route)))
     by_status: dict[int, list[ErrorCode]] = {}
@@ -656,7 +656,7 @@ def _refusals(route: RouteOf, parts: _Components) -> dict[str, Any]:
     return refusals | {_REFUSED: {"$ref": f"#/components/responses/{_REFUSED}"}}
 
 
-def _codes_of(route: RouteOf) -> Iterable[ErrorCode]:
+def _codes_of(route: RouteHandler) -> Iterable[ErrorCode]:
     names = {part.name for part in route.binding.parts}
     if "user" in names:
         yield _E.UNKNOWN_USER

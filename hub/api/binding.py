@@ -56,7 +56,7 @@ def bad_request(wrong: Collection[str], hints: Collection[str] = ()) -> CodedErr
     return CodedError(ErrorCode.BAD_PARAMS, "; ".join(wrong), hint=hint, members=by_field(wrong))
 
 
-class Header(NamedTuple):
+class FromHeader(NamedTuple):
     """Marks a parameter that is a header of the request."""
 
     name: str
@@ -65,13 +65,13 @@ class Header(NamedTuple):
 class From(NamedTuple):
     """Marks a parameter whose value *function* returns; its own parameters are bound as those of a method.
 
-    An ``attrgetter`` is called with the ``Call`` instead.
+    An ``attrgetter`` is called with the ``RequestContext`` instead.
     """
 
     function: Callable[..., Any]
 
 
-class Body(NamedTuple):
+class BodyField(NamedTuple):
     """Marks a parameter that is a field of the body.
 
     Attributes:
@@ -92,14 +92,14 @@ class MayBeLeftOut:
 OPTIONAL: Final = MayBeLeftOut()
 
 
-class Head(msgspec.Struct):
+class ResponseHead(msgspec.Struct):
     """Head of the response to a request: its headers, and its status if it is not that of the route."""
 
     headers: dict[str, str] = {}
     status: int | None = None
 
 
-class Call:
+class RequestContext:
     """A request that is being answered.
 
     Attributes:
@@ -123,9 +123,9 @@ class Call:
         self.served = served
         self.headers = Headers(scope=scope)
         self.query = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
-        self.head = Head()
+        self.head = ResponseHead()
 
-    def given(self, value: "Value") -> Any:
+    def given(self, value: "RequestParameter") -> Any:
         """Return what the request has of *value*, or MISSING."""
         match value.place:
             case "path":
@@ -137,12 +137,12 @@ class Call:
                 return self.headers.get(value.name, MISSING)
         return MISSING if self.body in (b"", b"null") else self.body
 
-    def where(self, value: "Value") -> str:
+    def where(self, value: "RequestParameter") -> str:
         """Return the place of *value* as a refusal names it."""
         return value.place if value.place == "body" else f"{value.place}.{value.name}"
 
 
-class Value:
+class RequestParameter:
     """A parameter whose value is a part of the request.
 
     Attributes:
@@ -167,7 +167,7 @@ class Value:
         is_decoded = place == "body" and self.table is None
         self._decoder = msgspec.json.Decoder(kind) if is_decoded else None
 
-    def read(self, call: Call, wrong: list[Refusal]) -> Any:
+    def read(self, call: RequestContext, wrong: list[Refusal]) -> Any:
         """Return the value in *call*; append refusals, and hints that may be empty, to *wrong*."""
         given = call.given(self)
         if given is MISSING:
@@ -237,12 +237,12 @@ class _Step(NamedTuple):
 
     function: Callable[..., Any]
     is_async: bool
-    values: dict[str, Value]
+    values: dict[str, RequestParameter]
     made: dict[str, Callable[..., Any]]
-    attributes: dict[str, Callable[[Call], Any]]
+    attributes: dict[str, Callable[[RequestContext], Any]]
     calls: list[str]
     fields: dict[str, str]
-    body: list[Value]
+    body: list[RequestParameter]
 
 
 class Binding:
@@ -276,26 +276,26 @@ class Binding:
         self.body = next((part for part in self.parts if part.place == "body"), None)
         self._times = {part.name for part in self.parts if part.is_time}
 
-    def _add(self, function: Callable[..., Any], own: Mapping[str, Any]) -> list[Value]:
+    def _add(self, function: Callable[..., Any], own: Mapping[str, Any]) -> list[RequestParameter]:
         """Add the steps up to the call of a function, and return the parts that they read."""
         step = _Step(function, inspect.iscoroutinefunction(function), {}, {}, {}, [], {}, [])
-        in_body: dict[str, tuple[Body, inspect.Parameter, Any]] = {}
+        in_body: dict[str, tuple[BodyField, inspect.Parameter, Any]] = {}
         taken = [inspect.Parameter(name, _KEYWORD, annotation=kind) for name, kind in own.items()]
         for one in (*taken, *inspect.signature(function).parameters.values()):
             kind, marks = _parted(one.annotation)
             made = next((mark.function for mark in marks if isinstance(mark, From)), None)
             made = self._instead.get(made, made)
             if made is None and isinstance(kind, type):
-                made = attrgetter("head") if kind is Head else self._instead.get(kind)
+                made = attrgetter("head") if kind is ResponseHead else self._instead.get(kind)
             if function is self._function:
                 made = self._instead.get(one.name, made)
-            if kind is Call:
+            if kind is RequestContext:
                 step.calls.append(one.name)
             elif isinstance(made, attrgetter):
                 step.attributes[one.name] = made
             elif made is not None:
                 step.made[one.name] = made
-            elif body := next((mark for mark in marks if isinstance(mark, Body)), None):
+            elif body := next((mark for mark in marks if isinstance(mark, BodyField)), None):
                 in_body[one.name] = body, one, kind
             elif one.name != "self":
                 step.values[one.name] = _value(one, kind, marks, self._path)
@@ -308,7 +308,7 @@ class Binding:
         self._steps[function] = step
         return parts
 
-    async def arguments(self, call: Call) -> dict[str, Any]:
+    async def arguments(self, call: RequestContext) -> dict[str, Any]:
         """Return the arguments of the function for a request.
 
         Raises:
@@ -355,7 +355,7 @@ def _parted(annotation: Any) -> tuple[Any, tuple[Any, ...]]:
     if get_origin(annotation) is not Annotated:
         return annotation, ()
     kind, *metas = get_args(annotation)
-    marks = tuple(meta for meta in metas if isinstance(meta, Header | From | Body | MayBeLeftOut))
+    marks = tuple(meta for meta in metas if isinstance(meta, FromHeader | From | BodyField | MayBeLeftOut))
     limits = [meta for meta in metas if meta not in marks]
     for limit in limits:
         kind = Annotated[kind, limit]
@@ -363,8 +363,8 @@ def _parted(annotation: Any) -> tuple[Any, tuple[Any, ...]]:
 
 
 def _body_of(
-    function: Callable[..., Any], fields: Mapping[str, tuple[Body, inspect.Parameter, Any]]
-) -> Value:
+    function: Callable[..., Any], fields: Mapping[str, tuple[BodyField, inspect.Parameter, Any]]
+) -> RequestParameter:
     """Return the body whose fields these parameters are."""
     key = (function, *fields)
     body = next(iter(fields.values()))[0]
@@ -379,24 +379,26 @@ def _body_of(
             body.name, columns, forbid_unknown_fields=True, kw_only=True, namespace={"__doc__": body.about}
         )
     struct = _STRUCTS[key]
-    return Value("body", "body", struct, struct() if body.is_optional else MISSING)
+    return RequestParameter("body", "body", struct, struct() if body.is_optional else MISSING)
 
 
 _STRUCTS: Final[dict[tuple[object, ...], type[msgspec.Struct]]] = {}
 
 
-def _value(one: inspect.Parameter, kind: Any, marks: tuple[Any, ...], path: Collection[str]) -> Value:
+def _value(
+    one: inspect.Parameter, kind: Any, marks: tuple[Any, ...], path: Collection[str]
+) -> RequestParameter:
     name = one.name.removesuffix("_")  # which is added to a keyword of Python
     default = MISSING if one.default is inspect.Parameter.empty else one.default
-    if header := next((mark for mark in marks if isinstance(mark, Header)), None):
-        return Value("header", header.name, kind, default)
+    if header := next((mark for mark in marks if isinstance(mark, FromHeader)), None):
+        return RequestParameter("header", header.name, kind, default)
     if name in path:
-        return Value("path", name, kind, MISSING)
+        return RequestParameter("path", name, kind, MISSING)
     is_dict = any(get_origin(one) is dict for one in (kind, *get_args(kind)))
     is_object = _class_in(kind, BaseModel) is not None or _class_in(kind, msgspec.Struct) is not None
     if is_dict or is_object:
-        return Value("body", name, kind, kind() if OPTIONAL in marks else default)
-    return Value("query", name, kind, default)
+        return RequestParameter("body", name, kind, kind() if OPTIONAL in marks else default)
+    return RequestParameter("query", name, kind, default)
 
 
 def _class_in(kind: Any, base: type[T]) -> type[T] | None:

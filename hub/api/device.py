@@ -12,7 +12,7 @@ A device sees and changes only its own agents and runs. A method that no resourc
 wait, it is refused.
 
 Requests are answered one after the other: first in, first out for each device, and the devices take turns.
-So a busy device delays the others only little. A ``Later`` response is awaited concurrently; its method
+So a busy device delays the others only little. A ``DeferredResponse`` response is awaited concurrently; its method
 limits the number of such responses.
 """
 
@@ -30,9 +30,19 @@ from anyio.abc import TaskGroup, TaskStatus
 from msgspec import Meta, structs
 
 from hub.api import resource
-from hub.api.binding import MISSING, Binding, Call, From, Value, bad_request
+from hub.api.binding import MISSING, Binding, From, RequestContext, RequestParameter, bad_request
 from hub.api.errors import Refusal, refusals
-from hub.api.resource import ALL, DeviceRequest, Endpoint, Hub, Page, PageOf, Part, Resource, audit_of
+from hub.api.resource import (
+    ALL,
+    DeviceRequest,
+    Endpoint,
+    ListPage,
+    ListPart,
+    PageRequest,
+    Resource,
+    ResourceRegistry,
+    audit_of,
+)
 from hub.base.clock import Clock, epoch_ms
 from hub.base.log import Channel
 from hub.base.loop_meter import LoopAccount, charged
@@ -64,13 +74,13 @@ ANSWER_BYTES: Final = 256 * 1024  # of the items in one answer; a frame has room
 AgentIdOrName = Annotated[str, Meta(min_length=1)]
 
 
-class Later(NamedTuple):
+class DeferredResponse(NamedTuple):
     """Result that is awaited in the background, while other requests are answered."""
 
     answer: Callable[[], Awaitable[Parameters]]
 
 
-class DeviceCall(Call):
+class DeviceRequestContext(RequestContext):
     """A request of a device that is being answered.
 
     Args:
@@ -87,7 +97,7 @@ class DeviceCall(Call):
         self._params = params
         self._names = names
 
-    def given(self, value: Value) -> Any:
+    def given(self, value: RequestParameter) -> Any:
         """Return the parameter of the request; a struct has those that are its fields."""
         if value.place != "body":
             return self._params.get(self._spelled(value), MISSING)
@@ -96,19 +106,24 @@ class DeviceCall(Call):
         names = [*(field.encode_name for field in structs.fields(value.struct)), *value.aliases]
         return {name: self._params[name] for name in names if name in self._params}
 
-    def where(self, value: Value) -> str:
+    def where(self, value: RequestParameter) -> str:
         """Return the name of the parameter; empty for all parameters."""
         return "" if value.place == "body" else self._spelled(value)
 
-    def _spelled(self, value: Value) -> str:
+    def _spelled(self, value: RequestParameter) -> str:
         return self._names.get(value.name, value.name.replace("-", "_"))
 
 
-class RequestOf:
+class DeviceRequestHandler:
     """A request of devices, as a method of a resource of this hub answers it."""
 
     def __init__(
-        self, hub: Hub, store: Store, resource: type[Resource], declared: DeviceRequest, method: Endpoint
+        self,
+        hub: ResourceRegistry,
+        store: Store,
+        resource: type[Resource],
+        declared: DeviceRequest,
+        method: Endpoint,
     ) -> None:
         self._hub, self._store = hub, store
         self._resource, self._declared, self._method = resource, declared, method
@@ -117,7 +132,7 @@ class RequestOf:
     def _binding(self) -> Binding:
         instead: dict[Any, Callable[..., Any]] = {
             Caller: _caller,
-            Part: partial(_same, ALL),
+            ListPart: partial(_same, ALL),
             resource.page: _page,
         }
         if "{name}" in self._resource.path:
@@ -126,27 +141,27 @@ class RequestOf:
             instead[name] = value if callable(value) else partial(_same, value)
         return Binding(self._method, instead=instead)
 
-    async def answer(self, link: DeviceLink, params: Parameters) -> Parameters | Later:
+    async def answer(self, link: DeviceLink, params: Parameters) -> Parameters | DeferredResponse:
         """Return the result of a request. Raises HubError."""
         declared = self._declared
         if declared.grant is not None:
             await self._store.read(devices.require_grant, link.device_id, declared.grant)
-        call = DeviceCall(link, params, self._store, declared.names)
+        call = DeviceRequestContext(link, params, self._store, declared.names)
         arguments = await self._binding.arguments(call)
         resource = self._hub.resource(self._resource, link.user_id)
         objects = {name: given for name in OBJECTS if isinstance(given := params.get(name), str)}
         traced = partial(self._hub.traced, audit_of(self._method), call, objects)
         result = await traced(getattr(resource, self._method.__name__)(**arguments))
-        if isinstance(result, Later):
-            return Later(lambda: traced(result.answer()))
+        if isinstance(result, DeferredResponse):
+            return DeferredResponse(lambda: traced(result.answer()))
         answer: Parameters = msgspec.to_builtins(declared.answer(result))
         return answer
 
 
-def requests_of(hub: Hub, store: Store) -> dict[str, RequestOf]:
+def requests_of(hub: ResourceRegistry, store: Store) -> dict[str, DeviceRequestHandler]:
     """Return the requests of devices that the resources of a hub answer, by method."""
     return {
-        declared.method: RequestOf(hub, store, resource, declared, method)
+        declared.method: DeviceRequestHandler(hub, store, resource, declared, method)
         for resource in hub.resources
         for declared, method in resource.requests()
     }
@@ -188,12 +203,12 @@ def converted(given: Any, kind: Any, where: str) -> Any:
     return msgspec.convert(given, kind)
 
 
-class FittingPage(PageOf):
+class FittingPage(PageRequest):
     """The requested part of a list, of which as many items are answered as fit into a frame."""
 
     def fetched(
         self, items: Sequence[Any], *, key: Callable[[Any], Key], rest: Key | None = None
-    ) -> Page[Any]:
+    ) -> ListPage[Any]:
         """Return the page out of the ``limit + 1`` items after ``after``, or fewer."""
         self.limit = min(self.limit, fitting(items))
         return super().fetched(items, key=key, rest=rest)
@@ -209,8 +224,8 @@ def fitting(items: Sequence[Any]) -> int:
     return len(items)
 
 
-async def _agent(call: Call, agent_id: AgentIdOrName) -> AgentRow:
-    assert isinstance(call, DeviceCall)
+async def _agent(call: RequestContext, agent_id: AgentIdOrName) -> AgentRow:
+    assert isinstance(call, DeviceRequestContext)
     return await call.store.read(_own_agent, call.link, agent_id)
 
 
@@ -218,10 +233,10 @@ Link = Annotated[DeviceLink, From(attrgetter("link"))]
 OwnAgent = Annotated[AgentRow, From(_agent)]  # that the parameter ``agent_id`` names
 
 
-async def _agents(call: Call, agent_id: AgentIdOrName | None = None) -> Sequence[AgentRow]:
+async def _agents(call: RequestContext, agent_id: AgentIdOrName | None = None) -> Sequence[AgentRow]:
     if agent_id is not None:
         return [await _agent(call, agent_id)]
-    assert isinstance(call, DeviceCall)
+    assert isinstance(call, DeviceRequestContext)
     return await call.store.read(agents.list_agents, device_id=call.link.device_id)
 
 
@@ -232,13 +247,13 @@ def _agent_name(agent: OwnAgent) -> str:
     return agent.name
 
 
-def person(call: Call) -> Caller:
+def person(call: RequestContext) -> Caller:
     """Return the person at the device as the caller."""
     principal: Principal = call.caller
     return Caller(principal.actor, principal.user_id)
 
 
-async def _caller(call: Call, agent_id: AgentIdOrName | None = None) -> Caller:
+async def _caller(call: RequestContext, agent_id: AgentIdOrName | None = None) -> Caller:
     """Return the person at the device as the caller, or one of its agents."""
     caller = person(call)
     if agent_id is None:
@@ -249,7 +264,7 @@ async def _caller(call: Call, agent_id: AgentIdOrName | None = None) -> Caller:
 
 def _page(
     limit: Annotated[int, Meta(ge=1, le=resource.MAX_LONG)] = ITEMS, cursor: str | None = None
-) -> PageOf:
+) -> PageRequest:
     return FittingPage(limit=limit, cursor=cursor)
 
 
@@ -297,7 +312,7 @@ class RequestQueue:
 class Requests:
     """Service that answers the requests of devices."""
 
-    def __init__(self, resources: Hub, store: Store, *, clock: Clock, metrics: Metrics) -> None:
+    def __init__(self, resources: ResourceRegistry, store: Store, *, clock: Clock, metrics: Metrics) -> None:
         self.turns = LoopReports(clock)
         self._clock = clock
         self._paces: Buckets[DeviceId] = Buckets()
@@ -368,28 +383,30 @@ class Requests:
         with written_for(cause):
             answering = _answer(link, request, partial(method.answer, link, request.params))
             answer = await charged(LoopAccount(self._loop, cause), answering)
-            if isinstance(answer, Later):
+            if isinstance(answer, DeferredResponse):
                 later.start_soon(self._answer_later, cause, link, request, answer)
 
-    async def _answer_later(self, cause: str, link: DeviceLink, request: Request, later: Later) -> None:
+    async def _answer_later(
+        self, cause: str, link: DeviceLink, request: Request, later: DeferredResponse
+    ) -> None:
         answering = _answer(link, request, later.answer)
         await charged(LoopAccount(self._loop, cause), answering)
 
 
 async def _answer(
-    link: DeviceLink, request: Request, answer: Callable[[], Awaitable[Parameters | Later]]
-) -> Later | None:
+    link: DeviceLink, request: Request, answer: Callable[[], Awaitable[Parameters | DeferredResponse]]
+) -> DeferredResponse | None:
     """Send the response to a request; return an answer that comes later."""
     response = await _answered(request, answer)
-    if isinstance(response, Later):
+    if isinstance(response, DeferredResponse):
         return response
     await _send(link, response)
     return None
 
 
 async def _answered(
-    request: Request, answer: Callable[[], Awaitable[Parameters | Later]]
-) -> Response | Later:
+    request: Request, answer: Callable[[], Awaitable[Parameters | DeferredResponse]]
+) -> Response | DeferredResponse:
     """Return the response to a request; an error becomes a refusal."""
     try:
         result = await answer()
@@ -399,7 +416,7 @@ async def _answered(
     except Exception as exc:  # the loop that must survive
         log.error("request.failed", exc=exc, method=request.method)
         return _refusal(request, ErrorCode.INTERNAL, "the hub failed at this request")
-    return result if isinstance(result, Later) else Response(id=request.id, result=result)
+    return result if isinstance(result, DeferredResponse) else Response(id=request.id, result=result)
 
 
 async def _send(link: DeviceLink, response: Response) -> None:

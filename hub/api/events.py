@@ -14,7 +14,7 @@ import msgspec
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from hub.api.http.access import NoPlace, Shares
+from hub.api.http.access import FairShares, NoCapacity
 from hub.api.problem import Problem
 from hub.base.roles import PRINCIPAL, Principal
 
@@ -22,7 +22,7 @@ BEAT_S: Final = 15.0  # proxies commonly give up after 30 or 60
 RECHECK_S: Final = 0.5  # a revocation has to take effect within a second
 _BEAT: Final = b": still here\n\n"  # a comment, which readers ignore
 
-StillCounts = Callable[[Principal], Awaitable[bool]]
+StillValid = Callable[[Principal], Awaitable[bool]]
 
 
 async def _counts_for_ever(_: Principal) -> bool:
@@ -39,9 +39,9 @@ class Streams:
     """
 
     def __init__(
-        self, limit: int, *, beat_s: float = BEAT_S, still_counts: StillCounts = _counts_for_ever
+        self, limit: int, *, beat_s: float = BEAT_S, still_counts: StillValid = _counts_for_ever
     ) -> None:
-        self._shares = Shares(limit, "no further event stream")
+        self._shares = FairShares(limit, "no further event stream")
         self.beat_s = beat_s
         self.still_counts = still_counts
         self.on_refusal: Callable[[str], None] = lambda _: None  # called with a stream's error code
@@ -58,7 +58,7 @@ class Streams:
         with ExitStack() as places:
             try:
                 places.enter_context(self._shares.taken(principal.share))
-            except NoPlace as refusal:
+            except NoCapacity as refusal:
                 self.on_refusal(refusal.code)
                 raise
             yield
@@ -82,11 +82,11 @@ class Streams:
             scope.cancel()
 
 
-class Continued(Response):
+class StreamedResponse(Response):
     """Base of responses that are sent as they come, so that no other node can pass them on."""
 
 
-class EventStream(Continued):
+class EventStream(StreamedResponse):
     """Response that streams *events* as JSON, and closes the generator at the end.
 
     All have the same *name*; without one, each names itself by its fields ``id`` and ``event``.
@@ -112,7 +112,7 @@ class EventStream(Continued):
         with ExitStack() as places:
             try:
                 places.enter_context(self._streams.place(principal))
-            except NoPlace as refusal:
+            except NoCapacity as refusal:
                 await Problem.of(refusal)(scope, receive, send)
                 return
             await send(
@@ -159,7 +159,7 @@ async def _cancel_when_disconnected(receive: Receive, streaming: anyio.CancelSco
 
 
 async def cancel_when_revoked(
-    still_counts: StillCounts, principal: Principal, streaming: anyio.CancelScope
+    still_counts: StillValid, principal: Principal, streaming: anyio.CancelScope
 ) -> None:
     """Cancel a stream when its token is revoked or expires."""
     while True:

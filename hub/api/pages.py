@@ -52,13 +52,13 @@ _TYPES: Final = {
 _PACKED: Final = frozenset((".ico", ".png", ".woff2"))  # compressed already
 
 
-class Manifest(msgspec.Struct):
+class BundleManifest(msgspec.Struct):
     """List of the files of a bundle, by their names; what it says of each is for its build."""
 
     files: dict[str, msgspec.Raw]
 
 
-class File(NamedTuple):
+class BundleFile(NamedTuple):
     """A file of the bundle. *packed*: the same, compressed; None: it is compressed already."""
 
     headers: dict[str, str]
@@ -73,9 +73,9 @@ class Pages:
         self._folder = folder
 
     @cached_property
-    def files(self) -> Mapping[str, File]:
+    def files(self) -> Mapping[str, BundleFile]:
         """Return the files of the bundle by their paths."""
-        manifest = msgspec.json.decode((self._folder / "manifest.json").read_bytes(), type=Manifest)
+        manifest = msgspec.json.decode((self._folder / "manifest.json").read_bytes(), type=BundleManifest)
         files = {f"/{name}": _read(self._folder, name) for name in manifest.files}
         return files | {f"/{COMMANDS.name}": _read(COMMANDS.parent, COMMANDS.name)}
 
@@ -94,7 +94,7 @@ class Pages:
 @cache
 def asset(ending: str) -> str:
     """Return the path of the bundle's file with this ending: its style sheet, or its icon."""
-    manifest = msgspec.json.decode((BUNDLE / "manifest.json").read_bytes(), type=Manifest)
+    manifest = msgspec.json.decode((BUNDLE / "manifest.json").read_bytes(), type=BundleManifest)
     return next(f"/{name}" for name in manifest.files if name.endswith(ending))
 
 
@@ -103,7 +103,7 @@ def is_page(path: str) -> bool:
     return path.removeprefix("/").partition("/")[0] not in NO_PAGES
 
 
-def _read(folder: Path, name: str) -> File:
+def _read(folder: Path, name: str) -> BundleFile:
     plain = (folder / name).read_bytes()
     ending = PurePosixPath(name).suffix
     tag = f'"{hashlib.sha256(plain).hexdigest()[:32]}"'
@@ -111,10 +111,10 @@ def _read(folder: Path, name: str) -> File:
     caching = "public, max-age=31536000, immutable" if is_unchanging else "no-cache"
     packed = None if ending in _PACKED else gzip.compress(plain, mtime=0)
     headers = {**HEADERS, "content-type": _TYPES[ending], "cache-control": caching, "etag": tag}
-    return File(headers | {"vary": "accept-encoding"}, plain, packed)
+    return BundleFile(headers | {"vary": "accept-encoding"}, plain, packed)
 
 
-def _response(file: File, asked: Headers) -> Response:
+def _response(file: BundleFile, asked: Headers) -> Response:
     if file.headers["etag"] in asked.get("if-none-match", ""):
         return Response(status_code=304, headers=file.headers)
     if file.packed is None or "gzip" not in asked.get("accept-encoding", ""):

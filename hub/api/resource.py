@@ -2,7 +2,7 @@
 
 ``@route("POST", "/release", Scope.RUN, errors=[ErrorCode.LOCK_LOST])`` above an ``async def`` declares the
 route, its row in the table of roles, and its OpenAPI entry. ``@listed`` declares a list with its
-pages and its envelope: the method gets the requested ``Part``, and returns the items from there on.
+pages and its envelope: the method gets the requested ``ListPart``, and returns the items from there on.
 ``@audited("lock.released")`` names the entry in the audit log of a method that changes something. The
 other parameters of a method are those of the request, as ``binding`` reads them. ``@device`` declares the
 request of devices that the method answers, as ``device`` binds it.
@@ -51,10 +51,10 @@ from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
-from hub.api.binding import Call, From, Head, Header
+from hub.api.binding import From, FromHeader, RequestContext, ResponseHead
 from hub.api.errors import Refusal
 from hub.api.events import Streams
-from hub.api.others import Others
+from hub.api.peers import Peers
 from hub.base.clock import Clock, epoch_ms, from_epoch_ms
 from hub.base.roles import AGENT, DeviceNeed, Need, Principal, declare, declare_request
 from hub.coordination import authority
@@ -79,7 +79,7 @@ _AUDIT: Final = "__audit__"  # attribute of a method: its Audit
 _TOOL: Final = "__tool__"  # attribute of a method: its Tool
 
 
-class Command(NamedTuple):
+class DeclaredCommand(NamedTuple):
     """A command of the command line: one request to the route of its method, and how the response is shown.
 
     A column is spelled ``field|format as header``: a field of the response (``a.b``: of an object in it,
@@ -146,14 +146,14 @@ def _marked(attribute: str, declared: object) -> Callable[[Method], Method]:
 
 
 def command(words: str, **shown: Any) -> Callable[[Method], Method]:
-    """Declare a command for the request of a method; *shown* are further fields of ``Command``."""
+    """Declare a command for the request of a method; *shown* are further fields of ``DeclaredCommand``."""
 
-    return _marked(_COMMAND, Command(words, **shown))
+    return _marked(_COMMAND, DeclaredCommand(words, **shown))
 
 
-def command_of(method: Endpoint) -> Command | None:
+def command_of(method: Endpoint) -> DeclaredCommand | None:
     """Return the declared command of a method, or None."""
-    found: Command | None = getattr(method, _COMMAND, None)
+    found: DeclaredCommand | None = getattr(method, _COMMAND, None)
     return found
 
 
@@ -236,7 +236,7 @@ def tool_of(method: Endpoint) -> Tool | None:
     return found
 
 
-class Part(NamedTuple):
+class ListPart(NamedTuple):
     """Requested part of a list: at most *limit* items after the sort key *after*."""
 
     limit: int | None = None
@@ -255,7 +255,7 @@ class Part(NamedTuple):
         return sorted(found, key=key)[: self.limit]
 
 
-ALL: Final = Part()
+ALL: Final = ListPart()
 
 
 class Route(NamedTuple):
@@ -266,7 +266,7 @@ class Route(NamedTuple):
         errors: codes that it may answer, in addition to those of the resource.
         key: the sort key of a listed item, by the same columns as in the database; ``None``: the method
             returns the whole response.
-        page: name of the schema, and key of the items, of a ``Page`` that the method returns:
+        page: name of the schema, and key of the items, of a ``ListPage`` that the method returns:
             ``FirePage.fires``; empty: it returns none.
         most: number of items in a page of long items, whatever its limit.
         is_tagged: whether ``ETag`` is sent, and ``If-Match`` checked before a change.
@@ -314,7 +314,7 @@ def listed(
     most: int | None = None,
     within: Collection[str] | None = None,
 ) -> Callable[[Method], Method]:
-    """Declare a method that returns a ``Part`` of a list as the route ``GET`` *path*, with its pages."""
+    """Declare a method that returns a ``ListPart`` of a list as the route ``GET`` *path*, with its pages."""
     return _routed(Route("GET", path, need, tuple(errors), key=key, most=most, within=within))
 
 
@@ -462,7 +462,7 @@ class Resource:
             raise TypeError(f"{cls.__name__}.{method.__name__}: declare its audit entry: @audited(...)")
 
     @classmethod
-    def commands(cls) -> Iterator[tuple[Command, Route, Endpoint]]:
+    def commands(cls) -> Iterator[tuple[DeclaredCommand, Route, Endpoint]]:
         """Return the declared commands with the operators' routes of their methods."""
         for declared, method in cls.routes():
             if hasattr(method, _COMMAND) and declared.need is not AGENT:
@@ -541,18 +541,18 @@ def _has_time(hint: object) -> bool:
 
 
 DEFAULT_LIMIT: Final = 100
-MOST: Final = 1_000
+MAX_LIMIT: Final = 1_000
 MAX_LONG: Final = 200  # of items with a text that may be long
 
 
-class Page(NamedTuple, Generic[T]):
+class ListPage(NamedTuple, Generic[T]):
     """Page of ordered items; *next_cursor* is the cursor of the next page, None on the last page."""
 
     items: tuple[T, ...]
     next_cursor: str | None
 
 
-class PageOf:
+class PageRequest:
     """The requested part of a list.
 
     Args:
@@ -568,18 +568,18 @@ class PageOf:
         *,
         limit: int = DEFAULT_LIMIT,
         cursor: str | None = None,
-        call: Call | None = None,
+        call: RequestContext | None = None,
     ) -> None:
         self._call = call
         self.limit = limit
         self.after = None if cursor is None else _key(cursor)
 
     @property
-    def part(self) -> Part:
+    def part(self) -> ListPart:
         """The part to read: one item more than the page has, which tells whether another page follows."""
-        return Part(self.limit + 1, self.after)
+        return ListPart(self.limit + 1, self.after)
 
-    def fetched(self, items: Sequence[T], *, key: Callable[[T], Key], rest: Key | None = None) -> Page[T]:
+    def fetched(self, items: Sequence[T], *, key: Callable[[T], Key], rest: Key | None = None) -> ListPage[T]:
         """Return the page out of the ``limit + 1`` items after ``after``, or fewer, and set its ``Link``.
 
         Args:
@@ -589,27 +589,27 @@ class PageOf:
         if len(items) > self.limit:
             rest = key(page[-1])
         if rest is None:
-            return Page(page, None)
+            return ListPage(page, None)
         cursor = cursor_of(rest)
         if self._call is not None:
             others = [(name, value) for name, value in self._call.query if name not in ("cursor", "limit")]
             query = [*others, ("cursor", cursor), ("limit", str(self.limit))]
             path = self._call.scope["path"]
             self._call.head.headers["link"] = f'<{path}?{urlencode(query)}>; rel="next"'
-        return Page(page, cursor)
+        return ListPage(page, cursor)
 
 
 def page(
-    call: Call,
-    limit: Annotated[int, Meta(ge=1, le=MOST, description="Maximum number of items.")] = DEFAULT_LIMIT,
+    call: RequestContext,
+    limit: Annotated[int, Meta(ge=1, le=MAX_LIMIT, description="Maximum number of items.")] = DEFAULT_LIMIT,
     cursor: Annotated[str, Meta(max_length=1_000, description="``next_cursor`` of the page before.")]
     | None = None,
-) -> PageOf:
+) -> PageRequest:
     """Return the part of a list that a REST request asks for."""
-    return PageOf(limit=limit, cursor=cursor, call=call)
+    return PageRequest(limit=limit, cursor=cursor, call=call)
 
 
-Paging = Annotated[PageOf, From(page)]
+Paging = Annotated[PageRequest, From(page)]
 
 
 def cursor_of(key: Key) -> str:
@@ -636,13 +636,13 @@ DAY_S: Final = 86_400.0
 MAX_ENTRIES: Final = 10_000  # frequent requests whose last entry is remembered
 
 
-class Hub:
-    """A running hub. *others*: its other nodes."""
+class ResourceRegistry:
+    """A running hub. *peers*: its other nodes."""
 
-    def __init__(self, store: Store, clock: Clock, others: Others | None = None) -> None:
+    def __init__(self, store: Store, clock: Clock, peers: Peers | None = None) -> None:
         self._store = store
         self._clock = clock
-        self.others = others
+        self.peers = peers
         self._entries: dict[tuple[object, ...], float] = {}  # time of the last entries of frequent requests
         self._resources: dict[type[Resource], Resource] = {}
 
@@ -668,7 +668,9 @@ class Hub:
         assert isinstance(resource, kind)
         return resource if user_id is None and limits == NO_LIMITS else resource.seen_by(user_id, limits)
 
-    async def traced(self, declared: Audit, call: Call, detail: audit.Detail, work: Awaitable[T]) -> T:
+    async def traced(
+        self, declared: Audit, call: RequestContext, detail: audit.Detail, work: Awaitable[T]
+    ) -> T:
         """Await the work of a request, which leaves its entry in the audit log."""
         if not declared.event or declared.is_noted or call.caller is None:
             return await work
@@ -715,14 +717,14 @@ class Served(NamedTuple):
         assistants: serves assistants that speak MCP; None: they are not served.
     """
 
-    hub: Hub
+    hub: ResourceRegistry
     streams: Streams
     metrics: Callable[[], bytes]
     document: Callable[[Headers], Response]
     assistants: ASGIApp | None = None
 
 
-async def _document(call: Call) -> Response:
+async def _document(call: RequestContext) -> Response:
     # In a thread, as building it takes a while.
     return await to_thread.run_sync(call.served.document, call.headers)
 
@@ -736,7 +738,7 @@ Actor = Annotated[str, From(attrgetter("caller.actor"))]
 
 
 async def _seen(
-    hub: Annotated[Hub, From(attrgetter("served.hub"))],
+    hub: Annotated[ResourceRegistry, From(attrgetter("served.hub"))],
     caller: Caller,
     user: Annotated[str, Meta(max_length=200, description="See this user's things only, by the user's name.")]
     | None = None,
@@ -764,10 +766,10 @@ def agent(caller: Caller) -> authority.Caller:
     return authority.Caller(caller.actor, caller.user_id, caller.agent_id)
 
 
-class Matching:
+class IfMatch:
     """``If-Match`` of a request, and ``ETag`` of its response."""
 
-    def __init__(self, head: Head, if_match: str | None) -> None:
+    def __init__(self, head: ResponseHead, if_match: str | None) -> None:
         self._head = head
         self._if_match = if_match
 
@@ -797,19 +799,19 @@ class Matching:
 
 
 def _matching(
-    call: Call,
+    call: RequestContext,
     if_match: Annotated[
         Annotated[str, Meta(max_length=1_000, description="``ETag`` of what was read.")] | None,
-        Header("if-match"),
+        FromHeader("if-match"),
     ] = None,
-) -> Matching:
-    return Matching(call.head, if_match)
+) -> IfMatch:
+    return IfMatch(call.head, if_match)
 
 
-Match = Annotated[Matching, From(_matching)]
+Match = Annotated[IfMatch, From(_matching)]
 
 
 # Stored with the written row, in addition to the response in ``api.http.idempotency``: a hub that is killed
 # between the two finds the row when the request is repeated.
 DryRun = Annotated[bool, Meta(description="Only check the request: nothing is changed.")]
-RetryKey = Annotated[Annotated[str, Meta(min_length=1, max_length=128)] | None, Header("idempotency-key")]
+RetryKey = Annotated[Annotated[str, Meta(min_length=1, max_length=128)] | None, FromHeader("idempotency-key")]

@@ -10,13 +10,13 @@ from typing import Any, Final
 
 from hub.api.resource import Resource
 from hub.api.resources.agents import AgentView
-from hub.api.resources.boards import BoardMemories, Boards
-from hub.api.resources.gateways import Gateways
-from hub.api.resources.messages import Broadcasts as BroadcastNoun
-from hub.api.resources.messages import Leads as LeadNoun
-from hub.api.resources.messages import Messages as MessageNoun
-from hub.api.resources.questions import Questions as QuestionNoun
-from hub.api.resources.souls import Souls as SoulNoun
+from hub.api.resources.boards import BoardMemoriesResource, BoardsResource
+from hub.api.resources.gateways import GatewaysResource
+from hub.api.resources.messages import BroadcastsResource as BroadcastNoun
+from hub.api.resources.messages import LeadsResource as LeadNoun
+from hub.api.resources.messages import MessagesResource as MessageNoun
+from hub.api.resources.questions import QuestionsResource as QuestionNoun
+from hub.api.resources.souls import SoulsResource as SoulNoun
 from hub.app.boot import HubContext, StartResult
 from hub.app.gateway_checks import check_gateway_agents, check_gateways
 from hub.base.outbound.rules import OutboundRules
@@ -94,7 +94,7 @@ class Coordination:
             clock=clock,
             on_missing=self.provisioning.schedule,
         )
-        self._boards = Boards(store, owner_id=start.user_id, **given)
+        self._boards = BoardsResource(store, owner_id=start.user_id, **given)
         homes = SoulHomes(self.fleet.find, roster.find, context.ids)
         self.soul_writer = SoulWriter(store=store, homes=homes, **given)
         self._souls = SoulService(store=store, homes=homes, writer=self.soul_writer, **given)
@@ -137,7 +137,7 @@ class Coordination:
         """
         context, store = self._ground, self._ground.store
         messages = MessageNoun(store, self.sent, why_away=self._why_not_sent)
-        gateways = Gateways(
+        gateways = GatewaysResource(
             store,
             self.fleet,
             self.monitor,
@@ -149,7 +149,7 @@ class Coordination:
             metrics=context.metrics,
         )
         return (
-            BoardMemories(self.memory),
+            BoardMemoriesResource(self.memory),
             self._boards,
             BroadcastNoun(store, self.broadcasts, why_away=self._why_away),
             LeadNoun(self.leads, self._lead_messages, messages),

@@ -15,7 +15,7 @@ from hub.agents.heartbeats import Heartbeats
 from hub.agents.writing import AgentWriter
 from hub.api.application import reply_to
 from hub.api.device import Requests
-from hub.api.resources.system import Where
+from hub.api.resources.system import ListenerAddresses
 from hub.app import boot
 from hub.app.boot import HubContext
 from hub.app.connector_accounts import make_accounts, prepare_connectors
@@ -113,7 +113,7 @@ class Hub:
             clock=context.clock, chance=context.chance, vital=VITAL, metrics=context.metrics
         )
         self._shared = SharedRoots()
-        self._where: Where | None = None  # set once everything listens
+        self._where: ListenerAddresses | None = None  # set once everything listens
 
     async def open(self, resources: AsyncExitStack) -> None:
         """Recover an earlier boot, then create the services, bottom-up.
@@ -401,7 +401,7 @@ class Hub:
         """Return the addresses of all listeners, once all services have started."""
         host, port = self.supervisor.started["devices"]
         listening = self.supervisor.started["operators"]
-        self._where = where = Where(
+        self._where = where = ListenerAddresses(
             devices=(host, port),
             operator=listening.tcp,
             socket=listening.unix,

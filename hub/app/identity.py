@@ -3,15 +3,15 @@
 from typing import Any, TypeVar
 
 from hub.api.resource import Resource
-from hub.api.resources.devices import Devices, Pairings, Users
+from hub.api.resources.devices import DevicesResource, PairingsResource, UsersResource
 from hub.api.resources.tokens import (
-    AgentTokens,
+    AgentTokensResource,
     IdentityLimits,
-    Invitations,
-    OperatorTokens,
+    InvitationsResource,
+    OperatorTokensResource,
     SecretsOfKind,
-    Sessions,
-    Tokens,
+    SessionsResource,
+    TokensResource,
 )
 from hub.app.boot import HubContext, StartResult
 from hub.base.clock import Chance, Clock, IdFactory
@@ -40,9 +40,9 @@ class IdentityResources:
     ) -> None:
         """Create the resources. *owner_id*: owner of a device that is created for no user in particular."""
         bounds = limits or IdentityLimits()
-        self.devices = Devices(store=store, roster=roster, clock=clock)
-        self.users = Users(store=store, clock=clock, ids=ids, metrics=metrics, limits=bounds)
-        self.pairings = Pairings(
+        self.devices = DevicesResource(store=store, roster=roster, clock=clock)
+        self.users = UsersResource(store=store, clock=clock, ids=ids, metrics=metrics, limits=bounds)
+        self.pairings = PairingsResource(
             store=store, clock=clock, ids=ids, metrics=metrics, owner_id=owner_id, limits=bounds
         )
 
@@ -58,11 +58,11 @@ class IdentityResources:
                 limits=bounds,
             )
 
-        self.tokens = secrets(Tokens)
-        self.operator_tokens = secrets(OperatorTokens)
-        self.agent_tokens = secrets(AgentTokens)
-        self.invitations = secrets(Invitations)
-        self.sessions = secrets(Sessions)
+        self.tokens = secrets(TokensResource)
+        self.operator_tokens = secrets(OperatorTokensResource)
+        self.agent_tokens = secrets(AgentTokensResource)
+        self.invitations = secrets(InvitationsResource)
+        self.sessions = secrets(SessionsResource)
 
     @property
     def resources(self) -> tuple[Resource, ...]:

@@ -16,9 +16,15 @@ from urllib.parse import urlsplit
 
 from hub.api.http.access import BearerTokens
 from hub.api.http.idempotency import Replays
-from hub.api.http.server import Hook, Hooks, HookServer, NewsDesk, OperatorServer
+from hub.api.http.server import (
+    NewPostQueue,
+    OperatorServer,
+    WebhookApplication,
+    WebhookEndpoint,
+    WebhookServer,
+)
 from hub.api.http.sockets import listen_on_tcp
-from hub.api.resource import Hub
+from hub.api.resource import ResourceRegistry
 from hub.app.boot import HubContext
 from hub.base import open_files
 from hub.base.log import Channel
@@ -253,7 +259,7 @@ def apply_to_operators(server: OperatorServer, settings: Settings, *, opened: Li
 
 
 def make_operator_server(
-    context: HubContext, judges: Judges, hub: Hub, *, tls: ssl.SSLContext | None
+    context: HubContext, judges: Judges, hub: ResourceRegistry, *, tls: ssl.SSLContext | None
 ) -> OperatorServer:
     """Create the operators' listener.
 
@@ -314,8 +320,8 @@ class HooksInUse:
         on_news: Callable[[str], Awaitable[None]],
     ) -> None:
         self._opened = listen
-        desk = NewsDesk(context.store, on_news)
-        hooks = Hooks(
+        desk = NewPostQueue(context.store, on_news)
+        hooks = WebhookApplication(
             context.store,
             clock=context.clock,
             ids=context.ids,
@@ -333,7 +339,7 @@ class HooksInUse:
             new_per_s=_ANY,
         )
         gate = Gate(most, clock=context.clock, metrics=context.metrics, prefix="webhook_")
-        self.server = HookServer(
+        self.server = WebhookServer(
             hooks,
             desk,
             address=listen.address,
@@ -357,7 +363,7 @@ class HooksInUse:
         ]
         return partial(self._use, settings, hooks)
 
-    def _use(self, settings: Settings, hooks: list[Hook]) -> None:
+    def _use(self, settings: Settings, hooks: list[WebhookEndpoint]) -> None:
         server = self.server
         server.hooks.use(hooks)
         server.hooks.body_bytes = settings.limits.posted_bytes
@@ -366,7 +372,7 @@ class HooksInUse:
             server.apply(hosts=hosts_of(listen), proxies=trusted_proxies(listen, opened=self._opened))
 
 
-def _hook(number: int, connector: ConnectorSettings) -> Hook:
+def _hook(number: int, connector: ConnectorSettings) -> WebhookEndpoint:
     settings = WebhookSettings.model_validate(connector.settings)
     secrets = []
     for key in ("secret", "previous_secret"):
@@ -380,4 +386,4 @@ def _hook(number: int, connector: ConnectorSettings) -> Hook:
         if (problem := problem_of(settings.source, secret)) is not None:
             raise Unfit(("connectors", number, key), problem)
         secrets.append(secret)
-    return Hook(connector.name, settings.source, tuple(secrets))
+    return WebhookEndpoint(connector.name, settings.source, tuple(secrets))

@@ -10,31 +10,48 @@ from hub.accounts.sign_in import SignIns
 from hub.agents.heartbeats import Heartbeats
 from hub.agents.measurements import MeasurementService as MeasurementStore
 from hub.agents.writing import AgentWriter
-from hub.api.agent_bodies import rules_of
-from hub.api.others import Ask, Others
-from hub.api.resource import Hub
-from hub.api.resources.agent_configs import AgentConfigs, Capabilities, Checkpoints
-from hub.api.resources.agent_status import AgentDocuments, AgentHeartbeats, AgentStatuses
-from hub.api.resources.agents import Agents, Templates
-from hub.api.resources.assistants import AssistantMessages, Authorizations
-from hub.api.resources.config import Config, Revisions
-from hub.api.resources.connectors import Connectors, Keys
-from hub.api.resources.costs import AgentPreviews, Costs, Why
-from hub.api.resources.device_calls import DeviceCalls
-from hub.api.resources.devices import Connections, Receipts
-from hub.api.resources.issues import Issues
-from hub.api.resources.item_proposals import ItemProposals
-from hub.api.resources.items import DeviceTables, Items
-from hub.api.resources.locks import Locks
-from hub.api.resources.logs import Debug, Events, Logs
-from hub.api.resources.measurements import HubSeries, Measurements
-from hub.api.resources.notify import Deliveries, Notify
-from hub.api.resources.overviews import ActivityLog, AuditLog, Changes, Overviews, Summaries
-from hub.api.resources.runs import Runs, Traces
-from hub.api.resources.schedules import Plans, Schedules, Slots
-from hub.api.resources.system import About, Handbook, Nodes, System, Upkeep, Where
+from hub.api.agent_bodies import common_settings_of
+from hub.api.peers import Ask, Peers
+from hub.api.resource import ResourceRegistry
+from hub.api.resources.agent_configs import AgentConfigsResource, CapabilitiesResource, CheckpointsResource
+from hub.api.resources.agent_status import (
+    AgentDocumentsResource,
+    AgentHeartbeatsResource,
+    AgentStatusesResource,
+)
+from hub.api.resources.agents import AgentsResource, TemplatesResource
+from hub.api.resources.assistants import AssistantMessagesResource, AuthorizationsResource
+from hub.api.resources.config import ConfigResource, RevisionsResource
+from hub.api.resources.connectors import ConnectorsResource, KeysResource
+from hub.api.resources.costs import AgentPreviewsResource, CostsResource, WhyResource
+from hub.api.resources.device_calls import DeviceCallsResource
+from hub.api.resources.devices import ConnectionsResource, ReceiptsResource
+from hub.api.resources.issues import IssuesResource
+from hub.api.resources.item_proposals import ItemProposalsResource
+from hub.api.resources.items import DeviceTablesResource, ItemsResource
+from hub.api.resources.locks import LocksResource
+from hub.api.resources.logs import DebugResource, EventsResource, LogsResource
+from hub.api.resources.measurements import HubSeriesResource, MeasurementsResource
+from hub.api.resources.notify import DeliveriesResource, NotifyResource
+from hub.api.resources.overviews import (
+    ActivityLogResource,
+    AuditLogResource,
+    ChangesResource,
+    OverviewsResource,
+    SummariesResource,
+)
+from hub.api.resources.runs import RunsResource, TracesResource
+from hub.api.resources.schedules import PlansResource, SchedulesResource, SlotsResource
+from hub.api.resources.system import (
+    HandbookResource,
+    HubInfo,
+    ListenerAddresses,
+    NodesResource,
+    SystemResource,
+    UpkeepResource,
+)
 from hub.api.resources.tokens import PagesAt
-from hub.api.waiting import Waiting
+from hub.api.wait_reasons import WaitReasons
 from hub.app.boot import HubContext, StartResult
 from hub.app.device_news import DeviceNews
 from hub.app.identity import IdentityResources
@@ -83,9 +100,9 @@ def make_resources(
     notifier: Notifier,
     probe: Callable[[], Awaitable[None]],
     lag: LoopLag,
-    where: Callable[[], Where | None],
+    where: Callable[[], ListenerAddresses | None],
     ask: Ask | None,
-) -> Hub:
+) -> ResourceRegistry:
     """Create the nouns.
 
     Args:
@@ -95,45 +112,45 @@ def make_resources(
     store, clock, ring = context.store, context.clock, context.log.ring
     dispatcher, control, scheduler = work.dispatcher, work.control, work.scheduler
     reloader = context.watch_settings.reloader
-    waiting = Waiting(
+    waiting = WaitReasons(
         dispatcher=dispatcher,
         clock=clock,
         hold=start.hold,
         reached_budgets=work.budgets.reached,
     )
-    schedules = Schedules(store=store, scheduler=scheduler)
-    runs = Runs(
+    schedules = SchedulesResource(store=store, scheduler=scheduler)
+    runs = RunsResource(
         store=store, dispatcher=dispatcher, control=control, waiting=waiting, watch=work.watch, clock=clock
     )
-    agents = Agents(
+    agents = AgentsResource(
         store=store,
         control=control,
         runs=runs,
         schedules=schedules,
         writer=writer,
-        rules=lambda: rules_of(reloader.current),
+        rules=lambda: common_settings_of(reloader.current),
         lines=lines,
     )
     identity.sessions.pages_at = lambda: _pages_at(where(), reloader.current)
     notifier.pages = lambda: _pages_address(_pages_at(where(), reloader.current))
-    audit_log = AuditLog(store, clock)
-    about = About(
+    audit_log = AuditLogResource(store, clock)
+    about = HubInfo(
         hub_id=start.hub_id,
         key=start.key.shown,
         name=context.settings.hub.name,
         model=lambda: shown_model(models_in_use.settings),
         database=shown(context.settings.storage.resolved()),
     )
-    upkeep = Upkeep(
+    upkeep = UpkeepResource(
         store=store,
         executing=lambda: dispatcher.executing,
         drain=context.drain,
         backups=backups,
         clock=clock,
     )
-    others = Others(store, context.boot_id, ask)
+    others = Peers(store, context.boot_id, ask)
     issues.add("nodes", partial(records.check_nodes, others.list_nodes))
-    hub = Hub(store, clock, others)
+    hub = ResourceRegistry(store, clock, others)
     hub.add(
         *identity.resources,
         *coordination.make_nouns(agents.view, lambda: writer.limits),
@@ -141,36 +158,38 @@ def make_resources(
         runs,
         schedules,
         audit_log,
-        ActivityLog(store),
-        AgentConfigs(store, news.configs),
-        AgentDocuments(store, heartbeats.last),
-        AgentHeartbeats(store, heartbeats, clock),
-        AgentPreviews(store=store, roster=roster, previews=work.previews, estimator=work.estimator),
-        AssistantMessages(),
-        Authorizations(store, clock, identity.operator_tokens, cache(partial(_authorization, context))),
-        AgentStatuses(
+        ActivityLogResource(store),
+        AgentConfigsResource(store, news.configs),
+        AgentDocumentsResource(store, heartbeats.last),
+        AgentHeartbeatsResource(store, heartbeats, clock),
+        AgentPreviewsResource(store=store, roster=roster, previews=work.previews, estimator=work.estimator),
+        AssistantMessagesResource(),
+        AuthorizationsResource(
+            store, clock, identity.operator_tokens, cache(partial(_authorization, context))
+        ),
+        AgentStatusesResource(
             store=store,
             control=control,
             agents=agents,
             lines=lines,
             last_heartbeat=heartbeats.last,
         ),
-        Capabilities(store, work.capabilities, lines),
-        Changes(store=store, clock=clock, boot_id=context.boot_id),
-        Checkpoints(store, work.checkpoints),
-        Config(reloader, store, context.node.id),
-        Revisions(reloader, store),
-        Connections(news.events, rotation),
-        Receipts(store, clock, lambda: reloader.current.retention.activity_days),
-        Connectors(store, accounts, sign_ins, clock=clock),
-        Costs(store=store, clock=clock),
-        Debug(context.debug, audit_log),
-        Why(store, roster=roster, explainer=Explainer(work.previews), others=others, clock=clock),
-        Events(store=store, ring=ring, clock=clock, boot_id=context.boot_id),
-        Handbook(),
-        HubSeries(store, measurements),
-        Issues(issues, store, clock),
-        Items(
+        CapabilitiesResource(store, work.capabilities, lines),
+        ChangesResource(store=store, clock=clock, boot_id=context.boot_id),
+        CheckpointsResource(store, work.checkpoints),
+        ConfigResource(reloader, store, context.node.id),
+        RevisionsResource(reloader, store),
+        ConnectionsResource(news.events, rotation),
+        ReceiptsResource(store, clock, lambda: reloader.current.retention.activity_days),
+        ConnectorsResource(store, accounts, sign_ins, clock=clock),
+        CostsResource(store=store, clock=clock),
+        DebugResource(context.debug, audit_log),
+        WhyResource(store, roster=roster, explainer=Explainer(work.previews), others=others, clock=clock),
+        EventsResource(store=store, ring=ring, clock=clock, boot_id=context.boot_id),
+        HandbookResource(),
+        HubSeriesResource(store, measurements),
+        IssuesResource(issues, store, clock),
+        ItemsResource(
             store,
             roster=roster,
             clock=clock,
@@ -181,20 +200,22 @@ def make_resources(
             on_given=work.verdicts.recheck,
             tables=lambda: work.extractor.tables,
         ),
-        DeviceCalls(store, roster=roster, clock=clock, ids=context.ids, tables=lambda: work.extractor.tables),
-        ItemProposals(store, clock=clock, ids=context.ids, tables=lambda: work.extractor.tables),
-        Keys(store, accounts, sharing, clock=clock),
-        Locks(store, work.locks, clock=clock),
-        Logs(ring, store, context.log.file),
-        Measurements(store, measurements),
-        targets := Notify(store, notifier, clock=clock, ids=context.ids),
-        Deliveries(store, targets),
-        Nodes(store, upkeep, here=context.node.id, clock=clock),
-        Overviews(hub),
-        Plans(store=store, scheduler=scheduler, clock=clock),
-        Slots(store=store, scheduler=scheduler),
-        Summaries(hub, store, clock),
-        System(
+        DeviceCallsResource(
+            store, roster=roster, clock=clock, ids=context.ids, tables=lambda: work.extractor.tables
+        ),
+        ItemProposalsResource(store, clock=clock, ids=context.ids, tables=lambda: work.extractor.tables),
+        KeysResource(store, accounts, sharing, clock=clock),
+        LocksResource(store, work.locks, clock=clock),
+        LogsResource(ring, store, context.log.file),
+        MeasurementsResource(store, measurements),
+        targets := NotifyResource(store, notifier, clock=clock, ids=context.ids),
+        DeliveriesResource(store, targets),
+        NodesResource(store, upkeep, here=context.node.id, clock=clock),
+        OverviewsResource(hub),
+        PlansResource(store=store, scheduler=scheduler, clock=clock),
+        SlotsResource(store=store, scheduler=scheduler),
+        SummariesResource(hub, store, clock),
+        SystemResource(
             hub,
             store,
             about=about,
@@ -209,9 +230,9 @@ def make_resources(
             probe=probe,
             lag=lag,
         ),
-        DeviceTables(store, lambda: work.extractor.tables),
-        Templates(store=store, writer=writer, lines=lines),
-        Traces(store),
+        DeviceTablesResource(store, lambda: work.extractor.tables),
+        TemplatesResource(store=store, writer=writer, lines=lines),
+        TracesResource(store),
         upkeep,
     )
     return hub
@@ -228,7 +249,7 @@ def _authorization(context: HubContext) -> "Authorization":
     return Authorization(context.store, context.clock, context.chance, http, registered)
 
 
-def _pages_at(where: Where | None, settings: Settings) -> PagesAt | None:
+def _pages_at(where: ListenerAddresses | None, settings: Settings) -> PagesAt | None:
     """Return where browsers find the pages: by the name that the certificate is for, if there is one."""
     if where is None:
         return None

@@ -18,17 +18,25 @@ import click
 
 from hub.cli import show
 from hub.cli.declared import item_called, present
-from hub.cli.failure import Exit, Failure, using
-from hub.cli.options import NAME, Duration, FilePath, ListByDefault, example, hub_option, json_option
-from hub.cli.talk import (
+from hub.cli.errors import CommandError, Exit, using
+from hub.cli.hub_client import (
+    HubClient,
     Responses,
-    Talk,
     agent_names,
     connector_names,
     device_names,
     hub_command,
+    open_client,
     path_of,
-    talk,
+)
+from hub.cli.options import (
+    NAME,
+    DurationParam,
+    FilePathParam,
+    ListByDefault,
+    example,
+    hub_option,
+    json_option,
 )
 
 DEVICES: Final = "/v1/devices"
@@ -53,7 +61,7 @@ def devices() -> None:
 @json_option
 def list_devices(and_revoked: bool, watch: bool, state: Path, as_json: bool) -> None:
     """List the devices."""
-    with talk(state) as hub, suppress(KeyboardInterrupt):  # Ctrl-C ends watching
+    with open_client(state) as hub, suppress(KeyboardInterrupt):  # Ctrl-C ends watching
         for response in _changes(hub) if watch else [hub.get_all(DEVICES, "devices")]:
             if as_json:
                 show.print_json("devices", response, on_one_line=watch)
@@ -71,7 +79,7 @@ def list_devices(and_revoked: bool, watch: bool, state: Path, as_json: bool) -> 
             )
 
 
-def _changes(hub: Talk) -> Iterator[dict[str, Any]]:
+def _changes(hub: HubClient) -> Iterator[dict[str, Any]]:
     """Yield the devices now, and again after each event about a device."""
     for event in hub.follow("/v1/events"):
         if event["event"] in ABOUT_THE_STREAM or event["event"].startswith("device."):
@@ -86,7 +94,7 @@ def _changes(hub: Talk) -> Iterator[dict[str, Any]]:
 @click.argument("device", shell_complete=device_names)
 @click.argument("changes", metavar="+GRANT|-GRANT ...", nargs=-1, required=True)
 @hub_command
-def grant(hub: Talk, device: str, changes: tuple[str, ...]) -> Responses:
+def grant(hub: HubClient, device: str, changes: tuple[str, ...]) -> Responses:
     """Change a device's rights at this hub, from its next request or run on.
 
     \b
@@ -107,7 +115,7 @@ def grant(hub: Talk, device: str, changes: tuple[str, ...]) -> Responses:
         step = "as in: hub devices grant laptop +connectors -files"
         if wrong[0][1:].partition("=")[0] in {*OwnerGrant}:
             step = f"the owner of the device grants that, on the device: hub grants {wrong[0]}"
-        raise Failure(problem, Exit.USAGE, next_step=step)
+        raise CommandError(problem, Exit.USAGE, next_step=step)
     both = {part: [change[1:] for change in changes if SIGNS[change[0]] == part] for part in SIGNS.values()}
     response = hub.post(path_of("devices", device, "grant"), both)
     yield "device", response
@@ -124,7 +132,7 @@ def pair() -> None:
 @click.option("--name", metavar="NAME", help="Name of the device [default: the name that it proposes].")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @hub_command
-def approve(hub: Talk, code: str, name: str | None, yes: bool) -> Responses:
+def approve(hub: HubClient, code: str, name: str | None, yes: bool) -> Responses:
     """Admit the device that shows CODE, after you have compared its fingerprint.
 
     With --user, as that user's device. Only the device that you were shown is admitted.
@@ -187,10 +195,10 @@ def token() -> None:
     multiple=True,
     help="Give it this scope of its role; may be given several times. Needed for rows, review, answer.",
 )
-@click.option("--ttl", type=Duration(), metavar="TIME", help="Lifetime of the token, as in 90d or 12h.")
+@click.option("--ttl", type=DurationParam(), metavar="TIME", help="Lifetime of the token, as in 90d or 12h.")
 @hub_command
 def create_token(
-    hub: Talk,
+    hub: HubClient,
     devices: tuple[str, ...],
     tables: tuple[str, ...],
     roots: tuple[str, ...],
@@ -206,13 +214,13 @@ def create_token(
     --root limit the token; each may be given several times.
     """
     if role is None and len(devices) != 1:
-        raise Failure(
+        raise CommandError(
             "a token is for one device or for an operator: use --device once, or --role",
             Exit.USAGE,
             next_step="hub token create --device NAME, or: hub token create --role viewer --name NAME",
         )
     if role is None and (scopes or name or tables or roots):
-        raise Failure("--name, --scope, --table and --root need --role", Exit.USAGE)
+        raise CommandError("--name, --scope, --table and --root need --role", Exit.USAGE)
     if role is None:
         (device,) = devices
         from protocol.errors import connect_command
@@ -225,7 +233,9 @@ def create_token(
         made = hub.post(OPERATOR_TOKENS, body)
         until = show.moment(made["expires_at"])
         address = "https://HOST:8771"
-        with suppress(Failure, KeyError):  # a caller of one user sees no settings; the token is shown anyway
+        with suppress(
+            CommandError, KeyError
+        ):  # a caller of one user sees no settings; the token is shown anyway
             address = listener_address(hub)
         use = f"It expires {until}. Put it", f"  hub status --url {address} --token-file FILE"
     yield "token", made
@@ -240,7 +250,7 @@ def create_token(
 
 @token.command("ls", epilog=example("hub token ls"))
 @hub_command
-def list_tokens(hub: Talk) -> Responses:
+def list_tokens(hub: HubClient) -> Responses:
     """List the tokens, and the sessions of browsers, without their secrets."""
     response = _all_tokens(hub)
     yield "tokens", response
@@ -271,7 +281,7 @@ def list_tokens(hub: Talk) -> Responses:
 @click.argument("id", type=NAME)
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @hub_command
-def revoke_token(hub: Talk, id: str, yes: bool) -> Responses:
+def revoke_token(hub: HubClient, id: str, yes: bool) -> Responses:
     """Revoke a token and close its connection, or end the session of a browser.
 
     The last characters of its ID are enough.
@@ -279,7 +289,9 @@ def revoke_token(hub: Talk, id: str, yes: bool) -> Responses:
     listed = _all_tokens(hub)
     found = item_called([one for tokens in listed.values() for one in tokens], id)
     if found is None:
-        raise Failure(f"there is no token {id!r}", Exit.FAILED, next_step="list the tokens: hub token ls")
+        raise CommandError(
+            f"there is no token {id!r}", Exit.FAILED, next_step="list the tokens: hub token ls"
+        )
     noun, owner = ("tokens", "device") if "device" in found else ("operator-tokens", "name")
     if "opened_at" in found:
         noun = "sessions"
@@ -299,13 +311,13 @@ def _narrowed(token: Mapping[str, Any]) -> str:
     return f"{scopes}, limited to {'; '.join(limits)}" if limits else scopes
 
 
-def _all_tokens(hub: Talk) -> dict[str, Any]:
+def _all_tokens(hub: HubClient) -> dict[str, Any]:
     """Return the tokens of devices, and of operators and browsers if the caller may see them."""
     response = hub.get_all(TOKENS, "tokens")
     try:
         operators = hub.get_all(OPERATOR_TOKENS, "tokens")["tokens"]
         sessions = hub.get_all(SESSIONS, "sessions")["sessions"]
-    except Failure as refused:
+    except CommandError as refused:
         if refused.exit_code != Exit.NOT_PERMITTED:
             raise
         operators, sessions = [], []
@@ -317,7 +329,7 @@ def _all_tokens(hub: Talk) -> dict[str, Any]:
 @click.option("--no-open", is_flag=True, help="Print the link only.")
 @click.option("--qr", is_flag=True, help="Print the link, and as a QR code for a phone; open nothing.")
 @hub_command
-def dashboard(hub: Talk, role: str | None, no_open: bool, qr: bool) -> Responses:
+def dashboard(hub: HubClient, role: str | None, no_open: bool, qr: bool) -> Responses:
     """Sign a browser in at the hub's pages, with a link that works once.
 
     The link ends after a minute.
@@ -327,7 +339,7 @@ def dashboard(hub: Talk, role: str | None, no_open: bool, qr: bool) -> Responses
     address, listener = listener_address(hub), _listener(hub, "operator")
     is_encrypted, names = listener.get("tls") is not None, listener.get("hosts", ())
     if qr and not (is_encrypted and names and _is_for_others(listener["address"])):
-        raise Failure(
+        raise CommandError(
             "a phone does not reach the operators' port by TLS under a name",
             Exit.SETTINGS,
             next_step="hub tls init, then tls, hosts and an address of the network at [listen.operator]",
@@ -345,13 +357,13 @@ def dashboard(hub: Talk, role: str | None, no_open: bool, qr: bool) -> Responses
         show.report("Open the link in a browser on this machine within a minute; it works once.")
 
 
-def listener_address(hub: Talk, name: str = "operator") -> str:
+def listener_address(hub: HubClient, name: str = "operator") -> str:
     """Return the address of a listener, by default that of operators, as in http://127.0.0.1:8771."""
     listener = _listener(hub, name)
     where = hub.get("/v1/status")["listeners"].get(name)
     if where is None:
         next_step = f"see {name} in [listen] of hub.toml"
-        raise Failure(f"no port for {name.removesuffix('s')}s is open", Exit.FAILED, next_step=next_step)
+        raise CommandError(f"no port for {name.removesuffix('s')}s is open", Exit.FAILED, next_step=next_step)
     host, _, port = where.rpartition(":")
     is_encrypted, names = listener.get("tls") is not None, listener.get("hosts", ())
     if is_encrypted and names:
@@ -361,7 +373,7 @@ def listener_address(hub: Talk, name: str = "operator") -> str:
     return f"{'https' if is_encrypted else 'http'}://{host}:{port}"
 
 
-def _listener(hub: Talk, name: str) -> Mapping[str, Any]:
+def _listener(hub: HubClient, name: str) -> Mapping[str, Any]:
     found: Mapping[str, Any] = hub.get("/v1/config")["settings"]["listen"][name]
     return found
 
@@ -383,12 +395,12 @@ def has_display(environ: Mapping[str, str]) -> bool:
 @click.argument("id", type=NAME)
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @hub_command
-def revoke_agent_token(hub: Talk, name: str, id: str, yes: bool) -> Responses:
+def revoke_agent_token(hub: HubClient, name: str, id: str, yes: bool) -> Responses:
     """Revoke a token of an agent. The last characters of its ID are enough."""
     found = item_called(hub.get_all(path_of("agents", name, "tokens"), "tokens")["tokens"], id)
     if found is None:
         next_step = f"list its tokens: hub agents tokens {name}"
-        raise Failure(f"agent {name} has no token {id!r}", Exit.FAILED, next_step=next_step)
+        raise CommandError(f"agent {name} has no token {id!r}", Exit.FAILED, next_step=next_step)
     if not yes:
         show.confirm(f"revoke the token of {name} that ends in {found['last4']}?")
     yield "agent_token", hub.send("DELETE", path_of("agent-tokens", found["id"]))
@@ -411,7 +423,7 @@ def connectors() -> None:
     "--answer", metavar="URL", help="Last address of the browser, to complete a sign-in by --way paste."
 )
 @hub_command
-def login(hub: Talk, connector: str, way: str | None, answer: str | None) -> Responses:
+def login(hub: HubClient, connector: str, way: str | None, answer: str | None) -> Responses:
     """Sign in to CONNECTOR.
 
     One with a password asks for it, or reads it from standard input.
@@ -477,7 +489,7 @@ def providers(as_json: bool) -> None:
 @click.argument("manifest", metavar="FILE|PROVIDER")
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="A key of the settings.")
 @click.option(
-    "--secret", type=FilePath(dir_okay=False), metavar="FILE", help="File of the token or password."
+    "--secret", type=FilePathParam(dir_okay=False), metavar="FILE", help="File of the token or password."
 )
 @click.option(
     "--allow", multiple=True, metavar="HOST", help="A private host that may be called, as in [outbound]."
@@ -504,7 +516,7 @@ def check(
         first = error.errors(include_url=False)[0]
         key = ".".join(map(str, first["loc"])) or "KEY"
         what = first["msg"].removeprefix("Value error, ")
-        raise Failure(f"settings: {key}: {what}", Exit.USAGE, next_step=f"--set {key}=VALUE") from None
+        raise CommandError(f"settings: {key}: {what}", Exit.USAGE, next_step=f"--set {key}=VALUE") from None
     token = ""
     if secret is not None:
         with using(secret, "read", Exit.USAGE):
@@ -522,7 +534,7 @@ def _of_manifest() -> Iterator[None]:
     try:
         yield
     except ConnectorFailure as error:
-        raise Failure(str(error), Exit.FAILED, next_step=REMEDY) from error
+        raise CommandError(str(error), Exit.FAILED, next_step=REMEDY) from error
 
 
 async def _first(
@@ -590,7 +602,7 @@ def _new_manifest(name: str) -> None:
 
 def _new_program(name: str, language: str) -> None:
     if not (name.isascii() and name.replace("-", "").replace("_", "").isalnum()):
-        raise Failure(f"{name!r} is no name of a folder", Exit.USAGE, next_step="use a-z, 0-9, - and _")
+        raise CommandError(f"{name!r} is no name of a folder", Exit.USAGE, next_step="use a-z, 0-9, - and _")
     suffix = _SUFFIX[language]
     kit, folder, program = files("hub.connectors.sdk"), Path(name), f"connector.{suffix}"
     command = json.dumps([language, program])

@@ -19,15 +19,16 @@ from hub.base.printable import one_line, spelled
 from hub.cli import show
 from hub.cli.access import revoke_agent_token
 from hub.cli.declared import GIVEN, present
-from hub.cli.failure import Exit, Failure
+from hub.cli.errors import CommandError, Exit
 from hub.cli.formats import changed, config_value, figure, short, usd
+from hub.cli.hub_client import HubClient, Responses, agent_names, hub_command, open_client, path_of
 from hub.cli.options import (
     NAME,
-    Duration,
-    FilePath,
+    DurationParam,
+    FilePathParam,
     ListByDefault,
     ListOfOne,
-    Moment,
+    TimeParam,
     example,
     hub_option,
     json_option,
@@ -37,7 +38,6 @@ from hub.cli.options import (
     text_in,
 )
 from hub.cli.runs import print_estimate
-from hub.cli.talk import Responses, Talk, agent_names, hub_command, path_of, talk
 from hub.cli.waiting import waits_for
 
 INSTANT = re.compile(r"\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d)?(Z|[+-]\d\d:\d\d)?)?", re.ASCII)
@@ -54,7 +54,7 @@ agents.add_command(revoke_agent_token)
 @agents.command("next", epilog=example("hub agents next notes"))
 @click.argument("name", required=False, shell_complete=agent_names)
 @hub_command
-def next_fires(hub: Talk, name: str | None) -> Responses:
+def next_fires(hub: HubClient, name: str | None) -> Responses:
     """List the next five scheduled runs of each agent.
 
     Notes times that a clock change moves. With NAME, also lists the results of its last scheduled times.
@@ -81,10 +81,10 @@ def next_fires(hub: Talk, name: str | None) -> Responses:
 
 
 @agents.command("calendar", epilog=example("hub agents calendar --since today --until 2026-03-08"))
-@click.option("--since", type=Moment(), metavar="TIME", help="Start of the range. [default: now]")
-@click.option("--until", type=Moment(), metavar="TIME", help="Its end. [default: a week after the start]")
+@click.option("--since", type=TimeParam(), metavar="TIME", help="Start of the range. [default: now]")
+@click.option("--until", type=TimeParam(), metavar="TIME", help="Its end. [default: a week after the start]")
 @hub_command
-def calendar(hub: Talk, since: str | None, until: str | None) -> Responses:
+def calendar(hub: HubClient, since: str | None, until: str | None) -> Responses:
     """List what all agents do in a range of time: past fires with their runs, and next ones."""
     listed = hub.get_all("/v1/schedule", "schedules", since=since, until=until)
     yield "schedule", listed
@@ -121,7 +121,7 @@ def _plan_rows(plan: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
 )
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @hub_command
-def backfill(hub: Talk, name: str, first: str, last: str, yes: bool) -> Responses:
+def backfill(hub: HubClient, name: str, first: str, last: str, yes: bool) -> Responses:
     """Queue a run for each scheduled time of the past that had none.
 
     Shows their number and asks for confirmation. Queues at most 1,000 runs. Times without an offset
@@ -132,7 +132,7 @@ def backfill(hub: Talk, name: str, first: str, last: str, yes: bool) -> Response
     zone = ZoneInfo(hub.get(path_of("agents", name))["timezone"])
     start, end = (at.replace(tzinfo=at.tzinfo or zone) for at in typed)
     if end < start:
-        raise Failure("--to is before --from", Exit.USAGE)
+        raise CommandError("--to is before --from", Exit.USAGE)
     body: dict[str, object] = {"from": start.isoformat(), "to": end.isoformat()}
     if not yes:
         would = hub.post(path, body | {"dry_run": True})
@@ -181,7 +181,7 @@ def _decision_row(fire: Mapping[str, Any]) -> Sequence[object]:
 
 def _refuse_if_none(backfill: Mapping[str, Any], zone: ZoneInfo) -> None:
     if not backfill["wanted"]:
-        raise Failure(f"nothing to backfill: {_range(backfill, zone)}", Exit.FAILED)
+        raise CommandError(f"nothing to backfill: {_range(backfill, zone)}", Exit.FAILED)
 
 
 def _range(backfill: Mapping[str, Any], zone: ZoneInfo) -> str:
@@ -220,14 +220,14 @@ def _instant(text: str, of_day: time) -> datetime:
         at = None
     if at is None:
         hint = "write it as in 2026-01-05, 2026-01-05T09:00 or 2026-01-05T09:00+01:00"
-        raise Failure(f"invalid time {text!r}", Exit.USAGE, next_step=hint)
+        raise CommandError(f"invalid time {text!r}", Exit.USAGE, next_step=hint)
     return at if "T" in text else datetime.combine(at.date(), of_day)
 
 
 @agents.command("slots", epilog=example("hub agents slots notes"))
 @click.argument("name", shell_complete=agent_names)
 @hub_command
-def slots(hub: Talk, name: str) -> Responses:
+def slots(hub: HubClient, name: str) -> Responses:
     """Show an agent's calendar: its next and its last wake-ups."""
     response = hub.get(path_of("agents", name, "slots"), limit=10)
     yield "slots", response
@@ -275,7 +275,7 @@ _MAX_CHARACTERS: Final = 300  # of a quote or a value
 @click.argument("name", shell_complete=agent_names)
 @click.option(
     "--prompt",
-    type=FilePath(exists=True, dir_okay=False, allow_dash=True),
+    type=FilePathParam(exists=True, dir_okay=False, allow_dash=True),
     metavar="FILE",
     help="File with the prompt to try; - is the standard input.",
 )
@@ -316,7 +316,7 @@ def preview(
         "newest": files,
     }
     body = {key: value for key, value in given.items() if value is not None}
-    with talk(state) as hub:
+    with open_client(state) as hub:
         if estimate:
             print_estimate(hub.post(path_of("agents", name, "estimate"), body), as_json=as_json)
             return
@@ -346,7 +346,9 @@ def _whole(steps: Iterator[Mapping[str, Any]], *, as_json: bool) -> dict[str, An
             return {**step, "items": items, "problems": problems}
         if not as_json:
             show.report(_progress(step))
-    raise Failure("the hub stopped before the preview was done", Exit.TRY_AGAIN, next_step="start it again")
+    raise CommandError(
+        "the hub stopped before the preview was done", Exit.TRY_AGAIN, next_step="start it again"
+    )
 
 
 def _progress(step: Mapping[str, Any]) -> str:
@@ -408,7 +410,7 @@ _CALM: Final = {"available", "ok", "idle"}  # values that need no explanation
 @agents.command("show", epilog=example("hub agents show notes"))
 @click.argument("name", shell_complete=agent_names)
 @hub_command
-def show_agent(hub: Talk, name: str) -> Responses:
+def show_agent(hub: HubClient, name: str) -> Responses:
     """Show an agent: identity, status with reasons, upcoming and recent runs, and costs."""
     response = hub.get(path_of("agents", name, "overview"))
     agent: Mapping[str, Any] = response["agent"]
@@ -570,7 +572,7 @@ def _spend(spend: Mapping[str, Any]) -> str | None:
 @click.option("--reason", metavar="TEXT", help="Reason, for the history.")
 @hub_command
 def status(
-    hub: Talk, name: str, words: str | None, assignments: Sequence[str], reason: str | None
+    hub: HubClient, name: str, words: str | None, assignments: Sequence[str], reason: str | None
 ) -> Responses:
     """Show the status of an agent on each axis, with reasons; with --set, change it.
 
@@ -581,7 +583,7 @@ def status(
     if reason is not None:
         change["reason"] = reason
     if change and not assignments:
-        raise Failure("--reason needs --set FIELD=VALUE", Exit.USAGE)
+        raise CommandError("--reason needs --set FIELD=VALUE", Exit.USAGE)
     response = hub.send("PATCH", path, body=change) if change else hub.get(path)
     yield "agent_status" if words is None else f"agent_as_{words}", response
     if words is not None:
@@ -600,12 +602,12 @@ def _assignment(text: str) -> tuple[str, Any]:
     """Parse ``FIELD=VALUE``; ``null``, objects and lists are read as JSON."""
     field, sign, value = text.partition("=")
     if not sign or not field:
-        raise Failure(f"--set {text!r}: expected FIELD=VALUE, as in availability=on_call", Exit.USAGE)
+        raise CommandError(f"--set {text!r}: expected FIELD=VALUE, as in availability=on_call", Exit.USAGE)
     if value == "null" or value.startswith(("{", "[")):
         try:
             return field, json.loads(value)
         except ValueError as exc:
-            raise Failure(f"--set {field}: {value!r} is not JSON: {exc}", Exit.USAGE) from None
+            raise CommandError(f"--set {field}: {value!r} is not JSON: {exc}", Exit.USAGE) from None
     return field, value
 
 
@@ -637,7 +639,7 @@ def _column(value: Any) -> str | None:
 @click.argument("name", shell_complete=agent_names)
 @click.argument("metric", type=NAME, required=False)
 @moment_option("--since", "Only values from then on", default="24h")
-@click.option("--step", type=Duration(), metavar="TIME", help="Time span of one row, as in 5m or 1h.")
+@click.option("--step", type=DurationParam(), metavar="TIME", help="Time span of one row, as in 5m or 1h.")
 @click.option(
     "--agg", metavar="NAME", help="Aggregation, as in sum, rate, avg, min, max, last, count, p50, p99.9."
 )
@@ -645,7 +647,7 @@ def _column(value: Any) -> str | None:
 @click.option("--by", metavar="TAG", help="A column for each value of this tag.")
 @hub_command
 def metrics(
-    hub: Talk,
+    hub: HubClient,
     name: str,
     metric: str | None,
     since: str,
@@ -697,7 +699,7 @@ def _print_chart(response: Mapping[str, Any]) -> None:
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 CONFIG_TYPES: Final = ("string", "integer", "float", "boolean", "json")  # as in protocol.configs.ConfigType
-_FILE: Final = FilePath(exists=True, dir_okay=False)
+_FILE: Final = FilePathParam(exists=True, dir_okay=False)
 _FIELDS: Final = ("title", "device", "prompt", "template", "schedule", "timezone", "description")
 _LISTS: Final = {"path": "paths", "extension": "file_extensions", "data_type": "data_types"}
 
@@ -752,7 +754,7 @@ def _agent_options(command: Command) -> Command:
 @_agent_options
 @click.option("--paused", is_flag=True, help="Create it paused; start it later: hub agents resume NAME.")
 @hub_command
-def create(hub: Talk, name: str, paused: bool, **options: Any) -> Responses:
+def create(hub: HubClient, name: str, paused: bool, **options: Any) -> Responses:
     """Create an agent in addition to those of hub.toml.
 
     Only runs need a device, a path or a mailbox, a data type and a prompt. Without --timezone, it
@@ -776,11 +778,11 @@ def create(hub: Talk, name: str, paused: bool, **options: Any) -> Responses:
 @_agent_options
 @click.option("--unset", multiple=True, metavar="KEY", help="Key to remove; may be given several times.")
 @hub_command
-def edit(hub: Talk, name: str, unset: tuple[str, ...], **options: Any) -> Responses:
+def edit(hub: HubClient, name: str, unset: tuple[str, ...], **options: Any) -> Responses:
     """Change an agent; options that are left out stay as they are."""
     changes = _fields(options) | dict.fromkeys(unset)
     if not changes:
-        raise Failure(
+        raise CommandError(
             "nothing to change",
             Exit.USAGE,
             next_step="give an option for each change: hub agents edit --help",
@@ -804,12 +806,12 @@ def validate(name: str | None, template: str | None, file: Path | None, state: P
     Checks all agents, agent NAME, or the agents of a template: with its present content, or with FILE's.
     """
     if (file is not None and template is None) or (name is not None and template is not None):
-        raise Failure(
+        raise CommandError(
             "--file needs --template, and --template takes no agent NAME",
             Exit.USAGE,
             next_step="hub agents validate NAME, or: hub agents validate --template NAME --file FILE",
         )
-    with talk(state) as hub:
+    with open_client(state) as hub:
         if template is not None:
             body = None if file is None else table_in(file)
             verdicts = {f"template {template}": hub.post(path_of("templates", template, "validate"), body)}
@@ -854,7 +856,7 @@ def _pairs(option: str, pairs: tuple[str, ...]) -> dict[str, Any]:
     for pair in pairs:
         key, sign, value = pair.partition("=")
         if not key or not sign:
-            raise Failure(f"{option} {pair}: expected KEY=VALUE", Exit.USAGE)
+            raise CommandError(f"{option} {pair}: expected KEY=VALUE", Exit.USAGE)
         try:
             found[key] = json.loads(value, parse_constant=_no_number)
         except ValueError:
@@ -877,7 +879,7 @@ def config(ctx: click.Context, name: str) -> None:
 
 @config.command("ls", epilog=example("hub agents config notes ls"))
 @hub_command
-def list_configs(hub: Talk) -> Responses:
+def list_configs(hub: HubClient) -> Responses:
     """List the configs, and the defaults of the agent's template."""
     response = hub.get(_config_path())
     yield "agent_config", response
@@ -899,11 +901,11 @@ def list_configs(hub: Talk) -> Responses:
 @config.command("get", epilog=example("hub agents config notes get language"))
 @click.argument("key", type=NAME)
 @hub_command
-def get(hub: Talk, key: str) -> Responses:
+def get(hub: HubClient, key: str) -> Responses:
     """Print the value of KEY: texts as they are, all other types as JSON."""
     response = hub.get(_config_path())
     if key not in response["configuration"]:
-        raise Failure(
+        raise CommandError(
             f"agent {response['agent']} has no config {key!r}",
             Exit.FAILED,
             next_step=f"list its configs: hub agents config {response['agent']} ls",
@@ -918,7 +920,9 @@ def get(hub: Talk, key: str) -> Responses:
 @click.option("--type", "type_name", type=click.Choice(CONFIG_TYPES), help="Type of the values.")
 @click.option("--description", metavar="TEXT", help="Description of the configs.")
 @hub_command
-def put(hub: Talk, assignments: Sequence[str], type_name: str | None, description: str | None) -> Responses:
+def put(
+    hub: HubClient, assignments: Sequence[str], type_name: str | None, description: str | None
+) -> Responses:
     """Set configs, all or none.
 
     Without --type, a known config keeps its type. A new config is a number, a boolean or JSON
@@ -930,7 +934,7 @@ def put(hub: Talk, assignments: Sequence[str], type_name: str | None, descriptio
     for assignment in assignments:
         key, _, text = assignment.partition("=")
         if not key or "=" not in assignment:
-            raise Failure(
+            raise CommandError(
                 f"invalid assignment {assignment!r}: expected KEY=VALUE",
                 Exit.USAGE,
                 next_step=f"as in: hub agents config {present['agent']} set language=en",
@@ -942,7 +946,7 @@ def put(hub: Talk, assignments: Sequence[str], type_name: str | None, descriptio
 @config.command("unset", epilog=example("hub agents config notes unset language"))
 @click.argument("keys", nargs=-1, required=True, metavar="KEY...")
 @hub_command
-def unset(hub: Talk, keys: Sequence[str]) -> Responses:
+def unset(hub: HubClient, keys: Sequence[str]) -> Responses:
     """Remove configs, all or none; defaults of the template apply again."""
     yield from _changed(hub.send("PATCH", _config_path(), body={"unset": list(dict.fromkeys(keys))}))
 
@@ -958,7 +962,7 @@ def _config(key: str, text: str, type: str | None, description: str | None) -> d
     try:
         value = _guessed(text) if type is None else parse_value(key, ConfigType(type), text)
     except BadConfig as bad:
-        raise Failure(str(bad), Exit.USAGE, next_step="choose another type: --type") from bad
+        raise CommandError(str(bad), Exit.USAGE, next_step="choose another type: --type") from bad
     about = {"type": type, "description": description}
     return {"value": value} | {name: text for name, text in about.items() if text is not None}
 

@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 import click
 
 from hub.base.version import VERSION
-from hub.cli.failure import Exit, as_failure, repeatable
+from hub.cli.errors import Exit, as_failure, repeatable
 from hub.cli.options import check_texts, node_option, token_file_option, url_option, user_option
 
 DECLARED: Final = "declared"  # module of commands that are written nowhere else

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from hub.cli import show
-from hub.cli.failure import Exit, Failure, using
-from hub.cli.options import URL, FilePath, config_option, example, hub_option, json_option, keys_of
-from hub.cli.talk import Responses, Talk, hub_command, setting_keys, talk
+from hub.cli.errors import CommandError, Exit, using
+from hub.cli.hub_client import HubClient, Responses, hub_command, open_client, setting_keys
+from hub.cli.options import URL, FilePathParam, config_option, example, hub_option, json_option, keys_of
 
 if TYPE_CHECKING:
     from hub.base.toml.positions import KeyPath
@@ -37,7 +37,7 @@ def config() -> None:
 @click.option("--origin", is_flag=True, help="Show the source of each value.")
 @click.option("--revision", type=int, help="Print the text of this revision of the shared settings instead.")
 @hub_command
-def show_settings(hub: Talk, origin: bool, revision: int | None) -> Responses:
+def show_settings(hub: HubClient, origin: bool, revision: int | None) -> Responses:
     """Show every setting in use, with defaults. Secrets are shown as references."""
     if revision is not None:
         found = hub.get(f"{PATH}/revisions/{revision}")
@@ -59,7 +59,7 @@ def show_settings(hub: Talk, origin: bool, revision: int | None) -> Responses:
 @config.command(epilog=example("hub config get limits.runs"))
 @click.argument("key", shell_complete=setting_keys)
 @hub_command
-def get(hub: Talk, key: str) -> Responses:
+def get(hub: HubClient, key: str) -> Responses:
     """Print one setting, or all settings of a table."""
     response = hub.get(PATH)
     found = _at(response["settings"], key)
@@ -77,7 +77,7 @@ def get(hub: Talk, key: str) -> Responses:
 @click.argument("assignments", metavar="KEY=VALUE...", nargs=-1, required=True)
 @click.option("--check", is_flag=True, help="Write nothing; list what would change, and when.")
 @hub_command
-def set_(hub: Talk, assignments: tuple[str, ...], check: bool) -> Responses:
+def set_(hub: HubClient, assignments: tuple[str, ...], check: bool) -> Responses:
     """Write settings into the file, and apply them.
 
     As in limits.runs=40, agents.notes.priority=3, hub.name=home. KEY= removes the key from
@@ -91,7 +91,7 @@ def set_(hub: Talk, assignments: tuple[str, ...], check: bool) -> Responses:
     for word in assignments:
         key, equals, text = word.partition("=")
         if not equals:
-            raise Failure(
+            raise CommandError(
                 f"invalid assignment {word!r}: expected KEY=VALUE",
                 Exit.USAGE,
                 next_step="as in limits.runs=40",
@@ -107,7 +107,7 @@ def set_(hub: Talk, assignments: tuple[str, ...], check: bool) -> Responses:
         for one in checked["problems"]:
             show.out(str(_problem(one)))
         if not checked["ok"]:
-            raise Failure("the values are not allowed", Exit.SETTINGS)
+            raise CommandError("the values are not allowed", Exit.SETTINGS)
         report_changes(checked, nothing="no value in use would change")
         return
     tag = hub.get(PATH)["tag"]
@@ -127,12 +127,12 @@ def edit(state: Path) -> None:
     """
     editor = os.environ.get("VISUAL") or os.environ.get("EDITOR")
     if editor is None and not sys.stdin.isatty():
-        raise Failure(
+        raise CommandError(
             "no terminal to edit the file in",
             Exit.USAGE,
             next_step="use hub config set KEY=VALUE, or set $EDITOR to a program that needs no terminal",
         )
-    with talk(state) as hub:
+    with open_client(state) as hub:
         before = hub.get(PATH)
         text = before["text"]
         while True:
@@ -149,7 +149,7 @@ def edit(state: Path) -> None:
             for one in response["problems"]:
                 show.report(str(_problem(one)))
             if not click.confirm("edit it again? (no discards the changes)", default=True, err=True):
-                raise Failure("the settings have errors; the changes were discarded", Exit.SETTINGS)
+                raise CommandError("the settings have errors; the changes were discarded", Exit.SETTINGS)
 
 
 def _confirm_warned(checked: Mapping[str, Any]) -> None:
@@ -168,7 +168,7 @@ def _confirm_warned(checked: Mapping[str, Any]) -> None:
 @config.command(epilog=example("hub config revert limits.runs"))
 @click.argument("what", metavar="GENERATION|KEY", shell_complete=setting_keys)
 @hub_command
-def revert(hub: Talk, what: str) -> Responses:
+def revert(hub: HubClient, what: str) -> Responses:
     """Write the values of an earlier generation into the file, and apply them.
 
     With a setting instead of a generation, undo the last change of that setting. Comments and
@@ -182,14 +182,14 @@ def revert(hub: Talk, what: str) -> Responses:
 
 
 @config.command(epilog=example("hub config push hub.toml"))
-@click.argument("file", type=FilePath(dir_okay=False), required=False)
+@click.argument("file", type=FilePathParam(dir_okay=False), required=False)
 @click.option("--revision", type=int, help="Publish this earlier revision again, in place of a file.")
 @click.option("--withdraw", is_flag=True, help="Let each node use the tables of its own file again.")
 @click.option("--archive", is_flag=True, help="With --withdraw: archive agents that are in no hub.toml.")
 @click.option("--after", type=click.IntRange(min=0), help="Only if this revision is the newest; 0: none.")
 @hub_command
 def push(
-    hub: Talk, file: Path | None, revision: int | None, withdraw: bool, archive: bool, after: int | None
+    hub: HubClient, file: Path | None, revision: int | None, withdraw: bool, archive: bool, after: int | None
 ) -> Responses:
     """Publish the settings of a file for all nodes: agents, models, limits and what else they share.
 
@@ -203,7 +203,7 @@ def push(
     from hub.settings.reading import MARK, revision_of, revision_tag
 
     if (file is not None) + (revision is not None) + withdraw != 1:
-        raise Failure("give either FILE, --revision or --withdraw", Exit.USAGE)
+        raise CommandError("give either FILE, --revision or --withdraw", Exit.USAGE)
     newest = next(iter(hub.get(f"{PATH}/revisions", limit=1)["revisions"]), None)
     body: dict[str, Any] = {"withdraw": withdraw, "revision": revision, "archive": archive}
     based: int | None = None
@@ -238,7 +238,7 @@ def _known(newest: Mapping[str, Any] | None, known: int | None, *, is_exact: boo
     is_lost = newest is None or newest["tables"] or is_exact  # else the newest one has nothing to lose
     if known not in (None, number) and is_lost:
         by = "" if newest is None else f", published by {newest['actor']} at {show.moment(newest['at'])}"
-        raise Failure(
+        raise CommandError(
             f"the newest revision is {number or 'none'}{by}, not {known}: nothing was published",
             Exit.FAILED,
             next_step=f"compare: hub config show --revision {number}; to publish over it: --after {number}",
@@ -260,11 +260,11 @@ def _edited(text: str, editor: str) -> str:
         try:
             done = subprocess.run([*shlex.split(editor), str(file)], check=False)
         except OSError as error:
-            raise Failure(
+            raise CommandError(
                 f"cannot start {editor}: {error.strerror}", Exit.UNAVAILABLE, next_step="set $EDITOR"
             ) from error
         if done.returncode:
-            raise Failure(f"{editor} exited with {done.returncode}: nothing was changed", Exit.FAILED)
+            raise CommandError(f"{editor} exited with {done.returncode}: nothing was changed", Exit.FAILED)
         return file.read_text("utf-8")
 
 
@@ -293,7 +293,9 @@ def _at(settings: Mapping[str, Any], key: str) -> Any:
             *table, name = _path(key)
             if name in names_at(tuple(table), Settings):
                 return None
-            raise Failure(f"there is no setting {key}", Exit.FAILED, next_step="list them: hub config show")
+            raise CommandError(
+                f"there is no setting {key}", Exit.FAILED, next_step="list them: hub config show"
+            )
         here = here[part]
     return here
 
@@ -330,7 +332,7 @@ WHEN = {
 
 
 @click.command(epilog=example("hub check hub.toml"))
-@click.argument("file", type=FilePath(), required=False)
+@click.argument("file", type=FilePathParam(), required=False)
 @config_option
 @click.option("--strict", is_flag=True, help="Count warnings as errors.")
 @click.option(
@@ -364,13 +366,13 @@ def check(
     from hub.settings.reading import check_settings
 
     if file is not None and ctx.get_parameter_source("config") is click.core.ParameterSource.COMMANDLINE:
-        raise Failure("give the file once: as FILE or with --config", Exit.USAGE)
+        raise CommandError("give the file once: as FILE or with --config", Exit.USAGE)
     file = file or config
     is_here = not (elsewhere or against_running)  # a running hub knows its secrets
     reading = check_settings(file, serving=is_here)
     problems, changes = reading.problems, dict[str, Any]()
     if against_running and reading.settings is not None:
-        with talk(state) as hub:
+        with open_client(state) as hub:
             body = {"text": reading.text}
             if URL not in ctx.meta:  # a hub on another machine has other folders
                 body["folder"] = str(file.absolute().parent)
@@ -401,7 +403,7 @@ def check(
 @click.command(epilog=example("hub reload"))
 @click.option("--wait", is_flag=True, expose_value=False, hidden=True)  # of earlier releases
 @hub_command
-def reload(hub: Talk) -> Responses:
+def reload(hub: HubClient) -> Responses:
     """Apply the changed settings file to the running hub.
 
     Applies all changes or none: if the file has an error, the hub keeps its settings and this
@@ -413,7 +415,7 @@ def reload(hub: Talk) -> Responses:
 
 
 @click.command(epilog=example("hub schema -o hub.schema.json"))
-@click.option("--output", "-o", type=FilePath(), help="File to write instead of standard output.")
+@click.option("--output", "-o", type=FilePathParam(), help="File to write instead of standard output.")
 def schema(output: Path | None) -> None:
     """Print the JSON Schema of the settings file.
 

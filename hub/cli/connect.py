@@ -17,16 +17,8 @@ import click
 from hub.base.clock import SystemClock
 from hub.cli import show
 from hub.cli.daemon import make_folder
-from hub.cli.failure import Exit, Failure
-from hub.cli.options import (
-    NAME,
-    STATE,
-    FilePath,
-    device_state_option,
-    example,
-    secret_in,
-    state_folder,
-)
+from hub.cli.errors import CommandError, Exit
+from hub.cli.options import NAME, STATE, FilePathParam, device_state_option, example, secret_in, state_folder
 from protocol import keys
 from protocol.ids import KeyId
 
@@ -37,7 +29,7 @@ if TYPE_CHECKING:
 
 TOKEN_VARIABLE: Final = "HUB_DEVICE_TOKEN"
 _NAME: Final = re.compile(r"^\w[\w.-]{0,63}$")  # as in the hub's settings; the name is also a file's name
-_File = FilePath(dir_okay=False)
+_File = FilePathParam(dir_okay=False)
 _MAX_NAMED: Final = 5  # files of one reason
 _NAMED: Final = (
     "key_in_text",
@@ -54,7 +46,7 @@ _NAMED: Final = (
     "roots",
     multiple=True,
     required=True,
-    type=FilePath(exists=True, file_okay=False),
+    type=FilePathParam(exists=True, file_okay=False),
     help="A folder to share; may be given several times.",
 )
 @device_state_option
@@ -116,7 +108,7 @@ def connect(
     token = _token(token_file)
     if token is not None and (key_file or new_key or invitation_file):
         next_step = f"leave out --token-file and ${TOKEN_VARIABLE}, or the options of keys and invitations"
-        raise Failure("a device uses a token or a key, not both", Exit.USAGE, next_step=next_step)
+        raise CommandError("a device uses a token or a key, not both", Exit.USAGE, next_step=next_step)
     if invitation_file is not None:
         _check_secret("invitation", invitation_file, secret_in(invitation_file))
     accepted = None if accept_hub is None else _fingerprint(accept_hub)
@@ -131,7 +123,7 @@ def connect(
     try:
         changed({}, grants)
     except BadGrant as error:
-        raise Failure(str(error), Exit.USAGE) from error
+        raise CommandError(str(error), Exit.USAGE) from error
     _introduce(roots, db)
     if not grants and can_ask():
         grants = ask_grants(urls[0], db)
@@ -183,7 +175,7 @@ def _introduce(roots: Sequence[Path], db: Path) -> None:
     show_preview(preview_of(new, 10.0))  # their owner waits
     if not click.confirm("Share these files with the hub?", default=True, err=True):
         next_step = "name what is to stay in a file .hubignore, and look again: hub device preview"
-        raise Failure("nothing is shared", Exit.FAILED, next_step=next_step)
+        raise CommandError("nothing is shared", Exit.FAILED, next_step=next_step)
 
 
 def preview_of(
@@ -204,7 +196,7 @@ def preview_of(
     try:
         return preview(folders, clock=SystemClock(), seconds=seconds, **offers)
     except ValueError as error:
-        raise Failure(str(error), Exit.USAGE) from error
+        raise CommandError(str(error), Exit.USAGE) from error
 
 
 def show_preview(found: "Preview") -> None:
@@ -281,7 +273,7 @@ def ask_grants(url: str, db: Path) -> tuple[str, ...]:
     try:
         changed({}, chosen)
     except BadGrant as error:
-        raise Failure(str(error), Exit.USAGE) from error
+        raise CommandError(str(error), Exit.USAGE) from error
     return tuple(chosen)
 
 
@@ -289,7 +281,7 @@ def _fingerprint(text: str) -> KeyId:
     try:
         return keys.read(text)
     except ValueError as error:
-        raise Failure(f"invalid fingerprint of a hub {text!r}: {error}", Exit.USAGE) from error
+        raise CommandError(f"invalid fingerprint of a hub {text!r}: {error}", Exit.USAGE) from error
 
 
 async def _ask(opened: "Log", question: str) -> bool:
@@ -312,7 +304,7 @@ def device_name(chosen: str | None) -> str:
 
     if not _NAME.match(name) or is_reserved(name):
         next_step = "use letters, digits, _ . and -, at most 64; Windows has con, nul and others of its own"
-        raise Failure(f"invalid device name {name!r}", Exit.USAGE, next_step=next_step)
+        raise CommandError(f"invalid device name {name!r}", Exit.USAGE, next_step=next_step)
     return name
 
 
@@ -333,12 +325,12 @@ def file_here(ctx: click.Context, db: Path | None, name: str | None) -> Path:
         return here.with_name(f"{known[0]}.db")
     if db is None and name is None and known:
         problem = f"there are several devices on this machine: {', '.join(known)}"
-        raise Failure(problem, Exit.USAGE, next_step=f"name one: {ctx.command_path} --name {known[0]}")
+        raise CommandError(problem, Exit.USAGE, next_step=f"name one: {ctx.command_path} --name {known[0]}")
     path = db or here
     if not path.exists():
         others = f"; known devices: {', '.join(known)}" if known else ""
         next_step = f"name the device: --name NAME, or --db FILE{others}"
-        raise Failure(f"there is no device database {path}", Exit.FAILED, next_step=next_step)
+        raise CommandError(f"there is no device database {path}", Exit.FAILED, next_step=next_step)
     return path
 
 
@@ -359,7 +351,7 @@ def _check_secret(name: Literal["token", "invitation"], file: Path | None, text:
     made_by = "hub token create --device NAME" if name == "token" else "hub pair invite"
     where = file or f"${TOKEN_VARIABLE}"
     if not text:
-        raise Failure(f"there is no {name} in {where}", Exit.USAGE, next_step=f"create one: {made_by}")
+        raise CommandError(f"there is no {name} in {where}", Exit.USAGE, next_step=f"create one: {made_by}")
     wrong = check(text, kind)
     if wrong and (name == "invitation" or text.startswith("hub_")):  # another hub may make other tokens
-        raise Failure(f"invalid {name} in {where}: {wrong}", Exit.USAGE)
+        raise CommandError(f"invalid {name} in {where}: {wrong}", Exit.USAGE)

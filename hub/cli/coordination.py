@@ -8,9 +8,9 @@ import click
 
 from hub.cli import show
 from hub.cli.declared import item_called, present
-from hub.cli.failure import Exit, Failure
-from hub.cli.options import NAME, FilePath, ListByDefault, example, text_in
-from hub.cli.talk import Responses, Talk, agent_names, board_names, hub_command, path_of
+from hub.cli.errors import CommandError, Exit
+from hub.cli.hub_client import HubClient, Responses, agent_names, board_names, hub_command, path_of
+from hub.cli.options import NAME, FilePathParam, ListByDefault, example, text_in
 
 BROADCASTS: Final = "/v1/broadcasts"
 SEARCHED: Final = 100  # newest broadcasts that are searched for the end of an id
@@ -28,7 +28,7 @@ def boards() -> None:
 @click.option(
     "--write",
     "file",
-    type=FilePath(exists=True, dir_okay=False, allow_dash=True),
+    type=FilePathParam(exists=True, dir_okay=False, allow_dash=True),
     help="Write this file as SOUL.md; - is standard input.",
 )
 @click.option(
@@ -49,7 +49,7 @@ def boards() -> None:
 )
 @hub_command
 def soul(
-    hub: Talk,
+    hub: HubClient,
     board: str,
     agent: str,
     file: Path | None,
@@ -93,7 +93,7 @@ def soul(
     "--diff", "other", type=click.IntRange(min=1), metavar="OTHER", help="Show the changes from SEQ to OTHER."
 )
 @hub_command
-def soul_history(hub: Talk, board: str, agent: str, seq: int | None, other: int | None) -> Responses:
+def soul_history(hub: HubClient, board: str, agent: str, seq: int | None, other: int | None) -> Responses:
     """List the versions of the SOUL.md of AGENT with their authors; with SEQ, print one.
 
     Kind seen: written by another program. Kind refused: never written, but stored so that it is not lost.
@@ -101,7 +101,7 @@ def soul_history(hub: Talk, board: str, agent: str, seq: int | None, other: int 
     path = path_of("boards", board, "agents", agent, "soul", "history")
     if seq is None and other is not None:
         next_step = "hub boards soul-history BOARD AGENT 3 --diff 4"
-        raise Failure("--diff needs two versions", Exit.USAGE, next_step=next_step)
+        raise CommandError("--diff needs two versions", Exit.USAGE, next_step=next_step)
     if seq is None:
         response = hub.get_all(path, "versions")
         yield "soul_versions", response
@@ -142,7 +142,7 @@ def messages() -> None:
 @click.argument("broadcast", type=NAME)
 @click.option("--failed", is_flag=True, help="Only boards whose lead has not received it.")
 @hub_command
-def show_broadcast(hub: Talk, broadcast: str, failed: bool) -> Responses:
+def show_broadcast(hub: HubClient, broadcast: str, failed: bool) -> Responses:
     """Show BROADCAST and its result at each board."""
     found = item_called(hub.get(BROADCASTS, limit=SEARCHED)["broadcasts"], broadcast)
     pages = list(hub.pages(path_of("broadcasts", found["id"] if found else broadcast), limit=PAGE))

@@ -13,10 +13,10 @@ from typing import Final
 import click
 
 from hub.cli import show
-from hub.cli.failure import Exit, Failure, using
+from hub.cli.errors import CommandError, Exit, using
 from hub.cli.options import (
     SETTINGS,
-    FilePath,
+    FilePathParam,
     config_option,
     default_state,
     example,
@@ -37,7 +37,9 @@ kind = "local"                      # the small model of the extra [local], serv
 
 
 @click.command(epilog=example("hub init"))
-@click.option("--config", type=FilePath(), default=SETTINGS, help="The file to write.", show_default=True)
+@click.option(
+    "--config", type=FilePathParam(), default=SETTINGS, help="The file to write.", show_default=True
+)
 @click.option("--local", is_flag=True, help="Use the small model on this machine; no endpoint, no key.")
 @state_option
 @json_option
@@ -112,7 +114,7 @@ def serve(
             SettingsFile(config, tuple(on_command_line(overrides))), state, strict=strict_start
         )
     except NotAnOverride as error:
-        raise Failure(str(error), Exit.USAGE) from error
+        raise CommandError(str(error), Exit.USAGE) from error
     except SettingsInvalid as error:
         for problem in error.problems:
             show.report(str(problem))
@@ -137,7 +139,7 @@ def serve(
 @click.command(epilog=example("hub demo"))
 @click.option(
     "--folder",
-    type=FilePath(file_okay=False),
+    type=FilePathParam(file_okay=False),
     default=".demo",
     show_default=True,
     help="Folder for the files of the demo.",
@@ -161,7 +163,7 @@ def check_system() -> None:
 
     if missing := missing_for_hub():
         message = f"a hub runs on Linux; here is no {', '.join(missing)}"
-        raise Failure(message, Exit.UNAVAILABLE, next_step="a device runs here: hub connect, hub device")
+        raise CommandError(message, Exit.UNAVAILABLE, next_step="a device runs here: hub connect, hub device")
 
 
 def new_settings(*, local: bool) -> str:
@@ -186,13 +188,13 @@ def write_settings(config: Path, text: str) -> None:
             file.write(text)
         config.with_name(SCHEMA).write_text(schema_text(), "utf-8")
     except FileExistsError as error:
-        raise Failure(
+        raise CommandError(
             f"{config} exists already and was not changed",
             Exit.CANNOT_CREATE,
             next_step=f"check it: hub check {config}; or write another: hub init --config OTHER/hub.toml",
         ) from error
     except OSError as error:
-        raise Failure(f"cannot write {config}: {error.strerror}", Exit.CANNOT_CREATE) from error
+        raise CommandError(f"cannot write {config}: {error.strerror}", Exit.CANNOT_CREATE) from error
 
 
 def make_folder(path: Path) -> None:
@@ -208,7 +210,7 @@ def make_folder(path: Path) -> None:
 @click.option("--print", "only_print", is_flag=True, help="Print the files instead of writing them.")
 @click.option(
     "--root",
-    type=FilePath(file_okay=False),
+    type=FilePathParam(file_okay=False),
     default="/",
     help="Write below this folder, as for an image [default: /].",
 )
@@ -250,7 +252,7 @@ def _write(file: Path, text: str, *, yes: bool) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text, "utf-8")
     except PermissionError as error:
-        raise Failure(
+        raise CommandError(
             f"cannot write {file}: {error.strerror}",
             Exit.NOT_PERMITTED,
             next_step="run this as root, or print the files: hub install-unit --print",

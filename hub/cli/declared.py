@@ -16,37 +16,37 @@ import click
 
 from hub.base.printable import one_line
 from hub.cli import show
-from hub.cli.failure import Exit, Failure
+from hub.cli.errors import CommandError, Exit
 from hub.cli.formats import FORMATS, IN_ZONE
+from hub.cli.hub_client import FIELD_PREFIX, HubClient, names_of, open_client
 from hub.cli.options import (
     MAX_OF_TEXT,
     NAME,
     TEXT,
-    Duration,
-    FilePath,
-    JsonObject,
+    DurationParam,
+    FilePathParam,
+    JsonObjectParam,
     ListByDefault,
     ListOfOne,
-    Moment,
-    Text,
+    TextParam,
+    TimeParam,
     example,
     hub_option,
     json_option,
     table_in,
 )
-from hub.cli.talk import FIELD_PREFIX, Talk, names_of, talk
 
 Values = Mapping[str, Any]
 Step = tuple[str, list[str]]  # a word of a command, and the names of its arguments
 
 _FIELD: Final = re.compile(r"\{([\w.*]+(?:\|\w+)?)\}")
-_FILE: Final = FilePath(exists=True, dir_okay=False)
+_FILE: Final = FilePathParam(exists=True, dir_okay=False)
 MIN_END: Final = 6  # characters at the end of an id that identify it
 SEARCHED: Final = 1_000  # first items of a list that are searched for the end of an id
 GIVEN: Final = "hub.given"  # key of ctx.meta: arguments of the groups around a command
 
 
-class Spec(dict[str, Any]):
+class CommandSpec(dict[str, Any]):
     """A declared command or a part of it. Keys without a value are left out."""
 
     def __missing__(self, key: str) -> None:
@@ -54,9 +54,9 @@ class Spec(dict[str, Any]):
 
 
 @cache
-def _declared() -> Spec:
+def _declared() -> CommandSpec:
     text = Path(__file__).with_name("commands.json").read_text("utf-8")
-    declared: Spec = json.loads(text, object_hook=Spec)
+    declared: CommandSpec = json.loads(text, object_hook=CommandSpec)
     return declared
 
 
@@ -99,7 +99,7 @@ def _steps(words: str) -> list[Step]:
     return steps
 
 
-def _group_of_one(name: str, argument: str, spec: Spec) -> click.Group:
+def _group_of_one(name: str, argument: str, spec: CommandSpec) -> click.Group:
     @click.pass_context
     def keep(ctx: click.Context, /, **values: str) -> None:
         ctx.meta[GIVEN] = _named(values)
@@ -109,7 +109,7 @@ def _group_of_one(name: str, argument: str, spec: Spec) -> click.Group:
     return ListOfOne(name, callback=keep, params=params, help=help, epilog=example(spec["example"]))
 
 
-def _command(spec: Spec, name: str, arguments: Sequence[str]) -> click.Command:
+def _command(spec: CommandSpec, name: str, arguments: Sequence[str]) -> click.Command:
     params: list[click.Parameter] = [_argument(argument, spec["params"]) for argument in arguments]
     if spec["file"]:
         params.append(click.Option(["--file"], type=_FILE, required=True, metavar="FILE", help=spec["file"]))
@@ -138,7 +138,7 @@ def _named(values: Values) -> dict[str, Any]:
     return {name.removeprefix(FIELD_PREFIX): value for name, value in values.items()}
 
 
-def _argument(name: str, params: Mapping[str, Spec]) -> click.Argument:
+def _argument(name: str, params: Mapping[str, CommandSpec]) -> click.Argument:
     plain, _, default = name.strip("[].").partition("=")
     plain = plain.lower()
     spec = params[plain]
@@ -153,7 +153,7 @@ def _argument(name: str, params: Mapping[str, Spec]) -> click.Argument:
     )
 
 
-def _options(spec: Spec) -> Iterator[click.Option]:
+def _options(spec: CommandSpec) -> Iterator[click.Option]:
     """Yield the option of a parameter, and the flag that sends null for it."""
     flag, off, name = spec["flag"], spec["off"], f"{FIELD_PREFIX}{spec['name']}"
     is_switch = spec["type"] == "boolean"
@@ -179,30 +179,30 @@ def _options(spec: Spec) -> Iterator[click.Option]:
     )
 
 
-def _type(spec: Spec) -> click.ParamType[Any]:
+def _type(spec: CommandSpec) -> click.ParamType[Any]:
     if spec["values"]:
         return click.Choice(spec["values"])
     if spec["names"] or spec["type"] == "name":
         return NAME
     match spec["type"]:
         case "duration":
-            return Duration()
+            return DurationParam()
         case "integer":
             return click.IntRange(spec["min"], spec["max"])
         case "time":
-            return Moment()
+            return TimeParam()
         case "number":
             return click.FloatRange(spec["min"], spec["max"])
         case "object":
-            return JsonObject()
+            return JsonObjectParam()
         case _:
-            return Text(spec["max"] or MAX_OF_TEXT)
+            return TextParam(spec["max"] or MAX_OF_TEXT)
 
 
-def _run(spec: Spec, values: dict[str, Any], state: Path, *, as_json: bool) -> None:
+def _run(spec: CommandSpec, values: dict[str, Any], state: Path, *, as_json: bool) -> None:
     if spec["confirm"] and not values.pop("yes"):
         show.confirm(_text(spec["confirm"], values))
-    with talk(state) as hub:
+    with open_client(state) as hub:
         if spec["ids"]:
             listed = hub.get(spec["path"].partition("/{")[0], limit=SEARCHED)[spec["noun"]]
             found = item_called(listed, values[spec["ids"]])
@@ -222,7 +222,7 @@ def item_called(items: Sequence[Values], id: str) -> Values | None:
         item for item in items if item["id"] == id or (len(id) >= MIN_END and str(item["id"]).endswith(id))
     ]
     if len(found) > 1:
-        raise Failure(
+        raise CommandError(
             f"several ids end in {id!r}",
             Exit.USAGE,
             next_step="type more characters of the id; --json prints it whole",
@@ -231,11 +231,11 @@ def item_called(items: Sequence[Values], id: str) -> Values | None:
 
 
 def present(response: Values, **shown: Any) -> None:
-    """Print a response as a declared command does; *shown*: fields of ``hub.api.resource.Command``."""
-    _show(Spec(shown), {}, response)
+    """Print a response as a declared command does; *shown*: fields of ``hub.api.resource.DeclaredCommand``."""
+    _show(CommandSpec(shown), {}, response)
 
 
-def _show(spec: Spec, values: Values, response: Values) -> None:
+def _show(spec: CommandSpec, values: Values, response: Values) -> None:
     fields = {**values, **response}
     if spec["facts"]:
         facts = ((name, _value(response, column)) for name, column in map(_column, spec["facts"]))
@@ -260,7 +260,7 @@ def _show(spec: Spec, values: Values, response: Values) -> None:
     show.report(*_text(spec["message"] or "", fields).splitlines())
 
 
-def _response(hub: Talk, spec: Spec, values: Values) -> dict[str, Any]:
+def _response(hub: HubClient, spec: CommandSpec, values: Values) -> dict[str, Any]:
     path, query = spec["path"], dict[str, Any]()
     body = table_in(values["file"]) if spec["file"] else {}
     for name, parameter in (spec["params"] or {}).items():
@@ -269,17 +269,19 @@ def _response(hub: Talk, spec: Spec, values: Values) -> dict[str, Any]:
             value = TEXT.convert(_joined(value), None, None)
         if off and parameter["type"] != "boolean" and values[f"{name}_null"]:
             if name in values and value is not None:
-                raise Failure(f"{parameter['flag'] or name.upper()} and {off} exclude each other", Exit.USAGE)
+                raise CommandError(
+                    f"{parameter['flag'] or name.upper()} and {off} exclude each other", Exit.USAGE
+                )
             body[name] = None
         elif off and parameter["is_required"] and value is None:
-            raise Failure(f"name {name.upper()}, or use {off}", Exit.USAGE)
+            raise CommandError(f"name {name.upper()}, or use {off}", Exit.USAGE)
         elif parameter["in"] == "path":
             word = "" if value is None else f"/{quote(str(value), safe='')}"
             path = path.replace(f"/{{{name}}}", word)
         elif value not in (None, ()):
             (query if parameter["in"] == "query" else body)[name] = value
     if spec["verb"] == "PATCH" and not body:
-        raise Failure(
+        raise CommandError(
             "nothing to change",
             Exit.USAGE,
             next_step=f"give an option for each change: hub {spec['words']} --help",
@@ -301,7 +303,7 @@ def _joined(words: Sequence[str]) -> str:
     return sys.stdin.read() if text == "-" else text
 
 
-def _print_table(spec: Spec, rows: Sequence[Values], fields: Values) -> None:
+def _print_table(spec: CommandSpec, rows: Sequence[Values], fields: Values) -> None:
     if spec["facts"] or spec["quotes"]:
         show.out()
     if spec["total"]:

@@ -25,11 +25,11 @@ from hub.base.atomic_file import write_atomically
 from hub.base.clock import SystemClock
 from hub.base.version import command_to_add
 from hub.cli import show
-from hub.cli.failure import Exit, Failure, log_ending, using
+from hub.cli.errors import CommandError, Exit, log_ending, using
 from hub.cli.formats import FINAL
+from hub.cli.hub_client import HubClient, hub_status, open_client
 from hub.cli.options import machine_zone
 from hub.cli.runs import show_found, sum_up
-from hub.cli.talk import Talk, hub_status, talk
 from hub.device.inbox import DeviceItem, read_items
 from hub.extraction.embedded import find_weights
 from hub.extraction.model import ModelUnavailable
@@ -83,7 +83,9 @@ def run_demo(folder: Path) -> int:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # released with the process, however it ends
             except BlockingIOError:
                 next_step = "wait until it has ended, or give this one a folder: hub demo --folder DIR"
-                raise Failure(f"a demo is running in {folder}", Exit.TRY_AGAIN, next_step=next_step) from None
+                raise CommandError(
+                    f"a demo is running in {folder}", Exit.TRY_AGAIN, next_step=next_step
+                ) from None
             has_model = _prepare(folder)
         # Of the demo's own hub, whatever hub the options of this command name.
         stack.enter_context(click.Context(click.Command("demo")))
@@ -145,13 +147,13 @@ class _Child(NamedTuple):
     process: subprocess.Popen[bytes]
     log: Path
 
-    def failure(self, ending: str) -> Failure:
+    def failure(self, ending: str) -> CommandError:
         """Return the failure with the last lines of the log that a person reads, else with its last line."""
         words = log_ending(self.log)
         with using(self.log, "write", Exit.CANNOT_CREATE, another=_ANOTHER), self.log.open("a") as log:
             print(ending, file=log)  # fails on a full disk, which leaves a child no room for its reason
         next_step = f"read its log, {self.log}; then run the demo again, or in {_ANOTHER}"
-        return Failure(f"the {self.log.stem} {ending}: {words}", Exit.FAILED, next_step=next_step)
+        return CommandError(f"the {self.log.stem} {ending}: {words}", Exit.FAILED, next_step=next_step)
 
 
 def _until(
@@ -169,7 +171,7 @@ def _until(
         try:
             if (found := read()) is not None:
                 return found
-        except Failure as error:
+        except CommandError as error:
             problem = error  # the end of a child is the cause
         for child in children:
             with suppress(subprocess.TimeoutExpired):
@@ -200,14 +202,14 @@ def _child(folder: Path, name: str, *words: str) -> Iterator[_Child]:
 
 def _connected(folder: Path) -> bool | None:
     """Return True once a device is connected."""
-    with talk(folder) as hub:
+    with open_client(folder) as hub:
         return any(device["connected"] for device in hub.get("/v1/devices")["devices"]) or None
 
 
 def _token_file(folder: Path) -> Path:
     path = folder / "desk.token"
     if not path.exists():
-        with talk(folder) as hub:
+        with open_client(folder) as hub:
             token = hub.post("/v1/tokens", {"device": DEVICE})["token"]
         path.touch(mode=0o600, exist_ok=False)
         path.write_text(token + "\n")
@@ -220,7 +222,7 @@ def _run(folder: Path, children: Sequence[_Child]) -> Any:
     Raises:
         Failure: see ``_until``; or the run waits for a model that does not answer.
     """
-    with talk(folder) as hub:
+    with open_client(folder) as hub:
         id = hub.post(f"/v1/agents/{AGENT}/runs")["id"]
 
         def read(*, is_begun: bool) -> Any:
@@ -239,15 +241,15 @@ def _run(folder: Path, children: Sequence[_Child]) -> Any:
         return run
 
 
-def _problem(hub: Talk, run: Mapping[str, Any]) -> Failure | None:
+def _problem(hub: HubClient, run: Mapping[str, Any]) -> CommandError | None:
     """Return why the run does not go on by itself within a demo, or None."""
     if run["state"] == "PAUSED":
         next_step = "mend that, then run the demo again"
-        return Failure(f"the run waits: {run['waiting_for']}", Exit.UNAVAILABLE, next_step=next_step)
+        return CommandError(f"the run waits: {run['waiting_for']}", Exit.UNAVAILABLE, next_step=next_step)
     worst = hub.get("/v1/status")["worst"] if run["state"] == "QUEUED" else ()
     for issue in worst:
         if issue["is_stop"]:
-            return Failure(issue["explanation"], Exit.UNAVAILABLE, next_step=issue["fix"])
+            return CommandError(issue["explanation"], Exit.UNAVAILABLE, next_step=issue["fix"])
     return None
 
 

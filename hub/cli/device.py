@@ -16,12 +16,12 @@ from hub.base.clock import SystemClock, epoch_ms, from_epoch_ms
 from hub.cli import show
 from hub.cli.connect import device_file, device_name, file_here, preview_of, show_preview, size_text
 from hub.cli.daemon import make_folder
-from hub.cli.failure import Exit, Failure, using
+from hub.cli.errors import CommandError, Exit, using
 from hub.cli.options import (
     NAME,
     STATE,
-    Duration,
-    FilePath,
+    DurationParam,
+    FilePathParam,
     device_state_option,
     example,
     json_option,
@@ -53,7 +53,7 @@ def _settings_file(_: click.Context, __: click.Parameter, chosen: Path | None) -
 
 settings_option = click.option(
     "--config",
-    type=FilePath(),
+    type=FilePathParam(),
     callback=_settings_file,
     help="The settings file [default: device.toml in this user's folder of settings].",
 )
@@ -72,11 +72,11 @@ def device() -> None:
     "--root",
     "roots",
     multiple=True,
-    type=FilePath(exists=True, file_okay=False),
+    type=FilePathParam(exists=True, file_okay=False),
     help="A folder to share; may be given several times [default: those of the device].",
 )
 @click.option("--name", type=NAME, help="Name of the device [default: the only one on this machine].")
-@click.option("--db", type=FilePath(dir_okay=False), help="The device's database.")
+@click.option("--db", type=FilePathParam(dir_okay=False), help="The device's database.")
 @click.option("--names-only", is_flag=True, help="Do not read the files to search for keys and passwords.")
 @settings_option
 @device_state_option
@@ -110,7 +110,7 @@ def preview(
     folders = [root for root in folders if root.is_dir()]
     if not folders:
         next_step = f"name a folder: {ctx.command_path} --root DIR"
-        raise Failure("this device has not shared a folder yet", Exit.USAGE, next_step=next_step)
+        raise CommandError("this device has not shared a folder yet", Exit.USAGE, next_step=next_step)
     found = preview_of(folders, 0 if names_only else math.inf, settings)
     if as_json:
         show.print_json("device.preview", msgspec.to_builtins(found))
@@ -153,7 +153,7 @@ def run(ctx: click.Context, config: Path, log_level: str) -> None:
                 code = anyio.run(until_signal, keeper.serve, opened.show)
         except DeviceFileError as error:
             next_step = "hub device status shows it"
-            raise Failure(str(error), Exit.CANNOT_CREATE, next_step=next_step) from error
+            raise CommandError(str(error), Exit.CANNOT_CREATE, next_step=next_step) from error
     ctx.exit(code)
 
 
@@ -163,7 +163,7 @@ def run(ctx: click.Context, config: Path, log_level: str) -> None:
     "--root",
     "roots",
     multiple=True,
-    type=FilePath(exists=True, file_okay=False),
+    type=FilePathParam(exists=True, file_okay=False),
     help="A folder to share; may be given several times [default: those of the device].",
 )
 @click.option("--name", type=NAME, help="Name of the device [default: the only one on this machine].")
@@ -204,7 +204,7 @@ def install(
         autostart.install(entry)
     except (autostart.CannotStart, OSError) as error:
         next_step = "run it yourself: hub device run"
-        raise Failure(
+        raise CommandError(
             f"the device does not start at login: {error}", Exit.FAILED, next_step=next_step
         ) from error
     show.report(
@@ -238,12 +238,12 @@ def uninstall(ctx: click.Context, config: Path) -> None:
     try:
         was_installed = autostart.uninstall(entry)
     except (autostart.CannotStart, OSError) as error:
-        raise Failure(f"the device is still started at login: {error}", Exit.FAILED) from error
+        raise CommandError(f"the device is still started at login: {error}", Exit.FAILED) from error
     show.report(f"removed {entry.file}" if was_installed else "the device was not installed")
 
 
 @device.command(epilog=example("hub device pause 1h"))
-@click.argument("duration", type=Duration(), required=False)
+@click.argument("duration", type=DurationParam(), required=False)
 @settings_option
 @device_state_option
 @click.pass_context
@@ -322,7 +322,7 @@ def status(ctx: click.Context, config: Path, as_json: bool) -> None:
 @click.option("--verify", is_flag=True, help="Compare the log with what the hub has and signed.")
 @click.option("--limit", type=click.IntRange(1, 100_000), default=50, show_default=True, help="Most lines.")
 @click.option("--name", type=NAME, help="Name of the device [default: the only one on this machine].")
-@click.option("--db", type=FilePath(dir_okay=False), help="The device's database.")
+@click.option("--db", type=FilePathParam(dir_okay=False), help="The device's database.")
 @settings_option
 @device_state_option
 @json_option
@@ -352,7 +352,7 @@ def log(
     from hub.device.sending_log import read_days, read_faults, read_held_back, read_sent
 
     if with_files + held_back + verify > 1:
-        raise Failure("--files, --held-back and --verify are different lists; name one", Exit.USAGE)
+        raise CommandError("--files, --held-back and --verify are different lists; name one", Exit.USAGE)
     file = database(ctx, config, db, name)
     since_ms = 0 if since is None else epoch_ms(datetime.fromisoformat(since))
     if verify:
@@ -459,7 +459,7 @@ def sync(ctx: click.Context, again: bool, agree: tuple[str, ...], config: Path) 
     settings = _settings(config)
     current = _sinks_of(config, file, settings)
     if not file.exists():
-        raise Failure("this device has no items yet", Exit.USAGE, next_step="start it: hub device run")
+        raise CommandError("this device has no items yet", Exit.USAGE, next_step="start it: hub device run")
     with connect_shared(file) as db:
         forget_others(db, [sink.name for sink in current])
         for name in agree:
@@ -648,7 +648,7 @@ def _entry(ctx: click.Context, config: Path) -> "Entry":
     entry = entry_of(command, home=Path.home(), user=user_name())
     if entry is None:
         message = f"how a program is started at login is not known on {sys.platform}"
-        raise Failure(message, Exit.UNAVAILABLE, next_step="start it yourself: hub device run")
+        raise CommandError(message, Exit.UNAVAILABLE, next_step="start it yourself: hub device run")
     return entry
 
 
@@ -665,7 +665,9 @@ def _of_last_device(
     roots = roots or tuple(known_roots(file))
     if len(urls) != 1 or not roots:  # a device that knows several hubs
         next_step = f"name them: {ctx.command_path} URL --root DIR"
-        raise Failure("the hub and the folders of the device are not known", Exit.USAGE, next_step=next_step)
+        raise CommandError(
+            "the hub and the folders of the device are not known", Exit.USAGE, next_step=next_step
+        )
     return urls, roots, file.stem
 
 

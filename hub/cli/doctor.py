@@ -17,9 +17,9 @@ import click
 
 from hub.base.version import VERSION
 from hub.cli import show
-from hub.cli.failure import Exit, Failure, using
-from hub.cli.options import URL, FilePath, config_option, example, hub_option, json_option, state_option
-from hub.cli.talk import PAGE, Talk, talk
+from hub.cli.errors import CommandError, Exit, using
+from hub.cli.hub_client import PAGE, HubClient, open_client
+from hub.cli.options import URL, FilePathParam, config_option, example, hub_option, json_option, state_option
 
 if TYPE_CHECKING:
     from hub.settings.settings import StorageSettings
@@ -38,7 +38,7 @@ _ORDER: Final = ("error", "warning", "notice")
 @click.option(
     "--bundle",
     metavar="FILE",
-    type=FilePath(dir_okay=False),
+    type=FilePathParam(dir_okay=False),
     help="Also write an archive of diagnostics, as 'hub debug bundle' does.",
 )
 @click.option("--all-nodes", is_flag=True, help="Check every node of the hub.")
@@ -91,7 +91,7 @@ def _asked(
 ) -> Iterator[Issue]:
     """Yield the issues of the hub; if none runs on this machine, the issues visible without it."""
     try:
-        with talk(state) as hub:
+        with open_client(state) as hub:
             params = {"online": online or None, "anew": anew or None}
             if all_nodes:
                 yield from of_nodes(hub.get_of_nodes("/v1/issues", limit=PAGE, **params))
@@ -100,7 +100,7 @@ def _asked(
                 if muted := len(hub.get_all("/v1/issues", "issues", muted=True)["issues"]):
                     show.report(f"muted: {muted}; hub issues ls --muted lists them")
             checked = hub.get("/v1/audit/verify") if audit else None
-    except Failure as failure:
+    except CommandError as failure:
         if failure.exit_code != Exit.NOT_RUNNING or not is_here:
             raise
         yield _issue("hub.down", failure.message, fix=failure.next_step)
@@ -231,7 +231,7 @@ def debug() -> None:
 
 
 @debug.command(epilog=example("hub debug bundle hub-debug.tar.gz"))
-@click.argument("file", type=FilePath(dir_okay=False))
+@click.argument("file", type=FilePathParam(dir_okay=False))
 @config_option
 @state_option
 @json_option
@@ -311,8 +311,8 @@ def _parts(state: Path, config: Path, missing: dict[str, str]) -> Iterator[tuple
         missing["hub.toml"] = str(error)
     with ExitStack() as open_talk:
         try:
-            hub = open_talk.enter_context(talk(state))
-        except Failure as failure:
+            hub = open_talk.enter_context(open_client(state))
+        except CommandError as failure:
             missing["all that a running hub tells"] = failure.message
             return
         asked: dict[str, Callable[[], str]] = {
@@ -322,17 +322,17 @@ def _parts(state: Path, config: Path, missing: dict[str, str]) -> Iterator[tuple
         for name, ask in asked.items():
             try:
                 yield name, ask()
-            except Failure as failure:
+            except CommandError as failure:
                 missing[name] = failure.message
 
 
-def _answer(hub: Talk, path: str) -> str:
+def _answer(hub: HubClient, path: str) -> str:
     from hub.base.log.redaction import redact_fields
 
     return _as_json(redact_fields(hub.get(path)))
 
 
-def _log(hub: Talk) -> str:
+def _log(hub: HubClient) -> str:
     """Return the log entries that the hub keeps, oldest first, as JSON lines."""
     from hub.base.log.redaction import redact_fields
 

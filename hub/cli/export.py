@@ -16,9 +16,17 @@ import click
 
 from hub.base.printable import printable, printable_json
 from hub.cli import show
-from hub.cli.failure import Exit, Failure, using
-from hub.cli.options import Command, FilePath, ListByDefault, example, hub_option, moment_option
-from hub.cli.talk import Responses, Talk, agent_names, device_names, hub_command, path_of, talk
+from hub.cli.errors import CommandError, Exit, using
+from hub.cli.hub_client import (
+    HubClient,
+    Responses,
+    agent_names,
+    device_names,
+    hub_command,
+    open_client,
+    path_of,
+)
+from hub.cli.options import CommandT, FilePathParam, ListByDefault, example, hub_option, moment_option
 from hub.text.csv_lines import as_text, csv_line
 
 if TYPE_CHECKING:
@@ -33,7 +41,7 @@ _KEYS: Final = (  # columns of CSV about an item
 )
 
 
-def _options(command: Command) -> Command:
+def _options(command: CommandT) -> CommandT:
     """Add the options that all exports have."""
     command = moment_option("--since", "Only items found from then on")(command)
     table = click.option("--table", metavar="NAME", help="Only items of this table.")
@@ -42,7 +50,7 @@ def _options(command: Command) -> Command:
         type=click.Choice(("csv", "jsonl", "json", "ics")),
         help="Format [default: that of the name of FILE, else jsonl].",
     )
-    return click.argument("file", type=FilePath(dir_okay=False), required=False)(format(table(command)))
+    return click.argument("file", type=FilePathParam(dir_okay=False), required=False)(format(table(command)))
 
 
 @click.command(epilog=example("hub export tasks.csv --table tasks --in-state approved"))
@@ -64,18 +72,18 @@ def export(
     FILE is replaced in one step, once all items are written. What a person approved is also on the
     device itself: hub review export.
     """
-    with talk(state) as hub:
+    with open_client(state) as hub:
         fields = [field["name"] for table in _tables(hub, filters["table"]) for field in table["fields"]]
         write(file, format, fields, _of_hub(hub, VERDICTS[verdict] if verdict else (None,), filters))
 
 
-def _tables(hub: Talk, name: str | None) -> list[Mapping[str, Any]]:
+def _tables(hub: HubClient, name: str | None) -> list[Mapping[str, Any]]:
     tables = hub.get_all("/v1/tables", "tables")["tables"]
     return [table for table in tables if name in (None, table["name"])]
 
 
 def _of_hub(
-    hub: Talk, verdicts: Sequence[str | None], filters: Mapping[str, Any]
+    hub: HubClient, verdicts: Sequence[str | None], filters: Mapping[str, Any]
 ) -> Iterator["ExportedItem"]:
     for verdict in verdicts:
         for page in hub.pages("/v1/items", values="true", verdict=verdict, **filters):
@@ -122,11 +130,11 @@ def review_export(
         with exported(here(), table=table, since=from_ms, is_approved=is_approved) as (tables, items):
             if table is not None and table not in tables:
                 known = f"this device has {', '.join(tables)}"
-                raise Failure(f"there is no table {table!r}", Exit.USAGE, next_step=known)
+                raise CommandError(f"there is no table {table!r}", Exit.USAGE, next_step=known)
             fields = [field.name for name in tables if table in (None, name) for field in tables[name].fields]
             write(file, format, fields, items)
     except DeviceFileError as error:
-        raise Failure(str(error), Exit.FAILED) from error
+        raise CommandError(str(error), Exit.FAILED) from error
 
 
 @click.group(cls=ListByDefault, epilog=example("hub users export anna anna.zip"))
@@ -136,7 +144,7 @@ def users() -> None:
 
 @users.command("export", epilog=example("hub users export anna anna.zip"))
 @click.argument("name")
-@click.argument("file", type=FilePath(dir_okay=False))
+@click.argument("file", type=FilePathParam(dir_okay=False))
 @hub_option
 def export_user(name: str, file: Path, state: Path) -> None:
     """Write all data of a user into a zip FILE, without secrets.
@@ -153,7 +161,11 @@ def export_user(name: str, file: Path, state: Path) -> None:
     tables: dict[str, Any] = {}
     manifest: dict[str, Any] = {"schema": "hub.user_export/1", "user": name, "tables": tables}
     manifest["exported_at"] = show.clock.now().isoformat()
-    with talk(state) as hub, using(file, "write", Exit.CANNOT_CREATE), replaced(file, mode=0o600) as opened:
+    with (
+        open_client(state) as hub,
+        using(file, "write", Exit.CANNOT_CREATE),
+        replaced(file, mode=0o600) as opened,
+    ):
 
         def rows() -> Iterator[Mapping[str, Any]]:
             for page in hub.pages(path_of("users", name, "rows")):
@@ -179,7 +191,7 @@ def export_user(name: str, file: Path, state: Path) -> None:
 @click.argument("name")
 @click.option("--yes", is_flag=True, help="Do not ask for the name.")
 @hub_command
-def erase_user(hub: Talk, name: str, yes: bool) -> Responses:
+def erase_user(hub: HubClient, name: str, yes: bool) -> Responses:
     """Delete a user with all data: devices, agents, runs, items, questions, and what the audit log says.
 
     Nothing of the user is let in any more from then on; the rows are deleted in the background, also
@@ -189,7 +201,7 @@ def erase_user(hub: Talk, name: str, yes: bool) -> Responses:
     if not yes:
         show.confirm(f"erase user {name} with all devices, agents and items? This cannot be undone")
         if click.prompt("type the name of the user", err=True) != name:
-            raise Failure("another name was typed; nothing was erased", Exit.USAGE)
+            raise CommandError("another name was typed; nothing was erased", Exit.USAGE)
     user = hub.post(path_of("users", name, "erase"))
     yield "user", user
     show.report(f"user {name} is being erased; it is done once 'hub users' does not list it")
@@ -222,7 +234,9 @@ def _format_of(file: Path | None) -> str:
     suffix = "jsonl" if file is None else file.suffix.removeprefix(".").lower()
     if suffix not in _STYLES:
         known = ", ".join(f".{name}" for name in _STYLES)
-        raise Failure(f"the name of {file} ends in none of {known}", Exit.USAGE, next_step="name a --format")
+        raise CommandError(
+            f"the name of {file} ends in none of {known}", Exit.USAGE, next_step="name a --format"
+        )
     return suffix
 
 
@@ -239,7 +253,7 @@ def _target(file: Path | None) -> Iterator[Callable[[str], object]]:
         yield lambda text: opened.write(text.encode())
 
 
-class _Style(NamedTuple):
+class _ExportFormat(NamedTuple):
     """Format of an export. *text_of*: returns the text of an item, or None if the format has none for it."""
 
     text_of: Callable[["ExportedItem", Sequence[str]], str | None]
@@ -292,11 +306,11 @@ def _entry(item: "ExportedItem", _: Sequence[str]) -> str | None:
     return text_of(Put(item.id, TABLES[item.table], {**texts, "title": item.title}, "", at_ms), None)
 
 
-_STYLES: Final[dict[str, _Style]] = {
-    "csv": _Style(_csv, _csv_head),
-    "jsonl": _Style(lambda item, fields: f"{_json(item, fields)}\n"),
-    "json": _Style(_json, lambda _: "[\n", ",\n", "\n]\n"),
-    "ics": _Style(
+_STYLES: Final[dict[str, _ExportFormat]] = {
+    "csv": _ExportFormat(_csv, _csv_head),
+    "jsonl": _ExportFormat(lambda item, fields: f"{_json(item, fields)}\n"),
+    "json": _ExportFormat(_json, lambda _: "[\n", ",\n", "\n]\n"),
+    "ics": _ExportFormat(
         _entry,
         lambda _: "BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:-//hub//export//EN\r\n",
         tail="END:VCALENDAR\r\n",

@@ -10,7 +10,7 @@ from click.shell_completion import get_completion_class
 from hub import docs
 from hub.base.printable import printable
 from hub.cli import show
-from hub.cli.failure import Exit, Failure
+from hub.cli.errors import CommandError, Exit
 from hub.cli.options import NAME, example, json_option
 
 
@@ -28,7 +28,7 @@ def help(ctx: click.Context, topic: str | None) -> None:
         group = ctx.find_root().command
         is_command = isinstance(group, click.Group) and topic in group.list_commands(ctx)
         hint = f"{topic} is a command: hub {topic} --help{_pages_with(topic)}" if is_command else unknown.hint
-        raise Failure(str(unknown), Exit.USAGE, next_step=hint) from None
+        raise CommandError(str(unknown), Exit.USAGE, next_step=hint) from None
     if sys.stdout.isatty():
         click.echo_via_pager(printable(text))
     else:

@@ -12,10 +12,10 @@ import click
 from hub.base.printable import one_line
 from hub.cli import show
 from hub.cli.declared import MIN_END, SEARCHED, item_called
-from hub.cli.failure import Exit, Failure
+from hub.cli.errors import CommandError, Exit
 from hub.cli.formats import proposals, short
-from hub.cli.options import Command, ListByDefault, example, moment_option
-from hub.cli.talk import Responses, Talk, hub_command, path_of
+from hub.cli.hub_client import HubClient, Responses, hub_command, path_of
+from hub.cli.options import CommandT, ListByDefault, example, moment_option
 
 MOST = 500  # verdicts in one request
 TRIES, PAUSE_S = 20, 0.25  # while a device has not answered to the verdict before
@@ -31,7 +31,7 @@ _FILTERS: Final = {
 }
 
 
-def _choosing(command: Command) -> Command:
+def _choosing(command: CommandT) -> CommandT:
     """Add the options that choose items, in place of their ids or within a list of them."""
     command = click.option("--yes", is_flag=True, help="Do not ask.")(command)
     command = click.option("--dry-run", is_flag=True, help="List the items, and give no verdict.")(command)
@@ -72,7 +72,7 @@ def items() -> None:
 )
 @click.option("--limit", type=click.IntRange(1, 200), default=20, show_default=True, help="Most items.")
 @hub_command
-def find(hub: Talk, words: Sequence[str], **asked: Any) -> Responses:
+def find(hub: HubClient, words: Sequence[str], **asked: Any) -> Responses:
     """Find items by their words: what was promised, to whom, until when.
 
     Open and approved items with all WORDS in their title, text, quote, file, people or project,
@@ -103,7 +103,7 @@ def find(hub: Talk, words: Sequence[str], **asked: Any) -> Responses:
 @click.argument("words", metavar="[ITEM]... [FIELD=VALUE]...", nargs=-1)
 @_choosing
 @hub_command
-def approve(hub: Talk, words: Sequence[str], **chosen: Any) -> Responses:
+def approve(hub: HubClient, words: Sequence[str], **chosen: Any) -> Responses:
     """Approve items, with other values of fields where some are given.
 
     A VALUE is JSON, or else a text. project=NAME puts items under a project, which is made if it
@@ -118,7 +118,7 @@ def approve(hub: Talk, words: Sequence[str], **chosen: Any) -> Responses:
 @click.option("--open", "stays_open", is_flag=True, help="Do not approve: the items go on waiting.")
 @_choosing
 @hub_command
-def edit(hub: Talk, words: Sequence[str], stays_open: bool, **chosen: Any) -> Responses:
+def edit(hub: HubClient, words: Sequence[str], stays_open: bool, **chosen: Any) -> Responses:
     """Change values of items, and approve them.
 
     A VALUE is JSON, or else a text.
@@ -133,7 +133,7 @@ def edit(hub: Talk, words: Sequence[str], stays_open: bool, **chosen: Any) -> Re
 @click.argument("ids", metavar="[ITEM]...", nargs=-1)
 @_choosing
 @hub_command
-def reject(hub: Talk, ids: Sequence[str], **chosen: Any) -> Responses:
+def reject(hub: HubClient, ids: Sequence[str], **chosen: Any) -> Responses:
     """Reject items: their devices delete them."""
     return _give(hub, ids, "reject", **chosen)
 
@@ -143,12 +143,12 @@ def reject(hub: Talk, ids: Sequence[str], **chosen: Any) -> Responses:
 @click.option("--last", metavar="N", type=click.IntRange(min=1), help="Your last N verdicts.")
 @_choosing
 @hub_command
-def undo(hub: Talk, ids: Sequence[str], **chosen: Any) -> Responses:
+def undo(hub: HubClient, ids: Sequence[str], **chosen: Any) -> Responses:
     """Take back the newest verdict that was given at the hub on each of these items."""
     return _give(hub, ids, "undo", **chosen)
 
 
-def _proposed(command: Command) -> Command:
+def _proposed(command: CommandT) -> CommandT:
     """Add the options that choose proposals."""
     by = "Only proposals of this proposer, as 'hub items show' names it."
     command = click.option("--by", metavar="PROPOSER", help=by)(_choosing(command))
@@ -159,7 +159,7 @@ def _proposed(command: Command) -> Command:
 @items.command("accept", epilog=example("hub items accept --all --by phone"))
 @_proposed
 @hub_command
-def accept(hub: Talk, ids: Sequence[str], **chosen: Any) -> Responses:
+def accept(hub: HubClient, ids: Sequence[str], **chosen: Any) -> Responses:
     """Give the verdicts that are proposed on items.
 
     Of several proposals on one item the newest is accepted, or that of --by; the others end with it.
@@ -172,13 +172,13 @@ def accept(hub: Talk, ids: Sequence[str], **chosen: Any) -> Responses:
 @items.command("decline", epilog=example("hub items decline 4e21a9"))
 @_proposed
 @hub_command
-def decline(hub: Talk, ids: Sequence[str], **chosen: Any) -> Responses:
+def decline(hub: HubClient, ids: Sequence[str], **chosen: Any) -> Responses:
     """Refuse what is proposed on items, which go on waiting."""
     return _settle(hub, ids, "decline", **chosen)
 
 
 def _settle(
-    hub: Talk, ids: Sequence[str], verb: str, *, by: str | None, is_all: bool, **chosen: Any
+    hub: HubClient, ids: Sequence[str], verb: str, *, by: str | None, is_all: bool, **chosen: Any
 ) -> Responses:
     if not (ids or is_all or by or any(chosen[name] for name in ("older", *_FILTERS))):
         raise click.UsageError("name items by their ids, choose them by a filter, or take --all")
@@ -200,7 +200,7 @@ def _split(words: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
 
 
 def _give(
-    hub: Talk,
+    hub: HubClient,
     ids: Sequence[str],
     verdict: str,
     data: dict[str, Any] | None = None,
@@ -272,7 +272,7 @@ def _proposed_on(one: Chosen, by: str | None) -> str:
     return proposals({"data": None, **one, "proposals": [_proposal(one, by)]})
 
 
-def _sent(hub: Talk, verdicts: Sequence[Chosen], tries: int = TRIES) -> list[Chosen]:
+def _sent(hub: HubClient, verdicts: Sequence[Chosen], tries: int = TRIES) -> list[Chosen]:
     """Give verdicts, again where a device has not answered to the one before."""
     results: list[Chosen] = hub.post("/v1/items/verdicts", {"verdicts": verdicts})["results"]
     late = [
@@ -286,7 +286,7 @@ def _sent(hub: Talk, verdicts: Sequence[Chosen], tries: int = TRIES) -> list[Cho
 
 
 def _chosen(
-    hub: Talk,
+    hub: HubClient,
     ids: Sequence[str],
     verdict: str,
     *,
@@ -318,13 +318,13 @@ def _chosen(
             from_, until = sorted(map(listed.index, ends))
             several += listed[from_ : until + 1]
         else:
-            raise Failure(f"{id}: both are to be items that 'hub items ls' lists", Exit.USAGE)
+            raise CommandError(f"{id}: both are to be items that 'hub items ls' lists", Exit.USAGE)
     if verdict == "undo":
         given = [one for one in several if one["given"] and one["given"]["state"] != "refused"]
         several = [one for one in given if one["given"]["verdict"] != "undo"]
     if verdict in _SETTLING:
         if none := [one["id"] for one in named if not _proposal(one, by)]:
-            raise Failure(f"nothing is proposed on {', '.join(none)}", Exit.FAILED)
+            raise CommandError(f"nothing is proposed on {', '.join(none)}", Exit.FAILED)
         several = [one for one in several if _proposal(one, by)]
     if verdict == "accept":
         edits = [one for one in several if _proposal(one, by)["data"]]

@@ -14,9 +14,17 @@ import click
 
 from hub.base.printable import printable_json
 from hub.cli import show
-from hub.cli.failure import Exit, Failure, using
-from hub.cli.options import NAME, FilePath, ListByDefault, example, hub_option, json_option, moment_option
-from hub.cli.talk import Talk, talk
+from hub.cli.errors import CommandError, Exit, using
+from hub.cli.hub_client import HubClient, open_client
+from hub.cli.options import (
+    NAME,
+    FilePathParam,
+    ListByDefault,
+    example,
+    hub_option,
+    json_option,
+    moment_option,
+)
 
 POLL_S: Final = 1.0  # of the logs of all nodes
 
@@ -60,8 +68,10 @@ def logs(
     if follow and (since or until):
         raise click.UsageError("--follow goes on from now; leave out --since and --until")
     filters = {"run": run, "device": device, "level": level, "limit": limit}
-    with talk(state) as hub:
-        with suppress(Failure):  # names are in the database, and the log is needed most while that is away
+    with open_client(state) as hub:
+        with suppress(
+            CommandError
+        ):  # names are in the database, and the log is needed most while that is away
             for noun in () if as_json else ("agents", "devices"):
                 learn_names({item["id"]: item["name"] for item in hub.get_all(f"/v1/{noun}", noun)[noun]})
         if follow and all_nodes:
@@ -72,7 +82,9 @@ def logs(
             with suppress(KeyboardInterrupt):  # Ctrl-C ends following
                 for entry in hub.follow("/v1/logs", follow="true", **filters):
                     print_entry(entry, as_json=as_json)
-                raise Failure("the hub stopped", Exit.TRY_AGAIN, next_step="is it running again? hub status")
+                raise CommandError(
+                    "the hub stopped", Exit.TRY_AGAIN, next_step="is it running again? hub status"
+                )
             return
         if all_nodes:
             found = hub.get_of_nodes("/v1/logs", since=since, until=until, **filters)
@@ -99,7 +111,7 @@ def merged(found: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return sorted(entries, key=lambda entry: datetime.fromisoformat(entry["at"]), reverse=True)
 
 
-def _follow_nodes(hub: Talk, filters: Mapping[str, Any], *, as_json: bool) -> None:
+def _follow_nodes(hub: HubClient, filters: Mapping[str, Any], *, as_json: bool) -> None:
     """Print the last entries of all nodes, then new ones as they are found, once a second."""
     printed: dict[str, int] = {}
     while True:
@@ -135,11 +147,11 @@ def audit() -> None:
 
 
 @audit.command("export", epilog=example("hub audit export audit.jsonl"))
-@click.argument("file", type=FilePath(dir_okay=False), required=False)
+@click.argument("file", type=FilePathParam(dir_okay=False), required=False)
 @hub_option
 def export(file: Path | None, state: Path) -> None:
     """Write all entries, the oldest first, as JSON lines to FILE or to standard output."""
-    with talk(state) as hub, ExitStack() as opened:
+    with open_client(state) as hub, ExitStack() as opened:
         out: TextIO = sys.stdout
         if file is not None:
             opened.enter_context(using(file, "write", Exit.CANNOT_CREATE))

@@ -15,8 +15,8 @@ import anyio
 import click
 
 from hub.cli import show
+from hub.cli.hub_client import TOKEN_VARIABLE, check_address, lasting_client
 from hub.cli.options import TOKEN_FILE, URL, USER, example, hub_option
-from hub.cli.talk import TOKEN_VARIABLE, check_address, lasting_client
 
 if TYPE_CHECKING:
     import httpx2

@@ -14,10 +14,10 @@ import click
 from click.core import ParameterSource
 
 from hub.base.printable import typed_problem
-from hub.cli.failure import Exit, Failure, using
+from hub.cli.errors import CommandError, Exit, using
 from hub.cli.waiting import set_alarm
 
-Command = TypeVar("Command", bound=Callable[..., Any])
+CommandT = TypeVar("CommandT", bound=Callable[..., Any])
 
 SETTINGS: Final = "hub.toml"  # name of the settings file
 URL: Final = "hub.url"  # key of ctx.meta: address of a hub that is not on this machine
@@ -37,7 +37,7 @@ FORMS: Final = "2h, today 09:00, yesterday 18:00, 2026-11-20, '2026-11-20 18:00'
 _DAY: Final = re.compile(r"(today|yesterday)(?: +(\d{1,2}:\d{2}))?")
 
 
-class Text(click.ParamType[str]):
+class TextParam(click.ParamType[str]):
     """Type of texts of one to *most* characters, which are not all blank and no control characters."""
 
     name = "text"
@@ -56,7 +56,7 @@ class Text(click.ParamType[str]):
         return typed_problem(value, self.most, blanks=self.blanks)
 
 
-class Name(Text):
+class NameParam(TextParam):
     """Type of names and ids: texts that are no paths and no options, since each is one part of an address."""
 
     expected = "a name or an id"
@@ -70,7 +70,7 @@ class Name(Text):
         return "is a path" if is_path and not value.startswith(EXTERNAL) else ""
 
 
-class FilePath(click.Path):
+class FilePathParam(click.Path):
     """Type of paths on this machine, not empty, of any characters; *limits* are those of ``click.Path``."""
 
     def __init__(self, **limits: Any) -> None:
@@ -95,8 +95,8 @@ def _option_problem(value: str, param: click.Parameter | None, ctx: click.Contex
     return f"is {value}, another option of this command" if value in flags else ""
 
 
-NAME: Final = Name(MAX_OF_NAME, blanks="")
-TEXT: Final = Text()
+NAME: Final = NameParam(MAX_OF_NAME, blanks="")
+TEXT: Final = TextParam()
 
 
 def check_texts(command: click.Command) -> None:
@@ -124,7 +124,7 @@ def state_folder(chosen: str | None = None) -> Path:
         from hub.base.system.processes import user_name
 
         message = f"{user_name()} has no home folder, so the state folder is not known"
-        raise Failure(message, Exit.USAGE, next_step="name it: --state DIR")
+        raise CommandError(message, Exit.USAGE, next_step="name it: --state DIR")
     return folder
 
 
@@ -165,7 +165,7 @@ state_option = click.option(
 )
 config_option = click.option(
     "--config",
-    type=FilePath(),
+    type=FilePathParam(),
     callback=_settings_file,
     help="The settings file [default: hub.toml in DIR of --state if it is there, else in this folder; "
     "without --state and one here, that of the usual state folder].",
@@ -175,7 +175,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON."
 
 def _remembered(
     name: str, key: str, metavar: str, help: str, type: Any = None
-) -> Callable[[Command], Command]:
+) -> Callable[[CommandT], CommandT]:
     """Return an option that ``talk`` finds in ctx.meta. That of a command overrides that of its group."""
 
     def keep(ctx: click.Context, _: click.Parameter, value: object) -> None:
@@ -193,14 +193,14 @@ token_file_option = _remembered(
     TOKEN_FILE,
     "FILE",
     "File with the operator's token for --url [default: $HUB_TOKEN_FILE].",
-    FilePath(),
+    FilePathParam(),
 )
 user_option = _remembered("--user", USER, "NAME", "Limit the command to one user.", NAME)
 device_state_option = _remembered("--state", STATE, "DIR", "The state folder, with the devices of this user.")
 node_option = _remembered("--node", NODE, "NODE", "Ask this node of the hub.", NAME)
 
 
-class Duration(click.ParamType[float]):
+class DurationParam(click.ParamType[float]):
     """Option type for durations, as in ``90d``, ``12h``, ``10m``; converts them to seconds."""
 
     name = "duration"
@@ -225,7 +225,7 @@ def _seconds(text: str) -> float | None:
 
 timeout_option = click.option(
     "--timeout",
-    type=Duration(),
+    type=DurationParam(),
     metavar="TIME",
     expose_value=False,
     callback=set_alarm,
@@ -233,7 +233,7 @@ timeout_option = click.option(
 )
 
 
-def hub_option(command: Command) -> Command:
+def hub_option(command: CommandT) -> CommandT:
     """Add the options that select hub, user and node, and ``--timeout``."""
     for option in (timeout_option, node_option, user_option, token_file_option, url_option, state_option):
         command = option(command)
@@ -270,7 +270,7 @@ class ListOfOne(click.Group):
         return super().parse_args(ctx, [*name, *rest])
 
 
-class Moment(click.ParamType[str]):
+class TimeParam(click.ParamType[str]):
     """Option type for a time: a duration ago, a time of today or yesterday, a date, or an ISO 8601 instant.
 
     Without an offset it is in the zone of this machine. The value is the instant as ISO 8601, in UTC.
@@ -301,10 +301,10 @@ def _moment(text: str) -> datetime:
 def moment_option(name: str, help: str, *, default: str | None = None) -> Callable[[Any], Any]:
     """Return an option that takes a time."""
     help = f"{help}: {FORMS}."
-    return click.option(name, type=Moment(), default=default, show_default=True, metavar="TIME", help=help)
+    return click.option(name, type=TimeParam(), default=default, show_default=True, metavar="TIME", help=help)
 
 
-class JsonObject(click.ParamType[dict[str, Any]]):
+class JsonObjectParam(click.ParamType[dict[str, Any]]):
     """Option type for JSON objects, as in ``{"folder": "inbox"}``."""
 
     name = "json"
@@ -325,7 +325,7 @@ class JsonObject(click.ParamType[dict[str, Any]]):
 
 def object_option(name: str, *, help: str, required: bool = False) -> Callable[[Any], Any]:
     """Return an option that takes a JSON object."""
-    return click.option(name, type=JsonObject(), metavar="JSON", help=help, required=required)
+    return click.option(name, type=JsonObjectParam(), metavar="JSON", help=help, required=required)
 
 
 def keys_of(settings: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
@@ -352,9 +352,9 @@ def table_in(file: Path) -> dict[str, Any]:
     try:
         table = json.loads(text) if file.suffix == ".json" else tomllib.loads(text)
     except (ValueError, RecursionError) as error:
-        raise Failure(f"cannot read {file}: {error}", Exit.USAGE) from error
+        raise CommandError(f"cannot read {file}: {error}", Exit.USAGE) from error
     if not isinstance(table, dict):
-        raise Failure(f"{file}: expected a TOML table or a JSON object", Exit.USAGE)
+        raise CommandError(f"{file}: expected a TOML table or a JSON object", Exit.USAGE)
     return {key: _plain(value) for key, value in table.items()}
 
 

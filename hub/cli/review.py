@@ -17,10 +17,10 @@ import click
 from hub.base.printable import one_line, spelled
 from hub.cli import show
 from hub.cli.connect import file_here
+from hub.cli.errors import CommandError, Exit
 from hub.cli.export import review_export
-from hub.cli.failure import Exit, Failure
 from hub.cli.formats import short
-from hub.cli.options import NAME, Command, FilePath, device_state_option, example, json_option
+from hub.cli.options import NAME, CommandT, FilePathParam, device_state_option, example, json_option
 
 if TYPE_CHECKING:
     from hub.device.inbox import DeviceItem, OthersProposal
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from hub.device.owner import Decided
 
 
-_File = FilePath(dir_okay=False)
+_File = FilePathParam(dir_okay=False)
 _Here = Callable[[], Path]  # finds the device's database when a command needs it, so that --help needs none
 
 
@@ -47,7 +47,7 @@ _LABEL: Final = re.compile(r"([1-9][0-9]{0,17})(?:\.1|(\.[1-9][0-9]{0,17}))?")
 _numbers = click.argument("numbers", type=_Label(), nargs=-1, required=True)
 
 
-def _device_options(command: Command) -> Command:
+def _device_options(command: CommandT) -> CommandT:
     """Add the options that select the device: ``--db`` and ``--name``."""
     name = click.option("--name", type=NAME, help="The device's name, if this machine has several.")
     help = "The device's database [default: the only one in the state folder]."
@@ -100,7 +100,7 @@ def _show_inbox(path: Path) -> None:
         else:
             show.report(f"no items wait in {path}")
     except DeviceFileError as error:
-        raise Failure(str(error), Exit.FAILED) from error
+        raise CommandError(str(error), Exit.FAILED) from error
 
 
 def _serve_pages(path: Path, *, no_open: bool) -> None:
@@ -120,7 +120,7 @@ def _serve_pages(path: Path, *, no_open: bool) -> None:
     try:
         inbox.items()
     except DeviceFileError as error:
-        raise Failure(str(error), Exit.FAILED) from error
+        raise CommandError(str(error), Exit.FAILED) from error
     with socket.create_server(("127.0.0.1", 0)) as sock:
         port = sock.getsockname()[1]
         app = OwnReview(inbox, port=port, clock=SystemClock(), chance=SystemChance())
@@ -155,7 +155,7 @@ def list_items(here: _Here, everything: bool, apart: bool, whole: bool, as_json:
         found = sorted(read_items(db), key=is_unsure)
         waiting = [item for item in found if everything or waits(item)]
     except DeviceFileError as error:
-        raise Failure(str(error), Exit.FAILED) from error
+        raise CommandError(str(error), Exit.FAILED) from error
     items, others = [item for item in waiting if is_apart(item) is apart], proposed_by_others(db)
     if as_json:
         show.print_json("review", {"items": [_as_json(item, others) for item in items]})
@@ -242,7 +242,7 @@ def _decide(decision: Callable[[], "Decided"]) -> None:
     try:
         decided = decision()
     except DeviceFileError as error:
-        raise Failure(str(error), Exit.FAILED) from error
+        raise CommandError(str(error), Exit.FAILED) from error
     show.report(*map(spelled, decided.done + decided.refused))
     if decided.refused:
         sys.exit(Exit.FAILED)
@@ -296,7 +296,9 @@ def answer(
 
     path = file_here(ctx, db, name)
     if number is not None and not text:
-        raise Failure("the text of the answer is missing", Exit.USAGE, next_step=f"hub answer {number} TEXT")
+        raise CommandError(
+            "the text of the answer is missing", Exit.USAGE, next_step=f"hub answer {number} TEXT"
+        )
     try:
         if number is None:
             _list(read_questions(path), everything, as_json)
@@ -305,7 +307,7 @@ def answer(
         reply = sys.stdin.read() if words == "-" else words
         question = write_answer(path, number, reply, at_ms=epoch_ms(show.clock.now()))
     except DeviceFileError as error:
-        raise Failure(str(error), Exit.FAILED) from error
+        raise CommandError(str(error), Exit.FAILED) from error
     if as_json:
         show.print_json("question", _as_json(question))
     else:
@@ -368,9 +370,11 @@ def open_page(db: Path, page: str = "", *, no_open: bool = False, as_json: bool 
         answer = ask_link(path)
     except OSError as error:
         next_step = "start it: hub connect URL --root DIR"
-        raise Failure("the device is not connected to its hub", Exit.FAILED, next_step=next_step) from error
+        raise CommandError(
+            "the device is not connected to its hub", Exit.FAILED, next_step=next_step
+        ) from error
     if answer.problem:
-        raise Failure(answer.problem, Exit.FAILED)
+        raise CommandError(answer.problem, Exit.FAILED)
     link = answer.link.replace("/login#", f"/login/{page}#") if page else answer.link
     if as_json:
         show.print_json("opened", {"link": link})
@@ -423,13 +427,13 @@ def grants(
         chosen = {hub.public_key: hub for hub in known.values() if address in (None, hub.address)}
         if len(chosen) != 1:
             addresses = ", ".join(known) or "none: run 'hub connect' once"
-            raise Failure(f"name one hub with --hub ADDRESS; {db} knows {addresses}", Exit.USAGE)
+            raise CommandError(f"name one hub with --hub ADDRESS; {db} knows {addresses}", Exit.USAGE)
         (hub,) = chosen.values()
         granted = change_grants(db, hub.public_key, changes)
     except BadGrant as error:
-        raise Failure(str(error), Exit.USAGE) from error
+        raise CommandError(str(error), Exit.USAGE) from error
     except (BadKnownHubs, DeviceFileError) as error:
-        raise Failure(str(error), Exit.FAILED) from error
+        raise CommandError(str(error), Exit.FAILED) from error
     if as_json:
         show.print_json("grants", {"hub": hub.address, "key": hub.fingerprint, "grants": granted})
         return

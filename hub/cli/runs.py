@@ -12,10 +12,10 @@ import click
 from hub.base.printable import one_line, spelled
 from hub.cli import show
 from hub.cli.declared import present
-from hub.cli.failure import Exit, Failure
+from hub.cli.errors import CommandError, Exit
 from hub.cli.formats import FINAL, left_out, usd
+from hub.cli.hub_client import HubClient, agent_names, open_client, path_of, run_ids
 from hub.cli.options import ListByDefault, default_state, example, hub_option, json_option, object_option
-from hub.cli.talk import Talk, agent_names, path_of, run_ids, talk
 from hub.text.parts import is_lost
 
 _MAX_TITLES = 10
@@ -42,7 +42,7 @@ def show_run(ctx: click.Context, id: str, follow: bool, state: Path, as_json: bo
     With --follow, exits with 1 when the run does not complete. A run that reads
     at once what this one left is followed, too, and shown.
     """
-    with talk(state) as hub:
+    with open_client(state) as hub:
         response = hub.get(path_of("runs", id))
         if follow and (response["state"] not in FINAL or response["followed_by"]):
             ended = follow_to_end(ctx, hub, response, as_json=as_json)
@@ -189,7 +189,7 @@ def run(
     at once what this one left is followed, too. Ctrl-C stops following; the run
     goes on.
     """
-    with talk(state) as hub:
+    with open_client(state) as hub:
         if estimate:
             print_estimate(hub.post(path_of("agents", agent, "estimate")), as_json=as_json)
             return
@@ -245,7 +245,7 @@ def print_started(run: Mapping[str, Any], *, as_json: bool) -> None:
 
 
 def follow_to_end(
-    ctx: click.Context, hub: Talk, run: Mapping[str, Any], *, as_json: bool
+    ctx: click.Context, hub: HubClient, run: Mapping[str, Any], *, as_json: bool
 ) -> Mapping[str, Any]:
     """Show the progress of a run, and of those that follow it, until the last one ends, and return that one.
 
@@ -262,7 +262,9 @@ def follow_to_end(
     return last
 
 
-def _follow_one(ctx: click.Context, hub: Talk, run: Mapping[str, Any], *, as_json: bool) -> Mapping[str, Any]:
+def _follow_one(
+    ctx: click.Context, hub: HubClient, run: Mapping[str, Any], *, as_json: bool
+) -> Mapping[str, Any]:
     """Show the progress of a run until it ends, and return it."""
     command = f"hub runs show {show.short_id(run['id'])}"
     last, is_paused, reason = run, False, None
@@ -280,15 +282,17 @@ def _follow_one(ctx: click.Context, hub: Talk, run: Mapping[str, Any], *, as_jso
                     if last["state"] == "PAUSED" and not is_paused:
                         show.report(f"{_resumption(last)}; Ctrl-C ends only this command, then: {command}")
                     is_paused = last["state"] == "PAUSED"
-    except Failure as failure:
+    except CommandError as failure:
         state = ", ".join(filter(None, (last["state"], last["waiting_for"])))
         next_step = f"the run continues; show it: {command}"
-        raise Failure(f"{failure.message}; {state}", Exit(failure.exit_code), next_step=next_step) from None
+        raise CommandError(
+            f"{failure.message}; {state}", Exit(failure.exit_code), next_step=next_step
+        ) from None
     except KeyboardInterrupt:
         show.report(f"the run continues; show it: {command}")
         ctx.exit(Exit.FAILED)
     if last["state"] not in FINAL:
-        raise Failure(
+        raise CommandError(
             "the hub stopped; the run continues when the hub runs again",
             Exit.TRY_AGAIN,
             next_step=f"then show it: {command}",
@@ -315,7 +319,7 @@ def sum_up(run: Mapping[str, Any]) -> None:
         show.report(f"to mend it: {run['fix']}")
 
 
-def show_found(hub: Talk, run: Mapping[str, Any], state: Path) -> None:
+def show_found(hub: HubClient, run: Mapping[str, Any], state: Path) -> None:
     """Print the newest items of a run, and the command with which their owner reviews them.
 
     Args:
@@ -377,7 +381,7 @@ STAGE, READING, EXTRACTING, DELIVERING = "#", ".", "-", "="
 LEGEND: Final = f"{READING} read   {EXTRACTING} extract items   {DELIVERING} deliver items"
 
 
-class Span(NamedTuple):
+class TimelineSpan(NamedTuple):
     """Time span of a picture.
 
     Attributes:
@@ -393,12 +397,12 @@ class Span(NamedTuple):
         return (self.end - self.start).total_seconds()
 
 
-def stages_of(run: Mapping[str, Any]) -> list[tuple[str, Span]]:
+def stages_of(run: Mapping[str, Any]) -> list[tuple[str, TimelineSpan]]:
     """Return the states of the run in order; the last state of a live run lasts until now."""
     moves = run["history"]
     ends = [move["at"] for move in moves[1:]] + [run["completed_at"] or run["as_of"]]
     return [
-        (move["after"].lower(), Span(_at(move["at"]), _at(end), STAGE))
+        (move["after"].lower(), TimelineSpan(_at(move["at"]), _at(end), STAGE))
         for move, end in zip(moves, ends, strict=True)
         if end != run["completed_at"] or move is not moves[-1]  # the state of an ended run has no duration
     ]
@@ -455,7 +459,7 @@ def file_lines(run: Mapping[str, Any], width: int | None) -> list[str]:
     return lines
 
 
-def bar(spans: Iterable[Span], start: datetime, end: datetime, columns: int) -> str:
+def bar(spans: Iterable[TimelineSpan], start: datetime, end: datetime, columns: int) -> str:
     """Draw *spans* between *start* and *end*, scaled to *columns*; each span has at least one column."""
     whole = (end - start).total_seconds()
     painted = [" "] * columns
@@ -475,7 +479,9 @@ def _is_shown(unit: Mapping[str, Any]) -> bool:
     return unit["state"] != "SKIPPED" or unit["error"] is not None
 
 
-def _spans(unit: Mapping[str, Any], begins: Sequence[datetime], run: Mapping[str, Any]) -> Iterator[Span]:
+def _spans(
+    unit: Mapping[str, Any], begins: Sequence[datetime], run: Mapping[str, Any]
+) -> Iterator[TimelineSpan]:
     """Yield the steps of a file in order.
 
     The first step of a message, whose beginning is not known, begins when the run started or resumed.
@@ -492,11 +498,11 @@ def _spans(unit: Mapping[str, Any], begins: Sequence[datetime], run: Mapping[str
     at = _at(unit["began_at"]) if unit["began_at"] else resumed
     for end, mark in steps:
         if end > at:
-            yield Span(at, end, mark)
+            yield TimelineSpan(at, end, mark)
             at = end
 
 
-_File = tuple[Mapping[str, Any], list[Span]]
+_File = tuple[Mapping[str, Any], list[TimelineSpan]]
 
 
 def _longest(files: Sequence[_File]) -> list[_File]:

@@ -19,7 +19,7 @@ import click
 
 from hub.base.clock import Clock, SystemClock, moment_text
 from hub.base.printable import one_line, printable, printable_json
-from hub.cli.failure import Exit, Failure
+from hub.cli.errors import CommandError, Exit
 
 NOTHING = "-"
 INDENT: Final = 4  # columns before quoted text
@@ -78,7 +78,9 @@ def confirm(question: str) -> None:
         click.Abort: the answer was no.
     """
     if not sys.stdin.isatty():
-        raise Failure(f"not done: {question}", Exit.USAGE, next_step="without a terminal, confirm with --yes")
+        raise CommandError(
+            f"not done: {question}", Exit.USAGE, next_step="without a terminal, confirm with --yes"
+        )
     click.confirm(question, abort=True, err=True)
 
 

@@ -14,7 +14,7 @@ import click
 
 from hub.base.atomic_file import write_atomically
 from hub.cli import show
-from hub.cli.failure import Exit, Failure, using
+from hub.cli.errors import CommandError, Exit, using
 from hub.cli.options import config_option, example, json_option
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def _refuse_links(folder: Path) -> None:
         del pairs[AUTHORITY]  # it is read
     for file in (file for pair in pairs.values() for file in pair if file.is_symlink()):
         next_step = f"remove the link, or make the certificate beside {file.resolve()} by --config"
-        raise Failure(f"cannot write {file}: it is a link", Exit.CANNOT_CREATE, next_step=next_step)
+        raise CommandError(f"cannot write {file}: it is a link", Exit.CANNOT_CREATE, next_step=next_step)
 
 
 def _names(given: Sequence[str]) -> "list[x509.GeneralName]":
@@ -132,7 +132,7 @@ def _authority(
                 f"to renew: hub tls init {again}; for more names, remove {key_file} first, "
                 "and let every device trust the new authority"
             )
-            raise Failure(f"{file} is not for {shown}", Exit.FAILED, next_step=next_step)
+            raise CommandError(f"{file} is not for {shown}", Exit.FAILED, next_step=next_step)
         return authority, loaded
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, f"hub on {socket.gethostname()}"[:64])])

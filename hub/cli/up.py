@@ -34,12 +34,12 @@ from hub.cli.daemon import check_system, make_folder, new_settings, write_settin
 from hub.cli.device import SETTINGS as DEVICE_SETTINGS
 from hub.cli.device import database, default_settings
 from hub.cli.device import write_settings as write_device_settings
-from hub.cli.failure import Exit, Failure, log_ending, using
+from hub.cli.errors import CommandError, Exit, log_ending, using
 from hub.cli.formats import FINAL
-from hub.cli.options import SETTINGS, STATE, FilePath, default_state, example, machine_zone, state_option
+from hub.cli.hub_client import HubClient, hub_status, open_client, path_of
+from hub.cli.options import SETTINGS, STATE, FilePathParam, default_state, example, machine_zone, state_option
 from hub.cli.review import open_page
 from hub.cli.runs import show_found, sum_up
-from hub.cli.talk import Talk, hub_status, path_of, talk
 
 if TYPE_CHECKING:
     from hub.device.settings import DeviceSettings
@@ -58,7 +58,7 @@ _CODE: Final = re.compile(r"hub pair approve (\S+)")
 
 
 @dataclass
-class _Service:
+class _LocalProcess:
     """Process that ``hub up`` starts. *is_ours*: this or an earlier ``hub up`` started the one that runs."""
 
     name: str
@@ -107,7 +107,7 @@ class _Service:
         if self.is_ours:
             problem += f": {log_ending(self.log)}"
             next_step = f"its log is {self.log}; {next_step}"
-        raise Failure(f"the {self.name} {problem}", Exit.UNAVAILABLE, next_step=next_step)
+        raise CommandError(f"the {self.name} {problem}", Exit.UNAVAILABLE, next_step=next_step)
 
     def stop(self) -> bool:
         """End the process that ``hub up`` started; return False if there is none."""
@@ -150,8 +150,10 @@ def _write_id(file: int) -> None:
 
 
 @click.command(epilog=example("hub up /home/anna/notes"))
-@click.argument("folders", metavar="[FOLDER]...", nargs=-1, type=FilePath())
-@click.option("--config", type=FilePath(), help="The hub's settings [default: hub.toml in the state folder].")
+@click.argument("folders", metavar="[FOLDER]...", nargs=-1, type=FilePathParam())
+@click.option(
+    "--config", type=FilePathParam(), help="The hub's settings [default: hub.toml in the state folder]."
+)
 @click.option("--yes", is_flag=True, help="Share a further FOLDER without a question.")
 @click.option("--no-browser", is_flag=True, help="Print the link to the page only.")
 @state_option
@@ -183,22 +185,22 @@ def up(
         written = check_device_file(device_config).usable() if device_config.exists() else None
         if not shared and written is None:
             next_step = f"name one: {ctx.command_path} ~/notes"
-            raise Failure("this machine shares no folder yet", Exit.USAGE, next_step=next_step)
+            raise CommandError("this machine shares no folder yet", Exit.USAGE, next_step=next_step)
         make_folder(device_config.parent)
         if written is None and not os.access(device_config.parent, os.W_OK):
             next_step = "make its folder writable, or name another one: XDG_CONFIG_HOME=DIR hub up ..."
-            raise Failure(f"cannot write {device_config}", Exit.CANNOT_CREATE, next_step=next_step)
+            raise CommandError(f"cannot write {device_config}", Exit.CANNOT_CREATE, next_step=next_step)
         status = hub_status(state)
         if status is None:
             if not hub.is_ours:  # else it starts just now
                 _start_hub(hub, state, config or state / SETTINGS)
             status = hub.until(partial(hub_status, state), START_S, "then: hub down, hub up")
-        with talk(state) as asked:
+        with open_client(state) as asked:
             url = listener_address(asked, "devices").replace("http", "ws", 1)
             roots = _device_roots(ctx, device_config, written, url, shared, yes=yes)
             db = database(ctx, device_config)
             if paused := why_paused(db, SystemClock()):
-                raise Failure(
+                raise CommandError(
                     f"the device is {paused}", Exit.FAILED, next_step="hub device resume, then: hub up"
                 )
             if not (device.is_ours or is_in_use(db, RUN_LOCK)):
@@ -235,7 +237,7 @@ def down(state: Path) -> None:
 
 
 @contextmanager
-def _alone(state: Path) -> Iterator[tuple[_Service, _Service]]:
+def _alone(state: Path) -> Iterator[tuple[_LocalProcess, _LocalProcess]]:
     """Wait until no other ``hub up`` or ``hub down`` is at work; yield the hub and the device."""
     folder = state / "up"
     make_folder(folder)
@@ -243,7 +245,7 @@ def _alone(state: Path) -> Iterator[tuple[_Service, _Service]]:
         if not _take_lock(lock):
             show.report("another hub up or hub down is at work here: waiting for its end")
             _take_lock(lock, waits=True)
-        hub, device = _Service("hub", folder), _Service("device", folder)
+        hub, device = _LocalProcess("hub", folder), _LocalProcess("device", folder)
         for service in (hub, device):
             service.is_ours = service.pid() is not None
         yield hub, device
@@ -257,22 +259,24 @@ def _checked(folders: Sequence[Path], state: Path) -> list[Path]:
         shared = [Path(path) for path, _ in declare(folders)]
     except ValueError as error:
         next_step = "name a folder that exists, as in: hub up ~/notes"
-        raise Failure(str(error), Exit.USAGE, next_step=next_step) from error
+        raise CommandError(str(error), Exit.USAGE, next_step=next_step) from error
     own = Path(real_path(str(state)))
     for folder in shared:
         if own.is_relative_to(folder) or folder.is_relative_to(own):
             next_step = "share a folder without it, as in: hub up ~/notes; or move the state: --state DIR"
-            raise Failure(f"{folder} has the hub's own state in it, {own}", Exit.USAGE, next_step=next_step)
+            raise CommandError(
+                f"{folder} has the hub's own state in it, {own}", Exit.USAGE, next_step=next_step
+            )
     return shared
 
 
-def _start_hub(hub: _Service, state: Path, config: Path) -> None:
+def _start_hub(hub: _LocalProcess, state: Path, config: Path) -> None:
     """Start the hub; write its settings first if it never had any."""
     if not config.exists():
         if (state / "hub.db").exists():
             problem = f"a hub has its state in {state}, and its settings elsewhere: there is no {config}"
             next_step = "name them: hub up --config FILE; or begin anew: hub up --state DIR"
-            raise Failure(problem, Exit.SETTINGS, next_step=next_step)
+            raise CommandError(problem, Exit.SETTINGS, next_step=next_step)
         text = _AGENT.sub(lambda found: re.sub("^(?!#)", "# ", found[0], flags=re.MULTILINE), _new_settings())
         make_folder(config.absolute().parent)
         write_settings(config, text)
@@ -332,7 +336,9 @@ def _device_roots(
         return [*shared]
     if dialled(url) not in map(dialled, settings.hub):
         problem = f"{config} names another hub, {', '.join(settings.hub)}, and the one here is {url}"
-        raise Failure(problem, Exit.SETTINGS, next_step=f'write hub = ["{url}"] into it, or move it away')
+        raise CommandError(
+            problem, Exit.SETTINGS, next_step=f'write hub = ["{url}"] into it, or move it away'
+        )
     roots = [Path(real_path(str(root))) for root in settings.roots]
     new = [folder for folder in shared if not any(folder.is_relative_to(root) for root in roots)]
     if new:
@@ -348,7 +354,7 @@ def _device_roots(
     return [*roots, *new]
 
 
-def _let_in(hub: Talk, db: Path, url: str, roots: Sequence[Path], grants: Sequence[str]) -> str | None:
+def _let_in(hub: HubClient, db: Path, url: str, roots: Sequence[Path], grants: Sequence[str]) -> str | None:
     """Approve the device if it waits for that, and let it grant the hub *grants*.
 
     Returns its name at the hub once it is connected and shares its folders, else None.
@@ -381,7 +387,7 @@ def _let_in(hub: Talk, db: Path, url: str, roots: Sequence[Path], grants: Sequen
 
 
 def _first_run(
-    hub: Talk, device: str, shared: Sequence[Path], roots: Sequence[Path]
+    hub: HubClient, device: str, shared: Sequence[Path], roots: Sequence[Path]
 ) -> Mapping[str, Any] | None:
     """Make an agent for folders that none reads, and run what never ran; return a run that has ended."""
     everything = hub.get_all("/v1/agents", "agents")["agents"]
@@ -423,7 +429,7 @@ def _first_run(
 
 
 def _report(
-    status: Mapping[str, Any], hub: _Service, device: _Service, name: str, roots: Sequence[Path]
+    status: Mapping[str, Any], hub: _LocalProcess, device: _LocalProcess, name: str, roots: Sequence[Path]
 ) -> None:
     for service, title in ((hub, f"the hub {status['name']}"), (device, f"the device {name}")):
         how = f"as process {service.pid()}, log {service.log}" if service.is_ours else "without hub up"

@@ -10,11 +10,11 @@ import click
 from hub.base.printable import one_line
 from hub.cli import show
 from hub.cli.daemon import make_folder
-from hub.cli.failure import Exit, Failure
+from hub.cli.errors import CommandError, Exit
 from hub.cli.options import (
     SETTINGS,
-    Command,
-    FilePath,
+    CommandT,
+    FilePathParam,
     config_option,
     example,
     json_option,
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 @click.command(epilog=example("hub backup hub-2026-03-01.backup"))
-@click.argument("file", type=FilePath(dir_okay=False))
+@click.argument("file", type=FilePathParam(dir_okay=False))
 @click.option("--verify", is_flag=True, help="Verify an existing backup; write nothing.")
 @click.option(
     "--record",
@@ -63,9 +63,11 @@ def backup(file: Path, verify: bool, record: bool, config: Path, state: Path, as
         manifest = backups.verify(file) if verify else _back_up(file, config, state)
     except (StorageError, BackupRefused) as error:
         if verify:
-            raise Failure(str(error), Exit.FAILED, next_step="write a new one: hub backup FILE") from error
+            raise CommandError(
+                str(error), Exit.FAILED, next_step="write a new one: hub backup FILE"
+            ) from error
         next_step = "choose another FILE" if isinstance(error, BackupRefused) else ""
-        raise Failure(str(error), Exit.CANNOT_CREATE, next_step=next_step) from error
+        raise CommandError(str(error), Exit.CANNOT_CREATE, next_step=next_step) from error
     if manifest.has_broken_rows:
         show.report("warning: its database has broken rows, which 'hub migrate verify' names")
     if as_json:
@@ -77,7 +79,7 @@ def backup(file: Path, verify: bool, record: bool, config: Path, state: Path, as
 
 
 @click.command(epilog=example("hub restore hub-2026-03-01.backup"))
-@click.argument("file", type=FilePath(dir_okay=False, exists=True), required=False)
+@click.argument("file", type=FilePathParam(dir_okay=False, exists=True), required=False)
 @click.option(
     "--anew",
     is_flag=True,
@@ -99,7 +101,7 @@ def restore(file: Path | None, anew: bool, yes: bool, config: Path, state: Path,
     from storage.kernel.database import held_alone
 
     if anew is (file is not None):
-        raise Failure("name either a backup FILE, or --anew", Exit.USAGE)
+        raise CommandError("name either a backup FILE, or --anew", Exit.USAGE)
     if file is None:
         _begin_anew(config, state, yes=yes, as_json=as_json)
         return
@@ -115,7 +117,7 @@ def restore(file: Path | None, anew: bool, yes: bool, config: Path, state: Path,
         at = epoch_ms(SystemClock().now())
         manifest, aside = restore(file, state, database=database, at=at, unchanged=unchanged)
     except BackupRefused as error:
-        raise Failure(str(error), Exit.FAILED, next_step="nothing was changed") from error
+        raise CommandError(str(error), Exit.FAILED, next_step="nothing was changed") from error
     if as_json:
         place = None if aside is None else str(aside)
         show.print_json("restore", {"aside": place, **_as_json(manifest)})
@@ -160,7 +162,7 @@ def _back_up(file: Path, config: Path, state: Path) -> "Manifest":
 
     database, at = _database(config, state, only_reads=True), epoch_ms(SystemClock().now())
     if not database.is_file():
-        raise Failure(
+        raise CommandError(
             f"there is no database {database}, so there is nothing to back up",
             Exit.FAILED,
             next_step="is the state folder right? use --state DIR; a hub creates its database when it starts",
@@ -205,7 +207,7 @@ def _record(file: Path, config: Path, state: Path) -> int | None:
     try:
         tables = _tables_of(address, state)
         if tables.current is None or tables.refusal is not None:
-            raise Failure(
+            raise CommandError(
                 tables.refusal or "there are no tables of a hub in the database",
                 Exit.FAILED,
                 next_step="is it the right one? use --config FILE",
@@ -216,7 +218,7 @@ def _record(file: Path, config: Path, state: Path) -> int | None:
         else:
             audit.note(database, entry)  # a hub may have it open
     except StorageError as error:
-        raise Failure(f"the backup is not recorded: {error}", Exit.FAILED) from error
+        raise CommandError(f"the backup is not recorded: {error}", Exit.FAILED) from error
     return size_bytes
 
 
@@ -228,7 +230,7 @@ def _database(config: Path, state: Path, *, only_reads: bool = False) -> Path:
     except StorageError:
         database = None
     if database is None:
-        raise Failure(
+        raise CommandError(
             "the database is not a file",
             Exit.USAGE,
             next_step="back it up and restore it on its server (pg_dump, pg_restore), and let the hub know:"
@@ -275,7 +277,7 @@ def _shown(manifest: "Manifest") -> str:
     )
 
 
-def _database_options(command: Command) -> Command:
+def _database_options(command: CommandT) -> CommandT:
     """Add the options that select the database, and ``--json``."""
     which = click.option(
         "--url",
@@ -433,7 +435,7 @@ def verify_tables(ctx: click.Context, config: Path, url: str | None, state: Path
     address = _address(config, state, url, only_reads=True)
     tables = _tables_of(address, state)
     if tables.current is None:
-        raise Failure(
+        raise CommandError(
             "there are no tables of a hub in this database",
             Exit.FAILED,
             next_step="is it the right one? use --config FILE or --url URL; 'hub migrate up' creates tables",

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import click
 
-from hub.cli.failure import Exit, Failure
+from hub.cli.errors import CommandError, Exit
 
 NOTICE_S: Final = 1.0
 WAITS_FOR: Final = "hub.waits_for"  # key of ctx.meta
@@ -44,7 +44,7 @@ def set_alarm(ctx: click.Context, _: click.Parameter, timeout_s: float | None) -
         signal.setitimer(signal.ITIMER_REAL, 0)
         reason = f"; it waits for {ctx.meta[WAITS_FOR]}" if ctx.meta.get(WAITS_FOR) else ""
         next_step = "what it has begun in the hub goes on"
-        raise Failure(f"not done after {timeout_s:g} s{reason}", Exit.TRY_AGAIN, next_step=next_step)
+        raise CommandError(f"not done after {timeout_s:g} s{reason}", Exit.TRY_AGAIN, next_step=next_step)
 
     ctx.call_on_close(partial(signal.setitimer, signal.ITIMER_REAL, 0))
     signal.signal(signal.SIGALRM, on_notice)

@@ -13,11 +13,12 @@ import click
 
 from hub.base.printable import printable
 from hub.cli import show
-from hub.cli.failure import Exit, Failure, using
+from hub.cli.errors import CommandError, Exit, using
+from hub.cli.hub_client import open_client
 from hub.cli.options import (
     NAME,
     USER,
-    FilePath,
+    FilePathParam,
     config_option,
     example,
     json_option,
@@ -25,7 +26,6 @@ from hub.cli.options import (
     text_in,
     user_option,
 )
-from hub.cli.talk import talk
 
 if TYPE_CHECKING:
     from hub.lab.calibration import Calibration, MeasuredSize
@@ -57,7 +57,7 @@ Figures = dict[str, float | None]  # by name
 @click.argument("name", type=NAME, metavar="AGENT")
 @click.option(
     "--gold",
-    type=FilePath(exists=True),
+    type=FilePathParam(exists=True),
     metavar="FILE",
     help="Documents with the records to find in them, one JSON object a line; or a folder of files, with"
     " an expected.json beside them (a folder inside needs its own).",
@@ -71,7 +71,7 @@ Figures = dict[str, float | None]  # by name
 )
 @click.option(
     "--against-prompt",
-    type=FilePath(exists=True, dir_okay=False),
+    type=FilePathParam(exists=True, dir_okay=False),
     metavar="FILE",
     help="Evaluate with the prompt in this file, too, and compare both.",
 )
@@ -89,7 +89,7 @@ Figures = dict[str, float | None]  # by name
 @click.option(
     "--html",
     "page",
-    type=FilePath(dir_okay=False),
+    type=FilePathParam(dir_okay=False),
     metavar="FILE",
     help="Write the report into this file as a page, with missed and false items.",
 )
@@ -156,7 +156,7 @@ def eval(
             )
         return
     if write and not calibrate:
-        raise Failure("--write is for --calibrate", Exit.USAGE)
+        raise CommandError("--write is for --calibrate", Exit.USAGE)
     if calibrate:
         from hub.lab.planted import planted_documents
 
@@ -173,9 +173,9 @@ def eval(
         )
         return
     if gold is None:
-        raise Failure("no documents to evaluate", Exit.USAGE, next_step="name their file: --gold FILE")
+        raise CommandError("no documents to evaluate", Exit.USAGE, next_step="name their file: --gold FILE")
     if against_prompt is not None and against_model is not None:
-        raise Failure("give either --against-prompt or --against-model", Exit.USAGE)
+        raise CommandError("give either --against-prompt or --against-model", Exit.USAGE)
     documents, digest = _documents(gold, settings)
     other_settings = settings if against_model is None else _with_model(settings, against_model)
     other_prompt = None if against_prompt is None else text_in(against_prompt)
@@ -215,13 +215,13 @@ def _shared(config: Path, state: Path) -> "Shared | None":
     from hub.settings.reading import Shared
 
     try:
-        with talk(state) as hub:
+        with open_client(state) as hub:
             used = hub.get("/v1/config")
             number = used["revision"]
             if number is None or Path(used["file"]) != config.resolve():
                 return None
             return Shared(number, hub.get(f"/v1/config/revisions/{number}")["text"])
-    except Failure as failure:
+    except CommandError as failure:
         if failure.exit_code != Exit.NOT_RUNNING:
             show.report(f"settings that nodes share are not known, so {config} is used alone: {failure}")
         return None
@@ -245,11 +245,11 @@ def _agent(settings: "Settings", name: str, user: str | None) -> "AgentSettings"
         return found[0]
     if found:
         users = ", ".join(agent.user for agent in found)
-        raise Failure(
+        raise CommandError(
             f"several users have an agent {name}: {users}", Exit.USAGE, next_step="choose one: --user NAME"
         )
     names = ", ".join(agent.name for agent in settings.agents) or "none"
-    raise Failure(f"there is no agent {name} in the settings; agents: {names}", Exit.USAGE)
+    raise CommandError(f"there is no agent {name} in the settings; agents: {names}", Exit.USAGE)
 
 
 def _documents(gold: Path, settings: "Settings") -> tuple[list["GoldDocument"], str]:
@@ -287,7 +287,7 @@ def _with_model(settings: "Settings", name: str) -> "Settings":
     if known is None and isinstance(first, OpenAIModelSettings):
         known = first.model_copy(update={"name": name})
     if known is None:
-        raise Failure(
+        raise CommandError(
             f"the settings have no endpoint for the model {name}",
             Exit.SETTINGS,
             next_step="add it to the settings: [[fallback_models]]",
@@ -337,7 +337,7 @@ def _declared(settings: "Settings", agent: "AgentSettings", *, prompt: str | Non
         {declared_template.name: declared_template for declared_template in declared_templates(settings)},
     )
     if declared.template is not None and setup.template is None:
-        raise Failure(
+        raise CommandError(
             f"the template {declared.template} is not in the settings, so its prompt is unknown",
             Exit.SETTINGS,
             next_step="add it to the settings: [[templates]]",
@@ -428,7 +428,7 @@ def run_calibration(
     try:
         found = anyio.run(calibrated)
     except CannotCalibrate as error:
-        raise Failure(str(error), Exit.FAILED) from error
+        raise CommandError(str(error), Exit.FAILED) from error
     if as_json:
         show.print_json("eval.calibration", _json(found, model.name))
     else:
@@ -529,7 +529,7 @@ def _write(config: Path, size: int) -> None:
             reading.usable()
             SettingsFile(config).write(text)
     except CannotEdit as error:
-        raise Failure(str(error), Exit.SETTINGS) from error
+        raise CommandError(str(error), Exit.SETTINGS) from error
     if reading.places is not None:
         for problem in written_in_vain([_KEY], text, reading.places):
             show.report(str(problem))

@@ -22,7 +22,7 @@ from anyio.abc import SocketStream
 from hub import docs
 from hub.base.toml.limits import Limits
 from hub.base.toml.listeners import Listen
-from hub.cli.talk import SOCKET
+from hub.cli.hub_client import SOCKET
 from hub.settings.reading import check_text
 from hub.settings.settings import Settings
 from tests.release.container import CONTAINERFILE, FOLDER, HARDENED, UID, compose

@@ -20,7 +20,7 @@ from mcp.client.streamable_http import streamable_http_client
 from mcp.types import CallToolResult, ElicitResult
 from msgspec import json
 
-from hub.api.http.assistants import ToolOf, all_tools
+from hub.api.http.assistants import AssistantTool, all_tools
 from hub.base.printable import NOT_QUOTED
 from tests.hub.api.test_assistants import told
 from tests.scenarios.scene import Scene, check_boxes, rows, scene
@@ -177,7 +177,9 @@ async def test_every_tool_answers_as_the_route_over_http_and_over_a_pipe(tmp_pat
             await come(play, [given["items_give"]["verdicts"][0]["id"]], "done")
 
 
-async def as_of_route(play: Scene, tool: ToolOf, given: dict[str, Any], result: CallToolResult) -> bool:
+async def as_of_route(
+    play: Scene, tool: AssistantTool, given: dict[str, Any], result: CallToolResult
+) -> bool:
     """Return True if the result is what the route answers a caller with more rights."""
     if tool.name == "system_me":
         return True
@@ -278,7 +280,7 @@ async def test_a_reader_of_resources_is_notified_over_http_and_over_a_pipe(tmp_p
             await come(play, [item["id"]], "done")
 
 
-def need(tool: ToolOf) -> str:
+def need(tool: AssistantTool) -> str:
     from hub.base.roles import ROUTES
 
     return str(ROUTES[tool.asked].value)

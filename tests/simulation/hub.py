@@ -17,8 +17,8 @@ from anyio.abc import TaskGroup, TaskStatus
 from hub.agents.heartbeats import Heartbeats
 from hub.agents.reconciliation import reconcile
 from hub.api.device import Requests
-from hub.api.resource import Hub
-from hub.api.resources.items import Items
+from hub.api.resource import ResourceRegistry
+from hub.api.resources.items import ItemsResource
 from hub.app.node_bus import exchange_hints
 from hub.app.router import Router
 from hub.base.clock import IdFactory, epoch_ms
@@ -330,8 +330,8 @@ class SimHub:
             on_cancel=self.dispatcher.supersede,
             on_wakes=self.wakes.recheck,
         )
-        resources = Hub(store, self.clock)
-        self.items = Items(
+        resources = ResourceRegistry(store, self.clock)
+        self.items = ItemsResource(
             store,
             roster=self.roster,
             clock=clock,

@@ -13,7 +13,7 @@ import msgspec
 import pytest
 import sqlalchemy as sa
 
-from hub.cli.failure import as_failure
+from hub.cli.errors import as_failure
 from protocol.ids import BootId, NodeId, UserId
 from storage import leases as stored_leases
 from storage.database_copy import TABLES, Copied, NotEmpty, copy_database

@@ -9,7 +9,7 @@ import click
 
 from hub.api import resource
 from hub.api.application import ALIAS, ANSWERED, DECLARED, openapi_document
-from hub.api.resource import Command, Resource, Route
+from hub.api.resource import DeclaredCommand, Resource, Route
 from hub.cli.app import hub
 from hub.cli.options import FORMS
 
@@ -67,7 +67,7 @@ def _short(value: Any) -> Any:
 
 
 def _spec(
-    resource: type[Resource], command: Command, route: Route, method: Any, document: dict[str, Any]
+    resource: type[Resource], command: DeclaredCommand, route: Route, method: Any, document: dict[str, Any]
 ) -> dict[str, Any]:
     path = resource.path + route.path
     operation = document["paths"][path][route.verb.lower()]
@@ -95,7 +95,7 @@ def _spec(
 
 
 def _params(
-    command: Command, path: str, operation: dict[str, Any], schemas: dict[str, Any]
+    command: DeclaredCommand, path: str, operation: dict[str, Any], schemas: dict[str, Any]
 ) -> Iterator[dict[str, Any]]:
     words = [word.strip("[].").split("=")[0] for word in command.words.split()]
     arguments = {word.lower() for word in words if word.isupper()}

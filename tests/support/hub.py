@@ -19,7 +19,7 @@ from starlette.types import Receive, Scope, Send
 
 from hub.api.http.access import PEER_UID, SOCKET_PATH, Access, BearerTokens
 from hub.api.http.idempotency import Replays
-from hub.api.http.server import Listening, OperatorServer
+from hub.api.http.server import BoundAddresses, OperatorServer
 from hub.api.resource import AnyResource
 from hub.api.resources.logs import Dumper
 from hub.app.boot import FILE, HubContext, Node
@@ -174,7 +174,7 @@ async def open_context(
 class ServedHub(IdentityBench):
     """An open hub: an agent ``notes`` and its connected device ``desk``; no service runs by itself."""
 
-    listening: "Listening | InProcess"
+    listening: "BoundAddresses | InProcess"
 
     def __init__(self, hub: Hub, context: HubContext, owner_id: UserId, clock: FakeClock) -> None:
         super().__init__(
@@ -190,7 +190,7 @@ class ServedHub(IdentityBench):
         self.context, self.folder = context, context.state
         self.ring, self.drain = context.log.ring, context.drain
 
-    def listens(self, operators: "Listening | InProcess") -> None:
+    def listens(self, operators: "BoundAddresses | InProcess") -> None:
         """Let the hub know that everything listens, as its process does."""
         self.listening = operators
         self.app.supervisor.started |= {"devices": ("127.0.0.1", 8770), "operators": operators}

@@ -11,12 +11,12 @@ from typing import Any, Final
 import click
 from prometheus_client.metrics_core import Metric
 
-from hub.api.application import ANSWERED, RouteOf
+from hub.api.application import ANSWERED, RouteHandler
 from hub.base.log.meanings import MEANINGS
 from hub.base.metrics import Metrics
 from hub.base.roles import AGENT, DEVICE_REQUESTS, PUBLIC, ROLE_SCOPES, ROUTES, Need, Role, RouteKey, Scope
 from hub.cli.app import hub
-from hub.cli.failure import Exit
+from hub.cli.errors import Exit
 from hub.settings.schema import settings_schema
 from protocol.errors import CATALOGUE
 from tests.support import outcome_doors
@@ -216,7 +216,7 @@ def rest_page() -> str:
     )
 
 
-def _routes(routes: Collection[RouteOf]) -> Iterator[str]:
+def _routes(routes: Collection[RouteHandler]) -> Iterator[str]:
     by_resource: dict[str, list[str]] = {}
     for route in sorted(routes, key=lambda route: (route.asked.path, route.asked.method)):
         line = _route(route.asked, inspect.getdoc(route.method) or "")

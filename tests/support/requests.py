@@ -16,24 +16,24 @@ from hub.agents.config_writing import ConfigWriter as KeptConfigs
 from hub.agents.locks import LockService as HeldLocks
 from hub.agents.measurements import MeasurementService as KeptMeasurements
 from hub.agents.writing import AgentWriter
-from hub.api.agent_bodies import Rules
+from hub.api.agent_bodies import CommonAgentSettings
 from hub.api.device import Requests
-from hub.api.resource import Hub, Resource
-from hub.api.resources.agent_configs import AgentConfigs, Capabilities, Checkpoints
-from hub.api.resources.agent_status import AgentStatuses
-from hub.api.resources.agents import Agents
-from hub.api.resources.boards import BoardMemories, Boards
-from hub.api.resources.connectors import Connectors
-from hub.api.resources.devices import Connections, Receipts
-from hub.api.resources.items import Items
-from hub.api.resources.locks import Locks
-from hub.api.resources.measurements import Measurements
-from hub.api.resources.messages import Messages
-from hub.api.resources.questions import Questions
-from hub.api.resources.runs import Runs
-from hub.api.resources.schedules import Schedules
-from hub.api.resources.tokens import IdentityLimits, Sessions
-from hub.api.waiting import Waiting
+from hub.api.resource import Resource, ResourceRegistry
+from hub.api.resources.agent_configs import AgentConfigsResource, CapabilitiesResource, CheckpointsResource
+from hub.api.resources.agent_status import AgentStatusesResource
+from hub.api.resources.agents import AgentsResource
+from hub.api.resources.boards import BoardMemoriesResource, BoardsResource
+from hub.api.resources.connectors import ConnectorsResource
+from hub.api.resources.devices import ConnectionsResource, ReceiptsResource
+from hub.api.resources.items import ItemsResource
+from hub.api.resources.locks import LocksResource
+from hub.api.resources.measurements import MeasurementsResource
+from hub.api.resources.messages import MessagesResource
+from hub.api.resources.questions import QuestionsResource
+from hub.api.resources.runs import RunsResource
+from hub.api.resources.schedules import SchedulesResource
+from hub.api.resources.tokens import IdentityLimits, SessionsResource
+from hub.api.wait_reasons import WaitReasons
 from hub.base.metrics import Metrics
 from hub.base.outbound.client import OutboundClient
 from hub.base.outbound.rules import OutboundRules
@@ -62,7 +62,7 @@ _BOOT = BootId("boot")
 
 def requests_over(bench: Bench, *resources: Resource) -> Requests:
     """Return the service over these resources."""
-    hub = Hub(bench.store, bench.clock)
+    hub = ResourceRegistry(bench.store, bench.clock)
     hub.add(*resources)
     return Requests(hub, bench.store, clock=bench.clock, metrics=bench.metrics)
 
@@ -83,24 +83,24 @@ def make_requests(bench: Bench, *resources: Resource) -> Requests:
         bench,
         agents,
         runs,
-        AgentConfigs(store, KeptConfigs(store, **timed)),
-        AgentStatuses(store=store, control=bench.control, agents=agents),
-        BoardMemories(BoardMemory(store, **given)),
-        Boards(store, owner_id=bench.agent.user_id, **given),
-        Capabilities(store, KeptCapabilities(store, **timed), lines),
-        Checkpoints(store, KeptCheckpoints(store, **timed)),
-        Connections(
+        AgentConfigsResource(store, KeptConfigs(store, **timed)),
+        AgentStatusesResource(store=store, control=bench.control, agents=agents),
+        BoardMemoriesResource(BoardMemory(store, **given)),
+        BoardsResource(store, owner_id=bench.agent.user_id, **given),
+        CapabilitiesResource(store, KeptCapabilities(store, **timed), lines),
+        CheckpointsResource(store, KeptCheckpoints(store, **timed)),
+        ConnectionsResource(
             DeviceEvents(roster, **timed),
             KeyRotation(store, hub_id="h-1", **timed),
         ),
         _connectors(bench),
-        Receipts(store, bench.clock, lambda: 90),
-        Items(store, roster=roster, seals=bench.seals, reporting=lambda _: nullcontext(), **given),
-        Locks(store, HeldLocks(store, **given), clock=bench.clock),
-        Measurements(store, KeptMeasurements(store, **timed)),
-        Messages(store, _sent(bench, roster)),
-        Questions(store, AskedQuestions(store, **given)),
-        Sessions(
+        ReceiptsResource(store, bench.clock, lambda: 90),
+        ItemsResource(store, roster=roster, seals=bench.seals, reporting=lambda _: nullcontext(), **given),
+        LocksResource(store, HeldLocks(store, **given), clock=bench.clock),
+        MeasurementsResource(store, KeptMeasurements(store, **timed)),
+        MessagesResource(store, _sent(bench, roster)),
+        QuestionsResource(store, AskedQuestions(store, **given)),
+        SessionsResource(
             store=store,
             roster=roster,
             chance=SeededChance(),
@@ -112,27 +112,27 @@ def make_requests(bench: Bench, *resources: Resource) -> Requests:
     )
 
 
-def runs_of(bench: Bench) -> Runs:
+def runs_of(bench: Bench) -> RunsResource:
     """Return the runs of the bench."""
-    return Runs(
+    return RunsResource(
         store=bench.store,
         dispatcher=bench.dispatcher,
         control=bench.control,
-        waiting=Waiting(dispatcher=bench.dispatcher, clock=bench.clock, hold=None),
+        waiting=WaitReasons(dispatcher=bench.dispatcher, clock=bench.clock, hold=None),
         watch=bench.watch,
         clock=bench.clock,
     )
 
 
-def agents_of(bench: Bench, runs: Runs) -> Agents:
+def agents_of(bench: Bench, runs: RunsResource) -> AgentsResource:
     """Return the agents of the bench."""
-    return Agents(
+    return AgentsResource(
         store=bench.store,
         control=bench.control,
         runs=runs,
-        schedules=Schedules(store=bench.store, scheduler=_scheduler(bench)),
+        schedules=SchedulesResource(store=bench.store, scheduler=_scheduler(bench)),
         writer=AgentWriter(bench.store, clock=bench.clock, ids=bench.ids, metrics=bench.metrics),
-        rules=Rules,
+        rules=CommonAgentSettings,
         lines=FileLines(lambda: ParsedSettings(None, [])),
     )
 
@@ -150,14 +150,14 @@ def _scheduler(bench: Bench) -> Scheduler:
     )
 
 
-def _connectors(bench: Bench) -> Connectors:
+def _connectors(bench: Bench) -> ConnectorsResource:
     """Return connectors without an account."""
     chance = SeededChance()
     given: dict[str, Any] = {"clock": bench.clock, "chance": chance, "ids": bench.ids}
     keys = KeyStore(Path("unused"), chance=chance, environ={})
     accounts = Accounts(bench.store, client=OutboundClient(OutboundRules()), keys=keys, owner=_BOOT, **given)
     sign_ins = SignIns(accounts, bench.store, links=lambda: (), **given)
-    return Connectors(bench.store, accounts, sign_ins, clock=bench.clock)
+    return ConnectorsResource(bench.store, accounts, sign_ins, clock=bench.clock)
 
 
 def _sent(bench: Bench, roster: Roster) -> SentMessages:

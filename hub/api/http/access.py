@@ -341,13 +341,13 @@ SIGN_IN: Final = RouteKey("POST", "/v1/sessions")
 _SAME: Final = ("same-origin", "none")  # values of Sec-Fetch-Site: the hub's own page, or a person
 
 
-class NoPlace(HubError):
+class NoCapacity(HubError):
     """Error: the places for requests, or for event streams, are taken."""
 
     code = ErrorCode.OVERLOADED
 
 
-class Inner(NamedTuple):
+class ForwardedRequest(NamedTuple):
     """A request that is a part of another one: the call of a tool by an assistant."""
 
     method: str
@@ -357,7 +357,7 @@ class Inner(NamedTuple):
     body: bytes
 
 
-class Shares:
+class FairShares:
     """Counters of the taken places out of *limit*, in total and by user. *full*: begin of a refusal."""
 
     def __init__(self, limit: int, full: str) -> None:
@@ -379,11 +379,13 @@ class Shares:
         most = self.limit - self.limit // _RESERVED
         half = max(1, self.limit // _MAX_OF_ONE)
         if self._taken >= self.limit:
-            raise NoPlace(f"{self._full}: all {self.limit} are taken")
+            raise NoCapacity(f"{self._full}: all {self.limit} are taken")
         if who is not UNIX and self._over_tcp.total() >= most:
-            raise NoPlace(f"{self._full}: all {most} are taken that are not kept for the hub's own machine")
+            raise NoCapacity(
+                f"{self._full}: all {most} are taken that are not kept for the hub's own machine"
+            )
         if who is not UNIX and who != STRANGER and self._over_tcp[who] >= half:
-            raise NoPlace(f"{self._full}: {half} are yours already, which is the most for one user")
+            raise NoCapacity(f"{self._full}: {half} are yours already, which is the most for one user")
         self._taken += 1
         if who is not UNIX:
             self._over_tcp[who] += 1
@@ -440,7 +442,7 @@ class Access:
         self.proxies = proxies
         self.body_bytes = body_bytes
         self._body_s = body_s
-        self._requests = Shares(requests, "no further request is answered now")
+        self._requests = FairShares(requests, "no further request is answered now")
         self._bearer = bearer
         self._replays = replays
         self._pages = pages
@@ -497,7 +499,7 @@ class Access:
             CAUSE.set(principal.actor)  # of this task alone, which the server started for the request
             await self._answer(scope, receive, send, principal, asked, has_body)
 
-    async def ask(self, outer: Request, request: Inner) -> Response:
+    async def ask(self, outer: Request, request: ForwardedRequest) -> Response:
         """Return the response to a request that is a part of *outer*, whose place and caller it has."""
         principal: Principal = outer["state"][PRINCIPAL]
         network: str = outer["state"][NETWORK]

@@ -86,15 +86,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
-from hub.api.application import ALIAS, ANSWERED, RouteOf, openapi_document, references
+from hub.api.application import ALIAS, ANSWERED, RouteHandler, openapi_document, references
 from hub.api.events import Streams, cancel_when_revoked
-from hub.api.http.access import BODY, Access, Inner, Shares, challenge
+from hub.api.http.access import BODY, Access, FairShares, ForwardedRequest, challenge
 from hub.api.http.assistant_sessions import ToolLists, UserSessions, is_accepted, session_of
 from hub.api.pages import BUNDLE
 from hub.api.problem import Problem
-from hub.api.resource import AddressedResource, Consent, Hub, Tool, command_of, tool_of
+from hub.api.resource import AddressedResource, Consent, ResourceRegistry, Tool, command_of, tool_of
 from hub.api.resources.assistants import OFFERED
-from hub.api.resources.overviews import OPEN, RESET, Changes, ChangesView
+from hub.api.resources.overviews import OPEN, RESET, ChangesResource, ChangesView
 from hub.base.loop_meter import ACCOUNT, LoopAccount
 from hub.base.printable import one_line
 from hub.base.roles import PRINCIPAL, ROUTES, Principal, RouteKey, may_ask, rows_of
@@ -122,7 +122,7 @@ _ROUTE: Final = re.compile(r"\b(GET|POST|PUT|PATCH|DELETE) (/v1/[\w/-]+)")
 _FOR_A_PERSON: Final = re.compile(r"'hub [a-z]|(?:^|: )hub (?!or\b)[a-z]")
 
 
-class ToolOf:
+class AssistantTool:
     """A tool, as assistants see it, and its requests.
 
     Attributes:
@@ -136,7 +136,7 @@ class ToolOf:
         has_key: whether a call that is repeated with the same key has one effect.
     """
 
-    def __init__(self, route: RouteOf, declared: Tool, document: Schema) -> None:
+    def __init__(self, route: RouteHandler, declared: Tool, document: Schema) -> None:
         self.name, self.asked, self.declared = route.operation_id, route.asked, declared
         command = command_of(route.method)
         self.command = re.split(r" [A-Z[]| ls$", command.words)[0] if command else ""
@@ -156,7 +156,7 @@ class ToolOf:
         """Return True if a call changes nothing."""
         return self.declared.is_reading or self.asked.method == "GET"
 
-    def request(self, arguments: Arguments) -> Inner:
+    def request(self, arguments: Arguments) -> ForwardedRequest:
         """Return the request of a call.
 
         Raises:
@@ -169,7 +169,7 @@ class ToolOf:
             message = "an argument has a character that is none"
             raise CodedError(ErrorCode.BAD_PARAMS, message) from error
 
-    def _request(self, arguments: Arguments) -> Inner:
+    def _request(self, arguments: Arguments) -> ForwardedRequest:
         path, body = self.asked.path, dict[str, Any]()
         query: list[tuple[str, str]] = []
         headers: list[tuple[bytes, bytes]] = []
@@ -191,7 +191,7 @@ class ToolOf:
         if rows_of(path).get(self.asked.method) != self.asked:
             message = f"{path}: an argument in this path is empty, or a word of the path of another route"
             raise CodedError(ErrorCode.BAD_PARAMS, message)
-        return Inner(
+        return ForwardedRequest(
             self.asked.method,
             path,
             urlencode(query),
@@ -257,7 +257,7 @@ class ToolOf:
         return {"type": "object"} | schema
 
 
-def hint_for(hint: str, tools: Mapping[str, ToolOf]) -> str:
+def hint_for(hint: str, tools: Mapping[str, AssistantTool]) -> str:
     """Return a hint as an assistant can follow it: commands and routes of tools are these tools.
 
     A command that is no tool is one for the person at the hub, or for whom the hint names.
@@ -281,12 +281,12 @@ def hint_for(hint: str, tools: Mapping[str, ToolOf]) -> str:
 
 
 @cache
-def all_tools() -> Mapping[str, ToolOf]:
+def all_tools() -> Mapping[str, AssistantTool]:
     """Return the declared tools by their names; takes a tenth of a second, once a process."""
     marked = [(route, found) for route in ANSWERED.values() if (found := tool_of(route.method)) is not None]
     marked = [(route, found) for route, found in marked if isinstance(route.declared.need, TokenScope)]
     document = openapi_document([route for route, _ in marked])
-    tools = [ToolOf(route, declared, document) for route, declared in marked]
+    tools = [AssistantTool(route, declared, document) for route, declared in marked]
     return {tool.name: tool for tool in sorted(tools, key=lambda one: one.name)}
 
 
@@ -310,7 +310,7 @@ MAX_SUBSCRIBERS: Final = 1_000  # sessions with subscriptions; beyond, the oldes
 MAX_SUBSCRIBED: Final = 100  # resources of one session
 _CHANGES: Final = RouteKey("GET", "/v1/changes")
 
-Result = Callable[[Context, ToolOf, Arguments], Awaitable[CallToolResult]]
+Result = Callable[[Context, AssistantTool, Arguments], Awaitable[CallToolResult]]
 
 
 class Subscriber:
@@ -323,14 +323,16 @@ class Subscriber:
         self.begun = anyio.Event()  # set with the first subscription
 
 
-class Resources:
+class AddressedResources:
     """The resources of the declared tools.
 
     Args:
         result: returns the result of a call of a tool.
     """
 
-    def __init__(self, hub: Hub, streams: Streams, tools: Mapping[str, ToolOf], result: Result) -> None:
+    def __init__(
+        self, hub: ResourceRegistry, streams: Streams, tools: Mapping[str, AssistantTool], result: Result
+    ) -> None:
         self._hub, self._streams, self._tools, self._result = hub, streams, tools, result
         self._kinds: dict[str, AddressedResource] = {}  # by the tool that reads them
         self._changing: dict[str, AddressedResource] = {}  # by a kind of changes
@@ -469,8 +471,8 @@ class Resources:
             raise MCPError(INVALID_PARAMS, "a token with limits follows no changes: read the resource again")
         return principal
 
-    def _changes(self, principal: Principal) -> Changes:
-        return self._hub.resource(Changes, principal.user_id)
+    def _changes(self, principal: Principal) -> ChangesResource:
+        return self._hub.resource(ChangesResource, principal.user_id)
 
     def _changed(self, event: ChangesView, uris: Collection[str]) -> Collection[str]:
         """Return those of *uris* that an event is about: all, if changes may be missing."""
@@ -524,17 +526,17 @@ WAY: Final = "hub/verdicts"  # in the _meta of its result: what becomes of a pre
 META_KEY: Final = "hub/idempotency-key"  # in the _meta of a call, for programs; or the argument of that name
 
 
-class _Named(msgspec.Struct):
+class _NamedParams(msgspec.Struct):
     name: str
 
 
 class _ToolCall(msgspec.Struct, tag_field="method", tag="tools/call"):
     """Call of a tool, of which only its name is read."""
 
-    params: _Named
+    params: _NamedParams
 
 
-class _Asked(msgspec.Struct):
+class _IdentifiedMessage(msgspec.Struct):
     """Message that is to be answered, of which only the id is read."""
 
     id: str | int
@@ -548,15 +550,15 @@ class AssistantServer:
         streams: limit on the event streams of sessions and subscriptions, and their end.
 
     Attributes:
-        door: answers the requests of tools.
+        access: answers the requests of tools.
     """
 
-    door: Access
+    access: Access
 
-    def __init__(self, hub: Hub, streams: Streams) -> None:
+    def __init__(self, hub: ResourceRegistry, streams: Streams) -> None:
         self._streams = streams
         self._tools = all_tools()
-        self._resources = resources = Resources(hub, streams, self._tools, self._result)
+        self._resources = resources = AddressedResources(hub, streams, self._tools, self._result)
         self._listed = {name: _listed(one) for name, one in self._tools.items()}
         self._server = Server(
             "hub",
@@ -584,7 +586,7 @@ class AssistantServer:
         ]
         self._tasks: TaskGroup | None = None
         self._opening = anyio.Lock()
-        self._questions = Shares(QUESTIONS, "no further question waits for a person")
+        self._questions = FairShares(QUESTIONS, "no further question waits for a person")
         self._sessions: dict[str | None, UserSessions] = {}  # by share
         self._unanswered: set[object] = set()  # requests of sessions: caller, session and id
         self._numbers = count()  # of questions
@@ -604,7 +606,9 @@ class AssistantServer:
         if (refusal := await self._insufficient(scope, principal)) is not None:
             await refusal(scope, receive, send)
             return
-        ACCOUNT.set(LoopAccount(self.door.loop, principal.actor))  # of tasks that last as long as the session
+        ACCOUNT.set(
+            LoopAccount(self.access.loop, principal.actor)
+        )  # of tasks that last as long as the session
         sessions = await self._sessions_of(principal)
         if scope["method"] == "GET":
             await self._follow(sessions, scope, receive, send)
@@ -629,7 +633,7 @@ class AssistantServer:
             call = msgspec.json.decode(scope["state"][BODY], type=_ToolCall)
             tool = self._tools.get(call.params.name)
             if tool is not None and (need := ROUTES[tool.asked]) in OFFERED - principal.scopes:
-                answer = await self.door.ask(scope, Inner(*tool.asked, "", (), b""))
+                answer = await self.access.ask(scope, ForwardedRequest(*tool.asked, "", (), b""))
                 scopes = " ".join(sorted({*principal.scopes, str(need.value)}))
                 answer.headers["www-authenticate"] = challenge(
                     scope, error="insufficient_scope", scope=scopes
@@ -718,7 +722,7 @@ class AssistantServer:
         context: Context,
         call: CallToolRequestParams,
         consent: Consent,
-        tool: ToolOf,
+        tool: AssistantTool,
         arguments: Arguments,
     ) -> CallToolResult | InputRequiredResult | Arguments:
         """Return arguments that the person behind the assistant agreed to, or the question to the person.
@@ -775,7 +779,9 @@ class AssistantServer:
             )
         self._answered.setdefault(number, (now, key))
 
-    async def _wrong(self, context: Context, tool: ToolOf, arguments: Arguments) -> CallToolResult | None:
+    async def _wrong(
+        self, context: Context, tool: AssistantTool, arguments: Arguments
+    ) -> CallToolResult | None:
         """Return the refusal of a call with a wrong argument, before a person is asked about it, or None."""
         request = tool.request(arguments)
         query = "&".join(filter(None, (request.query, f"{CHECK}=true")))
@@ -811,7 +817,7 @@ class AssistantServer:
             raise CodedError(ErrorCode.TOO_LARGE, message, hint="call the tool for fewer objects at once")
         return text, bound
 
-    async def _result(self, context: Context, tool: ToolOf, arguments: Arguments) -> CallToolResult:
+    async def _result(self, context: Context, tool: AssistantTool, arguments: Arguments) -> CallToolResult:
         """Return the result of a call, which may be a refusal."""
         try:
             return await self._shortened(context, tool, arguments)
@@ -826,7 +832,7 @@ class AssistantServer:
             body = msgspec.json.encode(found | {"hint": hint_for(found["hint"], self._tools)})
         return CallToolResult(content=[TextContent(text=body.decode())], is_error=True)
 
-    async def _shortened(self, context: Context, tool: ToolOf, arguments: Arguments) -> CallToolResult:
+    async def _shortened(self, context: Context, tool: AssistantTool, arguments: Arguments) -> CallToolResult:
         """Return the result of a call, with fewer rows than asked for where they take too many bytes."""
         asked: Mapping[str, Any] | None = tool.limited(arguments)
         while asked is not None:
@@ -842,8 +848,8 @@ class AssistantServer:
         message = f"the result has {len(body)} bytes; a tool returns {MAX_BYTES} at most"
         raise CodedError(ErrorCode.TOO_LARGE, message, hint="ask for a smaller part, or over REST")
 
-    async def _ask(self, context: Context, request: Inner) -> Response:
-        return await self.door.ask(_scope(context), request)
+    async def _ask(self, context: Context, request: ForwardedRequest) -> Response:
+        return await self.access.ask(_scope(context), request)
 
 
 def _scope(context: Context) -> Scope:
@@ -856,10 +862,12 @@ def _caller(context: Context) -> Principal:
     return principal
 
 
-def _asked(scope: Scope) -> _Asked | None:
+def _asked(scope: Scope) -> _IdentifiedMessage | None:
     """Return the message of a session that is to be answered, or None."""
     with suppress(*NO_JSON):  # the package refuses it
-        return msgspec.json.decode(scope["state"][BODY], type=_Asked) if session_of(scope) else None
+        return (
+            msgspec.json.decode(scope["state"][BODY], type=_IdentifiedMessage) if session_of(scope) else None
+        )
     return None
 
 
@@ -870,7 +878,7 @@ def _repeated(id: str | int) -> Response:
     return Response(body, HTTPStatus.BAD_REQUEST, media_type=JSON)
 
 
-def _is_usable(context: Context, tool: ToolOf) -> bool:
+def _is_usable(context: Context, tool: AssistantTool) -> bool:
     """Return whether the caller may call a tool, and can show its person the question if there is one."""
     return may_ask(_caller(context), tool.asked) and (tool.declared.consent is None or _can_ask(context))
 
@@ -915,7 +923,7 @@ def _with_body(body: bytes, receive: Receive) -> Receive:
     return received
 
 
-def _listed(tool: ToolOf) -> ListedTool:
+def _listed(tool: AssistantTool) -> ListedTool:
     declared = tool.declared
     return ListedTool(
         name=tool.name,

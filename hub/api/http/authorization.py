@@ -62,7 +62,7 @@ _NO_DOCUMENT: Final = (
 )
 
 
-class Client(OAuthClientInformationFull):
+class OAuthClient(OAuthClientInformationFull):
     """A client as its document or hub.toml describes it."""
 
     def validate_scope(self, requested_scope: str | None) -> list[str]:
@@ -76,15 +76,15 @@ class Client(OAuthClientInformationFull):
         return redirect_uri
 
 
-class Asked:
+class AuthorizationRequest:
     """A request for authorization by *client*, checked; *params*: None if it is refused."""
 
     params: AuthorizationParams | None = None
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: OAuthClient) -> None:
         self.client = client
 
-    async def get_client(self, client_id: str) -> Client:
+    async def get_client(self, client_id: str) -> OAuthClient:
         """Return the client."""
         return self.client
 
@@ -119,7 +119,7 @@ class Authorization:
         self._registered: dict[str, list[str]] = {}
         for name, _, address in (one.partition(" ") for one in registered):
             self._registered.setdefault(name, []).append(address)
-        self._documents: dict[str, tuple[int, Client]] = {}
+        self._documents: dict[str, tuple[int, OAuthClient]] = {}
         provider: Any = self  # has those methods of the protocol that these handlers call
         known = ClientAuthenticator(provider)
         self._handlers: dict[str, Callable[[Request], Awaitable[Response]]] = {
@@ -131,14 +131,14 @@ class Authorization:
     def _now(self) -> int:
         return epoch_ms(self._clock.now())
 
-    async def asked(self, query: str, origin: str) -> Asked:
+    async def asked(self, query: str, origin: str) -> AuthorizationRequest:
         """Return the request for authorization that the address of a page has as its *query*.
 
         Raises:
             CodedError: the client is unknown, or its request is invalid; nothing is sent to its address.
         """
         given = QueryParams(query)
-        asked = Asked(await self._client(given.get("client_id", "")))
+        asked = AuthorizationRequest(await self._client(given.get("client_id", "")))
         request = {"type": "http", "method": "GET", "query_string": query.encode(), "headers": []}
         response = await AuthorizationHandler(cast(Any, asked)).handle(Request(request))
         if asked.params is None:
@@ -153,7 +153,9 @@ class Authorization:
             raise bad_request([f"query.resource: it is for {asked.params.resource}, and this is {origin}"])
         return asked
 
-    def code(self, asked: Asked, opener: str | None, ends_at: int) -> tuple[str, dict[str, Any]]:
+    def code(
+        self, asked: AuthorizationRequest, opener: str | None, ends_at: int
+    ) -> tuple[str, dict[str, Any]]:
         """Return a new code for a request, and the columns of its grant."""
         assert asked.params is not None
         family, turn = (tokens.make(TokenKind.RENEWAL, self._chance) for _ in range(2))
@@ -281,11 +283,11 @@ class Authorization:
                 )
         raise TokenError("invalid_grant", "it was used before, or has ended")
 
-    async def _client(self, client_id: str) -> Client:
+    async def _client(self, client_id: str) -> OAuthClient:
         """Return a client. Raises CodedError."""
         if (addresses := self._registered.get(client_id)) is not None:
             uris = list(map(AnyUrl, addresses))
-            return Client(client_id=client_id, client_name=client_id, redirect_uris=uris)
+            return OAuthClient(client_id=client_id, client_name=client_id, redirect_uris=uris)
         known_at, client = self._documents.get(client_id, (0, None))
         if client is None or not 0 <= self._now - known_at < REMEMBERED_MS:
             client = await self._fetched(client_id)
@@ -294,7 +296,7 @@ class Authorization:
             self._documents[client_id] = self._now, client
         return client
 
-    async def _fetched(self, client_id: str) -> Client:
+    async def _fetched(self, client_id: str) -> OAuthClient:
         """Return the client that its document describes, which is at the address that is its id."""
         if not _is_of_document(client_id):
             raise bad_request(
@@ -308,7 +310,7 @@ class Authorization:
             if answer.status_code != 200:
                 what = f"the status is {answer.status_code}, and no redirect is followed"
                 raise bad_request([f"query.client_id: the document {client_id}: {what}"])
-            client = Client.model_validate_json(answer.content)
+            client = OAuthClient.model_validate_json(answer.content)
         except _NO_DOCUMENT as error:
             raise bad_request([f"query.client_id: the document {client_id}: {_problem_of(error)}"]) from error
         client.redirect_uris = list(filter(_may_be_led_to, client.redirect_uris or ()))

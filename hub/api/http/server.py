@@ -47,7 +47,7 @@ from hub.api.http.idempotency import Replays
 from hub.api.http.sockets import HEAD_S, connection_factory, listen_on_tcp, listen_on_unix, operator_refusal
 from hub.api.pages import Pages
 from hub.api.problem import Problem
-from hub.api.resource import Hub, Served
+from hub.api.resource import ResourceRegistry, Served
 from hub.base.clock import Clock, IdFactory, epoch_ms, wait_for_event
 from hub.base.log import Channel, bind
 from hub.base.loop_meter import LoopAccount, LoopMeter, charge_tasks, charged
@@ -261,7 +261,7 @@ class BoundedServer(uvicorn.Server):
         yield
 
 
-class Listening(NamedTuple):
+class BoundAddresses(NamedTuple):
     """Addresses of the server; *tcp* has the port that was actually bound."""
 
     tcp: HostPort
@@ -304,7 +304,7 @@ class OperatorServer(HttpServer):
 
     def __init__(
         self,
-        hub: Hub,
+        hub: ResourceRegistry,
         *,
         address: HostPort,
         unix_path: Path,
@@ -355,7 +355,7 @@ class OperatorServer(HttpServer):
             loop=loop,
         )
         if self._assistants is not None:
-            self._assistants.door = self.access
+            self._assistants.access = self.access
             self.access.authorizes = True
         super().__init__(
             self.access,
@@ -369,7 +369,7 @@ class OperatorServer(HttpServer):
             clock=clock,
         )
 
-    async def serve(self, *, task_status: TaskStatus[Listening] = anyio.TASK_STATUS_IGNORED) -> None:
+    async def serve(self, *, task_status: TaskStatus[BoundAddresses] = anyio.TASK_STATUS_IGNORED) -> None:
         """Serve until cancelled, then end every stream and finish responses in progress, in bounded time.
 
         Raises:
@@ -384,13 +384,13 @@ class OperatorServer(HttpServer):
                 if self._assistants is not None:
                     await tasks.start(self._assistants.serve)
                 try:
-                    task_status.started(Listening(where, self._unix_path))
+                    task_status.started(BoundAddresses(where, self._unix_path))
                     await anyio.sleep_forever()
                 finally:
                     self._streams.end()
 
 
-def _assistants(hub: Hub, streams: Streams) -> "AssistantServer":
+def _assistants(hub: ResourceRegistry, streams: Streams) -> "AssistantServer":
     # Imported where it is used alone: the package takes a second and 28 MiB.
     try:
         from hub.api.http.assistants import AssistantServer
@@ -411,7 +411,7 @@ _PLACE: Final = "/hooks/"
 _MEDIA_TYPE_CHARS: Final = 200
 
 
-class Hook(NamedTuple):
+class WebhookEndpoint(NamedTuple):
     """A webhook: the name of its connector, its sender, and the secrets of which one has to verify."""
 
     name: str
@@ -422,7 +422,7 @@ class Hook(NamedTuple):
         return f"Hook({self.name!r}, {self.source.value!r})"
 
 
-class Refused(HubError):
+class RefusedPost(HubError):
     """A refused post."""
 
     def __init__(self, code: ErrorCode, message: str, *, status: int | None = None, **headers: str) -> None:
@@ -436,7 +436,7 @@ class Refused(HubError):
         )
 
 
-class Hooks:
+class WebhookApplication:
     """ASGI application of the webhooks.
 
     Args:
@@ -471,14 +471,14 @@ class Hooks:
         self._news = news
         self._body_s = body_s
         self._taken = 0
-        self.hooks: Mapping[str, Hook] = {}
+        self.hooks: Mapping[str, WebhookEndpoint] = {}
         self.hosts = hosts
         self.proxies = proxies
         self.body_bytes = body_bytes
         self.at_once = at_once
         self.most_waiting = most_waiting
 
-    def use(self, hooks: Sequence[Hook]) -> None:
+    def use(self, hooks: Sequence[WebhookEndpoint]) -> None:
         """Replace the webhooks from the next post on."""
         self.hooks = {hook.name: hook for hook in hooks}
 
@@ -497,7 +497,7 @@ class Hooks:
         if self._taken >= self.at_once:
             self._metrics.limits_reached.labels("posts_at_once").inc()
             message = f"{self.at_once} posts are being answered, and no further one is now"
-            await self._refuse(Refused(ErrorCode.OVERLOADED, message, retry_after=str(BUSY_S)))(
+            await self._refuse(RefusedPost(ErrorCode.OVERLOADED, message, retry_after=str(BUSY_S)))(
                 scope, receive, send
             )
             return
@@ -535,7 +535,7 @@ class Hooks:
             None if hook is None else hook.source, once, body, () if hook is None else hook.secrets, now
         )
         if hook is None or delivery is None:
-            raise Refused(ErrorCode.BAD_SIGNATURE, "it is not signed as this webhook wants it")
+            raise RefusedPost(ErrorCode.BAD_SIGNATURE, "it is not signed as this webhook wants it")
         if (let_in := scope["state"].get(LET_IN)) is not None:
             let_in()
         media_type = once.get("content-type", "application/octet-stream")[:_MEDIA_TYPE_CHARS]
@@ -544,7 +544,9 @@ class Hooks:
         await self._keep(hook, delivery, media_type, body)
         return JSONResponse({}, status_code=202)
 
-    async def _keep(self, hook: Hook, delivery: VerifiedPost, media_type: str, body: bytes) -> None:
+    async def _keep(
+        self, hook: WebhookEndpoint, delivery: VerifiedPost, media_type: str, body: bytes
+    ) -> None:
         at = epoch_ms(self._clock.now())
         try:
             row = await self._store.read(connectors.get_connector, hook.name)
@@ -562,9 +564,9 @@ class Hooks:
             )
         except TooManyPosted as error:
             self._metrics.limits_reached.labels("posted_waiting").inc()
-            raise Refused(error.code, str(error), status=429, retry_after=str(FULL_S)) from error
+            raise RefusedPost(error.code, str(error), status=429, retry_after=str(FULL_S)) from error
         except UnknownConnector as error:  # the connector is being removed from hub.toml
-            raise Refused(ErrorCode.BAD_SIGNATURE, "it is not signed as this webhook wants it") from error
+            raise RefusedPost(ErrorCode.BAD_SIGNATURE, "it is not signed as this webhook wants it") from error
         if is_new:
             log.info("hook.posted", connector=hook.name, bytes=len(body))
             self._news(row.id)
@@ -579,21 +581,23 @@ class Hooks:
         headers = Headers(scope=scope)
         hosts = headers.getlist("host")
         if len(hosts) != 1 or hosts[0] not in self.hosts:
-            raise Refused(ErrorCode.WRONG_HOST, self.hosts.refusal(" ".join(hosts), "webhooks"))
+            raise RefusedPost(ErrorCode.WRONG_HOST, self.hosts.refusal(" ".join(hosts), "webhooks"))
         forwarded = {name: values for name in FORWARDING if (values := headers.getlist(name))}
         self.proxies.client(scope["client"][0], forwarded)
         path: str = scope["path"]
         name = path.removeprefix(_PLACE)
         if not path.startswith(_PLACE) or not name or "/" in name:
-            raise Refused(ErrorCode.UNKNOWN_METHOD, "here is nothing but /hooks/NAME")
+            raise RefusedPost(ErrorCode.UNKNOWN_METHOD, "here is nothing but /hooks/NAME")
         if scope["method"] != "POST":
-            raise Refused(ErrorCode.UNKNOWN_METHOD, "a webhook is posted to", status=405, allow="POST")
+            raise RefusedPost(ErrorCode.UNKNOWN_METHOD, "a webhook is posted to", status=405, allow="POST")
         if headers.get("content-encoding", "identity").lower() != "identity":
-            raise Refused(ErrorCode.BAD_CONTENT_TYPE, "a body is not compressed", accept_encoding="identity")
+            raise RefusedPost(
+                ErrorCode.BAD_CONTENT_TYPE, "a body is not compressed", accept_encoding="identity"
+            )
         length = headers.get("content-length", "0")
         if length.isdecimal() and int(length) > self.body_bytes:
             self._metrics.limits_reached.labels("posted_bytes").inc()
-            raise Refused(ErrorCode.TOO_LARGE, f"a body has at most {self.body_bytes} bytes")
+            raise RefusedPost(ErrorCode.TOO_LARGE, f"a body has at most {self.body_bytes} bytes")
         return name
 
     def note_refusal(self, code: str, reason: str) -> None:
@@ -603,7 +607,7 @@ class Hooks:
 
     def _refuse(self, error: HubError) -> Response:
         """Count and log a refusal, also one of the database, and return its response."""
-        if isinstance(error, Refused):
+        if isinstance(error, RefusedPost):
             self.note_refusal(error.reason, str(error))
             return error.answer
         self.note_refusal(error.code, str(error))
@@ -622,7 +626,7 @@ def _challenge(body: bytes, media_type: str) -> str | None:
     return challenge if isinstance(challenge, str) else None
 
 
-class NewsDesk:
+class NewPostQueue:
     """Queue of connectors with new posts, reported one after the other, without duplicates."""
 
     def __init__(self, store: Store, report: Callable[[str], Awaitable[None]]) -> None:
@@ -655,7 +659,7 @@ class NewsDesk:
                     log.warning("hook.news_not_told", code=problem.code, detail=str(problem))
 
 
-class HookServer(HttpServer):
+class WebhookServer(HttpServer):
     """Service that listens for webhook posts. Its arguments are those of ``HttpServer``.
 
     Args:
@@ -664,8 +668,8 @@ class HookServer(HttpServer):
 
     def __init__(
         self,
-        hooks: Hooks,
-        news: NewsDesk,
+        hooks: WebhookApplication,
+        news: NewPostQueue,
         *,
         address: HostPort,
         gate: Gate,

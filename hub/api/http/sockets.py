@@ -144,7 +144,7 @@ _CREDENTIALS: Final = struct.Struct("3i")  # struct ucred of Linux: pid, uid, gi
 _LAST: Final = {"connection": "close"}
 
 
-class _Refused(Exception):
+class _RefusedRequest(Exception):
     """A refused request. Raised by callbacks of the parser, which then stops."""
 
     def __init__(
@@ -156,8 +156,8 @@ class _Refused(Exception):
         self.headers = headers or _LAST
 
 
-class _Pipelined(Exception):
-    """A request that did not wait for the response before it. Raised as ``_Refused`` is."""
+class _PipelinedRequest(Exception):
+    """A request that did not wait for the response before it. Raised as ``_RefusedRequest`` is."""
 
 
 def connection_factory(
@@ -265,9 +265,9 @@ class BoundedConnection(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         """Answer a request that the parser rejected: not HTTP, or an exception raised by a callback."""
         match sys.exc_info()[1]:
-            case BaseException(__context__=_Pipelined()):
+            case BaseException(__context__=_PipelinedRequest()):
                 self._is_deaf, self.cycle.keep_alive = True, False
-            case BaseException(__context__=_Refused() as refused):
+            case BaseException(__context__=_RefusedRequest() as refused):
                 self._refuse(refused.code, str(refused), status=refused.status, headers=refused.headers)
             case _:
                 self._refuse(ErrorCode.BAD_PARAMS, msg, status=400)
@@ -279,7 +279,7 @@ class BoundedConnection(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         if self.cycle is not None and not self.cycle.response_complete:
-            raise _Pipelined
+            raise _PipelinedRequest
         super().on_message_begin()
         self._head_bytes = self._headers = 0
         self._is_in_head = True
@@ -289,21 +289,21 @@ class BoundedConnection(HttpToolsProtocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         self._headers += 1
         if self._headers > HEADERS:
-            raise _Refused(ErrorCode.TOO_LARGE, f"a request has at most {HEADERS} headers", 431)
+            raise _RefusedRequest(ErrorCode.TOO_LARGE, f"a request has at most {HEADERS} headers", 431)
         if name.lower() == b"transfer-encoding" and not self._allows_chunks:
             # a body without a declared length cannot be limited before it is read
-            raise _Refused(ErrorCode.BAD_PARAMS, "say how long the body is: Content-Length", 411)
+            raise _RefusedRequest(ErrorCode.BAD_PARAMS, "say how long the body is: Content-Length", 411)
         if self._is_in_head:  # what follows a chunked body was in no check of the head
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > HEADER_BYTES:
-            raise _Refused(ErrorCode.TOO_LARGE, _TOO_LONG, 431)
+            raise _RefusedRequest(ErrorCode.TOO_LARGE, _TOO_LONG, 431)
         self._is_in_head = False
         self._head_is_here()
         turned = self._place.turned if isinstance(self._place, LivenessSlot) else None
         if turned is not None and self.url.partition(b"?")[0] != LIVENESS.encode():
-            raise _Refused(turned.reason, str(turned), None, _headers_of(turned))
+            raise _RefusedRequest(turned.reason, str(turned), None, _headers_of(turned))
         # Of this request: the library would set it once a second, which wakes an idle process.
         self.server_state.default_headers = [(b"date", formatdate(usegmt=True).encode())]
         super().on_headers_complete()

@@ -9,17 +9,17 @@ from hub.agents.capabilities import CapabilityRegistry as CapabilityService
 from hub.agents.checkpoints import CheckpointService
 from hub.agents.config_delivery import config_values
 from hub.agents.config_writing import ConfigWriter as ConfigService
-from hub.api.binding import Body, From, bad_request
+from hub.api.binding import BodyField, From, bad_request
 from hub.api.device import OwnAgent, object_of
 from hub.api.resource import (
     ALL,
     Actor,
+    IfMatch,
     Instant,
+    ListPage,
+    ListPart,
     Match,
-    Matching,
-    Page,
     Paging,
-    Part,
     Resource,
     View,
     audited,
@@ -134,7 +134,7 @@ Keys = Annotated[list[str], Meta(min_length=1, max_length=MAX_KEYS)]
 _RECORD = object_of("key", "type", "value", "description", "source")
 
 
-class AgentConfigs(Resource):
+class AgentConfigsResource(Resource):
     """Configs of agents. Changes are written to the audit log in the same transaction."""
 
     name, path = "configs", "/v1/agents/{name}"
@@ -169,7 +169,7 @@ class AgentConfigs(Resource):
         match: Match,
         configs: Annotated[
             dict[str, ConfigRequest],
-            Body("ConfigsRequest", "The new configs of an agent by key; all others are removed."),
+            BodyField("ConfigsRequest", "The new configs of an agent by key; all others are removed."),
         ],
         actor: Actor,
     ) -> ConfigsChangedView:
@@ -228,7 +228,7 @@ class AgentConfigs(Resource):
         name: str,
         paging: Paging,
         key: Annotated[str, Meta(max_length=255, description="Changes of this config alone.")] | None = None,
-    ) -> Page[ConfigMoveView]:
+    ) -> ListPage[ConfigMoveView]:
         """List the changes of configs with their actors, the newest first."""
         _, rows = await self._store.read(
             agents.with_agent,
@@ -258,7 +258,7 @@ class AgentConfigs(Resource):
         to: Annotated[
             int,
             Meta(ge=0, le=2**53),
-            Body(
+            BodyField(
                 "ConfigRevert",
                 "The number of the change whose result to restore; 0: the configs before the first one.",
             ),
@@ -307,7 +307,7 @@ class AgentConfigs(Resource):
     async def _change(
         self,
         name: str,
-        match: Matching,
+        match: IfMatch,
         requested: Mapping[str, ConfigRequest],
         *,
         unset: Collection[str] = (),
@@ -326,7 +326,7 @@ class AgentConfigs(Resource):
         )
         return _changed(agent, done, match)
 
-    async def _expected(self, name: str, match: Matching) -> int | None:
+    async def _expected(self, name: str, match: IfMatch) -> int | None:
         """Return the revision that ``If-Match`` requires, which the change itself then checks again.
 
         Raises:
@@ -343,7 +343,7 @@ def _read_configs(c: Connection, agent_id: AgentId) -> tuple[list[ConfigRow], Ef
     return configs.list_configs(c, agent_id), agent_snapshot.effective_of(c, agent_id)
 
 
-def _changed(agent: AgentRow, done: ConfigsChanged, match: Matching) -> ConfigsChangedView:
+def _changed(agent: AgentRow, done: ConfigsChanged, match: IfMatch) -> ConfigsChangedView:
     match.set_tag(_tag(done.rev))
     return ConfigsChangedView(agent=agent.name, rev=done.rev, changed=done.keys)
 
@@ -425,7 +425,7 @@ class RemovedCapabilities(View):
     removed: tuple[CapabilityView, ...]
 
 
-class Capabilities(Resource):
+class CapabilitiesResource(Resource):
     """Capabilities of agents. Changes are written to the audit log in the same transaction."""
 
     name, path = "capabilities", "/v1/agents/{name}/capabilities"
@@ -571,7 +571,7 @@ class Capabilities(Resource):
             raise self._managed(agent, error) from error
         return RemovedCapabilities(removed=tuple(map(_view, removed)))
 
-    async def _check(self, name: str, match: Matching) -> None:
+    async def _check(self, name: str, match: IfMatch) -> None:
         if match.is_asked:
             match.check(_capabilities_tag(await self.of_agent(name)))
 
@@ -646,7 +646,7 @@ _CHECKPOINT_RECORD = object_of(
 )
 
 
-class Checkpoints(Resource):
+class CheckpointsResource(Resource):
     """Checkpoints of agents. Changes are written to the audit log in the same transaction."""
 
     name, path = "checkpoints", "/v1/agents/{name}/checkpoints"
@@ -674,7 +674,7 @@ class Checkpoints(Resource):
         empty="agent {name} has no checkpoints",
     )
     @listed("", Scope.READ, key=lambda checkpoint: (checkpoint.scope,))
-    async def all(self, name: str, part: Part = ALL) -> list[CheckpointView]:
+    async def all(self, name: str, part: ListPart = ALL) -> list[CheckpointView]:
         """List the checkpoints of an agent, by scope."""
         _, rows = await self._store.read(
             agents.with_agent,

@@ -19,15 +19,15 @@ from hub.agents.vocabularies import (
     tables_of,
 )
 from hub.api.agent_bodies import AgentFilters
-from hub.api.binding import OPTIONAL, Body, From, bad_request
+from hub.api.binding import OPTIONAL, BodyField, From, bad_request
 from hub.api.device import OwnAgent, converted
 from hub.api.resource import (
     MAX_LONG,
     Actor,
     Caller,
     Instant,
+    ListPage,
     Match,
-    Page,
     Paging,
     Resource,
     View,
@@ -36,7 +36,7 @@ from hub.api.resource import (
     device,
     route,
 )
-from hub.api.resources.agents import Agents, VocabularyQuery, faults_of, managed
+from hub.api.resources.agents import AgentsResource, VocabularyQuery, faults_of, managed
 from hub.base.clock import Clock, epoch_ms
 from hub.base.roles import AGENT, Scope, creation_of
 from hub.health.issues import Finding
@@ -191,7 +191,7 @@ RowFilters = Annotated[dict[str, str], From(_filters)]
 LastHeartbeat: TypeAlias = Callable[[Sender, int | None], int | None]
 
 
-class AgentStatuses(Resource):
+class AgentStatusesResource(Resource):
     """Status of agents. *name*: an agent's name or id, or ``external:`` and its external identifier."""
 
     name, path = "status", "/v1/agents/{name}"
@@ -203,7 +203,7 @@ class AgentStatuses(Resource):
         *,
         store: Store,
         control: RunControl,
-        agents: Agents,
+        agents: AgentsResource,
         lines: FileLines | None = None,
         last_heartbeat: LastHeartbeat = lambda _, stored_at: stored_at,
     ) -> None:
@@ -289,7 +289,7 @@ class AgentStatuses(Resource):
         actor: Actor,
         reason: Annotated[
             Annotated[str, Meta(max_length=1_000, pattern=r"^[^\x00]*$")] | None,
-            Body("Termination", "The reason to terminate an agent.", is_optional=True),
+            BodyField("Termination", "The reason to terminate an agent.", is_optional=True),
         ] = None,
     ) -> AgentStatusView:
         """End an agent for good: cancel its live runs, remove its schedules, and keep its history."""
@@ -317,7 +317,7 @@ class AgentStatuses(Resource):
         paging: Paging,
         axis: Annotated[str, Meta(max_length=20, description="Moves on this axis only, as in lifecycle.")]
         | None = None,
-    ) -> Page[AgentMoveView]:
+    ) -> ListPage[AgentMoveView]:
         """List the moves of an agent on its axes, the newest first: when, from where, why, and by whom."""
         of_axis = None if axis is None else _axis(axis)
 
@@ -474,7 +474,7 @@ def _with_heartbeat(facts: AgentFacts, last_heartbeat: LastHeartbeat) -> AgentFa
     return msgspec.structs.replace(facts, state=msgspec.structs.replace(facts.state, last_heartbeat_at=at))
 
 
-class AgentDocuments(Resource):
+class AgentDocumentsResource(Resource):
     """Agents in the terms of a vocabulary."""
 
     name, path = "documents", "/v1/agents/as/{vocabulary}"
@@ -550,7 +550,7 @@ class HeartbeatView(View, kw_only=True):
     offline_after_s: float = SILENT_S
 
 
-class AgentHeartbeats(Resource):
+class AgentHeartbeatsResource(Resource):
     """Heartbeats of agents without a device."""
 
     name, path = "agent_heartbeats", ""

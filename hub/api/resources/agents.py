@@ -24,20 +24,20 @@ from hub.api.agent_bodies import (
     AgentBody,
     AgentChanges,
     AgentFilters,
-    Rules,
+    CommonAgentSettings,
     body_of,
     changed_by,
     made_of,
 )
-from hub.api.binding import OPTIONAL, Body, Head, bad_request
+from hub.api.binding import OPTIONAL, BodyField, ResponseHead, bad_request
 from hub.api.device import Link, OwnAgent, object_of
 from hub.api.resource import (
     ALL,
     NO_CHANGE,
     Actor,
     Instant,
+    ListPart,
     Match,
-    Part,
     Resource,
     RetryKey,
     View,
@@ -49,8 +49,8 @@ from hub.api.resource import (
     tag_of,
     tool,
 )
-from hub.api.resources.runs import Preferred, RunFacts, Runs, RunView, read_facts, run_record
-from hub.api.resources.schedules import NEXT_FIRES, Schedules, ScheduleView
+from hub.api.resources.runs import Preferred, RunRows, RunsResource, RunView, read_facts, run_record
+from hub.api.resources.schedules import NEXT_FIRES, SchedulesResource, ScheduleView
 from hub.base.log import Channel
 from hub.base.roles import BY_DEVICE, Scope
 from hub.health.issues import Finding
@@ -122,7 +122,7 @@ class VerdictView(View):
     broken: tuple[BrokenView, ...] = ()
 
 
-class Templates(Resource):
+class TemplatesResource(Resource):
     """Templates, which belong to no user; each user sees the names of their own agents in them."""
 
     name, path = "templates", "/v1/templates"
@@ -142,7 +142,7 @@ class Templates(Resource):
         empty="no templates; write one: hub templates put NAME --file FILE, or [[templates]] in hub.toml",
     )
     @listed("", Scope.READ, key=lambda template: (template.name,))
-    async def all(self, part: Part = ALL) -> list[TemplateView]:
+    async def all(self, part: ListPart = ALL) -> list[TemplateView]:
         """List the templates by name."""
         return await self._views(
             lambda c: agent_snapshot.list_templates(c, limit=part.limit, after=part.after)
@@ -191,7 +191,7 @@ class Templates(Resource):
         name: TemplateName,
         table: TemplateTable,
         match: Match,
-        head: Head,
+        head: ResponseHead,
         actor: Actor,
         force: Annotated[bool, Meta(description="Agents that it breaks are put in error.")] = False,
     ) -> TemplateView:
@@ -405,22 +405,22 @@ def _without_place(params: Mapping[str, Any]) -> dict[str, Any]:
     return dict(params)
 
 
-class AgentFacts(NamedTuple):
+class AgentRows(NamedTuple):
     """Agents, and the rows that their views need."""
 
     rows: Sequence[AgentRow]
-    last_runs: RunFacts
+    last_runs: RunRows
     schedules: Sequence[ScheduleRow]
     connected: Collection[DeviceId]
     faults: Mapping[AgentId, Finding]
 
 
-def _read_facts(c: Connection, rows: Sequence[AgentRow], offered: Offered, at: int) -> AgentFacts:
+def _read_facts(c: Connection, rows: Sequence[AgentRow], offered: Offered, at: int) -> AgentRows:
     newest = runs.find_runs(c, [row.last_run.id for row in rows if row.last_run is not None])
     own = schedule_rows.schedules_of_agents(c, [row.id for row in rows])
     connected = devices.connected_of(c, [row.device_id for row in rows if row.device_id is not None])
     faults = faults_of(c, at, [row.id for row in rows])
-    return AgentFacts(rows, read_facts(c, newest, offered), own, connected, faults)
+    return AgentRows(rows, read_facts(c, newest, offered), own, connected, faults)
 
 
 def faults_of(c: Connection, at: int, ids: Collection[AgentId]) -> dict[AgentId, Finding]:
@@ -429,7 +429,7 @@ def faults_of(c: Connection, at: int, ids: Collection[AgentId]) -> dict[AgentId,
     return {one.agent.id: about_failing(one) for one in found if one.run.outcome is RunOutcome.ERROR}
 
 
-class Agents(Resource):
+class AgentsResource(Resource):
     """Agents. Only those that were created over an API can be changed or removed over it."""
 
     name, path = "agents", "/v1/agents"
@@ -440,10 +440,10 @@ class Agents(Resource):
         *,
         store: Store,
         control: RunControl,
-        runs: Runs,
-        schedules: Schedules,
+        runs: RunsResource,
+        schedules: SchedulesResource,
         writer: AgentWriter,
-        rules: Callable[[], Rules],
+        rules: Callable[[], CommonAgentSettings],
         lines: FileLines,
     ) -> None:
         """Create the resource.
@@ -501,13 +501,13 @@ class Agents(Resource):
         self,
         filters: AgentFilters = ANY,
         as_: Annotated[Vocabulary, Meta(description="Vocabulary of the status.")] = Vocabulary.CALENDAR,
-        part: Part = ALL,
+        part: ListPart = ALL,
     ) -> list[AgentView]:
         """List the agents that are not archived, by name: all, or those that meet every condition."""
         filter = filters.filter(as_)
         offered, at = self._runs.offered, self._runs.now_ms
 
-        def read(c: Connection) -> AgentFacts:
+        def read(c: Connection) -> AgentRows:
             only = conditions_of(c, filter)
             rows = agents.list_agents(
                 c,
@@ -584,7 +584,7 @@ class Agents(Resource):
         """Return one agent, its schedules with their next fires, and its last run."""
         offered, at = self._runs.offered, self._runs.now_ms
 
-        def read(c: Connection) -> AgentFacts:
+        def read(c: Connection) -> AgentRows:
             agent = agents.agent_called(c, name, self.user_id, devices=self.limited_to.devices)
             return _read_facts(c, [agent], offered, at)
 
@@ -710,7 +710,7 @@ class Agents(Resource):
         actor: Actor,
         catch_up: Annotated[
             bool,
-            Body(
+            BodyField(
                 "Resumption",
                 "Options of resuming an agent. *catch_up*: fires that its paused schedules missed are"
                 " caught up.",
@@ -873,7 +873,7 @@ class Agents(Resource):
             raise CodedError(ErrorCode.UNKNOWN_USER, f"user: there is no user {name!r}")
         return row.id
 
-    def _views(self, found: AgentFacts) -> list[AgentView]:
+    def _views(self, found: AgentRows) -> list[AgentView]:
         last_runs = {run.id: run for run in self._runs.views_of(found.last_runs)}
         schedules = self._schedules.views_of(found.schedules)
         return [

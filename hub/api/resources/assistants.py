@@ -15,11 +15,11 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Send
 from starlette.types import Scope as Request
 
-from hub.api.binding import Body, Call, Header, bad_request
-from hub.api.events import Continued
+from hub.api.binding import BodyField, FromHeader, RequestContext, bad_request
+from hub.api.events import StreamedResponse
 from hub.api.http.access import ASSISTANTS, AUTHORIZES, NEW_LINK, PROTECTED, REVOKE, TOKEN, origin_of
 from hub.api.resource import NO_CHANGE, Assistants, Caller, Resource, View, audited, route
-from hub.api.resources.tokens import LimitsView, OperatorTokens
+from hub.api.resources.tokens import LimitsView, OperatorTokensResource
 from hub.base.clock import Clock, epoch_ms
 from hub.base.log import Channel
 from hub.base.printable import one_line
@@ -46,7 +46,7 @@ MAX_OF_HOST: Final = 20  # characters of its host; the last ones say whose it is
 Scopes = Annotated[
     Annotated[str, Meta(max_length=200, description="Act with these scopes alone, with blanks between them.")]
     | None,
-    Header("hub-scopes"),
+    FromHeader("hub-scopes"),
 ]
 Called = Annotated[
     Annotated[
@@ -56,11 +56,11 @@ Called = Annotated[
             description="Name that its person gave to an assistant on the hub's machine.",
         ),
     ],
-    Header("hub-assistant"),
+    FromHeader("hub-assistant"),
 ]
 
 
-class Passed(Continued):
+class ForwardedResponse(StreamedResponse):
     """Response of another application to a request, whose caller has *scopes* alone if they are given.
 
     Over the Unix socket the caller is an assistant of the user there, and *called* is its name. A token has
@@ -101,30 +101,30 @@ def _served(app: ASGIApp | None) -> ASGIApp:
     return app
 
 
-class AssistantMessages(Resource):
+class AssistantMessagesResource(Resource):
     """Messages of assistants; ``hub.api.http.assistants`` answers them by the declared tools."""
 
     name, path, within = "assistants", ASSISTANTS, BY_ALL  # each tool asks its own route
 
     @route("POST", "", Scope.READ)
     @audited(NO_CHANGE)
-    async def post(self, app: Assistants, scopes: Scopes = None, called: Called = "") -> Passed:
+    async def post(self, app: Assistants, scopes: Scopes = None, called: Called = "") -> ForwardedResponse:
         """Answer a message of an assistant. A tool is a route of the hub, and needs the scope of that route.
 
         A client of the revision 2025-11-25 opens a session first; one of 2026-07-28 has none.
         """
-        return Passed(app, self.user_id, scopes, called)
+        return ForwardedResponse(app, self.user_id, scopes, called)
 
     @route("GET", "", Scope.READ)
-    async def listen(self, app: Assistants, scopes: Scopes = None, called: Called = "") -> Passed:
+    async def listen(self, app: Assistants, scopes: Scopes = None, called: Called = "") -> ForwardedResponse:
         """Send the events of a session."""
-        return Passed(app, self.user_id, scopes, called)
+        return ForwardedResponse(app, self.user_id, scopes, called)
 
     @route("DELETE", "", Scope.READ)
     @audited(NO_CHANGE)
-    async def end(self, app: Assistants, scopes: Scopes = None, called: Called = "") -> Passed:
+    async def end(self, app: Assistants, scopes: Scopes = None, called: Called = "") -> ForwardedResponse:
         """End a session."""
-        return Passed(app, self.user_id, scopes, called)
+        return ForwardedResponse(app, self.user_id, scopes, called)
 
 
 class AuthorizationView(View):
@@ -151,10 +151,10 @@ class Allowed(View):
 
 
 _QUERY: Final = "The query of the address that the assistant opened."
-_REQUEST: Final = Body("AllowRequest", "A request of an assistant that its person allows.")
+_REQUEST: Final = BodyField("AllowRequest", "A request of an assistant that its person allows.")
 
 
-class Authorizations(Resource):
+class AuthorizationsResource(Resource):
     """Requests of assistants for authorization; ``hub.api.http.authorization`` checks them.
 
     Args:
@@ -165,12 +165,16 @@ class Authorizations(Resource):
     name, path = "authorizations", ""
 
     def __init__(
-        self, store: Store, clock: Clock, tokens: OperatorTokens, server: "Callable[[], Authorization]"
+        self,
+        store: Store,
+        clock: Clock,
+        tokens: OperatorTokensResource,
+        server: "Callable[[], Authorization]",
     ) -> None:
         self._store, self._clock, self._tokens, self._server = store, clock, tokens, server
 
     @route("GET", AUTHORIZES, PUBLIC, is_whole=True)
-    async def server_metadata(self, app: Assistants, call: Call) -> dict[str, Any]:
+    async def server_metadata(self, app: Assistants, call: RequestContext) -> dict[str, Any]:
         """Describe the authorization server of assistants (RFC 8414)."""
         _served(app)
         origin = origin_of(call.scope)
@@ -190,7 +194,7 @@ class Authorizations(Resource):
         }
 
     @route("GET", PROTECTED, PUBLIC, is_whole=True)
-    async def resource_metadata(self, app: Assistants, call: Call) -> dict[str, Any]:
+    async def resource_metadata(self, app: Assistants, call: RequestContext) -> dict[str, Any]:
         """Describe the address of assistants, and who authorizes them (RFC 9728)."""
         _served(app)
         origin = origin_of(call.scope)
@@ -203,14 +207,14 @@ class Authorizations(Resource):
 
     @route("POST", TOKEN, PUBLIC, is_whole=True)
     @audited(NO_CHANGE)
-    async def token(self, app: Assistants, call: Call) -> Response:
+    async def token(self, app: Assistants, call: RequestContext) -> Response:
         """Exchange a code, or a refresh token, for a token of an assistant (OAuth 2.1, a form)."""
         _served(app)
         return await self._server().respond(TOKEN, call.body, origin_of(call.scope))
 
     @route("POST", REVOKE, PUBLIC, is_whole=True)
     @audited(NO_CHANGE)
-    async def end(self, app: Assistants, call: Call) -> Response:
+    async def end(self, app: Assistants, call: RequestContext) -> Response:
         """Revoke a token of an assistant, and its refresh token (RFC 7009, a form)."""
         _served(app)
         return await self._server().respond(REVOKE, call.body, origin_of(call.scope))
@@ -220,7 +224,7 @@ class Authorizations(Resource):
         self,
         app: Assistants,
         caller: Caller,
-        call: Call,
+        call: RequestContext,
         query: Annotated[str, Meta(max_length=4_000, description=_QUERY)],
     ) -> AuthorizationView:
         """Show a request of an assistant for authorization, to who is signed in at the dashboard."""
@@ -250,7 +254,7 @@ class Authorizations(Resource):
         self,
         app: Assistants,
         caller: Caller,
-        call: Call,
+        call: RequestContext,
         query: Annotated[str, Meta(max_length=4_000), _REQUEST],
         scopes: Annotated[tuple[Scope, ...], _REQUEST],
         limits: Annotated[LimitsView | None, _REQUEST] = None,

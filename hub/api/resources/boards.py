@@ -5,16 +5,16 @@ from typing import Annotated, Any, Final, Literal
 
 from msgspec import UNSET, Meta, UnsetType, structs
 
-from hub.api.binding import Body, From
+from hub.api.binding import BodyField, From
 from hub.api.device import object_of
 from hub.api.resource import (
     ALL,
     MAX_LONG,
     Instant,
+    ListPage,
+    ListPart,
     Name,
-    Page,
     Paging,
-    Part,
     Resource,
     RetryKey,
     View,
@@ -102,20 +102,20 @@ class AgentSelfView(View):
     gateway: str | None = None
 
 
-_BOARD_BODY: Final = Body(
+_BOARD_BODY: Final = BodyField(
     "BoardBody", "A board to create. *gateway*: name of the OpenClaw gateway whose main agent serves it."
 )
 
 
-_BOARD_CHANGES: Final = Body(
+_BOARD_CHANGES: Final = BodyField(
     "BoardChanges", "Changes of a board: what is left out stays, and null removes a value."
 )
 
 
-_NEW_MEMBER: Final = Body("NewMember", "An agent to add to a board, by its name or id.")
+_NEW_MEMBER: Final = BodyField("NewMember", "An agent to add to a board, by its name or id.")
 
 
-class Boards(Resource):
+class BoardsResource(Resource):
     """Boards, by name or id."""
 
     name, path = "boards", ""
@@ -154,7 +154,7 @@ class Boards(Resource):
         Grant.COORDINATION,
         answer=lambda boards: {"boards": list(map(_RECORD, boards))},
     )
-    async def all(self, caller: Caller, part: Part = ALL) -> list[BoardView]:
+    async def all(self, caller: Caller, part: ListPart = ALL) -> list[BoardView]:
         """List the boards by name.
 
         An agent sees its own board, the main agent of a gateway those of its gateway.
@@ -374,7 +374,7 @@ class Boards(Resource):
         board: str,
         agent: Annotated[
             Annotated[str, Meta(min_length=1, max_length=200)] | None,
-            Body("Lead", "The agent of the board that is to be its lead, by name or id; null: none."),
+            BodyField("Lead", "The agent of the board that is to be its lead, by name or id; null: none."),
         ],
     ) -> BoardDetail:
         """Make one of the board's agents its lead. There is one at most."""
@@ -512,7 +512,7 @@ def _requested(
     )
 
 
-class BoardMemories(Resource):
+class BoardMemoriesResource(Resource):
     """Memories of boards."""
 
     name, path = "memory", ""
@@ -555,7 +555,7 @@ class BoardMemories(Resource):
     )
     async def page(
         self, caller: Caller, board: str, paging: Paging, requested: Annotated[MemoryFilter, From(_requested)]
-    ) -> Page[MemoryView]:
+    ) -> ListPage[MemoryView]:
         """List the items of a board's memory, the newest first."""
         paging.limit = min(paging.limit, MAX_LONG)
         rows, names = await self._memory.page(
@@ -563,7 +563,7 @@ class BoardMemories(Resource):
         )
         page = paging.fetched(rows, key=lambda row: (row.created_at, row.id))
         memory = tuple(MemoryView.from_row(row, actor_name=names.get(row.actor)) for row in page.items)
-        return Page(memory, page.next_cursor)
+        return ListPage(memory, page.next_cursor)
 
     @command(
         "boards memory BOARD add CONTENT",

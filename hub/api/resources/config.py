@@ -6,17 +6,17 @@ from typing import Annotated, Any, Final, Literal
 
 from msgspec import Meta
 
-from hub.api.binding import Head
+from hub.api.binding import ResponseHead
 from hub.api.resource import (
     ALL,
     NO_CHANGE,
     Actor,
     Caller,
     Instant,
+    ListPage,
+    ListPart,
     Match,
-    Page,
     Paging,
-    Part,
     Resource,
     View,
     audited,
@@ -184,7 +184,7 @@ class ConfigText(ConfigEdit, kw_only=True):
     )
 
 
-class Config(Resource):
+class ConfigResource(Resource):
     """The settings of a running hub. A field is added, never renamed; a secret is shown by its reference."""
 
     name, path = "settings", "/v1"
@@ -195,7 +195,7 @@ class Config(Resource):
         self._store = store
 
     @route("GET", "/config", Scope.SETTINGS)
-    async def get(self, head: Head) -> SettingsView:
+    async def get(self, head: ResponseHead) -> SettingsView:
         """Return the settings in use, with the file's text and the place that sets each value."""
         reloader, shared = self.reloader, self.reloader.shared
         head.headers["etag"] = reloader.tag
@@ -257,7 +257,7 @@ class Config(Resource):
         paging: Paging,
         key: Annotated[str, Meta(max_length=300, description="Only this key: ``limits.runs``.")]
         | None = None,
-    ) -> Page[SettingsChangeView]:
+    ) -> ListPage[SettingsChangeView]:
         """List the changes of the settings with their old and new values, the newest first, of all nodes."""
         part = paging.part
         rows, names = await self._store.read(
@@ -274,7 +274,7 @@ class Config(Resource):
             for row in page.items
             if row.actor != audit.ERASED
         )
-        return Page(tuple(changes), page.next_cursor)
+        return ListPage(tuple(changes), page.next_cursor)
 
     @command(
         "config diff [SINCE] [UNTIL]",
@@ -315,7 +315,7 @@ class Config(Resource):
         anew instead.
         """
         if revert.key is not None:
-            rows = await self._entries(CHANGED, Part(PAGE), key=revert.key)
+            rows = await self._entries(CHANGED, ListPart(PAGE), key=revert.key)
             found = [_change(row) for row in rows if self._is_own(row) or _shared(row)][:1]
             if not found:
                 raise CannotEdit(
@@ -330,7 +330,7 @@ class Config(Resource):
         match.set_tag(self.reloader.tag)
         return reload_view(done)
 
-    async def _entries(self, event: str, part: Part, *, key: str | None = None) -> list[AuditRow]:
+    async def _entries(self, event: str, part: ListPart, *, key: str | None = None) -> list[AuditRow]:
         return await self._store.read(
             audit.list_entries, limit=part.limit, after=part.after, event=event, subject=key
         )
@@ -356,7 +356,7 @@ class Config(Resource):
         shared = self.reloader.shared
         newest = shared.number if shared is not None and until == self.reloader.generation else None
         oldest, after, is_all = 0, None, False
-        while not is_all and (rows := await self._entries("settings.", Part(PAGE, after))):
+        while not is_all and (rows := await self._entries("settings.", ListPart(PAGE, after))):
             for row in rows:
                 generation, revision = audit.read_detail(row.detail).get("generation", 0), _shared(row)
                 if row.event == APPLIED and self._is_own(row):
@@ -393,7 +393,7 @@ class Config(Resource):
     async def reload(
         self,
         actor: Actor,
-        head: Head,
+        head: ResponseHead,
         wait: Annotated[bool, Meta(description="Of earlier releases; it has no effect.")] = True,
     ) -> ReloadView:
         """Apply hub.toml as it is now, all or nothing."""
@@ -485,7 +485,7 @@ class PublishedView(ReloadView, kw_only=True):
     revision: int
 
 
-class Revisions(Resource):
+class RevisionsResource(Resource):
     """Revisions of the settings that all nodes share. A secret is in them as its reference."""
 
     name, path = "revisions", "/v1/config/revisions"
@@ -502,13 +502,13 @@ class Revisions(Resource):
         empty="no revision: each node uses its own file",
     )
     @listed("", Scope.SETTINGS, key=lambda revision: (revision.number,))
-    async def all(self, part: Part = ALL) -> list[RevisionView]:
+    async def all(self, part: ListPart = ALL) -> list[RevisionView]:
         """List the revisions of the settings that all nodes share, the newest first."""
         rows = await self._store.read(settings_revisions.list_revisions, limit=part.limit, after=part.after)
         return [_revision(row, text=None) for row in rows]
 
     @route("GET", "/{number}", Scope.SETTINGS, errors=[ErrorCode.UNKNOWN_NAME])
-    async def get(self, number: Annotated[int, Meta(ge=1, le=2**53)], head: Head) -> RevisionView:
+    async def get(self, number: Annotated[int, Meta(ge=1, le=2**53)], head: ResponseHead) -> RevisionView:
         """Return a revision of the shared settings with its text."""
         head.headers["etag"] = revision_tag(number)
         return _revision(await self._store.read(settings_revisions.find_revision, number))

@@ -10,13 +10,13 @@ from msgspec import Meta
 from hub.accounts.connector_accounts import Accounts
 from hub.accounts.key_sharing import KeySharing
 from hub.accounts.sign_in import SignInFailed, SignIns
-from hub.api.binding import Body
-from hub.api.device import Later, Link
+from hub.api.binding import BodyField
+from hub.api.device import DeferredResponse, Link
 from hub.api.resource import (
     ALL,
     Actor,
     Instant,
-    Part,
+    ListPart,
     Resource,
     View,
     audited,
@@ -143,7 +143,7 @@ class Password(View):
 _Readers = Mapping[str, Mapping[AgentId, str]]  # names of agents by id, of each connector
 
 
-class Connectors(Resource):
+class ConnectorsResource(Resource):
     """Connectors of hub.toml. A path names one by its name or id."""
 
     name, path = "connectors", "/v1/connectors"
@@ -172,7 +172,7 @@ class Connectors(Resource):
     )
     @tool()
     @listed("", Scope.READ, key=lambda connector: (connector.name,))
-    async def all(self, part: Part = ALL) -> list[ConnectorView]:
+    async def all(self, part: ListPart = ALL) -> list[ConnectorView]:
         """List the connectors by name, and whether they work."""
 
         def read(c: Connection) -> tuple[list[ConnectorRow], _Readers]:
@@ -310,7 +310,7 @@ class Connectors(Resource):
         actor: Actor,
         way: Annotated[
             Literal["device", "paste", "code"] | None,
-            Body(
+            BodyField(
                 "SignInRequest", "The way to sign in; by default through a connected device, else by pasting."
             ),
         ] = None,
@@ -347,7 +347,7 @@ class Connectors(Resource):
         address: Annotated[
             str,
             Meta(min_length=1, max_length=8_000),
-            Body("Pasted", "The address at which a browser ended after a sign-in."),
+            BodyField("Pasted", "The address at which a browser ended after a sign-in."),
         ],
         actor: Actor,
     ) -> SignInView:
@@ -393,7 +393,7 @@ class Connectors(Resource):
     @audited("connector.sign_in_answered")
     async def finish_sign_in(
         self, link: Link, sign_in_id: str, state: str, code: str | None = None, error: str | None = None
-    ) -> Later:
+    ) -> DeferredResponse:
         """Finish a sign-in with the redirect that the browser on a device received.
 
         The provider is asked while other requests are answered.
@@ -405,7 +405,7 @@ class Connectors(Resource):
             )
             return {"outcome": row.outcome}
 
-        return Later(finished)
+        return DeferredResponse(finished)
 
     def _view(self, row: ConnectorRow, readers: _Readers) -> ConnectorView:
         way_in = self._accounts.way_in(row.name)
@@ -473,7 +473,7 @@ class SealingKeysView(View):
     keys: tuple[SealingKeyView, ...]
 
 
-_KEY_SHARE: Final = Body(
+_KEY_SHARE: Final = BodyField(
     "KeyShare",
     "Request to seal the keys for another *node*. *code*: what that node shows where it lacks a key.",
 )
@@ -500,7 +500,7 @@ _SHOWN: Final[Mapping[str, Any]] = {
 }
 
 
-class Keys(Resource):
+class KeysResource(Resource):
     """Keys that seal grants and excerpts. Each method raises BadKeys: keys cannot be read or changed."""
 
     name, path = "keys", "/v1/keys"

@@ -18,7 +18,7 @@ from msgspec import Meta, structs
 from hub.api.agent_bodies import ids_called
 from hub.api.binding import OPTIONAL, bad_request
 from hub.api.events import EventStream
-from hub.api.others import Others, link_of
+from hub.api.peers import Peers, link_of
 from hub.api.resource import (
     NO_CHANGE,
     Caller,
@@ -113,7 +113,7 @@ class EstimateView(View, kw_only=True):
     over: tuple[str, ...] = ()  # budgets that it would reach, by their names in hub.toml
 
 
-class Costs(Resource):
+class CostsResource(Resource):
     """Costs of models."""
 
     name, path = "costs", "/v1"
@@ -241,16 +241,16 @@ class Reasons(View):
     reasons: tuple[Reason, ...]
 
 
-class Why(Resource):
+class WhyResource(Resource):
     """Explanations of files and sentences."""
 
     name, path = "why", "/v1/why"
 
     def __init__(
-        self, store: Store, *, roster: Roster, explainer: Explainer, others: Others, clock: Clock
+        self, store: Store, *, roster: Roster, explainer: Explainer, peers: Peers, clock: Clock
     ) -> None:
         self._store = store
-        self._others = others
+        self._peers = peers
         self._roster = roster
         self._explainer = explainer
         self._clock = clock
@@ -339,14 +339,14 @@ class Why(Resource):
             if caller is None:
                 raise
             away = str(error)
-            if self._others.can_answer(error.boot_id):
+            if self._peers.can_answer(error.boot_id):
                 asked = {"path": path, "agent": row.id} | ({} if line is None else {"line": line})
                 principal = msgspec.to_builtins(caller)
                 request = BusRequest(
                     method="GET", path=self.path, query=urlencode(asked), body=b"", principal=principal
                 )
                 try:
-                    reply = await self._others.ask(error.boot_id, request, within_s)
+                    reply = await self._peers.ask(error.boot_id, request, within_s)
                 except NodeUnreachable as unreachable:
                     away = f"{away}: {unreachable}"
                 else:
@@ -383,7 +383,7 @@ class PreviewBody(View):
         return PreviewRequest(**structs.asdict(self))
 
 
-class AgentPreviews(Resource):
+class AgentPreviewsResource(Resource):
     """Previews and estimates of agents."""
 
     name, path = "previews", "/v1/agents"

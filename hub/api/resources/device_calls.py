@@ -8,7 +8,7 @@ import anyio.to_thread
 import msgspec
 from msgspec import Meta
 
-from hub.api.others import link_of
+from hub.api.peers import link_of
 from hub.api.resource import (
     AddressedResource,
     Caller,
@@ -101,7 +101,7 @@ class CalledRows(View):
     is_cut: bool = False
 
 
-class _Rows(msgspec.Struct):
+class _DeviceRows(msgspec.Struct):
     rows: Annotated[list[Record], Meta(max_length=MAX_ROWS)]
 
 
@@ -170,7 +170,7 @@ class CalledText(View):
     next_offset: int | None = None
 
 
-class DeviceCalls(Resource):
+class DeviceCallsResource(Resource):
     """Calls to devices, which their owners grant. A call reads; changes are proposed to the owner."""
 
     name, path, within = "device_calls", "/v1/devices", BY_ALL
@@ -228,7 +228,7 @@ class DeviceCalls(Resource):
         names = {"where": " ".join(sorted(where)), "fields": " ".join(asked.fields)}
         await self._note(caller, device, {"table": table.name, "call": frame.id} | names)
         answer = await link.call(frame)
-        rows = _result(answer, _Rows, device, OwnerGrant.ROWS_READ, table.name, granted).rows
+        rows = _result(answer, _DeviceRows, device, OwnerGrant.ROWS_READ, table.name, granted).rows
         found = await self._store.read(items.items_of_rows, device.id, [str(row.get("id")) for row in rows])
         shown = await anyio.to_thread.run_sync(_marked, table, rows, found)
         return CalledRows(frame.id, device.name, table.name, shown, is_cut=len(rows) == asked.limit)

@@ -12,17 +12,17 @@ import anyio
 import msgspec
 from msgspec import Meta
 
-from hub.api.binding import Body
+from hub.api.binding import BodyField
 from hub.api.device import Link
-from hub.api.others import link_of
+from hub.api.peers import link_of
 from hub.api.resource import (
     ALL,
     MAX_LONG,
     Actor,
     Instant,
+    ListPart,
     Name,
     Paging,
-    Part,
     Resource,
     View,
     audited,
@@ -184,10 +184,12 @@ class DeviceDetail(DeviceView, kw_only=True):
     roots: tuple[str, ...] = ()  # likewise
 
 
-_GRANT_CHANGE: Final = Body("GrantChange", "Grants to add and to remove; one that is in both is removed.")
+_GRANT_CHANGE: Final = BodyField(
+    "GrantChange", "Grants to add and to remove; one that is in both is removed."
+)
 
 
-class Devices(Resource):
+class DevicesResource(Resource):
     """Devices. A path names one by its name, or by its id, which also finds a revoked one."""
 
     name, path, within = "devices", "/v1/devices", BY_DEVICE
@@ -207,7 +209,7 @@ class Devices(Resource):
 
     @tool()
     @listed("", Scope.READ, key=lambda device: (device.name, device.id), within=BY_ALL)
-    async def all(self, part: Part = ALL) -> list[DeviceView]:
+    async def all(self, part: ListPart = ALL) -> list[DeviceView]:
         """List the known devices by name, including revoked ones."""
         rows = await self._store.read(
             devices.list_devices,
@@ -331,7 +333,7 @@ class Devices(Resource):
     async def rename(
         self,
         device_id: str,
-        name: Annotated[Name, Body("NewName", "The new name of a device.")],
+        name: Annotated[Name, BodyField("NewName", "The new name of a device.")],
         actor: Actor,
     ) -> DeviceView:
         """Rename a device. One that hub.toml names keeps its name."""
@@ -427,7 +429,7 @@ class Devices(Resource):
         machine: Annotated[
             str,
             Meta(min_length=1, max_length=300),
-            Body(
+            BodyField(
                 "ChosenMachine",
                 "The machine that keeps a device, by its host, its address or the end of the id of its file.",
             ),
@@ -503,7 +505,7 @@ ReceiptIds = Annotated[list[ReceiptId], Meta(max_length=MAX_IDS)]
 FILE_BYTES: Final = 100  # of a file in a response, without its path
 
 
-class Connections(Resource):
+class ConnectionsResource(Resource):
     """Connections of devices. A new connection has no subscription."""
 
     name = "connections"
@@ -532,7 +534,7 @@ class Connections(Resource):
         return {"key_id": key_id}
 
 
-class Receipts(Resource):
+class ReceiptsResource(Resource):
     """Receipts of devices about the files that they sent, as the hub has them now."""
 
     name = "receipts"
@@ -611,7 +613,7 @@ class PairedView(View):
     dry_run: bool = False
 
 
-_APPROVAL: Final = Body(
+_APPROVAL: Final = BodyField(
     "Approval",
     """The code that the device shows. *dry_run*: only return which device it is.
 
@@ -620,7 +622,7 @@ _APPROVAL: Final = Body(
 )
 
 
-class Pairings(Resource):
+class PairingsResource(Resource):
     """Pairings. A pending one belongs to no user yet, so only an unscoped caller sees or denies it.
 
     Wrong codes count against the operator who enters them; text that cannot be a code does not. Codes
@@ -676,7 +678,7 @@ class Pairings(Resource):
         message="admit one by its code: hub pair approve CODE; or refuse it: hub pair deny ID",
     )
     @listed("", Scope.DEVICES, key=lambda pairing: (epoch_ms(pairing.created_at), pairing.id))
-    async def all(self, part: Part = ALL) -> list[PairingView]:
+    async def all(self, part: ListPart = ALL) -> list[PairingView]:
         """List the pending pairings without their codes, the oldest first."""
         if self.user_id is not None:
             return []
@@ -814,7 +816,7 @@ class UserRows(View):
     next_cursor: str | None = None
 
 
-class Users(Resource):
+class UsersResource(Resource):
     """Users; scoped to one user, that one.
 
     Attributes:
@@ -841,7 +843,7 @@ class Users(Resource):
         empty="no users",
     )
     @listed("", Scope.READ, key=lambda user: (user.name,))
-    async def all(self, part: Part = ALL) -> list[UserView]:
+    async def all(self, part: ListPart = ALL) -> list[UserView]:
         """List the users by name."""
         rows = await self._store.read(
             devices.list_users, user_id=self.user_id, limit=part.limit, after=part.after
@@ -857,7 +859,7 @@ class Users(Resource):
     @route("POST", "", Scope.SYSTEM, errors=[ErrorCode.NAME_TAKEN, ErrorCode.LIMIT_REACHED], status=201)
     @audited("user.created")
     async def create(
-        self, name: Annotated[Name, Body("UserRequest", "A user to create.")], actor: Actor
+        self, name: Annotated[Name, BodyField("UserRequest", "A user to create.")], actor: Actor
     ) -> UserView:
         """Create a user, whose devices and agents other users do not see."""
         most = self.limits.users

@@ -5,8 +5,20 @@ from typing import Annotated, Final, Literal
 
 from msgspec import Meta
 
-from hub.api.binding import Body
-from hub.api.resource import ALL, Actor, Instant, Name, Part, Resource, View, audited, command, listed, route
+from hub.api.binding import BodyField
+from hub.api.resource import (
+    ALL,
+    Actor,
+    Instant,
+    ListPart,
+    Name,
+    Resource,
+    View,
+    audited,
+    command,
+    listed,
+    route,
+)
 from hub.api.resources.agents import AgentView
 from hub.base.clock import Clock, IdFactory
 from hub.base.log import Channel
@@ -82,7 +94,7 @@ class GatewayDetail(GatewayView):
     members: tuple[GatewayAgentView, ...] = ()
 
 
-_ADOPTED: Final = Body(
+_ADOPTED: Final = BodyField(
     "Adopted",
     "An agent to create. *remote_id*: of an agent that the gateway has; by default one is created there.",
 )
@@ -91,7 +103,7 @@ _ADOPTED: Final = Body(
 _Found = tuple[GatewayRow, Sequence[GatewayAgentRow], Mapping[AgentId, Axes]]
 
 
-class Gateways(Resource):
+class GatewaysResource(Resource):
     """Gateways of hub.toml, by name or id.
 
     Attributes:
@@ -139,7 +151,7 @@ class Gateways(Resource):
         empty="no gateways; add one to hub.toml: [[gateways]]",
     )
     @listed("", Scope.READ, key=lambda gateway: (gateway.name,))
-    async def all(self, part: Part = ALL) -> list[GatewayView]:
+    async def all(self, part: ListPart = ALL) -> list[GatewayView]:
         """List the gateways of hub.toml by name, with the state of the connection to each."""
 
         def read(c: Connection) -> list[_Found]:

@@ -7,8 +7,20 @@ from typing import Annotated, Final, Literal
 import anyio
 from msgspec import Meta
 
-from hub.api.binding import Body
-from hub.api.resource import ALL, Actor, Instant, Part, Resource, View, audited, command, listed, route, tool
+from hub.api.binding import BodyField
+from hub.api.resource import (
+    ALL,
+    Actor,
+    Instant,
+    ListPart,
+    Resource,
+    View,
+    audited,
+    command,
+    listed,
+    route,
+    tool,
+)
 from hub.base.clock import Clock, epoch_ms
 from hub.base.roles import Scope
 from hub.health.issues import Fix, Issue, Severity, place
@@ -58,7 +70,7 @@ class IssueView(View):
     muted: IssueMuteView | None = None
 
 
-_MUTE_REQUEST: Final = Body(
+_MUTE_REQUEST: Final = BodyField(
     "MuteRequest", "Request to mute an issue, with the reason for others. *until*: null: until it is unmuted."
 )
 
@@ -75,7 +87,7 @@ def _key(issue: IssueView) -> Key:
     return place(issue.is_stop, issue.severity, issue.since, issue.id, issue.subject)
 
 
-class Issues(Resource):
+class IssuesResource(Resource):
     """Issues of the hub; scoped to a user, those of this user's things."""
 
     name, path = "issues", "/v1/issues"
@@ -109,7 +121,7 @@ class Issues(Resource):
         online: Annotated[bool, Meta(description="Ask other machines too, as the model's endpoint.")] = False,
         anew: Annotated[bool, Meta(description="Check now; else a check a few seconds old will do.")] = False,
         muted: Annotated[bool, Meta(description="Those that are muted, in place of the others.")] = False,
-        part: Part = ALL,
+        part: ListPart = ALL,
     ) -> list[IssueView]:
         """Check settings, certificates, disk, tokens, devices, agents, backups and the audit log."""
         # A doctor counts the muted ones after it had the others checked.

@@ -65,7 +65,7 @@ class ProposalResults(View):
     results: tuple[ProposalResult, ...]
 
 
-class ItemProposals(Resource):
+class ItemProposalsResource(Resource):
     """Proposals of verdicts on items."""
 
     name, path, within = "proposals", "/v1/items/proposals", BY_ALL

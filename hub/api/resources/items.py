@@ -13,7 +13,7 @@ from msgspec import Meta, Struct
 from hub.api.agent_bodies import ids_called
 from hub.api.binding import From
 from hub.api.device import Link, fitting
-from hub.api.others import link_of
+from hub.api.peers import link_of
 from hub.api.resource import (
     ALL,
     MAX_LONG,
@@ -22,8 +22,8 @@ from hub.api.resource import (
     Consent,
     DryRun,
     Instant,
+    ListPart,
     Paging,
-    Part,
     Resource,
     View,
     audited,
@@ -92,7 +92,7 @@ class TableView(View):
     fields: tuple[TableField, ...]
 
 
-class DeviceTables(Resource):
+class DeviceTablesResource(Resource):
     """Tables that agents may find items for."""
 
     name, path, within = "tables", "/v1/tables", BY_ALL
@@ -110,7 +110,7 @@ class DeviceTables(Resource):
     )
     @tool()
     @listed("", Scope.READ, key=lambda table: (table.name,))
-    async def all(self, part: Part = ALL) -> list[TableView]:
+    async def all(self, part: ListPart = ALL) -> list[TableView]:
         """List the tables that an agent may name in data_types, with their fields."""
         views = [
             TableView(
@@ -385,7 +385,7 @@ Proposed = dict[str, tuple[ProposalView, ...]]  # by item
 _Text = Annotated[str, Meta(max_length=1_000)]
 
 
-class AskedItems(NamedTuple):
+class ItemListFilter(NamedTuple):
     """Filter of a request."""
 
     agent: _Name | None = None
@@ -405,7 +405,7 @@ class AskedItems(NamedTuple):
     ] = None
 
 
-Asked = Annotated[AskedItems, From(AskedItems)]
+ItemQuery = Annotated[ItemListFilter, From(ItemListFilter)]
 
 
 def sought_items(
@@ -490,7 +490,7 @@ _RESOURCE: Final = AddressedResource(
 )
 
 
-class Items(Resource):
+class ItemsResource(Resource):
     """The ledger of items."""
 
     name, path, within = "items", "/v1/items", BY_ALL
@@ -555,7 +555,7 @@ class Items(Resource):
     @route("GET", "", Scope.READ, errors=[ErrorCode.UNKNOWN_AGENT, ErrorCode.UNKNOWN_DEVICE])
     async def newest(
         self,
-        asked: Asked,
+        asked: ItemQuery,
         sought: Searched,
         paging: Paging,
         values: Annotated[bool, Meta(description="Each with its owner, quote and values.")] = False,
@@ -619,7 +619,7 @@ class Items(Resource):
 
     @tool()
     @route("GET", "/counts", Scope.READ, errors=[ErrorCode.UNKNOWN_AGENT, ErrorCode.UNKNOWN_DEVICE])
-    async def counts(self, asked: Asked) -> ItemCountsView:
+    async def counts(self, asked: ItemQuery) -> ItemCountsView:
         """Count the newest 10,000 items by table, device, agent, warning and folder."""
 
         def read(c: Connection) -> ItemCounts:
@@ -627,7 +627,7 @@ class Items(Resource):
 
         return ItemCountsView.from_row(await self._store.read(read))
 
-    def _filter(self, c: Connection, asked: AskedItems) -> ItemFilter:
+    def _filter(self, c: Connection, asked: ItemListFilter) -> ItemFilter:
         agent_id, device_id = ids_called(
             *(c, asked.agent, asked.device),
             user_id=self.user_id,

@@ -8,13 +8,13 @@ from msgspec import Meta, Struct
 
 from hub.agents.locks import MAX_TTL_MS, MAX_WAIT_MS, MIN_TTL_MS, TTL_MS, LockTicket, holder_of, itself
 from hub.agents.locks import LockService as HeldLocks
-from hub.api.binding import Body, bad_request
-from hub.api.device import Later, Link, OwnAgent, object_of
+from hub.api.binding import BodyField, bad_request
+from hub.api.device import DeferredResponse, Link, OwnAgent, object_of
 from hub.api.resource import (
     ALL,
     Actor,
     Instant,
-    Part,
+    ListPart,
     Resource,
     View,
     audited,
@@ -70,7 +70,9 @@ class LockView(View):
     waiting: tuple[LockWaitView, ...] = ()
 
 
-_RELEASE: Final = Body("Release", "The lock to release; *fence*: only if its holder still has this fence.")
+_RELEASE: Final = BodyField(
+    "Release", "The lock to release; *fence*: only if its holder still has this fence."
+)
 
 
 TtlMs = Annotated[int, Meta(ge=MIN_TTL_MS, le=MAX_TTL_MS)]
@@ -92,7 +94,7 @@ class Acquisition(Struct, frozen=True):
         return lock_names(given)
 
 
-_LOCK_REQUEST_BODY: Final = Body(
+_LOCK_REQUEST_BODY: Final = BodyField(
     "LockRequestBody",
     "The locks that an agent is to hold itself. *ttl_ms*: they are over then, unless they are renewed.",
 )
@@ -135,7 +137,7 @@ _grant = object_of("fences", "expires_at as expires_at_ms")
 _Found = tuple[Sequence[locks.LockRow], Sequence[locks.LockWait]]
 
 
-class Locks(Resource):
+class LocksResource(Resource):
     """Locks of agents: of their runs and of their devices."""
 
     name, path = "locks", "/v1"
@@ -169,7 +171,7 @@ class Locks(Resource):
         agent: Annotated[str, Meta(max_length=200, description="Only what this agent holds or waits for.")]
         | None = None,
         free: Annotated[bool, Meta(description="Also locks that are free.")] = False,
-        part: Part = ALL,
+        part: ListPart = ALL,
     ) -> list[LockView]:
         """List the locks that are held or waited for, by user and name."""
 
@@ -289,7 +291,9 @@ class Locks(Resource):
 
     @device(Method.LOCKS_ACQUIRE, "its own agents", Grant.COORDINATION)
     @audited("lock.taken", is_often=True)
-    async def acquire(self, agent: OwnAgent, link: Link, request: Acquisition) -> dict[str, Any] | Later:
+    async def acquire(
+        self, agent: OwnAgent, link: Link, request: Acquisition
+    ) -> dict[str, Any] | DeferredResponse:
         """Acquire locks for an agent of a device, or queue for them. Raises CodedError."""
         names = request.names()
         answer = await self._locks.ask(link, agent.id, names, ttl_ms=request.ttl_ms, wait_ms=request.wait_ms)
@@ -299,7 +303,7 @@ class Locks(Resource):
         async def granted() -> dict[str, Any]:
             return _grant(await self._locks.granted(answer))
 
-        return Later(granted)
+        return DeferredResponse(granted)
 
     @device(Method.LOCKS_RENEW, "its own agents", Grant.COORDINATION)
     @audited("lock.renewed", is_often=True)

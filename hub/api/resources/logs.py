@@ -22,23 +22,23 @@ from typing import Annotated, Any, Final, Literal
 from anyio import to_thread
 from msgspec import Meta, structs
 
-from hub.api.binding import Header
+from hub.api.binding import FromHeader
 from hub.api.events import EventStream
 from hub.api.resource import (
     ALL,
     Actor,
     Instant,
+    ListPage,
+    ListPart,
     OpenStreams,
-    Page,
     Paging,
-    Part,
     Resource,
     View,
     audited,
     command,
     route,
 )
-from hub.api.resources.overviews import AuditLog
+from hub.api.resources.overviews import AuditLogResource
 from hub.base.clock import Clock, epoch_ms
 from hub.base.log import Channel, LogEntry, LogFile, Ring
 from hub.base.log.meanings import MEANINGS
@@ -83,7 +83,7 @@ def _key(entry: LogEntry | LogView) -> Key:
     return (-entry.seq,)  # the newest first
 
 
-class Logs(Resource):
+class LogsResource(Resource):
     """The last entries of the log."""
 
     name, path = "logs", "/v1/logs"
@@ -114,7 +114,7 @@ class Logs(Resource):
         follow: Annotated[
             bool, Meta(description="Server-sent events named ``log``: the last entries, then new ones.")
         ] = False,
-    ) -> Page[LogView] | EventStream:
+    ) -> ListPage[LogView] | EventStream:
         """Return the last entries, the newest first; with ``follow`` a stream of them, the oldest first."""
         if follow:
             entries = await self.follow(run=run, device=device, level=level, limit=paging.limit)
@@ -132,7 +132,7 @@ class Logs(Resource):
         level: LogLevel,
         since: datetime | None = None,
         until: datetime | None = None,
-        part: Part = ALL,
+        part: ListPart = ALL,
     ) -> list[LogView]:
         """Return the newest entries first; with *since* also those that the log's files keep."""
         is_match = await self._filter(run, device, level)
@@ -258,7 +258,7 @@ class EventView(View):
     fields: dict[str, Any]
 
 
-class Events(Resource):
+class EventsResource(Resource):
     """Events, as the log's ring has them."""
 
     name, path = "events", "/v1/events"
@@ -274,7 +274,9 @@ class Events(Resource):
     async def stream(
         self,
         streams: OpenStreams,
-        last_event_id: Annotated[Annotated[str, Meta(max_length=100)] | None, Header("last-event-id")] = None,
+        last_event_id: Annotated[
+            Annotated[str, Meta(max_length=100)] | None, FromHeader("last-event-id")
+        ] = None,
         events: Kinds = "",
         agent: Annotated[str, Meta(max_length=200, description="Only events of this agent.")] | None = None,
     ) -> EventStream:
@@ -474,13 +476,13 @@ class Dumper:
             log.info("debug.thread", **structs.asdict(thread))
 
 
-class Debug(Resource):
+class DebugResource(Resource):
     """Inspection of a hub in trouble."""
 
     name, path = "debug", "/v1/debug"
     is_scoped = False
 
-    def __init__(self, dumper: Dumper, audit: AuditLog) -> None:
+    def __init__(self, dumper: Dumper, audit: AuditLogResource) -> None:
         self._dumper = dumper
         self._audit = audit
 

@@ -7,9 +7,9 @@ from msgspec import Meta, Struct
 
 from hub.agents.measurement_charts import Chart, MeasurementQuery
 from hub.agents.measurements import MeasurementService as MeasurementStore
-from hub.api.binding import Body
+from hub.api.binding import BodyField
 from hub.api.device import Link, OwnAgent, object_of
-from hub.api.resource import ALL, Instant, Part, Resource, View, audited, command, device, listed, route
+from hub.api.resource import ALL, Instant, ListPart, Resource, View, audited, command, device, listed, route
 from hub.base.clock import epoch_ms
 from hub.base.roles import Scope
 from protocol.coordination import MAX_SAMPLES, MAX_TAGS, Method, Sample
@@ -104,7 +104,7 @@ class SampleRequest(View, kw_only=True):
     at_ms: Annotated[int, Meta(ge=0, le=2**53 - 1)] | None = None
 
 
-_REPORT_REQUEST: Final = Body(
+_REPORT_REQUEST: Final = BodyField(
     "ReportRequest",
     "Samples of an agent. *report_id*: a report of the same user that is known is not stored again.",
 )
@@ -117,7 +117,7 @@ class ReportedView(View):
     known: int
 
 
-class Report(Struct, frozen=True):
+class MeasurementReport(Struct, frozen=True):
     """Samples of the agents of a device. *report_id*: a report that is known is not stored again."""
 
     samples: Annotated[list[Sample], Meta(max_length=MAX_SAMPLES)]
@@ -144,7 +144,7 @@ _CHART = object_of(
 )
 
 
-class Measurements(Resource):
+class MeasurementsResource(Resource):
     """Measurements that devices report of agents, and that the hub makes of them."""
 
     name, path = "series", "/v1/agents/{name}/metrics"
@@ -159,7 +159,7 @@ class Measurements(Resource):
         Scope.READ,
         key=lambda series: (series.name, tags_key(series.tags)),
     )
-    async def series(self, name: str, part: Part = ALL) -> list[SeriesView]:
+    async def series(self, name: str, part: ListPart = ALL) -> list[SeriesView]:
         """List the series of an agent, with the newest value of each.
 
         The hub measures those whose names begin with ``hub.``; the agent's device reports the others.
@@ -200,7 +200,7 @@ class Measurements(Resource):
 
     @device(Method.METRICS_REPORT, "its own agents")
     @audited("metrics.reported", is_often=True)
-    async def report(self, link: Link, report: Report) -> dict[str, Any]:
+    async def report(self, link: Link, report: MeasurementReport) -> dict[str, Any]:
         """Store the samples of a report, unless it is known already. Raises CodedError."""
         is_new = await self._measurements.report(
             report.samples,
@@ -276,7 +276,7 @@ class Measurements(Resource):
         return _view(agent.name, await self._measurements.ask(agent.id, question))
 
 
-class HubSeries(Resource):
+class HubSeriesResource(Resource):
     """Series of the hub as a whole."""
 
     name, list_key, path = "hub-series", "series", "/v1/metrics/series"
@@ -316,7 +316,7 @@ class HubSeries(Resource):
         ]
         | None = None,
         name: Annotated[str, Meta(max_length=255, description="Series of this metric alone.")] | None = None,
-        part: Part = ALL,
+        part: ListPart = ALL,
     ) -> list[HubSeriesView]:
         """List the series of the whole hub, each with a value for each step, of which there are at most 744.
 

@@ -10,8 +10,8 @@ from hub.api.resource import (
     ALL,
     MAX_LONG,
     Instant,
+    ListPart,
     Paging,
-    Part,
     Resource,
     RetryKey,
     View,
@@ -170,7 +170,7 @@ class NudgeBody(View):
     correlation_id: Annotated[_Word, Meta(examples=["order-17"])] | None = None
 
 
-class Messages(Resource):
+class MessagesResource(Resource):
     """Messages to agents.
 
     Args:
@@ -284,7 +284,7 @@ class Messages(Resource):
         | None = None,
         correlation_id: Annotated[str, Meta(max_length=128)] | None = None,
         broadcast_id: Annotated[str, Meta(max_length=128)] | None = None,
-        part: Part = ALL,
+        part: ListPart = ALL,
     ) -> list[MessageView]:
         """List the messages to agents, the newest first."""
         agent_ids = None
@@ -506,13 +506,13 @@ class LeadMessageBody(View):
         )
 
 
-class Leads(Resource):
+class LeadsResource(Resource):
     """Leads of boards."""
 
     name, path = "leads", ""
     is_scoped = False
 
-    def __init__(self, leads: LeadService, sent: LeadMessages, messages: Messages) -> None:
+    def __init__(self, leads: LeadService, sent: LeadMessages, messages: MessagesResource) -> None:
         self._leads = leads
         self._sent = sent
         self._messages = messages
@@ -672,7 +672,7 @@ def _key(broadcast: BroadcastView) -> SortKey:
     return epoch_ms(broadcast.created_at), broadcast.id
 
 
-class Broadcasts(Resource):
+class BroadcastsResource(Resource):
     """Broadcasts of operators, and of the main agents of gateways.
 
     Args:
@@ -731,7 +731,7 @@ class Broadcasts(Resource):
     )
     @listed("/v1/broadcasts", Scope.READ, key=_key, most=MAX_BROADCASTS)
     @listed("/v1/agent/broadcasts", AGENT, key=_key, errors=[_E.NOT_GATEWAY_MAIN], most=MAX_BROADCASTS)
-    async def page(self, caller: Caller, part: Part = ALL) -> list[BroadcastView]:
+    async def page(self, caller: Caller, part: ListPart = ALL) -> list[BroadcastView]:
         """List broadcasts, the newest first; for the main agent of a gateway, its own."""
         found = await self._broadcasts.page(caller, limit=part.limit, after=part.after)
         named = await self._named(found)

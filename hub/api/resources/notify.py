@@ -7,7 +7,19 @@ from urllib.parse import urlsplit
 
 from msgspec import Meta
 
-from hub.api.resource import ALL, Actor, Instant, Name, Part, Resource, View, audited, command, listed, route
+from hub.api.resource import (
+    ALL,
+    Actor,
+    Instant,
+    ListPart,
+    Name,
+    Resource,
+    View,
+    audited,
+    command,
+    listed,
+    route,
+)
 from hub.base.clock import Clock, IdFactory
 from hub.base.roles import Scope
 from hub.base.toml.notify_targets import Kind, NotifySettings
@@ -65,7 +77,7 @@ class TargetTest(View):
     is_ok: bool
 
 
-class Notify(Resource):
+class NotifyResource(Resource):
     """Targets of [[notify]]; scoped to a user, those that get this user's events only."""
 
     name, path = "notify", "/v1/notify"
@@ -97,7 +109,7 @@ class Notify(Resource):
         empty="no targets; add one to hub.toml: [[notify]]",
     )
     @listed("", Scope.READ, key=lambda target: (target.name,))
-    async def all(self, part: Part = ALL) -> list[TargetView]:
+    async def all(self, part: ListPart = ALL) -> list[TargetView]:
         """List the targets by name, with the last delivery and what waits."""
         rows = await self._store.read(deliveries.list_targets)
         seen = [one for one in self._notifier.targets if self._is_seen(rows.get(one.name))]
@@ -172,13 +184,13 @@ class Notify(Resource):
             raise _unknown(name)
 
 
-class Deliveries(Resource):
+class DeliveriesResource(Resource):
     """Deliveries to a target."""
 
     name, path = "deliveries", "/v1/notify/{target}/deliveries"
     errors = (ErrorCode.UNKNOWN_TARGET,)
 
-    def __init__(self, store: Store, targets: Notify) -> None:
+    def __init__(self, store: Store, targets: NotifyResource) -> None:
         self._store = store
         self._targets = targets
 
@@ -199,7 +211,7 @@ class Deliveries(Resource):
         empty="nothing was delivered yet",
     )
     @listed("", Scope.READ, key=lambda delivery: (delivery.number,))
-    async def all(self, target: Name, state: State | None = None, part: Part = ALL) -> list[DeliveryView]:
+    async def all(self, target: Name, state: State | None = None, part: ListPart = ALL) -> list[DeliveryView]:
         """List deliveries to a target, the newest first."""
 
         def read(c: Connection) -> list[DeliveryRow]:

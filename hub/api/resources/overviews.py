@@ -14,30 +14,35 @@ from typing import Annotated, Any, Final, Literal
 import anyio
 from msgspec import Meta
 
-from hub.api.binding import Header
+from hub.api.binding import FromHeader
 from hub.api.events import EventStream
 from hub.api.resource import (
     ALL,
-    Hub,
     Instant,
+    ListPart,
     OpenStreams,
-    Part,
     Resource,
+    ResourceRegistry,
     View,
     command,
     listed,
     route,
     tool,
 )
-from hub.api.resources.agent_configs import AgentConfigs, Capabilities, CapabilityView, Checkpoints
-from hub.api.resources.agent_status import AgentStatuses, AgentStatusView, EventWord, Word
-from hub.api.resources.agents import Agents, AgentView
-from hub.api.resources.costs import Costs, SpendView
-from hub.api.resources.issues import IssueCounts, Issues
-from hub.api.resources.locks import Locks, LockView
-from hub.api.resources.measurements import Measurements
-from hub.api.resources.runs import AskedRuns, Runs, RunView
-from hub.api.resources.schedules import Slots, SlotView
+from hub.api.resources.agent_configs import (
+    AgentConfigsResource,
+    CapabilitiesResource,
+    CapabilityView,
+    CheckpointsResource,
+)
+from hub.api.resources.agent_status import AgentStatusesResource, AgentStatusView, EventWord, Word
+from hub.api.resources.agents import AgentsResource, AgentView
+from hub.api.resources.costs import CostsResource, SpendView
+from hub.api.resources.issues import IssueCounts, IssuesResource
+from hub.api.resources.locks import LocksResource, LockView
+from hub.api.resources.measurements import MeasurementsResource
+from hub.api.resources.runs import RunListFilter, RunsResource, RunView
+from hub.api.resources.schedules import SlotsResource, SlotView
 from hub.base.clock import Clock, epoch_ms
 from hub.base.log import Channel
 from hub.base.roles import Scope
@@ -102,7 +107,7 @@ class AuditCheckView(View):
     more_breaks: int = 0  # found, and not listed
 
 
-class AuditLog(Resource):
+class AuditLogResource(Resource):
     """The audit log of all users."""
 
     name, path, list_key = "audit", "/v1/audit", "entries"
@@ -156,7 +161,7 @@ class AuditLog(Resource):
         subject: Word = None,
         since: Instant | None = None,
         until: Instant | None = None,
-        part: Part = ALL,
+        part: ListPart = ALL,
     ) -> list[AuditEntryView]:
         """List changes and refusals with their actors, the newest first."""
         rows, names = await self._store.read(
@@ -286,13 +291,13 @@ class AgentOverview(View):
     series: int
 
 
-class Overviews(Resource):
+class OverviewsResource(Resource):
     """Overviews of agents, made from the other resources of the hub."""
 
     name, path = "overviews", "/v1/agents/{name}/overview"
     errors = (ErrorCode.UNKNOWN_AGENT,)
 
-    def __init__(self, hub: Hub) -> None:
+    def __init__(self, hub: ResourceRegistry) -> None:
         self._hub = hub
 
     @tool()
@@ -300,21 +305,25 @@ class Overviews(Resource):
     async def get(self, name: str) -> AgentOverview:
         """Return one agent with its state and why, calendar, runs, locks, abilities and costs."""
         hub, mine = self._hub, self.user_id
-        agent = await hub.resource(Agents, mine).get(name)
-        configuration = await hub.resource(AgentConfigs, mine).of_agent(name)
-        capabilities = await hub.resource(Capabilities, mine).of_agent(name)
-        checkpoints = await hub.resource(Checkpoints, mine).all(name)
+        agent = await hub.resource(AgentsResource, mine).get(name)
+        configuration = await hub.resource(AgentConfigsResource, mine).of_agent(name)
+        capabilities = await hub.resource(CapabilitiesResource, mine).of_agent(name)
+        checkpoints = await hub.resource(CheckpointsResource, mine).all(name)
         return AgentOverview(
             agent=agent,
-            status=await hub.resource(AgentStatuses, mine).get(name),
-            slots=tuple(await hub.resource(Slots, mine).of_agent(name)),
-            runs=tuple(await hub.resource(Runs, mine).newest(AskedRuns(agent=name), Part(NEWEST_RUNS))),
-            locks=tuple(await hub.resource(Locks, mine).all(agent=name)),
+            status=await hub.resource(AgentStatusesResource, mine).get(name),
+            slots=tuple(await hub.resource(SlotsResource, mine).of_agent(name)),
+            runs=tuple(
+                await hub.resource(RunsResource, mine).newest(
+                    RunListFilter(agent=name), ListPart(NEWEST_RUNS)
+                )
+            ),
+            locks=tuple(await hub.resource(LocksResource, mine).all(agent=name)),
             capabilities=tuple(capability for capability in capabilities if capability.enabled),
             config=tuple(sorted(configuration.configuration)),
             checkpoints=tuple(CheckpointBrief.from_row(checkpoint) for checkpoint in checkpoints),
-            spend=await hub.resource(Costs, mine).of_agent(name),
-            series=len(await hub.resource(Measurements, mine).series(name)),
+            spend=await hub.resource(CostsResource, mine).of_agent(name),
+            series=len(await hub.resource(MeasurementsResource, mine).series(name)),
         )
 
 
@@ -337,7 +346,7 @@ class ActivityView(View):
     data: dict[str, Any] = {}
 
 
-class ActivityLog(Resource):
+class ActivityLogResource(Resource):
     """The activity log. A user sees entries about agents and devices of that user."""
 
     name, path = "activity", "/v1/activity"
@@ -371,7 +380,7 @@ class ActivityLog(Resource):
         | None = None,
         since: Instant | None = None,
         until: Instant | None = None,
-        part: Part = ALL,
+        part: ListPart = ALL,
     ) -> list[ActivityView]:
         """List what happened to agents, messages, questions and schedules, the newest first."""
 
@@ -445,12 +454,12 @@ class SummaryView(View):
     costs: SpentView
 
 
-class Summaries(Resource):
+class SummariesResource(Resource):
     """Summaries of what happened, made from the other resources of the hub."""
 
     name, path = "summary", "/v1/summary"
 
-    def __init__(self, hub: Hub, store: Store, clock: Clock) -> None:
+    def __init__(self, hub: ResourceRegistry, store: Store, clock: Clock) -> None:
         self._hub = hub
         self._store = store
         self._clock = clock
@@ -482,7 +491,7 @@ class Summaries(Resource):
         until = self._clock.now()
         begin: datetime = since or until - LATELY
         at, user_id = epoch_ms(begin), self.user_id
-        issues = await self._hub.resource(Issues, user_id).counts(since=begin)
+        issues = await self._hub.resource(IssuesResource, user_id).counts(since=begin)
 
         def read(c: Connection) -> SummaryView:
             usage, calls = model_calls.newest_costs(c, MAX_CALLS, since=at, user_id=user_id)
@@ -556,7 +565,7 @@ class ChangesView(View):
     changes: list[ChangeView] = []
 
 
-class Changes(Resource):
+class ChangesResource(Resource):
     """Changes of agents, runs, items, devices and so on, whichever node made them."""
 
     name, path = "changes", "/v1/changes"
@@ -570,7 +579,9 @@ class Changes(Resource):
     async def stream(
         self,
         streams: OpenStreams,
-        last_event_id: Annotated[Annotated[str, Meta(max_length=100)] | None, Header("last-event-id")] = None,
+        last_event_id: Annotated[
+            Annotated[str, Meta(max_length=100)] | None, FromHeader("last-event-id")
+        ] = None,
     ) -> EventStream:
         """Send server-sent events about what changes from now on, or has changed after ``Last-Event-ID``.
 

@@ -5,14 +5,14 @@ from typing import Annotated, Any
 
 from msgspec import Meta, structs
 
-from hub.api.binding import Body
+from hub.api.binding import BodyField
 from hub.api.device import person
 from hub.api.resource import (
     MAX_LONG,
     Consent,
     DryRun,
     Instant,
-    Page,
+    ListPage,
     Paging,
     Resource,
     RetryKey,
@@ -118,7 +118,7 @@ def _states(states: Sequence[QuestionState] = ()) -> Sequence[QuestionState]:
     return states or (QuestionState.OPEN,)
 
 
-class Questions(Resource):
+class QuestionsResource(Resource):
     """Questions to the person whose board it is."""
 
     name, path = "questions", ""
@@ -208,7 +208,7 @@ class Questions(Resource):
         ]
         | None = None,
         correlation_id: Annotated[str, Meta(max_length=128)] | None = None,
-    ) -> Page[QuestionView]:
+    ) -> ListPage[QuestionView]:
         """List the questions to people, the newest first."""
         paging.limit = min(paging.limit, MAX_LONG)
 
@@ -227,7 +227,7 @@ class Questions(Resource):
         rows, named = await self._store.read(read)
         page = paging.fetched(rows, key=lambda row: (row.created_at, row.id))
         views = tuple(_view(row, named) for row in page.items)
-        return Page(views, page.next_cursor)
+        return ListPage(views, page.next_cursor)
 
     @command(
         "ask show QUESTION_ID",
@@ -308,7 +308,7 @@ class Questions(Resource):
         caller: Caller,
         question_id: str,
         answer: Annotated[
-            str, Meta(examples=["Red, please."]), Body("AnswerBody", "The answer of the person.")
+            str, Meta(examples=["Red, please."]), BodyField("AnswerBody", "The answer of the person.")
         ],
         dry_run: DryRun = False,
     ) -> QuestionView:

@@ -13,18 +13,18 @@ import anyio
 from msgspec import Meta
 
 from hub.api.agent_bodies import ids_called
-from hub.api.binding import Body, Call, From, Header
+from hub.api.binding import BodyField, From, FromHeader, RequestContext
 from hub.api.device import Link, object_of
 from hub.api.events import EventStream, Streams
-from hub.api.http.access import NoPlace
+from hub.api.http.access import NoCapacity
 from hub.api.resource import (
     ALL,
     Actor,
     AddressedResource,
     Instant,
+    ListPart,
     OpenStreams,
     Paging,
-    Part,
     Resource,
     View,
     audited,
@@ -34,7 +34,7 @@ from hub.api.resource import (
     route,
     tool,
 )
-from hub.api.waiting import Waiting, Waits, read_waits
+from hub.api.wait_reasons import WaitConditions, WaitReasons, read_waits
 from hub.base.clock import Clock, epoch_ms, from_epoch_ms
 from hub.base.roles import BY_DEVICE, Principal, Scope
 from hub.base.toml.limits import NANOS
@@ -249,16 +249,16 @@ def _run_record(row: RunRow) -> dict[str, Any]:
     return {"run": run_record(row) | {"errors": errors}}
 
 
-class RunFacts(NamedTuple):
+class RunRows(NamedTuple):
     """Runs, and the rows that their views need: names of devices, conditions of waiting, missed fires."""
 
     rows: Sequence[RunRow]
     devices: Mapping[DeviceId, str]
-    waits: Waits
+    waits: WaitConditions
     missed: Mapping[RunId, Sequence[fires.Missed]]
 
 
-class AskedRuns(NamedTuple):
+class RunListFilter(NamedTuple):
     """Filter of a request."""
 
     agent: Annotated[str, Meta(max_length=200)] | None = None
@@ -276,14 +276,14 @@ class AskedRuns(NamedTuple):
     ) = None
 
 
-Asked = Annotated[AskedRuns, From(AskedRuns)]
-NO_FILTER: Final = AskedRuns()
+RunQuery = Annotated[RunListFilter, From(RunListFilter)]
+NO_FILTER: Final = RunListFilter()
 
 
-class Patience:
+class WaitPreference:
     """The preference of a request to wait for an end (RFC 7240). *wait_s*: at most ``LONGEST_WAIT_S``."""
 
-    def __init__(self, wait_s: int, streams: Streams, call: Call) -> None:
+    def __init__(self, wait_s: int, streams: Streams, call: RequestContext) -> None:
         self.wait_s = wait_s
         self._streams = streams
         self._call = call
@@ -302,7 +302,7 @@ class Patience:
                 async with aclosing(events):
                     async for _ in events:
                         pass
-        except NoPlace:
+        except NoCapacity:
             return
         if not await self._streams.still_counts(caller):
             raise CodedError(ErrorCode.AUTH_FAILED, "this token was revoked, or has expired, during the wait")
@@ -310,27 +310,27 @@ class Patience:
 
 
 def _patience(
-    call: Call,
+    call: RequestContext,
     streams: OpenStreams,
     prefer: Annotated[
         Annotated[str, Meta(max_length=1_000, description=f"``wait=N``: {LONGEST_WAIT_S} seconds at most.")]
         | None,
-        Header("prefer"),
+        FromHeader("prefer"),
     ] = None,
-) -> Patience | None:
+) -> WaitPreference | None:
     """Return the first valid ``wait`` of the request; preferences that are not known are ignored."""
     for preference in (prefer or "").split(","):
         name, _, value = preference.partition(";")[0].partition("=")
         seconds = value.strip().strip('"')
         if name.strip().lower() == "wait" and seconds.isascii() and seconds.isdigit():
-            return Patience(min(int(seconds), LONGEST_WAIT_S), streams, call)
+            return WaitPreference(min(int(seconds), LONGEST_WAIT_S), streams, call)
     return None
 
 
-Preferred = Annotated[Patience | None, From(_patience)]
+Preferred = Annotated[WaitPreference | None, From(_patience)]
 
 
-class Runs(Resource):
+class RunsResource(Resource):
     """Runs of agents. A run is named by its id, or by the last six or more characters of it."""
 
     name, path, within = "runs", "/v1/runs", BY_DEVICE
@@ -342,7 +342,7 @@ class Runs(Resource):
         store: Store,
         dispatcher: Dispatcher,
         control: RunControl,
-        waiting: Waiting,
+        waiting: WaitReasons,
         watch: RunWatch,
         clock: Clock,
     ) -> None:
@@ -393,21 +393,21 @@ class Runs(Resource):
         key=lambda run: (epoch_ms(run.created_at), run.id),
         errors=[ErrorCode.UNKNOWN_AGENT, ErrorCode.UNKNOWN_DEVICE],
     )
-    async def newest(self, asked: Asked = NO_FILTER, part: Part = ALL) -> list[RunView]:
+    async def newest(self, asked: RunQuery = NO_FILTER, part: ListPart = ALL) -> list[RunView]:
         """List runs, the newest first: of an agent, of a device, for a task, by state, outcome, time, text.
 
         Only the newest 10,000 runs that the other filters let through are searched for a text.
         """
         offered = self.offered
 
-        def read(c: Connection) -> RunFacts:
+        def read(c: Connection) -> RunRows:
             rows = runs.list_runs(c, limit=part.limit, after=part.after, **self._filter(c, asked))
             return read_facts(c, rows, offered)
 
         return self.views_of(await self._store.read(read))
 
     @route("GET", "/counts", Scope.READ, errors=[ErrorCode.UNKNOWN_AGENT, ErrorCode.UNKNOWN_DEVICE])
-    async def counts(self, asked: Asked) -> RunCountsView:
+    async def counts(self, asked: RunQuery) -> RunCountsView:
         """Count the newest 10,000 runs by state and outcome, each with those that it represents."""
 
         def read(c: Connection) -> list[runs.EndCount]:
@@ -428,7 +428,7 @@ class Runs(Resource):
             is_complete=examined < runs.MAX_EXAMINED,
         )
 
-    def _filter(self, c: Connection, asked: AskedRuns) -> RunFilter:
+    def _filter(self, c: Connection, asked: RunListFilter) -> RunFilter:
         agent_id, device_id = ids_called(
             *(c, asked.agent, asked.device),
             user_id=self.user_id,
@@ -507,7 +507,7 @@ class Runs(Resource):
             await patience.wait_for(self.follow((await self._run(run_id)).id))
         offered = self.offered
 
-        def read(c: Connection) -> tuple[RunFacts, list[UnitRow], list[RunMove], dict[str, str]]:
+        def read(c: Connection) -> tuple[RunRows, list[UnitRow], list[RunMove], dict[str, str]]:
             row = run_named(c, run_id, self.user_id, self.limited_to.devices)
             units, moves = first_units(c, row.id, MAX_UNITS), runs.run_history(c, row.id)
             names = audit.names_of_actors(c, {move.actor for move in moves})
@@ -541,7 +541,7 @@ class Runs(Resource):
         """
         found, seq, last = (await self._run(run_id)).id, 0, None
 
-        def read(c: Connection, offered: Offered) -> RunFacts:
+        def read(c: Connection, offered: Offered) -> RunRows:
             return read_facts(c, [run_named(c, found, self.user_id, self.limited_to.devices)], offered)
 
         async with aclosing(self._watch.changes(found)) as changes:
@@ -572,7 +572,9 @@ class Runs(Resource):
         reason: Annotated[
             str,
             Meta(min_length=1, max_length=200, pattern=r"^[^\x00]+$(?!\n)"),
-            Body("Cancellation", "Reason of a cancellation; the first reason is kept.", is_optional=True),
+            BodyField(
+                "Cancellation", "Reason of a cancellation; the first reason is kept.", is_optional=True
+            ),
         ] = "cancelled by an operator",
     ) -> RunView:
         """End the run. What it sent to its device stays. A run that has ended is returned as it is."""
@@ -673,7 +675,7 @@ class Runs(Resource):
     def now_ms(self) -> int:
         return self._now
 
-    def views_of(self, found: RunFacts) -> list[RunView]:
+    def views_of(self, found: RunRows) -> list[RunView]:
         """Return the views of runs, with the reasons why they wait and the fires that they cover."""
         waiting = self._waiting.sentences(found.rows, found.waits)
         if self.limited_to.devices:  # the holder of a lock may be an agent of another device
@@ -696,9 +698,9 @@ class Runs(Resource):
         return await self._store.read(run_named, run_id, self.user_id, self.limited_to.devices)
 
 
-def read_facts(c: Connection, rows: Sequence[RunRow], offered: Offered) -> RunFacts:
+def read_facts(c: Connection, rows: Sequence[RunRow], offered: Offered) -> RunRows:
     """Return what the views of these runs need."""
-    return RunFacts(
+    return RunRows(
         rows,
         devices.names_of_devices(c, (row.device_id for row in rows if row.device_id is not None)),
         read_waits(c, rows, offered),
@@ -823,7 +825,7 @@ class SpanView(View, kw_only=True):
     ref: str
 
 
-class Traces(Resource):
+class TracesResource(Resource):
     """Traces of runs. The id of a trace is ``trace_id`` of its run, which frames and logs bear."""
 
     name, list_key, path, within = "traces", "spans", "/v1/runs", BY_DEVICE
@@ -848,7 +850,7 @@ class Traces(Resource):
         empty="nothing has happened yet",
     )
     @listed("/{run_id}/trace", Scope.READ, key=lambda span: _key(span), errors=[ErrorCode.UNKNOWN_RUN])
-    async def spans(self, run_id: str, part: Part = ALL) -> list[SpanView]:
+    async def spans(self, run_id: str, part: ListPart = ALL) -> list[SpanView]:
         """List the spans of a run in the order of their beginnings."""
 
         def read(c: Connection) -> list[Span]:

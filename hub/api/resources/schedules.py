@@ -12,14 +12,14 @@ from typing import Annotated, Final, Literal
 
 from msgspec import Meta
 
-from hub.api.binding import Body
+from hub.api.binding import BodyField
 from hub.api.resource import (
     ALL,
     Actor,
     Instant,
-    Page,
+    ListPage,
+    ListPart,
     Paging,
-    Part,
     Resource,
     View,
     audited,
@@ -123,12 +123,12 @@ class AgentSchedules(View):
     schedules: tuple[ScheduleView, ...]
 
 
-_BACKFILL_REQUEST: Final = Body(
+_BACKFILL_REQUEST: Final = BodyField(
     "BackfillRequest", "The range to backfill, ends included; *dry_run* only counts the runs."
 )
 
 
-class Schedules(Resource):
+class SchedulesResource(Resource):
     """Schedules by which agents run."""
 
     name, path = "schedules", "/v1/agents/{name}"
@@ -146,7 +146,7 @@ class Schedules(Resource):
         return AgentSchedules(schedules=tuple(map(self._view, filter(_is_declared, rows))))
 
     @route("GET", "/fires", Scope.READ, page="FirePage.fires")
-    async def past_fires(self, name: str, paging: Paging) -> Page[DecisionView]:
+    async def past_fires(self, name: str, paging: Paging) -> ListPage[DecisionView]:
         """List the past fires, the newest first, each with its run or the reason why it has none."""
         agent, rows = await self._store.read(
             agents.with_agent, name, self.user_id, fires.list_fires, paging.part.limit, after=paging.after
@@ -316,7 +316,7 @@ class PlanView(View, kw_only=True):
     is_cut: bool = False
 
 
-class Plans(Resource):
+class PlansResource(Resource):
     """Schedules and slots of all agents, with their fires in a range of time."""
 
     name, path, list_key = "schedule", "/v1/schedule", "schedules"
@@ -333,7 +333,7 @@ class Plans(Resource):
         since: Annotated[Instant, Meta(description="Start of the range; now by default.")] | None = None,
         until: Annotated[Instant, Meta(description="Its end; a week after *since* by default.")]
         | None = None,
-        part: Part = ALL,
+        part: ListPart = ALL,
     ) -> list[PlanView]:
         """List the schedules and slots of all agents, with past and next fires of a range of time."""
         begin = since or self._clock.now()
@@ -371,7 +371,7 @@ class Plans(Resource):
         )
 
 
-class Slots(Resource):
+class SlotsResource(Resource):
     """Slots of agents, and their wakes."""
 
     name, path = "slots", "/v1/agents/{name}/slots"

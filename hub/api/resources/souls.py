@@ -4,8 +4,8 @@ from typing import Annotated, Final, Literal
 
 from msgspec import Meta
 
-from hub.api.binding import Head
-from hub.api.resource import Instant, Match, Matching, Paging, Resource, View, audited, route
+from hub.api.binding import ResponseHead
+from hub.api.resource import IfMatch, Instant, Match, Paging, Resource, View, audited, route
 from hub.base.roles import AGENT, Scope
 from hub.coordination.authority import Caller
 from hub.coordination.souls import MAX_WAIT_S, WAIT_S, SoulRequest, SoulService
@@ -130,7 +130,7 @@ class SoulHistory(View):
     next_cursor: str | None = None
 
 
-class Souls(Resource):
+class SoulsResource(Resource):
     """Souls of the agents of a board, and of the main agent of its gateway."""
 
     name, path = "souls", ""
@@ -172,7 +172,7 @@ class Souls(Resource):
         agent: str,
         match: Match,
         requested: NewSoul,
-        head: Head,
+        head: ResponseHead,
         wait_s: _Wait = WAIT_S,
     ) -> SoulWriteView:
         """Write the SOUL.md of an agent over the one that was read. Of agents, for the board's lead.
@@ -219,7 +219,7 @@ def _tag(sha256: str | None) -> str:
     return f'"{sha256 or ""}"'
 
 
-def _expected(requested: NewSoul, match: Matching) -> str | None:
+def _expected(requested: NewSoul, match: IfMatch) -> str | None:
     """Return the hash of the text to replace, as the body or an ``If-Match`` gives it.
 
     Raises:

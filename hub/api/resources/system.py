@@ -23,19 +23,19 @@ from starlette.datastructures import Headers
 from starlette.responses import Response
 
 from hub import docs
-from hub.api.binding import OPTIONAL, Call, Head
-from hub.api.others import not_alive
+from hub.api.binding import OPTIONAL, RequestContext, ResponseHead
 from hub.api.pages import HEADERS, asset
+from hub.api.peers import not_alive
 from hub.api.resource import (
     ALL,
     Actor,
     Caller,
     Document,
     Exposed,
-    Hub,
     Instant,
-    Part,
+    ListPart,
     Resource,
+    ResourceRegistry,
     View,
     audited,
     command,
@@ -43,8 +43,8 @@ from hub.api.resource import (
     route,
     tool,
 )
-from hub.api.resources.gateways import Gateways
-from hub.api.resources.issues import CHECK_S, IssueCounts, Issues, IssueView
+from hub.api.resources.gateways import GatewaysResource
+from hub.api.resources.issues import CHECK_S, IssueCounts, IssuesResource, IssueView
 from hub.api.resources.tokens import LimitsView
 from hub.base.clock import Clock
 from hub.base.log import Channel
@@ -86,7 +86,7 @@ WORST: Final = 3  # issues in the status
 ANYBODY: Final = "public"  # instead of a scope; "agent": needs the token of an agent
 
 
-class Health(View):
+class Liveness(View):
     """State of the event loop; made without I/O."""
 
     status: Literal["ok", "stuck"] = "ok"
@@ -188,7 +188,7 @@ class Exposition(Response):
     media_type = "text/plain; version=0.0.4; charset=utf-8"
 
 
-class Where(msgspec.Struct, frozen=True):
+class ListenerAddresses(msgspec.Struct, frozen=True):
     """Addresses of a running hub."""
 
     devices: tuple[str, int]
@@ -206,7 +206,7 @@ class Where(msgspec.Struct, frozen=True):
         return spelled if self.webhooks is None else spelled | {"webhooks": str(self.webhooks)}
 
 
-class About(msgspec.Struct, frozen=True, kw_only=True):
+class HubInfo(msgspec.Struct, frozen=True, kw_only=True):
     """Facts about a hub.
 
     Attributes:
@@ -221,24 +221,24 @@ class About(msgspec.Struct, frozen=True, kw_only=True):
     database: str
 
 
-class System(Resource):
+class SystemResource(Resource):
     """State of the hub itself."""
 
     name, path = "system", ""
 
     def __init__(
         self,
-        hub: Hub,
+        hub: ResourceRegistry,
         store: Store,
         *,
-        about: About,
+        about: HubInfo,
         clock: Clock,
         roster: Roster,
         dispatcher: Dispatcher,
         drain: Drain,
         reloader: Reloader,
         issues: FoundIssues,
-        where: Callable[[], Where | None] = lambda: None,
+        where: Callable[[], ListenerAddresses | None] = lambda: None,
         probe: Callable[[], Awaitable[None]] | None = None,
         lag: LoopLag | None = None,
     ) -> None:
@@ -264,14 +264,14 @@ class System(Resource):
         issues.watch(self._not_taking_work)
 
     @route("GET", "/healthz", PUBLIC, also=[503], is_whole=True)
-    async def health(self, head: Head) -> Health:
+    async def health(self, head: ResponseHead) -> Liveness:
         """Answer 200 if the event loop turns. No I/O, no detail."""
         is_stuck = self._lag is not None and self._lag.is_stuck
         head.status = 503 if is_stuck else 200
-        return Health(status="stuck" if is_stuck else "ok")
+        return Liveness(status="stuck" if is_stuck else "ok")
 
     @route("GET", "/readyz", PUBLIC, also=[503], is_whole=True)
-    async def readiness(self, head: Head) -> Readiness:
+    async def readiness(self, head: ResponseHead) -> Readiness:
         """Answer 200 if the hub takes work, else 503, with the reasons: issues that need no further check."""
         if self._probe is not None:
             await self._probe()
@@ -364,8 +364,8 @@ class System(Resource):
             if not any(issue.found.is_stop for issue in self._issues.known):  # else they are shown
                 raise
         known, connected, known_gateways, known_agents, run_counts, waiting = numbers or (None,) * 6
-        worst, counts = await self._hub.resource(Issues, mine).worst(WORST)
-        ready_gateways = self._hub.resource(Gateways, mine).ready(known_gateways or [])
+        worst, counts = await self._hub.resource(IssuesResource, mine).worst(WORST)
+        ready_gateways = self._hub.resource(GatewaysResource, mine).ready(known_gateways or [])
         return StatusView.from_row(
             about,
             version=VERSION,
@@ -459,7 +459,7 @@ class BackupView(View):
     revision: str  # of its tables
 
 
-class Upkeep(Resource):
+class UpkeepResource(Resource):
     """The hub as a whole."""
 
     name, path = "upkeep", "/v1"
@@ -540,13 +540,13 @@ class NodeView(View, kw_only=True):
     address: str | None
 
 
-class Nodes(Resource):
+class NodesResource(Resource):
     """Nodes of this hub. A node is named by its name, its id, or six or more characters at the id's end."""
 
     name, path = "nodes", "/v1/nodes"
     errors = (ErrorCode.UNKNOWN_NODE,)
 
-    def __init__(self, store: Store, upkeep: Upkeep, *, here: NodeId, clock: Clock) -> None:
+    def __init__(self, store: Store, upkeep: UpkeepResource, *, here: NodeId, clock: Clock) -> None:
         self._upkeep = upkeep
         self._store = store
         self._here = here
@@ -569,7 +569,7 @@ class Nodes(Resource):
         empty="no nodes",
     )
     @listed("", Scope.READ, key=lambda node: (node.id,))
-    async def all(self, part: Part = ALL) -> list[NodeView]:
+    async def all(self, part: ListPart = ALL) -> list[NodeView]:
         """List the nodes with their devices and runs, as the database has them."""
         rows = await self._store.read(
             nodes.list_nodes, user_id=self.user_id, limit=part.limit, after=part.after
@@ -629,25 +629,25 @@ class Nodes(Resource):
         )
 
 
-class Page(Response):
+class DocumentPage(Response):
     """Markdown, or HTML for browsers. No browser runs either as a script."""
 
     media_type = "text/markdown"
 
 
-class Handbook(Resource):
+class HandbookResource(Resource):
     """Pages for people, and the document for programs."""
 
     name, path, within = "handbook", "", BY_ALL
     is_scoped = False
 
     @route("GET", "/docs", Scope.READ)
-    async def all(self, call: Call) -> Page:
+    async def all(self, call: RequestContext) -> DocumentPage:
         """List the pages of the handbook, as Markdown, or as HTML for a browser."""
         return await _page(call, "")
 
     @route("GET", "/docs/{topic}", Scope.READ, errors=[ErrorCode.UNKNOWN_METHOD])
-    async def get(self, call: Call, topic: str) -> Page:
+    async def get(self, call: RequestContext, topic: str) -> DocumentPage:
         """Return a page of the handbook, as Markdown, or as HTML for a browser.
 
         The topic may end with ``.md``, as in links.
@@ -660,14 +660,16 @@ class Handbook(Resource):
         return document
 
 
-async def _page(call: Call, topic: str) -> Page:
+async def _page(call: RequestContext, topic: str) -> DocumentPage:
     """Return a page; empty *topic*: the list of all. Raises CodedError."""
     try:
         if "text/html" not in Headers(scope=call.scope).get("accept", ""):
-            return Page(docs.page(topic) if topic else docs.contents("/docs/"), headers={"vary": "accept"})
+            return DocumentPage(
+                docs.page(topic) if topic else docs.contents("/docs/"), headers={"vary": "accept"}
+            )
 
         text = await to_thread.run_sync(html_of, topic)
-        return Page(text, media_type="text/html", headers={**HEADERS, "vary": "accept"})
+        return DocumentPage(text, media_type="text/html", headers={**HEADERS, "vary": "accept"})
     except docs.UnknownTopic as unknown:
         raise CodedError(ErrorCode.UNKNOWN_METHOD, str(unknown), hint=unknown.hint) from unknown
 

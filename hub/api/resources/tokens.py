@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Meta
 from msgspec.structs import asdict
 
-from hub.api.binding import Body, Call, Head
+from hub.api.binding import BodyField, RequestContext, ResponseHead
 from hub.api.device import Link
 from hub.api.http.access import NEW_LINK, spelled_cookie
 from hub.api.resource import (
@@ -19,8 +19,8 @@ from hub.api.resource import (
     Actor,
     Caller,
     Instant,
+    ListPart,
     Name,
-    Part,
     Resource,
     View,
     audited,
@@ -158,7 +158,7 @@ class SecretsOfKind(Generic[RowT]):
     def _now(self) -> int:
         return epoch_ms(self._clock.now())
 
-    async def _page(self, part: Part) -> list[RowT]:
+    async def _page(self, part: ListPart) -> list[RowT]:
         return await self._store.read(
             self.stored.page, user_id=self.user_id, limit=part.limit, after=part.after
         )
@@ -237,10 +237,10 @@ class NewToken(View, kw_only=True):
     expires_at: Instant | None = None
 
 
-_TOKEN_REQUEST: Final = Body("TokenRequest", "A token to create, for the device of this name.")
+_TOKEN_REQUEST: Final = BodyField("TokenRequest", "A token to create, for the device of this name.")
 
 
-class Tokens(SecretsOfKind[DeviceTokenRow], Resource):
+class TokensResource(SecretsOfKind[DeviceTokenRow], Resource):
     """Tokens of devices."""
 
     name, path = "tokens", "/v1/tokens"
@@ -249,7 +249,7 @@ class Tokens(SecretsOfKind[DeviceTokenRow], Resource):
     errors = (ErrorCode.UNKNOWN_TOKEN, ErrorCode.LIMIT_REACHED)
 
     @listed("", Scope.DEVICES, key=lambda token: (epoch_ms(token.created_at), token.id))
-    async def all(self, part: Part = ALL) -> list[TokenView]:
+    async def all(self, part: ListPart = ALL) -> list[TokenView]:
         """List the tokens of devices, including revoked ones, the oldest first."""
         return list(map(TokenView.from_row, await self._page(part)))
 
@@ -293,7 +293,7 @@ class Tokens(SecretsOfKind[DeviceTokenRow], Resource):
         return TokenView.from_row(row)
 
 
-class SignInView(View, kw_only=True):
+class IssuedSecretView(View, kw_only=True):
     """Fields of tokens of operators and agents, and of sessions, in responses.
 
     *created_by*: the actor, as in the audit log.
@@ -330,7 +330,7 @@ class LimitsView(View):
         return cls(named, limits.tables, limits.roots) if limits.kinds else None
 
 
-class OperatorTokenView(SignInView, kw_only=True):
+class OperatorTokenView(IssuedSecretView, kw_only=True):
     """An operator's token without its secret.
 
     *user*: the only user whose things it sees; None: everybody's. *scopes*: those of its role that it has.
@@ -350,7 +350,7 @@ class NewOperatorToken(OperatorTokenView, kw_only=True):
     token: str
 
 
-_OPERATOR_TOKEN_REQUEST: Final = Body(
+_OPERATOR_TOKEN_REQUEST: Final = BodyField(
     "OperatorTokenRequest",
     """An operator's token to create, with some scopes of its role.
 
@@ -360,7 +360,7 @@ _OPERATOR_TOKEN_REQUEST: Final = Body(
 )
 
 
-class OperatorTokens(SecretsOfKind[OperatorTokenRow], Resource):
+class OperatorTokensResource(SecretsOfKind[OperatorTokenRow], Resource):
     """Tokens of operators."""
 
     name, path, list_key = "operator_tokens", "/v1/operator-tokens", "tokens"
@@ -369,7 +369,7 @@ class OperatorTokens(SecretsOfKind[OperatorTokenRow], Resource):
     errors = (ErrorCode.UNKNOWN_TOKEN, ErrorCode.LIMIT_REACHED)
 
     @listed("", Scope.TOKENS, key=lambda token: (epoch_ms(token.created_at), token.id))
-    async def all(self, part: Part = ALL) -> list[OperatorTokenView]:
+    async def all(self, part: ListPart = ALL) -> list[OperatorTokenView]:
         """List the tokens of operators, including revoked ones, the oldest first."""
 
         def read(c: Connection) -> tuple[list[OperatorTokenRow], dict[DeviceId, str]]:
@@ -483,7 +483,7 @@ def _operator_view(row: OperatorTokenRow, names: Mapping[DeviceId, str]) -> Oper
     )
 
 
-class AgentTokenView(SignInView, kw_only=True):
+class AgentTokenView(IssuedSecretView, kw_only=True):
     """An agent's token without its secret, of which *last4* are the last characters."""
 
     agent: str
@@ -496,7 +496,7 @@ class NewAgentToken(AgentTokenView, kw_only=True):
     token: str
 
 
-class AgentTokens(SecretsOfKind[AgentTokenRow], Resource):
+class AgentTokensResource(SecretsOfKind[AgentTokenRow], Resource):
     """Tokens of agents."""
 
     name, path, list_key = "agent_tokens", "", "tokens"
@@ -523,7 +523,7 @@ class AgentTokens(SecretsOfKind[AgentTokenRow], Resource):
         key=lambda token: (epoch_ms(token.created_at), token.id),
         errors=[ErrorCode.UNKNOWN_AGENT],
     )
-    async def all(self, name: str, part: Part = ALL) -> list[AgentTokenView]:
+    async def all(self, name: str, part: ListPart = ALL) -> list[AgentTokenView]:
         """List the tokens of an agent, including revoked ones, the oldest first."""
         _, rows = await self._store.read(
             agents.with_agent,
@@ -561,7 +561,7 @@ class AgentTokens(SecretsOfKind[AgentTokenRow], Resource):
         actor: Actor,
         ttl_s: Annotated[
             Lifetime | None,
-            Body("AgentTokenRequest", "An agent's token to create. *ttl_s*: 90 days by default."),
+            BodyField("AgentTokenRequest", "An agent's token to create. *ttl_s*: 90 days by default."),
         ] = None,
     ) -> NewAgentToken:
         """Create a token for an agent, valid only under ``/v1/agent``. Only this response has the secret."""
@@ -610,13 +610,13 @@ class NewInvitation(InvitationView, kw_only=True):
     token: str
 
 
-_INVITATION_REQUEST: Final = Body(
+_INVITATION_REQUEST: Final = BodyField(
     "InvitationRequest",
     "An invitation to create: for one device of this name, or for several with names of their own.",
 )
 
 
-class Invitations(SecretsOfKind[InvitationRow], Resource):
+class InvitationsResource(SecretsOfKind[InvitationRow], Resource):
     """Invitations of devices."""
 
     name, path = "invitations", "/v1/invitations"
@@ -641,7 +641,7 @@ class Invitations(SecretsOfKind[InvitationRow], Resource):
         empty="no invitations; create one: hub pair invite",
     )
     @listed("", Scope.DEVICES, key=lambda invitation: (epoch_ms(invitation.created_at), invitation.id))
-    async def all(self, part: Part = ALL) -> list[InvitationView]:
+    async def all(self, part: ListPart = ALL) -> list[InvitationView]:
         """List the invitations, the oldest first."""
         return list(map(InvitationView.from_row, await self._page(part)))
 
@@ -742,10 +742,10 @@ class NewLink(SessionView, kw_only=True):
     path: str
 
 
-_LINK_REQUEST: Final = Body("LinkRequest", "A link to create, with the rights of the caller, or fewer.")
+_LINK_REQUEST: Final = BodyField("LinkRequest", "A link to create, with the rights of the caller, or fewer.")
 
 
-class Sessions(SecretsOfKind[BrowserSessionRow], Resource):
+class SessionsResource(SecretsOfKind[BrowserSessionRow], Resource):
     """Sessions of browsers."""
 
     name, path = "sessions", "/v1/sessions"
@@ -755,7 +755,7 @@ class Sessions(SecretsOfKind[BrowserSessionRow], Resource):
     pages_at: Callable[[], PagesAt | None] = staticmethod(lambda: None)  # None: nothing listens yet
 
     @listed("", Scope.TOKENS, key=lambda session: (epoch_ms(session.created_at), session.id))
-    async def all(self, part: Part = ALL) -> list[SessionView]:
+    async def all(self, part: ListPart = ALL) -> list[SessionView]:
         """List the sessions of browsers and the links to open one, the oldest first, ended ones for a day."""
         return list(map(_view, await self._page(part)))
 
@@ -816,7 +816,7 @@ class Sessions(SecretsOfKind[BrowserSessionRow], Resource):
 
     @route("POST", "", Scope.READ, status=201, is_secret=True, errors=[ErrorCode.AUTH_FAILED])
     @audited("session.opened")
-    async def open(self, caller: Caller, call: Call, head: Head) -> SessionView:
+    async def open(self, caller: Caller, call: RequestContext, head: ResponseHead) -> SessionView:
         """Sign a browser in: with the code of a link, or an operator's token, as the bearer token.
 
         The answer sets the cookie of the session. It ends after 12 hours without a request, 7 days after it
@@ -861,7 +861,7 @@ class Sessions(SecretsOfKind[BrowserSessionRow], Resource):
 
     @route("DELETE", "/current", Scope.READ)
     @audited("session.revoked")
-    async def sign_out(self, caller: Caller, call: Call, head: Head) -> SessionView:
+    async def sign_out(self, caller: Caller, call: RequestContext, head: ResponseHead) -> SessionView:
         """End the session of the cookie, and remove the cookie."""
         kind, _, id = caller.actor.partition(":")
         if kind != "session":

@@ -7,9 +7,9 @@ import anyio
 import httpx2
 import pytest
 
-from hub.api.device import Later, requests_of
-from hub.api.resource import Hub
-from hub.api.resources.connectors import Connectors
+from hub.api.device import DeferredResponse, requests_of
+from hub.api.resource import ResourceRegistry
+from hub.api.resources.connectors import ConnectorsResource
 from hub.base.clock import SystemClock
 from hub.device.app import Browser
 from protocol.coordination import Method, Response
@@ -32,8 +32,8 @@ class Wire:
         self.bench = b
         self.told: list[str] = []
         self.browser = Browser(SystemClock(), self.told.append)
-        hub = Hub(b.store, b.clock)
-        hub.add(Connectors(b.store, b.accounts, b.sign_ins, clock=b.clock))
+        hub = ResourceRegistry(b.store, b.clock)
+        hub.add(ConnectorsResource(b.store, b.accounts, b.sign_ins, clock=b.clock))
         self.methods = requests_of(hub, b.store)
 
     def can(self, capability: str) -> bool:
@@ -46,7 +46,7 @@ class Wire:
         link: Any = self
         try:
             later = await self.methods[method].answer(link, params)
-            assert isinstance(later, Later)
+            assert isinstance(later, DeferredResponse)
             return Response(id="r", result=dict(await later.answer()))
         except HubError as error:
             body = ErrorBody(code=error.code, message=str(error), retryable=error.retryable)

@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 
 from hub.agents.locks import LockService
-from hub.api.resources.locks import Locks as LocksNoun
+from hub.api.resources.locks import LocksResource as LocksNoun
 from hub.links.device_link import DeviceLink
 from hub.links.roster import RequestReceived
 from protocol.coordination import Method, Request, Response

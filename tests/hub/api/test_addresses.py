@@ -8,7 +8,7 @@ import httpx2
 import pytest
 from msgspec import inspect
 
-from hub.api.application import ANSWERED, RouteOf
+from hub.api.application import ANSWERED, RouteHandler
 from hub.api.binding import MAX_OF_TEXT
 from hub.base.roles import RouteKey
 from tests.support.hub import ServedHub
@@ -40,13 +40,13 @@ async def test_path_parameter_with_a_slash_or_dots_reaches_the_route_unchanged(
     hub: ServedHub, client: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reached: list[tuple[Any, dict[str, str]]] = []
-    answer = RouteOf.answer
+    answer = RouteHandler.answer
 
-    async def recorded(self: RouteOf, call: Any) -> Any:
+    async def recorded(self: RouteHandler, call: Any) -> Any:
         reached.append((self.asked, dict(call.path)))
         return await answer(self, call)
 
-    monkeypatch.setattr(RouteOf, "answer", recorded)
+    monkeypatch.setattr(RouteHandler, "answer", recorded)
     values = cycle(WHOLE)
     for route in ROUTES:
         for name in route.path:
@@ -121,7 +121,7 @@ async def test_unknown_part_of_a_path_is_404_with_a_code_of_something_unknown(
     assert not wrong, "\n".join(wrong)
 
 
-def _body(route: RouteOf) -> Any:
+def _body(route: RouteHandler) -> Any:
     """Return a body with what a route requires, or None."""
     part = route.binding.body
     if part is None:
@@ -158,11 +158,11 @@ def _any_of(kind: inspect.Type) -> Any:
     return None
 
 
-async def _ask(client: httpx2.AsyncClient, route: RouteOf, name: str, value: str) -> httpx2.Response:
+async def _ask(client: httpx2.AsyncClient, route: RouteHandler, name: str, value: str) -> httpx2.Response:
     return await client.request(route.asked.method, _path(route, name, value))
 
 
-def _path(route: RouteOf, name: str, value: str) -> str:
+def _path(route: RouteHandler, name: str, value: str) -> str:
     parts = {one: "nobody" if one not in ("seq", "number") else "1" for one in route.path}
     parts |= {name: quote(value, safe="").replace(".", "%2E")} if name else {}
     return route.asked.path.format(**parts)

@@ -5,7 +5,7 @@ from typing import Any, get_args
 import msgspec
 import pytest
 
-from hub.api.agent_bodies import AgentBody, AgentChanges, Rules, body_of, changed_by, made_of
+from hub.api.agent_bodies import AgentBody, AgentChanges, CommonAgentSettings, body_of, changed_by, made_of
 from hub.settings.agent_settings import AgentSettings, WrittenType
 from protocol.agent_types import TYPE_NAMES, AgentSubtype, AgentType, kind_of
 from protocol.errors import CodedError, ErrorCode
@@ -37,7 +37,7 @@ NOW = DeclaredAgent(
     slots=(DeclaredSchedule(kind="every", every_ms=3_600_000, action="wake", label="rounds"),),
     model_use=ModelUse(allow_cloud=False, budget_nanos=5),
 )
-RULES = Rules(run_wall_s=60.0, patterns={"ticket": "T-[0-9]+"})
+RULES = CommonAgentSettings(run_wall_s=60.0, patterns={"ticket": "T-[0-9]+"})
 
 
 def changed(**changes: Any) -> DeclaredAgent:

@@ -6,8 +6,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from hub.api.resource import PageOf, cursor_of
-from hub.api.resources.agent_status import AgentStatuses, StatusChange
+from hub.api.resource import PageRequest, cursor_of
+from hub.api.resources.agent_status import AgentStatusesResource, StatusChange
 from hub.base.roles import Principal
 from protocol.errors import CodedError, ErrorCode
 from protocol.ids import UserId
@@ -29,9 +29,9 @@ from tests.support.runs import Bench, agent, bench, folder, store
 __all__ = ["agent", "bench", "store"]
 
 
-def page_of(limit: int = 99, after: Key | None = None) -> PageOf:
+def page_of(limit: int = 99, after: Key | None = None) -> PageRequest:
     """Return the part of a list that follows *after*."""
-    return PageOf(limit=limit, cursor=None if after is None else cursor_of(after))
+    return PageRequest(limit=limit, cursor=None if after is None else cursor_of(after))
 
 
 OPERATOR = Principal.of_uid(1)
@@ -66,9 +66,9 @@ ELSEWHERE = {"agents.user", "agent.state"}  # a relationship, and what the seed 
 
 
 @pytest.fixture
-def statuses(bench: Bench) -> AgentStatuses:
+def statuses(bench: Bench) -> AgentStatusesResource:
     agents = agents_of(bench, runs_of(bench))
-    return AgentStatuses(store=bench.store, control=bench.control, agents=agents)
+    return AgentStatusesResource(store=bench.store, control=bench.control, agents=agents)
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ async def _audited(bench: Bench) -> list[tuple[str, dict[str, Any]]]:
 
 
 async def test_agent_status_reports_time_reason_actor_and_allowed_moves_of_each_axis(
-    bench: Bench, statuses: AgentStatuses
+    bench: Bench, statuses: AgentStatusesResource
 ) -> None:
     bench.clock.advance(60)
     change = StatusChange(lifecycle="maintenance", reason="new disk")
@@ -98,7 +98,7 @@ async def test_agent_status_reports_time_reason_actor_and_allowed_moves_of_each_
 
 
 async def test_run_of_an_agent_in_maintenance_waits_until_the_agent_is_active(
-    bench: Bench, statuses: AgentStatuses
+    bench: Bench, statuses: AgentStatusesResource
 ) -> None:
     bench.connect()
     run = await bench.control.submit(bench.agent)
@@ -110,7 +110,7 @@ async def test_run_of_an_agent_in_maintenance_waits_until_the_agent_is_active(
 
 
 async def test_status_write_with_an_outdated_version_is_refused(
-    bench: Bench, statuses: AgentStatuses
+    bench: Bench, statuses: AgentStatusesResource
 ) -> None:
     read = await statuses.get("notes")
     await statuses.write("notes", StatusChange(health="error"), version=read.version, actor="o")
@@ -120,7 +120,7 @@ async def test_status_write_with_an_outdated_version_is_refused(
 
 
 async def test_agent_declared_in_the_file_cannot_be_terminated_in_any_vocabulary(
-    bench: Bench, statuses: AgentStatuses
+    bench: Bench, statuses: AgentStatusesResource
 ) -> None:
     with pytest.raises(AgentOfFile):
         await statuses.terminate("notes", actor="o")
@@ -132,7 +132,7 @@ async def test_agent_declared_in_the_file_cannot_be_terminated_in_any_vocabulary
 
 
 async def test_termination_of_an_agent_cancels_all_live_runs(
-    bench: Bench, statuses: AgentStatuses, made_over_the_api: None
+    bench: Bench, statuses: AgentStatusesResource, made_over_the_api: None
 ) -> None:
     waiting = await bench.control.submit(bench.agent)
     told = await statuses.terminate("notes", reason="not needed", actor="operator:1")
@@ -152,7 +152,7 @@ def _of_the_api(c: Any) -> None:
 
 
 async def test_agent_status_history_is_paged_and_filtered_by_axis(
-    bench: Bench, statuses: AgentStatuses
+    bench: Bench, statuses: AgentStatusesResource
 ) -> None:
     await bench.control.submit(bench.agent)
     everything = (await statuses.history("notes", page_of())).items
@@ -164,7 +164,7 @@ async def test_agent_status_history_is_paged_and_filtered_by_axis(
 
 
 async def test_agent_status_is_found_by_external_identifier_of_the_own_user(
-    bench: Bench, statuses: AgentStatuses
+    bench: Bench, statuses: AgentStatusesResource
 ) -> None:
     await bench.store.write(lambda c: c.exec_driver_sql("UPDATE agents SET external_id = 'claw-7'"))
     assert (await statuses.get("external:claw-7")).agent == "notes"
@@ -178,7 +178,7 @@ async def test_agent_status_is_found_by_external_identifier_of_the_own_user(
 
 
 async def test_calendar_document_sets_and_ends_the_exhaustion_of_an_agent(
-    bench: Bench, statuses: AgentStatuses, online: None
+    bench: Bench, statuses: AgentStatusesResource, online: None
 ) -> None:
     change = {"status": "exhausted", "exhaust_reason": "billing", "recovery_at": "2200-01-01T00:00:00Z"}
     told = await statuses.change_document("notes", "calendar", change, caller=OPERATOR)
@@ -193,7 +193,7 @@ async def test_calendar_document_sets_and_ends_the_exhaustion_of_an_agent(
 
 
 async def test_agent_status_written_in_a_vocabulary_is_read_in_all_others(
-    bench: Bench, statuses: AgentStatuses, online: None
+    bench: Bench, statuses: AgentStatusesResource, online: None
 ) -> None:
     await statuses.change_document("notes", "orchestrator", {"status": "ERROR"}, caller=OPERATOR)
     assert (await statuses.document("notes", "foundation"))["current_status"] == "error"
@@ -212,7 +212,7 @@ async def test_agent_status_written_in_a_vocabulary_is_read_in_all_others(
 
 
 async def test_agent_status_metadata_is_limited_and_replaced_as_a_whole(
-    bench: Bench, statuses: AgentStatuses
+    bench: Bench, statuses: AgentStatusesResource
 ) -> None:
     await statuses.change_document("notes", "foundation", {"metadata": {"room": 7}}, caller=OPERATOR)
     told = await statuses.write("notes", StatusChange(metadata={"desk": "b"}), actor="o")
@@ -222,7 +222,7 @@ async def test_agent_status_metadata_is_limited_and_replaced_as_a_whole(
 
 
 async def test_a_run_is_reported_as_an_execution_and_as_a_line_of_the_run_log(
-    bench: Bench, statuses: AgentStatuses
+    bench: Bench, statuses: AgentStatusesResource
 ) -> None:
     bench.connect(runs=folder(a="- [ ] call Anna\n"))
     run = await bench.run()
@@ -240,7 +240,7 @@ async def test_a_run_is_reported_as_an_execution_and_as_a_line_of_the_run_log(
 
 
 async def test_cancelled_run_is_an_error_with_reason_in_the_run_log(
-    bench: Bench, statuses: AgentStatuses
+    bench: Bench, statuses: AgentStatusesResource
 ) -> None:
     run = await bench.control.submit(bench.agent)
     assert (await statuses.document("notes", "foundation"))["active_workflows"] == [run.id]
@@ -252,7 +252,7 @@ async def test_cancelled_run_is_an_error_with_reason_in_the_run_log(
 
 @pytest.mark.parametrize("vocabulary", SEED_NAMES)
 async def test_vocabulary_document_has_every_column_of_the_seed_names(
-    bench: Bench, statuses: AgentStatuses, vocabulary: Vocabulary
+    bench: Bench, statuses: AgentStatusesResource, vocabulary: Vocabulary
 ) -> None:
     await bench.control.submit(bench.agent)
     await bench.store.write(_fill)

@@ -25,9 +25,9 @@ from hub.api.device import requests_of
 from hub.api.http.authorization import DOCUMENT_BYTES, DOCUMENTS, Authorization
 from hub.api.pages import HEADERS
 from hub.api.resource import ALL
-from hub.api.resources.assistants import CODE_S, Authorizations, _called
-from hub.api.resources.devices import Devices
-from hub.api.resources.tokens import DAY_S, IdentityLimits, OperatorTokens
+from hub.api.resources.assistants import CODE_S, AuthorizationsResource, _called
+from hub.api.resources.devices import DevicesResource
+from hub.api.resources.tokens import DAY_S, IdentityLimits, OperatorTokensResource
 from hub.base.outbound.client import OutboundClient
 from hub.base.outbound.rules import OutboundRules
 from hub.base.roles import Role, Scope
@@ -215,7 +215,7 @@ async def test_official_mcp_client_is_authorized_gains_scopes_and_renews_tokens(
             assert await names(client) == {*TOOLS[Scope.READ], *TOOLS[Scope.RUN]}
         assert len(person.asked) == 2, "a refresh token asks no person"
         assert await status(hub, before) == 401
-        listed = [one.name for one in await hub.resource(OperatorTokens).all(ALL)]
+        listed = [one.name for one in await hub.resource(OperatorTokensResource).all(ALL)]
         assert listed.count("editor") == 2
 
 
@@ -228,7 +228,7 @@ async def test_authorization_with_reduced_scopes_limits_and_days_issues_a_reduce
         async with assistant(official(hub, Person(browser, **less), storage)) as client:
             assert "items_newest" in await names(client)
             assert (await client.call_tool("runs_newest", {})).is_error
-    row = (await hub.resource(OperatorTokens).all(ALL))[-1]
+    row = (await hub.resource(OperatorTokensResource).all(ALL))[-1]
     assert (row.name, row.role, row.scopes) == ("editor", Role.VIEWER, (Scope.READ,))
     assert row.limits is not None and (row.limits.devices, row.limits.tables) == (("desk",), ("tasks",))
     assert (row.expires_at - hub.clock.now()).total_seconds() == 2 * DAY_S
@@ -323,7 +323,7 @@ async def test_authorization_requires_a_session_and_the_page_of_the_hub(hub: Ser
             assert (await browser.post(ADDRESS, json=body, headers=foreign)).status_code == 403
         del browser.headers["x-hub-request"]
         assert (await browser.post(ADDRESS, json=body)).status_code == 403
-    assert len(await hub.resource(OperatorTokens).all(ALL)) == 2, "those of the test alone"
+    assert len(await hub.resource(OperatorTokensResource).all(ALL)) == 2, "those of the test alone"
 
 
 async def test_person_cannot_authorize_scopes_beyond_the_own_rights(hub: ServedHub) -> None:
@@ -393,7 +393,7 @@ async def test_authorization_code_expires_after_a_minute_and_leaves_no_token(hub
         hub.clock.advance(CODE_S + 1)
         assert (await exchanged(hub, code)).json()["error"] == "invalid_grant"
         await code_of(browser, query(hub))
-    assert [one.name for one in await hub.resource(OperatorTokens).all(ALL)].count("editor") == 1
+    assert [one.name for one in await hub.resource(OperatorTokensResource).all(ALL)].count("editor") == 1
 
 
 async def test_reuse_of_a_refresh_token_revokes_the_whole_token_family(hub: ServedHub) -> None:
@@ -435,7 +435,7 @@ async def test_client_revokes_access_and_refresh_token_with_either_of_both(
 
 
 async def test_authorization_grant_ends_when_the_token_of_client_or_person_is_revoked(hub: ServedHub) -> None:
-    resource = hub.resource(OperatorTokens)
+    resource = hub.resource(OperatorTokensResource)
     for name in ("editor", "an operator"):
         made = await allowed(hub)
         row = next(
@@ -451,10 +451,10 @@ async def test_the_owner_of_a_device_allows_an_assistant_until_the_device_is_rev
     made: Any = await requests[Method.SESSIONS_LINK].answer(await hub.connect(desk), {})
     async with signed_in(hub, secret=made["path"].partition("#")[2]) as browser:
         first = (await exchanged(hub, await code_of(browser, query(hub)))).json()
-    row = (await hub.resource(OperatorTokens).all(ALL))[-1]
+    row = (await hub.resource(OperatorTokensResource).all(ALL))[-1]
     assert (row.user, row.role) == ("anna", Role.OPERATOR)
     second = (await renewed(hub, first["refresh_token"])).json()
-    await hub.resource(Devices).revoke(desk.id, "operator:0")
+    await hub.resource(DevicesResource).revoke(desk.id, "operator:0")
     assert (await renewed(hub, second["refresh_token"])).json()["error"] == "invalid_grant"
 
 
@@ -468,7 +468,7 @@ async def test_token_of_an_assistant_is_accepted_only_at_the_mcp_route(hub: Serv
 
 
 async def test_authorization_grants_count_toward_the_limit_of_tokens(hub: ServedHub) -> None:
-    hub.resource(OperatorTokens).limits = IdentityLimits(operator_tokens=3)
+    hub.resource(OperatorTokensResource).limits = IdentityLimits(operator_tokens=3)
     async with signed_in(hub) as browser:
         for _ in range(2):
             await code_of(browser, query(hub))
@@ -530,7 +530,7 @@ class Site:
         )
         own = hub.context
         server = Authorization(own.store, own.clock, own.chance, http, ())
-        hub.resource(Authorizations)._server = lambda: server
+        hub.resource(AuthorizationsResource)._server = lambda: server
 
     async def answers(self, stream: anyio.abc.ByteStream) -> None:
         async with stream:
@@ -587,7 +587,7 @@ async def test_client_with_a_misleading_name_is_shown_with_the_host_and_renamed_
         assert shown == "The bank \\u202e" + "x" * 24 + "… (clients.test)"
         await code_of(browser, asked)
         await code_of(browser, asked, name="tidy")
-    names = [one.name for one in await hub.resource(OperatorTokens).all(ALL)]
+    names = [one.name for one in await hub.resource(OperatorTokensResource).all(ALL)]
     assert {"assistant (clients.test)", "tidy (clients.test)"} <= {*names} and shown not in names
 
 
@@ -653,7 +653,7 @@ async def test_client_document_is_fetched_neither_from_private_addresses_nor_una
 
 async def test_cached_client_documents_are_limited_in_number(hub: ServedHub, tmp_path: Path) -> None:
     async with site(hub, tmp_path) as clients, signed_in(hub) as browser:
-        server = hub.resource(Authorizations)._server()
+        server = hub.resource(AuthorizationsResource)._server()
         server._documents |= {str(number): (hub.now_ms, None) for number in range(DOCUMENTS)}  # type: ignore[misc]
         await browser.get(ADDRESS, params={"query": query(hub, client_id=clients.id)})
         assert list(server._documents) == [clients.id]

@@ -8,7 +8,7 @@ import pytest
 from msgspec import Meta
 
 from hub.api import binding, errors
-from hub.api.binding import OPTIONAL, Binding, Call, From, Head, Header
+from hub.api.binding import OPTIONAL, Binding, From, FromHeader, RequestContext, ResponseHead
 from hub.api.errors import MAX_REFUSALS
 from hub.api.resource import Instant, Name, View
 from hub.settings.agent_settings import TemplateTable
@@ -42,13 +42,15 @@ class Options(View):
     restarts: bool = False
 
 
-def a_call(query: str = "", body: bytes = b"", headers: dict[str, str] | None = None, **path: str) -> Call:
+def a_call(
+    query: str = "", body: bytes = b"", headers: dict[str, str] | None = None, **path: str
+) -> RequestContext:
     """Return a request."""
     raw = [(name.encode(), value.encode()) for name, value in (headers or {}).items()]
-    return Call({"type": "http", "query_string": query.encode(), "headers": raw}, path, body)
+    return RequestContext({"type": "http", "query_string": query.encode(), "headers": raw}, path, body)
 
 
-async def bound(function: Any, call: Call) -> dict[str, Any]:
+async def bound(function: Any, call: RequestContext) -> dict[str, Any]:
     """Return the arguments of *function*."""
     return await Binding(function, path=call.path).arguments(call)
 
@@ -60,7 +62,7 @@ async def with_parts(
     limit: Annotated[int, Meta(ge=1, le=9)] = 5,
     since: Instant | None = None,
     is_all: bool = False,
-    key: Annotated[str | None, Header("x-key")] = None,
+    key: Annotated[str | None, FromHeader("x-key")] = None,
 ) -> None: ...
 
 
@@ -200,7 +202,7 @@ async def test_settings_table_in_a_body_is_checked_by_the_settings_rules() -> No
 async def test_dependency_function_is_evaluated_once_per_request() -> None:
     made: list[str] = []
 
-    async def word(call: Call, name: str = "none") -> str:
+    async def word(call: RequestContext, name: str = "none") -> str:
         made.append(name)
         call.head.headers["x-name"] = name
         return name
@@ -210,7 +212,9 @@ async def test_dependency_function_is_evaluated_once_per_request() -> None:
     def pair(first: Word, second: Word) -> tuple[str, str]:
         return first, second
 
-    async def method(pair: Annotated[tuple[str, str], From(pair)], word: Word, head: Head) -> None: ...
+    async def method(
+        pair: Annotated[tuple[str, str], From(pair)], word: Word, head: ResponseHead
+    ) -> None: ...
 
     call = a_call("name=a")
     assert await bound(method, call) == {"pair": ("a", "a"), "word": "a", "head": call.head}

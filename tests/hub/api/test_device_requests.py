@@ -7,8 +7,8 @@ import pytest
 
 from hub.agents.config_writing import ConfigWriter
 from hub.api import device
-from hub.api.resources.agent_configs import AgentConfigs as ConfigsResource
-from hub.api.resources.devices import Connections
+from hub.api.resources.agent_configs import AgentConfigsResource as ConfigsResource
+from hub.api.resources.devices import ConnectionsResource
 from hub.base.clock import epoch_ms
 from hub.links.key_rotation import KeyRotation
 from protocol.agent_status import Axis
@@ -368,7 +368,7 @@ async def test_device_selects_the_events_to_receive(bench: Bench) -> None:
     hearers = Hearers(bench.clock)
     link, other = hearers.enter(str(bench.agent.device_id)), hearers.enter("another")
     rotation = KeyRotation(bench.store, hub_id="h-1", clock=bench.clock, metrics=bench.metrics)
-    resource = Connections(hearers.events, rotation)
+    resource = ConnectionsResource(hearers.events, rotation)
 
     async def selected(method: str, *events: str) -> object:
         link.sent.clear()

@@ -10,7 +10,7 @@ import httpx2
 import pytest
 
 from hub.api.events import Streams
-from hub.api.resources.logs import Events
+from hub.api.resources.logs import EventsResource
 from hub.base.clock import epoch_ms
 from hub.base.log import Ring
 from hub.base.roles import Role
@@ -127,7 +127,7 @@ async def test_event_stream_with_an_id_dropped_from_the_ring_sends_a_reset(
 
 async def test_slow_event_reader_receives_a_reset(hub: ServedHub) -> None:
     hub.ring = Ring(most=3)
-    resource = Events(store=hub.store, ring=hub.ring, clock=hub.clock, boot_id=BOOT)
+    resource = EventsResource(store=hub.store, ring=hub.ring, clock=hub.clock, boot_id=BOOT)
     async with aclosing(resource.follow(None)) as events:
         await anext(events)
         _happens(hub, "run.moved", step=1)

@@ -14,7 +14,7 @@ import httpx2
 import pytest
 import sqlalchemy as sa
 
-from hub.api.http.server import Hook, Hooks, HookServer, NewsDesk
+from hub.api.http.server import NewPostQueue, WebhookApplication, WebhookEndpoint, WebhookServer
 from hub.base.certificates import Certificates
 from hub.base.clock import IdFactory
 from hub.base.metrics import Metrics
@@ -53,8 +53,8 @@ class Door:
         self.metrics = Metrics()
         self.told: list[str] = []
         self.refused: list[str] = []
-        self.news = NewsDesk(store, tell or self.hear)
-        self.hooks = Hooks(
+        self.news = NewPostQueue(store, tell or self.hear)
+        self.hooks = WebhookApplication(
             store,
             clock=clock,
             ids=IdFactory(clock, SeededChance()),
@@ -64,7 +64,7 @@ class Door:
             proxies=TrustedProxies(),
             body_s=5.0,
         )
-        self.hooks.use([Hook(name, source, (SECRET, OLD)) for name, source in SOURCES.items()])
+        self.hooks.use([WebhookEndpoint(name, source, (SECRET, OLD)) for name, source in SOURCES.items()])
         self.at = HostPort("127.0.0.1", 0)
 
     def refuse(self, code: str, reason: str) -> None:
@@ -80,9 +80,9 @@ class Door:
 
         return await self.store.read(listed)
 
-    def server(self, *, limits: PortLimits = ROOMY, head_s: float = 5.0, **options: Any) -> HookServer:
+    def server(self, *, limits: PortLimits = ROOMY, head_s: float = 5.0, **options: Any) -> WebhookServer:
         gate = Gate(limits, clock=self.clock, metrics=self.metrics, prefix="webhook_")
-        return HookServer(
+        return WebhookServer(
             self.hooks,
             self.news,
             address=HostPort("127.0.0.1", 0),
@@ -259,7 +259,7 @@ async def test_odd_webhook_post_is_answered_logged_and_counted_by_the_code(
 ) -> None:
     caplog.set_level(logging.INFO)
     secret, headers, body, status, code = POSTS[kind]
-    here.hooks.use([Hook("builds", Source.STANDARD, (secret,))])
+    here.hooks.use([WebhookEndpoint("builds", Source.STANDARD, (secret,))])
     length = {} if "transfer-encoding" in headers else {"content-length": str(len(body))}
     lines = [f"{name}: {value}" for name, value in ({"host": str(here.at)} | length | headers).items()]
     head = "\r\n".join(["POST /hooks/builds HTTP/1.1", *lines, "", ""])

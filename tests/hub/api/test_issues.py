@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx2
 
-from hub.api.resources.issues import IssueCounts, Issues
+from hub.api.resources.issues import IssueCounts, IssuesResource
 from hub.base.metrics import Metrics
 from hub.base.roles import Role
 from hub.health.issues import FRESH_S, Finding, error, notice, warning
@@ -41,7 +41,7 @@ async def test_issue_counts_are_refreshed_after_five_seconds(tmp_path: Path) -> 
         clock = FakeClock()
         issues = FoundIssues(clock=clock, metrics=Metrics())
         issues.add("disk", solved)
-        resource = Issues(issues, hub.store, hub.clock)
+        resource = IssuesResource(issues, hub.store, hub.clock)
         await issues.run_checks()
         found.clear()
         assert (await resource.counts()).errors == 1, "the last check is younger than five seconds"

@@ -11,7 +11,7 @@ import anyio
 import httpx2
 import pytest
 
-from hub.api.resources.logs import MAX_CONNECTIONS, Dumper, LogLevel, Logs
+from hub.api.resources.logs import MAX_CONNECTIONS, Dumper, LogLevel, LogsResource
 from hub.base.log import Ring
 from hub.links.roster import LocalLink
 from protocol.ids import DeviceId, UserId
@@ -39,27 +39,27 @@ def ring() -> Ring:
 
 
 @pytest.fixture
-def logs(ring: Ring, store: Store) -> Logs:
-    return Logs(ring, store)
+def logs(ring: Ring, store: Store) -> LogsResource:
+    return LogsResource(ring, store)
 
 
 def say(ring: Ring, event: str, level: LogLevel = "info", **fields: object) -> None:
     ring.append(at=1_767_604_442_123, level=level, event=event, channel="hub.x", fields=fields)
 
 
-async def newest(logs: Logs, **wanted: object) -> list[str]:
+async def newest(logs: LogsResource, **wanted: object) -> list[str]:
     given = {"level": "debug"} | wanted
     return [entry.event for entry in await logs.newest(**given)]  # type: ignore[arg-type]
 
 
-async def test_log_entry_is_reported_with_time_and_fields(ring: Ring, logs: Logs) -> None:
+async def test_log_entry_is_reported_with_time_and_fields(ring: Ring, logs: LogsResource) -> None:
     say(ring, "run.moved", run_id=RUN, fence=3, outcome=None)
     (entry,) = await logs.newest(level="info")
     assert entry.at.isoformat() == "2026-01-05T09:14:02.123000+00:00"
     assert entry.fields == {"run_id": RUN, "fence": 3, "outcome": None}
 
 
-async def test_log_entries_are_filtered_by_run_id_or_id_end(ring: Ring, logs: Logs) -> None:
+async def test_log_entries_are_filtered_by_run_id_or_id_end(ring: Ring, logs: LogsResource) -> None:
     say(ring, "event.mine", run_id=RUN)
     say(ring, "event.other", run_id=OTHER)
     say(ring, "event.nobodys")
@@ -68,7 +68,7 @@ async def test_log_entries_are_filtered_by_run_id_or_id_end(ring: Ring, logs: Lo
     assert await newest(logs, run="89ab") == [], "so short an end may be anybody's"
 
 
-async def test_log_entries_are_filtered_by_device_name_or_id(ring: Ring, logs: Logs) -> None:
+async def test_log_entries_are_filtered_by_device_name_or_id(ring: Ring, logs: LogsResource) -> None:
     say(ring, "event.mine", device_id="d-1")
     say(ring, "event.other", device_id="d-2")
     assert await newest(logs, device="desk") == ["event.mine"]
@@ -79,7 +79,7 @@ async def test_log_entries_are_filtered_by_device_name_or_id(ring: Ring, logs: L
         await logs.follow(device="tower", level="info", limit=1)
 
 
-async def test_log_entries_below_the_level_are_omitted(ring: Ring, logs: Logs) -> None:
+async def test_log_entries_below_the_level_are_omitted(ring: Ring, logs: LogsResource) -> None:
     for level in ("debug", "info", "warning", "error"):
         say(ring, f"event.{level}", level)
     assert await newest(logs, level="warning") == ["event.error", "event.warning"]

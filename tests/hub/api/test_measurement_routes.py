@@ -6,7 +6,7 @@ import httpx2
 import pytest
 import sqlalchemy as sa
 
-from hub.api.resources.measurements import HubSeries
+from hub.api.resources.measurements import HubSeriesResource
 from hub.base.clock import epoch_ms
 from protocol.coordination import MetricType
 from protocol.ids import AgentId, UserId
@@ -120,7 +120,7 @@ def keep_of_many_models(c: sa.Connection) -> None:
 async def test_hub_series_report_sums_of_runs_and_the_load_of_nodes(
     hub: ServedHub, client: httpx2.AsyncClient
 ) -> None:
-    measured = hub.resource(HubSeries)._measurements
+    measured = hub.resource(HubSeriesResource)._measurements
     hub.clock.advance(1)
     await measured.measure_node()
     for n in range(2):

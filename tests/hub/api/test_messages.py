@@ -8,8 +8,8 @@ import httpx2
 import pytest
 
 from hub.api.resources import messages
-from hub.api.resources.messages import Messages as MessagesResource
-from hub.api.resources.tokens import AgentTokens
+from hub.api.resources.messages import MessagesResource
+from hub.api.resources.tokens import AgentTokensResource
 from storage import audit
 from tests.hub.api.test_gateway_routes import keep
 from tests.hub.coordination.post import WORKERS, PostBench, open_post
@@ -37,7 +37,7 @@ async def bench(hub: ServedHub, gateway: FakeGateway, tmp_path: Path) -> AsyncIt
 
 async def by(hub: ServedHub, agent: str) -> dict[str, str]:
     """Headers of an agent that asks in its own name."""
-    made = await hub.resource(AgentTokens).create(agent, actor="test")
+    made = await hub.resource(AgentTokensResource).create(agent, actor="test")
     return {"authorization": f"Bearer {made.token}"}
 
 

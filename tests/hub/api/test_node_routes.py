@@ -10,7 +10,7 @@ import anyio
 import httpx2
 import pytest
 
-from hub.api.resources.runs import Runs
+from hub.api.resources.runs import RunsResource
 from hub.base.version import VERSION
 from protocol.ids import NodeId
 from protocol.lifecycles import RunOutcome, RunState
@@ -114,7 +114,7 @@ async def test_run_executed_by_another_node_is_followed_until_the_end(pair: tupl
     seen: list[tuple[int, RunState]] = []
 
     async def follow() -> None:
-        async with aclosing(west.hub.resource(Runs).follow("r-1")) as steps:
+        async with aclosing(west.hub.resource(RunsResource).follow("r-1")) as steps:
             async for step in steps:
                 seen.append((step.seq, step.run.state))
                 if len(seen) == 1:

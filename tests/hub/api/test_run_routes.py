@@ -8,9 +8,9 @@ import httpx2
 import pytest
 import sqlalchemy as sa
 
-from hub.api.binding import Call
-from hub.api.events import StillCounts, Streams
-from hub.api.resources.runs import Patience
+from hub.api.binding import RequestContext
+from hub.api.events import StillValid, Streams
+from hub.api.resources.runs import WaitPreference
 from hub.base.roles import Principal
 from protocol.errors import CodedError
 from protocol.ids import RunId
@@ -151,19 +151,19 @@ async def _counts_no_more(_: Principal) -> bool:
     ],
 )
 async def test_prefer_wait_ends_at_shutdown_and_needs_a_place_and_valid_token(
-    places: int, counts: StillCounts, expected: object
+    places: int, counts: StillValid, expected: object
 ) -> None:
     async def endless() -> AsyncGenerator[None]:
         yield
         await anyio.sleep_forever()
 
     streams = Streams(places, still_counts=counts)
-    call = Call({"query_string": b"", "headers": []}, {}, b"", caller=Principal.of_uid(0))
+    call = RequestContext({"query_string": b"", "headers": []}, {}, b"", caller=Principal.of_uid(0))
     problems: list[str] = []
 
     async def wait() -> None:
         try:
-            await Patience(60, streams, call).wait_for(endless())
+            await WaitPreference(60, streams, call).wait_for(endless())
         except CodedError as error:
             problems.append(error.code)
 

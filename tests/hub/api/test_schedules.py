@@ -7,7 +7,7 @@ import httpx2
 import pytest
 import sqlalchemy as sa
 
-from hub.api.resources.schedules import Slots
+from hub.api.resources.schedules import SlotsResource
 from hub.base.clock import epoch_ms
 from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId, UserId
@@ -141,7 +141,7 @@ async def test_slot_wakes_are_listed_with_the_outcome_in_words_in_pages(
 async def test_slots_of_an_agent_of_another_user_are_unknown(
     hub: ServedHub,
 ) -> None:
-    seen = hub.resource(Slots).seen_by(UserId("u-anna"))
+    seen = hub.resource(SlotsResource).seen_by(UserId("u-anna"))
     with pytest.raises(CodedError, check=coded(ErrorCode.UNKNOWN_AGENT), match="inbox"):
         await seen.of_agent("inbox")
     assert await seen.of_agent("letters") == []

@@ -10,7 +10,7 @@ import pytest
 from hub.api import events
 from hub.api.device import requests_of
 from hub.api.http.access import is_encrypted, spelled_cookie
-from hub.api.resources.tokens import IdentityLimits, Sessions
+from hub.api.resources.tokens import IdentityLimits, SessionsResource
 from hub.base.certificates import Certificates
 from hub.base.roles import Role
 from hub.base.toml.limits import Limits
@@ -261,7 +261,7 @@ async def test_session_cookie_without_the_host_prefix_is_refused_over_tls(tmp_pa
 
 
 async def test_browser_session_limit_is_named_in_the_refusal_and_counted(hub: ServedHub) -> None:
-    hub.resource(Sessions).limits = IdentityLimits(browser_sessions=1)
+    hub.resource(SessionsResource).limits = IdentityLimits(browser_sessions=1)
     await _link(hub)
     async with over_unix(hub) as local:
         refused = await local.post("/v1/sessions/links", json={})

@@ -6,8 +6,8 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from hub.api.resources.souls import Souls as SoulsResource
-from hub.api.resources.tokens import AgentTokens
+from hub.api.resources.souls import SoulsResource
+from hub.api.resources.tokens import AgentTokensResource
 from storage.coordination import souls
 from tests.hub.coordination.souls import AS_IT_WAS, SoulBench, open_souls
 from tests.support.gateway import DEFAULT_SOUL, FakeGateway, fake_gateway
@@ -33,7 +33,7 @@ async def bench(hub: ServedHub, gateway: FakeGateway, tmp_path: Path) -> AsyncIt
 
 async def by(hub: ServedHub, agent: str) -> dict[str, str]:
     """Headers of an agent that asks in its own name."""
-    made = await hub.resource(AgentTokens).create(agent, actor="test")
+    made = await hub.resource(AgentTokensResource).create(agent, actor="test")
     return {"authorization": f"Bearer {made.token}"}
 
 

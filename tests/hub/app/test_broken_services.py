@@ -13,9 +13,9 @@ import pytest
 import sqlalchemy as sa
 from anyio.abc import TaskStatus
 
-from hub.api.binding import Head
-from hub.api.resources.issues import Issues
-from hub.api.resources.system import System
+from hub.api.binding import ResponseHead
+from hub.api.resources.issues import IssuesResource
+from hub.api.resources.system import SystemResource
 from hub.app.gauges import EVERY_S, Gauges
 from hub.app.hub import VITAL, Hub
 from hub.base.clock import epoch_ms
@@ -129,7 +129,7 @@ async def test_hub_survives_a_failure_of_every_non_vital_service(
                 if clock.now() == START + BREAKS_AFTER:
                     breaks.set()
                     await until(lambda: hub.supervisor.failures.keys() == fragile.keys())
-                    issues = await hub.resources.resource(Issues).all(anew=True)
+                    issues = await hub.resources.resource(IssuesResource).all(anew=True)
                     told = {issue.subject for issue in issues if issue.id == "service.broken"}
                     assert told == fragile.keys() >= HOUSEKEEPING
             failures = hub.supervisor.failures
@@ -137,8 +137,10 @@ async def test_hub_survives_a_failure_of_every_non_vital_service(
                 fragile, (1, "ValueError", False)
             )
             assert {name for name, service in fragile.items() if service.starts != 2} == set()
-            system = hub.resources.resource(System)
-            while not (await system.readiness(Head())).ready:  # what takes long on a busy machine is "not"
+            system = hub.resources.resource(SystemResource)
+            while not (
+                await system.readiness(ResponseHead())
+            ).ready:  # what takes long on a busy machine is "not"
                 await until(all_others_wait)
             metric = base.metrics.registry.get_sample_value
             assert metric("hub_service_restarts_total", {"service": "backups"}) == 1
@@ -151,7 +153,7 @@ async def test_hub_survives_a_failure_of_every_non_vital_service(
 async def test_issues_of_a_running_hub_include_reached_limits(tmp_path: Path) -> None:
     async with opened_hub(tmp_path) as (hub, context):
         context.metrics.limits_reached.labels("users").inc()
-        found = await hub.resources.resource(Issues).all()
+        found = await hub.resources.resource(IssuesResource).all()
         assert ("limit.reached", "users") in {(issue.id, issue.subject) for issue in found}
 
 
@@ -169,7 +171,7 @@ async def test_issues_of_a_running_hub_include_away_model_and_missing_grant(
 
     async with opened_hub(tmp_path) as (hub, context):
         await context.store.write(wait_and_take_back)
-        found = await hub.resources.resource(Issues).all()
+        found = await hub.resources.resource(IssuesResource).all()
         assert {"model.away", "device.no_files"} <= {issue.id for issue in found}
 
 

@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 from hub.api.http.sockets import AnotherHub
-from hub.api.resources.overviews import AuditCheckView, AuditLog
+from hub.api.resources.overviews import AuditCheckView, AuditLogResource
 from hub.app import boot
 from hub.app.boot import FILE, HubContext, Node
 from hub.base.clock import IdFactory
@@ -242,7 +242,7 @@ async def test_each_start_logs_the_head_of_the_audit_log(tmp_path: Path) -> None
 
 
 async def verified(context: HubContext) -> AuditCheckView:
-    return await AuditLog(context.store, context.clock).verify()
+    return await AuditLogResource(context.store, context.clock).verify()
 
 
 def wipe(c: sa.Connection) -> None:

@@ -23,7 +23,7 @@ import uvicorn
 
 import hub.app
 from hub.api.http.server import OperatorServer
-from hub.api.resource import Hub as ResourceHub
+from hub.api.resource import ResourceRegistry as ResourceHub
 from hub.app.hub import VITAL, Hub
 from hub.app.systemd import ServiceManager, Watchdog
 from hub.base.clock import IdFactory

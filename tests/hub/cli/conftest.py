@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 from hub.base.clock import IdFactory
 from hub.cli import show
 from hub.cli.app import hub as command
-from hub.cli.talk import Talk
+from hub.cli.hub_client import HubClient
 from hub.device.inserts import DeviceStore, open_device_store
 from protocol.lifecycles import RunState
 from tests.support.clock import FakeClock, SeededChance
@@ -84,17 +84,17 @@ def served(state: Path, portal: BlockingPortal) -> Iterator[ServedHub]:
 @pytest.fixture
 def leads(served: ServedHub, portal: BlockingPortal, monkeypatch: pytest.MonkeyPatch) -> Leads:
     """Function that leads a followed run to the next of the given states after each step that is shown."""
-    follow = Talk.follow
+    follow = HubClient.follow
 
     def set_up(*states: RunState) -> None:
         left = list(states)
 
-        def led(self: Talk, path: str) -> Iterator[Any]:
+        def led(self: HubClient, path: str) -> Iterator[Any]:
             for step in follow(self, path):
                 yield step
                 if left:
                     portal.call(served.move, step["run"]["id"], left.pop(0))
 
-        monkeypatch.setattr(Talk, "follow", led)
+        monkeypatch.setattr(HubClient, "follow", led)
 
     return set_up

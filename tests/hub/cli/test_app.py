@@ -14,7 +14,7 @@ from hub.api.http.sockets import AnotherHub, CannotListen, listen_on_tcp, listen
 from hub.base.toml.values import HostPort
 from hub.cli.agents import CONFIG_TYPES, VOCABULARIES
 from hub.cli.app import COMMANDS, LazyGroup
-from hub.cli.failure import Exit, as_failure
+from hub.cli.errors import Exit, as_failure
 from hub.cli.options import state_folder
 from hub.cli.show import duration
 from protocol.configs import ConfigType

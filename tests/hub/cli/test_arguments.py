@@ -12,8 +12,8 @@ from anyio.from_thread import BlockingPortal
 
 from hub.cli.app import hub
 from hub.cli.app import hub as root
-from hub.cli.failure import Exit
-from hub.cli.options import Duration, FilePath, JsonObject, Moment, Name
+from hub.cli.errors import Exit
+from hub.cli.options import DurationParam, FilePathParam, JsonObjectParam, NameParam, TimeParam
 from tests.hub.api.test_agent_configs import an_agent
 from tests.hub.api.test_gateway_routes import keep
 from tests.hub.cli.conftest import Hub, ends
@@ -23,9 +23,9 @@ from tests.support.hub import ServedHub
 _ACCEPTED: Final[dict[type, str]] = {
     click.types.IntRange: "1",
     click.types.FloatRange: "1",
-    Duration: "1h",
-    Moment: "1h",
-    JsonObject: "{}",
+    DurationParam: "1h",
+    TimeParam: "1h",
+    JsonObjectParam: "{}",
 }
 
 
@@ -141,7 +141,7 @@ def test_no_command_accepts_a_missing_empty_blank_long_or_unprintable_value_or_a
                 continue
             shared.add(one)
             values: dict[str, str | None] = {"missing": None} if param.required else {}
-            values |= REFUSED | (NO_NAMES if isinstance(param.type, Name) else {})
+            values |= REFUSED | (NO_NAMES if isinstance(param.type, NameParam) else {})
             for kind, value in values.items():
                 ended = hub(*leaf.line(file, target=param, value=value))
                 tried += 1
@@ -208,7 +208,7 @@ def test_every_text_and_every_path_of_a_command_is_checked() -> None:
         for param in leaf.params:
             is_plain = isinstance(param.type, click.types.StringParamType)
             assert not is_plain, (leaf.words, param.name)
-            assert isinstance(param.type, FilePath) or not isinstance(param.type, click.Path), leaf.words
+            assert isinstance(param.type, FilePathParam) or not isinstance(param.type, click.Path), leaf.words
 
 
 def test_an_unknown_id_exits_with_the_same_code_with_json_and_without(

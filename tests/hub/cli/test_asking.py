@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from anyio.from_thread import BlockingPortal
 
 from hub.base.clock import epoch_ms
-from hub.cli.talk import Talk
+from hub.cli.hub_client import HubClient
 from protocol.ids import BootId, NodeId
 from protocol.lifecycles import RunState
 from protocol.skipped_files import SkippedFile
@@ -232,15 +232,15 @@ def test_follow_of_a_run_exits_with_75_when_the_hub_stops(
     state.mkdir()
     running = portal.wrap_async_context_manager(serving(state))
     running.__enter__()
-    follow = Talk.follow
+    follow = HubClient.follow
 
-    def stopped(self: Talk, path: str) -> Iterator[object]:
+    def stopped(self: HubClient, path: str) -> Iterator[object]:
         steps = follow(self, path)
         yield next(steps)
         running.__exit__(None, None, None)
         yield from steps
 
-    monkeypatch.setattr(Talk, "follow", stopped)
+    monkeypatch.setattr(HubClient, "follow", stopped)
     ends(hub("run", "notes", "--follow"), 75, "hub runs show ")
 
 

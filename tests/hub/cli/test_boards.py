@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from anyio.from_thread import BlockingPortal
 
-from hub.api.resources.messages import Messages as MessagesResource
-from hub.api.resources.souls import Souls as SoulsResource
-from hub.cli.failure import Exit
+from hub.api.resources.messages import MessagesResource
+from hub.api.resources.souls import SoulsResource
+from hub.cli.errors import Exit
 from storage.coordination import souls
 from tests.hub.api.test_gateway_routes import keep
 from tests.hub.cli.conftest import Hub, ends

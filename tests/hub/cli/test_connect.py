@@ -7,7 +7,7 @@ import pytest
 
 from hub.base.system import processes
 from hub.base.tokens import TokenKind, make
-from hub.cli.failure import Exit
+from hub.cli.errors import Exit
 from tests.hub.cli.conftest import Hub, device_store, ends
 from tests.support.clock import SeededChance
 from tests.support.families import each

@@ -17,7 +17,7 @@ from hub.api.application import ANSWERED, openapi_document
 from hub.api.resources import questions
 from hub.base.clock import epoch_ms
 from hub.cli.declared import MIN_END, item_called, present
-from hub.cli.failure import Exit, Failure
+from hub.cli.errors import CommandError, Exit
 from hub.cli.formats import FORMATS
 from protocol.ids import AgentId, UserId
 from protocol.work import Usage
@@ -166,7 +166,7 @@ def test_item_is_found_by_id_end_unless_the_end_is_ambiguous(ids: Sequence[str],
     called = [id for id in ids if id == end or (len(end) >= MIN_END and id.endswith(end))]
     items = [{"id": id} for id in ids]
     if len(called) > 1:
-        with pytest.raises(Failure, match="several ids end in") as several:
+        with pytest.raises(CommandError, match="several ids end in") as several:
             item_called(items, end)
         assert several.value.exit_code == Exit.USAGE
     else:

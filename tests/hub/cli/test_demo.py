@@ -15,7 +15,7 @@ from rich.console import Console
 
 from hub.base.version import command_to_add
 from hub.cli import demo
-from hub.cli.failure import Exit, log_ending
+from hub.cli.errors import Exit, log_ending
 from hub.extraction.model import ModelUnavailable
 from tests.hub.cli.conftest import Hub
 

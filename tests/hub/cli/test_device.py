@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from hub.cli.failure import Exit
+from hub.cli.errors import Exit
 from hub.device.credentials import fingerprint
 from hub.device.inserts import RUN_LOCK, held
 from hub.device.sending_log import Order, open_sending_log

@@ -11,9 +11,9 @@ import pytest
 import sqlalchemy as sa
 from anyio.from_thread import BlockingPortal
 
-from hub.api.binding import Head
+from hub.api.binding import ResponseHead
 from hub.api.resource import DEFAULT_LIMIT
-from hub.api.resources.system import WORST, System
+from hub.api.resources.system import WORST, SystemResource
 from hub.base.roles import Scope
 from hub.cli import show
 from hub.health import machine
@@ -263,7 +263,7 @@ def test_audit_verify_of_an_edited_log_fails_with_the_entry(
 def test_the_audit_log_is_exported_oldest_first_as_json_lines(
     hub: Hub, served: ServedHub, portal: BlockingPortal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hub.cli.talk.PAGE", 2)
+    monkeypatch.setattr("hub.cli.hub_client.PAGE", 2)
     append_events(served, portal, "a.1", "a.2", "a.3")
     file = tmp_path / "audit.jsonl"
     assert hub("audit", "export", str(file)).exit_code == 0
@@ -331,7 +331,7 @@ def test_every_issue_is_the_same_in_doctor_status_home_rest_metrics_and_readines
         now[:] = everything[start : start + WORST]
         status, screen = json.loads(hub("status", "--json").stdout), hub("status").stdout
         worst = {one["subject"]: _of_view(one) for one in status["worst"]}
-        ready = portal.call(served.resource(System).readiness, Head())
+        ready = portal.call(served.resource(SystemResource).readiness, ResponseHead())
         metrics = served.context.metrics.render().decode()
         assert ready.ready != any(found.is_stop for found in now)
         for found in now:

@@ -12,7 +12,7 @@ from anyio.from_thread import BlockingPortal
 from selectolax.lexbor import LexborHTMLParser
 
 from hub.base.printable import printable
-from hub.cli.failure import Exit
+from hub.cli.errors import Exit
 from hub.extraction.embedded import free_port
 from hub.extraction.endpoint import CHUNK_TOKENS
 from hub.lab import command

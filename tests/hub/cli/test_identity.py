@@ -17,7 +17,7 @@ from anyio.from_thread import BlockingPortal
 from hub.base import tokens
 from hub.base.tokens import TokenKind
 from hub.cli.access import GRANTS, has_display
-from hub.cli.failure import Exit
+from hub.cli.errors import Exit
 from hub.links.device_link import RoundTrip
 from storage.devices import tokens as credentials
 from storage.devices.devices import Grant

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 from anyio.from_thread import BlockingPortal
 
-from hub.api.resources.logs import Logs
+from hub.api.resources.logs import LogsResource
 from hub.base.log import LogEntry, LogFile, Ring
 from hub.cli import logs
 from hub.cli.doctor import of_nodes
-from hub.cli.failure import Exit
+from hub.cli.errors import Exit
 from hub.cli.logs import merged
 from storage.kernel.database import Unavailable
 from tests.hub.cli.conftest import Hub, ends
@@ -80,7 +80,7 @@ def test_logs_since_shows_events_before_a_restart_with_dates(
     ]
     file.write(entries)
     ring = Ring(last=3)
-    served.resources.add(Logs(ring, served.store, file))
+    served.resources.add(LogsResource(ring, served.store, file))
     ring.append(at=AT, level="info", event="run.moved", channel="hub", fields={})
     printed = hub("logs", "--since", "yesterday 16:30").stdout.splitlines()
     assert printed == [

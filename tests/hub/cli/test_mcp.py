@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from hub.api.http.assistants import META_KEY
 from hub.cli import mcp
 from hub.cli.app import hub as program
-from hub.cli.failure import Exit
+from hub.cli.errors import Exit
 from hub.cli.mcp import ASSISTANTS, SCOPES, Bridge
 from tests.hub.api.test_assistants import INITIALIZE
 from tests.hub.cli.conftest import ends

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from anyio.from_thread import BlockingPortal
 
-from hub.api.resources.measurements import HubSeries
+from hub.api.resources.measurements import HubSeriesResource
 from protocol.lifecycles import RunState
 from tests.hub.api.test_measurement_routes import keep
 from tests.hub.cli.conftest import Hub, ends
@@ -65,7 +65,7 @@ def test_metrics_command_draws_series_in_characters_of_the_terminal(
     hub: Hub, served: ServedHub, portal: BlockingPortal, state: Path
 ) -> None:
     assert "nothing was measured yet" in hub("metrics").stderr
-    measured = served.resource(HubSeries)._measurements
+    measured = served.resource(HubSeriesResource)._measurements
     portal.call(measured.measure_node)
     for hour, runs in enumerate((1, 8, 0)):
         for n in range(runs):

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 import sqlalchemy as sa
 
-from hub.cli.failure import Exit
+from hub.cli.errors import Exit
 from storage.kernel.backup import verify
 from storage.kernel.migrate import oldest_supported, revisions, words_of
 from storage.kernel.postgres import run_once

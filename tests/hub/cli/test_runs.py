@@ -20,21 +20,21 @@ import sqlalchemy as sa
 from anyio.from_thread import BlockingPortal
 
 from hub.cli import show
-from hub.cli.options import Moment
+from hub.cli.hub_client import HubClient
+from hub.cli.options import TimeParam
 from hub.cli.runs import (
     DELIVERING,
     EXTRACTING,
     LEGEND,
     MAX_FILES,
     READING,
-    Span,
+    TimelineSpan,
     bar,
     file_lines,
     follow_to_end,
     stage_lines,
 )
 from hub.cli.show import took
-from hub.cli.talk import Talk
 from protocol.lifecycles import RunEvent, RunOutcome, RunState
 from protocol.skipped_files import SkippedFile
 from protocol.work import AgentComplete, AgentData, PartCount, RunLimits
@@ -339,7 +339,7 @@ def test_a_time_is_read_in_the_zone_of_the_operator(
     monkeypatch.setenv("TZ", "Europe/Berlin")
     time.tzset()
     try:
-        moment = Moment().convert(text, None, None)
+        moment = TimeParam().convert(text, None, None)
     finally:
         monkeypatch.setenv("TZ", "UTC")
         time.tzset()
@@ -402,7 +402,7 @@ def test_time_bar_is_to_scale_and_shows_every_short_span(
     def at(seconds: float) -> datetime:
         return START + timedelta(seconds=seconds)
 
-    assert bar([Span(at(a), at(b), mark) for a, b, mark in spans], at(0), at(10), 10) == drawn
+    assert bar([TimelineSpan(at(a), at(b), mark) for a, b, mark in spans], at(0), at(10), 10) == drawn
 
 
 def test_a_stage_lasts_until_the_next_move_and_the_end_lasts_no_time() -> None:
@@ -483,14 +483,14 @@ def test_run_with_follow_continues_with_the_following_runs(
 ) -> None:
     ((manifest, first, second, end),) = folder(a="- [ ] call Ann", b="- [ ] pay")
     served.work._source.limits = RunLimits(files=1)
-    follow = Talk.follow
+    follow = HubClient.follow
 
-    def after_settling(self: Talk, path: str) -> Iterator[Any]:
+    def after_settling(self: HubClient, path: str) -> Iterator[Any]:
         served.clock.advance(60)
         portal.call(served.work.dispatcher.recheck)
         yield from follow(self, path)
 
-    monkeypatch.setattr(Talk, "follow", after_settling)
+    monkeypatch.setattr(HubClient, "follow", after_settling)
     with portal.wrap_async_context_manager(served.working([manifest, first, end], [manifest, second, end])):
         result = hub("run", "notes", "--follow")
     listed = json.loads(hub("runs", "--json").stdout)["runs"]

@@ -10,9 +10,9 @@ from anyio.from_thread import BlockingPortal
 from click.testing import CliRunner, Result
 
 from hub.base.tokens import TokenKind, make
-from hub.cli import talk
+from hub.cli import hub_client
 from hub.cli.app import hub as command
-from hub.cli.failure import Exit, as_failure
+from hub.cli.errors import Exit, as_failure
 from tests.hub.cli.conftest import Hub, ends
 from tests.support.clock import SeededChance
 from tests.support.hub import ServedHub
@@ -60,7 +60,7 @@ def test_address_of_a_closed_port_is_reported_as_unreachable(asked: Asked) -> No
 @pytest.fixture
 def service(served: ServedHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The hub is a service: its socket is where hub-admin.socket puts it, its state is not ours."""
-    monkeypatch.setattr(talk, "ADMIN_SOCKET", served.listening.unix)
+    monkeypatch.setattr(hub_client, "ADMIN_SOCKET", served.listening.unix)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "nobody"))
     monkeypatch.delenv("STATE_DIRECTORY", raising=False)
 

@@ -10,8 +10,8 @@ import anyio
 import httpx2
 import pytest
 
-from hub.api.others import READ_WITHIN_S, WITHIN_S, Others
-from hub.api.resources.runs import Runs
+from hub.api.peers import READ_WITHIN_S, WITHIN_S, Peers
+from hub.api.resources.runs import RunsResource
 from hub.base.roles import Role
 from hub.health.records import check_nodes
 from hub.runs.interrupt import Interrupt
@@ -149,7 +149,7 @@ async def test_request_with_a_hub_node_header_is_answered_by_the_named_node(pair
     assert (dead.status_code, dead.json()["hint"]) == (503, GONE)
     assert " is dead: it ended without a word" in dead.json()["detail"]
     assert (await pair.client.post("/v1/nodes/node-east/drain")).json()["hint"] == GONE
-    list_nodes = Others(pair.west.store, pair.west.boot_id, None).list_nodes
+    list_nodes = Peers(pair.west.store, pair.west.boot_id, None).list_nodes
     (found,) = await check_nodes(list_nodes, START)
     assert (found.id, found.fix) == ("node.dead", GONE)
     await pair.east.store.write(nodes.end_boot, NodeId("node-east"), pair.east.boot_id, 1)
@@ -219,7 +219,7 @@ async def test_follower_receives_run_moves_of_another_node_without_a_poll(pair: 
     pair.west.work.watch._poll_s = math.inf  # only the hint is left
     states = []
     with anyio.fail_after(20):
-        async with aclosing(pair.west.resource(Runs).follow("r-1")) as steps:
+        async with aclosing(pair.west.resource(RunsResource).follow("r-1")) as steps:
             async for step in steps:
                 states.append(step.run.state)
                 if len(states) == 1:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from hub.accounts.keys import FILE
-from hub.api.resources.connectors import Keys
+from hub.api.resources.connectors import KeysResource
 from protocol.ids import NodeId
 from storage import audit
 from storage.devices import nodes
@@ -21,7 +21,7 @@ async def test_node_takes_over_keys_sealed_by_another_node_for_the_own_code(
             nodes_of(tmp_path, url, "node-east", "node-west") as (east, west),
             over_unix(east) as client,
         ):
-            there = west.resource(Keys)
+            there = west.resource(KeysResource)
             (given,) = (await client.get("/v1/keys")).json()["keys"]
             code = there._accounts.keys.code()
             share = {"node": "node-west", "code": code}
@@ -36,7 +36,7 @@ async def test_node_takes_over_keys_sealed_by_another_node_for_the_own_code(
 
             await client.post(
                 "/v1/keys/share",
-                json={"node": "node-west", "code": east.resource(Keys)._accounts.keys.code()},
+                json={"node": "node-west", "code": east.resource(KeysResource)._accounts.keys.code()},
             )
             await there._sharing.take()
             events = await east.store.read(audit.list_entries, limit=4, event="keys.")

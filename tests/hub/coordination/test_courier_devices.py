@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from hub.api.device import requests_of
-from hub.api.resource import Hub
-from hub.api.resources.messages import Messages
+from hub.api.resource import ResourceRegistry
+from hub.api.resources.messages import MessagesResource
 from hub.base.tokens import hash_token
 from protocol.agent_messages import MessageKind, MessageState
 from protocol.capabilities import CapabilityName
@@ -134,8 +134,8 @@ async def test_device_agent_answers_a_question_once_and_the_board_stores_the_ans
     link = FakeLink(DESK, answers=[stored], capabilities=[CapabilityName.MESSAGE_DELIVER])
     alone.links.links[DESK] = link
     row = await alone.end(await alone.say("when?", to=AT_DESK, gateway_id=None, kind=MessageKind.QUESTION))
-    hub = Hub(alone.store, alone.clock)
-    hub.add(Messages(alone.store, alone.messages()))
+    hub = ResourceRegistry(alone.store, alone.clock)
+    hub.add(MessagesResource(alone.store, alone.messages()))
     asked = requests_of(hub, alone.store)[Method.MESSAGES_ANSWER].answer
     answer: Parameters = {"message_id": row.id, "answer": "on Tuesday"}
     assert await asked(link, answer) == await asked(link, answer)

@@ -13,7 +13,7 @@ import pytest
 import sqlalchemy as sa
 
 from hub.api.problem import Problem
-from hub.cli.failure import as_failure
+from hub.cli.errors import as_failure
 from hub.health import database_watch
 from hub.health.database_watch import FRESH_S, SILENT_S, VALID_S, DatabaseWatch
 from protocol.errors import CATALOGUE

@@ -12,7 +12,7 @@ import anyio.lowlevel
 import pytest
 import sqlalchemy as sa
 
-from hub.api.resources.items import Items
+from hub.api.resources.items import ItemsResource
 from hub.device.inbox import read_items
 from hub.device.inserts import DeviceStore
 from hub.device.owner import approve, edit, reject
@@ -402,7 +402,7 @@ class Owner:
         self._past, self._device, self._link = past, device, link
         self._ask, link.call = link.call, self.answer  # type: ignore[assignment, method-assign]
         self.edits, self.is_deciding, self.goes_on = 0, False, False
-        self._items = Items(
+        self._items = ItemsResource(
             bench.store,
             roster=Roster(lambda _: None, metrics=bench.metrics),
             clock=bench.clock,

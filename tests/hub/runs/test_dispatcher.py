@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from hub.agents.capabilities import CapabilityRegistry
 from hub.agents.reconciliation import reconcile
-from hub.api.waiting import Waiting, read_waits
+from hub.api.wait_reasons import WaitReasons, read_waits
 from hub.base.clock import epoch_ms
 from hub.extraction.model import ModelExhausted
 from hub.health import work
@@ -659,7 +659,7 @@ async def connect(bench: Bench, offers: dict[str, str], *, runs: Any = ()) -> Fa
 
 async def told(bench: Bench, run: RunRow) -> str | None:
     """What the run waits for."""
-    waiting = Waiting(dispatcher=bench.dispatcher, clock=bench.clock, hold=None)
+    waiting = WaitReasons(dispatcher=bench.dispatcher, clock=bench.clock, hold=None)
     rows = [await bench.row(run.id)]
     waits = await bench.store.read(read_waits, rows, bench.dispatcher.offered)
     return waiting.sentences(rows, waits).get(run.id)

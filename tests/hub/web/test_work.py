@@ -10,7 +10,7 @@ import pytest
 from playwright.async_api import Browser, Page, expect
 
 from hub.api.resource import ALL
-from hub.api.resources.tokens import OperatorTokens
+from hub.api.resources.tokens import OperatorTokensResource
 from hub.base.roles import Role, Scope
 from protocol.lifecycles import RunOutcome, RunState
 from storage.agents import agents
@@ -412,7 +412,7 @@ async def test_authorize_page_allows_an_assistant_with_reduced_scopes(
             given = parse_qs(urlsplit(page.url).query)
             assert given["state"] == ["of the client"]
             assert (await exchanged(hub, given["code"][0])).json()["scope"] == Scope.READ
-        (row,) = [one for one in await hub.resource(OperatorTokens).all(ALL) if one.name == "editor"]
+        (row,) = [one for one in await hub.resource(OperatorTokensResource).all(ALL) if one.name == "editor"]
         assert row.limits is not None and row.limits.devices == ("desk",)
 
 
@@ -429,4 +429,4 @@ async def test_authorize_page_denies_the_request_and_cannot_be_framed(
             framed = page.frames[-1]
             await framed.wait_for_url("chrome-error://**")  # the browser shows none of it in a frame
             assert await framed.get_by_role("button", name="Allow").count() == 0
-        assert [one.name for one in await hub.resource(OperatorTokens).all(ALL)].count("editor") == 0
+        assert [one.name for one in await hub.resource(OperatorTokensResource).all(ALL)].count("editor") == 0

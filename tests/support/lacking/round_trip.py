@@ -84,11 +84,11 @@ def main(folder: Path) -> dict[str, object]:
 def refused(*words: str) -> str:
     """Return the first line of the error of a command."""
     from hub.cli.app import hub as command
-    from hub.cli.failure import Failure
+    from hub.cli.errors import CommandError
 
     try:
         command(words, standalone_mode=False)
-    except Failure as error:
+    except CommandError as error:
         return error.format_message().partition("\n")[0]
     return ""
 

@@ -20,7 +20,7 @@ from click.shell_completion import CompletionItem
 
 from hub.base.tls_faults import certificate_fault, certificate_fix
 from hub.cli import show
-from hub.cli.failure import AS_WHOM, WHERE, Exit, Failure
+from hub.cli.errors import AS_WHOM, WHERE, CommandError, Exit
 from hub.cli.options import (
     NODE,
     SETTINGS,
@@ -62,8 +62,8 @@ def path_of(*parts: str) -> str:
     return "/".join(("/v1", *(quote(part, safe="") for part in parts)))
 
 
-class Talk:
-    """Client of a hub. Every method raises ``Failure`` on an error response."""
+class HubClient:
+    """Client of a hub. Every method raises ``CommandError`` on an error response."""
 
     def __init__(self, client: "httpx2.Client") -> None:
         self._client = client
@@ -152,7 +152,7 @@ class Talk:
         # The parameter of an address is an option here, and so is a field of a body.
         detail = problem.get("detail", "").replace("?user=NAME", "--user NAME")
         detail = _FIELD.sub(lambda found: _as_typed(found[1]), detail)
-        raise Failure(
+        raise CommandError(
             detail or f"the hub responded with status {answer.status_code}",
             _EXIT_CODES.get(answer.status_code, fallback),
             next_step=self._similar(problem) or problem.get("hint") or elsewhere,
@@ -191,7 +191,7 @@ def hub_command(command: Callable[..., Responses]) -> Callable[..., None]:
     @wraps(command)
     def run(state: Path, as_json: bool, **options: Any) -> None:
         code = Exit.DONE
-        with talk(state) as hub:
+        with open_client(state) as hub:
             for schema, response, *codes in command(hub, **options):
                 code = codes[0] if codes else Exit.DONE
                 if as_json:
@@ -203,7 +203,7 @@ def hub_command(command: Callable[..., Responses]) -> Callable[..., None]:
 
 
 @contextmanager
-def talk(state: Path) -> Iterator[Talk]:
+def open_client(state: Path) -> Iterator[HubClient]:
     """Open a client of the hub that uses the state folder *state*, or of the hub at ``--url``.
 
     Raises:
@@ -220,21 +220,21 @@ def talk(state: Path) -> Iterator[Talk]:
         client.headers[ASKED_NODE] = quote(meta[NODE])
     with client:
         try:
-            yield Talk(client)
+            yield HubClient(client)
         except httpx2.TransportError as error:
             raise failure_of(url, error) from error
 
 
 def hub_status(state: Path) -> Any:
     """Return the status of the hub, or None while it does not answer or devices cannot connect."""
-    with suppress(Failure), talk(state) as hub:
+    with suppress(CommandError), open_client(state) as hub:
         status = hub.get("/v1/status")
         return status if "devices" in status["listeners"] else None
     return None
 
 
 def lasting_client(state: Path) -> "httpx2.AsyncClient":
-    """Create a client of the hub that ``talk`` finds, for a command that outlives a restart of the hub.
+    """Create a client of the hub that ``open_client`` finds, for a command that outlives a restart of the hub.
 
     Raises:
         Failure: there is no token, or it would be sent without TLS.
@@ -308,11 +308,11 @@ def check_address(url: str) -> None:
         parts = httpx2.URL(url)
     except httpx2.InvalidURL as error:
         corrected = in_brackets(url if "://" in url else f"https://{url}")
-        raise Failure(
+        raise CommandError(
             f"{url!r} is no address: {error}", Exit.USAGE, next_step=f"as in {corrected}"
         ) from error
     if parts.scheme != "https" and not (parts.scheme == "http" and is_this_machine(parts.host)):
-        raise Failure(
+        raise CommandError(
             f"{url} does not use TLS, so others could read the token",
             Exit.USAGE,
             next_step="use https://..., or http://127.0.0.1:PORT on the hub's own machine",
@@ -332,7 +332,7 @@ def _token(url: str, file: Path | None) -> str:
     check_address(url)
     named = file or os.environ.get(TOKEN_VARIABLE)
     if not named:
-        raise Failure(
+        raise CommandError(
             "a hub at a URL needs a token",
             Exit.USAGE,
             next_step="create one on its machine: hub token create --role viewer --name NAME > FILE;"
@@ -341,14 +341,14 @@ def _token(url: str, file: Path | None) -> str:
     path = Path(named)
     token = secret_in(path)
     if wrong := tokens.check(token, tokens.TokenKind.OPERATOR):
-        raise Failure(f"{path} has no valid operator token: {wrong}", Exit.NOT_PERMITTED)
+        raise CommandError(f"{path} has no valid operator token: {wrong}", Exit.NOT_PERMITTED)
     return token
 
 
 def _knock(path: Path) -> None:
     """Check that a hub listens on *path*. Errors of a plain socket have a reason, unlike the library's."""
     if not hasattr(socket, "AF_UNIX"):
-        raise Failure(
+        raise CommandError(
             "no hub runs on this system, which has no sockets with a path",
             Exit.NOT_RUNNING,
             next_step="name the hub's address: --url https://HOST:8771 --token-file FILE",
@@ -357,7 +357,7 @@ def _knock(path: Path) -> None:
         try:
             knocking.connect(str(path))
         except PermissionError as error:
-            raise Failure(
+            raise CommandError(
                 f"{path} belongs to another user",
                 Exit.NOT_PERMITTED,
                 next_step=AS_WHOM,
@@ -365,20 +365,20 @@ def _knock(path: Path) -> None:
         except OSError as error:
             # 'hub serve' finds a settings file in these folders; any other has to be named.
             is_found = any((folder / SETTINGS).is_file() for folder in (path.parent, Path()))
-            raise Failure(
+            raise CommandError(
                 f"no hub is running on {path.parent}",
                 Exit.NOT_RUNNING,
                 next_step=f"start it: hub serve --state {path.parent}{'' if is_found else ' --config FILE'}",
             ) from error
 
 
-def failure_of(url: str | None, error: "httpx2.TransportError") -> Failure:
+def failure_of(url: str | None, error: "httpx2.TransportError") -> CommandError:
     """Convert *error* of a request to the hub at *url*, or on this machine, into a failure."""
     import ssl
 
     import httpx2
 
-    lost = Failure(
+    lost = CommandError(
         f"the connection to the hub was lost: {error or type(error).__name__}",
         Exit.TRY_AGAIN,
         next_step="is it still running? hub status",
@@ -389,22 +389,24 @@ def failure_of(url: str | None, error: "httpx2.TransportError") -> Failure:
     where = parts.netloc.decode("ascii")
     tls_error = next((cause for cause in _causes(error) if isinstance(cause, ssl.SSLError)), None)
     if isinstance(tls_error, ssl.SSLCertVerificationError):
-        return Failure(
+        return CommandError(
             certificate_fault(where, tls_error),
             Exit.UNAVAILABLE,
             next_step=certificate_fix(tls_error),
         )
     is_cut_off = any(isinstance(cause, ConnectionResetError) for cause in _causes(error))
     if isinstance(error, httpx2.ConnectError) and (tls_error is not None or is_cut_off):
-        return Failure(
+        return CommandError(
             f"{where} does not use TLS",
             Exit.UNAVAILABLE,
             next_step=f"is it the port for operators? {WHERE}; on the hub's own machine use http://",
         )
     if parts.scheme == "http" and _speaks_tls(parts.host, parts.port or 80):
-        return Failure(f"{where} uses TLS", Exit.UNAVAILABLE, next_step=f"use https: --url https://{where}")
+        return CommandError(
+            f"{where} uses TLS", Exit.UNAVAILABLE, next_step=f"use https: --url https://{where}"
+        )
     if isinstance(error, httpx2.ConnectError):
-        return Failure(
+        return CommandError(
             f"no hub answers at {url}: {error}",
             Exit.NOT_RUNNING,
             next_step=f"is the address right, and does the hub run? {WHERE}",
@@ -451,7 +453,7 @@ def names_of(noun: str) -> Complete:
     def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         state = ctx.params.get("state") or ctx.find_root().params.get("state")
         try:
-            with ctx, talk(state_folder(state and str(state))) as hub:
+            with ctx, open_client(state_folder(state and str(state))) as hub:
                 return [CompletionItem(name) for name in read(hub) if name.startswith(incomplete)]
         except click.ClickException:
             return []  # a shell cannot show why no hub answers

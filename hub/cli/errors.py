@@ -64,7 +64,7 @@ _FILE_PROBLEMS: Final = {  # by errno: what is wrong with the path, and what to 
 }
 
 
-class Failure(click.ClickException):
+class CommandError(click.ClickException):
     """Error that ends the command with *code*, a message of one sentence, and a next step."""
 
     def __init__(self, problem: str, code: Exit, *, next_step: str = "") -> None:
@@ -108,13 +108,13 @@ def log_ending(log: Path) -> str:
 
 def _file_failure(
     where: object, error: OSError | UnicodeDecodeError, code: Exit, another: str = ANOTHER
-) -> Failure:
+) -> CommandError:
     if isinstance(error, UnicodeDecodeError):
-        return Failure(f"{where}: it is not UTF-8: {error.reason} at byte {error.start}", code)
+        return CommandError(f"{where}: it is not UTF-8: {error.reason} at byte {error.start}", code)
     if isinstance(error, PermissionError) and code == Exit.UNAVAILABLE:
         code = Exit.NOT_PERMITTED
     problem, next_step = _FILE_PROBLEMS.get(error.errno or 0, (error.strerror or str(error), ""))
-    return Failure(
+    return CommandError(
         f"{where}: {problem}" if where else problem,
         code,
         next_step=next_step.replace(ANOTHER, another) if where else "",
@@ -133,7 +133,7 @@ def _permission_for(name: str | None) -> str:
     return f"let its owner use it: chmod u+rwX '{path}'" if is_own else AS_WHOM
 
 
-def as_failure(error: Exception) -> Failure:
+def as_failure(error: Exception) -> CommandError:
     """Convert an unexpected error into a failure with an exit code and a next step."""
     from hub.api.http.sockets import CannotListen
     from protocol.errors import CATALOGUE, HubError
@@ -142,20 +142,20 @@ def as_failure(error: Exception) -> Failure:
     while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]  # the only error of a task group
     match error:
-        case Failure():  # the end of a wait in a task
+        case CommandError():  # the end of a wait in a task
             return error
         case CannotListen():
-            return Failure(str(error), Exit.UNAVAILABLE, next_step=error.hint)
+            return CommandError(str(error), Exit.UNAVAILABLE, next_step=error.hint)
         case HubError():
             code = _EXIT_CODES.get(error.code, Exit.FAILED)
             hint = getattr(error, "hint", "") or CATALOGUE[error.code].hint
             # This process ends: no hub continues.
-            return Failure(str(error) or str(error.code), code, next_step=hint.removesuffix(CONTINUES))
+            return CommandError(str(error) or str(error.code), code, next_step=hint.removesuffix(CONTINUES))
         case PermissionError():
             problem = f"no permission for {error.filename or 'a file'}: {error.strerror or error}"
-            return Failure(problem, Exit.NOT_PERMITTED, next_step=_permission_for(error.filename))
+            return CommandError(problem, Exit.NOT_PERMITTED, next_step=_permission_for(error.filename))
         case OSError():
             return _file_failure(error.filename, error, Exit.UNAVAILABLE, "name another folder: --state DIR")
         case _:
             problem = f"{type(error).__name__}: {error}"
-            return Failure(problem, Exit.FAILED, next_step="a bug in hub; 'hub --debug ...' shows where")
+            return CommandError(problem, Exit.FAILED, next_step="a bug in hub; 'hub --debug ...' shows where")

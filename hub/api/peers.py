@@ -66,7 +66,7 @@ class NodeReply(Struct, frozen=True):
         return cls(node.id, node.name, reply.status, body)
 
 
-class Others:
+class Peers:
     """Other nodes of this hub.
 
     Args:

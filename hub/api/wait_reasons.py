@@ -20,7 +20,7 @@ from storage.store import Connection
 STARTED_BY_A_PERSON = frozenset({"manual", "rerun"})  # as ``run_claims`` lets them pass
 
 
-class Waits(NamedTuple):
+class WaitConditions(NamedTuple):
     """Conditions of waiting runs, by run.
 
     *unmet*: needs that their connected devices do not meet; *pairing*: when the requests of devices that
@@ -32,7 +32,7 @@ class Waits(NamedTuple):
     pairing: Mapping[str, int]
 
 
-def read_waits(c: Connection, rows: Iterable[RunRow], offered: Offered) -> Waits:
+def read_waits(c: Connection, rows: Iterable[RunRow], offered: Offered) -> WaitConditions:
     """Return the conditions of the live ones of these runs.
 
     Args:
@@ -43,10 +43,10 @@ def read_waits(c: Connection, rows: Iterable[RunRow], offered: Offered) -> Waits
     gates = run_claims.waits_of(c, [row.id for row in live])
     are_new = any(gate.device_name is not None and gate.last_seen_at is None for gate in gates.values())
     pairing = pairings.waiting_labels(c) if are_new else {}
-    return Waits(gates, run_locks.unmet_of(c, needy, offered), pairing)
+    return WaitConditions(gates, run_locks.unmet_of(c, needy, offered), pairing)
 
 
-class Waiting:
+class WaitReasons:
     """Source of the reasons why runs wait: the rows and the dispatcher's gates."""
 
     def __init__(
@@ -62,12 +62,12 @@ class Waiting:
         self._dispatcher = dispatcher
         self._clock = clock
 
-    def sentences(self, rows: Iterable[RunRow], waits: Waits) -> dict[RunId, str]:
+    def sentences(self, rows: Iterable[RunRow], waits: WaitConditions) -> dict[RunId, str]:
         """Return a sentence for each run that waits; runs that wait for nothing are left out."""
         waiting = ((row.id, why_waiting(self._facts(row, waits))) for row in rows if row.id in waits.gates)
         return {run_id: sentence for run_id, sentence in waiting if sentence is not None}
 
-    def _facts(self, run: RunRow, waits: Waits) -> WaitFacts:
+    def _facts(self, run: RunRow, waits: WaitConditions) -> WaitFacts:
         dispatcher, gates = self._dispatcher, waits.gates[run.id]
         now = self._clock.now()
         by_a_person = run.trigger_kind in STARTED_BY_A_PERSON
