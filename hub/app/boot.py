@@ -22,10 +22,10 @@ from typing import Final, NamedTuple
 
 from hub.agents.reconciliation import reconcile
 from hub.agents.status_moves import AgentMoveListeners
-from hub.api.http.sockets import AnotherHub
-from hub.api.resources.logs import Dumper
+from hub.api.resources.debug import Dumper
 from hub.app.systemd import ServiceManager
 from hub.base.clock import Chance, Clock, IdFactory, from_epoch_ms, now_ms
+from hub.base.listen_errors import AnotherHub
 from hub.base.log import Channel, Log
 from hub.base.metrics import Metrics
 from hub.base.supervisor import Drain

@@ -12,7 +12,7 @@ from pathlib import Path
 import anyio
 
 from hub.agents.status_moves import AgentMoveListeners
-from hub.api.resources.logs import Dumper
+from hub.api.resources.debug import Dumper
 from hub.app.boot import HubContext, Node
 from hub.app.hub import Hub
 from hub.app.listeners import DEVICES

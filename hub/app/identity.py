@@ -3,7 +3,8 @@
 from typing import Any, TypeVar
 
 from hub.api.resource import Resource
-from hub.api.resources.devices import DevicesResource, PairingsResource, UsersResource
+from hub.api.resources.devices import DevicesResource
+from hub.api.resources.pairings import PairingsResource
 from hub.api.resources.tokens import (
     AgentTokensResource,
     IdentityLimits,
@@ -13,6 +14,7 @@ from hub.api.resources.tokens import (
     SessionsResource,
     TokensResource,
 )
+from hub.api.resources.users import UsersResource
 from hub.app.boot import HubContext, StartResult
 from hub.base.clock import Chance, Clock, IdFactory
 from hub.base.metrics import Metrics

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from hub.api.http.access import BearerTokens
 from hub.api.http.idempotency import Replays
+from hub.api.http.listening import listen_on_tcp
 from hub.api.http.server import (
     NewPostQueue,
     OperatorServer,
@@ -23,7 +24,6 @@ from hub.api.http.server import (
     WebhookEndpoint,
     WebhookServer,
 )
-from hub.api.http.sockets import listen_on_tcp
 from hub.api.resource import ResourceRegistry
 from hub.app.boot import HubContext
 from hub.base import open_files

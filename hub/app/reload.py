@@ -8,10 +8,11 @@ from typing import Final
 from msgspec.structs import astuple
 
 from hub.agents.reconciliation import reconcile
-from hub.api.http.sockets import CannotListen, listen_on_tcp
+from hub.api.http.listening import listen_on_tcp
 from hub.app.boot import HubContext, StartResult
 from hub.app.listeners import DEVICES, OPERATORS
 from hub.base.clock import now_ms
+from hub.base.listen_errors import CannotListen
 from hub.base.log import Channel
 from hub.base.name_lists import listed
 from hub.base.toml.positions import KeyPath

@@ -13,44 +13,42 @@ from hub.agents.writing import AgentWriter
 from hub.api.agent_bodies import common_settings_of
 from hub.api.peers import Ask, Peers
 from hub.api.resource import ResourceRegistry
-from hub.api.resources.agent_configs import AgentConfigsResource, CapabilitiesResource, CheckpointsResource
-from hub.api.resources.agent_status import (
-    AgentDocumentsResource,
-    AgentHeartbeatsResource,
-    AgentStatusesResource,
-)
+from hub.api.resources.activity import ActivityLogResource
+from hub.api.resources.agent_configs import AgentConfigsResource
+from hub.api.resources.agent_status import AgentDocumentsResource, AgentStatusesResource
 from hub.api.resources.agents import AgentsResource, TemplatesResource
 from hub.api.resources.assistants import AssistantMessagesResource, AuthorizationsResource
+from hub.api.resources.audit_log import AuditLogResource
+from hub.api.resources.capabilities import CapabilitiesResource
+from hub.api.resources.changes import ChangesResource
+from hub.api.resources.checkpoints import CheckpointsResource
 from hub.api.resources.config import ConfigResource, RevisionsResource
-from hub.api.resources.connectors import ConnectorsResource, KeysResource
-from hub.api.resources.costs import AgentPreviewsResource, CostsResource, WhyResource
+from hub.api.resources.connectors import ConnectorsResource
+from hub.api.resources.costs import CostsResource
+from hub.api.resources.debug import DebugResource
 from hub.api.resources.device_calls import DeviceCallsResource
-from hub.api.resources.devices import ConnectionsResource, ReceiptsResource
+from hub.api.resources.device_events import ConnectionsResource
+from hub.api.resources.handbook import HandbookResource
+from hub.api.resources.heartbeats import AgentHeartbeatsResource
+from hub.api.resources.hub_events import EventsResource
 from hub.api.resources.issues import IssuesResource
 from hub.api.resources.item_proposals import ItemProposalsResource
 from hub.api.resources.items import DeviceTablesResource, ItemsResource
 from hub.api.resources.locks import LocksResource
-from hub.api.resources.logs import DebugResource, EventsResource, LogsResource
+from hub.api.resources.logs import LogsResource
 from hub.api.resources.measurements import HubSeriesResource, MeasurementsResource
+from hub.api.resources.nodes import NodesResource, UpkeepResource
 from hub.api.resources.notify import DeliveriesResource, NotifyResource
-from hub.api.resources.overviews import (
-    ActivityLogResource,
-    AuditLogResource,
-    ChangesResource,
-    OverviewsResource,
-    SummariesResource,
-)
+from hub.api.resources.overviews import OverviewsResource
+from hub.api.resources.previews import AgentPreviewsResource
+from hub.api.resources.receipts import ReceiptsResource
 from hub.api.resources.runs import RunsResource, TracesResource
 from hub.api.resources.schedules import PlansResource, SchedulesResource, SlotsResource
-from hub.api.resources.system import (
-    HandbookResource,
-    HubInfo,
-    ListenerAddresses,
-    NodesResource,
-    SystemResource,
-    UpkeepResource,
-)
+from hub.api.resources.sealing_keys import KeysResource
+from hub.api.resources.summaries import SummariesResource
+from hub.api.resources.system import HubInfo, ListenerAddresses, SystemResource
 from hub.api.resources.tokens import PagesAt
+from hub.api.resources.why import WhyResource
 from hub.api.wait_reasons import WaitReasons
 from hub.app.boot import HubContext, StartResult
 from hub.app.device_news import DeviceNews

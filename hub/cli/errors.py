@@ -135,7 +135,7 @@ def _permission_for(name: str | None) -> str:
 
 def as_failure(error: Exception) -> CommandError:
     """Convert an unexpected error into a failure with an exit code and a next step."""
-    from hub.api.http.sockets import CannotListen
+    from hub.base.listen_errors import CannotListen
     from protocol.errors import CATALOGUE, HubError
     from storage.kernel.database import CONTINUES
 

@@ -14,7 +14,7 @@ import anyio
 import anyio.to_thread
 import pytest
 
-from hub.api.http.sockets import listen_on_tcp
+from hub.api.http.listening import listen_on_tcp
 from hub.base.toml.values import HostPort
 from hub.settings.reading import LAST_GOOD
 from tests.scenarios.scene import are_there_once, is_asked, scene, sentences, write

@@ -21,7 +21,7 @@ from hub.api.http.access import PEER_UID, SOCKET_PATH, Access, BearerTokens
 from hub.api.http.idempotency import Replays
 from hub.api.http.server import BoundAddresses, OperatorServer
 from hub.api.resource import AnyResource
-from hub.api.resources.logs import Dumper
+from hub.api.resources.debug import Dumper
 from hub.app.boot import FILE, HubContext, Node
 from hub.app.hub import Hub
 from hub.app.reload import begin_with_revision

@@ -19,17 +19,20 @@ from hub.agents.writing import AgentWriter
 from hub.api.agent_bodies import CommonAgentSettings
 from hub.api.device import Requests
 from hub.api.resource import Resource, ResourceRegistry
-from hub.api.resources.agent_configs import AgentConfigsResource, CapabilitiesResource, CheckpointsResource
+from hub.api.resources.agent_configs import AgentConfigsResource
 from hub.api.resources.agent_status import AgentStatusesResource
 from hub.api.resources.agents import AgentsResource
 from hub.api.resources.boards import BoardMemoriesResource, BoardsResource
+from hub.api.resources.capabilities import CapabilitiesResource
+from hub.api.resources.checkpoints import CheckpointsResource
 from hub.api.resources.connectors import ConnectorsResource
-from hub.api.resources.devices import ConnectionsResource, ReceiptsResource
+from hub.api.resources.device_events import ConnectionsResource
 from hub.api.resources.items import ItemsResource
 from hub.api.resources.locks import LocksResource
 from hub.api.resources.measurements import MeasurementsResource
 from hub.api.resources.messages import MessagesResource
 from hub.api.resources.questions import QuestionsResource
+from hub.api.resources.receipts import ReceiptsResource
 from hub.api.resources.runs import RunsResource
 from hub.api.resources.schedules import SchedulesResource
 from hub.api.resources.tokens import IdentityLimits, SessionsResource

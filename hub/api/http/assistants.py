@@ -94,7 +94,7 @@ from hub.api.pages import BUNDLE
 from hub.api.problem import Problem
 from hub.api.resource import AddressedResource, Consent, ResourceRegistry, Tool, command_of, tool_of
 from hub.api.resources.assistants import OFFERED
-from hub.api.resources.overviews import OPEN, RESET, ChangesResource, ChangesView
+from hub.api.resources.changes import OPEN, RESET, ChangesResource, ChangesView
 from hub.base.loop_meter import ACCOUNT, LoopAccount
 from hub.base.printable import one_line
 from hub.base.roles import PRINCIPAL, ROUTES, Principal, RouteKey, may_ask, rows_of

@@ -44,7 +44,8 @@ from hub.api.http.access import (
     read_body,
 )
 from hub.api.http.idempotency import Replays
-from hub.api.http.sockets import HEAD_S, connection_factory, listen_on_tcp, listen_on_unix, operator_refusal
+from hub.api.http.listening import listen_on_tcp, listen_on_unix
+from hub.api.http.sockets import HEAD_S, connection_factory, operator_refusal
 from hub.api.pages import Pages
 from hub.api.problem import Problem
 from hub.api.resource import ResourceRegistry, Served

@@ -18,7 +18,7 @@ from hub.agents.vocabularies import (
     paged_table,
     tables_of,
 )
-from hub.api.agent_bodies import AgentFilters
+from hub.api.agent_filters import AgentFilters
 from hub.api.binding import OPTIONAL, BodyField, From, bad_request
 from hub.api.device import OwnAgent, converted
 from hub.api.resource import (

@@ -19,16 +19,8 @@ from hub.agents.vocabularies import (
     tables_of,
 )
 from hub.agents.writing import AgentWriter, TemplateCheck, Through
-from hub.api.agent_bodies import (
-    ANY,
-    AgentBody,
-    AgentChanges,
-    AgentFilters,
-    CommonAgentSettings,
-    body_of,
-    changed_by,
-    made_of,
-)
+from hub.api.agent_bodies import AgentBody, AgentChanges, CommonAgentSettings, body_of, changed_by, made_of
+from hub.api.agent_filters import ANY, AgentFilters
 from hub.api.binding import OPTIONAL, BodyField, ResponseHead, bad_request
 from hub.api.device import Link, OwnAgent, object_of
 from hub.api.resource import (

@@ -38,7 +38,7 @@ from hub.api.resource import (
     command,
     route,
 )
-from hub.api.resources.overviews import AuditLogResource
+from hub.api.resources.audit_log import AuditLogResource
 from hub.base.clock import Clock, epoch_ms
 from hub.base.log import Channel, LogEntry, LogFile, Ring
 from hub.base.log.meanings import MEANINGS

@@ -29,14 +29,11 @@ from hub.api.resource import (
     route,
     tool,
 )
-from hub.api.resources.agent_configs import (
-    AgentConfigsResource,
-    CapabilitiesResource,
-    CapabilityView,
-    CheckpointsResource,
-)
+from hub.api.resources.agent_configs import AgentConfigsResource
 from hub.api.resources.agent_status import AgentStatusesResource, AgentStatusView, EventWord, Word
 from hub.api.resources.agents import AgentsResource, AgentView
+from hub.api.resources.capabilities import CapabilitiesResource, CapabilityView
+from hub.api.resources.checkpoints import CheckpointsResource
 from hub.api.resources.costs import CostsResource, SpendView
 from hub.api.resources.issues import IssueCounts, IssuesResource
 from hub.api.resources.locks import LocksResource, LockView

@@ -8,7 +8,7 @@ import pytest
 from hub.agents.config_writing import ConfigWriter
 from hub.api import device
 from hub.api.resources.agent_configs import AgentConfigsResource as ConfigsResource
-from hub.api.resources.devices import ConnectionsResource
+from hub.api.resources.device_events import ConnectionsResource
 from hub.base.clock import epoch_ms
 from hub.links.key_rotation import KeyRotation
 from protocol.agent_status import Axis

@@ -10,7 +10,7 @@ import httpx2
 import pytest
 
 from hub.api.events import Streams
-from hub.api.resources.logs import EventsResource
+from hub.api.resources.hub_events import EventsResource
 from hub.base.clock import epoch_ms
 from hub.base.log import Ring
 from hub.base.roles import Role

@@ -11,7 +11,8 @@ import anyio
 import httpx2
 import pytest
 
-from hub.api.resources.logs import MAX_CONNECTIONS, Dumper, LogLevel, LogsResource
+from hub.api.resources.debug import MAX_CONNECTIONS, Dumper
+from hub.api.resources.logs import LogLevel, LogsResource
 from hub.base.log import Ring
 from hub.links.roster import LocalLink
 from protocol.ids import DeviceId, UserId

@@ -13,7 +13,7 @@ import pytest
 import sqlalchemy as sa
 
 from hub.api.resources import overviews
-from hub.api.resources.overviews import EVERY_S, ChangesView
+from hub.api.resources.changes import EVERY_S, ChangesView
 from hub.base.roles import Role
 from hub.health.issues import Check, Finding, error, notice, warning
 from protocol.ids import AgentId, UserId

@@ -10,8 +10,9 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from hub.api.http.sockets import AnotherHub, CannotListen, listen_on_unix
+from hub.api.http.listening import listen_on_unix
 from hub.api.problem import Problem
+from hub.base.listen_errors import AnotherHub, CannotListen
 from hub.base.loop_lag import LoopLag
 from hub.base.roles import Role
 from protocol.errors import CATALOGUE, ErrorCode, HubError

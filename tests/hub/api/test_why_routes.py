@@ -4,7 +4,7 @@ import httpx2
 import pytest
 import sqlalchemy as sa
 
-from hub.api.resources.costs import informative
+from hub.api.resources.why import informative
 from hub.base.clock import utc_text
 from hub.runs.explaining import Reason
 from protocol.ids import RunId

@@ -10,11 +10,11 @@ import anyio
 import pytest
 import sqlalchemy as sa
 
-from hub.api.http.sockets import AnotherHub
-from hub.api.resources.overviews import AuditCheckView, AuditLogResource
+from hub.api.resources.audit_log import AuditCheckView, AuditLogResource
 from hub.app import boot
 from hub.app.boot import FILE, HubContext, Node
 from hub.base.clock import IdFactory
+from hub.base.listen_errors import AnotherHub
 from hub.health.access_checks import check_declarations
 from hub.runs.leases import LEASE_MS, RENEW_EVERY_S, RETRY_S, LeaseKeeper
 from protocol.ids import BootId

@@ -12,7 +12,7 @@ from weakref import WeakSet
 import pytest
 from sqlalchemy import Connection, insert, text
 
-from hub.api.http.sockets import listen_on_tcp
+from hub.api.http.listening import listen_on_tcp
 from hub.app.boot import HubContext
 from hub.app.hub import Hub
 from hub.base.clock import SystemClock

@@ -11,8 +11,8 @@ import sqlalchemy as sa
 from anyio.from_thread import BlockingPortal
 from msgspec import convert, to_builtins
 
-from hub.api.resources.agent_configs import CapabilityView
 from hub.api.resources.agent_status import AgentStatusView, AxisView
+from hub.api.resources.capabilities import CapabilityView
 from hub.api.resources.costs import CostView, SpendView
 from hub.api.resources.locks import LockHolderView, LockView
 from hub.api.resources.overviews import AgentOverview, CheckpointBrief

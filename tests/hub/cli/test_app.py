@@ -10,7 +10,8 @@ from pathlib import Path
 import click
 import pytest
 
-from hub.api.http.sockets import AnotherHub, CannotListen, listen_on_tcp, listen_on_unix
+from hub.api.http.listening import listen_on_tcp, listen_on_unix
+from hub.base.listen_errors import AnotherHub, CannotListen
 from hub.base.toml.values import HostPort
 from hub.cli.agents import CONFIG_TYPES, VOCABULARIES
 from hub.cli.app import COMMANDS, LazyGroup

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from hub.accounts.keys import FILE
-from hub.api.resources.connectors import KeysResource
+from hub.api.resources.sealing_keys import KeysResource
 from protocol.ids import NodeId
 from storage import audit
 from storage.devices import nodes
