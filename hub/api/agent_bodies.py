@@ -64,7 +64,7 @@ def _with_instants(value: object) -> object:
             except ValueError:
                 return value
         case list():
-            return [_with_instants(one) for one in value]
+            return [_with_instants(element) for element in value]
     return value
 
 

@@ -503,7 +503,7 @@ def _plain(schema: Schema, name: str = "") -> Schema:
             del plain["anyOf"]
             plain = choice | plain | {"type": [kind, "null"]}
         case [*choices]:
-            plain["anyOf"] = [_plain(one, name) for one in choices]
+            plain["anyOf"] = [_plain(choice, name) for choice in choices]
     if "default" in plain and plain["default"] is None:
         del plain["default"]  # a field that may be null and is not required
     if "description" in plain:
@@ -520,7 +520,7 @@ def _plain(schema: Schema, name: str = "") -> Schema:
 
 def _require_fields_of_responses(schemas: Mapping[str, Schema], paths: Mapping[str, Any]) -> None:
     """Mark the fields of schemas that no request has as required: a response always has all of them."""
-    asked = [one.get("requestBody") for path in paths.values() for one in path.values()]
+    asked = [operation.get("requestBody") for path in paths.values() for operation in path.values()]
     requested = set[str]()
     while asked:
         names = set(references(asked)) - requested
@@ -536,8 +536,8 @@ def references(part: Any) -> Iterator[str]:
     if isinstance(part, dict) and isinstance(part.get("$ref"), str):
         yield part["$ref"].rpartition("/")[2]
     inner = part.values() if isinstance(part, dict) else part if isinstance(part, list) else ()
-    for one in inner:
-        yield from references(one)
+    for nested in inner:
+        yield from references(nested)
 
 
 def _add_aliases(schema: Schema, aliases: Mapping[str, str]) -> None:

@@ -281,24 +281,24 @@ class Binding:
         step = _Step(function, inspect.iscoroutinefunction(function), {}, {}, {}, [], {}, [])
         in_body: dict[str, tuple[BodyField, inspect.Parameter, Any]] = {}
         taken = [inspect.Parameter(name, _KEYWORD, annotation=kind) for name, kind in own.items()]
-        for one in (*taken, *inspect.signature(function).parameters.values()):
-            kind, marks = _parted(one.annotation)
+        for parameter in (*taken, *inspect.signature(function).parameters.values()):
+            kind, marks = _parted(parameter.annotation)
             made = next((mark.function for mark in marks if isinstance(mark, From)), None)
             made = self._instead.get(made, made)
             if made is None and isinstance(kind, type):
                 made = attrgetter("head") if kind is ResponseHead else self._instead.get(kind)
             if function is self._function:
-                made = self._instead.get(one.name, made)
+                made = self._instead.get(parameter.name, made)
             if kind is RequestContext:
-                step.calls.append(one.name)
+                step.calls.append(parameter.name)
             elif isinstance(made, attrgetter):
-                step.attributes[one.name] = made
+                step.attributes[parameter.name] = made
             elif made is not None:
-                step.made[one.name] = made
+                step.made[parameter.name] = made
             elif body := next((mark for mark in marks if isinstance(mark, BodyField)), None):
-                in_body[one.name] = body, one, kind
-            elif one.name != "self":
-                step.values[one.name] = _value(one, kind, marks, self._path)
+                in_body[parameter.name] = body, parameter, kind
+            elif parameter.name != "self":
+                step.values[parameter.name] = _value(parameter, kind, marks, self._path)
         if in_body:
             step.fields.update({name: name.removesuffix("_") for name in in_body})
             step.body.append(_body_of(function, in_body))
@@ -371,9 +371,9 @@ def _body_of(
     if key not in _STRUCTS:  # once for all routes of a function, as the document names it once
         columns = [
             (name.removesuffix("_"), kind)
-            if one.default is one.empty
-            else (name.removesuffix("_"), kind, one.default)
-            for name, (_, one, kind) in fields.items()
+            if parameter.default is parameter.empty
+            else (name.removesuffix("_"), kind, parameter.default)
+            for name, (_, parameter, kind) in fields.items()
         ]
         _STRUCTS[key] = msgspec.defstruct(
             body.name, columns, forbid_unknown_fields=True, kw_only=True, namespace={"__doc__": body.about}
@@ -386,15 +386,15 @@ _STRUCTS: Final[dict[tuple[object, ...], type[msgspec.Struct]]] = {}
 
 
 def _value(
-    one: inspect.Parameter, kind: Any, marks: tuple[Any, ...], path: Collection[str]
+    parameter: inspect.Parameter, kind: Any, marks: tuple[Any, ...], path: Collection[str]
 ) -> RequestParameter:
-    name = one.name.removesuffix("_")  # which is added to a keyword of Python
-    default = MISSING if one.default is inspect.Parameter.empty else one.default
+    name = parameter.name.removesuffix("_")  # which is added to a keyword of Python
+    default = MISSING if parameter.default is inspect.Parameter.empty else parameter.default
     if header := next((mark for mark in marks if isinstance(mark, FromHeader)), None):
         return RequestParameter("header", header.name, kind, default)
     if name in path:
         return RequestParameter("path", name, kind, MISSING)
-    is_dict = any(get_origin(one) is dict for one in (kind, *get_args(kind)))
+    is_dict = any(get_origin(member) is dict for member in (kind, *get_args(kind)))
     is_object = _class_in(kind, BaseModel) is not None or _class_in(kind, msgspec.Struct) is not None
     if is_dict or is_object:
         return RequestParameter("body", name, kind, kind() if OPTIONAL in marks else default)

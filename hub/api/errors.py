@@ -105,14 +105,14 @@ def _refusals(given: Any, kind: Any, where: str) -> Iterator[Refusal]:
     except msgspec.ValidationError as error:
         problem = str(error)
     is_found = False
-    for one in _kinds_in(kind) if isinstance(given, dict) else ():
+    for member in _kinds_in(kind) if isinstance(given, dict) else ():
         wrong: Iterator[Refusal] = iter(())
-        if isinstance(one, type) and issubclass(one, msgspec.Struct):
-            wrong = _refused_keys(given, one, where)
-        elif get_origin(one) in (dict, Mapping):
+        if isinstance(member, type) and issubclass(member, msgspec.Struct):
+            wrong = _refused_keys(given, member, where)
+        elif get_origin(member) in (dict, Mapping):
             few = islice(given.items(), MAX_KEYS)
             wrong = (
-                found for key, value in few for found in _refusals(value, get_args(one)[1], at(where, key))
+                found for key, value in few for found in _refusals(value, get_args(member)[1], at(where, key))
             )
         for refusal in wrong:
             is_found = True
@@ -229,11 +229,13 @@ def _choices(shape: Any, where: str) -> list[str]:
     """Return the values of the enum or the literal at the path *where* in *shape*."""
     found = list(parts_of(shape))
     for name in re.findall(r"[A-Za-z_]\w*", where):
-        fields = (field for one in found if isinstance(one, shapes.StructType) for field in one.fields)
+        fields = (
+            field for member in found if isinstance(member, shapes.StructType) for field in member.fields
+        )
         found = [part for field in fields if field.encode_name == name for part in parts_of(field.type)]
     choices: list[object] = []
-    for one in found:
-        match one:
+    for part in found:
+        match part:
             case shapes.EnumType(cls=kind):
                 choices += [member.value for member in kind]
             case shapes.LiteralType(values=values):
@@ -250,8 +252,8 @@ def parts_of(shape: Any) -> Iterator[shapes.Type]:
                 waiting = [*types, *waiting]
             case shapes.Metadata(type=inner):
                 waiting = [inner, *waiting]
-            case shapes.ListType(item_type=item) | shapes.VarTupleType(item_type=item) as one:
-                yield one
+            case shapes.ListType(item_type=item) | shapes.VarTupleType(item_type=item) as part:
+                yield part
                 waiting = [item, *waiting]
-            case one:
-                yield one
+            case part:
+                yield part

@@ -100,7 +100,7 @@ class Peers:
             return None
         called = unquote(header)
         known, length = await self.list_nodes(), max(len(called), nodes.MIN_END)
-        found = [one for one in known if called in (one.id, one.id[-length:], one.name)]
+        found = [row for row in known if called in (row.id, row.id[-length:], row.name)]
         node = found[0] if len(found) == 1 else await self._store.read(nodes.node_called, called)
         if node.boot_id == self._here:
             return None

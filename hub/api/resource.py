@@ -649,7 +649,7 @@ class ResourceRegistry:
     def add(self, *resources: Resource) -> None:
         """Add resources, each by the class that declares its routes."""
         for resource in resources:
-            kind = next(one for one in type(resource).__mro__ if Resource in one.__bases__)
+            kind = next(base for base in type(resource).__mro__ if Resource in base.__bases__)
             self._resources[kind] = resource
 
     @property

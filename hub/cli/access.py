@@ -69,7 +69,13 @@ def list_devices(and_revoked: bool, watch: bool, state: Path, as_json: bool) -> 
             if watch and sys.stdout.isatty():
                 click.clear()
             present(
-                {"devices": [one for one in response["devices"] if and_revoked or one["revoked_at"] is None]},
+                {
+                    "devices": [
+                        device
+                        for device in response["devices"]
+                        if and_revoked or device["revoked_at"] is None
+                    ]
+                },
                 rows="devices",
                 table=(
                     *("name as device", "user", "connected", "platform"),
@@ -257,14 +263,14 @@ def list_tokens(hub: HubClient) -> Responses:
     present(
         {
             "tokens": [
-                *(one | {"whom": f"device {one['device']}"} for one in response["tokens"]),
+                *(token | {"whom": f"device {token['device']}"} for token in response["tokens"]),
                 *(
-                    one | {"whom": f"{one['role']} {one['name']}{_narrowed(one)}"}
-                    for one in response["operator_tokens"]
+                    token | {"whom": f"{token['role']} {token['name']}{_narrowed(token)}"}
+                    for token in response["operator_tokens"]
                 ),
                 *(
-                    one | {"whom": f"browser of {one['name']}{_narrowed(one)}"}
-                    for one in response["sessions"]
+                    session | {"whom": f"browser of {session['name']}{_narrowed(session)}"}
+                    for session in response["sessions"]
                 ),
             ]
         },
@@ -287,7 +293,7 @@ def revoke_token(hub: HubClient, id: str, yes: bool) -> Responses:
     The last characters of its ID are enough.
     """
     listed = _all_tokens(hub)
-    found = item_called([one for tokens in listed.values() for one in tokens], id)
+    found = item_called([token for tokens in listed.values() for token in tokens], id)
     if found is None:
         raise CommandError(
             f"there is no token {id!r}", Exit.FAILED, next_step="list the tokens: hub token ls"

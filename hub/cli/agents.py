@@ -467,9 +467,12 @@ def _facts(response: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
     yield "needs", agent["needs"]
     yield "locks per run", agent["locks"]
     yield "locks", [_lock(lock, agent["name"]) for lock in response["locks"]]
-    yield "capabilities", [f"{one['name']} {one['version']}" for one in response["capabilities"]]
+    yield (
+        "capabilities",
+        [f"{capability['name']} {capability['version']}" for capability in response["capabilities"]],
+    )
     yield "config", listed(response["config"], MAX_KEYS)
-    yield "checkpoints", [_checkpoint(one) for one in response["checkpoints"]]
+    yield "checkpoints", [_checkpoint(checkpoint) for checkpoint in response["checkpoints"]]
     yield "spend", _spend(response["spend"])
     yield "metrics", f"{response['series']} series" if response["series"] else None
 
@@ -477,7 +480,7 @@ def _facts(response: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
 def _times(agent: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
     """Yield the schedule with its time zone and the reasons of a pause, its policies, and the next runs."""
     if agent["schedule"] is not None:
-        paused = [one["paused_because"] for one in agent["schedules"] if one["paused_because"]]
+        paused = [schedule["paused_because"] for schedule in agent["schedules"] if schedule["paused_because"]]
         yield "schedule", f"{agent['schedule']} ({', '.join([agent['timezone'], *paused])})"
     policies = []
     for schedule in agent["schedules"]:
@@ -591,7 +594,7 @@ def status(
         show.print_table(("column", "value"), rows)
         return
     present(
-        {"axes": [one | {"axis": axis} for axis, one in response["axes"].items()]},
+        {"axes": [shown | {"axis": axis} for axis, shown in response["axes"].items()]},
         rows="axes",
         table=("axis", "value", "since|at as since", "reason", "*|by as by", "moves as next values"),
     )
@@ -816,15 +819,17 @@ def validate(name: str | None, template: str | None, file: Path | None, state: P
             body = None if file is None else table_in(file)
             verdicts = {f"template {template}": hub.post(path_of("templates", template, "validate"), body)}
         else:
-            names = [name] if name else [one["name"] for one in hub.get_all("/v1/agents", "agents")["agents"]]
-            verdicts = {f"agent {one}": hub.post(path_of("agents", one, "validate")) for one in names}
+            names = (
+                [name] if name else [agent["name"] for agent in hub.get_all("/v1/agents", "agents")["agents"]]
+            )
+            verdicts = {f"agent {name}": hub.post(path_of("agents", name, "validate")) for name in names}
     wrong = [
         *(f"{who}: {problem}" for who, verdict in verdicts.items() for problem in verdict["problems"]),
         *(
-            f"agent {one['agent']} of {one['user']}: {problem}"
+            f"agent {broken['agent']} of {broken['user']}: {problem}"
             for verdict in verdicts.values()
-            for one in verdict["broken"]
-            for problem in one["problems"]
+            for broken in verdict["broken"]
+            for problem in broken["problems"]
         ),
     ]
     if as_json:
@@ -884,10 +889,16 @@ def list_configs(hub: HubClient) -> Responses:
     response = hub.get(_config_path())
     yield "agent_config", response
     rows = [
-        (one["key"], one["type"], config_value(one["value"]), show.origin(one["source"]), one["description"])
-        for one in response["configs"]
+        (
+            config["key"],
+            config["type"],
+            config_value(config["value"]),
+            show.origin(config["source"]),
+            config["description"],
+        )
+        for config in response["configs"]
     ]
-    own = {one["key"] for one in response["configs"]}
+    own = {config["key"] for config in response["configs"]}
     rows += [
         (key, show.NOTHING, config_value(value), "template", None)
         for key, value in response["configuration"].items()
@@ -929,7 +940,7 @@ def put(
     if VALUE can be read as such, and text otherwise.
     """
     present = hub.get(_config_path())
-    known = {one["key"]: one["type"] for one in present["configs"]}
+    known = {config["key"]: config["type"] for config in present["configs"]}
     configs = {}
     for assignment in assignments:
         key, _, text = assignment.partition("=")

@@ -104,8 +104,8 @@ def set_(hub: HubClient, assignments: tuple[str, ...], check: bool) -> Responses
     if check:
         checked = hub.post(f"{PATH}/check", edit)
         yield "check", checked, Exit.DONE if checked["ok"] else Exit.SETTINGS
-        for one in checked["problems"]:
-            show.out(str(_problem(one)))
+        for faulty in checked["problems"]:
+            show.out(str(_problem(faulty)))
         if not checked["ok"]:
             raise CommandError("the values are not allowed", Exit.SETTINGS)
         report_changes(checked, nothing="no value in use would change")
@@ -146,8 +146,8 @@ def edit(state: Path) -> None:
                 done = hub.send("PATCH", PATH, body={"text": text}, headers={"if-match": before["tag"]})
                 report_reloaded(done)
                 return
-            for one in response["problems"]:
-                show.report(str(_problem(one)))
+            for faulty in response["problems"]:
+                show.report(str(_problem(faulty)))
             if not click.confirm("edit it again? (no discards the changes)", default=True, err=True):
                 raise CommandError("the settings have errors; the changes were discarded", Exit.SETTINGS)
 
@@ -160,8 +160,8 @@ def _confirm_warned(checked: Mapping[str, Any]) -> None:
     """
     if not sys.stdin.isatty() or not checked["ok"] or not checked["problems"]:
         return
-    for one in checked["problems"]:
-        show.report(str(_problem(one)))
+    for faulty in checked["problems"]:
+        show.report(str(_problem(faulty)))
     click.confirm("apply it nonetheless?", abort=True, err=True)
 
 
@@ -274,8 +274,8 @@ def _report_state(response: Mapping[str, Any]) -> None:
         show.report(f"{response['file']} had errors at the start; the hub uses the last valid settings")
     elif response["refused"]:
         show.report(f"{response['file']} has errors now; the hub uses the settings from before")
-    for one in response["refused"]:
-        show.report(str(_problem(one)))
+    for refused in response["refused"]:
+        show.report(str(_problem(refused)))
     for key in response["waiting"]:
         show.report(f"{key}: {WHEN['restart']}")
 
@@ -288,7 +288,7 @@ def _at(settings: Mapping[str, Any], key: str) -> Any:
     here: Any = settings
     for part in key.split("."):
         if isinstance(here, list):
-            here = {one["name"]: one for one in here}
+            here = {setting["name"]: setting for setting in here}
         if not isinstance(here, dict) or part not in here:
             *table, name = _path(key)
             if name in names_at(tuple(table), Settings):
@@ -377,7 +377,7 @@ def check(
             if URL not in ctx.meta:  # a hub on another machine has other folders
                 body["folder"] = str(file.absolute().parent)
             response = hub.post("/v1/config/check", body)
-        problems = [_problem(one, file) for one in response["problems"]]
+        problems = [_problem(problem, file) for problem in response["problems"]]
         changes = {when: response[when] for when in WHEN}
     if strict:
         problems = [problem._replace(severity="error") for problem in problems]
@@ -444,8 +444,8 @@ def report_reloaded(
 
 def report_warnings(response: Mapping[str, Any]) -> None:
     """Print the warnings of applied settings."""
-    for one in response["warnings"]:
-        show.report(str(_problem(one)))
+    for warning in response["warnings"]:
+        show.report(str(_problem(warning)))
 
 
 def report_changes(response: Mapping[str, Sequence[str]], *, nothing: str) -> None:

@@ -221,16 +221,16 @@ def show_preview(found: "Preview") -> None:
 
 def _reasons(stays: "Sequence[Stays]") -> Iterator[tuple[int, str, str]]:
     by_reason: dict[str, list[Stays]] = {}
-    for one in stays:
-        by_reason.setdefault(one.reason, []).append(one)
+    for database in stays:
+        by_reason.setdefault(database.reason, []).append(database)
     for reason in sorted(by_reason, key=lambda reason: (reason not in _NAMED, reason)):
-        ones = sorted(by_reason[reason], key=lambda one: (-one.files, one.path))
+        ones = sorted(by_reason[reason], key=lambda stay: (-stay.files, stay.path))
         most = len(ones) if reason in _NAMED else _MAX_NAMED
         shown = reason.replace("_", " ")
-        for one in ones[:most]:
-            yield one.files, f"{shown}: {one.detail}" if one.detail else shown, one.path
+        for stay in ones[:most]:
+            yield stay.files, f"{shown}: {stay.detail}" if stay.detail else shown, stay.path
         if rest := ones[most:]:
-            yield sum(one.files for one in rest), shown, f"{len(rest)} others"
+            yield sum(folder.files for folder in rest), shown, f"{len(rest)} others"
 
 
 def _kinds(kinds: Counter[str]) -> str:

@@ -146,7 +146,7 @@ def show_broadcast(hub: HubClient, broadcast: str, failed: bool) -> Responses:
     """Show BROADCAST and its result at each board."""
     found = item_called(hub.get(BROADCASTS, limit=SEARCHED)["broadcasts"], broadcast)
     pages = list(hub.pages(path_of("broadcasts", found["id"] if found else broadcast), limit=PAGE))
-    results = [one for page in pages for one in page["results"] if not (failed and one["ok"])]
+    results = [result for page in pages for result in page["results"] if not (failed and result["ok"])]
     response = pages[-1] | {"results": results}
     yield "broadcast", response
     present(

@@ -309,7 +309,7 @@ def _print_table(spec: CommandSpec, rows: Sequence[Values], fields: Values) -> N
     if spec["total"]:
         rows = [*rows, fields[spec["total"]]]
     columns = [(*column, [_value(row, column[1]) for row in rows]) for column in map(_column, spec["table"])]
-    shown = [one for one in columns if one[0][-1] != "?" or len(set(map(str, one[2]))) > 1]
+    shown = [column for column in columns if column[0][-1] != "?" or len(set(map(str, column[2]))) > 1]
     times = [content for _, content, _ in shown if content.partition("|")[2] in IN_ZONE]
     headers = [
         (show.in_zone if content in times[:1] else str)(_text(name.rstrip("?"), fields))

@@ -398,8 +398,8 @@ def sinks(ctx: click.Context, config: Path, as_json: bool) -> None:
     ]
     if as_json:
         facts = [
-            {"name": one.name, "kind": one.kind, "path": one.place, **msgspec.to_builtins(state)}
-            for one, state in listed
+            {"name": item.name, "kind": item.kind, "path": item.place, **msgspec.to_builtins(state)}
+            for item, state in listed
         ]
         show.print_json("device.sinks", {"sinks": facts, "remarks": remarks})
         return
@@ -409,20 +409,20 @@ def sinks(ctx: click.Context, config: Path, as_json: bool) -> None:
     show.print_table(
         ["name", "kind", "place", "items", "wait", "deleted there", "problem"],
         [
-            [one.name, one.kind, one.place, state.rows, state.waiting, len(state.deleted), state.problem]
-            for one, state in listed
+            [item.name, item.kind, item.place, state.rows, state.waiting, len(state.deleted), state.problem]
+            for item, state in listed
         ],
     )
-    for one, state in listed:
+    for item, state in listed:
         for row in state.deleted:
-            show.out(f"deleted in {one.name}: {row.table}  {row.title}")
+            show.out(f"deleted in {item.name}: {row.table}  {row.title}")
         if state.deleted:
             delete, write = "hub review reject --approved", "hub device sync --again"
             show.out(f"  here they stay; delete them here, too: {delete}; or write them there: {write}")
         for refused in state.refused:
             at = show.column_moment(from_epoch_ms(refused.until_ms).isoformat(), seconds=True)
             until = f"refused {refused.tries} times, tried again from {at}"
-            show.out(f"refused by {one.name}: {refused.table}  {refused.title}: {refused.reason}; {until}")
+            show.out(f"refused by {item.name}: {refused.table}  {refused.title}: {refused.reason}; {until}")
     for remark in remarks:
         show.out(remark)
 
@@ -501,7 +501,7 @@ def _verify(file: Path, since_ms: int, limit: int, as_json: bool) -> Exit:
     findings = [*found.differences, *found.not_compared]
     if findings:
         shown = findings[:limit]
-        rows = [[one.kind, fingerprint(one.hub)[:7], one.run_id, one.path, one.words] for one in shown]
+        rows = [[line.kind, fingerprint(line.hub)[:7], line.run_id, line.path, line.words] for line in shown]
         show.print_table(["difference", "hub", "run", "file", "what"], rows)
     counted = f"{found.files} files in {found.receipts} receipts: {len(found.differences)} differences"
     show.report(counted if len(findings) <= limit else f"{counted}; {limit} lines are shown (--limit)")
@@ -608,7 +608,9 @@ def _sinks_of(config: Path, db: Path, settings: "DeviceSettings") -> "tuple[Sink
         if isinstance(sink, FileSink) and sink.path.resolve().is_relative_to(own):
             what = "is in the folder of the device's own data"
             raise SettingsInvalid([Problem(str(config), 1, 1, f"sinks.{sink.name}.path", what)])
-    return tuple(Sink(one.name, _target_of(one), one.tables, one.back, one.kind) for one in settings.sinks)
+    return tuple(
+        Sink(sink.name, _target_of(sink), sink.tables, sink.back, sink.kind) for sink in settings.sinks
+    )
 
 
 def _target_of(sink: "AnySink") -> "Target":

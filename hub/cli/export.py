@@ -176,14 +176,14 @@ def export_user(name: str, file: Path, state: Path) -> None:
             for table, of_table in groupby(rows(), key=itemgetter("table")):
                 digest, count = hashlib.sha256(), 0
                 with packed.open(f"{table}.jsonl", "w", force_zip64=True) as lines:
-                    for one in of_table:
-                        line = f"{json.dumps(one['row'], ensure_ascii=False)}\n".encode()
+                    for row in of_table:
+                        line = f"{json.dumps(row['row'], ensure_ascii=False)}\n".encode()
                         lines.write(line)
                         digest.update(line)
                         count += 1
                 tables[table] = {"file": f"{table}.jsonl", "rows": count, "sha256": digest.hexdigest()}
             packed.writestr("manifest.json", json.dumps(manifest, indent=2))
-    total = sum(one["rows"] for one in tables.values())
+    total = sum(table["rows"] for table in tables.values())
     show.report(f"rows written: {total}, of {len(tables)} tables")
 
 

@@ -70,7 +70,8 @@ FORMATS: Final[dict[str, Callable[[Any], object]]] = {
     "run_message": lambda run: run["waiting_for"] or run["because"] or run["message"],
     # Items and their files
     "proposed": lambda proposals: ", ".join(
-        f"{one['verdict']}{NOT_QUOTED if one['unsupported'] else ''} by {one['by']}" for one in proposals
+        f"{proposal['verdict']}{NOT_QUOTED if proposal['unsupported'] else ''} by {proposal['by']}"
+        for proposal in proposals
     ),
     # Devices
     "last_seen": lambda device: "now" if device["connected"] else show.moment(device["last_seen_at"]),
@@ -93,7 +94,9 @@ FORMATS: Final[dict[str, Callable[[Any], object]]] = {
     "holders": lambda waiting: ", ".join(holder(wait["holder"]) for wait in waiting),
     "holder_now": lambda held_by: f"{holder(held_by)} holds it now" if held_by else "it is free now",
     # Capabilities
-    "versions": lambda removed: ", ".join(f"{one['name']} {one['version']}" for one in removed),
+    "versions": lambda removed: ", ".join(
+        f"{capability['name']} {capability['version']}" for capability in removed
+    ),
     # Connectors
     "revoked_at_provider": lambda is_revoked: (
         "the provider revoked it" if is_revoked else "the provider did not confirm that it is revoked"
@@ -210,8 +213,8 @@ def worst_issues(status: Item) -> str:
 
 @_format
 def stacks(dump: Item) -> str:
-    stacks = [(f"{one['count']} x {', '.join(one['names'])}", one["stack"]) for one in dump["tasks"]]
-    stacks += [(f"thread {one['name']}", one["stack"]) for one in dump["threads"]]
+    stacks = [(f"{task['count']} x {', '.join(task['names'])}", task["stack"]) for task in dump["tasks"]]
+    stacks += [(f"thread {thread['name']}", thread["stack"]) for thread in dump["threads"]]
     lines = [line for title, calls in stacks for line in ("", title, *(f"  {call}" for call in calls))]
     return "\n".join(map(one_line, lines))
 
@@ -381,16 +384,17 @@ def given_by(given: Item | None) -> str:
 @_format
 def proposals(item: Item) -> str:
     """Return which verdicts are proposed on an item, with what they change, by whom and why."""
-    each = ((one, ", ".join(_changes(one, item["data"] or {}))) for one in item["proposals"])
+    each = ((proposal, ", ".join(_changes(proposal, item["data"] or {}))) for proposal in item["proposals"])
     return "; ".join(
-        f"{one['verdict']} {changes}".rstrip() + f" by {one['by']}: {one['why']}" for one, changes in each
+        f"{proposal['verdict']} {changes}".rstrip() + f" by {proposal['by']}: {proposal['why']}"
+        for proposal, changes in each
     )
 
 
 def _changes(proposal: Item, before: Item) -> Iterator[str]:
     for name, value in proposal["data"].items():
         if value != before.get(name):
-            old, new = (_quoted(one) for one in (before.get(name), value))
+            old, new = (_quoted(side) for side in (before.get(name), value))
             yield f"{name} {old} -> {new}{NOT_QUOTED if name in proposal['unsupported'] else ''}"
 
 
@@ -414,7 +418,7 @@ def place_states(places: list[Item]) -> str:
 def places(places: list[Item]) -> str:
     """Return where an item is outside of its device's file since when, or why it is not there."""
     linked = ((place, f", {place['link']}" if place["link"] else "") for place in places)
-    return "; ".join(f"{one['sentence']}{link} ({show.moment(one['since'])})" for one, link in linked)
+    return "; ".join(f"{issue['sentence']}{link} ({show.moment(issue['since'])})" for issue, link in linked)
 
 
 @_format
@@ -450,7 +454,7 @@ def agreement(compared: Item | None) -> str:
 def credentials(device: Item) -> str:
     """List keys and tokens; a fingerprint fills the line, so their times are below."""
     ways = [("key", key["fingerprint"], key) for key in device["keys"]]
-    ways += [("token", f"{one['id']} (...{one['last4'] or '?'})", one) for one in device["tokens"]]
+    ways += [("token", f"{token['id']} (...{token['last4'] or '?'})", token) for token in device["tokens"]]
     events = (("created_at", "created"), ("last_used_at", "last used"), ("revoked_at", "revoked"))
     lines = []
     for kind, name, way in ways:
@@ -479,7 +483,9 @@ def next_at(agent: Item) -> Any:
         return agent["lifecycle"]
     if agent["next_fires"]:
         return show.column_moment(agent["next_fires"][0]["at"])
-    return next((one["paused_because"] for one in agent["schedules"] if one["paused_because"]), None)
+    return next(
+        (schedule["paused_because"] for schedule in agent["schedules"] if schedule["paused_because"]), None
+    )
 
 
 @_format
@@ -496,7 +502,7 @@ def next_run(agent: Item) -> str:
     """Return the next scheduled time, or the reason why there is none."""
     if agent["next_fires"]:
         return f"its next run: {show.moment(agent['next_fires'][0]['at'])}"
-    paused = (one["paused_because"] for one in agent["schedules"] if one["paused_because"])
+    paused = (schedule["paused_because"] for schedule in agent["schedules"] if schedule["paused_because"])
     return next(paused, "no run is scheduled")
 
 

@@ -167,7 +167,7 @@ class HubClient:
         from protocol.similar_names import did_you_mean
 
         listed = self._client.get(f"/v1/{noun}", params={"limit": PAGE})
-        return did_you_mean(unknown[1], [one["name"] for one in listed.json().get(noun, ())])
+        return did_you_mean(unknown[1], [named["name"] for named in listed.json().get(noun, ())])
 
 
 def _as_typed(field: str) -> str:

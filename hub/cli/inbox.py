@@ -172,11 +172,11 @@ def _remarks(item: DeviceItem) -> list[str]:
         lines.append(f"unsure: {UNSURE.get(remarks.unsure, remarks.unsure)}")
     if (column := lacking(table, item.data)) is not None and not item.data.get("isApproved"):
         lines.append(remedy(column, item.label))
-    lines += [f"{one.field}: the meaning of {one.words!r} is unclear" for one in remarks.unresolved]
+    lines += [f"{remark.field}: the meaning of {remark.words!r} is unclear" for remark in remarks.unresolved]
     lines += [
-        f"{one.field} was {_spelt(columns.get(one.field), one.before, remarks.timezone)},"
-        f" is {_spelt(columns.get(one.field), one.after, remarks.timezone)}"
-        for one in remarks.changed
+        f"{remark.field} was {_spelt(columns.get(remark.field), remark.before, remarks.timezone)},"
+        f" is {_spelt(columns.get(remark.field), remark.after, remarks.timezone)}"
+        for remark in remarks.changed
         if not item.data.get("isApproved")  # the owner has seen the change
     ]
     if item.proposal is not None:
@@ -366,7 +366,7 @@ class TerminalInbox:
         room = max(MIN_LISTED, height - len(detail) - 4)
         first = max(0, min(self._place(items) - room // 2, len(items) - room))
         number = None if item is None else item.number
-        listed = [self._line(one, one.number == number) for one in items[first : first + room]]
+        listed = [self._line(item, item.number == number) for item in items[first : first + room]]
         foot = self._note if self._prompt is None else f"{self._prompt.label}: {spelled(self._prompt.text)}_"
         body = [head, *(listed or ["  no item waits"]), "", *detail]
         if len(body) > height - 2:
@@ -394,7 +394,7 @@ class TerminalInbox:
     def _judge(self, verdict: Verdict, fields: Mapping[str, str] | None = None) -> None:
         """Decide about the selected items, else about the one that is shown."""
         items = self.items
-        picked = [one for one in items if one.number in self._picked]
+        picked = [item for item in items if item.number in self._picked]
         self._picked.clear()
         item = self.item
         if not picked and item is None:
@@ -443,12 +443,12 @@ class TerminalInbox:
                 self._inbox.undo(number)
             except NotDecided as error:
                 self._note = f"not taken back: {error}"
-        if places := [place for place, one in enumerate(self.items) if one.number in numbers]:
+        if places := [place for place, item in enumerate(self.items) if item.number in numbers]:
             self._go(places[0])
 
     def _reject_file(self) -> None:
         if (item := self.item) is not None:
-            them = [one for one in self.items if one.source_path == item.source_path]
+            them = [other for other in self.items if other.source_path == item.source_path]
             self._decide(them, "reject")
 
     def _pick(self) -> None:

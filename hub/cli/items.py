@@ -85,14 +85,14 @@ def find(hub: HubClient, words: Sequence[str], **asked: Any) -> Responses:
         raise click.UsageError("give words to look for, or --person, --project, --since or --until")
     found = hub.get("/v1/items", values="true", **asked)
     yield "items", found
-    for one in found["items"]:
-        due = next((one["data"][name] for name in ("dueDate", "date") if one["data"].get(name)), None)
+    for item in found["items"]:
+        due = next((item["data"][name] for name in ("dueDate", "date") if item["data"].get(name)), None)
         due = show.moment(due) if due and "T" in due else due
-        facts = (due and f"due {due}", one["verdict"], one["path"], one["id"][-MIN_END:])
-        show.out(one_line(short(one["title"])))
+        facts = (due and f"due {due}", item["verdict"], item["path"], item["id"][-MIN_END:])
+        show.out(one_line(short(item["title"])))
         show.out("  " + one_line(" · ".join(fact for fact in facts if fact)))
-        if one["quote"]:
-            show.out("  " + one_line(f"“{short(one['quote'])}”"))
+        if item["quote"]:
+            show.out("  " + one_line(f"“{short(item['quote'])}”"))
     if not found["items"]:
         show.report("no item has all of these words")
     elif found["next_cursor"]:
@@ -214,74 +214,76 @@ def _give(
     if dry_run:
         yield "items", {"items": chosen}
         heads = ("item", "title", "proposed") if verdict in _SETTLING else ("item", "title")
-        of_proposals = [[_proposed_on(one, by)] if verdict in _SETTLING else [] for one in chosen]
-        rows = [(one["id"][-MIN_END:], short(one["title"])) for one in chosen]
+        of_proposals = [[_proposed_on(item, by)] if verdict in _SETTLING else [] for item in chosen]
+        rows = [(item["id"][-MIN_END:], short(item["title"])) for item in chosen]
         show.print_table(heads, [(*row, *more) for row, more in zip(rows, of_proposals, strict=True)])
         show.report(f"items to {verdict}: {len(chosen)}")
         return
     is_asked = not ids or any((filters | {"proposed": None}).values()) or any(".." in id for id in ids)
-    changing = [one for one in chosen if verdict == "accept" and _proposal(one, by)["data"]]
-    for one in changing:
-        quote = (one["place"] or {}).get("quote") or ""
-        show.report(f"{one['title']}: {_proposed_on(one, by)}", f"  from the words {quote!r}")
+    changing = [item for item in chosen if verdict == "accept" and _proposal(item, by)["data"]]
+    for changed in changing:
+        quote = (changed["place"] or {}).get("quote") or ""
+        show.report(f"{changed['title']}: {_proposed_on(changed, by)}", f"  from the words {quote!r}")
     if (is_asked or changing) and chosen and not yes:
-        counts = {"unsure": sum(bool(one.get("unsure")) for one in chosen), "with changes": len(changing)}
+        counts = {"unsure": sum(bool(item.get("unsure")) for item in chosen), "with changes": len(changing)}
         more = "".join(f", {count} of them {name}" for name, count in counts.items() if count)
         show.confirm(f"items to {verdict}: {len(chosen)}{more}. Go on?")
     results: list[Chosen] = []
     for start in range(0, len(chosen), MOST):
         part = chosen[start:][:MOST]
         if verdict == "decline":
-            asked = {"proposals": [_proposal(one, by)["id"] for one in part]}
+            asked = {"proposals": [_proposal(item, by)["id"] for item in part]}
             results += hub.post("/v1/items/proposals/declined", asked)["results"]
         else:
-            results += _sent(hub, [_body(one, verdict, data or {}, by) for one in part])
+            results += _sent(hub, [_body(item, verdict, data or {}, by) for item in part])
     failed = [result for result in results if result["error"]]
     yield "verdicts", {"results": results}, Exit.FAILED if failed else Exit.DONE
-    for item, one in zip(chosen, results, strict=True):
-        state = one["error"]["message"] if one["error"] else one["state"]
-        if one["error"] or not is_asked:
+    for item, result in zip(chosen, results, strict=True):
+        state = result["error"]["message"] if result["error"] else result["state"]
+        if result["error"] or not is_asked:
             show.report(one_line(f"{verdict} {short(item['title'])}: {state}"))
     if is_asked:
         show.report(f"{verdict}: {len(results) - len(failed)} of {len(results)} items")
 
 
-def _body(one: Chosen, verdict: str, data: Chosen, by: str | None) -> Chosen:
+def _body(item: Chosen, verdict: str, data: Chosen, by: str | None) -> Chosen:
     """Return a verdict on an item as the hub takes it."""
     if verdict != "accept":
-        return {"id": one["id"], "verdict": verdict, "data": data}
-    proposal = _proposal(one, by)
+        return {"id": item["id"], "verdict": verdict, "data": data}
+    proposal = _proposal(item, by)
     return {
-        "id": one["id"],
+        "id": item["id"],
         "verdict": proposal["verdict"],
         "proposal": proposal["id"],
         "data": proposal["data"],
-        "version": one["version"],
+        "version": item["version"],
     }
 
 
-def _proposal(one: Chosen, by: str | None) -> Chosen:
-    """Return the newest proposal on an item, of a proposer if one is named; empty: there is none."""
-    for proposal in one.get("proposals", ()):
+def _proposal(item: Chosen, by: str | None) -> Chosen:
+    """Return the newest proposal on an item, of a proposer if item is named; empty: there is none."""
+    for proposal in item.get("proposals", ()):
         if by in (None, proposal["actor"], proposal["by"], proposal["by"].partition(" ")[2]):
             return dict(proposal)
     return {}
 
 
-def _proposed_on(one: Chosen, by: str | None) -> str:
-    return proposals({"data": None, **one, "proposals": [_proposal(one, by)]})
+def _proposed_on(item: Chosen, by: str | None) -> str:
+    return proposals({"data": None, **item, "proposals": [_proposal(item, by)]})
 
 
 def _sent(hub: HubClient, verdicts: Sequence[Chosen], tries: int = TRIES) -> list[Chosen]:
     """Give verdicts, again where a device has not answered to the one before."""
     results: list[Chosen] = hub.post("/v1/items/verdicts", {"verdicts": verdicts})["results"]
     late = [
-        n for n, one in enumerate(results) if one["error"] and one["error"]["code"] == "verdict_under_way"
+        n
+        for n, result in enumerate(results)
+        if result["error"] and result["error"]["code"] == "verdict_under_way"
     ]
     if late and tries:
         anyio.run(anyio.sleep, PAUSE_S)
         again = iter(_sent(hub, [verdicts[n] for n in late], tries - 1))
-        results = [next(again) if n in late else one for n, one in enumerate(results)]
+        results = [next(again) if n in late else result for n, result in enumerate(results)]
     return results
 
 
@@ -307,7 +309,7 @@ def _chosen(
         listed = hub.get_all("/v1/items", "items", verdict=waiting, **filters)["items"]
     if older is not None:
         end = show.clock.now() - timedelta(days=older)
-        listed = [one for one in listed if datetime.fromisoformat(one["created_at"]) < end]
+        listed = [item for item in listed if datetime.fromisoformat(item["created_at"]) < end]
     named: list[Chosen] = []
     several = [] if ids else listed
     for id in ids:
@@ -320,27 +322,29 @@ def _chosen(
         else:
             raise CommandError(f"{id}: both are to be items that 'hub items ls' lists", Exit.USAGE)
     if verdict == "undo":
-        given = [one for one in several if one["given"] and one["given"]["state"] != "refused"]
-        several = [one for one in given if one["given"]["verdict"] != "undo"]
+        given = [item for item in several if item["given"] and item["given"]["state"] != "refused"]
+        several = [item for item in given if item["given"]["verdict"] != "undo"]
     if verdict in _SETTLING:
-        if none := [one["id"] for one in named if not _proposal(one, by)]:
+        if none := [item["id"] for item in named if not _proposal(item, by)]:
             raise CommandError(f"nothing is proposed on {', '.join(none)}", Exit.FAILED)
-        several = [one for one in several if _proposal(one, by)]
+        several = [item for item in several if _proposal(item, by)]
     if verdict == "accept":
-        edits = [one for one in several if _proposal(one, by)["data"]]
+        edits = [item for item in several if _proposal(item, by)["data"]]
         if edits:
             show.report(f"{len(edits)} that change values are left out: accept them by their ids")
-        several = [one for one in several if one not in edits]
-        named = [hub.get(path_of("items", one["id"])) if _proposal(one, by)["data"] else one for one in named]
+        several = [item for item in several if item not in edits]
+        named = [
+            hub.get(path_of("items", item["id"])) if _proposal(item, by)["data"] else item for item in named
+        ]
     if verdict in ("approve", "edit", "accept"):
-        marked = [one for one in several if one["warnings"]]
+        marked = [item for item in several if item["warnings"]]
         if verdict == "accept":
-            marked = [one for one in marked if _proposal(one, by)["verdict"] != "reject"]
+            marked = [item for item in marked if _proposal(item, by)["verdict"] != "reject"]
         if marked:
             show.report(f"{len(marked)} with a mark are left out: {verdict} them by their ids")
-        several = [one for one in several if one not in marked]
+        several = [item for item in several if item not in marked]
     if last is not None:
         me = hub.get("/v1/me")["actor"]
-        own = [one for one in several if one["given"]["actor"] == me]
+        own = [item for item in several if item["given"]["actor"] == me]
         several = sorted(own, key=lambda one: one["given"]["created_at"], reverse=True)[:last]
-    return list({one["id"]: one for one in named + several}.values())
+    return list({item["id"]: item for item in named + several}.values())

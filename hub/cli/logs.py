@@ -118,8 +118,10 @@ def _follow_nodes(hub: HubClient, filters: Mapping[str, Any], *, as_json: bool) 
         found = hub.get_of_nodes("/v1/logs", **filters)
         for node in found:
             entries = node["body"]["entries"]
-            node["body"] = {"entries": [one for one in entries if one["seq"] > printed.get(node["id"], 0)]}
-            printed[node["id"]] = max((one["seq"] for one in entries), default=0)
+            node["body"] = {
+                "entries": [entry for entry in entries if entry["seq"] > printed.get(node["id"], 0)]
+            }
+            printed[node["id"]] = max((entry["seq"] for entry in entries), default=0)
         for entry in reversed(merged(found)):
             print_entry(entry, as_json=as_json)
         anyio.run(anyio.sleep, POLL_S)

@@ -342,7 +342,9 @@ def setup(client: str | None, scopes: tuple[str, ...], state: Path, name: str | 
         return
     words = _words(state, scopes, _checked(name) or client or "")
     if client is None:
-        rows = ((name, one.name, one.file or "(a command)") for name, one in ASSISTANTS.items())
+        rows = (
+            (name, assistant.name, assistant.file or "(a command)") for name, assistant in ASSISTANTS.items()
+        )
         show.print_table(("client", "assistant", "settings"), rows)
         show.out(f"\nAny other starts this command:\n  {shlex.join(words)}")
         return

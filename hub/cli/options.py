@@ -91,7 +91,7 @@ def _option_problem(value: str, param: click.Parameter | None, ctx: click.Contex
     """Return a problem if the value of an option is an option of the command: its own value is missing."""
     if ctx is None or not isinstance(param, click.Option):
         return ""
-    flags = {flag for one in ctx.command.get_params(ctx) for flag in (*one.opts, *one.secondary_opts)}
+    flags = {flag for param in ctx.command.get_params(ctx) for flag in (*param.opts, *param.secondary_opts)}
     return f"is {value}, another option of this command" if value in flags else ""
 
 
@@ -336,8 +336,8 @@ def keys_of(settings: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, 
             case dict():
                 yield from keys_of(value, key)
             case [dict(), *_]:
-                for one in value:
-                    yield from keys_of(one, f"{key}.{one['name']}")
+                for entry in value:
+                    yield from keys_of(entry, f"{key}.{entry['name']}")
             case _:
                 yield key, value
 

@@ -261,8 +261,8 @@ def _as_json(
         table, zone = item.declaration, item.remarks.timezone
         del fields["declaration"]  # the columns of the table
         fields["others"] = msgspec.to_builtins(others.get(item.row_id, ()))
-        for one in filter(None, (fields, fields["proposal"])):
-            one["data"] = one["data"] and dates_as_texts(table, one["data"], zone)
+        for part in filter(None, (fields, fields["proposal"])):
+            part["data"] = part["data"] and dates_as_texts(table, part["data"], zone)
     return fields
 
 
@@ -315,30 +315,30 @@ def answer(
 
 
 def _list(known: "list[Question]", everything: bool, as_json: bool) -> None:
-    shown = [one for one in known if everything or one.is_waiting]
+    shown = [question for question in known if everything or question.is_waiting]
     if as_json:
-        show.print_json("questions", {"questions": [_as_json(one) for one in shown]})
+        show.print_json("questions", {"questions": [_as_json(question) for question in shown]})
         return
     if not shown:
         show.report("no questions wait for your answer")
         return
-    for one in shown:
-        show.out("\n".join(_lines(one)))
+    for question in shown:
+        show.out("\n".join(_lines(question)))
     show.report("answer one by its number: hub answer 3 TEXT")
 
 
-def _lines(one: "Question") -> list[str]:
+def _lines(question: "Question") -> list[str]:
     from hub.base.clock import from_epoch_ms, moment_text
 
-    asker = one.asked_by or "unknown sender"
-    where = f" ({one.board})" if one.board else ""
-    head = f"{one.number}  {asker}{where}  {moment_text(from_epoch_ms(one.asked_at))}"
-    lines = [one_line(head), *(f"   {line}" for line in one.content.splitlines())]
-    if one.answer:
-        by = f"  ({one.settled_by})" if one.settled_by else ""
-        lines.append(f"   -> {one_line(one.answer)}{one_line(by)}")
-    elif not one.is_waiting:
-        lines.append(f"   {one.state.value}")
+    asker = question.asked_by or "unknown sender"
+    where = f" ({question.board})" if question.board else ""
+    head = f"{question.number}  {asker}{where}  {moment_text(from_epoch_ms(question.asked_at))}"
+    lines = [one_line(head), *(f"   {line}" for line in question.content.splitlines())]
+    if question.answer:
+        by = f"  ({question.settled_by})" if question.settled_by else ""
+        lines.append(f"   -> {one_line(question.answer)}{one_line(by)}")
+    elif not question.is_waiting:
+        lines.append(f"   {question.state.value}")
     return lines
 
 

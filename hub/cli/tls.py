@@ -123,7 +123,7 @@ def _authority(
         authority = x509.load_pem_x509_certificate(file.read_bytes())
         permitted = authority.extensions.get_extension_for_class(x509.NameConstraints).value
         if missing := set(map(_tree, names)) - set(permitted.permitted_subtrees or ()):
-            shown = ", ".join(sorted(str(one.value) for one in missing))
+            shown = ", ".join(sorted(str(name.value) for name in missing))
             signed = [str(_leaf(tree).value) for tree in permitted.permitted_subtrees or ()]
             again = (
                 " ".join(f"--name {name}" for name in signed if name not in ALWAYS) or f"--name {ALWAYS[0]}"

@@ -370,12 +370,14 @@ def _let_in(hub: HubClient, db: Path, url: str, roots: Sequence[Path], grants: S
     if (at := known.at_addresses().get(dialled(url))) is None:
         return None
     key = read_identity(known.path_of(at)).shown
-    waiting = (one["fingerprint"] for one in hub.get_all("/v1/pairings", "pairings")["pairings"])
+    waiting = (pairing["fingerprint"] for pairing in hub.get_all("/v1/pairings", "pairings")["pairings"])
     if key in waiting and (code := _CODE.search(last_message(db))):
         change_grants(db, at.public_key, grants)
         hub.post("/v1/pairings/approve", {"code": code[1]})
-    for one in hub.get_all("/v1/devices", "devices")["devices"]:
-        found: dict[str, Any] = hub.get(path_of("devices", one["id"])) if one["connected"] else {"keys": ()}
+    for listed in hub.get_all("/v1/devices", "devices")["devices"]:
+        found: dict[str, Any] = (
+            hub.get(path_of("devices", listed["id"])) if listed["connected"] else {"keys": ()}
+        )
         if any(each["fingerprint"] == key for each in found["keys"]):
             paths = {Path(real_path(root)) for root in found["roots"]}
             name: str = found["name"]
@@ -391,14 +393,14 @@ def _first_run(
 ) -> Mapping[str, Any] | None:
     """Make an agent for folders that none reads, and run what never ran; return a run that has ended."""
     everything = hub.get_all("/v1/agents", "agents")["agents"]
-    agents = [one for one in everything if one["device"] == device and one["paths"]]
+    agents = [agent for agent in everything if agent["device"] == device and agent["paths"]]
     read = [Path(real_path(path)) for agent in agents for path in agent["paths"]]
     chosen = shared or ([] if agents else roots)
     new = [folder for folder in chosen if not any(folder.is_relative_to(path) for path in read)]
     if new:
         base = re.sub(r"[^a-z0-9]+", "-", new[0].name.lower()).strip("-") or "files"
-        taken = {one["name"] for one in everything}
-        name = next(one for n in count(1) if (one := base if n == 1 else f"{base}-{n}") not in taken)
+        taken = {agent["name"] for agent in everything}
+        name = next(free for n in count(1) if (free := base if n == 1 else f"{base}-{n}") not in taken)
         body = {
             "name": name,
             "device": device,

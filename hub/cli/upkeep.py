@@ -264,7 +264,9 @@ def _as_json(manifest: "Manifest") -> dict[str, Any]:
         "revision": manifest.revision,
         "hub_id": manifest.hub_id,
         "has_broken_rows": manifest.has_broken_rows,
-        "files": {name: {"bytes": one.bytes, "sha256": one.sha256} for name, one in manifest.files.items()},
+        "files": {
+            name: {"bytes": file.bytes, "sha256": file.sha256} for name, file in manifest.files.items()
+        },
     }
 
 

@@ -180,7 +180,7 @@ class AssistantTool:
                 body[spelled] = value
             elif place == "query":
                 several = value if isinstance(value, list) else [value]
-                query += [(spelled, _spelled(one)) for one in several if one is not None]
+                query += [(spelled, _spelled(element)) for element in several if element is not None]
             elif place == "header":
                 headers.append((spelled.lower().encode(), _spelled(value).encode()))
             elif value is not None:
@@ -216,8 +216,8 @@ class AssistantTool:
     def _arguments(self, operation: Schema) -> Schema:
         properties: dict[str, Schema] = {}
         required: list[str] = []
-        for one in operation.get("parameters", ()):
-            part = self._resolved(one, "parameters")
+        for parameter in operation.get("parameters", ()):
+            part = self._resolved(parameter, "parameters")
             if part["name"] in _UNSEEN:
                 continue
             name = part["name"].lower().replace("-", "_")
@@ -229,7 +229,7 @@ class AssistantTool:
             properties[_LIMIT] |= {"default": ROWS, "maximum": MAX_ROWS}
         if body := operation.get("requestBody"):
             schema = self._resolved(body["content"]["application/json"]["schema"], "schemas")
-            fields = {name: one for name, one in schema["properties"].items() if ALIAS not in one}
+            fields = {name: field for name, field in schema["properties"].items() if ALIAS not in field}
             self._places |= {name: ("body", name) for name in fields}
             properties |= fields
             required += schema.get("required", ()) if body.get("required") else ()
@@ -355,12 +355,12 @@ class AddressedResources:
         rest = [*kinds[kinds.index(kind) + 1 :], None]
         listed = [
             Listed(
-                uri=declared.uri_of(one["id"]),
-                name=one["id"],
-                title=declared.title.format_map(one),
+                uri=declared.uri_of(entry["id"]),
+                name=entry["id"],
+                title=declared.title.format_map(entry),
                 mime_type=JSON,
             )
-            for one in found[declared.key]
+            for entry in found[declared.key]
         ]
         following = f"{kind} {found['next_cursor']}" if found["next_cursor"] else rest[0]
         return ListResourcesResult(resources=listed, next_cursor=following)
@@ -559,7 +559,7 @@ class AssistantServer:
         self._streams = streams
         self._tools = all_tools()
         self._resources = resources = AddressedResources(hub, streams, self._tools, self._result)
-        self._listed = {name: _listed(one) for name, one in self._tools.items()}
+        self._listed = {name: _listed(tool) for name, tool in self._tools.items()}
         self._server = Server(
             "hub",
             version=VERSION,
@@ -789,7 +789,7 @@ class AssistantServer:
         if answer.status_code >= 400:
             return self._refused(answer)
         found = msgspec.json.decode(bytes(answer.body))
-        if not any(one["error"] for one in found.get("results", ())):
+        if not any(result["error"] for result in found.get("results", ())):
             return None
         texts = [TextContent(text=UNASKED), TextContent(text=bytes(answer.body).decode())]
         return CallToolResult(content=[*texts], structured_content=found, is_error=True)

@@ -117,7 +117,7 @@ class Authorization:
     ) -> None:
         self._store, self._clock, self._chance, self._http = store, clock, chance, http
         self._registered: dict[str, list[str]] = {}
-        for name, _, address in (one.partition(" ") for one in registered):
+        for name, _, address in (line.partition(" ") for line in registered):
             self._registered.setdefault(name, []).append(address)
         self._documents: dict[str, tuple[int, OAuthClient]] = {}
         provider: Any = self  # has those methods of the protocol that these handlers call

@@ -318,7 +318,7 @@ class AgentConfigsResource(Resource):
         agent = await self._agent_called(name)
         done = await self._configs.change(
             agent,
-            [NewConfig(key=key, **structs.asdict(one)) for key, one in requested.items()],
+            [NewConfig(key=key, **structs.asdict(change)) for key, change in requested.items()],
             drops=unset,
             replaces=replaces,
             expected_rev=rev,

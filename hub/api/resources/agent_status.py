@@ -1,4 +1,4 @@
-"""Status of agents on each axis: read, written and recorded, also by heartbeats over HTTP."""
+"""Status of agents on each axis: read, written and recorded."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -7,8 +7,6 @@ from typing import Annotated, Any, Final, Literal, TypeAlias
 import msgspec
 from msgspec import UNSET, Meta, UnsetType, field
 
-from hub.agents.heartbeats import SILENT_S, Heartbeats
-from hub.agents.json_objects import validated_object
 from hub.agents.vocabularies import (
     TABLES,
     VocabularyChange,
@@ -19,7 +17,7 @@ from hub.agents.vocabularies import (
     tables_of,
 )
 from hub.api.agent_filters import AgentFilters
-from hub.api.binding import OPTIONAL, BodyField, From, bad_request
+from hub.api.binding import BodyField, From, bad_request
 from hub.api.device import OwnAgent, converted
 from hub.api.resource import (
     MAX_LONG,
@@ -37,13 +35,13 @@ from hub.api.resource import (
     route,
 )
 from hub.api.resources.agents import AgentsResource, VocabularyQuery, faults_of, managed
-from hub.base.clock import Clock, epoch_ms
-from hub.base.roles import AGENT, Scope, creation_of
+from hub.base.clock import epoch_ms
+from hub.base.roles import Scope, creation_of
 from hub.health.issues import Finding
 from hub.runs.control import RunControl
 from hub.settings.reading import FileLines
-from protocol.agent_status import FINAL, STORED_AXES, Axis, Lifecycle, legal_moves
-from protocol.coordination import AgentBeat, Method
+from protocol.agent_status import STORED_AXES, Axis, Lifecycle, legal_moves
+from protocol.coordination import Method
 from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId
 from protocol.status_vocabularies import Vocabulary, words_of
@@ -225,15 +223,15 @@ class AgentStatusesResource(Resource):
 
         def read(c: Connection) -> tuple[agent_states.AgentStatus, Finding | None, dict[str, str]]:
             status = agent_states.status_called(c, name, self.user_id)
-            names = audit.names_of_actors(c, {one.actor for one in status.since.values() if one.actor})
+            names = audit.names_of_actors(c, {move.actor for move in status.since.values() if move.actor})
             return status, faults_of(c, self._agents.now_ms, [status.agent_id]).get(status.agent_id), names
 
         status, fault, names = await self._store.read(read)
         axes = {
             str(axis): AxisView.from_row(
-                one, moves=legal_moves(axis, one.value), actor_name=names.get(one.actor or "")
+                move, moves=legal_moves(axis, move.value), actor_name=names.get(move.actor or "")
             )
-            for axis, one in status.since.items()
+            for axis, move in status.since.items()
         }
         if fault is not None:
             moves = axes["health"].moves
@@ -503,123 +501,7 @@ class AgentDocumentsResource(Resource):
         found = [
             _with_heartbeat(facts[row.id], self._last_heartbeat) for row in page.items if row.id in facts
         ]
-        return {"agents": [document_of(words, one) for one in found], "next_cursor": page.next_cursor}
-
-
-_HEARTBEAT_REFUSED = (
-    ErrorCode.UNKNOWN_AGENT,
-    ErrorCode.BAD_PARAMS,
-    ErrorCode.BAD_STATUS,
-    ErrorCode.TOO_LARGE,
-    ErrorCode.RATE_LIMITED,
-)
-Detail = Annotated[str, Meta(max_length=500, pattern=r"^[^\x00]*$")]
-
-
-class HeartbeatBody(View):
-    """A sign of life of an agent, with its state. What people have set stays.
-
-    *status*: words of a calendar and of the foundation; ``busy`` and ``processing``: it works on something.
-    *state_detail*: ``ERROR`` or ``ERROR: why``. *resource_usage*: the newest is kept. *recovery_at*: end of
-    an exhaustion, if it is known.
-    """
-
-    status: Literal["idle", "on_call", "busy", "waiting", "processing", "exhausted", "offline", "error"] = (
-        "idle"
-    )
-    state_detail: Detail | None = None
-    resource_usage: dict[str, Any] = {}
-    exhaust_reason: Literal["rate_limit", "billing"] | None = None
-    recovery_at: Instant | None = None
-
-
-class HeartbeatView(View, kw_only=True):
-    """Status of an agent after its heartbeat.
-
-    *offline_after_s*: without another heartbeat the agent is offline after so many seconds.
-    """
-
-    agent: str
-    lifecycle: str
-    availability: str
-    connectivity: str
-    health: str
-    activity: str
-    recovery_at: Instant | None = None
-    last_heartbeat_at: Instant
-    offline_after_s: float = SILENT_S
-
-
-class AgentHeartbeatsResource(Resource):
-    """Heartbeats of agents without a device."""
-
-    name, path = "agent_heartbeats", ""
-
-    def __init__(self, store: Store, heartbeats: Heartbeats, clock: Clock) -> None:
-        self._store = store
-        self._heartbeats = heartbeats
-        self._clock = clock
-
-    @command(
-        "agents heartbeat NAME",
-        example="hub agents heartbeat planner --status busy",
-        json="agent_heartbeat",
-        help="Send a heartbeat of an agent without a device, which is online for 45 seconds then.",
-        options={
-            "status": "State of the agent, as in on_call.",
-            "state_detail": "ERROR, or ERROR: and the reason.",
-            "exhaust_reason": "With exhausted: rate_limit or billing.",
-            "recovery_at": "With exhausted: end of the exhaustion, with its zone.",
-        },
-        message="agent {agent} is {connectivity}, {availability} and {activity}",
-    )
-    @route("POST", "/v1/agents/{name}/heartbeat", Scope.RUN, errors=_HEARTBEAT_REFUSED)
-    @audited("agent.heartbeat", is_act=True, is_often=True)
-    async def accept(self, name: str, body: Annotated[HeartbeatBody, OPTIONAL]) -> HeartbeatView:
-        """Take a heartbeat of an agent without a device; it is offline 45 seconds after its last one.
-
-        After 30 at once, more than one a second is refused, and counts as a sign of life only.
-        """
-        return await self._accept(await self._agent_called(name), body)
-
-    @route("POST", "/v1/agent/heartbeat", AGENT, errors=_HEARTBEAT_REFUSED)
-    @audited("agent.heartbeat", is_act=True, is_often=True)
-    async def accept_own(self, caller: Caller, body: Annotated[HeartbeatBody, OPTIONAL]) -> HeartbeatView:
-        """Take a heartbeat of the agent that calls with its own token."""
-        assert caller.agent_id is not None
-        return await self._accept(await self._store.read(agents.get_agent, caller.agent_id), body)
-
-    async def _accept(self, agent: AgentRow, body: HeartbeatBody) -> HeartbeatView:
-        if agent.archived_at is not None:
-            raise CodedError(ErrorCode.UNKNOWN_AGENT, f"the agent {agent.name!r} was removed")
-        if agent.device_id is not None or agent.executor != "device":
-            where = f"gateway {agent.gateway!r}" if agent.gateway else f"device {agent.device_name!r}"
-            where = where if agent.device_name or agent.gateway else "the connected device of its user"
-            raise CodedError(
-                ErrorCode.BAD_PARAMS,
-                f"agent {agent.name!r} works at {where}, which reports on it",
-                hint="only an agent without a device sends heartbeats of its own",
-            )
-        if agent.lifecycle == Lifecycle.TERMINATED:
-            raise CodedError(
-                ErrorCode.BAD_STATUS, f"the agent {agent.name!r} is terminated, for good", hint=FINAL
-            )
-        await self._heartbeats.accept(agent.id, self._beat(agent, body))
-        state = await self._store.read(agent_states.find_state, agent.id)
-        last_at = self._heartbeats.last(agent.id)
-        return HeartbeatView.from_row(state, agent=agent.name, last_heartbeat_at=last_at)
-
-    def _beat(self, agent: AgentRow, body: HeartbeatBody) -> AgentBeat:
-        """Return it as a device would send it. Raises CodedError."""
-        recovery_at = None if body.recovery_at is None else epoch_ms(body.recovery_at)
-        if body.status != "exhausted" and (body.exhaust_reason or recovery_at):
-            raise bad_request(["exhaust_reason, recovery_at: they belong to the status exhausted"])
-        if recovery_at is not None and recovery_at <= self._now:
-            raise bad_request(["recovery_at: it lies in the past"])
-        most = self._heartbeats.usage_bytes
-        usage = validated_object(
-            "resource_usage", body.resource_usage, most=most, limit="resource_usage_bytes"
-        )
-        values = msgspec.structs.asdict(body) | {"resource_usage": usage, "recovery_at_ms": recovery_at}
-        del values["recovery_at"]
-        return AgentBeat(agent_id=agent.id, **values)
+        return {
+            "agents": [document_of(words, snapshot) for snapshot in found],
+            "next_cursor": page.next_cursor,
+        }

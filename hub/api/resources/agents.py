@@ -185,7 +185,7 @@ class TemplatesResource(Resource):
         match: Match,
         head: ResponseHead,
         actor: Actor,
-        force: Annotated[bool, Meta(description="Agents that it breaks are put in error.")] = False,
+        force: Annotated[bool, Meta(description="AgentsResource that it breaks are put in error.")] = False,
     ) -> TemplateView:
         """Create a template, or replace the one of that name.
 
@@ -270,7 +270,9 @@ def _written(name: str, table: TemplateTable) -> WrittenTemplate:
 
 
 def _verdict_view(verdict: TemplateCheck) -> VerdictView:
-    broken = tuple(BrokenView(agent=one.name, user=one.user, problems=one.wrong) for one in verdict.broken)
+    broken = tuple(
+        BrokenView(agent=agent.name, user=agent.user, problems=agent.wrong) for agent in verdict.broken
+    )
     return VerdictView(ok=not verdict.wrong and not broken, problems=verdict.wrong, broken=broken)
 
 
@@ -418,7 +420,7 @@ def _read_facts(c: Connection, rows: Sequence[AgentRow], offered: Offered, at: i
 def faults_of(c: Connection, at: int, ids: Collection[AgentId]) -> dict[AgentId, Finding]:
     """Return the issues of those of these agents whose runs fail."""
     found = agents_in_trouble.failing(c, at, ids)
-    return {one.agent.id: about_failing(one) for one in found if one.run.outcome is RunOutcome.ERROR}
+    return {row.agent.id: about_failing(row) for row in found if row.run.outcome is RunOutcome.ERROR}
 
 
 class AgentsResource(Resource):
@@ -815,11 +817,11 @@ class AgentsResource(Resource):
         """Queue a run of an agent of a device, and return the needs that the device does not meet."""
         run = await self._control.submit(agent, key=key, actor=actor, options=request.options())
         unmet = await self._store.read(run_locks.unmet_of, [run.id], {link.device_id: link.offers})
-        return {"run": run_record(run), "unmet": [one.need for one in unmet.get(run.id, ())]}
+        return {"run": run_record(run), "unmet": [requirement.need for requirement in unmet.get(run.id, ())]}
 
     async def _check_mailbox(self, link: DeviceLink, *found: AgentRow | DeclaredAgent) -> None:
         """Check that the device may use its user's accounts, if an agent reads one. Raises NotGranted."""
-        if any(one.mailbox is not None for one in found):
+        if any(row.mailbox is not None for row in found):
             await self._store.read(devices.require_grant, link.device_id, Grant.CONNECTORS)
 
     @property

@@ -74,8 +74,8 @@ class ForwardedResponse(StreamedResponse):
         app = _served(app)
         named = None if scopes is None else {*scopes.split()}
         if unknown := sorted((named or set()) - {*Scope}):
-            hints = [did_you_mean(one, Scope) for one in unknown]
-            raise bad_request([f"header.hub-scopes: there is no scope {one!r}" for one in unknown], hints)
+            hints = [did_you_mean(scope, Scope) for scope in unknown]
+            raise bad_request([f"header.hub-scopes: there is no scope {scope!r}" for scope in unknown], hints)
         super().__init__()
         self._app, self._user_id, self._scopes, self._called = app, user_id, named, called
 
@@ -238,7 +238,9 @@ class AuthorizationsResource(Resource):
             name=_called(asked.client.client_name, asked.client.client_id),
             client=asked.client.client_id,
             place=asked.params.redirect_uri.host or "",
-            scopes=tuple(sorted(one for one in offered if one in {Scope.READ, *(asked.params.scopes or ())})),
+            scopes=tuple(
+                sorted(scope for scope in offered if scope in {Scope.READ, *(asked.params.scopes or ())})
+            ),
             offered=tuple(sorted(offered)),
             denied=asked.answer(error="access_denied", iss=origin),
         )

@@ -368,7 +368,9 @@ class ConfigResource(Resource):
                 elif revision or (self._is_own(row) and since < generation <= until):
                     found.append((revision, _change(row)))
             after = (rows[-1].seq,)
-        return [one for number, one in reversed(found) if not number or oldest < number <= (newest or 0)]
+        return [
+            change for number, change in reversed(found) if not number or oldest < number <= (newest or 0)
+        ]
 
     @route("GET", "/config/schema", Scope.READ, is_whole=True, within=BY_ALL)
     async def schema(self) -> dict[str, Any]:

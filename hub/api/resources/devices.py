@@ -319,7 +319,7 @@ class DevicesResource(Resource):
             was_online = moves[-1].old_value == "online" if moves else is_online
             if known_since is not None and was_online and not is_cut:
                 found.append(PresenceInterval(from_epoch_ms(known_since), _instant(end)))
-        intervals = [one for one in found if one.until is None or one.until > begin]
+        intervals = [interval for interval in found if interval.until is None or interval.until > begin]
         return PresenceView(begin, known_since is not None, tuple(intervals), is_cut)
 
     @command(

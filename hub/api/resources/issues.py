@@ -153,7 +153,7 @@ class IssuesResource(Resource):
         ends_at = None if until is None else epoch_ms(until)
         if ends_at is not None and ends_at <= now:
             raise CodedError(ErrorCode.BAD_PARAMS, "until: expected a time to come")
-        issue = next((one for one in self._issues.current if one.found.key == key), None)
+        issue = next((current for current in self._issues.current if current.found.key == key), None)
         is_elsewhere = issue is None and self._store.is_shared and self.user_id is None  # at another node
         if not is_elsewhere and (issue is None or not self._is_seen(issue)):
             raise CodedError(ErrorCode.UNKNOWN_NAME, f"there is no issue {key} now; hub issues ls lists all")

@@ -96,7 +96,7 @@ class ItemProposalsResource(Resource):
             for proposal in given.proposals
         ]
         tables = self._tables()
-        why = {one.id: view.why for one, view in zip(new, given.proposals, strict=True)}
+        why = {proposal.id: view.why for proposal, view in zip(new, given.proposals, strict=True)}
 
         def check(item: ItemRow, one: NewVerdict) -> str | None:
             return _problem_with_reason(why[one.id]) or problem_with(item, one, tables)
@@ -114,7 +114,8 @@ class ItemProposalsResource(Resource):
         )
         return ProposalResults(
             results=tuple(
-                _result(result, "open", item=one.item_id) for one, result in zip(new, results, strict=True)
+                _result(result, "open", item=proposal.item_id)
+                for proposal, result in zip(new, results, strict=True)
             )
         )
 

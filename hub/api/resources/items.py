@@ -423,7 +423,7 @@ def sought_items(
     Raises:
         CodedError (BAD_PARAMS): a question without words, or with too many.
     """
-    since, until = (None if one is None else epoch_ms(one) for one in (due_since, due_until))
+    since, until = (None if instant is None else epoch_ms(instant) for instant in (due_since, due_until))
     terms = [] if q is None else terms_in(q)
     terms += [] if person is None else terms_in(person, "person", name="person")
     terms += [] if project is None else terms_in(project, "project", name="project")
@@ -440,7 +440,7 @@ _SHOWN: Final = 200  # characters of a value that stays, in a question; a longer
 def _question(verdict: Mapping[str, Any], item: Mapping[str, Any]) -> str:
     """Return the text that a person is asked to agree with, about a verdict on an item."""
     named: Mapping[str, Any] = next(
-        (one for one in item["proposals"] if one["id"] == verdict.get("proposal")), {}
+        (proposal for proposal in item["proposals"] if proposal["id"] == verdict.get("proposal")), {}
     )
     current = item["data"]
     new = {name: value for name, value in (verdict.get("data") or {}).items() if value != current.get(name)}
@@ -590,7 +590,7 @@ class ItemsResource(Resource):
         found, newest, proposals, edits, elsewhere, owners, sealed = await self._store.read(read)
         if detail:
             paging.limit = min(paging.limit, _fitting([item.row for item in found.items], sealed))
-        page = paging.fetched(found.items, key=lambda one: one.key, rest=found.rest)
+        page = paging.fetched(found.items, key=lambda item: item.key, rest=found.rest)
         is_empty = not page.items and not page.next_cursor
         # items outlive the declaration of a table; to a limited token, a hint would name other tables
         if asked.table and is_empty and not self.limited_to.tables:
@@ -603,16 +603,16 @@ class ItemsResource(Resource):
             items=tuple(
                 ItemView.from_row(
                     row,
-                    **self._shown(row, one.agent, one.device, newest.get(row.id), elsewhere),
+                    **self._shown(row, found_item.agent, found_item.device, newest.get(row.id), elsewhere),
                     proposals=proposals.get(row.id, ()),
                     user=owners.get(row.user_id),
                     quote=(row.source or {}).get("quote") if values or detail else None,
                     excerpt=excerpts.get(row.id),
-                    data=dates_as_texts(self._tables().of(row.target_table), row.data, one.timezone)
+                    data=dates_as_texts(self._tables().of(row.target_table), row.data, found_item.timezone)
                     if values
                     else None,
                 )
-                for one, row in ((item, _edited(item.row, edits)) for item in page.items)
+                for found_item, row in ((item, _edited(item.row, edits)) for item in page.items)
             ),
             next_cursor=page.next_cursor,
         )
@@ -778,13 +778,13 @@ class ItemsResource(Resource):
         new = [
             NewVerdict(
                 id=CallId(id),
-                item_id=one.id,
-                verdict=one.verdict,
-                data=one.data,
-                version=one.version,
-                proposal=one.proposal,
+                item_id=verdict.id,
+                verdict=verdict.verdict,
+                data=verdict.data,
+                version=verdict.version,
+                proposal=verdict.proposal,
             )
-            for id, one in zip(fresh, given.verdicts, strict=True)
+            for id, verdict in zip(fresh, given.verdicts, strict=True)
         ]
         results = await (self._store.read if dry_run else self._store.write)(
             item_verdicts.give,
@@ -801,7 +801,7 @@ class ItemsResource(Resource):
             self._on_given()
         pairs = zip(new, results, strict=True)
         return VerdictResults(
-            results=tuple(_result(one.item_id, result, is_dry=dry_run) for one, result in pairs)
+            results=tuple(_result(verdict.item_id, result, is_dry=dry_run) for verdict, result in pairs)
         )
 
     def _problem_with(self, tables: Tables, item: ItemRow, new: NewVerdict) -> str | None:
@@ -818,19 +818,19 @@ class ItemsResource(Resource):
     def _proposed(self, c: Connection, rows: Sequence[ItemRow]) -> Proposed:
         """Return the open proposals on items, by item."""
         found = item_proposals.open_on(c, [row.id for row in rows])
-        names = audit.actor_names(c, {one.actor for on in found.values() for one in on})
+        names = audit.actor_names(c, {proposal.actor for on in found.values() for proposal in on})
         known = {row.id: row for row in rows if row.id in found}
 
-        def view(one: ProposalRow) -> ProposalView:
-            row = known[one.item_id]
+        def view(open_proposal: ProposalRow) -> ProposalView:
+            row = known[open_proposal.item_id]
             source = row.source or {}
             texts = partial(
                 dates_as_texts, self._tables().of(row.target_table), timezone=source.get("timezone")
             )
-            data = texts(one.data)
+            data = texts(open_proposal.data)
             unknown = unsupported(data, texts(row.data), source.get("quote") or "")
             return ProposalView.from_row(
-                one, item=row.id, by=names[one.actor], data=data, unsupported=unknown
+                open_proposal, item=row.id, by=names[open_proposal.actor], data=data, unsupported=unknown
             )
 
         return {id: tuple(map(view, on)) for id, on in found.items()}
@@ -886,7 +886,7 @@ class ItemsResource(Resource):
             item_verdicts.overtake(c, link.device_id, last, at)
             known = calls.record_verdicts(c, link.device_id, last, at)
             # a device whose file keeps no confirmation reports the same ones again and again
-            if new := [str(one.verdict) for one in last if known.get(one.call_id)]:
+            if new := [str(verdict.verdict) for verdict in last if known.get(verdict.call_id)]:
                 owner, counts = f"{DEVICE}{link.device_id}", Counter(new)
                 entry = Entry(at=at, actor=owner, event="item.judged", subject=link.device_id, detail=counts)
                 audit.append_entry(c, entry)
@@ -907,7 +907,9 @@ class ItemsResource(Resource):
             return rows, self._proposed(c, rows)
 
         rows, found = await self._store.read(read)
-        listed = [{"row_id": row.row_id, **msgspec.to_builtins(one)} for row in rows for one in found[row.id]]
+        listed = [
+            {"row_id": row.row_id, **msgspec.to_builtins(field)} for row in rows for field in found[row.id]
+        ]
         return {"proposals": listed[: fitting(listed)]}
 
     @device(Method.PLACES_REPORT, "its own items")
@@ -980,7 +982,7 @@ def _edited(row: ItemRow, edits: Edits) -> ItemRow:
     """Return an item with the values that were given to it; of a row that they name, its title."""
     if (given := edits.get(row.id)) is None:
         return row
-    values = {name: one["title"] if isinstance(one, dict) else one for name, one in given.items()}
+    values = {name: value["title"] if isinstance(value, dict) else value for name, value in given.items()}
     data = {name: value for name, value in (row.data | values).items() if value is not None}
     return msgspec.structs.replace(row, data=data)
 

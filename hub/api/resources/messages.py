@@ -735,7 +735,7 @@ class BroadcastsResource(Resource):
         """List broadcasts, the newest first; for the main agent of a gateway, its own."""
         found = await self._broadcasts.page(caller, limit=part.limit, after=part.after)
         named = await self._named(found)
-        return [_view(one, named) for one in found]
+        return [_view(broadcast, named) for broadcast in found]
 
     @route("GET", "/v1/broadcasts/{broadcast_id}", Scope.READ, errors=[_E.UNKNOWN_BROADCAST])
     @route(
@@ -800,7 +800,7 @@ class BroadcastsResource(Resource):
 
     async def _named(self, found: Sequence[BroadcastStatus]) -> dict[str, str]:
         """Return the names of the senders."""
-        return await self._store.read(audit.actor_names, {one.row.actor for one in found})
+        return await self._store.read(audit.actor_names, {broadcast.row.actor for broadcast in found})
 
     def _result(self, found: BoardResult) -> BroadcastResultView:
         code, error = found.code, found.error

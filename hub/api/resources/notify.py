@@ -112,8 +112,10 @@ class NotifyResource(Resource):
     async def all(self, part: ListPart = ALL) -> list[TargetView]:
         """List the targets by name, with the last delivery and what waits."""
         rows = await self._store.read(deliveries.list_targets)
-        seen = [one for one in self._notifier.targets if self._is_seen(rows.get(one.name))]
-        views = [_view(one, rows.get(one.name), self._notifier.problems.get(one.name)) for one in seen]
+        seen = [target for target in self._notifier.targets if self._is_seen(rows.get(target.name))]
+        views = [
+            _view(target, rows.get(target.name), self._notifier.problems.get(target.name)) for target in seen
+        ]
         return part.of(views, lambda view: (view.name,))
 
     @command(
@@ -167,7 +169,9 @@ class NotifyResource(Resource):
     async def test(self, target: Name, actor: Actor) -> TargetTest:
         """Send a test now. If the target takes it, events that wait for it are sent at once."""
         self.check(await self._store.read(deliveries.find_target, target), target)
-        settings = next((one for one in self._notifier.targets if one.name == target), None)
+        settings = next(
+            (configured for configured in self._notifier.targets if configured.name == target), None
+        )
         if settings is None:
             raise _unknown(target)
         answer = await self._notifier.test(settings, self._ids.fresh())

@@ -759,7 +759,7 @@ def _run_view(
         because=because,
         waiting_for=waiting_for,
         is_pausing=is_pausing,
-        missed=sum(one.fires for one in missed if one.decision == "coalesced"),
+        missed=sum(fire.fires for fire in missed if fire.decision == "coalesced"),
         missed_because=describe_missed(missed, device),
         units_total=total,
         units_skipped=skipped,

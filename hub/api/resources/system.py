@@ -381,7 +381,7 @@ class SystemResource(Resource):
             model=about.model(),
             listeners={} if where is None else where.spelled(),
             worst=worst,
-            pairing=tuple(one.label for one in waiting or ()),
+            pairing=tuple(pairing.label for pairing in waiting or ()),
             issues=counts,
             config_generation=self._reloader.generation,
         )
