@@ -288,7 +288,7 @@ class RequestQueue:
     def __len__(self) -> int:
         return sum(map(len, self._waiting.values()))
 
-    def put(self, event: RequestReceived) -> bool:
+    def enqueue(self, event: RequestReceived) -> bool:
         """Add a request. Return False, without adding it, if the device has reached its limit."""
         mine = self._waiting.setdefault(event.link.device_id, deque())
         if len(mine) >= self.most:
@@ -296,7 +296,7 @@ class RequestQueue:
         mine.append(event)
         return True
 
-    def take(self) -> RequestReceived:
+    def dequeue(self) -> RequestReceived:
         """Remove and return the next request; the devices take turns.
 
         Raises:
@@ -332,7 +332,7 @@ class Requests:
         """Apply new limits."""
         self._per_s = limits.requests_per_s
 
-    def take(self, event: RequestReceived) -> None:
+    def enqueue(self, event: RequestReceived) -> None:
         """Queue a request, or its refusal if its device exceeds a limit. Returns at once."""
         wait_s = self._paces.take(
             event.link.device_id,
@@ -343,7 +343,7 @@ class Requests:
         if wait_s:
             message = f"this device asks more than {self._per_s:g} requests a second (requests_per_s)"
             self._refuse(event, "requests_per_s", ErrorCode.RATE_LIMITED, message, wait_s)
-        elif not self._waiting.put(event):
+        elif not self._waiting.enqueue(event):
             message = f"{self._waiting.most} requests of this device wait for their answer (waiting_requests)"
             self._refuse(event, "waiting_requests", ErrorCode.OVERLOADED, message)
         self._arrived.set()
@@ -372,7 +372,7 @@ class Requests:
                         await _send(*self._overloaded.popleft())
 
     async def _answer_next(self, later: TaskGroup) -> None:
-        event = self._waiting.take()
+        event = self._waiting.dequeue()
         link, request = event.link, event.frame
         method = self._methods.get(request.method)
         if method is None:

@@ -57,7 +57,7 @@ class Streams:
         """
         with ExitStack() as places:
             try:
-                places.enter_context(self._shares.taken(principal.share))
+                places.enter_context(self._shares.hold(principal.share))
             except NoCapacity as refusal:
                 self.on_refusal(refusal.code)
                 raise

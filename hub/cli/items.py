@@ -17,7 +17,7 @@ from hub.cli.formats import proposals, short
 from hub.cli.hub_client import HubClient, Responses, hub_command, path_of
 from hub.cli.options import CommandT, ListByDefault, example, moment_option
 
-MOST = 500  # verdicts in one request
+MAX_VERDICTS = 500  # verdicts in one request
 TRIES, PAUSE_S = 20, 0.25  # while a device has not answered to the verdict before
 Chosen = dict[str, Any]
 _SETTLING: Final = ("accept", "decline")  # what is proposed
@@ -229,8 +229,8 @@ def _give(
         more = "".join(f", {count} of them {name}" for name, count in counts.items() if count)
         show.confirm(f"items to {verdict}: {len(chosen)}{more}. Go on?")
     results: list[Chosen] = []
-    for start in range(0, len(chosen), MOST):
-        part = chosen[start:][:MOST]
+    for start in range(0, len(chosen), MAX_VERDICTS):
+        part = chosen[start:][:MAX_VERDICTS]
         if verdict == "decline":
             asked = {"proposals": [_proposal(item, by)["id"] for item in part]}
             results += hub.post("/v1/items/proposals/declined", asked)["results"]

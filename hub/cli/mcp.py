@@ -73,7 +73,7 @@ class Bridge:
                 except ValueError as error:
                     await self._reply(None, f"no message: {error}", UNREADABLE)
                     continue
-                await self._take(message, tasks)
+                await self._handle_message(message, tasks)
             tasks.cancel_scope.cancel()
         if self._session:
             with suppress(self._lost), anyio.move_on_after(AGAIN_S):
@@ -85,7 +85,7 @@ class Bridge:
 
         return httpx2.TransportError
 
-    async def _take(self, message: Message, tasks: "TaskGroup") -> None:
+    async def _handle_message(self, message: Message, tasks: "TaskGroup") -> None:
         method = message.get("method")
         if method is not None and "id" in message:
             key = str(message["id"])

@@ -153,7 +153,7 @@ class Walk:
         device = await self.hub.device("desk")
         link = EndedLink(device.id, user_id=device.user_id)
         asked = Requests(self.hub.resources, self.hub.store, clock=context.clock, metrics=context.metrics)
-        asked.take(request(link, "q", method, **params))
+        asked.enqueue(request(link, "q", method, **params))
         async with answering_requests(asked):
             await until(lambda: bool(link.sent))
         (response,) = link.sent

@@ -209,7 +209,7 @@ async def ask(
     """
     link = link or bench.connect()
     requests = make_requests(bench, *resources)
-    requests.take(request(link, "q-1", method, **params))
+    requests.enqueue(request(link, "q-1", method, **params))
     async with serving(requests):
         await until(lambda: bool(link.sent))
     (response,) = link.sent

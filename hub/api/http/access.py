@@ -370,7 +370,7 @@ class FairShares:
         return self._taken
 
     @contextmanager
-    def taken(self, who: str | None) -> Iterator[None]:
+    def hold(self, who: str | None) -> Iterator[None]:
         """Hold a place for *who*, a ``Principal.share``.
 
         Raises:
@@ -485,7 +485,7 @@ class Access:
                 if asked is not None and not may_ask(principal, asked):
                     raise await self._forbidden(asked, principal, network)
                 share = STRANGER if principal is None else principal.share
-                places.enter_context(self._requests.taken(share))
+                places.enter_context(self._requests.hold(share))
                 wait_s = 0.0 if principal is None else self._wait_s(principal)
             except HubError as refusal:
                 await self._refuse(refusal, scope, receive, send, before_body=True)
@@ -676,7 +676,7 @@ class Access:
         uid = scope["state"].get(PEER_UID)
         if uid is None:
             network = self._client(scope)
-            with self._requests.taken(STRANGER):
+            with self._requests.hold(STRANGER):
                 return await self._bearer_of(scope, asked, network), network
         if uid in self._uids or scope["state"].get(SOCKET_PATH) in self._guarded:
             return Principal.of_uid(uid), ""

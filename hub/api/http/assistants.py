@@ -749,7 +749,7 @@ class AssistantServer:
                 state = json.dumps([next(self._numbers), bound])
                 return InputRequiredResult(input_requests=asked, request_state=state)
             answer = None
-            asking = self._questions.taken(_caller(context).share)
+            asking = self._questions.hold(_caller(context).share)
             with asking, self._streams.scope(), anyio.move_on_after(CONSENT_S), suppress(*NO_ANSWER):
                 answer = await context.session.elicit_form(text, FORM, context.request_id)
         if not has_agreed(answer):

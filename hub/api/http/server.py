@@ -521,13 +521,13 @@ class WebhookApplication:
         """Return the response; None: the peer disconnected."""
         try:
             body = await read_body(receive, within_s=self._body_s, max_bytes=self.body_bytes)
-            return None if body is None else await self._take(scope, name, body)
+            return None if body is None else await self._accept(scope, name, body)
         except HubError as refusal:
             if refusal.code is ErrorCode.TOO_LARGE:
                 self._metrics.limits_reached.labels("posted_bytes").inc()
             return self._refuse(refusal)
 
-    async def _take(self, scope: Scope, name: str, body: bytes) -> Response:
+    async def _accept(self, scope: Scope, name: str, body: bytes) -> Response:
         """Verify and store a post. Raises Refused if the signature is bad or too many posts are unsettled."""
         headers = Headers(scope=scope)
         once = {key: values[0] for key in headers if len(values := headers.getlist(key)) == 1}

@@ -47,7 +47,7 @@ class Desk:
         self._asked += 1
         id = f"q-{self._asked}"
         frame = Request(id=id, method=method, params={"agent_id": self._agent.name} | params)
-        self._served.requests.take(RequestReceived(self.link, frame))
+        self._served.requests.enqueue(RequestReceived(self.link, frame))
         return id
 
     async def answer(self, id: str) -> Response:

@@ -176,8 +176,8 @@ async def test_response_to_a_disconnected_device_is_dropped_and_the_next_is_sent
     gone, there = bench.connect(), FakeLink("another")
     gone.cut()
     requests = make_requests(bench)
-    requests.take(request(gone, "q-1"))
-    requests.take(request(there, "q-2"))
+    requests.enqueue(request(gone, "q-1"))
+    requests.enqueue(request(there, "q-2"))
     async with serving(requests):
         await until(lambda: bool(there.sent))
     assert gone.sent == []
@@ -188,8 +188,8 @@ async def test_raising_device_request_is_answered_internal_and_the_next_request_
 ) -> None:
     monkeypatch.setattr(agents_resource, "_SHORT", lambda row: 1 / 0)
     link, requests = bench.connect(), make_requests(bench)
-    requests.take(request(link, "q-1"))
-    requests.take(request(link, "q-2", "runs.list"))
+    requests.enqueue(request(link, "q-1"))
+    requests.enqueue(request(link, "q-2", "runs.list"))
     async with serving(requests):
         await until(lambda: len(link.sent) == 2)
     assert codes(link) == {"q-1": ErrorCode.INTERNAL, "q-2": None}
@@ -210,9 +210,9 @@ async def test_requests_of_devices_are_answered_in_turns(bench: Bench) -> None:
     patient.sent = eager.sent  # so that the order of all answers is seen
     requests = make_requests(bench)
     for number in range(4):
-        requests.take(request(eager, f"e-{number}", "runs.start", agent_id="notes"))
+        requests.enqueue(request(eager, f"e-{number}", "runs.start", agent_id="notes"))
     for number in range(2):
-        requests.take(request(patient, f"p-{number}"))
+        requests.enqueue(request(patient, f"p-{number}"))
     async with serving(requests):
         await until(lambda: len(eager.sent) == 6)
     assert list(codes(eager)) == ["e-0", "p-0", "e-1", "p-1", "e-2", "e-3"]
@@ -225,8 +225,8 @@ async def test_waiting_requests_of_a_device_are_limited(
     eager, patient = bench.connect(), FakeLink("another")
     requests = make_requests(bench)
     for number in range(5):
-        requests.take(request(eager, f"e-{number}"))
-    requests.take(request(patient, "p-1"))
+        requests.enqueue(request(eager, f"e-{number}"))
+    requests.enqueue(request(patient, "p-1"))
     assert len(requests) == 4
     async with serving(requests):
         await until(lambda: len(eager.sent) == 5 and len(patient.sent) == 1)
@@ -246,11 +246,11 @@ async def test_device_request_above_the_rate_is_refused_with_the_retry_time(benc
     requests.apply(Limits(requests_per_s=0.5))  # and two in one go
     async with serving(requests):
         for number in range(3):
-            requests.take(request(eager, f"e-{number}"))
-        requests.take(request(patient, "p-1"))
+            requests.enqueue(request(eager, f"e-{number}"))
+        requests.enqueue(request(patient, "p-1"))
         await until(lambda: len(eager.sent) == 3 and len(patient.sent) == 1)
         bench.clock.advance(2.0)
-        requests.take(request(eager, "e-3"))
+        requests.enqueue(request(eager, "e-3"))
         await until(lambda: len(eager.sent) == 4)
     assert codes(eager) == {"e-0": None, "e-1": None, "e-2": ErrorCode.RATE_LIMITED, "e-3": None}
     assert codes(patient) == {"p-1": None}
@@ -266,9 +266,9 @@ async def test_device_request_above_the_rate_is_refused_with_an_empty_queue(
     requests = make_requests(bench)
     requests.apply(Limits(requests_per_s=0.25))  # and one in one go
     async with serving(requests):
-        requests.take(request(eager, "e-0"))
+        requests.enqueue(request(eager, "e-0"))
         await until(lambda: len(eager.sent) == 1)
-        requests.take(request(eager, "e-1"))
+        requests.enqueue(request(eager, "e-1"))
         await until(lambda: len(eager.sent) == 2)
     assert codes(eager) == {"e-0": None, "e-1": ErrorCode.RATE_LIMITED}
 
@@ -281,8 +281,8 @@ async def test_waiting_refusals_of_a_device_are_limited(
     eager, patient = bench.connect(), FakeLink("another")
     requests = make_requests(bench)
     for number in range(6):
-        requests.take(request(eager, f"e-{number}"))
-    requests.take(request(patient, "p-1"))
+        requests.enqueue(request(eager, f"e-{number}"))
+    requests.enqueue(request(patient, "p-1"))
     async with serving(requests):
         await until(lambda: len(patient.sent) == 1)
     assert list(codes(eager)) == ["e-0", "e-1", "e-2"]
